@@ -1,0 +1,42 @@
+package target
+
+// The annotations of a Pod, a Pod template or a workload. They are the whole contract with the user: every other setting
+// lives in the EgressTarget.
+const (
+	// AnnotationPrefix is the prefix of all annotations and of the label LabelRealised.
+	AnnotationPrefix = "mtls.egress/"
+	// AnnotationTarget asks for targets: a comma-separated list of host or host:port, the port being the partner's TLS port.
+	AnnotationTarget = AnnotationPrefix + "target"
+	// AnnotationSecret names the credential: one Secret for all targets, or a comma-separated list of host=secret.
+	AnnotationSecret = AnnotationPrefix + "secret"
+	// AnnotationPropagated is written by the webhook on a Pod template: the annotations that it copied there from the
+	// workload's own metadata, as a JSON object of name and value. What is not in it is the user's and is never touched.
+	AnnotationPropagated = AnnotationPrefix + "propagated"
+)
+
+// The labels that the webhook sets on Pods.
+const (
+	// LabelRealised is "true" on every Pod with a target; the controller's cache selects it.
+	LabelRealised = AnnotationPrefix + "realised"
+	// LabelHostPrefix is followed by a host: such a label is "true" on every Pod that asks for the host. The Istio objects
+	// select it. See HostLabel.
+	LabelHostPrefix = "to." + AnnotationPrefix
+	// LabelValue is the value of every label that the webhook sets.
+	LabelValue = "true"
+)
+
+// Limits of what one Pod may ask for. They bound the work of an admission request.
+const (
+	// MaxTargets is the number of targets that one Pod may have.
+	MaxTargets = 16
+	// MaxAnnotationBytes is the length of an annotation value that is read; longer ones are refused unread.
+	MaxAnnotationBytes = 8 << 10
+)
+
+// userAnnotations are the annotations that a user may write.
+func userAnnotations() []string {
+	return []string{AnnotationTarget, AnnotationSecret}
+}
+
+// ProxyContainer is the name that Istio gives its sidecar, be it a container or, as a native sidecar, an init container.
+const ProxyContainer = "istio-proxy"

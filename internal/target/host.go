@@ -1,0 +1,102 @@
+package target
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+	"unicode/utf8"
+
+	"golang.org/x/net/idna"
+)
+
+const (
+	maxHostLength  = 253
+	maxLabelLength = 63
+)
+
+// hostRule is what a host has to look like, in the words that every message uses.
+const hostRule = "a host has at least two labels of letters, digits and inner hyphens, for example external.system.com"
+
+// NormaliseHost returns host in lower case without a trailing dot, or an error that says what is wrong with it and what
+// would be right. A host has at least two labels of letters, digits and inner hyphens, each of at most 63 characters, 253
+// in all (RFC 1035 §2.3.4, RFC 1123 §2.1). Wildcards, IP addresses, schemes, paths and non-ASCII characters are refused.
+func NormaliseHost(host string) (string, error) {
+	if host == "" {
+		return "", fmt.Errorf("is empty: %s", hostRule)
+	}
+	if scheme, rest, ok := strings.Cut(host, "://"); ok {
+		return "", fmt.Errorf("has the scheme %s://; write the host alone, as in %s", shown(scheme), shown(firstSegment(rest)))
+	}
+	if strings.Contains(host, "/") {
+		return "", fmt.Errorf("has a path; write the host alone, as in %s", shown(firstSegment(host)))
+	}
+	if strings.Contains(host, "*") {
+		return "", fmt.Errorf("is a wildcard; a target is one host, so name each of them: %s", hostRule)
+	}
+	if address, err := netip.ParseAddr(strings.Trim(host, "[]")); err == nil {
+		return "", fmt.Errorf("is the IP address %s; a certificate is checked against a name: %s", address, hostRule)
+	}
+	if !isASCII(host) {
+		return "", nonASCII(host)
+	}
+	host = strings.TrimSuffix(strings.ToLower(host), ".")
+	if len(host) > maxHostLength {
+		return "", fmt.Errorf("is %d characters long; a host has at most %d (RFC 1035)", len(host), maxHostLength)
+	}
+	labels := strings.Split(host, ".")
+	for _, label := range labels {
+		if err := checkLabel(label); err != nil {
+			return "", err
+		}
+	}
+	if len(labels) < 2 {
+		return "", fmt.Errorf("has one label only; %s", hostRule)
+	}
+	if strings.Trim(labels[len(labels)-1], "0123456789") == "" {
+		return "", fmt.Errorf("ends in a number, as only an IP address does; %s", hostRule)
+	}
+	return host, nil
+}
+
+func checkLabel(label string) error {
+	switch {
+	case label == "":
+		return fmt.Errorf("has an empty label (two dots in a row, or a leading dot); %s", hostRule)
+	case len(label) > maxLabelLength:
+		return fmt.Errorf("has a label of %d characters; a label has at most %d (RFC 1035)", len(label), maxLabelLength)
+	case label[0] == '-' || label[len(label)-1] == '-':
+		return fmt.Errorf("has the label %q, which starts or ends with a hyphen; %s", label, hostRule)
+	}
+	for _, c := range []byte(label) {
+		if !isLabelByte(c) {
+			return fmt.Errorf("has the character %q, which no host name has; %s", c, hostRule)
+		}
+	}
+	return nil
+}
+
+func isLabelByte(c byte) bool {
+	return c >= 'a' && c <= 'z' || c >= '0' && c <= '9' || c == '-'
+}
+
+func isASCII(s string) bool {
+	for _, c := range []byte(s) {
+		if c >= 0x80 {
+			return false
+		}
+	}
+	return true
+}
+
+func nonASCII(host string) error {
+	punycode, err := idna.Lookup.ToASCII(host)
+	if err != nil || !utf8.ValidString(host) {
+		return fmt.Errorf("has characters that no host name has; %s", hostRule)
+	}
+	return fmt.Errorf("has non-ASCII characters; write its punycode form %s", shown(punycode))
+}
+
+func firstSegment(s string) string {
+	segment, _, _ := strings.Cut(s, "/")
+	return segment
+}

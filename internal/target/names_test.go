@@ -1,0 +1,93 @@
+package target_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"k8s.io/apimachinery/pkg/util/validation"
+
+	"mtls.egress/webhook/internal/target"
+)
+
+func TestNamesOfAHost(t *testing.T) {
+	type names struct{ label, object, volume, caVolume, mount, caMount, secret string }
+	tests := map[string]struct {
+		host string
+		want names
+	}{
+		"an ordinary host": {"external.system.com", names{
+			"to.mtls.egress/external.system.com", "mtls-egress-external.system.com", "mtls-egress-external-system-com", "mtls-ca-external-system-com",
+			"/etc/mtls-egress/external.system.com", "/etc/mtls-egress-ca/external.system.com", "external-system-mtls-data",
+		}},
+		"a host of two labels": {"partner.example", names{
+			"to.mtls.egress/partner.example", "mtls-egress-partner.example", "mtls-egress-partner-example", "mtls-ca-partner-example",
+			"/etc/mtls-egress/partner.example", "/etc/mtls-egress-ca/partner.example", "partner-mtls-data",
+		}},
+		"hyphens are doubled where dots become hyphens": {"api-1.partner.example", names{
+			"to.mtls.egress/api-1.partner.example", "mtls-egress-api-1.partner.example", "mtls-egress-api--1-partner-example", "mtls-ca-api--1-partner-example",
+			"/etc/mtls-egress/api-1.partner.example", "/etc/mtls-egress-ca/api-1.partner.example", "api-1-partner-mtls-data",
+		}},
+		"a host too long for a label and a volume is shortened and gets a hash": {strings.Repeat("a", 62) + ".example", names{
+			"to.mtls.egress/" + strings.Repeat("a", 52) + "-745393c19f", "mtls-egress-" + strings.Repeat("a", 62) + ".example",
+			"mtls-egress-" + strings.Repeat("a", 40) + "-1e1f39dcc0", "mtls-ca-" + strings.Repeat("a", 44) + "-08b0b2b053",
+			"/etc/mtls-egress/" + strings.Repeat("a", 62) + ".example", "/etc/mtls-egress-ca/" + strings.Repeat("a", 62) + ".example", strings.Repeat("a", 62) + "-mtls-data",
+		}},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			got := names{
+				target.HostLabel(test.host), target.ObjectName(test.host), target.VolumeName(test.host), target.CAVolumeName(test.host),
+				target.MountPath(test.host), target.CAMountPath(test.host), target.DefaultSecretName(test.host),
+			}
+			if diff := cmp.Diff(test.want, got, cmp.AllowUnexported(names{})); diff != "" {
+				t.Errorf("names (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestNamesAreWhatKubernetesAccepts(t *testing.T) {
+	for _, host := range hostsOfAllShapes() {
+		for what, problems := range map[string][]string{
+			"label":     validation.IsQualifiedName(target.HostLabel(host)),
+			"object":    validation.IsDNS1123Subdomain(target.ObjectName(host)),
+			"volume":    validation.IsDNS1123Label(target.VolumeName(host)),
+			"CA volume": validation.IsDNS1123Label(target.CAVolumeName(host)),
+		} {
+			if len(problems) > 0 {
+				t.Errorf("%s of %s: %v", what, host, problems)
+			}
+		}
+	}
+}
+
+func TestNoTwoHostsShareAName(t *testing.T) {
+	for what, name := range map[string]func(string) string{
+		"label": target.HostLabel, "object": target.ObjectName, "volume": target.VolumeName, "CA volume": target.CAVolumeName,
+	} {
+		owner := map[string]string{}
+		for _, host := range hostsOfAllShapes() {
+			if other, taken := owner[name(host)]; taken {
+				t.Errorf("%s and %s share the %s %s", other, host, what, name(host))
+			}
+			owner[name(host)] = host
+		}
+	}
+	for _, host := range hostsOfAllShapes() {
+		for _, other := range hostsOfAllShapes() {
+			if target.VolumeName(host) == target.CAVolumeName(other) {
+				t.Errorf("the volume of %s is the CA volume of %s", host, other)
+			}
+		}
+	}
+}
+
+// hostsOfAllShapes holds the hosts that are easily confused: hyphens for dots, and long ones that differ at the end only.
+func hostsOfAllShapes() []string {
+	return []string{
+		"a.b.c", "a-b.c", "a.b-c", "a--b.c", "a.b--c", "a-b-c.d", "a.b.c.d", "a-b.c-d", "a--b--c.d", "ca.a.b", "egress.a.b",
+		longHost(60), longHost(100), longHost(253), longHost(252), strings.Repeat("a", 51) + ".b", strings.Repeat("a", 52) + ".b",
+		strings.Repeat("a", 50) + "-.b"[1:] + "c", strings.Repeat("x.", 60) + "y", strings.Repeat("x.", 60) + "z",
+	}
+}

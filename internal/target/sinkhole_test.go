@@ -1,0 +1,86 @@
+package target_test
+
+import (
+	"fmt"
+	"net/netip"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"mtls.egress/webhook/internal/target"
+)
+
+// Running Pods have these addresses in their /etc/hosts: a change here breaks every one of them at the upgrade.
+func TestSinkholeAddressNeverChanges(t *testing.T) {
+	want := map[string]string{
+		"external.system.com":   "254.110.240.171",
+		"partner.example":       "248.235.185.187",
+		"api.partner.example":   "254.17.62.192",
+		"xn--bcher-kva.example": "249.112.202.107",
+		longHost(253):           "252.26.11.242",
+		// The first candidate of these two lies in 240.240.0.0/16 and in 255.0.0.0/8.
+		"host-2369.example": "245.190.197.64",
+		"host-24.example":   "248.78.181.141",
+	}
+	got := map[string]string{}
+	for host := range want {
+		got[host] = target.SinkholeAddress(host).String()
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("addresses (-want +got):\n%s", diff)
+	}
+}
+
+func TestSinkholeAddressStaysInsideClassE(t *testing.T) {
+	classE := netip.MustParsePrefix("240.0.0.0/4")
+	istio := netip.MustParsePrefix("240.240.0.0/16")
+	broadcast := netip.MustParsePrefix("255.0.0.0/8")
+	for n := range 500_000 {
+		host := fmt.Sprintf("host-%d.example", n)
+		address := target.SinkholeAddress(host)
+		if !classE.Contains(address) || istio.Contains(address) || broadcast.Contains(address) {
+			t.Fatalf("%s has the address %s", host, address)
+		}
+	}
+}
+
+func TestCollisionFindsHostsThatShareAnAddress(t *testing.T) {
+	one, other := collidingHosts(t)
+	tests := map[string]struct {
+		host   string
+		others []string
+		want   string
+		found  bool
+	}{
+		"no others collide with nothing":          {one, nil, "", false},
+		"a host does not collide with itself":     {one, []string{one}, "", false},
+		"different addresses do not collide":      {one, []string{"external.system.com"}, "", false},
+		"the host with the same address is named": {one, []string{"external.system.com", other}, other, true},
+		"it works the other way round":            {other, []string{one}, one, true},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			got, found := target.Collision(test.host, test.others)
+			if got != test.want || found != test.found {
+				t.Errorf("got %q, %v; want %q, %v", got, found, test.want, test.found)
+			}
+		})
+	}
+}
+
+// collidingHosts finds two hosts with the same address. With 2^28 addresses the birthday paradox gives a pair among some
+// twenty thousand hosts.
+func collidingHosts(t *testing.T) (one, other string) {
+	t.Helper()
+	seen := map[netip.Addr]string{}
+	for n := range 1_000_000 {
+		host := fmt.Sprintf("host-%d.example", n)
+		address := target.SinkholeAddress(host)
+		if first, taken := seen[address]; taken {
+			return first, host
+		}
+		seen[address] = host
+	}
+	t.Fatal("no two of a million hosts share an address: the function can't be what it says")
+	return "", ""
+}

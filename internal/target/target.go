@@ -1,0 +1,222 @@
+package target
+
+import (
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"k8s.io/apimachinery/pkg/util/validation"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"mtls.egress/webhook/api/v1alpha1"
+)
+
+// The defaults of a Target. Those that the CRD can express stand there too.
+const (
+	DefaultPort             = 443
+	DefaultAppPort          = 80
+	DefaultRetries          = 2
+	DefaultMaxConnectionAge = 5 * time.Minute
+)
+
+// Layout says which keys of the credential Secret hold which part. The keys are the file names in the mount.
+type Layout struct {
+	// Certificate is the key of the client certificate, intermediates after it.
+	Certificate string
+	// PrivateKey is the key of the private key.
+	PrivateKey string
+	// ServerCA is the key of the CA of the server, "" when the Secret doesn't hold it.
+	ServerCA string
+}
+
+// ServerCA says where the CA of the server comes from: a key of the credential Secret, a ConfigMap, or, when both are
+// empty and System is true, the CAs that the sidecar image trusts. All empty means the layout's own key of the Secret.
+type ServerCA struct {
+	SecretKey string
+	ConfigMap v1alpha1.ConfigMapKey
+	System    bool
+}
+
+// InSecret says whether the CA is expected in the credential Secret.
+func (c ServerCA) InSecret() bool {
+	return !c.System && c.ConfigMap.Name == ""
+}
+
+// Target is one external host with everything that Pods and Istio objects need to know of it: an Intent's entry, the
+// EgressTarget of the host if there is one, and the defaults.
+type Target struct {
+	// Namespace is that of the Pods, the EgressTarget, the Secret and the objects. "" offline when nobody says.
+	Namespace string
+	// Host is the normalised host.
+	Host string
+	// Port is the partner's TLS port.
+	Port int32
+	// AppPort is the port of the app's http:// URL.
+	AppPort int32
+	// SecretName is the Secret that holds the credential.
+	SecretName string
+	// Keys are the keys of the Secret that the EgressTarget names; nil leaves it to the known layouts.
+	Keys *v1alpha1.CredentialKeys
+	// ServerCA is the source of the CA of the server.
+	ServerCA ServerCA
+	// SNI is the server name sent in the handshake.
+	SNI string
+	// SubjectAltNames are the names of which the server's certificate must carry one. Never empty.
+	SubjectAltNames []string
+	// Retries is how often a request is tried again that was surely not executed.
+	Retries int32
+	// Timeout bounds a call with its tries; 0 is no bound.
+	Timeout time.Duration
+	// HTTPVersion is auto, 1.1 or 2.
+	HTTPVersion v1alpha1.HTTPVersion
+	// MaxConnectionAge bounds how long a connection is used.
+	MaxConnectionAge time.Duration
+}
+
+// Address is the sinkhole address of the target's host.
+func (t Target) Address() netip.Addr {
+	return SinkholeAddress(t.Host)
+}
+
+// Resolve makes targets of an intent whose annotations stand at path. egressTargets holds the EgressTargets of the
+// namespace by host; a host without one gets the defaults. The errors are all that keeps the intent from being resolved.
+func Resolve(namespace string, intent Intent, egressTargets map[string]*v1alpha1.EgressTarget, path *field.Path) ([]Target, field.ErrorList) {
+	var errs field.ErrorList
+	targets := make([]Target, 0, len(intent.Entries))
+	hosts, existing := intent.Hosts(), slices.Sorted(maps.Keys(egressTargets))
+	owners := map[netip.Addr]string{}
+	defaulted := map[string]string{}
+	for _, entry := range intent.Entries {
+		egressTarget := egressTargets[entry.Host]
+		resolved := FromEgressTarget(namespace, entry.Host, egressTarget)
+		errs = append(errs, applyEntry(&resolved, entry, egressTarget, path)...)
+		if entry.SecretName == "" && namesNoSecret(egressTarget) {
+			errs = append(errs, checkDefaultSecret(entry.Host, defaulted, path)...)
+		}
+		address := resolved.Address()
+		if other, taken := owners[address]; taken {
+			errs = append(errs, collides(path.Key(AnnotationTarget), entry.Host, other, "this Pod"))
+		}
+		owners[address] = entry.Host
+		if other, found := Collision(entry.Host, existing); found && !slices.Contains(hosts, other) {
+			errs = append(errs, collides(path.Key(AnnotationTarget), entry.Host, other, "the namespace"))
+		}
+		targets = append(targets, resolved)
+	}
+	if len(errs) > 0 {
+		return nil, errs
+	}
+	return targets, nil
+}
+
+func applyEntry(t *Target, entry Entry, egressTarget *v1alpha1.EgressTarget, path *field.Path) field.ErrorList {
+	if entry.SecretName != "" {
+		t.SecretName = entry.SecretName
+	}
+	if entry.Port == 0 {
+		return nil
+	}
+	if egressTarget != nil && entry.Port != t.Port {
+		return field.ErrorList{Invalid(path.Key(AnnotationTarget), fmt.Sprintf("%s:%d", entry.Host, entry.Port), fmt.Sprintf(
+			"the EgressTarget %s says port %d; write %s:%d or %s alone, or change spec.port of the EgressTarget, which moves every workload of the namespace that calls the host",
+			entry.Host, t.Port, entry.Host, t.Port, entry.Host))}
+	}
+	if entry.Port == t.AppPort {
+		return field.ErrorList{Invalid(path.Key(AnnotationTarget), fmt.Sprintf("%s:%d", entry.Host, entry.Port), fmt.Sprintf(
+			"%d is the plain HTTP port that the app calls; the port here is the partner's TLS port, usually 443", entry.Port))}
+	}
+	t.Port = entry.Port
+	return nil
+}
+
+func namesNoSecret(egressTarget *v1alpha1.EgressTarget) bool {
+	return egressTarget == nil || egressTarget.Spec.Credential.SecretName == ""
+}
+
+// checkDefaultSecret refuses a default Secret name that is too long to exist or that another host of the Pod has too.
+func checkDefaultSecret(host string, defaulted map[string]string, path *field.Path) field.ErrorList {
+	name := DefaultSecretName(host)
+	if len(name) > validation.DNS1123SubdomainMaxLength {
+		return field.ErrorList{field.Required(path.Key(AnnotationSecret), fmt.Sprintf(
+			"the default Secret name of %s is longer than the %d characters that a name can have; write %s: <secret>",
+			shown(host), validation.DNS1123SubdomainMaxLength, AnnotationSecret))}
+	}
+	other, taken := defaulted[name]
+	if !taken {
+		defaulted[name] = host
+		return nil
+	}
+	return field.ErrorList{field.Required(path.Key(AnnotationSecret), fmt.Sprintf(
+		"%s and %s both default to the Secret %s; say which is whose, for example %s: %s=%s,%s=%s, or %s: %s if it is meant for both",
+		other, host, name, AnnotationSecret, other, name, host, strings.TrimSuffix(name, secretSuffix)+"-2"+secretSuffix, AnnotationSecret, name))}
+}
+
+func collides(path *field.Path, host, other, where string) *field.Error {
+	return Invalid(path, host, fmt.Sprintf(
+		"has the same sinkhole address %s as %s, which %s calls already; call one of the two from another namespace",
+		SinkholeAddress(host), other, where))
+}
+
+// FromEgressTarget returns the target of host as its EgressTarget describes it; nil is an EgressTarget with nothing set.
+func FromEgressTarget(namespace, host string, egressTarget *v1alpha1.EgressTarget) Target {
+	t := Target{
+		Namespace:        namespace,
+		Host:             host,
+		Port:             DefaultPort,
+		AppPort:          DefaultAppPort,
+		SecretName:       DefaultSecretName(host),
+		SNI:              host,
+		SubjectAltNames:  []string{host},
+		Retries:          DefaultRetries,
+		HTTPVersion:      v1alpha1.HTTPVersionAuto,
+		MaxConnectionAge: DefaultMaxConnectionAge,
+	}
+	if egressTarget == nil {
+		return t
+	}
+	spec := egressTarget.Spec
+	setIf(&t.Port, spec.Port)
+	setIf(&t.AppPort, spec.AppPort)
+	setIf(&t.SecretName, spec.Credential.SecretName)
+	t.Keys = spec.Credential.Keys
+	t.ServerCA = serverCA(spec.ServerCA)
+	setIf(&t.SNI, spec.SNI)
+	if len(spec.SubjectAltNames) > 0 {
+		t.SubjectAltNames = spec.SubjectAltNames
+	}
+	if http := spec.HTTP; http != nil {
+		setIf(&t.HTTPVersion, http.Version)
+		if http.Retries != nil {
+			t.Retries = *http.Retries
+		}
+		if http.Timeout != nil {
+			t.Timeout = http.Timeout.Duration
+		}
+	}
+	if connection := spec.Connection; connection != nil && connection.MaxAge != nil {
+		t.MaxConnectionAge = connection.MaxAge.Duration
+	}
+	return t
+}
+
+func serverCA(source *v1alpha1.ServerCA) ServerCA {
+	if source == nil {
+		return ServerCA{}
+	}
+	ca := ServerCA{SecretKey: source.SecretKey, System: source.System != nil && *source.System}
+	if source.ConfigMap != nil {
+		ca.ConfigMap = *source.ConfigMap
+	}
+	return ca
+}
+
+// setIf sets field to value unless value is the zero value.
+func setIf[T comparable](field *T, value T) {
+	var zero T
+	if value != zero {
+		*field = value
+	}
+}

@@ -1,0 +1,144 @@
+package target_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"mtls.egress/webhook/api/v1alpha1"
+	"mtls.egress/webhook/internal/target"
+)
+
+// defaults returns the target of host with nothing set, changed by change.
+func defaults(host, secret string, change func(*target.Target)) target.Target {
+	t := target.Target{
+		Namespace: "project", Host: host, Port: 443, AppPort: 80, SecretName: secret, SNI: host, SubjectAltNames: []string{host},
+		Retries: 2, HTTPVersion: "auto", MaxConnectionAge: 5 * time.Minute,
+	}
+	if change != nil {
+		change(&t)
+	}
+	return t
+}
+
+func TestResolve(t *testing.T) {
+	yes, three := true, int32(3)
+	tests := map[string]struct {
+		annotations   map[string]string
+		egressTargets map[string]v1alpha1.EgressTargetSpec
+		want          []target.Target
+	}{
+		"nothing becomes nothing": {nil, nil, nil},
+		"a host alone gets the defaults": {targets("external.system.com"), nil, []target.Target{
+			defaults("external.system.com", "external-system-mtls-data", nil)}},
+		"an empty EgressTarget changes nothing": {targets("external.system.com"), map[string]v1alpha1.EgressTargetSpec{"external.system.com": {}}, []target.Target{
+			defaults("external.system.com", "external-system-mtls-data", nil)}},
+		"another host's EgressTarget changes nothing": {targets("external.system.com"), map[string]v1alpha1.EgressTargetSpec{"partner.example": {Port: 8443}}, []target.Target{
+			defaults("external.system.com", "external-system-mtls-data", nil)}},
+		"the annotation's port and Secret are taken": {both("partner.example:8443", "mine"), nil, []target.Target{
+			defaults("partner.example", "mine", func(t *target.Target) { t.Port = 8443 })}},
+		"the annotation's Secret wins over the EgressTarget's": {both("partner.example", "mine"),
+			map[string]v1alpha1.EgressTargetSpec{"partner.example": {Credential: v1alpha1.Credential{SecretName: "theirs"}}},
+			[]target.Target{defaults("partner.example", "mine", nil)}},
+		"a port that the EgressTarget says too is fine": {targets("partner.example:8443"),
+			map[string]v1alpha1.EgressTargetSpec{"partner.example": {Port: 8443}},
+			[]target.Target{defaults("partner.example", "partner-mtls-data", func(t *target.Target) { t.Port = 8443 })}},
+		"hosts that default to one Secret are fine once the EgressTarget names another": {targets("external.system.com,external.system.org"),
+			map[string]v1alpha1.EgressTargetSpec{"external.system.org": {Credential: v1alpha1.Credential{SecretName: "org"}}},
+			[]target.Target{defaults("external.system.com", "external-system-mtls-data", nil), defaults("external.system.org", "org", nil)}},
+		"everything that an EgressTarget says is taken": {targets("partner.example"), map[string]v1alpha1.EgressTargetSpec{"partner.example": {
+			Port: 8443, AppPort: 8080,
+			Credential:      v1alpha1.Credential{SecretName: "theirs", Keys: &v1alpha1.CredentialKeys{Certificate: "c.pem", PrivateKey: "k.pem"}},
+			ServerCA:        &v1alpha1.ServerCA{ConfigMap: &v1alpha1.ConfigMapKey{Name: "bundle", Key: "ca.pem"}},
+			SNI:             "sni.example",
+			SubjectAltNames: []string{"one.example", "two.example"},
+			HTTP:            &v1alpha1.HTTP{Retries: &three, Timeout: &metav1.Duration{Duration: time.Minute}, Version: "2"},
+			Connection:      &v1alpha1.Connection{MaxAge: &metav1.Duration{Duration: time.Hour}},
+		}}, []target.Target{{
+			Namespace: "project", Host: "partner.example", Port: 8443, AppPort: 8080, SecretName: "theirs",
+			Keys:     &v1alpha1.CredentialKeys{Certificate: "c.pem", PrivateKey: "k.pem"},
+			ServerCA: target.ServerCA{ConfigMap: v1alpha1.ConfigMapKey{Name: "bundle", Key: "ca.pem"}},
+			SNI:      "sni.example", SubjectAltNames: []string{"one.example", "two.example"},
+			Retries: 3, Timeout: time.Minute, HTTPVersion: "2", MaxConnectionAge: time.Hour,
+		}}},
+		"no retries is not the same as the default": {targets("partner.example"),
+			map[string]v1alpha1.EgressTargetSpec{"partner.example": {HTTP: &v1alpha1.HTTP{Retries: new(int32)}}},
+			[]target.Target{defaults("partner.example", "partner-mtls-data", func(t *target.Target) { t.Retries = 0 })}},
+		"the CAs of the sidecar image": {targets("partner.example"),
+			map[string]v1alpha1.EgressTargetSpec{"partner.example": {ServerCA: &v1alpha1.ServerCA{System: &yes}}},
+			[]target.Target{defaults("partner.example", "partner-mtls-data", func(t *target.Target) { t.ServerCA.System = true })}},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			got, errs := target.Resolve("project", parse(t, test.annotations), egressTargets(test.egressTargets), field.NewPath("metadata", "annotations"))
+			if len(errs) > 0 {
+				t.Fatal(errs)
+			}
+			if diff := cmp.Diff(test.want, got, cmpopts.EquateEmpty()); diff != "" {
+				t.Errorf("targets (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestResolveRefuses(t *testing.T) {
+	one, other := collidingHosts(t)
+	address := target.SinkholeAddress(one).String()
+	tooLong := strings.Repeat(strings.Repeat("a", 61)+".", 4) + "bc"
+	tests := map[string]struct {
+		annotations   map[string]string
+		egressTargets map[string]v1alpha1.EgressTargetSpec
+		want          []string
+	}{
+		"two hosts that default to one Secret": {targets("external.system.com,external.system.org"), nil, []string{
+			"metadata.annotations[mtls.egress/secret]: Required value: external.system.com and external.system.org both default to the Secret external-system-mtls-data; say which is whose, for example " +
+				"mtls.egress/secret: external.system.com=external-system-mtls-data,external.system.org=external-system-2-mtls-data, or mtls.egress/secret: external-system-mtls-data if it is meant for both"}},
+		"a default Secret name that is too long to exist": {targets(tooLong), nil, []string{
+			`metadata.annotations[mtls.egress/secret]: Required value: the default Secret name of "` + tooLong[:60] + `"… (250 characters) is longer than the 253 characters that a name can have; write mtls.egress/secret: <secret>`}},
+		"another port than the EgressTarget's": {targets("partner.example:8443"), map[string]v1alpha1.EgressTargetSpec{"partner.example": {Port: 9443}}, []string{
+			`metadata.annotations[mtls.egress/target]: Invalid value: "partner.example:8443": the EgressTarget partner.example says port 9443; write partner.example:9443 or partner.example alone, or change spec.port of the EgressTarget, which moves every workload of the namespace that calls the host`}},
+		"the app's port as the partner's": {targets("partner.example:80"), nil, []string{
+			`metadata.annotations[mtls.egress/target]: Invalid value: "partner.example:80": 80 is the plain HTTP port that the app calls; the port here is the partner's TLS port, usually 443`}},
+		"two targets of one Pod with one sinkhole address": {both(one+","+other, "shared"), nil, []string{
+			`metadata.annotations[mtls.egress/target]: Invalid value: "` + other + `": has the same sinkhole address ` + address + ` as ` + one + `, which this Pod calls already; call one of the two from another namespace`}},
+		"a target with the sinkhole address of another target of the namespace": {targets(one), map[string]v1alpha1.EgressTargetSpec{other: {}}, []string{
+			`metadata.annotations[mtls.egress/target]: Invalid value: "` + one + `": has the same sinkhole address ` + address + ` as ` + other + `, which the namespace calls already; call one of the two from another namespace`}},
+		"all mistakes are told at once": {targets("partner.example:80,external.system.com,external.system.org"), nil, []string{
+			`metadata.annotations[mtls.egress/target]: Invalid value: "partner.example:80": 80 is the plain HTTP port that the app calls; the port here is the partner's TLS port, usually 443`,
+			"metadata.annotations[mtls.egress/secret]: Required value: external.system.com and external.system.org both default to the Secret external-system-mtls-data; say which is whose, for example " +
+				"mtls.egress/secret: external.system.com=external-system-mtls-data,external.system.org=external-system-2-mtls-data, or mtls.egress/secret: external-system-mtls-data if it is meant for both"}},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			got, errs := target.Resolve("project", parse(t, test.annotations), egressTargets(test.egressTargets), field.NewPath("metadata", "annotations"))
+			if diff := cmp.Diff(test.want, messages(errs)); diff != "" {
+				t.Errorf("errors (-want +got):\n%s", diff)
+			}
+			if got != nil {
+				t.Errorf("refused, and yet targets: %v", got)
+			}
+		})
+	}
+}
+
+func parse(t *testing.T, annotations map[string]string) target.Intent {
+	t.Helper()
+	intent, _, errs := target.ParseIntent(annotations, nil)
+	if len(errs) > 0 {
+		t.Fatal(errs)
+	}
+	return intent
+}
+
+func egressTargets(specs map[string]v1alpha1.EgressTargetSpec) map[string]*v1alpha1.EgressTarget {
+	made := map[string]*v1alpha1.EgressTarget{}
+	for host, spec := range specs {
+		made[host] = &v1alpha1.EgressTarget{ObjectMeta: metav1.ObjectMeta{Name: strings.ToLower(host)}, Spec: spec}
+	}
+	return made
+}

@@ -1,0 +1,49 @@
+package target
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+)
+
+// unknownAnnotations returns a warning for each annotation under our prefix that means nothing, with the nearest name that
+// does.
+func unknownAnnotations(annotations map[string]string) []string {
+	var warnings []string
+	for _, key := range slices.Sorted(maps.Keys(annotations)) {
+		if !strings.HasPrefix(key, AnnotationPrefix) || key == AnnotationPropagated || slices.Contains(userAnnotations(), key) {
+			continue
+		}
+		warnings = append(warnings, fmt.Sprintf("unknown annotation %s has no effect; did you mean %s?", shown(key), nearest(key, userAnnotations())))
+	}
+	return warnings
+}
+
+// nearest returns the candidate with the smallest edit distance to name, the first of several.
+func nearest(name string, candidates []string) string {
+	return slices.MinFunc(candidates, func(a, b string) int {
+		return editDistance(name, a) - editDistance(name, b)
+	})
+}
+
+// editDistance is the Levenshtein distance in bytes.
+func editDistance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			substitution := diagonal
+			if a[i] != b[j] {
+				substitution++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(substitution, row[j]+1, row[j+1]+1)
+		}
+	}
+	return row[len(b)]
+}
