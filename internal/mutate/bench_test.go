@@ -1,0 +1,51 @@
+package mutate_test
+
+import (
+	"fmt"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+)
+
+func BenchmarkRealise(b *testing.B) {
+	sizes := map[string]func(*corev1.Pod){
+		"10 containers": func(pod *corev1.Pod) {
+			pod.Spec.Containers = nil
+			for n := range 10 {
+				pod.Spec.Containers = append(pod.Spec.Containers, corev1.Container{Name: fmt.Sprintf("app-%d", n), Image: "shop:1"})
+			}
+		},
+		"2000 env vars": func(pod *corev1.Pod) {
+			for n := range 2000 {
+				pod.Spec.Containers[0].Env = append(pod.Spec.Containers[0].Env, corev1.EnvVar{Name: fmt.Sprintf("NAME_%d", n), Value: "value"})
+			}
+		},
+	}
+	for name, change := range sizes {
+		object := encode(b, annotated(change))
+		b.Run(name+"/realise", func(b *testing.B) {
+			subject, err := decodeSubject(b, object)
+			if err != nil {
+				b.Fatal(err)
+			}
+			b.ReportAllocs()
+			for b.Loop() {
+				if result := subject.Mutate("project", false, nil); len(result.Operations) == 0 {
+					b.Fatal(result.Errors)
+				}
+			}
+		})
+		b.Run(name+"/decode and realise", func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				subject, err := decodeSubject(b, object)
+				if err != nil {
+					b.Fatal(err)
+				}
+				if result := subject.Mutate("project", false, nil); len(result.Operations) == 0 {
+					b.Fatal(result.Errors)
+				}
+			}
+		})
+	}
+}

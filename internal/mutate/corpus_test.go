@@ -1,0 +1,161 @@
+package mutate_test
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"gomodules.xyz/jsonpatch/v2"
+	jsonpatchv4 "gopkg.in/evanphx/json-patch.v4"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/yaml"
+
+	"mtls.egress/webhook/api/v1alpha1"
+	"mtls.egress/webhook/internal/mutate"
+	"mtls.egress/webhook/test/golden"
+)
+
+const corpus = "../../test/testdata/admission"
+
+// corpusCase is one input of the corpus: the object that admission sees and the EgressTargets of its namespace.
+type corpusCase struct {
+	object        []byte
+	egressTargets map[string]*v1alpha1.EgressTarget
+	update        bool
+}
+
+// outcome is what a golden file holds.
+type outcome struct {
+	Warnings   []string              `json:"warnings,omitempty"`
+	Errors     []string              `json:"errors,omitempty"`
+	Operations []jsonpatch.Operation `json:"operations,omitempty"`
+	Object     map[string]any        `json:"object,omitempty"`
+	Pods       map[string]any        `json:"pods,omitempty"`
+}
+
+func TestCorpus(t *testing.T) {
+	inputs := golden.Inputs(t, corpus)
+	for _, name := range golden.Names(inputs) {
+		t.Run(name, func(t *testing.T) {
+			input := readCase(t, name, inputs[name])
+			result := input.mutate(t)
+			if len(result.Errors) > 0 && (len(result.Operations) > 0 || len(result.PodOperations) > 0) {
+				t.Error("refused, and yet operations")
+			}
+			got, err := yaml.Marshal(describe(t, input, result))
+			if err != nil {
+				t.Fatal(err)
+			}
+			golden.Compare(t, inputs[name], got)
+		})
+	}
+}
+
+func TestLawsOverTheCorpus(t *testing.T) {
+	inputs := golden.Inputs(t, corpus)
+	for _, name := range golden.Names(inputs) {
+		t.Run(name, func(t *testing.T) {
+			checkLaws(t, readCase(t, name, inputs[name]))
+		})
+	}
+}
+
+func describe(t *testing.T, input corpusCase, result mutate.Result) outcome {
+	t.Helper()
+	described := outcome{Warnings: result.Warnings, Operations: result.Operations}
+	for _, problem := range result.Errors {
+		described.Errors = append(described.Errors, problem.Error())
+	}
+	if len(result.Operations) > 0 {
+		described.Object = decode(t, apply(t, input.object, result.Operations))
+	}
+	if len(result.PodOperations) > 0 {
+		patched := decode(t, apply(t, input.object, result.Operations))
+		described.Pods = decode(t, apply(t, encode(t, templateOf(patched)), result.PodOperations))
+	}
+	return described
+}
+
+func readCase(t testing.TB, name, path string) corpusCase {
+	t.Helper()
+	input := corpusCase{egressTargets: map[string]*v1alpha1.EgressTarget{}, update: strings.HasSuffix(name, "-update")}
+	for _, document := range golden.Documents(t, path) {
+		if kindOf(t, document).Kind != v1alpha1.Kind {
+			input.object = document
+			continue
+		}
+		egressTarget := &v1alpha1.EgressTarget{}
+		if err := json.Unmarshal(document, egressTarget); err != nil {
+			t.Fatal(err)
+		}
+		input.egressTargets[egressTarget.Name] = egressTarget
+	}
+	return input
+}
+
+func (c corpusCase) mutate(t testing.TB) mutate.Result {
+	t.Helper()
+	subject, err := decodeSubject(t, c.object)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return subject.Mutate("project", c.update, c.egressTargets)
+}
+
+func decodeSubject(t testing.TB, object []byte) (*mutate.Subject, error) {
+	t.Helper()
+	return mutate.DecodeSubject(kindOf(t, object).GroupVersionKind().GroupKind(), object)
+}
+
+func kindOf(t testing.TB, object []byte) *metav1.TypeMeta {
+	t.Helper()
+	var kind metav1.TypeMeta
+	if err := json.Unmarshal(object, &kind); err != nil {
+		t.Fatal(err)
+	}
+	return &kind
+}
+
+// apply patches object with the library that the API server patches with.
+func apply(t testing.TB, object []byte, operations []jsonpatch.Operation) []byte {
+	t.Helper()
+	if len(operations) == 0 {
+		return object
+	}
+	patch, err := jsonpatchv4.DecodePatch(encode(t, operations))
+	if err != nil {
+		t.Fatal(err)
+	}
+	patched, err := patch.Apply(object)
+	if err != nil {
+		t.Fatalf("the patch does not apply: %v\n%s", err, encode(t, operations))
+	}
+	return patched
+}
+
+func templateOf(object map[string]any) map[string]any {
+	spec, _ := object["spec"].(map[string]any)
+	if jobTemplate, ok := spec["jobTemplate"].(map[string]any); ok {
+		spec, _ = jobTemplate["spec"].(map[string]any)
+	}
+	template, _ := spec["template"].(map[string]any)
+	return template
+}
+
+func encode(t testing.TB, value any) []byte {
+	t.Helper()
+	encoded, err := json.Marshal(value)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return encoded
+}
+
+func decode(t testing.TB, encoded []byte) map[string]any {
+	t.Helper()
+	var decoded map[string]any
+	if err := json.Unmarshal(encoded, &decoded); err != nil {
+		t.Fatal(err)
+	}
+	return decoded
+}

@@ -1,0 +1,143 @@
+package mutate
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"strings"
+
+	"github.com/prometheus/client_golang/prometheus"
+	admissionv1 "k8s.io/api/admission/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	logf "sigs.k8s.io/controller-runtime/pkg/log"
+	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
+
+	"mtls.egress/webhook/api/v1alpha1"
+)
+
+// maxInFlight bounds the requests that are worked on at one time; others wait until the API server gives up on them.
+const maxInFlight = 128
+
+// The decisions that the metric counts.
+const (
+	decisionRealised   = "realised"
+	decisionPropagated = "propagated"
+	decisionUnchanged  = "unchanged"
+	decisionRefused    = "refused"
+	decisionError      = "error"
+)
+
+// Handler answers admission requests. It writes nothing, so it needs no special case for dry runs.
+type Handler struct {
+	cached   client.Reader
+	live     client.Reader
+	inFlight chan struct{}
+	requests *prometheus.CounterVec
+}
+
+// NewHandler returns a handler that reads EgressTargets through cached and, for hosts that the cache doesn't know, through
+// live: a Pod may come right after the EgressTarget that it needs. Its counter mtls_egress_admission_requests_total, by kind
+// and decision, is registered with registry.
+func NewHandler(cached, live client.Reader, registry prometheus.Registerer) (*Handler, error) {
+	requests := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "mtls_egress_admission_requests_total",
+		Help: "Admission requests by kind of object and decision (realised, propagated, unchanged, refused, error).",
+	}, []string{"kind", "decision"})
+	if err := registry.Register(requests); err != nil {
+		return nil, fmt.Errorf("registering the admission metric: %w", err)
+	}
+	return &Handler{cached: cached, live: live, inFlight: make(chan struct{}, maxInFlight), requests: requests}, nil
+}
+
+// Handle realises a Pod or propagates a workload's annotations.
+func (h *Handler) Handle(ctx context.Context, request admission.Request) admission.Response {
+	select {
+	case h.inFlight <- struct{}{}:
+		defer func() { <-h.inFlight }()
+	case <-ctx.Done():
+		return h.failed(ctx, request, http.StatusServiceUnavailable, fmt.Errorf("too many requests at one time: %w", ctx.Err()))
+	}
+	subject, err := DecodeSubject(schema.GroupKind{Group: request.Kind.Group, Kind: request.Kind.Kind}, request.Object.Raw)
+	if err != nil {
+		return h.failed(ctx, request, http.StatusBadRequest, err)
+	}
+	egressTargets, err := h.egressTargets(ctx, request.Namespace, subject.Hosts())
+	if err != nil {
+		return h.failed(ctx, request, http.StatusInternalServerError, err)
+	}
+	result := subject.Mutate(request.Namespace, request.Operation == admissionv1.Update, egressTargets)
+	return h.respond(ctx, request, result)
+}
+
+func (h *Handler) respond(ctx context.Context, request admission.Request, result Result) admission.Response {
+	decision := decide(request.Kind.Kind, result)
+	h.requests.WithLabelValues(request.Kind.Kind, decision).Inc()
+	logf.FromContext(ctx).V(1).Info("admission", "uid", request.UID, "kind", request.Kind.Kind,
+		"namespace", request.Namespace, "name", request.Name, "decision", decision)
+	if len(result.Errors) > 0 {
+		messages := make([]string, len(result.Errors))
+		for i, problem := range result.Errors {
+			messages[i] = problem.Error()
+		}
+		response := admission.Denied(strings.Join(messages, "; "))
+		response.Warnings = result.Warnings
+		return response
+	}
+	response := admission.Patched("", result.Operations...)
+	response.Warnings = result.Warnings
+	return response
+}
+
+func decide(kind string, result Result) string {
+	switch {
+	case len(result.Errors) > 0:
+		return decisionRefused
+	case len(result.Operations) == 0:
+		return decisionUnchanged
+	case kind == "Pod":
+		return decisionRealised
+	default:
+		return decisionPropagated
+	}
+}
+
+// failed answers a request that could not be judged. The object isn't let through: it asks for a client certificate, and
+// without the mutation its calls would leave in plain text.
+func (h *Handler) failed(ctx context.Context, request admission.Request, code int32, err error) admission.Response {
+	h.requests.WithLabelValues(request.Kind.Kind, decisionError).Inc()
+	logf.FromContext(ctx).Error(err, "admission failed", "uid", request.UID, "kind", request.Kind.Kind,
+		"namespace", request.Namespace, "name", request.Name)
+	return admission.Errored(code, err)
+}
+
+// egressTargets returns the EgressTargets of a namespace by host. Those of hosts are looked up in the API server when the
+// cache lacks them.
+func (h *Handler) egressTargets(ctx context.Context, namespace string, hosts []string) (map[string]*v1alpha1.EgressTarget, error) {
+	if len(hosts) == 0 {
+		return nil, nil
+	}
+	var cached v1alpha1.EgressTargetList
+	if err := h.cached.List(ctx, &cached, client.InNamespace(namespace)); err != nil {
+		return nil, fmt.Errorf("reading the EgressTargets of namespace %s: %w", namespace, err)
+	}
+	found := make(map[string]*v1alpha1.EgressTarget, len(cached.Items))
+	for i := range cached.Items {
+		found[cached.Items[i].Name] = &cached.Items[i]
+	}
+	for _, host := range hosts {
+		if found[host] != nil {
+			continue
+		}
+		var egressTarget v1alpha1.EgressTarget
+		err := h.live.Get(ctx, client.ObjectKey{Namespace: namespace, Name: host}, &egressTarget)
+		switch {
+		case err == nil:
+			found[host] = &egressTarget
+		case !apierrors.IsNotFound(err):
+			return nil, fmt.Errorf("reading the EgressTarget %s/%s: %w", namespace, host, err)
+		}
+	}
+	return found, nil
+}

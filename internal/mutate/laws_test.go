@@ -1,0 +1,177 @@
+package mutate_test
+
+import (
+	"encoding/json"
+	"reflect"
+	"strings"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"mtls.egress/webhook/internal/mutate"
+	"mtls.egress/webhook/test/golden"
+)
+
+// ownAnnotations are those that propagation may change or take away, as they are the webhook's own in a template.
+var ownAnnotations = map[string]bool{"mtls.egress/target": true, "mtls.egress/secret": true, "mtls.egress/propagated": true}
+
+// checkLaws holds what is true of every object: the patch applies, removes nothing but our own propagation, loses and
+// reorders nothing of the user's, and a second mutation changes nothing.
+func checkLaws(t testing.TB, input corpusCase) {
+	t.Helper()
+	result := input.mutate(t)
+	for _, operation := range append(result.Operations, result.PodOperations...) {
+		if operation.Operation != "add" && !isOwnRemoval(operation.Operation, operation.Path) {
+			t.Errorf("operation %s %s", operation.Operation, operation.Path)
+		}
+	}
+	patched := apply(t, input.object, result.Operations)
+	checkKept(t, "", decode(t, input.object), decode(t, patched))
+
+	again := corpusCase{object: patched, egressTargets: input.egressTargets, update: input.update}
+	if second := again.mutate(t); len(result.Errors) == 0 && (len(second.Operations) > 0 || len(second.Errors) > 0) {
+		t.Errorf("the second time: operations %v, errors %v", second.Operations, second.Errors)
+	}
+	if len(result.PodOperations) > 0 {
+		checkPodLaws(t, input, decode(t, patched), result)
+	}
+}
+
+// checkPodLaws follows a workload to the Pods that it makes: admission does to such a Pod what was foretold.
+func checkPodLaws(t testing.TB, input corpusCase, workload map[string]any, result mutate.Result) {
+	t.Helper()
+	template := templateOf(workload)
+	pod := map[string]any{"apiVersion": "v1", "kind": "Pod", "metadata": template["metadata"], "spec": template["spec"]}
+	asPod := corpusCase{object: encode(t, pod), egressTargets: input.egressTargets}
+	got := asPod.mutate(t)
+	if !reflect.DeepEqual(got.Operations, result.PodOperations) {
+		t.Errorf("the Pod gets %v, foretold was %v", got.Operations, result.PodOperations)
+	}
+	checkLaws(t, asPod)
+}
+
+func isOwnRemoval(operation, path string) bool {
+	key := strings.ReplaceAll(path[strings.LastIndexByte(path, '/')+1:], "~1", "/")
+	return operation == "remove" && strings.Contains(path, "emplate/") && strings.Contains(path, "/metadata/annotations/") && ownAnnotations[key]
+}
+
+// checkKept walks through what the user wrote: every value is where it was, lists have grown at their end only, and the text
+// of Istio's two annotations has grown in one place only.
+func checkKept(t testing.TB, path string, before, after any) {
+	t.Helper()
+	switch before := before.(type) {
+	case map[string]any:
+		after, _ := after.(map[string]any)
+		for key, value := range before {
+			if kept, found := after[key]; found {
+				checkKept(t, path+"/"+key, value, kept)
+			} else if !ownAnnotations[key] || !strings.Contains(path, "emplate") {
+				t.Errorf("%s/%s is gone", path, key)
+			}
+		}
+	case []any:
+		after, _ := after.([]any)
+		if len(after) < len(before) {
+			t.Errorf("%s has become shorter", path)
+			return
+		}
+		for i := range before {
+			checkKept(t, path, before[i], after[i])
+		}
+	case string:
+		after, _ := after.(string)
+		key := strings.TrimPrefix(path[strings.LastIndex(path, "/annotations/")+1:], "annotations/")
+		switch {
+		case before == after, ownAnnotations[key] && strings.Contains(path, "emplate"):
+		case strings.HasPrefix(key, "sidecar.istio.io/userVolume"):
+			checkInsertedOnce(t, path, before, after)
+		default:
+			t.Errorf("%s was %q and is %q", path, before, after)
+		}
+	default:
+		if !reflect.DeepEqual(before, after) {
+			t.Errorf("%s was %v and is %v", path, before, after)
+		}
+	}
+}
+
+func checkInsertedOnce(t testing.TB, path, before, after string) {
+	t.Helper()
+	if strings.TrimSpace(before) == "" {
+		return
+	}
+	start := 0
+	for start < len(before) && start < len(after) && before[start] == after[start] {
+		start++
+	}
+	if !strings.HasSuffix(after, before[start:]) {
+		t.Errorf("%s was %q and is %q, which is more than one insertion", path, before, after)
+	}
+}
+
+// FuzzMutate holds the laws for Pods and Deployments that nobody thought of; the seeds are the corpus.
+func FuzzMutate(f *testing.F) {
+	inputs := golden.Inputs(f, corpus)
+	for _, path := range inputs {
+		for _, document := range golden.Documents(f, path) {
+			var object struct {
+				Metadata metav1.ObjectMeta `json:"metadata"`
+			}
+			if err := json.Unmarshal(document, &object); err != nil {
+				f.Fatal(err)
+			}
+			annotations := object.Metadata.Annotations
+			template := templateOf(decode(f, document))
+			if template != nil {
+				var metadata metav1.ObjectMeta
+				if err := json.Unmarshal(encode(f, template["metadata"]), &metadata); err != nil {
+					f.Fatal(err)
+				}
+				f.Add(annotations["mtls.egress/target"], annotations["mtls.egress/secret"], metadata.Annotations["mtls.egress/target"], metadata.Annotations["mtls.egress/propagated"], "", "", "", document)
+				continue
+			}
+			f.Add(annotations["mtls.egress/target"], annotations["mtls.egress/secret"], "", "",
+				annotations["sidecar.istio.io/userVolume"], annotations["sidecar.istio.io/userVolumeMount"],
+				annotations["traffic.sidecar.istio.io/excludeOutboundIPRanges"], document)
+		}
+	}
+	f.Fuzz(func(t *testing.T, hosts, secrets, templateHosts, marker, volumes, mounts, ranges string, document []byte) {
+		var pod corev1.Pod
+		// What is no Pod stays an empty one: the strings alone are input enough.
+		if err := json.Unmarshal(document, &pod); err != nil {
+			pod = corev1.Pod{}
+		}
+		pod.TypeMeta = metav1.TypeMeta{APIVersion: "v1", Kind: "Pod"}
+		pod.DeletionTimestamp = nil
+		annotate(&pod.ObjectMeta, "mtls.egress/target", hosts)
+		annotate(&pod.ObjectMeta, "mtls.egress/secret", secrets)
+		annotate(&pod.ObjectMeta, "sidecar.istio.io/userVolume", volumes)
+		annotate(&pod.ObjectMeta, "sidecar.istio.io/userVolumeMount", mounts)
+		annotate(&pod.ObjectMeta, "traffic.sidecar.istio.io/excludeOutboundIPRanges", ranges)
+		if object, err := json.Marshal(pod); err == nil {
+			checkLaws(t, corpusCase{object: object})
+		}
+
+		template := metav1.ObjectMeta{}
+		annotate(&template, "mtls.egress/target", templateHosts)
+		annotate(&template, "mtls.egress/propagated", marker)
+		annotate(&template, "sidecar.istio.io/userVolume", volumes)
+		workload := metav1.ObjectMeta{}
+		annotate(&workload, "mtls.egress/target", hosts)
+		annotate(&workload, "mtls.egress/secret", secrets)
+		object, err := json.Marshal(map[string]any{
+			"apiVersion": "apps/v1", "kind": "Deployment", "metadata": workload,
+			"spec": map[string]any{"template": map[string]any{"metadata": template, "spec": pod.Spec}},
+		})
+		if err == nil {
+			checkLaws(t, corpusCase{object: object})
+		}
+	})
+}
+
+func annotate(metadata *metav1.ObjectMeta, key, value string) {
+	if value != "" {
+		metav1.SetMetaDataAnnotation(metadata, key, value)
+	}
+}

@@ -1,0 +1,181 @@
+package mutate
+
+import (
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"mtls.egress/webhook/internal/target"
+)
+
+// realise adds to a Pod what its targets need: volumes and mounts for the sidecar, the sinkhole address under each host's
+// name, and the labels that the Istio objects select. at is where the Pod's metadata and spec stand: nil for a Pod,
+// spec.template for a workload. It changes nothing that the user wrote; a clash is an error, and with any error there are no
+// operations. Realising the result again gives no operations.
+func realise(pod *corev1.Pod, targets []target.Target, at *field.Path) (patch, []string, field.ErrorList) {
+	if len(targets) == 0 {
+		return patch{}, nil, nil
+	}
+	metadata, spec := at.Child("metadata"), at.Child("spec")
+	errs := checkInjection(pod, metadata, spec)
+	errs = append(errs, checkTraffic(pod.Annotations, targets, metadata.Child("annotations"))...)
+	volumes, mounts := sidecarVolumes(targets)
+
+	annotations, annotationErrs := sidecarAnnotations(pod.Annotations, volumes, mounts, metadata.Child("annotations"))
+	labels, labelErrs := hostLabels(pod.Labels, targets, metadata.Child("labels"))
+	aliases, aliasErrs := hostAliases(pod.Spec.HostAliases, targets, spec.Child("hostAliases"))
+	missing, volumeErrs := missingVolumes(pod.Spec.Volumes, volumes, spec.Child("volumes"))
+	errs = slices.Concat(errs, annotationErrs, labelErrs, aliasErrs, volumeErrs)
+
+	var p patch
+	p.setKeys("/metadata/annotations", pod.Annotations, annotations)
+	p.setKeys("/metadata/labels", pod.Labels, labels)
+	appendTo(&p, "/spec/hostAliases", len(pod.Spec.HostAliases), aliases)
+	if hasProxy(pod) {
+		appendTo(&p, "/spec/volumes", len(pod.Spec.Volumes), missing)
+		errs = append(errs, mountDirectly(&p, "/spec/initContainers", pod.Spec.InitContainers, mounts, spec.Child("initContainers"))...)
+		errs = append(errs, mountDirectly(&p, "/spec/containers", pod.Spec.Containers, mounts, spec.Child("containers"))...)
+	}
+	if len(errs) > 0 {
+		return patch{}, nil, errs
+	}
+	return p, proxyWarnings(pod, targets), nil
+}
+
+// sidecarVolumes returns the volumes and mounts that the sidecar needs. The whole Secret is mounted, never a subPath, which
+// the kubelet would not update when the Secret changes:
+// https://kubernetes.io/docs/concepts/configuration/secret/#using-secrets-as-files-from-a-pod
+func sidecarVolumes(targets []target.Target) ([]corev1.Volume, []corev1.VolumeMount) {
+	volumes := make([]corev1.Volume, 0, len(targets))
+	mounts := make([]corev1.VolumeMount, 0, len(targets))
+	for _, t := range targets {
+		volumes = append(volumes, corev1.Volume{Name: target.VolumeName(t.Host), VolumeSource: corev1.VolumeSource{
+			Secret: &corev1.SecretVolumeSource{SecretName: t.SecretName}}})
+		mounts = append(mounts, corev1.VolumeMount{Name: target.VolumeName(t.Host), MountPath: target.MountPath(t.Host), ReadOnly: true})
+		if t.ServerCA.ConfigMap.Name == "" {
+			continue
+		}
+		volumes = append(volumes, corev1.Volume{Name: target.CAVolumeName(t.Host), VolumeSource: corev1.VolumeSource{
+			ConfigMap: &corev1.ConfigMapVolumeSource{LocalObjectReference: corev1.LocalObjectReference{Name: t.ServerCA.ConfigMap.Name}}}})
+		mounts = append(mounts, corev1.VolumeMount{Name: target.CAVolumeName(t.Host), MountPath: target.CAMountPath(t.Host), ReadOnly: true})
+	}
+	return volumes, mounts
+}
+
+// sidecarAnnotations returns the values of Istio's two annotations that have to change.
+func sidecarAnnotations(annotations map[string]string, volumes []corev1.Volume, mounts []corev1.VolumeMount, at *field.Path) (map[string]string, field.ErrorList) {
+	volumeText, errs := mergeVolumes(annotations[annotationUserVolume], volumes, at.Key(annotationUserVolume))
+	mountText, mountErrs := mergeMounts(annotations[annotationUserVolumeMount], mounts, at.Key(annotationUserVolumeMount))
+	changed := map[string]string{}
+	for name, text := range map[string]string{annotationUserVolume: volumeText, annotationUserVolumeMount: mountText} {
+		if annotations[name] != text {
+			changed[name] = text
+		}
+	}
+	return changed, append(errs, mountErrs...)
+}
+
+// hostLabels returns the labels that the Pod lacks. They are the webhook's alone: the controller counts by them and the
+// Istio objects select by them, so another value is refused, not replaced.
+func hostLabels(labels map[string]string, targets []target.Target, at *field.Path) (map[string]string, field.ErrorList) {
+	keys := []string{target.LabelRealised}
+	for _, t := range targets {
+		keys = append(keys, target.HostLabel(t.Host))
+	}
+	missing := map[string]string{}
+	var errs field.ErrorList
+	for _, key := range keys {
+		value, present := labels[key]
+		switch {
+		case !present:
+			missing[key] = target.LabelValue
+		case value != target.LabelValue:
+			errs = append(errs, target.Invalid(at.Key(key), value, "the webhook sets this label itself; take it away"))
+		}
+	}
+	return missing, errs
+}
+
+// hostAliases returns the aliases that the Pod lacks: the sinkhole address under each host's name.
+func hostAliases(existing []corev1.HostAlias, targets []target.Target, at *field.Path) ([]corev1.HostAlias, field.ErrorList) {
+	var missing []corev1.HostAlias
+	var errs field.ErrorList
+	for _, t := range targets {
+		address := t.Address().String()
+		present := false
+		for i, alias := range existing {
+			if !slices.ContainsFunc(alias.Hostnames, func(name string) bool { return sameHost(name, t.Host) }) {
+				continue
+			}
+			if alias.IP == address {
+				present = true
+				continue
+			}
+			errs = append(errs, target.Invalid(at.Index(i), alias.IP, fmt.Sprintf(
+				"gives %s an address of your own, which would lead the calls past the sidecar; take the host out, as the webhook points it to %s", t.Host, address)))
+		}
+		if !present {
+			missing = append(missing, corev1.HostAlias{IP: address, Hostnames: []string{t.Host}})
+		}
+	}
+	return missing, errs
+}
+
+func sameHost(name, host string) bool {
+	return strings.EqualFold(strings.TrimSuffix(name, "."), host)
+}
+
+// missingVolumes returns the wanted volumes that spec.volumes lacks and refuses those whose name stands for something else.
+func missingVolumes(existing, wanted []corev1.Volume, at *field.Path) ([]corev1.Volume, field.ErrorList) {
+	var missing []corev1.Volume
+	var errs field.ErrorList
+	for _, volume := range wanted {
+		i := slices.IndexFunc(existing, func(v corev1.Volume) bool { return v.Name == volume.Name })
+		switch {
+		case i < 0:
+			missing = append(missing, volume)
+		case !sameSource(existing[i], volume):
+			errs = append(errs, volumeClash(at.Index(i), volume))
+		}
+	}
+	return missing, errs
+}
+
+// sameSource compares what is mounted, file modes aside: the API server fills those in when it stores a Pod.
+func sameSource(existing, wanted corev1.Volume) bool {
+	plain := *existing.DeepCopy()
+	if plain.Secret != nil {
+		plain.Secret.DefaultMode = nil
+	}
+	if plain.ConfigMap != nil {
+		plain.ConfigMap.DefaultMode = nil
+	}
+	return equality.Semantic.DeepEqual(plain, wanted)
+}
+
+// mountDirectly mounts into a sidecar that is in the Pod already: Istio's annotations are read at injection only.
+func mountDirectly(p *patch, pointer string, containers []corev1.Container, mounts []corev1.VolumeMount, at *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	for i := range containers {
+		if !isProxy(containers[i]) {
+			continue
+		}
+		var missing []corev1.VolumeMount
+		for _, mount := range mounts {
+			present, found := mountAt(containers[i].VolumeMounts, mount.MountPath)
+			switch {
+			case !found:
+				missing = append(missing, mount)
+			case present != nameAndPath(mount):
+				errs = append(errs, mountClash(at.Index(i).Child("volumeMounts"), mount, present.name))
+			}
+		}
+		appendTo(p, path.Join(index(pointer, i), "volumeMounts"), len(containers[i].VolumeMounts), missing)
+	}
+	return errs
+}

@@ -1,0 +1,154 @@
+package mutate_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// annotated returns a Pod that asks for external.system.com, changed by change.
+func annotated(change func(*corev1.Pod)) corev1.Pod {
+	pod := corev1.Pod{
+		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "Pod"},
+		ObjectMeta: metav1.ObjectMeta{Name: "shop", Annotations: map[string]string{"mtls.egress/target": "external.system.com"}, Labels: map[string]string{}},
+		Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "app", Image: "shop:1"}}},
+	}
+	change(&pod)
+	return pod
+}
+
+func TestPodIsRefused(t *testing.T) {
+	const (
+		volumeField = "metadata.annotations[sidecar.istio.io/userVolume]"
+		mountField  = "metadata.annotations[sidecar.istio.io/userVolumeMount]"
+		traffic     = "metadata.annotations[traffic.sidecar.istio.io/"
+		form        = `it takes a JSON list such as [{"name": "a", …}] or a JSON map such as {"a": {…}}`
+		volume      = "mtls-egress-external-system-com"
+	)
+	annotation := func(name, value string) func(*corev1.Pod) {
+		return func(pod *corev1.Pod) { pod.Annotations[name] = value }
+	}
+	userVolume := func(value string) func(*corev1.Pod) { return annotation("sidecar.istio.io/userVolume", value) }
+	userMount := func(value string) func(*corev1.Pod) { return annotation("sidecar.istio.io/userVolumeMount", value) }
+	trafficAnnotation := func(name, value string) func(*corev1.Pod) {
+		return annotation("traffic.sidecar.istio.io/"+name, value)
+	}
+	tests := map[string]struct {
+		change func(*corev1.Pod)
+		want   []string
+	}{
+		"a Pod in the host's network": {func(pod *corev1.Pod) { pod.Spec.HostNetwork = true }, []string{
+			`spec.hostNetwork: Invalid value: "true": a Pod in the host's network gets no sidecar, which mtls.egress/target needs; take hostNetwork away or the annotation`}},
+		"injection switched off by label": {func(pod *corev1.Pod) { pod.Labels["sidecar.istio.io/inject"] = "false" }, []string{
+			`metadata.labels[sidecar.istio.io/inject]: Invalid value: "false": switches the sidecar off, which mtls.egress/target needs; write "true" or take it away`}},
+		"injection switched off by annotation": {annotation("sidecar.istio.io/inject", "false"), []string{
+			`metadata.annotations[sidecar.istio.io/inject]: Invalid value: "false": switches the sidecar off, which mtls.egress/target needs; write "true" or take it away`}},
+		"injection switched off by a word that Istio doesn't know": {annotation("sidecar.istio.io/inject", "enabled"), []string{
+			`metadata.annotations[sidecar.istio.io/inject]: Invalid value: "enabled": switches the sidecar off, which mtls.egress/target needs; write "true" or take it away`}},
+		"interception switched off": {annotation("sidecar.istio.io/interceptionMode", "NONE"), []string{
+			`metadata.annotations[sidecar.istio.io/interceptionMode]: Invalid value: "NONE": NONE keeps the sidecar from seeing any call; write REDIRECT or take it away`}},
+		"the app port excluded": {trafficAnnotation("excludeOutboundPorts", "5432, 80"), []string{
+			traffic + `excludeOutboundPorts]: Invalid value: "5432, 80": keeps the sidecar from seeing the call to external.system.com; write "5432"`}},
+		"only the app port excluded": {trafficAnnotation("excludeOutboundPorts", "80"), []string{
+			traffic + `excludeOutboundPorts]: Invalid value: "80": keeps the sidecar from seeing the call to external.system.com; take the annotation away`}},
+		"the app port not included": {trafficAnnotation("includeOutboundPorts", "5432"), []string{
+			traffic + `includeOutboundPorts]: Invalid value: "5432": leaves out the call to external.system.com; write "5432,80"`}},
+		"no port included": {trafficAnnotation("includeOutboundPorts", ""), []string{
+			traffic + `includeOutboundPorts]: Invalid value: "": leaves out the call to external.system.com; write "80"`}},
+		"the sinkhole not included": {trafficAnnotation("includeOutboundIPRanges", "10.0.0.0/8"), []string{
+			traffic + `includeOutboundIPRanges]: Invalid value: "10.0.0.0/8": leaves out the sinkhole addresses of external.system.com; write "10.0.0.0/8,254.110.240.171/32"`}},
+		"no address included": {trafficAnnotation("includeOutboundIPRanges", ""), []string{
+			traffic + `includeOutboundIPRanges]: Invalid value: "": leaves out the sinkhole addresses of external.system.com; write "254.110.240.171/32"`}},
+		"the sinkhole excluded": {trafficAnnotation("excludeOutboundIPRanges", "10.0.0.0/8,240.0.0.0/4"), []string{
+			traffic + `excludeOutboundIPRanges]: Invalid value: "10.0.0.0/8,240.0.0.0/4": keeps the sidecar from seeing the sinkhole addresses of external.system.com; write "10.0.0.0/8"`}},
+		"every address excluded": {trafficAnnotation("excludeOutboundIPRanges", "*"), []string{
+			traffic + `excludeOutboundIPRanges]: Invalid value: "*": keeps the sidecar from seeing the sinkhole addresses of external.system.com; take the annotation away`}},
+		"the sinkhole excluded as a single address": {trafficAnnotation("excludeOutboundIPRanges", "254.110.240.171"), []string{
+			traffic + `excludeOutboundIPRanges]: Invalid value: "254.110.240.171": keeps the sidecar from seeing the sinkhole addresses of external.system.com; take the annotation away`}},
+		"an alias of the user's for the host": {func(pod *corev1.Pod) {
+			pod.Spec.HostAliases = []corev1.HostAlias{{IP: "10.0.0.7", Hostnames: []string{"printer.local", "EXTERNAL.system.com."}}}
+		}, []string{`spec.hostAliases[0]: Invalid value: "10.0.0.7": gives external.system.com an address of your own, which would lead the calls past the sidecar; take the host out, as the webhook points it to 254.110.240.171`}},
+		"a label of ours with another value": {func(pod *corev1.Pod) { pod.Labels["to.mtls.egress/external.system.com"] = "false" }, []string{
+			`metadata.labels[to.mtls.egress/external.system.com]: Invalid value: "false": the webhook sets this label itself; take it away`}},
+		"our volume name in spec.volumes for something else": {func(pod *corev1.Pod) {
+			pod.Spec.Volumes = []corev1.Volume{{Name: "data"}, {Name: volume, VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}}}
+		}, []string{`spec.volumes[1]: Invalid value: "` + volume + `": a volume of this name is there with other content; the webhook needs the name for the Secret external-system-mtls-data, so rename yours`}},
+		"our volume name in a list for another Secret": {userVolume(`[{"name":"` + volume + `","secret":{"secretName":"other"}}]`), []string{
+			volumeField + `: Invalid value: "` + volume + `": a volume of this name is there with other content; the webhook needs the name for the Secret external-system-mtls-data, so rename yours`}},
+		"our volume name in a map, optional": {userVolume(`{"` + volume + `":{"secret":{"secretName":"external-system-mtls-data","optional":true}}}`), []string{
+			volumeField + `: Invalid value: "` + volume + `": a volume of this name is there with other content; the webhook needs the name for the Secret external-system-mtls-data, so rename yours`}},
+		"our path in a list for another volume": {userMount(`[{"name":"theirs","mountPath":"/etc/mtls-egress/external.system.com/"}]`), []string{
+			mountField + `: Invalid value: "/etc/mtls-egress/external.system.com": something else is mounted at this path (volume "theirs"); the webhook mounts the volume ` + volume + ` there, read-only and whole, so move yours`}},
+		"our path and volume, but writable": {userMount(`[{"name":"` + volume + `","mountPath":"/etc/mtls-egress/external.system.com"}]`), []string{
+			mountField + `: Invalid value: "/etc/mtls-egress/external.system.com": something else is mounted at this path (volume "` + volume + `"); the webhook mounts the volume ` + volume + ` there, read-only and whole, so move yours`}},
+		"our path and volume, but of one file only": {userMount(`[{"name":"` + volume + `","mountPath":"/etc/mtls-egress/external.system.com","readOnly":true,"subPath":"cert"}]`), []string{
+			mountField + `: Invalid value: "/etc/mtls-egress/external.system.com": something else is mounted at this path (volume "` + volume + `"); the webhook mounts the volume ` + volume + ` there, read-only and whole, so move yours`}},
+		"our volume mounted elsewhere in a map": {userMount(`{"` + volume + `":{"mountPath":"/elsewhere"}}`), []string{
+			mountField + `: Invalid value: "` + volume + `": the map mounts this volume elsewhere already, and a map has each name once; the webhook mounts it at /etc/mtls-egress/external.system.com, so remove yours or write the list form`}},
+		"volumes that are a string":          {userVolume(`"theirs"`), []string{volumeField + `: Invalid value: "\"theirs\"": is neither a list nor a map; ` + form}},
+		"volumes that are a number":          {userVolume("7"), []string{volumeField + `: Invalid value: "7": is neither a list nor a map; ` + form}},
+		"volumes that are null":              {userVolume("null"), []string{volumeField + `: Invalid value: "null": is neither a list nor a map; ` + form}},
+		"volumes in YAML":                    {userVolume("- name: theirs"), []string{volumeField + `: Invalid value: "- name: theirs": is no JSON (at character 2); ` + form}},
+		"volumes cut short":                  {userVolume(`[{"name":"theirs"`), []string{volumeField + `: Invalid value: "[{\"name\":\"theirs\"": is no complete JSON; ` + form}},
+		"volumes with a second value behind": {userVolume(`[] []`), []string{volumeField + `: Invalid value: "[] []": goes on after the closing bracket; ` + form}},
+		"a trailing comma":                   {userVolume(`[{"name":"a"},]`), []string{volumeField + `: Invalid value: "[{\"name\":\"a\"},]": is no JSON (at character 13); ` + form}},
+		"a list of strings":                  {userVolume(`["theirs"]`), []string{volumeField + `: Invalid value: "[\"theirs\"]": has an entry (0) that is no JSON object; ` + form}},
+		"a map of strings":                   {userVolume(`{"a":"theirs"}`), []string{volumeField + `: Invalid value: "{\"a\":\"theirs\"}": has an entry (a) that is no JSON object; ` + form}},
+		"a name that is no string":           {userVolume(`[{"name":7}]`), []string{volumeField + `: Invalid value: "[{\"name\":7}]": has an entry (0) whose name is no string`}},
+		"a volume that Kubernetes can't read": {userVolume(`[{"name":"a","secret":"x"}]`), []string{
+			volumeField + `: Invalid value: "a": is no volume as Kubernetes knows it; compare it with https://kubernetes.io/docs/concepts/storage/volumes/`}},
+		"a mount that Kubernetes can't read": {userMount(`{"a":{"mountPath":7}}`), []string{
+			mountField + `: Invalid value: "a": is no volume mount as Kubernetes knows it: name, mountPath and, if wanted, readOnly and subPath`}},
+		"two volumes of one name in a list": {userVolume(`[{"name":"a"},{"name":"a"}]`), []string{volumeField + `: Duplicate value: "a"`}},
+		"two volumes of one name in a map":  {userVolume(`{"a":{},"a":{}}`), []string{volumeField + `: Invalid value: "{\"a\":{},\"a\":{}}": has two entries named "a", of which Istio reads one only; give each its own name`}},
+		"two mounts at one path":            {userMount(`[{"name":"a","mountPath":"/x"},{"name":"b","mountPath":"/x/"}]`), []string{mountField + `: Duplicate value: "/x/"`}},
+		"an injected sidecar with something else at our path": {func(pod *corev1.Pod) {
+			pod.Spec.Containers = append(pod.Spec.Containers, corev1.Container{Name: "istio-proxy", VolumeMounts: []corev1.VolumeMount{{Name: "theirs", MountPath: "/etc/mtls-egress/external.system.com"}}})
+		}, []string{`spec.containers[1].volumeMounts: Invalid value: "/etc/mtls-egress/external.system.com": something else is mounted at this path (volume "theirs"); the webhook mounts the volume ` + volume + ` there, read-only and whole, so move yours`}},
+		"all mistakes are told at once": {func(pod *corev1.Pod) {
+			pod.Spec.HostNetwork = true
+			pod.Annotations["sidecar.istio.io/userVolume"] = "7"
+			pod.Annotations["sidecar.istio.io/userVolumeMount"] = "8"
+		}, []string{
+			`spec.hostNetwork: Invalid value: "true": a Pod in the host's network gets no sidecar, which mtls.egress/target needs; take hostNetwork away or the annotation`,
+			volumeField + `: Invalid value: "7": is neither a list nor a map; ` + form,
+			mountField + `: Invalid value: "8": is neither a list nor a map; ` + form,
+		}},
+		"a value of a megabyte": {annotation("mtls.egress/target", strings.Repeat("a", 1<<20)), []string{
+			"metadata.annotations[mtls.egress/target]: Too long: may not be more than 8192 bytes"}},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			result := corpusCase{object: encode(t, annotated(test.change))}.mutate(t)
+			var got []string
+			for _, problem := range result.Errors {
+				got = append(got, problem.Error())
+			}
+			if diff := cmp.Diff(test.want, got); diff != "" {
+				t.Errorf("errors (-want +got):\n%s", diff)
+			}
+			if len(result.Operations) > 0 {
+				t.Errorf("refused, and yet operations: %v", result.Operations)
+			}
+		})
+	}
+}
+
+func TestDecodeSubjectRefusesOtherKinds(t *testing.T) {
+	tests := map[string]struct{ object, want string }{
+		"a Service":               {`{"apiVersion":"v1","kind":"Service"}`, "Service is neither a Pod nor a workload with a Pod template"},
+		"a Deployment of others":  {`{"apiVersion":"example.com/v1","kind":"Deployment"}`, "Deployment.example.com is neither a Pod nor a workload with a Pod template"},
+		"a Pod that is no object": {`{"apiVersion":"v1","kind":"Pod","spec":7}`, "reading the Pod: json: cannot unmarshal number into Go struct field Pod.spec of type v1.PodSpec"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			_, err := decodeSubject(t, []byte(test.object))
+			if err == nil || err.Error() != test.want {
+				t.Errorf("got %v, want %s", err, test.want)
+			}
+		})
+	}
+}

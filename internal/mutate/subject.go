@@ -1,0 +1,211 @@
+package mutate
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+
+	"gomodules.xyz/jsonpatch/v2"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"mtls.egress/webhook/api/v1alpha1"
+	"mtls.egress/webhook/internal/target"
+)
+
+// Subject is an object that admission mutates: a Pod, or a workload with a Pod template.
+type Subject struct {
+	kind     schema.GroupKind
+	metadata metav1.ObjectMeta
+	// pod is the Pod itself or what the template makes.
+	pod corev1.Pod
+	// template is where the Pod template stands, as a JSON pointer and as a path for messages; both empty for a Pod.
+	template     string
+	templatePath *field.Path
+}
+
+// Result is what admission does to a subject.
+type Result struct {
+	// Operations change the object; none are there when there are errors.
+	Operations []jsonpatch.Operation
+	// Warnings are sentences for the person who applies the object.
+	Warnings []string
+	// Errors are all the reasons for refusing the object.
+	Errors field.ErrorList
+	// PodOperations are, for a workload, what admission will do to the Pods that it makes: operations on the Pod template taken
+	// by itself.
+	PodOperations []jsonpatch.Operation
+	// Targets are the targets of the Pod, or of the Pods that the workload makes.
+	Targets []target.Target
+}
+
+// templates says where each kind that can be a subject keeps its Pod template; a Pod has none.
+func templates(kind schema.GroupKind) (fields []string, known bool) {
+	switch kind {
+	case schema.GroupKind{Kind: "Pod"}:
+		return nil, true
+	case schema.GroupKind{Group: "apps", Kind: "Deployment"}, schema.GroupKind{Group: "apps", Kind: "StatefulSet"},
+		schema.GroupKind{Group: "apps", Kind: "DaemonSet"}, schema.GroupKind{Group: "apps", Kind: "ReplicaSet"},
+		schema.GroupKind{Group: "batch", Kind: "Job"}:
+		return []string{"spec", "template"}, true
+	case schema.GroupKind{Group: "batch", Kind: "CronJob"}:
+		return []string{"spec", "jobTemplate", "spec", "template"}, true
+	}
+	return nil, false
+}
+
+// IsSubject says whether objects of this kind can be mutated.
+func IsSubject(kind schema.GroupKind) bool {
+	_, known := templates(kind)
+	return known
+}
+
+// Template returns the fields that lead to the Pod template of a workload kind; none for a Pod and for other kinds.
+func Template(kind schema.GroupKind) []string {
+	fields, _ := templates(kind)
+	return fields
+}
+
+// DecodeSubject reads an object of one of the kinds of IsSubject from JSON.
+func DecodeSubject(kind schema.GroupKind, object []byte) (*Subject, error) {
+	fields, known := templates(kind)
+	if !known {
+		return nil, fmt.Errorf("%s is neither a Pod nor a workload with a Pod template", kind)
+	}
+	subject := &Subject{kind: kind}
+	if len(fields) == 0 {
+		if err := json.Unmarshal(object, &subject.pod); err != nil {
+			return nil, fmt.Errorf("reading the Pod: %w", err)
+		}
+		subject.metadata = subject.pod.ObjectMeta
+		return subject, nil
+	}
+	subject.templatePath = field.NewPath(fields[0], fields[1:]...)
+	for _, name := range fields {
+		subject.template += "/" + name
+	}
+	return subject, subject.decodeWorkload(object)
+}
+
+// decodeWorkload reads what all workloads have in common: metadata and, in one of two places, a Pod template.
+func (s *Subject) decodeWorkload(object []byte) error {
+	var workload struct {
+		Metadata metav1.ObjectMeta `json:"metadata"`
+		Spec     struct {
+			Template    corev1.PodTemplateSpec `json:"template"`
+			JobTemplate struct {
+				Spec struct {
+					Template corev1.PodTemplateSpec `json:"template"`
+				} `json:"spec"`
+			} `json:"jobTemplate"`
+		} `json:"spec"`
+	}
+	if err := json.Unmarshal(object, &workload); err != nil {
+		return fmt.Errorf("reading the %s: %w", s.kind.Kind, err)
+	}
+	template := workload.Spec.Template
+	if s.kind.Kind == "CronJob" {
+		template = workload.Spec.JobTemplate.Spec.Template
+	}
+	s.metadata = workload.Metadata
+	s.pod = corev1.Pod{ObjectMeta: template.ObjectMeta, Spec: template.Spec}
+	return nil
+}
+
+// Kind returns the kind of the object.
+func (s *Subject) Kind() string {
+	return s.kind.Kind
+}
+
+// Name returns the name of the object, or the start of one that the API server completes.
+func (s *Subject) Name() string {
+	if s.metadata.Name != "" {
+		return s.metadata.Name
+	}
+	return s.metadata.GenerateName
+}
+
+// Namespace returns the namespace that the object names, which may be none.
+func (s *Subject) Namespace() string {
+	return s.metadata.Namespace
+}
+
+// Hosts returns the hosts that the subject asks for anywhere, as far as its annotations can be read: those whose
+// EgressTargets Mutate needs.
+func (s *Subject) Hosts() []string {
+	var hosts []string
+	for _, annotations := range []map[string]string{s.metadata.Annotations, s.pod.Annotations} {
+		intent, _, _ := target.ParseIntent(annotations, nil)
+		hosts = append(hosts, intent.Hosts()...)
+	}
+	slices.Sort(hosts)
+	return slices.Compact(hosts)
+}
+
+// Mutate says what admission does to the subject in namespace. egressTargets are those of the namespace, by host. A Pod is
+// realised; a workload's annotations are propagated, and its Pods are judged ahead of time, so that a mistake is refused
+// where it was made. A Job that exists already can't get another template; it gets a warning.
+func (s *Subject) Mutate(namespace string, update bool, egressTargets map[string]*v1alpha1.EgressTarget) Result {
+	if s.metadata.DeletionTimestamp != nil {
+		return Result{}
+	}
+	if s.template == "" {
+		return s.mutatePod(namespace, egressTargets)
+	}
+	if controlled(&s.metadata) {
+		return Result{}
+	}
+	return s.mutateWorkload(namespace, update, egressTargets)
+}
+
+func (s *Subject) mutatePod(namespace string, egressTargets map[string]*v1alpha1.EgressTarget) Result {
+	targets, p, warnings, errs := judge(namespace, &s.pod, egressTargets, nil)
+	return Result{Operations: p.operations, Warnings: warnings, Errors: errs, Targets: targets}
+}
+
+func (s *Subject) mutateWorkload(namespace string, update bool, egressTargets map[string]*v1alpha1.EgressTarget) Result {
+	result := Result{}
+	_, result.Warnings, result.Errors = target.ParseIntent(s.metadata.Annotations, field.NewPath("metadata", "annotations"))
+	if len(result.Errors) > 0 {
+		return result
+	}
+	changes, errs := propagate(s.metadata.Annotations, s.pod.Annotations, s.templatePath.Child("metadata", "annotations"))
+	if len(errs) > 0 {
+		result.Errors = errs
+		return result
+	}
+	result.Warnings = append(result.Warnings, changes.warnings...)
+	if s.kind.Kind == "Job" && update && !changes.empty() {
+		result.Warnings = append(result.Warnings, "the Pod template of a Job that exists can't be changed, so its Pods keep what they have; delete the Job and create it again")
+		return result
+	}
+	pod := s.pod
+	pod.Annotations = changes.apply(s.pod.Annotations)
+	targets, realised, warnings, errs := judge(namespace, &pod, egressTargets, s.templatePath)
+	result.Warnings = append(result.Warnings, warnings...)
+	if len(errs) > 0 {
+		result.Errors = errs
+		return result
+	}
+	result.Targets = targets
+	result.Operations = changes.operations(s.template, s.pod.Annotations).operations
+	result.PodOperations = realised.operations
+	return result
+}
+
+// judge reads what a Pod asks for and realises it.
+func judge(namespace string, pod *corev1.Pod, egressTargets map[string]*v1alpha1.EgressTarget, at *field.Path) ([]target.Target, patch, []string, field.ErrorList) {
+	annotations := at.Child("metadata", "annotations")
+	intent, warnings, errs := target.ParseIntent(pod.Annotations, annotations)
+	if len(errs) > 0 {
+		return nil, patch{}, warnings, errs
+	}
+	targets, errs := target.Resolve(namespace, intent, egressTargets, annotations)
+	if len(errs) > 0 {
+		return nil, patch{}, warnings, errs
+	}
+	p, more, errs := realise(pod, targets, at)
+	return targets, p, append(warnings, more...), errs
+}

@@ -1,0 +1,320 @@
+package mutate
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"path"
+	"strconv"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"mtls.egress/webhook/internal/target"
+)
+
+// Istio's injector reads the volumes and mounts that a user wants in the sidecar from these two annotations, each a JSON list
+// or a JSON map from name to the rest. There is one of each per Pod, so ours and the user's have to share it:
+// https://istio.io/latest/docs/reference/config/annotations/#SidecarUserVolume
+const (
+	annotationUserVolume      = "sidecar.istio.io/userVolume"
+	annotationUserVolumeMount = "sidecar.istio.io/userVolumeMount"
+)
+
+// sidecarEntries is the value of one of Istio's two annotations, as the user wrote it.
+type sidecarEntries struct {
+	text  string
+	isMap bool
+	items []sidecarEntry
+	// end is where in text the last item ends, or where the first would stand.
+	end int
+}
+
+// sidecarEntry is one element. In the map form name is its key; in the list form it is its name field or, as in Istio's
+// template, its position.
+type sidecarEntry struct {
+	name string
+	raw  json.RawMessage
+}
+
+const wantedForm = `it takes a JSON list such as [{"name": "a", …}] or a JSON map such as {"a": {…}}`
+
+// parseSidecarEntries reads the value of one of the two annotations. Nothing of it is ever written anew: what the user wrote
+// stays as it is, in odd spelling too.
+func parseSidecarEntries(text string) (sidecarEntries, error) {
+	if strings.TrimSpace(text) == "" {
+		return sidecarEntries{text: "[]", end: 1}, nil
+	}
+	decoder := json.NewDecoder(strings.NewReader(text))
+	opening, err := decoder.Token()
+	if err != nil {
+		return sidecarEntries{}, unreadable(err)
+	}
+	entries := sidecarEntries{text: text, isMap: opening == json.Delim('{')}
+	if !entries.isMap && opening != json.Delim('[') {
+		return sidecarEntries{}, fmt.Errorf("is neither a list nor a map; %s", wantedForm)
+	}
+	entries.end = int(decoder.InputOffset())
+	seen := map[string]bool{}
+	for decoder.More() {
+		entry, err := nextEntry(decoder, entries.isMap, len(entries.items))
+		if err != nil {
+			return sidecarEntries{}, err
+		}
+		if entries.isMap && seen[entry.name] {
+			return sidecarEntries{}, fmt.Errorf("has two entries named %q, of which Istio reads one only; give each its own name", target.Shorten(entry.name))
+		}
+		seen[entry.name] = true
+		entries.items = append(entries.items, entry)
+		entries.end = int(decoder.InputOffset())
+	}
+	if _, err := decoder.Token(); err != nil {
+		return sidecarEntries{}, unreadable(err)
+	}
+	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
+		return sidecarEntries{}, fmt.Errorf("goes on after the closing bracket; %s", wantedForm)
+	}
+	return entries, nil
+}
+
+func nextEntry(decoder *json.Decoder, isMap bool, position int) (sidecarEntry, error) {
+	entry := sidecarEntry{name: strconv.Itoa(position)}
+	if isMap {
+		key, err := decoder.Token()
+		if err != nil {
+			return entry, unreadable(err)
+		}
+		// A JSON decoder returns nothing but strings where a key stands.
+		entry.name, _ = key.(string)
+	}
+	if err := decoder.Decode(&entry.raw); err != nil {
+		return entry, unreadable(err)
+	}
+	if !strings.HasPrefix(string(entry.raw), "{") {
+		return entry, fmt.Errorf("has an entry (%s) that is no JSON object; %s", target.Shorten(entry.name), wantedForm)
+	}
+	var named struct {
+		Name *string `json:"name"`
+	}
+	if err := json.Unmarshal(entry.raw, &named); err != nil {
+		return entry, fmt.Errorf("has an entry (%s) whose name is no string", target.Shorten(entry.name))
+	}
+	if named.Name != nil {
+		entry.name = *named.Name
+	}
+	return entry, nil
+}
+
+// unreadable leaves the decoder's own words out: they may repeat bytes of the value.
+func unreadable(err error) error {
+	var syntax *json.SyntaxError
+	if errors.As(err, &syntax) {
+		return fmt.Errorf("is no JSON (at character %d); %s", syntax.Offset, wantedForm)
+	}
+	return fmt.Errorf("is no complete JSON; %s", wantedForm)
+}
+
+// with returns the text with the added elements behind the user's own, in the user's form.
+func (e sidecarEntries) with(added []addedEntry) (string, error) {
+	if len(added) == 0 {
+		return e.text, nil
+	}
+	var insertion strings.Builder
+	for i, entry := range added {
+		if i > 0 || len(e.items) > 0 {
+			insertion.WriteByte(',')
+		}
+		value := entry.listForm
+		if e.isMap {
+			fmt.Fprintf(&insertion, "%q:", entry.name)
+			value = entry.mapForm
+		}
+		encoded, err := json.Marshal(value)
+		if err != nil {
+			return "", fmt.Errorf("encoding the entry %s: %w", entry.name, err)
+		}
+		insertion.Write(encoded)
+	}
+	return e.text[:e.end] + insertion.String() + e.text[e.end:], nil
+}
+
+// addedEntry is an element of ours; in the map form the name is the key.
+type addedEntry struct {
+	name     string
+	listForm any
+	mapForm  any
+}
+
+// The two elements that Istio's template takes from us, written out so that nothing but these fields appears.
+type (
+	secretSource struct {
+		SecretName string `json:"secretName"`
+	}
+	configMapSource struct {
+		Name string `json:"name"`
+	}
+	volumeEntry struct {
+		Name      string           `json:"name,omitempty"`
+		Secret    *secretSource    `json:"secret,omitempty"`
+		ConfigMap *configMapSource `json:"configMap,omitempty"`
+	}
+	mountEntry struct {
+		Name      string `json:"name,omitempty"`
+		MountPath string `json:"mountPath"`
+		ReadOnly  bool   `json:"readOnly"`
+	}
+)
+
+func addedVolume(volume corev1.Volume) addedEntry {
+	entry := volumeEntry{Name: volume.Name}
+	if volume.Secret != nil {
+		entry.Secret = &secretSource{SecretName: volume.Secret.SecretName}
+	}
+	if volume.ConfigMap != nil {
+		entry.ConfigMap = &configMapSource{Name: volume.ConfigMap.Name}
+	}
+	unnamed := entry
+	unnamed.Name = ""
+	return addedEntry{name: volume.Name, listForm: entry, mapForm: unnamed}
+}
+
+func addedMount(mount corev1.VolumeMount) addedEntry {
+	entry := mountEntry{Name: mount.Name, MountPath: mount.MountPath, ReadOnly: mount.ReadOnly}
+	unnamed := entry
+	unnamed.Name = ""
+	return addedEntry{name: mount.Name, listForm: entry, mapForm: unnamed}
+}
+
+// mergeVolumes returns the value of the userVolume annotation with the wanted volumes in it.
+func mergeVolumes(text string, wanted []corev1.Volume, at *field.Path) (string, field.ErrorList) {
+	entries, err := parseSidecarEntries(text)
+	if err != nil {
+		return "", field.ErrorList{target.Invalid(at, text, err.Error())}
+	}
+	var errs field.ErrorList
+	existing := map[string]corev1.Volume{}
+	for _, item := range entries.items {
+		volume := corev1.Volume{}
+		if err := json.Unmarshal(item.raw, &volume); err != nil {
+			errs = append(errs, target.Invalid(at, item.name, "is no volume as Kubernetes knows it; compare it with https://kubernetes.io/docs/concepts/storage/volumes/"))
+			continue
+		}
+		volume.Name = item.name
+		if _, twice := existing[item.name]; twice {
+			errs = append(errs, field.Duplicate(at, target.Shorten(item.name)))
+		}
+		existing[item.name] = volume
+	}
+	var added []addedEntry
+	for _, volume := range wanted {
+		present, found := existing[volume.Name]
+		switch {
+		case !found:
+			added = append(added, addedVolume(volume))
+		case !equality.Semantic.DeepEqual(present, volume):
+			errs = append(errs, volumeClash(at, volume))
+		}
+	}
+	return finish(entries, added, errs, at)
+}
+
+func volumeClash(at *field.Path, volume corev1.Volume) *field.Error {
+	return target.Invalid(at, volume.Name, fmt.Sprintf("a volume of this name is there with other content; the webhook needs the name for %s, so rename yours", volumeContent(volume)))
+}
+
+func volumeContent(volume corev1.Volume) string {
+	if volume.ConfigMap != nil {
+		return "the ConfigMap " + volume.ConfigMap.Name
+	}
+	return "the Secret " + volume.Secret.SecretName
+}
+
+// mergeMounts returns the value of the userVolumeMount annotation with the wanted mounts in it.
+func mergeMounts(text string, wanted []corev1.VolumeMount, at *field.Path) (string, field.ErrorList) {
+	entries, err := parseSidecarEntries(text)
+	if err != nil {
+		return "", field.ErrorList{target.Invalid(at, text, err.Error())}
+	}
+	var errs field.ErrorList
+	var existing []corev1.VolumeMount
+	for _, item := range entries.items {
+		mount := corev1.VolumeMount{}
+		if err := json.Unmarshal(item.raw, &mount); err != nil {
+			errs = append(errs, target.Invalid(at, item.name, "is no volume mount as Kubernetes knows it: name, mountPath and, if wanted, readOnly and subPath"))
+			continue
+		}
+		mount.Name = item.name
+		if _, taken := mountAt(existing, mount.MountPath); taken {
+			errs = append(errs, field.Duplicate(at, target.Shorten(mount.MountPath)))
+		}
+		existing = append(existing, mount)
+	}
+	var added []addedEntry
+	for _, mount := range wanted {
+		present, found := mountAt(existing, mount.MountPath)
+		switch {
+		case found && present == nameAndPath(mount):
+		case found:
+			errs = append(errs, mountClash(at, mount, present.name))
+		case entries.isMap && hasMountNamed(existing, mount.Name):
+			errs = append(errs, target.Invalid(at, mount.Name, fmt.Sprintf("the map mounts this volume elsewhere already, and a map has each name once; the webhook mounts it at %s, so remove yours or write the list form", mount.MountPath)))
+		default:
+			added = append(added, addedMount(mount))
+		}
+	}
+	return finish(entries, added, errs, at)
+}
+
+// mountIdentity is what has to agree for a mount to be ours.
+type mountIdentity struct {
+	name     string
+	path     string
+	readOnly bool
+	partial  bool
+}
+
+func nameAndPath(mount corev1.VolumeMount) mountIdentity {
+	return mountIdentity{
+		name:     mount.Name,
+		path:     path.Clean(mount.MountPath),
+		readOnly: mount.ReadOnly,
+		partial:  mount.SubPath != "" || mount.SubPathExpr != "",
+	}
+}
+
+func mountAt(mounts []corev1.VolumeMount, mountPath string) (mountIdentity, bool) {
+	for _, mount := range mounts {
+		if path.Clean(mount.MountPath) == path.Clean(mountPath) {
+			return nameAndPath(mount), true
+		}
+	}
+	return mountIdentity{}, false
+}
+
+func hasMountNamed(mounts []corev1.VolumeMount, name string) bool {
+	for _, mount := range mounts {
+		if mount.Name == name {
+			return true
+		}
+	}
+	return false
+}
+
+func mountClash(at *field.Path, mount corev1.VolumeMount, other string) *field.Error {
+	return target.Invalid(at, mount.MountPath, fmt.Sprintf("something else is mounted at this path (volume %q); the webhook mounts the volume %s there, read-only and whole, so move yours",
+		target.Shorten(other), mount.Name))
+}
+
+func finish(entries sidecarEntries, added []addedEntry, errs field.ErrorList, at *field.Path) (string, field.ErrorList) {
+	if len(errs) > 0 {
+		return "", errs
+	}
+	text, err := entries.with(added)
+	if err != nil {
+		return "", field.ErrorList{field.InternalError(at, err)}
+	}
+	return text, nil
+}

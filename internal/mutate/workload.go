@@ -1,0 +1,129 @@
+package mutate
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"mtls.egress/webhook/internal/target"
+)
+
+// propagated are the annotations that a workload hands to its Pod template.
+func propagated() []string {
+	return []string{target.AnnotationSecret, target.AnnotationTarget}
+}
+
+// propagation is what has to change in the annotations of a Pod template so that it asks for what the workload's own
+// metadata asks for.
+type propagation struct {
+	set      map[string]string
+	remove   []string
+	warnings []string
+}
+
+// propagate compares the annotations of a workload with those of its Pod template. A template's value that the marker
+// doesn't record is the user's own and stays, whatever the workload says; one that it records follows the workload, to a
+// new value or away.
+func propagate(workload, template map[string]string, at *field.Path) (propagation, field.ErrorList) {
+	recorded, err := readMarker(template)
+	if err != nil {
+		return propagation{}, field.ErrorList{target.Invalid(at.Key(target.AnnotationPropagated), template[target.AnnotationPropagated],
+			"the webhook writes this annotation itself and can't read it; take it away")}
+	}
+	changes := propagation{set: map[string]string{}}
+	kept := map[string]string{}
+	for _, key := range propagated() {
+		wanted, asked := workload[key]
+		present, there := template[key]
+		ours := there && recorded[key] == present && hasKey(recorded, key)
+		switch {
+		case asked && there && !ours:
+			if wanted != present {
+				changes.warnings = append(changes.warnings, fmt.Sprintf(
+					"the Pod template has its own %s, which stays; the one in the workload's metadata (%q) has no effect", key, target.Shorten(wanted)))
+			}
+		case asked:
+			kept[key] = wanted
+			if wanted != present || !there {
+				changes.set[key] = wanted
+			}
+		case ours:
+			changes.remove = append(changes.remove, key)
+		}
+	}
+	return changes.withMarker(template, kept)
+}
+
+// withMarker adds the change of the marker annotation: it records exactly what stands in the template because of us.
+func (c propagation) withMarker(template, kept map[string]string) (propagation, field.ErrorList) {
+	current, marked := template[target.AnnotationPropagated]
+	if len(kept) == 0 {
+		if marked {
+			c.remove = append(c.remove, target.AnnotationPropagated)
+		}
+		return c, nil
+	}
+	marker, err := json.Marshal(kept)
+	if err != nil {
+		return propagation{}, field.ErrorList{field.InternalError(nil, err)}
+	}
+	if string(marker) != current {
+		c.set[target.AnnotationPropagated] = string(marker)
+	}
+	return c, nil
+}
+
+// apply returns the template's annotations as they are after the changes.
+func (c propagation) apply(template map[string]string) map[string]string {
+	after := maps.Clone(template)
+	if after == nil {
+		after = map[string]string{}
+	}
+	maps.Copy(after, c.set)
+	for _, key := range c.remove {
+		delete(after, key)
+	}
+	return after
+}
+
+func (c propagation) empty() bool {
+	return len(c.set) == 0 && len(c.remove) == 0
+}
+
+// operations writes the changes as operations on the template at pointer.
+func (c propagation) operations(pointer string, template map[string]string) patch {
+	var p patch
+	annotations := pointer + "/metadata/annotations"
+	p.setKeys(annotations, template, c.set)
+	for _, key := range slices.Sorted(slices.Values(c.remove)) {
+		p.removeKey(annotations, key)
+	}
+	return p
+}
+
+func readMarker(template map[string]string) (map[string]string, error) {
+	text, marked := template[target.AnnotationPropagated]
+	if !marked {
+		return nil, nil
+	}
+	var recorded map[string]string
+	if err := json.Unmarshal([]byte(text), &recorded); err != nil {
+		return nil, err
+	}
+	return recorded, nil
+}
+
+func hasKey(m map[string]string, key string) bool {
+	_, ok := m[key]
+	return ok
+}
+
+// controlled says whether another object makes this one, such as a Deployment its ReplicaSets. Its template comes from there,
+// and a change would only be undone or start a roll-out without end.
+func controlled(metadata *metav1.ObjectMeta) bool {
+	return metav1.GetControllerOfNoCopy(metadata) != nil
+}
