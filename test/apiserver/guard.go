@@ -1,0 +1,77 @@
+package apiserver
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+)
+
+// guard sees to it that etcd and kube-apiserver end when the process that started them does, however that ends. envtest puts each into a process group of its own, so a
+// Ctrl-C does not reach them, and leaves no room for Linux's parent-death signal.
+//
+// A shell waits for the end of its standard input, which is a pipe from this process. A line in it means that all is stopped already; the end without a line means
+// that this process is gone: the shell kills the servers and removes their files.
+type guard struct {
+	dir   string
+	shell *exec.Cmd
+	pipe  io.WriteCloser
+}
+
+// watch is the shell's script; its argument is the server's directory.
+const watch = `if read -r stopped; then exit 0; fi
+for file in "$1"/pids/*; do
+	kill -9 "-${file##*/}" 2>/dev/null
+done
+rm -rf "$1" || { sleep 1; rm -rf "$1"; }`
+
+// wrap is what envtest starts for a program: it notes its process ID and becomes the program. envtest also asks programs for their flags.
+const wrap = `#!/bin/sh
+dir=${0%/*}/..
+[ "$1" = --help ] || : >"$dir/pids/$$"
+exec "$dir/assets/${0##*/}" "$@"
+`
+
+func newGuard(dir, assets string) (*guard, error) {
+	assets, err := filepath.Abs(assets)
+	if err != nil {
+		return nil, err
+	}
+	for _, folder := range []string{"pids", "wrappers"} {
+		if err := os.Mkdir(filepath.Join(dir, folder), 0o700); err != nil {
+			return nil, err
+		}
+	}
+	if err := os.Symlink(assets, filepath.Join(dir, "assets")); err != nil {
+		return nil, err
+	}
+	g := &guard{dir: dir}
+	for _, program := range []string{"etcd", "kube-apiserver"} {
+		if _, err := os.Stat(filepath.Join(assets, program)); err != nil {
+			return nil, fmt.Errorf("the assets directory lacks a program: %w", err)
+		}
+		if err := os.WriteFile(g.wrapper(program), []byte(wrap), 0o700); err != nil {
+			return nil, err
+		}
+	}
+	g.shell = exec.Command("/bin/sh", "-c", watch, "guard", dir)
+	g.shell.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // a Ctrl-C is not for the shell
+	if g.pipe, err = g.shell.StdinPipe(); err != nil {
+		return nil, err
+	}
+	return g, g.shell.Start()
+}
+
+func (g *guard) wrapper(program string) string { return filepath.Join(g.dir, "wrappers", program) }
+
+// dismiss ends the shell. When the servers are not known to be stopped, it kills them first.
+func (g *guard) dismiss(stopped bool) error {
+	var err error
+	if stopped {
+		_, err = io.WriteString(g.pipe, "stopped\n")
+	}
+	return errors.Join(err, g.pipe.Close(), g.shell.Wait())
+}

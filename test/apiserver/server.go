@@ -1,0 +1,155 @@
+// Package apiserver runs a real kube-apiserver on an etcd of its own, for tests and for the demo. There is no controller manager, no scheduler and no node: a
+// Deployment makes no Pods, nothing is garbage collected, and a deleted namespace stays in Terminating. The admission plugins are kube-apiserver's defaults but for
+// ServiceAccount, which would refuse every Pod as no controller makes the service accounts.
+//
+// Ports, certificates and users come from controller-runtime's envtest. Nothing outlives the process that started it, also when that is killed: see guard.
+package apiserver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/envtest"
+)
+
+// Options of Start. The zero value is fine.
+type Options struct {
+	// Assets is the directory of etcd, kube-apiserver, kubectl and helm. Default: what Assets returns.
+	Assets string
+	// Args are flags for kube-apiserver, by name without dashes, in addition to those that envtest sets, such as
+	// {"runtime-config": {"admissionregistration.k8s.io/v1beta1=true"}} or the audit-policy-file and the audit-log-path.
+	Args map[string][]string
+}
+
+// Server is a running kube-apiserver.
+type Server struct {
+	// Config is the connection of an administrator (group system:masters), in practice without a client-side rate limit.
+	Config *rest.Config
+	// Kubeconfig is a file with the same connection.
+	Kubeconfig string
+	// Dir holds all files of the server, among them etcd.log and kube-apiserver.log. Stop removes it.
+	Dir string
+
+	plane *envtest.ControlPlane
+	guard *guard
+	logs  []*os.File
+	stop  func() error
+}
+
+// limit is how long etcd and kube-apiserver may each take to start and to stop. On an idle machine they need 5 seconds together.
+const limit = time.Minute
+
+// Start starts etcd and kube-apiserver and returns when the API is ready and the namespace default exists. The caller calls Stop. When Start returns an error,
+// nothing is left running. The context is obeyed between the steps: once a server is starting it has its minute.
+func Start(ctx context.Context, options Options) (*Server, error) {
+	assets := options.Assets
+	if assets == "" {
+		var err error
+		if assets, err = Assets(ctx); err != nil {
+			return nil, err
+		}
+	}
+	dir, err := os.MkdirTemp("", "mtls-egress-apiserver-")
+	if err != nil {
+		return nil, err
+	}
+	server := &Server{Dir: dir, Kubeconfig: filepath.Join(dir, "kubeconfig"), plane: &envtest.ControlPlane{}}
+	server.stop = sync.OnceValue(server.shutDown)
+	if err := server.start(ctx, assets, options.Args); err != nil {
+		return nil, errors.Join(err, server.Stop())
+	}
+	return server, nil
+}
+
+func (s *Server) start(ctx context.Context, assets string, args map[string][]string) (err error) {
+	if s.guard, err = newGuard(s.Dir, assets); err != nil {
+		return err
+	}
+	etcdLog, err := s.log("etcd")
+	if err != nil {
+		return err
+	}
+	apiserverLog, err := s.log("kube-apiserver")
+	if err != nil {
+		return err
+	}
+	for _, name := range []string{"etcd", "certificates"} {
+		if err := os.Mkdir(filepath.Join(s.Dir, name), 0o700); err != nil {
+			return err
+		}
+	}
+	s.plane.Etcd = &envtest.Etcd{
+		Path: s.guard.wrapper("etcd"), DataDir: filepath.Join(s.Dir, "etcd"), Out: etcdLog, Err: etcdLog, StartTimeout: limit, StopTimeout: limit,
+	}
+	s.plane.APIServer = &envtest.APIServer{
+		Path: s.guard.wrapper("kube-apiserver"), CertDir: filepath.Join(s.Dir, "certificates"), Out: apiserverLog, Err: apiserverLog, StartTimeout: limit, StopTimeout: limit,
+	}
+	for name, values := range args {
+		s.plane.APIServer.Configure().Append(name, values...)
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if err := s.plane.Start(); err != nil {
+		return fmt.Errorf("%w\n%s", err, s.lastWords())
+	}
+	admin, err := s.plane.AddUser(envtest.User{Name: "admin", Groups: []string{"system:masters"}}, &rest.Config{QPS: 1000, Burst: 2000})
+	if err != nil {
+		return err
+	}
+	s.Config = admin.Config()
+	kubeconfig, err := admin.KubeConfig()
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(s.Kubeconfig, kubeconfig, 0o600); err != nil {
+		return err
+	}
+	// kube-apiserver makes it after it has become healthy.
+	_, _, err = s.Kubectl(ctx, "wait", "--for=create", "namespace/default", "--timeout="+limit.String())
+	return err
+}
+
+// Stop stops kube-apiserver and etcd, waits for their end, and removes all files of theirs. Another call returns what the first one did.
+func (s *Server) Stop() error { return s.stop() }
+
+func (s *Server) shutDown() error {
+	err := s.plane.Stop()
+	for _, log := range s.logs {
+		err = errors.Join(err, log.Close())
+	}
+	if s.guard != nil {
+		err = errors.Join(err, s.guard.dismiss(err == nil))
+	}
+	return errors.Join(err, os.RemoveAll(s.Dir))
+}
+
+func (s *Server) log(program string) (*os.File, error) {
+	file, err := os.Create(filepath.Join(s.Dir, program+".log"))
+	if err == nil {
+		s.logs = append(s.logs, file)
+	}
+	return file, err
+}
+
+// lastWords are the ends of the logs.
+func (s *Server) lastWords() string {
+	const lines = 10
+	var words strings.Builder
+	for _, log := range s.logs {
+		content, err := os.ReadFile(log.Name())
+		if err != nil {
+			content = []byte(err.Error())
+		}
+		all := strings.Split(strings.TrimSpace(string(content)), "\n")
+		fmt.Fprintf(&words, "%s ends with:\n%s\n", filepath.Base(log.Name()), strings.Join(all[max(0, len(all)-lines):], "\n"))
+	}
+	return words.String()
+}
