@@ -22,14 +22,23 @@ const (
 	DefaultMaxConnectionAge = 5 * time.Minute
 )
 
-// Layout says which keys of the credential Secret hold which part. The keys are the file names in the mount.
+// Layout names the keys of a Secret that hold the parts of a credential. They are also the file names under which the
+// sidecar finds the parts, because the whole Secret is mounted.
 type Layout struct {
-	// Certificate is the key of the client certificate, intermediates after it.
+	// Certificate holds the client certificate as PEM: the leaf first, then its intermediates.
 	Certificate string
-	// PrivateKey is the key of the private key.
+	// PrivateKey holds the private key of the leaf as PEM, not encrypted.
 	PrivateKey string
-	// ServerCA is the key of the CA of the server, "" when the Secret doesn't hold it.
+	// ServerCA holds the CA certificates of the server as PEM; "" when the CA isn't taken from this Secret.
 	ServerCA string
+}
+
+// String is the layout as documents write it, for example cert,key,cacert.
+func (l Layout) String() string {
+	if l.ServerCA == "" {
+		return l.Certificate + "," + l.PrivateKey
+	}
+	return l.Certificate + "," + l.PrivateKey + "," + l.ServerCA
 }
 
 // ServerCA says where the CA of the server comes from: a key of the credential Secret, a ConfigMap, or, when both are

@@ -1,0 +1,213 @@
+package credential
+
+import (
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/rsa"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/hex"
+	"fmt"
+	"strings"
+	"time"
+
+	"mtls.egress/webhook/internal/target"
+)
+
+// Credential is what a person and a status want to know about a client certificate. It holds no secret.
+type Credential struct {
+	// Subject and Issuer as RFC 4514 strings, for example "CN=orders,O=Example,C=DE".
+	Subject, Issuer string
+	// SerialNumber in lower-case hexadecimal, two digits a byte, no separators.
+	SerialNumber string
+	// NotBefore and NotAfter bound the validity, both included, in UTC.
+	NotBefore, NotAfter time.Time
+	// SHA256 is the fingerprint of the DER certificate in lower-case hexadecimal, no separators.
+	SHA256 string
+	// Subject alternative names.
+	DNSNames, Emails, IPAddresses, URIs []string
+	// ChainLength counts the certificates, the leaf among them.
+	ChainLength int
+	// KeyType is the algorithm and size of the leaf's key, for example "ecdsa-p256" or "rsa-3072".
+	KeyType string
+}
+
+// Judge says whether the credential that data holds under the keys of layout can be used at the time now, and what
+// it is. A credential can be used when
+//   - the certificate, its chain and the private key can be read,
+//   - the private key belongs to the first certificate,
+//   - that certificate is valid now,
+//   - its extensions allow a TLS client, and
+//   - unless layout.ServerCA is empty, the CA of the server can be read and one of its certificates is valid now.
+//
+// It does not judge who issued the certificate, how strong its key is, or whether the chain is complete.
+//
+// Otherwise the error is a [*RefusedError] with all problems. The Credential is there whenever the first certificate
+// can be read, also next to an error, so that a status can show the certificate that is refused.
+func Judge(data map[string][]byte, layout target.Layout, now time.Time) (*Credential, error) {
+	problems := missing(data, layout)
+	certificate := part{certificatePart, layout.Certificate}
+	privateKey := part{privateKeyPart, layout.PrivateKey}
+
+	var chain []*x509.Certificate
+	if _, absent := certificate.absence(data); !absent {
+		read, problem := readCertificates(certificate, data[certificate.key])
+		if problem != "" {
+			problems = append(problems, Problem{CertificateUnreadable, certificate.key, problem})
+		}
+		chain = read
+	}
+
+	var key crypto.Signer
+	if _, absent := privateKey.absence(data); !absent {
+		read, problem := readPrivateKey(privateKey, data[privateKey.key])
+		if problem != "" {
+			problems = append(problems, Problem{PrivateKeyUnreadable, privateKey.key, problem})
+		}
+		key = read
+	}
+
+	if len(chain) > 0 && key != nil {
+		problems = append(problems, judgeMatch(certificate, privateKey, chain, key)...)
+	}
+	if len(chain) > 0 {
+		problems = append(problems, judgeValidity(certificate, chain[0], now)...)
+		problems = append(problems, judgeUsage(certificate, chain[0])...)
+	}
+	if layout.ServerCA != "" {
+		problems = append(problems, judgeServerCA(part{serverCAPart, layout.ServerCA}, data, now)...)
+	}
+
+	if len(chain) == 0 {
+		return nil, refuse(problems...)
+	}
+	return describe(chain), refuse(problems...)
+}
+
+func describe(chain []*x509.Certificate) *Credential {
+	leaf := chain[0]
+	fingerprint := sha256.Sum256(leaf.Raw)
+	var ips, uris []string
+	for _, ip := range leaf.IPAddresses {
+		ips = append(ips, ip.String())
+	}
+	for _, uri := range leaf.URIs {
+		uris = append(uris, uri.String())
+	}
+	return &Credential{
+		Subject:      distinguishedName(leaf.RawSubject),
+		Issuer:       distinguishedName(leaf.RawIssuer),
+		SerialNumber: serialNumber(leaf),
+		NotBefore:    leaf.NotBefore.UTC(),
+		NotAfter:     leaf.NotAfter.UTC(),
+		SHA256:       hex.EncodeToString(fingerprint[:]),
+		DNSNames:     leaf.DNSNames,
+		Emails:       leaf.EmailAddresses,
+		IPAddresses:  ips,
+		URIs:         uris,
+		ChainLength:  len(chain),
+		KeyType:      keyType(leaf.PublicKey),
+	}
+}
+
+func serialNumber(certificate *x509.Certificate) string {
+	if certificate.SerialNumber.Sign() == 0 {
+		return "00"
+	}
+	return hex.EncodeToString(certificate.SerialNumber.Bytes())
+}
+
+func keyType(key crypto.PublicKey) string {
+	switch key := key.(type) {
+	case *rsa.PublicKey:
+		return fmt.Sprintf("rsa-%d", key.N.BitLen())
+	case *ecdsa.PublicKey:
+		return "ecdsa-" + strings.ToLower(strings.ReplaceAll(key.Curve.Params().Name, "-", ""))
+	case ed25519.PublicKey:
+		return "ed25519"
+	default:
+		return "unknown"
+	}
+}
+
+// identify names a certificate in a message.
+func identify(certificate *x509.Certificate) string {
+	return fmt.Sprintf(`subject "%s", serial %s`, printable(distinguishedName(certificate.RawSubject)), serialNumber(certificate))
+}
+
+func judgeMatch(certificate, privateKey part, chain []*x509.Certificate, key crypto.Signer) []Problem {
+	for i, candidate := range chain {
+		if !belongs(key, candidate) {
+			continue
+		}
+		if i == 0 {
+			return nil
+		}
+		return []Problem{{PrivateKeyMismatch, certificate.key, fmt.Sprintf(
+			"%s has its certificates in the wrong order: the private key belongs to certificate %d of %d (%s), which must come first, its intermediates after it",
+			certificate, i+1, len(chain), identify(candidate))}}
+	}
+	return []Problem{{PrivateKeyMismatch, privateKey.key, fmt.Sprintf(
+		"%s does not belong to the certificate in %q (%s) but to another one: store the key that this certificate was requested with",
+		privateKey, certificate.key, identify(chain[0]))}}
+}
+
+func belongs(key crypto.Signer, certificate *x509.Certificate) bool {
+	public, ok := key.Public().(interface{ Equal(x crypto.PublicKey) bool })
+	return ok && public.Equal(certificate.PublicKey)
+}
+
+func judgeValidity(p part, leaf *x509.Certificate, now time.Time) []Problem {
+	switch {
+	case now.After(leaf.NotAfter):
+		return []Problem{{CertificateExpired, p.key, fmt.Sprintf(
+			"%s has expired on %s (%s): ask its issuer for a new one", p, date(leaf.NotAfter), identify(leaf))}}
+	case now.Before(leaf.NotBefore):
+		return []Problem{{CertificateNotYetValid, p.key, fmt.Sprintf(
+			"%s is valid only from %s on (%s): use the previous one until then", p, date(leaf.NotBefore), identify(leaf))}}
+	default:
+		return nil
+	}
+}
+
+func judgeServerCA(p part, data map[string][]byte, now time.Time) []Problem {
+	if why, absent := p.absence(data); absent {
+		return []Problem{{ServerCAMissing, p.key, why + "; without it the server cannot be told from an impostor"}}
+	}
+	authorities, problem := readCertificates(p, data[p.key])
+	if problem != "" {
+		return []Problem{{ServerCAUnreadable, p.key, problem}}
+	}
+	var latest time.Time
+	for _, authority := range authorities {
+		if !now.Before(authority.NotBefore) && !now.After(authority.NotAfter) {
+			return nil
+		}
+		if authority.NotAfter.After(latest) {
+			latest = authority.NotAfter
+		}
+	}
+	return []Problem{{ServerCAExpired, p.key, fmt.Sprintf(
+		"%s holds no certificate that is valid now (the last one ends on %s): ask the partner for the CA that signs the server's certificate today", p, date(latest))}}
+}
+
+func date(t time.Time) string {
+	return t.UTC().Format(time.RFC3339)
+}
+
+// printable makes text out of a certificate fit for one line of a message.
+func printable(text string) string {
+	const longest = 200
+
+	runes := []rune(strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f {
+			return '\uFFFD'
+		}
+		return r
+	}, strings.ToValidUTF8(text, "\uFFFD")))
+	if len(runes) > longest {
+		return string(runes[:longest]) + "…"
+	}
+	return string(runes)
+}

@@ -1,0 +1,210 @@
+package credential
+
+import (
+	"bytes"
+	"crypto"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/pem"
+	"fmt"
+	"strings"
+)
+
+// MaxPartSize is the largest value, in bytes, that is read as a part of a credential: the limit of a whole Secret
+// (https://kubernetes.io/docs/concepts/configuration/secret/#restriction-data-size).
+const MaxPartSize = 1 << 20
+
+// The types of PEM blocks (RFC 7468, and OpenSSL's PEM_write_bio_PrivateKey(3) for the older ones) that a part may hold.
+const (
+	certificateBlock  = "CERTIFICATE"
+	pkcs8Block        = "PRIVATE KEY"
+	pkcs1Block        = "RSA PRIVATE KEY"
+	sec1Block         = "EC PRIVATE KEY"
+	encryptedKeyBlock = "ENCRYPTED PRIVATE KEY"
+	openSSHKeyBlock   = "OPENSSH PRIVATE KEY"
+	requestBlock      = "CERTIFICATE REQUEST"
+	pkcs7Block        = "PKCS7"
+	publicKeyBlock    = "PUBLIC KEY"
+)
+
+// readCertificates reads all certificates of a part. Blocks of other types between them are skipped, as the sidecar
+// does. The problem is empty when all went well; the certificates before the first unreadable one are returned anyway.
+func readCertificates(p part, value []byte) (certificates []*x509.Certificate, problem string) {
+	blocks, problem := readPEM(p, value, "openssl x509 -inform DER -in FILE -out "+p.key)
+	if problem != "" {
+		return nil, problem
+	}
+	total := 0
+	for _, block := range blocks {
+		if block.Type == certificateBlock {
+			total++
+		}
+	}
+	if total == 0 {
+		return nil, fmt.Sprintf("%s holds no certificate but %s", p, contents(blocks))
+	}
+	for _, block := range blocks {
+		if block.Type != certificateBlock {
+			continue
+		}
+		certificate, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			return certificates, fmt.Sprintf("%s: certificate %d of %d cannot be read: %s", p, len(certificates)+1, total, printable(err.Error()))
+		}
+		certificates = append(certificates, certificate)
+	}
+	return certificates, ""
+}
+
+// readPrivateKey reads the one private key of a part. No error of a parser is passed on: it might quote the key.
+func readPrivateKey(p part, value []byte) (key crypto.Signer, problem string) {
+	blocks, problem := readPEM(p, value, "openssl pkey -inform DER -in FILE -out "+p.key)
+	if problem != "" {
+		return nil, problem
+	}
+	var keys []*pem.Block
+	for _, block := range blocks {
+		if strings.HasSuffix(block.Type, pkcs8Block) {
+			keys = append(keys, block)
+		}
+	}
+	switch {
+	case len(keys) == 0:
+		return nil, fmt.Sprintf("%s holds no private key but %s", p, contents(blocks))
+	case len(keys) > 1:
+		return nil, fmt.Sprintf("%s holds %d private keys: keep only the one that belongs to the certificate", p, len(keys))
+	case encrypted(keys[0]):
+		return nil, fmt.Sprintf("%s is encrypted with a password, which the sidecar cannot know: store it decrypted (openssl pkey -in FILE -out %s)", p, p.key)
+	case keys[0].Type == openSSHKeyBlock:
+		return nil, fmt.Sprintf("%s is in OpenSSH's own format: store it as PKCS#8 (BEGIN PRIVATE KEY)", p)
+	}
+
+	parsed, ok := parsePrivateKey(keys[0])
+	if !ok {
+		return nil, fmt.Sprintf("%s cannot be read: it is damaged, or neither RSA, nor ECDSA on a NIST curve, nor Ed25519, in PKCS#8, PKCS#1 or SEC1", p)
+	}
+	signer, ok := parsed.(crypto.Signer)
+	if !ok {
+		return nil, fmt.Sprintf("%s cannot sign, it is for key agreement only: a TLS client needs an RSA or ECDSA key", p)
+	}
+	return signer, ""
+}
+
+// encrypted knows PKCS#8 encryption and the older one of RFC 1421 headers, which names itself in the block's headers.
+func encrypted(block *pem.Block) bool {
+	return block.Type == encryptedKeyBlock || strings.Contains(block.Headers["Proc-Type"], "ENCRYPTED")
+}
+
+func parsePrivateKey(block *pem.Block) (key any, ok bool) {
+	var err error
+	switch block.Type {
+	case pkcs8Block:
+		key, err = x509.ParsePKCS8PrivateKey(block.Bytes)
+	case pkcs1Block:
+		key, err = x509.ParsePKCS1PrivateKey(block.Bytes)
+	case sec1Block:
+		key, err = x509.ParseECPrivateKey(block.Bytes)
+	default:
+		return nil, false
+	}
+	return key, err == nil
+}
+
+// readPEM splits a part into its PEM blocks. Text around blocks is tolerated (PKCS#12 tools write "Bag Attributes"),
+// a block that cannot be decoded is not: the decoder skips it silently, and the sidecar would refuse the file.
+func readPEM(p part, value []byte, convert string) (blocks []*pem.Block, problem string) {
+	if len(value) > MaxPartSize {
+		return nil, fmt.Sprintf("%s has %d bytes: more than %d are not read", p, len(value), MaxPartSize)
+	}
+	begun := countBegin(value)
+	for rest := value; ; {
+		var block *pem.Block
+		block, rest = pem.Decode(rest)
+		if block == nil {
+			break
+		}
+		blocks = append(blocks, block)
+	}
+	switch {
+	case len(blocks) == 0 && begun == 0:
+		return nil, fmt.Sprintf("%s is not PEM: %s", p, guess(value, convert))
+	case len(blocks) < begun:
+		return nil, fmt.Sprintf("%s is damaged: %d of its %d PEM blocks cannot be decoded; a block needs its BEGIN and END lines and the line breaks in between",
+			p, begun-len(blocks), begun)
+	default:
+		return blocks, ""
+	}
+}
+
+func countBegin(value []byte) int {
+	begin := []byte("-----BEGIN ")
+	count := bytes.Count(value, append([]byte("\n"), begin...))
+	if bytes.HasPrefix(value, begin) {
+		count++
+	}
+	return count
+}
+
+// contents names what a part holds instead, by known types only: an unknown type is text that somebody else chose.
+func contents(blocks []*pem.Block) string {
+	switch blocks[0].Type {
+	case certificateBlock:
+		return "a certificate: were two parts swapped?"
+	case pkcs8Block, pkcs1Block, sec1Block, encryptedKeyBlock, openSSHKeyBlock:
+		return "a private key: were two parts swapped?"
+	case requestBlock, "NEW " + requestBlock:
+		return "a certificate request: store the certificate that the CA made of it"
+	case pkcs7Block, "CMS":
+		return "PKCS#7: take the certificates out of it (openssl pkcs7 -print_certs)"
+	case publicKeyBlock:
+		return "a public key"
+	default:
+		return "PEM of another type"
+	}
+}
+
+// guess tells what a value that is not PEM looks like, and what to do about it. It never quotes the value.
+func guess(value []byte, convert string) string {
+	switch {
+	case bytes.HasPrefix(value, []byte("\xef\xbb\xbf")), bytes.HasPrefix(value, []byte("\xff\xfe")), bytes.HasPrefix(value, []byte("\xfe\xff")):
+		return "it starts with a byte order mark, as some editors write it; save it as plain ASCII"
+	case bytes.HasPrefix(value, []byte("\xfe\xed\xfe\xed")):
+		return "it looks like a Java key store; take the certificate and the key out of it as PEM"
+	case isPKCS12(value):
+		return "it looks like PKCS#12 (.p12, .pfx); take the certificate and the key out of it as PEM"
+	case isDER(value):
+		return "it looks like DER, the binary form; convert it (" + convert + ")"
+	}
+
+	decoded, ok := decodeBase64(value)
+	switch {
+	case ok && countBegin(decoded) > 0:
+		return "it looks like base64 of PEM, encoded once too often; put the PEM text in stringData, or its base64 in data"
+	case ok && isDER(decoded):
+		return "it looks like the body of a PEM block without its BEGIN and END lines"
+	case bytes.Contains(value, []byte("-----BEGIN ")):
+		return "its BEGIN line does not start a line; remove what stands before it, blanks too"
+	default:
+		return "it has no BEGIN line"
+	}
+}
+
+func decodeBase64(value []byte) (decoded []byte, ok bool) {
+	text := strings.Join(strings.Fields(string(value)), "")
+	decoded, err := base64.StdEncoding.DecodeString(text)
+	return decoded, err == nil
+}
+
+// isDER says whether value begins as a SEQUENCE of more than 127 bytes, as all certificates and most keys do.
+func isDER(value []byte) bool {
+	return len(value) > 4 && value[0] == 0x30 && (value[1] == 0x81 || value[1] == 0x82 || value[1] == 0x83)
+}
+
+// isPKCS12 says whether value begins as a PFX: a SEQUENCE whose first element is the INTEGER 3 (RFC 7292 §4).
+func isPKCS12(value []byte) bool {
+	if !isDER(value) {
+		return false
+	}
+	header := 2 + int(value[1]&0x7f)
+	return bytes.HasPrefix(value[min(header, len(value)):], []byte{0x02, 0x01, 0x03})
+}

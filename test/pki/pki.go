@@ -1,0 +1,192 @@
+// Package pki makes certificates for tests: authorities, intermediates and leaves with exactly the fields a test
+// asks for. Keys are ECDSA P-256 unless a test brings its own, because generating them is fast.
+//
+// Nothing reads the clock: certificates without a validity are valid from [Epoch] for a hundred years, so a test
+// chooses its own "now".
+package pki
+
+import (
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"math/big"
+	"net"
+	"net/url"
+	"testing"
+	"time"
+)
+
+// Epoch is the NotBefore of certificates whose template names none.
+func Epoch() time.Time { return time.Date(2020, time.January, 1, 0, 0, 0, 0, time.UTC) }
+
+// forever is the NotAfter of certificates whose template names none.
+func forever() time.Time { return Epoch().AddDate(100, 0, 0) }
+
+// Template says what a certificate holds. Usages are taken as given: none means that the certificate has no such
+// extension. [Client] and [Server] give the usual ones.
+type Template struct {
+	// Subject of the certificate.
+	Subject pkix.Name
+	// RawSubject is the subject in DER; it wins over Subject.
+	RawSubject []byte
+	// SerialNumber of the certificate; default: random, 127 bits.
+	SerialNumber *big.Int
+	// NotBefore and NotAfter bound the validity; default: a hundred years from [Epoch].
+	NotBefore, NotAfter time.Time
+	// Subject alternative names.
+	DNSNames       []string
+	EmailAddresses []string
+	URIs           []*url.URL
+	IPAddresses    []net.IP
+	// KeyUsage and ExtKeyUsage become the extensions of that name, when not empty.
+	KeyUsage    x509.KeyUsage
+	ExtKeyUsage []x509.ExtKeyUsage
+	// IsCA marks the certificate as an authority.
+	IsCA bool
+	// ExtraExtensions are added as they are.
+	ExtraExtensions []pkix.Extension
+	// Key of the certificate; default: a new ECDSA P-256 key.
+	Key crypto.Signer
+}
+
+// Client is the template of an ordinary client certificate.
+func Client(commonName string) Template {
+	return Template{
+		Subject:     pkix.Name{CommonName: commonName},
+		KeyUsage:    x509.KeyUsageDigitalSignature,
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+	}
+}
+
+// Server is the template of an ordinary server certificate.
+func Server(dnsNames ...string) Template {
+	return Template{
+		DNSNames:    dnsNames,
+		KeyUsage:    x509.KeyUsageDigitalSignature,
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+	}
+}
+
+// Pair is a certificate and its key.
+type Pair struct {
+	Certificate *x509.Certificate
+	Key         crypto.Signer
+	// CertPEM is one CERTIFICATE block.
+	CertPEM []byte
+	// KeyPEM is one PKCS#8 PRIVATE KEY block.
+	KeyPEM []byte
+}
+
+// CA is an authority; the embedded pair is its own certificate and key.
+type CA struct {
+	Pair
+}
+
+// NewCA makes a self-signed authority.
+func NewCA(tb testing.TB, commonName string) *CA {
+	tb.Helper()
+	return SelfSigned(tb, authority(commonName))
+}
+
+// SelfSigned makes an authority of a template that the caller controls, for example its validity.
+func SelfSigned(tb testing.TB, template Template) *CA {
+	tb.Helper()
+	return &CA{Pair: sign(tb, nil, template)}
+}
+
+// Intermediate makes an authority that ca has signed.
+func (ca *CA) Intermediate(tb testing.TB, commonName string) *CA {
+	tb.Helper()
+	return &CA{Pair: ca.Issue(tb, authority(commonName))}
+}
+
+// Issue signs a certificate.
+func (ca *CA) Issue(tb testing.TB, template Template) Pair {
+	tb.Helper()
+	return sign(tb, ca, template)
+}
+
+// Pool is the trust store that holds ca alone.
+func (ca *CA) Pool() *x509.CertPool {
+	pool := x509.NewCertPool()
+	pool.AddCert(ca.Certificate)
+	return pool
+}
+
+func authority(commonName string) Template {
+	return Template{
+		Subject:  pkix.Name{CommonName: commonName},
+		KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
+		IsCA:     true,
+	}
+}
+
+// sign signs with the key of issuer, or with its own when issuer is nil.
+func sign(tb testing.TB, issuer *CA, t Template) Pair {
+	tb.Helper()
+
+	key := t.Key
+	if key == nil {
+		generated, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+		if err != nil {
+			tb.Fatalf("generate a key: %v", err)
+		}
+		key = generated
+	}
+	if t.SerialNumber == nil {
+		serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 127))
+		if err != nil {
+			tb.Fatalf("draw a serial number: %v", err)
+		}
+		t.SerialNumber = serial
+	}
+	if t.NotBefore.IsZero() {
+		t.NotBefore = Epoch()
+	}
+	if t.NotAfter.IsZero() {
+		t.NotAfter = forever()
+	}
+
+	template := &x509.Certificate{
+		SerialNumber:          t.SerialNumber,
+		Subject:               t.Subject,
+		RawSubject:            t.RawSubject,
+		NotBefore:             t.NotBefore,
+		NotAfter:              t.NotAfter,
+		DNSNames:              t.DNSNames,
+		EmailAddresses:        t.EmailAddresses,
+		URIs:                  t.URIs,
+		IPAddresses:           t.IPAddresses,
+		KeyUsage:              t.KeyUsage,
+		ExtKeyUsage:           t.ExtKeyUsage,
+		BasicConstraintsValid: true,
+		IsCA:                  t.IsCA,
+		ExtraExtensions:       t.ExtraExtensions,
+	}
+	parent, parentKey := template, key
+	if issuer != nil {
+		parent, parentKey = issuer.Certificate, issuer.Key
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, parent, key.Public(), parentKey)
+	if err != nil {
+		tb.Fatalf("sign a certificate: %v", err)
+	}
+	certificate, err := x509.ParseCertificate(der)
+	if err != nil {
+		tb.Fatalf("read the signed certificate: %v", err)
+	}
+	keyDER, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		tb.Fatalf("encode the key: %v", err)
+	}
+	return Pair{
+		Certificate: certificate,
+		Key:         key,
+		CertPEM:     pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}),
+		KeyPEM:      pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER}),
+	}
+}
