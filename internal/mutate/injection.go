@@ -37,8 +37,8 @@ func checkInjection(pod *corev1.Pod, metadata, spec *field.Path) field.ErrorList
 	return errs
 }
 
-// switchesOff reads a value as Istio's injector does: four words mean yes, the empty one leaves it to the namespace, any
-// other means no. https://github.com/istio/istio/blob/master/pkg/kube/inject/inject.go (injectRequired)
+// switchesOff reads a value as injectRequired in Istio's injector does: four words mean yes, the empty one leaves it to the
+// namespace, any other means no. https://github.com/istio/istio/blob/master/pkg/kube/inject/inject.go
 func switchesOff(value string) bool {
 	return value != "" && !slices.Contains([]string{"y", "yes", "true", "on"}, strings.ToLower(value))
 }

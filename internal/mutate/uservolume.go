@@ -110,8 +110,7 @@ func nextEntry(decoder *json.Decoder, isMap bool, position int) (sidecarEntry, e
 
 // unreadable leaves the decoder's own words out: they may repeat bytes of the value.
 func unreadable(err error) error {
-	var syntax *json.SyntaxError
-	if errors.As(err, &syntax) {
+	if syntax, ok := errors.AsType[*json.SyntaxError](err); ok {
 		return fmt.Errorf("is no JSON (at character %d); %s", syntax.Offset, wantedForm)
 	}
 	return fmt.Errorf("is no complete JSON; %s", wantedForm)

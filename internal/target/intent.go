@@ -1,6 +1,7 @@
 package target
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -99,7 +100,7 @@ func parseTargets(value string, path *field.Path) (Intent, field.ErrorList) {
 
 func parseEntry(text string) (Entry, error) {
 	if text == "" {
-		return Entry{}, fmt.Errorf("an entry is empty; remove the comma too many")
+		return Entry{}, errors.New("an entry is empty; remove the comma too many")
 	}
 	hostText, portText, hasPort := cutPort(text)
 	host, err := NormaliseHost(hostText)
@@ -127,10 +128,10 @@ func cutPort(text string) (host, port string, found bool) {
 
 func parsePort(text string) (int32, error) {
 	if text == "" {
-		return 0, fmt.Errorf("has a colon and no port; write host:443 or the host alone")
+		return 0, errors.New("has a colon and no port; write host:443 or the host alone")
 	}
 	if strings.Contains(text, "/") {
-		return 0, fmt.Errorf("has a path; write host:port alone")
+		return 0, errors.New("has a path; write host:port alone")
 	}
 	for _, c := range []byte(text) {
 		if c < '0' || c > '9' {

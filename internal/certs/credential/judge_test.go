@@ -28,9 +28,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"mtls.egress/webhook/internal/certs/credential"
-	"mtls.egress/webhook/test/pki"
-
 	"mtls.egress/webhook/internal/target"
+	"mtls.egress/webhook/test/pki"
 )
 
 // now is a moment in the validity of every certificate that names none of its own.

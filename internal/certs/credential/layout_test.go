@@ -6,7 +6,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"mtls.egress/webhook/internal/certs/credential"
-
 	"mtls.egress/webhook/internal/target"
 )
 

@@ -4,6 +4,7 @@ import (
 	"encoding/asn1"
 	"encoding/hex"
 	"fmt"
+	"slices"
 	"strings"
 	"unicode/utf8"
 )
@@ -24,16 +25,16 @@ func distinguishedName(der []byte) string {
 		return "#" + hex.EncodeToString(der)
 	}
 	var name strings.Builder
-	for i := len(sequence) - 1; i >= 0; i-- {
+	for i, set := range slices.Backward(sequence) {
 		if i < len(sequence)-1 {
 			name.WriteByte(',')
 		}
 		// RFC 4514 leaves the order within a set open; OpenSSL and Envoy reverse it too, and partners compare strings.
-		for j := len(sequence[i]) - 1; j >= 0; j-- {
-			if j < len(sequence[i])-1 {
+		for j, attribute := range slices.Backward(set) {
+			if j < len(set)-1 {
 				name.WriteByte('+')
 			}
-			name.WriteString(sequence[i][j].String())
+			name.WriteString(attribute.String())
 		}
 	}
 	return name.String()

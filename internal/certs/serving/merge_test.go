@@ -3,9 +3,9 @@ package serving
 import (
 	"bytes"
 	"crypto/x509/pkix"
-	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strconv"
 	"testing"
 	"time"
 
@@ -154,7 +154,7 @@ func FuzzMergeBundle(f *testing.F) {
 
 func BenchmarkMergeBundle(b *testing.B) {
 	for _, count := range []int{1, 2, maxCAs} {
-		b.Run(fmt.Sprint(count), func(b *testing.B) {
+		b.Run(strconv.Itoa(count), func(b *testing.B) {
 			var bundle []byte
 			for age := range count {
 				bundle = append(bundle, ourCA(b, moment().Add(-time.Duration(age)*time.Hour)).CertPEM...)

@@ -1,0 +1,208 @@
+package cli
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/cli-runtime/pkg/resource"
+	"sigs.k8s.io/yaml"
+
+	"mtls.egress/webhook/internal/render"
+)
+
+// The parts of the output that --show names.
+const (
+	showManifests = "manifests"
+	showPods      = "pods"
+	showObjects   = "objects"
+)
+
+// standardInput is how kubectl writes it, as a file name and as a source.
+const (
+	standardInput       = "-"
+	standardInputSource = "STDIN"
+)
+
+type renderFlags struct {
+	resource.FilenameOptions
+	namespace     string
+	output        string
+	show          []string
+	explain       bool
+	dnsCapture    bool
+	rootNamespace string
+}
+
+func newRenderCommand() *cobra.Command {
+	flags := &renderFlags{}
+	cmd := &cobra.Command{
+		Use:   "render (-f FILE|DIR|- | -k DIR) [flags]",
+		Short: "Show without a cluster what admission and the controller do",
+		Long: `Render reads manifests as kubectl does and prints them as admission would leave them, then, as PodTemplates, the Pods that
+annotated workloads make, then the Istio objects of their targets. EgressTargets and Secrets among the manifests are taken into
+account. Documents that ask for nothing pass through unchanged and in order.
+
+Exit codes: 0 done; 1 refused by a rule, with all problems on standard error and nothing on standard output; 2 wrong command
+line or unreadable input. Warnings and explanations go to standard error.`,
+		Example: `  # What would admission and the controller do with these?
+  mtls-egress-webhook render -f deployment.yaml --explain
+
+  # As a Helm post-renderer in front of a cluster that has the webhook
+  helm template shop ./chart | mtls-egress-webhook render -f - --show manifests`,
+		Args: arguments(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return runRender(cmd.InOrStdin(), cmd.OutOrStdout(), cmd.ErrOrStderr(), flags, time.Now())
+		},
+	}
+	set := cmd.Flags()
+	set.StringSliceVarP(&flags.Filenames, "filename", "f", nil, "files, directories, URLs or - (standard input) to read; may be given several times")
+	set.BoolVarP(&flags.Recursive, "recursive", "R", false, "read the directories of -f with all below them")
+	set.StringVarP(&flags.Kustomize, "kustomize", "k", "", "a kustomization directory to read instead of -f")
+	set.StringVarP(&flags.namespace, "namespace", "n", "", "the namespace of manifests that name none; without it their objects name none either")
+	set.StringVarP(&flags.output, "output", "o", "yaml", "yaml, or json (one List)")
+	set.StringSliceVar(&flags.show, "show", []string{showManifests, showPods, showObjects}, "which parts to print: manifests, pods, objects")
+	set.BoolVar(&flags.explain, "explain", false, "say on standard error, in one sentence for each target, which call goes where, with which certificate, checked against which name and CA")
+	set.BoolVar(&flags.dnsCapture, "dns-capture", false, "the mesh answers DNS itself (ISTIO_META_DNS_CAPTURE)")
+	set.StringVar(&flags.rootNamespace, "root-namespace", "istio-system", "the root namespace of the mesh")
+	return cmd
+}
+
+func (f *renderFlags) validate() error {
+	var problems []error
+	if len(f.Filenames) == 0 && f.Kustomize == "" {
+		problems = append(problems, errors.New("say what to read: -f FILE|DIR|-, or -k DIR"))
+	}
+	if len(f.Filenames) > 0 && f.Kustomize != "" {
+		problems = append(problems, errors.New("-f and -k can't be given together"))
+	}
+	if f.output != "yaml" && f.output != "json" {
+		problems = append(problems, fmt.Errorf("-o %s: the output is yaml or json", f.output))
+	}
+	for _, part := range f.show {
+		if !slices.Contains([]string{showManifests, showPods, showObjects}, part) {
+			problems = append(problems, fmt.Errorf("--show %s: the parts are manifests, pods and objects", part))
+		}
+	}
+	return errors.Join(problems...)
+}
+
+// refusedError is all that is wrong with the input, a line each.
+type refusedError []render.Problem
+
+func (e refusedError) Error() string {
+	lines := make([]string, len(e))
+	for n, problem := range e {
+		lines[n] = problem.String()
+	}
+	return strings.Join(lines, "\n")
+}
+
+func runRender(in io.Reader, out, diagnostics io.Writer, flags *renderFlags, now time.Time) error {
+	if err := flags.validate(); err != nil {
+		return usageError(err)
+	}
+	documents, err := readDocuments(in, flags.FilenameOptions)
+	if err != nil {
+		return usageError(err)
+	}
+	rendered, problems := render.Render(documents, render.Options{
+		Namespace: flags.namespace, DNSCapture: flags.dnsCapture, RootNamespace: flags.rootNamespace, Now: now,
+	})
+	if len(problems) > 0 {
+		return refusedError(problems)
+	}
+	for _, warning := range rendered.Warnings {
+		fmt.Fprintln(diagnostics, "Warning:", warning)
+	}
+	if flags.explain {
+		for _, sentence := range rendered.Explanations {
+			fmt.Fprintln(diagnostics, sentence)
+		}
+	}
+	encoded, err := encode(selected(rendered, flags.show), flags.output)
+	if err != nil {
+		return err
+	}
+	_, err = out.Write(encoded)
+	return err
+}
+
+// readDocuments reads manifests with kubectl's own reader. All that can't be read is reported at once.
+func readDocuments(in io.Reader, options resource.FilenameOptions) ([]render.Document, error) {
+	builder := resource.NewLocalBuilder().Unstructured().ContinueOnError()
+	if at := slices.Index(options.Filenames, standardInput); at >= 0 {
+		options.Filenames = slices.Delete(slices.Clone(options.Filenames), at, at+1)
+		builder = builder.Stream(in, standardInputSource)
+	}
+	if len(options.Filenames) > 0 || options.Kustomize != "" {
+		builder = builder.FilenameParam(false, &options)
+	}
+	var documents []render.Document
+	numbers := map[string]int{}
+	err := builder.Do().Visit(func(info *resource.Info, err error) error {
+		if err != nil {
+			return withoutContent(err)
+		}
+		content, ok := info.Object.(runtime.Unstructured)
+		if !ok {
+			return fmt.Errorf("%s: %T is no manifest", info.Source, info.Object)
+		}
+		numbers[info.Source]++
+		documents = append(documents, render.Document{Source: info.Source, Number: numbers[info.Source], Object: content.UnstructuredContent()})
+		return nil
+	})
+	return documents, err
+}
+
+// withoutContent cuts off the manifest that kubectl's reader repeats when it can't tell the kind: it may be a Secret.
+func withoutContent(err error) error {
+	if before, _, found := strings.Cut(err.Error(), " is missing in '"); found {
+		return errors.New(before + " is missing")
+	}
+	return err
+}
+
+func selected(rendered *render.Output, show []string) []map[string]any {
+	var objects []map[string]any
+	for _, part := range []struct {
+		name    string
+		objects []map[string]any
+	}{{showManifests, rendered.Documents}, {showPods, rendered.Pods}, {showObjects, rendered.Objects}} {
+		if slices.Contains(show, part.name) {
+			objects = append(objects, part.objects...)
+		}
+	}
+	return objects
+}
+
+// encode writes objects as YAML documents or, as kubectl does, as one JSON List.
+func encode(objects []map[string]any, format string) ([]byte, error) {
+	if format == "json" {
+		list := map[string]any{"apiVersion": "v1", "kind": "List", "items": objects}
+		if objects == nil {
+			list["items"] = []any{}
+		}
+		encoded, err := json.MarshalIndent(list, "", "    ")
+		return append(encoded, '\n'), err
+	}
+	var buffer bytes.Buffer
+	for n, object := range objects {
+		if n > 0 {
+			buffer.WriteString("---\n")
+		}
+		encoded, err := yaml.Marshal(object)
+		if err != nil {
+			return nil, err
+		}
+		buffer.Write(encoded)
+	}
+	return buffer.Bytes(), nil
+}

@@ -1,0 +1,75 @@
+package render
+
+import (
+	"fmt"
+	"net"
+	"strconv"
+	"strings"
+	"time"
+
+	"mtls.egress/webhook/internal/target"
+)
+
+// explain says in one sentence which call goes where, with which certificate, checked against which name and CA, and what
+// happens when a part is missing.
+func explain(use *use, credentials []presented) string {
+	t := use.target
+	return fmt.Sprintf("%s%s leaves the Pods of %s as TLS to %s:%d (server name %s), with %s; the partner is believed only with a certificate for %s signed by %s; while any part is missing, the call ends at %s, an address that nobody has.",
+		inNamespace(t.Namespace), appURL(t), callers(use, credentials), t.Host, t.Port, t.SNI, certificates(credentials),
+		strings.Join(t.SubjectAltNames, " or "), serverCA(t, credentials[0].layout), t.Address())
+}
+
+func inNamespace(namespace string) string {
+	if namespace == "" {
+		return ""
+	}
+	return "Namespace " + namespace + ": "
+}
+
+// appURL is the URL that the app calls.
+func appURL(t target.Target) string {
+	if t.AppPort == target.DefaultAppPort {
+		return "http://" + t.Host
+	}
+	return "http://" + net.JoinHostPort(t.Host, strconv.Itoa(int(t.AppPort)))
+}
+
+func callers(use *use, credentials []presented) string {
+	var names []string
+	for _, one := range credentials {
+		for _, place := range use.callers[one.secretName] {
+			name := place.Kind + " " + place.Name
+			if len(credentials) > 1 {
+				name += " (Secret " + one.secretName + ")"
+			}
+			names = append(names, name)
+		}
+	}
+	return strings.Join(names, ", ")
+}
+
+func certificates(credentials []presented) string {
+	texts := make([]string, len(credentials))
+	for n, one := range credentials {
+		texts[n] = certificate(one)
+	}
+	return strings.Join(texts, " and ")
+}
+
+func certificate(one presented) string {
+	if one.credential == nil {
+		return fmt.Sprintf("the client certificate in key %s of the Secret %s, which is not part of the input", one.layout.Certificate, one.secretName)
+	}
+	return fmt.Sprintf("the client certificate %s in key %s of the Secret %s, valid until %s",
+		one.credential.Subject, one.layout.Certificate, one.secretName, one.credential.NotAfter.UTC().Format(time.DateOnly))
+}
+
+func serverCA(t target.Target, layout target.Layout) string {
+	switch {
+	case t.ServerCA.System:
+		return "a CA that the sidecar image trusts"
+	case t.ServerCA.ConfigMap.Name != "":
+		return fmt.Sprintf("a CA in key %s of the ConfigMap %s", t.ServerCA.ConfigMap.Key, t.ServerCA.ConfigMap.Name)
+	}
+	return fmt.Sprintf("a CA in key %s of that Secret", layout.ServerCA)
+}

@@ -1,0 +1,106 @@
+package render
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+
+	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+
+	"mtls.egress/webhook/internal/mesh"
+)
+
+// program adds the Istio objects of all targets, namespace by namespace, each with its anchor first.
+func (r *renderer) program() {
+	others := r.others()
+	uses := r.sortedUses()
+	for n, use := range uses {
+		if n == 0 || uses[n-1].target.Namespace != use.target.Namespace {
+			r.add(mesh.Anchor(use.target.Namespace, appPorts(uses, use.target.Namespace)))
+		}
+		r.programOne(use, others)
+	}
+}
+
+func appPorts(uses []*use, namespace string) []int32 {
+	var ports []int32
+	for _, use := range uses {
+		if use.target.Namespace == namespace {
+			ports = append(ports, use.target.AppPort)
+		}
+	}
+	return ports
+}
+
+func (r *renderer) programOne(use *use, others mesh.Others) {
+	var credentials []presented
+	for _, secretName := range slices.Sorted(maps.Keys(use.callers)) {
+		one, ok := r.present(use.target, secretName)
+		if !ok {
+			return
+		}
+		credentials = append(credentials, one)
+	}
+	layout := credentials[0].layout
+	for _, other := range credentials[1:] {
+		if other.layout != layout {
+			r.refuse(use.callers[other.secretName][0], fmt.Sprintf(
+				"presents the Secret %s (keys %s) for %s, while others of the namespace present %s (keys %s); the sidecars of a namespace read the same file names, so give both Secrets the same keys",
+				other.secretName, other.layout, use.target.Host, credentials[0].secretName, layout))
+			return
+		}
+	}
+	for _, object := range mesh.Objects(use.target, layout, mesh.Options{DNSCapture: r.options.DNSCapture}) {
+		r.add(object)
+	}
+	for _, conflict := range mesh.Conflicts(use.target, others) {
+		r.output.Warnings = append(r.output.Warnings, conflict.Message)
+	}
+	r.output.Explanations = append(r.output.Explanations, explain(use, credentials))
+}
+
+func (r *renderer) add(object mesh.Object) {
+	rendered, err := mesh.Unstructured(object)
+	if err != nil {
+		r.refuse(Place{Kind: object.GetObjectKind().GroupVersionKind().Kind, Namespace: object.GetNamespace(), Name: object.GetName()}, err.Error())
+		return
+	}
+	r.output.Objects = append(r.output.Objects, rendered.Object)
+}
+
+// others are the Istio objects of the input, which may stand in the way of ours.
+func (r *renderer) others() mesh.Others {
+	others := mesh.Others{RootNamespace: r.options.RootNamespace}
+	for _, item := range r.items {
+		if item.kind.Group != mesh.GroupVersion().Group {
+			continue
+		}
+		switch item.kind.Kind {
+		case mesh.KindVirtualService:
+			others.VirtualServices = appendTyped(r, item, others.VirtualServices, &networkingv1.VirtualService{})
+		case mesh.KindDestinationRule:
+			others.DestinationRules = appendTyped(r, item, others.DestinationRules, &networkingv1.DestinationRule{})
+		case mesh.KindServiceEntry:
+			others.ServiceEntries = appendTyped(r, item, others.ServiceEntries, &networkingv1.ServiceEntry{})
+		case mesh.KindSidecar:
+			others.Sidecars = appendTyped(r, item, others.Sidecars, &networkingv1.Sidecar{})
+		}
+	}
+	return others
+}
+
+// appendTyped reads an Istio object and appends it. One that can't be read is none of ours to refuse: it is passed through,
+// with a warning that it was not looked at.
+func appendTyped[T mesh.Object](r *renderer, item item, list []T, typed T) []T {
+	encoded, err := item.json()
+	if err == nil {
+		err = json.Unmarshal(encoded, typed)
+	}
+	if err != nil {
+		r.warn(item.place, "can't be read, so nobody looked whether it stands in the way of a target")
+		return list
+	}
+	typed.SetNamespace(item.namespace())
+	return append(list, typed)
+}

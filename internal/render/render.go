@@ -1,0 +1,255 @@
+package render
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	operation "gomodules.xyz/jsonpatch/v2"
+	jsonpatch "gopkg.in/evanphx/json-patch.v4"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/json"
+
+	"mtls.egress/webhook/api/v1alpha1"
+	"mtls.egress/webhook/internal/mutate"
+	"mtls.egress/webhook/internal/target"
+)
+
+// Options are what a cluster would know.
+type Options struct {
+	// Namespace is that of objects that name none; "" leaves them without.
+	Namespace string
+	// DNSCapture says that the mesh answers DNS itself.
+	DNSCapture bool
+	// RootNamespace is that of the mesh's defaults. Default: istio-system.
+	RootNamespace string
+	// Now is the time at which credentials are judged.
+	Now time.Time
+}
+
+// Output is what the input becomes.
+type Output struct {
+	// Documents are the input in its order, workloads and Pods as admission leaves them, all others unchanged.
+	Documents []map[string]any
+	// Pods are what the annotated workloads make, as admission leaves them. They are PodTemplates, which run nothing, so that
+	// applying the output starts no stray Pod.
+	Pods []map[string]any
+	// Objects are the Istio objects of the targets, in the order of writing.
+	Objects []map[string]any
+	// Warnings are sentences about what is allowed and probably not meant.
+	Warnings []string
+	// Explanations are one sentence for each target.
+	Explanations []string
+}
+
+// key identifies a target.
+type key struct{ namespace, host string }
+
+// use is a target as the workloads of the input use it.
+type use struct {
+	target target.Target
+	// callers are the objects that call it, by the Secret that they present.
+	callers map[string][]Place
+}
+
+// renderer holds what is found on the way through the input.
+type renderer struct {
+	options       Options
+	items         []item
+	egressTargets map[string]map[string]*v1alpha1.EgressTarget
+	secrets       map[string]secret
+	uses          map[key]*use
+	output        Output
+	problems      []Problem
+}
+
+// Render returns what documents become, or all the problems for which admission or the controller would refuse them.
+func Render(documents []Document, options Options) (*Output, []Problem) {
+	copied, items := open(documents, options.Namespace)
+	r := &renderer{
+		options: options, items: items,
+		egressTargets: map[string]map[string]*v1alpha1.EgressTarget{}, secrets: map[string]secret{}, uses: map[key]*use{},
+	}
+	r.collect()
+	for _, item := range r.items {
+		if mutate.IsSubject(item.kind.GroupKind()) {
+			r.mutate(item)
+		}
+	}
+	r.program()
+	if len(r.problems) > 0 {
+		return nil, r.problems
+	}
+	r.output.Documents = copied
+	return &r.output, nil
+}
+
+func (r *renderer) refuse(place Place, message string) {
+	r.problems = append(r.problems, Problem{Place: place, Message: message})
+}
+
+func (r *renderer) warn(place Place, message string) {
+	r.output.Warnings = append(r.output.Warnings, place.String()+": "+message)
+}
+
+// collect reads the EgressTargets and Secrets of the input, wherever in it they stand.
+func (r *renderer) collect() {
+	for _, item := range r.items {
+		switch {
+		case item.kind.Group == v1alpha1.Group && item.kind.Kind == v1alpha1.Kind:
+			r.collectEgressTarget(item)
+		case item.kind.Group == "" && item.kind.Kind == "Secret":
+			r.collectSecret(item)
+		}
+	}
+}
+
+func (r *renderer) collectEgressTarget(item item) {
+	egressTarget := &v1alpha1.EgressTarget{}
+	if err := item.decodeInto(egressTarget, true); err != nil {
+		r.refuse(item.place, err.Error())
+		return
+	}
+	if host, err := target.NormaliseHost(egressTarget.Name); err != nil {
+		r.refuse(item.place, "its name is its host, which "+err.Error())
+		return
+	} else if host != egressTarget.Name {
+		r.refuse(item.place, "its name is its host, which has to be written "+host)
+		return
+	}
+	r.know(item.namespace(), egressTarget)
+}
+
+func (r *renderer) know(namespace string, egressTarget *v1alpha1.EgressTarget) {
+	if r.egressTargets[namespace] == nil {
+		r.egressTargets[namespace] = map[string]*v1alpha1.EgressTarget{}
+	}
+	r.egressTargets[namespace][egressTarget.Name] = egressTarget
+}
+
+// mutate does to one object what admission does.
+func (r *renderer) mutate(item item) {
+	encoded, err := item.json()
+	if err != nil {
+		r.refuse(item.place, err.Error())
+		return
+	}
+	subject, err := mutate.DecodeSubject(item.kind.GroupKind(), encoded)
+	if err != nil {
+		r.refuse(item.place, err.Error())
+		return
+	}
+	result := subject.Mutate(item.namespace(), false, r.egressTargets[item.namespace()])
+	for _, problem := range result.Errors {
+		r.refuse(item.place, problem.Error())
+	}
+	for _, warning := range result.Warnings {
+		r.warn(item.place, warning)
+	}
+	if len(result.Errors) > 0 {
+		return
+	}
+	for _, t := range result.Targets {
+		r.call(item, t)
+	}
+	r.replace(item, result)
+}
+
+// call records that the object calls the target. Later objects of the namespace meet the EgressTarget that the controller
+// would have made by then.
+func (r *renderer) call(item item, t target.Target) {
+	id := key{item.namespace(), t.Host}
+	if r.uses[id] == nil {
+		r.uses[id] = &use{target: t, callers: map[string][]Place{}}
+	}
+	r.uses[id].callers[t.SecretName] = append(r.uses[id].callers[t.SecretName], item.place)
+	if r.egressTargets[id.namespace][t.Host] == nil {
+		r.know(id.namespace, &v1alpha1.EgressTarget{ObjectMeta: metav1.ObjectMeta{Name: t.Host}, Spec: v1alpha1.EgressTargetSpec{Port: t.Port}})
+	}
+}
+
+// replace puts the object as admission leaves it in the place of the one that was read.
+func (r *renderer) replace(item item, result mutate.Result) {
+	object := item.object
+	fields := mutate.Template(item.kind.GroupKind())
+	if len(result.Operations) > 0 {
+		withTemplateMetadata(object, fields)
+		patched, err := patch(object, result.Operations)
+		if err != nil {
+			r.refuse(item.place, err.Error())
+			return
+		}
+		object = patched
+		item.put(patched)
+	}
+	if len(result.PodOperations) == 0 {
+		return
+	}
+	template := descend(object, fields)
+	pod, err := patch(map[string]any{"metadata": template["metadata"], "spec": template["spec"]}, result.PodOperations)
+	if err != nil {
+		r.refuse(item.place, err.Error())
+		return
+	}
+	r.output.Pods = append(r.output.Pods, podTemplate(item.place, pod))
+}
+
+// withTemplateMetadata gives a Pod template the empty metadata that an API server gives it: a JSON patch can't add below
+// what is missing.
+func withTemplateMetadata(object map[string]any, fields []string) {
+	if template := descend(object, fields); len(fields) > 0 && template != nil && template["metadata"] == nil {
+		template["metadata"] = map[string]any{}
+	}
+}
+
+// descend follows fields into object; nil when they lead nowhere.
+func descend(object map[string]any, fields []string) map[string]any {
+	for _, name := range fields {
+		object, _ = object[name].(map[string]any)
+	}
+	return object
+}
+
+func podTemplate(place Place, pod map[string]any) map[string]any {
+	metadata := map[string]any{"name": strings.ToLower(place.Kind) + "-" + place.Name}
+	if place.Namespace != "" {
+		metadata["namespace"] = place.Namespace
+	}
+	return map[string]any{"apiVersion": "v1", "kind": "PodTemplate", "metadata": metadata, "template": pod}
+}
+
+// patch applies operations with the library with which the API server applies a webhook's.
+func patch(object map[string]any, operations []operation.Operation) (map[string]any, error) {
+	encodedPatch, err := json.Marshal(operations)
+	if err != nil {
+		return nil, err
+	}
+	decoded, err := jsonpatch.DecodePatch(encodedPatch)
+	if err != nil {
+		return nil, err
+	}
+	encoded, err := json.Marshal(object)
+	if err != nil {
+		return nil, err
+	}
+	patched, err := decoded.Apply(encoded)
+	if err != nil {
+		return nil, err
+	}
+	var result map[string]any
+	return result, json.Unmarshal(patched, &result)
+}
+
+// sortedUses returns the targets by namespace and host.
+func (r *renderer) sortedUses() []*use {
+	ids := slices.SortedFunc(maps.Keys(r.uses), func(a, b key) int {
+		return cmp.Or(strings.Compare(a.namespace, b.namespace), strings.Compare(a.host, b.host))
+	})
+	uses := make([]*use, len(ids))
+	for n, id := range ids {
+		uses[n] = r.uses[id]
+	}
+	return uses
+}

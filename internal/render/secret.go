@@ -1,0 +1,66 @@
+package render
+
+import (
+	"fmt"
+	"maps"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"mtls.egress/webhook/internal/certs/credential"
+	"mtls.egress/webhook/internal/target"
+)
+
+// secret is a Secret of the input.
+type secret struct {
+	place Place
+	data  map[string][]byte
+}
+
+// collectSecret reads a Secret, whose stringData wins over its data as on an API server.
+// https://kubernetes.io/docs/reference/kubernetes-api/config-and-storage-resources/secret-v1/
+func (r *renderer) collectSecret(item item) {
+	typed := &corev1.Secret{}
+	if err := item.decodeInto(typed, false); err != nil {
+		// The converter's words may repeat what it could not read, which is a key here.
+		r.refuse(item.place, "can't be read as a Secret; data holds base64, stringData holds text")
+		return
+	}
+	data := map[string][]byte{}
+	maps.Copy(data, typed.Data)
+	for name, value := range typed.StringData {
+		data[name] = []byte(value)
+	}
+	r.secrets[secretKey(item.namespace(), typed.Name)] = secret{place: item.place, data: data}
+}
+
+func secretKey(namespace, name string) string {
+	return namespace + "/" + name
+}
+
+// presented is one credential of a target as far as the input shows it.
+type presented struct {
+	secretName string
+	layout     target.Layout
+	// credential is nil when the Secret isn't part of the input.
+	credential *credential.Credential
+}
+
+// present judges the Secret that the callers present for t. A Secret that isn't part of the input is taken to have the keys
+// that it should have.
+func (r *renderer) present(t target.Target, secretName string) (presented, bool) {
+	found, ok := r.secrets[secretKey(t.Namespace, secretName)]
+	if !ok {
+		return presented{secretName: secretName, layout: credential.ExpectedLayout(t)}, true
+	}
+	layout, err := credential.LayoutOf(t, found.data)
+	if err != nil {
+		r.refuse(found.place, fmt.Sprintf("can't be the credential of %s: %v", t.Host, err))
+		return presented{}, false
+	}
+	judged, err := credential.Judge(found.data, layout, r.options.Now)
+	if err != nil {
+		r.refuse(found.place, fmt.Sprintf("can't be the credential of %s: %v", t.Host, err))
+		return presented{}, false
+	}
+	return presented{secretName: secretName, layout: layout, credential: judged}, true
+}
