@@ -1,0 +1,128 @@
+package mesh
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	networking "istio.io/api/networking/v1alpha3"
+	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+
+	"mtls.egress/webhook/internal/target"
+)
+
+// sidecars finds the Sidecars that can apply to Pods of the target and keep its objects from them. For a Pod, Istio takes a
+// Sidecar of its namespace whose selector matches, else the oldest without a selector, else the oldest without a selector in
+// the root namespace.
+func (s search) sidecars(all []*networkingv1.Sidecar) []Conflict {
+	var conflicts []Conflict
+	var namespaceWide, meshWide *networkingv1.Sidecar
+	for _, sidecar := range all {
+		switch {
+		case sidecar == nil:
+		case sidecar.Namespace == s.target.Namespace && sidecar.Spec.WorkloadSelector != nil:
+			if s.mayMatch(sidecar.Spec.WorkloadSelector.Labels) {
+				conflicts = append(conflicts, s.sidecar(sidecar)...)
+			}
+		case sidecar.Spec.WorkloadSelector != nil:
+		case sidecar.Namespace == s.target.Namespace:
+			namespaceWide = first(namespaceWide, sidecar)
+		case sidecar.Namespace == s.root:
+			meshWide = first(meshWide, sidecar)
+		}
+	}
+	switch {
+	case namespaceWide != nil:
+		conflicts = append(conflicts, s.sidecar(namespaceWide)...)
+	case meshWide != nil:
+		conflicts = append(conflicts, s.sidecar(meshWide)...)
+	}
+	return conflicts
+}
+
+func first(a, b *networkingv1.Sidecar) *networkingv1.Sidecar {
+	if a == nil || before(b, a) {
+		return b
+	}
+	return a
+}
+
+func (s search) sidecar(sidecar *networkingv1.Sidecar) []Conflict {
+	egress := sidecar.Spec.Egress
+	if len(egress) == 0 {
+		return nil
+	}
+	index, found := s.listener(egress)
+	if !found {
+		return []Conflict{s.conflict(KindSidecar, sidecar, "spec.egress", HidesOurs,
+			"has no egress listener for port %d, so calls of the target's Pods to %s time out; add one without a port, with the host ./*",
+			s.target.AppPort, s.target.Host)}
+	}
+	field := fmt.Sprintf("spec.egress[%d].hosts", index)
+	switch hosts := egress[index].GetHosts(); {
+	case !s.admits(hosts, s.target.Host):
+		return []Conflict{s.conflict(KindSidecar, sidecar, field, HidesOurs,
+			"leaves out %s, so our objects are hidden from the Pods that it applies to, and their calls to the host time out; add ./*, and no exclusion that covers the host",
+			s.target.Host)}
+	case s.needsAnchor(hosts) && !s.admits(hosts, AnchorHost):
+		return []Conflict{s.conflict(KindSidecar, sidecar, field, HidesOurs,
+			"leaves out %s, so the sidecars that it applies to don't route calls on port %d, and calls to %s time out; add ./*, or ./%s",
+			AnchorHost, s.target.AppPort, s.target.Host, AnchorHost)}
+	case !s.importsServiceEntry(egress):
+		return []Conflict{s.conflict(KindSidecar, sidecar, "spec.egress", HidesOurs,
+			"has no egress listener that admits %s on port %d, so calls of the target's Pods fail with 503; add one without a port, with the host ./*",
+			s.target.Host, s.target.Port)}
+	}
+	return nil
+}
+
+// importsServiceEntry says whether any listener makes the sidecar know the ServiceEntry: a listener with a port only takes
+// services with that port.
+func (s search) importsServiceEntry(egress []*networking.IstioEgressListener) bool {
+	return slices.ContainsFunc(egress, func(listener *networking.IstioEgressListener) bool {
+		port := listener.GetPort()
+		return (port == nil || port.GetNumber() == portNumber(s.target.Port)) && s.admits(listener.GetHosts(), s.target.Host)
+	})
+}
+
+// listener returns the egress listener that serves the app port: the first that names it or names no port.
+func (s search) listener(egress []*networking.IstioEgressListener) (index int, found bool) {
+	for i, listener := range egress {
+		if port := listener.GetPort(); port == nil || port.GetNumber() == portNumber(s.target.AppPort) {
+			return i, true
+		}
+	}
+	return 0, false
+}
+
+// needsAnchor says whether only the anchor makes the sidecar route calls on the app port. On any port but 80 Istio asks for
+// a service with that port among the hosts of the VirtualService. On 80 any HTTP service with that port will do. Which
+// services the hosts other than the target's admit isn't known here, so they get the benefit of the doubt.
+func (s search) needsAnchor(hosts []string) bool {
+	return s.target.AppPort != target.DefaultAppPort || !slices.ContainsFunc(hosts, func(entry string) bool {
+		_, pattern, _ := strings.Cut(entry, "/")
+		return !strings.HasPrefix(entry, "~") && !strings.EqualFold(pattern, s.target.Host)
+	})
+}
+
+// admits says whether egress hosts, each namespace/pattern, admit a service host of the target's namespace. A dot is the
+// namespace of the Pods, also in the root namespace's Sidecar. Entries that start with ~ exclude, whatever the others say.
+func (s search) admits(hosts []string, host string) bool {
+	admitted := false
+	for _, entry := range hosts {
+		namespace, pattern, _ := strings.Cut(entry, "/")
+		namespace, excludes := strings.CutPrefix(namespace, "~")
+		if !s.meansNamespace(namespace, excludes) || !covers(pattern, host) {
+			continue
+		}
+		if excludes {
+			return false
+		}
+		admitted = true
+	}
+	return admitted
+}
+
+func (s search) meansNamespace(text string, excludes bool) bool {
+	return text == "*" || text == "." || text == s.target.Namespace || text == "" && excludes
+}

@@ -1,0 +1,71 @@
+package mesh
+
+import (
+	"fmt"
+	"slices"
+
+	networking "istio.io/api/networking/v1alpha3"
+	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+)
+
+// meshGateway is the name that stands for all sidecars in a VirtualService's gateways. It is the default.
+const meshGateway = "mesh"
+
+// virtualServices finds the VirtualServices that route the plain HTTP calls to the host too. Istio never merges them in
+// sidecars: of two with the same host it takes the private one before one that another namespace exported, that before a
+// public one, and then the older. The exact host wins over a wildcard. Ours is private and names the exact host.
+func (s search) virtualServices(all []*networkingv1.VirtualService) []Conflict {
+	theirs, ours := foreign(s, all)
+	var conflicts []Conflict
+	for _, virtualService := range theirs {
+		if s.takesOurName(virtualService) {
+			conflicts = append(conflicts, s.nameTaken(KindVirtualService, virtualService))
+			continue
+		}
+		reach := reachOf(virtualService.Spec.ExportTo, virtualService.Namespace, s.target.Namespace)
+		index, exact, found := s.matchHost(virtualService.Spec.Hosts)
+		if reach == unseen || !found || !onMesh(virtualService.Spec.Gateways) || !s.routesCalls(virtualService) {
+			continue
+		}
+		field := fmt.Sprintf("spec.hosts[%d]", index)
+		switch first := ours == nil || before(virtualService, ours); {
+		case !exact:
+			conflicts = append(conflicts, s.conflict(KindVirtualService, virtualService, field, HiddenByOurs,
+				"covers %s with the wildcard %s, and ours names the host itself, so the http calls of the target's Pods no longer follow it; name the hosts that it is for instead of the wildcard, or call this one without a target",
+				s.target.Host, virtualService.Spec.Hosts[index]))
+		case reach == private && first:
+			conflicts = append(conflicts, s.conflict(KindVirtualService, virtualService, field, WinsOverOurs,
+				"is for %s too, private to the namespace as ours is, and older, so the http calls of the target's Pods go where it says and not over mutual TLS; take the host out of it",
+				s.target.Host))
+		default:
+			conflicts = append(conflicts, s.conflict(KindVirtualService, virtualService, field, HiddenByOurs,
+				"is for %s too, and Istio takes ours before it and merges none, so the http calls of the target's Pods no longer follow it; take the host out of it",
+				s.target.Host))
+		}
+	}
+	return conflicts
+}
+
+func onMesh(gateways []string) bool {
+	return len(gateways) == 0 || slices.Contains(gateways, meshGateway)
+}
+
+// routesCalls says whether the VirtualService has an HTTP route that a plain HTTP call of the target's Pods can take.
+// Without one Istio leaves it out for them. See BuildHTTPRoutesForVirtualService and sourceMatchHTTP:
+// https://github.com/istio/istio/blob/1.30.3/pilot/pkg/networking/core/route/route.go
+func (s search) routesCalls(virtualService *networkingv1.VirtualService) bool {
+	return slices.ContainsFunc(virtualService.Spec.Http, func(route *networking.HTTPRoute) bool {
+		return len(route.GetMatch()) == 0 || slices.ContainsFunc(route.GetMatch(), s.matchesCalls)
+	})
+}
+
+func (s search) matchesCalls(match *networking.HTTPMatchRequest) bool {
+	if port := match.GetPort(); port != 0 && port != portNumber(s.target.AppPort) {
+		return false
+	}
+	if gateways := match.GetGateways(); len(gateways) > 0 {
+		return slices.Contains(gateways, meshGateway)
+	}
+	namespace := match.GetSourceNamespace()
+	return s.mayMatch(match.GetSourceLabels()) && (namespace == "" || namespace == s.target.Namespace)
+}

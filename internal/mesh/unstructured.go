@@ -1,0 +1,68 @@
+package mesh
+
+import (
+	"encoding/json"
+	"fmt"
+
+	networking "istio.io/api/networking/v1alpha3"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	utiljson "k8s.io/apimachinery/pkg/util/json"
+)
+
+// Unstructured returns obj as server-side apply sends it and as a person would have written it: with apiVersion and kind,
+// without status and creationTimestamp. It fails when obj carries no kind or is none that JSON can express. obj is not
+// changed and shares nothing with the result.
+func Unstructured(obj runtime.Object) (*unstructured.Unstructured, error) {
+	kind := obj.GetObjectKind().GroupVersionKind()
+	if kind.Kind == "" || kind.Version == "" {
+		return nil, fmt.Errorf("%T has no apiVersion and kind; set its TypeMeta", obj)
+	}
+	data, err := json.Marshal(obj)
+	if err != nil {
+		return nil, fmt.Errorf("write the %s as JSON: %w", kind.Kind, err)
+	}
+	content := map[string]any{}
+	if err := utiljson.Unmarshal(data, &content); err != nil {
+		return nil, fmt.Errorf("read the %s back from JSON: %w", kind.Kind, err)
+	}
+	delete(content, "status")
+	unstructured.RemoveNestedField(content, "metadata", "creationTimestamp")
+	if err := showZeros(content); err != nil {
+		return nil, fmt.Errorf("complete the %s: %w", kind.Kind, err)
+	}
+	return &unstructured.Unstructured{Object: content}, nil
+}
+
+// showZeros writes what JSON of protocol buffers leaves out as the zero value and a reader would miss: the location of a
+// ServiceEntry, and that a route has no retries. Server-side apply would also leave them to whoever sets them otherwise.
+func showZeros(content map[string]any) error {
+	switch content["kind"] {
+	case KindServiceEntry:
+		return showLocation(content)
+	case KindVirtualService:
+		return showAttempts(content)
+	}
+	return nil
+}
+
+func showLocation(content map[string]any) error {
+	if _, found, err := unstructured.NestedString(content, "spec", "location"); err != nil || found {
+		return err
+	}
+	return unstructured.SetNestedField(content, networking.ServiceEntry_MESH_EXTERNAL.String(), "spec", "location")
+}
+
+func showAttempts(content map[string]any) error {
+	routes, found, err := unstructured.NestedSlice(content, "spec", "http")
+	if err != nil || !found {
+		return err
+	}
+	for _, route := range routes {
+		fields, _ := route.(map[string]any)
+		if retries, ok := fields["retries"].(map[string]any); ok && retries["attempts"] == nil {
+			retries["attempts"] = int64(0)
+		}
+	}
+	return unstructured.SetNestedSlice(content, routes, "spec", "http")
+}

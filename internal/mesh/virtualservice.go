@@ -1,0 +1,92 @@
+package mesh
+
+import (
+	"time"
+
+	"google.golang.org/protobuf/types/known/durationpb"
+	networking "istio.io/api/networking/v1alpha3"
+	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+
+	"mtls.egress/webhook/internal/target"
+)
+
+const (
+	// routeName names the HTTP route; Envoy's access log shows it.
+	routeName = "mtls-egress"
+	// retryOn lists the failures after which a request was surely not executed: the connection was refused, the server
+	// refused the stream before processing it (RFC 9113 §8.7), or the connection was lost before the request was sent. Of Istio's
+	// own default, "unavailable", "cancelled" and "retriable-status-codes" are left out: they repeat a POST that the partner
+	// may have executed. https://www.envoyproxy.io/docs/envoy/latest/configuration/http/http_filters/router_filter
+	retryOn = "connect-failure,refused-stream,reset-before-request"
+)
+
+// removedRequestHeaders are the headers that a sidecar adds and the partner need not see: they tell of the mesh behind the
+// call. Envoy's x-request-id stays, as it serves to find a call in the logs of both sides.
+func removedRequestHeaders() []string {
+	return []string{
+		"x-envoy-attempt-count",
+		"x-envoy-decorator-operation",
+		"x-envoy-peer-metadata",
+		"x-envoy-peer-metadata-id",
+		"x-forwarded-proto",
+		"x-forwarded-client-cert",
+	}
+}
+
+// VirtualService returns the object that leads the plain HTTP calls of the target's Pods into the subset that speaks mutual
+// TLS. Pods without the target's label don't match, so their calls go where they went before. Only the subset is named, so
+// a missing DestinationRule gives 503 (cluster_not_found) and not a call without TLS.
+func VirtualService(t target.Target) *networkingv1.VirtualService {
+	virtualService := &networkingv1.VirtualService{
+		TypeMeta:   typeMeta(KindVirtualService),
+		ObjectMeta: objectMeta(t.Namespace, target.ObjectName(t.Host)),
+	}
+	virtualService.Spec.Hosts = virtualServiceHosts(t)
+	virtualService.Spec.ExportTo = ownNamespace()
+	virtualService.Spec.Http = []*networking.HTTPRoute{{
+		Name: routeName,
+		Match: []*networking.HTTPMatchRequest{{
+			Port:         portNumber(t.AppPort),
+			SourceLabels: podLabels(t),
+		}},
+		Route: []*networking.HTTPRouteDestination{{
+			Destination: &networking.Destination{
+				Host:   t.Host,
+				Subset: SubsetName,
+				Port:   &networking.PortSelector{Number: portNumber(t.Port)},
+			},
+		}},
+		Retries: retries(t.Retries),
+		Timeout: duration(t.Timeout),
+		Headers: &networking.Headers{Request: &networking.Headers_HeaderOperations{Remove: removedRequestHeaders()}},
+	}}
+	return virtualService
+}
+
+// virtualServiceHosts adds the anchor's host for every app port but 80. Istio attaches a VirtualService to a port other than
+// 80 only if one of its hosts is a service with that port, and the target's own ServiceEntry leaves the app port out on
+// purpose. The anchor has it. Should Istio change that, such calls end at the sinkhole. See selectVirtualServices:
+// https://github.com/istio/istio/blob/1.30.3/pilot/pkg/networking/core/httproute.go
+func virtualServiceHosts(t target.Target) []string {
+	if t.AppPort == target.DefaultAppPort {
+		return []string{t.Host}
+	}
+	return []string{t.Host, AnchorHost}
+}
+
+// retries is never nil: without it Istio retries by its own or the mesh's default, and the default of the mesh may repeat a
+// POST. With 0 attempts nothing else may be set, as Istio refuses the object then.
+func retries(attempts int32) *networking.HTTPRetry {
+	if attempts <= 0 {
+		return &networking.HTTPRetry{}
+	}
+	return &networking.HTTPRetry{Attempts: attempts, RetryOn: retryOn}
+}
+
+// duration returns d in whole milliseconds, as Istio takes no fractions of them, or nil when nothing is left.
+func duration(d time.Duration) *durationpb.Duration {
+	if d = d.Truncate(time.Millisecond); d > 0 {
+		return durationpb.New(d)
+	}
+	return nil
+}
