@@ -106,7 +106,7 @@ func text(fields map[string]any, name string) string {
 // decodeInto reads the object into a typed one. Unknown fields are an error only where strict.
 func (i item) decodeInto(typed any, strict bool) error {
 	if err := runtime.DefaultUnstructuredConverter.FromUnstructuredWithValidation(i.object, typed, strict); err != nil {
-		return fmt.Errorf("can't be read as a %s: %w", i.kind.Kind, err)
+		return fmt.Errorf("is no valid %s: %w", i.kind.Kind, err)
 	}
 	return nil
 }
