@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 	"k8s.io/apimachinery/pkg/runtime"
+	utilerrors "k8s.io/apimachinery/pkg/util/errors"
 	"k8s.io/cli-runtime/pkg/resource"
 	"sigs.k8s.io/yaml"
 
@@ -119,20 +120,29 @@ func runRender(in io.Reader, out, diagnostics io.Writer, flags *renderFlags, now
 	if len(problems) > 0 {
 		return refusedError(problems)
 	}
-	for _, warning := range rendered.Warnings {
-		fmt.Fprintln(diagnostics, "Warning:", warning)
-	}
-	if flags.explain {
-		for _, sentence := range rendered.Explanations {
-			fmt.Fprintln(diagnostics, sentence)
-		}
-	}
 	encoded, err := encode(selected(rendered, flags.show), flags.output)
 	if err != nil {
 		return err
 	}
+	if _, err := io.WriteString(diagnostics, remarks(rendered, flags.explain)); err != nil {
+		return err
+	}
 	_, err = out.Write(encoded)
 	return err
+}
+
+// remarks is what a person is told besides the manifests.
+func remarks(rendered *render.Output, explain bool) string {
+	var text strings.Builder
+	for _, warning := range rendered.Warnings {
+		text.WriteString("Warning: " + warning + "\n")
+	}
+	if explain {
+		for _, sentence := range rendered.Explanations {
+			text.WriteString(sentence + "\n")
+		}
+	}
+	return text.String()
 }
 
 // readDocuments reads manifests with kubectl's own reader. All that can't be read is reported at once.
@@ -149,7 +159,7 @@ func readDocuments(in io.Reader, options resource.FilenameOptions) ([]render.Doc
 	numbers := map[string]int{}
 	err := builder.Do().Visit(func(info *resource.Info, err error) error {
 		if err != nil {
-			return withoutContent(err)
+			return err
 		}
 		content, ok := info.Object.(runtime.Unstructured)
 		if !ok {
@@ -159,11 +169,21 @@ func readDocuments(in io.Reader, options resource.FilenameOptions) ([]render.Doc
 		documents = append(documents, render.Document{Source: info.Source, Number: numbers[info.Source], Object: content.UnstructuredContent()})
 		return nil
 	})
-	return documents, err
+	return documents, withoutContent(err)
 }
 
 // withoutContent cuts off the manifest that kubectl's reader repeats when it can't tell the kind: it may be a Secret.
 func withoutContent(err error) error {
+	if several, ok := errors.AsType[utilerrors.Aggregate](err); ok {
+		problems := several.Errors()
+		for n := range problems {
+			problems[n] = withoutContent(problems[n])
+		}
+		return errors.Join(problems...)
+	}
+	if err == nil {
+		return nil
+	}
 	if before, _, found := strings.Cut(err.Error(), " is missing in '"); found {
 		return errors.New(before + " is missing")
 	}

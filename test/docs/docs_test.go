@@ -16,8 +16,9 @@ import (
 
 const root = "../.."
 
-// command is one line of a shell block in a document.
+// command is one line of a shell block in a document. It runs where the document stands.
 type command struct {
+	dir   string
 	place string
 	words []string
 }
@@ -35,7 +36,7 @@ func TestCommandsOfTheDocumentsRun(t *testing.T) {
 			switch command.words[0] {
 			case "mtls-egress-webhook":
 				run := exec.CommandContext(t.Context(), binary, command.words[1:]...)
-				run.Dir = root
+				run.Dir = command.dir
 				if output, err := run.CombinedOutput(); err != nil {
 					t.Errorf("%v\n%s", err, output)
 				}
@@ -108,7 +109,7 @@ func commands(t *testing.T) []command {
 			case inBlock && strings.HasSuffix(line, `\`):
 				joined += strings.TrimSuffix(line, `\`)
 			case inBlock && line != "" && !strings.HasPrefix(line, "#"):
-				found = append(found, command{fmt.Sprintf("%s:%d", strings.TrimPrefix(path, root+"/"), number), strings.Fields(joined + line)})
+				found = append(found, command{filepath.Dir(path), fmt.Sprintf("%s:%d", strings.TrimPrefix(path, root+"/"), number), strings.Fields(joined + line)})
 				joined = ""
 			}
 		}

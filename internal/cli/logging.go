@@ -1,0 +1,78 @@
+package cli
+
+import (
+	"fmt"
+	"io"
+	"log/slog"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/go-logr/logr"
+	"github.com/spf13/pflag"
+	"k8s.io/klog/v2"
+	ctrl "sigs.k8s.io/controller-runtime"
+)
+
+// logOptions say what is logged, and how. Logs go to standard error.
+type logOptions struct {
+	format string
+	level  string
+}
+
+const (
+	logText = "text"
+	logJSON = "json"
+)
+
+// logLevels are the values of --log-level.
+func logLevels() map[string]slog.Level {
+	return map[string]slog.Level{"debug": slog.LevelDebug, "info": slog.LevelInfo, "warn": slog.LevelWarn, "error": slog.LevelError}
+}
+
+func (o *logOptions) addFlags(flags *pflag.FlagSet) {
+	flags.StringVar(&o.format, "log-format", logText, "The format of the log on standard error: text or json.")
+	flags.StringVar(&o.level, "log-level", "info", "The least level that is logged: debug, info, warn or error.")
+}
+
+func (o *logOptions) validate() []error {
+	var problems []error
+	if o.format != logText && o.format != logJSON {
+		problems = append(problems, fmt.Errorf("--log-format: %q is neither text nor json", o.format))
+	}
+	if _, known := logLevels()[o.level]; !known {
+		levels := slices.Sorted(maps.Keys(logLevels()))
+		problems = append(problems, fmt.Errorf("--log-level: %q is none of %s", o.level, strings.Join(levels, ", ")))
+	}
+	return problems
+}
+
+func (o *logOptions) handler(w io.Writer) slog.Handler {
+	options := &slog.HandlerOptions{Level: logLevels()[o.level], ReplaceAttr: plainLevel}
+	if o.format == logJSON {
+		return slog.NewJSONHandler(w, options)
+	}
+	return slog.NewTextHandler(w, options)
+}
+
+// plainLevel calls all verbosities below info DEBUG. slog would call them DEBUG+3 and the like, which no log collector knows.
+func plainLevel(groups []string, attribute slog.Attr) slog.Attr {
+	if len(groups) > 0 || attribute.Key != slog.LevelKey {
+		return attribute
+	}
+	if level, ok := attribute.Value.Any().(slog.Level); ok && level < slog.LevelInfo {
+		return slog.Any(slog.LevelKey, slog.LevelDebug)
+	}
+	return attribute
+}
+
+// install makes one logger of everything that logs in the process: our own code and controller-runtime, client-go (klog), and
+// the standard library, which reports failed TLS handshakes.
+func (o *logOptions) install(w io.Writer) logr.Logger {
+	handler := o.handler(w)
+	log := logr.FromSlogHandler(handler)
+	slog.SetDefault(slog.New(handler))
+	klog.SetSlogLogger(slog.New(handler))
+	ctrl.SetLogger(log)
+	return log
+}

@@ -1,0 +1,46 @@
+package cli
+
+import (
+	"errors"
+	"net/http"
+	"sync"
+
+	"github.com/go-logr/logr"
+	"sigs.k8s.io/controller-runtime/pkg/healthz"
+)
+
+// reported is check that logs when its verdict changes, with the reason: a probe's answer names the checks that fail, but for
+// everybody to read it withholds why.
+func reported(log logr.Logger, name string, check healthz.Checker) healthz.Checker {
+	var mu sync.Mutex
+	last := "not asked yet"
+	return func(request *http.Request) error {
+		err := check(request)
+		verdict := ""
+		if err != nil {
+			verdict = err.Error()
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		if verdict == last {
+			return err
+		}
+		last = verdict
+		if err != nil {
+			log.Info("Not ready", "check", name, "reason", verdict)
+		} else {
+			log.Info("Ready", "check", name)
+		}
+		return err
+	}
+}
+
+// synced is a readiness check of a cache.
+func synced(hasSynced func() bool) healthz.Checker {
+	return func(*http.Request) error {
+		if !hasSynced() {
+			return errors.New("the EgressTargets have not been read yet: the service account must be allowed to list and watch them")
+		}
+		return nil
+	}
+}

@@ -1,0 +1,77 @@
+package cli
+
+import (
+	"errors"
+	"net/http"
+	"testing"
+
+	"github.com/go-logr/logr"
+	"github.com/go-logr/logr/funcr"
+	"github.com/google/go-cmp/cmp"
+)
+
+// recorder returns a logger and what it logged.
+func recorder() (logr.Logger, func() []string) {
+	var lines []string
+	log := funcr.New(func(_, line string) { lines = append(lines, line) }, funcr.Options{})
+	return log, func() []string { return lines }
+}
+
+func TestReadinessIsLoggedWhenItChanges(t *testing.T) {
+	expired, missing := errors.New("expired"), errors.New("missing")
+	tests := map[string]struct {
+		verdicts []error
+		want     []string
+	}{
+		"ready from the first probe on": {
+			verdicts: []error{nil, nil},
+			want:     []string{`"level"=0 "msg"="Ready" "check"="certificate"`},
+		},
+		"the reason is told once": {
+			verdicts: []error{missing, missing},
+			want:     []string{`"level"=0 "msg"="Not ready" "check"="certificate" "reason"="missing"`},
+		},
+		"every change is told": {
+			verdicts: []error{missing, nil, expired, missing, nil},
+			want: []string{
+				`"level"=0 "msg"="Not ready" "check"="certificate" "reason"="missing"`,
+				`"level"=0 "msg"="Ready" "check"="certificate"`,
+				`"level"=0 "msg"="Not ready" "check"="certificate" "reason"="expired"`,
+				`"level"=0 "msg"="Not ready" "check"="certificate" "reason"="missing"`,
+				`"level"=0 "msg"="Ready" "check"="certificate"`,
+			},
+		},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			log, lines := recorder()
+			var verdict error
+			check := reported(log, "certificate", func(*http.Request) error { return verdict })
+			for _, verdict = range test.verdicts {
+				if err := check(nil); !errors.Is(err, verdict) {
+					t.Errorf("check returned %v, want %v", err, verdict)
+				}
+			}
+			if diff := cmp.Diff(test.want, lines()); diff != "" {
+				t.Errorf("log differs (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestChecksThatFail(t *testing.T) {
+	if err := synced(func() bool { return true })(nil); err != nil {
+		t.Errorf("a synced cache is not ready: %v", err)
+	}
+	if err := synced(func() bool { return false })(nil); err == nil {
+		t.Error("a cache that isn't synced is ready")
+	}
+	draining := &drain{}
+	if err := draining.check(nil); err != nil {
+		t.Errorf("not ready without a signal: %v", err)
+	}
+	draining.begin()
+	if err := draining.check(nil); err == nil {
+		t.Error("ready after begin")
+	}
+}

@@ -1,0 +1,132 @@
+package cli
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// updateGolden is the environment variable that rewrites the golden files, as in UPDATE_GOLDEN=1 go test ./internal/cli.
+const updateGolden = "UPDATE_GOLDEN"
+
+// execute runs the command and returns what it printed.
+func execute(args ...string) (stdout, stderr string, err error) {
+	return executeWith("", args...)
+}
+
+// executeWith runs the command with stdin as its standard input.
+func executeWith(stdin string, args ...string) (stdout, stderr string, err error) {
+	var out, problems bytes.Buffer
+	root := NewRootCommand()
+	root.SetArgs(args)
+	root.SetIn(strings.NewReader(stdin))
+	root.SetOut(&out)
+	root.SetErr(&problems)
+	err = root.Execute()
+	return out.String(), problems.String(), err
+}
+
+func TestExitCodesAndMessages(t *testing.T) {
+	tests := map[string]struct {
+		args []string
+		code int
+		want string
+	}{
+		"no command prints the help":                          {},
+		"a command that is nearly one is suggested":           {args: []string{"serv"}, code: ExitUsage, want: `mtls-egress-webhook has no command "serv"; did you mean serve?`},
+		"a command that is far from any leads to the help":    {args: []string{"destroy"}, code: ExitUsage, want: `mtls-egress-webhook has no command "destroy"; see mtls-egress-webhook --help`},
+		"an unknown flag leads to the help of its command":    {args: []string{"serve", "--port=1"}, code: ExitUsage, want: "unknown flag: --port; see mtls-egress-webhook serve --help"},
+		"a value of the wrong type is named":                  {args: []string{"serve", "--webhook-port=https"}, code: ExitUsage, want: `invalid argument "https" for "--webhook-port" flag: strconv.ParseInt: parsing "https": invalid syntax; see mtls-egress-webhook serve --help`},
+		"serve takes no arguments":                            {args: []string{"serve", "now"}, code: ExitUsage, want: `unknown command "now" for "mtls-egress-webhook serve"`},
+		"version takes no arguments":                          {args: []string{"version", "now"}, code: ExitUsage, want: `unknown command "now" for "mtls-egress-webhook version"`},
+		"an option that can't be is usage":                    {args: []string{"serve"}, code: ExitUsage, want: "--namespace: is empty, and has to be set"},
+		"a kubeconfig that isn't there is unreadable input":   {args: []string{"serve", "--namespace=here", "--kubeconfig=/nowhere"}, code: ExitUsage, want: "finding out how to reach the API server: stat /nowhere: no such file or directory"},
+		"a context that the kubeconfig doesn't have is named": {args: []string{"serve", "--namespace=here", "--kubeconfig=" + os.DevNull, "--context=there"}, code: ExitUsage, want: `finding out how to reach the API server: context "there" does not exist`},
+		"the version is no failure":                           {args: []string{"version"}},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			_, _, err := execute(test.args...)
+			message := ""
+			if err != nil {
+				message = err.Error()
+			}
+			if diff := cmp.Diff(test.want, message); diff != "" {
+				t.Errorf("error differs (-want +got):\n%s", diff)
+			}
+			if code := ExitCode(err); code != test.code {
+				t.Errorf("exit code %d, want %d", code, test.code)
+			}
+		})
+	}
+}
+
+func TestExitCodeIsThatOfTheWrappedError(t *testing.T) {
+	failure := errors.New("failure")
+	tests := map[string]struct {
+		err  error
+		code int
+	}{
+		"nothing failed":               {code: ExitDone},
+		"a failure":                    {err: failure, code: ExitFailed},
+		"a usage error":                {err: usageError(failure), code: ExitUsage},
+		"a usage error in another one": {err: fmt.Errorf("wrapped: %w", usageError(failure)), code: ExitUsage},
+		"no usage error":               {err: usageError(nil), code: ExitDone},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			if code := ExitCode(test.err); code != test.code {
+				t.Errorf("exit code %d, want %d", code, test.code)
+			}
+		})
+	}
+	if err := usageError(failure); !errors.Is(err, failure) {
+		t.Errorf("%v doesn't unwrap to %v", err, failure)
+	}
+}
+
+func TestHelpOfServeIsTheGoldenOne(t *testing.T) {
+	stdout, stderr, err := execute("serve", "--help")
+	if err != nil || stderr != "" {
+		t.Fatalf("error %v, standard error %q", err, stderr)
+	}
+	// component-base pads lines to the width.
+	got := regexp.MustCompile(` +\n`).ReplaceAllString(stdout, "\n")
+	golden := filepath.Join("..", "..", "test", "testdata", "cli", "serve-help.txt")
+	if os.Getenv(updateGolden) != "" {
+		if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(golden)
+	if err != nil {
+		t.Fatalf("%v; write it with %s=1 and read it before you commit it", err, updateGolden)
+	}
+	if diff := cmp.Diff(string(want), got); diff != "" {
+		t.Errorf("help differs from %s (-want +got):\n%s", golden, diff)
+	}
+}
+
+// TestHelpNamesEverything: what a person can type stands in the help of the level above.
+func TestHelpNamesEverything(t *testing.T) {
+	root := NewRootCommand()
+	stdout, _, err := execute()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, command := range root.Commands() {
+		if !strings.Contains(stdout, "\n  "+command.Name()+" ") {
+			t.Errorf("the help lacks the command %s:\n%s", command.Name(), stdout)
+		}
+		if command.Short == "" {
+			t.Errorf("the command %s has no short description", command.Name())
+		}
+	}
+}

@@ -1,0 +1,260 @@
+package cli
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"syscall"
+	"time"
+
+	"github.com/go-logr/logr"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/discovery"
+	"k8s.io/client-go/rest"
+	cliflag "k8s.io/component-base/cli/flag"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
+	"sigs.k8s.io/controller-runtime/pkg/healthz"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
+	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+	"sigs.k8s.io/controller-runtime/pkg/webhook"
+
+	"mtls.egress/webhook/api/v1alpha1"
+	"mtls.egress/webhook/internal/certs/serving"
+	"mtls.egress/webhook/internal/controller"
+	"mtls.egress/webhook/internal/mutate"
+)
+
+const (
+	// mutatePath is where the MutatingWebhookConfiguration of the chart sends admission requests.
+	mutatePath = "/mutate"
+	// crdInterval is how often a replica looks for Istio's CRDs.
+	crdInterval = 10 * time.Second
+	// helpColumns is the width of the help, the same for a terminal, a file and a test.
+	helpColumns = 120
+)
+
+func newServeCommand() *cobra.Command {
+	options := &serveOptions{}
+	groups := options.flags()
+	cmd := &cobra.Command{
+		Use:   "serve [flags]",
+		Short: "Answer admission requests and program targets, in a cluster or beside one",
+		Long: `Answer admission requests on every replica, and program targets on the one that is the leader.
+
+Runs in the cluster with the chart's service account, or outside with a kubeconfig. It needs the CRD of EgressTarget. While
+Istio's CRDs are missing, Pods are realised, and programming their targets waits.
+
+On SIGTERM or SIGINT /readyz fails at once, admission requests are answered for the time of --shutdown-delay, then those under
+way are completed. A second signal ends the process at once.`,
+		Args: arguments(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := options.validate(); err != nil {
+				return usageError(err)
+			}
+			log := options.log.install(cmd.ErrOrStderr())
+			log.Info("Starting", "version", ownVersion(), "flags", flagValues(cmd.Flags()))
+			return serve(options, log)
+		},
+	}
+	for _, group := range groups.Order {
+		cmd.Flags().AddFlagSet(groups.FlagSets[group])
+	}
+	cliflag.SetUsageAndHelpFunc(cmd, groups, helpColumns)
+	return cmd
+}
+
+func ownVersion() string {
+	info, _ := debug.ReadBuildInfo()
+	return buildVersion(version, info)
+}
+
+// flagValues returns all flags but help, which say nothing secret.
+func flagValues(flags *pflag.FlagSet) map[string]string {
+	values := map[string]string{}
+	flags.VisitAll(func(flag *pflag.Flag) {
+		if flag.Name != "help" {
+			values[flag.Name] = flag.Value.String()
+		}
+	})
+	return values
+}
+
+// serve runs until a signal.
+func serve(options *serveOptions, log logr.Logger) error {
+	config, err := options.restConfig()
+	if err != nil {
+		return usageError(err)
+	}
+	config.UserAgent = name + "/" + ownVersion()
+
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	defer signal.Stop(signals)
+
+	draining := &drain{}
+	begin := func() {
+		log.Info("Stopping: not ready any more, still answering", "shutdownDelay", options.shutdownDelay.String())
+		draining.begin()
+	}
+	return runUntilSignal(signals, options.shutdownDelay, begin, func(ctx context.Context) error {
+		manager, err := newManager(ctx, config, options, draining, log)
+		if meta.IsNoMatchError(err) {
+			return fmt.Errorf("the CRD of EgressTarget (%s) is missing; the chart installs it: %w", v1alpha1.GroupVersion(), err)
+		}
+		if err != nil {
+			return err
+		}
+		return manager.Start(ctx)
+	})
+}
+
+// newManager puts the parts together: admission, the serving certificate and the health checks, which run in every replica, and
+// the controller, which runs in the leader.
+func newManager(ctx context.Context, config *rest.Config, options *serveOptions, draining *drain, log logr.Logger) (ctrl.Manager, error) {
+	source, err := serving.New(config, serving.Options{
+		Namespace:                options.namespace,
+		SecretName:               options.caSecret,
+		DNSNames:                 options.servingNames(),
+		WebhookConfigurationName: options.webhookConfiguration,
+		Logger:                   log.WithName("serving"),
+	})
+	if err != nil {
+		return nil, err
+	}
+	scheme, err := newScheme()
+	if err != nil {
+		return nil, err
+	}
+	cacheOptions := controller.CacheOptions()
+	kinds, err := istioKinds(cacheOptions, scheme)
+	if err != nil {
+		return nil, err
+	}
+	manager, err := ctrl.NewManager(config, ctrl.Options{
+		Scheme:                        scheme,
+		Logger:                        log,
+		Cache:                         cacheOptions,
+		MapperProvider:                mapperProvider(kinds),
+		Metrics:                       metricsserver.Options{BindAddress: options.metricsAddress},
+		HealthProbeBindAddress:        options.healthAddress,
+		WebhookServer:                 newWebhookServer(options, source),
+		LeaderElection:                options.leaderElect,
+		LeaderElectionID:              name,
+		LeaderElectionNamespace:       options.namespace,
+		LeaderElectionReleaseOnCancel: true,
+		GracefulShutdownTimeout:       new(gracefulStop),
+	})
+	if err != nil {
+		return nil, err
+	}
+	return manager, errors.Join(
+		manager.Add(source),
+		metrics.Registry.Register(notAfterMetric(source)),
+		addAdmission(manager, draining),
+		addChecks(ctx, manager, source, draining, log.WithName("health")),
+		addController(config, manager, kinds, options, log.WithName("controller")),
+	)
+}
+
+func newScheme() (*runtime.Scheme, error) {
+	scheme := runtime.NewScheme()
+	return scheme, errors.Join(corev1.AddToScheme(scheme), v1alpha1.AddToScheme(scheme))
+}
+
+func mapperProvider(kinds []schema.GroupVersionKind) func(*rest.Config, *http.Client) (meta.RESTMapper, error) {
+	return func(config *rest.Config, client *http.Client) (meta.RESTMapper, error) {
+		discovered, err := apiutil.NewDynamicRESTMapper(config, client)
+		if err != nil {
+			return nil, err
+		}
+		return withIstio(discovered, kinds), nil
+	}
+}
+
+// newWebhookServer returns the server of admission requests. It speaks TLS 1.3, which every API server does, and HTTP/1.1 only:
+// whoever reaches the port could wear it out over HTTP/2 (CVE-2023-44487, https://github.com/kubernetes/kubernetes/issues/121197).
+func newWebhookServer(options *serveOptions, source *serving.Source) webhook.Server {
+	return webhook.NewServer(webhook.Options{
+		Host: options.webhookHost,
+		Port: options.webhookPort,
+		TLSOpts: []func(*tls.Config){func(config *tls.Config) {
+			config.MinVersion = tls.VersionTLS13
+			config.NextProtos = []string{"http/1.1"}
+			config.GetCertificate = source.GetCertificate
+		}},
+	})
+}
+
+func notAfterMetric(source *serving.Source) prometheus.Collector {
+	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "mtls_egress_serving_certificate_not_after_timestamp_seconds",
+		Help: "When the certificate that this replica answers admission requests with expires, in seconds since 1970; 0 while it has none.",
+	}, func() float64 {
+		if notAfter := source.NotAfter(); !notAfter.IsZero() {
+			return float64(notAfter.Unix())
+		}
+		return 0
+	})
+}
+
+func addAdmission(manager ctrl.Manager, draining *drain) error {
+	handler, err := mutate.NewHandler(manager.GetClient(), manager.GetAPIReader(), metrics.Registry)
+	if err != nil {
+		return err
+	}
+	manager.GetWebhookServer().Register(mutatePath, draining.handler(&webhook.Admission{Handler: handler}))
+	return nil
+}
+
+// addChecks makes /healthz succeed as long as the process answers at all, as a restart helps against nothing else, and /readyz
+// succeed when an admission request would be answered.
+func addChecks(ctx context.Context, manager ctrl.Manager, source *serving.Source, draining *drain, log logr.Logger) error {
+	// Asking for the informer also makes the cache read the EgressTargets: it has nothing that nobody asked for.
+	egressTargets, err := manager.GetCache().GetInformer(ctx, &v1alpha1.EgressTarget{})
+	if err != nil {
+		return fmt.Errorf("reading the EgressTargets: %w", err)
+	}
+	problems := []error{manager.AddHealthzCheck("ping", healthz.Ping)}
+	for name, check := range map[string]healthz.Checker{
+		"cache":               synced(egressTargets.HasSynced),
+		"serving-certificate": source.Check,
+		"webhook-server":      manager.GetWebhookServer().StartedChecker(),
+		"shutdown":            draining.check,
+	} {
+		problems = append(problems, manager.AddReadyzCheck(name, reported(log, name, check)))
+	}
+	return errors.Join(problems...)
+}
+
+func addController(config *rest.Config, manager ctrl.Manager, kinds []schema.GroupVersionKind, options *serveOptions, log logr.Logger) error {
+	client, err := discovery.NewDiscoveryClientForConfigAndClient(config, manager.GetHTTPClient())
+	if err != nil {
+		return err
+	}
+	return manager.Add(&crdWait{
+		kinds:           kinds,
+		serverResources: client.ServerResourcesForGroupVersion,
+		interval:        crdInterval,
+		start: func(ctx context.Context) error {
+			return controller.Setup(ctx, manager, controller.Options{
+				TargetRetention: options.targetRetention,
+				DNSCapture:      options.dnsCapture,
+				RootNamespace:   options.rootNamespace,
+				Registerer:      metrics.Registry,
+			})
+		},
+		log: log,
+	})
+}

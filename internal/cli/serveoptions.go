@@ -1,0 +1,196 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"strconv"
+	"strings"
+	"time"
+
+	"k8s.io/apimachinery/pkg/util/validation"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	cliflag "k8s.io/component-base/cli/flag"
+)
+
+// serveOptions are the flags of serve.
+type serveOptions struct {
+	webhookHost          string
+	webhookPort          int
+	webhookConfiguration string
+	shutdownDelay        time.Duration
+
+	serviceName string
+	caSecret    string
+	tlsDNSNames []string
+
+	leaderElect     bool
+	targetRetention time.Duration
+	dnsCapture      bool
+	rootNamespace   string
+
+	namespace  string
+	kubeconfig string
+	context    string
+
+	metricsAddress string
+	healthAddress  string
+
+	log logOptions
+}
+
+// disabled is the address of a server that is not started.
+const disabled = "0"
+
+// flags returns the flags by group, with o holding their defaults and then their values.
+func (o *serveOptions) flags() cliflag.NamedFlagSets {
+	var groups cliflag.NamedFlagSets
+
+	webhook := groups.FlagSet("webhook")
+	webhook.StringVar(&o.webhookHost, "webhook-host", "", "The IP address to answer admission requests on. Empty: all addresses.")
+	webhook.IntVar(&o.webhookPort, "webhook-port", 9443, "The port to answer admission requests on, at /mutate.")
+	webhook.StringVar(&o.webhookConfiguration, "webhook-configuration", "0-"+name, "The MutatingWebhookConfiguration whose caBundle is kept. The API server "+
+		"calls configurations in the order of their names, and this one has to come before Istio's.")
+	webhook.DurationVar(&o.shutdownDelay, "shutdown-delay", 10*time.Second, "How long admission requests are still answered after SIGTERM, while /readyz fails. "+
+		"At most "+maxShutdownDelay.String()+". A second signal ends the process at once.")
+
+	certificate := groups.FlagSet("serving certificate")
+	certificate.StringVar(&o.serviceName, "service-name", name, "The Service that the API server calls; the certificate is for SERVICE.NAMESPACE.svc.")
+	certificate.StringVar(&o.caSecret, "ca-secret", name+"-ca", "The Secret with the certificate authority. It is made when it is missing.")
+	certificate.StringSliceVar(&o.tlsDNSNames, "tls-dns-names", nil, "Further DNS names or IP addresses that the certificate is for, such as the host in the URL "+
+		"of a webhook that runs outside the cluster.")
+
+	controller := groups.FlagSet("controller")
+	controller.BoolVar(&o.leaderElect, "leader-elect", true, "Let only one replica at a time be the controller. All replicas answer admission requests.")
+	controller.DurationVar(&o.targetRetention, "target-retention", 10*time.Minute, "How long an EgressTarget that the controller made stays after its last Pod is gone.")
+	controller.BoolVar(&o.dnsCapture, "dns-capture", false, "The sidecars of the mesh answer DNS (ISTIO_META_DNS_CAPTURE).")
+	controller.StringVar(&o.rootNamespace, "root-namespace", "istio-system", "The root namespace of the mesh.")
+
+	kubernetes := groups.FlagSet("kubernetes")
+	kubernetes.StringVar(&o.namespace, "namespace", "", "The namespace of this installation: of the Service, the Secret of the certificate authority and the Lease. Required.")
+	kubernetes.StringVar(&o.kubeconfig, "kubeconfig", "", "The kubeconfig file. Default: the files in $KUBECONFIG, else ~/.kube/config, else the Pod's service account.")
+	kubernetes.StringVar(&o.context, "context", "", "The context of the kubeconfig. Default: its current one.")
+
+	observe := groups.FlagSet("health and metrics")
+	observe.StringVar(&o.healthAddress, "health-address", ":8081", "The address of /healthz and /readyz, over HTTP.")
+	observe.StringVar(&o.metricsAddress, "metrics-address", ":8080", "The address of /metrics, over HTTP. 0 switches it off.")
+
+	o.log.addFlags(groups.FlagSet("logging"))
+
+	groups.FlagSet("global").BoolP("help", "h", false, "Print this help.")
+	return groups
+}
+
+// validate returns all that is wrong with the flags, each with the flag and what would be right.
+func (o *serveOptions) validate() error {
+	var problems []error
+	refuse := func(flag, format string, args ...any) {
+		problems = append(problems, fmt.Errorf("--%s: "+format, append([]any{flag}, args...)...))
+	}
+	named := func(flag, value string, rule func(string) []string) {
+		if value == "" {
+			refuse(flag, "is empty, and has to be set")
+			return
+		}
+		if broken := rule(value); len(broken) > 0 {
+			refuse(flag, "%q: %s", value, strings.Join(broken, "; "))
+		}
+	}
+
+	if o.webhookHost != "" {
+		if _, err := netip.ParseAddr(o.webhookHost); err != nil {
+			refuse("webhook-host", "%q is not an IP address", o.webhookHost)
+		}
+	}
+	if broken := validation.IsValidPortNum(o.webhookPort); len(broken) > 0 {
+		refuse("webhook-port", "%d: %s", o.webhookPort, strings.Join(broken, "; "))
+	}
+	named("webhook-configuration", o.webhookConfiguration, validation.IsDNS1123Subdomain)
+	// The API server sorts configurations by name: Istio's are istio-revision-tag-… and istio-sidecar-injector….
+	if o.webhookConfiguration >= "istio-" {
+		refuse("webhook-configuration", "%q sorts after Istio's istio-revision-tag-… and istio-sidecar-injector, but has to be called before them; start it with 0-", o.webhookConfiguration)
+	}
+	if o.shutdownDelay < 0 || o.shutdownDelay > maxShutdownDelay {
+		refuse("shutdown-delay", "%s is not from 0s to %s", o.shutdownDelay, maxShutdownDelay)
+	}
+	named("service-name", o.serviceName, validation.IsDNS1123Label)
+	named("ca-secret", o.caSecret, validation.IsDNS1123Subdomain)
+	for _, dnsName := range o.tlsDNSNames {
+		if _, err := netip.ParseAddr(dnsName); err != nil && len(validation.IsDNS1123Subdomain(dnsName)) > 0 {
+			refuse("tls-dns-names", "%q is neither a DNS name in lower case nor an IP address", dnsName)
+		}
+	}
+	if o.targetRetention <= 0 {
+		refuse("target-retention", "%s is not positive; 1s is as good as none", o.targetRetention)
+	}
+	named("root-namespace", o.rootNamespace, validation.IsDNS1123Label)
+	named("namespace", o.namespace, validation.IsDNS1123Label)
+	problems = append(problems, o.validateAddresses()...)
+	problems = append(problems, o.log.validate()...)
+	return errors.Join(problems...)
+}
+
+func (o *serveOptions) validateAddresses() []error {
+	var problems []error
+	usedBy := map[int]string{o.webhookPort: "webhook-port"}
+	for _, server := range []struct {
+		flag, address string
+		optional      bool
+	}{
+		{flag: "metrics-address", address: o.metricsAddress, optional: true},
+		{flag: "health-address", address: o.healthAddress},
+	} {
+		if server.optional && server.address == disabled {
+			continue
+		}
+		port, err := listenPort(server.address)
+		if err != nil {
+			problems = append(problems, fmt.Errorf("--%s: %w", server.flag, err))
+			continue
+		}
+		if other, taken := usedBy[port]; taken {
+			problems = append(problems, fmt.Errorf("--%s: port %d is that of --%s already", server.flag, port, other))
+			continue
+		}
+		usedBy[port] = server.flag
+	}
+	return problems
+}
+
+// listenPort returns the port of an address to listen on, [HOST]:PORT with an IP address or localhost as host.
+func listenPort(address string) (int, error) {
+	host, portText, err := net.SplitHostPort(address)
+	if err != nil {
+		return 0, fmt.Errorf("%q is not [HOST]:PORT", address)
+	}
+	if _, err := netip.ParseAddr(host); err != nil && host != "" && host != "localhost" {
+		return 0, fmt.Errorf("%q: the host is neither an IP address nor localhost", address)
+	}
+	port, err := strconv.Atoi(portText)
+	if err != nil || len(validation.IsValidPortNum(port)) > 0 {
+		return 0, fmt.Errorf("%q: the port is not a number from 1 to 65535", address)
+	}
+	return port, nil
+}
+
+// servingNames are the names that the serving certificate is for. API servers ask a Service by SERVICE.NAMESPACE.svc:
+// https://kubernetes.io/docs/reference/access-authn-authz/extensible-admission-controllers/#service-reference
+func (o *serveOptions) servingNames() []string {
+	return append([]string{o.serviceName + "." + o.namespace + ".svc"}, o.tlsDNSNames...)
+}
+
+// restConfig loads the connection to the API server as kubectl does.
+func (o *serveOptions) restConfig() (*rest.Config, error) {
+	rules := clientcmd.NewDefaultClientConfigLoadingRules()
+	rules.ExplicitPath = o.kubeconfig
+	config, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, &clientcmd.ConfigOverrides{CurrentContext: o.context}).ClientConfig()
+	if err != nil {
+		return nil, fmt.Errorf("finding out how to reach the API server: %w", err)
+	}
+	// The API server limits its clients by priority and fairness; a limit of our own would make admission wait behind
+	// reconciliations: https://kubernetes.io/docs/concepts/cluster-administration/flow-control/
+	config.QPS = -1
+	return config, nil
+}

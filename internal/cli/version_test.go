@@ -1,0 +1,42 @@
+package cli
+
+import (
+	"runtime/debug"
+	"testing"
+)
+
+func TestVersionSaysWhatIsKnown(t *testing.T) {
+	commit := []debug.BuildSetting{{Key: "vcs.revision", Value: "0123abc"}, {Key: "vcs.modified", Value: "false"}}
+	changed := []debug.BuildSetting{{Key: "vcs.revision", Value: "0123abc"}, {Key: "vcs.modified", Value: "true"}}
+	tests := map[string]struct {
+		released string
+		info     *debug.BuildInfo
+		want     string
+	}{
+		"nothing is known": {want: "(devel)"},
+		"a release without build information": {
+			released: "v1.2.3",
+			want:     "v1.2.3",
+		},
+		"the linker's version goes before that of the toolchain": {
+			released: "v1.2.3",
+			info:     &debug.BuildInfo{GoVersion: "go1.26.0", Main: debug.Module{Version: "v1.2.4-0.20260101000000-0123abc"}, Settings: commit},
+			want:     "v1.2.3 (commit 0123abc, go1.26.0)",
+		},
+		"go install knows the version only": {
+			info: &debug.BuildInfo{GoVersion: "go1.26.0", Main: debug.Module{Version: "v1.2.3"}},
+			want: "v1.2.3 (go1.26.0)",
+		},
+		"a build from changed sources says so": {
+			info: &debug.BuildInfo{GoVersion: "go1.26.0", Main: debug.Module{Version: "(devel)"}, Settings: changed},
+			want: "(devel) (commit 0123abc with changes, go1.26.0)",
+		},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			if got := describeBuild(test.released, test.info); got != test.want {
+				t.Errorf("got %q, want %q", got, test.want)
+			}
+		})
+	}
+}
