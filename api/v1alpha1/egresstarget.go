@@ -45,7 +45,7 @@ type EgressTargetList struct {
 
 // EgressTargetSpec says what the target is and how it is called.
 //
-// +kubebuilder:validation:XValidation:rule="self.appPort != self.port",message="appPort (the plain HTTP port that the app calls) and port (the partner's TLS port) must differ: on one port the app's own https calls could not be told from its http calls"
+// +kubebuilder:validation:XValidation:rule="self.?appPort.orValue(80) != self.?port.orValue(443)",message="appPort (the plain HTTP port that the app calls) and port (the partner's TLS port) must differ: on one port the app's own https calls could not be told from its http calls"
 type EgressTargetSpec struct {
 	// The partner's TLS port. A port in the annotation of a workload must agree with it.
 	// +kubebuilder:default=443
@@ -86,6 +86,7 @@ type EgressTargetSpec struct {
 	// +kubebuilder:validation:MaxItems=16
 	// +kubebuilder:validation:items:MinLength=1
 	// +kubebuilder:validation:items:MaxLength=253
+	// +kubebuilder:validation:items:Pattern=`^[^\s]+$`
 	// +optional
 	SubjectAltNames []string `json:"subjectAltNames,omitempty"`
 
@@ -118,11 +119,11 @@ type Credential struct {
 // +kubebuilder:validation:XValidation:rule="self.certificate != self.privateKey",message="certificate and privateKey must be two keys of the Secret: the private key stands in a file of its own"
 type CredentialKeys struct {
 	// The key that holds the client certificate as PEM, intermediates after it.
-	// +kubebuilder:validation:Pattern=`^[-._a-zA-Z0-9]+$`
+	// +kubebuilder:validation:Pattern=`^[.]?[-_a-zA-Z0-9][-._a-zA-Z0-9]*$`
 	// +kubebuilder:validation:MaxLength=253
 	Certificate string `json:"certificate"`
 	// The key that holds the private key as PEM.
-	// +kubebuilder:validation:Pattern=`^[-._a-zA-Z0-9]+$`
+	// +kubebuilder:validation:Pattern=`^[.]?[-_a-zA-Z0-9][-._a-zA-Z0-9]*$`
 	// +kubebuilder:validation:MaxLength=253
 	PrivateKey string `json:"privateKey"`
 }
@@ -132,7 +133,7 @@ type CredentialKeys struct {
 // +kubebuilder:validation:XValidation:rule="(has(self.secretKey) ? 1 : 0) + (has(self.configMap) ? 1 : 0) + (has(self.system) ? 1 : 0) == 1",message="serverCA takes exactly one of secretKey (a key of the credential Secret), configMap (name and key) and system: true (the CAs that the sidecar image trusts)"
 type ServerCA struct {
 	// A key of the credential Secret that holds the CA certificates as PEM.
-	// +kubebuilder:validation:Pattern=`^[-._a-zA-Z0-9]+$`
+	// +kubebuilder:validation:Pattern=`^[.]?[-_a-zA-Z0-9][-._a-zA-Z0-9]*$`
 	// +kubebuilder:validation:MaxLength=253
 	// +optional
 	SecretKey string `json:"secretKey,omitempty"`
@@ -152,7 +153,7 @@ type ConfigMapKey struct {
 	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*$')",message="name is the name of a ConfigMap: lower-case letters, digits, - and ."
 	Name string `json:"name"`
 	// The key in it.
-	// +kubebuilder:validation:Pattern=`^[-._a-zA-Z0-9]+$`
+	// +kubebuilder:validation:Pattern=`^[.]?[-_a-zA-Z0-9][-._a-zA-Z0-9]*$`
 	// +kubebuilder:validation:MaxLength=253
 	Key string `json:"key"`
 }
@@ -179,7 +180,7 @@ type HTTP struct {
 	// +optional
 	Retries *int32 `json:"retries,omitempty"`
 	// How long a call may take, tries included, as in 30s. Default: no limit, as in Istio.
-	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('1ms')",message="timeout must be at least 1ms, for example 30s"
+	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]+([.][0-9]+)?(ms|s|m|h))+$') && duration(self) >= duration('1ms')",message="timeout is a duration of at least 1ms, in h, m, s and ms, for example 30s"
 	// +optional
 	Timeout *metav1.Duration `json:"timeout,omitempty"`
 	// The HTTP version of the call to the partner: auto, "1.1" or "2".
@@ -192,7 +193,7 @@ type HTTP struct {
 type Connection struct {
 	// How long a connection may be used for new requests. It bounds how long the old certificate is presented after a rotation.
 	// Default: 5m.
-	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('1s')",message="maxAge must be at least 1s, for example 5m"
+	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]+([.][0-9]+)?(ms|s|m|h))+$') && duration(self) >= duration('1s')",message="maxAge is a duration of at least 1s, in h, m, s and ms, for example 5m"
 	// +optional
 	MaxAge *metav1.Duration `json:"maxAge,omitempty"`
 }

@@ -1,0 +1,54 @@
+{{- define "mtls-egress-webhook.name" -}}
+{{- .Values.nameOverride | default .Chart.Name | trunc 50 | trimSuffix "-" }}
+{{- end }}
+
+{{- define "mtls-egress-webhook.fullname" -}}
+{{- $name := include "mtls-egress-webhook.name" . }}
+{{- if .Values.fullnameOverride }}
+{{- .Values.fullnameOverride }}
+{{- else if contains $name .Release.Name }}
+{{- .Release.Name | trunc 50 | trimSuffix "-" }}
+{{- else }}
+{{- printf "%s-%s" .Release.Name $name | trunc 50 | trimSuffix "-" }}
+{{- end }}
+{{- end }}
+
+{{/*
+The API server calls webhook configurations in the order of their names. Istio's (istio-sidecar-injector, or
+istio-revision-tag-…) reads the annotations that ours writes and is not called a second time, so ours has to come first: a
+digit sorts before every letter. https://github.com/istio/istio/issues/43074
+*/}}
+{{- define "mtls-egress-webhook.webhookConfiguration" -}}
+{{- printf "0-%s" (include "mtls-egress-webhook.fullname" .) }}
+{{- end }}
+
+{{- define "mtls-egress-webhook.caSecret" -}}
+{{- printf "%s-ca" (include "mtls-egress-webhook.fullname" .) }}
+{{- end }}
+
+{{- define "mtls-egress-webhook.serviceAccount" -}}
+{{- .Values.serviceAccount.name | default (include "mtls-egress-webhook.fullname" .) }}
+{{- end }}
+
+{{- define "mtls-egress-webhook.image" -}}
+{{- with .Values.image }}
+{{- if .digest }}
+{{- printf "%s@%s" .repository .digest }}
+{{- else }}
+{{- printf "%s:%s" .repository (.tag | default $.Chart.AppVersion) }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "mtls-egress-webhook.selectorLabels" -}}
+app.kubernetes.io/name: {{ include "mtls-egress-webhook.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{- define "mtls-egress-webhook.labels" -}}
+{{ include "mtls-egress-webhook.selectorLabels" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/part-of: mtls-egress-webhook
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+{{- end }}

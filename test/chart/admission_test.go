@@ -1,0 +1,106 @@
+package chart
+
+import (
+	"context"
+	"testing"
+
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+// TestAdmission installs the chart with a stub in place of the webhook and exercises every expression in it.
+func TestAdmission(t *testing.T) {
+	c := startCluster(t)
+	c.istio(t)
+	webhook := startStub(t)
+	c.upgrade(t, webhook, "--install", "--create-namespace")
+	c.kubectl(t, "wait", "--for=condition=Established", "--timeout=1m", "crd/egresstargets.mtls.egress")
+	c.trust(t, webhook.bundle())
+	c.waitForAdmission(t, webhook)
+
+	t.Run("EgressTargets are validated", func(t *testing.T) { testEgressTargets(t, c) })
+	t.Run("the webhook sees what asks for something, and nothing else", func(t *testing.T) { testCalls(t, c, webhook) })
+	t.Run("a Pod that asks for a target is realised or refused", func(t *testing.T) { testRealised(t, c) })
+	t.Run("generated objects are the controller's", func(t *testing.T) { testGeneratedObjects(t, c) })
+	t.Run("the service account may do what it has to, and no more", func(t *testing.T) { testAccount(t, c) })
+	t.Run("a stopped webhook stops what asks for something, and nothing else", func(t *testing.T) { testStopped(t, c, webhook) })
+}
+
+// upgrade installs or upgrades the release with the stub as its webhook.
+func (c cluster) upgrade(t *testing.T, webhook *stub, args ...string) {
+	t.Helper()
+	c.helm(t, append([]string{
+		"upgrade", release, chartDir, "--namespace", namespace, "--set", "deployment.enabled=false,webhook.url=" + webhook.URL,
+	}, args...)...)
+}
+
+// waitForAdmission waits until the API server, which learns of policies and configurations through watches, obeys all of them.
+func (c cluster) waitForAdmission(t *testing.T, webhook *stub) {
+	t.Helper()
+	c.namespace(t, "probe", nil)
+	pod := newPod("probe", "asks", map[string]string{"mtls.egress/target": "external.system.com"})
+	until(t, "the policy on Pods refuses", func(ctx context.Context) bool {
+		return denied(c.Create(ctx, pod.DeepCopy(), client.DryRunAll), "mtls-egress-webhook-realised")
+	})
+	deployment := newWorkload("Deployment", "probe", "asks")
+	deployment.SetAnnotations(map[string]string{"mtls.egress/target": "external.system.com"})
+	until(t, "both webhooks are called", func(ctx context.Context) bool {
+		webhook.take()
+		podErr := c.Create(ctx, pod.DeepCopy(), client.DryRunAll)
+		deploymentErr := c.Create(ctx, deployment.DeepCopy(), client.DryRunAll)
+		return denied(podErr, "mtls-egress-webhook-realised") && deploymentErr == nil && len(webhook.take()) == 2
+	})
+	object := generated("probe", "ServiceEntry")
+	if err := c.Create(t.Context(), object); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "the policy on generated objects refuses", func(ctx context.Context) bool {
+		return denied(c.Delete(ctx, object, client.DryRunAll), "mtls-egress-webhook-generated-objects")
+	})
+}
+
+// testStopped comes last: it stops the webhook.
+func testStopped(t *testing.T, c cluster, webhook *stub) {
+	c.namespace(t, "stopped", nil)
+	asks := map[string]string{"mtls.egress/target": "external.system.com"}
+	controlled := newWorkload("ReplicaSet", "stopped", "controlled")
+	controlled.SetAnnotations(asks)
+	controlled.SetOwnerReferences(controlledBy("Deployment"))
+	if err := c.Create(t.Context(), controlled); err != nil {
+		t.Fatal(err)
+	}
+	webhook.Close()
+
+	if err := c.Create(t.Context(), newPod("stopped", "plain", nil)); err != nil {
+		t.Errorf("a plain Pod: %v", err)
+	}
+	if err := c.Create(t.Context(), newWorkload("Deployment", "stopped", "plain")); err != nil {
+		t.Errorf("a plain Deployment: %v", err)
+	}
+	set(t, controlled, int64(0), "spec", "replicas")
+	if err := c.Update(t.Context(), controlled); err != nil {
+		t.Errorf("scaling the ReplicaSet of a Deployment: %v", err)
+	}
+	realised := realisedPod("stopped", "asks")
+	if err := c.Create(t.Context(), realised.DeepCopy()); !failed(err, "pods.mtls.egress") {
+		t.Errorf("a Pod that asks: %v", err)
+	}
+	deployment := newWorkload("Deployment", "stopped", "asks")
+	deployment.SetAnnotations(asks)
+	if err := c.Create(t.Context(), deployment); !failed(err, "workloads.mtls.egress") {
+		t.Errorf("a Deployment that asks: %v", err)
+	}
+
+	c.upgrade(t, webhook, "--set", "webhook.failurePolicy=Ignore")
+	for _, webhook := range c.configuration(t).Webhooks {
+		if *webhook.FailurePolicy != admissionregistrationv1.Ignore {
+			t.Errorf("failurePolicy %s", *webhook.FailurePolicy)
+		}
+	}
+	until(t, "the API server ignores that the webhook fails", func(ctx context.Context) bool {
+		return c.Create(ctx, realised.DeepCopy(), client.DryRunAll) == nil
+	})
+	if err := c.Create(t.Context(), newPod("stopped", "asks", asks)); !denied(err, "mtls-egress-webhook-realised") {
+		t.Errorf("a Pod that asks and was let through unrealised: %v", err)
+	}
+}

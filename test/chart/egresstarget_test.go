@@ -1,0 +1,301 @@
+package chart
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/yaml"
+)
+
+func testEgressTargets(t *testing.T, c cluster) {
+	const host = "external.system.com"
+	const (
+		// The API server says so when a structural error keeps it from evaluating CEL.
+		unchecked = "<nil>: Invalid value: null: some validation rules were not checked because the object was invalid; correct the existing errors to complete validation"
+		noHost    = "<nil>: Invalid value: the name of an EgressTarget is the host that it stands for: at least two labels of lower-case letters, digits and inner hyphens, each of at most 63 characters, for example external.system.com"
+		address   = "<nil>: Invalid value: the name of an EgressTarget is a host name, not an IP address"
+		samePort  = "spec: Invalid value: appPort (the plain HTTP port that the app calls) and port (the partner's TLS port) must differ: on one port the app's own https calls could not be told from its http calls"
+		oneCA     = "spec.serverCA: Invalid value: serverCA takes exactly one of secretKey (a key of the credential Secret), configMap (name and key) and system: true (the CAs that the sidecar image trusts)"
+	)
+	longest := strings.Repeat(strings.Repeat("a", 62)+".", 4) + "b"
+	tests := map[string]struct {
+		name string // default: host
+		spec string
+		want []string // what is wrong, by field; nothing when it is accepted
+	}{
+		"nothing set":                     {spec: `{}`},
+		"every field":                     {spec: `{port: 8443, appPort: 8080, credential: {secretName: partner.mtls, keys: {certificate: client.pem, privateKey: client.key}}, serverCA: {secretKey: ca.pem}, sni: Other.Example.com, subjectAltNames: [a.example.com, b.example.com], http: {retries: 0, timeout: 1m30s, version: "2"}, connection: {maxAge: 1s}}`},
+		"the CA from a ConfigMap":         {spec: `{serverCA: {configMap: {name: partner-ca, key: ca-bundle.crt}}}`},
+		"the CAs of the sidecar":          {spec: `{serverCA: {system: true}}`},
+		"the ports swapped round":         {spec: `{port: 80, appPort: 8080}`},
+		"app ports next to the sidecar's": {spec: `{appPort: 14999}`},
+		"the last port":                   {spec: `{port: 65535, appPort: 15100}`},
+		"a host of two labels":            {name: "a.b", spec: `{}`},
+		"a label of 63 characters":        {name: strings.Repeat("a", 63) + ".com", spec: `{}`},
+		"a punycode host":                 {name: "xn--bcher-kva.example", spec: `{}`},
+		"a label of digits":               {name: "1.2.3.example", spec: `{}`},
+		"the longest name":                {name: longest, spec: `{}`},
+		"a server name of one label":      {spec: `{sni: partner}`},
+		"the shortest time-out":           {spec: `{http: {timeout: 1ms}}`},
+		"sixteen names, the most":         {spec: `{subjectAltNames: [a1, a2, a3, a4, a5, a6, a7, a8, a9, a10, a11, a12, a13, a14, a15, a16]}`},
+
+		"one label": {
+			name: "localhost", spec: `{}`,
+			want: []string{noHost},
+		},
+		"a label of 64 characters": {
+			name: strings.Repeat("a", 64) + ".com", spec: `{}`,
+			want: []string{noHost},
+		},
+		"an IP address": {
+			name: "10.0.0.1", spec: `{}`,
+			want: []string{address},
+		},
+		"a name that ends in a number": {
+			name: "partner.example.1", spec: `{}`,
+			want: []string{address},
+		},
+		"a host in capitals": {
+			name: "External.system.com", spec: `{}`,
+			want: []string{noHost, `metadata.name: Invalid value: "External.system.com": a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')`},
+		},
+		"port 0": {
+			spec: `{port: 0}`,
+			want: []string{"spec.port: Invalid value: 0: spec.port in body should be greater than or equal to 1"},
+		},
+		"a port too high": {
+			spec: `{port: 65536}`,
+			want: []string{"spec.port: Invalid value: 65536: spec.port in body should be less than or equal to 65535"},
+		},
+		"a port as text": {
+			spec: `{port: "443"}`,
+			want: []string{unchecked, `spec.port: Invalid value: "string": spec.port in body must be of type integer: "string"`},
+		},
+		"app port 0": {
+			spec: `{appPort: 0}`,
+			want: []string{"spec.appPort: Invalid value: 0: spec.appPort in body should be greater than or equal to 1"},
+		},
+		"an app port too high": {
+			spec: `{appPort: 65536}`,
+			want: []string{"spec.appPort: Invalid value: 65536: spec.appPort in body should be less than or equal to 65535"},
+		},
+		"app port 443": {
+			spec: `{appPort: 443, port: 8443}`,
+			want: []string{"spec.appPort: Invalid value: 443: appPort can't be 443: there the app speaks TLS itself; choose the port of its http:// URL, usually 80"},
+		},
+		"the sidecar's first port": {
+			spec: `{appPort: 15000}`,
+			want: []string{"spec.appPort: Invalid value: 15000: appPort can't be in 15000-15099: the Istio sidecar listens there itself"},
+		},
+		"the sidecar's last port": {
+			spec: `{appPort: 15099}`,
+			want: []string{"spec.appPort: Invalid value: 15099: appPort can't be in 15000-15099: the Istio sidecar listens there itself"},
+		},
+		"one port for both": {
+			spec: `{appPort: 8443, port: 8443}`,
+			want: []string{samePort},
+		},
+		"the port of the default app port": {
+			spec: `{port: 80}`,
+			want: []string{samePort},
+		},
+		"a Secret in capitals": {
+			spec: `{credential: {secretName: Partner}}`,
+			want: []string{`spec.credential.secretName: Invalid value: "Partner": secretName is the name of a Secret: lower-case letters, digits, - and .`},
+		},
+		"an empty Secret name": {
+			spec: `{credential: {secretName: ""}}`,
+			want: []string{`spec.credential.secretName: Invalid value: "": secretName is the name of a Secret: lower-case letters, digits, - and .`},
+		},
+		"a Secret of another namespace": {
+			spec: `{credential: {secretName: other/partner}}`,
+			want: []string{`spec.credential.secretName: Invalid value: "other/partner": secretName is the name of a Secret: lower-case letters, digits, - and .`},
+		},
+		"a Secret name too long": {
+			spec: `{credential: {secretName: ` + strings.Repeat("a", 254) + `}}`,
+			want: []string{unchecked, "spec.credential.secretName: Too long: may not be more than 253 bytes"},
+		},
+		"one key alone": {
+			spec: `{credential: {keys: {certificate: client.pem}}}`,
+			want: []string{unchecked, "spec.credential.keys.privateKey: Required value"},
+		},
+		"one key for both": {
+			spec: `{credential: {keys: {certificate: client.pem, privateKey: client.pem}}}`,
+			want: []string{"spec.credential.keys: Invalid value: certificate and privateKey must be two keys of the Secret: the private key stands in a file of its own"},
+		},
+		"a key that is a path": {
+			spec: `{credential: {keys: {certificate: ../client.pem, privateKey: client.key}}}`,
+			want: []string{`spec.credential.keys.certificate: Invalid value: "../client.pem": spec.credential.keys.certificate in body should match '^[.]?[-_a-zA-Z0-9][-._a-zA-Z0-9]*$'`},
+		},
+		"no CA": {
+			spec: `{serverCA: {}}`,
+			want: []string{oneCA},
+		},
+		"two CAs": {
+			spec: `{serverCA: {secretKey: ca.crt, system: true}}`,
+			want: []string{oneCA},
+		},
+		"the CAs of the sidecar, denied": {
+			spec: `{serverCA: {system: false}}`,
+			want: []string{unchecked, `spec.serverCA.system: Unsupported value: false: supported values: "true"`},
+		},
+		"a CA key with a blank": {
+			spec: `{serverCA: {secretKey: "ca crt"}}`,
+			want: []string{`spec.serverCA.secretKey: Invalid value: "ca crt": spec.serverCA.secretKey in body should match '^[.]?[-_a-zA-Z0-9][-._a-zA-Z0-9]*$'`},
+		},
+		"a ConfigMap without key": {
+			spec: `{serverCA: {configMap: {name: partner-ca}}}`,
+			want: []string{unchecked, "spec.serverCA.configMap.key: Required value"},
+		},
+		"a ConfigMap in capitals": {
+			spec: `{serverCA: {configMap: {name: Partner-CA, key: ca.crt}}}`,
+			want: []string{`spec.serverCA.configMap.name: Invalid value: "Partner-CA": name is the name of a ConfigMap: lower-case letters, digits, - and .`},
+		},
+		"a server name with wildcard": {
+			spec: `{sni: "*.example.com"}`,
+			want: []string{`spec.sni: Invalid value: "*.example.com": sni is a host name without wildcard, scheme or port, for example external.system.com`},
+		},
+		"a server name with scheme": {
+			spec: `{sni: "https://example.com"}`,
+			want: []string{`spec.sni: Invalid value: "https://example.com": sni is a host name without wildcard, scheme or port, for example external.system.com`},
+		},
+		"a server name with port": {
+			spec: `{sni: "example.com:443"}`,
+			want: []string{`spec.sni: Invalid value: "example.com:443": sni is a host name without wildcard, scheme or port, for example external.system.com`},
+		},
+		"an empty server name": {
+			spec: `{sni: ""}`,
+			want: []string{`spec.sni: Invalid value: "": sni is a host name without wildcard, scheme or port, for example external.system.com`},
+		},
+		"no names": {
+			spec: `{subjectAltNames: []}`,
+			want: []string{"spec.subjectAltNames: Invalid value: 0: spec.subjectAltNames in body should have at least 1 items"},
+		},
+		"an empty name": {
+			spec: `{subjectAltNames: [""]}`,
+			want: []string{`spec.subjectAltNames[0]: Invalid value: "": spec.subjectAltNames[0] in body should be at least 1 chars long`},
+		},
+		"a name twice": {
+			spec: `{subjectAltNames: [a.com, a.com]}`,
+			want: []string{`spec.subjectAltNames[1]: Duplicate value: "a.com"`},
+		},
+		"seventeen names": {
+			spec: `{subjectAltNames: [a1, a2, a3, a4, a5, a6, a7, a8, a9, a10, a11, a12, a13, a14, a15, a16, a17]}`,
+			want: []string{unchecked, "spec.subjectAltNames: Too many: 17: must have at most 16 items"},
+		},
+		"retries below 0": {
+			spec: `{http: {retries: -1}}`,
+			want: []string{"spec.http.retries: Invalid value: -1: spec.http.retries in body should be greater than or equal to 0"},
+		},
+		"retries without end": {
+			spec: `{http: {retries: 11}}`,
+			want: []string{"spec.http.retries: Invalid value: 11: spec.http.retries in body should be less than or equal to 10"},
+		},
+		"a time-out of nothing": {
+			spec: `{http: {timeout: 0s}}`,
+			want: []string{`spec.http.timeout: Invalid value: "0s": timeout is a duration of at least 1ms, in h, m, s and ms, for example 30s`},
+		},
+		"a time-out in days": {
+			spec: `{http: {timeout: 1d}}`,
+			want: []string{`spec.http.timeout: Invalid value: "1d": timeout is a duration of at least 1ms, in h, m, s and ms, for example 30s`},
+		},
+		"a time-out without unit": {
+			spec: `{http: {timeout: "30"}}`,
+			want: []string{`spec.http.timeout: Invalid value: "30": timeout is a duration of at least 1ms, in h, m, s and ms, for example 30s`},
+		},
+		"a time-out as number": {
+			spec: `{http: {timeout: 30}}`,
+			want: []string{unchecked, `spec.http.timeout: Invalid value: "integer": spec.http.timeout in body must be of type string: "integer"`},
+		},
+		"HTTP/3": {
+			spec: `{http: {version: "3"}}`,
+			want: []string{unchecked, `spec.http.version: Unsupported value: "3": supported values: "auto", "1.1", "2"`},
+		},
+		"the HTTP version as number": {
+			spec: `{http: {version: 1.1}}`,
+			want: []string{unchecked, `spec.http.version: Invalid value: "number": spec.http.version in body must be of type string: "number"`, `spec.http.version: Unsupported value: 1.1: supported values: "auto", "1.1", "2"`},
+		},
+		"connections that may not live": {
+			spec: `{connection: {maxAge: 999ms}}`,
+			want: []string{`spec.connection.maxAge: Invalid value: "999ms": maxAge is a duration of at least 1s, in h, m, s and ms, for example 5m`},
+		},
+		"connections of negative age": {
+			spec: `{connection: {maxAge: -5m}}`,
+			want: []string{`spec.connection.maxAge: Invalid value: "-5m": maxAge is a duration of at least 1s, in h, m, s and ms, for example 5m`},
+		},
+		"a field that is misspelt": {
+			spec: `{apport: 8080}`,
+			want: []string{`EgressTarget in version "v1alpha1" cannot be handled as a EgressTarget: strict decoding error: unknown field "spec.apport"`},
+		},
+		"several mistakes are told together": {
+			spec: `{port: 0, sni: "*.a.com", http: {retries: 11}}`,
+			want: []string{"spec.http.retries: Invalid value: 11: spec.http.retries in body should be less than or equal to 10", "spec.port: Invalid value: 0: spec.port in body should be greater than or equal to 1", `spec.sni: Invalid value: "*.a.com": sni is a host name without wildcard, scheme or port, for example external.system.com`},
+		},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			object := egressTarget(t, test.spec)
+			object.SetName(host)
+			if test.name != "" {
+				object.SetName(test.name)
+			}
+			err := c.Create(t.Context(), object, client.DryRunAll, client.FieldValidation("Strict"))
+			if diff := cmp.Diff(test.want, causes(t, err)); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+
+	t.Run("the defaults", func(t *testing.T) {
+		object := &unstructured.Unstructured{}
+		object.SetAPIVersion("mtls.egress/v1alpha1")
+		object.SetKind("EgressTarget")
+		object.SetNamespace("default")
+		object.SetName(host)
+		if err := c.Create(t.Context(), object, client.DryRunAll); err != nil {
+			t.Fatal(err)
+		}
+		want := map[string]any{"port": int64(443), "appPort": int64(80), "credential": map[string]any{}}
+		if diff := cmp.Diff(want, object.Object["spec"]); diff != "" {
+			t.Errorf("(-want +got):\n%s", diff)
+		}
+	})
+}
+
+func egressTarget(t *testing.T, spec string) *unstructured.Unstructured {
+	t.Helper()
+	object := &unstructured.Unstructured{}
+	manifest := "{apiVersion: mtls.egress/v1alpha1, kind: EgressTarget, metadata: {namespace: default}, spec: " + spec + "}"
+	if err := yaml.Unmarshal([]byte(manifest), &object.Object); err != nil {
+		t.Fatal(err)
+	}
+	return object
+}
+
+// causes are the reasons of a refusal, each with its field.
+func causes(t *testing.T, err error) []string {
+	t.Helper()
+	if err == nil {
+		return nil
+	}
+	var status apierrors.APIStatus
+	if !errors.As(err, &status) {
+		t.Fatal(err)
+	}
+	if status.Status().Details == nil || len(status.Status().Details.Causes) == 0 {
+		return []string{status.Status().Message}
+	}
+	var found []string
+	for _, cause := range status.Status().Details.Causes {
+		found = append(found, fmt.Sprintf("%s: %s", cause.Field, cause.Message))
+	}
+	slices.Sort(found)
+	return found
+}

@@ -1,0 +1,231 @@
+package chart
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+
+	gocmp "github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"mtls.egress/webhook/internal/mesh"
+)
+
+// act is what a user does to a generated object.
+type act func(ctx context.Context, user client.Client, object *unstructured.Unstructured) error
+
+func update(change func(object *unstructured.Unstructured)) act {
+	return func(ctx context.Context, user client.Client, object *unstructured.Unstructured) error {
+		change(object)
+		return user.Update(ctx, object)
+	}
+}
+
+func remove(ctx context.Context, user client.Client, object *unstructured.Unstructured) error {
+	return user.Delete(ctx, object)
+}
+
+func changeSpec(object *unstructured.Unstructured) {
+	object.Object["spec"] = istioSpec(object.GetKind(), "other.example.com")
+}
+
+func testGeneratedObjects(t *testing.T, c cluster) {
+	const (
+		somebody            = "team-admin"
+		namespaceController = "system:serviceaccount:kube-system:namespace-controller"
+		garbageCollector    = "system:serviceaccount:kube-system:generic-garbage-collector"
+	)
+	unlabelled := func(object *unstructured.Unstructured) { object.SetLabels(nil) }
+	tests := map[string]struct {
+		user   string
+		act    act
+		before func(object *unstructured.Unstructured) // what is different about the object
+		labels map[string]string                       // of the namespace
+		ends   bool                                    // whether the namespace is being deleted
+		denied bool
+		name   string   // in the message, default: the object's
+		kinds  []string // default: all three
+	}{
+		"somebody changes the spec": {user: somebody, act: update(changeSpec), denied: true},
+		"somebody deletes it":       {user: somebody, act: remove, denied: true},
+		"somebody deletes all of them at once": {
+			user: somebody,
+			act: func(ctx context.Context, user client.Client, object *unstructured.Unstructured) error {
+				return user.DeleteAllOf(ctx, object, client.InNamespace(object.GetNamespace()))
+			},
+			denied: true, name: "Unknown",
+		},
+		"somebody removes the spec": {
+			user: somebody, act: update(func(object *unstructured.Unstructured) { delete(object.Object, "spec") }), denied: true,
+			kinds: []string{mesh.KindVirtualService, mesh.KindDestinationRule}, // Istio's schema refuses a ServiceEntry without
+		},
+		"somebody takes the label away": {user: somebody, act: update(unlabelled), denied: true},
+		"somebody changes the label": {
+			user: somebody,
+			act: update(func(object *unstructured.Unstructured) {
+				object.SetLabels(map[string]string{mesh.ManagedByLabel: "somebody"})
+			}),
+			denied: true,
+		},
+		"somebody takes the owner away": {
+			user: somebody, act: update(func(object *unstructured.Unstructured) { object.SetOwnerReferences(nil) }), denied: true,
+		},
+		"somebody adds an owner": {
+			user: somebody,
+			act: update(func(object *unstructured.Unstructured) {
+				object.SetOwnerReferences(append(object.GetOwnerReferences(), controlledBy("Deployment")...))
+			}),
+			denied: true,
+		},
+		"somebody changes the spec by an older API version": {
+			user: somebody,
+			act: update(func(object *unstructured.Unstructured) {
+				object.SetAPIVersion("networking.istio.io/v1alpha3")
+				changeSpec(object)
+			}),
+			denied: true,
+		},
+		"the garbage collector deletes it":                              {user: garbageCollector, act: remove, denied: true},
+		"the namespace controller deletes it while the namespace lives": {user: namespaceController, act: remove, denied: true},
+		"the service account of the same name in another namespace": {
+			user: "system:serviceaccount:project:mtls-egress-webhook", act: update(changeSpec), denied: true,
+		},
+		"the protection is on by name": {
+			user: somebody, act: remove, labels: map[string]string{"mtls.egress/protection": "on"}, denied: true,
+		},
+		"somebody changes it in a namespace that is being deleted": {user: somebody, act: update(changeSpec), ends: true, denied: true},
+
+		"somebody adds a label and an annotation": {
+			user: somebody,
+			act: update(func(object *unstructured.Unstructured) {
+				object.SetLabels(map[string]string{mesh.ManagedByLabel: mesh.ManagedByValue, "team": "a"})
+				object.SetAnnotations(map[string]string{"example.com/a": "b"})
+			}),
+		},
+		"somebody adds a finalizer": {
+			user: somebody, act: update(func(object *unstructured.Unstructured) { object.SetFinalizers([]string{"example.com/finalizer"}) }),
+		},
+		"somebody writes it as it is": {user: somebody, act: update(func(*unstructured.Unstructured) {})},
+		"Istio writes the status": {
+			user: "system:serviceaccount:istio-system:istiod",
+			act: func(ctx context.Context, user client.Client, object *unstructured.Unstructured) error {
+				object.Object["status"] = map[string]any{"validationMessages": []any{}}
+				return user.Status().Update(ctx, object)
+			},
+		},
+		"the controller changes the spec": {user: accountName, act: update(changeSpec)},
+		"the controller deletes it":       {user: accountName, act: remove},
+		"somebody changes it where the protection is off": {
+			user: somebody, act: update(changeSpec), labels: map[string]string{"mtls.egress/protection": "off"},
+		},
+		"somebody deletes it where the protection is off": {
+			user: somebody, act: remove, labels: map[string]string{"mtls.egress/protection": "off"},
+		},
+		"the namespace controller deletes it with its namespace":                         {user: namespaceController, act: remove, ends: true},
+		"a controller manager without accounts of its own deletes it with its namespace": {user: "system:kube-controller-manager", act: remove, ends: true},
+		"somebody changes an object without the label":                                   {user: somebody, act: update(changeSpec), before: unlabelled},
+		"somebody deletes an object without owner": {
+			user: somebody, act: remove, before: func(object *unstructured.Unstructured) { object.SetOwnerReferences(nil) },
+		},
+		"somebody deletes an object with another owner": {
+			user: somebody, act: remove, before: func(object *unstructured.Unstructured) { object.SetOwnerReferences(controlledBy("Deployment")) },
+		},
+		"somebody deletes an object whose owner is of our kind in another group": {
+			user: somebody, act: remove,
+			before: func(object *unstructured.Unstructured) {
+				owners := object.GetOwnerReferences()
+				owners[0].APIVersion = "mtls.egress.example.com/v1"
+				object.SetOwnerReferences(owners)
+			},
+		},
+		"somebody puts the label on an object of his own": {
+			user: somebody, before: unlabelled,
+			act: update(func(object *unstructured.Unstructured) {
+				object.SetLabels(map[string]string{mesh.ManagedByLabel: mesh.ManagedByValue})
+				changeSpec(object)
+			}),
+		},
+	}
+	number := 0
+	for name, test := range tests {
+		kinds := test.kinds
+		if kinds == nil {
+			kinds = []string{mesh.KindVirtualService, mesh.KindDestinationRule, mesh.KindServiceEntry}
+		}
+		for _, kind := range kinds {
+			number++
+			in := fmt.Sprintf("generated-%d", number)
+			t.Run(name+": "+kind, func(t *testing.T) {
+				c.namespace(t, in, test.labels)
+				object := generated(in, kind)
+				if test.before != nil {
+					test.before(object)
+				}
+				if err := c.Create(t.Context(), object); err != nil {
+					t.Fatal(err)
+				}
+				if test.ends {
+					c.end(t, object)
+				}
+				user := c.as(t, test.user)
+				if test.user == accountName || test.user == namespaceController {
+					user = c.account(t, test.user)
+				}
+				want := ""
+				if test.denied {
+					want = protection(in, kind, cmp.Or(test.name, object.GetName()))
+				}
+				got := ""
+				if err := test.act(t.Context(), user, object); err != nil {
+					got = err.Error()
+				}
+				if diff := gocmp.Diff(want, got); diff != "" {
+					t.Errorf("(-want +got):\n%s", diff)
+				}
+			})
+		}
+	}
+
+	t.Run("the way around, as the message tells it", func(t *testing.T) {
+		c.namespace(t, "generated", nil)
+		object := generated("generated", mesh.KindServiceEntry)
+		if err := c.Create(t.Context(), object); err != nil {
+			t.Fatal(err)
+		}
+		_, command, _ := strings.Cut(protection("generated", mesh.KindServiceEntry, object.GetName()), "for the namespace: kubectl ")
+		c.kubectl(t, strings.Fields(command)...)
+		until(t, "the protection is off", func(ctx context.Context) bool { return c.Delete(ctx, object, client.DryRunAll) == nil })
+		c.kubectl(t, "label", "namespace", "generated", "mtls.egress/protection-")
+		until(t, "the protection is on again", func(ctx context.Context) bool {
+			return denied(c.Delete(ctx, object, client.DryRunAll), "mtls-egress-webhook-generated-objects")
+		})
+	})
+}
+
+// end deletes the namespace of the object. Without a controller manager the namespace stays, as one that is being deleted.
+func (c cluster) end(t *testing.T, object *unstructured.Unstructured) {
+	t.Helper()
+	if err := c.Delete(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: object.GetNamespace()}}); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "the API server knows that the namespace is being deleted", func(ctx context.Context) bool {
+		return c.Delete(ctx, object, client.DryRunAll) == nil
+	})
+}
+
+// protection is the whole message of a refusal. The API server puts a name in front of it, the policy one into it.
+func protection(namespace, kind, name string) string {
+	const policy = "mtls-egress-webhook-generated-objects"
+	resource := map[string]string{
+		mesh.KindVirtualService: "virtualservices", mesh.KindDestinationRule: "destinationrules", mesh.KindServiceEntry: "serviceentries",
+	}[kind]
+	return fmt.Sprintf(`%s.networking.istio.io "%s" is forbidden: ValidatingAdmissionPolicy '%s' with binding '%s' denied request: `+
+		`%s mtls-egress-external.system.com is generated from an EgressTarget and carries the mutual TLS of Pods: without it, or with another spec, their calls fail `+
+		`or lose it. Change the EgressTarget instead; delete the EgressTarget when no Pod needs the host any more. An administrator who has to change this very object `+
+		`switches the protection off for the namespace: kubectl label namespace %s mtls.egress/protection=off`, resource, name, policy, policy, kind, namespace)
+}

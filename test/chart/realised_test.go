@@ -1,0 +1,154 @@
+package chart
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"mtls.egress/webhook/internal/target"
+)
+
+func testRealised(t *testing.T, c cluster) {
+	c.namespace(t, "project", nil)
+	const policy = "mtls-egress-webhook-realised"
+	refused := func(namespace, hosts string) string {
+		return fmt.Sprintf(`pods "pod" is forbidden: ValidatingAdmissionPolicy '%s' with binding '%s' denied request: the Pod asks for mutual TLS (annotation `+
+			`mtls.egress/target), but it was not realised for %s, so its calls could leave in plain text. Either the webhook 0-mtls-egress-webhook was not called, `+
+			`because it was down while its failurePolicy is Ignore or because it leaves out the namespace %s, or something changed the Pod after it. Create the Pod `+
+			`again when the webhook runs and serves the namespace; remove the annotation if the Pod needs no mutual TLS`, policy, policy, hosts, namespace)
+	}
+	hostNetwork := fmt.Sprintf(`pods "pod" is forbidden: ValidatingAdmissionPolicy '%s' with binding '%s' denied request: a Pod with hostNetwork: true has no sidecar, `+
+		`so there is no mutual TLS for it (annotation mtls.egress/target): remove hostNetwork or the annotation`, policy, policy)
+	ask := func(pod *corev1.Pod, value string) {
+		pod.Annotations = map[string]string{target.AnnotationTarget: value}
+	}
+	hosts := []string{"external.system.com", "api.example.org"}
+
+	tests := map[string]struct {
+		namespace string // default: project
+		change    func(pod *corev1.Pod)
+		want      string
+	}{
+		"realised": {change: func(*corev1.Pod) {}},
+		"a plain Pod": {change: func(pod *corev1.Pod) {
+			*pod = *newPod("project", "pod", nil)
+		}},
+		"a plain Pod with hostNetwork": {change: func(pod *corev1.Pod) {
+			*pod = *newPod("project", "pod", map[string]string{"example.com/a": "b"})
+			pod.Spec.HostNetwork = true
+		}},
+		"a Pod with another annotation of ours": {change: func(pod *corev1.Pod) {
+			*pod = *newPod("project", "pod", map[string]string{"mtls.egress/targets": "external.system.com"})
+		}},
+		"two hosts, realised, in every way to write them": {change: func(pod *corev1.Pod) {
+			ask(pod, " External.System.COM.:8443 ,\n\tapi.example.org.\n")
+			pod.Spec.HostAliases = []corev1.HostAlias{alias(hosts[0]), alias(hosts[1])}
+		}},
+		"the user's alias for another host": {change: func(pod *corev1.Pod) {
+			pod.Spec.HostAliases = append(pod.Spec.HostAliases, corev1.HostAlias{IP: "10.0.0.1", Hostnames: []string{"db.internal"}})
+		}},
+		"one alias with several names": {change: func(pod *corev1.Pod) {
+			pod.Spec.HostAliases[0].Hostnames = []string{"other", hosts[0]}
+		}},
+		"an alias without names": {change: func(pod *corev1.Pod) {
+			pod.Spec.HostAliases = append(pod.Spec.HostAliases, corev1.HostAlias{IP: "10.0.0.1"})
+		}},
+
+		"not realised": {
+			change: func(pod *corev1.Pod) { *pod = *newPod("project", "pod", pod.Annotations) },
+			want:   refused("project", hosts[0]),
+		},
+		"not realised in a namespace that the webhook leaves out": {
+			namespace: "kube-system",
+			change:    func(pod *corev1.Pod) { *pod = *newPod("kube-system", "pod", pod.Annotations) },
+			want:      refused("kube-system", hosts[0]),
+		},
+		"the label is missing":          {change: func(pod *corev1.Pod) { pod.Labels = nil }, want: refused("project", hosts[0])},
+		"the label says something else": {change: func(pod *corev1.Pod) { pod.Labels[target.LabelRealised] = "false" }, want: refused("project", hosts[0])},
+		"the label was written by hand": {change: func(pod *corev1.Pod) { pod.Spec.HostAliases = nil }, want: refused("project", hosts[0])},
+		"one host of two": {
+			change: func(pod *corev1.Pod) { ask(pod, "external.system.com, api.example.org:8443") },
+			want:   refused("project", hosts[1]),
+		},
+		"no host of two": {
+			change: func(pod *corev1.Pod) { ask(pod, "external.system.com,api.example.org"); pod.Spec.HostAliases = nil },
+			want:   refused("project", "external.system.com, api.example.org"),
+		},
+		"the name leads elsewhere":       {change: func(pod *corev1.Pod) { pod.Spec.HostAliases[0].IP = "203.0.113.7" }, want: refused("project", hosts[0])},
+		"the name leads to IPv6":         {change: func(pod *corev1.Pod) { pod.Spec.HostAliases[0].IP = "2400::1" }, want: refused("project", hosts[0])},
+		"just below class E":             {change: func(pod *corev1.Pod) { pod.Spec.HostAliases[0].IP = "239.255.255.255" }, want: refused("project", hosts[0])},
+		"an address that only starts so": {change: func(pod *corev1.Pod) { pod.Spec.HostAliases[0].IP = "24.0.0.1" }, want: refused("project", hosts[0])},
+		"the name leads elsewhere too": {
+			change: func(pod *corev1.Pod) {
+				pod.Spec.HostAliases = append(pod.Spec.HostAliases, corev1.HostAlias{IP: "203.0.113.7", Hostnames: hosts[:1]})
+			},
+			want: refused("project", hosts[0]),
+		},
+		"the alias is for a longer name": {
+			change: func(pod *corev1.Pod) { pod.Spec.HostAliases[0].Hostnames[0] = "www.external.system.com" },
+			want:   refused("project", hosts[0]),
+		},
+		"an empty entry":      {change: func(pod *corev1.Pod) { ask(pod, "external.system.com,") }, want: refused("project", "")},
+		"an empty annotation": {change: func(pod *corev1.Pod) { ask(pod, "") }, want: refused("project", "")},
+		"hostNetwork":         {change: func(pod *corev1.Pod) { pod.Spec.HostNetwork = true }, want: hostNetwork},
+		"a value of which no message can tell": {
+			change: func(pod *corev1.Pod) { ask(pod, strings.Repeat("a", 6000)+".com") },
+			want: fmt.Sprintf(`pods "pod" is forbidden: ValidatingAdmissionPolicy '%s' with binding '%s' denied request: the Pod asks for mutual TLS (annotation `+
+				`mtls.egress/target), but the webhook 0-mtls-egress-webhook has not realised it, so its calls could leave in plain text`, policy, policy),
+		},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			pod := realisedPod("project", "pod")
+			test.change(pod)
+			if test.namespace != "" {
+				pod.Namespace = test.namespace
+			}
+			got := ""
+			if err := c.Create(t.Context(), pod, client.DryRunAll); err != nil {
+				got = err.Error()
+			}
+			if diff := cmp.Diff(test.want, got); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+
+	t.Run("a Pod with as much in its annotation as an object can have is refused in some way", func(t *testing.T) {
+		pod := realisedPod("project", "pod")
+		ask(pod, strings.Repeat("a.b,", 60<<10))
+		if err := c.Create(t.Context(), pod, client.DryRunAll); !denied(err, policy) {
+			t.Errorf("error %v", err)
+		}
+	})
+
+	// The policy asks for any address of class E; the ones that the webhook gives have to be among them.
+	t.Run("every sinkhole address will do", func(t *testing.T) {
+		pod := realisedPod("project", "pod")
+		var asked []string
+		pod.Spec.HostAliases = nil
+		for i := range 300 {
+			host := fmt.Sprintf("h%d.example.com", i)
+			asked = append(asked, host)
+			pod.Spec.HostAliases = append(pod.Spec.HostAliases, alias(host))
+		}
+		for _, ip := range []string{"240.0.0.0", "249.255.255.255", "250.0.0.0", "255.255.255.255"} {
+			host := strings.ReplaceAll(ip, ".", "-") + ".example.com"
+			asked = append(asked, host)
+			pod.Spec.HostAliases = append(pod.Spec.HostAliases, corev1.HostAlias{IP: ip, Hostnames: []string{host}})
+		}
+		for i := 0; i < len(asked); i += target.MaxTargets {
+			few := pod.DeepCopy()
+			end := min(i+target.MaxTargets, len(asked))
+			ask(few, strings.Join(asked[i:end], ","))
+			few.Spec.HostAliases = few.Spec.HostAliases[i:end]
+			if err := c.Create(t.Context(), few, client.DryRunAll); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+}

@@ -1,0 +1,492 @@
+package chart
+
+import (
+	"errors"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/cel-go/cel"
+	"github.com/google/go-cmp/cmp"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/util/version"
+	"k8s.io/apimachinery/pkg/util/yaml"
+	"k8s.io/apiserver/pkg/cel/environment"
+	sigsyaml "sigs.k8s.io/yaml"
+
+	"mtls.egress/webhook/internal/cli"
+	"mtls.egress/webhook/test/apiserver"
+)
+
+const (
+	chartDir  = "../../charts/mtls-egress-webhook"
+	release   = "mtls-egress-webhook"
+	namespace = "mtls-egress"
+)
+
+// template runs helm template and returns what it prints on both outputs.
+func template(t *testing.T, name string, args ...string) (manifests, problems string, err error) {
+	t.Helper()
+	assets, err := apiserver.Assets(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var stdout, stderr strings.Builder
+	command := exec.CommandContext(t.Context(), filepath.Join(assets, "helm"),
+		append([]string{"template", name, chartDir, "--namespace", namespace}, args...)...)
+	command.Stdout, command.Stderr = &stdout, &stderr
+	err = command.Run()
+	return stdout.String(), stderr.String(), err
+}
+
+// render returns the objects that the chart renders under the usual release name, by kind and name.
+func render(t *testing.T, args ...string) objects {
+	t.Helper()
+	manifests, problems, err := template(t, release, args...)
+	if err != nil {
+		t.Fatalf("%v\n%s", err, problems)
+	}
+	return read(t, manifests)
+}
+
+type objects map[string]*unstructured.Unstructured
+
+func read(t *testing.T, manifests string) objects {
+	t.Helper()
+	found := objects{}
+	decoder := yaml.NewYAMLOrJSONDecoder(strings.NewReader(manifests), 4096)
+	for {
+		object := &unstructured.Unstructured{}
+		err := decoder.Decode(&object.Object)
+		if errors.Is(err, io.EOF) {
+			return found
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(object.Object) == 0 {
+			continue
+		}
+		key := object.GetKind() + " " + object.GetName()
+		if found[key] != nil {
+			t.Errorf("%s is rendered twice", key)
+		}
+		found[key] = object
+	}
+}
+
+func (o objects) names() []string {
+	names := make([]string, 0, len(o))
+	for name := range o {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return names
+}
+
+// one returns the object of a kind that is there once.
+func (o objects) one(t *testing.T, kind string) *unstructured.Unstructured {
+	t.Helper()
+	var found []*unstructured.Unstructured
+	for _, object := range o {
+		if object.GetKind() == kind {
+			found = append(found, object)
+		}
+	}
+	if len(found) != 1 {
+		t.Fatalf("%d objects of kind %s: want one", len(found), kind)
+	}
+	return found[0]
+}
+
+// at returns the value at a path of field names and list indices.
+func at(t *testing.T, object *unstructured.Unstructured, path ...any) any {
+	t.Helper()
+	var value any = object.Object
+	for _, step := range path {
+		switch step := step.(type) {
+		case string:
+			fields, ok := value.(map[string]any)
+			if !ok {
+				t.Fatalf("no field %q on the path %v of %s", step, path, object.GetName())
+			}
+			value = fields[step]
+		case int:
+			items, ok := value.([]any)
+			if !ok || step >= len(items) {
+				t.Fatalf("no item %d on the path %v of %s", step, path, object.GetName())
+			}
+			value = items[step]
+		}
+	}
+	return value
+}
+
+func TestRenderedObjects(t *testing.T) {
+	everywhere := []string{
+		"ClusterRole mtls-egress-webhook-admission",
+		"ClusterRole mtls-egress-webhook-controller",
+		"ClusterRoleBinding mtls-egress-webhook-admission",
+		"ClusterRoleBinding mtls-egress-webhook-controller",
+		"MutatingWebhookConfiguration 0-mtls-egress-webhook",
+		"Role mtls-egress-webhook",
+		"RoleBinding mtls-egress-webhook",
+	}
+	account := []string{"ServiceAccount mtls-egress-webhook"}
+	crd := []string{"CustomResourceDefinition egresstargets.mtls.egress"}
+	users := []string{"ClusterRole mtls-egress-webhook-edit", "ClusterRole mtls-egress-webhook-view"}
+	realised := []string{
+		"ValidatingAdmissionPolicy mtls-egress-webhook-realised", "ValidatingAdmissionPolicyBinding mtls-egress-webhook-realised",
+	}
+	generated := []string{
+		"ValidatingAdmissionPolicy mtls-egress-webhook-generated-objects", "ValidatingAdmissionPolicyBinding mtls-egress-webhook-generated-objects",
+	}
+	deployed := []string{"Deployment mtls-egress-webhook", "Service mtls-egress-webhook"}
+	budget := []string{"PodDisruptionBudget mtls-egress-webhook"}
+	quota := []string{"ResourceQuota mtls-egress-webhook"}
+
+	tests := map[string]struct {
+		args []string
+		want [][]string
+	}{
+		"by default": {
+			want: [][]string{everywhere, account, crd, users, realised, generated, deployed, budget, quota},
+		},
+		"a single replica has no PodDisruptionBudget": {
+			args: []string{"--set", "deployment.replicas=1"},
+			want: [][]string{everywhere, account, crd, users, realised, generated, deployed, quota},
+		},
+		"an ordinary priority needs no ResourceQuota": {
+			args: []string{"--set", "deployment.priorityClassName=important"},
+			want: [][]string{everywhere, account, crd, users, realised, generated, deployed, budget},
+		},
+		"a webhook outside the cluster": {
+			args: []string{"--set", "deployment.enabled=false,webhook.url=https://127.0.0.1:9443"},
+			want: [][]string{everywhere, account, crd, users, realised, generated},
+		},
+		"everything that can be left out is left out": {
+			args: []string{
+				"--set", "deployment.enabled=false,webhook.url=https://127.0.0.1:9443",
+				"--set", "serviceAccount.create=false,serviceAccount.name=somebody,crds.enabled=false,rbac.aggregate=false",
+				"--set", "policy.requireRealised=false,policy.protectGenerated=false",
+			},
+			want: [][]string{everywhere},
+		},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			want := slices.Concat(test.want...)
+			slices.Sort(want)
+			if diff := cmp.Diff(want, render(t, test.args...).names()); diff != "" {
+				t.Errorf("objects (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// The API server calls webhook configurations in the order of their names, and Istio's has to come after ours.
+func TestWebhookConfigurationSortsBeforeIstio(t *testing.T) {
+	for _, name := range []string{"mtls-egress-webhook", "0", "a", "istio", "istio-sidecar-injector", "zz", strings.Repeat("z", 53)} {
+		manifests, problems, err := template(t, name)
+		if err != nil {
+			t.Fatalf("%v\n%s", err, problems)
+		}
+		ours := read(t, manifests).one(t, "MutatingWebhookConfiguration").GetName()
+		for _, theirs := range []string{"istio-revision-tag-default", "istio-revision-tag-0", "istio-sidecar-injector", "istio-sidecar-injector-0"} {
+			if ours >= theirs {
+				t.Errorf("release %s: %s is called after %s", name, ours, theirs)
+			}
+		}
+	}
+}
+
+// Everything that speaks of the release by name says the same name, whatever the release is called.
+func TestNamesAgree(t *testing.T) {
+	manifests, problems, err := template(t, "team-a", "--set", "serviceAccount.name=runner")
+	if err != nil {
+		t.Fatalf("%v\n%s", err, problems)
+	}
+	rendered := read(t, manifests)
+	deployment := rendered.one(t, "Deployment")
+	got := map[string]any{
+		"arguments":      at(t, deployment, "spec", "template", "spec", "containers", 0, "args"),
+		"account":        at(t, deployment, "spec", "template", "spec", "serviceAccountName"),
+		"service":        at(t, rendered.one(t, "MutatingWebhookConfiguration"), "webhooks", 1, "clientConfig"),
+		"service's name": rendered.one(t, "Service").GetName(),
+		"configuration":  rendered.one(t, "MutatingWebhookConfiguration").GetName(),
+		"named in RBAC":  at(t, rendered["ClusterRole team-a-mtls-egress-webhook-admission"], "rules", 1, "resourceNames"),
+		"CA in RBAC":     at(t, rendered.one(t, "Role"), "rules", 1, "resourceNames"),
+		"bound":          at(t, rendered.one(t, "RoleBinding"), "subjects"),
+		"free to change": at(t, rendered["ValidatingAdmissionPolicy team-a-mtls-egress-webhook-generated-objects"], "spec", "matchConditions", 1, "expression"),
+	}
+	want := map[string]any{
+		"arguments": []any{
+			"serve",
+			"--webhook-port=9443",
+			"--metrics-address=:8080",
+			"--health-address=:8081",
+			"--namespace=$(POD_NAMESPACE)",
+			"--service-name=team-a-mtls-egress-webhook",
+			"--ca-secret=team-a-mtls-egress-webhook-ca",
+			"--webhook-configuration=0-team-a-mtls-egress-webhook",
+			"--leader-elect",
+			"--target-retention=10m",
+			"--dns-capture=false",
+			"--root-namespace=istio-system",
+			"--shutdown-delay=10s",
+			"--log-format=json",
+			"--log-level=info",
+		},
+		"account": "runner",
+		"service": map[string]any{"service": map[string]any{
+			"name": "team-a-mtls-egress-webhook", "namespace": "mtls-egress", "path": "/mutate", "port": 443.0,
+		}},
+		"service's name": "team-a-mtls-egress-webhook",
+		"configuration":  "0-team-a-mtls-egress-webhook",
+		"named in RBAC":  []any{"0-team-a-mtls-egress-webhook"},
+		"CA in RBAC":     []any{"team-a-mtls-egress-webhook-ca"},
+		"bound":          []any{map[string]any{"kind": "ServiceAccount", "name": "runner", "namespace": "mtls-egress"}},
+		"free to change": "request.userInfo.username != 'system:serviceaccount:mtls-egress:runner'",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// The command takes every argument that the Deployment gives it.
+func TestServeKnowsItsArguments(t *testing.T) {
+	deployment := render(t, "--set", "istio.dnsCapture=true,deployment.extraArgs={--tls-dns-names=example.com}").one(t, "Deployment")
+	var args []string
+	for _, arg := range at(t, deployment, "spec", "template", "spec", "containers", 0, "args").([]any) {
+		args = append(args, arg.(string))
+	}
+	serve, flags, err := cli.NewRootCommand().Find(args)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := serve.ParseFlags(flags); err != nil {
+		t.Error(err)
+	}
+	if rest := serve.Flags().Args(); len(rest) > 0 {
+		t.Errorf("arguments %q are no flags", rest)
+	}
+}
+
+// A user's selector only narrows: the namespaces that have to start without the webhook stay out of it.
+func TestNamespaceSelectorCannotBeWidened(t *testing.T) {
+	ours := map[string]any{
+		"key": "kubernetes.io/metadata.name", "operator": "NotIn", "values": []any{"mtls-egress", "kube-system", "kube-node-lease"},
+	}
+	tests := map[string]struct {
+		selector string
+		want     map[string]any
+	}{
+		"no selector": {selector: `{}`, want: map[string]any{"matchExpressions": []any{ours}}},
+		"labels and expressions": {
+			selector: `{"matchLabels": {"mesh": "on"}, "matchExpressions": [{"key": "kubernetes.io/metadata.name", "operator": "In", "values": ["kube-system"]}]}`,
+			want: map[string]any{
+				"matchLabels": map[string]any{"mesh": "on"},
+				"matchExpressions": []any{ours, map[string]any{
+					"key": "kubernetes.io/metadata.name", "operator": "In", "values": []any{"kube-system"},
+				}},
+			},
+		},
+		"an empty list of expressions": {selector: `{"matchExpressions": []}`, want: map[string]any{"matchExpressions": []any{ours}}},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			configuration := render(t, "--set-json", "webhook.namespaceSelector="+test.selector).one(t, "MutatingWebhookConfiguration")
+			for i := range 2 {
+				if diff := cmp.Diff(test.want, at(t, configuration, "webhooks", i, "namespaceSelector")); diff != "" {
+					t.Errorf("webhook %d (-want +got):\n%s", i, diff)
+				}
+			}
+		})
+	}
+}
+
+func TestReleaseNamespaceIsLeftOutOnce(t *testing.T) {
+	manifests, problems, err := template(t, release, "--namespace", "kube-system")
+	if err != nil {
+		t.Fatalf("%v\n%s", err, problems)
+	}
+	got := at(t, read(t, manifests).one(t, "MutatingWebhookConfiguration"), "webhooks", 0, "namespaceSelector", "matchExpressions", 0, "values")
+	if diff := cmp.Diff([]any{"kube-system", "kube-node-lease"}, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func TestImage(t *testing.T) {
+	digest := "sha256:" + strings.Repeat("0123456789abcdef", 4)
+	tests := map[string]struct {
+		args []string
+		want string
+	}{
+		"the appVersion by default": {want: "mtls-egress-webhook:0.1.0"},
+		"a tag":                     {args: []string{"--set", "image.repository=example.com/webhook,image.tag=v2"}, want: "example.com/webhook:v2"},
+		"a digest wins over a tag":  {args: []string{"--set", "image.tag=v2,image.digest=" + digest}, want: "mtls-egress-webhook@" + digest},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			got := at(t, render(t, test.args...).one(t, "Deployment"), "spec", "template", "spec", "containers", 0, "image")
+			if got != test.want {
+				t.Errorf("image %v, want %s", got, test.want)
+			}
+		})
+	}
+}
+
+// The labels by which the Service and the PodDisruptionBudget find the Pods, and the one that keeps the sidecar away, are not
+// the user's to change.
+func TestPodLabelsAreKept(t *testing.T) {
+	deployment := render(t, "--set-json",
+		`deployment.podLabels={"app.kubernetes.io/name": "other", "sidecar.istio.io/inject": "true", "team": "a"}`).one(t, "Deployment")
+	got := at(t, deployment, "spec", "template", "metadata", "labels")
+	want := map[string]any{
+		"app.kubernetes.io/instance":   "mtls-egress-webhook",
+		"app.kubernetes.io/managed-by": "Helm",
+		"app.kubernetes.io/name":       "mtls-egress-webhook",
+		"app.kubernetes.io/part-of":    "mtls-egress-webhook",
+		"app.kubernetes.io/version":    "0.1.0",
+		"helm.sh/chart":                "mtls-egress-webhook-0.1.0",
+		"sidecar.istio.io/inject":      "false",
+		"team":                         "a",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// The chart repeats nothing of the generated files: their content arrives whole.
+func TestGeneratedFilesArriveWhole(t *testing.T) {
+	rendered := render(t)
+	crd := fromFile(t, "files/crds/mtls.egress_egresstargets.yaml")
+	got := rendered.one(t, "CustomResourceDefinition")
+	if diff := cmp.Diff(crd.Object["spec"], got.Object["spec"]); diff != "" {
+		t.Errorf("spec of the CustomResourceDefinition (-file +rendered):\n%s", diff)
+	}
+	wantAnnotations := crd.GetAnnotations()
+	wantAnnotations["helm.sh/resource-policy"] = "keep"
+	if diff := cmp.Diff(wantAnnotations, got.GetAnnotations()); diff != "" {
+		t.Errorf("annotations of the CustomResourceDefinition (-want +got):\n%s", diff)
+	}
+	role := fromFile(t, "files/rbac/role.yaml")
+	if diff := cmp.Diff(role.Object["rules"], rendered["ClusterRole mtls-egress-webhook-controller"].Object["rules"]); diff != "" {
+		t.Errorf("rules of the ClusterRole (-file +rendered):\n%s", diff)
+	}
+
+	got = render(t, "--set", "crds.keep=false").one(t, "CustomResourceDefinition")
+	if diff := cmp.Diff(crd.GetAnnotations(), got.GetAnnotations()); diff != "" {
+		t.Errorf("annotations with crds.keep=false (-want +got):\n%s", diff)
+	}
+}
+
+func fromFile(t *testing.T, path string) *unstructured.Unstructured {
+	t.Helper()
+	content, err := os.ReadFile(filepath.Join(chartDir, path))
+	if err != nil {
+		t.Fatal(err)
+	}
+	object := &unstructured.Unstructured{}
+	if err := sigsyaml.Unmarshal(content, &object.Object); err != nil {
+		t.Fatal(err)
+	}
+	return object
+}
+
+// Every value of the schema stands in values.yaml, with a comment that says what it does. (The other way round, the schema
+// refuses the default values as soon as it lacks one of them.)
+func TestValuesAreDescribed(t *testing.T) {
+	content, err := os.ReadFile(filepath.Join(chartDir, "values.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	described := map[string]bool{}
+	section, comment := "", false
+	for line := range strings.Lines(string(content)) {
+		text := strings.TrimSpace(line)
+		key, _, isKey := strings.Cut(text, ":")
+		switch depth := len(line) - len(strings.TrimLeft(line, " ")); {
+		case strings.HasPrefix(text, "#"):
+			comment = true
+			continue
+		case !isKey || depth > 2:
+			continue
+		case depth == 0:
+			section = key
+			described[key] = comment
+		default:
+			described[section+"."+key] = comment
+		}
+		comment = false
+	}
+	want := map[string]bool{}
+	schema := fromFile(t, "values.schema.json")
+	for name, value := range at(t, schema, "properties").(map[string]any) {
+		fields, isSection := value.(map[string]any)["properties"].(map[string]any)
+		if name != "global" { // Helm's own
+			want[name] = !isSection
+		}
+		for field := range fields {
+			want[name+"."+field] = true
+		}
+	}
+	if diff := cmp.Diff(want, described); diff != "" {
+		t.Errorf("values with a comment (-in the schema +in values.yaml):\n%s", diff)
+	}
+}
+
+// The chart promises Kubernetes 1.30. An API server of that version compiles new expressions as 1.29 did, so that it can be
+// rolled back.
+func TestExpressionsCompileOnTheOldestKubernetes(t *testing.T) {
+	environments := environment.MustBaseEnvSet(version.MajorMinor(1, 29))
+	environments, err := environments.Extend(environment.VersionedOptions{
+		IntroducedVersion: version.MajorMinor(1, 0),
+		EnvOptions: []cel.EnvOption{
+			cel.Variable("object", cel.DynType), cel.Variable("oldObject", cel.DynType), cel.Variable("request", cel.DynType),
+			cel.Variable("namespaceObject", cel.DynType), cel.Variable("variables", cel.DynType), cel.Variable("self", cel.DynType),
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	compiled := 0
+	for name, object := range render(t) {
+		for _, expression := range expressions(object.Object) {
+			compiled++
+			if _, issues := environments.NewExpressionsEnv().Compile(expression); issues.Err() != nil {
+				t.Errorf("%s: %v", name, issues.Err())
+			}
+		}
+	}
+	if compiled == 0 {
+		t.Error("no expression found")
+	}
+	if _, issues := environments.NewExpressionsEnv().Compile("isIP('240.0.0.1')"); issues.Err() == nil {
+		t.Error("this is not the environment of Kubernetes 1.29: it knows isIP")
+	}
+}
+
+// expressions returns all CEL expressions of an object, wherever they stand.
+func expressions(value any) []string {
+	var found []string
+	switch value := value.(type) {
+	case map[string]any:
+		for name, field := range value {
+			text, isText := field.(string)
+			if isText && (name == "expression" || name == "messageExpression" || name == "rule") {
+				found = append(found, text)
+			}
+			found = append(found, expressions(field)...)
+		}
+	case []any:
+		for _, item := range value {
+			found = append(found, expressions(item)...)
+		}
+	}
+	return found
+}

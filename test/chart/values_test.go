@@ -1,0 +1,52 @@
+package chart
+
+import (
+	"strings"
+	"testing"
+)
+
+func TestValuesThatAreRefused(t *testing.T) {
+	tests := map[string]struct {
+		set  string
+		want string
+	}{
+		"an unknown value":                        {set: `replicas=3`, want: "additional properties 'replicas' not allowed"},
+		"an unknown value in a section":           {set: `webhook.failurepolicy="Fail"`, want: "at '/webhook': additional properties 'failurepolicy' not allowed"},
+		"an unknown section of the image":         {set: `image.registry="example.com"`, want: "at '/image': additional properties 'registry' not allowed"},
+		"no replicas":                             {set: `deployment.replicas=0`, want: "at '/deployment/replicas': minimum: got 0, want 1"},
+		"replicas as text":                        {set: `deployment.replicas="2"`, want: "at '/deployment/replicas': got string, want integer"},
+		"an unknown failure policy":               {set: `webhook.failurePolicy="fail"`, want: "at '/webhook/failurePolicy': value must be one of 'Fail', 'Ignore'"},
+		"a timeout that Kubernetes refuses":       {set: `webhook.timeoutSeconds=31`, want: "at '/webhook/timeoutSeconds': maximum: got 31, want 30"},
+		"a webhook without TLS":                   {set: `webhook.url="http://127.0.0.1:9443"`, want: "at '/webhook/url': 'http://127.0.0.1:9443' does not match pattern"},
+		"a webhook with a path":                   {set: `webhook.url="https://127.0.0.1:9443/mutate"`, want: "at '/webhook/url': 'https://127.0.0.1:9443/mutate' does not match pattern"},
+		"nobody to answer":                        {set: `deployment.enabled=false`, want: "at '/webhook/url': minLength: got 0, want 1"},
+		"a selector that is none":                 {set: `webhook.namespaceSelector={"names": ["project"]}`, want: "at '/webhook/namespaceSelector': additional properties 'names' not allowed"},
+		"an unknown operator":                     {set: `webhook.namespaceSelector={"matchExpressions": [{"key": "a", "operator": "Is"}]}`, want: "at '/webhook/namespaceSelector/matchExpressions/0/operator': value must be one of"},
+		"a duration without unit":                 {set: `controller.targetRetention="10"`, want: "at '/controller/targetRetention': '10' does not match pattern"},
+		"a duration as number":                    {set: `deployment.shutdownDelay=10`, want: "at '/deployment/shutdownDelay': got number, want string"},
+		"a digest that is none":                   {set: `image.digest="latest"`, want: "at '/image/digest': 'latest' does not match pattern"},
+		"an empty repository":                     {set: `image.repository=""`, want: "at '/image/repository': minLength: got 0, want 1"},
+		"an unknown pull policy":                  {set: `image.pullPolicy="Sometimes"`, want: "at '/image/pullPolicy': value must be one of"},
+		"a service account that nobody names":     {set: `serviceAccount.create=false`, want: "at '/serviceAccount/name': minLength: got 0, want 1"},
+		"a name that Kubernetes refuses":          {set: `fullnameOverride="My_Webhook"`, want: "at '/fullnameOverride': 'My_Webhook' does not match pattern"},
+		"an unknown log level":                    {set: `log.level="trace"`, want: "at '/log/level': value must be one of"},
+		"an unknown log format":                   {set: `log.format="yaml"`, want: "at '/log/format': value must be one of"},
+		"a boolean as text":                       {set: `istio.dnsCapture="yes"`, want: "at '/istio/dnsCapture': got string, want boolean"},
+		"an empty root namespace":                 {set: `istio.rootNamespace=""`, want: "at '/istio/rootNamespace': minLength: got 0, want 1"},
+		"arguments as one text":                   {set: `deployment.extraArgs="--log-level=debug"`, want: "at '/deployment/extraArgs': got string, want array"},
+		"a pull secret by its name alone":         {set: `imagePullSecrets=["registry"]`, want: "at '/imagePullSecrets/0': got string, want object"},
+		"a label that is no text":                 {set: `deployment.podLabels={"team": 1}`, want: "at '/deployment/podLabels/team': got number, want string"},
+		"a policy switched off with another word": {set: `policy.requireRealised="off"`, want: "at '/policy/requireRealised': got string, want boolean"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			_, problems, err := template(t, release, "--set-json", test.set)
+			if err == nil {
+				t.Fatal("the chart takes it")
+			}
+			if !strings.Contains(problems, test.want) {
+				t.Errorf("the message does not say %q:\n%s", test.want, problems)
+			}
+		})
+	}
+}
