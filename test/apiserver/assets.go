@@ -21,12 +21,18 @@ func Assets(ctx context.Context) (string, error) {
 // IstioCRDs returns the file with Istio's CustomResourceDefinitions, of the version of istio.io/api that the project is built with.
 func IstioCRDs(ctx context.Context) (string, error) { return tools(ctx, "istio-crds") }
 
-func tools(ctx context.Context, command string) (string, error) {
+// Root returns the project's directory. The process must run within it.
+func Root(ctx context.Context) (string, error) {
 	root, _, err := run(exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}", "mtls.egress/webhook"))
+	return strings.TrimSpace(root), err
+}
+
+func tools(ctx context.Context, command string) (string, error) {
+	root, err := Root(ctx)
 	if err != nil {
 		return "", err
 	}
-	cmd := exec.CommandContext(ctx, "go", "-C", filepath.Join(strings.TrimSpace(root), "test", "tools"), "run", ".", command)
+	cmd := exec.CommandContext(ctx, "go", "-C", filepath.Join(root, "test", "tools"), "run", ".", command)
 	cmd.Stderr = os.Stderr
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	cmd.WaitDelay = 10 * time.Second

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"syscall"
 )
 
@@ -63,6 +64,21 @@ func newGuard(dir, assets string) (*guard, error) {
 		return nil, err
 	}
 	return g, g.shell.Start()
+}
+
+// StartGuarded starts another program beside the servers, such as a webhook, which ends when this process does, however that ends. It gets a process group of its own, so
+// that a Ctrl-C does not reach it. The caller ends it, waits for it, and then calls release.
+func (s *Server) StartGuarded(cmd *exec.Cmd) (release func() error, err error) {
+	if cmd.Err != nil {
+		return nil, cmd.Err
+	}
+	cmd.Args = append([]string{"/bin/sh", "-c", `: >"$1/$$"; shift; exec "$@"`, "guarded", filepath.Join(s.Dir, "pids"), cmd.Path}, cmd.Args[1:]...)
+	cmd.Path = "/bin/sh"
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	return func() error { return os.RemoveAll(filepath.Join(s.Dir, "pids", strconv.Itoa(cmd.Process.Pid))) }, nil
 }
 
 func (g *guard) wrapper(program string) string { return filepath.Join(g.dir, "wrappers", program) }

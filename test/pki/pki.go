@@ -3,6 +3,8 @@
 //
 // Nothing reads the clock: certificates without a validity are valid from [Epoch] for a hundred years, so a test
 // chooses its own "now".
+//
+// Functions that take a testing.TB end the test when they fail. Programs use [Authority] and [CA.Sign], which return the error.
 package pki
 
 import (
@@ -13,6 +15,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"fmt"
 	"math/big"
 	"net"
 	"net/url"
@@ -86,6 +89,20 @@ type CA struct {
 	Pair
 }
 
+// Authority makes a self-signed authority.
+func Authority(commonName string) (*CA, error) {
+	pair, err := sign(nil, authority(commonName))
+	if err != nil {
+		return nil, err
+	}
+	return &CA{Pair: pair}, nil
+}
+
+// Sign signs a certificate.
+func (ca *CA) Sign(template Template) (Pair, error) {
+	return sign(ca, template)
+}
+
 // NewCA makes a self-signed authority.
 func NewCA(tb testing.TB, commonName string) *CA {
 	tb.Helper()
@@ -95,7 +112,11 @@ func NewCA(tb testing.TB, commonName string) *CA {
 // SelfSigned makes an authority of a template that the caller controls, for example its validity.
 func SelfSigned(tb testing.TB, template Template) *CA {
 	tb.Helper()
-	return &CA{Pair: sign(tb, nil, template)}
+	pair, err := sign(nil, template)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return &CA{Pair: pair}
 }
 
 // Intermediate makes an authority that ca has signed.
@@ -107,7 +128,11 @@ func (ca *CA) Intermediate(tb testing.TB, commonName string) *CA {
 // Issue signs a certificate.
 func (ca *CA) Issue(tb testing.TB, template Template) Pair {
 	tb.Helper()
-	return sign(tb, ca, template)
+	pair, err := sign(ca, template)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return pair
 }
 
 // Pool is the trust store that holds ca alone.
@@ -126,21 +151,19 @@ func authority(commonName string) Template {
 }
 
 // sign signs with the key of issuer, or with its own when issuer is nil.
-func sign(tb testing.TB, issuer *CA, t Template) Pair {
-	tb.Helper()
-
+func sign(issuer *CA, t Template) (Pair, error) {
 	key := t.Key
 	if key == nil {
 		generated, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 		if err != nil {
-			tb.Fatalf("generate a key: %v", err)
+			return Pair{}, fmt.Errorf("generate a key: %w", err)
 		}
 		key = generated
 	}
 	if t.SerialNumber == nil {
 		serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 127))
 		if err != nil {
-			tb.Fatalf("draw a serial number: %v", err)
+			return Pair{}, fmt.Errorf("draw a serial number: %w", err)
 		}
 		t.SerialNumber = serial
 	}
@@ -173,20 +196,20 @@ func sign(tb testing.TB, issuer *CA, t Template) Pair {
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, parent, key.Public(), parentKey)
 	if err != nil {
-		tb.Fatalf("sign a certificate: %v", err)
+		return Pair{}, fmt.Errorf("sign a certificate: %w", err)
 	}
 	certificate, err := x509.ParseCertificate(der)
 	if err != nil {
-		tb.Fatalf("read the signed certificate: %v", err)
+		return Pair{}, fmt.Errorf("read the signed certificate: %w", err)
 	}
 	keyDER, err := x509.MarshalPKCS8PrivateKey(key)
 	if err != nil {
-		tb.Fatalf("encode the key: %v", err)
+		return Pair{}, fmt.Errorf("encode the key: %w", err)
 	}
 	return Pair{
 		Certificate: certificate,
 		Key:         key,
 		CertPEM:     pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}),
 		KeyPEM:      pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER}),
-	}
+	}, nil
 }

@@ -1,0 +1,17 @@
+// The webhook command: see mtls-egress-webhook --help.
+package main
+
+import (
+	"fmt"
+	"os"
+
+	"mtls.egress/webhook/internal/cli"
+)
+
+func main() {
+	err := cli.NewRootCommand().Execute()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "error:", err)
+	}
+	os.Exit(cli.ExitCode(err))
+}
