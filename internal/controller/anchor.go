@@ -1,0 +1,67 @@
+package controller
+
+import (
+	"slices"
+	"strings"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"mtls.egress/webhook/api/v1alpha1"
+	"mtls.egress/webhook/internal/mesh"
+	"mtls.egress/webhook/internal/target"
+)
+
+// anchorFor returns the anchor of a namespace as it has to stand with the EgressTargets members on it: their app ports, and
+// all of them as owners.
+func anchorFor(namespace string, members []v1alpha1.EgressTarget) (*unstructured.Unstructured, error) {
+	members = slices.Clone(members)
+	slices.SortFunc(members, func(a, b v1alpha1.EgressTarget) int { return strings.Compare(a.Name, b.Name) })
+	var ports []int32
+	var owners []metav1.OwnerReference
+	for i := range members {
+		ports = append(ports, target.FromEgressTarget(namespace, members[i].Name, &members[i]).AppPort)
+		owners = append(owners, ownerReference(&members[i], false))
+	}
+	anchor := mesh.Anchor(namespace, ports)
+	anchor.OwnerReferences = owners
+	return mesh.Unstructured(anchor)
+}
+
+// anchorMembers returns the EgressTargets whose app ports the anchor has to carry: own, unless it is nil, and those of the
+// siblings that own the present anchor already. An EgressTarget that was never programmed is left out, as each port more is
+// one on which sidecars of the whole namespace expect HTTP.
+func anchorMembers(own *v1alpha1.EgressTarget, siblings []v1alpha1.EgressTarget, present *unstructured.Unstructured) []v1alpha1.EgressTarget {
+	var members []v1alpha1.EgressTarget
+	if own != nil {
+		members = append(members, *own)
+	}
+	for i := range siblings {
+		if present != nil && owns(&siblings[i], present) {
+			members = append(members, siblings[i])
+		}
+	}
+	return members
+}
+
+// owns says whether the EgressTarget is among the owners of object.
+func owns(egressTarget *v1alpha1.EgressTarget, object metav1.Object) bool {
+	return slices.ContainsFunc(object.GetOwnerReferences(), func(owner metav1.OwnerReference) bool { return owner.UID == egressTarget.UID })
+}
+
+// ownerReference makes the EgressTarget an owner, so that the garbage collector cleans up after somebody who removed the
+// finalizer by force. It doesn't block the owner's deletion: the finalizer does, and a blocking reference would let a deletion
+// with foreground propagation (the default of Argo CD) take the objects from under living Pods again and again.
+// https://kubernetes.io/docs/concepts/architecture/garbage-collection/#foreground-deletion
+func ownerReference(egressTarget *v1alpha1.EgressTarget, controller bool) metav1.OwnerReference {
+	owner := metav1.OwnerReference{
+		APIVersion: v1alpha1.GroupVersion().String(),
+		Kind:       v1alpha1.Kind,
+		Name:       egressTarget.Name,
+		UID:        egressTarget.UID,
+	}
+	if controller {
+		owner.Controller = &controller
+	}
+	return owner
+}

@@ -1,0 +1,106 @@
+package controller
+
+import (
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/labels"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"mtls.egress/webhook/api/v1alpha1"
+	"mtls.egress/webhook/internal/mesh"
+	"mtls.egress/webhook/internal/target"
+)
+
+// annotationUserVolume is the annotation in which the webhook left the volumes of a Pod's sidecar. It says what a running
+// Pod mounts, whatever the EgressTarget says by now.
+const annotationUserVolume = "sidecar.istio.io/userVolume"
+
+// CacheOptions returns what the manager's cache may hold; the manager that runs Setup must be made with them:
+//   - Pods with the label mtls.egress/realised only, and of them the name, labels, phase, container names and the
+//     annotations that say what they ask for and mount;
+//   - EgressTargets, whole;
+//   - ServiceEntries, VirtualServices, DestinationRules and Sidecars of every namespace, without managed fields,
+//     annotations and status. Other people's are there because one of them can win over ours, hide ours or be hidden by
+//     ours from any namespace that exports it, and that has to be noticed when it happens, not when somebody looks.
+//     VirtualServices that only bind gateways never concern a sidecar; only their metadata is kept.
+//
+// Secrets are never in it: reading a kind without an informer fails instead of starting to list and watch it
+// (ReaderFailOnMissingInformer), so other readers of the same cache must ask for their informers themselves.
+func CacheOptions() cache.Options {
+	byObject := map[client.Object]cache.ByObject{
+		&corev1.Pod{}: {
+			Label:     labels.SelectorFromSet(labels.Set{target.LabelRealised: target.LabelValue}),
+			Transform: keepPod,
+		},
+		&v1alpha1.EgressTarget{}: {},
+	}
+	for _, kind := range append(hostKinds(), mesh.KindSidecar) {
+		byObject[newIstioObject(kind)] = cache.ByObject{Transform: keepIstioObject}
+	}
+	return cache.Options{ByObject: byObject, ReaderFailOnMissingInformer: true}
+}
+
+// keepPod leaves of a Pod what the controller reads.
+func keepPod(object any) (any, error) {
+	pod, ok := object.(*corev1.Pod)
+	if !ok {
+		return object, nil
+	}
+	kept := &corev1.Pod{
+		TypeMeta: pod.TypeMeta,
+		ObjectMeta: metav1.ObjectMeta{
+			Name:              pod.Name,
+			Namespace:         pod.Namespace,
+			UID:               pod.UID,
+			ResourceVersion:   pod.ResourceVersion,
+			CreationTimestamp: pod.CreationTimestamp,
+			DeletionTimestamp: pod.DeletionTimestamp,
+			Labels:            pod.Labels,
+		},
+		Spec: corev1.PodSpec{
+			InitContainers: keepNames(pod.Spec.InitContainers),
+			Containers:     keepNames(pod.Spec.Containers),
+		},
+		Status: corev1.PodStatus{Phase: pod.Status.Phase},
+	}
+	for _, name := range []string{target.AnnotationTarget, target.AnnotationSecret, annotationUserVolume} {
+		if value, found := pod.Annotations[name]; found {
+			metav1.SetMetaDataAnnotation(&kept.ObjectMeta, name, value)
+		}
+	}
+	return kept, nil
+}
+
+func keepNames(containers []corev1.Container) []corev1.Container {
+	var kept []corev1.Container
+	for _, container := range containers {
+		kept = append(kept, corev1.Container{Name: container.Name})
+	}
+	return kept
+}
+
+// keepIstioObject leaves of an Istio object what conflicts and drift are found by.
+func keepIstioObject(object any) (any, error) {
+	kept, ok := object.(*unstructured.Unstructured)
+	if !ok {
+		return object, nil
+	}
+	kept.SetManagedFields(nil)
+	kept.SetAnnotations(nil)
+	delete(kept.Object, "status")
+	if kept.GetKind() == mesh.KindVirtualService && !mesh.Owned(kept) && !reachesSidecars(kept) {
+		delete(kept.Object, "spec")
+	}
+	return kept, nil
+}
+
+// reachesSidecars says whether a VirtualService speaks to sidecars: it names the gateway mesh, or none at all.
+// https://istio.io/latest/docs/reference/config/networking/virtual-service/#VirtualService-gateways
+func reachesSidecars(virtualService *unstructured.Unstructured) bool {
+	gateways, found, err := unstructured.NestedStringSlice(virtualService.Object, "spec", "gateways")
+	return err != nil || !found || len(gateways) == 0 || slices.Contains(gateways, "mesh")
+}

@@ -1,0 +1,94 @@
+package controller
+
+import (
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"mtls.egress/webhook/api/v1alpha1"
+	"mtls.egress/webhook/internal/mesh"
+	"mtls.egress/webhook/internal/target"
+)
+
+func TestKeepPod(t *testing.T) {
+	pod := &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: "project", Name: "app", UID: "1", ResourceVersion: "2", CreationTimestamp: metav1.Unix(1, 0),
+			Labels:        map[string]string{"app": "a"},
+			Annotations:   map[string]string{target.AnnotationTarget: host, annotationUserVolume: "[]", "big": "thing"},
+			ManagedFields: []metav1.ManagedFieldsEntry{{Manager: "kubelet"}},
+		},
+		Spec: corev1.PodSpec{
+			InitContainers: []corev1.Container{{Name: "init", Env: []corev1.EnvVar{{Name: "PASSWORD", Value: "secret"}}}},
+			Containers:     []corev1.Container{{Name: "app", Image: "app"}},
+			Volumes:        []corev1.Volume{{Name: "data"}},
+			NodeName:       "node",
+		},
+		Status: corev1.PodStatus{Phase: corev1.PodRunning, PodIP: "10.0.0.1"},
+	}
+	want := &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: "project", Name: "app", UID: "1", ResourceVersion: "2", CreationTimestamp: metav1.Unix(1, 0),
+			Labels:      map[string]string{"app": "a"},
+			Annotations: map[string]string{target.AnnotationTarget: host, annotationUserVolume: "[]"},
+		},
+		Spec:   corev1.PodSpec{InitContainers: []corev1.Container{{Name: "init"}}, Containers: []corev1.Container{{Name: "app"}}},
+		Status: corev1.PodStatus{Phase: corev1.PodRunning},
+	}
+	once, err := keepPod(pod)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(any(want), once); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	twice, err := keepPod(once)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(once, twice); diff != "" {
+		t.Errorf("keeping twice changes something:\n%s", diff)
+	}
+}
+
+func TestKeepIstioObject(t *testing.T) {
+	tests := map[string]struct {
+		gateways []any
+		owned    bool
+		spec     bool
+	}{
+		"a VirtualService of sidecars":             {nil, false, true},
+		"a VirtualService of gateways":             {[]any{"ingress"}, false, false},
+		"our own that somebody bound to a gateway": {[]any{"ingress"}, true, true},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			object := istioObject(mesh.KindVirtualService, map[string]any{"hosts": []any{host}})
+			if test.gateways != nil {
+				object.Object["spec"].(map[string]any)["gateways"] = test.gateways
+			}
+			object.SetAnnotations(map[string]string{"big": "thing"})
+			object.SetManagedFields([]metav1.ManagedFieldsEntry{{Manager: "kubectl"}})
+			object.Object["status"] = map[string]any{"conditions": nil}
+			if test.owned {
+				object.SetOwnerReferences([]metav1.OwnerReference{ownerReference(&v1alpha1.EgressTarget{}, true)})
+			}
+			want := object.DeepCopy()
+			want.SetAnnotations(nil)
+			want.SetManagedFields(nil)
+			delete(want.Object, "status")
+			if !test.spec {
+				delete(want.Object, "spec")
+			}
+			got, err := keepIstioObject(object)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(any(want), got); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}

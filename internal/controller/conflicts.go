@@ -1,0 +1,124 @@
+package controller
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+
+	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+
+	"mtls.egress/webhook/internal/mesh"
+	"mtls.egress/webhook/internal/target"
+)
+
+// others reads from the cache the Istio objects that may stand in the way of t's: those that claim its host or address, those
+// that have the names of ours, and the Sidecars that may apply to its Pods.
+func (r *EgressTargetReconciler) others(ctx context.Context, t target.Target) (mesh.Others, error) {
+	found := mesh.Others{RootNamespace: r.rootNamespace}
+	var err error
+	if found.VirtualServices, err = claiming[networkingv1.VirtualService](ctx, r.cache, mesh.KindVirtualService, t, target.ObjectName(t.Host)); err != nil {
+		return found, err
+	}
+	if found.DestinationRules, err = claiming[networkingv1.DestinationRule](ctx, r.cache, mesh.KindDestinationRule, t, target.ObjectName(t.Host)); err != nil {
+		return found, err
+	}
+	if found.ServiceEntries, err = claiming[networkingv1.ServiceEntry](ctx, r.cache, mesh.KindServiceEntry, t, target.ObjectName(t.Host), target.AnchorName); err != nil {
+		return found, err
+	}
+	namespaces := []string{t.Namespace}
+	if r.rootNamespace != t.Namespace {
+		namespaces = append(namespaces, r.rootNamespace)
+	}
+	for _, namespace := range namespaces {
+		list := newIstioList(mesh.KindSidecar)
+		if err := r.cache.List(ctx, list, client.InNamespace(namespace), client.UnsafeDisableDeepCopy); err != nil {
+			return found, fmt.Errorf("list the Sidecars of %s: %w", namespace, err)
+		}
+		for i := range list.Items {
+			found.Sidecars = append(found.Sidecars, readable[networkingv1.Sidecar](ctx, &list.Items[i])...)
+		}
+	}
+	return found, nil
+}
+
+// claiming returns the objects of kind that claim what concerns t, and those of its namespace with one of names.
+func claiming[T any](ctx context.Context, reader client.Reader, kind string, t target.Target, names ...string) ([]*T, error) {
+	found := map[types.NamespacedName]*unstructured.Unstructured{}
+	for _, concern := range concerns(t.Host) {
+		list := newIstioList(kind)
+		if err := reader.List(ctx, list, client.MatchingFields{indexClaim: concern}, client.UnsafeDisableDeepCopy); err != nil {
+			return nil, fmt.Errorf("list the objects of kind %s for %s: %w", kind, concern, err)
+		}
+		for i := range list.Items {
+			object := &list.Items[i]
+			if object.GetNamespace() == t.Namespace || reachesOthers(object) {
+				found[client.ObjectKeyFromObject(object)] = object
+			}
+		}
+	}
+	for _, name := range names {
+		object, err := getIstioObject(ctx, reader, kind, t.Namespace, name)
+		if err != nil {
+			return nil, err
+		}
+		if object != nil {
+			found[client.ObjectKeyFromObject(object)] = object
+		}
+	}
+	objects := make([]*T, 0, len(found))
+	for _, object := range found {
+		objects = append(objects, readable[T](ctx, object)...)
+	}
+	return objects, nil
+}
+
+// getIstioObject returns nil when there is no such object.
+func getIstioObject(ctx context.Context, reader client.Reader, kind, namespace, name string) (found *unstructured.Unstructured, err error) {
+	object := newIstioObject(kind)
+	err = reader.Get(ctx, types.NamespacedName{Namespace: namespace, Name: name}, object)
+	switch {
+	case err == nil:
+		found = object
+	case !apierrors.IsNotFound(err):
+		return nil, fmt.Errorf("read the %s %s/%s: %w", kind, namespace, name, err)
+	}
+	return found, nil
+}
+
+// readable returns an Istio object as the type T, or nothing when that can't be: somebody else's object, of a newer Istio
+// perhaps, must not keep ours from being looked after.
+func readable[T any](ctx context.Context, object *unstructured.Unstructured) []*T {
+	converted, err := typed[T](object)
+	if err != nil {
+		log.FromContext(ctx).Error(err, "an Istio object can't be checked for conflicts")
+		return nil
+	}
+	return []*T{converted}
+}
+
+// typed returns an Istio object as the type T. Fields that the type doesn't know are left out.
+func typed[T any](object *unstructured.Unstructured) (*T, error) {
+	data, err := json.Marshal(object.Object)
+	if err != nil {
+		return nil, fmt.Errorf("write the %s %s/%s as JSON: %w", object.GetKind(), object.GetNamespace(), object.GetName(), err)
+	}
+	converted := new(T)
+	if err := json.Unmarshal(data, converted); err != nil {
+		return nil, fmt.Errorf("read the %s %s/%s: %w", object.GetKind(), object.GetNamespace(), object.GetName(), err)
+	}
+	return converted, nil
+}
+
+// sentences are the messages of conflicts.
+func sentences(conflicts []mesh.Conflict) []string {
+	var messages []string
+	for _, conflict := range conflicts {
+		messages = append(messages, conflict.Message)
+	}
+	return messages
+}

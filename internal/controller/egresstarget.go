@@ -1,0 +1,322 @@
+package controller
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/events"
+	"k8s.io/utils/clock"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"mtls.egress/webhook/api/v1alpha1"
+	"mtls.egress/webhook/internal/mesh"
+	"mtls.egress/webhook/internal/target"
+)
+
+// EgressTargetReconciler keeps one host of one namespace as its Pods, its EgressTarget and its Secrets ask: the EgressTarget
+// itself, the Istio objects, and the status. A request is the namespace and name of an EgressTarget, whether it exists or not.
+type EgressTargetReconciler struct {
+	// cache holds what CacheOptions lets in.
+	cache client.Reader
+	// live asks the API server: for Secrets, which are never cached, and for what must be certain before something is removed.
+	live client.Reader
+	// client writes as FieldManager.
+	client client.Client
+	events events.EventRecorder
+	clock  clock.PassiveClock
+
+	retention     time.Duration
+	mesh          mesh.Options
+	rootNamespace string
+}
+
+// How long to wait where no event is certain to come.
+const (
+	// waitForCache is for writes that were refused because the cache was behind.
+	waitForCache = time.Second
+	// waitForOthers is for objects that are held back by somebody else's finalizer.
+	waitForOthers = 5 * time.Second
+)
+
+// Reconcile brings one host of one namespace up to date.
+func (r *EgressTargetReconciler) Reconcile(ctx context.Context, request reconcile.Request) (reconcile.Result, error) {
+	result, err := r.reconcile(ctx, request.NamespacedName)
+	switch {
+	case apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
+		return reconcile.Result{}, nil
+	case stale(err):
+		return reconcile.Result{RequeueAfter: waitForCache}, nil
+	}
+	return result, err
+}
+
+func (r *EgressTargetReconciler) reconcile(ctx context.Context, key types.NamespacedName) (reconcile.Result, error) {
+	pods, err := r.pods(ctx, key.Namespace, key.Name)
+	if err != nil {
+		return reconcile.Result{}, err
+	}
+	var egressTarget v1alpha1.EgressTarget
+	err = r.cache.Get(ctx, key, &egressTarget)
+	if apierrors.IsNotFound(err) {
+		return reconcile.Result{}, r.createOnFirstUse(ctx, key, pods)
+	}
+	if err != nil {
+		return reconcile.Result{}, fmt.Errorf("read the EgressTarget: %w", err)
+	}
+	t := target.FromEgressTarget(key.Namespace, key.Name, &egressTarget)
+	demands := demandOf(t, pods)
+	switch held := controllerutil.ContainsFinalizer(&egressTarget, Finalizer); {
+	case !egressTarget.DeletionTimestamp.IsZero() && !held:
+		return reconcile.Result{}, nil
+	case !egressTarget.DeletionTimestamp.IsZero() && len(demands) == 0:
+		return r.release(ctx, &egressTarget)
+	case egressTarget.DeletionTimestamp.IsZero() && !held:
+		if err := r.hold(ctx, &egressTarget); err != nil {
+			return reconcile.Result{}, err
+		}
+	}
+	unusedSince, left := retention(&egressTarget, len(demands), r.retention, r.clock.Now())
+	if unusedSince != nil && left <= 0 && egressTarget.DeletionTimestamp.IsZero() {
+		return reconcile.Result{}, r.removeUnused(ctx, &egressTarget)
+	}
+	result, err := r.keep(ctx, &egressTarget, t, demands, unusedSince)
+	if unusedSince != nil && left > 0 && err == nil {
+		result.RequeueAfter = min(result.RequeueAfter, left)
+	}
+	return result, err
+}
+
+// pods returns the Pods of the namespace that carry the label of the host.
+func (r *EgressTargetReconciler) pods(ctx context.Context, namespace, host string) ([]corev1.Pod, error) {
+	var list corev1.PodList
+	err := r.cache.List(ctx, &list, client.InNamespace(namespace), client.MatchingFields{indexPodLabel: target.HostLabel(host)}, client.UnsafeDisableDeepCopy)
+	if err != nil {
+		return nil, fmt.Errorf("list the Pods of %s: %w", host, err)
+	}
+	return list.Items, nil
+}
+
+// createOnFirstUse makes the EgressTarget that Pods ask for and nobody wrote.
+func (r *EgressTargetReconciler) createOnFirstUse(ctx context.Context, key types.NamespacedName, pods []corev1.Pod) error {
+	port, asked := wantedPort(demandOf(target.FromEgressTarget(key.Namespace, key.Name, nil), pods))
+	if !asked {
+		return nil
+	}
+	egressTarget := &v1alpha1.EgressTarget{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace:  key.Namespace,
+			Name:       key.Name,
+			Labels:     map[string]string{LabelCreated: ValueCreated},
+			Finalizers: []string{Finalizer},
+		},
+		Spec: v1alpha1.EgressTargetSpec{Port: port},
+	}
+	if err := r.client.Create(ctx, egressTarget); err != nil {
+		return fmt.Errorf("create the EgressTarget: %w", err)
+	}
+	r.record(egressTarget, notice{kind: corev1.EventTypeNormal, reason: "Created", action: "Create",
+		note: "made by the controller, as the first Pod asked for the host; it goes " + r.retention.String() + " after the last Pod, unless somebody else writes to it"})
+	return nil
+}
+
+// hold puts our finalizer on the EgressTarget, before anything is programmed for it.
+func (r *EgressTargetReconciler) hold(ctx context.Context, egressTarget *v1alpha1.EgressTarget) error {
+	before := egressTarget.DeepCopy()
+	controllerutil.AddFinalizer(egressTarget, Finalizer)
+	if err := r.client.Patch(ctx, egressTarget, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})); err != nil {
+		return fmt.Errorf("add the finalizer: %w", err)
+	}
+	return nil
+}
+
+// release removes the objects of a deleted EgressTarget that no Pod needs, and then lets it go.
+func (r *EgressTargetReconciler) release(ctx context.Context, egressTarget *v1alpha1.EgressTarget) (reconcile.Result, error) {
+	if used, err := r.usedNow(ctx, egressTarget); err != nil || used {
+		return reconcile.Result{RequeueAfter: waitForCache}, err
+	}
+	siblings, err := r.siblings(ctx, egressTarget)
+	if err != nil {
+		return reconcile.Result{}, err
+	}
+	done, err := r.tearDown(ctx, egressTarget, siblings)
+	if err != nil {
+		return reconcile.Result{}, err
+	}
+	if !done {
+		return reconcile.Result{RequeueAfter: waitForOthers}, nil
+	}
+	before := egressTarget.DeepCopy()
+	controllerutil.RemoveFinalizer(egressTarget, Finalizer)
+	if err := r.client.Patch(ctx, egressTarget, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})); err != nil {
+		return reconcile.Result{}, fmt.Errorf("remove the finalizer: %w", err)
+	}
+	return reconcile.Result{}, nil
+}
+
+// removeUnused deletes an EgressTarget of ours that nobody used for the retention. The finalizer does the rest.
+func (r *EgressTargetReconciler) removeUnused(ctx context.Context, egressTarget *v1alpha1.EgressTarget) error {
+	if used, err := r.usedNow(ctx, egressTarget); err != nil || used {
+		return err
+	}
+	err := r.client.Delete(ctx, egressTarget, client.Preconditions{UID: new(egressTarget.UID), ResourceVersion: new(egressTarget.ResourceVersion)})
+	if err != nil {
+		return fmt.Errorf("delete the unused EgressTarget: %w", err)
+	}
+	r.record(egressTarget, notice{kind: corev1.EventTypeNormal, reason: "Unused", action: "Remove", note: "no Pod asked for the host for " + r.retention.String()})
+	return nil
+}
+
+// usedNow asks the API server for a living Pod of the host: one that the cache doesn't know yet must not lose its objects.
+func (r *EgressTargetReconciler) usedNow(ctx context.Context, egressTarget *v1alpha1.EgressTarget) (bool, error) {
+	var list corev1.PodList
+	err := r.live.List(ctx, &list, client.InNamespace(egressTarget.Namespace), client.MatchingLabels{target.HostLabel(egressTarget.Name): target.LabelValue})
+	if err != nil {
+		return false, fmt.Errorf("list the Pods of %s: %w", egressTarget.Name, err)
+	}
+	return len(demandOf(target.FromEgressTarget(egressTarget.Namespace, egressTarget.Name, egressTarget), list.Items)) > 0, nil
+}
+
+// keep programs what the EgressTarget asks for, as far as can be, and writes into its status what was found.
+func (r *EgressTargetReconciler) keep(ctx context.Context, egressTarget *v1alpha1.EgressTarget, t target.Target, demands []demand, unusedSince *metav1.Time) (reconcile.Result, error) {
+	now := r.clock.Now()
+	siblings, err := r.siblings(ctx, egressTarget)
+	if err != nil {
+		return reconcile.Result{}, err
+	}
+	findings, err := r.findings(ctx, t, secretsInUse(t, demands), now)
+	if err != nil {
+		return reconcile.Result{}, err
+	}
+	current, err := r.current(ctx, t)
+	if err != nil {
+		return reconcile.Result{}, err
+	}
+	p := makePlan(t, demands, findings, current, olderCollision(egressTarget, siblings))
+	written := p.verdict
+	var writeErr error
+	if p.write {
+		var taken []string
+		taken, writeErr = r.program(ctx, egressTarget, siblings, p)
+		if stale(writeErr) || apierrors.HasStatusCause(writeErr, corev1.NamespaceTerminatingCause) {
+			return reconcile.Result{}, writeErr
+		}
+		written = outcome(p.verdict, taken, writeErr, !egressTarget.DeletionTimestamp.IsZero(), len(demands))
+	}
+	others, err := r.others(ctx, t)
+	if err != nil {
+		return reconcile.Result{}, err
+	}
+	status := statusOf(egressTarget.Status, observation{
+		generation:  egressTarget.Generation,
+		host:        t.Host,
+		pods:        int32(min(len(demands), math.MaxInt32)),
+		findings:    findings,
+		programmed:  written,
+		conflicts:   sentences(mesh.Conflicts(t, others)),
+		unusedSince: unusedSince,
+		now:         now,
+	})
+	if err := r.writeStatus(ctx, egressTarget, status); err != nil {
+		return reconcile.Result{}, err
+	}
+	return reconcile.Result{RequeueAfter: nextLook(t.Host, status, findings, now)}, writeErr
+}
+
+// siblings returns the other EgressTargets of the namespace, without those that are going: deleted, with no Pod left.
+func (r *EgressTargetReconciler) siblings(ctx context.Context, egressTarget *v1alpha1.EgressTarget) ([]v1alpha1.EgressTarget, error) {
+	var list v1alpha1.EgressTargetList
+	if err := r.cache.List(ctx, &list, client.InNamespace(egressTarget.Namespace), client.UnsafeDisableDeepCopy); err != nil {
+		return nil, fmt.Errorf("list the EgressTargets of %s: %w", egressTarget.Namespace, err)
+	}
+	var siblings []v1alpha1.EgressTarget
+	for _, other := range list.Items {
+		if other.Name == egressTarget.Name {
+			continue
+		}
+		if !other.DeletionTimestamp.IsZero() {
+			pods, err := r.pods(ctx, other.Namespace, other.Name)
+			if err != nil {
+				return nil, err
+			}
+			if len(demandOf(target.FromEgressTarget(other.Namespace, other.Name, &other), pods)) == 0 {
+				continue
+			}
+		}
+		siblings = append(siblings, other)
+	}
+	return siblings, nil
+}
+
+// olderCollision returns the sibling that has the same sinkhole address and was there first, "" without one.
+func olderCollision(egressTarget *v1alpha1.EgressTarget, siblings []v1alpha1.EgressTarget) string {
+	var older []string
+	for _, sibling := range siblings {
+		age := sibling.CreationTimestamp.Compare(egressTarget.CreationTimestamp.Time)
+		if age < 0 || age == 0 && sibling.Name < egressTarget.Name {
+			older = append(older, sibling.Name)
+		}
+	}
+	slices.Sort(older)
+	// Without a collision it is the empty string.
+	other, _ := target.Collision(egressTarget.Name, older)
+	return other
+}
+
+// current returns what the DestinationRule in the cluster presents, nil without one of ours.
+func (r *EgressTargetReconciler) current(ctx context.Context, t target.Target) (found *presented, err error) {
+	destinationRule, err := getIstioObject(ctx, r.cache, mesh.KindDestinationRule, t.Namespace, target.ObjectName(t.Host))
+	if err != nil || destinationRule == nil || !mesh.Owned(destinationRule) {
+		return nil, err
+	}
+	if standing, ok := presentedBy(destinationRule, t.Host); ok {
+		found = &standing
+	}
+	return found, nil
+}
+
+// outcome is what the condition Programmed says after the attempt to write a plan.
+func outcome(planned verdict, taken []string, err error, deleting bool, pods int) verdict {
+	switch {
+	case err != nil:
+		return verdict{reason: reasonWriteFailed, message: err.Error()}
+	case len(taken) > 0:
+		return verdict{reason: reasonNameTaken, message: fmt.Sprintf(
+			"an object of somebody else's has the name that one of ours needs: %s; see the condition Conflicted", strings.Join(taken, ", "))}
+	case deleting && planned.holds:
+		return verdict{holds: true, reason: reasonDeletionPending, message: fmt.Sprintf(
+			"this EgressTarget is deleted; its objects stay until no Pod calls the host any more (now %d)", pods)}
+	}
+	return planned
+}
+
+// writeStatus writes the status when it is another than before, and then tells what changed. The write is bound to the version
+// that was read, so a change is told once.
+func (r *EgressTargetReconciler) writeStatus(ctx context.Context, egressTarget *v1alpha1.EgressTarget, status v1alpha1.EgressTargetStatus) error {
+	old := egressTarget.Status
+	if equality.Semantic.DeepEqual(old, status) {
+		return nil
+	}
+	egressTarget.Status = status
+	if err := r.client.Status().Update(ctx, egressTarget); err != nil {
+		return fmt.Errorf("write the status: %w", err)
+	}
+	for _, e := range transitions(old.Conditions, status.Conditions) {
+		r.record(egressTarget, e)
+	}
+	return nil
+}
+
+func (r *EgressTargetReconciler) record(egressTarget *v1alpha1.EgressTarget, n notice) {
+	r.events.Eventf(egressTarget, nil, n.kind, n.reason, n.action, "%s", shortened(n.note, maxEventNote))
+}

@@ -1,0 +1,147 @@
+package controller
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"mtls.egress/webhook/internal/mesh"
+	"mtls.egress/webhook/internal/target"
+)
+
+// The indexes of the cache.
+const (
+	// indexPodLabel finds Pods by the label of a host that they ask for.
+	indexPodLabel = "hostLabel"
+	// indexClaim finds Istio objects by what they lay claim to: see claims.
+	indexClaim = "claim"
+	// indexConcern finds EgressTargets by the claims that concern them: see concerns.
+	indexConcern = "concern"
+)
+
+// claimSinkhole is the claim of a ServiceEntry to addresses from which the sinkhole addresses are taken.
+const claimSinkhole = "240.0.0.0/4"
+
+// podLabels are the host labels of a Pod.
+func podLabels(object client.Object) []string {
+	var keys []string
+	for key := range object.GetLabels() {
+		if strings.HasPrefix(key, target.LabelHostPrefix) {
+			keys = append(keys, key)
+		}
+	}
+	return keys
+}
+
+// podHosts are the hosts that a Pod may matter to: those that its annotations ask for and those that its labels spell out,
+// as somebody may have edited the annotations of a running Pod. A shortened label spells out no host, which costs nothing:
+// nobody asks for the host that it seems to be.
+func podHosts(pod client.Object) []string {
+	// A Pod whose annotations can't be read was not realised from them; its labels still count.
+	intent, _, _ := target.ParseIntent(pod.GetAnnotations(), field.NewPath("metadata", "annotations"))
+	hosts := intent.Hosts()
+	for _, key := range podLabels(pod) {
+		hosts = append(hosts, strings.TrimPrefix(key, target.LabelHostPrefix))
+	}
+	slices.Sort(hosts)
+	return slices.Compact(hosts)
+}
+
+// claims are what an Istio object lays claim to, roughly enough to be looked up: a host in lower case, a wildcard over a
+// domain, the wildcard over everything, or the sinkhole addresses. The generated ones claim their hosts like any other.
+func claims(object client.Object) []string {
+	content, ok := object.(*unstructured.Unstructured)
+	if !ok {
+		return nil
+	}
+	var found []string
+	for _, host := range objectHosts(content) {
+		found = append(found, claim(strings.ToLower(host)))
+	}
+	if claimsSinkhole(content) {
+		found = append(found, claimSinkhole)
+	}
+	slices.Sort(found)
+	return slices.Compact(found)
+}
+
+// objectHosts are the hosts of an Istio object that sidecars see. What has another form than the CRD admits names none.
+func objectHosts(object *unstructured.Unstructured) []string {
+	if object.GetKind() == mesh.KindDestinationRule {
+		host, found, err := unstructured.NestedString(object.Object, "spec", "host")
+		if err != nil || !found {
+			return nil
+		}
+		return []string{host}
+	}
+	if object.GetKind() == mesh.KindVirtualService && !reachesSidecars(object) {
+		return nil
+	}
+	hosts, _, err := unstructured.NestedStringSlice(object.Object, "spec", "hosts")
+	if err != nil {
+		return nil
+	}
+	return hosts
+}
+
+// claim widens a wildcard within a label, such as *-api.example.com, to the one over the whole domain.
+func claim(host string) string {
+	if !strings.HasPrefix(host, "*") {
+		return host
+	}
+	_, domain, found := strings.Cut(host, ".")
+	if !found {
+		return "*"
+	}
+	return "*." + domain
+}
+
+// claimsSinkhole says whether somebody else's ServiceEntry holds an address of 240.0.0.0/4.
+func claimsSinkhole(object *unstructured.Unstructured) bool {
+	if object.GetKind() != mesh.KindServiceEntry || mesh.Owned(object) {
+		return false
+	}
+	addresses, _, err := unstructured.NestedStringSlice(object.Object, "spec", "addresses")
+	if err != nil {
+		return false
+	}
+	classE := netip.MustParsePrefix(claimSinkhole)
+	return slices.ContainsFunc(addresses, func(text string) bool {
+		if prefix, err := netip.ParsePrefix(text); err == nil {
+			return prefix.Overlaps(classE)
+		}
+		address, err := netip.ParseAddr(text)
+		return err == nil && classE.Contains(address)
+	})
+}
+
+// concerns are the claims of Istio objects that concern host: the host itself, a wildcard over each of its parents, the
+// wildcard over everything, and the sinkhole addresses.
+func concerns(host string) []string {
+	all := []string{host, "*", claimSinkhole}
+	for rest := host; ; {
+		_, parent, found := strings.Cut(rest, ".")
+		if !found {
+			return all
+		}
+		all = append(all, "*."+parent)
+		rest = parent
+	}
+}
+
+// reachesOthers says whether an Istio object may matter in other namespaces than its own. By default it does.
+// https://istio.io/latest/docs/reference/config/networking/service-entry/#ServiceEntry-export_to
+func reachesOthers(object *unstructured.Unstructured) bool {
+	if mesh.Owned(object) {
+		return false
+	}
+	exportTo, _, err := unstructured.NestedStringSlice(object.Object, "spec", "exportTo")
+	if err != nil || len(exportTo) == 0 {
+		return true
+	}
+	return slices.ContainsFunc(exportTo, func(to string) bool { return to != "." && to != "~" && to != object.GetNamespace() })
+}

@@ -1,0 +1,99 @@
+package controller
+
+import (
+	"slices"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"mtls.egress/webhook/api/v1alpha1"
+	"mtls.egress/webhook/internal/mesh"
+	"mtls.egress/webhook/internal/target"
+)
+
+func istioObject(kind string, spec map[string]any) *unstructured.Unstructured {
+	object := newIstioObject(kind)
+	object.SetNamespace("project")
+	object.Object["spec"] = spec
+	return object
+}
+
+func TestClaims(t *testing.T) {
+	ours := istioObject(mesh.KindServiceEntry, map[string]any{"hosts": []any{host}, "addresses": []any{"241.0.0.1"}})
+	ours.SetOwnerReferences([]metav1.OwnerReference{ownerReference(&v1alpha1.EgressTarget{}, true)})
+	tests := map[string]struct {
+		object *unstructured.Unstructured
+		want   []string
+	}{
+		"the host of a DestinationRule":              {istioObject(mesh.KindDestinationRule, map[string]any{"host": "External.System.com"}), []string{host}},
+		"the hosts of a VirtualService":              {istioObject(mesh.KindVirtualService, map[string]any{"hosts": []any{host, "*.system.com", "*"}}), []string{"*", "*.system.com", host}},
+		"a wildcard within a label is widened":       {istioObject(mesh.KindServiceEntry, map[string]any{"hosts": []any{"*-api.system.com", "*com"}}), []string{"*", "*.system.com"}},
+		"a VirtualService of gateways only":          {istioObject(mesh.KindVirtualService, map[string]any{"hosts": []any{host}, "gateways": []any{"ingress"}}), nil},
+		"a VirtualService of a gateway and the mesh": {istioObject(mesh.KindVirtualService, map[string]any{"hosts": []any{host}, "gateways": []any{"ingress", "mesh"}}), []string{host}},
+		"addresses of class E":                       {istioObject(mesh.KindServiceEntry, map[string]any{"hosts": []any{"a.b"}, "addresses": []any{"10.0.0.1", "250.1.2.3"}}), []string{claimSinkhole, "a.b"}},
+		"a prefix over class E":                      {istioObject(mesh.KindServiceEntry, map[string]any{"hosts": []any{"a.b"}, "addresses": []any{"0.0.0.0/0"}}), []string{claimSinkhole, "a.b"}},
+		"other addresses":                            {istioObject(mesh.KindServiceEntry, map[string]any{"hosts": []any{"a.b"}, "addresses": []any{"10.0.0.0/8", "2001:db8::1", "x"}}), []string{"a.b"}},
+		"our own address":                            {ours, []string{host}},
+		"another form than the CRD admits":           {istioObject(mesh.KindServiceEntry, map[string]any{"hosts": "a.b", "addresses": "250.1.2.3"}), nil},
+		"a DestinationRule without a host":           {istioObject(mesh.KindDestinationRule, map[string]any{}), nil},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			if diff := cmp.Diff(test.want, claims(test.object)); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// Whatever Istio reads as meaning the host has a claim that concerns the host.
+func TestEveryClaimOnAHostConcernsIt(t *testing.T) {
+	for _, pattern := range []string{"external.system.com", "EXTERNAL.system.com", "*.system.com", "*.com", "*", "*nal.system.com", "*system.com", "*-x.com", "*m"} {
+		for _, claim := range claims(istioObject(mesh.KindServiceEntry, map[string]any{"hosts": []any{pattern}})) {
+			if !slices.Contains(concerns(host), claim) {
+				t.Errorf("%s becomes the claim %s, which isn't among %v", pattern, claim, concerns(host))
+			}
+		}
+	}
+}
+
+func TestReachesOthers(t *testing.T) {
+	ours := istioObject(mesh.KindServiceEntry, nil)
+	ours.SetOwnerReferences([]metav1.OwnerReference{ownerReference(&v1alpha1.EgressTarget{}, true)})
+	tests := map[string]struct {
+		object *unstructured.Unstructured
+		want   bool
+	}{
+		"nothing said":      {istioObject(mesh.KindServiceEntry, map[string]any{}), true},
+		"everybody":         {istioObject(mesh.KindServiceEntry, map[string]any{"exportTo": []any{".", "*"}}), true},
+		"another namespace": {istioObject(mesh.KindServiceEntry, map[string]any{"exportTo": []any{"other"}}), true},
+		"its own, as a dot": {istioObject(mesh.KindServiceEntry, map[string]any{"exportTo": []any{"."}}), false},
+		"its own, by name":  {istioObject(mesh.KindServiceEntry, map[string]any{"exportTo": []any{"project"}}), false},
+		"nobody":            {istioObject(mesh.KindServiceEntry, map[string]any{"exportTo": []any{"~"}}), false},
+		"ours":              {ours, false},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			if got := reachesOthers(test.object); got != test.want {
+				t.Errorf("%v, want %v", got, test.want)
+			}
+		})
+	}
+}
+
+func TestPodHosts(t *testing.T) {
+	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{
+		Labels:      map[string]string{target.LabelRealised: "true", target.HostLabel(host): "true", "app": "a"},
+		Annotations: map[string]string{target.AnnotationTarget: "other.system.com:8443, " + host},
+	}}
+	if diff := cmp.Diff([]string{host, "other.system.com"}, podHosts(pod)); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	pod.Annotations = nil
+	if diff := cmp.Diff([]string{host}, podHosts(pod)); diff != "" {
+		t.Errorf("after the annotation was taken away (-want +got):\n%s", diff)
+	}
+}

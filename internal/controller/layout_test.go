@@ -1,0 +1,78 @@
+package controller
+
+import (
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"mtls.egress/webhook/api/v1alpha1"
+	"mtls.egress/webhook/internal/mesh"
+	"mtls.egress/webhook/internal/target"
+)
+
+// What mesh writes is read back, whatever the source of the CA.
+func TestPresentedByReadsBackWhatMeshWrites(t *testing.T) {
+	noCA := target.Layout{Certificate: "tls.crt", PrivateKey: "tls.key"}
+	tests := map[string]struct {
+		serverCA target.ServerCA
+		layout   target.Layout
+		want     presented
+	}{
+		"the CA of the layout":    {target.ServerCA{}, first(), presented{first(), target.ServerCA{SecretKey: "cacert"}}},
+		"a key of the Secret":     {target.ServerCA{SecretKey: "partner.pem"}, first(), presented{target.Layout{Certificate: "cert", PrivateKey: "key", ServerCA: "partner.pem"}, target.ServerCA{SecretKey: "partner.pem"}}},
+		"the CAs of the system":   {target.ServerCA{System: true}, noCA, presented{noCA, target.ServerCA{System: true}}},
+		"a key of some ConfigMap": {target.ServerCA{ConfigMap: v1alpha1.ConfigMapKey{Name: "partner-ca", Key: "ca.pem"}}, noCA, presented{noCA, target.ServerCA{ConfigMap: v1alpha1.ConfigMapKey{Name: "mounted", Key: "ca.pem"}}}},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			wanted := target.FromEgressTarget("project", host, nil)
+			wanted.ServerCA = test.serverCA
+			content, err := mesh.Unstructured(mesh.DestinationRule(wanted, test.layout))
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, ok := presentedBy(content, host)
+			if !ok {
+				t.Fatal("nothing was read back")
+			}
+			if diff := cmp.Diff(test.want, got, cmp.AllowUnexported(presented{})); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+			wanted.ServerCA = got.serverCA
+			again, err := mesh.Unstructured(mesh.DestinationRule(wanted, got.layout))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(content.Object, again.Object); diff != "" {
+				t.Errorf("what was read back gives another DestinationRule (-written +again):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestPresentedByKnowsWhatItDidNotWrite(t *testing.T) {
+	subset := func(tls map[string]any) map[string]any {
+		return map[string]any{"spec": map[string]any{"subsets": []any{map[string]any{"name": "mtls", "trafficPolicy": map[string]any{"tls": tls}}}}}
+	}
+	mount := target.MountPath(host)
+	tests := map[string]map[string]any{
+		"no spec":                 {},
+		"no subset of ours":       {"spec": map[string]any{"subsets": []any{map[string]any{"name": "v1"}}}},
+		"subsets that are none":   {"spec": map[string]any{"subsets": "mtls"}},
+		"no TLS":                  subset(nil),
+		"files of somewhere else": subset(map[string]any{"clientCertificate": "/etc/cert", "privateKey": "/etc/key", "caCertificates": "system"}),
+		"a number for a file":     subset(map[string]any{"clientCertificate": int64(1), "privateKey": mount + "/key", "caCertificates": "system"}),
+		"no CA":                   subset(map[string]any{"clientCertificate": mount + "/cert", "privateKey": mount + "/key"}),
+	}
+	for name, content := range tests {
+		t.Run(name, func(t *testing.T) {
+			if got, ok := presentedBy(&unstructured.Unstructured{Object: content}, host); ok {
+				t.Errorf("read %+v", got)
+			}
+		})
+	}
+	if _, ok := presentedBy(nil, host); ok {
+		t.Error("read something from nothing")
+	}
+}

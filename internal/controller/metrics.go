@@ -1,0 +1,93 @@
+package controller
+
+import (
+	"context"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"mtls.egress/webhook/api/v1alpha1"
+)
+
+// collector counts what is in the cache whenever metrics are asked for, so the figures need no upkeep and are right after a
+// restart. Only the leader reports, so that a sum over replicas counts everything once.
+type collector struct {
+	cache   client.Reader
+	elected <-chan struct{}
+
+	targets        *prometheus.Desc
+	withoutSidecar *prometheus.Desc
+}
+
+// collectLimit bounds the wait for a cache that isn't filled yet.
+const collectLimit = 5 * time.Second
+
+func newCollector(cache client.Reader, elected <-chan struct{}) *collector {
+	return &collector{
+		cache:   cache,
+		elected: elected,
+		targets: prometheus.NewDesc("mtls_egress_targets",
+			"The number of EgressTargets, by whether they are ready (true, false, unknown) and the reason in their condition Ready.", []string{"ready", "reason"}, nil),
+		withoutSidecar: prometheus.NewDesc("mtls_egress_pods_without_sidecar",
+			"The number of running Pods that have a target and no sidecar, so that their calls end nowhere, by namespace; namespaces without any are left out.", []string{"namespace"}, nil),
+	}
+}
+
+// Describe is part of prometheus.Collector.
+func (c *collector) Describe(descriptions chan<- *prometheus.Desc) {
+	descriptions <- c.targets
+	descriptions <- c.withoutSidecar
+}
+
+// Collect is part of prometheus.Collector.
+func (c *collector) Collect(metrics chan<- prometheus.Metric) {
+	select {
+	case <-c.elected:
+	default:
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), collectLimit)
+	defer cancel()
+	c.collectTargets(ctx, metrics)
+	c.collectPods(ctx, metrics)
+}
+
+func (c *collector) collectTargets(ctx context.Context, metrics chan<- prometheus.Metric) {
+	var list v1alpha1.EgressTargetList
+	if err := c.cache.List(ctx, &list, client.UnsafeDisableDeepCopy); err != nil {
+		metrics <- prometheus.NewInvalidMetric(c.targets, err)
+		return
+	}
+	type labels struct{ ready, reason string }
+	counts := map[labels]int{}
+	for i := range list.Items {
+		l := labels{ready: "unknown"}
+		if ready := meta.FindStatusCondition(list.Items[i].Status.Conditions, v1alpha1.ConditionReady); ready != nil {
+			l = labels{ready: map[bool]string{true: "true", false: "false"}[ready.Status == "True"], reason: ready.Reason}
+		}
+		counts[l]++
+	}
+	for l, count := range counts {
+		metrics <- prometheus.MustNewConstMetric(c.targets, prometheus.GaugeValue, float64(count), l.ready, l.reason)
+	}
+}
+
+func (c *collector) collectPods(ctx context.Context, metrics chan<- prometheus.Metric) {
+	var list corev1.PodList
+	if err := c.cache.List(ctx, &list, client.UnsafeDisableDeepCopy); err != nil {
+		metrics <- prometheus.NewInvalidMetric(c.withoutSidecar, err)
+		return
+	}
+	counts := map[string]int{}
+	for i := range list.Items {
+		if lacksSidecar(&list.Items[i]) {
+			counts[list.Items[i].Namespace]++
+		}
+	}
+	for namespace, count := range counts {
+		metrics <- prometheus.MustNewConstMetric(c.withoutSidecar, prometheus.GaugeValue, float64(count), namespace)
+	}
+}

@@ -1,0 +1,115 @@
+package controller
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"mtls.egress/webhook/internal/target"
+)
+
+// The reasons of the condition Programmed.
+const (
+	reasonProgrammed        = "Programmed"
+	reasonLastGoodKept      = "LastGoodKept"
+	reasonDeletionPending   = "DeletionPending"
+	reasonCredentialInvalid = "CredentialInvalid"
+	reasonSinkholeCollision = "SinkholeCollision"
+	reasonPodsOutdated      = "PodsOutdated"
+	reasonPortsDiffer       = "PortsDiffer"
+	reasonNameTaken         = "NameTaken"
+	reasonWriteFailed       = "WriteFailed"
+)
+
+// verdict is a condition in the making: whether it holds, and why.
+type verdict struct {
+	holds   bool
+	reason  string
+	message string
+}
+
+// plan says what to program, and whether that is all that was asked for.
+type plan struct {
+	// write is false when no object is to be written; those that stand stay as they are.
+	write  bool
+	target target.Target
+	layout target.Layout
+	// verdict is what the condition Programmed says once the objects are as planned.
+	verdict verdict
+}
+
+// makePlan decides what to program for t. current is what the DestinationRule in the cluster presents, nil without one.
+// collision is an older EgressTarget of the namespace with the same sinkhole address, "" without one.
+func makePlan(t target.Target, demands []demand, findings []finding, current *presented, collision string) plan {
+	if collision != "" {
+		return plan{target: t, verdict: verdict{reason: reasonSinkholeCollision, message: fmt.Sprintf(
+			"the sinkhole address %s of this host is also that of %s, whose EgressTarget is older; call one of the two from another namespace", t.Address(), collision)}}
+	}
+	var standing presented
+	if current != nil {
+		standing = *current
+	}
+	layout, _, usable := chooseLayout(findings, standing)
+	if !usable && current == nil {
+		return plan{target: t, verdict: verdict{reason: reasonCredentialInvalid, message: "nothing is programmed until there is a credential that can be used; see the condition CredentialValid"}}
+	}
+	p := plan{write: true, target: t, layout: layout, verdict: verdict{holds: true, reason: reasonProgrammed,
+		message: "the anchor, VirtualService, DestinationRule and ServiceEntry are as they have to be"}}
+	if !usable {
+		p.layout, p.target.ServerCA = standing.layout, standing.serverCA
+		p.verdict = verdict{holds: true, reason: reasonLastGoodKept,
+			message: "no credential can be used now; the objects stay as they were programmed with the last one that could"}
+	}
+	return p.withComplaints(demands, current)
+}
+
+// withComplaints adds what Pods lack of what was asked. A CA that Pods don't mount isn't programmed under those that work.
+func (p plan) withComplaints(demands []demand, current *presented) plan {
+	wanted := p.target
+	if names := podsWithout(demands, func(d demand) bool {
+		return wanted.ServerCA.ConfigMap.Name == "" || d.caConfigMap == wanted.ServerCA.ConfigMap.Name
+	}); len(names) > 0 && p.verdict.reason != reasonLastGoodKept {
+		p.verdict = verdict{reason: reasonPodsOutdated, message: fmt.Sprintf(
+			"%s started without the ConfigMap %s; restart the Pods to use its CA", some(names), wanted.ServerCA.ConfigMap.Name)}
+		if current != nil {
+			p.target.ServerCA, p.layout.ServerCA = current.serverCA, current.layout.ServerCA
+		}
+		return p
+	}
+	if names := podsWithout(demands, func(d demand) bool { return d.secretName == d.wantedSecret }); len(names) > 0 {
+		p.verdict = verdict{reason: reasonPodsOutdated, message: some(names) + " started with another Secret than the one that is asked for now; restart the Pods to use it"}
+		return p
+	}
+	if names := podsWithout(demands, func(d demand) bool { return d.port == 0 || d.port == wanted.Port }); len(names) > 0 {
+		p.verdict = verdict{reason: reasonPortsDiffer, message: fmt.Sprintf(
+			"%s asked for another port than %d; write %s:%d or %s alone in their annotation %s, or change spec.port here, which moves every workload of the namespace that calls the host",
+			some(names), wanted.Port, wanted.Host, wanted.Port, wanted.Host, target.AnnotationTarget)}
+	}
+	return p
+}
+
+// podsWithout returns the names of the Pods that ask for the host and don't satisfy fine, in order.
+func podsWithout(demands []demand, fine func(demand) bool) []string {
+	var names []string
+	for _, d := range demands {
+		if d.asks && !fine(d) {
+			names = append(names, d.pod)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// some names the first Pods of many, in words that stand at the start of a sentence.
+func some(names []string) string {
+	const shown = 3
+	switch {
+	case len(names) == 1:
+		return "the Pod " + names[0]
+	case len(names) <= shown:
+		return "the Pods " + strings.Join(names, ", ")
+	default:
+		return "the Pods " + strings.Join(names[:shown], ", ") + " and " + strconv.Itoa(len(names)-shown) + " more"
+	}
+}

@@ -1,0 +1,115 @@
+package controller
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+
+	"mtls.egress/webhook/api/v1alpha1"
+	"mtls.egress/webhook/internal/mesh"
+	"mtls.egress/webhook/internal/target"
+)
+
+// program writes the objects of a plan in their order: the anchor, the VirtualService, the DestinationRule, the ServiceEntry.
+// It stops at the first error, so that none is written before the one that it needs. It returns the objects whose names are
+// taken by somebody else's; those are left alone, and the others are written all the same: in no state of the objects does a
+// call leave in plain text.
+func (r *EgressTargetReconciler) program(ctx context.Context, egressTarget *v1alpha1.EgressTarget, siblings []v1alpha1.EgressTarget, p plan) (taken []string, err error) {
+	present, err := getIstioObject(ctx, r.cache, mesh.KindServiceEntry, egressTarget.Namespace, target.AnchorName)
+	if err != nil {
+		return nil, err
+	}
+	members := anchorMembers(egressTarget, siblings, present)
+	anchor, err := anchorFor(egressTarget.Namespace, members)
+	if err != nil {
+		return nil, err
+	}
+	desired := []*unstructured.Unstructured{anchor}
+	for _, object := range mesh.Objects(p.target, p.layout, r.mesh) {
+		object.SetOwnerReferences([]metav1.OwnerReference{ownerReference(egressTarget, true)})
+		content, err := mesh.Unstructured(object)
+		if err != nil {
+			return nil, err
+		}
+		desired = append(desired, content)
+	}
+	for _, object := range desired {
+		free, err := r.ensure(ctx, object)
+		if err != nil {
+			return taken, fmt.Errorf("write the %s %s: %w", object.GetKind(), object.GetName(), err)
+		}
+		if !free {
+			taken = append(taken, object.GetKind()+" "+object.GetName())
+		}
+	}
+	return taken, nil
+}
+
+// ensure makes the object in the cluster what desired says, and writes nothing when it is. It returns false, and touches
+// nothing, when an object of somebody else's has the name.
+func (r *EgressTargetReconciler) ensure(ctx context.Context, desired *unstructured.Unstructured) (free bool, err error) {
+	present, err := getIstioObject(ctx, r.cache, desired.GetKind(), desired.GetNamespace(), desired.GetName())
+	switch {
+	case err != nil:
+		return false, err
+	case present == nil:
+		// Without force, so that an object which somebody made a moment ago, and the cache doesn't know yet, is a conflict.
+		return true, r.apply(ctx, desired.DeepCopy(), desired)
+	case !mesh.Owned(present):
+		return false, nil
+	case asDesired(present, desired):
+		return true, nil
+	}
+	// Bound to what was read: an object that was changed or replaced since is looked at again.
+	bound := desired.DeepCopy()
+	bound.SetUID(present.GetUID())
+	bound.SetResourceVersion(present.GetResourceVersion())
+	return true, r.apply(ctx, bound, desired, client.ForceOwnership)
+}
+
+// apply sends object by server-side apply. That leaves fields which somebody else added, and in a spec of ours a field more
+// can undo what the others say: spec.gateways takes a VirtualService off the sidecars. So the spec is replaced when the answer
+// has more than desired.
+func (r *EgressTargetReconciler) apply(ctx context.Context, object, desired *unstructured.Unstructured, options ...client.ApplyOption) error {
+	log.FromContext(ctx).Info("writing", "kind", desired.GetKind(), "name", desired.GetName())
+	if err := r.client.Apply(ctx, client.ApplyConfigurationFromUnstructured(object), options...); err != nil {
+		return err
+	}
+	if equality.Semantic.DeepEqual(object.Object["spec"], desired.Object["spec"]) {
+		return nil
+	}
+	object.Object["spec"] = desired.DeepCopy().Object["spec"]
+	return r.client.Update(ctx, object)
+}
+
+// asDesired says whether present has exactly the spec of desired, its labels, and its owners. Labels and owners that others
+// added stay, but for EgressTargets that are not owners any more.
+func asDesired(present, desired *unstructured.Unstructured) bool {
+	if !equality.Semantic.DeepEqual(present.Object["spec"], desired.Object["spec"]) {
+		return false
+	}
+	labels := present.GetLabels()
+	for name, value := range desired.GetLabels() {
+		if labels[name] != value {
+			return false
+		}
+	}
+	owners := slices.DeleteFunc(present.GetOwnerReferences(), func(owner metav1.OwnerReference) bool {
+		return !mesh.Owned(&metav1.ObjectMeta{OwnerReferences: []metav1.OwnerReference{owner}})
+	})
+	return len(owners) == len(desired.GetOwnerReferences()) && !slices.ContainsFunc(desired.GetOwnerReferences(), func(wanted metav1.OwnerReference) bool {
+		return !slices.ContainsFunc(owners, func(owner metav1.OwnerReference) bool { return equality.Semantic.DeepEqual(owner, wanted) })
+	})
+}
+
+// stale says whether a write failed because the cache was behind: whoever changed the object will be noticed in a moment.
+func stale(err error) bool {
+	return apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) || apierrors.IsNotFound(err)
+}

@@ -1,0 +1,17 @@
+package controller
+
+// What the controller may do in every namespace; the chart's ClusterRole is generated from these markers. Each line is as
+// narrow as its use:
+//   - Secrets can be read by name only: without list and watch nobody who holds this account can find out what there is.
+//   - Pods are read, never written.
+//   - Update of Istio objects puts back a spec to which somebody added a field, which server-side apply alone would leave.
+//
+// The leader's Lease and the serving certificate are in the namespace of the webhook and the chart's business.
+//
+// +kubebuilder:rbac:groups="",resources=secrets,verbs=get
+// +kubebuilder:rbac:groups="",resources=pods,verbs=get;list;watch
+// +kubebuilder:rbac:groups=mtls.egress,resources=egresstargets,verbs=get;list;watch;create;patch;delete
+// +kubebuilder:rbac:groups=mtls.egress,resources=egresstargets/status,verbs=update
+// +kubebuilder:rbac:groups=networking.istio.io,resources=serviceentries;virtualservices;destinationrules,verbs=get;list;watch;create;patch;update;delete
+// +kubebuilder:rbac:groups=networking.istio.io,resources=sidecars,verbs=get;list;watch
+// +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch

@@ -1,0 +1,56 @@
+package controller
+
+import (
+	"hash/fnv"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"mtls.egress/webhook/api/v1alpha1"
+)
+
+// How often Secrets are read, as nothing tells of their change; docs/decisions/0005-secret-reads.md has the reasons.
+const (
+	// readAwaited and readAwaitedMost bound the pause while a credential can't be used and Pods wait for it. It grows with the
+	// time that it has been so, such that a repair is seen within a quarter of the time that it took.
+	readAwaited     = time.Second
+	readAwaitedMost = 15 * time.Second
+	// readUnused is the pause while a credential can't be used and no Pod asks for it.
+	readUnused = time.Minute
+	// readValid is the pause while all credentials can be used, less up to a fifth, by which targets are spread.
+	readValid = 5 * time.Minute
+)
+
+// nextLook returns when to look at an EgressTarget again although nothing told of a change: when its Secrets have to be read
+// again, or before that when a certificate ends or nears its end.
+func nextLook(host string, status v1alpha1.EgressTargetStatus, findings []finding, now time.Time) time.Duration {
+	condition := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionCredentialValid)
+	if condition != nil && condition.Status == metav1.ConditionFalse && condition.Reason != reasonLayoutsDiffer {
+		if status.Pods == 0 {
+			return readUnused
+		}
+		return min(max(now.Sub(condition.LastTransitionTime.Time)/4, readAwaited), readAwaitedMost)
+	}
+	pause := readValid - spread(host, readValid/5)
+	for _, f := range findings {
+		if f.credential == nil {
+			continue
+		}
+		// A certificate is valid up to and with the second NotAfter (RFC 5280 §4.1.2.5).
+		for _, moment := range []time.Time{soon(f.credential), f.credential.NotAfter.Add(time.Second)} {
+			if wait := moment.Sub(now); wait > 0 {
+				pause = min(pause, wait)
+			}
+		}
+	}
+	return pause
+}
+
+// spread returns a duration below limit that depends on the host alone.
+func spread(host string, limit time.Duration) time.Duration {
+	sum := fnv.New32a()
+	// A hash never fails to write.
+	_, _ = sum.Write([]byte(host))
+	return time.Duration(sum.Sum32()) % limit
+}

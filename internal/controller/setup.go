@@ -1,0 +1,125 @@
+package controller
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/clock"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+
+	"mtls.egress/webhook/api/v1alpha1"
+	"mtls.egress/webhook/internal/mesh"
+)
+
+// DefaultTargetRetention is how long an EgressTarget that the controller created stays after its last Pod.
+const DefaultTargetRetention = 10 * time.Minute
+
+// Options of Setup. The zero value has the defaults of each field.
+type Options struct {
+	// TargetRetention is how long an EgressTarget that the controller created stays after its last Pod is gone. Default:
+	// DefaultTargetRetention.
+	TargetRetention time.Duration
+	// DNSCapture says that the sidecars of the mesh answer DNS themselves; see mesh.Options. Default: false.
+	DNSCapture bool
+	// RootNamespace is Istio's root namespace, whose Sidecar applies where a namespace has none. Default: istio-system.
+	RootNamespace string
+	// Clock tells the time for expiry and retention. Default: the computer's.
+	Clock clock.PassiveClock
+	// Registerer takes the metrics. Default: none, and no metrics.
+	Registerer prometheus.Registerer
+}
+
+// workers is how many hosts are reconciled at a time. Most of a reconciliation is waiting for the API server.
+const workers = 4
+
+// Setup adds the controllers to a manager that was made with CacheOptions and with a scheme that knows api/v1alpha1 and the
+// kinds of Kubernetes. They run on the leader only; the caches are filled on every replica, so that another one can take over at
+// once. It fails when the CRDs of Istio or of EgressTarget are not installed.
+func Setup(ctx context.Context, mgr ctrl.Manager, options Options) error {
+	recorder := mgr.GetEventRecorder(FieldManager)
+	reconciler := &EgressTargetReconciler{
+		cache:         mgr.GetCache(),
+		live:          mgr.GetAPIReader(),
+		client:        client.WithFieldOwner(mgr.GetClient(), FieldManager),
+		events:        recorder,
+		clock:         options.Clock,
+		retention:     cmp.Or(options.TargetRetention, DefaultTargetRetention),
+		mesh:          mesh.Options{DNSCapture: options.DNSCapture},
+		rootNamespace: cmp.Or(options.RootNamespace, mesh.DefaultRootNamespace),
+	}
+	if reconciler.clock == nil {
+		reconciler.clock = clock.RealClock{}
+	}
+	if err := addIndexes(ctx, mgr.GetFieldIndexer()); err != nil {
+		return err
+	}
+	if err := addEgressTargetController(mgr, reconciler); err != nil {
+		return err
+	}
+	if err := addSidecarController(mgr, &SidecarReconciler{cache: mgr.GetCache(), events: recorder, told: map[types.NamespacedName]types.UID{}}); err != nil {
+		return err
+	}
+	if options.Registerer == nil {
+		return nil
+	}
+	if err := options.Registerer.Register(newCollector(mgr.GetCache(), mgr.Elected())); err != nil {
+		return fmt.Errorf("register the controller's metrics: %w", err)
+	}
+	return nil
+}
+
+func addIndexes(ctx context.Context, indexer client.FieldIndexer) error {
+	if err := indexer.IndexField(ctx, &corev1.Pod{}, indexPodLabel, podLabels); err != nil {
+		return fmt.Errorf("index Pods: %w", err)
+	}
+	err := indexer.IndexField(ctx, &v1alpha1.EgressTarget{}, indexConcern, func(object client.Object) []string { return concerns(object.GetName()) })
+	if err != nil {
+		return fmt.Errorf("index EgressTargets (is their CRD installed?): %w", err)
+	}
+	for _, kind := range hostKinds() {
+		if err := indexer.IndexField(ctx, newIstioObject(kind), indexClaim, claims); err != nil {
+			return fmt.Errorf("index the objects of kind %s (is Istio 1.22 or newer installed?): %w", kind, err)
+		}
+	}
+	return nil
+}
+
+func addEgressTargetController(mgr ctrl.Manager, reconciler *EgressTargetReconciler) error {
+	b := ctrl.NewControllerManagedBy(mgr).Named("egresstarget").
+		For(&v1alpha1.EgressTarget{}, builder.WithPredicates(changed(egressTargetChanged))).
+		Watches(&corev1.Pod{}, handler.EnqueueRequestsFromMapFunc(podRequests), builder.WithPredicates(changed(podChanged))).
+		WithOptions(queueing(workers))
+	for _, kind := range append(hostKinds(), mesh.KindSidecar) {
+		b = b.Watches(newIstioObject(kind), handler.EnqueueRequestsFromMapFunc(reconciler.istioRequests), builder.WithPredicates(changed(istioObjectChanged)))
+	}
+	if err := b.Complete(reconciler); err != nil {
+		return fmt.Errorf("set up the controller of EgressTargets: %w", err)
+	}
+	return nil
+}
+
+func addSidecarController(mgr ctrl.Manager, reconciler *SidecarReconciler) error {
+	err := ctrl.NewControllerManagedBy(mgr).Named("sidecar").
+		For(&corev1.Pod{}, builder.WithPredicates(changed(podChanged))).
+		WithOptions(queueing(1)).
+		Complete(reconciler)
+	if err != nil {
+		return fmt.Errorf("set up the controller of Pods without a sidecar: %w", err)
+	}
+	return nil
+}
+
+// queueing leaves controller-runtime's priority queue off: in v0.24 it can lock up when the process is stopped, and the leader
+// then keeps its Lease until the grace period is over. https://github.com/kubernetes-sigs/controller-runtime/issues/3538
+func queueing(workers int) controller.Options {
+	return controller.Options{MaxConcurrentReconciles: workers, UsePriorityQueue: new(false)}
+}

@@ -1,0 +1,174 @@
+package controller
+
+import (
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"github.com/google/go-cmp/cmp"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"mtls.egress/webhook/api/v1alpha1"
+	"mtls.egress/webhook/internal/certs/credential"
+	"mtls.egress/webhook/internal/target"
+)
+
+func noon() time.Time { return time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC) }
+
+func valid(name string, pods int32, layout target.Layout, notAfter time.Time) finding {
+	return finding{secretName: name, pods: pods, layout: layout, credential: &credential.Credential{NotBefore: noon().AddDate(-1, 0, 0), NotAfter: notAfter}}
+}
+
+func programmed() verdict { return verdict{holds: true, reason: reasonProgrammed, message: "done"} }
+
+func TestConditions(t *testing.T) {
+	fine := valid("a", 1, first(), noon().AddDate(1, 0, 0))
+	soonOver := valid("b", 1, first(), noon().Add(time.Hour))
+	missing := finding{secretName: "c", pods: 1, reason: "SecretMissing", message: "no c"}
+	expired := finding{secretName: "d", pods: 1, reason: "CertificateExpired", message: "d is over"}
+	other := valid("e", 1, second(), noon().AddDate(1, 0, 0))
+	tests := map[string]struct {
+		findings   []finding
+		programmed verdict
+		conflicts  []string
+		// want has status and reason of Ready, CredentialValid, Programmed, Conflicted.
+		want []string
+	}{
+		"all well":                  {[]finding{fine}, programmed(), nil, []string{"True Ready", "True Valid", "True Programmed", "False NoConflict"}},
+		"one of two ends soon":      {[]finding{fine, soonOver}, programmed(), nil, []string{"True ExpiresSoon", "True ExpiresSoon", "True Programmed", "False NoConflict"}},
+		"one of two is missing":     {[]finding{fine, missing}, programmed(), nil, []string{"False SecretMissing", "False SecretMissing", "True Programmed", "False NoConflict"}},
+		"the first reason is given": {[]finding{missing, expired}, programmed(), nil, []string{"False SecretMissing", "False SecretMissing", "True Programmed", "False NoConflict"}},
+		"two layouts":               {[]finding{fine, other}, programmed(), nil, []string{"False LayoutsDiffer", "False LayoutsDiffer", "True Programmed", "False NoConflict"}},
+		"not programmed":            {[]finding{fine}, verdict{reason: reasonWriteFailed}, nil, []string{"False WriteFailed", "True Valid", "False WriteFailed", "False NoConflict"}},
+		"a conflict":                {[]finding{fine}, programmed(), []string{"one", "two"}, []string{"False Conflict", "True Valid", "True Programmed", "True Conflict"}},
+		"everything wrong at once":  {[]finding{missing}, verdict{reason: reasonCredentialInvalid}, []string{"one"}, []string{"False SecretMissing", "False SecretMissing", "False CredentialInvalid", "True Conflict"}},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			seen := observation{generation: 3, host: host, findings: test.findings, programmed: test.programmed, conflicts: test.conflicts, now: noon()}
+			status := statusOf(v1alpha1.EgressTargetStatus{}, seen)
+			var got []string
+			for _, condition := range status.Conditions {
+				got = append(got, string(condition.Status)+" "+condition.Reason)
+				if condition.ObservedGeneration != 3 || !condition.LastTransitionTime.Time.Equal(noon()) {
+					t.Errorf("%s is of generation %d and time %s", condition.Type, condition.ObservedGeneration, condition.LastTransitionTime)
+				}
+			}
+			if diff := cmp.Diff(test.want, got); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+			seen.now = noon().Add(time.Minute)
+			if diff := cmp.Diff(status, statusOf(status, seen)); diff != "" {
+				t.Errorf("the same seen a minute later gives another status (-first +second):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestStatusOfHoldsWhatIsKnownOfEachCredential(t *testing.T) {
+	first, last := noon().AddDate(0, 6, 0), noon().AddDate(1, 0, 0)
+	a := valid("a", 2, target.Layout{}, last)
+	a.credential.Subject, a.credential.Issuer, a.credential.SerialNumber, a.credential.SHA256 = "CN=a", "CN=ca", "0a", "ff"
+	b := valid("b", 1, target.Layout{}, first)
+	b.reason = "NotForClientAuth"
+	c := finding{secretName: "c", reason: "SecretMissing"}
+	since := metav1.Time{Time: noon()}
+	status := statusOf(v1alpha1.EgressTargetStatus{}, observation{generation: 1, host: host, pods: 3, findings: []finding{a, b, c}, unusedSince: &since, now: noon()})
+	status.Conditions = nil
+	want := v1alpha1.EgressTargetStatus{
+		ObservedGeneration: 1,
+		Credentials: []v1alpha1.CredentialStatus{
+			{SecretName: "a", Pods: 2, NotAfter: &metav1.Time{Time: last}, Subject: "CN=a", Issuer: "CN=ca", SerialNumber: "0a", SHA256: "ff"},
+			{SecretName: "b", Pods: 1, NotAfter: &metav1.Time{Time: first}, Reason: "NotForClientAuth"},
+			{SecretName: "c", Reason: "SecretMissing"},
+		},
+		NotAfter:    &metav1.Time{Time: first},
+		Pods:        3,
+		PodLabel:    "to.mtls.egress/external.system.com",
+		Address:     target.SinkholeAddress(host).String(),
+		UnusedSince: &since,
+	}
+	if diff := cmp.Diff(want, status); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func TestShortened(t *testing.T) {
+	long := strings.Repeat("ä", 600)
+	got := shortened(long, maxEventNote)
+	if len(got) > maxEventNote || !utf8.ValidString(got) || !strings.HasSuffix(got, "ä…") {
+		t.Errorf("%d bytes, valid %v, ending in %q", len(got), utf8.ValidString(got), got[len(got)-5:])
+	}
+	if got := shortened("short", maxEventNote); got != "short" {
+		t.Errorf("%q", got)
+	}
+}
+
+func TestTransitions(t *testing.T) {
+	conditions := func(states ...string) []metav1.Condition {
+		var list []metav1.Condition
+		for i, kind := range []string{"Ready", "CredentialValid", "Programmed", "Conflicted"} {
+			status, reason, _ := strings.Cut(states[i], " ")
+			list = append(list, metav1.Condition{Type: kind, Status: metav1.ConditionStatus(status), Reason: reason, Message: "m" + reason})
+		}
+		return list
+	}
+	well := conditions("True Ready", "True Valid", "True Programmed", "False NoConflict")
+	tests := map[string]struct {
+		old, updated []metav1.Condition
+		want         []notice
+	}{
+		"nothing changed": {well, well, nil},
+		"the first time, all well": {nil, well, []notice{
+			{"Normal", "Valid", "CheckCredential", "mValid"}, {"Normal", "Programmed", "Program", "mProgrammed"}}},
+		"a credential ends soon": {well, conditions("True ExpiresSoon", "True ExpiresSoon", "True Programmed", "False NoConflict"), []notice{
+			{"Warning", "ExpiresSoon", "CheckCredential", "mExpiresSoon"}}},
+		"and then goes bad": {well, conditions("False CertificateExpired", "False CertificateExpired", "True LastGoodKept", "False NoConflict"), []notice{
+			{"Warning", "CertificateExpired", "CheckCredential", "mCertificateExpired"}, {"Warning", "LastGoodKept", "Program", "mLastGoodKept"}}},
+		"a conflict comes": {well, conditions("False Conflict", "True Valid", "True Programmed", "True Conflict"), []notice{
+			{"Warning", "Conflict", "FindConflicts", "mConflict"}}},
+		"and goes": {conditions("False Conflict", "True Valid", "True Programmed", "True Conflict"), well, []notice{
+			{"Normal", "NoConflict", "FindConflicts", "mNoConflict"}}},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			if diff := cmp.Diff(test.want, transitions(test.old, test.updated), cmp.AllowUnexported(notice{})); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestNextLook(t *testing.T) {
+	broken := func(since time.Duration, pods int32, reason string) v1alpha1.EgressTargetStatus {
+		return v1alpha1.EgressTargetStatus{Pods: pods, Conditions: []metav1.Condition{{
+			Type: "CredentialValid", Status: "False", Reason: reason, LastTransitionTime: metav1.Time{Time: noon().Add(-since)}}}}
+	}
+	steady := readValid - spread(host, readValid/5)
+	tests := map[string]struct {
+		status   v1alpha1.EgressTargetStatus
+		findings []finding
+		want     time.Duration
+	}{
+		"broken just now":              {broken(0, 1, "SecretMissing"), nil, time.Second},
+		"broken for a while":           {broken(20*time.Second, 1, "SecretMissing"), nil, 5 * time.Second},
+		"broken for an hour":           {broken(time.Hour, 1, "SecretMissing"), nil, 15 * time.Second},
+		"broken and nobody waits":      {broken(time.Hour, 0, "SecretMissing"), nil, time.Minute},
+		"two layouts need no haste":    {broken(time.Hour, 1, reasonLayoutsDiffer), nil, steady},
+		"all well":                     {v1alpha1.EgressTargetStatus{}, []finding{valid("a", 1, first(), noon().AddDate(1, 0, 0))}, steady},
+		"a certificate about to end":   {v1alpha1.EgressTargetStatus{}, []finding{valid("a", 1, first(), noon().Add(10*time.Second))}, 11 * time.Second},
+		"a certificate near its end":   {v1alpha1.EgressTargetStatus{}, []finding{valid("a", 1, first(), noon().Add(14*24*time.Hour+time.Minute))}, time.Minute},
+		"a certificate that has ended": {v1alpha1.EgressTargetStatus{}, []finding{valid("a", 1, first(), noon().Add(-time.Hour))}, steady},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			if got := nextLook(host, test.status, test.findings, noon()); got != test.want {
+				t.Errorf("%s, want %s", got, test.want)
+			}
+		})
+	}
+	if steady <= 4*time.Minute || steady > 5*time.Minute {
+		t.Errorf("the pause is %s, want between 4 and 5 minutes", steady)
+	}
+}

@@ -1,0 +1,79 @@
+package controller
+
+import (
+	"context"
+	"fmt"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+
+	"mtls.egress/webhook/api/v1alpha1"
+	"mtls.egress/webhook/internal/mesh"
+	"mtls.egress/webhook/internal/target"
+)
+
+// tearDown removes the objects of an EgressTarget in the reverse order of their writing: the ServiceEntry, the
+// DestinationRule, the VirtualService, and the anchor when no other target of the namespace needs it. Each is seen gone, by a
+// live read, before the next is touched. It returns false when one is still there, as somebody's finalizer holds it.
+func (r *EgressTargetReconciler) tearDown(ctx context.Context, egressTarget *v1alpha1.EgressTarget, siblings []v1alpha1.EgressTarget) (done bool, err error) {
+	for _, kind := range []string{mesh.KindServiceEntry, mesh.KindDestinationRule, mesh.KindVirtualService} {
+		if gone, err := r.remove(ctx, kind, egressTarget.Namespace, target.ObjectName(egressTarget.Name)); err != nil || !gone {
+			return false, err
+		}
+	}
+	anchor, err := getIstioObject(ctx, r.live, mesh.KindServiceEntry, egressTarget.Namespace, target.AnchorName)
+	if err != nil || anchor == nil || !mesh.Owned(anchor) {
+		return err == nil, err
+	}
+	if members := anchorMembers(nil, siblings, anchor); len(members) > 0 {
+		desired, err := anchorFor(egressTarget.Namespace, members)
+		if err != nil {
+			return false, err
+		}
+		_, err = r.ensure(ctx, desired)
+		return err == nil, err
+	}
+	// The last of several that are torn down at once takes the anchor along: whoever sees objects of another here was not.
+	if inUse, err := r.anchorInUse(ctx, egressTarget.Namespace); err != nil || inUse {
+		return err == nil, err
+	}
+	return r.remove(ctx, mesh.KindServiceEntry, egressTarget.Namespace, target.AnchorName)
+}
+
+// remove deletes an object of ours and says whether it is gone. Somebody else's object of the same name is left alone.
+func (r *EgressTargetReconciler) remove(ctx context.Context, kind, namespace, name string) (gone bool, err error) {
+	object, err := getIstioObject(ctx, r.live, kind, namespace, name)
+	if err != nil || object == nil || !mesh.Owned(object) {
+		return err == nil, err
+	}
+	log.FromContext(ctx).Info("removing", "kind", kind, "name", name)
+	err = r.client.Delete(ctx, object, client.Preconditions{UID: new(object.GetUID())})
+	if err != nil && !apierrors.IsNotFound(err) {
+		return false, fmt.Errorf("delete the %s %s/%s: %w", kind, namespace, name, err)
+	}
+	object, err = getIstioObject(ctx, r.live, kind, namespace, name)
+	return object == nil && err == nil, err
+}
+
+// anchorInUse says whether the namespace holds an object of any target.
+func (r *EgressTargetReconciler) anchorInUse(ctx context.Context, namespace string) (bool, error) {
+	for _, kind := range hostKinds() {
+		list := newIstioList(kind)
+		if err := r.live.List(ctx, list, client.InNamespace(namespace), client.MatchingLabels{mesh.ManagedByLabel: mesh.ManagedByValue}); err != nil {
+			return false, fmt.Errorf("list the objects of kind %s in %s: %w", kind, namespace, err)
+		}
+		for i := range list.Items {
+			if isTargetObject(&list.Items[i]) {
+				return true, nil
+			}
+		}
+	}
+	return false, nil
+}
+
+func isTargetObject(object *unstructured.Unstructured) bool {
+	isAnchor := object.GetKind() == mesh.KindServiceEntry && object.GetName() == target.AnchorName
+	return mesh.Owned(object) && !isAnchor
+}

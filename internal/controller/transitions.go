@@ -1,0 +1,46 @@
+package controller
+
+import (
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"mtls.egress/webhook/api/v1alpha1"
+)
+
+// notice is one event on an EgressTarget.
+type notice struct {
+	kind   string
+	reason string
+	action string
+	note   string
+}
+
+// transitions returns the events of a change of status: one for each condition whose status or reason is another than
+// before. Ready follows from the others and has none of its own; neither has the absence of conflicts that nobody reported.
+func transitions(old, updated []metav1.Condition) []notice {
+	var notices []notice
+	for _, kind := range []struct {
+		condition string
+		action    string
+		good      metav1.ConditionStatus
+	}{
+		{v1alpha1.ConditionCredentialValid, "CheckCredential", metav1.ConditionTrue},
+		{v1alpha1.ConditionProgrammed, "Program", metav1.ConditionTrue},
+		{v1alpha1.ConditionConflicted, "FindConflicts", metav1.ConditionFalse},
+	} {
+		before, now := meta.FindStatusCondition(old, kind.condition), meta.FindStatusCondition(updated, kind.condition)
+		if now == nil || before != nil && before.Status == now.Status && before.Reason == now.Reason {
+			continue
+		}
+		if before == nil && now.Reason == reasonNoConflict {
+			continue
+		}
+		e := notice{kind: corev1.EventTypeNormal, reason: now.Reason, action: kind.action, note: now.Message}
+		if now.Status != kind.good || now.Reason == reasonExpiresSoon || now.Reason == reasonLastGoodKept {
+			e.kind = corev1.EventTypeWarning
+		}
+		notices = append(notices, e)
+	}
+	return notices
+}

@@ -1,0 +1,108 @@
+package controller
+
+import (
+	"context"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"mtls.egress/webhook/api/v1alpha1"
+	"mtls.egress/webhook/internal/mesh"
+	"mtls.egress/webhook/internal/target"
+)
+
+// podRequests are the hosts that a Pod may matter to.
+func podRequests(_ context.Context, pod client.Object) []reconcile.Request {
+	var requests []reconcile.Request
+	for _, host := range podHosts(pod) {
+		requests = append(requests, reconcile.Request{NamespacedName: types.NamespacedName{Namespace: pod.GetNamespace(), Name: host}})
+	}
+	return requests
+}
+
+// istioRequests are the EgressTargets that an Istio object may matter to: in its namespace those that have an object of its
+// name or, for the anchor and Sidecars, all; and those whose host it claims, elsewhere too when it is exported. An object of
+// ours never matters elsewhere.
+func (r *EgressTargetReconciler) istioRequests(ctx context.Context, object client.Object) []reconcile.Request {
+	content, ok := object.(*unstructured.Unstructured)
+	if !ok {
+		return nil
+	}
+	all := func(*v1alpha1.EgressTarget) bool { return true }
+	named := func(e *v1alpha1.EgressTarget) bool { return target.ObjectName(e.Name) == content.GetName() }
+	if content.GetKind() == mesh.KindSidecar {
+		if content.GetNamespace() == r.rootNamespace {
+			return r.requests(ctx, all)
+		}
+		return r.requests(ctx, all, client.InNamespace(content.GetNamespace()))
+	}
+	if content.GetKind() == mesh.KindServiceEntry && content.GetName() == target.AnchorName {
+		return r.requests(ctx, all, client.InNamespace(content.GetNamespace()))
+	}
+	requests := r.requests(ctx, named, client.InNamespace(content.GetNamespace()))
+	for _, claim := range claims(content) {
+		concerned := []client.ListOption{client.MatchingFields{indexConcern: claim}}
+		if !reachesOthers(content) {
+			concerned = append(concerned, client.InNamespace(content.GetNamespace()))
+		}
+		requests = append(requests, r.requests(ctx, all, concerned...)...)
+	}
+	return requests
+}
+
+func (r *EgressTargetReconciler) requests(ctx context.Context, wanted func(*v1alpha1.EgressTarget) bool, options ...client.ListOption) []reconcile.Request {
+	var list v1alpha1.EgressTargetList
+	if err := r.cache.List(ctx, &list, append(options, client.UnsafeDisableDeepCopy)...); err != nil {
+		log.FromContext(ctx).Error(err, "a change of an Istio object is noticed late, as the EgressTargets can't be listed")
+		return nil
+	}
+	var requests []reconcile.Request
+	for i := range list.Items {
+		if wanted(&list.Items[i]) {
+			requests = append(requests, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&list.Items[i])})
+		}
+	}
+	return requests
+}
+
+// changed lets an update through when it changed something that matters, and everything else always.
+func changed(matters func(before, after client.Object) bool) predicate.Predicate {
+	return predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool { return matters(e.ObjectOld, e.ObjectNew) }}
+}
+
+// egressTargetChanged leaves out changes of the status, which are ours.
+func egressTargetChanged(before, after client.Object) bool {
+	return before.GetGeneration() != after.GetGeneration() ||
+		before.GetDeletionTimestamp().IsZero() != after.GetDeletionTimestamp().IsZero() ||
+		!equality.Semantic.DeepEqual(before.GetLabels(), after.GetLabels()) ||
+		!equality.Semantic.DeepEqual(before.GetAnnotations(), after.GetAnnotations()) ||
+		!equality.Semantic.DeepEqual(before.GetFinalizers(), after.GetFinalizers())
+}
+
+// podChanged compares what keepPod leaves. A change of phase counts: a Pod that leaves Pending tells that its Secrets are there.
+func podChanged(before, after client.Object) bool {
+	was, ok := before.(*corev1.Pod)
+	is, ok2 := after.(*corev1.Pod)
+	if !ok || !ok2 {
+		return true
+	}
+	return was.Status.Phase != is.Status.Phase ||
+		was.DeletionTimestamp.IsZero() != is.DeletionTimestamp.IsZero() ||
+		!equality.Semantic.DeepEqual(was.Labels, is.Labels) ||
+		!equality.Semantic.DeepEqual(was.Annotations, is.Annotations)
+}
+
+// istioObjectChanged leaves out what Istio writes into the status of its objects.
+func istioObjectChanged(before, after client.Object) bool {
+	return before.GetGeneration() != after.GetGeneration() ||
+		before.GetDeletionTimestamp().IsZero() != after.GetDeletionTimestamp().IsZero() ||
+		!equality.Semantic.DeepEqual(before.GetLabels(), after.GetLabels()) ||
+		!equality.Semantic.DeepEqual(before.GetOwnerReferences(), after.GetOwnerReferences())
+}

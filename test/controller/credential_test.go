@@ -1,0 +1,259 @@
+package controller
+
+import (
+	"fmt"
+	"maps"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	clocktesting "k8s.io/utils/clock/testing"
+
+	"mtls.egress/webhook/api/v1alpha1"
+	"mtls.egress/webhook/internal/controller"
+	"mtls.egress/webhook/internal/target"
+	"mtls.egress/webhook/test/pki"
+)
+
+func TestASecretThatAppearsIsNoticed(t *testing.T) {
+	w := newWorld(t)
+	w.start(controller.Options{})
+	w.pod("app", host)
+	egressTarget := w.settled(v1alpha1.ConditionReady, metav1.ConditionFalse, "SecretMissing")
+	want := []metav1.Condition{
+		{Type: "Ready", Status: "False", ObservedGeneration: 1, Reason: "SecretMissing"},
+		{Type: "CredentialValid", Status: "False", ObservedGeneration: 1, Reason: "SecretMissing"},
+		{Type: "Programmed", Status: "False", ObservedGeneration: 1, Reason: "CredentialInvalid", Message: "nothing is programmed until there is a credential that can be used; see the condition CredentialValid"},
+		{Type: "Conflicted", Status: "False", ObservedGeneration: 1, Reason: "NoConflict", Message: "no object of anybody else stands in the way"},
+	}
+	for i := range want[:2] {
+		want[i].Message = "the Secret external-system-mtls-data doesn't exist in the namespace " + w.namespace +
+			"; create it with: kubectl create secret generic external-system-mtls-data -n " + w.namespace +
+			" --from-file=cert=client.crt --from-file=key=client.key --from-file=cacert=server-ca.crt"
+	}
+	if diff := cmp.Diff(want, withoutTimes(egressTarget.Status.Conditions)); diff != "" {
+		t.Errorf("the conditions (+) aren't as wanted (-):\n%s", diff)
+	}
+	w.nothingProgrammed()
+	w.eventually(func() error {
+		if diff := cmp.Diff([]string{"Normal Created", "Warning SecretMissing", "Warning CredentialInvalid"}, w.events(egressTarget)); diff != "" {
+			return fmt.Errorf("the events (+) aren't as wanted (-):\n%s", diff)
+		}
+		return nil
+	})
+
+	w.credential(secret)
+	w.ready()
+	w.programmed(w.defaultSpecs())
+}
+
+func withoutTimes(conditions []metav1.Condition) []metav1.Condition {
+	for i := range conditions {
+		conditions[i].LastTransitionTime = metav1.Time{}
+	}
+	return conditions
+}
+
+func TestBadSecretsAreReportedAndNotProgrammed(t *testing.T) {
+	now := time.Now()
+	ca := pki.NewCA(t, "partner CA")
+	issued := func(change func(*pki.Template)) map[string][]byte {
+		template := pki.Client("orders")
+		change(&template)
+		pair := ca.Issue(t, template)
+		return map[string][]byte{"cert": pair.CertPEM, "key": pair.KeyPEM, "cacert": ca.CertPEM}
+	}
+	good := issued(func(*pki.Template) {})
+	with := func(key string, value []byte) map[string][]byte {
+		data := maps.Clone(good)
+		data[key] = value
+		return data
+	}
+	without := func(key string) map[string][]byte {
+		data := maps.Clone(good)
+		delete(data, key)
+		return data
+	}
+	both := maps.Clone(good)
+	maps.Copy(both, tlsLayout(good))
+	tests := map[string]struct {
+		data   map[string][]byte
+		reason string
+	}{
+		"no keys at all":                      {map[string][]byte{}, "LayoutUnknown"},
+		"keys of no layout":                   {map[string][]byte{"client.pem": good["cert"], "client.key": good["key"]}, "LayoutUnknown"},
+		"two layouts":                         {both, "LayoutAmbiguous"},
+		"no certificate":                      {without("cert"), "SecretKeyMissing"},
+		"no private key":                      {without("key"), "SecretKeyMissing"},
+		"an empty private key":                {with("key", nil), "SecretKeyMissing"},
+		"a certificate that is none":          {with("cert", []byte("certificate")), "CertificateUnreadable"},
+		"a private key that is none":          {with("key", []byte("key")), "PrivateKeyUnreadable"},
+		"the private key of another":          {with("key", issued(func(*pki.Template) {})["key"]), "PrivateKeyMismatch"},
+		"a certificate that has ended":        {issued(func(c *pki.Template) { c.NotAfter = now.Add(-time.Hour) }), "CertificateExpired"},
+		"a certificate that hasn't begun":     {issued(func(c *pki.Template) { c.NotBefore = now.Add(time.Hour) }), "CertificateNotYetValid"},
+		"a certificate for servers only":      {issued(func(c *pki.Template) { c.ExtKeyUsage = pki.Server("a.b").ExtKeyUsage }), "NotForClientAuth"},
+		"no CA of the server":                 {without("cacert"), "ServerCAMissing"},
+		"a CA of the server that is none":     {with("cacert", []byte("CA")), "ServerCAUnreadable"},
+		"a CA of the server whose time is up": {with("cacert", expiredCA(t, now)), "ServerCAExpired"},
+	}
+	w := newWorld(t)
+	w.start(controller.Options{})
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			w.create(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: secret}, Data: test.data})
+			w.pod("app", host)
+			egressTarget := w.settled(v1alpha1.ConditionCredentialValid, metav1.ConditionFalse, test.reason)
+			w.settled(v1alpha1.ConditionReady, metav1.ConditionFalse, test.reason)
+			w.settled(v1alpha1.ConditionProgrammed, metav1.ConditionFalse, "CredentialInvalid")
+			if len(egressTarget.Status.Credentials) != 1 || egressTarget.Status.Credentials[0].Reason != test.reason {
+				t.Errorf("credentials are %+v, want one with reason %s", egressTarget.Status.Credentials, test.reason)
+			}
+			w.nothingProgrammed()
+		})
+	}
+}
+
+func expiredCA(t *testing.T, now time.Time) []byte {
+	t.Helper()
+	return pki.SelfSigned(t, pki.Template{IsCA: true, NotAfter: now.Add(-time.Hour)}).CertPEM
+}
+
+func TestTheLastGoodSetStaysWhenTheCredentialGoesBad(t *testing.T) {
+	w := newWorld(t)
+	data := goodData(t)
+	w.create(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: secret}, Data: tlsLayout(data)})
+	clock := clocktesting.NewFakePassiveClock(time.Now())
+	w.start(controller.Options{Clock: clock})
+	w.pod("app", host)
+	w.ready()
+	want := w.wantSpecs(target.FromEgressTarget(w.namespace, host, nil), target.Layout{Certificate: "tls.crt", PrivateKey: "tls.key", ServerCA: "ca.crt"})
+	w.programmed(want)
+
+	clock.SetTime(time.Date(2121, 1, 1, 0, 0, 0, 0, time.UTC))
+	w.pod("app-2", host) // something that makes the controller look
+	w.settled(v1alpha1.ConditionReady, metav1.ConditionFalse, "CertificateExpired")
+	w.settled(v1alpha1.ConditionProgrammed, metav1.ConditionTrue, "LastGoodKept")
+	virtualService, err := w.istio(generated()[1].kind, generated()[1].name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.remove(virtualService)
+	w.programmed(want)
+}
+
+func TestACertificateNearItsEndIsTold(t *testing.T) {
+	w := newWorld(t)
+	w.credential(secret)
+	w.start(controller.Options{Clock: clocktesting.NewFakePassiveClock(time.Date(2119, 12, 30, 0, 0, 0, 0, time.UTC))})
+	w.pod("app", host)
+	w.settled(v1alpha1.ConditionReady, metav1.ConditionTrue, "ExpiresSoon")
+}
+
+func TestSecretsOfDifferentLayouts(t *testing.T) {
+	w := newWorld(t)
+	w.credential("first")
+	w.create(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "second"}, Data: tlsLayout(goodData(t))})
+	w.start(controller.Options{})
+	w.pod("app", host, presenting("first"))
+	w.ready()
+	w.programmed(w.defaultSpecs())
+
+	// More Pods with another layout don't take the programmed one away from those that work.
+	w.pod("app-2", host, presenting("second"))
+	w.pod("app-3", host, presenting("second"))
+	egressTarget := w.settled(v1alpha1.ConditionReady, metav1.ConditionFalse, "LayoutsDiffer")
+	if len(egressTarget.Status.Credentials) != 2 {
+		t.Errorf("credentials are %+v, want two", egressTarget.Status.Credentials)
+	}
+	w.programmed(w.defaultSpecs())
+
+	w.remove(&corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "app"}})
+	w.ready()
+	w.programmed(w.wantSpecs(target.FromEgressTarget(w.namespace, host, nil), target.Layout{Certificate: "tls.crt", PrivateKey: "tls.key", ServerCA: "ca.crt"}))
+}
+
+func TestACAThatPodsDoNotMountIsNotProgrammedUnderThem(t *testing.T) {
+	w := newWorld(t)
+	w.credential(secret)
+	w.start(controller.Options{})
+	old := w.pod("app", host)
+	egressTarget := w.ready()
+	w.patch(egressTarget, map[string]any{"spec": map[string]any{"sni": "sni.system.com",
+		"serverCA": map[string]any{"configMap": map[string]any{"name": "partner-ca", "key": "ca.pem"}}}})
+	w.settled(v1alpha1.ConditionProgrammed, metav1.ConditionFalse, "PodsOutdated")
+	egressTarget, err := w.egressTarget()
+	if err != nil {
+		t.Fatal(err)
+	}
+	wanted := target.FromEgressTarget(w.namespace, host, egressTarget)
+	kept := wanted
+	kept.ServerCA = target.ServerCA{}
+	w.programmed(w.wantSpecs(kept, target.Layout{Certificate: "cert", PrivateKey: "key", ServerCA: "cacert"}))
+
+	w.pod("app-2", host, func(pod *corev1.Pod) {
+		pod.Annotations["sidecar.istio.io/userVolume"] = fmt.Sprintf(`{%q:{"secret":{"secretName":%q}},%q:{"configMap":{"name":"partner-ca"}}}`,
+			target.VolumeName(host), secret, target.CAVolumeName(host))
+	})
+	w.remove(old)
+	w.ready()
+	w.programmed(w.wantSpecs(wanted, target.Layout{Certificate: "cert", PrivateKey: "key"}))
+}
+
+func TestPodsThatGotSomethingElseThanIsAskedForNowAreNamed(t *testing.T) {
+	w := newWorld(t)
+	w.credential(secret)
+	w.credential("renamed")
+	w.create(&v1alpha1.EgressTarget{ObjectMeta: metav1.ObjectMeta{Name: host}})
+	w.start(controller.Options{})
+	w.pod("other-port", host+":8443")
+	egressTarget := w.settled(v1alpha1.ConditionReady, metav1.ConditionFalse, "PortsDiffer")
+	message := meta.FindStatusCondition(egressTarget.Status.Conditions, v1alpha1.ConditionReady).Message
+	want := "the Pod other-port asked for another port than 443; write external.system.com:443 or external.system.com alone in their annotation mtls.egress/target, or change spec.port here, which moves every workload of the namespace that calls the host"
+	if diff := cmp.Diff(want, message); diff != "" {
+		t.Errorf("the message (+) isn't as wanted (-):\n%s", diff)
+	}
+	w.pod("mounts-the-default", host, func(pod *corev1.Pod) {
+		pod.Annotations["sidecar.istio.io/userVolume"] = fmt.Sprintf(`[{"name":%q,"secret":{"secretName":%q}}]`, target.VolumeName(host), secret)
+	})
+	w.patch(egressTarget, map[string]any{"spec": map[string]any{"credential": map[string]any{"secretName": "renamed"}}})
+	w.settled(v1alpha1.ConditionReady, metav1.ConditionFalse, "PodsOutdated")
+}
+
+func TestKeysAndSourcesOfTheCA(t *testing.T) {
+	data := goodData(t)
+	yes := true
+	tests := map[string]struct {
+		spec   v1alpha1.EgressTargetSpec
+		data   map[string][]byte
+		layout target.Layout
+	}{
+		"keys that the EgressTarget names": {
+			v1alpha1.EgressTargetSpec{Credential: v1alpha1.Credential{Keys: &v1alpha1.CredentialKeys{Certificate: "client.pem", PrivateKey: "client.key"}}},
+			map[string][]byte{"client.pem": data["cert"], "client.key": data["key"], "ca.crt": data["cacert"]},
+			target.Layout{Certificate: "client.pem", PrivateKey: "client.key", ServerCA: "ca.crt"},
+		},
+		"a CA under a key of its own": {
+			v1alpha1.EgressTargetSpec{ServerCA: &v1alpha1.ServerCA{SecretKey: "partner.pem"}},
+			map[string][]byte{"cert": data["cert"], "key": data["key"], "partner.pem": data["cacert"]},
+			target.Layout{Certificate: "cert", PrivateKey: "key", ServerCA: "partner.pem"},
+		},
+		"the CAs of the system": {
+			v1alpha1.EgressTargetSpec{ServerCA: &v1alpha1.ServerCA{System: &yes}},
+			map[string][]byte{"tls.crt": data["cert"], "tls.key": data["key"]},
+			target.Layout{Certificate: "tls.crt", PrivateKey: "tls.key"},
+		},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			w.create(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: secret}, Data: test.data})
+			w.create(&v1alpha1.EgressTarget{ObjectMeta: metav1.ObjectMeta{Name: host}, Spec: test.spec})
+			w.start(controller.Options{})
+			w.programmed(w.wantSpecs(target.FromEgressTarget(w.namespace, host, w.ready()), test.layout))
+		})
+	}
+}

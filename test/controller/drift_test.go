@@ -1,0 +1,220 @@
+package controller
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
+
+	"mtls.egress/webhook/api/v1alpha1"
+	"mtls.egress/webhook/internal/controller"
+	"mtls.egress/webhook/internal/mesh"
+	"mtls.egress/webhook/internal/target"
+)
+
+func TestDriftIsRepaired(t *testing.T) {
+	w := newWorld(t)
+	w.credential(secret)
+	w.start(controller.Options{})
+	w.pod("app", host)
+	w.ready()
+
+	objects := generated()
+	anchor, virtualService, destinationRule, serviceEntry := objects[0], objects[1], objects[2], objects[3]
+	edits := map[string]struct {
+		object
+		patch map[string]any
+	}{
+		"a port of the anchor changed":                     {anchor, map[string]any{"spec": map[string]any{"ports": []any{map[string]any{"number": 81, "name": "http", "protocol": "HTTP"}}}}},
+		"a field added to the anchor":                      {anchor, map[string]any{"spec": map[string]any{"addresses": []string{"10.0.0.1"}}}},
+		"the host of the VirtualService changed":           {virtualService, map[string]any{"spec": map[string]any{"hosts": []string{"elsewhere.system.com"}}}},
+		"gateways added to the VirtualService":             {virtualService, map[string]any{"spec": map[string]any{"gateways": []string{"gateway"}}}},
+		"the TLS of the DestinationRule removed":           {destinationRule, map[string]any{"spec": map[string]any{"subsets": []any{map[string]any{"name": "mtls"}}}}},
+		"a traffic policy added to the DestinationRule":    {destinationRule, map[string]any{"spec": map[string]any{"trafficPolicy": map[string]any{"tls": map[string]any{"mode": "DISABLE"}}}}},
+		"the endpoint of the ServiceEntry changed":         {serviceEntry, map[string]any{"spec": map[string]any{"endpoints": []any{map[string]any{"address": "10.0.0.1"}}}}},
+		"a field of the ServiceEntry removed":              {serviceEntry, map[string]any{"spec": map[string]any{"exportTo": nil}}},
+		"the label of the ServiceEntry removed":            {serviceEntry, map[string]any{"metadata": map[string]any{"labels": nil}}},
+		"subjectAltNames added to the ServiceEntry itself": {serviceEntry, map[string]any{"spec": map[string]any{"subjectAltNames": []string{"elsewhere.system.com"}}}},
+	}
+	for name, edit := range edits {
+		t.Run(name, func(t *testing.T) {
+			w := &world{TB: t, Client: w.Client, namespace: w.namespace}
+			content, err := w.istio(edit.kind, edit.name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			before := content.DeepCopy()
+			w.patch(content, edit.patch)
+			if cmp.Equal(before.Object["spec"], content.Object["spec"]) && cmp.Equal(before.GetLabels(), content.GetLabels()) {
+				t.Fatal("the edit changed nothing")
+			}
+			w.programmed(w.defaultSpecs())
+			w.eventually(func() error {
+				after, err := w.istio(edit.kind, edit.name)
+				if err != nil {
+					return err
+				}
+				if diff := cmp.Diff(before.GetLabels(), after.GetLabels()); diff != "" {
+					return fmt.Errorf("the labels (+) aren't as before (-):\n%s", diff)
+				}
+				return nil
+			})
+		})
+	}
+	for _, o := range objects {
+		t.Run("the "+o.kind+" "+o.name+" deleted", func(t *testing.T) {
+			w := &world{TB: t, Client: w.Client, namespace: w.namespace}
+			content, err := w.istio(o.kind, o.name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			w.remove(content)
+			w.programmed(w.defaultSpecs())
+		})
+	}
+	w.ready()
+}
+
+func TestSomebodyElsesServiceEntryIsNamedAndLeftAlone(t *testing.T) {
+	w := newWorld(t)
+	w.credential(secret)
+	theirs := w.theirs(mesh.KindServiceEntry, "by-hand", map[string]any{
+		"hosts": []any{host}, "location": "MESH_EXTERNAL", "resolution": "DNS",
+		"ports": []any{map[string]any{"number": int64(443), "name": "https", "protocol": "HTTPS"}},
+	})
+	w.start(controller.Options{})
+	w.pod("app", host)
+
+	egressTarget := w.settled(v1alpha1.ConditionConflicted, metav1.ConditionTrue, "Conflict")
+	message := meta.FindStatusCondition(egressTarget.Status.Conditions, v1alpha1.ConditionConflicted).Message
+	if want := "ServiceEntry " + w.namespace + "/by-hand (spec."; !strings.HasPrefix(message, want) {
+		t.Errorf("the message is %q; want it to begin with %q", message, want)
+	}
+	w.settled(v1alpha1.ConditionReady, metav1.ConditionFalse, "Conflict")
+	w.programmed(w.defaultSpecs())
+	w.untouched(theirs)
+
+	w.remove(theirs)
+	w.ready()
+}
+
+func TestAnObjectUnderOurNameIsLeftAlone(t *testing.T) {
+	tests := map[string]struct {
+		object
+		spec map[string]any
+	}{
+		"an anchor": {generated()[0], map[string]any{"hosts": []any{"elsewhere.system.com"}, "resolution": "DNS",
+			"ports": []any{map[string]any{"number": int64(443), "name": "https", "protocol": "HTTPS"}}}},
+		"a VirtualService": {generated()[1], map[string]any{"hosts": []any{"elsewhere.system.com"},
+			"http": []any{map[string]any{"route": []any{map[string]any{"destination": map[string]any{"host": "elsewhere.system.com"}}}}}}},
+		"a DestinationRule": {generated()[2], map[string]any{"host": "elsewhere.system.com"}},
+		"a ServiceEntry": {generated()[3], map[string]any{"hosts": []any{"elsewhere.system.com"}, "resolution": "DNS",
+			"ports": []any{map[string]any{"number": int64(443), "name": "https", "protocol": "HTTPS"}}}},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			w.credential(secret)
+			// The label alone doesn't make an object ours.
+			theirs := w.theirs(test.kind, test.name, test.spec)
+			w.start(controller.Options{})
+			w.pod("app", host)
+			w.settled(v1alpha1.ConditionProgrammed, metav1.ConditionFalse, "NameTaken")
+			egressTarget := w.settled(v1alpha1.ConditionConflicted, metav1.ConditionTrue, "Conflict")
+			w.untouched(theirs)
+
+			if err := w.Delete(t.Context(), egressTarget); err != nil {
+				t.Fatal(err)
+			}
+			w.settled(v1alpha1.ConditionProgrammed, metav1.ConditionFalse, "NameTaken")
+			w.untouched(theirs)
+			w.remove(theirs)
+			w.programmed(w.defaultSpecs())
+		})
+	}
+}
+
+// theirs creates an Istio object of somebody else's.
+func (w *world) theirs(kind, name string, spec map[string]any) *unstructured.Unstructured {
+	w.Helper()
+	content := &unstructured.Unstructured{Object: map[string]any{"spec": spec}}
+	content.SetGroupVersionKind(mesh.GroupVersion().WithKind(kind))
+	content.SetName(name)
+	content.SetLabels(map[string]string{mesh.ManagedByLabel: mesh.ManagedByValue})
+	w.create(content)
+	return content
+}
+
+// untouched fails when an object is not the very one that was created.
+func (w *world) untouched(theirs *unstructured.Unstructured) {
+	w.Helper()
+	content, err := w.istio(theirs.GetKind(), theirs.GetName())
+	if err != nil {
+		w.Fatal(err)
+	}
+	if diff := cmp.Diff(theirs.Object, content.Object); diff != "" {
+		w.Errorf("somebody else's object was changed:\n%s", diff)
+	}
+}
+
+func TestAnObjectOfAnotherNamespaceIsNoticedWhenItComes(t *testing.T) {
+	w := newWorld(t)
+	w.credential(secret)
+	w.start(controller.Options{})
+	w.pod("app", host)
+	w.ready()
+	other := newWorld(t)
+	theirs := other.theirs(mesh.KindVirtualService, "exported", map[string]any{"hosts": []any{"*.system.com"},
+		"http": []any{map[string]any{"route": []any{map[string]any{"destination": map[string]any{"host": "elsewhere.system.com"}}}}}})
+	w.settled(v1alpha1.ConditionConflicted, metav1.ConditionTrue, "Conflict")
+	other.remove(theirs)
+	w.ready()
+}
+
+func TestASidecarThatHidesTheObjectsIsNoticed(t *testing.T) {
+	w := newWorld(t)
+	w.credential(secret)
+	w.start(controller.Options{})
+	w.pod("app", host)
+	w.ready()
+	theirs := w.theirs(mesh.KindSidecar, "default", map[string]any{"egress": []any{map[string]any{"hosts": []any{"istio-system/*"}}}})
+	w.settled(v1alpha1.ConditionConflicted, metav1.ConditionTrue, "Conflict")
+	w.remove(theirs)
+	w.ready()
+}
+
+func TestASinkholeCollisionStopsTheYounger(t *testing.T) {
+	const older, younger = "h12065.example.com", "h12089.example.com"
+	if target.SinkholeAddress(older) != target.SinkholeAddress(younger) {
+		t.Fatalf("%s and %s don't share an address", older, younger)
+	}
+	w := newWorld(t)
+	w.credential("both")
+	w.start(controller.Options{})
+	for _, name := range []string{older, younger} {
+		w.create(&v1alpha1.EgressTarget{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: v1alpha1.EgressTargetSpec{Credential: v1alpha1.Credential{SecretName: "both"}}})
+	}
+	wantReasons := map[string]string{older: "Programmed", younger: "SinkholeCollision"}
+	for name, reason := range wantReasons {
+		w.eventually(func() error {
+			var egressTarget v1alpha1.EgressTarget
+			if err := w.Get(t.Context(), types.NamespacedName{Namespace: w.namespace, Name: name}, &egressTarget); err != nil {
+				return err
+			}
+			condition := meta.FindStatusCondition(egressTarget.Status.Conditions, v1alpha1.ConditionProgrammed)
+			if condition == nil || condition.Reason != reason {
+				return fmt.Errorf("%s is %+v, want %s", name, condition, reason)
+			}
+			return nil
+		})
+	}
+	if _, err := w.istio(mesh.KindServiceEntry, target.ObjectName(younger)); !apierrors.IsNotFound(err) {
+		t.Errorf("the younger one has a ServiceEntry (error %v)", err)
+	}
+}

@@ -1,0 +1,65 @@
+// Package controller holds the tests of the controller on a real API server: what brings forth what, in which order it is
+// written and removed, and what is left alone. There is no kubelet, no garbage collector and no webhook: Pods are created as
+// the webhook leaves them, and everything that goes is removed by the controller itself.
+package controller
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"testing"
+
+	"mtls.egress/webhook/test/apiserver"
+)
+
+// The parts of the chart that the controller needs: its CRD, and the rights that it runs with in every test here.
+const (
+	crdFile  = "../../charts/mtls-egress-webhook/files/crds/mtls.egress_egresstargets.yaml"
+	roleFile = "../../charts/mtls-egress-webhook/files/rbac/role.yaml"
+)
+
+// user is whom the controller runs as. The role is bound to it, and nothing else is.
+const user = "system:serviceaccount:mtls-egress:mtls-egress-webhook"
+
+// server is shared by the tests of this package, which use a namespace each.
+var server *apiserver.Server
+
+func TestMain(m *testing.M) {
+	if err := run(context.Background(), m); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, m *testing.M) error {
+	var err error
+	if server, err = apiserver.Start(ctx, apiserver.Options{}); err != nil {
+		return err
+	}
+	code, err := runOn(ctx, m)
+	if stopErr := server.Stop(); err == nil {
+		err = stopErr
+	}
+	if err == nil && code != 0 {
+		err = errors.New("tests failed")
+	}
+	return err
+}
+
+func runOn(ctx context.Context, m *testing.M) (int, error) {
+	istio, err := apiserver.IstioCRDs(ctx)
+	if err != nil {
+		return 0, err
+	}
+	for _, args := range [][]string{
+		{"apply", "--server-side", "--filename", istio, "--filename", crdFile, "--filename", roleFile},
+		{"wait", "--for=condition=Established", "--timeout=1m", "--filename", istio, "--filename", crdFile},
+		{"create", "clusterrolebinding", "controller", "--clusterrole=mtls-egress-webhook", "--user=" + user},
+	} {
+		if _, _, err := server.Kubectl(ctx, args...); err != nil {
+			return 0, err
+		}
+	}
+	return m.Run(), nil
+}

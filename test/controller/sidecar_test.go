@@ -1,0 +1,81 @@
+package controller
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	corev1 "k8s.io/api/core/v1"
+
+	"mtls.egress/webhook/internal/controller"
+	"mtls.egress/webhook/internal/target"
+)
+
+func TestAPodWithoutASidecarIsToldOfOnce(t *testing.T) {
+	w := newWorld(t)
+	w.credential(secret)
+	running := w.start(controller.Options{})
+	without := w.pod("without", host, withoutSidecar)
+	native := w.pod("native", host, withoutSidecar, func(pod *corev1.Pod) {
+		pod.Spec.InitContainers = []corev1.Container{{Name: target.ProxyContainer, Image: "proxy"}}
+	})
+	with := w.pod("with", host)
+	w.ready()
+	w.patch(without, map[string]any{"metadata": map[string]any{"labels": map[string]any{"changed": "yes"}}})
+	w.metricIs(running, 1)
+	w.eventually(func() error {
+		if diff := cmp.Diff([]string{"Warning NoSidecar"}, w.events(without)); diff != "" {
+			return fmt.Errorf("the events (+) aren't as wanted (-):\n%s", diff)
+		}
+		return nil
+	})
+	for _, pod := range []*corev1.Pod{native, with} {
+		if events := w.events(pod); len(events) > 0 {
+			t.Errorf("the Pod %s has a sidecar, but events %v", pod.Name, events)
+		}
+	}
+	if noted := running.requests.matching(func(line string) bool { return strings.HasPrefix(line, "PATCH ") && strings.Contains(line, "/events") }); len(noted) > 0 {
+		t.Errorf("events were repeated: %q", noted)
+	}
+	w.remove(without)
+	w.metricIs(running, 0)
+}
+
+// metricIs waits until the metric has the number of Pods without a sidecar in the test's namespace.
+func (w *world) metricIs(running *running, count int) {
+	w.Helper()
+	w.eventually(func() error {
+		families, err := running.registry.Gather()
+		if err != nil {
+			return err
+		}
+		got := 0
+		for _, family := range families {
+			for _, metric := range family.GetMetric() {
+				if family.GetName() == "mtls_egress_pods_without_sidecar" && metric.GetLabel()[0].GetValue() == w.namespace {
+					got = int(metric.GetGauge().GetValue())
+				}
+			}
+		}
+		if got != count {
+			return fmt.Errorf("the metric says %d, want %d", got, count)
+		}
+		return nil
+	})
+}
+
+func TestTargetsAreCountedByReadiness(t *testing.T) {
+	w := newWorld(t)
+	w.credential(secret)
+	running := w.start(controller.Options{})
+	w.pod("app", host)
+	w.ready()
+	if count, err := testutil.GatherAndCount(running.registry, "mtls_egress_targets"); err != nil || count == 0 {
+		t.Errorf("%d series of mtls_egress_targets (error %v), want some", count, err)
+	}
+	if problems, err := testutil.GatherAndLint(running.registry); err != nil || len(problems) > 0 {
+		t.Errorf("the metrics have problems %v (error %v)", problems, err)
+	}
+}
