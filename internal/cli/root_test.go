@@ -11,10 +11,9 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-)
 
-// updateGolden is the environment variable that rewrites the golden files, as in UPDATE_GOLDEN=1 go test ./internal/cli.
-const updateGolden = "UPDATE_GOLDEN"
+	"mtls.egress/webhook/test/golden"
+)
 
 // execute runs the command and returns what it printed.
 func execute(args ...string) (stdout, stderr string, err error) {
@@ -99,19 +98,7 @@ func TestHelpOfServeIsTheGoldenOne(t *testing.T) {
 	}
 	// component-base pads lines to the width.
 	got := regexp.MustCompile(` +\n`).ReplaceAllString(stdout, "\n")
-	golden := filepath.Join("..", "..", "test", "testdata", "cli", "serve-help.txt")
-	if os.Getenv(updateGolden) != "" {
-		if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(golden)
-	if err != nil {
-		t.Fatalf("%v; write it with %s=1 and read it before you commit it", err, updateGolden)
-	}
-	if diff := cmp.Diff(string(want), got); diff != "" {
-		t.Errorf("help differs from %s (-want +got):\n%s", golden, diff)
-	}
+	golden.Compare(t, filepath.Join("..", "..", "test", "testdata", "cli", "serve-help.txt"), []byte(got))
 }
 
 // TestHelpNamesEverything: what a person can type stands in the help of the level above.

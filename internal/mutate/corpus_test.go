@@ -46,7 +46,7 @@ func TestCorpus(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			golden.Compare(t, inputs[name], got)
+			golden.Compare(t, golden.File(inputs[name]), got)
 		})
 	}
 }

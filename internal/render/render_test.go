@@ -50,7 +50,7 @@ func TestCorpus(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			golden.Compare(t, inputs[name], encoded)
+			golden.Compare(t, golden.File(inputs[name]), encoded)
 		})
 	}
 }

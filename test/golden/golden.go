@@ -4,6 +4,8 @@ package golden
 
 import (
 	"bytes"
+	"encoding/json"
+	"errors"
 	"io"
 	"maps"
 	"os"
@@ -14,7 +16,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"k8s.io/apimachinery/pkg/util/yaml"
-	sigsyaml "sigs.k8s.io/yaml"
 )
 
 const (
@@ -65,7 +66,7 @@ func Documents(t testing.TB, path string) [][]byte {
 	for {
 		var document map[string]any
 		err := decoder.Decode(&document)
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return documents
 		}
 		if err != nil {
@@ -74,33 +75,33 @@ func Documents(t testing.TB, path string) [][]byte {
 		if document == nil {
 			continue
 		}
-		content, err := sigsyaml.Marshal(document)
+		encoded, err := json.Marshal(document)
 		if err != nil {
 			t.Fatalf("%s: %v", path, err)
 		}
-		asJSON, err := sigsyaml.YAMLToJSON(content)
-		if err != nil {
-			t.Fatalf("%s: %v", path, err)
-		}
-		documents = append(documents, asJSON)
+		documents = append(documents, encoded)
 	}
 }
 
-// Compare fails t when got isn't what the golden file of the input at path holds.
+// File returns the golden file of the input at path.
+func File(path string) string {
+	return strings.TrimSuffix(path, inputSuffix) + goldenSuffix
+}
+
+// Compare fails t when got isn't what the golden file at path holds.
 func Compare(t testing.TB, path string, got []byte) {
 	t.Helper()
-	file := strings.TrimSuffix(path, inputSuffix) + goldenSuffix
 	if os.Getenv(updateEnv) == "1" {
-		if err := os.WriteFile(file, got, 0o600); err != nil {
+		if err := os.WriteFile(path, got, 0o600); err != nil {
 			t.Fatal(err)
 		}
 		return
 	}
-	want, err := os.ReadFile(file)
+	want, err := os.ReadFile(path)
 	if err != nil {
-		t.Fatalf("%v; %s=1 writes it", err, updateEnv)
+		t.Fatalf("%v; write it with %s=1 and read it before you commit it", err, updateEnv)
 	}
 	if diff := cmp.Diff(string(want), string(got)); diff != "" {
-		t.Errorf("%s (-want +got):\n%s", file, diff)
+		t.Errorf("%s (-want +got):\n%s", path, diff)
 	}
 }
