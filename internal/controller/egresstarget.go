@@ -117,7 +117,7 @@ func (r *EgressTargetReconciler) createOnFirstUse(ctx context.Context, key types
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace:  key.Namespace,
 			Name:       key.Name,
-			Labels:     map[string]string{LabelCreated: ValueCreated},
+			Labels:     map[string]string{target.LabelManagedBy: target.ValueManagedBy},
 			Finalizers: []string{Finalizer},
 		},
 		Spec: v1alpha1.EgressTargetSpec{Port: port},

@@ -78,7 +78,7 @@ func (r *EgressTargetReconciler) ensure(ctx context.Context, desired *unstructur
 // can undo what the others say: spec.gateways takes a VirtualService off the sidecars. So the spec is replaced when the answer
 // has more than desired.
 func (r *EgressTargetReconciler) apply(ctx context.Context, object, desired *unstructured.Unstructured, options ...client.ApplyOption) error {
-	log.FromContext(ctx).Info("writing", "kind", desired.GetKind(), "name", desired.GetName())
+	log.FromContext(ctx).Info("writing", "object", desired.GetKind()+" "+desired.GetName())
 	if err := r.client.Apply(ctx, client.ApplyConfigurationFromUnstructured(object), options...); err != nil {
 		return err
 	}

@@ -8,11 +8,12 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"mtls.egress/webhook/api/v1alpha1"
+	"mtls.egress/webhook/internal/target"
 )
 
 func TestRetention(t *testing.T) {
 	ours := v1alpha1.EgressTarget{ObjectMeta: metav1.ObjectMeta{
-		Labels:        map[string]string{LabelCreated: ValueCreated},
+		Labels:        map[string]string{target.LabelManagedBy: target.ValueManagedBy},
 		ManagedFields: []metav1.ManagedFieldsEntry{{Manager: FieldManager}, {Manager: FieldManager, Subresource: "status"}},
 	}}
 	unused := *ours.DeepCopy()
@@ -20,7 +21,7 @@ func TestRetention(t *testing.T) {
 	users := *ours.DeepCopy()
 	users.Labels = nil
 	relabelled := *ours.DeepCopy()
-	relabelled.Labels[LabelCreated] = "Helm"
+	relabelled.Labels[target.LabelManagedBy] = "Helm"
 	adopted := *ours.DeepCopy()
 	adopted.ManagedFields = append(adopted.ManagedFields, metav1.ManagedFieldsEntry{Manager: "kubectl-edit"})
 	otherStatus := *ours.DeepCopy()

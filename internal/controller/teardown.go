@@ -48,7 +48,7 @@ func (r *EgressTargetReconciler) remove(ctx context.Context, kind, namespace, na
 	if err != nil || object == nil || !mesh.Owned(object) {
 		return err == nil, err
 	}
-	log.FromContext(ctx).Info("removing", "kind", kind, "name", name)
+	log.FromContext(ctx).Info("removing", "object", kind+" "+name)
 	err = r.client.Delete(ctx, object, client.Preconditions{UID: new(object.GetUID())})
 	if err != nil && !apierrors.IsNotFound(err) {
 		return false, fmt.Errorf("delete the %s %s/%s: %w", kind, namespace, name, err)
@@ -61,7 +61,7 @@ func (r *EgressTargetReconciler) remove(ctx context.Context, kind, namespace, na
 func (r *EgressTargetReconciler) anchorInUse(ctx context.Context, namespace string) (bool, error) {
 	for _, kind := range hostKinds() {
 		list := newIstioList(kind)
-		if err := r.live.List(ctx, list, client.InNamespace(namespace), client.MatchingLabels{mesh.ManagedByLabel: mesh.ManagedByValue}); err != nil {
+		if err := r.live.List(ctx, list, client.InNamespace(namespace), client.MatchingLabels{target.LabelManagedBy: target.ValueManagedBy}); err != nil {
 			return false, fmt.Errorf("list the objects of kind %s in %s: %w", kind, namespace, err)
 		}
 		for i := range list.Items {

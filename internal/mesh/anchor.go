@@ -11,8 +11,6 @@ import (
 )
 
 const (
-	// AnchorHost is the host of every anchor. Nobody calls it and no DNS knows it.
-	AnchorHost = "anchor.mtls-egress.internal"
 	// anchorEndpoint is from TEST-NET-1 (RFC 5737), which nobody routes.
 	anchorEndpoint = "192.0.2.1"
 )
@@ -32,7 +30,7 @@ func Anchor(namespace string, appPorts []int32) *networkingv1.ServiceEntry {
 		TypeMeta:   typeMeta(KindServiceEntry),
 		ObjectMeta: objectMeta(namespace, target.AnchorName),
 	}
-	anchor.Spec.Hosts = []string{AnchorHost}
+	anchor.Spec.Hosts = []string{target.AnchorHost}
 	anchor.Spec.ExportTo = ownNamespace()
 	anchor.Spec.Location = networking.ServiceEntry_MESH_EXTERNAL
 	anchor.Spec.Resolution = networking.ServiceEntry_STATIC

@@ -64,10 +64,10 @@ func (s search) sidecar(sidecar *networkingv1.Sidecar) []Conflict {
 		return []Conflict{s.conflict(KindSidecar, sidecar, field, HidesOurs,
 			"leaves out %s, so our objects are hidden from the Pods that it applies to, and their calls to the host time out; add ./*, and no exclusion that covers the host",
 			s.target.Host)}
-	case s.needsAnchor(hosts) && !s.admits(hosts, AnchorHost):
+	case s.needsAnchor(hosts) && !s.admits(hosts, target.AnchorHost):
 		return []Conflict{s.conflict(KindSidecar, sidecar, field, HidesOurs,
 			"leaves out %s, so the sidecars that it applies to don't route calls on port %d, and calls to %s time out; add ./*, or ./%s",
-			AnchorHost, s.target.AppPort, s.target.Host, AnchorHost)}
+			target.AnchorHost, s.target.AppPort, s.target.Host, target.AnchorHost)}
 	case !s.importsServiceEntry(egress):
 		return []Conflict{s.conflict(KindSidecar, sidecar, "spec.egress", HidesOurs,
 			"has no egress listener that admits %s on port %d, so calls of the target's Pods fail with 503; add one without a port, with the host ./*",

@@ -93,7 +93,7 @@ func TestConflictsAreTheForeignObjectsInTheWay(t *testing.T) {
 		"our label on an object that has our name does not make it ours": {
 			others: mesh.Others{
 				VirtualServices: []*networkingv1.VirtualService{virtualService(vsNamed(objectName), func(v *networkingv1.VirtualService) {
-					v.Labels = map[string]string{mesh.ManagedByLabel: mesh.ManagedByValue}
+					v.Labels = map[string]string{target.LabelManagedBy: target.ValueManagedBy}
 				})},
 			},
 			want: []mesh.Conflict{
@@ -135,7 +135,7 @@ func TestConflictsAreTheForeignObjectsInTheWay(t *testing.T) {
 		},
 		"the anchor of another EgressTarget is no conflict": {
 			others: mesh.Others{
-				ServiceEntries: []*networkingv1.ServiceEntry{serviceEntry(seHost(mesh.AnchorHost), seNamed("mtls-egress"), func(s *networkingv1.ServiceEntry) { s.OwnerReferences = ownedBy("other.system.com") })},
+				ServiceEntries: []*networkingv1.ServiceEntry{serviceEntry(seHost(target.AnchorHost), seNamed("mtls-egress"), func(s *networkingv1.ServiceEntry) { s.OwnerReferences = ownedBy("other.system.com") })},
 			},
 		},
 		"an older private VirtualService of the namespace wins over ours": {

@@ -11,12 +11,6 @@ import (
 	"mtls.egress/webhook/internal/target"
 )
 
-// Every generated object carries this label. It serves to find them; it doesn't prove that an object is ours, see Owned.
-const (
-	ManagedByLabel = "app.kubernetes.io/managed-by"
-	ManagedByValue = "mtls-egress-webhook"
-)
-
 // The kinds of the generated objects, all in networking.istio.io/v1, which Istio serves since 1.22.
 const (
 	KindVirtualService  = "VirtualService"
@@ -74,7 +68,7 @@ func typeMeta(kind string) metav1.TypeMeta {
 }
 
 func objectMeta(namespace, name string) metav1.ObjectMeta {
-	return metav1.ObjectMeta{Namespace: namespace, Name: name, Labels: map[string]string{ManagedByLabel: ManagedByValue}}
+	return metav1.ObjectMeta{Namespace: namespace, Name: name, Labels: map[string]string{target.LabelManagedBy: target.ValueManagedBy}}
 }
 
 // ownNamespace is the exportTo of every generated object: neighbours in other namespaces keep what they had, and a

@@ -170,7 +170,7 @@ func TestEveryGeneratedSetKeepsTheRules(t *testing.T) {
 				names[obj] = target.ObjectName(g.target.Host)
 			}
 			for obj, name := range names {
-				meta := metav1.ObjectMeta{Namespace: g.target.Namespace, Name: name, Labels: map[string]string{mesh.ManagedByLabel: mesh.ManagedByValue}}
+				meta := metav1.ObjectMeta{Namespace: g.target.Namespace, Name: name, Labels: map[string]string{target.LabelManagedBy: target.ValueManagedBy}}
 				if got := (metav1.ObjectMeta{Namespace: obj.GetNamespace(), Name: obj.GetName(), Labels: obj.GetLabels()}); !cmp.Equal(meta, got) {
 					return fmt.Errorf("metadata: %s", cmp.Diff(meta, got))
 				}
@@ -380,7 +380,7 @@ func TestOwnedAsksForAnOwnerReferenceToAnEgressTarget(t *testing.T) {
 		want bool
 	}{
 		"nobody's":               {},
-		"our label alone":        {meta: metav1.ObjectMeta{Labels: map[string]string{mesh.ManagedByLabel: mesh.ManagedByValue}}},
+		"our label alone":        {meta: metav1.ObjectMeta{Labels: map[string]string{target.LabelManagedBy: target.ValueManagedBy}}},
 		"an EgressTarget's":      {meta: metav1.ObjectMeta{OwnerReferences: ownedBy(host)}, want: true},
 		"one of several owners":  {meta: metav1.ObjectMeta{OwnerReferences: append([]metav1.OwnerReference{{APIVersion: "apps/v1", Kind: "Deployment"}}, ownedBy(host)...)}, want: true},
 		"a later API version":    {meta: metav1.ObjectMeta{OwnerReferences: []metav1.OwnerReference{{APIVersion: "mtls.egress/v1", Kind: "EgressTarget"}}}, want: true},

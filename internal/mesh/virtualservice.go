@@ -71,7 +71,7 @@ func virtualServiceHosts(t target.Target) []string {
 	if t.AppPort == target.DefaultAppPort {
 		return []string{t.Host}
 	}
-	return []string{t.Host, AnchorHost}
+	return []string{t.Host, target.AnchorHost}
 }
 
 // retries is never nil: without it Istio retries by its own or the mesh's default, and the default of the mesh may repeat a

@@ -2,6 +2,7 @@ package mutate_test
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -20,6 +21,15 @@ func BenchmarkRealise(b *testing.B) {
 				pod.Spec.Containers[0].Env = append(pod.Spec.Containers[0].Env, corev1.EnvVar{Name: fmt.Sprintf("NAME_%d", n), Value: "value"})
 			}
 		},
+	}
+	for _, mounts := range []int{1000, 4000} {
+		sizes[fmt.Sprintf("%d mounts of the user's", mounts)] = func(pod *corev1.Pod) {
+			entries := make([]string, mounts)
+			for n := range entries {
+				entries[n] = fmt.Sprintf(`{"name":"a","mountPath":"/a%d"}`, n)
+			}
+			pod.Annotations["sidecar.istio.io/userVolumeMount"] = "[" + strings.Join(entries, ",") + "]"
+		}
 	}
 	for name, change := range sizes {
 		object := encode(b, annotated(change))

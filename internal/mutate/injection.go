@@ -2,7 +2,9 @@ package mutate
 
 import (
 	"fmt"
+	"path"
 	"slices"
+	"strconv"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -14,31 +16,87 @@ import (
 // labelInject switches Istio's injection of one Pod; as an annotation it is the older form, which the label overrides.
 const labelInject = "sidecar.istio.io/inject"
 
-// checkInjection refuses Pods that can't get a sidecar, as their calls could only end at the sinkhole. A Pod that carries
-// the sidecar already needs no injection.
-func checkInjection(pod *corev1.Pod, metadata, spec *field.Path) field.ErrorList {
+// The annotations that say where a Pod comes from.
+const (
+	// annotationStatus is written by Istio's injector.
+	annotationStatus = "sidecar.istio.io/status"
+	// annotationMirror is on the API server's image of a static Pod, which the kubelet runs from a file.
+	annotationMirror = "kubernetes.io/config.mirror"
+)
+
+// proxyUser is the user of the sidecar. Istio lets the calls of that user pass, as they would otherwise go in circles.
+const proxyUser = 1337
+
+// imageAuto is the image of an istio-proxy container that only holds settings for the one that will be injected.
+// https://istio.io/latest/docs/setup/additional-setup/sidecar-injection/#customizing-injection
+const imageAuto = "auto"
+
+// checkPod refuses Pods whose calls no sidecar would take over, or in whose containers the sinkhole address would not count.
+func checkPod(pod *corev1.Pod, at *field.Path) field.ErrorList {
+	errs := checkInjection(pod, at)
+	if value, mirror := pod.Annotations[annotationMirror]; mirror {
+		errs = append(errs, target.Invalid(at.Child("metadata", "annotations").Key(annotationMirror), value, fmt.Sprintf(
+			"a static Pod runs from a file of the kubelet's, and nothing that is added here reaches it; take %s out of that file, and run the Pod through the API server if it needs it", target.AnnotationTarget)))
+	}
+	if user := pod.Spec.SecurityContext; user != nil && user.RunAsUser != nil && *user.RunAsUser == proxyUser {
+		errs = append(errs, asProxyUser(at.Child("spec", "securityContext", "runAsUser")))
+	}
+	errs = append(errs, checkContainers(pod.Spec.InitContainers, at, "initContainers")...)
+	return append(errs, checkContainers(pod.Spec.Containers, at, "containers")...)
+}
+
+func checkContainers(containers []corev1.Container, at *field.Path, name string) field.ErrorList {
 	var errs field.ErrorList
-	if pod.Spec.HostNetwork {
-		errs = append(errs, target.Invalid(spec.Child("hostNetwork"), "true", fmt.Sprintf(
-			"a Pod in the host's network gets no sidecar, which %s needs; take hostNetwork away or the annotation", target.AnnotationTarget)))
-	}
-	if hasProxy(pod) {
-		return errs
-	}
-	if value, labelled := pod.Labels[labelInject]; labelled {
-		if switchesOff(value) {
-			errs = append(errs, injectionOff(metadata.Child("labels"), value))
+	for i := range containers {
+		if isProxy(containers[i]) || isIstioInit(containers[i]) {
+			continue
 		}
-		return errs
-	}
-	if value, annotated := pod.Annotations[labelInject]; annotated && switchesOff(value) {
-		errs = append(errs, injectionOff(metadata.Child("annotations"), value))
+		if user := containers[i].SecurityContext; user != nil && user.RunAsUser != nil && *user.RunAsUser == proxyUser {
+			errs = append(errs, asProxyUser(at.Child("spec", name).Index(i).Child("securityContext", "runAsUser")))
+		}
+		for n, mount := range containers[i].VolumeMounts {
+			if path.Clean(mount.MountPath) == hostsFile {
+				errs = append(errs, target.Invalid(at.Child("spec", name).Index(i).Child("volumeMounts").Index(n).Child("mountPath"), mount.MountPath,
+					"a mount of your own at this path takes away the addresses that the webhook gives the targets, and the calls could leave in plain text; mount it elsewhere, or write the names as hostAliases"))
+			}
+		}
 	}
 	return errs
 }
 
-// switchesOff reads a value as injectRequired in Istio's injector does: four words mean yes, the empty one leaves it to the
-// namespace, any other means no. https://github.com/istio/istio/blob/master/pkg/kube/inject/inject.go
+// hostsFile is written by the kubelet from hostAliases, but for containers that mount something of their own there.
+// https://github.com/kubernetes/kubernetes/blob/v1.36.3/pkg/kubelet/kubelet_pods.go (makeMounts)
+const hostsFile = "/etc/hosts"
+
+func asProxyUser(at *field.Path) *field.Error {
+	return target.Invalid(at, strconv.Itoa(proxyUser), "is the sidecar's own user, whose calls Istio leads past the sidecar; take another one")
+}
+
+// checkInjection refuses Pods that can't get a sidecar, as their calls could only end at the sinkhole. A Pod that carries
+// the sidecar already needs no injection.
+func checkInjection(pod *corev1.Pod, at *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	if pod.Spec.HostNetwork {
+		errs = append(errs, target.Invalid(at.Child("spec", "hostNetwork"), "true", fmt.Sprintf(
+			"a Pod in the host's network gets no sidecar, which %s needs; take hostNetwork away or the annotation", target.AnnotationTarget)))
+	}
+	if _, injected := pod.Annotations[annotationStatus]; injected || hasProxy(pod) {
+		return errs
+	}
+	if value, labelled := pod.Labels[labelInject]; labelled {
+		if switchesOff(value) {
+			errs = append(errs, injectionOff(at.Child("metadata", "labels"), value))
+		}
+		return errs
+	}
+	if value, annotated := pod.Annotations[labelInject]; annotated && switchesOff(value) {
+		errs = append(errs, injectionOff(at.Child("metadata", "annotations"), value))
+	}
+	return errs
+}
+
+// switchesOff reads a value strictly: Istio has read four words as yes, later one of them; the empty one leaves it to the
+// namespace; any other counts as no. https://github.com/istio/istio/blob/1.22.0/pkg/kube/inject/inject.go
 func switchesOff(value string) bool {
 	return value != "" && !slices.Contains([]string{"y", "yes", "true", "on"}, strings.ToLower(value))
 }
@@ -50,9 +108,19 @@ func injectionOff(at *field.Path, value string) *field.Error {
 
 // hasProxy says whether Istio's sidecar is in the Pod, as a container or as a native sidecar among the init containers.
 func hasProxy(pod *corev1.Pod) bool {
-	return slices.ContainsFunc(pod.Spec.Containers, isProxy) || slices.ContainsFunc(pod.Spec.InitContainers, isProxy)
+	return slices.ContainsFunc(pod.Spec.Containers, isInjectedProxy) || slices.ContainsFunc(pod.Spec.InitContainers, isInjectedProxy)
 }
 
 func isProxy(container corev1.Container) bool {
 	return container.Name == target.ProxyContainer
+}
+
+// isInjectedProxy says whether the container is the sidecar itself, and not settings for one that is yet to be injected.
+func isInjectedProxy(container corev1.Container) bool {
+	return isProxy(container) && container.Image != "" && container.Image != imageAuto
+}
+
+// isIstioInit says whether Istio put the init container in, of which one runs as the sidecar's user.
+func isIstioInit(container corev1.Container) bool {
+	return container.Name == "istio-init" || container.Name == "istio-validation"
 }

@@ -22,11 +22,10 @@ func realise(pod *corev1.Pod, targets []target.Target, at *field.Path) (patch, [
 		return patch{}, nil, nil
 	}
 	metadata, spec := at.Child("metadata"), at.Child("spec")
-	errs := checkInjection(pod, metadata, spec)
-	errs = append(errs, checkTraffic(pod.Annotations, targets, metadata.Child("annotations"))...)
+	errs, warnings := checkTraffic(pod.Annotations, targets, metadata.Child("annotations"))
 	volumes, mounts := sidecarVolumes(targets)
 
-	annotations, annotationErrs := sidecarAnnotations(pod.Annotations, volumes, mounts, metadata.Child("annotations"))
+	annotations, annotationErrs := sidecarAnnotations(pod, volumes, mounts, metadata.Child("annotations"))
 	labels, labelErrs := hostLabels(pod.Labels, targets, metadata.Child("labels"))
 	aliases, aliasErrs := hostAliases(pod.Spec.HostAliases, targets, spec.Child("hostAliases"))
 	missing, volumeErrs := missingVolumes(pod.Spec.Volumes, volumes, spec.Child("volumes"))
@@ -44,7 +43,7 @@ func realise(pod *corev1.Pod, targets []target.Target, at *field.Path) (patch, [
 	if len(errs) > 0 {
 		return patch{}, nil, errs
 	}
-	return p, proxyWarnings(pod, targets), nil
+	return p, append(warnings, proxyWarnings(pod, targets)...), nil
 }
 
 // sidecarVolumes returns the volumes and mounts that the sidecar needs. The whole Secret is mounted, never a subPath, which
@@ -68,8 +67,9 @@ func sidecarVolumes(targets []target.Target) ([]corev1.Volume, []corev1.VolumeMo
 }
 
 // sidecarAnnotations returns the values of Istio's two annotations that have to change.
-func sidecarAnnotations(annotations map[string]string, volumes []corev1.Volume, mounts []corev1.VolumeMount, at *field.Path) (map[string]string, field.ErrorList) {
-	volumeText, errs := mergeVolumes(annotations[annotationUserVolume], volumes, at.Key(annotationUserVolume))
+func sidecarAnnotations(pod *corev1.Pod, volumes []corev1.Volume, mounts []corev1.VolumeMount, at *field.Path) (map[string]string, field.ErrorList) {
+	annotations := pod.Annotations
+	volumeText, errs := mergeVolumes(annotations[annotationUserVolume], volumes, pod.Spec.Volumes, at.Key(annotationUserVolume))
 	mountText, mountErrs := mergeMounts(annotations[annotationUserVolumeMount], mounts, at.Key(annotationUserVolumeMount))
 	changed := map[string]string{}
 	for name, text := range map[string]string{annotationUserVolume: volumeText, annotationUserVolumeMount: mountText} {
@@ -162,12 +162,16 @@ func sameSource(existing, wanted corev1.Volume) bool {
 func mountDirectly(p *patch, pointer string, containers []corev1.Container, mounts []corev1.VolumeMount, at *field.Path) field.ErrorList {
 	var errs field.ErrorList
 	for i := range containers {
-		if !isProxy(containers[i]) {
+		if !isInjectedProxy(containers[i]) {
 			continue
+		}
+		existing := mountTable{}
+		for _, mount := range containers[i].VolumeMounts {
+			existing.add(mount)
 		}
 		var missing []corev1.VolumeMount
 		for _, mount := range mounts {
-			present, found := mountAt(containers[i].VolumeMounts, mount.MountPath)
+			present, found := existing.at(mount.MountPath)
 			switch {
 			case !found:
 				missing = append(missing, mount)

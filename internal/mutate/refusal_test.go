@@ -1,6 +1,7 @@
 package mutate_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -27,6 +28,7 @@ func TestPodIsRefused(t *testing.T) {
 		traffic     = "metadata.annotations[traffic.sidecar.istio.io/"
 		form        = `it takes a JSON list such as [{"name": "a", …}] or a JSON map such as {"a": {…}}`
 		volume      = "mtls-egress-external-system-com"
+		ownHosts    = "a mount of your own at this path takes away the addresses that the webhook gives the targets, and the calls could leave in plain text; mount it elsewhere, or write the names as hostAliases"
 	)
 	annotation := func(name, value string) func(*corev1.Pod) {
 		return func(pod *corev1.Pod) { pod.Annotations[name] = value }
@@ -102,11 +104,11 @@ func TestPodIsRefused(t *testing.T) {
 			volumeField + `: Invalid value: "a": is no volume as Kubernetes knows it; compare it with https://kubernetes.io/docs/concepts/storage/volumes/`}},
 		"a mount that Kubernetes can't read": {userMount(`{"a":{"mountPath":7}}`), []string{
 			mountField + `: Invalid value: "a": is no volume mount as Kubernetes knows it: name, mountPath and, if wanted, readOnly and subPath`}},
-		"two volumes of one name in a list": {userVolume(`[{"name":"a"},{"name":"a"}]`), []string{volumeField + `: Duplicate value: "a"`}},
+		"two volumes of one name in a list": {userVolume(`[{"name":"a"},{"name":"a"}]`), []string{volumeField + `: Invalid value: "a": two volumes have this name; give each its own`}},
 		"two volumes of one name in a map":  {userVolume(`{"a":{},"a":{}}`), []string{volumeField + `: Invalid value: "{\"a\":{},\"a\":{}}": has two entries named "a", of which Istio reads one only; give each its own name`}},
-		"two mounts at one path":            {userMount(`[{"name":"a","mountPath":"/x"},{"name":"b","mountPath":"/x/"}]`), []string{mountField + `: Duplicate value: "/x/"`}},
+		"two mounts at one path":            {userMount(`[{"name":"a","mountPath":"/x"},{"name":"b","mountPath":"/x/"}]`), []string{mountField + `: Invalid value: "/x/": two volumes are mounted at this path; give each its own`}},
 		"an injected sidecar with something else at our path": {func(pod *corev1.Pod) {
-			pod.Spec.Containers = append(pod.Spec.Containers, corev1.Container{Name: "istio-proxy", VolumeMounts: []corev1.VolumeMount{{Name: "theirs", MountPath: "/etc/mtls-egress/external.system.com"}}})
+			pod.Spec.Containers = append(pod.Spec.Containers, corev1.Container{Name: "istio-proxy", Image: "proxyv2:1", VolumeMounts: []corev1.VolumeMount{{Name: "theirs", MountPath: "/etc/mtls-egress/external.system.com"}}})
 		}, []string{`spec.containers[1].volumeMounts: Invalid value: "/etc/mtls-egress/external.system.com": something else is mounted at this path (volume "theirs"); the webhook mounts the volume ` + volume + ` there, read-only and whole, so move yours`}},
 		"all mistakes are told at once": {func(pod *corev1.Pod) {
 			pod.Spec.HostNetwork = true
@@ -117,8 +119,45 @@ func TestPodIsRefused(t *testing.T) {
 			volumeField + `: Invalid value: "7": is neither a list nor a map; ` + form,
 			mountField + `: Invalid value: "8": is neither a list nor a map; ` + form,
 		}},
-		"a value of a megabyte": {annotation("mtls.egress/target", strings.Repeat("a", 1<<20)), []string{
+		"a value over 8 KiB": {annotation("mtls.egress/target", strings.Repeat("a", 8193)), []string{
 			"metadata.annotations[mtls.egress/target]: Too long: may not be more than 8192 bytes"}},
+		"a value of a megabyte": {annotation("mtls.egress/target", strings.Repeat("a", 1<<20)), []string{
+			"metadata.annotations: Too long: may not be more than 262144 bytes"}},
+		"annotations of others of a megabyte": {annotation("sidecar.istio.io/userVolume", strings.Repeat("a", 1<<20)), []string{
+			"metadata.annotations: Too long: may not be more than 262144 bytes"}},
+		"a static Pod": {annotation("kubernetes.io/config.mirror", "x"), []string{
+			`metadata.annotations[kubernetes.io/config.mirror]: Invalid value: "x": a static Pod runs from a file of the kubelet's, and nothing that is added here reaches it; take mtls.egress/target out of that file, and run the Pod through the API server if it needs it`}},
+		"a mount of the user's at /etc/hosts": {func(pod *corev1.Pod) {
+			pod.Spec.Containers[0].VolumeMounts = []corev1.VolumeMount{{Name: "data", MountPath: "/data"}, {Name: "hosts", MountPath: "/etc//hosts/", SubPath: "hosts"}}
+		}, []string{`spec.containers[0].volumeMounts[1].mountPath: Invalid value: "/etc//hosts/": ` + ownHosts}},
+		"a mount of the user's at /etc/hosts in an init container": {func(pod *corev1.Pod) {
+			pod.Spec.InitContainers = []corev1.Container{{Name: "setup", VolumeMounts: []corev1.VolumeMount{{Name: "hosts", MountPath: "/etc/hosts"}}}}
+		}, []string{`spec.initContainers[0].volumeMounts[0].mountPath: Invalid value: "/etc/hosts": ` + ownHosts}},
+		"a Pod that runs as the sidecar's user": {func(pod *corev1.Pod) {
+			pod.Spec.SecurityContext = &corev1.PodSecurityContext{RunAsUser: new(int64(1337))}
+		}, []string{`spec.securityContext.runAsUser: Invalid value: "1337": is the sidecar's own user, whose calls Istio leads past the sidecar; take another one`}},
+		"a container that runs as the sidecar's user": {func(pod *corev1.Pod) {
+			pod.Spec.Containers[0].SecurityContext = &corev1.SecurityContext{RunAsUser: new(int64(1337))}
+		}, []string{`spec.containers[0].securityContext.runAsUser: Invalid value: "1337": is the sidecar's own user, whose calls Istio leads past the sidecar; take another one`}},
+		"interception switched off in the proxy's configuration": {annotation("proxy.istio.io/config", "concurrency: 1\ninterceptionMode: NONE\n"), []string{
+			`metadata.annotations[proxy.istio.io/config]: Invalid value: "concurrency: 1\ninterceptionMode: NONE": interceptionMode: NONE keeps the sidecar from seeing any call; write REDIRECT or take it out`}},
+		"the Pod's network interface excluded": {trafficAnnotation("excludeInterfaces", "net1, eth0"), []string{
+			traffic + `excludeInterfaces]: Invalid value: "net1, eth0": keeps the sidecar from seeing any call through eth0; write "net1"`}},
+		"injection switched off with settings for the sidecar": {func(pod *corev1.Pod) {
+			pod.Labels["sidecar.istio.io/inject"] = "false"
+			pod.Spec.Containers = append(pod.Spec.Containers, corev1.Container{Name: "istio-proxy", Image: "auto"})
+		}, []string{`metadata.labels[sidecar.istio.io/inject]: Invalid value: "false": switches the sidecar off, which mtls.egress/target needs; write "true" or take it away`}},
+		"a volume that is in spec.volumes with other content": {func(pod *corev1.Pod) {
+			pod.Annotations["sidecar.istio.io/userVolume"] = `[{"name":"certs","secret":{"secretName":"a"}}]`
+			pod.Spec.Volumes = []corev1.Volume{{Name: "certs", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}}}
+		}, []string{volumeField + `: Invalid value: "certs": a volume of this name is in spec.volumes too, with other content, and Istio would make one of them; rename one`}},
+		"a target and a network, both wrong": {func(pod *corev1.Pod) {
+			pod.Annotations["mtls.egress/target"] = "localhost"
+			pod.Spec.HostNetwork = true
+		}, []string{
+			`metadata.annotations[mtls.egress/target]: Invalid value: "localhost": has one label only; a host has at least two labels of letters, digits and inner hyphens, for example external.system.com`,
+			`spec.hostNetwork: Invalid value: "true": a Pod in the host's network gets no sidecar, which mtls.egress/target needs; take hostNetwork away or the annotation`,
+		}},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -132,6 +171,51 @@ func TestPodIsRefused(t *testing.T) {
 			}
 			if len(result.Operations) > 0 {
 				t.Errorf("refused, and yet operations: %v", result.Operations)
+			}
+		})
+	}
+}
+
+func TestAnswersAreBounded(t *testing.T) {
+	pod := annotated(func(pod *corev1.Pod) {
+		pod.Annotations["mtls.egress/target"] = strings.Repeat(",", 8000)
+		for n := range 100 {
+			pod.Annotations[fmt.Sprintf("mtls.egress/unknown-%d", n)] = ""
+		}
+	})
+	result := corpusCase{object: encode(t, pod)}.mutate(t)
+	if len(result.Errors) != 21 || result.Errors[20].Error() != "metadata.annotations[mtls.egress/target]: Too many: 7981 more problems are not shown" {
+		t.Errorf("%d errors, the last %v", len(result.Errors), result.Errors[len(result.Errors)-1])
+	}
+	if len(result.Warnings) != 21 || result.Warnings[20] != "80 more warnings are not shown" {
+		t.Errorf("%d warnings, the last %s", len(result.Warnings), result.Warnings[len(result.Warnings)-1])
+	}
+}
+
+func TestNamesOfVolumesAreReadAsIstioReadsThem(t *testing.T) {
+	const ours = `"secret":{"secretName":"external-system-mtls-data"}`
+	tests := map[string]struct {
+		volumes string
+		// want is the whole annotation after mutation.
+		want string
+	}{
+		"a name in another case is no name": {
+			`[{"Name":"mtls-egress-external-system-com",` + ours + `}]`,
+			`[{"Name":"mtls-egress-external-system-com",` + ours + `},{"name":"mtls-egress-external-system-com",` + ours + `}]`,
+		},
+		"a name inside a map's entry replaces its key": {
+			`{"x":{"name":"mtls-egress-external-system-com",` + ours + `}}`,
+			`{"x":{"name":"mtls-egress-external-system-com",` + ours + `}}`,
+		},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			pod := annotated(func(pod *corev1.Pod) { pod.Annotations["sidecar.istio.io/userVolume"] = test.volumes })
+			input := corpusCase{object: encode(t, pod)}
+			patched := decode(t, apply(t, input.object, input.mutate(t).Operations))
+			got := patched["metadata"].(map[string]any)["annotations"].(map[string]any)["sidecar.istio.io/userVolume"]
+			if got != test.want {
+				t.Errorf("got %s, want %s", got, test.want)
 			}
 		})
 	}

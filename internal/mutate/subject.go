@@ -7,6 +7,7 @@ import (
 
 	"gomodules.xyz/jsonpatch/v2"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/validation"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -21,6 +22,8 @@ type Subject struct {
 	metadata metav1.ObjectMeta
 	// pod is the Pod itself or what the template makes.
 	pod corev1.Pod
+	// notStarted says that the object is a suspended Job that never ran, whose template can still be changed.
+	notStarted bool
 	// template is where the Pod template stands, as a JSON pointer and as a path for messages; both empty for a Pod.
 	template     string
 	templatePath *field.Path
@@ -94,6 +97,7 @@ func (s *Subject) decodeWorkload(object []byte) error {
 	var workload struct {
 		Metadata metav1.ObjectMeta `json:"metadata"`
 		Spec     struct {
+			Suspend     bool                   `json:"suspend"`
 			Template    corev1.PodTemplateSpec `json:"template"`
 			JobTemplate struct {
 				Spec struct {
@@ -101,6 +105,9 @@ func (s *Subject) decodeWorkload(object []byte) error {
 				} `json:"spec"`
 			} `json:"jobTemplate"`
 		} `json:"spec"`
+		Status struct {
+			StartTime *metav1.Time `json:"startTime"`
+		} `json:"status"`
 	}
 	if err := json.Unmarshal(object, &workload); err != nil {
 		return fmt.Errorf("reading the %s: %w", s.kind.Kind, err)
@@ -109,27 +116,10 @@ func (s *Subject) decodeWorkload(object []byte) error {
 	if s.kind.Kind == "CronJob" {
 		template = workload.Spec.JobTemplate.Spec.Template
 	}
+	s.notStarted = workload.Spec.Suspend && workload.Status.StartTime == nil
 	s.metadata = workload.Metadata
 	s.pod = corev1.Pod{ObjectMeta: template.ObjectMeta, Spec: template.Spec}
 	return nil
-}
-
-// Kind returns the kind of the object.
-func (s *Subject) Kind() string {
-	return s.kind.Kind
-}
-
-// Name returns the name of the object, or the start of one that the API server completes.
-func (s *Subject) Name() string {
-	if s.metadata.Name != "" {
-		return s.metadata.Name
-	}
-	return s.metadata.GenerateName
-}
-
-// Namespace returns the namespace that the object names, which may be none.
-func (s *Subject) Namespace() string {
-	return s.metadata.Namespace
 }
 
 // Hosts returns the hosts that the subject asks for anywhere, as far as its annotations can be read: those whose
@@ -146,7 +136,7 @@ func (s *Subject) Hosts() []string {
 
 // Mutate says what admission does to the subject in namespace. egressTargets are those of the namespace, by host. A Pod is
 // realised; a workload's annotations are propagated, and its Pods are judged ahead of time, so that a mistake is refused
-// where it was made. A Job that exists already can't get another template; it gets a warning.
+// where it was made. A Job that has started can't get another template; it gets a warning.
 func (s *Subject) Mutate(namespace string, update bool, egressTargets map[string]*v1alpha1.EgressTarget) Result {
 	if s.metadata.DeletionTimestamp != nil {
 		return Result{}
@@ -154,7 +144,7 @@ func (s *Subject) Mutate(namespace string, update bool, egressTargets map[string
 	if s.template == "" {
 		return s.mutatePod(namespace, egressTargets)
 	}
-	if controlled(&s.metadata) {
+	if s.controlled() {
 		return Result{}
 	}
 	return s.mutateWorkload(namespace, update, egressTargets)
@@ -162,50 +152,89 @@ func (s *Subject) Mutate(namespace string, update bool, egressTargets map[string
 
 func (s *Subject) mutatePod(namespace string, egressTargets map[string]*v1alpha1.EgressTarget) Result {
 	targets, p, warnings, errs := judge(namespace, &s.pod, egressTargets, nil)
-	return Result{Operations: p.operations, Warnings: warnings, Errors: errs, Targets: targets}
+	return Result{Operations: p.operations, Warnings: warnings, Errors: errs, Targets: targets}.bounded()
 }
 
 func (s *Subject) mutateWorkload(namespace string, update bool, egressTargets map[string]*v1alpha1.EgressTarget) Result {
-	result := Result{}
-	_, result.Warnings, result.Errors = target.ParseIntent(s.metadata.Annotations, field.NewPath("metadata", "annotations"))
-	if len(result.Errors) > 0 {
-		return result
-	}
-	changes, errs := propagate(s.metadata.Annotations, s.pod.Annotations, s.templatePath.Child("metadata", "annotations"))
-	if len(errs) > 0 {
-		result.Errors = errs
-		return result
-	}
-	result.Warnings = append(result.Warnings, changes.warnings...)
-	if s.kind.Kind == "Job" && update && !changes.empty() {
-		result.Warnings = append(result.Warnings, "the Pod template of a Job that exists can't be changed, so its Pods keep what they have; delete the Job and create it again")
-		return result
+	own, warnings, errs := s.parseOwn()
+	changes, propagationErrs := propagate(own, s.pod.Annotations, s.templatePath.Child("metadata", "annotations"))
+	errs, warnings = append(errs, propagationErrs...), append(warnings, changes.warnings...)
+	if s.kind.Kind == "Job" && update && !s.notStarted && !changes.empty() {
+		warnings = append(warnings, "the Pod template of a Job that has started can't be changed, so its Pods keep what they have; delete the Job and create it again")
+		return Result{Warnings: warnings, Errors: errs}.bounded()
 	}
 	pod := s.pod
 	pod.Annotations = changes.apply(s.pod.Annotations)
-	targets, realised, warnings, errs := judge(namespace, &pod, egressTargets, s.templatePath)
-	result.Warnings = append(result.Warnings, warnings...)
-	if len(errs) > 0 {
-		result.Errors = errs
-		return result
+	targets, realised, podWarnings, podErrs := judge(namespace, &pod, egressTargets, s.templatePath)
+	errs, warnings = append(errs, podErrs...), append(warnings, podWarnings...)
+	if _, judged := pod.Annotations[target.AnnotationTarget]; len(errs) > 0 && !judged {
+		errs = append(errs, checkPod(&pod, s.templatePath)...)
 	}
-	result.Targets = targets
-	result.Operations = changes.operations(s.template, s.pod.Annotations).operations
-	result.PodOperations = realised.operations
-	return result
+	if len(errs) > 0 {
+		return Result{Warnings: warnings, Errors: errs}.bounded()
+	}
+	return Result{
+		Operations:    changes.operations(s.template, s.pod.Annotations).operations,
+		PodOperations: realised.operations,
+		Warnings:      warnings,
+		Targets:       targets,
+	}.bounded()
+}
+
+// parseOwn returns the annotations of the workload's own metadata that can be propagated: all of them, or none when they are
+// wrong. A Secret that is named here for targets that the template names is judged there.
+func (s *Subject) parseOwn() (map[string]string, []string, field.ErrorList) {
+	_, asks := s.metadata.Annotations[target.AnnotationTarget]
+	_, templateAsks := s.pod.Annotations[target.AnnotationTarget]
+	_, warnings, errs := target.ParseIntent(s.metadata.Annotations, field.NewPath("metadata", "annotations"))
+	switch {
+	case !asks && templateAsks:
+		return s.metadata.Annotations, warnings, nil
+	case len(errs) > 0:
+		return nil, warnings, errs
+	}
+	return s.metadata.Annotations, warnings, nil
 }
 
 // judge reads what a Pod asks for and realises it.
 func judge(namespace string, pod *corev1.Pod, egressTargets map[string]*v1alpha1.EgressTarget, at *field.Path) ([]target.Target, patch, []string, field.ErrorList) {
 	annotations := at.Child("metadata", "annotations")
+	if err := validation.ValidateAnnotationsSize(pod.Annotations); err != nil {
+		return nil, patch{}, nil, field.ErrorList{field.TooLong(annotations, "", validation.TotalAnnotationSizeLimitB)}
+	}
 	intent, warnings, errs := target.ParseIntent(pod.Annotations, annotations)
 	if len(errs) > 0 {
+		return nil, patch{}, warnings, append(errs, checkPod(pod, at)...)
+	}
+	if len(intent.Entries) == 0 {
+		return nil, patch{}, warnings, nil
+	}
+	errs = checkPod(pod, at)
+	targets, resolveErrs := target.Resolve(namespace, intent, egressTargets, annotations)
+	if errs = append(errs, resolveErrs...); len(resolveErrs) > 0 {
 		return nil, patch{}, warnings, errs
 	}
-	targets, errs := target.Resolve(namespace, intent, egressTargets, annotations)
-	if len(errs) > 0 {
+	p, more, realiseErrs := realise(pod, targets, at)
+	if errs = append(errs, realiseErrs...); len(errs) > 0 {
 		return nil, patch{}, warnings, errs
 	}
-	p, more, errs := realise(pod, targets, at)
-	return targets, p, append(warnings, more...), errs
+	return targets, p, append(warnings, more...), nil
+}
+
+// maxRemarks is the number of errors, and of warnings, that an answer holds. More help nobody, and they are stored in conditions
+// and events of whoever made the request.
+const maxRemarks = 20
+
+// bounded returns the result with each warning once and with at most maxRemarks errors and warnings.
+func (r Result) bounded() Result {
+	slices.Sort(r.Warnings)
+	r.Warnings = slices.Compact(r.Warnings)
+	if more := len(r.Warnings) - maxRemarks; more > 0 {
+		r.Warnings = append(r.Warnings[:maxRemarks:maxRemarks], fmt.Sprintf("%d more warnings are not shown", more))
+	}
+	if more := len(r.Errors) - maxRemarks; more > 0 {
+		r.Errors = append(r.Errors[:maxRemarks:maxRemarks], &field.Error{
+			Type: field.ErrorTypeTooMany, Field: r.Errors[maxRemarks].Field, BadValue: field.OmitValueType{}, Detail: fmt.Sprintf("%d more problems are not shown", more)})
+	}
+	return r
 }

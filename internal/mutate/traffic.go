@@ -9,6 +9,8 @@ import (
 
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
+	"sigs.k8s.io/yaml"
+
 	"mtls.egress/webhook/internal/target"
 )
 
@@ -20,22 +22,48 @@ const (
 	annotationIncludeRanges    = "traffic.sidecar.istio.io/includeOutboundIPRanges"
 	annotationExcludeRanges    = "traffic.sidecar.istio.io/excludeOutboundIPRanges"
 	annotationInterceptionMode = "sidecar.istio.io/interceptionMode"
-	everything                 = "*"
+	// annotationProxyConfig is YAML, whose interceptionMode holds where the annotation above is missing.
+	annotationProxyConfig       = "proxy.istio.io/config"
+	annotationExcludeInterfaces = "traffic.sidecar.istio.io/excludeInterfaces"
+	// annotationTemplates names the injection templates; without sidecar among them there may be none.
+	annotationTemplates = "inject.istio.io/templates"
+	sidecarTemplate     = "sidecar"
+	noInterception      = "NONE"
+	// mainInterface is what a container's first network interface is called.
+	mainInterface = "eth0"
+	everything    = "*"
 )
 
-// checkTraffic refuses annotations that lead the calls to targets past the sidecar, each with the value that would work.
-func checkTraffic(annotations map[string]string, targets []target.Target, at *field.Path) field.ErrorList {
-	var errs field.ErrorList
+// checkTraffic refuses annotations that lead the calls to targets past the sidecar, each with the value that would work. It
+// warns of those that keep only the app's own https calls from the sidecar.
+func checkTraffic(annotations map[string]string, targets []target.Target, at *field.Path) (errs field.ErrorList, warnings []string) {
 	refuse := func(name, value, problem string) {
 		errs = append(errs, target.Invalid(at.Key(name), value, problem))
 	}
 	ports, addresses := appPorts(targets), sinkholes(targets)
-	if mode := annotations[annotationInterceptionMode]; mode == "NONE" {
+	if mode := annotations[annotationInterceptionMode]; mode == noInterception {
 		refuse(annotationInterceptionMode, mode, "NONE keeps the sidecar from seeing any call; write REDIRECT or take it away")
+	}
+	if value, ok := annotations[annotationProxyConfig]; ok && proxyConfigSwitchesOff(value) {
+		refuse(annotationProxyConfig, value, "interceptionMode: NONE keeps the sidecar from seeing any call; write REDIRECT or take it out")
+	}
+	if value := annotations[annotationExcludeInterfaces]; slices.Contains(list(value), mainInterface) {
+		kept, _ := split(value, func(name string) bool { return name == mainInterface })
+		refuse(annotationExcludeInterfaces, value, "keeps the sidecar from seeing any call through "+mainInterface+"; "+wouldWork(kept))
+	}
+	if value, ok := annotations[annotationTemplates]; ok && !slices.Contains(list(value), sidecarTemplate) {
+		warnings = append(warnings, fmt.Sprintf("%s: %q doesn't name the template %s; if Istio puts no sidecar into the Pod, its calls to %s fail",
+			annotationTemplates, target.Excerpt(value), sidecarTemplate, hostsWhere(targets, func(target.Target) bool { return true })))
 	}
 	if value, ok := annotations[annotationExcludePorts]; ok {
 		if kept, lost := split(value, func(port string) bool { return slices.Contains(ports, port) }); len(lost) > 0 {
 			refuse(annotationExcludePorts, value, fmt.Sprintf("keeps the sidecar from seeing the call to %s; %s", portHosts(targets, lost), wouldWork(kept)))
+		}
+		for _, t := range targets {
+			if port := strconv.Itoa(int(t.Port)); slices.Contains(list(value), port) {
+				warnings = append(warnings, fmt.Sprintf("%s: the app's own calls to https://%s would end at %s, as the sidecar doesn't see port %s; take %s out if the app makes such calls",
+					annotationExcludePorts, t.Host, t.Address(), port, port))
+			}
 		}
 	}
 	if value, ok := annotations[annotationIncludePorts]; ok {
@@ -55,7 +83,16 @@ func checkTraffic(annotations map[string]string, targets []target.Target, at *fi
 				addressHosts(targets, coveredBy(lost, addresses)), wouldWork(kept)))
 		}
 	}
-	return errs
+	return errs, warnings
+}
+
+// proxyConfigSwitchesOff reads the one field of Istio's ProxyConfig that matters here. What can't be read is Istio's to refuse.
+func proxyConfigSwitchesOff(value string) bool {
+	var config struct {
+		InterceptionMode string `json:"interceptionMode"`
+	}
+	err := yaml.Unmarshal([]byte(value), &config)
+	return err == nil && config.InterceptionMode == noInterception
 }
 
 func wouldWork(values []string) string {

@@ -65,7 +65,7 @@ func parseSidecarEntries(text string) (sidecarEntries, error) {
 			return sidecarEntries{}, err
 		}
 		if entries.isMap && seen[entry.name] {
-			return sidecarEntries{}, fmt.Errorf("has two entries named %q, of which Istio reads one only; give each its own name", target.Shorten(entry.name))
+			return sidecarEntries{}, fmt.Errorf("has two entries named %q, of which Istio reads one only; give each its own name", target.Excerpt(entry.name))
 		}
 		seen[entry.name] = true
 		entries.items = append(entries.items, entry)
@@ -94,18 +94,30 @@ func nextEntry(decoder *json.Decoder, isMap bool, position int) (sidecarEntry, e
 		return entry, unreadable(err)
 	}
 	if !strings.HasPrefix(string(entry.raw), "{") {
-		return entry, fmt.Errorf("has an entry (%s) that is no JSON object; %s", target.Shorten(entry.name), wantedForm)
+		return entry, fmt.Errorf("has an entry (%s) that is no JSON object; %s", target.Excerpt(entry.name), wantedForm)
 	}
-	var named struct {
-		Name *string `json:"name"`
+	name, named, err := nameIn(entry.raw)
+	if err != nil {
+		return entry, fmt.Errorf("has an entry (%s) whose name is no string", target.Excerpt(entry.name))
 	}
-	if err := json.Unmarshal(entry.raw, &named); err != nil {
-		return entry, fmt.Errorf("has an entry (%s) whose name is no string", target.Shorten(entry.name))
-	}
-	if named.Name != nil {
-		entry.name = *named.Name
+	if named {
+		entry.name = name
 	}
 	return entry, nil
+}
+
+// nameIn reads the name of an entry. Istio writes the entry below a name of its own making, and takes only a key spelt exactly
+// so to replace it; the other keys reach Kubernetes' decoder, which takes them in any case.
+func nameIn(raw json.RawMessage) (name string, named bool, err error) {
+	var fields map[string]json.RawMessage
+	if err := json.Unmarshal(raw, &fields); err != nil {
+		return "", false, err
+	}
+	text, named := fields["name"]
+	if !named {
+		return "", false, nil
+	}
+	return name, true, json.Unmarshal(text, &name)
 }
 
 // unreadable leaves the decoder's own words out: they may repeat bytes of the value.
@@ -187,14 +199,19 @@ func addedMount(mount corev1.VolumeMount) addedEntry {
 	return addedEntry{name: mount.Name, listForm: entry, mapForm: unnamed}
 }
 
-// mergeVolumes returns the value of the userVolume annotation with the wanted volumes in it.
-func mergeVolumes(text string, wanted []corev1.Volume, at *field.Path) (string, field.ErrorList) {
+// mergeVolumes returns the value of the userVolume annotation with the wanted volumes in it. Istio merges the annotation's
+// volumes into those of the Pod by name, so a name that stands in both with other content is refused.
+func mergeVolumes(text string, wanted, ofPod []corev1.Volume, at *field.Path) (string, field.ErrorList) {
 	entries, err := parseSidecarEntries(text)
 	if err != nil {
 		return "", field.ErrorList{target.Invalid(at, text, err.Error())}
 	}
 	var errs field.ErrorList
 	existing := map[string]corev1.Volume{}
+	podVolumes := make(map[string]*corev1.Volume, len(ofPod))
+	for i := range ofPod {
+		podVolumes[ofPod[i].Name] = &ofPod[i]
+	}
 	for _, item := range entries.items {
 		volume := corev1.Volume{}
 		if err := json.Unmarshal(item.raw, &volume); err != nil {
@@ -203,9 +220,12 @@ func mergeVolumes(text string, wanted []corev1.Volume, at *field.Path) (string, 
 		}
 		volume.Name = item.name
 		if _, twice := existing[item.name]; twice {
-			errs = append(errs, field.Duplicate(at, target.Shorten(item.name)))
+			errs = append(errs, target.Invalid(at, item.name, "two volumes have this name; give each its own"))
 		}
 		existing[item.name] = volume
+		if other, both := podVolumes[item.name]; both && !sameSource(*other, volume) {
+			errs = append(errs, target.Invalid(at, item.name, "a volume of this name is in spec.volumes too, with other content, and Istio would make one of them; rename one"))
+		}
 	}
 	var added []addedEntry
 	for _, volume := range wanted {
@@ -238,7 +258,8 @@ func mergeMounts(text string, wanted []corev1.VolumeMount, at *field.Path) (stri
 		return "", field.ErrorList{target.Invalid(at, text, err.Error())}
 	}
 	var errs field.ErrorList
-	var existing []corev1.VolumeMount
+	existing := mountTable{}
+	names := map[string]bool{}
 	for _, item := range entries.items {
 		mount := corev1.VolumeMount{}
 		if err := json.Unmarshal(item.raw, &mount); err != nil {
@@ -246,19 +267,20 @@ func mergeMounts(text string, wanted []corev1.VolumeMount, at *field.Path) (stri
 			continue
 		}
 		mount.Name = item.name
-		if _, taken := mountAt(existing, mount.MountPath); taken {
-			errs = append(errs, field.Duplicate(at, target.Shorten(mount.MountPath)))
+		if _, taken := existing.at(mount.MountPath); taken {
+			errs = append(errs, target.Invalid(at, mount.MountPath, "two volumes are mounted at this path; give each its own"))
 		}
-		existing = append(existing, mount)
+		existing.add(mount)
+		names[mount.Name] = true
 	}
 	var added []addedEntry
 	for _, mount := range wanted {
-		present, found := mountAt(existing, mount.MountPath)
+		present, found := existing.at(mount.MountPath)
 		switch {
 		case found && present == nameAndPath(mount):
 		case found:
 			errs = append(errs, mountClash(at, mount, present.name))
-		case entries.isMap && hasMountNamed(existing, mount.Name):
+		case entries.isMap && names[mount.Name]:
 			errs = append(errs, target.Invalid(at, mount.Name, fmt.Sprintf("the map mounts this volume elsewhere already, and a map has each name once; the webhook mounts it at %s, so remove yours or write the list form", mount.MountPath)))
 		default:
 			added = append(added, addedMount(mount))
@@ -284,27 +306,22 @@ func nameAndPath(mount corev1.VolumeMount) mountIdentity {
 	}
 }
 
-func mountAt(mounts []corev1.VolumeMount, mountPath string) (mountIdentity, bool) {
-	for _, mount := range mounts {
-		if path.Clean(mount.MountPath) == path.Clean(mountPath) {
-			return nameAndPath(mount), true
-		}
-	}
-	return mountIdentity{}, false
+// mountTable holds mounts by their cleaned path. A list that is searched for each of its elements would let one Pod with many
+// mounts take minutes.
+type mountTable map[string]mountIdentity
+
+func (m mountTable) add(mount corev1.VolumeMount) {
+	m[path.Clean(mount.MountPath)] = nameAndPath(mount)
 }
 
-func hasMountNamed(mounts []corev1.VolumeMount, name string) bool {
-	for _, mount := range mounts {
-		if mount.Name == name {
-			return true
-		}
-	}
-	return false
+func (m mountTable) at(mountPath string) (mountIdentity, bool) {
+	identity, found := m[path.Clean(mountPath)]
+	return identity, found
 }
 
 func mountClash(at *field.Path, mount corev1.VolumeMount, other string) *field.Error {
 	return target.Invalid(at, mount.MountPath, fmt.Sprintf("something else is mounted at this path (volume %q); the webhook mounts the volume %s there, read-only and whole, so move yours",
-		target.Shorten(other), mount.Name))
+		target.Excerpt(other), mount.Name))
 }
 
 func finish(entries sidecarEntries, added []addedEntry, errs field.ErrorList, at *field.Path) (string, field.ErrorList) {

@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"mtls.egress/webhook/internal/target"
@@ -39,12 +41,13 @@ func propagate(workload, template map[string]string, at *field.Path) (propagatio
 	for _, key := range propagated() {
 		wanted, asked := workload[key]
 		present, there := template[key]
-		ours := there && recorded[key] == present && hasKey(recorded, key)
+		was, copied := recorded[key]
+		ours := there && copied && was == present
 		switch {
 		case asked && there && !ours:
 			if wanted != present {
 				changes.warnings = append(changes.warnings, fmt.Sprintf(
-					"the Pod template has its own %s, which stays; the one in the workload's metadata (%q) has no effect", key, target.Shorten(wanted)))
+					"the Pod template has its own %s, which stays; the one in the workload's metadata (%q) has no effect", key, target.Excerpt(wanted)))
 			}
 		case asked:
 			kept[key] = wanted
@@ -117,13 +120,18 @@ func readMarker(template map[string]string) (map[string]string, error) {
 	return recorded, nil
 }
 
-func hasKey(m map[string]string, key string) bool {
-	_, ok := m[key]
-	return ok
-}
-
-// controlled says whether another object makes this one, such as a Deployment its ReplicaSets. Its template comes from there,
-// and a change would only be undone or start a roll-out without end.
-func controlled(metadata *metav1.ObjectMeta) bool {
-	return metav1.GetControllerOfNoCopy(metadata) != nil
+// controlled says whether a workload of ours makes this one: a Deployment its ReplicaSets, a CronJob its Jobs. Their metadata
+// repeats its annotations and their template comes from there, so a change would be undone or start a roll-out without end.
+// What anything else controls, such as an operator, is a workload like any other.
+func (s *Subject) controlled() bool {
+	owner := metav1.GetControllerOfNoCopy(&s.metadata)
+	if owner == nil {
+		return false
+	}
+	group, _, _ := strings.Cut(owner.APIVersion, "/")
+	makers := map[schema.GroupKind]schema.GroupKind{
+		{Group: "apps", Kind: "ReplicaSet"}: {Group: "apps", Kind: "Deployment"},
+		{Group: "batch", Kind: "Job"}:       {Group: "batch", Kind: "CronJob"},
+	}
+	return makers[s.kind] == schema.GroupKind{Group: group, Kind: owner.Kind}
 }

@@ -103,9 +103,9 @@ func text(fields map[string]any, name string) string {
 	return value
 }
 
-// decodeInto reads the object into a typed one. Unknown fields are an error only where strict.
-func (i item) decodeInto(typed any, strict bool) error {
-	if err := runtime.DefaultUnstructuredConverter.FromUnstructuredWithValidation(i.object, typed, strict); err != nil {
+// decodeInto reads the object into a typed one. Unknown fields are ignored.
+func (i item) decodeInto(typed any) error {
+	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(i.object, typed); err != nil {
 		return fmt.Errorf("is no valid %s: %w", i.kind.Kind, err)
 	}
 	return nil

@@ -60,6 +60,7 @@ type renderer struct {
 	items         []item
 	egressTargets map[string]map[string]*v1alpha1.EgressTarget
 	secrets       map[string]secret
+	validator     *validator
 	uses          map[key]*use
 	output        Output
 	problems      []Problem
@@ -107,19 +108,18 @@ func (r *renderer) collect() {
 }
 
 func (r *renderer) collectEgressTarget(item item) {
-	egressTarget := &v1alpha1.EgressTarget{}
-	if err := item.decodeInto(egressTarget, true); err != nil {
+	validator, err := r.egressTargetValidator()
+	if err != nil {
 		r.refuse(item.place, err.Error())
 		return
 	}
-	if host, err := target.NormaliseHost(egressTarget.Name); err != nil {
-		r.refuse(item.place, "its name is its host, which "+err.Error())
-		return
-	} else if host != egressTarget.Name {
-		r.refuse(item.place, "its name is its host, which has to be written "+host)
-		return
+	egressTarget, problems := validator.validate(item)
+	for _, problem := range problems {
+		r.refuse(item.place, problem)
 	}
-	r.know(item.namespace(), egressTarget)
+	if len(problems) == 0 {
+		r.know(item.namespace(), egressTarget)
+	}
 }
 
 func (r *renderer) know(namespace string, egressTarget *v1alpha1.EgressTarget) {
@@ -166,7 +166,10 @@ func (r *renderer) call(item item, t target.Target) {
 	}
 	r.uses[id].callers[t.SecretName] = append(r.uses[id].callers[t.SecretName], item.place)
 	if r.egressTargets[id.namespace][t.Host] == nil {
-		r.know(id.namespace, &v1alpha1.EgressTarget{ObjectMeta: metav1.ObjectMeta{Name: t.Host}, Spec: v1alpha1.EgressTargetSpec{Port: t.Port}})
+		r.know(id.namespace, &v1alpha1.EgressTarget{
+			ObjectMeta: metav1.ObjectMeta{Name: t.Host, Labels: map[string]string{target.LabelManagedBy: target.ValueManagedBy}},
+			Spec:       v1alpha1.EgressTargetSpec{Port: t.Port},
+		})
 	}
 }
 

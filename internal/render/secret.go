@@ -20,7 +20,7 @@ type secret struct {
 // https://kubernetes.io/docs/reference/kubernetes-api/config-and-storage-resources/secret-v1/
 func (r *renderer) collectSecret(item item) {
 	typed := &corev1.Secret{}
-	if err := item.decodeInto(typed, false); err != nil {
+	if err := item.decodeInto(typed); err != nil {
 		// The converter's words may repeat what it could not read, which is a key here.
 		r.refuse(item.place, "can't be read as a Secret; data holds base64, stringData holds text")
 		return

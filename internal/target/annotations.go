@@ -25,6 +25,13 @@ const (
 	LabelValue = "true"
 )
 
+// The label of everything that the controller makes. See MadeByController for what it says on an EgressTarget.
+const (
+	LabelManagedBy = "app.kubernetes.io/managed-by"
+	// ValueManagedBy is also the controller's field manager.
+	ValueManagedBy = "mtls-egress-webhook"
+)
+
 // Limits of what one Pod may ask for. They bound the work of an admission request.
 const (
 	// MaxTargets is the number of targets that one Pod may have.

@@ -25,15 +25,15 @@ func NormaliseHost(host string) (string, error) {
 		return "", fmt.Errorf("is empty: %s", hostRule)
 	}
 	if scheme, rest, ok := strings.Cut(host, "://"); ok {
-		return "", fmt.Errorf("has the scheme %s://; write the host alone, as in %s", shown(scheme), shown(firstSegment(rest)))
+		return "", fmt.Errorf("has a scheme, %s; write the host alone, as in %s", quoted(scheme), quoted(firstSegment(rest)))
 	}
 	if strings.Contains(host, "/") {
-		return "", fmt.Errorf("has a path; write the host alone, as in %s", shown(firstSegment(host)))
+		return "", fmt.Errorf("has a path; write the host alone, as in %s", quoted(firstSegment(host)))
 	}
 	if strings.Contains(host, "*") {
 		return "", fmt.Errorf("is a wildcard; a target is one host, so name each of them: %s", hostRule)
 	}
-	if address, err := netip.ParseAddr(strings.Trim(host, "[]")); err == nil {
+	if address, is := ipAddress(host); is {
 		return "", fmt.Errorf("is the IP address %s; a certificate is checked against a name: %s", address, hostRule)
 	}
 	if !isASCII(host) {
@@ -52,8 +52,11 @@ func NormaliseHost(host string) (string, error) {
 	if len(labels) < 2 {
 		return "", fmt.Errorf("has one label only; %s", hostRule)
 	}
-	if strings.Trim(labels[len(labels)-1], "0123456789") == "" {
+	if isNumber(labels[len(labels)-1]) {
 		return "", fmt.Errorf("ends in a number, as only an IP address does; %s", hostRule)
+	}
+	if host == AnchorHost {
+		return "", fmt.Errorf("is the host of the anchor, which the controller generates itself; %s", hostRule)
 	}
 	return host, nil
 }
@@ -75,6 +78,24 @@ func checkLabel(label string) error {
 	return nil
 }
 
+// ipAddress reads an address as URLs write it: an IPv6 one may stand in brackets, with a port behind.
+func ipAddress(host string) (netip.Addr, bool) {
+	if withPort, err := netip.ParseAddrPort(host); err == nil {
+		return withPort.Addr(), true
+	}
+	address, err := netip.ParseAddr(strings.Trim(host, "[]"))
+	return address, err == nil
+}
+
+// isNumber says whether resolvers take a name that ends in this label for an IP address: decimal, or hexadecimal as inet_aton
+// reads it.
+func isNumber(label string) bool {
+	if digits, hexadecimal := strings.CutPrefix(label, "0x"); hexadecimal {
+		return strings.Trim(digits, "0123456789abcdef") == ""
+	}
+	return strings.Trim(label, "0123456789") == ""
+}
+
 func isLabelByte(c byte) bool {
 	return c >= 'a' && c <= 'z' || c >= '0' && c <= '9' || c == '-'
 }
@@ -93,7 +114,7 @@ func nonASCII(host string) error {
 	if err != nil || !utf8.ValidString(host) {
 		return fmt.Errorf("has characters that no host name has; %s", hostRule)
 	}
-	return fmt.Errorf("has non-ASCII characters; write its punycode form %s", shown(punycode))
+	return fmt.Errorf("has non-ASCII characters; write its punycode form %s", quoted(punycode))
 }
 
 func firstSegment(s string) string {

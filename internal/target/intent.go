@@ -26,11 +26,6 @@ type Intent struct {
 	Entries []Entry
 }
 
-// Empty says whether nothing is asked for.
-func (i Intent) Empty() bool {
-	return len(i.Entries) == 0
-}
-
 // Hosts returns the hosts asked for, in order.
 func (i Intent) Hosts() []string {
 	hosts := make([]string, len(i.Entries))
@@ -135,12 +130,12 @@ func parsePort(text string) (int32, error) {
 	}
 	for _, c := range []byte(text) {
 		if c < '0' || c > '9' {
-			return 0, fmt.Errorf("has the port %s, which is no number; write the partner's TLS port, 1 to 65535, or leave it out for 443", shown(text))
+			return 0, fmt.Errorf("has the port %s, which is no number; write the partner's TLS port, 1 to 65535, or leave it out for 443", quoted(text))
 		}
 	}
 	port, err := strconv.ParseUint(text, 10, 16)
 	if err != nil || port == 0 {
-		return 0, fmt.Errorf("has the port %s, which no service can have; write the partner's TLS port, 1 to 65535", shown(text))
+		return 0, fmt.Errorf("has the port %s, which no service can have; write the partner's TLS port, 1 to 65535", quoted(text))
 	}
 	return int32(port), nil
 }

@@ -62,51 +62,54 @@ func TestParseIntentRefuses(t *testing.T) {
 		annotations map[string]string
 		want        []string
 	}{
-		"an empty value":                     {targets(""), []string{targetField + ": Required value: names no target; write a host such as external.system.com, or remove the annotation"}},
-		"blanks only":                        {targets(" \t"), []string{targetField + ": Required value: names no target; write a host such as external.system.com, or remove the annotation"}},
-		"a comma too many":                   {targets("a.example,"), []string{targetField + `: Invalid value: "": an entry is empty; remove the comma too many`}},
-		"a scheme":                           {targets("https://a.example"), []string{targetField + `: Invalid value: "https://a.example": has the scheme "https"://; write the host alone, as in "a.example"`}},
-		"a scheme, a port and a path":        {targets("http://a.example:80/x"), []string{targetField + `: Invalid value: "http://a.example:80/x": has the scheme "http"://; write the host alone, as in "a.example:80"`}},
-		"a path":                             {targets("a.example/x"), []string{targetField + `: Invalid value: "a.example/x": has a path; write the host alone, as in "a.example"`}},
-		"a path behind a port":               {targets("a.example:443/x"), []string{targetField + `: Invalid value: "a.example:443/x": has a path; write host:port alone`}},
-		"a wildcard":                         {targets("*.example"), []string{targetField + `: Invalid value: "*.example": is a wildcard; a target is one host, so name each of them: ` + rule}},
-		"an IPv4 address":                    {targets("10.1.2.3"), []string{targetField + `: Invalid value: "10.1.2.3": is the IP address 10.1.2.3; a certificate is checked against a name: ` + rule}},
-		"an IPv4 address with a port":        {targets("10.1.2.3:443"), []string{targetField + `: Invalid value: "10.1.2.3:443": is the IP address 10.1.2.3; a certificate is checked against a name: ` + rule}},
-		"an IPv6 address":                    {targets("2001:db8::1"), []string{targetField + `: Invalid value: "2001:db8::1": is the IP address 2001:db8::1; a certificate is checked against a name: ` + rule}},
-		"an IPv6 address in brackets":        {targets("[2001:db8::1]"), []string{targetField + `: Invalid value: "[2001:db8::1]": is the IP address 2001:db8::1; a certificate is checked against a name: ` + rule}},
-		"something like an IPv4 address":     {targets("300.1.2.3"), []string{targetField + `: Invalid value: "300.1.2.3": ends in a number, as only an IP address does; ` + rule}},
-		"a single label":                     {targets("localhost"), []string{targetField + `: Invalid value: "localhost": has one label only; ` + rule}},
-		"a single label with a trailing dot": {targets("localhost."), []string{targetField + `: Invalid value: "localhost.": has one label only; ` + rule}},
-		"a dot alone":                        {targets("."), []string{targetField + `: Invalid value: ".": has an empty label (two dots in a row, or a leading dot); ` + rule}},
-		"a leading dot":                      {targets(".a.example"), []string{targetField + `: Invalid value: ".a.example": has an empty label (two dots in a row, or a leading dot); ` + rule}},
-		"two dots in a row":                  {targets("a..example"), []string{targetField + `: Invalid value: "a..example": has an empty label (two dots in a row, or a leading dot); ` + rule}},
-		"a leading hyphen":                   {targets("-a.example"), []string{targetField + `: Invalid value: "-a.example": has the label "-a", which starts or ends with a hyphen; ` + rule}},
-		"a trailing hyphen":                  {targets("a-.example"), []string{targetField + `: Invalid value: "a-.example": has the label "a-", which starts or ends with a hyphen; ` + rule}},
-		"an underscore":                      {targets("a_b.example"), []string{targetField + `: Invalid value: "a_b.example": has the character '_', which no host name has; ` + rule}},
-		"a blank inside":                     {targets("a b.example"), []string{targetField + `: Invalid value: "a b.example": has the character ' ', which no host name has; ` + rule}},
-		"a newline inside":                   {targets("a\nb.example"), []string{targetField + `: Invalid value: "a\nb.example": has the character '\n', which no host name has; ` + rule}},
-		"a NUL byte":                         {targets("a\x00.example"), []string{targetField + `: Invalid value: "a\x00.example": has the character '\x00', which no host name has; ` + rule}},
-		"an escape sequence":                 {targets("a\x1b[31m.example"), []string{targetField + `: Invalid value: "a\x1b[31m.example": has the character '\x1b', which no host name has; ` + rule}},
-		"template syntax":                    {targets("{{.Host}}.example"), []string{targetField + `: Invalid value: "{{.Host}}.example": has the character '{', which no host name has; ` + rule}},
-		"shell syntax":                       {targets("$(id).example"), []string{targetField + `: Invalid value: "$(id).example": has the character '$', which no host name has; ` + rule}},
-		"YAML syntax":                        {targets("a.example\"]}"), []string{targetField + `: Invalid value: "a.example\"]}": has the character '"', which no host name has; ` + rule}},
-		"a user before the host":             {targets("me@a.example"), []string{targetField + `: Invalid value: "me@a.example": has the character '@', which no host name has; ` + rule}},
-		"a backslash":                        {targets(`a\.example`), []string{targetField + `: Invalid value: "a\\.example": has the character '\\', which no host name has; ` + rule}},
-		"a semicolon between hosts":          {targets("a.example;b.example"), []string{targetField + `: Invalid value: "a.example;b.example": has the character ';', which no host name has; ` + rule}},
-		"letters beyond ASCII":               {targets("bücher.example"), []string{targetField + `: Invalid value: "bücher.example": has non-ASCII characters; write its punycode form "xn--bcher-kva.example"`}},
-		"bytes that are no text":             {targets("a\xff.example"), []string{targetField + `: Invalid value: "a` + "�" + `.example": has characters that no host name has; ` + rule}},
-		"a label of 64 characters":           {targets(strings.Repeat("a", 64) + ".example"), []string{targetField + `: Invalid value: "` + strings.Repeat("a", 60) + `… (72 characters)": has a label of 64 characters; a label has at most 63 (RFC 1035)`}},
-		"a host of 300 characters":           {targets(longHost(300)), []string{targetField + `: Invalid value: "` + longHost(300)[:60] + `… (300 characters)": is 300 characters long; a host has at most 253 (RFC 1035)`}},
-		"a colon without a port":             {targets("a.example:"), []string{targetField + `: Invalid value: "a.example:": has a colon and no port; write host:443 or the host alone`}},
-		"a port that is no number":           {targets("a.example:https"), []string{targetField + `: Invalid value: "a.example:https": has the port "https", which is no number; write the partner's TLS port, 1 to 65535, or leave it out for 443`}},
-		"a signed port":                      {targets("a.example:+443"), []string{targetField + `: Invalid value: "a.example:+443": has the port "+443", which is no number; write the partner's TLS port, 1 to 65535, or leave it out for 443`}},
-		"port 0":                             {targets("a.example:0"), []string{targetField + `: Invalid value: "a.example:0": has the port "0", which no service can have; write the partner's TLS port, 1 to 65535`}},
-		"port 65536":                         {targets("a.example:65536"), []string{targetField + `: Invalid value: "a.example:65536": has the port "65536", which no service can have; write the partner's TLS port, 1 to 65535`}},
-		"a port beyond all integers":         {targets("a.example:99999999999999999999"), []string{targetField + `: Invalid value: "a.example:99999999999999999999": has the port "99999999999999999999", which no service can have; write the partner's TLS port, 1 to 65535`}},
-		"two ports for one host":             {targets("a.example:443,a.example:8443"), []string{targetField + `: Invalid value: "a.example:8443": the host stands here with two ports, 443 and 8443; a target has one`}},
-		"a host with and without a port":     {targets("a.example,a.example:8443"), []string{targetField + `: Invalid value: "a.example:8443": the host stands here with two ports, none (443 by default) and 8443; a target has one`}},
-		"seventeen targets":                  {targets(manyHosts(17)), []string{targetField + ": Too many: 17: must have at most 16 items"}},
-		"a value of a megabyte":              {targets(strings.Repeat("a", 1<<20)), []string{targetField + ": Too long: may not be more than 8192 bytes"}},
+		"an empty value":                        {targets(""), []string{targetField + ": Required value: names no target; write a host such as external.system.com, or remove the annotation"}},
+		"blanks only":                           {targets(" \t"), []string{targetField + ": Required value: names no target; write a host such as external.system.com, or remove the annotation"}},
+		"a comma too many":                      {targets("a.example,"), []string{targetField + `: Invalid value: "": an entry is empty; remove the comma too many`}},
+		"a scheme":                              {targets("https://a.example"), []string{targetField + `: Invalid value: "https://a.example": has a scheme, "https"; write the host alone, as in "a.example"`}},
+		"a scheme, a port and a path":           {targets("http://a.example:80/x"), []string{targetField + `: Invalid value: "http://a.example:80/x": has a scheme, "http"; write the host alone, as in "a.example:80"`}},
+		"a path":                                {targets("a.example/x"), []string{targetField + `: Invalid value: "a.example/x": has a path; write the host alone, as in "a.example"`}},
+		"a path behind a port":                  {targets("a.example:443/x"), []string{targetField + `: Invalid value: "a.example:443/x": has a path; write host:port alone`}},
+		"a wildcard":                            {targets("*.example"), []string{targetField + `: Invalid value: "*.example": is a wildcard; a target is one host, so name each of them: ` + rule}},
+		"an IPv4 address":                       {targets("10.1.2.3"), []string{targetField + `: Invalid value: "10.1.2.3": is the IP address 10.1.2.3; a certificate is checked against a name: ` + rule}},
+		"an IPv4 address with a port":           {targets("10.1.2.3:443"), []string{targetField + `: Invalid value: "10.1.2.3:443": is the IP address 10.1.2.3; a certificate is checked against a name: ` + rule}},
+		"an IPv6 address":                       {targets("2001:db8::1"), []string{targetField + `: Invalid value: "2001:db8::1": is the IP address 2001:db8::1; a certificate is checked against a name: ` + rule}},
+		"an IPv6 address in brackets":           {targets("[2001:db8::1]"), []string{targetField + `: Invalid value: "[2001:db8::1]": is the IP address 2001:db8::1; a certificate is checked against a name: ` + rule}},
+		"an IPv4 address as inet_aton reads it": {targets("1.0x7f"), []string{targetField + `: Invalid value: "1.0x7f": ends in a number, as only an IP address does; ` + rule}},
+		"the anchor's host":                     {targets("anchor.mtls-egress.internal"), []string{targetField + `: Invalid value: "anchor.mtls-egress.internal": is the host of the anchor, which the controller generates itself; ` + rule}},
+		"an IPv6 address in brackets with a port": {targets("[2001:db8::7]:443"), []string{targetField + `: Invalid value: "[2001:db8::7]:443": is the IP address 2001:db8::7; a certificate is checked against a name: ` + rule}},
+		"something like an IPv4 address":        {targets("300.1.2.3"), []string{targetField + `: Invalid value: "300.1.2.3": ends in a number, as only an IP address does; ` + rule}},
+		"a single label":                        {targets("localhost"), []string{targetField + `: Invalid value: "localhost": has one label only; ` + rule}},
+		"a single label with a trailing dot":    {targets("localhost."), []string{targetField + `: Invalid value: "localhost.": has one label only; ` + rule}},
+		"a dot alone":                           {targets("."), []string{targetField + `: Invalid value: ".": has an empty label (two dots in a row, or a leading dot); ` + rule}},
+		"a leading dot":                         {targets(".a.example"), []string{targetField + `: Invalid value: ".a.example": has an empty label (two dots in a row, or a leading dot); ` + rule}},
+		"two dots in a row":                     {targets("a..example"), []string{targetField + `: Invalid value: "a..example": has an empty label (two dots in a row, or a leading dot); ` + rule}},
+		"a leading hyphen":                      {targets("-a.example"), []string{targetField + `: Invalid value: "-a.example": has the label "-a", which starts or ends with a hyphen; ` + rule}},
+		"a trailing hyphen":                     {targets("a-.example"), []string{targetField + `: Invalid value: "a-.example": has the label "a-", which starts or ends with a hyphen; ` + rule}},
+		"an underscore":                         {targets("a_b.example"), []string{targetField + `: Invalid value: "a_b.example": has the character '_', which no host name has; ` + rule}},
+		"a blank inside":                        {targets("a b.example"), []string{targetField + `: Invalid value: "a b.example": has the character ' ', which no host name has; ` + rule}},
+		"a newline inside":                      {targets("a\nb.example"), []string{targetField + `: Invalid value: "a\nb.example": has the character '\n', which no host name has; ` + rule}},
+		"a NUL byte":                            {targets("a\x00.example"), []string{targetField + `: Invalid value: "a\x00.example": has the character '\x00', which no host name has; ` + rule}},
+		"an escape sequence":                    {targets("a\x1b[31m.example"), []string{targetField + `: Invalid value: "a\x1b[31m.example": has the character '\x1b', which no host name has; ` + rule}},
+		"template syntax":                       {targets("{{.Host}}.example"), []string{targetField + `: Invalid value: "{{.Host}}.example": has the character '{', which no host name has; ` + rule}},
+		"shell syntax":                          {targets("$(id).example"), []string{targetField + `: Invalid value: "$(id).example": has the character '$', which no host name has; ` + rule}},
+		"YAML syntax":                           {targets("a.example\"]}"), []string{targetField + `: Invalid value: "a.example\"]}": has the character '"', which no host name has; ` + rule}},
+		"a user before the host":                {targets("me@a.example"), []string{targetField + `: Invalid value: "me@a.example": has the character '@', which no host name has; ` + rule}},
+		"a backslash":                           {targets(`a\.example`), []string{targetField + `: Invalid value: "a\\.example": has the character '\\', which no host name has; ` + rule}},
+		"a semicolon between hosts":             {targets("a.example;b.example"), []string{targetField + `: Invalid value: "a.example;b.example": has the character ';', which no host name has; ` + rule}},
+		"letters beyond ASCII":                  {targets("bücher.example"), []string{targetField + `: Invalid value: "bücher.example": has non-ASCII characters; write its punycode form "xn--bcher-kva.example"`}},
+		"bytes that are no text":                {targets("a\xff.example"), []string{targetField + `: Invalid value: "a` + "�" + `.example": has characters that no host name has; ` + rule}},
+		"a label of 64 characters":              {targets(strings.Repeat("a", 64) + ".example"), []string{targetField + `: Invalid value: "` + strings.Repeat("a", 60) + `… (72 bytes)": has a label of 64 characters; a label has at most 63 (RFC 1035)`}},
+		"a host of 300 characters":              {targets(longHost(300)), []string{targetField + `: Invalid value: "` + longHost(300)[:60] + `… (300 bytes)": is 300 characters long; a host has at most 253 (RFC 1035)`}},
+		"a colon without a port":                {targets("a.example:"), []string{targetField + `: Invalid value: "a.example:": has a colon and no port; write host:443 or the host alone`}},
+		"a port that is no number":              {targets("a.example:https"), []string{targetField + `: Invalid value: "a.example:https": has the port "https", which is no number; write the partner's TLS port, 1 to 65535, or leave it out for 443`}},
+		"a signed port":                         {targets("a.example:+443"), []string{targetField + `: Invalid value: "a.example:+443": has the port "+443", which is no number; write the partner's TLS port, 1 to 65535, or leave it out for 443`}},
+		"port 0":                                {targets("a.example:0"), []string{targetField + `: Invalid value: "a.example:0": has the port "0", which no service can have; write the partner's TLS port, 1 to 65535`}},
+		"port 65536":                            {targets("a.example:65536"), []string{targetField + `: Invalid value: "a.example:65536": has the port "65536", which no service can have; write the partner's TLS port, 1 to 65535`}},
+		"a port beyond all integers":            {targets("a.example:99999999999999999999"), []string{targetField + `: Invalid value: "a.example:99999999999999999999": has the port "99999999999999999999", which no service can have; write the partner's TLS port, 1 to 65535`}},
+		"two ports for one host":                {targets("a.example:443,a.example:8443"), []string{targetField + `: Invalid value: "a.example:8443": the host stands here with two ports, 443 and 8443; a target has one`}},
+		"a host with and without a port":        {targets("a.example,a.example:8443"), []string{targetField + `: Invalid value: "a.example:8443": the host stands here with two ports, none (443 by default) and 8443; a target has one`}},
+		"seventeen targets":                     {targets(manyHosts(17)), []string{targetField + ": Too many: 17: must have at most 16 items"}},
+		"a value of a megabyte":                 {targets(strings.Repeat("a", 1<<20)), []string{targetField + ": Too long: may not be more than 8192 bytes"}},
 		"all mistakes are told at once": {targets("*.a.example,localhost,b.example:0"), []string{
 			targetField + `: Invalid value: "*.a.example": is a wildcard; a target is one host, so name each of them: ` + rule,
 			targetField + `: Invalid value: "localhost": has one label only; ` + rule,
@@ -123,7 +126,7 @@ func TestParseIntentRefuses(t *testing.T) {
 		"a Secret of another namespace":          {both("a.example", "other/secret"), []string{secretField + `: Invalid value: "other/secret": ` + secretRule}},
 		"a Secret with template syntax":          {both("a.example", "{{ .Values.secret }}"), []string{secretField + `: Invalid value: "{{ .Values.secret }}": ` + secretRule}},
 		"a Secret with a newline":                {both("a.example", "one\ntwo"), []string{secretField + `: Invalid value: "one\ntwo": ` + secretRule}},
-		"a Secret of 254 characters":             {both("a.example", strings.Repeat("a", 254)), []string{secretField + `: Invalid value: "` + strings.Repeat("a", 60) + `… (254 characters)": ` + secretRule}},
+		"a Secret of 254 characters":             {both("a.example", strings.Repeat("a", 254)), []string{secretField + `: Invalid value: "` + strings.Repeat("a", 60) + `… (254 bytes)": ` + secretRule}},
 		"a Secret for a host that is no target":  {both("a.example", "b.example=one"), []string{secretField + `: Invalid value: "b.example=one": the host b.example is not among the targets in mtls.egress/target (a.example); add it there or remove it here`}},
 		"a Secret for something that is no host": {both("a.example", "*=one"), []string{secretField + `: Invalid value: "*=one": the host is a wildcard; a target is one host, so name each of them: ` + rule}},
 		"no Secret behind the equals sign":       {both("a.example", "a.example="), []string{secretField + `: Invalid value: "a.example=": names no Secret after the =`}},
@@ -140,7 +143,7 @@ func TestParseIntentRefuses(t *testing.T) {
 			if diff := cmp.Diff(test.want, messages(errs)); diff != "" {
 				t.Errorf("errors (-want +got):\n%s", diff)
 			}
-			if !intent.Empty() {
+			if len(intent.Entries) > 0 {
 				t.Errorf("refused, and yet an intent: %v", intent)
 			}
 		})
@@ -155,6 +158,7 @@ func TestParseIntentWarnsOfUnknownAnnotations(t *testing.T) {
 		"a plural":          {"mtls.egress/targets", `unknown annotation "mtls.egress/targets" has no effect; did you mean mtls.egress/target?`},
 		"a misspelt Secret": {"mtls.egress/secert", `unknown annotation "mtls.egress/secert" has no effect; did you mean mtls.egress/secret?`},
 		"another spelling":  {"mtls.egress/Target", `unknown annotation "mtls.egress/Target" has no effect; did you mean mtls.egress/target?`},
+		"a setting":         {"mtls.egress/sni-name", `unknown annotation "mtls.egress/sni-name" has no effect; the annotations are mtls.egress/target and mtls.egress/secret; all else is a setting of the EgressTarget`},
 		"something else":    {"mtls.egress/secretName", `unknown annotation "mtls.egress/secretName" has no effect; did you mean mtls.egress/secret?`},
 	}
 	for name, test := range tests {
@@ -177,7 +181,7 @@ func FuzzParseIntent(f *testing.F) {
 	f.Fuzz(func(t *testing.T, hosts, secrets string) {
 		annotations := map[string]string{target.AnnotationTarget: hosts, target.AnnotationSecret: secrets}
 		intent, _, errs := target.ParseIntent(annotations, nil)
-		if intent.Empty() == (len(errs) == 0) {
+		if (len(intent.Entries) == 0) == (len(errs) == 0) {
 			t.Fatalf("intent %v with errors %v: exactly one is wanted", intent, errs)
 		}
 		for _, problem := range errs {

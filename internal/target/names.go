@@ -11,6 +11,8 @@ import (
 const (
 	// AnchorName is the name of a namespace's anchor, the ServiceEntry that makes the sidecar listen on the app ports.
 	AnchorName = "mtls-egress"
+	// AnchorHost is the host of every anchor. Nobody calls it and no DNS knows it.
+	AnchorHost = "anchor.mtls-egress.internal"
 	// objectPrefix starts the name of every other object that is generated for a target.
 	objectPrefix = "mtls-egress-"
 	// volumePrefix starts the name of the credential volume of a target, caVolumePrefix that of its CA volume. They differ
@@ -30,23 +32,23 @@ const (
 // HostLabel returns the key of the label that Pods of host's target carry. The name part of a label key has at most 63
 // characters (Kubernetes), so longer hosts are shortened and get a hash.
 func HostLabel(host string) string {
-	return LabelHostPrefix + shorten(host, validation.LabelValueMaxLength)
+	return LabelHostPrefix + hashedName(host, validation.LabelValueMaxLength)
 }
 
 // ObjectName returns the name of the Istio objects that are generated for host.
 func ObjectName(host string) string {
-	return shorten(objectPrefix+host, validation.DNS1123SubdomainMaxLength)
+	return hashedName(objectPrefix+host, validation.DNS1123SubdomainMaxLength)
 }
 
 // VolumeName returns the name of the volume that holds host's credential in a Pod. It is a DNS label; no two hosts share
 // one.
 func VolumeName(host string) string {
-	return shorten(volumePrefix+dashed(host), validation.DNS1123LabelMaxLength)
+	return hashedName(volumePrefix+dashed(host), validation.DNS1123LabelMaxLength)
 }
 
 // CAVolumeName returns the name of the volume that holds the CA of host's server when a ConfigMap has it.
 func CAVolumeName(host string) string {
-	return shorten(caVolumePrefix+dashed(host), validation.DNS1123LabelMaxLength)
+	return hashedName(caVolumePrefix+dashed(host), validation.DNS1123LabelMaxLength)
 }
 
 // MountPath returns the directory of the sidecar that holds host's credential; its files are the Secret's keys.
@@ -71,8 +73,8 @@ func dashed(host string) string {
 	return strings.ReplaceAll(strings.ReplaceAll(host, "-", "--"), ".", "-")
 }
 
-// shorten returns name when it has at most limit characters, else its start and a hash of the whole.
-func shorten(name string, limit int) string {
+// hashedName returns name when it has at most limit characters, else its start and a hash of the whole.
+func hashedName(name string, limit int) string {
 	if len(name) <= limit {
 		return name
 	}

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
@@ -126,7 +127,7 @@ func applyEntry(t *Target, entry Entry, egressTarget *v1alpha1.EgressTarget, pat
 		t.SecretName = entry.SecretName
 	}
 	if entry.Port == 0 {
-		return nil
+		return checkInheritedPort(t, entry, egressTarget, path)
 	}
 	if egressTarget != nil && entry.Port != t.Port {
 		return field.ErrorList{Invalid(path.Key(AnnotationTarget), fmt.Sprintf("%s:%d", entry.Host, entry.Port), fmt.Sprintf(
@@ -141,6 +142,29 @@ func applyEntry(t *Target, entry Entry, egressTarget *v1alpha1.EgressTarget, pat
 	return nil
 }
 
+// checkInheritedPort refuses a host without a port where the controller made the EgressTarget for another workload's port: a
+// port that isn't said is 443, whoever came first.
+func checkInheritedPort(t *Target, entry Entry, egressTarget *v1alpha1.EgressTarget, path *field.Path) field.ErrorList {
+	if egressTarget == nil || !MadeByController(egressTarget) || t.Port == DefaultPort {
+		return nil
+	}
+	return field.ErrorList{Invalid(path.Key(AnnotationTarget), entry.Host, fmt.Sprintf(
+		"means port %d, but other workloads of the namespace call %s:%d, and a target has one port; write %s:%d, or create an EgressTarget that says which port is right",
+		DefaultPort, entry.Host, t.Port, entry.Host, t.Port))}
+}
+
+// MadeByController says whether the controller made the EgressTarget, for the first Pod that asked for the host, and nobody else
+// ever wrote to it. Its port is then the one of that Pod. Whoever takes the label off, or writes anything else to it, makes it
+// his own.
+func MadeByController(egressTarget *v1alpha1.EgressTarget) bool {
+	if egressTarget.Labels[LabelManagedBy] != ValueManagedBy {
+		return false
+	}
+	return !slices.ContainsFunc(egressTarget.ManagedFields, func(entry metav1.ManagedFieldsEntry) bool {
+		return entry.Manager != ValueManagedBy && entry.Subresource == ""
+	})
+}
+
 func namesNoSecret(egressTarget *v1alpha1.EgressTarget) bool {
 	return egressTarget == nil || egressTarget.Spec.Credential.SecretName == ""
 }
@@ -151,7 +175,7 @@ func checkDefaultSecret(host string, defaulted map[string]string, path *field.Pa
 	if len(name) > validation.DNS1123SubdomainMaxLength {
 		return field.ErrorList{field.Required(path.Key(AnnotationSecret), fmt.Sprintf(
 			"the default Secret name of %s is longer than the %d characters that a name can have; write %s: <secret>",
-			shown(host), validation.DNS1123SubdomainMaxLength, AnnotationSecret))}
+			quoted(host), validation.DNS1123SubdomainMaxLength, AnnotationSecret))}
 	}
 	other, taken := defaulted[name]
 	if !taken {

@@ -99,9 +99,11 @@ func TestResolveRefuses(t *testing.T) {
 			"metadata.annotations[mtls.egress/secret]: Required value: external.system.com and external.system.org both default to the Secret external-system-mtls-data; say which is whose, for example " +
 				"mtls.egress/secret: external.system.com=external-system-mtls-data,external.system.org=external-system-2-mtls-data, or mtls.egress/secret: external-system-mtls-data if it is meant for both"}},
 		"a default Secret name that is too long to exist": {targets(tooLong), nil, []string{
-			`metadata.annotations[mtls.egress/secret]: Required value: the default Secret name of "` + tooLong[:60] + `"… (250 characters) is longer than the 253 characters that a name can have; write mtls.egress/secret: <secret>`}},
+			`metadata.annotations[mtls.egress/secret]: Required value: the default Secret name of "` + tooLong[:60] + `"… (250 bytes) is longer than the 253 characters that a name can have; write mtls.egress/secret: <secret>`}},
 		"another port than the EgressTarget's": {targets("partner.example:8443"), map[string]v1alpha1.EgressTargetSpec{"partner.example": {Port: 9443}}, []string{
 			`metadata.annotations[mtls.egress/target]: Invalid value: "partner.example:8443": the EgressTarget partner.example says port 9443; write partner.example:9443 or partner.example alone, or change spec.port of the EgressTarget, which moves every workload of the namespace that calls the host`}},
+		"no port where the controller made the EgressTarget for another workload's": {targets("partner.example"), map[string]v1alpha1.EgressTargetSpec{"controller/partner.example": {Port: 8443}}, []string{
+			`metadata.annotations[mtls.egress/target]: Invalid value: "partner.example": means port 443, but other workloads of the namespace call partner.example:8443, and a target has one port; write partner.example:8443, or create an EgressTarget that says which port is right`}},
 		"the app's port as the partner's": {targets("partner.example:80"), nil, []string{
 			`metadata.annotations[mtls.egress/target]: Invalid value: "partner.example:80": 80 is the plain HTTP port that the app calls; the port here is the partner's TLS port, usually 443`}},
 		"two targets of one Pod with one sinkhole address": {both(one+","+other, "shared"), nil, []string{
@@ -135,10 +137,15 @@ func parse(t *testing.T, annotations map[string]string) target.Intent {
 	return intent
 }
 
+// egressTargets makes EgressTargets by host; the controller made those whose name starts with controller/.
 func egressTargets(specs map[string]v1alpha1.EgressTargetSpec) map[string]*v1alpha1.EgressTarget {
 	made := map[string]*v1alpha1.EgressTarget{}
-	for host, spec := range specs {
-		made[host] = &v1alpha1.EgressTarget{ObjectMeta: metav1.ObjectMeta{Name: strings.ToLower(host)}, Spec: spec}
+	for name, spec := range specs {
+		host, byController := strings.CutPrefix(name, "controller/")
+		made[host] = &v1alpha1.EgressTarget{ObjectMeta: metav1.ObjectMeta{Name: host}, Spec: spec}
+		if byController {
+			made[host].Labels = map[string]string{target.LabelManagedBy: target.ValueManagedBy}
+		}
 	}
 	return made
 }

@@ -15,9 +15,19 @@ func unknownAnnotations(annotations map[string]string) []string {
 		if !strings.HasPrefix(key, AnnotationPrefix) || key == AnnotationPropagated || slices.Contains(userAnnotations(), key) {
 			continue
 		}
-		warnings = append(warnings, fmt.Sprintf("unknown annotation %s has no effect; did you mean %s?", shown(key), nearest(key, userAnnotations())))
+		warnings = append(warnings, fmt.Sprintf("unknown annotation %s has no effect; %s", quoted(key), suggestion(key)))
 	}
 	return warnings
+}
+
+// maxDistance is how far a misspelt name may be off.
+const maxDistance = 4
+
+func suggestion(key string) string {
+	if near := nearest(key, userAnnotations()); editDistance(key, near) <= maxDistance {
+		return "did you mean " + near + "?"
+	}
+	return fmt.Sprintf("the annotations are %s; all else is a setting of the EgressTarget", strings.Join(userAnnotations(), " and "))
 }
 
 // nearest returns the candidate with the smallest edit distance to name, the first of several.

@@ -24,8 +24,10 @@ type Options struct {
 	// Assets is the directory of etcd, kube-apiserver, kubectl and helm. Default: what Assets returns.
 	Assets string
 	// Args are flags for kube-apiserver, by name without dashes, in addition to those that envtest sets, such as
-	// {"runtime-config": {"admissionregistration.k8s.io/v1beta1=true"}} or the audit-policy-file and the audit-log-path.
+	// {"runtime-config": {"admissionregistration.k8s.io/v1beta1=true"}}.
 	Args map[string][]string
+	// AuditPolicy is an audit.k8s.io Policy as YAML or JSON: what it asks for is in the file that AuditLog names when a request is answered. Default: no log.
+	AuditPolicy string
 }
 
 // Server is a running kube-apiserver.
@@ -62,13 +64,13 @@ func Start(ctx context.Context, options Options) (*Server, error) {
 	}
 	server := &Server{Dir: dir, Kubeconfig: filepath.Join(dir, "kubeconfig"), plane: &envtest.ControlPlane{}}
 	server.stop = sync.OnceValue(server.shutDown)
-	if err := server.start(ctx, assets, options.Args); err != nil {
+	if err := server.start(ctx, assets, options); err != nil {
 		return nil, errors.Join(err, server.Stop())
 	}
 	return server, nil
 }
 
-func (s *Server) start(ctx context.Context, assets string, args map[string][]string) (err error) {
+func (s *Server) start(ctx context.Context, assets string, options Options) (err error) {
 	if s.guard, err = newGuard(s.Dir, assets); err != nil {
 		return err
 	}
@@ -91,8 +93,15 @@ func (s *Server) start(ctx context.Context, assets string, args map[string][]str
 	s.plane.APIServer = &envtest.APIServer{
 		Path: s.guard.wrapper("kube-apiserver"), CertDir: filepath.Join(s.Dir, "certificates"), Out: apiserverLog, Err: apiserverLog, StartTimeout: limit, StopTimeout: limit,
 	}
-	for name, values := range args {
+	for name, values := range options.Args {
 		s.plane.APIServer.Configure().Append(name, values...)
+	}
+	if options.AuditPolicy != "" {
+		policy := filepath.Join(s.Dir, "audit-policy")
+		if err := os.WriteFile(policy, []byte(options.AuditPolicy), 0o600); err != nil {
+			return err
+		}
+		s.plane.APIServer.Configure().Append("audit-policy-file", policy).Append("audit-log-path", s.AuditLog()).Append("audit-log-mode", "blocking")
 	}
 	if err := ctx.Err(); err != nil {
 		return err
@@ -116,6 +125,9 @@ func (s *Server) start(ctx context.Context, assets string, args map[string][]str
 	_, _, err = s.Kubectl(ctx, "wait", "--for=create", "namespace/default", "--timeout="+limit.String())
 	return err
 }
+
+// AuditLog is the file with the events of Options.AuditPolicy, each as JSON in a line.
+func (s *Server) AuditLog() string { return filepath.Join(s.Dir, "audit.log") }
 
 // Stop stops kube-apiserver and etcd, waits for their end, and removes all files of theirs. Another call returns what the first one did.
 func (s *Server) Stop() error { return s.stop() }

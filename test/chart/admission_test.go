@@ -12,6 +12,7 @@ import (
 func TestAdmission(t *testing.T) {
 	c := startCluster(t)
 	c.istio(t)
+	olderPods(t, c)
 	webhook := startStub(t)
 	c.upgrade(t, webhook, "--install", "--create-namespace")
 	c.kubectl(t, "wait", "--for=condition=Established", "--timeout=1m", "crd/egresstargets.mtls.egress")
@@ -21,6 +22,9 @@ func TestAdmission(t *testing.T) {
 	t.Run("EgressTargets are validated", func(t *testing.T) { testEgressTargets(t, c) })
 	t.Run("the webhook sees what asks for something, and nothing else", func(t *testing.T) { testCalls(t, c, webhook) })
 	t.Run("a Pod that asks for a target is realised or refused", func(t *testing.T) { testRealised(t, c) })
+	t.Run("a Pod that runs is not asked for a target later", func(t *testing.T) { testRealisedLater(t, c) })
+	t.Run("a workload that asks for a target is propagated or refused", func(t *testing.T) { testPropagated(t, c) })
+	t.Run("the policies read only fields that there are", func(t *testing.T) { testTypes(t, c) })
 	t.Run("generated objects are the controller's", func(t *testing.T) { testGeneratedObjects(t, c) })
 	t.Run("the service account may do what it has to, and no more", func(t *testing.T) { testAccount(t, c) })
 	t.Run("a stopped webhook stops what asks for something, and nothing else", func(t *testing.T) { testStopped(t, c, webhook) })
@@ -44,11 +48,11 @@ func (c cluster) waitForAdmission(t *testing.T, webhook *stub) {
 	})
 	deployment := newWorkload("Deployment", "probe", "asks")
 	deployment.SetAnnotations(map[string]string{"mtls.egress/target": "external.system.com"})
-	until(t, "both webhooks are called", func(ctx context.Context) bool {
+	until(t, "both webhooks are called, and the policy on workloads refuses", func(ctx context.Context) bool {
 		webhook.take()
 		podErr := c.Create(ctx, pod.DeepCopy(), client.DryRunAll)
 		deploymentErr := c.Create(ctx, deployment.DeepCopy(), client.DryRunAll)
-		return denied(podErr, "mtls-egress-webhook-realised") && deploymentErr == nil && len(webhook.take()) == 2
+		return denied(podErr, "mtls-egress-webhook-realised") && denied(deploymentErr, "mtls-egress-webhook-propagated") && len(webhook.take()) == 2
 	})
 	object := generated("probe", "ServiceEntry")
 	if err := c.Create(t.Context(), object); err != nil {
@@ -65,8 +69,14 @@ func testStopped(t *testing.T, c cluster, webhook *stub) {
 	asks := map[string]string{"mtls.egress/target": "external.system.com"}
 	controlled := newWorkload("ReplicaSet", "stopped", "controlled")
 	controlled.SetAnnotations(asks)
-	controlled.SetOwnerReferences(controlledBy("Deployment"))
+	controlled.SetOwnerReferences(controlledBy("apps/v1", "Deployment"))
 	if err := c.Create(t.Context(), controlled); err != nil {
+		t.Fatal(err)
+	}
+	propagated := newWorkload("Deployment", "stopped", "propagated")
+	propagated.SetAnnotations(asks)
+	annotateTemplate(t, propagated, "mtls.egress/target", "external.system.com")
+	if err := c.Create(t.Context(), propagated); err != nil {
 		t.Fatal(err)
 	}
 	webhook.Close()
@@ -102,5 +112,16 @@ func testStopped(t *testing.T, c cluster, webhook *stub) {
 	})
 	if err := c.Create(t.Context(), newPod("stopped", "asks", asks)); !denied(err, "mtls-egress-webhook-realised") {
 		t.Errorf("a Pod that asks and was let through unrealised: %v", err)
+	}
+	if err := c.Create(t.Context(), deployment); !denied(err, "mtls-egress-webhook-propagated") {
+		t.Errorf("a Deployment that asks and was let through unpropagated: %v", err)
+	}
+	set(t, propagated, int64(0), "spec", "replicas")
+	if err := c.Update(t.Context(), propagated); err != nil {
+		t.Errorf("a change of a Deployment that was propagated: %v", err)
+	}
+	unannotateTemplate(propagated)
+	if err := c.Update(t.Context(), propagated); !denied(err, "mtls-egress-webhook-propagated") {
+		t.Errorf("a manifest without what was propagated: %v", err)
 	}
 }

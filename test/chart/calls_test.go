@@ -8,7 +8,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"mtls.egress/webhook/internal/target"
@@ -35,6 +34,13 @@ func testCalls(t *testing.T, c cluster, webhook *stub) {
 		do(t, c.Get(t.Context(), client.ObjectKeyFromObject(object), object,
 			&client.GetOptions{Raw: &metav1.GetOptions{ResourceVersion: object.GetResourceVersion()}}))
 	}
+	// The stub propagates nothing, and what isn't propagated is refused.
+	c.upgrade(t, webhook, "--set", "policy.requirePropagated=false")
+	asking := newWorkload("Deployment", "calls", "asks")
+	asking.SetAnnotations(map[string]string{"mtls.egress/target": "external.system.com"})
+	until(t, "nothing has to be propagated", func(ctx context.Context) bool {
+		return c.Create(ctx, asking.DeepCopy(), client.DryRunAll) == nil
+	})
 	webhook.take()
 
 	t.Run("of 110 Pods the ten that ask", func(t *testing.T) {
@@ -99,26 +105,53 @@ func testCalls(t *testing.T, c cluster, webhook *stub) {
 			if kind == "Job" { // its template can't change
 				return
 			}
-			path := []string{"spec", "template", "metadata", "annotations"}
-			if kind == "CronJob" {
-				path = append([]string{"spec", "jobTemplate"}, path...)
-			}
 			settle(t, inTemplate)
-			unstructured.RemoveNestedField(inTemplate.Object, path...)
+			unannotateTemplate(inTemplate)
 			do(t, c.Update(t.Context(), inTemplate))
 			wantCalls(t, "the annotation of the template goes", "UPDATE "+kind+" template")
 		})
 	}
 
-	t.Run("what a Deployment makes", func(t *testing.T) {
-		controlled := newWorkload("ReplicaSet", "calls", "controlled")
-		controlled.SetAnnotations(map[string]string{"mtls.egress/target": "external.system.com"})
-		controlled.SetOwnerReferences(controlledBy("Deployment"))
-		do(t, c.Create(t.Context(), controlled))
-		set(t, controlled, int64(0), "spec", "replicas")
-		do(t, c.Update(t.Context(), controlled))
-		wantCalls(t, "ReplicaSet")
-	})
+	for name, test := range map[string]struct {
+		kind   string
+		owners []metav1.OwnerReference
+		called bool
+	}{
+		"the ReplicaSet of a Deployment": {kind: "ReplicaSet", owners: controlledBy("apps/v1", "Deployment")},
+		"the Job of a CronJob":           {kind: "Job", owners: controlledBy("batch/v1", "CronJob")},
+		"the ReplicaSet of a Deployment, which others own too": {
+			kind: "ReplicaSet", owners: append(ownedBy("example.com/v1", "App"), controlledBy("apps/v1", "Deployment")...),
+		},
+		"the Deployment of an operator":                    {kind: "Deployment", owners: controlledBy("example.com/v1", "App"), called: true},
+		"the StatefulSet of an operator":                   {kind: "StatefulSet", owners: controlledBy("example.com/v1", "Database"), called: true},
+		"the DaemonSet of an operator":                     {kind: "DaemonSet", owners: controlledBy("example.com/v1", "Agent"), called: true},
+		"the CronJob of an operator":                       {kind: "CronJob", owners: controlledBy("example.com/v1", "App"), called: true},
+		"the Job of an operator":                           {kind: "Job", owners: controlledBy("example.com/v1", "Workflow"), called: true},
+		"the ReplicaSet of an operator":                    {kind: "ReplicaSet", owners: controlledBy("example.com/v1", "Rollout"), called: true},
+		"the ReplicaSet of a Deployment of another group":  {kind: "ReplicaSet", owners: controlledBy("apps.example.com/v1", "Deployment"), called: true},
+		"the Job of a CronJob of another group":            {kind: "Job", owners: controlledBy("batch.example.com/v1", "CronJob"), called: true},
+		"the Job of a Deployment":                          {kind: "Job", owners: controlledBy("apps/v1", "Deployment"), called: true},
+		"the ReplicaSet of a CronJob":                      {kind: "ReplicaSet", owners: controlledBy("batch/v1", "CronJob"), called: true},
+		"a Deployment of a Deployment":                     {kind: "Deployment", owners: controlledBy("apps/v1", "Deployment"), called: true},
+		"a ReplicaSet whose Deployment doesn't control it": {kind: "ReplicaSet", owners: ownedBy("apps/v1", "Deployment"), called: true},
+		"a Job whose CronJob doesn't control it":           {kind: "Job", owners: ownedBy("batch/v1", "CronJob"), called: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			owned := newWorkload(test.kind, "calls", "owned")
+			owned.SetAnnotations(map[string]string{"mtls.egress/target": "external.system.com"})
+			owned.SetOwnerReferences(test.owners)
+			do(t, c.Create(t.Context(), owned))
+			settle(t, owned)
+			owned.SetLabels(map[string]string{"a": "b"})
+			do(t, c.Update(t.Context(), owned))
+			var want []string
+			if test.called {
+				want = []string{"CREATE " + test.kind + " owned", "UPDATE " + test.kind + " owned"}
+			}
+			wantCalls(t, "created and changed", want...)
+			do(t, c.Delete(t.Context(), owned))
+		})
+	}
 
 	t.Run("subresources", func(t *testing.T) {
 		workload := newWorkload("Deployment", "calls", "subresources")
@@ -199,6 +232,8 @@ func testCalls(t *testing.T, c cluster, webhook *stub) {
 			t.Errorf("a Pod that asks where the webhook is not called: %v", err)
 		}
 		c.upgrade(t, webhook)
-		until(t, "all namespaces are served again", func(ctx context.Context) bool { return called(ctx, "calls") })
+		until(t, "all namespaces are served again, and what isn't propagated is refused", func(ctx context.Context) bool {
+			return called(ctx, "calls") && denied(c.Create(ctx, asking.DeepCopy(), client.DryRunAll), "mtls-egress-webhook-propagated")
+		})
 	})
 }

@@ -250,8 +250,11 @@ func testEgressTargets(t *testing.T, c cluster) {
 			if diff := cmp.Diff(test.want, causes(t, err)); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
+			compareWithRender(t, c, object)
 		})
 	}
+
+	testRenderedEgressTargets(t, c)
 
 	t.Run("the defaults", func(t *testing.T) {
 		object := &unstructured.Unstructured{}

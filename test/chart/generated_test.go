@@ -14,6 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"mtls.egress/webhook/internal/mesh"
+	"mtls.egress/webhook/internal/target"
 )
 
 // act is what a user does to a generated object.
@@ -68,7 +69,7 @@ func testGeneratedObjects(t *testing.T, c cluster) {
 		"somebody changes the label": {
 			user: somebody,
 			act: update(func(object *unstructured.Unstructured) {
-				object.SetLabels(map[string]string{mesh.ManagedByLabel: "somebody"})
+				object.SetLabels(map[string]string{target.LabelManagedBy: "somebody"})
 			}),
 			denied: true,
 		},
@@ -78,7 +79,7 @@ func testGeneratedObjects(t *testing.T, c cluster) {
 		"somebody adds an owner": {
 			user: somebody,
 			act: update(func(object *unstructured.Unstructured) {
-				object.SetOwnerReferences(append(object.GetOwnerReferences(), controlledBy("Deployment")...))
+				object.SetOwnerReferences(append(object.GetOwnerReferences(), controlledBy("apps/v1", "Deployment")...))
 			}),
 			denied: true,
 		},
@@ -103,7 +104,7 @@ func testGeneratedObjects(t *testing.T, c cluster) {
 		"somebody adds a label and an annotation": {
 			user: somebody,
 			act: update(func(object *unstructured.Unstructured) {
-				object.SetLabels(map[string]string{mesh.ManagedByLabel: mesh.ManagedByValue, "team": "a"})
+				object.SetLabels(map[string]string{target.LabelManagedBy: target.ValueManagedBy, "team": "a"})
 				object.SetAnnotations(map[string]string{"example.com/a": "b"})
 			}),
 		},
@@ -133,7 +134,9 @@ func testGeneratedObjects(t *testing.T, c cluster) {
 			user: somebody, act: remove, before: func(object *unstructured.Unstructured) { object.SetOwnerReferences(nil) },
 		},
 		"somebody deletes an object with another owner": {
-			user: somebody, act: remove, before: func(object *unstructured.Unstructured) { object.SetOwnerReferences(controlledBy("Deployment")) },
+			user: somebody, act: remove, before: func(object *unstructured.Unstructured) {
+				object.SetOwnerReferences(controlledBy("apps/v1", "Deployment"))
+			},
 		},
 		"somebody deletes an object whose owner is of our kind in another group": {
 			user: somebody, act: remove,
@@ -146,7 +149,7 @@ func testGeneratedObjects(t *testing.T, c cluster) {
 		"somebody puts the label on an object of his own": {
 			user: somebody, before: unlabelled,
 			act: update(func(object *unstructured.Unstructured) {
-				object.SetLabels(map[string]string{mesh.ManagedByLabel: mesh.ManagedByValue})
+				object.SetLabels(map[string]string{target.LabelManagedBy: target.ValueManagedBy})
 				changeSpec(object)
 			}),
 		},

@@ -38,6 +38,19 @@ func realisedPod(namespace, name string) *corev1.Pod {
 	return pod
 }
 
+// mount mounts the volume that volume adds.
+func mount(container *corev1.Container, paths ...string) {
+	for _, path := range paths {
+		container.VolumeMounts = append(container.VolumeMounts, corev1.VolumeMount{Name: "files", MountPath: path})
+	}
+}
+
+func volume(pod *corev1.Pod) {
+	pod.Spec.Volumes = append(pod.Spec.Volumes, corev1.Volume{
+		Name: "files", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}},
+	})
+}
+
 func alias(host string) corev1.HostAlias {
 	return corev1.HostAlias{IP: target.SinkholeAddress(host).String(), Hostnames: []string{host}}
 }
@@ -77,11 +90,19 @@ func newWorkload(kind, namespace, name string) *unstructured.Unstructured {
 // annotateTemplate sets an annotation of a workload's Pod template.
 func annotateTemplate(t *testing.T, workload *unstructured.Unstructured, name, value string) {
 	t.Helper()
-	path := []string{"spec", "template", "metadata", "annotations", name}
+	set(t, workload, value, append(templateAnnotations(workload), name)...)
+}
+
+// unannotateTemplate removes all of them.
+func unannotateTemplate(workload *unstructured.Unstructured) {
+	unstructured.RemoveNestedField(workload.Object, templateAnnotations(workload)...)
+}
+
+func templateAnnotations(workload *unstructured.Unstructured) []string {
 	if workload.GetKind() == "CronJob" {
-		path = append([]string{"spec", "jobTemplate"}, path...)
+		return []string{"spec", "jobTemplate", "spec", "template", "metadata", "annotations"}
 	}
-	set(t, workload, value, path...)
+	return []string{"spec", "template", "metadata", "annotations"}
 }
 
 // set sets the value of a field.
@@ -92,10 +113,17 @@ func set(t *testing.T, object *unstructured.Unstructured, value any, path ...str
 	}
 }
 
-func controlledBy(kind string) []metav1.OwnerReference {
+func controlledBy(apiVersion, kind string) []metav1.OwnerReference {
+	owners := ownedBy(apiVersion, kind)
 	controller := true
+	owners[0].Controller = &controller
+	return owners
+}
+
+// ownedBy is an owner that isn't the controller.
+func ownedBy(apiVersion, kind string) []metav1.OwnerReference {
 	return []metav1.OwnerReference{{
-		APIVersion: "apps/v1", Kind: kind, Name: "owner", UID: types.UID("6f1f5cb5-3f4e-4a24-9b5c-1d3f63d5e8a1"), Controller: &controller,
+		APIVersion: apiVersion, Kind: kind, Name: "owner", UID: types.UID("6f1f5cb5-3f4e-4a24-9b5c-1d3f63d5e8a1"),
 	}}
 }
 
@@ -107,7 +135,7 @@ func generated(namespace, kind string) *unstructured.Unstructured {
 		"metadata":   map[string]any{"namespace": namespace, "name": target.ObjectName("external.system.com")},
 		"spec":       istioSpec(kind, "external.system.com"),
 	}}
-	object.SetLabels(map[string]string{mesh.ManagedByLabel: mesh.ManagedByValue})
+	object.SetLabels(map[string]string{target.LabelManagedBy: target.ValueManagedBy})
 	object.SetOwnerReferences([]metav1.OwnerReference{{
 		APIVersion: "mtls.egress/v1alpha1", Kind: "EgressTarget", Name: "external.system.com", UID: types.UID("0c4f9bb0-57a8-4d3b-8a4c-4d3c8d1c6b52"),
 	}})

@@ -23,6 +23,17 @@ func testRealised(t *testing.T, c cluster) {
 	}
 	hostNetwork := fmt.Sprintf(`pods "pod" is forbidden: ValidatingAdmissionPolicy '%s' with binding '%s' denied request: a Pod with hostNetwork: true has no sidecar, `+
 		`so there is no mutual TLS for it (annotation mtls.egress/target): remove hostNetwork or the annotation`, policy, policy)
+	ownHosts := func(containers string) string {
+		return fmt.Sprintf(`pods "pod" is forbidden: ValidatingAdmissionPolicy '%s' with binding '%s' denied request: the Pod asks for mutual TLS (annotation `+
+			`mtls.egress/target), but something is mounted at /etc/hosts in %s, where the host aliases then have no effect, so calls could leave in plain text. `+
+			`Mount it elsewhere, and write names that it holds into hostAliases; remove the annotation if the Pod needs no mutual TLS`, policy, policy, containers)
+	}
+	mounted := func(paths ...string) func(*corev1.Pod) {
+		return func(pod *corev1.Pod) {
+			mount(&pod.Spec.Containers[0], paths...)
+			volume(pod)
+		}
+	}
 	ask := func(pod *corev1.Pod, value string) {
 		pod.Annotations = map[string]string{target.AnnotationTarget: value}
 	}
@@ -53,6 +64,24 @@ func testRealised(t *testing.T, c cluster) {
 		}},
 		"one alias with several names": {change: func(pod *corev1.Pod) {
 			pod.Spec.HostAliases[0].Hostnames = []string{"other", hosts[0]}
+		}},
+		"mounts close to /etc/hosts, and the sidecar's own": {change: func(pod *corev1.Pod) {
+			mount(&pod.Spec.Containers[0], "/etc", "/etc/hosts.d", "/hosts", "/opt/etc/hosts", "/etc/hosts/more", "/etc/hostname", "/")
+			pod.Spec.Containers = append(pod.Spec.Containers, corev1.Container{Name: "istio-proxy", Image: "proxy"})
+			mount(&pod.Spec.Containers[1], "/etc/hosts")
+			pod.Spec.InitContainers = []corev1.Container{{Name: "copy", Image: "copy"}}
+			mount(&pod.Spec.InitContainers[0], "/tmp/hosts")
+			volume(pod)
+		}},
+		"a native sidecar's own mount": {change: func(pod *corev1.Pod) {
+			pod.Spec.InitContainers = []corev1.Container{{Name: "istio-proxy", Image: "proxy"}}
+			mount(&pod.Spec.InitContainers[0], "/etc/hosts")
+			volume(pod)
+		}},
+		"a plain Pod with a mount at /etc/hosts": {change: func(pod *corev1.Pod) {
+			*pod = *newPod("project", "pod", nil)
+			mount(&pod.Spec.Containers[0], "/etc/hosts")
+			volume(pod)
 		}},
 		"an alias without names": {change: func(pod *corev1.Pod) {
 			pod.Spec.HostAliases = append(pod.Spec.HostAliases, corev1.HostAlias{IP: "10.0.0.1"})
@@ -92,9 +121,34 @@ func testRealised(t *testing.T, c cluster) {
 			change: func(pod *corev1.Pod) { pod.Spec.HostAliases[0].Hostnames[0] = "www.external.system.com" },
 			want:   refused("project", hosts[0]),
 		},
-		"an empty entry":      {change: func(pod *corev1.Pod) { ask(pod, "external.system.com,") }, want: refused("project", "")},
-		"an empty annotation": {change: func(pod *corev1.Pod) { ask(pod, "") }, want: refused("project", "")},
-		"hostNetwork":         {change: func(pod *corev1.Pod) { pod.Spec.HostNetwork = true }, want: hostNetwork},
+		"an empty entry":        {change: func(pod *corev1.Pod) { ask(pod, "external.system.com,") }, want: refused("project", "")},
+		"an empty annotation":   {change: func(pod *corev1.Pod) { ask(pod, "") }, want: refused("project", "")},
+		"hostNetwork":           {change: func(pod *corev1.Pod) { pod.Spec.HostNetwork = true }, want: hostNetwork},
+		"a mount at /etc/hosts": {change: mounted("/etc/hosts"), want: ownHosts("app")},
+		"a mount at /etc/hosts with a trailing slash":   {change: mounted("/etc/hosts/"), want: ownHosts("app")},
+		"a mount at /etc/hosts with slashes everywhere": {change: mounted("//etc///hosts//"), want: ownHosts("app")},
+		"a mount at /etc/hosts with dots":               {change: mounted("/./etc/./hosts/."), want: ownHosts("app")},
+		"a mount at /etc/hosts without the first slash": {change: mounted("etc/hosts"), want: ownHosts("app")},
+		"a mount at /etc/hosts after others":            {change: mounted("/tmp", "/etc/hosts"), want: ownHosts("app")},
+		"init containers with a mount at /etc/hosts": {
+			change: func(pod *corev1.Pod) {
+				pod.Spec.InitContainers = []corev1.Container{{Name: "first", Image: "first"}, {Name: "second", Image: "second"}, {Name: "third", Image: "third"}}
+				mount(&pod.Spec.InitContainers[0], "/etc/hosts")
+				mount(&pod.Spec.InitContainers[2], "/etc/hosts")
+				volume(pod)
+			},
+			want: ownHosts("first, third"),
+		},
+		"a container and an init container with a mount at /etc/hosts, both only named like the sidecar": {
+			change: func(pod *corev1.Pod) {
+				pod.Spec.Containers[0].Name = "istio-proxy-2"
+				pod.Spec.InitContainers = []corev1.Container{{Name: "istio", Image: "istio"}}
+				mount(&pod.Spec.Containers[0], "/etc/hosts")
+				mount(&pod.Spec.InitContainers[0], "/etc/hosts")
+				volume(pod)
+			},
+			want: ownHosts("istio-proxy-2, istio"),
+		},
 		"a value of which no message can tell": {
 			change: func(pod *corev1.Pod) { ask(pod, strings.Repeat("a", 6000)+".com") },
 			want: fmt.Sprintf(`pods "pod" is forbidden: ValidatingAdmissionPolicy '%s' with binding '%s' denied request: the Pod asks for mutual TLS (annotation `+
@@ -151,4 +205,130 @@ func testRealised(t *testing.T, c cluster) {
 			}
 		}
 	})
+}
+
+func testRealisedLater(t *testing.T, c cluster) {
+	const policy = "mtls-egress-webhook-realised"
+	refused := func(hosts string) string {
+		return fmt.Sprintf(`ValidatingAdmissionPolicy '%s' with binding '%s' denied request: the annotation mtls.egress/target asks for mutual `+
+			`TLS, but the Pod was not realised for %s when it was created. A Pod that exists gets no volumes and host aliases any more, so its calls could leave in `+
+			`plain text. Create the Pod anew with the annotation, or annotate the workload that makes it`, policy, policy, hosts)
+	}
+	asks := func(value string) map[string]string { return map[string]string{target.AnnotationTarget: value} }
+	const host = "external.system.com"
+	tests := map[string]struct {
+		pod    string
+		change func(pod *corev1.Pod)
+		want   string
+	}{
+		"the annotation comes": {
+			pod: "plain", change: func(pod *corev1.Pod) { pod.Annotations = asks(host) }, want: refused(host),
+		},
+		"the annotation comes to others": {
+			pod:    "noted",
+			change: func(pod *corev1.Pod) { pod.Annotations[target.AnnotationTarget] = host },
+			want:   refused(host),
+		},
+		"the annotation comes with the label": {
+			pod: "plain",
+			change: func(pod *corev1.Pod) {
+				pod.Annotations = asks(host)
+				pod.Labels = map[string]string{target.LabelRealised: target.LabelValue}
+			},
+			want: refused(host),
+		},
+		"another host": {
+			pod: "realised", change: func(pod *corev1.Pod) { pod.Annotations = asks("api.example.org") }, want: refused("api.example.org"),
+		},
+		"one more host": {
+			pod:    "realised",
+			change: func(pod *corev1.Pod) { pod.Annotations = asks(host + ",api.example.org:8443,example.com") },
+			want:   refused("api.example.org, example.com"),
+		},
+		"an empty annotation": {pod: "realised", change: func(pod *corev1.Pod) { pod.Annotations = asks("") }, want: refused("")},
+		"the annotation changes and the label goes": {
+			pod:    "realised",
+			change: func(pod *corev1.Pod) { pod.Annotations, pod.Labels = asks(host+":443"), nil },
+			want:   refused(host),
+		},
+		"an unrealised Pod gets another host": {
+			pod: "unrealised", change: func(pod *corev1.Pod) { pod.Annotations = asks("api.example.org") }, want: refused("api.example.org"),
+		},
+		"a host of which no message can tell": {
+			pod: "plain", change: func(pod *corev1.Pod) { pod.Annotations = asks(strings.Repeat("a", 6000) + ".com") },
+			want: fmt.Sprintf(`ValidatingAdmissionPolicy '%s' with binding '%s' denied request: the annotation mtls.egress/target asks for mutual `+
+				`TLS, but the Pod was not realised for it when it was created, and a Pod that exists gets no volumes and host aliases any more: create the Pod anew`, policy, policy),
+		},
+
+		"the same host, written another way": {
+			pod: "realised", change: func(pod *corev1.Pod) { pod.Annotations = asks("External.System.com.:443") },
+		},
+		"the annotation goes":                      {pod: "realised", change: func(pod *corev1.Pod) { pod.Annotations = nil }},
+		"the annotation of an unrealised Pod goes": {pod: "unrealised", change: func(pod *corev1.Pod) { pod.Annotations = map[string]string{"a": "b"} }},
+		"a plain Pod gets a label":                 {pod: "plain", change: func(pod *corev1.Pod) { pod.Labels = map[string]string{"a": "b"} }},
+		"a plain Pod loses its annotations": {
+			pod: "noted", change: func(pod *corev1.Pod) { pod.Annotations = nil },
+		},
+		"a realised Pod gets another image": {pod: "realised", change: func(pod *corev1.Pod) { pod.Spec.Containers[0].Image = "newer" }},
+		"the label of a realised Pod goes":  {pod: "realised", change: func(pod *corev1.Pod) { pod.Labels = nil }},
+		"an unrealised Pod gets another image and another annotation": {
+			pod: "unrealised",
+			change: func(pod *corev1.Pod) {
+				pod.Spec.Containers[0].Image = "newer"
+				pod.Annotations["a"] = "b"
+			},
+		},
+		"an unrealised Pod loses its finalizer while it is being deleted": {
+			pod: "ending", change: func(pod *corev1.Pod) { pod.Finalizers = nil },
+		},
+		// An expression that costs too much is an error, and an error refuses.
+		"a Pod with as much in its annotation as an object can have gets a label": {
+			pod:    "huge",
+			change: func(pod *corev1.Pod) { pod.Labels = map[string]string{"a": "b"} },
+		},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			pod := &corev1.Pod{}
+			if err := c.Get(t.Context(), client.ObjectKey{Namespace: "later", Name: test.pod}, pod); err != nil {
+				t.Fatal(err)
+			}
+			test.change(pod)
+			want := ""
+			if test.want != "" {
+				want = fmt.Sprintf("pods %q is forbidden: %s", test.pod, test.want)
+			}
+			got := ""
+			if err := c.Update(t.Context(), pod, client.DryRunAll); err != nil {
+				got = err.Error()
+			}
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// olderPods makes Pods as they can be there when the chart is installed.
+func olderPods(t *testing.T, c cluster) {
+	t.Helper()
+	c.namespace(t, "later", nil)
+	asks := func(value string) map[string]string { return map[string]string{target.AnnotationTarget: value} }
+	ending := newPod("later", "ending", asks("external.system.com"))
+	ending.Finalizers = []string{"example.com/finalizer"}
+	for _, pod := range []*corev1.Pod{
+		newPod("later", "plain", nil),
+		newPod("later", "noted", map[string]string{"a": "b"}),
+		newPod("later", "unrealised", asks("external.system.com")),
+		newPod("later", "huge", asks(strings.Repeat("a.b,", 60<<10))),
+		realisedPod("later", "realised"),
+		ending,
+	} {
+		if err := c.Create(t.Context(), pod); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := c.Delete(t.Context(), ending, client.GracePeriodSeconds(0)); err != nil {
+		t.Fatal(err)
+	}
 }

@@ -142,6 +142,9 @@ func TestRenderedObjects(t *testing.T) {
 	realised := []string{
 		"ValidatingAdmissionPolicy mtls-egress-webhook-realised", "ValidatingAdmissionPolicyBinding mtls-egress-webhook-realised",
 	}
+	propagated := []string{
+		"ValidatingAdmissionPolicy mtls-egress-webhook-propagated", "ValidatingAdmissionPolicyBinding mtls-egress-webhook-propagated",
+	}
 	generated := []string{
 		"ValidatingAdmissionPolicy mtls-egress-webhook-generated-objects", "ValidatingAdmissionPolicyBinding mtls-egress-webhook-generated-objects",
 	}
@@ -154,25 +157,25 @@ func TestRenderedObjects(t *testing.T) {
 		want [][]string
 	}{
 		"by default": {
-			want: [][]string{everywhere, account, crd, users, realised, generated, deployed, budget, quota},
+			want: [][]string{everywhere, account, crd, users, realised, propagated, generated, deployed, budget, quota},
 		},
 		"a single replica has no PodDisruptionBudget": {
 			args: []string{"--set", "deployment.replicas=1"},
-			want: [][]string{everywhere, account, crd, users, realised, generated, deployed, quota},
+			want: [][]string{everywhere, account, crd, users, realised, propagated, generated, deployed, quota},
 		},
 		"an ordinary priority needs no ResourceQuota": {
 			args: []string{"--set", "deployment.priorityClassName=important"},
-			want: [][]string{everywhere, account, crd, users, realised, generated, deployed, budget},
+			want: [][]string{everywhere, account, crd, users, realised, propagated, generated, deployed, budget},
 		},
 		"a webhook outside the cluster": {
 			args: []string{"--set", "deployment.enabled=false,webhook.url=https://127.0.0.1:9443"},
-			want: [][]string{everywhere, account, crd, users, realised, generated},
+			want: [][]string{everywhere, account, crd, users, realised, propagated, generated},
 		},
 		"everything that can be left out is left out": {
 			args: []string{
 				"--set", "deployment.enabled=false,webhook.url=https://127.0.0.1:9443",
 				"--set", "serviceAccount.create=false,serviceAccount.name=somebody,crds.enabled=false,rbac.aggregate=false",
-				"--set", "policy.requireRealised=false,policy.protectGenerated=false",
+				"--set", "policy.requireRealised=false,policy.requirePropagated=false,policy.protectGenerated=false",
 			},
 			want: [][]string{everywhere},
 		},
@@ -213,15 +216,16 @@ func TestNamesAgree(t *testing.T) {
 	rendered := read(t, manifests)
 	deployment := rendered.one(t, "Deployment")
 	got := map[string]any{
-		"arguments":      at(t, deployment, "spec", "template", "spec", "containers", 0, "args"),
-		"account":        at(t, deployment, "spec", "template", "spec", "serviceAccountName"),
-		"service":        at(t, rendered.one(t, "MutatingWebhookConfiguration"), "webhooks", 1, "clientConfig"),
-		"service's name": rendered.one(t, "Service").GetName(),
-		"configuration":  rendered.one(t, "MutatingWebhookConfiguration").GetName(),
-		"named in RBAC":  at(t, rendered["ClusterRole team-a-mtls-egress-webhook-admission"], "rules", 1, "resourceNames"),
-		"CA in RBAC":     at(t, rendered.one(t, "Role"), "rules", 1, "resourceNames"),
-		"bound":          at(t, rendered.one(t, "RoleBinding"), "subjects"),
-		"free to change": at(t, rendered["ValidatingAdmissionPolicy team-a-mtls-egress-webhook-generated-objects"], "spec", "matchConditions", 1, "expression"),
+		"arguments":          at(t, deployment, "spec", "template", "spec", "containers", 0, "args"),
+		"account":            at(t, deployment, "spec", "template", "spec", "serviceAccountName"),
+		"service":            at(t, rendered.one(t, "MutatingWebhookConfiguration"), "webhooks", 1, "clientConfig"),
+		"service's name":     rendered.one(t, "Service").GetName(),
+		"configuration":      rendered.one(t, "MutatingWebhookConfiguration").GetName(),
+		"named in RBAC":      at(t, rendered["ClusterRole team-a-mtls-egress-webhook-admission"], "rules", 1, "resourceNames"),
+		"CA in RBAC":         at(t, rendered.one(t, "Role"), "rules", 1, "resourceNames"),
+		"bound":              at(t, rendered.one(t, "RoleBinding"), "subjects"),
+		"named in a refusal": at(t, rendered["ValidatingAdmissionPolicy team-a-mtls-egress-webhook-propagated"], "spec", "validations", 0, "message"),
+		"free to change":     at(t, rendered["ValidatingAdmissionPolicy team-a-mtls-egress-webhook-generated-objects"], "spec", "matchConditions", 1, "expression"),
 	}
 	want := map[string]any{
 		"arguments": []any{
@@ -250,6 +254,8 @@ func TestNamesAgree(t *testing.T) {
 		"named in RBAC":  []any{"0-team-a-mtls-egress-webhook"},
 		"CA in RBAC":     []any{"team-a-mtls-egress-webhook-ca"},
 		"bound":          []any{map[string]any{"kind": "ServiceAccount", "name": "runner", "namespace": "mtls-egress"}},
+		"named in a refusal": "the workload asks for mutual TLS (annotation mtls.egress/target), but the webhook 0-team-a-mtls-egress-webhook has not propagated the " +
+			"annotation to its Pod template, so its Pods would call in plain text",
 		"free to change": "request.userInfo.username != 'system:serviceaccount:mtls-egress:runner'",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {

@@ -36,6 +36,7 @@ func TestValuesThatAreRefused(t *testing.T) {
 		"arguments as one text":                   {set: `deployment.extraArgs="--log-level=debug"`, want: "at '/deployment/extraArgs': got string, want array"},
 		"a pull secret by its name alone":         {set: `imagePullSecrets=["registry"]`, want: "at '/imagePullSecrets/0': got string, want object"},
 		"a label that is no text":                 {set: `deployment.podLabels={"team": 1}`, want: "at '/deployment/podLabels/team': got number, want string"},
+		"a policy switched off with a number":     {set: `policy.requirePropagated=0`, want: "at '/policy/requirePropagated': got number, want boolean"},
 		"a policy switched off with another word": {set: `policy.requireRealised="off"`, want: "at '/policy/requireRealised': got string, want boolean"},
 	}
 	for name, test := range tests {

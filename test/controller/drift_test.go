@@ -146,7 +146,7 @@ func (w *world) theirs(kind, name string, spec map[string]any) *unstructured.Uns
 	content := &unstructured.Unstructured{Object: map[string]any{"spec": spec}}
 	content.SetGroupVersionKind(mesh.GroupVersion().WithKind(kind))
 	content.SetName(name)
-	content.SetLabels(map[string]string{mesh.ManagedByLabel: mesh.ManagedByValue})
+	content.SetLabels(map[string]string{target.LabelManagedBy: target.ValueManagedBy})
 	w.create(content)
 	return content
 }

@@ -36,7 +36,7 @@ func TestFirstUseCreatesTheTargetAndItsObjectsInOrder(t *testing.T) {
 	want := &v1alpha1.EgressTarget{
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace: w.namespace, Name: host,
-			Labels:     map[string]string{controller.LabelCreated: controller.ValueCreated},
+			Labels:     map[string]string{target.LabelManagedBy: target.ValueManagedBy},
 			Finalizers: []string{controller.Finalizer},
 		},
 		Spec: v1alpha1.EgressTargetSpec{Port: 8443, AppPort: 80},
@@ -220,7 +220,7 @@ func TestWhatAUserWroteIsNeverRemoved(t *testing.T) {
 			w.ready()
 		},
 		"an EgressTarget with the controller's label that the user created": func(w *world) {
-			w.create(&v1alpha1.EgressTarget{ObjectMeta: metav1.ObjectMeta{Name: host, Labels: map[string]string{controller.LabelCreated: controller.ValueCreated}}})
+			w.create(&v1alpha1.EgressTarget{ObjectMeta: metav1.ObjectMeta{Name: host, Labels: map[string]string{target.LabelManagedBy: target.ValueManagedBy}}})
 			w.ready()
 		},
 		"one of the controller's that the user annotated": func(w *world) {

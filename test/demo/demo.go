@@ -1,0 +1,250 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"maps"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/yaml"
+
+	"mtls.egress/webhook/test/installation"
+)
+
+// What the example consists of.
+const (
+	namespace  = "project"
+	deployment = "shop"
+	host       = "external.system.com"
+)
+
+// demo prints a story. The first error of printing is kept and ends nothing.
+type demo struct {
+	out       io.Writer
+	err       error
+	installed *installation.Installation
+	// step is when the step that was announced last began.
+	step time.Time
+}
+
+func (d *demo) print(text string) {
+	if _, err := io.WriteString(d.out, text); err != nil && d.err == nil {
+		d.err = err
+	}
+}
+
+func (d *demo) sayf(format string, args ...any) { d.print(fmt.Sprintf(format+"\n", args...)) }
+
+// begin announces a step, after the end of the one before.
+func (d *demo) begin(step string) {
+	d.end()
+	d.step = time.Now()
+	d.print("  " + step + " … ")
+}
+
+// end says how long the step took that was announced last, once.
+func (d *demo) end() {
+	if !d.step.IsZero() {
+		d.sayf("%.1fs", time.Since(d.step).Seconds())
+	}
+	d.step = time.Time{}
+}
+
+func (d *demo) stop() error {
+	if d.installed == nil {
+		return nil
+	}
+	return d.installed.Stop()
+}
+
+// play tells the story up to its end.
+func (d *demo) play(ctx context.Context) (err error) {
+	start := time.Now()
+	d.sayf("A real kube-apiserver, with the webhook beside it. This takes about 20 seconds; the first time on a machine some minutes,")
+	d.sayf("as etcd, kube-apiserver, kubectl and Helm have to be built.\n")
+	if d.installed, err = installation.Start(ctx, installation.Options{Say: d.begin}); err != nil {
+		return err
+	}
+	dir, err := d.applyExample(ctx)
+	if err != nil {
+		return err
+	}
+	d.begin("creating its Pod, as the controllers of a cluster would")
+	before, err := d.installed.Admin.AppsV1().Deployments(namespace).Get(ctx, deployment, metav1.GetOptions{})
+	if err != nil {
+		return err
+	}
+	pod, err := d.installed.CreatePod(ctx, before)
+	if err != nil {
+		return err
+	}
+	d.begin("waiting for the Istio objects")
+	if _, _, err := d.installed.Kubectl(ctx, "wait", "--for=create", "egresstarget/"+host, "--namespace", namespace, "--timeout=1m"); err != nil {
+		return err
+	}
+	if _, _, err := d.installed.Kubectl(ctx, "wait", "--for=condition=Ready", "egresstarget/"+host, "--namespace", namespace, "--timeout=1m"); err != nil {
+		return err
+	}
+	d.end()
+	if err := d.show(ctx, dir, before, pod); err != nil {
+		return err
+	}
+	d.sayf("\nDone in %.0f seconds.", time.Since(start).Seconds())
+	return nil
+}
+
+// applyExample runs the commands that the example documents, but for the last one, which looks at the outcome.
+func (d *demo) applyExample(ctx context.Context) (dir string, err error) {
+	if dir, err = d.installed.Example("egress"); err != nil {
+		return "", err
+	}
+	if err := installation.WriteCredential(dir, time.Now()); err != nil {
+		return "", err
+	}
+	commands, err := installation.DocumentedCommands(filepath.Join(dir, "README.md"))
+	if err != nil {
+		return "", err
+	}
+	for _, args := range commands[:len(commands)-1] {
+		d.begin("kubectl " + strings.Join(args, " "))
+		if _, err := d.installed.KubectlIn(ctx, dir, args...); err != nil {
+			return "", err
+		}
+	}
+	return dir, nil
+}
+
+// show prints what became of the annotation.
+func (d *demo) show(ctx context.Context, dir string, before *appsv1.Deployment, pod *corev1.Pod) error {
+	d.sayf("\nThe Deployment %s asks with one annotation:\n", before.Name)
+	if err := d.yaml(map[string]any{"metadata": map[string]any{"annotations": map[string]any{"mtls.egress/target": before.Annotations["mtls.egress/target"]}}}); err != nil {
+		return err
+	}
+	d.sayf("\nWhat its Pod %s got:\n", pod.Name)
+	if err := d.yaml(changes(before.Spec.Template, pod)); err != nil {
+		return err
+	}
+	if err := d.objects(ctx); err != nil {
+		return err
+	}
+	table, err := d.installed.KubectlIn(ctx, dir, "get", "egt", "--namespace", namespace)
+	if err != nil {
+		return err
+	}
+	d.sayf("\nkubectl get egt -n %s\n", namespace)
+	d.indented(table)
+	explained, err := d.explain(ctx, dir)
+	if err != nil {
+		return err
+	}
+	d.sayf("\nIn a sentence (mtls-egress-webhook render -f examples/egress --explain):\n")
+	d.indented(wrapped(explained, 110))
+	return nil
+}
+
+// changes are what a Pod has more than the template that it was made of, but for what every Pod gets.
+func changes(template corev1.PodTemplateSpec, pod *corev1.Pod) map[string]any {
+	added := func(all, had map[string]string) map[string]string {
+		more := maps.Clone(all)
+		maps.DeleteFunc(more, func(name, value string) bool {
+			return had[name] == value || name == appsv1.DefaultDeploymentUniqueLabelKey
+		})
+		return more
+	}
+	return map[string]any{
+		"metadata": map[string]any{"annotations": added(pod.Annotations, template.Annotations), "labels": added(pod.Labels, template.Labels)},
+		"spec":     map[string]any{"hostAliases": pod.Spec.HostAliases},
+	}
+}
+
+// purposes say what the generated objects are for, in the order of their writing.
+func purposes() [][2]string {
+	return [][2]string{
+		{"serviceentry/mtls-egress", "has the sidecars of the namespace listen on the app's port; shared by all targets"},
+		{"virtualservice/mtls-egress-" + host, "leads http://" + host + " to the partner's TLS port, and says what is retried"},
+		{"destinationrule/mtls-egress-" + host, "the mutual TLS: client certificate, server name, CA and the name that is checked"},
+		{"serviceentry/mtls-egress-" + host, "makes the host known, with the partner's real address"},
+	}
+}
+
+// objects prints the Istio objects, all of which have to be there.
+func (d *demo) objects(ctx context.Context) error {
+	d.sayf("\nThe Istio objects beside it:\n")
+	width := 0
+	for _, purpose := range purposes() {
+		width = max(width, len(purpose[0]))
+	}
+	for _, purpose := range purposes() {
+		kind, name, _ := strings.Cut(purpose[0], "/")
+		if _, _, err := d.installed.Kubectl(ctx, "get", kind+".networking.istio.io", name, "--namespace", namespace); err != nil {
+			return err
+		}
+		d.sayf("  %-*s  %s", width, purpose[0], purpose[1])
+	}
+	return nil
+}
+
+// explain is what render --explain says of the example and its Secret.
+func (d *demo) explain(ctx context.Context, dir string) (string, error) {
+	secret, err := d.installed.KubectlIn(ctx, dir, "get", "secret", "external-system-mtls-data", "--namespace", namespace, "--output=yaml")
+	if err != nil {
+		return "", err
+	}
+	cmd := exec.CommandContext(ctx, d.installed.Command, "render", "-f", dir, "-f", "-", "--explain", "--show", "objects")
+	cmd.Stdin = strings.NewReader(secret)
+	cmd.Stdout = io.Discard
+	var sentence bytes.Buffer
+	cmd.Stderr = &sentence
+	if err := cmd.Run(); err != nil {
+		return "", fmt.Errorf("render: %w\n%s", err, sentence.String())
+	}
+	return strings.TrimSpace(sentence.String()), nil
+}
+
+func (d *demo) yaml(content any) error {
+	text, err := yaml.Marshal(content)
+	if err != nil {
+		return err
+	}
+	d.indented(string(text))
+	return nil
+}
+
+func (d *demo) indented(text string) {
+	for line := range strings.SplitSeq(strings.TrimRight(text, "\n"), "\n") {
+		d.sayf("  %s", line)
+	}
+}
+
+// wrapped breaks a text into lines of at most width characters, at blanks.
+func wrapped(text string, width int) string {
+	var lines []string
+	line := ""
+	for word := range strings.FieldsSeq(text) {
+		if line != "" && len(line)+1+len(word) > width {
+			lines = append(lines, line)
+			line = ""
+		}
+		line = strings.TrimSpace(line + " " + word)
+	}
+	return strings.Join(append(lines, line), "\n")
+}
+
+// keep waits for Ctrl-C.
+func (d *demo) keep(ctx context.Context) {
+	d.sayf("\nIt keeps running. In another terminal:\n")
+	d.sayf("  export KUBECONFIG=%s", d.installed.Kubeconfig)
+	d.sayf("  kubectl get egt -n %s", namespace)
+	d.sayf("\nThere is a kubectl in %s.", filepath.Join(d.installed.Dir, "assets"))
+	d.sayf("Ctrl-C ends everything.")
+	<-ctx.Done()
+	d.sayf("Ending.")
+}

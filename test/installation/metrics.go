@@ -1,0 +1,44 @@
+package installation
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+
+	"github.com/prometheus/common/expfmt"
+	"github.com/prometheus/common/model"
+)
+
+// Metric returns the sum of a counter or gauge over all replicas, from /metrics, of those of its series that have the labels.
+// A replica that doesn't run counts nothing.
+func (i *Installation) Metric(ctx context.Context, name string, labels map[string]string) (float64, error) {
+	var sum float64
+	for _, replica := range i.Replicas {
+		if !replica.Running() {
+			continue
+		}
+		text, err := get(ctx, "http://"+replica.metricsAddress+"/metrics")
+		if err != nil {
+			return 0, err
+		}
+		parser := expfmt.NewTextParser(model.UTF8Validation)
+		families, err := parser.TextToMetricFamilies(bytes.NewReader(text))
+		if err != nil {
+			return 0, fmt.Errorf("reading the metrics: %w", err)
+		}
+		for _, metric := range families[name].GetMetric() {
+			found := map[string]string{}
+			for _, label := range metric.GetLabel() {
+				found[label.GetName()] = label.GetValue()
+			}
+			matches := true
+			for label, value := range labels {
+				matches = matches && found[label] == value
+			}
+			if matches {
+				sum += metric.GetCounter().GetValue() + metric.GetGauge().GetValue()
+			}
+		}
+	}
+	return sum, nil
+}
