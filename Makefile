@@ -81,6 +81,10 @@ bench: $(BENCHSTAT) ## Measure; bin/bench.txt holds the raw figures, for benchst
 	go test -run '^$$' -bench . -benchtime 1x -timeout 60m ./test/perf | tee -a bin/bench.txt
 	$(BENCHSTAT) bin/bench.txt
 
+.PHONY: figures
+figures: ## Write the figures of the last `make bench` into docs/performance.md.
+	go run ./test/perf/figures bin/bench.txt docs/performance.md
+
 .PHONY: fuzz
 fuzz: ## Run every fuzz target for FUZZTIME (30s).
 	grep -rl --include='*_test.go' '^func Fuzz' internal | xargs -n1 dirname | sort -u | while read -r package; do \

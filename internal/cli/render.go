@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/spf13/cobra"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -103,7 +104,17 @@ func (e refusedError) Error() string {
 	for n, problem := range e {
 		lines[n] = problem.String()
 	}
-	return strings.Join(lines, "\n")
+	return printable(strings.Join(lines, "\n"))
+}
+
+// printable replaces control characters, which names in a manifest may hold as long as no API server has seen them.
+func printable(text string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) && r != '\n' {
+			return unicode.ReplacementChar
+		}
+		return r
+	}, text)
 }
 
 func runRender(in io.Reader, out, diagnostics io.Writer, flags *renderFlags, now time.Time) error {
@@ -142,7 +153,7 @@ func remarks(rendered *render.Output, explain bool) string {
 			text.WriteString(sentence + "\n")
 		}
 	}
-	return text.String()
+	return printable(text.String())
 }
 
 // readDocuments reads manifests with kubectl's own reader. All that can't be read is reported at once.

@@ -35,20 +35,22 @@ func TestRenderExitCodes(t *testing.T) {
 		code   int
 		stderr string
 	}{
-		"done":                        {annotatedPod, []string{"-f", "-"}, 0, ""},
-		"nothing to read":             {"", []string{"-f", "-"}, 0, ""},
-		"refused by a rule":           {badPod, []string{"-f", "-"}, 1, `STDIN, document 1, Pod bad: metadata.annotations[mtls.egress/target]: Invalid value: "localhost": has one label only`},
-		"neither -f nor -k":           {"", nil, 2, "say what to read: -f FILE|DIR|-, or -k DIR"},
-		"-f and -k":                   {"", []string{"-f", "-", "-k", "."}, 2, "-f and -k can't be given together"},
-		"an unknown output":           {"", []string{"-f", "-", "-o", "xml"}, 2, "-o xml: the output is yaml or json"},
-		"an unknown part":             {"", []string{"-f", "-", "--show", "secrets"}, 2, "--show secrets: the parts are manifests, pods and objects"},
-		"all wrong flags at once":     {"", []string{"-o", "xml", "--show", "x"}, 2, "say what to read: -f FILE|DIR|-, or -k DIR\n-o xml: the output is yaml or json\n--show x: the parts are manifests, pods and objects"},
-		"an unknown flag":             {"", []string{"--filenames", "x"}, 2, "unknown flag: --filenames"},
-		"an argument":                 {"", []string{"file.yaml"}, 2, "unknown command"},
-		"a file that isn't there":     {"", []string{"-f", "missing.yaml"}, 2, `the path "missing.yaml" does not exist`},
-		"YAML that is none":           {"", []string{"-f", broken}, 2, "error parsing " + broken},
-		"a document without a kind":   {`{"data":{"key":"c2VjcmV0"}}`, []string{"-f", "-"}, 2, `unable to decode "STDIN": Object 'Kind' is missing`},
-		"a kustomization without one": {"", []string{"-k", t.TempDir()}, 2, "unable to find one of 'kustomization.yaml'"},
+		"done":                          {annotatedPod, []string{"-f", "-"}, 0, ""},
+		"nothing to read":               {"", []string{"-f", "-"}, 0, ""},
+		"refused by a rule":             {badPod, []string{"-f", "-"}, 1, `STDIN, document 1, Pod bad: metadata.annotations[mtls.egress/target]: Invalid value: "localhost": has one label only`},
+		"a workload without a template": {`{"apiVersion":"apps/v1","kind":"Deployment","metadata":{"name":"x","annotations":{"mtls.egress/target":"a.example"}},"spec":{}}`, []string{"-f", "-"}, 1, "STDIN, document 1, Deployment x: has no Pod template (spec.template)"},
+		"a name that would write to the terminal": {strings.ReplaceAll(badPod, `"bad"`, `"a\u001b[2Jb"`), []string{"-f", "-"}, 1, "STDIN, document 1, Pod a�[2Jb: "},
+		"neither -f nor -k":                       {"", nil, 2, "say what to read: -f FILE|DIR|-, or -k DIR"},
+		"-f and -k":                               {"", []string{"-f", "-", "-k", "."}, 2, "-f and -k can't be given together"},
+		"an unknown output":                       {"", []string{"-f", "-", "-o", "xml"}, 2, "-o xml: the output is yaml or json"},
+		"an unknown part":                         {"", []string{"-f", "-", "--show", "secrets"}, 2, "--show secrets: the parts are manifests, pods and objects"},
+		"all wrong flags at once":                 {"", []string{"-o", "xml", "--show", "x"}, 2, "say what to read: -f FILE|DIR|-, or -k DIR\n-o xml: the output is yaml or json\n--show x: the parts are manifests, pods and objects"},
+		"an unknown flag":                         {"", []string{"--filenames", "x"}, 2, "unknown flag: --filenames"},
+		"an argument":                             {"", []string{"file.yaml"}, 2, "unknown command"},
+		"a file that isn't there":                 {"", []string{"-f", "missing.yaml"}, 2, `the path "missing.yaml" does not exist`},
+		"YAML that is none":                       {"", []string{"-f", broken}, 2, "error parsing " + broken},
+		"a document without a kind":               {`{"data":{"key":"c2VjcmV0"}}`, []string{"-f", "-"}, 2, `unable to decode "STDIN": Object 'Kind' is missing`},
+		"a kustomization without one":             {"", []string{"-k", t.TempDir()}, 2, "unable to find one of 'kustomization.yaml'"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -30,15 +30,18 @@ type demand struct {
 // demandOf returns what the live ones of pods ask of t's host, the oldest Pod first. t is the target as the EgressTarget
 // describes it. A Pod lives until its containers have ended: a terminating Pod still calls.
 func demandOf(t target.Target, pods []corev1.Pod) []demand {
-	live := slices.DeleteFunc(slices.Clone(pods), func(pod corev1.Pod) bool {
-		return pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed
-	})
-	slices.SortFunc(live, func(a, b corev1.Pod) int {
+	live := make([]*corev1.Pod, 0, len(pods))
+	for i := range pods {
+		if phase := pods[i].Status.Phase; phase != corev1.PodSucceeded && phase != corev1.PodFailed {
+			live = append(live, &pods[i])
+		}
+	}
+	slices.SortFunc(live, func(a, b *corev1.Pod) int {
 		return cmp.Or(a.CreationTimestamp.Compare(b.CreationTimestamp.Time), strings.Compare(a.Name, b.Name))
 	})
 	demands := make([]demand, 0, len(live))
-	for i := range live {
-		demands = append(demands, demandOfPod(t, &live[i]))
+	for _, pod := range live {
+		demands = append(demands, demandOfPod(t, pod))
 	}
 	return demands
 }

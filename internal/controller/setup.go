@@ -96,7 +96,7 @@ func addIndexes(ctx context.Context, indexer client.FieldIndexer) error {
 func addEgressTargetController(mgr ctrl.Manager, reconciler *EgressTargetReconciler) error {
 	b := ctrl.NewControllerManagedBy(mgr).Named("egresstarget").
 		For(&v1alpha1.EgressTarget{}, builder.WithPredicates(changed(egressTargetChanged))).
-		Watches(&corev1.Pod{}, handler.EnqueueRequestsFromMapFunc(podRequests), builder.WithPredicates(changed(podChanged))).
+		Watches(&corev1.Pod{}, podHandler(reconciler.cache), builder.WithPredicates(changed(podChanged))).
 		WithOptions(queueing(workers))
 	for _, kind := range append(hostKinds(), mesh.KindSidecar) {
 		b = b.Watches(newIstioObject(kind), handler.EnqueueRequestsFromMapFunc(reconciler.istioRequests), builder.WithPredicates(changed(istioObjectChanged)))

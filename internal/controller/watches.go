@@ -2,13 +2,16 @@ package controller
 
 import (
 	"context"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/util/workqueue"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
@@ -18,8 +21,40 @@ import (
 	"mtls.egress/webhook/internal/target"
 )
 
+// podPause is how long Pods of a host that has its EgressTarget are gathered before they are looked at. A roll-out of hundreds
+// of Pods would otherwise be as many reconciliations, each of which counts all of them and reads the Secret.
+const podPause = 500 * time.Millisecond
+
+// podHandler queues the hosts that a Pod may matter to: at once where the host has no EgressTarget yet, so that the first Pod
+// waits for nothing, else after podPause.
+func podHandler(cache client.Reader) handler.EventHandler {
+	enqueue := func(ctx context.Context, queue workqueue.TypedRateLimitingInterface[reconcile.Request], pods ...client.Object) {
+		for _, pod := range pods {
+			for _, request := range podRequests(pod) {
+				var known v1alpha1.EgressTarget
+				if err := cache.Get(ctx, request.NamespacedName, &known); err != nil {
+					queue.Add(request)
+					continue
+				}
+				queue.AddAfter(request, podPause)
+			}
+		}
+	}
+	return handler.Funcs{
+		CreateFunc: func(ctx context.Context, e event.CreateEvent, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) {
+			enqueue(ctx, queue, e.Object)
+		},
+		UpdateFunc: func(ctx context.Context, e event.UpdateEvent, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) {
+			enqueue(ctx, queue, e.ObjectOld, e.ObjectNew)
+		},
+		DeleteFunc: func(ctx context.Context, e event.DeleteEvent, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) {
+			enqueue(ctx, queue, e.Object)
+		},
+	}
+}
+
 // podRequests are the hosts that a Pod may matter to.
-func podRequests(_ context.Context, pod client.Object) []reconcile.Request {
+func podRequests(pod client.Object) []reconcile.Request {
 	var requests []reconcile.Request
 	for _, host := range podHosts(pod) {
 		requests = append(requests, reconcile.Request{NamespacedName: types.NamespacedName{Namespace: pod.GetNamespace(), Name: host}})

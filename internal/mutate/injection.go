@@ -55,7 +55,7 @@ func checkContainers(containers []corev1.Container, at *field.Path, name string)
 			errs = append(errs, asProxyUser(at.Child("spec", name).Index(i).Child("securityContext", "runAsUser")))
 		}
 		for n, mount := range containers[i].VolumeMounts {
-			if path.Clean(mount.MountPath) == hostsFile {
+			if path.Clean("/"+mount.MountPath) == hostsFile {
 				errs = append(errs, target.Invalid(at.Child("spec", name).Index(i).Child("volumeMounts").Index(n).Child("mountPath"), mount.MountPath,
 					"a mount of your own at this path takes away the addresses that the webhook gives the targets, and the calls could leave in plain text; mount it elsewhere, or write the names as hostAliases"))
 			}

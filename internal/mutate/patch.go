@@ -55,7 +55,7 @@ func (p *patch) add(path string, value any) {
 
 // escape writes a key as one reference token of a JSON pointer (RFC 6901 §3).
 func escape(key string) string {
-	return strings.NewReplacer("~", "~0", "/", "~1").Replace(key)
+	return strings.ReplaceAll(strings.ReplaceAll(key, "~", "~0"), "/", "~1")
 }
 
 func index(path string, n int) string {

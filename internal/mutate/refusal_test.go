@@ -130,6 +130,9 @@ func TestPodIsRefused(t *testing.T) {
 		"a mount of the user's at /etc/hosts": {func(pod *corev1.Pod) {
 			pod.Spec.Containers[0].VolumeMounts = []corev1.VolumeMount{{Name: "data", MountPath: "/data"}, {Name: "hosts", MountPath: "/etc//hosts/", SubPath: "hosts"}}
 		}, []string{`spec.containers[0].volumeMounts[1].mountPath: Invalid value: "/etc//hosts/": ` + ownHosts}},
+		"a mount of the user's at a relative etc/hosts": {func(pod *corev1.Pod) {
+			pod.Spec.Containers[0].VolumeMounts = []corev1.VolumeMount{{Name: "hosts", MountPath: "etc/hosts"}}
+		}, []string{`spec.containers[0].volumeMounts[0].mountPath: Invalid value: "etc/hosts": ` + ownHosts}},
 		"a mount of the user's at /etc/hosts in an init container": {func(pod *corev1.Pod) {
 			pod.Spec.InitContainers = []corev1.Container{{Name: "setup", VolumeMounts: []corev1.VolumeMount{{Name: "hosts", MountPath: "/etc/hosts"}}}}
 		}, []string{`spec.initContainers[0].volumeMounts[0].mountPath: Invalid value: "/etc/hosts": ` + ownHosts}},

@@ -120,18 +120,11 @@ func readMarker(template map[string]string) (map[string]string, error) {
 	return recorded, nil
 }
 
-// controlled says whether a workload of ours makes this one: a Deployment its ReplicaSets, a CronJob its Jobs. Their metadata
-// repeats its annotations and their template comes from there, so a change would be undone or start a roll-out without end.
-// What anything else controls, such as an operator, is a workload like any other.
+// controlled says whether a Deployment makes this ReplicaSet. Its metadata repeats the Deployment's annotations and its template
+// comes from there, so a change would be undone or start a roll-out without end. What anything else controls is a workload like
+// any other: that of an operator, and the Job of a CronJob, which may carry annotations that stand nowhere else.
 func (s *Subject) controlled() bool {
 	owner := metav1.GetControllerOfNoCopy(&s.metadata)
-	if owner == nil {
-		return false
-	}
-	group, _, _ := strings.Cut(owner.APIVersion, "/")
-	makers := map[schema.GroupKind]schema.GroupKind{
-		{Group: "apps", Kind: "ReplicaSet"}: {Group: "apps", Kind: "Deployment"},
-		{Group: "batch", Kind: "Job"}:       {Group: "batch", Kind: "CronJob"},
-	}
-	return makers[s.kind] == schema.GroupKind{Group: group, Kind: owner.Kind}
+	return owner != nil && s.kind == schema.GroupKind{Group: "apps", Kind: "ReplicaSet"} &&
+		owner.Kind == "Deployment" && strings.HasPrefix(owner.APIVersion, "apps/")
 }

@@ -131,6 +131,10 @@ func (r *renderer) know(namespace string, egressTarget *v1alpha1.EgressTarget) {
 
 // mutate does to one object what admission does.
 func (r *renderer) mutate(item item) {
+	if fields := mutate.Template(item.kind.GroupKind()); descend(item.object, fields) == nil {
+		r.refuse(item.place, "has no Pod template ("+strings.Join(fields, ".")+")")
+		return
+	}
 	encoded, err := item.json()
 	if err != nil {
 		r.refuse(item.place, err.Error())

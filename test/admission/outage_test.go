@@ -100,11 +100,11 @@ func TestWithFailurePolicyIgnoreThePolicyRefusesAnUnrealisedPod(t *testing.T) {
 	}
 	w.create(plain("plain"))
 
-	// The Deployment is let through as it is: its Pods are not.
 	deployment := annotatedDeployment("shop")
-	w.create(deployment)
-	if len(deployment.Spec.Template.Annotations) > 0 {
-		t.Errorf("somebody propagated %v", deployment.Spec.Template.Annotations)
+	deployment.Namespace = w.namespace
+	err = w.Create(t.Context(), deployment)
+	if err == nil || !strings.Contains(err.Error(), "denied request: Deployment shop asks for mutual TLS (annotation mtls.egress/target), but the annotation was not propagated to its Pod template, so its Pods would call in plain text.") {
+		t.Errorf("error %v, want a refusal of the Deployment whose annotation nobody propagated", err)
 	}
 }
 

@@ -53,7 +53,7 @@ func TestBadInputIsRefusedAndNothingIsWritten(t *testing.T) {
 		"an IPv4 address": {annotation(target, "192.0.2.7"),
 			`metadata.annotations[mtls.egress/target]: Invalid value: "192.0.2.7": is the IP address 192.0.2.7; a certificate is checked against a name: a host has at least two labels of letters, digits and inner hyphens, for example external.system.com`},
 		"an IPv6 address": {annotation(target, "[2001:db8::7]:443"),
-			`metadata.annotations[mtls.egress/target]: Invalid value: "[2001:db8::7]:443": has the character '[', which no host name has; a host has at least two labels of letters, digits and inner hyphens, for example external.system.com`},
+			`metadata.annotations[mtls.egress/target]: Invalid value: "[2001:db8::7]:443": is the IP address 2001:db8::7; a certificate is checked against a name: a host has at least two labels of letters, digits and inner hyphens, for example external.system.com`},
 		"a host without a dot": {annotation(target, "external"),
 			`metadata.annotations[mtls.egress/target]: Invalid value: "external": has one label only; a host has at least two labels of letters, digits and inner hyphens, for example external.system.com`},
 		"a host in Unicode": {annotation(target, "bücher.example"),
@@ -79,6 +79,8 @@ func TestBadInputIsRefusedAndNothingIsWritten(t *testing.T) {
 		"an annotation over 8 KiB": {annotation(target, manyHosts(700)),
 			`metadata.annotations[mtls.egress/target]: Too long: may not be more than 8192 bytes`},
 		"an annotation of 1 MiB": {annotation(target, strings.Repeat("a", 1<<20)),
+			`metadata.annotations: Too long: may not be more than 262144 bytes`},
+		"an annotation of 9 KiB": {annotation(target, strings.Repeat("a", 9<<10)),
 			`metadata.annotations[mtls.egress/target]: Too long: may not be more than 8192 bytes`},
 		"a Secret without a target": {func(pod map[string]any) {
 			annotation("mtls.egress/secret", "mine")(pod)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strconv"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -112,13 +113,14 @@ func testCalls(t *testing.T, c cluster, webhook *stub) {
 		})
 	}
 
+	owned := 0
 	for name, test := range map[string]struct {
 		kind   string
 		owners []metav1.OwnerReference
 		called bool
 	}{
 		"the ReplicaSet of a Deployment": {kind: "ReplicaSet", owners: controlledBy("apps/v1", "Deployment")},
-		"the Job of a CronJob":           {kind: "Job", owners: controlledBy("batch/v1", "CronJob")},
+		"the Job of a CronJob":           {kind: "Job", owners: controlledBy("batch/v1", "CronJob"), called: true},
 		"the ReplicaSet of a Deployment, which others own too": {
 			kind: "ReplicaSet", owners: append(ownedBy("example.com/v1", "App"), controlledBy("apps/v1", "Deployment")...),
 		},
@@ -137,19 +139,20 @@ func testCalls(t *testing.T, c cluster, webhook *stub) {
 		"a Job whose CronJob doesn't control it":           {kind: "Job", owners: ownedBy("batch/v1", "CronJob"), called: true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			owned := newWorkload(test.kind, "calls", "owned")
-			owned.SetAnnotations(map[string]string{"mtls.egress/target": "external.system.com"})
-			owned.SetOwnerReferences(test.owners)
-			do(t, c.Create(t.Context(), owned))
-			settle(t, owned)
-			owned.SetLabels(map[string]string{"a": "b"})
-			do(t, c.Update(t.Context(), owned))
+			owned++
+			object := fmt.Sprintf("owned-%d", owned)
+			workload := newWorkload(test.kind, "calls", object)
+			workload.SetAnnotations(map[string]string{"mtls.egress/target": "external.system.com"})
+			workload.SetOwnerReferences(test.owners)
+			do(t, c.Create(t.Context(), workload))
+			settle(t, workload)
+			workload.SetLabels(map[string]string{"a": "b"})
+			do(t, c.Update(t.Context(), workload))
 			var want []string
 			if test.called {
-				want = []string{"CREATE " + test.kind + " owned", "UPDATE " + test.kind + " owned"}
+				want = []string{"CREATE " + test.kind + " " + object, "UPDATE " + test.kind + " " + object}
 			}
 			wantCalls(t, "created and changed", want...)
-			do(t, c.Delete(t.Context(), owned))
 		})
 	}
 
@@ -193,7 +196,7 @@ func testCalls(t *testing.T, c cluster, webhook *stub) {
 	t.Run("more annotations than the expressions can look at", func(t *testing.T) {
 		annotations := map[string]string{}
 		for i := range 1000 {
-			annotations[fmt.Sprint(i)] = ""
+			annotations[strconv.Itoa(i)] = ""
 		}
 		workload := newWorkload("Deployment", "calls", "thousand")
 		workload.SetAnnotations(annotations)
@@ -208,7 +211,7 @@ func testCalls(t *testing.T, c cluster, webhook *stub) {
 		wantCalls(t, "a thousand")
 
 		for i := range 30000 {
-			annotations[fmt.Sprint(i)] = ""
+			annotations[strconv.Itoa(i)] = ""
 		}
 		do(t, c.Create(t.Context(), newPod("calls", "many", annotations)))
 		workload = newWorkload("Deployment", "calls", "many")

@@ -216,6 +216,7 @@ func testRealisedLater(t *testing.T, c cluster) {
 	}
 	asks := func(value string) map[string]string { return map[string]string{target.AnnotationTarget: value} }
 	const host = "external.system.com"
+
 	tests := map[string]struct {
 		pod    string
 		change func(pod *corev1.Pod)

@@ -528,7 +528,7 @@ func notReadyWithoutRights(t *testing.T, c *cluster) {
 		" does not hold the CA yet: the service account must be allowed to patch it"
 	eventually(t, func() error {
 		if err := source.Check(nil); err == nil || err.Error() != want {
-			return fmt.Errorf("got %v, want %q", err, want)
+			return fmt.Errorf("got %w, want %q", err, want)
 		}
 		return nil
 	})

@@ -1,0 +1,182 @@
+package render
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"k8s.io/apiextensions-apiserver/pkg/apis/apiextensions"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	structuralschema "k8s.io/apiextensions-apiserver/pkg/apiserver/schema"
+	"k8s.io/apiextensions-apiserver/pkg/apiserver/schema/cel"
+	"k8s.io/apiextensions-apiserver/pkg/apiserver/schema/defaulting"
+	"k8s.io/apiextensions-apiserver/pkg/apiserver/schema/listtype"
+	"k8s.io/apiextensions-apiserver/pkg/apiserver/schema/objectmeta"
+	"k8s.io/apiextensions-apiserver/pkg/apiserver/schema/pruning"
+	"k8s.io/apiextensions-apiserver/pkg/apiserver/validation"
+	apivalidation "k8s.io/apimachinery/pkg/api/validation"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/json"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+	celconfig "k8s.io/apiserver/pkg/apis/cel"
+	"sigs.k8s.io/yaml"
+
+	"mtls.egress/webhook/api/v1alpha1"
+	"mtls.egress/webhook/charts"
+)
+
+// validator judges EgressTargets by the CRD, with the parts of which the API server is made and in its order, so that render
+// refuses what a cluster refuses, in the same words.
+// https://github.com/kubernetes/apiextensions-apiserver/blob/v0.36.3/pkg/registry/customresource/strategy.go
+type validator struct {
+	schema  *structuralschema.Structural
+	openAPI validation.SchemaValidator
+	rules   *cel.Validator
+}
+
+// newValidator compiles the CRD, which takes as long as judging a hundred EgressTargets: one validator serves a whole input.
+func newValidator() (*validator, error) {
+	crd := &apiextensionsv1.CustomResourceDefinition{}
+	if err := yaml.UnmarshalStrict([]byte(charts.EgressTargetCRD()), crd); err != nil {
+		return nil, fmt.Errorf("reading the CRD: %w", err)
+	}
+	at := slices.IndexFunc(crd.Spec.Versions, func(version apiextensionsv1.CustomResourceDefinitionVersion) bool {
+		return version.Name == v1alpha1.Version
+	})
+	if at < 0 {
+		return nil, fmt.Errorf("the CRD has no version %s", v1alpha1.Version)
+	}
+	internal := &apiextensions.CustomResourceValidation{}
+	if err := apiextensionsv1.Convert_v1_CustomResourceValidation_To_apiextensions_CustomResourceValidation(crd.Spec.Versions[at].Schema, internal, nil); err != nil {
+		return nil, fmt.Errorf("converting the CRD: %w", err)
+	}
+	structural, err := structuralschema.NewStructural(internal.OpenAPIV3Schema)
+	if err != nil {
+		return nil, fmt.Errorf("the schema of the CRD: %w", err)
+	}
+	openAPI, _, err := validation.NewSchemaValidator(internal.OpenAPIV3Schema)
+	if err != nil {
+		return nil, fmt.Errorf("the schema of the CRD: %w", err)
+	}
+	return &validator{schema: structural, openAPI: openAPI, rules: cel.NewValidator(structural, true, celconfig.PerCallLimit)}, nil
+}
+
+// egressTargetValidator is the validator of this input, made when the first EgressTarget needs it.
+func (r *renderer) egressTargetValidator() (*validator, error) {
+	if r.validator != nil {
+		return r.validator, nil
+	}
+	made, err := newValidator()
+	r.validator = made
+	return made, err
+}
+
+// validate returns the EgressTarget as the API server would store it, defaults filled in, or all that is wrong with it, each
+// with its field.
+func (v *validator) validate(item item) (*v1alpha1.EgressTarget, []string) {
+	object, err := item.copy()
+	if err != nil {
+		return nil, []string{err.Error()}
+	}
+	if problem := unreadable(object); problem != nil {
+		return nil, []string{problem.Error()}
+	}
+	unknown, err := v.coerce(object)
+	if err != nil {
+		return nil, []string{err.Error()}
+	}
+	var problems []string
+	if len(unknown) > 0 {
+		problems = append(problems, runtime.NewStrictDecodingError(unknown).Error())
+	}
+	// An API server stops at an unknown field. What is wrong besides is told here at once.
+	for _, problem := range v.judge(object, item.namespace()) {
+		problems = append(problems, message(problem))
+	}
+	if len(problems) > 0 {
+		slices.Sort(problems)
+		return nil, problems
+	}
+	egressTarget := &v1alpha1.EgressTarget{}
+	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(object.Object, egressTarget); err != nil {
+		return nil, []string{err.Error()}
+	}
+	return egressTarget, nil
+}
+
+// copy is the object as an API server reads it from JSON, with whole numbers as such.
+func (i item) copy() (*unstructured.Unstructured, error) {
+	encoded, err := i.json()
+	if err != nil {
+		return nil, err
+	}
+	object := &unstructured.Unstructured{}
+	return object, json.Unmarshal(encoded, &object.Object)
+}
+
+// unreadable says what leaves nothing to judge: a version that the CRD doesn't have, or a host that nobody knows yet. The second
+// is no mistake in a cluster.
+func unreadable(object *unstructured.Unstructured) *field.Error {
+	if apiVersion := v1alpha1.GroupVersion().String(); object.GetAPIVersion() != apiVersion {
+		return field.Invalid(field.NewPath("apiVersion"), object.GetAPIVersion(), "must be "+apiVersion)
+	}
+	if object.GetName() == "" && object.GetGenerateName() != "" {
+		return field.Invalid(field.NewPath("metadata", "generateName"), object.GetGenerateName(),
+			"the name of an EgressTarget is the host that it stands for, and only a cluster makes names up: write the host as metadata.name")
+	}
+	return nil
+}
+
+// coerce drops what the schema does not know and returns an error for each such field, then fills in the defaults. Metadata that
+// can't be decoded is an error by itself.
+// https://github.com/kubernetes/apiextensions-apiserver/blob/v0.36.3/pkg/apiserver/customresource_handler.go#L1406
+func (v *validator) coerce(object *unstructured.Unstructured) ([]error, error) {
+	_, _, unknown, err := objectmeta.GetObjectMetaWithOptions(object.Object, objectmeta.ObjectMetaOptions{ReturnUnknownFieldPaths: true})
+	if err != nil {
+		return nil, err
+	}
+	unknown = append(unknown, pruning.PruneWithOptions(object.Object, v.schema, true, structuralschema.UnknownFieldPathOptions{TrackUnknownFieldPaths: true})...)
+	defaulting.PruneNonNullableNullsWithoutDefaults(object.Object, v.schema)
+	defaulting.Default(object.Object, v.schema)
+	problems := make([]error, len(unknown))
+	for n, path := range unknown {
+		problems[n] = fmt.Errorf("unknown field %q", path)
+	}
+	return problems, nil
+}
+
+// judge is what the API server does when an object is created.
+func (v *validator) judge(object *unstructured.Unstructured, namespace string) field.ErrorList {
+	// The status is not for the user to write, and is dropped unread. Whoever applies an object that names no namespace says which.
+	unstructured.RemoveNestedField(object.Object, "status")
+	object.SetGeneration(1)
+	object.SetNamespace(cmp.Or(namespace, metav1.NamespaceDefault))
+	problems := apivalidation.ValidateObjectMetaAccessor(object, true, apivalidation.NameIsDNSSubdomain, field.NewPath("metadata"))
+	problems = append(problems, validation.ValidateCustomResource(nil, object.Object, v.openAPI)...)
+	problems = append(problems, listtype.ValidateListSetsAndMaps(nil, v.schema, object.Object)...)
+	if slices.ContainsFunc(problems, blocksRules) {
+		return append(problems, field.Invalid(nil, nil, "some validation rules were not checked because the object was invalid; correct the existing errors to complete validation"))
+	}
+	broken, _ := v.rules.Validate(context.Background(), nil, v.schema, object.Object, nil, celconfig.RuntimeCELCostBudget)
+	return append(problems, broken...)
+}
+
+// blocksRules says whether the CEL rules could stumble over the problem.
+// https://github.com/kubernetes/apiextensions-apiserver/blob/v0.36.3/pkg/registry/customresource/strategy.go#L405
+func blocksRules(problem *field.Error) bool {
+	switch problem.Type {
+	case field.ErrorTypeNotSupported, field.ErrorTypeRequired, field.ErrorTypeTooLong, field.ErrorTypeTooMany, field.ErrorTypeTypeInvalid:
+		return true
+	default:
+		return false
+	}
+}
+
+// message leaves out the field of a problem that speaks of the whole object, which would be printed as <nil>.
+func message(problem *field.Error) string {
+	return strings.TrimPrefix(problem.Error(), (*field.Path)(nil).String()+": ")
+}

@@ -1,0 +1,262 @@
+package perf_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	admissionv1 "k8s.io/api/admissionregistration/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"mtls.egress/webhook/test/installation"
+)
+
+const (
+	annotationTarget = "mtls.egress/target"
+	annotationVolume = "sidecar.istio.io/userVolume"
+	annotationMount  = "sidecar.istio.io/userVolumeMount"
+	labelRealised    = "mtls.egress/realised"
+	host             = "external.system.com"
+	namespace        = "project"
+)
+
+// contender is a kind of Pod and what the API server asks while it creates one.
+type contender struct {
+	name      string
+	asks      bool
+	admission admission
+}
+
+// admission says which objects the API server has. Whatever is not there costs nothing, not even a selector that doesn't match.
+type admission struct {
+	// webhook is the chart's MutatingWebhookConfiguration.
+	webhook bool
+	// policies are the chart's ValidatingAdmissionPolicies with their bindings.
+	policies bool
+	// mutatingPolicy is the MutatingAdmissionPolicy that ours is compared with.
+	mutatingPolicy bool
+}
+
+// The contenders. All figures of "added" are over none.
+const (
+	none            = "none"
+	plain           = "plain"
+	asks            = "asks"
+	asksWebhookOnly = "asks-webhook-only"
+	mutatingPolicy  = "mutating-policy"
+)
+
+func contenders() []contender {
+	ours := admission{webhook: true, policies: true}
+	return []contender{
+		{name: none},
+		{name: plain, admission: ours},
+		{name: asks, asks: true, admission: ours},
+		{name: asksWebhookOnly, asks: true, admission: admission{webhook: true}},
+		{name: mutatingPolicy, asks: true, admission: admission{mutatingPolicy: true}},
+	}
+}
+
+// pod is one of a workload, as the ReplicaSet controller creates it. It has its sidecar already, as there is no Istio here to
+// inject it: the controller would write an event for each Pod that never gets one. The webhook has to mount into the sidecar
+// directly in addition to the annotations, which the mutating policy does not.
+func (c contender) pod() *corev1.Pod {
+	pod := &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{
+			GenerateName: "shop-6d4cf56db6-", Labels: map[string]string{"app": "shop", "pod-template-hash": "6d4cf56db6"},
+			Annotations: map[string]string{"prometheus.io/scrape": "true"},
+		},
+		Spec: corev1.PodSpec{
+			InitContainers: []corev1.Container{{Name: "istio-proxy", Image: "registry.example/proxy:1.0", RestartPolicy: ptr.To(corev1.ContainerRestartPolicyAlways)}},
+			Containers: []corev1.Container{{
+				Name: "app", Image: "registry.example/shop:1.0", Ports: []corev1.ContainerPort{{Name: "http", ContainerPort: 8080}},
+				Env: []corev1.EnvVar{{Name: "PARTNER", Value: "http://" + host}},
+			}},
+		},
+	}
+	if c.asks {
+		pod.Annotations[annotationTarget] = host
+	}
+	return pod
+}
+
+// check fails when a Pod did not become what the contender makes of it.
+func (c contender) check(pod *corev1.Pod) error {
+	want := outcome{Realised: c.admission.webhook && c.asks, Mounted: c.asks && (c.admission.webhook || c.admission.mutatingPolicy)}
+	if got := outcomeOf(pod); got != want {
+		return fmt.Errorf("%s: Pod %s is %+v, want %+v", c.name, pod.Name, got, want)
+	}
+	return nil
+}
+
+type outcome struct{ Realised, Mounted bool }
+
+func outcomeOf(pod *corev1.Pod) outcome {
+	return outcome{
+		Realised: pod.Labels[labelRealised] == "true" && len(pod.Spec.HostAliases) == 1,
+		Mounted:  pod.Annotations[annotationVolume] != "" && pod.Annotations[annotationMount] != "",
+	}
+}
+
+// stage puts the objects of the contender whose turn it is on the API server and takes the others away.
+type stage struct {
+	api     client.Client
+	objects map[string][]client.Object
+	present admission
+}
+
+// newStage takes the chart's objects from the running installation, the caBundle included.
+func newStage(ctx context.Context, ours *installation.Installation) (*stage, error) {
+	api, err := client.New(ours.Config, client.Options{Scheme: scheme.Scheme})
+	if err != nil {
+		return nil, err
+	}
+	s := &stage{api: api, present: admission{webhook: true, policies: true}}
+	var webhook admissionv1.MutatingWebhookConfiguration
+	var policies admissionv1.ValidatingAdmissionPolicyList
+	var bindings admissionv1.ValidatingAdmissionPolicyBindingList
+	if err := errors.Join(
+		api.Get(ctx, client.ObjectKey{Name: installation.WebhookConfiguration}, &webhook),
+		api.List(ctx, &policies), api.List(ctx, &bindings),
+	); err != nil {
+		return nil, err
+	}
+	if len(policies.Items) == 0 || len(policies.Items) != len(bindings.Items) {
+		return nil, fmt.Errorf("the chart brought %d policies and %d bindings, want some, and as many of each", len(policies.Items), len(bindings.Items))
+	}
+	realised := contender{asks: true}.pod()
+	realised.Namespace = namespace
+	if err := api.Create(ctx, realised, client.DryRunAll); err != nil {
+		return nil, err
+	}
+	compared, err := mutatingPolicyOf(realised)
+	if err != nil {
+		return nil, err
+	}
+	s.objects = map[string][]client.Object{"webhook": {&webhook}, "mutating policy": compared}
+	for n := range policies.Items {
+		s.objects["policies"] = append(s.objects["policies"], &policies.Items[n], &bindings.Items[n])
+	}
+	return s, nil
+}
+
+// mutatingPolicyOf returns a policy, and its binding, that gives every annotated Pod the two annotations of one that the webhook
+// has realised. The values are written out, so it is as cheap as such a policy can be: one that computes them from the
+// annotation, or sets the label and the alias as well, costs more.
+func mutatingPolicyOf(realised *corev1.Pod) ([]client.Object, error) {
+	const name = "mounts"
+	volume, err := json.Marshal(realised.Annotations[annotationVolume])
+	if err != nil {
+		return nil, err
+	}
+	mount, err := json.Marshal(realised.Annotations[annotationMount])
+	if err != nil {
+		return nil, err
+	}
+	return []client.Object{
+		&admissionv1.MutatingAdmissionPolicy{
+			ObjectMeta: metav1.ObjectMeta{Name: name},
+			Spec: admissionv1.MutatingAdmissionPolicySpec{
+				MatchConstraints: &admissionv1.MatchResources{MatchPolicy: ptr.To(admissionv1.Equivalent), ResourceRules: []admissionv1.NamedRuleWithOperations{{
+					RuleWithOperations: admissionv1.RuleWithOperations{
+						Operations: []admissionv1.OperationType{admissionv1.Create},
+						Rule:       admissionv1.Rule{APIGroups: []string{""}, APIVersions: []string{"v1"}, Resources: []string{"pods"}, Scope: ptr.To(admissionv1.NamespacedScope)},
+					},
+				}}},
+				MatchConditions: []admissionv1.MatchCondition{{
+					Name: "annotated", Expression: "'" + annotationTarget + "' in object.metadata.?annotations.orValue({})",
+				}},
+				FailurePolicy: ptr.To(admissionv1.Fail), ReinvocationPolicy: admissionv1.IfNeededReinvocationPolicy,
+				Mutations: []admissionv1.Mutation{{
+					PatchType: admissionv1.PatchTypeJSONPatch,
+					JSONPatch: &admissionv1.JSONPatch{Expression: fmt.Sprintf(`[
+						JSONPatch{op: "add", path: "/metadata/annotations/" + jsonpatch.escapeKey("%s"), value: %s},
+						JSONPatch{op: "add", path: "/metadata/annotations/" + jsonpatch.escapeKey("%s"), value: %s}]`,
+						annotationVolume, volume, annotationMount, mount)},
+				}},
+			},
+		},
+		&admissionv1.MutatingAdmissionPolicyBinding{
+			ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: admissionv1.MutatingAdmissionPolicyBindingSpec{PolicyName: name},
+		},
+	}, nil
+}
+
+// turn returns when the API server does what is wanted, and nothing else.
+func (s *stage) turn(ctx context.Context, wanted admission) error {
+	for _, part := range []struct {
+		name            string
+		present, wanted bool
+	}{
+		{"webhook", s.present.webhook, wanted.webhook},
+		{"policies", s.present.policies, wanted.policies},
+		{"mutating policy", s.present.mutatingPolicy, wanted.mutatingPolicy},
+	} {
+		if part.present == part.wanted {
+			continue
+		}
+		for _, object := range s.objects[part.name] {
+			if err := s.change(ctx, object, part.wanted); err != nil {
+				return fmt.Errorf("%s: %w", part.name, err)
+			}
+		}
+	}
+	s.present = wanted
+	return s.await(ctx)
+}
+
+func (s *stage) change(ctx context.Context, object client.Object, wanted bool) error {
+	if !wanted {
+		return s.api.Delete(ctx, object)
+	}
+	object.SetResourceVersion("")
+	object.SetUID("")
+	return s.api.Create(ctx, object)
+}
+
+// await waits: the API server takes up new objects within milliseconds, new policies within a second or two.
+func (s *stage) await(ctx context.Context) error {
+	const patience = time.Minute
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	for {
+		present, err := s.observe(ctx)
+		if err != nil {
+			return err
+		}
+		if present == s.present {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("the API server's admission after %s (-want +got):\n%s", patience, cmp.Diff(s.present, present))
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
+
+// observe finds out by dry runs what is in force. The webhook leaves kube-system out, so there the chart's policy refuses a Pod.
+func (s *stage) observe(ctx context.Context) (admission, error) {
+	pod, elsewhere := contender{asks: true}.pod(), contender{asks: true}.pod()
+	pod.Namespace, elsewhere.Namespace = namespace, metav1.NamespaceSystem
+	err := s.api.Create(ctx, elsewhere, client.DryRunAll)
+	if err != nil && !apierrors.IsInvalid(err) {
+		return admission{}, err
+	}
+	present := admission{policies: err != nil}
+	err = s.api.Create(ctx, pod, client.DryRunAll)
+	if apierrors.IsInvalid(err) { // a policy is there still while the webhook is gone, or already
+		return present, nil
+	}
+	got := outcomeOf(pod)
+	present.webhook, present.mutatingPolicy = got.Realised, got.Mounted && !got.Realised
+	return present, err
+}

@@ -1,0 +1,128 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestParseKeepsSamplesByBenchmarkAndUnit(t *testing.T) {
+	got := parse(`goos: linux
+pkg: mtls.egress/webhook/internal/mesh
+cpu: Some Processor @ 2.00GHz
+BenchmarkObjects-2        	   13142	     200.5 ns/op	    6728 B/op
+BenchmarkObjects-2        	   13142	     100 ns/op	    6728 B/op
+BenchmarkJudge/rsa-3072-2 	     610	      30 ns/op
+PASS
+ok  	mtls.egress/webhook/internal/mesh	1.673s
+`)
+	want := results{
+		environment: map[string]string{"goos": "linux", "pkg": "mtls.egress/webhook/internal/mesh", "cpu": "Some Processor @ 2.00GHz", "procs": "2"},
+		figures: map[string]map[string]samples{
+			"BenchmarkObjects":        {"ns/op": {200.5, 100}, "B/op": {6728, 6728}},
+			"BenchmarkJudge/rsa-3072": {"ns/op": {30}},
+		},
+	}
+	if diff := cmp.Diff(want, got, cmp.AllowUnexported(results{})); diff != "" {
+		t.Errorf("results (-want +got):\n%s", diff)
+	}
+}
+
+func TestSamplesAreTheMedianWithTheLeastAndTheMost(t *testing.T) {
+	tests := map[string]struct {
+		samples samples
+		unit    string
+		want    string
+	}{
+		"an odd number":       {samples{3_000_000, 1_000_000, 2_500_000}, "p50-ns", "2.50 ms (1.00 ms to 3.00 ms)"},
+		"an even number":      {samples{10, 20}, "allocs/op", "15.0 allocs (10.0 allocs to 20.0 allocs)"},
+		"one alone":           {samples{1_310_580_943}, "ns/op", "1.31 s"},
+		"less than the other": {samples{-24_271_608}, "added-p50-ns", "-24.3 ms"},
+		"microseconds":        {samples{17_405}, "cpu-ns/op", "17.4 µs"},
+		"nanoseconds":         {samples{0}, "added-p50-ns", "0 ns"},
+		"a rate":              {samples{293_132}, "annotations/s", "293132 annotations/s"},
+		"memory":              {samples{96 << 20}, "peak-RSS-bytes", "96.0 MiB"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			if got := test.samples.text(test.unit); got != test.want {
+				t.Errorf("got %q, want %q", got, test.want)
+			}
+		})
+	}
+}
+
+// whole are results with every figure.
+func whole() string {
+	var text strings.Builder
+	text.WriteString("goos: linux\ngoarch: amd64\ncpu: Some Processor\ngo: go1.26.0\nkubernetes: v1.36.3\n")
+	for _, row := range rows() {
+		fmt.Fprintf(&text, "%s-2 1 10 %s\n", row.benchmark, row.unit)
+	}
+	for _, clients := range levels() {
+		for at, contender := range contenders() {
+			fmt.Fprintf(&text, "BenchmarkPodCreate/clients=%d/contender=%s-2 100 2000000 p50-ns 4000000 p99-ns %d added-p50-ns %d added-p99-ns 500 creates/s 3000 webhook-cpu-ns/op\n",
+				clients, contender, 1000*(at-1), 2000*(at-1))
+		}
+	}
+	return text.String()
+}
+
+func TestTablesSayWhichGoalsAreMet(t *testing.T) {
+	got, err := tables(parse(whole()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		"Measured on Some Processor, 2 processors, linux/amd64, go1.26.0, Kubernetes v1.36.3.\n",
+		"| realise a Pod of 10 containers | below 50.0 µs | 10.0 ns | yes |\n",
+		"| parse the annotations of a Pod (two targets, two Secrets) | at least 200000 annotations/s | 10.0 annotations/s | **no** |\n",
+		"| the Istio objects of a target |  | 10.0 ns |  |\n",
+		"| 1 | none | 2.00 ms |  | 4.00 ms |  | 500 |  |\n",
+		"| 50 | asks | 2.00 ms | 1.00 µs | 4.00 ms | 2.00 µs | 500 | 3.00 µs |\n",
+		"| 200 | mutating-policy | 2.00 ms | 3.00 µs | 4.00 ms | 6.00 µs | 500 |  |\n",
+		"| Pods that don't ask: no difference (0 lies within the rounds) | 1 | 0 ns | yes |\n",
+		"| Pods that ask: less than the mutating policy adds | 50 | 1.00 µs, the policy 3.00 µs | yes |\n",
+	} {
+		if !strings.Contains(got, want) {
+			t.Errorf("the tables lack %q:\n%s", want, got)
+		}
+	}
+}
+
+func TestAllMissingFiguresAreNamed(t *testing.T) {
+	text := whole()
+	for _, gone := range []string{"BenchmarkParseIntent-2", "BenchmarkPodCreate/clients=50/contender=plain-2"} {
+		text = strings.ReplaceAll(text, gone, "Gone")
+	}
+	_, err := tables(parse(text))
+	if err == nil {
+		t.Fatal("no error")
+	}
+	for _, want := range []string{"BenchmarkParseIntent has no annotations/s", "BenchmarkPodCreate/clients=50/contender=plain has no p99-ns"} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("error lacks %q:\n%v", want, err)
+		}
+	}
+}
+
+func TestOnlyWhatStandsBetweenTheMarkersIsReplaced(t *testing.T) {
+	const document = "# Performance\n\n" + begin + "\nold\n" + end + "\n\nThe rest.\n"
+	once, err := replace(document, "| new |\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := "# Performance\n\n" + begin + "\n\n| new |\n\n" + end + "\n\nThe rest.\n"; once != want {
+		t.Errorf("got %q, want %q", once, want)
+	}
+	if twice, err := replace(once, "| new |\n"); err != nil || twice != once {
+		t.Errorf("replacing again gives %q, error %v", twice, err)
+	}
+	for name, without := range map[string]string{"no begin": end, "no end": begin, "in the wrong order": end + begin} {
+		if _, err := replace(without, "| new |\n"); err == nil {
+			t.Errorf("%s: no error", name)
+		}
+	}
+}

@@ -1,0 +1,191 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// The markers in the document.
+const (
+	begin = "<!-- figures: written by test/perf/figures -->"
+	end   = "<!-- end of figures -->"
+)
+
+// row is a figure of one benchmark with its goal.
+type row struct {
+	what, benchmark, unit string
+	// goal is what the figure has to stay below, or to reach when least is set. 0: there is none.
+	goal  float64
+	least bool
+}
+
+func rows() []row {
+	const micro, milli = 1e3, 1e6
+	return []row{
+		{what: "realise a Pod of 10 containers", benchmark: "BenchmarkRealise/10_containers/realise", unit: "ns/op", goal: 50 * micro},
+		{what: "the same", benchmark: "BenchmarkRealise/10_containers/realise", unit: "allocs/op", goal: 100},
+		{what: "decode and realise it", benchmark: "BenchmarkRealise/10_containers/decode_and_realise", unit: "ns/op"},
+		{what: "decode and realise a Pod with 2,000 environment variables", benchmark: "BenchmarkRealise/2000_env_vars/decode_and_realise", unit: "ns/op", goal: 1.5 * milli},
+		{what: "parse the annotations of a Pod (two targets, two Secrets)", benchmark: "BenchmarkParseIntent", unit: "annotations/s", goal: 200_000, least: true},
+		{what: "the Istio objects of a target", benchmark: "BenchmarkObjects", unit: "ns/op"},
+		{what: "look for conflicts in 1,000 objects of others", benchmark: "BenchmarkConflicts/one_in_ten_for_the_host", unit: "ns/op"},
+		{what: "judge a credential (ECDSA P-256)", benchmark: "BenchmarkJudge/ecdsa-p256", unit: "ns/op"},
+		{what: "judge a credential (RSA 3072)", benchmark: "BenchmarkJudge/rsa-3072", unit: "ns/op"},
+		{what: "merge a caBundle of two", benchmark: "BenchmarkMergeBundle/2", unit: "ns/op"},
+		{what: "render 1,000 Deployments, in process", benchmark: "BenchmarkRender", unit: "ns/op"},
+		{what: "`render` of 1,000 Deployments, process start included", benchmark: "BenchmarkRenderProcess/deployments=1000", unit: "ns/op", goal: 1500 * milli},
+		{what: "its processor time", benchmark: "BenchmarkRenderProcess/deployments=1000", unit: "cpu-ns/op"},
+		{what: "peak memory of the webhook's process, in the run below", benchmark: "BenchmarkWebhookProcess", unit: "peak-RSS-bytes"},
+	}
+}
+
+// The contenders of BenchmarkPodCreate that goals name.
+const (
+	plain          = "plain"
+	asks           = "asks"
+	mutatingPolicy = "mutating-policy"
+)
+
+func contenders() []string { return []string{"none", plain, asks, "asks-webhook-only", mutatingPolicy} }
+
+func levels() []int { return []int{1, 50, 200} }
+
+// lookup notes what is missing, so that all of it is reported at once.
+type lookup struct {
+	results
+	missing []error
+}
+
+func (l *lookup) get(benchmark, unit string) samples {
+	if found := l.figures[benchmark][unit]; len(found) > 0 {
+		return found
+	}
+	l.missing = append(l.missing, fmt.Errorf("%s has no %s", benchmark, unit))
+	return samples{math.NaN()}
+}
+
+func (l *lookup) pods(clients int, contender, unit string) samples {
+	return l.get(fmt.Sprintf("BenchmarkPodCreate/clients=%d/contender=%s", clients, contender), unit)
+}
+
+// tables returns the Markdown of all figures.
+func tables(found results) (string, error) {
+	from := &lookup{results: found}
+	var text strings.Builder
+	fmt.Fprintf(&text, "Measured on %s, %s processors, %s/%s, %s, Kubernetes %s.\n\n",
+		from.environment["cpu"], from.environment["procs"], from.environment["goos"], from.environment["goarch"], from.environment["go"], from.environment["kubernetes"])
+	text.WriteString("| what | goal | measured | met |\n|---|---|---|---|\n")
+	for _, row := range rows() {
+		measured := from.get(row.benchmark, row.unit)
+		fmt.Fprintf(&text, "| %s | %s | %s | %s |\n", row.what, row.goalText(), measured.text(row.unit), row.met(measured))
+	}
+	text.WriteString("\nPod creates:\n\n| clients | contender | p50 | added p50 | p99 | added p99 | creates/s | processor time of the webhook, each Pod |\n|---|---|---|---|---|---|---|---|\n")
+	for _, clients := range levels() {
+		for _, contender := range contenders() {
+			fmt.Fprintf(&text, "| %d | %s |", clients, contender)
+			for _, unit := range []string{"p50-ns", "added-p50-ns", "p99-ns", "added-p99-ns", "creates/s", "webhook-cpu-ns/op"} {
+				text.WriteString(" " + from.podsCell(clients, contender, unit) + " |")
+			}
+			text.WriteString("\n")
+		}
+	}
+	text.WriteString("\n| goal for Pod creates | clients | added p50 | met |\n|---|---|---|---|\n")
+	for _, clients := range levels() {
+		added := from.pods(clients, plain, "added-p50-ns")
+		fmt.Fprintf(&text, "| Pods that don't ask: no difference (0 lies within the rounds) | %d | %s | %s |\n",
+			clients, added.text("added-p50-ns"), yes(slices.Min(added) <= 0 && slices.Max(added) >= 0))
+	}
+	for _, clients := range levels() {
+		ours, theirs := from.pods(clients, asks, "added-p50-ns").median(), from.pods(clients, mutatingPolicy, "added-p50-ns").median()
+		fmt.Fprintf(&text, "| Pods that ask: less than the mutating policy adds | %d | %s, the policy %s | %s |\n",
+			clients, quantity(ours, "added-p50-ns"), quantity(theirs, "added-p50-ns"), yes(ours < theirs))
+	}
+	return text.String(), errors.Join(from.missing...)
+}
+
+// podsCell is empty where a contender has no such figure: none adds nothing, and has no webhook.
+func (l *lookup) podsCell(clients int, contender, unit string) string {
+	if (contender == "none" && strings.HasPrefix(unit, "added")) || ((contender == "none" || contender == mutatingPolicy) && strings.HasPrefix(unit, "webhook")) {
+		return ""
+	}
+	return l.pods(clients, contender, unit).text(unit)
+}
+
+func (r row) goalText() string {
+	switch {
+	case r.goal == 0:
+		return ""
+	case r.least:
+		return "at least " + quantity(r.goal, r.unit)
+	default:
+		return "below " + quantity(r.goal, r.unit)
+	}
+}
+
+func (r row) met(measured samples) string {
+	switch {
+	case r.goal == 0:
+		return ""
+	case r.least:
+		return yes(measured.median() >= r.goal)
+	default:
+		return yes(measured.median() < r.goal)
+	}
+}
+
+func yes(is bool) string {
+	if is {
+		return "yes"
+	}
+	return "**no**"
+}
+
+// quantity writes a value with three digits in the unit that a person would take.
+func quantity(value float64, unit string) string {
+	unit = strings.TrimSuffix(unit, "/op")
+	switch {
+	case strings.HasSuffix(unit, "ns"):
+		return duration(value)
+	case strings.HasSuffix(unit, "bytes"):
+		return digits(value/(1<<20)) + " MiB"
+	case unit == "creates/s": // the column says so
+		return digits(value)
+	default:
+		return digits(value) + " " + unit
+	}
+}
+
+func duration(nanoseconds float64) string {
+	for _, scale := range []struct {
+		of   float64
+		name string
+	}{{1e9, "s"}, {1e6, "ms"}, {1e3, "µs"}} {
+		if math.Abs(nanoseconds) >= scale.of {
+			return digits(nanoseconds/scale.of) + " " + scale.name
+		}
+	}
+	return digits(nanoseconds) + " ns"
+}
+
+// digits keeps three digits, and all of a whole number that has more.
+func digits(value float64) string {
+	after := 0
+	for size := math.Abs(value); size < 100 && size > 0 && after < 2; size *= 10 {
+		after++
+	}
+	return strconv.FormatFloat(value, 'f', after, 64)
+}
+
+// replace puts the tables between the markers of a document.
+func replace(document, tables string) (string, error) {
+	before, rest, hasBegin := strings.Cut(document, begin)
+	_, after, hasEnd := strings.Cut(rest, end)
+	if !hasBegin || !hasEnd {
+		return "", fmt.Errorf("the lines %q and, below it, %q are missing: the tables go between them", begin, end)
+	}
+	return before + begin + "\n\n" + tables + "\n" + end + after, nil
+}
