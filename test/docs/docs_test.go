@@ -12,11 +12,13 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"mtls.egress/webhook/test/apiserver"
 )
 
 const root = "../.."
 
-// command is one line of a shell block in a document. It runs where the document stands.
+// command is one line of a shell block in a document. It runs where the document stands, those in docs at the top.
 type command struct {
 	dir   string
 	place string
@@ -31,6 +33,7 @@ func TestCommandsOfTheDocumentsRun(t *testing.T) {
 		t.Fatalf("%v\n%s", err, output)
 	}
 	targets := makeTargets(t)
+	cluster := startCluster(t)
 	for _, command := range commands(t) {
 		t.Run(command.place+" "+strings.Join(command.words, " "), func(t *testing.T) {
 			switch command.words[0] {
@@ -46,12 +49,37 @@ func TestCommandsOfTheDocumentsRun(t *testing.T) {
 					t.Errorf("the Makefile has no target %s", command.words[1])
 				}
 			case "kubectl", "helm":
-				t.Skip("the suite in test/admission runs it against a cluster")
+				if strings.HasPrefix(command.place, "examples/") {
+					t.Skip("test/admission and test/demo run it")
+				}
+				run := cluster.Command(t.Context(), command.words[0], command.words[1:]...)
+				run.Dir = command.dir
+				if output, err := run.CombinedOutput(); err != nil {
+					t.Errorf("%v\n%s", err, output)
+				}
 			default:
 				t.Errorf("nothing here can run %s", command.words[0])
 			}
 		})
 	}
+}
+
+// startCluster returns an API server with the namespace that the documents speak of.
+func startCluster(t *testing.T) *apiserver.Server {
+	t.Helper()
+	cluster, err := apiserver.Start(t.Context(), apiserver.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := cluster.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	if _, problems, err := cluster.Kubectl(t.Context(), "create", "namespace", "project"); err != nil {
+		t.Fatalf("%v\n%s", err, problems)
+	}
+	return cluster
 }
 
 func TestLinksOfTheDocumentsLeadSomewhere(t *testing.T) {
@@ -109,7 +137,7 @@ func commands(t *testing.T) []command {
 			case inBlock && strings.HasSuffix(line, `\`):
 				joined += strings.TrimSuffix(line, `\`)
 			case inBlock && line != "" && !strings.HasPrefix(line, "#"):
-				found = append(found, command{filepath.Dir(path), fmt.Sprintf("%s:%d", strings.TrimPrefix(path, root+"/"), number), strings.Fields(joined + line)})
+				found = append(found, command{strings.TrimSuffix(filepath.Dir(path), "/docs"), fmt.Sprintf("%s:%d", strings.TrimPrefix(path, root+"/"), number), strings.Fields(joined + line)})
 				joined = ""
 			}
 		}
