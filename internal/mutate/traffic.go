@@ -8,7 +8,6 @@ import (
 	"strings"
 
 	"k8s.io/apimachinery/pkg/util/validation/field"
-
 	"sigs.k8s.io/yaml"
 
 	"mtls.egress/webhook/internal/target"
