@@ -18,9 +18,6 @@ import (
 // spec.template for a workload. It changes nothing that the user wrote; a clash is an error, and with any error there are no
 // operations. Realising the result again gives no operations.
 func realise(pod *corev1.Pod, targets []target.Target, at *field.Path) (patch, []string, field.ErrorList) {
-	if len(targets) == 0 {
-		return patch{}, nil, nil
-	}
 	metadata, spec := at.Child("metadata"), at.Child("spec")
 	errs, warnings := checkTraffic(pod.Annotations, targets, metadata.Child("annotations"))
 	volumes, mounts := sidecarVolumes(targets)
@@ -175,7 +172,7 @@ func mountDirectly(p *patch, pointer string, containers []corev1.Container, moun
 			switch {
 			case !found:
 				missing = append(missing, mount)
-			case present != nameAndPath(mount):
+			case present != identityOf(mount):
 				errs = append(errs, mountClash(at.Index(i).Child("volumeMounts"), mount, present.name))
 			}
 		}

@@ -277,7 +277,7 @@ func mergeMounts(text string, wanted []corev1.VolumeMount, at *field.Path) (stri
 	for _, mount := range wanted {
 		present, found := existing.at(mount.MountPath)
 		switch {
-		case found && present == nameAndPath(mount):
+		case found && present == identityOf(mount):
 		case found:
 			errs = append(errs, mountClash(at, mount, present.name))
 		case entries.isMap && names[mount.Name]:
@@ -289,18 +289,16 @@ func mergeMounts(text string, wanted []corev1.VolumeMount, at *field.Path) (stri
 	return finish(entries, added, errs, at)
 }
 
-// mountIdentity is what has to agree for a mount to be ours.
+// mountIdentity is what, besides its path, has to agree for a mount to be ours.
 type mountIdentity struct {
 	name     string
-	path     string
 	readOnly bool
 	partial  bool
 }
 
-func nameAndPath(mount corev1.VolumeMount) mountIdentity {
+func identityOf(mount corev1.VolumeMount) mountIdentity {
 	return mountIdentity{
 		name:     mount.Name,
-		path:     path.Clean(mount.MountPath),
 		readOnly: mount.ReadOnly,
 		partial:  mount.SubPath != "" || mount.SubPathExpr != "",
 	}
@@ -311,7 +309,7 @@ func nameAndPath(mount corev1.VolumeMount) mountIdentity {
 type mountTable map[string]mountIdentity
 
 func (m mountTable) add(mount corev1.VolumeMount) {
-	m[path.Clean(mount.MountPath)] = nameAndPath(mount)
+	m[path.Clean(mount.MountPath)] = identityOf(mount)
 }
 
 func (m mountTable) at(mountPath string) (mountIdentity, bool) {

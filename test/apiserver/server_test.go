@@ -9,7 +9,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -57,7 +56,7 @@ func TestServerServesKubectlAndHelmAndLeavesNothing(t *testing.T) {
 		t.Errorf("a new server has Helm releases %q, error %v", stdout, err)
 	}
 
-	pids := processIDs(t, server.Dir)
+	pids := Processes(t, server.Dir)
 	if len(pids) != 2 {
 		t.Fatalf("processes %v: want etcd and kube-apiserver", pids)
 	}
@@ -134,7 +133,7 @@ func TestServerEndsWithAKilledProcess(t *testing.T) {
 	}
 	lines := bufio.NewScanner(stdout)
 	lines.Scan()
-	pids := processIDs(t, lines.Text())
+	pids := Processes(t, lines.Text())
 	if len(pids) != 2 {
 		t.Errorf("processes %v: want etcd and kube-apiserver", pids)
 	}
@@ -174,23 +173,6 @@ func broken(t *testing.T, assets string) string {
 		t.Fatal(err)
 	}
 	return directory
-}
-
-func processIDs(t *testing.T, dir string) []int {
-	t.Helper()
-	entries, err := os.ReadDir(filepath.Join(dir, "pids"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	var pids []int
-	for _, entry := range entries {
-		pid, err := strconv.Atoi(entry.Name())
-		if err != nil {
-			t.Fatal(err)
-		}
-		pids = append(pids, pid)
-	}
-	return pids
 }
 
 func wantNothing(t *testing.T) {

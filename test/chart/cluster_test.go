@@ -39,15 +39,7 @@ type cluster struct {
 
 func startCluster(t *testing.T) cluster {
 	t.Helper()
-	server, err := apiserver.Start(t.Context(), apiserver.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := server.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
+	server := apiserver.ForTest(t)
 	return cluster{Server: server, Client: newClient(t, server.Config)}
 }
 

@@ -67,15 +67,7 @@ func TestCommandsOfTheDocumentsRun(t *testing.T) {
 // startCluster returns an API server with the namespace that the documents speak of.
 func startCluster(t *testing.T) *apiserver.Server {
 	t.Helper()
-	cluster, err := apiserver.Start(t.Context(), apiserver.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := cluster.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
+	cluster := apiserver.ForTest(t)
 	if _, problems, err := cluster.Kubectl(t.Context(), "create", "namespace", "project"); err != nil {
 		t.Fatalf("%v\n%s", err, problems)
 	}

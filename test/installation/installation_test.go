@@ -11,6 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"mtls.egress/webhook/test/apiserver"
 	"mtls.egress/webhook/test/installation"
 )
 
@@ -73,7 +74,7 @@ func TestReplicasAreReplacedOneByOneWithoutARefusedPodAndNothingIsLeft(t *testin
 		t.Errorf("the replicas realised %v Pods more (error %v), want 1", after-before, err)
 	}
 
-	pids := processes(t, i.Dir)
+	pids := apiserver.Processes(t, i.Dir)
 	if len(pids) != 4 {
 		t.Errorf("processes %v: want etcd, kube-apiserver and two webhooks", pids)
 	}

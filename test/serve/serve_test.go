@@ -28,15 +28,7 @@ const (
 // TestServe is one story: a webhook comes up in a cluster without its CRD, without Istio, with Istio, gets a second replica, and
 // goes.
 func TestServe(t *testing.T) {
-	server, err := apiserver.Start(t.Context(), apiserver.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := server.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
+	server := apiserver.ForTest(t)
 	c := newCluster(t, server)
 
 	first := c.replica(t, "--shutdown-delay=5s", "--tls-dns-names=127.0.0.1")

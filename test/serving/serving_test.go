@@ -42,15 +42,7 @@ const secretName = "webhook-ca"
 const patience = time.Minute
 
 func TestServing(t *testing.T) {
-	server, err := apiserver.Start(t.Context(), apiserver.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := server.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
+	server := apiserver.ForTest(t)
 	admin, err := kubernetes.NewForConfig(server.Config)
 	if err != nil {
 		t.Fatal(err)
