@@ -72,7 +72,7 @@ line or unreadable input. Warnings and explanations go to standard error.`,
 	set.StringVarP(&flags.output, "output", "o", "yaml", "yaml, or json (one List)")
 	set.StringSliceVar(&flags.show, "show", []string{showManifests, showPods, showObjects}, "which parts to print: manifests, pods, objects")
 	set.BoolVar(&flags.explain, "explain", false, "say on standard error, in one sentence for each target, which call goes where, with which certificate, checked against which name and CA")
-	set.BoolVar(&flags.dnsCapture, "dns-capture", false, "the mesh answers DNS itself (ISTIO_META_DNS_CAPTURE)")
+	set.BoolVar(&flags.dnsCapture, "dns-capture", false, "the mesh answers DNS itself (ISTIO_META_DNS_CAPTURE): true or false, as render reads no mesh configuration")
 	set.StringVar(&flags.rootNamespace, "root-namespace", "istio-system", "the root namespace of the mesh")
 	return cmd
 }

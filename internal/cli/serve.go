@@ -93,7 +93,7 @@ func flagValues(flags *pflag.FlagSet) map[string]string {
 
 // serve runs until a signal.
 func serve(options *serveOptions, log logr.Logger) error {
-	config, err := options.restConfig()
+	config, err := restConfig(options.kubeconfig, options.context)
 	if err != nil {
 		return usageError(err)
 	}
@@ -250,7 +250,8 @@ func addController(config *rest.Config, manager ctrl.Manager, kinds []schema.Gro
 		start: func(ctx context.Context) error {
 			return controller.Setup(ctx, manager, controller.Options{
 				TargetRetention: options.targetRetention,
-				DNSCapture:      options.dnsCapture,
+				DNSCapture:      options.dnsCaptureSetting(),
+				MeshConfigMap:   options.meshConfig,
 				RootNamespace:   options.rootNamespace,
 				Registerer:      metrics.Registry,
 			})

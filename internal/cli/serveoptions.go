@@ -5,14 +5,15 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"k8s.io/apimachinery/pkg/util/validation"
-	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/clientcmd"
 	cliflag "k8s.io/component-base/cli/flag"
+
+	"mtls.egress/webhook/internal/mesh"
 )
 
 // serveOptions are the flags of serve.
@@ -28,7 +29,8 @@ type serveOptions struct {
 
 	leaderElect     bool
 	targetRetention time.Duration
-	dnsCapture      bool
+	dnsCapture      string
+	meshConfig      string
 	rootNamespace   string
 
 	namespace  string
@@ -43,6 +45,13 @@ type serveOptions struct {
 
 // disabled is the address of a server that is not started.
 const disabled = "0"
+
+// The values of --dns-capture.
+const (
+	dnsCaptureAuto = "auto"
+	dnsCaptureOn   = "true"
+	dnsCaptureOff  = "false"
+)
 
 // flags returns the flags by group, with o holding their defaults and then their values.
 func (o *serveOptions) flags() cliflag.NamedFlagSets {
@@ -65,8 +74,11 @@ func (o *serveOptions) flags() cliflag.NamedFlagSets {
 	controller := groups.FlagSet("controller")
 	controller.BoolVar(&o.leaderElect, "leader-elect", true, "Let only one replica at a time be the controller. All replicas answer admission requests.")
 	controller.DurationVar(&o.targetRetention, "target-retention", 10*time.Minute, "How long an EgressTarget that the controller made stays after its last Pod is gone.")
-	controller.BoolVar(&o.dnsCapture, "dns-capture", false, "The sidecars of the mesh answer DNS (ISTIO_META_DNS_CAPTURE).")
-	controller.StringVar(&o.rootNamespace, "root-namespace", "istio-system", "The root namespace of the mesh.")
+	controller.StringVar(&o.dnsCapture, "dns-capture", dnsCaptureAuto, "Whether the sidecars of the mesh answer DNS (ISTIO_META_DNS_CAPTURE): true, false, or auto "+
+		"to follow the mesh configuration.")
+	controller.StringVar(&o.meshConfig, "mesh-config", mesh.DefaultMeshConfigMap, "The ConfigMap of the root namespace that has the mesh configuration under the key "+
+		mesh.MeshConfigKey+". A control plane with a revision has istio-REVISION. Read with --dns-capture=auto only.")
+	controller.StringVar(&o.rootNamespace, "root-namespace", mesh.DefaultRootNamespace, "The root namespace of the mesh.")
 
 	kubernetes := groups.FlagSet("kubernetes")
 	kubernetes.StringVar(&o.namespace, "namespace", "", "The namespace of this installation: of the Service, the Secret of the certificate authority and the Lease. Required.")
@@ -125,6 +137,10 @@ func (o *serveOptions) validate() error {
 	if o.targetRetention <= 0 {
 		refuse("target-retention", "%s is not positive; 1s is as good as none", o.targetRetention)
 	}
+	if !slices.Contains([]string{dnsCaptureAuto, dnsCaptureOn, dnsCaptureOff}, o.dnsCapture) {
+		refuse("dns-capture", "%q is none of auto, true, false", o.dnsCapture)
+	}
+	named("mesh-config", o.meshConfig, validation.IsDNS1123Subdomain)
 	named("root-namespace", o.rootNamespace, validation.IsDNS1123Label)
 	named("namespace", o.namespace, validation.IsDNS1123Label)
 	problems = append(problems, o.validateAddresses()...)
@@ -181,16 +197,10 @@ func (o *serveOptions) servingNames() []string {
 	return append([]string{o.serviceName + "." + o.namespace + ".svc"}, o.tlsDNSNames...)
 }
 
-// restConfig loads the connection to the API server as kubectl does.
-func (o *serveOptions) restConfig() (*rest.Config, error) {
-	rules := clientcmd.NewDefaultClientConfigLoadingRules()
-	rules.ExplicitPath = o.kubeconfig
-	config, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, &clientcmd.ConfigOverrides{CurrentContext: o.context}).ClientConfig()
-	if err != nil {
-		return nil, fmt.Errorf("finding out how to reach the API server: %w", err)
+// dnsCaptureSetting is what --dns-capture says, nil for auto.
+func (o *serveOptions) dnsCaptureSetting() *bool {
+	if o.dnsCapture == dnsCaptureAuto {
+		return nil
 	}
-	// The API server limits its clients by priority and fairness; a limit of our own would make admission wait behind
-	// reconciliations: https://kubernetes.io/docs/concepts/cluster-administration/flow-control/
-	config.QPS = -1
-	return config, nil
+	return new(o.dnsCapture == dnsCaptureOn)
 }

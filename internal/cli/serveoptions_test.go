@@ -36,40 +36,46 @@ func TestServeRefusesOptions(t *testing.T) {
 		"the defaults and a namespace are enough": {},
 		"all that the chart passes": {args: []string{
 			"--webhook-port=9443", "--metrics-address=:8080", "--health-address=:8081", "--service-name=mtls-egress-webhook", "--ca-secret=mtls-egress-webhook-ca",
-			"--webhook-configuration=0-mtls-egress-webhook", "--leader-elect", "--target-retention=10m", "--dns-capture=false", "--root-namespace=istio-system",
+			"--webhook-configuration=0-mtls-egress-webhook", "--leader-elect", "--target-retention=10m", "--dns-capture=auto", "--mesh-config=istio", "--root-namespace=istio-system",
 			"--shutdown-delay=10s", "--log-format=json", "--log-level=info",
 		}},
 		"what runs out of cluster": {args: []string{
 			"--webhook-host=127.0.0.1", "--tls-dns-names=127.0.0.1,::1,localhost", "--metrics-address=0", "--health-address=127.0.0.1:18081", "--leader-elect=false",
 		}},
-		"the limits":                    {args: []string{"--shutdown-delay=30s", "--webhook-port=65535", "--target-retention=1ns", "--metrics-address=[::1]:1"}},
-		"no delay":                      {args: []string{"--shutdown-delay=0s"}},
-		"a namespace that isn't set":    {args: []string{"--namespace="}, want: []string{"--namespace: is empty, and has to be set"}},
-		"a namespace that can't be":     {args: []string{"--namespace=Here"}, want: []string{`--namespace: "Here": ` + label}},
-		"a namespace that has no end":   {args: []string{"--namespace=" + strings.Repeat("n", 64)}, want: []string{fmt.Sprintf(`--namespace: "%s": must be no more than 63 characters`, strings.Repeat("n", 64))}},
-		"a Service that can't be":       {args: []string{"--service-name=a.b"}, want: []string{`--service-name: "a.b": ` + "must not contain dots"}},
-		"a Secret that can't be":        {args: []string{"--ca-secret=a/b"}, want: []string{`--ca-secret: "a/b": ` + subdomain}},
-		"a root namespace that isn't":   {args: []string{"--root-namespace="}, want: []string{"--root-namespace: is empty, and has to be set"}},
-		"a configuration that isn't":    {args: []string{"--webhook-configuration="}, want: []string{"--webhook-configuration: is empty, and has to be set"}},
-		"a configuration after Istio's": {args: []string{"--webhook-configuration=mtls"}, want: []string{`--webhook-configuration: "mtls" sorts after Istio's istio-revision-tag-… and istio-sidecar-injector, but has to be called before them; start it with 0-`}},
-		"a host that is a name":         {args: []string{"--webhook-host=localhost"}, want: []string{`--webhook-host: "localhost" is not an IP address`}},
-		"port 0":                        {args: []string{"--webhook-port=0"}, want: []string{"--webhook-port: 0: must be between 1 and 65535, inclusive"}},
-		"a port beyond the last":        {args: []string{"--webhook-port=65536"}, want: []string{"--webhook-port: 65536: must be between 1 and 65535, inclusive"}},
-		"a delay beyond the grace":      {args: []string{"--shutdown-delay=31s"}, want: []string{"--shutdown-delay: 31s is not from 0s to 30s"}},
-		"a negative delay":              {args: []string{"--shutdown-delay=-1s"}, want: []string{"--shutdown-delay: -1s is not from 0s to 30s"}},
-		"no retention":                  {args: []string{"--target-retention=0s"}, want: []string{"--target-retention: 0s is not positive; 1s is as good as none"}},
-		"a name with a scheme":          {args: []string{"--tls-dns-names=https://127.0.0.1"}, want: []string{`--tls-dns-names: "https://127.0.0.1" is neither a DNS name in lower case nor an IP address`}},
-		"a name with a port":            {args: []string{"--tls-dns-names=127.0.0.1:9443"}, want: []string{`--tls-dns-names: "127.0.0.1:9443" is neither a DNS name in lower case nor an IP address`}},
-		"an address without a port":     {args: []string{"--metrics-address=localhost"}, want: []string{`--metrics-address: "localhost" is not [HOST]:PORT`}},
-		"an address with a host name":   {args: []string{"--metrics-address=example.com:80"}, want: []string{`--metrics-address: "example.com:80": the host is neither an IP address nor localhost`}},
-		"an address with port 0":        {args: []string{"--metrics-address=:0"}, want: []string{`--metrics-address: ":0": the port is not a number from 1 to 65535`}},
-		"an address with a named port":  {args: []string{"--health-address=:http"}, want: []string{`--health-address: ":http": the port is not a number from 1 to 65535`}},
-		"health can't be switched off":  {args: []string{"--health-address=0"}, want: []string{`--health-address: "0" is not [HOST]:PORT`}},
-		"metrics on the webhook's port": {args: []string{"--metrics-address=:9443"}, want: []string{"--metrics-address: port 9443 is that of --webhook-port already"}},
-		"health on the port of metrics": {args: []string{"--health-address=:8080"}, want: []string{"--health-address: port 8080 is that of --metrics-address already"}},
-		"a log format that isn't":       {args: []string{"--log-format=xml"}, want: []string{`--log-format: "xml" is neither text nor json`}},
-		"a log level that isn't":        {args: []string{"--log-level=trace"}, want: []string{`--log-level: "trace" is none of debug, error, info, warn`}},
-		"a log level in upper case":     {args: []string{"--log-level=INFO"}, want: []string{`--log-level: "INFO" is none of debug, error, info, warn`}},
+		"the limits":                      {args: []string{"--shutdown-delay=30s", "--webhook-port=65535", "--target-retention=1ns", "--metrics-address=[::1]:1"}},
+		"no delay":                        {args: []string{"--shutdown-delay=0s"}},
+		"a namespace that isn't set":      {args: []string{"--namespace="}, want: []string{"--namespace: is empty, and has to be set"}},
+		"a namespace that can't be":       {args: []string{"--namespace=Here"}, want: []string{`--namespace: "Here": ` + label}},
+		"a namespace that has no end":     {args: []string{"--namespace=" + strings.Repeat("n", 64)}, want: []string{fmt.Sprintf(`--namespace: "%s": must be no more than 63 characters`, strings.Repeat("n", 64))}},
+		"a Service that can't be":         {args: []string{"--service-name=a.b"}, want: []string{`--service-name: "a.b": ` + "must not contain dots"}},
+		"a Secret that can't be":          {args: []string{"--ca-secret=a/b"}, want: []string{`--ca-secret: "a/b": ` + subdomain}},
+		"a root namespace that isn't":     {args: []string{"--root-namespace="}, want: []string{"--root-namespace: is empty, and has to be set"}},
+		"a mesh that captures DNS":        {args: []string{"--dns-capture=true", "--mesh-config=istio-1-31"}},
+		"a mesh that doesn't":             {args: []string{"--dns-capture=false"}},
+		"a capture that isn't":            {args: []string{"--dns-capture=yes"}, want: []string{`--dns-capture: "yes" is none of auto, true, false`}},
+		"an empty capture":                {args: []string{"--dns-capture="}, want: []string{`--dns-capture: "" is none of auto, true, false`}},
+		"a mesh configuration that isn't": {args: []string{"--mesh-config="}, want: []string{"--mesh-config: is empty, and has to be set"}},
+		"a mesh configuration with a key": {args: []string{"--mesh-config=istio/mesh"}, want: []string{`--mesh-config: "istio/mesh": ` + subdomain}},
+		"a configuration that isn't":      {args: []string{"--webhook-configuration="}, want: []string{"--webhook-configuration: is empty, and has to be set"}},
+		"a configuration after Istio's":   {args: []string{"--webhook-configuration=mtls"}, want: []string{`--webhook-configuration: "mtls" sorts after Istio's istio-revision-tag-… and istio-sidecar-injector, but has to be called before them; start it with 0-`}},
+		"a host that is a name":           {args: []string{"--webhook-host=localhost"}, want: []string{`--webhook-host: "localhost" is not an IP address`}},
+		"port 0":                          {args: []string{"--webhook-port=0"}, want: []string{"--webhook-port: 0: must be between 1 and 65535, inclusive"}},
+		"a port beyond the last":          {args: []string{"--webhook-port=65536"}, want: []string{"--webhook-port: 65536: must be between 1 and 65535, inclusive"}},
+		"a delay beyond the grace":        {args: []string{"--shutdown-delay=31s"}, want: []string{"--shutdown-delay: 31s is not from 0s to 30s"}},
+		"a negative delay":                {args: []string{"--shutdown-delay=-1s"}, want: []string{"--shutdown-delay: -1s is not from 0s to 30s"}},
+		"no retention":                    {args: []string{"--target-retention=0s"}, want: []string{"--target-retention: 0s is not positive; 1s is as good as none"}},
+		"a name with a scheme":            {args: []string{"--tls-dns-names=https://127.0.0.1"}, want: []string{`--tls-dns-names: "https://127.0.0.1" is neither a DNS name in lower case nor an IP address`}},
+		"a name with a port":              {args: []string{"--tls-dns-names=127.0.0.1:9443"}, want: []string{`--tls-dns-names: "127.0.0.1:9443" is neither a DNS name in lower case nor an IP address`}},
+		"an address without a port":       {args: []string{"--metrics-address=localhost"}, want: []string{`--metrics-address: "localhost" is not [HOST]:PORT`}},
+		"an address with a host name":     {args: []string{"--metrics-address=example.com:80"}, want: []string{`--metrics-address: "example.com:80": the host is neither an IP address nor localhost`}},
+		"an address with port 0":          {args: []string{"--metrics-address=:0"}, want: []string{`--metrics-address: ":0": the port is not a number from 1 to 65535`}},
+		"an address with a named port":    {args: []string{"--health-address=:http"}, want: []string{`--health-address: ":http": the port is not a number from 1 to 65535`}},
+		"health can't be switched off":    {args: []string{"--health-address=0"}, want: []string{`--health-address: "0" is not [HOST]:PORT`}},
+		"metrics on the webhook's port":   {args: []string{"--metrics-address=:9443"}, want: []string{"--metrics-address: port 9443 is that of --webhook-port already"}},
+		"health on the port of metrics":   {args: []string{"--health-address=:8080"}, want: []string{"--health-address: port 8080 is that of --metrics-address already"}},
+		"a log format that isn't":         {args: []string{"--log-format=xml"}, want: []string{`--log-format: "xml" is neither text nor json`}},
+		"a log level that isn't":          {args: []string{"--log-level=trace"}, want: []string{`--log-level: "trace" is none of debug, error, info, warn`}},
+		"a log level in upper case":       {args: []string{"--log-level=INFO"}, want: []string{`--log-level: "INFO" is none of debug, error, info, warn`}},
 		"everything wrong is told at once": {
 			args: []string{"--webhook-port=0", "--shutdown-delay=1h", "--namespace=", "--metrics-address=x", "--log-format=xml"},
 			want: []string{
@@ -94,6 +100,25 @@ func TestServeRefusesOptions(t *testing.T) {
 	}
 }
 
+func TestDNSCaptureSetting(t *testing.T) {
+	tests := map[string]struct {
+		args []string
+		want *bool
+	}{
+		"by default the mesh configuration is followed": {},
+		"auto":  {args: []string{"--dns-capture=auto"}},
+		"true":  {args: []string{"--dns-capture=true"}, want: new(true)},
+		"false": {args: []string{"--dns-capture=false"}, want: new(false)},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			if diff := cmp.Diff(test.want, parseServe(t, test.args...).dnsCaptureSetting()); diff != "" {
+				t.Errorf("the setting differs (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
 func TestServingNamesAreTheServiceAndWhatIsAdded(t *testing.T) {
 	options := parseServe(t, "--namespace=mtls-egress", "--service-name=hook", "--tls-dns-names=127.0.0.1,localhost")
 	if diff := cmp.Diff([]string{"hook.mtls-egress.svc", "127.0.0.1", "localhost"}, options.servingNames()); diff != "" {
@@ -104,7 +129,8 @@ func TestServingNamesAreTheServiceAndWhatIsAdded(t *testing.T) {
 // TestAPIServerIsAskedWithoutALimitOfOurs: a live read of admission must not wait behind reconciliations.
 func TestAPIServerIsAskedWithoutALimitOfOurs(t *testing.T) {
 	t.Setenv("KUBERNETES_SERVICE_HOST", "")
-	config, err := parseServe(t, "--kubeconfig=testdata/kubeconfig.yaml", "--context=second").restConfig()
+	options := parseServe(t, "--kubeconfig=testdata/kubeconfig.yaml", "--context=second")
+	config, err := restConfig(options.kubeconfig, options.context)
 	if err != nil {
 		t.Fatal(err)
 	}

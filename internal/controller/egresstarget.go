@@ -37,7 +37,7 @@ type EgressTargetReconciler struct {
 	clock  clock.PassiveClock
 
 	retention     time.Duration
-	mesh          mesh.Options
+	dnsCapture    *dnsCapture
 	rootNamespace string
 }
 
@@ -202,7 +202,12 @@ func (r *EgressTargetReconciler) keep(ctx context.Context, egressTarget *v1alpha
 	if err != nil {
 		return reconcile.Result{}, err
 	}
-	p := makePlan(t, demands, findings, current, olderCollision(egressTarget, siblings))
+	others, err := r.others(ctx, t)
+	if err != nil {
+		return reconcile.Result{}, err
+	}
+	conflicts := mesh.Conflicts(t, others)
+	p := makePlan(t, demands, findings, current, olderCollision(egressTarget, siblings), conflicts)
 	written := p.verdict
 	var writeErr error
 	if p.write {
@@ -213,17 +218,13 @@ func (r *EgressTargetReconciler) keep(ctx context.Context, egressTarget *v1alpha
 		}
 		written = outcome(p.verdict, taken, writeErr, !egressTarget.DeletionTimestamp.IsZero(), len(demands))
 	}
-	others, err := r.others(ctx, t)
-	if err != nil {
-		return reconcile.Result{}, err
-	}
 	status := statusOf(egressTarget.Status, observation{
 		generation:  egressTarget.Generation,
 		host:        t.Host,
 		pods:        int32(min(len(demands), math.MaxInt32)),
 		findings:    findings,
 		programmed:  written,
-		conflicts:   sentences(mesh.Conflicts(t, others)),
+		conflicts:   sentences(conflicts),
 		unusedSince: unusedSince,
 		now:         now,
 	})

@@ -53,7 +53,7 @@ func TestPresentedByReadsBackWhatMeshWrites(t *testing.T) {
 
 func TestPresentedByKnowsWhatItDidNotWrite(t *testing.T) {
 	subset := func(tls map[string]any) map[string]any {
-		return map[string]any{"spec": map[string]any{"subsets": []any{map[string]any{"name": "mtls", "trafficPolicy": map[string]any{"tls": tls}}}}}
+		return map[string]any{"spec": map[string]any{"subsets": []any{map[string]any{"name": mesh.SubsetName, "trafficPolicy": map[string]any{"tls": tls}}}}}
 	}
 	mount := target.MountPath(host)
 	tests := map[string]map[string]any{

@@ -15,24 +15,32 @@ import (
 // collector counts what is in the cache whenever metrics are asked for, so the figures need no upkeep and are right after a
 // restart. Only the leader reports, so that a sum over replicas counts everything once.
 type collector struct {
-	cache   client.Reader
-	elected <-chan struct{}
+	cache      client.Reader
+	dnsCapture *dnsCapture
+	elected    <-chan struct{}
 
-	targets        *prometheus.Desc
-	withoutSidecar *prometheus.Desc
+	targets            *prometheus.Desc
+	withoutSidecar     *prometheus.Desc
+	dnsCaptured        *prometheus.Desc
+	meshConfigReadable *prometheus.Desc
 }
 
 // collectLimit bounds the wait for a cache that isn't filled yet.
 const collectLimit = 5 * time.Second
 
-func newCollector(cache client.Reader, elected <-chan struct{}) *collector {
+func newCollector(cache client.Reader, dnsCapture *dnsCapture, elected <-chan struct{}) *collector {
 	return &collector{
-		cache:   cache,
-		elected: elected,
+		cache:      cache,
+		dnsCapture: dnsCapture,
+		elected:    elected,
 		targets: prometheus.NewDesc("mtls_egress_targets",
 			"The number of EgressTargets, by whether they are ready (true, false, unknown) and the reason in their condition Ready.", []string{"ready", "reason"}, nil),
 		withoutSidecar: prometheus.NewDesc("mtls_egress_pods_without_sidecar",
 			"The number of running Pods that have a target and no sidecar, so that their calls end nowhere, by namespace; namespaces without any are left out.", []string{"namespace"}, nil),
+		dnsCaptured: prometheus.NewDesc("mtls_egress_dns_capture",
+			"1 when targets are programmed for sidecars that answer DNS (ISTIO_META_DNS_CAPTURE), else 0; left out until it is known.", nil, nil),
+		meshConfigReadable: prometheus.NewDesc("mtls_egress_mesh_config_readable",
+			"1 when the mesh configuration says whether sidecars answer DNS, 0 when it can't be read and what was last known holds; 1 when it isn't asked.", nil, nil),
 	}
 }
 
@@ -40,6 +48,8 @@ func newCollector(cache client.Reader, elected <-chan struct{}) *collector {
 func (c *collector) Describe(descriptions chan<- *prometheus.Desc) {
 	descriptions <- c.targets
 	descriptions <- c.withoutSidecar
+	descriptions <- c.dnsCaptured
+	descriptions <- c.meshConfigReadable
 }
 
 // Collect is part of prometheus.Collector.
@@ -53,6 +63,7 @@ func (c *collector) Collect(metrics chan<- prometheus.Metric) {
 	defer cancel()
 	c.collectTargets(ctx, metrics)
 	c.collectPods(ctx, metrics)
+	c.collectDNSCapture(metrics)
 }
 
 func (c *collector) collectTargets(ctx context.Context, metrics chan<- prometheus.Metric) {
@@ -90,4 +101,13 @@ func (c *collector) collectPods(ctx context.Context, metrics chan<- prometheus.M
 	for namespace, count := range counts {
 		metrics <- prometheus.MustNewConstMetric(c.withoutSidecar, prometheus.GaugeValue, float64(count), namespace)
 	}
+}
+
+func (c *collector) collectDNSCapture(metrics chan<- prometheus.Metric) {
+	on, known, readable := c.dnsCapture.state()
+	number := map[bool]float64{true: 1}
+	if known {
+		metrics <- prometheus.MustNewConstMetric(c.dnsCaptured, prometheus.GaugeValue, number[on])
+	}
+	metrics <- prometheus.MustNewConstMetric(c.meshConfigReadable, prometheus.GaugeValue, number[readable])
 }

@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 
+	"mtls.egress/webhook/internal/mesh"
 	"mtls.egress/webhook/internal/target"
 )
 
@@ -20,6 +21,7 @@ const (
 	reasonPortsDiffer       = "PortsDiffer"
 	reasonNameTaken         = "NameTaken"
 	reasonWriteFailed       = "WriteFailed"
+	reasonPlaintextPossible = "PlaintextPossible"
 )
 
 // verdict is a condition in the making: whether it holds, and why.
@@ -32,20 +34,29 @@ type verdict struct {
 // plan says what to program, and whether that is all that was asked for.
 type plan struct {
 	// write is false when no object is to be written; those that stand stay as they are.
-	write  bool
+	write bool
+	// closed says to write mesh.Closed in place of mesh.Objects: calls fail in the sidecar.
+	closed bool
 	target target.Target
+	// layout is empty when nobody knows one, which happens in a closed plan only.
 	layout target.Layout
 	// verdict is what the condition Programmed says once the objects are as planned.
 	verdict verdict
 }
 
 // makePlan decides what to program for t. current is what the DestinationRule in the cluster presents, nil without one.
-// collision is an older EgressTarget of the namespace with the same sinkhole address, "" without one.
-func makePlan(t target.Target, demands []demand, findings []finding, current *presented, collision string) plan {
+// collision is an older EgressTarget of the namespace with the same sinkhole address, "" without one. conflicts are the objects of
+// others that stand in the way.
+func makePlan(t target.Target, demands []demand, findings []finding, current *presented, collision string, conflicts []mesh.Conflict) plan {
 	if collision != "" {
 		return plan{target: t, verdict: verdict{reason: reasonSinkholeCollision, message: fmt.Sprintf(
 			"the sinkhole address %s of this host is also that of %s, whose EgressTarget is older; call one of the two from another namespace", t.Address(), collision)}}
 	}
+	return planFor(t, demands, findings, current).closedBy(conflicts)
+}
+
+// planFor is the plan for a target that nobody else interferes with.
+func planFor(t target.Target, demands []demand, findings []finding, current *presented) plan {
 	var standing presented
 	if current != nil {
 		standing = *current
@@ -62,6 +73,33 @@ func makePlan(t target.Target, demands []demand, findings []finding, current *pr
 			message: "no credential can be used now; the objects stay as they were programmed with the last one that could"}
 	}
 	return p.withComplaints(demands, current)
+}
+
+// closedBy closes the plan when calls could leave without mutual TLS, whatever else is to be said of the target: without a
+// credential too, as objects may stand from a time when there was one.
+func (p plan) closedBy(conflicts []mesh.Conflict) plan {
+	var leaking []string
+	for _, conflict := range conflicts {
+		if conflict.Plaintext {
+			leaking = append(leaking, conflict.Reference())
+		}
+	}
+	if len(leaking) == 0 {
+		return p
+	}
+	p.write, p.closed = true, true
+	p.verdict = verdict{reason: reasonPlaintextPossible, message: fmt.Sprintf(
+		"the target is closed, calls to the host fail with 503 in the sidecar: they could leave without mutual TLS because of the %s; the condition Conflicted says what to change",
+		strings.Join(leaking, ", the "))}
+	return p
+}
+
+// objects are the objects to write, in their order.
+func (p plan) objects(options mesh.Options) []mesh.Object {
+	if p.closed {
+		return mesh.Closed(p.target, p.layout)
+	}
+	return mesh.Objects(p.target, p.layout, options)
 }
 
 // withComplaints adds what Pods lack of what was asked. A CA that Pods don't mount isn't programmed under those that work.

@@ -17,11 +17,19 @@ import (
 	"mtls.egress/webhook/internal/target"
 )
 
-// program writes the objects of a plan in their order: the anchor, the VirtualService, the DestinationRule, the ServiceEntry.
-// It stops at the first error, so that none is written before the one that it needs. It returns the objects whose names are
-// taken by somebody else's; those are left alone, and the others are written all the same: in no state of the objects does a
-// call leave in plain text.
+// program writes the objects of a plan in their order: the anchor, the VirtualService, the DestinationRule, the ServiceEntry; of a
+// closed plan the ServiceEntry is removed before that. It stops at the first error, so that none is written before the one that it
+// needs. It returns the objects whose names are taken by somebody else's; those are left alone, and the others are written all
+// the same: where that could lead a call out in plain text, the plan is closed.
 func (r *EgressTargetReconciler) program(ctx context.Context, egressTarget *v1alpha1.EgressTarget, siblings []v1alpha1.EgressTarget, p plan) (taken []string, err error) {
+	held := false
+	if p.closed {
+		gone, err := r.remove(ctx, mesh.KindServiceEntry, egressTarget.Namespace, target.ObjectName(egressTarget.Name))
+		if err != nil {
+			return nil, err
+		}
+		held = !gone
+	}
 	present, err := getIstioObject(ctx, r.cache, mesh.KindServiceEntry, egressTarget.Namespace, target.AnchorName)
 	if err != nil {
 		return nil, err
@@ -31,8 +39,12 @@ func (r *EgressTargetReconciler) program(ctx context.Context, egressTarget *v1al
 	if err != nil {
 		return nil, err
 	}
+	options, err := r.dnsCapture.options(ctx)
+	if err != nil {
+		return nil, err
+	}
 	desired := []*unstructured.Unstructured{anchor}
-	for _, object := range mesh.Objects(p.target, p.layout, r.mesh) {
+	for _, object := range p.objects(options) {
 		object.SetOwnerReferences([]metav1.OwnerReference{ownerReference(egressTarget, true)})
 		content, err := mesh.Unstructured(object)
 		if err != nil {
@@ -48,6 +60,9 @@ func (r *EgressTargetReconciler) program(ctx context.Context, egressTarget *v1al
 		if !free {
 			taken = append(taken, object.GetKind()+" "+object.GetName())
 		}
+	}
+	if held {
+		return taken, fmt.Errorf("the ServiceEntry %s has to go, as calls could leave without mutual TLS, but somebody's finalizer holds it", target.ObjectName(egressTarget.Name))
 	}
 	return taken, nil
 }

@@ -6,7 +6,8 @@ package controller
 //   - Pods are read, never written.
 //   - Update of Istio objects puts back a spec to which somebody added a field, which server-side apply alone would leave.
 //
-// The leader's Lease and the serving certificate are in the namespace of the webhook and the chart's business.
+// The leader's Lease and the serving certificate are in the namespace of the webhook and the chart's business, and so is the
+// ConfigMap of the mesh configuration, whose name is a value of the chart.
 //
 // +kubebuilder:rbac:groups="",resources=secrets,verbs=get
 // +kubebuilder:rbac:groups="",resources=pods,verbs=get;list;watch

@@ -14,7 +14,9 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"mtls.egress/webhook/api/v1alpha1"
 	"mtls.egress/webhook/internal/mesh"
@@ -28,8 +30,11 @@ type Options struct {
 	// TargetRetention is how long an EgressTarget that the controller created stays after its last Pod is gone. Default:
 	// DefaultTargetRetention.
 	TargetRetention time.Duration
-	// DNSCapture says that the sidecars of the mesh answer DNS themselves; see mesh.Options. Default: false.
-	DNSCapture bool
+	// DNSCapture says whether the sidecars of the mesh answer DNS themselves; see mesh.Options. Default (nil): what the mesh
+	// configuration says, followed as it changes.
+	DNSCapture *bool
+	// MeshConfigMap is the ConfigMap of the root namespace that has the mesh configuration under the key mesh. Default: istio.
+	MeshConfigMap string
 	// RootNamespace is Istio's root namespace, whose Sidecar applies where a namespace has none. Default: istio-system.
 	RootNamespace string
 	// Clock tells the time for expiry and retention. Default: the computer's.
@@ -53,7 +58,6 @@ func Setup(ctx context.Context, mgr ctrl.Manager, options Options) error {
 		events:        recorder,
 		clock:         options.Clock,
 		retention:     cmp.Or(options.TargetRetention, DefaultTargetRetention),
-		mesh:          mesh.Options{DNSCapture: options.DNSCapture},
 		rootNamespace: cmp.Or(options.RootNamespace, mesh.DefaultRootNamespace),
 	}
 	if reconciler.clock == nil {
@@ -62,7 +66,12 @@ func Setup(ctx context.Context, mgr ctrl.Manager, options Options) error {
 	if err := addIndexes(ctx, mgr.GetFieldIndexer()); err != nil {
 		return err
 	}
-	if err := addEgressTargetController(mgr, reconciler); err != nil {
+	// It holds an element while all targets have to be looked at.
+	changes := make(chan event.GenericEvent, 1)
+	if err := followDNSCapture(mgr, reconciler, options, changes); err != nil {
+		return err
+	}
+	if err := addEgressTargetController(mgr, reconciler, changes); err != nil {
 		return err
 	}
 	if err := addSidecarController(mgr, &SidecarReconciler{cache: mgr.GetCache(), events: recorder, told: map[types.NamespacedName]types.UID{}}); err != nil {
@@ -71,7 +80,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, options Options) error {
 	if options.Registerer == nil {
 		return nil
 	}
-	if err := options.Registerer.Register(newCollector(mgr.GetCache(), mgr.Elected())); err != nil {
+	if err := options.Registerer.Register(newCollector(mgr.GetCache(), reconciler.dnsCapture, mgr.Elected())); err != nil {
 		return fmt.Errorf("register the controller's metrics: %w", err)
 	}
 	return nil
@@ -93,10 +102,29 @@ func addIndexes(ctx context.Context, indexer client.FieldIndexer) error {
 	return nil
 }
 
-func addEgressTargetController(mgr ctrl.Manager, reconciler *EgressTargetReconciler) error {
+// followDNSCapture gives the reconciler its dnsCapture and, unless options say what it is, has it follow the mesh configuration.
+func followDNSCapture(mgr ctrl.Manager, reconciler *EgressTargetReconciler, options Options, changes chan<- event.GenericEvent) error {
+	if options.DNSCapture != nil {
+		reconciler.dnsCapture = fixedDNSCapture(*options.DNSCapture)
+		return nil
+	}
+	reconciler.dnsCapture = newDNSCapture(func(ctx context.Context) (bool, error) { return programmedWithDNSCapture(ctx, reconciler.cache) })
+	name := types.NamespacedName{Namespace: reconciler.rootNamespace, Name: cmp.Or(options.MeshConfigMap, mesh.DefaultMeshConfigMap)}
+	watch, err := newMeshConfigWatch(mgr, name, reconciler.dnsCapture, changes)
+	if err != nil {
+		return err
+	}
+	if err := mgr.Add(watch); err != nil {
+		return fmt.Errorf("add the watch of the mesh configuration: %w", err)
+	}
+	return nil
+}
+
+func addEgressTargetController(mgr ctrl.Manager, reconciler *EgressTargetReconciler, changes <-chan event.GenericEvent) error {
 	b := ctrl.NewControllerManagedBy(mgr).Named("egresstarget").
 		For(&v1alpha1.EgressTarget{}, builder.WithPredicates(changed(egressTargetChanged))).
 		Watches(&corev1.Pod{}, podHandler(reconciler.cache), builder.WithPredicates(changed(podChanged))).
+		WatchesRawSource(source.Channel(changes, handler.EnqueueRequestsFromMapFunc(reconciler.allRequests))).
 		WithOptions(queueing(workers))
 	for _, kind := range append(hostKinds(), mesh.KindSidecar) {
 		b = b.Watches(newIstioObject(kind), handler.EnqueueRequestsFromMapFunc(reconciler.istioRequests), builder.WithPredicates(changed(istioObjectChanged)))

@@ -92,10 +92,15 @@ func (r *EgressTargetReconciler) istioRequests(ctx context.Context, object clien
 	return requests
 }
 
+// allRequests are all EgressTargets, for a change that matters to each of them.
+func (r *EgressTargetReconciler) allRequests(ctx context.Context, _ client.Object) []reconcile.Request {
+	return r.requests(ctx, func(*v1alpha1.EgressTarget) bool { return true })
+}
+
 func (r *EgressTargetReconciler) requests(ctx context.Context, wanted func(*v1alpha1.EgressTarget) bool, options ...client.ListOption) []reconcile.Request {
 	var list v1alpha1.EgressTargetList
 	if err := r.cache.List(ctx, &list, append(options, client.UnsafeDisableDeepCopy)...); err != nil {
-		log.FromContext(ctx).Error(err, "a change of an Istio object is noticed late, as the EgressTargets can't be listed")
+		log.FromContext(ctx).Error(err, "a change is noticed late, as the EgressTargets can't be listed")
 		return nil
 	}
 	var requests []reconcile.Request

@@ -50,6 +50,9 @@ type Conflict struct {
 	Effect Effect
 	// Message is a sentence for a person: object and field, what happens to which calls, and what would be right.
 	Message string
+	// Plaintext says that calls of the target's Pods could leave without its mutual TLS if Objects stood. Closed is what to
+	// write then.
+	Plaintext bool
 }
 
 // Conflicts returns the objects among others that would win over the objects of t, hide them, be hidden by them or break
@@ -130,6 +133,17 @@ func (s search) conflict(kind string, obj metav1.Object, field string, effect Ef
 		Effect:    effect,
 		Message:   fmt.Sprintf("%s %s (%s) ", kind, reference(obj), field) + fmt.Sprintf(format, args...),
 	}
+}
+
+// leaking is c with Plaintext set.
+func (c Conflict) leaking() Conflict {
+	c.Plaintext = true
+	return c
+}
+
+// Reference returns kind, namespace and name of the object, for a sentence.
+func (c Conflict) Reference() string {
+	return c.Kind + " " + reference(&metav1.ObjectMeta{Namespace: c.Namespace, Name: c.Name})
 }
 
 func reference(obj metav1.Object) string {

@@ -27,7 +27,8 @@ func (s search) destinationRules(all []*networkingv1.DestinationRule, serviceEnt
 
 func (s search) destinationRule(rule, ours *networkingv1.DestinationRule, known []string) (Conflict, bool) {
 	if s.takesOurName(rule) {
-		return s.nameTaken(KindDestinationRule, rule), true
+		// Without ours, another rule for the host decides what the subset does.
+		return s.nameTaken(KindDestinationRule, rule).leaking(), true
 	}
 	exact := strings.EqualFold(rule.Spec.Host, s.target.Host)
 	if !exact && !covers(rule.Spec.Host, s.target.Host) {
@@ -98,10 +99,9 @@ func onlyPrivate(exportTo []string) bool {
 
 // mergedRule is for rules with our selector. The newer one adds the subsets that the older doesn't have.
 func (s search) mergedRule(rule *networkingv1.DestinationRule, first bool) (Conflict, bool) {
-	subset := slices.IndexFunc(rule.Spec.Subsets, func(subset *networking.Subset) bool { return subset.GetName() == SubsetName })
-	field := "spec.trafficPolicy"
-	if subset >= 0 {
-		field = fmt.Sprintf("spec.subsets[%d]", subset)
+	subset, field := ourSubset(rule)
+	if subset < 0 {
+		field = "spec.trafficPolicy"
 	}
 	switch {
 	case subset < 0 && rule.Spec.TrafficPolicy == nil:
@@ -113,7 +113,7 @@ func (s search) mergedRule(rule *networkingv1.DestinationRule, first bool) (Conf
 	case subset >= 0:
 		return s.conflict(KindDestinationRule, rule, field, BreaksOurs,
 			"selects the target's Pods by our label, is older and has the name of our subset, so Istio takes it in place of ours, and calls to %s leave in plain text unless it sets TLS itself; delete it",
-			s.target.Host), true
+			s.target.Host).leaking(), true
 	default:
 		return s.conflict(KindDestinationRule, rule, field, BreaksOurs,
 			"selects the target's Pods by our label and is older, so for calls to %s Istio takes it in place of ours, which guards port %d; move it to the EgressTarget and delete it here",
@@ -121,8 +121,19 @@ func (s search) mergedRule(rule *networkingv1.DestinationRule, first bool) (Conf
 	}
 }
 
+// ourSubset returns where the rule has a subset with the name of ours, -1 without one.
+func ourSubset(rule *networkingv1.DestinationRule) (index int, field string) {
+	index = slices.IndexFunc(rule.Spec.Subsets, func(subset *networking.Subset) bool { return subset.GetName() == SubsetName })
+	return index, fmt.Sprintf("spec.subsets[%d]", index)
+}
+
 // selectedRule is for rules with another selector that can match Pods of the target.
 func (s search) selectedRule(rule *networkingv1.DestinationRule, first bool) Conflict {
+	if subset, field := ourSubset(rule); first && subset >= 0 {
+		return s.conflict(KindDestinationRule, rule, field, BreaksOurs,
+			"can select Pods of the target, is older and has the name of our subset, so for a Pod that both select Istio takes it in place of ours, and calls to %s leave in plain text unless it sets TLS itself; delete it",
+			s.target.Host).leaking()
+	}
 	if first {
 		return s.conflict(KindDestinationRule, rule, "spec.workloadSelector", BreaksOurs,
 			"can select Pods of the target and is older, so for a Pod that both select Istio takes it and not ours, the subset %s is missing, and calls to %s fail with 503; move its settings to the EgressTarget and delete it",

@@ -62,7 +62,8 @@ func TestConflictsAreTheForeignObjectsInTheWay(t *testing.T) {
 				{
 					Kind: "VirtualService", Namespace: "project", Name: "mtls-egress-external.system.com",
 					Field: "metadata.name", Effect: mesh.BreaksOurs,
-					Message: "VirtualService project/mtls-egress-external.system.com (metadata.name) has the name that ours needs, and no EgressTarget owns it, so it is left as it is, ours can't be written, and calls to external.system.com fail; rename or delete it",
+					Message:   "VirtualService project/mtls-egress-external.system.com (metadata.name) has the name that ours needs, and no EgressTarget owns it, so it is left as it is, ours can't be written, and calls to external.system.com fail; rename or delete it",
+					Plaintext: true,
 				},
 			},
 		},
@@ -74,7 +75,8 @@ func TestConflictsAreTheForeignObjectsInTheWay(t *testing.T) {
 				{
 					Kind: "DestinationRule", Namespace: "project", Name: "mtls-egress-external.system.com",
 					Field: "metadata.name", Effect: mesh.BreaksOurs,
-					Message: "DestinationRule project/mtls-egress-external.system.com (metadata.name) has the name that ours needs, and no EgressTarget owns it, so it is left as it is, ours can't be written, and calls to external.system.com fail; rename or delete it",
+					Message:   "DestinationRule project/mtls-egress-external.system.com (metadata.name) has the name that ours needs, and no EgressTarget owns it, so it is left as it is, ours can't be written, and calls to external.system.com fail; rename or delete it",
+					Plaintext: true,
 				},
 			},
 		},
@@ -100,7 +102,8 @@ func TestConflictsAreTheForeignObjectsInTheWay(t *testing.T) {
 				{
 					Kind: "VirtualService", Namespace: "project", Name: "mtls-egress-external.system.com",
 					Field: "metadata.name", Effect: mesh.BreaksOurs,
-					Message: "VirtualService project/mtls-egress-external.system.com (metadata.name) has the name that ours needs, and no EgressTarget owns it, so it is left as it is, ours can't be written, and calls to external.system.com fail; rename or delete it",
+					Message:   "VirtualService project/mtls-egress-external.system.com (metadata.name) has the name that ours needs, and no EgressTarget owns it, so it is left as it is, ours can't be written, and calls to external.system.com fail; rename or delete it",
+					Plaintext: true,
 				},
 			},
 		},
@@ -112,7 +115,8 @@ func TestConflictsAreTheForeignObjectsInTheWay(t *testing.T) {
 				{
 					Kind: "VirtualService", Namespace: "project", Name: "mtls-egress-external.system.com",
 					Field: "metadata.name", Effect: mesh.BreaksOurs,
-					Message: "VirtualService project/mtls-egress-external.system.com (metadata.name) has the name that ours needs, and no EgressTarget owns it, so it is left as it is, ours can't be written, and calls to external.system.com fail; rename or delete it",
+					Message:   "VirtualService project/mtls-egress-external.system.com (metadata.name) has the name that ours needs, and no EgressTarget owns it, so it is left as it is, ours can't be written, and calls to external.system.com fail; rename or delete it",
+					Plaintext: true,
 				},
 			},
 		},
@@ -146,7 +150,8 @@ func TestConflictsAreTheForeignObjectsInTheWay(t *testing.T) {
 				{
 					Kind: "VirtualService", Namespace: "project", Name: "theirs",
 					Field: "spec.hosts[0]", Effect: mesh.WinsOverOurs,
-					Message: "VirtualService project/theirs (spec.hosts[0]) is for external.system.com too, private to the namespace as ours is, and older, so the http calls of the target's Pods go where it says and not over mutual TLS; take the host out of it",
+					Message:   "VirtualService project/theirs (spec.hosts[0]) is for external.system.com too, private to the namespace as ours is, and older, so the http calls of the target's Pods go where it says and not over mutual TLS; take the host out of it",
+					Plaintext: true,
 				},
 			},
 		},
@@ -158,7 +163,8 @@ func TestConflictsAreTheForeignObjectsInTheWay(t *testing.T) {
 				{
 					Kind: "VirtualService", Namespace: "project", Name: "theirs",
 					Field: "spec.hosts[0]", Effect: mesh.WinsOverOurs,
-					Message: "VirtualService project/theirs (spec.hosts[0]) is for external.system.com too, private to the namespace as ours is, and older, so the http calls of the target's Pods go where it says and not over mutual TLS; take the host out of it",
+					Message:   "VirtualService project/theirs (spec.hosts[0]) is for external.system.com too, private to the namespace as ours is, and older, so the http calls of the target's Pods go where it says and not over mutual TLS; take the host out of it",
+					Plaintext: true,
 				},
 			},
 		},
@@ -170,7 +176,8 @@ func TestConflictsAreTheForeignObjectsInTheWay(t *testing.T) {
 				{
 					Kind: "VirtualService", Namespace: "project", Name: "theirs",
 					Field: "spec.hosts[0]", Effect: mesh.WinsOverOurs,
-					Message: "VirtualService project/theirs (spec.hosts[0]) is for external.system.com too, private to the namespace as ours is, and older, so the http calls of the target's Pods go where it says and not over mutual TLS; take the host out of it",
+					Message:   "VirtualService project/theirs (spec.hosts[0]) is for external.system.com too, private to the namespace as ours is, and older, so the http calls of the target's Pods go where it says and not over mutual TLS; take the host out of it",
+					Plaintext: true,
 				},
 			},
 		},
@@ -194,7 +201,8 @@ func TestConflictsAreTheForeignObjectsInTheWay(t *testing.T) {
 				{
 					Kind: "VirtualService", Namespace: "project", Name: "legacy",
 					Field: "spec.hosts[0]", Effect: mesh.WinsOverOurs,
-					Message: "VirtualService project/legacy (spec.hosts[0]) is for external.system.com too, private to the namespace as ours is, and older, so the http calls of the target's Pods go where it says and not over mutual TLS; take the host out of it",
+					Message:   "VirtualService project/legacy (spec.hosts[0]) is for external.system.com too, private to the namespace as ours is, and older, so the http calls of the target's Pods go where it says and not over mutual TLS; take the host out of it",
+					Plaintext: true,
 				},
 			},
 		},
@@ -298,7 +306,8 @@ func TestConflictsAreTheForeignObjectsInTheWay(t *testing.T) {
 				{
 					Kind: "VirtualService", Namespace: "project", Name: "theirs",
 					Field: "spec.hosts[1]", Effect: mesh.WinsOverOurs,
-					Message: "VirtualService project/theirs (spec.hosts[1]) is for external.system.com too, private to the namespace as ours is, and older, so the http calls of the target's Pods go where it says and not over mutual TLS; take the host out of it",
+					Message:   "VirtualService project/theirs (spec.hosts[1]) is for external.system.com too, private to the namespace as ours is, and older, so the http calls of the target's Pods go where it says and not over mutual TLS; take the host out of it",
+					Plaintext: true,
 				},
 			},
 		},
@@ -315,7 +324,8 @@ func TestConflictsAreTheForeignObjectsInTheWay(t *testing.T) {
 				{
 					Kind: "VirtualService", Namespace: "project", Name: "theirs",
 					Field: "spec.hosts[0]", Effect: mesh.WinsOverOurs,
-					Message: "VirtualService project/theirs (spec.hosts[0]) is for external.system.com too, private to the namespace as ours is, and older, so the http calls of the target's Pods go where it says and not over mutual TLS; take the host out of it",
+					Message:   "VirtualService project/theirs (spec.hosts[0]) is for external.system.com too, private to the namespace as ours is, and older, so the http calls of the target's Pods go where it says and not over mutual TLS; take the host out of it",
+					Plaintext: true,
 				},
 			},
 		},
@@ -338,7 +348,8 @@ func TestConflictsAreTheForeignObjectsInTheWay(t *testing.T) {
 				{
 					Kind: "VirtualService", Namespace: "project", Name: "theirs",
 					Field: "spec.hosts[0]", Effect: mesh.WinsOverOurs,
-					Message: "VirtualService project/theirs (spec.hosts[0]) is for external.system.com too, private to the namespace as ours is, and older, so the http calls of the target's Pods go where it says and not over mutual TLS; take the host out of it",
+					Message:   "VirtualService project/theirs (spec.hosts[0]) is for external.system.com too, private to the namespace as ours is, and older, so the http calls of the target's Pods go where it says and not over mutual TLS; take the host out of it",
+					Plaintext: true,
 				},
 			},
 		},
@@ -355,7 +366,8 @@ func TestConflictsAreTheForeignObjectsInTheWay(t *testing.T) {
 				{
 					Kind: "VirtualService", Namespace: "project", Name: "theirs",
 					Field: "spec.hosts[0]", Effect: mesh.WinsOverOurs,
-					Message: "VirtualService project/theirs (spec.hosts[0]) is for external.system.com too, private to the namespace as ours is, and older, so the http calls of the target's Pods go where it says and not over mutual TLS; take the host out of it",
+					Message:   "VirtualService project/theirs (spec.hosts[0]) is for external.system.com too, private to the namespace as ours is, and older, so the http calls of the target's Pods go where it says and not over mutual TLS; take the host out of it",
+					Plaintext: true,
 				},
 			},
 		},
@@ -373,7 +385,8 @@ func TestConflictsAreTheForeignObjectsInTheWay(t *testing.T) {
 				{
 					Kind: "VirtualService", Namespace: "project", Name: "theirs",
 					Field: "spec.hosts[0]", Effect: mesh.WinsOverOurs,
-					Message: "VirtualService project/theirs (spec.hosts[0]) is for external.system.com too, private to the namespace as ours is, and older, so the http calls of the target's Pods go where it says and not over mutual TLS; take the host out of it",
+					Message:   "VirtualService project/theirs (spec.hosts[0]) is for external.system.com too, private to the namespace as ours is, and older, so the http calls of the target's Pods go where it says and not over mutual TLS; take the host out of it",
+					Plaintext: true,
 				},
 			},
 		},
@@ -437,13 +450,14 @@ func TestConflictsAreTheForeignObjectsInTheWay(t *testing.T) {
 		},
 		"an older DestinationRule with our selector and our subset breaks ours, in plain text": {
 			others: mesh.Others{
-				DestinationRules: []*networkingv1.DestinationRule{destinationRule(drOld, drSelects(target.HostLabel(host), "true"), drPolicy(nil), drSubsets("v1", "mtls")), ourDestinationRule()},
+				DestinationRules: []*networkingv1.DestinationRule{destinationRule(drOld, drSelects(target.HostLabel(host), "true"), drPolicy(nil), drSubsets("v1", mesh.SubsetName)), ourDestinationRule()},
 			},
 			want: []mesh.Conflict{
 				{
 					Kind: "DestinationRule", Namespace: "project", Name: "theirs",
 					Field: "spec.subsets[1]", Effect: mesh.BreaksOurs,
-					Message: "DestinationRule project/theirs (spec.subsets[1]) selects the target's Pods by our label, is older and has the name of our subset, so Istio takes it in place of ours, and calls to external.system.com leave in plain text unless it sets TLS itself; delete it",
+					Message:   "DestinationRule project/theirs (spec.subsets[1]) selects the target's Pods by our label, is older and has the name of our subset, so Istio takes it in place of ours, and calls to external.system.com leave in plain text unless it sets TLS itself; delete it",
+					Plaintext: true,
 				},
 			},
 		},
@@ -466,7 +480,7 @@ func TestConflictsAreTheForeignObjectsInTheWay(t *testing.T) {
 		},
 		"a newer DestinationRule with our selector and our subset is hidden by ours": {
 			others: mesh.Others{
-				DestinationRules: []*networkingv1.DestinationRule{destinationRule(drNew, drSelects(target.HostLabel(host), "true"), drSubsets("mtls")), ourDestinationRule()},
+				DestinationRules: []*networkingv1.DestinationRule{destinationRule(drNew, drSelects(target.HostLabel(host), "true"), drSubsets(mesh.SubsetName)), ourDestinationRule()},
 			},
 			want: []mesh.Conflict{
 				{
@@ -484,7 +498,32 @@ func TestConflictsAreTheForeignObjectsInTheWay(t *testing.T) {
 				{
 					Kind: "DestinationRule", Namespace: "project", Name: "theirs",
 					Field: "spec.workloadSelector", Effect: mesh.BreaksOurs,
-					Message: "DestinationRule project/theirs (spec.workloadSelector) can select Pods of the target and is older, so for a Pod that both select Istio takes it and not ours, the subset mtls is missing, and calls to external.system.com fail with 503; move its settings to the EgressTarget and delete it",
+					Message: "DestinationRule project/theirs (spec.workloadSelector) can select Pods of the target and is older, so for a Pod that both select Istio takes it and not ours, the subset mtls-egress is missing, and calls to external.system.com fail with 503; move its settings to the EgressTarget and delete it",
+				},
+			},
+		},
+		"an older DestinationRule that may select our Pods and has our subset takes its place, in plain text": {
+			others: mesh.Others{
+				DestinationRules: []*networkingv1.DestinationRule{destinationRule(drOld, drSelects("app", "shop"), drSubsets(mesh.SubsetName)), ourDestinationRule()},
+			},
+			want: []mesh.Conflict{
+				{
+					Kind: "DestinationRule", Namespace: "project", Name: "theirs",
+					Field: "spec.subsets[0]", Effect: mesh.BreaksOurs,
+					Message:   "DestinationRule project/theirs (spec.subsets[0]) can select Pods of the target, is older and has the name of our subset, so for a Pod that both select Istio takes it in place of ours, and calls to external.system.com leave in plain text unless it sets TLS itself; delete it",
+					Plaintext: true,
+				},
+			},
+		},
+		"a newer DestinationRule that may select our Pods and has our subset is hidden by ours": {
+			others: mesh.Others{
+				DestinationRules: []*networkingv1.DestinationRule{destinationRule(drNew, drSelects("app", "shop"), drSubsets(mesh.SubsetName)), ourDestinationRule()},
+			},
+			want: []mesh.Conflict{
+				{
+					Kind: "DestinationRule", Namespace: "project", Name: "theirs",
+					Field: "spec.workloadSelector", Effect: mesh.HiddenByOurs,
+					Message: "DestinationRule project/theirs (spec.workloadSelector) can select Pods of the target and is newer, so for a Pod that both select Istio takes ours and it has no effect on calls to external.system.com; move its settings to the EgressTarget and delete it",
 				},
 			},
 		},
@@ -496,7 +535,7 @@ func TestConflictsAreTheForeignObjectsInTheWay(t *testing.T) {
 				{
 					Kind: "DestinationRule", Namespace: "project", Name: "theirs",
 					Field: "spec.workloadSelector", Effect: mesh.BreaksOurs,
-					Message: "DestinationRule project/theirs (spec.workloadSelector) can select Pods of the target and is older, so for a Pod that both select Istio takes it and not ours, the subset mtls is missing, and calls to external.system.com fail with 503; move its settings to the EgressTarget and delete it",
+					Message: "DestinationRule project/theirs (spec.workloadSelector) can select Pods of the target and is older, so for a Pod that both select Istio takes it and not ours, the subset mtls-egress is missing, and calls to external.system.com fail with 503; move its settings to the EgressTarget and delete it",
 				},
 			},
 		},
@@ -520,7 +559,7 @@ func TestConflictsAreTheForeignObjectsInTheWay(t *testing.T) {
 				{
 					Kind: "DestinationRule", Namespace: "project", Name: "theirs",
 					Field: "spec.workloadSelector", Effect: mesh.BreaksOurs,
-					Message: "DestinationRule project/theirs (spec.workloadSelector) can select Pods of the target and is older, so for a Pod that both select Istio takes it and not ours, the subset mtls is missing, and calls to external.system.com fail with 503; move its settings to the EgressTarget and delete it",
+					Message: "DestinationRule project/theirs (spec.workloadSelector) can select Pods of the target and is older, so for a Pod that both select Istio takes it and not ours, the subset mtls-egress is missing, and calls to external.system.com fail with 503; move its settings to the EgressTarget and delete it",
 				},
 			},
 		},
@@ -1113,7 +1152,8 @@ func TestConflictsAreTheForeignObjectsInTheWay(t *testing.T) {
 				{
 					Kind: "VirtualService", Namespace: "", Name: "theirs",
 					Field: "spec.hosts[0]", Effect: mesh.WinsOverOurs,
-					Message: "VirtualService theirs (spec.hosts[0]) is for external.system.com too, private to the namespace as ours is, and older, so the http calls of the target's Pods go where it says and not over mutual TLS; take the host out of it",
+					Message:   "VirtualService theirs (spec.hosts[0]) is for external.system.com too, private to the namespace as ours is, and older, so the http calls of the target's Pods go where it says and not over mutual TLS; take the host out of it",
+					Plaintext: true,
 				},
 			},
 		},

@@ -19,7 +19,8 @@ func (s search) virtualServices(all []*networkingv1.VirtualService) []Conflict {
 	var conflicts []Conflict
 	for _, virtualService := range theirs {
 		if s.takesOurName(virtualService) {
-			conflicts = append(conflicts, s.nameTaken(KindVirtualService, virtualService))
+			// Whatever it says takes the place of our route.
+			conflicts = append(conflicts, s.nameTaken(KindVirtualService, virtualService).leaking())
 			continue
 		}
 		reach := reachOf(virtualService.Spec.ExportTo, virtualService.Namespace, s.target.Namespace)
@@ -36,7 +37,7 @@ func (s search) virtualServices(all []*networkingv1.VirtualService) []Conflict {
 		case reach == private && first:
 			conflicts = append(conflicts, s.conflict(KindVirtualService, virtualService, field, WinsOverOurs,
 				"is for %s too, private to the namespace as ours is, and older, so the http calls of the target's Pods go where it says and not over mutual TLS; take the host out of it",
-				s.target.Host))
+				s.target.Host).leaking())
 		default:
 			conflicts = append(conflicts, s.conflict(KindVirtualService, virtualService, field, HiddenByOurs,
 				"is for %s too, and Istio takes ours before it and merges none, so the http calls of the target's Pods no longer follow it; take the host out of it",

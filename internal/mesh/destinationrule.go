@@ -10,8 +10,9 @@ import (
 )
 
 const (
-	// SubsetName names the subset that speaks mutual TLS.
-	SubsetName = "mtls"
+	// SubsetName names the subset that speaks mutual TLS. A DestinationRule of somebody else's with a subset of this name
+	// could take its place, so the name is one that nobody has by chance, and a policy of the chart keeps it for ours.
+	SubsetName = "mtls-egress"
 	// systemCA makes the sidecar trust the CAs of its image. Istio sends the same when caCertificates is left out, but only
 	// since 1.20 and without an older compatibilityVersion; before, leaving it out switched every check of the server off.
 	// https://istio.io/latest/news/releases/1.20.x/announcing-1.20/upgrade-notes/

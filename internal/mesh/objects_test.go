@@ -101,6 +101,16 @@ func TestEveryGeneratedSetKeepsTheRules(t *testing.T) {
 			}
 			return nil
 		},
+		"the ServiceEntry in the cluster tells whether it was made with DNS capture": func(g generation) error {
+			content, err := mesh.Unstructured(g.serviceEntry)
+			if err != nil {
+				return err
+			}
+			if open := mesh.OpensAppPort(content); open != g.opts.DNSCapture {
+				return fmt.Errorf("it says %t with DNS capture %t: %v", open, g.opts.DNSCapture, content)
+			}
+			return nil
+		},
 		"the ServiceEntry has the sinkhole address and asks DNS for the partner's": func(g generation) error {
 			spec := &g.serviceEntry.Spec
 			switch {

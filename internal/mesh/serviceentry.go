@@ -1,8 +1,11 @@
 package mesh
 
 import (
+	"slices"
+
 	networking "istio.io/api/networking/v1alpha3"
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"mtls.egress/webhook/internal/target"
 )
@@ -36,4 +39,14 @@ func ServiceEntry(t target.Target, opts Options) *networkingv1.ServiceEntry {
 			&networking.ServicePort{Number: portNumber(t.AppPort), Name: portNameHTTP, Protocol: protocolHTTP})
 	}
 	return serviceEntry
+}
+
+// OpensAppPort says whether serviceEntry, which ServiceEntry made once, carries the app port; that is, whether it was made
+// with Options.DNSCapture. What has another form than the CRD admits opens nothing.
+func OpensAppPort(serviceEntry *unstructured.Unstructured) bool {
+	ports, _, err := unstructured.NestedSlice(serviceEntry.Object, "spec", "ports")
+	return err == nil && slices.ContainsFunc(ports, func(port any) bool {
+		fields, _ := port.(map[string]any)
+		return fields["protocol"] == protocolHTTP
+	})
 }

@@ -55,7 +55,11 @@ func (r *renderer) programOne(use *use, others mesh.Others) {
 		r.add(object)
 	}
 	for _, conflict := range mesh.Conflicts(use.target, others) {
-		r.output.Warnings = append(r.output.Warnings, conflict.Message)
+		warning := conflict.Message
+		if conflict.Plaintext {
+			warning += "; as long as it stands, the controller closes the target in the cluster, and calls to the host fail"
+		}
+		r.output.Warnings = append(r.output.Warnings, warning)
 	}
 	r.output.Explanations = append(r.output.Explanations, explain(use, credentials))
 }

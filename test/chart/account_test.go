@@ -69,7 +69,8 @@ func testAccount(t *testing.T, c cluster) {
 		}
 	}
 	byName := func(name string) client.ListOption { return client.MatchingFields{"metadata.name": name} }
-	own := client.InNamespace(namespace)
+	own, root := client.InNamespace(namespace), client.InNamespace("istio-system")
+	meshConfig := &corev1.ConfigMap{ObjectMeta: named("istio-system", "istio")}
 
 	tests := map[string]struct {
 		do      func(ctx context.Context, account client.Client) error
@@ -96,6 +97,12 @@ func testAccount(t *testing.T, c cluster) {
 		"become the leader":                       {do: create(lease(namespace, "new")), allowed: true},
 		"stay the leader":                         {do: replace(lease(namespace, "mtls-egress-webhook")), allowed: true},
 		"take another Lease":                      {do: replace(lease(namespace, "another"))},
+		"list the mesh configuration by name":     {do: list(&corev1.ConfigMapList{}, root, byName("istio")), allowed: true},
+		"list another ConfigMap beside it":        {do: list(&corev1.ConfigMapList{}, root, byName("istio-ca-root-cert"))},
+		"list the ConfigMaps beside it":           {do: list(&corev1.ConfigMapList{}, root)},
+		"list all ConfigMaps":                     {do: list(&corev1.ConfigMapList{})},
+		"write the mesh configuration":            {do: patch(meshConfig)},
+		"delete the mesh configuration":           {do: remove(meshConfig)},
 		"list EgressTargets":                      {do: list(egressTargets.DeepCopy()), allowed: true},
 		"list Pods":                               {do: list(&corev1.PodList{}), allowed: true},
 		"create a Pod":                            {do: create(newPod("account", "pod", nil))},

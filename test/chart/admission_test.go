@@ -26,6 +26,7 @@ func TestAdmission(t *testing.T) {
 	t.Run("a workload that asks for a target is propagated or refused", func(t *testing.T) { testPropagated(t, c) })
 	t.Run("the policies read only fields that there are", func(t *testing.T) { testTypes(t, c) })
 	t.Run("generated objects are the controller's", func(t *testing.T) { testGeneratedObjects(t, c) })
+	t.Run("the labels and the subset of generated rules are the controller's", func(t *testing.T) { testReserved(t, c) })
 	t.Run("the service account may do what it has to, and no more", func(t *testing.T) { testAccount(t, c) })
 	t.Run("a stopped webhook stops what asks for something, and nothing else", func(t *testing.T) { testStopped(t, c, webhook) })
 }
@@ -60,6 +61,11 @@ func (c cluster) waitForAdmission(t *testing.T, webhook *stub) {
 	}
 	until(t, "the policy on generated objects refuses", func(ctx context.Context) bool {
 		return denied(c.Delete(ctx, object, client.DryRunAll), "mtls-egress-webhook-generated-objects")
+	})
+	rule := generated("probe", "DestinationRule")
+	rule.Object["spec"] = map[string]any{"host": "external.system.com", "subsets": []any{map[string]any{"name": "mtls-egress"}}}
+	until(t, "the policy on reserved names refuses", func(ctx context.Context) bool {
+		return denied(c.Create(ctx, rule.DeepCopy(), client.DryRunAll), "mtls-egress-webhook-reserved")
 	})
 }
 

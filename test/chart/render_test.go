@@ -147,25 +147,34 @@ func TestRenderedObjects(t *testing.T) {
 	}
 	generated := []string{
 		"ValidatingAdmissionPolicy mtls-egress-webhook-generated-objects", "ValidatingAdmissionPolicyBinding mtls-egress-webhook-generated-objects",
+		"ValidatingAdmissionPolicy mtls-egress-webhook-reserved", "ValidatingAdmissionPolicyBinding mtls-egress-webhook-reserved",
 	}
 	deployed := []string{"Deployment mtls-egress-webhook", "Service mtls-egress-webhook"}
 	budget := []string{"PodDisruptionBudget mtls-egress-webhook"}
 	quota := []string{"ResourceQuota mtls-egress-webhook"}
+	check := []string{
+		"ClusterRole mtls-egress-webhook-uninstall", "ClusterRoleBinding mtls-egress-webhook-uninstall",
+		"Job mtls-egress-webhook-uninstall", "ServiceAccount mtls-egress-webhook-uninstall",
+	}
 
 	tests := map[string]struct {
 		args []string
 		want [][]string
 	}{
 		"by default": {
-			want: [][]string{everywhere, account, crd, users, realised, propagated, generated, deployed, budget, quota},
+			want: [][]string{everywhere, account, crd, users, realised, propagated, generated, deployed, check, budget, quota},
 		},
 		"a single replica has no PodDisruptionBudget": {
 			args: []string{"--set", "deployment.replicas=1"},
-			want: [][]string{everywhere, account, crd, users, realised, propagated, generated, deployed, quota},
+			want: [][]string{everywhere, account, crd, users, realised, propagated, generated, deployed, check, quota},
 		},
 		"an ordinary priority needs no ResourceQuota": {
 			args: []string{"--set", "deployment.priorityClassName=important"},
-			want: [][]string{everywhere, account, crd, users, realised, propagated, generated, deployed, budget},
+			want: [][]string{everywhere, account, crd, users, realised, propagated, generated, deployed, check, budget},
+		},
+		"an uninstallation that asks nobody": {
+			args: []string{"--set", "uninstall.refuseWhileInUse=false"},
+			want: [][]string{everywhere, account, crd, users, realised, propagated, generated, deployed, budget, quota},
 		},
 		"a webhook outside the cluster": {
 			args: []string{"--set", "deployment.enabled=false,webhook.url=https://127.0.0.1:9443"},
@@ -226,6 +235,7 @@ func TestNamesAgree(t *testing.T) {
 		"bound":              at(t, rendered.one(t, "RoleBinding"), "subjects"),
 		"named in a refusal": at(t, rendered["ValidatingAdmissionPolicy team-a-mtls-egress-webhook-propagated"], "spec", "validations", 0, "message"),
 		"free to change":     at(t, rendered["ValidatingAdmissionPolicy team-a-mtls-egress-webhook-generated-objects"], "spec", "matchConditions", 1, "expression"),
+		"free to select":     at(t, rendered["ValidatingAdmissionPolicy team-a-mtls-egress-webhook-reserved"], "spec", "matchConditions", 0, "expression"),
 	}
 	want := map[string]any{
 		"arguments": []any{
@@ -239,7 +249,8 @@ func TestNamesAgree(t *testing.T) {
 			"--webhook-configuration=0-team-a-mtls-egress-webhook",
 			"--leader-elect",
 			"--target-retention=10m",
-			"--dns-capture=false",
+			"--dns-capture=auto",
+			"--mesh-config=istio",
 			"--root-namespace=istio-system",
 			"--shutdown-delay=10s",
 			"--log-format=json",
@@ -257,6 +268,7 @@ func TestNamesAgree(t *testing.T) {
 		"named in a refusal": "the workload asks for mutual TLS (annotation mtls.egress/target), but the webhook 0-team-a-mtls-egress-webhook has not propagated the " +
 			"annotation to its Pod template, so its Pods would call in plain text",
 		"free to change": "request.userInfo.username != 'system:serviceaccount:mtls-egress:runner'",
+		"free to select": "request.userInfo.username != 'system:serviceaccount:mtls-egress:runner'",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
@@ -265,11 +277,7 @@ func TestNamesAgree(t *testing.T) {
 
 // The command takes every argument that the Deployment gives it.
 func TestServeKnowsItsArguments(t *testing.T) {
-	deployment := render(t, "--set", "istio.dnsCapture=true,deployment.extraArgs={--tls-dns-names=example.com}").one(t, "Deployment")
-	var args []string
-	for _, arg := range at(t, deployment, "spec", "template", "spec", "containers", 0, "args").([]any) {
-		args = append(args, arg.(string))
-	}
+	args := serveArgs(t, "--set", "istio.dnsCapture=true,deployment.extraArgs={--tls-dns-names=example.com}")
 	serve, flags, err := cli.NewRootCommand().Find(args)
 	if err != nil {
 		t.Fatal(err)
@@ -280,6 +288,41 @@ func TestServeKnowsItsArguments(t *testing.T) {
 	if rest := serve.Flags().Args(); len(rest) > 0 {
 		t.Errorf("arguments %q are no flags", rest)
 	}
+}
+
+// Values of either type come as the same flag.
+func TestDNSCaptureReachesTheCommand(t *testing.T) {
+	tests := map[string]struct {
+		set  string
+		want []string
+	}{
+		"by default it is followed": {set: `log={}`, want: []string{"--dns-capture=auto", "--mesh-config=istio"}},
+		"of a revision":             {set: `istio={"meshConfigMap": "istio-1-31"}`, want: []string{"--dns-capture=auto", "--mesh-config=istio-1-31"}},
+		"on":                        {set: `istio.dnsCapture=true`, want: []string{"--dns-capture=true", "--mesh-config=istio"}},
+		"on as text":                {set: `istio.dnsCapture="true"`, want: []string{"--dns-capture=true", "--mesh-config=istio"}},
+		"off":                       {set: `istio.dnsCapture=false`, want: []string{"--dns-capture=false", "--mesh-config=istio"}},
+		"off as text":               {set: `istio.dnsCapture="false"`, want: []string{"--dns-capture=false", "--mesh-config=istio"}},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			got := slices.DeleteFunc(serveArgs(t, "--set-json", test.set), func(arg string) bool {
+				return !strings.HasPrefix(arg, "--dns-capture") && !strings.HasPrefix(arg, "--mesh-config")
+			})
+			if diff := cmp.Diff(test.want, got); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// serveArgs are the arguments that the Deployment gives the command.
+func serveArgs(t *testing.T, helmArgs ...string) []string {
+	t.Helper()
+	var args []string
+	for _, arg := range at(t, render(t, helmArgs...).one(t, "Deployment"), "spec", "template", "spec", "containers", 0, "args").([]any) {
+		args = append(args, arg.(string))
+	}
+	return args
 }
 
 // A user's selector only narrows: the namespaces that have to start without the webhook stay out of it.
@@ -381,13 +424,29 @@ func TestGeneratedFilesArriveWhole(t *testing.T) {
 		t.Errorf("annotations of the CustomResourceDefinition (-want +got):\n%s", diff)
 	}
 	role := fromFile(t, "files/rbac/role.yaml")
-	if diff := cmp.Diff(role.Object["rules"], rendered["ClusterRole mtls-egress-webhook-controller"].Object["rules"]); diff != "" {
-		t.Errorf("rules of the ClusterRole (-file +rendered):\n%s", diff)
+	for setting, followed := range map[string][]any{
+		"istio.dnsCapture=auto":                          {meshConfigRule("istio")},
+		"istio.dnsCapture=auto,istio.meshConfigMap=true": {meshConfigRule("true")},
+		"istio.dnsCapture=true":                          nil,
+		"istio.dnsCapture=false":                         nil,
+	} {
+		want := slices.Concat(role.Object["rules"].([]any), followed)
+		got := render(t, "--set-string", setting)["ClusterRole mtls-egress-webhook-controller"].Object["rules"]
+		if diff := cmp.Diff(any(want), got); diff != "" {
+			t.Errorf("rules of the ClusterRole with %s (-want +got):\n%s", setting, diff)
+		}
 	}
 
 	got = render(t, "--set", "crds.keep=false").one(t, "CustomResourceDefinition")
 	if diff := cmp.Diff(crd.GetAnnotations(), got.GetAnnotations()); diff != "" {
 		t.Errorf("annotations with crds.keep=false (-want +got):\n%s", diff)
+	}
+}
+
+// meshConfigRule is the one rule of the controller that no marker can say, as it has the name of a value.
+func meshConfigRule(name string) map[string]any {
+	return map[string]any{
+		"apiGroups": []any{""}, "resources": []any{"configmaps"}, "resourceNames": []any{name}, "verbs": []any{"list", "watch"},
 	}
 }
 

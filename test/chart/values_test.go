@@ -31,12 +31,17 @@ func TestValuesThatAreRefused(t *testing.T) {
 		"a name that Kubernetes refuses":          {set: `fullnameOverride="My_Webhook"`, want: "at '/fullnameOverride': 'My_Webhook' does not match pattern"},
 		"an unknown log level":                    {set: `log.level="trace"`, want: "at '/log/level': value must be one of"},
 		"an unknown log format":                   {set: `log.format="yaml"`, want: "at '/log/format': value must be one of"},
-		"a boolean as text":                       {set: `istio.dnsCapture="yes"`, want: "at '/istio/dnsCapture': got string, want boolean"},
+		"a boolean as text":                       {set: `rbac.aggregate="yes"`, want: "at '/rbac/aggregate': got string, want boolean"},
+		"another word for DNS capture":            {set: `istio.dnsCapture="yes"`, want: "at '/istio/dnsCapture': value must be one of 'auto', true, false, 'true', 'false'"},
+		"a number for DNS capture":                {set: `istio.dnsCapture=1`, want: "at '/istio/dnsCapture': value must be one of"},
+		"no mesh configuration":                   {set: `istio.meshConfigMap=""`, want: "at '/istio/meshConfigMap': '' does not match pattern"},
+		"a mesh configuration with its key":       {set: `istio.meshConfigMap="istio/mesh"`, want: "at '/istio/meshConfigMap': 'istio/mesh' does not match pattern"},
 		"an empty root namespace":                 {set: `istio.rootNamespace=""`, want: "at '/istio/rootNamespace': minLength: got 0, want 1"},
 		"arguments as one text":                   {set: `deployment.extraArgs="--log-level=debug"`, want: "at '/deployment/extraArgs': got string, want array"},
 		"a pull secret by its name alone":         {set: `imagePullSecrets=["registry"]`, want: "at '/imagePullSecrets/0': got string, want object"},
 		"a label that is no text":                 {set: `deployment.podLabels={"team": 1}`, want: "at '/deployment/podLabels/team': got number, want string"},
 		"a policy switched off with a number":     {set: `policy.requirePropagated=0`, want: "at '/policy/requirePropagated': got number, want boolean"},
+		"a check switched off with another word":  {set: `uninstall.refuseWhileInUse="no"`, want: "at '/uninstall/refuseWhileInUse': got string, want boolean"},
 		"a policy switched off with another word": {set: `policy.requireRealised="off"`, want: "at '/policy/requireRealised': got string, want boolean"},
 	}
 	for name, test := range tests {

@@ -35,7 +35,7 @@ func TestDriftIsRepaired(t *testing.T) {
 		"a field added to the anchor":                      {anchor, map[string]any{"spec": map[string]any{"addresses": []string{"10.0.0.1"}}}},
 		"the host of the VirtualService changed":           {virtualService, map[string]any{"spec": map[string]any{"hosts": []string{"elsewhere.system.com"}}}},
 		"gateways added to the VirtualService":             {virtualService, map[string]any{"spec": map[string]any{"gateways": []string{"gateway"}}}},
-		"the TLS of the DestinationRule removed":           {destinationRule, map[string]any{"spec": map[string]any{"subsets": []any{map[string]any{"name": "mtls"}}}}},
+		"the TLS of the DestinationRule removed":           {destinationRule, map[string]any{"spec": map[string]any{"subsets": []any{map[string]any{"name": "mtls-egress"}}}}},
 		"a traffic policy added to the DestinationRule":    {destinationRule, map[string]any{"spec": map[string]any{"trafficPolicy": map[string]any{"tls": map[string]any{"mode": "DISABLE"}}}}},
 		"the endpoint of the ServiceEntry changed":         {serviceEntry, map[string]any{"spec": map[string]any{"endpoints": []any{map[string]any{"address": "10.0.0.1"}}}}},
 		"a field of the ServiceEntry removed":              {serviceEntry, map[string]any{"spec": map[string]any{"exportTo": nil}}},

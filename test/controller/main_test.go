@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"testing"
 
 	"mtls.egress/webhook/test/apiserver"
@@ -15,11 +16,12 @@ import (
 
 // The parts of the chart that the controller needs: its CRD, and the rights that it runs with in every test here.
 const (
-	crdFile  = "../../charts/mtls-egress-webhook/files/crds/mtls.egress_egresstargets.yaml"
-	roleFile = "../../charts/mtls-egress-webhook/files/rbac/role.yaml"
+	chart   = "../../charts/mtls-egress-webhook"
+	crdFile = chart + "/files/crds/mtls.egress_egresstargets.yaml"
+	rights  = "templates/rbac-controller.yaml"
 )
 
-// user is whom the controller runs as. The role is bound to it, and nothing else is.
+// user is whom the controller runs as. The chart binds the rights to it, and nothing else is.
 const user = "system:serviceaccount:mtls-egress:mtls-egress-webhook"
 
 // server is shared by the tests of this package, which use a namespace each.
@@ -52,14 +54,27 @@ func runOn(ctx context.Context, m *testing.M) (int, error) {
 	if err != nil {
 		return 0, err
 	}
+	role, err := chartRights(ctx)
+	if err != nil {
+		return 0, err
+	}
 	for _, args := range [][]string{
-		{"apply", "--server-side", "--filename", istio, "--filename", crdFile, "--filename", roleFile},
+		{"apply", "--server-side", "--filename", istio, "--filename", crdFile, "--filename", role},
 		{"wait", "--for=condition=Established", "--timeout=1m", "--filename", istio, "--filename", crdFile},
-		{"create", "clusterrolebinding", "controller", "--clusterrole=mtls-egress-webhook", "--user=" + user},
 	} {
 		if _, _, err := server.Kubectl(ctx, args...); err != nil {
 			return 0, err
 		}
 	}
 	return m.Run(), nil
+}
+
+// chartRights writes the rights of the controller, as the chart renders them, into a file that goes with the server.
+func chartRights(ctx context.Context) (file string, err error) {
+	manifests, _, err := server.Helm(ctx, "template", "mtls-egress-webhook", chart, "--namespace", "mtls-egress", "--show-only", rights)
+	if err != nil {
+		return "", err
+	}
+	file = filepath.Join(server.Dir, "rights.yaml")
+	return file, os.WriteFile(file, []byte(manifests), 0o600)
 }

@@ -1,0 +1,121 @@
+package mesh_test
+
+import (
+	"math/rand/v2"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	networking "istio.io/api/networking/v1alpha3"
+	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+	"sigs.k8s.io/yaml"
+
+	"mtls.egress/webhook/internal/mesh"
+	"mtls.egress/webhook/internal/target"
+)
+
+const closedRoute = `directResponse:
+  body:
+    string: |
+      mtls-egress: the call could have left without mutual TLS, so it was stopped. The EgressTarget external.system.com says why.
+  status: 503
+match:
+- port: 80
+  sourceLabels:
+    to.mtls.egress/external.system.com: "true"
+name: mtls-egress
+`
+
+func TestAClosedRouteAnswersCallsItself(t *testing.T) {
+	closed := closedVirtualService(t, mesh.Closed(exampleTarget(), target.Layout{}))
+	got, err := yaml.Marshal(closed.Spec.Http[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(closedRoute, string(got)); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// TestClosedObjectsDifferFromOpenOnesInWhatClosesThem holds for every target what else Closed must and must not change: the
+// objects keep names, hosts and selectors, so that they stand where the open ones stood.
+func TestClosedObjectsDifferFromOpenOnesInWhatClosesThem(t *testing.T) {
+	random := rand.New(rand.NewPCG(1, 2))
+	for range 500 {
+		g := generate(random)
+		closed := mesh.Closed(g.target, g.layout)
+		wantKinds := []string{mesh.KindVirtualService, mesh.KindDestinationRule}
+		if g.layout == (target.Layout{}) {
+			wantKinds = wantKinds[:1]
+		}
+		var kinds []string
+		for _, object := range closed {
+			kinds = append(kinds, object.GetObjectKind().GroupVersionKind().Kind)
+		}
+		if diff := cmp.Diff(wantKinds, kinds); diff != "" {
+			t.Fatalf("kinds with the layout %+v (-want +got):\n%s", g.layout, diff)
+		}
+
+		virtualService := closedVirtualService(t, closed)
+		routes := virtualService.Spec.Http
+		if len(routes) != 1 || routes[0].DirectResponse.GetStatus() != 503 {
+			t.Fatalf("the routes are %v", routes)
+		}
+		asOpen := g.virtualService.DeepCopy()
+		asOpen.Spec.Http = []*networking.HTTPRoute{{
+			Name: routes[0].GetName(), Match: g.virtualService.Spec.Http[0].GetMatch(), DirectResponse: routes[0].GetDirectResponse(),
+		}}
+		if diff := cmp.Diff(asYAML(t, asOpen), asYAML(t, virtualService)); diff != "" {
+			t.Fatalf("the VirtualService (-want +got):\n%s", diff)
+		}
+		if len(closed) == 1 {
+			continue
+		}
+
+		destinationRule, ok := closed[1].(*networkingv1.DestinationRule)
+		if !ok {
+			t.Fatalf("%T", closed[1])
+		}
+		if err := isMutual(g.target, destinationRule.Spec.TrafficPolicy.GetTls()); err != nil {
+			t.Fatal(err)
+		}
+		destinationRule.Spec.TrafficPolicy.Tls = nil
+		if diff := cmp.Diff(asYAML(t, g.destinationRule), asYAML(t, destinationRule)); diff != "" {
+			t.Fatalf("the DestinationRule, its TLS for all ports aside (-want +got):\n%s", diff)
+		}
+	}
+}
+
+func closedVirtualService(t *testing.T, closed []mesh.Object) *networkingv1.VirtualService {
+	t.Helper()
+	virtualService, ok := closed[0].(*networkingv1.VirtualService)
+	if !ok {
+		t.Fatalf("the first object is a %T", closed[0])
+	}
+	return virtualService
+}
+
+func asYAML(t *testing.T, object any) string {
+	t.Helper()
+	text, err := yaml.Marshal(object)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+func TestAConflictIsReferredToByKindAndName(t *testing.T) {
+	tests := map[string]struct {
+		conflict mesh.Conflict
+		want     string
+	}{
+		"in a namespace": {mesh.Conflict{Kind: "Sidecar", Namespace: "project", Name: "theirs"}, "Sidecar project/theirs"},
+		"without one":    {mesh.Conflict{Kind: "Sidecar", Name: "theirs"}, "Sidecar theirs"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			if got := test.conflict.Reference(); got != test.want {
+				t.Errorf("%q, want %q", got, test.want)
+			}
+		})
+	}
+}
