@@ -44,6 +44,8 @@ func TestExitCodesAndMessages(t *testing.T) {
 		"an unknown flag leads to the help of its command":    {args: []string{"serve", "--port=1"}, code: ExitUsage, want: "unknown flag: --port; see mtls-egress-webhook serve --help"},
 		"a value of the wrong type is named":                  {args: []string{"serve", "--webhook-port=https"}, code: ExitUsage, want: `invalid argument "https" for "--webhook-port" flag: strconv.ParseInt: parsing "https": invalid syntax; see mtls-egress-webhook serve --help`},
 		"serve takes no arguments":                            {args: []string{"serve", "now"}, code: ExitUsage, want: `unknown command "now" for "mtls-egress-webhook serve"`},
+		"uninstall-check takes no arguments":                  {args: []string{"uninstall-check", "now"}, code: ExitUsage, want: `unknown command "now" for "mtls-egress-webhook uninstall-check"`},
+		"a kubeconfig that uninstall-check can't read":        {args: []string{"uninstall-check", "--kubeconfig=/nowhere"}, code: ExitUsage, want: "finding out how to reach the API server: stat /nowhere: no such file or directory"},
 		"version takes no arguments":                          {args: []string{"version", "now"}, code: ExitUsage, want: `unknown command "now" for "mtls-egress-webhook version"`},
 		"an option that can't be is usage":                    {args: []string{"serve"}, code: ExitUsage, want: "--namespace: is empty, and has to be set"},
 		"a kubeconfig that isn't there is unreadable input":   {args: []string{"serve", "--namespace=here", "--kubeconfig=/nowhere"}, code: ExitUsage, want: "finding out how to reach the API server: stat /nowhere: no such file or directory"},

@@ -1,0 +1,185 @@
+package cli
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"unicode"
+
+	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"mtls.egress/webhook/internal/target"
+)
+
+// user is an object that needs the webhook: a Pod that was realised, or a workload whose next Pod has to be.
+type user struct {
+	namespace, kind, name string
+	// targets is what it asks for, in its own words.
+	targets string
+}
+
+const kindPod = "Pod"
+
+// userOf says whether the object needs the webhook, and what for. Object is a Pod or a workload, as typed lists hold them. What makes no
+// Pods any more doesn't: a workload that is being deleted, a Job that has ended, a ReplicaSet that a Deployment rules or that
+// another controller keeps at 0 as its history.
+func userOf(object client.Object) (user, bool) {
+	switch object := object.(type) {
+	case *corev1.Pod:
+		// A terminating Pod still calls.
+		ended := object.Status.Phase == corev1.PodSucceeded || object.Status.Phase == corev1.PodFailed
+		return newUser(object, kindPod, podTargets(object)), object.Labels[target.LabelRealised] == target.LabelValue && !ended
+	case *appsv1.Deployment:
+		return workloadUser(object, "Deployment", object.Spec.Template.Annotations)
+	case *appsv1.StatefulSet:
+		return workloadUser(object, "StatefulSet", object.Spec.Template.Annotations)
+	case *appsv1.DaemonSet:
+		return workloadUser(object, "DaemonSet", object.Spec.Template.Annotations)
+	case *appsv1.ReplicaSet:
+		if isHistory(object) {
+			return user{}, false
+		}
+		return workloadUser(object, "ReplicaSet", object.Spec.Template.Annotations)
+	case *batchv1.Job:
+		if hasEnded(object) {
+			return user{}, false
+		}
+		return workloadUser(object, "Job", object.Spec.Template.Annotations)
+	case *batchv1.CronJob:
+		template := object.Spec.JobTemplate
+		return workloadUser(object, "CronJob", template.Spec.Template.Annotations, template.Annotations)
+	}
+	return user{}, false
+}
+
+func newUser(object client.Object, kind, targets string) user {
+	return user{namespace: object.GetNamespace(), kind: kind, name: object.GetName(), targets: targets}
+}
+
+// workloadUser looks into the annotations of the Pod template before those of the workload, as admission does.
+func workloadUser(workload client.Object, kind string, templates ...map[string]string) (user, bool) {
+	if !workload.GetDeletionTimestamp().IsZero() {
+		return user{}, false
+	}
+	for _, annotations := range append(templates, workload.GetAnnotations()) {
+		if targets, asks := annotations[target.AnnotationTarget]; asks {
+			return newUser(workload, kind, targets), true
+		}
+	}
+	return user{}, false
+}
+
+// podTargets is what the annotation asks for or, where somebody took it off the running Pod, what the labels say.
+func podTargets(pod *corev1.Pod) string {
+	if targets, asks := pod.Annotations[target.AnnotationTarget]; asks {
+		return targets
+	}
+	var hosts []string
+	for label := range pod.Labels {
+		if host, found := strings.CutPrefix(label, target.LabelHostPrefix); found {
+			hosts = append(hosts, host)
+		}
+	}
+	slices.Sort(hosts)
+	return strings.Join(hosts, ",")
+}
+
+func isHistory(replicaSet *appsv1.ReplicaSet) bool {
+	controller := metav1.GetControllerOf(replicaSet)
+	if controller == nil {
+		return false
+	}
+	// What can't be parsed is none of Kubernetes' own groups.
+	version, _ := schema.ParseGroupVersion(controller.APIVersion)
+	ofDeployment := version.Group == appsv1.GroupName && controller.Kind == "Deployment"
+	return ofDeployment || replicaSet.Spec.Replicas != nil && *replicaSet.Spec.Replicas == 0
+}
+
+func hasEnded(job *batchv1.Job) bool {
+	return slices.ContainsFunc(job.Status.Conditions, func(condition batchv1.JobCondition) bool {
+		return (condition.Type == batchv1.JobComplete || condition.Type == batchv1.JobFailed) && condition.Status == corev1.ConditionTrue
+	})
+}
+
+// shownUsers is how many rows the table has at most.
+const shownUsers = 20
+
+// writeUsers writes users as a table, workloads before the Pods that they make.
+func writeUsers(w io.Writer, users []user) error {
+	users = slices.Clone(users)
+	isPod := func(u user) int {
+		if u.kind == kindPod {
+			return 1
+		}
+		return 0
+	}
+	slices.SortFunc(users, func(a, b user) int {
+		return cmp.Or(cmp.Compare(isPod(a), isPod(b)), strings.Compare(a.namespace, b.namespace), strings.Compare(a.kind, b.kind), strings.Compare(a.name, b.name))
+	})
+	var text strings.Builder
+	table := tabwriter.NewWriter(&text, 0, 0, 3, ' ', 0)
+	rows := [][]string{{"NAMESPACE", "KIND", "NAME", "TARGETS"}}
+	for _, u := range users[:min(len(users), shownUsers)] {
+		rows = append(rows, []string{u.namespace, u.kind, u.name, cell(u.targets)})
+	}
+	for _, row := range rows {
+		if _, err := fmt.Fprintln(table, strings.Join(row, "\t")); err != nil {
+			return err
+		}
+	}
+	if err := table.Flush(); err != nil {
+		return err
+	}
+	if more := len(users) - shownUsers; more > 0 {
+		fmt.Fprintf(&text, "and %d more\n", more)
+	}
+	_, err := io.WriteString(w, text.String())
+	return err
+}
+
+// cell makes what somebody wrote into an annotation fit into a row, without anything that a terminal would obey.
+func cell(text string) string {
+	const limit = 80
+	printed := []rune(strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return -1
+	}, strings.Join(strings.Fields(text), " ")))
+	if len(printed) > limit {
+		return string(printed[:limit-1]) + "…"
+	}
+	return string(printed)
+}
+
+// inUse is the refusal of an uninstallation; nil when nobody needs the webhook.
+func inUse(users []user) error {
+	if len(users) == 0 {
+		return nil
+	}
+	pods := 0
+	for _, u := range users {
+		if u.kind == kindPod {
+			pods++
+		}
+	}
+	return fmt.Errorf("the webhook is in use: mutual TLS is asked for by %s and %s. Without the webhook and its policies their next Pods would call in plain text. "+
+		"Remove the annotation %s from the workloads and wait until their Pods are gone, then uninstall again. helm uninstall --no-hooks uninstalls all the same. "+
+		"helm rollback to the last revision (helm list --all) keeps the release",
+		counted(len(users)-pods, "workload"), counted(pods, "Pod"), target.AnnotationTarget)
+}
+
+func counted(number int, noun string) string {
+	if number == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", number, noun)
+}

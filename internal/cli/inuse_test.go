@@ -1,0 +1,182 @@
+package cli
+
+import (
+	"bytes"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+const asked = "external.system.com"
+
+func TestWhatNeedsTheWebhook(t *testing.T) {
+	asks := map[string]string{"mtls.egress/target": asked}
+	named := func(annotations map[string]string) metav1.ObjectMeta {
+		return metav1.ObjectMeta{Namespace: "project", Name: "orders", Annotations: annotations}
+	}
+	template := func(annotations map[string]string) corev1.PodTemplateSpec {
+		return corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Annotations: annotations}}
+	}
+	realised := func(phase corev1.PodPhase, annotations map[string]string) *corev1.Pod {
+		pod := &corev1.Pod{ObjectMeta: named(annotations), Status: corev1.PodStatus{Phase: phase}}
+		pod.Labels = map[string]string{"mtls.egress/realised": "true", "to.mtls.egress/b.example.com": "true", "to.mtls.egress/a.example.com": "true"}
+		return pod
+	}
+	going := func(object client.Object) client.Object {
+		object.SetDeletionTimestamp(new(metav1.Now()))
+		return object
+	}
+	replicaSet := func(owner *metav1.OwnerReference, replicas int32) *appsv1.ReplicaSet {
+		object := &appsv1.ReplicaSet{ObjectMeta: named(nil), Spec: appsv1.ReplicaSetSpec{Replicas: &replicas, Template: template(asks)}}
+		if owner != nil {
+			owner.Controller = new(true)
+			object.OwnerReferences = []metav1.OwnerReference{*owner}
+		}
+		return object
+	}
+	job := func(conditions ...batchv1.JobCondition) *batchv1.Job {
+		return &batchv1.Job{ObjectMeta: named(nil), Spec: batchv1.JobSpec{Template: template(asks)}, Status: batchv1.JobStatus{Conditions: conditions}}
+	}
+	condition := func(kind batchv1.JobConditionType, status corev1.ConditionStatus) batchv1.JobCondition {
+		return batchv1.JobCondition{Type: kind, Status: status}
+	}
+	deployment := &metav1.OwnerReference{APIVersion: "apps/v1", Kind: "Deployment", Name: "orders"}
+	rollout := &metav1.OwnerReference{APIVersion: "argoproj.io/v1alpha1", Kind: "Rollout", Name: "orders"}
+
+	// want is kind and targets, "" for what doesn't need it.
+	tests := map[string]struct {
+		object client.Object
+		want   string
+	}{
+		"a running Pod that was realised":              {realised(corev1.PodRunning, asks), "Pod external.system.com"},
+		"a Pod that waits for its Secret":              {realised(corev1.PodPending, asks), "Pod external.system.com"},
+		"a Pod that ends":                              {going(realised(corev1.PodRunning, asks)), "Pod external.system.com"},
+		"a Pod whose annotation was taken away":        {realised(corev1.PodRunning, nil), "Pod a.example.com,b.example.com"},
+		"a Pod that has succeeded":                     {realised(corev1.PodSucceeded, asks), ""},
+		"a Pod that has failed":                        {realised(corev1.PodFailed, asks), ""},
+		"a Pod that was not realised":                  {&corev1.Pod{ObjectMeta: named(asks)}, ""},
+		"a Deployment that asks in its own metadata":   {&appsv1.Deployment{ObjectMeta: named(asks)}, "Deployment external.system.com"},
+		"a Deployment that asks in its template":       {&appsv1.Deployment{Spec: appsv1.DeploymentSpec{Template: template(asks)}, ObjectMeta: named(nil)}, "Deployment external.system.com"},
+		"a Deployment of 0 Pods":                       {&appsv1.Deployment{ObjectMeta: named(asks), Spec: appsv1.DeploymentSpec{Replicas: new(int32(0))}}, "Deployment external.system.com"},
+		"a Deployment that asks for nothing":           {&appsv1.Deployment{ObjectMeta: named(map[string]string{"mtls.egress/secret": "partner"})}, ""},
+		"a Deployment that is being deleted":           {going(&appsv1.Deployment{ObjectMeta: named(asks)}), ""},
+		"the template wins over the workload":          {&appsv1.StatefulSet{ObjectMeta: named(asks), Spec: appsv1.StatefulSetSpec{Template: template(map[string]string{"mtls.egress/target": "b.com"})}}, "StatefulSet b.com"},
+		"a StatefulSet":                                {&appsv1.StatefulSet{ObjectMeta: named(asks)}, "StatefulSet external.system.com"},
+		"a DaemonSet":                                  {&appsv1.DaemonSet{ObjectMeta: named(nil), Spec: appsv1.DaemonSetSpec{Template: template(asks)}}, "DaemonSet external.system.com"},
+		"a ReplicaSet of its own":                      {replicaSet(nil, 0), "ReplicaSet external.system.com"},
+		"a ReplicaSet of a Deployment":                 {replicaSet(deployment, 2), ""},
+		"a ReplicaSet of another controller":           {replicaSet(rollout, 2), "ReplicaSet external.system.com"},
+		"the history of another controller":            {replicaSet(rollout, 0), ""},
+		"a Job that runs":                              {job(condition(batchv1.JobComplete, corev1.ConditionFalse)), "Job external.system.com"},
+		"a Job that is suspended":                      {job(condition(batchv1.JobSuspended, corev1.ConditionTrue)), "Job external.system.com"},
+		"a Job that is complete":                       {job(condition(batchv1.JobComplete, corev1.ConditionTrue)), ""},
+		"a Job that has failed":                        {job(condition(batchv1.JobFailed, corev1.ConditionTrue)), ""},
+		"a CronJob that asks in its own metadata":      {&batchv1.CronJob{ObjectMeta: named(asks)}, "CronJob external.system.com"},
+		"a CronJob that asks in the Jobs' metadata":    {&batchv1.CronJob{ObjectMeta: named(nil), Spec: batchv1.CronJobSpec{JobTemplate: batchv1.JobTemplateSpec{ObjectMeta: metav1.ObjectMeta{Annotations: asks}}}}, "CronJob external.system.com"},
+		"a CronJob that asks in the Pods' metadata":    {&batchv1.CronJob{ObjectMeta: named(nil), Spec: batchv1.CronJobSpec{JobTemplate: batchv1.JobTemplateSpec{Spec: batchv1.JobSpec{Template: template(asks)}}}}, "CronJob external.system.com"},
+		"something that makes no Pods":                 {&corev1.ConfigMap{ObjectMeta: named(asks)}, ""},
+		"a value that admission would refuse asks too": {&appsv1.Deployment{ObjectMeta: named(map[string]string{"mtls.egress/target": ""})}, "Deployment "},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			want := user{}
+			kind, targets, needs := strings.Cut(test.want, " ")
+			if needs {
+				want = user{namespace: "project", kind: kind, name: "orders", targets: targets}
+			}
+			got, found := userOf(test.object)
+			if found != needs {
+				t.Errorf("it needs the webhook: %t, want %t", found, needs)
+			}
+			if diff := cmp.Diff(want, got, cmp.AllowUnexported(user{})); needs && diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestTheTableOfUsers(t *testing.T) {
+	var many []user
+	for i := range 23 {
+		many = append(many, user{"project", "Pod", fmt.Sprintf("orders-%02d", i), asked})
+	}
+	tests := map[string]struct {
+		users []user
+		want  string
+	}{
+		"workloads come before Pods, each in order": {
+			users: []user{
+				{"b", "Pod", "orders-1", asked}, {"b", "Deployment", "orders", asked + ",b.com:8443"}, {"a", "Pod", "stock-1", asked}, {"b", "CronJob", "orders", asked},
+				{"a", "StatefulSet", "stock", asked},
+			},
+			want: `NAMESPACE   KIND          NAME       TARGETS
+a           StatefulSet   stock      external.system.com
+b           CronJob       orders     external.system.com
+b           Deployment    orders     external.system.com,b.com:8443
+a           Pod           stock-1    external.system.com
+b           Pod           orders-1   external.system.com
+`,
+		},
+		"what somebody wrote stays in its row": {
+			users: []user{{"a", "Pod", "a", "x.com,\n\ty.com\x1b[31m"}, {"a", "Pod", "b", strings.Repeat("ö", 100)}},
+			want:  "NAMESPACE   KIND   NAME   TARGETS\na           Pod    a      x.com, y.com[31m\na           Pod    b      " + strings.Repeat("ö", 79) + "…\n",
+		},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			if diff := cmp.Diff(test.want, usersTable(t, test.users)); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+	t.Run("there are twenty rows at most", func(t *testing.T) {
+		lines := strings.Split(usersTable(t, many), "\n")
+		want := []string{"project     Pod    orders-19   external.system.com", "and 3 more", ""}
+		if diff := cmp.Diff(want, lines[20:]); diff != "" {
+			t.Errorf("the last lines (-want +got):\n%s", diff)
+		}
+		if lines := strings.Split(usersTable(t, many[:20]), "\n"); len(lines) != 22 || strings.Contains(lines[20], "more") {
+			t.Errorf("twenty users give %q", lines)
+		}
+	})
+}
+
+func usersTable(t *testing.T, users []user) string {
+	t.Helper()
+	var out bytes.Buffer
+	if err := writeUsers(&out, users); err != nil {
+		t.Fatal(err)
+	}
+	return out.String()
+}
+
+func TestTheRefusalCountsWhoNeedsTheWebhook(t *testing.T) {
+	const rest = ". Without the webhook and its policies their next Pods would call in plain text. Remove the annotation mtls.egress/target from the workloads and wait until " +
+		"their Pods are gone, then uninstall again. helm uninstall --no-hooks uninstalls all the same. helm rollback to the last revision (helm list --all) keeps the release"
+	tests := map[string]struct {
+		users []user
+		want  string
+	}{
+		"one of each":    {[]user{{kind: "Pod"}, {kind: "Job"}}, "the webhook is in use: mutual TLS is asked for by 1 workload and 1 Pod" + rest},
+		"only workloads": {[]user{{kind: "Job"}, {kind: "CronJob"}}, "the webhook is in use: mutual TLS is asked for by 2 workloads and 0 Pods" + rest},
+		"nobody":         {nil, ""},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			got := ""
+			if err := inUse(test.users); err != nil {
+				got = err.Error()
+			}
+			if diff := cmp.Diff(test.want, got); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}

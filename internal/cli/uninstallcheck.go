@@ -1,0 +1,120 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os/signal"
+	"slices"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"mtls.egress/webhook/internal/target"
+)
+
+const (
+	// usersPage is how many objects are asked for at a time, so that a large cluster doesn't have to fit into memory.
+	usersPage = 500
+	// usersTimeout bounds one request.
+	usersTimeout = time.Minute
+)
+
+func newUninstallCheckCommand() *cobra.Command {
+	var kubeconfig, kubeContext string
+	cmd := &cobra.Command{
+		Use:   "uninstall-check [flags]",
+		Short: "Fail while anything in the cluster needs the webhook",
+		Long: `Look in all namespaces for Pods that were realised and for workloads that ask for a target, and fail while there are any:
+without the webhook and its policies, the next Pod of such a workload would call in plain text. The chart runs it before
+helm uninstall removes anything.
+
+Looks at Pods with the label mtls.egress/realised and at Deployments, StatefulSets, DaemonSets, ReplicaSets, Jobs and CronJobs.
+Other kinds that make Pods are seen by the Pods that they have.
+
+Exit codes: 0 nothing needs it; 1 something does, as a table on standard error, or the cluster could not be asked; 2 wrong
+command line or unreadable kubeconfig.`,
+		Args: arguments(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			config, err := restConfig(kubeconfig, kubeContext)
+			if err != nil {
+				return usageError(err)
+			}
+			config.UserAgent = name + "/" + ownVersion()
+			config.Timeout = usersTimeout
+			scheme := runtime.NewScheme()
+			if err := errors.Join(corev1.AddToScheme(scheme), appsv1.AddToScheme(scheme), batchv1.AddToScheme(scheme)); err != nil {
+				return err
+			}
+			reader, err := client.New(config, client.Options{Scheme: scheme})
+			if err != nil {
+				return fmt.Errorf("reaching the API server: %w", err)
+			}
+			ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM)
+			defer stop()
+			return checkUninstall(ctx, reader, cmd.OutOrStdout(), cmd.ErrOrStderr())
+		},
+	}
+	cmd.Flags().StringVar(&kubeconfig, "kubeconfig", "", "the kubeconfig file; default: the files in $KUBECONFIG, else ~/.kube/config, else the Pod's service account")
+	cmd.Flags().StringVar(&kubeContext, "context", "", "the context of the kubeconfig; default: its current one")
+	return cmd
+}
+
+// checkUninstall fails while anything needs the webhook, and when it can't find out.
+func checkUninstall(ctx context.Context, reader client.Reader, stdout, stderr io.Writer) error {
+	users, err := findUsers(ctx, reader)
+	if err != nil {
+		return err
+	}
+	if err := inUse(users); err != nil {
+		return errors.Join(writeUsers(stderr, users), err)
+	}
+	_, err = fmt.Fprintln(stdout, "nothing in the cluster needs the webhook")
+	return err
+}
+
+func findUsers(ctx context.Context, reader client.Reader) ([]user, error) {
+	var users []user
+	for _, kind := range []struct {
+		plural  string
+		newList func() client.ObjectList
+		options []client.ListOption
+	}{
+		{"Pods", func() client.ObjectList { return &corev1.PodList{} }, []client.ListOption{client.MatchingLabels{target.LabelRealised: target.LabelValue}}},
+		{"Deployments", func() client.ObjectList { return &appsv1.DeploymentList{} }, nil},
+		{"StatefulSets", func() client.ObjectList { return &appsv1.StatefulSetList{} }, nil},
+		{"DaemonSets", func() client.ObjectList { return &appsv1.DaemonSetList{} }, nil},
+		{"ReplicaSets", func() client.ObjectList { return &appsv1.ReplicaSetList{} }, nil},
+		{"Jobs", func() client.ObjectList { return &batchv1.JobList{} }, nil},
+		{"CronJobs", func() client.ObjectList { return &batchv1.CronJobList{} }, nil},
+	} {
+		for page := ""; ; {
+			list := kind.newList()
+			if err := reader.List(ctx, list, slices.Concat(kind.options, []client.ListOption{client.Limit(usersPage), client.Continue(page)})...); err != nil {
+				return nil, fmt.Errorf("listing the %s of all namespaces, to see whether they need the webhook: %w", kind.plural, err)
+			}
+			if err := meta.EachListItem(list, func(item runtime.Object) error {
+				if object, ok := item.(client.Object); ok {
+					if found, needs := userOf(object); needs {
+						users = append(users, found)
+					}
+				}
+				return nil
+			}); err != nil {
+				return nil, err
+			}
+			if page = list.GetContinue(); page == "" {
+				break
+			}
+		}
+	}
+	return users, nil
+}

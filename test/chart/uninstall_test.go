@@ -1,0 +1,209 @@
+package chart
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/client-go/tools/clientcmd/api"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"mtls.egress/webhook/internal/cli"
+)
+
+const checkName = "mtls-egress-webhook-uninstall"
+
+// TestUninstall has no kubelet: the test does what a Job's Pod and the Job controller would do.
+func TestUninstall(t *testing.T) {
+	c := startCluster(t)
+	c.namespace(t, namespace, nil)
+	c.namespace(t, "project", nil)
+	deployment := newWorkload("Deployment", "project", "orders")
+	annotateTemplate(t, deployment, "mtls.egress/target", "external.system.com")
+	cronJob := newWorkload("CronJob", "project", "report")
+	cronJob.SetAnnotations(map[string]string{"mtls.egress/target": "external.system.com, b.example.com:8443"})
+	pod := realisedPod("default", "by-hand")
+	// More of a kind than one page holds, and the one that counts at the end.
+	for number := range 500 {
+		if err := c.Create(t.Context(), newWorkload("CronJob", "project", fmt.Sprintf("plain-%03d", number))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	users := []client.Object{deployment, cronJob, pod}
+	for _, object := range users {
+		if err := c.Create(t.Context(), object); err != nil {
+			t.Fatal(err)
+		}
+	}
+	installed := installedRelease{cluster: c, command: filepath.Join(t.TempDir(), "webhook")}
+	if output, err := exec.CommandContext(t.Context(), "go", "build", "-o", installed.command, "mtls.egress/webhook/cmd/webhook").CombinedOutput(); err != nil {
+		t.Fatalf("go build: %v\n%s", err, output)
+	}
+	t.Run("a check that can't look refuses", func(t *testing.T) {
+		c.kubectl(t, "create", "serviceaccount", "nobody", "--namespace", "project")
+		said, err := installed.check(t.Context(), t.TempDir(), "project", "nobody", "uninstall-check")
+		want := "error: listing the Pods of all namespaces, to see whether they need the webhook: pods is forbidden: "
+		var exit *exec.ExitError
+		if !strings.HasPrefix(said, want) || !errors.As(err, &exit) || exit.ExitCode() != cli.ExitFailed {
+			t.Errorf("it ends with %v, want exit code %d; it says %q, want it to begin with %q", err, cli.ExitFailed, said, want)
+		}
+	})
+
+	installed.install(t)
+	before := installed.objects(t)
+
+	said, problem := installed.uninstall(t)
+	if want := "job " + checkName + " failed"; !strings.Contains(problem, want) {
+		t.Errorf("Helm says %q, want %q", problem, want)
+	}
+	if diff := cmp.Diff(usersSaid, said); diff != "" {
+		t.Errorf("the check says (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff(before, installed.objects(t)); diff != "" {
+		t.Errorf("objects of the release (-before +after the refusal):\n%s", diff)
+	}
+	if diff := cmp.Diff([]string{"job.batch/" + checkName}, installed.leftOfTheCheck(t)); diff != "" {
+		t.Errorf("left of the check, for its log (-want +got):\n%s", diff)
+	}
+
+	// Helm takes the release for one that is being uninstalled; it doesn't come back of itself.
+	if _, _, err := c.Helm(t.Context(), "upgrade", release, chartDir, "--namespace", namespace); err == nil {
+		t.Error("Helm upgrades the release after the refusal: the documentation needn't say how to keep it")
+	}
+	c.helm(t, "rollback", release, "1", "--namespace", namespace)
+	c.helm(t, "upgrade", release, chartDir, "--namespace", namespace)
+
+	c.helm(t, "uninstall", release, "--namespace", namespace, "--no-hooks")
+	if left := installed.objects(t); len(left) != 1 || left[0] != crdName {
+		t.Errorf("without hooks there is left %q, want the CRD", left)
+	}
+	for _, object := range users {
+		if err := c.Delete(t.Context(), object, client.GracePeriodSeconds(0)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	installed.install(t)
+	said, problem = installed.uninstall(t)
+	if diff := cmp.Diff("nothing in the cluster needs the webhook\n", said); diff != "" || problem != "" {
+		t.Errorf("Helm says %q, the check says (-want +got):\n%s", problem, diff)
+	}
+	if left := installed.objects(t); len(left) != 1 || left[0] != crdName {
+		t.Errorf("there is left %q, want the CRD", left)
+	}
+	if left := installed.leftOfTheCheck(t); len(left) > 0 {
+		t.Errorf("left of the check: %q", left)
+	}
+}
+
+const (
+	crdName   = "customresourcedefinition.apiextensions.k8s.io/egresstargets.mtls.egress"
+	usersSaid = `NAMESPACE   KIND         NAME      TARGETS
+project     CronJob      report    external.system.com, b.example.com:8443
+project     Deployment   orders    external.system.com
+default     Pod          by-hand   external.system.com
+error: the webhook is in use: mutual TLS is asked for by 2 workloads and 1 Pod. Without the webhook and its policies their next Pods would call in plain text. ` +
+		`Remove the annotation mtls.egress/target from the workloads and wait until their Pods are gone, then uninstall again. helm uninstall --no-hooks uninstalls ` +
+		"all the same. helm rollback to the last revision (helm list --all) keeps the release\n"
+)
+
+type installedRelease struct {
+	cluster
+	// command is the built command.
+	command string
+	// manifest is the file with the objects of the release.
+	manifest string
+}
+
+func (r *installedRelease) install(t *testing.T) {
+	t.Helper()
+	r.helm(t, "install", release, chartDir, "--namespace", namespace)
+	r.manifest = writeFile(t, "installed.yaml", r.helm(t, "get", "manifest", release, "--namespace", namespace))
+}
+
+// objects are those of the release that are in the cluster.
+func (r *installedRelease) objects(t *testing.T) []string {
+	t.Helper()
+	return strings.Fields(r.kubectl(t, "get", "--output=name", "--ignore-not-found", "--filename", r.manifest))
+}
+
+// leftOfTheCheck are the objects of the hook that are in the cluster.
+func (r *installedRelease) leftOfTheCheck(t *testing.T) []string {
+	t.Helper()
+	return strings.Fields(r.kubectl(t, "get", "jobs,serviceaccounts,clusterroles,clusterrolebindings", "--output=name", "--all-namespaces",
+		"--selector=app.kubernetes.io/name="+checkName))
+}
+
+// uninstall runs helm uninstall, and the check that it starts, with the rights that the chart gives it. It returns what the check
+// says, and Helm's complaint.
+func (r *installedRelease) uninstall(t *testing.T) (said, problem string) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	checked := make(chan string, 1)
+	go func() { checked <- r.runJob(ctx, t) }()
+	_, stderr, err := r.Helm(t.Context(), "uninstall", release, "--namespace", namespace)
+	cancel()
+	if err != nil {
+		problem = stderr
+	}
+	return <-checked, problem
+}
+
+// runJob waits for the Job, does what it says, and writes into its status what the Job controller would. It returns what the Job's
+// Pod would have logged.
+func (r *installedRelease) runJob(ctx context.Context, t *testing.T) string {
+	job := &batchv1.Job{}
+	for r.Get(ctx, client.ObjectKey{Namespace: namespace, Name: checkName}, job) != nil || len(job.Status.Conditions) > 0 {
+		select {
+		case <-ctx.Done():
+			return ""
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+	said, err := r.check(ctx, t.TempDir(), namespace, job.Spec.Template.Spec.ServiceAccountName, job.Spec.Template.Spec.Containers[0].Args...)
+	now := metav1.Now()
+	condition := func(kind batchv1.JobConditionType) batchv1.JobCondition {
+		return batchv1.JobCondition{Type: kind, Status: corev1.ConditionTrue, Reason: "Test", LastTransitionTime: now}
+	}
+	job.Status.StartTime = &now
+	if err != nil {
+		job.Status.Failed = 1
+		job.Status.Conditions = []batchv1.JobCondition{condition(batchv1.JobFailureTarget), condition(batchv1.JobFailed)}
+	} else {
+		job.Status.Succeeded, job.Status.CompletionTime = 1, &now
+		job.Status.Conditions = []batchv1.JobCondition{condition(batchv1.JobSuccessCriteriaMet), condition(batchv1.JobComplete)}
+	}
+	if err := r.Status().Update(ctx, job); err != nil {
+		t.Error(err)
+	}
+	return said
+}
+
+// check runs the built command as a service account, and returns what it prints.
+func (r *installedRelease) check(ctx context.Context, dir, accountNamespace, account string, args ...string) (said string, problem error) {
+	token, _, err := r.Kubectl(ctx, "create", "token", account, "--namespace", accountNamespace)
+	if err != nil {
+		return "", err
+	}
+	kubeconfig := filepath.Join(dir, "kubeconfig")
+	if err := clientcmd.WriteToFile(api.Config{
+		Clusters:       map[string]*api.Cluster{"c": {Server: r.Config.Host, CertificateAuthorityData: r.Config.CAData}},
+		AuthInfos:      map[string]*api.AuthInfo{"c": {Token: strings.TrimSpace(token)}},
+		Contexts:       map[string]*api.Context{"c": {Cluster: "c", AuthInfo: "c"}},
+		CurrentContext: "c",
+	}, kubeconfig); err != nil {
+		return "", err
+	}
+	printed, problem := exec.CommandContext(ctx, r.command, append(slices.Clone(args), "--kubeconfig="+kubeconfig)...).CombinedOutput()
+	return string(printed), problem
+}
