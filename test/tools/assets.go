@@ -11,7 +11,6 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"time"
@@ -29,32 +28,20 @@ func assets(ctx context.Context, progress io.Writer) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	recipe, err := recipe()
+	key, err := assetSet().key()
 	if err != nil {
 		return "", err
 	}
-	key, err := cacheKey(os.DirFS("."), recipe, runtime.GOOS+"/"+runtime.GOARCH)
-	if err != nil {
-		return "", fmt.Errorf("%w: run this as `go -C test/tools run . assets`", err)
-	}
-	entry := filepath.Join(root, key)
-	if err := os.MkdirAll(entry, 0o755); err != nil {
-		return "", err
-	}
-	unlock, err := lock(entry, progress)
+	entry, unlock, err := enter(root, key, progress)
 	if err != nil {
 		return "", err
 	}
 	defer unlock()
-	if err := prune(entry, time.Now()); err != nil {
-		return "", err
-	}
-
 	links, err := provide(ctx, entry, progress)
 	if err != nil {
 		return "", err
 	}
-	return link(entry, links)
+	return link(entry, "assets-", links)
 }
 
 // provide makes the programs that are missing in the cache entry and returns what the assets directory has to link to.
@@ -75,10 +62,10 @@ func provide(ctx context.Context, entry string, progress io.Writer) (map[string]
 		}
 	case built:
 	}
-	folder := filepath.Join(entry, "built")
+	folder := builtFolder(entry)
 	links, fromSource := linkSet(folder, directory, func(name string) bool { return isProgram(filepath.Join(directory, name)) })
 	missing := slices.DeleteFunc(fromSource, func(p program) bool { return isProgram(filepath.Join(folder, p.name)) })
-	return links, build(ctx, folder, missing, progress)
+	return links, build(ctx, assetSet().module, folder, missing, progress)
 }
 
 // source is where the servers come from.
@@ -132,7 +119,7 @@ func look(entry string, now time.Time) (findings, error) {
 				f.given, strings.Join(missing, ", "), strings.Join(servers(), ", "))
 		}
 	}
-	links, _ := linkSet(filepath.Join(entry, "built"), "", nil)
+	links, _ := linkSet(builtFolder(entry), "", nil)
 	for _, name := range servers() {
 		f.built = f.built && isProgram(links[name])
 	}
@@ -167,7 +154,7 @@ func isProgram(path string) bool {
 // else the one built from source; fromSource are the programs for which the latter happens.
 func linkSet(built, directory string, has func(name string) bool) (links map[string]string, fromSource []program) {
 	links = map[string]string{}
-	for _, p := range programs() {
+	for _, p := range assetSet().programs {
 		used := false
 		for _, name := range p.names {
 			if directory != "" && has(name) {
@@ -184,13 +171,14 @@ func linkSet(built, directory string, has func(name string) bool) (links map[str
 	return links, fromSource
 }
 
-// link makes the assets directory of these links, if there is none yet, and returns its path. The path stands for the links, so it never changes its content.
-func link(entry string, links map[string]string) (string, error) {
+// link makes the directory of these links, if there is none yet, and returns its path. The names are relative paths in it. The directory's own name begins with prefix
+// and stands for the links, so it never changes its content.
+func link(entry, prefix string, links map[string]string) (string, error) {
 	sum := sha256.New()
 	for _, name := range slices.Sorted(maps.Keys(links)) {
-		fmt.Fprintf(sum, "%q %q\n", name, links[name])
+		sum.Write(fmt.Appendf(nil, "%q %q\n", name, links[name]))
 	}
-	directory := filepath.Join(entry, "assets-"+hex.EncodeToString(sum.Sum(nil))[:8])
+	directory := filepath.Join(entry, prefix+hex.EncodeToString(sum.Sum(nil))[:8])
 	if _, err := os.Stat(directory); err == nil {
 		return directory, nil
 	}
@@ -199,7 +187,11 @@ func link(entry string, links map[string]string) (string, error) {
 		return "", err
 	}
 	for name, target := range links {
-		if err := os.Symlink(target, filepath.Join(unfinished, name)); err != nil {
+		path := filepath.Join(unfinished, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			return "", err
+		}
+		if err := os.Symlink(target, path); err != nil {
 			return "", err
 		}
 	}

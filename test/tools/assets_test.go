@@ -106,17 +106,17 @@ func TestLinkSet(t *testing.T) {
 
 func TestLinkKeepsOneDirectoryForOneLinkSet(t *testing.T) {
 	entry := t.TempDir()
-	first := map[string]string{"etcd": "/a/etcd", "helm": "/a/helm"}
-	second := map[string]string{"etcd": "/b/etcd", "helm": "/a/helm"}
+	first := map[string]string{"etcd": "/a/etcd", "bin/helm": "/a/helm"}
+	second := map[string]string{"etcd": "/b/etcd", "bin/helm": "/a/helm"}
 
-	directory, err := link(entry, first)
+	directory, err := link(entry, "assets-", first)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if again, err := link(entry, maps.Clone(first)); err != nil || again != directory {
+	if again, err := link(entry, "assets-", maps.Clone(first)); err != nil || again != directory {
 		t.Errorf("the same links again: %s, %v; want %s", again, err, directory)
 	}
-	if other, err := link(entry, second); err != nil || other == directory {
+	if other, err := link(entry, "assets-", second); err != nil || other == directory {
 		t.Errorf("other links: %s, %v; want another directory", other, err)
 	}
 	got := map[string]string{}
@@ -220,6 +220,7 @@ func TestCacheKey(t *testing.T) {
 			"go.sum":           {Data: []byte("sum")},
 			"main.go":          {Data: []byte("package main")},
 			"cmd/kube/main.go": {Data: []byte("package main")},
+			"cmd/node/main.go": {Data: []byte("package main")},
 		}
 		change(files)
 		return files
@@ -234,6 +235,7 @@ func TestCacheKey(t *testing.T) {
 	}{
 		"nothing":                {change: same, keeps: true},
 		"this command's sources": {change: func(m fstest.MapFS) { m["main.go"].Data = []byte("package main // changed") }, keeps: true},
+		"another set's sources":  {change: func(m fstest.MapFS) { m["cmd/node/main.go"].Data = []byte("package main // changed") }, keeps: true},
 		"a test in cmd":          {change: func(m fstest.MapFS) { m["cmd/kube/main_test.go"] = &fstest.MapFile{} }, keeps: true},
 		"go.mod":                 {change: func(m fstest.MapFS) { m["go.mod"].Data = []byte("module n") }},
 		"go.sum":                 {change: func(m fstest.MapFS) { m["go.sum"].Data = nil }},
@@ -259,8 +261,21 @@ func TestCacheKey(t *testing.T) {
 			}
 		})
 	}
-	if _, err := cacheKey(fstest.MapFS{"cmd/a.go": {}}, "", ""); err == nil {
+	if _, err := cacheKey(fstest.MapFS{"cmd/a.go": {}}, nil, "", ""); err == nil {
 		t.Error("a folder without go.mod has a key")
+	}
+	if _, err := cacheKey(module(same), []string{"cmd/no-such"}, "", ""); err == nil {
+		t.Error("a folder of sources that doesn't exist has a key")
+	}
+	whole := func(change func(fstest.MapFS)) string {
+		key, err := cacheKey(module(change), []string{"."}, "recipe", "linux/amd64")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return key
+	}
+	if whole(same) == whole(func(m fstest.MapFS) { m["main.go"].Data = nil }) {
+		t.Error("a set that is made of the whole module keeps its key when a source changes")
 	}
 }
 
@@ -322,7 +337,7 @@ func TestPruneRemovesWhatNothingUsesAnyMore(t *testing.T) {
 
 func key(t *testing.T, module fs.FS, recipe, platform string) string {
 	t.Helper()
-	key, err := cacheKey(module, recipe, platform)
+	key, err := cacheKey(module, []string{"cmd/kube"}, recipe, platform)
 	if err != nil {
 		t.Fatal(err)
 	}

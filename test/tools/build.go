@@ -16,27 +16,79 @@ type program struct {
 	name  string   // file name of the binary
 	path  string   // its main package
 	names []string // the names that it is run by
+	tags  string   // build tags
 }
 
-// programs is everything that can be built, the quickest first.
-func programs() []program {
-	return []program{
+// set is programs that are built from the same sources, and are kept and built anew together.
+type set struct {
+	module   string   // directory of the module, relative to this one
+	sources  []string // what the programs are made of besides the pinned modules, relative to the module; "." is all of it
+	programs []program
+}
+
+// The sets, each with its quickest program first. A set of its own is what some callers don't need, or what changes at another time.
+
+// assetSet is the API server, its store and its clients.
+func assetSet() set {
+	return set{module: ".", sources: []string{"cmd/kube"}, programs: []program{
 		{name: "etcd", path: "go.etcd.io/etcd/server/v3", names: []string{"etcd"}},
 		{name: "helm", path: "helm.sh/helm/v3/cmd/helm", names: []string{"helm"}},
 		{name: "kube", path: "./cmd/kube", names: []string{"kube-apiserver", "kubectl"}},
-	}
+	}}
+}
+
+// nodeSet is the rest of Kubernetes, and the program that holds a Pod's namespaces.
+func nodeSet() set {
+	return set{module: ".", sources: []string{"cmd/node", "cmd/pause"}, programs: []program{
+		{name: "pause", path: "./cmd/pause"},
+		{name: "node", path: "./cmd/node", names: []string{"kube-controller-manager", "kube-scheduler", "kube-proxy", "kubelet"}},
+	}}
+}
+
+func containerdSet() set {
+	const commands = containerdModule + "/cmd/"
+	return set{module: "containerd", programs: []program{
+		{name: "ctr", path: commands + "ctr", names: []string{"ctr"}},
+		{name: "containerd-shim-runc-v2", path: commands + "containerd-shim-runc-v2", names: []string{"containerd-shim-runc-v2"}},
+		{name: "containerd", path: commands + "containerd", names: []string{"containerd"}},
+	}}
+}
+
+func corednsSet() set {
+	return set{module: "coredns", sources: []string{"."}, programs: []program{{name: "coredns", path: "."}}}
+}
+
+func istioSet() set {
+	return set{module: "istio", sources: []string{"."}, programs: []program{
+		{name: "pilot-agent", path: "./pilot-agent", tags: "agent"}, // as upstream's: without the control plane's code
+		{name: "pilot-discovery", path: "./pilot-discovery"},
+	}}
+}
+
+// containerdModule is also the start of the names of its packages.
+const containerdModule = "github.com/containerd/containerd/v2"
+
+// packerProgram packs images.
+const packerProgram = "image"
+
+func packerSet() set {
+	return set{module: "image", sources: []string{"."}, programs: []program{{name: packerProgram, path: "."}}}
 }
 
 // versions are those of the modules in go.mod, such as v1.36.3.
-type versions struct{ kubernetes, helm string }
+type versions struct{ kubernetes, helm, containerd string }
 
 func pinned(ctx context.Context) (versions, error) {
 	list, err := runGo(ctx, ".", func(int) {}, "list", "-m", "-f", "{{.Version}}", "k8s.io/kubernetes", "helm.sh/helm/v3")
 	if err != nil {
 		return versions{}, err
 	}
+	containerd, err := runGo(ctx, "containerd", func(int) {}, "list", "-m", "-f", "{{.Version}}", containerdModule)
+	if err != nil {
+		return versions{}, err
+	}
 	kubernetes, helm, _ := strings.Cut(list, "\n")
-	return versions{kubernetes: kubernetes, helm: helm}, nil
+	return versions{kubernetes: kubernetes, helm: helm, containerd: containerd}, nil
 }
 
 // minor is the Kubernetes release series, such as 1 and 36.
@@ -55,7 +107,7 @@ func linkFlags(v versions) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	flags := []string{"-s", "-w", "-X helm.sh/helm/v3/internal/version.version=" + v.helm}
+	flags := []string{"-s", "-w", "-X helm.sh/helm/v3/internal/version.version=" + v.helm, "-X " + containerdModule + "/version.Version=" + v.containerd}
 	for _, pkg := range []string{"k8s.io/component-base/version", "k8s.io/client-go/pkg/version"} {
 		flags = append(flags, "-X "+pkg+".gitVersion="+v.kubernetes, "-X "+pkg+".gitMajor="+major, "-X "+pkg+".gitMinor="+minor)
 	}
@@ -66,9 +118,36 @@ func linkFlags(v versions) (string, error) {
 }
 
 // recipe tells apart two ways to build from the same sources. The versions are no part of it: they come from go.mod.
-func recipe() (string, error) {
-	flags, err := linkFlags(versions{kubernetes: "v1.0.0", helm: "v3.0.0"})
-	return fmt.Sprintf("%q %q", programs(), flags), err
+func (s set) recipe() (string, error) {
+	flags, err := linkFlags(versions{kubernetes: "v1.0.0", helm: "v3.0.0", containerd: "v2.0.0"})
+	return fmt.Sprintf("%q %q", s.programs, flags), err
+}
+
+// key names the set's entry in the cache.
+func (s set) key() (string, error) {
+	recipe, err := s.recipe()
+	if err != nil {
+		return "", err
+	}
+	key, err := cacheKey(os.DirFS(s.module), s.sources, recipe, runtime.GOOS+"/"+runtime.GOARCH)
+	if err != nil {
+		return "", fmt.Errorf("%w: run this as `go -C test/tools run .`", err)
+	}
+	return key, nil
+}
+
+// builtFolder is where a cache entry has the programs that were built from source.
+func builtFolder(entry string) string { return filepath.Join(entry, "built") }
+
+// missing are the programs that the folder doesn't have.
+func (s set) missing(folder string) []program {
+	var missing []program
+	for _, p := range s.programs {
+		if !isProgram(filepath.Join(folder, p.name)) {
+			missing = append(missing, p)
+		}
+	}
+	return missing
 }
 
 // Measured on two cores, to tell the reader what to expect.
@@ -82,8 +161,8 @@ func expectation(packages, cores int) time.Duration {
 	return linking + time.Duration(packages)*time.Second/time.Duration(packagesPerCoreSecond*cores)
 }
 
-// build compiles the programs into the folder. Each has a temporary name until it is complete.
-func build(ctx context.Context, folder string, missing []program, progress io.Writer) error {
+// build compiles the module's programs into the folder. Each has a temporary name until it is complete.
+func build(ctx context.Context, module, folder string, missing []program, progress io.Writer) error {
 	if len(missing) == 0 {
 		return nil
 	}
@@ -101,36 +180,36 @@ func build(ctx context.Context, folder string, missing []program, progress io.Wr
 	begin := time.Now()
 	for i, p := range missing {
 		step := fmt.Sprintf("[%d/%d] %s", i+1, len(missing), p.name)
-		if err := compile(ctx, folder, p, flags, step, progress); err != nil {
+		if err := compile(ctx, module, folder, p, flags, step, progress); err != nil {
 			return err
 		}
 	}
-	fmt.Fprintf(progress, "built in %s; kept in %s\n", since(begin), folder)
+	tellf(progress, "built in %s; kept in %s\n", since(begin), folder)
 	return nil
 }
 
-func compile(ctx context.Context, folder string, p program, flags, step string, progress io.Writer) error {
+func compile(ctx context.Context, module, folder string, p program, flags, step string, progress io.Writer) error {
 	begin := time.Now()
-	fmt.Fprintf(progress, "%s: collecting the sources of %s\n", step, p.path)
-	list, err := runGo(ctx, ".", func(modules int) {
-		fmt.Fprintf(progress, "%s: %d modules downloaded, %s\n", step, modules, since(begin))
-	}, "list", "-deps", "-f", "{{if .Stale}}{{.ImportPath}}{{end}}", p.path)
+	tellf(progress, "%s: collecting the sources of %s\n", step, p.path)
+	list, err := runGo(ctx, module, func(modules int) {
+		tellf(progress, "%s: %d modules downloaded, %s\n", step, modules, since(begin))
+	}, "list", "-deps", "-f", "{{if .Stale}}{{.ImportPath}}{{end}}", "-tags", p.tags, p.path)
 	if err != nil {
 		return err
 	}
 	stale := len(strings.Fields(list))
-	fmt.Fprintf(progress, "%s: %d packages to compile, then linking: about %s with %d cores\n",
+	tellf(progress, "%s: %d packages to compile, then linking: about %s with %d cores\n",
 		step, stale, expectation(stale, runtime.NumCPU()).Round(time.Second), runtime.NumCPU())
 
 	unfinished, err := os.MkdirTemp(filepath.Dir(folder), temporary)
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(unfinished)
+	defer func() { _ = os.RemoveAll(unfinished) }()
 	binary := filepath.Join(unfinished, p.name)
-	_, err = runGo(ctx, ".", func(packages int) {
-		fmt.Fprintf(progress, "%s: %d of %d packages, %s\n", step, packages, stale, since(begin))
-	}, "build", "-v", "-buildvcs=false", "-ldflags", flags, "-o", binary, p.path)
+	_, err = runGo(ctx, module, func(packages int) {
+		tellf(progress, "%s: %d of %d packages, %s\n", step, packages, stale, since(begin))
+	}, "build", "-v", "-buildvcs=false", "-ldflags", flags, "-tags", p.tags, "-o", binary, p.path)
 	if err != nil {
 		return err
 	}
@@ -138,7 +217,7 @@ func compile(ctx context.Context, folder string, p program, flags, step string, 
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(progress, "%s: done in %s, %d MB\n", step, since(begin), info.Size()/1e6)
+	tellf(progress, "%s: done in %s, %d MB\n", step, since(begin), info.Size()/1e6)
 	return os.Rename(binary, filepath.Join(folder, p.name))
 }
 

@@ -11,13 +11,14 @@ import (
 )
 
 func TestLinkFlags(t *testing.T) {
-	got, err := linkFlags(versions{kubernetes: "v1.36.3", helm: "v3.21.4"})
+	got, err := linkFlags(versions{kubernetes: "v1.36.3", helm: "v3.21.4", containerd: "v2.4.2"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := []string{
 		"-s", "-w",
 		"-X helm.sh/helm/v3/internal/version.version=v3.21.4",
+		"-X github.com/containerd/containerd/v2/version.Version=v2.4.2",
 		"-X k8s.io/component-base/version.gitVersion=v1.36.3",
 		"-X k8s.io/component-base/version.gitMajor=1",
 		"-X k8s.io/component-base/version.gitMinor=36",
@@ -47,6 +48,9 @@ func TestPinnedVersionsAreReleases(t *testing.T) {
 	}
 	if !strings.HasPrefix(v.helm, "v3.") {
 		t.Errorf("Helm %q, want v3.…", v.helm)
+	}
+	if !strings.HasPrefix(v.containerd, "v2.") {
+		t.Errorf("containerd %q, want v2.…", v.containerd)
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -31,18 +32,20 @@ func cacheRoot(getenv func(string) string) (string, error) {
 	}
 }
 
-// cacheKey names what is built: the pinned modules, the sources in cmd, the recipe (what is built from them, and how) and the platform. Tests and this command's own
-// sources have no part in it.
-func cacheKey(module fs.FS, recipe, platform string) (string, error) {
+// cacheKey names what is built: the pinned modules, the sources in these folders of the module, the recipe (what is built from them, and how) and the platform. Tests
+// have no part in it.
+func cacheKey(module fs.FS, sources []string, recipe, platform string) (string, error) {
 	files := []string{"go.mod", "go.sum"}
-	err := fs.WalkDir(module, "cmd", func(path string, entry fs.DirEntry, err error) error {
-		if err == nil && !entry.IsDir() && !strings.HasSuffix(path, "_test.go") {
-			files = append(files, path)
+	for _, folder := range sources {
+		err := fs.WalkDir(module, folder, func(path string, entry fs.DirEntry, err error) error {
+			if err == nil && !entry.IsDir() && !strings.HasSuffix(path, "_test.go") && !slices.Contains(files, path) {
+				files = append(files, path)
+			}
+			return err
+		})
+		if err != nil {
+			return "", err
 		}
-		return err
-	})
-	if err != nil {
-		return "", err
 	}
 	sum := sha256.New()
 	for _, file := range files {
@@ -50,10 +53,33 @@ func cacheKey(module fs.FS, recipe, platform string) (string, error) {
 		if err != nil {
 			return "", err
 		}
-		fmt.Fprintf(sum, "%s %d\n%s\n", file, len(content), content)
+		sum.Write(fmt.Appendf(nil, "%s %d\n%s\n", file, len(content), content))
 	}
-	fmt.Fprintf(sum, "%s\n%s\n", recipe, platform)
+	sum.Write(fmt.Appendf(nil, "%s\n%s\n", recipe, platform))
 	return hex.EncodeToString(sum.Sum(nil))[:16], nil
+}
+
+// keyOf names what follows from these facts alone. Whoever adds a kind of thing to the cache starts with a fact that says what it is.
+func keyOf(facts ...string) string {
+	sum := sha256.Sum256(fmt.Appendf(nil, "%q", facts))
+	return hex.EncodeToString(sum[:])[:16]
+}
+
+// enter creates the cache entry if there is none yet, waits until this process is the only one that works in it and tidies up. The caller has to unlock it.
+func enter(root, key string, progress io.Writer) (entry string, unlock func(), err error) {
+	entry = filepath.Join(root, key)
+	if err := os.MkdirAll(entry, 0o755); err != nil {
+		return "", nil, err
+	}
+	unlock, err = lock(entry, progress)
+	if err != nil {
+		return "", nil, err
+	}
+	if err := prune(entry, time.Now()); err != nil {
+		unlock()
+		return "", nil, err
+	}
+	return entry, unlock, nil
 }
 
 // lock waits until this process is the only one that works in the cache entry, and returns the function that lets the next one in. The kernel lets go of the
@@ -66,13 +92,13 @@ func lock(entry string, progress io.Writer) (unlock func(), err error) {
 	}
 	err = syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
 	if errors.Is(err, syscall.EWOULDBLOCK) {
-		fmt.Fprintln(progress, "another process is preparing the same programs: waiting for it, lock file", path)
+		tellf(progress, "another process is preparing the same programs: waiting for it, lock file %s\n", path)
 		err = syscall.Flock(int(file.Fd()), syscall.LOCK_EX)
 	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("lock %s: %w", path, err), file.Close())
 	}
-	return func() { file.Close() }, nil
+	return func() { _ = file.Close() }, nil
 }
 
 // prune removes the cache entries next to the one in use that nothing has used for keepUnused, and the one's leftovers of interrupted builds. The caller holds

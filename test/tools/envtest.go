@@ -31,7 +31,7 @@ func setupEnvtest(ctx context.Context, entry string, progress io.Writer) (string
 	if err != nil {
 		return "", err
 	}
-	fmt.Fprintf(progress, "setup-envtest: downloading %s for Kubernetes %s.%s, for at most %s\n", strings.Join(servers(), ", "), major, minor, downloadLimit)
+	tellf(progress, "setup-envtest: downloading %s for Kubernetes %s.%s, for at most %s\n", strings.Join(servers(), ", "), major, minor, downloadLimit)
 	begin := time.Now()
 	limited, cancel := context.WithTimeoutCause(ctx, downloadLimit, fmt.Errorf("not done after %s", downloadLimit))
 	defer cancel()
@@ -45,10 +45,10 @@ func setupEnvtest(ctx context.Context, entry string, progress io.Writer) (string
 	case ctx.Err() != nil:
 		return "", context.Cause(ctx)
 	case err != nil:
-		fmt.Fprintf(progress, "setup-envtest can't (%s): building from source instead; next try in %s\n", brief(err), retryDownload)
+		tellf(progress, "setup-envtest can't (%s): building from source instead; next try in %s\n", brief(err), retryDownload)
 		return "", os.WriteFile(filepath.Join(entry, failedFile), []byte(err.Error()), 0o644)
 	default:
-		fmt.Fprintf(progress, "setup-envtest: done in %s\n", since(begin))
+		tellf(progress, "setup-envtest: done in %s\n", since(begin))
 		return directory, os.WriteFile(filepath.Join(entry, downloadedFile), []byte(directory), 0o644)
 	}
 }

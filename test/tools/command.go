@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"slices"
@@ -18,23 +19,39 @@ const (
 	errorLines  = 20 // of standard error that an error carries
 )
 
-// runGo runs the go command in dir and returns its standard output without space around it. report is called every 15 seconds with the number of lines that the
-// command has written to standard error until then: `go build -v` writes one for each package, a download one for each module.
+// command is a program with its arguments, to be run in dir.
+type command struct {
+	dir  string
+	args []string // the program's name first
+	env  []string // in addition to the environment of this process
+	// talkative tells that it reports on standard output what it does, which then counts as standard error.
+	talkative bool
+}
+
+// runGo runs the go command in dir. The rest is as for command.run: `go build -v` writes a line to standard error for each package, a download one for each module.
 func runGo(ctx context.Context, dir string, report func(lines int), args ...string) (string, error) {
-	cmd := exec.CommandContext(ctx, "go", args...)
-	cmd.Dir = dir
-	cmd.Env = append(os.Environ(),
+	return command{dir: dir, args: append([]string{"go"}, args...), env: []string{
 		"CGO_ENABLED=0", // no C compiler needed
 		"GOWORK=off",    // the versions in go.mod, whatever workspace this checkout lies in
-	)
-	// A group of its own, so that what the go command started is interrupted with it.
+	}}.run(ctx, report)
+}
+
+// run returns the command's standard output without space around it. report is called every 15 seconds with the number of lines that the command has written to
+// standard error until then.
+func (c command) run(ctx context.Context, report func(lines int)) (string, error) {
+	cmd := exec.CommandContext(ctx, c.args[0], c.args[1:]...)
+	cmd.Dir = c.dir
+	cmd.Env = append(os.Environ(), c.env...)
+	// A group of its own, so that what the command started is interrupted with it.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGINT) }
 	cmd.WaitDelay = 5 * time.Second
 	var stdout strings.Builder
-	cmd.Stdout = &stdout
 	stderr := &lineLog{}
-	cmd.Stderr = stderr
+	cmd.Stdout, cmd.Stderr = &stdout, stderr
+	if c.talkative {
+		cmd.Stdout = stderr
+	}
 	done := make(chan struct{})
 	var reporting sync.WaitGroup
 	reporting.Go(func() {
@@ -54,7 +71,7 @@ func runGo(ctx context.Context, dir string, report func(lines int), args ...stri
 		if ctx.Err() != nil {
 			err = context.Cause(ctx)
 		}
-		return "", &commandError{command: "go " + strings.Join(args, " "), err: err, stderr: stderr.tail}
+		return "", &commandError{command: strings.Join(c.args, " "), err: err, stderr: stderr.tail}
 	}
 	return strings.TrimSpace(stdout.String()), nil
 }
@@ -99,12 +116,11 @@ func (e *commandError) Unwrap() error { return e.err }
 
 // brief is an error in one line: of a command that failed by itself, the last thing it said, but for the exit status that `go run` adds.
 func brief(err error) string {
-	var exit *exec.ExitError
-	var failed *commandError
-	if !errors.As(err, &failed) {
+	failed, ok := errors.AsType[*commandError](err)
+	if !ok {
 		return err.Error()
 	}
-	if errors.As(failed.err, &exit) {
+	if _, ok := errors.AsType[*exec.ExitError](failed.err); ok {
 		for _, line := range slices.Backward(failed.stderr) {
 			if line = strings.TrimSpace(line); line != "" && !strings.HasPrefix(line, "exit status ") {
 				return line
@@ -112,4 +128,9 @@ func brief(err error) string {
 		}
 	}
 	return failed.err.Error()
+}
+
+// tellf writes what is being done for whoever waits for it. Nothing depends on its being read.
+func tellf(progress io.Writer, format string, args ...any) {
+	_, _ = fmt.Fprintf(progress, format, args...)
 }

@@ -1,0 +1,112 @@
+package main
+
+import (
+	"archive/tar"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/tarball"
+	"github.com/google/go-containerregistry/pkg/v1/types"
+)
+
+// layers are the root file system, if there is one, and above it the files and folders.
+func (c contents) layers() ([]v1.Layer, error) {
+	newLayer := func(open tarball.Opener) (v1.Layer, error) { return newPlainLayer(open) }
+	if c.compressed {
+		newLayer = func(open tarball.Opener) (v1.Layer, error) { return tarball.LayerFromOpener(open) }
+	}
+	var layers []v1.Layer
+	if c.base != "" {
+		layer, err := newLayer(func() (io.ReadCloser, error) { return os.Open(c.base) })
+		if err != nil {
+			return nil, fmt.Errorf("-layer %s: %w", c.base, err)
+		}
+		layers = append(layers, layer)
+	}
+	if len(c.files)+len(c.folders) == 0 {
+		return layers, nil
+	}
+	layer, err := newLayer(func() (io.ReadCloser, error) {
+		reader, writer := io.Pipe()
+		go func() { writer.CloseWithError(c.pack(writer)) }()
+		return reader, nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return append(layers, layer), nil
+}
+
+// pack writes an archive of the files and folders. Neither time nor owner of a file goes in.
+func (c contents) pack(output io.Writer) error {
+	archive := tar.NewWriter(output)
+	for _, folder := range c.folders {
+		header := &tar.Header{Typeflag: tar.TypeDir, Name: strings.Trim(folder, "/") + "/", Mode: 0o1777}
+		if err := archive.WriteHeader(header); err != nil {
+			return err
+		}
+	}
+	for _, f := range c.files {
+		if err := f.pack(archive, f.target == c.entrypoint); err != nil {
+			return fmt.Errorf("%s: %w", f.source, err)
+		}
+	}
+	return archive.Close()
+}
+
+func (f file) pack(archive *tar.Writer, entrypoint bool) error {
+	content, err := os.Open(f.source)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = content.Close() }()
+	info, err := content.Stat()
+	if err != nil {
+		return err
+	}
+	mode := int64(0o644)
+	if entrypoint || info.Mode()&0o111 != 0 {
+		mode = 0o755
+	}
+	begin := make([]byte, 4)
+	if _, err := io.ReadFull(content, begin); entrypoint && (err != nil || !bytes.Equal(begin, []byte("\x7fELF"))) {
+		return errors.New("the entry point is no Linux program; build it with GOOS=linux CGO_ENABLED=0")
+	}
+	if _, err := content.Seek(0, io.SeekStart); err != nil {
+		return err
+	}
+	if err := archive.WriteHeader(&tar.Header{Name: strings.TrimPrefix(f.target, "/"), Mode: mode, Size: info.Size()}); err != nil {
+		return err
+	}
+	_, err = io.Copy(archive, content)
+	return err
+}
+
+// plainLayer is a layer that is not compressed, which the library's tarball.LayerFromOpener has no option for.
+type plainLayer struct {
+	open tarball.Opener
+	hash v1.Hash
+	size int64
+}
+
+func newPlainLayer(open tarball.Opener) (*plainLayer, error) {
+	content, err := open()
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = content.Close() }()
+	hash, size, err := v1.SHA256(content)
+	return &plainLayer{open: open, hash: hash, size: size}, err
+}
+
+func (l *plainLayer) Digest() (v1.Hash, error)             { return l.hash, nil }
+func (l *plainLayer) DiffID() (v1.Hash, error)             { return l.hash, nil }
+func (l *plainLayer) Size() (int64, error)                 { return l.size, nil }
+func (l *plainLayer) Compressed() (io.ReadCloser, error)   { return l.open() }
+func (l *plainLayer) Uncompressed() (io.ReadCloser, error) { return l.open() }
+func (l *plainLayer) MediaType() (types.MediaType, error)  { return types.DockerUncompressedLayer, nil }
