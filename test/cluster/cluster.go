@@ -1,0 +1,223 @@
+// Package cluster runs a one-node Kubernetes cluster with Istio on real parts, for the tests of the data path and their demo: etcd, kube-apiserver, kube-controller-manager,
+// kube-scheduler, kube-proxy, kubelet, containerd with runc, CoreDNS, istiod and Envoy. There is no Docker and no image registry: test/tools provides programs and images.
+//
+// Everything runs in namespaces of its own (see Isolate), so nothing is left behind however a run ends, nothing leaves the node, and no port is ever taken. Given a
+// KUBECONFIG, Start takes that cluster instead.
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"time"
+
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+
+	"mtls.egress/webhook/test/apiserver"
+)
+
+// assetsVariable names the directory of programs and images that `go -C test/tools run . node` prints.
+const assetsVariable = "MTLS_EGRESS_NODE"
+
+// patience bounds every wait for a part of the cluster. It is no measure: parts come up in seconds, or never.
+const patience = 3 * time.Minute
+
+// Options of Start. The zero value is fine.
+type Options struct {
+	// Say is told each step before it is taken, as a sentence without a full stop. Default: nobody is told.
+	Say func(step string)
+}
+
+// Cluster is a running cluster.
+type Cluster struct {
+	// Config is the connection of an administrator, in practice without a client-side rate limit.
+	Config *rest.Config
+	// Client is a client with it.
+	Client kubernetes.Interface
+	// Kubeconfig is a file with the same connection.
+	Kubeconfig string
+	// Root is the project's directory.
+	Root string
+	// Own says that the cluster was started by Start: its components can be stopped, images be loaded, and its DNS knows the names in PartnerZones. Else it is the one
+	// of KUBECONFIG.
+	Own bool
+
+	dir        string // of all files
+	node       string // of programs, images and charts
+	say        func(string)
+	components map[string]*component
+}
+
+// Given is the file in KUBECONFIG, or empty.
+func Given() string { return os.Getenv("KUBECONFIG") }
+
+// Unavailable says in one line why no cluster can be started here and none is given; empty when there can be one.
+func Unavailable() string {
+	switch {
+	case Given() != "":
+		return ""
+	case runtime.GOOS != "linux":
+		return "needs Linux to run a Kubernetes node, or a cluster with Istio in KUBECONFIG"
+	case os.Geteuid() != 0:
+		return "needs root to run a Kubernetes node, or a cluster with Istio in KUBECONFIG"
+	}
+	return ""
+}
+
+// Assets returns the directory of programs, images and charts: the one in MTLS_EGRESS_NODE, else the one that test/tools provides, which on a machine that has none yet
+// takes a while and reports its progress on standard error. The process must run within the project.
+func Assets() (string, error) {
+	if directory := os.Getenv(assetsVariable); directory != "" {
+		return directory, nil
+	}
+	root, err := apiserver.Root(context.Background())
+	if err != nil {
+		return "", err
+	}
+	cmd := exec.Command("go", "-C", filepath.Join(root, "test", "tools"), "run", ".", "node")
+	cmd.Stderr = os.Stderr
+	path, err := cmd.Output()
+	if err != nil {
+		return "", fmt.Errorf("providing the parts of a node: %w", err)
+	}
+	return strings.TrimSpace(string(path)), nil
+}
+
+// Start starts a cluster with Istio and returns when a Pod can get a sidecar; or it connects to the one of KUBECONFIG. The process must run under Isolate, whose end is the
+// end of the cluster.
+func Start(ctx context.Context, options Options) (*Cluster, error) {
+	c := &Cluster{say: options.Say, components: map[string]*component{}}
+	if c.say == nil {
+		c.say = func(string) {}
+	}
+	var err error
+	if c.Root, err = apiserver.Root(ctx); err != nil {
+		return nil, err
+	}
+	if c.node, err = Assets(); err != nil && Given() == "" {
+		return nil, err
+	}
+	if given := Given(); given != "" {
+		return c, c.connect(ctx, given)
+	}
+	if os.Getenv(stageVariable) != stageInside {
+		return nil, errors.New("a cluster can only be started in namespaces of its own: call cluster.Isolate first")
+	}
+	c.Own = true
+	c.dir = "/run/mtls-egress"
+	c.Kubeconfig = filepath.Join(c.dir, "kubeconfig")
+	for _, start := range []func(context.Context) error{c.startControlPlane, c.startNode, c.installIstio} {
+		if err := start(ctx); err != nil {
+			return nil, errors.Join(err, c.lastWords())
+		}
+	}
+	return c, nil
+}
+
+// connect takes the cluster of a kubeconfig.
+func (c *Cluster) connect(ctx context.Context, kubeconfig string) error {
+	c.Kubeconfig = kubeconfig
+	if err := c.client(); err != nil {
+		return err
+	}
+	c.say("using the cluster " + c.Config.Host)
+	if _, _, err := c.Kubectl(ctx, "get", "customresourcedefinition", "destinationrules.networking.istio.io"); err != nil {
+		return fmt.Errorf("the cluster of KUBECONFIG has no Istio: %w", err)
+	}
+	return nil
+}
+
+// client fills Config and Client.
+func (c *Cluster) client() (err error) {
+	if c.Config, err = clientcmd.BuildConfigFromFlags("", c.Kubeconfig); err != nil {
+		return err
+	}
+	c.Config.QPS, c.Config.Burst = 1000, 2000
+	c.Client, err = kubernetes.NewForConfig(c.Config)
+	return err
+}
+
+// Program is the path of a program of the node, such as kubectl or ctr.
+func (c *Cluster) Program(name string) string { return filepath.Join(c.node, "bin", name) }
+
+// Command is a program of the node, such as kubectl or helm, that talks to this cluster as administrator. The caller's own kubectl and Helm settings and caches have no
+// part in it.
+func (c *Cluster) Command(ctx context.Context, program string, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, c.Program(program), args...)
+	cmd.Env = append(
+		slices.DeleteFunc(os.Environ(), func(variable string) bool {
+			return strings.HasPrefix(variable, "KUBE") || strings.HasPrefix(variable, "HELM_")
+		}),
+		"KUBECONFIG="+c.Kubeconfig, "KUBERC=off",
+	)
+	if c.Own {
+		cmd.Env = append(cmd.Env, "KUBECACHEDIR="+filepath.Join(c.dir, "kubectl"), "HELM_CACHE_HOME="+filepath.Join(c.dir, "helm", "cache"),
+			"HELM_CONFIG_HOME="+filepath.Join(c.dir, "helm", "config"), "HELM_DATA_HOME="+filepath.Join(c.dir, "helm", "data"))
+	}
+	return cmd
+}
+
+// Kubectl runs kubectl and returns its outputs. The error carries standard error.
+func (c *Cluster) Kubectl(ctx context.Context, args ...string) (stdout, stderr string, err error) {
+	return Output(c.Command(ctx, "kubectl", args...))
+}
+
+// Helm runs Helm and returns its outputs. The error carries standard error.
+func (c *Cluster) Helm(ctx context.Context, args ...string) (stdout, stderr string, err error) {
+	return Output(c.Command(ctx, "helm", args...))
+}
+
+// Apply applies manifests.
+func (c *Cluster) Apply(ctx context.Context, manifests string) error {
+	cmd := c.Command(ctx, "kubectl", "apply", "--server-side", "--force-conflicts", "--filename", "-")
+	cmd.Stdin = strings.NewReader(manifests)
+	_, _, err := Output(cmd)
+	return err
+}
+
+// LoadImage makes the images of a tarball known to the node, so that Pods can use them with imagePullPolicy IfNotPresent. Nothing is pulled from anywhere, ever.
+func (c *Cluster) LoadImage(ctx context.Context, tarball string) error {
+	if !c.Own {
+		return fmt.Errorf("the image %s can't be loaded into the cluster of KUBECONFIG: push it to where its nodes pull from", filepath.Base(tarball))
+	}
+	_, _, err := Output(exec.CommandContext(ctx, c.Program("ctr"), "--address", c.containerdSocket(), "--namespace", "k8s.io", "images", "import", "--local", tarball))
+	return err
+}
+
+// Images is the directory of the node's image tarballs.
+func (c *Cluster) Images() string { return filepath.Join(c.node, "images") }
+
+// Output runs a command and returns its outputs. The error carries standard error.
+func Output(cmd *exec.Cmd) (stdout, stderr string, err error) {
+	var out, problems strings.Builder
+	cmd.Stdout, cmd.Stderr = &out, &problems
+	if err = cmd.Run(); err != nil {
+		err = fmt.Errorf("%s %s: %w\n%s", filepath.Base(cmd.Path), strings.Join(cmd.Args[1:], " "), err, problems.String())
+	}
+	return out.String(), problems.String(), err
+}
+
+// until calls reached until it returns no error.
+func until(ctx context.Context, what string, reached func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	for {
+		err := reached(ctx)
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%s: %w", what, errors.Join(context.Cause(ctx), err))
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}

@@ -1,0 +1,194 @@
+// Package scene is where the tests of the data path, their demo and their benchmark play: a cluster with Istio, the chart installed by Helm as an admin would, with two replicas, and a
+// partner outside of the mesh that demands client certificates and records every byte that it sees. Apps are Pods with a program that calls.
+package scene
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"k8s.io/client-go/dynamic"
+
+	"mtls.egress/webhook/test/cluster"
+	"mtls.egress/webhook/test/pki"
+)
+
+// What the release is called, and where it is installed.
+const (
+	Release   = "mtls-egress-webhook"
+	Namespace = "mtls-egress"
+)
+
+// imagesVariable is where the nodes of the cluster in KUBECONFIG pull the images of the tests from, as in registry.example/team; they have the tag test.
+const imagesVariable = "MTLS_EGRESS_IMAGES"
+
+// patience bounds every wait. It is no measure.
+const patience = 2 * time.Minute
+
+// Options of Start. The zero value is fine.
+type Options struct {
+	// Say is told each step before it is taken, as a sentence without a full stop. Default: nobody is told.
+	Say func(step string)
+	// Values are values of the chart, each as Helm's --set takes it, besides the images and a retention of two seconds for unused EgressTargets.
+	Values []string
+}
+
+// Scene is a running cluster with everything in it.
+type Scene struct {
+	*cluster.Cluster
+	// Dynamic is a client for Istio's objects and EgressTargets.
+	Dynamic dynamic.Interface
+	// Dir holds files of the tests. It ends with the cluster.
+	Dir string
+	// ClientCA signs the client certificates that the partner accepts.
+	ClientCA *pki.CA
+	// ServerCA has signed the partner's server certificates.
+	ServerCA *pki.CA
+
+	values []string
+}
+
+// Start brings everything up. The process must run under cluster.Isolate, whose end is the end of it all, but for a cluster of KUBECONFIG, which the caller frees with Remove.
+func Start(ctx context.Context, options Options) (*Scene, error) {
+	if options.Say == nil {
+		options.Say = func(string) {}
+	}
+	s := &Scene{values: options.Values}
+	var err error
+	if s.Dir, err = os.MkdirTemp("", "mtls-egress-scene-"); err != nil {
+		return nil, err
+	}
+	// The compiler works while the cluster mostly waits.
+	var built sync.WaitGroup
+	var buildErr error
+	built.Go(func() { buildErr = s.buildImages(ctx) })
+	s.Cluster, err = cluster.Start(ctx, cluster.Options{Say: options.Say})
+	built.Wait()
+	if err := errors.Join(err, buildErr); err != nil {
+		return nil, errors.Join(err, os.RemoveAll(s.Dir))
+	}
+	if s.Dynamic, err = dynamic.NewForConfig(s.Config); err != nil {
+		return nil, err
+	}
+	if s.Own {
+		for _, name := range images() {
+			if err := s.LoadImage(ctx, s.tarball(name)); err != nil {
+				return nil, err
+			}
+		}
+	}
+	options.Say("starting the partner")
+	if err := s.startPartner(ctx); err != nil {
+		return nil, err
+	}
+	options.Say("installing the chart with Helm")
+	if err := s.Install(ctx); err != nil {
+		return nil, err
+	}
+	return s, s.partnerReady(ctx)
+}
+
+// Remove frees what the kernel doesn't: files, and what was installed into a cluster of KUBECONFIG.
+func (s *Scene) Remove(ctx context.Context) error {
+	err := os.RemoveAll(s.Dir)
+	if s.Own {
+		return err
+	}
+	_, _, uninstall := s.Helm(ctx, "uninstall", Release, "--namespace", Namespace, "--no-hooks", "--wait")
+	_, _, remove := s.Kubectl(ctx, "delete", "namespace", PartnerNamespace, Namespace, "--wait=false", "--ignore-not-found")
+	return errors.Join(err, uninstall, remove)
+}
+
+// Image is the reference of one of the tests' images, such as actor.
+func (s *Scene) Image(name string) string {
+	if s.Own {
+		return "registry.local/" + name + ":test"
+	}
+	return strings.TrimSuffix(os.Getenv(imagesVariable), "/") + "/" + name + ":test"
+}
+
+// images are built from the project's own programs.
+func images() []string { return []string{"mtls-egress-webhook", "actor"} }
+
+func (s *Scene) tarball(name string) string { return filepath.Join(s.Dir, name+".tar") }
+
+// buildImages builds the webhook and the actors and makes an image of each, without Docker.
+func (s *Scene) buildImages(ctx context.Context) error {
+	packages := map[string]string{"mtls-egress-webhook": "mtls.egress/webhook/cmd/webhook", "actor": "mtls.egress/webhook/test/actor"}
+	for _, name := range images() {
+		binary := filepath.Join(s.Dir, name)
+		build := exec.CommandContext(ctx, "go", "build", "-ldflags", "-X mtls.egress/webhook/internal/cli.version=test", "-o", binary, packages[name])
+		build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+runtime.GOARCH)
+		if _, _, err := cluster.Output(build); err != nil {
+			return err
+		}
+		if err := s.packImage(ctx, name, binary); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Scene) packImage(ctx context.Context, name, binary string) error {
+	content := []string{"-file", binary + ":/" + name, "-entrypoint", "/" + name}
+	if name == Release {
+		content = []string{"-binary", binary} // exactly as it is released
+	}
+	pack := exec.CommandContext(ctx, "go", append([]string{"run", ".", "-tag", "registry.local/" + name + ":test", "-output", s.tarball(name)}, content...)...)
+	root, _, err := cluster.Output(exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}", "mtls.egress/webhook"))
+	if err != nil {
+		return err
+	}
+	pack.Dir = filepath.Join(strings.TrimSpace(root), "test", "tools", "image")
+	_, _, err = cluster.Output(pack)
+	return err
+}
+
+// ChartValues are the values of the chart that every installation has here, and further ones, which win, as arguments of Helm.
+func (s *Scene) ChartValues(values ...string) []string {
+	repository, _, _ := strings.Cut(s.Image("mtls-egress-webhook"), ":test")
+	var args []string
+	for _, value := range slices.Concat([]string{
+		"image.repository=" + repository, "image.tag=test", "image.pullPolicy=IfNotPresent", "controller.targetRetention=2s", "deployment.shutdownDelay=3s",
+	}, s.values, values) {
+		args = append(args, "--set", value)
+	}
+	return args
+}
+
+// Chart is the directory of the chart.
+func (s *Scene) Chart() string { return filepath.Join(s.Root, "charts", "mtls-egress-webhook") }
+
+// Install installs the chart, or upgrades it to further values, and returns when it runs with all its replicas.
+func (s *Scene) Install(ctx context.Context, values ...string) error {
+	args := []string{"upgrade", "--install", Release, s.Chart(), "--namespace", Namespace, "--create-namespace", "--wait", "--timeout", patience.String()}
+	if _, _, err := s.Helm(ctx, append(args, s.ChartValues(values...)...)...); err != nil {
+		return err
+	}
+	return s.Rollout(ctx, Namespace, "deployment/"+Release)
+}
+
+// Until calls reached until it returns no error, for two minutes at most.
+func Until(ctx context.Context, what string, reached func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	for {
+		err := reached(ctx)
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%s: %w", what, errors.Join(context.Cause(ctx), err))
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}
