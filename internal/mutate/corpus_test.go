@@ -17,11 +17,12 @@ import (
 
 const corpus = "../../test/testdata/admission"
 
-// corpusCase is one input of the corpus: the object that admission sees and the EgressTargets of its namespace.
+// corpusCase is one input of the corpus: the object that admission sees, in an update what it replaces, and the EgressTargets
+// of its namespace.
 type corpusCase struct {
 	object        []byte
 	egressTargets map[string]*v1alpha1.EgressTarget
-	update        bool
+	previous      *mutate.Previous
 }
 
 // outcome is what a golden file holds.
@@ -78,8 +79,18 @@ func describe(t *testing.T, input corpusCase, result mutate.Result) outcome {
 
 func readCase(t testing.TB, name, path string) corpusCase {
 	t.Helper()
-	input := corpusCase{egressTargets: map[string]*v1alpha1.EgressTarget{}, update: strings.HasSuffix(name, "-update")}
+	input := corpusCase{egressTargets: map[string]*v1alpha1.EgressTarget{}}
+	if strings.HasSuffix(name, "-update") {
+		input.previous = &mutate.Previous{}
+	}
 	for _, document := range golden.Documents(t, path) {
+		// What an update replaces, as far as admission looks at it.
+		if kindOf(t, document).Kind == "Previous" {
+			if err := json.Unmarshal(document, input.previous); err != nil {
+				t.Fatal(err)
+			}
+			continue
+		}
 		if kindOf(t, document).Kind != v1alpha1.Kind {
 			input.object = document
 			continue
@@ -99,7 +110,7 @@ func (c corpusCase) mutate(t testing.TB) mutate.Result {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return subject.Mutate("project", c.update, c.egressTargets)
+	return subject.Mutate("project", c.previous, c.egressTargets)
 }
 
 func decodeSubject(t testing.TB, object []byte) (*mutate.Subject, error) {

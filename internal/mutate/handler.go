@@ -2,6 +2,7 @@ package mutate
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"strings"
@@ -9,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	admissionv1 "k8s.io/api/admission/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
@@ -63,12 +65,26 @@ func (h *Handler) Handle(ctx context.Context, request admission.Request) admissi
 	if err != nil {
 		return h.failed(ctx, request, http.StatusBadRequest, err)
 	}
+	var previous *Previous
+	if request.Operation == admissionv1.Update {
+		if previous, err = decodePrevious(request.OldObject.Raw); err != nil {
+			return h.failed(ctx, request, http.StatusBadRequest, err)
+		}
+	}
 	egressTargets, err := h.egressTargets(ctx, request.Namespace, subject.Hosts())
 	if err != nil {
 		return h.failed(ctx, request, http.StatusInternalServerError, err)
 	}
-	result := subject.Mutate(request.Namespace, request.Operation == admissionv1.Update, egressTargets)
+	result := subject.Mutate(request.Namespace, previous, egressTargets)
 	return h.respond(ctx, request, result)
+}
+
+func decodePrevious(object []byte) (*Previous, error) {
+	var previous metav1.PartialObjectMetadata
+	if err := json.Unmarshal(object, &previous); err != nil {
+		return nil, fmt.Errorf("reading the object before the update: %w", err)
+	}
+	return &Previous{Annotations: previous.Annotations}, nil
 }
 
 func (h *Handler) respond(ctx context.Context, request admission.Request, result Result) admission.Response {

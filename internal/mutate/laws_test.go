@@ -29,7 +29,7 @@ func checkLaws(t testing.TB, input corpusCase) {
 	patched := apply(t, input.object, result.Operations)
 	checkKept(t, "", decode(t, input.object), decode(t, patched))
 
-	again := corpusCase{object: patched, egressTargets: input.egressTargets, update: input.update}
+	again := corpusCase{object: patched, egressTargets: input.egressTargets, previous: input.previous}
 	if second := again.mutate(t); len(result.Errors) == 0 && (len(second.Operations) > 0 || len(second.Errors) > 0) {
 		t.Errorf("the second time: operations %v, errors %v", second.Operations, second.Errors)
 	}

@@ -134,10 +134,17 @@ func (s *Subject) Hosts() []string {
 	return slices.Compact(hosts)
 }
 
-// Mutate says what admission does to the subject in namespace. egressTargets are those of the namespace, by host. A Pod is
-// realised; a workload's annotations are propagated, and its Pods are judged ahead of time, so that a mistake is refused
-// where it was made. A Job that has started can't get another template; it gets a warning.
-func (s *Subject) Mutate(namespace string, update bool, egressTargets map[string]*v1alpha1.EgressTarget) Result {
+// Previous is the object that an update replaces.
+type Previous struct {
+	// Annotations of its own metadata.
+	Annotations map[string]string
+}
+
+// Mutate says what admission does to the subject in namespace. previous is nil unless the subject is being updated.
+// egressTargets are those of the namespace, by host. A Pod is realised; a workload's annotations are propagated, and its Pods
+// are judged ahead of time, so that a mistake is refused where it was made. A Job that has started can't get another template;
+// it gets a warning.
+func (s *Subject) Mutate(namespace string, previous *Previous, egressTargets map[string]*v1alpha1.EgressTarget) Result {
 	if s.metadata.DeletionTimestamp != nil {
 		return Result{}
 	}
@@ -147,7 +154,7 @@ func (s *Subject) Mutate(namespace string, update bool, egressTargets map[string
 	if s.controlled() {
 		return Result{}
 	}
-	return s.mutateWorkload(namespace, update, egressTargets)
+	return s.mutateWorkload(namespace, previous, egressTargets)
 }
 
 func (s *Subject) mutatePod(namespace string, egressTargets map[string]*v1alpha1.EgressTarget) Result {
@@ -155,11 +162,15 @@ func (s *Subject) mutatePod(namespace string, egressTargets map[string]*v1alpha1
 	return Result{Operations: p.operations, Warnings: warnings, Errors: errs, Targets: targets}.bounded()
 }
 
-func (s *Subject) mutateWorkload(namespace string, update bool, egressTargets map[string]*v1alpha1.EgressTarget) Result {
+func (s *Subject) mutateWorkload(namespace string, previous *Previous, egressTargets map[string]*v1alpha1.EgressTarget) Result {
 	own, warnings, errs := s.parseOwn()
-	changes, propagationErrs := propagate(own, s.pod.Annotations, s.templatePath.Child("metadata", "annotations"))
+	var before map[string]string
+	if previous != nil {
+		before = previous.Annotations
+	}
+	changes, propagationErrs := propagate(own, before, s.pod.Annotations, s.templatePath.Child("metadata", "annotations"))
 	errs, warnings = append(errs, propagationErrs...), append(warnings, changes.warnings...)
-	if s.kind.Kind == "Job" && update && !s.notStarted && !changes.empty() {
+	if s.kind.Kind == "Job" && previous != nil && !s.notStarted && !changes.empty() {
 		warnings = append(warnings, "the Pod template of a Job that has started can't be changed, so its Pods keep what they have; delete the Job and create it again")
 		return Result{Warnings: warnings, Errors: errs}.bounded()
 	}

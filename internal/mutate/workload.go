@@ -28,9 +28,11 @@ type propagation struct {
 }
 
 // propagate compares the annotations of a workload with those of its Pod template. A template's value that the marker
-// doesn't record is the user's own and stays, whatever the workload says; one that it records follows the workload, to a
-// new value or away.
-func propagate(workload, template map[string]string, at *field.Path) (propagation, field.ErrorList) {
+// doesn't record is the user's own and stays, whatever the workload says; one that it records follows the workload to a new
+// value, and away when an update takes the workload's annotation away, which it had before. In every other case what the
+// template asks for stays: a template with a marker is handed on, by a CronJob to its Jobs, by an operator that copies a
+// Deployment, in an exported manifest, and that the new object's metadata lacks the annotation takes nothing back.
+func propagate(workload, before, template map[string]string, at *field.Path) (propagation, field.ErrorList) {
 	recorded, err := readMarker(template)
 	if err != nil {
 		return propagation{}, field.ErrorList{target.Invalid(at.Key(target.AnnotationPropagated), template[target.AnnotationPropagated],
@@ -54,8 +56,10 @@ func propagate(workload, template map[string]string, at *field.Path) (propagatio
 			if wanted != present || !there {
 				changes.set[key] = wanted
 			}
-		case ours:
+		case ours && had(before, key):
 			changes.remove = append(changes.remove, key)
+		case ours:
+			kept[key] = present
 		}
 	}
 	return changes.withMarker(template, kept)
@@ -127,4 +131,9 @@ func (s *Subject) controlled() bool {
 	owner := metav1.GetControllerOfNoCopy(&s.metadata)
 	return owner != nil && s.kind == schema.GroupKind{Group: "apps", Kind: "ReplicaSet"} &&
 		owner.Kind == "Deployment" && strings.HasPrefix(owner.APIVersion, "apps/")
+}
+
+func had(annotations map[string]string, key string) bool {
+	_, present := annotations[key]
+	return present
 }

@@ -145,7 +145,7 @@ func (r *renderer) mutate(item item) {
 		r.refuse(item.place, err.Error())
 		return
 	}
-	result := subject.Mutate(item.namespace(), false, r.egressTargets[item.namespace()])
+	result := subject.Mutate(item.namespace(), nil, r.egressTargets[item.namespace()])
 	for _, problem := range result.Errors {
 		r.refuse(item.place, problem.Error())
 	}
