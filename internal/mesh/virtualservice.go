@@ -63,15 +63,19 @@ func VirtualService(t target.Target) *networkingv1.VirtualService {
 	return virtualService
 }
 
-// virtualServiceHosts adds the anchor's host for every app port but 80. Istio attaches a VirtualService to a port other than
+// virtualServiceHosts are the host in both of its forms: Envoy compares the Host header to the letter, and most C libraries look a
+// name with a trailing dot up in DNS and not in /etc/hosts, so without the second form such calls would leave in plain text.
+//
+// For every app port but 80 the anchor's host comes to it. Istio attaches a VirtualService to a port other than
 // 80 only if one of its hosts is a service with that port, and the target's own ServiceEntry leaves the app port out on
 // purpose. The anchor has it. Should Istio change that, such calls end at the sinkhole. See selectVirtualServices:
 // https://github.com/istio/istio/blob/1.30.3/pilot/pkg/networking/core/httproute.go
 func virtualServiceHosts(t target.Target) []string {
+	hosts := []string{t.Host, t.Host + "."}
 	if t.AppPort == target.DefaultAppPort {
-		return []string{t.Host}
+		return hosts
 	}
-	return []string{t.Host, target.AnchorHost}
+	return append(hosts, target.AnchorHost)
 }
 
 // retries is never nil: without it Istio retries by its own or the mesh's default, and the default of the mesh may repeat a
