@@ -63,7 +63,10 @@ func planFor(t target.Target, demands []demand, findings []finding, current *pre
 	}
 	layout, _, usable := chooseLayout(findings, standing)
 	if !usable && current == nil {
-		return plan{target: t, verdict: verdict{reason: reasonCredentialInvalid, message: "nothing is programmed until there is a credential that can be used; see the condition CredentialValid"}}
+		// Not left unprogrammed: the calls of programs that don't ask /etc/hosts, and so don't see the sinkhole, would leave in
+		// plain text, and all others would wait for a time-out.
+		return plan{write: true, closed: true, target: t, verdict: verdict{reason: reasonCredentialInvalid,
+			message: "the target is closed, calls that come to its route fail with 503 in the sidecar, until there is a credential that can be used; see the condition CredentialValid"}}
 	}
 	p := plan{write: true, target: t, layout: layout, verdict: verdict{holds: true, reason: reasonProgrammed,
 		message: "the anchor, VirtualService, DestinationRule and ServiceEntry are as they have to be"}}
@@ -75,8 +78,7 @@ func planFor(t target.Target, demands []demand, findings []finding, current *pre
 	return p.withComplaints(demands, current)
 }
 
-// closedBy closes the plan when calls could leave without mutual TLS, whatever else is to be said of the target: without a
-// credential too, as objects may stand from a time when there was one.
+// closedBy closes the plan when calls could leave without mutual TLS, whatever else is to be said of the target.
 func (p plan) closedBy(conflicts []mesh.Conflict) plan {
 	var leaking []string
 	for _, conflict := range conflicts {
@@ -89,7 +91,7 @@ func (p plan) closedBy(conflicts []mesh.Conflict) plan {
 	}
 	p.write, p.closed = true, true
 	p.verdict = verdict{reason: reasonPlaintextPossible, message: fmt.Sprintf(
-		"the target is closed, calls to the host fail with 503 in the sidecar: they could leave without mutual TLS because of the %s; the condition Conflicted says what to change",
+		"the target is closed, calls that come to its route fail with 503 in the sidecar: they could leave without mutual TLS because of the %s; the condition Conflicted says what to change",
 		strings.Join(leaking, ", the "))}
 	return p
 }

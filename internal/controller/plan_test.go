@@ -90,7 +90,7 @@ func TestMakePlan(t *testing.T) {
 	}{
 		"all well":                                   {plain, fine, good, nil, "", nil, result{true, false, plain, first(), true, "Programmed"}},
 		"another host has the address":               {plain, fine, good, standing, "older.com", nil, result{false, false, plain, target.Layout{}, false, "SinkholeCollision"}},
-		"no credential and nothing programmed":       {plain, fine, bad, nil, "", nil, result{false, false, plain, target.Layout{}, false, "CredentialInvalid"}},
+		"no credential and nothing programmed":       {plain, fine, bad, nil, "", nil, result{true, true, plain, target.Layout{}, false, "CredentialInvalid"}},
 		"no credential and something is":             {withConfigMap, old, bad, standing, "", nil, result{true, false, kept, first(), true, "LastGoodKept"}},
 		"a CA that a Pod doesn't mount":              {withConfigMap, old, []finding{usable("s", 2, noSecretCA)}, standing, "", nil, result{true, false, kept, first(), false, "PodsOutdated"}},
 		"the same with nothing programmed":           {withConfigMap, old, []finding{usable("s", 2, noSecretCA)}, nil, "", nil, result{true, false, withConfigMap, noSecretCA, false, "PodsOutdated"}},
@@ -139,7 +139,7 @@ func TestAClosedPlanNamesWhoseObjectsCloseIt(t *testing.T) {
 		{Kind: "ServiceEntry", Namespace: "project", Name: "harmless"},
 		{Kind: "VirtualService", Namespace: "project", Name: "theirs", Plaintext: true},
 	}
-	want := verdict{reason: "PlaintextPossible", message: "the target is closed, calls to the host fail with 503 in the sidecar: they could leave without mutual TLS because of " +
+	want := verdict{reason: "PlaintextPossible", message: "the target is closed, calls that come to its route fail with 503 in the sidecar: they could leave without mutual TLS because of " +
 		"the DestinationRule project/theirs, the VirtualService project/theirs; the condition Conflicted says what to change"}
 	if diff := cmp.Diff(want, plan{verdict: programmed()}.closedBy(conflicts).verdict, cmp.AllowUnexported(verdict{})); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)

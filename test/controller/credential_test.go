@@ -26,7 +26,7 @@ func TestASecretThatAppearsIsNoticed(t *testing.T) {
 	want := []metav1.Condition{
 		{Type: "Ready", Status: "False", ObservedGeneration: 1, Reason: "SecretMissing"},
 		{Type: "CredentialValid", Status: "False", ObservedGeneration: 1, Reason: "SecretMissing"},
-		{Type: "Programmed", Status: "False", ObservedGeneration: 1, Reason: "CredentialInvalid", Message: "nothing is programmed until there is a credential that can be used; see the condition CredentialValid"},
+		{Type: "Programmed", Status: "False", ObservedGeneration: 1, Reason: "CredentialInvalid", Message: "the target is closed, calls that come to its route fail with 503 in the sidecar, until there is a credential that can be used; see the condition CredentialValid"},
 		{Type: "Conflicted", Status: "False", ObservedGeneration: 1, Reason: "NoConflict", Message: "no object of anybody else stands in the way"},
 	}
 	for i := range want[:2] {
@@ -37,7 +37,7 @@ func TestASecretThatAppearsIsNoticed(t *testing.T) {
 	if diff := cmp.Diff(want, withoutTimes(egressTarget.Status.Conditions)); diff != "" {
 		t.Errorf("the conditions (+) aren't as wanted (-):\n%s", diff)
 	}
-	w.nothingProgrammed()
+	w.programmed(w.closedSpecs(target.Layout{}))
 	w.eventually(func() error {
 		if diff := cmp.Diff([]string{"Normal Created", "Warning SecretMissing", "Warning CredentialInvalid"}, w.events(egressTarget)); diff != "" {
 			return fmt.Errorf("the events (+) aren't as wanted (-):\n%s", diff)
@@ -57,7 +57,7 @@ func withoutTimes(conditions []metav1.Condition) []metav1.Condition {
 	return conditions
 }
 
-func TestBadSecretsAreReportedAndNotProgrammed(t *testing.T) {
+func TestBadSecretsAreReportedAndCloseTheTarget(t *testing.T) {
 	now := time.Now()
 	ca := pki.NewCA(t, "partner CA")
 	issued := func(change func(*pki.Template)) map[string][]byte {
@@ -112,7 +112,7 @@ func TestBadSecretsAreReportedAndNotProgrammed(t *testing.T) {
 			if len(egressTarget.Status.Credentials) != 1 || egressTarget.Status.Credentials[0].Reason != test.reason {
 				t.Errorf("credentials are %+v, want one with reason %s", egressTarget.Status.Credentials, test.reason)
 			}
-			w.nothingProgrammed()
+			w.programmed(w.closedSpecs(target.Layout{}))
 		})
 	}
 }
