@@ -59,6 +59,14 @@ type Cluster struct {
 // Given is the file in KUBECONFIG, or empty.
 func Given() string { return os.Getenv("KUBECONFIG") }
 
+// Scratch is where a run may put its files, as os.MkdirTemp takes it: under Isolate a folder that ends with it however it ends.
+func Scratch() string {
+	if isolated() {
+		return "/run"
+	}
+	return ""
+}
+
 // Unavailable says in one line why no cluster can be started here and none is given; empty when there can be one.
 func Unavailable() string {
 	switch {
@@ -74,15 +82,15 @@ func Unavailable() string {
 
 // Assets returns the directory of programs, images and charts: the one in MTLS_EGRESS_NODE, else the one that test/tools provides, which on a machine that has none yet
 // takes a while and reports its progress on standard error. The process must run within the project.
-func Assets() (string, error) {
+func Assets(ctx context.Context) (string, error) {
 	if directory := os.Getenv(assetsVariable); directory != "" {
 		return directory, nil
 	}
-	root, err := apiserver.Root(context.Background())
+	root, err := apiserver.Root(ctx)
 	if err != nil {
 		return "", err
 	}
-	cmd := exec.Command("go", "-C", filepath.Join(root, "test", "tools"), "run", ".", "node")
+	cmd := exec.CommandContext(ctx, "go", "-C", filepath.Join(root, "test", "tools"), "run", ".", "node")
 	cmd.Stderr = os.Stderr
 	path, err := cmd.Output()
 	if err != nil {
@@ -102,13 +110,13 @@ func Start(ctx context.Context, options Options) (*Cluster, error) {
 	if c.Root, err = apiserver.Root(ctx); err != nil {
 		return nil, err
 	}
-	if c.node, err = Assets(); err != nil && Given() == "" {
+	if c.node, err = Assets(ctx); err != nil && Given() == "" {
 		return nil, err
 	}
 	if given := Given(); given != "" {
 		return c, c.connect(ctx, given)
 	}
-	if os.Getenv(stageVariable) != stageInside {
+	if !isolated() {
 		return nil, errors.New("a cluster can only be started in namespaces of its own: call cluster.Isolate first")
 	}
 	c.Own = true

@@ -95,7 +95,7 @@ func TestAClusterLeavesNothing(t *testing.T) {
 	if cluster.Given() != "" {
 		t.Skip("the cluster of KUBECONFIG is not ours to start and stop")
 	}
-	node, err := cluster.Assets()
+	node, err := cluster.Assets(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -103,8 +103,8 @@ func TestAClusterLeavesNothing(t *testing.T) {
 		end  func(*exec.Cmd, io.Closer) error
 		code int
 	}{
-		"after its end": {end: func(_ *exec.Cmd, stdin io.Closer) error { return stdin.Close() }, code: 0},
-		"after Ctrl-C": {end: func(cmd *exec.Cmd, _ io.Closer) error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGINT) }, code: 3},
+		"after its end":                     {end: func(_ *exec.Cmd, stdin io.Closer) error { return stdin.Close() }, code: 0},
+		"after Ctrl-C":                      {end: func(cmd *exec.Cmd, _ io.Closer) error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGINT) }, code: 3},
 		"after it was killed in the middle": {end: func(cmd *exec.Cmd, _ io.Closer) error { return cmd.Process.Kill() }, code: -1},
 	} {
 		t.Run(sentence, func(t *testing.T) {

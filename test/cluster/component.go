@@ -38,13 +38,12 @@ func (c *Cluster) StartComponent(name string) error {
 	if err != nil {
 		return err
 	}
-	defer log.Close()
 	cmd := exec.Command(started.path, started.args...)
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.Env = append(os.Environ(), "PATH="+filepath.Join(c.node, "bin")+":"+os.Getenv("PATH"))
 	// A Ctrl-C ends the tests, which end the namespaces, which end the components.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	if err := cmd.Start(); err != nil {
+	if err := errors.Join(cmd.Start(), log.Close()); err != nil {
 		return err
 	}
 	done := make(chan struct{})

@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -102,11 +103,10 @@ func (c *Cluster) healthy(ctx context.Context, url string) error {
 	if err != nil {
 		return err
 	}
-	defer response.Body.Close()
 	if response.StatusCode != http.StatusOK {
-		return fmt.Errorf("%s: %s", url, response.Status)
+		err = fmt.Errorf("%s: %s", url, response.Status)
 	}
-	return nil
+	return errors.Join(err, response.Body.Close())
 }
 
 // fill puts values into a text with ${NAMES}.

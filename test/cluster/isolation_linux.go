@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -56,13 +57,16 @@ func Isolate(run func() int) int {
 	return code
 }
 
+// isolated says whether this process runs in namespaces of its own.
+func isolated() bool { return os.Getenv(stageVariable) == stageInside }
+
 // outside starts the namespaces and waits for their end.
 func outside() (code int, err error) {
 	// The parent-death signal is sent when the thread ends that started the child.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 
-	node, err := Assets()
+	node, err := Assets(context.Background())
 	if err != nil {
 		return 0, err
 	}
@@ -142,8 +146,7 @@ func await(cmd *exec.Cmd) (int, error) {
 	}
 	go forward(signals, cmd.Process)
 	err := cmd.Wait()
-	var exit *exec.ExitError
-	if errors.As(err, &exit) {
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
 		return max(exit.ExitCode(), 1), nil
 	}
 	return 0, err
@@ -294,7 +297,7 @@ func enableControllers(cgroups ...string) error {
 		if err != nil {
 			return err
 		}
-		for _, controller := range strings.Fields(string(content)) {
+		for controller := range strings.FieldsSeq(string(content)) {
 			if err := os.WriteFile(filepath.Join(cgroup, "cgroup.subtree_control"), []byte("+"+controller), 0o644); err != nil {
 				return fmt.Errorf("enabling %s in %s: %w", controller, cgroup, err)
 			}

@@ -183,6 +183,6 @@ func states(pods []corev1.Pod) string {
 func (s *Scene) Caller(pod *corev1.Pod) *caller.Client {
 	base := "/api/v1/namespaces/" + pod.Namespace + "/pods/" + pod.Name + ":" + controlPort + "/proxy"
 	return &caller.Client{Do: func(ctx context.Context, method, path string, body []byte) ([]byte, error) {
-		return s.Client.CoreV1().RESTClient().Verb(method).RequestURI(base+path).Body(body).DoRaw(ctx)
+		return s.Client.CoreV1().RESTClient().Verb(method).RequestURI(base + path).Body(body).DoRaw(ctx)
 	}}
 }

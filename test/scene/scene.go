@@ -63,7 +63,7 @@ func Start(ctx context.Context, options Options) (*Scene, error) {
 	}
 	s := &Scene{values: options.Values}
 	var err error
-	if s.Dir, err = os.MkdirTemp("", "mtls-egress-scene-"); err != nil {
+	if s.Dir, err = os.MkdirTemp(cluster.Scratch(), "mtls-egress-scene-"); err != nil {
 		return nil, err
 	}
 	// The compiler works while the cluster mostly waits.
