@@ -27,6 +27,12 @@ import (
 // assetsVariable names the directory of programs and images that `go -C test/tools run . node` prints.
 const assetsVariable = "MTLS_EGRESS_NODE"
 
+// In a cluster of KUBECONFIG these name the cluster IPs that its DNS gives for the names of partners.
+const (
+	partnerVariable = "MTLS_EGRESS_PARTNER_IP"
+	gatewayVariable = "MTLS_EGRESS_GATEWAY_IP"
+)
+
 // patience bounds every wait for a part of the cluster. It is no measure: parts come up in seconds, or never.
 const patience = 3 * time.Minute
 
@@ -50,8 +56,12 @@ type Cluster struct {
 	// of KUBECONFIG.
 	Own bool
 
+	// PartnerAddress and GatewayAddress are the cluster IPs that the names in PartnerZones and GatewayZones have.
+	PartnerAddress, GatewayAddress string
+
 	dir        string // of all files
-	node       string // of programs, images and charts
+	programs   string // where kubectl and helm are, and all else of a cluster that Start started
+	node       string // of images and charts
 	say        func(string)
 	components map[string]*component
 }
@@ -110,12 +120,14 @@ func Start(ctx context.Context, options Options) (*Cluster, error) {
 	if c.Root, err = apiserver.Root(ctx); err != nil {
 		return nil, err
 	}
-	if c.node, err = Assets(ctx); err != nil && Given() == "" {
-		return nil, err
-	}
 	if given := Given(); given != "" {
 		return c, c.connect(ctx, given)
 	}
+	if c.node, err = Assets(ctx); err != nil {
+		return nil, err
+	}
+	c.programs = filepath.Join(c.node, "bin")
+	c.PartnerAddress, c.GatewayAddress = partnerAddress, gatewayAddress
 	if !isolated() {
 		return nil, errors.New("a cluster can only be started in namespaces of its own: call cluster.Isolate first")
 	}
@@ -131,8 +143,17 @@ func Start(ctx context.Context, options Options) (*Cluster, error) {
 }
 
 // connect takes the cluster of a kubeconfig.
-func (c *Cluster) connect(ctx context.Context, kubeconfig string) error {
+func (c *Cluster) connect(ctx context.Context, kubeconfig string) (err error) {
 	c.Kubeconfig = kubeconfig
+	c.PartnerAddress, c.GatewayAddress = os.Getenv(partnerVariable), os.Getenv(gatewayVariable)
+	if c.PartnerAddress == "" || c.GatewayAddress == "" {
+		return fmt.Errorf("in the cluster of KUBECONFIG have DNS answer every name below %s with one free cluster IP, and every name below %s with another, and say which in %s and %s",
+			strings.ReplaceAll(PartnerZones, " ", " and "), GatewayZones, partnerVariable, gatewayVariable)
+	}
+	if c.programs, err = apiserver.Assets(ctx); err != nil {
+		return err
+	}
+	c.node = os.Getenv(assetsVariable)
 	if err := c.client(); err != nil {
 		return err
 	}
@@ -154,7 +175,7 @@ func (c *Cluster) client() (err error) {
 }
 
 // Program is the path of a program of the node, such as kubectl or ctr.
-func (c *Cluster) Program(name string) string { return filepath.Join(c.node, "bin", name) }
+func (c *Cluster) Program(name string) string { return filepath.Join(c.programs, name) }
 
 // Command is a program of the node, such as kubectl or helm, that talks to this cluster as administrator. The caller's own kubectl and Helm settings and caches have no
 // part in it.

@@ -3,6 +3,7 @@ package cluster
 import (
 	"context"
 	_ "embed"
+	"fmt"
 	"path/filepath"
 )
 
@@ -37,6 +38,9 @@ func (c *Cluster) ConfigureIstio(ctx context.Context, values ...string) error {
 
 // InstallGateway installs an Istio ingress gateway with Istio's chart, under a release name in a namespace, and waits until it runs.
 func (c *Cluster) InstallGateway(ctx context.Context, release, namespace string, values ...string) error {
+	if c.node == "" {
+		return fmt.Errorf("a gateway needs Istio's chart: set %s to what `go -C test/tools run . node` prints", assetsVariable)
+	}
 	if err := c.helmIstio(ctx, release, "gateway", namespace, values...); err != nil {
 		return err
 	}

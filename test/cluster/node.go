@@ -28,13 +28,11 @@ var (
 
 // Addresses of the Services behind the names of partners, which the cluster's DNS gives.
 const (
-	// PartnerAddress is what every name below the zones of Partners resolves to.
-	PartnerAddress = "10.96.0.80"
-	// GatewayAddress is what every name below the zones of Gateways resolves to.
-	GatewayAddress = "10.96.0.81"
+	partnerAddress = "10.96.0.80"
+	gatewayAddress = "10.96.0.81"
 )
 
-// Zones of the outside world, as in "external.system.com".
+// Zones of the outside world, as in "external.system.com", separated by spaces.
 const (
 	PartnerZones = "system.com example.org"
 	GatewayZones = "example.net"
@@ -44,7 +42,7 @@ func (c *Cluster) values() map[string]string {
 	return map[string]string{
 		"DIR": c.dir, "BIN": filepath.Join(c.node, "bin"), "PKI": c.pkiFile(""), "CGROUP": os.Getenv(cgroupVariable),
 		"NODE": nodeName, "ADDRESS": nodeAddress, "PODS": podRange, "DNS": dnsAddress,
-		"PARTNER_ZONES": PartnerZones, "PARTNER_ADDRESS": PartnerAddress, "GATEWAY_ZONES": GatewayZones, "GATEWAY_ADDRESS": GatewayAddress,
+		"PARTNER_ZONES": PartnerZones, "PARTNER_ADDRESS": c.PartnerAddress, "GATEWAY_ZONES": GatewayZones, "GATEWAY_ADDRESS": c.GatewayAddress,
 		"KUBECONFIG": c.kubeconfigOf("kube-proxy"),
 	}
 }

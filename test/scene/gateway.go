@@ -18,7 +18,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"mtls.egress/webhook/test/actor/partner"
-	"mtls.egress/webhook/test/cluster"
 	"mtls.egress/webhook/test/pki"
 )
 
@@ -72,12 +71,10 @@ func (g *Gateway) start(ctx context.Context, admitted Admitted) error {
 	}
 	values := []string{
 		"service.type=ClusterIP", `service.annotations.networking\.istio\.io/exportTo=~`, "autoscaling.enabled=false", "resources.requests.cpu=10m", "terminationGracePeriodSeconds=1", "imagePullPolicy=IfNotPresent",
+		"service.clusterIP=" + s.GatewayAddress,
 		// By this label Istio finds the policies that refer to the gateway.
 		`labels.gateway\.networking\.k8s\.io/gateway-name=partner`,
 		`podAnnotations.sidecar\.istio\.io/statsInclusionPrefixes=listener\.0`,
-	}
-	if s.Own {
-		values = append(values, "service.clusterIP="+cluster.GatewayAddress)
 	}
 	if err := s.InstallGateway(ctx, "gateway", GatewayNamespace, values...); err != nil {
 		return err

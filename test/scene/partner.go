@@ -8,7 +8,6 @@ import (
 	"strings"
 
 	"mtls.egress/webhook/test/actor/partner"
-	"mtls.egress/webhook/test/cluster"
 	"mtls.egress/webhook/test/pki"
 )
 
@@ -34,13 +33,9 @@ func (s *Scene) startPartner(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	address := ""
-	if s.Own {
-		address = cluster.PartnerAddress
-	}
 	encode := base64.StdEncoding.EncodeToString
 	return s.Apply(ctx, strings.NewReplacer(
-		"${NAMESPACE}", PartnerNamespace, "${IMAGE}", s.Image("actor"), "${ADDRESS}", address,
+		"${NAMESPACE}", PartnerNamespace, "${IMAGE}", s.Image("actor"), "${ADDRESS}", s.PartnerAddress,
 		"${CERTIFICATE}", encode(server.CertPEM), "${KEY}", encode(server.KeyPEM), "${CLIENT_CA}", encode(s.ClientCA.CertPEM),
 	).Replace(partnerManifests))
 }

@@ -27,7 +27,7 @@ const (
 	Namespace = "mtls-egress"
 )
 
-// imagesVariable is where the nodes of the cluster in KUBECONFIG pull the images of the tests from, as in registry.example/team; they have the tag test.
+// imagesVariable is where the nodes of the cluster in KUBECONFIG have the images of the tests from, as in registry.example/team: mtls-egress-webhook, actor and clients, with the tag test.
 const imagesVariable = "MTLS_EGRESS_IMAGES"
 
 // patience bounds every wait. It is no measure.
