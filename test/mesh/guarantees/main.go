@@ -1,0 +1,40 @@
+// Command guarantees writes what a run of test/mesh counted into the table of docs/guarantees.md:
+//
+//	go run ./test/mesh/guarantees bin/evidence.json docs/guarantees.md
+//
+// It replaces what stands between the two markers and nothing else. Rows that are no evidence are named, and nothing is written.
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"mtls.egress/webhook/test/mesh/evidence"
+)
+
+func main() {
+	if err := run(os.Args[1:]); err != nil {
+		fmt.Fprintln(os.Stderr, "guarantees:", err)
+		os.Exit(1)
+	}
+}
+
+func run(args []string) error {
+	if len(args) != 2 {
+		return errors.New("usage: guarantees ROWS DOCUMENT, as in: guarantees bin/evidence.json docs/guarantees.md")
+	}
+	rows, err := evidence.ReadFile(args[0])
+	if err != nil {
+		return err
+	}
+	document, err := os.ReadFile(args[1])
+	if err != nil {
+		return err
+	}
+	written, err := evidence.Replace(string(document), rows)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(args[1], []byte(written), 0o600)
+}

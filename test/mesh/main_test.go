@@ -1,0 +1,151 @@
+package mesh
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"mtls.egress/webhook/test/actor/partner"
+	"mtls.egress/webhook/test/cluster"
+	"mtls.egress/webhook/test/scene"
+)
+
+// parallel is how many tests run at a time when -parallel doesn't say: they mostly wait for Pods.
+const parallel = "4"
+
+// host is the target of most tests.
+const host = "external.system.com"
+
+func TestMain(m *testing.M) { os.Exit(cluster.Isolate(func() int { return run(m) })) }
+
+func run(m *testing.M) int {
+	flag.Parse()
+	limited := false
+	flag.Visit(func(f *flag.Flag) { limited = limited || f.Name == "test.parallel" })
+	if !limited {
+		if err := flag.Set("test.parallel", parallel); err != nil {
+			fmt.Fprintln(os.Stderr, "test/mesh:", err)
+			return 1
+		}
+	}
+	if reason := cluster.Unavailable(); reason != "" {
+		fmt.Fprintln(os.Stderr, "test/mesh: all tests are skipped:", reason)
+	}
+	code := m.Run()
+	if err := errors.Join(end(), counted.publish(code == 0)); err != nil {
+		fmt.Fprintln(os.Stderr, "test/mesh:", err)
+		return max(code, 1)
+	}
+	return code
+}
+
+// begun is the scene of all tests, made for the first one that asks.
+var begun struct {
+	sync.Mutex
+	*scene.Scene
+	err error
+}
+
+// play returns the scene.
+func play(t *testing.T) *scene.Scene {
+	t.Helper()
+	if reason := cluster.Unavailable(); reason != "" {
+		skip(t, reason)
+	}
+	begun.Lock()
+	defer begun.Unlock()
+	if begun.Scene == nil && begun.err == nil {
+		begin := time.Now()
+		// Not the context of the first test, which ends before the others begin.
+		begun.Scene, begun.err = scene.Start(context.Background(), scene.Options{Say: func(step string) {
+			fmt.Fprintf(os.Stderr, "test/mesh: %5.1fs %s\n", time.Since(begin).Seconds(), step)
+		}})
+		fmt.Fprintf(os.Stderr, "test/mesh: %5.1fs ready\n", time.Since(begin).Seconds())
+	}
+	if begun.err != nil {
+		t.Fatal(begun.err)
+	}
+	return begun.Scene
+}
+
+func end() error {
+	begun.Lock()
+	defer begun.Unlock()
+	if begun.Scene == nil {
+		return nil
+	}
+	return begun.Remove(context.Background())
+}
+
+// must ends the test when there is an error.
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// namespace creates a namespace for the test, named after it, and deletes it at its end.
+func namespace(t *testing.T, s *scene.Scene) string {
+	t.Helper()
+	name := strings.Trim(strings.Map(func(r rune) rune {
+		switch {
+		case r >= 'a' && r <= 'z', r >= '0' && r <= '9':
+			return r
+		case r >= 'A' && r <= 'Z':
+			return r - 'A' + 'a'
+		}
+		return '-'
+	}, strings.TrimPrefix(t.Name(), "Test")), "-")
+	name = strings.Trim(name[:min(len(name), 56)], "-") + fmt.Sprintf("-%x", time.Now().UnixNano()&0xfff)
+	must(t, s.CreateNamespace(t.Context(), name))
+	t.Cleanup(func() {
+		if t.Failed() {
+			explain(t, s, name)
+		}
+		if err := s.DeleteNamespace(context.Background(), name); err != nil {
+			t.Error(err)
+		}
+	})
+	return name
+}
+
+// explain logs what a person would look at first in the namespace of a failed test.
+func explain(t *testing.T, s *scene.Scene, namespace string) {
+	for _, args := range [][]string{
+		{"get", "pods,egresstargets,serviceentries,virtualservices,destinationrules", "--output", "wide"},
+		{"get", "events", "--sort-by", ".lastTimestamp"},
+	} {
+		stdout, stderr, err := s.Kubectl(context.Background(), append(args, "--namespace", namespace)...)
+		if err != nil {
+			t.Log(err)
+		}
+		t.Logf("kubectl %s\n%s%s", strings.Join(args, " "), stdout, stderr)
+	}
+}
+
+// credential writes a Secret with a new client certificate, named as the default for host, and returns the certificate.
+func credential(t *testing.T, s *scene.Scene, namespace, commonName string) scene.Credential {
+	t.Helper()
+	made, err := s.Credential(commonName)
+	must(t, err)
+	must(t, s.WriteSecret(t.Context(), namespace, "external-system-mtls-data", made.Data(scene.LayoutCert)))
+	return made
+}
+
+// seen asks the partner for what came to a path, or from a Pod.
+func seen(t *testing.T, s *scene.Scene, filter partner.Filter) partner.Summary {
+	t.Helper()
+	summary, err := s.Partner().Summary(t.Context(), filter)
+	must(t, err)
+	if summary.Dropped != 0 || summary.Undecided != 0 {
+		t.Fatalf("the partner no longer knows everything: %d dropped, %d undecided", summary.Dropped, summary.Undecided)
+	}
+	return summary
+}

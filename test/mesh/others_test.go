@@ -1,0 +1,592 @@
+package mesh
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"mtls.egress/webhook/api/v1alpha1"
+	"mtls.egress/webhook/internal/target"
+	"mtls.egress/webhook/test/actor/caller"
+	"mtls.egress/webhook/test/actor/partner"
+	"mtls.egress/webhook/test/cluster"
+	"mtls.egress/webhook/test/scene"
+)
+
+// intruder is an object of somebody else's for the host of a target.
+type intruder struct {
+	// manifests and message may contain ${HOST}, ${HERE} for the target's namespace, ${ELSEWHERE} for another one, ${SINKHOLE} for the sinkhole address of the host, and ${PARTNER} for the
+	// partner's.
+	manifests string
+	// kind and name are those of the object that the conditions must name. It is "earlier" or "newer": Istio and the controller look at names when two objects are
+	// of the same second, and ours begin with "mtls-egress".
+	kind, name string
+	elsewhere  bool
+	// message is what the condition Conflicted must say of it, reason that of the condition Ready.
+	// Without a message the object is in nobody's way, and the target must be ready.
+	message, reason string
+	// want is what plain calls of the Pod that asked come to.
+	want caller.Outcome
+	// mixed says that some calls come to want and others to 200.
+	mixed bool
+	// ports are those of the partner at which calls of the Pod that asked must arrive. Default: not looked at.
+	ports []int
+	// neighbour and neighbourTLS are what plain calls and own https calls of a Pod that didn't ask come to. Default: 200.
+	neighbour, neighbourTLS caller.Outcome
+	// hides says that nothing of the namespace reaches its sidecars.
+	hides bool
+}
+
+const (
+	conflicting = "Conflict"
+	// stopped is the reason while the controller stops calls itself, as they could leave without mutual TLS.
+	stopped = "PlaintextPossible"
+)
+
+// older says whether the object has to be there before ours of its kind.
+func (i intruder) older() bool { return i.name == "earlier" }
+
+// intruders by what they are, for each kind.
+func intruders() map[string]map[string]intruder {
+	return map[string]map[string]intruder{
+		"VirtualServices": {
+			"an older one, private to the namespace, that leads to the partner's port without our subset": {
+				kind: "VirtualService", name: "earlier", message: "private to the namespace as ours is, and older", reason: stopped, want: "503", manifests: `
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: earlier, namespace: "${HERE}"}
+spec: {hosts: ["${HOST}"], exportTo: ["."], http: [{match: [{sourceLabels: {app: shop}}], route: [{destination: {host: "${HOST}", port: {number: 443}}}]}]}
+`},
+			"an older one, private to the namespace, with a ServiceEntry that knows the partner": {
+				kind: "VirtualService", name: "earlier", message: "private to the namespace as ours is, and older", reason: stopped, want: "200", manifests: `
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: earlier, namespace: "${HERE}"}
+spec: {hosts: ["${HOST}"], exportTo: ["."], http: [{match: [{sourceLabels: {app: shop}}], route: [{destination: {host: "${HOST}", port: {number: 443}}}]}]}
+---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: earlier, namespace: "${HERE}"}
+spec: {hosts: ["${HOST}"], exportTo: ["."], location: MESH_EXTERNAL, resolution: STATIC, endpoints: [{address: ${PARTNER}}], ports: [{number: 443, name: tls, protocol: HTTPS}]}
+`},
+			"a newer one, private to the namespace": {
+				kind: "VirtualService", name: "newer", message: "Istio takes ours before it", reason: conflicting, want: "200", neighbour: "418", manifests: `
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: newer, namespace: "${HERE}"}
+spec: {hosts: ["${HOST}"], exportTo: ["."], http: [{directResponse: {status: 418}}]}
+`},
+			"an older one of the namespace, for all namespaces": {
+				kind: "VirtualService", name: "earlier", message: "Istio takes ours before it", reason: conflicting, want: "200", neighbour: "418", manifests: `
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: earlier, namespace: "${HERE}"}
+spec: {hosts: ["${HOST}"], http: [{directResponse: {status: 418}}]}
+`},
+			"an older one that another namespace exports": {
+				kind: "VirtualService", name: "earlier", elsewhere: true, message: "Istio takes ours before it", reason: conflicting, want: "200", neighbour: "418", manifests: `
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: earlier, namespace: "${ELSEWHERE}"}
+spec: {hosts: ["${HOST}"], exportTo: ["${HERE}"], http: [{directResponse: {status: 418}}]}
+`},
+			"an older one for a wildcard": {
+				kind: "VirtualService", name: "earlier", message: "covers ${HOST} with the wildcard *.system.com", reason: conflicting, want: "200", neighbour: "418", manifests: `
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: earlier, namespace: "${HERE}"}
+spec: {hosts: ["*.system.com"], exportTo: ["."], http: [{directResponse: {status: 418}}]}
+`},
+		},
+		"DestinationRules": {
+			"an older one without a selector": {
+				kind: "DestinationRule", name: "earlier", message: "applies to all Pods of the namespace but the target's", reason: conflicting, want: "200", manifests: `
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: earlier, namespace: "${HERE}"}
+spec: {host: "${HOST}", trafficPolicy: {tls: {mode: SIMPLE}}}
+`},
+			"a newer one without a selector": {
+				kind: "DestinationRule", name: "newer", message: "applies to all Pods of the namespace but the target's", reason: conflicting, want: "200", manifests: `
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: newer, namespace: "${HERE}"}
+spec: {host: "${HOST}", trafficPolicy: {tls: {mode: SIMPLE}}}
+`},
+			"an older one without a selector and with the exportTo of ours": {
+				kind: "DestinationRule", name: "earlier", message: "so Istio merges it into ours", reason: conflicting, want: "200", manifests: `
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: earlier, namespace: "${HERE}"}
+spec: {host: "${HOST}", exportTo: ["."], trafficPolicy: {tls: {mode: SIMPLE}}}
+`},
+			"an older one with our selector, and our subset without TLS": {
+				kind: "DestinationRule", name: "earlier", message: "has the name of our subset", reason: stopped, want: "503", manifests: `
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: earlier, namespace: "${HERE}"}
+spec:
+  host: "${HOST}"
+  exportTo: ["."]
+  workloadSelector: {matchLabels: {"to.mtls.egress/${HOST}": "true"}}
+  subsets: [{name: mtls-egress, trafficPolicy: {tls: {mode: DISABLE}}}]
+`},
+			"a newer one with our selector, and our subset without TLS": {
+				kind: "DestinationRule", name: "newer", message: "merges it into ours and drops this setting", reason: conflicting, want: "200", manifests: `
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: newer, namespace: "${HERE}"}
+spec:
+  host: "${HOST}"
+  exportTo: ["."]
+  workloadSelector: {matchLabels: {"to.mtls.egress/${HOST}": "true"}}
+  subsets: [{name: mtls-egress, trafficPolicy: {tls: {mode: DISABLE}}}]
+`},
+			"an older one with our selector, without TLS and without subsets": {
+				kind: "DestinationRule", name: "earlier", message: "Istio takes it in place of ours, which guards port 80", reason: conflicting, want: "200", manifests: `
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: earlier, namespace: "${HERE}"}
+spec:
+  host: "${HOST}"
+  exportTo: ["."]
+  workloadSelector: {matchLabels: {"to.mtls.egress/${HOST}": "true"}}
+  trafficPolicy: {tls: {mode: DISABLE}}
+`},
+			"an older one with another selector that matches": {
+				kind: "DestinationRule", name: "earlier", message: "the subset mtls-egress is missing", reason: conflicting, want: "503", manifests: `
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: earlier, namespace: "${HERE}"}
+spec: {host: "${HOST}", exportTo: ["."], workloadSelector: {matchLabels: {app: shop}}, trafficPolicy: {tls: {mode: DISABLE}}}
+`},
+			"an older one with another selector that matches, and our subset without TLS": {
+				kind: "DestinationRule", name: "earlier", message: "has the name of our subset", reason: stopped, want: "503", manifests: `
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: earlier, namespace: "${HERE}"}
+spec:
+  host: "${HOST}"
+  exportTo: ["."]
+  workloadSelector: {matchLabels: {app: shop}}
+  subsets: [{name: mtls-egress, trafficPolicy: {tls: {mode: DISABLE}}}]
+`},
+			"a newer one with another selector that matches": {
+				kind: "DestinationRule", name: "newer", message: "is newer, so for a Pod that both select Istio takes ours", reason: conflicting, want: "200", manifests: `
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: newer, namespace: "${HERE}"}
+spec: {host: "${HOST}", exportTo: ["."], workloadSelector: {matchLabels: {app: shop}}, trafficPolicy: {tls: {mode: DISABLE}}}
+`},
+			"one that another namespace exports together with the host": {
+				kind: "DestinationRule", name: "earlier", elsewhere: true, message: "Istio asks the caller's own namespace first", reason: conflicting, want: "200", manifests: `
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: earlier, namespace: "${ELSEWHERE}"}
+spec: {host: "${HOST}", exportTo: ["${HERE}"], trafficPolicy: {tls: {mode: SIMPLE}}}
+---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: earlier, namespace: "${ELSEWHERE}"}
+spec: {hosts: ["${HOST}"], exportTo: ["${HERE}"], location: MESH_EXTERNAL, resolution: STATIC, endpoints: [{address: ${PARTNER}}], ports: [{number: 443, name: tls, protocol: HTTPS}]}
+`},
+		},
+		"ServiceEntries": {
+			"a newer one with an endpoint of its own": {
+				kind: "ServiceEntry", name: "newer", message: "Istio sends calls to the endpoints of both", reason: conflicting, want: "200", ports: []int{443, 8443}, manifests: `
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: newer, namespace: "${HERE}"}
+spec: {hosts: ["${HOST}"], exportTo: ["."], location: MESH_EXTERNAL, resolution: STATIC, endpoints: [{address: ${PARTNER}, ports: {tls: 8443}}], ports: [{number: 443, name: tls, protocol: HTTPS}]}
+`},
+			"a newer one that is resolved by name": {
+				kind: "ServiceEntry", name: "newer", message: "which inside these Pods may be the sinkhole address", reason: conflicting, want: caller.OutcomeTimeout, mixed: true, manifests: `
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: newer, namespace: "${HERE}"}
+spec: {hosts: ["${HOST}"], exportTo: ["."], location: MESH_EXTERNAL, resolution: DNS, ports: [{number: 443, name: tls, protocol: HTTPS}]}
+`},
+			"a newer one with port 80": {
+				kind: "ServiceEntry", name: "newer", message: "Istio takes ours before it and doesn't merge the two", reason: conflicting, want: "200", neighbour: "503", manifests: `
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: newer, namespace: "${HERE}"}
+spec: {hosts: ["${HOST}"], location: MESH_EXTERNAL, resolution: STATIC, endpoints: [{address: ${PARTNER}}], ports: [{number: 80, name: http, protocol: HTTP}]}
+`},
+			"an older one with port 80, private to the namespace": {
+				kind: "ServiceEntry", name: "earlier", message: "Istio takes its ports and resolution and not ours", reason: conflicting, want: "503", manifests: `
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: earlier, namespace: "${HERE}"}
+spec: {hosts: ["${HOST}"], exportTo: ["."], location: MESH_EXTERNAL, resolution: STATIC, endpoints: [{address: ${PARTNER}}], ports: [{number: 80, name: http, protocol: HTTP}]}
+`},
+			"one that another namespace exports": {
+				kind: "ServiceEntry", name: "earlier", elsewhere: true, message: "its ports and endpoints no longer count", reason: conflicting, want: "200", manifests: `
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: earlier, namespace: "${ELSEWHERE}"}
+spec: {hosts: ["${HOST}"], exportTo: ["${HERE}"], location: MESH_EXTERNAL, resolution: STATIC, endpoints: [{address: 10.96.0.77}], ports: [{number: 443, name: tls, protocol: HTTPS}]}
+`},
+			"an older one of another host that takes port 80 as TCP": {
+				kind: "ServiceEntry", name: "earlier", want: "200", manifests: `
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: earlier, namespace: "${HERE}"}
+spec: {hosts: [api.example.org], exportTo: ["."], location: MESH_EXTERNAL, resolution: STATIC, endpoints: [{address: ${PARTNER}}], ports: [{number: 80, name: tcp, protocol: TCP}]}
+`},
+			"an older one of another host with the sinkhole address for HTTP": {
+				kind: "ServiceEntry", name: "earlier", message: "the sinkhole address of ${HOST}", reason: conflicting, want: "200", manifests: `
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: earlier, namespace: "${HERE}"}
+spec: {hosts: [api.example.org], addresses: ["${SINKHOLE}"], exportTo: ["."], location: MESH_EXTERNAL, resolution: STATIC, endpoints: [{address: ${PARTNER}}], ports: [{number: 80, name: http, protocol: HTTP}]}
+`},
+		},
+		"Sidecars": {
+			"one that leaves the namespace out": {
+				kind: "Sidecar", name: "earlier", message: "leaves out ${HOST}", reason: conflicting, want: caller.OutcomeTimeout, hides: true, manifests: `
+apiVersion: networking.istio.io/v1
+kind: Sidecar
+metadata: {name: earlier, namespace: "${HERE}"}
+spec: {egress: [{hosts: [istio-system/*]}]}
+`},
+			"one for the Pods that asked": {
+				kind: "Sidecar", name: "earlier", message: "leaves out ${HOST}", reason: conflicting, want: caller.OutcomeTimeout, hides: true, manifests: `
+apiVersion: networking.istio.io/v1
+kind: Sidecar
+metadata: {name: earlier, namespace: "${HERE}"}
+spec: {workloadSelector: {labels: {app: shop}}, egress: [{hosts: [istio-system/*]}]}
+`},
+		},
+	}
+}
+
+// limits are objects of somebody else's that lead calls of the Pod that asked away before anything that is generated for it has a say. The EgressTarget names them, and nothing
+// that the controller could write would stop the calls: docs/guarantees.md says what an administrator does.
+func limits() map[string]intruder {
+	return map[string]intruder{
+		"a ServiceEntry of another host that takes the sinkhole address as TCP": {
+			kind: "ServiceEntry", name: "earlier", message: "the sinkhole address of ${HOST}", reason: conflicting, want: "200", manifests: `
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: earlier, namespace: "${HERE}"}
+spec: {hosts: [api.example.org], addresses: ["${SINKHOLE}"], exportTo: ["."], location: MESH_EXTERNAL, resolution: STATIC, endpoints: [{address: ${PARTNER}}], ports: [{number: 80, name: tcp, protocol: TCP}]}
+`},
+		"an older VirtualService, private to the namespace, that leads to another host": {
+			kind: "VirtualService", name: "earlier", message: "private to the namespace as ours is, and older", reason: stopped, want: "200", neighbour: "200", manifests: `
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: earlier, namespace: "${HERE}"}
+spec: {hosts: ["${HOST}"], exportTo: ["."], http: [{route: [{destination: {host: other-name.example.org, port: {number: 80}}}]}]}
+---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: earlier, namespace: "${HERE}"}
+spec: {hosts: [other-name.example.org], exportTo: ["."], location: MESH_EXTERNAL, resolution: STATIC, endpoints: [{address: ${PARTNER}}], ports: [{number: 80, name: http, protocol: HTTP}]}
+`},
+	}
+}
+
+// TestLimitsOfWhatCanBeKeptFromOtherPeoplesObjects shows what the design can't hold, so that a version of Istio with which that changes is noticed.
+func TestLimitsOfWhatCanBeKeptFromOtherPeoplesObjects(t *testing.T) {
+	t.Parallel()
+	s := play(t)
+	stand := newStand(t, s, "limits.system.com")
+	for sentence, row := range limits() {
+		t.Run(sentence, func(t *testing.T) {
+			before := stand.lastConnection(t)
+			stand.meet(t, row)
+			if saw := seen(t, s, stand.asked(before)); saw.PlainRequests == 0 {
+				t.Error("no call reached the partner in clear: this is no limit any more")
+			}
+		})
+	}
+}
+
+// TestOtherPeoplesObjectsForTheHost adds objects of somebody else's to a target that works, one at a time, and takes them away again. The namespace's protection is off, so that
+// nothing is refused.
+func TestOtherPeoplesObjectsForTheHost(t *testing.T) {
+	t.Parallel()
+	s := play(t)
+	for kind, rows := range intruders() {
+		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
+			stand := newStand(t, s, strings.ToLower(kind)+".system.com")
+			for sentence, row := range rows {
+				t.Run(sentence, func(t *testing.T) {
+					before := stand.lastConnection(t)
+					stand.meet(t, row)
+					if saw := seen(t, s, stand.asked(before)); saw.PlainConnections != 0 || saw.PlaintextBytes != 0 {
+						t.Errorf("%d bytes in clear on %d connections reached the partner", saw.PlaintextBytes, saw.PlainConnections)
+					}
+				})
+			}
+			all := seen(t, s, stand.asked(0))
+			stand.count(t)
+			neverPlain(t, all, figures{
+				Promise: "Other people's objects", Fault: "somebody else's " + kind, Requests: stand.requests, Failed: stand.failed,
+			})
+		})
+	}
+}
+
+// stand is a target that works, with a Pod that asked for it, which calls all the time, and one that didn't.
+type stand struct {
+	*scene.Scene
+	// host is the target's. Each stand has its own, as objects that are exported to all namespaces reach those of other tests too.
+	host                 string
+	namespace, elsewhere string
+	credential           scene.Credential
+	pod, neighbour       *corev1.Pod
+	url                  string
+	// partner is the partner's address.
+	partner string
+	markers int
+	// requests and failed count the loops of the Pods that asked and are gone.
+	requests, failed int
+}
+
+func newStand(t *testing.T, s *scene.Scene, host string) *stand {
+	here, elsewhere := namespace(t, s), namespace(t, s)
+	service, err := s.Client.CoreV1().Services(scene.PartnerNamespace).Get(t.Context(), "partner", metav1.GetOptions{})
+	must(t, err)
+	must(t, s.Apply(t.Context(), "{apiVersion: v1, kind: Namespace, metadata: {name: "+here+", labels: {mtls.egress/protection: 'off'}}}"))
+	d := &stand{Scene: s, host: host, partner: service.Spec.ClusterIP, namespace: here, elsewhere: elsewhere, credential: credential(t, s, here, "shop"), url: "http://" + host + "/others/" + here}
+	must(t, s.Deploy(t.Context(), scene.App{Namespace: here, Name: "neighbour"}))
+	d.pod = deployed(t, s, scene.App{
+		Namespace: here, Name: "shop", Annotations: map[string]string{target.AnnotationTarget: host, target.AnnotationSecret: "external-system-mtls-data"},
+		Loops: []string{d.url}, Args: []string{"--pause", "50ms"},
+	})
+	d.neighbour, err = s.ReadyPod(t.Context(), here, "neighbour")
+	must(t, err)
+	must(t, d.undisturbed(t.Context()))
+	return d
+}
+
+// undisturbed waits until the target works and says so.
+func (d *stand) undisturbed(ctx context.Context) error {
+	return scene.Until(ctx, "a target that is ready", func(ctx context.Context) error {
+		egressTarget, err := d.egressTarget(ctx)
+		if err != nil {
+			return err
+		}
+		if ready := meta.FindStatusCondition(egressTarget.Status.Conditions, v1alpha1.ConditionReady); ready == nil || ready.Status != metav1.ConditionTrue {
+			return fmt.Errorf("the condition Ready is %+v", ready)
+		}
+		_, err = expect(ctx, d.Caller(d.pod), caller.Call{URL: d.url + "/undisturbed", Count: 3}, "200")
+		return err
+	})
+}
+
+func (d *stand) egressTarget(ctx context.Context) (*v1alpha1.EgressTarget, error) {
+	content, err := d.Dynamic.Resource(v1alpha1.GroupVersion().WithResource("egresstargets")).Namespace(d.namespace).Get(ctx, d.host, metav1.GetOptions{})
+	if err != nil {
+		return nil, err
+	}
+	egressTarget := &v1alpha1.EgressTarget{}
+	return egressTarget, runtime.DefaultUnstructuredConverter.FromUnstructured(content.Object, egressTarget)
+}
+
+// meet adds an object, checks what everybody says and gets, and removes it.
+func (d *stand) meet(t *testing.T, row intruder) {
+	fill := strings.NewReplacer("${HOST}", d.host, "${HERE}", d.namespace, "${ELSEWHERE}", d.elsewhere,
+		"${SINKHOLE}", target.SinkholeAddress(d.host).String(), "${PARTNER}", d.partner)
+	manifests := fill.Replace(row.manifests)
+	row.message = fill.Replace(row.message)
+	t.Cleanup(func() { d.leave(t, manifests) })
+	if row.older() {
+		d.clear(t)
+	}
+	before := d.lastConnection(t)
+	must(t, d.Apply(t.Context(), manifests))
+	if row.older() {
+		d.open(t)
+	}
+	must(t, scene.Until(t.Context(), "the conditions", func(ctx context.Context) error { return d.says(ctx, row) }))
+	if !row.hides {
+		d.mark(t)
+	}
+	d.call(t, row)
+	saw := seen(t, d.Scene, d.asked(before))
+	d.arrived(t, row, before)
+	for serial := range saw.ByClientSerial {
+		if serial != d.credential.Serial() {
+			t.Errorf("the partner saw the certificate %s, want %s", serial, d.credential.Serial())
+		}
+	}
+}
+
+// arrived checks at which ports of the partner the calls arrived.
+func (d *stand) arrived(t *testing.T, row intruder, after int64) {
+	t.Helper()
+	if row.ports == nil {
+		return
+	}
+	connections, err := d.Partner().Connections(t.Context(), d.asked(after))
+	must(t, err)
+	ports := map[int]bool{}
+	for _, connection := range connections {
+		ports[connection.Port] = true
+	}
+	if got := slices.Sorted(maps.Keys(ports)); !slices.Equal(got, row.ports) {
+		t.Errorf("calls arrived at the partner's ports %d, want %d", got, row.ports)
+	}
+}
+
+// lastConnection is the number of the last connection of the Pod that asked.
+func (d *stand) lastConnection(t *testing.T) (last int64) {
+	t.Helper()
+	connections, err := d.Partner().Connections(t.Context(), d.asked(0))
+	must(t, err)
+	for _, connection := range connections {
+		last = max(last, connection.ID)
+	}
+	return last
+}
+
+// asked selects what the Pod that asked has called after a connection, at whatever port of the partner.
+func (d *stand) asked(after int64) partner.Filter {
+	return partner.Filter{Path: "/others/" + d.namespace, After: after}
+}
+
+// count adds what the Pod's loop has done.
+func (d *stand) count(t *testing.T) {
+	t.Helper()
+	state, err := d.Caller(d.pod).Loop(t.Context(), d.url)
+	must(t, err)
+	d.requests += state.Calls
+	d.failed += state.Calls - state.ByOutcome["200"]
+}
+
+// clear takes the Pod away, and waits until the target is gone after it.
+func (d *stand) clear(t *testing.T) {
+	t.Helper()
+	d.count(t)
+	d.scale(t, 0)
+	must(t, scene.Until(t.Context(), "the end of the EgressTarget", func(ctx context.Context) error {
+		_, err := d.egressTarget(ctx)
+		if err == nil {
+			return errors.New("it is still there")
+		}
+		return client.IgnoreNotFound(err)
+	}))
+}
+
+// open brings a Pod back.
+func (d *stand) open(t *testing.T) {
+	t.Helper()
+	d.scale(t, 1)
+	var err error
+	d.pod, err = d.ReadyPod(t.Context(), d.namespace, "shop")
+	must(t, err)
+}
+
+func (d *stand) scale(t *testing.T, replicas int) {
+	t.Helper()
+	_, _, err := d.Kubectl(t.Context(), "--namespace", d.namespace, "scale", "deployment/shop", fmt.Sprintf("--replicas=%d", replicas))
+	must(t, err)
+}
+
+// leave removes the object, after which the target must work as before.
+func (d *stand) leave(t *testing.T, manifests string) {
+	ctx := context.WithoutCancel(t.Context())
+	remove := d.Command(ctx, "kubectl", "delete", "--filename", "-")
+	remove.Stdin = strings.NewReader(manifests)
+	_, _, err := cluster.Output(remove)
+	if err := errors.Join(err, d.undisturbed(ctx)); err != nil {
+		t.Error(err)
+	}
+}
+
+// says whether the EgressTarget's conditions name the object as they must.
+func (d *stand) says(ctx context.Context, row intruder) error {
+	egressTarget, err := d.egressTarget(ctx)
+	if err != nil {
+		return err
+	}
+	where := d.namespace
+	if row.elsewhere {
+		where = d.elsewhere
+	}
+	ready := meta.FindStatusCondition(egressTarget.Status.Conditions, v1alpha1.ConditionReady)
+	conflicted := meta.FindStatusCondition(egressTarget.Status.Conditions, v1alpha1.ConditionConflicted)
+	object := row.kind + " " + where + "/" + row.name + " ("
+	switch {
+	case row.message == "" && (ready == nil || ready.Status != metav1.ConditionTrue):
+		return fmt.Errorf("the condition Ready is %+v", ready)
+	case row.message == "":
+		return nil
+	case conflicted == nil || conflicted.Status != metav1.ConditionTrue || !strings.Contains(conflicted.Message, object) || !strings.Contains(conflicted.Message, row.message):
+		return fmt.Errorf("the condition Conflicted is %+v; it must name the %s) and say %q", conflicted, object, row.message)
+	case ready == nil || ready.Status != metav1.ConditionFalse || ready.Reason != row.reason:
+		return fmt.Errorf("the condition Ready is %+v; its reason must be %s", ready, row.reason)
+	}
+	return nil
+}
+
+// mark waits until both sidecars know everything that was written before.
+func (d *stand) mark(t *testing.T) {
+	t.Helper()
+	d.markers++
+	// 192.0.2.1 is nobody's (RFC 5737): what isn't taken by the marker comes to nothing.
+	marker := caller.Call{URL: "http://192.0.2.1/", Headers: map[string]string{"Host": "marker.internal"}, Timeout: caller.Duration(time.Second)}
+	status := caller.Outcome(strconv.Itoa(210 + d.markers))
+	must(t, d.Apply(t.Context(), fmt.Sprintf(`
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: marker, namespace: %s}
+spec: {hosts: [marker.internal], exportTo: ["."], http: [{directResponse: {status: %s}}]}
+`, d.namespace, status)))
+	for _, pod := range []*corev1.Pod{d.pod, d.neighbour} {
+		must(t, scene.Until(t.Context(), "the marker", func(ctx context.Context) error {
+			_, err := expect(ctx, d.Caller(pod), marker, status)
+			return err
+		}))
+	}
+}
+
+// call checks what the two Pods get.
+func (d *stand) call(t *testing.T, row intruder) {
+	t.Helper()
+	call := caller.Call{URL: d.url + "/row", Count: 10, Parallel: 5, Timeout: caller.Duration(2 * time.Second)}
+	must(t, scene.Until(t.Context(), "what the app gets", func(ctx context.Context) error {
+		if !row.mixed {
+			_, err := expect(ctx, d.Caller(d.pod), call, row.want)
+			return err
+		}
+		results, err := d.Caller(d.pod).Call(ctx, call)
+		if err == nil && !slices.ContainsFunc(results, func(result caller.Result) bool { return result.Outcome == row.want }) {
+			err = fmt.Errorf("none of %d calls came to %s", len(results), row.want)
+		}
+		return err
+	}))
+	if row.hides {
+		return
+	}
+	for address, want := range map[string]caller.Outcome{
+		"http://" + d.host + "/others/neighbour":  row.neighbour,
+		"https://" + d.host + "/others/neighbour": row.neighbourTLS,
+	} {
+		if want == "" {
+			want = "200"
+		}
+		call := caller.Call{
+			URL: address, CAPEM: string(d.ServerCA.CertPEM), ClientCertPEM: string(d.credential.CertPEM), ClientKeyPEM: string(d.credential.KeyPEM), Timeout: caller.Duration(2 * time.Second),
+		}
+		if _, err := expect(t.Context(), d.Caller(d.neighbour), call, want); err != nil {
+			t.Errorf("the neighbour: %v", err)
+		}
+	}
+}

@@ -1,0 +1,356 @@
+package mesh
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+
+	"mtls.egress/webhook/api/v1alpha1"
+	"mtls.egress/webhook/test/actor/caller"
+	"mtls.egress/webhook/test/actor/partner"
+	"mtls.egress/webhook/test/pki"
+	"mtls.egress/webhook/test/scene"
+)
+
+const (
+	// maxAge is the age of connections in these tests, in place of five minutes, so that they don't last as long.
+	maxAge = 3 * time.Second
+	// ageSlack is what a connection may live longer than maxAge on a busy machine: Envoy closes it after the call that is under way.
+	ageSlack = 10 * time.Second
+	// workersApart is how long one thread of Envoy may use the old certificate after another has got the new one. It is milliseconds on an idle machine.
+	workersApart = 2 * time.Second
+	// rotations is how often the Secret changes.
+	rotations = 3
+)
+
+// rotating is a target whose Pod calls all the time.
+type rotating struct {
+	*scene.Scene
+	host, namespace, secret string
+	pod                     *corev1.Pod
+	loops                   []string
+}
+
+func newRotating(t *testing.T, s *scene.Scene, host, path string, made scene.Credential) *rotating {
+	t.Helper()
+	r := &rotating{Scene: s, host: host, namespace: namespace(t, s), secret: "rotating"}
+	for _, loop := range []string{"/one", "/two"} {
+		r.loops = append(r.loops, "http://"+host+path+loop)
+	}
+	r.write(t, made.Data(scene.LayoutCert))
+	must(t, s.Apply(t.Context(), fmt.Sprintf(`
+apiVersion: mtls.egress/v1alpha1
+kind: EgressTarget
+metadata: {name: %s, namespace: %s}
+spec: {credential: {secretName: %s}, connection: {maxAge: %s}}
+`, host, r.namespace, r.secret, maxAge)))
+	r.pod = deployed(t, s, scene.App{Namespace: r.namespace, Name: "shop", Annotations: scene.Target(host), Loops: r.loops, Args: []string{"--pause", "10ms", "--timeout", "10s"}})
+	must(t, r.becomes(t.Context(), metav1.ConditionTrue, "Ready", "Valid", "Programmed"))
+	must(t, scene.Until(t.Context(), "the first answer", func(ctx context.Context) error {
+		_, err := expect(ctx, s.Caller(r.pod), caller.Call{URL: r.loops[0]}, "200")
+		return err
+	}))
+	must(t, s.Caller(r.pod).ResetLoop(t.Context(), ""))
+	return r
+}
+
+func (r *rotating) write(t *testing.T, data map[string][]byte) {
+	t.Helper()
+	must(t, r.WriteSecret(t.Context(), r.namespace, r.secret, data))
+}
+
+// becomes waits until the conditions Ready, CredentialValid and Programmed have their reasons.
+func (r *rotating) becomes(ctx context.Context, ready metav1.ConditionStatus, reasons ...string) error {
+	return scene.Until(ctx, "the conditions", func(ctx context.Context) error {
+		content, err := r.Dynamic.Resource(v1alpha1.GroupVersion().WithResource("egresstargets")).Namespace(r.namespace).Get(ctx, r.host, metav1.GetOptions{})
+		if err != nil {
+			return err
+		}
+		egressTarget := v1alpha1.EgressTarget{}
+		if err := runtime.DefaultUnstructuredConverter.FromUnstructured(content.Object, &egressTarget); err != nil {
+			return err
+		}
+		conditions := egressTarget.Status.Conditions
+		for i, kind := range []string{v1alpha1.ConditionReady, v1alpha1.ConditionCredentialValid, v1alpha1.ConditionProgrammed} {
+			if condition := meta.FindStatusCondition(conditions, kind); condition == nil || condition.Reason != reasons[i] {
+				return fmt.Errorf("the condition %s is %+v, its reason must be %s", kind, condition, reasons[i])
+			}
+		}
+		if !meta.IsStatusConditionPresentAndEqual(conditions, v1alpha1.ConditionReady, ready) {
+			return fmt.Errorf("the condition Ready isn't %s", ready)
+		}
+		return nil
+	})
+}
+
+// connections are those of the Pod to the partner.
+func (r *rotating) connections(ctx context.Context, after int64) ([]partner.Connection, error) {
+	connections, err := r.Partner().Connections(ctx, partner.Filter{Remote: r.pod.Status.PodIP, After: after})
+	// A connection is only of use here once its certificate is known.
+	return slices.DeleteFunc(connections, func(c partner.Connection) bool { return c.Client == nil && c.HandshakeError == "" }), err
+}
+
+// last is the number of the Pod's last connection.
+func (r *rotating) last(t *testing.T) (last int64) {
+	t.Helper()
+	connections, err := r.connections(t.Context(), 0)
+	must(t, err)
+	for _, connection := range connections {
+		last = max(last, connection.ID)
+	}
+	return last
+}
+
+// moves waits until every open connection presents the certificate, and checks that they all moved to it as promised.
+func (r *rotating) moves(t *testing.T, written time.Time, serial string) {
+	t.Helper()
+	var first, lastBegan, lastEnded time.Time
+	must(t, scene.Until(t.Context(), "the new certificate on every connection", func(ctx context.Context) error {
+		connections, err := r.connections(ctx, 0)
+		if err != nil {
+			return err
+		}
+		first, lastBegan, lastEnded = time.Time{}, time.Time{}, time.Time{}
+		for _, connection := range connections {
+			switch fresh := connection.Client != nil && connection.Client.SerialNumber == serial; {
+			case fresh && (first.IsZero() || connection.Began.Before(first)):
+				first = connection.Began
+			case fresh:
+			case connection.Ended.IsZero():
+				return fmt.Errorf("connection %d, of %s, still presents another", connection.ID, connection.Began)
+			default:
+				lastBegan, lastEnded = latest(lastBegan, connection.Began), latest(lastEnded, connection.Ended)
+			}
+		}
+		if first.IsZero() {
+			return errors.New("no connection presents it")
+		}
+		return nil
+	}))
+	t.Logf("%s: the first connection with it %.2f s after the Secret was written, the last without it begun %.2f s and ended %.2f s after that one",
+		serial[:8], first.Sub(written).Seconds(), lastBegan.Sub(first).Seconds(), lastEnded.Sub(first).Seconds())
+	if apart := lastBegan.Sub(first); apart > workersApart {
+		t.Errorf("%s after the first connection with the new certificate one began with the old", apart)
+	}
+	if gone := lastEnded.Sub(first); gone > maxAge+ageSlack {
+		t.Errorf("the old certificate was presented for %s after the first connection with the new one, want %s at most", gone, maxAge)
+	}
+}
+
+func latest(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return b
+	}
+	return a
+}
+
+// unharmed checks that no call has failed, and keeps the figures.
+func (r *rotating) unharmed(t *testing.T, path, fault string) {
+	t.Helper()
+	row := figures{Promise: "Rotation", Fault: fault}
+	for _, loop := range r.loops {
+		state, err := r.Caller(r.pod).Loop(t.Context(), loop)
+		must(t, err)
+		row.Requests += state.Calls
+		row.Failed += state.Calls - state.ByOutcome["200"]
+		if state.Calls != state.ByOutcome["200"] || state.Calls != state.TLSAnswers {
+			t.Errorf("of %d calls to %s some failed: %v", state.Calls, loop, state.ByOutcome)
+		}
+	}
+	neverPlain(t, seen(t, r.Scene, partner.Filter{Path: path}), row)
+}
+
+// TestTheSecretChangesUnderLoad changes the client certificate three times, then to a pair that doesn't belong together, and then to a good one again.
+func TestTheSecretChangesUnderLoad(t *testing.T) {
+	t.Parallel()
+	s := play(t)
+	const path = "/rotation"
+	current, err := s.Credential("rotation 0")
+	must(t, err)
+	r := newRotating(t, s, host, path, current)
+	rotate := func(name string) {
+		current, err = s.Credential(name)
+		must(t, err)
+		written := time.Now()
+		r.write(t, current.Data(scene.LayoutCert))
+		r.moves(t, written, current.Serial())
+	}
+	for i := range rotations {
+		rotate(fmt.Sprintf("rotation %d", i+1))
+	}
+	r.unharmed(t, path, "the Secret changes three times")
+
+	other, err := s.Credential("rotation, broken")
+	must(t, err)
+	broken := other.Data(scene.LayoutCert)
+	broken["key"] = current.KeyPEM
+	r.write(t, broken)
+	r.lookNow(t)
+	must(t, r.becomes(t.Context(), metav1.ConditionFalse, "PrivateKeyMismatch", "PrivateKeyMismatch", "LastGoodKept"))
+	must(t, r.warned(t.Context(), "PrivateKeyMismatch"))
+	must(t, r.mounts(t.Context(), "cert", broken["cert"]))
+	r.keeps(t, current.Serial())
+	rotate("rotation, repaired")
+	must(t, r.becomes(t.Context(), metav1.ConditionTrue, "Ready", "Valid", "Programmed"))
+	r.unharmed(t, path, "the Secret becomes a broken pair and a good one again")
+}
+
+// lookNow makes the controller read the Secret. It does so by itself within five minutes, and after any change of the EgressTarget.
+func (r *rotating) lookNow(t *testing.T) {
+	t.Helper()
+	_, _, err := r.Kubectl(t.Context(), "--namespace", r.namespace, "annotate", "--overwrite", "egresstarget", r.host, "example.com/look=now")
+	must(t, err)
+}
+
+// warned waits for an event about the EgressTarget.
+func (r *rotating) warned(ctx context.Context, reason string) error {
+	return scene.Until(ctx, "the event "+reason, func(ctx context.Context) error {
+		events, err := r.Client.EventsV1().Events(r.namespace).List(ctx, metav1.ListOptions{})
+		if err != nil {
+			return err
+		}
+		for _, event := range events.Items {
+			if event.Regarding.Kind == "EgressTarget" && event.Regarding.Name == r.host && event.Reason == reason && event.Type == corev1.EventTypeWarning {
+				return nil
+			}
+		}
+		return fmt.Errorf("it isn't among %d", len(events.Items))
+	})
+}
+
+// mounts waits until the sidecar finds a file of the Secret with the content.
+func (r *rotating) mounts(ctx context.Context, key string, content []byte) error {
+	return scene.Until(ctx, "the kubelet", func(ctx context.Context) error {
+		found, _, err := r.Kubectl(ctx, "--namespace", r.namespace, "exec", r.pod.Name, "--container", "istio-proxy", "--", "cat", "/etc/mtls-egress/"+r.host+"/"+key)
+		if err == nil && found != string(content) {
+			err = errors.New("the file " + key + " is still the old one")
+		}
+		return err
+	})
+}
+
+// keeps waits for new connections and checks their certificate.
+func (r *rotating) keeps(t *testing.T, serial string) {
+	t.Helper()
+	after := r.last(t)
+	var connections []partner.Connection
+	must(t, scene.Until(t.Context(), "new connections", func(ctx context.Context) (err error) {
+		if connections, err = r.connections(ctx, after); err == nil && len(connections) < 2*len(r.loops) {
+			err = fmt.Errorf("there are %d", len(connections))
+		}
+		return err
+	}))
+	for _, connection := range connections {
+		if connection.Client == nil || connection.Client.SerialNumber != serial {
+			t.Errorf("a new connection presents %+v, want the last good certificate %s", connection.Client, serial)
+		}
+	}
+}
+
+// TestTheServersCAChangesUnderLoad lets the partner move to a certificate of another CA: the Secret has both CAs before, and the new one alone afterwards.
+func TestTheServersCAChangesUnderLoad(t *testing.T) {
+	t.Parallel()
+	s := play(t)
+	const (
+		path     = "/ca-rotation"
+		rotating = "rotating.system.com"
+	)
+	made, err := s.Credential("ca rotation")
+	must(t, err)
+	r := newRotating(t, s, rotating, path, made)
+	next := pki.NewCA(t, "Partner Server CA 2")
+	trust := func(cas ...*pki.CA) {
+		made.ServerCA = nil
+		var serials []string
+		for _, ca := range cas {
+			made.ServerCA = append(made.ServerCA, ca.CertPEM...)
+			serials = append(serials, ca.Certificate.SerialNumber.Text(16))
+		}
+		r.write(t, made.Data(scene.LayoutCert))
+		must(t, r.trusts(t.Context(), serials))
+	}
+	trust(s.ServerCA, next)
+	serve(t, s, rotating, next)
+	must(t, scene.Until(t.Context(), "the partner's new certificate", func(ctx context.Context) error {
+		_, err := expect(ctx, s.Caller(r.pod), caller.Call{
+			URL: "https://" + rotating + path + "/own", CAPEM: string(next.CertPEM), ClientCertPEM: string(made.CertPEM), ClientKeyPEM: string(made.KeyPEM),
+		}, "200")
+		return err
+	}))
+	r.keeps(t, made.Serial())
+	trust(next)
+	r.keeps(t, made.Serial())
+	r.unharmed(t, path, "the server's certificate moves to another CA")
+
+	// That the sidecar asks for the CA at all: the old one alone no longer does.
+	trust(s.ServerCA)
+	must(t, scene.Until(t.Context(), "the refusal", func(ctx context.Context) error {
+		_, err := expect(ctx, s.Caller(r.pod), caller.Call{URL: r.loops[0], Count: 3}, "503")
+		return err
+	}))
+	neverPlain(t, seen(t, s, partner.Filter{Path: path}), figures{Promise: "Rotation", Fault: "the CA in the Secret is no longer the server's", Requests: 3, Failed: 3})
+}
+
+// serve gives the partner a certificate of the CA for a name of its zone, until the end of the test.
+func serve(t *testing.T, s *scene.Scene, name string, ca *pki.CA) {
+	t.Helper()
+	patch := func(ctx context.Context, certificate, key any) error {
+		content, err := json.Marshal(map[string]any{"data": map[string]any{name + ".crt": certificate, name + ".key": key}})
+		if err != nil {
+			return err
+		}
+		_, err = s.Client.CoreV1().Secrets(scene.PartnerNamespace).Patch(ctx, "partner", types.MergePatchType, content, metav1.PatchOptions{})
+		return err
+	}
+	pair := ca.Issue(t, pki.Server(name))
+	must(t, patch(t.Context(), base64.StdEncoding.EncodeToString(pair.CertPEM), base64.StdEncoding.EncodeToString(pair.KeyPEM)))
+	t.Cleanup(func() { must(t, patch(context.WithoutCancel(t.Context()), nil, nil)) })
+}
+
+// trusts waits until the sidecar has loaded exactly these CAs for the target.
+func (r *rotating) trusts(ctx context.Context, serials []string) error {
+	slices.Sort(serials)
+	return scene.Until(ctx, "the sidecar's CAs", func(ctx context.Context) error {
+		stdout, _, err := r.Kubectl(ctx, "--namespace", r.namespace, "exec", r.pod.Name, "--container", "istio-proxy", "--", "pilot-agent", "request", "GET", "certs")
+		if err != nil {
+			return err
+		}
+		// https://www.envoyproxy.io/docs/envoy/latest/api-v3/admin/v3/certs.proto
+		var loaded struct {
+			Certificates []struct {
+				CACert []struct {
+					Path         string `json:"path"`
+					SerialNumber string `json:"serial_number"`
+				} `json:"ca_cert"`
+			} `json:"certificates"`
+		}
+		if err := json.Unmarshal([]byte(stdout), &loaded); err != nil {
+			return err
+		}
+		var found [][]string
+		for _, context := range loaded.Certificates {
+			var these []string
+			for _, ca := range context.CACert {
+				these = append(these, strings.TrimLeft(ca.SerialNumber, "0"))
+			}
+			slices.Sort(these)
+			if slices.Equal(these, serials) {
+				return nil
+			}
+			found = append(found, these)
+		}
+		return fmt.Errorf("it has %v, and not %v", found, serials)
+	})
+}

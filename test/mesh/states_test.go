@@ -1,0 +1,448 @@
+package mesh
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+
+	"mtls.egress/webhook/test/actor/caller"
+	"mtls.egress/webhook/test/actor/partner"
+	"mtls.egress/webhook/test/scene"
+)
+
+// presence is which of the generated objects of a target there are.
+type presence uint8
+
+const (
+	withAnchor presence = 1 << iota
+	withVirtualService
+	withDestinationRule
+	withServiceEntry
+
+	withNothing    presence = 0
+	withEverything          = withAnchor | withVirtualService | withDestinationRule | withServiceEntry
+)
+
+// has says whether all of these are there.
+func (p presence) has(these presence) bool { return p&these == these }
+
+func (p presence) String() string {
+	var there []string
+	for _, object := range generatedObjects() {
+		if p.has(object.bit) {
+			there = append(there, object.word)
+		}
+	}
+	if there == nil {
+		return "nothing"
+	}
+	return strings.Join(there, "+")
+}
+
+// generatedObject is one of the four.
+type generatedObject struct {
+	bit            presence
+	word           string
+	resource, name string
+	// edit is a merge patch of its spec that Istio admits and that breaks it.
+	edit string
+}
+
+func generatedObjects() []generatedObject {
+	return []generatedObject{
+		{withAnchor, "anchor", "serviceentries", "mtls-egress", `{"spec": {"hosts": ["anchor.example.com"]}}`},
+		{withVirtualService, "VirtualService", "virtualservices", "mtls-egress-" + host, `{"spec": {"hosts": ["elsewhere.example.com"]}}`},
+		{withDestinationRule, "DestinationRule", "destinationrules", "mtls-egress-" + host, `{"spec": {"subsets": null}}`},
+		{withServiceEntry, "ServiceEntry", "serviceentries", "mtls-egress-" + host, `{"spec": {"hosts": ["elsewhere.example.com"]}}`},
+	}
+}
+
+func (o generatedObject) gvr() schema.GroupVersionResource {
+	return schema.GroupVersionResource{Group: "networking.istio.io", Version: "v1", Resource: o.resource}
+}
+
+// tour walks from everything through all states, along every way of adding or removing one object exactly once, and back to everything. It is Hierholzer's algorithm on the cube of
+// states, where as many ways lead to each corner as lead away from it.
+func tour() []presence {
+	left := map[presence][]presence{}
+	for state := withNothing; state <= withEverything; state++ {
+		for bit := withAnchor; bit <= withServiceEntry; bit <<= 1 {
+			left[state] = append(left[state], state^bit)
+		}
+	}
+	var walked []presence
+	for stack := []presence{withEverything}; len(stack) > 0; {
+		at := stack[len(stack)-1]
+		if ways := left[at]; len(ways) > 0 {
+			stack, left[at] = append(stack, ways[0]), ways[1:]
+			continue
+		}
+		walked, stack = append(walked, at), stack[:len(stack)-1]
+	}
+	slices.Reverse(walked)
+	return walked
+}
+
+func TestTheTourTakesEveryWayOnce(t *testing.T) {
+	walked := tour()
+	taken := map[[2]presence]int{}
+	for i := range len(walked) - 1 {
+		taken[[2]presence{walked[i], walked[i+1]}]++
+	}
+	for from := withNothing; from <= withEverything; from++ {
+		for bit := withAnchor; bit <= withServiceEntry; bit <<= 1 {
+			if n := taken[[2]presence{from, from ^ bit}]; n != 1 {
+				t.Errorf("from %s to %s: taken %d times, want once", from, from^bit, n)
+			}
+		}
+	}
+	if ways := 16 * 4; len(taken) != ways || walked[0] != withEverything || walked[ways] != withEverything {
+		t.Errorf("the tour takes %d ways from %s to %s, want %d from everything to everything", len(taken), walked[0], walked[len(walked)-1], ways)
+	}
+}
+
+// walk is a namespace in which the objects of a target are removed and added by hand, while apps call all the time.
+type walk struct {
+	s            *scene.Scene
+	registryOnly bool
+	namespace    string
+	// path of all URLs.
+	path    string
+	made    scene.Credential
+	objects map[presence]*unstructured.Unstructured
+	// pod calls from beginning to end. The late ones start while the walk is under way, in the state that they are the key of.
+	pod  *corev1.Pod
+	late map[presence]string
+	// lateCalls and lateFailed count the calls of the late Pods.
+	lateCalls, lateFailed int
+}
+
+// walkTimeout ends each call of the walk: short, as one that ends at the sinkhole takes all of it. So on a busy machine a call can time out in any state.
+const walkTimeout = "300ms"
+
+func (w *walk) url() string { return "http://" + host + w.path }
+
+// outcomes are what a call can come to in a state, besides a time-out. One of them must be seen, unless a time-out is among them.
+func (w *walk) outcomes(p presence) []caller.Outcome {
+	switch {
+	case p == withEverything:
+		return []caller.Outcome{"200"}
+	case p.has(withAnchor | withVirtualService):
+		return []caller.Outcome{"503"} // The route leads to a cluster that isn't there.
+	case p.has(withAnchor) && w.registryOnly:
+		return []caller.Outcome{"502"} // The sidecar listens, and the host isn't in its registry.
+	case w.registryOnly:
+		return []caller.Outcome{caller.OutcomeEOF, caller.OutcomeReset} // It doesn't even listen for HTTP: the connection leads to Istio's black hole.
+	case p.has(withAnchor):
+		return []caller.Outcome{caller.OutcomeTimeout, "503"} // It connects to the sinkhole, and gives up.
+	default:
+		return []caller.Outcome{caller.OutcomeTimeout, caller.OutcomeReset, caller.OutcomeEOF}
+	}
+}
+
+// lateStates are those in which a Pod starts: what a first Pod finds, and those that come closest to mutual TLS.
+func lateStates() []presence {
+	return []presence{
+		withNothing, withAnchor | withServiceEntry, withAnchor | withServiceEntry | withDestinationRule, withAnchor | withVirtualService | withServiceEntry,
+	}
+}
+
+// gated keeps a Pod from being scheduled until startGated. So a Pod can start while nobody could create one, as a webhook is down.
+func gated(spec *corev1.PodSpec) {
+	spec.SchedulingGates = []corev1.PodSchedulingGate{{Name: "mtls.egress/test"}}
+}
+
+// startGated lets a gated Pod start and returns it when its containers run, ready or not.
+func startGated(t *testing.T, s *scene.Scene, namespace, name string) *corev1.Pod {
+	t.Helper()
+	_, err := s.Client.CoreV1().Pods(namespace).Patch(t.Context(), name, types.JSONPatchType, []byte(`[{"op": "remove", "path": "/spec/schedulingGates"}]`), metav1.PatchOptions{})
+	must(t, err)
+	pod, err := s.Pod(t.Context(), namespace, name)
+	must(t, err)
+	return pod
+}
+
+// prepare creates the Pods.
+func (w *walk) prepare(t *testing.T) {
+	t.Helper()
+	if w.registryOnly {
+		must(t, w.applySidecar(t.Context(), "./*"))
+	}
+	w.made = credential(t, w.s, w.namespace, "walk")
+	app := scene.App{
+		Namespace: w.namespace, Name: "steady", Annotations: scene.Target(host), Loops: []string{w.url() + "/go"}, Args: []string{"--timeout", walkTimeout},
+	}
+	must(t, w.s.Deploy(t.Context(), withForeignClients(t, w.s, app, w.url())))
+	w.late = map[presence]string{}
+	for _, p := range lateStates() {
+		w.late[p] = "late-" + strconv.Itoa(int(p))
+		must(t, w.s.Deploy(t.Context(), scene.App{
+			Namespace: w.namespace, Name: w.late[p], Kind: "Pod", PodAnnotations: scene.Target(host), Loops: []string{w.url() + "/late"}, Args: []string{"--timeout", walkTimeout}, Spec: gated,
+		}))
+	}
+}
+
+// applySidecar shows the Pods of the namespace these hosts, as a Sidecar does.
+func (w *walk) applySidecar(ctx context.Context, hosts ...string) error {
+	mode := "ALLOW_ANY"
+	if w.registryOnly {
+		mode = "REGISTRY_ONLY"
+	}
+	return w.s.Apply(ctx, fmt.Sprintf(`apiVersion: networking.istio.io/v1
+kind: Sidecar
+metadata: {name: default, namespace: %s}
+spec: {outboundTrafficPolicy: {mode: %s}, egress: [{hosts: [%q, "istio-system/*"]}]}
+`, w.namespace, mode, strings.Join(hosts, `", "`)))
+}
+
+// begin takes the generated objects over when all is programmed and each client has been answered over mutual TLS.
+func (w *walk) begin(t *testing.T) {
+	t.Helper()
+	var err error
+	w.pod, err = w.s.ReadyPod(t.Context(), w.namespace, "steady")
+	must(t, err)
+	for name := range foreignClients() {
+		w.overTLS(t, name)
+	}
+	w.overTLS(t, "go")
+	w.objects = map[presence]*unstructured.Unstructured{}
+	for _, object := range generatedObjects() {
+		found, err := w.s.Dynamic.Resource(object.gvr()).Namespace(w.namespace).Get(t.Context(), object.name, metav1.GetOptions{})
+		must(t, err)
+		// With its owner: the controller takes objects without one for somebody else's when it is back.
+		kept := &unstructured.Unstructured{Object: map[string]any{"apiVersion": found.GetAPIVersion(), "kind": found.GetKind(), "spec": found.Object["spec"]}}
+		kept.SetName(found.GetName())
+		kept.SetLabels(found.GetLabels())
+		kept.SetOwnerReferences(found.GetOwnerReferences())
+		w.objects[object.bit] = kept
+	}
+}
+
+// overTLS waits until the partner has answered a client over mutual TLS.
+func (w *walk) overTLS(t *testing.T, client string) {
+	t.Helper()
+	must(t, scene.Until(t.Context(), client+" over mutual TLS", func(ctx context.Context) error {
+		saw, err := w.s.Partner().Summary(ctx, partner.Filter{Path: w.path + "/" + client})
+		if err == nil && saw.ByClientSerial[w.made.Serial()].Requests == 0 {
+			err = fmt.Errorf("the partner saw %+v", saw)
+		}
+		return err
+	}))
+}
+
+// step adds or removes the objects in which two states differ.
+func (w *walk) step(ctx context.Context, from, to presence) error {
+	for _, object := range generatedObjects() {
+		client := w.s.Dynamic.Resource(object.gvr()).Namespace(w.namespace)
+		switch {
+		case from.has(object.bit) && !to.has(object.bit):
+			if err := client.Delete(ctx, object.name, metav1.DeleteOptions{}); err != nil {
+				return err
+			}
+		case !from.has(object.bit) && to.has(object.bit):
+			if _, err := client.Create(ctx, w.objects[object.bit].DeepCopy(), metav1.CreateOptions{}); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// followed waits until the sidecar has all of a state that it can have: it knows of a DestinationRule only for a host that it knows, and of a VirtualService only for a port that it
+// listens on.
+func (w *walk) followed(t *testing.T, p presence) {
+	t.Helper()
+	admin := func(path string) (string, error) {
+		results, err := w.s.Caller(w.pod).Call(t.Context(), caller.Call{URL: "http://127.0.0.1:15000" + path})
+		switch {
+		case err != nil:
+			return "", err
+		case results[0].Outcome != "200":
+			return "", fmt.Errorf("Envoy's %s: %s %s", path, results[0].Outcome, results[0].Body)
+		}
+		return results[0].Body, nil
+	}
+	must(t, scene.Until(t.Context(), "a sidecar with "+p.String(), func(context.Context) error {
+		listeners, err1 := admin("/listeners")
+		clusters, err2 := admin("/config_dump?resource=dynamic_active_clusters&name_regex=.*" + host)
+		routes, err3 := admin("/config_dump?resource=dynamic_route_configs&name_regex=80")
+		if err := errors.Join(err1, err2, err3); err != nil {
+			return err
+		}
+		listens := strings.Contains(listeners, "0.0.0.0_80::")
+		var problems []error
+		for what, is := range map[string][2]bool{
+			"listener": {listens, p.has(withAnchor)},
+			"cluster":  {strings.Contains(clusters, `"outbound|443||`+host+`"`), p.has(withServiceEntry)},
+			"subset":   {strings.Contains(clusters, `"outbound|443|mtls-egress|`+host+`"`), p.has(withServiceEntry | withDestinationRule)},
+			"route":    {listens && strings.Contains(routes, `"`+host+`:80"`), p.has(withAnchor | withVirtualService)},
+		} {
+			if is[0] != is[1] {
+				problems = append(problems, fmt.Errorf("%s: %t, want %t", what, is[0], is[1]))
+			}
+		}
+		return errors.Join(problems...)
+	}))
+}
+
+// outcomesSince waits until a loop has made some calls that began after it was asked, and enough says yes, and counts what came of them.
+func outcomesSince(t *testing.T, s *scene.Scene, pod *corev1.Pod, url string, calls int, enough func(map[caller.Outcome]int) bool) map[caller.Outcome]int {
+	t.Helper()
+	var before *caller.State
+	underWay := 0
+	var outcomes map[caller.Outcome]int
+	must(t, scene.Until(t.Context(), "calls of "+url, func(ctx context.Context) error {
+		now, err := s.Caller(pod).Loop(ctx, url)
+		switch {
+		case err != nil:
+			return err
+		case before == nil:
+			before, underWay = &now, now.Calls+1
+			return errors.New("none yet")
+		case before.Calls < underWay:
+			// Of the call that was under way nobody knows in which state it began.
+			before = &now
+			return errors.New("none yet")
+		}
+		outcomes = outcomesBetween(*before, now)
+		if now.Calls-before.Calls < calls || !enough(outcomes) {
+			return fmt.Errorf("%d: %v", now.Calls-before.Calls, outcomes)
+		}
+		return nil
+	}))
+	return outcomes
+}
+
+// outcomesBetween counts what came of the calls between two looks at a loop.
+func outcomesBetween(before, after caller.State) map[caller.Outcome]int {
+	outcomes := maps.Clone(after.ByOutcome)
+	for outcome, n := range before.ByOutcome {
+		if outcomes[outcome] -= n; outcomes[outcome] == 0 {
+			delete(outcomes, outcome)
+		}
+	}
+	return outcomes
+}
+
+// check fails the test when calls came to something else than they can in a state.
+func (w *walk) check(t *testing.T, who string, p presence, got map[caller.Outcome]int) {
+	t.Helper()
+	for outcome := range got {
+		if outcome != caller.OutcomeTimeout && !slices.Contains(w.outcomes(p), outcome) {
+			t.Errorf("%s with %s: calls came to %v, want only %v or time-outs", who, p, got, w.outcomes(p))
+		}
+	}
+}
+
+// stay holds a state until the app has had what it has to have there.
+func (w *walk) stay(t *testing.T, p presence) {
+	t.Helper()
+	w.followed(t, p)
+	some := func(map[caller.Outcome]int) bool { return true }
+	if wanted := w.outcomes(p); !slices.Contains(wanted, caller.OutcomeTimeout) {
+		// Envoy's threads take a configuration over one after the other, and what the state before gave may come once more.
+		outcomesSince(t, w.s, w.pod, w.url()+"/go", 1, func(got map[caller.Outcome]int) bool {
+			return slices.ContainsFunc(wanted, func(outcome caller.Outcome) bool { return got[outcome] > 0 })
+		})
+	}
+	got := outcomesSince(t, w.s, w.pod, w.url()+"/go", 2, some)
+	w.check(t, "the running Pod", p, got)
+}
+
+// startLate lets the late Pod of a state start, checks what it has, and ends it.
+func (w *walk) startLate(t *testing.T, p presence) {
+	t.Helper()
+	pod := startGated(t, w.s, w.namespace, w.late[p])
+	var state caller.State
+	must(t, scene.Until(t.Context(), "calls of "+pod.Name, func(ctx context.Context) (err error) {
+		if state, err = w.s.Caller(pod).Loop(ctx, w.url()+"/late"); err == nil && state.Calls < 4 {
+			err = fmt.Errorf("%d of 4", state.Calls)
+		}
+		return err
+	}))
+	w.check(t, "a new Pod", p, state.ByOutcome)
+	w.lateCalls += state.Calls
+	w.lateFailed += state.Calls - state.ByOutcome["200"]
+	must(t, w.s.Client.CoreV1().Pods(w.namespace).Delete(t.Context(), pod.Name, metav1.DeleteOptions{GracePeriodSeconds: new(int64(0))}))
+}
+
+func (w *walk) takeTour(t *testing.T) {
+	t.Helper()
+	started := map[presence]bool{}
+	at := withEverything
+	for _, next := range tour() {
+		must(t, w.step(t.Context(), at, next))
+		at = next
+		w.stay(t, at)
+		if w.late[at] != "" && !started[at] {
+			started[at] = true
+			w.startLate(t, at)
+		}
+	}
+}
+
+// hide has a Sidecar keep all of the objects from the Pods, and takes it away again.
+func (w *walk) hide(t *testing.T) {
+	t.Helper()
+	must(t, w.applySidecar(t.Context(), "nowhere/*"))
+	w.stay(t, withNothing)
+	if w.registryOnly {
+		must(t, w.applySidecar(t.Context(), "./*"))
+	} else {
+		_, _, err := w.s.Kubectl(t.Context(), "--namespace", w.namespace, "delete", "sidecars.networking.istio.io", "default")
+		must(t, err)
+	}
+	w.stay(t, withEverything)
+}
+
+// TestEveryStateOfTheObjects removes and adds the generated objects by hand, by every single step from every state, with the controller stopped and the protection off, while clients of
+// all kinds call and new Pods start. What the app gets in each state is that of its own sidecar or nothing at all; the partner gets calls over mutual TLS and no other.
+func TestEveryStateOfTheObjects(t *testing.T) {
+	s := play(t)
+	walks := map[string]*walk{"ALLOW_ANY": {path: "/states-any"}, "REGISTRY_ONLY": {path: "/states-registry", registryOnly: true}}
+	for _, w := range walks {
+		w.s, w.namespace = s, namespace(t, s)
+		w.prepare(t)
+	}
+	for _, w := range walks {
+		w.begin(t)
+		_, _, err := s.Kubectl(t.Context(), "label", "namespace", w.namespace, "mtls.egress/protection=off")
+		must(t, err)
+	}
+	start := stopDeployment(t, s, scene.Namespace, scene.Release)
+	t.Run("by hand", func(t *testing.T) {
+		for mode, w := range walks {
+			t.Run(mode, func(t *testing.T) {
+				t.Parallel()
+				w.takeTour(t)
+				w.hide(t)
+				must(t, w.step(t.Context(), withEverything, withNothing))
+				w.stay(t, withNothing)
+			})
+		}
+	})
+	start()
+	for mode, w := range walks {
+		// The controller writes again what is gone, and the anchor before the rest.
+		w.stay(t, withEverything)
+		state, err := s.Caller(w.pod).Loop(t.Context(), w.url()+"/go")
+		must(t, err)
+		calls, failed := foreignCounts(t, s, w.pod)
+		neverPlain(t, seen(t, s, partner.Filter{Path: w.path}), figures{
+			Promise: "Never plaintext", Fault: "objects removed and added by hand, in every order; " + mode,
+			Requests: calls + state.Calls + w.lateCalls, Failed: failed + state.Calls - state.ByOutcome["200"] + w.lateFailed,
+		})
+		nothingPlainFrom(t, s, w.pod)
+	}
+}
