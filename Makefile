@@ -13,7 +13,7 @@ RBAC := $(CHART)/files/rbac
 # How long each fuzz target runs, and how often each benchmark.
 FUZZTIME ?= 30s
 BENCHCOUNT ?= 6
-# The demo stays up until Ctrl-C with KEEP=1.
+# With KEEP=1 the demos stay up.
 KEEP ?=
 
 MTLS_EGRESS_CACHE ?= $(if $(XDG_CACHE_HOME),$(XDG_CACHE_HOME),$(HOME)/.cache)/mtls-egress-webhook
@@ -22,6 +22,11 @@ GOLANGCI_LINT := $(MTLS_EGRESS_CACHE)/bin/golangci-lint-v2.15.0
 CONTROLLER_GEN := $(MTLS_EGRESS_CACHE)/bin/controller-gen-v0.21.0
 BENCHSTAT := $(MTLS_EGRESS_CACHE)/bin/benchstat-v0.0.0-20260908200009-22c9c6c9d4da
 export MTLS_EGRESS_CACHE
+# The modules of the programs that tests run.
+TOOL_MODULES := $(patsubst %/go.mod,%,$(wildcard test/tools/go.mod test/tools/*/go.mod))
+
+# Provides the parts of a Kubernetes node where one can be run: on Linux as root, unless a cluster is given.
+node := if [ "$$(uname)$$(id -u)" = Linux0 ] && [ -z "$${KUBECONFIG:-}" ]; then MTLS_EGRESS_NODE=$$(go -C test/tools run . node); export MTLS_EGRESS_NODE; fi
 
 .PHONY: help
 help: ## Print this list.
@@ -35,11 +40,25 @@ build: ## Build the static binary bin/mtls-egress-webhook.
 test-unit: ## Run the tests that need no server (seconds).
 	go test ./api/... ./cmd/... ./internal/...
 
+# The packages that run a cluster of their own: one at a time, as they take both cores and wait for what happens in it.
+ON_A_NODE := mtls.egress/webhook/test/(cluster|mesh|meshdemo)
+
+# Of the tools, only the packages with tests: the others are whole servers, which would be compiled for nothing.
 .PHONY: test
-test: ## Run all tests; the servers they need are built the first time (about four minutes).
-	assets=$$(go -C test/tools run . assets) && export MTLS_EGRESS_ASSETS="$$assets" && go test -timeout 20m ./...
-	go -C test/tools test ./...
-	go -C test/tools/image test ./...
+test: ## Run all tests; the servers they need are built the first time.
+	$(node); assets=$$(go -C test/tools run . assets) && export MTLS_EGRESS_ASSETS="$$assets" && \
+	go test -timeout 20m $$(go list ./... | grep -vxE '$(ON_A_NODE)') && go test -p 1 -timeout 40m $$(go list ./... | grep -xE '$(ON_A_NODE)')
+	for package in $$(find test/tools -name '*_test.go' -exec dirname {} + | sort -u); do go -C $$package test .; done
+
+.PHONY: test-mesh
+test-mesh: ## Run the tests of the data path on a real mesh (root on Linux, or a cluster in KUBECONFIG).
+	$(node); go test -count 1 -timeout 30m ./test/mesh
+
+.PHONY: guarantees
+guarantees: ## Run them and write what they counted into docs/guarantees.md.
+	mkdir -p bin
+	$(node); MTLS_EGRESS_EVIDENCE=$(CURDIR)/bin/evidence.json go test -count 1 -timeout 30m ./test/mesh
+	go run ./test/mesh/guarantees bin/evidence.json docs/guarantees.md
 
 .PHONY: lint
 lint: $(GOLANGCI_LINT) ## Run the linters, those for the direction of imports among them.
@@ -66,12 +85,15 @@ verify-generate: $(CONTROLLER_GEN) ## Fail when `make generate` would change som
 .PHONY: verify-modules
 verify-modules: ## Fail when `go mod tidy` would change something.
 	go mod tidy -diff
-	go -C test/tools mod tidy -diff
-	go -C test/tools/image mod tidy -diff
+	for module in $(TOOL_MODULES); do go -C $$module mod tidy -diff; done
 
 .PHONY: demo
 demo: ## Show on a real API server what one annotation does; KEEP=1 leaves it up until Ctrl-C.
 	assets=$$(go -C test/tools run . assets) && export MTLS_EGRESS_ASSETS="$$assets" && KEEP='$(KEEP)' go run ./test/demo
+
+.PHONY: demo-mesh
+demo-mesh: ## Show on a real mesh what the partner sees; KEEP=1 opens a shell at the end. Like test-mesh it needs root.
+	$(node); KEEP='$(KEEP)' go run ./test/meshdemo
 
 .PHONY: bench
 bench: $(BENCHSTAT) ## Measure; bin/bench.txt holds the raw figures, for benchstat OLD bin/bench.txt.
@@ -81,9 +103,18 @@ bench: $(BENCHSTAT) ## Measure; bin/bench.txt holds the raw figures, for benchst
 	go test -run '^$$' -bench . -benchtime 1x -timeout 60m ./test/perf | tee -a bin/bench.txt
 	$(BENCHSTAT) bin/bench.txt
 
+.PHONY: bench-mesh
+bench-mesh: $(BENCHSTAT) ## Measure calls through the sidecar; bin/bench-mesh.txt holds the raw figures. Needs what test-mesh needs.
+	mkdir -p bin
+	$(node); go test -run '^$$' -bench . -benchtime 1x -timeout 60m ./test/perf/mesh | tee bin/bench-mesh.txt
+	$(BENCHSTAT) bin/bench-mesh.txt
+
 .PHONY: figures
-figures: ## Write the figures of the last `make bench` into docs/performance.md.
-	go run ./test/perf/figures bin/bench.txt docs/performance.md
+figures: ## Write the figures of the last `make bench` and `make bench-mesh` into docs/performance.md.
+	for section in bench mesh; do \
+		results=bin/bench.txt; [ $$section = bench ] || results=bin/bench-mesh.txt; \
+		if [ -e $$results ]; then go run ./test/perf/figures $$section $$results docs/performance.md; fi; \
+	done
 
 .PHONY: fuzz
 fuzz: ## Run every fuzz target for FUZZTIME (30s).

@@ -17,6 +17,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"mtls.egress/webhook/test/installation"
+	"mtls.egress/webhook/test/story"
 )
 
 // What the example consists of.
@@ -26,36 +27,11 @@ const (
 	host       = "external.system.com"
 )
 
-// demo prints a story. The first error of printing is kept and ends nothing.
+// demo tells what one annotation does.
 type demo struct {
-	out       io.Writer
-	err       error
+	*story.Story
+
 	installed *installation.Installation
-	// step is when the step that was announced last began.
-	step time.Time
-}
-
-func (d *demo) print(text string) {
-	if _, err := io.WriteString(d.out, text); err != nil && d.err == nil {
-		d.err = err
-	}
-}
-
-func (d *demo) sayf(format string, args ...any) { d.print(fmt.Sprintf(format+"\n", args...)) }
-
-// begin announces a step, after the end of the one before.
-func (d *demo) begin(step string) {
-	d.end()
-	d.step = time.Now()
-	d.print("  " + step + " … ")
-}
-
-// end says how long the step took that was announced last, once.
-func (d *demo) end() {
-	if !d.step.IsZero() {
-		d.sayf("%.1fs", time.Since(d.step).Seconds())
-	}
-	d.step = time.Time{}
 }
 
 func (d *demo) stop() error {
@@ -68,16 +44,16 @@ func (d *demo) stop() error {
 // play tells the story up to its end.
 func (d *demo) play(ctx context.Context) (err error) {
 	start := time.Now()
-	d.sayf("A real kube-apiserver, with the webhook beside it. This takes about 20 seconds; the first time on a machine some minutes,")
-	d.sayf("as etcd, kube-apiserver, kubectl and Helm have to be built.\n")
-	if d.installed, err = installation.Start(ctx, installation.Options{Say: d.begin}); err != nil {
+	d.Sayf("A real kube-apiserver, with the webhook beside it. This takes about 20 seconds; the first time on a machine some minutes,")
+	d.Sayf("as etcd, kube-apiserver, kubectl and Helm have to be built.\n")
+	if d.installed, err = installation.Start(ctx, installation.Options{Say: d.Begin}); err != nil {
 		return err
 	}
 	dir, err := d.applyExample(ctx)
 	if err != nil {
 		return err
 	}
-	d.begin("creating its Pod, as the controllers of a cluster would")
+	d.Begin("creating its Pod, as the controllers of a cluster would")
 	before, err := d.installed.Admin.AppsV1().Deployments(namespace).Get(ctx, deployment, metav1.GetOptions{})
 	if err != nil {
 		return err
@@ -86,18 +62,18 @@ func (d *demo) play(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	d.begin("waiting for the Istio objects")
+	d.Begin("waiting for the Istio objects")
 	if _, _, err := d.installed.Kubectl(ctx, "wait", "--for=create", "egresstarget/"+host, "--namespace", namespace, "--timeout=1m"); err != nil {
 		return err
 	}
 	if _, _, err := d.installed.Kubectl(ctx, "wait", "--for=condition=Ready", "egresstarget/"+host, "--namespace", namespace, "--timeout=1m"); err != nil {
 		return err
 	}
-	d.end()
+	d.End()
 	if err := d.show(ctx, dir, before, pod); err != nil {
 		return err
 	}
-	d.sayf("\nDone in %.0f seconds.", time.Since(start).Seconds())
+	d.Sayf("\nDone in %.0f seconds.", time.Since(start).Seconds())
 	return nil
 }
 
@@ -114,7 +90,7 @@ func (d *demo) applyExample(ctx context.Context) (dir string, err error) {
 		return "", err
 	}
 	for _, args := range commands[:len(commands)-1] {
-		d.begin("kubectl " + strings.Join(args, " "))
+		d.Begin("kubectl " + strings.Join(args, " "))
 		if _, err := d.installed.KubectlIn(ctx, dir, args...); err != nil {
 			return "", err
 		}
@@ -124,11 +100,11 @@ func (d *demo) applyExample(ctx context.Context) (dir string, err error) {
 
 // show prints what became of the annotation.
 func (d *demo) show(ctx context.Context, dir string, before *appsv1.Deployment, pod *corev1.Pod) error {
-	d.sayf("\nThe Deployment %s asks with one annotation:\n", before.Name)
+	d.Sayf("\nThe Deployment %s asks with one annotation:\n", before.Name)
 	if err := d.yaml(map[string]any{"metadata": map[string]any{"annotations": map[string]any{"mtls.egress/target": before.Annotations["mtls.egress/target"]}}}); err != nil {
 		return err
 	}
-	d.sayf("\nWhat its Pod %s got:\n", pod.Name)
+	d.Sayf("\nWhat its Pod %s got:\n", pod.Name)
 	if err := d.yaml(changes(before.Spec.Template, pod)); err != nil {
 		return err
 	}
@@ -139,14 +115,14 @@ func (d *demo) show(ctx context.Context, dir string, before *appsv1.Deployment, 
 	if err != nil {
 		return err
 	}
-	d.sayf("\nkubectl get egt -n %s\n", namespace)
-	d.indented(table)
+	d.Sayf("\nkubectl get egt -n %s\n", namespace)
+	d.Indented(table)
 	explained, err := d.explain(ctx, dir)
 	if err != nil {
 		return err
 	}
-	d.sayf("\nIn a sentence (mtls-egress-webhook render -f examples/egress --explain):\n")
-	d.indented(wrapped(explained, 110))
+	d.Sayf("\nIn a sentence (mtls-egress-webhook render -f examples/egress --explain):\n")
+	d.Indented(story.Wrapped(explained, 110))
 	return nil
 }
 
@@ -177,7 +153,7 @@ func purposes() [][2]string {
 
 // objects prints the Istio objects, all of which have to be there.
 func (d *demo) objects(ctx context.Context) error {
-	d.sayf("\nThe Istio objects beside it:\n")
+	d.Sayf("\nThe Istio objects beside it:\n")
 	width := 0
 	for _, purpose := range purposes() {
 		width = max(width, len(purpose[0]))
@@ -187,7 +163,7 @@ func (d *demo) objects(ctx context.Context) error {
 		if _, _, err := d.installed.Kubectl(ctx, "get", kind+".networking.istio.io", name, "--namespace", namespace); err != nil {
 			return err
 		}
-		d.sayf("  %-*s  %s", width, purpose[0], purpose[1])
+		d.Sayf("  %-*s  %s", width, purpose[0], purpose[1])
 	}
 	return nil
 }
@@ -214,37 +190,17 @@ func (d *demo) yaml(content any) error {
 	if err != nil {
 		return err
 	}
-	d.indented(string(text))
+	d.Indented(string(text))
 	return nil
-}
-
-func (d *demo) indented(text string) {
-	for line := range strings.SplitSeq(strings.TrimRight(text, "\n"), "\n") {
-		d.sayf("  %s", line)
-	}
-}
-
-// wrapped breaks a text into lines of at most width characters, at blanks.
-func wrapped(text string, width int) string {
-	var lines []string
-	line := ""
-	for word := range strings.FieldsSeq(text) {
-		if line != "" && len(line)+1+len(word) > width {
-			lines = append(lines, line)
-			line = ""
-		}
-		line = strings.TrimSpace(line + " " + word)
-	}
-	return strings.Join(append(lines, line), "\n")
 }
 
 // keep waits for Ctrl-C.
 func (d *demo) keep(ctx context.Context) {
-	d.sayf("\nIt keeps running. In another terminal:\n")
-	d.sayf("  export KUBECONFIG=%s", d.installed.Kubeconfig)
-	d.sayf("  kubectl get egt -n %s", namespace)
-	d.sayf("\nThere is a kubectl in %s.", filepath.Join(d.installed.Dir, "assets"))
-	d.sayf("Ctrl-C ends everything.")
+	d.Sayf("\nIt keeps running. In another terminal:\n")
+	d.Sayf("  export KUBECONFIG=%s", d.installed.Kubeconfig)
+	d.Sayf("  kubectl get egt -n %s", namespace)
+	d.Sayf("\nThere is a kubectl in %s.", filepath.Join(d.installed.Dir, "assets"))
+	d.Sayf("Ctrl-C ends everything.")
 	<-ctx.Done()
-	d.sayf("Ending.")
+	d.Sayf("Ending.")
 }

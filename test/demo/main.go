@@ -10,6 +10,8 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+
+	"mtls.egress/webhook/test/story"
 )
 
 func main() {
@@ -25,14 +27,14 @@ func main() {
 
 // run does everything and prints it to out.
 func run(ctx context.Context, out io.Writer, keep bool) (err error) {
-	d := &demo{out: out}
+	d := &demo{Story: story.New(out)}
 	defer func() {
 		if stopErr := d.stop(); err == nil {
 			err = stopErr
 		}
 	}()
 	if err := d.play(ctx); err != nil {
-		d.end()
+		d.End()
 		if ctx.Err() != nil {
 			return fmt.Errorf("interrupted: %w", err)
 		}
@@ -41,5 +43,5 @@ func run(ctx context.Context, out io.Writer, keep bool) (err error) {
 	if keep {
 		d.keep(ctx)
 	}
-	return d.err
+	return d.Err()
 }

@@ -17,6 +17,7 @@ import (
 
 	"mtls.egress/webhook/test/apiserver"
 	"mtls.egress/webhook/test/installation"
+	"mtls.egress/webhook/test/perf/report"
 )
 
 // rounds is how often each contender has its turn. benchstat needs six samples for a confidence interval.
@@ -41,7 +42,9 @@ func BenchmarkPodCreate(b *testing.B) {
 			b.Error(err)
 		}
 	})
-	reportEnvironment(b, "kubernetes: "+arena.version)
+	if err := report.Environment(pkg, "kubernetes: "+arena.version); err != nil {
+		b.Fatal(err)
+	}
 	for round := range rounds {
 		for _, level := range levels() {
 			if err := arena.round(b.Context(), round, level); err != nil {
@@ -53,7 +56,7 @@ func BenchmarkPodCreate(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	if err := report("BenchmarkWebhookProcess", 1, map[string]float64{"peak-RSS-bytes": memory}); err != nil {
+	if err := report.Line("BenchmarkWebhookProcess", 1, map[string]float64{"peak-RSS-bytes": memory}); err != nil {
 		b.Fatal(err)
 	}
 	reported(b)
@@ -179,7 +182,7 @@ func reportTurn(of contender, at level, measured, baseline turn) error {
 	if of.admission.webhook {
 		figures["webhook-cpu-ns/op"] = nanoseconds(measured.webhookCPU) / float64(at.creates)
 	}
-	return report(fmt.Sprintf("BenchmarkPodCreate/clients=%d/contender=%s", at.clients, of.name), at.creates, figures)
+	return report.Line(fmt.Sprintf("BenchmarkPodCreate/clients=%d/contender=%s", at.clients, of.name), at.creates, figures)
 }
 
 func (a *arena) measure(ctx context.Context, of contender, at level) (turn, error) {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"mtls.egress/webhook/test/apiserver"
+	"mtls.egress/webhook/test/perf/report"
 )
 
 // BenchmarkRenderProcess measures one call of the command that renders a file of 1,000 Deployments, each with a host of its own,
@@ -39,7 +40,9 @@ func BenchmarkRenderProcess(b *testing.B) {
 			b.Fatalf("rendered %d objects of kind %s, want %d", rendered, kind, deployments)
 		}
 	}
-	reportEnvironment(b)
+	if err := report.Environment(pkg); err != nil {
+		b.Fatal(err)
+	}
 	for range runs {
 		process := exec.CommandContext(b.Context(), command, "render", "-f", file)
 		start := time.Now()
@@ -50,7 +53,7 @@ func BenchmarkRenderProcess(b *testing.B) {
 			"ns/op":     float64(time.Since(start).Nanoseconds()),
 			"cpu-ns/op": float64((process.ProcessState.UserTime() + process.ProcessState.SystemTime()).Nanoseconds()),
 		}
-		if err := report(fmt.Sprintf("BenchmarkRenderProcess/deployments=%d", deployments), 1, figures); err != nil {
+		if err := report.Line(fmt.Sprintf("BenchmarkRenderProcess/deployments=%d", deployments), 1, figures); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"os"
 	"strings"
 	"testing"
 
@@ -109,20 +110,74 @@ func TestAllMissingFiguresAreNamed(t *testing.T) {
 }
 
 func TestOnlyWhatStandsBetweenTheMarkersIsReplaced(t *testing.T) {
-	const document = "# Performance\n\n" + begin + "\nold\n" + end + "\n\nThe rest.\n"
-	once, err := replace(document, "| new |\n")
+	for name, section := range sections() {
+		t.Run(name, func(t *testing.T) {
+			begin, end := section.begin, section.end
+			document := "# Performance\n\n" + begin + "\nold\n" + end + "\n\nThe rest.\n"
+			once, err := section.replace(document, "| new |\n")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if want := "# Performance\n\n" + begin + "\n\n| new |\n\n" + end + "\n\nThe rest.\n"; once != want {
+				t.Errorf("got %q, want %q", once, want)
+			}
+			if twice, err := section.replace(once, "| new |\n"); err != nil || twice != once {
+				t.Errorf("replacing again gives %q, error %v", twice, err)
+			}
+			for name, without := range map[string]string{"no begin": end, "no end": begin, "in the wrong order": end + begin} {
+				if _, err := section.replace(without, "| new |\n"); err == nil {
+					t.Errorf("%s: no error", name)
+				}
+			}
+		})
+	}
+}
+
+func TestTheDocumentHasAllSections(t *testing.T) {
+	document, err := os.ReadFile("../../../docs/performance.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := "# Performance\n\n" + begin + "\n\n| new |\n\n" + end + "\n\nThe rest.\n"; once != want {
-		t.Errorf("got %q, want %q", once, want)
-	}
-	if twice, err := replace(once, "| new |\n"); err != nil || twice != once {
-		t.Errorf("replacing again gives %q, error %v", twice, err)
-	}
-	for name, without := range map[string]string{"no begin": end, "no end": begin, "in the wrong order": end + begin} {
-		if _, err := replace(without, "| new |\n"); err == nil {
-			t.Errorf("%s: no error", name)
+	for name, section := range sections() {
+		if _, err := section.replace(string(document), ""); err != nil {
+			t.Errorf("%s: %v", name, err)
 		}
+	}
+}
+
+func TestMeshTablesHaveEveryContenderAtEveryLevel(t *testing.T) {
+	var text strings.Builder
+	text.WriteString("goos: linux\ngoarch: amd64\ncpu: Some Processor\ngo: go1.26.0\nkubernetes: v1.36.3\nenvoy: 1.40.0\n")
+	for _, level := range callLevels() {
+		for at, contender := range callContenders() {
+			fmt.Fprintf(&text, "BenchmarkCall/%s/contender=%s-2\t 100\t %d p50-ns\t 4000000 p99-ns\t 2500 requests/s\t 25.00 handshakes/10k\n", level, contender, 1000*(at+1))
+		}
+	}
+	got, err := meshTables(parse(text.String()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	const want = `Measured on Some Processor, 2 processors, linux/amd64, go1.26.0, Kubernetes v1.36.3, Envoy 1.40.0.
+
+| connections of the app | kept alive | contender | requests/s | p50 | p99 | handshakes per 10,000 requests |
+|---|---|---|---|---|---|---|
+| 1 | yes | sidecar | 2500 | 1.00 µs | 4.00 ms | 25.0 |
+| 1 | yes | own-tls-in-mesh | 2500 | 2.00 µs | 4.00 ms | 25.0 |
+| 1 | yes | own-tls | 2500 | 3.00 µs | 4.00 ms | 25.0 |
+| 50 | yes | sidecar | 2500 | 1.00 µs | 4.00 ms | 25.0 |
+| 50 | yes | own-tls-in-mesh | 2500 | 2.00 µs | 4.00 ms | 25.0 |
+| 50 | yes | own-tls | 2500 | 3.00 µs | 4.00 ms | 25.0 |
+| 1 | no | sidecar | 2500 | 1.00 µs | 4.00 ms | 25.0 |
+| 1 | no | own-tls-in-mesh | 2500 | 2.00 µs | 4.00 ms | 25.0 |
+| 1 | no | own-tls | 2500 | 3.00 µs | 4.00 ms | 25.0 |
+| 50 | no | sidecar | 2500 | 1.00 µs | 4.00 ms | 25.0 |
+| 50 | no | own-tls-in-mesh | 2500 | 2.00 µs | 4.00 ms | 25.0 |
+| 50 | no | own-tls | 2500 | 3.00 µs | 4.00 ms | 25.0 |
+`
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("tables (-want +got):\n%s", diff)
+	}
+	if _, err := meshTables(parse("")); err == nil || strings.Count(err.Error(), "\n") != 47 {
+		t.Errorf("want the 48 missing figures named, got %v", err)
 	}
 }

@@ -1,9 +1,10 @@
-// Command figures writes what `make bench` measured into the tables of docs/performance.md:
+// Command figures writes what `make bench` and `make bench-mesh` measured into the tables of docs/performance.md:
 //
-//	go run ./test/perf/figures bin/bench.txt docs/performance.md
+//	go run ./test/perf/figures bench bin/bench.txt docs/performance.md
+//	go run ./test/perf/figures mesh bin/bench-mesh.txt docs/performance.md
 //
-// It replaces what stands between the two markers and nothing else. When the results lack a figure, it names all that are
-// missing and writes nothing.
+// It replaces what stands between the two markers of the section and nothing else. When the results lack a figure, it names all
+// that are missing and writes nothing.
 package main
 
 import (
@@ -20,9 +21,14 @@ func main() {
 }
 
 func run(args []string) error {
-	if len(args) != 2 {
-		return errors.New("usage: figures RESULTS DOCUMENT, as in: figures bin/bench.txt docs/performance.md")
+	if len(args) != 3 {
+		return errors.New("usage: figures SECTION RESULTS DOCUMENT, as in: figures bench bin/bench.txt docs/performance.md")
 	}
+	section, ok := sections()[args[0]]
+	if !ok {
+		return fmt.Errorf("there is no section %q, only bench and mesh", args[0])
+	}
+	args = args[1:]
 	raw, err := os.ReadFile(args[0])
 	if err != nil {
 		return err
@@ -31,11 +37,11 @@ func run(args []string) error {
 	if err != nil {
 		return err
 	}
-	tables, err := tables(parse(string(raw)))
+	tables, err := section.tables(parse(string(raw)))
 	if err != nil {
 		return fmt.Errorf("%s: %w", args[0], err)
 	}
-	written, err := replace(string(document), tables)
+	written, err := section.replace(string(document), tables)
 	if err != nil {
 		return fmt.Errorf("%s: %w", args[1], err)
 	}

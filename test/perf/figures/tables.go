@@ -9,12 +9,6 @@ import (
 	"strings"
 )
 
-// The markers in the document.
-const (
-	begin = "<!-- figures: written by test/perf/figures -->"
-	end   = "<!-- end of figures -->"
-)
-
 // row is a figure of one benchmark with its goal.
 type row struct {
 	what, benchmark, unit string
@@ -152,7 +146,7 @@ func quantity(value float64, unit string) string {
 		return duration(value)
 	case strings.HasSuffix(unit, "bytes"):
 		return digits(value/(1<<20)) + " MiB"
-	case unit == "creates/s": // the column says so
+	case unit == "creates/s", unit == "requests/s", unit == "handshakes/10k": // the column says so
 		return digits(value)
 	default:
 		return digits(value) + " " + unit
@@ -178,14 +172,4 @@ func digits(value float64) string {
 		after++
 	}
 	return strconv.FormatFloat(value, 'f', after, 64)
-}
-
-// replace puts the tables between the markers of a document.
-func replace(document, tables string) (string, error) {
-	before, rest, hasBegin := strings.Cut(document, begin)
-	_, after, hasEnd := strings.Cut(rest, end)
-	if !hasBegin || !hasEnd {
-		return "", fmt.Errorf("the lines %q and, below it, %q are missing: the tables go between them", begin, end)
-	}
-	return before + begin + "\n\n" + tables + "\n" + end + after, nil
 }

@@ -1,0 +1,60 @@
+package docs
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"unicode"
+)
+
+func TestLinksLeadToHeadings(t *testing.T) {
+	link := regexp.MustCompile(`\]\(([^)#:]*)#([^)]+)\)`)
+	for _, path := range documents(t) {
+		content, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, match := range link.FindAllStringSubmatch(string(content), -1) {
+			into := path
+			if match[1] != "" {
+				into = filepath.Join(filepath.Dir(path), match[1])
+			}
+			if there := anchors(t, into); !slices.Contains(there, match[2]) {
+				t.Errorf("%s: %s has no heading #%s, only %q", path, into, match[2], there)
+			}
+		}
+	}
+}
+
+// anchors are those of a document's headings, as GitHub makes them: lower case, no punctuation, hyphens for blanks.
+func anchors(t *testing.T, path string) []string {
+	t.Helper()
+	content, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var found []string
+	inBlock := false
+	for line := range strings.Lines(string(content)) {
+		if strings.HasPrefix(line, "```") {
+			inBlock = !inBlock
+		}
+		heading := strings.TrimLeft(line, "#")
+		if inBlock || heading == line {
+			continue
+		}
+		found = append(found, strings.Map(func(r rune) rune {
+			switch {
+			case unicode.IsLetter(r), unicode.IsDigit(r), r == '-', r == '_':
+				return unicode.ToLower(r)
+			case r == ' ':
+				return '-'
+			}
+			return -1
+		}, strings.TrimSpace(heading)))
+	}
+	return found
+}

@@ -1,0 +1,112 @@
+package docs
+
+import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// TestTroubleshootingHasEveryReason compares the reasons of conditions and events in the code with the headings of docs/troubleshooting.md.
+func TestTroubleshootingHasEveryReason(t *testing.T) {
+	document, err := os.ReadFile(filepath.Join(root, "docs", "troubleshooting.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var described []string
+	for _, heading := range regexp.MustCompile("(?m)^#+ (.*`.*)$").FindAllStringSubmatch(string(document), -1) {
+		for _, word := range regexp.MustCompile("`([A-Z][A-Za-z]+)`").FindAllStringSubmatch(heading[1], -1) {
+			described = append(described, word[1])
+		}
+	}
+	inCode := reasonsInCode(t)
+	for _, reason := range inCode {
+		if !slices.Contains(described, reason) {
+			t.Errorf("docs/troubleshooting.md has no heading with `%s`", reason)
+		}
+	}
+	for at, reason := range described {
+		if slices.Index(described, reason) != at {
+			t.Errorf("docs/troubleshooting.md has two headings with `%s`", reason)
+		}
+		if !slices.Contains(inCode, reason) && !slices.Contains(reasonsOfOthers(), reason) {
+			t.Errorf("docs/troubleshooting.md has a heading with `%s`, which the code doesn't say", reason)
+		}
+	}
+}
+
+// reasonsOfOthers are what Kubernetes and Envoy say and the document has headings for.
+func reasonsOfOthers() []string {
+	return []string{"FailedMount", "UF", "UC", "NC", "UH", "NR", "UT", "URX", "DC", "DPE", "UPE", "BlackHoleCluster", "PassthroughCluster"}
+}
+
+// reasonsInCode are the texts that the controller gives to something called a reason, and the reasons of credentials that are refused.
+func reasonsInCode(t *testing.T) []string {
+	t.Helper()
+	var reasons []string
+	for _, room := range []string{"internal/controller", "internal/certs/credential"} {
+		files, err := filepath.Glob(filepath.Join(root, room, "*.go"))
+		if err != nil || len(files) == 0 {
+			t.Fatalf("%s: %d files, error %v", room, len(files), err)
+		}
+		for _, file := range files {
+			if strings.HasSuffix(file, "_test.go") {
+				continue
+			}
+			parsed, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.SkipObjectResolution)
+			if err != nil {
+				t.Fatal(err)
+			}
+			ast.Inspect(parsed, func(node ast.Node) bool {
+				reasons = append(reasons, reasonsOf(node)...)
+				return true
+			})
+		}
+	}
+	slices.Sort(reasons)
+	reasons = slices.Compact(reasons)
+	if len(reasons) < 20 {
+		t.Fatalf("only %d reasons found: %q; has the code another form?", len(reasons), reasons)
+	}
+	return reasons
+}
+
+// reasonsOf are the reasons in one declaration, assignment or field.
+func reasonsOf(node ast.Node) []string {
+	var reasons []string
+	take := func(name string, value ast.Expr) {
+		if literal, ok := value.(*ast.BasicLit); ok && strings.HasPrefix(strings.ToLower(name), "reason") && literal.Kind == token.STRING {
+			if text, err := strconv.Unquote(literal.Value); err == nil && text != "" {
+				reasons = append(reasons, text)
+			}
+		}
+	}
+	switch node := node.(type) {
+	case *ast.ValueSpec:
+		kind, _ := node.Type.(*ast.Ident)
+		for at, value := range node.Values {
+			name := node.Names[at].Name
+			if kind != nil && kind.Name == "Reason" {
+				name = kind.Name
+			}
+			take(name, value)
+		}
+	case *ast.KeyValueExpr:
+		if key, ok := node.Key.(*ast.Ident); ok {
+			take(key.Name, node.Value)
+		}
+	case *ast.AssignStmt:
+		for at, left := range node.Lhs {
+			if field, ok := left.(*ast.SelectorExpr); ok && at < len(node.Rhs) {
+				take(field.Sel.Name, node.Rhs[at])
+			}
+		}
+	}
+	return reasons
+}

@@ -1,0 +1,107 @@
+package mesh_test
+
+import (
+	"context"
+	"path/filepath"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"mtls.egress/webhook/test/actor/caller"
+	"mtls.egress/webhook/test/scene"
+)
+
+const (
+	namespace = "bench"
+	host      = "external.system.com"
+	// secret is the default name for host.
+	secret = "external-system-mtls-data"
+	// credentialPath is where an app that speaks TLS itself finds the credential.
+	credentialPath = "/credential"
+	// answerBytes is the length of the answers' bodies.
+	answerBytes = "1000"
+)
+
+// app is a Pod that calls.
+type app struct {
+	name string
+	// asks for the target: the sidecar speaks TLS. Otherwise the app does.
+	asks bool
+	// sidecar is missing in a Pod that is no part of the mesh.
+	sidecar bool
+}
+
+// The apps.
+func apps() []app {
+	return []app{
+		{name: "sidecar", asks: true, sidecar: true},
+		{name: "own-tls", sidecar: false},
+		{name: "own-tls-in-mesh", sidecar: true},
+	}
+}
+
+func (a app) deployment() scene.App {
+	deployed := scene.App{Namespace: namespace, Name: a.name}
+	if a.asks {
+		deployed.Annotations = scene.Target(host)
+		return deployed
+	}
+	if !a.sidecar {
+		deployed.PodLabels = map[string]string{"sidecar.istio.io/inject": "false"}
+	}
+	deployed.Spec = func(spec *corev1.PodSpec) {
+		spec.Volumes = append(spec.Volumes, corev1.Volume{
+			Name: "credential", VolumeSource: corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{SecretName: secret}},
+		})
+		spec.Containers[0].VolumeMounts = append(spec.Containers[0].VolumeMounts, corev1.VolumeMount{Name: "credential", MountPath: credentialPath, ReadOnly: true})
+	}
+	return deployed
+}
+
+// load is what the app is asked to do.
+func (a app) load(connections, requests int, keepAlive bool) caller.Bench {
+	asked := caller.Bench{URL: "http://" + host + "/bench?bytes=" + answerBytes, Connections: connections, Requests: requests, KeepAlive: keepAlive}
+	if !a.asks {
+		asked.URL = "https://" + host + "/bench?bytes=" + answerBytes
+		asked.ClientCertificate, asked.ClientKey = filepath.Join(credentialPath, "cert"), filepath.Join(credentialPath, "key")
+		asked.CA = filepath.Join(credentialPath, "cacert")
+	}
+	return asked
+}
+
+// contender is an app with its Pod.
+type contender struct {
+	app
+
+	caller *caller.Client
+	// address of its Pod.
+	address string
+}
+
+// deploy creates the apps and returns them when each of them can call.
+func deploy(ctx context.Context, s *scene.Scene) ([]contender, error) {
+	var contenders []contender
+	for _, app := range apps() {
+		if err := s.Deploy(ctx, app.deployment()); err != nil {
+			return nil, err
+		}
+	}
+	for _, app := range apps() {
+		pod, err := s.ReadyPod(ctx, namespace, app.name)
+		if err != nil {
+			return nil, err
+		}
+		c := contender{app: app, caller: s.Caller(pod), address: pod.Status.PodIP}
+		err = scene.Until(ctx, "the first answer to "+app.name, func(ctx context.Context) error {
+			result, err := c.caller.Bench(ctx, app.load(1, 1, true))
+			if err == nil {
+				err = whole(result, 1)
+			}
+			return err
+		})
+		if err != nil {
+			return nil, err
+		}
+		contenders = append(contenders, c)
+	}
+	return contenders, nil
+}
