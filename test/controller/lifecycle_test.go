@@ -319,20 +319,22 @@ func TestTheAnchorServesTheTargetsOfTheNamespaceAndGoesWithTheLast(t *testing.T)
 	w.start(controller.Options{})
 	first := &v1alpha1.EgressTarget{ObjectMeta: metav1.ObjectMeta{Name: host}, Spec: v1alpha1.EgressTargetSpec{AppPort: 8080}}
 	second := &v1alpha1.EgressTarget{ObjectMeta: metav1.ObjectMeta{Name: "other.system.com"}, Spec: v1alpha1.EgressTargetSpec{Credential: v1alpha1.Credential{SecretName: "other"}}}
-	never := &v1alpha1.EgressTarget{ObjectMeta: metav1.ObjectMeta{Name: "never.programmed.com"}, Spec: v1alpha1.EgressTargetSpec{AppPort: 9090}}
-	for _, egressTarget := range []*v1alpha1.EgressTarget{first, second, never} {
+	closed := &v1alpha1.EgressTarget{ObjectMeta: metav1.ObjectMeta{Name: "no.credential.com"}, Spec: v1alpha1.EgressTargetSpec{AppPort: 9090}}
+	for _, egressTarget := range []*v1alpha1.EgressTarget{first, second, closed} {
 		w.create(egressTarget)
 	}
-	w.anchorIs([]int64{80, 8080}, host, "other.system.com")
+	w.anchorIs([]int64{80, 8080, 9090}, host, "no.credential.com", "other.system.com")
 
 	w.remove(first)
 	w.gone()
+	w.anchorIs([]int64{80, 9090}, "no.credential.com", "other.system.com")
+	w.remove(closed)
 	w.anchorIs([]int64{80}, "other.system.com")
 	w.remove(second)
 	w.eventually(func() error {
 		removed := removals()
-		if len(removed) != 7 || removed[6] != generated()[0] {
-			return fmt.Errorf("removed are %v, want seven, the anchor last", removed)
+		if len(removed) != 8 || removed[7] != generated()[0] {
+			return fmt.Errorf("removed are %v, want eight, the anchor last", removed)
 		}
 		return nil
 	})
