@@ -60,7 +60,7 @@ func claims(object client.Object) []string {
 	}
 	var found []string
 	for _, host := range objectHosts(content) {
-		found = append(found, claim(strings.ToLower(host)))
+		found = append(found, claim(strings.TrimSuffix(strings.ToLower(host), ".")))
 	}
 	if claimsSinkhole(content) {
 		found = append(found, claimSinkhole)

@@ -30,6 +30,7 @@ func TestClaims(t *testing.T) {
 	}{
 		"the host of a DestinationRule":              {istioObject(mesh.KindDestinationRule, map[string]any{"host": "External.System.com"}), []string{host}},
 		"the hosts of a VirtualService":              {istioObject(mesh.KindVirtualService, map[string]any{"hosts": []any{host, "*.system.com", "*"}}), []string{"*", "*.system.com", host}},
+		"a host with a trailing dot":                 {istioObject(mesh.KindVirtualService, map[string]any{"hosts": []any{host + "."}}), []string{host}},
 		"a wildcard within a label is widened":       {istioObject(mesh.KindServiceEntry, map[string]any{"hosts": []any{"*-api.system.com", "*com"}}), []string{"*", "*.system.com"}},
 		"a VirtualService of gateways only":          {istioObject(mesh.KindVirtualService, map[string]any{"hosts": []any{host}, "gateways": []any{"ingress"}}), nil},
 		"a VirtualService of a gateway and the mesh": {istioObject(mesh.KindVirtualService, map[string]any{"hosts": []any{host}, "gateways": []any{"ingress", "mesh"}}), []string{host}},

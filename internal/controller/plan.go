@@ -49,8 +49,8 @@ type plan struct {
 // others that stand in the way.
 func makePlan(t target.Target, demands []demand, findings []finding, current *presented, collision string, conflicts []mesh.Conflict) plan {
 	if collision != "" {
-		return plan{target: t, verdict: verdict{reason: reasonSinkholeCollision, message: fmt.Sprintf(
-			"the sinkhole address %s of this host is also that of %s, whose EgressTarget is older; call one of the two from another namespace", t.Address(), collision)}}
+		return plan{write: true, closed: true, target: t, verdict: verdict{reason: reasonSinkholeCollision, message: fmt.Sprintf(
+			"the target is closed: the sinkhole address %s of this host is also that of %s, whose EgressTarget is older; call one of the two from another namespace", t.Address(), collision)}}
 	}
 	return planFor(t, demands, findings, current).closedBy(conflicts)
 }

@@ -89,7 +89,7 @@ func TestMakePlan(t *testing.T) {
 		want      result
 	}{
 		"all well":                                   {plain, fine, good, nil, "", nil, result{true, false, plain, first(), true, "Programmed"}},
-		"another host has the address":               {plain, fine, good, standing, "older.com", nil, result{false, false, plain, target.Layout{}, false, "SinkholeCollision"}},
+		"another host has the address":               {plain, fine, good, standing, "older.com", nil, result{true, true, plain, target.Layout{}, false, "SinkholeCollision"}},
 		"no credential and nothing programmed":       {plain, fine, bad, nil, "", nil, result{true, true, plain, target.Layout{}, false, "CredentialInvalid"}},
 		"no credential and something is":             {withConfigMap, old, bad, standing, "", nil, result{true, false, kept, first(), true, "LastGoodKept"}},
 		"a CA that a Pod doesn't mount":              {withConfigMap, old, []finding{usable("s", 2, noSecretCA)}, standing, "", nil, result{true, false, kept, first(), false, "PodsOutdated"}},
@@ -101,7 +101,7 @@ func TestMakePlan(t *testing.T) {
 		"somebody else could lead calls out":         {plain, fine, good, nil, "", leak, result{true, true, plain, first(), false, "PlaintextPossible"}},
 		"the same without a credential":              {plain, fine, bad, nil, "", leak, result{true, true, plain, target.Layout{}, false, "PlaintextPossible"}},
 		"the same with the last good one programmed": {withConfigMap, old, bad, standing, "", leak, result{true, true, kept, first(), false, "PlaintextPossible"}},
-		"the same for a host that has no address":    {plain, fine, good, standing, "older.com", leak, result{false, false, plain, target.Layout{}, false, "SinkholeCollision"}},
+		"the same for a host that has no address":    {plain, fine, good, standing, "older.com", leak, result{true, true, plain, target.Layout{}, false, "SinkholeCollision"}},
 		"somebody else is in the way, but safely":    {plain, fine, good, nil, "", harmless, result{true, false, plain, first(), true, "Programmed"}},
 	}
 	for name, test := range tests {

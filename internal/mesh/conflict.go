@@ -193,7 +193,7 @@ func (s search) matchHost(hosts []string) (index int, exact, found bool) {
 	wildcard := -1
 	for i, host := range hosts {
 		switch {
-		case strings.EqualFold(host, s.target.Host):
+		case s.same(host):
 			return i, true, true
 		case wildcard < 0 && covers(host, s.target.Host):
 			wildcard = i
@@ -202,10 +202,16 @@ func (s search) matchHost(hosts []string) (index int, exact, found bool) {
 	return wildcard, false, wildcard >= 0
 }
 
+// same says whether host is the target's, in either of the forms that our VirtualService has: with a trailing dot too, as programs
+// may write it.
+func (s search) same(host string) bool {
+	return strings.EqualFold(strings.TrimSuffix(host, "."), s.target.Host)
+}
+
 // covers says whether pattern is host or a wildcard that host falls under, as Istio reads wildcards: an asterisk at the
 // start stands for anything.
 func covers(pattern, host string) bool {
-	pattern = strings.ToLower(pattern)
+	pattern = strings.TrimSuffix(strings.ToLower(pattern), ".")
 	if suffix, wildcard := strings.CutPrefix(pattern, "*"); wildcard {
 		return strings.HasSuffix(host, suffix)
 	}

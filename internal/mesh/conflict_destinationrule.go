@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 
 	networking "istio.io/api/networking/v1alpha3"
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
@@ -30,7 +29,7 @@ func (s search) destinationRule(rule, ours *networkingv1.DestinationRule, known 
 		// Without ours, another rule for the host decides what the subset does.
 		return s.nameTaken(KindDestinationRule, rule).leaking(), true
 	}
-	exact := strings.EqualFold(rule.Spec.Host, s.target.Host)
+	exact := s.same(rule.Spec.Host)
 	if !exact && !covers(rule.Spec.Host, s.target.Host) {
 		return Conflict{}, false
 	}

@@ -142,6 +142,19 @@ func TestConflictsAreTheForeignObjectsInTheWay(t *testing.T) {
 				ServiceEntries: []*networkingv1.ServiceEntry{serviceEntry(seHost(target.AnchorHost), seNamed("mtls-egress"), func(s *networkingv1.ServiceEntry) { s.OwnerReferences = ownedBy("other.system.com") })},
 			},
 		},
+		"an older private VirtualService for the host with a trailing dot wins over ours for calls that write it so": {
+			others: mesh.Others{
+				VirtualServices: []*networkingv1.VirtualService{virtualService(old, vsHost("external.system.com."), vsTo(".")), ourVirtualService()},
+			},
+			want: []mesh.Conflict{
+				{
+					Kind: "VirtualService", Namespace: "project", Name: "theirs",
+					Field: "spec.hosts[0]", Effect: mesh.WinsOverOurs,
+					Message:   "VirtualService project/theirs (spec.hosts[0]) is for external.system.com too, private to the namespace as ours is, and older, so the http calls of the target's Pods go where it says and not over mutual TLS; take the host out of it",
+					Plaintext: true,
+				},
+			},
+		},
 		"an older private VirtualService of the namespace wins over ours": {
 			others: mesh.Others{
 				VirtualServices: []*networkingv1.VirtualService{virtualService(old, vsTo(".")), ourVirtualService()},

@@ -168,7 +168,7 @@ func (s *Subject) mutateWorkload(namespace string, previous *Previous, egressTar
 	if previous != nil {
 		before = previous.Annotations
 	}
-	changes, propagationErrs := propagate(own, before, s.pod.Annotations, s.templatePath.Child("metadata", "annotations"))
+	changes, propagationErrs := propagate(own, before, s.pod.Annotations, s.writtenInTemplate, s.templatePath.Child("metadata", "annotations"))
 	errs, warnings = append(errs, propagationErrs...), append(warnings, changes.warnings...)
 	if s.kind.Kind == "Job" && previous != nil && !s.notStarted && !changes.empty() {
 		warnings = append(warnings, "the Pod template of a Job that has started can't be changed, so its Pods keep what they have; delete the Job and create it again")

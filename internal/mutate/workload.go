@@ -31,8 +31,10 @@ type propagation struct {
 // doesn't record is the user's own and stays, whatever the workload says; one that it records follows the workload to a new
 // value, and away when an update takes the workload's annotation away, which it had before. In every other case what the
 // template asks for stays: a template with a marker is handed on, by a CronJob to its Jobs, by an operator that copies a
-// Deployment, in an exported manifest, and that the new object's metadata lacks the annotation takes nothing back.
-func propagate(workload, before, template map[string]string, at *field.Path) (propagation, field.ErrorList) {
+// Deployment, in an exported manifest, and that the new object's metadata lacks the annotation takes nothing back. written says
+// which annotations of the template the user's own manifest has: who moves one there from the workload's metadata leaves it as
+// it is, and the marker with it.
+func propagate(workload, before, template map[string]string, written func(key string) bool, at *field.Path) (propagation, field.ErrorList) {
 	recorded, err := readMarker(template)
 	if err != nil {
 		return propagation{}, field.ErrorList{target.Invalid(at.Key(target.AnnotationPropagated), template[target.AnnotationPropagated],
@@ -56,8 +58,14 @@ func propagate(workload, before, template map[string]string, at *field.Path) (pr
 			if wanted != present || !there {
 				changes.set[key] = wanted
 			}
+		case ours && had(before, key) && written(key):
 		case ours && had(before, key):
 			changes.remove = append(changes.remove, key)
+			if key == target.AnnotationTarget {
+				changes.warnings = append(changes.warnings, fmt.Sprintf(
+					"%s is taken off the Pod template too (%q), so new Pods call without mutual TLS; if your manifest has it in the Pod template, apply it again",
+					key, target.Excerpt(present)))
+			}
 		case ours:
 			kept[key] = present
 		}
