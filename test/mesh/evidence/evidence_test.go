@@ -17,7 +17,7 @@ func counted() []Row {
 		{Promise: "Rotation", Fault: "three times", Test: "TestRotation", Requests: 1000},
 		{Promise: "Never plaintext", Fault: "istiod stopped", Test: "TestFaults/istiod/native_sidecar", Requests: 10, Failed: 1},
 		{Promise: "Never plaintext", Fault: "istiod stopped", Test: "TestFaults/istiod/plain_sidecar", Requests: 20, Failed: 2},
-		{Promise: "Never plaintext", Fault: "a; b, c", Test: "TestStates"},
+		{Promise: "Never plaintext", Fault: "a; b, c", Test: "TestStates", Requests: 7},
 	}
 }
 
@@ -25,7 +25,7 @@ func counted() []Row {
 func tabled() []Row {
 	return []Row{
 		{Promise: "Never plaintext", Fault: "istiod stopped", Test: "TestFaults", Requests: 30, Failed: 3},
-		{Promise: "Never plaintext", Fault: "a; b, c", Test: "TestStates"},
+		{Promise: "Never plaintext", Fault: "a; b, c", Test: "TestStates", Requests: 7},
 		{Promise: "Rotation", Fault: "three times", Test: "TestRotation", Requests: 1000},
 	}
 }
@@ -40,7 +40,7 @@ func TestTheTableIsThatOfTheRows(t *testing.T) {
 | promise | fault | requests | without an answer | plaintext bytes | test |
 |---|---|---|---|---|---|
 | Never plaintext | istiod stopped | 30 | 3 | 0 | ` + "`TestFaults`" + ` |
-| Never plaintext | a; b, c | 0 | 0 | 0 | ` + "`TestStates`" + ` |
+| Never plaintext | a; b, c | 7 | 0 | 0 | ` + "`TestStates`" + ` |
 | Rotation | three times | 1000 | 0 | 0 | ` + "`TestRotation`" + ` |
 
 ` + end + "\n\nThe rest.\n"

@@ -40,6 +40,9 @@ func (r Row) check() error {
 	if r.Fault == "" || strings.ContainsAny(r.Fault, "|\n") {
 		problems = append(problems, fmt.Errorf("%s: the fault %q can't stand in a table", r.Test, r.Fault))
 	}
+	if r.Requests <= 0 || r.Failed < 0 || r.Failed > r.Requests {
+		problems = append(problems, fmt.Errorf("%s, %s: %d of %d requests without an answer; no requests are no evidence", r.Test, r.Fault, r.Failed, r.Requests))
+	}
 	if r.PlaintextBytes != 0 {
 		problems = append(problems, fmt.Errorf("%s, %s: %d bytes in plain text; such a run is no evidence", r.Test, r.Fault, r.PlaintextBytes))
 	}
