@@ -22,7 +22,7 @@ func (s *Subject) writtenInTemplate(annotation string) bool {
 		fields[i] = "f:" + name
 	}
 	return slices.ContainsFunc(s.metadata.ManagedFields, func(entry metav1.ManagedFieldsEntry) bool {
-		return entry.Operation == metav1.ManagedFieldsOperationApply && entry.FieldsV1 != nil && stands(entry.FieldsV1.Raw, fields)
+		return entry.Operation == metav1.ManagedFieldsOperationApply && entry.FieldsV1 != nil && stands(entry.FieldsV1.GetRawBytes(), fields)
 	})
 }
 

@@ -2,7 +2,6 @@ package mesh
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -15,6 +14,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"mtls.egress/webhook/test/actor/caller"
 	"mtls.egress/webhook/test/actor/partner"
 	"mtls.egress/webhook/test/scene"
 )
@@ -176,8 +176,8 @@ func foreignCounts(t *testing.T, s *scene.Scene, pod *corev1.Pod) (calls, failed
 	return calls, failed
 }
 
-// TestANameWithATrailingDot: C libraries look such a name up in DNS, past the sinkhole, so the objects alone stand between the call and plain text. While they are there it is mutual
-// TLS. While nothing is programmed such calls leave; docs/annotations.md says so. What they come to is logged and not asserted, as nothing here could keep them.
+// TestANameWithATrailingDot: C libraries look such a name up in DNS, past the sinkhole, so the objects alone stand between the call and plain text. With a credential it is
+// mutual TLS, and without one the sidecar answers 503 itself.
 func TestANameWithATrailingDot(t *testing.T) {
 	t.Parallel()
 	const dotted = "http://" + host + "."
@@ -214,30 +214,47 @@ func TestANameWithATrailingDot(t *testing.T) {
 			Promise: "Never plaintext", Fault: "the host is written with a trailing dot, all is programmed", Requests: calls + loop.Calls, Failed: failed + loop.Calls - loop.ByOutcome["200"],
 		})
 	})
-	t.Run("nothing is programmed", func(t *testing.T) {
+	t.Run("there is no credential yet", func(t *testing.T) {
 		t.Parallel()
 		s := play(t)
 		ns := namespace(t, s)
 		must(t, s.WriteSecret(t.Context(), ns, secretName, map[string][]byte{"cert": []byte("garbage"), "key": []byte("garbage"), "cacert": []byte("garbage")}))
-		const path = "/dot-limit"
-		app := scene.App{Namespace: ns, Name: "dot", Annotations: scene.Target(host), Loops: []string{dotted + path + "/go"}}
+		must(t, s.Deploy(t.Context(), scene.App{Namespace: ns, Name: "waits", Annotations: scene.Target(host)}))
+		_, _, err := s.Kubectl(t.Context(), "--namespace", ns, "wait", "--for=create", "virtualservice/mtls-egress-"+host, "--timeout=120s")
+		must(t, err)
+		// These start when the target is closed.
+		const path = "/no-credential-yet"
+		app := scene.App{Namespace: ns, Name: "dot", Annotations: scene.Target(host), Loops: []string{dotted + path + "/go", "http://" + host + path + "/undotted"}, Args: []string{"--timeout", patient}}
 		must(t, s.Deploy(t.Context(), withForeignClients(t, s, app, dotted+path)))
 		pod, err := s.ReadyPod(t.Context(), ns, "dot")
 		must(t, err)
 		for name := range foreignClients() {
-			must(t, scene.Until(t.Context(), "an outcome of "+name, func(ctx context.Context) error {
+			must(t, scene.Until(t.Context(), "503 for "+name, func(ctx context.Context) error {
 				read, err := foreign(ctx, s, pod, name)
-				if err == nil && len(read.Outcomes) == 0 {
-					err = errors.New("none yet")
+				if err == nil && !slices.Contains(read.Outcomes, "503") {
+					err = fmt.Errorf("its outcomes are %q", read.Outcomes)
 				}
 				return err
 			}))
-			saw := seen(t, s, partner.Filter{Path: path + "/" + name})
-			t.Logf("%s: %d plain connections, %d bytes", name, saw.PlainConnections, saw.PlaintextBytes)
 		}
-		// Go's own resolver does look it up in /etc/hosts.
-		if saw := seen(t, s, partner.Filter{Path: path + "/go"}); saw.Connections != 0 {
-			t.Errorf("of the calls of a Go program the partner saw %+v", saw)
+		results, err := s.Caller(pod).Call(t.Context(), caller.Call{URL: "http://" + host + path + "/asked"})
+		must(t, err)
+		if results[0].Status != 503 || !strings.Contains(results[0].Body, "The EgressTarget "+host+" says why.") {
+			t.Errorf("the answer is %d %q, want 503 with a sentence that names the EgressTarget", results[0].Status, results[0].Body)
 		}
+		loops, err := s.Caller(pod).Loops(t.Context())
+		must(t, err)
+		calls := len(results)
+		for url, loop := range loops {
+			calls += loop.Calls
+			if loop.ByOutcome["503"] == 0 || loop.ByOutcome["200"] != 0 {
+				t.Errorf("the outcomes of %s are %v, want 503", url, loop.ByOutcome)
+			}
+		}
+		saw := seen(t, s, partner.Filter{Path: path})
+		if saw.Connections != 0 {
+			t.Errorf("the partner saw %+v, want nothing", saw)
+		}
+		neverPlain(t, saw, figures{Promise: "Never plaintext", Fault: "there is no credential yet; the host with and without a trailing dot", Requests: calls, Failed: calls})
 	})
 }

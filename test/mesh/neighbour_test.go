@@ -245,7 +245,7 @@ func TestANeighbourKeepsItsBehaviour(t *testing.T) {
 			asked, err := s.Caller(shop).Loop(t.Context(), "http://"+host+n.path+"/shop")
 			must(t, err)
 			onlyMutualTLS(t, "the one who asked", asked, made.Serial())
-			neverPlain(t, summaryOf(fromPod(t, s, shop)), figures{Promise: "Only those who asked", Fault: "a neighbour calls plainly, " + name,
+			neverPlain(t, summaryOf(fromPod(t, s, shop)), figures{Promise: "Only those who asked", Fault: "beside a neighbour that calls plainly, " + name,
 				Requests: asked.Calls, Failed: asked.Calls - asked.ByOutcome["200"]})
 
 			leave(t, s, ns)
