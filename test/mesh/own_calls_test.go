@@ -193,7 +193,15 @@ func TestAPOSTIsSentOnceWhenThePartnerGoesAway(t *testing.T) {
 	scale("0")
 	_, _, err := s.Kubectl(t.Context(), "--namespace", scene.PartnerNamespace, "wait", "--for=delete", "pod", "--selector=app=partner", "--timeout=1m")
 	must(t, err)
-	// Connections are refused now, which is tried again, but nothing that could be sent twice is sent.
+	// Until kube-proxy knows it, connections to the partner's address are not refused but end nowhere.
+	must(t, scene.Until(t.Context(), "connections are refused", func(ctx context.Context) error {
+		probe, err := s.Caller(pod).Call(ctx, caller.Call{URL: "http://" + host + "/away/probe"})
+		if err == nil && probe[0].Outcome != "503" {
+			err = fmt.Errorf("the outcome is %s", probe[0].Outcome)
+		}
+		return err
+	}))
+	// That is tried again, but nothing that could be sent twice is sent.
 	before := retries(t, s, pod)
 	refused, err := s.Caller(pod).Call(t.Context(), post)
 	must(t, err)
