@@ -25,7 +25,7 @@ mutual TLS with the client certificate from a Secret. If any part is missing, th
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usageError(fmt.Errorf("%w; see %s --help", err, cmd.CommandPath()))
 	})
-	root.AddCommand(newServeCommand(), newRenderCommand(), newUninstallCheckCommand(), newVersionCommand())
+	root.AddCommand(newServeCommand(), newRenderCommand(), newCredentialCommand(), newUninstallCheckCommand(), newVersionCommand())
 	return root
 }
 
@@ -36,7 +36,7 @@ func noSuchCommand(cmd *cobra.Command, args []string) error {
 	// Cobra suggests nothing unless it is told how far a name may be off.
 	cmd.SuggestionsMinimumDistance = 2
 	if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
-		return fmt.Errorf("%s has no command %q; did you mean %s?", name, args[0], strings.Join(near, " or "))
+		return fmt.Errorf("%s has no command %q; did you mean %s?", cmd.CommandPath(), args[0], strings.Join(near, " or "))
 	}
-	return fmt.Errorf("%s has no command %q; see %s --help", name, args[0], name)
+	return fmt.Errorf("%s has no command %q; see %s --help", cmd.CommandPath(), args[0], cmd.CommandPath())
 }

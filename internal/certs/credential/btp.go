@@ -1,0 +1,158 @@
+package credential
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/url"
+	"strconv"
+	"strings"
+
+	"mtls.egress/webhook/internal/target"
+)
+
+// Destination is what a destination of SAP BTP says about a client certificate
+// (https://help.sap.com/docs/connectivity/sap-btp-connectivity-cf/client-certificate-authentication-for-http-destinations).
+type Destination struct {
+	// Name of the destination.
+	Name string
+	// Host and Port of its URL.
+	Host string
+	Port int32
+	// Path of its URL, which stays the app's business; "" when there is none.
+	Path string
+	// KeyStore is the PKCS#12 file.
+	KeyStore []byte
+	// Password of the key store; "" when the export leaves it out.
+	Password string
+	// TrustStore is the name of the store with the CA of the server; "" when the destination trusts the CAs of the platform.
+	TrustStore string
+	// TrustAll says that the destination doesn't check the server at all.
+	TrustAll bool
+}
+
+// exportedDestination is the JSON of the destination service, which puts the fields of the destination next to the certificates
+// or one level down, depending on the call (https://api.sap.com/api/SAP_CP_CF_Connectivity_Destination/overview).
+type exportedDestination struct {
+	destinationFields
+	Configuration *destinationFields       `json:"destinationConfiguration"`
+	Certificates  []destinationCertificate `json:"certificates"`
+}
+
+type destinationFields struct {
+	Name               string   `json:"Name"`
+	URL                string   `json:"URL"`
+	Authentication     string   `json:"Authentication"`
+	KeyStoreLocation   string   `json:"KeyStoreLocation"`
+	KeyStorePassword   string   `json:"KeyStorePassword"`
+	TrustStoreLocation string   `json:"TrustStoreLocation"`
+	TrustAll           trueText `json:"TrustAll"`
+}
+
+type destinationCertificate struct {
+	Name    string `json:"Name"`
+	Content string `json:"Content"`
+}
+
+// trueText is a Boolean that the destination service writes as text.
+type trueText bool
+
+func (t *trueText) UnmarshalJSON(text []byte) error {
+	*t = trueText(strings.EqualFold(strings.Trim(string(text), `"`), "true"))
+	return nil
+}
+
+// clientCertificateAuthentication is the only type of authentication that has a client certificate.
+const clientCertificateAuthentication = "ClientCertificateAuthentication"
+
+// ReadDestination reads an exported destination in JSON. The error has all problems, a line each, and no byte of the content but names.
+func ReadDestination(content []byte) (*Destination, error) {
+	var exported exportedDestination
+	if err := json.Unmarshal(content, &exported); err != nil {
+		// The decoder's words may quote a value, which is a password here.
+		return nil, errors.New("the file is not the JSON of a destination: it has an object with URL, Authentication, KeyStoreLocation, KeyStorePassword, and certificates[] with Name and Content")
+	}
+	fields := exported.destinationFields
+	if exported.Configuration != nil {
+		fields = *exported.Configuration
+	}
+	destination := &Destination{Name: fields.Name, Password: fields.KeyStorePassword, TrustStore: fields.TrustStoreLocation, TrustAll: bool(fields.TrustAll)}
+	var problems []error
+	if fields.Authentication != clientCertificateAuthentication {
+		problems = append(problems, fmt.Errorf("the Authentication is %s, and only %s has a client certificate", quoteField(fields.Authentication), clientCertificateAuthentication))
+	}
+	problems = append(problems, destination.setURL(fields.URL), destination.setKeyStore(fields.KeyStoreLocation, exported.Certificates))
+	if err := errors.Join(problems...); err != nil {
+		return nil, err
+	}
+	return destination, nil
+}
+
+// quoteField is a field of the file in a message.
+func quoteField(value string) string {
+	if value == "" {
+		return "missing"
+	}
+	return strconv.Quote(printable(value))
+}
+
+func (d *Destination) setURL(text string) error {
+	const want = "it must be https://host or https://host:port"
+	parsed, err := url.Parse(text)
+	switch {
+	case text == "":
+		return fmt.Errorf("URL is missing: %s", want)
+	case err != nil:
+		// The parser quotes the URL, which may hold a password.
+		return fmt.Errorf("URL can't be read: %s", want)
+	case parsed.Scheme != "https":
+		return fmt.Errorf("URL has the scheme %s: %s, as a client certificate is presented over TLS only", quoteField(parsed.Scheme), want)
+	}
+	host, err := target.NormaliseHost(parsed.Hostname())
+	if err != nil {
+		return fmt.Errorf("URL has a host that can't be a target: it %w", err)
+	}
+	port := int64(target.DefaultPort)
+	if parsed.Port() != "" {
+		port, err = strconv.ParseInt(parsed.Port(), 10, 32)
+		if err != nil || port < 1 || port > 65535 {
+			return fmt.Errorf("URL has the port %s: a port is a number from 1 to 65535", quoteField(parsed.Port()))
+		}
+	}
+	d.Host, d.Port = host, int32(port)
+	if parsed.Path != "/" {
+		d.Path = parsed.Path
+	}
+	return nil
+}
+
+func (d *Destination) setKeyStore(location string, certificates []destinationCertificate) error {
+	if location == "" {
+		return errors.New("KeyStoreLocation is missing: it names the key store among the certificates")
+	}
+	var names []string
+	for _, certificate := range certificates {
+		if certificate.Name != location {
+			names = append(names, quoteField(certificate.Name))
+			continue
+		}
+		content, ok := decodeBase64([]byte(certificate.Content))
+		if !ok || len(content) == 0 {
+			return fmt.Errorf("the certificate %s has no Content in base64", quoteField(location))
+		}
+		d.KeyStore = content
+		return nil
+	}
+	if len(names) == 0 {
+		return fmt.Errorf("KeyStoreLocation is %s, but the file has no certificates: export the destination with them (certificates[] with Name and Content), "+
+			"or fetch the key store and import it by itself", quoteField(location))
+	}
+	return fmt.Errorf("KeyStoreLocation is %s, but the certificates are %s", quoteField(location), strings.Join(names, ", "))
+}
+
+// Target is the target that the destination leads to.
+func (d *Destination) Target(namespace string) target.Target {
+	t := target.FromEgressTarget(namespace, d.Host, nil)
+	t.Port = d.Port
+	return t
+}

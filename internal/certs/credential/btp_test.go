@@ -1,0 +1,100 @@
+package credential_test
+
+import (
+	"encoding/base64"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"mtls.egress/webhook/internal/certs/credential"
+)
+
+func TestReadsADestination(t *testing.T) {
+	content := base64.StdEncoding.EncodeToString([]byte("the key store"))
+	fields := `"Name":"partner","Type":"HTTP","URL":"https://API.Partner.example:8443/orders","Authentication":"ClientCertificateAuthentication",` +
+		`"ProxyType":"Internet","KeyStoreLocation":"keystore.p12","KeyStorePassword":"secret","TrustStoreLocation":"trust.jks","TrustAll":"TRUE"`
+	certificates := `"certificates":[{"Name":"trust.jks","Content":"AA=="},{"Name":"keystore.p12","Content":"` + content + `","Type":"CERTIFICATE"}]`
+	whole := &credential.Destination{
+		Name: "partner", Host: "api.partner.example", Port: 8443, Path: "/orders",
+		KeyStore: []byte("the key store"), Password: "secret", TrustStore: "trust.jks", TrustAll: true,
+	}
+	tests := map[string]struct {
+		file string
+		want *credential.Destination
+		err  string
+	}{
+		"the fields next to the certificates": {file: `{` + fields + `,` + certificates + `}`, want: whole},
+		"the fields one level down":           {file: `{"owner":{"SubaccountId":"x"},"destinationConfiguration":{` + fields + `},` + certificates + `}`, want: whole},
+		"no more than is needed": {
+			file: `{"URL":"https://partner.example/","Authentication":"ClientCertificateAuthentication","KeyStoreLocation":"k","certificates":[{"Name":"k","Content":"AA==\n"}],"TrustAll":false}`,
+			want: &credential.Destination{Host: "partner.example", Port: 443, KeyStore: []byte{0}},
+		},
+		"no JSON": {file: "secret", err: "the file is not the JSON of a destination: it has an object with URL, Authentication, KeyStoreLocation, KeyStorePassword, and certificates[] with Name and Content"},
+		"all problems at once": {file: `{}`, err: "the Authentication is missing, and only ClientCertificateAuthentication has a client certificate\n" +
+			"URL is missing: it must be https://host or https://host:port\nKeyStoreLocation is missing: it names the key store among the certificates"},
+		"another kind, in plain text, with another store": {
+			file: `{"URL":"http://partner.example","Authentication":"BasicAuthentication","KeyStoreLocation":"k.p12","certificates":[{"Name":"other.p12"}]}`,
+			err: `the Authentication is "BasicAuthentication", and only ClientCertificateAuthentication has a client certificate` + "\n" +
+				`URL has the scheme "http": it must be https://host or https://host:port, as a client certificate is presented over TLS only` + "\n" +
+				`KeyStoreLocation is "k.p12", but the certificates are "other.p12"`,
+		},
+		"an export without certificates": {
+			file: `{"URL":"https://10.0.0.1","Authentication":"ClientCertificateAuthentication","KeyStoreLocation":"k.p12"}`,
+			err: "URL has a host that can't be a target: it is the IP address 10.0.0.1; a certificate is checked against a name: a host has at least two labels of letters, digits and inner hyphens, for example external.system.com\n" +
+				`KeyStoreLocation is "k.p12", but the file has no certificates: export the destination with them (certificates[] with Name and Content), or fetch the key store and import it by itself`,
+		},
+		"a store that is no base64, and a port that is none": {
+			file: `{"URL":"https://partner.example:70000","Authentication":"ClientCertificateAuthentication","KeyStoreLocation":"k.p12","certificates":[{"Name":"k.p12","Content":"!"}]}`,
+			err:  `URL has the port "70000": a port is a number from 1 to 65535` + "\n" + `the certificate "k.p12" has no Content in base64`,
+		},
+		"a URL that can't be read": {
+			file: `{"URL":"https://user:secret@a b","Authentication":"ClientCertificateAuthentication","KeyStoreLocation":"k","certificates":[{"Name":"k","Content":"AA=="}]}`,
+			err:  "URL can't be read: it must be https://host or https://host:port",
+		},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			got, err := credential.ReadDestination([]byte(test.file))
+			message := ""
+			if err != nil {
+				message = err.Error()
+			}
+			if diff := cmp.Diff(test.err, message); diff != "" {
+				t.Errorf("error (-want +got):\n%s", diff)
+			}
+			if diff := cmp.Diff(test.want, got); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+			if strings.Contains(message, "secret") {
+				t.Errorf("the password is in the message: %s", message)
+			}
+		})
+	}
+}
+
+func FuzzReadDestination(f *testing.F) {
+	f.Add([]byte(`{"URL":"https://a.example:1/x","Authentication":"ClientCertificateAuthentication","KeyStoreLocation":"k","KeyStorePassword":"p","certificates":[{"Name":"k","Content":"AA=="}],"TrustAll":"true"}`))
+	f.Add([]byte(`{"destinationConfiguration":{"URL":"::"},"certificates":[{}]}`))
+	f.Fuzz(func(t *testing.T, content []byte) {
+		destination, err := credential.ReadDestination(content)
+		if err != nil {
+			return
+		}
+		if destination.Host == "" || destination.Port < 1 || len(destination.KeyStore) == 0 {
+			t.Errorf("accepted half of a destination: %+v", destination)
+		}
+	})
+}
+
+// FuzzReadPKCS12: no input makes it panic, or say something on more than one line.
+func FuzzReadPKCS12(f *testing.F) {
+	f.Add([]byte{0x30, 0x82, 0, 4, 2, 1, 3, 0}, "")
+	f.Add([]byte{0x30, 0x80, 2, 1, 3}, "x")
+	f.Fuzz(func(t *testing.T, content []byte, password string) {
+		_, err := credential.ReadPKCS12(content, password)
+		if err != nil && strings.ContainsAny(err.Error(), "\n\r\x00") {
+			t.Errorf("more than one line: %q", err)
+		}
+	})
+}

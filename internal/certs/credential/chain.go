@@ -1,0 +1,112 @@
+package credential
+
+import (
+	"bytes"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Chain is a client certificate and what leads from it to the root of its issuer.
+type Chain struct {
+	// Certificates are those to present: the leaf first, each followed by its issuer, the root not among them (RFC 8446 §4.4.2
+	// lets it out). A self-signed leaf stands alone.
+	Certificates []*x509.Certificate
+	// Root is the self-signed end of the chain; nil when it wasn't found.
+	Root *x509.Certificate
+	// Unrelated are certificates that came along and belong to neither.
+	Unrelated []*x509.Certificate
+}
+
+// Arrange finds the chain of the private key in a bundle, whatever the order of the certificates. Of several certificates for the
+// key it takes the one that is valid longest. The error says which certificates there are instead.
+func Arrange(bundle Bundle) (Chain, error) {
+	leaf := newest(bundle.Certificates, func(c *x509.Certificate) bool { return belongs(bundle.PrivateKey, c) })
+	if leaf == nil {
+		return Chain{}, noLeaf(bundle)
+	}
+	chain := Chain{Certificates: []*x509.Certificate{leaf}}
+	used := []*x509.Certificate{leaf}
+	for last := leaf; !selfSigned(last); {
+		issuer := issuerOf(last, bundle.Certificates, used)
+		if issuer == nil {
+			break
+		}
+		used = append(used, issuer)
+		if selfSigned(issuer) {
+			chain.Root = issuer
+			break
+		}
+		chain.Certificates = append(chain.Certificates, issuer)
+		last = issuer
+	}
+	for _, certificate := range bundle.Certificates {
+		if !slices.ContainsFunc(slices.Concat(used, chain.Unrelated), certificate.Equal) {
+			chain.Unrelated = append(chain.Unrelated, certificate)
+		}
+	}
+	return chain, nil
+}
+
+func noLeaf(bundle Bundle) error {
+	if len(bundle.Certificates) == 0 {
+		return errors.New("there is no certificate")
+	}
+	const shown = 5
+	var found []string
+	for _, certificate := range bundle.Certificates[:min(shown, len(bundle.Certificates))] {
+		found = append(found, fmt.Sprintf("%s, %s", identify(certificate), keyType(certificate.PublicKey)))
+	}
+	if more := len(bundle.Certificates) - shown; more > 0 {
+		found = append(found, fmt.Sprintf("%d more", more))
+	}
+	return fmt.Errorf("no certificate belongs to the private key (%s): found %s; each is for another key. "+
+		"Take the key that the certificate was requested with, or have a certificate made of this key's request",
+		keyType(bundle.PrivateKey.Public()), strings.Join(found, "; "))
+}
+
+// issuerOf is the issuer of certificate among candidates. A self-signed one is preferred, as it ends the chain where another of the same key,
+// signed by somebody else's root, would lengthen it.
+func issuerOf(certificate *x509.Certificate, candidates, used []*x509.Certificate) *x509.Certificate {
+	fits := func(c *x509.Certificate) bool {
+		return !slices.ContainsFunc(used, c.Equal) && issuedBy(certificate, c)
+	}
+	if root := newest(candidates, func(c *x509.Certificate) bool { return selfSigned(c) && fits(c) }); root != nil {
+		return root
+	}
+	return newest(candidates, fits)
+}
+
+// newest is the candidate that is valid longest among those that fit.
+func newest(candidates []*x509.Certificate, fits func(*x509.Certificate) bool) *x509.Certificate {
+	var found *x509.Certificate
+	for _, candidate := range candidates {
+		if fits(candidate) && (found == nil || candidate.NotAfter.After(found.NotAfter)) {
+			found = candidate
+		}
+	}
+	return found
+}
+
+// issuedBy says whether issuer has signed certificate. Where the signature is of a kind that is too weak to be checked (SHA-1, MD5), the
+// names decide, as they do for a person.
+func issuedBy(certificate, issuer *x509.Certificate) bool {
+	if !bytes.Equal(certificate.RawIssuer, issuer.RawSubject) {
+		return false
+	}
+	err := certificate.CheckSignatureFrom(issuer)
+	var insecure x509.InsecureAlgorithmError
+	return err == nil || errors.As(err, &insecure)
+}
+
+// selfSigned doesn't ask for an authority's extensions, which client certificates that signed themselves lack.
+func selfSigned(certificate *x509.Certificate) bool {
+	if !bytes.Equal(certificate.RawIssuer, certificate.RawSubject) {
+		return false
+	}
+	err := certificate.CheckSignature(certificate.SignatureAlgorithm, certificate.RawTBSCertificate, certificate.Signature)
+	var insecure x509.InsecureAlgorithmError
+	return err == nil || errors.As(err, &insecure)
+}

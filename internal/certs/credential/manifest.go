@@ -1,0 +1,56 @@
+package credential
+
+import (
+	"encoding/base64"
+
+	"mtls.egress/webhook/api/v1alpha1"
+	"mtls.egress/webhook/internal/target"
+)
+
+// SecretManifest is the Secret of a credential, as it is applied. Its type is that of the layout: kubernetes.io/tls, whose keys the
+// API server checks, or Opaque. An empty namespace is left out.
+func SecretManifest(namespace, name string, layout target.Layout, data map[string][]byte) map[string]any {
+	kind := "Opaque"
+	if layout.Certificate == TLSLayout().Certificate && layout.PrivateKey == TLSLayout().PrivateKey {
+		kind = "kubernetes.io/tls"
+	}
+	encoded := make(map[string]any, len(data))
+	for key, value := range data {
+		encoded[key] = base64.StdEncoding.EncodeToString(value)
+	}
+	return map[string]any{
+		"apiVersion": "v1",
+		"kind":       "Secret",
+		"metadata":   metadata(namespace, name),
+		"type":       kind,
+		"data":       encoded,
+	}
+}
+
+// EgressTargetManifest is the EgressTarget of t with what differs from the defaults of its host, as it is applied.
+func EgressTargetManifest(t target.Target) map[string]any {
+	spec := map[string]any{}
+	if t.Port != target.DefaultPort {
+		spec["port"] = int64(t.Port)
+	}
+	if t.SecretName != target.DefaultSecretName(t.Host) {
+		spec["credential"] = map[string]any{"secretName": t.SecretName}
+	}
+	if t.ServerCA.System {
+		spec["serverCA"] = map[string]any{"system": true}
+	}
+	return map[string]any{
+		"apiVersion": v1alpha1.GroupVersion().String(),
+		"kind":       v1alpha1.Kind,
+		"metadata":   metadata(t.Namespace, t.Host),
+		"spec":       spec,
+	}
+}
+
+func metadata(namespace, name string) map[string]any {
+	fields := map[string]any{"name": name}
+	if namespace != "" {
+		fields["namespace"] = namespace
+	}
+	return fields
+}

@@ -1,0 +1,312 @@
+package credential_test
+
+import (
+	"bytes"
+	"crypto/ecdh"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/base64"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	pkcs12 "software.sslmate.com/src/go-pkcs12"
+
+	"mtls.egress/webhook/internal/certs/credential"
+	"mtls.egress/webhook/internal/target"
+	"mtls.egress/webhook/test/pki"
+)
+
+// partner is what one partner's PKI has: two levels of authorities above the clients.
+type partner struct {
+	root, issuing *pki.CA
+	client        pki.Pair
+	rsa           pki.Pair
+}
+
+func newPartner(tb testing.TB) partner {
+	tb.Helper()
+	root := pki.NewCA(tb, "Partner Root")
+	issuing := root.Intermediate(tb, "Partner Client CA")
+	rsaTemplate := orders()
+	rsaTemplate.Key = must[*rsa.PrivateKey](tb)(rsa.GenerateKey(rand.Reader, 2048))
+	return partner{root: root, issuing: issuing, client: issuing.Issue(tb, orders()), rsa: issuing.Issue(tb, rsaTemplate)}
+}
+
+const password = "pass word ü"
+
+// given is the password of a table: the usual one where nothing is said, none where it says -.
+func given(word string) string {
+	switch word {
+	case "":
+		return password
+	case "-":
+		return ""
+	}
+	return word
+}
+
+func truncated(size, declared int) string {
+	return fmt.Sprintf("the file is truncated: it has %d of the %d bytes that it begins to tell; fetch it again, in binary mode", size, declared)
+}
+
+func withoutCA(layout target.Layout) target.Layout {
+	layout.ServerCA = ""
+	return layout
+}
+
+// export writes a PKCS#12 file with openssl and returns it.
+func export(t *testing.T, key []byte, certificates [][]byte, args ...string) []byte {
+	t.Helper()
+	out := filepath.Join(t.TempDir(), "out.p12")
+	arguments := []string{"pkcs12", "-export", "-in", write(t, "certificates.pem", slices.Concat(certificates...)), "-out", out}
+	if key == nil {
+		arguments = append(arguments, "-nokeys")
+	} else {
+		arguments = append(arguments, "-inkey", write(t, "key.pem", key))
+	}
+	if !slices.Contains(args, "-passout") {
+		arguments = append(arguments, "-passout", "pass:"+password)
+	}
+	if output, ok := openssl(t, append(arguments, args...)...); !ok {
+		t.Skipf("this openssl can't: %s", output)
+	}
+	return must[[]byte](t)(os.ReadFile(out))
+}
+
+// keytool runs Java's keytool, or skips the test where there is none.
+func keytool(t *testing.T, args ...string) {
+	t.Helper()
+	program, err := exec.LookPath("keytool")
+	if err != nil {
+		t.Skip("needs Java's keytool to make key stores")
+	}
+	if output, err := exec.CommandContext(t.Context(), program, args...).CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, output)
+	}
+}
+
+// importJava copies a key store of openssl into one of keytool.
+func importJava(t *testing.T, source []byte, kind string, options ...string) []byte {
+	t.Helper()
+	out := filepath.Join(t.TempDir(), "java.p12")
+	keytool(t, append([]string{
+		"-importkeystore", "-noprompt", "-srckeystore", write(t, "source.p12", source), "-srcstoretype", "PKCS12", "-srcstorepass", "changeit",
+		"-destkeystore", out, "-deststoretype", kind, "-deststorepass", "changeit",
+	}, options...)...)
+	return must[[]byte](t)(os.ReadFile(out))
+}
+
+// TestImportsWhatToolsWrite: whatever tool wrote the file, the Secret holds the leaf, its intermediates in order, no root, and
+// nothing but PEM.
+func TestImportsWhatToolsWrite(t *testing.T) {
+	p := newPartner(t)
+	whole := [][]byte{p.client.CertPEM, p.issuing.CertPEM, p.root.CertPEM}
+	plain := []string{"-passout", "pass:changeit"}
+	tests := map[string]struct {
+		file     func(t *testing.T) []byte
+		password string
+		rsa      bool
+		want     [][]byte
+	}{
+		"OpenSSL 3, AES and SHA-256": {file: func(t *testing.T) []byte { return export(t, p.client.KeyPEM, whole) }},
+		"OpenSSL 3, an RSA key":      {rsa: true, file: func(t *testing.T) []byte { return export(t, p.rsa.KeyPEM, [][]byte{p.rsa.CertPEM, p.issuing.CertPEM}) }},
+		"OpenSSL 1, RC2 and 3DES":    {file: func(t *testing.T) []byte { return export(t, p.client.KeyPEM, whole, "-legacy") }},
+		"RC2 of 40 bits for the certificates": {file: func(t *testing.T) []byte {
+			return export(t, p.client.KeyPEM, whole, "-legacy", "-certpbe", "PBE-SHA1-RC2-40")
+		}},
+		"RC2 of 128 bits for both": {file: func(t *testing.T) []byte {
+			return export(t, p.client.KeyPEM, whole, "-legacy", "-certpbe", "PBE-SHA1-RC2-128", "-keypbe", "PBE-SHA1-RC2-128")
+		}},
+		"3DES for both, as -descert writes it": {file: func(t *testing.T) []byte { return export(t, p.client.KeyPEM, whole, "-descert", "-legacy") }},
+		"3DES with a MAC of SHA-1, 10000 rounds": {file: func(t *testing.T) []byte {
+			return export(t, p.client.KeyPEM, whole, "-certpbe", "PBE-SHA1-3DES", "-keypbe", "PBE-SHA1-3DES", "-macalg", "SHA1", "-iter", "10000")
+		}},
+		"3DES with a MAC of SHA-1, as Windows": {file: func(t *testing.T) []byte {
+			return export(t, p.client.KeyPEM, whole, "-certpbe", "PBE-SHA1-3DES", "-keypbe", "PBE-SHA1-3DES", "-macalg", "SHA1", "-iter", "2000", "-CSP", "Microsoft Enhanced RSA and AES Cryptographic Provider")
+		}},
+		"AES of 128 bits": {file: func(t *testing.T) []byte {
+			return export(t, p.client.KeyPEM, whole, "-certpbe", "AES-128-CBC", "-keypbe", "AES-128-CBC")
+		}},
+		"AES of 192 bits": {file: func(t *testing.T) []byte {
+			return export(t, p.client.KeyPEM, whole, "-certpbe", "AES-192-CBC", "-keypbe", "AES-192-CBC")
+		}},
+		"a MAC of SHA-512":                   {file: func(t *testing.T) []byte { return export(t, p.client.KeyPEM, whole, "-macalg", "SHA512") }},
+		"certificates that aren't encrypted": {file: func(t *testing.T) []byte { return export(t, p.client.KeyPEM, whole, "-certpbe", "NONE") }},
+		"a key that isn't encrypted":         {file: func(t *testing.T) []byte { return export(t, p.client.KeyPEM, whole, "-keypbe", "NONE") }},
+		"an empty password":                  {password: "-", file: func(t *testing.T) []byte { return export(t, p.client.KeyPEM, whole, "-passout", "pass:") }},
+		"no MAC and nothing encrypted": {password: "-", file: func(t *testing.T) []byte {
+			return export(t, p.client.KeyPEM, whole, "-passout", "pass:", "-nomac", "-keypbe", "NONE", "-certpbe", "NONE")
+		}},
+		"one round of derivation": {file: func(t *testing.T) []byte { return export(t, p.client.KeyPEM, whole, "-noiter", "-nomaciter") }},
+		"friendly names and other attributes": {file: func(t *testing.T) []byte {
+			return export(t, p.client.KeyPEM, whole, "-name", "orders", "-caname", "issuing", "-caname", "root")
+		}},
+		"the root before the intermediate": {file: func(t *testing.T) []byte {
+			return export(t, p.client.KeyPEM, [][]byte{p.client.CertPEM, p.root.CertPEM, p.issuing.CertPEM})
+		}},
+		"the leaf last": {file: func(t *testing.T) []byte {
+			return export(t, p.client.KeyPEM, [][]byte{p.root.CertPEM, p.issuing.CertPEM, p.client.CertPEM})
+		}},
+		"no root":        {file: func(t *testing.T) []byte { return export(t, p.client.KeyPEM, whole[:2]) }},
+		"the leaf alone": {want: whole[:1], file: func(t *testing.T) []byte { return export(t, p.client.KeyPEM, whole[:1]) }},
+		"a certificate of somebody else's": {file: func(t *testing.T) []byte {
+			return export(t, p.client.KeyPEM, append(slices.Clone(whole), pki.NewCA(t, "Stranger").CertPEM))
+		}},
+		"Java 17's own": {password: "changeit", file: func(t *testing.T) []byte { return importJava(t, export(t, p.client.KeyPEM, whole, plain...), "PKCS12") }},
+		"Java's of old": {password: "changeit", file: func(t *testing.T) []byte {
+			return importJava(t, export(t, p.client.KeyPEM, whole, plain...), "PKCS12", "-J-Dkeystore.pkcs12.legacy")
+		}},
+		"Go's own of 2026, with PBMAC1": {password: "changeit", file: func(t *testing.T) []byte {
+			return must[[]byte](t)(pkcs12.Modern2026.Encode(p.client.Key, p.client.Certificate, []*x509.Certificate{p.root.Certificate, p.issuing.Certificate}, "changeit"))
+		}},
+	}
+	server := pki.NewCA(t, "Server CA")
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			secret := given(test.password)
+			bundle, err := credential.ReadPKCS12(test.file(t), secret)
+			if err != nil {
+				t.Fatal(err)
+			}
+			assembled, err := credential.Assemble(bundle, []*x509.Certificate{server.Certificate}, credential.CertKeyLayout(), now())
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := map[string][]byte{"cert": slices.Concat(whole[:2]...), "key": p.client.KeyPEM, "cacert": server.CertPEM}
+			if test.rsa {
+				want["cert"], want["key"] = slices.Concat(p.rsa.CertPEM, p.issuing.CertPEM), p.rsa.KeyPEM
+			}
+			if test.want != nil {
+				want["cert"] = slices.Concat(test.want...)
+			}
+			if diff := cmp.Diff(want, assembled.Data); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestRefusesPKCS12ThatIsNotOne(t *testing.T) {
+	p := newPartner(t)
+	good := must[[]byte](t)(pkcs12.Modern2023.Encode(p.client.Key, p.client.Certificate, []*x509.Certificate{p.issuing.Certificate}, password))
+	damaged := func(at int) []byte {
+		file := slices.Clone(good)
+		file[at] ^= 0xff
+		return file
+	}
+	tests := map[string]struct {
+		file     func(t *testing.T) []byte
+		password string
+		want     string
+	}{
+		"nothing":             {file: func(*testing.T) []byte { return nil }, want: "the file is empty"},
+		"a wrong password":    {file: func(*testing.T) []byte { return good }, password: "other", want: "the password is wrong"},
+		"no password":         {file: func(*testing.T) []byte { return good }, password: "-", want: "the file has a password, and none was given"},
+		"a password of UCS-4": {file: func(*testing.T) []byte { return good }, password: "🔑", want: "the password has characters that no PKCS#12 password has (beyond Unicode's first plane)"},
+		"a wrong password of an old file": {password: "other", want: "the password is wrong", file: func(t *testing.T) []byte {
+			return export(t, p.client.KeyPEM, [][]byte{p.client.CertPEM}, "-legacy")
+		}},
+		"a password for a file without one": {want: "the file has no password (no MAC): give none", file: func(t *testing.T) []byte {
+			return must[[]byte](t)(pkcs12.Passwordless.Encode(p.client.Key, p.client.Certificate, nil, ""))
+		}},
+		"several keys": {password: "changeit", want: "the file holds several private keys: export the one that is meant into a file of its own (keytool -importkeystore -srcalias NAME …)", file: func(t *testing.T) []byte {
+			store := filepath.Join(t.TempDir(), "two.p12")
+			for _, alias := range []string{"one", "two"} {
+				keytool(t, "-genkeypair", "-keystore", store, "-storetype", "PKCS12", "-storepass", "changeit", "-alias", alias, "-keyalg", "EC", "-groupname", "secp256r1", "-dname", "CN="+alias)
+			}
+			return must[[]byte](t)(os.ReadFile(store))
+		}},
+		"a Java trust store": {password: "changeit", want: "the file holds certificates but no private key: it is a trust store, or was exported without the key; export it with the key", file: func(t *testing.T) []byte {
+			store := filepath.Join(t.TempDir(), "trust.p12")
+			keytool(t, "-importcert", "-noprompt", "-keystore", store, "-storetype", "PKCS12", "-storepass", "changeit", "-alias", "ca", "-file", write(t, "ca.pem", p.root.CertPEM))
+			return must[[]byte](t)(os.ReadFile(store))
+		}},
+		"exported without the key": {want: "the file holds certificates but no private key: it is a trust store, or was exported without the key; export it with the key", file: func(t *testing.T) []byte {
+			return export(t, nil, [][]byte{p.client.CertPEM})
+		}},
+		"exported without the certificate": {want: "the file holds a private key but no certificate: ask for a file with both, or join key and certificate with credential complete", file: func(t *testing.T) []byte {
+			out := filepath.Join(t.TempDir(), "key.p12")
+			if output, ok := openssl(t, "pkcs12", "-export", "-nocerts", "-inkey", write(t, "key.pem", p.client.KeyPEM), "-out", out, "-passout", "pass:"+password); !ok {
+				t.Fatal(output)
+			}
+			return must[[]byte](t)(os.ReadFile(out))
+		}},
+		"a MAC that nobody reads": {want: "the file is PKCS#12, but of a kind that is not read: pkcs12: MAC digest algorithm not supported: 2.16.840.1.101.3.4.2.2", file: func(t *testing.T) []byte {
+			return export(t, p.client.KeyPEM, [][]byte{p.client.CertPEM}, "-macalg", "SHA384")
+		}},
+		"a cipher that nobody reads": {want: "the file is PKCS#12, but of a kind that is not read: pkcs12: pbes2 algorithm 1.2.392.200011.61.1.1.1.4 is not supported", file: func(t *testing.T) []byte {
+			return export(t, p.client.KeyPEM, [][]byte{p.client.CertPEM}, "-certpbe", "CAMELLIA-256-CBC")
+		}},
+		"a key for agreement only": {want: "its private key cannot sign, it is for key agreement only: a TLS client needs an RSA or ECDSA key", file: func(t *testing.T) []byte {
+			agreement := must[*ecdh.PrivateKey](t)(ecdh.X25519().GenerateKey(rand.Reader))
+			return must[[]byte](t)(pkcs12.Modern2023.Encode(agreement, p.client.Certificate, nil, password))
+		}},
+		"a truncated file":         {file: func(*testing.T) []byte { return good[:len(good)-1] }, want: truncated(len(good)-1, len(good))},
+		"the first bytes":          {file: func(*testing.T) []byte { return good[:10] }, want: truncated(10, len(good))},
+		"a newline behind it":      {file: func(*testing.T) []byte { return append(slices.Clone(good), '\n') }, want: "the file has 1 bytes behind its end: it was changed on its way; fetch it again, in binary mode"},
+		"a damaged header":         {file: func(*testing.T) []byte { return damaged(8) }, want: "the file is damaged inside, though as long as it should be; fetch it again, in binary mode"},
+		"damage to what is sealed": {file: func(*testing.T) []byte { return damaged(len(good) / 2) }, want: "the password is wrong"},
+		"in text mode": {file: func(*testing.T) []byte {
+			return bytes.ReplaceAll(append(slices.Clone(good), '\n'), []byte("\n"), []byte("\r\n"))
+		}, want: "-"},
+		"in BER":        {file: func(*testing.T) []byte { return append([]byte{0x30, 0x80}, good[4:]...) }, want: "the file is PKCS#12 in BER with indefinite lengths, as NSS and some devices write it; convert it to DER: openssl pkcs12 -in FILE -nodes -out all.pem, then openssl pkcs12 -export -in all.pem -out new.p12"},
+		"in base64":     {file: func(*testing.T) []byte { return []byte(base64.StdEncoding.EncodeToString(good)) }, want: "the file is not PKCS#12: it looks like PKCS#12 in base64; decode it (base64 -d)"},
+		"PEM":           {file: func(*testing.T) []byte { return p.client.CertPEM }, want: "the file is not PKCS#12: it looks like PEM; join the key and the signed certificate with credential complete"},
+		"a certificate": {file: func(*testing.T) []byte { return p.client.Certificate.Raw }, want: "the file is not PKCS#12: it looks like DER of another kind, for example a certificate without its key"},
+		"a destination": {file: func(*testing.T) []byte { return []byte(` {"URL":""}`) }, want: "the file is not PKCS#12: it looks like JSON; an exported destination of SAP BTP is read with --btp-destination"},
+		"text":          {file: func(*testing.T) []byte { return []byte("hello") }, want: "the file is not PKCS#12: a .p12 or .pfx file is binary and begins with a SEQUENCE that holds the version 3"},
+		"a Java key store of old": {want: "the file is not PKCS#12: it looks like a Java key store; convert it (keytool -importkeystore -srckeystore FILE -destkeystore new.p12 -deststoretype PKCS12)", file: func(t *testing.T) []byte {
+			return importJava(t, export(t, p.client.KeyPEM, [][]byte{p.client.CertPEM}, "-passout", "pass:changeit"), "JKS")
+		}},
+		"too large": {file: func(*testing.T) []byte { return make([]byte, credential.MaxPartSize+1) }, want: "the file has 1048577 bytes: more than 1048576 are not read"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			secret := given(test.password)
+			bundle, err := credential.ReadPKCS12(test.file(t), secret)
+			if err == nil {
+				t.Fatalf("read %d certificates", len(bundle.Certificates))
+			}
+			if test.want != "-" && err.Error() != test.want {
+				t.Errorf("got  %q\nwant %q", err, test.want)
+			}
+			if strings.Contains(err.Error(), secret) && secret != "" {
+				t.Errorf("the password is in the message: %v", err)
+			}
+		})
+	}
+}
+
+func TestPKCS12OfEveryKeyType(t *testing.T) {
+	p := newPartner(t)
+	for name, key := range map[string]*ecdsa.PrivateKey{
+		"ecdsa-p256": must[*ecdsa.PrivateKey](t)(ecdsa.GenerateKey(elliptic.P256(), rand.Reader)),
+		"ecdsa-p384": must[*ecdsa.PrivateKey](t)(ecdsa.GenerateKey(elliptic.P384(), rand.Reader)),
+	} {
+		t.Run(name, func(t *testing.T) {
+			template := orders()
+			template.Key = key
+			client := p.issuing.Issue(t, template)
+			bundle, err := credential.ReadPKCS12(export(t, client.KeyPEM, [][]byte{client.CertPEM, p.issuing.CertPEM}), password)
+			if err != nil {
+				t.Fatal(err)
+			}
+			assembled, err := credential.Assemble(bundle, nil, withoutCA(credential.TLSLayout()), now())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if assembled.Credential.KeyType != name {
+				t.Errorf("key type %s", assembled.Credential.KeyType)
+			}
+		})
+	}
+}

@@ -1,0 +1,19 @@
+package cli
+
+import "github.com/spf13/cobra"
+
+func newCredentialCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "credential",
+		Short: "Make a credential Secret of what a partner sent, and look into one, without a cluster",
+		Long: `A credential is the client certificate that a workload presents, its private key, and the CA that signs the certificate of the
+server. These commands make the Secret that holds it, and say what is wrong with one. They need no cluster.
+
+Passwords come from a file, standard input or a prompt, never from the command line. A private key is written only as part of the
+Secret manifest that was asked for, or into a file that nobody else can read.`,
+		Args: arguments(noSuchCommand),
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.AddCommand(newCredentialImportCommand())
+	return cmd
+}

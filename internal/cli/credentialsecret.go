@@ -1,0 +1,253 @@
+package cli
+
+import (
+	"bytes"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+	"k8s.io/apimachinery/pkg/util/validation"
+
+	"mtls.egress/webhook/internal/certs/credential"
+	"mtls.egress/webhook/internal/target"
+)
+
+// systemCA is the value of --server-ca for the CAs that the sidecar image trusts.
+const systemCA = "system"
+
+// The values of --layout, and those of --output.
+const (
+	layoutCert = "cert"
+	layoutTLS  = "tls"
+	outputYAML = "yaml"
+	outputJSON = "json"
+	outputText = "text"
+)
+
+// secretFlags are those of the commands that make a Secret.
+type secretFlags struct {
+	target     string
+	serverCA   string
+	layout     string
+	namespace  string
+	secretName string
+	output     string
+	outputFile string
+}
+
+func (f *secretFlags) add(cmd *cobra.Command) {
+	set := cmd.Flags()
+	set.StringVar(&f.target, "target", "", "the host that the credential is for")
+	set.StringVar(&f.serverCA, "server-ca", "", "PEM or DER file with the CA that signs the certificate of the server, or system: the CAs that the sidecar image trusts")
+	set.StringVar(&f.layout, "layout", layoutCert, "the keys of the Secret: cert (cert, key, cacert) or tls (tls.crt, tls.key, ca.crt)")
+	set.StringVarP(&f.namespace, "namespace", "n", "", "the namespace of the manifests; without it they name none")
+	set.StringVar(&f.secretName, "secret-name", "", "the name of the Secret; default: the one that is looked for when nobody names any (external.system.com: external-system-mtls-data)")
+	set.StringVarP(&f.output, "output", "o", outputYAML, "yaml, json (one List), or text (what the credential is, without the key)")
+	set.StringVar(&f.outputFile, "output-file", "", "write to a new file that only you can read, instead of standard output")
+}
+
+// validate says all that is wrong with the flags. chain is what the user might take for the CA of the server.
+func (f *secretFlags) validate(chain string) error {
+	var problems []error
+	if f.serverCA == "" {
+		problems = append(problems, fmt.Errorf("--server-ca is missing: %s leads to the issuer of the client certificate, which says nothing about the server. "+
+			"Give --server-ca FILE with the CA that the partner names for the certificate of the server, or --server-ca %s if that is signed by a public CA", chain, systemCA))
+	}
+	if f.layout != layoutCert && f.layout != layoutTLS {
+		problems = append(problems, fmt.Errorf("--layout %s: the layout is %s (cert, key, cacert) or %s (tls.crt, tls.key, ca.crt)", f.layout, layoutCert, layoutTLS))
+	}
+	if errs := validation.IsDNS1123Subdomain(f.secretName); f.secretName != "" && len(errs) > 0 {
+		problems = append(problems, fmt.Errorf("--secret-name %s: %s", f.secretName, strings.Join(errs, "; ")))
+	}
+	if errs := validation.IsDNS1123Label(f.namespace); f.namespace != "" && len(errs) > 0 {
+		problems = append(problems, fmt.Errorf("--namespace %s: %s", f.namespace, strings.Join(errs, "; ")))
+	}
+	return errors.Join(append(problems, checkOutput(f.output))...)
+}
+
+func checkOutput(output string) error {
+	switch output {
+	case outputYAML, outputJSON, outputText:
+		return nil
+	}
+	return fmt.Errorf("-o %s: the output is %s, %s or %s", output, outputYAML, outputJSON, outputText)
+}
+
+// resolve is the target of --target with the name of the Secret.
+func (f *secretFlags) resolve() (target.Target, error) {
+	if f.target == "" {
+		return target.Target{}, errors.New("--target is missing: it is the host that the credential is for, for example external.system.com")
+	}
+	host, err := target.NormaliseHost(f.target)
+	if err != nil {
+		return target.Target{}, fmt.Errorf("--target %s %w", f.target, err)
+	}
+	return target.FromEgressTarget(f.namespace, host, nil), nil
+}
+
+// finish applies the flags to a target.
+func (f *secretFlags) finish(t target.Target) (target.Target, error) {
+	if f.secretName != "" {
+		t.SecretName = f.secretName
+	}
+	if errs := validation.IsDNS1123Subdomain(t.SecretName); len(errs) > 0 {
+		return t, fmt.Errorf("the default name of the Secret, %s, is none (%s): give --secret-name", t.SecretName, strings.Join(errs, "; "))
+	}
+	t.ServerCA.System = f.serverCA == systemCA
+	return t, nil
+}
+
+func (f *secretFlags) secretLayout() target.Layout {
+	layout := credential.CertKeyLayout()
+	if f.layout == layoutTLS {
+		layout = credential.TLSLayout()
+	}
+	if f.serverCA == systemCA {
+		layout.ServerCA = ""
+	}
+	return layout
+}
+
+func (f *secretFlags) readServerCA() ([]*x509.Certificate, error) {
+	if f.serverCA == systemCA {
+		return nil, nil
+	}
+	content, err := readFile(nil, f.serverCA)
+	if err != nil {
+		return nil, fmt.Errorf("--server-ca: %w", err)
+	}
+	authorities, err := credential.ReadServerCA(f.serverCA, content)
+	if err != nil {
+		return nil, fmt.Errorf("--server-ca: %w", err)
+	}
+	return authorities, nil
+}
+
+// write assembles the credential and writes its manifests: the Secret, and before it the EgressTarget where it says more than the
+// defaults or withTarget asks for it.
+func (f *secretFlags) write(out, diagnostics io.Writer, t target.Target, bundle credential.Bundle, withTarget bool, now time.Time) error {
+	authorities, err := f.readServerCA()
+	if err != nil {
+		return usageError(err)
+	}
+	layout := f.secretLayout()
+	assembled, err := credential.Assemble(bundle, authorities, layout, now)
+	if err != nil {
+		return err
+	}
+	var objects []map[string]any
+	if withTarget || t.ServerCA.System {
+		objects = append(objects, credential.EgressTargetManifest(t))
+	}
+	objects = append(objects, credential.SecretManifest(t.Namespace, t.SecretName, layout, assembled.Data))
+
+	var encoded []byte
+	if f.output == outputText {
+		encoded, err = describeCredential(t, layout, assembled.Credential, now)
+	} else {
+		encoded, err = encode(objects, f.output)
+	}
+	if err != nil {
+		return err
+	}
+	if _, err := io.WriteString(diagnostics, findingLines(assembled.Findings)); err != nil {
+		return err
+	}
+	return writeOutput(out, f.outputFile, encoded)
+}
+
+// findingLines are warnings as kubectl writes them.
+func findingLines(findings []credential.Finding) string {
+	var text strings.Builder
+	for _, finding := range findings {
+		text.WriteString("Warning: " + finding.Message + "\n")
+	}
+	return printable(text.String())
+}
+
+// describeCredential is the credential for a person. It holds no secret.
+func describeCredential(t target.Target, layout target.Layout, c *credential.Credential, now time.Time) ([]byte, error) {
+	var text bytes.Buffer
+	table := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
+	row := func(name, value string) {
+		if value != "" {
+			// A tabwriter keeps its error for Flush.
+			_, _ = fmt.Fprintf(table, "%s:\t%s\n", name, printable(value))
+		}
+	}
+	row("Target", fmt.Sprintf("%s:%d", t.Host, t.Port))
+	row("Secret", fmt.Sprintf("%s (%s)", t.SecretName, layout))
+	row("Subject", c.Subject)
+	row("Issuer", c.Issuer)
+	row("Serial number", c.SerialNumber)
+	row("Valid", fmt.Sprintf("%s to %s (%d days left)", c.NotBefore.Format(time.RFC3339), c.NotAfter.Format(time.RFC3339), credential.DaysLeft(c.NotAfter, now)))
+	row("SHA-256", c.SHA256)
+	row("DNS names", strings.Join(c.DNSNames, ", "))
+	row("URIs", strings.Join(c.URIs, ", "))
+	row("E-mail", strings.Join(c.Emails, ", "))
+	row("IP addresses", strings.Join(c.IPAddresses, ", "))
+	row("Key type", c.KeyType)
+	row("Chain", fmt.Sprintf("%d certificates", c.ChainLength))
+	err := table.Flush()
+	return text.Bytes(), err
+}
+
+// readFile reads a file, or in when name is -, up to the size that parts of a credential may have.
+func readFile(in io.Reader, name string) ([]byte, error) {
+	if in != nil && name == standardInput {
+		return readLimited(in, "standard input")
+	}
+	file, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	content, err := readLimited(file, name)
+	return content, errors.Join(err, file.Close())
+}
+
+// readLimited allows for base64 and JSON around a part of a credential.
+func readLimited(reader io.Reader, name string) ([]byte, error) {
+	const limit = 2 * credential.MaxPartSize
+	content, err := io.ReadAll(io.LimitReader(reader, limit+1))
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("reading %s: %w", name, err)
+	case len(content) > limit:
+		return nil, fmt.Errorf("reading %s: it has more than %d bytes, which no credential has", name, limit)
+	}
+	return content, nil
+}
+
+// writeOutput writes to out, or to a new file when name is not empty.
+func writeOutput(out io.Writer, name string, content []byte) error {
+	if name == "" {
+		_, err := out.Write(content)
+		return err
+	}
+	return writeNewFile(name, content, privateFile)
+}
+
+// The rights of files that are written.
+const (
+	privateFile os.FileMode = 0o600
+	publicFile  os.FileMode = 0o644
+)
+
+// writeNewFile writes a file that must not be there: what it holds may be the only copy of a key, and its rights those of others.
+func writeNewFile(name string, content []byte, mode os.FileMode) error {
+	file, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
+	if errors.Is(err, os.ErrExist) {
+		return fmt.Errorf("%s is there already and is not overwritten: move it away, or choose another name", name)
+	}
+	if err != nil {
+		return err
+	}
+	_, err = file.Write(content)
+	return errors.Join(err, file.Close())
+}

@@ -1,0 +1,63 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"golang.org/x/term"
+)
+
+// maxPassword is the longest password file that is read, in bytes. It is there for the file that was named by mistake.
+const maxPassword = 4096
+
+// readPassword reads a password from the file that source names, from in when source is -, or, when source is empty and in is a
+// terminal, from a person, who is asked on prompt and sees nothing of what is typed. One trailing newline is dropped, as editors and
+// echo write it. Without a source and a terminal the password is empty, which some key stores have.
+func readPassword(source string, in io.Reader, prompt io.Writer, question string) (string, error) {
+	switch source {
+	case "":
+		return askPassword(in, prompt, question)
+	case standardInput:
+		return passwordOf(in, "standard input")
+	}
+	file, err := os.Open(source)
+	if err != nil {
+		return "", fmt.Errorf("--password-file: %w", err)
+	}
+	password, err := passwordOf(file, source)
+	return password, errors.Join(err, file.Close())
+}
+
+func askPassword(in io.Reader, prompt io.Writer, question string) (string, error) {
+	terminal, ok := in.(*os.File)
+	if !ok || !term.IsTerminal(int(terminal.Fd())) {
+		return "", nil
+	}
+	if _, err := io.WriteString(prompt, question); err != nil {
+		return "", err
+	}
+	typed, err := term.ReadPassword(int(terminal.Fd()))
+	_, newline := io.WriteString(prompt, "\n")
+	if err := errors.Join(err, newline); err != nil {
+		return "", fmt.Errorf("reading the password: %w", err)
+	}
+	return string(typed), nil
+}
+
+func passwordOf(reader io.Reader, name string) (string, error) {
+	content, err := io.ReadAll(io.LimitReader(reader, maxPassword+1))
+	switch {
+	case err != nil:
+		return "", fmt.Errorf("reading the password from %s: %w", name, err)
+	case len(content) > maxPassword:
+		return "", fmt.Errorf("reading the password from %s: it has more than %d bytes; is it the right file?", name, maxPassword)
+	}
+	line, found := strings.CutSuffix(string(content), "\n")
+	if found {
+		line = strings.TrimSuffix(line, "\r")
+	}
+	return line, nil
+}
