@@ -17,8 +17,13 @@ type attribute struct {
 
 type relativeNameSET []attribute
 
-// distinguishedName is the RFC 4514 string of a name in DER. The pkix package's String puts attributes in an order
-// of its own when it prints a Name, and knows neither DC nor UID.
+// DistinguishedName is the RFC 4514 string of a name in DER, for example "CN=orders,O=Example,C=DE". What is no name is written as # and hexadecimal.
+func DistinguishedName(der []byte) string {
+	return distinguishedName(der)
+}
+
+// distinguishedName is here because the pkix package's String puts attributes in an order of its own when it prints a Name, and knows
+// neither DC nor UID.
 func distinguishedName(der []byte) string {
 	var sequence []relativeNameSET
 	if rest, err := asn1.Unmarshal(der, &sequence); err != nil || len(rest) > 0 {

@@ -1,0 +1,260 @@
+package credential_test
+
+import (
+	"crypto/x509"
+	"encoding/pem"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"mtls.egress/webhook/internal/certs/credential"
+	"mtls.egress/webhook/test/pki"
+)
+
+// TestSubjectsAreReadAsOpenSSLReadsThem writes a request and has openssl print its subject.
+func TestSubjectsAreReadAsOpenSSLReadsThem(t *testing.T) {
+	key, err := credential.GenerateKey(credential.DefaultKeyType)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tests := map[string]struct {
+		subject string
+		// want is what openssl prints; "" means the subject itself.
+		want string
+	}{
+		"one attribute":                   {subject: "CN=orders"},
+		"the most specific first":         {subject: "CN=orders,OU=second,OU=first,O=Example,L=Berlin,ST=Berlin,C=DE"},
+		"two attributes in one part":      {subject: "CN=orders+OU=shop,O=Example"},
+		"domain components and a UID":     {subject: "UID=7,DC=example,DC=com"},
+		"small letters and blanks":        {subject: " cn = orders , o=Example ", want: "CN=orders,O=Example"},
+		"an e-mail address":               {subject: "E=team@example.com,CN=orders", want: "emailAddress=team@example.com,CN=orders"},
+		"escaped characters":              {subject: `CN=a\,b\+c\"d\\e\<f\>g\;h`},
+		"escaped blanks at the ends":      {subject: `CN=\  a b \ `},
+		"a number sign":                   {subject: `CN=\#1#2`},
+		"letters beyond ASCII":            {subject: "CN=Müller"},
+		"letters as hexadecimal":          {subject: `CN=M\C3\BCller`, want: "CN=Müller"},
+		"an attribute by its number":      {subject: "1.2.3.4=#130178"},
+		"a named attribute by its number": {subject: "2.5.4.3=orders", want: "CN=orders"},
+		"an equals sign in a value":       {subject: "CN=a=b"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			request, err := credential.NewRequest(credential.Identity{Subject: test.subject})
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, csr, err := request.Encode(key)
+			if err != nil {
+				t.Fatal(err)
+			}
+			output, ok := openssl(t, "req", "-noout", "-subject", "-nameopt", "RFC2253,-esc_msb", "-in", write(t, "csr.pem", csr))
+			if !ok {
+				t.Fatal(output)
+			}
+			want := test.want
+			if want == "" {
+				want = test.subject
+			}
+			if diff := cmp.Diff("subject="+want, strings.TrimSuffix(output, "\n")); diff != "" {
+				t.Errorf("(-want +openssl):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestRequestsAreRefusedWithAllProblems(t *testing.T) {
+	tests := map[string]struct {
+		identity credential.Identity
+		want     string
+	}{
+		"nobody":                   {want: "the certificate would name nobody: give a subject, or a DNS name, URI or e-mail address"},
+		"the form of openssl":      {credential.Identity{Subject: "/CN=orders/C=DE"}, "subject: is written as OpenSSL's -subj takes it; write it with commas, the most specific part first, as in CN=orders,O=Example,C=DE"},
+		"no attribute":             {credential.Identity{Subject: "CN=a,b"}, `subject: "b" is no attribute: write NAME=VALUE, as in CN=orders; a comma within a value is written \,`},
+		"an empty part":            {credential.Identity{Subject: "CN=a,"}, `subject: "" is no attribute: write NAME=VALUE, as in CN=orders; a comma within a value is written \,`},
+		"an unknown attribute":     {credential.Identity{Subject: "X=1"}, `subject: "X" is no attribute of a name: use CN, OU, O, L, ST, STREET, C, DC, UID, serialNumber, emailAddress, or a dotted OID`},
+		"a number that is no OID":  {credential.Identity{Subject: "7=1"}, `subject: "7" is no attribute of a name: use CN, OU, O, L, ST, STREET, C, DC, UID, serialNumber, emailAddress, or a dotted OID`},
+		"no value":                 {credential.Identity{Subject: "CN="}, "subject: CN has no value: leave it out, or give one"},
+		"quotes":                   {credential.Identity{Subject: `CN="a"`}, `subject: CN: '"' has to be written \"`},
+		"a backslash at the end":   {credential.Identity{Subject: `CN=a\`}, `subject: CN: a backslash stands at the end; it is written \\`},
+		"a backslash before any":   {credential.Identity{Subject: `CN=a\x`}, `subject: CN: a backslash stands before a special character or two hexadecimal digits; itself it is written \\`},
+		"bytes that are no UTF-8":  {credential.Identity{Subject: `CN=\FF`}, "subject: CN is not UTF-8"},
+		"a control character":      {credential.Identity{Subject: `CN=a\0Ab`}, "subject: CN has a control character, which CAs refuse"},
+		"binary that is none":      {credential.Identity{Subject: "CN=#1"}, `subject: CN: what follows # is no DER in hexadecimal; a value that starts with # is written \#`},
+		"binary with more behind":  {credential.Identity{Subject: "CN=#13017800"}, `subject: CN: what follows # is no DER in hexadecimal; a value that starts with # is written \#`},
+		"a long name":              {credential.Identity{Subject: "CN=" + strings.Repeat("ü", 65)}, "subject: CN has 65 characters; X.509 allows 64"},
+		"a domain beyond ASCII":    {credential.Identity{Subject: "DC=ü"}, "subject: DC has characters beyond ASCII, which it can't have"},
+		"a URI without a scheme":   {credential.Identity{URIs: []string{"example.com/x"}}, `"example.com/x" is no URI: it has a scheme and a host in ASCII, for example spiffe://example.com/orders`},
+		"a name as e-mail address": {credential.Identity{Emails: []string{"Team <team@example.com>"}}, `"Team <team@example.com>" is no e-mail address in ASCII, for example team@example.com`},
+		"everything at once": {
+			credential.Identity{Subject: "C=Germany,C=de,X=1", DNSNames: []string{"a b"}, URIs: []string{":"}, Emails: []string{"x"}},
+			`subject: C is "Germany": a country has two capital letters (ISO 3166), for example DE` + "\n" +
+				`subject: C is "de": a country has two capital letters (ISO 3166), for example DE` + "\n" +
+				`subject: "X" is no attribute of a name: use CN, OU, O, L, ST, STREET, C, DC, UID, serialNumber, emailAddress, or a dotted OID` + "\n" +
+				`"a b" is no DNS name: it has labels of letters, digits and inner hyphens, for example orders.example.com` + "\n" +
+				`":" is no URI: it has a scheme and a host in ASCII, for example spiffe://example.com/orders` + "\n" +
+				`"x" is no e-mail address in ASCII, for example team@example.com`,
+		},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			_, err := credential.NewRequest(test.identity)
+			got := ""
+			if err != nil {
+				got = err.Error()
+			}
+			if diff := cmp.Diff(test.want, got); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// TestRequestIsSignedByOpenSSLAndCompleted goes the whole way for every type of key: our request, a partner's CA with openssl, the
+// credential. Everything that was asked for is in the certificate.
+func TestRequestIsSignedByOpenSSLAndCompleted(t *testing.T) {
+	ca := pki.NewCA(t, "Partner CA")
+	caFile, caKey := write(t, "ca.pem", ca.CertPEM), write(t, "ca.key", ca.KeyPEM)
+	for _, keyType := range credential.KeyTypes() {
+		t.Run(keyType, func(t *testing.T) {
+			request, err := credential.NewRequest(credential.Identity{
+				Subject: "CN=orders,O=Example,C=DE", DNSNames: []string{"Orders.example.com"}, URIs: []string{"spiffe://example.com/orders"}, Emails: []string{"team@example.com"},
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if findings := request.Findings(); findings != nil {
+				t.Errorf("a request with names has findings: %v", findings)
+			}
+			key, err := credential.GenerateKey(keyType)
+			if err != nil {
+				t.Fatal(err)
+			}
+			keyPEM, csr, err := request.Encode(key)
+			if err != nil {
+				t.Fatal(err)
+			}
+			csrFile, signed := write(t, "csr.pem", csr), filepath.Join(t.TempDir(), "signed.pem")
+			if output, ok := openssl(t, "req", "-verify", "-noout", "-in", csrFile); !ok {
+				t.Fatal(output)
+			}
+			if output, ok := openssl(t, "x509", "-req", "-in", csrFile, "-CA", caFile, "-CAkey", caKey, "-set_serial", "26", "-days", "100", "-copy_extensions", "copyall", "-out", signed); !ok {
+				t.Fatal(output)
+			}
+			certificates, err := credential.ReadCertificates("signed.pem", must[[]byte](t)(os.ReadFile(signed)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			read, err := credential.ReadPrivateKey("key.pem", keyPEM)
+			if err != nil {
+				t.Fatal(err)
+			}
+			assembled, err := credential.Assemble(credential.Bundle{PrivateKey: read, Certificates: append(certificates, ca.Certificate)}, nil, withoutCA(credential.CertKeyLayout()), time.Now())
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := *assembled.Credential
+			want := credential.Credential{
+				Subject: "CN=orders,O=Example,C=DE", Issuer: "CN=Partner CA", SerialNumber: "1a", NotBefore: got.NotBefore, NotAfter: got.NotAfter, SHA256: got.SHA256,
+				DNSNames: []string{"orders.example.com"}, URIs: []string{"spiffe://example.com/orders"}, Emails: []string{"team@example.com"}, ChainLength: 1, KeyType: keyType,
+			}
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+			if len(assembled.Findings) > 0 {
+				t.Errorf("findings: %v", assembled.Findings)
+			}
+			if output, ok := openssl(t, "verify", "-purpose", "sslclient", "-CAfile", caFile, signed); !ok {
+				t.Error(output)
+			}
+		})
+	}
+}
+
+func TestRequestWithoutNamesIsDoubted(t *testing.T) {
+	request, err := credential.NewRequest(credential.Identity{Subject: "CN=orders"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []credential.Finding{{Severity: credential.Warning, Reason: credential.NoSubjectAltName, Message: "the request has no subject alternative name: partners that check names look there, " +
+		"as Istio's gateway does with subjectAltNames, and not at the CN; give a DNS name or URI unless the partner says that it goes by the subject"}}
+	if diff := cmp.Diff(want, request.Findings()); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func TestUnknownKeyTypesAreRefused(t *testing.T) {
+	_, err := credential.GenerateKey("rsa-1024")
+	if want := `"rsa-1024" is no type of key: it is one of ecdsa-p256, ecdsa-p384, rsa-2048, rsa-3072, rsa-4096`; err == nil || err.Error() != want {
+		t.Errorf("got %v, want %s", err, want)
+	}
+}
+
+func TestReadsCertificateFilesOfEveryForm(t *testing.T) {
+	ca := pki.NewCA(t, "Partner CA")
+	client := ca.Issue(t, orders())
+	tests := map[string]struct {
+		content []byte
+		want    int
+		err     string
+	}{
+		"PEM":                      {content: append(append([]byte("text\n"), client.CertPEM...), ca.CertPEM...), want: 2},
+		"DER":                      {content: client.Certificate.Raw, want: 1},
+		"two in DER":               {content: append(append([]byte{}, client.Certificate.Raw...), ca.Certificate.Raw...), want: 2},
+		"DER of another kind":      {content: must[[]byte](t)(x509.MarshalPKCS8PrivateKey(client.Key)), err: `"signed.cer" (client certificate) is DER, but not a certificate; of PKCS#7 (.p7b) take the certificates out (openssl pkcs7 -inform DER -print_certs)`},
+		"a request":                {content: block("CERTIFICATE REQUEST", []byte{0}), err: `"signed.cer" (client certificate) holds no certificate but a certificate request: store the certificate that the CA made of it`},
+		"PKCS#7":                   {content: block("PKCS7", []byte{0}), err: `"signed.cer" (client certificate) holds no certificate but PKCS#7: take the certificates out of it (openssl pkcs7 -print_certs)`},
+		"a certificate, then junk": {content: append(append([]byte{}, client.CertPEM...), block("CERTIFICATE", []byte{0})...), err: `"signed.cer" (client certificate): certificate 2 of 2 cannot be read: x509: malformed certificate`},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			certificates, err := credential.ReadCertificates("signed.cer", test.content)
+			message := ""
+			if err != nil {
+				message = err.Error()
+			}
+			if len(certificates) != test.want || message != test.err {
+				t.Errorf("%d certificates and %q, want %d and %q", len(certificates), message, test.want, test.err)
+			}
+		})
+	}
+}
+
+func FuzzParseSubject(f *testing.F) {
+	for _, subject := range []string{"CN=orders,O=Example,C=DE", `CN=\  a \,+OU=\C3\BC`, "1.2.3=#130178", "DC=a,DC=b", "E=x@y"} {
+		f.Add(subject)
+	}
+	key, err := credential.GenerateKey(credential.DefaultKeyType)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, subject string) {
+		request, err := credential.NewRequest(credential.Identity{Subject: subject})
+		if err != nil {
+			return
+		}
+		_, csr, err := request.Encode(key)
+		if err != nil {
+			t.Fatalf("%q was read, but not written: %v", subject, err)
+		}
+		decoded, _ := pem.Decode(csr)
+		parsed, err := x509.ParseCertificateRequest(decoded.Bytes)
+		if err != nil {
+			// Go reads no OID beyond 31 bits and no string of a type that it doesn't know, which a user may write in binary.
+			if strings.ContainsAny(subject, "#.") {
+				return
+			}
+			t.Fatalf("%q became a request that can't be read: %v", subject, err)
+		}
+		again, err := credential.ParseSubject(credential.DistinguishedName(parsed.RawSubject))
+		if err != nil || string(again) != string(parsed.RawSubject) {
+			if strings.Contains(subject, "#") {
+				return
+			}
+			t.Errorf("%q became %q, which became %x, %v", subject, credential.DistinguishedName(parsed.RawSubject), again, err)
+		}
+	})
+}

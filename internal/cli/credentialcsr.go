@@ -1,0 +1,94 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"mtls.egress/webhook/internal/certs/credential"
+	"mtls.egress/webhook/internal/target"
+)
+
+type csrFlags struct {
+	identity credential.Identity
+	keyType  string
+	outDir   string
+}
+
+func newCredentialCSRCommand() *cobra.Command {
+	flags := &csrFlags{}
+	cmd := &cobra.Command{
+		Use:   "csr HOST [--subject NAME] [--dns NAME] [--uri URI] [--email ADDRESS] [flags]",
+		Short: "Make a private key and the certificate request to send to whoever signs",
+		Long: `Make a private key and a certificate signing request (PKCS#10) for the credential with which HOST is called: the files HOST.key, which
+nobody else can read, and HOST.csr. Files that are there already are not overwritten.
+
+Send the .csr file to whoever signs for the partner; the key stays here. With the signed certificate go on with credential complete.
+
+Exit codes: 0 done; 1 the files could not be written; 2 wrong command line.`,
+		Example: `  mtls-egress-webhook credential csr external.system.com --subject CN=orders,O=Example,C=DE --dns orders.example.com`,
+		Args:    arguments(cobra.ExactArgs(1)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return runCSR(cmd.OutOrStdout(), cmd.ErrOrStderr(), args[0], flags)
+		},
+	}
+	set := cmd.Flags()
+	set.StringVar(&flags.identity.Subject, "subject", "", "the name of the certificate's holder as RFC 4514 writes it, the most specific part first: CN=orders,O=Example,C=DE")
+	set.StringArrayVar(&flags.identity.DNSNames, "dns", nil, "DNS name of the holder, which partners check; may be given several times")
+	set.StringArrayVar(&flags.identity.URIs, "uri", nil, "URI of the holder, for example spiffe://example.com/orders; may be given several times")
+	set.StringArrayVar(&flags.identity.Emails, "email", nil, "e-mail address of the holder; may be given several times")
+	set.StringVar(&flags.keyType, "key-type", credential.DefaultKeyType, "type of the key: "+strings.Join(credential.KeyTypes(), ", "))
+	set.StringVar(&flags.outDir, "out-dir", ".", "the folder for the two files")
+	return cmd
+}
+
+func runCSR(out, diagnostics io.Writer, host string, flags *csrFlags) error {
+	normalised, hostErr := target.NormaliseHost(host)
+	if hostErr != nil {
+		hostErr = fmt.Errorf("HOST %s %w", host, hostErr)
+	}
+	keyTypeErr := credential.CheckKeyType(flags.keyType)
+	if keyTypeErr != nil {
+		keyTypeErr = fmt.Errorf("--key-type %w", keyTypeErr)
+	}
+	request, requestErr := credential.NewRequest(flags.identity)
+	if err := errors.Join(hostErr, requestErr, keyTypeErr); err != nil {
+		return usageError(err)
+	}
+	key, err := credential.GenerateKey(flags.keyType)
+	if err != nil {
+		return err
+	}
+	keyPEM, requestPEM, err := request.Encode(key)
+	if err != nil {
+		return err
+	}
+	keyFile, requestFile := filepath.Join(flags.outDir, normalised+".key"), filepath.Join(flags.outDir, normalised+".csr")
+	if err := writePair(keyFile, keyPEM, requestFile, requestPEM); err != nil {
+		return err
+	}
+	if _, err := io.WriteString(diagnostics, findingLines(request.Findings())); err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(out, `%s is the private key (%s): keep it, and send it to nobody.
+%s is the request: send it to whoever signs for %s.
+With the signed certificate: %s credential complete --key %s --cert FILE --server-ca FILE --target %s
+`, keyFile, flags.keyType, requestFile, normalised, name, keyFile, normalised)
+	return err
+}
+
+// writePair writes both files or none: a key without its request would block the next try.
+func writePair(keyFile string, key []byte, requestFile string, request []byte) error {
+	if err := writeNewFile(keyFile, key, privateFile); err != nil {
+		return err
+	}
+	if err := writeNewFile(requestFile, request, publicFile); err != nil {
+		return errors.Join(err, os.Remove(keyFile))
+	}
+	return nil
+}
