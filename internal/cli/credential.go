@@ -14,6 +14,6 @@ Secret manifest that was asked for, or into a file that nobody else can read.`,
 		Args: arguments(noSuchCommand),
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newCredentialImportCommand(), newCredentialCSRCommand(), newCredentialCompleteCommand())
+	cmd.AddCommand(newCredentialImportCommand(), newCredentialCSRCommand(), newCredentialCompleteCommand(), newCredentialInspectCommand())
 	return cmd
 }

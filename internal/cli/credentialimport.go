@@ -68,7 +68,7 @@ func runImport(in io.Reader, out, diagnostics io.Writer, args []string, flags *i
 	if err != nil {
 		return usageError(err)
 	}
-	bundle, err := openKeyStore(in, diagnostics, args[0], content, flags.passwordFile)
+	bundle, err := openKeyStore(in, diagnostics, sourceName(args[0]), content, flags.passwordFile)
 	if err != nil {
 		return usageError(err)
 	}
@@ -103,7 +103,7 @@ func (f *importFlags) validate(args []string) error {
 func openKeyStore(in io.Reader, prompt io.Writer, name string, content []byte, passwordFile string) (credential.Bundle, error) {
 	password := ""
 	if credential.IsPKCS12(content) {
-		read, err := readPassword(passwordFile, in, prompt, "Password of "+printable(name)+": ")
+		read, err := readPassword(passwordFile, in, prompt, "Password of "+name+": ")
 		if err != nil {
 			return credential.Bundle{}, err
 		}
@@ -115,7 +115,7 @@ func openKeyStore(in io.Reader, prompt io.Writer, name string, content []byte, p
 func openWith(name string, content []byte, password string) (credential.Bundle, error) {
 	bundle, err := credential.ReadPKCS12(content, password)
 	if err != nil {
-		return credential.Bundle{}, fmt.Errorf("%s: %w", printable(name), err)
+		return credential.Bundle{}, fmt.Errorf("%s: %w", name, err)
 	}
 	return bundle, nil
 }
@@ -127,7 +127,7 @@ func importDestination(in io.Reader, out, diagnostics io.Writer, flags *importFl
 	}
 	destination, err := credential.ReadDestination(content)
 	if err != nil {
-		return usageError(fmt.Errorf("%s: %w", flags.btpDestination, err))
+		return usageError(fmt.Errorf("%s: %w", sourceName(flags.btpDestination), err))
 	}
 	t, err := flags.finish(destination.Target(flags.namespace))
 	if err != nil {
@@ -144,7 +144,7 @@ func importDestination(in io.Reader, out, diagnostics io.Writer, flags *importFl
 }
 
 func openDestination(in io.Reader, prompt io.Writer, destination *credential.Destination, flags *importFlags) (credential.Bundle, error) {
-	name := flags.btpDestination + ", its key store"
+	name := sourceName(flags.btpDestination) + ", its key store"
 	if flags.passwordFile == "" && destination.Password != "" {
 		return openWith(name, destination.KeyStore, destination.Password)
 	}

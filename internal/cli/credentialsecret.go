@@ -201,7 +201,7 @@ func describeCredential(t target.Target, layout target.Layout, c *credential.Cre
 // readFile reads a file, or in when name is -, up to the size that parts of a credential may have.
 func readFile(in io.Reader, name string) ([]byte, error) {
 	if in != nil && name == standardInput {
-		return readLimited(in, "standard input")
+		return readLimited(in, sourceName(name))
 	}
 	file, err := os.Open(name)
 	if err != nil {
@@ -209,6 +209,14 @@ func readFile(in io.Reader, name string) ([]byte, error) {
 	}
 	content, err := readLimited(file, name)
 	return content, errors.Join(err, file.Close())
+}
+
+// sourceName is a file in a message.
+func sourceName(name string) string {
+	if name == standardInput {
+		return "standard input"
+	}
+	return printable(name)
 }
 
 // readLimited allows for base64 and JSON around a part of a credential.

@@ -96,8 +96,8 @@ func describe(chain []*x509.Certificate) *Credential {
 		uris = append(uris, uri.String())
 	}
 	return &Credential{
-		Subject:      distinguishedName(leaf.RawSubject),
-		Issuer:       distinguishedName(leaf.RawIssuer),
+		Subject:      DistinguishedName(leaf.RawSubject),
+		Issuer:       DistinguishedName(leaf.RawIssuer),
 		SerialNumber: serialNumber(leaf),
 		NotBefore:    leaf.NotBefore.UTC(),
 		NotAfter:     leaf.NotAfter.UTC(),
@@ -133,7 +133,7 @@ func keyType(key crypto.PublicKey) string {
 
 // identify names a certificate in a message.
 func identify(certificate *x509.Certificate) string {
-	return fmt.Sprintf(`subject "%s", serial %s`, printable(distinguishedName(certificate.RawSubject)), serialNumber(certificate))
+	return fmt.Sprintf(`subject "%s", serial %s`, printable(DistinguishedName(certificate.RawSubject)), serialNumber(certificate))
 }
 
 func judgeMatch(certificate, privateKey part, chain []*x509.Certificate, key crypto.Signer) []Problem {

@@ -17,14 +17,20 @@ type attribute struct {
 
 type relativeNameSET []attribute
 
-// DistinguishedName is the RFC 4514 string of a name in DER, for example "CN=orders,O=Example,C=DE". What is no name is written as # and hexadecimal.
+// DistinguishedName is the RFC 4514 string of a name in DER, for example "CN=orders,O=Example,C=DE". What is no name is written as # and
+// hexadecimal. The pkix package's String puts attributes in an order of its own when it prints a Name, and knows neither DC nor UID.
 func DistinguishedName(der []byte) string {
-	return distinguishedName(der)
+	return printName(der, shortName, escape)
 }
 
-// distinguishedName is here because the pkix package's String puts attributes in an order of its own when it prints a Name, and knows
-// neither DC nor UID.
-func distinguishedName(der []byte) string {
+// EnvoySubject is the same name as Envoy prints it for %DOWNSTREAM_PEER_SUBJECT% and in X-Forwarded-Client-Cert, which partners compare as a string.
+// The order is that of RFC 4514 too; different are the names of some attributes, which are those of BoringSSL, and bytes beyond ASCII, which are escaped.
+// Envoy prints with X509_NAME_print_ex and XN_FLAG_RFC2253: https://github.com/envoyproxy/envoy/blob/main/source/common/tls/utility.cc
+func EnvoySubject(der []byte) string {
+	return printName(der, opensslName, func(text string) string { return escapeBytes(escape(text)) })
+}
+
+func printName(der []byte, nameOf func(asn1.ObjectIdentifier) string, write func(string) string) string {
 	var sequence []relativeNameSET
 	if rest, err := asn1.Unmarshal(der, &sequence); err != nil || len(rest) > 0 {
 		return "#" + hex.EncodeToString(der)
@@ -39,22 +45,67 @@ func distinguishedName(der []byte) string {
 			if j < len(set)-1 {
 				name.WriteByte('+')
 			}
-			name.WriteString(attribute.String())
+			name.WriteString(attribute.print(nameOf, write))
 		}
 	}
 	return name.String()
 }
 
-func (a attribute) String() string {
-	short := shortName(a.Type)
+func (a attribute) print(nameOf func(asn1.ObjectIdentifier) string, write func(string) string) string {
+	short := nameOf(a.Type)
 	text, isText := a.text()
-	if short == "" || !isText {
-		if short == "" {
-			short = a.Type.String()
-		}
+	switch {
+	case short == "":
+		return a.Type.String() + "=#" + hex.EncodeToString(a.Value.FullBytes)
+	case !isText:
 		return short + "=#" + hex.EncodeToString(a.Value.FullBytes)
 	}
-	return short + "=" + escape(text)
+	return short + "=" + write(text)
+}
+
+// opensslName is the short name that OpenSSL and BoringSSL have for an attribute type; it stands for the type in what Envoy prints.
+func opensslName(oid asn1.ObjectIdentifier) string {
+	switch oid.String() {
+	case "2.5.4.4":
+		return "SN"
+	case "2.5.4.9":
+		return "street"
+	case "2.5.4.12":
+		return "title"
+	case "2.5.4.13":
+		return "description"
+	case "2.5.4.15":
+		return "businessCategory"
+	case "2.5.4.17":
+		return "postalCode"
+	case "2.5.4.41":
+		return "name"
+	case "2.5.4.42":
+		return "GN"
+	case "2.5.4.43":
+		return "initials"
+	case "2.5.4.44":
+		return "generationQualifier"
+	case "2.5.4.46":
+		return "dnQualifier"
+	case "2.5.4.65":
+		return "pseudonym"
+	default:
+		return shortName(oid)
+	}
+}
+
+// escapeBytes writes each byte beyond ASCII in hexadecimal.
+func escapeBytes(text string) string {
+	var out strings.Builder
+	for _, c := range []byte(text) {
+		if c < utf8.RuneSelf {
+			out.WriteByte(c)
+		} else {
+			fmt.Fprintf(&out, `\%02X`, c)
+		}
+	}
+	return out.String()
 }
 
 // text is the value as UTF-8, when it is of a string type.

@@ -1,0 +1,196 @@
+package credential
+
+import (
+	"bytes"
+	"crypto/x509"
+	"slices"
+	"strings"
+	"time"
+
+	"mtls.egress/webhook/internal/target"
+)
+
+// Inspection is all that can be told of a credential without a secret of it.
+type Inspection struct {
+	// Format is PEM, PKCS#12 or Secret.
+	Format string `json:"format"`
+	// Layout names the keys of a Secret; "" for files.
+	Layout string `json:"layout,omitempty"`
+	// KeyType is the type of the private key, for example ecdsa-p256; "" when there is none that can be read.
+	KeyType string `json:"keyType,omitempty"`
+	// Chain are the client certificate and those that lead to its root, in the order of the file.
+	Chain []Details `json:"chain"`
+	// ServerCA are the certificates of the CA of the server.
+	ServerCA []Details `json:"serverCA,omitempty"`
+	// Findings are what keeps the credential from being used, then the warnings.
+	Findings []Finding `json:"findings"`
+}
+
+// Refused says whether the credential is not used.
+func (i *Inspection) Refused() bool {
+	return slices.ContainsFunc(i.Findings, func(f Finding) bool { return f.Severity == Refused })
+}
+
+// Details is one certificate as a person wants to see it.
+type Details struct {
+	// Subject and Issuer as RFC 4514 writes them.
+	Subject string `json:"subject"`
+	Issuer  string `json:"issuer"`
+	// EnvoySubject is the subject as [EnvoySubject] writes it.
+	EnvoySubject string `json:"envoySubject"`
+	// SerialNumber in lower-case hexadecimal.
+	SerialNumber string `json:"serialNumber"`
+	// NotBefore and NotAfter bound the validity, in UTC.
+	NotBefore time.Time `json:"notBefore"`
+	NotAfter  time.Time `json:"notAfter"`
+	// DaysLeft are whole days; negative after the end.
+	DaysLeft int `json:"daysLeft"`
+	// Subject alternative names.
+	DNSNames    []string `json:"dnsNames,omitempty"`
+	URIs        []string `json:"uris,omitempty"`
+	Emails      []string `json:"emails,omitempty"`
+	IPAddresses []string `json:"ipAddresses,omitempty"`
+	// KeyType is the type of the public key, for example rsa-3072.
+	KeyType string `json:"keyType"`
+	// Signature is how the issuer signed, for example ECDSA-SHA256.
+	Signature string `json:"signature"`
+	// KeyUsage and ExtendedKeyUsage by the names of RFC 5280; "" when the certificate has no such extension.
+	KeyUsage         string `json:"keyUsage,omitempty"`
+	ExtendedKeyUsage string `json:"extendedKeyUsage,omitempty"`
+	// Authority and SelfSigned say what the certificate is in the chain.
+	Authority  bool `json:"authority,omitempty"`
+	SelfSigned bool `json:"selfSigned,omitempty"`
+	// SHA256 is the fingerprint in lower-case hexadecimal.
+	SHA256 string `json:"sha256"`
+	// IssuedByNext says whether the certificate behind this one has signed it.
+	IssuedByNext bool `json:"issuedByNext,omitempty"`
+}
+
+// The formats of an inspection.
+const (
+	FormatPEM    = "PEM"
+	FormatPKCS12 = "PKCS#12"
+	FormatSecret = "Secret"
+)
+
+// InspectCertificates looks into a file of certificates, with or without the private key, PEM or DER. name is that of the file, for messages.
+func InspectCertificates(name string, content []byte, now time.Time) (*Inspection, error) {
+	certificates, err := ReadCertificates(name, content)
+	if err != nil {
+		return nil, err
+	}
+	if countBegin(content) == 0 {
+		content = encodeCertificates(certificates)
+	}
+	layout := target.Layout{Certificate: name, PrivateKey: name}
+	data := map[string][]byte{name: content}
+	inspection := inspect(FormatPEM, Chain{Certificates: certificates}, data, layout, now)
+	if !bytes.Contains(content, []byte(pkcs8Block)) {
+		inspection.Findings = slices.DeleteFunc(inspection.Findings, func(f Finding) bool { return f.Reason == PrivateKeyUnreadable })
+	}
+	return inspection, nil
+}
+
+// InspectPKCS12 looks into a PKCS#12 file, whose certificates it puts in order first.
+func InspectPKCS12(content []byte, password string, now time.Time) (*Inspection, error) {
+	bundle, err := ReadPKCS12(content, password)
+	if err != nil {
+		return nil, err
+	}
+	chain, err := Arrange(bundle)
+	if err != nil {
+		// The judgement says it again, next to what there is.
+		chain = Chain{Certificates: bundle.Certificates}
+	}
+	key, err := encodePrivateKey(bundle.PrivateKey)
+	if err != nil {
+		return nil, err
+	}
+	layout := CertKeyLayout()
+	layout.ServerCA = ""
+	return inspect(FormatPKCS12, chain, map[string][]byte{layout.Certificate: encodeCertificates(chain.Certificates), layout.PrivateKey: key}, layout, now), nil
+}
+
+// InspectSecret looks into the data of a Secret of a known layout. The error is a [*RefusedError] when it has none.
+func InspectSecret(data map[string][]byte, now time.Time) (*Inspection, error) {
+	layout, err := DetectLayout(data)
+	if err != nil {
+		return nil, err
+	}
+	authority := part{serverCAPart, layout.ServerCA}
+	if _, absent := authority.absence(data); absent {
+		layout.ServerCA = ""
+	}
+	certificates, _ := readCertificates(part{certificatePart, layout.Certificate}, data[layout.Certificate])
+	inspection := inspect(FormatSecret, Chain{Certificates: certificates}, data, layout, now)
+	inspection.Layout = layout.String()
+	if layout.ServerCA == "" {
+		inspection.Findings = append(inspection.Findings, warning(ServerCAMissing,
+			"the Secret has no %s: it is used only with an EgressTarget that takes the CA from elsewhere (serverCA.system or serverCA.configMap)", authority))
+	}
+	return inspection, nil
+}
+
+// inspect judges data and describes chain, which is what data holds and what came along with it.
+func inspect(format string, chain Chain, data map[string][]byte, layout target.Layout, now time.Time) *Inspection {
+	_, refused := Judge(data, layout, now)
+	var serverCA []*x509.Certificate
+	if layout.ServerCA != "" {
+		serverCA, _ = readCertificates(part{serverCAPart, layout.ServerCA}, data[layout.ServerCA])
+	}
+	shown := chain.Certificates
+	if chain.Root != nil {
+		shown = append(slices.Clone(shown), chain.Root)
+	}
+	inspection := &Inspection{
+		Format:   format,
+		Chain:    detail(slices.Concat(shown, chain.Unrelated), now),
+		ServerCA: detail(serverCA, now),
+		Findings: slices.Concat([]Finding{}, FindingsOf(refused), Review(chain, serverCA, now)),
+	}
+	if key, problem := readPrivateKey(part{privateKeyPart, layout.PrivateKey}, data[layout.PrivateKey]); problem == "" {
+		inspection.KeyType = keyType(key.Public())
+	}
+	return inspection
+}
+
+func detail(certificates []*x509.Certificate, now time.Time) []Details {
+	details := make([]Details, 0, len(certificates))
+	for i, certificate := range certificates {
+		known := describe([]*x509.Certificate{certificate})
+		one := Details{
+			Subject: known.Subject, Issuer: known.Issuer, EnvoySubject: EnvoySubject(certificate.RawSubject), SerialNumber: known.SerialNumber,
+			NotBefore: known.NotBefore, NotAfter: known.NotAfter, DaysLeft: DaysLeft(certificate.NotAfter, now),
+			DNSNames: known.DNSNames, URIs: known.URIs, Emails: known.Emails, IPAddresses: known.IPAddresses,
+			KeyType: known.KeyType, Signature: certificate.SignatureAlgorithm.String(), Authority: certificate.IsCA, SelfSigned: selfSigned(certificate),
+			SHA256: known.SHA256, IssuedByNext: i+1 < len(certificates) && issuedBy(certificate, certificates[i+1]),
+		}
+		if _, found := extension(certificate, 2, 5, 29, 15); found {
+			one.KeyUsage = keyUsages(certificate.KeyUsage)
+		}
+		if _, found := extension(certificate, 2, 5, 29, 37); found {
+			one.ExtendedKeyUsage = purposes(certificate)
+		}
+		details = append(details, one)
+	}
+	return details
+}
+
+// purposes are the names of all purposes, clientAuth and any among them, which the words of a refusal never need.
+func purposes(certificate *x509.Certificate) string {
+	var names []string
+	for _, usage := range certificate.ExtKeyUsage {
+		switch usage {
+		case x509.ExtKeyUsageClientAuth:
+			names = append(names, "clientAuth")
+		case x509.ExtKeyUsageAny:
+			names = append(names, "anyExtendedKeyUsage")
+		default:
+			names = append(names, extendedKeyUsage(usage))
+		}
+	}
+	for _, oid := range certificate.UnknownExtKeyUsage {
+		names = append(names, oid.String())
+	}
+	return strings.Join(names, ", ")
+}
