@@ -86,15 +86,3 @@ func FuzzReadDestination(f *testing.F) {
 		}
 	})
 }
-
-// FuzzReadPKCS12: no input makes it panic, or say something on more than one line.
-func FuzzReadPKCS12(f *testing.F) {
-	f.Add([]byte{0x30, 0x82, 0, 4, 2, 1, 3, 0}, "")
-	f.Add([]byte{0x30, 0x80, 2, 1, 3}, "x")
-	f.Fuzz(func(t *testing.T, content []byte, password string) {
-		_, err := credential.ReadPKCS12(content, password)
-		if err != nil && strings.ContainsAny(err.Error(), "\n\r\x00") {
-			t.Errorf("more than one line: %q", err)
-		}
-	})
-}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto"
 	"crypto/x509"
+	"encoding/asn1"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -64,7 +65,31 @@ func checkPKCS12(content []byte) error {
 	case len(content) > declared:
 		return fmt.Errorf("the file has %d bytes behind its end: it was changed on its way; fetch it again, in binary mode", len(content)-declared)
 	}
+	if rounds := macIterations(content); rounds > maxIterations {
+		return fmt.Errorf("the file asks for %d rounds of key derivation, which would take minutes; more than %d are not tried", rounds, maxIterations)
+	}
 	return nil
+}
+
+// maxIterations is far above what any tool writes (at most some hundred thousand) and takes seconds.
+const maxIterations = 5_000_000
+
+// macIterations is how many rounds the MAC takes, which anybody can set who sends a file. What else has rounds lies behind the MAC, but for PBMAC1, whose
+// own count is not looked at. It is 0 where the structure can't be read; the decoder says so then.
+func macIterations(content []byte) int {
+	var file struct {
+		Version  int
+		AuthSafe asn1.RawValue
+		MAC      struct {
+			Digest     asn1.RawValue
+			Salt       []byte
+			Iterations int `asn1:"optional,default:1"`
+		} `asn1:"optional"`
+	}
+	if _, err := asn1.Unmarshal(content, &file); err != nil {
+		return 0
+	}
+	return file.MAC.Iterations
 }
 
 // notPKCS12 tells what else a file is that should be PKCS#12. It never quotes the file.

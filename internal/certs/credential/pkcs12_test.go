@@ -267,6 +267,11 @@ func TestRefusesPKCS12ThatIsNotOne(t *testing.T) {
 		"a Java key store of old": {want: "the file is not PKCS#12: it looks like a Java key store; convert it (keytool -importkeystore -srckeystore FILE -destkeystore new.p12 -deststoretype PKCS12)", file: func(t *testing.T) []byte {
 			return importJava(t, export(t, p.client.KeyPEM, [][]byte{p.client.CertPEM}, "-passout", "pass:changeit"), "JKS")
 		}},
+		"rounds without end": {want: "the file asks for 8388607 rounds of key derivation, which would take minutes; more than 5000000 are not tried", file: func(t *testing.T) []byte {
+			// The number of rounds stands at the very end, in three bytes from 32768 on.
+			file := must[[]byte](t)(pkcs12.Modern2023.WithIterations(70000).Encode(p.client.Key, p.client.Certificate, nil, password))
+			return append(file[:len(file)-3], 0x7f, 0xff, 0xff)
+		}},
 		"too large": {file: func(*testing.T) []byte { return make([]byte, credential.MaxPartSize+1) }, want: "the file has 1048577 bytes: more than 1048576 are not read"},
 	}
 	for name, test := range tests {
@@ -309,4 +314,24 @@ func TestPKCS12OfEveryKeyType(t *testing.T) {
 			}
 		})
 	}
+}
+
+// FuzzReadPKCS12: no input makes it panic, or say something on more than one line.
+func FuzzReadPKCS12(f *testing.F) {
+	client := pki.NewCA(f, "Partner CA").Issue(f, orders())
+	for _, encoder := range []*pkcs12.Encoder{pkcs12.LegacyRC2.WithIterations(1), pkcs12.Modern2023.WithIterations(1), pkcs12.Passwordless} {
+		secret := "x"
+		if encoder == pkcs12.Passwordless {
+			secret = ""
+		}
+		f.Add(must[[]byte](f)(encoder.Encode(client.Key, client.Certificate, nil, secret)), secret)
+	}
+	f.Add([]byte{0x30, 0x82, 0, 4, 2, 1, 3, 0}, "")
+	f.Add([]byte{0x30, 0x80, 2, 1, 3}, "x")
+	f.Fuzz(func(t *testing.T, content []byte, password string) {
+		_, err := credential.ReadPKCS12(content, password)
+		if err != nil && strings.ContainsAny(err.Error(), "\n\r\x00") {
+			t.Errorf("more than one line: %q", err)
+		}
+	})
 }
