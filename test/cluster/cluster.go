@@ -86,6 +86,8 @@ func Unavailable() string {
 		return "needs Linux to run a Kubernetes node, or a cluster with Istio in KUBECONFIG"
 	case os.Geteuid() != 0:
 		return "needs root to run a Kubernetes node, or a cluster with Istio in KUBECONFIG"
+	case !mayIsolate():
+		return "needs the capabilities SYS_ADMIN and NET_ADMIN to run a Kubernetes node, or a cluster with Istio in KUBECONFIG"
 	}
 	return ""
 }

@@ -60,6 +60,19 @@ func Isolate(run func() int) int {
 // isolated says whether this process runs in namespaces of its own.
 func isolated() bool { return os.Getenv(stageVariable) == stageInside }
 
+// mayIsolate says whether root may make namespaces, which it may not in most containers.
+func mayIsolate() bool {
+	status, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		return false
+	}
+	_, after, _ := strings.Cut(string(status), "CapEff:")
+	effective, err := strconv.ParseUint(strings.TrimSpace(strings.SplitN(after, "\n", 2)[0]), 16, 64)
+	// https://github.com/torvalds/linux/blob/v6.12/include/uapi/linux/capability.h
+	const netAdmin, sysAdmin = 1 << 12, 1 << 21
+	return err == nil && effective&netAdmin != 0 && effective&sysAdmin != 0
+}
+
 // outside starts the namespaces and waits for their end.
 func outside() (code int, err error) {
 	// The parent-death signal is sent when the thread ends that started the child.

@@ -9,3 +9,5 @@ const cgroupVariable = "MTLS_EGRESS_CGROUP"
 func Isolate(run func() int) int { return run() }
 
 func isolated() bool { return false }
+
+func mayIsolate() bool { return false }
