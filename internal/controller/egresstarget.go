@@ -39,6 +39,8 @@ type EgressTargetReconciler struct {
 	retention     time.Duration
 	dnsCapture    *dnsCapture
 	rootNamespace string
+
+	reopening reopening
 }
 
 // How long to wait where no event is certain to come.
@@ -69,6 +71,7 @@ func (r *EgressTargetReconciler) reconcile(ctx context.Context, key types.Namesp
 	var egressTarget v1alpha1.EgressTarget
 	err = r.cache.Get(ctx, key, &egressTarget)
 	if apierrors.IsNotFound(err) {
+		r.reopening.forget(key)
 		return reconcile.Result{}, r.createOnFirstUse(ctx, key, pods)
 	}
 	if err != nil {
@@ -208,6 +211,7 @@ func (r *EgressTargetReconciler) keep(ctx context.Context, egressTarget *v1alpha
 	}
 	conflicts := mesh.Conflicts(t, others)
 	p := makePlan(t, demands, findings, current, olderCollision(egressTarget, siblings), conflicts)
+	p, opensIn := r.reopening.hold(client.ObjectKeyFromObject(egressTarget), p, now)
 	written := p.verdict
 	var writeErr error
 	if p.write {
@@ -231,7 +235,11 @@ func (r *EgressTargetReconciler) keep(ctx context.Context, egressTarget *v1alpha
 	if err := r.writeStatus(ctx, egressTarget, status); err != nil {
 		return reconcile.Result{}, err
 	}
-	return reconcile.Result{RequeueAfter: nextLook(t.Host, status, findings, now)}, writeErr
+	look := nextLook(t.Host, status, findings, now)
+	if opensIn > 0 {
+		look = min(look, opensIn)
+	}
+	return reconcile.Result{RequeueAfter: look}, writeErr
 }
 
 // siblings returns the other EgressTargets of the namespace, without those that are going: deleted, with no Pod left.

