@@ -52,7 +52,7 @@ test: ## Run all tests; the servers they need are built the first time.
 	$(node); assets=$$(go -C test/tools run . assets) && export MTLS_EGRESS_ASSETS="$$assets" && \
 	go test -timeout 20m $$(go list ./... | grep -vxE '$(ON_A_NODE)') && \
 	if $(no_node); then echo 'SKIPPED: the tests on a node ($(ON_A_NODE)) need root on Linux, or a cluster with Istio in KUBECONFIG'; \
-	else go test -count 1 -p 1 -timeout 40m $$(go list ./... | grep -xE '$(ON_A_NODE)'); fi
+	else test/onnode.sh $$(go list ./... | grep -xE '$(ON_A_NODE)'); fi
 	for package in $$(find test/tools -name '*_test.go' -exec dirname {} + | sort -u); do go -C $$package test .; done
 
 .PHONY: test-mesh
