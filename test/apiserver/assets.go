@@ -15,19 +15,20 @@ func Assets(ctx context.Context) (string, error) {
 	if directory := os.Getenv("MTLS_EGRESS_ASSETS"); directory != "" {
 		return directory, nil
 	}
-	return tools(ctx, "assets")
+	return Tools(ctx, "assets")
 }
 
 // IstioCRDs returns the file with Istio's CustomResourceDefinitions, of the version of istio.io/api that the project is built with.
-func IstioCRDs(ctx context.Context) (string, error) { return tools(ctx, "istio-crds") }
+func IstioCRDs(ctx context.Context) (string, error) { return Tools(ctx, "istio-crds") }
 
 // Root returns the project's directory. The process must run within it.
 func Root(ctx context.Context) (string, error) {
-	root, _, err := run(exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}", "mtls.egress/webhook"))
+	root, _, err := Output(exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}", "mtls.egress/webhook"))
 	return strings.TrimSpace(root), err
 }
 
-func tools(ctx context.Context, command string) (string, error) {
+// Tools returns what a command of test/tools provides, and has it made when it isn't there yet. Progress goes to standard error. The process must run within the project.
+func Tools(ctx context.Context, command string) (string, error) {
 	root, err := Root(ctx)
 	if err != nil {
 		return "", err

@@ -14,31 +14,42 @@ import (
 // have no part in it. It runs in the current directory.
 func (s *Server) Command(ctx context.Context, program string, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, filepath.Join(s.Dir, "assets", program), args...)
-	cmd.Env = append(
+	cmd.Env = Environment(s.Kubeconfig, s.Dir)
+	return cmd
+}
+
+// Environment is that of a kubectl or helm which talks to the cluster of a kubeconfig and in which the caller's own settings have no part. Caches are kept in dir;
+// empty: where the caller has them.
+func Environment(kubeconfig, dir string) []string {
+	environment := append(
 		slices.DeleteFunc(os.Environ(), func(variable string) bool {
 			return strings.HasPrefix(variable, "KUBE") || strings.HasPrefix(variable, "HELM_")
 		}),
-		"KUBECONFIG="+s.Kubeconfig,
-		"KUBECACHEDIR="+filepath.Join(s.Dir, "kubectl"), // kept by host and port, which the next server may have again
-		"KUBERC=off",
-		"HELM_CACHE_HOME="+filepath.Join(s.Dir, "helm", "cache"),
-		"HELM_CONFIG_HOME="+filepath.Join(s.Dir, "helm", "config"),
-		"HELM_DATA_HOME="+filepath.Join(s.Dir, "helm", "data"),
+		"KUBECONFIG="+kubeconfig, "KUBERC=off",
 	)
-	return cmd
+	if dir == "" {
+		return environment
+	}
+	return append(environment,
+		"KUBECACHEDIR="+filepath.Join(dir, "kubectl"), // kept by host and port, which the next server may have again
+		"HELM_CACHE_HOME="+filepath.Join(dir, "helm", "cache"),
+		"HELM_CONFIG_HOME="+filepath.Join(dir, "helm", "config"),
+		"HELM_DATA_HOME="+filepath.Join(dir, "helm", "data"),
+	)
 }
 
 // Kubectl runs kubectl and returns its outputs. The error carries standard error.
 func (s *Server) Kubectl(ctx context.Context, args ...string) (stdout, stderr string, err error) {
-	return run(s.Command(ctx, "kubectl", args...))
+	return Output(s.Command(ctx, "kubectl", args...))
 }
 
 // Helm runs Helm and returns its outputs. The error carries standard error.
 func (s *Server) Helm(ctx context.Context, args ...string) (stdout, stderr string, err error) {
-	return run(s.Command(ctx, "helm", args...))
+	return Output(s.Command(ctx, "helm", args...))
 }
 
-func run(cmd *exec.Cmd) (stdout, stderr string, err error) {
+// Output runs a command and returns its outputs. The error carries standard error.
+func Output(cmd *exec.Cmd) (stdout, stderr string, err error) {
 	var out, problems strings.Builder
 	cmd.Stdout, cmd.Stderr = &out, &problems
 	if err = cmd.Run(); err != nil {

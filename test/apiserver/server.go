@@ -156,12 +156,17 @@ func (s *Server) lastWords() string {
 	const lines = 10
 	var words strings.Builder
 	for _, log := range s.logs {
-		content, err := os.ReadFile(log.Name())
-		if err != nil {
-			content = []byte(err.Error())
-		}
-		all := strings.Split(strings.TrimSpace(string(content)), "\n")
-		fmt.Fprintf(&words, "%s ends with:\n%s\n", filepath.Base(log.Name()), strings.Join(all[max(0, len(all)-lines):], "\n"))
+		fmt.Fprintf(&words, "%s ends with:\n%s\n", filepath.Base(log.Name()), LastLines(log.Name(), lines))
 	}
 	return words.String()
+}
+
+// LastLines are the last lines of a file, or why it can't be read.
+func LastLines(file string, lines int) string {
+	content, err := os.ReadFile(file)
+	if err != nil {
+		return err.Error()
+	}
+	all := strings.Split(strings.TrimSpace(string(content)), "\n")
+	return strings.Join(all[max(0, len(all)-lines):], "\n")
 }

@@ -19,7 +19,7 @@ import (
 
 func TestServerServesKubectlAndHelmAndLeavesNothing(t *testing.T) {
 	t.Setenv("TMPDIR", t.TempDir())
-	server := start(t)
+	server := ForTest(t)
 
 	stdout, _, err := server.Kubectl(t.Context(), "version", "--output=json")
 	if err != nil {
@@ -113,7 +113,7 @@ const helper = "MTLS_EGRESS_TEST_KILL_ME"
 
 func TestServerEndsWithAKilledProcess(t *testing.T) {
 	if os.Getenv(helper) != "" {
-		server := start(t)
+		server := ForTest(t)
 		if _, err := os.Stdout.WriteString(server.Dir + "\n"); err != nil {
 			t.Fatal(err)
 		}
@@ -146,20 +146,6 @@ func TestServerEndsWithAKilledProcess(t *testing.T) {
 	for len(left(t)) > 0 { // or until the test's time is up
 		time.Sleep(10 * time.Millisecond)
 	}
-}
-
-func start(t *testing.T) *Server {
-	t.Helper()
-	server, err := Start(t.Context(), Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := server.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
-	return server
 }
 
 // broken is a copy of the assets with an etcd that only complains.

@@ -13,7 +13,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
-	"slices"
 	"strings"
 	"time"
 
@@ -98,17 +97,11 @@ func Assets(ctx context.Context) (string, error) {
 	if directory := os.Getenv(assetsVariable); directory != "" {
 		return directory, nil
 	}
-	root, err := apiserver.Root(ctx)
-	if err != nil {
-		return "", err
-	}
-	cmd := exec.CommandContext(ctx, "go", "-C", filepath.Join(root, "test", "tools"), "run", ".", "node")
-	cmd.Stderr = os.Stderr
-	path, err := cmd.Output()
+	path, err := apiserver.Tools(ctx, "node")
 	if err != nil {
 		return "", fmt.Errorf("providing the parts of a node: %w", err)
 	}
-	return strings.TrimSpace(string(path)), nil
+	return path, nil
 }
 
 // Start starts a cluster with Istio and returns when a Pod can get a sidecar; or it connects to the one of KUBECONFIG. The process must run under Isolate, whose end is the
@@ -183,34 +176,25 @@ func (c *Cluster) Program(name string) string { return filepath.Join(c.programs,
 // part in it.
 func (c *Cluster) Command(ctx context.Context, program string, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, c.Program(program), args...)
-	cmd.Env = append(
-		slices.DeleteFunc(os.Environ(), func(variable string) bool {
-			return strings.HasPrefix(variable, "KUBE") || strings.HasPrefix(variable, "HELM_")
-		}),
-		"KUBECONFIG="+c.Kubeconfig, "KUBERC=off",
-	)
-	if c.Own {
-		cmd.Env = append(cmd.Env, "KUBECACHEDIR="+filepath.Join(c.dir, "kubectl"), "HELM_CACHE_HOME="+filepath.Join(c.dir, "helm", "cache"),
-			"HELM_CONFIG_HOME="+filepath.Join(c.dir, "helm", "config"), "HELM_DATA_HOME="+filepath.Join(c.dir, "helm", "data"))
-	}
+	cmd.Env = apiserver.Environment(c.Kubeconfig, c.dir)
 	return cmd
 }
 
 // Kubectl runs kubectl and returns its outputs. The error carries standard error.
 func (c *Cluster) Kubectl(ctx context.Context, args ...string) (stdout, stderr string, err error) {
-	return Output(c.Command(ctx, "kubectl", args...))
+	return apiserver.Output(c.Command(ctx, "kubectl", args...))
 }
 
 // Helm runs Helm and returns its outputs. The error carries standard error.
 func (c *Cluster) Helm(ctx context.Context, args ...string) (stdout, stderr string, err error) {
-	return Output(c.Command(ctx, "helm", args...))
+	return apiserver.Output(c.Command(ctx, "helm", args...))
 }
 
 // Apply applies manifests.
 func (c *Cluster) Apply(ctx context.Context, manifests string) error {
 	cmd := c.Command(ctx, "kubectl", "apply", "--server-side", "--force-conflicts", "--filename", "-")
 	cmd.Stdin = strings.NewReader(manifests)
-	_, _, err := Output(cmd)
+	_, _, err := apiserver.Output(cmd)
 	return err
 }
 
@@ -219,26 +203,16 @@ func (c *Cluster) LoadImage(ctx context.Context, tarball string) error {
 	if !c.Own {
 		return fmt.Errorf("the image %s can't be loaded into the cluster of KUBECONFIG: push it to where its nodes pull from", filepath.Base(tarball))
 	}
-	_, _, err := Output(exec.CommandContext(ctx, c.Program("ctr"), "--address", c.containerdSocket(), "--namespace", "k8s.io", "images", "import", "--local", tarball))
+	_, _, err := apiserver.Output(exec.CommandContext(ctx, c.Program("ctr"), "--address", c.containerdSocket(), "--namespace", "k8s.io", "images", "import", "--local", tarball))
 	return err
 }
 
 // Images is the directory of the node's image tarballs.
 func (c *Cluster) Images() string { return filepath.Join(c.node, "images") }
 
-// Output runs a command and returns its outputs. The error carries standard error.
-func Output(cmd *exec.Cmd) (stdout, stderr string, err error) {
-	var out, problems strings.Builder
-	cmd.Stdout, cmd.Stderr = &out, &problems
-	if err = cmd.Run(); err != nil {
-		err = fmt.Errorf("%s %s: %w\n%s", filepath.Base(cmd.Path), strings.Join(cmd.Args[1:], " "), err, problems.String())
-	}
-	return out.String(), problems.String(), err
-}
-
-// until calls reached until it returns no error.
-func until(ctx context.Context, what string, reached func(context.Context) error) error {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+// Until calls reached until it returns no error, until the limit at most.
+func Until(ctx context.Context, limit time.Duration, what string, reached func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	for {
 		err := reached(ctx)

@@ -7,9 +7,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"syscall"
 	"time"
+
+	"mtls.egress/webhook/test/apiserver"
 )
 
 // component is a program that runs beside the tests, such as kube-apiserver.
@@ -93,13 +94,7 @@ func (c *Cluster) lastWords() error {
 	const lines = 8
 	var words []error
 	for name, component := range c.components {
-		content, err := os.ReadFile(component.log)
-		if err != nil {
-			words = append(words, err)
-			continue
-		}
-		all := strings.Split(strings.TrimSpace(string(content)), "\n")
-		words = append(words, fmt.Errorf("%s ends with:\n%s", name, strings.Join(all[max(0, len(all)-lines):], "\n")))
+		words = append(words, fmt.Errorf("%s ends with:\n%s", name, apiserver.LastLines(component.log, lines)))
 	}
 	return errors.Join(words...)
 }

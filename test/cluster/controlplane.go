@@ -42,7 +42,7 @@ func (c *Cluster) startControlPlane(ctx context.Context) error {
 		"--unsafe-no-fsync", "--logger=zap"); err != nil {
 		return err
 	}
-	if err := until(ctx, "etcd", func(ctx context.Context) error { return c.healthy(ctx, etcd+"/health") }); err != nil {
+	if err := Until(ctx, patience, "etcd", func(ctx context.Context) error { return c.healthy(ctx, etcd+"/health") }); err != nil {
 		return err
 	}
 	if err := c.start("kube-apiserver",
@@ -83,7 +83,7 @@ func (c *Cluster) startControlPlane(ctx context.Context) error {
 
 // AwaitAPIServer waits until the API server is ready.
 func (c *Cluster) AwaitAPIServer(ctx context.Context) error {
-	return until(ctx, "kube-apiserver", func(ctx context.Context) error {
+	return Until(ctx, patience, "kube-apiserver", func(ctx context.Context) error {
 		if err := c.alive(); err != nil {
 			return err
 		}

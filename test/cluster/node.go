@@ -11,6 +11,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"mtls.egress/webhook/test/apiserver"
 )
 
 var (
@@ -77,11 +79,11 @@ func (c *Cluster) startContainerd() error {
 }
 
 func (c *Cluster) importImages(ctx context.Context) error {
-	if err := until(ctx, "containerd", func(ctx context.Context) error {
+	if err := Until(ctx, patience, "containerd", func(ctx context.Context) error {
 		if err := c.alive(); err != nil {
 			return err
 		}
-		_, _, err := Output(exec.CommandContext(ctx, c.Program("ctr"), "--address", c.containerdSocket(), "version"))
+		_, _, err := apiserver.Output(exec.CommandContext(ctx, c.Program("ctr"), "--address", c.containerdSocket(), "version"))
 		return err
 	}); err != nil {
 		return err
@@ -119,7 +121,7 @@ func (c *Cluster) startNode(ctx context.Context) error {
 	if err := c.Apply(ctx, fill(coreDNS, c.values())); err != nil {
 		return err
 	}
-	return until(ctx, "the node", c.nodeReady)
+	return Until(ctx, patience, "the node", c.nodeReady)
 }
 
 func (c *Cluster) nodeReady(ctx context.Context) error {

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"mtls.egress/webhook/test/apiserver"
 	"mtls.egress/webhook/test/pki"
 )
 
@@ -62,5 +63,6 @@ func DocumentedCommands(file string) ([][]string, error) {
 func (i *Installation) KubectlIn(ctx context.Context, dir string, args ...string) (stdout string, err error) {
 	cmd := i.Server.Command(ctx, "kubectl", args...)
 	cmd.Dir = dir
-	return output(cmd)
+	stdout, _, err = apiserver.Output(cmd)
+	return stdout, err
 }

@@ -215,16 +215,8 @@ func (i *Installation) StopWebhook() error {
 func (i *Installation) KubectlWith(ctx context.Context, input string, args ...string) (stdout string, err error) {
 	cmd := i.Server.Command(ctx, "kubectl", args...)
 	cmd.Stdin = strings.NewReader(input)
-	return output(cmd)
-}
-
-func output(cmd *exec.Cmd) (stdout string, err error) {
-	var out, problems strings.Builder
-	cmd.Stdout, cmd.Stderr = &out, &problems
-	if err = cmd.Run(); err != nil {
-		err = fmt.Errorf("%s %s: %w\n%s", filepath.Base(cmd.Path), strings.Join(cmd.Args[1:], " "), err, problems.String())
-	}
-	return out.String(), err
+	stdout, _, err = apiserver.Output(cmd)
+	return stdout, err
 }
 
 // await calls reached until it returns no error.
@@ -252,13 +244,3 @@ type finalError struct{ error }
 
 // Unwrap is part of errors.As.
 func (e finalError) Unwrap() error { return e.error }
-
-func lastLines(file string) string {
-	const lines = 20
-	content, err := os.ReadFile(file)
-	if err != nil {
-		return err.Error()
-	}
-	all := strings.Split(strings.TrimSpace(string(content)), "\n")
-	return strings.Join(all[max(0, len(all)-lines):], "\n")
-}

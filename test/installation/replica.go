@@ -30,6 +30,9 @@ import (
 // that requests under way have after it.
 const stopLimit = time.Minute
 
+// logLines is how many lines of a webhook's log an error carries.
+const logLines = 20
+
 // Replica is one webhook process.
 type Replica struct {
 	// Log is the file with what it says, over all its starts.
@@ -176,7 +179,7 @@ func (r *Replica) Stop() error {
 	}
 	r.ended = nil
 	if r.exit != nil {
-		problems = append(problems, fmt.Errorf("the webhook ended with %w; it said at the end:\n%s", r.exit, lastLines(r.Log)))
+		problems = append(problems, fmt.Errorf("the webhook ended with %w; it said at the end:\n%s", r.exit, apiserver.LastLines(r.Log, logLines)))
 	}
 	return errors.Join(append(problems, r.release())...)
 }
@@ -185,7 +188,7 @@ func (r *Replica) Stop() error {
 func (r *Replica) awaitReady(ctx context.Context) error {
 	return await(ctx, "the webhook gets ready", func(ctx context.Context) error {
 		if !r.Running() {
-			return finalError{fmt.Errorf("it ended; it said at the end:\n%s", lastLines(r.Log))}
+			return finalError{fmt.Errorf("it ended; it said at the end:\n%s", apiserver.LastLines(r.Log, logLines))}
 		}
 		return r.ready(ctx)
 	})
@@ -218,7 +221,7 @@ func (i *Installation) awaitAdmission(ctx context.Context) error {
 	return await(ctx, "an annotated Pod is realised", func(ctx context.Context) error {
 		for n, replica := range i.Replicas {
 			if !replica.Running() {
-				return finalError{fmt.Errorf("replica %d ended; it said at the end:\n%s", n, lastLines(replica.Log))}
+				return finalError{fmt.Errorf("replica %d ended; it said at the end:\n%s", n, apiserver.LastLines(replica.Log, logLines))}
 			}
 		}
 		pod, err := i.Admin.CoreV1().Pods(metav1.NamespaceDefault).Create(ctx, &corev1.Pod{

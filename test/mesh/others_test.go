@@ -21,7 +21,7 @@ import (
 	"mtls.egress/webhook/internal/target"
 	"mtls.egress/webhook/test/actor/caller"
 	"mtls.egress/webhook/test/actor/partner"
-	"mtls.egress/webhook/test/cluster"
+	"mtls.egress/webhook/test/apiserver"
 	"mtls.egress/webhook/test/scene"
 )
 
@@ -508,7 +508,7 @@ func (d *stand) leave(t *testing.T, manifests string) {
 	ctx := context.WithoutCancel(t.Context())
 	remove := d.Command(ctx, "kubectl", "delete", "--filename", "-")
 	remove.Stdin = strings.NewReader(manifests)
-	_, _, err := cluster.Output(remove)
+	_, _, err := apiserver.Output(remove)
 	if err := errors.Join(err, d.undisturbed(ctx)); err != nil {
 		t.Error(err)
 	}

@@ -17,6 +17,7 @@ import (
 
 	"mtls.egress/webhook/internal/target"
 	"mtls.egress/webhook/test/actor/caller"
+	"mtls.egress/webhook/test/apiserver"
 )
 
 // controlPort is where a caller is asked and told. It leads past the sidecar, so that it answers whatever state the sidecar is in.
@@ -117,7 +118,7 @@ func (s *Scene) Deploy(ctx context.Context, app App) error {
 	}
 	cmd := s.Command(ctx, "kubectl", "create", "--filename", "-")
 	cmd.Stdin = bytes.NewReader(manifest)
-	_, _, err = output(cmd)
+	_, _, err = apiserver.Output(cmd)
 	return err
 }
 

@@ -2,12 +2,9 @@ package scene
 
 import (
 	"context"
-	"os/exec"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-
-	"mtls.egress/webhook/test/cluster"
 )
 
 // CreateNamespace creates a namespace in which Pods get sidecars.
@@ -33,5 +30,3 @@ func (s *Scene) WriteSecret(ctx context.Context, namespace, name string, data ma
 	}
 	return err
 }
-
-func output(cmd *exec.Cmd) (stdout, stderr string, err error) { return cluster.Output(cmd) }

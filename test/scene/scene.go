@@ -5,7 +5,6 @@ package scene
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -17,6 +16,7 @@ import (
 
 	"k8s.io/client-go/dynamic"
 
+	"mtls.egress/webhook/test/apiserver"
 	"mtls.egress/webhook/test/cluster"
 	"mtls.egress/webhook/test/pki"
 )
@@ -127,7 +127,7 @@ func (s *Scene) buildImages(ctx context.Context) error {
 		binary := filepath.Join(s.Dir, name)
 		build := exec.CommandContext(ctx, "go", "build", "-ldflags", "-X mtls.egress/webhook/internal/cli.version=test", "-o", binary, packages[name])
 		build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+runtime.GOARCH)
-		if _, _, err := cluster.Output(build); err != nil {
+		if _, _, err := apiserver.Output(build); err != nil {
 			return err
 		}
 		if err := s.packImage(ctx, name, binary); err != nil {
@@ -143,12 +143,12 @@ func (s *Scene) packImage(ctx context.Context, name, binary string) error {
 		content = []string{"-binary", binary} // exactly as it is released
 	}
 	pack := exec.CommandContext(ctx, "go", append([]string{"run", ".", "-tag", "registry.local/" + name + ":test", "-output", s.tarball(name)}, content...)...)
-	root, _, err := cluster.Output(exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}", "mtls.egress/webhook"))
+	root, err := apiserver.Root(ctx)
 	if err != nil {
 		return err
 	}
-	pack.Dir = filepath.Join(strings.TrimSpace(root), "test", "tools", "image")
-	_, _, err = cluster.Output(pack)
+	pack.Dir = filepath.Join(root, "test", "tools", "image")
+	_, _, err = apiserver.Output(pack)
 	return err
 }
 
@@ -178,17 +178,5 @@ func (s *Scene) Install(ctx context.Context, values ...string) error {
 
 // Until calls reached until it returns no error, for two minutes at most.
 func Until(ctx context.Context, what string, reached func(context.Context) error) error {
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
-	for {
-		err := reached(ctx)
-		if err == nil {
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("%s: %w", what, errors.Join(context.Cause(ctx), err))
-		case <-time.After(100 * time.Millisecond):
-		}
-	}
+	return cluster.Until(ctx, patience, what, reached)
 }
