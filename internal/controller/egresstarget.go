@@ -212,16 +212,11 @@ func (r *EgressTargetReconciler) keep(ctx context.Context, egressTarget *v1alpha
 	conflicts := mesh.Conflicts(t, others)
 	p := makePlan(t, demands, findings, current, olderCollision(egressTarget, siblings), conflicts)
 	p, opensIn := r.reopening.hold(client.ObjectKeyFromObject(egressTarget), p, now)
-	written := p.verdict
-	var writeErr error
-	if p.write {
-		var taken []string
-		taken, writeErr = r.program(ctx, egressTarget, siblings, p)
-		if stale(writeErr) || apierrors.HasStatusCause(writeErr, corev1.NamespaceTerminatingCause) {
-			return reconcile.Result{}, writeErr
-		}
-		written = outcome(p.verdict, taken, writeErr, !egressTarget.DeletionTimestamp.IsZero(), len(demands))
+	taken, writeErr := r.program(ctx, egressTarget, siblings, p)
+	if stale(writeErr) || apierrors.HasStatusCause(writeErr, corev1.NamespaceTerminatingCause) {
+		return reconcile.Result{}, writeErr
 	}
+	written := outcome(p.verdict, taken, writeErr, !egressTarget.DeletionTimestamp.IsZero(), len(demands))
 	status := statusOf(egressTarget.Status, observation{
 		generation:  egressTarget.Generation,
 		host:        t.Host,

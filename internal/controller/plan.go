@@ -33,8 +33,6 @@ type verdict struct {
 
 // plan says what to program, and whether that is all that was asked for.
 type plan struct {
-	// write is false when no object is to be written; those that stand stay as they are.
-	write bool
 	// closed says to write mesh.Closed in place of mesh.Objects: calls fail in the sidecar.
 	closed bool
 	target target.Target
@@ -49,7 +47,7 @@ type plan struct {
 // others that stand in the way.
 func makePlan(t target.Target, demands []demand, findings []finding, current *presented, collision string, conflicts []mesh.Conflict) plan {
 	if collision != "" {
-		return plan{write: true, closed: true, target: t, verdict: verdict{reason: reasonSinkholeCollision, message: fmt.Sprintf(
+		return plan{closed: true, target: t, verdict: verdict{reason: reasonSinkholeCollision, message: fmt.Sprintf(
 			"the target is closed: the sinkhole address %s of this host is also that of %s, whose EgressTarget is older; call one of the two from another namespace", t.Address(), collision)}}
 	}
 	return planFor(t, demands, findings, current).closedBy(conflicts)
@@ -65,10 +63,10 @@ func planFor(t target.Target, demands []demand, findings []finding, current *pre
 	if !usable && current == nil {
 		// Not left unprogrammed: the calls of programs that don't ask /etc/hosts, and so don't see the sinkhole, would leave in
 		// plain text, and all others would wait for a time-out.
-		return plan{write: true, closed: true, target: t, verdict: verdict{reason: reasonCredentialInvalid,
+		return plan{closed: true, target: t, verdict: verdict{reason: reasonCredentialInvalid,
 			message: "the target is closed, calls that come to its route fail with 503 in the sidecar, until there is a credential that can be used; see the condition CredentialValid"}}
 	}
-	p := plan{write: true, target: t, layout: layout, verdict: verdict{holds: true, reason: reasonProgrammed,
+	p := plan{target: t, layout: layout, verdict: verdict{holds: true, reason: reasonProgrammed,
 		message: "the anchor, VirtualService, DestinationRule and ServiceEntry are as they have to be"}}
 	if !usable {
 		p.layout, p.target.ServerCA = standing.layout, standing.serverCA
@@ -89,7 +87,7 @@ func (p plan) closedBy(conflicts []mesh.Conflict) plan {
 	if len(leaking) == 0 {
 		return p
 	}
-	p.write, p.closed = true, true
+	p.closed = true
 	p.verdict = verdict{reason: reasonPlaintextPossible, message: fmt.Sprintf(
 		"the target is closed, calls that come to its route fail with 503 in the sidecar: they could leave without mutual TLS because of the %s; the condition Conflicted says what to change",
 		strings.Join(leaking, ", the "))}

@@ -36,7 +36,7 @@ func (r *reopening) hold(key types.NamespacedName, p plan, now time.Time) (held 
 			r.safe[key] = time.Time{}
 		}
 		return p, 0
-	case !known || !p.write:
+	case !known:
 		return p, 0
 	case since.IsZero():
 		since = now

@@ -15,9 +15,9 @@ func TestATargetOpensSomeTimeAfterTheLastReasonToCloseIt(t *testing.T) {
 		closed bool
 		left   time.Duration
 	}
-	open := plan{write: true, verdict: programmed()}
-	byOthers := plan{write: true, closed: true, verdict: verdict{reason: reasonPlaintextPossible}}
-	noCredential := plan{write: true, closed: true, verdict: verdict{reason: reasonCredentialInvalid}}
+	open := plan{verdict: programmed()}
+	byOthers := plan{closed: true, verdict: verdict{reason: reasonPlaintextPossible}}
+	noCredential := plan{closed: true, verdict: verdict{reason: reasonCredentialInvalid}}
 	tests := map[string][]step{
 		"one that was never closed":                     {{0, open, false, 0}},
 		"one that had no credential opens at once":      {{0, noCredential, true, 0}, {time.Second, open, false, 0}},
@@ -43,7 +43,7 @@ func TestATargetOpensSomeTimeAfterTheLastReasonToCloseIt(t *testing.T) {
 func TestATargetThatIsGoneIsForgotten(t *testing.T) {
 	r := &reopening{}
 	key := types.NamespacedName{Name: "external.system.com"}
-	r.hold(key, plan{write: true, closed: true, verdict: verdict{reason: reasonPlaintextPossible}}, time.Time{})
+	r.hold(key, plan{closed: true, verdict: verdict{reason: reasonPlaintextPossible}}, time.Time{})
 	r.forget(key)
 	if len(r.safe) != 0 {
 		t.Errorf("still remembered: %v", r.safe)

@@ -3,17 +3,17 @@ package mutate
 import (
 	"encoding/json"
 	"slices"
-	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
 
 // writtenInTemplate says whether the manifest that a person applied has the annotation in the Pod template, as far as the object
 // tells: by the manifest that kubectl apply leaves in an annotation, or by what server-side apply notes of each manager's
 // fields. Tools that patch otherwise, such as Helm before version 4, leave neither.
 func (s *Subject) writtenInTemplate(annotation string) bool {
-	path := append(strings.Split(strings.TrimPrefix(s.template, "/"), "/"), "metadata", "annotations", annotation)
+	path := append(Template(s.kind), "metadata", "annotations", annotation)
 	if stands([]byte(s.metadata.Annotations[corev1.LastAppliedConfigAnnotation]), path) {
 		return true
 	}
@@ -28,16 +28,10 @@ func (s *Subject) writtenInTemplate(annotation string) bool {
 
 // stands says whether a JSON object has a value at the path of member names. What is no JSON has none.
 func stands(text []byte, path []string) bool {
-	for _, name := range path {
-		var object map[string]json.RawMessage
-		if json.Unmarshal(text, &object) != nil {
-			return false
-		}
-		value, found := object[name]
-		if !found {
-			return false
-		}
-		text = value
+	var object map[string]any
+	if json.Unmarshal(text, &object) != nil {
+		return false
 	}
-	return true
+	_, found, err := unstructured.NestedFieldNoCopy(object, path...)
+	return found && err == nil
 }
