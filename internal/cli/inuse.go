@@ -13,9 +13,9 @@ import (
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"mtls.egress/webhook/internal/mutate"
 	"mtls.egress/webhook/internal/target"
 )
 
@@ -93,14 +93,8 @@ func podTargets(pod *corev1.Pod) string {
 }
 
 func isHistory(replicaSet *appsv1.ReplicaSet) bool {
-	controller := metav1.GetControllerOf(replicaSet)
-	if controller == nil {
-		return false
-	}
-	// What can't be parsed is none of Kubernetes' own groups.
-	version, _ := schema.ParseGroupVersion(controller.APIVersion)
-	ofDeployment := version.Group == appsv1.GroupName && controller.Kind == "Deployment"
-	return ofDeployment || replicaSet.Spec.Replicas != nil && *replicaSet.Spec.Replicas == 0
+	controlled := metav1.GetControllerOfNoCopy(replicaSet) != nil
+	return mutate.MadeByDeployment(replicaSet) || controlled && replicaSet.Spec.Replicas != nil && *replicaSet.Spec.Replicas == 0
 }
 
 func hasEnded(job *batchv1.Job) bool {

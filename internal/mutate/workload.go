@@ -136,9 +136,13 @@ func readMarker(template map[string]string) (map[string]string, error) {
 // comes from there, so a change would be undone or start a roll-out without end. What anything else controls is a workload like
 // any other: that of an operator, and the Job of a CronJob, which may carry annotations that stand nowhere else.
 func (s *Subject) controlled() bool {
-	owner := metav1.GetControllerOfNoCopy(&s.metadata)
-	return owner != nil && s.kind == schema.GroupKind{Group: "apps", Kind: "ReplicaSet"} &&
-		owner.Kind == "Deployment" && strings.HasPrefix(owner.APIVersion, "apps/")
+	return s.kind == schema.GroupKind{Group: "apps", Kind: "ReplicaSet"} && MadeByDeployment(&s.metadata)
+}
+
+// MadeByDeployment says whether a Deployment of Kubernetes controls the object.
+func MadeByDeployment(object metav1.Object) bool {
+	owner := metav1.GetControllerOfNoCopy(object)
+	return owner != nil && owner.Kind == "Deployment" && strings.HasPrefix(owner.APIVersion, "apps/")
 }
 
 func had(annotations map[string]string, key string) bool {
