@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"mtls.egress/webhook/test/marked"
 )
 
 // The markers in the document.
@@ -14,14 +16,13 @@ const (
 	end   = "<!-- end of evidence -->"
 )
 
+// part is where the table stands.
+func part() marked.Part { return marked.Part{Begin: begin, End: end} }
+
 const header = "| promise | fault | requests | without an answer | plaintext bytes | test |\n|---|---|---|---|---|---|\n"
 
 // Replace puts the table of the rows between the markers of a document. Rows of an unknown promise, and rows with plaintext, are refused: all are named.
 func Replace(document string, rows []Row) (string, error) {
-	before, _, after, err := cut(document)
-	if err != nil {
-		return "", err
-	}
 	var problems []error
 	var table strings.Builder
 	table.WriteString(header)
@@ -29,7 +30,11 @@ func Replace(document string, rows []Row) (string, error) {
 		problems = append(problems, row.check())
 		fmt.Fprintf(&table, "| %s | %s | %d | %d | %d | `%s` |\n", row.Promise, row.Fault, row.Requests, row.Failed, row.PlaintextBytes, row.Test)
 	}
-	return before + begin + "\n\n" + table.String() + "\n" + end + after, errors.Join(problems...)
+	written, err := part().Replace(document, table.String())
+	if err != nil {
+		return "", err
+	}
+	return written, errors.Join(problems...)
 }
 
 func (r Row) check() error {
@@ -51,7 +56,7 @@ func (r Row) check() error {
 
 // Table reads the rows of the table in a document.
 func Table(document string) ([]Row, error) {
-	_, table, _, err := cut(document)
+	_, table, _, err := part().Cut(document)
 	if err != nil {
 		return nil, err
 	}
@@ -82,13 +87,4 @@ func rowOf(line string) (Row, error) {
 		return Row{}, fmt.Errorf("the row %q: %w", line, err)
 	}
 	return Row{Promise: cells[0], Fault: cells[1], Requests: requests, Failed: failed, PlaintextBytes: plaintext, Test: strings.Trim(cells[5], "`")}, nil
-}
-
-func cut(document string) (before, table, after string, err error) {
-	before, rest, hasBegin := strings.Cut(document, begin)
-	table, after, hasEnd := strings.Cut(rest, end)
-	if !hasBegin || !hasEnd {
-		return "", "", "", fmt.Errorf("the lines %q and, below it, %q are missing: the table goes between them", begin, end)
-	}
-	return before, table, after, nil
 }

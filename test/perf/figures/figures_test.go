@@ -112,20 +112,20 @@ func TestAllMissingFiguresAreNamed(t *testing.T) {
 func TestOnlyWhatStandsBetweenTheMarkersIsReplaced(t *testing.T) {
 	for name, section := range sections() {
 		t.Run(name, func(t *testing.T) {
-			begin, end := section.begin, section.end
+			begin, end := section.Begin, section.End
 			document := "# Performance\n\n" + begin + "\nold\n" + end + "\n\nThe rest.\n"
-			once, err := section.replace(document, "| new |\n")
+			once, err := section.Replace(document, "| new |\n")
 			if err != nil {
 				t.Fatal(err)
 			}
 			if want := "# Performance\n\n" + begin + "\n\n| new |\n\n" + end + "\n\nThe rest.\n"; once != want {
 				t.Errorf("got %q, want %q", once, want)
 			}
-			if twice, err := section.replace(once, "| new |\n"); err != nil || twice != once {
+			if twice, err := section.Replace(once, "| new |\n"); err != nil || twice != once {
 				t.Errorf("replacing again gives %q, error %v", twice, err)
 			}
 			for name, without := range map[string]string{"no begin": end, "no end": begin, "in the wrong order": end + begin} {
-				if _, err := section.replace(without, "| new |\n"); err == nil {
+				if _, err := section.Replace(without, "| new |\n"); err == nil {
 					t.Errorf("%s: no error", name)
 				}
 			}
@@ -139,7 +139,7 @@ func TestTheDocumentHasAllSections(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, section := range sections() {
-		if _, err := section.replace(string(document), ""); err != nil {
+		if _, err := section.Replace(string(document), ""); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

@@ -41,7 +41,7 @@ func run(args []string) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", args[0], err)
 	}
-	written, err := section.replace(string(document), tables)
+	written, err := section.Replace(string(document), tables)
 	if err != nil {
 		return fmt.Errorf("%s: %w", args[1], err)
 	}
