@@ -192,7 +192,7 @@ type HTTP struct {
 // Connection holds the settings of the TLS connections to the partner.
 type Connection struct {
 	// How long a connection may be used for new requests. It bounds how long the old certificate is presented after a rotation.
-	// Default: 5m.
+	// Default: 5m, or a tenth of the life of the certificate where that is less. It is never more than the time left to the certificate.
 	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]+([.][0-9]+)?(ms|s|m|h))+$') && duration(self) >= duration('1s')",message="maxAge is a duration of at least 1s, in h, m, s and ms, for example 5m"
 	// +optional
 	MaxAge *metav1.Duration `json:"maxAge,omitempty"`
@@ -208,6 +208,8 @@ const (
 	ConditionProgrammed = "Programmed"
 	// ConditionConflicted says whether somebody else's object stands in the way.
 	ConditionConflicted = "Conflicted"
+	// ConditionPodsOutdated says whether Pods started with something else than the target asks for now and have to be restarted.
+	ConditionPodsOutdated = "PodsOutdated"
 )
 
 // EgressTargetStatus is what the controller found and did.
@@ -215,7 +217,7 @@ type EgressTargetStatus struct {
 	// The generation of the spec that the status speaks of.
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
-	// Ready, CredentialValid, Programmed and Conflicted, each with reason and message.
+	// Ready, CredentialValid, Programmed, Conflicted and PodsOutdated, each with reason and message.
 	// +listType=map
 	// +listMapKey=type
 	// +optional
@@ -254,6 +256,9 @@ type CredentialStatus struct {
 	// The end of its validity.
 	// +optional
 	NotAfter *metav1.Time `json:"notAfter,omitempty"`
+	// The shortest warning period (--expiry-warnings, 720h, 168h and 24h by default) within which the certificate ends; empty while it is far from its end.
+	// +optional
+	EndsWithin *metav1.Duration `json:"endsWithin,omitempty"`
 	// The subject of the client certificate, as RFC 4514 writes it.
 	// +optional
 	Subject string `json:"subject,omitempty"`

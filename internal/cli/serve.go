@@ -250,6 +250,7 @@ func addController(config *rest.Config, manager ctrl.Manager, kinds []schema.Gro
 		start: func(ctx context.Context) error {
 			return controller.Setup(ctx, manager, controller.Options{
 				TargetRetention: options.targetRetention,
+				ExpiryWarnings:  options.expiryWarnings,
 				DNSCapture:      options.dnsCaptureSetting(),
 				MeshConfigMap:   options.meshConfig,
 				RootNamespace:   options.rootNamespace,

@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 	cliflag "k8s.io/component-base/cli/flag"
 
+	"mtls.egress/webhook/internal/controller"
 	"mtls.egress/webhook/internal/mesh"
 )
 
@@ -29,6 +30,7 @@ type serveOptions struct {
 
 	leaderElect     bool
 	targetRetention time.Duration
+	expiryWarnings  []time.Duration
 	dnsCapture      string
 	meshConfig      string
 	rootNamespace   string
@@ -71,14 +73,16 @@ func (o *serveOptions) flags() cliflag.NamedFlagSets {
 	certificate.StringSliceVar(&o.tlsDNSNames, "tls-dns-names", nil, "Further DNS names or IP addresses that the certificate is for, such as the host in the URL "+
 		"of a webhook that runs outside the cluster.")
 
-	controller := groups.FlagSet("controller")
-	controller.BoolVar(&o.leaderElect, "leader-elect", true, "Let only one replica at a time be the controller. All replicas answer admission requests.")
-	controller.DurationVar(&o.targetRetention, "target-retention", 10*time.Minute, "How long an EgressTarget that the controller made stays after its last Pod is gone.")
-	controller.StringVar(&o.dnsCapture, "dns-capture", dnsCaptureAuto, "Whether the sidecars of the mesh answer DNS (ISTIO_META_DNS_CAPTURE): true, false, or auto "+
+	program := groups.FlagSet("controller")
+	program.BoolVar(&o.leaderElect, "leader-elect", true, "Let only one replica at a time be the controller. All replicas answer admission requests.")
+	program.DurationVar(&o.targetRetention, "target-retention", 10*time.Minute, "How long an EgressTarget that the controller made stays after its last Pod is gone.")
+	program.DurationSliceVar(&o.expiryWarnings, "expiry-warnings", controller.DefaultExpiryWarnings(), "How long before its end a client certificate is warned of, by a condition and "+
+		"an event for each. A period is cut to a fifth of the certificate's life.")
+	program.StringVar(&o.dnsCapture, "dns-capture", dnsCaptureAuto, "Whether the sidecars of the mesh answer DNS (ISTIO_META_DNS_CAPTURE): true, false, or auto "+
 		"to follow the mesh configuration.")
-	controller.StringVar(&o.meshConfig, "mesh-config", mesh.DefaultMeshConfigMap, "The ConfigMap of the root namespace that has the mesh configuration under the key "+
+	program.StringVar(&o.meshConfig, "mesh-config", mesh.DefaultMeshConfigMap, "The ConfigMap of the root namespace that has the mesh configuration under the key "+
 		mesh.MeshConfigKey+". A control plane with a revision has istio-REVISION. Read with --dns-capture=auto only.")
-	controller.StringVar(&o.rootNamespace, "root-namespace", mesh.DefaultRootNamespace, "The root namespace of the mesh.")
+	program.StringVar(&o.rootNamespace, "root-namespace", mesh.DefaultRootNamespace, "The root namespace of the mesh.")
 
 	kubernetes := groups.FlagSet("kubernetes")
 	kubernetes.StringVar(&o.namespace, "namespace", "", "The namespace of this installation: of the Service, the Secret of the certificate authority and the Lease. Required.")
@@ -136,6 +140,11 @@ func (o *serveOptions) validate() error {
 	}
 	if o.targetRetention <= 0 {
 		refuse("target-retention", "%s is not positive; 1s is as good as none", o.targetRetention)
+	}
+	for _, period := range o.expiryWarnings {
+		if period <= 0 {
+			refuse("expiry-warnings", "%s is not positive", period)
+		}
 	}
 	if !slices.Contains([]string{dnsCaptureAuto, dnsCaptureOn, dnsCaptureOff}, o.dnsCapture) {
 		refuse("dns-capture", "%q is none of auto, true, false", o.dnsCapture)

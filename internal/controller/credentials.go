@@ -6,6 +6,8 @@ import (
 	"strings"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
+
 	"mtls.egress/webhook/internal/certs/credential"
 	"mtls.egress/webhook/internal/target"
 )
@@ -18,6 +20,8 @@ type finding struct {
 	layout target.Layout
 	// credential is nil when the certificate could not be read.
 	credential *credential.Credential
+	// endsWithin is the shortest warning period within which the certificate ends, 0 while it is far from that.
+	endsWithin time.Duration
 	// reason and message say why it can't be used; empty when it can.
 	reason  string
 	message string
@@ -27,35 +31,65 @@ func (f finding) usable() bool {
 	return f.reason == ""
 }
 
-// reasonSecretMissing is the reason of a credential whose Secret doesn't exist; all others are credential.Reasons.
-const reasonSecretMissing = "SecretMissing"
+// usableCredentials are those of findings.
+func usableCredentials(findings []finding) []*credential.Credential {
+	var found []*credential.Credential
+	for _, f := range findings {
+		if f.usable() {
+			found = append(found, f.credential)
+		}
+	}
+	return found
+}
 
-// judge says whether the Secret can be used as the credential of t at the time now. A Secret that doesn't exist has nil data.
-func judge(t target.Target, secretName string, pods int32, data map[string][]byte, now time.Time) finding {
+// The reasons of a credential that is not there; all others are credential.Reasons.
+const (
+	reasonSecretMissing    = "SecretMissing"
+	reasonConfigMapMissing = "ConfigMapMissing"
+)
+
+// judge says whether the Secret can be used as the credential of t at the time now; nil is one that doesn't exist.
+func judge(t target.Target, secretName string, pods int32, secret *corev1.Secret, now time.Time) finding {
 	f := finding{secretName: secretName, pods: pods}
-	if data == nil {
+	if secret == nil {
 		f.reason = reasonSecretMissing
 		f.message = fmt.Sprintf("the Secret %s doesn't exist in the namespace %s; create it with: %s",
 			secretName, t.Namespace, createCommand(t, secretName))
 		return f
 	}
 	var err error
-	if f.layout, err = credential.LayoutOf(t, data); err != nil {
-		return f.refused(err)
-	}
-	if f.credential, err = credential.Judge(data, f.layout, now); err != nil {
-		return f.refused(err)
+	if f.layout, f.credential, err = credential.JudgeSecret(t, secret, now); err != nil {
+		f.reason, f.message = refusal("Secret "+secretName, err)
 	}
 	return f
 }
 
-func (f finding) refused(err error) finding {
-	f.reason = "Unusable"
-	if refused, ok := errors.AsType[*credential.RefusedError](err); ok {
-		f.reason = string(refused.Reason())
+// withServerCA adds what is wrong with the ConfigMap that has the CA of t's server; nil is one that doesn't exist. Without the CA no credential can
+// be used, and what is wrong with the credential itself goes before.
+func (f finding) withServerCA(t target.Target, configMap *corev1.ConfigMap, now time.Time) finding {
+	if !f.usable() {
+		return f
 	}
-	f.message = fmt.Sprintf("the Secret %s can't be used: %s", f.secretName, err)
+	source := t.ServerCA.ConfigMap
+	if configMap == nil {
+		f.reason = reasonConfigMapMissing
+		f.message = fmt.Sprintf("the ConfigMap %s, which has the CA of the server, doesn't exist in the namespace %s; create it with: kubectl create configmap %s -n %s --from-file=%s=server-ca.crt",
+			source.Name, t.Namespace, source.Name, t.Namespace, source.Key)
+		return f
+	}
+	if err := credential.JudgeConfigMap(configMap, source.Key, now); err != nil {
+		f.reason, f.message = refusal("ConfigMap "+source.Name, err)
+	}
 	return f
+}
+
+// refusal is the reason and the message for an object that can't be used.
+func refusal(object string, err error) (reason, message string) {
+	reason = "Unusable"
+	if refused, ok := errors.AsType[*credential.RefusedError](err); ok {
+		reason = string(refused.Reason())
+	}
+	return reason, fmt.Sprintf("the %s can't be used: %s", object, err)
 }
 
 // createCommand is the command that makes the Secret, with the keys that t expects in it.
@@ -66,16 +100,4 @@ func createCommand(t target.Target, secretName string) string {
 		files = append(files, layout.ServerCA+"=server-ca.crt")
 	}
 	return fmt.Sprintf("kubectl create secret generic %s -n %s --from-file=%s", secretName, t.Namespace, strings.Join(files, " --from-file="))
-}
-
-// expiresSoon says whether a certificate is near its end: less than a fifth of its life is left, and less than 14 days. The
-// first lets short-lived certificates be renewed at two thirds of their life, as cert-manager does, without a word.
-func expiresSoon(c *credential.Credential, now time.Time) bool {
-	return !now.Before(soon(c))
-}
-
-// soon is when expiresSoon begins.
-func soon(c *credential.Credential) time.Time {
-	const longest = 14 * 24 * time.Hour
-	return c.NotAfter.Add(-min(longest, c.NotAfter.Sub(c.NotBefore)/5))
 }

@@ -2,12 +2,10 @@ package controller
 
 import (
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 
 	"mtls.egress/webhook/api/v1alpha1"
-	"mtls.egress/webhook/internal/certs/credential"
 	"mtls.egress/webhook/internal/target"
 )
 
@@ -30,28 +28,6 @@ func TestCreateCommand(t *testing.T) {
 			test.change(&wanted)
 			if diff := cmp.Diff(test.want, createCommand(wanted, "s")); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
-			}
-		})
-	}
-}
-
-func TestExpiresSoon(t *testing.T) {
-	end := time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC)
-	tests := map[string]struct {
-		life, left time.Duration
-		want       bool
-	}{
-		"a year, 15 days left": {365 * 24 * time.Hour, 15 * 24 * time.Hour, false},
-		"a year, 14 days left": {365 * 24 * time.Hour, 14 * 24 * time.Hour, true},
-		"a day, a third left":  {24 * time.Hour, 8 * time.Hour, false},
-		"a day, a fifth left":  {24 * time.Hour, 24 * time.Hour / 5, true},
-		"over":                 {24 * time.Hour, -time.Hour, true},
-	}
-	for name, test := range tests {
-		t.Run(name, func(t *testing.T) {
-			c := &credential.Credential{NotBefore: end.Add(-test.life), NotAfter: end}
-			if got := expiresSoon(c, end.Add(-test.left)); got != test.want {
-				t.Errorf("%v, want %v", got, test.want)
 			}
 		})
 	}

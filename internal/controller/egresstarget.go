@@ -20,6 +20,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"mtls.egress/webhook/api/v1alpha1"
+	"mtls.egress/webhook/internal/certs/credential"
 	"mtls.egress/webhook/internal/mesh"
 	"mtls.egress/webhook/internal/target"
 )
@@ -37,6 +38,7 @@ type EgressTargetReconciler struct {
 	clock  clock.PassiveClock
 
 	retention     time.Duration
+	warnings      expiryWarnings
 	dnsCapture    *dnsCapture
 	rootNamespace string
 
@@ -211,6 +213,7 @@ func (r *EgressTargetReconciler) keep(ctx context.Context, egressTarget *v1alpha
 	}
 	conflicts := mesh.Conflicts(t, others)
 	p := makePlan(t, demands, findings, current, olderCollision(egressTarget, siblings), conflicts)
+	p.target.MaxConnectionAge = credential.ConnectionAge(p.target, usableCredentials(findings), now)
 	p, opensIn := r.reopening.hold(client.ObjectKeyFromObject(egressTarget), p, now)
 	taken, writeErr := r.program(ctx, egressTarget, siblings, p)
 	if stale(writeErr) || apierrors.HasStatusCause(writeErr, corev1.NamespaceTerminatingCause) {
@@ -223,6 +226,7 @@ func (r *EgressTargetReconciler) keep(ctx context.Context, egressTarget *v1alpha
 		pods:        int32(min(len(demands), math.MaxInt32)),
 		findings:    findings,
 		programmed:  written,
+		outdated:    p.outdated,
 		conflicts:   sentences(conflicts),
 		unusedSince: unusedSince,
 		now:         now,
@@ -230,7 +234,7 @@ func (r *EgressTargetReconciler) keep(ctx context.Context, egressTarget *v1alpha
 	if err := r.writeStatus(ctx, egressTarget, status); err != nil {
 		return reconcile.Result{}, err
 	}
-	look := nextLook(t.Host, status, findings, now)
+	look := nextLook(p.target, status, findings, r.warnings, now)
 	if opensIn > 0 {
 		look = min(look, opensIn)
 	}
@@ -315,7 +319,7 @@ func (r *EgressTargetReconciler) writeStatus(ctx context.Context, egressTarget *
 	if err := r.client.Status().Update(ctx, egressTarget); err != nil {
 		return fmt.Errorf("write the status: %w", err)
 	}
-	for _, e := range transitions(old.Conditions, status.Conditions) {
+	for _, e := range append(transitions(old.Conditions, status.Conditions), expiryNotices(old.Credentials, status.Credentials)...) {
 		r.record(egressTarget, e)
 	}
 	return nil

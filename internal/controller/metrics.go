@@ -20,6 +20,8 @@ type collector struct {
 	elected    <-chan struct{}
 
 	targets            *prometheus.Desc
+	credentialNotAfter *prometheus.Desc
+	credentialValid    *prometheus.Desc
 	withoutSidecar     *prometheus.Desc
 	dnsCaptured        *prometheus.Desc
 	meshConfigReadable *prometheus.Desc
@@ -29,12 +31,17 @@ type collector struct {
 const collectLimit = 5 * time.Second
 
 func newCollector(cache client.Reader, dnsCapture *dnsCapture, elected <-chan struct{}) *collector {
+	credentialLabels := []string{"namespace", "host", "secret"}
 	return &collector{
 		cache:      cache,
 		dnsCapture: dnsCapture,
 		elected:    elected,
 		targets: prometheus.NewDesc("mtls_egress_targets",
 			"The number of EgressTargets, by whether they are ready (true, false, unknown) and the reason in their condition Ready.", []string{"ready", "reason"}, nil),
+		credentialNotAfter: prometheus.NewDesc("mtls_egress_credential_not_after_timestamp_seconds",
+			"When the client certificate that Pods present for a host expires, in seconds since 1970; left out while the certificate can't be read.", credentialLabels, nil),
+		credentialValid: prometheus.NewDesc("mtls_egress_credential_valid",
+			"1 when the credential that Pods present for a host can be used, 0 when it can't; the status of the EgressTarget says why.", credentialLabels, nil),
 		withoutSidecar: prometheus.NewDesc("mtls_egress_pods_without_sidecar",
 			"The number of running Pods that have a target and no sidecar, so that their calls end nowhere, by namespace; namespaces without any are left out.", []string{"namespace"}, nil),
 		dnsCaptured: prometheus.NewDesc("mtls_egress_dns_capture",
@@ -47,6 +54,8 @@ func newCollector(cache client.Reader, dnsCapture *dnsCapture, elected <-chan st
 // Describe is part of prometheus.Collector.
 func (c *collector) Describe(descriptions chan<- *prometheus.Desc) {
 	descriptions <- c.targets
+	descriptions <- c.credentialNotAfter
+	descriptions <- c.credentialValid
 	descriptions <- c.withoutSidecar
 	descriptions <- c.dnsCaptured
 	descriptions <- c.meshConfigReadable
@@ -80,9 +89,21 @@ func (c *collector) collectTargets(ctx context.Context, metrics chan<- prometheu
 			l = labels{ready: map[bool]string{true: "true", false: "false"}[ready.Status == "True"], reason: ready.Reason}
 		}
 		counts[l]++
+		c.collectCredentials(&list.Items[i], metrics)
 	}
 	for l, count := range counts {
 		metrics <- prometheus.MustNewConstMetric(c.targets, prometheus.GaugeValue, float64(count), l.ready, l.reason)
+	}
+}
+
+func (c *collector) collectCredentials(egressTarget *v1alpha1.EgressTarget, metrics chan<- prometheus.Metric) {
+	number := map[bool]float64{true: 1}
+	for _, one := range egressTarget.Status.Credentials {
+		labels := []string{egressTarget.Namespace, egressTarget.Name, one.SecretName}
+		metrics <- prometheus.MustNewConstMetric(c.credentialValid, prometheus.GaugeValue, number[one.Reason == ""], labels...)
+		if one.NotAfter != nil {
+			metrics <- prometheus.MustNewConstMetric(c.credentialNotAfter, prometheus.GaugeValue, float64(one.NotAfter.Unix()), labels...)
+		}
 	}
 }
 

@@ -24,6 +24,13 @@ const (
 	reasonPlaintextPossible = "PlaintextPossible"
 )
 
+// The reasons of the condition PodsOutdated.
+const (
+	reasonServerCANotMounted = "ServerCANotMounted"
+	reasonSecretNotMounted   = "SecretNotMounted"
+	reasonPodsUpToDate       = "PodsUpToDate"
+)
+
 // verdict is a condition in the making: whether it holds, and why.
 type verdict struct {
 	holds   bool
@@ -40,6 +47,8 @@ type plan struct {
 	layout target.Layout
 	// verdict is what the condition Programmed says once the objects are as planned.
 	verdict verdict
+	// outdated is what the condition PodsOutdated says.
+	outdated verdict
 }
 
 // makePlan decides what to program for t. current is what the DestinationRule in the cluster presents, nil without one.
@@ -47,7 +56,7 @@ type plan struct {
 // others that stand in the way.
 func makePlan(t target.Target, demands []demand, findings []finding, current *presented, collision string, conflicts []mesh.Conflict) plan {
 	if collision != "" {
-		return plan{closed: true, target: t, verdict: verdict{reason: reasonSinkholeCollision, message: fmt.Sprintf(
+		return plan{closed: true, target: t, outdated: outdated(t, demands), verdict: verdict{reason: reasonSinkholeCollision, message: fmt.Sprintf(
 			"the target is closed: the sinkhole address %s of this host is also that of %s, whose EgressTarget is older; call one of the two from another namespace", t.Address(), collision)}}
 	}
 	return planFor(t, demands, findings, current).closedBy(conflicts)
@@ -63,10 +72,10 @@ func planFor(t target.Target, demands []demand, findings []finding, current *pre
 	if !usable && current == nil {
 		// Not left unprogrammed: the calls of programs that don't ask /etc/hosts, and so don't see the sinkhole, would leave in
 		// plain text, and all others would wait for a time-out.
-		return plan{closed: true, target: t, verdict: verdict{reason: reasonCredentialInvalid,
+		return plan{closed: true, target: t, outdated: outdated(t, demands), verdict: verdict{reason: reasonCredentialInvalid,
 			message: "the target is closed, calls that come to its route fail with 503 in the sidecar, until there is a credential that can be used; see the condition CredentialValid"}}
 	}
-	p := plan{target: t, layout: layout, verdict: verdict{holds: true, reason: reasonProgrammed,
+	p := plan{target: t, layout: layout, outdated: outdated(t, demands), verdict: verdict{holds: true, reason: reasonProgrammed,
 		message: "the anchor, VirtualService, DestinationRule and ServiceEntry are as they have to be"}}
 	if !usable {
 		p.layout, p.target.ServerCA = standing.layout, standing.serverCA
@@ -104,27 +113,43 @@ func (p plan) objects(options mesh.Options) []mesh.Object {
 
 // withComplaints adds what Pods lack of what was asked. A CA that Pods don't mount isn't programmed under those that work.
 func (p plan) withComplaints(demands []demand, current *presented) plan {
-	wanted := p.target
-	if names := podsWithout(demands, func(d demand) bool {
-		return wanted.ServerCA.ConfigMap.Name == "" || d.caConfigMap == wanted.ServerCA.ConfigMap.Name
-	}); len(names) > 0 && p.verdict.reason != reasonLastGoodKept {
-		p.verdict = verdict{reason: reasonPodsOutdated, message: fmt.Sprintf(
-			"%s started without the ConfigMap %s; restart the Pods to use its CA", some(names), wanted.ServerCA.ConfigMap.Name)}
-		if current != nil {
+	if p.outdated.holds && p.verdict.reason != reasonLastGoodKept {
+		p.verdict = verdict{reason: reasonPodsOutdated, message: p.outdated.message}
+		if p.outdated.reason == reasonServerCANotMounted && current != nil {
 			p.target.ServerCA, p.layout.ServerCA = current.serverCA, current.layout.ServerCA
+			p.verdict.message += "; until then the CA before it stays programmed for all Pods"
 		}
 		return p
 	}
-	if names := podsWithout(demands, func(d demand) bool { return d.secretName == d.wantedSecret }); len(names) > 0 {
-		p.verdict = verdict{reason: reasonPodsOutdated, message: some(names) + " started with another Secret than the one that is asked for now; restart the Pods to use it"}
-		return p
-	}
-	if names := podsWithout(demands, func(d demand) bool { return d.port == 0 || d.port == wanted.Port }); len(names) > 0 {
+	if names := podsWithout(demands, func(d demand) bool { return d.port == 0 || d.port == p.target.Port }); len(names) > 0 {
 		p.verdict = verdict{reason: reasonPortsDiffer, message: fmt.Sprintf(
 			"%s asked for another port than %d; write %s:%d or %s alone in their annotation %s, or change spec.port here, which moves every workload of the namespace that calls the host",
-			some(names), wanted.Port, wanted.Host, wanted.Port, wanted.Host, target.AnnotationTarget)}
+			some(names), p.target.Port, p.target.Host, p.target.Port, p.target.Host, target.AnnotationTarget)}
 	}
 	return p
+}
+
+// outdated says whether Pods started with something else than t asks for now and so have to be restarted: volumes of a running Pod can't be changed.
+func outdated(t target.Target, demands []demand) verdict {
+	withoutCA := podsWithout(demands, func(d demand) bool {
+		return t.ServerCA.ConfigMap.Name == "" || d.caConfigMap == t.ServerCA.ConfigMap.Name
+	})
+	withoutSecret := podsWithout(demands, func(d demand) bool { return d.secretName == d.wantedSecret })
+	var v verdict
+	var messages []string
+	if len(withoutSecret) > 0 {
+		v = verdict{holds: true, reason: reasonSecretNotMounted}
+		messages = append(messages, some(withoutSecret)+" started with another Secret than the one that is asked for now; restart the Pods to use it")
+	}
+	if len(withoutCA) > 0 {
+		v = verdict{holds: true, reason: reasonServerCANotMounted}
+		messages = append(messages, fmt.Sprintf("%s started without the ConfigMap %s; restart the Pods to use its CA", some(withoutCA), t.ServerCA.ConfigMap.Name))
+	}
+	if len(messages) == 0 {
+		return verdict{reason: reasonPodsUpToDate, message: "every Pod mounts what is asked for now"}
+	}
+	v.message = strings.Join(messages, "; ")
+	return v
 }
 
 // podsWithout returns the names of the Pods that ask for the host and don't satisfy fine, in order.

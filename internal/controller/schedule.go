@@ -8,6 +8,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"mtls.egress/webhook/api/v1alpha1"
+	"mtls.egress/webhook/internal/target"
 )
 
 // How often Secrets are read, as nothing tells of their change; docs/decisions/0005-secret-reads.md has the reasons.
@@ -22,9 +23,9 @@ const (
 	readValid = 5 * time.Minute
 )
 
-// nextLook returns when to look at an EgressTarget again although nothing told of a change: when its Secrets have to be read
-// again, or before that when a certificate ends or nears its end.
-func nextLook(host string, status v1alpha1.EgressTargetStatus, findings []finding, now time.Time) time.Duration {
+// nextLook returns when to look at a target again although nothing told of a change: when its Secrets have to be read again, or before
+// that when a certificate ends, a warning of its end begins, or less time is left to it than connections are old by then. t is the target as it is programmed.
+func nextLook(t target.Target, status v1alpha1.EgressTargetStatus, findings []finding, warnings expiryWarnings, now time.Time) time.Duration {
 	condition := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionCredentialValid)
 	if condition != nil && condition.Status == metav1.ConditionFalse && condition.Reason != reasonLayoutsDiffer {
 		if status.Pods == 0 {
@@ -32,13 +33,16 @@ func nextLook(host string, status v1alpha1.EgressTargetStatus, findings []findin
 		}
 		return min(max(now.Sub(condition.LastTransitionTime.Time)/4, readAwaited), readAwaitedMost)
 	}
-	pause := readValid - spread(host, readValid/5)
+	pause := readValid - spread(t.Host, readValid/5)
 	for _, f := range findings {
 		if f.credential == nil {
 			continue
 		}
+		if wait, found := warnings.next(f.credential, now); found {
+			pause = min(pause, wait)
+		}
 		// A certificate is valid up to and with the second NotAfter (RFC 5280 §4.1.2.5).
-		for _, moment := range []time.Time{soon(f.credential), f.credential.NotAfter.Add(time.Second)} {
+		for _, moment := range []time.Time{f.credential.NotAfter.Add(-t.MaxConnectionAge).Add(time.Second), f.credential.NotAfter.Add(time.Second)} {
 			if wait := moment.Sub(now); wait > 0 {
 				pause = min(pause, wait)
 			}

@@ -16,33 +16,49 @@ import (
 	"mtls.egress/webhook/internal/target"
 )
 
-// findings reads the Secrets in use, each by name from the API server, and judges them in the order of their names.
+// findings reads the Secrets in use, each by name from the API server, and judges them in the order of their names, with the
+// CA of the server where a ConfigMap has it.
 func (r *EgressTargetReconciler) findings(ctx context.Context, t target.Target, inUse map[string]int32, now time.Time) ([]finding, error) {
+	inConfigMap := t.ServerCA.ConfigMap.Name != ""
+	var configMap *corev1.ConfigMap
+	if inConfigMap {
+		var err error
+		if configMap, err = readByName[corev1.ConfigMap](ctx, r.live, t.Namespace, t.ServerCA.ConfigMap.Name); err != nil {
+			return nil, err
+		}
+	}
 	var found []finding
 	for _, name := range slices.Sorted(maps.Keys(inUse)) {
-		data, err := r.secretData(ctx, t.Namespace, name)
+		secret, err := readByName[corev1.Secret](ctx, r.live, t.Namespace, name)
 		if err != nil {
 			return nil, err
 		}
-		found = append(found, judge(t, name, inUse[name], data, now))
+		f := judge(t, name, inUse[name], secret, now)
+		if inConfigMap {
+			f = f.withServerCA(t, configMap, now)
+		}
+		if f.credential != nil {
+			f.endsWithin = r.warnings.within(f.credential, now)
+		}
+		found = append(found, f)
 	}
 	return found, nil
 }
 
-// secretData returns nil when the Secret doesn't exist, and never nil when it does. Resource version 0 lets the API server
-// answer from its own watch cache instead of etcd, which makes a read cheap and its answer at most moments old.
+// readByName returns a Secret or a ConfigMap, nil when it doesn't exist. Resource version 0 lets the API server answer from its own
+// watch cache instead of etcd, which makes a read cheap and its answer at most moments old.
 // https://kubernetes.io/docs/reference/using-api/api-concepts/#semantics-for-get-and-list
-func (r *EgressTargetReconciler) secretData(ctx context.Context, namespace, name string) (map[string][]byte, error) {
-	var secret corev1.Secret
-	err := r.live.Get(ctx, types.NamespacedName{Namespace: namespace, Name: name}, &secret, &client.GetOptions{Raw: &metav1.GetOptions{ResourceVersion: "0"}})
-	if apierrors.IsNotFound(err) {
-		return nil, nil
+func readByName[T any, P interface {
+	*T
+	client.Object
+}](ctx context.Context, live client.Reader, namespace, name string) (found *T, err error) {
+	object := new(T)
+	err = live.Get(ctx, types.NamespacedName{Namespace: namespace, Name: name}, P(object), &client.GetOptions{Raw: &metav1.GetOptions{ResourceVersion: "0"}})
+	switch {
+	case err == nil:
+		found = object
+	case !apierrors.IsNotFound(err):
+		return nil, fmt.Errorf("read the %T %s/%s: %w", object, namespace, name, err)
 	}
-	if err != nil {
-		return nil, fmt.Errorf("read the Secret %s/%s: %w", namespace, name, err)
-	}
-	if secret.Data == nil {
-		return map[string][]byte{}, nil
-	}
-	return secret.Data, nil
+	return found, nil
 }

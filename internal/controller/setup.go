@@ -37,6 +37,9 @@ type Options struct {
 	MeshConfigMap string
 	// RootNamespace is Istio's root namespace, whose Sidecar applies where a namespace has none. Default: istio-system.
 	RootNamespace string
+	// ExpiryWarnings are how long before its end a certificate is warned of, by a condition and by an event for each; a period is cut to a fifth of the
+	// certificate's life. Default (nil): DefaultExpiryWarnings.
+	ExpiryWarnings []time.Duration
 	// Clock tells the time for expiry and retention. Default: the computer's.
 	Clock clock.PassiveClock
 	// Registerer takes the metrics. Default: none, and no metrics.
@@ -57,6 +60,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, options Options) error {
 		client:        client.WithFieldOwner(mgr.GetClient(), FieldManager),
 		events:        recorder,
 		clock:         options.Clock,
+		warnings:      sortedWarnings(options.ExpiryWarnings),
 		retention:     cmp.Or(options.TargetRetention, DefaultTargetRetention),
 		rootNamespace: cmp.Or(options.RootNamespace, mesh.DefaultRootNamespace),
 	}

@@ -31,6 +31,7 @@ type observation struct {
 	pods        int32
 	findings    []finding
 	programmed  verdict
+	outdated    verdict
 	conflicts   []string
 	unusedSince *metav1.Time
 	now         time.Time
@@ -62,6 +63,7 @@ func statusOf(old v1alpha1.EgressTargetStatus, seen observation) v1alpha1.Egress
 		{v1alpha1.ConditionCredentialValid, credentialValid},
 		{v1alpha1.ConditionProgrammed, seen.programmed},
 		{v1alpha1.ConditionConflicted, conflicted},
+		{v1alpha1.ConditionPodsOutdated, seen.outdated},
 	} {
 		meta.SetStatusCondition(&status.Conditions, metav1.Condition{
 			Type:               condition.kind,
@@ -88,6 +90,7 @@ func credentialStatus(f finding) v1alpha1.CredentialStatus {
 		status.NotAfter = &metav1.Time{Time: c.NotAfter}
 		status.Subject, status.Issuer = c.Subject, c.Issuer
 		status.SerialNumber, status.SHA256 = c.SerialNumber, c.SHA256
+		status.EndsWithin = endsWithin(f.endsWithin)
 	}
 	return status
 }
@@ -102,7 +105,7 @@ func credentialVerdict(seen observation) verdict {
 			continue
 		}
 		valid = append(valid, fmt.Sprintf("%s until %s", f.secretName, f.credential.NotAfter.UTC().Format(time.RFC3339)))
-		ending = ending || expiresSoon(f.credential, seen.now)
+		ending = ending || f.endsWithin > 0
 	}
 	if len(reasons) > 0 {
 		return verdict{reason: reasons[0], message: strings.Join(messages, "; ")}

@@ -20,11 +20,18 @@ func valid(name string, pods int32, layout target.Layout, notAfter time.Time) fi
 	return finding{secretName: name, pods: pods, layout: layout, credential: &credential.Credential{NotBefore: noon().AddDate(-1, 0, 0), NotAfter: notAfter}}
 }
 
+func ending(f finding, within time.Duration) finding {
+	f.endsWithin = within
+	return f
+}
+
+func upToDate() verdict { return verdict{reason: reasonPodsUpToDate, message: "all"} }
+
 func programmed() verdict { return verdict{holds: true, reason: reasonProgrammed, message: "done"} }
 
 func TestConditions(t *testing.T) {
 	fine := valid("a", 1, first(), noon().AddDate(1, 0, 0))
-	soonOver := valid("b", 1, first(), noon().Add(time.Hour))
+	soonOver := ending(valid("b", 1, first(), noon().Add(time.Hour)), day)
 	missing := finding{secretName: "c", pods: 1, reason: "SecretMissing", message: "no c"}
 	expired := finding{secretName: "d", pods: 1, reason: "CertificateExpired", message: "d is over"}
 	other := valid("e", 1, second(), noon().AddDate(1, 0, 0))
@@ -32,7 +39,7 @@ func TestConditions(t *testing.T) {
 		findings   []finding
 		programmed verdict
 		conflicts  []string
-		// want has status and reason of Ready, CredentialValid, Programmed, Conflicted.
+		// want has status and reason of Ready, CredentialValid, Programmed, Conflicted; PodsOutdated is false in all.
 		want []string
 	}{
 		"all well":                  {[]finding{fine}, programmed(), nil, []string{"True Ready", "True Valid", "True Programmed", "False NoConflict"}},
@@ -46,7 +53,7 @@ func TestConditions(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			seen := observation{generation: 3, host: host, findings: test.findings, programmed: test.programmed, conflicts: test.conflicts, now: noon()}
+			seen := observation{generation: 3, host: host, findings: test.findings, programmed: test.programmed, outdated: upToDate(), conflicts: test.conflicts, now: noon()}
 			status := statusOf(v1alpha1.EgressTargetStatus{}, seen)
 			var got []string
 			for _, condition := range status.Conditions {
@@ -55,7 +62,7 @@ func TestConditions(t *testing.T) {
 					t.Errorf("%s is of generation %d and time %s", condition.Type, condition.ObservedGeneration, condition.LastTransitionTime)
 				}
 			}
-			if diff := cmp.Diff(test.want, got); diff != "" {
+			if diff := cmp.Diff(append(test.want, "False PodsUpToDate"), got); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 			seen.now = noon().Add(time.Minute)
@@ -70,7 +77,7 @@ func TestStatusOfHoldsWhatIsKnownOfEachCredential(t *testing.T) {
 	first, last := noon().AddDate(0, 6, 0), noon().AddDate(1, 0, 0)
 	a := valid("a", 2, target.Layout{}, last)
 	a.credential.Subject, a.credential.Issuer, a.credential.SerialNumber, a.credential.SHA256 = "CN=a", "CN=ca", "0a", "ff"
-	b := valid("b", 1, target.Layout{}, first)
+	b := ending(valid("b", 1, target.Layout{}, first), 7*day)
 	b.reason = "NotForClientAuth"
 	c := finding{secretName: "c", reason: "SecretMissing"}
 	since := metav1.Time{Time: noon()}
@@ -80,7 +87,7 @@ func TestStatusOfHoldsWhatIsKnownOfEachCredential(t *testing.T) {
 		ObservedGeneration: 1,
 		Credentials: []v1alpha1.CredentialStatus{
 			{SecretName: "a", Pods: 2, NotAfter: &metav1.Time{Time: last}, Subject: "CN=a", Issuer: "CN=ca", SerialNumber: "0a", SHA256: "ff"},
-			{SecretName: "b", Pods: 1, NotAfter: &metav1.Time{Time: first}, Reason: "NotForClientAuth"},
+			{SecretName: "b", Pods: 1, NotAfter: &metav1.Time{Time: first}, Reason: "NotForClientAuth", EndsWithin: &metav1.Duration{Duration: 7 * day}},
 			{SecretName: "c", Reason: "SecretMissing"},
 		},
 		NotAfter:    &metav1.Time{Time: first},
@@ -108,7 +115,7 @@ func TestShortened(t *testing.T) {
 func TestTransitions(t *testing.T) {
 	conditions := func(states ...string) []metav1.Condition {
 		var list []metav1.Condition
-		for i, kind := range []string{"Ready", "CredentialValid", "Programmed", "Conflicted"} {
+		for i, kind := range []string{"Ready", "CredentialValid", "Programmed", "Conflicted", "PodsOutdated"}[:len(states)] {
 			status, reason, _ := strings.Cut(states[i], " ")
 			list = append(list, metav1.Condition{Type: kind, Status: metav1.ConditionStatus(status), Reason: reason, Message: "m" + reason})
 		}
@@ -122,12 +129,16 @@ func TestTransitions(t *testing.T) {
 		"nothing changed": {well, well, nil},
 		"the first time, all well": {nil, well, []notice{
 			{"Normal", "Valid", "CheckCredential", "mValid"}, {"Normal", "Programmed", "Program", "mProgrammed"}}},
-		"a credential ends soon": {well, conditions("True ExpiresSoon", "True ExpiresSoon", "True Programmed", "False NoConflict"), []notice{
-			{"Warning", "ExpiresSoon", "CheckCredential", "mExpiresSoon"}}},
+		"a credential ends soon, of which each certificate tells": {well, conditions("True ExpiresSoon", "True ExpiresSoon", "True Programmed", "False NoConflict"), nil},
 		"and then goes bad": {well, conditions("False CertificateExpired", "False CertificateExpired", "True LastGoodKept", "False NoConflict"), []notice{
 			{"Warning", "CertificateExpired", "CheckCredential", "mCertificateExpired"}, {"Warning", "LastGoodKept", "Program", "mLastGoodKept"}}},
 		"a conflict comes": {well, conditions("False Conflict", "True Valid", "True Programmed", "True Conflict"), []notice{
 			{"Warning", "Conflict", "FindConflicts", "mConflict"}}},
+		"Pods are outdated": {conditions("True Ready", "True Valid", "True Programmed", "False NoConflict", "False PodsUpToDate"),
+			conditions("False PodsOutdated", "True Valid", "False PodsOutdated", "False NoConflict", "True ServerCANotMounted"), []notice{
+				{"Warning", "PodsOutdated", "Program", "mPodsOutdated"}, {"Warning", "ServerCANotMounted", "ComparePods", "mServerCANotMounted"}}},
+		"none of the first time": {nil, conditions("True Ready", "True Valid", "True Programmed", "False NoConflict", "False PodsUpToDate"), []notice{
+			{"Normal", "Valid", "CheckCredential", "mValid"}, {"Normal", "Programmed", "Program", "mProgrammed"}}},
 		"and goes": {conditions("False Conflict", "True Valid", "True Programmed", "True Conflict"), well, []notice{
 			{"Normal", "NoConflict", "FindConflicts", "mNoConflict"}}},
 	}
@@ -145,25 +156,31 @@ func TestNextLook(t *testing.T) {
 		return v1alpha1.EgressTargetStatus{Pods: pods, Conditions: []metav1.Condition{{
 			Type: "CredentialValid", Status: "False", Reason: reason, LastTransitionTime: metav1.Time{Time: noon().Add(-since)}}}}
 	}
+	one := func(left time.Duration) []finding { return []finding{valid("a", 1, first(), noon().Add(left))} }
 	steady := readValid - spread(host, readValid/5)
 	tests := map[string]struct {
 		status   v1alpha1.EgressTargetStatus
 		findings []finding
+		age      time.Duration
 		want     time.Duration
 	}{
-		"broken just now":              {broken(0, 1, "SecretMissing"), nil, time.Second},
-		"broken for a while":           {broken(20*time.Second, 1, "SecretMissing"), nil, 5 * time.Second},
-		"broken for an hour":           {broken(time.Hour, 1, "SecretMissing"), nil, 15 * time.Second},
-		"broken and nobody waits":      {broken(time.Hour, 0, "SecretMissing"), nil, time.Minute},
-		"two layouts need no haste":    {broken(time.Hour, 1, reasonLayoutsDiffer), nil, steady},
-		"all well":                     {v1alpha1.EgressTargetStatus{}, []finding{valid("a", 1, first(), noon().AddDate(1, 0, 0))}, steady},
-		"a certificate about to end":   {v1alpha1.EgressTargetStatus{}, []finding{valid("a", 1, first(), noon().Add(10*time.Second))}, 11 * time.Second},
-		"a certificate near its end":   {v1alpha1.EgressTargetStatus{}, []finding{valid("a", 1, first(), noon().Add(14*24*time.Hour+time.Minute))}, time.Minute},
-		"a certificate that has ended": {v1alpha1.EgressTargetStatus{}, []finding{valid("a", 1, first(), noon().Add(-time.Hour))}, steady},
+		"broken just now":                            {status: broken(0, 1, "SecretMissing"), want: time.Second},
+		"broken for a while":                         {status: broken(20*time.Second, 1, "SecretMissing"), want: 5 * time.Second},
+		"broken for an hour":                         {status: broken(time.Hour, 1, "SecretMissing"), want: 15 * time.Second},
+		"broken and nobody waits":                    {status: broken(time.Hour, 0, "SecretMissing"), want: time.Minute},
+		"two layouts need no haste":                  {status: broken(time.Hour, 1, reasonLayoutsDiffer), want: steady},
+		"all well":                                   {findings: one(365 * day), want: steady},
+		"a certificate about to end":                 {findings: one(10 * time.Second), want: 11 * time.Second},
+		"a warning about to begin":                   {findings: one(30*day + time.Minute), want: time.Minute},
+		"the next warning about to begin":            {findings: one(7*day + time.Minute), want: time.Minute},
+		"less time left than connections live, soon": {findings: one(6 * time.Minute), age: 5 * time.Minute, want: time.Minute + time.Second},
+		"a certificate that has ended":               {findings: one(-time.Hour), want: steady},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			if got := nextLook(host, test.status, test.findings, noon()); got != test.want {
+			wanted := target.FromEgressTarget("project", host, nil)
+			wanted.MaxConnectionAge = test.age
+			if got := nextLook(wanted, test.status, test.findings, DefaultExpiryWarnings(), noon()); got != test.want {
 				t.Errorf("%s, want %s", got, test.want)
 			}
 		})

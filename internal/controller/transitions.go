@@ -17,7 +17,7 @@ type notice struct {
 }
 
 // transitions returns the events of a change of status: one for each condition whose status or reason is another than
-// before. Ready follows from the others and has none of its own; neither has the absence of conflicts that nobody reported.
+// before. Ready follows from the others and has none of its own; neither has the absence of conflicts and of outdated Pods that nobody reported.
 func transitions(old, updated []metav1.Condition) []notice {
 	var notices []notice
 	for _, kind := range []struct {
@@ -28,16 +28,21 @@ func transitions(old, updated []metav1.Condition) []notice {
 		{v1alpha1.ConditionCredentialValid, "CheckCredential", metav1.ConditionTrue},
 		{v1alpha1.ConditionProgrammed, "Program", metav1.ConditionTrue},
 		{v1alpha1.ConditionConflicted, "FindConflicts", metav1.ConditionFalse},
+		{v1alpha1.ConditionPodsOutdated, "ComparePods", metav1.ConditionFalse},
 	} {
 		before, now := meta.FindStatusCondition(old, kind.condition), meta.FindStatusCondition(updated, kind.condition)
 		if now == nil || before != nil && before.Status == now.Status && before.Reason == now.Reason {
 			continue
 		}
-		if before == nil && now.Reason == reasonNoConflict {
+		// Each certificate that ends soon has events of its own: see expiryNotices.
+		if now.Reason == reasonExpiresSoon {
+			continue
+		}
+		if before == nil && (now.Reason == reasonNoConflict || now.Reason == reasonPodsUpToDate) {
 			continue
 		}
 		e := notice{kind: corev1.EventTypeNormal, reason: now.Reason, action: kind.action, note: now.Message}
-		if now.Status != kind.good || now.Reason == reasonExpiresSoon || now.Reason == reasonLastGoodKept {
+		if now.Status != kind.good || now.Reason == reasonLastGoodKept {
 			e.kind = corev1.EventTypeWarning
 		}
 		notices = append(notices, e)

@@ -229,7 +229,7 @@ func judge(namespace string, pod *corev1.Pod, egressTargets map[string]*v1alpha1
 	if errs = append(errs, realiseErrs...); len(errs) > 0 {
 		return nil, patch{}, warnings, errs
 	}
-	return targets, p, append(warnings, more...), nil
+	return targets, p, slices.Concat(warnings, more, expiryWarnings(targets, egressTargets)), nil
 }
 
 // maxRemarks is the number of errors, and of warnings, that an answer holds. More help nobody, and they are stored in conditions

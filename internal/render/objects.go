@@ -8,6 +8,7 @@ import (
 
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 
+	"mtls.egress/webhook/internal/certs/credential"
 	"mtls.egress/webhook/internal/mesh"
 )
 
@@ -34,6 +35,9 @@ func appPorts(uses []*use, namespace string) []int32 {
 }
 
 func (r *renderer) programOne(use *use, others mesh.Others) {
+	if !r.checkServerCA(use.target) {
+		return
+	}
 	var credentials []presented
 	for _, secretName := range slices.Sorted(maps.Keys(use.callers)) {
 		one, ok := r.present(use.target, secretName)
@@ -51,7 +55,9 @@ func (r *renderer) programOne(use *use, others mesh.Others) {
 			return
 		}
 	}
-	for _, object := range mesh.Objects(use.target, layout, mesh.Options{DNSCapture: r.options.DNSCapture}) {
+	programmed := use.target
+	programmed.MaxConnectionAge = credential.ConnectionAge(use.target, known(credentials), r.options.Now)
+	for _, object := range mesh.Objects(programmed, layout, mesh.Options{DNSCapture: r.options.DNSCapture}) {
 		r.add(object)
 	}
 	for _, conflict := range mesh.Conflicts(use.target, others) {
@@ -62,6 +68,17 @@ func (r *renderer) programOne(use *use, others mesh.Others) {
 		r.output.Warnings = append(r.output.Warnings, warning)
 	}
 	r.output.Explanations = append(r.output.Explanations, explain(use, credentials))
+}
+
+// known are the credentials that are part of the input.
+func known(all []presented) []*credential.Credential {
+	var found []*credential.Credential
+	for _, one := range all {
+		if one.credential != nil {
+			found = append(found, one.credential)
+		}
+	}
+	return found
 }
 
 func (r *renderer) add(object mesh.Object) {

@@ -60,6 +60,7 @@ type renderer struct {
 	items         []item
 	egressTargets map[string]map[string]*v1alpha1.EgressTarget
 	secrets       map[string]secret
+	configMaps    map[string]configMap
 	validator     *validator
 	uses          map[key]*use
 	output        Output
@@ -71,7 +72,7 @@ func Render(documents []Document, options Options) (*Output, []Problem) {
 	copied, items := open(documents, options.Namespace)
 	r := &renderer{
 		options: options, items: items,
-		egressTargets: map[string]map[string]*v1alpha1.EgressTarget{}, secrets: map[string]secret{}, uses: map[key]*use{},
+		egressTargets: map[string]map[string]*v1alpha1.EgressTarget{}, secrets: map[string]secret{}, configMaps: map[string]configMap{}, uses: map[key]*use{},
 	}
 	r.collect()
 	for _, item := range r.items {
@@ -95,7 +96,7 @@ func (r *renderer) warn(place Place, message string) {
 	r.output.Warnings = append(r.output.Warnings, place.String()+": "+message)
 }
 
-// collect reads the EgressTargets and Secrets of the input, wherever in it they stand.
+// collect reads the EgressTargets, Secrets and ConfigMaps of the input, wherever in it they stand.
 func (r *renderer) collect() {
 	for _, item := range r.items {
 		switch {
@@ -103,6 +104,8 @@ func (r *renderer) collect() {
 			r.collectEgressTarget(item)
 		case item.kind.Group == "" && item.kind.Kind == "Secret":
 			r.collectSecret(item)
+		case item.kind.Group == "" && item.kind.Kind == "ConfigMap":
+			r.collectConfigMap(item)
 		}
 	}
 }

@@ -2,7 +2,6 @@ package render
 
 import (
 	"fmt"
-	"maps"
 
 	corev1 "k8s.io/api/core/v1"
 
@@ -12,8 +11,8 @@ import (
 
 // secret is a Secret of the input.
 type secret struct {
-	place Place
-	data  map[string][]byte
+	place  Place
+	object *corev1.Secret
 }
 
 // collectSecret reads a Secret, whose stringData wins over its data as on an API server.
@@ -25,15 +24,16 @@ func (r *renderer) collectSecret(item item) {
 		r.refuse(item.place, "can't be read as a Secret; data holds base64, stringData holds text")
 		return
 	}
-	data := map[string][]byte{}
-	maps.Copy(data, typed.Data)
-	for name, value := range typed.StringData {
-		data[name] = []byte(value)
+	if typed.Data == nil {
+		typed.Data = map[string][]byte{}
 	}
-	r.secrets[secretKey(item.namespace(), typed.Name)] = secret{place: item.place, data: data}
+	for name, value := range typed.StringData {
+		typed.Data[name] = []byte(value)
+	}
+	r.secrets[nameKey(item.namespace(), typed.Name)] = secret{place: item.place, object: typed}
 }
 
-func secretKey(namespace, name string) string {
+func nameKey(namespace, name string) string {
 	return namespace + "/" + name
 }
 
@@ -48,16 +48,11 @@ type presented struct {
 // present judges the Secret that the callers present for t. A Secret that isn't part of the input is taken to have the keys
 // that it should have.
 func (r *renderer) present(t target.Target, secretName string) (presented, bool) {
-	found, ok := r.secrets[secretKey(t.Namespace, secretName)]
+	found, ok := r.secrets[nameKey(t.Namespace, secretName)]
 	if !ok {
 		return presented{secretName: secretName, layout: credential.ExpectedLayout(t)}, true
 	}
-	layout, err := credential.LayoutOf(t, found.data)
-	if err != nil {
-		r.refuse(found.place, fmt.Sprintf("can't be the credential of %s: %v", t.Host, err))
-		return presented{}, false
-	}
-	judged, err := credential.Judge(found.data, layout, r.options.Now)
+	layout, judged, err := credential.JudgeSecret(t, found.object, r.options.Now)
 	if err != nil {
 		r.refuse(found.place, fmt.Sprintf("can't be the credential of %s: %v", t.Host, err))
 		return presented{}, false

@@ -84,6 +84,8 @@ type Target struct {
 	HTTPVersion v1alpha1.HTTPVersion
 	// MaxConnectionAge bounds how long a connection is used.
 	MaxConnectionAge time.Duration
+	// ConnectionAgeChosen says that the EgressTarget sets MaxConnectionAge, so that it isn't shortened for certificates of a short life.
+	ConnectionAgeChosen bool
 }
 
 // Address is the sinkhole address of the target's host.
@@ -230,7 +232,7 @@ func FromEgressTarget(namespace, host string, egressTarget *v1alpha1.EgressTarge
 		}
 	}
 	if connection := spec.Connection; connection != nil && connection.MaxAge != nil {
-		t.MaxConnectionAge = connection.MaxAge.Duration
+		t.MaxConnectionAge, t.ConnectionAgeChosen = connection.MaxAge.Duration, true
 	}
 	return t
 }

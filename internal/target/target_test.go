@@ -64,7 +64,7 @@ func TestResolve(t *testing.T) {
 			Keys:     &v1alpha1.CredentialKeys{Certificate: "c.pem", PrivateKey: "k.pem"},
 			ServerCA: target.ServerCA{ConfigMap: v1alpha1.ConfigMapKey{Name: "bundle", Key: "ca.pem"}},
 			SNI:      "sni.example", SubjectAltNames: []string{"one.example", "two.example"},
-			Retries: 3, Timeout: time.Minute, HTTPVersion: "2", MaxConnectionAge: time.Hour,
+			Retries: 3, Timeout: time.Minute, HTTPVersion: "2", MaxConnectionAge: time.Hour, ConnectionAgeChosen: true,
 		}}},
 		"no retries is not the same as the default": {targets("partner.example"),
 			map[string]v1alpha1.EgressTargetSpec{"partner.example": {HTTP: &v1alpha1.HTTP{Retries: new(int32)}}},

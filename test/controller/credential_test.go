@@ -3,6 +3,7 @@ package controller
 import (
 	"fmt"
 	"maps"
+	"strings"
 	"testing"
 	"time"
 
@@ -28,6 +29,7 @@ func TestASecretThatAppearsIsNoticed(t *testing.T) {
 		{Type: "CredentialValid", Status: "False", ObservedGeneration: 1, Reason: "SecretMissing"},
 		{Type: "Programmed", Status: "False", ObservedGeneration: 1, Reason: "CredentialInvalid", Message: "the target is closed, calls that come to its route fail with 503 in the sidecar, until there is a credential that can be used; see the condition CredentialValid"},
 		{Type: "Conflicted", Status: "False", ObservedGeneration: 1, Reason: "NoConflict", Message: "no object of anybody else stands in the way"},
+		{Type: "PodsOutdated", Status: "False", ObservedGeneration: 1, Reason: "PodsUpToDate", Message: "every Pod mounts what is asked for now"},
 	}
 	for i := range want[:2] {
 		want[i].Message = "the Secret external-system-mtls-data doesn't exist in the namespace " + w.namespace +
@@ -145,12 +147,77 @@ func TestTheLastGoodSetStaysWhenTheCredentialGoesBad(t *testing.T) {
 	w.programmed(want)
 }
 
+// TestACertificateNearItsEndIsTold follows a certificate through its warnings, and connections that are never older than it has left.
 func TestACertificateNearItsEndIsTold(t *testing.T) {
 	w := newWorld(t)
-	w.credential(secret)
-	w.start(controller.Options{Clock: clocktesting.NewFakePassiveClock(time.Date(2119, 12, 30, 0, 0, 0, 0, time.UTC))})
+	end := time.Date(2120, 1, 1, 0, 0, 0, 0, time.UTC)
+	ca := pki.NewCA(t, "partner CA")
+	template := pki.Client("orders")
+	template.NotBefore, template.NotAfter = end.AddDate(-1, 0, 0), end
+	client := ca.Issue(t, template)
+	w.create(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: secret}, Data: map[string][]byte{"cert": client.CertPEM, "key": client.KeyPEM, "cacert": ca.CertPEM}})
+	clock := clocktesting.NewFakePassiveClock(end.AddDate(0, 0, -40))
+	running := w.start(controller.Options{Clock: clock})
 	w.pod("app", host)
-	w.settled(v1alpha1.ConditionReady, metav1.ConditionTrue, "ExpiresSoon")
+	w.ready()
+	for n, left := range []time.Duration{29 * 24 * time.Hour, 6 * 24 * time.Hour, 4 * time.Minute} {
+		clock.SetTime(end.Add(-left))
+		w.pod(fmt.Sprintf("app-%d", n), host) // something that makes the controller look
+		egressTarget := w.settled(v1alpha1.ConditionReady, metav1.ConditionTrue, "ExpiresSoon")
+		want := []string{"Normal Created", "Normal Valid", "Normal Programmed"}
+		for range n + 1 {
+			want = append(want, "Warning ExpiresSoon")
+		}
+		w.eventually(func() error {
+			if diff := cmp.Diff(want, w.events(egressTarget)); diff != "" {
+				return fmt.Errorf("the events (+) aren't as wanted (-):\n%s", diff)
+			}
+			return nil
+		})
+	}
+	shortened := target.FromEgressTarget(w.namespace, host, nil)
+	shortened.MaxConnectionAge = 150 * time.Second
+	w.programmed(w.wantSpecs(shortened, target.Layout{Certificate: "cert", PrivateKey: "key", ServerCA: "cacert"}))
+
+	want := map[string]float64{"mtls_egress_credential_not_after_timestamp_seconds": float64(end.Unix()), "mtls_egress_credential_valid": 1}
+	if diff := cmp.Diff(want, w.credentialMetrics(running)); diff != "" {
+		t.Errorf("the metrics (+) aren't as wanted (-):\n%s", diff)
+	}
+	clock.SetTime(end.Add(time.Hour))
+	w.pod("app-late", host)
+	w.settled(v1alpha1.ConditionReady, metav1.ConditionFalse, "CertificateExpired")
+	want["mtls_egress_credential_valid"] = 0
+	w.eventually(func() error {
+		if diff := cmp.Diff(want, w.credentialMetrics(running)); diff != "" {
+			return fmt.Errorf("the metrics (+) aren't as wanted (-):\n%s", diff)
+		}
+		return nil
+	})
+}
+
+// credentialMetrics are the values of the metrics about the credential of the test's namespace, whose labels are checked.
+func (w *world) credentialMetrics(running *running) map[string]float64 {
+	w.Helper()
+	families, err := running.registry.Gather()
+	if err != nil {
+		w.Fatal(err)
+	}
+	values := map[string]float64{}
+	for _, family := range families {
+		if !strings.HasPrefix(family.GetName(), "mtls_egress_credential_") {
+			continue
+		}
+		for _, metric := range family.GetMetric() {
+			labels := map[string]string{}
+			for _, pair := range metric.GetLabel() {
+				labels[pair.GetName()] = pair.GetValue()
+			}
+			if cmp.Equal(labels, map[string]string{"namespace": w.namespace, "host": host, "secret": secret}) {
+				values[family.GetName()] = metric.GetGauge().GetValue()
+			}
+		}
+	}
+	return values
 }
 
 func TestSecretsOfDifferentLayouts(t *testing.T) {
@@ -184,10 +251,17 @@ func TestACAThatPodsDoNotMountIsNotProgrammedUnderThem(t *testing.T) {
 	egressTarget := w.ready()
 	w.patch(egressTarget, map[string]any{"spec": map[string]any{"sni": "sni.system.com",
 		"serverCA": map[string]any{"configMap": map[string]any{"name": "partner-ca", "key": "ca.pem"}}}})
+	w.settled(v1alpha1.ConditionCredentialValid, metav1.ConditionFalse, "ConfigMapMissing")
+	w.settled(v1alpha1.ConditionProgrammed, metav1.ConditionTrue, "LastGoodKept")
+	bundle := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "partner-ca"}, Data: map[string]string{"ca.pem": "no certificate"}}
+	w.create(bundle)
+	w.settled(v1alpha1.ConditionCredentialValid, metav1.ConditionFalse, "ServerCAUnreadable")
+	w.patch(bundle, map[string]any{"data": map[string]any{"ca.pem": string(goodData(t)["cacert"])}})
 	w.settled(v1alpha1.ConditionProgrammed, metav1.ConditionFalse, "PodsOutdated")
-	egressTarget, err := w.egressTarget()
-	if err != nil {
-		t.Fatal(err)
+	egressTarget = w.settled(v1alpha1.ConditionPodsOutdated, metav1.ConditionTrue, "ServerCANotMounted")
+	message := meta.FindStatusCondition(egressTarget.Status.Conditions, v1alpha1.ConditionPodsOutdated).Message
+	if diff := cmp.Diff("the Pod app started without the ConfigMap partner-ca; restart the Pods to use its CA", message); diff != "" {
+		t.Errorf("the message (+) isn't as wanted (-):\n%s", diff)
 	}
 	wanted := target.FromEgressTarget(w.namespace, host, egressTarget)
 	kept := wanted
@@ -200,6 +274,7 @@ func TestACAThatPodsDoNotMountIsNotProgrammedUnderThem(t *testing.T) {
 	})
 	w.remove(old)
 	w.ready()
+	w.settled(v1alpha1.ConditionPodsOutdated, metav1.ConditionFalse, "PodsUpToDate")
 	w.programmed(w.wantSpecs(wanted, target.Layout{Certificate: "cert", PrivateKey: "key"}))
 }
 
@@ -221,6 +296,20 @@ func TestPodsThatGotSomethingElseThanIsAskedForNowAreNamed(t *testing.T) {
 	})
 	w.patch(egressTarget, map[string]any{"spec": map[string]any{"credential": map[string]any{"secretName": "renamed"}}})
 	w.settled(v1alpha1.ConditionReady, metav1.ConditionFalse, "PodsOutdated")
+	w.settled(v1alpha1.ConditionPodsOutdated, metav1.ConditionTrue, "SecretNotMounted")
+}
+
+// TestTheCAOfCertManagersSecretsIsAskedFor has a Secret as cert-manager writes it.
+func TestTheCAOfCertManagersSecretsIsAskedFor(t *testing.T) {
+	w := newWorld(t)
+	w.create(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: secret, Annotations: map[string]string{"cert-manager.io/certificate-name": "orders"}}, Data: tlsLayout(goodData(t))})
+	w.create(&v1alpha1.EgressTarget{ObjectMeta: metav1.ObjectMeta{Name: host}})
+	w.start(controller.Options{})
+	w.pod("app", host)
+	egressTarget := w.settled(v1alpha1.ConditionReady, metav1.ConditionFalse, "ServerCANotChosen")
+	w.settled(v1alpha1.ConditionProgrammed, metav1.ConditionFalse, "CredentialInvalid")
+	w.patch(egressTarget, map[string]any{"spec": map[string]any{"serverCA": map[string]any{"secretKey": "ca.crt"}}})
+	w.ready()
 }
 
 func TestKeysAndSourcesOfTheCA(t *testing.T) {

@@ -47,6 +47,7 @@ func TestFirstUseCreatesTheTargetAndItsObjectsInOrder(t *testing.T) {
 				{Type: "CredentialValid", Status: "True", ObservedGeneration: 1, Reason: "Valid", Message: "the client certificate is valid: external-system-mtls-data until 2120-01-01T00:00:00Z"},
 				{Type: "Programmed", Status: "True", ObservedGeneration: 1, Reason: "Programmed", Message: "the anchor, VirtualService, DestinationRule and ServiceEntry are as they have to be"},
 				{Type: "Conflicted", Status: "False", ObservedGeneration: 1, Reason: "NoConflict", Message: "no object of anybody else stands in the way"},
+				{Type: "PodsOutdated", Status: "False", ObservedGeneration: 1, Reason: "PodsUpToDate", Message: "every Pod mounts what is asked for now"},
 			},
 			Credentials: []v1alpha1.CredentialStatus{{
 				SecretName: secret, Pods: 1, Subject: "CN=orders", Issuer: "CN=partner CA",

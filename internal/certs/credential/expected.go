@@ -1,23 +1,49 @@
 package credential
 
-import "mtls.egress/webhook/internal/target"
+import (
+	"errors"
+	"time"
 
-// LayoutOf says which keys of a Secret's data hold the credential of t: those that the EgressTarget names, else those of the
-// known layout that data has; the CA of the server only where it is expected in this Secret. The error is a [*RefusedError].
-func LayoutOf(t target.Target, data map[string][]byte) (target.Layout, error) {
+	corev1 "k8s.io/api/core/v1"
+
+	"mtls.egress/webhook/internal/target"
+)
+
+// JudgeSecret is [Judge] for a Secret as the credential of t, whose layout it finds out. The layout is the zero value when that can't be done, and the
+// error is then a [*RefusedError] about that alone. Judged with it is whether the CA of the server was chosen.
+func JudgeSecret(t target.Target, secret *corev1.Secret, now time.Time) (target.Layout, *Credential, error) {
+	layout, err := LayoutOf(t, secret)
+	if layout == (target.Layout{}) {
+		return layout, nil, err
+	}
+	credential, judged := Judge(secret.Data, layout, now)
+	return layout, credential, refuse(append(problemsOf(err), problemsOf(judged)...)...)
+}
+
+func problemsOf(err error) []Problem {
+	if refused, ok := errors.AsType[*RefusedError](err); ok {
+		return refused.Problems
+	}
+	return nil
+}
+
+// LayoutOf says which keys of a Secret hold the credential of t: those that the EgressTarget names, else those of the known layout
+// that it has; the CA of the server only where it is expected in this Secret. The error is a [*RefusedError]; the layout is
+// known next to one with the reason [ServerCANotChosen].
+func LayoutOf(t target.Target, secret *corev1.Secret) (target.Layout, error) {
 	if t.Keys != nil {
 		layout := ExpectedLayout(t)
 		if t.ServerCA.InSecret() && t.ServerCA.SecretKey == "" {
-			layout.ServerCA = knownCA(data)
+			layout.ServerCA = knownCA(secret.Data)
 		}
-		return layout, nil
+		return layout, checkServerCAChosen(t, secret, layout)
 	}
-	layout, err := DetectLayout(data)
+	layout, err := DetectLayout(secret.Data)
 	if err != nil {
 		return target.Layout{}, err
 	}
 	layout.ServerCA = serverCAKey(t, layout.ServerCA)
-	return layout, nil
+	return layout, checkServerCAChosen(t, secret, layout)
 }
 
 // ExpectedLayout is the layout that a Secret for t should have when nobody has seen it yet: cert, key and cacert, unless the

@@ -76,7 +76,7 @@ func Judge(data map[string][]byte, layout target.Layout, now time.Time) (*Creden
 		problems = append(problems, judgeUsage(certificate, chain[0])...)
 	}
 	if layout.ServerCA != "" {
-		problems = append(problems, judgeServerCA(part{serverCAPart, layout.ServerCA}, data, now)...)
+		problems = append(problems, judgeServerCA(part{serverCAPart, layout.ServerCA}, "the Secret", data, now)...)
 	}
 
 	if len(chain) == 0 {
@@ -169,27 +169,6 @@ func judgeValidity(p part, leaf *x509.Certificate, now time.Time) []Problem {
 	default:
 		return nil
 	}
-}
-
-func judgeServerCA(p part, data map[string][]byte, now time.Time) []Problem {
-	if why, absent := p.absence(data); absent {
-		return []Problem{{ServerCAMissing, p.key, why + "; without it the server cannot be told from an impostor"}}
-	}
-	authorities, problem := readCertificates(p, data[p.key])
-	if problem != "" {
-		return []Problem{{ServerCAUnreadable, p.key, problem}}
-	}
-	var latest time.Time
-	for _, authority := range authorities {
-		if !now.Before(authority.NotBefore) && !now.After(authority.NotAfter) {
-			return nil
-		}
-		if authority.NotAfter.After(latest) {
-			latest = authority.NotAfter
-		}
-	}
-	return []Problem{{ServerCAExpired, p.key, fmt.Sprintf(
-		"%s holds no certificate that is valid now (the last one ends on %s): ask the partner for the CA that signs the server's certificate today", p, date(latest))}}
 }
 
 func date(t time.Time) string {

@@ -91,12 +91,17 @@ func (p part) String() string {
 	return strconv.Quote(p.key) + " (" + p.role + ")"
 }
 
-// absence says why the part is as good as not there.
+// absence says why the part is as good as not there in the data of a Secret.
 func (p part) absence(data map[string][]byte) (why string, absent bool) {
+	return p.absenceIn("the Secret", data)
+}
+
+// absenceIn is absence in the data of whatever holder names.
+func (p part) absenceIn(holder string, data map[string][]byte) (why string, absent bool) {
 	value, found := data[p.key]
 	switch {
 	case !found:
-		return fmt.Sprintf("%s is missing: the Secret has %s", p, keysOf(data)), true
+		return fmt.Sprintf("%s is missing: %s has %s", p, holder, keysOf(data)), true
 	case len(strings.TrimSpace(string(value))) == 0:
 		return p.String() + " is empty", true
 	default:

@@ -29,7 +29,9 @@ const (
 	CertificateNotYetValid Reason = "CertificateNotYetValid"
 	// NotForClientAuth: the client certificate's extensions rule out its use as a TLS client.
 	NotForClientAuth Reason = "NotForClientAuth"
-	// ServerCAMissing: the Secret lacks the CA of the server, or has it empty.
+	// ServerCANotChosen: the only CA at hand is the one that cert-manager writes next to a certificate, the issuer of the client.
+	ServerCANotChosen Reason = "ServerCANotChosen"
+	// ServerCAMissing: the Secret or ConfigMap lacks the CA of the server, or has it empty.
 	ServerCAMissing Reason = "ServerCAMissing"
 	// ServerCAUnreadable: the CA of the server is not PEM certificates that can be read.
 	ServerCAUnreadable Reason = "ServerCAUnreadable"
@@ -41,7 +43,7 @@ const (
 func rank(reason Reason) int {
 	return slices.Index([]Reason{
 		LayoutUnknown, LayoutAmbiguous, SecretKeyMissing, CertificateUnreadable, PrivateKeyUnreadable, PrivateKeyMismatch,
-		CertificateExpired, CertificateNotYetValid, NotForClientAuth, ServerCAMissing, ServerCAUnreadable, ServerCAExpired,
+		CertificateExpired, CertificateNotYetValid, NotForClientAuth, ServerCANotChosen, ServerCAMissing, ServerCAUnreadable, ServerCAExpired,
 	}, reason)
 }
 

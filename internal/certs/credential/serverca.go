@@ -1,0 +1,62 @@
+package credential
+
+import (
+	"fmt"
+	"maps"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"mtls.egress/webhook/internal/target"
+)
+
+// JudgeConfigMap says whether the CA of the server that a ConfigMap has under key can be used at the time now. Text and binary data count alike,
+// as for a volume. The error is a [*RefusedError].
+func JudgeConfigMap(configMap *corev1.ConfigMap, key string, now time.Time) error {
+	data := maps.Clone(configMap.BinaryData)
+	if data == nil {
+		data = map[string][]byte{}
+	}
+	for name, text := range configMap.Data {
+		data[name] = []byte(text)
+	}
+	return refuse(judgeServerCA(part{serverCAPart, key}, "the ConfigMap "+configMap.Name, data, now)...)
+}
+
+func judgeServerCA(p part, holder string, data map[string][]byte, now time.Time) []Problem {
+	if why, absent := p.absenceIn(holder, data); absent {
+		return []Problem{{ServerCAMissing, p.key, why + "; without it the server cannot be told from an impostor"}}
+	}
+	authorities, problem := readCertificates(p, data[p.key])
+	if problem != "" {
+		return []Problem{{ServerCAUnreadable, p.key, problem}}
+	}
+	var latest time.Time
+	for _, authority := range authorities {
+		if !now.Before(authority.NotBefore) && !now.After(authority.NotAfter) {
+			return nil
+		}
+		if authority.NotAfter.After(latest) {
+			latest = authority.NotAfter
+		}
+	}
+	return []Problem{{ServerCAExpired, p.key, fmt.Sprintf(
+		"%s holds no certificate that is valid now (the last one ends on %s): ask the partner for the CA that signs the server's certificate today", p, date(latest))}}
+}
+
+// annotationCertificateName is on every Secret that cert-manager writes: the name of the Certificate.
+// https://cert-manager.io/docs/reference/annotations/#cert-manageriocertificate-name
+const annotationCertificateName = "cert-manager.io/certificate-name"
+
+// checkServerCAChosen refuses the ca.crt of a Secret that cert-manager wrote, unless the EgressTarget asks for it: there stands the issuer of the client certificate,
+// which says nothing about the server. https://cert-manager.io/docs/faq/#when-to-use-ca-crt, https://github.com/cert-manager/cert-manager/issues/1571
+func checkServerCAChosen(t target.Target, secret *corev1.Secret, layout target.Layout) error {
+	certificate, issued := secret.Annotations[annotationCertificateName]
+	if !issued || layout.ServerCA != TLSLayout().ServerCA || t.ServerCA.SecretKey != "" {
+		return nil
+	}
+	return refuse(Problem{ServerCANotChosen, layout.ServerCA, fmt.Sprintf(
+		"%q was written by cert-manager for the Certificate %s: it is the issuer of the client certificate and says nothing about the server; "+
+			"say in spec.serverCA of the EgressTarget where the CA of the server is: configMap, system: true, or secretKey: %s if the same CA signs the server's certificate",
+		layout.ServerCA, printable(certificate), layout.ServerCA)})
+}
