@@ -45,6 +45,7 @@ type EgressTargetList struct {
 
 // EgressTargetSpec says what the target is and how it is called.
 //
+// +kubebuilder:validation:XValidation:rule="!has(self.credential) || !has(self.credential.issuerRef) || has(self.serverCA)",message="with credential.issuerRef, serverCA must say where the CA of the server is: what cert-manager writes next to the client certificate is the client's issuer. Set configMap, system: true, or secretKey: ca.crt if the same CA signs the server's certificate"
 // +kubebuilder:validation:XValidation:rule="self.?appPort.orValue(80) != self.?port.orValue(443)",message="appPort (the plain HTTP port that the app calls) and port (the partner's TLS port) must differ: on one port the app's own https calls could not be told from its http calls"
 type EgressTargetSpec struct {
 	// The partner's TLS port. A port in the annotation of a workload must agree with it.
@@ -100,6 +101,9 @@ type EgressTargetSpec struct {
 }
 
 // Credential names the Secret that holds the client certificate, its private key and, usually, the CA of the server.
+//
+// +kubebuilder:validation:XValidation:rule="has(self.issuerRef) == has(self.certificate)",message="issuerRef (who issues the client certificate) and certificate (whom it names) come together: write both or neither"
+// +kubebuilder:validation:XValidation:rule="!has(self.issuerRef) || !has(self.keys)",message="keys is for Secrets that were made by hand; those that cert-manager writes have the keys tls.crt and tls.key, which are found by themselves"
 type Credential struct {
 	// The Secret, in the namespace of the EgressTarget. Default: the host without its last label, dots to dashes, plus
 	// -mtls-data (external.system.com: external-system-mtls-data). The annotation mtls.egress/secret of a workload wins.
@@ -112,6 +116,87 @@ type Credential struct {
 	// cacert; or tls.crt, tls.key and ca.crt.
 	// +optional
 	Keys *CredentialKeys `json:"keys,omitempty"`
+
+	// The issuer of cert-manager's that signs the client certificate. The controller then makes a Certificate, and cert-manager writes the Secret and renews it.
+	// +optional
+	IssuerRef *IssuerRef `json:"issuerRef,omitempty"`
+
+	// What the issuer is asked for.
+	// +optional
+	Certificate *IssuedCertificate `json:"certificate,omitempty"`
+}
+
+// IssuerRef names an issuer of cert-manager's (https://cert-manager.io/docs/reference/api-docs/#meta.cert-manager.io/v1.IssuerReference).
+type IssuerRef struct {
+	// The name of the issuer.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	Name string `json:"name"`
+	// Issuer, which is in the namespace of the EgressTarget, ClusterIssuer, or a kind of an external issuer.
+	// +kubebuilder:default=Issuer
+	// +kubebuilder:validation:MaxLength=63
+	// +optional
+	Kind string `json:"kind,omitempty"`
+	// The API group of the kind.
+	// +kubebuilder:default=cert-manager.io
+	// +kubebuilder:validation:MaxLength=253
+	// +optional
+	Group string `json:"group,omitempty"`
+}
+
+// IssuedCertificate is what cert-manager is asked for. The certificate is for TLS clients, and each one has a new private key.
+//
+// +kubebuilder:validation:XValidation:rule="has(self.subject) || has(self.commonName) || has(self.dnsNames) || has(self.uris) || has(self.emails)",message="the certificate would name nobody: give subject or commonName, or dnsNames, uris or emails, as the partner expects them"
+// +kubebuilder:validation:XValidation:rule="!has(self.subject) || !has(self.commonName)",message="subject and commonName can't both be set: write the common name into the subject, as in CN=orders,O=Example"
+// +kubebuilder:validation:XValidation:rule="!has(self.renewBefore) || duration(self.renewBefore) < duration(self.?duration.orValue('2160h'))",message="renewBefore must be shorter than duration (2160h by default), or the certificate would be renewed without end"
+type IssuedCertificate struct {
+	// The subject as RFC 4514 writes it, the most specific part first, for example CN=orders,OU=Shop,O=Example,C=DE.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=1024
+	// +optional
+	Subject string `json:"subject,omitempty"`
+	// The common name, where the subject has nothing else.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=64
+	// +optional
+	CommonName string `json:"commonName,omitempty"`
+	// The DNS names among the subject alternative names.
+	// +listType=set
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=16
+	// +kubebuilder:validation:items:MinLength=1
+	// +kubebuilder:validation:items:MaxLength=253
+	// +optional
+	DNSNames []string `json:"dnsNames,omitempty"`
+	// The URIs among them, for example spiffe://example.com/orders.
+	// +listType=set
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=16
+	// +kubebuilder:validation:items:MinLength=1
+	// +kubebuilder:validation:items:MaxLength=2048
+	// +optional
+	URIs []string `json:"uris,omitempty"`
+	// The e-mail addresses among them.
+	// +listType=set
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=16
+	// +kubebuilder:validation:items:MinLength=1
+	// +kubebuilder:validation:items:MaxLength=254
+	// +optional
+	Emails []string `json:"emails,omitempty"`
+	// The type of the private key.
+	// +kubebuilder:validation:Enum=ecdsa-p256;ecdsa-p384;rsa-2048;rsa-3072;rsa-4096
+	// +kubebuilder:default=ecdsa-p256
+	// +optional
+	KeyType string `json:"keyType,omitempty"`
+	// How long the certificate is valid, at least an hour. Default: what cert-manager or the issuer takes, 90 days. An issuer may give less.
+	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]+([.][0-9]+)?(ms|s|m|h))+$') && duration(self) >= duration('1h')",message="duration is a duration of at least 1h, in h, m, s and ms, for example 720h"
+	// +optional
+	Duration *metav1.Duration `json:"duration,omitempty"`
+	// How long before its end the certificate is renewed, at least five minutes. Default: a third of its life.
+	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]+([.][0-9]+)?(ms|s|m|h))+$') && duration(self) >= duration('5m')",message="renewBefore is a duration of at least 5m, in h, m, s and ms, for example 240h"
+	// +optional
+	RenewBefore *metav1.Duration `json:"renewBefore,omitempty"`
 }
 
 // CredentialKeys names the keys of a credential Secret.
@@ -208,6 +293,8 @@ const (
 	ConditionProgrammed = "Programmed"
 	// ConditionConflicted says whether somebody else's object stands in the way.
 	ConditionConflicted = "Conflicted"
+	// ConditionCertificateIssued says whether cert-manager has issued the certificate that credential.issuerRef asks for. It is there only with that.
+	ConditionCertificateIssued = "CertificateIssued"
 	// ConditionPodsOutdated says whether Pods started with something else than the target asks for now and have to be restarted.
 	ConditionPodsOutdated = "PodsOutdated"
 )
@@ -217,7 +304,7 @@ type EgressTargetStatus struct {
 	// The generation of the spec that the status speaks of.
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
-	// Ready, CredentialValid, Programmed, Conflicted and PodsOutdated, each with reason and message.
+	// Ready, CredentialValid, Programmed, Conflicted and PodsOutdated, and CertificateIssued with credential.issuerRef; each with reason and message.
 	// +listType=map
 	// +listMapKey=type
 	// +optional

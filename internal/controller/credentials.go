@@ -55,6 +55,9 @@ func judge(t target.Target, secretName string, pods int32, secret *corev1.Secret
 		f.reason = reasonSecretMissing
 		f.message = fmt.Sprintf("the Secret %s doesn't exist in the namespace %s; create it with: %s",
 			secretName, t.Namespace, createCommand(t, secretName))
+		if t.Issuer != nil && secretName == t.SecretName {
+			f.message = fmt.Sprintf("the Secret %s doesn't exist yet in the namespace %s; cert-manager is asked to issue it, see the condition CertificateIssued", secretName, t.Namespace)
+		}
 		return f
 	}
 	var err error

@@ -199,6 +199,10 @@ func (r *EgressTargetReconciler) keep(ctx context.Context, egressTarget *v1alpha
 	if err != nil {
 		return reconcile.Result{}, err
 	}
+	issued, err := r.issue(ctx, egressTarget, t)
+	if err != nil {
+		return reconcile.Result{}, err
+	}
 	findings, err := r.findings(ctx, t, secretsInUse(t, demands), now)
 	if err != nil {
 		return reconcile.Result{}, err
@@ -227,6 +231,7 @@ func (r *EgressTargetReconciler) keep(ctx context.Context, egressTarget *v1alpha
 		findings:    findings,
 		programmed:  written,
 		outdated:    p.outdated,
+		issued:      issued,
 		conflicts:   sentences(conflicts),
 		unusedSince: unusedSince,
 		now:         now,

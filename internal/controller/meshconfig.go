@@ -105,11 +105,7 @@ func (w *meshConfigWatch) fail(err error) {
 	}
 }
 
-// tell has all targets programmed anew. One element is enough, however many changes came before it is taken.
+// tell has all targets programmed anew.
 func (w *meshConfigWatch) tell() {
-	change := event.GenericEvent{Object: &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: w.name.Namespace, Name: w.name.Name}}}
-	select {
-	case w.changes <- change:
-	default:
-	}
+	tellAll(w.changes, &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: w.name.Namespace, Name: w.name.Name}})
 }

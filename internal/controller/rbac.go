@@ -4,6 +4,7 @@ package controller
 // narrow as its use:
 //   - Secrets, and ConfigMaps with the CA of a server, can be read by name only: without list and watch nobody who holds this account can
 //     find out what there is.
+//   - Certificates are cert-manager's, and written only where credential.issuerRef of an EgressTarget asks for one.
 //   - Pods are read, never written.
 //   - Update of Istio objects puts back a spec to which somebody added a field, which server-side apply alone would leave.
 //
@@ -16,4 +17,5 @@ package controller
 // +kubebuilder:rbac:groups=mtls.egress,resources=egresstargets/status,verbs=update
 // +kubebuilder:rbac:groups=networking.istio.io,resources=serviceentries;virtualservices;destinationrules,verbs=get;list;watch;create;patch;update;delete
 // +kubebuilder:rbac:groups=networking.istio.io,resources=sidecars,verbs=get;list;watch
+// +kubebuilder:rbac:groups=cert-manager.io,resources=certificates,verbs=get;list;watch;create;patch;delete
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch

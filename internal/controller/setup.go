@@ -75,7 +75,11 @@ func Setup(ctx context.Context, mgr ctrl.Manager, options Options) error {
 	if err := followDNSCapture(mgr, reconciler, options, changes); err != nil {
 		return err
 	}
-	if err := addEgressTargetController(mgr, reconciler, changes); err != nil {
+	certificates := make(chan event.GenericEvent)
+	if err := followCertificates(mgr, certificates, changes); err != nil {
+		return err
+	}
+	if err := addEgressTargetController(mgr, reconciler, changes, certificates); err != nil {
 		return err
 	}
 	if err := addSidecarController(mgr, &SidecarReconciler{cache: mgr.GetCache(), events: recorder, told: map[types.NamespacedName]types.UID{}}); err != nil {
@@ -124,11 +128,32 @@ func followDNSCapture(mgr ctrl.Manager, reconciler *EgressTargetReconciler, opti
 	return nil
 }
 
-func addEgressTargetController(mgr ctrl.Manager, reconciler *EgressTargetReconciler, changes <-chan event.GenericEvent) error {
+// followCertificates has certificates get the Certificates that change, and changes an element when cert-manager comes.
+func followCertificates(mgr ctrl.Manager, certificates, changes chan<- event.GenericEvent) error {
+	watch, err := newCertificateWatch(mgr, certificates, func() { tellAll(changes, &v1alpha1.EgressTarget{}) })
+	if err != nil {
+		return err
+	}
+	if err := mgr.Add(watch); err != nil {
+		return fmt.Errorf("add the watch of Certificates: %w", err)
+	}
+	return nil
+}
+
+// tellAll has all targets looked at, because of an object that changed. One element is enough, however many changes came before it is taken.
+func tellAll(changes chan<- event.GenericEvent, because client.Object) {
+	select {
+	case changes <- event.GenericEvent{Object: because}:
+	default:
+	}
+}
+
+func addEgressTargetController(mgr ctrl.Manager, reconciler *EgressTargetReconciler, changes, certificates <-chan event.GenericEvent) error {
 	b := ctrl.NewControllerManagedBy(mgr).Named("egresstarget").
 		For(&v1alpha1.EgressTarget{}, builder.WithPredicates(changed(egressTargetChanged))).
 		Watches(&corev1.Pod{}, podHandler(reconciler.cache), builder.WithPredicates(changed(podChanged))).
 		WatchesRawSource(source.Channel(changes, handler.EnqueueRequestsFromMapFunc(reconciler.allRequests))).
+		WatchesRawSource(source.Channel(certificates, handler.EnqueueRequestsFromMapFunc(certificateRequests))).
 		WithOptions(queueing(workers))
 	for _, kind := range append(hostKinds(), mesh.KindSidecar) {
 		b = b.Watches(newIstioObject(kind), handler.EnqueueRequestsFromMapFunc(reconciler.istioRequests), builder.WithPredicates(changed(istioObjectChanged)))

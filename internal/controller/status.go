@@ -24,14 +24,22 @@ const (
 	reasonReady         = "Ready"
 )
 
+// kindOfVerdict is a verdict and the type of condition that says it.
+type kindOfVerdict struct {
+	kind string
+	verdict
+}
+
 // observation is everything that a status is made of.
 type observation struct {
-	generation  int64
-	host        string
-	pods        int32
-	findings    []finding
-	programmed  verdict
-	outdated    verdict
+	generation int64
+	host       string
+	pods       int32
+	findings   []finding
+	programmed verdict
+	outdated   verdict
+	// issued is nil when nobody asks cert-manager for anything.
+	issued      *verdict
 	conflicts   []string
 	unusedSince *metav1.Time
 	now         time.Time
@@ -55,16 +63,19 @@ func statusOf(old v1alpha1.EgressTargetStatus, seen observation) v1alpha1.Egress
 		}
 	}
 	credentialValid, conflicted := credentialVerdict(seen), conflictVerdict(seen.conflicts)
-	for _, condition := range []struct {
-		kind string
-		verdict
-	}{
+	conditions := []kindOfVerdict{
 		{v1alpha1.ConditionReady, readyVerdict(credentialValid, seen.programmed, conflicted)},
 		{v1alpha1.ConditionCredentialValid, credentialValid},
 		{v1alpha1.ConditionProgrammed, seen.programmed},
 		{v1alpha1.ConditionConflicted, conflicted},
 		{v1alpha1.ConditionPodsOutdated, seen.outdated},
-	} {
+	}
+	if seen.issued != nil {
+		conditions = append(conditions, kindOfVerdict{v1alpha1.ConditionCertificateIssued, *seen.issued})
+	} else {
+		meta.RemoveStatusCondition(&status.Conditions, v1alpha1.ConditionCertificateIssued)
+	}
+	for _, condition := range conditions {
 		meta.SetStatusCondition(&status.Conditions, metav1.Condition{
 			Type:               condition.kind,
 			Status:             conditionStatus(condition.holds),

@@ -29,6 +29,7 @@ func transitions(old, updated []metav1.Condition) []notice {
 		{v1alpha1.ConditionProgrammed, "Program", metav1.ConditionTrue},
 		{v1alpha1.ConditionConflicted, "FindConflicts", metav1.ConditionFalse},
 		{v1alpha1.ConditionPodsOutdated, "ComparePods", metav1.ConditionFalse},
+		{v1alpha1.ConditionCertificateIssued, "IssueCertificate", metav1.ConditionTrue},
 	} {
 		before, now := meta.FindStatusCondition(old, kind.condition), meta.FindStatusCondition(updated, kind.condition)
 		if now == nil || before != nil && before.Status == now.Status && before.Reason == now.Reason {

@@ -55,6 +55,9 @@ func (r *renderer) programOne(use *use, others mesh.Others) {
 			return
 		}
 	}
+	if certificate := credential.Issuance(use.target); certificate != nil {
+		r.add(certificate)
+	}
 	programmed := use.target
 	programmed.MaxConnectionAge = credential.ConnectionAge(use.target, known(credentials), r.options.Now)
 	for _, object := range mesh.Objects(programmed, layout, mesh.Options{DNSCapture: r.options.DNSCapture}) {

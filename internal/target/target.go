@@ -70,6 +70,9 @@ type Target struct {
 	SecretName string
 	// Keys are the keys of the Secret that the EgressTarget names; nil leaves it to the known layouts.
 	Keys *v1alpha1.CredentialKeys
+	// Issuer is who issues the certificate, and Certificate what it is asked for; both nil when the Secret comes from elsewhere.
+	Issuer      *v1alpha1.IssuerRef
+	Certificate *v1alpha1.IssuedCertificate
 	// ServerCA is the source of the CA of the server.
 	ServerCA ServerCA
 	// SNI is the server name sent in the handshake.
@@ -217,6 +220,7 @@ func FromEgressTarget(namespace, host string, egressTarget *v1alpha1.EgressTarge
 	setIf(&t.AppPort, spec.AppPort)
 	setIf(&t.SecretName, spec.Credential.SecretName)
 	t.Keys = spec.Credential.Keys
+	t.Issuer, t.Certificate = spec.Credential.IssuerRef, spec.Credential.Certificate
 	t.ServerCA = serverCA(spec.ServerCA)
 	setIf(&t.SNI, spec.SNI)
 	if len(spec.SubjectAltNames) > 0 {

@@ -34,6 +34,9 @@ func testEgressTargets(t *testing.T, c cluster) {
 		"every field":                     {spec: `{port: 8443, appPort: 8080, credential: {secretName: partner.mtls, keys: {certificate: client.pem, privateKey: client.key}}, serverCA: {secretKey: ca.pem}, sni: Other.Example.com, subjectAltNames: [a.example.com, b.example.com], http: {retries: 0, timeout: 1m30s, version: "2"}, connection: {maxAge: 1s}}`},
 		"the CA from a ConfigMap":         {spec: `{serverCA: {configMap: {name: partner-ca, key: ca-bundle.crt}}}`},
 		"the CAs of the sidecar":          {spec: `{serverCA: {system: true}}`},
+		"a certificate of cert-manager's": {spec: `{credential: {issuerRef: {name: partner-ca}, certificate: {subject: "CN=orders,O=Example"}}, serverCA: {system: true}}`},
+		"every field of a certificate of cert-manager's": {spec: `{credential: {secretName: orders-tls, issuerRef: {name: vault, kind: ClusterIssuer, group: cert-manager.io},
+			certificate: {commonName: orders, dnsNames: [orders.example.com], uris: ["spiffe://example.com/orders"], emails: [team@example.com], keyType: rsa-4096, duration: 24h, renewBefore: 8h}}, serverCA: {secretKey: ca.crt}}`},
 		"the ports swapped round":         {spec: `{port: 80, appPort: 8080}`},
 		"app ports next to the sidecar's": {spec: `{appPort: 14999}`},
 		"the last port":                   {spec: `{port: 65535, appPort: 15100}`},
@@ -133,6 +136,45 @@ func testEgressTargets(t *testing.T, c cluster) {
 		"a key that is a path": {
 			spec: `{credential: {keys: {certificate: ../client.pem, privateKey: client.key}}}`,
 			want: []string{`spec.credential.keys.certificate: Invalid value: "../client.pem": spec.credential.keys.certificate in body should match '^[.]?[-_a-zA-Z0-9][-._a-zA-Z0-9]*$'`},
+		},
+		"an issuer without a certificate": {
+			spec: `{credential: {issuerRef: {name: partner-ca}}, serverCA: {system: true}}`,
+			want: []string{"spec.credential: Invalid value: issuerRef (who issues the client certificate) and certificate (whom it names) come together: write both or neither"},
+		},
+		"a certificate without an issuer": {
+			spec: `{credential: {certificate: {commonName: orders}}, serverCA: {system: true}}`,
+			want: []string{"spec.credential: Invalid value: issuerRef (who issues the client certificate) and certificate (whom it names) come together: write both or neither"},
+		},
+		"an issuer and keys": {
+			spec: `{credential: {issuerRef: {name: partner-ca}, certificate: {commonName: orders}, keys: {certificate: a, privateKey: b}}, serverCA: {system: true}}`,
+			want: []string{"spec.credential: Invalid value: keys is for Secrets that were made by hand; those that cert-manager writes have the keys tls.crt and tls.key, which are found by themselves"},
+		},
+		"an issuer and no CA of the server": {
+			spec: `{credential: {issuerRef: {name: partner-ca}, certificate: {commonName: orders}}}`,
+			want: []string{"spec: Invalid value: with credential.issuerRef, serverCA must say where the CA of the server is: what cert-manager writes next to the client certificate is the client's issuer. Set configMap, system: true, or secretKey: ca.crt if the same CA signs the server's certificate"},
+		},
+		"a certificate that names nobody": {
+			spec: `{credential: {issuerRef: {name: partner-ca}, certificate: {keyType: rsa-2048}}, serverCA: {system: true}}`,
+			want: []string{"spec.credential.certificate: Invalid value: the certificate would name nobody: give subject or commonName, or dnsNames, uris or emails, as the partner expects them"},
+		},
+		"a subject and a common name": {
+			spec: `{credential: {issuerRef: {name: partner-ca}, certificate: {subject: CN=orders, commonName: orders}}, serverCA: {system: true}}`,
+			want: []string{"spec.credential.certificate: Invalid value: subject and commonName can't both be set: write the common name into the subject, as in CN=orders,O=Example"},
+		},
+		"a renewal without end": {
+			spec: `{credential: {issuerRef: {name: partner-ca}, certificate: {commonName: orders, duration: 2h, renewBefore: 2h}}, serverCA: {system: true}}`,
+			want: []string{"spec.credential.certificate: Invalid value: renewBefore must be shorter than duration (2160h by default), or the certificate would be renewed without end"},
+		},
+		"too short a life and too late a renewal": {
+			spec: `{credential: {issuerRef: {name: partner-ca}, certificate: {commonName: orders, duration: 30m, renewBefore: 1m}}, serverCA: {system: true}}`,
+			want: []string{
+				`spec.credential.certificate.duration: Invalid value: "30m": duration is a duration of at least 1h, in h, m, s and ms, for example 720h`,
+				`spec.credential.certificate.renewBefore: Invalid value: "1m": renewBefore is a duration of at least 5m, in h, m, s and ms, for example 240h`,
+			},
+		},
+		"a key type that nobody knows": {
+			spec: `{credential: {issuerRef: {name: partner-ca}, certificate: {commonName: orders, keyType: ed25519}}, serverCA: {system: true}}`,
+			want: []string{unchecked, `spec.credential.certificate.keyType: Unsupported value: "ed25519": supported values: "ecdsa-p256", "ecdsa-p384", "rsa-2048", "rsa-3072", "rsa-4096"`},
 		},
 		"no CA": {
 			spec: `{serverCA: {}}`,

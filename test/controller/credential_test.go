@@ -312,6 +312,33 @@ func TestTheCAOfCertManagersSecretsIsAskedFor(t *testing.T) {
 	w.ready()
 }
 
+// TestWithoutCertManagerATargetThatAsksForItSaysSo, and works with what the Secret holds.
+func TestWithoutCertManagerATargetThatAsksForItSaysSo(t *testing.T) {
+	w := newWorld(t)
+	w.create(&v1alpha1.EgressTarget{ObjectMeta: metav1.ObjectMeta{Name: host}, Spec: v1alpha1.EgressTargetSpec{
+		Credential: v1alpha1.Credential{IssuerRef: &v1alpha1.IssuerRef{Name: "partner-ca"}, Certificate: &v1alpha1.IssuedCertificate{CommonName: "orders"}},
+		ServerCA:   &v1alpha1.ServerCA{SecretKey: "ca.crt"},
+	}})
+	w.start(controller.Options{})
+	w.pod("app", host)
+	egressTarget := w.settled(v1alpha1.ConditionCertificateIssued, metav1.ConditionFalse, "CertManagerMissing")
+	want := "the Secret external-system-mtls-data doesn't exist yet in the namespace " + w.namespace + "; cert-manager is asked to issue it, see the condition CertificateIssued"
+	if diff := cmp.Diff(want, meta.FindStatusCondition(egressTarget.Status.Conditions, v1alpha1.ConditionReady).Message); diff != "" {
+		t.Errorf("the message (+) isn't as wanted (-):\n%s", diff)
+	}
+	w.create(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: secret}, Data: tlsLayout(goodData(t))})
+	egressTarget = w.ready()
+
+	w.patch(egressTarget, map[string]any{"spec": map[string]any{"credential": map[string]any{"issuerRef": nil, "certificate": nil}}})
+	w.eventually(func() error {
+		egressTarget, err := w.egressTarget()
+		if condition := meta.FindStatusCondition(egressTarget.Status.Conditions, v1alpha1.ConditionCertificateIssued); err != nil || condition != nil {
+			return fmt.Errorf("the condition is %+v, want none (error %w)", condition, err)
+		}
+		return nil
+	})
+}
+
 func TestKeysAndSourcesOfTheCA(t *testing.T) {
 	data := goodData(t)
 	yes := true

@@ -47,9 +47,12 @@ func LayoutOf(t target.Target, secret *corev1.Secret) (target.Layout, error) {
 }
 
 // ExpectedLayout is the layout that a Secret for t should have when nobody has seen it yet: cert, key and cacert, unless the
-// EgressTarget names other keys.
+// EgressTarget names other keys or an issuer.
 func ExpectedLayout(t target.Target) target.Layout {
 	layout := CertKeyLayout()
+	if t.Issuer != nil {
+		layout = TLSLayout()
+	}
 	if t.Keys != nil {
 		layout.Certificate, layout.PrivateKey = t.Keys.Certificate, t.Keys.PrivateKey
 	}

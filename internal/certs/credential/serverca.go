@@ -44,14 +44,10 @@ func judgeServerCA(p part, holder string, data map[string][]byte, now time.Time)
 		"%s holds no certificate that is valid now (the last one ends on %s): ask the partner for the CA that signs the server's certificate today", p, date(latest))}}
 }
 
-// annotationCertificateName is on every Secret that cert-manager writes: the name of the Certificate.
-// https://cert-manager.io/docs/reference/annotations/#cert-manageriocertificate-name
-const annotationCertificateName = "cert-manager.io/certificate-name"
-
 // checkServerCAChosen refuses the ca.crt of a Secret that cert-manager wrote, unless the EgressTarget asks for it: there stands the issuer of the client certificate,
 // which says nothing about the server. https://cert-manager.io/docs/faq/#when-to-use-ca-crt, https://github.com/cert-manager/cert-manager/issues/1571
 func checkServerCAChosen(t target.Target, secret *corev1.Secret, layout target.Layout) error {
-	certificate, issued := secret.Annotations[annotationCertificateName]
+	certificate, issued := IssuedFor(secret.Annotations)
 	if !issued || layout.ServerCA != TLSLayout().ServerCA || t.ServerCA.SecretKey != "" {
 		return nil
 	}

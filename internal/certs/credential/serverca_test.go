@@ -34,7 +34,9 @@ func TestTheCAThatCertManagerWritesIsNotTakenForTheServers(t *testing.T) {
 		"the EgressTarget asks for this key": {byCertManager, func(t *target.Target) { t.ServerCA.SecretKey = "ca.crt" }, credential.TLSLayout(), nil},
 		"it asks for the CAs of the system": {byCertManager, func(t *target.Target) { t.ServerCA.System = true },
 			target.Layout{Certificate: "tls.crt", PrivateKey: "tls.key"}, nil},
-		"it asks for a ConfigMap": {byCertManager, func(t *target.Target) { t.ServerCA.ConfigMap = v1alpha1.ConfigMapKey{Name: "partner-ca", Key: "ca.pem"} },
+		"it asks for a ConfigMap": {byCertManager, func(t *target.Target) {
+			t.ServerCA.ConfigMap = v1alpha1.ConfigMapKey{Name: "partner-ca", Key: "ca.pem"}
+		},
 			target.Layout{Certificate: "tls.crt", PrivateKey: "tls.key"}, nil},
 		"somebody else wrote the Secret": {nil, func(*target.Target) {}, credential.TLSLayout(), nil},
 	}

@@ -1,0 +1,132 @@
+package controller
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	certmanagerv1 "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
+	"github.com/go-logr/logr"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/metadata"
+	toolscache "k8s.io/client-go/tools/cache"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"mtls.egress/webhook/api/v1alpha1"
+	"mtls.egress/webhook/internal/target"
+)
+
+// lookForCertManagerAgain is the pause after Certificates could not be listed: usually as there is no cert-manager in the cluster.
+const lookForCertManagerAgain = 10 * time.Second
+
+// certificateWatch tells of changes of the Certificates that the controller made, on the leader. It is no informer of the manager's cache: without cert-manager in the cluster
+// that would never be filled, and the controller would not run. Only metadata is watched, which changes with the status too. Like meshConfigWatch it is the store
+// of its own reflector and keeps nothing.
+type certificateWatch struct {
+	certificates toolscache.ListerWatcher
+	// changed gets each Certificate that changed.
+	changed chan<- event.GenericEvent
+	// tellAll has all targets looked at, as the conditions of those that ask for cert-manager change when it comes.
+	tellAll func()
+	log     logr.Logger
+
+	done   <-chan struct{}
+	absent bool
+}
+
+func newCertificateWatch(mgr ctrl.Manager, changed chan<- event.GenericEvent, tellAll func()) (*certificateWatch, error) {
+	clients, err := metadata.NewForConfigAndClient(mgr.GetConfig(), mgr.GetHTTPClient())
+	if err != nil {
+		return nil, fmt.Errorf("connect to the API server: %w", err)
+	}
+	certificates := clients.Resource(certmanagerv1.SchemeGroupVersion.WithResource("certificates"))
+	ours := labels.SelectorFromSet(labels.Set{target.LabelManagedBy: target.ValueManagedBy}).String()
+	return &certificateWatch{
+		certificates: &toolscache.ListWatch{
+			ListWithContextFunc: func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
+				options.LabelSelector = ours
+				return certificates.List(ctx, options)
+			},
+			WatchFuncWithContext: func(ctx context.Context, options metav1.ListOptions) (watch.Interface, error) {
+				options.LabelSelector = ours
+				return certificates.Watch(ctx, options)
+			},
+		},
+		changed: changed,
+		tellAll: tellAll,
+		log:     mgr.GetLogger().WithName("certificates"),
+	}, nil
+}
+
+// Start follows the Certificates until ctx ends.
+func (w *certificateWatch) Start(ctx context.Context) error {
+	w.done = ctx.Done()
+	reflector := toolscache.NewReflectorWithOptions(w.certificates, &metav1.PartialObjectMetadata{}, w, toolscache.ReflectorOptions{Name: "certificates"})
+	wait.UntilWithContext(ctx, func(ctx context.Context) {
+		err := reflector.ListAndWatchWithContext(ctx)
+		switch {
+		case ctx.Err() != nil:
+		case apierrors.IsNotFound(err):
+			w.absent = true
+		case err != nil:
+			w.log.Error(err, "Can't watch the Certificates of cert-manager; their changes are noticed late")
+		}
+	}, lookForCertManagerAgain)
+	return nil
+}
+
+// Add is part of toolscache.ReflectorStore.
+func (w *certificateWatch) Add(object any) error { return w.tell(object) }
+
+// Update is part of toolscache.ReflectorStore.
+func (w *certificateWatch) Update(object any) error { return w.tell(object) }
+
+// Delete is part of toolscache.ReflectorStore.
+func (w *certificateWatch) Delete(object any) error { return w.tell(object) }
+
+// Replace is part of toolscache.ReflectorStore: what a list has found.
+func (w *certificateWatch) Replace(objects []any, _ string) error {
+	if w.absent {
+		w.absent = false
+		w.tellAll()
+	}
+	for _, object := range objects {
+		if err := w.tell(object); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Resync is part of toolscache.ReflectorStore.
+func (w *certificateWatch) Resync() error { return nil }
+
+func (w *certificateWatch) tell(object any) error {
+	certificate, ok := object.(client.Object)
+	if !ok {
+		return nil
+	}
+	select {
+	case w.changed <- event.GenericEvent{Object: certificate}:
+	case <-w.done:
+	}
+	return nil
+}
+
+// certificateRequests is the EgressTarget that owns a Certificate.
+func certificateRequests(_ context.Context, certificate client.Object) []reconcile.Request {
+	owner := metav1.GetControllerOf(certificate)
+	if owner == nil || owner.Kind != v1alpha1.Kind {
+		return nil
+	}
+	return []reconcile.Request{{NamespacedName: types.NamespacedName{Namespace: certificate.GetNamespace(), Name: owner.Name}}}
+}

@@ -1,0 +1,181 @@
+package controller
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+
+	certmanagerv1 "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
+	cmmeta "github.com/cert-manager/cert-manager/pkg/apis/meta/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+
+	"mtls.egress/webhook/api/v1alpha1"
+	"mtls.egress/webhook/internal/certs/credential"
+	"mtls.egress/webhook/internal/mesh"
+	"mtls.egress/webhook/internal/target"
+)
+
+// The reasons of the condition CertificateIssued.
+const (
+	reasonIssued               = "Issued"
+	reasonIssuing              = "Issuing"
+	reasonIssuanceFailed       = "IssuanceFailed"
+	reasonCertManagerMissing   = "CertManagerMissing"
+	reasonCertificateRefused   = "CertificateRefused"
+	reasonCertificateNameTaken = "CertificateNameTaken"
+	reasonSecretTaken          = "SecretTaken"
+)
+
+// issue has cert-manager issue the credential of t, where t names an issuer, and takes the Certificate back where it no longer does. It returns what the condition
+// CertificateIssued says; nil is no condition. Whatever cert-manager does or lacks, the target itself is programmed with what the Secret holds.
+func (r *EgressTargetReconciler) issue(ctx context.Context, egressTarget *v1alpha1.EgressTarget, t target.Target) (*verdict, error) {
+	desired := credential.Issuance(t)
+	if desired == nil {
+		if meta.FindStatusCondition(egressTarget.Status.Conditions, v1alpha1.ConditionCertificateIssued) == nil {
+			return nil, nil //nolint:nilnil // no condition is what there is to say
+		}
+		return nil, r.withdraw(ctx, egressTarget)
+	}
+	desired.OwnerReferences = []metav1.OwnerReference{ownerReference(egressTarget, true)}
+	present, err := r.certificate(ctx, client.ObjectKeyFromObject(desired))
+	switch {
+	case meta.IsNoMatchError(err):
+		return &verdict{reason: reasonCertManagerMissing, message: fmt.Sprintf(
+			"credential.issuerRef asks for cert-manager, and the cluster has none (no kind Certificate in %s); install it, or put the credential into the Secret %s by another way and take issuerRef out",
+			certmanagerv1.SchemeGroupVersion, t.SecretName)}, nil
+	case err != nil:
+		return nil, err
+	case present != nil && !mesh.Owned(present):
+		return &verdict{reason: reasonCertificateNameTaken, message: fmt.Sprintf("somebody else's Certificate has the name %s; it is left alone: rename it", desired.Name)}, nil
+	}
+	if taken, err := r.secretTaken(ctx, desired); err != nil || taken != nil {
+		return taken, err
+	}
+	if present == nil || !credential.SameIssuance(present, desired) || !asOwned(present, desired) {
+		applied, err := r.applyCertificate(ctx, present, desired)
+		switch {
+		case apierrors.IsInvalid(err), apierrors.IsForbidden(err), apierrors.IsBadRequest(err):
+			return &verdict{reason: reasonCertificateRefused, message: "the Certificate was refused: " + err.Error()}, nil
+		case err != nil:
+			return nil, fmt.Errorf("write the Certificate %s: %w", desired.Name, err)
+		}
+		present = applied
+	}
+	return new(issuanceVerdict(present)), nil
+}
+
+// asOwned says whether present has the labels and owners of desired.
+func asOwned(present, desired *certmanagerv1.Certificate) bool {
+	return present.Labels[target.LabelManagedBy] == target.ValueManagedBy && len(present.OwnerReferences) == 1 && present.OwnerReferences[0].UID == desired.OwnerReferences[0].UID
+}
+
+// secretTaken is the verdict when the Secret of a Certificate is somebody else's, whose content cert-manager would overwrite; nil when it isn't.
+func (r *EgressTargetReconciler) secretTaken(ctx context.Context, desired *certmanagerv1.Certificate) (*verdict, error) {
+	secret, err := readByName[corev1.Secret](ctx, r.live, desired.Namespace, desired.Spec.SecretName)
+	if err != nil || secret == nil {
+		return nil, err
+	}
+	if certificate, issued := credential.IssuedFor(secret.Annotations); !issued || certificate != desired.Name {
+		return &verdict{reason: reasonSecretTaken, message: fmt.Sprintf(
+			"the Secret %s is there and was not written for the Certificate %s, so cert-manager would overwrite what somebody put into it; remove the Secret, or name another one in credential.secretName",
+			desired.Spec.SecretName, desired.Name)}, nil
+	}
+	return nil, nil //nolint:nilnil // nothing is taken
+}
+
+// issuanceVerdict is what cert-manager says of a Certificate.
+func issuanceVerdict(certificate *certmanagerv1.Certificate) verdict {
+	find := func(kind certmanagerv1.CertificateConditionType) certmanagerv1.CertificateCondition {
+		for _, condition := range certificate.Status.Conditions {
+			if condition.Type == kind {
+				return condition
+			}
+		}
+		return certmanagerv1.CertificateCondition{}
+	}
+	ready, issuing := find(certmanagerv1.CertificateConditionReady), find(certmanagerv1.CertificateConditionIssuing)
+	said := func(condition certmanagerv1.CertificateCondition) string {
+		if condition.Message == "" {
+			return "cert-manager has not looked at the Certificate " + certificate.Name + " yet"
+		}
+		return "cert-manager says of the Certificate " + certificate.Name + ": " + condition.Message
+	}
+	switch {
+	case issuing.Status == cmmeta.ConditionFalse && issuing.Reason == "Failed":
+		tries := ""
+		if attempts := certificate.Status.FailedIssuanceAttempts; attempts != nil {
+			tries = "; tries that failed: " + strconv.Itoa(*attempts)
+		}
+		return verdict{reason: reasonIssuanceFailed, message: said(issuing) + tries}
+	case ready.Status == cmmeta.ConditionTrue && ready.ObservedGeneration == certificate.Generation:
+		return verdict{holds: true, reason: reasonIssued, message: "cert-manager has issued the certificate into the Secret " + certificate.Spec.SecretName + " and renews it"}
+	case issuing.Status == cmmeta.ConditionTrue:
+		return verdict{reason: reasonIssuing, message: said(issuing)}
+	default:
+		return verdict{reason: reasonIssuing, message: said(ready)}
+	}
+}
+
+// certificate reads a Certificate from the API server; nil when there is none. The error is a NoMatch error where the cluster has no cert-manager.
+func (r *EgressTargetReconciler) certificate(ctx context.Context, key types.NamespacedName) (found *certmanagerv1.Certificate, err error) {
+	object := newCertificateObject()
+	err = r.live.Get(ctx, key, object)
+	switch {
+	case err == nil:
+		return typed[certmanagerv1.Certificate](object)
+	case meta.IsNoMatchError(err), !apierrors.IsNotFound(err):
+		return nil, fmt.Errorf("read the Certificate %s: %w", key.Name, err)
+	}
+	return found, nil
+}
+
+// applyCertificate writes desired by server-side apply and returns what the API server made of it. Where nothing was present, a Certificate that came since is somebody
+// else's and a conflict.
+func (r *EgressTargetReconciler) applyCertificate(ctx context.Context, present, desired *certmanagerv1.Certificate) (*certmanagerv1.Certificate, error) {
+	object, err := mesh.Unstructured(desired)
+	if err != nil {
+		return nil, err
+	}
+	var options []client.ApplyOption
+	if present != nil {
+		options = append(options, client.ForceOwnership)
+	}
+	log.FromContext(ctx).Info("writing", "object", "Certificate "+desired.Name)
+	if err := r.client.Apply(ctx, client.ApplyConfigurationFromUnstructured(object), options...); err != nil {
+		return nil, err
+	}
+	return typed[certmanagerv1.Certificate](object)
+}
+
+// withdraw deletes the Certificate of a target that names no issuer any more. The Secret stays, as it does for every Certificate that is deleted
+// (https://cert-manager.io/docs/usage/certificate/#cleaning-up-secrets-when-certificates-are-deleted): Pods mount it.
+func (r *EgressTargetReconciler) withdraw(ctx context.Context, egressTarget *v1alpha1.EgressTarget) error {
+	present, err := r.certificate(ctx, types.NamespacedName{Namespace: egressTarget.Namespace, Name: target.ObjectName(egressTarget.Name)})
+	if meta.IsNoMatchError(err) || err == nil && (present == nil || !mesh.Owned(present)) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	object := newCertificateObject()
+	object.SetNamespace(present.Namespace)
+	object.SetName(present.Name)
+	log.FromContext(ctx).Info("removing", "object", "Certificate "+present.Name)
+	if err := r.client.Delete(ctx, object, client.Preconditions{UID: new(present.UID)}); client.IgnoreNotFound(err) != nil {
+		return fmt.Errorf("delete the Certificate %s: %w", present.Name, err)
+	}
+	return nil
+}
+
+func newCertificateObject() *unstructured.Unstructured {
+	object := &unstructured.Unstructured{}
+	object.SetGroupVersionKind(certmanagerv1.SchemeGroupVersion.WithKind(certmanagerv1.CertificateKind))
+	return object
+}

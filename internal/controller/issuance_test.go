@@ -1,0 +1,44 @@
+package controller
+
+import (
+	"testing"
+
+	certmanagerv1 "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
+	cmmeta "github.com/cert-manager/cert-manager/pkg/apis/meta/v1"
+	"github.com/google/go-cmp/cmp"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+func TestIssuanceVerdict(t *testing.T) {
+	condition := func(kind certmanagerv1.CertificateConditionType, status cmmeta.ConditionStatus, reason, message string) certmanagerv1.CertificateCondition {
+		return certmanagerv1.CertificateCondition{Type: kind, Status: status, Reason: reason, Message: message, ObservedGeneration: 2}
+	}
+	ready := condition("Ready", "True", "Ready", "Certificate is up to date and has not expired")
+	of := func(conditions ...certmanagerv1.CertificateCondition) certmanagerv1.CertificateStatus {
+		return certmanagerv1.CertificateStatus{Conditions: conditions}
+	}
+	failed := of(condition("Ready", "False", "DoesNotExist", "no Secret"), condition("Issuing", "False", "Failed", "The request was denied"))
+	failed.FailedIssuanceAttempts = new(3)
+	const says = "cert-manager says of the Certificate c: "
+	tests := map[string]struct {
+		status     certmanagerv1.CertificateStatus
+		generation int64
+		want       verdict
+	}{
+		"just made":         {of(), 2, verdict{reason: "Issuing", message: "cert-manager has not looked at the Certificate c yet"}},
+		"being issued":      {of(condition("Ready", "False", "DoesNotExist", "no Secret"), condition("Issuing", "True", "DoesNotExist", "Issuing certificate as Secret does not exist")), 2, verdict{reason: "Issuing", message: says + "Issuing certificate as Secret does not exist"}},
+		"not ready":         {of(condition("Ready", "False", "DoesNotExist", "no Secret")), 2, verdict{reason: "Issuing", message: says + "no Secret"}},
+		"failed":            {failed, 2, verdict{reason: "IssuanceFailed", message: says + "The request was denied; tries that failed: 3"}},
+		"issued":            {of(ready), 2, verdict{holds: true, reason: "Issued", message: "cert-manager has issued the certificate into the Secret s and renews it"}},
+		"issued, renewing":  {of(ready, condition("Issuing", "True", "Renewing", "Renewing certificate")), 2, verdict{holds: true, reason: "Issued", message: "cert-manager has issued the certificate into the Secret s and renews it"}},
+		"issued for before": {of(ready), 3, verdict{reason: "Issuing", message: says + "Certificate is up to date and has not expired"}},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			certificate := &certmanagerv1.Certificate{ObjectMeta: metav1.ObjectMeta{Name: "c", Generation: test.generation}, Spec: certmanagerv1.CertificateSpec{SecretName: "s"}, Status: test.status}
+			if diff := cmp.Diff(test.want, issuanceVerdict(certificate), cmp.AllowUnexported(verdict{})); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}
