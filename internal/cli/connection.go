@@ -3,15 +3,32 @@ package cli
 import (
 	"fmt"
 
+	"github.com/spf13/cobra"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 )
 
-// restConfig loads the connection to the API server as kubectl does, from the kubeconfig and its context if they are given.
-func restConfig(kubeconfig, context string) (*rest.Config, error) {
+// connectionFlags are those of the commands that people run against a cluster.
+type connectionFlags struct {
+	kubeconfig string
+	context    string
+}
+
+func (f *connectionFlags) add(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&f.kubeconfig, "kubeconfig", "", "the kubeconfig file; default: the files in $KUBECONFIG, else ~/.kube/config, else the Pod's service account")
+	cmd.Flags().StringVar(&f.context, "context", "", "the context of the kubeconfig; default: its current one")
+}
+
+// clientConfig is what kubectl takes as its connection, from the kubeconfig and its context if they are given.
+func clientConfig(kubeconfig, context string) clientcmd.ClientConfig {
 	rules := clientcmd.NewDefaultClientConfigLoadingRules()
 	rules.ExplicitPath = kubeconfig
-	config, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, &clientcmd.ConfigOverrides{CurrentContext: context}).ClientConfig()
+	return clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, &clientcmd.ConfigOverrides{CurrentContext: context})
+}
+
+// restConfig loads the connection to the API server as kubectl does, from the kubeconfig and its context if they are given.
+func restConfig(kubeconfig, context string) (*rest.Config, error) {
+	config, err := clientConfig(kubeconfig, context).ClientConfig()
 	if err != nil {
 		return nil, fmt.Errorf("finding out how to reach the API server: %w", err)
 	}

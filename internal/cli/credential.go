@@ -5,9 +5,10 @@ import "github.com/spf13/cobra"
 func newCredentialCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "credential",
-		Short: "Make a credential Secret of what a partner sent, and look into one, without a cluster",
+		Short: "Make a credential Secret of what a partner sent, and look into one",
 		Long: `A credential is the client certificate that a workload presents, its private key, and the CA that signs the certificate of the
-server. These commands make the Secret that holds it, and say what is wrong with one. They need no cluster.
+server. These commands make the Secret that holds it, and say what is wrong with one. They need no cluster; inspect can read a
+Secret in one.
 
 Passwords come from a file, standard input or a prompt, never from the command line. A private key is written only as part of the
 Secret manifest that was asked for, or into a file that nobody else can read.`,

@@ -1,70 +1,62 @@
 package cli
 
 import (
-	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
-	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/cli-runtime/pkg/resource"
 	"sigs.k8s.io/yaml"
 
 	"mtls.egress/webhook/internal/certs/credential"
 )
 
 type inspectFlags struct {
-	passwordFile string
-	output       string
+	sourceFlags
+	output string
 }
 
 func newCredentialInspectCommand() *cobra.Command {
 	flags := &inspectFlags{}
 	cmd := &cobra.Command{
-		Use:   "inspect FILE [flags]",
+		Use:   "inspect (FILE | secret/NAME) [flags]",
 		Short: "Say what a credential is and what is wrong with it",
-		Long: `Look into a PKCS#12 file, a PEM or DER file with certificates, or the manifest of a Secret, and print its chain, with the subject as RFC 4514
-writes it and as Envoy does, and every finding: what the controller would refuse, and what a partner may refuse. No key is printed. FILE may be -
-for standard input.
+		Long: `Look into a PKCS#12 file, a PEM or DER file with certificates, the manifest of a Secret, or a Secret in the cluster, and print its chain, with
+the subject as RFC 4514 writes it and as Envoy does, and every finding: what the controller would refuse, and what a partner may refuse.
+No key is printed.
+
+secret/NAME is a Secret in the cluster, read with your own rights; you need get on that one Secret and no more. Everything else is a file,
+and - is standard input.
 
 Exit codes: 0 the credential can be used, perhaps with warnings; 1 it is refused; 2 wrong command line or unreadable input.`,
 		Example: `  mtls-egress-webhook credential inspect keystore.p12
 
+  mtls-egress-webhook credential inspect secret/external-system-mtls-data -n project
+
   kubectl get secret external-system-mtls-data -o yaml | mtls-egress-webhook credential inspect -`,
 		Args: arguments(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return runInspect(cmd.InOrStdin(), cmd.OutOrStdout(), cmd.ErrOrStderr(), args[0], flags, time.Now())
+			return runInspect(cmd.Context(), cmd.InOrStdin(), cmd.OutOrStdout(), cmd.ErrOrStderr(), args[0], flags, time.Now())
 		},
 	}
-	set := cmd.Flags()
-	set.StringVar(&flags.passwordFile, "password-file", "", "file with the password of a PKCS#12 file, - for standard input; one trailing newline is dropped. Default: a prompt on a terminal, else none")
-	set.StringVarP(&flags.output, "output", "o", outputText, "text, yaml or json")
+	flags.add(cmd)
+	cmd.Flags().StringVarP(&flags.output, "output", "o", outputText, "text, yaml or json")
 	return cmd
 }
 
-func runInspect(in io.Reader, out, prompt io.Writer, name string, flags *inspectFlags, now time.Time) error {
-	problem := checkOutput(flags.output)
-	if name == standardInput && flags.passwordFile == standardInput {
-		problem = errors.Join(problem, errors.New("the file and the password can't both come from standard input"))
-	}
-	if problem != nil {
-		return usageError(problem)
-	}
-	content, err := readFile(in, name)
-	if err != nil {
+func runInspect(ctx context.Context, in io.Reader, out, prompt io.Writer, argument string, flags *inspectFlags, now time.Time) error {
+	if err := errors.Join(checkOutput(flags.output), flags.validate(argument)); err != nil {
 		return usageError(err)
 	}
-	name = sourceName(name)
-	inspection, err := inspect(in, prompt, name, content, flags.passwordFile, now)
+	name, material, err := flags.read(ctx, in, prompt, argument)
 	if err != nil {
 		return err
 	}
+	inspection := material.Inspect(now)
 	encoded, err := encodeInspection(inspection, flags.output)
 	if err != nil {
 		return err
@@ -76,87 +68,6 @@ func runInspect(in io.Reader, out, prompt io.Writer, name string, flags *inspect
 		return fmt.Errorf("%s can't be used as a credential; the findings say why", name)
 	}
 	return nil
-}
-
-// inspect finds out which kind of file it is by its content.
-func inspect(in io.Reader, prompt io.Writer, name string, content []byte, passwordFile string, now time.Time) (*credential.Inspection, error) {
-	switch {
-	case credential.IsPKCS12(content):
-		password, err := readPassword(passwordFile, in, prompt, "Password of "+name+": ")
-		if err != nil {
-			return nil, usageError(err)
-		}
-		inspection, err := credential.InspectPKCS12(content, password, now)
-		if err != nil {
-			return nil, usageError(fmt.Errorf("%s: %w", name, err))
-		}
-		return inspection, nil
-	case isManifest(content):
-		data, err := readSecret(content)
-		if err != nil {
-			return nil, usageError(fmt.Errorf("%s: %w", name, err))
-		}
-		inspection, err := credential.InspectSecret(data, now)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", name, err)
-		}
-		return inspection, nil
-	}
-	inspection, err := credential.InspectCertificates(name, content, now)
-	return inspection, usageError(err)
-}
-
-// isManifest says whether content is an object of Kubernetes. PEM has no kind, and neither has anything that is binary.
-func isManifest(content []byte) bool {
-	for document := range bytes.SplitSeq(content, []byte("\n---")) {
-		var object struct {
-			Kind string `json:"kind"`
-		}
-		if yaml.Unmarshal(document, &object) == nil && object.Kind != "" {
-			return true
-		}
-	}
-	return false
-}
-
-// readSecret reads the data of the only Secret among manifests. Lists are looked into.
-func readSecret(content []byte) (map[string][]byte, error) {
-	documents, err := readDocuments(bytes.NewReader(content), resource.FilenameOptions{Filenames: []string{standardInput}})
-	if err != nil {
-		return nil, err
-	}
-	var secrets []map[string]any
-	for _, document := range documents {
-		secrets = append(secrets, secretsOf(document.Object)...)
-	}
-	if len(secrets) != 1 {
-		return nil, fmt.Errorf("the manifests have %d Secrets, and one is inspected at a time", len(secrets))
-	}
-	typed := &corev1.Secret{}
-	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(secrets[0], typed); err != nil {
-		// The converter's words may repeat what it could not read, which is a key here.
-		return nil, errors.New("can't be read as a Secret; data holds base64, stringData holds text")
-	}
-	data := map[string][]byte{}
-	maps.Copy(data, typed.Data)
-	for key, value := range typed.StringData {
-		data[key] = []byte(value)
-	}
-	return data, nil
-}
-
-func secretsOf(object map[string]any) []map[string]any {
-	if object["kind"] == "Secret" {
-		return []map[string]any{object}
-	}
-	var secrets []map[string]any
-	items, _ := object["items"].([]any)
-	for _, item := range items {
-		if element, ok := item.(map[string]any); ok {
-			secrets = append(secrets, secretsOf(element)...)
-		}
-	}
-	return secrets
 }
 
 func encodeInspection(inspection *credential.Inspection, output string) ([]byte, error) {

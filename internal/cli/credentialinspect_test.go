@@ -24,9 +24,9 @@ func exampleOf(name string) string {
 // TestInspectPrintsTheGoldenText looks into the example, in which nothing changes but the day.
 func TestInspectPrintsTheGoldenText(t *testing.T) {
 	var out bytes.Buffer
-	flags := &inspectFlags{passwordFile: exampleOf("password.txt"), output: outputText}
+	flags := &inspectFlags{sourceFlags: sourceFlags{passwordFile: exampleOf("password.txt")}, output: outputText}
 	now := time.Date(2027, time.January, 1, 0, 0, 0, 0, time.UTC)
-	if err := runInspect(nil, &out, nil, exampleOf("keystore.p12"), flags, now); err != nil {
+	if err := runInspect(t.Context(), nil, &out, nil, exampleOf("keystore.p12"), flags, now); err != nil {
 		t.Fatal(err)
 	}
 	golden.Compare(t, filepath.Join("..", "..", "test", "testdata", "cli", "credential-inspect.txt"), out.Bytes())

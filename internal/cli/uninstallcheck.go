@@ -29,7 +29,7 @@ const (
 )
 
 func newUninstallCheckCommand() *cobra.Command {
-	var kubeconfig, kubeContext string
+	connection := &connectionFlags{}
 	cmd := &cobra.Command{
 		Use:   "uninstall-check [flags]",
 		Short: "Fail while anything in the cluster needs the webhook",
@@ -44,7 +44,7 @@ Exit codes: 0 nothing needs it; 1 something does, as a table on standard error, 
 command line or unreadable kubeconfig.`,
 		Args: arguments(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			config, err := restConfig(kubeconfig, kubeContext)
+			config, err := restConfig(connection.kubeconfig, connection.context)
 			if err != nil {
 				return usageError(err)
 			}
@@ -63,8 +63,7 @@ command line or unreadable kubeconfig.`,
 			return checkUninstall(ctx, reader, cmd.OutOrStdout(), cmd.ErrOrStderr())
 		},
 	}
-	cmd.Flags().StringVar(&kubeconfig, "kubeconfig", "", "the kubeconfig file; default: the files in $KUBECONFIG, else ~/.kube/config, else the Pod's service account")
-	cmd.Flags().StringVar(&kubeContext, "context", "", "the context of the kubeconfig; default: its current one")
+	connection.add(cmd)
 	return cmd
 }
 

@@ -33,13 +33,14 @@ func TestCommandsOfTheDocumentsRun(t *testing.T) {
 		t.Fatalf("%v\n%s", err, output)
 	}
 	targets := makeTargets(t)
-	cluster := startCluster(t)
+	cluster := startCluster(t, binary)
 	for _, command := range commands(t) {
 		t.Run(command.place+" "+strings.Join(command.words, " "), func(t *testing.T) {
 			switch command.words[0] {
 			case "mtls-egress-webhook":
 				run := exec.CommandContext(t.Context(), binary, command.words[1:]...)
 				run.Dir = command.dir
+				run.Env = apiserver.Environment(cluster.Kubeconfig, "")
 				if output, err := run.CombinedOutput(); err != nil {
 					t.Errorf("%v\n%s", err, output)
 				}
@@ -64,12 +65,21 @@ func TestCommandsOfTheDocumentsRun(t *testing.T) {
 	}
 }
 
-// startCluster returns an API server with the namespace that the documents speak of.
-func startCluster(t *testing.T) *apiserver.Server {
+// startCluster returns an API server with the namespace that the documents speak of, and in it the credential that they make of the example.
+func startCluster(t *testing.T, binary string) *apiserver.Server {
 	t.Helper()
 	cluster := apiserver.ForTest(t)
-	if _, problems, err := cluster.Kubectl(t.Context(), "create", "namespace", "project"); err != nil {
-		t.Fatalf("%v\n%s", err, problems)
+	manifest := filepath.Join(t.TempDir(), "secret.yaml")
+	load := exec.CommandContext(t.Context(), binary, "credential", "import", "examples/credential/keystore.p12", "--password-file", "examples/credential/password.txt",
+		"--target", "external.system.com", "--server-ca", "examples/credential/server-ca.pem", "--output-file", manifest)
+	load.Dir = root
+	if _, _, err := apiserver.Output(load); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{{"create", "namespace", "project"}, {"apply", "--namespace", "project", "--filename", manifest}} {
+		if _, _, err := cluster.Kubectl(t.Context(), args...); err != nil {
+			t.Fatal(err)
+		}
 	}
 	return cluster
 }

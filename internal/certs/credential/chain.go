@@ -27,10 +27,15 @@ func Arrange(bundle Bundle) (Chain, error) {
 	if leaf == nil {
 		return Chain{}, noLeaf(bundle)
 	}
+	return follow(leaf, bundle.Certificates), nil
+}
+
+// follow finds what leads from leaf to its root among candidates. The leaf may be one of them.
+func follow(leaf *x509.Certificate, candidates []*x509.Certificate) Chain {
 	chain := Chain{Certificates: []*x509.Certificate{leaf}}
 	used := []*x509.Certificate{leaf}
 	for last := leaf; !selfSigned(last); {
-		issuer := issuerOf(last, bundle.Certificates, used)
+		issuer := issuerOf(last, candidates, used)
 		if issuer == nil {
 			break
 		}
@@ -42,12 +47,12 @@ func Arrange(bundle Bundle) (Chain, error) {
 		chain.Certificates = append(chain.Certificates, issuer)
 		last = issuer
 	}
-	for _, certificate := range bundle.Certificates {
+	for _, certificate := range candidates {
 		if !slices.ContainsFunc(slices.Concat(used, chain.Unrelated), certificate.Equal) {
 			chain.Unrelated = append(chain.Unrelated, certificate)
 		}
 	}
-	return chain, nil
+	return chain
 }
 
 func noLeaf(bundle Bundle) error {

@@ -3,6 +3,7 @@ package credential
 import (
 	"bytes"
 	"crypto/x509"
+	"errors"
 	"slices"
 	"strings"
 	"time"
@@ -73,8 +74,20 @@ const (
 	FormatSecret = "Secret"
 )
 
-// InspectCertificates looks into a file of certificates, with or without the private key, PEM or DER. name is that of the file, for messages.
-func InspectCertificates(name string, content []byte, now time.Time) (*Inspection, error) {
+// Material is a credential as it was found, not judged yet.
+type Material struct {
+	format string
+	// data are the values of a Secret, or what they would be, by the keys of layout.
+	data   map[string][]byte
+	layout target.Layout
+	// chain is what data holds, and what came along with it, in the order of the file.
+	chain Chain
+	// keyless says that there is no private key, and that none is expected.
+	keyless bool
+}
+
+// MaterialOfCertificates reads a file of certificates, the client's first, with or without the private key, PEM or DER. name is that of the file, for messages.
+func MaterialOfCertificates(name string, content []byte) (*Material, error) {
 	certificates, err := ReadCertificates(name, content)
 	if err != nil {
 		return nil, err
@@ -82,17 +95,14 @@ func InspectCertificates(name string, content []byte, now time.Time) (*Inspectio
 	if countBegin(content) == 0 {
 		content = encodeCertificates(certificates)
 	}
-	layout := target.Layout{Certificate: name, PrivateKey: name}
-	data := map[string][]byte{name: content}
-	inspection := inspect(FormatPEM, Chain{Certificates: certificates}, data, layout, now)
-	if !bytes.Contains(content, []byte(pkcs8Block)) {
-		inspection.Findings = slices.DeleteFunc(inspection.Findings, func(f Finding) bool { return f.Reason == PrivateKeyUnreadable })
-	}
-	return inspection, nil
+	return &Material{
+		format: FormatPEM, data: map[string][]byte{name: content}, layout: target.Layout{Certificate: name, PrivateKey: name},
+		chain: Chain{Certificates: certificates}, keyless: !bytes.Contains(content, []byte(pkcs8Block)),
+	}, nil
 }
 
-// InspectPKCS12 looks into a PKCS#12 file, whose certificates it puts in order first.
-func InspectPKCS12(content []byte, password string, now time.Time) (*Inspection, error) {
+// MaterialOfPKCS12 reads a PKCS#12 file, whose certificates it puts in order.
+func MaterialOfPKCS12(content []byte, password string) (*Material, error) {
 	bundle, err := ReadPKCS12(content, password)
 	if err != nil {
 		return nil, err
@@ -108,48 +118,62 @@ func InspectPKCS12(content []byte, password string, now time.Time) (*Inspection,
 	}
 	layout := CertKeyLayout()
 	layout.ServerCA = ""
-	return inspect(FormatPKCS12, chain, map[string][]byte{layout.Certificate: encodeCertificates(chain.Certificates), layout.PrivateKey: key}, layout, now), nil
+	return &Material{
+		format: FormatPKCS12, data: map[string][]byte{layout.Certificate: encodeCertificates(chain.Certificates), layout.PrivateKey: key}, layout: layout, chain: chain,
+	}, nil
 }
 
-// InspectSecret looks into the data of a Secret of a known layout. The error is a [*RefusedError] when it has none.
-func InspectSecret(data map[string][]byte, now time.Time) (*Inspection, error) {
+// MaterialOfSecret takes the data of a Secret of a known layout. The error is a [*RefusedError] when it has none.
+func MaterialOfSecret(data map[string][]byte) (*Material, error) {
 	layout, err := DetectLayout(data)
 	if err != nil {
 		return nil, err
 	}
+	certificates, _ := readCertificates(part{certificatePart, layout.Certificate}, data[layout.Certificate])
+	return &Material{format: FormatSecret, data: data, layout: layout, chain: Chain{Certificates: certificates}}, nil
+}
+
+// judge is [Judge], for which a file without a private key may have none.
+func (m *Material) judge(layout target.Layout, now time.Time) error {
+	_, err := Judge(m.data, layout, now)
+	refused, ok := errors.AsType[*RefusedError](err)
+	if !ok || !m.keyless {
+		return err
+	}
+	return refuse(slices.DeleteFunc(refused.Problems, func(p Problem) bool { return p.Reason == PrivateKeyUnreadable })...)
+}
+
+// Inspect judges the material and describes it.
+func (m *Material) Inspect(now time.Time) *Inspection {
+	layout := m.layout
 	authority := part{serverCAPart, layout.ServerCA}
-	if _, absent := authority.absence(data); absent {
+	if _, absent := authority.absence(m.data); absent {
 		layout.ServerCA = ""
 	}
-	certificates, _ := readCertificates(part{certificatePart, layout.Certificate}, data[layout.Certificate])
-	inspection := inspect(FormatSecret, Chain{Certificates: certificates}, data, layout, now)
+	var serverCA []*x509.Certificate
+	if layout.ServerCA != "" {
+		serverCA, _ = readCertificates(authority, m.data[layout.ServerCA])
+	}
+	shown := m.chain.Certificates
+	if m.chain.Root != nil {
+		shown = append(slices.Clone(shown), m.chain.Root)
+	}
+	inspection := &Inspection{
+		Format:   m.format,
+		Chain:    detail(slices.Concat(shown, m.chain.Unrelated), now),
+		ServerCA: detail(serverCA, now),
+		Findings: slices.Concat([]Finding{}, FindingsOf(m.judge(layout, now)), Review(m.chain, serverCA, now)),
+	}
+	if key, problem := readPrivateKey(part{privateKeyPart, layout.PrivateKey}, m.data[layout.PrivateKey]); problem == "" {
+		inspection.KeyType = keyType(key.Public())
+	}
+	if m.format != FormatSecret {
+		return inspection
+	}
 	inspection.Layout = layout.String()
 	if layout.ServerCA == "" {
 		inspection.Findings = append(inspection.Findings, warning(ServerCAMissing,
 			"the Secret has no %s: it is used only with an EgressTarget that takes the CA from elsewhere (serverCA.system or serverCA.configMap)", authority))
-	}
-	return inspection, nil
-}
-
-// inspect judges data and describes chain, which is what data holds and what came along with it.
-func inspect(format string, chain Chain, data map[string][]byte, layout target.Layout, now time.Time) *Inspection {
-	_, refused := Judge(data, layout, now)
-	var serverCA []*x509.Certificate
-	if layout.ServerCA != "" {
-		serverCA, _ = readCertificates(part{serverCAPart, layout.ServerCA}, data[layout.ServerCA])
-	}
-	shown := chain.Certificates
-	if chain.Root != nil {
-		shown = append(slices.Clone(shown), chain.Root)
-	}
-	inspection := &Inspection{
-		Format:   format,
-		Chain:    detail(slices.Concat(shown, chain.Unrelated), now),
-		ServerCA: detail(serverCA, now),
-		Findings: slices.Concat([]Finding{}, FindingsOf(refused), Review(chain, serverCA, now)),
-	}
-	if key, problem := readPrivateKey(part{privateKeyPart, layout.PrivateKey}, data[layout.PrivateKey]); problem == "" {
-		inspection.KeyType = keyType(key.Public())
 	}
 	return inspection
 }

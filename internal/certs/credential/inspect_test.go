@@ -68,6 +68,14 @@ func detailsOf(pair pki.Pair, details credential.Details) credential.Details {
 	return details
 }
 
+// looked inspects material that was read.
+func looked(material *credential.Material, err error) (*credential.Inspection, error) {
+	if err != nil {
+		return nil, err
+	}
+	return material.Inspect(now()), nil
+}
+
 func TestInspectTellsEverything(t *testing.T) {
 	root := pki.SelfSigned(t, authority("Root", 1))
 	issuing := &pki.CA{Pair: root.Issue(t, authority("Müller", 2))}
@@ -92,27 +100,29 @@ func TestInspectTellsEverything(t *testing.T) {
 	}{
 		"a PEM file with the key": {
 			func() (*credential.Inspection, error) {
-				return credential.InspectCertificates("f.pem", slices.Concat(client.KeyPEM, chain), now())
+				return looked(credential.MaterialOfCertificates("f.pem", slices.Concat(client.KeyPEM, chain)))
 			},
 			&credential.Inspection{Format: "PEM", KeyType: "ecdsa-p256", Chain: []credential.Details{leaf, middle}, Findings: []credential.Finding{}},
 		},
 		"a PEM file without the key": {
-			func() (*credential.Inspection, error) { return credential.InspectCertificates("f.pem", chain, now()) },
+			func() (*credential.Inspection, error) {
+				return looked(credential.MaterialOfCertificates("f.pem", chain))
+			},
 			&credential.Inspection{Format: "PEM", Chain: []credential.Details{leaf, middle}, Findings: []credential.Finding{}},
 		},
 		"a PKCS#12 file": {
-			func() (*credential.Inspection, error) { return credential.InspectPKCS12(file, "x", now()) },
+			func() (*credential.Inspection, error) { return looked(credential.MaterialOfPKCS12(file, "x")) },
 			&credential.Inspection{Format: "PKCS#12", KeyType: "ecdsa-p256", Chain: []credential.Details{leaf, signedByRoot, top}, Findings: []credential.Finding{}},
 		},
 		"a Secret": {
 			func() (*credential.Inspection, error) {
-				return credential.InspectSecret(map[string][]byte{"cert": chain, "key": client.KeyPEM, "cacert": server.CertPEM}, now())
+				return looked(credential.MaterialOfSecret(map[string][]byte{"cert": chain, "key": client.KeyPEM, "cacert": server.CertPEM}))
 			},
 			&credential.Inspection{Format: "Secret", Layout: "cert,key,cacert", KeyType: "ecdsa-p256", Chain: []credential.Details{leaf, middle}, ServerCA: []credential.Details{other}, Findings: []credential.Finding{}},
 		},
 		"a Secret of cert-manager's, with the CA of the client": {
 			func() (*credential.Inspection, error) {
-				return credential.InspectSecret(map[string][]byte{"tls.crt": chain, "tls.key": client.KeyPEM, "ca.crt": root.CertPEM}, now())
+				return looked(credential.MaterialOfSecret(map[string][]byte{"tls.crt": chain, "tls.key": client.KeyPEM, "ca.crt": root.CertPEM}))
 			},
 			&credential.Inspection{Format: "Secret", Layout: "tls.crt,tls.key,ca.crt", KeyType: "ecdsa-p256", Chain: []credential.Details{leaf, middle}, ServerCA: []credential.Details{top}, Findings: []credential.Finding{{
 				Severity: credential.Warning, Reason: credential.ServerCAIsClientIssuer,
@@ -151,11 +161,11 @@ func TestInspectFindsWhatIsWrong(t *testing.T) {
 	other := changed(func(*pki.Template) {})
 	pem := func(parts ...[]byte) func() (*credential.Inspection, error) {
 		return func() (*credential.Inspection, error) {
-			return credential.InspectCertificates("f.pem", slices.Concat(parts...), now())
+			return looked(credential.MaterialOfCertificates("f.pem", slices.Concat(parts...)))
 		}
 	}
 	secretOf := func(data map[string][]byte) func() (*credential.Inspection, error) {
-		return func() (*credential.Inspection, error) { return credential.InspectSecret(data, now()) }
+		return func() (*credential.Inspection, error) { return looked(credential.MaterialOfSecret(data)) }
 	}
 	tests := map[string]struct {
 		inspect func() (*credential.Inspection, error)
@@ -174,7 +184,7 @@ func TestInspectFindsWhatIsWrong(t *testing.T) {
 		"a Secret whose CA can't be read":  {secretOf(map[string][]byte{"cert": slices.Concat(client.CertPEM, issuing.CertPEM), "key": client.KeyPEM, "cacert": []byte("x")}), []credential.Reason{credential.ServerCAUnreadable}, true},
 		"a Secret with nothing to read":    {secretOf(map[string][]byte{"cert": []byte("x"), "key": []byte("x")}), []credential.Reason{credential.CertificateUnreadable, credential.PrivateKeyUnreadable, credential.ServerCAMissing}, true},
 		"a PKCS#12 file with another key": {func() (*credential.Inspection, error) {
-			return credential.InspectPKCS12(must[[]byte](t)(pkcs12.LegacyDES.WithRand(rand.Reader).Encode(other.Key, client.Certificate, []*x509.Certificate{issuing.Certificate}, "x")), "x", now())
+			return looked(credential.MaterialOfPKCS12(must[[]byte](t)(pkcs12.LegacyDES.WithRand(rand.Reader).Encode(other.Key, client.Certificate, []*x509.Certificate{issuing.Certificate}, "x")), "x"))
 		}, []credential.Reason{credential.PrivateKeyMismatch}, true},
 	}
 	for name, test := range tests {
@@ -195,7 +205,7 @@ func TestInspectFindsWhatIsWrong(t *testing.T) {
 }
 
 func TestInspectRefusesASecretThatIsNoCredential(t *testing.T) {
-	_, err := credential.InspectSecret(map[string][]byte{"password": []byte("x")}, now())
+	_, err := credential.MaterialOfSecret(map[string][]byte{"password": []byte("x")})
 	var reasons []credential.Reason
 	for _, problem := range problemsOf(t, err) {
 		reasons = append(reasons, problem.Reason)

@@ -1,0 +1,216 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/validation"
+	"k8s.io/cli-runtime/pkg/resource"
+	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
+	"sigs.k8s.io/yaml"
+
+	"mtls.egress/webhook/internal/certs/credential"
+)
+
+// secretTimeout bounds the request for a Secret.
+const secretTimeout = 30 * time.Second
+
+// sourceFlags are those of the commands that read a credential wherever it is: a file, standard input, or a Secret of the cluster.
+type sourceFlags struct {
+	connectionFlags
+	namespace    string
+	passwordFile string
+}
+
+func (f *sourceFlags) add(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&f.passwordFile, "password-file", "", "file with the password of a PKCS#12 file, - for standard input; one trailing newline is dropped. Default: a prompt on a terminal, else none")
+	cmd.Flags().StringVarP(&f.namespace, "namespace", "n", "", "the namespace of secret/NAME; default: that of the kubeconfig's context")
+	f.connectionFlags.add(cmd)
+}
+
+// secretNamed is the name in secret/NAME, as kubectl has it.
+func secretNamed(argument string) (name string, isSecret bool) {
+	if name, isSecret = strings.CutPrefix(argument, "secret/"); !isSecret {
+		name, isSecret = strings.CutPrefix(argument, "secrets/")
+	}
+	return name, isSecret
+}
+
+func (f *sourceFlags) validate(argument string) error {
+	var problems []error
+	name, isSecret := secretNamed(argument)
+	if errs := validation.IsDNS1123Subdomain(name); isSecret && len(errs) > 0 {
+		problems = append(problems, fmt.Errorf("%s names no Secret: %s; a file in a folder of that name is ./%[1]s", printable(argument), strings.Join(errs, "; ")))
+	}
+	if errs := validation.IsDNS1123Label(f.namespace); f.namespace != "" && len(errs) > 0 {
+		problems = append(problems, fmt.Errorf("--namespace %s: %s", printable(f.namespace), strings.Join(errs, "; ")))
+	}
+	if !isSecret && (f.namespace != "" || f.kubeconfig != "" || f.context != "") {
+		problems = append(problems, fmt.Errorf("--namespace, --kubeconfig and --context are for a Secret in the cluster, written secret/NAME; %s is a file", sourceName(argument)))
+	}
+	if argument == standardInput && f.passwordFile == standardInput {
+		problems = append(problems, errors.New("the file and the password can't both come from standard input"))
+	}
+	return errors.Join(problems...)
+}
+
+// read reads what argument names, and returns it with a name for messages. An error that isn't a usageError says that what was read is no credential.
+func (f *sourceFlags) read(ctx context.Context, in io.Reader, prompt io.Writer, argument string) (name string, material *credential.Material, err error) {
+	if secret, isSecret := secretNamed(argument); isSecret {
+		data, err := f.readFromCluster(ctx, secret)
+		if err != nil {
+			return "", nil, usageError(err)
+		}
+		material, err := materialOfSecret(argument, data)
+		return argument, material, err
+	}
+	content, err := readFile(in, argument)
+	if err != nil {
+		if errors.Is(err, fs.ErrNotExist) && len(validation.IsDNS1123Subdomain(argument)) == 0 {
+			err = fmt.Errorf("%w; to look at the Secret in the cluster write secret/%s", err, argument)
+		}
+		return "", nil, usageError(err)
+	}
+	name = sourceName(argument)
+	material, err = f.open(in, prompt, name, content)
+	return name, material, err
+}
+
+// open finds out which kind of file it is by its content.
+func (f *sourceFlags) open(in io.Reader, prompt io.Writer, name string, content []byte) (*credential.Material, error) {
+	switch {
+	case credential.IsPKCS12(content):
+		password, err := readPassword(f.passwordFile, in, prompt, "Password of "+name+": ")
+		if err != nil {
+			return nil, usageError(err)
+		}
+		material, err := credential.MaterialOfPKCS12(content, password)
+		if err != nil {
+			return nil, usageError(fmt.Errorf("%s: %w", name, err))
+		}
+		return material, nil
+	case isManifest(content):
+		data, err := readSecret(content)
+		if err != nil {
+			return nil, usageError(fmt.Errorf("%s: %w", name, err))
+		}
+		return materialOfSecret(name, data)
+	}
+	material, err := credential.MaterialOfCertificates(name, content)
+	return material, usageError(err)
+}
+
+func materialOfSecret(name string, data map[string][]byte) (*credential.Material, error) {
+	material, err := credential.MaterialOfSecret(data)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	return material, nil
+}
+
+// readFromCluster reads one Secret with the rights of the user, who needs no others.
+func (f *sourceFlags) readFromCluster(ctx context.Context, secretName string) (map[string][]byte, error) {
+	config, err := restConfig(f.kubeconfig, f.context)
+	if err != nil {
+		return nil, err
+	}
+	namespace := f.namespace
+	if namespace == "" {
+		if namespace, _, err = clientConfig(f.kubeconfig, f.context).Namespace(); err != nil {
+			return nil, fmt.Errorf("finding out the namespace of the context: %w", err)
+		}
+	}
+	config.UserAgent = name + "/" + ownVersion()
+	config.Timeout = secretTimeout
+	client, err := corev1client.NewForConfig(config)
+	if err != nil {
+		return nil, fmt.Errorf("reaching the API server: %w", err)
+	}
+	secret, err := client.Secrets(namespace).Get(ctx, secretName, metav1.GetOptions{})
+	if err != nil {
+		return nil, explainUnread(err, namespace, secretName, config.Host)
+	}
+	return secret.Data, nil
+}
+
+// explainUnread says in one sentence why a Secret was not read.
+func explainUnread(err error, namespace, name, server string) error {
+	switch {
+	case apierrors.IsNotFound(err):
+		return fmt.Errorf("the namespace %s has no Secret %s; -n names another namespace", namespace, name)
+	case apierrors.IsForbidden(err):
+		return fmt.Errorf("the API server doesn't let you read the Secret %s of the namespace %s, for which the right to get it is enough: %w", name, namespace, err)
+	case apierrors.IsUnauthorized(err):
+		return fmt.Errorf("the API server %s doesn't accept the user of the kubeconfig; log in again: %w", server, err)
+	}
+	if unreachable, ok := errors.AsType[*url.Error](err); ok {
+		return fmt.Errorf("the API server %s can't be reached: %w", server, unreachable.Err)
+	}
+	return fmt.Errorf("reading the Secret %s of the namespace %s from %s: %w", name, namespace, server, err)
+}
+
+// isManifest says whether content is an object of Kubernetes. PEM has no kind, and neither has anything that is binary.
+func isManifest(content []byte) bool {
+	for document := range bytes.SplitSeq(content, []byte("\n---")) {
+		var object struct {
+			Kind string `json:"kind"`
+		}
+		if yaml.Unmarshal(document, &object) == nil && object.Kind != "" {
+			return true
+		}
+	}
+	return false
+}
+
+// readSecret reads the data of the only Secret among manifests. Lists are looked into.
+func readSecret(content []byte) (map[string][]byte, error) {
+	documents, err := readDocuments(bytes.NewReader(content), resource.FilenameOptions{Filenames: []string{standardInput}})
+	if err != nil {
+		return nil, err
+	}
+	var secrets []map[string]any
+	for _, document := range documents {
+		secrets = append(secrets, secretsOf(document.Object)...)
+	}
+	if len(secrets) != 1 {
+		return nil, fmt.Errorf("the manifests have %d Secrets, and one is inspected at a time", len(secrets))
+	}
+	typed := &corev1.Secret{}
+	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(secrets[0], typed); err != nil {
+		// The converter's words may repeat what it could not read, which is a key here.
+		return nil, errors.New("can't be read as a Secret; data holds base64, stringData holds text")
+	}
+	data := map[string][]byte{}
+	maps.Copy(data, typed.Data)
+	for key, value := range typed.StringData {
+		data[key] = []byte(value)
+	}
+	return data, nil
+}
+
+func secretsOf(object map[string]any) []map[string]any {
+	if object["kind"] == "Secret" {
+		return []map[string]any{object}
+	}
+	var secrets []map[string]any
+	items, _ := object["items"].([]any)
+	for _, item := range items {
+		if element, ok := item.(map[string]any); ok {
+			secrets = append(secrets, secretsOf(element)...)
+		}
+	}
+	return secrets
+}
