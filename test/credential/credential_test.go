@@ -137,6 +137,22 @@ func TestCredentialsAreReadFromTheCluster(t *testing.T) {
 			})
 		}
 	})
+	t.Run("describe sees what is in the manifest, and Kubernetes takes what it prints", func(t *testing.T) {
+		crds, err := apiserver.IstioCRDs(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		kubectl(t, server, "apply", "--server-side", "--filename", crds)
+		kubectl(t, server, "wait", "--for=condition=Established", "--timeout=1m", "--filename", crds)
+		kubectl(t, server, "create", "namespace", "istio-system")
+		options := []string{"--for-partner", "--target", "external.system.com", "-o", "yaml"}
+		got := succeed(t, "", append([]string{"describe", "secret/" + secret, "--kubeconfig", reader}, options...)...)
+		if diff := cmp.Diff(succeed(t, manifest, append([]string{"describe", "-"}, options...)...), got); diff != "" {
+			t.Errorf("(-manifest +cluster):\n%s", diff)
+		}
+		apply(t, server, got)
+		kubectl(t, server, "get", "--namespace", "istio-system", "secret/external-system-com-cacert", "gateways.networking.istio.io/external-system-com", "authorizationpolicies.security.istio.io/external-system-com")
+	})
 	t.Run("what can't be read is told in one sentence", func(t *testing.T) { refusals(t, server, reader, admin) })
 	t.Run("no output has the key", func(t *testing.T) {
 		key, err := os.ReadFile(examples + "client.key")
@@ -148,7 +164,7 @@ func TestCredentialsAreReadFromTheCluster(t *testing.T) {
 		if !strings.Contains(manifest, encoded) {
 			t.Fatal("the example's key isn't that of the key store, so that nothing would be found")
 		}
-		for _, args := range [][]string{{"inspect"}} {
+		for _, args := range [][]string{{"inspect"}, {"describe", "--for-partner"}} {
 			for _, output := range []string{"text", "json"} {
 				stdout := succeed(t, "", append(args, "secret/"+secret, "--kubeconfig", reader, "-o", output)...)
 				if strings.Contains(stdout, body) || strings.Contains(stdout, encoded) || strings.Contains(stdout, "PRIVATE") {
@@ -215,7 +231,7 @@ func refusals(t *testing.T, server *apiserver.Server, reader, admin string) {
 				"rename them, or name the keys to use in spec.credential.keys of the EgressTarget",
 		},
 	} {
-		for command, args := range map[string][]string{"inspect": {"inspect"}} {
+		for command, args := range map[string][]string{"inspect": {"inspect"}, "describe": {"describe", "--for-partner"}} {
 			t.Run(name+", "+command, func(t *testing.T) {
 				stdout, stderr, code := run(t, "", append(args, test.args...)...)
 				if diff := cmp.Diff(test.want, stderr); diff != "" || stdout != "" || code != test.code {

@@ -85,6 +85,7 @@ const (
 	certificatePart = "client certificate"
 	privateKeyPart  = "private key"
 	serverCAPart    = "CA of the server"
+	issuerPart      = "issuer of the client certificate"
 )
 
 func (p part) String() string {
