@@ -93,7 +93,7 @@ func quoteField(value string) string {
 	if value == "" {
 		return "missing"
 	}
-	return strconv.Quote(printable(value))
+	return strconv.Quote(Printable(value))
 }
 
 func (d *Destination) setURL(text string) error {

@@ -119,7 +119,7 @@ func reviewOrder(chain Chain) []Finding {
 }
 
 func issuerName(certificate *x509.Certificate) string {
-	return strconv.Quote(printable(DistinguishedName(certificate.RawIssuer)))
+	return strconv.Quote(Printable(DistinguishedName(certificate.RawIssuer)))
 }
 
 func reviewUnrelated(chain Chain) []Finding {

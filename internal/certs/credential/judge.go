@@ -133,7 +133,7 @@ func keyType(key crypto.PublicKey) string {
 
 // identify names a certificate in a message.
 func identify(certificate *x509.Certificate) string {
-	return fmt.Sprintf(`subject "%s", serial %s`, printable(DistinguishedName(certificate.RawSubject)), serialNumber(certificate))
+	return fmt.Sprintf(`subject "%s", serial %s`, Printable(DistinguishedName(certificate.RawSubject)), serialNumber(certificate))
 }
 
 func judgeMatch(certificate, privateKey part, chain []*x509.Certificate, key crypto.Signer) []Problem {
@@ -175,8 +175,8 @@ func date(t time.Time) string {
 	return t.UTC().Format(time.RFC3339)
 }
 
-// printable makes text out of a certificate fit for one line of a message.
-func printable(text string) string {
+// Printable makes text out of a certificate fit for one line of a message.
+func Printable(text string) string {
 	const longest = 200
 
 	runes := []rune(strings.Map(func(r rune) rune {

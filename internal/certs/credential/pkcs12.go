@@ -132,7 +132,7 @@ func explainPKCS12(content []byte, err error, password string) error {
 	case errors.Is(err, pkcs12.ErrIncorrectPassword), errors.Is(err, pkcs12.ErrDecryption):
 		return errors.New("the password is wrong")
 	case errors.As(err, &unsupported):
-		return fmt.Errorf("the file is PKCS#12, but of a kind that is not read: %s", printable(unsupported.Error()))
+		return fmt.Errorf("the file is PKCS#12, but of a kind that is not read: %s", Printable(unsupported.Error()))
 	}
 	switch err.Error() {
 	case "pkcs12: expected exactly one key bag":

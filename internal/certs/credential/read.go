@@ -49,7 +49,7 @@ func readCertificates(p part, value []byte) (certificates []*x509.Certificate, p
 		}
 		certificate, err := x509.ParseCertificate(block.Bytes)
 		if err != nil {
-			return certificates, fmt.Sprintf("%s: certificate %d of %d cannot be read: %s", p, len(certificates)+1, total, printable(err.Error()))
+			return certificates, fmt.Sprintf("%s: certificate %d of %d cannot be read: %s", p, len(certificates)+1, total, Printable(err.Error()))
 		}
 		certificates = append(certificates, certificate)
 	}

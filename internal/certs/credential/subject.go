@@ -80,7 +80,7 @@ func parseAttribute(text string) (pkix.AttributeTypeAndValue, error) {
 	return pkix.AttributeTypeAndValue{Type: kind, Value: encodable(kind, plain)}, nil
 }
 
-func quoted(text string) string { return strconv.Quote(printable(text)) }
+func quoted(text string) string { return strconv.Quote(Printable(text)) }
 
 // parseBinary reads a value that is given in DER (RFC 4514 §2.4).
 func parseBinary(kind asn1.ObjectIdentifier, name, encoded string) (pkix.AttributeTypeAndValue, error) {

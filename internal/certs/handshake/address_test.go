@@ -1,0 +1,166 @@
+package handshake_test
+
+import (
+	"context"
+	"net"
+	"net/netip"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/net/dns/dnsmessage"
+
+	"mtls.egress/webhook/internal/certs/handshake"
+)
+
+// resolver asks a DNS server that knows records, by absolute names, and answers nothing to a name whose records are empty.
+func resolver(t *testing.T, records map[string][]string) *net.Resolver {
+	t.Helper()
+	server, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = server.Close() })
+	go func() {
+		packet := make([]byte, 512)
+		for {
+			n, from, err := server.ReadFrom(packet)
+			if err != nil {
+				return
+			}
+			var message dnsmessage.Message
+			if message.Unpack(packet[:n]) != nil || len(message.Questions) != 1 {
+				continue
+			}
+			if packed, err := answer(&message, records).Pack(); err == nil {
+				_, _ = server.WriteTo(packed, from)
+			}
+		}
+	}()
+	return &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, "udp", server.LocalAddr().String())
+	}}
+}
+
+func answer(message *dnsmessage.Message, records map[string][]string) *dnsmessage.Message {
+	question := message.Questions[0]
+	message.Response, message.Authoritative, message.Additionals = true, true, nil
+	addresses, known := records[question.Name.String()]
+	switch {
+	case !known:
+		message.RCode = dnsmessage.RCodeNameError
+	case addresses == nil:
+		message.RCode = dnsmessage.RCodeServerFailure
+	}
+	for _, text := range addresses {
+		address := netip.MustParseAddr(text)
+		header := dnsmessage.ResourceHeader{Name: question.Name, Class: dnsmessage.ClassINET, TTL: 1}
+		switch {
+		case question.Type == dnsmessage.TypeA && address.Is4():
+			message.Answers = append(message.Answers, dnsmessage.Resource{Header: header, Body: &dnsmessage.AResource{A: address.As4()}})
+		case question.Type == dnsmessage.TypeAAAA && address.Is6():
+			message.Answers = append(message.Answers, dnsmessage.Resource{Header: header, Body: &dnsmessage.AAAAResource{AAAA: address.As16()}})
+		}
+	}
+	return message
+}
+
+func TestNamesAreResolvedAndAddressesRefused(t *testing.T) {
+	p := newParties(t)
+	const cannot = " leads to an address that a partner can't have: "
+	const unresolved = "the name external.system.com can't be resolved by the controller: "
+	const spelling = "; check the spelling, and that the DNS of the cluster knows it"
+	refusedFor := func(why string) handshake.Verdict {
+		return handshake.Verdict{Reason: handshake.AddressRefused, Message: "the name external.system.com" + cannot + why + "; correct it in DNS"}
+	}
+
+	tests := map[string]struct {
+		records  map[string][]string
+		loopback bool
+		want     handshake.Verdict
+	}{
+		"an address": {
+			records: map[string][]string{host + ".": {"127.0.0.1"}}, loopback: true,
+			want: handshake.Verdict{
+				Verified: true, Reason: handshake.Verified,
+				Message: "the server at ADDRESS asked for a client certificate and accepted ours; TLS 1.3; " + inOrder + "; " + only,
+			},
+		},
+		"the second address, as the first is refused": {
+			records: map[string][]string{host + ".": {"169.254.169.254", "127.0.0.1"}}, loopback: true,
+			want: handshake.Verdict{
+				Verified: true, Reason: handshake.Verified,
+				Message: "the server at ADDRESS asked for a client certificate and accepted ours; TLS 1.3; " + inOrder + "; " + only,
+			},
+		},
+		"no such name": {
+			records: map[string][]string{"external.system.com.default.svc.cluster.local.": {"127.0.0.1"}}, loopback: true,
+			want: handshake.Verdict{Reason: handshake.NameNotResolved, Message: unresolved + "it has no address" + spelling},
+		},
+		"a DNS server that fails": {
+			records: map[string][]string{host + ".": nil}, loopback: true,
+			want: handshake.Verdict{Reason: handshake.NameNotResolved, Message: unresolved + "server misbehaving" + spelling},
+		},
+		"loopback":                     {records: map[string][]string{host + ".": {"127.0.0.1"}}, want: refusedFor("127.0.0.1 is a loopback address")},
+		"loopback in IPv6":             {records: map[string][]string{host + ".": {"::1"}}, want: refusedFor("::1 is a loopback address")},
+		"loopback as a mapped address": {records: map[string][]string{host + ".": {"::ffff:127.0.0.1"}}, want: refusedFor("127.0.0.1 is a loopback address")},
+		"a cloud's metadata": {
+			records: map[string][]string{host + ".": {"169.254.169.254"}}, loopback: true,
+			want: refusedFor("169.254.169.254 is a link-local address"),
+		},
+		"link-local in IPv6": {records: map[string][]string{host + ".": {"fe80::1"}}, loopback: true, want: refusedFor("fe80::1 is a link-local address")},
+		"no address":         {records: map[string][]string{host + ".": {"0.0.0.0"}}, loopback: true, want: refusedFor("0.0.0.0 is an unspecified address")},
+		"this network":       {records: map[string][]string{host + ".": {"0.1.2.3"}}, loopback: true, want: refusedFor("0.1.2.3 is an unspecified address")},
+		"no address in IPv6": {records: map[string][]string{host + ".": {"::"}}, loopback: true, want: refusedFor(":: is an unspecified address")},
+		"multicast":          {records: map[string][]string{host + ".": {"239.1.2.3"}}, loopback: true, want: refusedFor("239.1.2.3 is a multicast address")},
+		"multicast in IPv6":  {records: map[string][]string{host + ".": {"ff02::1"}}, loopback: true, want: refusedFor("ff02::1 is a multicast address")},
+		"a sinkhole address": {records: map[string][]string{host + ".": {"241.0.0.1"}}, loopback: true, want: refusedFor("241.0.0.1 is a reserved address (240.0.0.0/4)")},
+		"broadcast":          {records: map[string][]string{host + ".": {"255.255.255.255"}}, loopback: true, want: refusedFor("255.255.255.255 is a reserved address (240.0.0.0/4)")},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			address, _ := serve(t, p.mutual())
+			request := p.request(t, address)
+			request.Host = host
+			probing := prober()
+			probing.AllowLoopback, probing.Resolver = test.loopback, resolver(t, test.records)
+			if diff := cmp.Diff(test.want, verdict(probing.Probe(t.Context(), request))); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestNobodyListens(t *testing.T) {
+	p := newParties(t)
+	listener := listen(t)
+	_ = listener.Close()
+	got := handshake.Judge(prober().Probe(t.Context(), p.request(t, listener.Addr())))
+	want := handshake.Verdict{Reason: handshake.Unreachable, Message: "the controller gets no connection to " + listener.Addr().String() +
+		": connection refused; check the port, and what firewalls and NetworkPolicies let through"}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// TestLoopbackIsRefusedBeforeAnythingIsSent has a server that would tell.
+func TestLoopbackIsRefusedBeforeAnythingIsSent(t *testing.T) {
+	p := newParties(t)
+	address, visits := serve(t, p.mutual())
+	probing := prober()
+	probing.AllowLoopback = false
+	if got := handshake.Judge(probing.Probe(t.Context(), p.request(t, address))); got.Reason != handshake.AddressRefused {
+		t.Errorf("%+v", got)
+	}
+	// The server takes its only connection from us.
+	connection, err := net.Dial("tcp", address.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, _ = connection.Write([]byte("not TLS"))
+	_ = connection.Close()
+	if seen := <-visits; !strings.Contains(seen.End, "not look like a TLS handshake") {
+		t.Errorf("the server had another visitor before: %+v", seen)
+	}
+}

@@ -1,0 +1,733 @@
+package handshake_test
+
+import (
+	"context"
+	"crypto/ed25519"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"mtls.egress/webhook/internal/certs/credential"
+	"mtls.egress/webhook/internal/certs/handshake"
+	"mtls.egress/webhook/test/pki"
+)
+
+const host = "external.system.com"
+
+// now is a moment in the validity of every certificate that names none of its own.
+func now() time.Time { return time.Date(2026, time.July, 1, 12, 0, 0, 0, time.UTC) }
+
+func clock() func() time.Time { return now }
+
+// prober is one for servers on loopback. It waits long, so that a test that passes doesn't owe it to a time-out.
+func prober() *handshake.Prober {
+	return &handshake.Prober{AllowLoopback: true, Now: clock(), Timeout: time.Minute, Patience: time.Minute}
+}
+
+// parties are a partner and a client of it.
+type parties struct {
+	serverCA, clientCA *pki.CA
+	server, client     pki.Pair
+}
+
+func newParties(t *testing.T) *parties {
+	t.Helper()
+	p := &parties{serverCA: pki.NewCA(t, "Server CA"), clientCA: pki.NewCA(t, "Client CA")}
+	p.server = p.serverCA.Issue(t, pki.Server(host))
+	p.client = p.clientCA.Issue(t, pki.Client("orders"))
+	return p
+}
+
+// present is the certificate as it is read from a Secret.
+func present(t *testing.T, pairs ...pki.Pair) tls.Certificate {
+	t.Helper()
+	data := map[string][]byte{"key": pairs[0].KeyPEM}
+	for _, pair := range pairs {
+		data["cert"] = append(data["cert"], pair.CertPEM...)
+	}
+	certificate, err := handshake.Certificate(data, credential.CertKeyLayout())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return certificate
+}
+
+// request is for a server at address.
+func (p *parties) request(t *testing.T, address net.Addr) handshake.Request {
+	t.Helper()
+	to := netip.MustParseAddrPort(address.String())
+	return handshake.Request{
+		Host: to.Addr().String(), Port: int32(to.Port()), ServerName: host, SubjectAltNames: []string{host},
+		Certificate: present(t, p.client), ServerCA: []*x509.Certificate{p.serverCA.Certificate},
+	}
+}
+
+// mutual is a server that requires a certificate of clientCA.
+func (p *parties) mutual(versions ...uint16) *tls.Config {
+	config := &tls.Config{
+		Certificates: []tls.Certificate{keyPair(p.server)},
+		ClientAuth:   tls.RequireAndVerifyClientCert, ClientCAs: p.clientCA.Pool(), Time: clock(),
+	}
+	if len(versions) > 0 {
+		config.MinVersion, config.MaxVersion = versions[0], versions[0]
+	}
+	return config
+}
+
+func keyPair(pairs ...pki.Pair) tls.Certificate {
+	certificate := tls.Certificate{PrivateKey: pairs[0].Key}
+	for _, pair := range pairs {
+		certificate.Certificate = append(certificate.Certificate, pair.Certificate.Raw)
+	}
+	return certificate
+}
+
+// visit is what a server saw of a connection.
+type visit struct {
+	// ServerName is the SNI, Client the subject of the certificate that was presented and passed the verification.
+	ServerName, Client string
+	// Data is what was received after the handshake, and End the error after it.
+	Data, End string
+	// Records are the types of the TLS records that were received, without repetition; not in TLS 1.3, which hides them.
+	Records []byte
+}
+
+// tap records what is read from a connection.
+type tap struct {
+	net.Conn
+
+	read []byte
+}
+
+func (c *tap) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	c.read = append(c.read, b[:n]...)
+	return n, err
+}
+
+func listen(t *testing.T) net.Listener {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = listener.Close() })
+	return listener
+}
+
+// serve answers one connection with TLS and tells what it saw.
+func serve(t *testing.T, config *tls.Config) (net.Addr, <-chan visit) {
+	t.Helper()
+	listener := listen(t)
+	visits := make(chan visit, 1)
+	go func() {
+		connection, err := listener.Accept()
+		if err != nil {
+			return
+		}
+		defer func() { _ = connection.Close() }()
+		tapped := &tap{Conn: connection}
+		secured := tls.Server(tapped, config)
+		seen := visit{End: "EOF"}
+		if err = secured.Handshake(); err == nil {
+			var data []byte
+			data, err = io.ReadAll(secured)
+			seen.Data = string(data)
+		}
+		if err != nil {
+			seen.End = err.Error()
+		}
+		state := secured.ConnectionState()
+		seen.ServerName = state.ServerName
+		if len(state.PeerCertificates) > 0 {
+			seen.Client = state.PeerCertificates[0].Subject.String()
+		}
+		if state.Version == tls.VersionTLS12 {
+			seen.Records = recordTypes(tapped.read)
+		}
+		visits <- seen
+	}()
+	return listener.Addr(), visits
+}
+
+func recordTypes(stream []byte) []byte {
+	var types []byte
+	for len(stream) >= 5 {
+		if len(types) == 0 || types[len(types)-1] != stream[0] {
+			types = append(types, stream[0])
+		}
+		stream = stream[min(len(stream), 5+int(stream[3])<<8+int(stream[4])):]
+	}
+	return types
+}
+
+// verdict is that on an observation, with an address that a test can know.
+func verdict(o handshake.Observation) handshake.Verdict {
+	got := handshake.Judge(o)
+	if o.Address != "" {
+		got.Message = strings.ReplaceAll(got.Message, o.Address, "ADDRESS")
+	}
+	return got
+}
+
+const (
+	inOrder = `the server's certificate ends on 2120-01-01T00:00:00Z (34150 days left)`
+	only    = `our issuer "CN=Client CA" is the only CA that it names`
+	refused = "the server at ADDRESS refused our certificate with the alert "
+)
+
+func TestVerdictOfServersOfGo(t *testing.T) {
+	const handshakeRecord, changeRecord, alertRecord = 22, 20, 21
+	p := newParties(t)
+	other := pki.NewCA(t, "Other CA")
+	issuing := p.clientCA.Intermediate(t, "Client Issuing")
+	deep := issuing.Issue(t, pki.Client("deep"))
+	expired := pki.Server(host)
+	expired.NotAfter = now().AddDate(0, 0, -3)
+	later := pki.Server("another.example.com")
+	later.NotBefore = now().AddDate(0, 1, 0)
+	forClients := pki.Client("backwards")
+	forClients.DNSNames = []string{host}
+	oldIntermediate := p.serverCA.Issue(t, pki.Template{
+		Subject: pkix.Name{CommonName: "Old Issuing"}, IsCA: true, KeyUsage: x509.KeyUsageCertSign, NotAfter: now().AddDate(-1, 0, 0),
+	})
+	belowOld := (&pki.CA{Pair: oldIntermediate}).Issue(t, pki.Server(host))
+	_, edKey, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	with := func(config *tls.Config, change func(*tls.Config)) *tls.Config {
+		change(config)
+		return config
+	}
+	serverPair := func(pairs ...pki.Pair) *tls.Config {
+		return with(p.mutual(), func(c *tls.Config) { c.Certificates = []tls.Certificate{keyPair(pairs...)} })
+	}
+	accepted := func(version, cas string) handshake.Verdict {
+		return handshake.Verdict{
+			Verified: true, Reason: handshake.Verified,
+			Message: "the server at ADDRESS asked for a client certificate and accepted ours; " + version + "; " + inOrder + "; " + cas,
+		}
+	}
+	unnamed := func(version, cas string) handshake.Verdict {
+		verdict := accepted(version, cas)
+		verdict.Reason = handshake.IssuerNotNamed
+		return verdict
+	}
+	const withheld = "; it asks for a client certificate, and was shown none, as it isn't trusted; " + only
+	const seenNothing = "tls: client didn't provide a certificate"
+	const notRequested = "the server at ADDRESS asked for no client certificate in the handshake, so ours was not tried: this host or port is not set up for mutual TLS, " +
+		"or asks only for certain paths, by renegotiation or after the handshake, which the sidecar can't answer"
+	ours := visit{ServerName: host, Client: "CN=orders", End: "EOF"}
+	plainHandshake := []byte{handshakeRecord, changeRecord, handshakeRecord, alertRecord}
+
+	tests := map[string]struct {
+		server  *tls.Config
+		request func(*handshake.Request)
+		want    handshake.Verdict
+		saw     visit
+	}{
+		"TLS 1.3 with a ticket": {server: p.mutual(tls.VersionTLS13), want: accepted("TLS 1.3", only), saw: ours},
+		"TLS 1.2": {
+			server: p.mutual(tls.VersionTLS12), want: accepted("TLS 1.2", only),
+			saw: visit{ServerName: host, Client: "CN=orders", End: "EOF", Records: plainHandshake},
+		},
+		"a server that takes any certificate and names no CA": {
+			server: with(p.mutual(), func(c *tls.Config) { c.ClientAuth, c.ClientCAs = tls.RequireAnyClientCert, nil }),
+			want:   accepted("TLS 1.3", "it names no CAs whose certificates it accepts"), saw: ours,
+		},
+		"a server that takes any certificate and names another CA": {
+			server: with(p.mutual(), func(c *tls.Config) { c.ClientAuth, c.ClientCAs = tls.RequireAnyClientCert, other.Pool() }),
+			want: unnamed("TLS 1.3", `our issuer ("CN=Client CA") is not among the CAs that it names ("CN=Other CA"), and it accepts ours all the same: `+
+				"servers such as nginx do, and refuse the first request instead, so ask the partner whether it trusts our issuer"),
+			saw: ours,
+		},
+		"our issuer among several CAs, above an intermediate": {
+			server: with(p.mutual(), func(c *tls.Config) {
+				c.ClientCAs = p.clientCA.Pool()
+				c.ClientCAs.AddCert(other.Certificate)
+			}),
+			request: func(r *handshake.Request) { r.Certificate = present(t, deep, issuing.Pair) },
+			want:    accepted("TLS 1.3", `our issuer "CN=Client CA" is among the 2 CAs that it names`),
+			saw:     visit{ServerName: host, Client: "CN=deep", End: "EOF"},
+		},
+		"another CA in TLS 1.3": {
+			server: with(p.mutual(tls.VersionTLS13), func(c *tls.Config) { c.ClientCAs = other.Pool() }),
+			want: handshake.Verdict{Reason: handshake.IssuerNotAccepted, Message: refused + "48 (unknown certificate authority): the partner has to trust its issuer, " +
+				`and the chain in the Secret has to lead there without a gap; our issuer ("CN=Client CA") is not among the CAs that it names ("CN=Other CA")`},
+			saw: visit{ServerName: host, End: "tls: failed to verify certificate: x509: certificate signed by unknown authority"},
+		},
+		"another CA in TLS 1.2": {
+			server: with(p.mutual(tls.VersionTLS12), func(c *tls.Config) { c.ClientCAs = other.Pool() }),
+			want: handshake.Verdict{Reason: handshake.IssuerNotAccepted, Message: refused + "48 (unknown certificate authority): the partner has to trust its issuer, " +
+				`and the chain in the Secret has to lead there without a gap; our issuer ("CN=Client CA") is not among the CAs that it names ("CN=Other CA")`},
+			saw: visit{
+				ServerName: host, End: "tls: failed to verify certificate: x509: certificate signed by unknown authority",
+				Records: []byte{handshakeRecord, changeRecord, handshakeRecord},
+			},
+		},
+		"a missing intermediate": {
+			server:  p.mutual(),
+			request: func(r *handshake.Request) { r.Certificate = present(t, deep) },
+			want: handshake.Verdict{Reason: handshake.IssuerNotAccepted, Message: refused + "48 (unknown certificate authority): the partner has to trust its issuer, " +
+				`and the chain in the Secret has to lead there without a gap; our issuer ("CN=Client Issuing") is not among the CAs that it names ("CN=Client CA")`},
+			saw: visit{ServerName: host, End: "tls: failed to verify certificate: x509: certificate signed by unknown authority"},
+		},
+		"a server whose clock is after our certificate's end": {
+			server: with(p.mutual(), func(c *tls.Config) { c.Time = func() time.Time { return now().AddDate(200, 0, 0) } }),
+			want: handshake.Verdict{Reason: handshake.ClientCertificateRefused, Message: refused + "45 (expired certificate): it, or one of its intermediates, " +
+				"is over for the server; compare the times of the chain with the server's clock; " + only},
+			saw: visit{ServerName: host, End: "tls: failed to verify certificate: x509: certificate has expired or is not yet valid: " +
+				"current time 2226-07-01T12:00:00Z is after 2120-01-01T00:00:00Z"},
+		},
+		"a server that knows certificates by another list": {
+			server: with(p.mutual(), func(c *tls.Config) {
+				c.VerifyConnection = func(tls.ConnectionState) error { return errors.New("not on the list") }
+			}),
+			want: handshake.Verdict{Reason: handshake.ClientCertificateRefused, Message: refused + "42 (bad certificate): ask the partner which certificate is " +
+				"registered there; " + only},
+			saw: visit{ServerName: host, Client: "CN=orders", End: "not on the list"},
+		},
+		"no client certificate asked for in TLS 1.3": {
+			server: with(p.mutual(tls.VersionTLS13), func(c *tls.Config) { c.ClientAuth = tls.NoClientCert }),
+			want:   handshake.Verdict{Reason: handshake.ClientCertificateNotRequested, Message: notRequested},
+			saw:    visit{ServerName: host, End: "EOF"},
+		},
+		"no client certificate asked for in TLS 1.2": {
+			server: with(p.mutual(tls.VersionTLS12), func(c *tls.Config) { c.ClientAuth = tls.NoClientCert }),
+			want:   handshake.Verdict{Reason: handshake.ClientCertificateNotRequested, Message: notRequested},
+			saw:    visit{ServerName: host, End: "EOF", Records: plainHandshake},
+		},
+		"a server certificate of another CA": {
+			server: serverPair(other.Issue(t, pki.Server(host))),
+			want: handshake.Verdict{Reason: handshake.ServerNotTrusted, Message: `the server's certificate (subject "") does not lead to the CA that is expected: ` +
+				`its issuer is "CN=Other CA", ` +
+				"the server sends 1 certificate; ask the partner which CA signs the certificate of the server, and put that one where serverCA of the EgressTarget " +
+				"says" + withheld},
+			saw: visit{ServerName: host, End: seenNothing},
+		},
+		"a server certificate below an intermediate that is over": {
+			server: serverPair(belowOld, oldIntermediate),
+			want: handshake.Verdict{Reason: handshake.ServerNotTrusted, Message: `the server's certificate (subject "") does not lead to the CA that is expected: ` +
+				`its issuer is "CN=Old Issuing", ` +
+				`the server sends 2 certificates, and above it a certificate (subject "CN=Old Issuing") is valid only from 2020-01-01T00:00:00Z to 2025-07-01T12:00:00Z; ` +
+				"ask the partner which CA signs the certificate of the server, and put that one where serverCA of the EgressTarget says" + withheld},
+			saw: visit{ServerName: host, End: seenNothing},
+		},
+		"an expired server certificate": {
+			server: serverPair(p.serverCA.Issue(t, expired)),
+			want: handshake.Verdict{
+				Reason:  handshake.ServerCertificateExpired,
+				Message: `the server's certificate (subject "") has expired on 2026-06-28T12:00:00Z: the partner has to renew it` + withheld,
+			},
+			saw: visit{ServerName: host, End: seenNothing},
+		},
+		"everything wrong with a server certificate at once": {
+			server: serverPair(other.Issue(t, later)),
+			want: handshake.Verdict{
+				Reason: handshake.ServerNotTrusted,
+				Message: `the server's certificate (subject "") does not lead to the CA that is expected: its issuer is "CN=Other CA", the server sends 1 certificate; ` +
+					`ask the partner which CA signs the certificate of the server, and put that one where serverCA of the EgressTarget says; ` +
+					`the server's certificate is for "another.example.com", but must be for "external.system.com": another server answers there, or the EgressTarget has ` +
+					`to name what it carries in subjectAltNames; ` +
+					`the server's certificate (subject "") is valid only from 2026-08-01T12:00:00Z on: the partner has to use the previous one until then, or a clock is ` +
+					`wrong` + withheld,
+			},
+			saw: visit{ServerName: host, End: seenNothing},
+		},
+		"a client certificate as a server certificate": {
+			server: serverPair(p.serverCA.Issue(t, forClients)),
+			want: handshake.Verdict{
+				Reason: handshake.NotForServerAuth,
+				Message: `the server's certificate (subject "CN=backwards") may not be used by a server: its extended key usage, or that of a CA above it, must ` +
+					`include serverAuth` +
+					withheld,
+			},
+			saw: visit{ServerName: host, End: seenNothing},
+		},
+		"an untrusted server that asks for nothing": {
+			server: with(serverPair(other.Issue(t, pki.Server(host))), func(c *tls.Config) { c.ClientAuth = tls.NoClientCert }),
+			want: handshake.Verdict{Reason: handshake.ServerNotTrusted, Message: `the server's certificate (subject "") does not lead to the CA that is expected: ` +
+				`its issuer is "CN=Other CA", ` +
+				"the server sends 1 certificate; ask the partner which CA signs the certificate of the server, and put that one where serverCA of the EgressTarget " +
+				"says; " + notRequested},
+			saw: visit{ServerName: host, End: "EOF"},
+		},
+		"TLS 1.1 only": {
+			server: with(p.mutual(), func(c *tls.Config) { c.MinVersion, c.MaxVersion = tls.VersionTLS10, tls.VersionTLS11 }),
+			want: handshake.Verdict{
+				Reason: handshake.VersionTooOld,
+				Message: "the server at ADDRESS refused TLS 1.2 and 1.3 with the alert 70 (protocol version not supported): " +
+					"the sidecar speaks no older one, so the partner has to enable one of them",
+			},
+			saw: visit{End: "tls: client offered only unsupported versions: [304 303]"},
+		},
+		"no curve in common": {
+			server: with(p.mutual(), func(c *tls.Config) { c.CurvePreferences = []tls.CurveID{tls.CurveP521} }),
+			want: handshake.Verdict{
+				Reason: handshake.HandshakeFailed,
+				Message: "the server at ADDRESS refused the handshake with the alert 40 (handshake failure): it may have no cipher suite or curve in common with the " +
+					"sidecar, " +
+					`or not know the name "external.system.com"`,
+			},
+			saw: visit{End: "tls: no key exchanges supported by both client and server"},
+		},
+		"HTTP/2 asked for and chosen": {
+			server:  with(p.mutual(), func(c *tls.Config) { c.NextProtos = []string{"h2", "http/1.1"} }),
+			request: func(r *handshake.Request) { r.HTTP2 = true },
+			want:    accepted("TLS 1.3", only), saw: ours,
+		},
+		"HTTP/2 asked for and not chosen": {
+			server:  p.mutual(),
+			request: func(r *handshake.Request) { r.HTTP2 = true },
+			want: handshake.Verdict{
+				Reason:  handshake.ProtocolNotSpoken,
+				Message: `the server at ADDRESS doesn't choose HTTP/2: set http.version of the EgressTarget to "1.1"`,
+			},
+			saw: ours,
+		},
+		"a key that TLS 1.2 servers of today take as well": {
+			server: p.mutual(tls.VersionTLS12),
+			request: func(r *handshake.Request) {
+				template := pki.Client("edwards")
+				template.Key = edKey
+				r.Certificate = present(t, p.clientCA.Issue(t, template))
+			},
+			want: accepted("TLS 1.2", only),
+			saw:  visit{ServerName: host, Client: "CN=edwards", End: "EOF", Records: plainHandshake},
+		},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			address, visits := serve(t, test.server)
+			request := p.request(t, address)
+			if test.request != nil {
+				test.request(&request)
+			}
+			if diff := cmp.Diff(test.want, verdict(prober().Probe(t.Context(), request))); diff != "" {
+				t.Errorf("verdict (-want +got):\n%s", diff)
+			}
+			if diff := cmp.Diff(test.saw, <-visits); diff != "" {
+				t.Errorf("what the server saw (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestObservationIsAllThatWasSeen(t *testing.T) {
+	p := newParties(t)
+	address, _ := serve(t, p.mutual())
+	got := prober().Probe(t.Context(), p.request(t, address))
+	want := handshake.Observation{
+		Host: "127.0.0.1", Port: int32(netip.MustParseAddrPort(address.String()).Port()), ServerName: host,
+		Timeout: time.Minute, Patience: time.Minute, Address: address.String(), Complete: true, Version: tls.VersionTLS13,
+		Server: &handshake.Server{
+			Issuer: "CN=Server CA", Names: []string{host}, NotBefore: p.server.Certificate.NotBefore, NotAfter: p.server.Certificate.NotAfter,
+			DaysLeft: 34150, ChainLength: 1,
+		},
+		Asked: &handshake.Asked{
+			AcceptedCAs: []string{"CN=Client CA"}, Issuers: []string{"CN=Client CA"}, KeyAccepted: true,
+			SignatureSchemes: got.Asked.SignatureSchemes,
+		},
+		Presented: true, Answer: handshake.Ticket,
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	if len(got.Asked.SignatureSchemes) == 0 {
+		t.Error("the server's signature schemes are missing")
+	}
+}
+
+// TestWithoutATicketTheAnswerIsWaitedFor has servers of TLS 1.3 that send no ticket: one says nothing, others send data or end the stream.
+func TestWithoutATicketTheAnswerIsWaitedFor(t *testing.T) {
+	p := newParties(t)
+	quiet := p.mutual(tls.VersionTLS13)
+	quiet.SessionTicketsDisabled = true
+	tests := map[string]struct {
+		patience time.Duration
+		then     func(*tls.Conn)
+		want     handshake.Verdict
+	}{
+		"it says nothing": {
+			patience: 50 * time.Millisecond,
+			then:     func(c *tls.Conn) { _, _ = c.Read(make([]byte, 1)) },
+			want: handshake.Verdict{Verified: true, Reason: handshake.Verified, Message: "the server at ADDRESS asked for a client certificate and did not refuse " +
+				"ours within 50ms; TLS 1.3; " +
+				inOrder + "; " + only},
+		},
+		"it sends data for a while": {
+			patience: 50 * time.Millisecond,
+			then: func(c *tls.Conn) {
+				for {
+					if _, err := c.Write([]byte("x")); err != nil {
+						return
+					}
+					<-time.After(time.Millisecond)
+				}
+			},
+			want: handshake.Verdict{Verified: true, Reason: handshake.Verified, Message: "the server at ADDRESS asked for a client certificate and did not refuse " +
+				"ours within 50ms; TLS 1.3; " +
+				inOrder + "; " + only},
+		},
+		"it sends more data than anybody reads": {
+			patience: time.Minute,
+			then: func(c *tls.Conn) {
+				data := make([]byte, 1<<14)
+				for {
+					if _, err := c.Write(data); err != nil {
+						return
+					}
+				}
+			},
+			want: handshake.Verdict{Reason: handshake.HandshakeFailed, Message: "the handshake with ADDRESS failed: the partner has sent more than 1048576 bytes"},
+		},
+		"it ends the stream": {
+			patience: time.Minute,
+			then:     func(c *tls.Conn) { _ = c.Close() },
+			want: handshake.Verdict{
+				Reason:  handshake.ConnectionClosed,
+				Message: "the server at ADDRESS closed the connection when it had seen our certificate, without saying why: it probably refuses it; " + only,
+			},
+		},
+		"it resets the connection": {
+			patience: time.Minute,
+			then: func(c *tls.Conn) {
+				if tcp, ok := c.NetConn().(*net.TCPConn); ok {
+					_ = tcp.SetLinger(0)
+					_ = tcp.Close()
+				}
+			},
+			want: handshake.Verdict{
+				Reason:  handshake.ConnectionClosed,
+				Message: "the server at ADDRESS closed the connection when it had seen our certificate, without saying why: it probably refuses it; " + only,
+			},
+		},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			listener := listen(t)
+			go func() {
+				connection, err := listener.Accept()
+				if err != nil {
+					return
+				}
+				defer func() { _ = connection.Close() }()
+				secured := tls.Server(connection, quiet)
+				if secured.Handshake() == nil {
+					test.then(secured)
+				}
+			}()
+			probing := prober()
+			probing.Patience = test.patience
+			if diff := cmp.Diff(test.want, verdict(probing.Probe(t.Context(), p.request(t, listener.Addr())))); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestVerdictOfWhatIsNoTLSServer(t *testing.T) {
+	p := newParties(t)
+	plain := httptest.NewServer(http.NotFoundHandler())
+	t.Cleanup(plain.Close)
+	// accept answers one connection.
+	accept := func(then func(net.Conn)) func(*testing.T) net.Addr {
+		return func(t *testing.T) net.Addr {
+			t.Helper()
+			listener := listen(t)
+			go func() {
+				connection, err := listener.Accept()
+				if err != nil {
+					return
+				}
+				defer func() { _ = connection.Close() }()
+				then(connection)
+			}()
+			return listener.Addr()
+		}
+	}
+	// hold keeps the connection until the other side ends it.
+	hold := func(c net.Conn) { _, _ = io.Copy(io.Discard, c) }
+	trickle := func(first, again string) func(net.Conn) {
+		return func(c net.Conn) {
+			_, err := io.WriteString(c, first)
+			for err == nil {
+				_, err = io.WriteString(c, again)
+			}
+		}
+	}
+	const noTLS = ": name its TLS port in spec.port of the EgressTarget"
+	const closed = "the server at ADDRESS closed the connection within the handshake, without saying why: it may admit certain addresses only, or not be a TLS port"
+	const slow = 100 * time.Millisecond
+
+	tests := map[string]struct {
+		server  func(*testing.T) net.Addr
+		timeout time.Duration
+		want    handshake.Verdict
+	}{
+		"a plain HTTP server": {
+			server: func(*testing.T) net.Addr { return plain.Listener.Addr() },
+			want:   handshake.Verdict{Reason: handshake.NotTLS, Message: "the server at ADDRESS answers with HTTP in plain text" + noTLS},
+		},
+		"an SSH server": {
+			server: accept(func(c net.Conn) { _, _ = io.WriteString(c, "SSH-2.0-OpenSSH_9.9\r\n"); hold(c) }),
+			want:   handshake.Verdict{Reason: handshake.NotTLS, Message: "the server at ADDRESS answers with something that is not TLS" + noTLS},
+		},
+		"garbage for ever": {
+			server: accept(trickle("", strings.Repeat("\x00garbage", 100))),
+			want:   handshake.Verdict{Reason: handshake.NotTLS, Message: "the server at ADDRESS answers with something that is not TLS" + noTLS},
+		},
+		"garbage in the form of a handshake": {
+			server: accept(func(c net.Conn) { _, _ = io.WriteString(c, "\x16\x03\x03\x00\x04\x02\xff\xff\xff"); hold(c) }),
+			want: handshake.Verdict{
+				Reason:  handshake.HandshakeFailed,
+				Message: "the handshake with ADDRESS failed: tls: handshake message of length 16777215 bytes exceeds maximum of 65536 bytes",
+			},
+		},
+		"empty records for ever": {
+			server: accept(trickle("", "\x16\x03\x03\x00\x00")),
+			want:   handshake.Verdict{Reason: handshake.HandshakeFailed, Message: "the handshake with ADDRESS failed: local error: tls: unexpected message"},
+		},
+		"warnings for ever": {
+			server: accept(trickle("", "\x15\x03\x03\x00\x02\x01\x5a")),
+			want:   handshake.Verdict{Reason: handshake.HandshakeFailed, Message: "the handshake with ADDRESS failed: tls: too many ignored records"},
+		},
+		"an alert at once": {
+			server: accept(func(c net.Conn) { _, _ = io.WriteString(c, "\x15\x03\x03\x00\x02\x02\x70"); hold(c) }),
+			want: handshake.Verdict{Reason: handshake.ServerNameUnknown, Message: `the server at ADDRESS doesn't know the name "external.system.com": the alert 112 ` +
+				`(unrecognized name); ` +
+				"name another in spec.sni of the EgressTarget"},
+		},
+		"an alert that nobody knows": {
+			server: accept(func(c net.Conn) { _, _ = io.WriteString(c, "\x15\x03\x03\x00\x02\x02\xfe"); hold(c) }),
+			want:   handshake.Verdict{Reason: handshake.HandshakeFailed, Message: "the server at ADDRESS refused the handshake with the alert 254 (alert(254))"},
+		},
+		"a server that says nothing": {
+			server: accept(hold), timeout: slow,
+			want: handshake.Verdict{
+				Reason:  handshake.ProbeTimedOut,
+				Message: "the server at ADDRESS accepts the connection, but does not finish a TLS handshake within 100ms: is it a TLS port?",
+			},
+		},
+		"a server that trickles a handshake message for ever": {
+			server: accept(func(c net.Conn) {
+				_, err := io.WriteString(c, "\x16\x03\x03\x40\x00\x02\x00\xff\xff")
+				for err == nil {
+					_, err = io.WriteString(c, "x")
+					<-time.After(time.Millisecond)
+				}
+			}),
+			timeout: slow,
+			want: handshake.Verdict{
+				Reason:  handshake.ProbeTimedOut,
+				Message: "the server at ADDRESS accepts the connection, but does not finish a TLS handshake within 100ms: is it a TLS port?",
+			},
+		},
+		"a server that closes at once": {
+			server: accept(func(c net.Conn) { _ = c.Close() }),
+			want:   handshake.Verdict{Reason: handshake.ConnectionClosed, Message: closed},
+		},
+		"a server that closes when it has read the offer": {
+			server: accept(func(c net.Conn) { _, _ = c.Read(make([]byte, 1<<14)) }),
+			want:   handshake.Verdict{Reason: handshake.ConnectionClosed, Message: closed},
+		},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			probing := prober()
+			if test.timeout > 0 {
+				probing.Timeout = test.timeout
+			}
+			if diff := cmp.Diff(test.want, verdict(probing.Probe(t.Context(), p.request(t, test.server(t))))); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestACallerCanEndAProbe(t *testing.T) {
+	p := newParties(t)
+	quiet := p.mutual(tls.VersionTLS13)
+	quiet.SessionTicketsDisabled = true
+	tests := map[string]*tls.Config{
+		"within the handshake":                   nil,
+		"while it waits for the server's answer": quiet,
+	}
+	for name, config := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			listener := listen(t)
+			ctx, cancel := context.WithCancel(t.Context())
+			go func() {
+				connection, err := listener.Accept()
+				if err != nil {
+					return
+				}
+				if config == nil {
+					_, _ = connection.Read(make([]byte, 1))
+				} else {
+					_ = tls.Server(connection, config).HandshakeContext(ctx)
+				}
+				cancel()
+			}()
+			request := p.request(t, listener.Addr())
+			got := handshake.Judge(prober().Probe(ctx, request))
+			want := handshake.Verdict{Reason: handshake.ProbeInterrupted, Message: "the probe of " + listener.Addr().String() + " was interrupted"}
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestSystemCAs(t *testing.T) {
+	p := newParties(t)
+	tests := map[string]struct {
+		roots func() (*x509.CertPool, error)
+		want  handshake.Reason
+	}{
+		"hold that of the server":       {roots: func() (*x509.CertPool, error) { return p.serverCA.Pool(), nil }, want: handshake.Verified},
+		"don't hold that of the server": {roots: func() (*x509.CertPool, error) { return p.clientCA.Pool(), nil }, want: handshake.ServerNotTrusted},
+		"are none":                      {roots: func() (*x509.CertPool, error) { return x509.NewCertPool(), nil }, want: handshake.SystemCANotFound},
+		"can't be read":                 {roots: func() (*x509.CertPool, error) { return nil, errors.New("no such file") }, want: handshake.SystemCANotFound},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			address, _ := serve(t, p.mutual())
+			request := p.request(t, address)
+			// The CA in the request counts for nothing then.
+			request.System = true
+			probing := prober()
+			probing.SystemRoots = test.roots
+			if got := handshake.Judge(probing.Probe(t.Context(), request)).Reason; got != test.want {
+				t.Errorf("%s, want %s", got, test.want)
+			}
+		})
+	}
+}
+
+func TestCertificateSaysAllThatCannotBeRead(t *testing.T) {
+	_, err := handshake.Certificate(map[string][]byte{"cert": []byte("x"), "key": []byte("y")}, credential.CertKeyLayout())
+	want := "\"cert\" (client certificate) is not PEM: it has no BEGIN line\n\"key\" (private key) is not PEM: it has no BEGIN line"
+	if err == nil || err.Error() != want {
+		t.Errorf("%v, want %s", err, want)
+	}
+}

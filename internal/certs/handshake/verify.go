@@ -1,0 +1,162 @@
+package handshake
+
+import (
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"mtls.egress/webhook/internal/certs/credential"
+)
+
+// verify says all that is wrong with the chain of a server, the leaf first, for a client that trusts roots and expects one of names, at
+// the time now. The sidecar would stop at the first.
+func verify(chain []*x509.Certificate, roots *x509.CertPool, names []string, now time.Time) []Problem {
+	if len(chain) == 0 {
+		return []Problem{{ServerNotTrusted, "the server has no certificate"}}
+	}
+	leaf := chain[0]
+	problems := verifyValidity(leaf, now)
+
+	intermediates := x509.NewCertPool()
+	for _, certificate := range chain[1:] {
+		intermediates.AddCert(certificate)
+	}
+	// The validity of the leaf is judged above; out of it, the rest of the chain is judged for the nearest time within.
+	at := now
+	if at.After(leaf.NotAfter) {
+		at = leaf.NotAfter
+	}
+	if at.Before(leaf.NotBefore) {
+		at = leaf.NotBefore
+	}
+	// Each certificate in roots ends a chain, self-signed or not, as it does for Envoy, which sets X509_V_FLAG_PARTIAL_CHAIN
+	// (https://github.com/envoyproxy/envoy/blob/main/source/common/tls/cert_validator/default_validator.cc).
+	_, err := leaf.Verify(x509.VerifyOptions{Roots: roots, Intermediates: intermediates, CurrentTime: at, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}})
+	invalid, _ := errors.AsType[x509.CertificateInvalidError](err)
+	switch {
+	case err == nil:
+	case invalid.Reason == x509.IncompatibleUsage && invalid.Cert != nil:
+		problems = append(problems, Problem{NotForServerAuth, fmt.Sprintf(
+			"the server's certificate (%s) may not be used by a server: its extended key usage, or that of a CA above it, must include serverAuth", subject(leaf))})
+	default:
+		problems = append(problems, distrust(chain, err))
+	}
+
+	if !slices.ContainsFunc(names, func(name string) bool { return carries(leaf, name) }) {
+		problems = append(problems, Problem{ServerNameMismatch, fmt.Sprintf("the server's certificate is for %s, but must be for %s: "+
+			"another server answers there, or the EgressTarget has to name what it carries in subjectAltNames", list(namesOf(leaf), "no name"), list(names, "no name"))})
+	}
+	return problems
+}
+
+func verifyValidity(leaf *x509.Certificate, now time.Time) []Problem {
+	switch {
+	case now.After(leaf.NotAfter):
+		return []Problem{{ServerCertificateExpired, fmt.Sprintf("the server's certificate (%s) has expired on %s: the partner has to renew it",
+			subject(leaf), date(leaf.NotAfter))}}
+	case now.Before(leaf.NotBefore):
+		return []Problem{{ServerCertificateNotYetValid, fmt.Sprintf("the server's certificate (%s) is valid only from %s on: the partner has to use the previous one until then, "+
+			"or a clock is wrong", subject(leaf), date(leaf.NotBefore))}}
+	default:
+		return nil
+	}
+}
+
+// distrust leaves the words of the x509 package out where they hold the current time: a message must not change with every handshake.
+func distrust(chain []*x509.Certificate, err error) Problem {
+	why := ""
+	invalid, isInvalid := errors.AsType[x509.CertificateInvalidError](err)
+	_, isUnknown := errors.AsType[x509.UnknownAuthorityError](err)
+	switch {
+	case isInvalid && invalid.Reason == x509.Expired && invalid.Cert != nil:
+		why = fmt.Sprintf(", and above it a certificate (%s) is valid only from %s to %s", subject(invalid.Cert), date(invalid.Cert.NotBefore), date(invalid.Cert.NotAfter))
+	case !isUnknown:
+		why = fmt.Sprintf(" (%s)", credential.Printable(err.Error()))
+	}
+	return Problem{ServerNotTrusted, fmt.Sprintf("the server's certificate (%s) does not lead to the CA that is expected: its issuer is %s, the server sends %s%s; "+
+		"ask the partner which CA signs the certificate of the server, and put that one where serverCA of the EgressTarget says",
+		subject(chain[0]), issuer(chain[0]), count(len(chain), "certificate"), why)}
+}
+
+// carries says whether a certificate has a name as Envoy compares them for Istio's subjectAltNames, which are exact matchers of no type:
+// DNS names with wildcards in the certificate, URIs, mail and IP addresses as they are. See matchSubjectAltName and dnsNameMatch in
+// https://github.com/envoyproxy/envoy/blob/main/source/common/tls/cert_validator/san_matcher.cc and …/source/common/tls/utility.cc.
+func carries(leaf *x509.Certificate, name string) bool {
+	if slices.ContainsFunc(leaf.DNSNames, func(pattern string) bool { return matches(name, pattern) }) {
+		return true
+	}
+	return slices.Contains(otherNames(leaf), name)
+}
+
+// matches compares a DNS name with one of a certificate, in which "*" may stand for a part of the first label, or for all of it.
+func matches(name, pattern string) bool {
+	name, pattern = strings.ToLower(name), strings.ToLower(pattern)
+	if name == pattern {
+		return true
+	}
+	label, domain, several := strings.Cut(name, ".")
+	labelPattern, domainPattern, severalPattern := strings.Cut(pattern, ".")
+	if !several || !severalPattern || domain != domainPattern || strings.Contains(domainPattern, "*") {
+		return false
+	}
+	if strings.HasPrefix(labelPattern, "xn--") || strings.Count(labelPattern, "*") != 1 {
+		return false
+	}
+	before, after, _ := strings.Cut(labelPattern, "*")
+	return len(label) >= len(before)+len(after) && strings.HasPrefix(label, before) && strings.HasSuffix(label, after)
+}
+
+func namesOf(leaf *x509.Certificate) []string {
+	return slices.Concat(leaf.DNSNames, otherNames(leaf))
+}
+
+func otherNames(leaf *x509.Certificate) []string {
+	names := slices.Clone(leaf.EmailAddresses)
+	for _, uri := range leaf.URIs {
+		names = append(names, uri.String())
+	}
+	for _, ip := range leaf.IPAddresses {
+		names = append(names, ip.String())
+	}
+	return names
+}
+
+func subject(certificate *x509.Certificate) string {
+	return "subject " + quoted(credential.DistinguishedName(certificate.RawSubject))
+}
+
+func issuer(certificate *x509.Certificate) string {
+	return quoted(credential.DistinguishedName(certificate.RawIssuer))
+}
+
+func quoted(text string) string { return `"` + credential.Printable(text) + `"` }
+
+// list names a few of many for a message: what a server sends may have thousands.
+func list(texts []string, none string) string {
+	const shown = 5
+	if len(texts) == 0 {
+		return none
+	}
+	var words []string
+	for _, text := range texts[:min(shown, len(texts))] {
+		words = append(words, quoted(text))
+	}
+	joined := strings.Join(words, ", ")
+	if more := len(texts) - shown; more > 0 {
+		joined += " and " + strconv.Itoa(more) + " more"
+	}
+	return joined
+}
+
+func count(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return strconv.Itoa(n) + " " + what + "s"
+}
+
+func date(t time.Time) string { return t.UTC().Format(time.RFC3339) }
