@@ -219,28 +219,6 @@ func (i *Installation) KubectlWith(ctx context.Context, input string, args ...st
 	return stdout, err
 }
 
-// await calls reached until it returns no error.
 func await(ctx context.Context, what string, reached func(context.Context) error) error {
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
-	for {
-		err := reached(ctx)
-		if err == nil {
-			return nil
-		}
-		if _, final := errors.AsType[finalError](err); final {
-			return fmt.Errorf("%s: %w", what, err)
-		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("%s: %w; at the end: %w", what, ctx.Err(), err)
-		case <-time.After(20 * time.Millisecond):
-		}
-	}
+	return apiserver.Await(ctx, patience, what, reached)
 }
-
-// finalError is one that waiting doesn't help against.
-type finalError struct{ error }
-
-// Unwrap is part of errors.As.
-func (e finalError) Unwrap() error { return e.error }

@@ -12,7 +12,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -30,9 +29,6 @@ import (
 // that requests under way have after it.
 const stopLimit = time.Minute
 
-// logLines is how many lines of a webhook's log an error carries.
-const logLines = 20
-
 // Replica is one webhook process.
 type Replica struct {
 	// Log is the file with what it says, over all its starts.
@@ -42,15 +38,12 @@ type Replica struct {
 	command                                       string
 	webhookAddress, healthAddress, metricsAddress string
 
-	process *exec.Cmd
-	release func() error
-	ended   chan struct{} // closed when process has ended; nil when it never ran
-	exit    error
+	process *apiserver.Process // nil when it isn't started
 }
 
 // prepareReplicas gives each replica its addresses; nothing is started yet.
 func (i *Installation) prepareReplicas(count int) error {
-	addresses, err := freeAddresses(3 * count)
+	addresses, err := apiserver.FreeAddresses(3 * count)
 	if err != nil {
 		return err
 	}
@@ -65,20 +58,6 @@ func (i *Installation) prepareReplicas(count int) error {
 		i.service, err = newService(i.Replicas)
 	}
 	return err
-}
-
-// freeAddresses returns loopback addresses that nobody listens on.
-func freeAddresses(count int) (addresses []string, problem error) {
-	addresses = make([]string, count)
-	for n := range addresses {
-		listener, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return nil, err
-		}
-		defer func() { problem = errors.Join(problem, listener.Close()) }() // all at the end, so that they differ
-		addresses[n] = listener.Addr().String()
-	}
-	return addresses, nil
 }
 
 // serveArgs are the arguments of the chart's Deployment.
@@ -129,66 +108,34 @@ func (r *Replica) start(args []string) error {
 	if err != nil {
 		return err
 	}
-	log, err := os.OpenFile(r.Log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	cmd := exec.Command(r.command, append(slices.Clip(args),
+		"--webhook-port="+webhookPort, "--health-address="+r.healthAddress, "--metrics-address="+r.metricsAddress)...)
+	process, err := apiserver.StartProcess(cmd, r.Log, r.server.StartGuarded)
 	if err != nil {
 		return err
 	}
-	defer func() { _ = log.Close() }() // nothing was written here: the process has its own
-	r.process = exec.Command(r.command, append(slices.Clip(args),
-		"--webhook-port="+webhookPort, "--health-address="+r.healthAddress, "--metrics-address="+r.metricsAddress)...)
-	r.process.Stdout, r.process.Stderr = log, log
-	if r.release, err = r.server.StartGuarded(r.process); err != nil {
-		return err
-	}
-	ended := make(chan struct{})
-	r.ended = ended
-	go func() {
-		r.exit = r.process.Wait()
-		close(ended)
-	}()
+	r.process = process
 	return nil
 }
 
 // Running says whether the process runs.
-func (r *Replica) Running() bool {
-	if r.ended == nil {
-		return false
-	}
-	select {
-	case <-r.ended:
-		return false
-	default:
-		return true
-	}
-}
+func (r *Replica) Running() bool { return r.process != nil && r.process.Running() }
 
 // Stop sends SIGTERM and waits for the end. One that doesn't end in time is killed, which is an error, as is a bad exit.
 func (r *Replica) Stop() error {
-	if r.ended == nil {
+	if r.process == nil {
 		return nil
 	}
-	var problems []error
-	if r.Running() {
-		problems = append(problems, r.process.Process.Signal(syscall.SIGTERM))
-	}
-	select {
-	case <-r.ended:
-	case <-time.After(stopLimit):
-		problems = append(problems, fmt.Errorf("the webhook did not stop within %s and was killed", stopLimit), r.process.Process.Kill())
-		<-r.ended
-	}
-	r.ended = nil
-	if r.exit != nil {
-		problems = append(problems, fmt.Errorf("the webhook ended with %w; it said at the end:\n%s", r.exit, apiserver.LastLines(r.Log, logLines)))
-	}
-	return errors.Join(append(problems, r.release())...)
+	err := r.process.Stop(stopLimit)
+	r.process = nil
+	return err
 }
 
 // awaitReady waits until /readyz answers with OK.
 func (r *Replica) awaitReady(ctx context.Context) error {
 	return await(ctx, "the webhook gets ready", func(ctx context.Context) error {
 		if !r.Running() {
-			return finalError{fmt.Errorf("it ended; it said at the end:\n%s", apiserver.LastLines(r.Log, logLines))}
+			return apiserver.Final(fmt.Errorf("it ended; it said at the end:\n%s", r.process.LastWords()))
 		}
 		return r.ready(ctx)
 	})
@@ -221,7 +168,7 @@ func (i *Installation) awaitAdmission(ctx context.Context) error {
 	return await(ctx, "an annotated Pod is realised", func(ctx context.Context) error {
 		for n, replica := range i.Replicas {
 			if !replica.Running() {
-				return finalError{fmt.Errorf("replica %d ended; it said at the end:\n%s", n, apiserver.LastLines(replica.Log, logLines))}
+				return apiserver.Final(fmt.Errorf("replica %d ended; it said at the end:\n%s", n, replica.process.LastWords()))
 			}
 		}
 		pod, err := i.Admin.CoreV1().Pods(metav1.NamespaceDefault).Create(ctx, &corev1.Pod{
