@@ -65,6 +65,13 @@ func istioSet() set {
 	}}
 }
 
+// certManagerSet is cert-manager, which only the tests of what it is asked for need.
+func certManagerSet() set {
+	return set{module: "certmanager", sources: []string{"."}, programs: []program{
+		{name: "cert-manager", path: ".", names: []string{"cert-manager-controller", "cert-manager-webhook", "cert-manager-cainjector"}},
+	}}
+}
+
 // containerdModule is also the start of the names of its packages.
 const containerdModule = "github.com/containerd/containerd/v2"
 

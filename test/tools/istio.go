@@ -39,40 +39,42 @@ func moduleDirectory(ctx context.Context, dir, module string) (string, error) {
 	return runGo(ctx, dir, quiet, list...)
 }
 
-// istioCharts is the folder of Istio's charts in its module.
-const istioCharts = "manifests/charts"
+// istioSources is Istio's module, and istioCharts the folder of the charts in it. It has the proxy's configuration too.
+const (
+	istioSources = "istio.io/istio"
+	istioCharts  = "manifests/charts"
+)
 
-// istioModule is the link in the cache entry to the sources of Istio.
-func istioModule(entry string) string { return filepath.Join(entry, "module") }
+// moduleLink is the link in the cache entry to the sources of the module that the entry's programs are of.
+func moduleLink(entry string) string { return filepath.Join(entry, "module") }
 
-// withModule adds to the part of Istio's programs the link to its sources, in which charts and the proxy's configuration are.
-func withModule(programs part) part {
-	charts := func(entry string) bool {
-		info, err := os.Stat(filepath.Join(istioModule(entry), istioCharts))
+// withModule adds to the part of a set's programs the link to the sources of a module, at the version that they are built of, for the charts in this folder of it.
+func withModule(programs part, s set, module, charts string) part {
+	isThere := func(entry string) bool {
+		info, err := os.Stat(filepath.Join(moduleLink(entry), charts))
 		return err == nil && info.IsDir()
 	}
 	return part{
 		name: programs.name,
 		key:  programs.key,
 		// The module cache may have been emptied since.
-		complete: func(entry string) bool { return programs.complete(entry) && charts(entry) },
+		complete: func(entry string) bool { return programs.complete(entry) && isThere(entry) },
 		make: func(ctx context.Context, entry string, progress io.Writer) error {
 			if err := programs.make(ctx, entry, progress); err != nil {
 				return err
 			}
-			const module = "istio.io/istio"
-			directory, err := moduleDirectory(ctx, istioSet().module, module)
+			directory, err := moduleDirectory(ctx, s.module, module)
 			if err != nil {
 				return err
 			}
-			if err := os.Remove(istioModule(entry)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			if err := os.Remove(moduleLink(entry)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 				return err
 			}
-			if err := os.Symlink(directory, istioModule(entry)); err != nil {
+			if err := os.Symlink(directory, moduleLink(entry)); err != nil {
 				return err
 			}
-			if !charts(entry) {
-				return fmt.Errorf("%s has no folder %s, where Istio kept its charts until now", module, istioCharts)
+			if !isThere(entry) {
+				return fmt.Errorf("%s has no folder %s, where its charts were until now", module, charts)
 			}
 			return nil
 		},

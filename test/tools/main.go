@@ -4,6 +4,7 @@
 //	go -C test/tools run . assets       prints the directory that holds etcd, kube-apiserver, kubectl and helm
 //	go -C test/tools run . node         prints the directory that holds the parts of a node
 //	go -C test/tools run . istio-crds   prints the file with Istio's CustomResourceDefinitions
+//	go -C test/tools run . certmanager  prints the directory that holds cert-manager's programs and its chart
 //
 // Standard output carries the path and nothing else; what is being done, and how long it takes, goes to standard error. For assets only Go is needed on the machine.
 //
@@ -22,14 +23,17 @@
 // and what else is missing of the host is installed by apt-get; elsewhere than on Debian, it has to be there. On two cores that takes about twelve minutes with an empty
 // Go build cache, a quarter of it for pilot-discovery, and 6 GB of disk for the Go caches.
 //
+// The directory of cert-manager holds bin (cert-manager-controller, cert-manager-webhook and cert-manager-cainjector, built from source) and chart (the release's Helm chart,
+// which has the CustomResourceDefinitions and the webhook configurations).
+//
 // Everything is kept in ${MTLS_EGRESS_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/mtls-egress-webhook}/<key>. What is made together has a key: of programs, it stands for the
 // content of their go.mod, go.sum and sources, their link flags and the platform; of an image, for its parts. So an update builds anew what it concerns; an old key that
 // nothing has used for thirty days is removed. Two callers at a time build once: the second one waits. An interrupted build leaves nothing half done.
 //
 // This is a module of its own so that the webhook's go.mod carries only what the webhook needs. One go.mod serves all programs of Kubernetes, so that what they share is
 // compiled once. Helm stays at the minor version that is made for the Kubernetes version here, as a later one would move packages that decide how the API server behaves
-// (sigs.k8s.io/structured-merge-diff, k8s.io/kube-openapi) past the versions that Kubernetes was released with. For the same reason containerd, CoreDNS and Istio have
-// modules of their own.
+// (sigs.k8s.io/structured-merge-diff, k8s.io/kube-openapi) past the versions that Kubernetes was released with. For the same reason containerd, CoreDNS, Istio and
+// cert-manager have modules of their own.
 package main
 
 import (
@@ -47,7 +51,8 @@ const usage = `usage: go -C test/tools run . <command>
 commands:
   assets       print the directory that holds etcd, kube-apiserver, kubectl and helm
   node         print the directory that holds the parts of a Kubernetes node with Istio (root on Linux)
-  istio-crds   print the file with Istio's CustomResourceDefinitions`
+  istio-crds   print the file with Istio's CustomResourceDefinitions
+  certmanager  print the directory that holds cert-manager's programs and its chart`
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -72,6 +77,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		path, err = node(ctx, stderr)
 	case "istio-crds":
 		path, err = istioCRDs(ctx)
+	case "certmanager":
+		path, err = certManager(ctx, stderr)
 	default:
 		err = fmt.Errorf("unknown command %q\n%s", args[0], usage)
 	}

@@ -98,7 +98,7 @@ func nodeParts() ([]part, error) {
 			return nil, err
 		}
 		if s.name == istioPart {
-			p = withModule(p)
+			p = withModule(p, s.set, istioSources, istioCharts)
 		}
 		parts = append(parts, p)
 	}
@@ -154,7 +154,7 @@ func (r rootFS) part(name string) part {
 
 // nodeLinks is the content of the directory: each path in it, and what that stands for.
 func nodeLinks(assets string, entries map[string]string, images []image) map[string]string {
-	links := map[string]string{"istio-charts": filepath.Join(istioModule(entries[istioPart]), istioCharts)}
+	links := map[string]string{"istio-charts": filepath.Join(moduleLink(entries[istioPart]), istioCharts)}
 	fromAssets, _ := linkSet("", "", nil)
 	for _, name := range slices.Sorted(maps.Keys(fromAssets)) {
 		links["bin/"+name] = filepath.Join(assets, name)

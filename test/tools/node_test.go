@@ -205,7 +205,7 @@ func TestPartOfASetIsCompleteWithAllPrograms(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p = withModule(p)
+	p = withModule(p, istioSet(), istioSources, istioCharts)
 	entry, module := t.TempDir(), t.TempDir()
 	steps := []struct {
 		what   string
@@ -217,7 +217,7 @@ func TestPartOfASetIsCompleteWithAllPrograms(t *testing.T) {
 		{"both programs, not the charts", func() { write(t, filepath.Join(entry, "built", "pilot-discovery"), 0o755, "") }, false},
 		{"all", func() {
 			write(t, filepath.Join(module, "manifests", "charts", "base", "Chart.yaml"), 0o644, "")
-			if err := os.Symlink(module, istioModule(entry)); err != nil {
+			if err := os.Symlink(module, moduleLink(entry)); err != nil {
 				t.Fatal(err)
 			}
 		}, true},
