@@ -28,6 +28,9 @@ TOOL_MODULES := $(patsubst %/go.mod,%,$(wildcard test/tools/go.mod test/tools/*/
 # Provides the parts of a Kubernetes node where one can be run: on Linux as root, unless a cluster is given.
 node := if [ "$$(uname)$$(id -u)" = Linux0 ] && [ -z "$${KUBECONFIG:-}" ]; then MTLS_EGRESS_NODE=$$(go -C test/tools run . node); export MTLS_EGRESS_NODE; fi
 
+# Provides cert-manager, which runs beside the API servers that the tests start.
+cert_manager := MTLS_EGRESS_CERT_MANAGER=$$(go -C test/tools run . certmanager); export MTLS_EGRESS_CERT_MANAGER
+
 no_node := [ "$$(uname)$$(id -u)" != Linux0 ] && [ -z "$${KUBECONFIG:-}" ]
 
 .PHONY: help
@@ -49,7 +52,7 @@ ON_A_NODE := mtls.egress/webhook/test/(cluster|mesh|meshdemo)
 # Of the tools, only the packages with tests: the others are whole servers, which would be compiled for nothing.
 .PHONY: test
 test: ## Run all tests; the servers they need are built the first time.
-	$(node); assets=$$(go -C test/tools run . assets) && export MTLS_EGRESS_ASSETS="$$assets" && \
+	$(node); $(cert_manager); assets=$$(go -C test/tools run . assets) && export MTLS_EGRESS_ASSETS="$$assets" && \
 	go test -timeout 20m $$(go list ./... | grep -vxE '$(ON_A_NODE)') && \
 	if $(no_node); then echo 'SKIPPED: the tests on a node ($(ON_A_NODE)) need root on Linux, or a cluster with Istio in KUBECONFIG'; \
 	else test/onnode.sh $$(go list ./... | grep -xE '$(ON_A_NODE)'); fi
@@ -57,12 +60,12 @@ test: ## Run all tests; the servers they need are built the first time.
 
 .PHONY: test-mesh
 test-mesh: ## Run the tests of the data path on a real mesh (root on Linux, or a cluster in KUBECONFIG).
-	$(node); go test -count 1 -v -timeout 30m ./test/mesh
+	$(node); $(cert_manager); go test -count 1 -v -timeout 30m ./test/mesh
 
 .PHONY: guarantees
 guarantees: ## Run them and write what they counted into docs/guarantees.md.
 	mkdir -p bin
-	$(node); MTLS_EGRESS_EVIDENCE=$(CURDIR)/bin/evidence.json go test -count 1 -timeout 30m ./test/mesh
+	$(node); $(cert_manager); MTLS_EGRESS_EVIDENCE=$(CURDIR)/bin/evidence.json go test -count 1 -timeout 30m ./test/mesh
 	go run ./test/mesh/guarantees bin/evidence.json docs/guarantees.md
 
 .PHONY: lint
