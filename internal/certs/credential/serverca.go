@@ -54,5 +54,5 @@ func checkServerCAChosen(t target.Target, secret *corev1.Secret, layout target.L
 	return refuse(Problem{ServerCANotChosen, layout.ServerCA, fmt.Sprintf(
 		"%q was written by cert-manager for the Certificate %s: it is the issuer of the client certificate and says nothing about the server; "+
 			"say in spec.serverCA of the EgressTarget where the CA of the server is: configMap, system: true, or secretKey: %s if the same CA signs the server's certificate",
-		layout.ServerCA, printable(certificate), layout.ServerCA)})
+		layout.ServerCA, Printable(certificate), layout.ServerCA)})
 }

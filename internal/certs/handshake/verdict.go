@@ -56,7 +56,8 @@ const (
 	IssuerNotAccepted Reason = "IssuerNotAccepted"
 	// ClientCertificateRefused: the server refused the certificate.
 	ClientCertificateRefused Reason = "ClientCertificateRefused"
-	// IssuerNotNamed: as Verified, but none of the certificate's issuers is among the CAs that the server names. It may refuse the first request.
+	// IssuerNotNamed: the server didn't refuse the certificate in the handshake, but none of its issuers is among the CAs that the server names, so it may refuse the first
+	// request. This proves nothing either way.
 	IssuerNotNamed Reason = "IssuerNotNamed"
 	// Verified: the server asked for a certificate and accepted ours.
 	Verified Reason = "Verified"
@@ -199,7 +200,7 @@ func (a *Asked) cas() string {
 // Verdict is what a probe means.
 type Verdict struct {
 	// Verified says that the partner asked for the certificate and accepted it, as far as a handshake can tell: servers that judge a
-	// certificate with the first request, as nginx does, accept any in the handshake.
+	// certificate with the first request, as nginx does, accept any in the handshake. It is false with [IssuerNotNamed] too.
 	Verified bool
 	// Reason is that of the most important problem, else [Verified] or [IssuerNotNamed].
 	Reason Reason
@@ -233,7 +234,7 @@ func (o Observation) success() Verdict {
 		reason = IssuerNotNamed
 		cas += ", and it accepts ours all the same: servers such as nginx do, and refuse the first request instead, so ask the partner whether it trusts our issuer"
 	}
-	return Verdict{true, reason, fmt.Sprintf("the server at %s asked for a client certificate and %s; %s; the server's certificate ends on %s (%s); %s",
+	return Verdict{reason == Verified, reason, fmt.Sprintf("the server at %s asked for a client certificate and %s; %s; the server's certificate ends on %s (%s); %s",
 		o.Address, accepted, tls.VersionName(o.Version), date(o.Server.NotAfter), count(o.Server.DaysLeft, "day")+" left", cas)}
 }
 

@@ -103,7 +103,7 @@ func TestMessagesOfWhatIsHardToMeet(t *testing.T) {
 				Presented: true, Answer: Finished, Version: tls.VersionTLS12, Server: &Server{DaysLeft: 1},
 			},
 			want: Verdict{
-				Verified: true, Reason: IssuerNotNamed,
+				Reason: IssuerNotNamed,
 				Message: "the server at 192.0.2.1:443 asked for a client certificate and accepted ours; TLS 1.2; the server's certificate ends on 0001-01-01T00:00:00Z (1 day left); " +
 					"our issuer (\"CN=\uFFFD[2J\") is not among the CAs that it names (\"CN=x\", \"CN=x\", \"CN=x\", \"CN=x\", \"CN=x\" and 995 more), " +
 					"and it accepts ours all the same: servers such as nginx do, and refuse the first request instead, so ask the partner whether it trusts our issuer",
