@@ -20,6 +20,14 @@ type Chain struct {
 	Unrelated []*x509.Certificate
 }
 
+// withRoot are the certificates to present and, behind them, the root where it was found.
+func (c Chain) withRoot() []*x509.Certificate {
+	if c.Root == nil {
+		return c.Certificates
+	}
+	return append(slices.Clone(c.Certificates), c.Root)
+}
+
 // Arrange finds the chain of the private key in a bundle, whatever the order of the certificates. Of several certificates for the
 // key it takes the one that is valid longest. The error says which certificates there are instead.
 func Arrange(bundle Bundle) (Chain, error) {
@@ -32,27 +40,30 @@ func Arrange(bundle Bundle) (Chain, error) {
 
 // follow finds what leads from leaf to its root among candidates. The leaf may be one of them.
 func follow(leaf *x509.Certificate, candidates []*x509.Certificate) Chain {
-	chain := Chain{Certificates: []*x509.Certificate{leaf}}
-	used := []*x509.Certificate{leaf}
-	for last := leaf; !selfSigned(last); {
-		issuer := issuerOf(last, candidates, used)
-		if issuer == nil {
-			break
-		}
-		used = append(used, issuer)
-		if selfSigned(issuer) {
-			chain.Root = issuer
-			break
-		}
-		chain.Certificates = append(chain.Certificates, issuer)
-		last = issuer
+	path := pathOf(leaf, candidates)
+	chain := Chain{Certificates: path}
+	if end := len(path) - 1; end > 0 && selfSigned(path[end]) {
+		chain = Chain{Certificates: path[:end:end], Root: path[end]}
 	}
 	for _, certificate := range candidates {
-		if !slices.ContainsFunc(slices.Concat(used, chain.Unrelated), certificate.Equal) {
+		if !slices.ContainsFunc(slices.Concat(path, chain.Unrelated), certificate.Equal) {
 			chain.Unrelated = append(chain.Unrelated, certificate)
 		}
 	}
 	return chain
+}
+
+// pathOf is a certificate and, each behind the one that it signed, its issuers among candidates: up to a self-signed one, or as far as they are there.
+func pathOf(certificate *x509.Certificate, candidates []*x509.Certificate) []*x509.Certificate {
+	path := []*x509.Certificate{certificate}
+	for last := certificate; !selfSigned(last); last = path[len(path)-1] {
+		issuer := issuerOf(last, candidates, path)
+		if issuer == nil {
+			break
+		}
+		path = append(path, issuer)
+	}
+	return path
 }
 
 func noLeaf(bundle Bundle) error {

@@ -94,15 +94,14 @@ func warning(reason Reason, format string, args ...any) Finding {
 }
 
 func reviewOrder(chain Chain) []Finding {
-	certificates := chain.Certificates
-	everything := certificates
-	if chain.Root != nil {
-		everything = append(slices.Clone(certificates), chain.Root)
-	}
+	certificates, everything := chain.Certificates, chain.withRoot()
+	path := pathOf(certificates[0], everything)
+	// The end of a path may lack its issuer, which is the root then. That it is the end shows where no certificate is off the path.
+	whole := len(path) > 1 && !slices.ContainsFunc(everything, func(c *x509.Certificate) bool { return !slices.ContainsFunc(path, c.Equal) })
 	var findings []Finding
 	for i, certificate := range certificates[:len(certificates)-1] {
 		switch at := slices.IndexFunc(everything, func(c *x509.Certificate) bool { return c != certificate && issuedBy(certificate, c) }); {
-		case at == i+1 || selfSigned(certificate):
+		case at == i+1, at < 0 && whole, selfSigned(certificate):
 		case at < 0:
 			findings = append(findings, warning(ChainIncomplete, "certificate %d (%s) is not followed by its issuer %s, and neither is that one elsewhere in the file: "+
 				"ask the issuer for the intermediate certificate and put it behind", i+1, identify(certificate), issuerName(certificate)))
@@ -205,15 +204,12 @@ func weakSignature(certificate *x509.Certificate) bool {
 // reviewServerCA knows the mistake of taking the ca.crt of the client's own issuer for the CA of the server
 // (https://github.com/cert-manager/cert-manager/issues/1571).
 func reviewServerCA(chain Chain, serverCA []*x509.Certificate) []Finding {
-	issuers := chain.Certificates[1:]
-	if chain.Root != nil {
-		issuers = append(slices.Clone(issuers), chain.Root)
-	}
+	path := pathOf(chain.Certificates[0], chain.withRoot())
 	for _, authority := range serverCA {
-		isIssuer := slices.ContainsFunc(issuers, func(c *x509.Certificate) bool {
+		isIssuer := slices.ContainsFunc(path[1:], func(c *x509.Certificate) bool {
 			return bytes.Equal(c.RawSubjectPublicKeyInfo, authority.RawSubjectPublicKeyInfo)
 		})
-		if isIssuer || slices.ContainsFunc(chain.Certificates, func(c *x509.Certificate) bool { return !selfSigned(c) && issuedBy(c, authority) }) {
+		if isIssuer || slices.ContainsFunc(path, func(c *x509.Certificate) bool { return !selfSigned(c) && issuedBy(c, authority) }) {
 			return []Finding{warning(ServerCAIsClientIssuer,
 				"the CA of the server is the issuer of the client certificate (%s): that is right only where one CA signs both; "+
 					"else every call fails, so ask the partner which CA signs the certificate of the server", identify(authority))}

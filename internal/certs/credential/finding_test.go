@@ -80,6 +80,18 @@ func TestReviewTellsEveryDoubt(t *testing.T) {
 			want: append(warn(credential.ChainOutOfOrder, `certificate 1 `+leaf+` must be followed by its issuer, which is certificate 3 (subject "CN=Issuing", serial 03): many servers read a chain in order only`),
 				warn(credential.ChainOutOfOrder, `certificate 2 (subject "CN=Upper", serial 02) must be followed by its issuer, which is certificate 4 (subject "CN=Root", serial 01): many servers read a chain in order only`)...),
 		},
+		"the intermediates in the wrong order, and no root": {
+			chain: credential.Chain{Certificates: []*x509.Certificate{good, upper.Certificate, issuing.Certificate}},
+			want:  warn(credential.ChainOutOfOrder, `certificate 1 `+leaf+` must be followed by its issuer, which is certificate 3 (subject "CN=Issuing", serial 03): many servers read a chain in order only`),
+		},
+		"the leaf twice, and nothing else": {
+			chain: credential.Chain{Certificates: []*x509.Certificate{good, good}},
+			want: warn(credential.ChainIncomplete, `certificate 1 `+leaf+` is not followed by its issuer "CN=Issuing", and neither is that one elsewhere in the file: `+
+				`ask the issuer for the intermediate certificate and put it behind`),
+		},
+		"the CA of the server in the file of the chain, of which it is no part": {
+			chain: credential.Chain{Certificates: []*x509.Certificate{good, issuing.Certificate, upper.Certificate, root.Certificate, stranger.Certificate}}, serverCA: []*x509.Certificate{stranger.Certificate},
+		},
 		"a certificate that belongs to nobody": {
 			chain: credential.Chain{Certificates: []*x509.Certificate{good, issuing.Certificate, upper.Certificate}, Unrelated: []*x509.Certificate{stranger.Certificate}},
 			want:  warn(credential.CertificateUnrelated, `a certificate has nothing to do with the chain and is left out (subject "CN=Stranger", serial 09)`),

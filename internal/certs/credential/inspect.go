@@ -154,13 +154,9 @@ func (m *Material) Inspect(now time.Time) *Inspection {
 	if layout.ServerCA != "" {
 		serverCA, _ = readCertificates(authority, m.data[layout.ServerCA])
 	}
-	shown := m.chain.Certificates
-	if m.chain.Root != nil {
-		shown = append(slices.Clone(shown), m.chain.Root)
-	}
 	inspection := &Inspection{
 		Format:   m.format,
-		Chain:    detail(slices.Concat(shown, m.chain.Unrelated), now),
+		Chain:    detail(slices.Concat(m.chain.withRoot(), m.chain.Unrelated), now),
 		ServerCA: detail(serverCA, now),
 		Findings: slices.Concat([]Finding{}, FindingsOf(m.judge(layout, now)), Review(m.chain, serverCA, now)),
 	}

@@ -224,7 +224,7 @@ func TestVerdictOfServersOfGo(t *testing.T) {
 	}
 	unnamed := func(version, cas string) handshake.Verdict {
 		verdict := accepted(version, cas)
-		verdict.Reason = handshake.IssuerNotNamed
+		verdict.Verified, verdict.Reason = false, handshake.IssuerNotNamed
 		return verdict
 	}
 	const withheld = "; it asks for a client certificate, and was shown none, as it isn't trusted; " + only
