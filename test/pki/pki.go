@@ -54,6 +54,8 @@ type Template struct {
 	ExtraExtensions []pkix.Extension
 	// Key of the certificate; default: a new ECDSA P-256 key.
 	Key crypto.Signer
+	// SignatureAlgorithm is how the issuer signs; default: with SHA-256, or what its curve asks for.
+	SignatureAlgorithm x509.SignatureAlgorithm
 }
 
 // Client is the template of an ordinary client certificate.
@@ -189,6 +191,7 @@ func sign(issuer *CA, t Template) (Pair, error) {
 		BasicConstraintsValid: true,
 		IsCA:                  t.IsCA,
 		ExtraExtensions:       t.ExtraExtensions,
+		SignatureAlgorithm:    t.SignatureAlgorithm,
 	}
 	parent, parentKey := template, key
 	if issuer != nil {

@@ -73,10 +73,7 @@ func (m *Material) Describe(issuers []*x509.Certificate, now time.Time) (*Descri
 	if err := m.judge(layout, now); err != nil {
 		return nil, err
 	}
-	known := slices.Concat(m.chain.Certificates[1:], m.chain.Unrelated)
-	if m.chain.Root != nil {
-		known = append(known, m.chain.Root)
-	}
+	known := slices.Concat(m.chain.withRoot()[1:], m.chain.Unrelated)
 	leaf := m.chain.Certificates[0]
 	chain := follow(leaf, slices.Concat(known, issuers))
 	if len(issuers) > 0 && !slices.ContainsFunc(issuers, chain.leadsThrough) {
