@@ -478,25 +478,3 @@ func TestRefusedErrorNamesTheMostImportantReason(t *testing.T) {
 		t.Errorf("the refused certificate is not described: %+v", got)
 	}
 }
-
-func BenchmarkJudge(b *testing.B) {
-	ca := pki.NewCA(b, "Partner CA")
-	issuing := ca.Intermediate(b, "Partner Issuing")
-	rsaTemplate := pki.Client("orders")
-	rsaTemplate.Key = must[*rsa.PrivateKey](b)(rsa.GenerateKey(rand.Reader, 3072))
-	for name, client := range map[string]pki.Pair{
-		"ecdsa-p256": issuing.Issue(b, pki.Client("orders")),
-		"rsa-3072":   issuing.Issue(b, rsaTemplate),
-	} {
-		b.Run(name, func(b *testing.B) {
-			data := secret(client, ca)
-			data["cert"] = slices.Concat(client.CertPEM, issuing.CertPEM)
-			b.ReportAllocs()
-			for b.Loop() {
-				if _, err := credential.Judge(data, credential.CertKeyLayout(), now()); err != nil {
-					b.Fatal(err)
-				}
-			}
-		})
-	}
-}
