@@ -1,11 +1,25 @@
 package credential_test
 
 import (
+	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/asn1"
 	"encoding/hex"
 	"encoding/pem"
+	"math/big"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/google/go-cmp/cmp"
 
 	"mtls.egress/webhook/internal/certs/credential"
 	"mtls.egress/webhook/test/pki"
@@ -13,6 +27,42 @@ import (
 
 // canary stands for key material: random, so that no window of it is in a message by chance.
 const canary = "Zx81QvTg0mPw7KdRy5uJb3HsXc9NeFaL"
+
+// maxMessage is more, in bytes, than any sentence needs: names of files and subjects are cut, lists too.
+const maxMessage = 3000
+
+// checkMessage holds a message to one line of text that no key material is in.
+func checkMessage(tb testing.TB, message string) {
+	tb.Helper()
+	if message == "" || len(message) > maxMessage || !utf8.ValidString(message) || strings.ContainsFunc(message, breaksLines) {
+		tb.Errorf("not one line of text (%d bytes): %.1000q", len(message), message)
+	}
+	for window := range slices.Chunk([]byte(canary), 8) {
+		for _, form := range []string{string(window), hex.EncodeToString(window)} {
+			if strings.Contains(message, form) {
+				tb.Errorf("key material in a message: %s", message)
+			}
+		}
+	}
+}
+
+// breaksLines knows what may end a line or move the cursor: all control characters (Cc) and the separators U+2028 and U+2029.
+func breaksLines(r rune) bool { return unicode.In(r, unicode.Cc, unicode.Zl, unicode.Zp) }
+
+// withCanary are a value as it is, and with the canary in the middle of it.
+func withCanary(head, tail []byte) [][]byte {
+	return [][]byte{slices.Concat(head, tail), slices.Concat(head, []byte(canary), tail)}
+}
+
+// examples are the files of the examples, as seeds.
+func examples(f *testing.F, names ...string) [][]byte {
+	f.Helper()
+	var files [][]byte
+	for _, name := range names {
+		files = append(files, must[[]byte](f)(os.ReadFile(filepath.Join("../../../examples/credential", name))))
+	}
+	return files
+}
 
 // FuzzJudge: no input makes Judge panic, refuse without a reason, write more than one line, or repeat key material.
 // The key's value is what is fuzzed, with the canary in the middle of it.
@@ -29,7 +79,7 @@ func FuzzJudge(f *testing.F) {
 	f.Add(client.CertPEM, []byte("-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: "), []byte("\n\nAA==\n-----END RSA PRIVATE KEY-----\n"), []byte{})
 
 	f.Fuzz(func(t *testing.T, certificate, head, tail, serverCA []byte) {
-		for _, key := range [][]byte{slices.Concat(head, tail), slices.Concat(head, []byte(canary), tail)} {
+		for _, key := range withCanary(head, tail) {
 			data := map[string][]byte{"cert": certificate, "key": key, "cacert": serverCA}
 			got, err := credential.Judge(data, credential.CertKeyLayout(), now())
 			if err == nil {
@@ -38,18 +88,11 @@ func FuzzJudge(f *testing.F) {
 				}
 				continue
 			}
-			problems := problemsOf(t, err)
-			for _, problem := range problems {
-				if problem.Reason == "" || problem.Key == "" || problem.Message == "" || strings.ContainsAny(problem.Message, "\n\r\x00") {
-					t.Errorf("not a whole problem on one line: %+v", problem)
+			for _, problem := range problemsOf(t, err) {
+				if problem.Reason == "" || problem.Key == "" {
+					t.Errorf("not a whole problem: %+v", problem)
 				}
-			}
-			for window := range slices.Chunk([]byte(canary), 8) {
-				for _, form := range []string{string(window), hex.EncodeToString(window)} {
-					if strings.Contains(err.Error(), form) {
-						t.Errorf("key material in a message: %v", err)
-					}
-				}
+				checkMessage(t, problem.Message)
 			}
 		}
 	})
@@ -65,6 +108,194 @@ func FuzzJudgeCertificate(f *testing.F) {
 		_, err := credential.Judge(map[string][]byte{"cert": append(prefix, canary...), "key": value, "cacert": value}, credential.CertKeyLayout(), now())
 		if err == nil || strings.Contains(err.Error(), canary[:8]) {
 			t.Errorf("accepted, or key material in a message: %v", err)
+		}
+	})
+}
+
+// FuzzReadCertificates: what can be read is at least one certificate; what can't has a message.
+func FuzzReadCertificates(f *testing.F) {
+	for _, file := range examples(f, "client.pem", "chain.pem", "client.key", "keystore.p12", "destination.json") {
+		f.Add(file[:len(file)/2], file[len(file)/2:])
+		if decoded, _ := pem.Decode(file); decoded != nil {
+			f.Add(decoded.Bytes, []byte{})
+		}
+	}
+	f.Add([]byte("-----BEGIN PKCS7-----\n"), []byte("-----END PKCS7-----\n"))
+	f.Fuzz(func(t *testing.T, head, tail []byte) {
+		for _, content := range withCanary(head, tail) {
+			for _, read := range []func(string, []byte) ([]*x509.Certificate, error){credential.ReadCertificates, credential.ReadServerCA} {
+				switch certificates, err := read("client.pem", content); {
+				case err != nil:
+					checkMessage(t, err.Error())
+				case len(certificates) == 0:
+					t.Error("neither a certificate nor an error")
+				}
+			}
+		}
+	})
+}
+
+// FuzzReadPrivateKey: what can be read has a public half.
+func FuzzReadPrivateKey(f *testing.F) {
+	for _, file := range examples(f, "client.key", "client.pem", "keystore.p12") {
+		f.Add(file[:len(file)/2], file[len(file)/2:])
+	}
+	key := must[*ecdsa.PrivateKey](f)(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))
+	for kind, der := range map[string][]byte{
+		"EC PRIVATE KEY": must[[]byte](f)(x509.MarshalECPrivateKey(key)), "PRIVATE KEY": must[[]byte](f)(x509.MarshalPKCS8PrivateKey(key)),
+		"ENCRYPTED PRIVATE KEY": {0}, "OPENSSH PRIVATE KEY": {0}, "RSA PRIVATE KEY": {0},
+	} {
+		f.Add(block(kind, der), []byte{})
+	}
+	f.Fuzz(func(t *testing.T, head, tail []byte) {
+		for _, content := range withCanary(head, tail) {
+			switch signer, err := credential.ReadPrivateKey("client.key", content); {
+			case err != nil:
+				checkMessage(t, err.Error())
+			case signer.Public() == nil:
+				t.Error("a key without its public half")
+			}
+		}
+	})
+}
+
+// FuzzInspect: an inspection of a Secret refuses what the judgement refuses, and says it all in lines; that of a file does so with one value for both.
+func FuzzInspect(f *testing.F) {
+	files := examples(f, "client.pem", "chain.pem", "client.key", "server-ca.pem")
+	client, chain, key, serverCA := files[0], files[1], files[2], files[3]
+	for _, certificate := range [][]byte{client, slices.Concat(client, chain), slices.Concat(chain, client), slices.Concat(client, client), slices.Concat(key, client), key} {
+		f.Add(certificate, key[:len(key)/2], key[len(key)/2:], serverCA)
+	}
+	for _, hostile := range hostileCertificates(f) {
+		f.Add(hostile.CertPEM, hostile.KeyPEM, []byte{}, serverCA)
+	}
+	f.Add(client, key, []byte{}, chain)
+	f.Add(client, key, []byte{}, []byte{})
+	if decoded, _ := pem.Decode(client); decoded != nil {
+		f.Add(decoded.Bytes, key, []byte{}, serverCA)
+	}
+	f.Fuzz(func(t *testing.T, certificate, head, tail, serverCA []byte) {
+		for _, key := range withCanary(head, tail) {
+			data := map[string][]byte{"tls.crt": certificate, "tls.key": key, "ca.crt": serverCA}
+			inspection, err := credential.InspectSecret(data, now())
+			if err != nil {
+				t.Fatalf("the layout is known: %v", err)
+			}
+			layout := credential.TLSLayout()
+			if len(bytes.TrimSpace(serverCA)) == 0 {
+				layout.ServerCA = ""
+			}
+			if _, err := credential.Judge(data, layout, now()); (err != nil) != inspection.Refused() {
+				t.Errorf("the judgement says %v, the inspection %+v", err, inspection.Findings)
+			}
+			checkInspection(t, inspection)
+			if inspection, err := credential.InspectCertificates("client.pem", slices.Concat(certificate, key), now()); err == nil {
+				checkInspection(t, inspection)
+			} else {
+				checkMessage(t, err.Error())
+			}
+		}
+	})
+}
+
+// hostileCertificates have in what messages quote more than fits, and what isn't for a line.
+func hostileCertificates(f *testing.F) []pki.Pair {
+	f.Helper()
+	ca := pki.NewCA(f, "Partner CA")
+	separators, longSerial, manyPurposes := pki.Client("a\u2028b\u0085c\u009b31m"), pki.Client("orders"), pki.Client("orders")
+	longSerial.SerialNumber = new(big.Int).Lsh(big.NewInt(1), 80_000)
+	purposes := make([]asn1.ObjectIdentifier, 10_000)
+	for i := range purposes {
+		purposes[i] = asn1.ObjectIdentifier{1, 2, 3, i}
+	}
+	manyPurposes.ExtKeyUsage = nil
+	manyPurposes.ExtraExtensions = []pkix.Extension{{Id: asn1.ObjectIdentifier{2, 5, 29, 37}, Value: must[[]byte](f)(asn1.Marshal(purposes))}}
+	return []pki.Pair{ca.Issue(f, separators), ca.Issue(f, longSerial), ca.Issue(f, manyPurposes)}
+}
+
+func checkInspection(t *testing.T, inspection *credential.Inspection) {
+	t.Helper()
+	for _, finding := range inspection.Findings {
+		if finding.Severity == "" || finding.Reason == "" {
+			t.Errorf("not a whole finding: %+v", finding)
+		}
+		checkMessage(t, finding.Message)
+	}
+	for _, certificate := range slices.Concat(inspection.Chain, inspection.ServerCA) {
+		checkNames(t, certificate.Subject, certificate.EnvoySubject)
+	}
+}
+
+// checkNames holds a name to text that a line can have, and the one of Envoy to ASCII.
+func checkNames(t *testing.T, name, envoy string) {
+	t.Helper()
+	control := func(r rune) bool { return r < ' ' || r == 0x7f }
+	if !utf8.ValidString(name) || strings.ContainsFunc(name, control) {
+		t.Errorf("a name that isn't text: %q", name)
+	}
+	if strings.ContainsFunc(envoy, func(r rune) bool { return control(r) || r > unicode.MaxASCII }) {
+		t.Errorf("Envoy's form of a name isn't ASCII: %q", envoy)
+	}
+}
+
+// FuzzDistinguishedName: what a name is printed as can be put into a line, and where it can be read back, it is the same name.
+func FuzzDistinguishedName(f *testing.F) {
+	for _, subject := range []string{"CN=orders,O=Example,C=DE", `CN=\ a\, b\+c\ +OU=x,DC=example`, "1.2.3.4=#130178,CN=Müller", "emailAddress=a@example.com,serialNumber=1,UID=u"} {
+		f.Add(must[[]byte](f)(credential.ParseSubject(subject)))
+	}
+	for _, value := range []asn1.RawValue{{Tag: asn1.TagBMPString, Bytes: []byte{0, 'o', 0x20, 0x28}}, {Tag: asn1.TagT61String, Bytes: []byte{0xfc, 0x9b}}, {Tag: asn1.TagUTF8String, Bytes: []byte("a\u0085\x00b")}} {
+		f.Add(must[[]byte](f)(asn1.Marshal(pkix.RDNSequence{{{Type: asn1.ObjectIdentifier{2, 5, 4, 3}, Value: value}}})))
+	}
+	f.Fuzz(func(t *testing.T, der []byte) {
+		name := credential.DistinguishedName(der)
+		checkNames(t, name, credential.EnvoySubject(der))
+		again, err := credential.ParseSubject(name)
+		if err != nil || strings.Contains(name, "+") {
+			// A name that nobody would ask for, or a set, whose order is that of DER when it is written anew.
+			return
+		}
+		if diff := cmp.Diff(name, credential.DistinguishedName(again)); diff != "" {
+			t.Errorf("read back it is another name (-printed +read):\n%s", diff)
+		}
+	})
+}
+
+// FuzzNewRequest: a request that is taken can be signed, and read again it asks for what was given.
+func FuzzNewRequest(f *testing.F) {
+	f.Add("CN=orders,O=Example,C=DE", "orders.example.com", "spiffe://example.com/orders", "team@example.com")
+	f.Add("", "Orders.Example.com.", "", "")
+	f.Add("CN=\x7f", "a b", "urn:x", "ü@example.com")
+	key := must[*ecdsa.PrivateKey](f)(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))
+	given := func(text string) []string {
+		if text == "" {
+			return nil
+		}
+		return []string{text}
+	}
+	f.Fuzz(func(t *testing.T, subject, dns, uri, email string) {
+		request, err := credential.NewRequest(credential.Identity{Subject: subject, DNSNames: given(dns), URIs: given(uri), Emails: given(email)})
+		if err != nil {
+			for message := range strings.SplitSeq(err.Error(), "\n") {
+				checkMessage(t, message)
+			}
+			return
+		}
+		_, encoded, err := request.Encode(key)
+		if err != nil {
+			t.Fatalf("%q %q %q %q was taken, but can't be signed: %v", subject, dns, uri, email, err)
+		}
+		decoded, _ := pem.Decode(encoded)
+		read, err := x509.ParseCertificateRequest(decoded.Bytes)
+		if err != nil {
+			t.Fatalf("%q %q %q %q can't be read again: %v", subject, dns, uri, email, err)
+		}
+		var uris []string
+		for _, uri := range read.URIs {
+			uris = append(uris, uri.String())
+		}
+		got, want := [][]string{read.DNSNames, uris, read.EmailAddresses}, [][]string{given(strings.ToLower(strings.TrimSuffix(dns, "."))), given(uri), given(email)}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("(-given +read):\n%s", diff)
 		}
 	})
 }

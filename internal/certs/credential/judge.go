@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"strings"
 	"time"
+	"unicode"
 
 	"mtls.egress/webhook/internal/target"
 )
@@ -133,7 +134,7 @@ func keyType(key crypto.PublicKey) string {
 
 // identify names a certificate in a message.
 func identify(certificate *x509.Certificate) string {
-	return fmt.Sprintf(`subject "%s", serial %s`, Printable(DistinguishedName(certificate.RawSubject)), serialNumber(certificate))
+	return fmt.Sprintf(`subject "%s", serial %s`, Printable(DistinguishedName(certificate.RawSubject)), Printable(serialNumber(certificate)))
 }
 
 func judgeMatch(certificate, privateKey part, chain []*x509.Certificate, key crypto.Signer) []Problem {
@@ -175,13 +176,13 @@ func date(t time.Time) string {
 	return t.UTC().Format(time.RFC3339)
 }
 
-// Printable makes text out of a certificate fit for one line of a message.
+// Printable makes text out of a certificate fit for one line of a message: without what ends a line or moves a cursor, and no longer than a person reads.
 func Printable(text string) string {
 	const longest = 200
 
 	runes := []rune(strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f {
-			return '\uFFFD'
+		if unicode.In(r, unicode.Cc, unicode.Zl, unicode.Zp) {
+			return unicode.ReplacementChar
 		}
 		return r
 	}, strings.ToValidUTF8(text, "\uFFFD")))

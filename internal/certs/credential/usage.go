@@ -22,7 +22,7 @@ func judgeUsage(p part, leaf *x509.Certificate) []Problem {
 
 	if _, found := extension(leaf, 2, 5, 29, 37); found &&
 		!slices.Contains(leaf.ExtKeyUsage, x509.ExtKeyUsageClientAuth) && !slices.Contains(leaf.ExtKeyUsage, x509.ExtKeyUsageAny) {
-		object("its extended key usage is %s; it must be clientAuth", extendedKeyUsages(leaf))
+		object("its extended key usage is %s; it must be clientAuth", Printable(extendedKeyUsages(leaf)))
 	}
 	if _, found := extension(leaf, 2, 5, 29, 15); found && leaf.KeyUsage&x509.KeyUsageDigitalSignature == 0 {
 		object("its key usage is %s; it must include digitalSignature", keyUsages(leaf.KeyUsage))
