@@ -48,14 +48,14 @@ func isIndefinite(content []byte) bool {
 
 // checkPKCS12 finds what is wrong with the outside of the file, for which the decoder has the words of ASN.1 only.
 func checkPKCS12(content []byte) error {
-	const convert = "openssl pkcs12 -in FILE -nodes -out all.pem, then openssl pkcs12 -export -in all.pem -out new.p12"
+	const convert = "openssl pkcs12 -in FILE -nodes -out all.pem, then openssl pkcs12 -export -in all.pem -out new.p12, and delete all.pem, which holds the key (OpenSSL 3 reads files of old programs with -legacy behind the first pkcs12)"
 	switch {
 	case len(content) == 0:
 		return errors.New("the file is empty")
 	case len(content) > MaxPartSize:
 		return fmt.Errorf("the file has %d bytes: more than %d are not read", len(content), MaxPartSize)
 	case isIndefinite(content):
-		return fmt.Errorf("the file is PKCS#12 in BER with indefinite lengths, as NSS and some devices write it; convert it to DER: %s", convert)
+		return fmt.Errorf("the file is PKCS#12 in BER with indefinite lengths, as NSS (Firefox) and some devices write it; convert it to DER: %s", convert)
 	case !isPKCS12(content):
 		return errors.New("the file is not PKCS#12: " + notPKCS12(content))
 	}

@@ -58,6 +58,9 @@ func truncated(size, declared int) string {
 	return fmt.Sprintf("the file is truncated: it has %d of the %d bytes that it begins to tell; fetch it again, in binary mode", size, declared)
 }
 
+const inBER = "the file is PKCS#12 in BER with indefinite lengths, as NSS (Firefox) and some devices write it; convert it to DER: " +
+	"openssl pkcs12 -in FILE -nodes -out all.pem, then openssl pkcs12 -export -in all.pem -out new.p12, and delete all.pem, which holds the key (OpenSSL 3 reads files of old programs with -legacy behind the first pkcs12)"
+
 func withoutCA(layout target.Layout) target.Layout {
 	layout.ServerCA = ""
 	return layout
@@ -131,7 +134,10 @@ func TestImportsWhatToolsWrite(t *testing.T) {
 			return export(t, p.client.KeyPEM, whole, "-certpbe", "PBE-SHA1-3DES", "-keypbe", "PBE-SHA1-3DES", "-macalg", "SHA1", "-iter", "10000")
 		}},
 		"3DES with a MAC of SHA-1, as Windows": {file: func(t *testing.T) []byte {
-			return export(t, p.client.KeyPEM, whole, "-certpbe", "PBE-SHA1-3DES", "-keypbe", "PBE-SHA1-3DES", "-macalg", "SHA1", "-iter", "2000", "-CSP", "Microsoft Enhanced RSA and AES Cryptographic Provider")
+			return export(t, p.client.KeyPEM, whole, "-certpbe", "PBE-SHA1-3DES", "-keypbe", "PBE-SHA1-3DES", "-macalg", "SHA1", "-iter", "2000", "-LMK", "-name", "te-orders-Bücher", "-CSP", "Microsoft Enhanced RSA and AES Cryptographic Provider")
+		}},
+		"AES with SHA-256, as Windows from 10 on": {file: func(t *testing.T) []byte {
+			return export(t, p.client.KeyPEM, whole, "-certpbe", "AES-256-CBC", "-keypbe", "AES-256-CBC", "-macalg", "SHA256", "-iter", "2000", "-LMK", "-name", "te-orders-Bücher", "-CSP", "Microsoft Software Key Storage Provider")
 		}},
 		"AES of 128 bits": {file: func(t *testing.T) []byte {
 			return export(t, p.client.KeyPEM, whole, "-certpbe", "AES-128-CBC", "-keypbe", "AES-128-CBC")
@@ -170,6 +176,8 @@ func TestImportsWhatToolsWrite(t *testing.T) {
 		}},
 	}
 	server := pki.NewCA(t, "Server CA")
+	read := 0
+	defer func() { t.Logf("%d files read of %d, the others need tools that are not here", read, len(tests)) }()
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			secret := given(test.password)
@@ -177,6 +185,7 @@ func TestImportsWhatToolsWrite(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			read++
 			assembled, err := credential.Assemble(bundle, []*x509.Certificate{server.Certificate}, credential.CertKeyLayout(), now())
 			if err != nil {
 				t.Fatal(err)
@@ -258,7 +267,7 @@ func TestRefusesPKCS12ThatIsNotOne(t *testing.T) {
 		"in text mode": {file: func(*testing.T) []byte {
 			return bytes.ReplaceAll(append(slices.Clone(good), '\n'), []byte("\n"), []byte("\r\n"))
 		}, want: "-"},
-		"in BER":        {file: func(*testing.T) []byte { return append([]byte{0x30, 0x80}, good[4:]...) }, want: "the file is PKCS#12 in BER with indefinite lengths, as NSS and some devices write it; convert it to DER: openssl pkcs12 -in FILE -nodes -out all.pem, then openssl pkcs12 -export -in all.pem -out new.p12"},
+		"in BER":        {file: func(*testing.T) []byte { return append([]byte{0x30, 0x80}, good[4:]...) }, want: inBER},
 		"in base64":     {file: func(*testing.T) []byte { return []byte(base64.StdEncoding.EncodeToString(good)) }, want: "the file is not PKCS#12: it looks like PKCS#12 in base64; decode it (base64 -d)"},
 		"PEM":           {file: func(*testing.T) []byte { return p.client.CertPEM }, want: "the file is not PKCS#12: it looks like PEM; join the key and the signed certificate with credential complete"},
 		"a certificate": {file: func(*testing.T) []byte { return p.client.Certificate.Raw }, want: "the file is not PKCS#12: it looks like DER of another kind, for example a certificate without its key"},
@@ -274,6 +283,8 @@ func TestRefusesPKCS12ThatIsNotOne(t *testing.T) {
 		}},
 		"too large": {file: func(*testing.T) []byte { return make([]byte, credential.MaxPartSize+1) }, want: "the file has 1048577 bytes: more than 1048576 are not read"},
 	}
+	refused := 0
+	defer func() { t.Logf("%d files refused of %d, the others need tools that are not here", refused, len(tests)) }()
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			secret := given(test.password)
@@ -281,11 +292,110 @@ func TestRefusesPKCS12ThatIsNotOne(t *testing.T) {
 			if err == nil {
 				t.Fatalf("read %d certificates", len(bundle.Certificates))
 			}
+			refused++
 			if test.want != "-" && err.Error() != test.want {
 				t.Errorf("got  %q\nwant %q", err, test.want)
 			}
 			if strings.Contains(err.Error(), secret) && secret != "" {
 				t.Errorf("the password is in the message: %v", err)
+			}
+		})
+	}
+}
+
+// TestPKCS12OfOthers reads files that were made elsewhere, which testdata/pkcs12/README.md names with their sources.
+func TestPKCS12OfOthers(t *testing.T) {
+	const damaged = "the file is damaged inside, though as long as it should be; fetch it again, in binary mode"
+	type bundle struct {
+		KeyType  string
+		Subjects []string
+	}
+	tests := map[string]struct {
+		password string
+		want     bundle
+		err      string
+	}{
+		"windows-certmgr-aes":      {password: "password", want: bundle{"rsa-2048", []string{"CN=*.ad.standalone.com"}}},
+		"windows-azure-rc2":        {want: bundle{"rsa-2048", []string{"CN=Windows Azure Tools"}}},
+		"go-pkcs12-empty-password": {want: bundle{"rsa-2048", []string{"CN=testing@example.com"}}},
+		"go-pkcs12-aes128":         {password: "rHyQTJsubhfxcpH5JttyilHE6BBsNoZp", want: bundle{"rsa-2048", []string{"CN=example-com"}}},
+		"go-pkcs12-aes192":         {password: "password", want: bundle{"rsa-4096", []string{"CN=example-com,O=Internet Widgits Pty Ltd,ST=Some-State,C=AU"}}},
+		"rfc9579-a1":               {password: "1234", want: bundle{"rsa-2048", []string{"CN=tt,OU=rr,O=ee,L=ww,ST=qq,C=XX"}}},
+		"rfc9579-a2":               {password: "1234", want: bundle{"rsa-2048", []string{"CN=tt,OU=rr,O=ee,L=ww,ST=qq,C=XX"}}},
+		"rfc9579-a3":               {password: "1234", want: bundle{"rsa-2048", []string{"CN=tt,OU=rr,O=ee,L=ww,ST=qq,C=XX"}}},
+		"rfc9579-a4":               {password: "1234", err: "the password is wrong"},
+		"rfc9579-a5":               {password: "1234", err: "the password is wrong"},
+		"rfc9579-a6":               {password: "1234", err: damaged},
+		"pbmac1-short-key":         {password: "realpassword", err: damaged},
+		"nss-aes":                  {password: "changeit", err: inBER},
+		"nss-rc2":                  {password: "changeit", err: inBER},
+		"nss-3des":                 {password: "changeit", err: inBER},
+	}
+	read, refused := 0, 0
+	defer func() { t.Logf("%d files of others read, %d refused", read, refused) }()
+	files := must[[]string](t)(filepath.Glob("testdata/pkcs12/*.p12"))
+	if len(files) != len(tests) {
+		t.Errorf("%d files, %d of them in the table", len(files), len(tests))
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			inspection, err := credential.InspectPKCS12(must[[]byte](t)(os.ReadFile(filepath.Join("testdata/pkcs12", name+".p12"))), test.password, now())
+			var got bundle
+			message := ""
+			if err != nil {
+				message = err.Error()
+				refused++
+			} else {
+				read++
+				got.KeyType = inspection.KeyType
+				for _, certificate := range inspection.Chain {
+					got.Subjects = append(got.Subjects, certificate.Subject)
+				}
+				if slices.ContainsFunc(inspection.Findings, func(f credential.Finding) bool { return f.Reason == credential.PrivateKeyMismatch }) {
+					t.Errorf("not the key of the certificate: %+v", inspection.Findings)
+				}
+			}
+			if diff := cmp.Diff(test.want, got); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+			if diff := cmp.Diff(test.err, message); diff != "" {
+				t.Errorf("message (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// TestConvertingWhatNSSWrites runs the commands of the refusal on real files, and reads what comes out.
+func TestConvertingWhatNSSWrites(t *testing.T) {
+	openssl(t, "version")
+	const examples = "../../../examples/credential/"
+	source := must[credential.Bundle](t)(credential.ReadPKCS12(must[[]byte](t)(os.ReadFile(examples+"keystore.p12")), "changeit"))
+	want := must[credential.Chain](t)(credential.Arrange(source))
+	_, commands, _ := strings.Cut(inBER, "convert it to DER: ")
+	toPEM, commands, _ := strings.Cut(commands, ", then ")
+	fromPEM, _, found := strings.Cut(commands, ", and ")
+	if !found {
+		t.Fatalf("no two commands in %q", inBER)
+	}
+	for name, legacy := range map[string][]string{"nss-aes": nil, "nss-3des": nil, "nss-rc2": {"-legacy"}} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			out := filepath.Join(dir, "new.p12")
+			paths := strings.NewReplacer("FILE", filepath.Join("testdata/pkcs12", name+".p12"), "all.pem", filepath.Join(dir, "all.pem"), "new.p12", out)
+			for _, words := range [][]string{
+				append(strings.Fields(paths.Replace(toPEM))[1:], append(legacy, "-passin", "file:"+examples+"password.txt")...),
+				append(strings.Fields(paths.Replace(fromPEM))[1:], "-passout", "file:"+examples+"password.txt"),
+			} {
+				if output, ok := openssl(t, words...); !ok {
+					t.Fatalf("openssl %s: %s", strings.Join(words, " "), output)
+				}
+			}
+			bundle, err := credential.ReadPKCS12(must[[]byte](t)(os.ReadFile(out)), "changeit")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(want, must[credential.Chain](t)(credential.Arrange(bundle))); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})
 	}
@@ -325,6 +435,9 @@ func FuzzReadPKCS12(f *testing.F) {
 			secret = ""
 		}
 		f.Add(must[[]byte](f)(encoder.Encode(client.Key, client.Certificate, nil, secret)), secret)
+	}
+	for _, path := range must[[]string](f)(filepath.Glob("testdata/pkcs12/*.p12")) {
+		f.Add(must[[]byte](f)(os.ReadFile(path)), "1234")
 	}
 	f.Add([]byte{0x30, 0x82, 0, 4, 2, 1, 3, 0}, "")
 	f.Add([]byte{0x30, 0x80, 2, 1, 3}, "x")
