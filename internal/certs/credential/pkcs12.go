@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto"
 	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/asn1"
 	"encoding/binary"
 	"errors"
@@ -74,14 +75,17 @@ func checkPKCS12(content []byte) error {
 // maxIterations is far above what any tool writes (at most some hundred thousand) and takes seconds.
 const maxIterations = 5_000_000
 
-// macIterations is how many rounds the MAC takes, which anybody can set who sends a file. What else has rounds lies behind the MAC, but for PBMAC1, whose
-// own count is not looked at. It is 0 where the structure can't be read; the decoder says so then.
+// macIterations is how many rounds the MAC takes, which anybody can set who sends a file. What else has rounds lies behind the MAC. It is 0 where the structure
+// can't be read; the decoder says so then.
 func macIterations(content []byte) int {
 	var file struct {
 		Version  int
 		AuthSafe asn1.RawValue
 		MAC      struct {
-			Digest     asn1.RawValue
+			Digest struct {
+				Algorithm pkix.AlgorithmIdentifier
+				Value     []byte
+			}
 			Salt       []byte
 			Iterations int `asn1:"optional,default:1"`
 		} `asn1:"optional"`
@@ -89,7 +93,28 @@ func macIterations(content []byte) int {
 	if _, err := asn1.Unmarshal(content, &file); err != nil {
 		return 0
 	}
+	// PBMAC1 has its own number, and the other means nothing then (RFC 9579).
+	if file.MAC.Digest.Algorithm.Algorithm.Equal(asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 5, 14}) {
+		return pbmac1Iterations(file.MAC.Digest.Algorithm.Parameters)
+	}
 	return file.MAC.Iterations
+}
+
+// pbmac1Iterations reads the number of rounds of PBKDF2 in the parameters of PBMAC1 (RFC 8018 appendix A.2 and A.5).
+func pbmac1Iterations(parameters asn1.RawValue) int {
+	var mac struct {
+		Derivation struct {
+			Algorithm  asn1.ObjectIdentifier
+			Parameters struct {
+				Salt       asn1.RawValue
+				Iterations int
+			}
+		}
+	}
+	if _, err := asn1.Unmarshal(parameters.FullBytes, &mac); err != nil {
+		return 0
+	}
+	return mac.Derivation.Parameters.Iterations
 }
 
 // notPKCS12 tells what else a file is that should be PKCS#12. It never quotes the file.

@@ -281,6 +281,13 @@ func TestRefusesPKCS12ThatIsNotOne(t *testing.T) {
 			file := must[[]byte](t)(pkcs12.Modern2023.WithIterations(70000).Encode(p.client.Key, p.client.Certificate, nil, password))
 			return append(file[:len(file)-3], 0x7f, 0xff, 0xff)
 		}},
+		"rounds without end in PBMAC1": {want: "the file asks for 8388607 rounds of key derivation, which would take minutes; more than 5000000 are not tried", file: func(t *testing.T) []byte {
+			// The last number of 70000 in the file is that of the MAC.
+			file := must[[]byte](t)(pkcs12.Modern2026.WithIterations(70000).Encode(p.client.Key, p.client.Certificate, nil, password))
+			at := bytes.LastIndex(file, []byte{0x02, 0x03, 0x01, 0x11, 0x70})
+			copy(file[at+2:], []byte{0x7f, 0xff, 0xff})
+			return file
+		}},
 		"too large": {file: func(*testing.T) []byte { return make([]byte, credential.MaxPartSize+1) }, want: "the file has 1048577 bytes: more than 1048576 are not read"},
 	}
 	refused := 0
