@@ -76,9 +76,14 @@ func TestReadsADestination(t *testing.T) {
 func FuzzReadDestination(f *testing.F) {
 	f.Add([]byte(`{"URL":"https://a.example:1/x","Authentication":"ClientCertificateAuthentication","KeyStoreLocation":"k","KeyStorePassword":"p","certificates":[{"Name":"k","Content":"AA=="}],"TrustAll":"true"}`))
 	f.Add([]byte(`{"destinationConfiguration":{"URL":"::"},"certificates":[{}]}`))
+	f.Add([]byte(`{"URL":"https://` + strings.Repeat("a.", 5000) + `example","KeyStoreLocation":"k","certificates":[` + strings.Repeat(`{"Name":"\u2028x"},`, 1000) + `{}]}`))
+	f.Add([]byte(`{"URL":"https://[fe80::1%25a%0ab%C2%85]"}`))
 	f.Fuzz(func(t *testing.T, content []byte) {
 		destination, err := credential.ReadDestination(content)
 		if err != nil {
+			for message := range strings.SplitSeq(err.Error(), "\n") {
+				checkMessage(t, message)
+			}
 			return
 		}
 		if destination.Host == "" || destination.Port < 1 || len(destination.KeyStore) == 0 {
