@@ -103,8 +103,7 @@ func reviewOrder(chain Chain) []Finding {
 		switch at := slices.IndexFunc(everything, func(c *x509.Certificate) bool { return c != certificate && issuedBy(certificate, c) }); {
 		case at == i+1, at < 0 && whole, selfSigned(certificate):
 		case at < 0:
-			findings = append(findings, warning(ChainIncomplete, "certificate %d (%s) is not followed by its issuer %s, and neither is that one elsewhere in the file: "+
-				"ask the issuer for the intermediate certificate and put it behind", i+1, identify(certificate), issuerName(certificate)))
+			findings = append(findings, missingIssuer(everything, i))
 		default:
 			findings = append(findings, warning(ChainOutOfOrder, "certificate %d (%s) must be followed by its issuer, which is certificate %d (%s): many servers read a chain in order only",
 				i+1, identify(certificate), at+1, identify(everything[at])))
@@ -115,6 +114,19 @@ func reviewOrder(chain Chain) []Finding {
 			"if the issuer is an intermediate, put its certificate behind", issuerName(only)))
 	}
 	return findings
+}
+
+// missingIssuer tells of a certificate whose issuer isn't among all.
+func missingIssuer(all []*x509.Certificate, i int) Finding {
+	orphan := all[i]
+	for j, candidate := range all {
+		if j != i && bytes.Equal(candidate.RawSubject, orphan.RawIssuer) {
+			return warning(ChainIncomplete, "certificate %d (%s) is not followed by its issuer %s: certificate %d (%s) has that name, but didn't sign it or is no authority; "+
+				"ask the issuer for the certificate that did, and put it behind", i+1, identify(orphan), issuerName(orphan), j+1, identify(candidate))
+		}
+	}
+	return warning(ChainIncomplete, "certificate %d (%s) is not followed by its issuer %s, and neither is that one elsewhere in the file: "+
+		"ask the issuer for the intermediate certificate and put it behind", i+1, identify(orphan), issuerName(orphan))
 }
 
 func issuerName(certificate *x509.Certificate) string {

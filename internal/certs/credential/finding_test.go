@@ -49,6 +49,7 @@ func TestReviewTellsEveryDoubt(t *testing.T) {
 	old := authority("Issuing", 4)
 	old.NotAfter, old.Key = now().AddDate(0, 0, -1), issuing.Key
 	expired := upper.Issue(t, old).Certificate
+	namesake := upper.Issue(t, authority("Issuing", 5)).Certificate
 	short := must[*rsa.PrivateKey](t)(rsa.GenerateKey(rand.Reader, 1024))
 	tiny := must[*ecdsa.PrivateKey](t)(ecdsa.GenerateKey(elliptic.P224(), rand.Reader))
 
@@ -83,6 +84,11 @@ func TestReviewTellsEveryDoubt(t *testing.T) {
 		"the intermediates in the wrong order, and no root": {
 			chain: credential.Chain{Certificates: []*x509.Certificate{good, upper.Certificate, issuing.Certificate}},
 			want:  warn(credential.ChainOutOfOrder, `certificate 1 `+leaf+` must be followed by its issuer, which is certificate 3 (subject "CN=Issuing", serial 03): many servers read a chain in order only`),
+		},
+		"an issuer of that name that didn't sign": {
+			chain: credential.Chain{Certificates: []*x509.Certificate{good, namesake, upper.Certificate}},
+			want: warn(credential.ChainIncomplete, `certificate 1 `+leaf+` is not followed by its issuer "CN=Issuing": certificate 2 (subject "CN=Issuing", serial 05) has that name, `+
+				`but didn't sign it or is no authority; ask the issuer for the certificate that did, and put it behind`),
 		},
 		"the leaf twice, and nothing else": {
 			chain: credential.Chain{Certificates: []*x509.Certificate{good, good}},
