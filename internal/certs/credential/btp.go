@@ -147,7 +147,7 @@ func (d *Destination) setKeyStore(location string, certificates []destinationCer
 		return fmt.Errorf("KeyStoreLocation is %s, but the file has no certificates: export the destination with them (certificates[] with Name and Content), "+
 			"or fetch the key store and import it by itself", quoteField(location))
 	}
-	return fmt.Errorf("KeyStoreLocation is %s, but the certificates are %s", quoteField(location), printable(strings.Join(names, ", ")))
+	return fmt.Errorf("KeyStoreLocation is %s, but the certificates are %s", quoteField(location), Printable(strings.Join(names, ", ")))
 }
 
 // Target is the target that the destination leads to.

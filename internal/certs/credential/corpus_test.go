@@ -364,7 +364,7 @@ func ours(t *testing.T, m *made) string {
 		certificates = append(certificates, block("CERTIFICATE", certificate.Raw)...)
 	}
 	data := map[string][]byte{"cert": certificates, "key": m.keyPEM, "cacert": m.corpus.server.CertPEM}
-	inspection, err := credential.InspectSecret(data, now())
+	inspection, err := looked(credential.MaterialOfSecret(data))
 	if err != nil {
 		t.Fatal(err)
 	}

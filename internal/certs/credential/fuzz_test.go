@@ -177,7 +177,7 @@ func FuzzInspect(f *testing.F) {
 	f.Fuzz(func(t *testing.T, certificate, head, tail, serverCA []byte) {
 		for _, key := range withCanary(head, tail) {
 			data := map[string][]byte{"tls.crt": certificate, "tls.key": key, "ca.crt": serverCA}
-			inspection, err := credential.InspectSecret(data, now())
+			inspection, err := looked(credential.MaterialOfSecret(data))
 			if err != nil {
 				t.Fatalf("the layout is known: %v", err)
 			}
@@ -189,7 +189,7 @@ func FuzzInspect(f *testing.F) {
 				t.Errorf("the judgement says %v, the inspection %+v", err, inspection.Findings)
 			}
 			checkInspection(t, inspection)
-			if inspection, err := credential.InspectCertificates("client.pem", slices.Concat(certificate, key), now()); err == nil {
+			if inspection, err := looked(credential.MaterialOfCertificates("client.pem", slices.Concat(certificate, key))); err == nil {
 				checkInspection(t, inspection)
 			} else {
 				checkMessage(t, err.Error())

@@ -346,7 +346,7 @@ func TestPKCS12OfOthers(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			inspection, err := credential.InspectPKCS12(must[[]byte](t)(os.ReadFile(filepath.Join("testdata/pkcs12", name+".p12"))), test.password, now())
+			inspection, err := looked(credential.MaterialOfPKCS12(must[[]byte](t)(os.ReadFile(filepath.Join("testdata/pkcs12", name+".p12"))), test.password))
 			var got bundle
 			message := ""
 			if err != nil {
