@@ -98,6 +98,11 @@ type EgressTargetSpec struct {
 	// Settings of the TLS connections to the partner.
 	// +optional
 	Connection *Connection `json:"connection,omitempty"`
+
+	// Whether the controller tries the credential in a TLS handshake with the partner, from inside the cluster and without a request. Default: what --verify-targets says.
+	// True has no effect where an admin has switched that off.
+	// +optional
+	Verify *bool `json:"verify,omitempty"`
 }
 
 // Credential names the Secret that holds the client certificate, its private key and, usually, the CA of the server.
@@ -295,6 +300,8 @@ const (
 	ConditionConflicted = "Conflicted"
 	// ConditionCertificateIssued says whether cert-manager has issued the certificate that credential.issuerRef asks for. It is there only with that.
 	ConditionCertificateIssued = "CertificateIssued"
+	// ConditionVerified says what the partner said to the credential in a TLS handshake. It is there only where that is tried.
+	ConditionVerified = "Verified"
 	// ConditionPodsOutdated says whether Pods started with something else than the target asks for now and have to be restarted.
 	ConditionPodsOutdated = "PodsOutdated"
 )
@@ -304,7 +311,7 @@ type EgressTargetStatus struct {
 	// The generation of the spec that the status speaks of.
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
-	// Ready, CredentialValid, Programmed, Conflicted and PodsOutdated, and CertificateIssued with credential.issuerRef; each with reason and message.
+	// Ready, CredentialValid, Programmed, Conflicted and PodsOutdated, CertificateIssued with credential.issuerRef, and Verified where the credential is tried; each with reason and message.
 	// +listType=map
 	// +listMapKey=type
 	// +optional

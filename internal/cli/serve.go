@@ -251,6 +251,8 @@ func addController(config *rest.Config, manager ctrl.Manager, kinds []schema.Gro
 			return controller.Setup(ctx, manager, controller.Options{
 				TargetRetention: options.targetRetention,
 				ExpiryWarnings:  options.expiryWarnings,
+				VerifyTargets:   controller.VerifyTargets(options.verifyTargets),
+				VerifyInterval:  options.verifyInterval,
 				DNSCapture:      options.dnsCaptureSetting(),
 				MeshConfigMap:   options.meshConfig,
 				RootNamespace:   options.rootNamespace,

@@ -31,6 +31,8 @@ type serveOptions struct {
 	leaderElect     bool
 	targetRetention time.Duration
 	expiryWarnings  []time.Duration
+	verifyTargets   string
+	verifyInterval  time.Duration
 	dnsCapture      string
 	meshConfig      string
 	rootNamespace   string
@@ -78,6 +80,10 @@ func (o *serveOptions) flags() cliflag.NamedFlagSets {
 	program.DurationVar(&o.targetRetention, "target-retention", 10*time.Minute, "How long an EgressTarget that the controller made stays after its last Pod is gone.")
 	program.DurationSliceVar(&o.expiryWarnings, "expiry-warnings", controller.DefaultExpiryWarnings(), "How long before its end a client certificate is warned of, by a condition and "+
 		"an event for each. A period is cut to a fifth of the certificate's life.")
+	program.StringVar(&o.verifyTargets, "verify-targets", string(controller.VerifyOff), "Which targets are verified: the controller makes a TLS handshake with the partner, with the very "+
+		"credential and without a request. off, marked for EgressTargets with spec.verify: true, or all but those with spec.verify: false. Without a value: all.")
+	program.Lookup("verify-targets").NoOptDefVal = string(controller.VerifyAll)
+	program.DurationVar(&o.verifyInterval, "verify-interval", controller.DefaultVerifyInterval, "How often a credential is tried again that didn't change. A changed one is tried at once.")
 	program.StringVar(&o.dnsCapture, "dns-capture", dnsCaptureAuto, "Whether the sidecars of the mesh answer DNS (ISTIO_META_DNS_CAPTURE): true, false, or auto "+
 		"to follow the mesh configuration.")
 	program.StringVar(&o.meshConfig, "mesh-config", mesh.DefaultMeshConfigMap, "The ConfigMap of the root namespace that has the mesh configuration under the key "+
@@ -140,6 +146,12 @@ func (o *serveOptions) validate() error {
 	}
 	if o.targetRetention <= 0 {
 		refuse("target-retention", "%s is not positive; 1s is as good as none", o.targetRetention)
+	}
+	if !slices.Contains([]controller.VerifyTargets{controller.VerifyOff, controller.VerifyMarked, controller.VerifyAll}, controller.VerifyTargets(o.verifyTargets)) {
+		refuse("verify-targets", "%q is none of off, marked, all", o.verifyTargets)
+	}
+	if o.verifyInterval < time.Minute {
+		refuse("verify-interval", "%s is less than a minute, which no partner should be asked for", o.verifyInterval)
 	}
 	for _, period := range o.expiryWarnings {
 		if period <= 0 {

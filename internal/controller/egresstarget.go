@@ -104,8 +104,12 @@ func (r *EgressTargetReconciler) reconcile(ctx context.Context, key types.Namesp
 
 // pods returns the Pods of the namespace that carry the label of the host.
 func (r *EgressTargetReconciler) pods(ctx context.Context, namespace, host string) ([]corev1.Pod, error) {
+	return podsOf(ctx, r.cache, namespace, host)
+}
+
+func podsOf(ctx context.Context, cache client.Reader, namespace, host string) ([]corev1.Pod, error) {
 	var list corev1.PodList
-	err := r.cache.List(ctx, &list, client.InNamespace(namespace), client.MatchingFields{indexPodLabel: target.HostLabel(host)}, client.UnsafeDisableDeepCopy)
+	err := cache.List(ctx, &list, client.InNamespace(namespace), client.MatchingFields{indexPodLabel: target.HostLabel(host)}, client.UnsafeDisableDeepCopy)
 	if err != nil {
 		return nil, fmt.Errorf("list the Pods of %s: %w", host, err)
 	}

@@ -7,6 +7,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"mtls.egress/webhook/api/v1alpha1"
@@ -22,6 +23,7 @@ type collector struct {
 	targets            *prometheus.Desc
 	credentialNotAfter *prometheus.Desc
 	credentialValid    *prometheus.Desc
+	verified           *prometheus.Desc
 	withoutSidecar     *prometheus.Desc
 	dnsCaptured        *prometheus.Desc
 	meshConfigReadable *prometheus.Desc
@@ -42,6 +44,8 @@ func newCollector(cache client.Reader, dnsCapture *dnsCapture, elected <-chan st
 			"When the client certificate that Pods present for a host expires, in seconds since 1970; left out while the certificate can't be read.", credentialLabels, nil),
 		credentialValid: prometheus.NewDesc("mtls_egress_credential_valid",
 			"1 when the credential that Pods present for a host can be used, 0 when it can't; the status of the EgressTarget says why.", credentialLabels, nil),
+		verified: prometheus.NewDesc("mtls_egress_target_verified",
+			"1 when the partner took the credentials of a target in a handshake, 0 when it didn't; left out where that isn't tried or proves nothing.", []string{"namespace", "host"}, nil),
 		withoutSidecar: prometheus.NewDesc("mtls_egress_pods_without_sidecar",
 			"The number of running Pods that have a target and no sidecar, so that their calls end nowhere, by namespace; namespaces without any are left out.", []string{"namespace"}, nil),
 		dnsCaptured: prometheus.NewDesc("mtls_egress_dns_capture",
@@ -56,6 +60,7 @@ func (c *collector) Describe(descriptions chan<- *prometheus.Desc) {
 	descriptions <- c.targets
 	descriptions <- c.credentialNotAfter
 	descriptions <- c.credentialValid
+	descriptions <- c.verified
 	descriptions <- c.withoutSidecar
 	descriptions <- c.dnsCaptured
 	descriptions <- c.meshConfigReadable
@@ -90,6 +95,7 @@ func (c *collector) collectTargets(ctx context.Context, metrics chan<- prometheu
 		}
 		counts[l]++
 		c.collectCredentials(&list.Items[i], metrics)
+		c.collectVerified(&list.Items[i], metrics)
 	}
 	for l, count := range counts {
 		metrics <- prometheus.MustNewConstMetric(c.targets, prometheus.GaugeValue, float64(count), l.ready, l.reason)
@@ -105,6 +111,15 @@ func (c *collector) collectCredentials(egressTarget *v1alpha1.EgressTarget, metr
 			metrics <- prometheus.MustNewConstMetric(c.credentialNotAfter, prometheus.GaugeValue, float64(one.NotAfter.Unix()), labels...)
 		}
 	}
+}
+
+func (c *collector) collectVerified(egressTarget *v1alpha1.EgressTarget, metrics chan<- prometheus.Metric) {
+	verified := meta.FindStatusCondition(egressTarget.Status.Conditions, v1alpha1.ConditionVerified)
+	if verified == nil || verified.Status == metav1.ConditionUnknown {
+		return
+	}
+	number := map[bool]float64{true: 1}
+	metrics <- prometheus.MustNewConstMetric(c.verified, prometheus.GaugeValue, number[verified.Status == metav1.ConditionTrue], egressTarget.Namespace, egressTarget.Name)
 }
 
 func (c *collector) collectPods(ctx context.Context, metrics chan<- prometheus.Metric) {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/time/rate"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/clock"
@@ -19,6 +20,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"mtls.egress/webhook/api/v1alpha1"
+	"mtls.egress/webhook/internal/certs/handshake"
 	"mtls.egress/webhook/internal/mesh"
 )
 
@@ -40,6 +42,12 @@ type Options struct {
 	// ExpiryWarnings are how long before its end a certificate is warned of, by a condition and by an event for each; a period is cut to a fifth of the
 	// certificate's life. Default (nil): DefaultExpiryWarnings.
 	ExpiryWarnings []time.Duration
+	// VerifyTargets says which targets are verified by a handshake with the partner. Default: VerifyOff.
+	VerifyTargets VerifyTargets
+	// VerifyInterval is how often a credential is tried that didn't change. Default: DefaultVerifyInterval.
+	VerifyInterval time.Duration
+	// Prober makes the handshakes. Default: one with its own defaults.
+	Prober *handshake.Prober
 	// Clock tells the time for expiry and retention. Default: the computer's.
 	Clock clock.PassiveClock
 	// Registerer takes the metrics. Default: none, and no metrics.
@@ -80,6 +88,9 @@ func Setup(ctx context.Context, mgr ctrl.Manager, options Options) error {
 		return err
 	}
 	if err := addEgressTargetController(mgr, reconciler, changes, certificates); err != nil {
+		return err
+	}
+	if err := addVerificationController(mgr, reconciler, options); err != nil {
 		return err
 	}
 	if err := addSidecarController(mgr, &SidecarReconciler{cache: mgr.GetCache(), events: recorder, told: map[types.NamespacedName]types.UID{}}); err != nil {
@@ -160,6 +171,30 @@ func addEgressTargetController(mgr ctrl.Manager, reconciler *EgressTargetReconci
 	}
 	if err := b.Complete(reconciler); err != nil {
 		return fmt.Errorf("set up the controller of EgressTargets: %w", err)
+	}
+	return nil
+}
+
+func addVerificationController(mgr ctrl.Manager, shared *EgressTargetReconciler, options Options) error {
+	prober := cmp.Or(options.Prober, &handshake.Prober{})
+	reconciler := &VerificationReconciler{
+		cache:    shared.cache,
+		live:     shared.live,
+		client:   shared.client,
+		events:   shared.events,
+		clock:    shared.clock,
+		targets:  cmp.Or(options.VerifyTargets, VerifyOff),
+		interval: cmp.Or(options.VerifyInterval, DefaultVerifyInterval),
+		probe:    prober.Probe,
+		admit:    rate.NewLimiter(handshakesPerSecond, handshakesPerSecond).Wait,
+		trials:   map[types.NamespacedName]map[string]trial{},
+	}
+	err := ctrl.NewControllerManagedBy(mgr).Named("verification").
+		For(&v1alpha1.EgressTarget{}, builder.WithPredicates(changed(credentialsChanged))).
+		WithOptions(queueing(verifyWorkers)).
+		Complete(reconciler)
+	if err != nil {
+		return fmt.Errorf("set up the controller that verifies targets: %w", err)
 	}
 	return nil
 }

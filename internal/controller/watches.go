@@ -126,6 +126,14 @@ func egressTargetChanged(before, after client.Object) bool {
 		!equality.Semantic.DeepEqual(before.GetFinalizers(), after.GetFinalizers())
 }
 
+// credentialsChanged lets through changes of an EgressTarget that may call for a handshake: its spec, and the credentials that the controller found in use.
+func credentialsChanged(before, after client.Object) bool {
+	was, ok := before.(*v1alpha1.EgressTarget)
+	is, ok2 := after.(*v1alpha1.EgressTarget)
+	return !ok || !ok2 || was.Generation != is.Generation || was.DeletionTimestamp.IsZero() != is.DeletionTimestamp.IsZero() ||
+		!equality.Semantic.DeepEqual(was.Status.Credentials, is.Status.Credentials)
+}
+
 // podChanged compares what keepPod leaves. A change of phase counts: a Pod that leaves Pending tells that its Secrets are there.
 func podChanged(before, after client.Object) bool {
 	was, ok := before.(*corev1.Pod)

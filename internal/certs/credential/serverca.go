@@ -10,17 +10,19 @@ import (
 	"mtls.egress/webhook/internal/target"
 )
 
-// JudgeConfigMap says whether the CA of the server that a ConfigMap has under key can be used at the time now. Text and binary data count alike,
-// as for a volume. The error is a [*RefusedError].
+// JudgeConfigMap says whether the CA of the server that a ConfigMap has under key can be used at the time now. The error is a [*RefusedError].
 func JudgeConfigMap(configMap *corev1.ConfigMap, key string, now time.Time) error {
-	data := maps.Clone(configMap.BinaryData)
-	if data == nil {
-		data = map[string][]byte{}
-	}
+	return refuse(judgeServerCA(part{serverCAPart, key}, "the ConfigMap "+configMap.Name, ConfigMapData(configMap), now)...)
+}
+
+// ConfigMapData is what a ConfigMap has by key, text and binary data alike, as a volume shows it.
+func ConfigMapData(configMap *corev1.ConfigMap) map[string][]byte {
+	data := map[string][]byte{}
+	maps.Copy(data, configMap.BinaryData)
 	for name, text := range configMap.Data {
 		data[name] = []byte(text)
 	}
-	return refuse(judgeServerCA(part{serverCAPart, key}, "the ConfigMap "+configMap.Name, data, now)...)
+	return data
 }
 
 func judgeServerCA(p part, holder string, data map[string][]byte, now time.Time) []Problem {

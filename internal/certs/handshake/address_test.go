@@ -1,69 +1,15 @@
 package handshake_test
 
 import (
-	"context"
 	"net"
-	"net/netip"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	"golang.org/x/net/dns/dnsmessage"
 
 	"mtls.egress/webhook/internal/certs/handshake"
+	"mtls.egress/webhook/test/nameserver"
 )
-
-// resolver asks a DNS server that knows records, by absolute names, and answers nothing to a name whose records are empty.
-func resolver(t *testing.T, records map[string][]string) *net.Resolver {
-	t.Helper()
-	server, err := net.ListenPacket("udp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = server.Close() })
-	go func() {
-		packet := make([]byte, 512)
-		for {
-			n, from, err := server.ReadFrom(packet)
-			if err != nil {
-				return
-			}
-			var message dnsmessage.Message
-			if message.Unpack(packet[:n]) != nil || len(message.Questions) != 1 {
-				continue
-			}
-			if packed, err := answer(&message, records).Pack(); err == nil {
-				_, _ = server.WriteTo(packed, from)
-			}
-		}
-	}()
-	return &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return (&net.Dialer{}).DialContext(ctx, "udp", server.LocalAddr().String())
-	}}
-}
-
-func answer(message *dnsmessage.Message, records map[string][]string) *dnsmessage.Message {
-	question := message.Questions[0]
-	message.Response, message.Authoritative, message.Additionals = true, true, nil
-	addresses, known := records[question.Name.String()]
-	switch {
-	case !known:
-		message.RCode = dnsmessage.RCodeNameError
-	case addresses == nil:
-		message.RCode = dnsmessage.RCodeServerFailure
-	}
-	for _, text := range addresses {
-		address := netip.MustParseAddr(text)
-		header := dnsmessage.ResourceHeader{Name: question.Name, Class: dnsmessage.ClassINET, TTL: 1}
-		switch {
-		case question.Type == dnsmessage.TypeA && address.Is4():
-			message.Answers = append(message.Answers, dnsmessage.Resource{Header: header, Body: &dnsmessage.AResource{A: address.As4()}})
-		case question.Type == dnsmessage.TypeAAAA && address.Is6():
-			message.Answers = append(message.Answers, dnsmessage.Resource{Header: header, Body: &dnsmessage.AAAAResource{AAAA: address.As16()}})
-		}
-	}
-	return message
-}
 
 func TestNamesAreResolvedAndAddressesRefused(t *testing.T) {
 	p := newParties(t)
@@ -124,7 +70,7 @@ func TestNamesAreResolvedAndAddressesRefused(t *testing.T) {
 			request := p.request(t, address)
 			request.Host = host
 			probing := prober()
-			probing.AllowLoopback, probing.Resolver = test.loopback, resolver(t, test.records)
+			probing.AllowLoopback, probing.Resolver = test.loopback, nameserver.Resolver(t, test.records)
 			if diff := cmp.Diff(test.want, verdict(probing.Probe(t.Context(), request))); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}

@@ -1,0 +1,376 @@
+package controller
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/events"
+	"k8s.io/utils/clock"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"mtls.egress/webhook/api/v1alpha1"
+	"mtls.egress/webhook/internal/certs/credential"
+	"mtls.egress/webhook/internal/certs/handshake"
+	"mtls.egress/webhook/internal/target"
+)
+
+// VerifyTargets says which targets are verified by a handshake with the partner.
+type VerifyTargets string
+
+// The values of VerifyTargets.
+const (
+	// VerifyOff verifies none, whatever an EgressTarget asks for.
+	VerifyOff VerifyTargets = "off"
+	// VerifyMarked verifies those whose EgressTarget has spec.verify: true.
+	VerifyMarked VerifyTargets = "marked"
+	// VerifyAll verifies those whose EgressTarget doesn't have spec.verify: false.
+	VerifyAll VerifyTargets = "all"
+)
+
+// DefaultVerifyInterval is how often a credential is tried that didn't change.
+const DefaultVerifyInterval = time.Hour
+
+// How often things are done to verify targets.
+const (
+	// readToVerify is the pause between two looks at the Secrets of a verified target, less up to a fifth, by which targets are spread. A kubelet brings a changed Secret to
+	// the Pods after up to its sync period, a minute by default, and half of that on average, so most changes are tried before.
+	readToVerify = 10 * time.Second
+	// readsPerSecond bounds the looks at all Secrets together: with more targets the pause grows.
+	readsPerSecond = 20
+	// retryVerify and retryVerifyMost bound the pause after a handshake that failed. It grows with the time for which that has been so.
+	retryVerify     = 30 * time.Second
+	retryVerifyMost = 15 * time.Minute
+	// handshakesPerSecond bounds the handshakes with all partners together.
+	handshakesPerSecond = 5
+	// verifyWorkers is how many handshakes are made at a time.
+	verifyWorkers = 4
+)
+
+// reasonVerificationOff is the reason of a condition Verified that is asked for and switched off; the others are handshake.Reasons, and reasonCredentialInvalid
+// where there is nothing to try.
+const reasonVerificationOff = "VerificationOff"
+
+// VerificationReconciler tries the credentials of a target in a TLS handshake with the partner, and writes what the partner said into the condition Verified. It is a controller
+// of its own, so that a slow partner holds up nothing else. A request is an EgressTarget.
+type VerificationReconciler struct {
+	cache  client.Reader
+	live   client.Reader
+	client client.Client
+	events events.EventRecorder
+	clock  clock.PassiveClock
+
+	targets  VerifyTargets
+	interval time.Duration
+	// probe makes one handshake.
+	probe func(context.Context, handshake.Request) handshake.Observation
+	// admit waits until the next handshake may be made, or the context ends.
+	admit func(context.Context) error
+
+	mutex  sync.Mutex
+	trials map[types.NamespacedName]map[string]trial
+}
+
+// trial is what came of trying one Secret.
+type trial struct {
+	// fingerprint stands for everything that the handshake depends on.
+	fingerprint string
+	at          time.Time
+	// failing is since when trials have failed; zero when the last one didn't.
+	failing time.Time
+	verdict handshake.Verdict
+}
+
+// due says whether it is time for the next trial: something changed, or the last one is long ago.
+func (t trial) due(fingerprint string, interval time.Duration, now time.Time) bool {
+	return t.fingerprint != fingerprint || now.Sub(t.at) >= t.pause(interval)
+}
+
+// pause is how long a trial counts.
+func (t trial) pause(interval time.Duration) time.Duration {
+	if t.failing.IsZero() {
+		return interval
+	}
+	return min(interval, max(retryVerify, min(t.at.Sub(t.failing)/4, retryVerifyMost)))
+}
+
+// Reconcile tries what is due of one target.
+func (r *VerificationReconciler) Reconcile(ctx context.Context, request reconcile.Request) (reconcile.Result, error) {
+	var egressTarget v1alpha1.EgressTarget
+	err := r.cache.Get(ctx, request.NamespacedName, &egressTarget)
+	if apierrors.IsNotFound(err) || err == nil && !egressTarget.DeletionTimestamp.IsZero() {
+		r.forget(request.NamespacedName)
+		return reconcile.Result{}, nil
+	}
+	if err != nil {
+		return reconcile.Result{}, fmt.Errorf("read the EgressTarget: %w", err)
+	}
+	if wanted, off := r.wanted(&egressTarget); !wanted {
+		r.forget(request.NamespacedName)
+		return reconcile.Result{}, ignoreStale(r.write(ctx, &egressTarget, off))
+	}
+	t := target.FromEgressTarget(request.Namespace, request.Name, &egressTarget)
+	tried, err := r.try(ctx, &egressTarget, t)
+	if err != nil {
+		return reconcile.Result{}, err
+	}
+	if err := r.write(ctx, &egressTarget, verified(tried)); err != nil {
+		return reconcile.Result{RequeueAfter: waitForCache}, ignoreStale(err)
+	}
+	pause, err := r.pause(ctx)
+	return reconcile.Result{RequeueAfter: pause - spread(request.String(), pause/5)}, err
+}
+
+func ignoreStale(err error) error {
+	if stale(err) {
+		return nil
+	}
+	return err
+}
+
+// wanted says whether the target is to be verified, and otherwise what the condition says; nil is no condition.
+func (r *VerificationReconciler) wanted(egressTarget *v1alpha1.EgressTarget) (wanted bool, otherwise *condition) {
+	asked := egressTarget.Spec.Verify
+	switch {
+	case asked != nil && *asked && r.targets == VerifyOff:
+		return false, &condition{metav1.ConditionUnknown, verdict{reason: reasonVerificationOff,
+			message: "spec.verify asks for a handshake with the partner, and the controller makes none: an admin allows it with verifyTargets in the values of the chart (--verify-targets)"}}
+	case asked != nil:
+		return *asked, nil
+	}
+	return r.targets == VerifyAll, nil
+}
+
+// try makes the handshakes that are due and returns the trials by Secret. Secrets that can't be used are not tried: the condition CredentialValid speaks of them.
+func (r *VerificationReconciler) try(ctx context.Context, egressTarget *v1alpha1.EgressTarget, t target.Target) (map[string]trial, error) {
+	key := client.ObjectKeyFromObject(egressTarget)
+	requests, err := r.requests(ctx, t)
+	if err != nil {
+		return nil, err
+	}
+	before := r.trialsOf(key)
+	after := map[string]trial{}
+	for _, secretName := range slices.Sorted(maps.Keys(requests)) {
+		request := requests[secretName]
+		last, known := before[secretName]
+		if known && !last.due(request.fingerprint, r.interval-spread(key.String(), r.interval/5), r.clock.Now()) {
+			after[secretName] = last
+			continue
+		}
+		if err := r.admit(ctx); err != nil {
+			return nil, err
+		}
+		next := trial{fingerprint: request.fingerprint, verdict: handshake.Judge(r.probe(ctx, request.Request)), at: r.clock.Now()}
+		if next.verdict.Reason == handshake.ProbeInterrupted {
+			return nil, context.Cause(ctx)
+		}
+		if !next.verdict.Verified {
+			next.failing = next.at
+			if known && !last.failing.IsZero() {
+				next.failing = last.failing
+			}
+		}
+		after[secretName] = next
+		r.tell(egressTarget, secretName, last, next)
+	}
+	r.remember(key, after)
+	return after, nil
+}
+
+// tell raises an event about a trial that ended otherwise than the one before, and about each changed Secret that the partner doesn't take: its Pods get it soon. Of the first
+// trial after a start the condition knows already what it would tell.
+func (r *VerificationReconciler) tell(egressTarget *v1alpha1.EgressTarget, secretName string, last, next trial) {
+	first, changed := last.fingerprint == "", last.fingerprint != next.fingerprint
+	if known := meta.FindStatusCondition(egressTarget.Status.Conditions, v1alpha1.ConditionVerified); first && known != nil && known.Reason == string(next.verdict.Reason) {
+		return
+	}
+	n := notice{kind: corev1.EventTypeNormal, reason: string(next.verdict.Reason), action: "Verify", note: next.verdict.Message}
+	if !next.verdict.Verified {
+		n.kind = corev1.EventTypeWarning
+	}
+	switch {
+	case changed && !first:
+		n.note = "the Secret " + secretName + " was changed, and its Pods get it within about a minute: " + n.note
+	case last.verdict.Reason == next.verdict.Reason:
+		return
+	default:
+		n.note = "the Secret " + secretName + ": " + n.note
+	}
+	r.events.Eventf(egressTarget, nil, n.kind, n.reason, n.action, "%s", shortened(n.note, maxEventNote))
+}
+
+// probeRequest is a handshake to make.
+type probeRequest struct {
+	handshake.Request
+
+	fingerprint string
+}
+
+// requests are the handshakes of the Secrets in use that can be tried, by Secret.
+func (r *VerificationReconciler) requests(ctx context.Context, t target.Target) (map[string]probeRequest, error) {
+	pods, err := podsOf(ctx, r.cache, t.Namespace, t.Host)
+	if err != nil {
+		return nil, err
+	}
+	inConfigMap := t.ServerCA.ConfigMap
+	var authority []byte
+	if inConfigMap.Name != "" {
+		configMap, err := readByName[corev1.ConfigMap](ctx, r.live, t.Namespace, inConfigMap.Name)
+		if err != nil {
+			return nil, err
+		}
+		if configMap == nil || credential.JudgeConfigMap(configMap, inConfigMap.Key, r.clock.Now()) != nil {
+			return nil, nil
+		}
+		authority = credential.ConfigMapData(configMap)[inConfigMap.Key]
+	}
+	requests := map[string]probeRequest{}
+	for secretName := range secretsInUse(t, demandOf(t, pods)) {
+		secret, err := readByName[corev1.Secret](ctx, r.live, t.Namespace, secretName)
+		if err != nil {
+			return nil, err
+		}
+		if secret == nil {
+			continue
+		}
+		if request, ok := requestOf(t, secret, authority, r.clock.Now()); ok {
+			requests[secretName] = request
+		}
+	}
+	return requests, nil
+}
+
+// requestOf is the handshake in which t's credential in a Secret is tried; false when it can't be used. authority is the CA of the server where a ConfigMap has it.
+func requestOf(t target.Target, secret *corev1.Secret, authority []byte, now time.Time) (probeRequest, bool) {
+	layout, _, err := credential.JudgeSecret(t, secret, now)
+	if err != nil {
+		return probeRequest{}, false
+	}
+	certificate, err := handshake.Certificate(secret.Data, layout)
+	if err != nil {
+		return probeRequest{}, false
+	}
+	request := handshake.Request{
+		Host: t.Host, Port: t.Port, ServerName: t.SNI, SubjectAltNames: t.SubjectAltNames, Certificate: certificate,
+		System: t.ServerCA.System, HTTP2: t.HTTPVersion == v1alpha1.HTTPVersion2,
+	}
+	if layout.ServerCA != "" {
+		authority = secret.Data[layout.ServerCA]
+	}
+	if !request.System {
+		if request.ServerCA, err = credential.ReadServerCA(layout.ServerCA, authority); err != nil {
+			return probeRequest{}, false
+		}
+	}
+	return probeRequest{request, fingerprintOf(request, authority)}, true
+}
+
+// fingerprintOf stands for all that a handshake depends on. The private key is in it by its certificate.
+func fingerprintOf(request handshake.Request, authority []byte) string {
+	sum := sha256.New()
+	// Neither a hash nor an encoding of texts and numbers fails.
+	encoded, _ := json.Marshal([]any{request.Host, request.Port, request.ServerName, request.SubjectAltNames, request.System, request.HTTP2, request.Certificate.Certificate, authority})
+	_, _ = sum.Write(encoded)
+	return hex.EncodeToString(sum.Sum(nil))
+}
+
+// verified is what the condition Verified says after trials. The first that failed by the name of its Secret gives the reason.
+func verified(trials map[string]trial) *condition {
+	if len(trials) == 0 {
+		return &condition{metav1.ConditionUnknown, verdict{reason: reasonCredentialInvalid, message: "there is no credential that could be tried; see the condition CredentialValid"}}
+	}
+	var good, unproven, bad []string
+	var reason handshake.Reason
+	for _, secretName := range slices.Sorted(maps.Keys(trials)) {
+		v := trials[secretName].verdict
+		message := "the Secret " + secretName + ": " + v.Message
+		switch {
+		case v.Verified:
+			good = append(good, message)
+		case v.Reason == handshake.IssuerNotNamed:
+			unproven = append(unproven, message)
+		default:
+			if len(bad) == 0 {
+				reason = v.Reason
+			}
+			bad = append(bad, message)
+		}
+	}
+	switch {
+	case len(bad) > 0:
+		return &condition{metav1.ConditionFalse, verdict{reason: string(reason), message: strings.Join(bad, "; ")}}
+	case len(unproven) > 0:
+		return &condition{metav1.ConditionUnknown, verdict{reason: string(handshake.IssuerNotNamed), message: strings.Join(unproven, "; ")}}
+	}
+	return &condition{metav1.ConditionTrue, verdict{holds: true, reason: string(handshake.Verified), message: strings.Join(good, "; ")}}
+}
+
+// condition is a verdict with a status that may be unknown.
+type condition struct {
+	status metav1.ConditionStatus
+	verdict
+}
+
+// write brings the condition Verified into the status; nil takes it out.
+func (r *VerificationReconciler) write(ctx context.Context, egressTarget *v1alpha1.EgressTarget, c *condition) error {
+	old := egressTarget.Status.Conditions
+	conditions := slices.Clone(old)
+	if c == nil {
+		meta.RemoveStatusCondition(&conditions, v1alpha1.ConditionVerified)
+	} else {
+		meta.SetStatusCondition(&conditions, metav1.Condition{
+			Type: v1alpha1.ConditionVerified, Status: c.status, Reason: c.reason, Message: shortened(c.message, maxConditionMessage),
+			ObservedGeneration: egressTarget.Generation, LastTransitionTime: metav1.Time{Time: r.clock.Now().Truncate(time.Second)},
+		})
+	}
+	if equality.Semantic.DeepEqual(old, conditions) {
+		return nil
+	}
+	updated := egressTarget.DeepCopy()
+	updated.Status.Conditions = conditions
+	if err := r.client.Status().Update(ctx, updated); err != nil {
+		return fmt.Errorf("write the status: %w", err)
+	}
+	return nil
+}
+
+// pause is the time to the next look at the Secrets of a target: longer the more targets there are.
+func (r *VerificationReconciler) pause(ctx context.Context) (time.Duration, error) {
+	var list v1alpha1.EgressTargetList
+	if err := r.cache.List(ctx, &list, client.UnsafeDisableDeepCopy); err != nil {
+		return 0, fmt.Errorf("list the EgressTargets: %w", err)
+	}
+	return max(readToVerify, time.Duration(len(list.Items))*time.Second/readsPerSecond), nil
+}
+
+func (r *VerificationReconciler) trialsOf(key types.NamespacedName) map[string]trial {
+	r.mutex.Lock()
+	defer r.mutex.Unlock()
+	return r.trials[key]
+}
+
+func (r *VerificationReconciler) remember(key types.NamespacedName, trials map[string]trial) {
+	r.mutex.Lock()
+	defer r.mutex.Unlock()
+	r.trials[key] = trials
+}
+
+func (r *VerificationReconciler) forget(key types.NamespacedName) {
+	r.mutex.Lock()
+	defer r.mutex.Unlock()
+	delete(r.trials, key)
+}

@@ -1,0 +1,133 @@
+package controller
+
+import (
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/tools/events"
+
+	"mtls.egress/webhook/api/v1alpha1"
+	"mtls.egress/webhook/internal/certs/handshake"
+)
+
+func TestWhichTargetsAreVerified(t *testing.T) {
+	yes, no := new(true), new(false)
+	tests := map[string]struct {
+		targets VerifyTargets
+		asked   *bool
+		want    bool
+		off     bool
+	}{
+		"off, and nobody asks":    {targets: VerifyOff},
+		"off, and one asks":       {targets: VerifyOff, asked: yes, off: true},
+		"off, and one refuses":    {targets: VerifyOff, asked: no},
+		"marked, and nobody asks": {targets: VerifyMarked},
+		"marked, and one asks":    {targets: VerifyMarked, asked: yes, want: true},
+		"all":                     {targets: VerifyAll, want: true},
+		"all, and one refuses":    {targets: VerifyAll, asked: no},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			r := &VerificationReconciler{targets: test.targets}
+			wanted, otherwise := r.wanted(&v1alpha1.EgressTarget{Spec: v1alpha1.EgressTargetSpec{Verify: test.asked}})
+			if wanted != test.want || (otherwise != nil) != test.off {
+				t.Errorf("wanted %v, otherwise %+v", wanted, otherwise)
+			}
+			if otherwise != nil && (otherwise.status != metav1.ConditionUnknown || otherwise.reason != reasonVerificationOff) {
+				t.Errorf("otherwise %+v", otherwise)
+			}
+		})
+	}
+}
+
+func TestVerified(t *testing.T) {
+	good := trial{verdict: handshake.Verdict{Verified: true, Reason: handshake.Verified, Message: "fine"}}
+	unproven := trial{verdict: handshake.Verdict{Reason: handshake.IssuerNotNamed, Message: "who knows"}}
+	refused := trial{verdict: handshake.Verdict{Reason: handshake.ClientCertificateRefused, Message: "no"}}
+	away := trial{verdict: handshake.Verdict{Reason: handshake.Unreachable, Message: "away"}}
+	tests := map[string]struct {
+		trials map[string]trial
+		want   *condition
+	}{
+		"nothing to try":                {nil, &condition{"Unknown", verdict{reason: "CredentialInvalid", message: "there is no credential that could be tried; see the condition CredentialValid"}}},
+		"taken":                         {map[string]trial{"a": good}, &condition{"True", verdict{true, "Verified", "the Secret a: fine"}}},
+		"two taken":                     {map[string]trial{"b": good, "a": good}, &condition{"True", verdict{true, "Verified", "the Secret a: fine; the Secret b: fine"}}},
+		"one of two proves nothing":     {map[string]trial{"a": good, "b": unproven}, &condition{"Unknown", verdict{reason: "IssuerNotNamed", message: "the Secret b: who knows"}}},
+		"one of three refused":          {map[string]trial{"a": good, "b": unproven, "c": refused}, &condition{"False", verdict{reason: "ClientCertificateRefused", message: "the Secret c: no"}}},
+		"the first reason by the names": {map[string]trial{"b": refused, "a": away}, &condition{"False", verdict{reason: "Unreachable", message: "the Secret a: away; the Secret b: no"}}},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			if diff := cmp.Diff(test.want, verified(test.trials), cmp.AllowUnexported(condition{}, verdict{})); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestATrialIsDue(t *testing.T) {
+	now := noon()
+	tests := map[string]struct {
+		last trial
+		want bool
+	}{
+		"tried a moment ago":                        {trial{fingerprint: "x", at: now.Add(-time.Minute)}, false},
+		"tried an hour ago":                         {trial{fingerprint: "x", at: now.Add(-time.Hour)}, true},
+		"tried with another certificate":            {trial{fingerprint: "y", at: now}, true},
+		"never tried":                               {trial{}, true},
+		"failed for the first time, 29 seconds":     {trial{fingerprint: "x", at: now.Add(-29 * time.Second), failing: now.Add(-29 * time.Second)}, false},
+		"failed for the first time, 30 seconds":     {trial{fingerprint: "x", at: now.Add(-30 * time.Second), failing: now.Add(-30 * time.Second)}, true},
+		"failing for an hour, tried 14 minutes ago": {trial{fingerprint: "x", at: now.Add(-14 * time.Minute), failing: now.Add(-74 * time.Minute)}, false},
+		"failing for an hour, tried 15 minutes ago": {trial{fingerprint: "x", at: now.Add(-15 * time.Minute), failing: now.Add(-75 * time.Minute)}, true},
+		"failing for days, tried 15 minutes ago":    {trial{fingerprint: "x", at: now.Add(-15 * time.Minute), failing: now.Add(-75 * time.Hour)}, true},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			if got := test.last.due("x", time.Hour, now); got != test.want {
+				t.Errorf("%v, want %v", got, test.want)
+			}
+		})
+	}
+}
+
+func TestWhatIsToldOfTrials(t *testing.T) {
+	made := func(fingerprint string, verified bool, reason handshake.Reason) trial {
+		return trial{fingerprint: fingerprint, verdict: handshake.Verdict{Verified: verified, Reason: reason, Message: "so it is"}}
+	}
+	const changed = "the Secret s was changed, and its Pods get it within about a minute: so it is"
+	tests := map[string]struct {
+		known      string
+		last, next trial
+		want       string
+	}{
+		"the first, taken":                         {next: made("x", true, "Verified"), want: "Normal Verified the Secret s: so it is"},
+		"the first, refused":                       {next: made("x", false, "Unreachable"), want: "Warning Unreachable the Secret s: so it is"},
+		"the first after a start, as before":       {known: "Verified", next: made("x", true, "Verified")},
+		"the first after a start, other than then": {known: "Verified", next: made("x", false, "Unreachable"), want: "Warning Unreachable the Secret s: so it is"},
+		"again":                         {known: "Verified", last: made("x", true, "Verified"), next: made("x", true, "Verified")},
+		"again, refused":                {known: "Verified", last: made("x", true, "Verified"), next: made("x", false, "Unreachable"), want: "Warning Unreachable the Secret s: so it is"},
+		"refused once more":             {known: "Unreachable", last: made("x", false, "Unreachable"), next: made("x", false, "Unreachable")},
+		"changed and taken":             {known: "Verified", last: made("x", true, "Verified"), next: made("y", true, "Verified"), want: "Normal Verified " + changed},
+		"changed and refused as before": {known: "IssuerNotAccepted", last: made("x", false, "IssuerNotAccepted"), next: made("y", false, "IssuerNotAccepted"), want: "Warning IssuerNotAccepted " + changed},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			recorder := events.NewFakeRecorder(1)
+			egressTarget := &v1alpha1.EgressTarget{}
+			if test.known != "" {
+				egressTarget.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionVerified, Reason: test.known}}
+			}
+			(&VerificationReconciler{events: recorder}).tell(egressTarget, "s", test.last, test.next)
+			got := ""
+			select {
+			case got = <-recorder.Events:
+			default:
+			}
+			if diff := cmp.Diff(test.want, got); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}
