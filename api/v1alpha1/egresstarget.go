@@ -282,7 +282,8 @@ type HTTP struct {
 // Connection holds the settings of the TLS connections to the partner.
 type Connection struct {
 	// How long a connection may be used for new requests. It bounds how long the old certificate is presented after a rotation.
-	// Default: 5m, or a tenth of the life of the certificate where that is less. It is never more than the time left to the certificate.
+	// Default: 5m, or less for certificates of a short life: a tenth of that, and half of credential.certificate.renewBefore. It is never more than the time left to
+	// the certificate.
 	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]+([.][0-9]+)?(ms|s|m|h))+$') && duration(self) >= duration('1s')",message="maxAge is a duration of at least 1s, in h, m, s and ms, for example 5m"
 	// +optional
 	MaxAge *metav1.Duration `json:"maxAge,omitempty"`
