@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
@@ -233,7 +232,7 @@ func (r *VerificationReconciler) requests(ctx context.Context, t target.Target) 
 		if err != nil {
 			return nil, err
 		}
-		if configMap == nil || credential.JudgeConfigMap(configMap, inConfigMap.Key, r.clock.Now()) != nil {
+		if usable := configMap != nil && credential.JudgeConfigMap(configMap, inConfigMap.Key, r.clock.Now()) == nil; !usable {
 			return nil, nil
 		}
 		authority = credential.ConfigMapData(configMap)[inConfigMap.Key]
@@ -282,9 +281,8 @@ func requestOf(t target.Target, secret *corev1.Secret, authority []byte, now tim
 // fingerprintOf stands for all that a handshake depends on. The private key is in it by its certificate.
 func fingerprintOf(request handshake.Request, authority []byte) string {
 	sum := sha256.New()
-	// Neither a hash nor an encoding of texts and numbers fails.
-	encoded, _ := json.Marshal([]any{request.Host, request.Port, request.ServerName, request.SubjectAltNames, request.System, request.HTTP2, request.Certificate.Certificate, authority})
-	_, _ = sum.Write(encoded)
+	// A hash never fails to write.
+	_, _ = fmt.Fprintf(sum, "%q %d %q %q %t %t %x %x", request.Host, request.Port, request.ServerName, request.SubjectAltNames, request.System, request.HTTP2, request.Certificate.Certificate, authority)
 	return hex.EncodeToString(sum.Sum(nil))
 }
 
