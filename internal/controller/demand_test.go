@@ -1,6 +1,7 @@
 package controller
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -104,4 +105,24 @@ func TestSecretsInUse(t *testing.T) {
 	if diff := cmp.Diff(map[string]int32{"a": 2, "b": 1}, secretsInUse(own, demands)); diff != "" {
 		t.Errorf("with Pods (-want +got):\n%s", diff)
 	}
+}
+
+// FuzzSidecarVolumes: whatever somebody wrote into the annotation of a Pod, reading it ends well, and a name that is found is the one asked for.
+func FuzzSidecarVolumes(f *testing.F) {
+	for _, text := range []string{"", "[]", "{}", "null", "[null]", `[{"name":"a","secret":{"secretName":"s"}}]`, `{"a":{"configMap":{"name":"c"}}}`, `{"a":null}`, `[{"Name":"a"}]`, `[{"name":1}]`} {
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "p", Annotations: map[string]string{annotationUserVolume: text, target.AnnotationTarget: host}}}
+		wanted := target.FromEgressTarget("project", host, nil)
+		d := demandOfPod(wanted, pod)
+		if !d.asks || d.secretName == "" || d.wantedSecret != wanted.SecretName {
+			t.Errorf("%+v", d)
+		}
+		for name, volume := range sidecarVolumes(text) {
+			if volume.Name != "" && volume.Name != name && !strings.HasPrefix(strings.TrimSpace(text), "{") {
+				t.Errorf("%q stands for %+v", name, volume)
+			}
+		}
+	})
 }

@@ -96,3 +96,15 @@ trustDomain: cluster.local
 		})
 	}
 }
+
+// FuzzDNSCapture: whatever stands in the mesh configuration, reading it ends, and what can't be read is never taken for a setting.
+func FuzzDNSCapture(f *testing.F) {
+	for _, text := range []string{"", "null", "defaultConfig:\n  proxyMetadata:\n    ISTIO_META_DNS_CAPTURE: \"true\"\n", "a: &a [*a]", "{", "defaultConfig: []", "- a", "enableTracing: 1"} {
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		if on, err := mesh.DNSCapture(text); on && (err != nil || !strings.Contains(text, "ISTIO_META_DNS_CAPTURE") && !strings.ContainsAny(text, `\&`)) {
+			t.Errorf("on, with the error %v, of %q", err, text)
+		}
+	})
+}
