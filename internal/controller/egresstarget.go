@@ -2,6 +2,7 @@ package controller
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -203,9 +204,10 @@ func (r *EgressTargetReconciler) keep(ctx context.Context, egressTarget *v1alpha
 	if err != nil {
 		return reconcile.Result{}, err
 	}
-	issued, err := r.issue(ctx, egressTarget, t)
-	if err != nil {
-		return reconcile.Result{}, err
+	// What keeps cert-manager from issuing, its webhook for instance, must not keep the target from being programmed.
+	issued, issueErr := r.issue(ctx, egressTarget, t)
+	if issueErr != nil {
+		issued = &verdict{reason: reasonWriteFailed, message: issueErr.Error()}
 	}
 	findings, err := r.findings(ctx, t, secretsInUse(t, demands), now)
 	if err != nil {
@@ -247,7 +249,7 @@ func (r *EgressTargetReconciler) keep(ctx context.Context, egressTarget *v1alpha
 	if opensIn > 0 {
 		look = min(look, opensIn)
 	}
-	return reconcile.Result{RequeueAfter: look}, writeErr
+	return reconcile.Result{RequeueAfter: look}, errors.Join(writeErr, issueErr)
 }
 
 // siblings returns the other EgressTargets of the namespace, without those that are going: deleted, with no Pod left.

@@ -99,8 +99,8 @@ func credentialStatus(f finding) v1alpha1.CredentialStatus {
 	status := v1alpha1.CredentialStatus{SecretName: f.secretName, Pods: f.pods, Reason: f.reason}
 	if c := f.credential; c != nil {
 		status.NotAfter = &metav1.Time{Time: c.NotAfter}
-		status.Subject, status.Issuer = c.Subject, c.Issuer
-		status.SerialNumber, status.SHA256 = c.SerialNumber, c.SHA256
+		status.Subject, status.Issuer = shortened(c.Subject, maxStatusName), shortened(c.Issuer, maxStatusName)
+		status.SerialNumber, status.SHA256 = shortened(c.SerialNumber, maxStatusName), c.SHA256
 		status.EndsWithin = endsWithin(f.endsWithin)
 	}
 	return status
@@ -170,6 +170,8 @@ func readyVerdict(credentialValid, programmed, conflicted verdict) verdict {
 const (
 	maxConditionMessage = 32768
 	maxEventNote        = 1024
+	// maxStatusName bounds what a status takes over from a certificate, which may be as large as a Secret: with a few of those the API server would take no status at all.
+	maxStatusName = 1024
 )
 
 func shortened(text string, limit int) string {

@@ -101,6 +101,15 @@ func TestStatusOfHoldsWhatIsKnownOfEachCredential(t *testing.T) {
 	}
 }
 
+func TestAStatusTakesNoNamesWithoutEndFromACertificate(t *testing.T) {
+	f := valid("a", 1, first(), noon())
+	f.credential.Subject, f.credential.Issuer, f.credential.SerialNumber = strings.Repeat("s", 1<<20), strings.Repeat("i", 1<<20), strings.Repeat("0", 1<<20)
+	status := credentialStatus(f)
+	if len(status.Subject) > 1024 || len(status.Issuer) > 1024 || len(status.SerialNumber) > 1024 {
+		t.Errorf("the lengths are %d, %d and %d", len(status.Subject), len(status.Issuer), len(status.SerialNumber))
+	}
+}
+
 func TestShortened(t *testing.T) {
 	long := strings.Repeat("ä", 600)
 	got := shortened(long, maxEventNote)
