@@ -40,7 +40,7 @@ type Call struct {
 	// InsecureSkipVerify takes any server certificate; CAPEM is whose are taken otherwise, default: those the system trusts.
 	InsecureSkipVerify bool   `json:"insecureSkipVerify,omitempty"`
 	CAPEM              string `json:"caPEM,omitempty"`
-	// ClientCertPEM and ClientKeyPEM are a certificate and its key to present to a server that asks; default: none.
+	// ClientCertPEM and ClientKeyPEM are a certificate and its key to present to any server that asks; default: none.
 	ClientCertPEM string `json:"clientCertPEM,omitempty"`
 	ClientKeyPEM  string `json:"clientKeyPEM,omitempty"`
 	// Network is tcp4 or tcp6 for one family of addresses; default: both.
@@ -173,7 +173,8 @@ func (c *Call) client() (*http.Client, error) {
 		if err != nil {
 			return nil, fmt.Errorf("clientCertPEM and clientKeyPEM: %w; they must be a certificate and its key, both or neither", err)
 		}
-		transport.TLSClientConfig.Certificates = []tls.Certificate{pair}
+		// Not Certificates, of which crypto/tls presents only one whose issuers lead to a CA that the server names.
+		transport.TLSClientConfig.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &pair, nil }
 	}
 	return &http.Client{
 		Transport:     transport,
