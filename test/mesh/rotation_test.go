@@ -18,6 +18,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"mtls.egress/webhook/api/v1alpha1"
+	"mtls.egress/webhook/internal/target"
 	"mtls.egress/webhook/test/actor/caller"
 	"mtls.egress/webhook/test/actor/partner"
 	"mtls.egress/webhook/test/pki"
@@ -46,24 +47,36 @@ type rotating struct {
 func newRotating(t *testing.T, s *scene.Scene, host, path string, made scene.Credential) *rotating {
 	t.Helper()
 	r := &rotating{Scene: s, host: host, namespace: namespace(t, s), secret: "rotating"}
-	for _, loop := range []string{"/one", "/two"} {
-		r.loops = append(r.loops, "http://"+host+path+loop)
-	}
 	r.write(t, made.Data(scene.LayoutCert))
-	must(t, s.Apply(t.Context(), fmt.Sprintf(`
+	r.begin(t, path, fmt.Sprintf("credential: {secretName: %s}", r.secret))
+	return r
+}
+
+// begin lets a Pod call a target with the fields, and returns when it is answered.
+func (r *rotating) begin(t *testing.T, path, fields string) {
+	t.Helper()
+	for _, loop := range []string{"/one", "/two"} {
+		r.loops = append(r.loops, "http://"+r.host+path+loop)
+	}
+	r.specify(t, fields)
+	r.pod = deployed(t, r.Scene, scene.App{Namespace: r.namespace, Name: "shop", Annotations: scene.Target(r.host), Loops: r.loops, Args: []string{"--pause", "10ms", "--timeout", "10s"}})
+	must(t, r.becomes(t.Context(), metav1.ConditionTrue, "Ready", "Valid", "Programmed"))
+	must(t, scene.Until(t.Context(), "the first answer", func(ctx context.Context) error {
+		_, err := expect(ctx, r.Caller(r.pod), caller.Call{URL: r.loops[0]}, "200")
+		return err
+	}))
+	must(t, r.Caller(r.pod).ResetLoop(t.Context(), ""))
+}
+
+// specify writes the EgressTarget with the fields of a spec, as YAML.
+func (r *rotating) specify(t *testing.T, fields string) {
+	t.Helper()
+	must(t, r.Apply(t.Context(), fmt.Sprintf(`
 apiVersion: mtls.egress/v1alpha1
 kind: EgressTarget
 metadata: {name: %s, namespace: %s}
-spec: {credential: {secretName: %s}, connection: {maxAge: %s}}
-`, host, r.namespace, r.secret, maxAge)))
-	r.pod = deployed(t, s, scene.App{Namespace: r.namespace, Name: "shop", Annotations: scene.Target(host), Loops: r.loops, Args: []string{"--pause", "10ms", "--timeout", "10s"}})
-	must(t, r.becomes(t.Context(), metav1.ConditionTrue, "Ready", "Valid", "Programmed"))
-	must(t, scene.Until(t.Context(), "the first answer", func(ctx context.Context) error {
-		_, err := expect(ctx, s.Caller(r.pod), caller.Call{URL: r.loops[0]}, "200")
-		return err
-	}))
-	must(t, s.Caller(r.pod).ResetLoop(t.Context(), ""))
-	return r
+spec: {%s, connection: {maxAge: %s}}
+`, r.host, r.namespace, fields, maxAge)))
 }
 
 func (r *rotating) write(t *testing.T, data map[string][]byte) {
@@ -74,25 +87,45 @@ func (r *rotating) write(t *testing.T, data map[string][]byte) {
 // becomes waits until the conditions Ready, CredentialValid and Programmed have their reasons.
 func (r *rotating) becomes(ctx context.Context, ready metav1.ConditionStatus, reasons ...string) error {
 	return scene.Until(ctx, "the conditions", func(ctx context.Context) error {
-		content, err := r.Dynamic.Resource(v1alpha1.GroupVersion().WithResource("egresstargets")).Namespace(r.namespace).Get(ctx, r.host, metav1.GetOptions{})
+		status, err := r.status(ctx)
 		if err != nil {
 			return err
 		}
-		egressTarget := v1alpha1.EgressTarget{}
-		if err := runtime.DefaultUnstructuredConverter.FromUnstructured(content.Object, &egressTarget); err != nil {
-			return err
-		}
-		conditions := egressTarget.Status.Conditions
 		for i, kind := range []string{v1alpha1.ConditionReady, v1alpha1.ConditionCredentialValid, v1alpha1.ConditionProgrammed} {
-			if condition := meta.FindStatusCondition(conditions, kind); condition == nil || condition.Reason != reasons[i] {
+			if condition := meta.FindStatusCondition(status.Conditions, kind); condition == nil || condition.Reason != reasons[i] {
 				return fmt.Errorf("the condition %s is %+v, its reason must be %s", kind, condition, reasons[i])
 			}
 		}
-		if !meta.IsStatusConditionPresentAndEqual(conditions, v1alpha1.ConditionReady, ready) {
+		if !meta.IsStatusConditionPresentAndEqual(status.Conditions, v1alpha1.ConditionReady, ready) {
 			return fmt.Errorf("the condition Ready isn't %s", ready)
 		}
 		return nil
 	})
+}
+
+// has waits until a condition has its status and reason.
+func (r *rotating) has(ctx context.Context, kind string, want metav1.ConditionStatus, reason string) error {
+	return scene.Until(ctx, "the condition "+kind, func(ctx context.Context) error {
+		status, err := r.status(ctx)
+		if err != nil {
+			return err
+		}
+		if condition := meta.FindStatusCondition(status.Conditions, kind); condition == nil || condition.Status != want || condition.Reason != reason {
+			return fmt.Errorf("it is %+v, and must be %s with the reason %s", condition, want, reason)
+		}
+		return nil
+	})
+}
+
+// status is that of the EgressTarget.
+func (r *rotating) status(ctx context.Context) (v1alpha1.EgressTargetStatus, error) {
+	content, err := r.Dynamic.Resource(v1alpha1.GroupVersion().WithResource("egresstargets")).Namespace(r.namespace).Get(ctx, r.host, metav1.GetOptions{})
+	if err != nil {
+		return v1alpha1.EgressTargetStatus{}, err
+	}
+	egressTarget := v1alpha1.EgressTarget{}
+	err = runtime.DefaultUnstructuredConverter.FromUnstructured(content.Object, &egressTarget)
+	return egressTarget.Status, err
 }
 
 // connections are those of the Pod to the partner.
@@ -301,6 +334,58 @@ func TestTheServersCAChangesUnderLoad(t *testing.T) {
 		return err
 	}))
 	neverPlain(t, seen(t, s, partner.Filter{Path: path}), figures{Promise: "Rotation", Fault: "the CA in the Secret is no longer the server's", Requests: 3, Failed: 3})
+}
+
+// TestTheServersCAMovesToAConfigMap has an EgressTarget ask for the CA of a ConfigMap, as trust-manager writes one, while its Pod mounts the Secret alone, and starts that Pod again.
+func TestTheServersCAMovesToAConfigMap(t *testing.T) {
+	t.Parallel()
+	s := play(t)
+	const path = "/ca-of-a-configmap"
+	made, err := s.Credential("the CA of a ConfigMap")
+	must(t, err)
+	r := newRotating(t, s, "bundled.system.com", path, made)
+	// A second CA in the bundle tells it from the one in the Secret.
+	serial, other := s.ServerCA.Certificate.SerialNumber.Text(16), pki.NewCA(t, "Another Server CA")
+	r.bundle(t, s.ServerCA, other)
+	r.specify(t, fmt.Sprintf("credential: {secretName: %s}, serverCA: {configMap: {name: bundle, key: ca.pem}}", r.secret))
+	must(t, r.has(t.Context(), v1alpha1.ConditionPodsOutdated, metav1.ConditionTrue, "ServerCANotMounted"))
+	must(t, r.becomes(t.Context(), metav1.ConditionFalse, "PodsOutdated", "Valid", "PodsOutdated"))
+	r.programmedCA(t, target.MountPath(r.host)+"/cacert")
+	r.keeps(t, made.Serial())
+	must(t, r.trusts(t.Context(), []string{serial}))
+	r.unharmed(t, path, "the CA is to come from a ConfigMap that the Pod doesn't mount")
+
+	_, _, err = s.Kubectl(t.Context(), "--namespace", r.namespace, "rollout", "restart", "deployment/shop")
+	must(t, err)
+	must(t, s.Rollout(t.Context(), r.namespace, "deployment/shop"))
+	r.pod = calling(t, s, r.namespace, "shop")
+	must(t, r.has(t.Context(), v1alpha1.ConditionPodsOutdated, metav1.ConditionFalse, "PodsUpToDate"))
+	must(t, r.becomes(t.Context(), metav1.ConditionTrue, "Ready", "Valid", "Programmed"))
+	r.programmedCA(t, target.CAMountPath(r.host)+"/ca.pem")
+	must(t, r.trusts(t.Context(), []string{serial, other.Certificate.SerialNumber.Text(16)}))
+	r.keeps(t, made.Serial())
+	r.unharmed(t, path, "the Pod is started again, and the CA comes from the ConfigMap")
+}
+
+// programmedCA checks where the DestinationRule has the CA of the server. That a file isn't there doesn't show in calls: a sidecar goes on with what it had.
+func (r *rotating) programmedCA(t *testing.T, file string) {
+	t.Helper()
+	found, _, err := r.Kubectl(t.Context(), "--namespace", r.namespace, "get", "destinationrules", "--output", "jsonpath={.items[*].spec.subsets[*].trafficPolicy.tls.caCertificates}")
+	must(t, err)
+	if found != file {
+		t.Errorf("the CA of the server is programmed as %q, want %q", found, file)
+	}
+}
+
+// bundle writes a ConfigMap with CAs.
+func (r *rotating) bundle(t *testing.T, cas ...*pki.CA) {
+	t.Helper()
+	configMap := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "bundle"}, Data: map[string]string{}}
+	for _, ca := range cas {
+		configMap.Data["ca.pem"] += string(ca.CertPEM)
+	}
+	_, err := r.Client.CoreV1().ConfigMaps(r.namespace).Create(t.Context(), configMap, metav1.CreateOptions{})
+	must(t, err)
 }
 
 // serve gives the partner a certificate of the CA for a name of its zone, until the end of the test.
