@@ -6,11 +6,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -21,6 +23,7 @@ import (
 	"mtls.egress/webhook/internal/target"
 	"mtls.egress/webhook/test/actor/caller"
 	"mtls.egress/webhook/test/actor/partner"
+	"mtls.egress/webhook/test/certmanager"
 	"mtls.egress/webhook/test/pki"
 	"mtls.egress/webhook/test/scene"
 )
@@ -386,6 +389,68 @@ func (r *rotating) bundle(t *testing.T, cas ...*pki.CA) {
 	}
 	_, err := r.Client.CoreV1().ConfigMaps(r.namespace).Create(t.Context(), configMap, metav1.CreateOptions{})
 	must(t, err)
+}
+
+// TestCertManagerRenewsUnderLoad has cert-manager issue the credential, and renew it as often as it can be asked to: a certificate is valid for an hour at least, and renewed when
+// half a minute of it is over. The CA of the server is in a ConfigMap.
+func TestCertManagerRenewsUnderLoad(t *testing.T) {
+	t.Parallel()
+	s := play(t)
+	if !s.Own {
+		skip(t, "cert-manager runs beside the API server, and the one of the cluster in KUBECONFIG wouldn't reach it")
+	}
+	const path = "/renewal"
+	running, err := certmanager.Start(t.Context(), certmanager.Options{Kubeconfig: s.Kubeconfig, Dir: t.TempDir(), Tools: filepath.Dir(s.Program("kubectl"))})
+	must(t, err)
+	t.Cleanup(func() { must(t, running.Stop()) })
+	r := &rotating{Scene: s, host: "renewed.system.com", namespace: namespace(t, s)}
+	r.bundle(t, s.ServerCA)
+	issuer := s.ClientCA.Intermediate(t, "Partner Client Issuer")
+	must(t, s.WriteSecret(t.Context(), r.namespace, "issuer", map[string][]byte{"tls.crt": slices.Concat(issuer.CertPEM, s.ClientCA.CertPEM), "tls.key": issuer.KeyPEM}))
+	must(t, s.Apply(t.Context(), fmt.Sprintf("{apiVersion: cert-manager.io/v1, kind: Issuer, metadata: {name: partner, namespace: %s}, spec: {ca: {secretName: issuer}}}", r.namespace)))
+	must(t, running.AwaitReady(t.Context(), r.namespace, "issuer/partner"))
+	r.begin(t, path, `credential: {issuerRef: {name: partner}, certificate: {commonName: shop, dnsNames: [shop.example.com], duration: 1h, renewBefore: 59m30s}},
+  serverCA: {configMap: {name: bundle, key: ca.pem}}`)
+	must(t, r.has(t.Context(), v1alpha1.ConditionCertificateIssued, metav1.ConditionTrue, "Issued"))
+	r.renews(t)
+	must(t, r.has(t.Context(), v1alpha1.ConditionCertificateIssued, metav1.ConditionTrue, "Issued"))
+	must(t, r.has(t.Context(), v1alpha1.ConditionCredentialValid, metav1.ConditionTrue, "Valid"))
+	r.unharmed(t, path, "cert-manager renews the certificate")
+}
+
+// renews waits until the partner has seen a certificate and two after it, the last of which is the one in the status, and checks whom they name.
+func (r *rotating) renews(t *testing.T) {
+	t.Helper()
+	serials := map[string]bool{}
+	var connections []partner.Connection
+	must(t, scene.Until(t.Context(), "the third certificate", func(ctx context.Context) (err error) {
+		if connections, err = r.connections(ctx, 0); err != nil {
+			return err
+		}
+		var last string
+		for _, connection := range connections {
+			if connection.Client != nil {
+				last = connection.Client.SerialNumber
+				serials[last] = true
+			}
+		}
+		status, err := r.status(ctx)
+		if err == nil && (len(serials) <= 2 || len(status.Credentials) != 1 || status.Credentials[0].SerialNumber != last) {
+			err = fmt.Errorf("the partner has seen %d, the last is %s, and the status has %+v", len(serials), last, status.Credentials)
+		}
+		return err
+	}))
+	t.Logf("%d certificates on %d connections", len(serials), len(connections))
+	for _, connection := range connections {
+		var got partner.ClientCertificate
+		if connection.Client != nil {
+			got = *connection.Client
+			got.SerialNumber, got.SHA256 = "", ""
+		}
+		if diff := cmp.Diff(partner.ClientCertificate{Subject: "CN=shop", Issuer: "CN=Partner Client Issuer", DNSNames: []string{"shop.example.com"}}, got); diff != "" {
+			t.Errorf("connection %d (-want +got):\n%s", connection.ID, diff)
+		}
+	}
 }
 
 // serve gives the partner a certificate of the CA for a name of its zone, until the end of the test.
