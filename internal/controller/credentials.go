@@ -20,6 +20,8 @@ type finding struct {
 	layout target.Layout
 	// credential is nil when the certificate could not be read.
 	credential *credential.Credential
+	// longestWarning bounds how long before its end the certificate is warned of.
+	longestWarning time.Duration
 	// endsWithin is the shortest warning period within which the certificate ends, 0 while it is far from that.
 	endsWithin time.Duration
 	// reason and message say why it can't be used; empty when it can.
@@ -63,6 +65,10 @@ func judge(t target.Target, secretName string, pods int32, secret *corev1.Secret
 	var err error
 	if f.layout, f.credential, err = credential.JudgeSecret(t, secret, now); err != nil {
 		f.reason, f.message = refusal("Secret "+secretName, err)
+	}
+	if f.credential != nil {
+		_, byCertManager := credential.IssuedFor(secret.Annotations)
+		f.longestWarning = longestWarning(t, secretName, byCertManager, f.credential)
 	}
 	return f
 }

@@ -330,12 +330,12 @@ func (r *EgressTargetReconciler) writeStatus(ctx context.Context, egressTarget *
 	if err := r.client.Status().Update(ctx, egressTarget); err != nil {
 		return fmt.Errorf("write the status: %w", err)
 	}
-	for _, e := range append(transitions(old.Conditions, status.Conditions), expiryNotices(old.Credentials, status.Credentials)...) {
+	for _, e := range append(transitions(old.Conditions, status.Conditions), expiryNotices(target.FromEgressTarget(egressTarget.Namespace, egressTarget.Name, egressTarget), old.Credentials, status.Credentials)...) {
 		r.record(egressTarget, e)
 	}
 	return nil
 }
 
 func (r *EgressTargetReconciler) record(egressTarget *v1alpha1.EgressTarget, n notice) {
-	r.events.Eventf(egressTarget, nil, n.kind, n.reason, n.action, "%s", shortened(n.note, maxEventNote))
+	record(r.events, egressTarget, n)
 }

@@ -12,6 +12,7 @@ import (
 
 	"mtls.egress/webhook/api/v1alpha1"
 	"mtls.egress/webhook/internal/certs/credential"
+	"mtls.egress/webhook/internal/target"
 )
 
 const day = 24 * time.Hour
@@ -24,35 +25,49 @@ func DefaultExpiryWarnings() []time.Duration {
 // expiryWarnings are the periods before its end in which a certificate is warned of.
 type expiryWarnings []time.Duration
 
-// begin is when the warning of a period begins for c: the period before its end, but at most a fifth of its life before. So short-lived
-// certificates that are renewed at two thirds of their life, as cert-manager does, are renewed without a word.
-func begin(c *credential.Credential, period time.Duration) time.Time {
-	return c.NotAfter.Add(-min(period, c.NotAfter.Sub(c.NotBefore)/5))
+// longestWarning is how long before its end a certificate is warned of at most, whatever the periods are, so that one that is renewed in time is renewed without a word. Of what cert-manager
+// renews, four fifths of the time in which it does so have to be over; when nobody says how long that is, a fifth of the life is left then, as it renews when a third is. Of all
+// others a third of the life may be left: some programs renew them then.
+func longestWarning(t target.Target, secretName string, byCertManager bool, c *credential.Credential) time.Duration {
+	life := c.NotAfter.Sub(c.NotBefore)
+	switch {
+	case !byCertManager:
+		return life / 3
+	case t.Certificate != nil && t.Certificate.RenewBefore != nil && secretName == t.SecretName:
+		return min(t.Certificate.RenewBefore.Duration*4/5, life/3)
+	default:
+		return life / 5
+	}
 }
 
-// within returns the shortest period whose warning has begun for c, 0 without one.
-func (w expiryWarnings) within(c *credential.Credential, now time.Time) time.Duration {
+// begin is when the warning of a period begins.
+func (f finding) begin(period time.Duration) time.Time {
+	return f.credential.NotAfter.Add(-min(period, f.longestWarning))
+}
+
+// within returns the shortest period whose warning has begun for a finding with a certificate, 0 without one.
+func (w expiryWarnings) within(f finding, now time.Time) time.Duration {
 	var shortest time.Duration
 	for _, period := range w {
-		if !now.Before(begin(c, period)) && (shortest == 0 || period < shortest) {
+		if !now.Before(f.begin(period)) && (shortest == 0 || period < shortest) {
 			shortest = period
 		}
 	}
 	return shortest
 }
 
-// next returns how long it takes until the next warning begins for c, false when none does.
-func (w expiryWarnings) next(c *credential.Credential, now time.Time) (wait time.Duration, found bool) {
+// next returns how long it takes until the next warning begins for a finding with a certificate, false when none does.
+func (w expiryWarnings) next(f finding, now time.Time) (wait time.Duration, found bool) {
 	for _, period := range w {
-		if left := begin(c, period).Sub(now); left > 0 && (!found || left < wait) {
+		if left := f.begin(period).Sub(now); left > 0 && (!found || left < wait) {
 			wait, found = left, true
 		}
 	}
 	return wait, found
 }
 
-// expiryNotices returns the events of certificates that came nearer to their end: one for each warning period, and none again for the same certificate.
-func expiryNotices(old, updated []v1alpha1.CredentialStatus) []notice {
+// expiryNotices returns the events of certificates of t that came nearer to their end: one for each warning period, and none again for the same certificate.
+func expiryNotices(t target.Target, old, updated []v1alpha1.CredentialStatus) []notice {
 	var notices []notice
 	for _, now := range updated {
 		if now.EndsWithin == nil || now.Reason != "" || now.NotAfter == nil {
@@ -64,11 +79,19 @@ func expiryNotices(old, updated []v1alpha1.CredentialStatus) []notice {
 		if at >= 0 && old[at].EndsWithin != nil && old[at].EndsWithin.Duration <= now.EndsWithin.Duration {
 			continue
 		}
-		notices = append(notices, notice{kind: corev1.EventTypeWarning, reason: reasonExpiresSoon, action: "CheckCredential", note: fmt.Sprintf(
-			"the client certificate %q in the Secret %s ends on %s, within %s; Pods that present it: %d; put the next one into the Secret, nothing has to be restarted",
-			now.Subject, now.SecretName, now.NotAfter.UTC().Format(time.RFC3339), inDays(now.EndsWithin.Duration), now.Pods)})
+		notices = append(notices, notice{kind: corev1.EventTypeWarning, reason: reasonExpiresSoon, action: "CheckCredential", secretName: now.SecretName, note: fmt.Sprintf(
+			"the client certificate %q in the Secret %s ends on %s, within %s; Pods that present it: %d; %s",
+			now.Subject, now.SecretName, now.NotAfter.UTC().Format(time.RFC3339), inDays(now.EndsWithin.Duration), now.Pods, renewal(t, now.SecretName))})
 	}
 	return notices
+}
+
+// renewal is what to do about a certificate that ends.
+func renewal(t target.Target, secretName string) string {
+	if t.Issuer != nil && secretName == t.SecretName {
+		return "cert-manager should have renewed it; see the condition CertificateIssued"
+	}
+	return "put the next one into the Secret, nothing has to be restarted"
 }
 
 // inDays writes a period as a person would.

@@ -9,6 +9,7 @@ import (
 
 	"mtls.egress/webhook/api/v1alpha1"
 	"mtls.egress/webhook/internal/certs/credential"
+	"mtls.egress/webhook/internal/target"
 )
 
 func TestExpiryWarnings(t *testing.T) {
@@ -17,31 +18,46 @@ func TestExpiryWarnings(t *testing.T) {
 		Within, Next time.Duration
 		Found        bool
 	}
+	issuedBy := func(renewBefore time.Duration) target.Target {
+		t := target.FromEgressTarget("project", host, nil)
+		t.Certificate = &v1alpha1.IssuedCertificate{RenewBefore: &metav1.Duration{Duration: renewBefore}}
+		return t
+	}
+	plain := target.FromEgressTarget("project", host, nil)
 	tests := map[string]struct {
-		life, left time.Duration
-		warnings   []time.Duration
-		want       result
+		target        target.Target
+		byCertManager bool
+		life, left    time.Duration
+		warnings      []time.Duration
+		want          result
 	}{
-		"a year, 31 days left":          {365 * day, 31 * day, nil, result{0, day, true}},
-		"a year, 30 days left":          {365 * day, 30 * day, nil, result{30 * day, 23 * day, true}},
-		"a year, a week left":           {365 * day, 7 * day, nil, result{7 * day, 6 * day, true}},
-		"a year, a day left":            {365 * day, day, nil, result{day, 0, false}},
-		"over":                          {365 * day, -time.Hour, nil, result{day, 0, false}},
-		"90 days, renewed at a third":   {90 * day, 30 * day, nil, result{0, 12 * day, true}},
-		"90 days, a fifth left":         {90 * day, 18 * day, nil, result{30 * day, 11 * day, true}},
-		"a day, renewed at a third":     {day, 8 * time.Hour, nil, result{0, 8*time.Hour - day/5, true}},
-		"a day, a fifth left":           {day, day / 5, nil, result{day, 0, false}},
-		"other periods, in any order":   {365 * day, 2 * time.Hour, []time.Duration{time.Hour, 3 * time.Hour}, result{3 * time.Hour, time.Hour, true}},
-		"no periods, on somebody's ask": {365 * day, time.Hour, []time.Duration{}, result{}},
+		"a year, 31 days left":          {target: plain, life: 365 * day, left: 31 * day, want: result{0, day, true}},
+		"a year, 30 days left":          {target: plain, life: 365 * day, left: 30 * day, want: result{30 * day, 23 * day, true}},
+		"a year, a week left":           {target: plain, life: 365 * day, left: 7 * day, want: result{7 * day, 6 * day, true}},
+		"a year, a day left":            {target: plain, life: 365 * day, left: day, want: result{day, 0, false}},
+		"over":                          {target: plain, life: 365 * day, left: -time.Hour, want: result{day, 0, false}},
+		"90 days, 30 left":              {target: plain, life: 90 * day, left: 30 * day, want: result{30 * day, 23 * day, true}},
+		"a day, a third and a bit left": {target: plain, life: day, left: 9 * time.Hour, want: result{0, time.Hour, true}},
+		"a day, a third left":           {target: plain, life: day, left: 8 * time.Hour, want: result{day, 0, false}},
+		"other periods, in any order":   {target: plain, life: 365 * day, left: 2 * time.Hour, warnings: []time.Duration{time.Hour, 3 * time.Hour}, want: result{3 * time.Hour, time.Hour, true}},
+		"no periods, on somebody's ask": {target: plain, life: 365 * day, left: time.Hour, warnings: []time.Duration{}},
+
+		"90 days of cert-manager's, renewed at a third":      {target: plain, byCertManager: true, life: 90 * day, left: 30 * day, want: result{0, 12 * day, true}},
+		"90 days of cert-manager's, a fifth left":            {target: plain, byCertManager: true, life: 90 * day, left: 18 * day, want: result{30 * day, 11 * day, true}},
+		"a day of cert-manager's, renewed at a third":        {target: plain, byCertManager: true, life: day, left: 8 * time.Hour, want: result{0, 8*time.Hour - day/5, true}},
+		"renewed ten days before, as asked for, 9 left":      {target: issuedBy(10 * day), byCertManager: true, life: 90 * day, left: 9 * day, want: result{0, day, true}},
+		"renewed ten days before, as asked for, 8 left":      {target: issuedBy(10 * day), byCertManager: true, life: 90 * day, left: 8 * day, want: result{30 * day, day, true}},
+		"renewed almost at once, as asked for, a third left": {target: issuedBy(89 * day), byCertManager: true, life: 90 * day, left: 30 * day, want: result{30 * day, 23 * day, true}},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			c := &credential.Credential{NotBefore: end.Add(-test.life), NotAfter: end}
+			f := finding{credential: c, longestWarning: longestWarning(test.target, test.target.SecretName, test.byCertManager, c)}
 			warnings := sortedWarnings(test.warnings)
 			now := end.Add(-test.left)
 			var got result
-			got.Within = warnings.within(c, now)
-			got.Next, got.Found = warnings.next(c, now)
+			got.Within = warnings.within(f, now)
+			got.Next, got.Found = warnings.next(f, now)
 			if diff := cmp.Diff(test.want, got); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
@@ -56,8 +72,8 @@ func TestEachWarningOfACertificateIsOneEvent(t *testing.T) {
 	bad := status("a", day)
 	bad[0].Reason = "PrivateKeyMismatch"
 	event := func(period string) []notice {
-		return []notice{{"Warning", "ExpiresSoon", "CheckCredential",
-			`the client certificate "CN=orders" in the Secret s ends on 2026-05-01T12:00:00Z, within ` + period + `; Pods that present it: 3; put the next one into the Secret, nothing has to be restarted`}}
+		return []notice{{kind: "Warning", reason: "ExpiresSoon", action: "CheckCredential", secretName: "s",
+			note: `the client certificate "CN=orders" in the Secret s ends on 2026-05-01T12:00:00Z, within ` + period + `; Pods that present it: 3; put the next one into the Secret, nothing has to be restarted`}}
 	}
 	tests := map[string]struct {
 		old, updated []v1alpha1.CredentialStatus
@@ -76,7 +92,7 @@ func TestEachWarningOfACertificateIsOneEvent(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			if diff := cmp.Diff(test.want, expiryNotices(test.old, test.updated), cmp.AllowUnexported(notice{})); diff != "" {
+			if diff := cmp.Diff(test.want, expiryNotices(target.FromEgressTarget("project", host, nil), test.old, test.updated), cmp.AllowUnexported(notice{})); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})

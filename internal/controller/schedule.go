@@ -38,7 +38,7 @@ func nextLook(t target.Target, status v1alpha1.EgressTargetStatus, findings []fi
 		if f.credential == nil {
 			continue
 		}
-		if wait, found := warnings.next(f.credential, now); found {
+		if wait, found := warnings.next(f, now); found {
 			pause = min(pause, wait)
 		}
 		// A certificate is valid up to and with the second NotAfter (RFC 5280 §4.1.2.5).

@@ -38,7 +38,7 @@ func (r *EgressTargetReconciler) findings(ctx context.Context, t target.Target, 
 			f = f.withServerCA(t, configMap, now)
 		}
 		if f.credential != nil {
-			f.endsWithin = r.warnings.within(f.credential, now)
+			f.endsWithin = r.warnings.within(f, now)
 		}
 		found = append(found, f)
 	}

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"golang.org/x/time/rate"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/clock"
@@ -186,7 +185,7 @@ func addVerificationController(mgr ctrl.Manager, shared *EgressTargetReconciler,
 		targets:  cmp.Or(options.VerifyTargets, VerifyOff),
 		interval: cmp.Or(options.VerifyInterval, DefaultVerifyInterval),
 		probe:    prober.Probe,
-		admit:    rate.NewLimiter(handshakesPerSecond, handshakesPerSecond).Wait,
+		turns:    newTurns(handshakesPerSecond),
 		trials:   map[types.NamespacedName]map[string]trial{},
 	}
 	err := ctrl.NewControllerManagedBy(mgr).Named("verification").

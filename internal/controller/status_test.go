@@ -17,7 +17,7 @@ import (
 func noon() time.Time { return time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC) }
 
 func valid(name string, pods int32, layout target.Layout, notAfter time.Time) finding {
-	return finding{secretName: name, pods: pods, layout: layout, credential: &credential.Credential{NotBefore: noon().AddDate(-1, 0, 0), NotAfter: notAfter}}
+	return finding{secretName: name, pods: pods, layout: layout, credential: &credential.Credential{NotBefore: noon().AddDate(-1, 0, 0), NotAfter: notAfter}, longestWarning: 100 * day}
 }
 
 func ending(f finding, within time.Duration) finding {
@@ -137,19 +137,19 @@ func TestTransitions(t *testing.T) {
 	}{
 		"nothing changed": {well, well, nil},
 		"the first time, all well": {nil, well, []notice{
-			{"Normal", "Valid", "CheckCredential", "mValid"}, {"Normal", "Programmed", "Program", "mProgrammed"}}},
+			{kind: "Normal", reason: "Valid", action: "CheckCredential", note: "mValid"}, {kind: "Normal", reason: "Programmed", action: "Program", note: "mProgrammed"}}},
 		"a credential ends soon, of which each certificate tells": {well, conditions("True ExpiresSoon", "True ExpiresSoon", "True Programmed", "False NoConflict"), nil},
 		"and then goes bad": {well, conditions("False CertificateExpired", "False CertificateExpired", "True LastGoodKept", "False NoConflict"), []notice{
-			{"Warning", "CertificateExpired", "CheckCredential", "mCertificateExpired"}, {"Warning", "LastGoodKept", "Program", "mLastGoodKept"}}},
+			{kind: "Warning", reason: "CertificateExpired", action: "CheckCredential", note: "mCertificateExpired"}, {kind: "Warning", reason: "LastGoodKept", action: "Program", note: "mLastGoodKept"}}},
 		"a conflict comes": {well, conditions("False Conflict", "True Valid", "True Programmed", "True Conflict"), []notice{
-			{"Warning", "Conflict", "FindConflicts", "mConflict"}}},
+			{kind: "Warning", reason: "Conflict", action: "FindConflicts", note: "mConflict"}}},
 		"Pods are outdated": {conditions("True Ready", "True Valid", "True Programmed", "False NoConflict", "False PodsUpToDate"),
 			conditions("False PodsOutdated", "True Valid", "False PodsOutdated", "False NoConflict", "True ServerCANotMounted"), []notice{
-				{"Warning", "PodsOutdated", "Program", "mPodsOutdated"}, {"Warning", "ServerCANotMounted", "ComparePods", "mServerCANotMounted"}}},
+				{kind: "Warning", reason: "PodsOutdated", action: "Program", note: "mPodsOutdated"}, {kind: "Warning", reason: "ServerCANotMounted", action: "ComparePods", note: "mServerCANotMounted"}}},
 		"none of the first time": {nil, conditions("True Ready", "True Valid", "True Programmed", "False NoConflict", "False PodsUpToDate"), []notice{
-			{"Normal", "Valid", "CheckCredential", "mValid"}, {"Normal", "Programmed", "Program", "mProgrammed"}}},
+			{kind: "Normal", reason: "Valid", action: "CheckCredential", note: "mValid"}, {kind: "Normal", reason: "Programmed", action: "Program", note: "mProgrammed"}}},
 		"and goes": {conditions("False Conflict", "True Valid", "True Programmed", "True Conflict"), well, []notice{
-			{"Normal", "NoConflict", "FindConflicts", "mNoConflict"}}},
+			{kind: "Normal", reason: "NoConflict", action: "FindConflicts", note: "mNoConflict"}}},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

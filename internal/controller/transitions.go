@@ -4,6 +4,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/tools/events"
 
 	"mtls.egress/webhook/api/v1alpha1"
 )
@@ -14,6 +16,17 @@ type notice struct {
 	reason string
 	action string
 	note   string
+	// secretName is the Secret that it is about, "" for none. Events that differ in nothing but the note are taken for one.
+	secretName string
+}
+
+// record raises the event of a notice. https://kubernetes.io/docs/reference/kubernetes-api/cluster-resources/event-v1/ (related)
+func record(recorder events.EventRecorder, egressTarget *v1alpha1.EgressTarget, n notice) {
+	var related runtime.Object
+	if n.secretName != "" {
+		related = &corev1.Secret{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Secret"}, ObjectMeta: metav1.ObjectMeta{Namespace: egressTarget.Namespace, Name: n.secretName}}
+	}
+	recorder.Eventf(egressTarget, related, n.kind, n.reason, n.action, "%s", shortened(n.note, maxEventNote))
 }
 
 // transitions returns the events of a change of status: one for each condition whose status or reason is another than

@@ -6,7 +6,10 @@ import (
 	"encoding/hex"
 	"fmt"
 	"maps"
+	"math/rand/v2"
+	"net"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -49,15 +52,19 @@ const (
 	// readToVerify is the pause between two looks at the Secrets of a verified target, less up to a fifth, by which targets are spread. A kubelet brings a changed Secret to
 	// the Pods after up to its sync period, a minute by default, and half of that on average, so most changes are tried before.
 	readToVerify = 10 * time.Second
-	// readsPerSecond bounds the looks at all Secrets together: with more targets the pause grows.
-	readsPerSecond = 20
+	// readsPerSecond bounds the looks at the Secrets of all verified targets together: with more than a thousand the pause grows.
+	readsPerSecond = 100
 	// retryVerify and retryVerifyMost bound the pause after a handshake that failed. It grows with the time for which that has been so.
 	retryVerify     = 30 * time.Second
 	retryVerifyMost = 15 * time.Minute
-	// handshakesPerSecond bounds the handshakes with all partners together.
+	// handshakesPerSecond bounds the handshakes with all partners together, and of those that are due for another reason than a change of the credential.
 	handshakesPerSecond = 5
-	// verifyWorkers is how many handshakes are made at a time.
-	verifyWorkers = 4
+	// partnerPause is the time between two handshakes with one partner.
+	partnerPause = time.Second
+	// waitForTurn is how long a target waits at least that may not make a handshake now. With its spread it keeps many of them from asking again at one time.
+	waitForTurn = 5 * time.Second
+	// verifyWorkers is how many handshakes are made at a time. A partner that doesn't answer holds one of them for ten seconds.
+	verifyWorkers = 32
 )
 
 // reasonVerificationOff is the reason of a condition Verified that is asked for and switched off; the others are handshake.Reasons, and reasonCredentialInvalid
@@ -77,8 +84,7 @@ type VerificationReconciler struct {
 	interval time.Duration
 	// probe makes one handshake.
 	probe func(context.Context, handshake.Request) handshake.Observation
-	// admit waits until the next handshake may be made, or the context ends.
-	admit func(context.Context) error
+	turns *turns
 
 	mutex  sync.Mutex
 	trials map[types.NamespacedName]map[string]trial
@@ -86,9 +92,9 @@ type VerificationReconciler struct {
 
 // trial is what came of trying one Secret.
 type trial struct {
-	// fingerprint stands for everything that the handshake depends on.
-	fingerprint string
-	at          time.Time
+	// fingerprint stands for everything that the handshake depends on, certificate for the client certificate alone.
+	fingerprint, certificate string
+	at                       time.Time
 	// failing is since when trials have failed; zero when the last one didn't.
 	failing time.Time
 	verdict handshake.Verdict
@@ -111,7 +117,7 @@ func (t trial) pause(interval time.Duration) time.Duration {
 func (r *VerificationReconciler) Reconcile(ctx context.Context, request reconcile.Request) (reconcile.Result, error) {
 	var egressTarget v1alpha1.EgressTarget
 	err := r.cache.Get(ctx, request.NamespacedName, &egressTarget)
-	if apierrors.IsNotFound(err) || err == nil && !egressTarget.DeletionTimestamp.IsZero() {
+	if apierrors.IsNotFound(err) {
 		r.forget(request.NamespacedName)
 		return reconcile.Result{}, nil
 	}
@@ -120,25 +126,34 @@ func (r *VerificationReconciler) Reconcile(ctx context.Context, request reconcil
 	}
 	if wanted, off := r.wanted(&egressTarget); !wanted {
 		r.forget(request.NamespacedName)
-		return reconcile.Result{}, ignoreStale(r.write(ctx, &egressTarget, off))
+		return again(0, r.write(ctx, &egressTarget, off))
 	}
 	t := target.FromEgressTarget(request.Namespace, request.Name, &egressTarget)
-	tried, err := r.try(ctx, &egressTarget, t)
+	tried, waiting, err := r.try(ctx, &egressTarget, t)
 	if err != nil {
 		return reconcile.Result{}, err
 	}
-	if err := r.write(ctx, &egressTarget, verified(tried)); err != nil {
-		return reconcile.Result{RequeueAfter: waitForCache}, ignoreStale(err)
-	}
 	pause, err := r.pause(ctx)
-	return reconcile.Result{RequeueAfter: pause - spread(request.String(), pause/5)}, err
+	if err != nil {
+		return reconcile.Result{}, err
+	}
+	if waiting {
+		pause = waitForTurn + rand.N(pause) //nolint:gosec // it only keeps targets apart
+	} else {
+		pause -= spread(request.String(), pause/5)
+	}
+	if len(tried) == 0 && waiting {
+		return reconcile.Result{RequeueAfter: pause}, nil
+	}
+	return again(pause, r.write(ctx, &egressTarget, verified(tried)))
 }
 
-func ignoreStale(err error) error {
+// again says when to come back after a write: soon when the cache was behind, so that nothing is left as it was.
+func again(pause time.Duration, err error) (reconcile.Result, error) {
 	if stale(err) {
-		return nil
+		return reconcile.Result{RequeueAfter: waitForCache}, nil
 	}
-	return err
+	return reconcile.Result{RequeueAfter: pause}, err
 }
 
 // wanted says whether the target is to be verified, and otherwise what the condition says; nil is no condition.
@@ -154,12 +169,13 @@ func (r *VerificationReconciler) wanted(egressTarget *v1alpha1.EgressTarget) (wa
 	return r.targets == VerifyAll, nil
 }
 
-// try makes the handshakes that are due and returns the trials by Secret. Secrets that can't be used are not tried: the condition CredentialValid speaks of them.
-func (r *VerificationReconciler) try(ctx context.Context, egressTarget *v1alpha1.EgressTarget, t target.Target) (map[string]trial, error) {
+// try makes the handshakes that are due and returns the trials by Secret, and whether one has to wait for its turn. Secrets that can't be used are not tried: the condition
+// CredentialValid speaks of them.
+func (r *VerificationReconciler) try(ctx context.Context, egressTarget *v1alpha1.EgressTarget, t target.Target) (tried map[string]trial, waiting bool, err error) {
 	key := client.ObjectKeyFromObject(egressTarget)
 	requests, err := r.requests(ctx, t)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	before := r.trialsOf(key)
 	after := map[string]trial{}
@@ -170,12 +186,16 @@ func (r *VerificationReconciler) try(ctx context.Context, egressTarget *v1alpha1
 			after[secretName] = last
 			continue
 		}
-		if err := r.admit(ctx); err != nil {
-			return nil, err
+		if !r.turns.take(request.partner(), known && last.certificate != request.certificate, r.clock.Now()) {
+			waiting = true
+			if known {
+				after[secretName] = last
+			}
+			continue
 		}
-		next := trial{fingerprint: request.fingerprint, verdict: handshake.Judge(r.probe(ctx, request.Request)), at: r.clock.Now()}
+		next := trial{fingerprint: request.fingerprint, certificate: request.certificate, verdict: handshake.Judge(r.probe(ctx, request.Request)), at: r.clock.Now()}
 		if next.verdict.Reason == handshake.ProbeInterrupted {
-			return nil, context.Cause(ctx)
+			return nil, false, context.Cause(ctx)
 		}
 		if !next.verdict.Verified {
 			next.failing = next.at
@@ -187,36 +207,41 @@ func (r *VerificationReconciler) try(ctx context.Context, egressTarget *v1alpha1
 		r.tell(egressTarget, secretName, last, next)
 	}
 	r.remember(key, after)
-	return after, nil
+	return after, waiting, nil
 }
 
 // tell raises an event about a trial that ended otherwise than the one before, and about each changed Secret that the partner doesn't take: its Pods get it soon. Of the first
 // trial after a start the condition knows already what it would tell.
 func (r *VerificationReconciler) tell(egressTarget *v1alpha1.EgressTarget, secretName string, last, next trial) {
-	first, changed := last.fingerprint == "", last.fingerprint != next.fingerprint
+	first := last.fingerprint == ""
 	if known := meta.FindStatusCondition(egressTarget.Status.Conditions, v1alpha1.ConditionVerified); first && known != nil && known.Reason == string(next.verdict.Reason) {
 		return
 	}
-	n := notice{kind: corev1.EventTypeNormal, reason: string(next.verdict.Reason), action: "Verify", note: next.verdict.Message}
+	n := notice{kind: corev1.EventTypeNormal, reason: string(next.verdict.Reason), action: "Verify", secretName: secretName, note: next.verdict.Message}
 	if !next.verdict.Verified {
 		n.kind = corev1.EventTypeWarning
 	}
 	switch {
-	case changed && !first:
+	case !first && last.certificate != next.certificate:
 		n.note = "the Secret " + secretName + " was changed, and its Pods get it within about a minute: " + n.note
 	case last.verdict.Reason == next.verdict.Reason:
 		return
 	default:
 		n.note = "the Secret " + secretName + ": " + n.note
 	}
-	r.events.Eventf(egressTarget, nil, n.kind, n.reason, n.action, "%s", shortened(n.note, maxEventNote))
+	record(r.events, egressTarget, n)
 }
 
 // probeRequest is a handshake to make.
 type probeRequest struct {
 	handshake.Request
 
-	fingerprint string
+	fingerprint, certificate string
+}
+
+// partner is the other side of the handshake.
+func (r probeRequest) partner() string {
+	return net.JoinHostPort(r.Host, strconv.Itoa(int(r.Port)))
 }
 
 // requests are the handshakes of the Secrets in use that can be tried, by Secret.
@@ -275,15 +300,17 @@ func requestOf(t target.Target, secret *corev1.Secret, authority []byte, now tim
 			return probeRequest{}, false
 		}
 	}
-	return probeRequest{request, fingerprintOf(request, authority)}, true
+	return probeRequest{request, fingerprintOf(request, authority), digest("%x", request.Certificate.Certificate)}, true
 }
 
 // fingerprintOf stands for all that a handshake depends on. The private key is in it by its certificate.
 func fingerprintOf(request handshake.Request, authority []byte) string {
-	sum := sha256.New()
-	// A hash never fails to write.
-	_, _ = fmt.Fprintf(sum, "%q %d %q %q %t %t %x %x", request.Host, request.Port, request.ServerName, request.SubjectAltNames, request.System, request.HTTP2, request.Certificate.Certificate, authority)
-	return hex.EncodeToString(sum.Sum(nil))
+	return digest("%q %d %q %q %t %t %x %x", request.Host, request.Port, request.ServerName, request.SubjectAltNames, request.System, request.HTTP2, request.Certificate.Certificate, authority)
+}
+
+func digest(format string, values ...any) string {
+	sum := sha256.Sum256(fmt.Appendf(nil, format, values...))
+	return hex.EncodeToString(sum[:])
 }
 
 // verified is what the condition Verified says after trials. The first that failed by the name of its Secret gives the reason.
@@ -352,7 +379,13 @@ func (r *VerificationReconciler) pause(ctx context.Context) (time.Duration, erro
 	if err := r.cache.List(ctx, &list, client.UnsafeDisableDeepCopy); err != nil {
 		return 0, fmt.Errorf("list the EgressTargets: %w", err)
 	}
-	return max(readToVerify, time.Duration(len(list.Items))*time.Second/readsPerSecond), nil
+	verified := 0
+	for i := range list.Items {
+		if wanted, _ := r.wanted(&list.Items[i]); wanted {
+			verified++
+		}
+	}
+	return max(readToVerify, time.Duration(verified)*time.Second/readsPerSecond), nil
 }
 
 func (r *VerificationReconciler) trialsOf(key types.NamespacedName) map[string]trial {

@@ -1,6 +1,7 @@
 package controller
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -94,7 +95,7 @@ func TestATrialIsDue(t *testing.T) {
 
 func TestWhatIsToldOfTrials(t *testing.T) {
 	made := func(fingerprint string, verified bool, reason handshake.Reason) trial {
-		return trial{fingerprint: fingerprint, verdict: handshake.Verdict{Verified: verified, Reason: reason, Message: "so it is"}}
+		return trial{fingerprint: fingerprint, certificate: strings.TrimSuffix(fingerprint, "'"), verdict: handshake.Verdict{Verified: verified, Reason: reason, Message: "so it is"}}
 	}
 	const changed = "the Secret s was changed, and its Pods get it within about a minute: so it is"
 	tests := map[string]struct {
@@ -110,6 +111,8 @@ func TestWhatIsToldOfTrials(t *testing.T) {
 		"again, refused":                {known: "Verified", last: made("x", true, "Verified"), next: made("x", false, "Unreachable"), want: "Warning Unreachable the Secret s: so it is"},
 		"refused once more":             {known: "Unreachable", last: made("x", false, "Unreachable"), next: made("x", false, "Unreachable")},
 		"changed and taken":             {known: "Verified", last: made("x", true, "Verified"), next: made("y", true, "Verified"), want: "Normal Verified " + changed},
+		"another port, and refused":     {known: "Verified", last: made("x", true, "Verified"), next: made("x'", false, "Unreachable"), want: "Warning Unreachable the Secret s: so it is"},
+		"another port, and taken":       {known: "Verified", last: made("x", true, "Verified"), next: made("x'", true, "Verified")},
 		"changed and refused as before": {known: "IssuerNotAccepted", last: made("x", false, "IssuerNotAccepted"), next: made("y", false, "IssuerNotAccepted"), want: "Warning IssuerNotAccepted " + changed},
 	}
 	for name, test := range tests {

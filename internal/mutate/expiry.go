@@ -18,8 +18,11 @@ func expiryWarnings(targets []target.Target, egressTargets map[string]*v1alpha1.
 		}
 		for _, known := range egressTargets[t.Host].Status.Credentials {
 			if known.SecretName == t.SecretName && known.NotAfter != nil && known.EndsWithin != nil {
-				warnings = append(warnings, fmt.Sprintf("the client certificate for %s in the Secret %s is valid until %s only; put the next one into the Secret",
-					t.Host, t.SecretName, known.NotAfter.UTC().Format(time.RFC3339)))
+				cure := "put the next one into the Secret"
+				if t.Issuer != nil {
+					cure = "cert-manager should have renewed it, and the condition CertificateIssued of the EgressTarget says why it hasn't"
+				}
+				warnings = append(warnings, fmt.Sprintf("the client certificate for %s in the Secret %s is valid until %s only; %s", t.Host, t.SecretName, known.NotAfter.UTC().Format(time.RFC3339), cure))
 			}
 		}
 	}

@@ -29,14 +29,14 @@ func TestNamesAreResolvedAndAddressesRefused(t *testing.T) {
 			records: map[string][]string{host + ".": {"127.0.0.1"}}, loopback: true,
 			want: handshake.Verdict{
 				Verified: true, Reason: handshake.Verified,
-				Message: "the server at ADDRESS asked for a client certificate and accepted ours; TLS 1.3; " + inOrder + "; " + only,
+				Message: "the server at ADDRESS asked for a client certificate and accepted ours; " + own + "TLS 1.3" + ends + "; " + only,
 			},
 		},
 		"the second address, as the first is refused": {
 			records: map[string][]string{host + ".": {"169.254.169.254", "127.0.0.1"}}, loopback: true,
 			want: handshake.Verdict{
 				Verified: true, Reason: handshake.Verified,
-				Message: "the server at ADDRESS asked for a client certificate and accepted ours; TLS 1.3; " + inOrder + "; " + only,
+				Message: "the server at ADDRESS asked for a client certificate and accepted ours; " + own + "TLS 1.3" + ends + "; " + only,
 			},
 		},
 		"no such name": {

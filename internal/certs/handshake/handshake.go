@@ -114,6 +114,9 @@ func (p *Prober) Probe(ctx context.Context, request Request) Observation {
 		return try.Observation
 	}
 	try.roots = roots
+	if leaf := request.Certificate.Leaf; leaf != nil {
+		try.OursNotAfter, try.OursDaysLeft = leaf.NotAfter.UTC(), credential.DaysLeft(leaf.NotAfter, try.now)
+	}
 	connection, err := p.dial(ctx, request)
 	if err != nil {
 		try.fail(ctx, err)
@@ -183,7 +186,7 @@ func (a *attempt) shake(ctx context.Context, connection net.Conn) {
 	secured := tls.Client(bounded, a.config())
 	err := secured.HandshakeContext(ctx)
 	state := secured.ConnectionState()
-	a.Version, a.Protocol, a.Complete = state.Version, state.NegotiatedProtocol, err == nil
+	a.Protocol, a.Complete = state.NegotiatedProtocol, err == nil
 	if err != nil {
 		a.fail(ctx, err)
 		return
@@ -226,7 +229,9 @@ func (a *attempt) config() *tls.Config {
 func (a *attempt) verify(state tls.ConnectionState) error {
 	chain := state.PeerCertificates
 	a.Problems = verify(chain, a.roots, a.request.SubjectAltNames, a.now)
+	a.Version = state.Version
 	if len(chain) > 0 {
+		a.Matched, _ = matched(chain[0], a.request.SubjectAltNames)
 		a.Server = &Server{
 			Subject: credential.DistinguishedName(chain[0].RawSubject), Issuer: credential.DistinguishedName(chain[0].RawIssuer), Names: namesOf(chain[0]),
 			NotBefore: chain[0].NotBefore.UTC(), NotAfter: chain[0].NotAfter.UTC(), DaysLeft: credential.DaysLeft(chain[0].NotAfter, a.now), ChainLength: len(chain),

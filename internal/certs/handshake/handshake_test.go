@@ -183,7 +183,9 @@ func verdict(o handshake.Observation) handshake.Verdict {
 }
 
 const (
-	inOrder = `the server's certificate ends on 2120-01-01T00:00:00Z (34150 days left)`
+	// own is what is said of a server's certificate that is in order, ends are the ends of both sides'.
+	own     = `its own is for "external.system.com" and leads to the CA that is expected; `
+	ends    = `; the server's certificate ends on 2120-01-01T00:00:00Z (34150 days left), ours on 2120-01-01T00:00:00Z (34150 days left)`
 	only    = `our issuer "CN=Client CA" is the only CA that it names`
 	refused = "the server at ADDRESS refused our certificate with the alert "
 )
@@ -219,7 +221,7 @@ func TestVerdictOfServersOfGo(t *testing.T) {
 	accepted := func(version, cas string) handshake.Verdict {
 		return handshake.Verdict{
 			Verified: true, Reason: handshake.Verified,
-			Message: "the server at ADDRESS asked for a client certificate and accepted ours; " + version + "; " + inOrder + "; " + cas,
+			Message: "the server at ADDRESS asked for a client certificate and accepted ours; " + own + version + ends + "; " + cas,
 		}
 	}
 	unnamed := func(version, cas string) handshake.Verdict {
@@ -267,13 +269,13 @@ func TestVerdictOfServersOfGo(t *testing.T) {
 		"another CA in TLS 1.3": {
 			server: with(p.mutual(tls.VersionTLS13), func(c *tls.Config) { c.ClientCAs = other.Pool() }),
 			want: handshake.Verdict{Reason: handshake.IssuerNotAccepted, Message: refused + "48 (unknown certificate authority): the partner has to trust its issuer, " +
-				`and the chain in the Secret has to lead there without a gap; our issuer ("CN=Client CA") is not among the CAs that it names ("CN=Other CA")`},
+				`and the chain in the Secret has to lead there without a gap; our issuer ("CN=Client CA") is not among the CAs that it names ("CN=Other CA"); TLS 1.3` + ends},
 			saw: visit{ServerName: host, End: "tls: failed to verify certificate: x509: certificate signed by unknown authority"},
 		},
 		"another CA in TLS 1.2": {
 			server: with(p.mutual(tls.VersionTLS12), func(c *tls.Config) { c.ClientCAs = other.Pool() }),
 			want: handshake.Verdict{Reason: handshake.IssuerNotAccepted, Message: refused + "48 (unknown certificate authority): the partner has to trust its issuer, " +
-				`and the chain in the Secret has to lead there without a gap; our issuer ("CN=Client CA") is not among the CAs that it names ("CN=Other CA")`},
+				`and the chain in the Secret has to lead there without a gap; our issuer ("CN=Client CA") is not among the CAs that it names ("CN=Other CA"); TLS 1.2` + ends},
 			saw: visit{
 				ServerName: host, End: "tls: failed to verify certificate: x509: certificate signed by unknown authority",
 				Records: []byte{handshakeRecord, changeRecord, handshakeRecord},
@@ -283,13 +285,13 @@ func TestVerdictOfServersOfGo(t *testing.T) {
 			server:  p.mutual(),
 			request: func(r *handshake.Request) { r.Certificate = present(t, deep) },
 			want: handshake.Verdict{Reason: handshake.IssuerNotAccepted, Message: refused + "48 (unknown certificate authority): the partner has to trust its issuer, " +
-				`and the chain in the Secret has to lead there without a gap; our issuer ("CN=Client Issuing") is not among the CAs that it names ("CN=Client CA")`},
+				`and the chain in the Secret has to lead there without a gap; our issuer ("CN=Client Issuing") is not among the CAs that it names ("CN=Client CA"); TLS 1.3` + ends},
 			saw: visit{ServerName: host, End: "tls: failed to verify certificate: x509: certificate signed by unknown authority"},
 		},
 		"a server whose clock is after our certificate's end": {
 			server: with(p.mutual(), func(c *tls.Config) { c.Time = func() time.Time { return now().AddDate(200, 0, 0) } }),
 			want: handshake.Verdict{Reason: handshake.ClientCertificateRefused, Message: refused + "45 (expired certificate): it, or one of its intermediates, " +
-				"is over for the server; compare the times of the chain with the server's clock; " + only},
+				"is over for the server; compare the times of the chain with the server's clock; " + only + "; TLS 1.3" + ends},
 			saw: visit{ServerName: host, End: "tls: failed to verify certificate: x509: certificate has expired or is not yet valid: " +
 				"current time 2226-07-01T12:00:00Z is after 2120-01-01T00:00:00Z"},
 		},
@@ -298,7 +300,7 @@ func TestVerdictOfServersOfGo(t *testing.T) {
 				c.VerifyConnection = func(tls.ConnectionState) error { return errors.New("not on the list") }
 			}),
 			want: handshake.Verdict{Reason: handshake.ClientCertificateRefused, Message: refused + "42 (bad certificate): ask the partner which certificate is " +
-				"registered there; " + only},
+				"registered there; " + only + "; TLS 1.3" + ends},
 			saw: visit{ServerName: host, Client: "CN=orders", End: "not on the list"},
 		},
 		"no client certificate asked for in TLS 1.3": {
@@ -395,7 +397,7 @@ func TestVerdictOfServersOfGo(t *testing.T) {
 			request: func(r *handshake.Request) { r.HTTP2 = true },
 			want: handshake.Verdict{
 				Reason:  handshake.ProtocolNotSpoken,
-				Message: `the server at ADDRESS doesn't choose HTTP/2: set http.version of the EgressTarget to "1.1"`,
+				Message: `the server at ADDRESS doesn't choose HTTP/2: set http.version of the EgressTarget to "1.1"; TLS 1.3` + ends,
 			},
 			saw: ours,
 		},
@@ -435,6 +437,7 @@ func TestObservationIsAllThatWasSeen(t *testing.T) {
 	want := handshake.Observation{
 		Host: "127.0.0.1", Port: int32(netip.MustParseAddrPort(address.String()).Port()), ServerName: host,
 		Timeout: time.Minute, Patience: time.Minute, Address: address.String(), Complete: true, Version: tls.VersionTLS13,
+		Matched: host, OursNotAfter: p.client.Certificate.NotAfter, OursDaysLeft: 34150,
 		Server: &handshake.Server{
 			Issuer: "CN=Server CA", Names: []string{host}, NotBefore: p.server.Certificate.NotBefore, NotAfter: p.server.Certificate.NotAfter,
 			DaysLeft: 34150, ChainLength: 1,
@@ -467,8 +470,7 @@ func TestWithoutATicketTheAnswerIsWaitedFor(t *testing.T) {
 			patience: 50 * time.Millisecond,
 			then:     func(c *tls.Conn) { _, _ = c.Read(make([]byte, 1)) },
 			want: handshake.Verdict{Verified: true, Reason: handshake.Verified, Message: "the server at ADDRESS asked for a client certificate and did not refuse " +
-				"ours within 50ms; TLS 1.3; " +
-				inOrder + "; " + only},
+				"ours within 50ms; " + own + "TLS 1.3" + ends + "; " + only},
 		},
 		"it sends data for a while": {
 			patience: 50 * time.Millisecond,
@@ -481,8 +483,7 @@ func TestWithoutATicketTheAnswerIsWaitedFor(t *testing.T) {
 				}
 			},
 			want: handshake.Verdict{Verified: true, Reason: handshake.Verified, Message: "the server at ADDRESS asked for a client certificate and did not refuse " +
-				"ours within 50ms; TLS 1.3; " +
-				inOrder + "; " + only},
+				"ours within 50ms; " + own + "TLS 1.3" + ends + "; " + only},
 		},
 		"it sends more data than anybody reads": {
 			patience: time.Minute,
@@ -501,7 +502,7 @@ func TestWithoutATicketTheAnswerIsWaitedFor(t *testing.T) {
 			then:     func(c *tls.Conn) { _ = c.Close() },
 			want: handshake.Verdict{
 				Reason:  handshake.ConnectionClosed,
-				Message: "the server at ADDRESS closed the connection when it had seen our certificate, without saying why: it probably refuses it; " + only,
+				Message: "the server at ADDRESS closed the connection when it had seen our certificate, without saying why: it probably refuses it; " + only + "; TLS 1.3" + ends,
 			},
 		},
 		"it resets the connection": {
@@ -514,7 +515,7 @@ func TestWithoutATicketTheAnswerIsWaitedFor(t *testing.T) {
 			},
 			want: handshake.Verdict{
 				Reason:  handshake.ConnectionClosed,
-				Message: "the server at ADDRESS closed the connection when it had seen our certificate, without saying why: it probably refuses it; " + only,
+				Message: "the server at ADDRESS closed the connection when it had seen our certificate, without saying why: it probably refuses it; " + only + "; TLS 1.3" + ends,
 			},
 		},
 	}

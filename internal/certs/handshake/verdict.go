@@ -129,8 +129,12 @@ type Observation struct {
 	// Version is that of TLS, 0 when none was agreed on; Protocol that of ALPN, empty when the server chose none.
 	Version  uint16
 	Protocol string
-	// Server is the server's certificate; nil when none came.
-	Server *Server
+	// Server is the server's certificate; nil when none came. Matched is the expected name that it carries; empty when it has none.
+	Server  *Server
+	Matched string
+	// OursNotAfter is the end of the validity of the certificate that is presented, in UTC, and OursDaysLeft are the whole days until then.
+	OursNotAfter time.Time
+	OursDaysLeft int
 	// Problems are all that is wrong with the server's certificate.
 	Problems []Problem
 	// Asked is the server's request for a client certificate; nil when there was none.
@@ -234,12 +238,21 @@ func (o Observation) success() Verdict {
 		reason = IssuerNotNamed
 		cas += ", and it accepts ours all the same: servers such as nginx do, and refuse the first request instead, so ask the partner whether it trusts our issuer"
 	}
-	return Verdict{reason == Verified, reason, fmt.Sprintf("the server at %s asked for a client certificate and %s; %s; the server's certificate ends on %s (%s); %s",
-		o.Address, accepted, tls.VersionName(o.Version), date(o.Server.NotAfter), count(o.Server.DaysLeft, "day")+" left", cas)}
+	return Verdict{reason == Verified, reason, fmt.Sprintf("the server at %s asked for a client certificate and %s; its own is for %s and leads to the CA that is expected; %s; %s",
+		o.Address, accepted, quoted(o.Matched), o.facts(), cas)}
 }
 
-// remarks are what else is worth knowing of a server whose own certificate is not in order.
+// facts are the version of TLS and how long the certificates of both sides are valid.
+func (o Observation) facts() string {
+	return fmt.Sprintf("%s; the server's certificate ends on %s (%s left), ours on %s (%s left)", tls.VersionName(o.Version),
+		date(o.Server.NotAfter), count(o.Server.DaysLeft, "day"), date(o.OursNotAfter), count(o.OursDaysLeft, "day"))
+}
+
+// remarks are what else is worth knowing of a server that refused, or whose own certificate is not in order.
 func (o Observation) remarks() []string {
+	if o.Presented && o.Server != nil && (o.Failure == Alerted || o.Failure == Closed || o.Failure == "") {
+		return []string{o.facts()}
+	}
 	if o.Asked == nil || o.Presented || len(o.Problems) == 0 {
 		return nil
 	}

@@ -46,7 +46,7 @@ func verify(chain []*x509.Certificate, roots *x509.CertPool, names []string, now
 		problems = append(problems, distrust(chain, err))
 	}
 
-	if !slices.ContainsFunc(names, func(name string) bool { return carries(leaf, name) }) {
+	if _, found := matched(leaf, names); !found {
 		problems = append(problems, Problem{ServerNameMismatch, fmt.Sprintf("the server's certificate is for %s, but must be for %s: "+
 			"another server answers there, or the EgressTarget has to name what it carries in subjectAltNames", list(namesOf(leaf), "no name"), list(names, "no name"))})
 	}
@@ -80,6 +80,15 @@ func distrust(chain []*x509.Certificate, err error) Problem {
 	return Problem{ServerNotTrusted, fmt.Sprintf("the server's certificate (%s) does not lead to the CA that is expected: its issuer is %s, the server sends %s%s; "+
 		"ask the partner which CA signs the certificate of the server, and put that one where serverCA of the EgressTarget says",
 		subject(chain[0]), issuer(chain[0]), count(len(chain), "certificate"), why)}
+}
+
+// matched is the first of names that a certificate has; false when it has none of them.
+func matched(leaf *x509.Certificate, names []string) (name string, found bool) {
+	at := slices.IndexFunc(names, func(name string) bool { return carries(leaf, name) })
+	if at < 0 {
+		return "", false
+	}
+	return names[at], true
 }
 
 // carries says whether a certificate has a name as Envoy compares them for Istio's subjectAltNames, which are exact matchers of no type:

@@ -100,11 +100,12 @@ func TestMessagesOfWhatIsHardToMeet(t *testing.T) {
 		"CAs that the server names by the thousand": {
 			observation: Observation{
 				Address: "192.0.2.1:443", Complete: true, Asked: &Asked{KeyAccepted: true, AcceptedCAs: many(1000), Issuers: []string{"CN=\x1b[2J"}},
-				Presented: true, Answer: Finished, Version: tls.VersionTLS12, Server: &Server{DaysLeft: 1},
+				Presented: true, Answer: Finished, Version: tls.VersionTLS12, Server: &Server{DaysLeft: 1}, Matched: "a.b", OursDaysLeft: 2,
 			},
 			want: Verdict{
 				Reason: IssuerNotNamed,
-				Message: "the server at 192.0.2.1:443 asked for a client certificate and accepted ours; TLS 1.2; the server's certificate ends on 0001-01-01T00:00:00Z (1 day left); " +
+				Message: "the server at 192.0.2.1:443 asked for a client certificate and accepted ours; its own is for \"a.b\" and leads to the CA that is expected; " +
+					"TLS 1.2; the server's certificate ends on 0001-01-01T00:00:00Z (1 day left), ours on 0001-01-01T00:00:00Z (2 days left); " +
 					"our issuer (\"CN=\uFFFD[2J\") is not among the CAs that it names (\"CN=x\", \"CN=x\", \"CN=x\", \"CN=x\", \"CN=x\" and 995 more), " +
 					"and it accepts ours all the same: servers such as nginx do, and refuse the first request instead, so ask the partner whether it trusts our issuer",
 			},
