@@ -27,6 +27,7 @@ func TestAdmission(t *testing.T) {
 	t.Run("the policies read only fields that there are", func(t *testing.T) { testTypes(t, c) })
 	t.Run("generated objects are the controller's", func(t *testing.T) { testGeneratedObjects(t, c) })
 	t.Run("the labels and the subset of generated rules are the controller's", func(t *testing.T) { testReserved(t, c) })
+	t.Run("an issuer is asked for a certificate by those who may create Certificates", func(t *testing.T) { testIssuance(t, c) })
 	t.Run("the service account may do what it has to, and no more", func(t *testing.T) { testAccount(t, c) })
 	t.Run("a stopped webhook stops what asks for something, and nothing else", func(t *testing.T) { testStopped(t, c, webhook) })
 }
