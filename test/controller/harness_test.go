@@ -1,10 +1,12 @@
 package controller
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"net/http"
 	"slices"
@@ -13,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	certmanagerv1 "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
 	"github.com/go-logr/logr"
 	"github.com/go-logr/logr/testr"
 	"github.com/google/go-cmp/cmp"
@@ -36,6 +39,7 @@ import (
 	"mtls.egress/webhook/internal/controller"
 	"mtls.egress/webhook/internal/mesh"
 	"mtls.egress/webhook/internal/target"
+	"mtls.egress/webhook/test/apiserver"
 	"mtls.egress/webhook/test/pki"
 )
 
@@ -51,12 +55,22 @@ const patience = time.Minute
 type world struct {
 	testing.TB
 	client.Client
+	server    *apiserver.Server
 	namespace string
 }
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	admin, err := client.New(server.Config, client.Options{Scheme: scheme(t)})
+	return newWorldOn(t, server)
+}
+
+func newWorldOn(t *testing.T, server *apiserver.Server) *world {
+	t.Helper()
+	known := scheme(t)
+	if err := certmanagerv1.AddToScheme(known); err != nil {
+		t.Fatal(err)
+	}
+	admin, err := client.New(server.Config, client.Options{Scheme: known})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -64,7 +78,7 @@ func newWorld(t *testing.T) *world {
 	if err := admin.Create(t.Context(), namespace); err != nil {
 		t.Fatal(err)
 	}
-	return &world{TB: t, Client: admin, namespace: namespace.Name}
+	return &world{TB: t, Client: admin, server: server, namespace: namespace.Name}
 }
 
 func scheme(tb testing.TB) *runtime.Scheme {
@@ -78,27 +92,32 @@ func scheme(tb testing.TB) *runtime.Scheme {
 
 // running is a controller at work.
 type running struct {
-	registry *prometheus.Registry
-	requests *requestLog
-	stop     func()
+	registry  *prometheus.Registry
+	requests  *requestLog
+	forbidden *forbiddenLog
+	stop      func()
 }
 
 // start runs the controller with the rights of the chart until the test ends or stop is called, and holds it to the rule that
 // it reads Secrets by name only. It follows a mesh configuration only when options name one.
 func (w *world) start(options controller.Options) *running {
 	w.Helper()
-	r := &running{registry: prometheus.NewRegistry(), requests: &requestLog{}}
+	r := &running{registry: prometheus.NewRegistry(), requests: &requestLog{}, forbidden: &forbiddenLog{}}
 	options.Registerer = r.registry
 	// The tests share one mesh, and what one leaves there another would take for what was last known of it.
 	if options.DNSCapture == nil && options.MeshConfigMap == "" {
 		options.DNSCapture = new(false)
 	}
-	own := rest.CopyConfig(server.Config)
+	own := rest.CopyConfig(w.server.Config)
 	own.Impersonate = rest.ImpersonationConfig{UserName: user}
 	own.Wrap(func(next http.RoundTripper) http.RoundTripper {
 		return roundTripper(func(request *http.Request) (*http.Response, error) {
 			r.requests.add(request)
-			return next.RoundTrip(request)
+			response, err := next.RoundTrip(request)
+			if err == nil && response.StatusCode == http.StatusForbidden {
+				err = r.forbidden.add(response)
+			}
+			return response, err
 		})
 	})
 	manager, err := ctrl.NewManager(own, ctrl.Options{
@@ -162,6 +181,31 @@ func (l *requestLog) matching(wanted func(line string) bool) []string {
 	l.mutex.Lock()
 	defer l.mutex.Unlock()
 	return slices.DeleteFunc(slices.Clone(l.lines), func(line string) bool { return !wanted(line) })
+}
+
+// forbiddenLog holds the answers that forbid what the controller asked for.
+type forbiddenLog struct {
+	mutex   sync.Mutex
+	answers []string
+}
+
+func (l *forbiddenLog) add(response *http.Response) error {
+	answer, err := io.ReadAll(response.Body)
+	if err := errors.Join(err, response.Body.Close()); err != nil {
+		return err
+	}
+	response.Body = io.NopCloser(bytes.NewReader(answer))
+	l.mutex.Lock()
+	defer l.mutex.Unlock()
+	l.answers = append(l.answers, string(answer))
+	return nil
+}
+
+// beyondRights are those of the answers that speak of the user's rights; admission forbids as well.
+func (l *forbiddenLog) beyondRights() []string {
+	l.mutex.Lock()
+	defer l.mutex.Unlock()
+	return slices.DeleteFunc(slices.Clone(l.answers), func(answer string) bool { return !strings.Contains(answer, user) })
 }
 
 func secretsBeyondGet(line string) bool {

@@ -1,6 +1,7 @@
 // Package controller holds the tests of the controller on a real API server: what brings forth what, in which order it is
 // written and removed, and what is left alone. There is no kubelet, no garbage collector and no webhook: Pods are created as
-// the webhook leaves them, and everything that goes is removed by the controller itself.
+// the webhook leaves them, and everything that goes is removed by the controller itself. The real cert-manager runs beside a server
+// of its own, in one test.
 package controller
 
 import (
@@ -24,7 +25,7 @@ const (
 // user is whom the controller runs as. The chart binds the rights to it, and nothing else is.
 const user = "system:serviceaccount:mtls-egress:mtls-egress-webhook"
 
-// server is shared by the tests of this package, which use a namespace each.
+// server is shared by the tests of this package, which use a namespace each. It has no cert-manager.
 var server *apiserver.Server
 
 func TestMain(m *testing.M) {
@@ -50,27 +51,35 @@ func run(ctx context.Context, m *testing.M) error {
 }
 
 func runOn(ctx context.Context, m *testing.M) (int, error) {
-	istio, err := apiserver.IstioCRDs(ctx)
-	if err != nil {
+	if err := install(ctx, server); err != nil {
 		return 0, err
 	}
-	role, err := chartRights(ctx)
+	return m.Run(), nil
+}
+
+// install puts what the controller needs on a server.
+func install(ctx context.Context, server *apiserver.Server) error {
+	istio, err := apiserver.IstioCRDs(ctx)
 	if err != nil {
-		return 0, err
+		return err
+	}
+	role, err := chartRights(ctx, server)
+	if err != nil {
+		return err
 	}
 	for _, args := range [][]string{
 		{"apply", "--server-side", "--filename", istio, "--filename", crdFile, "--filename", role},
 		{"wait", "--for=condition=Established", "--timeout=1m", "--filename", istio, "--filename", crdFile},
 	} {
 		if _, _, err := server.Kubectl(ctx, args...); err != nil {
-			return 0, err
+			return err
 		}
 	}
-	return m.Run(), nil
+	return nil
 }
 
 // chartRights writes the rights of the controller, as the chart renders them, into a file that goes with the server.
-func chartRights(ctx context.Context) (file string, err error) {
+func chartRights(ctx context.Context, server *apiserver.Server) (file string, err error) {
 	manifests, _, err := server.Helm(ctx, "template", "mtls-egress-webhook", chart, "--namespace", "mtls-egress", "--show-only", rights)
 	if err != nil {
 		return "", err
