@@ -108,7 +108,9 @@ func issuanceVerdict(certificate *certmanagerv1.Certificate) verdict {
 		return "cert-manager says of the Certificate " + certificate.Name + ": " + condition.Message
 	}
 	switch {
-	case issuing.Status == cmmeta.ConditionFalse && issuing.Reason == "Failed":
+	case issuing.Status == cmmeta.ConditionFalse && issuing.Reason != certmanagerv1.CertificateRequestReasonIssued:
+		// The reason is that of the request's condition: of a denied one it is what denied it, for example a policy's name.
+		// https://github.com/cert-manager/cert-manager/blob/v1.21.2/pkg/controller/certificates/issuing/issuing_controller.go
 		tries := ""
 		if attempts := certificate.Status.FailedIssuanceAttempts; attempts != nil {
 			tries = "; tries that failed: " + strconv.Itoa(*attempts)

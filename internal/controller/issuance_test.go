@@ -19,19 +19,23 @@ func TestIssuanceVerdict(t *testing.T) {
 	}
 	failed := of(condition("Ready", "False", "DoesNotExist", "no Secret"), condition("Issuing", "False", "Failed", "The request was denied"))
 	failed.FailedIssuanceAttempts = new(3)
+	denied := of(ready, condition("Issuing", "False", "policy.example.com", "No policy allows it"))
+	issuedBefore := of(ready, condition("Issuing", "False", "Issued", "The certificate has been successfully issued"))
 	const says = "cert-manager says of the Certificate c: "
 	tests := map[string]struct {
 		status     certmanagerv1.CertificateStatus
 		generation int64
 		want       verdict
 	}{
-		"just made":         {of(), 2, verdict{reason: "Issuing", message: "cert-manager has not looked at the Certificate c yet"}},
-		"being issued":      {of(condition("Ready", "False", "DoesNotExist", "no Secret"), condition("Issuing", "True", "DoesNotExist", "Issuing certificate as Secret does not exist")), 2, verdict{reason: "Issuing", message: says + "Issuing certificate as Secret does not exist"}},
-		"not ready":         {of(condition("Ready", "False", "DoesNotExist", "no Secret")), 2, verdict{reason: "Issuing", message: says + "no Secret"}},
-		"failed":            {failed, 2, verdict{reason: "IssuanceFailed", message: says + "The request was denied; tries that failed: 3"}},
-		"issued":            {of(ready), 2, verdict{holds: true, reason: "Issued", message: "cert-manager has issued the certificate into the Secret s and renews it"}},
-		"issued, renewing":  {of(ready, condition("Issuing", "True", "Renewing", "Renewing certificate")), 2, verdict{holds: true, reason: "Issued", message: "cert-manager has issued the certificate into the Secret s and renews it"}},
-		"issued for before": {of(ready), 3, verdict{reason: "Issuing", message: says + "Certificate is up to date and has not expired"}},
+		"just made":                            {of(), 2, verdict{reason: "Issuing", message: "cert-manager has not looked at the Certificate c yet"}},
+		"being issued":                         {of(condition("Ready", "False", "DoesNotExist", "no Secret"), condition("Issuing", "True", "DoesNotExist", "Issuing certificate as Secret does not exist")), 2, verdict{reason: "Issuing", message: says + "Issuing certificate as Secret does not exist"}},
+		"not ready":                            {of(condition("Ready", "False", "DoesNotExist", "no Secret")), 2, verdict{reason: "Issuing", message: says + "no Secret"}},
+		"failed":                               {failed, 2, verdict{reason: "IssuanceFailed", message: says + "The request was denied; tries that failed: 3"}},
+		"a renewal denied":                     {denied, 2, verdict{reason: "IssuanceFailed", message: says + "No policy allows it"}},
+		"issued, as told by server-side apply": {issuedBefore, 2, verdict{holds: true, reason: "Issued", message: "cert-manager has issued the certificate into the Secret s and renews it"}},
+		"issued":                               {of(ready), 2, verdict{holds: true, reason: "Issued", message: "cert-manager has issued the certificate into the Secret s and renews it"}},
+		"issued, renewing":                     {of(ready, condition("Issuing", "True", "Renewing", "Renewing certificate")), 2, verdict{holds: true, reason: "Issued", message: "cert-manager has issued the certificate into the Secret s and renews it"}},
+		"issued for before":                    {of(ready), 3, verdict{reason: "Issuing", message: says + "Certificate is up to date and has not expired"}},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
