@@ -3,6 +3,7 @@ package controller
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 
 	certmanagerv1 "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
@@ -12,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
@@ -58,8 +60,8 @@ func (r *EgressTargetReconciler) issue(ctx context.Context, egressTarget *v1alph
 	if taken, err := r.secretTaken(ctx, desired); err != nil || taken != nil {
 		return taken, err
 	}
-	if present == nil || !credential.SameIssuance(present, desired) || !asOwned(present, desired) {
-		applied, err := r.applyCertificate(ctx, present, desired)
+	if present == nil || !credential.SameIssuance(present, desired) || !ownedAsDesired(present, desired) {
+		applied, err := r.writeCertificate(ctx, present, desired)
 		switch {
 		case apierrors.IsInvalid(err), apierrors.IsForbidden(err), apierrors.IsBadRequest(err):
 			return &verdict{reason: reasonCertificateRefused, message: "the Certificate was refused: " + err.Error()}, nil
@@ -69,11 +71,6 @@ func (r *EgressTargetReconciler) issue(ctx context.Context, egressTarget *v1alph
 		present = applied
 	}
 	return new(issuanceVerdict(present)), nil
-}
-
-// asOwned says whether present has the labels and owners of desired.
-func asOwned(present, desired *certmanagerv1.Certificate) bool {
-	return present.Labels[target.LabelManagedBy] == target.ValueManagedBy && len(present.OwnerReferences) == 1 && present.OwnerReferences[0].UID == desired.OwnerReferences[0].UID
 }
 
 // secretTaken is the verdict when the Secret of a Certificate is somebody else's, whose content cert-manager would overwrite; nil when it isn't.
@@ -138,19 +135,33 @@ func (r *EgressTargetReconciler) certificate(ctx context.Context, key types.Name
 	return found, nil
 }
 
-// applyCertificate writes desired by server-side apply and returns what the API server made of it. Where nothing was present, a Certificate that came since is somebody
-// else's and a conflict.
-func (r *EgressTargetReconciler) applyCertificate(ctx context.Context, present, desired *certmanagerv1.Certificate) (*certmanagerv1.Certificate, error) {
-	object, err := mesh.Unstructured(desired)
+// writeCertificate makes present what desired says, or creates it, and returns what the API server made of it. It is no server-side apply, which would leave what
+// somebody else added: a name more, or what cert-manager's webhook refuses next to what we ask for.
+func (r *EgressTargetReconciler) writeCertificate(ctx context.Context, present, desired *certmanagerv1.Certificate) (*certmanagerv1.Certificate, error) {
+	log.FromContext(ctx).Info("writing", "object", "Certificate "+desired.Name)
+	if present == nil {
+		object, err := mesh.Unstructured(desired)
+		if err != nil {
+			return nil, err
+		}
+		if err := r.client.Create(ctx, object); err != nil {
+			return nil, err
+		}
+		return typed[certmanagerv1.Certificate](object)
+	}
+	changed := credential.Reissuance(present, desired)
+	changed.Labels = labels.Merge(present.Labels, desired.Labels)
+	changed.OwnerReferences = append(slices.DeleteFunc(changed.OwnerReferences, isEgressTarget), desired.OwnerReferences...)
+	before, err := mesh.Unstructured(present)
 	if err != nil {
 		return nil, err
 	}
-	var options []client.ApplyOption
-	if present != nil {
-		options = append(options, client.ForceOwnership)
+	object, err := mesh.Unstructured(changed)
+	if err != nil {
+		return nil, err
 	}
-	log.FromContext(ctx).Info("writing", "object", "Certificate "+desired.Name)
-	if err := r.client.Apply(ctx, client.ApplyConfigurationFromUnstructured(object), options...); err != nil {
+	// Bound to what was read, as in ensure.
+	if err := r.client.Patch(ctx, object, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})); err != nil {
 		return nil, err
 	}
 	return typed[certmanagerv1.Certificate](object)

@@ -104,24 +104,29 @@ func (r *EgressTargetReconciler) apply(ctx context.Context, object, desired *uns
 	return r.client.Update(ctx, object)
 }
 
-// asDesired says whether present has exactly the spec of desired, its labels, and its owners. Labels and owners that others
-// added stay, but for EgressTargets that are not owners any more.
+// asDesired says whether present has exactly the spec of desired, its labels, and its owners.
 func asDesired(present, desired *unstructured.Unstructured) bool {
-	if !equality.Semantic.DeepEqual(present.Object["spec"], desired.Object["spec"]) {
-		return false
-	}
+	return equality.Semantic.DeepEqual(present.Object["spec"], desired.Object["spec"]) && ownedAsDesired(present, desired)
+}
+
+// ownedAsDesired says whether present has the labels of desired, and its owners. Labels and owners that others added stay, but for EgressTargets that are not
+// owners any more.
+func ownedAsDesired(present, desired metav1.Object) bool {
 	labels := present.GetLabels()
 	for name, value := range desired.GetLabels() {
 		if labels[name] != value {
 			return false
 		}
 	}
-	owners := slices.DeleteFunc(present.GetOwnerReferences(), func(owner metav1.OwnerReference) bool {
-		return !mesh.Owned(&metav1.ObjectMeta{OwnerReferences: []metav1.OwnerReference{owner}})
-	})
+	owners := slices.DeleteFunc(slices.Clone(present.GetOwnerReferences()), func(owner metav1.OwnerReference) bool { return !isEgressTarget(owner) })
 	return len(owners) == len(desired.GetOwnerReferences()) && !slices.ContainsFunc(desired.GetOwnerReferences(), func(wanted metav1.OwnerReference) bool {
 		return !slices.ContainsFunc(owners, func(owner metav1.OwnerReference) bool { return equality.Semantic.DeepEqual(owner, wanted) })
 	})
+}
+
+// isEgressTarget says whether an owner is an EgressTarget.
+func isEgressTarget(owner metav1.OwnerReference) bool {
+	return mesh.Owned(&metav1.ObjectMeta{OwnerReferences: []metav1.OwnerReference{owner}})
 }
 
 // stale says whether a write failed because the cache was behind: whoever changed the object will be noticed in a moment.

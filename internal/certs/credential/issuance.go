@@ -59,23 +59,34 @@ func SameIssuance(a, b *certmanagerv1.Certificate) bool {
 	return equality.Semantic.DeepEqual(asked(a.Spec), asked(b.Spec))
 }
 
-// asked is a spec without what a Certificate of [Issuance] leaves to cert-manager and to others. What nobody may add, such as further names, is in it.
-func asked(spec certmanagerv1.CertificateSpec) certmanagerv1.CertificateSpec {
-	return certmanagerv1.CertificateSpec{
-		SecretName:     spec.SecretName,
-		IssuerRef:      spec.IssuerRef,
-		LiteralSubject: spec.LiteralSubject,
-		Subject:        spec.Subject,
-		CommonName:     spec.CommonName,
-		DNSNames:       spec.DNSNames,
-		URIs:           spec.URIs,
-		EmailAddresses: spec.EmailAddresses,
-		IPAddresses:    spec.IPAddresses,
-		OtherNames:     spec.OtherNames,
-		Duration:       spec.Duration,
-		RenewBefore:    spec.RenewBefore,
-		Usages:         spec.Usages,
-		IsCA:           spec.IsCA,
-		PrivateKey:     spec.PrivateKey,
-	}
+// Reissuance is present asking for what desired asks, with what cert-manager filled in by itself, and what somebody else set beside it, as it was.
+func Reissuance(present, desired *certmanagerv1.Certificate) *certmanagerv1.Certificate {
+	changed := present.DeepCopy()
+	ask(&changed.Spec, desired.DeepCopy().Spec)
+	return changed
+}
+
+// asked is a spec without what a Certificate of [Issuance] leaves to cert-manager and to others.
+func asked(spec certmanagerv1.CertificateSpec) (only certmanagerv1.CertificateSpec) {
+	ask(&only, spec)
+	return only
+}
+
+// ask sets in spec what a Certificate of [Issuance] doesn't leave to cert-manager and to others. What nobody may add, such as further names, is in it.
+func ask(spec *certmanagerv1.CertificateSpec, wanted certmanagerv1.CertificateSpec) {
+	spec.SecretName = wanted.SecretName
+	spec.IssuerRef = wanted.IssuerRef
+	spec.LiteralSubject = wanted.LiteralSubject
+	spec.Subject = wanted.Subject
+	spec.CommonName = wanted.CommonName
+	spec.DNSNames = wanted.DNSNames
+	spec.URIs = wanted.URIs
+	spec.EmailAddresses = wanted.EmailAddresses
+	spec.IPAddresses = wanted.IPAddresses
+	spec.OtherNames = wanted.OtherNames
+	spec.Duration = wanted.Duration
+	spec.RenewBefore = wanted.RenewBefore
+	spec.Usages = wanted.Usages
+	spec.IsCA = wanted.IsCA
+	spec.PrivateKey = wanted.PrivateKey
 }

@@ -100,3 +100,23 @@ func TestSameIssuance(t *testing.T) {
 		})
 	}
 }
+
+func TestReissuance(t *testing.T) {
+	wanted := credential.Issuance(issued(func(c *v1alpha1.IssuedCertificate) { c.Subject = "CN=orders" }))
+	asOthersLeftIt := func(spec *certmanagerv1.CertificateSpec) {
+		spec.RevisionHistoryLimit = new(int32(1))
+		spec.SecretTemplate = &certmanagerv1.CertificateSecretTemplate{Labels: map[string]string{"team": "orders"}}
+	}
+	present, want := wanted.DeepCopy(), wanted.DeepCopy()
+	present.UID, want.UID = "1", "1"
+	asOthersLeftIt(&want.Spec)
+	asOthersLeftIt(&present.Spec)
+	present.Spec.LiteralSubject, present.Spec.CommonName, present.Spec.IPAddresses, present.Spec.IsCA = "", "elsewhere", []string{"192.0.2.1"}, true
+	before := present.DeepCopy()
+	if diff := cmp.Diff(want, credential.Reissuance(present, wanted)); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff(before, present); diff != "" {
+		t.Errorf("the one that is present, before (-) and after (+):\n%s", diff)
+	}
+}
