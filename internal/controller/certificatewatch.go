@@ -35,12 +35,13 @@ type certificateWatch struct {
 	certificates toolscache.ListerWatcher
 	// changed gets each Certificate that changed.
 	changed chan<- event.GenericEvent
-	// tellAll has all targets looked at, as the conditions of those that ask for cert-manager change when it comes.
+	// tellAll has all targets looked at, as the conditions of those that ask for cert-manager change when it comes and when it goes.
 	tellAll func()
 	log     logr.Logger
 
-	done   <-chan struct{}
-	absent bool
+	done <-chan struct{}
+	// there says whether the cluster has Certificates; nil while that is not known.
+	there *bool
 }
 
 func newCertificateWatch(mgr ctrl.Manager, changed chan<- event.GenericEvent, tellAll func()) (*certificateWatch, error) {
@@ -76,12 +77,19 @@ func (w *certificateWatch) Start(ctx context.Context) error {
 		switch {
 		case ctx.Err() != nil:
 		case apierrors.IsNotFound(err):
-			w.absent = true
+			w.found(false)
 		case err != nil:
 			w.log.Error(err, "Can't watch the Certificates of cert-manager; their changes are noticed late")
 		}
 	}, lookForCertManagerAgain)
 	return nil
+}
+
+func (w *certificateWatch) found(there bool) {
+	if w.there != nil && *w.there != there {
+		w.tellAll()
+	}
+	w.there = &there
 }
 
 // Add is part of toolscache.ReflectorStore.
@@ -95,10 +103,7 @@ func (w *certificateWatch) Delete(object any) error { return w.tell(object) }
 
 // Replace is part of toolscache.ReflectorStore: what a list has found.
 func (w *certificateWatch) Replace(objects []any, _ string) error {
-	if w.absent {
-		w.absent = false
-		w.tellAll()
-	}
+	w.found(true)
 	for _, object := range objects {
 		if err := w.tell(object); err != nil {
 			return err

@@ -48,7 +48,7 @@ func (r *EgressTargetReconciler) issue(ctx context.Context, egressTarget *v1alph
 	desired.OwnerReferences = []metav1.OwnerReference{ownerReference(egressTarget, true)}
 	present, err := r.certificate(ctx, client.ObjectKeyFromObject(desired))
 	switch {
-	case meta.IsNoMatchError(err):
+	case withoutCertManager(err):
 		return &verdict{reason: reasonCertManagerMissing, message: fmt.Sprintf(
 			"credential.issuerRef asks for cert-manager, and the cluster has none (no kind Certificate in %s); install it, or put the credential into the Secret %s by another way and take issuerRef out",
 			certmanagerv1.SchemeGroupVersion, t.SecretName)}, nil
@@ -71,6 +71,12 @@ func (r *EgressTargetReconciler) issue(ctx context.Context, egressTarget *v1alph
 		present = applied
 	}
 	return new(issuanceVerdict(present)), nil
+}
+
+// withoutCertManager says whether err is the answer of a cluster without cert-manager, also of one that had it before: then the kind is still known here, and the API
+// server has no such path.
+func withoutCertManager(err error) bool {
+	return meta.IsNoMatchError(err) || apierrors.IsNotFound(err) && apierrors.HasStatusCause(err, metav1.CauseTypeUnexpectedServerResponse)
 }
 
 // secretTaken is the verdict when the Secret of a Certificate is somebody else's, whose content cert-manager would overwrite; nil when it isn't.
@@ -122,14 +128,14 @@ func issuanceVerdict(certificate *certmanagerv1.Certificate) verdict {
 	}
 }
 
-// certificate reads a Certificate from the API server; nil when there is none. The error is a NoMatch error where the cluster has no cert-manager.
+// certificate reads a Certificate from the API server; nil when there is none. The error is one of withoutCertManager where the cluster has none.
 func (r *EgressTargetReconciler) certificate(ctx context.Context, key types.NamespacedName) (found *certmanagerv1.Certificate, err error) {
 	object := newCertificateObject()
 	err = r.live.Get(ctx, key, object)
 	switch {
 	case err == nil:
 		return typed[certmanagerv1.Certificate](object)
-	case meta.IsNoMatchError(err), !apierrors.IsNotFound(err):
+	case withoutCertManager(err), !apierrors.IsNotFound(err):
 		return nil, fmt.Errorf("read the Certificate %s: %w", key.Name, err)
 	}
 	return found, nil
@@ -171,7 +177,7 @@ func (r *EgressTargetReconciler) writeCertificate(ctx context.Context, present, 
 // (https://cert-manager.io/docs/usage/certificate/#cleaning-up-secrets-when-certificates-are-deleted): Pods mount it.
 func (r *EgressTargetReconciler) withdraw(ctx context.Context, egressTarget *v1alpha1.EgressTarget) error {
 	present, err := r.certificate(ctx, types.NamespacedName{Namespace: egressTarget.Namespace, Name: target.ObjectName(egressTarget.Name)})
-	if meta.IsNoMatchError(err) || err == nil && (present == nil || !mesh.Owned(present)) {
+	if withoutCertManager(err) || err == nil && (present == nil || !mesh.Owned(present)) {
 		return nil
 	}
 	if err != nil {
