@@ -206,7 +206,7 @@ func (r *EgressTargetReconciler) keep(ctx context.Context, egressTarget *v1alpha
 	}
 	// What keeps cert-manager from issuing, its webhook for instance, must not keep the target from being programmed.
 	issued, issueErr := r.issue(ctx, egressTarget, t)
-	if issueErr != nil {
+	if issueErr != nil && issued == nil {
 		issued = &verdict{reason: reasonWriteFailed, message: issueErr.Error()}
 	}
 	findings, err := r.findings(ctx, t, secretsInUse(t, demands), now)

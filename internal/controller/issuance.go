@@ -36,7 +36,8 @@ const (
 )
 
 // issue has cert-manager issue the credential of t, where t names an issuer, and takes the Certificate back where it no longer does. It returns what the condition
-// CertificateIssued says; nil is no condition. Whatever cert-manager does or lacks, the target itself is programmed with what the Secret holds.
+// CertificateIssued says; nil is no condition. Whatever cert-manager does or lacks, the target itself is programmed with what the Secret holds: an error next to a
+// verdict is to be tried again, but keeps nobody from that.
 func (r *EgressTargetReconciler) issue(ctx context.Context, egressTarget *v1alpha1.EgressTarget, t target.Target) (*verdict, error) {
 	desired := credential.Issuance(t)
 	if desired == nil {
@@ -65,8 +66,11 @@ func (r *EgressTargetReconciler) issue(ctx context.Context, egressTarget *v1alph
 		switch {
 		case apierrors.IsInvalid(err), apierrors.IsForbidden(err), apierrors.IsBadRequest(err):
 			return &verdict{reason: reasonCertificateRefused, message: "the Certificate was refused: " + err.Error()}, nil
+		case stale(err):
+			return nil, err
 		case err != nil:
-			return nil, fmt.Errorf("write the Certificate %s: %w", desired.Name, err)
+			err = fmt.Errorf("write the Certificate %s: %w", desired.Name, err)
+			return &verdict{reason: reasonIssuanceFailed, message: err.Error()}, err
 		}
 		present = applied
 	}
