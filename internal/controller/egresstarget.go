@@ -2,7 +2,6 @@ package controller
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -204,10 +203,9 @@ func (r *EgressTargetReconciler) keep(ctx context.Context, egressTarget *v1alpha
 	if err != nil {
 		return reconcile.Result{}, err
 	}
-	// What keeps cert-manager from issuing, its webhook for instance, must not keep the target from being programmed.
-	issued, issueErr := r.issue(ctx, egressTarget, t)
-	if issueErr != nil && issued == nil {
-		issued = &verdict{reason: reasonWriteFailed, message: issueErr.Error()}
+	issued, err := r.issueInTime(ctx, egressTarget, t)
+	if err != nil {
+		return reconcile.Result{}, err
 	}
 	findings, err := r.findings(ctx, t, secretsInUse(t, demands), now)
 	if err != nil {
@@ -249,7 +247,10 @@ func (r *EgressTargetReconciler) keep(ctx context.Context, egressTarget *v1alpha
 	if opensIn > 0 {
 		look = min(look, opensIn)
 	}
-	return reconcile.Result{RequeueAfter: look}, errors.Join(writeErr, issueErr)
+	if issued != nil && issued.waits() {
+		look = min(look, readAwaitedMost)
+	}
+	return reconcile.Result{RequeueAfter: look}, writeErr
 }
 
 // siblings returns the other EgressTargets of the namespace, without those that are going: deleted, with no Pod left.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"time"
 
 	certmanagerv1 "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
 	cmmeta "github.com/cert-manager/cert-manager/pkg/apis/meta/v1"
@@ -34,6 +35,33 @@ const (
 	reasonCertificateNameTaken = "CertificateNameTaken"
 	reasonSecretTaken          = "SecretTaken"
 )
+
+// issueLimit bounds what the target waits for cert-manager's webhook, which may take up to 30 seconds to fail (webhook.timeoutSeconds of its chart).
+const issueLimit = 5 * time.Second
+
+// issueInTime is issue for a target that is not to wait: what keeps cert-manager from issuing, its webhook for instance, keeps nobody from being programmed, and what fails is
+// tried again by the schedule. The only error is that the cache was behind.
+func (r *EgressTargetReconciler) issueInTime(ctx context.Context, egressTarget *v1alpha1.EgressTarget, t target.Target) (*verdict, error) {
+	limited, cancel := context.WithTimeout(ctx, issueLimit)
+	defer cancel()
+	issued, err := r.issue(limited, egressTarget, t)
+	if err == nil {
+		return issued, nil
+	}
+	if issued == nil && stale(err) {
+		return nil, err
+	}
+	log.FromContext(ctx).Error(err, "the certificate of a target can't be issued now")
+	if issued == nil {
+		issued = &verdict{reason: reasonIssuanceFailed, message: err.Error()}
+	}
+	return issued, nil
+}
+
+// waits says whether a verdict of issue may change without an event that tells of it.
+func (v verdict) waits() bool {
+	return !v.holds && v.reason != reasonIssuing && v.reason != reasonCertManagerMissing
+}
 
 // issue has cert-manager issue the credential of t, where t names an issuer, and takes the Certificate back where it no longer does. It returns what the condition
 // CertificateIssued says; nil is no condition. Whatever cert-manager does or lacks, the target itself is programmed with what the Secret holds: an error next to a
