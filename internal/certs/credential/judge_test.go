@@ -269,6 +269,10 @@ func TestJudge(t *testing.T) {
 			data: withCert(pkcs12),
 			want: only(credential.CertificateUnreadable, "cert", `"cert" (client certificate) is not PEM: it looks like PKCS#12 (.p12, .pfx); take the certificate and the key out of it as PEM`),
 		},
+		"PKCS#12 in BER for a certificate": {
+			data: withCert(slices.Concat([]byte{0x30, 0x80}, pkcs12[4:], []byte{0, 0})),
+			want: only(credential.CertificateUnreadable, "cert", `"cert" (client certificate) is not PEM: it looks like PKCS#12 (.p12, .pfx); take the certificate and the key out of it as PEM`),
+		},
 		"a Java key store for a certificate": {
 			data: withCert([]byte("\xfe\xed\xfe\xed\x00\x00\x00\x02")),
 			want: only(credential.CertificateUnreadable, "cert", `"cert" (client certificate) is not PEM: it looks like a Java key store; take the certificate and the key out of it as PEM`),

@@ -4,13 +4,14 @@ import (
 	"bytes"
 	"crypto"
 	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/asn1"
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 
 	pkcs12 "software.sslmate.com/src/go-pkcs12"
+
+	"mtls.egress/webhook/internal/certs/pfx"
 )
 
 // Bundle is a private key and the certificates that came with it, in any order.
@@ -20,15 +21,20 @@ type Bundle struct {
 }
 
 // ReadPKCS12 opens a PKCS#12 file (RFC 7292; .p12, .pfx) with its password, which may be empty. Old files (RC2, 3DES, a MAC with SHA-1) and modern ones (AES,
-// PBKDF2, a MAC with SHA-256, PBMAC1) are read. The file must hold one private key and a certificate. Friendly names and other
-// attributes are dropped. The errors say what to do; none holds a byte of the content or of the password.
+// PBKDF2, a MAC with SHA-256, PBMAC1) are read, in DER and, but for PBMAC1, in the BER that NSS writes. The file must hold one private key and a certificate.
+// Friendly names and other attributes are dropped. The errors say what to do; none holds a byte of the content or of the password.
 func ReadPKCS12(content []byte, password string) (Bundle, error) {
-	if err := checkPKCS12(content); err != nil {
+	der, err := checkPKCS12(content)
+	if err != nil {
 		return Bundle{}, err
 	}
-	key, leaf, others, err := pkcs12.DecodeChain(content, password)
+	der, err = pfx.Rewrite(der, password)
 	if err != nil {
-		return Bundle{}, explainPKCS12(content, err, password)
+		return Bundle{}, explainPKCS12(der, err, password)
+	}
+	key, leaf, others, err := pkcs12.DecodeChain(der, password)
+	if err != nil {
+		return Bundle{}, explainPKCS12(der, err, password)
 	}
 	signer, ok := key.(crypto.Signer)
 	if !ok {
@@ -47,75 +53,41 @@ func isIndefinite(content []byte) bool {
 	return bytes.HasPrefix(content, []byte{0x30, 0x80, 0x02, 0x01, 0x03})
 }
 
-// checkPKCS12 finds what is wrong with the outside of the file, for which the decoder has the words of ASN.1 only.
-func checkPKCS12(content []byte) error {
-	const convert = "openssl pkcs12 -in FILE -nodes -out all.pem, then openssl pkcs12 -export -in all.pem -out new.p12, and delete all.pem, which holds the key (OpenSSL 3 reads files of old programs with -legacy behind the first pkcs12)"
+// checkPKCS12 finds what is wrong with the outside of the file, for which the decoder has the words of ASN.1 only, and returns it in DER. What it can't bring to
+// DER is returned as it is, for the decoder to refuse.
+func checkPKCS12(content []byte) ([]byte, error) {
 	switch {
 	case len(content) == 0:
-		return errors.New("the file is empty")
+		return nil, errors.New("the file is empty")
 	case len(content) > MaxPartSize:
-		return fmt.Errorf("the file has %d bytes: more than %d are not read", len(content), MaxPartSize)
-	case isIndefinite(content):
-		return fmt.Errorf("the file is PKCS#12 in BER with indefinite lengths, as NSS (Firefox) and some devices write it; convert it to DER: %s", convert)
-	case !isPKCS12(content):
-		return errors.New("the file is not PKCS#12: " + notPKCS12(content))
+		return nil, fmt.Errorf("the file has %d bytes: more than %d are not read", len(content), MaxPartSize)
+	case !IsPKCS12(content):
+		return nil, errors.New("the file is not PKCS#12: " + notPKCS12(content))
 	}
-	switch declared := derLength(content); {
-	case len(content) < declared:
-		return fmt.Errorf("the file is truncated: it has %d of the %d bytes that it begins to tell; fetch it again, in binary mode", len(content), declared)
-	case len(content) > declared:
-		return fmt.Errorf("the file has %d bytes behind its end: it was changed on its way; fetch it again, in binary mode", len(content)-declared)
+	der, behind, err := pfx.ToDER(content)
+	if err != nil {
+		der = content
 	}
-	if rounds := macIterations(content); rounds > maxIterations {
-		return fmt.Errorf("the file asks for %d rounds of key derivation, which would take minutes; more than %d are not tried", rounds, maxIterations)
+	end := len(content) - len(behind)
+	if isPKCS12(content) {
+		end = derLength(content)
 	}
-	return nil
+	switch {
+	case len(content) < end:
+		return nil, fmt.Errorf("the file is truncated: it has %d of the %d bytes that it begins to tell; fetch it again, in binary mode", len(content), end)
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		return nil, fmt.Errorf("the file is truncated: its %d bytes stop within what it begins to tell; fetch it again, in binary mode", len(content))
+	case len(content) > end:
+		return nil, fmt.Errorf("the file has %d bytes behind its end: it was changed on its way; fetch it again, in binary mode", len(content)-end)
+	}
+	if rounds := pfx.Iterations(der); rounds > maxIterations {
+		return nil, fmt.Errorf("the file asks for %d rounds of key derivation, which would take minutes; more than %d are not tried", rounds, maxIterations)
+	}
+	return der, nil
 }
 
 // maxIterations is far above what any tool writes (at most some hundred thousand) and takes seconds.
 const maxIterations = 5_000_000
-
-// macIterations is how many rounds the MAC takes, which anybody can set who sends a file. What else has rounds lies behind the MAC. It is 0 where the structure
-// can't be read; the decoder says so then.
-func macIterations(content []byte) int {
-	var file struct {
-		Version  int
-		AuthSafe asn1.RawValue
-		MAC      struct {
-			Digest struct {
-				Algorithm pkix.AlgorithmIdentifier
-				Value     []byte
-			}
-			Salt       []byte
-			Iterations int `asn1:"optional,default:1"`
-		} `asn1:"optional"`
-	}
-	if _, err := asn1.Unmarshal(content, &file); err != nil {
-		return 0
-	}
-	// PBMAC1 has its own number, and the other means nothing then (RFC 9579).
-	if file.MAC.Digest.Algorithm.Algorithm.Equal(asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 5, 14}) {
-		return pbmac1Iterations(file.MAC.Digest.Algorithm.Parameters)
-	}
-	return file.MAC.Iterations
-}
-
-// pbmac1Iterations reads the number of rounds of PBKDF2 in the parameters of PBMAC1 (RFC 8018 appendix A.2 and A.5).
-func pbmac1Iterations(parameters asn1.RawValue) int {
-	var mac struct {
-		Derivation struct {
-			Algorithm  asn1.ObjectIdentifier
-			Parameters struct {
-				Salt       asn1.RawValue
-				Iterations int
-			}
-		}
-	}
-	if _, err := asn1.Unmarshal(parameters.FullBytes, &mac); err != nil {
-		return 0
-	}
-	return mac.Derivation.Parameters.Iterations
-}
 
 // notPKCS12 tells what else a file is that should be PKCS#12. It never quotes the file.
 func notPKCS12(content []byte) string {

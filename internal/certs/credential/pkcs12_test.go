@@ -58,8 +58,9 @@ func truncated(size, declared int) string {
 	return fmt.Sprintf("the file is truncated: it has %d of the %d bytes that it begins to tell; fetch it again, in binary mode", size, declared)
 }
 
-const inBER = "the file is PKCS#12 in BER with indefinite lengths, as NSS (Firefox) and some devices write it; convert it to DER: " +
-	"openssl pkcs12 -in FILE -nodes -out all.pem, then openssl pkcs12 -export -in all.pem -out new.p12, and delete all.pem, which holds the key (OpenSSL 3 reads files of old programs with -legacy behind the first pkcs12)"
+func stopped(size int) string {
+	return fmt.Sprintf("the file is truncated: its %d bytes stop within what it begins to tell; fetch it again, in binary mode", size)
+}
 
 func withoutCA(layout target.Layout) target.Layout {
 	layout.ServerCA = ""
@@ -267,7 +268,25 @@ func TestRefusesPKCS12ThatIsNotOne(t *testing.T) {
 		"in text mode": {file: func(*testing.T) []byte {
 			return bytes.ReplaceAll(append(slices.Clone(good), '\n'), []byte("\n"), []byte("\r\n"))
 		}, want: "-"},
-		"in BER":        {file: func(*testing.T) []byte { return append([]byte{0x30, 0x80}, good[4:]...) }, want: inBER},
+		"in BER, without an end": {file: func(*testing.T) []byte { return append([]byte{0x30, 0x80}, good[4:]...) }, want: stopped(len(good) - 2)},
+		"in BER, a newline behind it": {want: "the file has 1 bytes behind its end: it was changed on its way; fetch it again, in binary mode", file: func(*testing.T) []byte {
+			return slices.Concat([]byte{0x30, 0x80}, good[4:], []byte{0, 0, '\n'})
+		}},
+		"in BER, nested without end": {want: "the file is damaged inside, though as long as it should be; fetch it again, in binary mode", file: func(*testing.T) []byte {
+			return append([]byte{0x30, 0x80, 0x02, 0x01, 0x03}, bytes.Repeat([]byte{0x30, 0x80}, 100_000)...)
+		}},
+		"in BER, something behind the content": {want: "the file is damaged inside, though as long as it should be; fetch it again, in binary mode", file: func(t *testing.T) []byte {
+			file, _ := ber{indefinite: true, behind: "\x05\x00"}.convert(t, good, password)
+			return file
+		}},
+		"in BER, with PBMAC1": {file: func(t *testing.T) []byte {
+			file, _ := styles()["as NSS"].convert(t, must[[]byte](t)(pkcs12.Modern2026.Encode(p.client.Key, p.client.Certificate, nil, password)), password)
+			return file
+		}, want: "the file is PKCS#12, but of a kind that is not read: pkcs12: PBMAC1 over content in BER; export it again with another MAC, for example pk12util -o FILE -n NAME -M SHA-256"},
+		"in BER, rounds without end": {want: "the file asks for 8388607 rounds of key derivation, which would take minutes; more than 5000000 are not tried", file: func(t *testing.T) []byte {
+			file := must[[]byte](t)(pkcs12.Modern2023.WithIterations(70000).Encode(p.client.Key, p.client.Certificate, nil, password))
+			return styles()["as NSS"].encode(t, append(file[:len(file)-3], 0x7f, 0xff, 0xff))
+		}},
 		"in base64":     {file: func(*testing.T) []byte { return []byte(base64.StdEncoding.EncodeToString(good)) }, want: "the file is not PKCS#12: it looks like PKCS#12 in base64; decode it (base64 -d)"},
 		"PEM":           {file: func(*testing.T) []byte { return p.client.CertPEM }, want: "the file is not PKCS#12: it looks like PEM; join the key and the signed certificate with credential complete"},
 		"a certificate": {file: func(*testing.T) []byte { return p.client.Certificate.Raw }, want: "the file is not PKCS#12: it looks like DER of another kind, for example a certificate without its key"},
@@ -317,6 +336,7 @@ func TestPKCS12OfOthers(t *testing.T) {
 		KeyType  string
 		Subjects []string
 	}
+	nss := bundle{"ecdsa-p256", []string{"CN=orders,OU=Shop,O=Example,C=DE", "CN=Partner Client CA,O=Partner,C=DE", "CN=Partner Root,O=Partner,C=DE"}}
 	tests := map[string]struct {
 		password string
 		want     bundle
@@ -334,9 +354,11 @@ func TestPKCS12OfOthers(t *testing.T) {
 		"rfc9579-a5":               {password: "1234", err: "the password is wrong"},
 		"rfc9579-a6":               {password: "1234", err: damaged},
 		"pbmac1-short-key":         {password: "realpassword", err: damaged},
-		"nss-aes":                  {password: "changeit", err: inBER},
-		"nss-rc2":                  {password: "changeit", err: inBER},
-		"nss-3des":                 {password: "changeit", err: inBER},
+		"nss-sha512":               {password: "changeit", want: nss},
+		"nss-sha384":               {password: "changeit", err: "the file is PKCS#12, but of a kind that is not read: pkcs12: MAC digest algorithm not supported: 2.16.840.1.101.3.4.2.2"},
+		"nss-aes":                  {password: "changeit", want: nss},
+		"nss-rc2":                  {password: "changeit", want: nss},
+		"nss-3des":                 {password: "changeit", want: nss},
 	}
 	read, refused := 0, 0
 	defer func() { t.Logf("%d files of others read, %d refused", read, refused) }()
@@ -367,42 +389,6 @@ func TestPKCS12OfOthers(t *testing.T) {
 			}
 			if diff := cmp.Diff(test.err, message); diff != "" {
 				t.Errorf("message (-want +got):\n%s", diff)
-			}
-		})
-	}
-}
-
-// TestConvertingWhatNSSWrites runs the commands of the refusal on real files, and reads what comes out.
-func TestConvertingWhatNSSWrites(t *testing.T) {
-	openssl(t, "version")
-	const examples = "../../../examples/credential/"
-	source := must[credential.Bundle](t)(credential.ReadPKCS12(must[[]byte](t)(os.ReadFile(examples+"keystore.p12")), "changeit"))
-	want := must[credential.Chain](t)(credential.Arrange(source))
-	_, commands, _ := strings.Cut(inBER, "convert it to DER: ")
-	toPEM, commands, _ := strings.Cut(commands, ", then ")
-	fromPEM, _, found := strings.Cut(commands, ", and ")
-	if !found {
-		t.Fatalf("no two commands in %q", inBER)
-	}
-	for name, legacy := range map[string][]string{"nss-aes": nil, "nss-3des": nil, "nss-rc2": {"-legacy"}} {
-		t.Run(name, func(t *testing.T) {
-			dir := t.TempDir()
-			out := filepath.Join(dir, "new.p12")
-			paths := strings.NewReplacer("FILE", filepath.Join("testdata/pkcs12", name+".p12"), "all.pem", filepath.Join(dir, "all.pem"), "new.p12", out)
-			for _, words := range [][]string{
-				append(strings.Fields(paths.Replace(toPEM))[1:], append(legacy, "-passin", "file:"+examples+"password.txt")...),
-				append(strings.Fields(paths.Replace(fromPEM))[1:], "-passout", "file:"+examples+"password.txt"),
-			} {
-				if output, ok := openssl(t, words...); !ok {
-					t.Fatalf("openssl %s: %s", strings.Join(words, " "), output)
-				}
-			}
-			bundle, err := credential.ReadPKCS12(must[[]byte](t)(os.ReadFile(out)), "changeit")
-			if err != nil {
-				t.Fatal(err)
-			}
-			if diff := cmp.Diff(want, must[credential.Chain](t)(credential.Arrange(bundle))); diff != "" {
-				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})
 	}
@@ -448,6 +434,11 @@ func FuzzReadPKCS12(f *testing.F) {
 	}
 	f.Add([]byte{0x30, 0x82, 0, 4, 2, 1, 3, 0}, "")
 	f.Add([]byte{0x30, 0x80, 2, 1, 3}, "x")
+	der := must[[]byte](f)(pkcs12.LegacyRC2.WithIterations(1).Encode(client.Key, client.Certificate, nil, "x"))
+	for _, style := range styles() {
+		file, _ := style.convert(f, der, "x")
+		f.Add(file, "x")
+	}
 	f.Fuzz(func(t *testing.T, content []byte, password string) {
 		if _, err := credential.ReadPKCS12(content, password); err != nil {
 			checkMessage(t, err.Error())

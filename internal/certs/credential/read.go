@@ -170,7 +170,7 @@ func guess(value []byte, convert string) string {
 		return "it starts with a byte order mark, as some editors write it; save it as plain ASCII"
 	case bytes.HasPrefix(value, []byte("\xfe\xed\xfe\xed")):
 		return "it looks like a Java key store; take the certificate and the key out of it as PEM"
-	case isPKCS12(value):
+	case IsPKCS12(value):
 		return "it looks like PKCS#12 (.p12, .pfx); take the certificate and the key out of it as PEM"
 	case isDER(value):
 		return "it looks like DER, the binary form; convert it (" + convert + ")"
