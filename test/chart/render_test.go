@@ -249,6 +249,7 @@ func TestNamesAgree(t *testing.T) {
 			"--webhook-configuration=0-team-a-mtls-egress-webhook",
 			"--leader-elect",
 			"--target-retention=10m",
+			"--expiry-warnings=720h,168h,24h",
 			"--dns-capture=auto",
 			"--mesh-config=istio",
 			"--root-namespace=istio-system",

@@ -24,6 +24,8 @@ func TestValuesThatAreRefused(t *testing.T) {
 		"an unknown operator":                     {set: `webhook.namespaceSelector={"matchExpressions": [{"key": "a", "operator": "Is"}]}`, want: "at '/webhook/namespaceSelector/matchExpressions/0/operator': value must be one of"},
 		"a duration without unit":                 {set: `controller.targetRetention="10"`, want: "at '/controller/targetRetention': '10' does not match pattern"},
 		"a duration as number":                    {set: `deployment.shutdownDelay=10`, want: "at '/deployment/shutdownDelay': got number, want string"},
+		"a warning without unit":                  {set: `controller.expiryWarnings=["30d"]`, want: "at '/controller/expiryWarnings/0': '30d' does not match pattern"},
+		"no warnings at all":                      {set: `controller.expiryWarnings=[]`, want: "at '/controller/expiryWarnings': minItems: got 0, want 1"},
 		"a digest that is none":                   {set: `image.digest="latest"`, want: "at '/image/digest': 'latest' does not match pattern"},
 		"an empty repository":                     {set: `image.repository=""`, want: "at '/image/repository': minLength: got 0, want 1"},
 		"an unknown pull policy":                  {set: `image.pullPolicy="Sometimes"`, want: "at '/image/pullPolicy': value must be one of"},
