@@ -31,6 +31,9 @@ node := if [ "$$(uname)$$(id -u)" = Linux0 ] && [ -z "$${KUBECONFIG:-}" ]; then 
 # Provides cert-manager, which runs beside the API servers that the tests start.
 cert_manager := MTLS_EGRESS_CERT_MANAGER=$$(go -C test/tools run . certmanager); export MTLS_EGRESS_CERT_MANAGER
 
+# Provides promtool, which tries the chart's alerts.
+promtool := MTLS_EGRESS_PROMTOOL=$$(go -C test/tools run . promtool); export MTLS_EGRESS_PROMTOOL
+
 no_node := [ "$$(uname)$$(id -u)" != Linux0 ] && [ -z "$${KUBECONFIG:-}" ]
 
 .PHONY: help
@@ -52,7 +55,7 @@ ON_A_NODE := mtls.egress/webhook/test/(cluster|mesh|meshdemo)
 # Of the tools, only the packages with tests: the others are whole servers, which would be compiled for nothing.
 .PHONY: test
 test: ## Run all tests; the servers they need are built the first time.
-	$(node); $(cert_manager); assets=$$(go -C test/tools run . assets) && export MTLS_EGRESS_ASSETS="$$assets" && \
+	$(node); $(cert_manager); $(promtool); assets=$$(go -C test/tools run . assets) && export MTLS_EGRESS_ASSETS="$$assets" && \
 	go test -timeout 20m $$(go list ./... | grep -vxE '$(ON_A_NODE)') && \
 	if $(no_node); then echo 'SKIPPED: the tests on a node ($(ON_A_NODE)) need root on Linux, or a cluster with Istio in KUBECONFIG'; \
 	else test/onnode.sh $$(go list ./... | grep -xE '$(ON_A_NODE)'); fi

@@ -1,10 +1,11 @@
-// Command tools provides the servers and clients that the project's tests and its demos run: etcd, kube-apiserver, kubectl and Helm, and everything that a Kubernetes node
-// with Istio is made of.
+// Command tools provides the servers and clients that the project's tests and its demos run: etcd, kube-apiserver, kubectl and Helm, everything that a Kubernetes node
+// with Istio is made of, cert-manager, and Prometheus's promtool.
 //
 //	go -C test/tools run . assets       prints the directory that holds etcd, kube-apiserver, kubectl and helm
 //	go -C test/tools run . node         prints the directory that holds the parts of a node
 //	go -C test/tools run . istio-crds   prints the file with Istio's CustomResourceDefinitions
 //	go -C test/tools run . certmanager  prints the directory that holds cert-manager's programs and its chart
+//	go -C test/tools run . promtool     prints the directory that holds promtool
 //
 // Standard output carries the path and nothing else; what is being done, and how long it takes, goes to standard error. For assets only Go is needed on the machine.
 //
@@ -32,8 +33,8 @@
 //
 // This is a module of its own so that the webhook's go.mod carries only what the webhook needs. One go.mod serves all programs of Kubernetes, so that what they share is
 // compiled once. Helm stays at the minor version that is made for the Kubernetes version here, as a later one would move packages that decide how the API server behaves
-// (sigs.k8s.io/structured-merge-diff, k8s.io/kube-openapi) past the versions that Kubernetes was released with. For the same reason containerd, CoreDNS, Istio and
-// cert-manager have modules of their own.
+// (sigs.k8s.io/structured-merge-diff, k8s.io/kube-openapi) past the versions that Kubernetes was released with. For the same reason containerd, CoreDNS, Istio,
+// cert-manager and promtool have modules of their own.
 package main
 
 import (
@@ -52,7 +53,8 @@ commands:
   assets       print the directory that holds etcd, kube-apiserver, kubectl and helm
   node         print the directory that holds the parts of a Kubernetes node with Istio (root on Linux)
   istio-crds   print the file with Istio's CustomResourceDefinitions
-  certmanager  print the directory that holds cert-manager's programs and its chart`
+  certmanager  print the directory that holds cert-manager's programs and its chart
+  promtool     print the directory that holds promtool`
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -79,6 +81,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		path, err = istioCRDs(ctx)
 	case "certmanager":
 		path, err = certManager(ctx, stderr)
+	case "promtool":
+		path, err = promtool(ctx, stderr)
 	default:
 		err = fmt.Errorf("unknown command %q\n%s", args[0], usage)
 	}
