@@ -22,6 +22,7 @@ type collector struct {
 
 	targets            *prometheus.Desc
 	credentialNotAfter *prometheus.Desc
+	credentialEnds     *prometheus.Desc
 	credentialValid    *prometheus.Desc
 	verified           *prometheus.Desc
 	withoutSidecar     *prometheus.Desc
@@ -42,6 +43,9 @@ func newCollector(cache client.Reader, dnsCapture *dnsCapture, elected <-chan st
 			"The number of EgressTargets, by whether they are ready (true, false, unknown) and the reason in their condition Ready.", []string{"ready", "reason"}, nil),
 		credentialNotAfter: prometheus.NewDesc("mtls_egress_credential_not_after_timestamp_seconds",
 			"When the client certificate that Pods present for a host expires, in seconds since 1970; left out while the certificate can't be read.", credentialLabels, nil),
+		credentialEnds: prometheus.NewDesc("mtls_egress_credential_ends_within_seconds",
+			"The shortest warning period (--expiry-warnings) within which the client certificate that Pods present for a host expires, in seconds; left out until its warning begins, which "+
+				"is at most a fifth of its life before its end.", credentialLabels, nil),
 		credentialValid: prometheus.NewDesc("mtls_egress_credential_valid",
 			"1 when the credential that Pods present for a host can be used, 0 when it can't; the status of the EgressTarget says why.", credentialLabels, nil),
 		verified: prometheus.NewDesc("mtls_egress_target_verified",
@@ -59,6 +63,7 @@ func newCollector(cache client.Reader, dnsCapture *dnsCapture, elected <-chan st
 func (c *collector) Describe(descriptions chan<- *prometheus.Desc) {
 	descriptions <- c.targets
 	descriptions <- c.credentialNotAfter
+	descriptions <- c.credentialEnds
 	descriptions <- c.credentialValid
 	descriptions <- c.verified
 	descriptions <- c.withoutSidecar
@@ -109,6 +114,9 @@ func (c *collector) collectCredentials(egressTarget *v1alpha1.EgressTarget, metr
 		metrics <- prometheus.MustNewConstMetric(c.credentialValid, prometheus.GaugeValue, number[one.Reason == ""], labels...)
 		if one.NotAfter != nil {
 			metrics <- prometheus.MustNewConstMetric(c.credentialNotAfter, prometheus.GaugeValue, float64(one.NotAfter.Unix()), labels...)
+		}
+		if one.EndsWithin != nil {
+			metrics <- prometheus.MustNewConstMetric(c.credentialEnds, prometheus.GaugeValue, one.EndsWithin.Seconds(), labels...)
 		}
 	}
 }

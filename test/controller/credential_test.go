@@ -179,7 +179,7 @@ func TestACertificateNearItsEndIsTold(t *testing.T) {
 	shortened.MaxConnectionAge = 150 * time.Second
 	w.programmed(w.wantSpecs(shortened, target.Layout{Certificate: "cert", PrivateKey: "key", ServerCA: "cacert"}))
 
-	want := map[string]float64{"mtls_egress_credential_not_after_timestamp_seconds": float64(end.Unix()), "mtls_egress_credential_valid": 1}
+	want := map[string]float64{"mtls_egress_credential_not_after_timestamp_seconds": float64(end.Unix()), "mtls_egress_credential_ends_within_seconds": 86400, "mtls_egress_credential_valid": 1}
 	if diff := cmp.Diff(want, w.credentialMetrics(running)); diff != "" {
 		t.Errorf("the metrics (+) aren't as wanted (-):\n%s", diff)
 	}
