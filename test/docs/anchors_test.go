@@ -29,6 +29,24 @@ func TestLinksLeadToHeadings(t *testing.T) {
 	}
 }
 
+// TestAlertsLeadToHeadings reads the links to docs/troubleshooting.md in the chart's alerts.
+func TestAlertsLeadToHeadings(t *testing.T) {
+	rules, err := os.ReadFile(filepath.Join(root, "charts", "mtls-egress-webhook", "templates", "prometheusrule.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	links := regexp.MustCompile(`runbook_url: .*runbookURL }}#(\S+)`).FindAllStringSubmatch(string(rules), -1)
+	if alerts := strings.Count(string(rules), "- alert: "); alerts == 0 || len(links) != alerts {
+		t.Fatalf("%d links to a heading in %d alerts", len(links), alerts)
+	}
+	there := anchors(t, filepath.Join(root, "docs", "troubleshooting.md"))
+	for _, link := range links {
+		if !slices.Contains(there, link[1]) {
+			t.Errorf("docs/troubleshooting.md has no heading #%s for an alert, only %q", link[1], there)
+		}
+	}
+}
+
 // anchors are those of a document's headings, as GitHub makes them: lower case, no punctuation, hyphens for blanks.
 func anchors(t *testing.T, path string) []string {
 	t.Helper()

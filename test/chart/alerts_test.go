@@ -1,0 +1,207 @@
+package chart
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"sigs.k8s.io/yaml"
+
+	"mtls.egress/webhook/test/apiserver"
+)
+
+// alertCases holds the cases of the alerts as promtool reads them: a new file is a new test.
+// https://prometheus.io/docs/prometheus/latest/configuration/unit_testing_rules/
+const alertCases = "testdata/alerts"
+
+// TestAlerts has Prometheus's own rule engine try the alerts of the chart on series over time.
+func TestAlerts(t *testing.T) {
+	dir := t.TempDir()
+	writeRules(t, dir)
+	promtool(t, dir, "check", "rules", "--lint=all", "--lint-fatal", "rules.yaml")
+	if err := os.CopyFS(dir, os.DirFS(alertCases)); err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range alertCaseFiles(t) {
+		t.Run(strings.TrimSuffix(file, ".yaml"), func(t *testing.T) { promtool(t, dir, "test", "rules", file) })
+	}
+}
+
+// TestEveryAlertIsTried: each alert fires in one case and stays silent in another.
+func TestEveryAlertIsTried(t *testing.T) {
+	var want, fires, silent []string
+	for _, rule := range alerts(t, "--set", "prometheusRule.enabled=true") {
+		want = append(want, rule.Alert+" "+rule.Labels["severity"])
+	}
+	for _, file := range alertCaseFiles(t) {
+		for _, alert := range expectations(t, file) {
+			if len(alert.Expected) == 0 {
+				silent = append(silent, alert.Name)
+			}
+			for _, expected := range alert.Expected {
+				fires = append(fires, alert.Name+" "+expected.Labels["severity"])
+			}
+		}
+	}
+	slices.Sort(want)
+	slices.Sort(fires)
+	if diff := cmp.Diff(want, slices.Compact(fires)); diff != "" {
+		t.Errorf("the alerts that fire in %s (-want +got):\n%s", alertCases, diff)
+	}
+	for _, alert := range want {
+		if name, _, _ := strings.Cut(alert, " "); !slices.Contains(silent, name) {
+			t.Errorf("no case in %s says when %s stays silent", alertCases, name)
+		}
+	}
+}
+
+func TestAlertsFollowTheValues(t *testing.T) {
+	rendered := render(t, "--set-json", `prometheusRule={"enabled": true, "namespace": "monitoring", "labels": {"release": "prometheus", "app.kubernetes.io/name": "other"},
+		"alertLabels": {"team": "shop", "severity": "none"}, "runbookURL": "https://example.com/troubleshooting.html", "expiresWarningDays": 14, "expiresCriticalDays": 0.5,
+		"invalidFor": "1h30m"}`).one(t, "PrometheusRule")
+	labels := rendered.GetLabels()
+	got := map[string]any{"namespace": rendered.GetNamespace(), "release": labels["release"], "name": labels["app.kubernetes.io/name"]}
+	for _, rule := range alertsOf(t, rendered.Object) {
+		got[rule.Alert+" "+rule.Labels["severity"]] = map[string]any{
+			"team": rule.Labels["team"], "for": rule.For, "runbook": rule.Annotations["runbook_url"], "expression": rule.Expr,
+		}
+	}
+	const runbook = "https://example.com/troubleshooting.html#"
+	expires := func(threshold string) map[string]any {
+		return map[string]any{"team": "shop", "for": "", "runbook": runbook + "mtlsegresscredentialexpires", "expression": "min by (namespace, host, secret) " +
+			"(mtls_egress_credential_not_after_timestamp_seconds) < time() + " + threshold + " and max by (namespace, host, secret) (mtls_egress_credential_ends_within_seconds)"}
+	}
+	want := map[string]any{
+		"namespace": "monitoring", "release": "prometheus", "name": "mtls-egress-webhook",
+		"MTLSEgressCredentialExpires warning":  expires("14 * 86400"),
+		"MTLSEgressCredentialExpires critical": expires("0.5 * 86400"),
+		"MTLSEgressCredentialInvalid critical": map[string]any{
+			"team": "shop", "for": "1h30m", "runbook": runbook + "mtlsegresscredentialinvalid", "expression": "min by (namespace, host, secret) (mtls_egress_credential_valid) == 0",
+		},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// alert is an alerting rule of Prometheus's.
+type alert struct {
+	Alert       string            `json:"alert"`
+	Expr        string            `json:"expr"`
+	For         string            `json:"for"`
+	Labels      map[string]string `json:"labels"`
+	Annotations map[string]string `json:"annotations"`
+}
+
+// alerts are those that the chart renders.
+func alerts(t *testing.T, args ...string) []alert {
+	t.Helper()
+	return alertsOf(t, render(t, args...).one(t, "PrometheusRule").Object)
+}
+
+func alertsOf(t *testing.T, rule map[string]any) []alert {
+	t.Helper()
+	encoded, err := yaml.Marshal(rule)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var content struct {
+		Spec struct {
+			Groups []struct {
+				Rules []alert `json:"rules"`
+			} `json:"groups"`
+		} `json:"spec"`
+	}
+	if err := yaml.Unmarshal(encoded, &content); err != nil {
+		t.Fatal(err)
+	}
+	var found []alert
+	for _, group := range content.Spec.Groups {
+		found = append(found, group.Rules...)
+	}
+	if len(found) == 0 {
+		t.Fatal("the chart renders no alert")
+	}
+	return found
+}
+
+// writeRules writes the rules of the chart as Prometheus reads them: the spec of a PrometheusRule is such a file.
+func writeRules(t *testing.T, dir string) {
+	t.Helper()
+	rules, err := yaml.Marshal(render(t, "--set", "prometheusRule.enabled=true").one(t, "PrometheusRule").Object["spec"])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "rules.yaml"), rules, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func alertCaseFiles(t *testing.T) []string {
+	t.Helper()
+	entries, err := os.ReadDir(alertCases)
+	if err != nil || len(entries) == 0 {
+		t.Fatalf("%d files in %s, error %v", len(entries), alertCases, err)
+	}
+	var names []string
+	for _, entry := range entries {
+		names = append(names, entry.Name())
+	}
+	return names
+}
+
+// expectation is what a case says of an alert at one time.
+type expectation struct {
+	Name     string `json:"alertname"`
+	Expected []struct {
+		Labels map[string]string `json:"exp_labels"`
+	} `json:"exp_alerts"`
+}
+
+func expectations(t *testing.T, file string) []expectation {
+	t.Helper()
+	content, err := os.ReadFile(filepath.Join(alertCases, file))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var cases struct {
+		Tests []struct {
+			Alerts []expectation `json:"alert_rule_test"`
+		} `json:"tests"`
+	}
+	if err := yaml.Unmarshal(content, &cases); err != nil {
+		t.Fatalf("%s: %v", file, err)
+	}
+	var found []expectation
+	for _, test := range cases.Tests {
+		found = append(found, test.Alerts...)
+	}
+	return found
+}
+
+// promtool runs the program in dir.
+func promtool(t *testing.T, dir string, args ...string) {
+	t.Helper()
+	folder, err := promtoolFolder(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), filepath.Join(folder, "promtool"), args...)
+	cmd.Dir = dir
+	if stdout, _, err := apiserver.Output(cmd); err != nil {
+		t.Errorf("%v\n%s", err, stdout)
+	}
+}
+
+// promtoolFolder is the directory that `go -C test/tools run . promtool` prints, which makes it when it isn't there yet.
+func promtoolFolder(ctx context.Context) (string, error) {
+	if folder := os.Getenv("MTLS_EGRESS_PROMTOOL"); folder != "" {
+		return folder, nil
+	}
+	return apiserver.Tools(ctx, "promtool")
+}
