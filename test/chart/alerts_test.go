@@ -63,7 +63,7 @@ func TestEveryAlertIsTried(t *testing.T) {
 func TestAlertsFollowTheValues(t *testing.T) {
 	rendered := render(t, "--set-json", `prometheusRule={"enabled": true, "namespace": "monitoring", "labels": {"release": "prometheus", "app.kubernetes.io/name": "other"},
 		"alertLabels": {"team": "shop", "severity": "none"}, "runbookURL": "https://example.com/troubleshooting.html", "expiresWarningDays": 14, "expiresCriticalDays": 0.5,
-		"invalidFor": "1h30m"}`).one(t, "PrometheusRule")
+		"invalidFor": "1h30m", "notVerifiedFor": "2h"}`).one(t, "PrometheusRule")
 	labels := rendered.GetLabels()
 	got := map[string]any{"namespace": rendered.GetNamespace(), "release": labels["release"], "name": labels["app.kubernetes.io/name"]}
 	for _, rule := range alertsOf(t, rendered.Object) {
@@ -82,6 +82,9 @@ func TestAlertsFollowTheValues(t *testing.T) {
 		"MTLSEgressCredentialExpires critical": expires("0.5 * 86400"),
 		"MTLSEgressCredentialInvalid critical": map[string]any{
 			"team": "shop", "for": "1h30m", "runbook": runbook + "mtlsegresscredentialinvalid", "expression": "min by (namespace, host, secret) (mtls_egress_credential_valid) == 0",
+		},
+		"MTLSEgressTargetNotVerified warning": map[string]any{
+			"team": "shop", "for": "2h", "runbook": runbook + "mtlsegresstargetnotverified", "expression": "min by (namespace, host) (mtls_egress_target_verified) == 0",
 		},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {

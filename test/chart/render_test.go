@@ -250,6 +250,8 @@ func TestNamesAgree(t *testing.T) {
 			"--leader-elect",
 			"--target-retention=10m",
 			"--expiry-warnings=720h,168h,24h",
+			"--verify-targets=off",
+			"--verify-interval=1h",
 			"--dns-capture=auto",
 			"--mesh-config=istio",
 			"--root-namespace=istio-system",
@@ -309,6 +311,27 @@ func TestDNSCaptureReachesTheCommand(t *testing.T) {
 			got := slices.DeleteFunc(serveArgs(t, "--set-json", test.set), func(arg string) bool {
 				return !strings.HasPrefix(arg, "--dns-capture") && !strings.HasPrefix(arg, "--mesh-config")
 			})
+			if diff := cmp.Diff(test.want, got); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// A bare off is false in YAML.
+func TestVerificationReachesTheCommand(t *testing.T) {
+	tests := map[string]struct {
+		set  string
+		want []string
+	}{
+		"by default":     {set: `log={}`, want: []string{"--verify-targets=off", "--verify-interval=1h"}},
+		"off as a bool":  {set: `controller.verifyTargets=false`, want: []string{"--verify-targets=off", "--verify-interval=1h"}},
+		"marked":         {set: `controller.verifyTargets="marked"`, want: []string{"--verify-targets=marked", "--verify-interval=1h"}},
+		"all, every day": {set: `controller={"verifyTargets": "all", "verifyInterval": "24h"}`, want: []string{"--verify-targets=all", "--verify-interval=24h"}},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			got := slices.DeleteFunc(serveArgs(t, "--set-json", test.set), func(arg string) bool { return !strings.HasPrefix(arg, "--verify-") })
 			if diff := cmp.Diff(test.want, got); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}

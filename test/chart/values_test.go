@@ -25,6 +25,7 @@ func TestValuesThatAreRefused(t *testing.T) {
 		"a duration without unit":                 {set: `controller.targetRetention="10"`, want: "at '/controller/targetRetention': '10' does not match pattern"},
 		"a duration as number":                    {set: `deployment.shutdownDelay=10`, want: "at '/deployment/shutdownDelay': got number, want string"},
 		"a warning without unit":                  {set: `controller.expiryWarnings=["30d"]`, want: "at '/controller/expiryWarnings/0': '30d' does not match pattern"},
+		"another word for verification":           {set: `controller.verifyTargets="some"`, want: "at '/controller/verifyTargets': value must be one of 'off', 'marked', 'all', false"},
 		"no warnings at all":                      {set: `controller.expiryWarnings=[]`, want: "at '/controller/expiryWarnings': minItems: got 0, want 1"},
 		"an alert at no time before the end":      {set: `prometheusRule.expiresWarningDays=0`, want: "at '/prometheusRule/expiresWarningDays': exclusiveMinimum: got 0, want 0"},
 		"an alert after a time without unit":      {set: `prometheusRule.invalidFor="5"`, want: "at '/prometheusRule/invalidFor': '5' does not match pattern"},
