@@ -51,7 +51,7 @@ func TestCommandsOfTheDocumentsRun(t *testing.T) {
 				}
 			case "kubectl", "helm":
 				if strings.HasPrefix(command.place, "examples/") {
-					t.Skip("test/admission and test/demo run it")
+					t.Skip("test/admission, test/certmanager and test/demo run it")
 				}
 				run := cluster.Command(t.Context(), command.words[0], command.words[1:]...)
 				run.Dir = command.dir
