@@ -172,7 +172,7 @@ func TestTheExampleOfAnEgressTargetSetsEverything(t *testing.T) {
 	slices.Sort(set)
 	want := []string{
 		"appPort", "connection.maxAge", "credential.keys.certificate", "credential.keys.privateKey", "credential.secretName", "http.retries", "http.timeout", "http.version",
-		"port", "serverCA.configMap.key", "serverCA.configMap.name", "sni", "subjectAltNames",
+		"port", "serverCA.configMap.key", "serverCA.configMap.name", "sni", "subjectAltNames", "verify",
 	}
 	if diff := cmp.Diff(want, set); diff != "" {
 		t.Errorf("the fields of the example (-want +got):\n%s", diff)
