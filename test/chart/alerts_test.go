@@ -2,6 +2,7 @@ package chart
 
 import (
 	"context"
+	"encoding/json"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -63,7 +64,7 @@ func TestEveryAlertIsTried(t *testing.T) {
 func TestAlertsFollowTheValues(t *testing.T) {
 	rendered := render(t, "--set-json", `prometheusRule={"enabled": true, "namespace": "monitoring", "labels": {"release": "prometheus", "app.kubernetes.io/name": "other"},
 		"alertLabels": {"team": "shop", "severity": "none"}, "runbookURL": "https://example.com/troubleshooting.html", "expiresWarningDays": 14, "expiresCriticalDays": 0.5,
-		"invalidFor": "1h30m", "notVerifiedFor": "2h"}`).one(t, "PrometheusRule")
+		"invalidFor": "1h30m", "notVerifiedFor": "0"}`).one(t, "PrometheusRule")
 	labels := rendered.GetLabels()
 	got := map[string]any{"namespace": rendered.GetNamespace(), "release": labels["release"], "name": labels["app.kubernetes.io/name"]}
 	for _, rule := range alertsOf(t, rendered.Object) {
@@ -84,7 +85,7 @@ func TestAlertsFollowTheValues(t *testing.T) {
 			"team": "shop", "for": "1h30m", "runbook": runbook + "mtlsegresscredentialinvalid", "expression": "min by (namespace, host, secret) (mtls_egress_credential_valid) == 0",
 		},
 		"MTLSEgressTargetNotVerified warning": map[string]any{
-			"team": "shop", "for": "2h", "runbook": runbook + "mtlsegresstargetnotverified", "expression": "min by (namespace, host) (mtls_egress_target_verified) == 0",
+			"team": "shop", "for": "0", "runbook": runbook + "mtlsegresstargetnotverified", "expression": "min by (namespace, host) (mtls_egress_target_verified) == 0",
 		},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -107,9 +108,10 @@ func alerts(t *testing.T, args ...string) []alert {
 	return alertsOf(t, render(t, args...).one(t, "PrometheusRule").Object)
 }
 
+// alertsOf reads a PrometheusRule as the API server does, which takes no number for a text.
 func alertsOf(t *testing.T, rule map[string]any) []alert {
 	t.Helper()
-	encoded, err := yaml.Marshal(rule)
+	encoded, err := json.Marshal(rule)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -120,7 +122,7 @@ func alertsOf(t *testing.T, rule map[string]any) []alert {
 			} `json:"groups"`
 		} `json:"spec"`
 	}
-	if err := yaml.Unmarshal(encoded, &content); err != nil {
+	if err := json.Unmarshal(encoded, &content); err != nil {
 		t.Fatal(err)
 	}
 	var found []alert

@@ -176,6 +176,10 @@ func TestRenderedObjects(t *testing.T) {
 			args: []string{"--set", "uninstall.refuseWhileInUse=false"},
 			want: [][]string{everywhere, account, crd, users, realised, propagated, generated, deployed, budget, quota},
 		},
+		"alerts": {
+			args: []string{"--set", "prometheusRule.enabled=true"},
+			want: [][]string{everywhere, account, crd, users, realised, propagated, generated, deployed, check, budget, quota, {"PrometheusRule mtls-egress-webhook"}},
+		},
 		"a webhook outside the cluster": {
 			args: []string{"--set", "deployment.enabled=false,webhook.url=https://127.0.0.1:9443"},
 			want: [][]string{everywhere, account, crd, users, realised, propagated, generated},
