@@ -44,8 +44,8 @@ func newCollector(cache client.Reader, dnsCapture *dnsCapture, elected <-chan st
 		credentialNotAfter: prometheus.NewDesc("mtls_egress_credential_not_after_timestamp_seconds",
 			"When the client certificate that Pods present for a host expires, in seconds since 1970; left out while the certificate can't be read.", credentialLabels, nil),
 		credentialEnds: prometheus.NewDesc("mtls_egress_credential_ends_within_seconds",
-			"The shortest warning period (--expiry-warnings) within which the client certificate that Pods present for a host expires, in seconds; left out until its warning begins, which "+
-				"is at most a fifth of its life before its end.", credentialLabels, nil),
+			"The shortest warning period (--expiry-warnings) within which the client certificate that Pods present for a host expires, in seconds; left out until its warning begins, "+
+				"for which a third of its life at most is left, and less for what cert-manager renews.", credentialLabels, nil),
 		credentialValid: prometheus.NewDesc("mtls_egress_credential_valid",
 			"1 when the credential that Pods present for a host can be used, 0 when it can't; the status of the EgressTarget says why.", credentialLabels, nil),
 		verified: prometheus.NewDesc("mtls_egress_target_verified",
