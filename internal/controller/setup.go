@@ -38,8 +38,8 @@ type Options struct {
 	MeshConfigMap string
 	// RootNamespace is Istio's root namespace, whose Sidecar applies where a namespace has none. Default: istio-system.
 	RootNamespace string
-	// ExpiryWarnings are how long before its end a certificate is warned of, by a condition and by an event for each; a period is cut to a fifth of the
-	// certificate's life. Default (nil): DefaultExpiryWarnings.
+	// ExpiryWarnings are how long before its end a certificate is warned of, by a condition and by an event for each; see longestWarning for certificates of a short
+	// life. Default (nil): DefaultExpiryWarnings.
 	ExpiryWarnings []time.Duration
 	// VerifyTargets says which targets are verified by a handshake with the partner. Default: VerifyOff.
 	VerifyTargets VerifyTargets

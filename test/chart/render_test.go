@@ -188,7 +188,7 @@ func TestRenderedObjects(t *testing.T) {
 			args: []string{
 				"--set", "deployment.enabled=false,webhook.url=https://127.0.0.1:9443",
 				"--set", "serviceAccount.create=false,serviceAccount.name=somebody,crds.enabled=false,rbac.aggregate=false",
-				"--set", "policy.requireRealised=false,policy.requirePropagated=false,policy.protectGenerated=false",
+				"--set", "policy.requireRealised=false,policy.requirePropagated=false,policy.protectGenerated=false,policy.checkIssuance=false",
 			},
 			want: [][]string{everywhere},
 		},
