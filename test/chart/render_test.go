@@ -16,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/version"
 	"k8s.io/apimachinery/pkg/util/yaml"
 	"k8s.io/apiserver/pkg/cel/environment"
+	"k8s.io/apiserver/pkg/cel/library"
 	sigsyaml "sigs.k8s.io/yaml"
 
 	"mtls.egress/webhook/internal/cli"
@@ -148,6 +149,7 @@ func TestRenderedObjects(t *testing.T) {
 	generated := []string{
 		"ValidatingAdmissionPolicy mtls-egress-webhook-generated-objects", "ValidatingAdmissionPolicyBinding mtls-egress-webhook-generated-objects",
 		"ValidatingAdmissionPolicy mtls-egress-webhook-reserved", "ValidatingAdmissionPolicyBinding mtls-egress-webhook-reserved",
+		"ValidatingAdmissionPolicy mtls-egress-webhook-issuance", "ValidatingAdmissionPolicyBinding mtls-egress-webhook-issuance",
 	}
 	deployed := []string{"Deployment mtls-egress-webhook", "Service mtls-egress-webhook"}
 	budget := []string{"PodDisruptionBudget mtls-egress-webhook"}
@@ -542,6 +544,7 @@ func TestExpressionsCompileOnTheOldestKubernetes(t *testing.T) {
 		EnvOptions: []cel.EnvOption{
 			cel.Variable("object", cel.DynType), cel.Variable("oldObject", cel.DynType), cel.Variable("request", cel.DynType),
 			cel.Variable("namespaceObject", cel.DynType), cel.Variable("variables", cel.DynType), cel.Variable("self", cel.DynType),
+			cel.Variable("authorizer", library.AuthorizerType),
 		},
 	})
 	if err != nil {
