@@ -20,7 +20,7 @@ type notice struct {
 	secretName string
 }
 
-// record raises the event of a notice. https://kubernetes.io/docs/reference/kubernetes-api/cluster-resources/event-v1/ (related)
+// record raises the event of a notice. The Secret is its related object (https://kubernetes.io/docs/reference/kubernetes-api/cluster-resources/event-v1/).
 func record(recorder events.EventRecorder, egressTarget *v1alpha1.EgressTarget, n notice) {
 	var related runtime.Object
 	if n.secretName != "" {
