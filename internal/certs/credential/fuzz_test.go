@@ -265,6 +265,8 @@ func FuzzNewRequest(f *testing.F) {
 	f.Add("CN=orders,O=Example,C=DE", "orders.example.com", "spiffe://example.com/orders", "team@example.com")
 	f.Add("", "Orders.Example.com.", "", "")
 	f.Add("CN=\x7f", "a b", "urn:x", "ü@example.com")
+	f.Add("", "0", "A:00000", "")
+	f.Add("", "", "spiffe://example.com/a|b", "")
 	key := must[*ecdsa.PrivateKey](f)(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))
 	given := func(text string) []string {
 		if text == "" {

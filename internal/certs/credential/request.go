@@ -93,6 +93,11 @@ func NewRequest(identity Identity) (*CertificateRequest, error) {
 			problems = append(problems, fmt.Errorf("%s is no URI: it has a scheme and a host in ASCII, for example spiffe://example.com/orders", quoted(text)))
 			continue
 		}
+		if written := uri.String(); written != text {
+			// Partners compare these names byte for byte.
+			problems = append(problems, fmt.Errorf("the URI %s would stand in the certificate as %s: write it so", quoted(text), quoted(written)))
+			continue
+		}
 		request.template.URIs = append(request.template.URIs, uri)
 	}
 	for _, text := range identity.Emails {

@@ -88,6 +88,7 @@ func TestRequestsAreRefusedWithAllProblems(t *testing.T) {
 		"a long name":              {credential.Identity{Subject: "CN=" + strings.Repeat("ü", 65)}, "subject: CN has 65 characters; X.509 allows 64"},
 		"a domain beyond ASCII":    {credential.Identity{Subject: "DC=ü"}, "subject: DC has characters beyond ASCII, which it can't have"},
 		"a URI without a scheme":   {credential.Identity{URIs: []string{"example.com/x"}}, `"example.com/x" is no URI: it has a scheme and a host in ASCII, for example spiffe://example.com/orders`},
+		"a URI in capitals":        {credential.Identity{URIs: []string{"SPIFFE://example.com/x"}}, `the URI "SPIFFE://example.com/x" would stand in the certificate as "spiffe://example.com/x": write it so`},
 		"a name as e-mail address": {credential.Identity{Emails: []string{"Team <team@example.com>"}}, `"Team <team@example.com>" is no e-mail address in ASCII, for example team@example.com`},
 		"everything at once": {
 			credential.Identity{Subject: "C=Germany,C=de,X=1", DNSNames: []string{"a b"}, URIs: []string{":"}, Emails: []string{"x"}},
