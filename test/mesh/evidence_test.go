@@ -38,6 +38,7 @@ func neverPlain(t *testing.T, saw partner.Summary, row figures) {
 			saw.PlainConnections, saw.PlaintextBytes, saw.PlainRequests)
 	}
 	row.Test, row.PlaintextBytes = t.Name(), saw.PlaintextBytes
+	t.Logf("%s; %s: %d calls, %d without an answer, %d bytes without TLS", row.Promise, row.Fault, row.Requests, row.Failed, row.PlaintextBytes)
 	counted.Lock()
 	defer counted.Unlock()
 	counted.rows = append(counted.rows, row)
