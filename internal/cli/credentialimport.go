@@ -113,7 +113,7 @@ func openKeyStore(in io.Reader, prompt io.Writer, name string, content []byte, p
 }
 
 func openWith(name string, content []byte, password string) (credential.Bundle, error) {
-	bundle, err := credential.ReadPKCS12(content, password)
+	bundle, err := inTime(readingLimit, func() (credential.Bundle, error) { return credential.ReadPKCS12(content, password) })
 	if err != nil {
 		return credential.Bundle{}, fmt.Errorf("%s: %w", name, err)
 	}

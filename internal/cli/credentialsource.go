@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"maps"
 	"net/url"
 	"strings"
 	"time"
@@ -70,11 +69,11 @@ func (f *sourceFlags) validate(argument string) error {
 // read reads what argument names, and returns it with a name for messages. An error that isn't a usageError says that what was read is no credential.
 func (f *sourceFlags) read(ctx context.Context, in io.Reader, prompt io.Writer, argument string) (name string, material *credential.Material, err error) {
 	if secret, isSecret := secretNamed(argument); isSecret {
-		data, err := f.readFromCluster(ctx, secret)
+		found, err := f.readFromCluster(ctx, secret)
 		if err != nil {
 			return "", nil, usageError(err)
 		}
-		material, err := materialOfSecret(argument, data)
+		material, err := materialOfSecret(argument, found)
 		return argument, material, err
 	}
 	content, err := readFile(in, argument)
@@ -97,24 +96,24 @@ func (f *sourceFlags) open(in io.Reader, prompt io.Writer, name string, content 
 		if err != nil {
 			return nil, usageError(err)
 		}
-		material, err := credential.MaterialOfPKCS12(content, password)
+		material, err := inTime(readingLimit, func() (*credential.Material, error) { return credential.MaterialOfPKCS12(content, password) })
 		if err != nil {
 			return nil, usageError(fmt.Errorf("%s: %w", name, err))
 		}
 		return material, nil
 	case isManifest(content):
-		data, err := readSecret(content)
+		secret, err := readSecret(content)
 		if err != nil {
 			return nil, usageError(fmt.Errorf("%s: %w", name, err))
 		}
-		return materialOfSecret(name, data)
+		return materialOfSecret(name, secret)
 	}
 	material, err := credential.MaterialOfCertificates(name, content)
 	return material, usageError(err)
 }
 
-func materialOfSecret(name string, data map[string][]byte) (*credential.Material, error) {
-	material, err := credential.MaterialOfSecret(data)
+func materialOfSecret(name string, secret *corev1.Secret) (*credential.Material, error) {
+	material, err := credential.MaterialOfSecret(secret)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
@@ -122,7 +121,7 @@ func materialOfSecret(name string, data map[string][]byte) (*credential.Material
 }
 
 // readFromCluster reads one Secret with the rights of the user, who needs no others.
-func (f *sourceFlags) readFromCluster(ctx context.Context, secretName string) (map[string][]byte, error) {
+func (f *sourceFlags) readFromCluster(ctx context.Context, secretName string) (*corev1.Secret, error) {
 	config, err := restConfig(f.kubeconfig, f.context)
 	if err != nil {
 		return nil, err
@@ -143,7 +142,7 @@ func (f *sourceFlags) readFromCluster(ctx context.Context, secretName string) (m
 	if err != nil {
 		return nil, explainUnread(err, namespace, secretName, config.Host)
 	}
-	return secret.Data, nil
+	return secret, nil
 }
 
 // explainUnread says in one sentence why a Secret was not read.
@@ -175,8 +174,8 @@ func isManifest(content []byte) bool {
 	return false
 }
 
-// readSecret reads the data of the only Secret among manifests. Lists are looked into.
-func readSecret(content []byte) (map[string][]byte, error) {
+// readSecret reads the only Secret among manifests, whose stringData wins over its data as on an API server. Lists are looked into.
+func readSecret(content []byte) (*corev1.Secret, error) {
 	documents, err := readDocuments(bytes.NewReader(content), resource.FilenameOptions{Filenames: []string{standardInput}})
 	if err != nil {
 		return nil, err
@@ -193,12 +192,13 @@ func readSecret(content []byte) (map[string][]byte, error) {
 		// The converter's words may repeat what it could not read, which is a key here.
 		return nil, errors.New("can't be read as a Secret; data holds base64, stringData holds text")
 	}
-	data := map[string][]byte{}
-	maps.Copy(data, typed.Data)
-	for key, value := range typed.StringData {
-		data[key] = []byte(value)
+	if typed.Data == nil {
+		typed.Data = map[string][]byte{}
 	}
-	return data, nil
+	for key, value := range typed.StringData {
+		typed.Data[key] = []byte(value)
+	}
+	return typed, nil
 }
 
 func secretsOf(object map[string]any) []map[string]any {

@@ -26,6 +26,7 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	corev1 "k8s.io/api/core/v1"
 
 	"mtls.egress/webhook/internal/certs/credential"
 	"mtls.egress/webhook/test/golden"
@@ -364,7 +365,7 @@ func ours(t *testing.T, m *made) string {
 		certificates = append(certificates, block("CERTIFICATE", certificate.Raw)...)
 	}
 	data := map[string][]byte{"cert": certificates, "key": m.keyPEM, "cacert": m.corpus.server.CertPEM}
-	inspection, err := looked(credential.MaterialOfSecret(data))
+	inspection, err := looked(credential.MaterialOfSecret(&corev1.Secret{Data: data}))
 	if err != nil {
 		t.Fatal(err)
 	}

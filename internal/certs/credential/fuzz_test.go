@@ -20,6 +20,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
 
 	"mtls.egress/webhook/internal/certs/credential"
 	"mtls.egress/webhook/test/pki"
@@ -177,7 +178,7 @@ func FuzzInspect(f *testing.F) {
 	f.Fuzz(func(t *testing.T, certificate, head, tail, serverCA []byte) {
 		for _, key := range withCanary(head, tail) {
 			data := map[string][]byte{"tls.crt": certificate, "tls.key": key, "ca.crt": serverCA}
-			inspection, err := looked(credential.MaterialOfSecret(data))
+			inspection, err := looked(credential.MaterialOfSecret(&corev1.Secret{Data: data}))
 			if err != nil {
 				t.Fatalf("the layout is known: %v", err)
 			}

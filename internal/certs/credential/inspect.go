@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
+
 	"mtls.egress/webhook/internal/target"
 )
 
@@ -84,6 +86,8 @@ type Material struct {
 	chain Chain
 	// keyless says that there is no private key, and that none is expected.
 	keyless bool
+	// doubts are findings about the Secret as a whole.
+	doubts []Finding
 }
 
 // MaterialOfCertificates reads a file of certificates, the client's first, with or without the private key, PEM or DER. name is that of the file, for messages.
@@ -123,14 +127,20 @@ func MaterialOfPKCS12(content []byte, password string) (*Material, error) {
 	}, nil
 }
 
-// MaterialOfSecret takes the data of a Secret of a known layout. The error is a [*RefusedError] when it has none.
-func MaterialOfSecret(data map[string][]byte) (*Material, error) {
-	layout, err := DetectLayout(data)
+// MaterialOfSecret takes a Secret of a known layout. The error is a [*RefusedError] when it has none. Nothing is known of its EgressTarget, so what depends on that is a warning.
+func MaterialOfSecret(secret *corev1.Secret) (*Material, error) {
+	layout, err := DetectLayout(secret.Data)
 	if err != nil {
 		return nil, err
 	}
-	certificates, _ := readCertificates(part{certificatePart, layout.Certificate}, data[layout.Certificate])
-	return &Material{format: FormatSecret, data: data, layout: layout, chain: Chain{Certificates: certificates}}, nil
+	certificates, _ := readCertificates(part{certificatePart, layout.Certificate}, secret.Data[layout.Certificate])
+	material := &Material{format: FormatSecret, data: secret.Data, layout: layout, chain: Chain{Certificates: certificates}}
+	if _, found := secret.Data[layout.ServerCA]; found {
+		for _, finding := range FindingsOf(checkServerCAChosen(target.Target{}, secret, layout)) {
+			material.doubts = append(material.doubts, Finding{Warning, finding.Reason, "without serverCA in the EgressTarget this Secret is refused: " + finding.Message})
+		}
+	}
+	return material, nil
 }
 
 // judge is [Judge], for which a file without a private key may have none.
@@ -158,7 +168,7 @@ func (m *Material) Inspect(now time.Time) *Inspection {
 		Format:   m.format,
 		Chain:    detail(slices.Concat(m.chain.withRoot(), m.chain.Unrelated), now),
 		ServerCA: detail(serverCA, now),
-		Findings: slices.Concat([]Finding{}, FindingsOf(m.judge(layout, now)), Review(m.chain, serverCA, now)),
+		Findings: slices.Concat([]Finding{}, FindingsOf(m.judge(layout, now)), m.doubts, Review(m.chain, serverCA, now)),
 	}
 	if key, problem := readPrivateKey(part{privateKeyPart, layout.PrivateKey}, m.data[layout.PrivateKey]); problem == "" {
 		inspection.KeyType = keyType(key.Public())

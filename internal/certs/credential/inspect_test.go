@@ -13,6 +13,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	pkcs12 "software.sslmate.com/src/go-pkcs12"
 
 	"mtls.egress/webhook/internal/certs/credential"
@@ -116,13 +118,26 @@ func TestInspectTellsEverything(t *testing.T) {
 		},
 		"a Secret": {
 			func() (*credential.Inspection, error) {
-				return looked(credential.MaterialOfSecret(map[string][]byte{"cert": chain, "key": client.KeyPEM, "cacert": server.CertPEM}))
+				return looked(credential.MaterialOfSecret(&corev1.Secret{Data: map[string][]byte{"cert": chain, "key": client.KeyPEM, "cacert": server.CertPEM}}))
 			},
 			&credential.Inspection{Format: "Secret", Layout: "cert,key,cacert", KeyType: "ecdsa-p256", Chain: []credential.Details{leaf, middle}, ServerCA: []credential.Details{other}, Findings: []credential.Finding{}},
 		},
+		"a Secret that cert-manager wrote, of which the controller wants to be told": {
+			func() (*credential.Inspection, error) {
+				return looked(credential.MaterialOfSecret(&corev1.Secret{
+					ObjectMeta: metav1.ObjectMeta{Annotations: map[string]string{"cert-manager.io/certificate-name": "orders"}},
+					Data:       map[string][]byte{"tls.crt": chain, "tls.key": client.KeyPEM, "ca.crt": server.CertPEM},
+				}))
+			},
+			&credential.Inspection{Format: "Secret", Layout: "tls.crt,tls.key,ca.crt", KeyType: "ecdsa-p256", Chain: []credential.Details{leaf, middle}, ServerCA: []credential.Details{other}, Findings: []credential.Finding{{
+				Severity: credential.Warning, Reason: credential.ServerCANotChosen,
+				Message: `without serverCA in the EgressTarget this Secret is refused: "ca.crt" was written by cert-manager for the Certificate orders: it is the issuer of the client certificate and says ` +
+					`nothing about the server; say in spec.serverCA of the EgressTarget where the CA of the server is: configMap, system: true, or secretKey: ca.crt if the same CA signs the server's certificate`,
+			}}},
+		},
 		"a Secret of cert-manager's, with the CA of the client": {
 			func() (*credential.Inspection, error) {
-				return looked(credential.MaterialOfSecret(map[string][]byte{"tls.crt": chain, "tls.key": client.KeyPEM, "ca.crt": root.CertPEM}))
+				return looked(credential.MaterialOfSecret(&corev1.Secret{Data: map[string][]byte{"tls.crt": chain, "tls.key": client.KeyPEM, "ca.crt": root.CertPEM}}))
 			},
 			&credential.Inspection{Format: "Secret", Layout: "tls.crt,tls.key,ca.crt", KeyType: "ecdsa-p256", Chain: []credential.Details{leaf, middle}, ServerCA: []credential.Details{top}, Findings: []credential.Finding{{
 				Severity: credential.Warning, Reason: credential.ServerCAIsClientIssuer,
@@ -165,7 +180,9 @@ func TestInspectFindsWhatIsWrong(t *testing.T) {
 		}
 	}
 	secretOf := func(data map[string][]byte) func() (*credential.Inspection, error) {
-		return func() (*credential.Inspection, error) { return looked(credential.MaterialOfSecret(data)) }
+		return func() (*credential.Inspection, error) {
+			return looked(credential.MaterialOfSecret(&corev1.Secret{Data: data}))
+		}
 	}
 	tests := map[string]struct {
 		inspect func() (*credential.Inspection, error)
@@ -205,7 +222,7 @@ func TestInspectFindsWhatIsWrong(t *testing.T) {
 }
 
 func TestInspectRefusesASecretThatIsNoCredential(t *testing.T) {
-	_, err := credential.MaterialOfSecret(map[string][]byte{"password": []byte("x")})
+	_, err := credential.MaterialOfSecret(&corev1.Secret{Data: map[string][]byte{"password": []byte("x")}})
 	var reasons []credential.Reason
 	for _, problem := range problemsOf(t, err) {
 		reasons = append(reasons, problem.Reason)

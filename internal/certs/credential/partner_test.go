@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+	corev1 "k8s.io/api/core/v1"
 	pkcs12 "software.sslmate.com/src/go-pkcs12"
 
 	"mtls.egress/webhook/internal/certs/credential"
@@ -38,7 +39,7 @@ func TestDescribeTellsWhatThePartnerNeeds(t *testing.T) {
 	file := must[[]byte](t)(pkcs12.Modern2023.Encode(client.Key, client.Certificate, []*x509.Certificate{root.Certificate, issuing.Certificate}, "x"))
 	secretOf := func(certificates, serverCA []byte) func() (*credential.Material, error) {
 		return func() (*credential.Material, error) {
-			return credential.MaterialOfSecret(map[string][]byte{"tls.crt": certificates, "tls.key": client.KeyPEM, "ca.crt": serverCA})
+			return credential.MaterialOfSecret(&corev1.Secret{Data: map[string][]byte{"tls.crt": certificates, "tls.key": client.KeyPEM, "ca.crt": serverCA}})
 		}
 	}
 	alone := credential.Finding{
@@ -130,7 +131,7 @@ func TestDescribeRefusesWhatNoPartnerShouldAdmit(t *testing.T) {
 		"a server's":  {found: pem(issuing.Issue(t, server).CertPEM), want: `"f.pem" (client certificate) may not be used as a client ` + ordersID + `: its extended key usage is serverAuth; it must be clientAuth`},
 		"a Secret with nothing to read": {
 			found: func() (*credential.Material, error) {
-				return credential.MaterialOfSecret(map[string][]byte{"cert": []byte("x"), "key": []byte("x")})
+				return credential.MaterialOfSecret(&corev1.Secret{Data: map[string][]byte{"cert": []byte("x"), "key": []byte("x")}})
 			},
 			want: `"cert" (client certificate) is not PEM: it has no BEGIN line; "key" (private key) is not PEM: it has no BEGIN line`,
 		},
