@@ -27,20 +27,57 @@ func TestEnvoySubjectIsWhatOpenSSLPrints(t *testing.T) {
 	set := func(value string, oid ...int) pkix.RelativeDistinguishedNameSET {
 		return pkix.RelativeDistinguishedNameSET{{Type: oid, Value: value}}
 	}
+	// named has an attribute for each number below an arc, in the order of a certificate.
+	named := func(first, last int, arc ...int) (sequence pkix.RDNSequence) {
+		for number := first; number <= last; number++ {
+			sequence = append(sequence, set("x", append(slices.Clone(arc), number)...))
+		}
+		return sequence
+	}
 	tests := map[string]struct {
 		name pkix.RDNSequence
 		want string
+		// BoringSSL knows fewer attributes than OpenSSL.
+		openssl string
 	}{
-		"the last attribute comes first":        {pkix.RDNSequence{set("DE", 2, 5, 4, 6), set("Example", 2, 5, 4, 10), set("orders", 2, 5, 4, 3)}, "CN=orders,O=Example,C=DE"},
-		"bytes beyond ASCII":                    {pkix.RDNSequence{set("Müller & Söhne", 2, 5, 4, 3)}, `CN=M\C3\BCller & S\C3\B6hne`},
-		"characters that need an escape":        {pkix.RDNSequence{set(` #a,b+c"d\e<f>g;h `, 2, 5, 4, 3)}, `CN=\ #a\,b\+c\"d\\e\<f\>g\;h\ `},
-		"a street, which the RFC has as STREET": {pkix.RDNSequence{set("Main 1", 2, 5, 4, 9)}, "street=Main 1"},
-		"attributes that the RFC has no name for": {pkix.RDNSequence{
+		"the last attribute comes first":        {name: pkix.RDNSequence{set("DE", 2, 5, 4, 6), set("Example", 2, 5, 4, 10), set("orders", 2, 5, 4, 3)}, want: "CN=orders,O=Example,C=DE"},
+		"bytes beyond ASCII":                    {name: pkix.RDNSequence{set("Müller & Söhne", 2, 5, 4, 3)}, want: `CN=M\C3\BCller & S\C3\B6hne`},
+		"characters that need an escape":        {name: pkix.RDNSequence{set(` #a,b+c"d\e<f>g;h `, 2, 5, 4, 3)}, want: `CN=\ #a\,b\+c\"d\\e\<f\>g\;h\ `},
+		"a street, which the RFC has as STREET": {name: pkix.RDNSequence{set("Main 1", 2, 5, 4, 9)}, want: "street=Main 1"},
+		"attributes that the RFC has no name for": {name: pkix.RDNSequence{
 			set("a", 2, 5, 4, 4), set("b", 2, 5, 4, 12), set("c", 2, 5, 4, 13), set("d", 2, 5, 4, 15), set("e", 2, 5, 4, 17), set("f", 2, 5, 4, 41),
 			set("g", 2, 5, 4, 42), set("h", 2, 5, 4, 43), set("i", 2, 5, 4, 44), set("j", 2, 5, 4, 46), set("k", 2, 5, 4, 65),
-		}, "pseudonym=k,dnQualifier=j,generationQualifier=i,initials=h,GN=g,name=f,postalCode=e,businessCategory=d,description=c,title=b,SN=a"},
-		"an attribute that nobody knows": {pkix.RDNSequence{set("x", 1, 2, 3, 4)}, "1.2.3.4=#130178"},
-		"two in one set":                 {pkix.RDNSequence{{{Type: asn1.ObjectIdentifier{2, 5, 4, 3}, Value: "a"}, {Type: asn1.ObjectIdentifier{2, 5, 4, 11}, Value: "b"}}}, "OU=b+CN=a"},
+		}, want: "pseudonym=k,dnQualifier=j,generationQualifier=i,initials=h,GN=g,name=f,postalCode=e,businessCategory=d,description=c,title=b,SN=a"},
+		"an attribute that nobody knows": {name: pkix.RDNSequence{set("x", 1, 2, 3, 4)}, want: "1.2.3.4=#130178"},
+		"two in one set":                 {name: pkix.RDNSequence{{{Type: asn1.ObjectIdentifier{2, 5, 4, 3}, Value: "a"}, {Type: asn1.ObjectIdentifier{2, 5, 4, 11}, Value: "b"}}}, want: "OU=b+CN=a"},
+		"hexadecimal in capitals":        {name: pkix.RDNSequence{set("jklmno", 1, 2, 3, 4)}, want: "1.2.3.4=#13066A6B6C6D6E6F"},
+		"a company of the EU's register": {
+			name: pkix.RDNSequence{set("NTRDE-1", 2, 5, 4, 97), set("Example", 2, 5, 4, 10)}, want: "O=Example,2.5.4.97=#13074E545244452D31", openssl: "O=Example,organizationIdentifier=NTRDE-1",
+		},
+		"a country of incorporation": {
+			name: pkix.RDNSequence{set("DE", 1, 3, 6, 1, 4, 1, 311, 60, 2, 1, 3)}, want: "1.3.6.1.4.1.311.60.2.1.3=#13024445", openssl: "jurisdictionC=DE",
+		},
+		"a number far beyond the names": {name: pkix.RDNSequence{set("x", 2, 5, 4, 99999)}, want: "2.5.4.99999=#130178"},
+		"all of X.520": {name: named(3, 54, 2, 5, 4), want: "dmdName=x,deltaRevocationList=x,supportedAlgorithms=x,houseIdentifier=x,uniqueMember=x,distinguishedName=x,protocolInformation=x," +
+			"enhancedSearchGuide=x,dnQualifier=x,x500UniqueIdentifier=x,generationQualifier=x,initials=x,GN=x,name=x,crossCertificatePair=x," +
+			"certificateRevocationList=x,authorityRevocationList=x,cACertificate=x,userCertificate=x,userPassword=x,seeAlso=x,roleOccupant=x," +
+			"owner=x,member=x,supportedApplicationContext=x,presentationAddress=x,preferredDeliveryMethod=x,destinationIndicator=x," +
+			"registeredAddress=x,internationaliSDNNumber=x,x121Address=x,facsimileTelephoneNumber=x,teletexTerminalIdentifier=x,telexNumber=x," +
+			"telephoneNumber=x,physicalDeliveryOfficeName=x,postOfficeBox=x,postalCode=x,postalAddress=x,businessCategory=x,searchGuide=x," +
+			"description=x,title=x,OU=x,O=x,street=x,ST=x,L=x,C=x,serialNumber=x,SN=x,CN=x"},
+		"pseudonym and role": {name: pkix.RDNSequence{set("x", 2, 5, 4, 65), set("x", 2, 5, 4, 72)}, want: "role=x,pseudonym=x"},
+		"PKCS#9": {name: named(1, 9, 1, 2, 840, 113549, 1, 9), want: "extendedCertificateAttributes=x,unstructuredAddress=x,challengePassword=x,countersignature=x,signingTime=x,messageDigest=x," +
+			"contentType=x,unstructuredName=x,emailAddress=x"},
+		"PKCS#9, requests and S/MIME": {name: named(14, 16, 1, 2, 840, 113549, 1, 9), want: "SMIME=x,SMIME-CAPS=x,extReq=x"},
+		"PKCS#9, bags":                {name: named(20, 21, 1, 2, 840, 113549, 1, 9), want: "localKeyID=x,friendlyName=x"},
+		"the pilot, to documents": {name: named(1, 15, 0, 9, 2342, 19200300, 100, 1), want: "documentLocation=x,documentAuthor=x,documentVersion=x,documentTitle=x,documentIdentifier=x,manager=x,host=x,userClass=x,photo=x," +
+			"roomNumber=x,favouriteDrink=x,info=x,mail=x,textEncodedORAddress=x,UID=x"},
+		"the pilot, to domains": {name: named(20, 31, 0, 9, 2342, 19200300, 100, 1), want: "cNAMERecord=x,sOARecord=x,nSRecord=x,mXRecord=x,pilotAttributeType27=x,aRecord=x,DC=x,lastModifiedBy=x,lastModifiedTime=x," +
+			"otherMailbox=x,secretary=x,homeTelephoneNumber=x"},
+		"the pilot, to countries": {name: named(37, 43, 0, 9, 2342, 19200300, 100, 1), want: "friendlyCountryName=x,pagerTelephoneNumber=x,mobileTelephoneNumber=x,personalTitle=x,homePostalAddress=x,associatedName=x," +
+			"associatedDomain=x"},
+		"the pilot, to its end": {name: named(45, 56, 0, 9, 2342, 19200300, 100, 1), want: "documentPublisher=x,audio=x,dITRedirect=x,personalSignature=x,subtreeMaximumQuality=x,subtreeMinimumQuality=x,singleLevelQuality=x," +
+			"dSAQuality=x,buildingName=x,mailPreferenceOption=x,janetMailbox=x,organizationalStatus=x"},
 	}
 	ca := pki.NewCA(t, "Partner CA")
 	for name, test := range tests {
@@ -51,11 +88,15 @@ func TestEnvoySubjectIsWhatOpenSSLPrints(t *testing.T) {
 			if diff := cmp.Diff(test.want, credential.EnvoySubject(client.Certificate.RawSubject)); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
+			wantOfOpenSSL := test.want
+			if test.openssl != "" {
+				wantOfOpenSSL = test.openssl
+			}
 			output, ok := openssl(t, "x509", "-noout", "-subject", "-nameopt", "RFC2253", "-in", write(t, "client.pem", client.CertPEM))
 			if !ok {
 				t.Fatal(output)
 			}
-			if diff := cmp.Diff("subject="+test.want, strings.TrimSuffix(output, "\n")); diff != "" {
+			if diff := cmp.Diff("subject="+wantOfOpenSSL, strings.TrimSuffix(output, "\n")); diff != "" {
 				t.Errorf("openssl writes it otherwise (-ours +openssl):\n%s", diff)
 			}
 		})

@@ -2,7 +2,6 @@ package credential
 
 import (
 	"encoding/asn1"
-	"encoding/hex"
 	"fmt"
 	"slices"
 	"strings"
@@ -20,20 +19,28 @@ type relativeNameSET []attribute
 // DistinguishedName is the RFC 4514 string of a name in DER, for example "CN=orders,O=Example,C=DE". What is no name is written as # and
 // hexadecimal. The pkix package's String puts attributes in an order of its own when it prints a Name, and knows neither DC nor UID.
 func DistinguishedName(der []byte) string {
-	return printName(der, shortName, escape)
+	return notation{shortName, escape, "#%x"}.writeName(der)
 }
 
 // EnvoySubject is the same name as Envoy prints it for %DOWNSTREAM_PEER_SUBJECT% and in X-Forwarded-Client-Cert, which partners compare as a string.
-// The order is that of RFC 4514 too; different are the names of some attributes, which are those of BoringSSL, and bytes beyond ASCII, which are escaped.
+// The order is that of RFC 4514 too; different are the names of some attributes, which are those of BoringSSL, bytes beyond ASCII, which are escaped, and
+// hexadecimal, which has capitals (https://github.com/google/boringssl/blob/main/crypto/asn1/a_strex.cc).
 // Envoy prints with X509_NAME_print_ex and XN_FLAG_RFC2253: https://github.com/envoyproxy/envoy/blob/main/source/common/tls/utility.cc
 func EnvoySubject(der []byte) string {
-	return printName(der, opensslName, func(text string) string { return escapeBytes(escape(text)) })
+	return notation{opensslName, func(text string) string { return escapeBytes(escape(text)) }, "#%X"}.writeName(der)
 }
 
-func printName(der []byte, nameOf func(asn1.ObjectIdentifier) string, write func(string) string) string {
+// notation is a way to write a name: the names of attribute types, where they have one, the escapes in text, and the verb for what is no text.
+type notation struct {
+	nameOf func(asn1.ObjectIdentifier) string
+	escape func(string) string
+	binary string
+}
+
+func (n notation) writeName(der []byte) string {
 	var sequence []relativeNameSET
 	if rest, err := asn1.Unmarshal(der, &sequence); err != nil || len(rest) > 0 {
-		return "#" + hex.EncodeToString(der)
+		return fmt.Sprintf(n.binary, der)
 	}
 	var name strings.Builder
 	for i, set := range slices.Backward(sequence) {
@@ -45,54 +52,59 @@ func printName(der []byte, nameOf func(asn1.ObjectIdentifier) string, write func
 			if j < len(set)-1 {
 				name.WriteByte('+')
 			}
-			name.WriteString(attribute.print(nameOf, write))
+			name.WriteString(n.writeAttribute(attribute))
 		}
 	}
 	return name.String()
 }
 
-func (a attribute) print(nameOf func(asn1.ObjectIdentifier) string, write func(string) string) string {
-	short := nameOf(a.Type)
+func (n notation) writeAttribute(a attribute) string {
+	short := n.nameOf(a.Type)
 	text, isText := a.text()
 	switch {
 	case short == "":
-		return a.Type.String() + "=#" + hex.EncodeToString(a.Value.FullBytes)
+		return a.Type.String() + "=" + fmt.Sprintf(n.binary, a.Value.FullBytes)
 	case !isText:
-		return short + "=#" + hex.EncodeToString(a.Value.FullBytes)
+		return short + "=" + fmt.Sprintf(n.binary, a.Value.FullBytes)
 	}
-	return short + "=" + write(text)
+	return short + "=" + n.escape(text)
 }
 
-// opensslName is the short name that OpenSSL and BoringSSL have for an attribute type; it stands for the type in what Envoy prints.
+// opensslName is the short name that BoringSSL has for an attribute type; it stands for the type in what Envoy prints. OpenSSL has the same names, and more:
+// for organizationIdentifier (2.5.4.97) BoringSSL has none. What follows are the names of three arcs by their last number:
+// https://github.com/google/boringssl/blob/main/crypto/obj/objects.txt
 func opensslName(oid asn1.ObjectIdentifier) string {
-	switch oid.String() {
-	case "2.5.4.4":
-		return "SN"
-	case "2.5.4.9":
-		return "street"
-	case "2.5.4.12":
-		return "title"
-	case "2.5.4.13":
-		return "description"
-	case "2.5.4.15":
-		return "businessCategory"
-	case "2.5.4.17":
-		return "postalCode"
-	case "2.5.4.41":
-		return "name"
-	case "2.5.4.42":
-		return "GN"
-	case "2.5.4.43":
-		return "initials"
-	case "2.5.4.44":
-		return "generationQualifier"
-	case "2.5.4.46":
-		return "dnQualifier"
-	case "2.5.4.65":
-		return "pseudonym"
-	default:
-		return shortName(oid)
+	var names []string
+	switch oid[:len(oid)-1].String() {
+	case "2.5.4":
+		names = []string{
+			3: "CN", "SN", "serialNumber", "C", "L", "ST", "street", "O", "OU", "title", "description", "searchGuide", "businessCategory", "postalAddress",
+			"postalCode", "postOfficeBox", "physicalDeliveryOfficeName", "telephoneNumber", "telexNumber", "teletexTerminalIdentifier",
+			"facsimileTelephoneNumber", "x121Address", "internationaliSDNNumber", "registeredAddress", "destinationIndicator", "preferredDeliveryMethod",
+			"presentationAddress", "supportedApplicationContext", "member", "owner", "roleOccupant", "seeAlso", "userPassword", "userCertificate",
+			"cACertificate", "authorityRevocationList", "certificateRevocationList", "crossCertificatePair", "name", "GN", "initials", "generationQualifier",
+			"x500UniqueIdentifier", "dnQualifier", "enhancedSearchGuide", "protocolInformation", "distinguishedName", "uniqueMember", "houseIdentifier",
+			"supportedAlgorithms", "deltaRevocationList", "dmdName", 65: "pseudonym", 72: "role",
+		}
+	case "1.2.840.113549.1.9":
+		names = []string{
+			1: "emailAddress", "unstructuredName", "contentType", "messageDigest", "signingTime", "countersignature", "challengePassword", "unstructuredAddress",
+			"extendedCertificateAttributes", 14: "extReq", "SMIME-CAPS", "SMIME", 20: "friendlyName", "localKeyID",
+		}
+	case "0.9.2342.19200300.100.1":
+		names = []string{
+			1: "UID", "textEncodedORAddress", "mail", "info", "favouriteDrink", "roomNumber", "photo", "userClass", "host", "manager", "documentIdentifier",
+			"documentTitle", "documentVersion", "documentAuthor", "documentLocation", 20: "homeTelephoneNumber", "secretary", "otherMailbox", "lastModifiedTime",
+			"lastModifiedBy", "DC", "aRecord", "pilotAttributeType27", "mXRecord", "nSRecord", "sOARecord", "cNAMERecord", 37: "associatedDomain",
+			"associatedName", "homePostalAddress", "personalTitle", "mobileTelephoneNumber", "pagerTelephoneNumber", "friendlyCountryName",
+			45: "organizationalStatus", "janetMailbox", "mailPreferenceOption", "buildingName", "dSAQuality", "singleLevelQuality", "subtreeMinimumQuality",
+			"subtreeMaximumQuality", "personalSignature", "dITRedirect", "audio", "documentPublisher",
+		}
 	}
+	if last := oid[len(oid)-1]; last < len(names) {
+		return names[last]
+	}
+	return ""
 }
 
 // escapeBytes writes each byte beyond ASCII in hexadecimal.
