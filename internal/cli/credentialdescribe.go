@@ -154,8 +154,11 @@ func runDescribe(ctx context.Context, in io.Reader, out, diagnostics io.Writer, 
 			return usageError(err)
 		}
 		printed.Manifests, err = description.Manifests(gateway)
-		if err != nil {
+		switch {
+		case err != nil && len(description.Issuers) == 0:
 			return fmt.Errorf("%s: %w: give its certificate with --issuer-ca FILE", name, err)
+		case err != nil:
+			return fmt.Errorf("%s: %w", name, err)
 		}
 	}
 	encoded, err := printed.encode(flags.output)

@@ -137,6 +137,8 @@ func TestDescribeExitCodes(t *testing.T) {
 	expired.NotAfter = pki.Epoch().AddDate(1, 0, 0)
 	old := filepath.Join(dir, "expired.pem")
 	write(t, old, string(pki.NewCA(t, "Partner CA").Issue(t, expired).CertPEM))
+	ca, nobody := pki.NewCA(t, "Partner CA"), filepath.Join(dir, "nobody.pem")
+	write(t, nobody, string(ca.Issue(t, pki.Client("")).CertPEM)+string(ca.CertPEM))
 	partner := func(args ...string) []string { return append([]string{"--for-partner"}, args...) }
 	const namesHost = "external.system.com"
 	tests := map[string]struct {
@@ -147,6 +149,7 @@ func TestDescribeExitCodes(t *testing.T) {
 	}{
 		"an expired certificate":                {args: partner(old), code: ExitFailed, stderr: old + `: "` + old + `" (client certificate) has expired on `},
 		"no issuer for the gateway":             {args: partner(exampleOf("client.pem"), "--target", namesHost), code: ExitFailed, stderr: exampleOf("client.pem") + `: the certificate stands alone, without its issuer "CN=Partner Client CA,O=Partner,C=DE", which the gateway must trust: give its certificate with --issuer-ca FILE`},
+		"nobody, described for a gateway":       {args: partner(nobody, "--target", namesHost), code: ExitFailed, stderr: nobody + ": the certificate has no subject, and neither a DNS name nor a URI, so that nothing in X-Forwarded-Client-Cert tells it from others of its CA: have one signed that has a name"},
 		"issuers that aren't":                   {args: partner(exampleOf("client.pem"), "--issuer-ca", exampleOf("server-ca.pem")), code: ExitFailed, stderr: exampleOf("client.pem") + `: none of the given issuers (subject "CN=Partner Server CA,O=Partner,C=DE", serial `},
 		"issuers that can't be read":            {args: partner(exampleOf("client.pem"), "--issuer-ca", exampleOf("client.key"), "--issuer-ca", filepath.Join(dir, "none")), code: ExitUsage, stderr: `--issuer-ca: "` + exampleOf("client.key") + `" (issuer of the client certificate) holds no certificate but a private key: were two parts swapped?` + "\n--issuer-ca: open " + filepath.Join(dir, "none") + ": no such file or directory"},
 		"a Secret of another kind":              {stdin: "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\nstringData: {password: c2VjcmV0}\n", args: partner("-"), code: ExitFailed, stderr: `standard input: the Secret has only the key "password", but a credential has the keys`},
@@ -170,7 +173,8 @@ func TestDescribeExitCodes(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			stdout, stderr, code := executeCredential(test.stdin, append([]string{"describe"}, test.args...)...)
-			if code != test.code || stdout != "" || !strings.HasPrefix(stderr, test.stderr) || strings.Contains(stderr, "c2VjcmV0") {
+			if code != test.code || stdout != "" || !strings.HasPrefix(stderr, test.stderr) || strings.Contains(stderr, "c2VjcmV0") ||
+				strings.HasSuffix(stderr, "FILE") != strings.HasSuffix(test.stderr, "FILE") {
 				t.Errorf("exit code %d, want %d, standard output %q, standard error (-want +got):\n%s", code, test.code, stdout, cmp.Diff(test.stderr, stderr))
 			}
 		})

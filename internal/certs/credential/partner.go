@@ -155,14 +155,45 @@ type Manifest struct {
 	Object map[string]any `json:"object"`
 }
 
-// Manifests are the objects that make a gateway admit the credential, and no other client, to the host. The error says that no issuer is known, so that there is
-// nothing for the gateway to trust.
+// Manifests are the objects that make a gateway admit the credential, and no other client, to the host. The error says, a line each, that
+// X-Forwarded-Client-Cert doesn't tell the certificate from others of its CA, and, last, that no issuer is known, so that there is nothing for the gateway to trust.
 func (d *Description) Manifests(gateway IstioGateway) ([]Manifest, error) {
+	problems := d.indistinct()
 	if len(d.issuers) == 0 {
-		return nil, errors.New("the certificate stands alone, without its issuer " + issuerName(d.leaf) + ", which the gateway must trust")
+		problems = append(problems, errors.New("the certificate stands alone, without its issuer "+issuerName(d.leaf)+", which the gateway must trust"))
+	}
+	if len(problems) > 0 {
+		return nil, errors.Join(problems...)
 	}
 	return []Manifest{d.caSecret(gateway), d.gateway(gateway), d.policy(gateway)}, nil
 }
+
+// indistinct is why a policy that compares X-Forwarded-Client-Cert would admit others too.
+func (d *Description) indistinct() []error {
+	var problems []error
+	named := d.EnvoySubject != ""
+	for _, kind := range []struct {
+		name string
+		tag  int
+	}{{"DNS name", dnsName}, {"URI", uriName}} {
+		for _, name := range generalNames(d.leaf, kind.tag) {
+			named = named || name != ""
+			if strings.ContainsAny(name, forwardedSyntax) {
+				problems = append(problems, fmt.Errorf("the %s %s has a semicolon or a quotation mark, which X-Forwarded-Client-Cert doesn't escape, "+
+					"so that the gateway can't tell where it ends: have a certificate signed without", kind.name, quoted(name)))
+			}
+		}
+	}
+	if !named {
+		problems = append(problems, errors.New("the certificate has no subject, and neither a DNS name nor a URI, so that nothing in X-Forwarded-Client-Cert tells it from others of its CA: "+
+			"have one signed that has a name"))
+	}
+	return problems
+}
+
+// forwardedSyntax are the characters that end a name in X-Forwarded-Client-Cert. Envoy escapes them in the subject only, and writes URIs and DNS names as they are:
+// https://github.com/envoyproxy/envoy/blob/main/source/common/http/conn_manager_utility.cc
+const forwardedSyntax = `;"`
 
 func (d *Description) caSecret(gateway IstioGateway) Manifest {
 	about := fmt.Sprintf("The CA that the gateway must trust: the issuers of the client certificate. They belong to the certificate of your server, the Secret %s in the same namespace, "+
@@ -184,7 +215,8 @@ func (d *Description) gateway(gateway IstioGateway) Manifest {
 		tls["subjectAltNames"] = names
 		about += " The handshake ends for certificates that have none of subjectAltNames: add those of other clients."
 	} else {
-		about += " The client certificate has neither a DNS name nor a URI, so that every certificate of the CA passes the handshake; the policy below tells them apart."
+		about += " The client certificate has neither a DNS name nor a URI, so that every certificate of the CA passes the handshake; the policy below tells them apart. " +
+			"Safer is a client certificate that has one, as the gateway itself then ends the handshake for others."
 	}
 	return Manifest{about, map[string]any{
 		"apiVersion": "networking.istio.io/v1", "kind": "Gateway", "metadata": metadata(gateway.Namespace, gateway.CredentialName),
@@ -205,6 +237,8 @@ func (d *Description) policy(gateway IstioGateway) Manifest {
 		fmt.Sprintf("Of all certificates of the CA it lets this subject alone call %s. The gateway itself writes X-Forwarded-Client-Cert from the certificate of the connection, "+
 			"and drops what a client sends under that name, as long as gatewayTopology.forwardClientCertDetails of your mesh is SANITIZE_SET, its default for gateways. With any other value don't rely on this policy. "+
 			"Headers that a VirtualService sets come too late for it. From its first ALLOW policy on, a gateway refuses what none of them allows: allow its other hosts first. "+
+			"The policy also relies on the CA, which must vet the names that it signs: URIs and DNS names come into the header as they are, so that a certificate of the CA with a URI or DNS name "+
+			"that has a semicolon or a quotation mark in it can pass for this one. Such names must not be signed. "+
 			"The values of other clients go beside this one. A new certificate with another subject, DNS name or URI needs another value.", gateway.Host),
 		map[string]any{
 			"apiVersion": "security.istio.io/v1", "kind": "AuthorizationPolicy", "metadata": metadata(gateway.Namespace, gateway.CredentialName),

@@ -265,6 +265,57 @@ func TestManifestsAdmitTheSubjectAlone(t *testing.T) {
 	}
 }
 
+func TestThereAreNoManifestsForWhatTheHeaderCannotTellApart(t *testing.T) {
+	const email, dns, uri = 1, 2, 6
+	ca := pki.SelfSigned(t, authority("Root", 1))
+	const nobody = "the certificate has no subject, and neither a DNS name nor a URI, so that nothing in X-Forwarded-Client-Cert tells it from others of its CA: have one signed that has a name"
+	unquoted := func(quoted string) string {
+		return quoted + ` has a semicolon or a quotation mark, which X-Forwarded-Client-Cert doesn't escape, so that the gateway can't tell where it ends: have a certificate signed without`
+	}
+	tests := map[string]struct {
+		subject string
+		names   []asn1.RawValue
+		want    string
+	}{
+		"nothing at all":                        {want: nobody},
+		"an e-mail address alone":               {names: []asn1.RawValue{name(email, "team@example.com")}, want: nobody},
+		"an empty URI":                          {names: []asn1.RawValue{name(uri, "")}, want: nobody},
+		"a DNS name alone":                      {names: []asn1.RawValue{name(dns, "orders.example.com")}},
+		"a URI alone":                           {names: []asn1.RawValue{name(uri, "urn:orders")}},
+		"a subject alone":                       {subject: "CN=orders"},
+		"the end of another one's header":       {subject: "CN=a", names: []asn1.RawValue{name(uri, `x:;Subject="CN=orders";URI=`)}, want: unquoted(`the URI "x:;Subject=\"CN=orders\";URI="`)},
+		"a quotation mark in a DNS name":        {subject: "CN=a", names: []asn1.RawValue{name(dns, `a"b`)}, want: unquoted(`the DNS name "a\"b"`)},
+		"an e-mail address isn't in the header": {subject: "CN=a", names: []asn1.RawValue{name(email, "a;b@example.com")}},
+		"all that is wrong": {
+			names: []asn1.RawValue{name(uri, "x:;"), name(dns, "a;b")}, want: unquoted(`the DNS name "a;b"`) + "\n" + unquoted(`the URI "x:;"`),
+		},
+	}
+	for sentence, test := range tests {
+		t.Run(sentence, func(t *testing.T) {
+			template := pki.Client("")
+			if test.subject != "" {
+				template.RawSubject = must[[]byte](t)(credential.ParseSubject(test.subject))
+			}
+			if test.names != nil {
+				template.ExtraExtensions = []pkix.Extension{names(t, test.names...)}
+			}
+			found := must[*credential.Material](t)(credential.MaterialOfCertificates("f.pem", slices.Concat(ca.Issue(t, template).CertPEM, ca.CertPEM)))
+			description, err := found.Describe(nil, now())
+			if err != nil {
+				t.Fatal(err)
+			}
+			manifests, err := description.Manifests(credential.IstioGateway{Host: "api.partner.example"})
+			got := ""
+			if err != nil {
+				got = err.Error()
+			}
+			if diff := cmp.Diff(test.want, got); diff != "" || (manifests == nil) != (err != nil) {
+				t.Errorf("%d manifests, error (-want +got):\n%s", len(manifests), diff)
+			}
+		})
+	}
+}
+
 func TestThereAreNoManifestsWithoutAnIssuer(t *testing.T) {
 	client := pki.NewCA(t, "Partner CA").Issue(t, orders())
 	description, err := must[*credential.Material](t)(credential.MaterialOfCertificates("f.pem", client.CertPEM)).Describe(nil, now())

@@ -98,6 +98,10 @@ func NewRequest(identity Identity) (*CertificateRequest, error) {
 			problems = append(problems, fmt.Errorf("the URI %s would stand in the certificate as %s: write it so", quoted(text), quoted(written)))
 			continue
 		}
+		if strings.ContainsAny(text, forwardedSyntax) {
+			problems = append(problems, fmt.Errorf("the URI %s has a semicolon or a quotation mark, by which gateways that write it into a header take it for several: write it without", quoted(text)))
+			continue
+		}
 		request.template.URIs = append(request.template.URIs, uri)
 	}
 	for _, text := range identity.Emails {
