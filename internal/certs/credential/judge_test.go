@@ -205,6 +205,7 @@ func TestJudge(t *testing.T) {
 	}
 	purposes := must[[]byte](t)(asn1.Marshal([]asn1.ObjectIdentifier{{1, 2, 3}, {1, 3, 6, 1, 5, 5, 7, 3, 3}}))
 	pkcs12 := append([]byte{0x30, 0x82, 0x09, 0x00, 0x02, 0x01, 0x03}, make([]byte, 100)...)
+	const displaced = `does not start a line; remove what stands before it, blanks and byte order marks too, or break the line there`
 	damaged := `is damaged: 1 of its 1 PEM blocks cannot be decoded; a block needs its BEGIN and END lines and the line breaks in between`
 
 	tests := map[string]struct {
@@ -292,6 +293,22 @@ func TestJudge(t *testing.T) {
 		"an indented block": {
 			data: withCert(append([]byte("  "), client.CertPEM...)),
 			want: only(credential.CertificateUnreadable, "cert", `"cert" (client certificate) is not PEM: its BEGIN line does not start a line; remove what stands before it, blanks too`),
+		},
+		"a byte order mark before the first of several, which a decoder would skip": {
+			data: withCert(slices.Concat([]byte("\xef\xbb\xbf"), client.CertPEM, partner.CertPEM)),
+			want: only(credential.CertificateUnreadable, "cert", `"cert" (client certificate) is damaged: it starts with a byte order mark, as some editors write it; save it as plain ASCII`),
+		},
+		"a blank before the first of several": {
+			data: withCert(slices.Concat([]byte(" "), client.CertPEM, partner.CertPEM)),
+			want: only(credential.CertificateUnreadable, "cert", `"cert" (client certificate) is damaged: the BEGIN line of 1 of its 2 PEM blocks `+displaced),
+		},
+		"byte order marks in the middle, as joined files have them": {
+			data: withCert(slices.Concat(client.CertPEM, []byte("\xef\xbb\xbf"), partner.CertPEM, []byte("\xef\xbb\xbf"), partner.CertPEM)),
+			want: only(credential.CertificateUnreadable, "cert", `"cert" (client certificate) is damaged: the BEGIN line of 2 of its 3 PEM blocks `+displaced),
+		},
+		"a block without the line break before the next one": {
+			data: withCert(slices.Concat(bytes.TrimSpace(client.CertPEM), partner.CertPEM)),
+			want: only(credential.CertificateUnreadable, "cert", `"cert" (client certificate) is damaged: the BEGIN line of 1 of its 2 PEM blocks `+displaced),
 		},
 		"text that is no PEM": {
 			data: withCert([]byte("see the wiki")),

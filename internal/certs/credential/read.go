@@ -111,7 +111,9 @@ func parsePrivateKey(block *pem.Block) (key any, ok bool) {
 }
 
 // readPEM splits a part into its PEM blocks. Text around blocks is tolerated (PKCS#12 tools write "Bag Attributes"),
-// a block that cannot be decoded is not: the decoder skips it silently, and the sidecar would refuse the file.
+// a block that cannot be decoded is not: the decoder skips it silently, and the sidecar would refuse the file. Nor is a BEGIN that does not
+// start a line: decoder and sidecar skip its block, so that the issuer's certificate would stand in for the client's
+// (https://github.com/google/boringssl/blob/main/crypto/pem/pem_lib.cc, PEM_read_bio).
 func readPEM(p part, value []byte, convert string) (blocks []*pem.Block, problem string) {
 	if len(value) > MaxPartSize {
 		return nil, fmt.Sprintf("%s has %d bytes: more than %d are not read", p, len(value), MaxPartSize)
@@ -125,9 +127,15 @@ func readPEM(p part, value []byte, convert string) (blocks []*pem.Block, problem
 		}
 		blocks = append(blocks, block)
 	}
+	all := bytes.Count(value, []byte(begin))
 	switch {
 	case len(blocks) == 0 && begun == 0:
 		return nil, fmt.Sprintf("%s is not PEM: %s", p, guess(value, convert))
+	case bytes.HasPrefix(value, []byte(utf8Mark+begin)):
+		return nil, fmt.Sprintf("%s is damaged: %s", p, marked)
+	case begun < all:
+		return nil, fmt.Sprintf("%s is damaged: the BEGIN line of %d of its %d PEM blocks does not start a line; remove what stands before it, blanks and byte order marks too, or break the line there",
+			p, all-begun, all)
 	case len(blocks) < begun:
 		return nil, fmt.Sprintf("%s is damaged: %d of its %d PEM blocks cannot be decoded; a block needs its BEGIN and END lines and the line breaks in between",
 			p, begun-len(blocks), begun)
@@ -136,10 +144,17 @@ func readPEM(p part, value []byte, convert string) (blocks []*pem.Block, problem
 	}
 }
 
+const (
+	begin = "-----BEGIN "
+	// utf8Mark is the byte order mark as UTF-8 has it.
+	utf8Mark = "\xef\xbb\xbf"
+	marked   = "it starts with a byte order mark, as some editors write it; save it as plain ASCII"
+)
+
+// countBegin counts the blocks that begin at the start of a line.
 func countBegin(value []byte) int {
-	begin := []byte("-----BEGIN ")
-	count := bytes.Count(value, append([]byte("\n"), begin...))
-	if bytes.HasPrefix(value, begin) {
+	count := bytes.Count(value, []byte("\n"+begin))
+	if bytes.HasPrefix(value, []byte(begin)) {
 		count++
 	}
 	return count
@@ -166,8 +181,8 @@ func contents(blocks []*pem.Block) string {
 // guess tells what a value that is not PEM looks like, and what to do about it. It never quotes the value.
 func guess(value []byte, convert string) string {
 	switch {
-	case bytes.HasPrefix(value, []byte("\xef\xbb\xbf")), bytes.HasPrefix(value, []byte("\xff\xfe")), bytes.HasPrefix(value, []byte("\xfe\xff")):
-		return "it starts with a byte order mark, as some editors write it; save it as plain ASCII"
+	case bytes.HasPrefix(value, []byte(utf8Mark)), bytes.HasPrefix(value, []byte("\xff\xfe")), bytes.HasPrefix(value, []byte("\xfe\xff")):
+		return marked
 	case bytes.HasPrefix(value, []byte("\xfe\xed\xfe\xed")):
 		return "it looks like a Java key store; take the certificate and the key out of it as PEM"
 	case IsPKCS12(value):
@@ -182,7 +197,7 @@ func guess(value []byte, convert string) string {
 		return "it looks like base64 of PEM, encoded once too often; put the PEM text in stringData, or its base64 in data"
 	case ok && isDER(decoded):
 		return "it looks like the body of a PEM block without its BEGIN and END lines"
-	case bytes.Contains(value, []byte("-----BEGIN ")):
+	case bytes.Contains(value, []byte(begin)):
 		return "its BEGIN line does not start a line; remove what stands before it, blanks too"
 	default:
 		return "it has no BEGIN line"
