@@ -2,6 +2,9 @@ package credential
 
 import (
 	"bytes"
+	"crypto"
+	"crypto/md5" //nolint:gosec // Old authorities signed with it.
+	"crypto/rsa"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -106,23 +109,36 @@ func newest(candidates []*x509.Certificate, fits func(*x509.Certificate) bool) *
 	return found
 }
 
-// issuedBy says whether issuer has signed certificate. Where the signature is of a kind that is too weak to be checked (SHA-1, MD5), the
-// names decide, as they do for a person.
+// issuedBy says whether issuer, which is an authority, has signed certificate.
 func issuedBy(certificate, issuer *x509.Certificate) bool {
 	if !bytes.Equal(certificate.RawIssuer, issuer.RawSubject) {
 		return false
 	}
 	err := certificate.CheckSignatureFrom(issuer)
-	var insecure x509.InsecureAlgorithmError
-	return err == nil || errors.As(err, &insecure)
+	_, insecure := errors.AsType[x509.InsecureAlgorithmError](err)
+	if insecure || errors.Is(err, x509.ErrUnsupportedAlgorithm) {
+		return signedBy(certificate, issuer)
+	}
+	return err == nil
 }
 
 // selfSigned doesn't ask for an authority's extensions, which client certificates that signed themselves lack.
 func selfSigned(certificate *x509.Certificate) bool {
-	if !bytes.Equal(certificate.RawIssuer, certificate.RawSubject) {
-		return false
+	return bytes.Equal(certificate.RawIssuer, certificate.RawSubject) && signedBy(certificate, certificate)
+}
+
+// signedBy says whether the key of signer, which has the name of the certificate's issuer, has signed certificate. Signatures that are too weak to be trusted (SHA-1, MD5)
+// are checked like any other, as nothing is trusted here. Those that crypto/x509 can't check, as RSA-PSS with a salt that isn't as long as the hash
+// (https://pkg.go.dev/crypto/x509#SignatureAlgorithm), are decided by the key identifiers, and by the names alone where one of the two has none (RFC 4158 §3.5.12).
+func signedBy(certificate, signer *x509.Certificate) bool {
+	if key, ok := signer.PublicKey.(*rsa.PublicKey); ok && certificate.SignatureAlgorithm == x509.MD5WithRSA {
+		digest := md5.Sum(certificate.RawTBSCertificate) //nolint:gosec // What was signed with MD5 is checked with MD5; a warning tells of it.
+		return rsa.VerifyPKCS1v15(key, crypto.MD5, digest[:], certificate.Signature) == nil
 	}
-	err := certificate.CheckSignature(certificate.SignatureAlgorithm, certificate.RawTBSCertificate, certificate.Signature)
-	var insecure x509.InsecureAlgorithmError
-	return err == nil || errors.As(err, &insecure)
+	err := signer.CheckSignature(certificate.SignatureAlgorithm, certificate.RawTBSCertificate, certificate.Signature)
+	if errors.Is(err, x509.ErrUnsupportedAlgorithm) {
+		issuer, subject := certificate.AuthorityKeyId, signer.SubjectKeyId
+		return len(issuer) == 0 || len(subject) == 0 || bytes.Equal(issuer, subject)
+	}
+	return err == nil
 }

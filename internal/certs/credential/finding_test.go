@@ -1,6 +1,7 @@
 package credential_test
 
 import (
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -9,6 +10,7 @@ import (
 	"math/big"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -231,6 +233,70 @@ func TestArrangeFindsTheChain(t *testing.T) {
 				t.Errorf("error (-want +got):\n%s", diff)
 			}
 			if diff := cmp.Diff(test.want, got); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// TestArrangeTellsIssuersOfOneNameApart has signatures that Go neither makes nor takes. The other CA of the name is valid longer, so that it is taken wherever it fits.
+func TestArrangeTellsIssuersOfOneNameApart(t *testing.T) {
+	const (
+		with    = "subjectKeyIdentifier=hash\nauthorityKeyIdentifier=keyid\n"
+		without = "subjectKeyIdentifier=none\nauthorityKeyIdentifier=none\n"
+	)
+	rsaKey, ecKey := []string{"-newkey", "rsa:2048"}, []string{"-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"}
+	longSalt := []string{"-sha256", "-sigopt", "rsa_padding_mode:pss"}
+	tests := map[string]struct {
+		key, sign   []string
+		identifiers string
+		// files are the CAs to choose from, want is the root that is found; "" for none.
+		files []string
+		want  string
+	}{
+		"RSA-PSS with a salt longer than the hash, by key identifiers": {rsaKey, longSalt, with, []string{"old", "new"}, "old"},
+		"RSA-PSS of another key":                    {rsaKey, longSalt, with, []string{"new"}, ""},
+		"RSA-PSS without key identifiers, by names": {rsaKey, longSalt, without, []string{"old"}, "old"},
+		"RSA with SHA-1, by the signature":          {rsaKey, []string{"-sha1"}, without, []string{"old", "new"}, "old"},
+		"RSA with SHA-1 of another key":             {rsaKey, []string{"-sha1"}, without, []string{"new"}, ""},
+		"ECDSA with SHA-1, by the signature":        {ecKey, []string{"-sha1"}, without, []string{"old", "new"}, "old"},
+		"RSA with MD5, by the signature":            {rsaKey, []string{"-md5"}, without, []string{"old", "new"}, "old"},
+		"RSA with MD5 of another key":               {rsaKey, []string{"-md5"}, without, []string{"new"}, ""},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			file := func(name string) string { return filepath.Join(dir, name) }
+			run := func(args ...[]string) {
+				if output, ok := openssl(t, slices.Concat(args...)...); !ok {
+					t.Fatal(output)
+				}
+			}
+			read := func(name string) []byte { return must[[]byte](t)(os.ReadFile(file(name))) }
+			config := write(t, "config", []byte("[req]\ndistinguished_name=name\nx509_extensions=ca\n[name]\n[ca]\nbasicConstraints=critical,CA:TRUE\n"+test.identifiers))
+			extensions := write(t, "extensions", []byte(test.identifiers))
+			for ca, days := range map[string]string{"old": "3000", "new": "9000"} {
+				run([]string{"req", "-x509", "-config", config, "-subj", "/CN=Partner CA", "-nodes", "-keyout", file(ca + ".key"), "-out", file(ca + ".pem"), "-days", days}, test.key, test.sign)
+			}
+			run([]string{"req", "-new", "-config", config, "-subj", "/CN=orders", "-nodes", "-keyout", file("key.pem"), "-out", file("csr.pem")}, test.key)
+			run([]string{"x509", "-req", "-in", file("csr.pem"), "-CA", file("old.pem"), "-CAkey", file("old.key"), "-set_serial", "16", "-days", "1000", "-extfile", extensions, "-out", file("leaf.pem")}, test.sign)
+
+			certificate := func(name string) *x509.Certificate {
+				return must[[]*x509.Certificate](t)(credential.ReadCertificates(name, read(name+".pem")))[0]
+			}
+			leaf := certificate("leaf")
+			bundle := credential.Bundle{PrivateKey: must[crypto.Signer](t)(credential.ReadPrivateKey("key.pem", read("key.pem"))), Certificates: []*x509.Certificate{leaf}}
+			want := credential.Chain{Certificates: []*x509.Certificate{leaf}}
+			for _, ca := range test.files {
+				authority := certificate(ca)
+				bundle.Certificates = append(bundle.Certificates, authority)
+				if ca == test.want {
+					want.Root = authority
+				} else {
+					want.Unrelated = append(want.Unrelated, authority)
+				}
+			}
+			if diff := cmp.Diff(want, must[credential.Chain](t)(credential.Arrange(bundle))); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})
