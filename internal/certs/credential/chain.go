@@ -32,8 +32,11 @@ func (c Chain) withRoot() []*x509.Certificate {
 }
 
 // Arrange finds the chain of the private key in a bundle, whatever the order of the certificates. Of several certificates for the
-// key it takes the one that is valid longest. The error says which certificates there are instead.
+// key it takes the one that is valid longest. The error says which certificates there are instead, or that there are more than 100.
 func Arrange(bundle Bundle) (Chain, error) {
+	if len(bundle.Certificates) > maxCertificates {
+		return Chain{}, errors.New("there are " + tooMany(len(bundle.Certificates)))
+	}
 	leaf := newest(bundle.Certificates, func(c *x509.Certificate) bool { return belongs(bundle.PrivateKey, c) })
 	if leaf == nil {
 		return Chain{}, noLeaf(bundle)
@@ -56,10 +59,15 @@ func follow(leaf *x509.Certificate, candidates []*x509.Certificate) Chain {
 	return chain
 }
 
+// maxLinks is how many certificates a path has at most. Real ones have three or four, and Java takes none of more than five intermediates unless it is told to
+// (https://docs.oracle.com/en/java/javase/21/docs/api/java.base/java/security/cert/PKIXBuilderParameters.html#setMaxPathLength(int)).
+const maxLinks = 20
+
 // pathOf is a certificate and, each behind the one that it signed, its issuers among candidates: up to a self-signed one, or as far as they are there.
+// It ends at maxLinks at the latest.
 func pathOf(certificate *x509.Certificate, candidates []*x509.Certificate) []*x509.Certificate {
 	path := []*x509.Certificate{certificate}
-	for last := certificate; !selfSigned(last); last = path[len(path)-1] {
+	for last := certificate; len(path) < maxLinks && !selfSigned(last); last = path[len(path)-1] {
 		issuer := issuerOf(last, candidates, path)
 		if issuer == nil {
 			break
@@ -89,13 +97,16 @@ func noLeaf(bundle Bundle) error {
 // issuerOf is the issuer of certificate among candidates. A self-signed one is preferred, as it ends the chain where another of the same key,
 // signed by somebody else's root, would lengthen it.
 func issuerOf(certificate *x509.Certificate, candidates, used []*x509.Certificate) *x509.Certificate {
-	fits := func(c *x509.Certificate) bool {
-		return !slices.ContainsFunc(used, c.Equal) && issuedBy(certificate, c)
+	var fitting []*x509.Certificate
+	for _, candidate := range candidates {
+		if !slices.ContainsFunc(used, candidate.Equal) && issuedBy(certificate, candidate) {
+			fitting = append(fitting, candidate)
+		}
 	}
-	if root := newest(candidates, func(c *x509.Certificate) bool { return selfSigned(c) && fits(c) }); root != nil {
+	if root := newest(fitting, selfSigned); root != nil {
 		return root
 	}
-	return newest(candidates, fits)
+	return newest(fitting, func(*x509.Certificate) bool { return true })
 }
 
 // newest is the candidate that is valid longest among those that fit.

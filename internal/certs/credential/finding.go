@@ -99,7 +99,8 @@ func reviewOrder(chain Chain) []Finding {
 	// The end of a path may lack its issuer, which is the root then. That it is the end shows where no certificate is off the path.
 	whole := len(path) > 1 && !slices.ContainsFunc(everything, func(c *x509.Certificate) bool { return !slices.ContainsFunc(path, c.Equal) })
 	var findings []Finding
-	for i, certificate := range certificates[:len(certificates)-1] {
+	// What stands behind the longest path needs no order, and would cost a signature for every pair.
+	for i, certificate := range certificates[:min(len(certificates)-1, maxLinks)] {
 		switch at := slices.IndexFunc(everything, func(c *x509.Certificate) bool { return c != certificate && issuedBy(certificate, c) }); {
 		case at == i+1, at < 0 && whole, selfSigned(certificate):
 		case at < 0:
@@ -216,12 +217,18 @@ func weakSignature(certificate *x509.Certificate) bool {
 // reviewServerCA knows the mistake of taking the ca.crt of the client's own issuer for the CA of the server
 // (https://github.com/cert-manager/cert-manager/issues/1571).
 func reviewServerCA(chain Chain, serverCA []*x509.Certificate) []Finding {
+	if len(serverCA) == 0 {
+		return nil
+	}
 	path := pathOf(chain.Certificates[0], chain.withRoot())
+	end := path[len(path)-1]
+	open := !selfSigned(end)
 	for _, authority := range serverCA {
 		isIssuer := slices.ContainsFunc(path[1:], func(c *x509.Certificate) bool {
 			return bytes.Equal(c.RawSubjectPublicKeyInfo, authority.RawSubjectPublicKeyInfo)
 		})
-		if isIssuer || slices.ContainsFunc(path, func(c *x509.Certificate) bool { return !selfSigned(c) && issuedBy(c, authority) }) {
+		// Whoever signed the others has the key of one that stands in the path.
+		if isIssuer || open && issuedBy(end, authority) {
 			return []Finding{warning(ServerCAIsClientIssuer,
 				"the CA of the server is the issuer of the client certificate (%s): that is right only where one CA signs both; "+
 					"else every call fails, so ask the partner which CA signs the certificate of the server", identify(authority))}

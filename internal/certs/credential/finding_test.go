@@ -239,6 +239,38 @@ func TestArrangeFindsTheChain(t *testing.T) {
 	}
 }
 
+// TestPathsAreBounded has a path that is longer than any real one, each step of which costs a signature for every certificate of the name.
+func TestPathsAreBounded(t *testing.T) {
+	const links, longest = 30, 20
+	last := pki.SelfSigned(t, authority("Same", links+1))
+	certificates := []*x509.Certificate{last.Certificate}
+	for i := range links - 1 {
+		last = &pki.CA{Pair: last.Issue(t, authority("Same", int64(links-i)))}
+		certificates = append([]*x509.Certificate{last.Certificate}, certificates...)
+	}
+	want := credential.Chain{Certificates: certificates[:longest], Unrelated: certificates[longest:]}
+	got := must[credential.Chain](t)(credential.Arrange(credential.Bundle{PrivateKey: last.Key, Certificates: certificates}))
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func TestOrderIsReviewedAsFarAsPathsGo(t *testing.T) {
+	const certificates, longest = 30, 20
+	ca := pki.SelfSigned(t, authority("Partner CA", 1))
+	var chain credential.Chain
+	for i := range int64(certificates) {
+		chain.Certificates = append(chain.Certificates, ca.Issue(t, numbered(i+2)).Certificate)
+	}
+	var got []credential.Reason
+	for _, finding := range credential.Review(chain, nil, now()) {
+		got = append(got, finding.Reason)
+	}
+	if diff := cmp.Diff(slices.Repeat([]credential.Reason{credential.ChainIncomplete}, longest), got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
 // TestArrangeTellsIssuersOfOneNameApart has signatures that Go neither makes nor takes. The other CA of the name is valid longer, so that it is taken wherever it fits.
 func TestArrangeTellsIssuersOfOneNameApart(t *testing.T) {
 	const (

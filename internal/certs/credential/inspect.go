@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -96,6 +97,9 @@ func MaterialOfCertificates(name string, content []byte) (*Material, error) {
 	if err != nil {
 		return nil, err
 	}
+	if len(certificates) > maxCertificates {
+		return nil, fmt.Errorf("%s holds %s", part{certificatePart, name}, tooMany(len(certificates)))
+	}
 	if countBegin(content) == 0 {
 		content = encodeCertificates(certificates)
 	}
@@ -110,6 +114,9 @@ func MaterialOfPKCS12(content []byte, password string) (*Material, error) {
 	bundle, err := ReadPKCS12(content, password)
 	if err != nil {
 		return nil, err
+	}
+	if len(bundle.Certificates) > maxCertificates {
+		return nil, errors.New("the file holds " + tooMany(len(bundle.Certificates)))
 	}
 	chain, err := Arrange(bundle)
 	if err != nil {

@@ -27,6 +27,15 @@ const (
 	publicKeyBlock    = "PUBLIC KEY"
 )
 
+// maxCertificates is how many may stand in a chain, with what came along with it: far more than any has. Each may be the issuer of every other one, so that the
+// signatures to check grow with the square of their number. The CA of a server has no such bound: there each certificate stands for itself, and public bundles
+// have more than a hundred (https://wiki.mozilla.org/CA/Included_Certificates).
+const maxCertificates = 100
+
+func tooMany(certificates int) string {
+	return fmt.Sprintf("%d certificates: more than %d are no chain; keep the client certificate and those that lead from it to its root", certificates, maxCertificates)
+}
+
 // readCertificates reads all certificates of a part. Blocks of other types between them are skipped, as the sidecar
 // does. The problem is empty when all went well; the certificates before the first unreadable one are returned anyway.
 func readCertificates(p part, value []byte) (certificates []*x509.Certificate, problem string) {
@@ -42,6 +51,9 @@ func readCertificates(p part, value []byte) (certificates []*x509.Certificate, p
 	}
 	if total == 0 {
 		return nil, fmt.Sprintf("%s holds no certificate but %s", p, contents(blocks))
+	}
+	if p.role == certificatePart && total > maxCertificates {
+		return nil, fmt.Sprintf("%s holds %s", p, tooMany(total))
 	}
 	for _, block := range blocks {
 		if block.Type != certificateBlock {

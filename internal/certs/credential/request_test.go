@@ -1,15 +1,18 @@
 package credential_test
 
 import (
+	"bytes"
 	"crypto/x509"
 	"encoding/pem"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	pkcs12 "software.sslmate.com/src/go-pkcs12"
 
 	"mtls.egress/webhook/internal/certs/credential"
 	"mtls.egress/webhook/test/pki"
@@ -225,6 +228,51 @@ func TestReadsCertificateFilesOfEveryForm(t *testing.T) {
 			}
 			if len(certificates) != test.want || message != test.err {
 				t.Errorf("%d certificates and %q, want %d and %q", len(certificates), message, test.want, test.err)
+			}
+		})
+	}
+}
+
+// TestChainsAreBounded: every certificate of a chain may be the issuer of every other one, so that the signatures to check grow with the square of their number. In the CA of
+// a server each stands for itself, and public bundles have more than a hundred.
+func TestChainsAreBounded(t *testing.T) {
+	ca := pki.NewCA(t, "Partner CA")
+	client := ca.Issue(t, orders())
+	rest := func(n int) []byte { return bytes.Repeat(ca.CertPEM, n) }
+	der := func(n int) []byte { return slices.Concat(client.Certificate.Raw, bytes.Repeat(ca.Certificate.Raw, n)) }
+	pfx := func(n int) []byte {
+		return must[[]byte](t)(pkcs12.Modern2023.Encode(client.Key, client.Certificate, slices.Repeat([]*x509.Certificate{ca.Certificate}, n), password))
+	}
+	judged := func(cert, cacert []byte) error {
+		_, err := credential.Judge(map[string][]byte{"cert": cert, "key": client.KeyPEM, "cacert": cacert}, credential.CertKeyLayout(), now())
+		return err
+	}
+	errorOf := func(_ any, err error) error { return err }
+	const many = `101 certificates: more than 100 are no chain; keep the client certificate and those that lead from it to its root`
+	tests := map[string]struct {
+		err  error
+		want string
+	}{
+		"a hundred in a Secret":              {judged(slices.Concat(client.CertPEM, rest(99)), ca.CertPEM), ""},
+		"more in a Secret":                   {judged(slices.Concat(client.CertPEM, rest(100)), ca.CertPEM), `"cert" (client certificate) holds ` + many},
+		"more in the CA of the server":       {judged(client.CertPEM, rest(200)), ""},
+		"a hundred in a file":                {errorOf(credential.MaterialOfCertificates("f.pem", slices.Concat(client.CertPEM, rest(99)))), ""},
+		"more in a file":                     {errorOf(credential.MaterialOfCertificates("f.pem", slices.Concat(client.CertPEM, rest(100)))), `"f.pem" (client certificate) holds ` + many},
+		"a hundred in DER":                   {errorOf(credential.MaterialOfCertificates("f.cer", der(99))), ""},
+		"more in DER":                        {errorOf(credential.MaterialOfCertificates("f.cer", der(100))), `"f.cer" (client certificate) holds ` + many},
+		"a hundred in PKCS#12":               {errorOf(credential.MaterialOfPKCS12(pfx(99), password)), ""},
+		"more in PKCS#12":                    {errorOf(credential.MaterialOfPKCS12(pfx(100), password)), `the file holds ` + many},
+		"more in a bundle that is assembled": {errorOf(credential.Arrange(must[credential.Bundle](t)(credential.ReadPKCS12(pfx(100), password)))), `there are ` + many},
+		"more in a file of issuers":          {errorOf(credential.ReadIssuers("f.pem", rest(101))), ""},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			message := ""
+			if test.err != nil {
+				message = test.err.Error()
+			}
+			if diff := cmp.Diff(test.want, message); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})
 	}
