@@ -192,12 +192,7 @@ func readSecret(content []byte) (*corev1.Secret, error) {
 		// The converter's words may repeat what it could not read, which is a key here.
 		return nil, errors.New("can't be read as a Secret; data holds base64, stringData holds text")
 	}
-	if typed.Data == nil {
-		typed.Data = map[string][]byte{}
-	}
-	for key, value := range typed.StringData {
-		typed.Data[key] = []byte(value)
-	}
+	credential.MergeStringData(typed)
 	return typed, nil
 }
 

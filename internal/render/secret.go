@@ -15,8 +15,7 @@ type secret struct {
 	object *corev1.Secret
 }
 
-// collectSecret reads a Secret, whose stringData wins over its data as on an API server.
-// https://kubernetes.io/docs/reference/kubernetes-api/config-and-storage-resources/secret-v1/
+// collectSecret reads a Secret as an API server would store it.
 func (r *renderer) collectSecret(item item) {
 	typed := &corev1.Secret{}
 	if err := item.decodeInto(typed); err != nil {
@@ -24,12 +23,7 @@ func (r *renderer) collectSecret(item item) {
 		r.refuse(item.place, "can't be read as a Secret; data holds base64, stringData holds text")
 		return
 	}
-	if typed.Data == nil {
-		typed.Data = map[string][]byte{}
-	}
-	for name, value := range typed.StringData {
-		typed.Data[name] = []byte(value)
-	}
+	credential.MergeStringData(typed)
 	r.secrets[nameKey(item.namespace(), typed.Name)] = secret{place: item.place, object: typed}
 }
 

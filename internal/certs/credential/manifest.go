@@ -3,6 +3,8 @@ package credential
 import (
 	"encoding/base64"
 
+	corev1 "k8s.io/api/core/v1"
+
 	"mtls.egress/webhook/api/v1alpha1"
 	"mtls.egress/webhook/internal/target"
 )
@@ -24,6 +26,17 @@ func SecretManifest(namespace, name string, layout target.Layout, data map[strin
 		"metadata":   metadata(namespace, name),
 		"type":       kind,
 		"data":       encoded,
+	}
+}
+
+// MergeStringData puts the stringData of a Secret's manifest into its data, where it wins, as the API server does when it stores the Secret.
+// https://kubernetes.io/docs/reference/kubernetes-api/config-and-storage-resources/secret-v1/
+func MergeStringData(secret *corev1.Secret) {
+	if secret.Data == nil {
+		secret.Data = map[string][]byte{}
+	}
+	for key, value := range secret.StringData {
+		secret.Data[key] = []byte(value)
 	}
 }
 
