@@ -20,6 +20,7 @@ MTLS_EGRESS_CACHE ?= $(if $(XDG_CACHE_HOME),$(XDG_CACHE_HOME),$(HOME)/.cache)/mt
 XDG_CACHE_HOME ?=
 GOLANGCI_LINT := $(MTLS_EGRESS_CACHE)/bin/golangci-lint-v2.15.0
 CONTROLLER_GEN := $(MTLS_EGRESS_CACHE)/bin/controller-gen-v0.21.0
+HELM_DOCS := $(MTLS_EGRESS_CACHE)/bin/helm-docs-v1.14.2
 BENCHSTAT := $(MTLS_EGRESS_CACHE)/bin/benchstat-v0.0.0-20260908200009-22c9c6c9d4da
 export MTLS_EGRESS_CACHE
 # The modules of the programs that tests run.
@@ -75,23 +76,29 @@ guarantees: ## Run them and write what they counted into docs/guarantees.md.
 lint: $(GOLANGCI_LINT) ## Run the linters, those for the direction of imports among them.
 	$(GOLANGCI_LINT) run ./...
 
+helm_docs = $(HELM_DOCS) --chart-search-root $(CHART) --sort-values-order file --log-level warning
+
 .PHONY: generate
-generate: $(CONTROLLER_GEN) ## Write deepcopy functions, CRD and RBAC from the markers in the code.
+generate: $(CONTROLLER_GEN) $(HELM_DOCS) ## Write deepcopy functions, CRD and RBAC from the markers in the code, the values' schema and table from values.yaml.
 	$(CONTROLLER_GEN) object paths=./api/...
 	$(CONTROLLER_GEN) crd paths=./api/... output:crd:dir=$(CRDS)
 	$(CONTROLLER_GEN) rbac:roleName=mtls-egress-webhook paths=./internal/controller/... output:rbac:dir=$(RBAC)
+	go run ./charts/valuesschema $(CHART)/values.yaml $(CHART)/values.schema.json
+	$(helm_docs)
 
 .PHONY: verify
 verify: verify-generate verify-modules lint ## Fail when generated files, modules or code are not as they should be.
 
 .PHONY: verify-generate
-verify-generate: $(CONTROLLER_GEN) ## Fail when `make generate` would change something.
+verify-generate: $(CONTROLLER_GEN) $(HELM_DOCS) ## Fail when `make generate` would change something.
 	fresh=$$(mktemp -d) && trap 'rm -rf "$$fresh"' EXIT && \
 	$(CONTROLLER_GEN) object paths=./api/... output:object:dir=$$fresh/api && \
 	$(CONTROLLER_GEN) crd paths=./api/... output:crd:dir=$$fresh/crds && \
 	$(CONTROLLER_GEN) rbac:roleName=mtls-egress-webhook paths=./internal/controller/... output:rbac:dir=$$fresh/rbac && \
 	diff -u api/v1alpha1/zz_generated.deepcopy.go $$fresh/api/zz_generated.deepcopy.go && \
-	diff -ru $(CRDS) $$fresh/crds && diff -ru $(RBAC) $$fresh/rbac
+	diff -ru $(CRDS) $$fresh/crds && diff -ru $(RBAC) $$fresh/rbac && \
+	go run ./charts/valuesschema $(CHART)/values.yaml $$fresh/values.schema.json && diff -u $(CHART)/values.schema.json $$fresh/values.schema.json && \
+	$(helm_docs) --dry-run | diff -u $(CHART)/README.md -
 
 .PHONY: verify-modules
 verify-modules: ## Fail when `go mod tidy` would change something.
@@ -150,6 +157,9 @@ $(GOLANGCI_LINT):
 
 $(CONTROLLER_GEN):
 	$(call install,sigs.k8s.io/controller-tools/cmd/controller-gen@v0.21.0)
+
+$(HELM_DOCS):
+	$(call install,github.com/norwoodj/helm-docs/cmd/helm-docs@v1.14.2)
 
 $(BENCHSTAT):
 	$(call install,golang.org/x/perf/cmd/benchstat@v0.0.0-20260908200009-22c9c6c9d4da)

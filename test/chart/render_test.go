@@ -493,48 +493,6 @@ func fromFile(t *testing.T, path string) *unstructured.Unstructured {
 	return object
 }
 
-// Every value of the schema stands in values.yaml, with a comment that says what it does. (The other way round, the schema
-// refuses the default values as soon as it lacks one of them.)
-func TestValuesAreDescribed(t *testing.T) {
-	content, err := os.ReadFile(filepath.Join(chartDir, "values.yaml"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	described := map[string]bool{}
-	section, comment := "", false
-	for line := range strings.Lines(string(content)) {
-		text := strings.TrimSpace(line)
-		key, _, isKey := strings.Cut(text, ":")
-		switch depth := len(line) - len(strings.TrimLeft(line, " ")); {
-		case strings.HasPrefix(text, "#"):
-			comment = true
-			continue
-		case !isKey || depth > 2:
-			continue
-		case depth == 0:
-			section = key
-			described[key] = comment
-		default:
-			described[section+"."+key] = comment
-		}
-		comment = false
-	}
-	want := map[string]bool{}
-	schema := fromFile(t, "values.schema.json")
-	for name, value := range at(t, schema, "properties").(map[string]any) {
-		fields, isSection := value.(map[string]any)["properties"].(map[string]any)
-		if name != "global" { // Helm's own
-			want[name] = !isSection
-		}
-		for field := range fields {
-			want[name+"."+field] = true
-		}
-	}
-	if diff := cmp.Diff(want, described); diff != "" {
-		t.Errorf("values with a comment (-in the schema +in values.yaml):\n%s", diff)
-	}
-}
-
 // The chart promises Kubernetes 1.30. An API server of that version compiles new expressions as 1.29 did, so that it can be
 // rolled back.
 func TestExpressionsCompileOnTheOldestKubernetes(t *testing.T) {
