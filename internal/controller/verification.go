@@ -162,7 +162,7 @@ func (r *VerificationReconciler) wanted(egressTarget *v1alpha1.EgressTarget) (wa
 	switch {
 	case asked != nil && *asked && r.targets == VerifyOff:
 		return false, &condition{metav1.ConditionUnknown, verdict{reason: reasonVerificationOff,
-			message: "spec.verify asks for a handshake with the partner, and the controller makes none: an admin allows it with verifyTargets in the values of the chart (--verify-targets)"}}
+			message: "spec.verify asks for a handshake with the partner, and the controller makes none: an admin allows it with controller.verifyTargets in the values of the chart (--verify-targets)"}}
 	case asked != nil:
 		return *asked, nil
 	}
