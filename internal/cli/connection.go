@@ -2,12 +2,15 @@ package cli
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/spf13/cobra"
+	"k8s.io/apimachinery/pkg/runtime"
 	// The ways to log in that kubeconfigs name, as kubectl has them.
 	_ "k8s.io/client-go/plugin/pkg/client/auth"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
 // connectionFlags are those of the commands that people run against a cluster.
@@ -19,6 +22,27 @@ type connectionFlags struct {
 func (f *connectionFlags) add(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&f.kubeconfig, "kubeconfig", "", "the kubeconfig file; default: the files in $KUBECONFIG, else ~/.kube/config, else the Pod's service account")
 	cmd.Flags().StringVar(&f.context, "context", "", "the context of the kubeconfig; default: its current one")
+}
+
+// client is a client of the kinds that types adds to a scheme, whose requests take no longer than timeout.
+func (f *connectionFlags) client(timeout time.Duration, types ...func(*runtime.Scheme) error) (client.Client, error) {
+	config, err := restConfig(f.kubeconfig, f.context)
+	if err != nil {
+		return nil, usageError(err)
+	}
+	config.UserAgent = name + "/" + ownVersion()
+	config.Timeout = timeout
+	scheme := runtime.NewScheme()
+	for _, add := range types {
+		if err := add(scheme); err != nil {
+			return nil, err
+		}
+	}
+	c, err := client.New(config, client.Options{Scheme: scheme})
+	if err != nil {
+		return nil, fmt.Errorf("reaching the API server: %w", err)
+	}
+	return c, nil
 }
 
 // clientConfig is what kubectl takes as its connection, from the kubeconfig and its context if they are given.

@@ -44,19 +44,9 @@ Exit codes: 0 nothing needs it; 1 something does, as a table on standard error, 
 command line or unreadable kubeconfig.`,
 		Args: arguments(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			config, err := restConfig(connection.kubeconfig, connection.context)
+			reader, err := connection.client(usersTimeout, corev1.AddToScheme, appsv1.AddToScheme, batchv1.AddToScheme)
 			if err != nil {
-				return usageError(err)
-			}
-			config.UserAgent = name + "/" + ownVersion()
-			config.Timeout = usersTimeout
-			scheme := runtime.NewScheme()
-			if err := errors.Join(corev1.AddToScheme(scheme), appsv1.AddToScheme(scheme), batchv1.AddToScheme(scheme)); err != nil {
 				return err
-			}
-			reader, err := client.New(config, client.Options{Scheme: scheme})
-			if err != nil {
-				return fmt.Errorf("reaching the API server: %w", err)
 			}
 			ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM)
 			defer stop()

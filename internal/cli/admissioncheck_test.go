@@ -1,0 +1,102 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"mtls.egress/webhook/internal/target"
+	"mtls.egress/webhook/test/golden"
+)
+
+func TestHelpOfAdmissionCheckIsTheGoldenOne(t *testing.T) {
+	stdout, stderr, err := execute("admission-check", "--help")
+	if err != nil || stderr != "" {
+		t.Fatalf("error %v, standard error %q", err, stderr)
+	}
+	golden.Compare(t, filepath.Join("..", "..", "test", "testdata", "cli", "admission-check-help.txt"), []byte(stdout))
+}
+
+// answers is an API server that gives these answers one after the other, the last one again and again: a mutation of the Pod, or a refusal.
+type answers struct {
+	client.Writer
+	given []func(*corev1.Pod) error
+	tries int
+}
+
+func (a *answers) Create(_ context.Context, object client.Object, _ ...client.CreateOption) error {
+	answer := a.given[min(a.tries, len(a.given)-1)]
+	a.tries++
+	return answer(object.(*corev1.Pod))
+}
+
+// What the API server really answers is tried in test/chart; these are the answers in an order that can't be made there.
+func TestAdmissionCheckTriesAgainWhatPasses(t *testing.T) {
+	refuse := func(text string) func(*corev1.Pod) error {
+		return func(*corev1.Pod) error { return errors.New(text) }
+	}
+	realise := func(pod *corev1.Pod) error {
+		pod.Labels = map[string]string{"mtls.egress/realised": "true"}
+		pod.Spec.HostAliases = []corev1.HostAlias{{IP: target.SinkholeAddress("external.system.com").String(), Hostnames: []string{"external.system.com"}}}
+		return nil
+	}
+	tests := map[string]struct {
+		given    []func(*corev1.Pod) error
+		patience time.Duration
+		tries    int
+		want     string
+	}{
+		"realised at once": {given: []func(*corev1.Pod) error{realise}, patience: time.Minute, tries: 1},
+		"a webhook that was installed a moment ago": {
+			given:    []func(*corev1.Pod) error{refuse(`Internal error occurred: failed calling webhook "pods.mtls.egress": x509: certificate signed by unknown authority`), realise},
+			patience: time.Minute, tries: 2,
+		},
+		"a webhook that stays away": {
+			given:    []func(*corev1.Pod) error{refuse(`Internal error occurred: failed calling webhook "pods.mtls.egress": connection refused`)},
+			patience: time.Millisecond, tries: 1, want: "the API server can't call the webhook. Its Pods have to be ready",
+		},
+		"a Pod as it was asked for": {
+			given: []func(*corev1.Pod) error{func(*corev1.Pod) error { return nil }}, patience: time.Millisecond, tries: 1,
+			want: "the API server admits a Pod of the namespace project that asks for external.system.com, but it isn't realised",
+		},
+		"a label without the alias": {
+			given: []func(*corev1.Pod) error{func(pod *corev1.Pod) error {
+				pod.Labels = map[string]string{"mtls.egress/realised": "true"}
+				return nil
+			}}, patience: time.Millisecond, tries: 1,
+			want: "the API server admits a Pod of the namespace project that asks for external.system.com, but it isn't realised",
+		},
+		"a refusal of the webhook's doesn't pass": {
+			given: []func(*corev1.Pod) error{refuse(`admission webhook "pods.mtls.egress" denied the request: no`), realise}, patience: time.Minute, tries: 1,
+			want: "the webhook answers, and refuses the target external.system.com in the namespace project.",
+		},
+		"a refusal of somebody else's doesn't pass": {
+			given: []func(*corev1.Pod) error{refuse(`admission webhook "images.example.com" denied the request: no`), realise}, patience: time.Minute, tries: 1,
+			want: `the API server refuses a Pod of the namespace project: admission webhook "images.example.com" denied the request: no`,
+		},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			server := &answers{given: test.given}
+			var stdout strings.Builder
+			err := checkAdmission(t.Context(), server, probe{namespace: "project", host: "external.system.com", image: "app"}, test.patience, &stdout)
+			if server.tries != test.tries {
+				t.Errorf("%d tries, want %d", server.tries, test.tries)
+			}
+			switch {
+			case test.want == "":
+				if want := "a Pod of the namespace project that asks for external.system.com is realised\n"; err != nil || stdout.String() != want {
+					t.Errorf("error %v, printed %q, want %q", err, stdout.String(), want)
+				}
+			case err == nil || !strings.HasPrefix(err.Error(), test.want):
+				t.Errorf("error %v, want it to begin with %q", err, test.want)
+			}
+		})
+	}
+}
