@@ -151,7 +151,11 @@ func TestRenderedObjects(t *testing.T) {
 		"ValidatingAdmissionPolicy mtls-egress-webhook-reserved", "ValidatingAdmissionPolicyBinding mtls-egress-webhook-reserved",
 		"ValidatingAdmissionPolicy mtls-egress-webhook-issuance", "ValidatingAdmissionPolicyBinding mtls-egress-webhook-issuance",
 	}
-	deployed := []string{"Deployment mtls-egress-webhook", "Service mtls-egress-webhook"}
+	deployed := []string{
+		"Deployment mtls-egress-webhook", "Service mtls-egress-webhook",
+		"Pod mtls-egress-webhook-test", "Role mtls-egress-webhook-test", "RoleBinding mtls-egress-webhook-test", "ServiceAccount mtls-egress-webhook-test",
+	}
+	restricted := []string{"NetworkPolicy mtls-egress-webhook"}
 	budget := []string{"PodDisruptionBudget mtls-egress-webhook"}
 	quota := []string{"ResourceQuota mtls-egress-webhook"}
 	check := []string{
@@ -164,23 +168,31 @@ func TestRenderedObjects(t *testing.T) {
 		want [][]string
 	}{
 		"by default": {
-			want: [][]string{everywhere, account, crd, users, realised, propagated, generated, deployed, check, budget, quota},
+			want: [][]string{everywhere, account, crd, users, realised, propagated, generated, deployed, restricted, check, budget, quota},
 		},
 		"a single replica has no PodDisruptionBudget": {
 			args: []string{"--set", "deployment.replicas=1"},
-			want: [][]string{everywhere, account, crd, users, realised, propagated, generated, deployed, check, quota},
+			want: [][]string{everywhere, account, crd, users, realised, propagated, generated, deployed, restricted, check, quota},
 		},
 		"an ordinary priority needs no ResourceQuota": {
 			args: []string{"--set", "deployment.priorityClassName=important"},
-			want: [][]string{everywhere, account, crd, users, realised, propagated, generated, deployed, check, budget},
+			want: [][]string{everywhere, account, crd, users, realised, propagated, generated, deployed, restricted, check, budget},
 		},
 		"an uninstallation that asks nobody": {
 			args: []string{"--set", "uninstall.refuseWhileInUse=false"},
-			want: [][]string{everywhere, account, crd, users, realised, propagated, generated, deployed, budget, quota},
+			want: [][]string{everywhere, account, crd, users, realised, propagated, generated, deployed, restricted, budget, quota},
 		},
 		"alerts": {
 			args: []string{"--set", "prometheusRule.enabled=true"},
-			want: [][]string{everywhere, account, crd, users, realised, propagated, generated, deployed, check, budget, quota, {"PrometheusRule mtls-egress-webhook"}},
+			want: [][]string{everywhere, account, crd, users, realised, propagated, generated, deployed, restricted, check, budget, quota, {"PrometheusRule mtls-egress-webhook"}},
+		},
+		"what finds the metrics": {
+			args: []string{"--set", "serviceMonitor.enabled=true"},
+			want: [][]string{everywhere, account, crd, users, realised, propagated, generated, deployed, restricted, check, budget, quota, {"ServiceMonitor mtls-egress-webhook"}},
+		},
+		"nothing that keeps others off": {
+			args: []string{"--set", "networkPolicy.enabled=false,podDisruptionBudget.enabled=false"},
+			want: [][]string{everywhere, account, crd, users, realised, propagated, generated, deployed, check, quota},
 		},
 		"a webhook outside the cluster": {
 			args: []string{"--set", "deployment.enabled=false,webhook.url=https://127.0.0.1:9443"},
@@ -188,7 +200,7 @@ func TestRenderedObjects(t *testing.T) {
 		},
 		"everything that can be left out is left out": {
 			args: []string{
-				"--set", "deployment.enabled=false,webhook.url=https://127.0.0.1:9443",
+				"--set", "deployment.enabled=false,webhook.url=https://127.0.0.1:9443,serviceMonitor.enabled=true",
 				"--set", "serviceAccount.create=false,serviceAccount.name=somebody,crds.enabled=false,rbac.aggregate=false",
 				"--set", "policy.requireRealised=false,policy.requirePropagated=false,policy.protectGenerated=false,policy.checkIssuance=false",
 			},
@@ -237,8 +249,8 @@ func TestNamesAgree(t *testing.T) {
 		"service's name":     rendered.one(t, "Service").GetName(),
 		"configuration":      rendered.one(t, "MutatingWebhookConfiguration").GetName(),
 		"named in RBAC":      at(t, rendered["ClusterRole team-a-mtls-egress-webhook-admission"], "rules", 1, "resourceNames"),
-		"CA in RBAC":         at(t, rendered.one(t, "Role"), "rules", 1, "resourceNames"),
-		"bound":              at(t, rendered.one(t, "RoleBinding"), "subjects"),
+		"CA in RBAC":         at(t, rendered["Role team-a-mtls-egress-webhook"], "rules", 1, "resourceNames"),
+		"bound":              at(t, rendered["RoleBinding team-a-mtls-egress-webhook"], "subjects"),
 		"named in a refusal": at(t, rendered["ValidatingAdmissionPolicy team-a-mtls-egress-webhook-propagated"], "spec", "validations", 0, "message"),
 		"free to change":     at(t, rendered["ValidatingAdmissionPolicy team-a-mtls-egress-webhook-generated-objects"], "spec", "matchConditions", 1, "expression"),
 		"free to select":     at(t, rendered["ValidatingAdmissionPolicy team-a-mtls-egress-webhook-reserved"], "spec", "matchConditions", 0, "expression"),

@@ -45,10 +45,13 @@ app.kubernetes.io/name: {{ include "mtls-egress-webhook.name" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end }}
 
+{{- /* On every object. What the chart itself says stays: Services, tests and people find the objects by it. */}}
 {{- define "mtls-egress-webhook.labels" -}}
-{{ include "mtls-egress-webhook.selectorLabels" . }}
-app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
-app.kubernetes.io/part-of: mtls-egress-webhook
-app.kubernetes.io/managed-by: {{ .Release.Service }}
-helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+{{- $own := include "mtls-egress-webhook.selectorLabels" . | fromYaml }}
+{{- $own = merge $own (dict
+  "app.kubernetes.io/version" .Chart.AppVersion
+  "app.kubernetes.io/part-of" "mtls-egress-webhook"
+  "app.kubernetes.io/managed-by" .Release.Service
+  "helm.sh/chart" (printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_")) }}
+{{- merge $own .Values.commonLabels | toYaml }}
 {{- end }}

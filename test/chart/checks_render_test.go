@@ -1,0 +1,193 @@
+package chart
+
+import (
+	"maps"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+)
+
+// testName is the name of what helm test runs.
+const testName = "mtls-egress-webhook-test"
+
+// The rights of the check are to list what it looks at, and nothing else; they are bound to it alone.
+func TestUninstallCheckHasOnlyItsRights(t *testing.T) {
+	rendered := render(t, "--set", "serviceAccount.name=runner")
+	list := func(group string, resources ...any) map[string]any {
+		return map[string]any{"apiGroups": []any{group}, "resources": resources, "verbs": []any{"list"}}
+	}
+	got := map[string]any{
+		"rules":   at(t, rendered["ClusterRole "+checkName], "rules"),
+		"role":    at(t, rendered["ClusterRoleBinding "+checkName], "roleRef"),
+		"bound":   at(t, rendered["ClusterRoleBinding "+checkName], "subjects"),
+		"account": at(t, rendered["Job "+checkName], "spec", "template", "spec", "serviceAccountName"),
+	}
+	want := map[string]any{
+		"rules":   []any{list("", "pods"), list("apps", "deployments", "statefulsets", "daemonsets", "replicasets"), list("batch", "jobs", "cronjobs")},
+		"role":    map[string]any{"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": checkName},
+		"bound":   []any{map[string]any{"kind": "ServiceAccount", "name": checkName, "namespace": namespace}},
+		"account": checkName,
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// The right of helm test is to ask for Pods in the one namespace.
+func TestAdmissionCheckHasOnlyItsRights(t *testing.T) {
+	rendered := render(t, "--set", "serviceAccount.name=runner,test.namespace=project,test.target=b.example.com,image.tag=v2")
+	got := map[string]any{
+		"rules":           at(t, rendered["Role "+testName], "rules"),
+		"role":            at(t, rendered["RoleBinding "+testName], "roleRef"),
+		"bound":           at(t, rendered["RoleBinding "+testName], "subjects"),
+		"role's place":    rendered["Role "+testName].GetNamespace(),
+		"binding's place": rendered["RoleBinding "+testName].GetNamespace(),
+		"account":         at(t, rendered["Pod "+testName], "spec", "serviceAccountName"),
+		"arguments":       at(t, rendered["Pod "+testName], "spec", "containers", 0, "args"),
+		"place":           rendered["Pod "+testName].GetNamespace(),
+	}
+	want := map[string]any{
+		"rules":           []any{map[string]any{"apiGroups": []any{""}, "resources": []any{"pods"}, "verbs": []any{"create"}}},
+		"role":            map[string]any{"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": testName},
+		"bound":           []any{map[string]any{"kind": "ServiceAccount", "name": testName, "namespace": namespace}},
+		"role's place":    "project",
+		"binding's place": "project",
+		"account":         testName,
+		"arguments":       []any{"admission-check", "--namespace=project", "--target=b.example.com", "--image=mtls-egress-webhook:v2"},
+		"place":           namespace,
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// The account and its rights are there before what runs the check, and all of them only for as long as it takes. What ran a check that
+// fails stays alone, for its log.
+func TestChecksAreHooks(t *testing.T) {
+	rendered := render(t)
+	hook := func(event, weight string, further map[string]string) map[string]string {
+		annotations := map[string]string{
+			"helm.sh/hook": event, "helm.sh/hook-weight": weight, "helm.sh/hook-delete-policy": "before-hook-creation,hook-succeeded",
+		}
+		maps.Copy(annotations, further)
+		return annotations
+	}
+	log := map[string]string{"helm.sh/hook-output-log-policy": "hook-failed"}
+	want := map[string]map[string]string{
+		"ServiceAccount " + checkName:     hook("pre-delete", "-3", nil),
+		"ClusterRole " + checkName:        hook("pre-delete", "-2", nil),
+		"ClusterRoleBinding " + checkName: hook("pre-delete", "-1", nil),
+		"Job " + checkName:                hook("pre-delete", "0", log),
+		"ServiceAccount " + testName:      hook("test", "-3", nil),
+		"Role " + testName:                hook("test", "-2", nil),
+		"RoleBinding " + testName:         hook("test", "-1", nil),
+		"Pod " + testName:                 hook("test", "0", log),
+	}
+	got := map[string]map[string]string{}
+	for name, object := range rendered {
+		if object.GetAnnotations()["helm.sh/hook"] != "" {
+			got[name] = object.GetAnnotations()
+		}
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("hooks (-want +got):\n%s", diff)
+	}
+}
+
+// No account gives its token to whoever runs under it: the Pods of the chart mount one themselves.
+func TestTokensAreMountedNowhereByThemselves(t *testing.T) {
+	accounts, pods := 0, 0
+	for name, object := range render(t) {
+		switch object.GetKind() {
+		case "ServiceAccount":
+			accounts++
+			if got := at(t, object, "automountServiceAccountToken"); got != false {
+				t.Errorf("%s: automountServiceAccountToken: %v", name, got)
+			}
+		case "Deployment", "Job", "Pod":
+			pods++
+			if got := podSpec(t, object)["automountServiceAccountToken"]; got != false {
+				t.Errorf("%s: automountServiceAccountToken: %v", name, got)
+			}
+		}
+	}
+	if accounts != 3 || pods != 3 {
+		t.Errorf("%d accounts and %d Pods, want 3 and 3", accounts, pods)
+	}
+}
+
+// podSpec is the spec of a Pod, or of the Pods that a workload makes.
+func podSpec(t *testing.T, object *unstructured.Unstructured) map[string]any {
+	t.Helper()
+	path := []any{"spec", "template", "spec"}
+	if object.GetKind() == "Pod" {
+		path = []any{"spec"}
+	}
+	spec, ok := at(t, object, path...).(map[string]any)
+	if !ok {
+		t.Fatalf("%s %s has no spec of Pods", object.GetKind(), object.GetName())
+	}
+	return spec
+}
+
+// The checks run where and as the Deployment does, once, and their Pods are none of those that the Service and the PodDisruptionBudget select.
+func TestChecksRunAsTheDeploymentDoes(t *testing.T) {
+	rendered := render(t, "--set-json", `deployment={
+		"podAnnotations": {"team": "a"}, "podLabels": {"team": "a", "app.kubernetes.io/name": "mtls-egress-webhook"}, "priorityClassName": "important",
+		"nodeSelector": {"disk": "fast"}, "tolerations": [{"key": "only", "operator": "Exists"}],
+		"affinity": {"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": []}, "podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": []}}}`,
+		"--set-json", `imagePullSecrets=[{"name": "registry"}]`, "--set", "image.tag=v2,image.pullPolicy=Always")
+	deployment, job, pod := rendered.one(t, "Deployment"), rendered["Job "+checkName], rendered["Pod "+testName]
+	for _, check := range []*unstructured.Unstructured{job, pod} {
+		for _, field := range []string{
+			"securityContext", "automountServiceAccountToken", "volumes", "nodeSelector", "tolerations", "priorityClassName", "imagePullSecrets",
+		} {
+			if diff := cmp.Diff(podSpec(t, deployment)[field], podSpec(t, check)[field]); diff != "" {
+				t.Errorf("%s (-Deployment +%s):\n%s", field, check.GetKind(), diff)
+			}
+		}
+		container := func(object *unstructured.Unstructured) map[string]any {
+			return podSpec(t, object)["containers"].([]any)[0].(map[string]any)
+		}
+		for _, field := range []string{"image", "imagePullPolicy", "resources", "securityContext", "volumeMounts"} {
+			if diff := cmp.Diff(container(deployment)[field], container(check)[field]); diff != "" {
+				t.Errorf("the container's %s (-Deployment +%s):\n%s", field, check.GetKind(), diff)
+			}
+		}
+		got := map[string]any{
+			"restart": podSpec(t, check)["restartPolicy"],
+			// What keeps the webhook's Pods apart would keep this one from their nodes.
+			"affinity": podSpec(t, check)["affinity"],
+		}
+		want := map[string]any{
+			"restart":  "Never",
+			"affinity": map[string]any{"nodeAffinity": map[string]any{"preferredDuringSchedulingIgnoredDuringExecution": []any{}}},
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", check.GetKind(), diff)
+		}
+	}
+	labels := func(name string, labels any) map[string]any {
+		all := labels.(map[string]any)
+		return map[string]any{name: []any{all["app.kubernetes.io/name"], all["team"], all["sidecar.istio.io/inject"]}}
+	}
+	got := map[string]any{
+		"tries": at(t, job, "spec", "backoffLimit"), "deadline": at(t, job, "spec", "activeDeadlineSeconds"),
+		"args":        at(t, job, "spec", "template", "spec", "containers", 0, "args"),
+		"annotations": at(t, job, "spec", "template", "metadata", "annotations"),
+		"of the Pod":  at(t, pod, "metadata", "annotations", "team"),
+	}
+	maps.Copy(got, labels("labels of the Job's", at(t, job, "spec", "template", "metadata", "labels")))
+	maps.Copy(got, labels("labels of the Pod", at(t, pod, "metadata", "labels")))
+	want := map[string]any{
+		"tries": 0.0, "deadline": 120.0, "args": []any{"uninstall-check"},
+		"annotations":         map[string]any{"team": "a"},
+		"of the Pod":          "a",
+		"labels of the Job's": []any{checkName, "a", "false"},
+		"labels of the Pod":   []any{testName, "a", "false"},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}

@@ -1,0 +1,127 @@
+package chart
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"mtls.egress/webhook/test/installation"
+)
+
+// TestHelmTest has no kubelet: the test does what the kubelet would do with the Pod, as its account.
+func TestHelmTest(t *testing.T) {
+	// With a Deployment there is something to test; its Pods run beside the API server.
+	values := []string{"deployment.enabled=true"}
+	running, err := installation.Start(t.Context(), installation.Options{Values: values})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := running.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	installed := installedRelease{cluster: cluster{Server: running.Server, Client: newClient(t, running.Config)}, command: running.Command}
+
+	said, left, err := installed.helmTest(t)
+	if err != nil {
+		t.Errorf("Helm: %v", err)
+	}
+	if want := "a Pod of the namespace default that asks for external.system.com is realised\n"; said != want {
+		t.Errorf("the test says %q, want %q", said, want)
+	}
+	if len(left) > 0 {
+		t.Errorf("left of the test: %q", left)
+	}
+	if pods := installed.kubectl(t, "get", "pods", "--namespace=default", "--output=name"); pods != "" {
+		t.Errorf("what was asked for as a dry run is there: %s", pods)
+	}
+
+	fails := func(t *testing.T, want string) {
+		t.Helper()
+		said, left, err := installed.helmTest(t)
+		if err == nil {
+			t.Error("Helm takes the test for passed")
+		}
+		if !strings.HasPrefix(said, "error: "+want) {
+			t.Errorf("the test says %q, want it to begin with %q", said, "error: "+want)
+		}
+		if diff := cmp.Diff([]string{"pod/" + testName}, left); diff != "" {
+			t.Errorf("left of the test, for its log (-want +got):\n%s", diff)
+		}
+	}
+	t.Run("a namespace that the webhook doesn't serve", func(t *testing.T) {
+		if err := running.Upgrade(t.Context(), append(values, "test.namespace=kube-node-lease")...); err != nil {
+			t.Fatal(err)
+		}
+		fails(t, "the webhook isn't called for a Pod of the namespace kube-node-lease, which a policy of the chart then refuses: ")
+	})
+	t.Run("the same without the policy", func(t *testing.T) {
+		if err := running.Upgrade(t.Context(), append(values, "test.namespace=kube-node-lease", "policy.requireRealised=false")...); err != nil {
+			t.Fatal(err)
+		}
+		until(t, "the API server doesn't know the policy any more", func(ctx context.Context) bool {
+			return installed.Create(ctx, newPod("kube-node-lease", "asks", map[string]string{"mtls.egress/target": "external.system.com"}), client.DryRunAll) == nil
+		})
+		fails(t, "the API server admits a Pod of the namespace kube-node-lease that asks for external.system.com, but it isn't realised")
+	})
+	t.Run("a namespace that isn't there", func(t *testing.T) {
+		if err := running.Upgrade(t.Context(), append(values, "test.namespace=nowhere")...); err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := installed.Helm(t.Context(), "test", release, "--namespace", namespace); err == nil || !strings.Contains(err.Error(), `namespaces "nowhere" not found`) {
+			t.Errorf("Helm: %v", err)
+		}
+	})
+	t.Run("a webhook that is down", func(t *testing.T) {
+		if err := running.Upgrade(t.Context(), values...); err != nil {
+			t.Fatal(err)
+		}
+		if err := running.StopWebhook(); err != nil {
+			t.Fatal(err)
+		}
+		fails(t, "the API server can't call the webhook. Its Pods have to be ready")
+	})
+}
+
+// helmTest runs helm test, and the Pod's command with the rights that the chart gives it. It returns what the Pod would have logged and what is left of the test.
+func (r *installedRelease) helmTest(t *testing.T) (said string, left []string, err error) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	logged := make(chan string, 1)
+	go func() { logged <- r.runPod(ctx, t) }()
+	_, _, err = r.Helm(t.Context(), "test", release, "--namespace", namespace)
+	cancel()
+	left = strings.Fields(r.kubectl(t, "get", "pods,serviceaccounts,roles,rolebindings", "--output=name", "--all-namespaces", "--selector=app.kubernetes.io/name="+testName))
+	slices.Sort(left)
+	return <-logged, left, err
+}
+
+// runPod waits for the Pod that is not run yet, does what it says, and writes into its status what the kubelet would.
+func (r *installedRelease) runPod(ctx context.Context, t *testing.T) string {
+	pod := &corev1.Pod{}
+	for r.Get(ctx, client.ObjectKey{Namespace: namespace, Name: testName}, pod) != nil || pod.DeletionTimestamp != nil || pod.Status.Phase != corev1.PodPending {
+		select {
+		case <-ctx.Done():
+			return ""
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+	args := append(slices.Clone(pod.Spec.Containers[0].Args), "--timeout=1s")
+	said, err := r.check(ctx, t.TempDir(), namespace, pod.Spec.ServiceAccountName, args...)
+	pod.Status.Phase = corev1.PodSucceeded
+	if err != nil {
+		pod.Status.Phase = corev1.PodFailed
+	}
+	if err := r.Status().Update(ctx, pod); err != nil {
+		t.Error(err)
+	}
+	return said
+}
