@@ -21,6 +21,9 @@ func Assets(ctx context.Context) (string, error) {
 // IstioCRDs returns the file with Istio's CustomResourceDefinitions, of the version of istio.io/api that the project is built with.
 func IstioCRDs(ctx context.Context) (string, error) { return Tools(ctx, "istio-crds") }
 
+// PrometheusCRDs returns the folder with the CustomResourceDefinitions of the Prometheus operator.
+func PrometheusCRDs(ctx context.Context) (string, error) { return Tools(ctx, "prometheus-crds") }
+
 // Root returns the project's directory. The process must run within it.
 func Root(ctx context.Context) (string, error) {
 	root, _, err := Output(exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}", "mtls.egress/webhook"))

@@ -139,6 +139,15 @@ func (c *CertManager) start(ctx context.Context) (err error) {
 	return c.awaitWebhooks(ctx)
 }
 
+// InstallTypes installs cert-manager's CustomResourceDefinitions alone, without anything that would act on such objects. The process must run within the project.
+func InstallTypes(ctx context.Context, options Options) (err error) {
+	c := &CertManager{options: options}
+	if c.programs, err = programs(ctx); err != nil {
+		return err
+	}
+	return c.installTypes(ctx)
+}
+
 // programs returns the directory of the programs and the chart, and has it made when it isn't there yet.
 func programs(ctx context.Context) (string, error) {
 	if directory := os.Getenv(programsVariable); directory != "" {
@@ -176,37 +185,42 @@ func (c *CertManager) install(ctx context.Context, port string) error {
 	if err := c.Client.Create(ctx, namespace); client.IgnoreAlreadyExists(err) != nil {
 		return err
 	}
-	chart := filepath.Join(c.programs, "chart")
-	crds, err := filepath.Glob(filepath.Join(chart, "templates", "crd-*.yaml"))
+	if err := c.installTypes(ctx); err != nil {
+		return err
+	}
+	webhooks, err := c.render(ctx, []string{"webhook-mutating-webhook.yaml", "webhook-validating-webhook.yaml"}, "--set", "webhook.url.host="+net.JoinHostPort(webhookHost, port))
 	if err != nil {
 		return err
 	}
-	types, err := c.render(ctx, chart, port, crds)
+	_, err = c.run(ctx, webhooks, "kubectl", "apply", "--server-side", "--filename", "-")
+	return err
+}
+
+func (c *CertManager) installTypes(ctx context.Context) error {
+	crds, err := filepath.Glob(filepath.Join(c.chart(), "templates", "crd-*.yaml"))
 	if err != nil {
 		return err
 	}
-	webhooks, err := c.render(ctx, chart, port, []string{"webhook-mutating-webhook.yaml", "webhook-validating-webhook.yaml"})
+	types, err := c.render(ctx, crds)
 	if err != nil {
 		return err
 	}
-	for _, step := range []struct {
-		input string
-		args  []string
-	}{
-		{types, []string{"apply", "--server-side", "--filename", "-"}},
-		{types, []string{"wait", "--for=condition=Established", "--timeout=" + patience.String(), "--filename", "-"}},
-		{webhooks, []string{"apply", "--server-side", "--filename", "-"}},
+	for _, args := range [][]string{
+		{"apply", "--server-side", "--filename", "-"},
+		{"wait", "--for=condition=Established", "--timeout=" + patience.String(), "--filename", "-"},
 	} {
-		if _, err := c.run(ctx, step.input, "kubectl", step.args...); err != nil {
+		if _, err := c.run(ctx, types, "kubectl", args...); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
+func (c *CertManager) chart() string { return filepath.Join(c.programs, "chart") }
+
 // render returns what the chart makes of some of its templates.
-func (c *CertManager) render(ctx context.Context, chart, port string, templates []string) (manifests string, err error) {
-	args := []string{"template", release, chart, "--namespace", Namespace, "--set", "crds.enabled=true", "--set", "webhook.url.host=" + net.JoinHostPort(webhookHost, port)}
+func (c *CertManager) render(ctx context.Context, templates []string, values ...string) (manifests string, err error) {
+	args := append([]string{"template", release, c.chart(), "--namespace", Namespace, "--set", "crds.enabled=true"}, values...)
 	for _, template := range templates {
 		args = append(args, "--show-only", filepath.Join("templates", filepath.Base(template)))
 	}

@@ -32,16 +32,21 @@ const (
 // template runs helm template and returns what it prints on both outputs.
 func template(t *testing.T, name string, args ...string) (manifests, problems string, err error) {
 	t.Helper()
+	return helm(t, append([]string{"template", name, chartDir, "--namespace", namespace}, args...)...)
+}
+
+// helm runs Helm without a cluster and returns what it prints on both outputs.
+func helm(t *testing.T, args ...string) (stdout, stderr string, err error) {
+	t.Helper()
 	assets, err := apiserver.Assets(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	var stdout, stderr strings.Builder
-	command := exec.CommandContext(t.Context(), filepath.Join(assets, "helm"),
-		append([]string{"template", name, chartDir, "--namespace", namespace}, args...)...)
-	command.Stdout, command.Stderr = &stdout, &stderr
+	var out, problems strings.Builder
+	command := exec.CommandContext(t.Context(), filepath.Join(assets, "helm"), args...)
+	command.Stdout, command.Stderr = &out, &problems
 	err = command.Run()
-	return stdout.String(), stderr.String(), err
+	return out.String(), problems.String(), err
 }
 
 // render returns the objects that the chart renders under the usual release name, by kind and name.

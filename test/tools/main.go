@@ -1,11 +1,12 @@
 // Command tools provides the servers and clients that the project's tests and its demos run: etcd, kube-apiserver, kubectl and Helm, everything that a Kubernetes node
 // with Istio is made of, cert-manager, and Prometheus's promtool.
 //
-//	go -C test/tools run . assets       prints the directory that holds etcd, kube-apiserver, kubectl and helm
-//	go -C test/tools run . node         prints the directory that holds the parts of a node
-//	go -C test/tools run . istio-crds   prints the file with Istio's CustomResourceDefinitions
-//	go -C test/tools run . certmanager  prints the directory that holds cert-manager's programs and its chart
-//	go -C test/tools run . promtool     prints the directory that holds promtool
+//	go -C test/tools run . assets            prints the directory that holds etcd, kube-apiserver, kubectl and helm
+//	go -C test/tools run . node              prints the directory that holds the parts of a node
+//	go -C test/tools run . istio-crds        prints the file with Istio's CustomResourceDefinitions
+//	go -C test/tools run . prometheus-crds   prints the folder with the Prometheus operator's CustomResourceDefinitions
+//	go -C test/tools run . certmanager       prints the directory that holds cert-manager's programs and its chart
+//	go -C test/tools run . promtool          prints the directory that holds promtool
 //
 // Standard output carries the path and nothing else; what is being done, and how long it takes, goes to standard error. For assets only Go is needed on the machine.
 //
@@ -50,11 +51,12 @@ import (
 const usage = `usage: go -C test/tools run . <command>
 
 commands:
-  assets       print the directory that holds etcd, kube-apiserver, kubectl and helm
-  node         print the directory that holds the parts of a Kubernetes node with Istio (root on Linux)
-  istio-crds   print the file with Istio's CustomResourceDefinitions
-  certmanager  print the directory that holds cert-manager's programs and its chart
-  promtool     print the directory that holds promtool`
+  assets           print the directory that holds etcd, kube-apiserver, kubectl and helm
+  node             print the directory that holds the parts of a Kubernetes node with Istio (root on Linux)
+  istio-crds       print the file with Istio's CustomResourceDefinitions
+  prometheus-crds  print the folder with the Prometheus operator's CustomResourceDefinitions
+  certmanager      print the directory that holds cert-manager's programs and its chart
+  promtool         print the directory that holds promtool`
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -79,6 +81,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		path, err = node(ctx, stderr)
 	case "istio-crds":
 		path, err = istioCRDs(ctx)
+	case "prometheus-crds":
+		path, err = prometheusCRDs(ctx)
 	case "certmanager":
 		path, err = certManager(ctx, stderr)
 	case "promtool":

@@ -9,7 +9,7 @@ What the Pods of Helm's hooks share. Each runs a check of the command once, with
 {{- end }}
 
 {{- define "mtls-egress-webhook.checkPodLabels" -}}
-{{- merge (dict "sidecar.istio.io/inject" "false") (include "mtls-egress-webhook.checkLabels" . | fromYaml) .top.Values.deployment.podLabels | toYaml }}
+{{- merge (dict "sidecar.istio.io/inject" "false") (include "mtls-egress-webhook.checkLabels" . | fromYaml) (.top.Values.deployment.podLabels | default dict) | toYaml }}
 {{- end }}
 
 {{- define "mtls-egress-webhook.checkPod" -}}
