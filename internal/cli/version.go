@@ -11,6 +11,12 @@ import (
 // because a build from a source archive or in an image knows neither tag nor commit; nothing else writes it.
 var version string
 
+// commit is the commit of a release, which the linker sets as well: the go command's own stamp would hold the tags of the clone
+// besides, so that two clones of a commit would give two binaries.
+//
+//nolint:gochecknoglobals // the linker sets nothing but variables
+var commit string
+
 func newVersionCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "version",
@@ -18,7 +24,7 @@ func newVersionCommand() *cobra.Command {
 		Args:  arguments(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			info, _ := debug.ReadBuildInfo()
-			_, err := fmt.Fprintln(cmd.OutOrStdout(), name, describeBuild(version, info))
+			_, err := fmt.Fprintln(cmd.OutOrStdout(), name, describeBuild(version, commit, info))
 			return err
 		},
 	}
@@ -37,7 +43,7 @@ func buildVersion(released string, info *debug.BuildInfo) string {
 }
 
 // describeBuild returns the version, and in brackets the commit and the Go release as far as they are known.
-func describeBuild(released string, info *debug.BuildInfo) string {
+func describeBuild(released, commit string, info *debug.BuildInfo) string {
 	text := buildVersion(released, info)
 	if info == nil {
 		return text
@@ -47,10 +53,13 @@ func describeBuild(released string, info *debug.BuildInfo) string {
 		settings[setting.Key] = setting.Value
 	}
 	details := info.GoVersion
-	if commit := settings["vcs.revision"]; commit != "" {
-		if settings["vcs.modified"] == "true" {
+	if commit == "" {
+		commit = settings["vcs.revision"]
+		if commit != "" && settings["vcs.modified"] == "true" {
 			commit += " with changes"
 		}
+	}
+	if commit != "" {
 		details = "commit " + commit + ", " + details
 	}
 	return fmt.Sprintf("%s (%s)", text, details)

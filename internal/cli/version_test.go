@@ -10,6 +10,7 @@ func TestVersionSaysWhatIsKnown(t *testing.T) {
 	changed := []debug.BuildSetting{{Key: "vcs.revision", Value: "0123abc"}, {Key: "vcs.modified", Value: "true"}}
 	tests := map[string]struct {
 		released string
+		commit   string
 		info     *debug.BuildInfo
 		want     string
 	}{
@@ -23,6 +24,12 @@ func TestVersionSaysWhatIsKnown(t *testing.T) {
 			info:     &debug.BuildInfo{GoVersion: "go1.26.0", Main: debug.Module{Version: "v1.2.4-0.20260101000000-0123abc"}, Settings: commit},
 			want:     "v1.2.3 (commit 0123abc, go1.26.0)",
 		},
+		"a release without the toolchain's stamp has the commit from the linker": {
+			released: "v1.2.3",
+			commit:   "0123abc",
+			info:     &debug.BuildInfo{GoVersion: "go1.26.0"},
+			want:     "v1.2.3 (commit 0123abc, go1.26.0)",
+		},
 		"go install knows the version only": {
 			info: &debug.BuildInfo{GoVersion: "go1.26.0", Main: debug.Module{Version: "v1.2.3"}},
 			want: "v1.2.3 (go1.26.0)",
@@ -34,7 +41,7 @@ func TestVersionSaysWhatIsKnown(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			if got := describeBuild(test.released, test.info); got != test.want {
+			if got := describeBuild(test.released, test.commit, test.info); got != test.want {
 				t.Errorf("got %q, want %q", got, test.want)
 			}
 		})
