@@ -6,7 +6,16 @@ SHELL := /bin/bash
 MAKEFLAGS += --warn-undefined-variables --no-builtin-rules
 
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+COMMIT ?= $(shell git rev-parse HEAD 2>/dev/null)
+# The only time in what is released. https://reproducible-builds.org/docs/source-date-epoch/
+SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null)
 IMAGE ?= mtls-egress-webhook:$(VERSION)
+# Where a release is published, as in HOST/OWNER; without it, the image has no registry in its name. SOURCE is the URL of the sources.
+REGISTRY ?=
+SOURCE ?=
+PLATFORMS ?= linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64
+BINARY ?= bin/mtls-egress-webhook
+COSIGN ?= cosign
 CHART := charts/mtls-egress-webhook
 CRDS := $(CHART)/files/crds
 RBAC := $(CHART)/files/rbac
@@ -22,9 +31,11 @@ GOLANGCI_LINT := $(MTLS_EGRESS_CACHE)/bin/golangci-lint-v2.15.0
 CONTROLLER_GEN := $(MTLS_EGRESS_CACHE)/bin/controller-gen-v0.21.0
 HELM_DOCS := $(MTLS_EGRESS_CACHE)/bin/helm-docs-v1.14.2
 BENCHSTAT := $(MTLS_EGRESS_CACHE)/bin/benchstat-v0.0.0-20260908200009-22c9c6c9d4da
+GOVULNCHECK := $(MTLS_EGRESS_CACHE)/bin/govulncheck-v1.9.0
+ACTIONLINT := $(MTLS_EGRESS_CACHE)/bin/actionlint-v1.7.12
 export MTLS_EGRESS_CACHE
-# The modules of the programs that tests run.
-TOOL_MODULES := $(patsubst %/go.mod,%,$(wildcard test/tools/go.mod test/tools/*/go.mod))
+# The modules of the programs that tests run, and of the one that makes releases.
+TOOL_MODULES := $(patsubst %/go.mod,%,$(wildcard release/go.mod test/tools/go.mod test/tools/*/go.mod))
 
 # Provides the parts of a Kubernetes node where one can be run: on Linux as root, unless a cluster is given.
 node := if [ "$$(uname)$$(id -u)" = Linux0 ] && [ -z "$${KUBECONFIG:-}" ]; then MTLS_EGRESS_NODE=$$(go -C test/tools run . node); export MTLS_EGRESS_NODE; fi
@@ -39,11 +50,12 @@ no_node := [ "$$(uname)$$(id -u)" != Linux0 ] && [ -z "$${KUBECONFIG:-}" ]
 
 .PHONY: help
 help: ## Print this list.
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-19s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: build
 build: ## Build the static binary bin/mtls-egress-webhook.
-	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X mtls.egress/webhook/internal/cli.version=$(VERSION)' -o bin/mtls-egress-webhook ./cmd/webhook
+	CGO_ENABLED=0 go build -trimpath -buildvcs=false -o $(BINARY) \
+		-ldflags '-s -w -X mtls.egress/webhook/internal/cli.version=$(VERSION) -X mtls.egress/webhook/internal/cli.commit=$(COMMIT)' ./cmd/webhook
 
 .PHONY: test-unit
 test-unit: ## Run the tests that need no server (seconds).
@@ -53,14 +65,14 @@ test-unit: ## Run the tests that need no server (seconds).
 # doesn't see that they build and install the webhook.
 ON_A_NODE := mtls.egress/webhook/test/(cluster|mesh|meshdemo)
 
-# Of the tools, only the packages with tests: the others are whole servers, which would be compiled for nothing.
+# Of the tools and the module that makes releases, only the packages with tests: the others are whole servers, which would be compiled for nothing.
 .PHONY: test
 test: ## Run all tests; the servers they need are built the first time.
 	$(node); $(cert_manager); $(promtool); assets=$$(go -C test/tools run . assets) && export MTLS_EGRESS_ASSETS="$$assets" && \
 	go test -timeout 20m $$(go list ./... | grep -vxE '$(ON_A_NODE)') && \
 	if $(no_node); then echo 'SKIPPED: the tests on a node ($(ON_A_NODE)) need root on Linux, or a cluster with Istio in KUBECONFIG'; \
 	else test/onnode.sh $$(go list ./... | grep -xE '$(ON_A_NODE)'); fi
-	for package in $$(find test/tools -name '*_test.go' -exec dirname {} + | sort -u); do go -C $$package test .; done
+	for package in $$(find release test/tools -name '*_test.go' -exec dirname {} + | sort -u); do go -C $$package test .; done
 
 .PHONY: test-mesh
 test-mesh: ## Run the tests of the data path on a real mesh (root on Linux, or a cluster in KUBECONFIG).
@@ -86,8 +98,12 @@ generate: $(CONTROLLER_GEN) $(HELM_DOCS) ## Write deepcopy functions, CRD and RB
 	go run ./charts/valuesschema $(CHART)/values.yaml $(CHART)/values.schema.json
 	$(helm_docs)
 
+.PHONY: lint-workflows
+lint-workflows: $(ACTIONLINT) ## Check the workflow files of the forge.
+	$(ACTIONLINT) -shellcheck= -pyflakes=
+
 .PHONY: verify
-verify: verify-generate verify-modules lint ## Fail when generated files, modules or code are not as they should be.
+verify: verify-generate verify-modules lint lint-workflows ## Fail when generated files, modules or code are not as they should be.
 
 .PHONY: verify-generate
 verify-generate: $(CONTROLLER_GEN) $(HELM_DOCS) ## Fail when `make generate` would change something.
@@ -142,9 +158,59 @@ fuzz: ## Run every fuzz target for FUZZTIME (30s).
 		done; \
 	done
 
+# govulncheck reads the database at https://vuln.go.dev, and fails where it can't: no answer is no good news.
+.PHONY: vulncheck
+vulncheck: $(GOVULNCHECK) ## Fail when the program calls code with a known vulnerability. Needs the internet.
+	$(GOVULNCHECK) ./cmd/... && $(GOVULNCHECK) -C release .
+
+.PHONY: licences
+licences: ## List the licences of what the program is made of; fail when one is unknown or not allowed.
+	go -C release run . licences -systems linux,darwin,windows
+
 .PHONY: image
 image: build ## Pack the binary as an OCI image, bin/image.tar, without Docker.
-	go -C test/tools/image run . -binary $(CURDIR)/bin/mtls-egress-webhook -tag $(IMAGE) -output $(CURDIR)/bin/image.tar
+	go -C release run . licences -output bin/THIRD_PARTY_LICENSES
+	go -C release run ./pack -binary $(CURDIR)/bin/mtls-egress-webhook -licence $(CURDIR)/LICENSE -licence $(CURDIR)/bin/THIRD_PARTY_LICENSES \
+		-tag $(IMAGE) -output $(CURDIR)/bin/image.tar
+
+.PHONY: release
+release: ## Make all that is published of this commit in dist/: binaries, image, chart, bill of materials, licences, checksums.
+	for platform in $(PLATFORMS); do \
+		GOOS=$${platform%/*} GOARCH=$${platform#*/} $(MAKE) --no-print-directory build BINARY=bin/release/$$platform/mtls-egress-webhook; \
+	done
+	assets=$$(go -C test/tools run . assets) && go -C release run . assemble -output dist -helm "$$assets/helm" \
+		-version '$(VERSION)' -commit '$(COMMIT)' -created '$(SOURCE_DATE_EPOCH)' -image '$(if $(REGISTRY),$(REGISTRY)/)mtls-egress-webhook' -source '$(SOURCE)' \
+		$(foreach platform,$(PLATFORMS),-binary $(platform)=bin/release/$(platform)/mtls-egress-webhook)
+
+# The clones differ in their folder and in the cache of the go command, so that nothing is taken from the first build.
+.PHONY: verify-reproducible
+verify-reproducible: ## Make the release of HEAD twice, in two folders, and fail when a byte differs. Takes two full builds.
+	folder=$$(mktemp -d) && trap 'chmod -R u+w "$$folder"; rm -rf "$$folder"' EXIT && \
+	for clone in one elsewhere/two; do \
+		git clone --quiet . "$$folder/$$clone" && GOCACHE=$$folder/$${clone##*/}.cache $(MAKE) --no-print-directory -C "$$folder/$$clone" release; \
+	done && diff -r "$$folder/one/dist" "$$folder/elsewhere/two/dist" && echo 'both builds are the same, to the byte'
+
+.PHONY: registry-login
+registry-login: ## Log in to REGISTRY as REGISTRY_USER with REGISTRY_PASSWORD, both from the environment.
+	assets=$$(go -C test/tools run . assets) && printf '%s' "$$REGISTRY_PASSWORD" | HELM_REGISTRY_CONFIG=$${DOCKER_CONFIG:-$$HOME/.docker}/config.json \
+	"$$assets/helm" registry login '$(firstword $(subst /, ,$(REGISTRY)))' --username "$$REGISTRY_USER" --password-stdin
+
+.PHONY: publish
+publish: ## Push image and chart of dist/ to REGISTRY; bin/release/subjects then names all that a provenance is about.
+	assets=$$(go -C test/tools run . assets) && go -C release run . publish -dist dist -registry '$(REGISTRY)' -helm "$$assets/helm"
+	mkdir -p bin/release
+	{ cat dist/SHA256SUMS; sed 's#^sha256:\(.*\)#\1  $(REGISTRY)/mtls-egress-webhook#' dist/image.digest; } > bin/release/subjects
+
+# Without a key: the signature says which workflow of the forge made it. https://docs.sigstore.dev/cosign/signing/overview/
+.PHONY: sign
+sign: ## Sign the checksums and the published image, and attach the bill of materials to it (cosign).
+	$(COSIGN) sign-blob --yes --bundle dist/SHA256SUMS.sigstore.json dist/SHA256SUMS
+	$(COSIGN) sign --yes '$(REGISTRY)/mtls-egress-webhook@'$$(cat dist/image.digest)
+	$(COSIGN) attest --yes --type spdxjson --predicate dist/mtls-egress-webhook_$(VERSION).spdx.json '$(REGISTRY)/mtls-egress-webhook@'$$(cat dist/image.digest)
+
+.PHONY: publish-files
+publish-files: ## Create the release of the tag VERSION on the forge with the files of dist/ (gh).
+	gh release create '$(VERSION)' dist/* --verify-tag --generate-notes
 
 # A tool is installed under a name that carries its version, so that another version is another file.
 define install
@@ -163,3 +229,9 @@ $(HELM_DOCS):
 
 $(BENCHSTAT):
 	$(call install,golang.org/x/perf/cmd/benchstat@v0.0.0-20260908200009-22c9c6c9d4da)
+
+$(GOVULNCHECK):
+	$(call install,golang.org/x/vuln/cmd/govulncheck@v1.9.0)
+
+$(ACTIONLINT):
+	$(call install,github.com/rhysd/actionlint/cmd/actionlint@v1.7.12)

@@ -122,34 +122,31 @@ func (s *Scene) tarball(name string) string { return filepath.Join(s.Dir, name+"
 
 // buildImages builds the webhook and the actors and makes an image of each, without Docker.
 func (s *Scene) buildImages(ctx context.Context) error {
-	packages := map[string]string{"mtls-egress-webhook": "mtls.egress/webhook/cmd/webhook", "actor": "mtls.egress/webhook/test/actor"}
-	for _, name := range images() {
-		binary := filepath.Join(s.Dir, name)
-		build := exec.CommandContext(ctx, "go", "build", "-ldflags", "-X mtls.egress/webhook/internal/cli.version=test", "-o", binary, packages[name])
-		build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+runtime.GOARCH)
-		if _, _, err := apiserver.Output(build); err != nil {
-			return err
-		}
-		if err := s.packImage(ctx, name, binary); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (s *Scene) packImage(ctx context.Context, name, binary string) error {
-	content := []string{"-file", binary + ":/" + name, "-entrypoint", "/" + name}
-	if name == Release {
-		content = []string{"-binary", binary} // exactly as it is released
-	}
-	pack := exec.CommandContext(ctx, "go", append([]string{"run", ".", "-tag", "registry.local/" + name + ":test", "-output", s.tarball(name)}, content...)...)
 	root, err := apiserver.Root(ctx)
 	if err != nil {
 		return err
 	}
-	pack.Dir = filepath.Join(root, "test", "tools", "image")
-	_, _, err = apiserver.Output(pack)
-	return err
+	for _, name := range images() {
+		binary := filepath.Join(s.Dir, name)
+		// The webhook exactly as it is released; with the same flags both share what is compiled.
+		build := exec.CommandContext(ctx, "make", "build", "VERSION=test", "BINARY="+binary)
+		content := []string{"-binary", binary, "-licence", filepath.Join(root, "LICENSE")}
+		if name != Release {
+			build = exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-o", binary, "./test/actor")
+			content = []string{"-file", binary + ":/" + name, "-entrypoint", "/" + name}
+		}
+		build.Dir = root
+		build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+runtime.GOARCH)
+		if _, _, err := apiserver.Output(build); err != nil {
+			return err
+		}
+		pack := exec.CommandContext(ctx, "go", append([]string{"run", "./pack", "-tag", "registry.local/" + name + ":test", "-output", s.tarball(name)}, content...)...)
+		pack.Dir = filepath.Join(root, "release")
+		if _, _, err := apiserver.Output(pack); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // ChartValues are the values of the chart that every installation has here, and further ones, which win, as arguments of Helm.

@@ -83,11 +83,11 @@ func promtoolSet() set {
 // containerdModule is also the start of the names of its packages.
 const containerdModule = "github.com/containerd/containerd/v2"
 
-// packerProgram packs images.
-const packerProgram = "image"
+// packerProgram packs images, those of a node as the one that is released.
+const packerProgram = "pack"
 
 func packerSet() set {
-	return set{module: "image", sources: []string{"."}, programs: []program{{name: packerProgram, path: "."}}}
+	return set{module: "../../release", sources: []string{"image", packerProgram}, programs: []program{{name: packerProgram, path: "./" + packerProgram}}}
 }
 
 // versions are those of the modules in go.mod, such as v1.36.3.

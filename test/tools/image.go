@@ -15,7 +15,7 @@ const registry = "registry.local"
 // imageArchive is the file of an image's cache entry.
 const imageArchive = "image.tar"
 
-// image is what an image is packed from. See Command image for the meaning of the fields.
+// image is what an image is packed from. See release/pack for the meaning of the fields.
 type image struct {
 	name       string
 	layer      string

@@ -1,4 +1,4 @@
-package main
+package image
 
 import (
 	"archive/tar"
@@ -15,20 +15,22 @@ import (
 )
 
 // layers are the root file system, if there is one, and above it the files and folders.
-func (c contents) layers() ([]v1.Layer, error) {
+func (c Contents) layers() ([]v1.Layer, error) {
 	newLayer := func(open tarball.Opener) (v1.Layer, error) { return newPlainLayer(open) }
-	if c.compressed {
-		newLayer = func(open tarball.Opener) (v1.Layer, error) { return tarball.LayerFromOpener(open) }
+	if c.Compressed {
+		newLayer = func(open tarball.Opener) (v1.Layer, error) {
+			return tarball.LayerFromOpener(open, tarball.WithMediaType(types.OCILayer))
+		}
 	}
 	var layers []v1.Layer
-	if c.base != "" {
-		layer, err := newLayer(func() (io.ReadCloser, error) { return os.Open(c.base) })
+	if c.Base != "" {
+		layer, err := newLayer(func() (io.ReadCloser, error) { return os.Open(c.Base) })
 		if err != nil {
-			return nil, fmt.Errorf("-layer %s: %w", c.base, err)
+			return nil, fmt.Errorf("root file system %s: %w", c.Base, err)
 		}
 		layers = append(layers, layer)
 	}
-	if len(c.files)+len(c.folders) == 0 {
+	if len(c.Files)+len(c.Folders) == 0 {
 		return layers, nil
 	}
 	layer, err := newLayer(func() (io.ReadCloser, error) {
@@ -43,24 +45,24 @@ func (c contents) layers() ([]v1.Layer, error) {
 }
 
 // pack writes an archive of the files and folders. Neither time nor owner of a file goes in.
-func (c contents) pack(output io.Writer) error {
+func (c Contents) pack(output io.Writer) error {
 	archive := tar.NewWriter(output)
-	for _, folder := range c.folders {
+	for _, folder := range c.Folders {
 		header := &tar.Header{Typeflag: tar.TypeDir, Name: strings.Trim(folder, "/") + "/", Mode: 0o1777}
 		if err := archive.WriteHeader(header); err != nil {
 			return err
 		}
 	}
-	for _, f := range c.files {
-		if err := f.pack(archive, f.target == c.entrypoint); err != nil {
-			return fmt.Errorf("%s: %w", f.source, err)
+	for _, f := range c.Files {
+		if err := f.pack(archive, f.Target == c.Entrypoint); err != nil {
+			return fmt.Errorf("%s: %w", f.Source, err)
 		}
 	}
 	return archive.Close()
 }
 
-func (f file) pack(archive *tar.Writer, entrypoint bool) error {
-	content, err := os.Open(f.source)
+func (f File) pack(archive *tar.Writer, entrypoint bool) error {
+	content, err := os.Open(f.Source)
 	if err != nil {
 		return err
 	}
@@ -80,7 +82,7 @@ func (f file) pack(archive *tar.Writer, entrypoint bool) error {
 	if _, err := content.Seek(0, io.SeekStart); err != nil {
 		return err
 	}
-	if err := archive.WriteHeader(&tar.Header{Name: strings.TrimPrefix(f.target, "/"), Mode: mode, Size: info.Size()}); err != nil {
+	if err := archive.WriteHeader(&tar.Header{Name: strings.TrimPrefix(f.Target, "/"), Mode: mode, Size: info.Size()}); err != nil {
 		return err
 	}
 	_, err = io.Copy(archive, content)
@@ -109,4 +111,4 @@ func (l *plainLayer) DiffID() (v1.Hash, error)             { return l.hash, nil 
 func (l *plainLayer) Size() (int64, error)                 { return l.size, nil }
 func (l *plainLayer) Compressed() (io.ReadCloser, error)   { return l.open() }
 func (l *plainLayer) Uncompressed() (io.ReadCloser, error) { return l.open() }
-func (l *plainLayer) MediaType() (types.MediaType, error)  { return types.DockerUncompressedLayer, nil }
+func (l *plainLayer) MediaType() (types.MediaType, error)  { return types.OCIUncompressedLayer, nil }

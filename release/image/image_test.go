@@ -1,4 +1,4 @@
-package main
+package image
 
 import (
 	"archive/tar"
@@ -10,28 +10,33 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 )
 
-func TestWebhookImageHoldsTheBinaryAndNothingElse(t *testing.T) {
+func TestWebhookImageHoldsTheBinaryAndLicencesAndNothingElse(t *testing.T) {
 	binary := filepath.Join(t.TempDir(), "webhook")
 	put(t, binary, 0o600, "\x7fELF and so on")
+	licence := filepath.Join(t.TempDir(), "LICENSE")
+	put(t, licence, 0o600, "Do what you like.")
 	digests := map[string]bool{}
 	for range 2 {
-		image := written(t, webhook(binary))
+		built, image := written(t, Webhook(binary, "arm64", licence))
 		if got, want := configuration(t, image), (v1.Config{User: "65532:65532", Entrypoint: []string{"/mtls-egress-webhook"}}); !reflect.DeepEqual(got, want) {
 			t.Errorf("configuration %+v, want %+v", got, want)
 		}
-		want := [][]entry{{{name: "mtls-egress-webhook", mode: 0o755, content: "\x7fELF and so on"}}}
+		want := [][]entry{{
+			{name: "mtls-egress-webhook", mode: 0o755, content: "\x7fELF and so on"}, {name: "licenses/LICENSE", mode: 0o644, content: "Do what you like."},
+		}}
 		if got := content(t, image); !reflect.DeepEqual(got, want) {
 			t.Errorf("layers %+v, want %+v", got, want)
 		}
-		if got, want := mediaTypes(t, image), []types.MediaType{types.DockerLayer}; !reflect.DeepEqual(got, want) {
+		if got, want := mediaTypes(t, built), []types.MediaType{types.OCILayer}; !reflect.DeepEqual(got, want) {
 			t.Errorf("media types %q, want %q", got, want)
 		}
-		digest, err := image.Digest()
+		digest, err := built.Digest()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -61,9 +66,9 @@ func TestImageOfARootFileSystemAndFiles(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	image := written(t, contents{
-		base: base, files: []file{{program, "/usr/bin/program"}, {config, "/etc/config"}}, folders: []string{"/tmp"},
-		entrypoint: "/usr/bin/program", user: "1:2", env: []string{"A=1", "B=x=y"},
+	_, image := written(t, Contents{
+		Base: base, Files: []File{{program, "/usr/bin/program"}, {config, "/etc/config"}}, Folders: []string{"/tmp"},
+		Entrypoint: "/usr/bin/program", User: "1:2", Env: []string{"A=1", "B=x=y"},
 	})
 
 	if got, want := configuration(t, image), (v1.Config{User: "1:2", Entrypoint: []string{"/usr/bin/program"}, Env: []string{"A=1", "B=x=y"}}); !reflect.DeepEqual(got, want) {
@@ -81,14 +86,14 @@ func TestImageOfARootFileSystemAndFiles(t *testing.T) {
 func TestOtherImagesAreNotCompressed(t *testing.T) {
 	zeros := filepath.Join(t.TempDir(), "zeros")
 	put(t, zeros, 0o600, strings.Repeat("0", 1<<20))
-	image, err := build(contents{files: []file{{zeros, "/zeros"}}})
+	built, err := Contents{Files: []File{{zeros, "/zeros"}}}.Build()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, want := mediaTypes(t, image), []types.MediaType{types.DockerUncompressedLayer}; !reflect.DeepEqual(got, want) {
+	if got, want := mediaTypes(t, built), []types.MediaType{types.OCIUncompressedLayer}; !reflect.DeepEqual(got, want) {
 		t.Errorf("media types %q, want %q", got, want)
 	}
-	layers, err := image.Layers()
+	layers, err := built.Layers()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -109,68 +114,32 @@ func TestImageRefusesWhatIsNoProgram(t *testing.T) {
 	script := filepath.Join(t.TempDir(), "script")
 	for name, text := range map[string]string{"a script": "#!/bin/sh\n", "an empty file": "", "three letters": "\x7fEL"} {
 		put(t, script, 0o700, text)
-		err := write(webhook(script), "example.com/webhook:1", filepath.Join(t.TempDir(), "image.tar"))
+		_, err := Webhook(script, "arm64").Build()
 		if want := script + ": the entry point is no Linux program; build it with GOOS=linux CGO_ENABLED=0"; err == nil || err.Error() != want {
 			t.Errorf("%s: error %v, want %s", name, err, want)
 		}
 	}
 }
 
-func TestParse(t *testing.T) {
-	tests := map[string]struct {
-		args string
-		want contents
-		err  string
-	}{
-		"the webhook": {
-			args: "-binary b -tag t -output o",
-			want: contents{files: []file{{"b", "/mtls-egress-webhook"}}, entrypoint: "/mtls-egress-webhook", user: "65532:65532", compressed: true},
-		},
-		"all flags of other images": {
-			args: "-tag t -output o -layer l -file a:/b -file c:/d -folder /tmp -entrypoint /b -user 1:1 -env A=1 -env B=",
-			want: contents{
-				base: "l", files: []file{{"a", "/b"}, {"c", "/d"}}, folders: []string{"/tmp"}, entrypoint: "/b", user: "1:1", env: []string{"A=1", "B="},
-			},
-		},
-		"no tag":                 {args: "-binary b -output o", err: "-tag and -output are required"},
-		"no content":             {args: "-tag t -output o -user 1:1", err: "nothing to put into the image: name the -binary, a -layer or a -file"},
-		"a place that isn't one": {args: "-tag t -output o -file a:b", err: `invalid value "a:b" for flag -file: want SRC:DST, DST an absolute path`},
-		"a relative folder":      {args: "-tag t -output o -folder tmp", err: `invalid value "tmp" for flag -folder: want an absolute path`},
-		"a variable's name only": {args: "-tag t -output o -env A", err: `invalid value "A" for flag -env: want NAME=VALUE`},
-		"an argument":            {args: "-tag t -output o -binary b more", err: `"more" is no flag`},
-		"the webhook and more": {
-			args: "-binary b -tag t -output o -user 1:1",
-			err:  "-binary makes the webhook's image as it is: -layer, -file, -folder, -entrypoint, -user and -env are for other images",
-		},
-	}
-	for name, test := range tests {
-		t.Run(name, func(t *testing.T) {
-			got, tag, output, err := parse(strings.Fields(test.args))
-			if test.err != "" {
-				if err == nil || err.Error() != test.err {
-					t.Errorf("error %v, want %s", err, test.err)
-				}
-				return
-			}
-			if err != nil || tag != "t" || output != "o" || !reflect.DeepEqual(got, test.want) {
-				t.Errorf("got %+v, %q, %q, %v; want %+v, t, o", got, tag, output, err, test.want)
-			}
-		})
-	}
-}
-
-// written is the image that a reader of the tarball sees.
-func written(t *testing.T, c contents) v1.Image {
+// written is the image as a registry gets it, and as a reader of the tarball sees it, which has types of Docker's.
+func written(t *testing.T, c Contents) (built, image v1.Image) {
 	t.Helper()
-	output := filepath.Join(t.TempDir(), "image.tar")
-	if err := write(c, "example.com/image:1", output); err != nil {
-		t.Fatal(err)
-	}
-	image, err := tarball.ImageFromPath(output, nil)
+	built, err := c.Build()
 	if err != nil {
 		t.Fatal(err)
 	}
-	return image
+	reference, err := name.NewTag("example.com/image:1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	output := filepath.Join(t.TempDir(), "image.tar")
+	if err := tarball.WriteToFile(output, reference, built); err != nil {
+		t.Fatal(err)
+	}
+	if image, err = tarball.ImageFromPath(output, nil); err != nil {
+		t.Fatal(err)
+	}
+	return built, image
 }
 
 func configuration(t *testing.T, image v1.Image) v1.Config {

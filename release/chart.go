@@ -1,0 +1,138 @@
+package main
+
+import (
+	"archive/tar"
+	"compress/gzip"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"sigs.k8s.io/yaml"
+)
+
+// chartFolder is the chart in the project's folder.
+const chartFolder = "charts/" + product
+
+func (r release) chartName() string {
+	return fmt.Sprintf("%s-%s.tgz", product, chartVersion(r.version))
+}
+
+// chart packs the chart with the versions, the image's name and the licence.
+//
+// The image's digest is told in an annotation, and is no default of image.digest: `helm upgrade --reuse-values` takes the defaults of the chart before, so it would
+// install a new chart with the old image, and whoever sets image.tag would get another image than that.
+func (r release) chart(ctx context.Context, folder, imageDigest string) (artefact, error) {
+	staged, err := os.MkdirTemp("", "mtls-egress-chart-")
+	if err != nil {
+		return artefact{}, err
+	}
+	defer func() { _ = os.RemoveAll(staged) }()
+	source := filepath.Join(staged, product)
+	if err := os.CopyFS(source, os.DirFS(chartFolder)); err != nil {
+		return artefact{}, err
+	}
+	licence, err := os.ReadFile(licenceFile)
+	if err != nil {
+		return artefact{}, err
+	}
+	err = errors.Join(
+		os.WriteFile(filepath.Join(source, licenceFile), licence, 0o644),
+		rewrite(filepath.Join(source, "Chart.yaml"), func(text string) (string, error) { return r.annotate(text, imageDigest) }),
+		rewrite(filepath.Join(source, "values.yaml"), r.setRepository),
+	)
+	if err != nil {
+		return artefact{}, err
+	}
+	pack := exec.CommandContext(ctx, r.helm, "package", source, "--version", chartVersion(r.version), "--app-version", r.version, "--destination", staged)
+	if _, err := output(pack); err != nil {
+		return artefact{}, err
+	}
+	if err := r.withoutTimes(filepath.Join(staged, r.chartName()), filepath.Join(folder, r.chartName())); err != nil {
+		return artefact{}, err
+	}
+	return newArtefact(folder, r.chartName(), "INSTALL")
+}
+
+func rewrite(path string, change func(string) (string, error)) error {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	changed, err := change(string(text))
+	if err != nil {
+		return fmt.Errorf("%s: %w", filepath.Base(path), err)
+	}
+	return os.WriteFile(path, []byte(changed), 0o644)
+}
+
+// annotate adds what https://artifacthub.io/docs/topics/annotations/helm/ has for the licence and the images of a chart.
+func (r release) annotate(text, imageDigest string) (string, error) {
+	chart := map[string]any{}
+	if err := yaml.Unmarshal([]byte(text), &chart); err != nil {
+		return "", err
+	}
+	annotations, ok := chart["annotations"].(map[string]any)
+	if !ok {
+		annotations = map[string]any{}
+	}
+	annotations["artifacthub.io/license"] = ownLicence
+	annotations["artifacthub.io/images"] = fmt.Sprintf("- name: %s\n  image: %s@sha256:%s\n", product, r.reference(), imageDigest)
+	chart["annotations"] = annotations
+	if r.source != "" {
+		chart["sources"] = []string{r.source}
+	}
+	changed, err := yaml.Marshal(chart)
+	return string(changed), err
+}
+
+// setRepository makes the image's name the default of image.repository. The comments of the file stay.
+func (r release) setRepository(text string) (string, error) {
+	const line = "\n  repository: " + product + "\n"
+	if found := strings.Count(text, line); found != 1 {
+		return "", fmt.Errorf("%d lines %q: want one, which gets the image's name", found, strings.TrimSpace(line))
+	}
+	return strings.Replace(text, line, "\n  repository: "+r.repository+"\n", 1), nil
+}
+
+// withoutTimes copies Helm's archive with the time of the commit, as Helm writes the time of day.
+func (r release) withoutTimes(from, to string) (err error) {
+	folder, err := os.MkdirTemp("", "mtls-egress-chart-")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(folder)) }()
+	file, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = file.Close() }()
+	content, err := gzip.NewReader(file)
+	if err != nil {
+		return err
+	}
+	var files []member
+	for archive := tar.NewReader(content); ; {
+		header, err := archive.Next()
+		if errors.Is(err, io.EOF) {
+			return writeArchive(to, files, r.created)
+		}
+		if err != nil {
+			return err
+		}
+		source := filepath.Join(folder, strconv.Itoa(len(files)))
+		text, err := io.ReadAll(archive)
+		if err != nil {
+			return err
+		}
+		if err := os.WriteFile(source, text, 0o600); err != nil {
+			return err
+		}
+		files = append(files, member{name: header.Name, source: source, mode: header.Mode})
+	}
+}

@@ -1,0 +1,108 @@
+package main
+
+import (
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/layout"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/types"
+
+	"mtls.egress/webhook/release/image"
+)
+
+// imageName is the archive of the image: an OCI image layout with an index of the platforms.
+func (r release) imageName() string { return fmt.Sprintf("%s_%s_image.tar", product, r.version) }
+
+// reference is the name that the image has after it is loaded or pushed.
+func (r release) reference() string { return r.repository + ":" + r.version }
+
+// image writes the image of all binaries for Linux. The checksum of the artefact is the digest of the image's index.
+func (r release) image(folder string) (artefact, error) {
+	index := mutate.IndexMediaType(empty.Index, types.OCIImageIndex)
+	for _, p := range r.platforms() {
+		if p.system != "linux" {
+			continue
+		}
+		contents := image.Webhook(r.binaries[p], p.architecture, r.licences(folder)...)
+		contents.Labels, contents.Created = r.labels(), r.created
+		built, err := contents.Build()
+		if err != nil {
+			return artefact{}, err
+		}
+		index = mutate.AppendManifests(index, mutate.IndexAddendum{Add: built, Descriptor: v1.Descriptor{Platform: &v1.Platform{OS: p.system, Architecture: p.architecture}}})
+	}
+	annotated, ok := mutate.Annotations(index, r.labels()).(v1.ImageIndex)
+	if !ok {
+		return artefact{}, fmt.Errorf("an index of type %T lost its manifests", annotated)
+	}
+	digest, err := annotated.Digest()
+	if err != nil {
+		return artefact{}, err
+	}
+	if err := r.writeLayout(filepath.Join(folder, r.imageName()), annotated); err != nil {
+		return artefact{}, err
+	}
+	return artefact{name: r.imageName(), purpose: "CONTAINER", sha256: digest.Hex}, os.WriteFile(filepath.Join(folder, imageDigestFile), []byte(digest.String()+"\n"), 0o644)
+}
+
+// labels are those of https://github.com/opencontainers/image-spec/blob/v1.1.1/annotations.md.
+func (r release) labels() map[string]string {
+	labels := map[string]string{
+		"org.opencontainers.image.title":       product,
+		"org.opencontainers.image.description": "Mutual TLS to hosts outside the Istio mesh, asked for with one annotation on a workload.",
+		"org.opencontainers.image.licenses":    ownLicence,
+		"org.opencontainers.image.version":     r.version,
+		"org.opencontainers.image.revision":    r.commit,
+		"org.opencontainers.image.created":     r.created.Format(time.RFC3339),
+	}
+	if r.source != "" {
+		labels["org.opencontainers.image.source"] = r.source
+	}
+	return labels
+}
+
+// writeLayout writes an archive that podman, skopeo and docker (from version 25 on) load, and containerd imports under the image's name.
+func (r release) writeLayout(path string, index v1.ImageIndex) error {
+	folder, err := os.MkdirTemp("", "mtls-egress-layout-")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = os.RemoveAll(folder) }()
+	written, err := layout.Write(folder, empty.Index)
+	if err != nil {
+		return err
+	}
+	err = written.AppendIndex(index, layout.WithAnnotations(map[string]string{
+		"org.opencontainers.image.ref.name": r.version,
+		"io.containerd.image.name":          r.reference(),
+	}))
+	if err != nil {
+		return err
+	}
+	files, err := membersOf(folder)
+	if err != nil {
+		return err
+	}
+	return writeArchive(path, files, r.created)
+}
+
+// membersOf are the files of a folder in the order of their names.
+func membersOf(folder string) ([]member, error) {
+	var files []member
+	err := filepath.WalkDir(folder, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		name := strings.TrimPrefix(filepath.ToSlash(strings.TrimPrefix(path, folder)), "/")
+		files = append(files, member{name: name, source: path, mode: 0o644})
+		return nil
+	})
+	return files, err
+}

@@ -1,0 +1,56 @@
+package main
+
+import (
+	"reflect"
+	"runtime"
+	"strings"
+	"testing"
+
+	"mtls.egress/webhook/release/image"
+)
+
+func TestParse(t *testing.T) {
+	tests := map[string]struct {
+		args string
+		want image.Contents
+		err  string
+	}{
+		"the webhook": {
+			args: "-binary b -licence /a/LICENSE -tag t -output o",
+			want: image.Webhook("b", runtime.GOARCH, "/a/LICENSE"),
+		},
+		"all flags of other images": {
+			args: "-tag t -output o -layer l -file a:/b -file c:/d -folder /tmp -entrypoint /b -user 1:1 -env A=1 -env B=",
+			want: image.Contents{
+				Base: "l", Files: []image.File{{Source: "a", Target: "/b"}, {Source: "c", Target: "/d"}}, Folders: []string{"/tmp"}, Entrypoint: "/b", User: "1:1",
+				Env: []string{"A=1", "B="}, Architecture: runtime.GOARCH,
+			},
+		},
+		"no tag":                 {args: "-binary b -output o", err: "-tag and -output are required"},
+		"no content":             {args: "-tag t -output o -user 1:1", err: "nothing to put into the image: name the -binary, a -layer or a -file"},
+		"a place that isn't one": {args: "-tag t -output o -file a:b", err: `invalid value "a:b" for flag -file: want SRC:DST, DST an absolute path`},
+		"a relative folder":      {args: "-tag t -output o -folder tmp", err: `invalid value "tmp" for flag -folder: want an absolute path`},
+		"a variable's name only": {args: "-tag t -output o -env A", err: `invalid value "A" for flag -env: want NAME=VALUE`},
+		"no licence":             {args: "-tag t -output o -binary b", err: "the webhook's image has its licences in it: name each file with -licence"},
+		"a licence of another":   {args: "-tag t -output o -file a:/b -licence l", err: "-licence goes with -binary"},
+		"an argument":            {args: "-tag t -output o -binary b more", err: `"more" is no flag`},
+		"the webhook and more": {
+			args: "-binary b -tag t -output o -user 1:1",
+			err:  "-binary makes the webhook's image as it is: -layer, -file, -folder, -entrypoint, -user and -env are for other images",
+		},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			got, tag, output, err := parse(strings.Fields(test.args))
+			if test.err != "" {
+				if err == nil || err.Error() != test.err {
+					t.Errorf("error %v, want %s", err, test.err)
+				}
+				return
+			}
+			if err != nil || tag != "t" || output != "o" || !reflect.DeepEqual(got, test.want) {
+				t.Errorf("got %+v, %q, %q, %v; want %+v, t, o", got, tag, output, err, test.want)
+			}
+		})
+	}
+}
