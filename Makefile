@@ -72,7 +72,7 @@ test: ## Run all tests; the servers they need are built the first time.
 	go test -timeout 20m $$(go list ./... | grep -vxE '$(ON_A_NODE)') && \
 	if $(no_node); then echo 'SKIPPED: the tests on a node ($(ON_A_NODE)) need root on Linux, or a cluster with Istio in KUBECONFIG'; \
 	else test/onnode.sh $$(go list ./... | grep -xE '$(ON_A_NODE)'); fi
-	for package in $$(find release test/tools -name '*_test.go' -exec dirname {} + | sort -u); do go -C $$package test .; done
+	for package in $$(find release test/tools -name '*_test.go' -exec dirname {} + | sort -u); do go -C $$package test -timeout 30m .; done
 
 .PHONY: test-mesh
 test-mesh: ## Run the tests of the data path on a real mesh (root on Linux, or a cluster in KUBECONFIG).

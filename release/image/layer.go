@@ -3,6 +3,7 @@ package image
 import (
 	"archive/tar"
 	"bytes"
+	"compress/gzip"
 	"errors"
 	"fmt"
 	"io"
@@ -19,7 +20,7 @@ func (c Contents) layers() ([]v1.Layer, error) {
 	newLayer := func(open tarball.Opener) (v1.Layer, error) { return newPlainLayer(open) }
 	if c.Compressed {
 		newLayer = func(open tarball.Opener) (v1.Layer, error) {
-			return tarball.LayerFromOpener(open, tarball.WithMediaType(types.OCILayer))
+			return tarball.LayerFromOpener(open, tarball.WithMediaType(types.OCILayer), tarball.WithCompressionLevel(gzip.BestCompression))
 		}
 	}
 	var layers []v1.Layer
