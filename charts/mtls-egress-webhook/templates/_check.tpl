@@ -26,9 +26,7 @@ imagePullSecrets:
 priorityClassName: {{ . }}
 {{- end }}
 securityContext:
-  runAsNonRoot: true
-  seccompProfile:
-    type: RuntimeDefault
+  {{- include "mtls-egress-webhook.podSecurityContext" .top | nindent 2 }}
 containers:
 - name: check
   image: {{ include "mtls-egress-webhook.image" .top | quote }}
@@ -42,23 +40,11 @@ containers:
     {{- toYaml . | nindent 4 }}
   {{- end }}
   securityContext:
-    allowPrivilegeEscalation: false
-    readOnlyRootFilesystem: true
-    capabilities:
-      drop: [ALL]
+    {{- include "mtls-egress-webhook.containerSecurityContext" .top | nindent 4 }}
   volumeMounts:
-  - name: token
-    mountPath: /var/run/secrets/kubernetes.io/serviceaccount
-    readOnly: true
+  - {{ include "mtls-egress-webhook.tokenMount" .top | indent 4 | trim }}
 volumes:
-- name: token
-  projected:
-    # Readable for the image's user, whatever its number.
-    defaultMode: 0444
-    sources:
-    - serviceAccountToken: {path: token, expirationSeconds: 3600}
-    - configMap: {name: kube-root-ca.crt, items: [{key: ca.crt, path: ca.crt}]}
-    - downwardAPI: {items: [{path: namespace, fieldRef: {fieldPath: metadata.namespace}}]}
+- {{ include "mtls-egress-webhook.tokenVolume" .top | indent 2 | trim }}
 {{- with $values.deployment.nodeSelector }}
 nodeSelector:
   {{- toYaml . | nindent 2 }}
