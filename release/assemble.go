@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -43,12 +44,7 @@ func (p platform) String() string { return p.system + "/" + p.architecture }
 
 // platforms are those of the binaries, in the order of their names.
 func (r release) platforms() []platform {
-	var all []platform
-	for p := range r.binaries {
-		all = append(all, p)
-	}
-	slices.SortFunc(all, func(a, b platform) int { return strings.Compare(a.String(), b.String()) })
-	return all
+	return slices.SortedFunc(maps.Keys(r.binaries), func(a, b platform) int { return strings.Compare(a.String(), b.String()) })
 }
 
 func (r release) systems() []string {

@@ -4,6 +4,7 @@ import (
 	"debug/buildinfo"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -90,7 +91,7 @@ func (r release) document(artefacts []artefact, modules map[string]string, libra
 			document.Relationships = append(document.Relationships, relation(string(described.PackageSPDXIdentifier), common.TypeRelationshipContains, string(program.PackageSPDXIdentifier)))
 		}
 	}
-	for _, path := range sortedKeys(modules) {
+	for _, path := range slices.Sorted(maps.Keys(modules)) {
 		module := pack("Module-"+path, path, modules[path], licenceOf(path, libraries))
 		module.PrimaryPackagePurpose = "LIBRARY"
 		module.PackageExternalReferences = []*spdx.PackageExternalReference{{
@@ -151,13 +152,4 @@ func packageURL(path, version string) string {
 		path, version = "stdlib", strings.TrimPrefix(version, "go")
 	}
 	return "pkg:golang/" + path + "@" + strings.ReplaceAll(version, "+", "%2B")
-}
-
-func sortedKeys(m map[string]string) []string {
-	var keys []string
-	for key := range m {
-		keys = append(keys, key)
-	}
-	slices.Sort(keys)
-	return keys
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -69,11 +70,7 @@ func libraries(ctx context.Context, systems []string) ([]library, error) {
 			found[cmp.Or(l.LicenseFile, l.Name())] = library{name: l.Name(), version: l.Version(), licences: names(l.Licenses), file: l.LicenseFile}
 		}
 	}
-	var all []library
-	for _, l := range found {
-		all = append(all, l)
-	}
-	slices.SortFunc(all, func(a, b library) int {
+	all := slices.SortedFunc(maps.Values(found), func(a, b library) int {
 		return cmp.Or(strings.Compare(a.name, b.name), strings.Compare(a.file, b.file))
 	})
 	return all, judge(all)
