@@ -4,9 +4,7 @@
 package admission_test
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -19,7 +17,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
-	auditv1 "k8s.io/apiserver/pkg/apis/audit/v1"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -38,9 +35,6 @@ const (
 
 // patience bounds every wait. It is no measure: what is waited for takes milliseconds, or never happens.
 const patience = time.Minute
-
-// accountName is whom the webhook runs as.
-const accountName = "system:serviceaccount:" + installation.Namespace + ":" + installation.Release
 
 // installed is shared by the tests of this package, which use a namespace each and run one after the other.
 var installed *installation.Installation
@@ -276,17 +270,13 @@ func (w *world) istioObjects() []string {
 // server refused have their status at the end.
 func (w *world) writes() []string {
 	w.Helper()
-	log, err := os.ReadFile(installed.AuditLog())
+	events, err := installed.Audited()
 	if err != nil {
 		w.Fatal(err)
 	}
 	var lines []string
-	for entry := range bytes.Lines(log) {
-		var event auditv1.Event
-		if err := json.Unmarshal(entry, &event); err != nil {
-			w.Fatal(err)
-		}
-		if event.ObjectRef == nil || event.ObjectRef.Namespace != w.namespace || event.User.Username != accountName {
+	for _, event := range events {
+		if event.ObjectRef == nil || event.ObjectRef.Namespace != w.namespace || event.User.Username != installation.User {
 			continue
 		}
 		line := event.Verb + " " + event.ObjectRef.Resource + "/" + event.ObjectRef.Name

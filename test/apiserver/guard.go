@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"syscall"
 )
 
@@ -29,10 +30,10 @@ for file in "$1"/pids/*; do
 done
 rm -rf "$1" || { sleep 1; rm -rf "$1"; }`
 
-// wrap is what envtest starts for a program: it notes its process ID and becomes the program. envtest also asks programs for their flags.
+// wrap is what envtest starts for a program: it notes its process ID, with the name of the program, and becomes the program. envtest also asks programs for their flags.
 const wrap = `#!/bin/sh
 dir=${0%/*}/..
-[ "$1" = --help ] || : >"$dir/pids/$$"
+[ "$1" = --help ] || echo "${0##*/}" >"$dir/pids/$$"
 exec "$dir/assets/${0##*/}" "$@"
 `
 
@@ -79,6 +80,25 @@ func (s *Server) StartGuarded(cmd *exec.Cmd) (release func() error, err error) {
 		return nil, err
 	}
 	return func() error { return os.RemoveAll(filepath.Join(s.Dir, "pids", strconv.Itoa(cmd.Process.Pid))) }, nil
+}
+
+// pid is the process ID of a program that was started through its wrapper.
+func (g *guard) pid(program string) (int, error) {
+	notes, err := os.ReadDir(filepath.Join(g.dir, "pids"))
+	if err != nil {
+		return 0, err
+	}
+	for _, note := range notes {
+		if content, err := os.ReadFile(filepath.Join(g.dir, "pids", note.Name())); err == nil && strings.TrimSpace(string(content)) == program {
+			return strconv.Atoi(note.Name())
+		}
+	}
+	return 0, fmt.Errorf("%s was not started", program)
+}
+
+// forget removes the note of a process that has ended.
+func (g *guard) forget(pid int) error {
+	return os.Remove(filepath.Join(g.dir, "pids", strconv.Itoa(pid)))
 }
 
 func (g *guard) wrapper(program string) string { return filepath.Join(g.dir, "wrappers", program) }

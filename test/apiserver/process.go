@@ -78,6 +78,19 @@ func (p *Process) Stop(limit time.Duration) error {
 	return errors.Join(append(problems, p.release())...)
 }
 
+// Kill ends the program with SIGKILL, as a node does that is out of memory, and waits for the end. One that has ended is fine.
+func (p *Process) Kill() error {
+	err := p.cmd.Process.Kill()
+	if errors.Is(err, os.ErrProcessDone) {
+		err = nil
+	}
+	<-p.ended
+	return errors.Join(err, p.release())
+}
+
+// PID is the program's process ID.
+func (p *Process) PID() int { return p.cmd.Process.Pid }
+
 // FreeAddresses returns loopback addresses that nobody listens on.
 func FreeAddresses(count int) (addresses []string, problem error) {
 	addresses = make([]string, count)

@@ -6,15 +6,19 @@
 package apiserver
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
+	auditv1 "k8s.io/apiserver/pkg/apis/audit/v1"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
 )
@@ -47,6 +51,9 @@ type Server struct {
 
 // limit is how long etcd and kube-apiserver may each take to start and to stop. On an idle machine they need 5 seconds together.
 const limit = time.Minute
+
+// restartGrace is how long kube-apiserver may take to stop in a restart.
+const restartGrace = 5 * time.Second
 
 // Start starts etcd and kube-apiserver and returns when the API is ready and the namespace default exists. The caller calls Stop. When Start returns an error,
 // nothing is left running. The context is obeyed between the steps: once a server is starting it has its minute.
@@ -128,6 +135,47 @@ func (s *Server) start(ctx context.Context, assets string, options Options) (err
 
 // AuditLog is the file with the events of Options.AuditPolicy, each as JSON in a line.
 func (s *Server) AuditLog() string { return filepath.Join(s.Dir, "audit.log") }
+
+// Audited are the events in the AuditLog so far.
+func (s *Server) Audited() ([]auditv1.Event, error) {
+	log, err := os.ReadFile(s.AuditLog())
+	if err != nil {
+		return nil, err
+	}
+	log = log[:bytes.LastIndexByte(log, '\n')+1] // what comes after it is being written
+	var events []auditv1.Event
+	for line := range bytes.Lines(log) {
+		var event auditv1.Event
+		if err := json.Unmarshal(line, &event); err != nil {
+			return nil, err
+		}
+		events = append(events, event)
+	}
+	return events, nil
+}
+
+// Restart stops kube-apiserver and, after being away for some time, starts it again at the same address, with the same users and the data that etcd kept. It returns when
+// the API is ready. As a kubelet does, it sends SIGTERM first, and SIGKILL when that takes too long: kube-apiserver waits for its clients to end their watches.
+func (s *Server) Restart(away time.Duration) error {
+	pid, err := s.guard.pid("kube-apiserver")
+	if err != nil {
+		return err
+	}
+	impatient := time.AfterFunc(restartGrace, func() { _ = syscall.Kill(pid, syscall.SIGKILL) }) // it may have ended just now
+	err = s.plane.APIServer.Stop()
+	impatient.Stop()
+	if err == nil {
+		err = s.guard.forget(pid)
+	}
+	if err != nil {
+		return fmt.Errorf("%w\n%s", err, s.lastWords())
+	}
+	time.Sleep(away)
+	if err := s.plane.APIServer.Start(); err != nil {
+		return fmt.Errorf("%w\n%s", err, s.lastWords())
+	}
+	return nil
+}
 
 // Stop stops kube-apiserver and etcd, waits for their end, and removes all files of theirs. Another call returns what the first one did.
 func (s *Server) Stop() error { return s.stop() }

@@ -25,6 +25,9 @@ const (
 	Namespace = "mtls-egress"
 )
 
+// User is whom the webhooks run as.
+const User = "system:serviceaccount:" + Namespace + ":" + Release
+
 // WebhookConfiguration is the name of the release's MutatingWebhookConfiguration.
 const WebhookConfiguration = "0-" + Release
 
@@ -119,7 +122,8 @@ func (i *Installation) shutDown() error {
 
 func (i *Installation) build(ctx context.Context) error {
 	i.Command = filepath.Join(i.Dir, Release)
-	cmd := exec.CommandContext(ctx, "go", "build", "-o", i.Command, "mtls.egress/webhook/cmd/webhook")
+	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", i.Command, "mtls.egress/webhook/cmd/webhook") // as make build does
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	// Interrupted it ends its compilers and removes its files; killed it would leave both.
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	output, err := cmd.CombinedOutput()
@@ -185,12 +189,12 @@ func (i *Installation) Upgrade(ctx context.Context, values ...string) error {
 
 // StartWebhook starts the replicas that don't run and returns when annotated Pods are realised.
 func (i *Installation) StartWebhook(ctx context.Context) error {
-	args, err := i.serveArgs(ctx)
+	container, err := i.container(ctx)
 	if err != nil {
 		return err
 	}
 	for _, replica := range i.Replicas {
-		if err := replica.start(args); err != nil {
+		if err := replica.start(ctx, container); err != nil {
 			return err
 		}
 	}
@@ -200,6 +204,52 @@ func (i *Installation) StartWebhook(ctx context.Context) error {
 		}
 	}
 	return i.awaitAdmission(ctx)
+}
+
+// StartReplica starts one replica, unless it runs, and returns when its Pod is ready. The Service may learn of that a moment later. One that was killed is started
+// when the kubelet has noticed that.
+func (i *Installation) StartReplica(ctx context.Context, replica *Replica) error {
+	container, err := i.container(ctx)
+	if err != nil {
+		return err
+	}
+	if pod := replica.pod.Load(); pod != nil && pod.killed.Load() {
+		err := await(ctx, "the kubelet notices that a replica was killed", func(context.Context) error {
+			if pod.ready.Load() {
+				return errors.New("it says that the Pod is ready")
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	if err := replica.start(ctx, container); err != nil {
+		return err
+	}
+	return replica.awaitReady(ctx)
+}
+
+// TimeStart starts one replica that doesn't run, and returns how long it takes until /readyz says that it is ready, whenever a kubelet would ask.
+func (i *Installation) TimeStart(ctx context.Context, replica *Replica) (time.Duration, error) {
+	container, err := i.container(ctx)
+	if err != nil {
+		return 0, err
+	}
+	begun := time.Now()
+	if err := replica.start(ctx, container); err != nil {
+		return 0, err
+	}
+	err = await(ctx, "the webhook gets ready", replica.ready)
+	return time.Since(begun), err
+}
+
+// Connections are those that the Service took so far, and those of them that it handed to a replica that was gone, or to none.
+func (i *Installation) Connections() (taken, lost int64) {
+	if i.service == nil {
+		return 0, 0
+	}
+	return i.service.accepted.Load(), i.service.reset.Load()
 }
 
 // StopWebhook sends SIGTERM to the replicas that run and waits for their ends. Stopped ones are fine.

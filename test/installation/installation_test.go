@@ -19,7 +19,7 @@ func TestReplicasAreReplacedOneByOneWithoutARefusedPodAndNothingIsLeft(t *testin
 	t.Setenv("TMPDIR", t.TempDir())
 	var steps []string
 	i, err := installation.Start(t.Context(), installation.Options{
-		Replicas: 2, Values: []string{"deployment.shutdownDelay=1s"}, Say: func(step string) { steps = append(steps, step) },
+		Replicas: 2, Values: []string{"deployment.shutdownDelay=3s"}, Say: func(step string) { steps = append(steps, step) },
 	})
 	if err != nil {
 		t.Fatal(err)

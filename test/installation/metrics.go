@@ -17,27 +17,52 @@ func (i *Installation) Metric(ctx context.Context, name string, labels map[strin
 		if !replica.Running() {
 			continue
 		}
-		text, err := get(ctx, "http://"+replica.metricsAddress+"/metrics")
+		own, err := replica.Metric(ctx, name, labels)
 		if err != nil {
 			return 0, err
 		}
-		parser := expfmt.NewTextParser(model.UTF8Validation)
-		families, err := parser.TextToMetricFamilies(bytes.NewReader(text))
-		if err != nil {
-			return 0, fmt.Errorf("reading the metrics: %w", err)
+		sum += own
+	}
+	return sum, nil
+}
+
+// Leader is the replica that is the controller; nil while there is none.
+func (i *Installation) Leader(ctx context.Context) *Replica {
+	for _, replica := range i.Replicas {
+		if !replica.Running() {
+			continue
 		}
-		for _, metric := range families[name].GetMetric() {
-			found := map[string]string{}
-			for _, label := range metric.GetLabel() {
-				found[label.GetName()] = label.GetValue()
-			}
-			matches := true
-			for label, value := range labels {
-				matches = matches && found[label] == value
-			}
-			if matches {
-				sum += metric.GetCounter().GetValue() + metric.GetGauge().GetValue()
-			}
+		// One that is starting or stopping doesn't answer.
+		if leads, err := replica.Metric(ctx, "leader_election_master_status", nil); err == nil && leads == 1 {
+			return replica
+		}
+	}
+	return nil
+}
+
+// Metric is like that of the Installation, for one replica.
+func (r *Replica) Metric(ctx context.Context, name string, labels map[string]string) (float64, error) {
+	text, err := get(ctx, "http://"+r.metricsAddress+"/metrics")
+	if err != nil {
+		return 0, err
+	}
+	parser := expfmt.NewTextParser(model.UTF8Validation)
+	families, err := parser.TextToMetricFamilies(bytes.NewReader(text))
+	if err != nil {
+		return 0, fmt.Errorf("reading the metrics: %w", err)
+	}
+	var sum float64
+	for _, metric := range families[name].GetMetric() {
+		found := map[string]string{}
+		for _, label := range metric.GetLabel() {
+			found[label.GetName()] = label.GetValue()
+		}
+		matches := true
+		for label, value := range labels {
+			matches = matches && found[label] == value
+		}
+		if matches {
+			sum += metric.GetCounter().GetValue() + metric.GetGauge().GetValue()
 		}
 	}
 	return sum, nil

@@ -12,6 +12,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -38,11 +40,30 @@ type Replica struct {
 	command                                       string
 	webhookAddress, healthAddress, metricsAddress string
 
-	process *apiserver.Process // nil when it isn't started
+	service *service // nil when the API server calls the replica directly
+	pod     atomic.Pointer[pod]
+}
+
+// pod is one life of a replica.
+type pod struct {
+	replica *Replica
+	process *apiserver.Process
+	// ready is what the kubelet says of it.
+	ready atomic.Bool
+	// killed is whether it was ended without a warning.
+	killed atomic.Bool
+	// deleted is closed by delete: from then on the Pod isn't ready.
+	deleted chan struct{}
+	delete  func()
 }
 
 // prepareReplicas gives each replica its addresses; nothing is started yet.
-func (i *Installation) prepareReplicas(count int) error {
+func (i *Installation) prepareReplicas(count int) (err error) {
+	if count > 1 {
+		if i.service, err = newService(); err != nil {
+			return err
+		}
+	}
 	addresses, err := apiserver.FreeAddresses(3 * count)
 	if err != nil {
 		return err
@@ -51,17 +72,14 @@ func (i *Installation) prepareReplicas(count int) error {
 		own := addresses[3*n:]
 		i.Replicas = append(i.Replicas, &Replica{
 			Log: filepath.Join(i.Dir, fmt.Sprintf("webhook-%d.log", n)), server: i.Server, command: i.Command,
-			webhookAddress: own[0], healthAddress: own[1], metricsAddress: own[2],
+			webhookAddress: own[0], healthAddress: own[1], metricsAddress: own[2], service: i.service,
 		})
 	}
-	if count > 1 {
-		i.service, err = newService(i.Replicas)
-	}
-	return err
+	return nil
 }
 
-// serveArgs are the arguments of the chart's Deployment.
-func (i *Installation) serveArgs(ctx context.Context) ([]string, error) {
+// container is that of the chart's Deployment, with what a process beside the cluster needs in addition.
+func (i *Installation) container(ctx context.Context) (*corev1.Container, error) {
 	args := append([]string{"template", "--show-only", "templates/deployment.yaml"}, i.chartArgs(i.values...)...)
 	manifest, _, err := i.Helm(ctx, args...)
 	if err != nil {
@@ -71,11 +89,12 @@ func (i *Installation) serveArgs(ctx context.Context) ([]string, error) {
 	if err := yaml.UnmarshalStrict([]byte(manifest), &deployment); err != nil {
 		return nil, fmt.Errorf("reading the chart's Deployment: %w", err)
 	}
-	serve := deployment.Spec.Template.Spec.Containers[0].Args
-	for n := range serve {
-		serve[n] = strings.ReplaceAll(serve[n], "$(POD_NAMESPACE)", Namespace)
+	container := &deployment.Spec.Template.Spec.Containers[0]
+	for n := range container.Args {
+		container.Args[n] = strings.ReplaceAll(container.Args[n], "$(POD_NAMESPACE)", Namespace)
 	}
-	return append(serve, "--kubeconfig="+i.webhookKubeconfig(), "--tls-dns-names=127.0.0.1", "--webhook-host=127.0.0.1"), nil
+	container.Args = append(container.Args, "--kubeconfig="+i.webhookKubeconfig(), "--tls-dns-names=127.0.0.1", "--webhook-host=127.0.0.1")
+	return container, nil
 }
 
 func (i *Installation) webhookKubeconfig() string { return filepath.Join(i.Dir, "webhook.kubeconfig") }
@@ -100,7 +119,7 @@ func (i *Installation) connect(ctx context.Context) error {
 }
 
 // start does nothing when the process runs already.
-func (r *Replica) start(args []string) error {
+func (r *Replica) start(ctx context.Context, container *corev1.Container) error {
 	if r.Running() {
 		return nil
 	}
@@ -108,37 +127,80 @@ func (r *Replica) start(args []string) error {
 	if err != nil {
 		return err
 	}
-	cmd := exec.Command(r.command, append(slices.Clip(args),
+	cmd := exec.Command(r.command, append(slices.Clip(container.Args),
 		"--webhook-port="+webhookPort, "--health-address="+r.healthAddress, "--metrics-address="+r.metricsAddress)...)
 	process, err := apiserver.StartProcess(cmd, r.Log, r.server.StartGuarded)
 	if err != nil {
 		return err
 	}
-	r.process = process
+	started := &pod{replica: r, process: process, deleted: make(chan struct{})}
+	started.delete = sync.OnceFunc(func() { close(started.deleted) })
+	if before := r.pod.Swap(started); before != nil { // one that ended by itself
+		before.delete()
+	}
+	if r.service != nil {
+		r.service.follow(context.WithoutCancel(ctx), started, container.ReadinessProbe)
+	}
 	return nil
 }
 
 // Running says whether the process runs.
-func (r *Replica) Running() bool { return r.process != nil && r.process.Running() }
+func (r *Replica) Running() bool {
+	pod := r.pod.Load()
+	return pod != nil && pod.process.Running()
+}
 
-// Stop sends SIGTERM and waits for the end. One that doesn't end in time is killed, which is an error, as is a bad exit.
+// Address is where the replica itself answers admission requests.
+func (r *Replica) Address() string { return r.webhookAddress }
+
+// PID is the process ID of a replica that was started.
+func (r *Replica) PID() int { return r.pod.Load().process.PID() }
+
+// Stop does what deleting a Pod does: the Service is told, and at the same time the process gets SIGTERM. It waits for the end. One that
+// doesn't end in time is killed, which is an error, as is a bad exit. One that isn't started, or was killed, is fine.
 func (r *Replica) Stop() error {
-	if r.process == nil {
+	pod := r.pod.Load()
+	if pod == nil {
 		return nil
 	}
-	err := r.process.Stop(stopLimit)
-	r.process = nil
+	pod.delete()
+	if pod.killed.Load() {
+		return nil
+	}
+	err := pod.process.Stop(stopLimit)
+	r.pod.CompareAndSwap(pod, nil)
 	return err
+}
+
+// Kill ends the process with SIGKILL. Nobody is told: the kubelet finds out.
+func (r *Replica) Kill() error {
+	pod := r.pod.Load()
+	pod.killed.Store(true)
+	return pod.process.Kill()
 }
 
 // awaitReady waits until /readyz answers with OK.
 func (r *Replica) awaitReady(ctx context.Context) error {
 	return await(ctx, "the webhook gets ready", func(ctx context.Context) error {
 		if !r.Running() {
-			return apiserver.Final(fmt.Errorf("it ended; it said at the end:\n%s", r.process.LastWords()))
+			return apiserver.Final(fmt.Errorf("it ended; it said at the end:\n%s", r.lastWords()))
 		}
-		return r.ready(ctx)
+		if err := r.ready(ctx); err != nil {
+			return err
+		}
+		if r.service != nil && !r.pod.Load().ready.Load() {
+			return errors.New("the kubelet has not seen it ready")
+		}
+		return nil
 	})
+}
+
+func (r *Replica) lastWords() string {
+	pod := r.pod.Load()
+	if pod == nil {
+		return ""
+	}
+	return pod.process.LastWords()
 }
 
 func (r *Replica) ready(ctx context.Context) error {
@@ -168,7 +230,7 @@ func (i *Installation) awaitAdmission(ctx context.Context) error {
 	return await(ctx, "an annotated Pod is realised", func(ctx context.Context) error {
 		for n, replica := range i.Replicas {
 			if !replica.Running() {
-				return apiserver.Final(fmt.Errorf("replica %d ended; it said at the end:\n%s", n, replica.process.LastWords()))
+				return apiserver.Final(fmt.Errorf("replica %d ended; it said at the end:\n%s", n, replica.lastWords()))
 			}
 		}
 		pod, err := i.Admin.CoreV1().Pods(metav1.NamespaceDefault).Create(ctx, &corev1.Pod{

@@ -4,29 +4,49 @@ import (
 	"context"
 	"errors"
 	"io"
+	"math/rand/v2"
 	"net"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
+
+	corev1 "k8s.io/api/core/v1"
 )
 
-// service stands for the chart's Service: it hands each new connection to the next replica that is ready, and never breaks one
-// that is open.
+// How a cluster notices that a Pod may be called, or may not any more.
+const (
+	// relist is how often the kubelet looks which containers run: one that was killed counts as ready until then.
+	// https://github.com/kubernetes/kubernetes/blob/v1.36.0/pkg/kubelet/kubelet.go (genericPlegRelistPeriod)
+	relist = time.Second
+	// propagation is how long it takes from a change of a Pod to the node of the API server: kube-proxy writes its rules at most once a second.
+	// https://github.com/kubernetes/kubernetes/blob/v1.36.0/pkg/proxy/apis/config/v1alpha1/defaults.go (MinSyncPeriod)
+	propagation = time.Second
+)
+
+// service stands for the chart's Service, and for the kubelet and the kube-proxy behind it: it hands each new connection to one of its endpoints, at random, and never
+// breaks one that is open. The endpoints follow the readiness of the replicas as late as a cluster's do, so a connection may be handed to a replica that is gone; it is
+// reset then.
 type service struct {
 	listener net.Listener
-	replicas []*Replica
+	accepted atomic.Int64
+	reset    atomic.Int64
+	end      context.CancelFunc
+	ended    context.Context
 
-	mutex sync.Mutex
-	turn  int
-	open  map[net.Conn]struct{}
-	done  sync.WaitGroup
+	mutex     sync.Mutex
+	endpoints []*pod
+	open      map[net.Conn]struct{}
+	done      sync.WaitGroup
 }
 
-func newService(replicas []*Replica) (*service, error) {
+func newService() (*service, error) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, err
 	}
-	s := &service{listener: listener, replicas: replicas, open: map[net.Conn]struct{}{}}
+	s := &service{listener: listener, open: map[net.Conn]struct{}{}}
+	s.ended, s.end = context.WithCancel(context.Background())
 	s.done.Go(s.serve)
 	return s, nil
 }
@@ -35,6 +55,7 @@ func (s *service) address() string { return s.listener.Addr().String() }
 
 // close ends all connections and waits for that.
 func (s *service) close() error {
+	s.end()
 	err := s.listener.Close()
 	s.mutex.Lock()
 	for connection := range s.open {
@@ -43,6 +64,59 @@ func (s *service) close() error {
 	s.mutex.Unlock()
 	s.done.Wait()
 	return err
+}
+
+// follow is the kubelet of a Pod that was started: it asks its readiness probe until the Pod is deleted, and makes it an endpoint or none.
+func (s *service) follow(ctx context.Context, pod *pod, probe *corev1.Probe) {
+	s.done.Go(func() {
+		var late sync.WaitGroup
+		defer late.Wait()
+		say := func(ready bool) {
+			if pod.ready.Swap(ready) == ready {
+				return
+			}
+			late.Go(func() {
+				s.wait(propagation, nil)
+				s.set(pod, pod.ready.Load())
+			})
+		}
+		defer say(false)
+		var probed time.Time
+		for {
+			if !pod.process.Running() {
+				say(false)
+			} else if time.Since(probed) >= time.Duration(probe.PeriodSeconds)*time.Second {
+				probed = time.Now()
+				ctx, cancel := context.WithTimeout(ctx, time.Duration(probe.TimeoutSeconds)*time.Second)
+				say(pod.replica.ready(ctx) == nil)
+				cancel()
+			}
+			if !s.wait(relist, pod.deleted) {
+				return
+			}
+		}
+	})
+}
+
+// wait returns false when it was cut short, by interrupted or because all ends.
+func (s *service) wait(duration time.Duration, interrupted <-chan struct{}) bool {
+	select {
+	case <-s.ended.Done():
+		return false
+	case <-interrupted:
+		return false
+	case <-time.After(duration):
+		return true
+	}
+}
+
+func (s *service) set(changed *pod, endpoint bool) {
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	s.endpoints = slices.DeleteFunc(s.endpoints, func(other *pod) bool { return other == changed })
+	if endpoint {
+		s.endpoints = append(s.endpoints, changed)
+	}
 }
 
 func (s *service) serve() {
@@ -57,12 +131,19 @@ func (s *service) serve() {
 
 func (s *service) connect(client net.Conn) {
 	defer func() { _ = client.Close() }() // either side may have ended it
-	replica := s.next()
-	if replica == nil { // as a Service without endpoints: the connection is refused
+	s.accepted.Add(1)
+	refuse := func() {
+		s.reset.Add(1)
+		_ = client.(*net.TCPConn).SetLinger(0) // what follows is a reset
+	}
+	replica := s.endpoint()
+	if replica == nil {
+		refuse()
 		return
 	}
 	backend, err := net.Dial("tcp", replica.webhookAddress)
 	if err != nil {
+		refuse()
 		return
 	}
 	defer func() { _ = backend.Close() }()
@@ -78,20 +159,14 @@ func (s *service) connect(client net.Conn) {
 	both.Wait()
 }
 
-// next is the next replica in turn that is ready; nil when none is.
-func (s *service) next() *Replica {
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-	defer cancel()
+// endpoint is one at random, as kube-proxy takes it; nil when there is none.
+func (s *service) endpoint() *Replica {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
-	for range s.replicas {
-		replica := s.replicas[s.turn%len(s.replicas)]
-		s.turn++
-		if replica.ready(ctx) == nil {
-			return replica
-		}
+	if len(s.endpoints) == 0 {
+		return nil
 	}
-	return nil
+	return s.endpoints[rand.IntN(len(s.endpoints))].replica
 }
 
 func (s *service) track(connections ...net.Conn) {
