@@ -6,6 +6,7 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
 	"mtls.egress/webhook/api/v1alpha1"
 	"mtls.egress/webhook/internal/mesh"
@@ -28,16 +29,17 @@ func anchorFor(namespace string, members []v1alpha1.EgressTarget) (*unstructured
 	return mesh.Unstructured(anchor)
 }
 
-// anchorMembers returns the EgressTargets whose app ports the anchor has to carry: own, unless it is nil, and those of the
-// siblings that own the present anchor already. An EgressTarget that was never programmed is left out, as each port more is
-// one on which sidecars of the whole namespace expect HTTP.
+// anchorMembers returns the EgressTargets whose app ports the anchor has to carry: own, unless it is nil, the siblings that own the
+// present anchor already, and those that are held, which are programmed in a moment: so many that come at once cost a namespace one
+// write of its anchor and not one each. An EgressTarget that was never looked at is left out, as each port more is one on which
+// sidecars of the whole namespace expect HTTP.
 func anchorMembers(own *v1alpha1.EgressTarget, siblings []v1alpha1.EgressTarget, present *unstructured.Unstructured) []v1alpha1.EgressTarget {
 	var members []v1alpha1.EgressTarget
 	if own != nil {
 		members = append(members, *own)
 	}
 	for i := range siblings {
-		if present != nil && owns(&siblings[i], present) {
+		if controllerutil.ContainsFinalizer(&siblings[i], Finalizer) || present != nil && owns(&siblings[i], present) {
 			members = append(members, siblings[i])
 		}
 	}

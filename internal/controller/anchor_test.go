@@ -15,7 +15,8 @@ func TestAnchorMembers(t *testing.T) {
 	egressTarget := func(name string) v1alpha1.EgressTarget {
 		return v1alpha1.EgressTarget{ObjectMeta: metav1.ObjectMeta{Name: name, UID: types.UID(name)}}
 	}
-	own, member, stranger := egressTarget("own"), egressTarget("member"), egressTarget("stranger")
+	own, member, held, stranger := egressTarget("own"), egressTarget("member"), egressTarget("held"), egressTarget("stranger")
+	held.Finalizers = []string{Finalizer}
 	present := newIstioObject(mesh.KindServiceEntry)
 	present.SetOwnerReferences([]metav1.OwnerReference{ownerReference(&member, false), ownerReference(&v1alpha1.EgressTarget{ObjectMeta: metav1.ObjectMeta{Name: "gone", UID: "gone"}}, false)})
 
@@ -26,14 +27,14 @@ func TestAnchorMembers(t *testing.T) {
 		}
 		return names
 	}
-	siblings := []v1alpha1.EgressTarget{stranger, member}
-	if diff := cmp.Diff([]string{"own", "member"}, names(anchorMembers(&own, siblings, present))); diff != "" {
+	siblings := []v1alpha1.EgressTarget{stranger, member, held}
+	if diff := cmp.Diff([]string{"own", "member", "held"}, names(anchorMembers(&own, siblings, present))); diff != "" {
 		t.Errorf("when own is programmed (-want +got):\n%s", diff)
 	}
-	if diff := cmp.Diff([]string{"member"}, names(anchorMembers(nil, siblings, present))); diff != "" {
+	if diff := cmp.Diff([]string{"member", "held"}, names(anchorMembers(nil, siblings, present))); diff != "" {
 		t.Errorf("when own goes (-want +got):\n%s", diff)
 	}
-	if diff := cmp.Diff([]string{"own"}, names(anchorMembers(&own, siblings, nil))); diff != "" {
+	if diff := cmp.Diff([]string{"own", "held"}, names(anchorMembers(&own, siblings, nil))); diff != "" {
 		t.Errorf("without an anchor (-want +got):\n%s", diff)
 	}
 }

@@ -134,8 +134,6 @@ func (r *EgressTargetReconciler) createOnFirstUse(ctx context.Context, key types
 	if err := r.client.Create(ctx, egressTarget); err != nil {
 		return fmt.Errorf("create the EgressTarget: %w", err)
 	}
-	r.record(egressTarget, notice{kind: corev1.EventTypeNormal, reason: "Created", action: "Create",
-		note: "made by the controller, as the first Pod asked for the host; it goes " + r.retention.String() + " after the last Pod, unless somebody else writes to it"})
 	return nil
 }
 

@@ -54,11 +54,10 @@ type Options struct {
 }
 
 // workers is how many hosts are reconciled at a time. Most of a reconciliation is waiting for the API server.
-const workers = 4
+const workers = 8
 
 // Setup adds the controllers to a manager that was made with CacheOptions and with a scheme that knows api/v1alpha1 and the
-// kinds of Kubernetes. They run on the leader only; the caches are filled on every replica, so that another one can take over at
-// once. It fails when the CRDs of Istio or of EgressTarget are not installed.
+// kinds of Kubernetes. They run on the leader only, and the caches are filled from the call on, so that it is the leader that calls. It fails when the CRDs of Istio or of EgressTarget are not installed.
 func Setup(ctx context.Context, mgr ctrl.Manager, options Options) error {
 	recorder := mgr.GetEventRecorder(FieldManager)
 	reconciler := &EgressTargetReconciler{

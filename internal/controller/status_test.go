@@ -135,9 +135,8 @@ func TestTransitions(t *testing.T) {
 		old, updated []metav1.Condition
 		want         []notice
 	}{
-		"nothing changed": {well, well, nil},
-		"the first time, all well": {nil, well, []notice{
-			{kind: "Normal", reason: "Valid", action: "CheckCredential", note: "mValid"}, {kind: "Normal", reason: "Programmed", action: "Program", note: "mProgrammed"}}},
+		"nothing changed":          {well, well, nil},
+		"the first time, all well": {nil, well, nil},
 		"a credential ends soon, of which each certificate tells": {well, conditions("True ExpiresSoon", "True ExpiresSoon", "True Programmed", "False NoConflict"), nil},
 		"and then goes bad": {well, conditions("False CertificateExpired", "False CertificateExpired", "True LastGoodKept", "False NoConflict"), []notice{
 			{kind: "Warning", reason: "CertificateExpired", action: "CheckCredential", note: "mCertificateExpired"}, {kind: "Warning", reason: "LastGoodKept", action: "Program", note: "mLastGoodKept"}}},
@@ -146,8 +145,9 @@ func TestTransitions(t *testing.T) {
 		"Pods are outdated": {conditions("True Ready", "True Valid", "True Programmed", "False NoConflict", "False PodsUpToDate"),
 			conditions("False PodsOutdated", "True Valid", "False PodsOutdated", "False NoConflict", "True ServerCANotMounted"), []notice{
 				{kind: "Warning", reason: "PodsOutdated", action: "Program", note: "mPodsOutdated"}, {kind: "Warning", reason: "ServerCANotMounted", action: "ComparePods", note: "mServerCANotMounted"}}},
-		"none of the first time": {nil, conditions("True Ready", "True Valid", "True Programmed", "False NoConflict", "False PodsUpToDate"), []notice{
-			{kind: "Normal", reason: "Valid", action: "CheckCredential", note: "mValid"}, {kind: "Normal", reason: "Programmed", action: "Program", note: "mProgrammed"}}},
+		"the first time, all well for Pods as well": {nil, conditions("True Ready", "True Valid", "True Programmed", "False NoConflict", "False PodsUpToDate"), nil},
+		"the first time, only the last good set": {nil, conditions("False CertificateExpired", "False CertificateExpired", "True LastGoodKept", "False NoConflict"), []notice{
+			{kind: "Warning", reason: "CertificateExpired", action: "CheckCredential", note: "mCertificateExpired"}, {kind: "Warning", reason: "LastGoodKept", action: "Program", note: "mLastGoodKept"}}},
 		"and goes": {conditions("False Conflict", "True Valid", "True Programmed", "True Conflict"), well, []notice{
 			{kind: "Normal", reason: "NoConflict", action: "FindConflicts", note: "mNoConflict"}}},
 	}

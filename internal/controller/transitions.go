@@ -30,7 +30,8 @@ func record(recorder events.EventRecorder, egressTarget *v1alpha1.EgressTarget, 
 }
 
 // transitions returns the events of a change of status: one for each condition whose status or reason is another than
-// before. Ready follows from the others and has none of its own; neither has the absence of conflicts and of outdated Pods that nobody reported.
+// before. Ready follows from the others and has none of its own; neither has what is good from the beginning, which the status says: a thousand new targets would be
+// thousands of events.
 func transitions(old, updated []metav1.Condition) []notice {
 	var notices []notice
 	for _, kind := range []struct {
@@ -52,7 +53,7 @@ func transitions(old, updated []metav1.Condition) []notice {
 		if now.Reason == reasonExpiresSoon {
 			continue
 		}
-		if before == nil && (now.Reason == reasonNoConflict || now.Reason == reasonPodsUpToDate) {
+		if before == nil && now.Status == kind.good && now.Reason != reasonLastGoodKept {
 			continue
 		}
 		e := notice{kind: corev1.EventTypeNormal, reason: now.Reason, action: kind.action, note: now.Message}

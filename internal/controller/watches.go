@@ -2,6 +2,8 @@ package controller
 
 import (
 	"context"
+	"slices"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -10,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/util/workqueue"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/log"
@@ -63,7 +66,7 @@ func podRequests(pod client.Object) []reconcile.Request {
 }
 
 // istioRequests are the EgressTargets that an Istio object may matter to: in its namespace those that have an object of its
-// name or, for the anchor and Sidecars, all; and those whose host it claims, elsewhere too when it is exported. An object of
+// name or, for Sidecars, all; and those whose host it claims, elsewhere too when it is exported. An object of
 // ours never matters elsewhere.
 func (r *EgressTargetReconciler) istioRequests(ctx context.Context, object client.Object) []reconcile.Request {
 	content, ok := object.(*unstructured.Unstructured)
@@ -79,7 +82,7 @@ func (r *EgressTargetReconciler) istioRequests(ctx context.Context, object clien
 		return r.requests(ctx, all, client.InNamespace(content.GetNamespace()))
 	}
 	if content.GetKind() == mesh.KindServiceEntry && content.GetName() == target.AnchorName {
-		return r.requests(ctx, all, client.InNamespace(content.GetNamespace()))
+		return r.anchorRequests(ctx, content)
 	}
 	requests := r.requests(ctx, named, client.InNamespace(content.GetNamespace()))
 	for _, claim := range claims(content) {
@@ -90,6 +93,21 @@ func (r *EgressTargetReconciler) istioRequests(ctx context.Context, object clien
 		requests = append(requests, r.requests(ctx, all, concerned...)...)
 	}
 	return requests
+}
+
+// anchorRequests are the EgressTargets of the anchor's namespace when the anchor is somebody else's, which is in the way of all. Ours is
+// brought in order for all of them by any one that is held; asking all of them would make many that come at once look at each other.
+func (r *EgressTargetReconciler) anchorRequests(ctx context.Context, anchor *unstructured.Unstructured) []reconcile.Request {
+	inNamespace := client.InNamespace(anchor.GetNamespace())
+	if mesh.Owned(anchor) {
+		held := r.requests(ctx, func(e *v1alpha1.EgressTarget) bool {
+			return e.DeletionTimestamp.IsZero() && controllerutil.ContainsFinalizer(e, Finalizer)
+		}, inNamespace)
+		if len(held) > 0 {
+			return []reconcile.Request{slices.MinFunc(held, func(a, b reconcile.Request) int { return strings.Compare(a.Name, b.Name) })}
+		}
+	}
+	return r.requests(ctx, func(*v1alpha1.EgressTarget) bool { return true }, inNamespace)
 }
 
 // allRequests are all EgressTargets, for a change that matters to each of them.
@@ -134,7 +152,7 @@ func credentialsChanged(before, after client.Object) bool {
 		!equality.Semantic.DeepEqual(was.Status.Credentials, is.Status.Credentials)
 }
 
-// podChanged compares what keepPod leaves. A change of phase counts: a Pod that leaves Pending tells that its Secrets are there.
+// podChanged compares what podKeeper leaves. A change of phase counts: a Pod that leaves Pending tells that its Secrets are there.
 func podChanged(before, after client.Object) bool {
 	was, ok := before.(*corev1.Pod)
 	is, ok2 := after.(*corev1.Pod)

@@ -1,0 +1,94 @@
+package controller
+
+import (
+	"fmt"
+	"net/url"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"mtls.egress/webhook/api/v1alpha1"
+	"mtls.egress/webhook/internal/controller"
+	"mtls.egress/webhook/internal/target"
+)
+
+// written finds what a write is about: the resource, and the subresource.
+var written = regexp.MustCompile(`^/apis/[^/]+/[^/]+/namespaces/[^/]+/([^/]+)(?:/([^/]+))?(/status)?$`)
+
+// TestATargetCostsFiveWritesAndNoneWhenNothingHappens: many targets at once must not wear the API server out.
+func TestATargetCostsFiveWritesAndNoneWhenNothingHappens(t *testing.T) {
+	const targets, quiet = 100, 10 * time.Second
+	w := newWorld(t)
+	w.credential(secret)
+	running := w.start(controller.Options{})
+	for n := range targets {
+		w.pod(fmt.Sprintf("app-%d", n), fmt.Sprintf("partner-%d.system.com", n), func(pod *corev1.Pod) { pod.Annotations[target.AnnotationSecret] = secret })
+	}
+	w.eventually(func() error {
+		var list v1alpha1.EgressTargetList
+		if err := w.List(t.Context(), &list, client.InNamespace(w.namespace)); err != nil {
+			return err
+		}
+		ready := 0
+		for _, egressTarget := range list.Items {
+			if meta.IsStatusConditionTrue(egressTarget.Status.Conditions, v1alpha1.ConditionReady) {
+				ready++
+			}
+		}
+		if ready < targets {
+			return fmt.Errorf("%d of %d targets are ready", ready, targets)
+		}
+		return nil
+	})
+
+	counts := map[string]int{}
+	for _, line := range w.allWrites(running) {
+		method, uri, _ := strings.Cut(line, " ")
+		location, err := url.Parse(uri)
+		if err != nil {
+			t.Fatal(err)
+		}
+		parts := written.FindStringSubmatch(location.Path)
+		if parts == nil {
+			t.Errorf("a write of another kind: %s", line)
+			continue
+		}
+		what := method + " " + parts[1] + parts[3]
+		if parts[2] == target.AnchorName {
+			what = "the anchor"
+		}
+		counts[what]++
+	}
+	anchors := counts["the anchor"]
+	delete(counts, "the anchor")
+	want := map[string]int{
+		"POST egresstargets": targets, "PATCH virtualservices": targets, "PATCH destinationrules": targets, "PATCH serviceentries": targets,
+		"PUT egresstargets/status": targets,
+	}
+	if diff := cmp.Diff(want, counts); diff != "" {
+		t.Errorf("writes of %d targets, the anchor's aside (-want +got):\n%s", targets, diff)
+	}
+	if anchors == 0 || anchors > targets/2 {
+		t.Errorf("the anchor of %d targets that came at once was written %d times, want some times and less than once for two targets", targets, anchors)
+	}
+	t.Logf("the anchor of %d targets was written %d times", targets, anchors)
+
+	before := len(w.allWrites(running))
+	time.Sleep(quiet)
+	if more := w.allWrites(running)[before:]; len(more) > 0 {
+		t.Errorf("there were writes in %s in which nothing happened: %q", quiet, more)
+	}
+}
+
+// allWrites are the requests that changed anything in the namespace, events included.
+func (w *world) allWrites(r *running) []string {
+	return r.requests.matching(func(line string) bool {
+		return !strings.HasPrefix(line, "GET ") && strings.Contains(line, "/"+w.namespace+"/")
+	})
+}
