@@ -46,11 +46,8 @@ func withIstio(mapper meta.RESTMapper, kinds []schema.GroupVersionKind) meta.RES
 	return meta.FirstHitRESTMapper{MultiRESTMapper: meta.MultiRESTMapper{mapper, known}}
 }
 
-// crdWait adds the controller to a running manager once Istio's CRDs are there. It does so on every replica: all fill their
-// caches, and the manager runs the controller on the leader. An ordinary start, with the controller from the beginning, would
-// bind admission to Istio: without the CRDs controller-runtime ends the process after two minutes (CacheSyncTimeout), and no
-// replica would get ready before everything of Istio was read. Pods that are realised before the controller runs are safe:
-// their calls fail.
+// crdWait adds the controller to the manager of a leader once Istio's CRDs are there. An ordinary start, with the controller from the beginning, would end
+// with an error after two minutes without the CRDs (CacheSyncTimeout). Pods that are realised before the controller runs are safe: their calls fail.
 type crdWait struct {
 	// kinds have to be served.
 	kinds []schema.GroupVersionKind
@@ -64,8 +61,8 @@ type crdWait struct {
 	log   logr.Logger
 }
 
-// NeedLeaderElection is false: every replica fills its caches.
-func (w *crdWait) NeedLeaderElection() bool { return false }
+// NeedLeaderElection is true: only the leader fills its caches.
+func (w *crdWait) NeedLeaderElection() bool { return true }
 
 // Start returns when the controller is added, or ctx ended.
 func (w *crdWait) Start(ctx context.Context) error {

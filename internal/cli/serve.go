@@ -20,10 +20,11 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/rest"
 	cliflag "k8s.io/component-base/cli/flag"
 	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
@@ -32,7 +33,6 @@ import (
 
 	"mtls.egress/webhook/api/v1alpha1"
 	"mtls.egress/webhook/internal/certs/serving"
-	"mtls.egress/webhook/internal/controller"
 	"mtls.egress/webhook/internal/mutate"
 )
 
@@ -137,35 +137,34 @@ func newManager(ctx context.Context, config *rest.Config, options *serveOptions,
 	if err != nil {
 		return nil, err
 	}
-	cacheOptions := controller.CacheOptions()
-	kinds, err := istioKinds(cacheOptions, scheme)
-	if err != nil {
-		return nil, err
-	}
 	manager, err := ctrl.NewManager(config, ctrl.Options{
-		Scheme:                        scheme,
-		Logger:                        log,
-		Cache:                         cacheOptions,
-		MapperProvider:                mapperProvider(kinds),
-		Metrics:                       metricsserver.Options{BindAddress: options.metricsAddress},
-		HealthProbeBindAddress:        options.healthAddress,
-		WebhookServer:                 newWebhookServer(options, source),
-		LeaderElection:                options.leaderElect,
-		LeaderElectionID:              name,
-		LeaderElectionNamespace:       options.namespace,
-		LeaderElectionReleaseOnCancel: true,
-		GracefulShutdownTimeout:       new(gracefulStop),
+		Scheme:                  scheme,
+		Logger:                  log,
+		Cache:                   admissionCache(),
+		Metrics:                 metricsserver.Options{BindAddress: options.metricsAddress},
+		HealthProbeBindAddress:  options.healthAddress,
+		WebhookServer:           newWebhookServer(options, source),
+		GracefulShutdownTimeout: new(gracefulStop),
 	})
 	if err != nil {
 		return nil, err
 	}
+	controllerLog := log.WithName("controller")
 	return manager, errors.Join(
 		manager.Add(source),
 		metrics.Registry.Register(notAfterMetric(source)),
 		addAdmission(manager, draining),
 		addChecks(ctx, manager, source, draining, log.WithName("health")),
-		addController(config, manager, kinds, options, log.WithName("controller")),
+		manager.Add(&terms{run: controllerTerm(config, scheme, options, controllerLog), pause: termPause, log: controllerLog}),
 	)
+}
+
+// admissionCache holds what admission reads. Reading anything else fails.
+func admissionCache() cache.Options {
+	return cache.Options{
+		ByObject:                    map[client.Object]cache.ByObject{&v1alpha1.EgressTarget{}: {Transform: cache.TransformStripManagedFields()}},
+		ReaderFailOnMissingInformer: true,
+	}
 }
 
 func newScheme() (*runtime.Scheme, error) {
@@ -236,29 +235,4 @@ func addChecks(ctx context.Context, manager ctrl.Manager, source *serving.Source
 		problems = append(problems, manager.AddReadyzCheck(name, reported(log, name, check)))
 	}
 	return errors.Join(problems...)
-}
-
-func addController(config *rest.Config, manager ctrl.Manager, kinds []schema.GroupVersionKind, options *serveOptions, log logr.Logger) error {
-	client, err := discovery.NewDiscoveryClientForConfigAndClient(config, manager.GetHTTPClient())
-	if err != nil {
-		return err
-	}
-	return manager.Add(&crdWait{
-		kinds:           kinds,
-		serverResources: client.ServerResourcesForGroupVersion,
-		interval:        crdInterval,
-		start: func(ctx context.Context) error {
-			return controller.Setup(ctx, manager, controller.Options{
-				TargetRetention: options.targetRetention,
-				ExpiryWarnings:  options.expiryWarnings,
-				VerifyTargets:   controller.VerifyTargets(options.verifyTargets),
-				VerifyInterval:  options.verifyInterval,
-				DNSCapture:      options.dnsCaptureSetting(),
-				MeshConfigMap:   options.meshConfig,
-				RootNamespace:   options.rootNamespace,
-				Registerer:      metrics.Registry,
-			})
-		},
-		log: log,
-	})
 }

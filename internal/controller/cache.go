@@ -2,11 +2,14 @@ package controller
 
 import (
 	"slices"
+	"strings"
+	"unique"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/labels"
+	toolscache "k8s.io/client-go/tools/cache"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -20,9 +23,9 @@ import (
 const annotationUserVolume = "sidecar.istio.io/userVolume"
 
 // CacheOptions returns what the manager's cache may hold; the manager that runs Setup must be made with them:
-//   - Pods with the label mtls.egress/realised only, and of them the name, labels, phase, container names and the
-//     annotations that say what they ask for and mount;
-//   - EgressTargets, whole;
+//   - Pods with the label mtls.egress/realised only, and of them the name, our labels, the phase, whether they have a
+//     sidecar and the annotations that say what they ask for and mount;
+//   - EgressTargets, without managed fields;
 //   - ServiceEntries, VirtualServices, DestinationRules and Sidecars of every namespace, without managed fields,
 //     annotations and status. Other people's are there because one of them can win over ours, hide ours or be hidden by
 //     ours from any namespace that exports it, and that has to be noticed when it happens, not when somebody looks.
@@ -34,9 +37,9 @@ func CacheOptions() cache.Options {
 	byObject := map[client.Object]cache.ByObject{
 		&corev1.Pod{}: {
 			Label:     labels.SelectorFromSet(labels.Set{target.LabelRealised: target.LabelValue}),
-			Transform: keepPod,
+			Transform: podKeeper(),
 		},
-		&v1alpha1.EgressTarget{}: {},
+		&v1alpha1.EgressTarget{}: {Transform: cache.TransformStripManagedFields()},
 	}
 	for _, kind := range append(hostKinds(), mesh.KindSidecar) {
 		byObject[newIstioObject(kind)] = cache.ByObject{Transform: keepIstioObject}
@@ -44,8 +47,15 @@ func CacheOptions() cache.Options {
 	return cache.Options{ByObject: byObject, ReaderFailOnMissingInformer: true}
 }
 
-// keepPod leaves of a Pod what the controller reads.
-func keepPod(object any) (any, error) {
+// podKeeper leaves of a Pod what the controller reads. A cluster has many Pods that say the same, so the same text is kept once, and of the containers only
+// whether one is the sidecar.
+func podKeeper() toolscache.TransformFunc {
+	// Of every Pod with a sidecar, as nobody changes it.
+	sidecar := []corev1.Container{{Name: target.ProxyContainer}}
+	return func(object any) (any, error) { return keepPod(object, sidecar) }
+}
+
+func keepPod(object any, sidecar []corev1.Container) (any, error) {
 	pod, ok := object.(*corev1.Pod)
 	if !ok {
 		return object, nil
@@ -54,34 +64,35 @@ func keepPod(object any) (any, error) {
 		TypeMeta: pod.TypeMeta,
 		ObjectMeta: metav1.ObjectMeta{
 			Name:              pod.Name,
-			Namespace:         pod.Namespace,
+			Namespace:         once(pod.Namespace),
 			UID:               pod.UID,
 			ResourceVersion:   pod.ResourceVersion,
 			CreationTimestamp: pod.CreationTimestamp,
 			DeletionTimestamp: pod.DeletionTimestamp,
-			Labels:            pod.Labels,
 		},
-		Spec: corev1.PodSpec{
-			InitContainers: keepNames(pod.Spec.InitContainers),
-			Containers:     keepNames(pod.Spec.Containers),
-		},
-		Status: corev1.PodStatus{Phase: pod.Status.Phase},
+		Status: corev1.PodStatus{Phase: corev1.PodPhase(once(string(pod.Status.Phase)))},
+	}
+	for name, value := range pod.Labels {
+		if name == target.LabelRealised || strings.HasPrefix(name, target.LabelHostPrefix) {
+			metav1.SetMetaDataLabel(&kept.ObjectMeta, once(name), once(value))
+		}
 	}
 	for _, name := range []string{target.AnnotationTarget, target.AnnotationSecret, annotationUserVolume} {
 		if value, found := pod.Annotations[name]; found {
-			metav1.SetMetaDataAnnotation(&kept.ObjectMeta, name, value)
+			metav1.SetMetaDataAnnotation(&kept.ObjectMeta, name, once(value))
 		}
+	}
+	if slices.ContainsFunc(slices.Concat(pod.Spec.Containers, pod.Spec.InitContainers), isProxy) {
+		kept.Spec.Containers = sidecar
 	}
 	return kept, nil
 }
 
-func keepNames(containers []corev1.Container) []corev1.Container {
-	var kept []corev1.Container
-	for _, container := range containers {
-		kept = append(kept, corev1.Container{Name: container.Name})
-	}
-	return kept
-}
+// isProxy says whether a container is the sidecar.
+func isProxy(container corev1.Container) bool { return container.Name == target.ProxyContainer }
+
+// once returns the text in the one place in memory in which it is kept.
+func once(text string) string { return unique.Make(text).Value() }
 
 // keepIstioObject leaves of an Istio object what conflicts and drift are found by.
 func keepIstioObject(object any) (any, error) {

@@ -16,12 +16,12 @@ func TestKeepPod(t *testing.T) {
 	pod := &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace: "project", Name: "app", UID: "1", ResourceVersion: "2", CreationTimestamp: metav1.Unix(1, 0),
-			Labels:        map[string]string{"app": "a"},
+			Labels:        map[string]string{"app": "a", target.LabelRealised: "true", target.HostLabel(host): "true"},
 			Annotations:   map[string]string{target.AnnotationTarget: host, annotationUserVolume: "[]", "big": "thing"},
 			ManagedFields: []metav1.ManagedFieldsEntry{{Manager: "kubelet"}},
 		},
 		Spec: corev1.PodSpec{
-			InitContainers: []corev1.Container{{Name: "init", Env: []corev1.EnvVar{{Name: "PASSWORD", Value: "secret"}}}},
+			InitContainers: []corev1.Container{{Name: target.ProxyContainer, Env: []corev1.EnvVar{{Name: "PASSWORD", Value: "secret"}}}},
 			Containers:     []corev1.Container{{Name: "app", Image: "app"}},
 			Volumes:        []corev1.Volume{{Name: "data"}},
 			NodeName:       "node",
@@ -31,12 +31,13 @@ func TestKeepPod(t *testing.T) {
 	want := &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace: "project", Name: "app", UID: "1", ResourceVersion: "2", CreationTimestamp: metav1.Unix(1, 0),
-			Labels:      map[string]string{"app": "a"},
+			Labels:      map[string]string{target.LabelRealised: "true", target.HostLabel(host): "true"},
 			Annotations: map[string]string{target.AnnotationTarget: host, annotationUserVolume: "[]"},
 		},
-		Spec:   corev1.PodSpec{InitContainers: []corev1.Container{{Name: "init"}}, Containers: []corev1.Container{{Name: "app"}}},
+		Spec:   corev1.PodSpec{Containers: []corev1.Container{{Name: target.ProxyContainer}}},
 		Status: corev1.PodStatus{Phase: corev1.PodRunning},
 	}
+	keepPod := podKeeper()
 	once, err := keepPod(pod)
 	if err != nil {
 		t.Fatal(err)

@@ -68,7 +68,6 @@ func (r *SidecarReconciler) forget(name types.NamespacedName) {
 // lacksSidecar says whether a realised Pod that still runs has no sidecar, neither as a container nor as a native one among
 // the init containers. Injection happens at admission or never, so there is nothing to wait for.
 func lacksSidecar(pod *corev1.Pod) bool {
-	isProxy := func(container corev1.Container) bool { return container.Name == target.ProxyContainer }
 	ended := pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed
 	return pod.Labels[target.LabelRealised] == target.LabelValue && pod.DeletionTimestamp.IsZero() && !ended &&
 		!slices.ContainsFunc(pod.Spec.Containers, isProxy) && !slices.ContainsFunc(pod.Spec.InitContainers, isProxy)
