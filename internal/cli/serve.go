@@ -128,6 +128,8 @@ func newManager(ctx context.Context, config *rest.Config, options *serveOptions,
 		SecretName:               options.caSecret,
 		DNSNames:                 options.servingNames(),
 		WebhookConfigurationName: options.webhookConfiguration,
+		LeafDuration:             options.certificateDuration,
+		AdoptionDelay:            options.adoptionDelay,
 		Logger:                   log.WithName("serving"),
 	})
 	if err != nil {

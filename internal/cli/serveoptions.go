@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 	cliflag "k8s.io/component-base/cli/flag"
 
+	"mtls.egress/webhook/internal/certs/serving"
 	"mtls.egress/webhook/internal/controller"
 	"mtls.egress/webhook/internal/mesh"
 )
@@ -27,6 +28,9 @@ type serveOptions struct {
 	serviceName string
 	caSecret    string
 	tlsDNSNames []string
+	// certificateDuration and adoptionDelay are those of serving.Options.
+	certificateDuration time.Duration
+	adoptionDelay       time.Duration
 
 	leaderElect     bool
 	targetRetention time.Duration
@@ -74,6 +78,9 @@ func (o *serveOptions) flags() cliflag.NamedFlagSets {
 	certificate.StringVar(&o.caSecret, "ca-secret", name+"-ca", "The Secret with the certificate authority. It is made when it is missing.")
 	certificate.StringSliceVar(&o.tlsDNSNames, "tls-dns-names", nil, "Further DNS names or IP addresses that the certificate is for, such as the host in the URL "+
 		"of a webhook that runs outside the cluster.")
+	certificate.DurationVar(&o.certificateDuration, "certificate-duration", serving.DefaultLeafDuration, "How long a certificate of a replica is valid. It is replaced after two thirds of that.")
+	certificate.DurationVar(&o.adoptionDelay, "certificate-adoption-delay", serving.DefaultAdoptionDelay, "How long a new certificate is held back while the one in use still works: for the "+
+		"caBundle to reach every API server, and for clocks that are behind. Less than a third of --certificate-duration.")
 
 	program := groups.FlagSet("controller")
 	program.BoolVar(&o.leaderElect, "leader-elect", true, "Let only one replica at a time be the controller. All replicas answer admission requests.")
@@ -143,6 +150,12 @@ func (o *serveOptions) validate() error {
 		if _, err := netip.ParseAddr(dnsName); err != nil && len(validation.IsDNS1123Subdomain(dnsName)) > 0 {
 			refuse("tls-dns-names", "%q is neither a DNS name in lower case nor an IP address", dnsName)
 		}
+	}
+	if longest := serving.DefaultCADuration / 3; o.certificateDuration <= 0 || o.certificateDuration >= longest {
+		refuse("certificate-duration", "%s is not positive and less than %s, a third of the duration of the certificate authority", o.certificateDuration, longest)
+	}
+	if o.adoptionDelay <= 0 || o.adoptionDelay >= max(o.certificateDuration, 3)/3 {
+		refuse("certificate-adoption-delay", "%s is not positive and less than a third of --certificate-duration", o.adoptionDelay)
 	}
 	if o.targetRetention <= 0 {
 		refuse("target-retention", "%s is not positive; 1s is as good as none", o.targetRetention)

@@ -34,6 +34,10 @@ const (
 	DefaultAdoptionDelay = 5 * time.Minute
 )
 
+// signRetry is how long to wait for the CA before the first leaf is tried again. A replica that starts always waits once, as the CA's Secret has to be read first, and isn't
+// ready before.
+const signRetry = 200 * time.Millisecond
+
 // Options of a [Source]. Namespace, SecretName, DNSNames and WebhookConfigurationName are required.
 type Options struct {
 	// Namespace and SecretName name the Secret of the CA. It is created when missing, and made anew when its content
@@ -118,7 +122,8 @@ func New(config *rest.Config, options Options) (*Source, error) {
 	return &Source{
 		options: options,
 		newest: &cmtls.DynamicSource{
-			DNSNames: options.DNSNames,
+			DNSNames:      options.DNSNames,
+			RetryInterval: signRetry,
 			Authority: addressAuthority{&authority.DynamicAuthority{
 				RESTConfig:      config,
 				SecretNamespace: options.Namespace,
