@@ -1,0 +1,310 @@
+// Package load_test creates Pods, 10,000 in all and 50 at a time, while what can happen to the webhook and to the API server happens, and counts those that were
+// admitted without being realised and those that failed. They are dry runs, which pass all of admission. Three replicas stand behind a Service that learns of their
+// readiness as late as a cluster's does; there are two but for a roll-out.
+package load_test
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+
+	"mtls.egress/webhook/test/apiserver"
+	"mtls.egress/webhook/test/crowd"
+	"mtls.egress/webhook/test/installation"
+)
+
+const (
+	creates  = 10_000
+	parallel = 50
+	// interval is from the beginning of 50 creates to that of the next 50, so that 10,000 take as long as everything that happens meanwhile.
+	interval = 700 * time.Millisecond
+	// patience bounds every wait. It is no measure: what is waited for takes seconds, or never happens.
+	patience = 2 * time.Minute
+	// again is how long after one leader the next one goes.
+	again = 20 * time.Second
+	// noticed is the longest time for which a replica that was killed is called: until the kubelet looks, and kube-proxy has written its rules.
+	noticed = 3 * time.Second
+	// after is how long Pods are still created when something has happened.
+	after = 3 * time.Second
+	// outage is longer than the leader may take to renew its Lease.
+	outage = 12 * time.Second
+)
+
+type load struct {
+	*testing.T
+	*installation.Installation
+	ledger ledger
+	// killed are the moments at which a replica was killed.
+	killed []time.Time
+	// outages are the times in which the API server wasn't there.
+	outages []span
+}
+
+type span struct{ from, to time.Time }
+
+func (s span) overlaps(c call) bool { return c.begun.Before(s.to) && c.ended.After(s.from) }
+
+func TestNoPodIsMissedAndNoneFailsWhateverHappensToReplicas(t *testing.T) {
+	// The policy that refuses Pods which were not realised is off: it would hide those that the webhook misses.
+	installed, err := installation.Start(t.Context(), installation.Options{Replicas: 3, Values: []string{
+		"policy.requireRealised=false", "deployment.shutdownDelay=10s", "deployment.extraArgs={--certificate-duration=45s,--certificate-adoption-delay=2s}",
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := installed.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	l := &load{T: t, Installation: installed}
+	l.do(l.Replicas[2].Stop())
+
+	stop := l.create()
+	for _, step := range []struct {
+		name string
+		do   func()
+	}{
+		{"nothing happens", func() { time.Sleep(5 * time.Second) }},
+		{"a rolling restart", l.roll},
+		{"the leader's Pod is deleted, twice", func() { l.everyLeader((*installation.Replica).Stop) }},
+		{"every certificate is replaced", l.leaves},
+		{"the certificate authority is replaced", l.authority},
+		{"the API server restarts", func() { l.outage(0) }},
+		{fmt.Sprintf("the API server is away for %s", outage), func() { l.outage(outage) }},
+		{"the leader is killed, twice", func() { l.everyLeader(l.kill) }},
+		{"nothing happens any more", func() {
+			l.await("10,000 Pods", func(context.Context) error {
+				if created := l.ledger.created(); created < creates {
+					return fmt.Errorf("there are %d", created)
+				}
+				return nil
+			})
+		}},
+	} {
+		l.ledger.begin(step.name)
+		step.do()
+		time.Sleep(after)
+	}
+	stop()
+	taken, lost := l.Connections()
+	t.Logf("%d connections were made, %d of them to a replica that was gone\n%s", taken, lost, &l.ledger)
+	l.judge()
+	l.wouldSeeMissedPods()
+}
+
+// create keeps creating until stop is called.
+func (l *load) create() (stop func()) {
+	clients := make([]kubernetes.Interface, parallel)
+	for n := range clients {
+		own := rest.CopyConfig(l.Config)
+		own.QPS = -1
+		own.Dial = (&net.Dialer{}).DialContext // client-go shares connections between clients that don't bring their own dialler
+		var err error
+		if clients[n], err = kubernetes.NewForConfig(own); err != nil {
+			l.Fatal(err)
+		}
+	}
+	ctx, cancel := context.WithCancel(l.Context())
+	ended := make(chan struct{})
+	l.ledger.begin("the creating begins")
+	go func() {
+		defer close(ended)
+		ticks := time.NewTicker(interval)
+		defer ticks.Stop()
+		for ctx.Err() == nil {
+			l.burst(context.WithoutCancel(ctx), clients)
+			select {
+			case <-ctx.Done():
+			case <-ticks.C:
+			}
+		}
+	}()
+	return func() {
+		cancel()
+		<-ended
+	}
+}
+
+// burst creates a Pod with every client at once.
+func (l *load) burst(ctx context.Context, clients []kubernetes.Interface) {
+	phase := l.ledger.current()
+	var all sync.WaitGroup
+	for _, client := range clients {
+		all.Go(func() {
+			begun := time.Now()
+			pod, err := client.CoreV1().Pods(metav1.NamespaceDefault).Create(ctx, crowd.Pod("external.system.com"), metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+			l.ledger.write(phase, begun, pod, err)
+		})
+	}
+	all.Wait()
+}
+
+func (l *load) do(err error) {
+	l.Helper()
+	if err != nil {
+		l.Fatal(err)
+	}
+}
+
+func (l *load) await(what string, reached func(context.Context) error) {
+	l.Helper()
+	l.do(apiserver.Await(l.Context(), patience, what, reached))
+}
+
+// roll does what a Deployment does that may surge by one: a new Pod first, and when it is ready an old one goes.
+func (l *load) roll() {
+	var going sync.WaitGroup
+	next := l.Replicas[2]
+	for _, old := range l.Replicas[:2] {
+		l.do(l.StartReplica(l.Context(), next))
+		going.Go(func() {
+			if err := old.Stop(); err != nil {
+				l.Error(err)
+			}
+		})
+		if next == l.Replicas[2] { // its address is free only when it is gone
+			going.Wait()
+		}
+		next = old
+	}
+	going.Wait()
+}
+
+// everyLeader ends the leader and starts it again, and the next one twenty seconds later.
+func (l *load) everyLeader(end func(*installation.Replica) error) {
+	for range 2 {
+		begun := time.Now()
+		var leader *installation.Replica
+		l.await("a leader", func(ctx context.Context) error {
+			if leader = l.Leader(ctx); leader == nil {
+				return errors.New("there is none")
+			}
+			return nil
+		})
+		l.do(end(leader))
+		l.do(l.StartReplica(l.Context(), leader))
+		time.Sleep(time.Until(begun.Add(again)))
+	}
+}
+
+func (l *load) kill(replica *installation.Replica) error {
+	l.killed = append(l.killed, time.Now())
+	return replica.Kill()
+}
+
+// leaves waits until every replica has another certificate than now.
+func (l *load) leaves() {
+	for replica, before := range l.certificates() {
+		l.await("another certificate", func(context.Context) error {
+			if l.certificate(replica).Equal(before) {
+				return errors.New("it is the same one")
+			}
+			return nil
+		})
+	}
+}
+
+// authority deletes the certificate authority, and waits until every replica has a certificate of the next one.
+func (l *load) authority() {
+	before := l.certificates()
+	secrets := l.Admin.CoreV1().Secrets(installation.Namespace)
+	l.do(secrets.Delete(l.Context(), installation.Release+"-ca", metav1.DeleteOptions{}))
+	for replica, before := range before {
+		l.await("a certificate of another authority", func(context.Context) error {
+			if string(l.certificate(replica).AuthorityKeyId) == string(before.AuthorityKeyId) {
+				return errors.New("it is of the same one")
+			}
+			return nil
+		})
+	}
+}
+
+func (l *load) certificates() map[*installation.Replica]*x509.Certificate {
+	found := map[*installation.Replica]*x509.Certificate{}
+	for _, replica := range l.Replicas {
+		if replica.Running() {
+			found[replica] = l.certificate(replica)
+		}
+	}
+	return found
+}
+
+func (l *load) certificate(replica *installation.Replica) *x509.Certificate {
+	l.Helper()
+	connection, err := tls.Dial("tcp", replica.Address(), &tls.Config{InsecureSkipVerify: true})
+	l.do(err)
+	defer func() { _ = connection.Close() }()
+	return connection.ConnectionState().PeerCertificates[0]
+}
+
+// outage restarts the API server, which is away for some time. The replicas have to stay.
+func (l *load) outage(away time.Duration) {
+	before := map[*installation.Replica]int{}
+	for _, replica := range l.Replicas {
+		if replica.Running() {
+			before[replica] = replica.PID()
+		}
+	}
+	from := time.Now()
+	l.do(l.Restart(away))
+	l.outages = append(l.outages, span{from, time.Now()})
+	time.Sleep(after)
+	for replica, pid := range before {
+		if !replica.Running() || replica.PID() != pid {
+			l.Errorf("a replica ended in an outage of the API server of %s; its log ends with\n%s", time.Since(from).Round(time.Second), apiserver.LastLines(replica.Log, 5))
+		}
+	}
+}
+
+// judge allows nothing to be missed, and calls to fail only while the API server is away and, on the replica that was killed, for as long as nobody can know of that.
+func (l *load) judge() {
+	for _, phase := range l.ledger.phases {
+		for _, call := range phase.calls {
+			if call.outcome == missed || !l.explained(call) {
+				l.Errorf("while %s, after %.1f s: a create was missed or failed that may not: %s", phase.name, call.begun.Sub(phase.begun).Seconds(), call.cause)
+			}
+		}
+	}
+}
+
+func (l *load) explained(call call) bool {
+	for _, outage := range l.outages {
+		if outage.overlaps(call) {
+			return true
+		}
+	}
+	for _, moment := range l.killed {
+		if (span{moment, moment.Add(noticed)}).overlaps(call) {
+			return true
+		}
+	}
+	return false
+}
+
+// wouldSeeMissedPods has the webhook miss Pods, which has to be seen.
+func (l *load) wouldSeeMissedPods() {
+	configurations := l.Admin.AdmissionregistrationV1().MutatingWebhookConfigurations()
+	l.do(configurations.Delete(l.Context(), installation.WebhookConfiguration, metav1.DeleteOptions{}))
+	l.await("the API server calls no webhook", func(ctx context.Context) error {
+		pod, err := l.Admin.CoreV1().Pods(metav1.NamespaceDefault).Create(ctx, crowd.Pod("external.system.com"), metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+		if how := outcomeOf(pod, err); how != missed {
+			return fmt.Errorf("outcome %d, error %w", how, err)
+		}
+		return nil
+	})
+	if how := outcomeOf(&corev1.Pod{}, nil); how != missed {
+		l.Errorf("a plain Pod has the outcome %d", how)
+	}
+}
