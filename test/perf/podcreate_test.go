@@ -5,11 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"runtime"
 	"slices"
-	"strconv"
-	"strings"
 	"testing"
 	"time"
 
@@ -256,27 +253,5 @@ func (a *arena) webhook(ctx context.Context) (counts, error) {
 	return counts{requests: requests, cpuSeconds: cpuSeconds}, err
 }
 
-// peakMemory is the most memory that the webhook's process had at any time (VmHWM of proc_pid_status(5)), in bytes.
-func (a *arena) peakMemory() (float64, error) {
-	processes, err := os.ReadDir(filepath.Join(a.ours.Dir, "pids"))
-	if err != nil {
-		return 0, err
-	}
-	for _, process := range processes {
-		files := filepath.Join("/proc", process.Name())
-		if program, err := os.Readlink(filepath.Join(files, "exe")); err != nil || program != a.ours.Command {
-			continue
-		}
-		status, err := os.ReadFile(filepath.Join(files, "status"))
-		if err != nil {
-			return 0, err
-		}
-		for line := range strings.Lines(string(status)) {
-			if words := strings.Fields(line); len(words) == 3 && words[0] == "VmHWM:" {
-				kibibytes, err := strconv.ParseFloat(words[1], 64)
-				return 1024 * kibibytes, err
-			}
-		}
-	}
-	return 0, errors.New("the webhook's process, or its VmHWM, is not in /proc")
-}
+// peakMemory is the most memory that the webhook's process had at any time, in bytes.
+func (a *arena) peakMemory() (float64, error) { return memoryOf(a.ours.Replicas[0].PID(), "VmHWM") }

@@ -44,6 +44,9 @@ func TestSamplesAreTheMedianWithTheLeastAndTheMost(t *testing.T) {
 		"microseconds":        {samples{17_405}, "cpu-ns/op", "17.4 µs"},
 		"nanoseconds":         {samples{0}, "added-p50-ns", "0 ns"},
 		"a rate":              {samples{293_132}, "annotations/s", "293132 annotations/s"},
+		"what was counted":    {samples{5.333}, "writes-all/target", "5.33"},
+		"nothing":             {samples{0}, "writes", "0"},
+		"processor time":      {samples{2_500_000}, "cpu-ns/s", "2.50 ms"},
 		"memory":              {samples{96 << 20}, "peak-RSS-bytes", "96.0 MiB"},
 	}
 	for name, test := range tests {
@@ -81,6 +84,10 @@ func TestTablesSayWhichGoalsAreMet(t *testing.T) {
 		"| realise a Pod of 10 containers | below 50.0 µs | 10.0 ns | yes |\n",
 		"| parse the annotations of a Pod (two targets, two Secrets) | at least 200000 annotations/s | 10.0 annotations/s | **no** |\n",
 		"| the Istio objects of a target |  | 10.0 ns |  |\n",
+		"| judge 1,000 credentials with chains of two, keys of three types | below 2.00 s | 10.0 ns | yes |\n",
+		"| writes for each of them, the anchors of their namespaces aside | at most 5.00 | 10.0 | **no** |\n",
+		"| writes in that time, renewals of the leader's Lease aside | at most 0 | 10.0 | **no** |\n",
+		"| renewals of the leader's Lease |  | 10.0 a second |  |\n",
 		"| 1 | none | 2.00 ms |  | 4.00 ms |  | 500 |  |\n",
 		"| 50 | asks | 2.00 ms | 1.00 µs | 4.00 ms | 2.00 µs | 500 | 3.00 µs |\n",
 		"| 200 | mutating-policy | 2.00 ms | 3.00 µs | 4.00 ms | 6.00 µs | 500 |  |\n",

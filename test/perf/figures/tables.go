@@ -12,13 +12,13 @@ import (
 // row is a figure of one benchmark with its goal.
 type row struct {
 	what, benchmark, unit string
-	// goal is what the figure has to stay below, or to reach when least is set. 0: there is none.
-	goal  float64
-	least bool
+	// goal is what the figure has to stay below, to reach when least is set, or not to exceed when most is set. 0: there is none, unless most is set.
+	goal        float64
+	least, most bool
 }
 
 func rows() []row {
-	const micro, milli = 1e3, 1e6
+	const micro, milli, second, mebibyte = 1e3, 1e6, 1e9, 1 << 20
 	return []row{
 		{what: "realise a Pod of 10 containers", benchmark: "BenchmarkRealise/10_containers/realise", unit: "ns/op", goal: 50 * micro},
 		{what: "the same", benchmark: "BenchmarkRealise/10_containers/realise", unit: "allocs/op", goal: 100},
@@ -29,11 +29,28 @@ func rows() []row {
 		{what: "look for conflicts in 1,000 objects of others", benchmark: "BenchmarkConflicts/one_in_ten_for_the_host", unit: "ns/op"},
 		{what: "judge a credential (ECDSA P-256)", benchmark: "BenchmarkJudge/ecdsa-p256", unit: "ns/op"},
 		{what: "judge a credential (RSA 3072)", benchmark: "BenchmarkJudge/rsa-3072", unit: "ns/op"},
+		{what: "judge 1,000 credentials with chains of two, keys of three types", benchmark: "BenchmarkJudgeThousand", unit: "ns/op", goal: 2 * second},
+		{what: "one scrape of the controller's metrics, 1,000 targets and 10,000 Pods", benchmark: "BenchmarkScrape", unit: "ns/op", goal: 100 * milli},
 		{what: "merge a caBundle of two", benchmark: "BenchmarkMergeBundle/2", unit: "ns/op"},
 		{what: "render 1,000 Deployments, in process", benchmark: "BenchmarkRender", unit: "ns/op"},
 		{what: "`render` of 1,000 Deployments, process start included", benchmark: "BenchmarkRenderProcess/deployments=1000", unit: "ns/op", goal: 1500 * milli},
 		{what: "its processor time", benchmark: "BenchmarkRenderProcess/deployments=1000", unit: "cpu-ns/op"},
 		{what: "peak memory of the webhook's process, in the run below", benchmark: "BenchmarkWebhookProcess", unit: "peak-RSS-bytes"},
+		{what: "1,000 new targets at once, in 100 namespaces, until all are ready", benchmark: "BenchmarkProgram/targets=1000", unit: "ns/op", goal: 30 * second},
+		{what: "writes for each of them, the anchors of their namespaces aside", benchmark: "BenchmarkProgram/targets=1000", unit: "writes/target", goal: 5, most: true},
+		{what: "the same with the anchors", benchmark: "BenchmarkProgram/targets=1000", unit: "writes-all/target", goal: 5, most: true},
+		{what: "writes of each anchor", benchmark: "BenchmarkProgram/targets=1000", unit: "writes/anchor"},
+		{what: "start of a replica until it is ready, with 1,000 targets and 10,000 Pods", benchmark: "BenchmarkStart", unit: "ns/op", goal: 2 * second},
+		{what: "memory of a replica that isn't the leader, there", benchmark: "BenchmarkReplica/role=follower", unit: "RSS-bytes", goal: 64 * mebibyte},
+		{what: "its peak since its start", benchmark: "BenchmarkReplica/role=follower", unit: "peak-RSS-bytes", goal: 128 * mebibyte},
+		{what: "its processor time, in a second in which nothing happens", benchmark: "BenchmarkReplica/role=follower", unit: "cpu-ns/s"},
+		{what: "memory of the leader, there", benchmark: "BenchmarkReplica/role=leader", unit: "RSS-bytes", goal: 64 * mebibyte},
+		{what: "of that its own, without the pages of the program's file", benchmark: "BenchmarkReplica/role=leader", unit: "own-RSS-bytes"},
+		{what: "its peak since its start", benchmark: "BenchmarkReplica/role=leader", unit: "peak-RSS-bytes", goal: 128 * mebibyte},
+		{what: "its processor time, in a second in which nothing happens", benchmark: "BenchmarkReplica/role=leader", unit: "cpu-ns/s"},
+		{what: "how long writes were counted while nothing happened", benchmark: "BenchmarkSteady", unit: "counted-ns"},
+		{what: "writes in that time, renewals of the leader's Lease aside", benchmark: "BenchmarkSteady", unit: "writes", goal: 0, most: true},
+		{what: "renewals of the leader's Lease", benchmark: "BenchmarkSteady", unit: "leases/s"},
 	}
 }
 
@@ -111,6 +128,8 @@ func (l *lookup) podsCell(clients int, contender, unit string) string {
 
 func (r row) goalText() string {
 	switch {
+	case r.most:
+		return "at most " + quantity(r.goal, r.unit)
 	case r.goal == 0:
 		return ""
 	case r.least:
@@ -122,6 +141,8 @@ func (r row) goalText() string {
 
 func (r row) met(measured samples) string {
 	switch {
+	case r.most:
+		return yes(measured.median() <= r.goal)
 	case r.goal == 0:
 		return ""
 	case r.least:
@@ -142,6 +163,12 @@ func yes(is bool) string {
 func quantity(value float64, unit string) string {
 	unit = strings.TrimSuffix(unit, "/op")
 	switch {
+	case unit == "cpu-ns/s": // the row says of what
+		return duration(value)
+	case strings.HasPrefix(unit, "writes"):
+		return digits(value)
+	case unit == "leases/s":
+		return digits(value) + " a second"
 	case strings.HasSuffix(unit, "ns"):
 		return duration(value)
 	case strings.HasSuffix(unit, "bytes"):

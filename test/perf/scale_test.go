@@ -1,0 +1,218 @@
+package perf_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"mtls.egress/webhook/test/apiserver"
+	"mtls.egress/webhook/test/crowd"
+	"mtls.egress/webhook/test/installation"
+	"mtls.egress/webhook/test/perf/report"
+)
+
+// A large cluster.
+const (
+	manyNamespaces = 100
+	manyTargets    = 1000
+	manyPods       = 10_000
+)
+
+// steadily is for how long writes and processor time are counted while nothing happens. MTLS_EGRESS_STEADY is another duration, such as 10m.
+const steadily = time.Minute
+
+// settling is how long a replica may take after its start until only what goes on without end is left.
+const settling = 20 * time.Second
+
+// BenchmarkScale fills a cluster, with 1,000 Pods at once that ask for a host of their own each, and with 9,000 more for the same hosts. It measures how soon the targets
+// are programmed and with how many writes, how soon replicas start in such a cluster, and what they need.
+func BenchmarkScale(b *testing.B) {
+	ctx := b.Context()
+	period := steadily
+	if text := os.Getenv("MTLS_EGRESS_STEADY"); text != "" {
+		var err error
+		if period, err = time.ParseDuration(text); err != nil {
+			b.Fatal(err)
+		}
+	}
+	s, err := newScale(ctx)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() {
+		if err := s.Stop(); err != nil {
+			b.Error(err)
+		}
+	})
+	version, err := s.Admin.Discovery().ServerVersion()
+	if err != nil {
+		b.Fatal(err)
+	}
+	if err := report.Environment(pkg, "kubernetes: "+version.GitVersion); err != nil {
+		b.Fatal(err)
+	}
+	if err := s.program(ctx); err != nil {
+		b.Fatal(err)
+	}
+	if err := s.crowd.CreatePods(ctx, manyPods-manyTargets); err != nil {
+		b.Fatal(err)
+	}
+	if err := s.restart(ctx); err != nil {
+		b.Fatal(err)
+	}
+	if err := s.rest(ctx, period); err != nil {
+		b.Fatal(err)
+	}
+	reported(b)
+}
+
+type scale struct {
+	*installation.Installation
+	crowd *crowd.Crowd
+}
+
+func newScale(ctx context.Context) (*scale, error) {
+	installed, err := installation.Start(ctx, installation.Options{
+		Replicas:  2,
+		Values:    []string{"controller.targetRetention=24h"},
+		APIServer: apiserver.Options{AuditPolicy: installation.AuditOfWrites},
+	})
+	if err != nil {
+		return nil, err
+	}
+	s := &scale{Installation: installed}
+	if s.crowd, err = crowd.New(installed.Config, manyNamespaces, manyTargets); err == nil {
+		err = s.crowd.Prepare(ctx)
+	}
+	if err != nil {
+		return nil, errors.Join(err, installed.Stop())
+	}
+	return s, nil
+}
+
+// program creates the first Pod of every target and waits until all are ready.
+func (s *scale) program(ctx context.Context) error {
+	before, err := s.Writes()
+	if err != nil {
+		return err
+	}
+	start := time.Now()
+	if err := s.crowd.CreatePods(ctx, manyTargets); err != nil {
+		return err
+	}
+	err = apiserver.Await(ctx, 10*time.Minute, "all targets are ready", func(ctx context.Context) error {
+		ready, err := s.Metric(ctx, "mtls_egress_targets", map[string]string{"ready": "true"})
+		if err == nil && ready < manyTargets {
+			err = fmt.Errorf("%v of %d are", ready, manyTargets)
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	took := time.Since(start)
+	after, err := s.Writes()
+	if err != nil {
+		return err
+	}
+	writes := after.Since(before)
+	return report.Line(fmt.Sprintf("BenchmarkProgram/targets=%d", manyTargets), 1, map[string]float64{
+		"ns/op":             float64(took.Nanoseconds()),
+		"writes/target":     float64(writes.Sum(func(what string) bool { return !anchor(what) && !lease(what) })) / manyTargets,
+		"writes/anchor":     float64(writes.Sum(anchor)) / manyNamespaces,
+		"writes-all/target": float64(writes.Sum(func(what string) bool { return !lease(what) })) / manyTargets,
+	})
+}
+
+func anchor(what string) bool { return strings.HasSuffix(what, installation.Anchor) }
+
+func lease(what string) bool { return strings.HasSuffix(what, " leases") }
+
+// restart starts the replicas anew, one after the other.
+func (s *scale) restart(ctx context.Context) error {
+	for _, replica := range s.Replicas {
+		if err := replica.Stop(); err != nil {
+			return err
+		}
+	}
+	for _, replica := range s.Replicas {
+		took, err := s.TimeStart(ctx, replica)
+		if err != nil {
+			return err
+		}
+		if err := report.Line("BenchmarkStart", 1, map[string]float64{"ns/op": float64(took.Nanoseconds())}); err != nil {
+			return err
+		}
+	}
+	time.Sleep(settling)
+	return nil
+}
+
+// rest counts while nothing happens, and weighs the replicas at its end.
+func (s *scale) rest(ctx context.Context, period time.Duration) error {
+	before, err := s.Writes()
+	if err != nil {
+		return err
+	}
+	cpu := map[*installation.Replica]float64{}
+	for _, replica := range s.Replicas {
+		if cpu[replica], err = replica.Metric(ctx, "process_cpu_seconds_total", nil); err != nil {
+			return err
+		}
+	}
+	time.Sleep(period)
+	after, err := s.Writes()
+	if err != nil {
+		return err
+	}
+	writes := after.Since(before)
+	err = report.Line("BenchmarkSteady", 1, map[string]float64{
+		"counted-ns": float64(period.Nanoseconds()),
+		"writes":     float64(writes.Sum(func(what string) bool { return !lease(what) })),
+		"leases/s":   float64(writes.Sum(lease)) / period.Seconds(),
+	})
+	if err != nil {
+		return err
+	}
+	leader := s.Leader(ctx)
+	for _, replica := range s.Replicas {
+		role := "follower"
+		if replica == leader {
+			role = "leader"
+		}
+		spent, err := replica.Metric(ctx, "process_cpu_seconds_total", nil)
+		if err != nil {
+			return err
+		}
+		figures := map[string]float64{"cpu-ns/s": (spent - cpu[replica]) * float64(time.Second) / period.Seconds()}
+		for unit, name := range map[string]string{"RSS-bytes": "VmRSS", "own-RSS-bytes": "RssAnon", "peak-RSS-bytes": "VmHWM"} {
+			if figures[unit], err = memoryOf(replica.PID(), name); err != nil {
+				return err
+			}
+		}
+		if err := report.Line("BenchmarkReplica/role="+role, 1, figures); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// memoryOf is a figure of proc_pid_status(5) of a process, in bytes.
+func memoryOf(pid int, figure string) (float64, error) {
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return 0, err
+	}
+	for line := range strings.Lines(string(status)) {
+		if words := strings.Fields(line); len(words) == 3 && words[0] == figure+":" {
+			kibibytes, err := strconv.ParseFloat(words[1], 64)
+			return 1024 * kibibytes, err
+		}
+	}
+	return 0, fmt.Errorf("the status of the process has no %s", figure)
+}
