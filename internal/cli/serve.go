@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"net/http"
@@ -34,6 +33,7 @@ import (
 	"mtls.egress/webhook/api/v1alpha1"
 	"mtls.egress/webhook/internal/certs/serving"
 	"mtls.egress/webhook/internal/mutate"
+	"mtls.egress/webhook/internal/webhookport"
 )
 
 const (
@@ -145,7 +145,7 @@ func newManager(ctx context.Context, config *rest.Config, options *serveOptions,
 		Cache:                   admissionCache(),
 		Metrics:                 metricsserver.Options{BindAddress: options.metricsAddress},
 		HealthProbeBindAddress:  options.healthAddress,
-		WebhookServer:           newWebhookServer(options, source),
+		WebhookServer:           webhookport.NewServer(options.webhookHost, options.webhookPort, source.GetCertificate, log.WithName("webhook")),
 		GracefulShutdownTimeout: new(gracefulStop),
 	})
 	if err != nil {
@@ -184,20 +184,6 @@ func mapperProvider(kinds []schema.GroupVersionKind) func(*rest.Config, *http.Cl
 	}
 }
 
-// newWebhookServer returns the server of admission requests. It speaks TLS 1.3, which every API server does, and HTTP/1.1 only:
-// whoever reaches the port could wear it out over HTTP/2 (CVE-2023-44487, https://github.com/kubernetes/kubernetes/issues/121197).
-func newWebhookServer(options *serveOptions, source *serving.Source) webhook.Server {
-	return webhook.NewServer(webhook.Options{
-		Host: options.webhookHost,
-		Port: options.webhookPort,
-		TLSOpts: []func(*tls.Config){func(config *tls.Config) {
-			config.MinVersion = tls.VersionTLS13
-			config.NextProtos = []string{"http/1.1"}
-			config.GetCertificate = source.GetCertificate
-		}},
-	})
-}
-
 func notAfterMetric(source *serving.Source) prometheus.Collector {
 	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "mtls_egress_serving_certificate_not_after_timestamp_seconds",
@@ -215,7 +201,11 @@ func addAdmission(manager ctrl.Manager, draining *drain) error {
 	if err != nil {
 		return err
 	}
-	manager.GetWebhookServer().Register(mutatePath, draining.handler(&webhook.Admission{Handler: handler}))
+	admissions, err := webhookport.NewAdmission(&webhook.Admission{Handler: handler}, metrics.Registry)
+	if err != nil {
+		return fmt.Errorf("registering the metric of the webhook's port: %w", err)
+	}
+	manager.GetWebhookServer().Register(mutatePath, draining.handler(admissions))
 	return nil
 }
 

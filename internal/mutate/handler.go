@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -19,8 +20,8 @@ import (
 	"mtls.egress/webhook/api/v1alpha1"
 )
 
-// maxInFlight bounds the requests that are worked on at one time; others wait until the API server gives up on them.
-const maxInFlight = 128
+// maxLookups is how many EgressTargets are looked up one by one for a request. For more the namespace is listed, which is one call.
+const maxLookups = 4
 
 // The decisions that the metric counts.
 const (
@@ -35,7 +36,6 @@ const (
 type Handler struct {
 	cached   client.Reader
 	live     client.Reader
-	inFlight chan struct{}
 	requests *prometheus.CounterVec
 }
 
@@ -50,17 +50,11 @@ func NewHandler(cached, live client.Reader, registry prometheus.Registerer) (*Ha
 	if err := registry.Register(requests); err != nil {
 		return nil, fmt.Errorf("registering the admission metric: %w", err)
 	}
-	return &Handler{cached: cached, live: live, inFlight: make(chan struct{}, maxInFlight), requests: requests}, nil
+	return &Handler{cached: cached, live: live, requests: requests}, nil
 }
 
 // Handle realises a Pod or propagates a workload's annotations.
 func (h *Handler) Handle(ctx context.Context, request admission.Request) admission.Response {
-	select {
-	case h.inFlight <- struct{}{}:
-		defer func() { <-h.inFlight }()
-	case <-ctx.Done():
-		return h.failed(ctx, request, http.StatusServiceUnavailable, fmt.Errorf("too many requests at one time: %w", ctx.Err()))
-	}
 	subject, err := DecodeSubject(schema.GroupKind{Group: request.Kind.Group, Kind: request.Kind.Kind}, request.Object.Raw)
 	if err != nil {
 		return h.failed(ctx, request, http.StatusBadRequest, err)
@@ -89,7 +83,7 @@ func decodePrevious(object []byte) (*Previous, error) {
 
 func (h *Handler) respond(ctx context.Context, request admission.Request, result Result) admission.Response {
 	decision := decide(request.Kind.Kind, result)
-	h.requests.WithLabelValues(request.Kind.Kind, decision).Inc()
+	h.requests.WithLabelValues(kindLabel(request), decision).Inc()
 	logf.FromContext(ctx).V(1).Info("admission", "uid", request.UID, "kind", request.Kind.Kind,
 		"namespace", request.Namespace, "name", request.Name, "decision", decision)
 	if len(result.Errors) > 0 {
@@ -122,10 +116,18 @@ func decide(kind string, result Result) string {
 // failed answers a request that could not be judged. The object isn't let through: it asks for a client certificate, and
 // without the mutation its calls would leave in plain text.
 func (h *Handler) failed(ctx context.Context, request admission.Request, code int32, err error) admission.Response {
-	h.requests.WithLabelValues(request.Kind.Kind, decisionError).Inc()
+	h.requests.WithLabelValues(kindLabel(request), decisionError).Inc()
 	logf.FromContext(ctx).Error(err, "admission failed", "uid", request.UID, "kind", request.Kind.Kind,
 		"namespace", request.Namespace, "name", request.Name)
 	return admission.Errored(code, err)
+}
+
+// kindLabel is the kind of a request for the metric. Anybody who reaches the port can send any text for it, and each would be a series.
+func kindLabel(request admission.Request) string {
+	if IsSubject(schema.GroupKind{Group: request.Kind.Group, Kind: request.Kind.Kind}) {
+		return request.Kind.Kind
+	}
+	return "other"
 }
 
 // egressTargets returns the EgressTargets of a namespace by host. Those of hosts are looked up in the API server when the
@@ -139,13 +141,22 @@ func (h *Handler) egressTargets(ctx context.Context, namespace string, hosts []s
 		return nil, fmt.Errorf("reading the EgressTargets of namespace %s: %w", namespace, err)
 	}
 	found := make(map[string]*v1alpha1.EgressTarget, len(cached.Items))
-	for i := range cached.Items {
-		found[cached.Items[i].Name] = &cached.Items[i]
-	}
-	for _, host := range hosts {
-		if found[host] != nil {
-			continue
+	add := func(items []v1alpha1.EgressTarget) {
+		for i := range items {
+			found[items[i].Name] = &items[i]
 		}
+	}
+	add(cached.Items)
+	unknown := slices.DeleteFunc(slices.Clone(hosts), func(host string) bool { return found[host] != nil })
+	if len(unknown) > maxLookups {
+		var live v1alpha1.EgressTargetList
+		if err := h.live.List(ctx, &live, client.InNamespace(namespace)); err != nil {
+			return nil, fmt.Errorf("reading the EgressTargets of namespace %s: %w", namespace, err)
+		}
+		add(live.Items)
+		return found, nil
+	}
+	for _, host := range unknown {
 		var egressTarget v1alpha1.EgressTarget
 		err := h.live.Get(ctx, client.ObjectKey{Namespace: namespace, Name: host}, &egressTarget)
 		switch {
