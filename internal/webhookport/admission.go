@@ -23,10 +23,12 @@ const (
 	smallBody = 32 << 10
 	// largeBodies is how many bytes of larger bodies are read at one time: two of the largest.
 	largeBodies = 2 * maxBody
-	// maxMemory is what all requests that are worked on take at one time, by weight. The greatest request may take half.
-	maxMemory = 96 << 20
-	// minWeight makes at most 128 of the requests that are worked on, 64 of one source, as each may ask the API server for EgressTargets.
-	minWeight = maxMemory / 128
+	// lightMemory is what the requests of no more than maxLight take at one time, by weight, and heavyMemory what the others do. Nearly every request is light, so they
+	// don't stand behind the others. The heaviest may take half: two objects of 3 MiB that are not far from plain text. With what the garbage collector has not yet
+	// collected all stay within the memory limit of the chart.
+	lightMemory, maxLight, heavyMemory = 16 << 20, 1 << 20, 64 << 20
+	// minWeight makes at most 128 of the light ones, 64 of one source, as each may ask the API server for EgressTargets.
+	minWeight = lightMemory / 128
 	// maxUID bounds what of a request is logged, and sent back. An API server's have 36.
 	maxUID = 128
 	// maxWait is how long a request waits for its turn. No API server waits longer: https://kubernetes.io/docs/reference/access-authn-authz/extensible-admission-controllers/#timeouts
@@ -46,10 +48,9 @@ const (
 // Admission answers admission requests by a webhook, and everything else by a bare status. It is what controller-runtime's admission.Webhook does as an http.Handler,
 // but for the bounds, and for what that one tells and logs of requests it can't read.
 type Admission struct {
-	webhook *admission.Webhook
-	large   *shares
-	memory  *shares
-	refused *prometheus.CounterVec
+	webhook             *admission.Webhook
+	large, light, heavy *shares
+	refused             *prometheus.CounterVec
 }
 
 // NewAdmission returns a handler of the requests for webhook. Its counter mtls_egress_webhook_refused_requests_total, by reason, is registered with registry.
@@ -64,7 +65,7 @@ func NewAdmission(webhook *admission.Webhook, registry prometheus.Registerer) (*
 	if err := registry.Register(refused); err != nil {
 		return nil, err
 	}
-	return &Admission{webhook: webhook, large: newShares(largeBodies), memory: newShares(maxMemory), refused: refused}, nil
+	return &Admission{webhook: webhook, large: newShares(largeBodies), light: newShares(lightMemory), heavy: newShares(heavyMemory), refused: refused}, nil
 }
 
 // refusal is why a request is not answered, with the status to say so.
@@ -116,10 +117,14 @@ func (a *Admission) answer(r *http.Request) (answer []byte, refused *refusal) {
 	}
 	defer work(r.Context())()
 	cost := max(minWeight, weight(body))
-	if cost > maxMemory/2 {
+	if cost > heavyMemory/2 {
 		return nil, &refusal{http.StatusRequestEntityTooLarge, reasonTooLarge}
 	}
-	release, err := a.memory.take(ctx, source, cost)
+	memory := a.light
+	if cost > maxLight {
+		memory = a.heavy
+	}
+	release, err := memory.take(ctx, source, cost)
 	if err != nil {
 		return nil, &refusal{http.StatusServiceUnavailable, reasonBusy}
 	}

@@ -55,7 +55,7 @@ func TestWhatIsNoAdmissionRequestGetsABareStatus(t *testing.T) {
 		"a namespace that is none":    {body: review(`{"uid":"1","namespace":"../.."}`), status: http.StatusBadRequest, reason: reasonMalformed},
 		"a UID for the log to hold":   {body: review(`{"uid":"` + long(1000) + `","namespace":"project"}`), status: http.StatusBadRequest, reason: reasonMalformed},
 		"a name for the log to hold":  {body: review(`{"uid":"1","namespace":"project","name":"` + long(1000) + `"}`), status: http.StatusBadRequest, reason: reasonMalformed},
-		"nesting without end":         {body: review(`{"uid":"1","namespace":"project","object":` + strings.Repeat("[", 20_000)), status: http.StatusBadRequest, reason: reasonMalformed},
+		"nesting without end":         {body: review(`{"uid":"1","namespace":"project","object":` + strings.Repeat("[", 12_000)), status: http.StatusBadRequest, reason: reasonMalformed},
 		"too large":                   {body: long(maxBody + 1), status: http.StatusRequestEntityTooLarge, reason: reasonTooLarge},
 		"too large without a length":  {body: long(maxBody + 1), chunked: true, status: http.StatusRequestEntityTooLarge, reason: reasonTooLarge},
 		"arrays that grow in memory":  {body: review(`{"uid":"1","namespace":"project","object":{"spec":{"containers":[` + strings.Repeat("0,", 50_000) + `0]}}}`), status: http.StatusRequestEntityTooLarge, reason: reasonTooLarge},

@@ -56,6 +56,9 @@ func (p *Process) Running() bool {
 	}
 }
 
+// PID is the number of the process.
+func (p *Process) PID() int { return p.cmd.Process.Pid }
+
 // LastWords is the end of its log.
 func (p *Process) LastWords() string { return LastLines(p.log, logLines) }
 
@@ -87,9 +90,6 @@ func (p *Process) Kill() error {
 	<-p.ended
 	return errors.Join(err, p.release())
 }
-
-// PID is the program's process ID.
-func (p *Process) PID() int { return p.cmd.Process.Pid }
 
 // FreeAddresses returns loopback addresses that nobody listens on.
 func FreeAddresses(count int) (addresses []string, problem error) {

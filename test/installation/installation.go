@@ -41,6 +41,8 @@ type Options struct {
 	Values []string
 	// Replicas is how many webhooks run. Default: 1, which the API server calls directly; more stand behind a Service.
 	Replicas int
+	// BeforeInstall is called when the API server runs with Istio's CRDs, and the chart is not yet installed. Default: nothing.
+	BeforeInstall func(context.Context, *Installation) error
 	// APIServer are the options of the API server.
 	APIServer apiserver.Options
 	// Say is told each step before it is taken, as a sentence without a full stop. Default: nobody is told.
@@ -100,6 +102,11 @@ func (i *Installation) start(ctx context.Context, options Options) (err error) {
 	}
 	if err := i.prepareReplicas(max(1, options.Replicas)); err != nil {
 		return err
+	}
+	if options.BeforeInstall != nil {
+		if err := options.BeforeInstall(ctx, i); err != nil {
+			return err
+		}
 	}
 	options.Say("installing the chart with Helm")
 	if err := i.install(ctx, options.Values); err != nil {

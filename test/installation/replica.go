@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -35,8 +36,11 @@ const stopLimit = time.Minute
 type Replica struct {
 	// Log is the file with what it says, over all its starts.
 	Log string
+	// CertificateDir is where it finds what its Pod would have mounted with servingCertificate.provider=cert-manager. Nobody writes it but who sets the value.
+	CertificateDir string
 
 	server                                        *apiserver.Server
+	memoryLimit                                   string // that of the chart, as the environment tells Go's runtime
 	command                                       string
 	webhookAddress, healthAddress, metricsAddress string
 
@@ -71,7 +75,7 @@ func (i *Installation) prepareReplicas(count int) (err error) {
 	for n := range count {
 		own := addresses[3*n:]
 		i.Replicas = append(i.Replicas, &Replica{
-			Log: filepath.Join(i.Dir, fmt.Sprintf("webhook-%d.log", n)), server: i.Server, command: i.Command,
+			Log: filepath.Join(i.Dir, fmt.Sprintf("webhook-%d.log", n)), CertificateDir: filepath.Join(i.Dir, fmt.Sprintf("certificate-%d", n)), server: i.Server, command: i.Command,
 			webhookAddress: own[0], healthAddress: own[1], metricsAddress: own[2], service: i.service,
 		})
 	}
@@ -90,6 +94,9 @@ func (i *Installation) container(ctx context.Context) (*corev1.Container, error)
 		return nil, fmt.Errorf("reading the chart's Deployment: %w", err)
 	}
 	container := &deployment.Spec.Template.Spec.Containers[0]
+	for _, replica := range i.Replicas {
+		replica.memoryLimit = strconv.FormatInt(container.Resources.Limits.Memory().Value(), 10)
+	}
 	for n := range container.Args {
 		container.Args[n] = strings.ReplaceAll(container.Args[n], "$(POD_NAMESPACE)", Namespace)
 	}
@@ -118,6 +125,11 @@ func (i *Installation) connect(ctx context.Context) error {
 	}, i.webhookKubeconfig())
 }
 
+// Addresses are where it answers admission requests, and where its health and its metrics are asked for.
+func (r *Replica) Addresses() (webhook, health, metrics string) {
+	return r.webhookAddress, r.healthAddress, r.metricsAddress
+}
+
 // start does nothing when the process runs already.
 func (r *Replica) start(ctx context.Context, container *corev1.Container) error {
 	if r.Running() {
@@ -127,8 +139,15 @@ func (r *Replica) start(ctx context.Context, container *corev1.Container) error 
 	if err != nil {
 		return err
 	}
-	cmd := exec.Command(r.command, append(slices.Clip(container.Args),
+	args := slices.Clone(container.Args)
+	for n, arg := range args {
+		if strings.HasPrefix(arg, "--serving-certificate-dir=") {
+			args[n] = "--serving-certificate-dir=" + r.CertificateDir
+		}
+	}
+	cmd := exec.Command(r.command, append(args,
 		"--webhook-port="+webhookPort, "--health-address="+r.healthAddress, "--metrics-address="+r.metricsAddress)...)
+	cmd.Env = append(os.Environ(), "GOMEMLIMIT="+r.memoryLimit)
 	process, err := apiserver.StartProcess(cmd, r.Log, r.server.StartGuarded)
 	if err != nil {
 		return err
