@@ -93,6 +93,7 @@ func flagValues(flags *pflag.FlagSet) map[string]string {
 
 // serve runs until a signal.
 func serve(options *serveOptions, log logr.Logger) error {
+	leaveRoom()
 	config, err := restConfig(options.kubeconfig, options.context)
 	if err != nil {
 		return usageError(err)
@@ -124,9 +125,11 @@ func serve(options *serveOptions, log logr.Logger) error {
 // the controller, which runs in the leader.
 func newManager(ctx context.Context, config *rest.Config, options *serveOptions, draining *drain, log logr.Logger) (ctrl.Manager, error) {
 	source, err := serving.New(config, serving.Options{
+		Directory:                options.certDir,
 		Namespace:                options.namespace,
 		SecretName:               options.caSecret,
 		DNSNames:                 options.servingNames(),
+		AdoptionDelay:            options.adoption,
 		WebhookConfigurationName: options.webhookConfiguration,
 		LeafDuration:             options.certificateDuration,
 		AdoptionDelay:            options.adoptionDelay,

@@ -171,6 +171,7 @@ func (c *CertManager) connect() error {
 	if err := errors.Join(scheme.AddToScheme(types), certmanagerv1.AddToScheme(types)); err != nil {
 		return err
 	}
+	config.QPS = -1 // the API server limits its clients itself
 	c.Client, err = client.New(config, client.Options{Scheme: types})
 	return err
 }

@@ -49,17 +49,18 @@ func TestServing(t *testing.T) {
 	}
 
 	for name, test := range map[string]func(*testing.T, *cluster){
-		"the leaf verifies for its name against the caBundle":                leafVerifies,
-		"a Secret made empty by the chart is filled":                         emptySecretIsFilled,
-		"replicas share one CA, each with a leaf of its own":                 replicasShareOneCA,
-		"an emptied caBundle is restored, and no other field is touched":     emptiedBundleIsRestored,
-		"a caBundle of somebody else's is replaced":                          foreignBundleIsReplaced,
-		"a broken Secret is made anew, and the old CA stays trusted":         brokenSecretIsMadeAnew,
-		"a deleted Secret is made anew, and the old CA stays trusted":        deletedSecretIsMadeAnew,
-		"clearing the caBundle after a new CA ends the trust in the old one": clearingEndsTrust,
-		"a configuration that comes later is written":                        configurationComesLater,
-		"without the right to patch it is not ready and says why":            notReadyWithoutRights,
-		"the API server accepts every call while the CA is replaced":         rotationWithoutGap,
+		"the leaf verifies for its name against the caBundle":                   leafVerifies,
+		"a Secret made empty by the chart is filled":                            emptySecretIsFilled,
+		"replicas share one CA, each with a leaf of its own":                    replicasShareOneCA,
+		"an emptied caBundle is restored, and no other field is touched":        emptiedBundleIsRestored,
+		"a CA of somebody else's stays beside ours":                             foreignCAStays,
+		"a certificate from files is trusted by the caBundle, which keeps both": filesAreTrusted,
+		"a broken Secret is made anew, and the old CA stays trusted":            brokenSecretIsMadeAnew,
+		"a deleted Secret is made anew, and the old CA stays trusted":           deletedSecretIsMadeAnew,
+		"clearing the caBundle after a new CA ends the trust in the old one":    clearingEndsTrust,
+		"a configuration that comes later is written":                           configurationComesLater,
+		"without the right to patch it is not ready and says why":               notReadyWithoutRights,
+		"the API server accepts every call while the CA is replaced":            rotationWithoutGap,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, newCluster(t, server.Config, admin)) })
 	}
@@ -388,16 +389,38 @@ func emptiedBundleIsRestored(t *testing.T, c *cluster) {
 	}
 }
 
-func foreignBundleIsReplaced(t *testing.T, c *cluster) {
+func foreignCAStays(t *testing.T, c *cluster) {
 	config := c.configure(t)
+	foreign := pki.NewCA(t, "Somebody else's CA").CertPEM
 	for i := range config.Webhooks {
-		config.Webhooks[i].ClientConfig.CABundle = pki.NewCA(t, "Somebody else's CA").CertPEM
+		config.Webhooks[i].ClientConfig.CABundle = foreign
 	}
 	if _, err := c.admin.AdmissionregistrationV1().MutatingWebhookConfigurations().Update(t.Context(), config, metav1.UpdateOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	ready(t, c.replica(t))
-	c.bundle(t, exactly(c.secret(t).Data["ca.crt"]))
+	c.bundle(t, exactly(append(c.secret(t).Data["ca.crt"], foreign...)))
+}
+
+// filesAreTrusted is what happens when the provider is changed, there and back: replicas of both kinds run beside each other.
+func filesAreTrusted(t *testing.T, c *cluster) {
+	c.configure(t)
+	embedded := c.replica(t)
+	ready(t, embedded)
+	authority := pki.NewCA(t, "Corporate CA")
+	pair := authority.Issue(t, pki.Server("localhost"))
+	directory := t.TempDir()
+	if err := writeSecret(directory, map[string][]byte{"tls.crt": pair.CertPEM, "tls.key": pair.KeyPEM, "ca.crt": authority.CertPEM}); err != nil {
+		t.Fatal(err)
+	}
+	fromFiles := c.replica(t, func(options *serving.Options) { options.Directory = directory })
+	ready(t, fromFiles, embedded)
+	bundle := c.bundle(t, exactly(append(c.secret(t).Data["ca.crt"], authority.CertPEM...)))
+	for _, source := range []*serving.Source{fromFiles, embedded} {
+		if err := verify(leaf(t, source), bundle, "localhost"); err != nil {
+			t.Error(err)
+		}
+	}
 }
 
 func brokenSecretIsMadeAnew(t *testing.T, c *cluster) {

@@ -26,6 +26,10 @@ digit sorts before every letter. https://github.com/istio/istio/issues/43074
 {{- printf "%s-ca" (include "mtls-egress-webhook.fullname" .) }}
 {{- end }}
 
+{{- define "mtls-egress-webhook.servingCertificate" -}}
+{{- printf "%s-serving" (include "mtls-egress-webhook.fullname" .) }}
+{{- end }}
+
 {{- define "mtls-egress-webhook.serviceAccount" -}}
 {{- .Values.serviceAccount.name | default (include "mtls-egress-webhook.fullname" .) }}
 {{- end }}

@@ -14,13 +14,13 @@ var errNoLeaf = errors.New("not signed yet: waiting for the CA's Secret; the log
 // choose is the certificate to serve: the one in use, or the newest one. The newest waits while the API server may not
 // trust it yet and the one in use still works. That is, it waits
 //   - until the caBundle holds its issuer, and
-//   - for delay after it was signed,
+//   - for delay after both it was signed and the caBundle was seen to hold its issuer, since when is told,
 //
 // but not longer than the one in use is valid and its issuer is in the caBundle.
 //
-// holdsIssuer says why the caBundle does not hold a leaf's issuer. The error says why nothing is chosen; it is nil when
+// holdsIssuer says why the caBundle does not hold a certificate's issuer. The error says why nothing is chosen; it is nil when
 // something is.
-func choose(inUse, newest *tls.Certificate, holdsIssuer func(leaf *x509.Certificate) error, delay time.Duration, now time.Time) (*tls.Certificate, error) {
+func choose(inUse, newest *tls.Certificate, held time.Time, holdsIssuer func(*tls.Certificate) error, delay time.Duration, now time.Time) (*tls.Certificate, error) {
 	if newest == inUse {
 		newest = nil
 	}
@@ -30,14 +30,14 @@ func choose(inUse, newest *tls.Certificate, holdsIssuer func(leaf *x509.Certific
 		}
 		return inUse, nil
 	}
-	if err := holdsIssuer(newest.Leaf); err != nil {
+	if err := holdsIssuer(newest); err != nil {
 		if inUse == nil {
 			return nil, err
 		}
 		return inUse, nil
 	}
-	works := inUse != nil && validAt(inUse.Leaf, now) == nil && holdsIssuer(inUse.Leaf) == nil
-	if works && now.Before(newest.Leaf.NotBefore.Add(delay)) {
+	works := inUse != nil && validAt(inUse.Leaf, now) == nil && holdsIssuer(inUse) == nil
+	if works && (now.Before(newest.Leaf.NotBefore.Add(delay)) || now.Before(held.Add(delay))) {
 		return inUse, nil
 	}
 	return newest, nil

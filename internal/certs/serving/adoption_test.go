@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"slices"
 	"testing"
 	"time"
 )
@@ -22,6 +23,7 @@ func TestChoose(t *testing.T) {
 
 	tests := map[string]struct {
 		inUse, newest *tls.Certificate
+		held          time.Duration // since when the caBundle holds the issuer of the newest
 		distrusted    []*tls.Certificate
 		want          *tls.Certificate
 		err           error
@@ -32,7 +34,8 @@ func TestChoose(t *testing.T) {
 		"the newest is in use already":                              {inUse: old, newest: old, want: old},
 		"what is in use stays when the caBundle loses its CA":       {inUse: old, newest: old, distrusted: []*tls.Certificate{old}, want: old},
 		"a fresh leaf waits while the one in use works":             {inUse: old, newest: fresh, want: old},
-		"after the delay it is used":                                {inUse: old, newest: settled, want: settled},
+		"after the delay it is used":                                {inUse: old, newest: settled, held: delay, want: settled},
+		"an older one waits for the caBundle to get about, too":     {inUse: old, newest: settled, held: delay - time.Second, want: old},
 		"it waits longer for the caBundle":                          {inUse: old, newest: settled, distrusted: []*tls.Certificate{settled}, want: old},
 		"it does not wait when the one in use has expired":          {inUse: expired, newest: fresh, want: fresh},
 		"it does not wait when the CA of the one in use is gone":    {inUse: old, newest: fresh, distrusted: []*tls.Certificate{old}, want: fresh},
@@ -42,15 +45,13 @@ func TestChoose(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			holdsIssuer := func(leaf *x509.Certificate) error {
-				for _, distrusted := range test.distrusted {
-					if distrusted.Leaf == leaf {
-						return errUnknown
-					}
+			holdsIssuer := func(certificate *tls.Certificate) error {
+				if slices.Contains(test.distrusted, certificate) {
+					return errUnknown
 				}
 				return nil
 			}
-			got, err := choose(test.inUse, test.newest, holdsIssuer, delay, now)
+			got, err := choose(test.inUse, test.newest, now.Add(-test.held), holdsIssuer, delay, now)
 			if got != test.want || !errors.Is(err, test.err) {
 				t.Errorf("got %p, %v; want %p, %v", got, err, test.want, test.err)
 			}

@@ -3,6 +3,7 @@ package serving
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
 	"fmt"
@@ -19,7 +20,6 @@ import (
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
 	admissionregistrationlisters "k8s.io/client-go/listers/admissionregistration/v1"
-	corelisters "k8s.io/client-go/listers/core/v1"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/util/workqueue"
 )
@@ -29,6 +29,8 @@ const (
 	fieldManager = "mtls-egress-webhook-ca-bundle"
 	// caKey is where DynamicAuthority puts the CA certificate.
 	caKey = "ca.crt"
+	// certificateKey is where it stands again, as the certificate of the key.
+	certificateKey = "tls.crt"
 	// resyncPeriod is how often the bundle is judged without an event, so that expired CAs leave it.
 	resyncPeriod = 10 * time.Minute
 	// A write that failed is repeated after firstRetry, then after twice the time up to lastRetry.
@@ -43,54 +45,78 @@ type caBundle struct {
 	client    kubernetes.Interface
 	factories []informers.SharedInformerFactory
 	synced    []cache.InformerSynced
-	secrets   corelisters.SecretNamespaceLister
 	configs   admissionregistrationlisters.MutatingWebhookConfigurationLister
 	queue     workqueue.TypedRateLimitingInterface[struct{}]
+	// authorities returns the CA certificates of the newest leaf in PEM; none while there are none yet.
+	authorities func() ([]byte, error)
 
-	secretName, configName string
-	log                    logr.Logger
+	configName string
+	log        logr.Logger
 }
 
-func newCABundle(client kubernetes.Interface, options Options) (*caBundle, error) {
-	// List and watch by field selector on the name: what RBAC's resourceNames allow
-	// (https://kubernetes.io/docs/reference/access-authn-authz/rbac/#referring-to-resources).
-	byName := func(name string) informers.SharedInformerOption {
-		return informers.WithTweakListOptions(func(list *metav1.ListOptions) {
-			list.FieldSelector = fields.OneTermEqualSelector(metav1.ObjectNameField, name).String()
-		})
-	}
-	secretFactory := informers.NewSharedInformerFactoryWithOptions(client, resyncPeriod,
-		informers.WithNamespace(options.Namespace), byName(options.SecretName), informers.WithTransform(withoutPrivateKey))
-	configFactory := informers.NewSharedInformerFactoryWithOptions(client, resyncPeriod, byName(options.WebhookConfigurationName))
-	secrets, configs := secretFactory.Core().V1().Secrets(), configFactory.Admissionregistration().V1().MutatingWebhookConfigurations()
+// byName lists and watches one object by field selector on its name: what RBAC's resourceNames allow
+// (https://kubernetes.io/docs/reference/access-authn-authz/rbac/#referring-to-resources).
+func byName(name string) informers.SharedInformerOption {
+	return informers.WithTweakListOptions(func(list *metav1.ListOptions) {
+		list.FieldSelector = fields.OneTermEqualSelector(metav1.ObjectNameField, name).String()
+	})
+}
 
+// newCABundle makes one without authorities.
+func newCABundle(client kubernetes.Interface, options Options) (*caBundle, error) {
+	factory := informers.NewSharedInformerFactoryWithOptions(client, resyncPeriod, byName(options.WebhookConfigurationName))
+	configs := factory.Admissionregistration().V1().MutatingWebhookConfigurations()
 	b := &caBundle{
 		client:     client,
-		factories:  []informers.SharedInformerFactory{secretFactory, configFactory},
-		secrets:    secrets.Lister().Secrets(options.Namespace),
 		configs:    configs.Lister(),
 		queue:      workqueue.NewTypedRateLimitingQueue(workqueue.NewTypedItemExponentialFailureRateLimiter[struct{}](firstRetry, lastRetry)),
-		secretName: options.SecretName,
 		configName: options.WebhookConfigurationName,
 		log:        options.Logger.WithValues("mutatingWebhookConfiguration", options.WebhookConfigurationName),
 	}
-	wake := func(any) { b.queue.Add(struct{}{}) }
-	for _, informer := range []cache.SharedIndexInformer{secrets.Informer(), configs.Informer()} {
-		handler, err := informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
-			AddFunc: wake, UpdateFunc: func(_, updated any) { wake(updated) }, DeleteFunc: wake,
-		})
+	return b, b.watch(factory, configs.Informer())
+}
+
+// useSecret takes the authorities from the Secret of the CA.
+func (b *caBundle) useSecret(options Options) error {
+	factory := informers.NewSharedInformerFactoryWithOptions(b.client, resyncPeriod,
+		informers.WithNamespace(options.Namespace), byName(options.SecretName), informers.WithTransform(withoutPrivateKey))
+	secrets := factory.Core().V1().Secrets()
+	b.authorities = func() ([]byte, error) {
+		secret, err := secrets.Lister().Secrets(options.Namespace).Get(options.SecretName)
+		if apierrors.IsNotFound(err) {
+			return nil, nil // the authority creates it
+		}
 		if err != nil {
 			return nil, err
 		}
-		b.synced = append(b.synced, handler.HasSynced)
+		if !bytes.Equal(secret.Data[caKey], secret.Data[certificateKey]) {
+			return nil, nil // the authority makes it anew; what is in it now would stay in the caBundle for long
+		}
+		return secret.Data[caKey], nil
 	}
-	return b, nil
+	return b.watch(factory, secrets.Informer())
 }
 
-// withoutPrivateKey keeps only the CA certificate of the Secret in the cache.
+// wake has the caBundle judged.
+func (b *caBundle) wake() { b.queue.Add(struct{}{}) }
+
+// watch has the caBundle judged when an object of the informer changes.
+func (b *caBundle) watch(factory informers.SharedInformerFactory, informer cache.SharedIndexInformer) error {
+	handler, err := informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
+		AddFunc: func(any) { b.wake() }, UpdateFunc: func(any, any) { b.wake() }, DeleteFunc: func(any) { b.wake() },
+	})
+	if err != nil {
+		return err
+	}
+	b.factories = append(b.factories, factory)
+	b.synced = append(b.synced, handler.HasSynced)
+	return nil
+}
+
+// withoutPrivateKey keeps only the certificates of the Secret in the cache.
 func withoutPrivateKey(object any) (any, error) {
 	if secret, ok := object.(*corev1.Secret); ok {
-		secret.Data = map[string][]byte{caKey: secret.Data[caKey]}
+		secret.Data = map[string][]byte{caKey: secret.Data[caKey], certificateKey: secret.Data[certificateKey]}
 		secret.ManagedFields = nil
 		secret.Annotations = nil // kubectl apply keeps a copy of the whole object in one
 	}
@@ -133,11 +159,8 @@ func (b *caBundle) settle(item struct{}, err error) {
 
 // write writes the caBundle when it is not what it should be.
 func (b *caBundle) write(ctx context.Context) error {
-	secret, err := b.secrets.Get(b.secretName)
-	if apierrors.IsNotFound(err) {
-		return nil // the authority creates it
-	}
-	if err != nil {
+	authorities, err := b.authorities()
+	if err != nil || authorities == nil {
 		return err
 	}
 	config, err := b.configs.Get(b.configName)
@@ -149,9 +172,9 @@ func (b *caBundle) write(ctx context.Context) error {
 		return err
 	}
 
-	patch, err := bundlePatch(config, secret.Data[caKey], time.Now())
+	patch, err := bundlePatch(config, authorities, time.Now())
 	if err != nil {
-		b.log.Info("The CA's Secret cannot be used, waiting for it to be made anew", "reason", err.Error())
+		b.log.Info("The CA cannot be used, waiting for it to be made anew", "reason", err.Error())
 		return nil
 	}
 	if len(patch) == 0 {
@@ -192,12 +215,12 @@ func bundlePatch(config *admissionregistrationv1.MutatingWebhookConfiguration, c
 	return append([]jsonpatch.Operation{jsonpatch.NewOperation("test", "/metadata/resourceVersion", config.ResourceVersion)}, patch...), nil
 }
 
-// holdsIssuer says whether every webhook's caBundle holds the CA that signed leaf, and if not, why. When there is no
-// MutatingWebhookConfiguration, no API server is there to trust anything, and the answer is yes.
-func (b *caBundle) holdsIssuer(leaf *x509.Certificate) error {
+// holdsIssuer says whether every webhook's caBundle holds the CA that signed a certificate, or one above it, and if not, why. When
+// there is no MutatingWebhookConfiguration, no API server is there to trust anything, and the answer is yes.
+func (b *caBundle) holdsIssuer(certificate *tls.Certificate) error {
 	for _, synced := range b.synced {
 		if !synced() {
-			return fmt.Errorf("the CA's Secret and the MutatingWebhookConfiguration %s have not been read yet: the service account must be allowed to list and watch them", b.configName)
+			return fmt.Errorf("the MutatingWebhookConfiguration %s, and the CA's Secret where there is one, have not been read yet: the service account must be allowed to list and watch them", b.configName)
 		}
 	}
 	config, err := b.configs.Get(b.configName)
@@ -208,19 +231,31 @@ func (b *caBundle) holdsIssuer(leaf *x509.Certificate) error {
 		return err
 	}
 	for _, webhook := range config.Webhooks {
-		if !holds(webhook.ClientConfig.CABundle, leaf) {
+		if !holds(webhook.ClientConfig.CABundle, certificate) {
 			return fmt.Errorf("the caBundle of webhook %s in MutatingWebhookConfiguration %s does not hold the CA yet: the service account must be allowed to patch it", webhook.Name, b.configName)
 		}
 	}
 	return nil
 }
 
-// holds compares key identifiers, which spares the signature check: every CA of ours has its own.
-func holds(bundle []byte, leaf *x509.Certificate) bool {
+// holds compares key identifiers, which spares the signature check, and names where a CA has none.
+func holds(bundle []byte, certificate *tls.Certificate) bool {
+	chain := []*x509.Certificate{certificate.Leaf}
+	for _, der := range certificate.Certificate[min(1, len(certificate.Certificate)):] {
+		if intermediate, err := x509.ParseCertificate(der); err == nil {
+			chain = append(chain, intermediate)
+		}
+	}
 	authorities, _ := parseBundle(bundle)
 	for _, ca := range authorities {
-		if len(ca.SubjectKeyId) > 0 && bytes.Equal(ca.SubjectKeyId, leaf.AuthorityKeyId) {
-			return true
+		for _, link := range chain {
+			if len(ca.SubjectKeyId) == 0 || len(link.AuthorityKeyId) == 0 {
+				if bytes.Equal(ca.RawSubject, link.RawIssuer) {
+					return true
+				}
+			} else if bytes.Equal(ca.SubjectKeyId, link.AuthorityKeyId) {
+				return true
+			}
 		}
 	}
 	return false

@@ -107,7 +107,7 @@ func TestCacheHoldsNoPrivateKey(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "ca"}, Data: map[string][]byte{"ca.crt": []byte("ca")}}
+	want := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "ca"}, Data: map[string][]byte{"ca.crt": []byte("ca"), "tls.crt": []byte("ca")}}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
@@ -115,12 +115,12 @@ func TestCacheHoldsNoPrivateKey(t *testing.T) {
 
 func TestNewNamesEveryWrongOption(t *testing.T) {
 	_, err := New(&rest.Config{}, Options{LeafDuration: 48 * time.Hour, CADuration: 72 * time.Hour, AdoptionDelay: -1})
-	want := `serving certificate: the namespace of the CA's Secret is missing
-the name of the CA's Secret is missing
-the DNS names of the serving certificate are missing
+	want := `serving certificate: the DNS names of the serving certificate are missing
 the name of the MutatingWebhookConfiguration is missing
-the duration of the serving certificate is 48h0m0s, it must be less than a third of the CA's, which is 72h0m0s
-the adoption delay is -1ns, it must be positive`
+the adoption delay is -1ns, it must be positive
+the namespace of the CA's Secret is missing
+the name of the CA's Secret is missing
+the duration of the serving certificate is 48h0m0s, it must be less than a third of the CA's, which is 72h0m0s`
 	if err == nil {
 		t.Fatal("accepted")
 	}

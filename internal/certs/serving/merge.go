@@ -15,9 +15,12 @@ import (
 // CA's Secret, which must not let the bundle grow to the size limit of objects.
 const maxCAs = 8
 
-// MergeBundle is the caBundle to write: the CA certificates in ca, and beside them those of our earlier CAs
-// ([CACommonName]) in current that have not expired, because replicas may still serve leaves of theirs. Everything
-// else in current is dropped, and of more than eight the oldest.
+// MergeBundle is the caBundle to write: the CA certificates in ca, and beside them those in current that have not expired, because
+// replicas may still serve leaves of theirs. Everything else in current is dropped, and of more than eight the oldest.
+//
+// Whose an earlier CA was does not count. When the certificates come from elsewhere than before, as after a change of the chart's
+// servingCertificate.provider, replicas of both kinds are there for a while. Whoever could put a CA there could as well have the
+// API server call somebody else.
 //
 // The result depends only on which certificates there are, not on their order, so that replicas that see the Secret at
 // different times agree and do not overwrite each other. It has the newest CA first.
@@ -34,9 +37,9 @@ func MergeBundle(current, ca []byte, now time.Time) ([]byte, error) {
 		return nil, errors.New("the CA certificate is missing, expired, or not one of a CA")
 	}
 
-	earlier, _ := parseBundle(current) // what cannot be read is not ours
+	earlier, _ := parseBundle(current) // what cannot be read signed nothing
 	earlier = slices.DeleteFunc(earlier, func(c *x509.Certificate) bool {
-		return !c.IsCA || c.Subject.CommonName != CACommonName || now.After(c.NotAfter) || slices.ContainsFunc(signing, c.Equal)
+		return !c.IsCA || now.After(c.NotAfter) || slices.ContainsFunc(signing, c.Equal)
 	})
 	slices.SortFunc(earlier, newestFirst)
 	earlier = slices.CompactFunc(earlier, (*x509.Certificate).Equal)

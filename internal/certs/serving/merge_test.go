@@ -53,7 +53,7 @@ func TestMergeBundle(t *testing.T) {
 		"an expired CA leaves":                                 {current: slices.Concat(newest.CertPEM, expired.CertPEM), ca: newest.CertPEM, want: newest.CertPEM},
 		"a CA in its last second stays":                        {current: lastSecond.CertPEM, ca: newest.CertPEM, want: slices.Concat(newest.CertPEM, lastSecond.CertPEM)},
 		"a CA of a replica whose clock is ahead stays":         {current: ahead.CertPEM, ca: newest.CertPEM, want: slices.Concat(ahead.CertPEM, newest.CertPEM)},
-		"somebody else's CA leaves":                            {current: slices.Concat(foreign.CertPEM, older.CertPEM), ca: newest.CertPEM, want: slices.Concat(newest.CertPEM, older.CertPEM)},
+		"a CA of another name stays":                           {current: slices.Concat(foreign.CertPEM, older.CertPEM), ca: newest.CertPEM, want: slices.Concat(newest.CertPEM, older.CertPEM, foreign.CertPEM)},
 		"a leaf leaves, even under our name":                   {current: leaf.CertPEM, ca: newest.CertPEM, want: newest.CertPEM},
 		"a private key leaves":                                 {current: slices.Concat(older.KeyPEM, older.CertPEM), ca: newest.CertPEM, want: slices.Concat(newest.CertPEM, older.CertPEM)},
 		"text, order and repetition are put right":             {current: slices.Concat([]byte("# CA\n"), older.CertPEM, newest.CertPEM, older.CertPEM), ca: newest.CertPEM, want: slices.Concat(newest.CertPEM, older.CertPEM)},

@@ -1,6 +1,7 @@
 // Package serving provides the webhook's own certificate, with nothing else installed: a CA in a Secret that all
 // replicas share, a leaf that each replica signs for itself and keeps in memory, and the CA in the caBundle of the
-// MutatingWebhookConfiguration, through which the API server trusts the leaf.
+// MutatingWebhookConfiguration, through which the API server trusts the leaf. Or the leaf and its CA come from files, such as those
+// of a Secret that cert-manager writes; the caBundle is kept all the same.
 //
 // CA and leaf are cert-manager's DynamicAuthority and DynamicSource. What this package adds is that a rotation never
 // leaves the API server with a certificate that it does not trust: the caBundle keeps old CAs beside the new one
@@ -24,7 +25,7 @@ import (
 	"k8s.io/client-go/rest"
 )
 
-// CACommonName is the common name of every CA that this package makes, and how it knows its own in a caBundle.
+// CACommonName is the common name of every CA that this package makes.
 const CACommonName = "mtls-egress-webhook-ca"
 
 // Defaults of [Options].
@@ -38,12 +39,15 @@ const (
 // ready before.
 const signRetry = 200 * time.Millisecond
 
-// Options of a [Source]. Namespace, SecretName, DNSNames and WebhookConfigurationName are required.
+// Options of a [Source]. DNSNames and WebhookConfigurationName are required, and either Directory or Namespace and SecretName.
 type Options struct {
+	// Directory has the leaf and its CA, as in a Secret of the type kubernetes.io/tls that is mounted: tls.crt, tls.key and ca.crt. They
+	// are read again when they change. Without it there is a CA in a Secret.
+	Directory string
 	// Namespace and SecretName name the Secret of the CA. It is created when missing, and made anew when its content
 	// is not a CA with its key (tls.crt, tls.key, and ca.crt equal to tls.crt).
 	Namespace, SecretName string
-	// DNSNames are the names in the leaf. The API server asks for "<service>.<namespace>.svc", or for the host of the
+	// DNSNames are the names in the leaf; of one from a file, one of them has to be. The API server asks for "<service>.<namespace>.svc", or for the host of the
 	// URL when the webhook runs outside the cluster. That may be an IP address.
 	DNSNames []string
 	// WebhookConfigurationName names the MutatingWebhookConfiguration whose caBundle is kept, in all its webhooks.
@@ -82,26 +86,40 @@ func (o Options) validate() error {
 			problems = append(problems, fmt.Errorf(format, args...))
 		}
 	}
-	require(o.Namespace != "", "the namespace of the CA's Secret is missing")
-	require(o.SecretName != "", "the name of the CA's Secret is missing")
 	require(len(o.DNSNames) > 0, "the DNS names of the serving certificate are missing")
 	require(o.WebhookConfigurationName != "", "the name of the MutatingWebhookConfiguration is missing")
+	require(o.AdoptionDelay > 0, "the adoption delay is %s, it must be positive", o.AdoptionDelay)
+	if o.Directory != "" {
+		return errors.Join(problems...)
+	}
+	require(o.Namespace != "", "the namespace of the CA's Secret is missing")
+	require(o.SecretName != "", "the name of the CA's Secret is missing")
 	require(o.LeafDuration > 0, "the duration of the serving certificate is %s, it must be positive", o.LeafDuration)
 	require(o.LeafDuration < o.CADuration/3, "the duration of the serving certificate is %s, it must be less than a third of the CA's, which is %s", o.LeafDuration, o.CADuration)
-	require(o.AdoptionDelay > 0, "the adoption delay is %s, it must be positive", o.AdoptionDelay)
 	return errors.Join(problems...)
+}
+
+// origin is where leaves come from.
+type origin interface {
+	// Start keeps the newest leaf until ctx ends.
+	Start(ctx context.Context) error
+	// GetCertificate returns the newest leaf, or why there is none.
+	GetCertificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error)
 }
 
 // Source is the serving certificate of one replica. Add it to the manager, give GetCertificate to the webhook server's
 // TLS configuration and Check to the readiness checks.
 type Source struct {
 	options Options
-	newest  *cmtls.DynamicSource
+	newest  origin
 	bundle  *caBundle
 	now     func() time.Time
 
 	mu    sync.Mutex
 	inUse *tls.Certificate
+	// waiting is the newest one that was asked about, and held when the caBundle was first seen to hold its issuer.
+	waiting *tls.Certificate
+	held    time.Time
 }
 
 // New makes a Source. It talks to the API server only after [Source.Start].
@@ -119,23 +137,28 @@ func New(config *rest.Config, options Options) (*Source, error) {
 	if err != nil {
 		return nil, fmt.Errorf("serving certificate: %w", err)
 	}
-	return &Source{
-		options: options,
-		newest: &cmtls.DynamicSource{
-			DNSNames:      options.DNSNames,
-			RetryInterval: signRetry,
-			Authority: addressAuthority{&authority.DynamicAuthority{
-				RESTConfig:      config,
-				SecretNamespace: options.Namespace,
-				SecretName:      options.SecretName,
-				CommonName:      CACommonName,
-				CADuration:      options.CADuration,
-				LeafDuration:    options.LeafDuration,
-			}},
-		},
-		bundle: bundle,
-		now:    time.Now,
-	}, nil
+	source := &Source{options: options, bundle: bundle, now: time.Now}
+	if options.Directory != "" {
+		found := newFiles(options, bundle.wake)
+		bundle.authorities, source.newest = found.authorities, found
+		return source, nil
+	}
+	if err := bundle.useSecret(options); err != nil {
+		return nil, fmt.Errorf("serving certificate: %w", err)
+	}
+	source.newest = &cmtls.DynamicSource{
+		DNSNames:      options.DNSNames,
+		RetryInterval: signRetry,
+		Authority: addressAuthority{&authority.DynamicAuthority{
+			RESTConfig:      config,
+			SecretNamespace: options.Namespace,
+			SecretName:      options.SecretName,
+			CommonName:      CACommonName,
+			CADuration:      options.CADuration,
+			LeafDuration:    options.LeafDuration,
+		}},
+	}
+	return source, nil
 }
 
 // Start keeps the CA, the leaf and the caBundle until ctx ends. It is a runnable of controller-runtime's manager.
@@ -167,8 +190,14 @@ func (s *Source) GetCertificate(*tls.ClientHelloInfo) (*tls.Certificate, error) 
 	case err != nil:
 		return nil, fmt.Errorf("serving certificate: %w", err)
 	}
+	if newest != s.waiting {
+		s.waiting, s.held = newest, time.Time{}
+	}
+	if newest != nil && s.held.IsZero() && s.bundle.holdsIssuer(newest) == nil {
+		s.held = s.now()
+	}
 
-	chosen, err := choose(s.inUse, newest, s.bundle.holdsIssuer, s.options.AdoptionDelay, s.now())
+	chosen, err := choose(s.inUse, newest, s.held, s.bundle.holdsIssuer, s.options.AdoptionDelay, s.now())
 	if chosen != s.inUse {
 		s.options.Logger.Info("Serving a new certificate", "dnsNames", chosen.Leaf.DNSNames, "ipAddresses", chosen.Leaf.IPAddresses, "notAfter", chosen.Leaf.NotAfter)
 	}
