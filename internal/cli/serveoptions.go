@@ -28,7 +28,6 @@ type serveOptions struct {
 	serviceName string
 	caSecret    string
 	certDir     string
-	adoption    time.Duration
 	tlsDNSNames []string
 	// certificateDuration and adoptionDelay are those of serving.Options.
 	certificateDuration time.Duration
@@ -80,8 +79,6 @@ func (o *serveOptions) flags() cliflag.NamedFlagSets {
 	certificate.StringVar(&o.caSecret, "ca-secret", name+"-ca", "The Secret with the certificate authority. It is made when it is missing.")
 	certificate.StringVar(&o.certDir, "serving-certificate-dir", "", "A directory with tls.crt, tls.key and ca.crt, such as a mounted Secret that cert-manager writes, in place of "+
 		"the certificate authority in --ca-secret. Changed files are read again; the caBundle gets what ca.crt holds.")
-	certificate.DurationVar(&o.adoption, "adoption-delay", serving.DefaultAdoptionDelay, "How long a new certificate waits, once its certificate authority is in the caBundle, "+
-		"for every API server to see that.")
 	certificate.StringSliceVar(&o.tlsDNSNames, "tls-dns-names", nil, "Further DNS names or IP addresses that the certificate is for, such as the host in the URL "+
 		"of a webhook that runs outside the cluster.")
 	certificate.DurationVar(&o.certificateDuration, "certificate-duration", serving.DefaultLeafDuration, "How long a certificate of a replica is valid. It is replaced after two thirds of that.")
@@ -152,9 +149,6 @@ func (o *serveOptions) validate() error {
 	}
 	named("service-name", o.serviceName, validation.IsDNS1123Label)
 	named("ca-secret", o.caSecret, validation.IsDNS1123Subdomain)
-	if o.adoption <= 0 {
-		refuse("adoption-delay", "%s is not positive", o.adoption)
-	}
 	for _, dnsName := range o.tlsDNSNames {
 		if _, err := netip.ParseAddr(dnsName); err != nil && len(validation.IsDNS1123Subdomain(dnsName)) > 0 {
 			refuse("tls-dns-names", "%q is neither a DNS name in lower case nor an IP address", dnsName)

@@ -64,7 +64,6 @@ func TestServeRefusesOptions(t *testing.T) {
 		"a delay beyond the grace":        {args: []string{"--shutdown-delay=31s"}, want: []string{"--shutdown-delay: 31s is not from 0s to 30s"}},
 		"a negative delay":                {args: []string{"--shutdown-delay=-1s"}, want: []string{"--shutdown-delay: -1s is not from 0s to 30s"}},
 		"no retention":                    {args: []string{"--target-retention=0s"}, want: []string{"--target-retention: 0s is not positive; 1s is as good as none"}},
-		"no time for API servers":         {args: []string{"--adoption-delay=0s"}, want: []string{"--adoption-delay: 0s is not positive"}},
 		"a name with a scheme":            {args: []string{"--tls-dns-names=https://127.0.0.1"}, want: []string{`--tls-dns-names: "https://127.0.0.1" is neither a DNS name in lower case nor an IP address`}},
 		"a name with a port":              {args: []string{"--tls-dns-names=127.0.0.1:9443"}, want: []string{`--tls-dns-names: "127.0.0.1:9443" is neither a DNS name in lower case nor an IP address`}},
 		"a certificate of no duration": {args: []string{"--certificate-duration=0s"}, want: []string{
