@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/layout"
@@ -22,6 +23,15 @@ func (r release) imageName() string { return fmt.Sprintf("%s_%s_image.tar", prod
 
 // reference is the name that the image has after it is loaded or pushed.
 func (r release) reference() string { return r.repository + ":" + r.version }
+
+// fullReference is the name as the kubelet asks for it: one without a registry is Docker Hub's.
+func fullReference(reference string) (string, error) {
+	tag, err := name.NewTag(reference)
+	if err != nil {
+		return "", err
+	}
+	return strings.Replace(tag.Name(), name.DefaultRegistry, "docker.io", 1), nil
+}
 
 // image writes the image of all binaries for Linux. The checksum of the artefact is the digest of the image's index.
 func (r release) image(folder string) (artefact, error) {
@@ -75,13 +85,17 @@ func (r release) writeLayout(path string, index v1.ImageIndex) error {
 		return err
 	}
 	defer func() { _ = os.RemoveAll(folder) }()
+	full, err := fullReference(r.reference())
+	if err != nil {
+		return err
+	}
 	written, err := layout.Write(folder, empty.Index)
 	if err != nil {
 		return err
 	}
 	err = written.AppendIndex(index, layout.WithAnnotations(map[string]string{
 		"org.opencontainers.image.ref.name": r.version,
-		"io.containerd.image.name":          r.reference(),
+		"io.containerd.image.name":          full,
 	}))
 	if err != nil {
 		return err

@@ -355,6 +355,21 @@ func TestChartVersion(t *testing.T) {
 	}
 }
 
+func TestContainerdKnowsTheImageByItsFullName(t *testing.T) {
+	tests := map[string]struct{ reference, want string }{
+		"without a registry": {"mtls-egress-webhook:v1.2.3", "docker.io/library/mtls-egress-webhook:v1.2.3"},
+		"with a registry":    {"ghcr.io/team/mtls-egress-webhook:v1.2.3", "ghcr.io/team/mtls-egress-webhook:v1.2.3"},
+		"with a port":        {"registry.example:5000/mtls-egress-webhook:v1.2.3", "registry.example:5000/mtls-egress-webhook:v1.2.3"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			if got, err := fullReference(test.reference); err != nil || got != test.want {
+				t.Errorf("got %q, error %v, want %q", got, err, test.want)
+			}
+		})
+	}
+}
+
 func TestLicencesAreJudged(t *testing.T) {
 	tests := map[string]struct {
 		licences []string
