@@ -114,8 +114,12 @@ func (w *world) start(options controller.Options) *running {
 		return roundTripper(func(request *http.Request) (*http.Response, error) {
 			r.requests.add(request)
 			response, err := next.RoundTrip(request)
-			if err == nil && response.StatusCode == http.StatusForbidden {
+			switch {
+			case err != nil:
+			case response.StatusCode == http.StatusForbidden:
 				err = r.forbidden.add(response)
+			default:
+				err = used.add(response)
 			}
 			return response, err
 		})
