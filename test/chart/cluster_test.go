@@ -99,6 +99,17 @@ func (c cluster) istio(t *testing.T) {
 	c.kubectl(t, "wait", "--for=condition=Established", "--timeout=1m", "--filename", crds)
 }
 
+// prometheus installs the Prometheus operator's CustomResourceDefinitions.
+func (c cluster) prometheus(t *testing.T) {
+	t.Helper()
+	crds, err := apiserver.PrometheusCRDs(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.kubectl(t, "apply", "--server-side", "--filename", crds)
+	c.kubectl(t, "wait", "--for=condition=Established", "--timeout=1m", "--filename", crds)
+}
+
 // namespace makes a namespace.
 func (c cluster) namespace(t *testing.T, name string, labels map[string]string) {
 	t.Helper()

@@ -12,7 +12,6 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"mtls.egress/webhook/test/apiserver"
 	"mtls.egress/webhook/test/certmanager"
 )
 
@@ -20,18 +19,13 @@ import (
 // enforced on the namespace that it is installed in.
 func TestServerTakesEveryObject(t *testing.T) {
 	c := startCluster(t)
-	prometheus, err := apiserver.PrometheusCRDs(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	c.kubectl(t, "apply", "--server-side", "--filename", prometheus)
+	c.prometheus(t)
 	if err := certmanager.InstallTypes(t.Context(), certmanager.Beside(c.Server)); err != nil {
 		t.Fatal(err)
 	}
 	c.namespace(t, namespace, map[string]string{"pod-security.kubernetes.io/enforce": "restricted", "pod-security.kubernetes.io/enforce-version": "latest"})
 	c.namespace(t, "monitoring", nil)
 	c.namespace(t, "project", nil)
-	c.kubectl(t, "wait", "--for=condition=Established", "--timeout=1m", "--filename", prometheus)
 
 	apply := func(t *testing.T, manifests string) error {
 		t.Helper()

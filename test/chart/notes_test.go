@@ -1,0 +1,84 @@
+package chart
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// notes are what Helm prints after an installation. It renders them for a cluster only, even when it is to install nothing.
+func (c cluster) notes(t *testing.T, args ...string) string {
+	t.Helper()
+	printed := c.helm(t, append([]string{"install", release, chartDir, "--namespace", namespace, "--dry-run=client"}, args...)...)
+	_, notes, found := strings.Cut(printed, "\nNOTES:\n")
+	if !found {
+		t.Fatalf("no notes in:\n%s", printed)
+	}
+	return notes
+}
+
+func TestNotesTellTheNextStep(t *testing.T) {
+	c := startCluster(t)
+	c.prometheus(t)
+	tests := map[string]struct {
+		set          string
+		first        []string
+		reservations []string
+	}{
+		"by default": {
+			set:          `log={}`,
+			first:        []string{"1. Wait for the webhook, and see that it answers:", "", "   kubectl -n mtls-egress rollout status deployment/mtls-egress-webhook", "   helm -n mtls-egress test mtls-egress-webhook --logs", ""},
+			reservations: []string{"prometheusRule.enabled is off"},
+		},
+		"with alerts there is nothing to mind": {
+			set:   `prometheusRule.enabled=true`,
+			first: []string{"1. Wait for the webhook, and see that it answers:"},
+		},
+		"a webhook elsewhere": {
+			set:          `deployment={"enabled": false, "replicas": 1},webhook.url="https://127.0.0.1:9443",uninstall.refuseWhileInUse=false`,
+			first:        []string{"1. Start the webhook where the API server finds it: https://127.0.0.1:9443", ""},
+			reservations: []string{"prometheusRule.enabled is off"},
+		},
+		"one replica": {set: `deployment.replicas=1`, reservations: []string{"deployment.replicas is 1", "prometheusRule.enabled is off"}},
+		"a webhook that may be down": {
+			set:          `webhook.failurePolicy="Ignore"`,
+			reservations: []string{"webhook.failurePolicy is Ignore: while the webhook can't be called, annotated Pods are refused", "prometheusRule.enabled is off"},
+		},
+		"a webhook that may be down, and nothing in its place": {
+			set:          `webhook.failurePolicy="Ignore",policy.requireRealised=false`,
+			reservations: []string{"webhook.failurePolicy is Ignore and policy.requireRealised is off", "prometheusRule.enabled is off"},
+		},
+		"everything switched off": {
+			set:          `policy.requireRealised=false,policy.protectGenerated=false,crds.enabled=false,uninstall.refuseWhileInUse=false`,
+			reservations: []string{"policy.requireRealised is off", "policy.protectGenerated is off", "crds.enabled is off", "uninstall.refuseWhileInUse is off", "prometheusRule.enabled is off"},
+		},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			printed := c.notes(t, "--set-json", test.set)
+			steps, minded, _ := strings.Cut(printed, "\nMind:\n")
+			lines := strings.Split(steps, "\n")
+			if diff := cmp.Diff(test.first, lines[:min(len(test.first), len(lines))]); test.first != nil && diff != "" {
+				t.Errorf("first step (-want +got):\n%s", diff)
+			}
+			for _, command := range []string{"mtls.egress/target=external.system.com", "create secret generic external-system-mtls-data", "get egresstargets"} {
+				if !strings.Contains(steps, command) {
+					t.Errorf("the steps do not say %q:\n%s", command, steps)
+				}
+			}
+			var got []string
+			for line := range strings.Lines(minded) {
+				got = append(got, strings.TrimPrefix(strings.TrimSpace(line), "- "))
+			}
+			if len(got) != len(test.reservations) {
+				t.Fatalf("to mind: %q, want %q", got, test.reservations)
+			}
+			for i, want := range test.reservations {
+				if !strings.HasPrefix(got[i], want) {
+					t.Errorf("to mind: %q, want it to begin with %q", got[i], want)
+				}
+			}
+		})
+	}
+}
