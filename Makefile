@@ -78,6 +78,10 @@ test: ## Run all tests; the servers they need are built the first time.
 test-mesh: ## Run the tests of the data path on a real mesh (root on Linux, or a cluster in KUBECONFIG).
 	$(node); $(cert_manager); go test -count 1 -v -timeout 30m ./test/mesh
 
+.PHONY: test-load
+test-load: ## Create 10,000 Pods while replicas and the API server come and go, and print what was counted.
+	assets=$$(go -C test/tools run . assets) && export MTLS_EGRESS_ASSETS="$$assets" && go test -count 1 -v -timeout 20m ./test/load
+
 .PHONY: guarantees
 guarantees: ## Run them and write what they counted into docs/guarantees.md.
 	mkdir -p bin

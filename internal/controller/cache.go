@@ -25,7 +25,7 @@ const annotationUserVolume = "sidecar.istio.io/userVolume"
 // CacheOptions returns what the manager's cache may hold; the manager that runs Setup must be made with them:
 //   - Pods with the label mtls.egress/realised only, and of them the name, our labels, the phase, whether they have a
 //     sidecar and the annotations that say what they ask for and mount;
-//   - EgressTargets, without managed fields;
+//   - EgressTargets, whole: their managed fields tell whether somebody else wrote to one of ours;
 //   - ServiceEntries, VirtualServices, DestinationRules and Sidecars of every namespace, without managed fields,
 //     annotations and status. Other people's are there because one of them can win over ours, hide ours or be hidden by
 //     ours from any namespace that exports it, and that has to be noticed when it happens, not when somebody looks.
@@ -39,7 +39,7 @@ func CacheOptions() cache.Options {
 			Label:     labels.SelectorFromSet(labels.Set{target.LabelRealised: target.LabelValue}),
 			Transform: podKeeper(),
 		},
-		&v1alpha1.EgressTarget{}: {Transform: cache.TransformStripManagedFields()},
+		&v1alpha1.EgressTarget{}: {},
 	}
 	for _, kind := range append(hostKinds(), mesh.KindSidecar) {
 		byObject[newIstioObject(kind)] = cache.ByObject{Transform: keepIstioObject}
@@ -91,7 +91,8 @@ func keepPod(object any, sidecar []corev1.Container) (any, error) {
 // isProxy says whether a container is the sidecar.
 func isProxy(container corev1.Container) bool { return container.Name == target.ProxyContainer }
 
-// once returns the text in the one place in memory in which it is kept.
+// once returns the text in a place in memory that it shares with equal ones: not with all, as the collection of garbage forgets which there are, but with those that come
+// together, as all do in the beginning.
 func once(text string) string { return unique.Make(text).Value() }
 
 // keepIstioObject leaves of an Istio object what conflicts and drift are found by.

@@ -251,6 +251,11 @@ func (i *Installation) TimeStart(ctx context.Context, replica *Replica) (time.Du
 	return time.Since(begun), err
 }
 
+// InService says whether the Service hands connections to a replica, be it there or not.
+func (i *Installation) InService(replica *Replica) bool {
+	return i.service != nil && i.service.has(replica)
+}
+
 // Connections are those that the Service took so far, and those of them that it handed to a replica that was gone, or to none.
 func (i *Installation) Connections() (taken, lost int64) {
 	if i.service == nil {

@@ -159,6 +159,13 @@ func (s *service) connect(client net.Conn) {
 	both.Wait()
 }
 
+// has says whether a replica is an endpoint.
+func (s *service) has(replica *Replica) bool {
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	return slices.ContainsFunc(s.endpoints, func(pod *pod) bool { return pod.replica == replica })
+}
+
 // endpoint is one at random, as kube-proxy takes it; nil when there is none.
 func (s *service) endpoint() *Replica {
 	s.mutex.Lock()

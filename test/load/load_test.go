@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -33,8 +34,6 @@ const (
 	patience = 2 * time.Minute
 	// again is how long after one leader the next one goes.
 	again = 20 * time.Second
-	// noticed is the longest time for which a replica that was killed is called: until the kubelet looks, and kube-proxy has written its rules.
-	noticed = 3 * time.Second
 	// after is how long Pods are still created when something has happened.
 	after = 3 * time.Second
 	// outage is longer than the leader may take to renew its Lease.
@@ -45,8 +44,8 @@ type load struct {
 	*testing.T
 	*installation.Installation
 	ledger ledger
-	// killed are the moments at which a replica was killed.
-	killed []time.Time
+	// killings are the times from the death of a replica to the moment from which it isn't called any more.
+	killings []span
 	// outages are the times in which the API server wasn't there.
 	outages []span
 }
@@ -58,7 +57,10 @@ func (s span) overlaps(c call) bool { return c.begun.Before(s.to) && c.ended.Aft
 func TestNoPodIsMissedAndNoneFailsWhateverHappensToReplicas(t *testing.T) {
 	// The policy that refuses Pods which were not realised is off: it would hide those that the webhook misses.
 	installed, err := installation.Start(t.Context(), installation.Options{Replicas: 3, Values: []string{
-		"policy.requireRealised=false", "deployment.shutdownDelay=10s", "deployment.extraArgs={--certificate-duration=45s,--certificate-adoption-delay=2s}",
+		"policy.requireRealised=false",
+		// How long an answer takes is nothing to fail for; the machine is busy.
+		"webhook.timeoutSeconds=30",
+		"deployment.shutdownDelay=10s", "deployment.extraArgs={--certificate-duration=30s,--certificate-adoption-delay=2s}",
 	}})
 	if err != nil {
 		t.Fatal(err)
@@ -94,6 +96,7 @@ func TestNoPodIsMissedAndNoneFailsWhateverHappensToReplicas(t *testing.T) {
 		}},
 	} {
 		l.ledger.begin(step.name)
+		time.Sleep(interval) // those under way are of the phase before
 		step.do()
 		time.Sleep(after)
 	}
@@ -184,8 +187,10 @@ func (l *load) roll() {
 
 // everyLeader ends the leader and starts it again, and the next one twenty seconds later.
 func (l *load) everyLeader(end func(*installation.Replica) error) {
+	var begun time.Time
 	for range 2 {
-		begun := time.Now()
+		time.Sleep(time.Until(begun.Add(again)))
+		begun = time.Now()
 		var leader *installation.Replica
 		l.await("a leader", func(ctx context.Context) error {
 			if leader = l.Leader(ctx); leader == nil {
@@ -195,13 +200,21 @@ func (l *load) everyLeader(end func(*installation.Replica) error) {
 		})
 		l.do(end(leader))
 		l.do(l.StartReplica(l.Context(), leader))
-		time.Sleep(time.Until(begun.Add(again)))
 	}
 }
 
 func (l *load) kill(replica *installation.Replica) error {
-	l.killed = append(l.killed, time.Now())
-	return replica.Kill()
+	from := time.Now()
+	l.do(replica.Kill())
+	err := apiserver.Await(l.Context(), patience, "the Service drops the replica", func(context.Context) error {
+		if l.InService(replica) {
+			return errors.New("it has it")
+		}
+		return nil
+	})
+	l.killings = append(l.killings, span{from, time.Now()})
+	l.Logf("a replica that was killed was called for %s more", time.Since(from).Round(10*time.Millisecond))
+	return err
 }
 
 // leaves waits until every replica has another certificate than now.
@@ -260,7 +273,6 @@ func (l *load) outage(away time.Duration) {
 	from := time.Now()
 	l.do(l.Restart(away))
 	l.outages = append(l.outages, span{from, time.Now()})
-	time.Sleep(after)
 	for replica, pid := range before {
 		if !replica.Running() || replica.PID() != pid {
 			l.Errorf("a replica ended in an outage of the API server of %s; its log ends with\n%s", time.Since(from).Round(time.Second), apiserver.LastLines(replica.Log, 5))
@@ -280,13 +292,8 @@ func (l *load) judge() {
 }
 
 func (l *load) explained(call call) bool {
-	for _, outage := range l.outages {
-		if outage.overlaps(call) {
-			return true
-		}
-	}
-	for _, moment := range l.killed {
-		if (span{moment, moment.Add(noticed)}).overlaps(call) {
+	for _, excuse := range slices.Concat(l.outages, l.killings) {
+		if excuse.overlaps(call) {
 			return true
 		}
 	}

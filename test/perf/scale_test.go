@@ -26,8 +26,8 @@ const (
 // steadily is for how long writes and processor time are counted while nothing happens. MTLS_EGRESS_STEADY is another duration, such as 10m.
 const steadily = time.Minute
 
-// settling is how long a replica may take after its start until only what goes on without end is left.
-const settling = 20 * time.Second
+// settling is for how long nothing may have been written before what happens without a cause is counted.
+const settling = 10 * time.Second
 
 // BenchmarkScale fills a cluster, with 1,000 Pods at once that ask for a host of their own each, and with 9,000 more for the same hosts. It measures how soon the targets
 // are programmed and with how many writes, how soon replicas start in such a cluster, and what they need.
@@ -60,6 +60,9 @@ func BenchmarkScale(b *testing.B) {
 		b.Fatal(err)
 	}
 	if err := s.crowd.CreatePods(ctx, manyPods-manyTargets); err != nil {
+		b.Fatal(err)
+	}
+	if err := s.settle(ctx); err != nil {
 		b.Fatal(err)
 	}
 	if err := s.restart(ctx); err != nil {
@@ -149,8 +152,30 @@ func (s *scale) restart(ctx context.Context) error {
 			return err
 		}
 	}
-	time.Sleep(settling)
-	return nil
+	return s.settle(ctx)
+}
+
+// settle waits until the leader has nothing to do, and has written nothing for a while.
+func (s *scale) settle(ctx context.Context) error {
+	last, since := -1, time.Now()
+	return apiserver.Await(ctx, 20*time.Minute, "the leader has nothing to do", func(ctx context.Context) error {
+		waiting, err := s.Metric(ctx, "workqueue_depth", nil)
+		if err != nil {
+			return err
+		}
+		writes, err := s.Writes()
+		if err != nil {
+			return err
+		}
+		if written := writes.Sum(func(what string) bool { return !lease(what) }); written != last || waiting > 0 || s.Leader(ctx) == nil {
+			last, since = written, time.Now()
+		}
+		if time.Since(since) < settling {
+			time.Sleep(time.Second)
+			return fmt.Errorf("%d writes so far, %v targets wait", last, waiting)
+		}
+		return nil
+	})
 }
 
 // rest counts while nothing happens, and weighs the replicas at its end.

@@ -110,6 +110,17 @@ func (r *replica) wantSaid(t *testing.T, text string) {
 	}
 }
 
+// waitSaid waits for what doesn't belong to being ready.
+func (r *replica) waitSaid(t *testing.T, text string) {
+	t.Helper()
+	eventually(t, fmt.Sprintf("standard error has %q", text), func() error {
+		if !strings.Contains(r.said(t), text) {
+			return errors.New("it hasn't")
+		}
+		return nil
+	})
+}
+
 func (r *replica) signal(t *testing.T, signal syscall.Signal) {
 	t.Helper()
 	if err := r.cmd.Process.Signal(signal); err != nil {

@@ -70,7 +70,7 @@ func TestServe(t *testing.T) {
 func (c *cluster) realisesWithoutIstio(t *testing.T, r *replica) {
 	t.Helper()
 	r.wantHealth(t, "/healthz", http.StatusOK, "ok")
-	r.wantSaid(t, "Istio's CRDs are missing; the controller waits for them.")
+	r.waitSaid(t, "Istio's CRDs are missing; the controller waits for them.")
 	c.answers(t, r, "127.0.0.1")
 	// The API server may not have read the caBundle yet, which the replica wrote before it was ready.
 	eventually(t, "the API server creates a realised Pod", func() error { return c.createPod(t, "before-istio") })
