@@ -125,7 +125,7 @@ func serve(options *serveOptions, log logr.Logger) error {
 // the controller, which runs in the leader.
 func newManager(ctx context.Context, config *rest.Config, options *serveOptions, draining *drain, log logr.Logger) (ctrl.Manager, error) {
 	source, err := serving.New(config, serving.Options{
-		Directory:                options.certDir,
+		Directory:                options.certificateDir,
 		Namespace:                options.namespace,
 		SecretName:               options.caSecret,
 		DNSNames:                 options.servingNames(),

@@ -25,10 +25,10 @@ type serveOptions struct {
 	webhookConfiguration string
 	shutdownDelay        time.Duration
 
-	serviceName string
-	caSecret    string
-	certDir     string
-	tlsDNSNames []string
+	serviceName    string
+	caSecret       string
+	certificateDir string
+	tlsDNSNames    []string
 	// certificateDuration and adoptionDelay are those of serving.Options.
 	certificateDuration time.Duration
 	adoptionDelay       time.Duration
@@ -77,7 +77,7 @@ func (o *serveOptions) flags() cliflag.NamedFlagSets {
 	certificate := groups.FlagSet("serving certificate")
 	certificate.StringVar(&o.serviceName, "service-name", name, "The Service that the API server calls; the certificate is for SERVICE.NAMESPACE.svc.")
 	certificate.StringVar(&o.caSecret, "ca-secret", name+"-ca", "The Secret with the certificate authority. It is made when it is missing.")
-	certificate.StringVar(&o.certDir, "serving-certificate-dir", "", "A directory with tls.crt, tls.key and ca.crt, such as a mounted Secret that cert-manager writes, in place of "+
+	certificate.StringVar(&o.certificateDir, "serving-certificate-dir", "", "A directory with tls.crt, tls.key and ca.crt, such as a mounted Secret that cert-manager writes, in place of "+
 		"the certificate authority in --ca-secret. Changed files are read again; the caBundle gets what ca.crt holds.")
 	certificate.StringSliceVar(&o.tlsDNSNames, "tls-dns-names", nil, "Further DNS names or IP addresses that the certificate is for, such as the host in the URL "+
 		"of a webhook that runs outside the cluster.")

@@ -56,7 +56,7 @@ func (p *Process) Running() bool {
 	}
 }
 
-// PID is the number of the process.
+// PID is the program's process ID.
 func (p *Process) PID() int { return p.cmd.Process.Pid }
 
 // LastWords is the end of its log.

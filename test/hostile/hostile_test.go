@@ -20,6 +20,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -53,9 +54,11 @@ func TestHostileClient(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	v := &victim{Installation: installed, replica: installed.Replicas[0]}
-	v.webhook, v.health, v.metrics = v.replica.Addresses()
-	v.pid = v.replica.PID()
+	replica := installed.Replicas[0]
+	v := &victim{
+		Installation: installed, replica: replica, pid: replica.PID(),
+		webhook: replica.Address(), health: replica.HealthAddress(), metrics: replica.MetricsAddress(),
+	}
 
 	stop := v.createPods(t)
 	for _, attack := range []struct {
@@ -225,6 +228,9 @@ func wrongRequests(t *testing.T, v *victim) {
 				request.Header.Set("Content-Type", test.contentType)
 			}
 			response, err := client.Do(request)
+			if test.want == http.StatusRequestEntityTooLarge && (errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)) {
+				return // it was cut off before it had sent all
+			}
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -125,10 +125,14 @@ func (i *Installation) connect(ctx context.Context) error {
 	}, i.webhookKubeconfig())
 }
 
-// Addresses are where it answers admission requests, and where its health and its metrics are asked for.
-func (r *Replica) Addresses() (webhook, health, metrics string) {
-	return r.webhookAddress, r.healthAddress, r.metricsAddress
-}
+// Address is where the replica itself answers admission requests.
+func (r *Replica) Address() string { return r.webhookAddress }
+
+// HealthAddress is where it is asked for its health.
+func (r *Replica) HealthAddress() string { return r.healthAddress }
+
+// MetricsAddress is where it is asked for its metrics.
+func (r *Replica) MetricsAddress() string { return r.metricsAddress }
 
 // start does nothing when the process runs already.
 func (r *Replica) start(ctx context.Context, container *corev1.Container) error {

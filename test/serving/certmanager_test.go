@@ -254,9 +254,8 @@ func (r *rotation) shakeHands(ctx context.Context, t *testing.T, replica *instal
 
 // servedLeaf is the certificate that a replica shows.
 func servedLeaf(ctx context.Context, replica *installation.Replica) (*x509.Certificate, error) {
-	address, _, _ := replica.Addresses()
 	dialer := &tls.Dialer{Config: &tls.Config{InsecureSkipVerify: true}}
-	connection, err := dialer.DialContext(ctx, "tcp", address)
+	connection, err := dialer.DialContext(ctx, "tcp", replica.Address())
 	if err != nil {
 		return nil, err
 	}
