@@ -85,8 +85,8 @@ func TestHostileClient(t *testing.T) {
 		{"500 requests with as many containers as there is room for at once", func(t *testing.T, v *victim) {
 			v.flood(t, crowd, review("Pod", `{"spec":{"containers":[`+strings.Repeat("0,", 15_000)+`0]}}`))
 		}},
-		{"500 requests with as many targets as fit into annotations at once", func(t *testing.T, v *victim) {
-			v.flood(t, crowd, review("Pod", `{"metadata":{"annotations":{"mtls.egress/target":"`+hosts(8000)+`"}},"spec":{"containers":[{"name":"a"}]}}`))
+		{"500 requests with as many targets as there may be at once", func(t *testing.T, v *victim) {
+			v.flood(t, crowd, review("Pod", `{"metadata":{"annotations":{"mtls.egress/target":"`+hosts(16)+`"}},"spec":{"containers":[{"name":"a"}]}}`))
 		}},
 	} {
 		t.Run(attack.name, func(t *testing.T) {
