@@ -308,7 +308,7 @@ func (r *rotation) served(t *testing.T, old map[string][]byte) map[string][]byte
 	t.Helper()
 	var found map[string][]byte
 	if err := apiserver.Await(t.Context(), 2*patience, "all replicas serve the new leaf", func(ctx context.Context) error {
-		found = r.secret(t)
+		found = r.secret(t) //nolint:contextcheck // it takes the test's own, which this one ends with
 		if bytes.Equal(found["tls.crt"], old["tls.crt"]) {
 			return errors.New("it isn't issued")
 		}

@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"crypto/x509/pkix"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -25,8 +26,12 @@ func secretData(pair pki.Pair, ca []byte) map[string][]byte {
 // mount does what the kubelet does with a changed Secret: a new directory, and then the link ..data leads there.
 func mount(t *testing.T, directory string, data map[string][]byte) {
 	t.Helper()
-	state, err := os.MkdirTemp(directory, "..state")
+	states, err := filepath.Glob(filepath.Join(directory, "..state*"))
 	if err != nil {
+		t.Fatal(err)
+	}
+	state := filepath.Join(directory, fmt.Sprintf("..state%d", len(states)))
+	if err := os.Mkdir(state, 0o700); err != nil {
 		t.Fatal(err)
 	}
 	for name, content := range data {
