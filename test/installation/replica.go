@@ -173,9 +173,6 @@ func (r *Replica) Running() bool {
 	return pod != nil && pod.process.Running()
 }
 
-// Address is where the replica itself answers admission requests.
-func (r *Replica) Address() string { return r.webhookAddress }
-
 // PID is the process ID of a replica that was started.
 func (r *Replica) PID() int { return r.pod.Load().process.PID() }
 
