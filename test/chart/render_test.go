@@ -141,6 +141,7 @@ func TestRenderedObjects(t *testing.T) {
 		"MutatingWebhookConfiguration 0-mtls-egress-webhook",
 		"Role mtls-egress-webhook",
 		"RoleBinding mtls-egress-webhook",
+		"Secret mtls-egress-webhook-ca", "Lease mtls-egress-webhook",
 	}
 	account := []string{"ServiceAccount mtls-egress-webhook"}
 	crd := []string{"CustomResourceDefinition egresstargets.mtls.egress"}
