@@ -25,7 +25,7 @@ mutual TLS with the client certificate from a Secret. If any part is missing, th
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usageError(fmt.Errorf("%w; see %s --help", err, cmd.CommandPath()))
 	})
-	root.AddCommand(newServeCommand(), newRenderCommand(), newCredentialCommand(), newAdmissionCheckCommand(), newUninstallCheckCommand(), newVersionCommand())
+	root.AddCommand(newServeCommand(), newRenderCommand(), newCredentialCommand(), newAdmissionCheckCommand(), newUninstallCheckCommand(), newUninstallCleanupCommand(), newVersionCommand())
 	return root
 }
 

@@ -45,6 +45,8 @@ func TestExitCodesAndMessages(t *testing.T) {
 		"a value of the wrong type is named":                  {args: []string{"serve", "--webhook-port=https"}, code: ExitUsage, want: `invalid argument "https" for "--webhook-port" flag: strconv.ParseInt: parsing "https": invalid syntax; see mtls-egress-webhook serve --help`},
 		"serve takes no arguments":                            {args: []string{"serve", "now"}, code: ExitUsage, want: `unknown command "now" for "mtls-egress-webhook serve"`},
 		"uninstall-check takes no arguments":                  {args: []string{"uninstall-check", "now"}, code: ExitUsage, want: `unknown command "now" for "mtls-egress-webhook uninstall-check"`},
+		"uninstall-cleanup takes no arguments":                {args: []string{"uninstall-cleanup", "now"}, code: ExitUsage, want: `unknown command "now" for "mtls-egress-webhook uninstall-cleanup"`},
+		"a kubeconfig that uninstall-cleanup can't read":      {args: []string{"uninstall-cleanup", "--kubeconfig=/nowhere"}, code: ExitUsage, want: "finding out how to reach the API server: stat /nowhere: no such file or directory"},
 		"a kubeconfig that uninstall-check can't read":        {args: []string{"uninstall-check", "--kubeconfig=/nowhere"}, code: ExitUsage, want: "finding out how to reach the API server: stat /nowhere: no such file or directory"},
 		"admission-check takes no arguments":                  {args: []string{"admission-check", "now"}, code: ExitUsage, want: `unknown command "now" for "mtls-egress-webhook admission-check"`},
 		"a target of admission-check that is no host":         {args: []string{"admission-check", "--target=https://example.com"}, code: ExitUsage, want: `--target: has a scheme, "https"; write the host alone, as in "example.com"`},

@@ -14,10 +14,13 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"mtls.egress/webhook/api/v1alpha1"
 	"mtls.egress/webhook/internal/target"
 )
 
@@ -30,6 +33,7 @@ const (
 
 func newUninstallCheckCommand() *cobra.Command {
 	connection := &connectionFlags{}
+	deleteTargets := false
 	cmd := &cobra.Command{
 		Use:   "uninstall-check [flags]",
 		Short: "Fail while anything in the cluster needs the webhook",
@@ -44,16 +48,23 @@ Exit codes: 0 nothing needs it; 1 something does, as a table on standard error, 
 command line or unreadable kubeconfig.`,
 		Args: arguments(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			reader, err := connection.client(usersTimeout, corev1.AddToScheme, appsv1.AddToScheme, batchv1.AddToScheme)
+			c, err := connection.client(usersTimeout, corev1.AddToScheme, appsv1.AddToScheme, batchv1.AddToScheme, v1alpha1.AddToScheme)
 			if err != nil {
 				return err
 			}
 			ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM)
 			defer stop()
-			return checkUninstall(ctx, reader, cmd.OutOrStdout(), cmd.ErrOrStderr())
+			if err := checkUninstall(ctx, c, cmd.OutOrStdout(), cmd.ErrOrStderr()); err != nil || !deleteTargets {
+				return err
+			}
+			ctx, cancel := context.WithTimeout(ctx, defaultCleanupTimeout)
+			defer cancel()
+			return deleteAllTargets(ctx, c)
 		},
 	}
 	connection.add(cmd)
+	cmd.Flags().BoolVar(&deleteTargets, "delete-targets", false,
+		"when nothing needs the webhook, delete all EgressTargets and wait until the controller has taken them down; for crds.keep: false of the chart")
 	return cmd
 }
 
@@ -67,6 +78,34 @@ func checkUninstall(ctx context.Context, reader client.Reader, stdout, stderr io
 		return errors.Join(writeUsers(stderr, users), err)
 	}
 	_, err = fmt.Fprintln(stdout, "nothing in the cluster needs the webhook")
+	return err
+}
+
+// deleteAllTargets deletes all EgressTargets and waits until the controller, which must run, has let them go.
+func deleteAllTargets(ctx context.Context, c client.Client) error {
+	const between = time.Second
+	left := ""
+	err := wait.PollUntilContextCancel(ctx, between, true, func(ctx context.Context) (bool, error) {
+		var list v1alpha1.EgressTargetList
+		if err := c.List(ctx, &list); err != nil {
+			return false, fmt.Errorf("listing the EgressTargets: %w", err)
+		}
+		for i := range list.Items {
+			egressTarget := &list.Items[i]
+			left = egressTarget.Namespace + "/" + egressTarget.Name
+			if !egressTarget.DeletionTimestamp.IsZero() {
+				continue
+			}
+			err := c.Delete(ctx, egressTarget, client.Preconditions{UID: &egressTarget.UID})
+			if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {
+				return false, fmt.Errorf("deleting the EgressTarget %s: %w", left, err)
+			}
+		}
+		return len(list.Items) == 0, nil
+	})
+	if errors.Is(err, context.DeadlineExceeded) {
+		return fmt.Errorf("the EgressTarget %s is deleted and still there: does the controller run, and does no Pod use it? %w", left, err)
+	}
 	return err
 }
 

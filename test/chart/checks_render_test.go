@@ -34,6 +34,72 @@ func TestUninstallCheckHasOnlyItsRights(t *testing.T) {
 	}
 }
 
+// With their definition all EgressTargets go: only then may the check delete them.
+func TestUninstallCheckDeletesEgressTargetsWithTheirDefinition(t *testing.T) {
+	tests := map[string]struct {
+		values  string
+		deletes bool
+	}{
+		"the definition is kept":       {values: "crds.keep=true"},
+		"the definition is somebody's": {values: "crds.keep=false,crds.enabled=false"},
+		"the definition goes":          {values: "crds.keep=false", deletes: true},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			rendered := render(t, "--set", test.values)
+			args := []any{"uninstall-check"}
+			if test.deletes {
+				args = append(args, "--delete-targets")
+			}
+			if diff := cmp.Diff(args, at(t, rendered["Job "+checkName], "spec", "template", "spec", "containers", 0, "args")); diff != "" {
+				t.Errorf("arguments (-want +got):\n%s", diff)
+			}
+			rules := at(t, rendered["ClusterRole "+checkName], "rules").([]any)
+			right := map[string]any{"apiGroups": []any{"mtls.egress"}, "resources": []any{"egresstargets"}, "verbs": []any{"list", "delete"}}
+			if got := cmp.Equal(right, rules[len(rules)-1]); got != test.deletes {
+				t.Errorf("the right to delete them: %v, want %v", got, test.deletes)
+			}
+		})
+	}
+}
+
+// The cleanup may take down what the controller makes, and nothing else.
+func TestCleanupHasOnlyItsRights(t *testing.T) {
+	rendered := render(t, "--set", "serviceAccount.name=runner")
+	rule := func(group string, resources []any, verbs ...any) map[string]any {
+		return map[string]any{"apiGroups": []any{group}, "resources": resources, "verbs": verbs}
+	}
+	got := map[string]any{
+		"rules":    at(t, rendered["ClusterRole "+cleanupName], "rules"),
+		"role":     at(t, rendered["ClusterRoleBinding "+cleanupName], "roleRef"),
+		"bound":    at(t, rendered["ClusterRoleBinding "+cleanupName], "subjects"),
+		"account":  at(t, rendered["Job "+cleanupName], "spec", "template", "spec", "serviceAccountName"),
+		"args":     at(t, rendered["Job "+cleanupName], "spec", "template", "spec", "containers", 0, "args"),
+		"priority": podSpec(t, rendered["Job "+cleanupName])["priorityClassName"],
+	}
+	want := map[string]any{
+		"rules": []any{
+			rule("", []any{"pods"}, "list"),
+			rule("mtls.egress", []any{"egresstargets"}, "get", "list", "delete", "patch"),
+			rule("mtls.egress", []any{"egresstargets/status"}, "update"),
+			rule("networking.istio.io", []any{"serviceentries", "virtualservices", "destinationrules"}, "get", "list", "delete"),
+		},
+		"role":    map[string]any{"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": cleanupName},
+		"bound":   []any{map[string]any{"kind": "ServiceAccount", "name": cleanupName, "namespace": namespace}},
+		"account": cleanupName,
+		"args":    []any{"uninstall-cleanup"},
+		// The ResourceQuota that would admit it in some clusters is gone by then.
+		"priority": nil,
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	without := render(t, "--set", "uninstall.cleanUp=false")
+	if without["Job "+cleanupName] != nil || without["ServiceAccount "+cleanupName] != nil {
+		t.Error("uninstall.cleanUp: false leaves it in")
+	}
+}
+
 // The right of helm test is to ask for Pods in the one namespace.
 func TestAdmissionCheckHasOnlyItsRights(t *testing.T) {
 	rendered := render(t, "--set", "serviceAccount.name=runner,test.namespace=project,test.target=b.example.com,image.tag=v2")
@@ -75,14 +141,18 @@ func TestChecksAreHooks(t *testing.T) {
 	}
 	log := map[string]string{"helm.sh/hook-output-log-policy": "hook-failed"}
 	want := map[string]map[string]string{
-		"ServiceAccount " + checkName:     hook("pre-delete", "-3", nil),
-		"ClusterRole " + checkName:        hook("pre-delete", "-2", nil),
-		"ClusterRoleBinding " + checkName: hook("pre-delete", "-1", nil),
-		"Job " + checkName:                hook("pre-delete", "0", log),
-		"ServiceAccount " + testName:      hook("test", "-3", nil),
-		"Role " + testName:                hook("test", "-2", nil),
-		"RoleBinding " + testName:         hook("test", "-1", nil),
-		"Pod " + testName:                 hook("test", "0", log),
+		"ServiceAccount " + checkName:       hook("pre-delete", "-3", nil),
+		"ClusterRole " + checkName:          hook("pre-delete", "-2", nil),
+		"ClusterRoleBinding " + checkName:   hook("pre-delete", "-1", nil),
+		"Job " + checkName:                  hook("pre-delete", "0", log),
+		"ServiceAccount " + cleanupName:     hook("post-delete", "-3", nil),
+		"ClusterRole " + cleanupName:        hook("post-delete", "-2", nil),
+		"ClusterRoleBinding " + cleanupName: hook("post-delete", "-1", nil),
+		"Job " + cleanupName:                hook("post-delete", "0", log),
+		"ServiceAccount " + testName:        hook("test", "-3", nil),
+		"Role " + testName:                  hook("test", "-2", nil),
+		"RoleBinding " + testName:           hook("test", "-1", nil),
+		"Pod " + testName:                   hook("test", "0", log),
 	}
 	got := map[string]map[string]string{}
 	for name, object := range rendered {
@@ -112,8 +182,8 @@ func TestTokensAreMountedNowhereByThemselves(t *testing.T) {
 			}
 		}
 	}
-	if accounts != 3 || pods != 3 {
-		t.Errorf("%d accounts and %d Pods, want 3 and 3", accounts, pods)
+	if accounts != 4 || pods != 4 {
+		t.Errorf("%d accounts and %d Pods, want 4 and 4", accounts, pods)
 	}
 }
 

@@ -168,37 +168,45 @@ func TestRenderedObjects(t *testing.T) {
 		"ClusterRole mtls-egress-webhook-uninstall", "ClusterRoleBinding mtls-egress-webhook-uninstall",
 		"Job mtls-egress-webhook-uninstall", "ServiceAccount mtls-egress-webhook-uninstall",
 	}
+	cleanup := []string{
+		"ClusterRole mtls-egress-webhook-cleanup", "ClusterRoleBinding mtls-egress-webhook-cleanup",
+		"Job mtls-egress-webhook-cleanup", "ServiceAccount mtls-egress-webhook-cleanup",
+	}
 
 	tests := map[string]struct {
 		args []string
 		want [][]string
 	}{
 		"by default": {
-			want: [][]string{everywhere, account, crd, users, realised, propagated, generated, deployed, restricted, check, budget, quota},
+			want: [][]string{everywhere, account, crd, users, realised, propagated, generated, deployed, restricted, check, cleanup, budget, quota},
 		},
 		"a single replica has no PodDisruptionBudget": {
 			args: []string{"--set", "deployment.replicas=1"},
-			want: [][]string{everywhere, account, crd, users, realised, propagated, generated, deployed, restricted, check, quota},
+			want: [][]string{everywhere, account, crd, users, realised, propagated, generated, deployed, restricted, check, cleanup, quota},
 		},
 		"an ordinary priority needs no ResourceQuota": {
 			args: []string{"--set", "deployment.priorityClassName=important"},
-			want: [][]string{everywhere, account, crd, users, realised, propagated, generated, deployed, restricted, check, budget},
+			want: [][]string{everywhere, account, crd, users, realised, propagated, generated, deployed, restricted, check, cleanup, budget},
 		},
 		"an uninstallation that asks nobody": {
 			args: []string{"--set", "uninstall.refuseWhileInUse=false"},
-			want: [][]string{everywhere, account, crd, users, realised, propagated, generated, deployed, restricted, budget, quota},
+			want: [][]string{everywhere, account, crd, users, realised, propagated, generated, deployed, restricted, cleanup, budget, quota},
+		},
+		"an uninstallation that leaves what the controller made": {
+			args: []string{"--set", "uninstall.cleanUp=false"},
+			want: [][]string{everywhere, account, crd, users, realised, propagated, generated, deployed, restricted, check, budget, quota},
 		},
 		"alerts": {
 			args: []string{"--set", "prometheusRule.enabled=true"},
-			want: [][]string{everywhere, account, crd, users, realised, propagated, generated, deployed, restricted, check, budget, quota, {"PrometheusRule mtls-egress-webhook"}},
+			want: [][]string{everywhere, account, crd, users, realised, propagated, generated, deployed, restricted, check, cleanup, budget, quota, {"PrometheusRule mtls-egress-webhook"}},
 		},
 		"what finds the metrics": {
 			args: []string{"--set", "serviceMonitor.enabled=true"},
-			want: [][]string{everywhere, account, crd, users, realised, propagated, generated, deployed, restricted, check, budget, quota, {"ServiceMonitor mtls-egress-webhook"}},
+			want: [][]string{everywhere, account, crd, users, realised, propagated, generated, deployed, restricted, check, cleanup, budget, quota, {"ServiceMonitor mtls-egress-webhook"}},
 		},
 		"nothing that keeps others off": {
 			args: []string{"--set", "networkPolicy.enabled=false,podDisruptionBudget.enabled=false"},
-			want: [][]string{everywhere, account, crd, users, realised, propagated, generated, deployed, check, quota},
+			want: [][]string{everywhere, account, crd, users, realised, propagated, generated, deployed, check, cleanup, quota},
 		},
 		"a webhook outside the cluster": {
 			args: []string{"--set", "deployment.enabled=false,webhook.url=https://127.0.0.1:9443"},

@@ -20,6 +20,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"mtls.egress/webhook/internal/cli"
+	"mtls.egress/webhook/internal/mesh"
+	"mtls.egress/webhook/internal/target"
 )
 
 const checkName = "mtls-egress-webhook-uninstall"
@@ -27,13 +29,16 @@ const checkName = "mtls-egress-webhook-uninstall"
 // TestUninstall has no kubelet: the test does what a Job's Pod and the Job controller would do.
 func TestUninstall(t *testing.T) {
 	c := startCluster(t)
+	c.istio(t)
 	c.namespace(t, namespace, nil)
 	c.namespace(t, "project", nil)
+	c.namespace(t, "unused", nil)
 	deployment := newWorkload("Deployment", "project", "orders")
 	annotateTemplate(t, deployment, "mtls.egress/target", "external.system.com")
 	cronJob := newWorkload("CronJob", "project", "report")
 	cronJob.SetAnnotations(map[string]string{"mtls.egress/target": "external.system.com, b.example.com:8443"})
 	pod := realisedPod("default", "by-hand")
+	pod.Labels[target.HostLabel("external.system.com")] = target.LabelValue
 	// More of a kind than one page holds, and the one that counts at the end.
 	for number := range 500 {
 		if err := c.Create(t.Context(), newWorkload("CronJob", "project", fmt.Sprintf("plain-%03d", number))); err != nil {
@@ -46,7 +51,7 @@ func TestUninstall(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	installed := installedRelease{cluster: c, command: filepath.Join(t.TempDir(), "webhook")}
+	installed := installedRelease{cluster: c, targets: newTargetClient(t, c.Config), command: filepath.Join(t.TempDir(), "webhook")}
 	if output, err := exec.CommandContext(t.Context(), "go", "build", "-o", installed.command, "mtls.egress/webhook/cmd/webhook").CombinedOutput(); err != nil {
 		t.Fatalf("go build: %v\n%s", err, output)
 	}
@@ -73,7 +78,7 @@ func TestUninstall(t *testing.T) {
 	if diff := cmp.Diff(before, installed.objects(t)); diff != "" {
 		t.Errorf("objects of the release (-before +after the refusal):\n%s", diff)
 	}
-	if diff := cmp.Diff([]string{"job.batch/" + checkName}, installed.leftOfTheCheck(t)); diff != "" {
+	if diff := cmp.Diff([]string{"job.batch/" + checkName}, installed.leftOfTheHooks(t)); diff != "" {
 		t.Errorf("left of the check, for its log (-want +got):\n%s", diff)
 	}
 
@@ -88,12 +93,29 @@ func TestUninstall(t *testing.T) {
 	if left := installed.objects(t); len(left) != 1 || left[0] != crdName {
 		t.Errorf("without hooks there is left %q, want the CRD", left)
 	}
+	installed.program(t, "default", false)
+	installed.program(t, "project", true)
+	installed.program(t, "unused", false)
+	said, err := installed.cleanUp(t)
+	if want := "left as they are, as Pods of their namespaces use some of them: default/external.system.com\n"; said != want || err != nil {
+		t.Errorf("the cleanup ends with %v and says %q, want %q", err, said, want)
+	}
+	installed.wantProgrammed(t, "after the cleanup by hand", map[string][]string{"default": all(), "project": nil, "unused": {targetName}})
+	installed.wantAbandoned(t, "unused")
+
 	for _, object := range users {
 		if err := c.Delete(t.Context(), object, client.GracePeriodSeconds(0)); err != nil {
 			t.Fatal(err)
 		}
 	}
 	installed.install(t)
+	installed.program(t, "project", true)
+	until(t, "the protection of what is generated", func(ctx context.Context) bool {
+		return denied(c.Delete(ctx, generated("project", mesh.KindServiceEntry), client.DryRunAll), "mtls-egress-webhook-generated-objects")
+	})
+	if said, err := installed.cleanUp(t, "--timeout=2s"); err == nil || !strings.Contains(said, "is generated from an EgressTarget and carries the mutual TLS of Pods") {
+		t.Errorf("the cleanup of what is installed ends with %v and says %q; want it refused", err, said)
+	}
 	said, problem = installed.uninstall(t)
 	if diff := cmp.Diff("nothing in the cluster needs the webhook\n", said); diff != "" || problem != "" {
 		t.Errorf("Helm says %q, the check says (-want +got):\n%s", problem, diff)
@@ -101,9 +123,11 @@ func TestUninstall(t *testing.T) {
 	if left := installed.objects(t); len(left) != 1 || left[0] != crdName {
 		t.Errorf("there is left %q, want the CRD", left)
 	}
-	if left := installed.leftOfTheCheck(t); len(left) > 0 {
-		t.Errorf("left of the check: %q", left)
+	if left := installed.leftOfTheHooks(t); len(left) > 0 {
+		t.Errorf("left of the hooks: %q", left)
 	}
+	installed.wantProgrammed(t, "after helm uninstall", map[string][]string{"default": {targetName}, "project": nil, "unused": {targetName}})
+	installed.wantAbandoned(t, "default")
 }
 
 const (
@@ -119,6 +143,8 @@ error: the webhook is in use: mutual TLS is asked for by 2 workloads and 1 Pod. 
 
 type installedRelease struct {
 	cluster
+	// targets is a client that knows EgressTargets.
+	targets client.Client
 	// command is the built command.
 	command string
 	// manifest is the file with the objects of the release.
@@ -137,33 +163,37 @@ func (r *installedRelease) objects(t *testing.T) []string {
 	return strings.Fields(r.kubectl(t, "get", "--output=name", "--ignore-not-found", "--filename", r.manifest))
 }
 
-// leftOfTheCheck are the objects of the hook that are in the cluster.
-func (r *installedRelease) leftOfTheCheck(t *testing.T) []string {
+// leftOfTheHooks are their objects that are in the cluster.
+func (r *installedRelease) leftOfTheHooks(t *testing.T) []string {
 	t.Helper()
 	return strings.Fields(r.kubectl(t, "get", "jobs,serviceaccounts,clusterroles,clusterrolebindings", "--output=name", "--all-namespaces",
-		"--selector=app.kubernetes.io/name="+checkName))
+		"--selector=app.kubernetes.io/name in ("+checkName+","+cleanupName+")"))
 }
 
-// uninstall runs helm uninstall, and the check that it starts, with the rights that the chart gives it. It returns what the check
-// says, and Helm's complaint.
+// uninstall runs helm uninstall, and the check and the cleanup that it starts, with the rights that the chart gives them. It returns what the
+// check says, and Helm's complaint.
 func (r *installedRelease) uninstall(t *testing.T) (said, problem string) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
-	checked := make(chan string, 1)
-	go func() { checked <- r.runJob(ctx, t) }()
+	checked, cleaned := make(chan string, 1), make(chan string, 1)
+	go func() { checked <- r.runJob(ctx, t, checkName) }()
+	go func() { cleaned <- r.runJob(ctx, t, cleanupName) }()
 	_, stderr, err := r.Helm(t.Context(), "uninstall", release, "--namespace", namespace)
 	cancel()
 	if err != nil {
 		problem = stderr
 	}
+	if said := <-cleaned; problem != "" && said != "" {
+		problem += said
+	}
 	return <-checked, problem
 }
 
-// runJob waits for the Job, does what it says, and writes into its status what the Job controller would. It returns what the Job's
+// runJob waits for a Job, does what it says, and writes into its status what the Job controller would. It returns what the Job's
 // Pod would have logged.
-func (r *installedRelease) runJob(ctx context.Context, t *testing.T) string {
+func (r *installedRelease) runJob(ctx context.Context, t *testing.T, name string) string {
 	job := &batchv1.Job{}
-	for r.Get(ctx, client.ObjectKey{Namespace: namespace, Name: checkName}, job) != nil || len(job.Status.Conditions) > 0 {
+	for r.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, job) != nil || len(job.Status.Conditions) > 0 {
 		select {
 		case <-ctx.Done():
 			return ""

@@ -22,8 +22,9 @@ automountServiceAccountToken: false
 imagePullSecrets:
   {{- toYaml . | nindent 2 }}
 {{- end }}
-{{- with $values.deployment.priorityClassName }}
-priorityClassName: {{ . }}
+{{- /* What runs after the release is gone has no quota any more that would admit it with a system- priority. */}}
+{{- if and $values.deployment.priorityClassName (not .afterwards) }}
+priorityClassName: {{ $values.deployment.priorityClassName }}
 {{- end }}
 securityContext:
   {{- include "mtls-egress-webhook.podSecurityContext" .top | nindent 2 }}

@@ -1,0 +1,109 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
+
+	"mtls.egress/webhook/internal/controller"
+)
+
+// defaultCleanupTimeout is less than the Job's deadline in the chart, so that the log has the reason.
+const defaultCleanupTimeout = 100 * time.Second
+
+func newUninstallCleanupCommand() *cobra.Command {
+	connection := &connectionFlags{}
+	timeout := defaultCleanupTimeout
+	cmd := &cobra.Command{
+		Use:   "uninstall-cleanup [flags]",
+		Short: "Take down what the controller made, after it was uninstalled",
+		Long: `Delete the EgressTargets that the controller made, and the Istio objects and the finalizer of all of them. EgressTargets that
+somebody wrote stay, without finalizer and status. The chart runs it after helm uninstall has removed the controller; run it by
+hand after helm uninstall --no-hooks. While the release is installed its policies refuse this.
+
+A namespace in which a Pod uses a target is left as it is, as its calls go on over what is programmed there. Run it
+again when the Pods are gone.
+
+Exit codes: 0 done, what is left is printed; 1 something couldn't be taken down; 2 wrong command line or unreadable kubeconfig.`,
+		Args: arguments(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			config, err := restConfig(connection.kubeconfig, connection.context)
+			if err != nil {
+				return usageError(err)
+			}
+			config.UserAgent = name + "/" + ownVersion()
+			config.Timeout = usersTimeout
+			c, err := cleanupClient(config)
+			if err != nil {
+				return err
+			}
+			ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM)
+			defer stop()
+			ctx, cancel := context.WithTimeout(ctx, timeout)
+			defer cancel()
+			return cleanUp(ctx, c, cmd.OutOrStdout())
+		},
+	}
+	connection.add(cmd)
+	cmd.Flags().DurationVar(&timeout, "timeout", timeout, "how long it tries")
+	return cmd
+}
+
+// cleanupClient is a client for EgressTargets, Pods, and the kinds of Istio also where nothing serves them.
+func cleanupClient(config *rest.Config) (client.Client, error) {
+	scheme, err := newScheme()
+	if err != nil {
+		return nil, err
+	}
+	kinds, err := istioKinds(controller.CacheOptions(), scheme)
+	if err != nil {
+		return nil, err
+	}
+	httpClient, err := rest.HTTPClientFor(config)
+	if err != nil {
+		return nil, err
+	}
+	discovered, err := apiutil.NewDynamicRESTMapper(config, httpClient)
+	if err != nil {
+		return nil, fmt.Errorf("reaching the API server: %w", err)
+	}
+	return client.New(config, client.Options{Scheme: scheme, HTTPClient: httpClient, Mapper: withIstio(discovered, kinds)})
+}
+
+// cleanUp tries again as long as it may: the API server goes on for a moment to refuse by policies that are gone, and a replica that is about to end may still write.
+func cleanUp(ctx context.Context, c client.Client, stdout io.Writer) error {
+	const between = time.Second
+	var used []string
+	var problem error
+	err := wait.PollUntilContextCancel(ctx, between, true, func(ctx context.Context) (bool, error) {
+		left, err := controller.TearDownUnused(ctx, c)
+		if err != nil {
+			if ctx.Err() == nil || problem == nil {
+				problem = err
+			}
+			return false, nil
+		}
+		used, problem = left, nil
+		return true, nil
+	})
+	if problem != nil || err != nil {
+		return errors.Join(problem, err)
+	}
+	if len(used) > 0 {
+		_, err = fmt.Fprintf(stdout, "left as they are, as Pods of their namespaces use some of them: %s\n", strings.Join(used, ", "))
+		return err
+	}
+	_, err = fmt.Fprintln(stdout, "nothing is left of what the controller made")
+	return err
+}

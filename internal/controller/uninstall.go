@@ -1,0 +1,102 @@
+package controller
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
+
+	"mtls.egress/webhook/api/v1alpha1"
+	"mtls.egress/webhook/internal/target"
+)
+
+// errHeld says that an object has been deleted and is still there.
+var errHeld = errors.New("somebody's finalizer holds an object of it")
+
+// TearDownUnused takes down what the controller made, when no controller runs any more: the objects of every EgressTarget, its finalizer, and the EgressTarget itself
+// if the controller made it. EgressTargets of users stay, without status. A namespace in which a Pod uses one of its targets is left as it is, as calls go on there over what is
+// programmed; used holds its EgressTargets as NAMESPACE/NAME.
+//
+// c knows api/v1alpha1, and the kinds of Istio also where nothing serves them. The error tells of all namespaces that aren't done; TearDownUnused can be called again.
+func TearDownUnused(ctx context.Context, c client.Client) (used []string, err error) {
+	var list v1alpha1.EgressTargetList
+	if err := c.List(ctx, &list); meta.IsNoMatchError(err) || apierrors.IsNotFound(err) {
+		return nil, nil
+	} else if err != nil {
+		return nil, fmt.Errorf("list the EgressTargets: %w", err)
+	}
+	byNamespace := map[string][]*v1alpha1.EgressTarget{}
+	for i := range list.Items {
+		byNamespace[list.Items[i].Namespace] = append(byNamespace[list.Items[i].Namespace], &list.Items[i])
+	}
+	r := &EgressTargetReconciler{cache: c, live: c, client: c}
+	var problems []error
+	for namespace, targets := range byNamespace {
+		inUse, err := r.anyUsed(ctx, targets)
+		switch {
+		case err != nil:
+			problems = append(problems, err)
+		case inUse:
+			for _, egressTarget := range targets {
+				used = append(used, namespace+"/"+egressTarget.Name)
+			}
+		default:
+			for _, egressTarget := range targets {
+				if err := r.abandon(ctx, egressTarget); err != nil {
+					problems = append(problems, fmt.Errorf("take down the EgressTarget %s/%s: %w", namespace, egressTarget.Name, err))
+				}
+			}
+		}
+	}
+	slices.Sort(used)
+	return used, errors.Join(problems...)
+}
+
+func (r *EgressTargetReconciler) anyUsed(ctx context.Context, targets []*v1alpha1.EgressTarget) (bool, error) {
+	for _, egressTarget := range targets {
+		if used, err := r.usedNow(ctx, egressTarget); err != nil || used {
+			return used, err
+		}
+	}
+	return false, nil
+}
+
+// abandon takes down one EgressTarget of a namespace that uses none.
+func (r *EgressTargetReconciler) abandon(ctx context.Context, egressTarget *v1alpha1.EgressTarget) error {
+	if target.MadeByController(egressTarget) && egressTarget.DeletionTimestamp.IsZero() {
+		if err := r.client.Delete(ctx, egressTarget, client.Preconditions{UID: &egressTarget.UID}); err != nil {
+			return client.IgnoreNotFound(err)
+		}
+		if err := r.live.Get(ctx, client.ObjectKeyFromObject(egressTarget), egressTarget); err != nil {
+			return client.IgnoreNotFound(err)
+		}
+	}
+	// No siblings: none of them keeps the anchor.
+	done, err := r.tearDown(ctx, egressTarget, nil)
+	if err != nil {
+		return err
+	}
+	if !done {
+		return errHeld
+	}
+	if egressTarget.DeletionTimestamp.IsZero() && !equality.Semantic.DeepEqual(egressTarget.Status, v1alpha1.EgressTargetStatus{}) {
+		egressTarget.Status = v1alpha1.EgressTargetStatus{}
+		if err := r.client.Status().Update(ctx, egressTarget); err != nil {
+			return fmt.Errorf("empty the status: %w", err)
+		}
+	}
+	before := egressTarget.DeepCopy()
+	if !controllerutil.RemoveFinalizer(egressTarget, Finalizer) {
+		return nil
+	}
+	if err := r.client.Patch(ctx, egressTarget, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})); err != nil {
+		return fmt.Errorf("remove the finalizer: %w", err)
+	}
+	return nil
+}
