@@ -63,7 +63,7 @@ test-unit: ## Run the tests that need no server (seconds).
 
 # The packages that run a cluster of their own: one at a time, as they take both cores and wait for what happens in it, and never from the cache of the go command, which
 # doesn't see that they build and install the webhook.
-ON_A_NODE := mtls.egress/webhook/test/(cluster|mesh|meshdemo)
+ON_A_NODE := mtls.egress/webhook/test/(cluster|lifecycle|mesh|meshdemo)
 
 # Of the tools and the module that makes releases, only the packages with tests: the others are whole servers, which would be compiled for nothing.
 .PHONY: test

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/rest"
 
 	"mtls.egress/webhook/test/apiserver"
 	"mtls.egress/webhook/test/cluster"
@@ -39,6 +40,8 @@ type Options struct {
 	Say func(step string)
 	// Values are values of the chart, each as Helm's --set takes it, besides the images and a retention of two seconds for unused EgressTargets.
 	Values []string
+	// Bare leaves the chart out: the caller installs it.
+	Bare bool
 }
 
 // Scene is a running cluster with everything in it.
@@ -75,12 +78,15 @@ func Start(ctx context.Context, options Options) (*Scene, error) {
 	if err := errors.Join(err, buildErr); err != nil {
 		return nil, errors.Join(err, os.RemoveAll(s.Dir))
 	}
-	if s.Dynamic, err = dynamic.NewForConfig(s.Config); err != nil {
+	// Lists of everything would be full of warnings about old kinds.
+	quiet := rest.CopyConfig(s.Config)
+	quiet.WarningHandler = rest.NoWarnings{}
+	if s.Dynamic, err = dynamic.NewForConfig(quiet); err != nil {
 		return nil, err
 	}
 	if s.Own {
 		for _, name := range images() {
-			if err := s.LoadImage(ctx, s.tarball(name)); err != nil {
+			if err := s.LoadImage(ctx, s.tarball(name, testTag)); err != nil {
 				return nil, err
 			}
 		}
@@ -89,9 +95,11 @@ func Start(ctx context.Context, options Options) (*Scene, error) {
 	if err := s.startPartner(ctx); err != nil {
 		return nil, err
 	}
-	options.Say("installing the chart with Helm")
-	if err := s.Install(ctx); err != nil {
-		return nil, err
+	if !options.Bare {
+		options.Say("installing the chart with Helm")
+		if err := s.Install(ctx); err != nil {
+			return nil, err
+		}
 	}
 	return s, s.partnerReady(ctx)
 }
@@ -107,54 +115,79 @@ func (s *Scene) Remove(ctx context.Context) error {
 	return errors.Join(err, uninstall, remove)
 }
 
+// testTag is the tag of all images, but for further versions of the webhook.
+const testTag = "test"
+
 // Image is the reference of one of the tests' images, such as actor.
-func (s *Scene) Image(name string) string {
+func (s *Scene) Image(name string) string { return s.repository(name) + ":" + testTag }
+
+func (s *Scene) repository(name string) string {
 	if s.Own {
-		return "registry.local/" + name + ":test"
+		return registry + name
 	}
-	return strings.TrimSuffix(os.Getenv(imagesVariable), "/") + "/" + name + ":test"
+	return strings.TrimSuffix(os.Getenv(imagesVariable), "/") + "/" + name
 }
 
-// images are built from the project's own programs.
-func images() []string { return []string{"mtls-egress-webhook", "actor"} }
+// registry is where the images of a cluster of our own say that they come from. No such host exists.
+const registry = "registry.local/"
 
-func (s *Scene) tarball(name string) string { return filepath.Join(s.Dir, name+".tar") }
+// images are built from the project's own programs.
+func images() []string { return []string{Release, "actor"} }
+
+func (s *Scene) tarball(name, tag string) string { return filepath.Join(s.Dir, name+"-"+tag+".tar") }
 
 // buildImages builds the webhook and the actors and makes an image of each, without Docker.
 func (s *Scene) buildImages(ctx context.Context) error {
-	root, err := apiserver.Root(ctx)
-	if err != nil {
-		return err
-	}
 	for _, name := range images() {
-		binary := filepath.Join(s.Dir, name)
-		// The webhook exactly as it is released; with the same flags both share what is compiled.
-		build := exec.CommandContext(ctx, "make", "build", "VERSION=test", "BINARY="+binary)
-		content := []string{"-binary", binary, "-licence", filepath.Join(root, "LICENSE")}
-		if name != Release {
-			build = exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-o", binary, "./test/actor")
-			content = []string{"-file", binary + ":/" + name, "-entrypoint", "/" + name}
-		}
-		build.Dir = root
-		build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+runtime.GOARCH)
-		if _, _, err := apiserver.Output(build); err != nil {
-			return err
-		}
-		pack := exec.CommandContext(ctx, "go", append([]string{"run", "./pack", "-tag", "registry.local/" + name + ":test", "-output", s.tarball(name)}, content...)...)
-		pack.Dir = filepath.Join(root, "release")
-		if _, _, err := apiserver.Output(pack); err != nil {
+		if err := s.buildImage(ctx, name, testTag); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
+// LoadVersion makes another version of the webhook known to the node. The version is the image's tag as well.
+func (s *Scene) LoadVersion(ctx context.Context, version string) error {
+	if err := s.buildImage(ctx, Release, version); err != nil {
+		return err
+	}
+	return s.LoadImage(ctx, s.tarball(Release, version))
+}
+
+// buildImage builds a program of a version, which is the image's tag too.
+func (s *Scene) buildImage(ctx context.Context, name, version string) error {
+	root, err := apiserver.Root(ctx)
+	if err != nil {
+		return err
+	}
+	folder := filepath.Join(s.Dir, version)
+	if err := os.MkdirAll(folder, 0o755); err != nil {
+		return err
+	}
+	binary := filepath.Join(folder, name)
+	// The webhook exactly as it is released; with the same flags both share what is compiled.
+	build := exec.CommandContext(ctx, "make", "build", "VERSION="+version, "BINARY="+binary)
+	content := []string{"-binary", binary, "-licence", filepath.Join(root, "LICENSE")}
+	if name != Release {
+		build = exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-o", binary, "./test/actor")
+		content = []string{"-file", binary + ":/" + name, "-entrypoint", "/" + name}
+	}
+	build.Dir = root
+	build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+runtime.GOARCH)
+	if _, _, err := apiserver.Output(build); err != nil {
+		return err
+	}
+	pack := exec.CommandContext(ctx, "go", append([]string{"run", "./pack", "-tag", registry + name + ":" + version, "-output", s.tarball(name, version)}, content...)...)
+	pack.Dir = filepath.Join(root, "release")
+	_, _, err = apiserver.Output(pack)
+	return err
+}
+
 // ChartValues are the values of the chart that every installation has here, and further ones, which win, as arguments of Helm.
 func (s *Scene) ChartValues(values ...string) []string {
-	repository, _, _ := strings.Cut(s.Image("mtls-egress-webhook"), ":test")
 	var args []string
 	for _, value := range slices.Concat([]string{
-		"image.repository=" + repository, "image.tag=test", "image.pullPolicy=IfNotPresent", "controller.targetRetention=2s", "deployment.shutdownDelay=3s",
+		"image.repository=" + s.repository(Release), "image.tag=" + testTag, "image.pullPolicy=IfNotPresent", "controller.targetRetention=2s", "deployment.shutdownDelay=3s",
 	}, s.values, values) {
 		args = append(args, "--set", value)
 	}
