@@ -70,6 +70,7 @@ func TestLifecycle(t *testing.T) {
 			r.helm(t, "upgrade", r.pack(t, "0.0.2", nextVersion), r.values("3", "log.level=debug", "deployment.shutdownDelay=5s", "deployment.resources.requests.cpu=20m",
 				"deployment.resources.limits.memory=300Mi", "policy.checkIssuance=false", "webhook.timeoutSeconds=7", "controller.expiryWarnings={48h,12h}")...)
 			r.runs(t, nextVersion, 3)
+			r.hasValues(t, "debug", false)
 		})
 	})
 	t.Run("rollback", func(t *testing.T) {
@@ -77,6 +78,7 @@ func TestLifecycle(t *testing.T) {
 			_, _, err := s.Helm(t.Context(), "rollback", scene.Release, "1", "--namespace", scene.Namespace, "--wait", "--timeout", "3m")
 			must(t, err)
 			r.runs(t, "test", 2)
+			r.hasValues(t, "info", true)
 		})
 	})
 	t.Run("uninstall, refused while the app asks, and leaves nothing but the definition of EgressTarget", func(t *testing.T) {
@@ -167,6 +169,20 @@ func (r *release) runs(t *testing.T, version string, replicas int) {
 	}))
 }
 
+// hasValues fails the test unless the release has this level of its log, and the policy that policy.checkIssuance asks for.
+func (r *release) hasValues(t *testing.T, level string, checksIssuance bool) {
+	t.Helper()
+	deployment, err := r.Client.AppsV1().Deployments(scene.Namespace).Get(t.Context(), scene.Release, metav1.GetOptions{})
+	must(t, err)
+	if args := deployment.Spec.Template.Spec.Containers[0].Args; !slices.Contains(args, "--log-level="+level) {
+		t.Errorf("the release has the arguments %q, want the log level %s among them", args, level)
+	}
+	_, err = r.Client.AdmissionregistrationV1().ValidatingAdmissionPolicies().Get(t.Context(), scene.Release+"-issuance", metav1.GetOptions{})
+	if found := err == nil; found != checksIssuance {
+		t.Errorf("the policy of issuance is there: %v (%v), want %v", found, err, checksIssuance)
+	}
+}
+
 // unnoticed does something to the release, while Pods are created without a pause, one that is to run among them, and fails the test if anybody noticed.
 func (r *release) unnoticed(t *testing.T, app *load, what string, do func()) {
 	t.Helper()
@@ -180,6 +196,9 @@ func (r *release) unnoticed(t *testing.T, app *load, what string, do func()) {
 	r.load(t, name).begin(t)
 	count := stop()
 	printed(t, what, count, app.unharmed(t))
+	if len(lived.Containers) < 2 {
+		t.Errorf("containers %v of the running Pod: want the app and its sidecar", lived.Containers)
+	}
 	if diff := cmp.Diff(lived, lifeOf(t, r.Scene, app.pod)); diff != "" {
 		t.Errorf("the running Pod (-before +after the %s):\n%s", what, diff)
 	}
