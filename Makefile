@@ -43,7 +43,7 @@ node := if [ "$$(uname)$$(id -u)" = Linux0 ] && [ -z "$${KUBECONFIG:-}" ]; then 
 # Provides cert-manager, which runs beside the API servers that the tests start.
 cert_manager := MTLS_EGRESS_CERT_MANAGER=$$(go -C test/tools run . certmanager); export MTLS_EGRESS_CERT_MANAGER
 
-# Provides promtool, which tries the chart's alerts.
+# Provides promtool and prometheus, which try the chart's alerts.
 promtool := MTLS_EGRESS_PROMTOOL=$$(go -C test/tools run . promtool); export MTLS_EGRESS_PROMTOOL
 
 no_node := [ "$$(uname)$$(id -u)" != Linux0 ] && [ -z "$${KUBECONFIG:-}" ]

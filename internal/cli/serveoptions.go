@@ -38,6 +38,7 @@ type serveOptions struct {
 	expiryWarnings  []time.Duration
 	verifyTargets   string
 	verifyInterval  time.Duration
+	surveyInterval  time.Duration
 	dnsCapture      string
 	meshConfig      string
 	rootNamespace   string
@@ -94,6 +95,8 @@ func (o *serveOptions) flags() cliflag.NamedFlagSets {
 		"credential and without a request. off, marked for EgressTargets with spec.verify: true, or all but those with spec.verify: false. Without a value: all.")
 	program.Lookup("verify-targets").NoOptDefVal = string(controller.VerifyAll)
 	program.DurationVar(&o.verifyInterval, "verify-interval", controller.DefaultVerifyInterval, "How often a credential is tried again that didn't change. A changed one is tried at once.")
+	program.DurationVar(&o.surveyInterval, "survey-interval", controller.DefaultSurveyInterval, "How often all Pods are looked through for those that ask for a target and were not "+
+		"realised, as they were created past the webhook.")
 	program.StringVar(&o.dnsCapture, "dns-capture", dnsCaptureAuto, "Whether the sidecars of the mesh answer DNS (ISTIO_META_DNS_CAPTURE): true, false, or auto "+
 		"to follow the mesh configuration.")
 	program.StringVar(&o.meshConfig, "mesh-config", mesh.DefaultMeshConfigMap, "The ConfigMap of the root namespace that has the mesh configuration under the key "+
@@ -168,6 +171,9 @@ func (o *serveOptions) validate() error {
 	}
 	if o.verifyInterval < time.Minute {
 		refuse("verify-interval", "%s is less than a minute, which no partner should be asked for", o.verifyInterval)
+	}
+	if o.surveyInterval < time.Second {
+		refuse("survey-interval", "%s is less than a second, and each survey reads the metadata of all Pods", o.surveyInterval)
 	}
 	for _, period := range o.expiryWarnings {
 		if period <= 0 {

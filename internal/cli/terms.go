@@ -95,6 +95,7 @@ func controllerTerm(restConfig *rest.Config, scheme *runtime.Scheme, options *se
 					ExpiryWarnings:  options.expiryWarnings,
 					VerifyTargets:   controller.VerifyTargets(options.verifyTargets),
 					VerifyInterval:  options.verifyInterval,
+					SurveyInterval:  options.surveyInterval,
 					DNSCapture:      options.dnsCaptureSetting(),
 					MeshConfigMap:   options.meshConfig,
 					RootNamespace:   options.rootNamespace,

@@ -41,6 +41,8 @@ func descriptions(t *testing.T) map[string]string {
 	go func() {
 		defer close(sent)
 		newCollector(nil, nil, nil).Describe(sent)
+		newSurvey(nil, 0).Describe(sent)
+		newRepairs().counter.Describe(sent)
 	}()
 	found := map[string]string{}
 	for description := range sent {

@@ -43,6 +43,7 @@ type EgressTargetReconciler struct {
 	rootNamespace string
 
 	reopening reopening
+	repairs   *repairs
 }
 
 // How long to wait where no event is certain to come.

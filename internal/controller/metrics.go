@@ -2,6 +2,7 @@ package controller
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -11,6 +12,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"mtls.egress/webhook/api/v1alpha1"
+	"mtls.egress/webhook/internal/target"
 )
 
 // collector counts what is in the cache whenever metrics are asked for, so the figures need no upkeep and are right after a
@@ -26,6 +28,9 @@ type collector struct {
 	credentialValid    *prometheus.Desc
 	verified           *prometheus.Desc
 	withoutSidecar     *prometheus.Desc
+	conflicted         *prometheus.Desc
+	notProgrammed      *prometheus.Desc
+	notProgrammedSince *prometheus.Desc
 	dnsCaptured        *prometheus.Desc
 	meshConfigReadable *prometheus.Desc
 }
@@ -52,6 +57,12 @@ func newCollector(cache client.Reader, dnsCapture *dnsCapture, elected <-chan st
 			"1 when the partner took the credentials of a target in a handshake, 0 when it didn't; left out where that isn't tried or proves nothing.", []string{"namespace", "host"}, nil),
 		withoutSidecar: prometheus.NewDesc("mtls_egress_pods_without_sidecar",
 			"The number of running Pods that have a target and no sidecar, so that their calls end nowhere, by namespace; namespaces without any are left out.", []string{"namespace"}, nil),
+		conflicted: prometheus.NewDesc("mtls_egress_target_conflicted",
+			"1 when objects of somebody else's stand in a target's way; left out when none do.", []string{"namespace", "host"}, nil),
+		notProgrammed: prometheus.NewDesc("mtls_egress_pods_not_programmed",
+			"The number of Pods that ask for a host whose target is not programmed, so that their calls fail; left out when there are none.", []string{"namespace", "host"}, nil),
+		notProgrammedSince: prometheus.NewDesc("mtls_egress_pods_not_programmed_since_timestamp_seconds",
+			"Since when the oldest of these Pods has waited, in seconds since 1970; left out when there are none.", []string{"namespace", "host"}, nil),
 		dnsCaptured: prometheus.NewDesc("mtls_egress_dns_capture",
 			"1 when targets are programmed for sidecars that answer DNS (ISTIO_META_DNS_CAPTURE), else 0; left out until it is known.", nil, nil),
 		meshConfigReadable: prometheus.NewDesc("mtls_egress_mesh_config_readable",
@@ -67,6 +78,9 @@ func (c *collector) Describe(descriptions chan<- *prometheus.Desc) {
 	descriptions <- c.credentialValid
 	descriptions <- c.verified
 	descriptions <- c.withoutSidecar
+	descriptions <- c.conflicted
+	descriptions <- c.notProgrammed
+	descriptions <- c.notProgrammedSince
 	descriptions <- c.dnsCaptured
 	descriptions <- c.meshConfigReadable
 }
@@ -80,17 +94,22 @@ func (c *collector) Collect(metrics chan<- prometheus.Metric) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), collectLimit)
 	defer cancel()
-	c.collectTargets(ctx, metrics)
-	c.collectPods(ctx, metrics)
+	c.collectPods(ctx, metrics, c.collectTargets(ctx, metrics))
 	c.collectDNSCapture(metrics)
 }
 
-func (c *collector) collectTargets(ctx context.Context, metrics chan<- prometheus.Metric) {
+// programming is what the condition Programmed says of targets, by namespace and the label of their Pods; nil while it says nothing.
+type programming map[labelOfPods]*metav1.Condition
+
+type labelOfPods struct{ namespace, label string }
+
+func (c *collector) collectTargets(ctx context.Context, metrics chan<- prometheus.Metric) programming {
 	var list v1alpha1.EgressTargetList
 	if err := c.cache.List(ctx, &list, client.UnsafeDisableDeepCopy); err != nil {
 		metrics <- prometheus.NewInvalidMetric(c.targets, err)
-		return
+		return nil
 	}
+	programmed := make(programming, len(list.Items))
 	type labels struct{ ready, reason string }
 	counts := map[labels]int{}
 	for i := range list.Items {
@@ -99,12 +118,18 @@ func (c *collector) collectTargets(ctx context.Context, metrics chan<- prometheu
 			l = labels{ready: map[bool]string{true: "true", false: "false"}[ready.Status == "True"], reason: ready.Reason}
 		}
 		counts[l]++
+		conditions := list.Items[i].Status.Conditions
+		programmed[labelOfPods{list.Items[i].Namespace, target.HostLabel(list.Items[i].Name)}] = meta.FindStatusCondition(conditions, v1alpha1.ConditionProgrammed)
+		if meta.IsStatusConditionTrue(conditions, v1alpha1.ConditionConflicted) {
+			metrics <- prometheus.MustNewConstMetric(c.conflicted, prometheus.GaugeValue, 1, list.Items[i].Namespace, list.Items[i].Name)
+		}
 		c.collectCredentials(&list.Items[i], metrics)
 		c.collectVerified(&list.Items[i], metrics)
 	}
 	for l, count := range counts {
 		metrics <- prometheus.MustNewConstMetric(c.targets, prometheus.GaugeValue, float64(count), l.ready, l.reason)
 	}
+	return programmed
 }
 
 func (c *collector) collectCredentials(egressTarget *v1alpha1.EgressTarget, metrics chan<- prometheus.Metric) {
@@ -130,7 +155,7 @@ func (c *collector) collectVerified(egressTarget *v1alpha1.EgressTarget, metrics
 	metrics <- prometheus.MustNewConstMetric(c.verified, prometheus.GaugeValue, number[verified.Status == metav1.ConditionTrue], egressTarget.Namespace, egressTarget.Name)
 }
 
-func (c *collector) collectPods(ctx context.Context, metrics chan<- prometheus.Metric) {
+func (c *collector) collectPods(ctx context.Context, metrics chan<- prometheus.Metric, programmed programming) {
 	var list corev1.PodList
 	if err := c.cache.List(ctx, &list, client.UnsafeDisableDeepCopy); err != nil {
 		metrics <- prometheus.NewInvalidMetric(c.withoutSidecar, err)
@@ -145,6 +170,51 @@ func (c *collector) collectPods(ctx context.Context, metrics chan<- prometheus.M
 	for namespace, count := range counts {
 		metrics <- prometheus.MustNewConstMetric(c.withoutSidecar, prometheus.GaugeValue, float64(count), namespace)
 	}
+	if programmed == nil {
+		return // the list of EgressTargets failed
+	}
+	for of, waiting := range programmed.waiting(list.Items) {
+		host := strings.TrimPrefix(of.label, target.LabelHostPrefix)
+		metrics <- prometheus.MustNewConstMetric(c.notProgrammed, prometheus.GaugeValue, float64(waiting.pods), of.namespace, host)
+		metrics <- prometheus.MustNewConstMetric(c.notProgrammedSince, prometheus.GaugeValue, float64(waiting.since.Unix()), of.namespace, host)
+	}
+}
+
+// waiting is how many Pods wait for a target, and since when the oldest does.
+type waiting struct {
+	pods  int
+	since time.Time
+}
+
+// waiting returns what Pods wait for: targets that are not programmed or have no EgressTarget yet. A Pod waits since it was created, or since the target isn't
+// programmed any more.
+func (p programming) waiting(pods []corev1.Pod) map[labelOfPods]waiting {
+	found := map[labelOfPods]waiting{}
+	for i := range pods {
+		if phase := pods[i].Status.Phase; phase == corev1.PodSucceeded || phase == corev1.PodFailed {
+			continue
+		}
+		for _, label := range podLabels(&pods[i]) {
+			of := labelOfPods{pods[i].Namespace, label}
+			condition := p[of]
+			since := pods[i].CreationTimestamp.Time
+			if condition != nil {
+				if condition.Status == metav1.ConditionTrue {
+					continue
+				}
+				if condition.LastTransitionTime.After(since) {
+					since = condition.LastTransitionTime.Time
+				}
+			}
+			all := found[of]
+			if all.pods == 0 || since.Before(all.since) {
+				all.since = since
+			}
+			all.pods++
+			found[of] = all
+		}
+	}
+	return found
 }
 
 func (c *collector) collectDNSCapture(metrics chan<- prometheus.Metric) {

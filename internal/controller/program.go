@@ -97,11 +97,16 @@ func (r *EgressTargetReconciler) apply(ctx context.Context, object, desired *uns
 	if err := r.client.Apply(ctx, client.ApplyConfigurationFromUnstructured(object), options...); err != nil {
 		return err
 	}
-	if equality.Semantic.DeepEqual(object.Object["spec"], desired.Object["spec"]) {
-		return nil
+	if !equality.Semantic.DeepEqual(object.Object["spec"], desired.Object["spec"]) {
+		object.Object["spec"] = desired.DeepCopy().Object["spec"]
+		if err := r.client.Update(ctx, object); err != nil {
+			return err
+		}
 	}
-	object.Object["spec"] = desired.DeepCopy().Object["spec"]
-	return r.client.Update(ctx, object)
+	if r.repairs.written(desired, object) {
+		log.FromContext(ctx).Info("put back what somebody else changed or deleted", "object", desired.GetKind()+" "+desired.GetName())
+	}
+	return nil
 }
 
 // asDesired says whether present has exactly the spec of desired, its labels, and its owners.

@@ -3,6 +3,7 @@ package controller
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -47,6 +48,8 @@ type Options struct {
 	VerifyInterval time.Duration
 	// Prober makes the handshakes. Default: one with its own defaults.
 	Prober *handshake.Prober
+	// SurveyInterval is how often all Pods are looked through for those that ask for a target and were not realised. Default: DefaultSurveyInterval.
+	SurveyInterval time.Duration
 	// Clock tells the time for expiry and retention. Default: the computer's.
 	Clock clock.PassiveClock
 	// Registerer takes the metrics. Default: none, and no metrics.
@@ -69,6 +72,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, options Options) error {
 		warnings:      sortedWarnings(options.ExpiryWarnings),
 		retention:     cmp.Or(options.TargetRetention, DefaultTargetRetention),
 		rootNamespace: cmp.Or(options.RootNamespace, mesh.DefaultRootNamespace),
+		repairs:       newRepairs(),
 	}
 	if reconciler.clock == nil {
 		reconciler.clock = clock.RealClock{}
@@ -94,10 +98,19 @@ func Setup(ctx context.Context, mgr ctrl.Manager, options Options) error {
 	if err := addSidecarController(mgr, &SidecarReconciler{cache: mgr.GetCache(), events: recorder, told: map[types.NamespacedName]types.UID{}}); err != nil {
 		return err
 	}
+	survey := newSurvey(mgr.GetAPIReader(), cmp.Or(options.SurveyInterval, DefaultSurveyInterval))
+	if err := mgr.Add(survey); err != nil {
+		return fmt.Errorf("add the survey of Pods: %w", err)
+	}
 	if options.Registerer == nil {
 		return nil
 	}
-	if err := options.Registerer.Register(newCollector(mgr.GetCache(), reconciler.dnsCapture, mgr.Elected())); err != nil {
+	err := errors.Join(
+		options.Registerer.Register(newCollector(mgr.GetCache(), reconciler.dnsCapture, mgr.Elected())),
+		options.Registerer.Register(reconciler.repairs.counter),
+		options.Registerer.Register(survey),
+	)
+	if err != nil {
 		return fmt.Errorf("register the controller's metrics: %w", err)
 	}
 	return nil

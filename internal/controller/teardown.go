@@ -49,6 +49,7 @@ func (r *EgressTargetReconciler) remove(ctx context.Context, kind, namespace, na
 		return err == nil, err
 	}
 	log.FromContext(ctx).Info("removing", "object", kind+" "+name)
+	r.repairs.forget(kind, namespace, name)
 	err = r.client.Delete(ctx, object, client.Preconditions{UID: new(object.GetUID())})
 	if err != nil && !apierrors.IsNotFound(err) {
 		return false, fmt.Errorf("delete the %s %s/%s: %w", kind, namespace, name, err)

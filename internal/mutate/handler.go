@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	admissionv1 "k8s.io/api/admission/v1"
@@ -34,43 +35,79 @@ const (
 
 // Handler answers admission requests. It writes nothing, so it needs no special case for dry runs.
 type Handler struct {
-	cached   client.Reader
-	live     client.Reader
-	requests *prometheus.CounterVec
+	cached  client.Reader
+	live    client.Reader
+	metrics *metrics
 }
 
 // NewHandler returns a handler that reads EgressTargets through cached and, for hosts that the cache doesn't know, through
-// live: a Pod may come right after the EgressTarget that it needs. Its counter mtls_egress_admission_requests_total, by kind
-// and decision, is registered with registry.
+// live: a Pod may come right after the EgressTarget that it needs. Its metrics are registered with registry.
 func NewHandler(cached, live client.Reader, registry prometheus.Registerer) (*Handler, error) {
-	requests := prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: "mtls_egress_admission_requests_total",
-		Help: "Admission requests by kind of object and decision (realised, propagated, unchanged, refused, error).",
-	}, []string{"kind", "decision"})
-	if err := registry.Register(requests); err != nil {
-		return nil, fmt.Errorf("registering the admission metric: %w", err)
-	}
-	return &Handler{cached: cached, live: live, requests: requests}, nil
+	h := &Handler{cached: cached, live: live}
+	var err error
+	h.metrics, err = newMetrics(registry)
+	return h, err
 }
 
-// Handle realises a Pod or propagates a workload's annotations.
+// Handle realises a Pod or propagates a workload's annotations. One line of the log says for each request what was decided and why.
 func (h *Handler) Handle(ctx context.Context, request admission.Request) admission.Response {
+	// It stands while a panic passes through; whoever recovers answers the request.
+	said := outcome{decision: decisionError, reasons: []Reason{ReasonPanic}}
+	defer func(begun time.Time) { h.report(ctx, request, said, time.Since(begun)) }(time.Now())
+	var response admission.Response
+	response, said = h.answer(ctx, request)
+	return response
+}
+
+// outcome is what was decided of a request.
+type outcome struct {
+	decision string
+	// reasons are those of a refusal or an error; the first one is counted.
+	reasons []Reason
+	// err is why a request could not be judged.
+	err error
+}
+
+func (h *Handler) report(ctx context.Context, request admission.Request, said outcome, took time.Duration) {
+	kind := knownKind(schema.GroupKind{Group: request.Kind.Group, Kind: request.Kind.Kind})
+	reason := ""
+	if len(said.reasons) > 0 {
+		reason = string(said.reasons[0])
+	}
+	h.metrics.requests.WithLabelValues(kind, said.decision, reason).Inc()
+	h.metrics.duration.WithLabelValues(kind).Observe(took.Seconds())
+	log := logf.FromContext(ctx)
+	values := []any{"uid", request.UID, "kind", request.Kind.Kind, "namespace", request.Namespace, "name", request.Name, "operation", request.Operation,
+		"decision", said.decision, "reasons", said.reasons, "dryRun", request.DryRun != nil && *request.DryRun, "duration", took.String()}
+	switch said.decision {
+	case decisionError:
+		log.Error(said.err, "admission", values...)
+	case decisionUnchanged:
+		log.V(1).Info("admission", values...)
+	default:
+		log.Info("admission", values...)
+	}
+}
+
+func (h *Handler) answer(ctx context.Context, request admission.Request) (admission.Response, outcome) {
+	h.metrics.inFlight.Inc()
+	defer h.metrics.inFlight.Dec()
 	subject, err := DecodeSubject(schema.GroupKind{Group: request.Kind.Group, Kind: request.Kind.Kind}, request.Object.Raw)
 	if err != nil {
-		return h.failed(ctx, request, http.StatusBadRequest, err)
+		return failed(http.StatusBadRequest, ReasonUnreadable, err)
 	}
 	var previous *Previous
 	if request.Operation == admissionv1.Update {
 		if previous, err = decodePrevious(request.OldObject.Raw); err != nil {
-			return h.failed(ctx, request, http.StatusBadRequest, err)
+			return failed(http.StatusBadRequest, ReasonUnreadable, err)
 		}
 	}
 	egressTargets, err := h.egressTargets(ctx, request.Namespace, subject.Hosts())
 	if err != nil {
-		return h.failed(ctx, request, http.StatusInternalServerError, err)
+		return failed(http.StatusInternalServerError, ReasonLookupFailed, err)
 	}
 	result := subject.Mutate(request.Namespace, previous, egressTargets)
-	return h.respond(ctx, request, result)
+	return respond(result), outcome{decision: decide(request.Kind.Kind, result), reasons: result.Reasons()}
 }
 
 func decodePrevious(object []byte) (*Previous, error) {
@@ -81,11 +118,7 @@ func decodePrevious(object []byte) (*Previous, error) {
 	return &Previous{Annotations: previous.Annotations}, nil
 }
 
-func (h *Handler) respond(ctx context.Context, request admission.Request, result Result) admission.Response {
-	decision := decide(request.Kind.Kind, result)
-	h.requests.WithLabelValues(kindLabel(request), decision).Inc()
-	logf.FromContext(ctx).V(1).Info("admission", "uid", request.UID, "kind", request.Kind.Kind,
-		"namespace", request.Namespace, "name", request.Name, "decision", decision)
+func respond(result Result) admission.Response {
 	if len(result.Errors) > 0 {
 		messages := make([]string, len(result.Errors))
 		for i, problem := range result.Errors {
@@ -115,19 +148,8 @@ func decide(kind string, result Result) string {
 
 // failed answers a request that could not be judged. The object isn't let through: it asks for a client certificate, and
 // without the mutation its calls would leave in plain text.
-func (h *Handler) failed(ctx context.Context, request admission.Request, code int32, err error) admission.Response {
-	h.requests.WithLabelValues(kindLabel(request), decisionError).Inc()
-	logf.FromContext(ctx).Error(err, "admission failed", "uid", request.UID, "kind", request.Kind.Kind,
-		"namespace", request.Namespace, "name", request.Name)
-	return admission.Errored(code, err)
-}
-
-// kindLabel is the kind of a request for the metric. Anybody who reaches the port can send any text for it, and each would be a series.
-func kindLabel(request admission.Request) string {
-	if IsSubject(schema.GroupKind{Group: request.Kind.Group, Kind: request.Kind.Kind}) {
-		return request.Kind.Kind
-	}
-	return "other"
+func failed(code int32, reason Reason, err error) (admission.Response, outcome) {
+	return admission.Errored(code, err), outcome{decision: decisionError, reasons: []Reason{reason}, err: err}
 }
 
 // egressTargets returns the EgressTargets of a namespace by host. Those of hosts are looked up in the API server when the

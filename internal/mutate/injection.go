@@ -36,7 +36,7 @@ func checkPod(pod *corev1.Pod, at *field.Path) field.ErrorList {
 	errs := checkInjection(pod, at)
 	if value, mirror := pod.Annotations[annotationMirror]; mirror {
 		errs = append(errs, target.Invalid(at.Child("metadata", "annotations").Key(annotationMirror), value, fmt.Sprintf(
-			"a static Pod runs from a file of the kubelet's, and nothing that is added here reaches it; take %s out of that file, and run the Pod through the API server if it needs it", target.AnnotationTarget)))
+			"a static Pod runs from a file of the kubelet's, and nothing that is added here reaches it; take %s out of that file, and run the Pod through the API server if it needs it", target.AnnotationTarget)).WithOrigin(string(ReasonStaticPod)))
 	}
 	if user := pod.Spec.SecurityContext; user != nil && user.RunAsUser != nil && *user.RunAsUser == proxyUser {
 		errs = append(errs, asProxyUser(at.Child("spec", "securityContext", "runAsUser")))
@@ -57,7 +57,7 @@ func checkContainers(containers []corev1.Container, at *field.Path, name string)
 		for n, mount := range containers[i].VolumeMounts {
 			if path.Clean("/"+mount.MountPath) == hostsFile {
 				errs = append(errs, target.Invalid(at.Child("spec", name).Index(i).Child("volumeMounts").Index(n).Child("mountPath"), mount.MountPath,
-					"a mount of your own at this path takes away the addresses that the webhook gives the targets, and the calls could leave in plain text; mount it elsewhere, or write the names as hostAliases"))
+					"a mount of your own at this path takes away the addresses that the webhook gives the targets, and the calls could leave in plain text; mount it elsewhere, or write the names as hostAliases").WithOrigin(string(ReasonHostsFile)))
 			}
 		}
 	}
@@ -69,7 +69,7 @@ func checkContainers(containers []corev1.Container, at *field.Path, name string)
 const hostsFile = "/etc/hosts"
 
 func asProxyUser(at *field.Path) *field.Error {
-	return target.Invalid(at, strconv.Itoa(proxyUser), "is the sidecar's own user, whose calls Istio leads past the sidecar; take another one")
+	return target.Invalid(at, strconv.Itoa(proxyUser), "is the sidecar's own user, whose calls Istio leads past the sidecar; take another one").WithOrigin(string(ReasonProxyUser))
 }
 
 // checkInjection refuses Pods that can't get a sidecar, as their calls could only end at the sinkhole. A Pod that carries
@@ -78,7 +78,7 @@ func checkInjection(pod *corev1.Pod, at *field.Path) field.ErrorList {
 	var errs field.ErrorList
 	if pod.Spec.HostNetwork {
 		errs = append(errs, target.Invalid(at.Child("spec", "hostNetwork"), "true", fmt.Sprintf(
-			"a Pod in the host's network gets no sidecar, which %s needs; take hostNetwork away or the annotation", target.AnnotationTarget)))
+			"a Pod in the host's network gets no sidecar, which %s needs; take hostNetwork away or the annotation", target.AnnotationTarget)).WithOrigin(string(ReasonHostNetwork)))
 	}
 	if _, injected := pod.Annotations[annotationStatus]; injected || hasProxy(pod) {
 		return errs
@@ -103,7 +103,7 @@ func switchesOff(value string) bool {
 
 func injectionOff(at *field.Path, value string) *field.Error {
 	return target.Invalid(at.Key(labelInject), value, fmt.Sprintf(
-		"switches the sidecar off, which %s needs; write \"true\" or take it away", target.AnnotationTarget))
+		"switches the sidecar off, which %s needs; write \"true\" or take it away", target.AnnotationTarget)).WithOrigin(string(ReasonInjectionOff))
 }
 
 // hasProxy says whether Istio's sidecar is in the Pod, as a container or as a native sidecar among the init containers.

@@ -8,7 +8,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/testutil"
 	admissionv1 "k8s.io/api/admission/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -65,17 +64,5 @@ func TestARequestMakesFewCalls(t *testing.T) {
 		if diff := cmp.Diff(want, calls); diff != "" {
 			t.Errorf("%d hosts (-want +got):\n%s", count, diff)
 		}
-	}
-}
-
-// TestUnknownKindsShareASeries: whoever reaches the port can send any kind.
-func TestUnknownKindsShareASeries(t *testing.T) {
-	handler := newHandler(t, &asked{})
-	for n := range 100 {
-		handler.Handle(t.Context(), podRequest(fmt.Sprintf("Kind%d", n), "example.com"))
-	}
-	handler.Handle(t.Context(), podRequest("Pod", "example.com"))
-	if series := testutil.CollectAndCount(handler.requests); series != 2 {
-		t.Errorf("%d series, want one for Pods and one for the others", series)
 	}
 }

@@ -26,7 +26,8 @@ func realise(pod *corev1.Pod, targets []target.Target, at *field.Path) (patch, [
 	labels, labelErrs := hostLabels(pod.Labels, targets, metadata.Child("labels"))
 	aliases, aliasErrs := hostAliases(pod.Spec.HostAliases, targets, spec.Child("hostAliases"))
 	missing, volumeErrs := missingVolumes(pod.Spec.Volumes, volumes, spec.Child("volumes"))
-	errs = slices.Concat(errs, annotationErrs, labelErrs, aliasErrs, volumeErrs)
+	errs = slices.Concat(because(ReasonTrafficAnnotation, errs), because(ReasonVolumeClash, annotationErrs), because(ReasonReservedLabel, labelErrs),
+		because(ReasonHostAlias, aliasErrs), because(ReasonVolumeClash, volumeErrs))
 
 	var p patch
 	p.setKeys("/metadata/annotations", pod.Annotations, annotations)
@@ -38,7 +39,7 @@ func realise(pod *corev1.Pod, targets []target.Target, at *field.Path) (patch, [
 		errs = append(errs, mountDirectly(&p, "/spec/containers", pod.Spec.Containers, mounts, spec.Child("containers"))...)
 	}
 	if len(errs) > 0 {
-		return patch{}, nil, errs
+		return patch{}, nil, because(ReasonVolumeClash, errs)
 	}
 	return p, append(warnings, proxyWarnings(pod, targets)...), nil
 }

@@ -169,7 +169,7 @@ func (s *Subject) mutateWorkload(namespace string, previous *Previous, egressTar
 		before = previous.Annotations
 	}
 	changes, propagationErrs := propagate(own, before, s.pod.Annotations, s.writtenInTemplate, s.templatePath.Child("metadata", "annotations"))
-	errs, warnings = append(errs, propagationErrs...), append(warnings, changes.warnings...)
+	errs, warnings = because(ReasonInvalidAnnotation, append(errs, propagationErrs...)), append(warnings, changes.warnings...)
 	if s.kind.Kind == "Job" && previous != nil && !s.notStarted && !changes.empty() {
 		warnings = append(warnings, "the Pod template of a Job that has started can't be changed, so its Pods keep what they have; delete the Job and create it again")
 		return Result{Warnings: warnings, Errors: errs}.bounded()
@@ -211,18 +211,18 @@ func (s *Subject) parseOwn() (map[string]string, []string, field.ErrorList) {
 func judge(namespace string, pod *corev1.Pod, egressTargets map[string]*v1alpha1.EgressTarget, at *field.Path) ([]target.Target, patch, []string, field.ErrorList) {
 	annotations := at.Child("metadata", "annotations")
 	if err := validation.ValidateAnnotationsSize(pod.Annotations); err != nil {
-		return nil, patch{}, nil, field.ErrorList{field.TooLong(annotations, "", validation.TotalAnnotationSizeLimitB)}
+		return nil, patch{}, nil, because(ReasonInvalidAnnotation, field.ErrorList{field.TooLong(annotations, "", validation.TotalAnnotationSizeLimitB)})
 	}
 	intent, warnings, errs := target.ParseIntent(pod.Annotations, annotations)
 	if len(errs) > 0 {
-		return nil, patch{}, warnings, append(errs, checkPod(pod, at)...)
+		return nil, patch{}, warnings, append(because(ReasonInvalidAnnotation, errs), checkPod(pod, at)...)
 	}
 	if len(intent.Entries) == 0 {
 		return nil, patch{}, warnings, nil
 	}
 	errs = checkPod(pod, at)
 	targets, resolveErrs := target.Resolve(namespace, intent, egressTargets, annotations)
-	if errs = append(errs, resolveErrs...); len(resolveErrs) > 0 {
+	if errs = append(errs, because(ReasonTargetClash, resolveErrs)...); len(resolveErrs) > 0 {
 		return nil, patch{}, warnings, errs
 	}
 	p, more, realiseErrs := realise(pod, targets, at)

@@ -21,7 +21,7 @@ import (
 func TestDriftIsRepaired(t *testing.T) {
 	w := newWorld(t)
 	w.credential(secret)
-	w.start(controller.Options{})
+	running := w.start(controller.Options{})
 	w.pod("app", host)
 	w.ready()
 
@@ -79,6 +79,25 @@ func TestDriftIsRepaired(t *testing.T) {
 		})
 	}
 	w.ready()
+	w.eventually(func() error {
+		want := float64(len(edits) + len(objects))
+		got := 0.0
+		families, err := running.registry.Gather()
+		if err != nil {
+			return err
+		}
+		for _, family := range families {
+			for _, metric := range family.GetMetric() {
+				if family.GetName() == "mtls_egress_repairs_total" {
+					got += metric.GetCounter().GetValue()
+				}
+			}
+		}
+		if got != want {
+			return fmt.Errorf("%g repairs were counted, want %g", got, want)
+		}
+		return nil
+	})
 }
 
 func TestSomebodyElsesServiceEntryIsNamedAndLeftAlone(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus/testutil"
@@ -46,6 +47,12 @@ func TestAPodWithoutASidecarIsToldOfOnce(t *testing.T) {
 // metricIs waits until the metric has the number of Pods without a sidecar in the test's namespace.
 func (w *world) metricIs(running *running, count int) {
 	w.Helper()
+	w.gaugeOfNamespace(running, "mtls_egress_pods_without_sidecar", count)
+}
+
+// gaugeOfNamespace waits until a gauge whose only label is the namespace has the value for the test's namespace.
+func (w *world) gaugeOfNamespace(running *running, name string, count int) {
+	w.Helper()
 	w.eventually(func() error {
 		families, err := running.registry.Gather()
 		if err != nil {
@@ -54,13 +61,13 @@ func (w *world) metricIs(running *running, count int) {
 		got := 0
 		for _, family := range families {
 			for _, metric := range family.GetMetric() {
-				if family.GetName() == "mtls_egress_pods_without_sidecar" && metric.GetLabel()[0].GetValue() == w.namespace {
+				if family.GetName() == name && metric.GetLabel()[0].GetValue() == w.namespace {
 					got = int(metric.GetGauge().GetValue())
 				}
 			}
 		}
 		if got != count {
-			return fmt.Errorf("the metric says %d, want %d", got, count)
+			return fmt.Errorf("%s is %d, want %d", name, got, count)
 		}
 		return nil
 	})
@@ -78,4 +85,23 @@ func TestTargetsAreCountedByReadiness(t *testing.T) {
 	if problems, err := testutil.GatherAndLint(running.registry); err != nil || len(problems) > 0 {
 		t.Errorf("the metrics have problems %v (error %v)", problems, err)
 	}
+}
+
+// TestPodsPastTheWebhookAreCounted: those that run, ask for a target and lack the label, wherever they are.
+func TestPodsPastTheWebhookAreCounted(t *testing.T) {
+	w := newWorld(t)
+	running := w.start(controller.Options{SurveyInterval: 100 * time.Millisecond})
+	unlabelled := func(pod *corev1.Pod) { pod.Labels = nil }
+	past := w.pod("past", host, unlabelled)
+	w.pod("past-too", host, unlabelled)
+	w.pod("realised", host)
+	w.pod("asks-for-nothing", host, unlabelled, func(pod *corev1.Pod) { pod.Annotations = nil })
+	ended := w.pod("ended", host, unlabelled)
+	ended.Status.Phase = corev1.PodSucceeded
+	if err := w.Status().Update(t.Context(), ended); err != nil {
+		t.Fatal(err)
+	}
+	w.gaugeOfNamespace(running, "mtls_egress_pods_not_realised", 2)
+	w.remove(past)
+	w.gaugeOfNamespace(running, "mtls_egress_pods_not_realised", 1)
 }

@@ -29,7 +29,7 @@ func TestLinksLeadToHeadings(t *testing.T) {
 	}
 }
 
-// TestAlertsLeadToHeadings reads the links to docs/troubleshooting.md in the chart's alerts.
+// TestAlertsLeadToHeadings reads the links to docs/alerts.md in the chart's alerts.
 func TestAlertsLeadToHeadings(t *testing.T) {
 	rules, err := os.ReadFile(filepath.Join(root, "charts", "mtls-egress-webhook", "templates", "prometheusrule.yaml"))
 	if err != nil {
@@ -39,10 +39,10 @@ func TestAlertsLeadToHeadings(t *testing.T) {
 	if alerts := strings.Count(string(rules), "- alert: "); alerts == 0 || len(links) != alerts {
 		t.Fatalf("%d links to a heading in %d alerts", len(links), alerts)
 	}
-	there := anchors(t, filepath.Join(root, "docs", "troubleshooting.md"))
+	there := anchors(t, filepath.Join(root, "docs", "alerts.md"))
 	for _, link := range links {
 		if !slices.Contains(there, link[1]) {
-			t.Errorf("docs/troubleshooting.md has no heading #%s for an alert, only %q", link[1], there)
+			t.Errorf("docs/alerts.md has no heading #%s for an alert, only %q", link[1], there)
 		}
 	}
 }

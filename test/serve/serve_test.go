@@ -116,7 +116,7 @@ func (c *cluster) measures(t *testing.T, r *replica) {
 		t.Fatalf("/metrics: status %d", status)
 	}
 	for _, pattern := range []string{
-		`(?m)^mtls_egress_admission_requests_total{decision="realised",kind="Pod"} [1-9]\d*$`,
+		`(?m)^mtls_egress_admission_requests_total{decision="realised",kind="Pod",reason=""} [1-9]\d*$`,
 		`(?m)^mtls_egress_serving_certificate_not_after_timestamp_seconds 1\.\d+e\+09$`,
 		`(?m)^controller_runtime_webhook_panics_total 0$`,
 	} {

@@ -72,11 +72,12 @@ func certManagerSet() set {
 	}}
 }
 
-// promtoolSet is Prometheus's checker of rules, without the two dozen ways to discover what to scrape
+// promtoolSet is Prometheus and its checker of rules, without the two dozen ways to discover what to scrape
 // (https://github.com/prometheus/prometheus/blob/v0.316.0/plugins/plugin_aws.go).
 func promtoolSet() set {
 	return set{module: "promtool", programs: []program{
 		{name: "promtool", path: "github.com/prometheus/prometheus/cmd/promtool", tags: "remove_all_sd"},
+		{name: "prometheus", path: "github.com/prometheus/prometheus/cmd/prometheus", tags: "remove_all_sd"},
 	}}
 }
 

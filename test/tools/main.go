@@ -1,12 +1,12 @@
 // Command tools provides the servers and clients that the project's tests and its demos run: etcd, kube-apiserver, kubectl and Helm, everything that a Kubernetes node
-// with Istio is made of, cert-manager, and Prometheus's promtool.
+// with Istio is made of, cert-manager, and Prometheus with its promtool.
 //
 //	go -C test/tools run . assets            prints the directory that holds etcd, kube-apiserver, kubectl and helm
 //	go -C test/tools run . node              prints the directory that holds the parts of a node
 //	go -C test/tools run . istio-crds        prints the file with Istio's CustomResourceDefinitions
 //	go -C test/tools run . prometheus-crds   prints the folder with the Prometheus operator's CustomResourceDefinitions
 //	go -C test/tools run . certmanager       prints the directory that holds cert-manager's programs and its chart
-//	go -C test/tools run . promtool          prints the directory that holds promtool
+//	go -C test/tools run . promtool          prints the directory that holds promtool and prometheus
 //
 // Standard output carries the path and nothing else; what is being done, and how long it takes, goes to standard error. For assets only Go is needed on the machine.
 //
@@ -35,7 +35,7 @@
 // This is a module of its own so that the webhook's go.mod carries only what the webhook needs. One go.mod serves all programs of Kubernetes, so that what they share is
 // compiled once. Helm stays at the minor version that is made for the Kubernetes version here, as a later one would move packages that decide how the API server behaves
 // (sigs.k8s.io/structured-merge-diff, k8s.io/kube-openapi) past the versions that Kubernetes was released with. For the same reason containerd, CoreDNS, Istio,
-// cert-manager and promtool have modules of their own.
+// cert-manager and Prometheus have modules of their own.
 package main
 
 import (
@@ -56,7 +56,7 @@ commands:
   istio-crds       print the file with Istio's CustomResourceDefinitions
   prometheus-crds  print the folder with the Prometheus operator's CustomResourceDefinitions
   certmanager      print the directory that holds cert-manager's programs and its chart
-  promtool         print the directory that holds promtool`
+  promtool         print the directory that holds promtool and prometheus`
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)

@@ -7,7 +7,7 @@ import (
 	"path/filepath"
 )
 
-// promtool returns the directory that holds promtool, and makes it when it is missing.
+// promtool returns the directory that holds promtool and prometheus, and makes it when it is missing.
 func promtool(ctx context.Context, progress io.Writer) (string, error) {
 	root, err := cacheRoot(os.Getenv)
 	if err != nil {

@@ -1,0 +1,78 @@
+package controller
+
+import (
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"mtls.egress/webhook/internal/mesh"
+	"mtls.egress/webhook/internal/target"
+)
+
+func TestPodsWaitForTargets(t *testing.T) {
+	start := time.Unix(1_700_000_000, 0)
+	of := labelOfPods{"shop", target.HostLabel("external.system.com")}
+	pod := func(after time.Duration, phase corev1.PodPhase) corev1.Pod {
+		return corev1.Pod{
+			ObjectMeta: metav1.ObjectMeta{Namespace: "shop", CreationTimestamp: metav1.NewTime(start.Add(after)), Labels: map[string]string{of.label: "true", "app": "shop"}},
+			Status:     corev1.PodStatus{Phase: phase},
+		}
+	}
+	programmed := func(status metav1.ConditionStatus, after time.Duration) *metav1.Condition {
+		return &metav1.Condition{Status: status, LastTransitionTime: metav1.NewTime(start.Add(after))}
+	}
+	pods := []corev1.Pod{pod(2*time.Minute, corev1.PodRunning), pod(time.Minute, corev1.PodPending), pod(0, corev1.PodSucceeded), pod(0, corev1.PodFailed)}
+	tests := map[string]struct {
+		programming
+		want map[labelOfPods]waiting
+	}{
+		"for none that is programmed":                           {programming{of: programmed(metav1.ConditionTrue, 0)}, map[labelOfPods]waiting{}},
+		"for one without an EgressTarget, since the oldest was": {programming{}, map[labelOfPods]waiting{of: {2, start.Add(time.Minute)}}},
+		"for one that nobody has looked at":                     {programming{of: nil}, map[labelOfPods]waiting{of: {2, start.Add(time.Minute)}}},
+		"for one that never was programmed":                     {programming{of: programmed(metav1.ConditionFalse, 0)}, map[labelOfPods]waiting{of: {2, start.Add(time.Minute)}}},
+		"since it isn't programmed any more":                    {programming{of: programmed(metav1.ConditionFalse, time.Hour)}, map[labelOfPods]waiting{of: {2, start.Add(time.Hour)}}},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			if diff := cmp.Diff(test.want, test.waiting(pods), cmp.AllowUnexported(waiting{})); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestRepairsAreTold(t *testing.T) {
+	object := func(host, version string) *unstructured.Unstructured {
+		o := newIstioObject(mesh.KindVirtualService)
+		o.SetNamespace("shop")
+		o.SetName("a")
+		o.SetResourceVersion(version)
+		o.Object["spec"] = map[string]any{"hosts": []any{host}}
+		return o
+	}
+	r := newRepairs()
+	for _, step := range []struct {
+		what          string
+		host, version string
+		forget        bool
+		want          bool
+	}{
+		{what: "the first write", host: "a", version: "1"},
+		{what: "a write that changed nothing", host: "a", version: "1"},
+		{what: "the same once more, over something else", host: "a", version: "3", want: true},
+		{what: "another wish", host: "b", version: "4"},
+		{what: "after we removed it", host: "b", version: "6", forget: true},
+		{what: "put back again", host: "b", version: "8", want: true},
+	} {
+		if step.forget {
+			r.forget(mesh.KindVirtualService, "shop", "a")
+		}
+		if got := r.written(object(step.host, ""), object(step.host, step.version)); got != step.want {
+			t.Errorf("%s: repaired %t, want %t", step.what, got, step.want)
+		}
+	}
+}

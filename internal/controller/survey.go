@@ -1,0 +1,109 @@
+package controller
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/selection"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+
+	"mtls.egress/webhook/internal/target"
+)
+
+// DefaultSurveyInterval is how often all Pods are looked through.
+const DefaultSurveyInterval = 10 * time.Minute
+
+// surveyPage is how many Pods one answer of the API server holds.
+const surveyPage = 500
+
+// survey looks for Pods that ask for a target and were not realised: those from before the webhook was installed, and those that came past it. Their calls leave
+// in plain text. They lack the label by which the cache selects, and there is no selector for annotations, so the metadata of all other Pods that run is
+// listed now and then, page by page, by the leader. See docs/decisions/0018-survey.md.
+type survey struct {
+	live     client.Reader
+	interval time.Duration
+	desc     *prometheus.Desc
+
+	mutex  sync.Mutex
+	counts map[string]int
+}
+
+func newSurvey(live client.Reader, interval time.Duration) *survey {
+	return &survey{live: live, interval: interval, desc: prometheus.NewDesc("mtls_egress_pods_not_realised",
+		"The number of running Pods that ask for a target and were not realised, so that their calls leave in plain text, by namespace, as of the last survey (--survey-interval); "+
+			"namespaces without any are left out.", []string{"namespace"}, nil)}
+}
+
+// NeedLeaderElection is part of manager.LeaderElectionRunnable.
+func (s *survey) NeedLeaderElection() bool { return true }
+
+// Start is part of manager.Runnable. What can't be surveyed is not reported, and tried again.
+func (s *survey) Start(ctx context.Context) error {
+	ticker := time.NewTicker(s.interval)
+	defer ticker.Stop()
+	for {
+		counts, err := s.count(ctx)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err != nil {
+			log.FromContext(ctx).Error(err, "looking for Pods that were not realised")
+		}
+		s.mutex.Lock()
+		s.counts = counts
+		s.mutex.Unlock()
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+		}
+	}
+}
+
+func (s *survey) count(ctx context.Context) (map[string]int, error) {
+	unlabelled, err := labels.NewRequirement(target.LabelRealised, selection.NotEquals, []string{target.LabelValue})
+	if err != nil {
+		return nil, err
+	}
+	counts := map[string]int{}
+	for more := ""; ; {
+		var list metav1.PartialObjectMetadataList
+		list.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("PodList"))
+		err := s.live.List(ctx, &list,
+			client.MatchingLabelsSelector{Selector: labels.NewSelector().Add(*unlabelled)},
+			client.MatchingFieldsSelector{Selector: fields.ParseSelectorOrDie("status.phase!=Succeeded,status.phase!=Failed")},
+			client.Limit(surveyPage), client.Continue(more))
+		if err != nil {
+			return nil, fmt.Errorf("list the Pods without the label %s: %w", target.LabelRealised, err)
+		}
+		for i := range list.Items {
+			pod := &list.Items[i]
+			if _, asks := pod.Annotations[target.AnnotationTarget]; asks && pod.DeletionTimestamp.IsZero() {
+				counts[pod.Namespace]++
+			}
+		}
+		if more = list.Continue; more == "" {
+			return counts, nil
+		}
+	}
+}
+
+// Describe is part of prometheus.Collector.
+func (s *survey) Describe(descriptions chan<- *prometheus.Desc) { descriptions <- s.desc }
+
+// Collect is part of prometheus.Collector.
+func (s *survey) Collect(metrics chan<- prometheus.Metric) {
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	for namespace, count := range s.counts {
+		metrics <- prometheus.MustNewConstMetric(s.desc, prometheus.GaugeValue, float64(count), namespace)
+	}
+}
