@@ -21,8 +21,11 @@ func TestAlertsAskForMetricsThatThereAre(t *testing.T) {
 	described := descriptions(t)
 	var asked int
 	for _, match := range regexp.MustCompile(`(?:by \(([^)]*)\) \()?(mtls_egress_\w+)`).FindAllStringSubmatch(string(content), -1) {
-		asked++
 		labels, name := match[1], match[2]
+		if strings.HasPrefix(name, "mtls_egress_admission_") || strings.HasPrefix(name, "mtls_egress_serving_") {
+			continue // of other rooms; test/alerts makes every alert fire
+		}
+		asked++
 		if want, there := described[name]; !there {
 			t.Errorf("%s asks for %s, which the controller doesn't report; it has %v", path, name, described)
 		} else if diff := cmp.Diff(want, labels); diff != "" {

@@ -63,8 +63,9 @@ func TestEveryAlertIsTried(t *testing.T) {
 
 func TestAlertsFollowTheValues(t *testing.T) {
 	rendered := render(t, "--set-json", `prometheusRule={"enabled": true, "namespace": "monitoring", "labels": {"release": "prometheus", "app.kubernetes.io/name": "other"},
-		"alertLabels": {"team": "shop", "severity": "none"}, "runbookURL": "https://example.com/troubleshooting.html", "expiresWarningDays": 14, "expiresCriticalDays": 0.5,
-		"invalidFor": "1h30m", "notVerifiedFor": "0"}`).one(t, "PrometheusRule")
+		"alertLabels": {"team": "shop", "severity": "none"}, "runbookURL": "https://example.com/alerts.html", "expiresWarningDays": 14, "expiresCriticalDays": 0.5,
+		"invalidFor": "1h30m", "notVerifiedFor": "0", "notProgrammedSeconds": 1.5, "conflictFor": "1m", "withoutSidecarFor": "2m", "notRealisedFor": "3m", "rateWindow": "4m",
+		"slowSeconds": 0.25, "slowFor": "6m", "absentFor": "7m", "reconcileErrors": 8, "reconcileErrorsFor": "9m", "servingCertificateHours": 10, "servingCertificateFor": "11m"}`).one(t, "PrometheusRule")
 	labels := rendered.GetLabels()
 	got := map[string]any{"namespace": rendered.GetNamespace(), "release": labels["release"], "name": labels["app.kubernetes.io/name"]}
 	for _, rule := range alertsOf(t, rendered.Object) {
@@ -72,12 +73,35 @@ func TestAlertsFollowTheValues(t *testing.T) {
 			"team": rule.Labels["team"], "for": rule.For, "runbook": rule.Annotations["runbook_url"], "expression": rule.Expr,
 		}
 	}
-	const runbook = "https://example.com/troubleshooting.html#"
+	const runbook = "https://example.com/alerts.html#"
 	expires := func(threshold string) map[string]any {
 		return map[string]any{"team": "shop", "for": "", "runbook": runbook + "mtlsegresscredentialexpires", "expression": "min by (namespace, host, secret) " +
 			"(mtls_egress_credential_not_after_timestamp_seconds) < time() + " + threshold + " and max by (namespace, host, secret) (mtls_egress_credential_ends_within_seconds)"}
 	}
+	other := func(name, wait, expression string) map[string]any {
+		return map[string]any{"team": "shop", "for": wait, "runbook": runbook + strings.ToLower(name), "expression": expression}
+	}
 	want := map[string]any{
+		"MTLSEgressTargetNotProgrammed critical": other("MTLSEgressTargetNotProgrammed", "",
+			"time() - min by (namespace, host) (mtls_egress_pods_not_programmed_since_timestamp_seconds) > 1.5"),
+		"MTLSEgressConflict warning":           other("MTLSEgressConflict", "1m", "max by (namespace, host) (mtls_egress_target_conflicted) == 1"),
+		"MTLSEgressPodsWithoutSidecar warning": other("MTLSEgressPodsWithoutSidecar", "2m", "max by (namespace) (mtls_egress_pods_without_sidecar) > 0"),
+		"MTLSEgressPodsNotRealised critical":   other("MTLSEgressPodsNotRealised", "3m", "max by (namespace) (mtls_egress_pods_not_realised) > 0"),
+		"MTLSEgressWebhookFailing critical": other("MTLSEgressWebhookFailing", "",
+			`sum(increase(apiserver_admission_webhook_rejection_count{name=~"(pods|workloads).mtls.egress", error_type!="no_error"}[4m]) or `+
+				`increase(apiserver_admission_webhook_fail_open_count{name=~"(pods|workloads).mtls.egress"}[4m])) > 0`),
+		"MTLSEgressAdmissionErrors critical": other("MTLSEgressAdmissionErrors", "",
+			`sum by (reason) (increase(mtls_egress_admission_requests_total{decision="error", reason!="panic"}[4m])) > 0`),
+		"MTLSEgressPanics critical": other("MTLSEgressPanics", "", `sum(increase(mtls_egress_admission_requests_total{reason="panic"}[4m])) + `+
+			`sum(increase(controller_runtime_reconcile_panics_total{controller="egresstarget"}[4m]) or vector(0)) > 0`),
+		"MTLSEgressAdmissionSlow warning": other("MTLSEgressAdmissionSlow", "6m",
+			"histogram_quantile(0.99, sum by (le) (rate(mtls_egress_admission_duration_seconds_bucket[4m]))) > 0.25"),
+		"MTLSEgressWebhookAbsent critical":    other("MTLSEgressWebhookAbsent", "7m", "absent(mtls_egress_serving_certificate_not_after_timestamp_seconds)"),
+		"MTLSEgressControllerAbsent critical": other("MTLSEgressControllerAbsent", "7m", "absent(mtls_egress_mesh_config_readable)"),
+		"MTLSEgressReconcileErrors warning": other("MTLSEgressReconcileErrors", "9m",
+			`sum(increase(controller_runtime_reconcile_errors_total{controller="egresstarget"}[4m])) > 8`),
+		"MTLSEgressServingCertificateExpires critical": other("MTLSEgressServingCertificateExpires", "11m",
+			"min(mtls_egress_serving_certificate_not_after_timestamp_seconds) - time() < 10 * 3600"),
 		"namespace": "monitoring", "release": "prometheus", "name": "mtls-egress-webhook",
 		"MTLSEgressCredentialExpires warning":  expires("14 * 86400"),
 		"MTLSEgressCredentialExpires critical": expires("0.5 * 86400"),

@@ -67,3 +67,12 @@ func (r *Replica) Metric(ctx context.Context, name string, labels map[string]str
 	}
 	return sum, nil
 }
+
+// MetricsAddresses are host and port of /metrics of each replica, running or not.
+func (i *Installation) MetricsAddresses() []string {
+	var addresses []string
+	for _, replica := range i.Replicas {
+		addresses = append(addresses, replica.metricsAddress)
+	}
+	return addresses
+}

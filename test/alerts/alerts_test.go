@@ -1,0 +1,387 @@
+// Package alerts makes the cause of each of the chart's alerts, with the real webhook on a real API server, and has a real Prometheus see the alert fire, and end when the
+// cause is gone. The rules are the chart's, with shorter times.
+package alerts
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http/httptest"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	admissionv1 "k8s.io/api/admission/v1"
+	authenticationv1 "k8s.io/api/authentication/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/client-go/tools/clientcmd/api"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
+	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
+	"sigs.k8s.io/yaml"
+
+	"mtls.egress/webhook/internal/mutate"
+	"mtls.egress/webhook/test/apiserver"
+	"mtls.egress/webhook/test/installation"
+	"mtls.egress/webhook/test/pki"
+)
+
+// shorter are the values that make the alerts quick. A slow answer is one in which the API server was asked for something.
+const shorter = `prometheusRule={"enabled": true, "rateWindow": "10s", "invalidFor": "1s", "notVerifiedFor": "1s", "notProgrammedSeconds": 1, "conflictFor": "1s",
+	"withoutSidecarFor": "1s", "notRealisedFor": "1s", "slowSeconds": 0.0002, "slowFor": "0s", "absentFor": "2s", "reconcileErrors": 0, "reconcileErrorsFor": "0s",
+	"servingCertificateFor": "1s"}`
+
+// scene is what the causes act on.
+type scene struct {
+	*installation.Installation
+	*testing.T
+}
+
+// cause makes an alert fire, and cure ends it.
+type cause struct {
+	alert, severity string
+	make, cure      func(scene)
+}
+
+func TestEveryAlertFiresByItsCause(t *testing.T) {
+	i, err := installation.Start(t.Context(), installation.Options{Values: []string{
+		"controller.verifyTargets=marked", "deployment.extraArgs={--survey-interval=1s}",
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := i.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	s := scene{i, t}
+	causes := causes(t)
+	rules, inChart := s.rules()
+	var tried []string
+	for _, c := range causes {
+		tried = append(tried, c.alert+" "+c.severity)
+	}
+	slices.Sort(tried)
+	if diff := cmp.Diff(inChart, tried); diff != "" {
+		t.Fatalf("the alerts whose cause is made (-in the chart +made):\n%s", diff)
+	}
+	// The mistake that makes a panic has to be made here: the handler has no reader.
+	other := httptest.NewServer(promhttp.HandlerFor(metrics.Registry, promhttp.HandlerOpts{}))
+	t.Cleanup(other.Close)
+	addresses, err := apiserver.FreeAddresses(1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	blind = addresses[0]
+	prometheus := startPrometheus(t, i, rules, other.Listener.Addr().String(), blind)
+	for _, c := range causes {
+		t.Run(c.alert+" "+c.severity, func(t *testing.T) {
+			s := scene{i, t}
+			prometheus.waitFor(t, c.alert, c.severity, false)
+			c.make(s)
+			prometheus.waitFor(t, c.alert, c.severity, true)
+			c.cure(s)
+			prometheus.waitFor(t, c.alert, c.severity, false)
+		})
+	}
+}
+
+// blind is the address of /metrics of a replica that may do nothing.
+var blind string
+
+func causes(t *testing.T) []cause {
+	panicking, err := mutate.NewHandler(nil, nil, metrics.Registry)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const host = "external.system.com"
+	var stopBlind func()
+	return []cause{
+		{"MTLSEgressTargetNotProgrammed", "critical",
+			func(s scene) { s.pod("unprogrammed", host, nil) },
+			func(s scene) { s.renew("unprogrammed") }},
+		{"MTLSEgressConflict", "warning",
+			func(s scene) {
+				s.secret("conflict", time.Now().AddDate(1, 0, 0))
+				s.pod("conflict", host, nil)
+				s.apply("conflict", map[string]any{"apiVersion": "networking.istio.io/v1", "kind": "VirtualService", "metadata": map[string]any{"name": "theirs"},
+					"spec": map[string]any{"hosts": []string{host}, "http": []any{map[string]any{"route": []any{map[string]any{"destination": map[string]any{"host": host}}}}}}})
+			},
+			func(s scene) { s.kubectl("delete", "virtualservice", "theirs", "--namespace=conflict") }},
+		{"MTLSEgressPodsWithoutSidecar", "warning",
+			func(s scene) {
+				s.namespace("sidecar")
+				without := pod("app", host)
+				without.Spec.Containers = without.Spec.Containers[:1]
+				if _, err := s.Admin.CoreV1().Pods("sidecar").Create(s.Context(), without, metav1.CreateOptions{}); err != nil {
+					s.Fatal(err)
+				}
+			},
+			func(s scene) { s.kubectl("delete", "pods", "--all", "--namespace=sidecar", "--grace-period=0", "--force") }},
+		{"MTLSEgressPodsNotRealised", "critical",
+			// The webhook leaves kube-system alone.
+			func(s scene) {
+				s.kubectl("delete", "validatingadmissionpolicybinding", installation.Release+"-realised")
+				s.eventually("the policy is gone", func() error { return s.create("kube-system", host, nil) })
+			},
+			func(s scene) {
+				s.kubectl("delete", "pods", "--all", "--namespace=kube-system", "--grace-period=0", "--force")
+			}},
+		{"MTLSEgressCredentialInvalid", "critical",
+			func(s scene) { s.secret("invalid", time.Now().AddDate(0, 0, -1)); s.pod("invalid", host, nil) },
+			func(s scene) { s.renew("invalid") }},
+		{"MTLSEgressCredentialExpires", "warning",
+			func(s scene) { s.secret("expires", time.Now().AddDate(0, 0, 5)); s.pod("expires", host, nil) },
+			func(s scene) { s.renew("expires") }},
+		{"MTLSEgressCredentialExpires", "critical",
+			func(s scene) { s.secret("expires-now", time.Now().Add(12*time.Hour)); s.pod("expires-now", host, nil) },
+			func(s scene) { s.renew("expires-now") }},
+		{"MTLSEgressTargetNotVerified", "warning",
+			// No name server knows it.
+			func(s scene) {
+				s.secretNamed("verified", "partner-invalid-mtls-data", time.Now().AddDate(1, 0, 0))
+				s.apply("verified", map[string]any{"apiVersion": "mtls.egress/v1alpha1", "kind": "EgressTarget", "metadata": map[string]any{"name": "partner.invalid"}, "spec": map[string]any{"verify": true}})
+				s.pod("verified", "partner.invalid", nil)
+			},
+			func(s scene) {
+				s.kubectl("patch", "egresstarget", "partner.invalid", "--namespace=verified", "--type=merge", `--patch={"spec":{"verify":false}}`)
+			}},
+		{"MTLSEgressAdmissionSlow", "warning",
+			// Each asks for a host that the cache lacks.
+			func(s scene) {
+				for n := range 40 {
+					_ = s.create("slow", fmt.Sprintf("host-%d.system.com", n), []string{metav1.DryRunAll})
+				}
+			},
+			func(scene) {}},
+		{"MTLSEgressPanics", "critical",
+			func(s scene) {
+				webhook := &admission.Webhook{Handler: panicking}
+				object, err := json.Marshal(pod("panic", host))
+				if err != nil {
+					s.Fatal(err)
+				}
+				response := webhook.Handle(s.Context(), admission.Request{AdmissionRequest: admissionv1.AdmissionRequest{
+					UID: "1", Kind: metav1.GroupVersionKind{Version: "v1", Kind: "Pod"}, Namespace: "panic", Object: runtime.RawExtension{Raw: object}}})
+				if response.Allowed {
+					s.Error("an object was let through by a panic")
+				}
+			},
+			func(scene) {}},
+		{"MTLSEgressServingCertificateExpires", "critical",
+			func(s scene) { stopBlind = s.startBlind() },
+			func(scene) { stopBlind() }},
+		{"MTLSEgressAdmissionErrors", "critical",
+			func(s scene) {
+				s.kubectl("delete", "clusterrolebinding", installation.Release+"-admission", installation.Release+"-controller")
+				s.eventually("the webhook can't read an EgressTarget", func() error {
+					if err := s.create("errors", "unknown.system.com", []string{metav1.DryRunAll}); err == nil {
+						return errors.New("the Pod was admitted")
+					}
+					return nil
+				})
+				_ = s.create("errors", "unknown.system.com", []string{metav1.DryRunAll})
+			},
+			func(s scene) { s.upgrade() }},
+		{"MTLSEgressReconcileErrors", "warning",
+			func(s scene) {
+				s.secret("reconcile", time.Now().AddDate(1, 0, 0))
+				s.kubectl("delete", "clusterrolebinding", installation.Release+"-controller")
+				s.eventually("a Pod is admitted", func() error { return s.create("reconcile", host, nil) })
+			},
+			func(s scene) { s.upgrade() }},
+		{"MTLSEgressControllerAbsent", "critical", stopWebhook, startWebhook},
+		{"MTLSEgressWebhookAbsent", "critical", stopWebhook, startWebhook},
+		{"MTLSEgressWebhookFailing", "critical",
+			func(s scene) {
+				stopWebhook(s)
+				// The first failure makes the series, which Prometheus has to see before it can see it increase.
+				for range 12 {
+					if err := s.create("failing", host, []string{metav1.DryRunAll}); err == nil {
+						s.Error("a Pod was admitted without the webhook")
+					}
+					time.Sleep(500 * time.Millisecond) // so that several scrapes lie between them
+				}
+			}, startWebhook},
+	}
+}
+
+func stopWebhook(s scene) {
+	if err := s.StopWebhook(); err != nil {
+		s.Fatal(err)
+	}
+}
+
+func startWebhook(s scene) {
+	if err := s.StartWebhook(s.Context()); err != nil {
+		s.Fatal(err)
+	}
+}
+
+// upgrade puts back what was deleted of the release. Helm makes anew what it has in its record and doesn't find.
+func (s scene) upgrade() {
+	s.Helper()
+	if err := s.Upgrade(s.Context(), "controller.verifyTargets=marked", "deployment.extraArgs={--survey-interval=1s}"); err != nil {
+		s.Fatal(err)
+	}
+}
+
+// rules are those that the chart renders, with shorter times, and the names and severities of the alerts.
+func (s scene) rules() (rules any, alerts []string) {
+	s.Helper()
+	args := []string{"template", installation.Release, filepath.Join(s.Root, "charts", "mtls-egress-webhook"), "--namespace", installation.Namespace,
+		"--show-only", "templates/prometheusrule.yaml", "--set-json", shorter}
+	text, _, err := s.Helm(s.Context(), args...)
+	if err != nil {
+		s.Fatal(err)
+	}
+	var rule struct {
+		Spec struct {
+			Groups []struct {
+				Name  string           `json:"name"`
+				Rules []map[string]any `json:"rules"`
+			} `json:"groups"`
+		} `json:"spec"`
+	}
+	if err := yaml.Unmarshal([]byte(text), &rule); err != nil {
+		s.Fatal(err)
+	}
+	for _, group := range rule.Spec.Groups {
+		for _, one := range group.Rules {
+			alerts = append(alerts, fmt.Sprintf("%s %s", one["alert"], one["labels"].(map[string]any)["severity"]))
+		}
+	}
+	slices.Sort(alerts)
+	return rule.Spec, alerts
+}
+
+// pod has the sidecar already, as nobody injects it here.
+func pod(name, host string) *corev1.Pod {
+	return &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{GenerateName: name + "-", Annotations: map[string]string{"mtls.egress/target": host}},
+		Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "app", Image: "app"}, {Name: "istio-proxy", Image: "proxyv2"}}},
+	}
+}
+
+// pod creates an annotated Pod in a namespace, which is made when it is missing.
+func (s scene) pod(namespace, host string, dryRun []string) {
+	s.Helper()
+	if err := s.create(namespace, host, dryRun); err != nil {
+		s.Fatal(err)
+	}
+}
+
+func (s scene) create(namespace, host string, dryRun []string) error {
+	s.namespace(namespace)
+	_, err := s.Admin.CoreV1().Pods(namespace).Create(s.Context(), pod("app", host), metav1.CreateOptions{DryRun: dryRun})
+	return err
+}
+
+func (s scene) namespace(name string) {
+	s.Helper()
+	_, err := s.Admin.CoreV1().Namespaces().Create(s.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}, metav1.CreateOptions{})
+	if client.IgnoreAlreadyExists(err) != nil {
+		s.Fatal(err)
+	}
+}
+
+// secret writes the default Secret of external.system.com, with a certificate that ends at a time.
+func (s scene) secret(namespace string, notAfter time.Time) {
+	s.Helper()
+	s.secretNamed(namespace, "external-system-mtls-data", notAfter)
+}
+
+// renew puts a good credential into a namespace. The controller reads a Secret again by the clock, and at once for a new Pod.
+func (s scene) renew(namespace string) {
+	s.Helper()
+	s.secret(namespace, time.Now().AddDate(1, 0, 0))
+	s.pod(namespace, "external.system.com", nil)
+}
+
+func (s scene) secretNamed(namespace, name string, notAfter time.Time) {
+	s.Helper()
+	ca := pki.NewCA(s.T, "Partner CA")
+	template := pki.Client("shop")
+	template.NotBefore, template.NotAfter = time.Now().AddDate(-1, 0, 0), notAfter
+	pair := ca.Issue(s.T, template)
+	s.apply(namespace, map[string]any{"apiVersion": "v1", "kind": "Secret", "metadata": map[string]any{"name": name},
+		"stringData": map[string]string{"cert": string(pair.CertPEM), "key": string(pair.KeyPEM), "cacert": string(ca.CertPEM)}})
+}
+
+func (s scene) apply(namespace string, object map[string]any) {
+	s.Helper()
+	s.namespace(namespace)
+	encoded, err := json.Marshal(object)
+	if err != nil {
+		s.Fatal(err)
+	}
+	if _, err := s.KubectlWith(s.Context(), string(encoded), "apply", "--namespace="+namespace, "--filename=-"); err != nil {
+		s.Fatal(err)
+	}
+}
+
+func (s scene) kubectl(args ...string) {
+	s.Helper()
+	if _, _, err := s.Kubectl(s.Context(), args...); err != nil {
+		s.Fatal(err)
+	}
+}
+
+func (s scene) eventually(what string, try func() error) {
+	s.Helper()
+	if err := apiserver.Await(s.Context(), patience, what, func(context.Context) error { return try() }); err != nil {
+		s.Fatal(err)
+	}
+}
+
+// startBlind starts a replica whose account may do nothing, so that it gets no certificate.
+func (s scene) startBlind() (stop func()) {
+	s.Helper()
+	_, err := s.Admin.CoreV1().ServiceAccounts(installation.Namespace).Create(s.Context(), &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: "blind"}}, metav1.CreateOptions{})
+	if err != nil {
+		s.Fatal(err)
+	}
+	token, err := s.Admin.CoreV1().ServiceAccounts(installation.Namespace).CreateToken(s.Context(), "blind", &authenticationv1.TokenRequest{}, metav1.CreateOptions{})
+	if err != nil {
+		s.Fatal(err)
+	}
+	kubeconfig := filepath.Join(s.TempDir(), "kubeconfig")
+	err = clientcmd.WriteToFile(api.Config{
+		Clusters:       map[string]*api.Cluster{"c": {Server: s.Config.Host, CertificateAuthorityData: s.Config.CAData}},
+		AuthInfos:      map[string]*api.AuthInfo{"c": {Token: token.Status.Token}},
+		Contexts:       map[string]*api.Context{"c": {Cluster: "c", AuthInfo: "c"}},
+		CurrentContext: "c",
+	}, kubeconfig)
+	if err != nil {
+		s.Fatal(err)
+	}
+	addresses, err := apiserver.FreeAddresses(2)
+	if err != nil {
+		s.Fatal(err)
+	}
+	_, port, err := net.SplitHostPort(addresses[0])
+	if err != nil {
+		s.Fatal(err)
+	}
+	log := filepath.Join(s.TempDir(), "log")
+	process, err := apiserver.StartProcess(exec.Command(s.Installation.Command, "serve", "--kubeconfig="+kubeconfig, "--namespace="+installation.Namespace,
+		"--webhook-host=127.0.0.1", "--webhook-port="+port, "--health-address="+addresses[1], "--metrics-address="+blind, "--leader-elect=false"), log, s.StartGuarded)
+	if err != nil {
+		s.Fatal(err)
+	}
+	return func() {
+		if err := process.Stop(time.Minute); err != nil {
+			s.Log(err, process.LastWords())
+		}
+	}
+}

@@ -1,0 +1,139 @@
+package alerts
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"sigs.k8s.io/yaml"
+
+	"mtls.egress/webhook/test/apiserver"
+	"mtls.egress/webhook/test/installation"
+)
+
+// patience bounds every wait. It is no measure: what is waited for takes seconds, or never happens.
+const patience = 2 * time.Minute
+
+// server is a running Prometheus.
+type server struct{ address string }
+
+// startPrometheus has a real Prometheus scrape the replicas, the API server and more, and evaluate rules, each twice a second.
+func startPrometheus(t *testing.T, i *installation.Installation, rules any, more ...string) *server {
+	t.Helper()
+	folder := os.Getenv("MTLS_EGRESS_PROMTOOL")
+	if folder == "" {
+		var err error
+		if folder, err = apiserver.Tools(t.Context(), "promtool"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	dir := t.TempDir()
+	write := func(name string, content []byte) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	encoded := func(content any) []byte {
+		text, err := yaml.Marshal(content)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return text
+	}
+	api, err := url.Parse(i.Config.Host)
+	if err != nil {
+		t.Fatal(err)
+	}
+	host := api.Host
+	if host == "" {
+		host = i.Config.Host
+	}
+	static := func(targets ...string) any { return []any{map[string]any{"targets": targets}} }
+	config := write("prometheus.yaml", encoded(map[string]any{
+		"global":     map[string]any{"scrape_interval": "500ms", "scrape_timeout": "500ms", "evaluation_interval": "500ms"},
+		"rule_files": []string{write("rules.yaml", encoded(rules))},
+		"scrape_configs": []any{
+			map[string]any{"job_name": "webhook", "honor_labels": true, "static_configs": static(append(i.MetricsAddresses(), more...)...)},
+			map[string]any{"job_name": "apiserver", "scheme": "https", "scrape_interval": "2s", "scrape_timeout": "2s", "static_configs": static(host), "tls_config": map[string]any{
+				"ca_file": write("ca.crt", i.Config.CAData), "cert_file": write("client.crt", i.Config.CertData), "key_file": write("client.key", i.Config.KeyData),
+			}},
+		},
+	}))
+	addresses, err := apiserver.FreeAddresses(1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	log := filepath.Join(dir, "log")
+	process, err := apiserver.StartProcess(exec.Command(filepath.Join(folder, "prometheus"),
+		"--config.file="+config, "--storage.tsdb.path="+filepath.Join(dir, "data"), "--web.listen-address="+addresses[0]), log, i.StartGuarded)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("Prometheus said at the end:\n%s", process.LastWords())
+		}
+		if err := process.Stop(time.Minute); err != nil {
+			t.Error(err)
+		}
+	})
+	return &server{address: "http://" + addresses[0]}
+}
+
+// query returns the labels of the series that a query gives now, and their values.
+func (s *server) query(ctx context.Context, query string) (series []map[string]string, values []string, err error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, s.address+"/api/v1/query?query="+url.QueryEscape(query), nil)
+	if err != nil {
+		return nil, nil, err
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer func() { _ = response.Body.Close() }() // it was only read
+	var answer struct {
+		Status, Error string
+		Data          struct {
+			Result []struct {
+				Metric map[string]string
+				Value  [2]any
+			}
+		}
+	}
+	if err := json.NewDecoder(response.Body).Decode(&answer); err != nil {
+		return nil, nil, err
+	}
+	if answer.Status != "success" {
+		return nil, nil, apiserver.Final(fmt.Errorf("%s: %s", query, answer.Error))
+	}
+	for _, one := range answer.Data.Result {
+		series = append(series, one.Metric)
+		values = append(values, fmt.Sprint(one.Value[1]))
+	}
+	return series, values, nil
+}
+
+// waitFor waits until an alert of a severity fires, or doesn't any more.
+func (s *server) waitFor(t *testing.T, alert, severity string, firing bool) {
+	t.Helper()
+	query := fmt.Sprintf(`ALERTS{alertname=%q, severity=%q, alertstate="firing"}`, alert, severity)
+	err := apiserver.Await(t.Context(), patience, fmt.Sprintf("%s %s fires: %t", alert, severity, firing), func(ctx context.Context) error {
+		series, _, err := s.query(ctx, query)
+		if err == nil && (len(series) > 0) != firing {
+			err = fmt.Errorf("%d series of %s", len(series), query)
+		}
+		return err
+	})
+	if err != nil {
+		t.Error(err)
+	}
+}
