@@ -94,6 +94,7 @@ func TestEveryAlertFiresByItsCause(t *testing.T) {
 			prometheus.waitFor(t, c.alert, c.severity, false)
 		})
 	}
+	t.Run("no panel of the dashboard is empty", func(t *testing.T) { prometheus.hasPanels(t, i.Root) })
 }
 
 // blind is the address of /metrics of a replica that may do nothing.
@@ -127,7 +128,9 @@ func causes(t *testing.T) []cause {
 					s.Fatal(err)
 				}
 			},
-			func(s scene) { s.kubectl("delete", "pods", "--all", "--namespace=sidecar", "--grace-period=0", "--force") }},
+			func(s scene) {
+				s.kubectl("delete", "pods", "--all", "--namespace=sidecar", "--grace-period=0", "--force")
+			}},
 		{"MTLSEgressPodsNotRealised", "critical",
 			// The webhook leaves kube-system alone.
 			func(s scene) {
