@@ -152,7 +152,7 @@ func causes(t *testing.T) []cause {
 		{"MTLSEgressTargetNotVerified", "warning",
 			// No name server knows it.
 			func(s scene) {
-				s.secretNamed("verified", "partner-invalid-mtls-data", time.Now().AddDate(1, 0, 0))
+				s.secretNamed("verified", "partner-mtls-data", time.Now().AddDate(1, 0, 0))
 				s.apply("verified", map[string]any{"apiVersion": "mtls.egress/v1alpha1", "kind": "EgressTarget", "metadata": map[string]any{"name": "partner.invalid"}, "spec": map[string]any{"verify": true}})
 				s.pod("verified", "partner.invalid", nil)
 			},
