@@ -2,8 +2,6 @@
 package docs
 
 import (
-	"bufio"
-	"fmt"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -18,48 +16,45 @@ import (
 
 const root = "../.."
 
-// command is one line of a shell block in a document. It runs where the document stands, those in docs at the top.
-type command struct {
-	dir   string
-	place string
-	words []string
+// ownTests are the documents whose commands a test of their own runs, on what they need.
+func ownTests() map[string]string {
+	return map[string]string{
+		"docs/emergency.md":               "TestBooks",
+		"docs/operations.md":              "TestBooks",
+		"docs/upgrade.md":                 "TestBooks",
+		"examples/egress/README.md":       "test/demo",
+		"examples/egresstarget/README.md": "test/admission",
+		"examples/cert-manager/README.md": "test/certmanager",
+	}
 }
 
 func TestCommandsOfTheDocumentsRun(t *testing.T) {
-	binary := filepath.Join(t.TempDir(), "mtls-egress-webhook")
-	build := exec.CommandContext(t.Context(), "go", "build", "-o", binary, "./cmd/webhook")
+	programs := t.TempDir()
+	build := exec.CommandContext(t.Context(), "go", "build", "-o", filepath.Join(programs, "mtls-egress-webhook"), "./cmd/webhook")
 	build.Dir = root
 	if output, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, output)
 	}
 	targets := makeTargets(t)
-	cluster := startCluster(t, binary)
+	cluster := startCluster(t, filepath.Join(programs, "mtls-egress-webhook"))
 	for _, command := range commands(t) {
-		t.Run(command.place+" "+strings.Join(command.words, " "), func(t *testing.T) {
-			switch command.words[0] {
-			case "mtls-egress-webhook":
-				run := exec.CommandContext(t.Context(), binary, command.words[1:]...)
-				run.Dir = command.dir
-				run.Env = apiserver.Environment(cluster.Kubeconfig, "")
-				if output, err := run.CombinedOutput(); err != nil {
-					t.Errorf("%v\n%s", err, output)
-				}
+		t.Run(command.place+" "+command.line, func(t *testing.T) {
+			words := strings.Fields(command.line)
+			switch words[0] {
 			case "make":
 				// Running it here would run this test again: that the target is there has to do.
-				if !slices.Contains(targets, command.words[1]) {
-					t.Errorf("the Makefile has no target %s", command.words[1])
+				if !slices.Contains(targets, words[1]) {
+					t.Errorf("the Makefile has no target %s", words[1])
 				}
 			case "kubectl", "helm":
-				if strings.HasPrefix(command.place, "examples/") {
-					t.Skip("test/admission, test/certmanager and test/demo run it")
+				if where := ownTests()[command.document]; where != "" {
+					t.Skip(where, "runs it")
 				}
-				run := cluster.Command(t.Context(), command.words[0], command.words[1:]...)
-				run.Dir = command.dir
-				if output, err := run.CombinedOutput(); err != nil {
-					t.Errorf("%v\n%s", err, output)
-				}
+				fallthrough
+			case "mtls-egress-webhook":
+				command.run(t, cluster, programs)
 			default:
-				t.Errorf("nothing here can run %s", command.words[0])
+				t.Errorf("nothing here can run %s", words[0])
 			}
 		})
 	}
@@ -118,42 +113,6 @@ func documents(t *testing.T) []string {
 		t.Fatalf("%d documents: %v", len(paths), err)
 	}
 	return paths
-}
-
-// commands returns the lines of all blocks that are marked sh. Lines that end in a backslash go on.
-func commands(t *testing.T) []command {
-	t.Helper()
-	var found []command
-	for _, path := range documents(t) {
-		file, err := os.Open(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		inBlock, joined := false, ""
-		scanner := bufio.NewScanner(file)
-		for number := 1; scanner.Scan(); number++ {
-			line := strings.TrimSpace(scanner.Text())
-			switch {
-			case strings.HasPrefix(line, "```"):
-				inBlock = line == "```sh"
-			case inBlock && strings.HasSuffix(line, `\`):
-				joined += strings.TrimSuffix(line, `\`)
-			case inBlock && line != "" && !strings.HasPrefix(line, "#"):
-				found = append(found, command{strings.TrimSuffix(filepath.Dir(path), "/docs"), fmt.Sprintf("%s:%d", strings.TrimPrefix(path, root+"/"), number), strings.Fields(joined + line)})
-				joined = ""
-			}
-		}
-		if err := scanner.Err(); err != nil {
-			t.Fatal(err)
-		}
-		if err := file.Close(); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if len(found) == 0 {
-		t.Fatal("no commands found")
-	}
-	return found
 }
 
 func makeTargets(t *testing.T) []string {
