@@ -1,0 +1,106 @@
+package chart
+
+import (
+	"fmt"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	rbacv1 "k8s.io/api/rbac/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+)
+
+const securityBook = "../../docs/security.md"
+
+// TestEveryRightIsExplained compares the rules of the chart's roles with the table in docs/security.md.
+func TestEveryRightIsExplained(t *testing.T) {
+	document, err := os.ReadFile(securityBook)
+	if err != nil {
+		t.Fatal(err)
+	}
+	explained, err := explainedRights(string(document))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var given []string
+	for _, object := range render(t) {
+		if kind := object.GetKind(); kind == "Role" || kind == "ClusterRole" {
+			given = append(given, rightsOf(t, object)...)
+		}
+	}
+	slices.Sort(explained)
+	slices.Sort(given)
+	if diff := cmp.Diff(explained, given); diff != "" {
+		t.Errorf("the rights (-explained in docs/security.md +given by the chart):\n%s", diff)
+	}
+}
+
+func TestARightWithoutAReasonIsNotExplained(t *testing.T) {
+	for name, row := range map[string]string{
+		"no reason":         "| Role `NAME` | `pods` | any | get | |",
+		"a column is short": "| Role `NAME` | `pods` | any | get |",
+	} {
+		t.Run(name, func(t *testing.T) {
+			if explained, err := explainedRights("\n## Rights\n\n" + row + "\n"); err == nil {
+				t.Errorf("it is taken for %q", explained)
+			}
+		})
+	}
+}
+
+// explainedRights are the rows of the table under the heading Rights, without what they are for.
+func explainedRights(document string) ([]string, error) {
+	_, section, found := strings.Cut(document, "\n## Rights\n")
+	if !found {
+		return nil, fmt.Errorf("%s has no heading Rights", securityBook)
+	}
+	section, _, _ = strings.Cut(section, "\n## ")
+	var rights []string
+	for line := range strings.Lines(section) {
+		cells := strings.Split(strings.Trim(strings.TrimSpace(line), "|"), "|")
+		for at := range cells {
+			cells[at] = strings.TrimSpace(cells[at])
+		}
+		if !regexp.MustCompile("^(Cluster)?Role `").MatchString(cells[0]) {
+			continue
+		}
+		if len(cells) != 5 || cells[4] == "" {
+			return nil, fmt.Errorf("the row %q has to have five cells, and in the last what the right is for", strings.TrimSpace(line))
+		}
+		right := strings.Join(cells[:4], " | ")
+		rights = append(rights, strings.ReplaceAll(strings.ReplaceAll(right, "`", ""), "NAME", release))
+	}
+	return rights, nil
+}
+
+// rightsOf are the rules of a role as the table has them.
+func rightsOf(t *testing.T, object *unstructured.Unstructured) []string {
+	t.Helper()
+	var role rbacv1.ClusterRole
+	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(object.Object, &role); err != nil {
+		t.Fatal(err)
+	}
+	var rights []string
+	for _, rule := range role.Rules {
+		if len(rule.NonResourceURLs) > 0 {
+			t.Errorf("%s %s has a right to paths, for which the table has no form", object.GetKind(), role.Name)
+		}
+		var what []string
+		for _, group := range rule.APIGroups {
+			for _, resource := range rule.Resources {
+				what = append(what, strings.TrimSuffix(resource+"."+group, "."))
+			}
+		}
+		slices.Sort(what)
+		named := "any"
+		if len(rule.ResourceNames) > 0 {
+			named = strings.Join(rule.ResourceNames, ", ")
+		}
+		rights = append(rights, strings.Join([]string{object.GetKind() + " " + role.Name, strings.Join(what, ", "), named, strings.Join(rule.Verbs, ", ")}, " | "))
+	}
+	return rights
+}

@@ -1,0 +1,76 @@
+package docs
+
+import (
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// TestNamedTestsExist finds tests that a book refers to and nobody has any more.
+func TestNamedTestsExist(t *testing.T) {
+	var tests []string
+	err := filepath.WalkDir(root, func(path string, _ fs.DirEntry, err error) error {
+		if err != nil || !strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		content, err := os.ReadFile(path)
+		tests = append(tests, names(string(content), `(?m)^func (Test\w+)\(`)...)
+		return err
+	})
+	if err != nil || len(tests) == 0 {
+		t.Fatalf("%d tests, error %v", len(tests), err)
+	}
+	named := 0
+	books, err := filepath.Glob(filepath.Join(root, "docs", "*.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range books {
+		content, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, test := range names(string(content), "`(Test[A-Z]\\w+)`") {
+			named++
+			if !slices.Contains(tests, test) {
+				t.Errorf("%s names %s, which no package has", path, test)
+			}
+		}
+	}
+	if named == 0 {
+		t.Error("no book names a test")
+	}
+}
+
+// TestUpgradeNamesTheVersionsOfTheTests compares docs/upgrade.md with the modules that the servers of the tests are built of.
+func TestUpgradeNamesTheVersionsOfTheTests(t *testing.T) {
+	document, err := os.ReadFile(filepath.Join(root, "docs", "upgrade.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for row, source := range map[string]struct{ file, pattern string }{
+		"Kubernetes":                     {"go.mod", `k8s\.io/kubernetes v(\d+\.\d+\.\d+)`},
+		"Istio":                          {"istio/go.mod", `istio\.io/api v(\d+\.\d+)\.`},
+		"cert-manager, where it is used": {"certmanager/go.mod", `cert-manager/cert-manager v(\d+\.\d+\.\d+)`},
+		"Helm":                           {"go.mod", `helm\.sh/helm/v3 v(\d+\.\d+\.\d+)`},
+	} {
+		t.Run(row, func(t *testing.T) {
+			modules, err := os.ReadFile(filepath.Join(root, "test", "tools", source.file))
+			if err != nil {
+				t.Fatal(err)
+			}
+			version := regexp.MustCompile(source.pattern).FindStringSubmatch(string(modules))
+			if version == nil {
+				t.Fatalf("test/tools/%s has no %s", source.file, source.pattern)
+			}
+			documented := regexp.MustCompile(`(?m)^\| ` + row + ` \| .* \| (.*) \|$`).FindStringSubmatch(string(document))
+			if documented == nil || documented[1] != version[1] {
+				t.Errorf("docs/upgrade.md says %q, the tests run on %s", documented, version[1])
+			}
+		})
+	}
+}
