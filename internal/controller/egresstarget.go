@@ -222,7 +222,7 @@ func (r *EgressTargetReconciler) keep(ctx context.Context, egressTarget *v1alpha
 	p := makePlan(t, demands, findings, current, olderCollision(egressTarget, siblings), conflicts)
 	p.target.MaxConnectionAge = credential.ConnectionAge(p.target, usableCredentials(findings), now)
 	p, opensIn := r.reopening.hold(client.ObjectKeyFromObject(egressTarget), p, now)
-	taken, writeErr := r.program(ctx, egressTarget, siblings, p)
+	taken, again, writeErr := r.program(ctx, egressTarget, siblings, p)
 	if stale(writeErr) || apierrors.HasStatusCause(writeErr, corev1.NamespaceTerminatingCause) {
 		return reconcile.Result{}, writeErr
 	}
@@ -243,8 +243,10 @@ func (r *EgressTargetReconciler) keep(ctx context.Context, egressTarget *v1alpha
 		return reconcile.Result{}, err
 	}
 	look := nextLook(p.target, status, findings, r.warnings, now)
-	if opensIn > 0 {
-		look = min(look, opensIn)
+	for _, sooner := range []time.Duration{opensIn, again} {
+		if sooner > 0 {
+			look = min(look, sooner)
+		}
 	}
 	if issued != nil && issued.waits() {
 		look = min(look, readAwaitedMost)

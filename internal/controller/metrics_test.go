@@ -7,9 +7,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
-	"mtls.egress/webhook/internal/mesh"
 	"mtls.egress/webhook/internal/target"
 )
 
@@ -42,37 +40,5 @@ func TestPodsWaitForTargets(t *testing.T) {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})
-	}
-}
-
-func TestRepairsAreTold(t *testing.T) {
-	object := func(host, version string) *unstructured.Unstructured {
-		o := newIstioObject(mesh.KindVirtualService)
-		o.SetNamespace("shop")
-		o.SetName("a")
-		o.SetResourceVersion(version)
-		o.Object["spec"] = map[string]any{"hosts": []any{host}}
-		return o
-	}
-	r := newRepairs()
-	for _, step := range []struct {
-		what          string
-		host, version string
-		forget        bool
-		want          bool
-	}{
-		{what: "the first write", host: "a", version: "1"},
-		{what: "a write that changed nothing", host: "a", version: "1"},
-		{what: "the same once more, over something else", host: "a", version: "3", want: true},
-		{what: "another wish", host: "b", version: "4"},
-		{what: "after we removed it", host: "b", version: "6", forget: true},
-		{what: "put back again", host: "b", version: "8", want: true},
-	} {
-		if step.forget {
-			r.forget(mesh.KindVirtualService, "shop", "a")
-		}
-		if got := r.written(object(step.host, ""), object(step.host, step.version)); got != step.want {
-			t.Errorf("%s: repaired %t, want %t", step.what, got, step.want)
-		}
 	}
 }

@@ -2,8 +2,10 @@ package controller
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -20,51 +22,55 @@ import (
 // program writes the objects of a plan in their order: the anchor, the VirtualService, the DestinationRule, the ServiceEntry; of a
 // closed plan the ServiceEntry is removed before that. It stops at the first error, so that none is written before the one that it
 // needs. It returns the objects whose names are taken by somebody else's; those are left alone, and the others are written all
-// the same: where that could lead a call out in plain text, the plan is closed.
-func (r *EgressTargetReconciler) program(ctx context.Context, egressTarget *v1alpha1.EgressTarget, siblings []v1alpha1.EgressTarget, p plan) (taken []string, err error) {
+// the same: where that could lead a call out in plain text, the plan is closed. again is when the anchor has to be looked at
+// once more, 0 when it needn't.
+func (r *EgressTargetReconciler) program(ctx context.Context, egressTarget *v1alpha1.EgressTarget, siblings []v1alpha1.EgressTarget, p plan) (taken []string, again time.Duration, err error) {
 	held := false
 	if p.closed {
 		gone, err := r.remove(ctx, mesh.KindServiceEntry, egressTarget.Namespace, target.ObjectName(egressTarget.Name))
 		if err != nil {
-			return nil, err
+			return nil, 0, err
 		}
 		held = !gone
 	}
 	present, err := getIstioObject(ctx, r.cache, mesh.KindServiceEntry, egressTarget.Namespace, target.AnchorName)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	members := anchorMembers(egressTarget, siblings, present)
 	anchor, err := anchorFor(egressTarget.Namespace, members)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	options, err := r.dnsCapture.options(ctx)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
-	desired := []*unstructured.Unstructured{anchor}
+	var desired []*unstructured.Unstructured
+	if again = r.anchorPause(present, anchor); again == 0 {
+		desired = append(desired, anchor)
+	}
 	for _, object := range p.objects(options) {
 		object.SetOwnerReferences([]metav1.OwnerReference{ownerReference(egressTarget, true)})
 		content, err := mesh.Unstructured(object)
 		if err != nil {
-			return nil, err
+			return nil, 0, err
 		}
 		desired = append(desired, content)
 	}
 	for _, object := range desired {
 		free, err := r.ensure(ctx, object)
 		if err != nil {
-			return taken, fmt.Errorf("write the %s %s: %w", object.GetKind(), object.GetName(), err)
+			return taken, 0, fmt.Errorf("write the %s %s: %w", object.GetKind(), object.GetName(), err)
 		}
 		if !free {
 			taken = append(taken, object.GetKind()+" "+object.GetName())
 		}
 	}
 	if held {
-		return taken, fmt.Errorf("the ServiceEntry %s has to go, as calls could leave without mutual TLS, but somebody's finalizer holds it", target.ObjectName(egressTarget.Name))
+		return taken, 0, fmt.Errorf("the ServiceEntry %s has to go, as calls could leave without mutual TLS, but somebody's finalizer holds it", target.ObjectName(egressTarget.Name))
 	}
-	return taken, nil
+	return taken, again, nil
 }
 
 // ensure makes the object in the cluster what desired says, and writes nothing when it is. It returns false, and touches
@@ -81,6 +87,9 @@ func (r *EgressTargetReconciler) ensure(ctx context.Context, desired *unstructur
 		return false, nil
 	case asDesired(present, desired):
 		return true, nil
+	}
+	if r.repairs.behind(present, r.clock.Now()) {
+		return true, errCacheBehind
 	}
 	// Bound to what was read: an object that was changed or replaced since is looked at again.
 	bound := desired.DeepCopy()
@@ -103,7 +112,11 @@ func (r *EgressTargetReconciler) apply(ctx context.Context, object, desired *uns
 			return err
 		}
 	}
-	if r.repairs.written(desired, object) {
+	repaired, err := r.repairs.written(desired, object, r.clock.Now())
+	if err != nil {
+		return err
+	}
+	if repaired {
 		log.FromContext(ctx).Info("put back what somebody else changed or deleted", "object", desired.GetKind()+" "+desired.GetName())
 	}
 	return nil
@@ -134,7 +147,10 @@ func isEgressTarget(owner metav1.OwnerReference) bool {
 	return mesh.Owned(&metav1.ObjectMeta{OwnerReferences: []metav1.OwnerReference{owner}})
 }
 
+// errCacheBehind is for a write that would be refused.
+var errCacheBehind = errors.New("the cache doesn't have the last write yet")
+
 // stale says whether a write failed because the cache was behind: whoever changed the object will be noticed in a moment.
 func stale(err error) bool {
-	return apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) || apierrors.IsNotFound(err)
+	return errors.Is(err, errCacheBehind) || apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) || apierrors.IsNotFound(err)
 }

@@ -9,6 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
@@ -35,7 +36,7 @@ func TearDownUnused(ctx context.Context, c client.Client) (used []string, err er
 	for i := range list.Items {
 		byNamespace[list.Items[i].Namespace] = append(byNamespace[list.Items[i].Namespace], &list.Items[i])
 	}
-	r := &EgressTargetReconciler{cache: c, live: c, client: c}
+	r := &EgressTargetReconciler{cache: c, live: c, client: c, clock: clock.RealClock{}, repairs: newRepairs()}
 	var problems []error
 	for namespace, targets := range byNamespace {
 		inUse, err := r.anyUsed(ctx, targets)

@@ -78,8 +78,8 @@ func TestATargetCostsFiveWritesAndNoneWhenNothingHappens(t *testing.T) {
 	if statuses < targets || statuses > targets*11/10 {
 		t.Errorf("%d statuses of %d targets were written", statuses, targets)
 	}
-	// On an idle machine it is a tenth of that.
-	if anchors == 0 || anchors > targets {
+	// One for each two seconds, and refused ones of workers that came to it at once.
+	if anchors == 0 || anchors > targets/5 {
 		t.Errorf("the anchor of %d targets that came at once was written %d times", targets, anchors)
 	}
 	t.Logf("the anchor of %d targets was written %d times", targets, anchors)
