@@ -487,21 +487,27 @@ func leavesACertificateAlone(w *world, running *running) {
 	w.asks()
 	w.pod("app", host)
 	w.notIssued("CertificateNameTaken", "somebody else's Certificate has the name "+target.ObjectName(host)+"; it is left alone: rename it")
+	var after *certmanagerv1.Certificate
+	// Wholly, with the condition Issuing gone again: as long as cert-manager issues it makes requests anew that are removed.
 	w.eventually(func() error {
+		after = w.certificate()
+		if conditions := after.Status.Conditions; len(conditions) != 1 || conditions[0].Status != cmmeta.ConditionTrue {
+			return fmt.Errorf("their Certificate isn't issued: %+v", conditions)
+		}
 		return w.Get(w.Context(), types.NamespacedName{Namespace: w.namespace, Name: "theirs"}, &corev1.Secret{})
 	})
-	after := w.certificate()
 	if diff := cmp.Diff(theirs.Spec, after.Spec); diff != "" || len(after.OwnerReferences) > 0 {
 		w.Errorf("the Certificate has the owners %v and its spec (+) isn't as before (-):\n%s", after.OwnerReferences, diff)
 	}
 	if made := w.writesOfCertificates(running); len(made) > 0 {
 		w.Errorf("there was %q, want no Certificate", made)
 	}
-	w.remove(after)
-	// As the garbage collector does; else the request of their Certificate would have the name that cert-manager gives to that of ours.
+	// As the garbage collector does; else the request of their Certificate would have the name that cert-manager gives to that of ours. Before ours can be there, as its request
+	// is not to be removed.
 	if err := w.DeleteAllOf(w.Context(), &certmanagerv1.CertificateRequest{}, client.InNamespace(w.namespace)); err != nil {
 		w.Fatal(err)
 	}
+	w.remove(after)
 	w.issued()
 }
 
