@@ -359,6 +359,7 @@ func slow(t *testing.T, v *victim) {
 
 // names are part of requests that are well formed otherwise.
 func names(t *testing.T, v *victim) {
+	before := kindsWithSeries(t, v)
 	client := v.client(t)
 	for n := range 50 {
 		for _, body := range []string{
@@ -374,11 +375,8 @@ func names(t *testing.T, v *victim) {
 			_ = response.Body.Close()
 		}
 	}
-	kinds := regexp.MustCompile(`(?m)^mtls_egress_admission_requests_total\{.*kind="([^"]*)"`).FindAllStringSubmatch(v.metricsPage(t), -1)
-	for _, kind := range kinds {
-		if kind[1] != "Pod" && kind[1] != "other" {
-			t.Errorf("there is a series for the kind %s", kind[1])
-		}
+	if diff := cmp.Diff(before, kindsWithSeries(t, v)); diff != "" {
+		t.Errorf("kinds that have series (-before +after):\n%s", diff)
 	}
 	log, err := os.ReadFile(v.replica.Log)
 	if err != nil {
@@ -389,6 +387,16 @@ func names(t *testing.T, v *victim) {
 			t.Errorf("a line of the log has %d bytes: %.200s…", len(line), line)
 		}
 	}
+}
+
+// kindsWithSeries are the kinds of objects that the replica has a counter for; all that it admits have, from its start.
+func kindsWithSeries(t *testing.T, v *victim) map[string]bool {
+	t.Helper()
+	kinds := map[string]bool{}
+	for _, series := range regexp.MustCompile(`(?m)^mtls_egress_admission_requests_total\{.*kind="([^"]*)"`).FindAllStringSubmatch(v.metricsPage(t), -1) {
+		kinds[series[1]] = true
+	}
+	return kinds
 }
 
 // hold opens connections, says the beginning of something on each, and keeps them all while Pods are created. Then it wants them to end.
