@@ -30,8 +30,8 @@ func testAccount(t *testing.T, c cluster) {
 	egressTargets.SetAPIVersion("mtls.egress/v1alpha1")
 	egressTargets.SetKind("EgressTargetList")
 	for _, object := range []client.Object{
-		configuration("another"), secret(namespace, "mtls-egress-webhook-ca"), secret(namespace, "another"), secret("account", "mtls-egress-webhook-ca"),
-		lease(namespace, "mtls-egress-webhook"), lease(namespace, "another"),
+		configuration("another"), secret(namespace, "another"), secret("account", "mtls-egress-webhook-ca"),
+		lease(namespace, "another"),
 	} {
 		if err := c.Create(t.Context(), object); err != nil {
 			t.Fatal(err)

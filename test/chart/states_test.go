@@ -111,7 +111,8 @@ func TestEveryTemplateIsTriedInTwoStates(t *testing.T) {
 		}
 	}
 	for template, contents := range seen {
-		if len(contents) < 2 {
+		// Whoever leads writes into the Lease, wherever it runs.
+		if len(contents) < 2 && template != "lease.yaml" {
 			t.Errorf("%s is the same in every state", template)
 		}
 		if len(contents) == 1 && contents[""] {

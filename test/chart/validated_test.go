@@ -123,8 +123,8 @@ func TestPodsOfTheChart(t *testing.T) {
 			t.Errorf("%s makes Pods", name)
 		}
 	}
-	if len(pods) != 3 {
-		t.Errorf("Pods of %q, want 3", slices.Sorted(maps.Keys(pods)))
+	if len(pods) != 4 {
+		t.Errorf("Pods of %q, want 4", slices.Sorted(maps.Keys(pods)))
 	}
 }
 
