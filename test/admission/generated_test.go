@@ -8,12 +8,19 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"mtls.egress/webhook/internal/mesh"
 )
 
 // TestEveryGeneratedObjectIsValidForIstio holds the golden files against the schemas and rules in Istio's CRDs, with fields that they
 // don't know refused. The other rules of Istio are in a webhook of istiod's.
 func TestEveryGeneratedObjectIsValidForIstio(t *testing.T) {
-	w := newWorld(t, "mtls.egress/protection=off")
+	w := newWorld(t)
+	w.unprotect(func() error {
+		rule := istioObject{kind: "DestinationRule", name: "unprotected"}.in(w.namespace)
+		rule.Object["spec"] = map[string]any{"host": host, "subsets": []any{map[string]any{"name": mesh.SubsetName}}}
+		return w.Create(t.Context(), rule, client.DryRunAll)
+	})
 	files, err := filepath.Glob(filepath.Join(installed.Root, "test", "testdata", "mesh", "*.golden.yaml"))
 	if err != nil {
 		t.Fatal(err)

@@ -104,10 +104,20 @@ func (w *world) podsAre(count int32) {
 }
 
 func TestAGeneratedObjectThatSomebodyChangesOrDeletesIsBack(t *testing.T) {
-	w := newWorld(t, "mtls.egress/protection=off")
+	w := newWorld(t)
 	w.credential()
 	w.create(annotated("shop", withSidecar))
 	w.ready()
+	w.unprotect(func() error {
+		// Both policies are asked: the one on generated objects, and, of a DestinationRule, the one on reserved labels.
+		patch := client.RawPatch(types.MergePatchType, []byte(`{"spec":{"exportTo":["*"]}}`))
+		for _, o := range generated() {
+			if err := w.Patch(t.Context(), o.in(w.namespace), patch, client.DryRunAll); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 	for _, o := range generated() {
 		want := w.istio(o)
 		back := func(what string) {
@@ -159,7 +169,8 @@ func TestWhereTheNamespaceIsProtectedNobodyTouchesAGeneratedObject(t *testing.T)
 		const want = `%s.networking.istio.io %q is forbidden: ValidatingAdmissionPolicy 'mtls-egress-webhook-generated-objects' with binding 'mtls-egress-webhook-generated-objects' ` +
 			`denied request: %s %s is generated from an EgressTarget and carries the mutual TLS of Pods: without it, or with another spec, their calls fail or lose it. ` +
 			`Change the EgressTarget instead; delete the EgressTarget when no Pod needs the host any more. ` +
-			`An administrator who has to change this very object switches the protection off for the namespace: kubectl label namespace %s mtls.egress/protection=off`
+			`An administrator who has to write this very object switches the protection off for the namespace, which takes two keys: ` +
+			`the namespace in the chart's value policy.exemptNamespaces, and its label: kubectl label namespace %s mtls.egress/protection=off`
 		plural := map[string]string{"ServiceEntry": "serviceentries", "VirtualService": "virtualservices", "DestinationRule": "destinationrules"}[o.kind]
 		wanted := fmt.Sprintf(want, plural, o.name, o.kind, o.name, w.namespace)
 		before := w.istio(o)

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -75,7 +76,7 @@ type world struct {
 	namespace string
 }
 
-func newWorld(t *testing.T, labels ...string) *world {
+func newWorld(t *testing.T) *world {
 	t.Helper()
 	scheme := runtime.NewScheme()
 	if err := errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
@@ -85,11 +86,7 @@ func newWorld(t *testing.T, labels ...string) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "test-", Labels: map[string]string{}}}
-	for _, label := range labels {
-		key, value, _ := strings.Cut(label, "=")
-		namespace.Labels[key] = value
-	}
+	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "test-"}}
 	if err := admin.Create(t.Context(), namespace); err != nil {
 		t.Fatal(err)
 	}
@@ -99,6 +96,24 @@ func newWorld(t *testing.T, labels ...string) *world {
 		}
 	})
 	return &world{T: t, Client: admin, namespace: namespace.Name}
+}
+
+// unprotect gives both keys to the namespace that switch the protection of generated objects off, and returns when an attempt, a dry run that a policy refuses before, succeeds.
+func (w *world) unprotect(attempt func() error) {
+	w.Helper()
+	w.Cleanup(func() {
+		if err := installed.Upgrade(context.WithoutCancel(w.Context())); err != nil {
+			w.Error(err)
+		}
+	})
+	if err := attempt(); !apierrors.IsForbidden(err) {
+		w.Fatalf("with the protection on: %v; want it refused", err)
+	}
+	if err := installed.Upgrade(w.Context(), "policy.exemptNamespaces={"+w.namespace+"}"); err != nil {
+		w.Fatal(err)
+	}
+	w.kubectl("label", "namespace", w.namespace, "mtls.egress/protection=off")
+	w.eventually("the protection is off", attempt)
 }
 
 func ending(file string) string {

@@ -2,6 +2,8 @@ package chart
 
 import (
 	"context"
+	"fmt"
+	"strings"
 	"testing"
 
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
@@ -32,12 +34,25 @@ func TestAdmission(t *testing.T) {
 	t.Run("a stopped webhook stops what asks for something, and nothing else", func(t *testing.T) { testStopped(t, c, webhook) })
 }
 
-// upgrade installs or upgrades the release with the stub as its webhook.
+// upgrade installs or upgrades the release with the stub as its webhook, and with the namespaces of exemptNamespace.
 func (c cluster) upgrade(t *testing.T, webhook *stub, args ...string) {
 	t.Helper()
+	var exempt []string
+	for number := range exemptNamespaces {
+		exempt = append(exempt, exemptNamespace("generated", number), exemptNamespace("reserved", number))
+	}
 	c.helm(t, append([]string{
 		"upgrade", release, chartDir, "--namespace", namespace, "--set", "deployment.enabled=false,webhook.url=" + webhook.URL,
+		"--set", "policy.exemptNamespaces={" + strings.Join(exempt, ",") + "}",
 	}, args...)...)
+}
+
+// exemptNamespaces is how many namespaces of each test are in the chart's value policy.exemptNamespaces.
+const exemptNamespaces = 20
+
+// exemptNamespace is the name of one of them. They are not made yet.
+func exemptNamespace(test string, number int) string {
+	return fmt.Sprintf("%s-exempt-%d", test, number)
 }
 
 // waitForAdmission waits until the API server, which learns of policies and configurations through watches, obeys all of them.

@@ -47,6 +47,7 @@ func testGeneratedObjects(t *testing.T, c cluster) {
 		act    act
 		before func(object *unstructured.Unstructured) // what is different about the object
 		labels map[string]string                       // of the namespace
+		listed bool                                    // whether the namespace is in the chart's value policy.exemptNamespaces
 		ends   bool                                    // whether the namespace is being deleted
 		denied bool
 		name   string   // in the message, default: the object's
@@ -97,9 +98,19 @@ func testGeneratedObjects(t *testing.T, c cluster) {
 			user: "system:serviceaccount:project:mtls-egress-webhook", act: update(changeSpec), denied: true,
 		},
 		"the protection is on by name": {
-			user: somebody, act: remove, labels: map[string]string{"mtls.egress/protection": "on"}, denied: true,
+			user: somebody, act: remove, labels: map[string]string{"mtls.egress/protection": "on"}, listed: true, denied: true,
 		},
-		"somebody changes it in a namespace that is being deleted": {user: somebody, act: update(changeSpec), ends: true, denied: true},
+		"somebody changes it where the label alone says that the protection is off": {
+			user: somebody, act: update(changeSpec), labels: map[string]string{"mtls.egress/protection": "off"}, denied: true,
+		},
+		"somebody deletes it where the label alone says that the protection is off": {
+			user: somebody, act: remove, labels: map[string]string{"mtls.egress/protection": "off"}, denied: true,
+		},
+		"somebody changes it where the chart alone says that the protection may be off": {
+			user: somebody, act: update(changeSpec), listed: true, denied: true,
+		},
+		"somebody deletes it where the chart alone says that the protection may be off": {user: somebody, act: remove, listed: true, denied: true},
+		"somebody changes it in a namespace that is being deleted":                      {user: somebody, act: update(changeSpec), ends: true, denied: true},
 
 		"somebody adds a label and an annotation": {
 			user: somebody,
@@ -122,10 +133,10 @@ func testGeneratedObjects(t *testing.T, c cluster) {
 		"the controller changes the spec": {user: accountName, act: update(changeSpec)},
 		"the controller deletes it":       {user: accountName, act: remove},
 		"somebody changes it where the protection is off": {
-			user: somebody, act: update(changeSpec), labels: map[string]string{"mtls.egress/protection": "off"},
+			user: somebody, act: update(changeSpec), labels: map[string]string{"mtls.egress/protection": "off"}, listed: true,
 		},
 		"somebody deletes it where the protection is off": {
-			user: somebody, act: remove, labels: map[string]string{"mtls.egress/protection": "off"},
+			user: somebody, act: remove, labels: map[string]string{"mtls.egress/protection": "off"}, listed: true,
 		},
 		"the namespace controller deletes it with its namespace":                         {user: namespaceController, act: remove, ends: true},
 		"a controller manager without accounts of its own deletes it with its namespace": {user: "system:kube-controller-manager", act: remove, ends: true},
@@ -154,7 +165,7 @@ func testGeneratedObjects(t *testing.T, c cluster) {
 			}),
 		},
 	}
-	number := 0
+	number, listed := 0, 0
 	for name, test := range tests {
 		kinds := test.kinds
 		if kinds == nil {
@@ -163,6 +174,10 @@ func testGeneratedObjects(t *testing.T, c cluster) {
 		for _, kind := range kinds {
 			number++
 			in := fmt.Sprintf("generated-%d", number)
+			if test.listed {
+				in = exemptNamespace("generated", listed)
+				listed++
+			}
 			t.Run(name+": "+kind, func(t *testing.T) {
 				c.namespace(t, in, test.labels)
 				object := generated(in, kind)
@@ -181,7 +196,7 @@ func testGeneratedObjects(t *testing.T, c cluster) {
 				}
 				want := ""
 				if test.denied {
-					want = protection(in, kind, cmp.Or(test.name, object.GetName()))
+					want = protection(kind, cmp.Or(test.name, object.GetName()), wayAround(in, test.labels, test.listed))
 				}
 				got := ""
 				if err := test.act(t.Context(), user, object); err != nil {
@@ -195,15 +210,16 @@ func testGeneratedObjects(t *testing.T, c cluster) {
 	}
 
 	t.Run("the way around, as the message tells it", func(t *testing.T) {
-		c.namespace(t, "generated", nil)
-		object := generated("generated", mesh.KindServiceEntry)
+		in := exemptNamespace("generated", listed)
+		c.namespace(t, in, nil)
+		object := generated(in, mesh.KindServiceEntry)
 		if err := c.Create(t.Context(), object); err != nil {
 			t.Fatal(err)
 		}
-		_, command, _ := strings.Cut(protection("generated", mesh.KindServiceEntry, object.GetName()), "for the namespace: kubectl ")
+		_, command, _ := strings.Cut(wayAround(in, nil, true), ": kubectl ")
 		c.kubectl(t, strings.Fields(command)...)
 		until(t, "the protection is off", func(ctx context.Context) bool { return c.Delete(ctx, object, client.DryRunAll) == nil })
-		c.kubectl(t, "label", "namespace", "generated", "mtls.egress/protection-")
+		c.kubectl(t, "label", "namespace", in, "mtls.egress/protection-")
 		until(t, "the protection is on again", func(ctx context.Context) bool {
 			return denied(c.Delete(ctx, object, client.DryRunAll), "mtls-egress-webhook-generated-objects")
 		})
@@ -222,13 +238,26 @@ func (c cluster) end(t *testing.T, object *unstructured.Unstructured) {
 }
 
 // protection is the whole message of a refusal. The API server puts a name in front of it, the policy one into it.
-func protection(namespace, kind, name string) string {
+func protection(kind, name, wayAround string) string {
 	const policy = "mtls-egress-webhook-generated-objects"
 	resource := map[string]string{
 		mesh.KindVirtualService: "virtualservices", mesh.KindDestinationRule: "destinationrules", mesh.KindServiceEntry: "serviceentries",
 	}[kind]
 	return fmt.Sprintf(`%s.networking.istio.io "%s" is forbidden: ValidatingAdmissionPolicy '%s' with binding '%s' denied request: `+
 		`%s mtls-egress-external.system.com is generated from an EgressTarget and carries the mutual TLS of Pods: without it, or with another spec, their calls fail `+
-		`or lose it. Change the EgressTarget instead; delete the EgressTarget when no Pod needs the host any more. An administrator who has to change this very object `+
-		`switches the protection off for the namespace: kubectl label namespace %s mtls.egress/protection=off`, resource, name, policy, policy, kind, namespace)
+		`or lose it. Change the EgressTarget instead; delete the EgressTarget when no Pod needs the host any more. %s`,
+		resource, name, policy, policy, kind, wayAround)
+}
+
+// wayAround is the end of a refusal's message: which of the two keys is missing.
+func wayAround(namespace string, labels map[string]string, listed bool) string {
+	command := "kubectl label namespace " + namespace + " mtls.egress/protection=off"
+	switch {
+	case labels["mtls.egress/protection"] == "off":
+		return "The namespace has the label mtls.egress/protection=off, which counts only for namespaces in the chart's value policy.exemptNamespaces."
+	case listed:
+		return "The namespace is in the chart's value policy.exemptNamespaces, which counts only together with its label: " + command
+	}
+	return "An administrator who has to write this very object switches the protection off for the namespace, which takes two keys: " +
+		"the namespace in the chart's value policy.exemptNamespaces, and its label: " + command
 }

@@ -49,6 +49,14 @@ func TestNotesTellTheNextStep(t *testing.T) {
 			set:          `webhook.failurePolicy="Ignore",policy.requireRealised=false`,
 			reservations: []string{"webhook.failurePolicy is Ignore and policy.requireRealised is off", "prometheusRule.enabled is off"},
 		},
+		"namespaces that are exempt": {
+			set:          `policy.exemptNamespaces=["shop","project"]`,
+			reservations: []string{"policy.exemptNamespaces has shop, project: whoever may label a namespace can take", "prometheusRule.enabled is off"},
+		},
+		"namespaces that are exempt from nothing": {
+			set:          `policy={"exemptNamespaces": ["shop"], "protectGenerated": false}`,
+			reservations: []string{"policy.protectGenerated is off", "prometheusRule.enabled is off"},
+		},
 		"everything switched off": {
 			set:          `policy.requireRealised=false,policy.protectGenerated=false,crds.enabled=false,uninstall.refuseWhileInUse=false`,
 			reservations: []string{"policy.requireRealised is off", "policy.protectGenerated is off", "crds.enabled is off", "uninstall.refuseWhileInUse is off", "prometheusRule.enabled is off"},

@@ -29,10 +29,12 @@ func testReserved(t *testing.T, c cluster) {
 		return map[string]any{"host": "external.system.com", "subsets": subsets}
 	}
 	plain := map[string]any{"host": "external.system.com"}
+	off := map[string]string{"mtls.egress/protection": "off"}
 	tests := map[string]struct {
 		user       string // default: somebody
 		apiVersion string // default: networking.istio.io/v1
 		labels     map[string]string
+		listed     bool           // whether the namespace is in the chart's value policy.exemptNamespaces
 		before     map[string]any // the spec of the rule that is updated, which was written while the protection was off
 		spec       map[string]any // of the rule as it is written
 		metadata   bool           // whether the update changes the metadata too
@@ -51,8 +53,13 @@ func testReserved(t *testing.T, c cluster) {
 		"a rule of the version between":              {apiVersion: "networking.istio.io/v1beta1", spec: withSubset(mesh.SubsetName), want: reservedSubset},
 		"a rule of a user that is called like ours":  {user: "system:serviceaccount:project:mtls-egress-webhook", spec: selecting(ourLabel), want: reservedLabel(ourLabel)},
 		"a rule of the controller":                   {user: accountName, spec: selecting(ourLabel)},
-		"where the protection is off":                {labels: map[string]string{"mtls.egress/protection": "off"}, spec: selecting(ourLabel)},
-		"where the protection is on by name":         {labels: map[string]string{"mtls.egress/protection": "on"}, spec: withSubset(mesh.SubsetName), want: reservedSubset},
+		"where the protection is off":                {labels: off, listed: true, spec: selecting(ourLabel)},
+		"our subset where the protection is off":     {labels: off, listed: true, spec: withSubset(mesh.SubsetName)},
+		"where the label alone says so":              {labels: off, spec: selecting(ourLabel), want: reservedLabel(ourLabel)},
+		"our subset where the label alone says so":   {labels: off, spec: withSubset(mesh.SubsetName), want: reservedSubset},
+		"where the chart alone says so":              {listed: true, spec: selecting(ourLabel), want: reservedLabel(ourLabel)},
+		"our subset where the chart alone says so":   {listed: true, spec: withSubset(mesh.SubsetName), want: reservedSubset},
+		"where the protection is on by name":         {labels: map[string]string{"mtls.egress/protection": "on"}, listed: true, spec: withSubset(mesh.SubsetName), want: reservedSubset},
 		"a rule that comes to select by our label":   {before: plain, spec: selecting(ourLabel), want: reservedLabel(ourLabel)},
 		"a rule that gets our subset":                {before: plain, spec: withSubset(mesh.SubsetName), want: reservedSubset},
 		"a rule that is older, in its labels":        {before: selecting(ourLabel), spec: selecting(ourLabel), metadata: true},
@@ -60,10 +67,14 @@ func testReserved(t *testing.T, c cluster) {
 		"a rule that is older and lets go of ours":   {before: selecting(ourLabel), spec: selecting("app")},
 		"a rule that keeps a subset and selects all": {before: withSubset(mesh.SubsetName), spec: plain},
 	}
-	number := 0
+	number, listed := 0, 0
 	for name, test := range tests {
 		number++
 		in := fmt.Sprintf("reserved-%d", number)
+		if test.listed {
+			in = exemptNamespace("reserved", listed)
+			listed++
+		}
 		t.Run(name, func(t *testing.T) {
 			c.namespace(t, in, test.labels)
 			rule := &unstructured.Unstructured{Object: map[string]any{"spec": test.spec}}
@@ -97,7 +108,7 @@ func testReserved(t *testing.T, c cluster) {
 			} else {
 				err = user.Create(t.Context(), rule)
 			}
-			if diff := gocmp.Diff(refusedRule(test.want, in), message(err)); diff != "" {
+			if diff := gocmp.Diff(refusedRule(test.want, wayAround(in, test.labels, test.listed)), message(err)); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})
@@ -111,15 +122,13 @@ func message(err error) string {
 	return err.Error()
 }
 
-// refusedRule is the whole message of the API server for a reason that ends in the name of the namespace.
-func refusedRule(reason, namespace string) string {
+// refusedRule is the whole message of the API server for a reason.
+func refusedRule(reason, wayAround string) string {
 	if reason == "" {
 		return ""
 	}
 	const policy = "mtls-egress-webhook-reserved"
-	return fmt.Sprintf(`destinationrules.networking.istio.io "theirs" is forbidden: ValidatingAdmissionPolicy '%s' with binding '%s' denied request: %s`+
-		` An administrator who has to write this very object switches the protection off for the namespace: kubectl label namespace %s mtls.egress/protection=off`,
-		policy, policy, reason, namespace)
+	return fmt.Sprintf(`destinationrules.networking.istio.io "theirs" is forbidden: ValidatingAdmissionPolicy '%s' with binding '%s' denied request: %s %s`, policy, policy, reason, wayAround)
 }
 
 func reservedLabel(label string) string {

@@ -67,6 +67,14 @@ func TestValuesThatAreRefused(t *testing.T) {
 		"relabelings as a mapping":                {set: `serviceMonitor.relabelings={"action": "drop"}`, want: "at '/serviceMonitor/relabelings': got object, want array"},
 		"a test in no namespace":                  {set: `test.namespace=""`, want: "at '/test/namespace': minLength: got 0, want 1"},
 		"a test of no target":                     {set: `test.target=""`, want: "at '/test/target': minLength: got 0, want 1"},
+		"an exempt namespace as text":             {set: `policy.exemptNamespaces="shop"`, want: "at '/policy/exemptNamespaces': got string, want array"},
+		"an exempt namespace as a number":         {set: `policy.exemptNamespaces=[2024]`, want: "at '/policy/exemptNamespaces/0': got number, want string"},
+		"an exempt namespace twice":               {set: `policy.exemptNamespaces=["shop", "shop"]`, want: "at '/policy/exemptNamespaces': items at 0 and 1 are equal"},
+		"a pattern of namespaces":                 {set: `policy.exemptNamespaces=["shop", "shop-*"]`, want: "at '/policy/exemptNamespaces/1': 'shop-*' does not match pattern"},
+		"a namespace that ends in a hyphen":       {set: `policy.exemptNamespaces=["shop-"]`, want: "at '/policy/exemptNamespaces/0': 'shop-' does not match pattern"},
+		"a namespace without a name":              {set: `policy.exemptNamespaces=[""]`, want: "at '/policy/exemptNamespaces/0': '' does not match pattern"},
+		"a namespace that is an expression":       {set: `policy.exemptNamespaces=["a\"] + [request.namespace] + [\"b"]`, want: "at '/policy/exemptNamespaces/0': "},
+		"a namespace with too long a name":        {set: `policy.exemptNamespaces=["` + strings.Repeat("a", 64) + `"]`, want: "at '/policy/exemptNamespaces/0': maxLength: got 64, want 63"},
 		"a policy switched off with another word": {set: `policy.requireRealised="off"`, want: "at '/policy/requireRealised': got string, want boolean"},
 	}
 	for name, test := range tests {

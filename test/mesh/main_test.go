@@ -49,8 +49,13 @@ func run(m *testing.M) int {
 var begun struct {
 	sync.Mutex
 	*scene.Scene
-	err error
+	// exempt are the names in the chart's value policy.exemptNamespaces that no test has used yet. They have to be known when the chart is installed.
+	exempt []string
+	err    error
 }
+
+// exemptNamespaces is how many tests can have an unprotected namespace, with room for -count.
+const exemptNamespaces = 64
 
 // play returns the scene.
 func play(t *testing.T) *scene.Scene {
@@ -62,8 +67,12 @@ func play(t *testing.T) *scene.Scene {
 	defer begun.Unlock()
 	if begun.Scene == nil && begun.err == nil {
 		begin := time.Now()
+		for number := range exemptNamespaces {
+			begun.exempt = append(begun.exempt, fmt.Sprintf("unprotected-%d-%x", number, begin.UnixNano()&0xfff))
+		}
+		values := []string{"controller.verifyTargets=marked", "policy.exemptNamespaces={" + strings.Join(begun.exempt, ",") + "}"}
 		// Not the context of the first test, which ends before the others begin.
-		begun.Scene, begun.err = scene.Start(context.Background(), scene.Options{Values: []string{"controller.verifyTargets=marked"}, Say: func(step string) {
+		begun.Scene, begun.err = scene.Start(context.Background(), scene.Options{Values: values, Say: func(step string) {
 			fmt.Fprintf(os.Stderr, "test/mesh: %5.1fs %s\n", time.Since(begin).Seconds(), step)
 		}})
 		fmt.Fprintf(os.Stderr, "test/mesh: %5.1fs ready\n", time.Since(begin).Seconds())
@@ -104,6 +113,28 @@ func namespace(t *testing.T, s *scene.Scene) string {
 		return '-'
 	}, strings.TrimPrefix(t.Name(), "Test")), "-")
 	name = strings.Trim(name[:min(len(name), 56)], "-") + fmt.Sprintf("-%x", time.Now().UnixNano()&0xfff)
+	createNamespace(t, s, name)
+	return name
+}
+
+// unprotectedNamespace is namespace with both keys that let anybody change the generated objects.
+func unprotectedNamespace(t *testing.T, s *scene.Scene) string {
+	t.Helper()
+	begun.Lock()
+	left := begun.exempt
+	begun.exempt = left[min(1, len(left)):]
+	begun.Unlock()
+	if len(left) == 0 {
+		t.Fatalf("all %d namespaces that the chart exempts are used", exemptNamespaces)
+	}
+	createNamespace(t, s, left[0])
+	_, _, err := s.Kubectl(t.Context(), "label", "namespace", left[0], "mtls.egress/protection=off")
+	must(t, err)
+	return left[0]
+}
+
+func createNamespace(t *testing.T, s *scene.Scene, name string) {
+	t.Helper()
 	must(t, s.CreateNamespace(t.Context(), name))
 	t.Cleanup(func() {
 		if t.Failed() {
@@ -113,7 +144,6 @@ func namespace(t *testing.T, s *scene.Scene) string {
 			t.Error(err)
 		}
 	})
-	return name
 }
 
 // explain logs what a person would look at first in the namespace of a failed test.

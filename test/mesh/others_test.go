@@ -363,10 +363,9 @@ type stand struct {
 }
 
 func newStand(t *testing.T, s *scene.Scene, host string) *stand {
-	here, elsewhere := namespace(t, s), namespace(t, s)
+	here, elsewhere := unprotectedNamespace(t, s), namespace(t, s)
 	service, err := s.Client.CoreV1().Services(scene.PartnerNamespace).Get(t.Context(), "partner", metav1.GetOptions{})
 	must(t, err)
-	must(t, s.Apply(t.Context(), "{apiVersion: v1, kind: Namespace, metadata: {name: "+here+", labels: {mtls.egress/protection: 'off'}}}"))
 	d := &stand{Scene: s, host: host, partner: service.Spec.ClusterIP, namespace: here, elsewhere: elsewhere, credential: credential(t, s, here, "shop"), url: "http://" + host + "/others/" + here}
 	must(t, s.Deploy(t.Context(), scene.App{Namespace: here, Name: "neighbour"}))
 	d.pod = deployed(t, s, scene.App{

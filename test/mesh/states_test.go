@@ -412,13 +412,11 @@ func TestEveryStateOfTheObjects(t *testing.T) {
 	s := play(t)
 	walks := map[string]*walk{"ALLOW_ANY": {path: "/states-any"}, "REGISTRY_ONLY": {path: "/states-registry", registryOnly: true}}
 	for _, w := range walks {
-		w.s, w.namespace = s, namespace(t, s)
+		w.s, w.namespace = s, unprotectedNamespace(t, s)
 		w.prepare(t)
 	}
 	for _, w := range walks {
 		w.begin(t)
-		_, _, err := s.Kubectl(t.Context(), "label", "namespace", w.namespace, "mtls.egress/protection=off")
-		must(t, err)
 	}
 	start := stopDeployment(t, s, scene.Namespace, scene.Release)
 	t.Run("by hand", func(t *testing.T) {

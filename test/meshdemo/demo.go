@@ -60,7 +60,7 @@ func (d *demo) play(ctx context.Context) (err error) {
 	start := time.Now()
 	d.Sayf("A real Kubernetes node with Istio, the webhook with two replicas, and a partner outside of the mesh")
 	d.Sayf("that demands client certificates. The first time on a machine all of it is built: some minutes.\n")
-	if d.scene, err = scene.Start(ctx, scene.Options{Say: d.Begin}); err != nil {
+	if d.scene, err = scene.Start(ctx, scene.Options{Values: []string{"policy.exemptNamespaces={" + namespace + "}"}, Say: d.Begin}); err != nil {
 		return err
 	}
 	d.End()

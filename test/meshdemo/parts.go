@@ -167,7 +167,7 @@ func (d *demo) withoutDestinationRule(ctx context.Context) error {
 		return errors.New("the policy let an administrator delete the DestinationRule")
 	}
 	d.says("kubectl", strings.TrimSpace(stderr))
-	d.Sayf("\n  The policy switched off for the namespace, and the controller, which would repair it, stopped:\n")
+	d.Sayf("\n  The policy switched off for the namespace, which the chart's values allow, and the controller,\n  which would repair it, stopped:\n")
 	for _, args := range [][]string{
 		{"label", "namespace", namespace, "mtls.egress/protection=off"},
 		{"scale", "deployment", scene.Release, "-n", scene.Namespace, "--replicas=0"},
