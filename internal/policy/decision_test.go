@@ -1,0 +1,113 @@
+package policy_test
+
+import (
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"mtls.egress/webhook/internal/policy"
+)
+
+func TestDecide(t *testing.T) {
+	const (
+		byAdmins    = "; the cluster's administrators can add it to policy.allowedTargets in the chart's values"
+		byNamespace = "namespace shop may not reach api.bank.example: neither the Namespace's annotation mtls.egress/allowed-targets nor policy.allowedTargets in the " +
+			"chart's values has an entry that matches it. Whoever may change the Namespace object can add it to the annotation" + byAdmins
+	)
+	annotation := func(value string) map[string]string { return map[string]string{policy.AnnotationAllowedTargets: value} }
+	tests := map[string]struct {
+		cluster     []string
+		other       policy.Other
+		annotations map[string]string
+		want        bool
+		rule        policy.Rule
+		explained   string
+	}{
+		"without any rule all is allowed": {nil, policy.OtherAllow, nil, true, policy.RuleOtherTargets,
+			"namespace shop may reach api.bank.example: no list matches it, and policy.otherTargets in the chart's values is Allow"},
+		"what no list matches is denied by default Deny": {[]string{"a.example"}, policy.OtherDeny, nil, false, policy.RuleOtherTargets,
+			"namespace shop may not reach api.bank.example: no entry of policy.allowedTargets in the chart's values matches it, and policy.otherTargets is Deny. " +
+				"Whoever may change the Namespace object can list it in the annotation mtls.egress/allowed-targets" + byAdmins},
+		"the zero default denies": {nil, "", nil, false, policy.RuleOtherTargets,
+			"namespace shop may not reach api.bank.example: no entry of policy.allowedTargets in the chart's values matches it, and policy.otherTargets is Deny. " +
+				"Whoever may change the Namespace object can list it in the annotation mtls.egress/allowed-targets" + byAdmins},
+		"the cluster's list allows under default Deny": {[]string{"*.bank.example"}, policy.OtherDeny, nil, true, policy.RuleClusterList,
+			"namespace shop may reach api.bank.example: the entry *.bank.example of policy.allowedTargets in the chart's values matches it"},
+		"the annotation widens default Deny": {nil, policy.OtherDeny, annotation("a.example, *.bank.example"), true, policy.RuleNamespaceList,
+			"namespace shop may reach api.bank.example: the entry *.bank.example of the Namespace's annotation mtls.egress/allowed-targets matches it"},
+		"the annotation narrows default Allow":        {nil, policy.OtherAllow, annotation("a.example"), false, policy.RuleNamespaceList, byNamespace},
+		"an empty annotation leaves the cluster's":    {[]string{"a.example"}, policy.OtherAllow, annotation(""), false, policy.RuleNamespaceList, byNamespace},
+		"an annotation can't take the cluster's away": {[]string{"*"}, policy.OtherDeny, annotation(""), true, policy.RuleClusterList, "namespace shop may reach api.bank.example: the entry * of policy.allowedTargets in the chart's values matches it"},
+		"an invalid annotation allows nothing, its right entries neither": {nil, policy.OtherAllow, annotation("api.bank.example,bank"), false, policy.RuleInvalidAnnotation,
+			"namespace shop may not reach api.bank.example: the Namespace's annotation is invalid, so it allows nothing " +
+				`(metadata.annotations[mtls.egress/allowed-targets]: Invalid value: "bank": has one label only; a host has at least two labels of letters, digits and ` +
+				"inner hyphens, for example external.system.com). Whoever may change the Namespace object can correct it" + byAdmins},
+		"an invalid annotation leaves the cluster's list": {[]string{"api.bank.example"}, policy.OtherDeny, annotation("bank"), true, policy.RuleClusterList,
+			"namespace shop may reach api.bank.example: the entry api.bank.example of policy.allowedTargets in the chart's values matches it"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			got := policy.Decide(policy.Cluster{Allowed: patterns(t, test.cluster), Other: test.other}, policy.ReadNamespace(test.annotations), "api.bank.example")
+			if got.Allowed != test.want || got.Rule != test.rule {
+				t.Errorf("allowed %t by %s, want %t by %s", got.Allowed, got.Rule, test.want, test.rule)
+			}
+			if diff := cmp.Diff(test.explained, got.Explain("shop", "api.bank.example")); diff != "" {
+				t.Errorf("explained (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestParseOtherTakesTwoWordsOnly(t *testing.T) {
+	for _, text := range []string{"", "allow", "DENY", "Maybe"} {
+		if other, err := policy.ParseOther(text); err == nil {
+			t.Errorf("%q is read as %s", text, other)
+		}
+	}
+	for _, want := range []policy.Other{policy.OtherAllow, policy.OtherDeny} {
+		if got, err := policy.ParseOther(string(want)); got != want || err != nil {
+			t.Errorf("%s is read as %q, %v", want, got, err)
+		}
+	}
+}
+
+// An entry more never forbids, in either list, and the order of entries decides nothing.
+func TestLawsOfLists(t *testing.T) {
+	random := rand.New(rand.NewPCG(1, 2))
+	pool := []string{"*", "a.example", "*.a.example", "**.a.example", "b.*.example", "**.*.example", "b.a.example"}
+	hosts := []string{"a.example", "b.a.example", "c.b.a.example", "other.test"}
+	pick := func() []policy.Pattern {
+		var chosen []policy.Pattern
+		for range random.IntN(4) {
+			chosen = append(chosen, patterns(t, pool[random.IntN(len(pool)):][:1])...)
+		}
+		return chosen
+	}
+	for range 5000 {
+		cluster := policy.Cluster{Allowed: pick(), Other: []policy.Other{policy.OtherAllow, policy.OtherDeny}[random.IntN(2)]}
+		namespace := policy.Namespace{Annotated: true, Allowed: pick()}
+		more, host := pick(), hosts[random.IntN(len(hosts))]
+		before := policy.Decide(cluster, namespace, host).Allowed
+		shuffled := slices.Clone(cluster.Allowed)
+		slices.Reverse(shuffled)
+		if policy.Decide(policy.Cluster{Allowed: shuffled, Other: cluster.Other}, namespace, host).Allowed != before {
+			t.Errorf("order decides over %s in %v", host, cluster.Allowed)
+		}
+		wider := policy.Cluster{Allowed: slices.Concat(cluster.Allowed, more), Other: cluster.Other}
+		own := policy.Namespace{Annotated: true, Allowed: slices.Concat(namespace.Allowed, more)}
+		if before && (!policy.Decide(wider, namespace, host).Allowed || !policy.Decide(cluster, own, host).Allowed) {
+			t.Errorf("%v more forbids %s", more, host)
+		}
+	}
+}
+
+func patterns(t *testing.T, texts []string) []policy.Pattern {
+	t.Helper()
+	parsed, errs := policy.ParsePatterns(texts, nil)
+	if len(errs) > 0 {
+		t.Fatal(errs.ToAggregate())
+	}
+	return parsed
+}
