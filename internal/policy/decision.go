@@ -9,10 +9,6 @@ import (
 	"mtls.egress/webhook/internal/target"
 )
 
-// AnnotationAllowedTargets lists, on a Namespace, the patterns of the hosts that the namespace may reach besides those of the
-// cluster's list. It means nothing on any other object.
-const AnnotationAllowedTargets = target.AnnotationPrefix + "allowed-targets"
-
 // Other is what holds for a host that no list speaks of.
 type Other string
 
@@ -49,13 +45,22 @@ type Namespace struct {
 
 // ReadNamespace reads the annotations of a Namespace.
 func ReadNamespace(annotations map[string]string) Namespace {
-	value, annotated := annotations[AnnotationAllowedTargets]
+	value, annotated := annotations[target.AnnotationAllowedTargets]
 	if !annotated {
 		return Namespace{}
 	}
-	allowed, problems := ParseAnnotation(value, field.NewPath("metadata", "annotations").Key(AnnotationAllowedTargets))
+	allowed, problems := ParseAnnotation(value, field.NewPath("metadata", "annotations").Key(target.AnnotationAllowedTargets))
 	return Namespace{Annotated: true, Allowed: allowed, Problems: problems}
 }
+
+// Rules are all that decides over the targets of one namespace.
+type Rules struct {
+	Cluster   Cluster
+	Namespace Namespace
+}
+
+// Decide is [Decide] with these rules.
+func (r Rules) Decide(host string) Decision { return Decide(r.Cluster, r.Namespace, host) }
 
 // Rule is what a decision rests on.
 type Rule string
@@ -111,7 +116,7 @@ func (d Decision) Explain(namespace, host string) string {
 	case d.Rule == RuleClusterList:
 		return fmt.Sprintf("namespace %s may reach %s: the entry %s of policy.allowedTargets in the chart's values matches it", namespace, host, d.Entry)
 	case d.Rule == RuleNamespaceList && d.Allowed:
-		return fmt.Sprintf("namespace %s may reach %s: the entry %s of the Namespace's annotation %s matches it", namespace, host, d.Entry, AnnotationAllowedTargets)
+		return fmt.Sprintf("namespace %s may reach %s: the entry %s of the Namespace's annotation %s matches it", namespace, host, d.Entry, target.AnnotationAllowedTargets)
 	case d.Rule == RuleOtherTargets && d.Allowed:
 		return fmt.Sprintf("namespace %s may reach %s: no list matches it, and policy.otherTargets in the chart's values is %s", namespace, host, OtherAllow)
 	}
@@ -130,8 +135,8 @@ func (d Decision) Explain(namespace, host string) string {
 	}
 	if d.Rule == RuleNamespaceList {
 		return denial + fmt.Sprintf("neither the Namespace's annotation %s nor policy.allowedTargets in the chart's values has an entry that matches it. "+
-			"%s can add it to the annotation; %s", AnnotationAllowedTargets, whoNamespace, whoCluster)
+			"%s can add it to the annotation; %s", target.AnnotationAllowedTargets, whoNamespace, whoCluster)
 	}
 	return denial + fmt.Sprintf("no entry of policy.allowedTargets in the chart's values matches it, and policy.otherTargets is %s. "+
-		"%s can list it in the annotation %s; %s", OtherDeny, whoNamespace, AnnotationAllowedTargets, whoCluster)
+		"%s can list it in the annotation %s; %s", OtherDeny, whoNamespace, target.AnnotationAllowedTargets, whoCluster)
 }

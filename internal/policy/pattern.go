@@ -105,7 +105,7 @@ func ParsePatterns(entries []string, path *field.Path) ([]Pattern, field.ErrorLi
 	return parse(entries, path.Index)
 }
 
-// ParseAnnotation reads the value of the annotation [AnnotationAllowedTargets]: comma-separated patterns; blanks around them
+// ParseAnnotation reads the value of the annotation [target.AnnotationAllowedTargets]: comma-separated patterns; blanks around them
 // don't count. An empty value is an empty list.
 func ParseAnnotation(value string, path *field.Path) ([]Pattern, field.ErrorList) {
 	if len(value) > target.MaxAnnotationBytes {

@@ -15,6 +15,10 @@ func unknownAnnotations(annotations map[string]string) []string {
 		if !strings.HasPrefix(key, AnnotationPrefix) || key == AnnotationPropagated || slices.Contains(userAnnotations(), key) {
 			continue
 		}
+		if key == AnnotationAllowedTargets {
+			warnings = append(warnings, fmt.Sprintf("annotation %s has no effect here; it belongs on the Namespace, where whoever may change that says which hosts the namespace may reach", quoted(key)))
+			continue
+		}
 		warnings = append(warnings, fmt.Sprintf("unknown annotation %s has no effect; %s", quoted(key), suggestion(key)))
 	}
 	return warnings

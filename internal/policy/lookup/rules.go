@@ -1,0 +1,53 @@
+// Package lookup reads from the cluster what the policy decides by, for admission and for the controller.
+package lookup
+
+import (
+	"context"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"mtls.egress/webhook/internal/policy"
+	"mtls.egress/webhook/internal/target"
+)
+
+// NamespaceMetadata returns an object into which the metadata of a Namespace can be read, and by which caches know it. Nothing else of a Namespace is needed.
+func NamespaceMetadata() *metav1.PartialObjectMetadata {
+	metadata := &metav1.PartialObjectMetadata{}
+	metadata.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Namespace"))
+	return metadata
+}
+
+// CacheOptions are how a cache keeps NamespaceMetadata: with the annotation alone.
+func CacheOptions() cache.ByObject {
+	return cache.ByObject{Transform: func(object any) (any, error) {
+		metadata, ok := object.(*metav1.PartialObjectMetadata)
+		if !ok {
+			return object, nil
+		}
+		kept := NamespaceMetadata()
+		kept.Name, kept.UID, kept.ResourceVersion = metadata.Name, metadata.UID, metadata.ResourceVersion
+		if value, found := metadata.Annotations[target.AnnotationAllowedTargets]; found {
+			metav1.SetMetaDataAnnotation(&kept.ObjectMeta, target.AnnotationAllowedTargets, value)
+		}
+		return kept, nil
+	}}
+}
+
+// Rules returns what decides over the targets of a namespace. cached is asked for the Namespace first and then, as one may have been made a moment ago, live. A Namespace that is
+// nowhere has no annotation: the API server lets nobody make anything in it.
+func Rules(ctx context.Context, cached, live client.Reader, cluster policy.Cluster, namespace string) (policy.Rules, error) {
+	metadata := NamespaceMetadata()
+	err := cached.Get(ctx, client.ObjectKey{Name: namespace}, metadata)
+	if apierrors.IsNotFound(err) {
+		err = live.Get(ctx, client.ObjectKey{Name: namespace}, metadata)
+	}
+	if client.IgnoreNotFound(err) != nil {
+		return policy.Rules{}, fmt.Errorf("reading which targets the namespace %s may reach: %w", namespace, err)
+	}
+	return policy.Rules{Cluster: cluster, Namespace: policy.ReadNamespace(metadata.Annotations)}, nil
+}

@@ -1,0 +1,82 @@
+package lookup_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+
+	"mtls.egress/webhook/internal/policy"
+	"mtls.egress/webhook/internal/policy/lookup"
+)
+
+func reader(t *testing.T, err error, allowed ...string) client.Reader {
+	t.Helper()
+	scheme := runtime.NewScheme()
+	if err := corev1.AddToScheme(scheme); err != nil {
+		t.Fatal(err)
+	}
+	builder := fake.NewClientBuilder().WithScheme(scheme)
+	for _, value := range allowed {
+		builder = builder.WithObjects(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "shop", Annotations: map[string]string{"mtls.egress/allowed-targets": value}}})
+	}
+	return interceptor.NewClient(builder.Build(), interceptor.Funcs{Get: func(ctx context.Context, c client.WithWatch, key client.ObjectKey, object client.Object, options ...client.GetOption) error {
+		if err != nil {
+			return err
+		}
+		return c.Get(ctx, key, object, options...)
+	}})
+}
+
+func TestRules(t *testing.T) {
+	const host = "external.system.com"
+	away := errors.New("away")
+	tests := map[string]struct {
+		cached, live client.Reader
+		want         bool
+		problem      error
+	}{
+		"the cache knows the Namespace":                         {reader(t, nil, "*"), reader(t, away), true, nil},
+		"the cache doesn't know it yet":                         {reader(t, nil), reader(t, nil, "*"), true, nil},
+		"its annotation has another host":                       {reader(t, nil, "a.example"), reader(t, away), false, nil},
+		"there is none":                                         {reader(t, nil), reader(t, nil), false, nil},
+		"the cache doesn't know it, and the API server is away": {reader(t, nil), reader(t, away), false, away},
+		"the cache fails":                                       {reader(t, away), reader(t, nil, "*"), false, away},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			rules, err := lookup.Rules(t.Context(), test.cached, test.live, policy.Cluster{Other: policy.OtherDeny}, "shop")
+			if !errors.Is(err, test.problem) || test.problem != nil && !strings.Contains(err.Error(), "the namespace shop") {
+				t.Fatalf("error %v, want %v", err, test.problem)
+			}
+			if got := rules.Decide(host).Allowed; got != test.want {
+				t.Errorf("allowed %t, want %t", got, test.want)
+			}
+		})
+	}
+}
+
+func TestTheCacheKeepsTheAnnotationAlone(t *testing.T) {
+	metadata := lookup.NamespaceMetadata()
+	metadata.ObjectMeta = metav1.ObjectMeta{
+		Name: "shop", UID: "1", ResourceVersion: "2", Labels: map[string]string{"a": "b"}, ManagedFields: []metav1.ManagedFieldsEntry{{Manager: "a"}},
+		Annotations: map[string]string{"mtls.egress/allowed-targets": "*", "other": "much"},
+	}
+	want := lookup.NamespaceMetadata()
+	want.ObjectMeta = metav1.ObjectMeta{Name: "shop", UID: "1", ResourceVersion: "2", Annotations: map[string]string{"mtls.egress/allowed-targets": "*"}}
+	got, err := lookup.CacheOptions().Transform(metadata)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("kept (-want +got):\n%s", diff)
+	}
+}
