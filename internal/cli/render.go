@@ -41,6 +41,7 @@ type renderFlags struct {
 	explain       bool
 	dnsCapture    bool
 	rootNamespace string
+	policy        policyFlags
 }
 
 func newRenderCommand() *cobra.Command {
@@ -49,8 +50,8 @@ func newRenderCommand() *cobra.Command {
 		Use:   "render (-f FILE|DIR|- | -k DIR) [flags]",
 		Short: "Show without a cluster what admission and the controller do",
 		Long: `Render reads manifests as kubectl does and prints them as admission would leave them, then, as PodTemplates, the Pods that
-annotated workloads make, then the Istio objects of their targets. EgressTargets and Secrets among the manifests are taken into
-account. Documents that ask for nothing pass through unchanged and in order.
+annotated workloads make, then the Istio objects of their targets. EgressTargets, Secrets and Namespaces among the manifests are
+taken into account. Documents that ask for nothing pass through unchanged and in order.
 
 Exit codes: 0 done; 1 refused by a rule, with all problems on standard error and nothing on standard output; 2 wrong command
 line or unreadable input. Warnings and explanations go to standard error.`,
@@ -74,6 +75,7 @@ line or unreadable input. Warnings and explanations go to standard error.`,
 	set.BoolVar(&flags.explain, "explain", false, "say on standard error, in one sentence for each target, which call goes where, with which certificate, checked against which name and CA")
 	set.BoolVar(&flags.dnsCapture, "dns-capture", false, "the mesh answers DNS itself (ISTIO_META_DNS_CAPTURE): true or false, as render reads no mesh configuration")
 	set.StringVar(&flags.rootNamespace, "root-namespace", "istio-system", "the root namespace of the mesh")
+	flags.policy.addFlags(set)
 	return cmd
 }
 
@@ -121,12 +123,16 @@ func runRender(in io.Reader, out, diagnostics io.Writer, flags *renderFlags, now
 	if err := flags.validate(); err != nil {
 		return usageError(err)
 	}
+	cluster, wrong := flags.policy.cluster()
+	if len(wrong) > 0 {
+		return usageError(errors.Join(wrong...))
+	}
 	documents, err := readDocuments(in, flags.FilenameOptions)
 	if err != nil {
 		return usageError(err)
 	}
 	rendered, problems := render.Render(documents, render.Options{
-		Namespace: flags.namespace, DNSCapture: flags.dnsCapture, RootNamespace: flags.rootNamespace, Now: now,
+		Namespace: flags.namespace, DNSCapture: flags.dnsCapture, RootNamespace: flags.rootNamespace, Policy: cluster, Now: now,
 	})
 	if len(problems) > 0 {
 		return refusedError(problems)

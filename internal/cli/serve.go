@@ -33,6 +33,7 @@ import (
 	"mtls.egress/webhook/api/v1alpha1"
 	"mtls.egress/webhook/internal/certs/serving"
 	"mtls.egress/webhook/internal/mutate"
+	"mtls.egress/webhook/internal/policy/lookup"
 	"mtls.egress/webhook/internal/webhookport"
 )
 
@@ -157,7 +158,7 @@ func newManager(ctx context.Context, config *rest.Config, options *serveOptions,
 	return manager, errors.Join(
 		manager.Add(source),
 		metrics.Registry.Register(notAfterMetric(source)),
-		addAdmission(manager, draining),
+		addAdmission(manager, options, draining),
 		addChecks(ctx, manager, source, draining, log.WithName("health")),
 		manager.Add(&terms{run: controllerTerm(config, scheme, options, controllerLog), pause: termPause, log: controllerLog}),
 	)
@@ -166,7 +167,10 @@ func newManager(ctx context.Context, config *rest.Config, options *serveOptions,
 // admissionCache holds what admission reads. Reading anything else fails.
 func admissionCache() cache.Options {
 	return cache.Options{
-		ByObject:                    map[client.Object]cache.ByObject{&v1alpha1.EgressTarget{}: {Transform: cache.TransformStripManagedFields()}},
+		ByObject: map[client.Object]cache.ByObject{
+			&v1alpha1.EgressTarget{}:   {Transform: cache.TransformStripManagedFields()},
+			lookup.NamespaceMetadata(): lookup.CacheOptions(),
+		},
 		ReaderFailOnMissingInformer: true,
 	}
 }
@@ -198,8 +202,9 @@ func notAfterMetric(source *serving.Source) prometheus.Collector {
 	})
 }
 
-func addAdmission(manager ctrl.Manager, draining *drain) error {
-	handler, err := mutate.NewHandler(manager.GetClient(), manager.GetAPIReader(), metrics.Registry)
+func addAdmission(manager ctrl.Manager, options *serveOptions, draining *drain) error {
+	cluster, _ := options.policy.cluster() // validated
+	handler, err := mutate.NewHandler(manager.GetClient(), manager.GetAPIReader(), cluster, metrics.Registry)
 	if err != nil {
 		return err
 	}
@@ -214,14 +219,18 @@ func addAdmission(manager ctrl.Manager, draining *drain) error {
 // addChecks makes /healthz succeed as long as the process answers at all, as a restart helps against nothing else, and /readyz
 // succeed when an admission request would be answered.
 func addChecks(ctx context.Context, manager ctrl.Manager, source *serving.Source, draining *drain, log logr.Logger) error {
-	// Asking for the informer also makes the cache read the EgressTargets: it has nothing that nobody asked for.
+	// Asking for an informer also makes the cache read the objects: it has nothing that nobody asked for.
 	egressTargets, err := manager.GetCache().GetInformer(ctx, &v1alpha1.EgressTarget{})
 	if err != nil {
 		return fmt.Errorf("reading the EgressTargets: %w", err)
 	}
+	namespaces, err := manager.GetCache().GetInformer(ctx, lookup.NamespaceMetadata())
+	if err != nil {
+		return fmt.Errorf("reading the Namespaces: %w", err)
+	}
 	problems := []error{manager.AddHealthzCheck("ping", healthz.Ping)}
 	for name, check := range map[string]healthz.Checker{
-		"cache":               synced(egressTargets.HasSynced),
+		"cache":               synced(func() bool { return egressTargets.HasSynced() && namespaces.HasSynced() }),
 		"serving-certificate": source.Check,
 		"webhook-server":      manager.GetWebhookServer().StartedChecker(),
 		"shutdown":            draining.check,

@@ -43,6 +43,8 @@ type serveOptions struct {
 	meshConfig      string
 	rootNamespace   string
 
+	policy policyFlags
+
 	namespace  string
 	kubeconfig string
 	context    string
@@ -85,6 +87,8 @@ func (o *serveOptions) flags() cliflag.NamedFlagSets {
 	certificate.DurationVar(&o.certificateDuration, "certificate-duration", serving.DefaultLeafDuration, "How long a certificate of a replica is valid. It is replaced after two thirds of that.")
 	certificate.DurationVar(&o.adoptionDelay, "certificate-adoption-delay", serving.DefaultAdoptionDelay, "How long a new certificate is held back while the one in use still works: for the "+
 		"caBundle to reach every API server, and for clocks that are behind. Less than a third of --certificate-duration.")
+
+	o.policy.addFlags(groups.FlagSet("policy"))
 
 	program := groups.FlagSet("controller")
 	program.BoolVar(&o.leaderElect, "leader-elect", true, "Let only one replica at a time be the controller. All replicas answer admission requests.")
@@ -187,6 +191,8 @@ func (o *serveOptions) validate() error {
 	named("root-namespace", o.rootNamespace, validation.IsDNS1123Label)
 	named("namespace", o.namespace, validation.IsDNS1123Label)
 	problems = append(problems, o.validateAddresses()...)
+	_, wrong := o.policy.cluster()
+	problems = append(problems, wrong...)
 	problems = append(problems, o.log.validate()...)
 	return errors.Join(problems...)
 }

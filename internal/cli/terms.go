@@ -55,6 +55,7 @@ func (t *terms) Start(ctx context.Context) error {
 // controllerTerm returns one term of the controller. Caches are filled when it has become the leader, so that the other replicas need no memory for what they don't read.
 func controllerTerm(restConfig *rest.Config, scheme *runtime.Scheme, options *serveOptions, log logr.Logger) func(context.Context) error {
 	return func(ctx context.Context) error {
+		cluster, _ := options.policy.cluster() // validated
 		cacheOptions := controller.CacheOptions()
 		kinds, err := istioKinds(cacheOptions, scheme)
 		if err != nil {
@@ -99,6 +100,7 @@ func controllerTerm(restConfig *rest.Config, scheme *runtime.Scheme, options *se
 					DNSCapture:      options.dnsCaptureSetting(),
 					MeshConfigMap:   options.meshConfig,
 					RootNamespace:   options.rootNamespace,
+					Policy:          &cluster,
 					Registerer:      registered,
 				})
 			},

@@ -15,6 +15,7 @@ import (
 
 	"mtls.egress/webhook/api/v1alpha1"
 	"mtls.egress/webhook/internal/mesh"
+	"mtls.egress/webhook/internal/policy/lookup"
 	"mtls.egress/webhook/internal/target"
 )
 
@@ -25,6 +26,7 @@ const annotationUserVolume = "sidecar.istio.io/userVolume"
 // CacheOptions returns what the manager's cache may hold; the manager that runs Setup must be made with them:
 //   - Pods with the label mtls.egress/realised only, and of them the name, our labels, the phase, whether they have a
 //     sidecar and the annotations that say what they ask for and mount;
+//   - Namespaces, of them the annotation that says which hosts may be reached;
 //   - EgressTargets, whole: their managed fields tell whether somebody else wrote to one of ours;
 //   - ServiceEntries, VirtualServices, DestinationRules and Sidecars of every namespace, without managed fields,
 //     annotations and status. Other people's are there because one of them can win over ours, hide ours or be hidden by
@@ -39,7 +41,8 @@ func CacheOptions() cache.Options {
 			Label:     labels.SelectorFromSet(labels.Set{target.LabelRealised: target.LabelValue}),
 			Transform: podKeeper(),
 		},
-		&v1alpha1.EgressTarget{}: {},
+		&v1alpha1.EgressTarget{}:   {},
+		lookup.NamespaceMetadata(): lookup.CacheOptions(),
 	}
 	for _, kind := range append(hostKinds(), mesh.KindSidecar) {
 		byObject[newIstioObject(kind)] = cache.ByObject{Transform: keepIstioObject}

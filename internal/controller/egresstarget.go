@@ -22,6 +22,8 @@ import (
 	"mtls.egress/webhook/api/v1alpha1"
 	"mtls.egress/webhook/internal/certs/credential"
 	"mtls.egress/webhook/internal/mesh"
+	"mtls.egress/webhook/internal/policy"
+	"mtls.egress/webhook/internal/policy/lookup"
 	"mtls.egress/webhook/internal/target"
 )
 
@@ -37,9 +39,11 @@ type EgressTargetReconciler struct {
 	events events.EventRecorder
 	clock  clock.PassiveClock
 
-	retention     time.Duration
-	warnings      expiryWarnings
-	dnsCapture    *dnsCapture
+	retention  time.Duration
+	warnings   expiryWarnings
+	dnsCapture *dnsCapture
+	// policy says which hosts all namespaces may reach.
+	policy        policy.Cluster
 	rootNamespace string
 
 	reopening reopening
@@ -219,7 +223,11 @@ func (r *EgressTargetReconciler) keep(ctx context.Context, egressTarget *v1alpha
 		return reconcile.Result{}, err
 	}
 	conflicts := mesh.Conflicts(t, others)
-	p := makePlan(t, demands, findings, current, olderCollision(egressTarget, siblings), conflicts)
+	rules, err := lookup.Rules(ctx, r.cache, r.live, r.policy, t.Namespace)
+	if err != nil {
+		return reconcile.Result{}, err
+	}
+	p := makePlan(t, demands, findings, current, olderCollision(egressTarget, siblings), conflicts).closedUnless(rules.Decide(t.Host))
 	p.target.MaxConnectionAge = credential.ConnectionAge(p.target, usableCredentials(findings), now)
 	p, opensIn := r.reopening.hold(client.ObjectKeyFromObject(egressTarget), p, now)
 	taken, again, writeErr := r.program(ctx, egressTarget, siblings, p)

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"mtls.egress/webhook/internal/mesh"
+	"mtls.egress/webhook/internal/policy"
 	"mtls.egress/webhook/internal/target"
 )
 
@@ -22,6 +23,7 @@ const (
 	reasonNameTaken         = "NameTaken"
 	reasonWriteFailed       = "WriteFailed"
 	reasonPlaintextPossible = "PlaintextPossible"
+	reasonNotAllowed        = "NotAllowed"
 )
 
 // The reasons of the condition PodsOutdated.
@@ -100,6 +102,17 @@ func (p plan) closedBy(conflicts []mesh.Conflict) plan {
 	p.verdict = verdict{reason: reasonPlaintextPossible, message: fmt.Sprintf(
 		"the target is closed, calls that come to its route fail with 503 in the sidecar: they could leave without mutual TLS because of the %s; the condition Conflicted says what to change",
 		strings.Join(leaking, ", the "))}
+	return p
+}
+
+// closedUnless closes the plan when the namespace may not reach the host: its Pods may have been there before that was so, or came past admission.
+func (p plan) closedUnless(decision policy.Decision) plan {
+	if decision.Allowed {
+		return p
+	}
+	p.closed = true
+	p.verdict = verdict{reason: reasonNotAllowed,
+		message: "the target is closed, calls that come to its route fail with 503 in the sidecar: " + decision.Explain(p.target.Namespace, p.target.Host)}
 	return p
 }
 

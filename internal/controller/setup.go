@@ -22,6 +22,8 @@ import (
 	"mtls.egress/webhook/api/v1alpha1"
 	"mtls.egress/webhook/internal/certs/handshake"
 	"mtls.egress/webhook/internal/mesh"
+	"mtls.egress/webhook/internal/policy"
+	"mtls.egress/webhook/internal/policy/lookup"
 )
 
 // DefaultTargetRetention is how long an EgressTarget that the controller created stays after its last Pod.
@@ -37,6 +39,8 @@ type Options struct {
 	DNSCapture *bool
 	// MeshConfigMap is the ConfigMap of the root namespace that has the mesh configuration under the key mesh. Default: istio.
 	MeshConfigMap string
+	// Policy says which hosts all namespaces may reach, and what holds for others. Default (nil): every namespace reaches every host that its own annotation doesn't rule out.
+	Policy *policy.Cluster
 	// RootNamespace is Istio's root namespace, whose Sidecar applies where a namespace has none. Default: istio-system.
 	RootNamespace string
 	// ExpiryWarnings are how long before its end a certificate is warned of, by a condition and by an event for each; see longestWarning for certificates of a short
@@ -72,7 +76,11 @@ func Setup(ctx context.Context, mgr ctrl.Manager, options Options) error {
 		warnings:      sortedWarnings(options.ExpiryWarnings),
 		retention:     cmp.Or(options.TargetRetention, DefaultTargetRetention),
 		rootNamespace: cmp.Or(options.RootNamespace, mesh.DefaultRootNamespace),
+		policy:        policy.Cluster{Other: policy.OtherAllow},
 		repairs:       newRepairs(),
+	}
+	if options.Policy != nil {
+		reconciler.policy = *options.Policy
 	}
 	if reconciler.clock == nil {
 		reconciler.clock = clock.RealClock{}
@@ -174,6 +182,7 @@ func addEgressTargetController(mgr ctrl.Manager, reconciler *EgressTargetReconci
 	b := ctrl.NewControllerManagedBy(mgr).Named("egresstarget").
 		For(&v1alpha1.EgressTarget{}, builder.WithPredicates(changed(egressTargetChanged))).
 		Watches(&corev1.Pod{}, podHandler(reconciler.cache), builder.WithPredicates(changed(podChanged))).
+		WatchesMetadata(lookup.NamespaceMetadata(), handler.EnqueueRequestsFromMapFunc(reconciler.namespaceRequests), builder.WithPredicates(changed(annotationsChanged))).
 		WatchesRawSource(source.Channel(changes, handler.EnqueueRequestsFromMapFunc(reconciler.allRequests))).
 		WatchesRawSource(source.Channel(certificates, handler.EnqueueRequestsFromMapFunc(certificateRequests))).
 		WithOptions(queueing(workers))
@@ -194,6 +203,7 @@ func addVerificationController(mgr ctrl.Manager, shared *EgressTargetReconciler,
 		client:   shared.client,
 		events:   shared.events,
 		clock:    shared.clock,
+		policy:   shared.policy,
 		targets:  cmp.Or(options.VerifyTargets, VerifyOff),
 		interval: cmp.Or(options.VerifyInterval, DefaultVerifyInterval),
 		probe:    prober.Probe,
@@ -202,6 +212,7 @@ func addVerificationController(mgr ctrl.Manager, shared *EgressTargetReconciler,
 	}
 	err := ctrl.NewControllerManagedBy(mgr).Named("verification").
 		For(&v1alpha1.EgressTarget{}, builder.WithPredicates(changed(credentialsChanged))).
+		WatchesMetadata(lookup.NamespaceMetadata(), handler.EnqueueRequestsFromMapFunc(shared.namespaceRequests), builder.WithPredicates(changed(annotationsChanged))).
 		WithOptions(queueing(verifyWorkers)).
 		Complete(reconciler)
 	if err != nil {

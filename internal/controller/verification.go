@@ -28,6 +28,8 @@ import (
 	"mtls.egress/webhook/api/v1alpha1"
 	"mtls.egress/webhook/internal/certs/credential"
 	"mtls.egress/webhook/internal/certs/handshake"
+	"mtls.egress/webhook/internal/policy"
+	"mtls.egress/webhook/internal/policy/lookup"
 	"mtls.egress/webhook/internal/target"
 )
 
@@ -79,6 +81,7 @@ type VerificationReconciler struct {
 	client client.Client
 	events events.EventRecorder
 	clock  clock.PassiveClock
+	policy policy.Cluster
 
 	targets  VerifyTargets
 	interval time.Duration
@@ -127,6 +130,15 @@ func (r *VerificationReconciler) Reconcile(ctx context.Context, request reconcil
 	if wanted, off := r.wanted(&egressTarget); !wanted {
 		r.forget(request.NamespacedName)
 		return again(0, r.write(ctx, &egressTarget, off))
+	}
+	rules, err := lookup.Rules(ctx, r.cache, r.live, r.policy, request.Namespace)
+	if err != nil {
+		return reconcile.Result{}, err
+	}
+	// A handshake would show the partner who is there.
+	if decision := rules.Decide(request.Name); !decision.Allowed {
+		r.forget(request.NamespacedName)
+		return again(0, r.write(ctx, &egressTarget, &condition{metav1.ConditionUnknown, verdict{reason: reasonNotAllowed, message: "no handshake is made: " + decision.Explain(request.Namespace, request.Name)}}))
 	}
 	t := target.FromEgressTarget(request.Namespace, request.Name, &egressTarget)
 	tried, waiting, err := r.try(ctx, &egressTarget, t)

@@ -110,6 +110,11 @@ func (r *EgressTargetReconciler) anchorRequests(ctx context.Context, anchor *uns
 	return r.requests(ctx, func(*v1alpha1.EgressTarget) bool { return true }, inNamespace)
 }
 
+// namespaceRequests are the EgressTargets of a Namespace, which says what they may reach.
+func (r *EgressTargetReconciler) namespaceRequests(ctx context.Context, namespace client.Object) []reconcile.Request {
+	return r.requests(ctx, func(*v1alpha1.EgressTarget) bool { return true }, client.InNamespace(namespace.GetName()))
+}
+
 // allRequests are all EgressTargets, for a change that matters to each of them.
 func (r *EgressTargetReconciler) allRequests(ctx context.Context, _ client.Object) []reconcile.Request {
 	return r.requests(ctx, func(*v1alpha1.EgressTarget) bool { return true })
@@ -142,6 +147,11 @@ func egressTargetChanged(before, after client.Object) bool {
 		!equality.Semantic.DeepEqual(before.GetLabels(), after.GetLabels()) ||
 		!equality.Semantic.DeepEqual(before.GetAnnotations(), after.GetAnnotations()) ||
 		!equality.Semantic.DeepEqual(before.GetFinalizers(), after.GetFinalizers())
+}
+
+// annotationsChanged is for Namespaces, of which the cache has one annotation.
+func annotationsChanged(before, after client.Object) bool {
+	return !equality.Semantic.DeepEqual(before.GetAnnotations(), after.GetAnnotations())
 }
 
 // credentialsChanged lets through changes of an EgressTarget that may call for a handshake: its spec, and the credentials that the controller found in use.

@@ -40,7 +40,7 @@ func BenchmarkRealise(b *testing.B) {
 			}
 			b.ReportAllocs()
 			for b.Loop() {
-				if result := subject.Mutate("project", nil, nil); len(result.Operations) == 0 {
+				if result := subject.Mutate("project", nil, nil, everyHost); len(result.Operations) == 0 {
 					b.Fatal(result.Errors)
 				}
 			}
@@ -52,7 +52,7 @@ func BenchmarkRealise(b *testing.B) {
 				if err != nil {
 					b.Fatal(err)
 				}
-				if result := subject.Mutate("project", nil, nil); len(result.Operations) == 0 {
+				if result := subject.Mutate("project", nil, nil, everyHost); len(result.Operations) == 0 {
 					b.Fatal(result.Errors)
 				}
 			}

@@ -12,17 +12,19 @@ import (
 
 	"mtls.egress/webhook/api/v1alpha1"
 	"mtls.egress/webhook/internal/mutate"
+	"mtls.egress/webhook/internal/policy"
 	"mtls.egress/webhook/test/golden"
 )
 
 const corpus = "../../test/testdata/admission"
 
-// corpusCase is one input of the corpus: the object that admission sees, in an update what it replaces, and the EgressTargets
-// of its namespace.
+// corpusCase is one input of the corpus: the object that admission sees, in an update what it replaces, the EgressTargets
+// of its namespace, and which hosts that may reach.
 type corpusCase struct {
 	object        []byte
 	egressTargets map[string]*v1alpha1.EgressTarget
 	previous      *mutate.Previous
+	rules         policy.Rules
 }
 
 // outcome is what a golden file holds.
@@ -79,7 +81,7 @@ func describe(t *testing.T, input corpusCase, result mutate.Result) outcome {
 
 func readCase(t testing.TB, name, path string) corpusCase {
 	t.Helper()
-	input := corpusCase{egressTargets: map[string]*v1alpha1.EgressTarget{}}
+	input := corpusCase{egressTargets: map[string]*v1alpha1.EgressTarget{}, rules: everyHost}
 	if strings.HasSuffix(name, "-update") {
 		input.previous = &mutate.Previous{}
 	}
@@ -89,6 +91,14 @@ func readCase(t testing.TB, name, path string) corpusCase {
 			if err := json.Unmarshal(document, input.previous); err != nil {
 				t.Fatal(err)
 			}
+			continue
+		}
+		if kindOf(t, document).Kind == "Namespace" {
+			namespace := &metav1.PartialObjectMetadata{}
+			if err := json.Unmarshal(document, namespace); err != nil {
+				t.Fatal(err)
+			}
+			input.rules.Namespace = policy.ReadNamespace(namespace.Annotations)
 			continue
 		}
 		if kindOf(t, document).Kind != v1alpha1.Kind {
@@ -110,7 +120,7 @@ func (c corpusCase) mutate(t testing.TB) mutate.Result {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return subject.Mutate("project", c.previous, c.egressTargets)
+	return subject.Mutate("project", c.previous, c.egressTargets, c.rules)
 }
 
 func decodeSubject(t testing.TB, object []byte) (*mutate.Subject, error) {
@@ -170,3 +180,6 @@ func decode(t testing.TB, encoded []byte) map[string]any {
 	}
 	return decoded
 }
+
+// everyHost is the policy of the chart's defaults, in a namespace without the annotation.
+var everyHost = policy.Rules{Cluster: policy.Cluster{Other: policy.OtherAllow}}

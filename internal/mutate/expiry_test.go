@@ -41,7 +41,7 @@ func TestACertificateThatEndsSoonIsWarnedOf(t *testing.T) {
 				t.Fatal(err)
 			}
 			egressTarget := &v1alpha1.EgressTarget{ObjectMeta: metav1.ObjectMeta{Name: "external.system.com"}, Status: v1alpha1.EgressTargetStatus{Credentials: test.known}}
-			result := subject.Mutate("project", nil, map[string]*v1alpha1.EgressTarget{"external.system.com": egressTarget})
+			result := subject.Mutate("project", nil, map[string]*v1alpha1.EgressTarget{"external.system.com": egressTarget}, everyHost)
 			if diff := cmp.Diff(test.want, result.Warnings); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}

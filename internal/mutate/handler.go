@@ -19,6 +19,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 
 	"mtls.egress/webhook/api/v1alpha1"
+	"mtls.egress/webhook/internal/policy"
+	"mtls.egress/webhook/internal/policy/lookup"
 )
 
 // maxLookups is how many EgressTargets are looked up one by one for a request. For more the namespace is listed, which is one call.
@@ -37,13 +39,14 @@ const (
 type Handler struct {
 	cached  client.Reader
 	live    client.Reader
+	cluster policy.Cluster
 	metrics *metrics
 }
 
-// NewHandler returns a handler that reads EgressTargets through cached and, for hosts that the cache doesn't know, through
-// live: a Pod may come right after the EgressTarget that it needs. Its metrics are registered with registry.
-func NewHandler(cached, live client.Reader, registry prometheus.Registerer) (*Handler, error) {
-	h := &Handler{cached: cached, live: live}
+// NewHandler returns a handler that reads EgressTargets and the metadata of Namespaces through cached and, what the cache doesn't know, through
+// live: a Pod may come right after the EgressTarget that it needs, or its Namespace. cluster says which hosts all namespaces may reach. Its metrics are registered with registry.
+func NewHandler(cached, live client.Reader, cluster policy.Cluster, registry prometheus.Registerer) (*Handler, error) {
+	h := &Handler{cached: cached, live: live, cluster: cluster}
 	var err error
 	h.metrics, err = newMetrics(registry)
 	return h, err
@@ -102,11 +105,18 @@ func (h *Handler) answer(ctx context.Context, request admission.Request) (admiss
 			return failed(http.StatusBadRequest, ReasonUnreadable, err)
 		}
 	}
-	egressTargets, err := h.egressTargets(ctx, request.Namespace, subject.Hosts())
+	hosts := subject.Hosts()
+	egressTargets, err := h.egressTargets(ctx, request.Namespace, hosts)
 	if err != nil {
 		return failed(http.StatusInternalServerError, ReasonLookupFailed, err)
 	}
-	result := subject.Mutate(request.Namespace, previous, egressTargets)
+	rules := policy.Rules{Cluster: h.cluster}
+	if len(hosts) > 0 {
+		if rules, err = lookup.Rules(ctx, h.cached, h.live, h.cluster, request.Namespace); err != nil {
+			return failed(http.StatusInternalServerError, ReasonLookupFailed, err)
+		}
+	}
+	result := subject.Mutate(request.Namespace, previous, egressTargets, rules)
 	return respond(result), outcome{decision: decide(request.Kind.Kind, result), reasons: result.Reasons()}
 }
 

@@ -28,14 +28,18 @@ import (
 // emptyNamespace is a reader of a namespace without EgressTargets, or of an API server that fails.
 type emptyNamespace struct {
 	client.Reader
-	err error
+	annotations map[string]string
+	err         error
 }
 
 func (e emptyNamespace) List(context.Context, client.ObjectList, ...client.ListOption) error {
 	return e.err
 }
 
-func (e emptyNamespace) Get(context.Context, client.ObjectKey, client.Object, ...client.GetOption) error {
+func (e emptyNamespace) Get(_ context.Context, _ client.ObjectKey, object client.Object, _ ...client.GetOption) error {
+	if namespace, ok := object.(*metav1.PartialObjectMetadata); ok {
+		namespace.Annotations = e.annotations
+	}
 	return e.err
 }
 
@@ -80,6 +84,8 @@ func TestEveryRequestIsCountedAndLogged(t *testing.T) {
 		}), count: "Pod refused host-alias", level: "INFO", log: []any{"host-alias"}},
 		"a label of ours":            {object: pod(func(pod *corev1.Pod) { pod.Labels["mtls.egress/realised"] = "no" }), count: "Pod refused reserved-label", level: "INFO", log: []any{"reserved-label"}},
 		"volumes that can't be read": {object: pod(annotation("sidecar.istio.io/userVolume", "7")), count: "Pod refused volume-clash", level: "INFO", log: []any{"volume-clash"}},
+		"a host that the namespace may not reach": {object: pod(func(*corev1.Pod) {}), reader: emptyNamespace{annotations: map[string]string{"mtls.egress/allowed-targets": "other.system.com"}},
+			count: "Pod refused not-allowed", level: "INFO", log: []any{"not-allowed"}},
 		"several problems, in order": {object: pod(func(pod *corev1.Pod) {
 			pod.Spec.HostNetwork = true
 			pod.Annotations["sidecar.istio.io/userVolume"] = "7"
@@ -96,7 +102,7 @@ func TestEveryRequestIsCountedAndLogged(t *testing.T) {
 			if reader == nil && test.count != "Pod error panic" {
 				reader = emptyNamespace{}
 			}
-			handler, err := mutate.NewHandler(reader, reader, registry)
+			handler, err := mutate.NewHandler(reader, reader, everyHost.Cluster, registry)
 			if err != nil {
 				t.Fatal(err)
 			}

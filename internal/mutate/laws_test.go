@@ -29,7 +29,7 @@ func checkLaws(t testing.TB, input corpusCase) {
 	patched := apply(t, input.object, result.Operations)
 	checkKept(t, "", decode(t, input.object), decode(t, patched))
 
-	again := corpusCase{object: patched, egressTargets: input.egressTargets, previous: input.previous}
+	again := corpusCase{rules: input.rules, object: patched, egressTargets: input.egressTargets, previous: input.previous}
 	if second := again.mutate(t); len(result.Errors) == 0 && (len(second.Operations) > 0 || len(second.Errors) > 0) {
 		t.Errorf("the second time: operations %v, errors %v", second.Operations, second.Errors)
 	}
@@ -43,7 +43,7 @@ func checkPodLaws(t testing.TB, input corpusCase, workload map[string]any, resul
 	t.Helper()
 	template := templateOf(workload)
 	pod := map[string]any{"apiVersion": "v1", "kind": "Pod", "metadata": template["metadata"], "spec": template["spec"]}
-	asPod := corpusCase{object: encode(t, pod), egressTargets: input.egressTargets}
+	asPod := corpusCase{rules: input.rules, object: encode(t, pod), egressTargets: input.egressTargets}
 	got := asPod.mutate(t)
 	if !reflect.DeepEqual(got.Operations, result.PodOperations) {
 		t.Errorf("the Pod gets %v, foretold was %v", got.Operations, result.PodOperations)
@@ -150,7 +150,7 @@ func FuzzMutate(f *testing.F) {
 		annotate(&pod.ObjectMeta, "sidecar.istio.io/userVolumeMount", mounts)
 		annotate(&pod.ObjectMeta, "traffic.sidecar.istio.io/excludeOutboundIPRanges", ranges)
 		if object, err := json.Marshal(pod); err == nil {
-			checkLaws(t, corpusCase{object: object})
+			checkLaws(t, corpusCase{rules: everyHost, object: object})
 		}
 
 		template := metav1.ObjectMeta{}
@@ -165,7 +165,7 @@ func FuzzMutate(f *testing.F) {
 			"spec": map[string]any{"template": map[string]any{"metadata": template, "spec": pod.Spec}},
 		})
 		if err == nil {
-			checkLaws(t, corpusCase{object: object})
+			checkLaws(t, corpusCase{rules: everyHost, object: object})
 		}
 	})
 }

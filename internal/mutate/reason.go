@@ -29,6 +29,8 @@ const (
 	ReasonReservedLabel Reason = "reserved-label"
 	// ReasonVolumeClash is a volume or mount in the way of ours, or an annotation of volumes that can't be read.
 	ReasonVolumeClash Reason = "volume-clash"
+	// ReasonNotAllowed is a host that the namespace may not reach.
+	ReasonNotAllowed Reason = "not-allowed"
 	// ReasonOther is every refusal that has no reason of its own.
 	ReasonOther Reason = "other"
 )
@@ -46,7 +48,7 @@ const (
 // refusals are all reasons that a Result can have.
 func refusals() []Reason {
 	return []Reason{ReasonInvalidAnnotation, ReasonTargetClash, ReasonHostNetwork, ReasonInjectionOff, ReasonStaticPod, ReasonProxyUser, ReasonHostsFile,
-		ReasonTrafficAnnotation, ReasonHostAlias, ReasonReservedLabel, ReasonVolumeClash, ReasonOther}
+		ReasonTrafficAnnotation, ReasonHostAlias, ReasonReservedLabel, ReasonVolumeClash, ReasonNotAllowed, ReasonOther}
 }
 
 // failures are all reasons of requests that could not be judged.

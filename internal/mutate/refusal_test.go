@@ -164,7 +164,7 @@ func TestPodIsRefused(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			result := corpusCase{object: encode(t, annotated(test.change))}.mutate(t)
+			result := corpusCase{rules: everyHost, object: encode(t, annotated(test.change))}.mutate(t)
 			var got []string
 			for _, problem := range result.Errors {
 				got = append(got, problem.Error())
@@ -186,7 +186,7 @@ func TestAnswersAreBounded(t *testing.T) {
 			pod.Annotations[fmt.Sprintf("mtls.egress/unknown-%d", n)] = ""
 		}
 	})
-	result := corpusCase{object: encode(t, pod)}.mutate(t)
+	result := corpusCase{rules: everyHost, object: encode(t, pod)}.mutate(t)
 	if len(result.Errors) != 21 || result.Errors[20].Error() != "metadata.annotations[mtls.egress/target]: Too many: 7981 more problems are not shown" {
 		t.Errorf("%d errors, the last %v", len(result.Errors), result.Errors[len(result.Errors)-1])
 	}
@@ -214,7 +214,7 @@ func TestNamesOfVolumesAreReadAsIstioReadsThem(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			pod := annotated(func(pod *corev1.Pod) { pod.Annotations["sidecar.istio.io/userVolume"] = test.volumes })
-			input := corpusCase{object: encode(t, pod)}
+			input := corpusCase{rules: everyHost, object: encode(t, pod)}
 			patched := decode(t, apply(t, input.object, input.mutate(t).Operations))
 			got := patched["metadata"].(map[string]any)["annotations"].(map[string]any)["sidecar.istio.io/userVolume"]
 			if got != test.want {

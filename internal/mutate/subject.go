@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"mtls.egress/webhook/api/v1alpha1"
+	"mtls.egress/webhook/internal/policy"
 	"mtls.egress/webhook/internal/target"
 )
 
@@ -141,28 +142,28 @@ type Previous struct {
 }
 
 // Mutate says what admission does to the subject in namespace. previous is nil unless the subject is being updated.
-// egressTargets are those of the namespace, by host. A Pod is realised; a workload's annotations are propagated, and its Pods
+// egressTargets are those of the namespace, by host, and rules say which hosts it may reach. A Pod is realised; a workload's annotations are propagated, and its Pods
 // are judged ahead of time, so that a mistake is refused where it was made. A Job that has started can't get another template;
 // it gets a warning.
-func (s *Subject) Mutate(namespace string, previous *Previous, egressTargets map[string]*v1alpha1.EgressTarget) Result {
+func (s *Subject) Mutate(namespace string, previous *Previous, egressTargets map[string]*v1alpha1.EgressTarget, rules policy.Rules) Result {
 	if s.metadata.DeletionTimestamp != nil {
 		return Result{}
 	}
 	if s.template == "" {
-		return s.mutatePod(namespace, egressTargets)
+		return s.mutatePod(namespace, egressTargets, rules)
 	}
 	if s.controlled() {
 		return Result{}
 	}
-	return s.mutateWorkload(namespace, previous, egressTargets)
+	return s.mutateWorkload(namespace, previous, egressTargets, rules)
 }
 
-func (s *Subject) mutatePod(namespace string, egressTargets map[string]*v1alpha1.EgressTarget) Result {
-	targets, p, warnings, errs := judge(namespace, &s.pod, egressTargets, nil)
+func (s *Subject) mutatePod(namespace string, egressTargets map[string]*v1alpha1.EgressTarget, rules policy.Rules) Result {
+	targets, p, warnings, errs := judge(namespace, &s.pod, egressTargets, rules, nil)
 	return Result{Operations: p.operations, Warnings: warnings, Errors: errs, Targets: targets}.bounded()
 }
 
-func (s *Subject) mutateWorkload(namespace string, previous *Previous, egressTargets map[string]*v1alpha1.EgressTarget) Result {
+func (s *Subject) mutateWorkload(namespace string, previous *Previous, egressTargets map[string]*v1alpha1.EgressTarget, rules policy.Rules) Result {
 	own, warnings, errs := s.parseOwn()
 	var before map[string]string
 	if previous != nil {
@@ -176,7 +177,7 @@ func (s *Subject) mutateWorkload(namespace string, previous *Previous, egressTar
 	}
 	pod := s.pod
 	pod.Annotations = changes.apply(s.pod.Annotations)
-	targets, realised, podWarnings, podErrs := judge(namespace, &pod, egressTargets, s.templatePath)
+	targets, realised, podWarnings, podErrs := judge(namespace, &pod, egressTargets, rules, s.templatePath)
 	errs, warnings = append(errs, podErrs...), append(warnings, podWarnings...)
 	if _, judged := pod.Annotations[target.AnnotationTarget]; len(errs) > 0 && !judged {
 		errs = append(errs, checkPod(&pod, s.templatePath)...)
@@ -208,19 +209,20 @@ func (s *Subject) parseOwn() (map[string]string, []string, field.ErrorList) {
 }
 
 // judge reads what a Pod asks for and realises it.
-func judge(namespace string, pod *corev1.Pod, egressTargets map[string]*v1alpha1.EgressTarget, at *field.Path) ([]target.Target, patch, []string, field.ErrorList) {
+func judge(namespace string, pod *corev1.Pod, egressTargets map[string]*v1alpha1.EgressTarget, rules policy.Rules, at *field.Path) ([]target.Target, patch, []string, field.ErrorList) {
 	annotations := at.Child("metadata", "annotations")
 	if err := validation.ValidateAnnotationsSize(pod.Annotations); err != nil {
 		return nil, patch{}, nil, because(ReasonInvalidAnnotation, field.ErrorList{field.TooLong(annotations, "", validation.TotalAnnotationSizeLimitB)})
 	}
 	intent, warnings, errs := target.ParseIntent(pod.Annotations, annotations)
+	forbidden := notAllowed(namespace, intent.Hosts(), rules, annotations.Key(target.AnnotationTarget))
 	if len(errs) > 0 {
-		return nil, patch{}, warnings, append(because(ReasonInvalidAnnotation, errs), checkPod(pod, at)...)
+		return nil, patch{}, warnings, slices.Concat(because(ReasonInvalidAnnotation, errs), forbidden, checkPod(pod, at))
 	}
 	if len(intent.Entries) == 0 {
 		return nil, patch{}, warnings, nil
 	}
-	errs = checkPod(pod, at)
+	errs = slices.Concat(forbidden, checkPod(pod, at))
 	targets, resolveErrs := target.Resolve(namespace, intent, egressTargets, annotations)
 	if errs = append(errs, because(ReasonTargetClash, resolveErrs)...); len(resolveErrs) > 0 {
 		return nil, patch{}, warnings, errs
@@ -230,6 +232,17 @@ func judge(namespace string, pod *corev1.Pod, egressTargets map[string]*v1alpha1
 		return nil, patch{}, warnings, errs
 	}
 	return targets, p, slices.Concat(warnings, more, expiryWarnings(targets, egressTargets)), nil
+}
+
+// notAllowed are the hosts that the namespace may not reach.
+func notAllowed(namespace string, hosts []string, rules policy.Rules, at *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	for _, host := range hosts {
+		if decision := rules.Decide(host); !decision.Allowed {
+			errs = append(errs, field.Forbidden(at, decision.Explain(namespace, host)))
+		}
+	}
+	return because(ReasonNotAllowed, errs)
 }
 
 // maxRemarks is the number of errors, and of warnings, that an answer holds. More help nobody, and they are stored in conditions

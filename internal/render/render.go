@@ -14,6 +14,7 @@ import (
 
 	"mtls.egress/webhook/api/v1alpha1"
 	"mtls.egress/webhook/internal/mutate"
+	"mtls.egress/webhook/internal/policy"
 	"mtls.egress/webhook/internal/target"
 )
 
@@ -25,6 +26,8 @@ type Options struct {
 	DNSCapture bool
 	// RootNamespace is that of the mesh's defaults. Default: istio-system.
 	RootNamespace string
+	// Policy says which hosts all namespaces may reach. The zero value lets none reach any.
+	Policy policy.Cluster
 	// Now is the time at which credentials are judged.
 	Now time.Time
 }
@@ -61,6 +64,7 @@ type renderer struct {
 	egressTargets map[string]map[string]*v1alpha1.EgressTarget
 	secrets       map[string]secret
 	configMaps    map[string]configMap
+	namespaces    map[string]policy.Namespace
 	validator     *validator
 	uses          map[key]*use
 	output        Output
@@ -72,7 +76,8 @@ func Render(documents []Document, options Options) (*Output, []Problem) {
 	copied, items := open(documents, options.Namespace)
 	r := &renderer{
 		options: options, items: items,
-		egressTargets: map[string]map[string]*v1alpha1.EgressTarget{}, secrets: map[string]secret{}, configMaps: map[string]configMap{}, uses: map[key]*use{},
+		egressTargets: map[string]map[string]*v1alpha1.EgressTarget{}, secrets: map[string]secret{}, configMaps: map[string]configMap{},
+		namespaces: map[string]policy.Namespace{}, uses: map[key]*use{},
 	}
 	r.collect()
 	for _, item := range r.items {
@@ -96,7 +101,7 @@ func (r *renderer) warn(place Place, message string) {
 	r.output.Warnings = append(r.output.Warnings, place.String()+": "+message)
 }
 
-// collect reads the EgressTargets, Secrets and ConfigMaps of the input, wherever in it they stand.
+// collect reads the EgressTargets, Secrets, Namespaces and ConfigMaps of the input, wherever in it they stand.
 func (r *renderer) collect() {
 	for _, item := range r.items {
 		switch {
@@ -104,6 +109,8 @@ func (r *renderer) collect() {
 			r.collectEgressTarget(item)
 		case item.kind.Group == "" && item.kind.Kind == "Secret":
 			r.collectSecret(item)
+		case item.kind.Group == "" && item.kind.Kind == "Namespace":
+			r.collectNamespace(item)
 		case item.kind.Group == "" && item.kind.Kind == "ConfigMap":
 			r.collectConfigMap(item)
 		}
@@ -148,7 +155,7 @@ func (r *renderer) mutate(item item) {
 		r.refuse(item.place, err.Error())
 		return
 	}
-	result := subject.Mutate(item.namespace(), nil, r.egressTargets[item.namespace()])
+	result := subject.Mutate(item.namespace(), nil, r.egressTargets[item.namespace()], r.rules(item.namespace()))
 	for _, problem := range result.Errors {
 		r.refuse(item.place, problem.Error())
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"sigs.k8s.io/yaml"
 
+	"mtls.egress/webhook/internal/policy"
 	"mtls.egress/webhook/internal/render"
 	"mtls.egress/webhook/test/golden"
 	"mtls.egress/webhook/test/pki"
@@ -37,7 +38,7 @@ func TestCorpus(t *testing.T) {
 	inputs := golden.Inputs(t, corpus)
 	for _, name := range golden.Names(inputs) {
 		t.Run(name, func(t *testing.T) {
-			output, problems := render.Render(read(t, inputs[name]), render.Options{RootNamespace: "istio-system", Now: now()})
+			output, problems := render.Render(read(t, inputs[name]), render.Options{Policy: everyHost(), RootNamespace: "istio-system", Now: now()})
 			var got outcome
 			for _, problem := range problems {
 				got.Problems = append(got.Problems, problem.String())
@@ -59,11 +60,11 @@ func TestRenderingTheOutputAgainChangesNothing(t *testing.T) {
 	inputs := golden.Inputs(t, corpus)
 	for _, name := range golden.Names(inputs) {
 		t.Run(name, func(t *testing.T) {
-			output, problems := render.Render(read(t, inputs[name]), render.Options{Now: now()})
+			output, problems := render.Render(read(t, inputs[name]), render.Options{Policy: everyHost(), Now: now()})
 			if len(problems) > 0 {
 				t.Skip("refused")
 			}
-			again, problems := render.Render(number(output.Documents), render.Options{Now: now()})
+			again, problems := render.Render(number(output.Documents), render.Options{Policy: everyHost(), Now: now()})
 			if len(problems) > 0 {
 				t.Fatal(problems)
 			}
@@ -77,7 +78,7 @@ func TestRenderingTheOutputAgainChangesNothing(t *testing.T) {
 func TestRenderLeavesItsInputAlone(t *testing.T) {
 	for _, path := range golden.Inputs(t, corpus) {
 		documents, before := read(t, path), read(t, path)
-		render.Render(documents, render.Options{Now: now()})
+		render.Render(documents, render.Options{Policy: everyHost(), Now: now()})
 		if diff := cmp.Diff(before, documents); diff != "" {
 			t.Errorf("%s (-before +after):\n%s", path, diff)
 		}
@@ -117,7 +118,7 @@ func TestSecretsOfTheInputAreJudged(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			documents := number([]map[string]any{pod("probe", "external.system.com"), secretObject(test.data)})
-			output, problems := render.Render(documents, render.Options{Now: now()})
+			output, problems := render.Render(documents, render.Options{Policy: everyHost(), Now: now()})
 			if test.want != "" {
 				if len(problems) != 1 || !strings.Contains(problems[0].Message, test.want) || problems[0].Place.String() != "input.yaml, document 2, Secret external-system-mtls-data" {
 					t.Fatalf("problems: %v; wanted one with %q", problems, test.want)
@@ -150,7 +151,7 @@ func TestSecretsOfOneTargetNeedTheSameKeys(t *testing.T) {
 	second["metadata"] = map[string]any{"name": "zweites"}
 	other := pod("other", "external.system.com")
 	annotationsOf(other)["mtls.egress/secret"] = "zweites"
-	_, problems := render.Render(number([]map[string]any{first, second, pod("probe", "external.system.com"), other}), render.Options{Now: now()})
+	_, problems := render.Render(number([]map[string]any{first, second, pod("probe", "external.system.com"), other}), render.Options{Policy: everyHost(), Now: now()})
 	want := []render.Problem{{
 		Place: render.Place{Source: "input.yaml", Number: 4, Kind: "Pod", Name: "other"},
 		Message: "presents the Secret zweites (keys tls.crt,tls.key,ca.crt) for external.system.com, while others of the namespace present external-system-mtls-data (keys cert,key,cacert); " +
@@ -162,7 +163,7 @@ func TestSecretsOfOneTargetNeedTheSameKeys(t *testing.T) {
 }
 
 func TestTheNamespaceIsThatOfObjectsThatNameNone(t *testing.T) {
-	output, problems := render.Render(number([]map[string]any{pod("probe", "external.system.com")}), render.Options{Namespace: "given", Now: now()})
+	output, problems := render.Render(number([]map[string]any{pod("probe", "external.system.com")}), render.Options{Policy: everyHost(), Namespace: "given", Now: now()})
 	if len(problems) > 0 {
 		t.Fatal(problems)
 	}
@@ -189,7 +190,7 @@ func BenchmarkRender(b *testing.B) {
 	input := number(documents)
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, problems := render.Render(input, render.Options{Now: now()}); len(problems) > 0 {
+		if _, problems := render.Render(input, render.Options{Policy: everyHost(), Now: now()}); len(problems) > 0 {
 			b.Fatal(problems[0])
 		}
 	}
@@ -246,3 +247,6 @@ func certificateFile(t *testing.T, objects []map[string]any) string {
 	subset := spec["subsets"].([]any)[0].(map[string]any)
 	return subset["trafficPolicy"].(map[string]any)["tls"].(map[string]any)["clientCertificate"].(string)
 }
+
+// everyHost is the policy of the chart's defaults.
+func everyHost() policy.Cluster { return policy.Cluster{Other: policy.OtherAllow} }

@@ -73,7 +73,7 @@ func TestEgressTargetsAreJudgedByTheCRD(t *testing.T) {
 			if test.spec != nil {
 				object["spec"] = test.spec
 			}
-			_, problems := render.Render(number([]map[string]any{object}), render.Options{Now: now()})
+			_, problems := render.Render(number([]map[string]any{object}), render.Options{Policy: everyHost(), Now: now()})
 			var got []string
 			for _, problem := range problems {
 				got = append(got, problem.Message)
@@ -88,7 +88,7 @@ func TestEgressTargetsAreJudgedByTheCRD(t *testing.T) {
 // In a cluster the defaults of the CRD are part of an EgressTarget before a workload meets it.
 func TestAnEgressTargetWithoutPortSaysTheDefaultPort(t *testing.T) {
 	object := map[string]any{"apiVersion": "mtls.egress/v1alpha1", "kind": "EgressTarget", "metadata": map[string]any{"name": "external.system.com"}}
-	_, problems := render.Render(number([]map[string]any{object, pod("probe", "external.system.com:8443")}), render.Options{Now: now()})
+	_, problems := render.Render(number([]map[string]any{object, pod("probe", "external.system.com:8443")}), render.Options{Policy: everyHost(), Now: now()})
 	want := []render.Problem{{
 		Place: render.Place{Source: "input.yaml", Number: 2, Kind: "Pod", Name: "probe"},
 		Message: `metadata.annotations[mtls.egress/target]: Invalid value: "external.system.com:8443": the EgressTarget external.system.com says port 443; ` +

@@ -30,6 +30,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"mtls.egress/webhook/internal/mutate"
+	"mtls.egress/webhook/internal/policy"
 	"mtls.egress/webhook/test/apiserver"
 	"mtls.egress/webhook/test/installation"
 	"mtls.egress/webhook/test/pki"
@@ -101,7 +102,7 @@ func TestEveryAlertFiresByItsCause(t *testing.T) {
 var blind string
 
 func causes(t *testing.T) []cause {
-	panicking, err := mutate.NewHandler(nil, nil, metrics.Registry)
+	panicking, err := mutate.NewHandler(nil, nil, policy.Cluster{}, metrics.Registry)
 	if err != nil {
 		t.Fatal(err)
 	}

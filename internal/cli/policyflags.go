@@ -1,0 +1,38 @@
+package cli
+
+import (
+	"fmt"
+
+	"github.com/spf13/pflag"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"mtls.egress/webhook/internal/policy"
+	"mtls.egress/webhook/internal/target"
+)
+
+// policyFlags say which namespace may reach which host.
+type policyFlags struct {
+	allowedTargets []string
+	otherTargets   string
+}
+
+func (f *policyFlags) addFlags(set *pflag.FlagSet) {
+	set.StringSliceVar(&f.allowedTargets, "allowed-targets", nil, "The hosts that every namespace may reach. In place of a label, * stands for one label, and a leading ** for one or more; "+
+		"* alone is every host.")
+	set.StringVar(&f.otherTargets, "other-targets", string(policy.OtherAllow), "Allow or Deny: whether a namespace may reach what --allowed-targets doesn't match. A namespace with the annotation "+
+		target.AnnotationAllowedTargets+" may reach what that matches, and no other.")
+}
+
+// cluster returns what the flags say, and everything that is wrong with them.
+func (f *policyFlags) cluster() (policy.Cluster, []error) {
+	var problems []error
+	allowed, wrong := policy.ParsePatterns(f.allowedTargets, field.NewPath("--allowed-targets"))
+	for _, problem := range wrong {
+		problems = append(problems, problem)
+	}
+	other, err := policy.ParseOther(f.otherTargets)
+	if err != nil {
+		problems = append(problems, fmt.Errorf("--other-targets: %w", err))
+	}
+	return policy.Cluster{Allowed: allowed, Other: other}, problems
+}

@@ -1,0 +1,25 @@
+package render
+
+import (
+	"mtls.egress/webhook/internal/policy"
+)
+
+// collectNamespace reads which hosts a Namespace of the input may reach. What is wrong with the annotation is told even if nothing in it asks for a target.
+func (r *renderer) collectNamespace(item item) {
+	metadata, _ := item.object["metadata"].(map[string]any)
+	annotations := map[string]string{}
+	values, _ := metadata["annotations"].(map[string]any)
+	for name := range values {
+		annotations[name] = text(values, name)
+	}
+	read := policy.ReadNamespace(annotations)
+	for _, problem := range read.Problems {
+		r.warn(Place{Source: item.place.Source, Number: item.place.Number, Kind: item.place.Kind, Name: item.place.Name}, problem.Error())
+	}
+	r.namespaces[item.place.Name] = read
+}
+
+// rules are what decides over the targets of a namespace. One that isn't in the input is taken to have no annotation.
+func (r *renderer) rules(namespace string) policy.Rules {
+	return policy.Rules{Cluster: r.options.Policy, Namespace: r.namespaces[namespace]}
+}
