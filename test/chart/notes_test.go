@@ -49,6 +49,12 @@ func TestNotesTellTheNextStep(t *testing.T) {
 			set:          `webhook.failurePolicy="Ignore",policy.requireRealised=false`,
 			reservations: []string{"webhook.failurePolicy is Ignore and policy.requireRealised is off", "prometheusRule.enabled is off"},
 		},
+		"a cluster that denies by default": {
+			set: `policy={"otherTargets": "Deny", "allowedTargets": ["*.bank.example", "a.example"]}`,
+			reservations: []string{
+				"policy.otherTargets is Deny: namespaces may reach *.bank.example, a.example, and what the annotation mtls.egress/allowed-targets of a namespace lists. helm test asks for ",
+				"prometheusRule.enabled is off"},
+		},
 		"namespaces that are exempt": {
 			set:          `policy.exemptNamespaces=["shop","project"]`,
 			reservations: []string{"policy.exemptNamespaces has shop, project: whoever may label a namespace can take", "prometheusRule.enabled is off"},

@@ -245,6 +245,9 @@ func get(ctx context.Context, url string) ([]byte, error) {
 	return body, err
 }
 
+// ProbeHost is the target of the Pod by which an installation finds out that it is ready: its policy has to allow it.
+const ProbeHost = "probe.mtls-egress.invalid"
+
 // awaitAdmission waits until the API server has the webhook realise an annotated Pod, and refuses one that was not realised.
 func (i *Installation) awaitAdmission(ctx context.Context) error {
 	return await(ctx, "an annotated Pod is realised", func(ctx context.Context) error {
@@ -254,7 +257,7 @@ func (i *Installation) awaitAdmission(ctx context.Context) error {
 			}
 		}
 		pod, err := i.Admin.CoreV1().Pods(metav1.NamespaceDefault).Create(ctx, &corev1.Pod{
-			ObjectMeta: metav1.ObjectMeta{GenerateName: "probe-", Annotations: map[string]string{"mtls.egress/target": "probe.mtls-egress.invalid"}},
+			ObjectMeta: metav1.ObjectMeta{GenerateName: "probe-", Annotations: map[string]string{"mtls.egress/target": ProbeHost}},
 			Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "app", Image: "app"}}},
 		}, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
 		if err != nil {
