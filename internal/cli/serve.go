@@ -118,8 +118,23 @@ func serve(options *serveOptions, log logr.Logger) error {
 		if err != nil {
 			return err
 		}
-		return manager.Start(ctx)
+		return run(ctx, manager)
 	})
+}
+
+// run runs a manager without leader election until ctx ends, and waits then for what it is doing. One that couldn't fill its caches by then does nothing that has to be
+// waited for, and would never end: https://github.com/kubernetes-sigs/controller-runtime/pull/3440.
+func run(ctx context.Context, manager ctrl.Manager) error {
+	ended := make(chan error, 1)
+	go func() { ended <- manager.Start(ctx) }()
+	select {
+	case <-manager.Elected(): // all of it has started
+		return <-ended
+	case err := <-ended:
+		return err
+	case <-ctx.Done():
+		return nil
+	}
 }
 
 // newManager puts the parts together: admission, the serving certificate and the health checks, which run in every replica, and

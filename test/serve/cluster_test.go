@@ -26,23 +26,31 @@ type cluster struct {
 func newCluster(t *testing.T, server *apiserver.Server) *cluster {
 	t.Helper()
 	dir := t.TempDir()
-	c := &cluster{server: server, command: filepath.Join(dir, "webhook"), kubeconfig: filepath.Join(dir, "kubeconfig")}
+	c := &cluster{server: server, command: filepath.Join(dir, "webhook")}
+	c.kubeconfig = c.kubeconfigOf(t, "mtls-egress-webhook")
 	if output, err := exec.CommandContext(t.Context(), "go", "build", "-o", c.command, "mtls.egress/webhook/cmd/webhook").CombinedOutput(); err != nil {
 		t.Fatalf("go build: %v\n%s", err, output)
-	}
-	config, err := clientcmd.LoadFromFile(server.Kubeconfig)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, user := range config.AuthInfos {
-		user.Impersonate = "system:serviceaccount:" + namespace + ":mtls-egress-webhook"
-	}
-	if err := clientcmd.WriteToFile(*config, c.kubeconfig); err != nil {
-		t.Fatal(err)
 	}
 	// What every service account may do, the discovery of APIs, is all that this one may do before the chart is installed.
 	c.kubectl(t, "create", "namespace", namespace)
 	return c
+}
+
+// kubeconfigOf returns the path of a connection with the rights of a service account beside the webhook.
+func (c *cluster) kubeconfigOf(t *testing.T, account string) string {
+	t.Helper()
+	config, err := clientcmd.LoadFromFile(c.server.Kubeconfig)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, user := range config.AuthInfos {
+		user.Impersonate = "system:serviceaccount:" + namespace + ":" + account
+	}
+	path := filepath.Join(t.TempDir(), "kubeconfig")
+	if err := clientcmd.WriteToFile(*config, path); err != nil {
+		t.Fatal(err)
+	}
+	return path
 }
 
 func (c *cluster) kubectl(t *testing.T, args ...string) string {

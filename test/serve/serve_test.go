@@ -39,6 +39,7 @@ func TestServe(t *testing.T) {
 	c.installChart(t, first)
 	first.start(t)
 	first.waitReady(t)
+	c.namesWhatIsNot(t)
 	c.realisesWithoutIstio(t, first)
 	c.speaksOnlyModernTLS(t, first)
 	c.measures(t, first)
@@ -65,6 +66,21 @@ func TestServe(t *testing.T) {
 	hasty.signal(t, syscall.SIGTERM)
 	hasty.wantExit(t, 1)
 	hasty.wantSaid(t, "error: stopped by a second signal, before all requests were answered")
+}
+
+// namesWhatIsNot: a replica whose account has none of the chart's rights can read neither EgressTargets nor its certificate. It lists the checks that fail of it, says why in
+// the log, and stops when it is told to.
+func (c *cluster) namesWhatIsNot(t *testing.T) {
+	t.Helper()
+	r := c.replica(t, "--kubeconfig="+c.kubeconfigOf(t, "nobody"), "--shutdown-delay=0s", "--leader-elect=false")
+	r.start(t)
+	r.waitNotReady(t)
+	r.wantHealth(t, "/readyz?verbose", http.StatusInternalServerError,
+		"[-]cache failed: reason withheld\n[-]serving-certificate failed: reason withheld\n[+]shutdown ok\n[-]webhook-server failed: reason withheld\nhealthz check failed\n")
+	r.wantHealth(t, "/healthz?verbose", http.StatusOK, "[+]ping ok\nhealthz check passed\n")
+	r.wantSaid(t, `"Not ready","logger":"health","check":"cache","reason":"the EgressTargets have not been read yet: the service account must be allowed to list and watch them"`)
+	r.signal(t, syscall.SIGTERM)
+	r.wantExit(t, 0)
 }
 
 func (c *cluster) realisesWithoutIstio(t *testing.T, r *replica) {
