@@ -39,6 +39,7 @@ func TestServe(t *testing.T) {
 	c.installChart(t, first)
 	first.start(t)
 	first.waitReady(t)
+	c.namesWhatIsReady(t, first)
 	c.namesWhatIsNot(t)
 	c.realisesWithoutIstio(t, first)
 	c.speaksOnlyModernTLS(t, first)
@@ -66,6 +67,14 @@ func TestServe(t *testing.T) {
 	hasty.signal(t, syscall.SIGTERM)
 	hasty.wantExit(t, 1)
 	hasty.wantSaid(t, "error: stopped by a second signal, before all requests were answered")
+}
+
+// namesWhatIsReady: a ready replica lists its checks to whom asks for them.
+func (c *cluster) namesWhatIsReady(t *testing.T, r *replica) {
+	t.Helper()
+	r.wantHealth(t, "/readyz?verbose", http.StatusOK,
+		"[+]cache ok\n[+]serving-certificate ok\n[+]shutdown ok\n[+]webhook-server ok\nhealthz check passed\n")
+	r.wantHealth(t, "/healthz?verbose", http.StatusOK, "[+]ping ok\nhealthz check passed\n")
 }
 
 // namesWhatIsNot: a replica whose account has none of the chart's rights can read neither EgressTargets nor its certificate. It lists the checks that fail of it, says why in
