@@ -29,6 +29,27 @@ func TestLinksLeadToHeadings(t *testing.T) {
 	}
 }
 
+// TestLinksLeadToFiles follows the links within the project, to pictures as well.
+func TestLinksLeadToFiles(t *testing.T) {
+	link := regexp.MustCompile(`\]\(([^)#:\s]+)[)#]`)
+	found := 0
+	for _, path := range documents(t) {
+		content, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, match := range link.FindAllStringSubmatch(string(content), -1) {
+			found++
+			if _, err := os.Stat(filepath.Join(filepath.Dir(path), match[1])); err != nil {
+				t.Errorf("%s: %v", path, err)
+			}
+		}
+	}
+	if found == 0 {
+		t.Error("no document has a link")
+	}
+}
+
 // TestAlertsLeadToHeadings reads the links to docs/alerts.md in the chart's alerts.
 func TestAlertsLeadToHeadings(t *testing.T) {
 	rules, err := os.ReadFile(filepath.Join(root, "charts", "mtls-egress-webhook", "templates", "prometheusrule.yaml"))
