@@ -133,6 +133,11 @@ demo: ## Show on a real API server what one annotation does; KEEP=1 leaves it up
 demo-mesh: ## Show on a real mesh what the partner sees; KEEP=1 opens a shell at the end. Like test-mesh it needs root.
 	$(node); KEEP='$(KEEP)' go run ./test/meshdemo
 
+.PHONY: dashboard
+dashboard: ## Draw the dashboard from what the cause of every alert brings forth, docs/images/dashboard.png.
+	$(promtool); assets=$$(go -C test/tools run . assets) && export MTLS_EGRESS_ASSETS="$$assets" && \
+	MTLS_EGRESS_DASHBOARD_PICTURE=$(CURDIR)/docs/images/dashboard.png go test -count 1 -timeout 20m ./test/alerts
+
 .PHONY: bench
 bench: $(BENCHSTAT) ## Measure; bin/bench.txt holds the raw figures, for benchstat OLD bin/bench.txt.
 	mkdir -p bin

@@ -1,45 +1,84 @@
 package alerts
 
 import (
-	"encoding/json"
-	"fmt"
+	"cmp"
+	"context"
+	"crypto/tls"
+	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
-	"strings"
-	"testing"
+	"slices"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"mtls.egress/webhook/test/apiserver"
 )
 
-// hasPanels asks each query of the dashboard over the time of the test: what the causes of the alerts brought forth fills every panel.
-func (s *server) hasPanels(t *testing.T, root string) {
-	t.Helper()
-	content, err := os.ReadFile(filepath.Join(root, "charts", "mtls-egress-webhook", "files", "dashboards", "mtls-egress.json"))
-	if err != nil {
-		t.Fatal(err)
+// picture is where the drawn dashboard is kept. Without it, it is drawn all the same.
+const picture = "MTLS_EGRESS_DASHBOARD_PICTURE"
+
+// troubles are the alerts whose causes the picture shows at its end.
+func troubles() []string {
+	return []string{"MTLSEgressConflict", "MTLSEgressPodsWithoutSidecar", "MTLSEgressCredentialExpires", "MTLSEgressTargetNotVerified"}
+}
+
+// showsTheDashboard has the dashboard drawn over the time of the test, which had the cause of every alert, and at its end some of them again, while there is much to do.
+func (s scene) showsTheDashboard(prometheus *server, causes []cause) {
+	s.Helper()
+	causes = slices.DeleteFunc(causes, func(c cause) bool { return !slices.Contains(troubles(), c.alert) })
+	for _, c := range causes {
+		c.make(s)
 	}
-	var dashboard struct {
-		Panels []struct {
-			Type, Title string
-			Targets     []struct{ Expr string }
-		}
+	s.pod("payments", "external.system.com", nil) // has no Secret
+	s.busy()
+	for _, c := range causes {
+		prometheus.waitFor(s.T, c.alert, c.severity, true)
 	}
-	if err := json.Unmarshal(content, &dashboard); err != nil {
-		t.Fatal(err)
-	}
-	queries := 0
-	for _, panel := range dashboard.Panels {
-		if panel.Type != "row" && len(panel.Targets) == 0 {
-			t.Errorf("the panel %q asks for nothing", panel.Title)
-		}
-		for _, target := range panel.Targets {
-			queries++
-			query := strings.ReplaceAll(target.Expr, "$__rate_interval", "10s")
-			series, _, err := s.query(t.Context(), fmt.Sprintf("count_over_time((%s)[30m:1s]) > 0", query))
-			if err != nil || len(series) == 0 {
-				t.Errorf("the panel %q is empty (error %v): %s", panel.Title, err, query)
+	prometheus.waitFor(s.T, "MTLSEgressTargetNotProgrammed", "critical", true)
+	s.draw(prometheus)
+}
+
+// busy is long enough that a rate can be told of it: Pods are created, some of them with a mistake, somebody deletes generated objects, and somebody knocks at the webhook's port.
+func (s scene) busy() {
+	s.Helper()
+	s.renew("shop")
+	s.kubectl("label", "namespace", "shop", "mtls.egress/protection=off")
+	s.kubectl("wait", "--for=condition=Ready", "--timeout="+patience.String(), "--namespace=shop", "egresstargets", "--all")
+	knocker := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, DisableKeepAlives: true}}
+	ctx, cancel := context.WithTimeout(s.Context(), 6*apiServerInterval)
+	defer cancel()
+	for n := 0; ctx.Err() == nil; n++ {
+		switch {
+		case n%10 == 9:
+			if err := s.create("shop", "https://external.system.com", []string{metav1.DryRunAll}); err == nil {
+				s.Error("a host with a scheme was admitted")
 			}
+		case n%20 == 4:
+			s.kubectl("delete", "serviceentries,destinationrules", "--all", "--namespace=shop")
+		case n%20 == 14:
+			response, err := knocker.Get("https://" + s.Replicas[0].Address() + "/mutate")
+			if err != nil {
+				s.Fatal(err)
+			}
+			_ = response.Body.Close() // whatever it says, it is counted
+		default:
+			s.pod("shop", "external.system.com", []string{metav1.DryRunAll})
 		}
+		time.Sleep(50 * time.Millisecond) // the rate is no matter, as long as there is one
 	}
-	if queries == 0 {
-		t.Error("the dashboard asks for nothing")
+}
+
+// draw fails when Prometheus refuses a query of the dashboard, and when one brings nothing.
+func (s scene) draw(prometheus *server) {
+	s.Helper()
+	path := cmp.Or(os.Getenv(picture), filepath.Join(s.TempDir(), "dashboard.png"))
+	last := time.Since(prometheus.started).Round(time.Second)
+	command := exec.CommandContext(s.Context(), "go", "-C", filepath.Join(s.Root, "test", "tools", "dashboard"), "run", ".",
+		"-dashboard", filepath.Join(s.Root, "charts", "mtls-egress-webhook", "files", "dashboards", "mtls-egress.json"),
+		"-prometheus", prometheus.address, "-scrape-interval", apiServerInterval.String(), "-last", last.String(), "-picture", path)
+	if _, _, err := apiserver.Output(command); err != nil {
+		s.Error(err)
 	}
 }

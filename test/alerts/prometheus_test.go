@@ -21,11 +21,18 @@ import (
 // patience bounds every wait. It is no measure: what is waited for takes seconds, or never happens.
 const patience = 2 * time.Minute
 
-// server is a running Prometheus.
-type server struct{ address string }
+// apiServerInterval is how often the API server is scraped, which has many metrics. The others are scraped more often.
+const apiServerInterval = 2 * time.Second
 
-// startPrometheus has a real Prometheus scrape the replicas, the API server and more, and evaluate rules, each twice a second.
-func startPrometheus(t *testing.T, i *installation.Installation, rules any, more ...string) *server {
+// server is a running Prometheus.
+type server struct {
+	address string
+	started time.Time
+}
+
+// startPrometheus has a real Prometheus scrape the API server, the replicas and more of them, with the label pod as the Prometheus operator gives it, and evaluate rules, each
+// twice a second.
+func startPrometheus(t *testing.T, i *installation.Installation, rules any, more map[string]string) *server {
 	t.Helper()
 	folder := os.Getenv("MTLS_EGRESS_PROMTOOL")
 	if folder == "" {
@@ -57,13 +64,22 @@ func startPrometheus(t *testing.T, i *installation.Installation, rules any, more
 	if host == "" {
 		host = i.Config.Host
 	}
-	static := func(targets ...string) any { return []any{map[string]any{"targets": targets}} }
+	var replicas []any
+	add := func(pod, address string) {
+		replicas = append(replicas, map[string]any{"targets": []string{address}, "labels": map[string]string{"pod": pod}})
+	}
+	for n, address := range i.MetricsAddresses() {
+		add(fmt.Sprintf("%s-%d", installation.Release, n), address)
+	}
+	for pod, address := range more {
+		add(pod, address)
+	}
 	config := write("prometheus.yaml", encoded(map[string]any{
 		"global":     map[string]any{"scrape_interval": "500ms", "scrape_timeout": "500ms", "evaluation_interval": "500ms"},
 		"rule_files": []string{write("rules.yaml", encoded(rules))},
 		"scrape_configs": []any{
-			map[string]any{"job_name": "webhook", "honor_labels": true, "static_configs": static(append(i.MetricsAddresses(), more...)...)},
-			map[string]any{"job_name": "apiserver", "scheme": "https", "scrape_interval": "2s", "scrape_timeout": "2s", "static_configs": static(host), "tls_config": map[string]any{
+			map[string]any{"job_name": "webhook", "honor_labels": true, "static_configs": replicas},
+			map[string]any{"job_name": "apiserver", "scheme": "https", "scrape_interval": apiServerInterval.String(), "scrape_timeout": apiServerInterval.String(), "static_configs": []any{map[string]any{"targets": []string{host}}}, "tls_config": map[string]any{
 				"ca_file": write("ca.crt", i.Config.CAData), "cert_file": write("client.crt", i.Config.CertData), "key_file": write("client.key", i.Config.KeyData),
 			}},
 		},
@@ -86,7 +102,7 @@ func startPrometheus(t *testing.T, i *installation.Installation, rules any, more
 			t.Error(err)
 		}
 	})
-	return &server{address: "http://" + addresses[0]}
+	return &server{address: "http://" + addresses[0], started: time.Now()}
 }
 
 // query returns the labels of the series that a query gives now, and their values.
