@@ -14,6 +14,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"mtls.egress/webhook/test/apiserver"
+	"mtls.egress/webhook/test/installation"
 )
 
 // picture is where the drawn dashboard is kept. Without it, it is drawn all the same.
@@ -44,7 +45,6 @@ func (s scene) showsTheDashboard(prometheus *server, causes []cause) {
 func (s scene) busy() {
 	s.Helper()
 	s.renew("shop")
-	s.kubectl("label", "namespace", "shop", "mtls.egress/protection=off")
 	s.kubectl("wait", "--for=condition=Ready", "--timeout="+patience.String(), "--namespace=shop", "egresstargets", "--all")
 	knocker := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, DisableKeepAlives: true}}
 	ctx, cancel := context.WithTimeout(s.Context(), 6*apiServerInterval)
@@ -56,7 +56,7 @@ func (s scene) busy() {
 				s.Error("a host with a scheme was admitted")
 			}
 		case n%20 == 4:
-			s.kubectl("delete", "serviceentries,destinationrules", "--all", "--namespace=shop")
+			s.kubectl("delete", "serviceentries,destinationrules", "--all", "--namespace=shop", "--as="+installation.User) // others may not
 		case n%20 == 14:
 			response, err := knocker.Get("https://" + s.Replicas[0].Address() + "/mutate")
 			if err != nil {
