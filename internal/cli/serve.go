@@ -32,6 +32,7 @@ import (
 
 	"mtls.egress/webhook/api/v1alpha1"
 	"mtls.egress/webhook/internal/certs/serving"
+	"mtls.egress/webhook/internal/controller"
 	"mtls.egress/webhook/internal/mutate"
 	"mtls.egress/webhook/internal/policy/lookup"
 	"mtls.egress/webhook/internal/webhookport"
@@ -192,7 +193,7 @@ func admissionCache() cache.Options {
 
 func newScheme() (*runtime.Scheme, error) {
 	scheme := runtime.NewScheme()
-	return scheme, errors.Join(corev1.AddToScheme(scheme), v1alpha1.AddToScheme(scheme))
+	return scheme, errors.Join(corev1.AddToScheme(scheme), v1alpha1.AddToScheme(scheme), controller.AddToScheme(scheme))
 }
 
 func mapperProvider(kinds []schema.GroupVersionKind) func(*rest.Config, *http.Client) (meta.RESTMapper, error) {

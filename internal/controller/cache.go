@@ -1,6 +1,7 @@
 package controller
 
 import (
+	"maps"
 	"slices"
 	"strings"
 	"unique"
@@ -45,7 +46,7 @@ func CacheOptions() cache.Options {
 		lookup.NamespaceMetadata(): lookup.CacheOptions(),
 	}
 	for _, kind := range append(hostKinds(), mesh.KindSidecar) {
-		byObject[newIstioObject(kind)] = cache.ByObject{Transform: keepIstioObject}
+		byObject[newPacked(kind)] = cache.ByObject{Transform: istioKeeper()}
 	}
 	return cache.Options{ByObject: byObject, ReaderFailOnMissingInformer: true}
 }
@@ -98,17 +99,40 @@ func isProxy(container corev1.Container) bool { return container.Name == target.
 // together, as all do in the beginning.
 func once(text string) string { return unique.Make(text).Value() }
 
-// keepIstioObject leaves of an Istio object what conflicts and drift are found by.
-func keepIstioObject(object any) (any, error) {
-	kept, ok := object.(*unstructured.Unstructured)
-	if !ok {
-		return object, nil
+// istioKeeper leaves of an Istio object what conflicts and drift are found by.
+func istioKeeper() toolscache.TransformFunc {
+	// Of nearly every object of ours, as nobody changes it.
+	ours := map[string]string{target.LabelManagedBy: target.ValueManagedBy}
+	return func(object any) (any, error) {
+		kept, ok := object.(packedObject)
+		if !ok {
+			return object, nil
+		}
+		if maps.Equal(kept.GetLabels(), ours) {
+			kept.SetLabels(ours)
+		}
+		return keepIstioObject(kept)
 	}
+}
+
+func keepIstioObject(kept packedObject) (any, error) {
 	kept.SetManagedFields(nil)
 	kept.SetAnnotations(nil)
-	delete(kept.Object, "status")
-	if kept.GetKind() == mesh.KindVirtualService && !mesh.Owned(kept) && !reachesSidecars(kept) {
-		delete(kept.Object, "spec")
+	kept.SetNamespace(once(kept.GetNamespace()))
+	// A list that was read has room for more.
+	owners := slices.Clone(kept.GetOwnerReferences())
+	for i := range owners {
+		owners[i].APIVersion, owners[i].Kind = once(owners[i].APIVersion), once(owners[i].Kind)
+	}
+	kept.SetOwnerReferences(owners)
+	if virtualService, is := kept.(*packed[virtualServices]); is && !mesh.Owned(kept) {
+		content, err := kept.unpack()
+		if err != nil {
+			return nil, err
+		}
+		if !reachesSidecars(content) {
+			virtualService.Spec = nil
+		}
 	}
 	return kept, nil
 }

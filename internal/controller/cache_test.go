@@ -70,25 +70,31 @@ func TestKeepIstioObject(t *testing.T) {
 			if test.gateways != nil {
 				object.Object["spec"].(map[string]any)["gateways"] = test.gateways
 			}
-			object.SetAnnotations(map[string]string{"big": "thing"})
-			object.SetManagedFields([]metav1.ManagedFieldsEntry{{Manager: "kubectl"}})
-			object.Object["status"] = map[string]any{"conditions": nil}
+			object.SetLabels(map[string]string{target.LabelManagedBy: target.ValueManagedBy})
 			if test.owned {
 				object.SetOwnerReferences([]metav1.OwnerReference{ownerReference(&v1alpha1.EgressTarget{}, true)})
 			}
 			want := object.DeepCopy()
-			want.SetAnnotations(nil)
-			want.SetManagedFields(nil)
-			delete(want.Object, "status")
 			if !test.spec {
 				delete(want.Object, "spec")
 			}
-			got, err := keepIstioObject(object)
+			object.SetAnnotations(map[string]string{"big": "thing"})
+			object.SetManagedFields([]metav1.ManagedFieldsEntry{{Manager: "kubectl"}})
+			object.Object["status"] = map[string]any{"conditions": nil}
+			keep := istioKeeper()
+			once, err := keep(pack(t, object))
 			if err != nil {
 				t.Fatal(err)
 			}
-			if diff := cmp.Diff(any(want), got); diff != "" {
+			if diff := cmp.Diff(want, unpacked(once.(packedObject))); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
+			}
+			twice, err := keep(once)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(once, twice); diff != "" {
+				t.Errorf("keeping twice changes something:\n%s", diff)
 			}
 		})
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"iter"
 
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -35,34 +36,31 @@ func (r *EgressTargetReconciler) others(ctx context.Context, t target.Target) (m
 		namespaces = append(namespaces, r.rootNamespace)
 	}
 	for _, namespace := range namespaces {
-		list := newIstioList(mesh.KindSidecar)
-		if err := r.cache.List(ctx, list, client.InNamespace(namespace), client.UnsafeDisableDeepCopy); err != nil {
-			return found, fmt.Errorf("list the Sidecars of %s: %w", namespace, err)
-		}
-		for i := range list.Items {
-			found.Sidecars = append(found.Sidecars, readable[networkingv1.Sidecar](ctx, &list.Items[i])...)
+		for sidecar, err := range cachedIstioObjects(ctx, r.cache, mesh.KindSidecar, client.InNamespace(namespace)) {
+			if err != nil {
+				return found, fmt.Errorf("list the Sidecars of %s: %w", namespace, err)
+			}
+			found.Sidecars = append(found.Sidecars, readable[networkingv1.Sidecar](ctx, sidecar)...)
 		}
 	}
 	return found, nil
 }
 
 // claiming returns the objects of kind that claim what concerns t, and those of its namespace with one of names.
-func claiming[T any](ctx context.Context, reader client.Reader, kind string, t target.Target, names ...string) ([]*T, error) {
+func claiming[T any](ctx context.Context, cache client.Reader, kind string, t target.Target, names ...string) ([]*T, error) {
 	found := map[types.NamespacedName]*unstructured.Unstructured{}
 	for _, concern := range concerns(t.Host) {
-		list := newIstioList(kind)
-		if err := reader.List(ctx, list, client.MatchingFields{indexClaim: concern}, client.UnsafeDisableDeepCopy); err != nil {
-			return nil, fmt.Errorf("list the objects of kind %s for %s: %w", kind, concern, err)
-		}
-		for i := range list.Items {
-			object := &list.Items[i]
+		for object, err := range cachedIstioObjects(ctx, cache, kind, client.MatchingFields{indexClaim: concern}) {
+			if err != nil {
+				return nil, fmt.Errorf("list the objects of kind %s for %s: %w", kind, concern, err)
+			}
 			if object.GetNamespace() == t.Namespace || reachesOthers(object) {
 				found[client.ObjectKeyFromObject(object)] = object
 			}
 		}
 	}
 	for _, name := range names {
-		object, err := getIstioObject(ctx, reader, kind, t.Namespace, name)
+		object, err := cachedIstioObject(ctx, cache, kind, t.Namespace, name)
 		if err != nil {
 			return nil, err
 		}
@@ -77,10 +75,39 @@ func claiming[T any](ctx context.Context, reader client.Reader, kind string, t t
 	return objects, nil
 }
 
-// getIstioObject returns nil when there is no such object.
-func getIstioObject(ctx context.Context, reader client.Reader, kind, namespace, name string) (found *unstructured.Unstructured, err error) {
+// cachedIstioObject returns what the cache holds of an object, nil when there is none.
+func cachedIstioObject(ctx context.Context, cache client.Reader, kind, namespace, name string) (found *unstructured.Unstructured, err error) {
+	object := newPacked(kind)
+	err = cache.Get(ctx, types.NamespacedName{Namespace: namespace, Name: name}, object)
+	switch {
+	case err == nil:
+		return object.unpack()
+	case !apierrors.IsNotFound(err):
+		return nil, fmt.Errorf("read the %s %s/%s: %w", kind, namespace, name, err)
+	}
+	return found, nil
+}
+
+// cachedIstioObjects are what the cache holds of the objects of a kind.
+func cachedIstioObjects(ctx context.Context, cache client.Reader, kind string, options ...client.ListOption) iter.Seq2[*unstructured.Unstructured, error] {
+	return func(yield func(*unstructured.Unstructured, error) bool) {
+		list := newPackedList(kind)
+		if err := cache.List(ctx, list, append(options, client.UnsafeDisableDeepCopy)...); err != nil {
+			yield(nil, err)
+			return
+		}
+		for object := range list.objects() {
+			if !yield(object.unpack()) {
+				return
+			}
+		}
+	}
+}
+
+// liveIstioObject returns what the API server has of an object, nil when there is none.
+func liveIstioObject(ctx context.Context, live client.Reader, kind, namespace, name string) (found *unstructured.Unstructured, err error) {
 	object := newIstioObject(kind)
-	err = reader.Get(ctx, types.NamespacedName{Namespace: namespace, Name: name}, object)
+	err = live.Get(ctx, types.NamespacedName{Namespace: namespace, Name: name}, object)
 	switch {
 	case err == nil:
 		found = object

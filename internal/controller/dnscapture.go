@@ -96,12 +96,11 @@ func dnsCaptureOf(configMap *corev1.ConfigMap) (bool, error) {
 // programmedWithDNSCapture says whether any generated ServiceEntry was written with DNS capture. A controller that ended
 // before it had written all of them leaves both kinds.
 func programmedWithDNSCapture(ctx context.Context, cache client.Reader) (bool, error) {
-	list := newIstioList(mesh.KindServiceEntry)
-	if err := cache.List(ctx, list, client.MatchingLabels{target.LabelManagedBy: target.ValueManagedBy}, client.UnsafeDisableDeepCopy); err != nil {
-		return false, fmt.Errorf("list the generated ServiceEntries: %w", err)
-	}
-	for i := range list.Items {
-		if isTargetObject(&list.Items[i]) && mesh.OpensAppPort(&list.Items[i]) {
+	for serviceEntry, err := range cachedIstioObjects(ctx, cache, mesh.KindServiceEntry, client.MatchingLabels{target.LabelManagedBy: target.ValueManagedBy}) {
+		if err != nil {
+			return false, fmt.Errorf("list the generated ServiceEntries: %w", err)
+		}
+		if isTargetObject(serviceEntry) && mesh.OpensAppPort(serviceEntry) {
 			return true, nil
 		}
 	}

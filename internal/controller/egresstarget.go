@@ -304,7 +304,7 @@ func olderCollision(egressTarget *v1alpha1.EgressTarget, siblings []v1alpha1.Egr
 
 // current returns what the DestinationRule in the cluster presents, nil without one of ours.
 func (r *EgressTargetReconciler) current(ctx context.Context, t target.Target) (found *presented, err error) {
-	destinationRule, err := getIstioObject(ctx, r.cache, mesh.KindDestinationRule, t.Namespace, target.ObjectName(t.Host))
+	destinationRule, err := cachedIstioObject(ctx, r.cache, mesh.KindDestinationRule, t.Namespace, target.ObjectName(t.Host))
 	if err != nil || destinationRule == nil || !mesh.Owned(destinationRule) {
 		return nil, err
 	}

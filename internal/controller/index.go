@@ -53,11 +53,7 @@ func podHosts(pod client.Object) []string {
 
 // claims are what an Istio object lays claim to, roughly enough to be looked up: a host in lower case, a wildcard over a
 // domain, the wildcard over everything, or the sinkhole addresses. The generated ones claim their hosts like any other.
-func claims(object client.Object) []string {
-	content, ok := object.(*unstructured.Unstructured)
-	if !ok {
-		return nil
-	}
+func claims(content *unstructured.Unstructured) []string {
 	var found []string
 	for _, host := range objectHosts(content) {
 		found = append(found, claim(strings.TrimSuffix(strings.ToLower(host), ".")))
@@ -67,6 +63,14 @@ func claims(object client.Object) []string {
 	}
 	slices.Sort(found)
 	return slices.Compact(found)
+}
+
+// packedClaims are the claims of an object of the cache.
+func packedClaims(object client.Object) []string {
+	if content := unpacked(object); content != nil {
+		return claims(content)
+	}
+	return nil
 }
 
 // objectHosts are the hosts of an Istio object that sidecars see. What has another form than the CRD admits names none.

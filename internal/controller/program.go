@@ -33,7 +33,7 @@ func (r *EgressTargetReconciler) program(ctx context.Context, egressTarget *v1al
 		}
 		held = !gone
 	}
-	present, err := getIstioObject(ctx, r.cache, mesh.KindServiceEntry, egressTarget.Namespace, target.AnchorName)
+	present, err := cachedIstioObject(ctx, r.cache, mesh.KindServiceEntry, egressTarget.Namespace, target.AnchorName)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -76,7 +76,7 @@ func (r *EgressTargetReconciler) program(ctx context.Context, egressTarget *v1al
 // ensure makes the object in the cluster what desired says, and writes nothing when it is. It returns false, and touches
 // nothing, when an object of somebody else's has the name.
 func (r *EgressTargetReconciler) ensure(ctx context.Context, desired *unstructured.Unstructured) (free bool, err error) {
-	present, err := getIstioObject(ctx, r.cache, desired.GetKind(), desired.GetNamespace(), desired.GetName())
+	present, err := cachedIstioObject(ctx, r.cache, desired.GetKind(), desired.GetNamespace(), desired.GetName())
 	switch {
 	case err != nil:
 		return false, err

@@ -63,8 +63,8 @@ type Options struct {
 // workers is how many hosts are reconciled at a time. Most of a reconciliation is waiting for the API server.
 const workers = 8
 
-// Setup adds the controllers to a manager that was made with CacheOptions and with a scheme that knows api/v1alpha1 and the
-// kinds of Kubernetes. They run on the leader only, and the caches are filled from the call on, so that it is the leader that calls. It fails when the CRDs of Istio or of EgressTarget are not installed.
+// Setup adds the controllers to a manager that was made with CacheOptions and with a scheme that knows api/v1alpha1, the
+// kinds of Kubernetes and those of AddToScheme. They run on the leader only, and the caches are filled from the call on, so that it is the leader that calls. It fails when the CRDs of Istio or of EgressTarget are not installed.
 func Setup(ctx context.Context, mgr ctrl.Manager, options Options) error {
 	recorder := mgr.GetEventRecorder(FieldManager)
 	reconciler := &EgressTargetReconciler{
@@ -133,7 +133,7 @@ func addIndexes(ctx context.Context, indexer client.FieldIndexer) error {
 		return fmt.Errorf("index EgressTargets (is their CRD installed?): %w", err)
 	}
 	for _, kind := range hostKinds() {
-		if err := indexer.IndexField(ctx, newIstioObject(kind), indexClaim, claims); err != nil {
+		if err := indexer.IndexField(ctx, newPacked(kind), indexClaim, packedClaims); err != nil {
 			return fmt.Errorf("index the objects of kind %s (is Istio 1.22 or newer installed?): %w", kind, err)
 		}
 	}
@@ -187,7 +187,7 @@ func addEgressTargetController(mgr ctrl.Manager, reconciler *EgressTargetReconci
 		WatchesRawSource(source.Channel(certificates, handler.EnqueueRequestsFromMapFunc(certificateRequests))).
 		WithOptions(queueing(workers))
 	for _, kind := range append(hostKinds(), mesh.KindSidecar) {
-		b = b.Watches(newIstioObject(kind), handler.EnqueueRequestsFromMapFunc(reconciler.istioRequests), builder.WithPredicates(changed(istioObjectChanged)))
+		b = b.Watches(newPacked(kind), handler.EnqueueRequestsFromMapFunc(reconciler.istioRequests), builder.WithPredicates(changed(istioObjectChanged)))
 	}
 	if err := b.Complete(reconciler); err != nil {
 		return fmt.Errorf("set up the controller of EgressTargets: %w", err)

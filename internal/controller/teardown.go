@@ -23,7 +23,7 @@ func (r *EgressTargetReconciler) tearDown(ctx context.Context, egressTarget *v1a
 			return false, err
 		}
 	}
-	anchor, err := getIstioObject(ctx, r.live, mesh.KindServiceEntry, egressTarget.Namespace, target.AnchorName)
+	anchor, err := liveIstioObject(ctx, r.live, mesh.KindServiceEntry, egressTarget.Namespace, target.AnchorName)
 	if err != nil || anchor == nil || !mesh.Owned(anchor) {
 		return err == nil, err
 	}
@@ -44,7 +44,7 @@ func (r *EgressTargetReconciler) tearDown(ctx context.Context, egressTarget *v1a
 
 // remove deletes an object of ours and says whether it is gone. Somebody else's object of the same name is left alone.
 func (r *EgressTargetReconciler) remove(ctx context.Context, kind, namespace, name string) (gone bool, err error) {
-	object, err := getIstioObject(ctx, r.live, kind, namespace, name)
+	object, err := liveIstioObject(ctx, r.live, kind, namespace, name)
 	if err != nil || object == nil || !mesh.Owned(object) {
 		return err == nil, err
 	}
@@ -54,7 +54,7 @@ func (r *EgressTargetReconciler) remove(ctx context.Context, kind, namespace, na
 	if err != nil && !apierrors.IsNotFound(err) {
 		return false, fmt.Errorf("delete the %s %s/%s: %w", kind, namespace, name, err)
 	}
-	object, err = getIstioObject(ctx, r.live, kind, namespace, name)
+	object, err = liveIstioObject(ctx, r.live, kind, namespace, name)
 	return object == nil && err == nil, err
 }
 

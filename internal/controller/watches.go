@@ -69,8 +69,8 @@ func podRequests(pod client.Object) []reconcile.Request {
 // name or, for Sidecars, all; and those whose host it claims, elsewhere too when it is exported. An object of
 // ours never matters elsewhere.
 func (r *EgressTargetReconciler) istioRequests(ctx context.Context, object client.Object) []reconcile.Request {
-	content, ok := object.(*unstructured.Unstructured)
-	if !ok {
+	content := unpacked(object)
+	if content == nil {
 		return nil
 	}
 	all := func(*v1alpha1.EgressTarget) bool { return true }

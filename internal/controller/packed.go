@@ -1,0 +1,171 @@
+package controller
+
+import (
+	"encoding/json"
+	"fmt"
+	"iter"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	utiljson "k8s.io/apimachinery/pkg/util/json"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"mtls.egress/webhook/internal/mesh"
+)
+
+// packed is an Istio object of one kind as the cache holds it: with its spec as the text that the API server sent. It holds every field, those too that our types
+// don't know, in a fraction of the memory that it has as an unstructured object, which it is made when it is looked at. Nobody changes the text.
+type packed[K istioKind] struct {
+	metav1.ObjectMeta `json:"metadata"`
+
+	Spec json.RawMessage `json:"spec,omitempty"`
+}
+
+// packedList is a list of packed objects, as a scheme asks for.
+type packedList[K istioKind] struct {
+	metav1.ListMeta `json:"metadata"`
+
+	Items []packed[K] `json:"items"`
+}
+
+// istioKind makes types of their own for the kinds, as a scheme knows a kind by its type.
+type istioKind interface{ kind() string }
+
+type (
+	virtualServices  struct{}
+	destinationRules struct{}
+	serviceEntries   struct{}
+	sidecars         struct{}
+)
+
+func (virtualServices) kind() string  { return mesh.KindVirtualService }
+func (destinationRules) kind() string { return mesh.KindDestinationRule }
+func (serviceEntries) kind() string   { return mesh.KindServiceEntry }
+func (sidecars) kind() string         { return mesh.KindSidecar }
+
+// packedObject is a packed of any kind.
+type packedObject interface {
+	client.Object
+
+	unpack() (*unstructured.Unstructured, error)
+}
+
+// packedObjectList is a packedList of any kind.
+type packedObjectList interface {
+	client.ObjectList
+
+	objects() iter.Seq[packedObject]
+}
+
+// AddToScheme adds the kinds of Istio as the cache of CacheOptions holds them.
+func AddToScheme(scheme *runtime.Scheme) error {
+	addKind[virtualServices](scheme)
+	addKind[destinationRules](scheme)
+	addKind[serviceEntries](scheme)
+	addKind[sidecars](scheme)
+	metav1.AddToGroupVersion(scheme, mesh.GroupVersion())
+	return nil
+}
+
+func addKind[K istioKind](scheme *runtime.Scheme) {
+	var of K
+	scheme.AddKnownTypeWithName(mesh.GroupVersion().WithKind(of.kind()), &packed[K]{})
+	scheme.AddKnownTypeWithName(mesh.GroupVersion().WithKind(of.kind()+"List"), &packedList[K]{})
+}
+
+// newPacked is what a cache is asked with for a kind.
+func newPacked(kind string) packedObject {
+	switch kind {
+	case mesh.KindVirtualService:
+		return &packed[virtualServices]{}
+	case mesh.KindDestinationRule:
+		return &packed[destinationRules]{}
+	case mesh.KindServiceEntry:
+		return &packed[serviceEntries]{}
+	}
+	return &packed[sidecars]{}
+}
+
+// newPackedList is what a cache is asked with for all of a kind.
+func newPackedList(kind string) packedObjectList {
+	switch kind {
+	case mesh.KindVirtualService:
+		return &packedList[virtualServices]{}
+	case mesh.KindDestinationRule:
+		return &packedList[destinationRules]{}
+	case mesh.KindServiceEntry:
+		return &packedList[serviceEntries]{}
+	}
+	return &packedList[sidecars]{}
+}
+
+// GetObjectKind is part of runtime.Object. The kind is that of the type.
+func (*packed[K]) GetObjectKind() schema.ObjectKind { return schema.EmptyObjectKind }
+
+// DeepCopyObject is part of runtime.Object.
+func (p *packed[K]) DeepCopyObject() runtime.Object {
+	copied := &packed[K]{Spec: p.Spec}
+	p.ObjectMeta.DeepCopyInto(&copied.ObjectMeta)
+	return copied
+}
+
+// GetObjectKind is part of runtime.Object. The kind is that of the type.
+func (*packedList[K]) GetObjectKind() schema.ObjectKind { return schema.EmptyObjectKind }
+
+// DeepCopyObject is part of runtime.Object.
+func (l *packedList[K]) DeepCopyObject() runtime.Object {
+	copied := &packedList[K]{}
+	l.ListMeta.DeepCopyInto(&copied.ListMeta)
+	for i := range l.Items {
+		one := packed[K]{Spec: l.Items[i].Spec}
+		l.Items[i].ObjectMeta.DeepCopyInto(&one.ObjectMeta)
+		copied.Items = append(copied.Items, one)
+	}
+	return copied
+}
+
+func (l *packedList[K]) objects() iter.Seq[packedObject] {
+	return func(yield func(packedObject) bool) {
+		for i := range l.Items {
+			if !yield(&l.Items[i]) {
+				return
+			}
+		}
+	}
+}
+
+// unpacked returns an object of the cache unpacked, nil when it is none of Istio's.
+func unpacked(object client.Object) *unstructured.Unstructured {
+	packed, ok := object.(packedObject)
+	if !ok {
+		return nil
+	}
+	// It was read from JSON, so it can be read.
+	content, err := packed.unpack()
+	if err != nil {
+		return nil
+	}
+	return content
+}
+
+// unpack returns the object as it came, but for what keepIstioObject left out. It shares nothing with p.
+func (p *packed[K]) unpack() (*unstructured.Unstructured, error) {
+	var of K
+	metadata, err := runtime.DefaultUnstructuredConverter.ToUnstructured(&p.ObjectMeta)
+	if err != nil {
+		return nil, fmt.Errorf("read the metadata of the %s %s/%s: %w", of.kind(), p.Namespace, p.Name, err)
+	}
+	object := newIstioObject(of.kind())
+	object.Object["metadata"] = metadata
+	if p.Spec == nil {
+		return object, nil
+	}
+	var spec any
+	if err := utiljson.Unmarshal(p.Spec, &spec); err != nil {
+		return nil, fmt.Errorf("read the spec of the %s %s/%s: %w", of.kind(), p.Namespace, p.Name, err)
+	}
+	object.Object["spec"] = spec
+	return object, nil
+}
