@@ -5,12 +5,14 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	toolscache "k8s.io/client-go/tools/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"mtls.egress/webhook/api/v1alpha1"
@@ -22,22 +24,18 @@ type filledCache struct {
 	client.Reader
 
 	egressTargets []v1alpha1.EgressTarget
-	pods          []corev1.Pod
 }
 
 func (c filledCache) List(_ context.Context, list client.ObjectList, _ ...client.ListOption) error {
-	switch list := list.(type) {
-	case *v1alpha1.EgressTargetList:
+	if list, ok := list.(*v1alpha1.EgressTargetList); ok {
 		list.Items = c.egressTargets
-	case *corev1.PodList:
-		list.Items = c.pods
 	}
 	return nil
 }
 
 // BenchmarkScrape is one scrape of the controller's metrics, as Prometheus gets it, with 1,000 targets of one credential each and 10,000 Pods.
 func BenchmarkScrape(b *testing.B) {
-	const targets, pods = 1000, 10_000
+	const targets, count = 1000, 10_000
 	cache := filledCache{}
 	for i := range targets {
 		cache.egressTargets = append(cache.egressTargets, v1alpha1.EgressTarget{
@@ -48,16 +46,21 @@ func BenchmarkScrape(b *testing.B) {
 			},
 		})
 	}
-	for i := range pods {
-		cache.pods = append(cache.pods, corev1.Pod{
-			ObjectMeta: metav1.ObjectMeta{Namespace: fmt.Sprintf("team-%d", i%100), Labels: map[string]string{target.LabelRealised: target.LabelValue}},
+	cached := &pods{indexer: toolscache.NewIndexer(toolscache.MetaNamespaceKeyFunc, nil), synced: func() bool { return true }}
+	looks := &podLooks{}
+	for i := range count {
+		err := cached.indexer.Add(keptPod(&corev1.Pod{
+			ObjectMeta: metav1.ObjectMeta{Name: strconv.Itoa(i), Namespace: fmt.Sprintf("team-%d", i%100), Labels: map[string]string{target.LabelRealised: target.LabelValue}},
 			Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "app"}, {Name: target.ProxyContainer}}},
-		})
+		}, looks))
+		if err != nil {
+			b.Fatal(err)
+		}
 	}
 	elected := make(chan struct{})
 	close(elected)
 	registry := prometheus.NewRegistry()
-	registry.MustRegister(newCollector(cache, fixedDNSCapture(false), elected))
+	registry.MustRegister(newCollector(cache, cached, fixedDNSCapture(false), elected))
 	handler := promhttp.HandlerFor(registry, promhttp.HandlerOpts{})
 	b.ReportAllocs()
 	for b.Loop() {

@@ -3,11 +3,9 @@ package controller
 import (
 	"maps"
 	"slices"
-	"strings"
 	"unique"
 
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/labels"
 	toolscache "k8s.io/client-go/tools/cache"
@@ -19,10 +17,6 @@ import (
 	"mtls.egress/webhook/internal/policy/lookup"
 	"mtls.egress/webhook/internal/target"
 )
-
-// annotationUserVolume is the annotation in which the webhook left the volumes of a Pod's sidecar. It says what a running
-// Pod mounts, whatever the EgressTarget says by now.
-const annotationUserVolume = "sidecar.istio.io/userVolume"
 
 // CacheOptions returns what the manager's cache may hold; the manager that runs Setup must be made with them:
 //   - Pods with the label mtls.egress/realised only, and of them the name, our labels, the phase, whether they have a
@@ -50,50 +44,6 @@ func CacheOptions() cache.Options {
 	}
 	return cache.Options{ByObject: byObject, ReaderFailOnMissingInformer: true}
 }
-
-// podKeeper leaves of a Pod what the controller reads. A cluster has many Pods that say the same, so the same text is kept once, and of the containers only
-// whether one is the sidecar.
-func podKeeper() toolscache.TransformFunc {
-	// Of every Pod with a sidecar, as nobody changes it.
-	sidecar := []corev1.Container{{Name: target.ProxyContainer}}
-	return func(object any) (any, error) { return keepPod(object, sidecar) }
-}
-
-func keepPod(object any, sidecar []corev1.Container) (any, error) {
-	pod, ok := object.(*corev1.Pod)
-	if !ok {
-		return object, nil
-	}
-	kept := &corev1.Pod{
-		TypeMeta: pod.TypeMeta,
-		ObjectMeta: metav1.ObjectMeta{
-			Name:              pod.Name,
-			Namespace:         once(pod.Namespace),
-			UID:               pod.UID,
-			ResourceVersion:   pod.ResourceVersion,
-			CreationTimestamp: pod.CreationTimestamp,
-			DeletionTimestamp: pod.DeletionTimestamp,
-		},
-		Status: corev1.PodStatus{Phase: corev1.PodPhase(once(string(pod.Status.Phase)))},
-	}
-	for name, value := range pod.Labels {
-		if name == target.LabelRealised || strings.HasPrefix(name, target.LabelHostPrefix) {
-			metav1.SetMetaDataLabel(&kept.ObjectMeta, once(name), once(value))
-		}
-	}
-	for _, name := range []string{target.AnnotationTarget, target.AnnotationSecret, annotationUserVolume} {
-		if value, found := pod.Annotations[name]; found {
-			metav1.SetMetaDataAnnotation(&kept.ObjectMeta, name, once(value))
-		}
-	}
-	if slices.ContainsFunc(slices.Concat(pod.Spec.Containers, pod.Spec.InitContainers), isProxy) {
-		kept.Spec.Containers = sidecar
-	}
-	return kept, nil
-}
-
-// isProxy says whether a container is the sidecar.
-func isProxy(container corev1.Container) bool { return container.Name == target.ProxyContainer }
 
 // once returns the text in a place in memory that it shares with equal ones: not with all, as the collection of garbage forgets which there are, but with those that come
 // together, as all do in the beginning.

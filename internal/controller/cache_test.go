@@ -4,55 +4,12 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"mtls.egress/webhook/api/v1alpha1"
 	"mtls.egress/webhook/internal/mesh"
 	"mtls.egress/webhook/internal/target"
 )
-
-func TestKeepPod(t *testing.T) {
-	pod := &corev1.Pod{
-		ObjectMeta: metav1.ObjectMeta{
-			Namespace: "project", Name: "app", UID: "1", ResourceVersion: "2", CreationTimestamp: metav1.Unix(1, 0),
-			Labels:        map[string]string{"app": "a", target.LabelRealised: "true", target.HostLabel(host): "true"},
-			Annotations:   map[string]string{target.AnnotationTarget: host, annotationUserVolume: "[]", "big": "thing"},
-			ManagedFields: []metav1.ManagedFieldsEntry{{Manager: "kubelet"}},
-		},
-		Spec: corev1.PodSpec{
-			InitContainers: []corev1.Container{{Name: target.ProxyContainer, Env: []corev1.EnvVar{{Name: "PASSWORD", Value: "secret"}}}},
-			Containers:     []corev1.Container{{Name: "app", Image: "app"}},
-			Volumes:        []corev1.Volume{{Name: "data"}},
-			NodeName:       "node",
-		},
-		Status: corev1.PodStatus{Phase: corev1.PodRunning, PodIP: "10.0.0.1"},
-	}
-	want := &corev1.Pod{
-		ObjectMeta: metav1.ObjectMeta{
-			Namespace: "project", Name: "app", UID: "1", ResourceVersion: "2", CreationTimestamp: metav1.Unix(1, 0),
-			Labels:      map[string]string{target.LabelRealised: "true", target.HostLabel(host): "true"},
-			Annotations: map[string]string{target.AnnotationTarget: host, annotationUserVolume: "[]"},
-		},
-		Spec:   corev1.PodSpec{Containers: []corev1.Container{{Name: target.ProxyContainer}}},
-		Status: corev1.PodStatus{Phase: corev1.PodRunning},
-	}
-	keepPod := podKeeper()
-	once, err := keepPod(pod)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(any(want), once); diff != "" {
-		t.Errorf("(-want +got):\n%s", diff)
-	}
-	twice, err := keepPod(once)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(once, twice); diff != "" {
-		t.Errorf("keeping twice changes something:\n%s", diff)
-	}
-}
 
 func TestKeepIstioObject(t *testing.T) {
 	tests := map[string]struct {

@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strings"
 
-	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"mtls.egress/webhook/internal/target"
@@ -29,14 +28,9 @@ type demand struct {
 
 // demandOf returns what the live ones of pods ask of t's host, the oldest Pod first. t is the target as the EgressTarget
 // describes it. A Pod lives until its containers have ended: a terminating Pod still calls.
-func demandOf(t target.Target, pods []corev1.Pod) []demand {
-	live := make([]*corev1.Pod, 0, len(pods))
-	for i := range pods {
-		if phase := pods[i].Status.Phase; phase != corev1.PodSucceeded && phase != corev1.PodFailed {
-			live = append(live, &pods[i])
-		}
-	}
-	slices.SortFunc(live, func(a, b *corev1.Pod) int {
+func demandOf(t target.Target, pods []*pod) []demand {
+	live := slices.DeleteFunc(slices.Clone(pods), (*pod).ended)
+	slices.SortFunc(live, func(a, b *pod) int {
 		return cmp.Or(a.CreationTimestamp.Compare(b.CreationTimestamp.Time), strings.Compare(a.Name, b.Name))
 	})
 	demands := make([]demand, 0, len(live))
@@ -46,17 +40,17 @@ func demandOf(t target.Target, pods []corev1.Pod) []demand {
 	return demands
 }
 
-func demandOfPod(t target.Target, pod *corev1.Pod) demand {
+func demandOfPod(t target.Target, pod *pod) demand {
 	d := demand{pod: pod.Name, wantedSecret: t.SecretName}
 	// What can't be read was refused at admission, so it was edited since; the Pod presents what it mounts.
-	intent, _, _ := target.ParseIntent(pod.Annotations, field.NewPath("metadata", "annotations"))
+	intent, _, _ := target.ParseIntent(pod.GetAnnotations(), field.NewPath("metadata", "annotations"))
 	for _, entry := range intent.Entries {
 		if entry.Host == t.Host {
 			d.asks, d.port = true, entry.Port
 			d.wantedSecret = cmp.Or(entry.SecretName, t.SecretName)
 		}
 	}
-	volumes := sidecarVolumes(pod.Annotations[annotationUserVolume])
+	volumes := sidecarVolumes(pod.GetAnnotations()[annotationUserVolume])
 	d.secretName = cmp.Or(volumes[target.VolumeName(t.Host)].Secret.SecretName, d.wantedSecret)
 	d.caConfigMap = volumes[target.CAVolumeName(t.Host)].ConfigMap.Name
 	return d

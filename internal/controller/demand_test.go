@@ -16,6 +16,15 @@ func testPod(name string, created int64, annotations map[string]string) corev1.P
 	return corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: name, CreationTimestamp: metav1.Unix(created, 0), Annotations: annotations}}
 }
 
+// kept are Pods as the cache holds them.
+func kept(all ...corev1.Pod) []*pod {
+	var found []*pod
+	for i := range all {
+		found = append(found, keptPod(&all[i], nil))
+	}
+	return found
+}
+
 func TestDemandOf(t *testing.T) {
 	list := `[{"name":"mine","emptyDir":{}},{"name":"mtls-egress-external-system-com","secret":{"secretName":"mounted"}}]`
 	asMap := `{"mtls-egress-external-system-com":{"Secret":{"secretname":"mounted"}},"mtls-ca-external-system-com":{"configMap":{"name":"partner-ca"}}}`
@@ -63,7 +72,7 @@ func TestDemandOf(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			got := demandOf(target.Target{Host: host, SecretName: "default"}, test.pods)
+			got := demandOf(target.Target{Host: host, SecretName: "default"}, kept(test.pods...))
 			if diff := cmp.Diff(test.want, got, cmp.AllowUnexported(demand{})); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
@@ -115,7 +124,7 @@ func FuzzSidecarVolumes(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text string) {
 		pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "p", Annotations: map[string]string{annotationUserVolume: text, target.AnnotationTarget: host}}}
 		wanted := target.FromEgressTarget("project", host, nil)
-		d := demandOfPod(wanted, pod)
+		d := demandOfPod(wanted, keptPod(pod, nil))
 		if !d.asks || d.secretName == "" || d.wantedSecret != wanted.SecretName {
 			t.Errorf("%+v", d)
 		}

@@ -32,6 +32,8 @@ import (
 type EgressTargetReconciler struct {
 	// cache holds what CacheOptions lets in.
 	cache client.Reader
+	// pods are those in the cache.
+	pods *pods
 	// live asks the API server: for Secrets, which are never cached, and for what must be certain before something is removed.
 	live client.Reader
 	// client writes as FieldManager.
@@ -71,7 +73,7 @@ func (r *EgressTargetReconciler) Reconcile(ctx context.Context, request reconcil
 }
 
 func (r *EgressTargetReconciler) reconcile(ctx context.Context, key types.NamespacedName) (reconcile.Result, error) {
-	pods, err := r.pods(ctx, key.Namespace, key.Name)
+	pods, err := r.pods.of(ctx, key.Namespace, key.Name)
 	if err != nil {
 		return reconcile.Result{}, err
 	}
@@ -107,22 +109,8 @@ func (r *EgressTargetReconciler) reconcile(ctx context.Context, key types.Namesp
 	return result, err
 }
 
-// pods returns the Pods of the namespace that carry the label of the host.
-func (r *EgressTargetReconciler) pods(ctx context.Context, namespace, host string) ([]corev1.Pod, error) {
-	return podsOf(ctx, r.cache, namespace, host)
-}
-
-func podsOf(ctx context.Context, cache client.Reader, namespace, host string) ([]corev1.Pod, error) {
-	var list corev1.PodList
-	err := cache.List(ctx, &list, client.InNamespace(namespace), client.MatchingFields{indexPodLabel: target.HostLabel(host)}, client.UnsafeDisableDeepCopy)
-	if err != nil {
-		return nil, fmt.Errorf("list the Pods of %s: %w", host, err)
-	}
-	return list.Items, nil
-}
-
 // createOnFirstUse makes the EgressTarget that Pods ask for and nobody wrote.
-func (r *EgressTargetReconciler) createOnFirstUse(ctx context.Context, key types.NamespacedName, pods []corev1.Pod) error {
+func (r *EgressTargetReconciler) createOnFirstUse(ctx context.Context, key types.NamespacedName, pods []*pod) error {
 	port, asked := wantedPort(demandOf(target.FromEgressTarget(key.Namespace, key.Name, nil), pods))
 	if !asked {
 		return nil
@@ -196,7 +184,11 @@ func (r *EgressTargetReconciler) usedNow(ctx context.Context, egressTarget *v1al
 	if err != nil {
 		return false, fmt.Errorf("list the Pods of %s: %w", egressTarget.Name, err)
 	}
-	return len(demandOf(target.FromEgressTarget(egressTarget.Namespace, egressTarget.Name, egressTarget), list.Items)) > 0, nil
+	var pods []*pod
+	for i := range list.Items {
+		pods = append(pods, keptPod(&list.Items[i], nil))
+	}
+	return len(demandOf(target.FromEgressTarget(egressTarget.Namespace, egressTarget.Name, egressTarget), pods)) > 0, nil
 }
 
 // keep programs what the EgressTarget asks for, as far as can be, and writes into its status what was found.
@@ -274,7 +266,7 @@ func (r *EgressTargetReconciler) siblings(ctx context.Context, egressTarget *v1a
 			continue
 		}
 		if !other.DeletionTimestamp.IsZero() {
-			pods, err := r.pods(ctx, other.Namespace, other.Name)
+			pods, err := r.pods.of(ctx, other.Namespace, other.Name)
 			if err != nil {
 				return nil, err
 			}

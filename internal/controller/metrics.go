@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -19,6 +18,7 @@ import (
 // restart. Only the leader reports, so that a sum over replicas counts everything once.
 type collector struct {
 	cache      client.Reader
+	pods       *pods
 	dnsCapture *dnsCapture
 	elected    <-chan struct{}
 
@@ -38,10 +38,11 @@ type collector struct {
 // collectLimit bounds the wait for a cache that isn't filled yet.
 const collectLimit = 5 * time.Second
 
-func newCollector(cache client.Reader, dnsCapture *dnsCapture, elected <-chan struct{}) *collector {
+func newCollector(cache client.Reader, pods *pods, dnsCapture *dnsCapture, elected <-chan struct{}) *collector {
 	credentialLabels := []string{"namespace", "host", "secret"}
 	return &collector{
 		cache:      cache,
+		pods:       pods,
 		dnsCapture: dnsCapture,
 		elected:    elected,
 		targets: prometheus.NewDesc("mtls_egress_targets",
@@ -156,15 +157,15 @@ func (c *collector) collectVerified(egressTarget *v1alpha1.EgressTarget, metrics
 }
 
 func (c *collector) collectPods(ctx context.Context, metrics chan<- prometheus.Metric, programmed programming) {
-	var list corev1.PodList
-	if err := c.cache.List(ctx, &list, client.UnsafeDisableDeepCopy); err != nil {
+	pods, err := c.pods.all(ctx)
+	if err != nil {
 		metrics <- prometheus.NewInvalidMetric(c.withoutSidecar, err)
 		return
 	}
 	counts := map[string]int{}
-	for i := range list.Items {
-		if lacksSidecar(&list.Items[i]) {
-			counts[list.Items[i].Namespace]++
+	for _, pod := range pods {
+		if lacksSidecar(pod) {
+			counts[pod.Namespace]++
 		}
 	}
 	for namespace, count := range counts {
@@ -173,7 +174,7 @@ func (c *collector) collectPods(ctx context.Context, metrics chan<- prometheus.M
 	if programmed == nil {
 		return // the list of EgressTargets failed
 	}
-	for of, waiting := range programmed.waiting(list.Items) {
+	for of, waiting := range programmed.waiting(pods) {
 		host := strings.TrimPrefix(of.label, target.LabelHostPrefix)
 		metrics <- prometheus.MustNewConstMetric(c.notProgrammed, prometheus.GaugeValue, float64(waiting.pods), of.namespace, host)
 		metrics <- prometheus.MustNewConstMetric(c.notProgrammedSince, prometheus.GaugeValue, float64(waiting.since.Unix()), of.namespace, host)
@@ -188,16 +189,16 @@ type waiting struct {
 
 // waiting returns what Pods wait for: targets that are not programmed or have no EgressTarget yet. A Pod waits since it was created, or since the target isn't
 // programmed any more.
-func (p programming) waiting(pods []corev1.Pod) map[labelOfPods]waiting {
+func (p programming) waiting(pods []*pod) map[labelOfPods]waiting {
 	found := map[labelOfPods]waiting{}
-	for i := range pods {
-		if phase := pods[i].Status.Phase; phase == corev1.PodSucceeded || phase == corev1.PodFailed {
+	for _, pod := range pods {
+		if pod.ended() {
 			continue
 		}
-		for _, label := range podLabels(&pods[i]) {
-			of := labelOfPods{pods[i].Namespace, label}
+		for _, label := range podLabels(pod) {
+			of := labelOfPods{pod.Namespace, label}
 			condition := p[of]
-			since := pods[i].CreationTimestamp.Time
+			since := pod.CreationTimestamp.Time
 			if condition != nil {
 				if condition.Status == metav1.ConditionTrue {
 					continue

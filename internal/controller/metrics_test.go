@@ -36,7 +36,7 @@ func TestPodsWaitForTargets(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			if diff := cmp.Diff(test.want, test.waiting(pods), cmp.AllowUnexported(waiting{})); diff != "" {
+			if diff := cmp.Diff(test.want, test.waiting(kept(pods...)), cmp.AllowUnexported(waiting{})); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})

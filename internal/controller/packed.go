@@ -107,7 +107,7 @@ func (*packed[K]) GetObjectKind() schema.ObjectKind { return schema.EmptyObjectK
 // DeepCopyObject is part of runtime.Object.
 func (p *packed[K]) DeepCopyObject() runtime.Object {
 	copied := &packed[K]{Spec: p.Spec}
-	p.ObjectMeta.DeepCopyInto(&copied.ObjectMeta)
+	p.DeepCopyInto(&copied.ObjectMeta)
 	return copied
 }
 
@@ -117,10 +117,10 @@ func (*packedList[K]) GetObjectKind() schema.ObjectKind { return schema.EmptyObj
 // DeepCopyObject is part of runtime.Object.
 func (l *packedList[K]) DeepCopyObject() runtime.Object {
 	copied := &packedList[K]{}
-	l.ListMeta.DeepCopyInto(&copied.ListMeta)
+	l.DeepCopyInto(&copied.ListMeta)
 	for i := range l.Items {
 		one := packed[K]{Spec: l.Items[i].Spec}
-		l.Items[i].ObjectMeta.DeepCopyInto(&one.ObjectMeta)
+		l.Items[i].DeepCopyInto(&one.ObjectMeta)
 		copied.Items = append(copied.Items, one)
 	}
 	return copied

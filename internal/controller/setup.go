@@ -67,8 +67,13 @@ const workers = 8
 // kinds of Kubernetes and those of AddToScheme. They run on the leader only, and the caches are filled from the call on, so that it is the leader that calls. It fails when the CRDs of Istio or of EgressTarget are not installed.
 func Setup(ctx context.Context, mgr ctrl.Manager, options Options) error {
 	recorder := mgr.GetEventRecorder(FieldManager)
+	pods, err := newPods(ctx, mgr.GetCache())
+	if err != nil {
+		return err
+	}
 	reconciler := &EgressTargetReconciler{
 		cache:         mgr.GetCache(),
+		pods:          pods,
 		live:          mgr.GetAPIReader(),
 		client:        client.WithFieldOwner(mgr.GetClient(), FieldManager),
 		events:        recorder,
@@ -103,7 +108,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, options Options) error {
 	if err := addVerificationController(mgr, reconciler, options); err != nil {
 		return err
 	}
-	if err := addSidecarController(mgr, &SidecarReconciler{cache: mgr.GetCache(), events: recorder, told: map[types.NamespacedName]types.UID{}}); err != nil {
+	if err := addSidecarController(mgr, &SidecarReconciler{pods: pods, events: recorder, told: map[types.NamespacedName]types.UID{}}); err != nil {
 		return err
 	}
 	survey := newSurvey(mgr.GetAPIReader(), cmp.Or(options.SurveyInterval, DefaultSurveyInterval))
@@ -113,8 +118,8 @@ func Setup(ctx context.Context, mgr ctrl.Manager, options Options) error {
 	if options.Registerer == nil {
 		return nil
 	}
-	err := errors.Join(
-		options.Registerer.Register(newCollector(mgr.GetCache(), reconciler.dnsCapture, mgr.Elected())),
+	err = errors.Join(
+		options.Registerer.Register(newCollector(mgr.GetCache(), pods, reconciler.dnsCapture, mgr.Elected())),
 		options.Registerer.Register(reconciler.repairs.counter),
 		options.Registerer.Register(survey),
 	)
@@ -125,9 +130,6 @@ func Setup(ctx context.Context, mgr ctrl.Manager, options Options) error {
 }
 
 func addIndexes(ctx context.Context, indexer client.FieldIndexer) error {
-	if err := indexer.IndexField(ctx, &corev1.Pod{}, indexPodLabel, podLabels); err != nil {
-		return fmt.Errorf("index Pods: %w", err)
-	}
 	err := indexer.IndexField(ctx, &v1alpha1.EgressTarget{}, indexConcern, func(object client.Object) []string { return concerns(object.GetName()) })
 	if err != nil {
 		return fmt.Errorf("index EgressTargets (is their CRD installed?): %w", err)
@@ -199,6 +201,7 @@ func addVerificationController(mgr ctrl.Manager, shared *EgressTargetReconciler,
 	prober := cmp.Or(options.Prober, &handshake.Prober{})
 	reconciler := &VerificationReconciler{
 		cache:    shared.cache,
+		pods:     shared.pods,
 		live:     shared.live,
 		client:   shared.client,
 		events:   shared.events,

@@ -2,15 +2,11 @@ package controller
 
 import (
 	"context"
-	"fmt"
-	"slices"
 	"sync"
 
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/events"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"mtls.egress/webhook/internal/target"
@@ -22,7 +18,7 @@ const reasonNoSidecar = "NoSidecar"
 // SidecarReconciler tells of Pods that have a target and no sidecar to reach it: their calls end at the sinkhole. A request is
 // a Pod. Each Pod is told of once by a running controller; after a restart once more, which the events of the Pod then count.
 type SidecarReconciler struct {
-	cache  client.Reader
+	pods   *pods
 	events events.EventRecorder
 
 	mutex sync.Mutex
@@ -31,17 +27,16 @@ type SidecarReconciler struct {
 
 // Reconcile looks at one Pod.
 func (r *SidecarReconciler) Reconcile(ctx context.Context, request reconcile.Request) (reconcile.Result, error) {
-	var pod corev1.Pod
-	err := r.cache.Get(ctx, request.NamespacedName, &pod)
-	if apierrors.IsNotFound(err) {
+	pod, err := r.pods.get(ctx, request.NamespacedName)
+	if err != nil {
+		return reconcile.Result{}, err
+	}
+	if pod == nil {
 		r.forget(request.NamespacedName)
 		return reconcile.Result{}, nil
 	}
-	if err != nil {
-		return reconcile.Result{}, fmt.Errorf("read the Pod: %w", err)
-	}
-	if lacksSidecar(&pod) && r.first(request.NamespacedName, pod.UID) {
-		r.events.Eventf(&pod, nil, corev1.EventTypeWarning, reasonNoSidecar, "FindSidecar", "%s",
+	if lacksSidecar(pod) && r.first(request.NamespacedName, pod.UID) {
+		r.events.Eventf(&corev1.Pod{ObjectMeta: pod.ObjectMeta}, nil, corev1.EventTypeWarning, reasonNoSidecar, "FindSidecar", "%s",
 			"the Pod has a target in "+target.AnnotationTarget+" and no container "+target.ProxyContainer+
 				", so its calls end at an address that nobody has; switch injection on for the namespace (istio-injection: enabled, or istio.io/rev) and create the Pod anew")
 	}
@@ -65,10 +60,7 @@ func (r *SidecarReconciler) forget(name types.NamespacedName) {
 	delete(r.told, name)
 }
 
-// lacksSidecar says whether a realised Pod that still runs has no sidecar, neither as a container nor as a native one among
-// the init containers. Injection happens at admission or never, so there is nothing to wait for.
-func lacksSidecar(pod *corev1.Pod) bool {
-	ended := pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed
-	return pod.Labels[target.LabelRealised] == target.LabelValue && pod.DeletionTimestamp.IsZero() && !ended &&
-		!slices.ContainsFunc(pod.Spec.Containers, isProxy) && !slices.ContainsFunc(pod.Spec.InitContainers, isProxy)
+// lacksSidecar says whether a realised Pod that still runs has no sidecar. Injection happens at admission or never, so there is nothing to wait for.
+func lacksSidecar(pod *pod) bool {
+	return pod.GetLabels()[target.LabelRealised] == target.LabelValue && pod.DeletionTimestamp.IsZero() && !pod.ended() && !pod.look.sidecar
 }

@@ -77,6 +77,7 @@ const reasonVerificationOff = "VerificationOff"
 // of its own, so that a slow partner holds up nothing else. A request is an EgressTarget.
 type VerificationReconciler struct {
 	cache  client.Reader
+	pods   *pods
 	live   client.Reader
 	client client.Client
 	events events.EventRecorder
@@ -258,7 +259,7 @@ func (r probeRequest) partner() string {
 
 // requests are the handshakes of the Secrets in use that can be tried, by Secret.
 func (r *VerificationReconciler) requests(ctx context.Context, t target.Target) (map[string]probeRequest, error) {
-	pods, err := podsOf(ctx, r.cache, t.Namespace, t.Host)
+	pods, err := r.pods.of(ctx, t.Namespace, t.Host)
 	if err != nil {
 		return nil, err
 	}

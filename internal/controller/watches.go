@@ -6,7 +6,6 @@ import (
 	"strings"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
@@ -162,17 +161,11 @@ func credentialsChanged(before, after client.Object) bool {
 		!equality.Semantic.DeepEqual(was.Status.Credentials, is.Status.Credentials)
 }
 
-// podChanged compares what podKeeper leaves. A change of phase counts: a Pod that leaves Pending tells that its Secrets are there.
+// podChanged compares what the cache holds. A change of phase counts: a Pod that leaves Pending tells that its Secrets are there.
 func podChanged(before, after client.Object) bool {
-	was, ok := before.(*corev1.Pod)
-	is, ok2 := after.(*corev1.Pod)
-	if !ok || !ok2 {
-		return true
-	}
-	return was.Status.Phase != is.Status.Phase ||
-		was.DeletionTimestamp.IsZero() != is.DeletionTimestamp.IsZero() ||
-		!equality.Semantic.DeepEqual(was.Labels, is.Labels) ||
-		!equality.Semantic.DeepEqual(was.Annotations, is.Annotations)
+	was, ok := before.(*pod)
+	is, ok2 := after.(*pod)
+	return !ok || !ok2 || was.DeletionTimestamp.IsZero() != is.DeletionTimestamp.IsZero() || !was.look.equal(is.look)
 }
 
 // istioObjectChanged leaves out what Istio writes into the status of its objects.

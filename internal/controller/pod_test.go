@@ -1,0 +1,168 @@
+package controller
+
+import (
+	"context"
+	"runtime"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	toolscache "k8s.io/client-go/tools/cache"
+
+	"mtls.egress/webhook/internal/target"
+)
+
+func realised(name string, phase corev1.PodPhase) *corev1.Pod {
+	return &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: "project", Name: name, UID: types.UID(name), ResourceVersion: "2", CreationTimestamp: metav1.Unix(1, 0), DeletionTimestamp: &metav1.Time{Time: time.Unix(2, 0)},
+			Labels:        map[string]string{"app": "a", target.LabelRealised: "true", target.HostLabel(host): "true"},
+			Annotations:   map[string]string{target.AnnotationTarget: host, annotationUserVolume: "[]", "big": "thing"},
+			ManagedFields: []metav1.ManagedFieldsEntry{{Manager: "kubelet"}},
+		},
+		Spec: corev1.PodSpec{
+			InitContainers: []corev1.Container{{Name: target.ProxyContainer, Env: []corev1.EnvVar{{Name: "PASSWORD", Value: "secret"}}}},
+			Containers:     []corev1.Container{{Name: "app", Image: "app"}},
+		},
+		Status: corev1.PodStatus{Phase: phase, PodIP: "10.0.0.1"},
+	}
+}
+
+func TestOfAPodIsKeptWhatTheControllerReads(t *testing.T) {
+	keep := podKeeper()
+	once, err := keep(realised("app", corev1.PodRunning))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := &pod{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: "project", Name: "app", UID: "app", ResourceVersion: "2", CreationTimestamp: metav1.Unix(1, 0), DeletionTimestamp: &metav1.Time{Time: time.Unix(2, 0)},
+		},
+		look: &podLook{
+			labels:      map[string]string{target.LabelRealised: "true", target.HostLabel(host): "true"},
+			annotations: map[string]string{target.AnnotationTarget: host, annotationUserVolume: "[]"},
+			phase:       corev1.PodRunning,
+			sidecar:     true,
+		},
+	}
+	unexported := cmp.AllowUnexported(pod{}, podLook{})
+	if diff := cmp.Diff(any(want), once, unexported); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	twice, err := keep(once)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if once != twice {
+		t.Errorf("keeping twice changes something:\n%s", cmp.Diff(once, twice, unexported))
+	}
+	copied := want.DeepCopyObject().(*pod)
+	if diff := cmp.Diff(want, copied, unexported); diff != "" {
+		t.Errorf("a copy differs (-want +got):\n%s", diff)
+	}
+	if copied.DeletionTimestamp == want.DeletionTimestamp {
+		t.Error("a copy shares what can be changed")
+	}
+}
+
+func TestASidecar(t *testing.T) {
+	native := []corev1.Container{{Name: target.ProxyContainer}}
+	for name, test := range map[string]struct {
+		spec corev1.PodSpec
+		want bool
+	}{
+		"a container":       {corev1.PodSpec{Containers: []corev1.Container{{Name: "app"}, {Name: target.ProxyContainer}}}, true},
+		"an init container": {corev1.PodSpec{InitContainers: native, Containers: []corev1.Container{{Name: "app"}}}, true},
+		"none":              {corev1.PodSpec{Containers: []corev1.Container{{Name: "app"}}}, false},
+	} {
+		if got := keptPod(&corev1.Pod{Spec: test.spec}, nil).look.sidecar; got != test.want {
+			t.Errorf("%s: %v, want %v", name, got, test.want)
+		}
+	}
+}
+
+func TestPodsOfOneLookShareItAsLongAsThereAreAny(t *testing.T) {
+	looks := &podLooks{}
+	a, b, pending := keptPod(realised("a", corev1.PodRunning), looks), keptPod(realised("b", corev1.PodRunning), looks), keptPod(realised("c", corev1.PodPending), looks)
+	if a.look != b.look {
+		t.Error("two Pods of one look have a look each")
+	}
+	if a.look.equal(pending.look) {
+		t.Error("a Pod that waits looks like one that runs")
+	}
+	another := realised("d", corev1.PodRunning)
+	another.Annotations[target.AnnotationSecret] = "own"
+	if d := keptPod(another, looks); a.look.equal(d.look) {
+		t.Error("a Pod that asks for another Secret looks like one that doesn't")
+	}
+	runtime.KeepAlive(a)
+	runtime.KeepAlive(b)
+	runtime.KeepAlive(pending)
+	remembered := func() int {
+		looks.mutex.Lock()
+		defer looks.mutex.Unlock()
+		return len(looks.known)
+	}
+	for deadline := time.Now().Add(10 * time.Second); remembered() > 0; time.Sleep(time.Millisecond) {
+		runtime.GC()
+		if time.Now().After(deadline) {
+			t.Fatalf("%d looks are remembered though no Pod has one", remembered())
+		}
+	}
+}
+
+func TestPodsAreFoundByTheirHosts(t *testing.T) {
+	indexer := toolscache.NewIndexer(toolscache.MetaNamespaceKeyFunc, toolscache.Indexers{indexPodLabel: podIndex})
+	elsewhere, other := realised("elsewhere", corev1.PodRunning), realised("other", corev1.PodRunning)
+	elsewhere.Namespace = "another"
+	other.Labels = map[string]string{target.HostLabel("other.system.com"): "true"}
+	for _, one := range kept(*realised("a", corev1.PodRunning), *realised("b", corev1.PodFailed), *elsewhere, *other) {
+		if err := indexer.Add(one); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cached := &pods{indexer: indexer, synced: func() bool { return true }}
+	names := func(found []*pod, err error) []string {
+		if err != nil {
+			t.Fatal(err)
+		}
+		var names []string
+		for _, one := range found {
+			names = append(names, one.Namespace+"/"+one.Name)
+		}
+		slices.Sort(names)
+		return names
+	}
+	if diff := cmp.Diff([]string{"project/a", "project/b"}, names(cached.of(t.Context(), "project", host))); diff != "" {
+		t.Errorf("of a host (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff([]string{"another/elsewhere", "project/a", "project/b", "project/other"}, names(cached.all(t.Context()))); diff != "" {
+		t.Errorf("all (-want +got):\n%s", diff)
+	}
+	if found, err := cached.get(t.Context(), types.NamespacedName{Namespace: "project", Name: "a"}); err != nil || found.Name != "a" {
+		t.Errorf("one by its name: %v, %v", found, err)
+	}
+	if found, err := cached.get(t.Context(), types.NamespacedName{Namespace: "project", Name: "gone"}); err != nil || found != nil {
+		t.Errorf("one that isn't there: %v, %v", found, err)
+	}
+}
+
+// Nobody may take a cache that is being filled for a cluster without Pods.
+func TestPodsThatAreNotReadYetAreNotTakenForNone(t *testing.T) {
+	unfilled := &pods{indexer: toolscache.NewIndexer(toolscache.MetaNamespaceKeyFunc, toolscache.Indexers{indexPodLabel: podIndex}), synced: func() bool { return false }}
+	ended, end := context.WithCancel(t.Context())
+	end()
+	if _, err := unfilled.of(ended, "project", host); err == nil {
+		t.Error("no error for those of a host")
+	}
+	if _, err := unfilled.all(ended); err == nil {
+		t.Error("no error for all")
+	}
+	if _, err := unfilled.get(ended, types.NamespacedName{Namespace: "project", Name: "a"}); err == nil {
+		t.Error("no error for one")
+	}
+}
