@@ -35,6 +35,7 @@ import (
 	"mtls.egress/webhook/internal/controller"
 	"mtls.egress/webhook/internal/mutate"
 	"mtls.egress/webhook/internal/policy/lookup"
+	"mtls.egress/webhook/internal/target"
 	"mtls.egress/webhook/internal/webhookport"
 )
 
@@ -180,15 +181,25 @@ func newManager(ctx context.Context, config *rest.Config, options *serveOptions,
 	)
 }
 
-// admissionCache holds what admission reads. Reading anything else fails.
+// admissionCache holds what admission reads: of EgressTargets all but most of the status. Reading anything else fails.
 func admissionCache() cache.Options {
 	return cache.Options{
 		ByObject: map[client.Object]cache.ByObject{
-			&v1alpha1.EgressTarget{}:   {Transform: cache.TransformStripManagedFields()},
+			&v1alpha1.EgressTarget{}:   {Transform: keepForAdmission},
 			lookup.NamespaceMetadata(): lookup.CacheOptions(),
 		},
 		ReaderFailOnMissingInformer: true,
 	}
+}
+
+func keepForAdmission(object any) (any, error) {
+	egressTarget, ok := object.(*v1alpha1.EgressTarget)
+	if !ok {
+		return object, nil
+	}
+	compact := target.Compact(egressTarget)
+	compact.Status = v1alpha1.EgressTargetStatus{Credentials: compact.Status.Credentials}
+	return compact, nil
 }
 
 func newScheme() (*runtime.Scheme, error) {

@@ -3,7 +3,6 @@ package controller
 import (
 	"maps"
 	"slices"
-	"unique"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -22,7 +21,7 @@ import (
 //   - Pods with the label mtls.egress/realised only, and of them the name, our labels, the phase, whether they have a
 //     sidecar and the annotations that say what they ask for and mount;
 //   - Namespaces, of them the annotation that says which hosts may be reached;
-//   - EgressTargets, whole: their managed fields tell whether somebody else wrote to one of ours;
+//   - EgressTargets, whole but for their managed fields, of which is left whether somebody else wrote to one of ours;
 //   - ServiceEntries, VirtualServices, DestinationRules and Sidecars of every namespace, without managed fields,
 //     annotations and status. Other people's are there because one of them can win over ours, hide ours or be hidden by
 //     ours from any namespace that exports it, and that has to be noticed when it happens, not when somebody looks.
@@ -36,7 +35,7 @@ func CacheOptions() cache.Options {
 			Label:     labels.SelectorFromSet(labels.Set{target.LabelRealised: target.LabelValue}),
 			Transform: podKeeper(),
 		},
-		&v1alpha1.EgressTarget{}:   {},
+		&v1alpha1.EgressTarget{}:   {Transform: keepEgressTarget},
 		lookup.NamespaceMetadata(): lookup.CacheOptions(),
 	}
 	for _, kind := range append(hostKinds(), mesh.KindSidecar) {
@@ -45,9 +44,13 @@ func CacheOptions() cache.Options {
 	return cache.Options{ByObject: byObject, ReaderFailOnMissingInformer: true}
 }
 
-// once returns the text in a place in memory that it shares with equal ones: not with all, as the collection of garbage forgets which there are, but with those that come
-// together, as all do in the beginning.
-func once(text string) string { return unique.Make(text).Value() }
+// keepEgressTarget makes the EgressTargets small that come.
+func keepEgressTarget(object any) (any, error) {
+	if egressTarget, ok := object.(*v1alpha1.EgressTarget); ok {
+		return target.Compact(egressTarget), nil
+	}
+	return object, nil
+}
 
 // istioKeeper leaves of an Istio object what conflicts and drift are found by.
 func istioKeeper() toolscache.TransformFunc {
@@ -68,11 +71,11 @@ func istioKeeper() toolscache.TransformFunc {
 func keepIstioObject(kept packedObject) (any, error) {
 	kept.SetManagedFields(nil)
 	kept.SetAnnotations(nil)
-	kept.SetNamespace(once(kept.GetNamespace()))
+	kept.SetNamespace(target.Once(kept.GetNamespace()))
 	// A list that was read has room for more.
 	owners := slices.Clone(kept.GetOwnerReferences())
 	for i := range owners {
-		owners[i].APIVersion, owners[i].Kind = once(owners[i].APIVersion), once(owners[i].Kind)
+		owners[i].APIVersion, owners[i].Kind = target.Once(owners[i].APIVersion), target.Once(owners[i].Kind)
 	}
 	kept.SetOwnerReferences(owners)
 	if virtualService, is := kept.(*packed[virtualServices]); is && !mesh.Owned(kept) {

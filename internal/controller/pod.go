@@ -72,23 +72,23 @@ func (l *podLook) equal(other *podLook) bool {
 // keptPod leaves of a Pod what the controller reads. The same text is kept once.
 func keptPod(from *corev1.Pod, looks *podLooks) *pod {
 	look := &podLook{
-		phase:   corev1.PodPhase(once(string(from.Status.Phase))),
+		phase:   corev1.PodPhase(target.Once(string(from.Status.Phase))),
 		sidecar: slices.ContainsFunc(from.Spec.Containers, isProxy) || slices.ContainsFunc(from.Spec.InitContainers, isProxy),
 	}
 	for name, value := range from.Labels {
 		if name == target.LabelRealised || strings.HasPrefix(name, target.LabelHostPrefix) {
-			look.labels = with(look.labels, once(name), once(value))
+			look.labels = with(look.labels, target.Once(name), target.Once(value))
 		}
 	}
 	for _, name := range []string{target.AnnotationTarget, target.AnnotationSecret, annotationUserVolume} {
 		if value, found := from.Annotations[name]; found {
-			look.annotations = with(look.annotations, name, once(value))
+			look.annotations = with(look.annotations, name, target.Once(value))
 		}
 	}
 	return &pod{
 		ObjectMeta: metav1.ObjectMeta{
 			Name:              from.Name,
-			Namespace:         once(from.Namespace),
+			Namespace:         target.Once(from.Namespace),
 			UID:               from.UID,
 			ResourceVersion:   from.ResourceVersion,
 			CreationTimestamp: from.CreationTimestamp,

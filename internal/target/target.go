@@ -165,9 +165,11 @@ func MadeByController(egressTarget *v1alpha1.EgressTarget) bool {
 	if egressTarget.Labels[LabelManagedBy] != ValueManagedBy {
 		return false
 	}
-	return !slices.ContainsFunc(egressTarget.ManagedFields, func(entry metav1.ManagedFieldsEntry) bool {
-		return entry.Manager != ValueManagedBy && entry.Subresource == ""
-	})
+	return !slices.ContainsFunc(egressTarget.ManagedFields, writtenByOthers)
+}
+
+func writtenByOthers(entry metav1.ManagedFieldsEntry) bool {
+	return entry.Manager != ValueManagedBy && entry.Subresource == ""
 }
 
 func namesNoSecret(egressTarget *v1alpha1.EgressTarget) bool {
