@@ -17,6 +17,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"mtls.egress/webhook/api/v1alpha1"
@@ -226,7 +227,7 @@ func addVerificationController(mgr ctrl.Manager, shared *EgressTargetReconciler,
 
 func addSidecarController(mgr ctrl.Manager, reconciler *SidecarReconciler) error {
 	err := ctrl.NewControllerManagedBy(mgr).Named("sidecar").
-		For(&corev1.Pod{}, builder.WithPredicates(changed(podChanged))).
+		For(&corev1.Pod{}, builder.WithPredicates(predicate.NewPredicateFuncs(withoutSidecar), changed(podChanged))).
 		WithOptions(queueing(1)).
 		Complete(reconciler)
 	if err != nil {

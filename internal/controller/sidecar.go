@@ -7,6 +7,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/events"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"mtls.egress/webhook/internal/target"
@@ -58,6 +59,12 @@ func (r *SidecarReconciler) forget(name types.NamespacedName) {
 	r.mutex.Lock()
 	defer r.mutex.Unlock()
 	delete(r.told, name)
+}
+
+// withoutSidecar keeps the queue from holding every Pod of the cluster once: a sidecar is there from the beginning or never.
+func withoutSidecar(object client.Object) bool {
+	pod, ok := object.(*pod)
+	return ok && !pod.look.sidecar
 }
 
 // lacksSidecar says whether a realised Pod that still runs has no sidecar. Injection happens at admission or never, so there is nothing to wait for.
