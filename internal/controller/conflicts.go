@@ -46,7 +46,8 @@ func (r *EgressTargetReconciler) others(ctx context.Context, t target.Target) (m
 	return found, nil
 }
 
-// claiming returns the objects of kind that claim what concerns t, and those of its namespace with one of names.
+// claiming returns the objects of kind that claim what concerns t, and those of its namespace with one of names. The name of the host's own object has to be among them:
+// see claimsToFind.
 func claiming[T any](ctx context.Context, cache client.Reader, kind string, t target.Target, names ...string) ([]*T, error) {
 	found := map[types.NamespacedName]*unstructured.Unstructured{}
 	for _, concern := range concerns(t.Host) {

@@ -65,12 +65,16 @@ func claims(content *unstructured.Unstructured) []string {
 	return slices.Compact(found)
 }
 
-// packedClaims are the claims of an object of the cache.
-func packedClaims(object client.Object) []string {
-	if content := unpacked(object); content != nil {
-		return claims(content)
+// claimsToFind are the claims by which an object of the cache is found, but for that of a generated one to its own host. It is read by its name for that host, and matters
+// to no other namespace: see claiming. Nearly all objects are such, and an index that holds one object for each of its keys is as large as they are.
+func claimsToFind(object client.Object) []string {
+	content := unpacked(object)
+	if content == nil {
+		return nil
 	}
-	return nil
+	return slices.DeleteFunc(claims(content), func(claim string) bool {
+		return mesh.Owned(content) && content.GetName() == target.ObjectName(claim)
+	})
 }
 
 // objectHosts are the hosts of an Istio object that sidecars see. What has another form than the CRD admits names none.

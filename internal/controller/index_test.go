@@ -50,6 +50,34 @@ func TestClaims(t *testing.T) {
 	}
 }
 
+// What is read by its name anyway needn't be found by its claim; everything else must be, and whatever else an object of ours says.
+func TestClaimsToFind(t *testing.T) {
+	object := func(name string, owned bool, hosts ...any) packedObject {
+		content := istioObject(mesh.KindServiceEntry, map[string]any{"hosts": hosts})
+		content.SetName(name)
+		if owned {
+			content.SetOwnerReferences([]metav1.OwnerReference{ownerReference(&v1alpha1.EgressTarget{}, true)})
+		}
+		return pack(t, content)
+	}
+	for name, test := range map[string]struct {
+		object packedObject
+		want   []string
+	}{
+		"a generated object": {object(target.ObjectName(host), true, host), []string{}},
+		"a generated object that somebody gave more hosts": {object(target.ObjectName(host), true, host, "*.com", "other.system.com"), []string{"*.com", "other.system.com"}},
+		"one of ours for another host":                     {object(target.ObjectName("other.system.com"), true, host), []string{host}},
+		"somebody else's with the name of a generated one": {object(target.ObjectName(host), false, host), []string{host}},
+		"somebody else's":                                  {object("own", false, host), []string{host}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if diff := cmp.Diff(test.want, claimsToFind(test.object)); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
 // Whatever Istio reads as meaning the host has a claim that concerns the host.
 func TestEveryClaimOnAHostConcernsIt(t *testing.T) {
 	for _, pattern := range []string{"external.system.com", "EXTERNAL.system.com", "*.system.com", "*.com", "*", "*nal.system.com", "*system.com", "*-x.com", "*m"} {

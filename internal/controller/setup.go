@@ -136,7 +136,7 @@ func addIndexes(ctx context.Context, indexer client.FieldIndexer) error {
 		return fmt.Errorf("index EgressTargets (is their CRD installed?): %w", err)
 	}
 	for _, kind := range hostKinds() {
-		if err := indexer.IndexField(ctx, newPacked(kind), indexClaim, packedClaims); err != nil {
+		if err := indexer.IndexField(ctx, newPacked(kind), indexClaim, claimsToFind); err != nil {
 			return fmt.Errorf("index the objects of kind %s (is Istio 1.22 or newer installed?): %w", kind, err)
 		}
 	}
