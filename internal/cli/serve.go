@@ -20,6 +20,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/rest"
+	toolscache "k8s.io/client-go/tools/cache"
 	cliflag "k8s.io/component-base/cli/flag"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
@@ -97,6 +98,7 @@ func flagValues(flags *pflag.FlagSet) map[string]string {
 // serve runs until a signal.
 func serve(options *serveOptions, log logr.Logger) error {
 	leaveRoom()
+	neverProfile()
 	config, err := restConfig(options.kubeconfig, options.context)
 	if err != nil {
 		return usageError(err)
@@ -185,21 +187,24 @@ func newManager(ctx context.Context, config *rest.Config, options *serveOptions,
 func admissionCache() cache.Options {
 	return cache.Options{
 		ByObject: map[client.Object]cache.ByObject{
-			&v1alpha1.EgressTarget{}:   {Transform: keepForAdmission},
+			&v1alpha1.EgressTarget{}:   {Transform: admissionKeeper()},
 			lookup.NamespaceMetadata(): lookup.CacheOptions(),
 		},
 		ReaderFailOnMissingInformer: true,
 	}
 }
 
-func keepForAdmission(object any) (any, error) {
-	egressTarget, ok := object.(*v1alpha1.EgressTarget)
-	if !ok {
-		return object, nil
+func admissionKeeper() toolscache.TransformFunc {
+	compact := target.Compactor()
+	return func(object any) (any, error) {
+		egressTarget, ok := object.(*v1alpha1.EgressTarget)
+		if !ok {
+			return object, nil
+		}
+		kept := compact(egressTarget)
+		kept.Status = v1alpha1.EgressTargetStatus{Credentials: kept.Status.Credentials}
+		return kept, nil
 	}
-	compact := target.Compact(egressTarget)
-	compact.Status = v1alpha1.EgressTargetStatus{Credentials: compact.Status.Credentials}
-	return compact, nil
 }
 
 func newScheme() (*runtime.Scheme, error) {

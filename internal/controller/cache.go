@@ -35,7 +35,7 @@ func CacheOptions() cache.Options {
 			Label:     labels.SelectorFromSet(labels.Set{target.LabelRealised: target.LabelValue}),
 			Transform: podKeeper(),
 		},
-		&v1alpha1.EgressTarget{}:   {Transform: keepEgressTarget},
+		&v1alpha1.EgressTarget{}:   {Transform: egressTargetKeeper()},
 		lookup.NamespaceMetadata(): lookup.CacheOptions(),
 	}
 	for _, kind := range append(hostKinds(), mesh.KindSidecar) {
@@ -44,12 +44,15 @@ func CacheOptions() cache.Options {
 	return cache.Options{ByObject: byObject, ReaderFailOnMissingInformer: true}
 }
 
-// keepEgressTarget makes the EgressTargets small that come.
-func keepEgressTarget(object any) (any, error) {
-	if egressTarget, ok := object.(*v1alpha1.EgressTarget); ok {
-		return target.Compact(egressTarget), nil
+// egressTargetKeeper makes the EgressTargets small that come.
+func egressTargetKeeper() toolscache.TransformFunc {
+	compact := target.Compactor()
+	return func(object any) (any, error) {
+		if egressTarget, ok := object.(*v1alpha1.EgressTarget); ok {
+			return compact(egressTarget), nil
+		}
+		return object, nil
 	}
-	return object, nil
 }
 
 // istioKeeper leaves of an Istio object what conflicts and drift are found by.

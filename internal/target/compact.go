@@ -1,6 +1,7 @@
 package target
 
 import (
+	"maps"
 	"unique"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -8,9 +9,20 @@ import (
 	"mtls.egress/webhook/api/v1alpha1"
 )
 
-// Compact returns an EgressTarget as a cache should hold it. Of its managed fields only what MadeByController reads is left, and texts that all have are held once. It is for
-// reading: the result shares nothing with egressTarget, which is not changed, but must never be written back with its managed fields.
-func Compact(egressTarget *v1alpha1.EgressTarget) *v1alpha1.EgressTarget {
+// Compactor returns a function that returns an EgressTarget as a cache should hold it: of its managed fields only what MadeByController reads is left, and what is the same for
+// nearly all of them is held once. It doesn't change what it is given. Its results share their labels, so they are for reading, and must never be written with their managed fields.
+func Compactor() func(*v1alpha1.EgressTarget) *v1alpha1.EgressTarget {
+	ours := map[string]string{LabelManagedBy: ValueManagedBy}
+	return func(egressTarget *v1alpha1.EgressTarget) *v1alpha1.EgressTarget {
+		compact := compacted(egressTarget)
+		if maps.Equal(compact.Labels, ours) {
+			compact.Labels = ours
+		}
+		return compact
+	}
+}
+
+func compacted(egressTarget *v1alpha1.EgressTarget) *v1alpha1.EgressTarget {
 	// A copy has no room for more in its lists, other than what was read.
 	compact := egressTarget.DeepCopy()
 	compact.ManagedFields = nil
