@@ -75,11 +75,11 @@ func TestATargetCostsFiveWritesAndNoneWhenNothingHappens(t *testing.T) {
 		t.Errorf("writes of %d targets, the anchor's and the statuses aside (-want +got):\n%s", targets, diff)
 	}
 	// The API server refuses a status that was made of an outdated cache, as a busy machine's may be.
-	if statuses < targets || statuses > targets*3/2 {
+	if statuses < targets || statuses > targets*11/10 {
 		t.Errorf("%d statuses of %d targets were written", statuses, targets)
 	}
 	// One for each two seconds, and refused ones of workers that came to it at once.
-	if anchors == 0 || anchors > targets/2 {
+	if anchors == 0 || anchors > targets/5 {
 		t.Errorf("the anchor of %d targets that came at once was written %d times", targets, anchors)
 	}
 	t.Logf("the anchor of %d targets was written %d times", targets, anchors)
