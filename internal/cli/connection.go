@@ -24,14 +24,23 @@ func (f *connectionFlags) add(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&f.context, "context", "", "the context of the kubeconfig; default: its current one")
 }
 
-// client is a client of the kinds that types adds to a scheme, whose requests take no longer than timeout.
-func (f *connectionFlags) client(timeout time.Duration, types ...func(*runtime.Scheme) error) (client.Client, error) {
+// config is the connection, on which no request takes longer than timeout.
+func (f *connectionFlags) config(timeout time.Duration) (*rest.Config, error) {
 	config, err := restConfig(f.kubeconfig, f.context)
 	if err != nil {
 		return nil, usageError(err)
 	}
 	config.UserAgent = name + "/" + ownVersion()
 	config.Timeout = timeout
+	return config, nil
+}
+
+// client is a client of the kinds that types adds to a scheme, whose requests take no longer than timeout.
+func (f *connectionFlags) client(timeout time.Duration, types ...func(*runtime.Scheme) error) (client.Client, error) {
+	config, err := f.config(timeout)
+	if err != nil {
+		return nil, err
+	}
 	scheme := runtime.NewScheme()
 	for _, add := range types {
 		if err := add(scheme); err != nil {

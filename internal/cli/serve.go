@@ -35,6 +35,7 @@ import (
 	"mtls.egress/webhook/internal/certs/serving"
 	"mtls.egress/webhook/internal/controller"
 	"mtls.egress/webhook/internal/mutate"
+	"mtls.egress/webhook/internal/policy"
 	"mtls.egress/webhook/internal/policy/lookup"
 	"mtls.egress/webhook/internal/target"
 	"mtls.egress/webhook/internal/webhookport"
@@ -161,6 +162,10 @@ func newManager(ctx context.Context, config *rest.Config, options *serveOptions,
 	if err != nil {
 		return nil, err
 	}
+	cluster, problems := options.policy.cluster()
+	if len(problems) > 0 {
+		return nil, errors.Join(problems...)
+	}
 	manager, err := ctrl.NewManager(config, ctrl.Options{
 		Scheme:                  scheme,
 		Logger:                  log,
@@ -177,9 +182,9 @@ func newManager(ctx context.Context, config *rest.Config, options *serveOptions,
 	return manager, errors.Join(
 		manager.Add(source),
 		metrics.Registry.Register(notAfterMetric(source)),
-		addAdmission(manager, options, draining),
+		addAdmission(manager, cluster, draining),
 		addChecks(ctx, manager, source, draining, log.WithName("health")),
-		manager.Add(&terms{run: controllerTerm(config, scheme, options, controllerLog), pause: termPause, log: controllerLog}),
+		manager.Add(&terms{run: controllerTerm(config, scheme, options, cluster, controllerLog), pause: termPause, log: controllerLog}),
 	)
 }
 
@@ -234,8 +239,7 @@ func notAfterMetric(source *serving.Source) prometheus.Collector {
 	})
 }
 
-func addAdmission(manager ctrl.Manager, options *serveOptions, draining *drain) error {
-	cluster, _ := options.policy.cluster() // validated
+func addAdmission(manager ctrl.Manager, cluster policy.Cluster, draining *drain) error {
 	handler, err := mutate.NewHandler(manager.GetClient(), manager.GetAPIReader(), cluster, metrics.Registry)
 	if err != nil {
 		return err

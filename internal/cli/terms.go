@@ -18,6 +18,7 @@ import (
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"mtls.egress/webhook/internal/controller"
+	"mtls.egress/webhook/internal/policy"
 )
 
 // termPause is the time between the end of a term and the next candidacy.
@@ -53,9 +54,8 @@ func (t *terms) Start(ctx context.Context) error {
 }
 
 // controllerTerm returns one term of the controller. Caches are filled when it has become the leader, so that the other replicas need no memory for what they don't read.
-func controllerTerm(restConfig *rest.Config, scheme *runtime.Scheme, options *serveOptions, log logr.Logger) func(context.Context) error {
+func controllerTerm(restConfig *rest.Config, scheme *runtime.Scheme, options *serveOptions, cluster policy.Cluster, log logr.Logger) func(context.Context) error {
 	return func(ctx context.Context) error {
-		cluster, _ := options.policy.cluster() // validated
 		cacheOptions := controller.CacheOptions()
 		kinds, err := istioKinds(cacheOptions, scheme)
 		if err != nil {

@@ -38,12 +38,10 @@ again when the Pods are gone.
 Exit codes: 0 done, what is left is printed; 1 something couldn't be taken down; 2 wrong command line or unreadable kubeconfig.`,
 		Args: arguments(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			config, err := restConfig(connection.kubeconfig, connection.context)
+			config, err := connection.config(usersTimeout)
 			if err != nil {
-				return usageError(err)
+				return err
 			}
-			config.UserAgent = name + "/" + ownVersion()
-			config.Timeout = usersTimeout
 			c, err := cleanupClient(config)
 			if err != nil {
 				return err
