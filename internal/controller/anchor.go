@@ -51,10 +51,10 @@ func anchorMembers(own *v1alpha1.EgressTarget, siblings []v1alpha1.EgressTarget,
 // pauseOfAnchor is for how long after a write an anchor stays as it is when only its owners have changed.
 const pauseOfAnchor = 2 * time.Second
 
-// anchorPause is how long the present anchor stays as it is though it isn't as desired; 0 when it is, or has to be written now. Targets that come one soon after another would
+// anchorPause is how long the present anchor stays as it is though it isn't as desired; 0 when it has to be written now. Targets that come one soon after another would
 // otherwise cost a write of the anchor each, only to be among its owners. An owner of it is there in any case, so it isn't collected as garbage.
 func (r *EgressTargetReconciler) anchorPause(present, desired *unstructured.Unstructured) time.Duration {
-	if present == nil || asDesired(present, desired) || !equality.Semantic.DeepEqual(present.Object["spec"], desired.Object["spec"]) {
+	if present == nil || !equality.Semantic.DeepEqual(present.Object["spec"], desired.Object["spec"]) {
 		return 0
 	}
 	remains := slices.ContainsFunc(present.GetOwnerReferences(), func(owner metav1.OwnerReference) bool {

@@ -7,7 +7,6 @@ import (
 	"iter"
 
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -77,16 +76,12 @@ func claiming[T any](ctx context.Context, cache client.Reader, kind string, t ta
 }
 
 // cachedIstioObject returns what the cache holds of an object, nil when there is none.
-func cachedIstioObject(ctx context.Context, cache client.Reader, kind, namespace, name string) (found *unstructured.Unstructured, err error) {
+func cachedIstioObject(ctx context.Context, cache client.Reader, kind, namespace, name string) (*unstructured.Unstructured, error) {
 	object := newPacked(kind)
-	err = cache.Get(ctx, types.NamespacedName{Namespace: namespace, Name: name}, object)
-	switch {
-	case err == nil:
-		return object.unpack()
-	case !apierrors.IsNotFound(err):
-		return nil, fmt.Errorf("read the %s %s/%s: %w", kind, namespace, name, err)
+	if there, err := read(ctx, cache, kind, namespace, name, object); err != nil || !there {
+		return nil, err
 	}
-	return found, nil
+	return object.unpack()
 }
 
 // cachedIstioObjects are what the cache holds of the objects of a kind.
@@ -106,16 +101,12 @@ func cachedIstioObjects(ctx context.Context, cache client.Reader, kind string, o
 }
 
 // liveIstioObject returns what the API server has of an object, nil when there is none.
-func liveIstioObject(ctx context.Context, live client.Reader, kind, namespace, name string) (found *unstructured.Unstructured, err error) {
+func liveIstioObject(ctx context.Context, live client.Reader, kind, namespace, name string) (*unstructured.Unstructured, error) {
 	object := newIstioObject(kind)
-	err = live.Get(ctx, types.NamespacedName{Namespace: namespace, Name: name}, object)
-	switch {
-	case err == nil:
-		found = object
-	case !apierrors.IsNotFound(err):
-		return nil, fmt.Errorf("read the %s %s/%s: %w", kind, namespace, name, err)
+	if there, err := read(ctx, live, kind, namespace, name, object); err != nil || !there {
+		return nil, err
 	}
-	return found, nil
+	return object, nil
 }
 
 // readable returns an Istio object as the type T, or nothing when that can't be: somebody else's object, of a newer Istio

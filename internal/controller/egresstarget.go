@@ -156,12 +156,19 @@ func (r *EgressTargetReconciler) release(ctx context.Context, egressTarget *v1al
 	if !done {
 		return reconcile.Result{RequeueAfter: waitForOthers}, nil
 	}
+	return reconcile.Result{}, r.letGo(ctx, egressTarget)
+}
+
+// letGo takes our finalizer off the EgressTarget, if it is there.
+func (r *EgressTargetReconciler) letGo(ctx context.Context, egressTarget *v1alpha1.EgressTarget) error {
 	before := egressTarget.DeepCopy()
-	controllerutil.RemoveFinalizer(egressTarget, Finalizer)
-	if err := r.client.Patch(ctx, egressTarget, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})); err != nil {
-		return reconcile.Result{}, fmt.Errorf("remove the finalizer: %w", err)
+	if !controllerutil.RemoveFinalizer(egressTarget, Finalizer) {
+		return nil
 	}
-	return reconcile.Result{}, nil
+	if err := r.client.Patch(ctx, egressTarget, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})); err != nil {
+		return fmt.Errorf("remove the finalizer: %w", err)
+	}
+	return nil
 }
 
 // removeUnused deletes an EgressTarget of ours that nobody used for the retention. The finalizer does the rest.

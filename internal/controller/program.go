@@ -47,8 +47,10 @@ func (r *EgressTargetReconciler) program(ctx context.Context, egressTarget *v1al
 		return nil, 0, err
 	}
 	var desired []*unstructured.Unstructured
-	if again = r.anchorPause(present, anchor); again == 0 {
-		desired = append(desired, anchor)
+	if present == nil || !asDesired(present, anchor) {
+		if again = r.anchorPause(present, anchor); again == 0 {
+			desired = append(desired, anchor)
+		}
 	}
 	for _, object := range p.objects(options) {
 		object.SetOwnerReferences([]metav1.OwnerReference{ownerReference(egressTarget, true)})

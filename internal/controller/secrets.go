@@ -8,7 +8,6 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -51,14 +50,20 @@ func (r *EgressTargetReconciler) findings(ctx context.Context, t target.Target, 
 func readByName[T any, P interface {
 	*T
 	client.Object
-}](ctx context.Context, live client.Reader, namespace, name string) (found *T, err error) {
+}](ctx context.Context, live client.Reader, namespace, name string) (*T, error) {
 	object := new(T)
-	err = live.Get(ctx, types.NamespacedName{Namespace: namespace, Name: name}, P(object), &client.GetOptions{Raw: &metav1.GetOptions{ResourceVersion: "0"}})
-	switch {
-	case err == nil:
-		found = object
-	case !apierrors.IsNotFound(err):
-		return nil, fmt.Errorf("read the %T %s/%s: %w", object, namespace, name, err)
+	there, err := read(ctx, live, fmt.Sprintf("%T", object), namespace, name, P(object), &client.GetOptions{Raw: &metav1.GetOptions{ResourceVersion: "0"}})
+	if err != nil || !there {
+		return nil, err
 	}
-	return found, nil
+	return object, nil
+}
+
+// read reads an object of a kind by its name, and says whether it is there.
+func read(ctx context.Context, reader client.Reader, kind, namespace, name string, object client.Object, options ...client.GetOption) (there bool, err error) {
+	err = reader.Get(ctx, types.NamespacedName{Namespace: namespace, Name: name}, object, options...)
+	if client.IgnoreNotFound(err) != nil {
+		return false, fmt.Errorf("read the %s %s/%s: %w", kind, namespace, name, err)
+	}
+	return err == nil, nil
 }

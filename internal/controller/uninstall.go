@@ -11,7 +11,6 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
 	"mtls.egress/webhook/api/v1alpha1"
 	"mtls.egress/webhook/internal/target"
@@ -92,12 +91,5 @@ func (r *EgressTargetReconciler) abandon(ctx context.Context, egressTarget *v1al
 			return fmt.Errorf("empty the status: %w", err)
 		}
 	}
-	before := egressTarget.DeepCopy()
-	if !controllerutil.RemoveFinalizer(egressTarget, Finalizer) {
-		return nil
-	}
-	if err := r.client.Patch(ctx, egressTarget, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})); err != nil {
-		return fmt.Errorf("remove the finalizer: %w", err)
-	}
-	return nil
+	return r.letGo(ctx, egressTarget)
 }

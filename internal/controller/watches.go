@@ -72,13 +72,12 @@ func (r *EgressTargetReconciler) istioRequests(ctx context.Context, object clien
 	if content == nil {
 		return nil
 	}
-	all := func(*v1alpha1.EgressTarget) bool { return true }
 	named := func(e *v1alpha1.EgressTarget) bool { return target.ObjectName(e.Name) == content.GetName() }
 	if content.GetKind() == mesh.KindSidecar {
 		if content.GetNamespace() == r.rootNamespace {
-			return r.requests(ctx, all)
+			return r.requests(ctx, every)
 		}
-		return r.requests(ctx, all, client.InNamespace(content.GetNamespace()))
+		return r.requests(ctx, every, client.InNamespace(content.GetNamespace()))
 	}
 	if content.GetKind() == mesh.KindServiceEntry && content.GetName() == target.AnchorName {
 		return r.anchorRequests(ctx, content)
@@ -89,7 +88,7 @@ func (r *EgressTargetReconciler) istioRequests(ctx context.Context, object clien
 		if !reachesOthers(content) {
 			concerned = append(concerned, client.InNamespace(content.GetNamespace()))
 		}
-		requests = append(requests, r.requests(ctx, all, concerned...)...)
+		requests = append(requests, r.requests(ctx, every, concerned...)...)
 	}
 	return requests
 }
@@ -106,18 +105,20 @@ func (r *EgressTargetReconciler) anchorRequests(ctx context.Context, anchor *uns
 			return []reconcile.Request{slices.MinFunc(held, func(a, b reconcile.Request) int { return strings.Compare(a.Name, b.Name) })}
 		}
 	}
-	return r.requests(ctx, func(*v1alpha1.EgressTarget) bool { return true }, inNamespace)
+	return r.requests(ctx, every, inNamespace)
 }
 
 // namespaceRequests are the EgressTargets of a Namespace, which says what they may reach.
 func (r *EgressTargetReconciler) namespaceRequests(ctx context.Context, namespace client.Object) []reconcile.Request {
-	return r.requests(ctx, func(*v1alpha1.EgressTarget) bool { return true }, client.InNamespace(namespace.GetName()))
+	return r.requests(ctx, every, client.InNamespace(namespace.GetName()))
 }
 
 // allRequests are all EgressTargets, for a change that matters to each of them.
 func (r *EgressTargetReconciler) allRequests(ctx context.Context, _ client.Object) []reconcile.Request {
-	return r.requests(ctx, func(*v1alpha1.EgressTarget) bool { return true })
+	return r.requests(ctx, every)
 }
+
+func every(*v1alpha1.EgressTarget) bool { return true }
 
 func (r *EgressTargetReconciler) requests(ctx context.Context, wanted func(*v1alpha1.EgressTarget) bool, options ...client.ListOption) []reconcile.Request {
 	var list v1alpha1.EgressTargetList
