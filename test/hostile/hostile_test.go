@@ -16,7 +16,6 @@ import (
 	"regexp"
 	"runtime"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -56,7 +55,7 @@ func TestHostileClient(t *testing.T) {
 	})
 	replica := installed.Replicas[0]
 	v := &victim{
-		Installation: installed, replica: replica, pid: replica.PID(),
+		Installation: installed, replica: replica,
 		webhook: replica.Address(), health: replica.HealthAddress(), metrics: replica.MetricsAddress(),
 	}
 
@@ -105,7 +104,6 @@ type victim struct {
 	*installation.Installation
 	replica                  *installation.Replica
 	webhook, health, metrics string
-	pid                      int
 	created                  atomic.Int64
 	dialled                  atomic.Int64
 }
@@ -480,12 +478,7 @@ func (v *victim) wantAlive(t *testing.T) {
 
 func (v *victim) metricsPage(t *testing.T) string {
 	t.Helper()
-	response, err := http.Get("http://" + v.metrics + "/metrics")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = response.Body.Close() }()
-	page, err := io.ReadAll(response.Body)
+	page, err := v.replica.MetricsPage(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -495,19 +488,11 @@ func (v *victim) metricsPage(t *testing.T) string {
 // peak is the most memory that the process ever had resident, in bytes; 0 where the system doesn't tell.
 func (v *victim) peak(t *testing.T) int64 {
 	t.Helper()
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", v.pid))
-	if err != nil {
-		return 0
-	}
-	found := regexp.MustCompile(`(?m)^VmHWM:\s*(\d+) kB$`).FindSubmatch(status)
-	if found == nil {
-		t.Fatal("the system doesn't tell the peak of memory")
-	}
-	kilobytes, err := strconv.ParseInt(string(found[1]), 10, 64)
-	if err != nil {
+	peak, err := v.replica.Memory("VmHWM")
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		t.Fatal(err)
 	}
-	return kilobytes << 10
+	return int64(peak)
 }
 
 // wantUnharmed is about the whole time.

@@ -42,7 +42,7 @@ func (i *Installation) Leader(ctx context.Context) *Replica {
 
 // Metric is like that of the Installation, for one replica.
 func (r *Replica) Metric(ctx context.Context, name string, labels map[string]string) (float64, error) {
-	text, err := get(ctx, "http://"+r.metricsAddress+"/metrics")
+	text, err := r.MetricsPage(ctx)
 	if err != nil {
 		return 0, err
 	}
@@ -66,6 +66,11 @@ func (r *Replica) Metric(ctx context.Context, name string, labels map[string]str
 		}
 	}
 	return sum, nil
+}
+
+// MetricsPage is what /metrics says, in the text format of Prometheus.
+func (r *Replica) MetricsPage(ctx context.Context) ([]byte, error) {
+	return get(ctx, "http://"+r.metricsAddress+"/metrics")
 }
 
 // MetricsAddresses are host and port of /metrics of each replica, running or not.

@@ -254,4 +254,4 @@ func (a *arena) webhook(ctx context.Context) (counts, error) {
 }
 
 // peakMemory is the most memory that the webhook's process had at any time, in bytes.
-func (a *arena) peakMemory() (float64, error) { return memoryOf(a.ours.Replicas[0].PID(), "VmHWM") }
+func (a *arena) peakMemory() (float64, error) { return a.ours.Replicas[0].Memory("VmHWM") }

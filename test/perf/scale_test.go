@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -216,7 +215,7 @@ func (s *scale) rest(ctx context.Context, period time.Duration) error {
 		}
 		figures := map[string]float64{"cpu-ns/s": (spent - cpu[replica]) * float64(time.Second) / period.Seconds()}
 		for unit, name := range map[string]string{"RSS-bytes": "VmRSS", "own-RSS-bytes": "RssAnon", "peak-RSS-bytes": "VmHWM"} {
-			if figures[unit], err = memoryOf(replica.PID(), name); err != nil {
+			if figures[unit], err = replica.Memory(name); err != nil {
 				return err
 			}
 		}
@@ -225,19 +224,4 @@ func (s *scale) rest(ctx context.Context, period time.Duration) error {
 		}
 	}
 	return nil
-}
-
-// memoryOf is a figure of proc_pid_status(5) of a process, in bytes.
-func memoryOf(pid int, figure string) (float64, error) {
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-	if err != nil {
-		return 0, err
-	}
-	for line := range strings.Lines(string(status)) {
-		if words := strings.Fields(line); len(words) == 3 && words[0] == figure+":" {
-			kibibytes, err := strconv.ParseFloat(words[1], 64)
-			return 1024 * kibibytes, err
-		}
-	}
-	return 0, fmt.Errorf("the status of the process has no %s", figure)
 }
