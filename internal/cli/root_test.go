@@ -46,6 +46,7 @@ func TestExitCodesAndMessages(t *testing.T) {
 		"serve takes no arguments":                            {args: []string{"serve", "now"}, code: ExitUsage, want: `unknown command "now" for "mtls-egress-webhook serve"`},
 		"uninstall-check takes no arguments":                  {args: []string{"uninstall-check", "now"}, code: ExitUsage, want: `unknown command "now" for "mtls-egress-webhook uninstall-check"`},
 		"uninstall-cleanup takes no arguments":                {args: []string{"uninstall-cleanup", "now"}, code: ExitUsage, want: `unknown command "now" for "mtls-egress-webhook uninstall-cleanup"`},
+		"a Secret to clean up without its namespace":          {args: []string{"uninstall-cleanup", "--delete-secret=serving"}, code: ExitUsage, want: `--delete-secret: "serving" is no NAMESPACE/NAME`},
 		"a kubeconfig that uninstall-cleanup can't read":      {args: []string{"uninstall-cleanup", "--kubeconfig=/nowhere"}, code: ExitUsage, want: "finding out how to reach the API server: stat /nowhere: no such file or directory"},
 		"a kubeconfig that uninstall-check can't read":        {args: []string{"uninstall-check", "--kubeconfig=/nowhere"}, code: ExitUsage, want: "finding out how to reach the API server: stat /nowhere: no such file or directory"},
 		"admission-check takes no arguments":                  {args: []string{"admission-check", "now"}, code: ExitUsage, want: `unknown command "now" for "mtls-egress-webhook admission-check"`},

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -25,6 +27,7 @@ const defaultCleanupTimeout = 100 * time.Second
 func newUninstallCleanupCommand() *cobra.Command {
 	connection := &connectionFlags{}
 	timeout := defaultCleanupTimeout
+	var secretNames []string
 	cmd := &cobra.Command{
 		Use:   "uninstall-cleanup [flags]",
 		Short: "Take down what the controller made, after it was uninstalled",
@@ -38,6 +41,10 @@ again when the Pods are gone.
 Exit codes: 0 done, what is left is printed; 1 something couldn't be taken down; 2 wrong command line or unreadable kubeconfig.`,
 		Args: arguments(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			secrets, err := namedSecrets(secretNames)
+			if err != nil {
+				return usageError(err)
+			}
 			config, err := connection.config(usersTimeout)
 			if err != nil {
 				return err
@@ -50,11 +57,12 @@ Exit codes: 0 done, what is left is printed; 1 something couldn't be taken down;
 			defer stop()
 			ctx, cancel := context.WithTimeout(ctx, timeout)
 			defer cancel()
-			return cleanUp(ctx, c, cmd.OutOrStdout())
+			return cleanUp(ctx, c, secrets, cmd.OutOrStdout())
 		},
 	}
 	connection.add(cmd)
 	cmd.Flags().DurationVar(&timeout, "timeout", timeout, "how long it tries")
+	cmd.Flags().StringSliceVar(&secretNames, "delete-secret", nil, "Secret to delete as well, as NAMESPACE/NAME: one that cert-manager made for the webhook's own certificate")
 	return cmd
 }
 
@@ -79,14 +87,40 @@ func cleanupClient(config *rest.Config) (client.Client, error) {
 	return client.New(config, client.Options{Scheme: scheme, HTTPClient: httpClient, Mapper: withIstio(discovered, kinds)})
 }
 
+// namedSecrets are the Secrets with these names, each NAMESPACE/NAME.
+func namedSecrets(names []string) ([]*corev1.Secret, error) {
+	var secrets []*corev1.Secret
+	var problems []error
+	for _, full := range names {
+		namespace, name, both := strings.Cut(full, "/")
+		if !both || namespace == "" || name == "" || strings.Contains(name, "/") {
+			problems = append(problems, fmt.Errorf("--delete-secret: %q is no NAMESPACE/NAME", full))
+			continue
+		}
+		secrets = append(secrets, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}})
+	}
+	return secrets, errors.Join(problems...)
+}
+
+// deleteSecrets deletes those of them that are there.
+func deleteSecrets(ctx context.Context, c client.Client, secrets []*corev1.Secret) error {
+	var problems []error
+	for _, secret := range secrets {
+		if err := client.IgnoreNotFound(c.Delete(ctx, secret)); err != nil {
+			problems = append(problems, fmt.Errorf("delete the Secret %s/%s: %w", secret.Namespace, secret.Name, err))
+		}
+	}
+	return errors.Join(problems...)
+}
+
 // cleanUp tries again as long as it may: the API server goes on for a moment to refuse by policies that are gone, and a replica that is about to end may still write.
-func cleanUp(ctx context.Context, c client.Client, stdout io.Writer) error {
+func cleanUp(ctx context.Context, c client.Client, secrets []*corev1.Secret, stdout io.Writer) error {
 	const between = time.Second
 	var used []string
 	var problem error
 	err := wait.PollUntilContextCancel(ctx, between, true, func(ctx context.Context) (bool, error) {
 		left, err := controller.TearDownUnused(ctx, c)
-		if err != nil {
+		if err = errors.Join(err, deleteSecrets(ctx, c, secrets)); err != nil {
 			if ctx.Err() == nil || problem == nil {
 				problem = err
 			}

@@ -1,6 +1,7 @@
 package chart
 
 import (
+	"fmt"
 	"maps"
 	"testing"
 
@@ -100,6 +101,48 @@ func TestCleanupHasOnlyItsRights(t *testing.T) {
 	}
 }
 
+// What cert-manager made for the webhook's own certificate goes by name, and only with cert-manager.
+func TestCleanupDeletesTheSecretsOfCertManager(t *testing.T) {
+	const certManager = "servingCertificate.provider=cert-manager"
+	tests := map[string]struct {
+		set     string
+		secrets []any
+	}{
+		"the webhook's own CA":                    {set: ""},
+		"cert-manager with a CA of the chart":     {set: certManager, secrets: []any{"mtls-egress-webhook-serving", "mtls-egress-webhook-serving-ca"}},
+		"cert-manager with an issuer of the user": {set: certManager + ",servingCertificate.issuerRef.name=corporate", secrets: []any{"mtls-egress-webhook-serving"}},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			rendered := render(t, "--set", test.set)
+			args := []any{"uninstall-cleanup"}
+			for _, secret := range test.secrets {
+				args = append(args, fmt.Sprintf("--delete-secret=%s/%s", namespace, secret))
+			}
+			if diff := cmp.Diff(args, at(t, rendered["Job "+cleanupName], "spec", "template", "spec", "containers", 0, "args")); diff != "" {
+				t.Errorf("arguments (-want +got):\n%s", diff)
+			}
+			role, binding := rendered["Role "+cleanupName], rendered["RoleBinding "+cleanupName]
+			if test.secrets == nil {
+				if role != nil || binding != nil {
+					t.Error("there is a right to delete Secrets")
+				}
+				return
+			}
+			got := map[string]any{"rules": at(t, role, "rules"), "role": at(t, binding, "roleRef"), "bound": at(t, binding, "subjects"), "places": []string{role.GetNamespace(), binding.GetNamespace()}}
+			want := map[string]any{
+				"rules":  []any{map[string]any{"apiGroups": []any{""}, "resources": []any{"secrets"}, "resourceNames": test.secrets, "verbs": []any{"delete"}}},
+				"role":   map[string]any{"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": cleanupName},
+				"bound":  []any{map[string]any{"kind": "ServiceAccount", "name": cleanupName, "namespace": namespace}},
+				"places": []string{namespace, namespace},
+			}
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Errorf("rights (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
 // The right of helm test is to ask for Pods in the one namespace.
 func TestAdmissionCheckHasOnlyItsRights(t *testing.T) {
 	rendered := render(t, "--set", "serviceAccount.name=runner,test.namespace=project,test.target=b.example.com,image.tag=v2")
@@ -131,7 +174,7 @@ func TestAdmissionCheckHasOnlyItsRights(t *testing.T) {
 // The account and its rights are there before what runs the check, and all of them only for as long as it takes. What ran a check that
 // fails stays alone, for its log.
 func TestChecksAreHooks(t *testing.T) {
-	rendered := render(t)
+	rendered := render(t, "--set", "servingCertificate.provider=cert-manager")
 	hook := func(event, weight string, further map[string]string) map[string]string {
 		annotations := map[string]string{
 			"helm.sh/hook": event, "helm.sh/hook-weight": weight, "helm.sh/hook-delete-policy": "before-hook-creation,hook-succeeded",
@@ -148,6 +191,8 @@ func TestChecksAreHooks(t *testing.T) {
 		"ServiceAccount " + cleanupName:     hook("post-delete", "-3", nil),
 		"ClusterRole " + cleanupName:        hook("post-delete", "-2", nil),
 		"ClusterRoleBinding " + cleanupName: hook("post-delete", "-1", nil),
+		"Role " + cleanupName:               hook("post-delete", "-2", nil),
+		"RoleBinding " + cleanupName:        hook("post-delete", "-1", nil),
 		"Job " + cleanupName:                hook("post-delete", "0", log),
 		"ServiceAccount " + testName:        hook("test", "-3", nil),
 		"Role " + testName:                  hook("test", "-2", nil),

@@ -22,6 +22,7 @@ import (
 	"mtls.egress/webhook/internal/cli"
 	"mtls.egress/webhook/internal/mesh"
 	"mtls.egress/webhook/internal/target"
+	"mtls.egress/webhook/test/certmanager"
 )
 
 const checkName = "mtls-egress-webhook-uninstall"
@@ -51,10 +52,7 @@ func TestUninstall(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	installed := installedRelease{cluster: c, targets: newTargetClient(t, c.Config), command: filepath.Join(t.TempDir(), "webhook")}
-	if output, err := exec.CommandContext(t.Context(), "go", "build", "-o", installed.command, "mtls.egress/webhook/cmd/webhook").CombinedOutput(); err != nil {
-		t.Fatalf("go build: %v\n%s", err, output)
-	}
+	installed := installedRelease{cluster: c, targets: newTargetClient(t, c.Config), command: buildCommand(t)}
 	t.Run("a check that can't look refuses", func(t *testing.T) {
 		c.kubectl(t, "create", "serviceaccount", "nobody", "--namespace", "project")
 		said, err := installed.check(t.Context(), t.TempDir(), "project", "nobody", "uninstall-check")
@@ -130,6 +128,48 @@ func TestUninstall(t *testing.T) {
 	installed.wantAbandoned(t, "default")
 }
 
+// TestUninstallLeavesNoSecretOfCertManager has a cert-manager that issues the webhook's own certificate.
+func TestUninstallLeavesNoSecretOfCertManager(t *testing.T) {
+	c := startCluster(t)
+	c.istio(t)
+	c.namespace(t, namespace, nil)
+	manager, err := certmanager.Start(t.Context(), certmanager.Beside(c.Server))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := manager.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	installed := installedRelease{cluster: c, targets: newTargetClient(t, c.Config), command: buildCommand(t)}
+	installed.install(t, "--set", "servingCertificate.provider=cert-manager")
+	secrets := func() []string {
+		return strings.Fields(c.kubectl(t, "get", "secrets", "--namespace", namespace, "--field-selector=type=kubernetes.io/tls", "--output=name"))
+	}
+	issued := []string{"secret/mtls-egress-webhook-serving", "secret/mtls-egress-webhook-serving-ca"}
+	until(t, "the Secrets of the webhook's own certificate", func(context.Context) bool { return slices.Equal(secrets(), issued) })
+	if _, problem := installed.uninstall(t); problem != "" {
+		t.Errorf("Helm says %q", problem)
+	}
+	if left := secrets(); len(left) > 0 {
+		t.Errorf("there is left %q", left)
+	}
+	if left := installed.leftOfTheHooks(t); len(left) > 0 {
+		t.Errorf("left of the hooks: %q", left)
+	}
+}
+
+// buildCommand builds the webhook.
+func buildCommand(t *testing.T) string {
+	t.Helper()
+	command := filepath.Join(t.TempDir(), "webhook")
+	if output, err := exec.CommandContext(t.Context(), "go", "build", "-o", command, "mtls.egress/webhook/cmd/webhook").CombinedOutput(); err != nil {
+		t.Fatalf("go build: %v\n%s", err, output)
+	}
+	return command
+}
+
 const (
 	crdName   = "customresourcedefinition.apiextensions.k8s.io/egresstargets.mtls.egress"
 	usersSaid = `NAMESPACE   KIND         NAME      TARGETS
@@ -151,9 +191,9 @@ type installedRelease struct {
 	manifest string
 }
 
-func (r *installedRelease) install(t *testing.T) {
+func (r *installedRelease) install(t *testing.T, values ...string) {
 	t.Helper()
-	r.helm(t, "install", release, chartDir, "--namespace", namespace)
+	r.helm(t, append([]string{"install", release, chartDir, "--namespace", namespace}, values...)...)
 	r.manifest = writeFile(t, "installed.yaml", r.helm(t, "get", "manifest", release, "--namespace", namespace))
 }
 
@@ -166,7 +206,7 @@ func (r *installedRelease) objects(t *testing.T) []string {
 // leftOfTheHooks are their objects that are in the cluster.
 func (r *installedRelease) leftOfTheHooks(t *testing.T) []string {
 	t.Helper()
-	return strings.Fields(r.kubectl(t, "get", "jobs,serviceaccounts,clusterroles,clusterrolebindings", "--output=name", "--all-namespaces",
+	return strings.Fields(r.kubectl(t, "get", "jobs,serviceaccounts,roles,rolebindings,clusterroles,clusterrolebindings", "--output=name", "--all-namespaces",
 		"--selector=app.kubernetes.io/name in ("+checkName+","+cleanupName+")"))
 }
 

@@ -30,6 +30,22 @@ digit sorts before every letter. https://github.com/istio/istio/issues/43074
 {{- printf "%s-serving" (include "mtls-egress-webhook.fullname" .) }}
 {{- end }}
 
+{{- define "mtls-egress-webhook.servingCA" -}}
+{{- printf "%s-ca" (include "mtls-egress-webhook.servingCertificate" .) }}
+{{- end }}
+
+{{- /* The names of the Secrets that cert-manager makes for the release, as a list. */}}
+{{- define "mtls-egress-webhook.servingSecrets" -}}
+{{- $secrets := list }}
+{{- if eq .Values.servingCertificate.provider "cert-manager" }}
+{{- $secrets = append $secrets (include "mtls-egress-webhook.servingCertificate" .) }}
+{{- if not .Values.servingCertificate.issuerRef }}
+{{- $secrets = append $secrets (include "mtls-egress-webhook.servingCA" .) }}
+{{- end }}
+{{- end }}
+{{- toYaml $secrets }}
+{{- end }}
+
 {{- define "mtls-egress-webhook.serviceAccount" -}}
 {{- .Values.serviceAccount.name | default (include "mtls-egress-webhook.fullname" .) }}
 {{- end }}
