@@ -26,7 +26,7 @@ func Closed(t target.Target, layout target.Layout) []Object {
 		DirectResponse: &networking.HTTPDirectResponse{
 			Status: closedStatus,
 			Body: &networking.HTTPBody{Specifier: &networking.HTTPBody_String_{
-				String_: "mtls-egress: the call could have left without mutual TLS, so it was stopped. The EgressTarget " + t.Host + " says why.\n",
+				String_: "mtls-egress: the target is closed, so the call was stopped. The EgressTarget " + t.Host + " says why.\n",
 			}},
 		},
 	}}

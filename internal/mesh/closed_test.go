@@ -16,7 +16,7 @@ import (
 const closedRoute = `directResponse:
   body:
     string: |
-      mtls-egress: the call could have left without mutual TLS, so it was stopped. The EgressTarget external.system.com says why.
+      mtls-egress: the target is closed, so the call was stopped. The EgressTarget external.system.com says why.
   status: 503
 match:
 - port: 80
