@@ -35,6 +35,7 @@ import (
 	"mtls.egress/webhook/internal/certs/serving"
 	"mtls.egress/webhook/internal/controller"
 	"mtls.egress/webhook/internal/mutate"
+	"mtls.egress/webhook/internal/paging"
 	"mtls.egress/webhook/internal/policy"
 	"mtls.egress/webhook/internal/policy/lookup"
 	"mtls.egress/webhook/internal/target"
@@ -196,6 +197,7 @@ func admissionCache() cache.Options {
 			lookup.NamespaceMetadata(): lookup.CacheOptions(),
 		},
 		ReaderFailOnMissingInformer: true,
+		NewInformer:                 paging.NewInformer,
 	}
 }
 

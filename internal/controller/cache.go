@@ -13,6 +13,7 @@ import (
 
 	"mtls.egress/webhook/api/v1alpha1"
 	"mtls.egress/webhook/internal/mesh"
+	"mtls.egress/webhook/internal/paging"
 	"mtls.egress/webhook/internal/policy/lookup"
 	"mtls.egress/webhook/internal/target"
 )
@@ -41,7 +42,7 @@ func CacheOptions() cache.Options {
 	for _, kind := range append(hostKinds(), mesh.KindSidecar) {
 		byObject[newPacked(kind)] = cache.ByObject{Transform: istioKeeper()}
 	}
-	return cache.Options{ByObject: byObject, ReaderFailOnMissingInformer: true}
+	return cache.Options{ByObject: byObject, ReaderFailOnMissingInformer: true, NewInformer: paging.NewInformer}
 }
 
 // egressTargetKeeper makes the EgressTargets small that come.
