@@ -63,7 +63,7 @@ func (r *EgressTargetReconciler) anchorPause(present, desired *unstructured.Unst
 	if !remains {
 		return 0
 	}
-	return max(0, pauseOfAnchor-r.repairs.age(present, r.clock.Now()))
+	return max(0, pauseOfAnchor-r.versions.age(present.GetKind(), present, r.clock.Now()))
 }
 
 // owns says whether the EgressTarget is among the owners of object.

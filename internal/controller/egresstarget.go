@@ -49,6 +49,7 @@ type EgressTargetReconciler struct {
 	rootNamespace string
 
 	reopening reopening
+	versions  *versions
 	repairs   *repairs
 }
 
@@ -85,6 +86,9 @@ func (r *EgressTargetReconciler) reconcile(ctx context.Context, key types.Namesp
 	}
 	if err != nil {
 		return reconcile.Result{}, fmt.Errorf("read the EgressTarget: %w", err)
+	}
+	if r.versions.behind(v1alpha1.Kind, &egressTarget, r.clock.Now()) {
+		return reconcile.Result{}, errCacheBehind
 	}
 	t := target.FromEgressTarget(key.Namespace, key.Name, &egressTarget)
 	demands := demandOf(t, pods)
@@ -127,6 +131,7 @@ func (r *EgressTargetReconciler) createOnFirstUse(ctx context.Context, key types
 	if err := r.client.Create(ctx, egressTarget); err != nil {
 		return fmt.Errorf("create the EgressTarget: %w", err)
 	}
+	r.versions.wrote(v1alpha1.Kind, egressTarget, r.clock.Now())
 	return nil
 }
 
@@ -137,6 +142,7 @@ func (r *EgressTargetReconciler) hold(ctx context.Context, egressTarget *v1alpha
 	if err := r.client.Patch(ctx, egressTarget, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})); err != nil {
 		return fmt.Errorf("add the finalizer: %w", err)
 	}
+	r.versions.wrote(v1alpha1.Kind, egressTarget, r.clock.Now())
 	return nil
 }
 
@@ -339,6 +345,7 @@ func (r *EgressTargetReconciler) writeStatus(ctx context.Context, egressTarget *
 	if err := r.client.Status().Update(ctx, egressTarget); err != nil {
 		return fmt.Errorf("write the status: %w", err)
 	}
+	r.versions.wrote(v1alpha1.Kind, egressTarget, r.clock.Now())
 	for _, e := range append(transitions(old.Conditions, status.Conditions), expiryNotices(target.FromEgressTarget(egressTarget.Namespace, egressTarget.Name, egressTarget), old.Credentials, status.Credentials)...) {
 		r.record(egressTarget, e)
 	}

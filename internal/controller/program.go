@@ -90,7 +90,7 @@ func (r *EgressTargetReconciler) ensure(ctx context.Context, desired *unstructur
 	case asDesired(present, desired):
 		return true, nil
 	}
-	if r.repairs.behind(present, r.clock.Now()) {
+	if r.versions.behind(present.GetKind(), present, r.clock.Now()) {
 		return true, errCacheBehind
 	}
 	// Bound to what was read: an object that was changed or replaced since is looked at again.
@@ -104,6 +104,11 @@ func (r *EgressTargetReconciler) ensure(ctx context.Context, desired *unstructur
 // can undo what the others say: spec.gateways takes a VirtualService off the sidecars. So the spec is replaced when the answer
 // has more than desired.
 func (r *EgressTargetReconciler) apply(ctx context.Context, object, desired *unstructured.Unstructured, options ...client.ApplyOption) error {
+	key := keyOf(desired.GetKind(), desired)
+	if !r.versions.begin(key) {
+		return errCacheBehind
+	}
+	defer r.versions.end(key)
 	log.FromContext(ctx).Info("writing", "object", desired.GetKind()+" "+desired.GetName())
 	if err := r.client.Apply(ctx, client.ApplyConfigurationFromUnstructured(object), options...); err != nil {
 		return err
@@ -114,7 +119,8 @@ func (r *EgressTargetReconciler) apply(ctx context.Context, object, desired *uns
 			return err
 		}
 	}
-	repaired, err := r.repairs.written(desired, object, r.clock.Now())
+	r.versions.wrote(desired.GetKind(), object, r.clock.Now())
+	repaired, err := r.repairs.written(desired, object)
 	if err != nil {
 		return err
 	}
@@ -149,7 +155,7 @@ func isEgressTarget(owner metav1.OwnerReference) bool {
 	return mesh.Owned(&metav1.ObjectMeta{OwnerReferences: []metav1.OwnerReference{owner}})
 }
 
-// errCacheBehind is for a write that would be refused.
+// errCacheBehind is for a write that would be refused, or that another worker does on the same base.
 var errCacheBehind = errors.New("the cache doesn't have the last write yet")
 
 // stale says whether a write failed because the cache was behind: whoever changed the object will be noticed in a moment.

@@ -62,7 +62,7 @@ type Options struct {
 }
 
 // workers is how many hosts are reconciled at a time. Most of a reconciliation is waiting for the API server.
-const workers = 8
+const workers = 16
 
 // Setup adds the controllers to a manager that was made with CacheOptions and with a scheme that knows api/v1alpha1, the
 // kinds of Kubernetes and those of AddToScheme. They run on the leader only, and the caches are filled from the call on, so that it is the leader that calls. It fails when the CRDs of Istio or of EgressTarget are not installed.
@@ -83,6 +83,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, options Options) error {
 		retention:     cmp.Or(options.TargetRetention, DefaultTargetRetention),
 		rootNamespace: cmp.Or(options.RootNamespace, mesh.DefaultRootNamespace),
 		policy:        policy.Cluster{Other: policy.OtherAllow},
+		versions:      newVersions(),
 		repairs:       newRepairs(),
 	}
 	if options.Policy != nil {
@@ -208,6 +209,7 @@ func addVerificationController(mgr ctrl.Manager, shared *EgressTargetReconciler,
 		events:   shared.events,
 		clock:    shared.clock,
 		policy:   shared.policy,
+		versions: shared.versions,
 		targets:  cmp.Or(options.VerifyTargets, VerifyOff),
 		interval: cmp.Or(options.VerifyInterval, DefaultVerifyInterval),
 		probe:    prober.Probe,

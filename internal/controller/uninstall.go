@@ -35,7 +35,7 @@ func TearDownUnused(ctx context.Context, c client.Client) (used []string, err er
 	for i := range list.Items {
 		byNamespace[list.Items[i].Namespace] = append(byNamespace[list.Items[i].Namespace], &list.Items[i])
 	}
-	r := &EgressTargetReconciler{cache: c, live: c, client: c, clock: clock.RealClock{}, repairs: newRepairs()}
+	r := &EgressTargetReconciler{cache: c, live: c, client: c, clock: clock.RealClock{}, versions: newVersions(), repairs: newRepairs()}
 	var problems []error
 	for namespace, targets := range byNamespace {
 		inUse, err := r.anyUsed(ctx, targets)

@@ -83,6 +83,8 @@ type VerificationReconciler struct {
 	events events.EventRecorder
 	clock  clock.PassiveClock
 	policy policy.Cluster
+	// versions are those that the other controller shares.
+	versions *versions
 
 	targets  VerifyTargets
 	interval time.Duration
@@ -378,11 +380,15 @@ func (r *VerificationReconciler) write(ctx context.Context, egressTarget *v1alph
 	if equality.Semantic.DeepEqual(old, conditions) {
 		return nil
 	}
+	if r.versions.behind(v1alpha1.Kind, egressTarget, r.clock.Now()) {
+		return errCacheBehind
+	}
 	updated := egressTarget.DeepCopy()
 	updated.Status.Conditions = conditions
 	if err := r.client.Status().Update(ctx, updated); err != nil {
 		return fmt.Errorf("write the status: %w", err)
 	}
+	r.versions.wrote(v1alpha1.Kind, updated, r.clock.Now())
 	return nil
 }
 

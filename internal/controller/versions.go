@@ -1,0 +1,94 @@
+package controller
+
+import (
+	"sync"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/resourceversion"
+)
+
+// versions remembers which version an object got by the controller's last write, for as long as the cache may not have it. It also keeps two workers from writing one object
+// at once.
+type versions struct {
+	mutex   sync.Mutex
+	last    map[objectKey]version
+	swept   time.Time
+	written map[objectKey]struct{}
+}
+
+// version is what an object has since a write.
+type version struct {
+	resourceVersion string
+	at              time.Time
+}
+
+type objectKey struct{ kind, namespace, name string }
+
+// believed is for how long after a write the cache is taken to be the one that is wrong. An API server that was restored from a backup gives versions that were given before.
+const believed = 10 * time.Second
+
+func newVersions() *versions {
+	return &versions{last: map[objectKey]version{}, written: map[objectKey]struct{}{}}
+}
+
+// begin is called before a write of an object that several workers may want to write. It returns false when one of them does; otherwise end has to be called after it.
+func (v *versions) begin(key objectKey) bool {
+	v.mutex.Lock()
+	defer v.mutex.Unlock()
+	_, busy := v.written[key]
+	v.written[key] = struct{}{}
+	return !busy
+}
+
+func (v *versions) end(key objectKey) {
+	v.mutex.Lock()
+	defer v.mutex.Unlock()
+	delete(v.written, key)
+}
+
+// wrote notes the version that an object got by a write.
+func (v *versions) wrote(kind string, object metav1.Object, at time.Time) {
+	v.mutex.Lock()
+	defer v.mutex.Unlock()
+	if at.Sub(v.swept) > believed {
+		for key, last := range v.last {
+			if at.Sub(last.at) > believed {
+				delete(v.last, key)
+			}
+		}
+		v.swept = at
+	}
+	v.last[keyOf(kind, object)] = version{object.GetResourceVersion(), at}
+}
+
+// behind says whether present, as the cache has it, is older than what was written last: a write on its base would be refused.
+// https://kubernetes.io/docs/reference/using-api/api-concepts/#resource-versions
+func (v *versions) behind(kind string, present metav1.Object, at time.Time) bool {
+	last, known := v.recent(kind, present, at)
+	if !known {
+		return false
+	}
+	order, err := resourceversion.CompareResourceVersion(present.GetResourceVersion(), last.resourceVersion)
+	return err == nil && order < 0
+}
+
+// age is how long ago an object was written last; as long as can be when that is too long ago to be known.
+func (v *versions) age(kind string, object metav1.Object, at time.Time) time.Duration {
+	last, _ := v.recent(kind, object, at)
+	return at.Sub(last.at)
+}
+
+func (v *versions) recent(kind string, object metav1.Object, at time.Time) (last version, known bool) {
+	v.mutex.Lock()
+	defer v.mutex.Unlock()
+	last, known = v.last[keyOf(kind, object)]
+	if at.Sub(last.at) > believed {
+		return version{}, false
+	}
+	return last, known
+}
+
+func keyOf(kind string, object metav1.Object) objectKey {
+	return objectKey{kind, object.GetNamespace(), object.GetName()}
+}
