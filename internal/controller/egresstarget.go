@@ -87,9 +87,6 @@ func (r *EgressTargetReconciler) reconcile(ctx context.Context, key types.Namesp
 	if err != nil {
 		return reconcile.Result{}, fmt.Errorf("read the EgressTarget: %w", err)
 	}
-	if r.versions.behind(v1alpha1.Kind, &egressTarget, r.clock.Now()) {
-		return reconcile.Result{}, errCacheBehind
-	}
 	t := target.FromEgressTarget(key.Namespace, key.Name, &egressTarget)
 	demands := demandOf(t, pods)
 	switch held := controllerutil.ContainsFinalizer(&egressTarget, Finalizer); {
@@ -137,6 +134,9 @@ func (r *EgressTargetReconciler) createOnFirstUse(ctx context.Context, key types
 
 // hold puts our finalizer on the EgressTarget, before anything is programmed for it.
 func (r *EgressTargetReconciler) hold(ctx context.Context, egressTarget *v1alpha1.EgressTarget) error {
+	if r.versions.behind(v1alpha1.Kind, egressTarget, r.clock.Now()) {
+		return errCacheBehind
+	}
 	before := egressTarget.DeepCopy()
 	controllerutil.AddFinalizer(egressTarget, Finalizer)
 	if err := r.client.Patch(ctx, egressTarget, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})); err != nil {
@@ -340,6 +340,10 @@ func (r *EgressTargetReconciler) writeStatus(ctx context.Context, egressTarget *
 	old := egressTarget.Status
 	if equality.Semantic.DeepEqual(old, status) {
 		return nil
+	}
+	// Only now, as what the cache knows of others may be a reason to close the target.
+	if r.versions.behind(v1alpha1.Kind, egressTarget, r.clock.Now()) {
+		return errCacheBehind
 	}
 	egressTarget.Status = status
 	if err := r.client.Status().Update(ctx, egressTarget); err != nil {

@@ -82,15 +82,20 @@ func (r *EgressTargetReconciler) ensure(ctx context.Context, desired *unstructur
 	switch {
 	case err != nil:
 		return false, err
-	case present == nil:
-		// Without force, so that an object which somebody made a moment ago, and the cache doesn't know yet, is a conflict.
-		return true, r.apply(ctx, desired.DeepCopy(), desired)
-	case !mesh.Owned(present):
+	case present != nil && !mesh.Owned(present):
 		return false, nil
-	case asDesired(present, desired):
+	case present != nil && asDesired(present, desired):
 		return true, nil
 	}
-	if r.versions.behind(present.GetKind(), present, r.clock.Now()) {
+	key := keyOf(desired.GetKind(), desired)
+	if !r.versions.begin(key) {
+		return true, errCacheBehind
+	}
+	defer r.versions.end(key)
+	if present == nil {
+		return true, r.create(ctx, desired)
+	}
+	if r.versions.behind(key.kind, present, r.clock.Now()) {
 		return true, errCacheBehind
 	}
 	// Bound to what was read: an object that was changed or replaced since is looked at again.
@@ -100,26 +105,37 @@ func (r *EgressTargetReconciler) ensure(ctx context.Context, desired *unstructur
 	return true, r.apply(ctx, bound, desired, client.ForceOwnership)
 }
 
+// create makes an object that the cache doesn't have, without force, so that one which somebody else made a moment ago is a conflict. One that we made ourselves is none, and would lose what it
+// was made with.
+func (r *EgressTargetReconciler) create(ctx context.Context, desired *unstructured.Unstructured) error {
+	if _, known := r.versions.recent(desired.GetKind(), desired, r.clock.Now()); known {
+		made, err := liveIstioObject(ctx, r.live, desired.GetKind(), desired.GetNamespace(), desired.GetName())
+		if err != nil {
+			return err
+		}
+		if made != nil {
+			return errCacheBehind
+		}
+	}
+	return r.apply(ctx, desired.DeepCopy(), desired)
+}
+
 // apply sends object by server-side apply. That leaves fields which somebody else added, and in a spec of ours a field more
 // can undo what the others say: spec.gateways takes a VirtualService off the sidecars. So the spec is replaced when the answer
 // has more than desired.
 func (r *EgressTargetReconciler) apply(ctx context.Context, object, desired *unstructured.Unstructured, options ...client.ApplyOption) error {
-	key := keyOf(desired.GetKind(), desired)
-	if !r.versions.begin(key) {
-		return errCacheBehind
-	}
-	defer r.versions.end(key)
 	log.FromContext(ctx).Info("writing", "object", desired.GetKind()+" "+desired.GetName())
 	if err := r.client.Apply(ctx, client.ApplyConfigurationFromUnstructured(object), options...); err != nil {
 		return err
 	}
+	r.versions.wrote(desired.GetKind(), object, r.clock.Now())
 	if !equality.Semantic.DeepEqual(object.Object["spec"], desired.Object["spec"]) {
 		object.Object["spec"] = desired.DeepCopy().Object["spec"]
 		if err := r.client.Update(ctx, object); err != nil {
 			return err
 		}
+		r.versions.wrote(desired.GetKind(), object, r.clock.Now())
 	}
-	r.versions.wrote(desired.GetKind(), object, r.clock.Now())
 	repaired, err := r.repairs.written(desired, object)
 	if err != nil {
 		return err

@@ -47,7 +47,7 @@ func (v *versions) end(key objectKey) {
 	delete(v.written, key)
 }
 
-// wrote notes the version that an object got by a write.
+// wrote notes the version that an object got by a write, unless a later write was noted before.
 func (v *versions) wrote(kind string, object metav1.Object, at time.Time) {
 	v.mutex.Lock()
 	defer v.mutex.Unlock()
@@ -59,18 +59,24 @@ func (v *versions) wrote(kind string, object metav1.Object, at time.Time) {
 		}
 		v.swept = at
 	}
-	v.last[keyOf(kind, object)] = version{object.GetResourceVersion(), at}
+	key := keyOf(kind, object)
+	if last, known := v.last[key]; known && older(object.GetResourceVersion(), last.resourceVersion) && at.Sub(last.at) <= believed {
+		return
+	}
+	v.last[key] = version{object.GetResourceVersion(), at}
+}
+
+// older says whether a version of an object comes before another.
+// https://kubernetes.io/docs/reference/using-api/api-concepts/#resource-versions
+func older(one, other string) bool {
+	order, err := resourceversion.CompareResourceVersion(one, other)
+	return err == nil && order < 0
 }
 
 // behind says whether present, as the cache has it, is older than what was written last: a write on its base would be refused.
-// https://kubernetes.io/docs/reference/using-api/api-concepts/#resource-versions
 func (v *versions) behind(kind string, present metav1.Object, at time.Time) bool {
 	last, known := v.recent(kind, present, at)
-	if !known {
-		return false
-	}
-	order, err := resourceversion.CompareResourceVersion(present.GetResourceVersion(), last.resourceVersion)
-	return err == nil && order < 0
+	return known && older(present.GetResourceVersion(), last.resourceVersion)
 }
 
 // age is how long ago an object was written last; as long as can be when that is too long ago to be known.
@@ -79,6 +85,7 @@ func (v *versions) age(kind string, object metav1.Object, at time.Time) time.Dur
 	return at.Sub(last.at)
 }
 
+// recent is the last write of an object, as long as the cache may not have it.
 func (v *versions) recent(kind string, object metav1.Object, at time.Time) (last version, known bool) {
 	v.mutex.Lock()
 	defer v.mutex.Unlock()

@@ -34,6 +34,16 @@ func TestACacheIsKnownToBeBehind(t *testing.T) {
 	}
 }
 
+func TestALateNoteOfAnEarlierWriteDoesntCount(t *testing.T) {
+	at := time.Date(2026, 11, 25, 12, 0, 0, 0, time.UTC)
+	v := newVersions()
+	v.wrote(mesh.KindVirtualService, virtualService("a", "101"), at)
+	v.wrote(mesh.KindVirtualService, virtualService("a", "100"), at)
+	if !v.behind(mesh.KindVirtualService, virtualService("a", "100"), at) {
+		t.Error("a cache that has the first of two writes isn't taken to be behind")
+	}
+}
+
 func TestVersionsAreForgottenWithTime(t *testing.T) {
 	start := time.Date(2026, 11, 25, 12, 0, 0, 0, time.UTC)
 	v := newVersions()

@@ -108,9 +108,9 @@ func TestCleanupDeletesTheSecretsOfCertManager(t *testing.T) {
 		set     string
 		secrets []any
 	}{
-		"the webhook's own CA":                    {set: ""},
-		"cert-manager with a CA of the chart":     {set: certManager, secrets: []any{"mtls-egress-webhook-serving", "mtls-egress-webhook-serving-ca"}},
-		"cert-manager with an issuer of the user": {set: certManager + ",servingCertificate.issuerRef.name=corporate", secrets: []any{"mtls-egress-webhook-serving"}},
+		"the webhook's own CA":                {set: ""},
+		"cert-manager with a CA of the chart": {set: certManager, secrets: []any{"mtls-egress-webhook-serving", "mtls-egress-webhook-serving-ca"}},
+		"cert-manager with an issuer of the user, which may have had the chart's CA before": {set: certManager + ",servingCertificate.issuerRef.name=corporate", secrets: []any{"mtls-egress-webhook-serving", "mtls-egress-webhook-serving-ca"}},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -34,14 +34,11 @@ digit sorts before every letter. https://github.com/istio/istio/issues/43074
 {{- printf "%s-ca" (include "mtls-egress-webhook.servingCertificate" .) }}
 {{- end }}
 
-{{- /* The names of the Secrets that cert-manager makes for the release, as a list. */}}
+{{- /* The names of the Secrets that cert-manager makes for the release, or made before it had another issuer, as a list. */}}
 {{- define "mtls-egress-webhook.servingSecrets" -}}
 {{- $secrets := list }}
 {{- if eq .Values.servingCertificate.provider "cert-manager" }}
-{{- $secrets = append $secrets (include "mtls-egress-webhook.servingCertificate" .) }}
-{{- if not .Values.servingCertificate.issuerRef }}
-{{- $secrets = append $secrets (include "mtls-egress-webhook.servingCA" .) }}
-{{- end }}
+{{- $secrets = list (include "mtls-egress-webhook.servingCertificate" .) (include "mtls-egress-webhook.servingCA" .) }}
 {{- end }}
 {{- toYaml $secrets }}
 {{- end }}
