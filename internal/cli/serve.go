@@ -182,6 +182,7 @@ func newManager(ctx context.Context, config *rest.Config, options *serveOptions,
 	controllerLog := log.WithName("controller")
 	return manager, errors.Join(
 		manager.Add(source),
+		manager.Add(&programPages{release: releaseProgramPages, first: firstProgramPages, every: everyProgramPages, log: log.WithName("memory")}),
 		metrics.Registry.Register(notAfterMetric(source)),
 		addAdmission(manager, cluster, draining),
 		addChecks(ctx, manager, source, draining, log.WithName("health")),

@@ -117,7 +117,7 @@ func controllerTerm(restConfig *rest.Config, scheme *runtime.Scheme, options *se
 
 // leaderGCPercent is GOGC in the leader. Its caches are most of its memory and hardly change, so with Go's default, 100, as much again would be garbage that waits to be
 // collected.
-const leaderGCPercent = 30
+const leaderGCPercent = 20
 
 // spareMemory has garbage collected sooner until ctx ends, unless GOGC says when.
 func spareMemory(ctx context.Context) {

@@ -35,7 +35,7 @@ type server struct {
 	watch  *watch.FakeWatcher
 }
 
-func (s *server) note(format string, values ...any) {
+func (s *server) notef(format string, values ...any) {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
 	s.happened = append(s.happened, fmt.Sprintf(format, values...))
@@ -48,7 +48,7 @@ func (s *server) soFar() []string {
 }
 
 func (s *server) list(_ context.Context, options metav1.ListOptions) (runtime.Object, error) {
-	s.note("list version=%q limit=%d from=%q", options.ResourceVersion, options.Limit, options.Continue)
+	s.notef("list version=%q limit=%d from=%q", options.ResourceVersion, options.Limit, options.Continue)
 	if s.expire && options.Continue != "" {
 		s.expire = false
 		return nil, apierrors.NewResourceExpired("the continue parameter is too old")
@@ -77,7 +77,7 @@ func (s *server) small(object any) (any, error) {
 	}
 	switch pod.Name {
 	case "app-0", "app-499", "app-500", "app-999", "app-1000", "app-1200":
-		s.note("made small: %s", pod.Name)
+		s.notef("made small: %s", pod.Name)
 	}
 	return &corev1.Pod{ObjectMeta: pod.ObjectMeta}, nil
 }
@@ -90,7 +90,7 @@ func (s *server) informer(t *testing.T, transform toolscache.TransformFunc) tool
 	informer := paging.NewInformer(&toolscache.ListWatch{
 		ListWithContextFunc: s.list,
 		WatchFuncWithContext: func(_ context.Context, options metav1.ListOptions) (watch.Interface, error) {
-			s.note("watch version=%q", options.ResourceVersion)
+			s.notef("watch version=%q", options.ResourceVersion)
 			return s.watch, nil
 		},
 	}, &corev1.Pod{}, 0, toolscache.Indexers{})
