@@ -12,10 +12,64 @@ What the Pods of Helm's hooks share. Each runs a check of the command once, with
 {{- merge (dict "sidecar.istio.io/inject" "false") (include "mtls-egress-webhook.checkLabels" . | fromYaml) (.top.Values.deployment.podLabels | default dict) | toYaml }}
 {{- end }}
 
+{{- define "mtls-egress-webhook.checkName" -}}
+{{- printf "%s-%s" (include "mtls-egress-webhook.fullname" .top) .check }}
+{{- end }}
+
+{{- define "mtls-egress-webhook.checkHook" -}}
+helm.sh/hook: {{ .event }}
+helm.sh/hook-weight: {{ .weight | quote }}
+helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
+{{- end }}
+
+{{- define "mtls-egress-webhook.checkMetadata" -}}
+name: {{ include "mtls-egress-webhook.checkName" . }}
+{{- with .namespace }}
+namespace: {{ . }}
+{{- end }}
+labels:
+  {{- include "mtls-egress-webhook.checkLabels" . | nindent 2 }}
+annotations:
+  {{- include "mtls-egress-webhook.checkHook" . | nindent 2 }}
+{{- end }}
+
+{{- /* The account comes first, then its role and the binding of both, and last what uses them. */}}
+{{- define "mtls-egress-webhook.checkAccount" -}}
+apiVersion: v1
+kind: ServiceAccount
+metadata:
+  {{- include "mtls-egress-webhook.checkMetadata" (merge (dict "weight" "-3" "namespace" .top.Release.Namespace) .) | nindent 2 }}
+automountServiceAccountToken: false
+{{- end }}
+
+{{- /* With a namespace it is a Role there, without one a ClusterRole. Its rules follow it. */}}
+{{- define "mtls-egress-webhook.checkRole" -}}
+apiVersion: rbac.authorization.k8s.io/v1
+kind: {{ ternary "Role" "ClusterRole" (hasKey . "namespace") }}
+metadata:
+  {{- include "mtls-egress-webhook.checkMetadata" (merge (dict "weight" "-2") .) | nindent 2 }}
+{{- end }}
+
+{{- define "mtls-egress-webhook.checkBinding" -}}
+{{- $role := ternary "Role" "ClusterRole" (hasKey . "namespace") -}}
+apiVersion: rbac.authorization.k8s.io/v1
+kind: {{ $role }}Binding
+metadata:
+  {{- include "mtls-egress-webhook.checkMetadata" (merge (dict "weight" "-1") .) | nindent 2 }}
+roleRef:
+  apiGroup: rbac.authorization.k8s.io
+  kind: {{ $role }}
+  name: {{ include "mtls-egress-webhook.checkName" . }}
+subjects:
+- kind: ServiceAccount
+  name: {{ include "mtls-egress-webhook.checkName" . }}
+  namespace: {{ .top.Release.Namespace }}
+{{- end }}
+
 {{- define "mtls-egress-webhook.checkPod" -}}
 {{- $values := .top.Values -}}
 restartPolicy: Never
-serviceAccountName: {{ .account }}
+serviceAccountName: {{ include "mtls-egress-webhook.checkName" . }}
 # The token is mounted below, where it can be seen.
 automountServiceAccountToken: false
 {{- with $values.imagePullSecrets }}
