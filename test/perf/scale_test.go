@@ -22,8 +22,9 @@ const (
 	manyPods       = 10_000
 )
 
-// steadily is for how long writes and processor time are counted while nothing happens. MTLS_EGRESS_STEADY is another duration, such as 10m.
-const steadily = time.Minute
+// steadily is for how long writes and processor time are counted while nothing happens, longer than it takes until a replica gives up pages of the program once more.
+// MTLS_EGRESS_STEADY is another duration, such as 10m.
+const steadily = 3 * time.Minute
 
 // settling is for how long nothing may have been written before what happens without a cause is counted.
 const settling = 10 * time.Second

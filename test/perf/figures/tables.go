@@ -33,6 +33,7 @@ func rows() []row {
 		{what: "one scrape of the controller's metrics, 1,000 targets and 10,000 Pods", benchmark: "BenchmarkScrape", unit: "ns/op", goal: 100 * milli},
 		{what: "merge a caBundle of two", benchmark: "BenchmarkMergeBundle/2", unit: "ns/op"},
 		{what: "render 1,000 Deployments, in process", benchmark: "BenchmarkRender", unit: "ns/op"},
+		{what: "give up the pages of the program that only its start needs, every two minutes", benchmark: "BenchmarkProgramPages/release", unit: "ns/op"},
 		{what: "`render` of 1,000 Deployments, process start included", benchmark: "BenchmarkRenderProcess/deployments=1000", unit: "ns/op", goal: 1500 * milli},
 		{what: "its processor time", benchmark: "BenchmarkRenderProcess/deployments=1000", unit: "cpu-ns/op"},
 		{what: "peak memory of the webhook's process, in the run below", benchmark: "BenchmarkWebhookProcess", unit: "peak-RSS-bytes"},
