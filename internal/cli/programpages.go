@@ -23,18 +23,15 @@ type programPages struct {
 
 // Start is part of manager.Runnable.
 func (p *programPages) Start(ctx context.Context) error {
-	timer := time.NewTimer(p.first)
-	defer timer.Stop()
-	for {
+	for pause := p.first; ; pause = p.every {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-timer.C:
+		case <-time.After(pause):
 		}
 		if err := p.release(); err != nil {
 			p.log.Info("The pages of the program stay in memory, though they are not in use", "error", err.Error())
 			return nil
 		}
-		timer.Reset(p.every)
 	}
 }

@@ -15,6 +15,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/rest"
+	toolscache "k8s.io/client-go/tools/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
 
@@ -92,8 +93,8 @@ func namedSecrets(names []string) ([]*corev1.Secret, error) {
 	var secrets []*corev1.Secret
 	var problems []error
 	for _, full := range names {
-		namespace, name, both := strings.Cut(full, "/")
-		if !both || namespace == "" || name == "" || strings.Contains(name, "/") {
+		namespace, name, err := toolscache.SplitMetaNamespaceKey(full)
+		if err != nil || namespace == "" || name == "" {
 			problems = append(problems, fmt.Errorf("--delete-secret: %q is no NAMESPACE/NAME", full))
 			continue
 		}

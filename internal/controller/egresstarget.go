@@ -341,18 +341,26 @@ func (r *EgressTargetReconciler) writeStatus(ctx context.Context, egressTarget *
 	if equality.Semantic.DeepEqual(old, status) {
 		return nil
 	}
-	// Only now, as what the cache knows of others may be a reason to close the target.
-	if r.versions.behind(v1alpha1.Kind, egressTarget, r.clock.Now()) {
-		return errCacheBehind
-	}
 	egressTarget.Status = status
-	if err := r.client.Status().Update(ctx, egressTarget); err != nil {
-		return fmt.Errorf("write the status: %w", err)
+	if err := updateStatus(ctx, r.client, r.versions, r.clock, egressTarget); err != nil {
+		return err
 	}
-	r.versions.wrote(v1alpha1.Kind, egressTarget, r.clock.Now())
 	for _, e := range append(transitions(old.Conditions, status.Conditions), expiryNotices(target.FromEgressTarget(egressTarget.Namespace, egressTarget.Name, egressTarget), old.Credentials, status.Credentials)...) {
 		r.record(egressTarget, e)
 	}
+	return nil
+}
+
+// updateStatus writes the status of an EgressTarget, on the version that it has. That the cache is behind is found here and not before a target is programmed, as what the
+// cache knows of others may be a reason to close it.
+func updateStatus(ctx context.Context, c client.Client, versions *versions, clock clock.PassiveClock, egressTarget *v1alpha1.EgressTarget) error {
+	if versions.behind(v1alpha1.Kind, egressTarget, clock.Now()) {
+		return errCacheBehind
+	}
+	if err := c.Status().Update(ctx, egressTarget); err != nil {
+		return fmt.Errorf("write the status: %w", err)
+	}
+	versions.wrote(v1alpha1.Kind, egressTarget, clock.Now())
 	return nil
 }
 

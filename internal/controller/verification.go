@@ -380,16 +380,9 @@ func (r *VerificationReconciler) write(ctx context.Context, egressTarget *v1alph
 	if equality.Semantic.DeepEqual(old, conditions) {
 		return nil
 	}
-	if r.versions.behind(v1alpha1.Kind, egressTarget, r.clock.Now()) {
-		return errCacheBehind
-	}
 	updated := egressTarget.DeepCopy()
 	updated.Status.Conditions = conditions
-	if err := r.client.Status().Update(ctx, updated); err != nil {
-		return fmt.Errorf("write the status: %w", err)
-	}
-	r.versions.wrote(v1alpha1.Kind, updated, r.clock.Now())
-	return nil
+	return updateStatus(ctx, r.client, r.versions, r.clock, updated)
 }
 
 // pause is the time to the next look at the Secrets of a target: longer the more targets there are.
