@@ -39,7 +39,6 @@ type renderFlags struct {
 	output        string
 	show          []string
 	explain       bool
-	dnsCapture    bool
 	rootNamespace string
 	policy        policyFlags
 }
@@ -73,7 +72,6 @@ line or unreadable input. Warnings and explanations go to standard error.`,
 	set.StringVarP(&flags.output, "output", "o", "yaml", "yaml, or json (one List)")
 	set.StringSliceVar(&flags.show, "show", []string{showManifests, showPods, showObjects}, "which parts to print: manifests, pods, objects")
 	set.BoolVar(&flags.explain, "explain", false, "say on standard error, in one sentence for each target, which call goes where, with which certificate, checked against which name and CA")
-	set.BoolVar(&flags.dnsCapture, "dns-capture", false, "the mesh answers DNS itself (ISTIO_META_DNS_CAPTURE): true or false, as render reads no mesh configuration")
 	set.StringVar(&flags.rootNamespace, "root-namespace", "istio-system", "the root namespace of the mesh")
 	flags.policy.addFlags(set)
 	return cmd
@@ -132,7 +130,7 @@ func runRender(in io.Reader, out, diagnostics io.Writer, flags *renderFlags, now
 		return usageError(err)
 	}
 	rendered, problems := render.Render(documents, render.Options{
-		Namespace: flags.namespace, DNSCapture: flags.dnsCapture, RootNamespace: flags.rootNamespace, Policy: cluster, Now: now,
+		Namespace: flags.namespace, RootNamespace: flags.rootNamespace, Policy: cluster, Now: now,
 	})
 	if len(problems) > 0 {
 		return refusedError(problems)

@@ -19,6 +19,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
 	toolscache "k8s.io/client-go/tools/cache"
 	cliflag "k8s.io/component-base/cli/flag"
@@ -34,6 +35,7 @@ import (
 	"mtls.egress/webhook/api/v1alpha1"
 	"mtls.egress/webhook/internal/certs/serving"
 	"mtls.egress/webhook/internal/controller"
+	"mtls.egress/webhook/internal/meshconfig"
 	"mtls.egress/webhook/internal/mutate"
 	"mtls.egress/webhook/internal/paging"
 	"mtls.egress/webhook/internal/policy"
@@ -179,8 +181,14 @@ func newManager(ctx context.Context, config *rest.Config, options *serveOptions,
 	if err != nil {
 		return nil, err
 	}
+	mesh, err := meshconfig.New(config, types.NamespacedName{Namespace: options.rootNamespace, Name: options.meshConfig}, log.WithName("mesh-config"))
+	if err != nil {
+		return nil, err
+	}
 	controllerLog := log.WithName("controller")
 	return manager, errors.Join(
+		manager.Add(mesh),
+		metrics.Registry.Register(meshConfigMetric(mesh)),
 		manager.Add(source),
 		manager.Add(&programPages{release: releaseProgramPages, first: firstProgramPages, every: everyProgramPages, log: log.WithName("memory")}),
 		metrics.Registry.Register(notAfterMetric(source)),
@@ -239,6 +247,18 @@ func notAfterMetric(source *serving.Source) prometheus.Collector {
 			return float64(notAfter.Unix())
 		}
 		return 0
+	})
+}
+
+func meshConfigMetric(mesh *meshconfig.Watch) prometheus.Collector {
+	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "mtls_egress_mesh_config_readable",
+		Help: "1 if this replica can read the mesh configuration, 0 if it can't and what was last read holds.",
+	}, func() float64 {
+		if mesh.Problem() != nil {
+			return 0
+		}
+		return 1
 	})
 }
 

@@ -39,7 +39,6 @@ type serveOptions struct {
 	verifyTargets   string
 	verifyInterval  time.Duration
 	surveyInterval  time.Duration
-	dnsCapture      string
 	meshConfig      string
 	rootNamespace   string
 
@@ -57,13 +56,6 @@ type serveOptions struct {
 
 // disabled is the address of a server that is not started.
 const disabled = "0"
-
-// The values of --dns-capture.
-const (
-	dnsCaptureAuto = "auto"
-	dnsCaptureOn   = "true"
-	dnsCaptureOff  = "false"
-)
 
 // flags returns the flags by group, with o holding their defaults and then their values.
 func (o *serveOptions) flags() cliflag.NamedFlagSets {
@@ -101,10 +93,8 @@ func (o *serveOptions) flags() cliflag.NamedFlagSets {
 	program.DurationVar(&o.verifyInterval, "verify-interval", controller.DefaultVerifyInterval, "How often a credential is tried again that didn't change. A changed one is tried at once.")
 	program.DurationVar(&o.surveyInterval, "survey-interval", controller.DefaultSurveyInterval, "How often all Pods are looked through for those that ask for a target and were not "+
 		"realised, as they were created past the webhook.")
-	program.StringVar(&o.dnsCapture, "dns-capture", dnsCaptureAuto, "Whether the sidecars of the mesh answer DNS (ISTIO_META_DNS_CAPTURE): true, false, or auto "+
-		"to follow the mesh configuration.")
 	program.StringVar(&o.meshConfig, "mesh-config", mesh.DefaultMeshConfigMap, "The ConfigMap of the root namespace that has the mesh configuration under the key "+
-		mesh.MeshConfigKey+". A control plane with a revision has istio-REVISION. Read with --dns-capture=auto only.")
+		mesh.MeshConfigKey+". A control plane with a revision has istio-REVISION.")
 	program.StringVar(&o.rootNamespace, "root-namespace", mesh.DefaultRootNamespace, "The root namespace of the mesh.")
 
 	kubernetes := groups.FlagSet("kubernetes")
@@ -184,9 +174,6 @@ func (o *serveOptions) validate() error {
 			refuse("expiry-warnings", "%s is not positive", period)
 		}
 	}
-	if !slices.Contains([]string{dnsCaptureAuto, dnsCaptureOn, dnsCaptureOff}, o.dnsCapture) {
-		refuse("dns-capture", "%q is none of auto, true, false", o.dnsCapture)
-	}
 	named("mesh-config", o.meshConfig, validation.IsDNS1123Subdomain)
 	named("root-namespace", o.rootNamespace, validation.IsDNS1123Label)
 	named("namespace", o.namespace, validation.IsDNS1123Label)
@@ -244,12 +231,4 @@ func listenPort(address string) (int, error) {
 // https://kubernetes.io/docs/reference/access-authn-authz/extensible-admission-controllers/#service-reference
 func (o *serveOptions) servingNames() []string {
 	return append([]string{o.serviceName + "." + o.namespace + ".svc"}, o.tlsDNSNames...)
-}
-
-// dnsCaptureSetting is what --dns-capture says, nil for auto.
-func (o *serveOptions) dnsCaptureSetting() *bool {
-	if o.dnsCapture == dnsCaptureAuto {
-		return nil
-	}
-	return new(o.dnsCapture == dnsCaptureOn)
 }

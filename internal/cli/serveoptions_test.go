@@ -36,7 +36,7 @@ func TestServeRefusesOptions(t *testing.T) {
 		"the defaults and a namespace are enough": {},
 		"all that the chart passes": {args: []string{
 			"--webhook-port=9443", "--metrics-address=:8080", "--health-address=:8081", "--service-name=mtls-egress-webhook", "--ca-secret=mtls-egress-webhook-ca",
-			"--webhook-configuration=0-mtls-egress-webhook", "--leader-elect", "--target-retention=10m", "--dns-capture=auto", "--mesh-config=istio", "--root-namespace=istio-system",
+			"--webhook-configuration=0-mtls-egress-webhook", "--leader-elect", "--target-retention=10m", "--mesh-config=istio", "--root-namespace=istio-system",
 			"--shutdown-delay=10s", "--log-format=json", "--log-level=info",
 		}},
 		"what runs out of cluster": {args: []string{
@@ -50,10 +50,7 @@ func TestServeRefusesOptions(t *testing.T) {
 		"a Service that can't be":         {args: []string{"--service-name=a.b"}, want: []string{`--service-name: "a.b": ` + "must not contain dots"}},
 		"a Secret that can't be":          {args: []string{"--ca-secret=a/b"}, want: []string{`--ca-secret: "a/b": ` + subdomain}},
 		"a root namespace that isn't":     {args: []string{"--root-namespace="}, want: []string{"--root-namespace: is empty, and has to be set"}},
-		"a mesh that captures DNS":        {args: []string{"--dns-capture=true", "--mesh-config=istio-1-31"}},
-		"a mesh that doesn't":             {args: []string{"--dns-capture=false"}},
-		"a capture that isn't":            {args: []string{"--dns-capture=yes"}, want: []string{`--dns-capture: "yes" is none of auto, true, false`}},
-		"an empty capture":                {args: []string{"--dns-capture="}, want: []string{`--dns-capture: "" is none of auto, true, false`}},
+		"a control plane with a revision": {args: []string{"--mesh-config=istio-1-31"}},
 		"a mesh configuration that isn't": {args: []string{"--mesh-config="}, want: []string{"--mesh-config: is empty, and has to be set"}},
 		"a mesh configuration with a key": {args: []string{"--mesh-config=istio/mesh"}, want: []string{`--mesh-config: "istio/mesh": ` + subdomain}},
 		"a configuration that isn't":      {args: []string{"--webhook-configuration="}, want: []string{"--webhook-configuration: is empty, and has to be set"}},
@@ -101,25 +98,6 @@ func TestServeRefusesOptions(t *testing.T) {
 			}
 			if diff := cmp.Diff(test.want, got); diff != "" {
 				t.Errorf("problems differ (-want +got):\n%s", diff)
-			}
-		})
-	}
-}
-
-func TestDNSCaptureSetting(t *testing.T) {
-	tests := map[string]struct {
-		args []string
-		want *bool
-	}{
-		"by default the mesh configuration is followed": {},
-		"auto":  {args: []string{"--dns-capture=auto"}},
-		"true":  {args: []string{"--dns-capture=true"}, want: new(true)},
-		"false": {args: []string{"--dns-capture=false"}, want: new(false)},
-	}
-	for name, test := range tests {
-		t.Run(name, func(t *testing.T) {
-			if diff := cmp.Diff(test.want, parseServe(t, test.args...).dnsCaptureSetting()); diff != "" {
-				t.Errorf("the setting differs (-want +got):\n%s", diff)
 			}
 		})
 	}

@@ -97,8 +97,6 @@ func controllerTerm(restConfig *rest.Config, scheme *runtime.Scheme, options *se
 					VerifyTargets:   controller.VerifyTargets(options.verifyTargets),
 					VerifyInterval:  options.verifyInterval,
 					SurveyInterval:  options.surveyInterval,
-					DNSCapture:      options.dnsCaptureSetting(),
-					MeshConfigMap:   options.meshConfig,
 					RootNamespace:   options.rootNamespace,
 					Policy:          &cluster,
 					Registerer:      registered,

@@ -43,7 +43,7 @@ func descriptions(t *testing.T) map[string]string {
 	sent := make(chan *prometheus.Desc)
 	go func() {
 		defer close(sent)
-		newCollector(nil, nil, nil, nil).Describe(sent)
+		newCollector(nil, nil, nil).Describe(sent)
 		newSurvey(nil, 0).Describe(sent)
 		newRepairs().counter.Describe(sent)
 	}()

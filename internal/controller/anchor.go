@@ -1,6 +1,8 @@
 package controller
 
 import (
+	"cmp"
+	"context"
 	"slices"
 	"strings"
 	"time"
@@ -15,20 +17,54 @@ import (
 	"mtls.egress/webhook/internal/target"
 )
 
-// anchorFor returns the anchor of a namespace as it has to stand with the EgressTargets members on it: their app ports, and
-// all of them as owners.
-func anchorFor(namespace string, members []v1alpha1.EgressTarget) (*unstructured.Unstructured, error) {
-	members = slices.Clone(members)
-	slices.SortFunc(members, func(a, b v1alpha1.EgressTarget) int { return strings.Compare(a.Name, b.Name) })
+// anchorFor returns the anchor of a namespace as it has to stand: with the app ports of its targets that have Pods, and
+// some of its EgressTargets, members, as owners. present is the anchor that stands, nil without one.
+func anchorFor(namespace string, appPorts []int32, members []v1alpha1.EgressTarget, present *unstructured.Unstructured) (*unstructured.Unstructured, error) {
+	anchor := mesh.Anchor(namespace, appPorts)
+	anchor.OwnerReferences = anchorOwners(members, present)
+	return mesh.Unstructured(anchor)
+}
+
+// appPorts returns the app ports of those members that have Pods: each port more is one on which sidecars of the whole
+// namespace expect HTTP.
+func (r *EgressTargetReconciler) appPorts(ctx context.Context, namespace string, members []v1alpha1.EgressTarget) ([]int32, error) {
 	var ports []int32
+	for i := range members {
+		pods, err := r.pods.of(ctx, namespace, members[i].Name)
+		if err != nil {
+			return nil, err
+		}
+		if slices.ContainsFunc(pods, func(p *pod) bool { return !p.ended() }) {
+			ports = append(ports, target.FromEgressTarget(namespace, members[i].Name, &members[i]).AppPort)
+		}
+	}
+	return ports, nil
+}
+
+// maxAnchorOwners bounds the owner references of an anchor, as an object of thousands of them is more than etcd stores.
+// One owner that exists keeps the anchor from being collected as garbage, and the controller writes it again if it is.
+const maxAnchorOwners = 16
+
+// anchorOwners returns the owners of an anchor among members: those that it has, and else the first by name.
+func anchorOwners(members []v1alpha1.EgressTarget, present *unstructured.Unstructured) []metav1.OwnerReference {
+	members = slices.Clone(members)
+	slices.SortFunc(members, func(a, b v1alpha1.EgressTarget) int {
+		return cmp.Or(ownedFirst(&a, present)-ownedFirst(&b, present), strings.Compare(a.Name, b.Name))
+	})
+	members = members[:min(len(members), maxAnchorOwners)]
+	slices.SortFunc(members, func(a, b v1alpha1.EgressTarget) int { return strings.Compare(a.Name, b.Name) })
 	var owners []metav1.OwnerReference
 	for i := range members {
-		ports = append(ports, target.FromEgressTarget(namespace, members[i].Name, &members[i]).AppPort)
 		owners = append(owners, ownerReference(&members[i], false))
 	}
-	anchor := mesh.Anchor(namespace, ports)
-	anchor.OwnerReferences = owners
-	return mesh.Unstructured(anchor)
+	return owners
+}
+
+func ownedFirst(egressTarget *v1alpha1.EgressTarget, present *unstructured.Unstructured) int {
+	if present != nil && owns(egressTarget, present) {
+		return 0
+	}
+	return 1
 }
 
 // anchorMembers returns the EgressTargets whose app ports the anchor has to carry: own, unless it is nil, the siblings that own the
@@ -66,7 +102,7 @@ func (r *EgressTargetReconciler) anchorPause(present, desired *unstructured.Unst
 	return max(0, pauseOfAnchor-r.versions.age(present.GetKind(), present, r.clock.Now()))
 }
 
-// owns says whether the EgressTarget is among the owners of object.
+// owns reports whether the EgressTarget is among the owners of object.
 func owns(egressTarget *v1alpha1.EgressTarget, object metav1.Object) bool {
 	return slices.ContainsFunc(object.GetOwnerReferences(), func(owner metav1.OwnerReference) bool { return owner.UID == egressTarget.UID })
 }

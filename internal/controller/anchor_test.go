@@ -1,10 +1,13 @@
 package controller
 
 import (
+	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 
 	"mtls.egress/webhook/api/v1alpha1"
@@ -42,11 +45,11 @@ func TestAnchorMembers(t *testing.T) {
 func TestAnchorForIsTheSameWhateverTheOrder(t *testing.T) {
 	a := v1alpha1.EgressTarget{ObjectMeta: metav1.ObjectMeta{Name: "a.com", UID: "a"}, Spec: v1alpha1.EgressTargetSpec{AppPort: 8080}}
 	b := v1alpha1.EgressTarget{ObjectMeta: metav1.ObjectMeta{Name: "b.com", UID: "b"}}
-	forward, err := anchorFor("project", []v1alpha1.EgressTarget{a, b})
+	forward, err := anchorFor("project", []int32{8080, 80}, []v1alpha1.EgressTarget{a, b}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	backward, err := anchorFor("project", []v1alpha1.EgressTarget{b, a})
+	backward, err := anchorFor("project", []int32{80, 8080}, []v1alpha1.EgressTarget{b, a}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -61,5 +64,41 @@ func TestAnchorForIsTheSameWhateverTheOrder(t *testing.T) {
 	}
 	if diff := cmp.Diff(want.Object, forward.Object); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// An object of thousands of owner references is more than etcd stores, and each new owner is a write of the anchor.
+func TestAnAnchorHasFewOwnersAndKeepsThem(t *testing.T) {
+	var members []v1alpha1.EgressTarget
+	for n := range 3000 {
+		name := fmt.Sprintf("%04d.example.com", n)
+		members = append(members, v1alpha1.EgressTarget{ObjectMeta: metav1.ObjectMeta{Name: name, UID: types.UID(name)}})
+	}
+	names := func(owners []metav1.OwnerReference) []string {
+		var names []string
+		for _, owner := range owners {
+			names = append(names, owner.Name[:4])
+		}
+		return names
+	}
+	present := newIstioObject(mesh.KindServiceEntry)
+	present.SetOwnerReferences(anchorOwners(members[2990:], nil))
+	tests := map[string]struct {
+		members []v1alpha1.EgressTarget
+		present *unstructured.Unstructured
+		want    []string
+	}{
+		"the first by name": {members[10:], nil, strings.Fields("0010 0011 0012 0013 0014 0015 0016 0017 0018 0019 0020 0021 0022 0023 0024 0025")},
+		"those that own it already stay, however many come before them": {members, present,
+			strings.Fields("0000 0001 0002 0003 0004 0005 2990 2991 2992 2993 2994 2995 2996 2997 2998 2999")},
+		"those that are gone are replaced": {members[:2998], present,
+			strings.Fields("0000 0001 0002 0003 0004 0005 0006 0007 2990 2991 2992 2993 2994 2995 2996 2997")},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			if diff := cmp.Diff(test.want, names(anchorOwners(test.members, test.present))); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
 	}
 }

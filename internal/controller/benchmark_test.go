@@ -60,7 +60,7 @@ func BenchmarkScrape(b *testing.B) {
 	elected := make(chan struct{})
 	close(elected)
 	registry := prometheus.NewRegistry()
-	registry.MustRegister(newCollector(cache, cached, fixedDNSCapture(false), elected))
+	registry.MustRegister(newCollector(cache, cached, elected))
 	handler := promhttp.HandlerFor(registry, promhttp.HandlerOpts{})
 	b.ReportAllocs()
 	for b.Loop() {

@@ -23,8 +23,9 @@ import (
 //     sidecar and the annotations that say what they ask for and mount;
 //   - Namespaces, of them the annotation that says which hosts may be reached;
 //   - EgressTargets, whole but for their managed fields, of which is left whether somebody else wrote to one of ours;
+//   - Services, of them the name and the external addresses that a sinkhole address may be among;
 //   - ServiceEntries, VirtualServices, DestinationRules and Sidecars of every namespace, without managed fields,
-//     annotations and status. Other people's are there because one of them can win over ours, hide ours or be hidden by
+//     annotations that Istio doesn't read, and status. Other people's are there because one of them can win over ours, hide ours or be hidden by
 //     ours from any namespace that exports it, and that has to be noticed when it happens, not when somebody looks.
 //     VirtualServices that only bind gateways never concern a sidecar; only their metadata is kept.
 //
@@ -38,6 +39,7 @@ func CacheOptions() cache.Options {
 		},
 		&v1alpha1.EgressTarget{}:   {Transform: egressTargetKeeper()},
 		lookup.NamespaceMetadata(): lookup.CacheOptions(),
+		&corev1.Service{}:          {Transform: serviceKeeper()},
 	}
 	for _, kind := range append(hostKinds(), mesh.KindSidecar) {
 		byObject[newPacked(kind)] = cache.ByObject{Transform: istioKeeper()}
@@ -74,7 +76,12 @@ func istioKeeper() toolscache.TransformFunc {
 
 func keepIstioObject(kept packedObject) (any, error) {
 	kept.SetManagedFields(nil)
-	kept.SetAnnotations(nil)
+	annotations := kept.GetAnnotations()
+	maps.DeleteFunc(annotations, func(key, _ string) bool { return !mesh.ReadByIstio(key) })
+	if len(annotations) == 0 {
+		annotations = nil
+	}
+	kept.SetAnnotations(annotations)
 	kept.SetNamespace(target.Once(kept.GetNamespace()))
 	// A list that was read has room for more.
 	owners := slices.Clone(kept.GetOwnerReferences())

@@ -5,7 +5,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"iter"
+	"slices"
 
+	"istio.io/api/label"
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
@@ -16,11 +18,14 @@ import (
 	"mtls.egress/webhook/internal/target"
 )
 
-// others reads from the cache the Istio objects that may stand in the way of t's: those that claim its host or address, those
-// that have the names of ours, and the Sidecars that may apply to its Pods.
-func (r *EgressTargetReconciler) others(ctx context.Context, t target.Target) (mesh.Others, error) {
-	found := mesh.Others{RootNamespace: r.rootNamespace}
+// others reads from the cache the objects that may stand in the way of those of t, for which pods ask: Istio objects that
+// claim its hosts or address, those that have the names of ours, the Sidecars that may apply to its Pods, and Services.
+func (r *EgressTargetReconciler) others(ctx context.Context, t target.Target, pods []*pod) (mesh.Others, error) {
+	found := mesh.Others{Revisions: revisions(pods), RootNamespace: r.rootNamespace}
 	var err error
+	if found.Services, err = r.services(ctx, t); err != nil {
+		return found, err
+	}
 	if found.VirtualServices, err = claiming[networkingv1.VirtualService](ctx, r.cache, mesh.KindVirtualService, t, target.ObjectName(t.Host)); err != nil {
 		return found, err
 	}
@@ -43,6 +48,21 @@ func (r *EgressTargetReconciler) others(ctx context.Context, t target.Target) (m
 		}
 	}
 	return found, nil
+}
+
+// revisions returns the revisions of the control planes that serve Pods, as Istio's injector writes them onto each, or
+// nil when one of the Pods doesn't say.
+func revisions(pods []*pod) []string {
+	var found []string
+	for _, pod := range pods {
+		revision := pod.GetAnnotations()[label.IoIstioRev.Name]
+		if revision == "" {
+			return nil
+		}
+		found = append(found, revision)
+	}
+	slices.Sort(found)
+	return slices.Compact(found)
 }
 
 // claiming returns the objects of kind that claim what concerns t, and those of its namespace with one of names. The name of the host's own object has to be among them:

@@ -44,10 +44,12 @@ func usableCredentials(findings []finding) []*credential.Credential {
 	return found
 }
 
-// The reasons of a credential that is not there; all others are credential.Reasons.
+// The reasons of a credential that could not be read; all others are credential.Reasons.
 const (
 	reasonSecretMissing    = "SecretMissing"
 	reasonConfigMapMissing = "ConfigMapMissing"
+	// reasonReadFailed says that the API server did not answer with the Secret or the ConfigMap.
+	reasonReadFailed = "ReadFailed"
 )
 
 // judge says whether the Secret can be used as the credential of t at the time now; nil is one that doesn't exist.

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"mtls.egress/webhook/internal/target"
@@ -51,9 +52,18 @@ func demandOfPod(t target.Target, pod *pod) demand {
 		}
 	}
 	volumes := sidecarVolumes(pod.GetAnnotations()[annotationUserVolume])
-	d.secretName = cmp.Or(volumes[target.VolumeName(t.Host)].Secret.SecretName, d.wantedSecret)
-	d.caConfigMap = volumes[target.CAVolumeName(t.Host)].ConfigMap.Name
+	d.secretName = cmp.Or(objectName(volumes[target.VolumeName(t.Host)].Secret.SecretName), d.wantedSecret)
+	d.caConfigMap = objectName(volumes[target.CAVolumeName(t.Host)].ConfigMap.Name)
 	return d
+}
+
+// objectName returns name, or nothing if no Secret and no ConfigMap can have it: anyone who may create Pods writes their
+// annotations, and a kubelet mounts nothing by such a name.
+func objectName(name string) string {
+	if len(validation.IsDNS1123Subdomain(name)) > 0 {
+		return ""
+	}
+	return name
 }
 
 // sidecarVolume is what matters here of a volume in Istio's annotation.

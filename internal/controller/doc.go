@@ -3,6 +3,5 @@
 //
 // Everything is decided by pure functions over what was read (demand.go, credentials.go, layout.go, plan.go, anchor.go,
 // retention.go, status.go, transitions.go, schedule.go); the reconcilers read, call them, and write (egresstarget.go,
-// program.go, teardown.go, secrets.go, conflicts.go, sidecar.go). versions.go and repairs.go remember what was written. meshconfig.go follows the mesh configuration, and dnscapture.go
-// holds what is known from it.
+// program.go, teardown.go, secrets.go, conflicts.go, sidecar.go). versions.go and repairs.go remember what was written.
 package controller

@@ -2,9 +2,9 @@ package controller
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
-	"slices"
 	"strings"
 	"time"
 
@@ -41,16 +41,14 @@ type EgressTargetReconciler struct {
 	events events.EventRecorder
 	clock  clock.PassiveClock
 
-	retention  time.Duration
-	warnings   expiryWarnings
-	dnsCapture *dnsCapture
+	retention time.Duration
+	warnings  expiryWarnings
 	// policy says which hosts all namespaces may reach.
 	policy        policy.Cluster
 	rootNamespace string
 
-	reopening reopening
-	versions  *versions
-	repairs   *repairs
+	versions *versions
+	repairs  *repairs
 }
 
 // How long to wait where no event is certain to come.
@@ -81,7 +79,6 @@ func (r *EgressTargetReconciler) reconcile(ctx context.Context, key types.Namesp
 	var egressTarget v1alpha1.EgressTarget
 	err = r.cache.Get(ctx, key, &egressTarget)
 	if apierrors.IsNotFound(err) {
-		r.reopening.forget(key)
 		return reconcile.Result{}, r.createOnFirstUse(ctx, key, pods)
 	}
 	if err != nil {
@@ -103,7 +100,7 @@ func (r *EgressTargetReconciler) reconcile(ctx context.Context, key types.Namesp
 	if unusedSince != nil && left <= 0 && egressTarget.DeletionTimestamp.IsZero() {
 		return reconcile.Result{}, r.removeUnused(ctx, &egressTarget)
 	}
-	result, err := r.keep(ctx, &egressTarget, t, demands, unusedSince)
+	result, err := r.keep(ctx, &egressTarget, t, pods, demands, unusedSince)
 	if unusedSince != nil && left > 0 && err == nil {
 		result.RequeueAfter = min(result.RequeueAfter, left)
 	}
@@ -204,38 +201,28 @@ func (r *EgressTargetReconciler) usedNow(ctx context.Context, egressTarget *v1al
 	return len(demandOf(target.FromEgressTarget(egressTarget.Namespace, egressTarget.Name, egressTarget), pods)) > 0, nil
 }
 
-// keep programs what the EgressTarget asks for, as far as can be, and writes into its status what was found.
-func (r *EgressTargetReconciler) keep(ctx context.Context, egressTarget *v1alpha1.EgressTarget, t target.Target, demands []demand, unusedSince *metav1.Time) (reconcile.Result, error) {
+// keep programs what the EgressTarget asks for, as far as can be, and writes into its status what was found. What can't
+// be read delays neither closing nor the status: a decision to close needs the policy and the conflicts alone.
+func (r *EgressTargetReconciler) keep(
+	ctx context.Context, egressTarget *v1alpha1.EgressTarget, t target.Target, pods []*pod, demands []demand, unusedSince *metav1.Time,
+) (reconcile.Result, error) {
 	now := r.clock.Now()
-	siblings, err := r.siblings(ctx, egressTarget)
-	if err != nil {
-		return reconcile.Result{}, err
-	}
-	issued, err := r.issueInTime(ctx, egressTarget, t)
-	if err != nil {
-		return reconcile.Result{}, err
-	}
-	findings, err := r.findings(ctx, t, secretsInUse(t, demands), now)
-	if err != nil {
-		return reconcile.Result{}, err
-	}
-	current, err := r.current(ctx, t)
-	if err != nil {
-		return reconcile.Result{}, err
-	}
-	others, err := r.others(ctx, t)
-	if err != nil {
-		return reconcile.Result{}, err
-	}
+	rules, rulesErr := lookup.Rules(ctx, r.cache, r.live, r.policy, t.Namespace)
+	others, othersErr := r.others(ctx, t, pods)
 	conflicts := mesh.Conflicts(t, others)
-	rules, err := lookup.Rules(ctx, r.cache, r.live, r.policy, t.Namespace)
-	if err != nil {
-		return reconcile.Result{}, err
+	current, currentErr := r.current(ctx, t)
+	issued, issueErr := r.issueInTime(ctx, egressTarget, t)
+	findings, findingsErr := r.findings(ctx, t, secretsInUse(t, demands), now)
+	p := makePlan(t, demands, findings, current, conflicts)
+	if rulesErr == nil {
+		p = p.closedUnless(rules.Decide(t.Host))
 	}
-	p := makePlan(t, demands, findings, current, olderCollision(egressTarget, siblings), conflicts).closedUnless(rules.Decide(t.Host))
 	p.target.MaxConnectionAge = credential.ConnectionAge(p.target, usableCredentials(findings), now)
-	p, opensIn := r.reopening.hold(client.ObjectKeyFromObject(egressTarget), p, now)
-	taken, again, writeErr := r.program(ctx, egressTarget, siblings, p)
+	readErr := errors.Join(rulesErr, othersErr, currentErr, issueErr)
+	if readErr != nil && !p.closed {
+		return reconcile.Result{}, readErr
+	}
+	taken, again, writeErr := r.program(ctx, egressTarget, p)
 	if stale(writeErr) || apierrors.HasStatusCause(writeErr, corev1.NamespaceTerminatingCause) {
 		return reconcile.Result{}, writeErr
 	}
@@ -256,15 +243,13 @@ func (r *EgressTargetReconciler) keep(ctx context.Context, egressTarget *v1alpha
 		return reconcile.Result{}, err
 	}
 	look := nextLook(p.target, status, findings, r.warnings, now)
-	for _, sooner := range []time.Duration{opensIn, again} {
-		if sooner > 0 {
-			look = min(look, sooner)
-		}
+	if again > 0 {
+		look = min(look, again)
 	}
 	if issued != nil && issued.waits() {
 		look = min(look, readAwaitedMost)
 	}
-	return reconcile.Result{RequeueAfter: look}, writeErr
+	return reconcile.Result{RequeueAfter: look}, errors.Join(writeErr, readErr, findingsErr)
 }
 
 // siblings returns the other EgressTargets of the namespace, without those that are going: deleted, with no Pod left.
@@ -292,25 +277,10 @@ func (r *EgressTargetReconciler) siblings(ctx context.Context, egressTarget *v1a
 	return siblings, nil
 }
 
-// olderCollision returns the sibling that has the same sinkhole address and was there first, "" without one.
-func olderCollision(egressTarget *v1alpha1.EgressTarget, siblings []v1alpha1.EgressTarget) string {
-	var older []string
-	for _, sibling := range siblings {
-		age := sibling.CreationTimestamp.Compare(egressTarget.CreationTimestamp.Time)
-		if age < 0 || age == 0 && sibling.Name < egressTarget.Name {
-			older = append(older, sibling.Name)
-		}
-	}
-	slices.Sort(older)
-	// Without a collision it is the empty string.
-	other, _ := target.Collision(egressTarget.Name, older)
-	return other
-}
-
 // current returns what the DestinationRule in the cluster presents, nil without one of ours.
 func (r *EgressTargetReconciler) current(ctx context.Context, t target.Target) (found *presented, err error) {
 	destinationRule, err := cachedIstioObject(ctx, r.cache, mesh.KindDestinationRule, t.Namespace, target.ObjectName(t.Host))
-	if err != nil || destinationRule == nil || !mesh.Owned(destinationRule) {
+	if err != nil || destinationRule == nil || !mesh.OwnedFor(destinationRule, t.Host) {
 		return nil, err
 	}
 	if standing, ok := presentedBy(destinationRule, t.Host); ok {
@@ -326,7 +296,7 @@ func outcome(planned verdict, taken []string, err error, deleting bool, pods int
 		return verdict{reason: reasonWriteFailed, message: err.Error()}
 	case len(taken) > 0:
 		return verdict{reason: reasonNameTaken, message: fmt.Sprintf(
-			"an object of somebody else's has the name that one of ours needs: %s; see the condition Conflicted", strings.Join(taken, ", "))}
+			"an object of another owner has the name that one of ours needs: %s; see the condition Conflicted", strings.Join(taken, ", "))}
 	case deleting && planned.holds:
 		return verdict{holds: true, reason: reasonDeletionPending, message: fmt.Sprintf(
 			"this EgressTarget is deleted; its objects stay until no Pod calls the host any more (now %d)", pods)}

@@ -65,16 +65,33 @@ func claims(content *unstructured.Unstructured) []string {
 	return slices.Compact(found)
 }
 
-// claimsToFind are the claims by which an object of the cache is found, but for that of a generated one to its own host. It is read by its name for that host, and matters
-// to no other namespace: see claiming. Nearly all objects are such, and an index that holds one object for each of its keys is as large as they are.
+// claimsToFind are the claims by which an object of the cache is found. Those of a private object with the name of a
+// generated one are left out, as far as they concern the host of that name: it is read by its name for that host, and
+// matters to no other namespace (see claiming). Nearly all objects are such, and an index that holds one object for
+// each of its keys is as large as they are.
 func claimsToFind(object client.Object) []string {
 	content := unpacked(object)
 	if content == nil {
 		return nil
 	}
+	if reachesOthers(content) {
+		return claims(content)
+	}
 	return slices.DeleteFunc(claims(content), func(claim string) bool {
-		return mesh.Owned(content) && content.GetName() == target.ObjectName(claim)
+		host := strings.TrimSuffix(claim, "."+target.MeshDomain)
+		if claim == claimSinkhole {
+			return holdsOwnSinkhole(content)
+		}
+		return content.GetName() == target.ObjectName(host)
 	})
+}
+
+// holdsOwnSinkhole reports whether the ServiceEntry has the sinkhole address of the host that its name stands for, and
+// no other address.
+func holdsOwnSinkhole(serviceEntry *unstructured.Unstructured) bool {
+	addresses, _, err := unstructured.NestedStringSlice(serviceEntry.Object, "spec", "addresses")
+	host, generated := target.ObjectHost(serviceEntry.GetName())
+	return err == nil && generated && slices.Equal(addresses, []string{target.SinkholeAddress(host).String()})
 }
 
 // objectHosts are the hosts of an Istio object that sidecars see. What has another form than the CRD admits names none.
@@ -108,9 +125,9 @@ func claim(host string) string {
 	return "*." + domain
 }
 
-// claimsSinkhole says whether somebody else's ServiceEntry holds an address of 240.0.0.0/4.
+// claimsSinkhole reports whether a ServiceEntry holds an address of 240.0.0.0/4.
 func claimsSinkhole(object *unstructured.Unstructured) bool {
-	if object.GetKind() != mesh.KindServiceEntry || mesh.Owned(object) {
+	if object.GetKind() != mesh.KindServiceEntry {
 		return false
 	}
 	addresses, _, err := unstructured.NestedStringSlice(object.Object, "spec", "addresses")
@@ -123,14 +140,14 @@ func claimsSinkhole(object *unstructured.Unstructured) bool {
 			return prefix.Overlaps(classE)
 		}
 		address, err := netip.ParseAddr(text)
-		return err == nil && classE.Contains(address)
+		return err == nil && classE.Contains(address.Unmap())
 	})
 }
 
-// concerns are the claims of Istio objects that concern host: the host itself, a wildcard over each of its parents, the
-// wildcard over everything, and the sinkhole addresses.
+// concerns are the claims of Istio objects that concern host: the host itself, the name by which the mesh knows it, a
+// wildcard over each of its parents, the wildcard over everything, and the sinkhole addresses.
 func concerns(host string) []string {
-	all := []string{host, "*", claimSinkhole}
+	all := []string{host, target.MeshHost(host), "*", claimSinkhole}
 	for rest := host; ; {
 		_, parent, found := strings.Cut(rest, ".")
 		if !found {
@@ -144,9 +161,6 @@ func concerns(host string) []string {
 // reachesOthers says whether an Istio object may matter in other namespaces than its own. By default it does.
 // https://istio.io/latest/docs/reference/config/networking/service-entry/#ServiceEntry-export_to
 func reachesOthers(object *unstructured.Unstructured) bool {
-	if mesh.Owned(object) {
-		return false
-	}
 	exportTo, _, err := unstructured.NestedStringSlice(object.Object, "spec", "exportTo")
 	if err != nil || len(exportTo) == 0 {
 		return true

@@ -37,7 +37,8 @@ func TestClaims(t *testing.T) {
 		"addresses of class E":                       {istioObject(mesh.KindServiceEntry, map[string]any{"hosts": []any{"a.b"}, "addresses": []any{"10.0.0.1", "250.1.2.3"}}), []string{claimSinkhole, "a.b"}},
 		"a prefix over class E":                      {istioObject(mesh.KindServiceEntry, map[string]any{"hosts": []any{"a.b"}, "addresses": []any{"0.0.0.0/0"}}), []string{claimSinkhole, "a.b"}},
 		"other addresses":                            {istioObject(mesh.KindServiceEntry, map[string]any{"hosts": []any{"a.b"}, "addresses": []any{"10.0.0.0/8", "2001:db8::1", "x"}}), []string{"a.b"}},
-		"our own address":                            {ours, []string{host}},
+		"an address of class E as IPv6":              {istioObject(mesh.KindServiceEntry, map[string]any{"hosts": []any{"a.b"}, "addresses": []any{"::ffff:250.1.2.3"}}), []string{claimSinkhole, "a.b"}},
+		"an address of ours":                         {ours, []string{claimSinkhole, host}},
 		"another form than the CRD admits":           {istioObject(mesh.KindServiceEntry, map[string]any{"hosts": "a.b", "addresses": "250.1.2.3"}), nil},
 		"a DestinationRule without a host":           {istioObject(mesh.KindDestinationRule, map[string]any{}), nil},
 	}
@@ -50,25 +51,45 @@ func TestClaims(t *testing.T) {
 	}
 }
 
-// What is read by its name anyway needn't be found by its claim; everything else must be, and whatever else an object of ours says.
+// What is read by its name anyway need not be found by its claim; everything else must be, whoever owns it.
 func TestClaimsToFind(t *testing.T) {
-	object := func(name string, owned bool, hosts ...any) packedObject {
-		content := istioObject(mesh.KindServiceEntry, map[string]any{"hosts": hosts})
+	const other = "other.system.com"
+	private := []any{"."}
+	object := func(kind, name string, spec map[string]any) packedObject {
+		content := istioObject(kind, spec)
 		content.SetName(name)
-		if owned {
-			content.SetOwnerReferences([]metav1.OwnerReference{ownerReference(&v1alpha1.EgressTarget{}, true)})
-		}
+		content.SetOwnerReferences([]metav1.OwnerReference{ownerReference(&v1alpha1.EgressTarget{}, true)})
 		return pack(t, content)
 	}
+	sinkhole := target.SinkholeAddress(host).String()
 	for name, test := range map[string]struct {
 		object packedObject
 		want   []string
 	}{
-		"a generated object": {object(target.ObjectName(host), true, host), []string{}},
-		"a generated object that somebody gave more hosts": {object(target.ObjectName(host), true, host, "*.com", "other.system.com"), []string{"*.com", "other.system.com"}},
-		"one of ours for another host":                     {object(target.ObjectName("other.system.com"), true, host), []string{host}},
-		"somebody else's with the name of a generated one": {object(target.ObjectName(host), false, host), []string{host}},
-		"somebody else's":                                  {object("own", false, host), []string{host}},
+		"a generated VirtualService": {
+			object(mesh.KindVirtualService, target.ObjectName(host), map[string]any{"exportTo": private, "hosts": []any{host, host + ".", target.MeshHost(host)}}),
+			[]string{},
+		},
+		"a generated ServiceEntry": {
+			object(mesh.KindServiceEntry, target.ObjectName(host), map[string]any{"exportTo": private, "hosts": []any{target.MeshHost(host)}, "addresses": []any{sinkhole}}),
+			[]string{},
+		},
+		"a generated object to which a user added hosts": {
+			object(mesh.KindVirtualService, target.ObjectName(host), map[string]any{"exportTo": private, "hosts": []any{host, "*.com", other}}),
+			[]string{"*.com", other},
+		},
+		"a generated object to which a user added the address of another": {
+			object(mesh.KindServiceEntry, target.ObjectName(host), map[string]any{"exportTo": private, "hosts": []any{target.MeshHost(host)}, "addresses": []any{sinkhole, "250.1.2.3"}}),
+			[]string{claimSinkhole},
+		},
+		"an object with the name of a generated one that is exported": {
+			object(mesh.KindServiceEntry, target.ObjectName(host), map[string]any{"hosts": []any{host}, "addresses": []any{sinkhole}}),
+			[]string{claimSinkhole, host},
+		},
+		"one of another host": {
+			object(mesh.KindVirtualService, target.ObjectName(other), map[string]any{"exportTo": private, "hosts": []any{host}}),
+			[]string{host},
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if diff := cmp.Diff(test.want, claimsToFind(test.object)); diff != "" {
@@ -102,7 +123,7 @@ func TestReachesOthers(t *testing.T) {
 		"its own, as a dot": {istioObject(mesh.KindServiceEntry, map[string]any{"exportTo": []any{"."}}), false},
 		"its own, by name":  {istioObject(mesh.KindServiceEntry, map[string]any{"exportTo": []any{"project"}}), false},
 		"nobody":            {istioObject(mesh.KindServiceEntry, map[string]any{"exportTo": []any{"~"}}), false},
-		"ours":              {ours, false},
+		"one that names an EgressTarget as its owner": {ours, true},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -17,10 +17,9 @@ import (
 // collector counts what is in the cache whenever metrics are asked for, so the figures need no upkeep and are right after a
 // restart. Only the leader reports, so that a sum over replicas counts everything once.
 type collector struct {
-	cache      client.Reader
-	pods       *pods
-	dnsCapture *dnsCapture
-	elected    <-chan struct{}
+	cache   client.Reader
+	pods    *pods
+	elected <-chan struct{}
 
 	targets            *prometheus.Desc
 	credentialNotAfter *prometheus.Desc
@@ -31,20 +30,17 @@ type collector struct {
 	conflicted         *prometheus.Desc
 	notProgrammed      *prometheus.Desc
 	notProgrammedSince *prometheus.Desc
-	dnsCaptured        *prometheus.Desc
-	meshConfigReadable *prometheus.Desc
 }
 
 // collectLimit bounds the wait for a cache that isn't filled yet.
 const collectLimit = 5 * time.Second
 
-func newCollector(cache client.Reader, pods *pods, dnsCapture *dnsCapture, elected <-chan struct{}) *collector {
+func newCollector(cache client.Reader, pods *pods, elected <-chan struct{}) *collector {
 	credentialLabels := []string{"namespace", "host", "secret"}
 	return &collector{
-		cache:      cache,
-		pods:       pods,
-		dnsCapture: dnsCapture,
-		elected:    elected,
+		cache:   cache,
+		pods:    pods,
+		elected: elected,
 		targets: prometheus.NewDesc("mtls_egress_targets",
 			"The number of EgressTargets, by whether they are ready (true, false, unknown) and the reason in their condition Ready.", []string{"ready", "reason"}, nil),
 		credentialNotAfter: prometheus.NewDesc("mtls_egress_credential_not_after_timestamp_seconds",
@@ -64,10 +60,6 @@ func newCollector(cache client.Reader, pods *pods, dnsCapture *dnsCapture, elect
 			"The number of Pods that ask for a host whose target is not programmed, so that their calls fail; left out when there are none.", []string{"namespace", "host"}, nil),
 		notProgrammedSince: prometheus.NewDesc("mtls_egress_pods_not_programmed_since_timestamp_seconds",
 			"Since when the oldest of these Pods has waited, in seconds since 1970; left out when there are none.", []string{"namespace", "host"}, nil),
-		dnsCaptured: prometheus.NewDesc("mtls_egress_dns_capture",
-			"1 when targets are programmed for sidecars that answer DNS (ISTIO_META_DNS_CAPTURE), else 0; left out until it is known.", nil, nil),
-		meshConfigReadable: prometheus.NewDesc("mtls_egress_mesh_config_readable",
-			"1 when the mesh configuration says whether sidecars answer DNS, 0 when it can't be read and what was last known holds; 1 when it isn't asked.", nil, nil),
 	}
 }
 
@@ -82,8 +74,6 @@ func (c *collector) Describe(descriptions chan<- *prometheus.Desc) {
 	descriptions <- c.conflicted
 	descriptions <- c.notProgrammed
 	descriptions <- c.notProgrammedSince
-	descriptions <- c.dnsCaptured
-	descriptions <- c.meshConfigReadable
 }
 
 // Collect is part of prometheus.Collector.
@@ -96,7 +86,6 @@ func (c *collector) Collect(metrics chan<- prometheus.Metric) {
 	ctx, cancel := context.WithTimeout(context.Background(), collectLimit)
 	defer cancel()
 	c.collectPods(ctx, metrics, c.collectTargets(ctx, metrics))
-	c.collectDNSCapture(metrics)
 }
 
 // programming is what the condition Programmed says of targets, by namespace and the label of their Pods; nil while it says nothing.
@@ -216,13 +205,4 @@ func (p programming) waiting(pods []*pod) map[labelOfPods]waiting {
 		}
 	}
 	return found
-}
-
-func (c *collector) collectDNSCapture(metrics chan<- prometheus.Metric) {
-	on, known, readable := c.dnsCapture.state()
-	number := map[bool]float64{true: 1}
-	if known {
-		metrics <- prometheus.MustNewConstMetric(c.dnsCaptured, prometheus.GaugeValue, number[on])
-	}
-	metrics <- prometheus.MustNewConstMetric(c.meshConfigReadable, prometheus.GaugeValue, number[readable])
 }

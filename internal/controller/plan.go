@@ -17,7 +17,6 @@ const (
 	reasonLastGoodKept      = "LastGoodKept"
 	reasonDeletionPending   = "DeletionPending"
 	reasonCredentialInvalid = "CredentialInvalid"
-	reasonSinkholeCollision = "SinkholeCollision"
 	reasonPodsOutdated      = "PodsOutdated"
 	reasonPortsDiffer       = "PortsDiffer"
 	reasonNameTaken         = "NameTaken"
@@ -54,13 +53,8 @@ type plan struct {
 }
 
 // makePlan decides what to program for t. current is what the DestinationRule in the cluster presents, nil without one.
-// collision is an older EgressTarget of the namespace with the same sinkhole address, "" without one. conflicts are the objects of
-// others that stand in the way.
-func makePlan(t target.Target, demands []demand, findings []finding, current *presented, collision string, conflicts []mesh.Conflict) plan {
-	if collision != "" {
-		return plan{closed: true, target: t, outdated: outdated(t, demands), verdict: verdict{reason: reasonSinkholeCollision, message: fmt.Sprintf(
-			"the target is closed: the sinkhole address %s of this host is also that of %s, whose EgressTarget is older; call one of the two from another namespace", t.Address(), collision)}}
-	}
+// conflicts are the objects of other owners that stand in the way.
+func makePlan(t target.Target, demands []demand, findings []finding, current *presented, conflicts []mesh.Conflict) plan {
 	return planFor(t, demands, findings, current).closedBy(conflicts)
 }
 
@@ -91,7 +85,7 @@ func planFor(t target.Target, demands []demand, findings []finding, current *pre
 func (p plan) closedBy(conflicts []mesh.Conflict) plan {
 	var leaking []string
 	for _, conflict := range conflicts {
-		if conflict.Plaintext {
+		if conflict.Closes {
 			leaking = append(leaking, conflict.Reference())
 		}
 	}
@@ -100,7 +94,7 @@ func (p plan) closedBy(conflicts []mesh.Conflict) plan {
 	}
 	p.closed = true
 	p.verdict = verdict{reason: reasonPlaintextPossible, message: fmt.Sprintf(
-		"the target is closed, calls that come to its route fail with 503 in the sidecar: they could leave without mutual TLS because of the %s; the condition Conflicted says what to change",
+		"the target is closed and calls fail with 503 in the sidecar, because of the %s; the condition Conflicted says what to change",
 		strings.Join(leaking, ", the "))}
 	return p
 }
@@ -117,11 +111,11 @@ func (p plan) closedUnless(decision policy.Decision) plan {
 }
 
 // objects are the objects to write, in their order.
-func (p plan) objects(options mesh.Options) []mesh.Object {
+func (p plan) objects() []mesh.Object {
 	if p.closed {
 		return mesh.Closed(p.target, p.layout)
 	}
-	return mesh.Objects(p.target, p.layout, options)
+	return mesh.Objects(p.target, p.layout)
 }
 
 // withComplaints adds what Pods lack of what was asked. A CA that Pods don't mount isn't programmed under those that work.

@@ -69,7 +69,7 @@ func TestMakePlan(t *testing.T) {
 	noSecretCA := first()
 	noSecretCA.ServerCA = ""
 
-	leak := []mesh.Conflict{{Kind: "VirtualService", Namespace: "project", Name: "theirs", Plaintext: true}}
+	leak := []mesh.Conflict{{Kind: "VirtualService", Namespace: "project", Name: "theirs", Closes: true}}
 	harmless := []mesh.Conflict{{Kind: "VirtualService", Namespace: "project", Name: "theirs"}}
 
 	type result struct {
@@ -84,29 +84,26 @@ func TestMakePlan(t *testing.T) {
 		demands   []demand
 		findings  []finding
 		current   *presented
-		collision string
 		conflicts []mesh.Conflict
 		want      result
 	}{
-		"all well":                                   {plain, fine, good, nil, "", nil, result{false, plain, first(), true, "Programmed"}},
-		"another host has the address":               {plain, fine, good, standing, "older.com", nil, result{true, plain, target.Layout{}, false, "SinkholeCollision"}},
-		"no credential and nothing programmed":       {plain, fine, bad, nil, "", nil, result{true, plain, target.Layout{}, false, "CredentialInvalid"}},
-		"no credential and something is":             {withConfigMap, old, bad, standing, "", nil, result{false, kept, first(), true, "LastGoodKept"}},
-		"a CA that a Pod doesn't mount":              {withConfigMap, old, []finding{usable("s", 2, noSecretCA)}, standing, "", nil, result{false, kept, first(), false, "PodsOutdated"}},
-		"the same with nothing programmed":           {withConfigMap, old, []finding{usable("s", 2, noSecretCA)}, nil, "", nil, result{false, withConfigMap, noSecretCA, false, "PodsOutdated"}},
-		"a CA that all Pods mount":                   {withConfigMap, fine, []finding{usable("s", 1, noSecretCA)}, standing, "", nil, result{false, withConfigMap, noSecretCA, true, "Programmed"}},
-		"a Pod with another Secret than wanted":      {plain, []demand{{pod: "a", asks: true, secretName: "s", wantedSecret: "t"}}, good, nil, "", nil, result{false, plain, first(), false, "PodsOutdated"}},
-		"a Pod that asks for another port":           {plain, []demand{{pod: "a", asks: true, port: 8443}}, good, nil, "", nil, result{false, plain, first(), false, "PortsDiffer"}},
-		"a Pod that no longer asks":                  {plain, []demand{{pod: "a", secretName: "s", wantedSecret: "t", port: 8443}}, good, nil, "", nil, result{false, plain, first(), true, "Programmed"}},
-		"somebody else could lead calls out":         {plain, fine, good, nil, "", leak, result{true, plain, first(), false, "PlaintextPossible"}},
-		"the same without a credential":              {plain, fine, bad, nil, "", leak, result{true, plain, target.Layout{}, false, "PlaintextPossible"}},
-		"the same with the last good one programmed": {withConfigMap, old, bad, standing, "", leak, result{true, kept, first(), false, "PlaintextPossible"}},
-		"the same for a host that has no address":    {plain, fine, good, standing, "older.com", leak, result{true, plain, target.Layout{}, false, "SinkholeCollision"}},
-		"somebody else is in the way, but safely":    {plain, fine, good, nil, "", harmless, result{false, plain, first(), true, "Programmed"}},
+		"all well":                                   {plain, fine, good, nil, nil, result{false, plain, first(), true, "Programmed"}},
+		"no credential and nothing programmed":       {plain, fine, bad, nil, nil, result{true, plain, target.Layout{}, false, "CredentialInvalid"}},
+		"no credential and something is":             {withConfigMap, old, bad, standing, nil, result{false, kept, first(), true, "LastGoodKept"}},
+		"a CA that a Pod doesn't mount":              {withConfigMap, old, []finding{usable("s", 2, noSecretCA)}, standing, nil, result{false, kept, first(), false, "PodsOutdated"}},
+		"the same with nothing programmed":           {withConfigMap, old, []finding{usable("s", 2, noSecretCA)}, nil, nil, result{false, withConfigMap, noSecretCA, false, "PodsOutdated"}},
+		"a CA that all Pods mount":                   {withConfigMap, fine, []finding{usable("s", 1, noSecretCA)}, standing, nil, result{false, withConfigMap, noSecretCA, true, "Programmed"}},
+		"a Pod with another Secret than wanted":      {plain, []demand{{pod: "a", asks: true, secretName: "s", wantedSecret: "t"}}, good, nil, nil, result{false, plain, first(), false, "PodsOutdated"}},
+		"a Pod that asks for another port":           {plain, []demand{{pod: "a", asks: true, port: 8443}}, good, nil, nil, result{false, plain, first(), false, "PortsDiffer"}},
+		"a Pod that no longer asks":                  {plain, []demand{{pod: "a", secretName: "s", wantedSecret: "t", port: 8443}}, good, nil, nil, result{false, plain, first(), true, "Programmed"}},
+		"somebody else could lead calls out":         {plain, fine, good, nil, leak, result{true, plain, first(), false, "PlaintextPossible"}},
+		"the same without a credential":              {plain, fine, bad, nil, leak, result{true, plain, target.Layout{}, false, "PlaintextPossible"}},
+		"the same with the last good one programmed": {withConfigMap, old, bad, standing, leak, result{true, kept, first(), false, "PlaintextPossible"}},
+		"somebody else is in the way, but safely":    {plain, fine, good, nil, harmless, result{false, plain, first(), true, "Programmed"}},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			p := makePlan(test.target, test.demands, test.findings, test.current, test.collision, test.conflicts)
+			p := makePlan(test.target, test.demands, test.findings, test.current, test.conflicts)
 			got := result{p.closed, p.target, p.layout, p.verdict.holds, p.verdict.reason}
 			if diff := cmp.Diff(test.want, got); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
@@ -135,11 +132,11 @@ func TestSomeNamesAFew(t *testing.T) {
 
 func TestAClosedPlanNamesWhoseObjectsCloseIt(t *testing.T) {
 	conflicts := []mesh.Conflict{
-		{Kind: "DestinationRule", Namespace: "project", Name: "theirs", Plaintext: true},
+		{Kind: "DestinationRule", Namespace: "project", Name: "theirs", Closes: true},
 		{Kind: "ServiceEntry", Namespace: "project", Name: "harmless"},
-		{Kind: "VirtualService", Namespace: "project", Name: "theirs", Plaintext: true},
+		{Kind: "VirtualService", Namespace: "project", Name: "theirs", Closes: true},
 	}
-	want := verdict{reason: "PlaintextPossible", message: "the target is closed, calls that come to its route fail with 503 in the sidecar: they could leave without mutual TLS because of " +
+	want := verdict{reason: "PlaintextPossible", message: "the target is closed and calls fail with 503 in the sidecar, because of " +
 		"the DestinationRule project/theirs, the VirtualService project/theirs; the condition Conflicted says what to change"}
 	if diff := cmp.Diff(want, plan{verdict: programmed()}.closedBy(conflicts).verdict, cmp.AllowUnexported(verdict{})); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)

@@ -12,6 +12,7 @@ import (
 	"sync"
 	"weak"
 
+	"istio.io/api/label"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	kruntime "k8s.io/apimachinery/pkg/runtime"
@@ -80,7 +81,7 @@ func keptPod(from *corev1.Pod, looks *podLooks) *pod {
 			look.labels = with(look.labels, target.Once(name), target.Once(value))
 		}
 	}
-	for _, name := range []string{target.AnnotationTarget, target.AnnotationSecret, annotationUserVolume} {
+	for _, name := range []string{target.AnnotationTarget, target.AnnotationSecret, annotationUserVolume, label.IoIstioRev.Name} {
 		if value, found := from.Annotations[name]; found {
 			look.annotations = with(look.annotations, name, target.Once(value))
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -19,40 +20,12 @@ import (
 	"mtls.egress/webhook/internal/target"
 )
 
-// program writes the objects of a plan in their order: the anchor, the VirtualService, the DestinationRule, the ServiceEntry; of a
-// closed plan the ServiceEntry is removed before that. It stops at the first error, so that none is written before the one that it
-// needs. It returns the objects whose names are taken by somebody else's; those are left alone, and the others are written all
-// the same: where that could lead a call out in plain text, the plan is closed. again is when the anchor has to be looked at
-// once more, 0 when it needn't.
-func (r *EgressTargetReconciler) program(ctx context.Context, egressTarget *v1alpha1.EgressTarget, siblings []v1alpha1.EgressTarget, p plan) (taken []string, again time.Duration, err error) {
-	held := false
-	if p.closed {
-		gone, err := r.remove(ctx, mesh.KindServiceEntry, egressTarget.Namespace, target.ObjectName(egressTarget.Name))
-		if err != nil {
-			return nil, 0, err
-		}
-		held = !gone
-	}
-	present, err := cachedIstioObject(ctx, r.cache, mesh.KindServiceEntry, egressTarget.Namespace, target.AnchorName)
-	if err != nil {
-		return nil, 0, err
-	}
-	members := anchorMembers(egressTarget, siblings, present)
-	anchor, err := anchorFor(egressTarget.Namespace, members)
-	if err != nil {
-		return nil, 0, err
-	}
-	options, err := r.dnsCapture.options(ctx)
-	if err != nil {
-		return nil, 0, err
-	}
+// program writes the objects of a plan. It returns the objects whose names are taken by objects of other owners; those
+// are left alone, and the others are written all the same. again is when the anchor has to be looked at once more, 0 if
+// it need not be.
+func (r *EgressTargetReconciler) program(ctx context.Context, egressTarget *v1alpha1.EgressTarget, p plan) (taken []string, again time.Duration, err error) {
 	var desired []*unstructured.Unstructured
-	if present == nil || !asDesired(present, anchor) {
-		if again = r.anchorPause(present, anchor); again == 0 {
-			desired = append(desired, anchor)
-		}
-	}
-	for _, object := range p.objects(options) {
+	for _, object := range p.objects() {
 		object.SetOwnerReferences([]metav1.OwnerReference{ownerReference(egressTarget, true)})
 		content, err := mesh.Unstructured(object)
 		if err != nil {
@@ -60,29 +33,100 @@ func (r *EgressTargetReconciler) program(ctx context.Context, egressTarget *v1al
 		}
 		desired = append(desired, content)
 	}
-	for _, object := range desired {
-		free, err := r.ensure(ctx, object)
+	if p.closed {
+		return r.close(ctx, egressTarget, desired)
+	}
+	anchor, again, err := r.anchorToWrite(ctx, egressTarget)
+	if err != nil {
+		return nil, 0, err
+	}
+	taken, err = r.ensureAll(ctx, egressTarget, append(anchor, desired...))
+	return taken, again, err
+}
+
+// close writes the objects of a closed target: first of all the VirtualService, which stops calls by itself, so that
+// nothing that fails comes before it; then the rest, the anchor, and at the end it removes the ServiceEntry. It goes on
+// after an error, and returns all.
+func (r *EgressTargetReconciler) close(
+	ctx context.Context, egressTarget *v1alpha1.EgressTarget, desired []*unstructured.Unstructured,
+) (taken []string, again time.Duration, err error) {
+	taken, err = r.ensureAll(ctx, egressTarget, desired)
+	if err != nil && stale(err) {
+		return taken, 0, err
+	}
+	name := target.ObjectName(egressTarget.Name)
+	gone, removeErr := r.remove(ctx, mesh.KindServiceEntry, egressTarget, name)
+	if removeErr == nil && !gone {
+		removeErr = fmt.Errorf("the target is closed, but a finalizer of another owner holds the ServiceEntry %s; remove the finalizer", name)
+	}
+	anchor, again, anchorErr := r.anchorToWrite(ctx, egressTarget)
+	if anchorErr == nil {
+		var takenAnchor []string
+		takenAnchor, anchorErr = r.ensureAll(ctx, egressTarget, anchor)
+		taken = append(taken, takenAnchor...)
+	}
+	return taken, again, errors.Join(err, removeErr, anchorErr)
+}
+
+// anchorToWrite returns the anchor of the namespace if it has to be written, and else when it has to be looked at again.
+func (r *EgressTargetReconciler) anchorToWrite(
+	ctx context.Context, egressTarget *v1alpha1.EgressTarget,
+) (anchor []*unstructured.Unstructured, again time.Duration, err error) {
+	present, err := cachedIstioObject(ctx, r.cache, mesh.KindServiceEntry, egressTarget.Namespace, target.AnchorName)
+	if err != nil {
+		return nil, 0, err
+	}
+	siblings, err := r.siblings(ctx, egressTarget)
+	if err != nil {
+		return nil, 0, err
+	}
+	members := anchorMembers(egressTarget, siblings, present)
+	ports, err := r.appPorts(ctx, egressTarget.Namespace, members)
+	if err != nil {
+		return nil, 0, err
+	}
+	desired, err := anchorFor(egressTarget.Namespace, ports, members, present)
+	if err != nil {
+		return nil, 0, err
+	}
+	if present != nil && asDesired(present, desired) {
+		return nil, 0, nil
+	}
+	if again = r.anchorPause(present, desired); again > 0 {
+		return nil, again, nil
+	}
+	return []*unstructured.Unstructured{desired}, 0, nil
+}
+
+// ensureAll writes objects in their order, and stops at the first error, so that none is written before one that it
+// needs.
+func (r *EgressTargetReconciler) ensureAll(ctx context.Context, egressTarget *v1alpha1.EgressTarget, objects []*unstructured.Unstructured) (taken []string, err error) {
+	for _, object := range objects {
+		free, err := r.ensure(ctx, egressTarget, object)
 		if err != nil {
-			return taken, 0, fmt.Errorf("write the %s %s: %w", object.GetKind(), object.GetName(), err)
+			return taken, fmt.Errorf("write the %s %s: %w", object.GetKind(), object.GetName(), err)
 		}
 		if !free {
 			taken = append(taken, object.GetKind()+" "+object.GetName())
 		}
 	}
-	if held {
-		return taken, 0, fmt.Errorf("the ServiceEntry %s has to go, as calls could leave without mutual TLS, but somebody's finalizer holds it", target.ObjectName(egressTarget.Name))
-	}
-	return taken, again, nil
+	return taken, nil
 }
 
-// ensure makes the object in the cluster what desired says, and writes nothing when it is. It returns false, and touches
-// nothing, when an object of somebody else's has the name.
-func (r *EgressTargetReconciler) ensure(ctx context.Context, desired *unstructured.Unstructured) (free bool, err error) {
+// ours reports whether an object with the name of one of the EgressTarget's, or of the anchor, belongs to it. The anchor
+// belongs to all EgressTargets of its namespace.
+func ours(egressTarget *v1alpha1.EgressTarget, object metav1.Object) bool {
+	return mesh.OwnedFor(object, egressTarget.Name) || object.GetName() == target.AnchorName && mesh.Owned(object)
+}
+
+// ensure makes the object in the cluster what desired says, and writes nothing if it is. It returns false, and touches
+// nothing, if an object that is not the EgressTarget's has the name. The anchor is that of any EgressTarget.
+func (r *EgressTargetReconciler) ensure(ctx context.Context, egressTarget *v1alpha1.EgressTarget, desired *unstructured.Unstructured) (free bool, err error) {
 	present, err := cachedIstioObject(ctx, r.cache, desired.GetKind(), desired.GetNamespace(), desired.GetName())
 	switch {
 	case err != nil:
 		return false, err
-	case present != nil && !mesh.Owned(present):
+	case present != nil && !ours(egressTarget, present):
 		return false, nil
 	case present != nil && asDesired(present, desired):
 		return true, nil
@@ -120,17 +164,19 @@ func (r *EgressTargetReconciler) create(ctx context.Context, desired *unstructur
 	return r.apply(ctx, desired.DeepCopy(), desired)
 }
 
-// apply sends object by server-side apply. That leaves fields which somebody else added, and in a spec of ours a field more
-// can undo what the others say: spec.gateways takes a VirtualService off the sidecars. So the spec is replaced when the answer
-// has more than desired.
+// apply sends object by server-side apply. That leaves what other managers added: in a spec a field more can undo what
+// the others say, as spec.gateways takes a VirtualService off the sidecars, and a label istio.io/rev makes Istio ignore
+// the object. So the object is replaced if the answer has more than desired.
 func (r *EgressTargetReconciler) apply(ctx context.Context, object, desired *unstructured.Unstructured, options ...client.ApplyOption) error {
 	log.FromContext(ctx).Info("writing", "object", desired.GetKind()+" "+desired.GetName())
 	if err := r.client.Apply(ctx, client.ApplyConfigurationFromUnstructured(object), options...); err != nil {
 		return err
 	}
 	r.versions.wrote(desired.GetKind(), object, r.clock.Now())
-	if !equality.Semantic.DeepEqual(object.Object["spec"], desired.Object["spec"]) {
+	if !equality.Semantic.DeepEqual(object.Object["spec"], desired.Object["spec"]) || markedForIstio(object) {
 		object.Object["spec"] = desired.DeepCopy().Object["spec"]
+		object.SetLabels(withoutIstioKeys(object.GetLabels()))
+		object.SetAnnotations(withoutIstioKeys(object.GetAnnotations()))
 		if err := r.client.Update(ctx, object); err != nil {
 			return err
 		}
@@ -146,9 +192,22 @@ func (r *EgressTargetReconciler) apply(ctx context.Context, object, desired *uns
 	return nil
 }
 
-// asDesired says whether present has exactly the spec of desired, its labels, and its owners.
+// markedForIstio reports whether an object has a label or an annotation that Istio reads. No generated one has.
+func markedForIstio(object metav1.Object) bool {
+	return len(withoutIstioKeys(object.GetLabels())) < len(object.GetLabels()) ||
+		len(withoutIstioKeys(object.GetAnnotations())) < len(object.GetAnnotations())
+}
+
+func withoutIstioKeys(texts map[string]string) map[string]string {
+	kept := maps.Clone(texts)
+	maps.DeleteFunc(kept, func(key, _ string) bool { return mesh.ReadByIstio(key) })
+	return kept
+}
+
+// asDesired reports whether present has exactly the spec of desired, its labels, its owners, and nothing else that Istio
+// reads.
 func asDesired(present, desired *unstructured.Unstructured) bool {
-	return equality.Semantic.DeepEqual(present.Object["spec"], desired.Object["spec"]) && ownedAsDesired(present, desired)
+	return !markedForIstio(present) && equality.Semantic.DeepEqual(present.Object["spec"], desired.Object["spec"]) && ownedAsDesired(present, desired)
 }
 
 // ownedAsDesired says whether present has the labels of desired, and its owners. Labels and owners that others added stay, but for EgressTargets that are not

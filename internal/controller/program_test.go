@@ -94,19 +94,31 @@ func TestNothingIsWrittenOnAnOutdatedCache(t *testing.T) {
 		},
 		"an object that was made and isn't in the cache": {
 			made: true, live: something{}, want: errCacheBehind,
-			write: func(r *EgressTargetReconciler) error { _, err := r.ensure(t.Context(), route); return err },
+			write: func(r *EgressTargetReconciler) error {
+				_, err := r.ensure(t.Context(), egressTarget("100"), route)
+				return err
+			},
 		},
 		"an object that was made, and that somebody has deleted": {
 			made: true, live: nothing{}, want: errWritten, count: 1,
-			write: func(r *EgressTargetReconciler) error { _, err := r.ensure(t.Context(), route); return err },
+			write: func(r *EgressTargetReconciler) error {
+				_, err := r.ensure(t.Context(), egressTarget("100"), route)
+				return err
+			},
 		},
 		"an object that another worker writes": {
 			busy: true, want: errCacheBehind,
-			write: func(r *EgressTargetReconciler) error { _, err := r.ensure(t.Context(), route); return err },
+			write: func(r *EgressTargetReconciler) error {
+				_, err := r.ensure(t.Context(), egressTarget("100"), route)
+				return err
+			},
 		},
 		"an object that was never made": {
 			want: errWritten, count: 1,
-			write: func(r *EgressTargetReconciler) error { _, err := r.ensure(t.Context(), route); return err },
+			write: func(r *EgressTargetReconciler) error {
+				_, err := r.ensure(t.Context(), egressTarget("100"), route)
+				return err
+			},
 		},
 	}
 	for name, test := range tests {

@@ -8,7 +8,7 @@ package controller
 // ConfigMap of the mesh configuration, whose name is a value of the chart.
 //
 // +kubebuilder:rbac:groups="",resources=secrets;configmaps,verbs=get
-// +kubebuilder:rbac:groups="",resources=pods,verbs=list;watch
+// +kubebuilder:rbac:groups="",resources=pods;services,verbs=list;watch
 // +kubebuilder:rbac:groups="",resources=namespaces,verbs=list;watch
 // +kubebuilder:rbac:groups=mtls.egress,resources=egresstargets,verbs=list;watch;create;patch;delete
 // +kubebuilder:rbac:groups=mtls.egress,resources=egresstargets/status,verbs=update

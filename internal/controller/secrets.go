@@ -1,7 +1,9 @@
 package controller
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -15,22 +17,24 @@ import (
 	"mtls.egress/webhook/internal/target"
 )
 
-// findings reads the Secrets in use, each by name from the API server, and judges them in the order of their names, with the
-// CA of the server where a ConfigMap has it.
+// findings reads the Secrets in use, each by name from the API server, and judges them in the order of their names, with
+// the CA of the server where a ConfigMap has it. A Secret or ConfigMap that can't be read gives a finding that says so,
+// and an error, so that it is read again.
 func (r *EgressTargetReconciler) findings(ctx context.Context, t target.Target, inUse map[string]int32, now time.Time) ([]finding, error) {
 	inConfigMap := t.ServerCA.ConfigMap.Name != ""
 	var configMap *corev1.ConfigMap
+	var configMapErr error
 	if inConfigMap {
-		var err error
-		if configMap, err = readByName[corev1.ConfigMap](ctx, r.live, t.Namespace, t.ServerCA.ConfigMap.Name); err != nil {
-			return nil, err
-		}
+		configMap, configMapErr = readByName[corev1.ConfigMap](ctx, r.live, t.Namespace, t.ServerCA.ConfigMap.Name)
 	}
 	var found []finding
+	errs := []error{configMapErr}
 	for _, name := range slices.Sorted(maps.Keys(inUse)) {
 		secret, err := readByName[corev1.Secret](ctx, r.live, t.Namespace, name)
-		if err != nil {
-			return nil, err
+		if err = cmp.Or(err, configMapErr); err != nil {
+			errs = append(errs, err)
+			found = append(found, finding{secretName: name, pods: inUse[name], reason: reasonReadFailed, message: err.Error()})
+			continue
 		}
 		f := judge(t, name, inUse[name], secret, now)
 		if inConfigMap {
@@ -41,7 +45,7 @@ func (r *EgressTargetReconciler) findings(ctx context.Context, t target.Target, 
 		}
 		found = append(found, f)
 	}
-	return found, nil
+	return found, errors.Join(errs...)
 }
 
 // readByName returns a Secret or a ConfigMap, nil when it doesn't exist. Resource version 0 lets the API server answer from its own

@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/util/workqueue"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
@@ -18,6 +19,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"mtls.egress/webhook/api/v1alpha1"
@@ -35,11 +37,6 @@ type Options struct {
 	// TargetRetention is how long an EgressTarget that the controller created stays after its last Pod is gone. Default:
 	// DefaultTargetRetention.
 	TargetRetention time.Duration
-	// DNSCapture says whether the sidecars of the mesh answer DNS themselves; see mesh.Options. Default (nil): what the mesh
-	// configuration says, followed as it changes.
-	DNSCapture *bool
-	// MeshConfigMap is the ConfigMap of the root namespace that has the mesh configuration under the key mesh. Default: istio.
-	MeshConfigMap string
 	// Policy says which hosts all namespaces may reach, and what holds for others. Default (nil): every namespace reaches every host that its own annotation doesn't rule out.
 	Policy *policy.Cluster
 	// RootNamespace is Istio's root namespace, whose Sidecar applies where a namespace has none. Default: istio-system.
@@ -97,9 +94,6 @@ func Setup(ctx context.Context, mgr ctrl.Manager, options Options) error {
 	}
 	// It holds an element while all targets have to be looked at.
 	changes := make(chan event.GenericEvent, 1)
-	if err := followDNSCapture(mgr, reconciler, options, changes); err != nil {
-		return err
-	}
 	certificates := make(chan event.GenericEvent)
 	if err := followCertificates(mgr, certificates, changes); err != nil {
 		return err
@@ -121,7 +115,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, options Options) error {
 		return nil
 	}
 	err = errors.Join(
-		options.Registerer.Register(newCollector(mgr.GetCache(), pods, reconciler.dnsCapture, mgr.Elected())),
+		options.Registerer.Register(newCollector(mgr.GetCache(), pods, mgr.Elected())),
 		options.Registerer.Register(reconciler.repairs.counter),
 		options.Registerer.Register(survey),
 	)
@@ -136,28 +130,13 @@ func addIndexes(ctx context.Context, indexer client.FieldIndexer) error {
 	if err != nil {
 		return fmt.Errorf("index EgressTargets (is their CRD installed?): %w", err)
 	}
+	if err := indexer.IndexField(ctx, &corev1.Service{}, indexClaim, serviceClaims); err != nil {
+		return fmt.Errorf("index Services: %w", err)
+	}
 	for _, kind := range hostKinds() {
 		if err := indexer.IndexField(ctx, newPacked(kind), indexClaim, claimsToFind); err != nil {
 			return fmt.Errorf("index the objects of kind %s (is Istio 1.22 or newer installed?): %w", kind, err)
 		}
-	}
-	return nil
-}
-
-// followDNSCapture gives the reconciler its dnsCapture and, unless options say what it is, has it follow the mesh configuration.
-func followDNSCapture(mgr ctrl.Manager, reconciler *EgressTargetReconciler, options Options, changes chan<- event.GenericEvent) error {
-	if options.DNSCapture != nil {
-		reconciler.dnsCapture = fixedDNSCapture(*options.DNSCapture)
-		return nil
-	}
-	reconciler.dnsCapture = newDNSCapture(func(ctx context.Context) (bool, error) { return programmedWithDNSCapture(ctx, reconciler.cache) })
-	name := types.NamespacedName{Namespace: reconciler.rootNamespace, Name: cmp.Or(options.MeshConfigMap, mesh.DefaultMeshConfigMap)}
-	watch, err := newMeshConfigWatch(mgr, name, reconciler.dnsCapture, changes)
-	if err != nil {
-		return err
-	}
-	if err := mgr.Add(watch); err != nil {
-		return fmt.Errorf("add the watch of the mesh configuration: %w", err)
 	}
 	return nil
 }
@@ -190,6 +169,7 @@ func addEgressTargetController(mgr ctrl.Manager, reconciler *EgressTargetReconci
 		WatchesRawSource(source.Channel(changes, handler.EnqueueRequestsFromMapFunc(reconciler.allRequests))).
 		WatchesRawSource(source.Channel(certificates, handler.EnqueueRequestsFromMapFunc(certificateRequests))).
 		WithOptions(queueing(workers))
+	b = b.Watches(&corev1.Service{}, handler.EnqueueRequestsFromMapFunc(reconciler.serviceRequests), builder.WithPredicates(changed(serviceChanged)))
 	for _, kind := range append(hostKinds(), mesh.KindSidecar) {
 		b = b.Watches(newPacked(kind), handler.EnqueueRequestsFromMapFunc(reconciler.istioRequests), builder.WithPredicates(changed(istioObjectChanged)))
 	}
@@ -238,8 +218,15 @@ func addSidecarController(mgr ctrl.Manager, reconciler *SidecarReconciler) error
 	return nil
 }
 
-// queueing leaves controller-runtime's priority queue off: in v0.24 it can lock up when the process is stopped, and the leader
-// then keeps its Lease until the grace period is over. https://github.com/kubernetes-sigs/controller-runtime/issues/3538
+// queueing returns the options of a controller with a fairQueue. It leaves controller-runtime's priority queue off: in
+// v0.24 it can lock up when the process is stopped, and the leader then keeps its Lease until the grace period is over.
+// https://github.com/kubernetes-sigs/controller-runtime/issues/3538
 func queueing(workers int) controller.Options {
-	return controller.Options{MaxConcurrentReconciles: workers, UsePriorityQueue: new(false)}
+	return controller.Options{
+		MaxConcurrentReconciles: workers,
+		UsePriorityQueue:        new(false),
+		NewQueue: func(name string, limiter workqueue.TypedRateLimiter[reconcile.Request]) workqueue.TypedRateLimitingInterface[reconcile.Request] {
+			return newFairQueue(workqueue.NewTypedRateLimitingQueueWithConfig(limiter, workqueue.TypedRateLimitingQueueConfig[reconcile.Request]{Name: name}), share(workers))
+		},
+	}
 }

@@ -19,7 +19,7 @@ import (
 // live read, before the next is touched. It returns false when one is still there, as somebody's finalizer holds it.
 func (r *EgressTargetReconciler) tearDown(ctx context.Context, egressTarget *v1alpha1.EgressTarget, siblings []v1alpha1.EgressTarget) (done bool, err error) {
 	for _, kind := range []string{mesh.KindServiceEntry, mesh.KindDestinationRule, mesh.KindVirtualService} {
-		if gone, err := r.remove(ctx, kind, egressTarget.Namespace, target.ObjectName(egressTarget.Name)); err != nil || !gone {
+		if gone, err := r.remove(ctx, kind, egressTarget, target.ObjectName(egressTarget.Name)); err != nil || !gone {
 			return false, err
 		}
 	}
@@ -28,24 +28,30 @@ func (r *EgressTargetReconciler) tearDown(ctx context.Context, egressTarget *v1a
 		return err == nil, err
 	}
 	if members := anchorMembers(nil, siblings, anchor); len(members) > 0 {
-		desired, err := anchorFor(egressTarget.Namespace, members)
+		ports, err := r.appPorts(ctx, egressTarget.Namespace, members)
 		if err != nil {
 			return false, err
 		}
-		_, err = r.ensure(ctx, desired)
+		desired, err := anchorFor(egressTarget.Namespace, ports, members, anchor)
+		if err != nil {
+			return false, err
+		}
+		_, err = r.ensure(ctx, egressTarget, desired)
 		return err == nil, err
 	}
 	// The last of several that are torn down at once takes the anchor along: whoever sees objects of another here was not.
 	if inUse, err := r.anchorInUse(ctx, egressTarget.Namespace); err != nil || inUse {
 		return err == nil, err
 	}
-	return r.remove(ctx, mesh.KindServiceEntry, egressTarget.Namespace, target.AnchorName)
+	return r.remove(ctx, mesh.KindServiceEntry, egressTarget, target.AnchorName)
 }
 
-// remove deletes an object of ours and says whether it is gone. Somebody else's object of the same name is left alone.
-func (r *EgressTargetReconciler) remove(ctx context.Context, kind, namespace, name string) (gone bool, err error) {
+// remove deletes an object of the EgressTarget and reports whether it is gone. An object of the same name with another
+// owner is left alone; the anchor has every EgressTarget of the namespace for its owner.
+func (r *EgressTargetReconciler) remove(ctx context.Context, kind string, egressTarget *v1alpha1.EgressTarget, name string) (gone bool, err error) {
+	namespace := egressTarget.Namespace
 	object, err := liveIstioObject(ctx, r.live, kind, namespace, name)
-	if err != nil || object == nil || !mesh.Owned(object) {
+	if err != nil || object == nil || !ours(egressTarget, object) {
 		return err == nil, err
 	}
 	log.FromContext(ctx).Info("removing", "object", kind+" "+name)

@@ -30,12 +30,12 @@ func BenchmarkObjects(b *testing.B) {
 	asked, layout := exampleTarget(), target.Layout{Certificate: "cert", PrivateKey: "key", ServerCA: "cacert"}
 	b.ReportAllocs()
 	for b.Loop() {
-		mesh.Objects(asked, layout, mesh.Options{})
+		mesh.Objects(asked, layout)
 	}
 }
 
 func BenchmarkUnstructured(b *testing.B) {
-	objects := mesh.Objects(exampleTarget(), target.Layout{}, mesh.Options{})
+	objects := mesh.Objects(exampleTarget(), target.Layout{})
 	b.ReportAllocs()
 	for b.Loop() {
 		for _, obj := range objects {

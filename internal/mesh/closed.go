@@ -9,31 +9,25 @@ import (
 // closedStatus is what the sidecar answers calls with while the target is closed.
 const closedStatus = 503
 
-// Closed returns the objects of a target whose calls could leave without mutual TLS if Objects stood (see Conflict.Plaintext),
-// in the order in which they have to be written, after the anchor of the namespace. There is no ServiceEntry among them: the
-// one that stands is removed first, so that no route of anybody else's finds the host through it.
+// Closed returns the objects of a closed target, in the order in which they have to be written: the
+// VirtualService and, if layout is known, the DestinationRule. The ServiceEntry is not among them. It goes once
+// the VirtualService is closed, which stops calls by itself.
 //
-// The VirtualService leads the http calls nowhere: the sidecar answers them itself. It stays, rather than going too, as
-// without it calls would follow a ServiceEntry of somebody else's that opens the app port, and as it would come back younger
-// than objects that it is older than now. The DestinationRule, which is left out while layout is unknown, gives every port of
-// the host mutual TLS, so that it covers routes of anybody else's. While a target is open it can't, as the app's own https
-// calls would be wrapped twice; now they fail.
+// The closed VirtualService answers http calls in the sidecar with 503, and leads the app's own https calls to
+// a cluster that does not exist. It stays, rather than going too, since without it calls would follow a
+// ServiceEntry of another owner that opens the app port, and since it would come back younger than objects that
+// it is older than now. The DestinationRule stays as the record of the last credential that worked.
 func Closed(t target.Target, layout target.Layout) []Object {
-	virtualService := VirtualService(t)
-	virtualService.Spec.Http = []*networking.HTTPRoute{{
-		Name:  routeName,
-		Match: virtualService.Spec.GetHttp()[0].GetMatch(),
-		DirectResponse: &networking.HTTPDirectResponse{
-			Status: closedStatus,
-			Body: &networking.HTTPBody{Specifier: &networking.HTTPBody_String_{
-				String_: "mtls-egress: the target is closed, so the call was stopped. The EgressTarget " + t.Host + " says why.\n",
-			}},
-		},
-	}}
+	virtualService := routing(t)
+	virtualService.Spec.Http[0].DirectResponse = &networking.HTTPDirectResponse{
+		Status: closedStatus,
+		Body: &networking.HTTPBody{Specifier: &networking.HTTPBody_String_{
+			String_: "mtls-egress: the target is closed, so the call was stopped. The EgressTarget " + t.Host + " says why.\n",
+		}},
+	}
+	virtualService.Spec.Tls[0].Route = []*networking.RouteDestination{{Destination: destination(t, closedSubset)}}
 	if layout == (target.Layout{}) {
 		return []Object{virtualService}
 	}
-	destinationRule := DestinationRule(t, layout)
-	destinationRule.Spec.TrafficPolicy.Tls = mutualTLS(t, layout)
-	return []Object{virtualService, destinationRule}
+	return []Object{virtualService, DestinationRule(t, layout)}
 }

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"istio.io/api/label"
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -15,15 +16,28 @@ import (
 // DefaultRootNamespace is Istio's root namespace where the mesh configuration doesn't say otherwise.
 const DefaultRootNamespace = "istio-system"
 
-// Others are the Istio objects among which a target's objects stand: those of the target's namespace and those that other
-// namespaces may export to it, our own among them. Without our own ones everybody else's counts as older.
+// Others are the Istio objects among which a target's objects stand: those of the target's namespace and those that
+// other namespaces may export to it, our own among them. Without our own, every other object counts as older.
 type Others struct {
+	// Revisions are those of the control planes that serve the target's Pods. Objects whose label istio.io/rev
+	// names another one are left out, since these control planes don't read them
+	// (https://istio.io/latest/docs/setup/upgrade/canary/). Default: not known, and every object counts.
+	Revisions        []string
 	VirtualServices  []*networkingv1.VirtualService
 	DestinationRules []*networkingv1.DestinationRule
 	ServiceEntries   []*networkingv1.ServiceEntry
 	Sidecars         []*networkingv1.Sidecar
+	// Services are those that hold an external address or have the target's host as their short name.
+	Services []Service
 	// RootNamespace is the mesh's root namespace, whose Sidecar applies where a namespace has none. Default: istio-system.
 	RootNamespace string
+}
+
+// Service is what matters here of a Service of Kubernetes.
+type Service struct {
+	Namespace, Name string
+	// Addresses are its external addresses: spec.externalIPs, spec.loadBalancerIP, and those of its status.
+	Addresses []string
 }
 
 // Effect is what an object and ours do to each other.
@@ -50,29 +64,33 @@ type Conflict struct {
 	Effect Effect
 	// Message is a sentence for a person: object and field, what happens to which calls, and what would be right.
 	Message string
-	// Plaintext says that calls of the target's Pods could leave without its mutual TLS if Objects stood. Closed is what to
-	// write then.
-	Plaintext bool
+	// Closes reports whether the target has to be closed, as calls of its Pods could leave without its mutual TLS
+	// if Objects stood, or since the host is not a partner's. Closed returns what to write then.
+	Closes bool
 }
 
-// Conflicts returns the objects among others that would win over the objects of t, hide them, be hidden by them or break
-// them; one conflict for each such object, by kind, namespace and name. Objects that belong to the EgressTarget of the host
-// are none. An object that has the name of one of ours, or of the anchor, and doesn't belong to us is one whatever it says.
-// What Istio does with several objects for one host is written in pilot/pkg/model/push_context.go, destination_rule.go and
-// sidecar.go of https://github.com/istio/istio. Where an object says nothing of exportTo, Istio's default of all namespaces
-// is assumed.
+// Conflicts returns the objects among others that would win over the objects of t, hide them, be hidden by them or
+// break them; one conflict for each such object, by kind, namespace and name. The target's own objects are left
+// out. An object that has the name of one of ours, or of the anchor, and another owner is a conflict whatever it
+// says. ServiceEntries and DestinationRules for the partner's own host are not conflicts: ours stand under
+// target.MeshHost, where Istio doesn't mix them with others. What Istio does with several objects for one host is
+// written in pilot/pkg/model/push_context.go, destination_rule.go and sidecar.go of
+// https://github.com/istio/istio. Where an object has no exportTo, Istio's default of all namespaces is assumed.
 func Conflicts(t target.Target, others Others) []Conflict {
 	s := search{
 		target:    t,
+		revisions: others.Revisions,
 		name:      target.ObjectName(t.Host),
+		meshHost:  target.MeshHost(t.Host),
 		podLabels: map[string]string{target.HostLabel(t.Host): target.LabelValue, target.LabelRealised: target.LabelValue},
 		root:      or(others.RootNamespace, DefaultRootNamespace),
 	}
 	var conflicts []Conflict
 	conflicts = append(conflicts, s.virtualServices(others.VirtualServices)...)
-	conflicts = append(conflicts, s.destinationRules(others.DestinationRules, others.ServiceEntries)...)
+	conflicts = append(conflicts, s.destinationRules(others.DestinationRules)...)
 	conflicts = append(conflicts, s.serviceEntries(others.ServiceEntries)...)
 	conflicts = append(conflicts, s.sidecars(others.Sidecars)...)
+	conflicts = append(conflicts, s.services(others.Services)...)
 	slices.SortStableFunc(conflicts, func(a, b Conflict) int {
 		return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
 	})
@@ -81,20 +99,29 @@ func Conflicts(t target.Target, others Others) []Conflict {
 
 // search is the target for which conflicts are looked for, and what follows from it.
 type search struct {
-	target target.Target
-	// name is that of the target's objects.
-	name string
-	// podLabels are the labels that every Pod of the target surely has. It may have any others.
+	target    target.Target
+	revisions []string
+	// name is that of the target's objects, meshHost the host of its ServiceEntry and DestinationRule.
+	name, meshHost string
+	// podLabels are the labels that every Pod of the target has. It may have any others.
 	podLabels map[string]string
 	root      string
 }
 
-// ours says whether obj is one of the target's own objects.
+// ours reports whether obj is one of the target's own objects.
 func (s search) ours(obj metav1.Object) bool {
-	return ownedFor(obj, s.target.Host)
+	return s.hasOurName(obj) && OwnedFor(obj, s.target.Host)
 }
 
-// foreign returns what of objects isn't ours, and ours among them: the zero value when it isn't written yet.
+// read reports whether the control plane of the target's Pods reads obj.
+// https://github.com/istio/istio/blob/1.30.3/pkg/config/model.go (ObjectInRevision)
+func (s search) read(obj metav1.Object) bool {
+	revision, labeled := obj.GetLabels()[label.IoIstioRev.Name]
+	return !labeled || len(s.revisions) == 0 || slices.Contains(s.revisions, revision)
+}
+
+// foreign splits objects into those that aren't ours and ours: the zero value when it isn't written yet. An object
+// that has a name of ours counts also when the control plane doesn't read it.
 func foreign[T interface {
 	comparable
 	metav1.Object
@@ -103,24 +130,36 @@ func foreign[T interface {
 	for _, obj := range objects {
 		switch {
 		case obj == none:
-		case !s.ours(obj):
-			theirs = append(theirs, obj)
-		case obj.GetNamespace() == s.target.Namespace && obj.GetName() == s.name:
+		case s.ours(obj):
 			ours = obj
+		case s.read(obj) || s.hasOurName(obj) || s.hasAnchorName(obj):
+			theirs = append(theirs, obj)
 		}
 	}
 	return theirs, ours
 }
 
-// takesOurName says whether somebody else's obj has the name that one of our objects needs.
-func (s search) takesOurName(obj metav1.Object) bool {
+// hasOurName reports whether obj has the name that one of our objects needs.
+func (s search) hasOurName(obj metav1.Object) bool {
 	return obj.GetNamespace() == s.target.Namespace && obj.GetName() == s.name
+}
+
+// hasAnchorName reports whether obj has the name that the anchor of the namespace needs.
+func (s search) hasAnchorName(obj metav1.Object) bool {
+	return obj.GetNamespace() == s.target.Namespace && obj.GetName() == target.AnchorName
 }
 
 func (s search) nameTaken(kind string, obj metav1.Object) Conflict {
 	return s.conflict(kind, obj, "metadata.name", BreaksOurs,
-		"has the name that ours needs, and no EgressTarget owns it, so it is left as it is, ours can't be written, and calls to %s fail; rename or delete it",
+		"has the name that ours needs and does not belong to the EgressTarget, so it is left as it is, ours can't be written, and calls to %s fail; rename or delete it",
 		s.target.Host)
+}
+
+// reserved is for objects that name a host of generated objects.
+func (s search) reserved(kind string, obj metav1.Object, field, host string) Conflict {
+	return s.conflict(kind, obj, field, BreaksOurs,
+		"names %s, which only the controller may use, so Istio may follow it in place of the generated objects, and calls to %s may fail; remove the host from it",
+		host, s.target.Host)
 }
 
 // conflict makes the sentence of a conflict: the object, the field, and the rest from format and args.
@@ -135,9 +174,9 @@ func (s search) conflict(kind string, obj metav1.Object, field string, effect Ef
 	}
 }
 
-// leaking is c with Plaintext set.
-func (c Conflict) leaking() Conflict {
-	c.Plaintext = true
+// closing returns c with Closes set.
+func (c Conflict) closing() Conflict {
+	c.Closes = true
 	return c
 }
 
@@ -202,16 +241,21 @@ func (s search) matchHost(hosts []string) (index int, exact, found bool) {
 	return wildcard, false, wildcard >= 0
 }
 
-// same says whether host is the target's, in either of the forms that our VirtualService has: with a trailing dot too, as programs
-// may write it.
+// same reports whether host is the target's, in either of the forms that our VirtualService has: with a trailing
+// dot too, as programs may write it.
 func (s search) same(host string) bool {
 	return strings.EqualFold(strings.TrimSuffix(host, "."), s.target.Host)
 }
 
-// covers says whether pattern is host or a wildcard that host falls under, as Istio reads wildcards: an asterisk at the
-// start stands for anything.
+// isMeshHost reports whether host is the one of our ServiceEntry and DestinationRule.
+func (s search) isMeshHost(host string) bool {
+	return strings.EqualFold(strings.TrimSuffix(host, "."), s.meshHost)
+}
+
+// covers reports whether pattern is host or a wildcard that host falls under, as Istio reads wildcards: an asterisk
+// at the start stands for anything.
 func covers(pattern, host string) bool {
-	pattern = strings.TrimSuffix(strings.ToLower(pattern), ".")
+	pattern, host = strings.TrimSuffix(strings.ToLower(pattern), "."), strings.TrimSuffix(host, ".")
 	if suffix, wildcard := strings.CutPrefix(pattern, "*"); wildcard {
 		return strings.HasSuffix(host, suffix)
 	}

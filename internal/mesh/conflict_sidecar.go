@@ -60,7 +60,7 @@ func (s search) sidecar(sidecar *networkingv1.Sidecar) []Conflict {
 	}
 	field := fmt.Sprintf("spec.egress[%d].hosts", index)
 	switch hosts := egress[index].GetHosts(); {
-	case !s.admits(hosts, s.target.Host):
+	case !s.admitsRoute(hosts):
 		return []Conflict{s.conflict(KindSidecar, sidecar, field, HidesOurs,
 			"leaves out %s, so our objects are hidden from the Pods that it applies to, and their calls to the host time out; add ./*, and no exclusion that covers the host",
 			s.target.Host)}
@@ -76,12 +76,20 @@ func (s search) sidecar(sidecar *networkingv1.Sidecar) []Conflict {
 	return nil
 }
 
-// importsServiceEntry says whether any listener makes the sidecar know the ServiceEntry: a listener with a port only takes
-// services with that port.
+// admitsRoute reports whether egress hosts admit our VirtualService, which any of its hosts does.
+func (s search) admitsRoute(hosts []string) bool {
+	return slices.ContainsFunc([]string{s.target.Host, s.target.Host + ".", s.meshHost}, func(host string) bool {
+		return s.admits(hosts, host)
+	})
+}
+
+// importsServiceEntry reports whether any listener makes the sidecar know the ServiceEntry. Istio adds the
+// destinations of an admitted VirtualService by itself (collectImportedServices in pilot/pkg/model/sidecar.go),
+// but a listener with a port only takes services with that port.
 func (s search) importsServiceEntry(egress []*networking.IstioEgressListener) bool {
 	return slices.ContainsFunc(egress, func(listener *networking.IstioEgressListener) bool {
 		port := listener.GetPort()
-		return (port == nil || port.GetNumber() == portNumber(s.target.Port)) && s.admits(listener.GetHosts(), s.target.Host)
+		return (port == nil || port.GetNumber() == portNumber(s.target.Port)) && s.admitsRoute(listener.GetHosts())
 	})
 }
 

@@ -18,14 +18,22 @@ func (s search) virtualServices(all []*networkingv1.VirtualService) []Conflict {
 	theirs, ours := foreign(s, all)
 	var conflicts []Conflict
 	for _, virtualService := range theirs {
-		if s.takesOurName(virtualService) {
+		if s.hasOurName(virtualService) {
 			// Whatever it says takes the place of our route.
-			conflicts = append(conflicts, s.nameTaken(KindVirtualService, virtualService).leaking())
+			conflicts = append(conflicts, s.nameTaken(KindVirtualService, virtualService).closing())
 			continue
 		}
-		reach := reachOf(virtualService.Spec.ExportTo, virtualService.Namespace, s.target.Namespace)
-		index, exact, found := s.matchHost(virtualService.Spec.Hosts)
-		if reach == unseen || !found || !onMesh(virtualService.Spec.Gateways) || !s.routesCalls(virtualService) {
+		reach := reachOf(virtualService.Spec.GetExportTo(), virtualService.Namespace, s.target.Namespace)
+		if reach == unseen || !onMesh(virtualService.Spec.GetGateways()) {
+			continue
+		}
+		if index := slices.IndexFunc(virtualService.Spec.GetHosts(), s.isMeshHost); index >= 0 {
+			conflicts = append(conflicts, s.reserved(KindVirtualService, virtualService,
+				fmt.Sprintf("spec.hosts[%d]", index), virtualService.Spec.GetHosts()[index]))
+			continue
+		}
+		index, exact, found := s.matchHost(virtualService.Spec.GetHosts())
+		if !found || !s.routesCalls(virtualService) {
 			continue
 		}
 		field := fmt.Sprintf("spec.hosts[%d]", index)
@@ -37,7 +45,7 @@ func (s search) virtualServices(all []*networkingv1.VirtualService) []Conflict {
 		case reach == private && first:
 			conflicts = append(conflicts, s.conflict(KindVirtualService, virtualService, field, WinsOverOurs,
 				"is for %s too, private to the namespace as ours is, and older, so the http calls of the target's Pods go where it says and not over mutual TLS; take the host out of it",
-				s.target.Host).leaking())
+				s.target.Host).closing())
 		default:
 			conflicts = append(conflicts, s.conflict(KindVirtualService, virtualService, field, HiddenByOurs,
 				"is for %s too, and Istio takes ours before it and merges none, so the http calls of the target's Pods no longer follow it; take the host out of it",

@@ -10,8 +10,7 @@ import (
 )
 
 const (
-	// SubsetName names the subset that speaks mutual TLS. A DestinationRule of somebody else's with a subset of this name
-	// could take its place, so the name is one that nobody has by chance, and a policy of the chart keeps it for ours.
+	// SubsetName names the subset that speaks mutual TLS.
 	SubsetName = "mtls-egress"
 	// systemCA makes the sidecar trust the CAs of its image. Istio sends the same when caCertificates is left out, but only
 	// since 1.20 and without an older compatibilityVersion; before, leaving it out switched every check of the server off.
@@ -19,27 +18,21 @@ const (
 	systemCA = "system"
 )
 
-// DestinationRule returns the object that makes calls into the subset mutual TLS, with the certificate that layout finds in
-// the mount of the target's Pods, the server name t.SNI, and t.SubjectAltNames checked against the server's certificate.
+// DestinationRule returns the object that makes calls to the subset mutual TLS, with the certificate that layout
+// finds in the mount of the target's Pods, the server name t.SNI, and t.SubjectAltNames compared with the
+// server's certificate.
 //
-// The TLS settings stand on a subset and not on the partner's port, as the app's own https calls use that port and would be
-// wrapped twice. They stand on the subset itself and not on a port of it, as Istio would build the subset's other ports
-// without TLS. The settings of the app port are a guard: should a ServiceEntry open that port for the host, calls to it fail
-// instead of leaving in plain text.
+// The TLS settings stand on a subset and not on the partner's port, since the app's own https calls use that
+// port and would be wrapped twice. They stand on the subset itself and not on a port of it, since Istio would
+// build the subset's other ports without TLS.
 func DestinationRule(t target.Target, layout target.Layout) *networkingv1.DestinationRule {
 	destinationRule := &networkingv1.DestinationRule{
 		TypeMeta:   typeMeta(KindDestinationRule),
 		ObjectMeta: objectMeta(t.Namespace, target.ObjectName(t.Host)),
 	}
-	destinationRule.Spec.Host = t.Host
+	destinationRule.Spec.Host = target.MeshHost(t.Host)
 	destinationRule.Spec.ExportTo = ownNamespace()
 	destinationRule.Spec.WorkloadSelector = &typev1beta1.WorkloadSelector{MatchLabels: podLabels(t)}
-	destinationRule.Spec.TrafficPolicy = &networking.TrafficPolicy{
-		PortLevelSettings: []*networking.TrafficPolicy_PortTrafficPolicy{{
-			Port: &networking.PortSelector{Number: portNumber(t.AppPort)},
-			Tls:  mutualTLS(t, layout),
-		}},
-	}
 	destinationRule.Spec.Subsets = []*networking.Subset{{
 		Name: SubsetName,
 		TrafficPolicy: &networking.TrafficPolicy{

@@ -17,8 +17,7 @@ const corpus = "../../test/testdata/mesh"
 
 // goldenInput is what stands in an input file after the EgressTarget. All of it is optional.
 type goldenInput struct {
-	DNSCapture bool           `json:"dnsCapture"`
-	Layout     *target.Layout `json:"layout"`
+	Layout *target.Layout `json:"layout"`
 }
 
 // TestObjectsAreTheGoldenOnes holds the objects of each EgressTarget in the corpus, the anchor included and in the order of
@@ -34,9 +33,9 @@ func TestObjectsAreTheGoldenOnes(t *testing.T) {
 
 func render(t *testing.T, file string) []byte {
 	t.Helper()
-	resolved, layout, opts := readInput(t, file)
+	resolved, layout := readInput(t, file)
 	objects := []runtime.Object{mesh.Anchor(resolved.Namespace, []int32{resolved.AppPort})}
-	for _, obj := range mesh.Objects(resolved, layout, opts) {
+	for _, obj := range mesh.Objects(resolved, layout) {
 		objects = append(objects, obj)
 	}
 	var out bytes.Buffer
@@ -57,7 +56,7 @@ func render(t *testing.T, file string) []byte {
 	return out.Bytes()
 }
 
-func readInput(t *testing.T, file string) (target.Target, target.Layout, mesh.Options) {
+func readInput(t *testing.T, file string) (target.Target, target.Layout) {
 	t.Helper()
 	egressTarget := &v1alpha1.EgressTarget{}
 	input := goldenInput{}
@@ -72,5 +71,5 @@ func readInput(t *testing.T, file string) (target.Target, target.Layout, mesh.Op
 		layout = *input.Layout
 	}
 	resolved := target.FromEgressTarget(egressTarget.Namespace, egressTarget.Name, egressTarget)
-	return resolved, layout, mesh.Options{DNSCapture: input.DNSCapture}
+	return resolved, layout
 }

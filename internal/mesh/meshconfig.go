@@ -2,7 +2,6 @@ package mesh
 
 import (
 	"fmt"
-	"strconv"
 	"strings"
 
 	"google.golang.org/protobuf/encoding/protojson"
@@ -18,36 +17,23 @@ const (
 	MeshConfigKey = "mesh"
 )
 
-// metadataDNSCapture is the variable that makes a sidecar answer the DNS queries of its Pod.
-// https://istio.io/latest/docs/ops/configuration/traffic-management/dns-proxy/
-const metadataDNSCapture = "ISTIO_META_DNS_CAPTURE"
-
-// DNSCapture says whether sidecars answer DNS by default, as a mesh configuration has it: the YAML of a MeshConfig, in which
-// defaultConfig.proxyMetadata sets ISTIO_META_DNS_CAPTURE. Without the setting they don't. Fields and enum values that a newer
-// Istio knows are passed over. It fails when Istio couldn't read the text or the setting either: istiod then works with the
-// configuration that it had before.
-//
-// Pods and namespaces can differ from the default, by the annotation proxy.istio.io/config and by ProxyConfig objects.
-func DNSCapture(meshConfig string) (bool, error) {
+// DynamicDNS reports whether sidecars resolve the Host header of http calls to unknown hosts themselves, as a mesh
+// configuration has it: the YAML of a MeshConfig with outboundTrafficPolicy.mode ALLOW_ANY_DYNAMIC_DNS (since Istio
+// 1.31). In such a mesh http://HOST./ leaves in plain text while the target is not programmed, since the sinkhole
+// address does not matter. Fields and enum values that a newer Istio knows are passed over. It fails if Istio could
+// not read the text either: istiod then works with the configuration that it had before.
+// https://istio.io/latest/docs/reference/config/istio.mesh.v1alpha1/#MeshConfig-OutboundTrafficPolicy-Mode
+func DynamicDNS(meshConfig string) (bool, error) {
 	data, err := yaml.YAMLToJSON([]byte(meshConfig))
 	if err != nil {
-		return false, fmt.Errorf("the mesh configuration is no YAML: %w", err)
+		return false, fmt.Errorf("the mesh configuration is not YAML: %w", err)
 	}
 	if strings.TrimSpace(string(data)) == "null" {
 		return false, nil // an empty text, or one of comments only
 	}
 	var config meshconfig.MeshConfig
 	if err := (protojson.UnmarshalOptions{DiscardUnknown: true}).Unmarshal(data, &config); err != nil {
-		return false, fmt.Errorf("the mesh configuration is no MeshConfig: %w", err)
+		return false, fmt.Errorf("the mesh configuration is not a MeshConfig: %w", err)
 	}
-	value, set := config.GetDefaultConfig().GetProxyMetadata()[metadataDNSCapture]
-	if !set {
-		return false, nil
-	}
-	// Istio's agent, its CNI plugin and istiod all read the value this way.
-	on, err := strconv.ParseBool(value)
-	if err != nil {
-		return false, fmt.Errorf(`defaultConfig.proxyMetadata.%s of the mesh configuration is %q; it has to be "true" or "false"`, metadataDNSCapture, value)
-	}
-	return on, nil
+	return config.GetOutboundTrafficPolicy().GetMode() == meshconfig.MeshConfig_OutboundTrafficPolicy_ALLOW_ANY_DYNAMIC_DNS, nil
 }

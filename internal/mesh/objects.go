@@ -2,6 +2,7 @@ package mesh
 
 import (
 	"slices"
+	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -24,14 +25,6 @@ func GroupVersion() schema.GroupVersion {
 	return schema.GroupVersion{Group: "networking.istio.io", Version: "v1"}
 }
 
-// Options are the properties of the mesh that change what is generated.
-type Options struct {
-	// DNSCapture says that sidecars answer DNS themselves (ISTIO_META_DNS_CAPTURE). They then answer every Pod of the
-	// namespace with the address of the ServiceEntry, so it has to carry the app port too, or the plain HTTP calls of Pods
-	// that asked for nothing would end at the sinkhole. Default: false, as in Istio.
-	DNSCapture bool
-}
-
 // Object is a typed Istio object. It has the methods of controller-runtime's client.Object.
 type Object interface {
 	metav1.Object
@@ -41,20 +34,33 @@ type Object interface {
 // Objects returns the objects of one target in the order in which they have to be written, after the anchor of the
 // namespace (see Anchor): VirtualService, DestinationRule, ServiceEntry. With the ServiceEntry last, the sidecar doesn't know
 // the host before it knows how to call it. They are removed in the reverse order, and the anchor at the end.
-func Objects(t target.Target, layout target.Layout, opts Options) []Object {
-	return []Object{VirtualService(t), DestinationRule(t, layout), ServiceEntry(t, opts)}
+func Objects(t target.Target, layout target.Layout) []Object {
+	return []Object{VirtualService(t), DestinationRule(t, layout), ServiceEntry(t)}
 }
 
-// Owned says whether obj belongs to an EgressTarget, by owner reference. The label alone doesn't count: anybody can copy it.
+// Owned reports whether obj has an owner reference to any EgressTarget. That does not show who wrote it, since anyone
+// can copy an owner reference: see OwnedFor.
 func Owned(obj metav1.Object) bool {
 	return slices.ContainsFunc(obj.GetOwnerReferences(), isEgressTarget)
 }
 
-// ownedFor says whether obj belongs to the EgressTarget of host.
-func ownedFor(obj metav1.Object, host string) bool {
+// OwnedFor reports whether obj has an owner reference to the EgressTarget of host in its namespace. Together with the
+// name that the controller gives the object, this makes the object ours. The UID does not count: an owner reference
+// with the name of an EgressTarget and another UID is that of an EgressTarget that was deleted or restored from a
+// backup, so the object is either taken over or collected as garbage.
+// https://kubernetes.io/docs/concepts/architecture/garbage-collection/
+func OwnedFor(obj metav1.Object, host string) bool {
 	return slices.ContainsFunc(obj.GetOwnerReferences(), func(owner metav1.OwnerReference) bool {
 		return isEgressTarget(owner) && owner.Name == host
 	})
+}
+
+// ReadByIstio reports whether the key of a label or an annotation is of a domain of Istio's. One on a generated
+// object can change what Istio makes of it: with the label istio.io/rev, a control plane of another revision ignores
+// the object. https://istio.io/latest/docs/reference/config/labels/
+func ReadByIstio(key string) bool {
+	domain, _, found := strings.Cut(key, "/")
+	return found && (domain == "istio.io" || strings.HasSuffix(domain, ".istio.io"))
 }
 
 // isEgressTarget compares the group without the version, so that objects stay ours when the API gets a new version.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"google.golang.org/protobuf/testing/protocmp"
 	networking "istio.io/api/networking/v1alpha3"
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -25,7 +26,6 @@ import (
 type generation struct {
 	target          target.Target
 	layout          target.Layout
-	opts            mesh.Options
 	anchor          *networkingv1.ServiceEntry
 	virtualService  *networkingv1.VirtualService
 	destinationRule *networkingv1.DestinationRule
@@ -63,29 +63,34 @@ func TestEveryGeneratedSetKeepsTheRules(t *testing.T) {
 			}
 			return nil
 		},
-		"the subset and the guard are mutual TLS with files, a server name and names to check": func(g generation) error {
-			policy := g.destinationRule.Spec.TrafficPolicy
-			if len(policy.PortLevelSettings) != 1 || policy.PortLevelSettings[0].Port.Number != uint32(g.target.AppPort) {
-				return fmt.Errorf("the guard is not for the app port alone: %v", policy.PortLevelSettings)
-			}
-			for _, tls := range []*networking.ClientTLSSettings{
-				policy.PortLevelSettings[0].Tls, subset(g.destinationRule).TrafficPolicy.Tls,
-			} {
-				if err := isMutual(g.target, tls); err != nil {
-					return err
-				}
+		"no object but the VirtualService has the partner's own host": func(g generation) error {
+			name := target.MeshHost(g.target.Host)
+			if !slices.Equal(g.serviceEntry.Spec.Hosts, []string{name}) || g.destinationRule.Spec.Host != name {
+				return fmt.Errorf("the ServiceEntry is for %q, the DestinationRule for %s", g.serviceEntry.Spec.Hosts, g.destinationRule.Spec.Host)
 			}
 			return nil
 		},
-		"the bare partner port has no TLS, so the app's own https is not wrapped": func(g generation) error {
-			policy := g.destinationRule.Spec.TrafficPolicy
-			if policy.Tls != nil {
-				return fmt.Errorf("TLS on all ports: %v", policy.Tls)
+		"the subset is mutual TLS with files, a server name and names to compare": func(g generation) error {
+			return isMutual(g.target, subset(g.destinationRule).TrafficPolicy.Tls)
+		},
+		"nothing but the subset has a policy, so the app's own https is not wrapped": func(g generation) error {
+			if policy := g.destinationRule.Spec.TrafficPolicy; policy != nil {
+				return fmt.Errorf("%v", policy)
 			}
-			for _, settings := range policy.PortLevelSettings {
-				if settings.Port.Number == uint32(g.target.Port) {
-					return fmt.Errorf("TLS on port %d: %v", g.target.Port, settings)
-				}
+			return nil
+		},
+		"the app's own https is led to the partner's port by its server name, without the subset": func(g generation) error {
+			want := []*networking.TLSRoute{{
+				Match: []*networking.TLSMatchAttributes{{
+					Port: uint32(g.target.Port), SniHosts: []string{g.target.Host},
+					SourceLabels: map[string]string{target.HostLabel(g.target.Host): "true"},
+				}},
+				Route: []*networking.RouteDestination{{Destination: &networking.Destination{
+					Host: target.MeshHost(g.target.Host), Port: &networking.PortSelector{Number: uint32(g.target.Port)},
+				}}},
+			}}
+			if diff := cmp.Diff(want, g.virtualService.Spec.Tls, protocmp.Transform()); diff != "" {
+				return errors.New(diff)
 			}
 			return nil
 		},
@@ -95,19 +100,9 @@ func TestEveryGeneratedSetKeepsTheRules(t *testing.T) {
 			}
 			return nil
 		},
-		"the app port is open in the ServiceEntry with DNS capture only": func(g generation) error {
-			if open := hasPort(g.serviceEntry, g.target.AppPort, "HTTP"); open != g.opts.DNSCapture {
-				return fmt.Errorf("open is %t with DNS capture %t: %v", open, g.opts.DNSCapture, g.serviceEntry.Spec.Ports)
-			}
-			return nil
-		},
-		"the ServiceEntry in the cluster tells whether it was made with DNS capture": func(g generation) error {
-			content, err := mesh.Unstructured(g.serviceEntry)
-			if err != nil {
-				return err
-			}
-			if open := mesh.OpensAppPort(content); open != g.opts.DNSCapture {
-				return fmt.Errorf("it says %t with DNS capture %t: %v", open, g.opts.DNSCapture, content)
+		"the ServiceEntry opens the partner's port alone, so it leads no plain HTTP anywhere": func(g generation) error {
+			if ports := g.serviceEntry.Spec.Ports; len(ports) != 1 || !hasPort(g.serviceEntry, g.target.Port, "HTTPS") {
+				return fmt.Errorf("%v", ports)
 			}
 			return nil
 		},
@@ -160,8 +155,8 @@ func TestEveryGeneratedSetKeepsTheRules(t *testing.T) {
 			}
 			return nil
 		},
-		"the route is asked for the host with a trailing dot too, as programs that write it don't see the sinkhole": func(g generation) error {
-			for _, host := range []string{g.target.Host, g.target.Host + "."} {
+		"the route is for the host in both forms, and for the host of the ServiceEntry": func(g generation) error {
+			for _, host := range []string{g.target.Host, g.target.Host + ".", target.MeshHost(g.target.Host)} {
 				if !slices.Contains(g.virtualService.Spec.Hosts, host) {
 					return fmt.Errorf("%s is not in hosts %q", host, g.virtualService.Spec.Hosts)
 				}
@@ -184,7 +179,7 @@ func TestEveryGeneratedSetKeepsTheRules(t *testing.T) {
 		},
 		"every object is labelled, named and typed as ours": func(g generation) error {
 			names := map[mesh.Object]string{g.anchor: "mtls-egress"}
-			for _, obj := range mesh.Objects(g.target, g.layout, g.opts) {
+			for _, obj := range mesh.Objects(g.target, g.layout) {
 				names[obj] = target.ObjectName(g.target.Host)
 			}
 			for obj, name := range names {
@@ -204,10 +199,9 @@ func TestEveryGeneratedSetKeepsTheRules(t *testing.T) {
 				return fmt.Errorf("%s", cmp.Diff(first, second))
 			}
 			scribbled := mesh.DestinationRule(g.target, g.layout)
-			for _, tls := range []*networking.ClientTLSSettings{subset(scribbled).TrafficPolicy.Tls, scribbled.Spec.TrafficPolicy.PortLevelSettings[0].Tls} {
-				tls.SubjectAltNames[0] = "scribbled.example.com"
-				tls.Sni = "scribbled.example.com"
-			}
+			tls := subset(scribbled).TrafficPolicy.Tls
+			tls.SubjectAltNames[0] = "scribbled.example.com"
+			tls.Sni = "scribbled.example.com"
 			scribbled.Spec.ExportTo[0] = "*"
 			if third := encode(g); first != third {
 				return fmt.Errorf("a change to one set is seen in the next: %s", cmp.Diff(first, third))
@@ -238,7 +232,7 @@ func TestEveryGeneratedSetKeepsTheRules(t *testing.T) {
 			for range 500 {
 				g := generate(random)
 				if err := holds(g); err != nil {
-					t.Fatalf("%v\nfor %+v\nwith layout %+v and %+v", err, g.target, g.layout, g.opts)
+					t.Fatalf("%v\nfor %+v\nwith layout %+v", err, g.target, g.layout)
 				}
 			}
 		})
@@ -246,7 +240,7 @@ func TestEveryGeneratedSetKeepsTheRules(t *testing.T) {
 }
 
 func generate(random *rand.Rand) generation {
-	g := generation{target: randomTarget(random), opts: mesh.Options{DNSCapture: random.IntN(2) == 0}}
+	g := generation{target: randomTarget(random)}
 	g.layout = target.Layout{
 		Certificate: pick(random, "", "cert", "tls.crt", "Partner_1.pem"),
 		PrivateKey:  pick(random, "", "key", "tls.key"),
@@ -255,7 +249,7 @@ func generate(random *rand.Rand) generation {
 	g.anchor = mesh.Anchor(g.target.Namespace, []int32{8081, g.target.AppPort, 8081})
 	g.virtualService = mesh.VirtualService(g.target)
 	g.destinationRule = mesh.DestinationRule(g.target, g.layout)
-	g.serviceEntry = mesh.ServiceEntry(g.target, g.opts)
+	g.serviceEntry = mesh.ServiceEntry(g.target)
 	return g
 }
 
@@ -340,7 +334,7 @@ func hasPort(serviceEntry *networkingv1.ServiceEntry, number int32, protocol str
 // encode writes the set of g, made anew, as JSON.
 func encode(g generation) string {
 	var text strings.Builder
-	for _, obj := range mesh.Objects(g.target, g.layout, g.opts) {
+	for _, obj := range mesh.Objects(g.target, g.layout) {
 		content, err := mesh.Unstructured(obj)
 		if err != nil {
 			return err.Error()
@@ -356,7 +350,7 @@ func encode(g generation) string {
 
 func TestObjectsComeInTheOrderOfWriting(t *testing.T) {
 	kinds := []string{}
-	for _, obj := range mesh.Objects(exampleTarget(), target.Layout{}, mesh.Options{}) {
+	for _, obj := range mesh.Objects(exampleTarget(), target.Layout{}) {
 		kinds = append(kinds, obj.GetObjectKind().GroupVersionKind().Kind)
 	}
 	if diff := cmp.Diff([]string{"VirtualService", "DestinationRule", "ServiceEntry"}, kinds); diff != "" {

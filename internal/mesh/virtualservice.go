@@ -13,6 +13,9 @@ import (
 const (
 	// routeName names the HTTP route; Envoy's access log shows it.
 	routeName = "mtls-egress"
+	// closedSubset is a subset that no DestinationRule has: Envoy closes connections to a cluster that it
+	// does not know.
+	closedSubset = "mtls-egress-closed"
 	// retryOn lists the failures after which a request was surely not executed: the connection was refused, the server
 	// refused the stream before processing it (RFC 9113 §8.7), or the connection was lost before the request was sent. Of Istio's
 	// own default, "unavailable", "cancelled" and "retriable-status-codes" are left out: they repeat a POST that the partner
@@ -33,10 +36,30 @@ func removedRequestHeaders() []string {
 	}
 }
 
-// VirtualService returns the object that leads the plain HTTP calls of the target's Pods into the subset that speaks mutual
-// TLS. Pods without the target's label don't match, so their calls go where they went before. Only the subset is named, so
-// a missing DestinationRule gives 503 (cluster_not_found) and not a call without TLS.
+// VirtualService returns the object that leads calls of the target's Pods to target.MeshHost; it alone knows the
+// partner's own host. Plain HTTP calls go to the subset that speaks mutual TLS. Since only the subset is named,
+// a missing DestinationRule gives 503 (cluster_not_found) and not a call without TLS. The app's own https calls
+// go to the port itself, so that they are not wrapped twice. Pods without the target's label don't match, so
+// their calls go where they went before.
 func VirtualService(t target.Target) *networkingv1.VirtualService {
+	virtualService := routing(t)
+	route := virtualService.Spec.Http[0]
+	route.Route = []*networking.HTTPRouteDestination{{Destination: destination(t, SubsetName)}}
+	route.Retries = retries(t.Retries)
+	route.Timeout = duration(t.Timeout)
+	route.Headers = &networking.Headers{
+		Request: &networking.Headers_HeaderOperations{Remove: removedRequestHeaders()},
+	}
+	virtualService.Spec.Tls[0].Route = []*networking.RouteDestination{{Destination: destination(t, "")}}
+	return virtualService
+}
+
+// routing is the VirtualService of a target without the destinations of its routes.
+//
+// The TLS route matches the server name, also where it leads where the ServiceEntry alone would: without a match
+// by server name, the listener at the sinkhole address would pass on whatever an app sends to the partner's
+// port, plain HTTP among it.
+func routing(t target.Target) *networkingv1.VirtualService {
 	virtualService := &networkingv1.VirtualService{
 		TypeMeta:   typeMeta(KindVirtualService),
 		ObjectMeta: objectMeta(t.Namespace, target.ObjectName(t.Host)),
@@ -44,34 +67,35 @@ func VirtualService(t target.Target) *networkingv1.VirtualService {
 	virtualService.Spec.Hosts = virtualServiceHosts(t)
 	virtualService.Spec.ExportTo = ownNamespace()
 	virtualService.Spec.Http = []*networking.HTTPRoute{{
-		Name: routeName,
-		Match: []*networking.HTTPMatchRequest{{
-			Port:         portNumber(t.AppPort),
-			SourceLabels: podLabels(t),
+		Name:  routeName,
+		Match: []*networking.HTTPMatchRequest{{Port: portNumber(t.AppPort), SourceLabels: podLabels(t)}},
+	}}
+	virtualService.Spec.Tls = []*networking.TLSRoute{{
+		Match: []*networking.TLSMatchAttributes{{
+			Port: portNumber(t.Port), SniHosts: []string{t.Host}, SourceLabels: podLabels(t),
 		}},
-		Route: []*networking.HTTPRouteDestination{{
-			Destination: &networking.Destination{
-				Host:   t.Host,
-				Subset: SubsetName,
-				Port:   &networking.PortSelector{Number: portNumber(t.Port)},
-			},
-		}},
-		Retries: retries(t.Retries),
-		Timeout: duration(t.Timeout),
-		Headers: &networking.Headers{Request: &networking.Headers_HeaderOperations{Remove: removedRequestHeaders()}},
 	}}
 	return virtualService
 }
 
-// virtualServiceHosts are the host in both of its forms: Envoy compares the Host header to the letter, and most C libraries look a
-// name with a trailing dot up in DNS and not in /etc/hosts, so without the second form such calls would leave in plain text.
+func destination(t target.Target, subset string) *networking.Destination {
+	return &networking.Destination{
+		Host:   target.MeshHost(t.Host),
+		Subset: subset,
+		Port:   &networking.PortSelector{Number: portNumber(t.Port)},
+	}
+}
+
+// virtualServiceHosts are the host in both of its forms, and the host of the ServiceEntry. Envoy compares the
+// Host header to the letter, and most C libraries look up a name with a trailing dot in DNS and not in
+// /etc/hosts, so without the second form such calls would leave in plain text. Without the third, Istio would
+// not apply the TLS route to the listener at the sinkhole address.
 //
-// For every app port but 80 the anchor's host comes to it. Istio attaches a VirtualService to a port other than
-// 80 only if one of its hosts is a service with that port, and the target's own ServiceEntry leaves the app port out on
-// purpose. The anchor has it. Should Istio change that, such calls end at the sinkhole. See selectVirtualServices:
+// For every app port but 80 the anchor's host is added. Istio applies a VirtualService to a port other than 80
+// only if one of its hosts is a service with that port, and only the anchor has it. See selectVirtualServices:
 // https://github.com/istio/istio/blob/1.30.3/pilot/pkg/networking/core/httproute.go
 func virtualServiceHosts(t target.Target) []string {
-	hosts := []string{t.Host, t.Host + "."}
+	hosts := []string{t.Host, t.Host + ".", target.MeshHost(t.Host)}
 	if t.AppPort == target.DefaultAppPort {
 		return hosts
 	}

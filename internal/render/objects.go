@@ -60,12 +60,12 @@ func (r *renderer) programOne(use *use, others mesh.Others) {
 	}
 	programmed := use.target
 	programmed.MaxConnectionAge = credential.ConnectionAge(use.target, known(credentials), r.options.Now)
-	for _, object := range mesh.Objects(programmed, layout, mesh.Options{DNSCapture: r.options.DNSCapture}) {
+	for _, object := range mesh.Objects(programmed, layout) {
 		r.add(object)
 	}
 	for _, conflict := range mesh.Conflicts(use.target, others) {
 		warning := conflict.Message
-		if conflict.Plaintext {
+		if conflict.Closes {
 			warning += "; as long as it stands, the controller closes the target in the cluster, and calls to the host fail"
 		}
 		r.output.Warnings = append(r.output.Warnings, warning)

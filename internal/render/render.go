@@ -22,8 +22,6 @@ import (
 type Options struct {
 	// Namespace is that of objects that name none; "" leaves them without.
 	Namespace string
-	// DNSCapture says that the mesh answers DNS itself.
-	DNSCapture bool
 	// RootNamespace is that of the mesh's defaults. Default: istio-system.
 	RootNamespace string
 	// Policy says which hosts all namespaces may reach. The zero value lets none reach any.

@@ -55,8 +55,8 @@ func NormaliseHost(host string) (string, error) {
 	if isNumber(labels[len(labels)-1]) {
 		return "", fmt.Errorf("ends in a number, as only an IP address does; %s", hostRule)
 	}
-	if host == AnchorHost {
-		return "", fmt.Errorf("is the host of the anchor, which the controller generates itself; %s", hostRule)
+	if IsMeshHost(host) {
+		return "", fmt.Errorf("is below %s, which is reserved for generated objects; write the partner's own host", MeshDomain)
 	}
 	return host, nil
 }

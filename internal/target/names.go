@@ -2,7 +2,9 @@ package target
 
 import (
 	"crypto/sha256"
+	"encoding/binary"
 	"encoding/hex"
+	"fmt"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/util/validation"
@@ -11,8 +13,13 @@ import (
 const (
 	// AnchorName is the name of a namespace's anchor, the ServiceEntry that makes the sidecar listen on the app ports.
 	AnchorName = "mtls-egress"
-	// AnchorHost is the host of every anchor. Nobody calls it and no DNS knows it.
-	AnchorHost = "anchor.mtls-egress.internal"
+	// MeshDomain is the domain below which the generated objects name hosts. It has no DNS records; only
+	// the controller's objects use it, so that Istio never mixes them with other objects for a partner's
+	// own host. ICANN reserves the top-level domain internal for private use.
+	MeshDomain = "mtls-egress.internal"
+	// AnchorHost is the host of every anchor. No app calls it. It has one label below MeshDomain, where a
+	// MeshHost has at least two.
+	AnchorHost = "anchor." + MeshDomain
 	// objectPrefix starts the name of every other object that is generated for a target.
 	objectPrefix = "mtls-egress-"
 	// volumePrefix starts the name of the credential volume of a target, caVolumePrefix that of its CA volume. They differ
@@ -35,9 +42,38 @@ func HostLabel(host string) string {
 	return LabelHostPrefix + hashedName(host, validation.LabelValueMaxLength)
 }
 
+// MeshHost returns the host name under which the mesh knows host: the one of the generated ServiceEntry and
+// DestinationRule, as in external.system.com.mtls-egress.internal. Clusters, metrics and access logs of the
+// sidecar show it. If the name would be longer than a DNS name, the host is cut and its hash follows as a
+// label of digits. Since the last label of a host is never a number, no other host has that name.
+func MeshHost(host string) string {
+	name := host + "." + MeshDomain
+	if len(name) <= maxHostLength {
+		return name
+	}
+	const digits = 20 // of the largest uint64
+	sum := sha256.Sum256([]byte(host))
+	start := strings.TrimRight(host[:maxHostLength-len(MeshDomain)-digits-2], "-.")
+	return fmt.Sprintf("%s.%0*d.%s", start, digits, binary.BigEndian.Uint64(sum[:8]), MeshDomain)
+}
+
+// IsMeshHost reports whether name is MeshDomain or a name below it, in any case and with or without a
+// trailing dot.
+func IsMeshHost(name string) bool {
+	name = strings.ToLower(strings.TrimSuffix(name, "."))
+	return name == MeshDomain || strings.HasSuffix(name, "."+MeshDomain)
+}
+
 // ObjectName returns the name of the Istio objects that are generated for host.
 func ObjectName(host string) string {
 	return hashedName(objectPrefix+host, validation.DNS1123SubdomainMaxLength)
+}
+
+// ObjectHost returns the host for which objects of this name are generated, and whether there is one. The name of a
+// very long host does not say.
+func ObjectHost(name string) (host string, found bool) {
+	host, found = strings.CutPrefix(name, objectPrefix)
+	return host, found && ObjectName(host) == name && strings.Contains(host, ".")
 }
 
 // VolumeName returns the name of the volume that holds host's credential in a Pod. It is a DNS label; no two hosts share

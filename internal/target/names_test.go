@@ -54,6 +54,7 @@ func TestNamesAreWhatKubernetesAccepts(t *testing.T) {
 			"object":    validation.IsDNS1123Subdomain(target.ObjectName(host)),
 			"volume":    validation.IsDNS1123Label(target.VolumeName(host)),
 			"CA volume": validation.IsDNS1123Label(target.CAVolumeName(host)),
+			"mesh host": hostName(target.MeshHost(host)),
 		} {
 			if len(problems) > 0 {
 				t.Errorf("%s of %s: %v", what, host, problems)
@@ -62,9 +63,40 @@ func TestNamesAreWhatKubernetesAccepts(t *testing.T) {
 	}
 }
 
+// hostName returns what keeps a name from being a host of a ServiceEntry: Istio asks for a DNS name whose labels
+// are DNS labels (https://github.com/istio/istio/blob/1.30.3/pkg/config/validation/agent/validation.go, ValidateFQDN).
+func hostName(name string) []string {
+	problems := validation.IsDNS1123Subdomain(name)
+	for label := range strings.SplitSeq(name, ".") {
+		problems = append(problems, validation.IsDNS1123Label(label)...)
+	}
+	return problems
+}
+
+func TestTheMeshKnowsAHostByANameBelowOurDomain(t *testing.T) {
+	tests := map[string]struct{ host, want string }{
+		"an ordinary host": {"external.system.com", "external.system.com.mtls-egress.internal"},
+		"a host that is too long is cut, and its hash follows as a number": {
+			strings.Repeat(strings.Repeat("a", 49)+".", 5) + "com",
+			strings.Repeat(strings.Repeat("a", 49)+".", 4) + "aaaaaaaaaaa.10567739470624858361.mtls-egress.internal",
+		},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			got := target.MeshHost(test.host)
+			if got != test.want || !target.IsMeshHost(got) || !target.IsMeshHost(strings.ToUpper(got)+".") {
+				t.Errorf("%s is known as %s, want %s", test.host, got, test.want)
+			}
+			if target.IsMeshHost(test.host) || target.IsMeshHost("a-"+target.MeshDomain) {
+				t.Errorf("%s is taken for a name of generated objects", test.host)
+			}
+		})
+	}
+}
+
 func TestNoTwoHostsShareAName(t *testing.T) {
 	for what, name := range map[string]func(string) string{
-		"label": target.HostLabel, "object": target.ObjectName, "volume": target.VolumeName, "CA volume": target.CAVolumeName,
+		"label": target.HostLabel, "object": target.ObjectName, "volume": target.VolumeName, "CA volume": target.CAVolumeName, "mesh host": target.MeshHost,
 	} {
 		owner := map[string]string{}
 		for _, host := range hostsOfAllShapes() {

@@ -97,7 +97,7 @@ func TestAlertsFollowTheValues(t *testing.T) {
 		"MTLSEgressAdmissionSlow warning": other("MTLSEgressAdmissionSlow", "6m",
 			"histogram_quantile(0.99, sum by (le) (rate(mtls_egress_admission_duration_seconds_bucket[4m]))) > 0.25"),
 		"MTLSEgressWebhookAbsent critical":    other("MTLSEgressWebhookAbsent", "7m", "absent(mtls_egress_serving_certificate_not_after_timestamp_seconds)"),
-		"MTLSEgressControllerAbsent critical": other("MTLSEgressControllerAbsent", "7m", "absent(mtls_egress_mesh_config_readable)"),
+		"MTLSEgressControllerAbsent critical": other("MTLSEgressControllerAbsent", "7m", "absent(sum by (kind) (mtls_egress_repairs_total))"),
 		"MTLSEgressReconcileErrors warning": other("MTLSEgressReconcileErrors", "9m",
 			`sum(increase(controller_runtime_reconcile_errors_total{controller="egresstarget"}[4m])) > 8`),
 		"MTLSEgressServingCertificateExpires critical": other("MTLSEgressServingCertificateExpires", "11m",

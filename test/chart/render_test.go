@@ -285,7 +285,6 @@ func TestNamesAgree(t *testing.T) {
 			"--expiry-warnings=720h,168h,24h",
 			"--verify-targets=off",
 			"--verify-interval=1h",
-			"--dns-capture=auto",
 			"--mesh-config=istio",
 			"--root-namespace=istio-system",
 			"--shutdown-delay=10s",
@@ -313,7 +312,7 @@ func TestNamesAgree(t *testing.T) {
 
 // The command takes every argument that the Deployment gives it.
 func TestServeKnowsItsArguments(t *testing.T) {
-	args := serveArgs(t, "--set", "istio.dnsCapture=true,deployment.extraArgs={--tls-dns-names=example.com}")
+	args := serveArgs(t, "--set", "deployment.extraArgs={--tls-dns-names=example.com}")
 	serve, flags, err := cli.NewRootCommand().Find(args)
 	if err != nil {
 		t.Fatal(err)
@@ -323,31 +322,6 @@ func TestServeKnowsItsArguments(t *testing.T) {
 	}
 	if rest := serve.Flags().Args(); len(rest) > 0 {
 		t.Errorf("arguments %q are no flags", rest)
-	}
-}
-
-// Values of either type come as the same flag.
-func TestDNSCaptureReachesTheCommand(t *testing.T) {
-	tests := map[string]struct {
-		set  string
-		want []string
-	}{
-		"by default it is followed": {set: `log={}`, want: []string{"--dns-capture=auto", "--mesh-config=istio"}},
-		"of a revision":             {set: `istio={"meshConfigMap": "istio-1-31"}`, want: []string{"--dns-capture=auto", "--mesh-config=istio-1-31"}},
-		"on":                        {set: `istio.dnsCapture=true`, want: []string{"--dns-capture=true", "--mesh-config=istio"}},
-		"on as text":                {set: `istio.dnsCapture="true"`, want: []string{"--dns-capture=true", "--mesh-config=istio"}},
-		"off":                       {set: `istio.dnsCapture=false`, want: []string{"--dns-capture=false", "--mesh-config=istio"}},
-		"off as text":               {set: `istio.dnsCapture="false"`, want: []string{"--dns-capture=false", "--mesh-config=istio"}},
-	}
-	for name, test := range tests {
-		t.Run(name, func(t *testing.T) {
-			got := slices.DeleteFunc(serveArgs(t, "--set-json", test.set), func(arg string) bool {
-				return !strings.HasPrefix(arg, "--dns-capture") && !strings.HasPrefix(arg, "--mesh-config")
-			})
-			if diff := cmp.Diff(test.want, got); diff != "" {
-				t.Errorf("(-want +got):\n%s", diff)
-			}
-		})
 	}
 }
 
@@ -481,17 +455,9 @@ func TestGeneratedFilesArriveWhole(t *testing.T) {
 		t.Errorf("annotations of the CustomResourceDefinition (-want +got):\n%s", diff)
 	}
 	role := fromFile(t, "files/rbac/role.yaml")
-	for setting, followed := range map[string][]any{
-		"istio.dnsCapture=auto":                          {meshConfigRule("istio")},
-		"istio.dnsCapture=auto,istio.meshConfigMap=true": {meshConfigRule("true")},
-		"istio.dnsCapture=true":                          nil,
-		"istio.dnsCapture=false":                         nil,
-	} {
-		want := slices.Concat(role.Object["rules"].([]any), followed)
-		got := render(t, "--set-string", setting)["ClusterRole mtls-egress-webhook-controller"].Object["rules"]
-		if diff := cmp.Diff(any(want), got); diff != "" {
-			t.Errorf("rules of the ClusterRole with %s (-want +got):\n%s", setting, diff)
-		}
+	rules := render(t)["ClusterRole mtls-egress-webhook-controller"].Object["rules"]
+	if diff := cmp.Diff(role.Object["rules"], rules); diff != "" {
+		t.Errorf("rules of the ClusterRole (-file +rendered):\n%s", diff)
 	}
 
 	got = render(t, "--set", "crds.keep=false").one(t, "CustomResourceDefinition")
@@ -500,10 +466,18 @@ func TestGeneratedFilesArriveWhole(t *testing.T) {
 	}
 }
 
-// meshConfigRule is the one rule of the controller that no marker can say, as it has the name of a value.
-func meshConfigRule(name string) map[string]any {
-	return map[string]any{
-		"apiGroups": []any{""}, "resources": []any{"configmaps"}, "resourceNames": []any{name}, "verbs": []any{"list", "watch"},
+// The ConfigMap of the mesh configuration is the one that the command is told to read, and the one that it may.
+func TestTheMeshConfigurationIsReadByItsName(t *testing.T) {
+	for setting, name := range map[string]string{"log.level=info": "istio", "istio.meshConfigMap=istio-1-31": "istio-1-31", "istio.meshConfigMap=true": "true"} {
+		rendered := render(t, "--set-string", setting)
+		want := map[string]any{"apiGroups": []any{""}, "resources": []any{"configmaps"}, "resourceNames": []any{name}, "verbs": []any{"list", "watch"}}
+		rules, _ := rendered["ClusterRole mtls-egress-webhook-admission"].Object["rules"].([]any)
+		if !slices.ContainsFunc(rules, func(rule any) bool { return cmp.Equal(rule, any(want)) }) {
+			t.Errorf("with %s no rule of the ClusterRole is %v", setting, want)
+		}
+		if args := serveArgs(t, "--set-string", setting); !slices.Contains(args, "--mesh-config="+name) {
+			t.Errorf("with %s the arguments are %v", setting, args)
+		}
 	}
 }
 

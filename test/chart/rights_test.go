@@ -27,7 +27,7 @@ func TestEveryRightIsExplained(t *testing.T) {
 		t.Fatal(err)
 	}
 	var given []string
-	for _, values := range []string{"", "servingCertificate.provider=cert-manager", "istio.dnsCapture=false", "rbac.aggregate=false", "crds.keep=false"} {
+	for _, values := range []string{"", "servingCertificate.provider=cert-manager", "rbac.aggregate=false", "crds.keep=false"} {
 		for _, object := range render(t, "--set", values) {
 			if kind := object.GetKind(); kind == "Role" || kind == "ClusterRole" {
 				given = append(given, rightsOf(t, object)...)

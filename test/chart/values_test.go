@@ -48,8 +48,6 @@ func TestValuesThatAreRefused(t *testing.T) {
 		"an unknown log level":                    {set: `log.level="trace"`, want: "at '/log/level': value must be one of"},
 		"an unknown log format":                   {set: `log.format="yaml"`, want: "at '/log/format': value must be one of"},
 		"a boolean as text":                       {set: `rbac.aggregate="yes"`, want: "at '/rbac/aggregate': got string, want boolean"},
-		"another word for DNS capture":            {set: `istio.dnsCapture="yes"`, want: "at '/istio/dnsCapture': value must be one of 'auto', true, false, 'true', 'false'"},
-		"a number for DNS capture":                {set: `istio.dnsCapture=1`, want: "at '/istio/dnsCapture': value must be one of"},
 		"no mesh configuration":                   {set: `istio.meshConfigMap=""`, want: "at '/istio/meshConfigMap': '' does not match pattern"},
 		"a mesh configuration with its key":       {set: `istio.meshConfigMap="istio/mesh"`, want: "at '/istio/meshConfigMap': 'istio/mesh' does not match pattern"},
 		"an empty root namespace":                 {set: `istio.rootNamespace=""`, want: "at '/istio/rootNamespace': minLength: got 0, want 1"},

@@ -27,7 +27,7 @@ const foreignName = "a-by-hand"
 // takesOurSubset is a DestinationRule that Istio follows in place of ours for the Pods with these labels.
 func takesOurSubset(labels map[string]any) foreign {
 	return foreign{mesh.KindDestinationRule, map[string]any{
-		"host": host, "workloadSelector": map[string]any{"matchLabels": labels}, "subsets": []any{map[string]any{"name": mesh.SubsetName}},
+		"host": target.MeshHost(host), "workloadSelector": map[string]any{"matchLabels": labels}, "subsets": []any{map[string]any{"name": mesh.SubsetName}},
 	}}
 }
 
@@ -113,7 +113,7 @@ func TestAnObjectThatBecomesDangerousClosesTheTarget(t *testing.T) {
 	w.programmed(w.defaultSpecs())
 	before := len(w.writes(r))
 
-	w.patch(theirs, map[string]any{"spec": map[string]any{"host": host}})
+	w.patch(theirs, map[string]any{"spec": map[string]any{"host": target.MeshHost(host)}})
 	w.settled(v1alpha1.ConditionProgrammed, metav1.ConditionFalse, "PlaintextPossible")
 	w.programmed(w.closedSpecs(standardLayout()))
 	var got []string
@@ -125,7 +125,7 @@ func TestAnObjectThatBecomesDangerousClosesTheTarget(t *testing.T) {
 		}
 	}
 	got = slices.Compact(got)
-	if diff := cmp.Diff([]string{"DELETE serviceentries", "PATCH virtualservices", "PATCH destinationrules"}, got); diff != "" {
+	if diff := cmp.Diff([]string{"PATCH virtualservices", "DELETE serviceentries"}, got); diff != "" {
 		t.Errorf("writes in their order (-want +got):\n%s", diff)
 	}
 

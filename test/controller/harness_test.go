@@ -99,15 +99,11 @@ type running struct {
 }
 
 // start runs the controller with the rights of the chart until the test ends or stop is called, and holds it to the rule that
-// it reads Secrets by name only. It follows a mesh configuration only when options name one.
+// it reads Secrets by name only.
 func (w *world) start(options controller.Options) *running {
 	w.Helper()
 	r := &running{registry: prometheus.NewRegistry(), requests: &requestLog{}, forbidden: &forbiddenLog{}}
 	options.Registerer = r.registry
-	// The tests share one mesh, and what one leaves there another would take for what was last known of it.
-	if options.DNSCapture == nil && options.MeshConfigMap == "" {
-		options.DNSCapture = new(false)
-	}
 	own := rest.CopyConfig(w.server.Config)
 	own.Impersonate = rest.ImpersonationConfig{UserName: user}
 	own.Wrap(func(next http.RoundTripper) http.RoundTripper {
@@ -368,16 +364,11 @@ func generated() []object {
 	}
 }
 
-// wantSpecs are the specs that the pure functions give for the target and layout, without DNS capture.
+// wantSpecs are the specs that the pure functions give for the target and layout.
 func (w *world) wantSpecs(t target.Target, layout target.Layout) map[object]any {
 	w.Helper()
-	return w.wantSpecsWith(t, layout, mesh.Options{})
-}
-
-func (w *world) wantSpecsWith(t target.Target, layout target.Layout, options mesh.Options) map[object]any {
-	w.Helper()
 	all := []mesh.Object{mesh.Anchor(t.Namespace, []int32{t.AppPort})}
-	all = append(all, mesh.Objects(t, layout, options)...)
+	all = append(all, mesh.Objects(t, layout)...)
 	specs := map[object]any{}
 	for i, o := range all {
 		content, err := mesh.Unstructured(o)
@@ -392,13 +383,7 @@ func (w *world) wantSpecsWith(t target.Target, layout target.Layout, options mes
 // defaultSpecs are those of an EgressTarget with nothing set and a Secret of the first layout.
 func (w *world) defaultSpecs() map[object]any {
 	w.Helper()
-	return w.specsWith(mesh.Options{})
-}
-
-// specsWith are those of defaultSpecs in a mesh with these properties.
-func (w *world) specsWith(options mesh.Options) map[object]any {
-	w.Helper()
-	return w.wantSpecsWith(target.FromEgressTarget(w.namespace, host, nil), target.Layout{Certificate: "cert", PrivateKey: "key", ServerCA: "cacert"}, options)
+	return w.wantSpecs(target.FromEgressTarget(w.namespace, host, nil), target.Layout{Certificate: "cert", PrivateKey: "key", ServerCA: "cacert"})
 }
 
 // specs are those in the cluster.

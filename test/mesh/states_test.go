@@ -16,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 
+	"mtls.egress/webhook/internal/target"
 	"mtls.egress/webhook/test/actor/caller"
 	"mtls.egress/webhook/test/actor/partner"
 	"mtls.egress/webhook/test/scene"
@@ -284,8 +285,8 @@ func (w *walk) followed(t *testing.T, p presence) {
 		var problems []error
 		for what, is := range map[string][2]bool{
 			"listener": {listens, p.has(withAnchor)},
-			"cluster":  {strings.Contains(clusters, `"outbound|443||`+host+`"`), p.has(withServiceEntry)},
-			"subset":   {strings.Contains(clusters, `"outbound|443|mtls-egress|`+host+`"`), p.has(withServiceEntry | withDestinationRule)},
+			"cluster":  {strings.Contains(clusters, `"outbound|443||`+target.MeshHost(host)+`"`), p.has(withServiceEntry)},
+			"subset":   {strings.Contains(clusters, `"outbound|443|mtls-egress|`+target.MeshHost(host)+`"`), p.has(withServiceEntry | withDestinationRule)},
 			"route":    {listens && strings.Contains(routes, `"`+host+`:80"`), p.has(withAnchor | withVirtualService)},
 		} {
 			if is[0] != is[1] {
