@@ -20,6 +20,7 @@ import (
 // +kubebuilder:printcolumn:name="Address",type=string,priority=1,JSONPath=`.status.address`
 // +kubebuilder:validation:XValidation:rule="self.metadata.name.matches('^([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?[.])+[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$')",message="the name of an EgressTarget is the host that it stands for: at least two labels of lower-case letters, digits and inner hyphens, each of at most 63 characters, for example external.system.com"
 // +kubebuilder:validation:XValidation:rule="!self.metadata.name.matches('[.]([0-9]+|0x[0-9a-f]*)$')",message="the name of an EgressTarget is a host name, not an IP address"
+// +kubebuilder:validation:XValidation:rule="!self.metadata.name.matches('[.](svc|cluster[.]local|mtls-egress[.]internal)$')",message="the name of an EgressTarget is the host of a partner outside the mesh, not one that the cluster or the controller uses itself (.svc, .cluster.local, .mtls-egress.internal)"
 type EgressTarget struct {
 	metav1.TypeMeta `json:",inline"`
 	// +optional

@@ -2,8 +2,10 @@ package cli
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/spf13/pflag"
+	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"mtls.egress/webhook/internal/policy"
@@ -14,6 +16,7 @@ import (
 type policyFlags struct {
 	allowedTargets []string
 	otherTargets   string
+	clusterDomain  string
 }
 
 func (f *policyFlags) addFlags(set *pflag.FlagSet) {
@@ -21,6 +24,8 @@ func (f *policyFlags) addFlags(set *pflag.FlagSet) {
 		"* alone is every host.")
 	set.StringVar(&f.otherTargets, "other-targets", string(policy.OtherAllow), "Allow or Deny: whether a namespace may reach what --allowed-targets doesn't match. A namespace with the annotation "+
 		target.AnnotationAllowedTargets+" may reach what that matches, and no other.")
+	set.StringVar(&f.clusterDomain, "cluster-domain", policy.DefaultDomain, "The DNS domain of the cluster. Names at or below it, and those that end in .svc, "+
+		"are not partners, and refused.")
 }
 
 // cluster returns what the flags say, and everything that is wrong with them.
@@ -34,5 +39,8 @@ func (f *policyFlags) cluster() (policy.Cluster, []error) {
 	if err != nil {
 		problems = append(problems, fmt.Errorf("--other-targets: %w", err))
 	}
-	return policy.Cluster{Allowed: allowed, Other: other}, problems
+	if wrong := validation.IsDNS1123Subdomain(f.clusterDomain); len(wrong) > 0 {
+		problems = append(problems, fmt.Errorf("--cluster-domain: %q: %s", target.Excerpt(f.clusterDomain), strings.Join(wrong, "; ")))
+	}
+	return policy.Cluster{Allowed: allowed, Other: other, Domain: f.clusterDomain}, problems
 }

@@ -115,6 +115,9 @@ func (h *Handler) answer(ctx context.Context, request admission.Request) (admiss
 		if rules, err = lookup.Rules(ctx, h.cached, h.live, h.cluster, request.Namespace); err != nil {
 			return failed(http.StatusInternalServerError, ReasonLookupFailed, err)
 		}
+		if rules.Services, err = lookup.Services(ctx, h.cached, h.live, hosts); err != nil {
+			return failed(http.StatusInternalServerError, ReasonLookupFailed, err)
+		}
 	}
 	result := subject.Mutate(request.Namespace, previous, egressTargets, rules)
 	return respond(result), outcome{decision: decide(request.Kind.Kind, result), reasons: result.Reasons()}

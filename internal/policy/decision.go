@@ -1,7 +1,9 @@
 package policy
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -32,6 +34,19 @@ type Cluster struct {
 	Allowed []Pattern
 	// Other decides where neither Allowed nor the namespace does. The zero value denies.
 	Other Other
+	// Domain is the DNS domain of the cluster, below which it answers names itself. Default: DefaultDomain.
+	Domain string
+}
+
+// DefaultDomain is the DNS domain of a cluster that was not given another one.
+// https://kubernetes.io/docs/concepts/services-networking/dns-pod-service/
+const DefaultDomain = "cluster.local"
+
+// answers reports whether the cluster's DNS answers host by its form alone: NAME.NAMESPACE.svc, which Pods look up below
+// the cluster's domain first, and whatever is at or below that domain.
+func (c Cluster) answers(host string) bool {
+	domain := cmp.Or(c.Domain, DefaultDomain)
+	return strings.HasSuffix(host, ".svc") || host == domain || strings.HasSuffix(host, "."+domain)
 }
 
 // Namespace is what the annotation of a Namespace says. The zero value is a Namespace without the annotation.
@@ -57,16 +72,25 @@ func ReadNamespace(annotations map[string]string) Namespace {
 type Rules struct {
 	Cluster   Cluster
 	Namespace Namespace
+	// Services are the hosts that are the short name, NAME.NAMESPACE, of a Service.
+	Services []string
 }
 
-// Decide is [Decide] with these rules.
-func (r Rules) Decide(host string) Decision { return Decide(r.Cluster, r.Namespace, host) }
+// Decide is [Decide] with these rules, of which the Services come first.
+func (r Rules) Decide(host string) Decision {
+	if slices.Contains(r.Services, host) {
+		return Decision{Rule: RuleService}
+	}
+	return Decide(r.Cluster, r.Namespace, host)
+}
 
 // Rule is what a decision rests on.
 type Rule string
 
 // The rules, in the order in which they are asked.
 const (
+	RuleService           Rule = "Service"
+	RuleClusterName       Rule = "ClusterName"
 	RuleClusterList       Rule = "ClusterList"
 	RuleInvalidAnnotation Rule = "InvalidAnnotation"
 	RuleNamespaceList     Rule = "NamespaceList"
@@ -83,10 +107,13 @@ type Decision struct {
 	Problems field.ErrorList
 }
 
-// Decide says whether namespace may reach host, which is in the form that [target.NormaliseHost] returns. What the cluster's
-// list matches is allowed. Of the rest, a namespace with the annotation reaches what its own list matches, and nothing when
+// Decide reports whether namespace may reach host, which is in the form that [target.NormaliseHost] returns. What the cluster's
+// DNS answers itself is no partner, and refused whatever the lists say. What the cluster's list matches is allowed. Of the rest, a namespace with the annotation reaches what its own list matches, and nothing when
 // the list is invalid; one without the annotation reaches what cluster.Other says.
 func Decide(cluster Cluster, namespace Namespace, host string) Decision {
+	if cluster.answers(host) {
+		return Decision{Rule: RuleClusterName}
+	}
 	if entry, ok := match(cluster.Allowed, host); ok {
 		return Decision{Allowed: true, Rule: RuleClusterList, Entry: entry}
 	}
@@ -119,6 +146,12 @@ func (d Decision) Explain(namespace, host string) string {
 		return fmt.Sprintf("namespace %s may reach %s: the entry %s of the Namespace's annotation %s matches it", namespace, host, d.Entry, target.AnnotationAllowedTargets)
 	case d.Rule == RuleOtherTargets && d.Allowed:
 		return fmt.Sprintf("namespace %s may reach %s: no list matches it, and policy.otherTargets in the chart's values is %s", namespace, host, OtherAllow)
+	}
+	switch d.Rule {
+	case RuleService:
+		return fmt.Sprintf("%s is the name of a Service of the cluster, and not a partner outside the mesh: call it without a target; the mesh has mutual TLS of its own for it", host)
+	case RuleClusterName:
+		return fmt.Sprintf("%s is a name that the cluster answers itself, and not a partner outside the mesh: call it without a target; the mesh has mutual TLS of its own for it", host)
 	}
 	denial := fmt.Sprintf("namespace %s may not reach %s: ", namespace, host)
 	const (

@@ -3,6 +3,7 @@ package policy_test
 import (
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -111,4 +112,44 @@ func patterns(t *testing.T, texts []string) []policy.Pattern {
 		t.Fatal(errs.ToAggregate())
 	}
 	return parsed
+}
+
+// What the cluster's DNS answers is not a partner, whatever the lists say.
+func TestNamesOfTheClusterAreRefused(t *testing.T) {
+	const (
+		byName    = " is a name that the cluster answers itself, and not a partner outside the mesh: call it without a target; the mesh has mutual TLS of its own for it"
+		byService = " is the name of a Service of the cluster, and not a partner outside the mesh: call it without a target; the mesh has mutual TLS of its own for it"
+	)
+	tests := map[string]struct {
+		domain, host string
+		services     []string
+		want         string
+	}{
+		"a Service by its whole name":                  {host: "pay.other.svc.cluster.local", want: byName},
+		"a Pod by its whole name":                      {host: "10-0-0-1.other.pod.cluster.local", want: byName},
+		"the cluster's domain itself":                  {host: "cluster.local", want: byName},
+		"a Service without the domain":                 {host: "pay.other.svc", want: byName},
+		"a Service in a cluster of another domain":     {domain: "prod.example", host: "pay.other.svc.prod.example", want: byName},
+		"the usual domain in a cluster of another one": {domain: "prod.example", host: "pay.other.svc.cluster.local"},
+		"a Service by its short name":                  {host: "pay.other", services: []string{"pay.other"}, want: byService},
+		"a short name without a Service":               {host: "pay.other", services: []string{"pay.shop"}},
+		"a name that only ends like the domain":        {host: "notcluster.local"},
+		"a name with svc in the middle":                {host: "api.svc.bank.example"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			rules := policy.Rules{
+				Cluster:  policy.Cluster{Allowed: patterns(t, []string{"*"}), Other: policy.OtherAllow, Domain: test.domain},
+				Services: test.services,
+			}
+			decision := rules.Decide(test.host)
+			got := ""
+			if !decision.Allowed {
+				got = strings.TrimPrefix(decision.Explain("shop", test.host), test.host)
+			}
+			if got != test.want {
+				t.Errorf("%s: %q, want %q", test.host, got, test.want)
+			}
+		})
+	}
 }

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+	corev1 "k8s.io/api/core/v1"
 
 	"mtls.egress/webhook/internal/certs/credential"
 	"mtls.egress/webhook/internal/mesh"
@@ -93,10 +94,18 @@ func (r *renderer) add(object mesh.Object) {
 	r.output.Objects = append(r.output.Objects, rendered.Object)
 }
 
-// others are the Istio objects of the input, which may stand in the way of ours.
+// others are the objects of the input that may stand in the way of ours: those of Istio, and Services.
 func (r *renderer) others() mesh.Others {
 	others := mesh.Others{RootNamespace: r.options.RootNamespace}
 	for _, item := range r.items {
+		if item.kind.Group == "" && item.kind.Kind == mesh.KindService {
+			for _, service := range appendTyped(r, item, nil, &corev1.Service{}) {
+				others.Services = append(others.Services, mesh.Service{
+					Namespace: service.Namespace, Name: service.Name,
+					Addresses: append(slices.Clone(service.Spec.ExternalIPs), service.Spec.LoadBalancerIP),
+				})
+			}
+		}
 		if item.kind.Group != mesh.GroupVersion().Group {
 			continue
 		}

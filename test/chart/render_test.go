@@ -280,6 +280,7 @@ func TestNamesAgree(t *testing.T) {
 			"--ca-secret=team-a-mtls-egress-webhook-ca",
 			"--webhook-configuration=0-team-a-mtls-egress-webhook",
 			"--other-targets=Allow",
+			"--cluster-domain=cluster.local",
 			"--leader-elect",
 			"--target-retention=10m",
 			"--expiry-warnings=720h,168h,24h",

@@ -4,6 +4,7 @@ package lookup
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -36,6 +37,36 @@ func CacheOptions() cache.ByObject {
 		}
 		return kept, nil
 	}}
+}
+
+// Services returns those of hosts that are the short name, NAME.NAMESPACE, of a Service, which the cluster's DNS answers:
+// hosts of two labels of which the last is a Namespace. cached is asked for the Namespace, so that for nearly all hosts
+// nothing else is read, and live for the Service.
+func Services(ctx context.Context, cached, live client.Reader, hosts []string) ([]string, error) {
+	var found []string
+	for _, host := range hosts {
+		name, namespace, _ := strings.Cut(host, ".")
+		if strings.Contains(namespace, ".") {
+			continue
+		}
+		err := cached.Get(ctx, client.ObjectKey{Name: namespace}, NamespaceMetadata())
+		if err == nil {
+			err = live.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, serviceMetadata())
+		}
+		switch {
+		case err == nil:
+			found = append(found, host)
+		case !apierrors.IsNotFound(err):
+			return nil, fmt.Errorf("reading whether %s is a Service: %w", host, err)
+		}
+	}
+	return found, nil
+}
+
+func serviceMetadata() *metav1.PartialObjectMetadata {
+	metadata := &metav1.PartialObjectMetadata{}
+	metadata.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Service"))
+	return metadata
 }
 
 // Rules returns what decides over the targets of a namespace. cached is asked for the Namespace first and then, as one may have been made a moment ago, live. A Namespace that is

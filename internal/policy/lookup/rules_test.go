@@ -80,3 +80,37 @@ func TestTheCacheKeepsTheAnnotationAlone(t *testing.T) {
 		t.Errorf("kept (-want +got):\n%s", diff)
 	}
 }
+
+func TestServices(t *testing.T) {
+	away := errors.New("away")
+	scheme := runtime.NewScheme()
+	if err := corev1.AddToScheme(scheme); err != nil {
+		t.Fatal(err)
+	}
+	live := fake.NewClientBuilder().WithScheme(scheme).WithObjects(
+		&corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "pay"}},
+	).Build()
+	tests := map[string]struct {
+		cached, live client.Reader
+		hosts        []string
+		want         []string
+		problem      error
+	}{
+		"a Service by its short name":                 {reader(t, nil, "*"), live, []string{"pay.shop", "ship.shop"}, []string{"pay.shop"}, nil},
+		"the last label is not a Namespace":           {reader(t, nil), reader(t, away), []string{"pay.shop"}, nil, nil},
+		"hosts of more labels are not asked for":      {reader(t, away), reader(t, away), []string{"pay.shop.com"}, nil, nil},
+		"the API server is away":                      {reader(t, nil, "*"), reader(t, away), []string{"pay.shop"}, nil, away},
+		"the cache fails, and nothing can be decided": {reader(t, away), live, []string{"pay.shop"}, nil, away},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			got, err := lookup.Services(t.Context(), test.cached, test.live, test.hosts)
+			if !errors.Is(err, test.problem) {
+				t.Fatalf("error %v, want %v", err, test.problem)
+			}
+			if diff := cmp.Diff(test.want, got); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}
