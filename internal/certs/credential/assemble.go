@@ -83,13 +83,21 @@ func ReadPrivateKey(name string, content []byte) (crypto.Signer, error) {
 
 func readCertificateFile(p part, content []byte) ([]*x509.Certificate, error) {
 	if isDER(content) && !isPKCS12(content) && len(content) <= MaxPartSize {
-		certificates, err := x509.ParseCertificates(content)
-		if err != nil {
+		encoded, ok := splitDER(content)
+		if !ok || len(encoded[0]) <= maxCertificateSize && !isCertificate(encoded[0]) {
 			return nil, fmt.Errorf("%s is DER, but not a certificate; of PKCS#7 (.p7b) take the certificates out (openssl pkcs7 -inform DER -print_certs)", p)
 		}
-		return certificates, nil
+		return certificatesOrError(parseCertificates(p, encoded))
 	}
-	certificates, problem := readCertificates(p, content)
+	return certificatesOrError(readCertificates(p, content))
+}
+
+func isCertificate(der []byte) bool {
+	_, err := x509.ParseCertificate(der)
+	return err == nil
+}
+
+func certificatesOrError(certificates []*x509.Certificate, problem string) ([]*x509.Certificate, error) {
 	if problem != "" {
 		return nil, errors.New(problem)
 	}

@@ -67,6 +67,10 @@ const clientCertificateAuthentication = "ClientCertificateAuthentication"
 
 // ReadDestination reads an exported destination in JSON. The error has all problems, a line each, and no byte of the content but names.
 func ReadDestination(content []byte) (*Destination, error) {
+	// The key store is in base64, and the other certificates may be as large.
+	if most := 2 * MaxPartSize; len(content) > most {
+		return nil, fmt.Errorf("the file has %d bytes: more than %d are not read", len(content), most)
+	}
 	var exported exportedDestination
 	if err := json.Unmarshal(content, &exported); err != nil {
 		// The decoder's words may quote a value, which is a password here.

@@ -32,10 +32,11 @@ func (c Chain) withRoot() []*x509.Certificate {
 }
 
 // Arrange finds the chain of the private key in a bundle, whatever the order of the certificates. Of several certificates for the
-// key it takes the one that is valid longest. The error says which certificates there are instead, or that there are more than 100.
+// key it takes the one that is valid longest. The error says which certificates there are instead, or that there are too many
+// to be searched.
 func Arrange(bundle Bundle) (Chain, error) {
-	if len(bundle.Certificates) > maxCertificates {
-		return Chain{}, errors.New("there are " + tooMany(len(bundle.Certificates)))
+	if problem := checkChain(bundle.Certificates); problem != "" {
+		return Chain{}, errors.New("there are " + problem)
 	}
 	leaf := newest(bundle.Certificates, func(c *x509.Certificate) bool { return belongs(bundle.PrivateKey, c) })
 	if leaf == nil {

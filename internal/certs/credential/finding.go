@@ -222,13 +222,17 @@ func reviewServerCA(chain Chain, serverCA []*x509.Certificate) []Finding {
 	}
 	path := pathOf(chain.Certificates[0], chain.withRoot())
 	end := path[len(path)-1]
-	open := !selfSigned(end)
+	open, tries := !selfSigned(end), 0
 	for _, authority := range serverCA {
 		isIssuer := slices.ContainsFunc(path[1:], func(c *x509.Certificate) bool {
 			return bytes.Equal(c.RawSubjectPublicKeyInfo, authority.RawSubjectPublicKeyInfo)
 		})
+		// Each try may verify a signature.
+		if bytes.Equal(end.RawIssuer, authority.RawSubject) {
+			tries++
+		}
 		// Whoever signed the others has the key of one that stands in the path.
-		if isIssuer || open && issuedBy(end, authority) {
+		if isIssuer || open && tries <= maxLinks && issuedBy(end, authority) {
 			return []Finding{warning(ServerCAIsClientIssuer,
 				"the CA of the server is the issuer of the client certificate (%s): that is right only where one CA signs both; "+
 					"else every call fails, so ask the partner which CA signs the certificate of the server", identify(authority))}

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"crypto/x509"
 	"errors"
-	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -97,9 +96,6 @@ func MaterialOfCertificates(name string, content []byte) (*Material, error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(certificates) > maxCertificates {
-		return nil, fmt.Errorf("%s holds %s", part{certificatePart, name}, tooMany(len(certificates)))
-	}
 	if countBegin(content) == 0 {
 		content = encodeCertificates(certificates)
 	}
@@ -115,8 +111,8 @@ func MaterialOfPKCS12(content []byte, password string) (*Material, error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(bundle.Certificates) > maxCertificates {
-		return nil, errors.New("the file holds " + tooMany(len(bundle.Certificates)))
+	if problem := checkChain(bundle.Certificates); problem != "" {
+		return nil, errors.New("the file holds " + problem)
 	}
 	chain, err := Arrange(bundle)
 	if err != nil {

@@ -75,6 +75,9 @@ func (m *Material) Describe(issuers []*x509.Certificate, now time.Time) (*Descri
 	}
 	known := slices.Concat(m.chain.withRoot()[1:], m.chain.Unrelated)
 	leaf := m.chain.Certificates[0]
+	if problem := checkChain(slices.Concat([]*x509.Certificate{leaf}, known, issuers)); problem != "" {
+		return nil, errors.New("with the given issuers there are " + problem)
+	}
 	chain := follow(leaf, slices.Concat(known, issuers))
 	if len(issuers) > 0 && !slices.ContainsFunc(issuers, chain.leadsThrough) {
 		return nil, foreignIssuers(follow(leaf, known), issuers)

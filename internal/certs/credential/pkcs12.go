@@ -32,6 +32,9 @@ func ReadPKCS12(content []byte, password string) (Bundle, error) {
 	if err != nil {
 		return Bundle{}, explainPKCS12(der, err, password)
 	}
+	if err := checkIterations(pfx.ContentIterations(der)); err != nil {
+		return Bundle{}, err
+	}
 	key, leaf, others, err := pkcs12.DecodeChain(der, password)
 	if err != nil {
 		return Bundle{}, explainPKCS12(der, err, password)
@@ -80,14 +83,18 @@ func checkPKCS12(content []byte) ([]byte, error) {
 	case len(content) > end:
 		return nil, fmt.Errorf("the file has %d bytes behind its end: it was changed on its way; fetch it again, in binary mode", len(content)-end)
 	}
-	if rounds := pfx.Iterations(der); rounds > maxIterations {
-		return nil, fmt.Errorf("the file asks for %d rounds of key derivation, which would take minutes; more than %d are not tried", rounds, maxIterations)
-	}
-	return der, nil
+	return der, checkIterations(pfx.Iterations(der))
 }
 
 // maxIterations is far above what any tool writes (at most some hundred thousand) and takes seconds.
 const maxIterations = 5_000_000
+
+func checkIterations(rounds int) error {
+	if rounds > maxIterations {
+		return fmt.Errorf("the file asks for %d rounds of key derivation, which would take minutes; more than %d are not tried", rounds, maxIterations)
+	}
+	return nil
+}
 
 // notPKCS12 tells what else a file is that should be PKCS#12. It never quotes the file.
 func notPKCS12(content []byte) string {

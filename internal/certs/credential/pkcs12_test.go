@@ -307,6 +307,18 @@ func TestRefusesPKCS12ThatIsNotOne(t *testing.T) {
 			copy(file[at+2:], []byte{0x7f, 0xff, 0xff})
 			return file
 		}},
+		"rounds without end for the certificates": {want: "the file asks for 8388607 rounds of key derivation, which would take minutes; more than 5000000 are not tried", file: func(t *testing.T) []byte {
+			return withRounds(must[[]byte](t)(pkcs12.Modern2023.WithIterations(70000).Encode(p.client.Key, p.client.Certificate, nil, password)), 1)
+		}},
+		"rounds without end for the key": {want: "the file asks for 8388607 rounds of key derivation, which would take minutes; more than 5000000 are not tried", file: func(t *testing.T) []byte {
+			return withRounds(must[[]byte](t)(pkcs12.Modern2023.WithIterations(70000).Encode(p.client.Key, p.client.Certificate, nil, password)), 2)
+		}},
+		"rounds without end for the certificates, RC2": {want: "the file asks for 8388607 rounds of key derivation, which would take minutes; more than 5000000 are not tried", file: func(t *testing.T) []byte {
+			return withRounds(must[[]byte](t)(pkcs12.LegacyRC2.WithIterations(70000).Encode(p.client.Key, p.client.Certificate, nil, password)), 1)
+		}},
+		"rounds without end for the key, 3DES": {want: "the file asks for 8388607 rounds of key derivation, which would take minutes; more than 5000000 are not tried", file: func(t *testing.T) []byte {
+			return withRounds(must[[]byte](t)(pkcs12.LegacyRC2.WithIterations(70000).Encode(p.client.Key, p.client.Certificate, nil, password)), 2)
+		}},
 		"too large": {file: func(*testing.T) []byte { return make([]byte, credential.MaxPartSize+1) }, want: "the file has 1048577 bytes: more than 1048576 are not read"},
 	}
 	refused := 0
@@ -327,6 +339,16 @@ func TestRefusesPKCS12ThatIsNotOne(t *testing.T) {
 			}
 		})
 	}
+}
+
+// withRounds replaces the number of rounds, 70000, in its nth place in a file. Its first places are the certificates and the key.
+func withRounds(file []byte, n int) []byte {
+	at := -1
+	for range n {
+		at += 1 + bytes.Index(file[at+1:], []byte{0x02, 0x03, 0x01, 0x11, 0x70})
+	}
+	copy(file[at+2:], []byte{0x7f, 0xff, 0xff})
+	return file
 }
 
 // TestPKCS12OfOthers reads files that were made elsewhere, which testdata/pkcs12/README.md names with their sources.

@@ -27,15 +27,6 @@ const (
 	publicKeyBlock    = "PUBLIC KEY"
 )
 
-// maxCertificates is how many may stand in a chain, with what came along with it: far more than any has. Each may be the issuer of every other one, so that the
-// signatures to check grow with the square of their number. The CA of a server has no such bound: there each certificate stands for itself, and public bundles
-// have more than a hundred (https://wiki.mozilla.org/CA/Included_Certificates).
-const maxCertificates = 100
-
-func tooMany(certificates int) string {
-	return fmt.Sprintf("%d certificates: more than %d are no chain; keep the client certificate and those that lead from it to its root", certificates, maxCertificates)
-}
-
 // readCertificates reads all certificates of a part. Blocks of other types between them are skipped, as the sidecar
 // does. The problem is empty when all went well; the certificates before the first unreadable one are returned anyway.
 func readCertificates(p part, value []byte) (certificates []*x509.Certificate, problem string) {
@@ -43,29 +34,16 @@ func readCertificates(p part, value []byte) (certificates []*x509.Certificate, p
 	if problem != "" {
 		return nil, problem
 	}
-	total := 0
+	var encoded [][]byte
 	for _, block := range blocks {
 		if block.Type == certificateBlock {
-			total++
+			encoded = append(encoded, block.Bytes)
 		}
 	}
-	if total == 0 {
+	if len(encoded) == 0 {
 		return nil, fmt.Sprintf("%s holds no certificate but %s", p, contents(blocks))
 	}
-	if p.role == certificatePart && total > maxCertificates {
-		return nil, fmt.Sprintf("%s holds %s", p, tooMany(total))
-	}
-	for _, block := range blocks {
-		if block.Type != certificateBlock {
-			continue
-		}
-		certificate, err := x509.ParseCertificate(block.Bytes)
-		if err != nil {
-			return certificates, fmt.Sprintf("%s: certificate %d of %d cannot be read: %s", p, len(certificates)+1, total, Printable(err.Error()))
-		}
-		certificates = append(certificates, certificate)
-	}
-	return certificates, ""
+	return parseCertificates(p, encoded)
 }
 
 // readPrivateKey reads the one private key of a part. No error of a parser is passed on: it might quote the key.
@@ -91,6 +69,9 @@ func readPrivateKey(p part, value []byte) (key crypto.Signer, problem string) {
 		return nil, fmt.Sprintf("%s is in OpenSSH's own format: store it as PKCS#8 (BEGIN PRIVATE KEY)", p)
 	}
 
+	if problem := checkKeySize(p, keys[0]); problem != "" {
+		return nil, problem
+	}
 	parsed, ok := parsePrivateKey(keys[0])
 	if !ok {
 		return nil, fmt.Sprintf("%s cannot be read: it is damaged, or neither RSA, nor ECDSA on a NIST curve, nor Ed25519, in PKCS#8, PKCS#1 or SEC1", p)

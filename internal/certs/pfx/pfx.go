@@ -37,7 +37,7 @@ type data struct {
 	Content []byte `asn1:"tag:0,explicit"`
 }
 
-// Iterations is how many rounds the MAC of a file in DER takes, which anybody can set who sends a file. What else has rounds lies behind the MAC. It is 0 where the
+// Iterations is how many rounds the MAC of a file in DER takes, which anybody can set who sends a file. [ContentIterations] are those behind the MAC. It is 0 where the
 // structure can't be read; the decoder says so then.
 func Iterations(der []byte) int {
 	var pfx file

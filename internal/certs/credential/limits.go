@@ -1,0 +1,196 @@
+package credential
+
+import (
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/asn1"
+	"encoding/pem"
+	"fmt"
+	"math/big"
+	"math/bits"
+)
+
+// Whoever may write a Secret or a ConfigMap chooses what is parsed here. Parsers of numbers take time that
+// grows with the square or the cube of their length, so sizes are checked first. With the limits below,
+// the work is at most
+//   - one pass over [MaxPartSize] bytes for each part,
+//   - [maxAuthorities] certificates, which are read and never calculated with, and
+//   - the checks of one RSA key of two primes, none of which has to compute a value of the key.
+const (
+	// maxModulusBits is the longest RSA modulus: BoringSSL, and with it the sidecar, reads no longer one
+	// (https://github.com/google/boringssl/blob/main/include/openssl/rsa.h, OPENSSL_RSA_MAX_MODULUS_BITS).
+	maxModulusBits = 16_384
+	// maxKeySize is the largest private key in bytes of DER. An RSA key of maxModulusBits has 9.3 KB.
+	maxKeySize = 16 << 10
+	// maxCertificateSize is the largest certificate in bytes of DER. Real ones have 1 or 2 KB, and 20 KB with a hundred names.
+	maxCertificateSize = 64 << 10
+	// maxAuthorities is how many certificates the CA of a server may have. Public bundles have about 150
+	// (https://wiki.mozilla.org/CA/Included_Certificates).
+	maxAuthorities = 1000
+	// maxCertificates is how many may stand in a chain, with what came along with it: far more than any has.
+	maxCertificates = 100
+	// maxVerifying bounds what a search for a chain verifies: the cost of a signature for each pair of certificates of which one can
+	// have signed the other, by their names. A unit takes about 5 µs. Real chains have a few pairs.
+	maxVerifying = 1_000_000
+)
+
+const (
+	storeSmallerKey = "store a key of 2048 to 4096 bits"
+	keepChain       = "keep the client certificate and those that lead from it to its root"
+)
+
+// checkKeySize says what is wrong with the size of a private key that hasn't been parsed; "" if nothing is.
+// Keys of other kinds than RSA are left to the parser: their curve bounds the work.
+func checkKeySize(p part, block *pem.Block) (problem string) {
+	if len(block.Bytes) > maxKeySize {
+		return fmt.Sprintf("%s has a block of %d bytes: at most %d are read; %s", p, len(block.Bytes), maxKeySize, storeSmallerKey)
+	}
+	numbers, isRSA := rsaNumbers(block)
+	if !isRSA {
+		return ""
+	}
+	const version, modulus, numbersOfTwoPrimes = 0, 1, 9
+	length := numbers[modulus].BitLen()
+	if length > maxModulusBits {
+		return fmt.Sprintf("%s has an RSA modulus of %d bits; at most %d are read: %s", p, length, maxModulusBits, storeSmallerKey)
+	}
+	whole := len(numbers) == numbersOfTwoPrimes && numbers[version].Sign() == 0
+	for _, number := range numbers {
+		whole = whole && number.BitLen() <= length
+	}
+	if !whole {
+		// Go would compute what is missing, in a time that grows with the cube of the modulus. BoringSSL refuses such keys
+		// (https://github.com/google/boringssl/blob/main/crypto/rsa/rsa_asn1.cc, RSA_parse_private_key).
+		return fmt.Sprintf("%s is an RSA key in a form that the sidecar can't read: it has two primes and all values for the Chinese remainder theorem "+
+			"(RFC 8017 appendix A.1.2); store a key that OpenSSL made", p)
+	}
+	return ""
+}
+
+// rsaNumbers are the numbers that an RSA private key in PKCS#1 or PKCS#8 begins with, the version first; not ok when it is no such key.
+// They are sliced out of it, not calculated with.
+func rsaNumbers(block *pem.Block) (numbers []*big.Int, ok bool) {
+	der := block.Bytes
+	if block.Type == pkcs8Block {
+		var wrapped struct {
+			Version   int
+			Algorithm asn1.RawValue
+			Key       []byte
+		}
+		if _, err := asn1.Unmarshal(der, &wrapped); err != nil {
+			return nil, false
+		}
+		der = wrapped.Key
+	}
+	var key asn1.RawValue
+	if _, err := asn1.Unmarshal(der, &key); err != nil || key.Tag != asn1.TagSequence {
+		return nil, false
+	}
+	for rest := key.Bytes; len(rest) > 0; {
+		var number asn1.RawValue
+		var err error
+		if rest, err = asn1.Unmarshal(rest, &number); err != nil || number.Tag != asn1.TagInteger {
+			break
+		}
+		numbers = append(numbers, new(big.Int).SetBytes(number.Bytes))
+	}
+	// PKCS#8 and SEC1 have one number at the beginning.
+	return numbers, len(numbers) > 1
+}
+
+// parseCertificates parses certificates in DER. The problem is empty when all went well; the certificates before the first bad one are returned anyway.
+func parseCertificates(p part, encoded [][]byte) (certificates []*x509.Certificate, problem string) {
+	if problem := checkCount(p, len(encoded)); problem != "" {
+		return nil, problem
+	}
+	for i, der := range encoded {
+		which := fmt.Sprintf("%s: certificate %d of %d", p, i+1, len(encoded))
+		if len(der) > maxCertificateSize {
+			return certificates, fmt.Sprintf("%s has %d bytes; at most %d are read: have it issued with fewer names or extensions", which, len(der), maxCertificateSize)
+		}
+		certificate, err := x509.ParseCertificate(der)
+		if err != nil {
+			return certificates, fmt.Sprintf("%s cannot be read: %s", which, Printable(err.Error()))
+		}
+		if problem := checkModulus(certificate); problem != "" {
+			return certificates, which + " " + problem
+		}
+		certificates = append(certificates, certificate)
+	}
+	if p.role == certificatePart {
+		if problem := checkChain(certificates); problem != "" {
+			return nil, p.String() + " holds " + problem
+		}
+	}
+	return certificates, ""
+}
+
+func checkCount(p part, count int) (problem string) {
+	switch {
+	case p.role == certificatePart && count > maxCertificates:
+		return fmt.Sprintf("%s holds %s", p, tooMany(count))
+	case count > maxAuthorities:
+		return fmt.Sprintf("%s holds %d certificates: at most %d are read; keep those that are needed", p, count, maxAuthorities)
+	}
+	return ""
+}
+
+func tooMany(certificates int) string {
+	return fmt.Sprintf("%d certificates: more than %d are no chain; %s", certificates, maxCertificates, keepChain)
+}
+
+// checkModulus says what is wrong with the key of a certificate, before a signature is verified with it.
+func checkModulus(certificate *x509.Certificate) (problem string) {
+	if key, ok := certificate.PublicKey.(*rsa.PublicKey); ok && key.N.BitLen() > maxModulusBits {
+		return fmt.Sprintf("has an RSA modulus of %d bits; at most %d are read: have it issued for a key of 2048 to 4096 bits", key.N.BitLen(), maxModulusBits)
+	}
+	return ""
+}
+
+// checkChain says why certificates are not searched for a chain; "" if they are. It verifies no signature.
+func checkChain(certificates []*x509.Certificate) (problem string) {
+	if len(certificates) > maxCertificates {
+		return tooMany(len(certificates))
+	}
+	for i, certificate := range certificates {
+		if problem := checkModulus(certificate); problem != "" {
+			return fmt.Sprintf("%d certificates, of which number %d (%s) %s", len(certificates), i+1, identify(certificate), problem)
+		}
+	}
+	signers := map[string]int{}
+	for _, certificate := range certificates {
+		signers[string(certificate.RawSubject)] += verifyingCost(certificate)
+	}
+	cost := 0
+	for _, certificate := range certificates {
+		cost += signers[string(certificate.RawIssuer)]
+	}
+	if cost > maxVerifying {
+		return fmt.Sprintf("%d certificates with names so alike and keys so long that a search for the chain would take too long; %s", len(certificates), keepChain)
+	}
+	return ""
+}
+
+// verifyingCost is what it takes to verify a signature with the key of a certificate. That of RSA grows with the square of the modulus and
+// with the length of the exponent, which Go bounds at 31 bits. The other keys are bounded by their curves.
+func verifyingCost(signer *x509.Certificate) int {
+	key, ok := signer.PublicKey.(*rsa.PublicKey)
+	if !ok {
+		return 100
+	}
+	const unit = 1024
+	return (1 + key.N.BitLen()*key.N.BitLen()/(unit*unit)) * bits.Len(uint(key.E)) //nolint:gosec // The parser refuses negative ones.
+}
+
+// splitDER are the values that stand one behind the other; not ok when something else stands among them.
+func splitDER(content []byte) (values [][]byte, ok bool) {
+	for rest := content; len(rest) > 0; {
+		var value asn1.RawValue
+		var err error
+		if rest, err = asn1.Unmarshal(rest, &value); err != nil {
+			return nil, false
+		}
+		values = append(values, value.FullBytes)
+	}
+	return values, len(values) > 0
+}
