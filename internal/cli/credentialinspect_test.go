@@ -101,7 +101,7 @@ func TestInspectExitCodes(t *testing.T) {
 		"an expired certificate is printed and refused": {args: []string{path("expired.pem")}, code: 1, stdout: "  refused (CertificateExpired): ", stderr: path("expired.pem") + " can't be used as a credential; the findings say why"},
 		"warnings are no failure":                       {args: []string{exampleOf("client.pem")}, stdout: "  warning (ChainIncomplete): the certificate stands alone"},
 		"a name that would write to the terminal":       {args: []string{path("escape.pem")}, stdout: `CN=a\1B[2Jb`},
-		"a Secret of another kind":                      {stdin: other, args: []string{"-"}, code: 1, stderr: `standard input: the Secret has only the key "password", but a credential has the keys`},
+		"a Secret of another kind":                      {stdin: other, args: []string{"-"}, code: 1, stderr: `standard input: the Secret has neither the keys "cert" and "key" (with the CA in "cacert") nor "tls.crt" and "tls.key" (with the CA in "ca.crt"): rename its keys, or name the keys to use in spec.credential.keys of the EgressTarget; the Secret has only the key "password"`},
 		"two Secrets":                                   {stdin: other + "---\n" + other, args: []string{"-"}, code: 2, stderr: "standard input: the manifests have 2 Secrets, and one is inspected at a time"},
 		"a manifest without a Secret":                   {stdin: plainService, args: []string{"-"}, code: 2, stderr: "standard input: the manifests have 0 Secrets, and one is inspected at a time"},
 		"data that is no base64":                        {stdin: strings.Replace(other, "stringData", "data", 1) + "  x: '!secret'\n", args: []string{"-"}, code: 2, stderr: "standard input: can't be read as a Secret; data holds base64, stringData holds text"},

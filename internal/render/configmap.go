@@ -34,7 +34,7 @@ func (r *renderer) checkServerCA(t target.Target) bool {
 	}
 	err := credential.JudgeConfigMap(found.object, source.Key, r.options.Now)
 	if err != nil {
-		r.refuse(found.place, fmt.Sprintf("can't hold the CA of the server of %s: %v", t.Host, err))
+		r.refuse(found.place, fmt.Sprintf("can't hold the CA of the server of %s: %v", t.Host, credential.ForOwner(err)))
 	}
 	return err == nil
 }

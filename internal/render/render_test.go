@@ -106,9 +106,9 @@ func TestSecretsOfTheInputAreJudged(t *testing.T) {
 	}{
 		"the layout cert, key, cacert":        {data: map[string]string{"cert": string(client.CertPEM), "key": string(client.KeyPEM), "cacert": caPEM}, file: "/etc/mtls-egress/external.system.com/cert"},
 		"the layout tls.crt, tls.key, ca.crt": {data: map[string]string{"tls.crt": string(client.CertPEM), "tls.key": string(client.KeyPEM), "ca.crt": caPEM}, file: "/etc/mtls-egress/external.system.com/tls.crt"},
-		"a Secret without a key":              {data: map[string]string{"cert": string(client.CertPEM), "cacert": caPEM}, want: `"key" (private key) is missing: the Secret has the keys "cacert", "cert"`},
-		"a Secret of neither layout":          {data: map[string]string{"certificate.pem": "x"}, want: "a credential has the keys"},
-		"an empty Secret":                     {data: map[string]string{}, want: "a credential has the keys"},
+		"a Secret without a key":              {data: map[string]string{"cert": string(client.CertPEM), "cacert": caPEM}, want: `"key" (private key) is missing; the Secret has the keys "cacert", "cert"`},
+		"a Secret of neither layout":          {data: map[string]string{"certificate.pem": "x"}, want: `the Secret has only the key "certificate.pem"`},
+		"an empty Secret":                     {data: map[string]string{}, want: "; the Secret has no keys"},
 		"the key of another certificate":      {data: map[string]string{"cert": string(client.CertPEM), "key": string(other.KeyPEM), "cacert": caPEM}, want: "another"},
 		"an expired certificate":              {data: map[string]string{"cert": string(old.CertPEM), "key": string(old.KeyPEM), "cacert": caPEM}, want: "expired"},
 		"a certificate that is not yet valid": {data: map[string]string{"cert": string(early.CertPEM), "key": string(early.KeyPEM), "cacert": caPEM}, want: "is valid only from 2021-01-02"},

@@ -48,7 +48,7 @@ func (r *renderer) present(t target.Target, secretName string) (presented, bool)
 	}
 	layout, judged, err := credential.JudgeSecret(t, found.object, r.options.Now)
 	if err != nil {
-		r.refuse(found.place, fmt.Sprintf("can't be the credential of %s: %v", t.Host, err))
+		r.refuse(found.place, fmt.Sprintf("can't be the credential of %s: %v", t.Host, credential.ForOwner(err)))
 		return presented{}, false
 	}
 	return presented{secretName: secretName, layout: layout, credential: judged}, true

@@ -227,8 +227,8 @@ func refusals(t *testing.T, server *apiserver.Server, reader, admin string) {
 			[]string{"secret/" + secret, "--kubeconfig", impostor}, cli.ExitUsage, "the API server " + host + " can't be reached: tls: failed to verify certificate: x509: certificate signed by unknown authority",
 		},
 		"a Secret that is no credential": {
-			[]string{"secret/other", "--kubeconfig", admin}, cli.ExitFailed, `secret/other: the Secret has only the key "password", but a credential has the keys "cert" and "key" (with the CA in "cacert") or "tls.crt" and "tls.key" (with the CA in "ca.crt"): ` +
-				"rename them, or name the keys to use in spec.credential.keys of the EgressTarget",
+			[]string{"secret/other", "--kubeconfig", admin}, cli.ExitFailed, `secret/other: the Secret has neither the keys "cert" and "key" (with the CA in "cacert") nor "tls.crt" and "tls.key" (with the CA in "ca.crt"): ` +
+				`rename its keys, or name the keys to use in spec.credential.keys of the EgressTarget; the Secret has only the key "password"`,
 		},
 	} {
 		for command, args := range map[string][]string{"inspect": {"inspect"}, "describe": {"describe", "--for-partner"}} {

@@ -17,7 +17,7 @@ func JudgeSecret(t target.Target, secret *corev1.Secret, now time.Time) (target.
 		return layout, nil, err
 	}
 	credential, judged := Judge(secret.Data, layout, now)
-	return layout, credential, refuse(append(problemsOf(err), problemsOf(judged)...)...)
+	return layout, credential, refuseKeys("the Secret", secret.Data, append(problemsOf(err), problemsOf(judged)...)...)
 }
 
 func problemsOf(err error) []Problem {

@@ -134,7 +134,7 @@ func MaterialOfPKCS12(content []byte, password string) (*Material, error) {
 func MaterialOfSecret(secret *corev1.Secret) (*Material, error) {
 	layout, err := DetectLayout(secret.Data)
 	if err != nil {
-		return nil, err
+		return nil, ForOwner(err)
 	}
 	certificates, _ := readCertificates(part{certificatePart, layout.Certificate}, secret.Data[layout.Certificate])
 	material := &Material{format: FormatSecret, data: secret.Data, layout: layout, chain: Chain{Certificates: certificates}}
@@ -146,9 +146,10 @@ func MaterialOfSecret(secret *corev1.Secret) (*Material, error) {
 	return material, nil
 }
 
-// judge is [Judge], for which a file without a private key may have none.
+// judge is [Judge] for the owner, for which a file without a private key may have none.
 func (m *Material) judge(layout target.Layout, now time.Time) error {
 	_, err := Judge(m.data, layout, now)
+	err = ForOwner(err)
 	refused, ok := errors.AsType[*RefusedError](err)
 	if !ok || !m.keyless {
 		return err

@@ -77,13 +77,13 @@ func Judge(data map[string][]byte, layout target.Layout, now time.Time) (*Creden
 		problems = append(problems, judgeUsage(certificate, chain[0])...)
 	}
 	if layout.ServerCA != "" {
-		problems = append(problems, judgeServerCA(part{serverCAPart, layout.ServerCA}, "the Secret", data, now)...)
+		problems = append(problems, judgeServerCA(part{serverCAPart, layout.ServerCA}, data, now)...)
 	}
 
 	if len(chain) == 0 {
-		return nil, refuse(problems...)
+		return nil, refuseKeys("the Secret", data, problems...)
 	}
-	return describe(chain), refuse(problems...)
+	return describe(chain), refuseKeys("the Secret", data, problems...)
 }
 
 func describe(chain []*x509.Certificate) *Credential {

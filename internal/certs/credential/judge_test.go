@@ -226,9 +226,9 @@ func TestJudge(t *testing.T) {
 		"an empty Secret lacks all three parts": {
 			data: map[string][]byte{},
 			want: []credential.Problem{
-				{credential.SecretKeyMissing, "cert", `"cert" (client certificate) is missing: the Secret has no keys`},
-				{credential.SecretKeyMissing, "key", `"key" (private key) is missing: the Secret has no keys`},
-				{credential.ServerCAMissing, "cacert", `"cacert" (CA of the server) is missing: the Secret has no keys; without it the server cannot be told from an impostor`},
+				{credential.SecretKeyMissing, "cert", `"cert" (client certificate) is missing`},
+				{credential.SecretKeyMissing, "key", `"key" (private key) is missing`},
+				{credential.ServerCAMissing, "cacert", `"cacert" (CA of the server) is missing; without it the server cannot be told from an impostor`},
 			},
 		},
 		"values of white space are empty": {
@@ -248,7 +248,7 @@ func TestJudge(t *testing.T) {
 				{credential.PrivateKeyMismatch, "key", `"key" (private key) does not belong to the certificate in "cert" ` + ordersID + ` but to another one: store the key that this certificate was requested with`},
 				{credential.CertificateExpired, "cert", `"cert" (client certificate) has expired on 2026-01-01T00:00:00Z ` + ordersID + `: ask its issuer for a new one`},
 				{credential.NotForClientAuth, "cert", `"cert" (client certificate) may not be used as a client ` + ordersID + `: its extended key usage is serverAuth; it must be clientAuth`},
-				{credential.ServerCAMissing, "cacert", `"cacert" (CA of the server) is missing: the Secret has the keys "cert", "key"; without it the server cannot be told from an impostor`},
+				{credential.ServerCAMissing, "cacert", `"cacert" (CA of the server) is missing; without it the server cannot be told from an impostor`},
 			},
 		},
 

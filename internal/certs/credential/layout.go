@@ -53,12 +53,11 @@ func DetectLayout(data map[string][]byte) (target.Layout, error) {
 				"remove one pair, or name the keys to use in spec.credential.keys of the EgressTarget",
 			whole[0].Certificate, whole[0].PrivateKey, whole[1].Certificate, whole[1].PrivateKey)})
 	case len(half) == 1:
-		return target.Layout{}, refuse(missing(data, half[0])...)
+		return target.Layout{}, refuseKeys("the Secret", data, missing(data, half[0])...)
 	default:
-		return target.Layout{}, refuse(Problem{Reason: LayoutUnknown, Message: fmt.Sprintf(
-			"the Secret has %s, but a credential has the keys %q and %q (with the CA in %q) or %q and %q (with the CA in %q): "+
-				"rename them, or name the keys to use in spec.credential.keys of the EgressTarget",
-			keysOf(data),
+		return target.Layout{}, refuseKeys("the Secret", data, Problem{Reason: LayoutUnknown, Message: fmt.Sprintf(
+			"the Secret has neither the keys %q and %q (with the CA in %q) nor %q and %q (with the CA in %q): "+
+				"rename its keys, or name the keys to use in spec.credential.keys of the EgressTarget",
 			CertKeyLayout().Certificate, CertKeyLayout().PrivateKey, CertKeyLayout().ServerCA,
 			TLSLayout().Certificate, TLSLayout().PrivateKey, TLSLayout().ServerCA)})
 	}
@@ -92,17 +91,12 @@ func (p part) String() string {
 	return strconv.Quote(p.key) + " (" + p.role + ")"
 }
 
-// absence says why the part is as good as not there in the data of a Secret.
+// absence says why the part is as good as not there in the data of a Secret or ConfigMap.
 func (p part) absence(data map[string][]byte) (why string, absent bool) {
-	return p.absenceIn("the Secret", data)
-}
-
-// absenceIn is absence in the data of whatever holder names.
-func (p part) absenceIn(holder string, data map[string][]byte) (why string, absent bool) {
 	value, found := data[p.key]
 	switch {
 	case !found:
-		return fmt.Sprintf("%s is missing: %s has %s", p, holder, keysOf(data)), true
+		return p.String() + " is missing", true
 	case len(strings.TrimSpace(string(value))) == 0:
 		return p.String() + " is empty", true
 	default:
@@ -110,7 +104,7 @@ func (p part) absenceIn(holder string, data map[string][]byte) (why string, abse
 	}
 }
 
-// keysOf lists the keys of data for a message. A Secret may hold thousands, a person reads a few.
+// keysOf lists the keys of data for a message to their owner. A Secret may hold thousands, a person reads a few.
 func keysOf(data map[string][]byte) string {
 	const shown = 10
 

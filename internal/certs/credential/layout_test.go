@@ -1,6 +1,7 @@
 package credential_test
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -10,15 +11,14 @@ import (
 )
 
 func TestDetectLayout(t *testing.T) {
-	unknown := func(has string) []credential.Problem {
-		return []credential.Problem{{Reason: credential.LayoutUnknown, Message: `the Secret has ` + has +
-			`, but a credential has the keys "cert" and "key" (with the CA in "cacert") or "tls.crt" and "tls.key" (with the CA in "ca.crt"): ` +
-			`rename them, or name the keys to use in spec.credential.keys of the EgressTarget`}}
-	}
+	unknown := []credential.Problem{{Reason: credential.LayoutUnknown, Message: `the Secret has neither the keys "cert" and "key" (with the CA in "cacert") ` +
+		`nor "tls.crt" and "tls.key" (with the CA in "ca.crt"): rename its keys, or name the keys to use in spec.credential.keys of the EgressTarget`}}
 	tests := map[string]struct {
 		keys     []string
 		want     target.Layout
 		problems []credential.Problem
+		// held is what the owner is told besides.
+		held string
 	}{
 		"cert and key with a CA are Istio's layout": {
 			keys: []string{"cert", "key", "cacert"},
@@ -47,26 +47,32 @@ func TestDetectLayout(t *testing.T) {
 		},
 		"a certificate without its key lacks the key": {
 			keys:     []string{"cert", "cacert"},
-			problems: []credential.Problem{{Reason: credential.SecretKeyMissing, Key: "key", Message: `"key" (private key) is missing: the Secret has the keys "cacert", "cert"`}},
+			problems: []credential.Problem{{Reason: credential.SecretKeyMissing, Key: "key", Message: `"key" (private key) is missing`}},
+			held:     `the Secret has the keys "cacert", "cert"`,
 		},
 		"a key without its certificate lacks the certificate": {
 			keys:     []string{"tls.key"},
-			problems: []credential.Problem{{Reason: credential.SecretKeyMissing, Key: "tls.crt", Message: `"tls.crt" (client certificate) is missing: the Secret has only the key "tls.key"`}},
+			problems: []credential.Problem{{Reason: credential.SecretKeyMissing, Key: "tls.crt", Message: `"tls.crt" (client certificate) is missing`}},
+			held:     `the Secret has only the key "tls.key"`,
 		},
 		"halves of both pairs are no layout": {
 			keys:     []string{"tls.crt", "key"},
-			problems: unknown(`the keys "key", "tls.crt"`),
+			problems: unknown,
+			held:     `the Secret has the keys "key", "tls.crt"`,
 		},
 		"upper case is another key": {
 			keys:     []string{"Cert", "Key"},
-			problems: unknown(`the keys "Cert", "Key"`),
+			problems: unknown,
+			held:     `the Secret has the keys "Cert", "Key"`,
 		},
 		"an empty Secret has no layout": {
-			problems: unknown(`no keys`),
+			problems: unknown,
+			held:     `the Secret has no keys`,
 		},
 		"of many keys a few are named": {
 			keys:     []string{"a0", "a1", "a2", "a3", "a4", "a5", "a6", "a7", "a8", "a9", "b0", "b1"},
-			problems: unknown(`the keys "a0", "a1", "a2", "a3", "a4", "a5", "a6", "a7", "a8", "a9" and 2 more`),
+			problems: unknown,
+			held:     `the Secret has the keys "a0", "a1", "a2", "a3", "a4", "a5", "a6", "a7", "a8", "a9" and 2 more`,
 		},
 	}
 	for name, test := range tests {
@@ -81,6 +87,13 @@ func TestDetectLayout(t *testing.T) {
 			}
 			if diff := cmp.Diff(test.problems, problemsOf(t, err)); diff != "" {
 				t.Errorf("problems (-want +got):\n%s", diff)
+			}
+			told := slices.Clone(test.problems)
+			if test.held != "" {
+				told[0].Message += "; " + test.held
+			}
+			if diff := cmp.Diff(told, problemsOf(t, credential.ForOwner(err))); diff != "" {
+				t.Errorf("problems for the owner (-want +got):\n%s", diff)
 			}
 		})
 	}

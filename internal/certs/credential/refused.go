@@ -2,6 +2,7 @@ package credential
 
 import (
 	"cmp"
+	"errors"
 	"slices"
 	"strings"
 )
@@ -52,7 +53,8 @@ type Problem struct {
 	Reason Reason
 	// Key is the Secret's key that the problem is about; empty when it is about the whole Secret.
 	Key string
-	// Message says, for a person, what is wrong, where, and what would be right. It fits on one line.
+	// Message says, for a person, what is wrong, where, and what would be right. It fits on one line, and names no key of a Secret but
+	// those of the layout: whoever reads an EgressTarget reads it.
 	Message string
 }
 
@@ -60,6 +62,9 @@ type Problem struct {
 type RefusedError struct {
 	// Problems is never empty; the most important one is first.
 	Problems []Problem
+
+	// held says which keys the Secret or ConfigMap has; "" where nothing is missing.
+	held string
 }
 
 // refuse sorts the problems by importance. Without problems there is no error.
@@ -71,6 +76,20 @@ func refuse(problems ...Problem) error {
 	return &RefusedError{Problems: problems}
 }
 
+// refuseKeys is refuse for the data of holder, which [ForOwner] tells of.
+func refuseKeys(holder string, data map[string][]byte, problems ...Problem) error {
+	err := refuse(problems...)
+	if refused, ok := errors.AsType[*RefusedError](err); ok && slices.ContainsFunc(problems, aboutKeys) {
+		refused.held = holder + " has " + keysOf(data)
+	}
+	return err
+}
+
+// aboutKeys reports whether a problem is about what the keys are called.
+func aboutKeys(p Problem) bool {
+	return p.Reason == LayoutUnknown || p.Reason == SecretKeyMissing || p.Reason == ServerCAMissing
+}
+
 // Error is the messages of all problems in one line.
 func (e *RefusedError) Error() string {
 	messages := make([]string, 0, len(e.Problems))
@@ -78,6 +97,22 @@ func (e *RefusedError) Error() string {
 		messages = append(messages, problem.Message)
 	}
 	return strings.Join(messages, "; ")
+}
+
+// ForOwner is err with the keys that there are instead of the missing ones, where err is a [*RefusedError]. It is for those who may read the
+// Secret itself: never for a status, an event or a log.
+func ForOwner(err error) error {
+	refused, ok := errors.AsType[*RefusedError](err)
+	if !ok {
+		return err
+	}
+	told := slices.Clone(refused.Problems)
+	for i, problem := range told {
+		if refused.held != "" && aboutKeys(problem) {
+			told[i].Message += "; " + refused.held
+		}
+	}
+	return &RefusedError{Problems: told}
 }
 
 // Reason is the reason of the most important problem: the one for a condition.

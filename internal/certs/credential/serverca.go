@@ -12,7 +12,8 @@ import (
 
 // JudgeConfigMap says whether the CA of the server that a ConfigMap has under key can be used at the time now. The error is a [*RefusedError].
 func JudgeConfigMap(configMap *corev1.ConfigMap, key string, now time.Time) error {
-	return refuse(judgeServerCA(part{serverCAPart, key}, "the ConfigMap "+configMap.Name, ConfigMapData(configMap), now)...)
+	data := ConfigMapData(configMap)
+	return refuseKeys("the ConfigMap "+configMap.Name, data, judgeServerCA(part{serverCAPart, key}, data, now)...)
 }
 
 // ConfigMapData is what a ConfigMap has by key, text and binary data alike, as a volume shows it.
@@ -25,8 +26,8 @@ func ConfigMapData(configMap *corev1.ConfigMap) map[string][]byte {
 	return data
 }
 
-func judgeServerCA(p part, holder string, data map[string][]byte, now time.Time) []Problem {
-	if why, absent := p.absenceIn(holder, data); absent {
+func judgeServerCA(p part, data map[string][]byte, now time.Time) []Problem {
+	if why, absent := p.absence(data); absent {
 		return []Problem{{ServerCAMissing, p.key, why + "; without it the server cannot be told from an impostor"}}
 	}
 	authorities, problem := readCertificates(p, data[p.key])
