@@ -76,8 +76,8 @@ type Prober struct {
 	Timeout time.Duration
 	// Patience is how long a server that speaks TLS 1.3 may take to refuse a certificate; default [DefaultPatience].
 	Patience time.Duration
-	// AllowLoopback connects to loopback addresses, which are refused otherwise, as link-local, multicast, unspecified and reserved ones
-	// are always. It is for tests.
+	// AllowLoopback connects to loopback addresses and those of this host, which are refused otherwise, as link-local, multicast, unspecified
+	// and reserved ones and metadata services are always. It is for tests.
 	AllowLoopback bool
 	// Resolver resolves names; default [net.DefaultResolver].
 	Resolver *net.Resolver
