@@ -21,6 +21,7 @@ import (
 	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
 	"sigs.k8s.io/yaml"
 
+	"mtls.egress/webhook/internal/absent"
 	"mtls.egress/webhook/internal/certs/credential"
 )
 
@@ -148,7 +149,7 @@ func (f *sourceFlags) readFromCluster(ctx context.Context, secretName string) (*
 // explainUnread says in one sentence why a Secret was not read.
 func explainUnread(err error, namespace, name, server string) error {
 	switch {
-	case apierrors.IsNotFound(err):
+	case absent.Object(err):
 		return fmt.Errorf("the namespace %s has no Secret %s; -n names another namespace", namespace, name)
 	case apierrors.IsForbidden(err):
 		return fmt.Errorf("the API server doesn't let you read the Secret %s of the namespace %s, for which the right to get it is enough: %w", name, namespace, err)

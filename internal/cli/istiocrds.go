@@ -43,7 +43,26 @@ func withIstio(mapper meta.RESTMapper, kinds []schema.GroupVersionKind) meta.RES
 	for _, kind := range kinds {
 		known.Add(kind, meta.RESTScopeNamespace)
 	}
-	return meta.FirstHitRESTMapper{MultiRESTMapper: meta.MultiRESTMapper{mapper, known}}
+	return istioMapper{mapper, known}
+}
+
+// istioMapper is a mapper with kinds that it knows unasked. Its errors are those of the mapper alone: meta.FirstHitRESTMapper would join them with
+// the "no match" of the other, so that an API server that can't be reached looks like one that doesn't have the kind.
+type istioMapper struct {
+	meta.RESTMapper
+	known meta.RESTMapper
+}
+
+// RESTMapping is part of meta.RESTMapper.
+func (m istioMapper) RESTMapping(kind schema.GroupKind, versions ...string) (*meta.RESTMapping, error) {
+	mapping, err := m.RESTMapper.RESTMapping(kind, versions...)
+	if err == nil {
+		return mapping, nil
+	}
+	if mapping, unknown := m.known.RESTMapping(kind, versions...); unknown == nil {
+		return mapping, nil
+	}
+	return nil, err
 }
 
 // crdWait adds the controller to the manager of a leader once Istio's CRDs are there. An ordinary start, with the controller from the beginning, would end

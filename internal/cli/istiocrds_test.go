@@ -64,6 +64,28 @@ func TestMapperKnowsIstioWithoutItsCRDs(t *testing.T) {
 	}
 }
 
+// failing is a mapper of an API server that can't be asked.
+type failing struct {
+	meta.RESTMapper
+	err error
+}
+
+func (f failing) RESTMapping(schema.GroupKind, ...string) (*meta.RESTMapping, error) { return nil, f.err }
+
+// TestAnAPIServerThatCantBeAskedIsNotOneWithoutAKind: "no match" is the answer of an API server.
+func TestAnAPIServerThatCantBeAskedIsNotOneWithoutAKind(t *testing.T) {
+	unreachable := errors.New("connection refused")
+	mapper := withIstio(failing{err: unreachable}, kinds(t))
+	for _, kind := range []schema.GroupKind{{Group: "mtls.egress", Kind: "EgressTarget"}, {Group: "cert-manager.io", Kind: "Certificate"}} {
+		if _, err := mapper.RESTMapping(kind); !errors.Is(err, unreachable) || meta.IsNoMatchError(err) {
+			t.Errorf("%s: %v", kind, err)
+		}
+	}
+	if _, err := mapper.RESTMapping(kinds(t)[0].GroupKind(), kinds(t)[0].Version); err != nil {
+		t.Errorf("a kind that is known unasked: %v", err)
+	}
+}
+
 func TestControllerWaitsForIstiosCRDs(t *testing.T) {
 	full := []string{"ServiceEntry", "VirtualService", "DestinationRule", "Sidecar", "Gateway"}
 	unreachable, broken := errors.New("unreachable"), errors.New("broken")

@@ -21,6 +21,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"mtls.egress/webhook/api/v1alpha1"
+	"mtls.egress/webhook/internal/absent"
 	"mtls.egress/webhook/internal/target"
 )
 
@@ -97,7 +98,7 @@ func deleteAllTargets(ctx context.Context, c client.Client) error {
 				continue
 			}
 			err := c.Delete(ctx, egressTarget, client.Preconditions{UID: &egressTarget.UID})
-			if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {
+			if err != nil && !absent.Object(err) && !apierrors.IsConflict(err) {
 				return false, fmt.Errorf("deleting the EgressTarget %s: %w", left, err)
 			}
 		}

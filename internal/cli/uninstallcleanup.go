@@ -14,11 +14,14 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/rest"
 	toolscache "k8s.io/client-go/tools/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
 
+	"mtls.egress/webhook/api/v1alpha1"
+	"mtls.egress/webhook/internal/absent"
 	"mtls.egress/webhook/internal/controller"
 )
 
@@ -39,7 +42,8 @@ hand after helm uninstall --no-hooks. While the release is installed its policie
 A namespace in which a Pod uses a target is left as it is, as its calls go on over what is programmed there. Run it
 again when the Pods are gone.
 
-Exit codes: 0 done, what is left is printed; 1 something couldn't be taken down; 2 wrong command line or unreadable kubeconfig.`,
+Exit codes: 0 done, what is left is printed; 1 something couldn't be taken down, or the cluster couldn't be asked; 2 wrong
+command line or unreadable kubeconfig.`,
 		Args: arguments(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			secrets, err := namedSecrets(secretNames)
@@ -50,7 +54,7 @@ Exit codes: 0 done, what is left is printed; 1 something couldn't be taken down;
 			if err != nil {
 				return err
 			}
-			c, err := cleanupClient(config)
+			c, unserved, err := cleanupClient(config)
 			if err != nil {
 				return err
 			}
@@ -58,7 +62,7 @@ Exit codes: 0 done, what is left is printed; 1 something couldn't be taken down;
 			defer stop()
 			ctx, cancel := context.WithTimeout(ctx, timeout)
 			defer cancel()
-			return cleanUp(ctx, c, secrets, cmd.OutOrStdout())
+			return cleanUp(ctx, c, unserved, secrets, cmd.OutOrStdout())
 		},
 	}
 	connection.add(cmd)
@@ -67,25 +71,34 @@ Exit codes: 0 done, what is left is printed; 1 something couldn't be taken down;
 	return cmd
 }
 
-// cleanupClient is a client for EgressTargets, Pods, and the kinds of Istio also where nothing serves them.
-func cleanupClient(config *rest.Config) (client.Client, error) {
+// cleanupClient is a client for EgressTargets, Pods, and the kinds of Istio also where nothing serves them. unserved reports whether the API server says that
+// it serves no EgressTargets.
+func cleanupClient(config *rest.Config) (c client.Client, unserved func(context.Context) (bool, error), err error) {
 	scheme, err := newScheme()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	kinds, err := istioKinds(controller.CacheOptions(), scheme)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	httpClient, err := rest.HTTPClientFor(config)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	discovered, err := apiutil.NewDynamicRESTMapper(config, httpClient)
-	if err != nil {
-		return nil, fmt.Errorf("reaching the API server: %w", err)
+	discovered, mapperErr := apiutil.NewDynamicRESTMapper(config, httpClient)
+	server, err := discovery.NewDiscoveryClientForConfigAndClient(config, httpClient)
+	if err := errors.Join(mapperErr, err); err != nil {
+		return nil, nil, fmt.Errorf("reaching the API server: %w", err)
 	}
-	return client.New(config, client.Options{Scheme: scheme, HTTPClient: httpClient, Mapper: withIstio(discovered, kinds)})
+	c, err = client.New(config, client.Options{Scheme: scheme, HTTPClient: httpClient, Mapper: withIstio(discovered, kinds)})
+	return c, func(ctx context.Context) (bool, error) {
+		none, err := absent.Group(ctx, server.RESTClient(), v1alpha1.GroupVersion().Group)
+		if err != nil {
+			return false, fmt.Errorf("it is not known what is left of the controller's objects: %w", err)
+		}
+		return none, nil
+	}, err
 }
 
 // namedSecrets are the Secrets with these names, each NAMESPACE/NAME.
@@ -107,7 +120,7 @@ func namedSecrets(names []string) ([]*corev1.Secret, error) {
 func deleteSecrets(ctx context.Context, c client.Client, secrets []*corev1.Secret) error {
 	var problems []error
 	for _, secret := range secrets {
-		if err := client.IgnoreNotFound(c.Delete(ctx, secret)); err != nil {
+		if err := absent.Ignore(c.Delete(ctx, secret)); err != nil {
 			problems = append(problems, fmt.Errorf("delete the Secret %s/%s: %w", secret.Namespace, secret.Name, err))
 		}
 	}
@@ -115,12 +128,12 @@ func deleteSecrets(ctx context.Context, c client.Client, secrets []*corev1.Secre
 }
 
 // cleanUp tries again as long as it may: the API server goes on for a moment to refuse by policies that are gone, and a replica that is about to end may still write.
-func cleanUp(ctx context.Context, c client.Client, secrets []*corev1.Secret, stdout io.Writer) error {
+func cleanUp(ctx context.Context, c client.Client, unserved func(context.Context) (bool, error), secrets []*corev1.Secret, stdout io.Writer) error {
 	const between = time.Second
 	var used []string
 	var problem error
 	err := wait.PollUntilContextCancel(ctx, between, true, func(ctx context.Context) (bool, error) {
-		left, err := controller.TearDownUnused(ctx, c)
+		left, err := controller.TearDownUnused(ctx, c, unserved)
 		if err = errors.Join(err, deleteSecrets(ctx, c, secrets)); err != nil {
 			if ctx.Err() == nil || problem == nil {
 				problem = err

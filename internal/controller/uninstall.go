@@ -7,12 +7,11 @@ import (
 	"slices"
 
 	"k8s.io/apimachinery/pkg/api/equality"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"mtls.egress/webhook/api/v1alpha1"
+	"mtls.egress/webhook/internal/absent"
 	"mtls.egress/webhook/internal/target"
 )
 
@@ -23,12 +22,14 @@ var errHeld = errors.New("somebody's finalizer holds an object of it")
 // if the controller made it. EgressTargets of users stay, without status. A namespace in which a Pod uses one of its targets is left as it is, as calls go on there over what is
 // programmed; used holds its EgressTargets as NAMESPACE/NAME.
 //
-// c knows api/v1alpha1, and the kinds of Istio also where nothing serves them. The error tells of all namespaces that aren't done; TearDownUnused can be called again.
-func TearDownUnused(ctx context.Context, c client.Client) (used []string, err error) {
+// c knows api/v1alpha1, and the kinds of Istio also where nothing serves them. unserved reports whether the API server has said that it serves no EgressTargets, so that
+// there is nothing to do; no error of c is taken for that. The error tells of all namespaces that aren't done; TearDownUnused can be called again.
+func TearDownUnused(ctx context.Context, c client.Client, unserved func(context.Context) (bool, error)) (used []string, err error) {
+	if none, err := unserved(ctx); err != nil || none {
+		return nil, err
+	}
 	var list v1alpha1.EgressTargetList
-	if err := c.List(ctx, &list); meta.IsNoMatchError(err) || apierrors.IsNotFound(err) {
-		return nil, nil
-	} else if err != nil {
+	if err := c.List(ctx, &list); err != nil {
 		return nil, fmt.Errorf("list the EgressTargets: %w", err)
 	}
 	byNamespace := map[string][]*v1alpha1.EgressTarget{}
@@ -71,10 +72,10 @@ func (r *EgressTargetReconciler) anyUsed(ctx context.Context, targets []*v1alpha
 func (r *EgressTargetReconciler) abandon(ctx context.Context, egressTarget *v1alpha1.EgressTarget) error {
 	if target.MadeByController(egressTarget) && egressTarget.DeletionTimestamp.IsZero() {
 		if err := r.client.Delete(ctx, egressTarget, client.Preconditions{UID: &egressTarget.UID}); err != nil {
-			return client.IgnoreNotFound(err)
+			return absent.Ignore(err)
 		}
 		if err := r.live.Get(ctx, client.ObjectKeyFromObject(egressTarget), egressTarget); err != nil {
-			return client.IgnoreNotFound(err)
+			return absent.Ignore(err)
 		}
 	}
 	// No siblings: none of them keeps the anchor.

@@ -11,7 +11,6 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	admissionv1 "k8s.io/api/admission/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -19,6 +18,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 
 	"mtls.egress/webhook/api/v1alpha1"
+	"mtls.egress/webhook/internal/absent"
 	"mtls.egress/webhook/internal/policy"
 	"mtls.egress/webhook/internal/policy/lookup"
 )
@@ -197,7 +197,7 @@ func (h *Handler) egressTargets(ctx context.Context, namespace string, hosts []s
 		switch {
 		case err == nil:
 			found[host] = &egressTarget
-		case !apierrors.IsNotFound(err):
+		case !absent.Object(err):
 			return nil, fmt.Errorf("reading the EgressTarget %s/%s: %w", namespace, host, err)
 		}
 	}

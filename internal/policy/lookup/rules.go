@@ -12,6 +12,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"mtls.egress/webhook/internal/absent"
 	"mtls.egress/webhook/internal/policy"
 	"mtls.egress/webhook/internal/target"
 )
@@ -77,7 +78,7 @@ func Rules(ctx context.Context, cached, live client.Reader, cluster policy.Clust
 	if apierrors.IsNotFound(err) {
 		err = live.Get(ctx, client.ObjectKey{Name: namespace}, metadata)
 	}
-	if client.IgnoreNotFound(err) != nil {
+	if absent.Ignore(err) != nil {
 		return policy.Rules{}, fmt.Errorf("reading which targets the namespace %s may reach: %w", namespace, err)
 	}
 	return policy.Rules{Cluster: cluster, Namespace: policy.ReadNamespace(metadata.Annotations)}, nil

@@ -3,13 +3,16 @@ package lookup_test
 import (
 	"context"
 	"errors"
+	"net/http"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
@@ -39,6 +42,7 @@ func reader(t *testing.T, err error, allowed ...string) client.Reader {
 func TestRules(t *testing.T) {
 	const host = "external.system.com"
 	away := errors.New("away")
+	page := apierrors.NewGenericServerResponse(http.StatusNotFound, "GET", schema.GroupResource{Resource: "namespaces"}, "shop", "404 page not found", 0, true)
 	tests := map[string]struct {
 		cached, live client.Reader
 		want         bool
@@ -49,6 +53,7 @@ func TestRules(t *testing.T) {
 		"its annotation has another host":                       {reader(t, nil, "a.example"), reader(t, away), false, nil},
 		"there is none":                                         {reader(t, nil), reader(t, nil), false, nil},
 		"the cache doesn't know it, and the API server is away": {reader(t, nil), reader(t, away), false, away},
+		"something else than an API server answers":             {reader(t, nil), reader(t, page), false, page},
 		"the cache fails":                                       {reader(t, away), reader(t, nil, "*"), false, away},
 	}
 	for name, test := range tests {
