@@ -30,6 +30,7 @@ func TestPodIsRefused(t *testing.T) {
 		volume      = "mtls-egress-external-system-com"
 		ownHosts    = "a mount of your own at this path takes away the addresses that the webhook gives the targets, and the calls could leave in plain text; mount it elsewhere, or write the names as hostAliases"
 	)
+	const noMode = "interceptionMode: NONE keeps the sidecar from seeing any call; write REDIRECT or take it out"
 	annotation := func(name, value string) func(*corev1.Pod) {
 		return func(pod *corev1.Pod) { pod.Annotations[name] = value }
 	}
@@ -56,10 +57,6 @@ func TestPodIsRefused(t *testing.T) {
 			traffic + `excludeOutboundPorts]: Invalid value: "5432, 80": keeps the sidecar from seeing the call to external.system.com; write "5432"`}},
 		"only the app port excluded": {trafficAnnotation("excludeOutboundPorts", "80"), []string{
 			traffic + `excludeOutboundPorts]: Invalid value: "80": keeps the sidecar from seeing the call to external.system.com; take the annotation away`}},
-		"the app port not included": {trafficAnnotation("includeOutboundPorts", "5432"), []string{
-			traffic + `includeOutboundPorts]: Invalid value: "5432": leaves out the call to external.system.com; write "5432,80"`}},
-		"no port included": {trafficAnnotation("includeOutboundPorts", ""), []string{
-			traffic + `includeOutboundPorts]: Invalid value: "": leaves out the call to external.system.com; write "80"`}},
 		"the sinkhole not included": {trafficAnnotation("includeOutboundIPRanges", "10.0.0.0/8"), []string{
 			traffic + `includeOutboundIPRanges]: Invalid value: "10.0.0.0/8": leaves out the sinkhole addresses of external.system.com; write "10.0.0.0/8,254.110.240.171/32"`}},
 		"no address included": {trafficAnnotation("includeOutboundIPRanges", ""), []string{
@@ -67,9 +64,20 @@ func TestPodIsRefused(t *testing.T) {
 		"the sinkhole excluded": {trafficAnnotation("excludeOutboundIPRanges", "10.0.0.0/8,240.0.0.0/4"), []string{
 			traffic + `excludeOutboundIPRanges]: Invalid value: "10.0.0.0/8,240.0.0.0/4": keeps the sidecar from seeing the sinkhole addresses of external.system.com; write "10.0.0.0/8"`}},
 		"every address excluded": {trafficAnnotation("excludeOutboundIPRanges", "*"), []string{
-			traffic + `excludeOutboundIPRanges]: Invalid value: "*": keeps the sidecar from seeing the sinkhole addresses of external.system.com; take the annotation away`}},
+			traffic + `excludeOutboundIPRanges]: Invalid value: "*": has "*", which is not an IP range that Istio's rules can hold; write ranges such as 10.0.0.0/8`}},
 		"the sinkhole excluded as a single address": {trafficAnnotation("excludeOutboundIPRanges", "254.110.240.171"), []string{
-			traffic + `excludeOutboundIPRanges]: Invalid value: "254.110.240.171": keeps the sidecar from seeing the sinkhole addresses of external.system.com; take the annotation away`}},
+			traffic + `excludeOutboundIPRanges]: Invalid value: "254.110.240.171": has "254.110.240.171", which is not an IP range that Istio's rules can hold; write ranges such as 10.0.0.0/8`}},
+		"the app port excluded in octal, as iptables reads it": {trafficAnnotation("excludeOutboundPorts", "0120"), []string{
+			traffic + `excludeOutboundPorts]: Invalid value: "0120": has "0120", which is not a port that Istio's rules can hold; write decimal numbers such as 8080`}},
+		"more rules behind an included port": {trafficAnnotation("includeOutboundPorts", `80 -j RETURN\n-A ISTIO_OUTPUT -p tcp --dport 1,80`), []string{
+			traffic + `includeOutboundPorts]: Invalid value: "80 -j RETURN\\n-A ISTIO_OUTPUT -p tcp --dport 1,80": has "80 -j RETURN\\n-A ISTIO_OUTPUT -p tcp --dport 1", which is not a port that Istio's rules can hold; write decimal numbers such as 8080`}},
+		"interfaces by a wildcard of iptables": {trafficAnnotation("excludeInterfaces", "eth+"), []string{
+			traffic + `excludeInterfaces]: Invalid value: "eth+": has "eth+", which is not an interface that Istio's rules can hold; write names such as net1`}},
+		"the port included, but its addresses excluded": {func(pod *corev1.Pod) {
+			pod.Annotations["traffic.sidecar.istio.io/includeOutboundPorts"] = "80"
+			pod.Annotations["traffic.sidecar.istio.io/excludeOutboundIPRanges"] = "240.0.0.0/4"
+		}, []string{
+			traffic + `excludeOutboundIPRanges]: Invalid value: "240.0.0.0/4": keeps the sidecar from seeing the sinkhole addresses of external.system.com; take the annotation away`}},
 		"an alias of the user's for the host": {func(pod *corev1.Pod) {
 			pod.Spec.HostAliases = []corev1.HostAlias{{IP: "10.0.0.7", Hostnames: []string{"printer.local", "EXTERNAL.system.com."}}}
 		}, []string{`spec.hostAliases[0]: Invalid value: "10.0.0.7": gives external.system.com an address of your own, which would lead the calls past the sidecar; take the host out, as the webhook points it to 254.110.240.171`}},
@@ -144,6 +152,26 @@ func TestPodIsRefused(t *testing.T) {
 		}, []string{`spec.containers[0].securityContext.runAsUser: Invalid value: "1337": is the sidecar's own user, whose calls Istio leads past the sidecar; take another one`}},
 		"interception switched off in the proxy's configuration": {annotation("proxy.istio.io/config", "concurrency: 1\ninterceptionMode: NONE\n"), []string{
 			`metadata.annotations[proxy.istio.io/config]: Invalid value: "concurrency: 1\ninterceptionMode: NONE": interceptionMode: NONE keeps the sidecar from seeing any call; write REDIRECT or take it out`}},
+		"interception switched off by the name of the field in Protobuf": {annotation("proxy.istio.io/config", "interception_mode: NONE"), []string{
+			`metadata.annotations[proxy.istio.io/config]: Invalid value: "interception_mode: NONE": ` + noMode}},
+		"interception switched off by the number of NONE": {annotation("proxy.istio.io/config", "interceptionMode: 2"), []string{
+			`metadata.annotations[proxy.istio.io/config]: Invalid value: "interceptionMode: 2": ` + noMode}},
+		"interception switched off by the number of NONE as a float": {annotation("proxy.istio.io/config", "interceptionMode: 2.0"), []string{
+			`metadata.annotations[proxy.istio.io/config]: Invalid value: "interceptionMode: 2.0": ` + noMode}},
+		"interception switched off in hexadecimal": {annotation("proxy.istio.io/config", "interception_mode: 0x2"), []string{
+			`metadata.annotations[proxy.istio.io/config]: Invalid value: "interception_mode: 0x2": ` + noMode}},
+		"interception switched off in JSON": {annotation("proxy.istio.io/config", `{"interceptionMode":"\u004eONE"}`), []string{
+			`metadata.annotations[proxy.istio.io/config]: Invalid value: "{\"interceptionMode\":\"\\u004eONE\"}": ` + noMode}},
+		"interception switched off by a reference": {annotation("proxy.istio.io/config", "concurrency: &n 2\ninterceptionMode: *n"), []string{
+			`metadata.annotations[proxy.istio.io/config]: Invalid value: "concurrency: &n 2\ninterceptionMode: *n": ` + noMode}},
+		"interception switched off by one of two spellings": {annotation("proxy.istio.io/config", "interception_mode: REDIRECT\ninterceptionMode: NONE"), []string{
+			`metadata.annotations[proxy.istio.io/config]: Invalid value: "interception_mode: REDIRECT\ninterceptionMode: NONE": ` + noMode}},
+		"a mode that Istio doesn't know in the proxy's configuration": {annotation("proxy.istio.io/config", "interceptionMode: none"), []string{
+			`metadata.annotations[proxy.istio.io/config]: Invalid value: "interceptionMode: none": ` + noMode}},
+		"a mode that Istio doesn't know": {annotation("sidecar.istio.io/interceptionMode", "none"), []string{
+			`metadata.annotations[sidecar.istio.io/interceptionMode]: Invalid value: "none": is not a mode that Istio knows; write REDIRECT or take it away`}},
+		"a proxy's configuration that is not YAML": {annotation("proxy.istio.io/config", "interceptionMode: [NONE"), []string{
+			`metadata.annotations[proxy.istio.io/config]: Invalid value: "interceptionMode: [NONE": can't be read as YAML with the fields of a ProxyConfig, so Istio would refuse the Pod; write it as in https://istio.io/latest/docs/reference/config/istio.mesh.v1alpha1/#ProxyConfig`}},
 		"the Pod's network interface excluded": {trafficAnnotation("excludeInterfaces", "net1, eth0"), []string{
 			traffic + `excludeInterfaces]: Invalid value: "net1, eth0": keeps the sidecar from seeing any call through eth0; write "net1"`}},
 		"injection switched off with settings for the sidecar": {func(pod *corev1.Pod) {
