@@ -34,8 +34,8 @@ BENCHSTAT := $(MTLS_EGRESS_CACHE)/bin/benchstat-v0.0.0-20260908200009-22c9c6c9d4
 GOVULNCHECK := $(MTLS_EGRESS_CACHE)/bin/govulncheck-v1.9.0
 ACTIONLINT := $(MTLS_EGRESS_CACHE)/bin/actionlint-v1.7.12
 export MTLS_EGRESS_CACHE
-# The modules of the programs that tests run, and of the one that makes releases.
-TOOL_MODULES := $(patsubst %/go.mod,%,$(wildcard release/go.mod test/tools/go.mod test/tools/*/go.mod))
+# The modules of the programs that tests run, of tests that need Istio's own code, and of the one that makes releases.
+TOOL_MODULES := $(patsubst %/go.mod,%,$(wildcard release/go.mod test/interception/go.mod test/tools/go.mod test/tools/*/go.mod))
 
 # Provides the parts of a Kubernetes node where one can be run: on Linux as root, unless a cluster is given.
 node := if [ "$$(uname)$$(id -u)" = Linux0 ] && [ -z "$${KUBECONFIG:-}" ]; then MTLS_EGRESS_NODE=$$(go -C test/tools run . node); export MTLS_EGRESS_NODE; fi
@@ -72,7 +72,7 @@ test: ## Run all tests; the servers they need are built the first time.
 	go test -timeout 20m $$(go list ./... | grep -vxE '$(ON_A_NODE)') && \
 	if $(no_node); then echo 'SKIPPED: the tests on a node ($(ON_A_NODE)) need root on Linux, or a cluster with Istio in KUBECONFIG'; \
 	else test/onnode.sh $$(go list ./... | grep -xE '$(ON_A_NODE)'); fi
-	for package in $$(find release test/tools -name '*_test.go' -exec dirname {} + | sort -u); do go -C $$package test -timeout 30m .; done
+	for package in $$(find release test/interception test/tools -name '*_test.go' -exec dirname {} + | sort -u); do go -C $$package test -timeout 30m .; done
 
 .PHONY: test-mesh
 test-mesh: ## Run the tests of the data path on a real mesh (root on Linux, or a cluster in KUBECONFIG).
