@@ -183,6 +183,18 @@ func (r *renderer) call(item item, t target.Target) {
 			Spec:       v1alpha1.EgressTargetSpec{Port: t.Port},
 		})
 	}
+	notePresented(r.egressTargets[id.namespace][t.Host], t.SecretName)
+}
+
+// notePresented notes in the status that a Pod presents the Secret, as the controller would.
+func notePresented(egressTarget *v1alpha1.EgressTarget, secretName string) {
+	for n := range egressTarget.Status.Credentials {
+		if known := &egressTarget.Status.Credentials[n]; known.SecretName == secretName {
+			known.Pods++
+			return
+		}
+	}
+	egressTarget.Status.Credentials = append(egressTarget.Status.Credentials, v1alpha1.CredentialStatus{SecretName: secretName, Pods: 1})
 }
 
 // replace puts the object as admission leaves it in the place of the one that was read.

@@ -5,11 +5,9 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
-	"strings"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"mtls.egress/webhook/api/v1alpha1"
@@ -103,13 +101,13 @@ func Resolve(namespace string, intent Intent, egressTargets map[string]*v1alpha1
 	targets := make([]Target, 0, len(intent.Entries))
 	hosts, existing := intent.Hosts(), slices.Sorted(maps.Keys(egressTargets))
 	owners := map[netip.Addr]string{}
-	defaulted := map[string]string{}
+	secrets := newDefaultSecrets(intent, egressTargets)
 	for _, entry := range intent.Entries {
 		egressTarget := egressTargets[entry.Host]
 		resolved := FromEgressTarget(namespace, entry.Host, egressTarget)
 		errs = append(errs, applyEntry(&resolved, entry, egressTarget, path)...)
 		if entry.SecretName == "" && namesNoSecret(egressTarget) {
-			errs = append(errs, checkDefaultSecret(entry.Host, defaulted, path)...)
+			errs = append(errs, secrets.check(entry.Host, path)...)
 		}
 		address := resolved.Address()
 		if other, taken := owners[address]; taken {
@@ -170,28 +168,6 @@ func MadeByController(egressTarget *v1alpha1.EgressTarget) bool {
 
 func writtenByOthers(entry metav1.ManagedFieldsEntry) bool {
 	return entry.Manager != ValueManagedBy && entry.Subresource == ""
-}
-
-func namesNoSecret(egressTarget *v1alpha1.EgressTarget) bool {
-	return egressTarget == nil || egressTarget.Spec.Credential.SecretName == ""
-}
-
-// checkDefaultSecret refuses a default Secret name that is too long to exist or that another host of the Pod has too.
-func checkDefaultSecret(host string, defaulted map[string]string, path *field.Path) field.ErrorList {
-	name := DefaultSecretName(host)
-	if len(name) > validation.DNS1123SubdomainMaxLength {
-		return field.ErrorList{field.Required(path.Key(AnnotationSecret), fmt.Sprintf(
-			"the default Secret name of %s is longer than the %d characters that a name can have; write %s: <secret>",
-			quoted(host), validation.DNS1123SubdomainMaxLength, AnnotationSecret))}
-	}
-	other, taken := defaulted[name]
-	if !taken {
-		defaulted[name] = host
-		return nil
-	}
-	return field.ErrorList{field.Required(path.Key(AnnotationSecret), fmt.Sprintf(
-		"%s and %s both default to the Secret %s; say which is whose, for example %s: %s=%s,%s=%s, or %s: %s if it is meant for both",
-		other, host, name, AnnotationSecret, other, name, host, strings.TrimSuffix(name, secretSuffix)+"-2"+secretSuffix, AnnotationSecret, name))}
 }
 
 func collides(path *field.Path, host, other, where string) *field.Error {

@@ -51,6 +51,20 @@ func TestResolve(t *testing.T) {
 		"hosts that default to one Secret are fine once the EgressTarget names another": {targets("external.system.com,external.system.org"),
 			map[string]v1alpha1.EgressTargetSpec{"external.system.org": {Credential: v1alpha1.Credential{SecretName: "org"}}},
 			[]target.Target{defaults("external.system.com", "external-system-mtls-data", nil), defaults("external.system.org", "org", nil)}},
+		"a default Secret that another host of the namespace named for itself": {targets("external.system.org"),
+			map[string]v1alpha1.EgressTargetSpec{"external.system.com": {Credential: v1alpha1.Credential{SecretName: "external-system-mtls-data"}}},
+			[]target.Target{defaults("external.system.org", "external-system-mtls-data", nil)}},
+		"a Secret of its own where another host of the namespace has the default": {both("external.system.org", "org"),
+			map[string]v1alpha1.EgressTargetSpec{"external.system.com": {}}, []target.Target{defaults("external.system.org", "org", nil)}},
+		"the default Secret of the elder of two EgressTargets": {targets("external.system.com"),
+			map[string]v1alpha1.EgressTargetSpec{"external.system.com": {}, "external.system.org": {}},
+			[]target.Target{defaults("external.system.com", "external-system-mtls-data", nil)}},
+		"a default Secret that no Pod of the other host presents": {targets("external.system.org"),
+			map[string]v1alpha1.EgressTargetSpec{"presents other/external.system.com": {}},
+			[]target.Target{defaults("external.system.org", "external-system-mtls-data", nil)}},
+		"a default Secret whose host has no Pod any more": {targets("external.system.org"),
+			map[string]v1alpha1.EgressTargetSpec{"controller/unused/external.system.com": {}},
+			[]target.Target{defaults("external.system.org", "external-system-mtls-data", nil)}},
 		"everything that an EgressTarget says is taken": {targets("partner.example"), map[string]v1alpha1.EgressTargetSpec{"partner.example": {
 			Port: 8443, AppPort: 8080,
 			Credential:      v1alpha1.Credential{SecretName: "theirs", Keys: &v1alpha1.CredentialKeys{Certificate: "c.pem", PrivateKey: "k.pem"}},
@@ -89,6 +103,8 @@ func TestResolve(t *testing.T) {
 func TestResolveRefuses(t *testing.T) {
 	one, other := collidingHosts(t)
 	address := target.SinkholeAddress(one).String()
+	const shared = "external.system.org defaults to the Secret external-system-mtls-data, which external.system.com of this namespace has by default already; name the Secret of this host, " +
+		"for example mtls.egress/secret: external.system.org=external-system-2-mtls-data, or mtls.egress/secret: external.system.org=external-system-mtls-data if the credential is meant for both"
 	tooLong := strings.Repeat(strings.Repeat("a", 61)+".", 4) + "bc"
 	tests := map[string]struct {
 		annotations   map[string]string
@@ -98,6 +114,14 @@ func TestResolveRefuses(t *testing.T) {
 		"two hosts that default to one Secret": {targets("external.system.com,external.system.org"), nil, []string{
 			"metadata.annotations[mtls.egress/secret]: Required value: external.system.com and external.system.org both default to the Secret external-system-mtls-data; say which is whose, for example " +
 				"mtls.egress/secret: external.system.com=external-system-mtls-data,external.system.org=external-system-2-mtls-data, or mtls.egress/secret: external-system-mtls-data if it is meant for both"}},
+		"a default Secret that another host of the namespace has by default": {targets("external.system.org"), map[string]v1alpha1.EgressTargetSpec{"external.system.com": {}}, []string{
+			"metadata.annotations[mtls.egress/secret]: Required value: " + shared}},
+		"a default Secret that another host of the namespace presents": {targets("external.system.org"), map[string]v1alpha1.EgressTargetSpec{"presents external-system-mtls-data/external.system.com": {}}, []string{
+			"metadata.annotations[mtls.egress/secret]: Required value: " + shared}},
+		"a default Secret that the namespace declared for another host, without a Pod yet": {targets("external.system.org"), map[string]v1alpha1.EgressTargetSpec{"unused/external.system.com": {}}, []string{
+			"metadata.annotations[mtls.egress/secret]: Required value: " + shared}},
+		"the default Secret of the younger of two EgressTargets": {targets("external.system.org"), map[string]v1alpha1.EgressTargetSpec{"external.system.com": {}, "external.system.org": {}}, []string{
+			"metadata.annotations[mtls.egress/secret]: Required value: " + shared}},
 		"a default Secret name that is too long to exist": {targets(tooLong), nil, []string{
 			`metadata.annotations[mtls.egress/secret]: Required value: the default Secret name of "` + tooLong[:60] + `"… (250 bytes) is longer than the 253 characters that a name can have; write mtls.egress/secret: <secret>`}},
 		"another port than the EgressTarget's": {targets("partner.example:8443"), map[string]v1alpha1.EgressTargetSpec{"partner.example": {Port: 9443}}, []string{
@@ -137,14 +161,24 @@ func parse(t *testing.T, annotations map[string]string) target.Intent {
 	return intent
 }
 
-// egressTargets makes EgressTargets by host; the controller made those whose name starts with controller/.
+// egressTargets makes EgressTargets by host, the elder first by name. Before a host may stand: controller/, which made it;
+// unused/, no Pod calls it; presents SECRET/, a Pod presents that.
 func egressTargets(specs map[string]v1alpha1.EgressTargetSpec) map[string]*v1alpha1.EgressTarget {
 	made := map[string]*v1alpha1.EgressTarget{}
 	for name, spec := range specs {
-		host, byController := strings.CutPrefix(name, "controller/")
+		words := strings.Split(name, "/")
+		host := words[len(words)-1]
 		made[host] = &v1alpha1.EgressTarget{ObjectMeta: metav1.ObjectMeta{Name: host}, Spec: spec}
-		if byController {
-			made[host].Labels = map[string]string{target.LabelManagedBy: target.ValueManagedBy}
+		for _, word := range words[:len(words)-1] {
+			secret, presents := strings.CutPrefix(word, "presents ")
+			switch {
+			case presents:
+				made[host].Status.Credentials = []v1alpha1.CredentialStatus{{SecretName: secret, Pods: 1}}
+			case word == "unused":
+				made[host].Status.Credentials = []v1alpha1.CredentialStatus{{SecretName: target.DefaultSecretName(host)}}
+			default:
+				made[host].Labels = map[string]string{target.LabelManagedBy: target.ValueManagedBy}
+			}
 		}
 	}
 	return made
