@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -26,13 +27,14 @@ func newCredentialCompleteCommand() *cobra.Command {
 		Long: `Join the private key that credential csr made with the certificate that was signed for it, and print the Secret. The files may hold
 certificates in any order, PEM or DER: the one of the key comes first, its intermediates in order after it, the root is left out.
 
-A certificate of another key, one that is no client's and one that isn't valid now are refused, with what they are instead.
+A certificate of another key, one that is no client's and one that isn't valid now are refused, with what they are instead. Where a
+kubeconfig names a cluster, a Secret that another host uses there is refused too.
 
 Exit codes: 0 done; 1 refused; 2 wrong command line or unreadable input. On 1 and 2 nothing is printed on standard output.`,
 		Example: `  mtls-egress-webhook credential complete --key external.system.com.key --cert signed.pem --chain intermediate.pem --server-ca server-ca.pem --target external.system.com | kubectl apply -f -`,
 		Args:    arguments(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return runComplete(cmd.OutOrStdout(), cmd.ErrOrStderr(), flags, time.Now())
+			return runComplete(cmd.Context(), cmd.OutOrStdout(), cmd.ErrOrStderr(), flags, time.Now())
 		},
 	}
 	flags.add(cmd)
@@ -54,7 +56,7 @@ func (f *completeFlags) validate() error {
 	return errors.Join(append(problems, err, f.secretFlags.validate("the chain of the certificate"))...)
 }
 
-func runComplete(out, diagnostics io.Writer, flags *completeFlags, now time.Time) error {
+func runComplete(ctx context.Context, out, diagnostics io.Writer, flags *completeFlags, now time.Time) error {
 	if err := flags.validate(); err != nil {
 		return usageError(err)
 	}
@@ -70,7 +72,7 @@ func runComplete(out, diagnostics io.Writer, flags *completeFlags, now time.Time
 	if err != nil {
 		return usageError(err)
 	}
-	return flags.write(out, diagnostics, t, bundle, false, now)
+	return flags.write(ctx, out, diagnostics, t, bundle, false, now)
 }
 
 // read reads all files, and tells all that can't be read.

@@ -126,7 +126,7 @@ func TestCompleteJoinsWhatWasSigned(t *testing.T) {
 	base := []string{"complete", "--key", path("external.system.com.key"), "--target", "external.system.com", "--server-ca", path("server-ca.pem")}
 	encoded := func(values ...[]byte) string { return base64.StdEncoding.EncodeToString(slices.Concat(values...)) }
 	secret := "apiVersion: v1\ndata:\n  cacert: " + encoded(server.CertPEM) + "\n  cert: " + encoded(good.CertPEM, issuing.CertPEM) + "\n  key: " +
-		encoded([]byte(read(t, path("external.system.com.key")))) + "\nkind: Secret\nmetadata:\n  name: external-system-mtls-data\ntype: Opaque\n"
+		encoded([]byte(read(t, path("external.system.com.key")))) + "\nkind: Secret\nmetadata:\n  annotations:\n    mtls.egress/host: external.system.com\n  name: external-system-mtls-data\ntype: Opaque\n"
 	tests := map[string]struct {
 		args   []string
 		code   int

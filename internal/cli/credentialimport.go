@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -30,7 +31,8 @@ and print the EgressTarget of its URL as well. FILE may be - for standard input.
 The CA of the server has to be named, because the key store doesn't hold it: its chain leads to the issuer of the client certificate.
 With --server-ca system the Secret has no CA, and an EgressTarget that says so is printed before it.
 
-What the controller would refuse is refused here, with the same words. Doubts go to standard error as warnings.
+What the controller would refuse is refused here, with the same words. Doubts go to standard error as warnings. Where a kubeconfig names a
+cluster, a Secret that another host uses there is refused too, so that applying the manifest overwrites no other credential.
 
 Exit codes: 0 done; 1 refused; 2 wrong command line or unreadable input. On 1 and 2 nothing is printed on standard output.`,
 		Example: `  # The password is asked for on the terminal
@@ -40,7 +42,7 @@ Exit codes: 0 done; 1 refused; 2 wrong command line or unreadable input. On 1 an
   mtls-egress-webhook credential import keystore.p12 --password-file password.txt --target external.system.com --server-ca system --output-file secret.yaml`,
 		Args: arguments(cobra.MaximumNArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return runImport(cmd.InOrStdin(), cmd.OutOrStdout(), cmd.ErrOrStderr(), args, flags, time.Now())
+			return runImport(cmd.Context(), cmd.InOrStdin(), cmd.OutOrStdout(), cmd.ErrOrStderr(), args, flags, time.Now())
 		},
 	}
 	flags.add(cmd)
@@ -49,12 +51,12 @@ Exit codes: 0 done; 1 refused; 2 wrong command line or unreadable input. On 1 an
 	return cmd
 }
 
-func runImport(in io.Reader, out, diagnostics io.Writer, args []string, flags *importFlags, now time.Time) error {
+func runImport(ctx context.Context, in io.Reader, out, diagnostics io.Writer, args []string, flags *importFlags, now time.Time) error {
 	if err := flags.validate(args); err != nil {
 		return usageError(err)
 	}
 	if flags.btpDestination != "" {
-		return importDestination(in, out, diagnostics, flags, now)
+		return importDestination(ctx, in, out, diagnostics, flags, now)
 	}
 	t, err := flags.resolve()
 	if err != nil {
@@ -72,7 +74,7 @@ func runImport(in io.Reader, out, diagnostics io.Writer, args []string, flags *i
 	if err != nil {
 		return usageError(err)
 	}
-	return flags.write(out, diagnostics, t, bundle, false, now)
+	return flags.write(ctx, out, diagnostics, t, bundle, false, now)
 }
 
 func (f *importFlags) validate(args []string) error {
@@ -120,7 +122,7 @@ func openWith(name string, content []byte, password string) (credential.Bundle, 
 	return bundle, nil
 }
 
-func importDestination(in io.Reader, out, diagnostics io.Writer, flags *importFlags, now time.Time) error {
+func importDestination(ctx context.Context, in io.Reader, out, diagnostics io.Writer, flags *importFlags, now time.Time) error {
 	content, err := readFile(in, flags.btpDestination)
 	if err != nil {
 		return usageError(err)
@@ -140,7 +142,7 @@ func importDestination(in io.Reader, out, diagnostics io.Writer, flags *importFl
 	if _, err := io.WriteString(diagnostics, destinationRemarks(destination, t)); err != nil {
 		return err
 	}
-	return flags.write(out, diagnostics, t, bundle, true, now)
+	return flags.write(ctx, out, diagnostics, t, bundle, true, now)
 }
 
 func openDestination(in io.Reader, prompt io.Writer, destination *credential.Destination, flags *importFlags) (credential.Bundle, error) {

@@ -29,6 +29,7 @@ const keyStorePassword = "correct horse"
 
 func newKeyStore(t *testing.T) keyStore {
 	t.Helper()
+	t.Setenv("KUBECONFIG", os.DevNull)
 	root := pki.NewCA(t, "Partner Root")
 	store := keyStore{dir: t.TempDir(), issuing: root.Intermediate(t, "Partner Client CA"), server: pki.NewCA(t, "Server CA")}
 	template := pki.Client("orders")
@@ -85,7 +86,7 @@ func TestImportPrintsManifests(t *testing.T) {
 		"a Secret under the name that is looked for": {
 			args: with(plain, "--target", "External.System.com.", "--server-ca", store.path("server-ca.pem")),
 			want: "apiVersion: v1\ndata:\n  cacert: " + store.ca() + "\n  cert: " + store.chain() + "\n  key: " + store.key() +
-				"\nkind: Secret\nmetadata:\n  name: external-system-mtls-data\ntype: Opaque\n",
+				"\nkind: Secret\nmetadata:\n  annotations:\n    mtls.egress/host: external.system.com\n  name: external-system-mtls-data\ntype: Opaque\n",
 		},
 		"a Secret of type tls in a namespace, the password from standard input": {
 			stdin: keyStorePassword + "\r\n",
@@ -94,19 +95,19 @@ func TestImportPrintsManifests(t *testing.T) {
 				"--layout", "tls", "-n", "project", "--secret-name", "partner",
 			},
 			want: "apiVersion: v1\ndata:\n  ca.crt: " + store.ca() + "\n  tls.crt: " + store.chain() + "\n  tls.key: " + store.key() +
-				"\nkind: Secret\nmetadata:\n  name: partner\n  namespace: project\ntype: kubernetes.io/tls\n",
+				"\nkind: Secret\nmetadata:\n  annotations:\n    mtls.egress/host: external.system.com\n  name: partner\n  namespace: project\ntype: kubernetes.io/tls\n",
 		},
 		"the key store from standard input, and a server with a public CA": {
 			stdin: string(file),
 			args:  []string{"-", "--password-file", store.path("password.txt"), "--target", "external.system.com", "--server-ca", "system", "--secret-name", "partner"},
 			want: "apiVersion: mtls.egress/v1alpha1\nkind: EgressTarget\nmetadata:\n  name: external.system.com\nspec:\n  credential:\n    secretName: partner\n  serverCA:\n    system: true\n" +
-				"---\napiVersion: v1\ndata:\n  cert: " + store.chain() + "\n  key: " + store.key() + "\nkind: Secret\nmetadata:\n  name: partner\ntype: Opaque\n",
+				"---\napiVersion: v1\ndata:\n  cert: " + store.chain() + "\n  key: " + store.key() + "\nkind: Secret\nmetadata:\n  annotations:\n    mtls.egress/host: external.system.com\n  name: partner\ntype: Opaque\n",
 		},
 		"a destination": {
 			args: with(destination, "--server-ca", store.path("server-ca.pem"), "-n", "project"),
 			want: "apiVersion: mtls.egress/v1alpha1\nkind: EgressTarget\nmetadata:\n  name: api.partner.example\n  namespace: project\nspec:\n  port: 8443\n" +
 				"---\napiVersion: v1\ndata:\n  cacert: " + store.ca() + "\n  cert: " + store.chain() + "\n  key: " + store.key() +
-				"\nkind: Secret\nmetadata:\n  name: api-partner-mtls-data\n  namespace: project\ntype: Opaque\n",
+				"\nkind: Secret\nmetadata:\n  annotations:\n    mtls.egress/host: api.partner.example\n  name: api-partner-mtls-data\n  namespace: project\ntype: Opaque\n",
 			stderr: "Warning: the destination has the path /orders, which an EgressTarget has not: the app calls http://api.partner.example/orders\n" +
 				"Warning: the destination trusts every server (TrustAll); here the certificate of the server is always checked\n",
 		},
@@ -138,6 +139,9 @@ func TestImportPrintsManifests(t *testing.T) {
             },
             "kind": "Secret",
             "metadata": {
+                "annotations": {
+                    "mtls.egress/host": "external.system.com"
+                },
                 "name": "s"
             },
             "type": "Opaque"

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bytes"
+	"context"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -32,6 +33,7 @@ const (
 
 // secretFlags are those of the commands that make a Secret.
 type secretFlags struct {
+	connectionFlags
 	target     string
 	serverCA   string
 	layout     string
@@ -50,6 +52,7 @@ func (f *secretFlags) add(cmd *cobra.Command) {
 	set.StringVar(&f.secretName, "secret-name", "", "the name of the Secret; default: the one that is looked for when nobody names any (external.system.com: external-system-mtls-data)")
 	set.StringVarP(&f.output, "output", "o", outputYAML, "yaml, json (one List), or text (what the credential is, without the key)")
 	set.StringVar(&f.outputFile, "output-file", "", "write to a new file that only you can read, instead of standard output")
+	f.connectionFlags.add(cmd)
 }
 
 // validate says all that is wrong with the flags. chain is what the user might take for the CA of the server.
@@ -131,7 +134,7 @@ func (f *secretFlags) readServerCA() ([]*x509.Certificate, error) {
 
 // write assembles the credential and writes its manifests: the Secret, and before it the EgressTarget where it says more than the
 // defaults or withTarget asks for it.
-func (f *secretFlags) write(out, diagnostics io.Writer, t target.Target, bundle credential.Bundle, withTarget bool, now time.Time) error {
+func (f *secretFlags) write(ctx context.Context, out, diagnostics io.Writer, t target.Target, bundle credential.Bundle, withTarget bool, now time.Time) error {
 	authorities, err := f.readServerCA()
 	if err != nil {
 		return usageError(err)
@@ -141,11 +144,17 @@ func (f *secretFlags) write(out, diagnostics io.Writer, t target.Target, bundle 
 	if err != nil {
 		return err
 	}
+	var overwritten []credential.Finding
+	if f.output != outputText {
+		if overwritten, err = f.lookForOverwrite(ctx, t); err != nil {
+			return err
+		}
+	}
 	var objects []map[string]any
 	if withTarget || t.ServerCA.System {
 		objects = append(objects, credential.EgressTargetManifest(t))
 	}
-	objects = append(objects, credential.SecretManifest(t.Namespace, t.SecretName, layout, assembled.Data))
+	objects = append(objects, markFor(credential.SecretManifest(t.Namespace, t.SecretName, layout, assembled.Data), t.Host))
 
 	var encoded []byte
 	if f.output == outputText {
@@ -156,7 +165,7 @@ func (f *secretFlags) write(out, diagnostics io.Writer, t target.Target, bundle 
 	if err != nil {
 		return err
 	}
-	if _, err := io.WriteString(diagnostics, findingLines(assembled.Findings)); err != nil {
+	if _, err := io.WriteString(diagnostics, findingLines(append(assembled.Findings, overwritten...))); err != nil {
 		return err
 	}
 	return writeOutput(out, f.outputFile, encoded)

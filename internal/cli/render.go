@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-	"unicode"
 
 	"github.com/spf13/cobra"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -105,16 +104,6 @@ func (e refusedError) Error() string {
 		lines[n] = problem.String()
 	}
 	return printable(strings.Join(lines, "\n"))
-}
-
-// printable replaces control characters, which names in a manifest may hold as long as no API server has seen them.
-func printable(text string) string {
-	return strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) && r != '\n' {
-			return unicode.ReplacementChar
-		}
-		return r
-	}, text)
 }
 
 func runRender(in io.Reader, out, diagnostics io.Writer, flags *renderFlags, now time.Time) error {

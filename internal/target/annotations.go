@@ -12,6 +12,8 @@ const (
 	// AnnotationPropagated is written by the webhook on a Pod template: the annotations that it copied there from the
 	// workload's own metadata, as a JSON object of name and value. What is not in it is the user's and is never touched.
 	AnnotationPropagated = AnnotationPrefix + "propagated"
+	// AnnotationHost says, on a Secret that the credential commands made, for which host it is.
+	AnnotationHost = AnnotationPrefix + "host"
 	// AnnotationAllowedTargets lists, on a Namespace, the patterns of the hosts that the namespace may reach besides those of the
 	// cluster's list, separated by commas. It means nothing on any other object: whoever may annotate a Pod must not decide where it goes.
 	AnnotationAllowedTargets = AnnotationPrefix + "allowed-targets"

@@ -16,6 +16,7 @@ import (
 	"k8s.io/client-go/tools/clientcmd/api"
 
 	"mtls.egress/webhook/internal/certs/credential"
+	"mtls.egress/webhook/charts"
 	"mtls.egress/webhook/internal/cli"
 	"mtls.egress/webhook/test/apiserver"
 )
@@ -116,6 +117,7 @@ func asReader(config *api.Config) {
 }
 
 func TestCredentialsAreReadFromTheCluster(t *testing.T) {
+	t.Setenv("KUBECONFIG", os.DevNull)
 	server := apiserver.ForTest(t)
 	kubectl(t, server, "create", "namespace", "project")
 	manifest := succeed(t, "", "import", examples+"keystore.p12", "--password-file", examples+"password.txt", "--target", "external.system.com", "--server-ca", examples+"server-ca.pem", "-n", "project")
@@ -173,6 +175,37 @@ func TestCredentialsAreReadFromTheCluster(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestImportOverwritesNoOtherCredential: a Secret that is there for another host is refused before kubectl could overwrite it, and
+// one whose name another host has by default.
+func TestImportOverwritesNoOtherCredential(t *testing.T) {
+	server := apiserver.ForTest(t)
+	kubectl(t, server, "create", "namespace", "project")
+	admin := kubeconfig(t, server, inProject)
+	imported := func(target string) []string {
+		return []string{
+			"import", examples + "keystore.p12", "--password-file", examples + "password.txt", "--target", target, "--server-ca", examples + "server-ca.pem",
+			"--kubeconfig", admin, "-n", "project",
+		}
+	}
+	// Without the API of this project installed.
+	apply(t, server, succeed(t, "", imported("api.bank.com")...))
+	succeed(t, "", imported("api.bank.com")...)
+	refuse := func(target, want string) {
+		t.Helper()
+		stdout, stderr, code := run(t, "", imported(target)...)
+		if code != cli.ExitFailed || stdout != "" || !strings.Contains(stderr, want) {
+			t.Errorf("%s: exit code %d, standard error %q, want %q", target, code, stderr, want)
+		}
+	}
+	refuse("api.bank.de", "the Secret api-bank-mtls-data holds the credential for api.bank.com")
+
+	apply(t, server, charts.EgressTargetCRD())
+	kubectl(t, server, "wait", "--for=condition=Established", "--timeout=1m", "crd/egresstargets.mtls.egress")
+	apply(t, server, "{apiVersion: mtls.egress/v1alpha1, kind: EgressTarget, metadata: {name: orders.partner.com, namespace: project}, spec: {}}")
+	refuse("orders.partner.org", "the Secret orders-partner-mtls-data is that of the EgressTarget orders.partner.com too, which names none")
+	succeed(t, "", append(imported("orders.partner.org"), "--secret-name", "partner-org")...)
 }
 
 func inspection(t *testing.T, printed string) credential.Inspection {

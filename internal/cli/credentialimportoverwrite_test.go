@@ -1,0 +1,118 @@
+package cli
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// apiServer answers the two requests of a command that makes a Secret, each with a status and a body, in the place of a cluster
+// that is out of order. TestImportOverwritesNoOtherCredential has a real one.
+func apiServer(t *testing.T, secret, egressTargets string, status int) (kubeconfig string) {
+	t.Helper()
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		code, body := status, secret
+		if strings.HasSuffix(r.URL.Path, "/egresstargets") {
+			body = egressTargets
+		}
+		if body == "" && code == http.StatusOK {
+			code = http.StatusNotFound
+		}
+		if code != http.StatusOK {
+			reasons := map[int]string{http.StatusNotFound: "NotFound", http.StatusForbidden: "Forbidden", http.StatusUnauthorized: "Unauthorized"}
+			body = fmt.Sprintf(`{"kind":"Status","apiVersion":"v1","status":"Failure","reason":%q,"code":%d,"message":"no"}`, reasons[code], code)
+		}
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(code)
+		_, _ = fmt.Fprint(w, body)
+	}))
+	t.Cleanup(server.Close)
+	return kubeconfigFor(t, server.URL)
+}
+
+func kubeconfigFor(t *testing.T, url string) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "kubeconfig")
+	content := fmt.Sprintf(`{"apiVersion":"v1","kind":"Config","clusters":[{"name":"c","cluster":{"server":%q}}],"contexts":[{"name":"c","context":{"cluster":"c","namespace":"project"}}],"current-context":"c"}`, url)
+	if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+func TestImportLooksForWhatItWouldOverwrite(t *testing.T) {
+	const (
+		secretOf  = `{"apiVersion":"meta.k8s.io/v1","kind":"PartialObjectMetadata","metadata":{"name":"api-bank-mtls-data","annotations":{"mtls.egress/host":%s}}}`
+		targetsOf = `{"apiVersion":"mtls.egress/v1alpha1","kind":"EgressTargetList","items":[{"apiVersion":"mtls.egress/v1alpha1","kind":"EgressTarget","metadata":{"name":%q},"spec":%s}]}`
+		unread    = "Warning: whether another host uses the Secret api-bank-mtls-data of the namespace project could not be looked up: "
+	)
+	store := newKeyStore(t)
+	marked := func(host string) string {
+		encoded, err := json.Marshal(host)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return fmt.Sprintf(secretOf, encoded)
+	}
+	target := func(host, spec string) string { return fmt.Sprintf(targetsOf, host, spec) }
+	tests := map[string]struct {
+		secret, egressTargets string
+		status                int
+		args                  []string
+		code                  int
+		want                  string
+	}{
+		"nothing is there":                      {status: http.StatusOK},
+		"the Secret of the same host":           {secret: marked("api.bank.de"), status: http.StatusOK},
+		"a Secret without a mark":               {secret: `{"apiVersion":"meta.k8s.io/v1","kind":"PartialObjectMetadata","metadata":{"name":"s"}}`, status: http.StatusOK},
+		"an EgressTarget of the host itself":    {egressTargets: target("api.bank.de", "{}"), status: http.StatusOK},
+		"another host with a Secret of its own": {egressTargets: target("api.bank.com", `{"credential":{"secretName":"bank-com"}}`), status: http.StatusOK},
+		"the Secret of another host": {secret: marked("api.bank.com"), status: http.StatusOK, code: ExitFailed,
+			want: "the Secret api-bank-mtls-data holds the credential for api.bank.com (annotation mtls.egress/host), and would be overwritten: give --secret-name with another name, or --target api.bank.com if both hosts are shown the same certificate"},
+		"the Secret of another host under a name that was given": {secret: marked("api.bank.com"), status: http.StatusOK, args: []string{"--secret-name", "shared"}, code: ExitFailed,
+			want: "the Secret shared holds the credential for api.bank.com (annotation mtls.egress/host), and would be overwritten: give --secret-name with another name, or --target api.bank.com if both hosts are shown the same certificate"},
+		"another host that has the Secret by default": {egressTargets: target("api.bank.com", "{}"), status: http.StatusOK, code: ExitFailed,
+			want: "the Secret api-bank-mtls-data is that of the EgressTarget api.bank.com too, which names none, and would be overwritten: give --secret-name with another name, and name it for api.bank.de in the annotation mtls.egress/secret or in its EgressTarget"},
+		"a name that was given":                    {egressTargets: target("api.bank.com", "{}"), status: http.StatusOK, args: []string{"--secret-name", "api-bank-mtls-data"}},
+		"a mark that a terminal obeys":             {secret: marked("\u202eapi\u001b[2J"), status: http.StatusOK, code: ExitFailed, want: "the Secret api-bank-mtls-data holds the credential for �api�[2J (annotation mtls.egress/host), and would be overwritten: give --secret-name with another name, or --target �api�[2J if both hosts are shown the same certificate"},
+		"an API server that allows no":             {status: http.StatusForbidden, want: unread + "no\n"},
+		"an API server that knows nobody":          {status: http.StatusUnauthorized, want: unread + "no\n"},
+		"an API server that fails":                 {status: http.StatusInternalServerError, want: unread + "no\n"},
+		"what is only described is not looked for": {secret: marked("api.bank.com"), status: http.StatusOK, args: []string{"-o", "text"}},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			args := []string{"import", store.path("keystore.p12"), "--password-file", store.path("password.txt"), "--target", "api.bank.de", "--server-ca", store.path("server-ca.pem"),
+				"--kubeconfig", apiServer(t, test.secret, test.egressTargets, test.status)}
+			stdout, stderr, code := executeCredential("", append(args, test.args...)...)
+			if diff := cmp.Diff(test.want, stderr); diff != "" || code != test.code {
+				t.Errorf("exit code %d, want %d; standard error (-want +got):\n%s", code, test.code, diff)
+			}
+			if printed := stdout != ""; printed != (test.code == 0) {
+				t.Errorf("printed: %q", stdout)
+			}
+		})
+	}
+}
+
+// TestImportNeedsNoCluster: what can't be reached is told, and the manifest is printed all the same.
+func TestImportNeedsNoCluster(t *testing.T) {
+	store := newKeyStore(t)
+	closed := httptest.NewServer(http.NotFoundHandler())
+	closed.Close()
+	args := []string{"import", store.path("keystore.p12"), "--password-file", store.path("password.txt"), "--target", "external.system.com", "--server-ca", store.path("server-ca.pem")}
+	stdout, stderr, code := executeCredential("", append(args, "--kubeconfig", kubeconfigFor(t, closed.URL))...)
+	if code != 0 || stdout == "" || !strings.Contains(stderr, "Warning: whether another host uses the Secret external-system-mtls-data of the namespace project could not be looked up: ") {
+		t.Errorf("exit code %d, standard error %q", code, stderr)
+	}
+	if _, stderr, code := executeCredential("", args...); code != 0 || stderr != "" {
+		t.Errorf("without a kubeconfig: exit code %d, standard error %q", code, stderr)
+	}
+}
