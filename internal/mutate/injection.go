@@ -2,7 +2,6 @@ package mutate
 
 import (
 	"fmt"
-	"path"
 	"slices"
 	"strconv"
 	"strings"
@@ -48,25 +47,17 @@ func checkPod(pod *corev1.Pod, at *field.Path) field.ErrorList {
 func checkContainers(containers []corev1.Container, at *field.Path, name string) field.ErrorList {
 	var errs field.ErrorList
 	for i := range containers {
+		container := at.Child("spec", name).Index(i)
+		errs = append(errs, checkMounts(containers[i].VolumeMounts, container.Child("volumeMounts"))...)
 		if isProxy(containers[i]) || isIstioInit(containers[i]) {
 			continue
 		}
 		if user := containers[i].SecurityContext; user != nil && user.RunAsUser != nil && *user.RunAsUser == proxyUser {
-			errs = append(errs, asProxyUser(at.Child("spec", name).Index(i).Child("securityContext", "runAsUser")))
-		}
-		for n, mount := range containers[i].VolumeMounts {
-			if path.Clean("/"+mount.MountPath) == hostsFile {
-				errs = append(errs, target.Invalid(at.Child("spec", name).Index(i).Child("volumeMounts").Index(n).Child("mountPath"), mount.MountPath,
-					"a mount of your own at this path takes away the addresses that the webhook gives the targets, and the calls could leave in plain text; mount it elsewhere, or write the names as hostAliases").WithOrigin(string(ReasonHostsFile)))
-			}
+			errs = append(errs, asProxyUser(container.Child("securityContext", "runAsUser")))
 		}
 	}
 	return errs
 }
-
-// hostsFile is written by the kubelet from hostAliases, but for containers that mount something of their own there.
-// https://github.com/kubernetes/kubernetes/blob/v1.36.3/pkg/kubelet/kubelet_pods.go (makeMounts)
-const hostsFile = "/etc/hosts"
 
 func asProxyUser(at *field.Path) *field.Error {
 	return target.Invalid(at, strconv.Itoa(proxyUser), "is the sidecar's own user, whose calls Istio leads past the sidecar; take another one").WithOrigin(string(ReasonProxyUser))

@@ -19,7 +19,7 @@ const (
 	ReasonStaticPod Reason = "static-pod"
 	// ReasonProxyUser is a container that runs as the sidecar's user.
 	ReasonProxyUser Reason = "proxy-user"
-	// ReasonHostsFile is a container with a mount of its own at /etc/hosts.
+	// ReasonHostsFile is a container with a mount of its own at /etc/hosts, or where it can keep programs from reading that file.
 	ReasonHostsFile Reason = "hosts-file"
 	// ReasonTrafficAnnotation is an annotation of Istio's that leads the calls past the sidecar.
 	ReasonTrafficAnnotation Reason = "traffic-annotation"

@@ -31,6 +31,16 @@ func TestPodIsRefused(t *testing.T) {
 		ownHosts    = "a mount of your own at this path takes away the addresses that the webhook gives the targets, and the calls could leave in plain text; mount it elsewhere, or write the names as hostAliases"
 	)
 	const noMode = "interceptionMode: NONE keeps the sidecar from seeing any call; write REDIRECT or take it out"
+	const (
+		mountField0 = "spec.containers[0].volumeMounts[0].mountPath: Invalid value: "
+		ownSwitch   = "a mount of your own at this path decides whether programs read /etc/hosts, where the webhook gives the targets their addresses, and the calls could leave in plain text; mount it elsewhere"
+		ownEtc      = "a mount of your own at this path replaces /etc/nsswitch.conf, by which programs find /etc/hosts and in it the addresses that the webhook gives the targets, and the calls could leave in plain text; mount single files below it instead"
+	)
+	mounted := func(path string) func(*corev1.Pod) {
+		return func(pod *corev1.Pod) {
+			pod.Spec.Containers[0].VolumeMounts = []corev1.VolumeMount{{Name: "mine", MountPath: path, SubPath: "file"}}
+		}
+	}
 	annotation := func(name, value string) func(*corev1.Pod) {
 		return func(pod *corev1.Pod) { pod.Annotations[name] = value }
 	}
@@ -144,6 +154,21 @@ func TestPodIsRefused(t *testing.T) {
 		"a mount of the user's at /etc/hosts in an init container": {func(pod *corev1.Pod) {
 			pod.Spec.InitContainers = []corev1.Container{{Name: "setup", VolumeMounts: []corev1.VolumeMount{{Name: "hosts", MountPath: "/etc/hosts"}}}}
 		}, []string{`spec.initContainers[0].volumeMounts[0].mountPath: Invalid value: "/etc/hosts": ` + ownHosts}},
+		"a mount of the user's at /etc/nsswitch.conf":                     {mounted("/etc/nsswitch.conf"), []string{mountField0 + `"/etc/nsswitch.conf": ` + ownSwitch}},
+		"a mount of the user's at /etc/nsswitch.conf in another spelling": {mounted("etc/.//nsswitch.conf/"), []string{mountField0 + `"etc/.//nsswitch.conf/": ` + ownSwitch}},
+		"a mount of the user's at /etc":                                   {mounted("/etc/"), []string{mountField0 + `"/etc/": ` + ownEtc}},
+		"a mount of the user's at /":                                      {mounted("//"), []string{mountField0 + `"//": ` + ownEtc}},
+		"a mount of the user's by way of ..": {mounted("/data/../etc/hosts"), []string{
+			mountField0 + `"/data/../etc/hosts": has .., which a link in the image can lead anywhere, to /etc/hosts too; write the path without ..`}},
+		"mounts of the user's in containers that are only named like Istio's": {func(pod *corev1.Pod) {
+			mounts := []corev1.VolumeMount{{Name: "hosts", MountPath: "/etc/hosts"}}
+			pod.Spec.Containers[0].Name, pod.Spec.Containers[0].VolumeMounts = "istio-proxy", mounts
+			pod.Spec.InitContainers = []corev1.Container{{Name: "istio-init", VolumeMounts: mounts}, {Name: "istio-validation", VolumeMounts: mounts}}
+		}, []string{
+			`spec.initContainers[0].volumeMounts[0].mountPath: Invalid value: "/etc/hosts": ` + ownHosts,
+			`spec.initContainers[1].volumeMounts[0].mountPath: Invalid value: "/etc/hosts": ` + ownHosts,
+			mountField0 + `"/etc/hosts": ` + ownHosts,
+		}},
 		"a Pod that runs as the sidecar's user": {func(pod *corev1.Pod) {
 			pod.Spec.SecurityContext = &corev1.PodSecurityContext{RunAsUser: new(int64(1337))}
 		}, []string{`spec.securityContext.runAsUser: Invalid value: "1337": is the sidecar's own user, whose calls Istio leads past the sidecar; take another one`}},

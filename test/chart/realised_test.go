@@ -25,8 +25,8 @@ func testRealised(t *testing.T, c cluster) {
 		`so there is no mutual TLS for it (annotation mtls.egress/target): remove hostNetwork or the annotation`, policy, policy)
 	ownHosts := func(containers string) string {
 		return fmt.Sprintf(`pods "pod" is forbidden: ValidatingAdmissionPolicy '%s' with binding '%s' denied request: the Pod asks for mutual TLS (annotation `+
-			`mtls.egress/target), but something is mounted at /etc/hosts in %s, where the host aliases then have no effect, so calls could leave in plain text. `+
-			`Mount it elsewhere, and write names that it holds into hostAliases; remove the annotation if the Pod needs no mutual TLS`, policy, policy, containers)
+			`mtls.egress/target), but something is mounted at /etc/hosts, /etc/nsswitch.conf, /etc or /, or at a path with .., in %s, where the host aliases may `+
+			`then have no effect, so calls could leave in plain text. Mount it elsewhere, and write names that it holds into hostAliases; remove the annotation if the Pod needs no mutual TLS`, policy, policy, containers)
 	}
 	mounted := func(paths ...string) func(*corev1.Pod) {
 		return func(pod *corev1.Pod) {
@@ -65,17 +65,10 @@ func testRealised(t *testing.T, c cluster) {
 		"one alias with several names": {change: func(pod *corev1.Pod) {
 			pod.Spec.HostAliases[0].Hostnames = []string{"other", hosts[0]}
 		}},
-		"mounts close to /etc/hosts, and the sidecar's own": {change: func(pod *corev1.Pod) {
-			mount(&pod.Spec.Containers[0], "/etc", "/etc/hosts.d", "/hosts", "/opt/etc/hosts", "/etc/hosts/more", "/etc/hostname", "/")
-			pod.Spec.Containers = append(pod.Spec.Containers, corev1.Container{Name: "istio-proxy", Image: "proxy"})
-			mount(&pod.Spec.Containers[1], "/etc/hosts")
+		"mounts close to /etc/hosts": {change: func(pod *corev1.Pod) {
+			mount(&pod.Spec.Containers[0], "/etc/hosts.d", "/hosts", "/opt/etc/hosts", "/etc/hosts/more", "/etc/hostname", "/nsswitch.conf", "/etc/..data")
 			pod.Spec.InitContainers = []corev1.Container{{Name: "copy", Image: "copy"}}
 			mount(&pod.Spec.InitContainers[0], "/tmp/hosts")
-			volume(pod)
-		}},
-		"a native sidecar's own mount": {change: func(pod *corev1.Pod) {
-			pod.Spec.InitContainers = []corev1.Container{{Name: "istio-proxy", Image: "proxy"}}
-			mount(&pod.Spec.InitContainers[0], "/etc/hosts")
 			volume(pod)
 		}},
 		"a plain Pod with a mount at /etc/hosts": {change: func(pod *corev1.Pod) {
@@ -125,11 +118,26 @@ func testRealised(t *testing.T, c cluster) {
 		"an empty annotation":   {change: func(pod *corev1.Pod) { ask(pod, "") }, want: refused("project", "")},
 		"hostNetwork":           {change: func(pod *corev1.Pod) { pod.Spec.HostNetwork = true }, want: hostNetwork},
 		"a mount at /etc/hosts": {change: mounted("/etc/hosts"), want: ownHosts("app")},
-		"a mount at /etc/hosts with a trailing slash":   {change: mounted("/etc/hosts/"), want: ownHosts("app")},
-		"a mount at /etc/hosts with slashes everywhere": {change: mounted("//etc///hosts//"), want: ownHosts("app")},
-		"a mount at /etc/hosts with dots":               {change: mounted("/./etc/./hosts/."), want: ownHosts("app")},
-		"a mount at /etc/hosts without the first slash": {change: mounted("etc/hosts"), want: ownHosts("app")},
-		"a mount at /etc/hosts after others":            {change: mounted("/tmp", "/etc/hosts"), want: ownHosts("app")},
+		"a mount at /etc/hosts with a trailing slash":       {change: mounted("/etc/hosts/"), want: ownHosts("app")},
+		"a mount at /etc/hosts with slashes everywhere":     {change: mounted("//etc///hosts//"), want: ownHosts("app")},
+		"a mount at /etc/hosts with dots":                   {change: mounted("/./etc/./hosts/."), want: ownHosts("app")},
+		"a mount at /etc/hosts without the first slash":     {change: mounted("etc/hosts"), want: ownHosts("app")},
+		"a mount at /etc/hosts after others":                {change: mounted("/tmp", "/etc/hosts"), want: ownHosts("app")},
+		"a mount at /etc/nsswitch.conf":                     {change: mounted("/etc/nsswitch.conf"), want: ownHosts("app")},
+		"a mount at /etc/nsswitch.conf in another spelling": {change: mounted("etc/.//nsswitch.conf/"), want: ownHosts("app")},
+		"a mount at /etc":                                   {change: mounted("/etc"), want: ownHosts("app")},
+		"a mount at /":                                      {change: mounted("/"), want: ownHosts("app")},
+		"a mount at a path with ..":                         {change: mounted("/data/../etc/hosts"), want: ownHosts("app")},
+		"containers named like Istio's with a mount at /etc/hosts": {
+			change: func(pod *corev1.Pod) {
+				pod.Spec.Containers[0].Name = "istio-proxy"
+				pod.Spec.InitContainers = []corev1.Container{{Name: "istio-init", Image: "init"}}
+				mount(&pod.Spec.Containers[0], "/etc/hosts")
+				mount(&pod.Spec.InitContainers[0], "/etc/hosts")
+				volume(pod)
+			},
+			want: ownHosts("istio-proxy, istio-init"),
+		},
 		"init containers with a mount at /etc/hosts": {
 			change: func(pod *corev1.Pod) {
 				pod.Spec.InitContainers = []corev1.Container{{Name: "first", Image: "first"}, {Name: "second", Image: "second"}, {Name: "third", Image: "third"}}
@@ -138,16 +146,6 @@ func testRealised(t *testing.T, c cluster) {
 				volume(pod)
 			},
 			want: ownHosts("first, third"),
-		},
-		"a container and an init container with a mount at /etc/hosts, both only named like the sidecar": {
-			change: func(pod *corev1.Pod) {
-				pod.Spec.Containers[0].Name = "istio-proxy-2"
-				pod.Spec.InitContainers = []corev1.Container{{Name: "istio", Image: "istio"}}
-				mount(&pod.Spec.Containers[0], "/etc/hosts")
-				mount(&pod.Spec.InitContainers[0], "/etc/hosts")
-				volume(pod)
-			},
-			want: ownHosts("istio-proxy-2, istio"),
 		},
 		"a value of which no message can tell": {
 			change: func(pod *corev1.Pod) { ask(pod, strings.Repeat("a", 6000)+".com") },
