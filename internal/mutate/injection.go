@@ -23,8 +23,15 @@ const (
 	annotationMirror = "kubernetes.io/config.mirror"
 )
 
-// proxyUser is the user of the sidecar. Istio lets the calls of that user pass, as they would otherwise go in circles.
+// proxyUser is the user of the sidecar, and its group. Istio lets the calls of both pass, as they would otherwise go in circles.
 const proxyUser = 1337
+
+// labelDataplane puts a Pod into Istio's ambient mode.
+// https://istio.io/latest/docs/reference/config/labels/#IoIstioDataplaneMode
+const (
+	labelDataplane = "istio.io/dataplane-mode"
+	ambient        = "ambient"
+)
 
 // imageAuto is the image of an istio-proxy container that only holds settings for the one that will be injected.
 // https://istio.io/latest/docs/setup/additional-setup/sidecar-injection/#customizing-injection
@@ -37,8 +44,9 @@ func checkPod(pod *corev1.Pod, at *field.Path) field.ErrorList {
 		errs = append(errs, target.Invalid(at.Child("metadata", "annotations").Key(annotationMirror), value, fmt.Sprintf(
 			"a static Pod runs from a file of the kubelet's, and nothing that is added here reaches it; take %s out of that file, and run the Pod through the API server if it needs it", target.AnnotationTarget)).WithOrigin(string(ReasonStaticPod)))
 	}
-	if user := pod.Spec.SecurityContext; user != nil && user.RunAsUser != nil && *user.RunAsUser == proxyUser {
-		errs = append(errs, asProxyUser(at.Child("spec", "securityContext", "runAsUser")))
+	errs = append(errs, checkWindows(&pod.Spec, at.Child("spec"))...)
+	if context := pod.Spec.SecurityContext; context != nil {
+		errs = append(errs, checkUser(context.RunAsUser, context.RunAsGroup, at.Child("spec", "securityContext"))...)
 	}
 	errs = append(errs, checkContainers(pod.Spec.InitContainers, at, "initContainers")...)
 	return append(errs, checkContainers(pod.Spec.Containers, at, "containers")...)
@@ -52,15 +60,44 @@ func checkContainers(containers []corev1.Container, at *field.Path, name string)
 		if isProxy(containers[i]) || isIstioInit(containers[i]) {
 			continue
 		}
-		if user := containers[i].SecurityContext; user != nil && user.RunAsUser != nil && *user.RunAsUser == proxyUser {
-			errs = append(errs, asProxyUser(container.Child("securityContext", "runAsUser")))
+		if context := containers[i].SecurityContext; context != nil {
+			errs = append(errs, checkUser(context.RunAsUser, context.RunAsGroup, container.Child("securityContext"))...)
 		}
 	}
 	return errs
 }
 
-func asProxyUser(at *field.Path) *field.Error {
-	return target.Invalid(at, strconv.Itoa(proxyUser), "is the sidecar's own user, whose calls Istio leads past the sidecar; take another one").WithOrigin(string(ReasonProxyUser))
+// checkUser refuses the sidecar's user and group.
+func checkUser(user, group *int64, at *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	refuse := func(at *field.Path, what string) {
+		errs = append(errs, target.Invalid(at, strconv.Itoa(proxyUser), "is the sidecar's own "+what+", whose calls Istio leads past the sidecar; take another one").WithOrigin(string(ReasonProxyUser)))
+	}
+	if user != nil && *user == proxyUser {
+		refuse(at.Child("runAsUser"), "user")
+	}
+	if group != nil && *group == proxyUser {
+		refuse(at.Child("runAsGroup"), "group")
+	}
+	return errs
+}
+
+// checkWindows refuses Pods that ask for Windows.
+func checkWindows(spec *corev1.PodSpec, at *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	refuse := func(at *field.Path) {
+		errs = append(errs, target.Invalid(at, string(corev1.Windows), fmt.Sprintf(
+			"Istio has no sidecar for Windows, which %s needs; run the Pod on Linux or remove the annotation", target.AnnotationTarget)).WithOrigin(string(ReasonInjectionOff)))
+	}
+	if spec.OS != nil && spec.OS.Name == corev1.Windows {
+		refuse(at.Child("os", "name"))
+	}
+	for _, label := range []string{corev1.LabelOSStable, "beta." + corev1.LabelOSStable} {
+		if spec.NodeSelector[label] == string(corev1.Windows) {
+			refuse(at.Child("nodeSelector").Key(label))
+		}
+	}
+	return errs
 }
 
 // checkInjection refuses Pods that can't get a sidecar, as their calls could only end at the sinkhole. A Pod that carries
@@ -82,6 +119,10 @@ func checkInjection(pod *corev1.Pod, at *field.Path) field.ErrorList {
 	}
 	if value, annotated := pod.Annotations[labelInject]; annotated && switchesOff(value) {
 		errs = append(errs, injectionOff(at.Child("metadata", "annotations"), value))
+	}
+	if pod.Labels[labelDataplane] == ambient {
+		errs = append(errs, target.Invalid(at.Child("metadata", "labels").Key(labelDataplane), ambient, fmt.Sprintf(
+			"Istio's ambient mode has no sidecar, which %s needs; remove the label, or add the label %s: \"true\" if the Pod has a sidecar all the same", target.AnnotationTarget, labelInject)).WithOrigin(string(ReasonInjectionOff)))
 	}
 	return errs
 }

@@ -41,7 +41,7 @@ func realise(pod *corev1.Pod, targets []target.Target, at *field.Path) (patch, [
 	if len(errs) > 0 {
 		return patch{}, nil, because(ReasonVolumeClash, errs)
 	}
-	return p, append(warnings, proxyWarnings(pod, targets)...), nil
+	return p, slices.Concat(warnings, proxyWarnings(pod, targets), rightsWarnings(pod)), nil
 }
 
 // sidecarVolumes returns the volumes and mounts that the sidecar needs. The whole Secret is mounted, never a subPath, which

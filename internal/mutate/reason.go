@@ -13,11 +13,11 @@ const (
 	ReasonTargetClash Reason = "target-clash"
 	// ReasonHostNetwork is a Pod in the host's network.
 	ReasonHostNetwork Reason = "host-network"
-	// ReasonInjectionOff is a Pod that switches its sidecar off.
+	// ReasonInjectionOff is a Pod that switches its sidecar off, or asks for ambient mode or Windows, where it has none.
 	ReasonInjectionOff Reason = "injection-off"
 	// ReasonStaticPod is a Pod that the kubelet runs from a file.
 	ReasonStaticPod Reason = "static-pod"
-	// ReasonProxyUser is a container that runs as the sidecar's user.
+	// ReasonProxyUser is a container that runs as the sidecar's user or in its group.
 	ReasonProxyUser Reason = "proxy-user"
 	// ReasonHostsFile is a container with a mount of its own at /etc/hosts, or where it can keep programs from reading that file.
 	ReasonHostsFile Reason = "hosts-file"

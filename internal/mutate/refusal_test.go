@@ -175,6 +175,24 @@ func TestPodIsRefused(t *testing.T) {
 		"a container that runs as the sidecar's user": {func(pod *corev1.Pod) {
 			pod.Spec.Containers[0].SecurityContext = &corev1.SecurityContext{RunAsUser: new(int64(1337))}
 		}, []string{`spec.containers[0].securityContext.runAsUser: Invalid value: "1337": is the sidecar's own user, whose calls Istio leads past the sidecar; take another one`}},
+		"a Pod that runs in the sidecar's group": {func(pod *corev1.Pod) {
+			pod.Spec.SecurityContext = &corev1.PodSecurityContext{RunAsGroup: new(int64(1337))}
+		}, []string{`spec.securityContext.runAsGroup: Invalid value: "1337": is the sidecar's own group, whose calls Istio leads past the sidecar; take another one`}},
+		"containers that run in the sidecar's group": {func(pod *corev1.Pod) {
+			pod.Spec.InitContainers = []corev1.Container{{Name: "setup", SecurityContext: &corev1.SecurityContext{RunAsGroup: new(int64(1337))}}}
+			pod.Spec.Containers[0].SecurityContext = &corev1.SecurityContext{RunAsUser: new(int64(1000)), RunAsGroup: new(int64(1337))}
+		}, []string{
+			`spec.initContainers[0].securityContext.runAsGroup: Invalid value: "1337": is the sidecar's own group, whose calls Istio leads past the sidecar; take another one`,
+			`spec.containers[0].securityContext.runAsGroup: Invalid value: "1337": is the sidecar's own group, whose calls Istio leads past the sidecar; take another one`,
+		}},
+		"a Pod of the ambient mode": {func(pod *corev1.Pod) { pod.Labels["istio.io/dataplane-mode"] = "ambient" }, []string{
+			`metadata.labels[istio.io/dataplane-mode]: Invalid value: "ambient": Istio's ambient mode has no sidecar, which mtls.egress/target needs; remove the label, or add the label sidecar.istio.io/inject: "true" if the Pod has a sidecar all the same`}},
+		"a Pod for Windows": {func(pod *corev1.Pod) { pod.Spec.OS = &corev1.PodOS{Name: corev1.Windows} }, []string{
+			`spec.os.name: Invalid value: "windows": Istio has no sidecar for Windows, which mtls.egress/target needs; run the Pod on Linux or remove the annotation`}},
+		"a Pod on Windows nodes": {func(pod *corev1.Pod) { pod.Spec.NodeSelector = map[string]string{"kubernetes.io/os": "windows"} }, []string{
+			`spec.nodeSelector[kubernetes.io/os]: Invalid value: "windows": Istio has no sidecar for Windows, which mtls.egress/target needs; run the Pod on Linux or remove the annotation`}},
+		"a Pod on Windows nodes by the older label": {func(pod *corev1.Pod) { pod.Spec.NodeSelector = map[string]string{"beta.kubernetes.io/os": "windows"} }, []string{
+			`spec.nodeSelector[beta.kubernetes.io/os]: Invalid value: "windows": Istio has no sidecar for Windows, which mtls.egress/target needs; run the Pod on Linux or remove the annotation`}},
 		"interception switched off in the proxy's configuration": {annotation("proxy.istio.io/config", "concurrency: 1\ninterceptionMode: NONE\n"), []string{
 			`metadata.annotations[proxy.istio.io/config]: Invalid value: "concurrency: 1\ninterceptionMode: NONE": interceptionMode: NONE keeps the sidecar from seeing any call; write REDIRECT or take it out`}},
 		"interception switched off by the name of the field in Protobuf": {annotation("proxy.istio.io/config", "interception_mode: NONE"), []string{
