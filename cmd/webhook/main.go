@@ -11,7 +11,7 @@ import (
 func main() {
 	err := cli.NewRootCommand().Execute()
 	if err != nil {
-		fmt.Fprintln(os.Stderr, "error:", err)
+		fmt.Fprintln(os.Stderr, "error:", cli.Message(err))
 	}
 	os.Exit(cli.ExitCode(err))
 }

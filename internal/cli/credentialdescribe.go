@@ -11,7 +11,6 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
-	"unicode"
 
 	"github.com/spf13/cobra"
 	"k8s.io/apimachinery/pkg/labels"
@@ -182,7 +181,7 @@ type describedForPartner struct {
 func (d describedForPartner) encode(output string) ([]byte, error) {
 	if output == outputJSON {
 		encoded, err := json.MarshalIndent(d, "", "    ")
-		return append(encoded, '\n'), err
+		return append(printableJSON(encoded), '\n'), err
 	}
 	facts, err := d.facts()
 	if err != nil {
@@ -283,12 +282,6 @@ func wrap(text string) string {
 	return wrapped.String()
 }
 
-// oneLine replaces what doesn't print. A certificate may hold any character in its names, and some end the line, and with it a comment of YAML.
-func oneLine(text string) string {
-	return strings.Map(func(r rune) rune {
-		if unicode.IsPrint(r) {
-			return r
-		}
-		return unicode.ReplacementChar
-	}, text)
-}
+// oneLine is printable without line breaks. A certificate may hold any character in its names, and some end the line, and with it a
+// comment of YAML.
+func oneLine(text string) string { return target.Printable(text) }

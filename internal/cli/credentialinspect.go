@@ -74,9 +74,10 @@ func encodeInspection(inspection *credential.Inspection, output string) ([]byte,
 	switch output {
 	case outputJSON:
 		encoded, err := json.MarshalIndent(inspection, "", "    ")
-		return append(encoded, '\n'), err
+		return append(printableJSON(encoded), '\n'), err
 	case outputYAML:
-		return yaml.Marshal(inspection)
+		encoded, err := yaml.Marshal(inspection)
+		return []byte(printable(string(encoded))), err
 	}
 	return []byte(inspectionText(inspection)), nil
 }

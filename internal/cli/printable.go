@@ -1,17 +1,38 @@
 package cli
 
 import (
+	"fmt"
 	"strings"
 	"unicode"
+	"unicode/utf16"
+
+	"mtls.egress/webhook/internal/target"
 )
 
-// printable replaces what a terminal obeys instead of showing it, line breaks aside: control characters, and those of format, which
-// can turn the direction of a text around or hide parts of it. Foreign text is printed through here.
+// printable is target.Printable line by line. Foreign text is printed through here.
 func printable(text string) string {
-	return strings.Map(func(r rune) rune {
-		if unicode.IsGraphic(r) || r == '\n' {
-			return r
+	lines := strings.Split(text, "\n")
+	for n, line := range lines {
+		lines[n] = target.Printable(line)
+	}
+	return strings.Join(lines, "\n")
+}
+
+// Message is what the user is told of an error.
+func Message(err error) string { return printable(err.Error()) }
+
+// printableJSON writes in JSON as an escape what a terminal would obey. Outside of strings JSON has no such characters, line breaks
+// aside.
+func printableJSON(encoded []byte) []byte {
+	var text strings.Builder
+	for _, r := range string(encoded) {
+		if r == '\n' || unicode.IsGraphic(r) {
+			text.WriteRune(r)
+			continue
 		}
-		return unicode.ReplacementChar
-	}, text)
+		for _, unit := range utf16.Encode([]rune{r}) {
+			fmt.Fprintf(&text, `\u%04x`, unit)
+		}
+	}
+	return []byte(text.String())
 }

@@ -41,6 +41,9 @@ func TestRightsOverTheNetworkAreWarnedOf(t *testing.T) {
 		"a container of the user's that is named like Istio's": {func(pod *corev1.Pod) {
 			pod.Spec.InitContainers = []corev1.Container{{Name: "istio-init", Image: "mine:1", SecurityContext: adds("NET_ADMIN")}}
 		}, []string{"container istio-init: has NET_ADMIN, and" + ending}},
+		"a name that turns the message around": {func(pod *corev1.Pod) {
+			pod.Spec.Containers[0].Name, pod.Spec.Containers[0].SecurityContext = "\u202eppa\x1b[2J", &corev1.SecurityContext{Privileged: &yes}
+		}, []string{"container �ppa�[2J: is privileged, and" + ending}},
 		"a sidecar in a Pod that is labelled for the ambient mode": {func(pod *corev1.Pod) {
 			pod.Labels["istio.io/dataplane-mode"], pod.Labels["sidecar.istio.io/inject"] = "ambient", "true"
 		}, nil},

@@ -249,8 +249,15 @@ func notAllowed(namespace string, hosts []string, rules policy.Rules, at *field.
 // and events of whoever made the request.
 const maxRemarks = 20
 
-// bounded returns the result with each warning once and with at most maxRemarks errors and warnings.
+// bounded returns the result with each warning once and with at most maxRemarks errors and warnings, none of which holds anything
+// that a terminal obeys: what they repeat of the object no API server has validated yet.
 func (r Result) bounded() Result {
+	for n, warning := range r.Warnings {
+		r.Warnings[n] = target.Printable(warning)
+	}
+	for _, problem := range r.Errors {
+		problem.Field, problem.Detail = target.Printable(problem.Field), target.Printable(problem.Detail)
+	}
 	slices.Sort(r.Warnings)
 	r.Warnings = slices.Compact(r.Warnings)
 	if more := len(r.Warnings) - maxRemarks; more > 0 {

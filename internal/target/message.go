@@ -3,6 +3,7 @@ package target
 import (
 	"fmt"
 	"strings"
+	"unicode"
 
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
@@ -21,6 +22,17 @@ func Excerpt(text string) string {
 		return strings.ToValidUTF8(text, "�")
 	}
 	return fmt.Sprintf("%s… (%d bytes)", strings.ToValidUTF8(text[:excerptLength], ""), len(text))
+}
+
+// Printable replaces what a terminal obeys instead of showing it: control characters, and those of format, which can turn the
+// direction of a text around or hide parts of it (Unicode categories Cc and Cf). Within quotes by %q they are written as escapes.
+func Printable(text string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsGraphic(r) {
+			return r
+		}
+		return unicode.ReplacementChar
+	}, text)
 }
 
 // quoted is Excerpt in quotes, for use within a sentence: no control character reaches a terminal or a log.
