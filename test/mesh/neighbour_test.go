@@ -34,6 +34,15 @@ spec:
   selector: {app: somebody}
   ports: [{name: http, port: 80}]
 `
+	// ownNamespaceOnly keeps from the sidecars of a namespace what is in others, so that a Service of another test isn't the first HTTP on
+	// port 80 that they know.
+	ownNamespaceOnly = `
+apiVersion: networking.istio.io/v1
+kind: Sidecar
+metadata: {name: default, namespace: %s}
+spec:
+  egress: [{hosts: ["./*"]}]
+`
 	// capturesDNS makes the sidecar of a Pod answer its DNS queries.
 	capturesDNS = `{"proxyMetadata": {"ISTIO_META_DNS_CAPTURE": "true"}}`
 	// meshCapturesDNS makes that the default of the mesh, as a value of istiod's chart. Helm takes "true" for a boolean, which Istio
@@ -124,12 +133,14 @@ func (n *neighbour) behaves(t *testing.T, s *scene.Scene) behaviour {
 	return b
 }
 
-// headersOf are the headers that the partner got, as it says in its answer. An x-request-id is made recognisable unless it is the one that the app sent.
+// headersOf are the headers that the partner got, as it says in its answer, without Connection: that is about one hop, and a sidecar that reads
+// the call as HTTP ends the app's. An x-request-id is made recognisable unless it is the one that the app sent.
 func headersOf(t *testing.T, result caller.Result, sentID string) map[string][]string {
 	t.Helper()
 	var said partner.Answer
 	must(t, json.Unmarshal([]byte(result.Body), &said))
 	headers := maps.Clone(map[string][]string(said.Headers))
+	delete(headers, "Connection")
 	if id := headers["X-Request-Id"]; len(id) == 1 && id[0] != sentID && uuid.MatchString(id[0]) {
 		headers["X-Request-Id"] = []string{idOfASidecar}
 	}
@@ -193,17 +204,19 @@ func TestANeighbourKeepsItsBehaviour(t *testing.T) {
 		manifests []string // each lacks the namespace
 		// http and https are what calls come to, before is what those over http come to until somebody asks.
 		http, https, before caller.Outcome
+		// read says that the sidecar reads calls to port 80 as HTTP before somebody asks. Afterwards it does in any case.
+		read bool
 		// added are headers that the sidecar adds to calls to wherever, once it reads them.
 		added map[string]string
 		// timed says that further Pods are started before and after, and their times until they are ready printed.
 		timed bool
 	}{
-		"ALLOW_ANY":     {manifests: []string{ownService}, http: "200", https: "200", before: "200", timed: true},
-		"REGISTRY_ONLY": {manifests: []string{ownService, registryOnly}, http: "502", https: caller.OutcomeEOF, before: "502"},
+		"ALLOW_ANY":     {manifests: []string{ownService}, http: "200", https: "200", before: "200", read: true, timed: true},
+		"REGISTRY_ONLY": {manifests: []string{ownService, registryOnly}, http: "502", https: caller.OutcomeEOF, before: "502", read: true},
 		// Our anchor is then the first HTTP on port 80 that the sidecars of the namespace know, with the effect that any Service of this
 		// kind has.
 		"ALLOW_ANY, no HTTP in the mesh": {
-			http: "200", https: "200", before: "200", added: map[string]string{"X-Envoy-Attempt-Count": "1", "X-Forwarded-Proto": "http", "X-Request-Id": idOfASidecar},
+			manifests: []string{ownNamespaceOnly}, http: "200", https: "200", before: "200", added: map[string]string{"X-Envoy-Attempt-Count": "1", "X-Forwarded-Proto": "http", "X-Request-Id": idOfASidecar},
 		},
 		"REGISTRY_ONLY, no HTTP in the mesh": {manifests: []string{registryOnly}, http: "502", https: caller.OutcomeEOF, before: caller.OutcomeEOF},
 	} {
@@ -214,6 +227,7 @@ func TestANeighbourKeepsItsBehaviour(t *testing.T) {
 				must(t, s.Apply(t.Context(), fmt.Sprintf(manifest, ns)))
 			}
 			n := moveIn(t, s, ns, "/neighbour/"+ns, nil)
+			n.settles(t, s, "its calls before anybody asks", test.before, test.read)
 			before := n.behaves(t, s)
 			want := n.asAlways(test.before, test.https)
 			want.Headers = before.Headers // whatever they are: they have to stay so
@@ -226,6 +240,7 @@ func TestANeighbourKeepsItsBehaviour(t *testing.T) {
 			}
 
 			shop, made, _ := asks(t, s, ns, n.path, nil)
+			n.settles(t, s, "its calls while somebody asks", test.http, true)
 			after := n.behaves(t, s)
 			want = n.asAlways(test.http, test.https)
 			want.Headers = maps.Clone(before.Headers)
@@ -387,4 +402,26 @@ func captured(t *testing.T, s *scene.Scene, policy, path string, pod *corev1.Pod
 	onlyMutualTLS(t, policy+", the one who asked", loop, made.Serial())
 	neverPlain(t, summaryOf(connections), figures{Promise: "Only those who asked", Fault: "DNS capture, " + policy,
 		Requests: loop.Calls + 6, Failed: loop.Calls - loop.ByOutcome["200"]})
+}
+
+// settles waits until a call of the neighbour comes to an outcome, and the sidecar reads it as HTTP or doesn't. A sidecar learns a moment after
+// the others, or after its start, what is on port 80.
+func (n *neighbour) settles(t *testing.T, s *scene.Scene, what string, wanted caller.Outcome, read bool) {
+	t.Helper()
+	must(t, scene.Until(t.Context(), what, func(ctx context.Context) error {
+		results, err := s.Caller(n.Pod).Call(ctx, caller.Call{URL: "http://" + host + n.path + "/settles", Timeout: caller.Duration(10 * time.Second)})
+		if err != nil {
+			return err
+		}
+		result := results[0]
+		if closed(result.Outcome) != wanted {
+			return fmt.Errorf("it comes to %s %s, want %s", result.Outcome, result.Error, wanted)
+		}
+		if result.Outcome.Success() {
+			if _, reads := headersOf(t, result, "")["X-Request-Id"]; reads != read {
+				return fmt.Errorf("the sidecar reads it: %t, want %t", reads, read)
+			}
+		}
+		return nil
+	}))
 }
