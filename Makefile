@@ -40,11 +40,15 @@ TOOL_MODULES := $(patsubst %/go.mod,%,$(wildcard release/go.mod test/interceptio
 # Provides the parts of a Kubernetes node where one can be run: on Linux as root, unless a cluster is given.
 node := if [ "$$(uname)$$(id -u)" = Linux0 ] && [ -z "$${KUBECONFIG:-}" ]; then MTLS_EGRESS_NODE=$$(go -C test/tools run . node); export MTLS_EGRESS_NODE; fi
 
-# Provides cert-manager, which runs beside the API servers that the tests start.
-cert_manager := MTLS_EGRESS_CERT_MANAGER=$$(go -C test/tools run . certmanager); export MTLS_EGRESS_CERT_MANAGER
-
-# Provides promtool and prometheus, which try the chart's alerts.
-promtool := MTLS_EGRESS_PROMTOOL=$$(go -C test/tools run . promtool); export MTLS_EGRESS_PROMTOOL
+# Provides what a command of test/tools makes, in its variable, such as MTLS_EGRESS_ISTIO_CRDS. `make test` provides all of it before the tests run, so that none of
+# them builds or downloads anything but the webhook.
+provided = MTLS_EGRESS_$(1)=$$(go -C test/tools run . $(2)); export MTLS_EGRESS_$(1)
+# cert-manager runs beside the API servers that the tests start; promtool and prometheus try the chart's alerts.
+assets := $(call provided,ASSETS,assets)
+cert_manager := $(call provided,CERTMANAGER,certmanager)
+promtool := $(call provided,PROMTOOL,promtool)
+painter := $(call provided,DASHBOARD,dashboard)
+crds := $(call provided,ISTIO_CRDS,istio-crds); $(call provided,PROMETHEUS_CRDS,prometheus-crds)
 
 no_node := [ "$$(uname)$$(id -u)" != Linux0 ] && [ -z "$${KUBECONFIG:-}" ]
 
@@ -68,7 +72,7 @@ ON_A_NODE := mtls.egress/webhook/test/(cluster|lifecycle|mesh|meshdemo)
 # Of the tools and the module that makes releases, only the packages with tests: the others are whole servers, which would be compiled for nothing.
 .PHONY: test
 test: ## Run all tests; the servers they need are built the first time.
-	$(node); $(cert_manager); $(promtool); assets=$$(go -C test/tools run . assets) && export MTLS_EGRESS_ASSETS="$$assets" && \
+	$(node); $(cert_manager); $(promtool); $(painter); $(crds); $(assets); \
 	go test -timeout 20m $$(go list ./... | grep -vxE '$(ON_A_NODE)') && \
 	if $(no_node); then echo 'SKIPPED: the tests on a node ($(ON_A_NODE)) need root on Linux, or a cluster with Istio in KUBECONFIG'; \
 	else test/onnode.sh $$(go list ./... | grep -xE '$(ON_A_NODE)'); fi
@@ -80,7 +84,7 @@ test-mesh: ## Run the tests of the data path on a real mesh (root on Linux, or a
 
 .PHONY: test-load
 test-load: ## Create 10,000 Pods while replicas and the API server come and go, and print what was counted.
-	assets=$$(go -C test/tools run . assets) && export MTLS_EGRESS_ASSETS="$$assets" && go test -count 1 -v -timeout 20m ./test/load
+	$(assets); go test -count 1 -v -timeout 20m ./test/load
 
 .PHONY: guarantees
 guarantees: ## Run them and write what they counted into docs/guarantees.md.
@@ -127,7 +131,7 @@ verify-modules: ## Fail when `go mod tidy` would change something.
 
 .PHONY: demo
 demo: ## Show on a real API server what one annotation does; KEEP=1 leaves it up until Ctrl-C.
-	assets=$$(go -C test/tools run . assets) && export MTLS_EGRESS_ASSETS="$$assets" && KEEP='$(KEEP)' go run ./test/demo
+	$(assets); KEEP='$(KEEP)' go run ./test/demo
 
 .PHONY: demo-mesh
 demo-mesh: ## Show on a real mesh what the partner sees; KEEP=1 opens a shell at the end. Like test-mesh it needs root.
@@ -135,14 +139,14 @@ demo-mesh: ## Show on a real mesh what the partner sees; KEEP=1 opens a shell at
 
 .PHONY: dashboard
 dashboard: ## Draw the dashboard from what the cause of every alert brings forth, docs/images/dashboard.png.
-	$(promtool); assets=$$(go -C test/tools run . assets) && export MTLS_EGRESS_ASSETS="$$assets" && \
+	$(promtool); $(painter); $(assets); \
 	MTLS_EGRESS_DASHBOARD_PICTURE=$(CURDIR)/docs/images/dashboard.png go test -count 1 -timeout 20m ./test/alerts
 
 .PHONY: bench
 bench: $(BENCHSTAT) ## Measure; bin/bench.txt holds the raw figures, for benchstat OLD bin/bench.txt.
 	mkdir -p bin
 	go test -run '^$$' -bench . -benchmem -count $(BENCHCOUNT) ./internal/... | tee bin/bench.txt
-	assets=$$(go -C test/tools run . assets) && export MTLS_EGRESS_ASSETS="$$assets" && \
+	$(assets); \
 	go test -run '^$$' -bench . -benchtime 1x -timeout 60m ./test/perf | tee -a bin/bench.txt
 	$(BENCHSTAT) bin/bench.txt
 

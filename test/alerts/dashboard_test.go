@@ -25,8 +25,9 @@ func troubles() []string {
 	return []string{"MTLSEgressConflict", "MTLSEgressPodsWithoutSidecar", "MTLSEgressCredentialExpires", "MTLSEgressTargetNotVerified"}
 }
 
-// showsTheDashboard has the dashboard drawn over the time of the test, which had the cause of every alert, and at its end some of them again, while there is much to do.
-func (s scene) showsTheDashboard(prometheus *server, causes []cause) {
+// showsTheDashboard draws the dashboard over the time of the test, which had the cause of every alert, and at its end some of them
+// again, while there is much to do. The program that draws is in the directory painter.
+func (s scene) showsTheDashboard(prometheus *server, causes []cause, painter string) {
 	s.Helper()
 	causes = slices.DeleteFunc(causes, func(c cause) bool { return !slices.Contains(troubles(), c.alert) })
 	for _, c := range causes {
@@ -38,7 +39,7 @@ func (s scene) showsTheDashboard(prometheus *server, causes []cause) {
 		prometheus.waitFor(s.T, c.alert, c.severity, true)
 	}
 	prometheus.waitFor(s.T, "MTLSEgressTargetNotProgrammed", "critical", true)
-	s.draw(prometheus)
+	s.draw(prometheus, painter)
 }
 
 // busy is long enough that a rate can be told of it: Pods are created, some of them with a mistake, somebody deletes generated objects, and somebody knocks at the webhook's port.
@@ -71,11 +72,11 @@ func (s scene) busy() {
 }
 
 // draw fails when Prometheus refuses a query of the dashboard, and when one brings nothing.
-func (s scene) draw(prometheus *server) {
+func (s scene) draw(prometheus *server, painter string) {
 	s.Helper()
 	path := cmp.Or(os.Getenv(picture), filepath.Join(s.TempDir(), "dashboard.png"))
 	last := time.Since(prometheus.started).Round(time.Second)
-	command := exec.CommandContext(s.Context(), "go", "-C", filepath.Join(s.Root, "test", "tools", "dashboard"), "run", ".",
+	command := exec.CommandContext(s.Context(), filepath.Join(painter, "dashboard"),
 		"-dashboard", filepath.Join(s.Root, "charts", "mtls-egress-webhook", "files", "dashboards", "mtls-egress.json"),
 		"-prometheus", prometheus.address, "-scrape-interval", apiServerInterval.String(), "-last", last.String(), "-picture", path)
 	if _, _, err := apiserver.Output(command); err != nil {

@@ -34,12 +34,9 @@ type server struct {
 // twice a second.
 func startPrometheus(t *testing.T, i *installation.Installation, rules any, more map[string]string) *server {
 	t.Helper()
-	folder := os.Getenv("MTLS_EGRESS_PROMTOOL")
-	if folder == "" {
-		var err error
-		if folder, err = apiserver.Tools(t.Context(), "promtool"); err != nil {
-			t.Fatal(err)
-		}
+	folder, err := apiserver.Tools(t.Context(), "promtool")
+	if err != nil {
+		t.Fatal(err)
 	}
 	dir := t.TempDir()
 	write := func(name string, content []byte) string {

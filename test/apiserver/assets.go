@@ -9,14 +9,8 @@ import (
 	"time"
 )
 
-// Assets returns the directory of etcd, kube-apiserver, kubectl and helm: the one in MTLS_EGRESS_ASSETS, else the one that test/tools provides, which on a machine
-// that has none yet takes minutes and reports its progress on standard error. The process must run within the project.
-func Assets(ctx context.Context) (string, error) {
-	if directory := os.Getenv("MTLS_EGRESS_ASSETS"); directory != "" {
-		return directory, nil
-	}
-	return Tools(ctx, "assets")
-}
+// Assets returns the directory of etcd, kube-apiserver, kubectl and helm. It is what Tools provides, which on a machine that has none yet takes minutes.
+func Assets(ctx context.Context) (string, error) { return Tools(ctx, "assets") }
 
 // IstioCRDs returns the file with Istio's CustomResourceDefinitions, of the version of istio.io/api that the project is built with.
 func IstioCRDs(ctx context.Context) (string, error) { return Tools(ctx, "istio-crds") }
@@ -30,8 +24,13 @@ func Root(ctx context.Context) (string, error) {
 	return strings.TrimSpace(root), err
 }
 
-// Tools returns what a command of test/tools provides, and has it made when it isn't there yet. Progress goes to standard error. The process must run within the project.
+// Tools returns the path that a command of test/tools prints. It is the one in the command's variable, such as MTLS_EGRESS_ISTIO_CRDS, which
+// `make test` sets: then no test builds or downloads anything. Without the variable, the command runs, and makes what is missing. Its progress
+// goes to standard error. The process must run within the project.
 func Tools(ctx context.Context, command string) (string, error) {
+	if path := os.Getenv(toolsVariable(command)); path != "" {
+		return path, nil
+	}
 	root, err := Root(ctx)
 	if err != nil {
 		return "", err
@@ -42,4 +41,9 @@ func Tools(ctx context.Context, command string) (string, error) {
 	cmd.WaitDelay = 10 * time.Second
 	path, err := cmd.Output()
 	return strings.TrimSpace(string(path)), err
+}
+
+// toolsVariable names the variable of a command of test/tools, such as MTLS_EGRESS_ISTIO_CRDS of istio-crds.
+func toolsVariable(command string) string {
+	return "MTLS_EGRESS_" + strings.ToUpper(strings.ReplaceAll(command, "-", "_"))
 }

@@ -16,7 +16,6 @@ import (
 	"fmt"
 	"maps"
 	"net"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -46,9 +45,6 @@ const release = "cert-manager"
 
 // webhookName is the name of the webhook in both configurations.
 const webhookName = "webhook.cert-manager.io"
-
-// programsVariable names the directory that `go -C test/tools run . certmanager` prints.
-const programsVariable = "MTLS_EGRESS_CERT_MANAGER"
 
 // patience bounds every wait. It is no measure: what is waited for takes seconds, or never happens.
 const patience = 2 * time.Minute
@@ -148,13 +144,8 @@ func InstallTypes(ctx context.Context, options Options) (err error) {
 	return c.installTypes(ctx)
 }
 
-// programs returns the directory of the programs and the chart, and has it made when it isn't there yet.
-func programs(ctx context.Context) (string, error) {
-	if directory := os.Getenv(programsVariable); directory != "" {
-		return directory, nil
-	}
-	return apiserver.Tools(ctx, "certmanager")
-}
+// programs returns the directory of the programs and the chart.
+func programs(ctx context.Context) (string, error) { return apiserver.Tools(ctx, "certmanager") }
 
 // unguarded leaves the program's end to the caller. It gets a process group of its own, so that a Ctrl-C does not reach it.
 func unguarded(cmd *exec.Cmd) (release func() error, err error) {

@@ -164,7 +164,7 @@ func TestStartThatFailsSaysWhyAndStopEndsThePrograms(t *testing.T) {
 	servers := apiserver.Processes(t, server.Dir)
 
 	t.Run("a program that ends at once", func(t *testing.T) {
-		t.Setenv(programsVariable, broken(t, running.programs))
+		t.Setenv("MTLS_EGRESS_CERTMANAGER", broken(t, running.programs))
 		c, err := Start(t.Context(), Beside(server))
 		if err == nil {
 			t.Fatalf("started, error on stop: %v", c.Stop())

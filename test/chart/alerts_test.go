@@ -1,7 +1,6 @@
 package chart
 
 import (
-	"context"
 	"encoding/json"
 	"os"
 	"os/exec"
@@ -216,7 +215,7 @@ func expectations(t *testing.T, file string) []expectation {
 // promtool runs the program in dir.
 func promtool(t *testing.T, dir string, args ...string) {
 	t.Helper()
-	folder, err := promtoolFolder(t.Context())
+	folder, err := apiserver.Tools(t.Context(), "promtool")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -225,12 +224,4 @@ func promtool(t *testing.T, dir string, args ...string) {
 	if stdout, _, err := apiserver.Output(cmd); err != nil {
 		t.Errorf("%v\n%s", err, stdout)
 	}
-}
-
-// promtoolFolder is the directory that `go -C test/tools run . promtool` prints, which makes it when it isn't there yet.
-func promtoolFolder(ctx context.Context) (string, error) {
-	if folder := os.Getenv("MTLS_EGRESS_PROMTOOL"); folder != "" {
-		return folder, nil
-	}
-	return apiserver.Tools(ctx, "promtool")
 }

@@ -7,6 +7,7 @@
 //	go -C test/tools run . prometheus-crds   prints the folder with the Prometheus operator's CustomResourceDefinitions
 //	go -C test/tools run . certmanager       prints the directory that holds cert-manager's programs and its chart
 //	go -C test/tools run . promtool          prints the directory that holds promtool and prometheus
+//	go -C test/tools run . dashboard         prints the directory that holds the program dashboard, which draws a Grafana dashboard
 //
 // Standard output carries the path and nothing else; what is being done, and how long it takes, goes to standard error. For assets only Go is needed on the machine.
 //
@@ -56,7 +57,8 @@ commands:
   istio-crds       print the file with Istio's CustomResourceDefinitions
   prometheus-crds  print the folder with the Prometheus operator's CustomResourceDefinitions
   certmanager      print the directory that holds cert-manager's programs and its chart
-  promtool         print the directory that holds promtool and prometheus`
+  promtool         print the directory that holds promtool and prometheus
+  dashboard        print the directory that holds the program that draws a Grafana dashboard`
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -87,6 +89,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		path, err = certManager(ctx, stderr)
 	case "promtool":
 		path, err = promtool(ctx, stderr)
+	case "dashboard":
+		path, err = dashboard(ctx, stderr)
 	default:
 		err = fmt.Errorf("unknown command %q\n%s", args[0], usage)
 	}

@@ -1,0 +1,41 @@
+package apiserver
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// TestMakeProvidesWhatTestsNeed compares what `make test` makes before it runs any test with all that test/tools can make.
+func TestMakeProvidesWhatTestsNeed(t *testing.T) {
+	root := filepath.Join("..", "..")
+	source, err := os.ReadFile(filepath.Join(root, "test", "tools", "main.go"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]string{}
+	for _, found := range regexp.MustCompile(`case "([a-z-]+)":`).FindAllStringSubmatch(string(source), -1) {
+		want[found[1]] = toolsVariable(found[1])
+	}
+	// So that the cache of the go command knows what the result depends on.
+	if _, err := os.ReadFile(filepath.Join(root, "Makefile")); err != nil {
+		t.Fatal(err)
+	}
+	recipe, _, err := Output(exec.CommandContext(t.Context(), "make", "--no-print-directory", "--dry-run", "-C", root, "test"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	provided := map[string]string{}
+	for _, found := range regexp.MustCompile(`(MTLS_EGRESS_[A-Z_]+)=\$\(go -C test/tools run \. ([a-z-]+)\); export (MTLS_EGRESS_[A-Z_]+)`).FindAllStringSubmatch(recipe, -1) {
+		if found[1] == found[3] {
+			provided[found[2]] = found[1]
+		}
+	}
+	if diff := cmp.Diff(want, provided); diff != "" {
+		t.Errorf("commands of test/tools and the variables with what they print (-read by tests +set by make test):\n%s", diff)
+	}
+}
