@@ -34,8 +34,8 @@ BENCHSTAT := $(MTLS_EGRESS_CACHE)/bin/benchstat-v0.0.0-20260908200009-22c9c6c9d4
 GOVULNCHECK := $(MTLS_EGRESS_CACHE)/bin/govulncheck-v1.9.0
 ACTIONLINT := $(MTLS_EGRESS_CACHE)/bin/actionlint-v1.7.12
 export MTLS_EGRESS_CACHE
-# The modules of the programs that tests run, of tests that need Istio's own code, and of the one that makes releases.
-TOOL_MODULES := $(patsubst %/go.mod,%,$(wildcard release/go.mod test/interception/go.mod test/tools/go.mod test/tools/*/go.mod))
+# The modules of their own: the programs that tests run, tests with libraries of their own, and what makes releases.
+TOOL_MODULES := $(patsubst %/go.mod,%,$(wildcard release/go.mod test/*/go.mod test/*/*/go.mod))
 
 # Provides the parts of a Kubernetes node where one can be run: on Linux as root, unless a cluster is given.
 node := if [ "$$(uname)$$(id -u)" = Linux0 ] && [ -z "$${KUBECONFIG:-}" ]; then MTLS_EGRESS_NODE=$$(go -C test/tools run . node); export MTLS_EGRESS_NODE; fi
@@ -49,8 +49,6 @@ cert_manager := $(call provided,CERTMANAGER,certmanager)
 promtool := $(call provided,PROMTOOL,promtool)
 painter := $(call provided,DASHBOARD,dashboard)
 crds := $(call provided,ISTIO_CRDS,istio-crds); $(call provided,PROMETHEUS_CRDS,prometheus-crds)
-
-no_node := [ "$$(uname)$$(id -u)" != Linux0 ] && [ -z "$${KUBECONFIG:-}" ]
 
 .PHONY: help
 help: ## Print this list.
@@ -69,14 +67,9 @@ test-unit: ## Run the tests that need no server (seconds).
 # doesn't see that they build and install the webhook.
 ON_A_NODE := mtls.egress/webhook/test/(cluster|lifecycle|mesh|meshdemo)
 
-# Of the tools and the module that makes releases, only the packages with tests: the others are whole servers, which would be compiled for nothing.
 .PHONY: test
 test: ## Run all tests; the servers they need are built the first time.
-	$(node); $(cert_manager); $(promtool); $(painter); $(crds); $(assets); \
-	go test -timeout 20m $$(go list ./... | grep -vxE '$(ON_A_NODE)') && \
-	if $(no_node); then echo 'SKIPPED: the tests on a node ($(ON_A_NODE)) need root on Linux, or a cluster with Istio in KUBECONFIG'; \
-	else test/onnode.sh $$(go list ./... | grep -xE '$(ON_A_NODE)'); fi
-	for package in $$(find release test/interception test/tools -name '*_test.go' -exec dirname {} + | sort -u); do go -C $$package test -timeout 30m .; done
+	$(node); $(cert_manager); $(promtool); $(painter); $(crds); $(assets); test/all/all.sh '$(ON_A_NODE)'
 
 .PHONY: test-mesh
 test-mesh: ## Run the tests of the data path on a real mesh (root on Linux, or a cluster in KUBECONFIG).

@@ -1,0 +1,39 @@
+#!/usr/bin/env bash
+# Runs all tests, whatever fails, and ends with a list of the packages and tests that failed. The current directory is the project's.
+#
+#	test/all/all.sh ON_A_NODE
+#
+# ON_A_NODE is an extended regular expression. The packages with a matching import path run a cluster: they need the parts of a node in MTLS_EGRESS_NODE, or
+# a cluster in KUBECONFIG, and are skipped otherwise.
+set -uo pipefail
+on_a_node=$1
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+failed=
+
+# run runs a command and keeps what failed in it, by the output of `go test`.
+run() {
+	"$@" 2>&1 | tee "$log" && return
+	failed+=$(awk -v command="$*" '
+		/^ *--- FAIL: / { tests = tests "\n    " $3 }
+		/^FAIL\t/       { print "  " $2 ($3 ~ /^\[/ ? " " $3 " " $4 : "") tests; tests = ""; told = 1 }
+		END             { if (!told) print "  " command tests }' "$log")$'\n'
+}
+
+all=$(go list ./...) || exit
+run go test -timeout 30m $(grep -vxE "$on_a_node" <<<"$all")
+
+# The modules of their own. Only their packages with tests are compiled: the others are whole servers.
+module=$(go env GOMOD)
+for folder in $(find release test -name '*_test.go' -not -path '*/testdata/*' -exec dirname {} + | sort -u); do
+	[ "$(go -C "$folder" env GOMOD)" = "$module" ] || run go -C "$folder" test -timeout 30m .
+done
+
+packages=$(grep -xE "$on_a_node" <<<"$all")
+if [ -n "${MTLS_EGRESS_NODE:-}${KUBECONFIG:-}" ]; then
+	run test/onnode.sh $packages
+else
+	echo "SKIPPED: the tests on a node ($on_a_node) need root on Linux, or a cluster with Istio in KUBECONFIG"
+fi
+
+[ -z "$failed" ] || { printf '\nFAILED:\n%s' "$failed"; exit 1; }
