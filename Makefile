@@ -122,8 +122,14 @@ verify-modules: ## Fail when `go mod tidy` would change something.
 	go mod tidy -diff
 	for module in $(TOOL_MODULES); do go -C $$module mod tidy -diff; done
 
+# Says before anything is built how long that takes, unless the servers are there.
+.PHONY: first-build
+first-build:
+	@ls -d '$(MTLS_EGRESS_CACHE)'/*/assets-* >/dev/null 2>&1 || \
+	echo 'The first run builds what it needs: about 10 minutes on 2 cores, less where the API server can be downloaded. Later runs start at once.'
+
 .PHONY: demo
-demo: ## Show on a real API server what one annotation does; KEEP=1 leaves it up until Ctrl-C.
+demo: first-build ## Show on a real API server what one annotation does; KEEP=1 leaves it up until Ctrl-C.
 	$(assets); KEEP='$(KEEP)' go run ./test/demo
 
 .PHONY: demo-mesh

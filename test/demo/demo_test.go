@@ -4,13 +4,45 @@ import (
 	"bytes"
 	"context"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"mtls.egress/webhook/test/apiserver"
 )
+
+func TestTheFirstRunSaysHowLongItTakes(t *testing.T) {
+	const first = "The first run builds what it needs: about 10 minutes on 2 cores, less where the API server can be downloaded. Later runs start at once.\n"
+	// So that the cache of the go command knows what the result depends on.
+	if _, err := os.ReadFile("../../Makefile"); err != nil {
+		t.Fatal(err)
+	}
+	for name, test := range map[string]struct {
+		folder string // in the cache
+		want   string
+	}{
+		"the cache is empty":             {"", first},
+		"a build was interrupted":        {"0123456789abcdef/tmp-1", first},
+		"the servers were built already": {"0123456789abcdef/assets-01234567", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cache := t.TempDir()
+			if err := os.MkdirAll(filepath.Join(cache, test.folder), 0o755); err != nil {
+				t.Fatal(err)
+			}
+			// What `make demo` runs before anything else.
+			cmd := exec.CommandContext(t.Context(), "make", "--no-print-directory", "-C", "../..", "first-build", "MTLS_EGRESS_CACHE="+cache)
+			if said, _, err := apiserver.Output(cmd); err != nil || said != test.want {
+				t.Errorf("it says %q (error %v), want %q", said, err, test.want)
+			}
+		})
+	}
+}
 
 func TestTheDemoTellsItsStoryAndLeavesNothing(t *testing.T) {
 	t.Setenv("TMPDIR", t.TempDir())
