@@ -49,7 +49,7 @@ const (
 )
 
 // patience bounds every wait: long enough for a busy machine, so that only a state that never comes is a failure.
-const patience = time.Minute
+const patience = 3 * time.Minute
 
 // world is one test's namespace, and the controller running on the server.
 type world struct {

@@ -322,6 +322,8 @@ func TestTheAnchorServesTheTargetsOfTheNamespaceAndGoesWithTheLast(t *testing.T)
 		w.create(egressTarget)
 	}
 	w.anchorIs([]int64{80, 8080, 9090}, host, "no.credential.com", "other.system.com")
+	// The anchor comes first: a target that goes before its own objects are written has nothing to remove.
+	w.hasObjects(8)
 
 	w.remove(first)
 	w.gone()
@@ -333,6 +335,28 @@ func TestTheAnchorServesTheTargetsOfTheNamespaceAndGoesWithTheLast(t *testing.T)
 		removed := removals()
 		if len(removed) != 8 || removed[7] != generated()[0] {
 			return fmt.Errorf("removed are %v, want eight, the anchor last", removed)
+		}
+		return nil
+	})
+}
+
+// hasObjects waits until there are so many Istio objects in the namespace.
+func (w *world) hasObjects(want int) {
+	w.Helper()
+	w.eventually(func() error {
+		var found []object
+		for _, kind := range []string{mesh.KindServiceEntry, mesh.KindVirtualService, mesh.KindDestinationRule} {
+			list := &unstructured.UnstructuredList{}
+			list.SetGroupVersionKind(mesh.GroupVersion().WithKind(kind + "List"))
+			if err := w.List(w.Context(), list, client.InNamespace(w.namespace)); err != nil {
+				return err
+			}
+			for _, item := range list.Items {
+				found = append(found, object{kind, item.GetName()})
+			}
+		}
+		if len(found) != want {
+			return fmt.Errorf("there are %d objects, want %d: %v", len(found), want, found)
 		}
 		return nil
 	})

@@ -95,6 +95,18 @@ func (p *partner) saw() (clients []string, refused, data int) {
 	return p.clients, p.refused, p.data
 }
 
+// sawOnly waits until the partner has noted these handshakes, which it does when their connections have ended, and no data.
+func (w *world) sawOnly(p *partner, refused int, clients ...string) {
+	w.Helper()
+	w.eventually(func() error {
+		took, failed, data := p.saw()
+		if diff := cmp.Diff(clients, took); diff != "" || failed != refused || data != 0 {
+			return fmt.Errorf("the partner refused %d and got %d bytes, want %d refused and no data; it took (-want +got):\n%s", failed, data, refused, diff)
+		}
+		return nil
+	})
+}
+
 func (p *partner) secretData(t *testing.T, issuer *pki.CA, commonName string) (data map[string][]byte, serial string) {
 	t.Helper()
 	client := issuer.Issue(t, pki.Client(commonName))
@@ -158,10 +170,7 @@ func TestACredentialIsTriedWithThePartnerBeforePodsGetIt(t *testing.T) {
 		}
 		return nil
 	})
-	clients, refused, data := p.saw()
-	if diff := cmp.Diff([]string{serial, serial}, clients); diff != "" || refused != 1 || data != 0 {
-		t.Errorf("the partner took %v, refused %d and got %d bytes, want one handshake for each change and no data (-want +got):\n%s", clients, refused, data, diff)
-	}
+	w.sawOnly(p, 1, serial, serial)
 
 	w.patch(egressTarget, map[string]any{"spec": map[string]any{"verify": false}})
 	w.eventually(func() error {
@@ -217,10 +226,8 @@ func TestACredentialThatCannotBeUsedIsNotTried(t *testing.T) {
 	w.verifiedTarget(p)
 	w.start(verifying(t, controller.VerifyMarked))
 	w.settled(v1alpha1.ConditionVerified, metav1.ConditionUnknown, "CredentialInvalid")
-	data, _ := p.secretData(t, p.clientCA, "orders")
+	data, serial := p.secretData(t, p.clientCA, "orders")
 	w.create(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: secret}, Data: data})
 	w.settled(v1alpha1.ConditionVerified, metav1.ConditionTrue, "Verified")
-	if clients, refused, _ := p.saw(); len(clients) != 1 || refused > 0 {
-		t.Errorf("the partner took %v and refused %d, want one handshake", clients, refused)
-	}
+	w.sawOnly(p, 0, serial)
 }

@@ -23,9 +23,10 @@ var written = regexp.MustCompile(`^/apis/[^/]+/[^/]+/namespaces/[^/]+/([^/]+)(?:
 
 // TestATargetCostsFiveWritesAndNoneWhenNothingHappens: many targets at once must not wear the API server out.
 func TestATargetCostsFiveWritesAndNoneWhenNothingHappens(t *testing.T) {
-	const targets, settling, quiet = 100, 3 * time.Second, 10 * time.Second
+	const targets, settling, quiet = 100, 5 * time.Second, 10 * time.Second
 	w := newWorld(t)
 	w.credential(secret)
+	begun := time.Now()
 	running := w.start(controller.Options{})
 	for n := range targets {
 		w.pod(fmt.Sprintf("app-%d", n), fmt.Sprintf("partner-%d.system.com", n), func(pod *corev1.Pod) { pod.Annotations[target.AnnotationSecret] = secret })
@@ -79,13 +80,21 @@ func TestATargetCostsFiveWritesAndNoneWhenNothingHappens(t *testing.T) {
 		t.Errorf("%d statuses of %d targets were written", statuses, targets)
 	}
 	// One for each two seconds, and refused ones of workers that came to it at once.
-	if anchors == 0 || anchors > targets/5 {
-		t.Errorf("the anchor of %d targets that came at once was written %d times", targets, anchors)
+	took := time.Since(begun).Round(time.Second)
+	if anchors == 0 || anchors > targets/5+int(took/(2*time.Second)) {
+		t.Errorf("the anchor of %d targets that came at once was written %d times in %s", targets, anchors, took)
 	}
-	t.Logf("the anchor of %d targets was written %d times", targets, anchors)
+	t.Logf("the anchor of %d targets was written %d times in %s", targets, anchors, took)
 
-	time.Sleep(settling)
 	before := len(w.allWrites(running))
+	w.eventually(func() error {
+		time.Sleep(settling)
+		last := before
+		if before = len(w.allWrites(running)); before > last {
+			return fmt.Errorf("%d writes in the last %s", before-last, settling)
+		}
+		return nil
+	})
 	time.Sleep(quiet)
 	if more := w.allWrites(running)[before:]; len(more) > 0 {
 		t.Errorf("there were writes in %s in which nothing happened: %q", quiet, more)
