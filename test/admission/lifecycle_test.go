@@ -238,9 +238,12 @@ func TestAPodWithoutASidecarIsToldOf(t *testing.T) {
 		}
 		return nil
 	})
-	if got := w.metric("mtls_egress_pods_without_sidecar", map[string]string{"namespace": w.namespace}); got != 1 {
-		t.Errorf("the metric counts %v Pods without a sidecar, want 1", got)
-	}
+	w.eventually("it is counted", func() error {
+		if got := w.metric("mtls_egress_pods_without_sidecar", map[string]string{"namespace": w.namespace}); got != 1 {
+			return fmt.Errorf("the metric counts %v Pods without a sidecar, want 1", got)
+		}
+		return nil
+	})
 }
 
 // closed fails unless the target is closed: the anchor, and a route that the sidecar answers itself.

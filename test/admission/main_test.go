@@ -35,7 +35,7 @@ const (
 )
 
 // patience bounds every wait. It is no measure: what is waited for takes milliseconds, or never happens.
-const patience = time.Minute
+const patience = 3 * time.Minute
 
 // installed is shared by the tests of this package, which use a namespace each and run one after the other.
 var installed *installation.Installation

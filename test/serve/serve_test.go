@@ -31,7 +31,8 @@ func TestServe(t *testing.T) {
 	server := apiserver.ForTest(t)
 	c := newCluster(t, server)
 
-	first := c.replica(t, "--shutdown-delay=5s", "--tls-dns-names=127.0.0.1")
+	// The delay has room for what stopsInOrder asks of it, on a busy machine too.
+	first := c.replica(t, "--shutdown-delay=15s", "--tls-dns-names=127.0.0.1")
 	first.start(t)
 	first.wantExit(t, 1)
 	first.wantSaid(t, "error: the CRD of EgressTarget (mtls.egress/v1alpha1) is missing; the chart installs it: ")
