@@ -50,7 +50,7 @@ type Server struct {
 }
 
 // limit is how long etcd and kube-apiserver may each take to start and to stop. On an idle machine they need 5 seconds together.
-const limit = time.Minute
+const limit = 3 * time.Minute
 
 // restartGrace is how long kube-apiserver may take to stop in a restart.
 const restartGrace = 5 * time.Second

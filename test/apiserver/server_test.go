@@ -42,7 +42,7 @@ func TestServerServesKubectlAndHelmAndLeavesNothing(t *testing.T) {
 	if _, _, err := server.Kubectl(t.Context(), "apply", "--server-side", "--filename", crds); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := server.Kubectl(t.Context(), "wait", "--for=condition=Established", "--timeout=1m", "--filename", crds); err != nil {
+	if _, _, err := server.Kubectl(t.Context(), "wait", "--for=condition=Established", "--timeout=3m", "--filename", crds); err != nil {
 		t.Fatal(err)
 	}
 	if stdout, _, err = server.Kubectl(t.Context(), "get", "serviceentries.networking.istio.io", "--output=name"); err != nil || stdout != "" {

@@ -17,7 +17,7 @@ func TestAdmission(t *testing.T) {
 	olderPods(t, c)
 	webhook := startStub(t)
 	c.upgrade(t, webhook, "--install", "--create-namespace")
-	c.kubectl(t, "wait", "--for=condition=Established", "--timeout=1m", "crd/egresstargets.mtls.egress")
+	c.kubectl(t, "wait", "--for=condition=Established", "--timeout="+patience.String(), "crd/egresstargets.mtls.egress")
 	c.trust(t, webhook.bundle())
 	c.waitForAdmission(t, webhook)
 

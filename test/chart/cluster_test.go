@@ -96,7 +96,7 @@ func (c cluster) istio(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.kubectl(t, "apply", "--server-side", "--filename", crds)
-	c.kubectl(t, "wait", "--for=condition=Established", "--timeout=1m", "--filename", crds)
+	c.kubectl(t, "wait", "--for=condition=Established", "--timeout="+patience.String(), "--filename", crds)
 }
 
 // prometheus installs the Prometheus operator's CustomResourceDefinitions.
@@ -107,7 +107,7 @@ func (c cluster) prometheus(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.kubectl(t, "apply", "--server-side", "--filename", crds)
-	c.kubectl(t, "wait", "--for=condition=Established", "--timeout=1m", "--filename", crds)
+	c.kubectl(t, "wait", "--for=condition=Established", "--timeout="+patience.String(), "--filename", crds)
 }
 
 // namespace makes a namespace.
@@ -140,10 +140,13 @@ func (c cluster) configuration(t *testing.T) *admissionregistrationv1.MutatingWe
 	return configuration
 }
 
-// until waits for what the API server does in its own time, such as taking note of a policy. It gives up after a minute.
+// patience bounds every wait. It is no measure: what is waited for takes seconds, or never happens.
+const patience = 3 * time.Minute
+
+// until waits for what the API server does in its own time, such as taking note of a policy.
 func until(t *testing.T, what string, reached func(context.Context) bool) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	for !reached(ctx) {
 		select {

@@ -29,7 +29,7 @@ func TestHelmTest(t *testing.T) {
 	})
 	installed := installedRelease{cluster: cluster{Server: running.Server, Client: newClient(t, running.Config)}, command: running.Command}
 
-	said, left, err := installed.helmTest(t)
+	said, left, err := installed.helmTest(t, patience)
 	if err != nil {
 		t.Errorf("Helm: %v", err)
 	}
@@ -45,7 +45,7 @@ func TestHelmTest(t *testing.T) {
 
 	fails := func(t *testing.T, want string) {
 		t.Helper()
-		said, left, err := installed.helmTest(t)
+		said, left, err := installed.helmTest(t, 5*time.Second)
 		if err == nil {
 			t.Error("Helm takes the test for passed")
 		}
@@ -90,13 +90,13 @@ func TestHelmTest(t *testing.T) {
 	})
 }
 
-// helmTest runs helm test, and the Pod's command with the rights that the chart gives it. It returns what the Pod would have logged and what is left of the test.
-func (r *installedRelease) helmTest(t *testing.T) (said string, left []string, err error) {
+// helmTest runs helm test, and the Pod's command with the rights that the chart gives it, which gives up after a time. It returns what the Pod would have logged and what is left of the test.
+func (r *installedRelease) helmTest(t *testing.T, giveUp time.Duration) (said string, left []string, err error) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	logged := make(chan string, 1)
-	go func() { logged <- r.runPod(ctx, t) }()
+	go func() { logged <- r.runPod(ctx, t, giveUp) }()
 	_, _, err = r.Helm(t.Context(), "test", release, "--namespace", namespace)
 	cancel()
 	left = strings.Fields(r.kubectl(t, "get", "pods,serviceaccounts,roles,rolebindings", "--output=name", "--all-namespaces", "--selector=app.kubernetes.io/name="+testName))
@@ -105,7 +105,7 @@ func (r *installedRelease) helmTest(t *testing.T) (said string, left []string, e
 }
 
 // runPod waits for the Pod that is not run yet, does what it says, and writes into its status what the kubelet would.
-func (r *installedRelease) runPod(ctx context.Context, t *testing.T) string {
+func (r *installedRelease) runPod(ctx context.Context, t *testing.T, giveUp time.Duration) string {
 	pod := &corev1.Pod{}
 	for r.Get(ctx, client.ObjectKey{Namespace: namespace, Name: testName}, pod) != nil || pod.DeletionTimestamp != nil || pod.Status.Phase != corev1.PodPending {
 		select {
@@ -114,7 +114,7 @@ func (r *installedRelease) runPod(ctx context.Context, t *testing.T) string {
 		case <-time.After(20 * time.Millisecond):
 		}
 	}
-	args := append(slices.Clone(pod.Spec.Containers[0].Args), "--timeout=1s")
+	args := append(slices.Clone(pod.Spec.Containers[0].Args), "--timeout="+giveUp.String())
 	said, err := r.check(ctx, t.TempDir(), namespace, pod.Spec.ServiceAccountName, args...)
 	pod.Status.Phase = corev1.PodSucceeded
 	if err != nil {

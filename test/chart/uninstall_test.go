@@ -111,7 +111,7 @@ func TestUninstall(t *testing.T) {
 	until(t, "the protection of what is generated", func(ctx context.Context) bool {
 		return denied(c.Delete(ctx, generated("project", mesh.KindServiceEntry), client.DryRunAll), "mtls-egress-webhook-generated-objects")
 	})
-	if said, err := installed.cleanUp(t, "--timeout=2s"); err == nil || !strings.Contains(said, "is generated from an EgressTarget and carries the mutual TLS of Pods") {
+	if said, err := installed.cleanUp(t, "--timeout=10s"); err == nil || !strings.Contains(said, "is generated from an EgressTarget and carries the mutual TLS of Pods") {
 		t.Errorf("the cleanup of what is installed ends with %v and says %q; want it refused", err, said)
 	}
 	said, problem = installed.uninstall(t)

@@ -145,7 +145,7 @@ func TestCredentialsAreReadFromTheCluster(t *testing.T) {
 			t.Fatal(err)
 		}
 		kubectl(t, server, "apply", "--server-side", "--filename", crds)
-		kubectl(t, server, "wait", "--for=condition=Established", "--timeout=1m", "--filename", crds)
+		kubectl(t, server, "wait", "--for=condition=Established", "--timeout=3m", "--filename", crds)
 		kubectl(t, server, "create", "namespace", "istio-system")
 		options := []string{"--for-partner", "--target", "external.system.com", "-o", "yaml"}
 		got := succeed(t, "", append([]string{"describe", "secret/" + secret, "--kubeconfig", reader}, options...)...)

@@ -17,6 +17,9 @@ import (
 	"mtls.egress/webhook/test/installation"
 )
 
+// patience bounds every wait. It is no measure: what is waited for takes seconds, or never happens.
+const patience = 3 * time.Minute
+
 // books is an installation to which somebody does what the documents say.
 type books struct {
 	*testing.T
@@ -39,7 +42,7 @@ func TestBooks(t *testing.T) {
 	b.apply(`{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "project"}}`)
 	b.apply(deploymentThatAsks("shop"))
 	b.wantPod("project", asks("before"), "")
-	b.kubectl("wait", "--for=create", "virtualservice/mtls-egress-external.system.com", "--namespace=project", "--timeout=1m")
+	b.kubectl("wait", "--for=create", "virtualservice/mtls-egress-external.system.com", "--namespace=project", "--timeout="+patience.String())
 	// What the Deployment controller would say of the chart's, whatever its generation.
 	b.kubectl("patch", "deployment", installation.Release, "--namespace="+installation.Namespace, "--subresource=status", "--type=merge",
 		`--patch={"status": {"observedGeneration": 1000, "replicas": 2, "updatedReplicas": 2, "readyReplicas": 2, "availableReplicas": 2}}`)
@@ -204,7 +207,7 @@ func (b *books) kubectl(args ...string) string {
 
 func (b *books) eventually(what string, reached func(context.Context) bool) {
 	b.Helper()
-	if err := apiserver.Await(b.Context(), time.Minute, what, func(ctx context.Context) error {
+	if err := apiserver.Await(b.Context(), patience, what, func(ctx context.Context) error {
 		if !reached(ctx) {
 			return errors.New("not yet")
 		}
