@@ -298,6 +298,9 @@ const (
 	ConditionCredentialValid = "CredentialValid"
 	// ConditionProgrammed says whether the Istio objects in the cluster are those that the target asks for.
 	ConditionProgrammed = "Programmed"
+	// ReasonWriteFailed and ReasonNameTaken are reasons of a False ConditionProgrammed with which the objects may be missing.
+	ReasonWriteFailed = "WriteFailed"
+	ReasonNameTaken   = "NameTaken"
 	// ConditionConflicted says whether somebody else's object stands in the way.
 	ConditionConflicted = "Conflicted"
 	// ConditionCertificateIssued says whether cert-manager has issued the certificate that credential.issuerRef asks for. It is there only with that.

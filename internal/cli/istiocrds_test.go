@@ -70,7 +70,9 @@ type failing struct {
 	err error
 }
 
-func (f failing) RESTMapping(schema.GroupKind, ...string) (*meta.RESTMapping, error) { return nil, f.err }
+func (f failing) RESTMapping(schema.GroupKind, ...string) (*meta.RESTMapping, error) {
+	return nil, f.err
+}
 
 // TestAnAPIServerThatCantBeAskedIsNotOneWithoutAKind: "no match" is the answer of an API server.
 func TestAnAPIServerThatCantBeAskedIsNotOneWithoutAKind(t *testing.T) {

@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/pflag"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
@@ -192,9 +193,9 @@ func newManager(ctx context.Context, config *rest.Config, options *serveOptions,
 		manager.Add(source),
 		manager.Add(&programPages{release: releaseProgramPages, first: firstProgramPages, every: everyProgramPages, log: log.WithName("memory")}),
 		metrics.Registry.Register(notAfterMetric(source)),
-		addAdmission(manager, cluster, draining),
+		addAdmission(manager, cluster, mesh.DynamicDNS, draining),
 		addChecks(ctx, manager, source, draining, log.WithName("health")),
-		manager.Add(&terms{run: controllerTerm(config, scheme, options, cluster, controllerLog), pause: termPause, log: controllerLog}),
+		manager.Add(&terms{run: controllerTerm(config, scheme, options, cluster, mesh.DynamicDNS, controllerLog), pause: termPause, log: controllerLog}),
 	)
 }
 
@@ -218,7 +219,11 @@ func admissionKeeper() toolscache.TransformFunc {
 			return object, nil
 		}
 		kept := compact(egressTarget)
-		kept.Status = v1alpha1.EgressTargetStatus{Credentials: kept.Status.Credentials}
+		status := v1alpha1.EgressTargetStatus{Credentials: kept.Status.Credentials}
+		if programmed := meta.FindStatusCondition(kept.Status.Conditions, v1alpha1.ConditionProgrammed); programmed != nil {
+			status.Conditions = []metav1.Condition{{Type: programmed.Type, Status: programmed.Status, Reason: target.Once(programmed.Reason)}}
+		}
+		kept.Status = status
 		return kept, nil
 	}
 }
@@ -262,8 +267,8 @@ func meshConfigMetric(mesh *meshconfig.Watch) prometheus.Collector {
 	})
 }
 
-func addAdmission(manager ctrl.Manager, cluster policy.Cluster, draining *drain) error {
-	handler, err := mutate.NewHandler(manager.GetClient(), manager.GetAPIReader(), cluster, metrics.Registry)
+func addAdmission(manager ctrl.Manager, cluster policy.Cluster, dynamicDNS func() bool, draining *drain) error {
+	handler, err := mutate.NewHandler(manager.GetClient(), manager.GetAPIReader(), cluster, dynamicDNS, metrics.Registry)
 	if err != nil {
 		return err
 	}

@@ -54,7 +54,7 @@ func (t *terms) Start(ctx context.Context) error {
 }
 
 // controllerTerm returns one term of the controller. Caches are filled when it has become the leader, so that the other replicas need no memory for what they don't read.
-func controllerTerm(restConfig *rest.Config, scheme *runtime.Scheme, options *serveOptions, cluster policy.Cluster, log logr.Logger) func(context.Context) error {
+func controllerTerm(restConfig *rest.Config, scheme *runtime.Scheme, options *serveOptions, cluster policy.Cluster, dynamicDNS func() bool, log logr.Logger) func(context.Context) error {
 	return func(ctx context.Context) error {
 		cacheOptions := controller.CacheOptions()
 		kinds, err := istioKinds(cacheOptions, scheme)
@@ -97,6 +97,7 @@ func controllerTerm(restConfig *rest.Config, scheme *runtime.Scheme, options *se
 					VerifyTargets:   controller.VerifyTargets(options.verifyTargets),
 					VerifyInterval:  options.verifyInterval,
 					SurveyInterval:  options.surveyInterval,
+					DynamicDNS:      dynamicDNS,
 					RootNamespace:   options.rootNamespace,
 					Policy:          &cluster,
 					Registerer:      registered,

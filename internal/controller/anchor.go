@@ -26,7 +26,8 @@ func anchorFor(namespace string, appPorts []int32, members []v1alpha1.EgressTarg
 }
 
 // appPorts returns the app ports of those members that have Pods: each port more is one on which sidecars of the whole
-// namespace expect HTTP.
+// namespace expect HTTP. Where sidecars resolve unknown hosts themselves, a Pod must find its port there when it comes, so
+// it returns those of all members.
 func (r *EgressTargetReconciler) appPorts(ctx context.Context, namespace string, members []v1alpha1.EgressTarget) ([]int32, error) {
 	var ports []int32
 	for i := range members {
@@ -34,7 +35,7 @@ func (r *EgressTargetReconciler) appPorts(ctx context.Context, namespace string,
 		if err != nil {
 			return nil, err
 		}
-		if slices.ContainsFunc(pods, func(p *pod) bool { return !p.ended() }) {
+		if r.dynamicDNS != nil && r.dynamicDNS() || slices.ContainsFunc(pods, func(p *pod) bool { return !p.ended() }) {
 			ports = append(ports, target.FromEgressTarget(namespace, members[i].Name, &members[i]).AppPort)
 		}
 	}

@@ -46,6 +46,8 @@ type EgressTargetReconciler struct {
 	// policy says which hosts all namespaces may reach.
 	policy        policy.Cluster
 	rootNamespace string
+	// dynamicDNS is that of Options, nil for false.
+	dynamicDNS func() bool
 
 	versions *versions
 	repairs  *repairs
@@ -293,9 +295,9 @@ func (r *EgressTargetReconciler) current(ctx context.Context, t target.Target) (
 func outcome(planned verdict, taken []string, err error, deleting bool, pods int) verdict {
 	switch {
 	case err != nil:
-		return verdict{reason: reasonWriteFailed, message: err.Error()}
+		return verdict{reason: v1alpha1.ReasonWriteFailed, message: err.Error()}
 	case len(taken) > 0:
-		return verdict{reason: reasonNameTaken, message: fmt.Sprintf(
+		return verdict{reason: v1alpha1.ReasonNameTaken, message: fmt.Sprintf(
 			"an object of another owner has the name that one of ours needs: %s; see the condition Conflicted", strings.Join(taken, ", "))}
 	case deleting && planned.holds:
 		return verdict{holds: true, reason: reasonDeletionPending, message: fmt.Sprintf(

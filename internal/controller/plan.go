@@ -19,8 +19,6 @@ const (
 	reasonCredentialInvalid = "CredentialInvalid"
 	reasonPodsOutdated      = "PodsOutdated"
 	reasonPortsDiffer       = "PortsDiffer"
-	reasonNameTaken         = "NameTaken"
-	reasonWriteFailed       = "WriteFailed"
 	reasonPlaintextPossible = "PlaintextPossible"
 	reasonNotAllowed        = "NotAllowed"
 )

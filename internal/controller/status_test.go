@@ -47,7 +47,7 @@ func TestConditions(t *testing.T) {
 		"one of two is missing":     {[]finding{fine, missing}, programmed(), nil, []string{"False SecretMissing", "False SecretMissing", "True Programmed", "False NoConflict"}},
 		"the first reason is given": {[]finding{missing, expired}, programmed(), nil, []string{"False SecretMissing", "False SecretMissing", "True Programmed", "False NoConflict"}},
 		"two layouts":               {[]finding{fine, other}, programmed(), nil, []string{"False LayoutsDiffer", "False LayoutsDiffer", "True Programmed", "False NoConflict"}},
-		"not programmed":            {[]finding{fine}, verdict{reason: reasonWriteFailed}, nil, []string{"False WriteFailed", "True Valid", "False WriteFailed", "False NoConflict"}},
+		"not programmed":            {[]finding{fine}, verdict{reason: v1alpha1.ReasonWriteFailed}, nil, []string{"False WriteFailed", "True Valid", "False WriteFailed", "False NoConflict"}},
 		"a conflict":                {[]finding{fine}, programmed(), []string{"one", "two"}, []string{"False Conflict", "True Valid", "True Programmed", "True Conflict"}},
 		"everything wrong at once":  {[]finding{missing}, verdict{reason: reasonCredentialInvalid}, []string{"one"}, []string{"False SecretMissing", "False SecretMissing", "False CredentialInvalid", "True Conflict"}},
 	}

@@ -40,13 +40,16 @@ type Handler struct {
 	cached  client.Reader
 	live    client.Reader
 	cluster policy.Cluster
-	metrics *metrics
+	// dynamicDNS returns what mesh.DynamicDNS says of the mesh configuration.
+	dynamicDNS func() bool
+	metrics    *metrics
 }
 
 // NewHandler returns a handler that reads EgressTargets and the metadata of Namespaces through cached and, what the cache doesn't know, through
-// live: a Pod may come right after the EgressTarget that it needs, or its Namespace. cluster says which hosts all namespaces may reach. Its metrics are registered with registry.
-func NewHandler(cached, live client.Reader, cluster policy.Cluster, registry prometheus.Registerer) (*Handler, error) {
-	h := &Handler{cached: cached, live: live, cluster: cluster}
+// live: a Pod may come right after the EgressTarget that it needs, or its Namespace. cluster says which hosts all namespaces may reach, and dynamicDNS returns what
+// mesh.DynamicDNS says of the mesh configuration. Its metrics are registered with registry.
+func NewHandler(cached, live client.Reader, cluster policy.Cluster, dynamicDNS func() bool, registry prometheus.Registerer) (*Handler, error) {
+	h := &Handler{cached: cached, live: live, cluster: cluster, dynamicDNS: dynamicDNS}
 	var err error
 	h.metrics, err = newMetrics(registry)
 	return h, err
@@ -115,6 +118,7 @@ func (h *Handler) answer(ctx context.Context, request admission.Request) (admiss
 		if rules, err = lookup.Rules(ctx, h.cached, h.live, h.cluster, request.Namespace); err != nil {
 			return failed(http.StatusInternalServerError, ReasonLookupFailed, err)
 		}
+		rules.DynamicDNS = h.dynamicDNS()
 		if rules.Services, err = lookup.Services(ctx, h.cached, h.live, hosts); err != nil {
 			return failed(http.StatusInternalServerError, ReasonLookupFailed, err)
 		}

@@ -102,7 +102,7 @@ func TestEveryRequestIsCountedAndLogged(t *testing.T) {
 			if reader == nil && test.count != "Pod error panic" {
 				reader = emptyNamespace{}
 			}
-			handler, err := mutate.NewHandler(reader, reader, everyHost.Cluster, registry)
+			handler, err := mutate.NewHandler(reader, reader, everyHost.Cluster, func() bool { return false }, registry)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -39,7 +39,7 @@ func newHandler(t *testing.T, calls *asked) *Handler {
 			return reader.List(ctx, list, options...)
 		},
 	})
-	handler, err := NewHandler(fake.NewClientBuilder().WithScheme(scheme).Build(), live, policy.Cluster{Other: policy.OtherAllow}, prometheus.NewRegistry())
+	handler, err := NewHandler(fake.NewClientBuilder().WithScheme(scheme).Build(), live, policy.Cluster{Other: policy.OtherAllow}, func() bool { return false }, prometheus.NewRegistry())
 	if err != nil {
 		t.Fatal(err)
 	}

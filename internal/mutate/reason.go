@@ -31,6 +31,8 @@ const (
 	ReasonVolumeClash Reason = "volume-clash"
 	// ReasonNotAllowed is a host that the namespace may not reach.
 	ReasonNotAllowed Reason = "not-allowed"
+	// ReasonNotProgrammed is a target without its objects, in a mesh in which calls could leave in plain text until they stand.
+	ReasonNotProgrammed Reason = "not-programmed"
 	// ReasonOther is every refusal that has no reason of its own.
 	ReasonOther Reason = "other"
 )
@@ -48,7 +50,7 @@ const (
 // refusals are all reasons that a Result can have.
 func refusals() []Reason {
 	return []Reason{ReasonInvalidAnnotation, ReasonTargetClash, ReasonHostNetwork, ReasonInjectionOff, ReasonStaticPod, ReasonProxyUser, ReasonHostsFile,
-		ReasonTrafficAnnotation, ReasonHostAlias, ReasonReservedLabel, ReasonVolumeClash, ReasonNotAllowed, ReasonOther}
+		ReasonTrafficAnnotation, ReasonHostAlias, ReasonReservedLabel, ReasonVolumeClash, ReasonNotAllowed, ReasonNotProgrammed, ReasonOther}
 }
 
 // failures are all reasons of requests that could not be judged.

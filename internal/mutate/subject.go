@@ -160,6 +160,9 @@ func (s *Subject) Mutate(namespace string, previous *Previous, egressTargets map
 
 func (s *Subject) mutatePod(namespace string, egressTargets map[string]*v1alpha1.EgressTarget, rules policy.Rules) Result {
 	targets, p, warnings, errs := judge(namespace, &s.pod, egressTargets, rules, nil)
+	if rules.DynamicDNS {
+		errs = append(errs, notProgrammed(s.Hosts(), egressTargets)...)
+	}
 	return Result{Operations: p.operations, Warnings: warnings, Errors: errs, Targets: targets}.bounded()
 }
 
@@ -179,6 +182,11 @@ func (s *Subject) mutateWorkload(namespace string, previous *Previous, egressTar
 	pod.Annotations = changes.apply(s.pod.Annotations)
 	targets, realised, podWarnings, podErrs := judge(namespace, &pod, egressTargets, rules, s.templatePath)
 	errs, warnings = append(errs, podErrs...), append(warnings, podWarnings...)
+	if rules.DynamicDNS {
+		for _, problem := range notProgrammed(s.Hosts(), egressTargets) {
+			warnings = append(warnings, "Pods are refused for now: "+problem.Detail)
+		}
+	}
 	if _, judged := pod.Annotations[target.AnnotationTarget]; len(errs) > 0 && !judged {
 		errs = append(errs, checkPod(&pod, s.templatePath)...)
 	}

@@ -74,6 +74,8 @@ type Rules struct {
 	Namespace Namespace
 	// Services are the hosts that are the short name, NAME.NAMESPACE, of a Service.
 	Services []string
+	// DynamicDNS reports whether sidecars of the mesh resolve unknown hosts themselves: see mesh.DynamicDNS.
+	DynamicDNS bool
 }
 
 // Decide is [Decide] with these rules, of which the Services come first.

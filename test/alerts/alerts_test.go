@@ -107,7 +107,7 @@ func TestEveryAlertFiresByItsCause(t *testing.T) {
 var blind string
 
 func causes(t *testing.T) []cause {
-	panicking, err := mutate.NewHandler(nil, nil, policy.Cluster{}, metrics.Registry)
+	panicking, err := mutate.NewHandler(nil, nil, policy.Cluster{}, nil, metrics.Registry)
 	if err != nil {
 		t.Fatal(err)
 	}
