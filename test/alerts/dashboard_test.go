@@ -29,7 +29,7 @@ func troubles() []string {
 // again, while there is much to do. The program that draws is in the directory painter.
 func (s scene) showsTheDashboard(prometheus *server, causes []cause, painter string) {
 	s.Helper()
-	causes = slices.DeleteFunc(causes, func(c cause) bool { return !slices.Contains(troubles(), c.alert) })
+	causes = slices.DeleteFunc(slices.Clone(causes), func(c cause) bool { return !slices.Contains(troubles(), c.alert) })
 	for _, c := range causes {
 		c.make(s)
 	}
@@ -46,11 +46,12 @@ func (s scene) showsTheDashboard(prometheus *server, causes []cause, painter str
 func (s scene) busy() {
 	s.Helper()
 	s.renew("shop")
+	s.kubectl("wait", "--for=create", "--timeout="+patience.String(), "--namespace=shop", "egresstarget/external.system.com")
 	s.kubectl("wait", "--for=condition=Ready", "--timeout="+patience.String(), "--namespace=shop", "egresstargets", "--all")
 	knocker := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, DisableKeepAlives: true}}
 	ctx, cancel := context.WithTimeout(s.Context(), 6*apiServerInterval)
 	defer cancel()
-	for n := 0; ctx.Err() == nil; n++ {
+	for n := 0; ctx.Err() == nil || n < 40; n++ { // each of them twice at least
 		switch {
 		case n%10 == 9:
 			if err := s.create("shop", "https://external.system.com", []string{metav1.DryRunAll}); err == nil {

@@ -19,7 +19,7 @@ import (
 )
 
 // patience bounds every wait. It is no measure: what is waited for takes seconds, or never happens.
-const patience = 2 * time.Minute
+const patience = 3 * time.Minute
 
 // apiServerInterval is how often the API server is scraped, which has many metrics. The others are scraped more often.
 const apiServerInterval = 2 * time.Second
@@ -135,11 +135,14 @@ func (s *server) query(ctx context.Context, query string) (series []map[string]s
 	return series, values, nil
 }
 
-// waitFor waits until an alert of a severity fires, or doesn't any more.
-func (s *server) waitFor(t *testing.T, alert, severity string, firing bool) {
+// waitFor waits until an alert of a severity fires, or doesn't any more, and does something meanwhile.
+func (s *server) waitFor(t *testing.T, alert, severity string, firing bool, meanwhile ...func()) {
 	t.Helper()
 	query := fmt.Sprintf(`ALERTS{alertname=%q, severity=%q, alertstate="firing"}`, alert, severity)
 	err := apiserver.Await(t.Context(), patience, fmt.Sprintf("%s %s fires: %t", alert, severity, firing), func(ctx context.Context) error {
+		for _, do := range meanwhile {
+			do()
+		}
 		series, _, err := s.query(ctx, query)
 		if err == nil && (len(series) > 0) != firing {
 			err = fmt.Errorf("%d series of %s", len(series), query)
