@@ -9,6 +9,7 @@ set -uo pipefail
 on_a_node=$1
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
+trap 'exit 130' INT TERM # what is interrupted is not one of many failures
 failed=
 
 # run runs a command and keeps what failed in it, by the output of `go test`.
