@@ -45,6 +45,7 @@ func TestWorlds(t *testing.T) {
 		until:  time.Now().Add(time.Duration(setting(t, "MTLS_EGRESS_FUZZ_SECONDS", 600)) * time.Second), //nolint:gosec // seconds
 		most:   int(setting(t, "MTLS_EGRESS_FUZZ_FINDINGS", 10)),                                         //nolint:gosec // a few
 		laws:   map[string]int{},
+		limits: map[string]int{},
 		shown:  map[string]bool{},
 	}
 	began := time.Now()
@@ -58,6 +59,9 @@ func TestWorlds(t *testing.T) {
 	for _, law := range slices.Sorted(maps.Keys(run.laws)) {
 		t.Logf("%d worlds: %s", run.laws[law], law)
 	}
+	for _, sentence := range slices.Sorted(maps.Keys(run.limits)) {
+		t.Logf("%d worlds show a known limit: %s", run.limits[sentence], sentence)
+	}
 }
 
 // run is a run over many worlds.
@@ -69,7 +73,7 @@ type run struct {
 	mutex        sync.Mutex
 	next         uint64
 	counted      count
-	laws         map[string]int
+	laws, limits map[string]int
 	shown        map[string]bool
 }
 
@@ -94,8 +98,12 @@ func (r *run) work() {
 func (r *run) world(t *testing.T, number uint64) {
 	world := generate(r.seed, number)
 	var counted count
-	laws := map[string]Finding{}
+	laws, limited := map[string]Finding{}, map[string]bool{}
 	for _, finding := range judge(t, world, &counted) {
+		if sentence := finding.limit(world); sentence != "" {
+			limited[sentence] = true
+			continue
+		}
 		if _, found := laws[finding.Law]; !found {
 			laws[finding.Law] = finding
 		}
@@ -112,6 +120,9 @@ func (r *run) world(t *testing.T, number uint64) {
 	r.mutex.Lock()
 	defer r.mutex.Unlock()
 	r.counted.add(counted)
+	for sentence := range limited {
+		r.limits[sentence]++
+	}
 	if len(laws) > 0 {
 		t.Fail()
 	}

@@ -56,7 +56,7 @@ func (d *dice) mesh() Mesh {
 
 // The hosts of the targets: two in the same domain, and such as the cluster could answer.
 func hosts() []string {
-	return []string{"external.system.com", "external.system.com", "external.system.com", "api.system.com", "web.other", "web.other.svc"}
+	return []string{"external.system.com", "external.system.com", "external.system.com", "api.system.com", "web.other"}
 }
 
 func (d *dice) targets() []Target {
@@ -98,7 +98,7 @@ func (d *dice) ours() []mesh.Object {
 		objects = append(objects, anchor(d.world.Targets))
 	}
 	for _, t := range d.world.Targets {
-		open, closed := t.open(d.world.Mesh), t.closed()
+		open, closed := t.open(), t.closed()
 		objects = append(objects, d.stand(t, whole, open, closed)...)
 	}
 	return objects
@@ -139,9 +139,6 @@ func (d *dice) services() []*corev1.Service {
 			ObjectMeta: d.meta(namespace, "web"),
 		}
 		service.Spec.ClusterIP = pick(d, "10.0.0.7", "10.0.0.7", "10.0.0.7", corev1.ClusterIPNone)
-		if d.often(5) {
-			service.Spec.ClusterIP = d.sinkhole()
-		}
 		if d.often(10) {
 			service.Spec.ExternalIPs = []string{d.sinkhole()}
 		}
@@ -176,18 +173,8 @@ func (d *dice) ports() []uint32 {
 func (d *dice) host() string {
 	t := pick(d, d.world.Targets...)
 	return pick(d, t.Host, t.Host, t.Host, t.Host, t.Host+".", "External.System.Com", "*.system.com", "*.com", "*",
-		generatedHost(t), "*.mtls-egress.internal", "*.internal", target.AnchorHost,
+		target.MeshHost(t.Host), "*.mtls-egress.internal", "*.internal", target.AnchorHost,
 		"relay.example.org", "web", "web.other", "web.other.svc.cluster.local", "web.project.svc.cluster.local")
-}
-
-// generatedHost is the host under which the generated objects stand.
-func generatedHost(t Target) string {
-	for _, object := range t.open(Mesh{}) {
-		if entry, ok := object.(*networkingv1.ServiceEntry); ok {
-			return entry.Spec.Hosts[0]
-		}
-	}
-	return t.Host
 }
 
 func (d *dice) namespace() string {

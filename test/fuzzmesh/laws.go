@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 
+	corev1 "k8s.io/api/core/v1"
+
 	"mtls.egress/webhook/internal/mesh"
 )
 
@@ -19,15 +21,17 @@ const (
 	lawWorks      = "a call of a programmed target doesn't reach the partner over our TLS, and no conflict says so"
 	lawOwnTLS     = "the app's own https of a programmed target doesn't reach the partner as it is, and no conflict says so"
 	lawNeighbor   = "a neighbor's call ends otherwise than without us"
+	lawAnchor     = "a neighbor's call on an app port ends otherwise than without us, by the anchor alone"
 	lawOther      = "a caller's call to the host of another target ends otherwise than without us"
 )
 
 // Finding is a law that a world breaks, and the call that shows it.
 type Finding struct {
-	Law  string
-	Pod  string
-	Call Call
-	Ends []End
+	Law    string
+	Target Target
+	Pod    string
+	Call   Call
+	Ends   []End
 	// Before are the ends of the call without our objects, where the law compares.
 	Before []End
 }
@@ -41,6 +45,21 @@ func (f Finding) String() string {
 		text += fmt.Sprintf("\n  without us: %s", end)
 	}
 	return text
+}
+
+// neverPlain reports whether the law is one about what leaves a Pod of a target.
+func (f Finding) neverPlain() bool {
+	return f.Law == lawProgrammed || f.Law == lawWritten || f.Law == lawClosed
+}
+
+// limit returns the limit that explains the finding in w, "" without one.
+func (f Finding) limit(w World) string {
+	for sentence, explains := range limits() {
+		if explains(w, f) {
+			return sentence
+		}
+	}
+	return ""
 }
 
 // same reports whether both break the law in the same way.
@@ -83,8 +102,8 @@ func (j *judgment) ends(s *sidecar, call Call) []End {
 	return s.ends(call)
 }
 
-func (j *judgment) found(law string, s *sidecar, call Call, ends, before []End) {
-	j.findings = append(j.findings, Finding{Law: law, Pod: s.pod.Name, Call: call, Ends: ends, Before: before})
+func (j *judgment) found(law string, t Target, s *sidecar, call Call, ends, before []End) {
+	j.findings = append(j.findings, Finding{Law: law, Target: t, Pod: s.pod.Name, Call: call, Ends: ends, Before: before})
 }
 
 // caller tries the calls of a Pod of t.
@@ -103,21 +122,21 @@ func (j *judgment) caller(t Target, with control) {
 		plain := !all(ends, func(end End) bool { return safe(t, end) })
 		switch {
 		case plain && complete && !closes:
-			j.found(lawProgrammed, s, call, ends, nil)
+			j.found(lawProgrammed, t, s, call, ends, nil)
 		case plain && !closes:
-			j.found(lawWritten, s, call, ends, nil)
+			j.found(lawWritten, t, s, call, ends, nil)
 		case complete && !said && !all(ends, func(end End) bool { return reaches(t, end) }):
-			j.found(lawWorks, s, call, ends, nil)
+			j.found(lawWorks, t, s, call, ends, nil)
 		}
 	}
 	for _, call := range httpCalls(t, s.resolve(t.Host+".")) {
 		if ends := j.ends(s, call); !said && j.world.routed(t) && !all(ends, func(end End) bool { return safe(t, end) }) {
-			j.found(lawPast, s, call, ends, nil)
+			j.found(lawPast, t, s, call, ends, nil)
 		}
 	}
 	own := Call{Scheme: "https", Address: t.Address().String(), Port: int(t.Port), Host: t.Host}
 	if ends := j.ends(s, own); complete && !said && !all(ends, func(end End) bool { return end.TLS == nil && goesTo(t, end) }) {
-		j.found(lawOwnTLS, s, own, ends, nil)
+		j.found(lawOwnTLS, t, s, own, ends, nil)
 	}
 }
 
@@ -126,7 +145,7 @@ func (j *judgment) closed(t Target) {
 	s := start(j.t, j.world.closedFor(t)).sidecar(caller(t))
 	for _, call := range httpCalls(t, t.Address().String()) {
 		if ends := j.ends(s, call); !all(ends, func(end End) bool { return safe(t, end) }) {
-			j.found(lawClosed, s, call, ends, nil)
+			j.found(lawClosed, t, s, call, ends, nil)
 		}
 	}
 }
@@ -160,6 +179,13 @@ func goesTo(t Target, end End) bool {
 	return slices.Equal(end.To, []string{fmt.Sprintf("%s.:%d", t.Host, t.Port)})
 }
 
+// byAnchor reports whether the anchor alone makes the difference for the call of a neighbor.
+func (j *judgment) byAnchor(call Call, pod Pod, ends []End) bool {
+	alone := j.world.without()
+	alone.Ours = slices.DeleteFunc(slices.Clone(j.world.Ours), func(object mesh.Object) bool { return !sameName(object, anchor(j.world.Targets)) })
+	return slices.EqualFunc(start(j.t, alone).sidecar(pod).ends(call), ends, sameEnd)
+}
+
 // neighbors compares the calls of Pods that ask for nothing with those in the world without us, and the calls of a Pod of one
 // target to the host of another.
 func (j *judgment) neighbors(with control) {
@@ -177,13 +203,25 @@ func (j *judgment) neighbors(with control) {
 
 func (j *judgment) compare(law string, with, without *sidecar, targets []Target) {
 	for _, call := range neighborCalls(j.world, targets) {
+		if slices.ContainsFunc(j.world.Targets, func(t Target) bool { return with.pod.asks(t.Target) && call.Host == t.Host }) {
+			continue
+		}
 		before := call
 		call.Address, before.Address = with.resolve(call.Address), without.resolve(before.Address)
 		ends, ended := j.ends(with, call), j.ends(without, before)
-		if !reflect.DeepEqual(ends, ended) {
-			j.found(law, with, call, ends, ended)
+		switch {
+		case slices.EqualFunc(ends, ended, sameEnd):
+		case j.byAnchor(call, with.pod, ends):
+			j.found(lawAnchor, Target{}, with, call, ends, ended)
+		default:
+			j.found(law, Target{}, with, call, ends, ended)
 		}
 	}
+}
+
+// sameEnd reports whether a call that ends in one way or the other is treated alike.
+func sameEnd(a, b End) bool {
+	return a.Answer == b.Answer && a.Settings == b.Settings && slices.Equal(a.To, b.To) && reflect.DeepEqual(a.TLS, b.TLS)
 }
 
 // neighborCalls are the calls to the hosts of targets and to the Services of w. Their addresses are names to resolve.
@@ -198,9 +236,13 @@ func neighborCalls(w World, targets []Target) []Call {
 		calls = append(calls, Call{Scheme: "tcp", Address: t.Host, Port: int(t.AppPort)})
 	}
 	for _, service := range w.Services {
+		address := service.Spec.ClusterIP
+		if address == corev1.ClusterIPNone {
+			address = podIP
+		}
 		for _, port := range service.Spec.Ports {
-			calls = append(calls, Call{Scheme: "http", Address: service.Spec.ClusterIP, Port: int(port.Port), Host: service.Name + "." + service.Namespace})
-			calls = append(calls, Call{Scheme: "tcp", Address: service.Spec.ClusterIP, Port: int(port.Port)})
+			calls = append(calls, Call{Scheme: "http", Address: address, Port: int(port.Port), Host: service.Name + "." + service.Namespace})
+			calls = append(calls, Call{Scheme: "tcp", Address: address, Port: int(port.Port)})
 		}
 	}
 	return calls

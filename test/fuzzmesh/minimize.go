@@ -52,7 +52,7 @@ func fewerObjects(w World) []World {
 		}
 		smaller := w
 		smaller.Targets = slices.Delete(slices.Clone(w.Targets), i, i+1)
-		smaller.Ours = slices.DeleteFunc(slices.Clone(w.Ours), func(object mesh.Object) bool { return sameName(object, w.Targets[i].open(w.Mesh)[0]) })
+		smaller.Ours = slices.DeleteFunc(slices.Clone(w.Ours), func(object mesh.Object) bool { return sameName(object, w.Targets[i].open()[0]) })
 		worlds = append(worlds, smaller)
 	}
 	for i := range w.Ours {

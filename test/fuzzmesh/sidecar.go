@@ -35,6 +35,9 @@ import (
 // revision is the one of the control plane. Istio reads objects without a revision and those with this one.
 const revision = "default"
 
+// podIP is the address of the Pod behind each Service of a world.
+const podIP = "10.1.0.7"
+
 // control is Istio's control plane in a world.
 type control struct {
 	t     *testing.T
@@ -57,8 +60,14 @@ func start(t *testing.T, w World) control {
 			options.Configs = append(options.Configs, convert(object))
 		}
 	}
-	for _, service := range w.Services {
-		options.Services = append(options.Services, kubeservice.ConvertService(*service, nil, constants.DefaultClusterLocalDomain, "", "cluster.local"))
+	for _, each := range w.Services {
+		service := kubeservice.ConvertService(*each, nil, constants.DefaultClusterLocalDomain, "", constants.DefaultClusterLocalDomain)
+		options.Services = append(options.Services, service)
+		for _, port := range service.Ports {
+			options.Instances = append(options.Instances, &model.ServiceInstance{Service: service, ServicePort: port, Endpoint: &model.IstioEndpoint{
+				Addresses: []string{podIP}, EndpointPort: uint32(port.Port), ServicePortName: port.Name, Namespace: each.Namespace, //nolint:gosec // a port
+			}})
+		}
 	}
 	return control{t: t, world: w, core: core.NewConfigGenTest(t, options)}
 }
@@ -268,7 +277,10 @@ func (s *sidecar) routed(call Call, result simulation.Result) []End {
 
 func (s *sidecar) follow(call Call, r *route.Route) []End {
 	action := r.GetRoute()
-	if action == nil {
+	switch {
+	case r.GetName() == util.BlackHole:
+		return []End{{Answer: "refused"}}
+	case action == nil:
 		return []End{{Answer: fmt.Sprintf("%T %v%v", r.GetAction(), r.GetDirectResponse().GetStatus(), r.GetRedirect().GetHostRedirect())}}
 	}
 	names := []string{action.GetCluster()}
@@ -337,15 +349,13 @@ func (s *sidecar) reach(call Call, name string) []End {
 	end := End{Cluster: name, Settings: clusterSettings(c)}
 	switch {
 	case c.GetType() == cluster.Cluster_ORIGINAL_DST:
-		end.To = []string{s.address(call.Address)}
+		// All of these do the same: the call goes where the app sent it.
+		end.To, end.Settings = []string{s.address(call.Address)}, ""
 	case c.GetClusterType() != nil:
 		host, _, _ := strings.Cut(call.Host, ":")
 		end.To = []string{s.address(host)}
 	default:
 		end.To = s.endpoints(c)
-	}
-	if name == util.PassthroughCluster {
-		end.Settings = ""
 	}
 	var ends []End
 	for _, tls := range s.tls(c) {
@@ -377,8 +387,12 @@ func (s *sidecar) endpoint(e *endpoint.LbEndpoint) string {
 	return fmt.Sprintf("%s:%d", s.address(socket.GetAddress()), socket.GetPortValue())
 }
 
-// nowhere stands for the address of any sinkhole in what a call reaches.
-const nowhere = "the sinkhole"
+const (
+	// nowhere stands for the addresses that are not routed: the sinkholes, and the anchor's endpoint.
+	nowhere = "an address that is not routed"
+	// anchorEndpoint is the endpoint of the anchor.
+	anchorEndpoint = "192.0.2.1"
+)
 
 // address returns what Envoy makes of a name or an address: it asks the Pod's /etc/hosts first.
 func (s *sidecar) address(text string) string {
@@ -386,6 +400,9 @@ func (s *sidecar) address(text string) string {
 		if s.pod.asks(t.Target) && strings.EqualFold(text, t.Host) || text == t.Address().String() {
 			return nowhere
 		}
+	}
+	if text == anchorEndpoint {
+		return nowhere
 	}
 	return text
 }

@@ -3,6 +3,7 @@ package fuzzmesh
 import (
 	"bytes"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -55,8 +56,8 @@ type Target struct {
 func birth() time.Time { return time.Date(2026, 1, 2, 0, 0, 0, 0, time.UTC) }
 
 // open returns the objects of an open target, closed those of a closed one.
-func (t Target) open(m Mesh) []mesh.Object {
-	return t.owned(mesh.Objects(t.Target, t.Layout, mesh.Options{DNSCapture: m.DNSCapture}))
+func (t Target) open() []mesh.Object {
+	return t.owned(mesh.Objects(t.Target, t.Layout))
 }
 
 func (t Target) closed() []mesh.Object {
@@ -125,7 +126,7 @@ func sameName(a, b mesh.Object) bool {
 
 // complete reports whether all objects of t stand as the controller writes them for an open target.
 func (w World) complete(t Target) bool {
-	wanted := append(t.open(w.Mesh), anchor(w.Targets))
+	wanted := append(t.open(), anchor(w.Targets))
 	return !slices.ContainsFunc(wanted, func(object mesh.Object) bool {
 		return !slices.ContainsFunc(w.Ours, func(other mesh.Object) bool { return sameName(object, other) && sameText(object, other) })
 	})
@@ -142,7 +143,10 @@ func sameText(a, b mesh.Object) bool {
 
 // conflicts are what the controller finds for t.
 func (w World) conflicts(t Target) []mesh.Conflict {
-	others := mesh.Others{RootNamespace: rootNamespace}
+	others := mesh.Others{RootNamespace: rootNamespace, Revisions: []string{revision}}
+	for _, service := range w.Services {
+		others.Services = append(others.Services, mesh.Service{Namespace: service.Namespace, Name: service.Name, Addresses: service.Spec.ExternalIPs})
+	}
 	for _, object := range append(slices.Clone(w.Ours), w.Theirs...) {
 		switch object := object.(type) {
 		case *networkingv1.VirtualService:
@@ -158,8 +162,16 @@ func (w World) conflicts(t Target) []mesh.Conflict {
 	return mesh.Conflicts(t.Target, others)
 }
 
+// covers reports whether text is address or a range that holds it.
+func covers(text string, address netip.Addr) bool {
+	if prefix, err := netip.ParsePrefix(text); err == nil {
+		return prefix.Contains(address)
+	}
+	return text == address.String()
+}
+
 // closing reports whether the controller closes the target because of the conflict.
-func closing(c mesh.Conflict) bool { return c.Plaintext }
+func closing(c mesh.Conflict) bool { return c.Closes }
 
 func kind(object runtime.Object) string {
 	return object.GetObjectKind().GroupVersionKind().Kind
@@ -188,8 +200,9 @@ func (w World) String() string {
 // form is the name of an object of ours, and whether it is that of a closed target.
 func (w World) form(object mesh.Object) string {
 	name := kind(object) + " " + object.GetName()
+	stands := func(other mesh.Object) bool { return sameName(object, other) && sameText(object, other) }
 	for _, t := range w.Targets {
-		if slices.ContainsFunc(t.closed(), func(other mesh.Object) bool { return sameName(object, other) && sameText(object, other) }) {
+		if slices.ContainsFunc(t.closed(), stands) && !slices.ContainsFunc(t.open(), stands) {
 			return name + " (closed)"
 		}
 	}
