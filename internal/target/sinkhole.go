@@ -3,15 +3,22 @@ package target
 import (
 	"crypto/sha256"
 	"encoding/binary"
+	"fmt"
+	"maps"
 	"net/netip"
+	"slices"
 	"strconv"
+
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"mtls.egress/webhook/api/v1alpha1"
 )
 
 // SinkholeAddress returns the address that host's name has inside the Pods of its target. It is a function of the host
 // alone and never changes between versions, as running Pods and the ServiceEntry have to agree on it. It lies in
 // 240.0.0.0/4, which RFC 1112 §4 reserves and nobody routes, so a call that no sidecar takes over ends nowhere. Two parts of
 // that range are left out: 240.240.0.0/16, from which Istio allocates addresses to ServiceEntries, and 255.0.0.0/8, which
-// holds the broadcast address. Two hosts may share an address; see Collision.
+// holds the broadcast address. Two hosts may share an address; see Catches.
 func SinkholeAddress(host string) netip.Addr {
 	for attempt := 0; ; attempt++ {
 		if address := sinkholeCandidate(host, attempt); !reserved(address) {
@@ -48,4 +55,45 @@ func Collision(host string, others []string) (string, bool) {
 		}
 	}
 	return "", false
+}
+
+// Catches reports whether plain calls to other would go to t, which is another target of the same namespace. Two hosts may share a
+// sinkhole address, by chance or on purpose: the sidecar tells http calls apart by their Host header and TLS by the server name.
+// But t's ServiceEntry makes a listener for the address and t's TLS port, and that passes on whatever other's apps send to it.
+func (t Target) Catches(other Target) bool {
+	return t.Host != other.Host && t.Port == other.AppPort && t.Address() == other.Address()
+}
+
+// checkCatches refuses targets that catch calls to another one of the Pod or of the namespace, or whose calls another one catches.
+func checkCatches(namespace string, targets []Target, egressTargets map[string]*v1alpha1.EgressTarget, path *field.Path) field.ErrorList {
+	sharing := map[netip.Addr][]Target{}
+	for _, t := range targets {
+		sharing[t.Address()] = nil
+	}
+	for _, host := range slices.Sorted(maps.Keys(egressTargets)) {
+		_, shared := sharing[SinkholeAddress(host)]
+		if shared && !slices.ContainsFunc(targets, func(t Target) bool { return t.Host == host }) {
+			sharing[SinkholeAddress(host)] = append(sharing[SinkholeAddress(host)], FromEgressTarget(namespace, host, egressTargets[host]))
+		}
+	}
+	var errs field.ErrorList
+	for _, t := range targets {
+		for _, other := range sharing[t.Address()] {
+			switch {
+			case t.Catches(other):
+				errs = append(errs, catches(path, t, t, other))
+			case other.Catches(t):
+				errs = append(errs, catches(path, t, other, t))
+			}
+		}
+		sharing[t.Address()] = append(sharing[t.Address()], t)
+	}
+	return errs
+}
+
+func catches(path *field.Path, refused, catching, caught Target) *field.Error {
+	return Invalid(path, refused.Host, fmt.Sprintf(
+		"%s and %s have the same sinkhole address %s, and the TLS port of the first, %d, is the port that apps call at the second, so plain calls to it could go to the first; "+
+			"change spec.port of the EgressTarget %[1]s or spec.appPort of the EgressTarget %[2]s, or call one of the two from another namespace",
+		catching.Host, caught.Host, caught.Address(), catching.Port))
 }

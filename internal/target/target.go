@@ -2,7 +2,6 @@ package target
 
 import (
 	"fmt"
-	"maps"
 	"net/netip"
 	"slices"
 	"time"
@@ -99,8 +98,6 @@ func (t Target) Address() netip.Addr {
 func Resolve(namespace string, intent Intent, egressTargets map[string]*v1alpha1.EgressTarget, path *field.Path) ([]Target, field.ErrorList) {
 	var errs field.ErrorList
 	targets := make([]Target, 0, len(intent.Entries))
-	hosts, existing := intent.Hosts(), slices.Sorted(maps.Keys(egressTargets))
-	owners := map[netip.Addr]string{}
 	secrets := newDefaultSecrets(intent, egressTargets)
 	for _, entry := range intent.Entries {
 		egressTarget := egressTargets[entry.Host]
@@ -109,16 +106,9 @@ func Resolve(namespace string, intent Intent, egressTargets map[string]*v1alpha1
 		if entry.SecretName == "" && namesNoSecret(egressTarget) {
 			errs = append(errs, secrets.check(entry.Host, path)...)
 		}
-		address := resolved.Address()
-		if other, taken := owners[address]; taken {
-			errs = append(errs, collides(path.Key(AnnotationTarget), entry.Host, other, "this Pod"))
-		}
-		owners[address] = entry.Host
-		if other, found := Collision(entry.Host, existing); found && !slices.Contains(hosts, other) {
-			errs = append(errs, collides(path.Key(AnnotationTarget), entry.Host, other, "the namespace"))
-		}
 		targets = append(targets, resolved)
 	}
+	errs = append(errs, checkCatches(namespace, targets, egressTargets, path.Key(AnnotationTarget))...)
 	if len(errs) > 0 {
 		return nil, errs
 	}
@@ -168,12 +158,6 @@ func MadeByController(egressTarget *v1alpha1.EgressTarget) bool {
 
 func writtenByOthers(entry metav1.ManagedFieldsEntry) bool {
 	return entry.Manager != ValueManagedBy && entry.Subresource == ""
-}
-
-func collides(path *field.Path, host, other, where string) *field.Error {
-	return Invalid(path, host, fmt.Sprintf(
-		"has the same sinkhole address %s as %s, which %s calls already; call one of the two from another namespace",
-		SinkholeAddress(host), other, where))
 }
 
 // FromEgressTarget returns the target of host as its EgressTarget describes it; nil is an EgressTarget with nothing set.

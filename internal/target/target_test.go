@@ -1,6 +1,7 @@
 package target_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -27,6 +28,7 @@ func defaults(host, secret string, change func(*target.Target)) target.Target {
 }
 
 func TestResolve(t *testing.T) {
+	one, other := collidingHosts(t)
 	yes, three := true, int32(3)
 	tests := map[string]struct {
 		annotations   map[string]string
@@ -65,6 +67,10 @@ func TestResolve(t *testing.T) {
 		"a default Secret whose host has no Pod any more": {targets("external.system.org"),
 			map[string]v1alpha1.EgressTargetSpec{"controller/unused/external.system.com": {}},
 			[]target.Target{defaults("external.system.org", "external-system-mtls-data", nil)}},
+		"two hosts with one sinkhole address, which calls are told apart by Host header and server name": {both(one+","+other, "shared"),
+			map[string]v1alpha1.EgressTargetSpec{}, []target.Target{defaults(one, "shared", nil), defaults(other, "shared", nil)}},
+		"a host with the sinkhole address of another of the namespace": {targets(one),
+			map[string]v1alpha1.EgressTargetSpec{other: {}}, []target.Target{defaults(one, target.DefaultSecretName(one), nil)}},
 		"everything that an EgressTarget says is taken": {targets("partner.example"), map[string]v1alpha1.EgressTargetSpec{"partner.example": {
 			Port: 8443, AppPort: 8080,
 			Credential:      v1alpha1.Credential{SecretName: "theirs", Keys: &v1alpha1.CredentialKeys{Certificate: "c.pem", PrivateKey: "k.pem"}},
@@ -102,7 +108,10 @@ func TestResolve(t *testing.T) {
 
 func TestResolveRefuses(t *testing.T) {
 	one, other := collidingHosts(t)
-	address := target.SinkholeAddress(one).String()
+	crossed := func(catching, caught string, port int) string {
+		return fmt.Sprintf("%s and %s have the same sinkhole address %s, and the TLS port of the first, %d, is the port that apps call at the second, so plain calls to it could go to the first; "+
+			"change spec.port of the EgressTarget %[1]s or spec.appPort of the EgressTarget %[2]s, or call one of the two from another namespace", catching, caught, target.SinkholeAddress(one), port)
+	}
 	const shared = "external.system.org defaults to the Secret external-system-mtls-data, which external.system.com of this namespace has by default already; name the Secret of this host, " +
 		"for example mtls.egress/secret: external.system.org=external-system-2-mtls-data, or mtls.egress/secret: external.system.org=external-system-mtls-data if the credential is meant for both"
 	tooLong := strings.Repeat(strings.Repeat("a", 61)+".", 4) + "bc"
@@ -130,10 +139,15 @@ func TestResolveRefuses(t *testing.T) {
 			`metadata.annotations[mtls.egress/target]: Invalid value: "partner.example": means port 443, but other workloads of the namespace call partner.example:8443, and a target has one port; write partner.example:8443, or create an EgressTarget that says which port is right`}},
 		"the app's port as the partner's": {targets("partner.example:80"), nil, []string{
 			`metadata.annotations[mtls.egress/target]: Invalid value: "partner.example:80": 80 is the plain HTTP port that the app calls; the port here is the partner's TLS port, usually 443`}},
-		"two targets of one Pod with one sinkhole address": {both(one+","+other, "shared"), nil, []string{
-			`metadata.annotations[mtls.egress/target]: Invalid value: "` + other + `": has the same sinkhole address ` + address + ` as ` + one + `, which this Pod calls already; call one of the two from another namespace`}},
-		"a target with the sinkhole address of another target of the namespace": {targets(one), map[string]v1alpha1.EgressTargetSpec{other: {}}, []string{
-			`metadata.annotations[mtls.egress/target]: Invalid value: "` + one + `": has the same sinkhole address ` + address + ` as ` + other + `, which the namespace calls already; call one of the two from another namespace`}},
+		"a target whose TLS port is the app's port of another with the same sinkhole address": {targets(one),
+			map[string]v1alpha1.EgressTargetSpec{one: {Port: 80, AppPort: 8080}, other: {}}, []string{
+				`metadata.annotations[mtls.egress/target]: Invalid value: "` + one + `": ` + crossed(one, other, 80)}},
+		"a target whose app's port is the TLS port of another with the same sinkhole address": {targets(one),
+			map[string]v1alpha1.EgressTargetSpec{other: {Port: 80, AppPort: 8080}}, []string{
+				`metadata.annotations[mtls.egress/target]: Invalid value: "` + one + `": ` + crossed(other, one, 80)}},
+		"two targets of one Pod with one sinkhole address and crossing ports": {both(one+":8443,"+other, "shared"),
+			map[string]v1alpha1.EgressTargetSpec{one: {Port: 8443}, other: {AppPort: 8443}}, []string{
+				`metadata.annotations[mtls.egress/target]: Invalid value: "` + other + `": ` + crossed(one, other, 8443)}},
 		"all mistakes are told at once": {targets("partner.example:80,external.system.com,external.system.org"), nil, []string{
 			`metadata.annotations[mtls.egress/target]: Invalid value: "partner.example:80": 80 is the plain HTTP port that the app calls; the port here is the partner's TLS port, usually 443`,
 			"metadata.annotations[mtls.egress/secret]: Required value: external.system.com and external.system.org both default to the Secret external-system-mtls-data; say which is whose, for example " +
