@@ -7,6 +7,8 @@ import (
 
 	networking "istio.io/api/networking/v1alpha3"
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+
+	"mtls.egress/webhook/internal/target"
 )
 
 // serviceEntries finds the ServiceEntries for the host of ours, and those of other hosts that take the sinkhole
@@ -58,12 +60,20 @@ func opens(entry *networkingv1.ServiceEntry, port int32) bool {
 // a listener for that address, which leads calls to the endpoints of that ServiceEntry.
 func (s search) sinkholeTaken(entry *networkingv1.ServiceEntry) (Conflict, bool) {
 	index := slices.IndexFunc(entry.Spec.GetAddresses(), func(text string) bool { return holds(text, s.target.Address()) })
-	if index < 0 || !opens(entry, s.target.AppPort) && !opens(entry, s.target.Port) {
+	catches := opens(entry, s.target.AppPort) || opens(entry, s.target.Port) && !s.generated(entry)
+	if index < 0 || !catches {
 		return Conflict{}, false
 	}
 	return s.conflict(KindServiceEntry, entry, fmt.Sprintf("spec.addresses[%d]", index), BreaksOurs,
 		"holds %s, the sinkhole address of %s, so calls of the target's Pods may go to its endpoints and leave in plain text; give it addresses outside 240.0.0.0/4",
 		s.target.Address(), s.target.Host).closing(), true
+}
+
+// generated reports whether the entry is that of another target of the namespace. Two hosts may share a sinkhole address;
+// on the partner's port calls are told apart by their server name.
+func (s search) generated(entry *networkingv1.ServiceEntry) bool {
+	return entry.Namespace == s.target.Namespace && Owned(entry) && len(entry.Spec.GetHosts()) == 1 &&
+		target.IsMeshHost(entry.Spec.GetHosts()[0])
 }
 
 // holds reports whether text is address or a prefix that contains it.

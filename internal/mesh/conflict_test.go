@@ -503,6 +503,11 @@ func TestConflictsAreTheForeignObjectsInTheWay(t *testing.T) {
 			others: mesh.Others{ServiceEntries: serviceEntries(serviceEntry(seHost("other.example.com"), seAddresses("::ffff:"+sinkhole)))},
 			want:   []string{"ServiceEntry project/theirs spec.addresses[0] BreaksOurs closes"},
 		},
+		"the ServiceEntry of another target with the same sinkhole address is no conflict": {
+			others: mesh.Others{ServiceEntries: serviceEntries(serviceEntry(seHost("other.system.com.mtls-egress.internal"), seAddresses(sinkhole), func(s *networkingv1.ServiceEntry) {
+				s.OwnerReferences = ownedBy("other.system.com")
+			}))},
+		},
 		"the sinkhole address on a port that no call uses is no conflict": {
 			others: mesh.Others{ServiceEntries: serviceEntries(serviceEntry(seHost("other.example.com"), seAddresses(sinkhole), sePorts(5432)))},
 		},
