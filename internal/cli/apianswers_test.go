@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -94,9 +95,7 @@ func cluster(changes apiAnswers) apiAnswers {
 		}},
 		"/apis/mtls.egress/v1alpha1/egresstargets": {http.StatusOK, metav1.PartialObjectMetadataList{TypeMeta: metav1.TypeMeta{APIVersion: "mtls.egress/v1alpha1", Kind: "EgressTargetList"}}},
 	}
-	for path, said := range changes {
-		all[path] = said
-	}
+	maps.Copy(all, changes)
 	return all
 }
 

@@ -57,7 +57,7 @@ func (c inCluster) checkOverwrite(t target.Target, named bool) error {
 // lookForOverwrite asks the cluster of the kubeconfig, if there is one, whether another host uses the Secret of t. What can't be
 // read is a finding: the command works without a cluster.
 func (f *secretFlags) lookForOverwrite(ctx context.Context, t target.Target) ([]credential.Finding, error) {
-	namespace, connected, err := f.connectionFlags.namespaceOf(f.namespace)
+	namespace, connected, err := f.namespaceOf(f.namespace)
 	if err != nil {
 		return nil, usageError(err)
 	}
@@ -95,7 +95,7 @@ func (f *connectionFlags) namespaceOf(named string) (namespace string, connected
 // readForOverwrite reads the metadata of the Secret, never what it holds, and the EgressTargets of the namespace. It returns what it
 // could read, and why it could not read the rest.
 func (f *secretFlags) readForOverwrite(ctx context.Context, namespace, secretName string) (inCluster, error) {
-	config, err := f.connectionFlags.config(overwriteTimeout)
+	config, err := f.config(overwriteTimeout)
 	if err != nil {
 		return inCluster{}, err
 	}

@@ -22,9 +22,10 @@ const (
 )
 
 const (
-	// Redirect and TProxy are the modes in which istio-iptables writes rules for outbound calls.
+	// Redirect is one of the modes in which istio-iptables writes rules for outbound calls.
 	Redirect = "REDIRECT"
-	TProxy   = "TPROXY"
+	// TProxy is the other.
+	TProxy = "TPROXY"
 	// Everything is the value of IncludeRanges that stands for every address.
 	Everything = "*"
 	// MainInterface is the interface through which a Pod reaches addresses that no other interface serves.

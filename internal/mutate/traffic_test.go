@@ -1,6 +1,7 @@
 package mutate_test
 
 import (
+	"maps"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -39,9 +40,7 @@ func TestTrafficAnnotationsThatWork(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			pod := annotated(func(pod *corev1.Pod) {
-				for key, value := range test.annotations {
-					pod.Annotations[key] = value
-				}
+				maps.Copy(pod.Annotations, test.annotations)
 			})
 			result := corpusCase{rules: everyHost, object: encode(t, pod)}.mutate(t)
 			if len(result.Errors) > 0 {

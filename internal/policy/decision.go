@@ -149,11 +149,12 @@ func (d Decision) Explain(namespace, host string) string {
 	case d.Rule == RuleOtherTargets && d.Allowed:
 		return fmt.Sprintf("namespace %s may reach %s: no list matches it, and policy.otherTargets in the chart's values is %s", namespace, host, OtherAllow)
 	}
-	switch d.Rule {
-	case RuleService:
-		return fmt.Sprintf("%s is the name of a Service of the cluster, and not a partner outside the mesh: call it without a target; the mesh has mutual TLS of its own for it", host)
-	case RuleClusterName:
-		return fmt.Sprintf("%s is a name that the cluster answers itself, and not a partner outside the mesh: call it without a target; the mesh has mutual TLS of its own for it", host)
+	const notAPartner = ", and not a partner outside the mesh: call it without a target; the mesh has mutual TLS of its own for it"
+	if d.Rule == RuleService {
+		return host + " is the name of a Service of the cluster" + notAPartner
+	}
+	if d.Rule == RuleClusterName {
+		return host + " is a name that the cluster answers itself" + notAPartner
 	}
 	denial := fmt.Sprintf("namespace %s may not reach %s: ", namespace, host)
 	const (

@@ -15,8 +15,8 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/client-go/tools/clientcmd/api"
 
-	"mtls.egress/webhook/internal/certs/credential"
 	"mtls.egress/webhook/charts"
+	"mtls.egress/webhook/internal/certs/credential"
 	"mtls.egress/webhook/internal/cli"
 	"mtls.egress/webhook/test/apiserver"
 )

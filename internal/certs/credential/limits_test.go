@@ -228,7 +228,7 @@ func BenchmarkJudgeHostile(b *testing.B) {
 func BenchmarkSlowest(b *testing.B) {
 	const inputs = 1_000
 	ca := pki.NewCA(b, "Partner CA")
-	random := mathrand.New(mathrand.NewPCG(14, 2026)) //nolint:gosec // Nothing here is secret.
+	random := mathrand.New(mathrand.NewPCG(14, 2026))
 	bits := func() int { return []int{512, 2_048, 8_192, 16_384, 16_385, 65_536}[random.IntN(6)] - random.IntN(2) }
 	key := func() []byte {
 		der := hostileKey(b, random.IntN(2), bits(), bits(), random.IntN(2) == 0)
