@@ -239,7 +239,7 @@ func judge(namespace string, pod *corev1.Pod, egressTargets map[string]*v1alpha1
 	if errs = append(errs, realiseErrs...); len(errs) > 0 {
 		return nil, patch{}, warnings, errs
 	}
-	return targets, p, slices.Concat(warnings, more, expiryWarnings(targets, egressTargets)), nil
+	return targets, p, slices.Concat(warnings, more, serverFirstWarnings(targets), expiryWarnings(targets, egressTargets)), nil
 }
 
 // notAllowed are the hosts that the namespace may not reach.
