@@ -68,14 +68,18 @@ func Intercepted(annotations map[string]string, mesh Settings, address netip.Add
 // Obstacles returns the annotations, of Names, each of which alone keeps the connection to address and port from the sidecar.
 // IncludeRanges stands for itself and IncludePorts: one of the two has to match.
 func (s Settings) Obstacles(address netip.Addr, port int32) []string {
-	keeps := map[string]bool{
-		Mode:              s[Mode] != Redirect && s[Mode] != TProxy,
-		ExcludeInterfaces: slices.Contains(List(s[ExcludeInterfaces]), MainInterface),
-		ExcludePorts:      hasPort(s[ExcludePorts], port),
-		ExcludeRanges:     covers(s[ExcludeRanges], address),
-		IncludeRanges:     s[IncludeRanges] != Everything && !covers(s[IncludeRanges], address) && !hasPort(s[IncludePorts], port),
+	var obstacles []string
+	add := func(name string, keeps bool) {
+		if keeps {
+			obstacles = append(obstacles, name)
+		}
 	}
-	return slices.DeleteFunc(Names(), func(name string) bool { return !keeps[name] })
+	add(Mode, s[Mode] != Redirect && s[Mode] != TProxy)
+	add(ExcludeInterfaces, slices.Contains(List(s[ExcludeInterfaces]), MainInterface))
+	add(ExcludePorts, hasPort(s[ExcludePorts], port))
+	add(ExcludeRanges, covers(s[ExcludeRanges], address))
+	add(IncludeRanges, s[IncludeRanges] != Everything && !covers(s[IncludeRanges], address) && !hasPort(s[IncludePorts], port))
+	return obstacles
 }
 
 // Malformed returns the elements of the value of an annotation that are not what it is made of, so that Istio could refuse

@@ -30,8 +30,12 @@ type istioConfig struct {
 // that is not one of those that intercept, whatever its spelling, it says NONE.
 // https://github.com/golang/protobuf/blob/v1.5.4/jsonpb/decode.go
 func readIstioConfig(annotations map[string]string) (istioConfig, error) {
+	value := annotations[annotationProxyConfig]
+	if value == "" {
+		return istioConfig{}, nil
+	}
 	var fields map[string]any
-	if err := yaml.Unmarshal([]byte(annotations[annotationProxyConfig]), &fields); err != nil {
+	if err := yaml.Unmarshal([]byte(value), &fields); err != nil {
 		return istioConfig{}, errors.New("can't be read as YAML with the fields of a ProxyConfig, so Istio would refuse the Pod; " +
 			"write it as in https://istio.io/latest/docs/reference/config/istio.mesh.v1alpha1/#ProxyConfig")
 	}

@@ -32,7 +32,7 @@ func checkMounts(mounts []corev1.VolumeMount, at *field.Path) field.ErrorList {
 }
 
 func mountProblem(mountPath string) string {
-	if slices.Contains(strings.Split(mountPath, "/"), "..") {
+	if strings.Contains(mountPath, "..") && slices.Contains(strings.Split(mountPath, "/"), "..") {
 		return "has .., which a link in the image can lead anywhere, to /etc/hosts too; write the path without .."
 	}
 	switch path.Clean("/" + mountPath) {

@@ -40,12 +40,13 @@ func checkTraffic(annotations map[string]string, targets []target.Target, at *fi
 	}
 	t := traffic{annotations: annotations, settings: interception.Of(annotations, mesh), targets: targets, at: at}
 	errs = append(errs, t.malformed()...)
+	calls, ownTLSCalls := t.obstacles(appCall), t.obstacles(ownTLSCall)
 	for _, name := range interception.Names() {
-		if affected := t.affected(name, appCall); len(affected) > 0 {
+		if affected := calls[name]; len(affected) > 0 {
 			errs = append(errs, t.refusal(name, affected))
 			continue
 		}
-		for _, own := range t.affected(name, ownTLSCall) {
+		for _, own := range ownTLSCalls[name] {
 			warnings = append(warnings, ownTLSWarning(name, own))
 		}
 	}
@@ -60,15 +61,18 @@ func checkTraffic(annotations map[string]string, targets []target.Target, at *fi
 func appCall(t target.Target) int32    { return t.AppPort }
 func ownTLSCall(t target.Target) int32 { return t.Port }
 
-// affected returns the targets whose call at port the annotation keeps from the sidecar.
-func (t traffic) affected(annotation string, port func(target.Target) int32) []target.Target {
-	var affected []target.Target
+// obstacles are the annotations that keep calls at port from the sidecar, each with the targets of these calls.
+func (t traffic) obstacles(port func(target.Target) int32) map[string][]target.Target {
+	var obstacles map[string][]target.Target
 	for _, one := range t.targets {
-		if slices.Contains(t.settings.Obstacles(one.Address(), port(one)), annotation) {
-			affected = append(affected, one)
+		for _, annotation := range t.settings.Obstacles(one.Address(), port(one)) {
+			if obstacles == nil {
+				obstacles = map[string][]target.Target{}
+			}
+			obstacles[annotation] = append(obstacles[annotation], one)
 		}
 	}
-	return affected
+	return obstacles
 }
 
 // malformed refuses values of which Istio could make other rules than they seem to ask for.
