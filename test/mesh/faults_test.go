@@ -483,7 +483,7 @@ func TestPartsAreStoppedUnderLoad(t *testing.T) {
 	// late makes a Pod that starts when it is told to, as many of these parts are needed to create one.
 	late := func(t *testing.T, name string, annotations map[string]string) (started func() *load) {
 		t.Helper()
-		admits(t, s, ns)
+		must(t, s.AwaitAdmission(t.Context(), ns))
 		app := scene.App{Namespace: ns, Name: "late-" + name, Kind: "Pod", Spec: gated, PodAnnotations: annotations}
 		made := newLoad(t, s, app, path+"/late-"+name)
 		return func() *load {
@@ -572,7 +572,7 @@ func TestPartsAreStoppedUnderLoad(t *testing.T) {
 	t.Run("chart upgrade", func(t *testing.T) {
 		t.Cleanup(func() { must(t, s.Install(context.WithoutCancel(t.Context()))) })
 		l.begin(t)
-		admits(t, s, ns)
+		must(t, s.AwaitAdmission(t.Context(), ns))
 		created := makePodsUntil(t, s, ns, func() error { return s.Install(t.Context(), "log.level=debug") })
 		if created == 0 {
 			t.Error("no Pod was created meanwhile")
@@ -589,7 +589,7 @@ func TestPartsAreStoppedUnderLoad(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), "the webhook is in use") {
 			t.Errorf("helm uninstall, while Pods need the webhook: %v; want it refused", err)
 		}
-		admits(t, s, ns)
+		must(t, s.AwaitAdmission(t.Context(), ns))
 		must(t, create(t, "after-uninstall", scene.Target(host)))
 		l.reached(t, 100)
 		l.unharmed(t, "helm uninstall is refused")
@@ -609,7 +609,7 @@ func TestPartsAreStoppedUnderLoad(t *testing.T) {
 		must(t, s.Install(t.Context()))
 		_, _, err = s.Kubectl(t.Context(), "--namespace", ns, "wait", "--for=condition=Ready", "egresstarget/"+host, "--timeout=60s")
 		must(t, err)
-		admits(t, s, ns)
+		must(t, s.AwaitAdmission(t.Context(), ns))
 		must(t, create(t, "reinstalled", scene.Target(host)))
 		l.unharmed(t, "the chart is uninstalled and installed again")
 		row(t, s, "helm uninstall --no-hooks, and install again", path, l, meanwhile)
@@ -648,27 +648,6 @@ func ledSince(t *testing.T, s *scene.Scene, since time.Time) {
 // leaseLost is longer than the leader of the controllers tries to renew its lease, 10 s.
 const leaseLost = 12 * time.Second
 
-// admits waits until all replicas of the webhook are ready and the API server reaches them. A Pod that is ready is not in the node's rules
-// for its Service at once, and a Service without a Pod in them refuses connections.
-func admits(t *testing.T, s *scene.Scene, namespace string) {
-	t.Helper()
-	must(t, s.Rollout(t.Context(), scene.Namespace, "deployment/"+scene.Release))
-	must(t, scene.Until(t.Context(), "an annotated Pod to be admitted", func(ctx context.Context) error {
-		_, err := s.Client.CoreV1().Pods(namespace).Create(ctx, gatedPod(s), metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
-		return err
-	}))
-}
-
-// gatedPod is an annotated Pod that doesn't start.
-func gatedPod(s *scene.Scene) *corev1.Pod {
-	pod := &corev1.Pod{
-		ObjectMeta: metav1.ObjectMeta{GenerateName: "meanwhile-", Annotations: scene.Target(host)},
-		Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "app", Image: s.Image("actor")}}},
-	}
-	gated(&pod.Spec)
-	return pod
-}
-
 // makePodsUntil creates annotated Pods, none of which starts, for as long as something else takes, fails the test for each that isn't admitted and realised, and counts them.
 func makePodsUntil(t *testing.T, s *scene.Scene, namespace string, work func() error) (created int) {
 	t.Helper()
@@ -684,7 +663,12 @@ func makePodsUntil(t *testing.T, s *scene.Scene, namespace string, work func() e
 			return created
 		case <-pace.C:
 		}
-		made, err := pods.Create(t.Context(), gatedPod(s), metav1.CreateOptions{})
+		pod := &corev1.Pod{
+			ObjectMeta: metav1.ObjectMeta{GenerateName: "meanwhile-", Annotations: scene.Target(host)},
+			Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "app", Image: s.Image("actor")}}},
+		}
+		gated(&pod.Spec)
+		made, err := pods.Create(t.Context(), pod, metav1.CreateOptions{})
 		if err != nil {
 			t.Errorf("Pod %d: %v", created+1, err)
 			continue

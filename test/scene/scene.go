@@ -14,6 +14,8 @@ import (
 	"sync"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/rest"
 
@@ -197,13 +199,31 @@ func (s *Scene) ChartValues(values ...string) []string {
 // Chart is the directory of the chart.
 func (s *Scene) Chart() string { return filepath.Join(s.Root, "charts", "mtls-egress-webhook") }
 
-// Install installs the chart, or upgrades it to further values, and returns when it runs with all its replicas.
+// Install installs the chart, or upgrades it to further values, and returns when it runs with all its replicas and is reached.
 func (s *Scene) Install(ctx context.Context, values ...string) error {
 	args := []string{"upgrade", "--install", Release, s.Chart(), "--namespace", Namespace, "--create-namespace", "--wait", "--timeout", patience.String()}
 	if _, _, err := s.Helm(ctx, append(args, s.ChartValues(values...)...)...); err != nil {
 		return err
 	}
-	return s.Rollout(ctx, Namespace, "deployment/"+Release)
+	return s.AwaitAdmission(ctx, metav1.NamespaceDefault)
+}
+
+// AwaitAdmission waits until all replicas of the webhook are ready and the API server reaches the webhooks that are asked about a Pod of the
+// namespace. A Pod that is ready is not in the node's rules for its Service at once, and a Service without a Pod in them refuses connections.
+func (s *Scene) AwaitAdmission(ctx context.Context, namespace string) error {
+	if err := s.Rollout(ctx, Namespace, "deployment/"+Release); err != nil {
+		return err
+	}
+	return Until(ctx, "the API server to reach the webhook", func(ctx context.Context) error {
+		_, err := s.Client.CoreV1().Pods(namespace).Create(ctx, &corev1.Pod{
+			ObjectMeta: metav1.ObjectMeta{GenerateName: "probe-", Annotations: Target("external.system.com")},
+			Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "app", Image: s.Image("actor")}}},
+		}, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+		if err != nil && !strings.Contains(err.Error(), "failed calling webhook") {
+			return nil // refused by one that answers
+		}
+		return err
+	})
 }
 
 // Until calls reached until it returns no error, for two minutes at most.
