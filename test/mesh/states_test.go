@@ -276,7 +276,7 @@ func (w *walk) followed(t *testing.T, p presence) {
 	}
 	must(t, scene.Until(t.Context(), "a sidecar with "+p.String(), func(context.Context) error {
 		listeners, err1 := admin("/listeners")
-		clusters, err2 := admin("/config_dump?resource=dynamic_active_clusters&name_regex=.*" + host)
+		clusters, err2 := admin("/config_dump?resource=dynamic_active_clusters&name_regex=.*" + target.MeshHost(host))
 		routes, err3 := admin("/config_dump?resource=dynamic_route_configs&name_regex=80")
 		if err := errors.Join(err1, err2, err3); err != nil {
 			return err
