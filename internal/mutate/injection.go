@@ -46,7 +46,7 @@ func checkPod(pod *corev1.Pod, at *field.Path) field.ErrorList {
 	}
 	errs = append(errs, checkWindows(&pod.Spec, at.Child("spec"))...)
 	if context := pod.Spec.SecurityContext; context != nil {
-		errs = append(errs, checkUser(context.RunAsUser, context.RunAsGroup, at.Child("spec", "securityContext"))...)
+		errs = append(errs, checkUser(context.RunAsUser, context.RunAsGroup, func() *field.Path { return at.Child("spec") })...)
 	}
 	errs = append(errs, checkContainers(pod.Spec.InitContainers, at, "initContainers")...)
 	return append(errs, checkContainers(pod.Spec.Containers, at, "containers")...)
@@ -55,29 +55,30 @@ func checkPod(pod *corev1.Pod, at *field.Path) field.ErrorList {
 func checkContainers(containers []corev1.Container, at *field.Path, name string) field.ErrorList {
 	var errs field.ErrorList
 	for i := range containers {
-		container := at.Child("spec", name).Index(i)
-		errs = append(errs, checkMounts(containers[i].VolumeMounts, container.Child("volumeMounts"))...)
+		// Made only for a problem, of which there is mostly none.
+		container := func() *field.Path { return at.Child("spec", name).Index(i) }
+		errs = append(errs, checkMounts(containers[i].VolumeMounts, container)...)
 		if isProxy(containers[i]) || isIstioInit(containers[i]) {
 			continue
 		}
 		if context := containers[i].SecurityContext; context != nil {
-			errs = append(errs, checkUser(context.RunAsUser, context.RunAsGroup, container.Child("securityContext"))...)
+			errs = append(errs, checkUser(context.RunAsUser, context.RunAsGroup, container)...)
 		}
 	}
 	return errs
 }
 
-// checkUser refuses the sidecar's user and group.
-func checkUser(user, group *int64, at *field.Path) field.ErrorList {
+// checkUser refuses the sidecar's user and group in the securityContext of a Pod or a container.
+func checkUser(user, group *int64, at func() *field.Path) field.ErrorList {
 	var errs field.ErrorList
-	refuse := func(at *field.Path, what string) {
-		errs = append(errs, target.Invalid(at, strconv.Itoa(proxyUser), "is the sidecar's own "+what+", whose calls Istio leads past the sidecar; take another one").WithOrigin(string(ReasonProxyUser)))
+	refuse := func(name, what string) {
+		errs = append(errs, target.Invalid(at().Child("securityContext", name), strconv.Itoa(proxyUser), "is the sidecar's own "+what+", whose calls Istio leads past the sidecar; take another one").WithOrigin(string(ReasonProxyUser)))
 	}
 	if user != nil && *user == proxyUser {
-		refuse(at.Child("runAsUser"), "user")
+		refuse("runAsUser", "user")
 	}
 	if group != nil && *group == proxyUser {
-		refuse(at.Child("runAsGroup"), "group")
+		refuse("runAsGroup", "group")
 	}
 	return errs
 }

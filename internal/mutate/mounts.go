@@ -21,11 +21,11 @@ const (
 
 // checkMounts refuses mounts that could make a container find other addresses than the webhook gave the targets. It asks no
 // container for its name: a name says nothing about who wrote it.
-func checkMounts(mounts []corev1.VolumeMount, at *field.Path) field.ErrorList {
+func checkMounts(mounts []corev1.VolumeMount, container func() *field.Path) field.ErrorList {
 	var errs field.ErrorList
 	for n, mount := range mounts {
 		if problem := mountProblem(mount.MountPath); problem != "" {
-			errs = append(errs, target.Invalid(at.Index(n).Child("mountPath"), mount.MountPath, problem).WithOrigin(string(ReasonHostsFile)))
+			errs = append(errs, target.Invalid(container().Child("volumeMounts").Index(n).Child("mountPath"), mount.MountPath, problem).WithOrigin(string(ReasonHostsFile)))
 		}
 	}
 	return errs
