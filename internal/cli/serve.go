@@ -170,13 +170,17 @@ func newManager(ctx context.Context, config *rest.Config, options *serveOptions,
 	if len(problems) > 0 {
 		return nil, errors.Join(problems...)
 	}
+	clients, err := options.clientCA(log.WithName("webhook"))
+	if err != nil {
+		return nil, usageError(err)
+	}
 	manager, err := ctrl.NewManager(config, ctrl.Options{
 		Scheme:                  scheme,
 		Logger:                  log,
 		Cache:                   admissionCache(),
 		Metrics:                 metricsserver.Options{BindAddress: options.metricsAddress},
 		HealthProbeBindAddress:  options.healthAddress,
-		WebhookServer:           webhookport.NewServer(options.webhookHost, options.webhookPort, source.GetCertificate, log.WithName("webhook")),
+		WebhookServer:           webhookport.NewServer(options.webhookHost, options.webhookPort, source.GetCertificate, clients, log.WithName("webhook")),
 		GracefulShutdownTimeout: new(gracefulStop),
 	})
 	if err != nil {
@@ -193,7 +197,7 @@ func newManager(ctx context.Context, config *rest.Config, options *serveOptions,
 		manager.Add(source),
 		manager.Add(&programPages{release: releaseProgramPages, first: firstProgramPages, every: everyProgramPages, log: log.WithName("memory")}),
 		metrics.Registry.Register(notAfterMetric(source)),
-		addAdmission(manager, cluster, mesh.DynamicDNS, draining),
+		addAdmission(manager, cluster, mesh.DynamicDNS, clients, draining),
 		addChecks(ctx, manager, source, draining, log.WithName("health")),
 		manager.Add(&terms{run: controllerTerm(config, scheme, options, cluster, mesh.DynamicDNS, controllerLog), pause: termPause, log: controllerLog}),
 	)
@@ -267,12 +271,12 @@ func meshConfigMetric(mesh *meshconfig.Watch) prometheus.Collector {
 	})
 }
 
-func addAdmission(manager ctrl.Manager, cluster policy.Cluster, dynamicDNS func() bool, draining *drain) error {
+func addAdmission(manager ctrl.Manager, cluster policy.Cluster, dynamicDNS func() bool, clients *webhookport.ClientCA, draining *drain) error {
 	handler, err := mutate.NewHandler(manager.GetClient(), manager.GetAPIReader(), cluster, dynamicDNS, metrics.Registry)
 	if err != nil {
 		return err
 	}
-	admissions, err := webhookport.NewAdmission(&webhook.Admission{Handler: handler}, metrics.Registry)
+	admissions, err := webhookport.NewAdmission(&webhook.Admission{Handler: handler}, clients, metrics.Registry)
 	if err != nil {
 		return fmt.Errorf("registering the metric of the webhook's port: %w", err)
 	}

@@ -10,12 +10,14 @@ import (
 	"strings"
 	"time"
 
+	"github.com/go-logr/logr"
 	"k8s.io/apimachinery/pkg/util/validation"
 	cliflag "k8s.io/component-base/cli/flag"
 
 	"mtls.egress/webhook/internal/certs/serving"
 	"mtls.egress/webhook/internal/controller"
 	"mtls.egress/webhook/internal/mesh"
+	"mtls.egress/webhook/internal/webhookport"
 )
 
 // serveOptions are the flags of serve.
@@ -23,6 +25,7 @@ type serveOptions struct {
 	webhookHost          string
 	webhookPort          int
 	webhookConfiguration string
+	clientCAFile         string
 	shutdownDelay        time.Duration
 
 	serviceName    string
@@ -66,6 +69,8 @@ func (o *serveOptions) flags() cliflag.NamedFlagSets {
 	webhook.IntVar(&o.webhookPort, "webhook-port", 9443, "The port to answer admission requests on, at /mutate.")
 	webhook.StringVar(&o.webhookConfiguration, "webhook-configuration", "0-"+name, "The MutatingWebhookConfiguration whose caBundle is kept. The API server "+
 		"calls configurations in the order of their names, and this one has to come before Istio's.")
+	webhook.StringVar(&o.clientCAFile, "client-ca-file", "", "A PEM file with the certificate authorities of the clients that may ask for admission. A client without a certificate of one of them "+
+		"gets 401. A changed file is read again. Empty: every client is answered. API servers present a certificate only if they are configured to: see docs/security.md.")
 	webhook.DurationVar(&o.shutdownDelay, "shutdown-delay", 10*time.Second, "How long admission requests are still answered after SIGTERM, while /readyz fails. "+
 		"At most "+maxShutdownDelay.String()+". A second signal ends the process at once.")
 
@@ -231,4 +236,16 @@ func listenPort(address string) (int, error) {
 // https://kubernetes.io/docs/reference/access-authn-authz/extensible-admission-controllers/#service-reference
 func (o *serveOptions) servingNames() []string {
 	return append([]string{o.serviceName + "." + o.namespace + ".svc"}, o.tlsDNSNames...)
+}
+
+// clientCA reads the authorities of clients, nil for none.
+func (o *serveOptions) clientCA(log logr.Logger) (*webhookport.ClientCA, error) {
+	if o.clientCAFile == "" {
+		return nil, nil //nolint:nilnil // every client is answered
+	}
+	clients, err := webhookport.ReadClientCA(o.clientCAFile, log)
+	if err != nil {
+		return nil, fmt.Errorf("--client-ca-file: %w", err)
+	}
+	return clients, nil
 }

@@ -7,9 +7,11 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/time/rate"
 	admissionv1 "k8s.io/api/admission/v1"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
@@ -37,35 +39,45 @@ const (
 
 // The reasons that the metric counts.
 const (
-	reasonMethod      = "method"
-	reasonContentType = "content-type"
-	reasonTooLarge    = "too-large"
-	reasonUnreadable  = "unreadable"
-	reasonBusy        = "busy"
-	reasonMalformed   = "malformed"
+	reasonClientCertificate = "client-certificate"
+	reasonMethod            = "method"
+	reasonContentType       = "content-type"
+	reasonTooLarge          = "too-large"
+	reasonUnreadable        = "unreadable"
+	reasonBusy              = "busy"
+	reasonMalformed         = "malformed"
 )
 
 // Admission answers admission requests by a webhook, and everything else by a bare status. It is what controller-runtime's admission.Webhook does as an http.Handler,
 // but for the bounds, and for what that one tells and logs of requests it can't read.
 type Admission struct {
 	webhook             *admission.Webhook
+	clients             *ClientCA
 	large, light, heavy *shares
 	refused             *prometheus.CounterVec
+	lines               *lines
 }
 
-// NewAdmission returns a handler of the requests for webhook. Its counter mtls_egress_webhook_refused_requests_total, by reason, is registered with registry.
-func NewAdmission(webhook *admission.Webhook, registry prometheus.Registerer) (*Admission, error) {
+// NewAdmission returns a handler of the requests for webhook, whose log it bounds, of clients with a certificate that one of the authorities has signed; of all where those are nil. Its counters mtls_egress_webhook_refused_requests_total, by reason, and
+// mtls_egress_webhook_dropped_log_lines_total are registered with registry.
+func NewAdmission(webhook *admission.Webhook, clients *ClientCA, registry prometheus.Registerer) (*Admission, error) {
 	refused := prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "mtls_egress_webhook_refused_requests_total",
-		Help: "HTTP requests to the webhook's port that were not admission requests, or came while there was no room for them, by reason (method, content-type, too-large, unreadable, busy, malformed).",
+		Help: "HTTP requests to the webhook's port that were not admission requests, or came while there was no room for them, by reason (client-certificate, method, content-type, too-large, unreadable, busy, malformed).",
 	}, []string{"reason"})
-	for _, reason := range []string{reasonMethod, reasonContentType, reasonTooLarge, reasonUnreadable, reasonBusy, reasonMalformed} {
+	for _, reason := range []string{reasonClientCertificate, reasonMethod, reasonContentType, reasonTooLarge, reasonUnreadable, reasonBusy, reasonMalformed} {
 		refused.WithLabelValues(reason)
 	}
-	if err := registry.Register(refused); err != nil {
+	dropped := prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "mtls_egress_webhook_dropped_log_lines_total",
+		Help: "Lines that admission requests of one source would have written into the log beyond a hundred in a second.",
+	})
+	if err := errors.Join(registry.Register(refused), registry.Register(dropped)); err != nil {
 		return nil, err
 	}
-	return &Admission{webhook: webhook, large: newShares(largeBodies), light: newShares(lightMemory), heavy: newShares(heavyMemory), refused: refused}, nil
+	bounds := &lines{dropped: dropped, bySource: map[string]*rate.Limiter{}}
+	webhook.Handler, webhook.LogConstructor = bounds.bound(webhook.Handler), requestLog
+	return &Admission{webhook: webhook, clients: clients, lines: bounds, large: newShares(largeBodies), light: newShares(lightMemory), heavy: newShares(heavyMemory), refused: refused}, nil
 }
 
 // refusal is why a request is not answered, with the status to say so.
@@ -88,6 +100,9 @@ func (a *Admission) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func (a *Admission) answer(r *http.Request) (answer []byte, refused *refusal) {
+	if a.clients != nil && !presented(r) {
+		return nil, &refusal{http.StatusUnauthorized, reasonClientCertificate}
+	}
 	if r.Method != http.MethodPost {
 		return nil, &refusal{http.StatusMethodNotAllowed, reasonMethod}
 	}
@@ -129,7 +144,7 @@ func (a *Admission) answer(r *http.Request) (answer []byte, refused *refusal) {
 		return nil, &refusal{http.StatusServiceUnavailable, reasonBusy}
 	}
 	defer release()
-	return a.judge(r.Context(), body)
+	return a.judge(context.WithValue(r.Context(), sourceKey{}, source), body)
 }
 
 // read returns the body, of which size is the most that there can be.
@@ -162,6 +177,7 @@ func (a *Admission) judge(ctx context.Context, body []byte) ([]byte, *refusal) {
 func wellFormed(review *admissionv1.AdmissionReview) bool {
 	request := review.Request
 	return review.GroupVersionKind() == admissionv1.SchemeGroupVersion.WithKind("AdmissionReview") && request != nil &&
+		slices.Contains([]admissionv1.Operation{"", admissionv1.Create, admissionv1.Update, admissionv1.Delete, admissionv1.Connect}, request.Operation) &&
 		request.UID != "" && len(request.UID) <= maxUID && len(request.Kind.Kind) <= validation.DNS1123LabelMaxLength &&
 		len(validation.IsDNS1123Label(request.Namespace)) == 0 && len(request.Name) <= validation.DNS1123SubdomainMaxLength
 }

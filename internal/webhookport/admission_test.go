@@ -26,7 +26,7 @@ const goodRequest = `{"uid":"5f2f1f6e","kind":{"version":"v1","kind":"Pod"},"nam
 
 func newAdmission(t *testing.T, handle admission.HandlerFunc) *Admission {
 	t.Helper()
-	a, err := NewAdmission(&admission.Webhook{Handler: handle}, prometheus.NewRegistry())
+	a, err := NewAdmission(&admission.Webhook{Handler: handle}, nil, prometheus.NewRegistry())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -55,6 +55,7 @@ func TestWhatIsNoAdmissionRequestGetsABareStatus(t *testing.T) {
 		"a namespace that is none":    {body: review(`{"uid":"1","namespace":"../.."}`), status: http.StatusBadRequest, reason: reasonMalformed},
 		"a UID for the log to hold":   {body: review(`{"uid":"` + long(1000) + `","namespace":"project"}`), status: http.StatusBadRequest, reason: reasonMalformed},
 		"a name for the log to hold":  {body: review(`{"uid":"1","namespace":"project","name":"` + long(1000) + `"}`), status: http.StatusBadRequest, reason: reasonMalformed},
+		"an operation that isn't":     {body: review(`{"uid":"1","namespace":"project","operation":"` + long(1000) + `"}`), status: http.StatusBadRequest, reason: reasonMalformed},
 		"nesting without end":         {body: review(`{"uid":"1","namespace":"project","object":` + strings.Repeat("[", 12_000)), status: http.StatusBadRequest, reason: reasonMalformed},
 		"too large":                   {body: long(maxBody + 1), status: http.StatusRequestEntityTooLarge, reason: reasonTooLarge},
 		"too large without a length":  {body: long(maxBody + 1), chunked: true, status: http.StatusRequestEntityTooLarge, reason: reasonTooLarge},

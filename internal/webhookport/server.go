@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -43,11 +44,16 @@ type Server struct {
 }
 
 // NewServer returns a server for a manager. It speaks TLS 1.3, which every API server does, and HTTP/1.1 only: whoever reaches the port could wear it out over HTTP/2
-// (CVE-2023-44487, https://github.com/kubernetes/kubernetes/issues/121197).
-func NewServer(host string, port int, certificate func(*tls.ClientHelloInfo) (*tls.Certificate, error), log logr.Logger) *Server {
+// (CVE-2023-44487, https://github.com/kubernetes/kubernetes/issues/121197). It asks clients for a certificate when there are authorities for them, nil otherwise; [Admission] refuses
+// those without.
+func NewServer(host string, port int, certificate func(*tls.ClientHelloInfo) (*tls.Certificate, error), clients *ClientCA, log logr.Logger) *Server {
+	config := &tls.Config{MinVersion: tls.VersionTLS13, NextProtos: []string{"http/1.1"}, GetCertificate: certificate}
+	if clients != nil {
+		clients.configure(config)
+	}
 	return &Server{
 		DefaultServer: &webhook.DefaultServer{Options: webhook.Options{Host: host, Port: port, WebhookMux: http.NewServeMux()}},
-		tls:           &tls.Config{MinVersion: tls.VersionTLS13, NextProtos: []string{"http/1.1"}, GetCertificate: certificate},
+		tls:           config,
 		log:           log,
 	}
 }
@@ -130,10 +136,13 @@ type seldom struct {
 	limiter *rate.Limiter
 }
 
+// maxProblem is how many bytes of a line are logged. What a client presents in a handshake may be in it.
+const maxProblem = 500
+
 // Write logs a line, or drops it.
 func (s *seldom) Write(line []byte) (int, error) {
 	if s.limiter.Allow() {
-		s.log.Info("A connection to the webhook's port failed", "problem", string(line))
+		s.log.Info("A connection to the webhook's port failed", "problem", strings.ToValidUTF8(string(line[:min(len(line), maxProblem)]), ""))
 	}
 	return len(line), nil
 }

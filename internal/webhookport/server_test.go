@@ -32,7 +32,7 @@ func start(t *testing.T, limit int, handler http.Handler) *started {
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := NewServer("127.0.0.1", 0, func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return &certificate, nil }, logr.Discard())
+	server := NewServer("127.0.0.1", 0, func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return &certificate, nil }, nil, logr.Discard())
 	server.Register("/mutate", handler)
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

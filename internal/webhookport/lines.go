@@ -1,0 +1,122 @@
+package webhookport
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync"
+
+	"github.com/go-logr/logr"
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/time/rate"
+	"k8s.io/klog/v2"
+	logf "sigs.k8s.io/controller-runtime/pkg/log"
+	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
+)
+
+const (
+	// linesPerSecond and linesAtOnce bound what requests of one source write into the log. An API server that creates hundreds of Pods at once stays below.
+	linesPerSecond, linesAtOnce = 100, 1000
+	// maxSources is how many sources are told apart. All begin anew after that many.
+	maxSources = 10_000
+	// maxLogged is how many bytes of a text of a request are logged.
+	maxLogged = 256
+)
+
+// lines bounds what requests write into the log: whoever reaches the port can make up as many as he likes, and what is in them.
+type lines struct {
+	dropped prometheus.Counter
+
+	mu       sync.Mutex
+	bySource map[string]*rate.Limiter
+}
+
+// sourceKey is the key of a request's source in its context.
+type sourceKey struct{}
+
+// limiter is that of a source.
+func (l *lines) limiter(source string) *rate.Limiter {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	own := l.bySource[source]
+	if own == nil {
+		if len(l.bySource) >= maxSources {
+			clear(l.bySource)
+		}
+		own = rate.NewLimiter(linesPerSecond, linesAtOnce)
+		l.bySource[source] = own
+	}
+	return own
+}
+
+// bound has a handler log through the bounds.
+func (l *lines) bound(handler admission.Handler) admission.Handler {
+	return admission.HandlerFunc(func(ctx context.Context, request admission.Request) admission.Response {
+		source, _ := ctx.Value(sourceKey{}).(string)
+		log := logf.FromContext(ctx)
+		sink := &boundedSink{LogSink: log.GetSink(), limiter: l.limiter(source), dropped: l.dropped}
+		return handler.Handle(logf.IntoContext(ctx, log.WithSink(sink)), request)
+	})
+}
+
+// requestLog names a request in its lines, as admission.DefaultLogConstructor does, with bounds.
+func requestLog(base logr.Logger, request *admission.Request) logr.Logger {
+	if request == nil {
+		return base
+	}
+	resource := request.Resource
+	resource.Group, resource.Version, resource.Resource = excerpt(resource.Group), excerpt(resource.Version), excerpt(resource.Resource)
+	return base.WithValues("object", klog.KRef(request.Namespace, request.Name), "namespace", request.Namespace, "name", request.Name,
+		"resource", resource, "user", excerpt(request.UserInfo.Username), "requestID", request.UID)
+}
+
+// excerpt is the beginning of a text that a client chose.
+func excerpt(text string) string {
+	if len(text) <= maxLogged {
+		return text
+	}
+	return strings.ToValidUTF8(text[:maxLogged], "") + "…"
+}
+
+// boundedSink drops lines when there are too many, and the end of errors that are too long: those of decoders repeat what they could not read.
+type boundedSink struct {
+	logr.LogSink
+	limiter *rate.Limiter
+	dropped prometheus.Counter
+}
+
+func (s *boundedSink) allowed() bool {
+	if s.limiter.Allow() {
+		return true
+	}
+	s.dropped.Inc()
+	return false
+}
+
+// Info is part of logr.LogSink.
+func (s *boundedSink) Info(level int, message string, values ...any) {
+	if s.allowed() {
+		s.LogSink.Info(level, message, values...)
+	}
+}
+
+// Error is part of logr.LogSink.
+func (s *boundedSink) Error(err error, message string, values ...any) {
+	if !s.allowed() {
+		return
+	}
+	if err != nil && len(err.Error()) > maxLogged {
+		err = errors.New(excerpt(err.Error()))
+	}
+	s.LogSink.Error(err, message, values...)
+}
+
+// WithValues is part of logr.LogSink.
+func (s *boundedSink) WithValues(values ...any) logr.LogSink {
+	return &boundedSink{s.LogSink.WithValues(values...), s.limiter, s.dropped}
+}
+
+// WithName is part of logr.LogSink.
+func (s *boundedSink) WithName(name string) logr.LogSink {
+	return &boundedSink{s.LogSink.WithName(name), s.limiter, s.dropped}
+}
