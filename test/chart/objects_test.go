@@ -33,9 +33,18 @@ func newPod(namespace, name string, annotations map[string]string) *corev1.Pod {
 // realisedPod is a Pod as the webhook leaves it, as far as the policy looks.
 func realisedPod(namespace, name string) *corev1.Pod {
 	pod := newPod(namespace, name, map[string]string{target.AnnotationTarget: "external.system.com"})
-	pod.Labels = map[string]string{target.LabelRealised: target.LabelValue}
+	pod.Labels = labelsFor("external.system.com")
 	pod.Spec.HostAliases = []corev1.HostAlias{alias("external.system.com")}
 	return pod
+}
+
+// labelsFor are the labels that the webhook gives a Pod for hosts.
+func labelsFor(hosts ...string) map[string]string {
+	labels := map[string]string{target.LabelRealised: target.LabelValue}
+	for _, host := range hosts {
+		labels[target.HostLabel(host)] = target.LabelValue
+	}
+	return labels
 }
 
 // mount mounts the volume that volume adds.
