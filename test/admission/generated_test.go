@@ -18,7 +18,7 @@ func TestEveryGeneratedObjectIsValidForIstio(t *testing.T) {
 	w := newWorld(t)
 	w.unprotect(func() error {
 		rule := istioObject{kind: "DestinationRule", name: "unprotected"}.in(w.namespace)
-		rule.Object["spec"] = map[string]any{"host": host, "subsets": []any{map[string]any{"name": mesh.SubsetName}}}
+		rule.Object["spec"] = map[string]any{"host": "*", "subsets": []any{map[string]any{"name": mesh.SubsetName}}}
 		return w.Create(t.Context(), rule, client.DryRunAll)
 	})
 	files, err := filepath.Glob(filepath.Join(installed.Root, "test", "testdata", "mesh", "*.golden.yaml"))

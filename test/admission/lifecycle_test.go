@@ -109,7 +109,6 @@ func TestAGeneratedObjectThatSomebodyChangesOrDeletesIsBack(t *testing.T) {
 	w.create(annotated("shop", withSidecar))
 	w.ready()
 	w.unprotect(func() error {
-		// Both policies are asked: the one on generated objects, and, of a DestinationRule, the one on reserved labels.
 		patch := client.RawPatch(types.MergePatchType, []byte(`{"spec":{"exportTo":["*"]}}`))
 		for _, o := range generated() {
 			if err := w.Patch(t.Context(), o.in(w.namespace), patch, client.DryRunAll); err != nil {
@@ -165,10 +164,9 @@ func TestWhereTheNamespaceIsProtectedNobodyTouchesAGeneratedObject(t *testing.T)
 	w.create(annotated("shop", withSidecar))
 	w.ready()
 	for _, o := range generated() {
-		// The protection speaks of the object; of a DestinationRule another policy says first that its labels are reserved.
 		const want = `%s.networking.istio.io %q is forbidden: ValidatingAdmissionPolicy 'mtls-egress-webhook-generated-objects' with binding 'mtls-egress-webhook-generated-objects' ` +
-			`denied request: %s %s is generated from an EgressTarget and carries the mutual TLS of Pods: without it, or with another spec, their calls fail or lose it. ` +
-			`Change the EgressTarget instead; delete the EgressTarget when no Pod needs the host any more. ` +
+			`denied request: %s %s is generated from an EgressTarget and carries the mutual TLS of Pods: without it, or with another spec, owner, finalizer, or ` +
+			`Istio label or annotation, their calls fail or lose it. Change the EgressTarget instead; delete the EgressTarget when no Pod needs the host any more. ` +
 			`An administrator who has to write this very object switches the protection off for the namespace, which takes two keys: ` +
 			`the namespace in the chart's value policy.exemptNamespaces, and its label: kubectl label namespace %s mtls.egress/protection=off`
 		plural := map[string]string{"ServiceEntry": "serviceentries", "VirtualService": "virtualservices", "DestinationRule": "destinationrules"}[o.kind]
@@ -177,9 +175,11 @@ func TestWhereTheNamespaceIsProtectedNobodyTouchesAGeneratedObject(t *testing.T)
 		for what, err := range map[string]error{
 			"deleted": w.Delete(t.Context(), o.in(w.namespace)),
 			"changed": w.Patch(t.Context(), o.in(w.namespace), client.RawPatch(types.MergePatchType, []byte(`{"spec":{"exportTo":["*"]}}`))),
+			"given to another revision of Istio": w.Patch(t.Context(), o.in(w.namespace),
+				client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"labels":{"istio.io/rev":"nobody"}}}`))),
+			"held by a finalizer": w.Patch(t.Context(), o.in(w.namespace), client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"finalizers":["example.com/a"]}}`))),
 		} {
-			reserved := o.kind == "DestinationRule" && what == "changed" && err != nil && strings.Contains(err.Error(), "the DestinationRule selects Pods by to.mtls.egress/"+host)
-			if err == nil || err.Error() != wanted && !reserved {
+			if err == nil || err.Error() != wanted {
 				t.Errorf("%s %s: error %q, want %q", o.kind, what, err, wanted)
 			}
 		}

@@ -11,6 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"mtls.egress/webhook/internal/mesh"
@@ -33,6 +34,12 @@ func remove(ctx context.Context, user client.Client, object *unstructured.Unstru
 
 func changeSpec(object *unstructured.Unstructured) {
 	object.Object["spec"] = istioSpec(object.GetKind(), "other.example.com")
+}
+
+func addLabel(object *unstructured.Unstructured, key, value string) {
+	labels := object.GetLabels()
+	labels[key] = value
+	object.SetLabels(labels)
 }
 
 func testGeneratedObjects(t *testing.T, c cluster) {
@@ -84,6 +91,56 @@ func testGeneratedObjects(t *testing.T, c cluster) {
 			}),
 			denied: true,
 		},
+		"somebody gives it to another revision of Istio": {
+			user: somebody, act: update(func(object *unstructured.Unstructured) { addLabel(object, "istio.io/rev", "nobody") }), denied: true,
+		},
+		"somebody gives it to another revision of Istio, by a patch": {
+			user: somebody,
+			act: func(ctx context.Context, user client.Client, object *unstructured.Unstructured) error {
+				return user.Patch(ctx, object, client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"labels":{"istio.io/rev":"nobody"}}}`)))
+			},
+			denied: true,
+		},
+		"somebody changes a label of Istio": {
+			user: somebody, act: update(func(object *unstructured.Unstructured) { addLabel(object, "istio.io/rev", "b") }), denied: true,
+			before: func(object *unstructured.Unstructured) { addLabel(object, "istio.io/rev", "a") },
+		},
+		"somebody takes a label of Istio away": {
+			user: somebody, denied: true,
+			act: update(func(object *unstructured.Unstructured) {
+				object.SetLabels(map[string]string{target.LabelManagedBy: target.ValueManagedBy})
+			}),
+			before: func(object *unstructured.Unstructured) { addLabel(object, "istio.io/rev", "a") },
+		},
+		"somebody adds a label of a part of Istio": {
+			user: somebody, act: update(func(object *unstructured.Unstructured) { addLabel(object, "networking.istio.io/a", "") }), denied: true,
+		},
+		"somebody adds an annotation of Istio": {
+			user: somebody, denied: true,
+			act: update(func(object *unstructured.Unstructured) { object.SetAnnotations(map[string]string{"istio.io/a": ""}) }),
+		},
+		"somebody adds an annotation of a part of Istio": {
+			user: somebody, denied: true,
+			act: update(func(object *unstructured.Unstructured) {
+				object.SetAnnotations(map[string]string{"internal.networking.istio.io/a": "b"})
+			}),
+		},
+		"somebody takes an annotation of Istio away": {
+			user: somebody, act: update(func(object *unstructured.Unstructured) { object.SetAnnotations(nil) }), denied: true,
+			before: func(object *unstructured.Unstructured) {
+				object.SetAnnotations(map[string]string{"networking.istio.io/a": "b"})
+			},
+		},
+		"somebody adds a finalizer": {
+			user: somebody, denied: true,
+			act: update(func(object *unstructured.Unstructured) {
+				object.SetFinalizers([]string{"example.com/a", "example.com/b"})
+			}),
+			before: func(object *unstructured.Unstructured) { object.SetFinalizers([]string{"example.com/a"}) },
+		},
+		"somebody deletes the anchor": {
+			user: somebody, act: remove, before: func(object *unstructured.Unstructured) { object.SetName(target.AnchorName) }, denied: true,
+		},
 		"somebody changes the spec by an older API version": {
 			user: somebody,
 			act: update(func(object *unstructured.Unstructured) {
@@ -119,8 +176,23 @@ func testGeneratedObjects(t *testing.T, c cluster) {
 				object.SetAnnotations(map[string]string{"example.com/a": "b"})
 			}),
 		},
-		"somebody adds a finalizer": {
-			user: somebody, act: update(func(object *unstructured.Unstructured) { object.SetFinalizers([]string{"example.com/finalizer"}) }),
+		"somebody takes a finalizer away": {
+			user: somebody, act: update(func(object *unstructured.Unstructured) { object.SetFinalizers([]string{"example.com/b"}) }),
+			before: func(object *unstructured.Unstructured) {
+				object.SetFinalizers([]string{"example.com/a", "example.com/b"})
+			},
+		},
+		"somebody adds a label and an annotation that are only like Istio's": {
+			user: somebody,
+			act: update(func(object *unstructured.Unstructured) {
+				object.SetLabels(map[string]string{target.LabelManagedBy: target.ValueManagedBy, "myistio.io/rev": "a", "istio.io.example.com/rev": "a", "istio.io": "a"})
+				object.SetAnnotations(map[string]string{"example.com/istio.io": "b", "istio": "c"})
+			}),
+		},
+		"somebody keeps the label of Istio that it has": {
+			user:   somebody,
+			before: func(object *unstructured.Unstructured) { addLabel(object, "istio.io/rev", "a") },
+			act:    update(func(object *unstructured.Unstructured) { addLabel(object, "team", "a") }),
 		},
 		"somebody writes it as it is": {user: somebody, act: update(func(*unstructured.Unstructured) {})},
 		"Istio writes the status": {
@@ -131,7 +203,15 @@ func testGeneratedObjects(t *testing.T, c cluster) {
 			},
 		},
 		"the controller changes the spec": {user: accountName, act: update(changeSpec)},
-		"the controller deletes it":       {user: accountName, act: remove},
+		"the controller changes all of the metadata": {
+			user: accountName,
+			act: update(func(object *unstructured.Unstructured) {
+				addLabel(object, "istio.io/rev", "a")
+				object.SetFinalizers([]string{"example.com/a"})
+				object.SetOwnerReferences(nil)
+			}),
+		},
+		"the controller deletes it": {user: accountName, act: remove},
 		"somebody changes it where the protection is off": {
 			user: somebody, act: update(changeSpec), labels: map[string]string{"mtls.egress/protection": "off"}, listed: true,
 		},
@@ -141,6 +221,12 @@ func testGeneratedObjects(t *testing.T, c cluster) {
 		"the namespace controller deletes it with its namespace":                         {user: namespaceController, act: remove, ends: true},
 		"a controller manager without accounts of its own deletes it with its namespace": {user: "system:kube-controller-manager", act: remove, ends: true},
 		"somebody changes an object without the label":                                   {user: somebody, act: update(changeSpec), before: unlabelled},
+		"somebody changes an object whose name is none of ours": {
+			user: somebody, act: update(changeSpec), before: func(object *unstructured.Unstructured) { object.SetName("mtls-egresses") },
+		},
+		"somebody deletes an object whose name is none of ours": {
+			user: somebody, act: remove, before: func(object *unstructured.Unstructured) { object.SetName("external.system.com") },
+		},
 		"somebody deletes an object without owner": {
 			user: somebody, act: remove, before: func(object *unstructured.Unstructured) { object.SetOwnerReferences(nil) },
 		},
@@ -184,7 +270,7 @@ func testGeneratedObjects(t *testing.T, c cluster) {
 				if test.before != nil {
 					test.before(object)
 				}
-				if err := c.Create(t.Context(), object); err != nil {
+				if err := c.as(t, accountName).Create(t.Context(), object); err != nil {
 					t.Fatal(err)
 				}
 				if test.ends {
@@ -196,7 +282,7 @@ func testGeneratedObjects(t *testing.T, c cluster) {
 				}
 				want := ""
 				if test.denied {
-					want = protection(kind, cmp.Or(test.name, object.GetName()), wayAround(in, test.labels, test.listed))
+					want = protection(kind, cmp.Or(test.name, object.GetName()), object.GetName(), wayAround(in, test.labels, test.listed))
 				}
 				got := ""
 				if err := test.act(t.Context(), user, object); err != nil {
@@ -213,7 +299,7 @@ func testGeneratedObjects(t *testing.T, c cluster) {
 		in := exemptNamespace("generated", listed)
 		c.namespace(t, in, nil)
 		object := generated(in, mesh.KindServiceEntry)
-		if err := c.Create(t.Context(), object); err != nil {
+		if err := c.as(t, accountName).Create(t.Context(), object); err != nil {
 			t.Fatal(err)
 		}
 		_, command, _ := strings.Cut(wayAround(in, nil, true), ": kubectl ")
@@ -238,15 +324,15 @@ func (c cluster) end(t *testing.T, object *unstructured.Unstructured) {
 }
 
 // protection is the whole message of a refusal. The API server puts a name in front of it, the policy one into it.
-func protection(kind, name, wayAround string) string {
+func protection(kind, requested, name, wayAround string) string {
 	const policy = "mtls-egress-webhook-generated-objects"
 	resource := map[string]string{
 		mesh.KindVirtualService: "virtualservices", mesh.KindDestinationRule: "destinationrules", mesh.KindServiceEntry: "serviceentries",
 	}[kind]
 	return fmt.Sprintf(`%s.networking.istio.io "%s" is forbidden: ValidatingAdmissionPolicy '%s' with binding '%s' denied request: `+
-		`%s mtls-egress-external.system.com is generated from an EgressTarget and carries the mutual TLS of Pods: without it, or with another spec, their calls fail `+
-		`or lose it. Change the EgressTarget instead; delete the EgressTarget when no Pod needs the host any more. %s`,
-		resource, name, policy, policy, kind, wayAround)
+		`%s %s is generated from an EgressTarget and carries the mutual TLS of Pods: without it, or with another spec, owner, finalizer, or Istio label `+
+		`or annotation, their calls fail or lose it. Change the EgressTarget instead; delete the EgressTarget when no Pod needs the host any more. %s`,
+		resource, requested, policy, policy, kind, name, wayAround)
 }
 
 // wayAround is the end of a refusal's message: which of the two keys is missing.

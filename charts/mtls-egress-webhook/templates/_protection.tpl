@@ -19,3 +19,9 @@ a tool of many teams, and can't take it off without whoever installs the chart, 
     : "An administrator who has to write this very object switches the protection off for the namespace, which takes two keys: the namespace in
     the chart's value policy.exemptNamespaces, and its label: kubectl label namespace ") + request.namespace + " mtls.egress/protection=off"
 {{- end }}
+{{/*
+A CEL expression: this is not the controller, which writes the generated objects with its own account.
+*/}}
+{{- define "mtls-egress-webhook.notByTheController" -}}
+request.userInfo.username != 'system:serviceaccount:{{ .Release.Namespace }}:{{ include "mtls-egress-webhook.serviceAccount" . }}'
+{{- end }}
