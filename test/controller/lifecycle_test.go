@@ -318,18 +318,24 @@ func TestTheAnchorServesTheTargetsOfTheNamespaceAndGoesWithTheLast(t *testing.T)
 	first := &v1alpha1.EgressTarget{ObjectMeta: metav1.ObjectMeta{Name: host}, Spec: v1alpha1.EgressTargetSpec{AppPort: 8080}}
 	second := &v1alpha1.EgressTarget{ObjectMeta: metav1.ObjectMeta{Name: "other.system.com"}, Spec: v1alpha1.EgressTargetSpec{Credential: v1alpha1.Credential{SecretName: "other"}}}
 	closed := &v1alpha1.EgressTarget{ObjectMeta: metav1.ObjectMeta{Name: "no.credential.com"}, Spec: v1alpha1.EgressTargetSpec{AppPort: 9090}}
+	pods := map[string]*corev1.Pod{}
 	for _, egressTarget := range []*v1alpha1.EgressTarget{first, second, closed} {
 		w.create(egressTarget)
+		pods[egressTarget.Name] = w.pod("calls-"+egressTarget.Name, egressTarget.Name)
 	}
 	w.anchorIs([]int64{80, 8080, 9090}, host, "no.credential.com", "other.system.com")
 	// The anchor comes first: a target that goes before its own objects are written has nothing to remove.
 	w.hasObjects(8)
 
+	w.remove(pods[first.Name])
+	w.anchorIs([]int64{80, 9090}, host, "no.credential.com", "other.system.com")
 	w.remove(first)
 	w.gone()
 	w.anchorIs([]int64{80, 9090}, "no.credential.com", "other.system.com")
+	w.remove(pods[closed.Name])
 	w.remove(closed)
 	w.anchorIs([]int64{80}, "other.system.com")
+	w.remove(pods[second.Name])
 	w.remove(second)
 	w.eventually(func() error {
 		removed := removals()
