@@ -64,6 +64,10 @@ func TestAllTestsRunAndAllFailuresAreListedAtTheEnd(t *testing.T) {
 			node: "here", changed: map[string]string{"test/onnode.sh": "#!/bin/sh\nexit 3\n"}, passed: []string{"project/internal/a", "project/test/b", "m/deep", "m"},
 			failed: "  test/onnode.sh project/test/mesh\n",
 		},
+		"a module can't be read": {
+			node: "here", changed: map[string]string{"release/go.mod": "nonsense\n"}, passed: []string{"project/internal/a", "project/test/b", "m", "project/test/mesh"},
+			failed: "  go -C release/deep test -timeout 30m .\n",
+		},
 	}
 	script, err := os.ReadFile("all.sh")
 	if err != nil {
