@@ -29,6 +29,7 @@ func TestAdmission(t *testing.T) {
 	t.Run("the policies read only fields that there are", func(t *testing.T) { testTypes(t, c) })
 	t.Run("generated objects are the controller's", func(t *testing.T) { testGeneratedObjects(t, c) })
 	t.Run("the domain and the owners of generated objects are the controller's", func(t *testing.T) { testReserved(t, c) })
+	t.Run("nothing takes an address of the sinkhole", func(t *testing.T) { testSinkhole(t, c) })
 	t.Run("an issuer is asked for a certificate by those who may create Certificates", func(t *testing.T) { testIssuance(t, c) })
 	t.Run("the service account may do what it has to, and no more", func(t *testing.T) { testAccount(t, c) })
 	t.Run("a stopped webhook stops what asks for something, and nothing else", func(t *testing.T) { testStopped(t, c, webhook) })
@@ -39,7 +40,7 @@ func (c cluster) upgrade(t *testing.T, webhook *stub, args ...string) {
 	t.Helper()
 	var exempt []string
 	for number := range exemptNamespaces {
-		exempt = append(exempt, exemptNamespace("generated", number), exemptNamespace("reserved", number))
+		exempt = append(exempt, exemptNamespace("generated", number), exemptNamespace("reserved", number), exemptNamespace("sinkhole", number))
 	}
 	c.helm(t, append([]string{
 		"upgrade", release, chartDir, "--namespace", namespace, "--set", "deployment.enabled=false,webhook.url=" + webhook.URL,
@@ -77,6 +78,10 @@ func (c cluster) waitForAdmission(t *testing.T, webhook *stub) {
 	}
 	until(t, "the policy on generated objects refuses", func(ctx context.Context) bool {
 		return denied(c.Delete(ctx, object, client.DryRunAll), "mtls-egress-webhook-generated-objects")
+	})
+	service := claiming("probe", "Service", "spec", "externalIPs", []any{"241.0.0.1"})
+	until(t, "the policy on addresses refuses", func(ctx context.Context) bool {
+		return denied(c.Create(ctx, service.DeepCopy(), client.DryRunAll), "mtls-egress-webhook-sinkhole")
 	})
 }
 

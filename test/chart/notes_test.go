@@ -64,8 +64,8 @@ func TestNotesTellTheNextStep(t *testing.T) {
 			reservations: []string{"policy.protectGenerated is off", "prometheusRule.enabled is off"},
 		},
 		"everything switched off": {
-			set:          `policy.requireRealised=false,policy.protectGenerated=false,crds.enabled=false,uninstall.refuseWhileInUse=false`,
-			reservations: []string{"policy.requireRealised is off", "policy.protectGenerated is off", "crds.enabled is off", "uninstall.refuseWhileInUse is off", "prometheusRule.enabled is off"},
+			set:          `policy.requireRealised=false,policy.protectGenerated=false,policy.protectSinkhole=false,crds.enabled=false,uninstall.refuseWhileInUse=false`,
+			reservations: []string{"policy.requireRealised is off", "policy.protectGenerated is off", "policy.protectSinkhole is off", "crds.enabled is off", "uninstall.refuseWhileInUse is off", "prometheusRule.enabled is off"},
 		},
 	}
 	for name, test := range tests {

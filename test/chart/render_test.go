@@ -154,6 +154,7 @@ func TestRenderedObjects(t *testing.T) {
 	}
 	generated := []string{
 		"ValidatingAdmissionPolicy mtls-egress-webhook-generated-objects", "ValidatingAdmissionPolicyBinding mtls-egress-webhook-generated-objects",
+		"ValidatingAdmissionPolicy mtls-egress-webhook-sinkhole", "ValidatingAdmissionPolicyBinding mtls-egress-webhook-sinkhole",
 		"ValidatingAdmissionPolicy mtls-egress-webhook-issuance", "ValidatingAdmissionPolicyBinding mtls-egress-webhook-issuance",
 	}
 	deployed := []string{
@@ -215,7 +216,7 @@ func TestRenderedObjects(t *testing.T) {
 			args: []string{
 				"--set", "deployment.enabled=false,webhook.url=https://127.0.0.1:9443,serviceMonitor.enabled=true",
 				"--set", "serviceAccount.create=false,serviceAccount.name=somebody,crds.enabled=false,rbac.aggregate=false",
-				"--set", "policy.requireRealised=false,policy.requirePropagated=false,policy.protectGenerated=false,policy.checkIssuance=false",
+				"--set", "policy.requireRealised=false,policy.requirePropagated=false,policy.protectGenerated=false,policy.protectSinkhole=false,policy.checkIssuance=false",
 			},
 			want: [][]string{everywhere},
 		},
@@ -266,6 +267,7 @@ func TestNamesAgree(t *testing.T) {
 		"bound":              at(t, rendered["RoleBinding team-a-mtls-egress-webhook"], "subjects"),
 		"named in a refusal": at(t, rendered["ValidatingAdmissionPolicy team-a-mtls-egress-webhook-propagated"], "spec", "validations", 0, "message"),
 		"free to change":     at(t, rendered["ValidatingAdmissionPolicy team-a-mtls-egress-webhook-generated-objects"], "spec", "matchConditions", 0, "expression"),
+		"free to take":       at(t, rendered["ValidatingAdmissionPolicy team-a-mtls-egress-webhook-sinkhole"], "spec", "matchConditions", 0, "expression"),
 	}
 	want := map[string]any{
 		"arguments": []any{
@@ -302,6 +304,7 @@ func TestNamesAgree(t *testing.T) {
 		"named in a refusal": "the workload asks for mutual TLS (annotation mtls.egress/target), but the webhook 0-team-a-mtls-egress-webhook has not propagated the " +
 			"annotation to its Pod template, so its Pods would call in plain text",
 		"free to change": "request.userInfo.username != 'system:serviceaccount:mtls-egress:runner'",
+		"free to take":   "request.userInfo.username != 'system:serviceaccount:mtls-egress:runner'",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
