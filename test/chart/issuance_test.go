@@ -1,11 +1,13 @@
 package chart
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"testing"
 
 	gocmp "github.com/google/go-cmp/cmp"
+	authorizationv1 "k8s.io/api/authorization/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -89,4 +91,11 @@ func (c cluster) grant(t *testing.T, user string, rules ...rbacv1.PolicyRule) {
 	if err := c.Create(t.Context(), binding); err != nil {
 		t.Fatal(err)
 	}
+	last := rules[len(rules)-1]
+	until(t, "the API server knows the rights of "+user, func(ctx context.Context) bool {
+		review := &authorizationv1.SubjectAccessReview{Spec: authorizationv1.SubjectAccessReviewSpec{User: user, ResourceAttributes: &authorizationv1.ResourceAttributes{
+			Namespace: "default", Group: last.APIGroups[0], Resource: last.Resources[0], Verb: last.Verbs[0],
+		}}}
+		return c.Create(ctx, review) == nil && review.Status.Allowed
+	})
 }
