@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"time"
 
@@ -215,12 +216,13 @@ func (r *EgressTargetReconciler) keep(
 	current, currentErr := r.current(ctx, t)
 	issued, issueErr := r.issueInTime(ctx, egressTarget, t)
 	findings, findingsErr := r.findings(ctx, t, secretsInUse(t, demands), now)
-	p := makePlan(t, demands, findings, current, conflicts)
+	siblings, siblingsErr := r.siblings(ctx, egressTarget)
+	p := makePlan(t, demands, findings, current, conflicts).closedFor(caughtHosts(t, siblings))
 	if rulesErr == nil {
 		p = p.closedUnless(rules.Decide(t.Host))
 	}
 	p.target.MaxConnectionAge = credential.ConnectionAge(p.target, usableCredentials(findings), now)
-	readErr := errors.Join(rulesErr, othersErr, currentErr, issueErr)
+	readErr := errors.Join(siblingsErr, rulesErr, othersErr, currentErr, issueErr)
 	if readErr != nil && !p.closed {
 		return reconcile.Result{}, readErr
 	}
@@ -277,6 +279,18 @@ func (r *EgressTargetReconciler) siblings(ctx context.Context, egressTarget *v1a
 		siblings = append(siblings, other)
 	}
 	return siblings, nil
+}
+
+// caughtHosts returns the hosts of siblings whose plain calls would go to t: see target.Target.Catches.
+func caughtHosts(t target.Target, siblings []v1alpha1.EgressTarget) []string {
+	var hosts []string
+	for i := range siblings {
+		if t.Catches(target.FromEgressTarget(siblings[i].Namespace, siblings[i].Name, &siblings[i])) {
+			hosts = append(hosts, siblings[i].Name)
+		}
+	}
+	slices.Sort(hosts)
+	return hosts
 }
 
 // current returns what the DestinationRule in the cluster presents, nil without one of ours.

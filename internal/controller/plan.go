@@ -21,6 +21,7 @@ const (
 	reasonPortsDiffer       = "PortsDiffer"
 	reasonPlaintextPossible = "PlaintextPossible"
 	reasonNotAllowed        = "NotAllowed"
+	reasonSinkholeCollision = "SinkholeCollision"
 )
 
 // The reasons of the condition PodsOutdated.
@@ -105,6 +106,19 @@ func (p plan) closedUnless(decision policy.Decision) plan {
 	p.closed = true
 	p.verdict = verdict{reason: reasonNotAllowed,
 		message: "the target is closed, calls that come to its route fail with 503 in the sidecar: " + decision.Explain(p.target.Namespace, p.target.Host)}
+	return p
+}
+
+// closedFor closes the plan if its ServiceEntry would catch plain calls to these hosts, whichever target came first: the
+// calls would leave without TLS, and closing the other target would not stop them.
+func (p plan) closedFor(hosts []string) plan {
+	if len(hosts) == 0 {
+		return p
+	}
+	p.closed = true
+	p.verdict = verdict{reason: reasonSinkholeCollision, message: fmt.Sprintf(
+		"the target is closed: it has the same sinkhole address %s as %s, and its TLS port %d is the port that apps call there, so plain calls could go to it; "+
+			"change spec.port here or spec.appPort there, or call one of the two from another namespace", p.target.Address(), strings.Join(hosts, ", "), p.target.Port)}
 	return p
 }
 

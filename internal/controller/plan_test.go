@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"mtls.egress/webhook/api/v1alpha1"
 	"mtls.egress/webhook/internal/certs/credential"
@@ -107,6 +108,37 @@ func TestMakePlan(t *testing.T) {
 			got := result{p.closed, p.target, p.layout, p.verdict.holds, p.verdict.reason}
 			if diff := cmp.Diff(test.want, got); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestATargetThatCatchesCallsToAnotherIsClosed(t *testing.T) {
+	const one, other = "h12065.example.com", "h12089.example.com" // of one address
+	egressTarget := func(name string, appPort int32) v1alpha1.EgressTarget {
+		return v1alpha1.EgressTarget{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: v1alpha1.EgressTargetSpec{AppPort: appPort}}
+	}
+	tests := map[string]struct {
+		port     int32
+		siblings []v1alpha1.EgressTarget
+		want     []string
+	}{
+		"no other target":                 {80, nil, nil},
+		"one of another address":          {80, []v1alpha1.EgressTarget{egressTarget(host, 80)}, nil},
+		"one of the address":              {443, []v1alpha1.EgressTarget{egressTarget(other, 80)}, nil},
+		"one of the address and its port": {8080, []v1alpha1.EgressTarget{egressTarget(host, 8080), egressTarget(other, 8080)}, []string{other}},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			catching := egressTarget(one, 8081)
+			catching.Spec.Port = test.port
+			p := plan{target: target.FromEgressTarget("project", one, &catching), verdict: programmed()}
+			got := caughtHosts(p.target, test.siblings)
+			if diff := cmp.Diff(test.want, got); diff != "" {
+				t.Errorf("caught (-want +got):\n%s", diff)
+			}
+			if closed := p.closedFor(got); closed.closed != (test.want != nil) {
+				t.Errorf("closed is %t: %s", closed.closed, closed.verdict.message)
 			}
 		})
 	}

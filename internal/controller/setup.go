@@ -168,6 +168,7 @@ func tellAll(changes chan<- event.GenericEvent, because client.Object) {
 func addEgressTargetController(mgr ctrl.Manager, reconciler *EgressTargetReconciler, changes, certificates <-chan event.GenericEvent) error {
 	b := ctrl.NewControllerManagedBy(mgr).Named("egresstarget").
 		For(&v1alpha1.EgressTarget{}, builder.WithPredicates(changed(egressTargetChanged))).
+		Watches(&v1alpha1.EgressTarget{}, handler.EnqueueRequestsFromMapFunc(reconciler.sharingRequests), builder.WithPredicates(changed(egressTargetChanged))).
 		Watches(&corev1.Pod{}, podHandler(reconciler.cache), builder.WithPredicates(changed(podChanged))).
 		WatchesMetadata(lookup.NamespaceMetadata(), handler.EnqueueRequestsFromMapFunc(reconciler.namespaceRequests), builder.WithPredicates(changed(annotationsChanged))).
 		WatchesRawSource(source.Channel(changes, handler.EnqueueRequestsFromMapFunc(reconciler.allRequests))).

@@ -108,6 +108,15 @@ func (r *EgressTargetReconciler) anchorRequests(ctx context.Context, anchor *uns
 	return r.requests(ctx, every, inNamespace)
 }
 
+// sharingRequests are the EgressTargets that have the sinkhole address of another one of their namespace, for a change of
+// that one's ports.
+func (r *EgressTargetReconciler) sharingRequests(ctx context.Context, egressTarget client.Object) []reconcile.Request {
+	address := target.SinkholeAddress(egressTarget.GetName())
+	return r.requests(ctx, func(e *v1alpha1.EgressTarget) bool {
+		return e.Name != egressTarget.GetName() && target.SinkholeAddress(e.Name) == address
+	}, client.InNamespace(egressTarget.GetNamespace()))
+}
+
 // namespaceRequests are the EgressTargets of a Namespace, which says what they may reach.
 func (r *EgressTargetReconciler) namespaceRequests(ctx context.Context, namespace client.Object) []reconcile.Request {
 	return r.requests(ctx, every, client.InNamespace(namespace.GetName()))

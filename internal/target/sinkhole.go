@@ -45,18 +45,6 @@ func reserved(address netip.Addr) bool {
 	return b[0] == 255 || b[0] == 240 && b[1] == 240
 }
 
-// Collision returns the first of others, in their order, that has the same sinkhole address as host but is another host. A
-// shared address would lead the https calls to one of them to the other.
-func Collision(host string, others []string) (string, bool) {
-	address := SinkholeAddress(host)
-	for _, other := range others {
-		if other != host && SinkholeAddress(other) == address {
-			return other, true
-		}
-	}
-	return "", false
-}
-
 // Catches reports whether plain calls to other would go to t, which is another target of the same namespace. Two hosts may share a
 // sinkhole address, by chance or on purpose: the sidecar tells http calls apart by their Host header and TLS by the server name.
 // But t's ServiceEntry makes a listener for the address and t's TLS port, and that passes on whatever other's apps send to it.

@@ -44,30 +44,6 @@ func TestSinkholeAddressStaysInsideClassE(t *testing.T) {
 	}
 }
 
-func TestCollisionFindsHostsThatShareAnAddress(t *testing.T) {
-	one, other := collidingHosts(t)
-	tests := map[string]struct {
-		host   string
-		others []string
-		want   string
-		found  bool
-	}{
-		"no others collide with nothing":          {one, nil, "", false},
-		"a host does not collide with itself":     {one, []string{one}, "", false},
-		"different addresses do not collide":      {one, []string{"external.system.com"}, "", false},
-		"the host with the same address is named": {one, []string{"external.system.com", other}, other, true},
-		"it works the other way round":            {other, []string{one}, one, true},
-	}
-	for name, test := range tests {
-		t.Run(name, func(t *testing.T) {
-			got, found := target.Collision(test.host, test.others)
-			if got != test.want || found != test.found {
-				t.Errorf("got %q, %v; want %q, %v", got, found, test.want, test.found)
-			}
-		})
-	}
-}
-
 // collidingHosts finds two hosts with the same address. With 2^28 addresses the birthday paradox gives a pair among some
 // twenty thousand hosts.
 func collidingHosts(t *testing.T) (one, other string) {

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -208,6 +209,32 @@ func TestASidecarThatHidesTheObjectsIsNoticed(t *testing.T) {
 }
 
 // Whoever comes first with a host of the same address must not lock another host out. Calls are told apart by host.
+// The ServiceEntry of such a target would lead plain calls to the other to its own partner, so it must never stand.
+func TestATargetThatCatchesCallsToAnotherIsClosed(t *testing.T) {
+	const victim, catching = "h12065.example.com", "h12089.example.com"
+	w := newWorld(t)
+	w.credential("both")
+	w.start(controller.Options{})
+	spec := v1alpha1.EgressTargetSpec{Credential: v1alpha1.Credential{SecretName: "both"}}
+	w.create(&v1alpha1.EgressTarget{ObjectMeta: metav1.ObjectMeta{Name: victim}, Spec: spec})
+	w.eventually(func() error { return w.hasCondition(victim, v1alpha1.ConditionReady, metav1.ConditionTrue, "Ready") })
+	spec.Port, spec.AppPort = 80, 8080
+	w.create(&v1alpha1.EgressTarget{ObjectMeta: metav1.ObjectMeta{Name: catching}, Spec: spec})
+	w.eventually(func() error {
+		return w.hasCondition(catching, v1alpha1.ConditionProgrammed, metav1.ConditionFalse, "SinkholeCollision")
+	})
+	if _, err := w.istio(mesh.KindServiceEntry, target.ObjectName(catching)); !apierrors.IsNotFound(err) {
+		t.Errorf("the ServiceEntry of %s stands (%v)", catching, err)
+	}
+	// It opens when the other one leaves the port, which only its own change tells.
+	var changed v1alpha1.EgressTarget
+	if err := w.Get(t.Context(), types.NamespacedName{Namespace: w.namespace, Name: victim}, &changed); err != nil {
+		t.Fatal(err)
+	}
+	w.patch(&changed, map[string]any{"spec": map[string]any{"appPort": 8081}})
+	w.eventually(func() error { return w.hasCondition(catching, v1alpha1.ConditionReady, metav1.ConditionTrue, "Ready") })
+}
+
 func TestTwoHostsOfOneSinkholeAddressAreBothProgrammed(t *testing.T) {
 	const one, other = "h12065.example.com", "h12089.example.com"
 	if target.SinkholeAddress(one) != target.SinkholeAddress(other) {
