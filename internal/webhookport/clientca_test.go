@@ -78,7 +78,12 @@ func TestOnlyClientsOfTheCAReachTheHandlers(t *testing.T) {
 			ctx, stop := context.WithCancel(t.Context())
 			ended := make(chan error, 1)
 			go func() { ended <- s.serve(ctx, listener, newConnections(10)) }()
-			t.Cleanup(func() { stop(); <-ended })
+			t.Cleanup(func() {
+				stop()
+				if err := <-ended; err != nil {
+					t.Error(err)
+				}
+			})
 
 			config := &tls.Config{InsecureSkipVerify: true}
 			if test.client != nil {

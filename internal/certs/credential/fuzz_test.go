@@ -47,8 +47,9 @@ func checkMessage(tb testing.TB, message string) {
 	}
 }
 
-// breaksLines knows what may end a line or move the cursor: all control characters (Cc) and the separators U+2028 and U+2029.
-func breaksLines(r rune) bool { return unicode.In(r, unicode.Cc, unicode.Zl, unicode.Zp) }
+// breaksLines knows what may end a line, move the cursor, hide or turn around what stands beside it: control characters (Cc), those of formatting (Cf)
+// and the separators U+2028 and U+2029.
+func breaksLines(r rune) bool { return unicode.In(r, unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp) }
 
 // withCanary are a value as it is, and with the canary in the middle of it.
 func withCanary(head, tail []byte) [][]byte {

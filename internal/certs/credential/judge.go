@@ -26,7 +26,7 @@ type Credential struct {
 	NotBefore, NotAfter time.Time
 	// SHA256 is the fingerprint of the DER certificate in lower-case hexadecimal, no separators.
 	SHA256 string
-	// Subject alternative names.
+	// Subject alternative names. What doesn't show in them is replaced.
 	DNSNames, Emails, IPAddresses, URIs []string
 	// ChainLength counts the certificates, the leaf among them.
 	ChainLength int
@@ -103,10 +103,10 @@ func describe(chain []*x509.Certificate) *Credential {
 		NotBefore:    leaf.NotBefore.UTC(),
 		NotAfter:     leaf.NotAfter.UTC(),
 		SHA256:       hex.EncodeToString(fingerprint[:]),
-		DNSNames:     leaf.DNSNames,
-		Emails:       leaf.EmailAddresses,
+		DNSNames:     visibleNames(leaf.DNSNames),
+		Emails:       visibleNames(leaf.EmailAddresses),
 		IPAddresses:  ips,
-		URIs:         uris,
+		URIs:         visibleNames(uris),
 		ChainLength:  len(chain),
 		KeyType:      keyType(leaf.PublicKey),
 	}
@@ -176,18 +176,33 @@ func date(t time.Time) string {
 	return t.UTC().Format(time.RFC3339)
 }
 
-// Printable makes text out of a certificate fit for one line of a message: without what ends a line or moves a cursor, and no longer than a person reads.
+// Printable makes text out of a certificate fit for one line of a message: without what ends a line, moves a cursor, hides or turns around what
+// stands beside it, and no longer than a person reads.
 func Printable(text string) string {
 	const longest = 200
 
-	runes := []rune(strings.Map(func(r rune) rune {
-		if unicode.In(r, unicode.Cc, unicode.Zl, unicode.Zp) {
-			return unicode.ReplacementChar
-		}
-		return r
-	}, strings.ToValidUTF8(text, "\uFFFD")))
+	runes := []rune(visible(text))
 	if len(runes) > longest {
 		return string(runes[:longest]) + "…"
 	}
 	return string(runes)
+}
+
+// visible replaces everything in a text that doesn't show.
+func visible(text string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return unicode.ReplacementChar
+	}, strings.ToValidUTF8(text, "\uFFFD"))
+}
+
+// visibleNames are names of a certificate as a status and a terminal may have them.
+func visibleNames(names []string) []string {
+	var shown []string
+	for _, name := range names {
+		shown = append(shown, visible(name))
+	}
+	return shown
 }

@@ -179,7 +179,7 @@ func verifyingCost(signer *x509.Certificate) int {
 		return 100
 	}
 	const unit = 1024
-	return (1 + key.N.BitLen()*key.N.BitLen()/(unit*unit)) * bits.Len(uint(key.E)) // the parser refuses negative ones
+	return (1 + key.N.BitLen()*key.N.BitLen()/(unit*unit)) * bits.Len(uint(key.E))
 }
 
 // splitDER are the values that stand one behind the other; not ok when something else stands among them.

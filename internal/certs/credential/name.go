@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -160,13 +161,16 @@ func shortName(oid asn1.ObjectIdentifier) string {
 	}
 }
 
-// escape follows RFC 4514 §2.4, and writes control characters in hexadecimal too, as it allows.
+// escape follows RFC 4514 §2.4, and writes what doesn't show in hexadecimal too, as it allows: control characters, and those that hide or turn
+// around what stands beside them.
 func escape(text string) string {
 	var out strings.Builder
 	for i, r := range text {
 		switch {
-		case r < ' ' || r == 0x7f:
-			fmt.Fprintf(&out, `\%02X`, r)
+		case !unicode.IsPrint(r):
+			for _, octet := range []byte(string(r)) {
+				fmt.Fprintf(&out, `\%02X`, octet)
+			}
 		case strings.ContainsRune(`"+,;<>\`, r), i == 0 && (r == '#' || r == ' '), r == ' ' && i == len(text)-1:
 			out.WriteByte('\\')
 			out.WriteRune(r)
