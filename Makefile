@@ -40,8 +40,9 @@ TOOL_MODULES := $(patsubst %/go.mod,%,$(wildcard release/go.mod test/*/go.mod te
 # Provides the parts of a Kubernetes node where one can be run: on Linux as root, unless a cluster is given.
 node := if [ "$$(uname)$$(id -u)" = Linux0 ] && [ -z "$${KUBECONFIG:-}" ]; then MTLS_EGRESS_NODE=$$(go -C test/tools run . node); export MTLS_EGRESS_NODE; fi
 
-# Provides what a command of test/tools makes, in its variable, such as MTLS_EGRESS_ISTIO_CRDS. `make test` provides all of it before the tests run, so that none of
-# them builds or downloads anything but the webhook.
+# Provides what a command of test/tools makes, in its variable, such as MTLS_EGRESS_ISTIO_CRDS.
+# `make test` provides all of it before the tests run, so that none of them builds or downloads
+# anything but the webhook.
 provided = MTLS_EGRESS_$(1)=$$(go -C test/tools run . $(2)); export MTLS_EGRESS_$(1)
 # cert-manager runs beside the API servers that the tests start; promtool and prometheus try the chart's alerts.
 assets := $(call provided,ASSETS,assets)

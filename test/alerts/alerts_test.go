@@ -54,7 +54,8 @@ type cause struct {
 }
 
 func TestEveryAlertFiresByItsCause(t *testing.T) {
-	// Before the clock runs by which the dashboard shows what was: building the program takes minutes on a new machine.
+	// Before the clock runs by which the dashboard shows what was: building the program takes minutes
+	// on a new machine.
 	painter, err := apiserver.Tools(t.Context(), "dashboard")
 	if err != nil {
 		t.Fatal(err)
@@ -111,7 +112,8 @@ func TestEveryAlertFiresByItsCause(t *testing.T) {
 // blind is the address of /metrics of a replica that may do nothing.
 var blind string
 
-// causes are those of all alerts. What is in again has to go on until the alert fires: it is a moment, and Prometheus has to see a counter before and after it.
+// causes are those of all alerts. What is in again has to go on until the alert fires: it is a moment,
+// and Prometheus has to see a counter before and after it.
 func causes(t *testing.T) (all []cause, again map[string]func(scene)) {
 	panicking, err := mutate.NewHandler(nil, nil, policy.Cluster{}, nil, metrics.Registry)
 	if err != nil {

@@ -25,8 +25,9 @@ func troubles() []string {
 	return []string{"MTLSEgressConflict", "MTLSEgressPodsWithoutSidecar", "MTLSEgressCredentialExpires", "MTLSEgressTargetNotVerified"}
 }
 
-// showsTheDashboard draws the dashboard over the time of the test, which had the cause of every alert, and at its end some of them
-// again, while there is much to do. The program that draws is in the directory painter.
+// showsTheDashboard draws the dashboard over the time of the test, which had the cause of every
+// alert, and at its end some of them again, while there is much to do. The program that draws is in
+// the directory painter.
 func (s scene) showsTheDashboard(prometheus *server, causes []cause, painter string) {
 	s.Helper()
 	causes = slices.DeleteFunc(slices.Clone(causes), func(c cause) bool { return !slices.Contains(troubles(), c.alert) })

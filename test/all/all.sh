@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
-# Runs all tests, whatever fails, and ends with a list of the packages and tests that failed. The current directory is the project's.
+# Runs all tests, whatever fails, and ends with a list of the packages and tests that failed. The
+# current directory is the project's.
 #
 #	test/all/all.sh ON_A_NODE
 #
-# ON_A_NODE is an extended regular expression. The packages with a matching import path run a cluster: they need the parts of a node in MTLS_EGRESS_NODE, or
-# a cluster in KUBECONFIG, and are skipped otherwise.
+# ON_A_NODE is an extended regular expression. The packages with a matching import path run a
+# cluster: they need the parts of a node in MTLS_EGRESS_NODE, or a cluster in KUBECONFIG, and are
+# skipped otherwise.
 set -uo pipefail
 on_a_node=$1
 log=$(mktemp)
@@ -24,7 +26,8 @@ run() {
 all=$(go list ./...) || exit
 run go test -timeout 30m $(grep -vxE "$on_a_node" <<<"$all")
 
-# The modules of their own. Only their packages with tests are compiled: the others are whole servers.
+# The modules of their own. Only their packages with tests are compiled: the others are whole
+# servers.
 module=$(go env GOMOD)
 for folder in $(find release test -name '*_test.go' -not -path '*/testdata/*' -exec dirname {} + | sort -u); do
 	[ "$(go -C "$folder" env GOMOD)" = "$module" ] || run go -C "$folder" test -timeout 30m .

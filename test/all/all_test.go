@@ -16,7 +16,7 @@ import (
 // The sources of tests.
 const (
 	passes   = "package p\n\nimport \"testing\"\n\nfunc TestGood(*testing.T) {}\n"
-	fails    = "package p\n\nimport \"testing\"\n\nfunc TestGood(*testing.T) {}\n\nfunc TestBad(t *testing.T) {\n\tt.Run(\"a case\", func(t *testing.T) { t.Error(\"no\") })\n}\n"
+	fails    = passes + "\nfunc TestBad(t *testing.T) {\n\tt.Run(\"a case\", func(t *testing.T) { t.Error(\"no\") })\n}\n"
 	compiles = "package p\n\nfunc main() { is no program }\n"
 	module   = "module m\n\ngo 1.26\n"
 )
@@ -45,27 +45,37 @@ func TestAllTestsRunAndAllFailuresAreListedAtTheEnd(t *testing.T) {
 		passed  []string // packages, in their order
 		failed  string   // what the output has behind FAILED
 	}{
-		"everything passes":                            {node: "here", passed: []string{"project/internal/a", "project/test/b", "m/deep", "m", "project/test/mesh"}},
-		"without a node, the tests on one are skipped": {passed: []string{"project/internal/a", "project/test/b", "m/deep", "m"}},
+		"everything passes": {
+			node: "here", passed: []string{"project/internal/a", "project/test/b", "m/deep", "m", "project/test/mesh"},
+		},
+		"without a node, the tests on one are skipped": {
+			passed: []string{"project/internal/a", "project/test/b", "m/deep", "m"},
+		},
 		"the first package fails": {
-			node: "here", changed: map[string]string{"internal/a/a_test.go": fails}, passed: []string{"project/test/b", "m/deep", "m", "project/test/mesh"},
+			node: "here", changed: map[string]string{"internal/a/a_test.go": fails},
+			passed: []string{"project/test/b", "m/deep", "m", "project/test/mesh"},
 			failed: "  project/internal/a" + bad,
 		},
 		"a package doesn't compile": {
-			node: "here", changed: map[string]string{"internal/a/a_test.go": compiles}, passed: []string{"project/test/b", "m/deep", "m", "project/test/mesh"},
+			node: "here", changed: map[string]string{"internal/a/a_test.go": compiles},
+			passed: []string{"project/test/b", "m/deep", "m", "project/test/mesh"},
 			failed: "  project/internal/a [setup failed]\n",
 		},
 		"one fails of each kind": {
-			node: "here", changed: map[string]string{"test/b/b_test.go": fails, "release/deep/deep_test.go": fails, "test/mesh/mesh_test.go": fails},
+			node: "here", changed: map[string]string{
+				"test/b/b_test.go": fails, "release/deep/deep_test.go": fails, "test/mesh/mesh_test.go": fails,
+			},
 			passed: []string{"project/internal/a", "m"},
 			failed: "  project/test/b" + bad + "  m/deep" + bad + "  project/test/mesh" + bad,
 		},
 		"the tests on a node don't start": {
-			node: "here", changed: map[string]string{"test/onnode.sh": "#!/bin/sh\nexit 3\n"}, passed: []string{"project/internal/a", "project/test/b", "m/deep", "m"},
+			node: "here", changed: map[string]string{"test/onnode.sh": "#!/bin/sh\nexit 3\n"},
+			passed: []string{"project/internal/a", "project/test/b", "m/deep", "m"},
 			failed: "  test/onnode.sh project/test/mesh\n",
 		},
 		"a module can't be read": {
-			node: "here", changed: map[string]string{"release/go.mod": "nonsense\n"}, passed: []string{"project/internal/a", "project/test/b", "m", "project/test/mesh"},
+			node: "here", changed: map[string]string{"release/go.mod": "nonsense\n"},
+			passed: []string{"project/internal/a", "project/test/b", "m", "project/test/mesh"},
 			failed: "  go -C release/deep test -timeout 30m .\n",
 		},
 	}

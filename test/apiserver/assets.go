@@ -9,7 +9,8 @@ import (
 	"time"
 )
 
-// Assets returns the directory of etcd, kube-apiserver, kubectl and helm. It is what Tools provides, which on a machine that has none yet takes minutes.
+// Assets returns the directory of etcd, kube-apiserver, kubectl and helm. It is what Tools provides,
+// which on a machine that has none yet takes minutes.
 func Assets(ctx context.Context) (string, error) { return Tools(ctx, "assets") }
 
 // IstioCRDs returns the file with Istio's CustomResourceDefinitions, of the version of istio.io/api that the project is built with.
@@ -24,9 +25,10 @@ func Root(ctx context.Context) (string, error) {
 	return strings.TrimSpace(root), err
 }
 
-// Tools returns the path that a command of test/tools prints. It is the one in the command's variable, such as MTLS_EGRESS_ISTIO_CRDS, which
-// `make test` sets: then no test builds or downloads anything. Without the variable, the command runs, and makes what is missing. Its progress
-// goes to standard error. The process must run within the project.
+// Tools returns the path that a command of test/tools prints. It is the one in the command's
+// variable, such as MTLS_EGRESS_ISTIO_CRDS, which `make test` sets: then no test builds or downloads
+// anything. Without the variable, the command runs, and makes what is missing. Its progress goes to
+// standard error. The process must run within the project.
 func Tools(ctx context.Context, command string) (string, error) {
 	if path := os.Getenv(toolsVariable(command)); path != "" {
 		return path, nil

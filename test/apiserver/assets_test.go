@@ -10,7 +10,12 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// TestMakeProvidesWhatTestsNeed compares what `make test` makes before it runs any test with all that test/tools can make.
+// provided finds a variable, and the command of test/tools that it is set by.
+var provided = regexp.MustCompile(
+	`(MTLS_EGRESS_[A-Z_]+)=\$\(go -C test/tools run \. ([a-z-]+)\); export (MTLS_EGRESS_[A-Z_]+)`)
+
+// TestMakeProvidesWhatTestsNeed compares what `make test` makes before it runs any test with all
+// that test/tools can make.
 func TestMakeProvidesWhatTestsNeed(t *testing.T) {
 	root := filepath.Join("..", "..")
 	source, err := os.ReadFile(filepath.Join(root, "test", "tools", "main.go"))
@@ -25,17 +30,18 @@ func TestMakeProvidesWhatTestsNeed(t *testing.T) {
 	if _, err := os.ReadFile(filepath.Join(root, "Makefile")); err != nil {
 		t.Fatal(err)
 	}
-	recipe, _, err := Output(exec.CommandContext(t.Context(), "make", "--no-print-directory", "--dry-run", "-C", root, "test"))
+	dryRun := exec.CommandContext(t.Context(), "make", "--no-print-directory", "--dry-run", "-C", root, "test")
+	recipe, _, err := Output(dryRun)
 	if err != nil {
 		t.Fatal(err)
 	}
-	provided := map[string]string{}
-	for _, found := range regexp.MustCompile(`(MTLS_EGRESS_[A-Z_]+)=\$\(go -C test/tools run \. ([a-z-]+)\); export (MTLS_EGRESS_[A-Z_]+)`).FindAllStringSubmatch(recipe, -1) {
+	got := map[string]string{}
+	for _, found := range provided.FindAllStringSubmatch(recipe, -1) {
 		if found[1] == found[3] {
-			provided[found[2]] = found[1]
+			got[found[2]] = found[1]
 		}
 	}
-	if diff := cmp.Diff(want, provided); diff != "" {
-		t.Errorf("commands of test/tools and the variables with what they print (-read by tests +set by make test):\n%s", diff)
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("commands of test/tools, and their variables (-read by tests +set by make test):\n%s", diff)
 	}
 }

@@ -95,13 +95,15 @@ func (p *partner) saw() (clients []string, refused, data int) {
 	return p.clients, p.refused, p.data
 }
 
-// sawOnly waits until the partner has noted these handshakes, which it does when their connections have ended, and no data.
+// sawOnly waits until the partner has noted these handshakes, which it does when their connections
+// have ended, and no data.
 func (w *world) sawOnly(p *partner, refused int, clients ...string) {
 	w.Helper()
 	w.eventually(func() error {
 		took, failed, data := p.saw()
 		if diff := cmp.Diff(clients, took); diff != "" || failed != refused || data != 0 {
-			return fmt.Errorf("the partner refused %d and got %d bytes, want %d refused and no data; it took (-want +got):\n%s", failed, data, refused, diff)
+			return fmt.Errorf("the partner refused %d and got %d bytes, want %d and none; it took (-want +got):\n%s",
+				failed, data, refused, diff)
 		}
 		return nil
 	})

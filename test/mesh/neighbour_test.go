@@ -34,8 +34,8 @@ spec:
   selector: {app: somebody}
   ports: [{name: http, port: 80}]
 `
-	// ownNamespaceOnly keeps from the sidecars of a namespace what is in others, so that a Service of another test isn't the first HTTP on
-	// port 80 that they know.
+	// ownNamespaceOnly keeps from the sidecars of a namespace what is in others, so that a Service of
+	// another test isn't the first HTTP on port 80 that they know.
 	ownNamespaceOnly = `
 apiVersion: networking.istio.io/v1
 kind: Sidecar
@@ -133,8 +133,9 @@ func (n *neighbour) behaves(t *testing.T, s *scene.Scene) behaviour {
 	return b
 }
 
-// headersOf are the headers that the partner got, as it says in its answer, without Connection: that is about one hop, and a sidecar that reads
-// the call as HTTP ends the app's. An x-request-id is made recognisable unless it is the one that the app sent.
+// headersOf are the headers that the partner got, as it says in its answer, without Connection: that
+// is about one hop, and a sidecar that reads the call as HTTP ends the app's. An x-request-id is made
+// recognizable unless it is the one that the app sent.
 func headersOf(t *testing.T, result caller.Result, sentID string) map[string][]string {
 	t.Helper()
 	var said partner.Answer
@@ -404,8 +405,8 @@ func captured(t *testing.T, s *scene.Scene, policy, path string, pod *corev1.Pod
 		Requests: loop.Calls + 6, Failed: loop.Calls - loop.ByOutcome["200"]})
 }
 
-// settles waits until a call of the neighbour comes to an outcome, and the sidecar reads it as HTTP or doesn't. A sidecar learns a moment after
-// the others, or after its start, what is on port 80.
+// settles waits until a call of the neighbor comes to an outcome, and the sidecar reads it as HTTP
+// or doesn't. A sidecar learns a moment after the others, or after its start, what is on port 80.
 func (n *neighbour) settles(t *testing.T, s *scene.Scene, what string, wanted caller.Outcome, read bool) {
 	t.Helper()
 	must(t, scene.Until(t.Context(), what, func(ctx context.Context) error {

@@ -208,8 +208,9 @@ func (s *Scene) Install(ctx context.Context, values ...string) error {
 	return s.AwaitAdmission(ctx, metav1.NamespaceDefault)
 }
 
-// AwaitAdmission waits until all replicas of the webhook are ready and the API server reaches the webhooks that are asked about a Pod of the
-// namespace. A Pod that is ready is not in the node's rules for its Service at once, and a Service without a Pod in them refuses connections.
+// AwaitAdmission waits until all replicas of the webhook are ready and the API server reaches the
+// webhooks that are asked about a Pod of the namespace. A Pod that is ready is not in the node's rules
+// for its Service at once, and a Service without a Pod in them refuses connections.
 func (s *Scene) AwaitAdmission(ctx context.Context, namespace string) error {
 	if err := s.Rollout(ctx, Namespace, "deployment/"+Release); err != nil {
 		return err
