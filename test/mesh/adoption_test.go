@@ -2,6 +2,7 @@ package mesh
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -201,7 +202,7 @@ func TestSidecarsThatResolveHostsThemselves(t *testing.T) {
 		err := s.Deploy(ctx, early)
 		if err == nil {
 			_, _, err := s.Kubectl(ctx, "--namespace", ns, "delete", "pod", early.Name, "--grace-period=0", "--force")
-			return fmt.Errorf("it was admitted (deleted: %v)", err)
+			return errors.Join(errors.New("it was admitted"), err)
 		}
 		if !strings.Contains(err.Error(), "is not programmed yet") {
 			return err
