@@ -22,6 +22,11 @@ RBAC := $(CHART)/files/rbac
 # How long each fuzz target runs, and how often each benchmark.
 FUZZTIME ?= 30s
 BENCHCOUNT ?= 6
+# How long `make fuzz-mesh` looks for worlds, in seconds, and its seed; FUZZMESH_FIRST is the number of the first world.
+FUZZMESH_SECONDS ?= 600
+FUZZMESH_SEED ?= $(shell date +%s)
+FUZZMESH_FIRST ?= 0
+FUZZMESH_WORLDS ?= 1000000
 # With KEEP=1 the demos stay up.
 KEEP ?=
 
@@ -170,6 +175,11 @@ fuzz: ## Run every fuzz target for FUZZTIME (30s).
 			go test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10x "./$$package"; \
 		done; \
 	done
+
+.PHONY: fuzz-mesh
+fuzz-mesh: ## Try the generated objects in random worlds of Istio objects for FUZZMESH_SECONDS (600).
+	MTLS_EGRESS_FUZZ_SEED=$(FUZZMESH_SEED) MTLS_EGRESS_FUZZ_FIRST=$(FUZZMESH_FIRST) MTLS_EGRESS_FUZZ_WORLDS=$(FUZZMESH_WORLDS) MTLS_EGRESS_FUZZ_SECONDS=$(FUZZMESH_SECONDS) \
+	go -C test/fuzzmesh test -count 1 -v -timeout 0 -run '^TestWorlds$$' . | { grep -vE '^ *(=== |--- (PASS|FAIL): TestWorlds/)' || true; }
 
 # govulncheck reads the database at https://vuln.go.dev, and fails where it can't: no answer is no good news.
 .PHONY: vulncheck

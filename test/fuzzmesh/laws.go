@@ -47,21 +47,6 @@ func (f Finding) String() string {
 	return text
 }
 
-// neverPlain reports whether the law is one about what leaves a Pod of a target.
-func (f Finding) neverPlain() bool {
-	return f.Law == lawProgrammed || f.Law == lawWritten || f.Law == lawClosed
-}
-
-// limit returns the limit that explains the finding in w, "" without one.
-func (f Finding) limit(w World) string {
-	for sentence, explains := range limits() {
-		if explains(w, f) {
-			return sentence
-		}
-	}
-	return ""
-}
-
 // same reports whether both break the law in the same way.
 func (f Finding) same(other Finding) bool {
 	return f.Law == other.Law && f.Pod == other.Pod && f.Call.Scheme == other.Call.Scheme && f.Call.Host == other.Call.Host && f.Call.Port == other.Call.Port

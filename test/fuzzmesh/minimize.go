@@ -15,7 +15,7 @@ import (
 func minimize(t *testing.T, w World, finding Finding) (World, Finding) {
 	shows := func(smaller World) bool {
 		found := judge(t, smaller, &count{})
-		i := slices.IndexFunc(found, finding.same)
+		i := slices.IndexFunc(found, func(other Finding) bool { return finding.same(other) && other.limit(smaller) == finding.limit(w) })
 		if i >= 0 {
 			finding = found[i]
 		}

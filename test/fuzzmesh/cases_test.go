@@ -1,0 +1,265 @@
+package fuzzmesh
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	gocmp "github.com/google/go-cmp/cmp"
+	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/yaml"
+
+	"mtls.egress/webhook/api/v1alpha1"
+	"mtls.egress/webhook/internal/mesh"
+	"mtls.egress/webhook/internal/target"
+)
+
+// namedCase is a world that a run has found, or that has broken a law of the objects before.
+type namedCase struct {
+	mesh    Mesh
+	appPort int32
+	// written are the objects of ours that stand; nil for all of an open target.
+	written func(Target) []mesh.Object
+	// theirs are objects of others as YAML. They are older than ours.
+	theirs string
+	// want are the sentences of the laws that are broken, or of the limits that explain it.
+	want []string
+}
+
+func nothingWritten(Target) []mesh.Object { return nil }
+
+func closedTarget(t Target) []mesh.Object { return append(t.closed(), anchor([]Target{t})) }
+
+func namedCases() map[string]namedCase {
+	dynamic := Mesh{Mode: "ALLOW_ANY_DYNAMIC_DNS"}
+	return map[string]namedCase{
+		"an open target alone":                       {},
+		"a closed target alone":                      {written: closedTarget},
+		"nothing written":                            {written: nothingWritten},
+		"an open target and REGISTRY_ONLY":           {mesh: Mesh{Mode: "REGISTRY_ONLY"}},
+		"an open target with DNS capture":            {mesh: Mesh{Mode: "ALLOW_ANY", DNSCapture: true}},
+		"an open target and ALLOW_ANY_DYNAMIC_DNS":   {mesh: dynamic},
+		"a closed target and ALLOW_ANY_DYNAMIC_DNS":  {mesh: dynamic, written: closedTarget},
+		"nothing written and ALLOW_ANY_DYNAMIC_DNS":  {mesh: dynamic, written: nothingWritten, want: []string{limitDynamicDNS}},
+		"a hiding Sidecar":                           {theirs: hidingSidecar},
+		"a hiding Sidecar and ALLOW_ANY_DYNAMIC_DNS": {mesh: dynamic, theirs: hidingSidecar, want: []string{limitDynamicDNS}},
+		"private hand-written configuration":         {theirs: handWritten},
+		"public hand-written configuration":          {theirs: strings.ReplaceAll(handWritten, `"."`, `"*"`)},
+		"private hand-written configuration, closed": {theirs: handWritten, written: closedTarget},
+		"a DestinationRule for the host that selects the target's Pods and has our subset without TLS": {theirs: `
+kind: DestinationRule
+metadata: {name: a, namespace: project}
+spec:
+  host: external.system.com
+  workloadSelector: {matchLabels: {to.mtls.egress/external.system.com: "true"}}
+  subsets: [{name: mtls-egress, trafficPolicy: {tls: {mode: DISABLE}}}]`},
+		"the same for the host of ours": {theirs: `
+kind: DestinationRule
+metadata: {name: a, namespace: project}
+spec:
+  host: external.system.com.mtls-egress.internal
+  workloadSelector: {matchLabels: {to.mtls.egress/external.system.com: "true"}}
+  subsets: [{name: mtls-egress, trafficPolicy: {tls: {mode: DISABLE}}}]`},
+		"a wildcard DestinationRule with a subset of our name": {theirs: wildcardSubset},
+		"a wildcard DestinationRule with a subset of our name, and ours deleted": {theirs: wildcardSubset, written: func(t Target) []mesh.Object {
+			return append(slices.Delete(t.open(), 1, 2), anchor([]Target{t}))
+		}, want: []string{limitSubset}},
+		"a Sidecar with a listener on the partner's port": {theirs: `
+kind: Sidecar
+metadata: {name: a, namespace: project}
+spec:
+  egress:
+  - {hosts: [./*], bind: 0.0.0.0, port: {number: 443, name: tls}}
+  - {hosts: ["*/*"]}`, want: []string{limitListener}},
+		"an older private VirtualService": {theirs: `
+kind: VirtualService
+metadata: {name: a, namespace: project}
+spec:
+  hosts: [external.system.com]
+  exportTo: ["."]
+  http: [{route: [{destination: {host: relay.example.org}}]}]`, want: []string{limitAnchor}},
+		"an older private VirtualService of another revision": {theirs: `
+kind: VirtualService
+metadata: {name: a, namespace: project, labels: {istio.io/rev: canary}}
+spec:
+  hosts: [external.system.com]
+  exportTo: ["."]
+  http: [{route: [{destination: {host: relay.example.org}}]}]`},
+		"an older VirtualService for the host with a forged owner": {theirs: `
+kind: VirtualService
+metadata:
+  name: a
+  namespace: project
+  ownerReferences: [{apiVersion: mtls.egress/v1alpha1, kind: EgressTarget, name: external.system.com, uid: forged}]
+spec:
+  hosts: [external.system.com]
+  exportTo: ["."]
+  http: [{route: [{destination: {host: relay.example.org}}]}]`, want: []string{limitAnchor}},
+		"a VirtualService leads the host of ours elsewhere": {theirs: `
+kind: VirtualService
+metadata: {name: a, namespace: other}
+spec:
+  hosts: [external.system.com., external.system.com.mtls-egress.internal]
+  http: [{route: [{destination: {host: external.system.com.mtls-egress.internal, port: {number: 443}}}]}]`, want: []string{limitReserved}},
+		"a ServiceEntry for MySQL on the app port": {appPort: 5432, theirs: `
+kind: ServiceEntry
+metadata: {name: a, namespace: other}
+spec:
+  hosts: [db.example.org]
+  exportTo: [project]
+  ports: [{number: 5432, name: mysql, protocol: MYSQL}]
+  resolution: DNS`, want: []string{limitServerFirst}},
+		"a ServiceEntry for TCP on the app port": {appPort: 5432, theirs: `
+kind: ServiceEntry
+metadata: {name: a, namespace: other}
+spec:
+  hosts: [db.example.org]
+  ports: [{number: 5432, name: tcp, protocol: TCP}]
+  resolution: DNS`, want: []string{limitAnchor}},
+		"a ServiceEntry for TCP on the app port, and nothing written": {appPort: 5432, written: nothingWritten, theirs: `
+kind: ServiceEntry
+metadata: {name: a, namespace: other}
+spec:
+  hosts: [db.example.org]
+  ports: [{number: 5432, name: tcp, protocol: TCP}]
+  resolution: DNS`, want: []string{limitUnwritten}},
+		"a ServiceEntry for the host gives the app port TLS": {theirs: `
+kind: ServiceEntry
+metadata: {name: a, namespace: other}
+spec:
+  hosts: [external.system.com]
+  ports: [{number: 80, name: https, protocol: HTTPS}]`, want: []string{limitProtocol}},
+		"a Sidecar gives the app port TLS": {theirs: `
+kind: Sidecar
+metadata: {name: a, namespace: project}
+spec:
+  egress:
+  - {hosts: [./*], port: {number: 80, name: https, protocol: HTTPS}}
+  - {hosts: [./*]}`, want: []string{limitProtocol}},
+		"a ServiceEntry with the sinkhole address": {theirs: `
+kind: ServiceEntry
+metadata: {name: a, namespace: other}
+spec:
+  hosts: [relay.example.org]
+  addresses: [254.110.240.171]
+  ports: [{number: 80, name: tcp, protocol: TCP}]
+  resolution: DNS`, want: []string{limitSinkhole}},
+	}
+}
+
+// wildcardSubset is a rule that Istio takes for every host without a rule of its own.
+const wildcardSubset = `
+kind: DestinationRule
+metadata: {name: a, namespace: project}
+spec:
+  host: "*"
+  subsets: [{name: mtls-egress}]`
+
+// hidingSidecar shows the Pods of the namespace nothing of ours.
+const hidingSidecar = `
+kind: Sidecar
+metadata: {name: a, namespace: project}
+spec: {egress: [{hosts: ["other/*"]}]}`
+
+// handWritten is what a team writes without this project.
+const handWritten = `
+kind: ServiceEntry
+metadata: {name: a, namespace: project}
+spec:
+  hosts: [external.system.com]
+  exportTo: ["."]
+  ports: [{number: 80, name: http, protocol: HTTP}, {number: 443, name: https, protocol: HTTPS}]
+  resolution: DNS
+---
+kind: VirtualService
+metadata: {name: a, namespace: project}
+spec:
+  hosts: [external.system.com]
+  exportTo: ["."]
+  http: [{match: [{port: 80}], route: [{destination: {host: external.system.com, port: {number: 443}}}]}]
+---
+kind: DestinationRule
+metadata: {name: a, namespace: project}
+spec:
+  host: external.system.com
+  exportTo: ["."]
+  trafficPolicy:
+    portLevelSettings:
+    - port: {number: 443}
+      tls: {mode: MUTUAL, clientCertificate: /mine/cert, privateKey: /mine/key, caCertificates: /mine/ca, sni: external.system.com}`
+
+func TestNamedWorlds(t *testing.T) {
+	for name, each := range namedCases() {
+		t.Run(name, func(t *testing.T) {
+			world := each.world(t)
+			var counted count
+			sentences := map[string]bool{}
+			for _, finding := range judge(t, world, &counted) {
+				sentence := finding.limit(world)
+				if sentence == "" {
+					sentence = finding.Law
+				}
+				if !sentences[sentence] && !slices.Contains(each.want, sentence) {
+					t.Log(finding)
+				}
+				sentences[sentence] = true
+			}
+			if diff := gocmp.Diff(each.want, slices.Sorted(maps.Keys(sentences))); diff != "" {
+				t.Errorf("what is broken differs (-want +got):\n%s\n%s", diff, world)
+			}
+		})
+	}
+}
+
+func (c namedCase) world(t *testing.T) World {
+	t.Helper()
+	egressTarget := &v1alpha1.EgressTarget{}
+	egressTarget.Spec.AppPort = c.appPort
+	layout := target.Layout{Certificate: "cert", PrivateKey: "key", ServerCA: "cacert"}
+	only := Target{Target: target.FromEgressTarget(ownNamespace, "external.system.com", egressTarget), Layout: layout}
+	world := World{Mesh: Mesh{Mode: cmp.Or(c.mesh.Mode, "ALLOW_ANY"), DNSCapture: c.mesh.DNSCapture}, Targets: []Target{only}, Theirs: parse(t, c.theirs)}
+	if c.written != nil {
+		world.Ours = c.written(only)
+	} else {
+		world.Ours = append(only.open(), anchor(world.Targets))
+	}
+	return world
+}
+
+// parse reads objects of others.
+func parse(t *testing.T, text string) []mesh.Object {
+	t.Helper()
+	var objects []mesh.Object
+	for _, part := range strings.Split(text, "\n---\n") {
+		var meta metav1.TypeMeta
+		if err := yaml.Unmarshal([]byte(part), &meta); err != nil {
+			t.Fatal(err)
+		}
+		var object mesh.Object
+		switch meta.Kind {
+		case mesh.KindVirtualService:
+			object = &networkingv1.VirtualService{}
+		case mesh.KindDestinationRule:
+			object = &networkingv1.DestinationRule{}
+		case mesh.KindServiceEntry:
+			object = &networkingv1.ServiceEntry{}
+		case mesh.KindSidecar:
+			object = &networkingv1.Sidecar{}
+		default:
+			continue // no object at all
+		}
+		if err := yaml.Unmarshal([]byte(part), object); err != nil {
+			t.Fatal(err)
+		}
+		if !valid(object) {
+			t.Fatalf("Istio refuses:\n%s", part)
+		}
+		object.SetCreationTimestamp(metav1.NewTime(birth().Add(-time.Hour)))
+		objects = append(objects, object)
+	}
+	return objects
+}
