@@ -10,12 +10,12 @@ import (
 
 	gocmp "github.com/google/go-cmp/cmp"
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"sigs.k8s.io/yaml"
-
 	"mtls.egress/webhook/api/v1alpha1"
 	"mtls.egress/webhook/internal/mesh"
 	"mtls.egress/webhook/internal/target"
+	"sigs.k8s.io/yaml"
 )
 
 // namedCase is a world that a run has found, or that has broken a law of the objects before.
@@ -26,6 +26,8 @@ type namedCase struct {
 	written func(Target) []mesh.Object
 	// theirs are objects of others as YAML. They are older than ours.
 	theirs string
+	// services are Services of the cluster as YAML; "" for none.
+	services string
 	// want are the sentences of the laws that are broken, or of the limits that explain it.
 	want []string
 }
@@ -37,16 +39,18 @@ func closedTarget(t Target) []mesh.Object { return append(t.closed(), anchor([]T
 func namedCases() map[string]namedCase {
 	dynamic := Mesh{Mode: "ALLOW_ANY_DYNAMIC_DNS"}
 	return map[string]namedCase{
-		"an open target alone":                       {},
-		"a closed target alone":                      {written: closedTarget},
-		"nothing written":                            {written: nothingWritten},
-		"an open target and REGISTRY_ONLY":           {mesh: Mesh{Mode: "REGISTRY_ONLY"}},
-		"an open target with DNS capture":            {mesh: Mesh{Mode: "ALLOW_ANY", DNSCapture: true}},
-		"an open target and ALLOW_ANY_DYNAMIC_DNS":   {mesh: dynamic},
-		"a closed target and ALLOW_ANY_DYNAMIC_DNS":  {mesh: dynamic, written: closedTarget},
-		"nothing written and ALLOW_ANY_DYNAMIC_DNS":  {mesh: dynamic, written: nothingWritten, want: []string{limitDynamicDNS}},
-		"a hiding Sidecar":                           {theirs: hidingSidecar},
-		"a hiding Sidecar and ALLOW_ANY_DYNAMIC_DNS": {mesh: dynamic, theirs: hidingSidecar, want: []string{limitDynamicDNS}},
+		"an open target alone":                      {},
+		"a closed target alone":                     {written: closedTarget},
+		"nothing written":                           {written: nothingWritten},
+		"an open target and REGISTRY_ONLY":          {mesh: Mesh{Mode: "REGISTRY_ONLY"}},
+		"an open target with DNS capture":           {mesh: Mesh{Mode: "ALLOW_ANY", DNSCapture: true}},
+		"an open target and ALLOW_ANY_DYNAMIC_DNS":  {mesh: dynamic},
+		"a closed target and ALLOW_ANY_DYNAMIC_DNS": {mesh: dynamic, written: closedTarget},
+		"nothing written and ALLOW_ANY_DYNAMIC_DNS": {mesh: dynamic, written: nothingWritten,
+			want: []string{limitDynamicDNS}},
+		"a hiding Sidecar": {theirs: hidingSidecar},
+		"a hiding Sidecar and ALLOW_ANY_DYNAMIC_DNS": {mesh: dynamic, theirs: hidingSidecar,
+			want: []string{limitDynamicDNS}},
 		"private hand-written configuration":         {theirs: handWritten},
 		"public hand-written configuration":          {theirs: strings.ReplaceAll(handWritten, `"."`, `"*"`)},
 		"private hand-written configuration, closed": {theirs: handWritten, written: closedTarget},
@@ -65,16 +69,17 @@ spec:
   workloadSelector: {matchLabels: {to.mtls.egress/external.system.com: "true"}}
   subsets: [{name: mtls-egress, trafficPolicy: {tls: {mode: DISABLE}}}]`},
 		"a wildcard DestinationRule with a subset of our name": {theirs: wildcardSubset},
-		"a wildcard DestinationRule with a subset of our name, and ours deleted": {theirs: wildcardSubset, written: func(t Target) []mesh.Object {
-			return append(slices.Delete(t.open(), 1, 2), anchor([]Target{t}))
-		}, want: []string{limitSubset}},
+		"a wildcard DestinationRule with a subset of our name, and ours deleted": {theirs: wildcardSubset,
+			written: func(t Target) []mesh.Object {
+				return append(slices.Delete(t.open(), 1, 2), anchor([]Target{t}))
+			}, want: []string{gapSubset}},
 		"a Sidecar with a listener on the partner's port": {theirs: `
 kind: Sidecar
 metadata: {name: a, namespace: project}
 spec:
   egress:
   - {hosts: [./*], bind: 0.0.0.0, port: {number: 443, name: tls}}
-  - {hosts: ["*/*"]}`, want: []string{limitListener}},
+  - {hosts: ["*/*"]}`, want: []string{gapNeighbors}},
 		"an older private VirtualService": {theirs: `
 kind: VirtualService
 metadata: {name: a, namespace: project}
@@ -112,7 +117,7 @@ spec:
   hosts: [db.example.org]
   exportTo: [project]
   ports: [{number: 5432, name: mysql, protocol: MYSQL}]
-  resolution: DNS`, want: []string{limitServerFirst}},
+  resolution: DNS`, want: []string{gapServerFirst}},
 		"a ServiceEntry for TCP on the app port": {appPort: 5432, theirs: `
 kind: ServiceEntry
 metadata: {name: a, namespace: other}
@@ -132,14 +137,35 @@ kind: ServiceEntry
 metadata: {name: a, namespace: other}
 spec:
   hosts: [external.system.com]
-  ports: [{number: 80, name: https, protocol: HTTPS}]`, want: []string{limitProtocol}},
+  ports: [{number: 80, name: https, protocol: HTTPS}]`, want: []string{gapProtocol}},
 		"a Sidecar gives the app port TLS": {theirs: `
 kind: Sidecar
 metadata: {name: a, namespace: project}
 spec:
   egress:
   - {hosts: [./*], port: {number: 80, name: https, protocol: HTTPS}}
-  - {hosts: [./*]}`, want: []string{limitProtocol}},
+  - {hosts: [./*]}`, want: []string{gapProtocol}},
+		"a Sidecar gives the app port TLS and admits a Service there": {appPort: 8081, services: webService, theirs: `
+kind: Sidecar
+metadata: {name: a, namespace: project}
+spec:
+  egress:
+  - {hosts: ["*/*"], bind: 0.0.0.0, port: {number: 8081, name: https, protocol: HTTPS}}
+  - {hosts: ["*/*"]}`, want: []string{gapListener, gapProtocol}},
+		"a Sidecar that leaves out the anchor": {theirs: `
+kind: Sidecar
+metadata: {name: a, namespace: project}
+spec: {egress: [{hosts: ["*/external.system.com", other/*]}]}`, want: []string{gapAdmits, gapOwnTLS}},
+		"a Sidecar that leaves out the host of ours": {theirs: `
+kind: Sidecar
+metadata: {name: a, namespace: project}
+spec: {egress: [{hosts: [./*.com, ~/*.internal]}]}`, want: []string{gapAdmits, gapOwnTLS}},
+		"a VirtualService with a TLS route for the host": {theirs: `
+kind: VirtualService
+metadata: {name: a, namespace: other}
+spec:
+  hosts: ["*.mtls-egress.internal", external.system.com]
+  tls: [{match: [{sniHosts: ["*.mtls-egress.internal", external.system.com]}], route: [{destination: {host: relay.example.org}}]}]`, want: []string{gapOwnTLS}},
 		"a ServiceEntry with the sinkhole address": {theirs: `
 kind: ServiceEntry
 metadata: {name: a, namespace: other}
@@ -158,6 +184,12 @@ metadata: {name: a, namespace: project}
 spec:
   host: "*"
   subsets: [{name: mtls-egress}]`
+
+// webService is a Service in another namespace.
+const webService = `
+kind: Service
+metadata: {name: web, namespace: other}
+spec: {clusterIP: 10.0.0.7, ports: [{port: 8081, name: tcp}]}`
 
 // hidingSidecar shows the Pods of the namespace nothing of ours.
 const hidingSidecar = `
@@ -208,7 +240,8 @@ func TestNamedWorlds(t *testing.T) {
 				}
 				sentences[sentence] = true
 			}
-			if diff := gocmp.Diff(each.want, slices.Sorted(maps.Keys(sentences))); diff != "" {
+			if diff := gocmp.Diff(slices.Sorted(slices.Values(each.want)),
+				slices.Sorted(maps.Keys(sentences))); diff != "" {
 				t.Errorf("what is broken differs (-want +got):\n%s\n%s", diff, world)
 			}
 		})
@@ -221,7 +254,15 @@ func (c namedCase) world(t *testing.T) World {
 	egressTarget.Spec.AppPort = c.appPort
 	layout := target.Layout{Certificate: "cert", PrivateKey: "key", ServerCA: "cacert"}
 	only := Target{Target: target.FromEgressTarget(ownNamespace, "external.system.com", egressTarget), Layout: layout}
-	world := World{Mesh: Mesh{Mode: cmp.Or(c.mesh.Mode, "ALLOW_ANY"), DNSCapture: c.mesh.DNSCapture}, Targets: []Target{only}, Theirs: parse(t, c.theirs)}
+	world := World{Mesh: Mesh{Mode: cmp.Or(c.mesh.Mode, "ALLOW_ANY"), DNSCapture: c.mesh.DNSCapture},
+		Targets: []Target{only}, Theirs: parse(t, c.theirs)}
+	if c.services != "" {
+		service := &corev1.Service{}
+		if err := yaml.Unmarshal([]byte(c.services), service); err != nil {
+			t.Fatal(err)
+		}
+		world.Services = []*corev1.Service{service}
+	}
 	if c.written != nil {
 		world.Ours = c.written(only)
 	} else {
@@ -234,7 +275,7 @@ func (c namedCase) world(t *testing.T) World {
 func parse(t *testing.T, text string) []mesh.Object {
 	t.Helper()
 	var objects []mesh.Object
-	for _, part := range strings.Split(text, "\n---\n") {
+	for part := range strings.SplitSeq(text, "\n---\n") {
 		var meta metav1.TypeMeta
 		if err := yaml.Unmarshal([]byte(part), &meta); err != nil {
 			t.Fatal(err)

@@ -35,15 +35,16 @@ func setting(t *testing.T, name string, otherwise uint64) uint64 {
 	return number
 }
 
-// TestWorlds looks for worlds that break a law. A world is a function of the seed and its number, both of which a finding names.
+// TestWorlds looks for worlds that break a law. A world is a function of the seed and its number,
+// both of which a finding names.
 func TestWorlds(t *testing.T) {
 	run := &run{
 		t:      t,
 		seed:   setting(t, "MTLS_EGRESS_FUZZ_SEED", 1),
 		next:   setting(t, "MTLS_EGRESS_FUZZ_FIRST", 0),
 		worlds: setting(t, "MTLS_EGRESS_FUZZ_WORLDS", 500),
-		until:  time.Now().Add(time.Duration(setting(t, "MTLS_EGRESS_FUZZ_SECONDS", 600)) * time.Second), //nolint:gosec // seconds
-		most:   int(setting(t, "MTLS_EGRESS_FUZZ_FINDINGS", 10)),                                         //nolint:gosec // a few
+		until:  time.Now().Add(time.Duration(setting(t, "MTLS_EGRESS_FUZZ_SECONDS", 600)) * time.Second),
+		most:   int(setting(t, "MTLS_EGRESS_FUZZ_FINDINGS", 10)),
 		laws:   map[string]int{},
 		limits: map[string]int{},
 		shown:  map[string]bool{},

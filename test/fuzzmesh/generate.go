@@ -11,7 +11,6 @@ import (
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-
 	"mtls.egress/webhook/api/v1alpha1"
 	"mtls.egress/webhook/internal/mesh"
 	"mtls.egress/webhook/internal/target"
@@ -25,7 +24,7 @@ type dice struct {
 
 // generate returns the world with a number of the run with a seed.
 func generate(seed, number uint64) World {
-	d := &dice{Rand: rand.New(rand.NewPCG(seed, number))} //nolint:gosec // worlds have to be made again
+	d := &dice{Rand: rand.New(rand.NewPCG(seed, number))}
 	d.world.Mesh = d.mesh()
 	d.world.Targets = d.targets()
 	d.world.Services = d.services()
@@ -45,7 +44,8 @@ func pick[T any](d *dice, choices ...T) T { return choices[d.IntN(len(choices))]
 func (d *dice) often(percent int) bool { return d.IntN(100) < percent }
 
 func (d *dice) mesh() Mesh {
-	m := Mesh{Mode: pick(d, "ALLOW_ANY", "ALLOW_ANY", "REGISTRY_ONLY", "ALLOW_ANY_DYNAMIC_DNS"), DNSCapture: d.often(30)}
+	m := Mesh{Mode: pick(d, "ALLOW_ANY", "ALLOW_ANY", "REGISTRY_ONLY", "ALLOW_ANY_DYNAMIC_DNS"),
+		DNSCapture: d.often(30)}
 	for _, exportTo := range []*[]string{&m.VirtualServiceExportTo, &m.DestinationRuleExportTo, &m.ServiceExportTo} {
 		if d.often(10) {
 			*exportTo = pick(d, []string{"."}, []string{"*"}, []string{"~"})
@@ -89,8 +89,8 @@ func (d *dice) target(host string) Target {
 	return Target{Target: target.FromEgressTarget(ownNamespace, host, egressTarget), Layout: layout}
 }
 
-// ours returns the generated objects that stand: mostly all of open targets, else any subset, of closed ones and of targets
-// between the two as well.
+// ours returns the generated objects that stand: mostly all of open targets, else any subset, of
+// closed ones and of targets between the two as well.
 func (d *dice) ours() []mesh.Object {
 	var objects []mesh.Object
 	whole := d.often(60)
@@ -99,12 +99,12 @@ func (d *dice) ours() []mesh.Object {
 	}
 	for _, t := range d.world.Targets {
 		open, closed := t.open(), t.closed()
-		objects = append(objects, d.stand(t, whole, open, closed)...)
+		objects = append(objects, d.stand(whole, open, closed)...)
 	}
 	return objects
 }
 
-func (d *dice) stand(t Target, whole bool, open, closed []mesh.Object) []mesh.Object {
+func (d *dice) stand(whole bool, open, closed []mesh.Object) []mesh.Object {
 	switch {
 	case whole && d.often(75):
 		return open
@@ -113,7 +113,10 @@ func (d *dice) stand(t Target, whole bool, open, closed []mesh.Object) []mesh.Ob
 	}
 	var objects []mesh.Object
 	for _, object := range open {
-		if d.often(50) && !slices.ContainsFunc(closed, func(other mesh.Object) bool { return sameName(object, other) }) {
+		if d.often(50) && !slices.ContainsFunc(closed, func(other mesh.Object) bool {
+			return sameName(object,
+				other)
+		}) {
 			objects = append(objects, object)
 		}
 	}
@@ -126,8 +129,8 @@ func (d *dice) stand(t Target, whole bool, open, closed []mesh.Object) []mesh.Ob
 	return objects
 }
 
-// services are Services of the cluster: with addresses and headless, on ports that targets use, and now and then with the
-// address of a sinkhole.
+// services are Services of the cluster: with addresses and headless, on ports that targets use, and
+// now and then with the address of a sinkhole.
 func (d *dice) services() []*corev1.Service {
 	var services []*corev1.Service
 	for _, namespace := range []string{ownNamespace, otherNamespace} {
@@ -144,10 +147,12 @@ func (d *dice) services() []*corev1.Service {
 		}
 		for _, port := range d.ports() {
 			name := pick(d, "http", "tcp", "https", "mysql", "port")
-			service.Spec.Ports = append(service.Spec.Ports, corev1.ServicePort{Name: fmt.Sprintf("%s-%d", name, port), Port: int32(port)}) //nolint:gosec // a port
+			service.Spec.Ports = append(service.Spec.Ports, corev1.ServicePort{Name: fmt.Sprintf("%s-%d", name, port),
+				Port: int32(port)})
 		}
 		if d.often(15) {
-			service.Annotations = map[string]string{"networking.istio.io/exportTo": pick(d, ".", "*", "~", otherNamespace)}
+			service.Annotations = map[string]string{"networking.istio.io/exportTo": pick(d, ".", "*", "~",
+				otherNamespace)}
 		}
 		services = append(services, service)
 	}
@@ -159,7 +164,7 @@ func (d *dice) sinkhole() string { return pick(d, d.world.Targets...).Address().
 // ports are one to three different ports.
 func (d *dice) ports() []uint32 {
 	t := pick(d, d.world.Targets...)
-	ports := []uint32{uint32(t.AppPort), uint32(t.Port), 80, 443, 8080, 8081} //nolint:gosec // ports
+	ports := []uint32{uint32(t.AppPort), uint32(t.Port), 80, 443, 8080, 8081}
 	var picked []uint32
 	for range 1 + d.IntN(3) {
 		if port := pick(d, ports...); !slices.Contains(picked, port) {
@@ -182,7 +187,8 @@ func (d *dice) namespace() string {
 }
 
 func (d *dice) exportTo() []string {
-	return pick(d, nil, nil, nil, []string{"."}, []string{"."}, []string{"*"}, []string{ownNamespace}, []string{otherNamespace}, []string{"~"}, []string{".", otherNamespace})
+	return pick(d, nil, nil, nil, []string{"."}, []string{"."}, []string{"*"}, []string{ownNamespace},
+		[]string{otherNamespace}, []string{"~"}, []string{".", otherNamespace})
 }
 
 func (d *dice) meta(namespace, name string) metav1.ObjectMeta {
@@ -202,7 +208,8 @@ func (d *dice) objectMeta() metav1.ObjectMeta {
 		meta.Labels = map[string]string{"istio.io/rev": pick(d, "canary", revision)}
 	}
 	if d.often(4) {
-		meta.OwnerReferences = []metav1.OwnerReference{{APIVersion: v1alpha1.GroupVersion().String(), Kind: v1alpha1.Kind, Name: t.Host, UID: "forged"}}
+		meta.OwnerReferences = []metav1.OwnerReference{{APIVersion: v1alpha1.GroupVersion().String(),
+			Kind: v1alpha1.Kind, Name: t.Host, UID: "forged"}}
 	}
 	return meta
 }
@@ -227,7 +234,8 @@ func (d *dice) selector() *typev1beta1.WorkloadSelector {
 
 // foreign is an object of others.
 func (d *dice) foreign() mesh.Object {
-	return pick(d, d.virtualService, d.virtualService, d.destinationRule, d.destinationRule, d.serviceEntry, d.serviceEntry, d.sidecar)()
+	return pick(d, d.virtualService, d.virtualService, d.destinationRule, d.destinationRule, d.serviceEntry,
+		d.serviceEntry, d.sidecar)()
 }
 
 func (d *dice) virtualService() mesh.Object {
@@ -240,7 +248,8 @@ func (d *dice) virtualService() mesh.Object {
 	}
 	if d.often(30) {
 		object.Spec.Tls = append(object.Spec.Tls, &networking.TLSRoute{
-			Match: []*networking.TLSMatchAttributes{{SniHosts: object.Spec.Hosts, Port: pick(d, uint32(0), 443), SourceLabels: d.sourceLabels()}},
+			Match: []*networking.TLSMatchAttributes{{SniHosts: object.Spec.Hosts, Port: pick(d, uint32(0), 443),
+				SourceLabels: d.sourceLabels()}},
 			Route: []*networking.RouteDestination{{Destination: d.destination()}},
 		})
 	}
@@ -250,7 +259,8 @@ func (d *dice) virtualService() mesh.Object {
 			route.Match = []*networking.L4MatchAttributes{{Port: d.ports()[0], SourceLabels: d.sourceLabels()}}
 		}
 		if d.often(20) {
-			route.Match = []*networking.L4MatchAttributes{{DestinationSubnets: []string{pick(d, d.sinkhole(), "240.0.0.0/4", "0.0.0.0/0")}}}
+			route.Match = []*networking.L4MatchAttributes{{DestinationSubnets: []string{pick(d, d.sinkhole(),
+				"240.0.0.0/4", "0.0.0.0/0")}}}
 		}
 		object.Spec.Tcp = append(object.Spec.Tcp, route)
 	}
@@ -276,14 +286,17 @@ func (d *dice) sourceLabels() map[string]string {
 func (d *dice) httpRoute() *networking.HTTPRoute {
 	route := &networking.HTTPRoute{}
 	if d.often(50) {
-		match := &networking.HTTPMatchRequest{SourceLabels: d.sourceLabels(), SourceNamespace: pick(d, "", "", "", ownNamespace, otherNamespace)}
+		match := &networking.HTTPMatchRequest{SourceLabels: d.sourceLabels(), SourceNamespace: pick(d, "", "", "",
+			ownNamespace, otherNamespace)}
 		match.Port = pick(d, 0, 0, d.ports()[0])
 		match.Gateways = pick(d, nil, nil, nil, nil, []string{"front"}, []string{"mesh"})
 		if d.often(30) {
 			match.Uri = &networking.StringMatch{MatchType: &networking.StringMatch_Prefix{Prefix: "/v1"}}
 		}
 		if d.often(20) {
-			match.Headers = map[string]*networking.StringMatch{"x-tenant": {MatchType: &networking.StringMatch_Exact{Exact: "a"}}}
+			match.Headers = map[string]*networking.StringMatch{
+				"x-tenant": {MatchType: &networking.StringMatch_Exact{Exact: "a"}},
+			}
 		}
 		route.Match = append(route.Match, match)
 	}
@@ -296,7 +309,8 @@ func (d *dice) httpRoute() *networking.HTTPRoute {
 		route.Route = []*networking.HTTPRouteDestination{{Destination: d.destination()}}
 		if d.often(15) {
 			route.Route[0].Weight = 50
-			route.Route = append(route.Route, &networking.HTTPRouteDestination{Destination: d.destination(), Weight: 50})
+			route.Route = append(route.Route, &networking.HTTPRouteDestination{Destination: d.destination(),
+				Weight: 50})
 		}
 		if d.often(10) {
 			route.Mirrors = []*networking.HTTPMirrorPolicy{{Destination: d.destination()}}
@@ -331,7 +345,8 @@ func (d *dice) destinationRule() mesh.Object {
 		object.Spec.TrafficPolicy = d.trafficPolicy()
 	}
 	if d.often(50) {
-		object.Spec.Subsets = []*networking.Subset{{Name: pick(d, mesh.SubsetName, "v1"), TrafficPolicy: d.trafficPolicy()}}
+		object.Spec.Subsets = []*networking.Subset{{Name: pick(d, mesh.SubsetName, "v1"),
+			TrafficPolicy: d.trafficPolicy()}}
 		if d.often(30) {
 			object.Spec.Subsets[0].Labels = map[string]string{"version": "v1"}
 		}
@@ -342,12 +357,16 @@ func (d *dice) destinationRule() mesh.Object {
 func (d *dice) trafficPolicy() *networking.TrafficPolicy {
 	policy := &networking.TrafficPolicy{Tls: d.tls()}
 	if d.often(30) {
-		policy.PortLevelSettings = []*networking.TrafficPolicy_PortTrafficPolicy{{Port: &networking.PortSelector{Number: d.ports()[0]}, Tls: d.tls()}}
+		policy.PortLevelSettings = []*networking.TrafficPolicy_PortTrafficPolicy{
+			{Port: &networking.PortSelector{Number: d.ports()[0]}, Tls: d.tls()},
+		}
 	}
 	if d.often(20) {
-		policy.ConnectionPool = &networking.ConnectionPoolSettings{Http: &networking.ConnectionPoolSettings_HTTPSettings{
-			H2UpgradePolicy: networking.ConnectionPoolSettings_HTTPSettings_UPGRADE,
-		}}
+		policy.ConnectionPool = &networking.ConnectionPoolSettings{
+			Http: &networking.ConnectionPoolSettings_HTTPSettings{
+				H2UpgradePolicy: networking.ConnectionPoolSettings_HTTPSettings_UPGRADE,
+			},
+		}
 	}
 	if d.often(10) {
 		policy.ProxyProtocol = &networking.TrafficPolicy_ProxyProtocol{}
@@ -360,7 +379,8 @@ func (d *dice) tls() *networking.ClientTLSSettings {
 		&networking.ClientTLSSettings{Mode: networking.ClientTLSSettings_DISABLE},
 		&networking.ClientTLSSettings{Mode: networking.ClientTLSSettings_SIMPLE},
 		&networking.ClientTLSSettings{Mode: networking.ClientTLSSettings_ISTIO_MUTUAL},
-		&networking.ClientTLSSettings{Mode: networking.ClientTLSSettings_MUTUAL, ClientCertificate: "/mine/cert", PrivateKey: "/mine/key", CaCertificates: "/mine/ca", Sni: "other.system.com"},
+		&networking.ClientTLSSettings{Mode: networking.ClientTLSSettings_MUTUAL, ClientCertificate: "/mine/cert",
+			PrivateKey: "/mine/key", CaCertificates: "/mine/ca", Sni: "other.system.com"},
 	)
 }
 
@@ -368,11 +388,14 @@ func (d *dice) serviceEntry() mesh.Object {
 	object := &networkingv1.ServiceEntry{TypeMeta: typeMeta(mesh.KindServiceEntry), ObjectMeta: d.objectMeta()}
 	object.Spec.Hosts = d.hostList()
 	object.Spec.ExportTo = d.exportTo()
-	object.Spec.Location = pick(d, networking.ServiceEntry_MESH_EXTERNAL, networking.ServiceEntry_MESH_EXTERNAL, networking.ServiceEntry_MESH_INTERNAL)
-	object.Spec.Resolution = pick(d, networking.ServiceEntry_NONE, networking.ServiceEntry_STATIC, networking.ServiceEntry_DNS, networking.ServiceEntry_DNS,
+	object.Spec.Location = pick(d, networking.ServiceEntry_MESH_EXTERNAL, networking.ServiceEntry_MESH_EXTERNAL,
+		networking.ServiceEntry_MESH_INTERNAL)
+	object.Spec.Resolution = pick(d, networking.ServiceEntry_NONE, networking.ServiceEntry_STATIC,
+		networking.ServiceEntry_DNS, networking.ServiceEntry_DNS,
 		networking.ServiceEntry_DNS_ROUND_ROBIN, networking.ServiceEntry_DYNAMIC_DNS)
 	if d.often(30) {
-		object.Spec.Addresses = []string{pick(d, d.sinkhole(), d.sinkhole(), "240.0.0.0/4", "0.0.0.0/0", "203.0.113.10", "10.0.0.7")}
+		object.Spec.Addresses = []string{pick(d, d.sinkhole(), d.sinkhole(), "240.0.0.0/4", "0.0.0.0/0",
+			"203.0.113.10", "10.0.0.7")}
 		if d.often(20) {
 			object.Spec.Addresses = append([]string{"10.0.0.9"}, object.Spec.Addresses...)
 		}
@@ -390,7 +413,8 @@ func (d *dice) serviceEntry() mesh.Object {
 		object.Spec.Endpoints = []*networking.WorkloadEntry{{Address: "198.51.100.5"}}
 	case networking.ServiceEntry_DNS, networking.ServiceEntry_DNS_ROUND_ROBIN:
 		if d.often(50) {
-			object.Spec.Endpoints = []*networking.WorkloadEntry{{Address: pick(d, d.world.Targets[0].Host, d.world.Targets[0].Host+".", "relay.example.org")}}
+			object.Spec.Endpoints = []*networking.WorkloadEntry{{Address: pick(d, d.world.Targets[0].Host,
+				d.world.Targets[0].Host+".", "relay.example.org")}}
 		}
 	default:
 	}
@@ -405,12 +429,15 @@ func (d *dice) sidecar() mesh.Object {
 	for range d.IntN(3) {
 		listener := &networking.IstioEgressListener{}
 		for range 1 + d.IntN(2) {
-			listener.Hosts = append(listener.Hosts, pick(d, "./", "*/", ownNamespace+"/", otherNamespace+"/", "~/")+pick(d, "*", "*", d.host()))
+			listener.Hosts = append(listener.Hosts, pick(d, "./", "*/", ownNamespace+"/", otherNamespace+"/",
+				"~/")+pick(d, "*", "*", d.host()))
 		}
 		if d.often(25) {
-			listener.Port = &networking.SidecarPort{Number: d.ports()[0], Name: "p", Protocol: pick(d, "HTTP", "TCP", "TLS", "HTTPS")}
+			listener.Port = &networking.SidecarPort{Number: d.ports()[0], Name: "p", Protocol: pick(d, "HTTP", "TCP",
+				"TLS", "HTTPS")}
 			listener.Bind = pick(d, "", "", "0.0.0.0", "127.0.0.1", d.sinkhole())
-			listener.CaptureMode = pick(d, networking.CaptureMode_DEFAULT, networking.CaptureMode_IPTABLES, networking.CaptureMode_NONE)
+			listener.CaptureMode = pick(d, networking.CaptureMode_DEFAULT, networking.CaptureMode_IPTABLES,
+				networking.CaptureMode_NONE)
 		}
 		object.Spec.Egress = append(object.Spec.Egress, listener)
 	}

@@ -8,21 +8,24 @@ import (
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
-
 	"mtls.egress/webhook/internal/mesh"
 )
 
 // The laws. Each is the sentence that says how a world breaks it.
 const (
-	lawProgrammed = "a call to the sinkhole address leaves a programmed target without our TLS, and no conflict closes it"
-	lawWritten    = "a call to the sinkhole address leaves a target between two states without our TLS, and no conflict closes it"
-	lawPast       = "a call past the sinkhole leaves a target with anchor and VirtualService without our TLS, and no conflict says so"
-	lawClosed     = "a call to the sinkhole address leaves a closed target without our TLS"
-	lawWorks      = "a call of a programmed target doesn't reach the partner over our TLS, and no conflict says so"
-	lawOwnTLS     = "the app's own https of a programmed target doesn't reach the partner as it is, and no conflict says so"
-	lawNeighbor   = "a neighbor's call ends otherwise than without us"
-	lawAnchor     = "a neighbor's call on an app port ends otherwise than without us, by the anchor alone"
-	lawOther      = "a caller's call to the host of another target ends otherwise than without us"
+	lawProgrammed = "a call to the sinkhole address leaves a programmed target without our TLS, and no conflict " +
+		"closes it"
+	lawWritten = "a call to the sinkhole address leaves a target between two states without our TLS, and no " +
+		"conflict closes it"
+	lawPast = "a call past the sinkhole leaves a target with anchor and VirtualService without our TLS, " +
+		"and no conflict says so"
+	lawClosed = "a call to the sinkhole address leaves a closed target without our TLS"
+	lawWorks  = "a call of a programmed target doesn't reach the partner over our TLS, and no conflict says so"
+	lawOwnTLS = "the app's own https of a programmed target doesn't reach the partner as it is, and no " +
+		"conflict says so"
+	lawNeighbor = "a neighbor's call ends otherwise than without us"
+	lawAnchor   = "a neighbor's call on an app port ends otherwise than without us, by the anchor alone"
+	lawOther    = "a caller's call to the host of another target ends otherwise than without us"
 )
 
 // Finding is a law that a world breaks, and the call that shows it.
@@ -37,19 +40,20 @@ type Finding struct {
 }
 
 func (f Finding) String() string {
-	text := fmt.Sprintf("%s: %s: %s", f.Law, f.Pod, f.Call)
+	lines := []string{fmt.Sprintf("%s: %s: %s", f.Law, f.Pod, f.Call)}
 	for _, end := range f.Ends {
-		text += fmt.Sprintf("\n  %s", end)
+		lines = append(lines, "  "+end.String())
 	}
 	for _, end := range f.Before {
-		text += fmt.Sprintf("\n  without us: %s", end)
+		lines = append(lines, "  without us: "+end.String())
 	}
-	return text
+	return strings.Join(lines, "\n")
 }
 
 // same reports whether both break the law in the same way.
 func (f Finding) same(other Finding) bool {
-	return f.Law == other.Law && f.Pod == other.Pod && f.Call.Scheme == other.Call.Scheme && f.Call.Host == other.Call.Host && f.Call.Port == other.Call.Port
+	return f.Law == other.Law && f.Pod == other.Pod && f.Call.Scheme == other.Call.Scheme &&
+		f.Call.Host == other.Call.Host && f.Call.Port == other.Call.Port
 }
 
 // count is what was looked at.
@@ -88,7 +92,8 @@ func (j *judgment) ends(s *sidecar, call Call) []End {
 }
 
 func (j *judgment) found(law string, t Target, s *sidecar, call Call, ends, before []End) {
-	j.findings = append(j.findings, Finding{Law: law, Target: t, Pod: s.pod.Name, Call: call, Ends: ends, Before: before})
+	j.findings = append(j.findings, Finding{Law: law, Target: t, Pod: s.pod.Name, Call: call, Ends: ends,
+		Before: before})
 }
 
 // caller tries the calls of a Pod of t.
@@ -115,12 +120,18 @@ func (j *judgment) caller(t Target, with control) {
 		}
 	}
 	for _, call := range httpCalls(t, s.resolve(t.Host+".")) {
-		if ends := j.ends(s, call); !said && j.world.routed(t) && !all(ends, func(end End) bool { return safe(t, end) }) {
+		if ends := j.ends(s, call); !said && j.world.routed(t) && !all(ends, func(end End) bool {
+			return safe(t,
+				end)
+		}) {
 			j.found(lawPast, t, s, call, ends, nil)
 		}
 	}
 	own := Call{Scheme: "https", Address: t.Address().String(), Port: int(t.Port), Host: t.Host}
-	if ends := j.ends(s, own); complete && !said && !all(ends, func(end End) bool { return end.TLS == nil && goesTo(t, end) }) {
+	if ends := j.ends(s, own); complete && !said && !all(ends, func(end End) bool {
+		return end.TLS == nil && goesTo(t,
+			end)
+	}) {
 		j.found(lawOwnTLS, t, s, own, ends, nil)
 	}
 }
@@ -135,10 +146,12 @@ func (j *judgment) closed(t Target) {
 	}
 }
 
-// httpCalls are the calls of an app to http://host, with the host in all the ways in which apps write it.
+// httpCalls are the calls of an app to http://host, with the host in all the ways in which apps
+// write it.
 func httpCalls(t Target, address string) []Call {
 	var calls []Call
-	for _, host := range []string{t.Host, strings.ToUpper(t.Host), t.Host + ".", fmt.Sprintf("%s:%d", t.Host, t.AppPort), fmt.Sprintf("%s.:%d", t.Host, t.AppPort)} {
+	for _, host := range []string{t.Host, strings.ToUpper(t.Host), t.Host + ".", fmt.Sprintf("%s:%d", t.Host,
+		t.AppPort), fmt.Sprintf("%s.:%d", t.Host, t.AppPort)} {
 		calls = append(calls, Call{Scheme: "http", Address: address, Port: int(t.AppPort), Host: host})
 	}
 	return calls
@@ -167,12 +180,13 @@ func goesTo(t Target, end End) bool {
 // byAnchor reports whether the anchor alone makes the difference for the call of a neighbor.
 func (j *judgment) byAnchor(call Call, pod Pod, ends []End) bool {
 	alone := j.world.without()
-	alone.Ours = slices.DeleteFunc(slices.Clone(j.world.Ours), func(object mesh.Object) bool { return !sameName(object, anchor(j.world.Targets)) })
+	alone.Ours = slices.DeleteFunc(slices.Clone(j.world.Ours),
+		func(object mesh.Object) bool { return !sameName(object, anchor(j.world.Targets)) })
 	return slices.EqualFunc(start(j.t, alone).sidecar(pod).ends(call), ends, sameEnd)
 }
 
-// neighbors compares the calls of Pods that ask for nothing with those in the world without us, and the calls of a Pod of one
-// target to the host of another.
+// neighbors compares the calls of Pods that ask for nothing with those in the world without us, and
+// the calls of a Pod of one target to the host of another.
 func (j *judgment) neighbors(with control) {
 	without := start(j.t, j.world.without())
 	for _, pod := range neighbors() {
@@ -188,7 +202,10 @@ func (j *judgment) neighbors(with control) {
 
 func (j *judgment) compare(law string, with, without *sidecar, targets []Target) {
 	for _, call := range neighborCalls(j.world, targets) {
-		if slices.ContainsFunc(j.world.Targets, func(t Target) bool { return with.pod.asks(t.Target) && call.Host == t.Host }) {
+		if slices.ContainsFunc(j.world.Targets, func(t Target) bool {
+			return with.pod.asks(t.Target) &&
+				call.Host == t.Host
+		}) {
 			continue
 		}
 		before := call
@@ -206,10 +223,12 @@ func (j *judgment) compare(law string, with, without *sidecar, targets []Target)
 
 // sameEnd reports whether a call that ends in one way or the other is treated alike.
 func sameEnd(a, b End) bool {
-	return a.Answer == b.Answer && a.Settings == b.Settings && slices.Equal(a.To, b.To) && reflect.DeepEqual(a.TLS, b.TLS)
+	return a.Answer == b.Answer && a.Settings == b.Settings && slices.Equal(a.To, b.To) && reflect.DeepEqual(a.TLS,
+		b.TLS)
 }
 
-// neighborCalls are the calls to the hosts of targets and to the Services of w. Their addresses are names to resolve.
+// neighborCalls are the calls to the hosts of targets and to the Services of w. Their addresses are
+// names to resolve.
 func neighborCalls(w World, targets []Target) []Call {
 	var calls []Call
 	for _, t := range targets {
@@ -226,7 +245,8 @@ func neighborCalls(w World, targets []Target) []Call {
 			address = podIP
 		}
 		for _, port := range service.Spec.Ports {
-			calls = append(calls, Call{Scheme: "http", Address: address, Port: int(port.Port), Host: service.Name + "." + service.Namespace})
+			calls = append(calls, Call{Scheme: "http", Address: address, Port: int(port.Port),
+				Host: service.Name + "." + service.Namespace})
 			calls = append(calls, Call{Scheme: "tcp", Address: address, Port: int(port.Port)})
 		}
 	}

@@ -7,55 +7,110 @@ import (
 	networking "istio.io/api/networking/v1alpha3"
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 	"istio.io/istio/pilot/pkg/networking/util"
-
 	"mtls.egress/webhook/internal/mesh"
 	"mtls.egress/webhook/internal/target"
 )
 
-// The limits: what the objects don't hold, or don't hold yet. Each explains findings, which a run then counts and doesn't show.
+// The limits: what the objects can't hold. Each explains findings, which a run counts and doesn't
+// show.
 const (
-	limitDynamicDNS  = "with ALLOW_ANY_DYNAMIC_DNS, http://HOST./ leaves in plain text if the target's route is not written or does not reach the sidecar"
-	limitUnwritten   = "before the anchor and the VirtualService are written, another object's listener on the app port takes the calls"
-	limitSinkhole    = "another ServiceEntry with the sinkhole address takes the calls; a policy refuses it"
-	limitServerFirst = "an older service without an address that speaks MySQL or MongoDB on the app port keeps Istio from reading HTTP there"
-	limitProtocol    = "not detected yet: another object gives the app port a protocol other than HTTP, for the host or for the sidecar"
-	limitAnchor      = "if no other HTTP service has the app port, the anchor makes neighbors' sidecars read HTTP on it, and follow VirtualServices there"
-	limitResolved    = "with DNS capture, http://HOST./ goes to the address that another ServiceEntry gives the host"
-	limitListener    = "not detected yet: a Sidecar's listener on the partner's port leads neighbors' calls there to the target's ServiceEntry"
-	limitSubset      = "not detected yet: without our DestinationRule, a wildcard one with a subset of our name takes its place"
-	limitReserved    = "an object of others that names a host below mtls-egress.internal changes its meaning"
+	limitDynamicDNS = "with ALLOW_ANY_DYNAMIC_DNS, http://HOST./ leaves in plain text if the target's route is " +
+		"not written or does not reach the sidecar"
+	limitUnwritten = "before the anchor and the VirtualService are written, another listener on the app port " +
+		"takes the calls"
+	limitSinkhole = "another ServiceEntry with the sinkhole address takes the calls; a policy refuses it"
+	limitAnchor   = "if no other HTTP service has the app port, the anchor makes sidecars read HTTP on it, and " +
+		"follow VirtualServices there"
+	limitReserved = "an object of others that names a host below mtls-egress.internal changes its meaning"
+	limitResolved = "with DNS capture, http://HOST./ goes to the address that another ServiceEntry gives the host"
 )
 
-// limit returns the limit that explains the finding in w, "" without one.
+// The gaps: what no conflict says yet. A fix removes the sentence.
+const (
+	gapServerFirst = "not detected: a service without an address that speaks MySQL or MongoDB on the app port " +
+		"keeps Istio from reading HTTP there"
+	gapListener = "not detected: a Sidecar's listener on the app port, with another protocol than HTTP, leads " +
+		"calls to a service that it admits"
+	gapSubset = "not detected: without our DestinationRule, a wildcard one with a subset of our name takes " +
+		"its place"
+	gapProtocol = "not detected: a ServiceEntry for the host, or a Sidecar's listener, gives the app port " +
+		"another protocol than HTTP, and calls time out"
+	gapAdmits = "not detected: a Sidecar leaves out the anchor and all HTTP services on port 80, and calls " +
+		"time out"
+	gapOwnTLS = "not detected: a Sidecar leaves out the host of ours, or a VirtualService has a TLS route " +
+		"for the host, and the app's own https fails"
+	gapNeighbors = "not detected: a Sidecar's listener on the partner's port leads neighbors' calls there to " +
+		"the target's ServiceEntry"
+)
+
+// limit is a sentence, and whether it explains a finding in a world.
+type limit struct {
+	sentence string
+	explains func(World, Finding) bool
+}
+
+// limits are all limits and gaps. The first that explains a finding counts.
+func limits() []limit {
+	return []limit{
+		{limitAnchor, func(_ World, f Finding) bool { return f.Law == lawAnchor }},
+		{limitReserved, func(w World, f Finding) bool {
+			return f.compares() && w.theirs(func(object mesh.Object) bool {
+				return strings.Contains(text(object),
+					target.MeshDomain)
+			})
+		}},
+		{limitSinkhole, func(w World, f Finding) bool {
+			return f.compares() && w.Mesh.DNSCapture && slices.ContainsFunc(w.Targets, w.takesSinkhole)
+		}},
+		{gapNeighbors, func(w World, f Finding) bool {
+			return f.compares() && slices.ContainsFunc(w.Targets, func(t Target) bool { return w.listens(t.Port) })
+		}},
+		{limitDynamicDNS, func(w World, f Finding) bool { return f.plain() && f.byDynamicDNS(w) }},
+		{limitUnwritten, func(w World, f Finding) bool { return f.Law == lawWritten && !w.routed(f.Target) }},
+		{limitSinkhole, func(w World, f Finding) bool {
+			return f.plain() && w.takesSinkhole(f.Target) && slices.ContainsFunc(w.conflicts(f.Target), closing)
+		}},
+		{gapServerFirst, func(w World, f Finding) bool {
+			return !f.compares() && f.Law != lawOwnTLS && w.serves(f.Target, "", "MYSQL", "MONGO")
+		}},
+		{gapSubset, func(w World, f Finding) bool {
+			return !w.has(f.Target.open()[1]) &&
+				slices.ContainsFunc(f.Ends, func(end End) bool {
+					return strings.Contains(end.Cluster,
+						"|"+mesh.SubsetName+"|")
+				})
+		}},
+		{limitResolved, func(w World, f Finding) bool {
+			return f.Law == lawPast && w.Mesh.DNSCapture && f.Call.Address != outside(f.Target.Host)
+		}},
+		{gapListener, func(w World, f Finding) bool {
+			return f.plain() && w.listens(f.Target.AppPort, "HTTPS", "TLS",
+				"TCP")
+		}},
+		{gapProtocol, func(w World, f Finding) bool {
+			return (f.Law == lawPast || f.Law == lawWorks) &&
+				(w.listens(f.Target.AppPort, "HTTPS", "TLS", "TCP") || w.serves(f.Target, f.Target.Host, "HTTPS",
+					"TLS", "TCP"))
+		}},
+		{gapAdmits, func(w World, f Finding) bool {
+			return (f.Law == lawPast || f.Law == lawWorks) &&
+				w.theirs(isSidecar)
+		}},
+		{gapOwnTLS, func(w World, f Finding) bool {
+			return f.Law == lawOwnTLS && w.theirs(func(object mesh.Object) bool {
+				virtualService, ok := object.(*networkingv1.VirtualService)
+				return isSidecar(object) || ok && len(virtualService.Spec.GetTls()) > 0
+			})
+		}},
+	}
+}
+
+// limit returns the limit or gap that explains the finding in w, "" without one.
 func (f Finding) limit(w World) string {
-	switch {
-	case f.Law == lawAnchor:
-		return limitAnchor
-	case f.Law == lawNeighbor || f.Law == lawOther:
-		if slices.ContainsFunc(w.Theirs, func(object mesh.Object) bool { return strings.Contains(text(object), target.MeshDomain) }) {
-			return limitReserved
+	for _, each := range limits() {
+		if each.explains(w, f) {
+			return each.sentence
 		}
-		if w.Mesh.DNSCapture && slices.ContainsFunc(w.Targets, w.takesSinkhole) {
-			return limitSinkhole
-		}
-		if slices.ContainsFunc(w.Targets, w.listens) {
-			return limitListener
-		}
-		return ""
-	case f.plain() && f.byDynamicDNS(w):
-		return limitDynamicDNS
-	case f.Law == lawWritten && !w.routed(f.Target):
-		return limitUnwritten
-	case f.plain() && w.takesSinkhole(f.Target) && slices.ContainsFunc(w.conflicts(f.Target), closing):
-		return limitSinkhole
-	case f.Law != lawOwnTLS && w.gives(f.Target, "MYSQL", "MONGO"):
-		return limitServerFirst
-	case slices.ContainsFunc(f.Ends, func(end End) bool { return strings.Contains(end.Cluster, "|"+mesh.SubsetName+"|") }) && w.lacksRule(f.Target):
-		return limitSubset
-	case f.Law == lawPast && f.Call.Address != outside(f.Target.Host):
-		return limitResolved
-	case f.Law != lawOwnTLS && f.Law != lawClosed && w.gives(f.Target, "HTTPS", "TLS", "TCP", "MYSQL", "MONGO"):
-		return limitProtocol
 	}
 	return ""
 }
@@ -65,50 +120,60 @@ func (f Finding) plain() bool {
 	return f.Law == lawProgrammed || f.Law == lawWritten || f.Law == lawClosed
 }
 
-// byDynamicDNS reports whether the sidecar resolved a host with a trailing dot itself, and the condition Conflicted says why
-// where a target is programmed.
+// compares reports whether the law compares with the world without us.
+func (f Finding) compares() bool {
+	return f.Law == lawNeighbor || f.Law == lawOther || f.Law == lawAnchor
+}
+
+// byDynamicDNS reports whether the sidecar resolved a host with a trailing dot itself. For a
+// programmed target, a conflict has to say that its objects are hidden.
 func (f Finding) byDynamicDNS(w World) bool {
 	host, _, _ := strings.Cut(f.Call.Host, ":")
-	said := f.Law != lawProgrammed || slices.ContainsFunc(w.conflicts(f.Target), func(c mesh.Conflict) bool { return c.Effect == mesh.HidesOurs })
+	said := f.Law != lawProgrammed ||
+		slices.ContainsFunc(w.conflicts(f.Target), func(c mesh.Conflict) bool { return c.Effect == mesh.HidesOurs })
 	return said && strings.HasSuffix(host, ".") &&
 		slices.ContainsFunc(f.Ends, func(end End) bool { return end.Cluster == util.AllowAnyDynamicDNSCluster })
 }
 
-// takesSinkhole reports whether a ServiceEntry of others has the sinkhole address of t.
-func (w World) takesSinkhole(t Target) bool {
-	return slices.ContainsFunc(w.Theirs, func(object mesh.Object) bool {
-		entry, ok := object.(*networkingv1.ServiceEntry)
-		return ok && slices.ContainsFunc(entry.Spec.GetAddresses(), func(address string) bool { return covers(address, t.Address()) })
-	})
+// theirs reports whether any object of others is such.
+func (w World) theirs(such func(mesh.Object) bool) bool {
+	return slices.ContainsFunc(w.Theirs, such)
 }
 
-// lacksRule reports whether the DestinationRule of t doesn't stand.
-func (w World) lacksRule(t Target) bool { return !w.has(t.open()[1]) }
+func isSidecar(object mesh.Object) bool { return kind(object) == mesh.KindSidecar }
 
-// listens reports whether a Sidecar of others has a listener of its own on the partner's port of t.
-func (w World) listens(t Target) bool {
-	return slices.ContainsFunc(w.Theirs, func(object mesh.Object) bool {
-		sidecar, ok := object.(*networkingv1.Sidecar)
-		return ok && slices.ContainsFunc(sidecar.Spec.GetEgress(), func(listener *networking.IstioEgressListener) bool {
-			return int(listener.GetPort().GetNumber()) == int(t.Port)
+// takesSinkhole reports whether a ServiceEntry of others has the sinkhole address of t.
+func (w World) takesSinkhole(t Target) bool {
+	return w.theirs(func(object mesh.Object) bool {
+		entry, ok := object.(*networkingv1.ServiceEntry)
+		return ok && slices.ContainsFunc(entry.Spec.GetAddresses(), func(address string) bool {
+			return covers(address,
+				t.Address())
 		})
 	})
 }
 
-// gives reports whether an object of others gives the app port of t one of protocols.
-func (w World) gives(t Target, protocols ...string) bool {
-	is := func(port uint32, protocol string) bool {
-		return int(port) == int(t.AppPort) && slices.Contains(protocols, protocol)
-	}
-	return slices.ContainsFunc(w.Theirs, func(object mesh.Object) bool {
-		switch object := object.(type) {
-		case *networkingv1.ServiceEntry:
-			return slices.ContainsFunc(object.Spec.GetPorts(), func(port *networking.ServicePort) bool { return is(port.GetNumber(), port.GetProtocol()) })
-		case *networkingv1.Sidecar:
-			return slices.ContainsFunc(object.Spec.GetEgress(), func(listener *networking.IstioEgressListener) bool {
-				return is(listener.GetPort().GetNumber(), listener.GetPort().GetProtocol())
+// listens reports whether a Sidecar has a listener of its own on port, with one of protocols; none
+// are all.
+func (w World) listens(port int32, protocols ...string) bool {
+	return w.theirs(func(object mesh.Object) bool {
+		sidecar, ok := object.(*networkingv1.Sidecar)
+		return ok && slices.ContainsFunc(sidecar.Spec.GetEgress(), func(listener *networking.IstioEgressListener) bool {
+			own := listener.GetPort()
+			return int64(own.GetNumber()) == int64(port) && (len(protocols) == 0 || slices.Contains(protocols,
+				own.GetProtocol()))
+		})
+	})
+}
+
+// serves reports whether a ServiceEntry of others for host, or for any where that is empty, gives
+// the app port of t one of protocols.
+func (w World) serves(t Target, host string, protocols ...string) bool {
+	return w.theirs(func(object mesh.Object) bool {
+		entry, ok := object.(*networkingv1.ServiceEntry)
+		return ok && (host == "" || slices.Contains(entry.Spec.GetHosts(), host)) &&
+			slices.ContainsFunc(entry.Spec.GetPorts(), func(port *networking.ServicePort) bool {
+				return int64(port.GetNumber()) == int64(t.AppPort) && slices.Contains(protocols, port.GetProtocol())
 			})
-		}
-		return false
 	})
 }

@@ -6,16 +6,18 @@ import (
 
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
-
 	"mtls.egress/webhook/internal/mesh"
 )
 
-// minimize takes out of w whatever finding doesn't need: objects, settings of the mesh and fields of others' objects. It
-// returns what is left, and the finding there.
+// minimize takes out of w whatever finding doesn't need: objects, settings of the mesh and fields
+// of others' objects. It returns what is left, and the finding there.
 func minimize(t *testing.T, w World, finding Finding) (World, Finding) {
 	shows := func(smaller World) bool {
 		found := judge(t, smaller, &count{})
-		i := slices.IndexFunc(found, func(other Finding) bool { return finding.same(other) && other.limit(smaller) == finding.limit(w) })
+		i := slices.IndexFunc(found, func(other Finding) bool {
+			return finding.same(other) &&
+				other.limit(smaller) == finding.limit(w)
+		})
 		if i >= 0 {
 			finding = found[i]
 		}
@@ -24,7 +26,8 @@ func minimize(t *testing.T, w World, finding Finding) (World, Finding) {
 	for smaller := true; smaller; {
 		smaller = false
 		for _, candidate := range slices.Concat(fewerObjects(w), plainerMesh(w), fewerFields(w)) {
-			// A candidate was made from an earlier w: what has become smaller since is tried again in the next round.
+			// A candidate was made from an earlier w: what has become smaller since is tried again
+			// in the next round.
 			if shows(candidate) {
 				w, smaller = candidate, true
 				break
@@ -52,7 +55,10 @@ func fewerObjects(w World) []World {
 		}
 		smaller := w
 		smaller.Targets = slices.Delete(slices.Clone(w.Targets), i, i+1)
-		smaller.Ours = slices.DeleteFunc(slices.Clone(w.Ours), func(object mesh.Object) bool { return sameName(object, w.Targets[i].open()[0]) })
+		smaller.Ours = slices.DeleteFunc(slices.Clone(w.Ours), func(object mesh.Object) bool {
+			return sameName(object,
+				w.Targets[i].open()[0])
+		})
 		worlds = append(worlds, smaller)
 	}
 	for i := range w.Ours {
@@ -81,8 +87,10 @@ func plainerMesh(w World) []World {
 }
 
 func (m Mesh) differs(other Mesh) bool {
-	return m.Mode != other.Mode || m.DNSCapture != other.DNSCapture || len(m.VirtualServiceExportTo) != len(other.VirtualServiceExportTo) ||
-		len(m.DestinationRuleExportTo) != len(other.DestinationRuleExportTo) || len(m.ServiceExportTo) != len(other.ServiceExportTo)
+	return m.Mode != other.Mode || m.DNSCapture != other.DNSCapture ||
+		len(m.VirtualServiceExportTo) != len(other.VirtualServiceExportTo) ||
+		len(m.DestinationRuleExportTo) != len(other.DestinationRuleExportTo) ||
+		len(m.ServiceExportTo) != len(other.ServiceExportTo)
 }
 
 // fewerFields returns w with one field less in one object of others.
@@ -90,10 +98,10 @@ func fewerFields(w World) []World {
 	var worlds []World
 	for i, object := range w.Theirs {
 		for field := 0; ; field++ {
-			changed := object.DeepCopyObject().(mesh.Object) //nolint:forcetypeassert // the copy of one
+			changed := object.DeepCopyObject().(mesh.Object)
 			_, spec := schemaOf(changed)
 			left := field
-			if !clearField(spec.(proto.Message).ProtoReflect(), &left) { //nolint:forcetypeassert // as all specs of Istio
+			if !clearField(spec.(proto.Message).ProtoReflect(), &left) {
 				break
 			}
 			if valid(changed) {
@@ -104,8 +112,9 @@ func fewerFields(w World) []World {
 			func(o mesh.Object) { o.SetLabels(nil) },
 			func(o mesh.Object) { o.SetOwnerReferences(nil) },
 		} {
-			changed := object.DeepCopyObject().(mesh.Object) //nolint:forcetypeassert // the copy of one
-			if change(changed); len(changed.GetLabels()) != len(object.GetLabels()) || len(changed.GetOwnerReferences()) != len(object.GetOwnerReferences()) {
+			changed := object.DeepCopyObject().(mesh.Object)
+			if change(changed); len(changed.GetLabels()) != len(object.GetLabels()) ||
+				len(changed.GetOwnerReferences()) != len(object.GetOwnerReferences()) {
 				worlds = append(worlds, w.with(i, changed))
 			}
 		}
@@ -120,7 +129,8 @@ func (w World) with(i int, object mesh.Object) World {
 	return w
 }
 
-// clearField clears the left'th field of message, counted depth first, and reports whether it has so many.
+// clearField clears the left'th field of message, counted depth first, and reports whether it has
+// so many.
 func clearField(message protoreflect.Message, left *int) bool {
 	cleared := false
 	message.Range(func(field protoreflect.FieldDescriptor, value protoreflect.Value) bool {

@@ -27,12 +27,12 @@ import (
 	istiomesh "istio.io/istio/pkg/config/mesh"
 	"istio.io/istio/pkg/config/schema/collections"
 	"istio.io/istio/pkg/config/schema/resource"
-
 	"mtls.egress/webhook/internal/mesh"
 	"mtls.egress/webhook/internal/target"
 )
 
-// revision is the one of the control plane. Istio reads objects without a revision and those with this one.
+// revision is the one of the control plane. Istio reads objects without a revision and those with
+// this one.
 const revision = "default"
 
 // podIP is the address of the Pod behind each Service of a world.
@@ -48,8 +48,9 @@ type control struct {
 // start starts Istio's generator in w.
 func start(t *testing.T, w World) control {
 	m := istiomesh.DefaultMeshConfig()
+	mode := meshconfig.MeshConfig_OutboundTrafficPolicy_Mode_value[w.Mesh.Mode]
 	m.OutboundTrafficPolicy = &meshconfig.MeshConfig_OutboundTrafficPolicy{
-		Mode: meshconfig.MeshConfig_OutboundTrafficPolicy_Mode(meshconfig.MeshConfig_OutboundTrafficPolicy_Mode_value[w.Mesh.Mode]),
+		Mode: meshconfig.MeshConfig_OutboundTrafficPolicy_Mode(mode),
 	}
 	m.DefaultVirtualServiceExportTo = w.Mesh.VirtualServiceExportTo
 	m.DefaultDestinationRuleExportTo = w.Mesh.DestinationRuleExportTo
@@ -61,18 +62,22 @@ func start(t *testing.T, w World) control {
 		}
 	}
 	for _, each := range w.Services {
-		service := kubeservice.ConvertService(*each, nil, constants.DefaultClusterLocalDomain, "", constants.DefaultClusterLocalDomain)
+		service := kubeservice.ConvertService(*each, nil, constants.DefaultClusterLocalDomain, "",
+			constants.DefaultClusterLocalDomain)
 		options.Services = append(options.Services, service)
 		for _, port := range service.Ports {
-			options.Instances = append(options.Instances, &model.ServiceInstance{Service: service, ServicePort: port, Endpoint: &model.IstioEndpoint{
-				Addresses: []string{podIP}, EndpointPort: uint32(port.Port), ServicePortName: port.Name, Namespace: each.Namespace, //nolint:gosec // a port
-			}})
+			options.Instances = append(options.Instances, &model.ServiceInstance{Service: service, ServicePort: port,
+				Endpoint: &model.IstioEndpoint{
+					Addresses: []string{podIP}, EndpointPort: uint32(port.Port), ServicePortName: port.Name,
+					Namespace: each.Namespace,
+				}})
 		}
 	}
 	return control{t: t, world: w, core: core.NewConfigGenTest(t, options)}
 }
 
-// readable reports whether a control plane without a name reads object. Istio filters by the label before its generator.
+// readable reports whether a control plane without a name reads object. Istio filters by the label
+// before its generator.
 func readable(object mesh.Object) bool {
 	asked, set := object.GetLabels()["istio.io/rev"]
 	return !set || asked == revision
@@ -123,7 +128,8 @@ type Pod struct {
 
 // caller returns a Pod of the targets, and neighbors the Pods that ask for none of them.
 func caller(targets ...Target) Pod {
-	pod := Pod{Name: "caller", Namespace: ownNamespace, Labels: map[string]string{"app": "shop", target.LabelRealised: target.LabelValue}}
+	pod := Pod{Name: "caller", Namespace: ownNamespace, Labels: map[string]string{"app": "shop",
+		target.LabelRealised: target.LabelValue}}
 	for _, t := range targets {
 		pod.Labels[target.HostLabel(t.Host)] = target.LabelValue
 	}
@@ -163,7 +169,8 @@ func (c control) sidecar(pod Pod) *sidecar {
 			DNSCapture: model.StringBool(c.world.Mesh.DNSCapture),
 		},
 	})
-	s := &sidecar{control: c, pod: pod, proxy: proxy, sim: simulation.NewSimulationFromConfigGen(c.t, c.core, proxy), clusters: map[string]*cluster.Cluster{}}
+	s := &sidecar{control: c, pod: pod, proxy: proxy, sim: simulation.NewSimulationFromConfigGen(c.t, c.core, proxy),
+		clusters: map[string]*cluster.Cluster{}}
 	for _, each := range s.sim.Clusters {
 		s.clusters[each.GetName()] = each
 	}
@@ -212,7 +219,8 @@ type End struct {
 	// To are the addresses that the call goes to; where TLS is nil it leaves as the app sent it.
 	To  []string
 	TLS *TLS
-	// Cluster and Settings say what else decides about the call: the name, and all that is set for it.
+	// Cluster and Settings say what else decides about the call: the name, and all that is set for
+	// it.
 	Cluster, Settings string
 }
 
@@ -235,7 +243,8 @@ func (e End) String() string {
 
 // ends returns all the ways in which call can end, depending on its path and its other headers.
 func (s *sidecar) ends(call Call) []End {
-	input := simulation.Call{Address: call.Address, Port: call.Port, CallMode: simulation.CallModeOutbound, Protocol: simulation.HTTP}
+	input := simulation.Call{Address: call.Address, Port: call.Port, CallMode: simulation.CallModeOutbound,
+		Protocol: simulation.HTTP}
 	switch call.Scheme {
 	case "http":
 		// Envoy compares hosts in lower case.
@@ -264,11 +273,13 @@ func (s *sidecar) routed(call Call, result simulation.Result) []End {
 	if result.RouteConfigMatched == "" {
 		configuration = xdstest.ExtractHTTPConnectionManager(s.t, s.chain(result)).GetRouteConfig()
 	}
-	i := slices.IndexFunc(configuration.GetVirtualHosts(), func(host *route.VirtualHost) bool { return host.GetName() == result.VirtualHostMatched })
+	i := slices.IndexFunc(configuration.GetVirtualHosts(),
+		func(host *route.VirtualHost) bool { return host.GetName() == result.VirtualHostMatched })
 	var ends []End
 	for _, r := range configuration.GetVirtualHosts()[i].GetRoutes() {
 		ends = append(ends, s.follow(call, r)...)
-		if match := r.GetMatch(); match.GetPrefix() == "/" && len(match.GetHeaders())+len(match.GetQueryParameters()) == 0 {
+		if match := r.GetMatch(); match.GetPrefix() == "/" &&
+			len(match.GetHeaders())+len(match.GetQueryParameters()) == 0 {
 			return ends
 		}
 	}
@@ -281,7 +292,8 @@ func (s *sidecar) follow(call Call, r *route.Route) []End {
 	case r.GetName() == util.BlackHole:
 		return []End{{Answer: "refused"}}
 	case action == nil:
-		return []End{{Answer: fmt.Sprintf("%T %v%v", r.GetAction(), r.GetDirectResponse().GetStatus(), r.GetRedirect().GetHostRedirect())}}
+		return []End{{Answer: fmt.Sprintf("%T %v%v", r.GetAction(), r.GetDirectResponse().GetStatus(),
+			r.GetRedirect().GetHostRedirect())}}
 	}
 	names := []string{action.GetCluster()}
 	if weighted := action.GetWeightedClusters(); weighted != nil {
@@ -388,7 +400,8 @@ func (s *sidecar) endpoint(e *endpoint.LbEndpoint) string {
 }
 
 const (
-	// nowhere stands for the addresses that are not routed: the sinkholes, and the anchor's endpoint.
+	// nowhere stands for the addresses that are not routed: the sinkholes, and the anchor's
+	// endpoint.
 	nowhere = "an address that is not routed"
 	// anchorEndpoint is the endpoint of the anchor.
 	anchorEndpoint = "192.0.2.1"
@@ -420,10 +433,14 @@ func (s *sidecar) resolve(host string) string {
 	return outside(host)
 }
 
-// outside returns the address that DNS has for a host.
+// outside returns the address that DNS has for a host: one for each.
 func outside(host string) string {
 	if address, err := netip.ParseAddr(host); err == nil {
 		return address.String()
 	}
-	return "203.0.113.10"
+	last := byte(10)
+	for _, letter := range []byte(strings.ToLower(strings.TrimSuffix(host, "."))) {
+		last = last*7 + letter
+	}
+	return netip.AddrFrom4([4]byte{203, 0, 113, last}).String()
 }

@@ -9,7 +9,6 @@ import (
 	proxyprotocol "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/proxy_protocol/v3"
 	tls "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	"google.golang.org/protobuf/proto"
-
 	"mtls.egress/webhook/internal/target"
 )
 
@@ -30,7 +29,8 @@ func wanted(t Target) TLS {
 
 // equal reports whether both are the same TLS.
 func (t TLS) equal(other TLS) bool {
-	return t.SNI == other.SNI && t.Certificate == other.Certificate && t.CA == other.CA && slices.Equal(t.Names, other.Names)
+	return t.SNI == other.SNI && t.Certificate == other.Certificate && t.CA == other.CA && slices.Equal(t.Names,
+		other.Names)
 }
 
 // tls returns what a cluster may wrap calls in, nil for nothing.

@@ -13,11 +13,10 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
-	"sigs.k8s.io/yaml"
-
 	"mtls.egress/webhook/api/v1alpha1"
 	"mtls.egress/webhook/internal/mesh"
 	"mtls.egress/webhook/internal/target"
+	"sigs.k8s.io/yaml"
 )
 
 // The namespaces of a world: that of the targets, one beside it, and Istio's root namespace.
@@ -52,7 +51,8 @@ type Target struct {
 	Layout target.Layout
 }
 
-// birth is when the generated objects are created. Those of others are older, newer, or created in the same second.
+// birth is when the generated objects are created. Those of others are older, newer, or created in
+// the same second.
 func birth() time.Time { return time.Date(2026, 1, 2, 0, 0, 0, 0, time.UTC) }
 
 // open returns the objects of an open target, closed those of a closed one.
@@ -98,7 +98,8 @@ func (w World) without() World {
 
 // closedFor returns w as the controller leaves it when it closes t.
 func (w World) closedFor(t Target) World {
-	w.Ours = slices.DeleteFunc(slices.Clone(w.Ours), func(object mesh.Object) bool { return object.GetName() == target.ObjectName(t.Host) })
+	w.Ours = slices.DeleteFunc(slices.Clone(w.Ours),
+		func(object mesh.Object) bool { return object.GetName() == target.ObjectName(t.Host) })
 	for _, object := range t.closed() {
 		if !w.taken(object) {
 			w.Ours = append(w.Ours, object)
@@ -128,11 +129,15 @@ func sameName(a, b mesh.Object) bool {
 func (w World) complete(t Target) bool {
 	wanted := append(t.open(), anchor(w.Targets))
 	return !slices.ContainsFunc(wanted, func(object mesh.Object) bool {
-		return !slices.ContainsFunc(w.Ours, func(other mesh.Object) bool { return sameName(object, other) && sameText(object, other) })
+		return !slices.ContainsFunc(w.Ours, func(other mesh.Object) bool {
+			return sameName(object, other) &&
+				sameText(object, other)
+		})
 	})
 }
 
-// routed reports whether the anchor and a VirtualService of t stand, so that calls past the sinkhole are routed too.
+// routed reports whether the anchor and a VirtualService of t stand, so that calls past the
+// sinkhole are routed too.
 func (w World) routed(t Target) bool {
 	return w.has(anchor(w.Targets)) && w.has(t.closed()[0])
 }
@@ -145,7 +150,8 @@ func sameText(a, b mesh.Object) bool {
 func (w World) conflicts(t Target) []mesh.Conflict {
 	others := mesh.Others{RootNamespace: rootNamespace, Revisions: []string{revision}}
 	for _, service := range w.Services {
-		others.Services = append(others.Services, mesh.Service{Namespace: service.Namespace, Name: service.Name, Addresses: service.Spec.ExternalIPs})
+		others.Services = append(others.Services, mesh.Service{Namespace: service.Namespace, Name: service.Name,
+			Addresses: service.Spec.ExternalIPs})
 	}
 	for _, object := range append(slices.Clone(w.Ours), w.Theirs...) {
 		switch object := object.(type) {
