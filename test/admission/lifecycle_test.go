@@ -195,24 +195,24 @@ func (o istioObject) in(namespace string) *unstructured.Unstructured {
 	return object
 }
 
-func TestSomebodyElsesServiceEntryStaysAsItIsAndIsNamed(t *testing.T) {
+func TestAnotherVirtualServiceStaysAsItIsAndIsNamed(t *testing.T) {
 	w := newWorld(t)
 	w.credential()
-	w.kubectlWith(`{"apiVersion":"networking.istio.io/v1","kind":"ServiceEntry","metadata":{"name":"partner"},
-		"spec":{"hosts":["external.system.com"],"ports":[{"number":443,"name":"tls","protocol":"TLS"}],"resolution":"DNS"}}`, "apply", "--filename=-")
-	theirs := istioObject{"ServiceEntry", "partner"}
+	w.kubectlWith(`{"apiVersion":"networking.istio.io/v1","kind":"VirtualService","metadata":{"name":"partner"},
+		"spec":{"hosts":["external.system.com"],"http":[{"route":[{"destination":{"host":"elsewhere.system.com"}}]}]}}`, "apply", "--filename=-")
+	theirs := istioObject{"VirtualService", "partner"}
 	before := w.istio(theirs)
 	w.create(annotated("shop", withSidecar))
 	egressTarget := w.egressTarget(host, v1alpha1.ConditionConflicted, metav1.ConditionTrue, "Conflict")
 	message := meta.FindStatusCondition(egressTarget.Status.Conditions, v1alpha1.ConditionConflicted).Message
 	t.Log(message)
-	for _, part := range []string{"ServiceEntry " + w.namespace + "/partner", "spec.hosts[0]"} {
+	for _, part := range []string{"VirtualService " + w.namespace + "/partner", "spec.hosts[0]"} {
 		if !strings.Contains(message, part) {
 			t.Errorf("the message does not say %q: %s", part, message)
 		}
 	}
 	if diff := cmp.Diff(before, w.istio(theirs)); diff != "" {
-		t.Errorf("somebody else's object (-before +after):\n%s", diff)
+		t.Errorf("the other object (-before +after):\n%s", diff)
 	}
 	row := strings.Fields(strings.Split(w.kubectl("get", "egt"), "\n")[1])
 	if diff := cmp.Diff([]string{host, "False", "Conflict"}, row[:3]); diff != "" {

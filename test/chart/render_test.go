@@ -262,7 +262,7 @@ func TestNamesAgree(t *testing.T) {
 		"service":            at(t, rendered.one(t, "MutatingWebhookConfiguration"), "webhooks", 1, "clientConfig"),
 		"service's name":     rendered.one(t, "Service").GetName(),
 		"configuration":      rendered.one(t, "MutatingWebhookConfiguration").GetName(),
-		"named in RBAC":      at(t, rendered["ClusterRole team-a-mtls-egress-webhook-admission"], "rules", 2, "resourceNames"),
+		"named in RBAC":      at(t, rendered["ClusterRole team-a-mtls-egress-webhook-admission"], "rules", 4, "resourceNames"),
 		"CA in RBAC":         at(t, rendered["Role team-a-mtls-egress-webhook"], "rules", 1, "resourceNames"),
 		"bound":              at(t, rendered["RoleBinding team-a-mtls-egress-webhook"], "subjects"),
 		"named in a refusal": at(t, rendered["ValidatingAdmissionPolicy team-a-mtls-egress-webhook-propagated"], "spec", "validations", 0, "message"),
