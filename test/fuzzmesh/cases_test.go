@@ -26,6 +26,8 @@ type namedCase struct {
 	written func(Target) []mesh.Object
 	// theirs are objects of others as YAML. They are older than ours.
 	theirs string
+	// second adds another target of the domain.
+	second bool
 	// services are Services of the cluster as YAML; "" for none.
 	services string
 	// want are the sentences of the laws that are broken, or of the limits that explain it.
@@ -138,6 +140,12 @@ metadata: {name: a, namespace: other}
 spec:
   hosts: [external.system.com]
   ports: [{number: 80, name: https, protocol: HTTPS}]`, want: []string{gapProtocol}},
+		"a ServiceEntry for the anchor's host gives the app port TLS": {appPort: 8081, theirs: `
+kind: ServiceEntry
+metadata: {name: a, namespace: project}
+spec:
+  hosts: [anchor.mtls-egress.internal]
+  ports: [{number: 8080, name: auto}, {number: 8081, name: tls, protocol: TLS}]`, want: []string{gapAnchorHost}},
 		"a Sidecar gives the app port TLS": {theirs: `
 kind: Sidecar
 metadata: {name: a, namespace: project}
@@ -166,6 +174,22 @@ metadata: {name: a, namespace: other}
 spec:
   hosts: ["*.mtls-egress.internal", external.system.com]
   tls: [{match: [{sniHosts: ["*.mtls-egress.internal", external.system.com]}], route: [{destination: {host: relay.example.org}}]}]`, want: []string{gapOwnTLS}},
+		"a VirtualService for a wildcard, and the host known": {theirs: wildcardRoute,
+			want: []string{gapWildcardRoute}},
+		"a ServiceEntry for a wildcard with HTTPS": {theirs: wildcardEntry},
+		"a ServiceEntry for a wildcard with HTTPS, two targets and REGISTRY_ONLY": {
+			mesh: Mesh{Mode: "REGISTRY_ONLY"}, theirs: wildcardEntry, second: true, want: []string{gapWildcardTLS},
+		},
+		"ALLOW_ANY_DYNAMIC_DNS and a ServiceEntry for the host with a dot": {mesh: dynamic, theirs: `
+kind: ServiceEntry
+metadata: {name: a, namespace: other}
+spec:
+  hosts: [external.system.com.]
+  ports: [{number: 80, name: tls, protocol: TLS}]`, want: []string{limitAnchor, gapDynamicDNS, gapProtocol}},
+		"ALLOW_ANY_DYNAMIC_DNS and a Sidecar without the anchor": {mesh: dynamic, theirs: `
+kind: Sidecar
+metadata: {name: a, namespace: project}
+spec: {egress: [{hosts: [project/*.system.com]}]}`, want: []string{gapAdmits, gapDynamicDNS, gapOwnTLS}},
 		"a ServiceEntry with the sinkhole address": {theirs: `
 kind: ServiceEntry
 metadata: {name: a, namespace: other}
@@ -184,6 +208,29 @@ metadata: {name: a, namespace: project}
 spec:
   host: "*"
   subsets: [{name: mtls-egress}]`
+
+// wildcardRoute leads all hosts of a domain elsewhere.
+const wildcardRoute = `
+kind: ServiceEntry
+metadata: {name: a, namespace: project}
+spec:
+  hosts: [external.system.com]
+  ports: [{number: 80, name: http, protocol: HTTP}]
+  resolution: DNS
+---
+kind: VirtualService
+metadata: {name: a, namespace: project}
+spec:
+  hosts: ["*.system.com"]
+  http: [{route: [{destination: {host: relay.example.org}}]}]`
+
+// wildcardEntry opens https to all hosts of a domain.
+const wildcardEntry = `
+kind: ServiceEntry
+metadata: {name: a, namespace: project}
+spec:
+  hosts: ["*.system.com"]
+  ports: [{number: 443, name: https, protocol: HTTPS}]`
 
 // webService is a Service in another namespace.
 const webService = `
@@ -256,6 +303,11 @@ func (c namedCase) world(t *testing.T) World {
 	only := Target{Target: target.FromEgressTarget(ownNamespace, "external.system.com", egressTarget), Layout: layout}
 	world := World{Mesh: Mesh{Mode: cmp.Or(c.mesh.Mode, "ALLOW_ANY"), DNSCapture: c.mesh.DNSCapture},
 		Targets: []Target{only}, Theirs: parse(t, c.theirs)}
+	if c.second {
+		second := Target{Target: target.FromEgressTarget(ownNamespace, "api.system.com", nil), Layout: layout}
+		world.Targets = append(world.Targets, second)
+		world.Ours = second.open()
+	}
 	if c.services != "" {
 		service := &corev1.Service{}
 		if err := yaml.Unmarshal([]byte(c.services), service); err != nil {
@@ -266,7 +318,7 @@ func (c namedCase) world(t *testing.T) World {
 	if c.written != nil {
 		world.Ours = c.written(only)
 	} else {
-		world.Ours = append(only.open(), anchor(world.Targets))
+		world.Ours = slices.Concat(world.Ours, only.open(), []mesh.Object{anchor(world.Targets)})
 	}
 	return world
 }

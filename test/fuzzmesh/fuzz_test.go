@@ -42,7 +42,7 @@ func TestWorlds(t *testing.T) {
 		t:      t,
 		seed:   setting(t, "MTLS_EGRESS_FUZZ_SEED", 1),
 		next:   setting(t, "MTLS_EGRESS_FUZZ_FIRST", 0),
-		worlds: setting(t, "MTLS_EGRESS_FUZZ_WORLDS", 500),
+		worlds: setting(t, "MTLS_EGRESS_FUZZ_WORLDS", 1000),
 		until:  time.Now().Add(time.Duration(setting(t, "MTLS_EGRESS_FUZZ_SECONDS", 600)) * time.Second),
 		most:   int(setting(t, "MTLS_EGRESS_FUZZ_FINDINGS", 10)),
 		laws:   map[string]int{},

@@ -21,8 +21,9 @@ const (
 	limitSinkhole = "another ServiceEntry with the sinkhole address takes the calls; a policy refuses it"
 	limitAnchor   = "if no other HTTP service has the app port, the anchor makes sidecars read HTTP on it, and " +
 		"follow VirtualServices there"
-	limitReserved = "an object of others that names a host below mtls-egress.internal changes its meaning"
-	limitResolved = "with DNS capture, http://HOST./ goes to the address that another ServiceEntry gives the host"
+	limitAnchorName = "another ServiceEntry has the name of the anchor, which is not written then"
+	limitReserved   = "an object of others that names a host below mtls-egress.internal changes its meaning"
+	limitResolved   = "with DNS capture, http://HOST./ goes to the address that another ServiceEntry gives the host"
 )
 
 // The gaps: what no conflict says yet. A fix removes the sentence.
@@ -35,10 +36,17 @@ const (
 		"its place"
 	gapProtocol = "not detected: a ServiceEntry for the host, or a Sidecar's listener, gives the app port " +
 		"another protocol than HTTP, and calls time out"
+	gapAnchorHost = "not detected: a ServiceEntry for the anchor's host gives the app port another protocol than HTTP, " +
+		"and calls time out"
 	gapAdmits = "not detected: a Sidecar leaves out the anchor and all HTTP services on port 80, and calls " +
 		"time out"
 	gapOwnTLS = "not detected: a Sidecar leaves out the host of ours, or a VirtualService has a TLS route " +
 		"for the host, and the app's own https fails"
+	gapDynamicDNS = "not detected: with ALLOW_ANY_DYNAMIC_DNS, http://HOST./ leaves a programmed target in plain text " +
+		"because of a ServiceEntry for the host with another protocol on the app port, or a Sidecar without the anchor"
+	gapWildcardRoute = "neighbors' calls to the host no longer follow a VirtualService for a wildcard"
+	gapWildcardTLS   = "not detected: https calls of the target's Pods to other hosts no longer find the ServiceEntry for " +
+		"a wildcard that covers both"
 	gapNeighbors = "not detected: a Sidecar's listener on the partner's port leads neighbors' calls there to " +
 		"the target's ServiceEntry"
 )
@@ -65,8 +73,25 @@ func limits() []limit {
 		{gapNeighbors, func(w World, f Finding) bool {
 			return f.compares() && slices.ContainsFunc(w.Targets, func(t Target) bool { return w.listens(t.Port) })
 		}},
+		{gapWildcardRoute, func(w World, f Finding) bool {
+			return f.compares() && f.Call.Scheme == "http" && w.theirs(func(object mesh.Object) bool {
+				virtualService, ok := object.(*networkingv1.VirtualService)
+				return ok && slices.ContainsFunc(virtualService.Spec.GetHosts(), isWildcard)
+			})
+		}},
+		{gapWildcardTLS, func(w World, f Finding) bool {
+			return f.compares() && f.Call.Scheme == "https" && w.theirs(func(object mesh.Object) bool {
+				entry, ok := object.(*networkingv1.ServiceEntry)
+				return ok && slices.ContainsFunc(entry.Spec.GetHosts(), isWildcard)
+			})
+		}},
 		{limitDynamicDNS, func(w World, f Finding) bool { return f.plain() && f.byDynamicDNS(w) }},
+		{gapDynamicDNS, func(w World, f Finding) bool {
+			return f.Law == lawProgrammed && f.resolved() &&
+				(w.theirs(isSidecar) || w.serves(f.Target, f.Target.Host, "HTTPS", "TLS", "TCP"))
+		}},
 		{limitUnwritten, func(w World, f Finding) bool { return f.Law == lawWritten && !w.routed(f.Target) }},
+		{limitAnchorName, func(w World, f Finding) bool { return !f.compares() && w.taken(anchor(w.Targets)) }},
 		{limitSinkhole, func(w World, f Finding) bool {
 			return f.plain() && w.takesSinkhole(f.Target) && slices.ContainsFunc(w.conflicts(f.Target), closing)
 		}},
@@ -91,6 +116,9 @@ func limits() []limit {
 			return (f.Law == lawPast || f.Law == lawWorks) &&
 				(w.listens(f.Target.AppPort, "HTTPS", "TLS", "TCP") || w.serves(f.Target, f.Target.Host, "HTTPS",
 					"TLS", "TCP"))
+		}},
+		{gapAnchorHost, func(w World, f Finding) bool {
+			return (f.Law == lawPast || f.Law == lawWorks) && w.serves(f.Target, target.AnchorHost, "HTTPS", "TLS", "TCP")
 		}},
 		{gapAdmits, func(w World, f Finding) bool {
 			return (f.Law == lawPast || f.Law == lawWorks) &&
@@ -128,12 +156,18 @@ func (f Finding) compares() bool {
 // byDynamicDNS reports whether the sidecar resolved a host with a trailing dot itself. For a
 // programmed target, a conflict has to say that its objects are hidden.
 func (f Finding) byDynamicDNS(w World) bool {
+	hidden := func(c mesh.Conflict) bool { return c.Effect == mesh.HidesOurs }
+	return f.resolved() && (f.Law != lawProgrammed || slices.ContainsFunc(w.conflicts(f.Target), hidden))
+}
+
+// resolved reports whether the sidecar resolved a host with a trailing dot itself.
+func (f Finding) resolved() bool {
 	host, _, _ := strings.Cut(f.Call.Host, ":")
-	said := f.Law != lawProgrammed ||
-		slices.ContainsFunc(w.conflicts(f.Target), func(c mesh.Conflict) bool { return c.Effect == mesh.HidesOurs })
-	return said && strings.HasSuffix(host, ".") &&
+	return strings.HasSuffix(host, ".") &&
 		slices.ContainsFunc(f.Ends, func(end End) bool { return end.Cluster == util.AllowAnyDynamicDNSCluster })
 }
+
+func isWildcard(host string) bool { return strings.HasPrefix(host, "*") }
 
 // theirs reports whether any object of others is such.
 func (w World) theirs(such func(mesh.Object) bool) bool {
@@ -169,9 +203,10 @@ func (w World) listens(port int32, protocols ...string) bool {
 // serves reports whether a ServiceEntry of others for host, or for any where that is empty, gives
 // the app port of t one of protocols.
 func (w World) serves(t Target, host string, protocols ...string) bool {
+	isHost := func(other string) bool { return strings.EqualFold(strings.TrimSuffix(other, "."), host) }
 	return w.theirs(func(object mesh.Object) bool {
 		entry, ok := object.(*networkingv1.ServiceEntry)
-		return ok && (host == "" || slices.Contains(entry.Spec.GetHosts(), host)) &&
+		return ok && (host == "" || slices.ContainsFunc(entry.Spec.GetHosts(), isHost)) &&
 			slices.ContainsFunc(entry.Spec.GetPorts(), func(port *networking.ServicePort) bool {
 				return int64(port.GetNumber()) == int64(t.AppPort) && slices.Contains(protocols, port.GetProtocol())
 			})
