@@ -89,6 +89,20 @@ spec:
   hosts: [external.system.com]
   exportTo: ["."]
   http: [{route: [{destination: {host: relay.example.org}}]}]`, want: []string{limitAnchor}},
+		"an older VirtualService that the mesh's default makes private": {
+			mesh: Mesh{VirtualServiceExportTo: []string{"."}}, theirs: `
+kind: VirtualService
+metadata: {name: a, namespace: project}
+spec:
+  hosts: [external.system.com]
+  http: [{route: [{destination: {host: relay.example.org}}]}]
+---
+kind: ServiceEntry
+metadata: {name: a, namespace: project}
+spec:
+  hosts: [relay.example.org]
+  ports: [{number: 80, name: http, protocol: HTTP}]
+  resolution: DNS`, want: []string{gapDefault}},
 		"an older private VirtualService of another revision": {theirs: `
 kind: VirtualService
 metadata: {name: a, namespace: project, labels: {istio.io/rev: canary}}
@@ -301,8 +315,9 @@ func (c namedCase) world(t *testing.T) World {
 	egressTarget.Spec.AppPort = c.appPort
 	layout := target.Layout{Certificate: "cert", PrivateKey: "key", ServerCA: "cacert"}
 	only := Target{Target: target.FromEgressTarget(ownNamespace, "external.system.com", egressTarget), Layout: layout}
-	world := World{Mesh: Mesh{Mode: cmp.Or(c.mesh.Mode, "ALLOW_ANY"), DNSCapture: c.mesh.DNSCapture},
+	world := World{Mesh: c.mesh,
 		Targets: []Target{only}, Theirs: parse(t, c.theirs)}
+	world.Mesh.Mode = cmp.Or(world.Mesh.Mode, "ALLOW_ANY")
 	if c.second {
 		second := Target{Target: target.FromEgressTarget(ownNamespace, "api.system.com", nil), Layout: layout}
 		world.Targets = append(world.Targets, second)

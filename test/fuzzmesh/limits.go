@@ -21,9 +21,9 @@ const (
 	limitSinkhole = "another ServiceEntry with the sinkhole address takes the calls; a policy refuses it"
 	limitAnchor   = "if no other HTTP service has the app port, the anchor makes sidecars read HTTP on it, and " +
 		"follow VirtualServices there"
-	limitAnchorName = "another ServiceEntry has the name of the anchor, which is not written then"
-	limitReserved   = "an object of others that names a host below mtls-egress.internal changes its meaning"
-	limitResolved   = "with DNS capture, http://HOST./ goes to the address that another ServiceEntry gives the host"
+	limitName     = "another object has the name of the anchor or of our VirtualService, which is not written then"
+	limitReserved = "an object of others that names a host below mtls-egress.internal changes its meaning"
+	limitResolved = "with DNS capture, http://HOST./ goes to the address that another ServiceEntry gives the host"
 )
 
 // The gaps: what no conflict says yet. A fix removes the sentence.
@@ -47,6 +47,7 @@ const (
 	gapWildcardRoute = "neighbors' calls to the host no longer follow a VirtualService for a wildcard"
 	gapWildcardTLS   = "not detected: https calls of the target's Pods to other hosts no longer find the ServiceEntry for " +
 		"a wildcard that covers both"
+	gapDefault   = "not detected: the mesh's default makes an older VirtualService for the host private, so it wins over ours"
 	gapNeighbors = "not detected: a Sidecar's listener on the partner's port leads neighbors' calls there to " +
 		"the target's ServiceEntry"
 )
@@ -91,7 +92,16 @@ func limits() []limit {
 				(w.theirs(isSidecar) || w.serves(f.Target, f.Target.Host, "HTTPS", "TLS", "TCP"))
 		}},
 		{limitUnwritten, func(w World, f Finding) bool { return f.Law == lawWritten && !w.routed(f.Target) }},
-		{limitAnchorName, func(w World, f Finding) bool { return !f.compares() && w.taken(anchor(w.Targets)) }},
+		{limitName, func(w World, f Finding) bool {
+			return !f.compares() && (w.taken(anchor(w.Targets)) || w.taken(f.Target.closed()[0]))
+		}},
+		{gapDefault, func(w World, f Finding) bool {
+			return !f.compares() && slices.Contains(w.Mesh.VirtualServiceExportTo, ".") &&
+				w.theirs(func(object mesh.Object) bool {
+					virtualService, ok := object.(*networkingv1.VirtualService)
+					return ok && len(virtualService.Spec.GetExportTo()) == 0
+				})
+		}},
 		{limitSinkhole, func(w World, f Finding) bool {
 			return f.plain() && w.takesSinkhole(f.Target) && slices.ContainsFunc(w.conflicts(f.Target), closing)
 		}},
@@ -118,7 +128,8 @@ func limits() []limit {
 					"TLS", "TCP"))
 		}},
 		{gapAnchorHost, func(w World, f Finding) bool {
-			return (f.Law == lawPast || f.Law == lawWorks) && w.serves(f.Target, target.AnchorHost, "HTTPS", "TLS", "TCP")
+			return (f.Law == lawPast || f.Law == lawWorks) && w.serves(f.Target, target.AnchorHost, "HTTPS", "TLS",
+				"TCP")
 		}},
 		{gapAdmits, func(w World, f Finding) bool {
 			return (f.Law == lawPast || f.Law == lawWorks) &&
