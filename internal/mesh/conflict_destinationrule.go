@@ -6,8 +6,8 @@ import (
 
 // destinationRules finds the DestinationRules that Istio may follow in place of ours: those of the target's
 // namespace for the host of ours. Istio takes the rules of the caller's namespace for the most specific host and
-// no others, so wildcards and rules of other namespaces don't matter once ours is there. Before that, the subset
-// does not exist, and calls fail.
+// no others, so wildcards and rules of other namespaces don't matter once ours is there. A policy refuses wildcards
+// with our subset, which would take its place while ours is missing.
 func (s search) destinationRules(all []*networkingv1.DestinationRule) []Conflict {
 	theirs, _ := foreign(s, all)
 	var conflicts []Conflict
