@@ -344,7 +344,10 @@ func fromPod(t *testing.T, s *scene.Scene, pod *corev1.Pod) (connections []partn
 		connections, err = s.Partner().Connections(ctx, partner.Filter{Remote: pod.Status.PodIP})
 		connections = slices.DeleteFunc(connections, func(c partner.Connection) bool { return c.Began.Before(pod.CreationTimestamp.Time) })
 		for _, c := range connections {
-			if c.Kind == partner.KindTLS && c.TLSVersion == "" && c.HandshakeError == "" {
+			switch {
+			case c.Kind == partner.KindEmpty && c.Ended.IsZero():
+				return fmt.Errorf("connection %d has been accepted, and no byte of it has arrived", c.ID)
+			case c.Kind == partner.KindTLS && c.TLSVersion == "" && c.HandshakeError == "":
 				return fmt.Errorf("connection %d is in its handshake", c.ID)
 			}
 		}
