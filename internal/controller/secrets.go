@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"mtls.egress/webhook/internal/absent"
 	"mtls.egress/webhook/internal/target"
 )
 
@@ -66,7 +67,7 @@ func readByName[T any, P interface {
 // read reads an object of a kind by its name, and says whether it is there.
 func read(ctx context.Context, reader client.Reader, kind, namespace, name string, object client.Object, options ...client.GetOption) (there bool, err error) {
 	err = reader.Get(ctx, types.NamespacedName{Namespace: namespace, Name: name}, object, options...)
-	if client.IgnoreNotFound(err) != nil {
+	if absent.Ignore(err) != nil {
 		return false, fmt.Errorf("read the %s %s/%s: %w", kind, namespace, name, err)
 	}
 	return err == nil, nil

@@ -16,7 +16,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -26,6 +25,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"mtls.egress/webhook/api/v1alpha1"
+	"mtls.egress/webhook/internal/absent"
 	"mtls.egress/webhook/internal/certs/credential"
 	"mtls.egress/webhook/internal/certs/handshake"
 	"mtls.egress/webhook/internal/policy"
@@ -123,7 +123,7 @@ func (t trial) pause(interval time.Duration) time.Duration {
 func (r *VerificationReconciler) Reconcile(ctx context.Context, request reconcile.Request) (reconcile.Result, error) {
 	var egressTarget v1alpha1.EgressTarget
 	err := r.cache.Get(ctx, request.NamespacedName, &egressTarget)
-	if apierrors.IsNotFound(err) {
+	if absent.Object(err) {
 		r.forget(request.NamespacedName)
 		return reconcile.Result{}, nil
 	}

@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -57,7 +56,7 @@ func Services(ctx context.Context, cached, live client.Reader, hosts []string) (
 		switch {
 		case err == nil:
 			found = append(found, host)
-		case !apierrors.IsNotFound(err):
+		case !absent.Object(err):
 			return nil, fmt.Errorf("reading whether %s is a Service: %w", host, err)
 		}
 	}
@@ -75,7 +74,7 @@ func serviceMetadata() *metav1.PartialObjectMetadata {
 func Rules(ctx context.Context, cached, live client.Reader, cluster policy.Cluster, namespace string) (policy.Rules, error) {
 	metadata := NamespaceMetadata()
 	err := cached.Get(ctx, client.ObjectKey{Name: namespace}, metadata)
-	if apierrors.IsNotFound(err) {
+	if absent.Object(err) {
 		err = live.Get(ctx, client.ObjectKey{Name: namespace}, metadata)
 	}
 	if absent.Ignore(err) != nil {
