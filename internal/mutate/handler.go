@@ -40,14 +40,14 @@ type Handler struct {
 	cached  client.Reader
 	live    client.Reader
 	cluster policy.Cluster
-	// dynamicDNS returns what mesh.DynamicDNS says of the mesh configuration.
+	// dynamicDNS returns what the mesh configuration says: see mesh.Config.
 	dynamicDNS func() bool
 	metrics    *metrics
 }
 
 // NewHandler returns a handler that reads EgressTargets and the metadata of Namespaces through cached and, what the cache doesn't know, through
 // live: a Pod may come right after the EgressTarget that it needs, or its Namespace. cluster says which hosts all namespaces may reach, and dynamicDNS returns what
-// mesh.DynamicDNS says of the mesh configuration. Its metrics are registered with registry.
+// the mesh configuration says: see mesh.Config. Its metrics are registered with registry.
 func NewHandler(cached, live client.Reader, cluster policy.Cluster, dynamicDNS func() bool, registry prometheus.Registerer) (*Handler, error) {
 	h := &Handler{cached: cached, live: live, cluster: cluster, dynamicDNS: dynamicDNS}
 	var err error

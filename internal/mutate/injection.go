@@ -93,12 +93,30 @@ func checkWindows(spec *corev1.PodSpec, at *field.Path) field.ErrorList {
 	if spec.OS != nil && spec.OS.Name == corev1.Windows {
 		refuse(at.Child("os", "name"))
 	}
-	for _, label := range []string{corev1.LabelOSStable, "beta." + corev1.LabelOSStable} {
+	for _, label := range osLabels() {
 		if spec.NodeSelector[label] == string(corev1.Windows) {
 			refuse(at.Child("nodeSelector").Key(label))
 		}
 	}
+	if spec.Affinity != nil && spec.Affinity.NodeAffinity != nil && needsWindows(spec.Affinity.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution) {
+		refuse(at.Child("affinity", "nodeAffinity", "requiredDuringSchedulingIgnoredDuringExecution"))
+	}
 	return errs
+}
+
+// osLabels are the labels of nodes that name their operating system.
+func osLabels() []string { return []string{corev1.LabelOSStable, "beta." + corev1.LabelOSStable} }
+
+// needsWindows reports whether a node must run Windows to be selected. Terms are alternatives, and one that is empty
+// selects no node. https://kubernetes.io/docs/concepts/scheduling-eviction/assign-pod-node/#node-affinity
+func needsWindows(selector *corev1.NodeSelector) bool {
+	return selector != nil && len(selector.NodeSelectorTerms) > 0 &&
+		!slices.ContainsFunc(selector.NodeSelectorTerms, func(term corev1.NodeSelectorTerm) bool {
+			return !slices.ContainsFunc(term.MatchExpressions, func(asked corev1.NodeSelectorRequirement) bool {
+				return slices.Contains(osLabels(), asked.Key) && asked.Operator == corev1.NodeSelectorOpIn &&
+					slices.Equal(asked.Values, []string{string(corev1.Windows)})
+			})
+		})
 }
 
 // checkInjection refuses Pods that can't get a sidecar, as their calls could only end at the sinkhole. A Pod that carries

@@ -194,6 +194,8 @@ func TestPodIsRefused(t *testing.T) {
 			`spec.nodeSelector[kubernetes.io/os]: Invalid value: "windows": Istio has no sidecar for Windows, which mtls.egress/target needs; run the Pod on Linux or remove the annotation`}},
 		"a Pod on Windows nodes by the older label": {func(pod *corev1.Pod) { pod.Spec.NodeSelector = map[string]string{"beta.kubernetes.io/os": "windows"} }, []string{
 			`spec.nodeSelector[beta.kubernetes.io/os]: Invalid value: "windows": Istio has no sidecar for Windows, which mtls.egress/target needs; run the Pod on Linux or remove the annotation`}},
+		"a Pod that needs a Windows node": {osAffinity("windows"), []string{
+			`spec.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution: Invalid value: "windows": Istio has no sidecar for Windows, which mtls.egress/target needs; run the Pod on Linux or remove the annotation`}},
 		"interception switched off in the proxy's configuration": {annotation("proxy.istio.io/config", "concurrency: 1\ninterceptionMode: NONE\n"), []string{
 			`metadata.annotations[proxy.istio.io/config]: Invalid value: "concurrency: 1\ninterceptionMode: NONE": interceptionMode: NONE keeps the sidecar from seeing any call; write REDIRECT or take it out`}},
 		"interception switched off by the name of the field in Protobuf": {annotation("proxy.istio.io/config", "interception_mode: NONE"), []string{
@@ -309,5 +311,16 @@ func TestDecodeSubjectRefusesOtherKinds(t *testing.T) {
 				t.Errorf("got %v, want %s", err, test.want)
 			}
 		})
+	}
+}
+
+// osAffinity has a Pod ask for nodes of these operating systems.
+func osAffinity(systems ...string) func(*corev1.Pod) {
+	return func(pod *corev1.Pod) {
+		pod.Spec.Affinity = &corev1.Affinity{NodeAffinity: &corev1.NodeAffinity{RequiredDuringSchedulingIgnoredDuringExecution: &corev1.NodeSelector{
+			NodeSelectorTerms: []corev1.NodeSelectorTerm{{MatchExpressions: []corev1.NodeSelectorRequirement{
+				{Key: "kubernetes.io/os", Operator: corev1.NodeSelectorOpIn, Values: systems},
+			}}},
+		}}}
 	}
 }
