@@ -197,9 +197,9 @@ func newManager(ctx context.Context, config *rest.Config, options *serveOptions,
 		manager.Add(source),
 		manager.Add(&programPages{release: releaseProgramPages, first: firstProgramPages, every: everyProgramPages, log: log.WithName("memory")}),
 		metrics.Registry.Register(notAfterMetric(source)),
-		addAdmission(manager, cluster, mesh.DynamicDNS, clients, draining),
+		addAdmission(manager, cluster, func() bool { return mesh.Config().DynamicDNS }, clients, draining),
 		addChecks(ctx, manager, source, draining, log.WithName("health")),
-		manager.Add(&terms{run: controllerTerm(config, scheme, options, cluster, mesh.DynamicDNS, controllerLog), pause: termPause, log: controllerLog}),
+		manager.Add(&terms{run: controllerTerm(config, scheme, options, cluster, mesh.Config, controllerLog), pause: termPause, log: controllerLog}),
 	)
 }
 

@@ -18,6 +18,7 @@ import (
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"mtls.egress/webhook/internal/controller"
+	"mtls.egress/webhook/internal/mesh"
 	"mtls.egress/webhook/internal/policy"
 )
 
@@ -54,7 +55,7 @@ func (t *terms) Start(ctx context.Context) error {
 }
 
 // controllerTerm returns one term of the controller. Caches are filled when it has become the leader, so that the other replicas need no memory for what they don't read.
-func controllerTerm(restConfig *rest.Config, scheme *runtime.Scheme, options *serveOptions, cluster policy.Cluster, dynamicDNS func() bool, log logr.Logger) func(context.Context) error {
+func controllerTerm(restConfig *rest.Config, scheme *runtime.Scheme, options *serveOptions, cluster policy.Cluster, meshConfig func() mesh.Config, log logr.Logger) func(context.Context) error {
 	return func(ctx context.Context) error {
 		cacheOptions := controller.CacheOptions()
 		kinds, err := istioKinds(cacheOptions, scheme)
@@ -97,7 +98,7 @@ func controllerTerm(restConfig *rest.Config, scheme *runtime.Scheme, options *se
 					VerifyTargets:   controller.VerifyTargets(options.verifyTargets),
 					VerifyInterval:  options.verifyInterval,
 					SurveyInterval:  options.surveyInterval,
-					DynamicDNS:      dynamicDNS,
+					MeshConfig:      meshConfig,
 					RootNamespace:   options.rootNamespace,
 					Policy:          &cluster,
 					Registerer:      registered,

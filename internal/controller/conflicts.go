@@ -21,7 +21,7 @@ import (
 // others reads from the cache the objects that may stand in the way of those of t, for which pods ask: Istio objects that
 // claim its hosts or address, those that have the names of ours, the Sidecars that may apply to its Pods, and Services.
 func (r *EgressTargetReconciler) others(ctx context.Context, t target.Target, pods []*pod) (mesh.Others, error) {
-	found := mesh.Others{Revisions: revisions(pods), RootNamespace: r.rootNamespace}
+	found := mesh.Others{Revisions: revisions(pods), RootNamespace: r.rootNamespace, Mesh: r.meshConfig()}
 	var err error
 	if found.Services, err = r.services(ctx, t); err != nil {
 		return found, err
@@ -32,7 +32,8 @@ func (r *EgressTargetReconciler) others(ctx context.Context, t target.Target, po
 	if found.DestinationRules, err = claiming[networkingv1.DestinationRule](ctx, r.cache, mesh.KindDestinationRule, t, target.ObjectName(t.Host)); err != nil {
 		return found, err
 	}
-	if found.ServiceEntries, err = claiming[networkingv1.ServiceEntry](ctx, r.cache, mesh.KindServiceEntry, t, target.ObjectName(t.Host), target.AnchorName); err != nil {
+	if found.ServiceEntries, err = claiming[networkingv1.ServiceEntry](ctx, r.cache, mesh.KindServiceEntry, t,
+		target.ObjectName(t.Host), target.ListenerName(t.Host), target.AnchorName); err != nil {
 		return found, err
 	}
 	namespaces := []string{t.Namespace}

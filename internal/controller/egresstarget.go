@@ -21,6 +21,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"mtls.egress/webhook/api/v1alpha1"
+	"mtls.egress/webhook/internal/absent"
 	"mtls.egress/webhook/internal/certs/credential"
 	"mtls.egress/webhook/internal/mesh"
 	"mtls.egress/webhook/internal/policy"
@@ -47,8 +48,8 @@ type EgressTargetReconciler struct {
 	// policy says which hosts all namespaces may reach.
 	policy        policy.Cluster
 	rootNamespace string
-	// dynamicDNS is that of Options, nil for false.
-	dynamicDNS func() bool
+	// meshConfig is that of Options, never nil.
+	meshConfig func() mesh.Config
 
 	versions *versions
 	repairs  *repairs
@@ -81,7 +82,7 @@ func (r *EgressTargetReconciler) reconcile(ctx context.Context, key types.Namesp
 	}
 	var egressTarget v1alpha1.EgressTarget
 	err = r.cache.Get(ctx, key, &egressTarget)
-	if apierrors.IsNotFound(err) {
+	if absent.Object(err) {
 		return reconcile.Result{}, r.createOnFirstUse(ctx, key, pods)
 	}
 	if err != nil {
@@ -217,7 +218,7 @@ func (r *EgressTargetReconciler) keep(
 	issued, issueErr := r.issueInTime(ctx, egressTarget, t)
 	findings, findingsErr := r.findings(ctx, t, secretsInUse(t, demands), now)
 	siblings, siblingsErr := r.siblings(ctx, egressTarget)
-	p := makePlan(t, demands, findings, current, conflicts).closedFor(caughtHosts(t, siblings))
+	p := makePlan(t.Among(targetsOf(siblings)), demands, findings, current, conflicts).closedFor(caughtHosts(t, targetsOf(siblings)))
 	if rulesErr == nil {
 		p = p.closedUnless(rules.Decide(t.Host))
 	}
@@ -282,15 +283,23 @@ func (r *EgressTargetReconciler) siblings(ctx context.Context, egressTarget *v1a
 }
 
 // caughtHosts returns the hosts of siblings whose plain calls would go to t: see target.Target.Catches.
-func caughtHosts(t target.Target, siblings []v1alpha1.EgressTarget) []string {
+func caughtHosts(t target.Target, siblings []target.Target) []string {
 	var hosts []string
-	for i := range siblings {
-		if t.Catches(target.FromEgressTarget(siblings[i].Namespace, siblings[i].Name, &siblings[i])) {
-			hosts = append(hosts, siblings[i].Name)
+	for _, sibling := range siblings {
+		if t.Catches(sibling) {
+			hosts = append(hosts, sibling.Host)
 		}
 	}
 	slices.Sort(hosts)
 	return hosts
+}
+
+func targetsOf(egressTargets []v1alpha1.EgressTarget) []target.Target {
+	targets := make([]target.Target, 0, len(egressTargets))
+	for i := range egressTargets {
+		targets = append(targets, target.FromEgressTarget(egressTargets[i].Namespace, egressTargets[i].Name, &egressTargets[i]))
+	}
+	return targets
 }
 
 // current returns what the DestinationRule in the cluster presents, nil without one of ours.

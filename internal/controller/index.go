@@ -1,8 +1,10 @@
 package controller
 
 import (
+	"errors"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -25,6 +27,9 @@ const (
 
 // claimSinkhole is the claim of a ServiceEntry to addresses from which the sinkhole addresses are taken.
 const claimSinkhole = "240.0.0.0/4"
+
+// claimServerFirst is the claim of a ServiceEntry without an address to a port on which sidecars read no HTTP then.
+const claimServerFirst = "server-first"
 
 // podLabels are the host labels of a Pod.
 func podLabels(object client.Object) []string {
@@ -61,6 +66,9 @@ func claims(content *unstructured.Unstructured) []string {
 	if claimsSinkhole(content) {
 		found = append(found, claimSinkhole)
 	}
+	if claimsServerFirst(content) {
+		found = append(found, claimServerFirst)
+	}
 	slices.Sort(found)
 	return slices.Compact(found)
 }
@@ -78,11 +86,16 @@ func claimsToFind(object client.Object) []string {
 		return claims(content)
 	}
 	return slices.DeleteFunc(claims(content), func(claim string) bool {
-		host := strings.TrimSuffix(claim, "."+target.MeshDomain)
-		if claim == claimSinkhole {
+		name := content.GetName()
+		switch claim {
+		case claimSinkhole:
 			return holdsOwnSinkhole(content)
+		case target.AnchorHost:
+			_, generated := target.ObjectHost(name)
+			return generated || name == target.AnchorName
 		}
-		return content.GetName() == target.ObjectName(host)
+		host := strings.TrimSuffix(claim, "."+target.MeshDomain)
+		return name == target.ObjectName(host) || name == target.ListenerName(host)
 	})
 }
 
@@ -113,8 +126,15 @@ func objectHosts(object *unstructured.Unstructured) []string {
 	return hosts
 }
 
-// claim widens a wildcard within a label, such as *-api.example.com, to the one over the whole domain.
+// claim widens a wildcard within a label, such as *-api.example.com, to the one over the whole domain, and the host of
+// a listener, which has its port before our domain, to the host of the target's ServiceEntry.
 func claim(host string) string {
+	if rest, ours := strings.CutSuffix(host, "."+target.MeshDomain); ours {
+		if dot := strings.LastIndexByte(rest, '.'); dot >= 0 && isPort(rest[dot+1:]) {
+			rest = rest[:dot]
+		}
+		return rest + "." + target.MeshDomain
+	}
 	if !strings.HasPrefix(host, "*") {
 		return host
 	}
@@ -123,6 +143,12 @@ func claim(host string) string {
 		return "*"
 	}
 	return "*." + domain
+}
+
+// isPort reports whether a label is that of a port, which the hash of a long host is not.
+func isPort(label string) bool {
+	_, err := strconv.ParseUint(label, 10, 16)
+	return err == nil
 }
 
 // claimsSinkhole reports whether a ServiceEntry holds an address of 240.0.0.0/4.
@@ -144,10 +170,25 @@ func claimsSinkhole(object *unstructured.Unstructured) bool {
 	})
 }
 
-// concerns are the claims of Istio objects that concern host: the host itself, the name by which the mesh knows it, a
-// wildcard over each of its parents, the wildcard over everything, and the sinkhole addresses.
+// claimsServerFirst reports whether a ServiceEntry without an address has a port for a protocol as mesh.ServerFirst says.
+func claimsServerFirst(object *unstructured.Unstructured) bool {
+	if object.GetKind() != mesh.KindServiceEntry {
+		return false
+	}
+	addresses, _, addressesErr := unstructured.NestedStringSlice(object.Object, "spec", "addresses")
+	ports, _, err := unstructured.NestedSlice(object.Object, "spec", "ports")
+	return errors.Join(addressesErr, err) == nil && len(addresses) == 0 && slices.ContainsFunc(ports, func(port any) bool {
+		fields, _ := port.(map[string]any)
+		protocol, _ := fields["protocol"].(string)
+		return mesh.ServerFirst(protocol)
+	})
+}
+
+// concerns are the claims of Istio objects that concern host: the host itself, the names by which the mesh knows it and
+// the anchor, a wildcard over each of its parents, the wildcard over everything, the sinkhole addresses, and ports on
+// which sidecars read no HTTP.
 func concerns(host string) []string {
-	all := []string{host, target.MeshHost(host), "*", claimSinkhole}
+	all := []string{host, target.MeshHost(host), target.AnchorHost, "*", claimSinkhole, claimServerFirst}
 	for rest := host; ; {
 		_, parent, found := strings.Cut(rest, ".")
 		if !found {

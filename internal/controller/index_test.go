@@ -74,6 +74,30 @@ func TestClaimsToFind(t *testing.T) {
 			object(mesh.KindServiceEntry, target.ObjectName(host), map[string]any{"exportTo": private, "hosts": []any{target.MeshHost(host)}, "addresses": []any{sinkhole}}),
 			[]string{},
 		},
+		"a generated listener": {
+			object(mesh.KindServiceEntry, target.ListenerName(host), map[string]any{"exportTo": private, "hosts": []any{target.ListenerHost(host, 80)}, "addresses": []any{sinkhole}}),
+			[]string{},
+		},
+		"a generated VirtualService for another app port": {
+			object(mesh.KindVirtualService, target.ObjectName(host), map[string]any{"exportTo": private, "hosts": []any{
+				host, host + ".", target.MeshHost(host), target.ListenerHost(host, 8080), target.AnchorHost,
+			}}),
+			[]string{},
+		},
+		"an anchor": {
+			object(mesh.KindServiceEntry, target.AnchorName, map[string]any{"exportTo": private, "hosts": []any{target.AnchorHost}}),
+			[]string{},
+		},
+		"another object for the hosts of listener and anchor": {
+			object(mesh.KindServiceEntry, "theirs", map[string]any{"exportTo": private, "hosts": []any{target.ListenerHost(host, 80), target.AnchorHost}}),
+			[]string{target.AnchorHost, target.MeshHost(host)},
+		},
+		"a ServiceEntry for MySQL without an address": {
+			object(mesh.KindServiceEntry, "theirs", map[string]any{"hosts": []any{"db.example.com"}, "ports": []any{
+				map[string]any{"number": int64(80), "protocol": "MYSQL"},
+			}}),
+			[]string{"db.example.com", claimServerFirst},
+		},
 		"a generated object to which a user added hosts": {
 			object(mesh.KindVirtualService, target.ObjectName(host), map[string]any{"exportTo": private, "hosts": []any{host, "*.com", other}}),
 			[]string{"*.com", other},
@@ -101,7 +125,9 @@ func TestClaimsToFind(t *testing.T) {
 
 // Whatever Istio reads as meaning the host has a claim that concerns the host.
 func TestEveryClaimOnAHostConcernsIt(t *testing.T) {
-	for _, pattern := range []string{"external.system.com", "EXTERNAL.system.com", "*.system.com", "*.com", "*", "*nal.system.com", "*system.com", "*-x.com", "*m"} {
+	for _, pattern := range []string{
+		target.MeshHost(host), target.ListenerHost(host, 8081), target.AnchorHost, "external.system.com", "EXTERNAL.system.com", "*.system.com", "*.com", "*", "*nal.system.com", "*system.com", "*-x.com", "*m",
+	} {
 		for _, claim := range claims(istioObject(mesh.KindServiceEntry, map[string]any{"hosts": []any{pattern}})) {
 			if !slices.Contains(concerns(host), claim) {
 				t.Errorf("%s becomes the claim %s, which isn't among %v", pattern, claim, concerns(host))

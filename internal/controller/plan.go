@@ -71,7 +71,7 @@ func planFor(t target.Target, demands []demand, findings []finding, current *pre
 			message: "the target is closed, calls that come to its route fail with 503 in the sidecar, until there is a credential that can be used; see the condition CredentialValid"}}
 	}
 	p := plan{target: t, layout: layout, outdated: outdated(t, demands), verdict: verdict{holds: true, reason: reasonProgrammed,
-		message: "the anchor, VirtualService, DestinationRule and ServiceEntry are as they have to be"}}
+		message: "the anchor, listener, VirtualService, DestinationRule and ServiceEntry are as they have to be"}}
 	if !usable {
 		p.layout, p.target.ServerCA = standing.layout, standing.serverCA
 		p.verdict = verdict{holds: true, reason: reasonLastGoodKept,

@@ -133,7 +133,7 @@ func TestATargetThatCatchesCallsToAnotherIsClosed(t *testing.T) {
 			catching := egressTarget(one, 8081)
 			catching.Spec.Port = test.port
 			p := plan{target: target.FromEgressTarget("project", one, &catching), verdict: programmed()}
-			got := caughtHosts(p.target, test.siblings)
+			got := caughtHosts(p.target, targetsOf(test.siblings))
 			if diff := cmp.Diff(test.want, got); diff != "" {
 				t.Errorf("caught (-want +got):\n%s", diff)
 			}

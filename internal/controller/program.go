@@ -16,6 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"mtls.egress/webhook/api/v1alpha1"
+	"mtls.egress/webhook/internal/absent"
 	"mtls.egress/webhook/internal/mesh"
 	"mtls.egress/webhook/internal/target"
 )
@@ -33,6 +34,11 @@ func (r *EgressTargetReconciler) program(ctx context.Context, egressTarget *v1al
 		}
 		desired = append(desired, content)
 	}
+	if p.target.AddressShared {
+		if err := r.removeListener(ctx, egressTarget); err != nil {
+			return nil, 0, err
+		}
+	}
 	if p.closed {
 		return r.close(ctx, egressTarget, desired)
 	}
@@ -42,6 +48,17 @@ func (r *EgressTargetReconciler) program(ctx context.Context, egressTarget *v1al
 	}
 	taken, err = r.ensureAll(ctx, egressTarget, append(anchor, desired...))
 	return taken, again, err
+}
+
+// removeListener removes the listener of a target that shares its address, as it would take the calls of both.
+func (r *EgressTargetReconciler) removeListener(ctx context.Context, egressTarget *v1alpha1.EgressTarget) error {
+	name := target.ListenerName(egressTarget.Name)
+	present, err := cachedIstioObject(ctx, r.cache, mesh.KindServiceEntry, egressTarget.Namespace, name)
+	if err != nil || present == nil {
+		return err
+	}
+	_, err = r.remove(ctx, mesh.KindServiceEntry, egressTarget, name)
+	return err
 }
 
 // close writes the objects of a closed target: first of all the VirtualService, which stops calls by itself, so that
@@ -235,5 +252,5 @@ var errCacheBehind = errors.New("the cache doesn't have the last write yet")
 
 // stale says whether a write failed because the cache was behind: whoever changed the object will be noticed in a moment.
 func stale(err error) bool {
-	return errors.Is(err, errCacheBehind) || apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) || apierrors.IsNotFound(err)
+	return errors.Is(err, errCacheBehind) || apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) || absent.Object(err)
 }

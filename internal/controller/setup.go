@@ -37,9 +37,9 @@ type Options struct {
 	// TargetRetention is how long an EgressTarget that the controller created stays after its last Pod is gone. Default:
 	// DefaultTargetRetention.
 	TargetRetention time.Duration
-	// DynamicDNS reports whether sidecars of the mesh resolve unknown hosts themselves: see mesh.DynamicDNS. Anchors then have
-	// the app ports of all targets, whether or not they have Pods. Default (nil): they don't.
-	DynamicDNS func() bool
+	// MeshConfig returns the mesh configuration. Where sidecars resolve unknown hosts themselves, anchors have the app ports
+	// of all targets, whether or not they have Pods. Default (nil): Istio's defaults.
+	MeshConfig func() mesh.Config
 	// Policy says which hosts all namespaces may reach, and what holds for others. Default (nil): every namespace reaches every host that its own annotation doesn't rule out.
 	Policy *policy.Cluster
 	// RootNamespace is Istio's root namespace, whose Sidecar applies where a namespace has none. Default: istio-system.
@@ -83,12 +83,15 @@ func Setup(ctx context.Context, mgr ctrl.Manager, options Options) error {
 		retention:     cmp.Or(options.TargetRetention, DefaultTargetRetention),
 		rootNamespace: cmp.Or(options.RootNamespace, mesh.DefaultRootNamespace),
 		policy:        policy.Cluster{Other: policy.OtherAllow},
-		dynamicDNS:    options.DynamicDNS,
+		meshConfig:    options.MeshConfig,
 		versions:      newVersions(),
 		repairs:       newRepairs(),
 	}
 	if options.Policy != nil {
 		reconciler.policy = *options.Policy
+	}
+	if reconciler.meshConfig == nil {
+		reconciler.meshConfig = func() mesh.Config { return mesh.Config{} }
 	}
 	if reconciler.clock == nil {
 		reconciler.clock = clock.RealClock{}

@@ -4,22 +4,27 @@ import (
 	"context"
 	"fmt"
 
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"mtls.egress/webhook/api/v1alpha1"
+	"mtls.egress/webhook/internal/absent"
 	"mtls.egress/webhook/internal/mesh"
 	"mtls.egress/webhook/internal/target"
 )
 
 // tearDown removes the objects of an EgressTarget in the reverse order of their writing: the ServiceEntry, the
-// DestinationRule, the VirtualService, and the anchor when no other target of the namespace needs it. Each is seen gone, by a
-// live read, before the next is touched. It returns false when one is still there, as somebody's finalizer holds it.
+// DestinationRule, the VirtualService, the listener, and the anchor when no other target of the namespace needs it. Each is
+// seen gone, by a live read, before the next is touched. It returns false when one is still there, as a finalizer of
+// another owner holds it.
 func (r *EgressTargetReconciler) tearDown(ctx context.Context, egressTarget *v1alpha1.EgressTarget, siblings []v1alpha1.EgressTarget) (done bool, err error) {
-	for _, kind := range []string{mesh.KindServiceEntry, mesh.KindDestinationRule, mesh.KindVirtualService} {
-		if gone, err := r.remove(ctx, kind, egressTarget, target.ObjectName(egressTarget.Name)); err != nil || !gone {
+	name := target.ObjectName(egressTarget.Name)
+	for _, object := range []struct{ kind, name string }{
+		{mesh.KindServiceEntry, name}, {mesh.KindDestinationRule, name}, {mesh.KindVirtualService, name},
+		{mesh.KindServiceEntry, target.ListenerName(egressTarget.Name)},
+	} {
+		if gone, err := r.remove(ctx, object.kind, egressTarget, object.name); err != nil || !gone {
 			return false, err
 		}
 	}
@@ -57,7 +62,7 @@ func (r *EgressTargetReconciler) remove(ctx context.Context, kind string, egress
 	log.FromContext(ctx).Info("removing", "object", kind+" "+name)
 	r.repairs.forget(kind, namespace, name)
 	err = r.client.Delete(ctx, object, client.Preconditions{UID: new(object.GetUID())})
-	if err != nil && !apierrors.IsNotFound(err) {
+	if absent.Ignore(err) != nil {
 		return false, fmt.Errorf("delete the %s %s/%s: %w", kind, namespace, name, err)
 	}
 	object, err = liveIstioObject(ctx, r.live, kind, namespace, name)

@@ -12,6 +12,7 @@ import (
 
 	"mtls.egress/webhook/api/v1alpha1"
 	"mtls.egress/webhook/internal/absent"
+	"mtls.egress/webhook/internal/mesh"
 	"mtls.egress/webhook/internal/target"
 )
 
@@ -36,7 +37,7 @@ func TearDownUnused(ctx context.Context, c client.Client, unserved func(context.
 	for i := range list.Items {
 		byNamespace[list.Items[i].Namespace] = append(byNamespace[list.Items[i].Namespace], &list.Items[i])
 	}
-	r := &EgressTargetReconciler{cache: c, live: c, client: c, clock: clock.RealClock{}, versions: newVersions(), repairs: newRepairs()}
+	r := &EgressTargetReconciler{cache: c, live: c, client: c, clock: clock.RealClock{}, meshConfig: func() mesh.Config { return mesh.Config{} }, versions: newVersions(), repairs: newRepairs()}
 	var problems []error
 	for namespace, targets := range byNamespace {
 		inUse, err := r.anyUsed(ctx, targets)

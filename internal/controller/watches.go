@@ -72,7 +72,9 @@ func (r *EgressTargetReconciler) istioRequests(ctx context.Context, object clien
 	if content == nil {
 		return nil
 	}
-	named := func(e *v1alpha1.EgressTarget) bool { return target.ObjectName(e.Name) == content.GetName() }
+	named := func(e *v1alpha1.EgressTarget) bool {
+		return target.ObjectName(e.Name) == content.GetName() || target.ListenerName(e.Name) == content.GetName()
+	}
 	if content.GetKind() == mesh.KindSidecar {
 		if content.GetNamespace() == r.rootNamespace {
 			return r.requests(ctx, every)

@@ -10,8 +10,9 @@ import (
 const closedStatus = 503
 
 // Closed returns the objects of a closed target, in the order in which they have to be written: the
-// VirtualService and, if layout is known, the DestinationRule. The ServiceEntry is not among them. It goes once
-// the VirtualService is closed, which stops calls by itself.
+// VirtualService, the listener, unless t shares its address, and, if layout is known, the DestinationRule. The
+// ServiceEntry of the partner's port is not among them. It goes once the VirtualService is closed, which stops calls
+// by itself.
 //
 // The closed VirtualService answers http calls in the sidecar with 503, and leads the app's own https calls to
 // a cluster that does not exist. It stays, rather than going too, since without it calls would follow a
@@ -26,8 +27,9 @@ func Closed(t target.Target, layout target.Layout) []Object {
 		}},
 	}
 	virtualService.Spec.Tls[0].Route = []*networking.RouteDestination{{Destination: destination(t, closedSubset)}}
+	objects := append([]Object{virtualService}, listeners(t)...)
 	if layout == (target.Layout{}) {
-		return []Object{virtualService}
+		return objects
 	}
-	return []Object{virtualService, DestinationRule(t, layout)}
+	return append(objects, DestinationRule(t, layout))
 }

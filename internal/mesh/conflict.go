@@ -22,7 +22,9 @@ type Others struct {
 	// Revisions are those of the control planes that serve the target's Pods. Objects whose label istio.io/rev
 	// names another one are left out, since these control planes don't read them
 	// (https://istio.io/latest/docs/setup/upgrade/canary/). Default: not known, and every object counts.
-	Revisions        []string
+	Revisions []string
+	// Mesh is the mesh configuration. Default: that of a mesh with Istio's own defaults.
+	Mesh             Config
 	VirtualServices  []*networkingv1.VirtualService
 	DestinationRules []*networkingv1.DestinationRule
 	ServiceEntries   []*networkingv1.ServiceEntry
@@ -75,16 +77,19 @@ type Conflict struct {
 // says. ServiceEntries and DestinationRules for the partner's own host are not conflicts: ours stand under
 // target.MeshHost, where Istio doesn't mix them with others. What Istio does with several objects for one host is
 // written in pilot/pkg/model/push_context.go, destination_rule.go and sidecar.go of
-// https://github.com/istio/istio. Where an object has no exportTo, Istio's default of all namespaces is assumed.
+// https://github.com/istio/istio.
 func Conflicts(t target.Target, others Others) []Conflict {
 	s := search{
-		target:    t,
-		revisions: others.Revisions,
-		name:      target.ObjectName(t.Host),
-		meshHost:  target.MeshHost(t.Host),
-		podLabels: map[string]string{target.HostLabel(t.Host): target.LabelValue, target.LabelRealised: target.LabelValue},
-		root:      or(others.RootNamespace, DefaultRootNamespace),
+		target:       t,
+		revisions:    others.Revisions,
+		mesh:         others.Mesh,
+		name:         target.ObjectName(t.Host),
+		listenerName: target.ListenerName(t.Host),
+		ourHosts:     []string{target.MeshHost(t.Host), target.ListenerHost(t.Host, t.AppPort), target.AnchorHost},
+		podLabels:    map[string]string{target.HostLabel(t.Host): target.LabelValue, target.LabelRealised: target.LabelValue},
+		root:         or(others.RootNamespace, DefaultRootNamespace),
 	}
+	s.registryOnly = others.Mesh.RegistryOnly || slices.ContainsFunc(others.Sidecars, s.refusesUnknown)
 	var conflicts []Conflict
 	conflicts = append(conflicts, s.virtualServices(others.VirtualServices)...)
 	conflicts = append(conflicts, s.destinationRules(others.DestinationRules)...)
@@ -101,8 +106,13 @@ func Conflicts(t target.Target, others Others) []Conflict {
 type search struct {
 	target    target.Target
 	revisions []string
-	// name is that of the target's objects, meshHost the host of its ServiceEntry and DestinationRule.
-	name, meshHost string
+	mesh      Config
+	// registryOnly reports whether sidecars of the target's Pods may refuse calls to unknown hosts.
+	registryOnly bool
+	// name is that of the target's objects, listenerName that of its listener.
+	name, listenerName string
+	// ourHosts are the hosts of the target's ServiceEntry and DestinationRule, of its listener and of the anchor.
+	ourHosts []string
 	// podLabels are the labels that every Pod of the target has. It may have any others.
 	podLabels map[string]string
 	root      string
@@ -132,7 +142,7 @@ func foreign[T interface {
 		case obj == none:
 		case s.ours(obj):
 			ours = obj
-		case s.read(obj) || s.hasOurName(obj) || s.hasAnchorName(obj):
+		case s.read(obj) || s.hasOurName(obj) || s.hasListenerName(obj) || s.hasAnchorName(obj):
 			theirs = append(theirs, obj)
 		}
 	}
@@ -142,6 +152,11 @@ func foreign[T interface {
 // hasOurName reports whether obj has the name that one of our objects needs.
 func (s search) hasOurName(obj metav1.Object) bool {
 	return obj.GetNamespace() == s.target.Namespace && obj.GetName() == s.name
+}
+
+// hasListenerName reports whether obj has the name that the listener of the target needs.
+func (s search) hasListenerName(obj metav1.Object) bool {
+	return obj.GetNamespace() == s.target.Namespace && obj.GetName() == s.listenerName
 }
 
 // hasAnchorName reports whether obj has the name that the anchor of the namespace needs.
@@ -206,8 +221,12 @@ const (
 	public
 )
 
-// reachOf returns how an object of namespace from gets to namespace to.
-func reachOf(exportTo []string, from, to string) reach {
+// reachOf returns how an object of namespace from gets to namespace to. byDefault is the exportTo that the mesh gives
+// objects without one.
+func reachOf(exportTo, byDefault []string, from, to string) reach {
+	if len(exportTo) == 0 {
+		exportTo = byDefault
+	}
 	switch {
 	case len(exportTo) == 0 || slices.Contains(exportTo, "*"):
 		return public
@@ -247,9 +266,9 @@ func (s search) same(host string) bool {
 	return strings.EqualFold(strings.TrimSuffix(host, "."), s.target.Host)
 }
 
-// isMeshHost reports whether host is the one of our ServiceEntry and DestinationRule.
-func (s search) isMeshHost(host string) bool {
-	return strings.EqualFold(strings.TrimSuffix(host, "."), s.meshHost)
+// isOurs reports whether host is one of our own objects.
+func (s search) isOurs(host string) bool {
+	return slices.ContainsFunc(s.ourHosts, func(our string) bool { return strings.EqualFold(strings.TrimSuffix(host, "."), our) })
 }
 
 // covers reports whether pattern is host or a wildcard that host falls under, as Istio reads wildcards: an asterisk

@@ -21,7 +21,7 @@ func (s search) destinationRules(all []*networkingv1.DestinationRule) []Conflict
 
 func (s search) destinationRule(rule *networkingv1.DestinationRule) (Conflict, bool) {
 	selector := rule.Spec.GetWorkloadSelector()
-	applies := s.isMeshHost(rule.Spec.GetHost()) && rule.Namespace == s.target.Namespace &&
+	applies := s.isOurs(rule.Spec.GetHost()) && rule.Namespace == s.target.Namespace &&
 		(selector == nil || s.mayMatch(selector.GetMatchLabels()))
 	switch {
 	case applies:

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 
 	networking "istio.io/api/networking/v1alpha3"
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
@@ -27,8 +28,10 @@ func (s search) serviceEntries(all []*networkingv1.ServiceEntry) []Conflict {
 
 func (s search) serviceEntry(entry *networkingv1.ServiceEntry) (Conflict, bool) {
 	switch {
-	case s.hasOurName(entry):
+	case s.hasOurName(entry), s.hasListenerName(entry) && !OwnedFor(entry, s.target.Host):
 		return s.nameTaken(KindServiceEntry, entry), true
+	case s.hasListenerName(entry):
+		return Conflict{}, false
 	case s.hasAnchorName(entry) && !Owned(entry):
 		return s.conflict(KindServiceEntry, entry, "metadata.name", BreaksOurs,
 			"has the name that the anchor of the namespace needs and does not belong to an EgressTarget, so it is left as it is, sidecars may not listen on port %d, and calls to %s fail; rename or delete it",
@@ -36,10 +39,10 @@ func (s search) serviceEntry(entry *networkingv1.ServiceEntry) (Conflict, bool) 
 	case s.hasAnchorName(entry):
 		return Conflict{}, false
 	}
-	if index := slices.IndexFunc(entry.Spec.GetHosts(), s.isMeshHost); index >= 0 && entry.Namespace == s.target.Namespace {
+	if index := slices.IndexFunc(entry.Spec.GetHosts(), s.isOurs); index >= 0 && entry.Namespace == s.target.Namespace {
 		return s.reserved(KindServiceEntry, entry, fmt.Sprintf("spec.hosts[%d]", index), entry.Spec.GetHosts()[index]), true
 	}
-	if reachOf(entry.Spec.GetExportTo(), entry.Namespace, s.target.Namespace) == unseen {
+	if reachOf(entry.Spec.GetExportTo(), s.mesh.ServiceExportTo, entry.Namespace, s.target.Namespace) == unseen {
 		return Conflict{}, false
 	}
 	if index, exact, _ := s.matchHost(entry.Spec.GetHosts()); exact && entry.Spec.GetLocation() == networking.ServiceEntry_MESH_INTERNAL {
@@ -47,7 +50,52 @@ func (s search) serviceEntry(entry *networkingv1.ServiceEntry) (Conflict, bool) 
 			"makes %s a service of the mesh (location: MESH_INTERNAL), which Pods call over the mesh's own mutual TLS, so the target is closed; call it without a target, or write location: MESH_EXTERNAL",
 			s.target.Host).closing(), true
 	}
-	return s.sinkholeTaken(entry)
+	if conflict, found := s.sinkholeTaken(entry); found {
+		return conflict, true
+	}
+	if conflict, found := s.serverFirst(entry); found {
+		return conflict, true
+	}
+	return s.wildcard(entry)
+}
+
+// serverFirst is for ServiceEntries without an address that give the app port a protocol in which the server speaks first:
+// for all addresses Istio then makes a listener that isn't for HTTP, unless an older service has the port for it. The
+// target's own listener is for one address, and wins over it.
+func (s search) serverFirst(entry *networkingv1.ServiceEntry) (Conflict, bool) {
+	index := slices.IndexFunc(entry.Spec.GetPorts(), func(port *networking.ServicePort) bool {
+		return port.GetNumber() == portNumber(s.target.AppPort) && ServerFirst(port.GetProtocol())
+	})
+	if index < 0 || len(entry.Spec.GetAddresses()) > 0 {
+		return Conflict{}, false
+	}
+	return s.conflict(KindServiceEntry, entry, fmt.Sprintf("spec.ports[%d]", index), BreaksOurs,
+		"gives port %d the protocol %s for all addresses, so calls of the target's Pods to other addresses of %s than the sinkhole "+
+			"(http://%[3]s./ for one) go past the target; give it addresses, or change spec.appPort of the EgressTarget",
+		s.target.AppPort, entry.Spec.GetPorts()[index].GetProtocol(), s.target.Host), true
+}
+
+// ServerFirst reports whether Istio knows protocol as one in which the server may speak first, and so reads no HTTP on a
+// port of it. https://istio.io/latest/docs/ops/deployment/application-requirements/#server-first-protocols
+func ServerFirst(protocol string) bool {
+	return slices.Contains([]string{"MYSQL", "MONGO"}, strings.ToUpper(protocol))
+}
+
+// wildcard is for ServiceEntries for a wildcard that covers the host, on the partner's port with TLS. Istio applies our
+// TLS route to them, and with a TLS route that matches a Pod it leaves out the one for the wildcard itself. So https calls
+// of that Pod to other hosts pass as calls to unknown hosts do. See buildSidecarOutboundTLSFilterChainOpts:
+// https://github.com/istio/istio/blob/1.30.3/pilot/pkg/networking/core/tls.go
+func (s search) wildcard(entry *networkingv1.ServiceEntry) (Conflict, bool) {
+	index, exact, found := s.matchHost(entry.Spec.GetHosts())
+	if !s.registryOnly || !found || exact || !slices.ContainsFunc(entry.Spec.GetPorts(), func(port *networking.ServicePort) bool {
+		return port.GetNumber() == portNumber(s.target.Port) && slices.Contains([]string{"TLS", "HTTPS"}, strings.ToUpper(port.GetProtocol()))
+	}) {
+		return Conflict{}, false
+	}
+	return s.conflict(KindServiceEntry, entry, fmt.Sprintf("spec.hosts[%d]", index), HiddenByOurs,
+		"opens %s for https, and Istio no longer applies it to the target's Pods, so their https calls to other hosts of it fail, as sidecars refuse unknown hosts "+
+			"(REGISTRY_ONLY); write a ServiceEntry that names those hosts",
+		entry.Spec.GetHosts()[index]), true
 }
 
 func opens(entry *networkingv1.ServiceEntry, port int32) bool {
@@ -60,7 +108,7 @@ func opens(entry *networkingv1.ServiceEntry, port int32) bool {
 // a listener for that address, which leads calls to the endpoints of that ServiceEntry.
 func (s search) sinkholeTaken(entry *networkingv1.ServiceEntry) (Conflict, bool) {
 	index := slices.IndexFunc(entry.Spec.GetAddresses(), func(text string) bool { return holds(text, s.target.Address()) })
-	catches := opens(entry, s.target.AppPort) || opens(entry, s.target.Port) && !s.generated(entry)
+	catches := opens(entry, s.target.AppPort) && !s.siblingListener(entry) || opens(entry, s.target.Port) && !s.generated(entry)
 	if index < 0 || !catches {
 		return Conflict{}, false
 	}
@@ -74,6 +122,14 @@ func (s search) sinkholeTaken(entry *networkingv1.ServiceEntry) (Conflict, bool)
 func (s search) generated(entry *networkingv1.ServiceEntry) bool {
 	return entry.Namespace == s.target.Namespace && Owned(entry) && len(entry.Spec.GetHosts()) == 1 &&
 		target.IsMeshHost(entry.Spec.GetHosts()[0])
+}
+
+// siblingListener reports whether the entry is the listener of another target of the namespace. It goes once both targets
+// know that they share their address.
+func (s search) siblingListener(entry *networkingv1.ServiceEntry) bool {
+	return s.generated(entry) && !slices.ContainsFunc(entry.Spec.GetPorts(), func(open *networking.ServicePort) bool {
+		return open.GetProtocol() != ""
+	})
 }
 
 // holds reports whether text is address or a prefix that contains it.

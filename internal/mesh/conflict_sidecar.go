@@ -40,6 +40,13 @@ func (s search) sidecars(all []*networkingv1.Sidecar) []Conflict {
 	return conflicts
 }
 
+// refusesUnknown reports whether a Sidecar that may apply to Pods of the target refuses calls to unknown hosts.
+func (s search) refusesUnknown(sidecar *networkingv1.Sidecar) bool {
+	return sidecar != nil && (sidecar.Namespace == s.target.Namespace || sidecar.Namespace == s.root) &&
+		sidecar.Spec.GetOutboundTrafficPolicy() != nil &&
+		sidecar.Spec.GetOutboundTrafficPolicy().GetMode() == networking.OutboundTrafficPolicy_REGISTRY_ONLY
+}
+
 func first(a, b *networkingv1.Sidecar) *networkingv1.Sidecar {
 	if a == nil || before(b, a) {
 		return b
@@ -52,35 +59,67 @@ func (s search) sidecar(sidecar *networkingv1.Sidecar) []Conflict {
 	if len(egress) == 0 {
 		return nil
 	}
+	if hidden, found := s.hidden(sidecar); found {
+		return []Conflict{hidden}
+	}
+	index := slices.IndexFunc(egress, s.takesOurCalls)
+	if index < 0 {
+		return nil
+	}
+	port := egress[index].GetPort()
+	return []Conflict{s.conflict(KindSidecar, sidecar, fmt.Sprintf("spec.egress[%d].port", index), HiddenByOurs,
+		"makes one listener for %s and all services on port %d, with the protocol %s, and admits the generated ServiceEntries "+
+			"to it, so calls on that port to other services may go there and fail; leave out bind, or name the services that it is for in hosts",
+		egress[index].GetBind(), port.GetNumber(), port.GetProtocol())}
+}
+
+// takesOurCalls reports whether Istio makes one listener of a Sidecar's for all services on a port of ours, which leads
+// calls on it to the ServiceEntry or the listener of the target. With HTTP, calls are told apart by their Host header.
+func (s search) takesOurCalls(listener *networking.IstioEgressListener) bool {
+	port := listener.GetPort()
+	if port == nil || listener.GetBind() == "" || isHTTP(port.GetProtocol()) {
+		return false
+	}
+	return port.GetNumber() == portNumber(s.target.Port) && s.admitsRoute(listener.GetHosts()) ||
+		port.GetNumber() == portNumber(s.target.AppPort) && s.listens(listener.GetHosts())
+}
+
+// hidden finds what keeps the objects of the target from the Pods that the Sidecar applies to.
+func (s search) hidden(sidecar *networkingv1.Sidecar) (Conflict, bool) {
+	egress := sidecar.Spec.Egress
 	index, found := s.listener(egress)
 	if !found {
-		return []Conflict{s.conflict(KindSidecar, sidecar, "spec.egress", HidesOurs,
+		return s.conflict(KindSidecar, sidecar, "spec.egress", HidesOurs,
 			"has no egress listener for port %d, so calls of the target's Pods to %s time out; add one without a port, with the host ./*",
-			s.target.AppPort, s.target.Host)}
+			s.target.AppPort, s.target.Host), true
 	}
 	field := fmt.Sprintf("spec.egress[%d].hosts", index)
 	switch hosts := egress[index].GetHosts(); {
 	case !s.admitsRoute(hosts):
-		return []Conflict{s.conflict(KindSidecar, sidecar, field, HidesOurs,
+		return s.conflict(KindSidecar, sidecar, field, HidesOurs,
 			"leaves out %s, so our objects are hidden from the Pods that it applies to, and their calls to the host time out; add ./*, and no exclusion that covers the host",
-			s.target.Host)}
-	case s.needsAnchor(hosts) && !s.admits(hosts, target.AnchorHost):
-		return []Conflict{s.conflict(KindSidecar, sidecar, field, HidesOurs,
+			s.target.Host), true
+	case s.needsAnchor(hosts) && !s.listens(hosts), s.mesh.DynamicDNS && !s.admits(hosts, target.AnchorHost):
+		return s.conflict(KindSidecar, sidecar, field, HidesOurs,
 			"leaves out %s, so the sidecars that it applies to don't route calls on port %d, and calls to %s time out; add ./*, or ./%s",
-			target.AnchorHost, s.target.AppPort, s.target.Host, target.AnchorHost)}
+			target.AnchorHost, s.target.AppPort, s.target.Host, target.AnchorHost), true
 	case !s.importsServiceEntry(egress):
-		return []Conflict{s.conflict(KindSidecar, sidecar, "spec.egress", HidesOurs,
+		return s.conflict(KindSidecar, sidecar, "spec.egress", HidesOurs,
 			"has no egress listener that admits %s on port %d, so calls of the target's Pods fail with 503; add one without a port, with the host ./*",
-			s.target.Host, s.target.Port)}
+			s.target.Host, s.target.Port), true
 	}
-	return nil
+	return Conflict{}, false
+}
+
+// isHTTP reports whether Istio reads HTTP on a port of the protocol.
+// https://github.com/istio/istio/blob/1.30.3/pkg/config/protocol/instance.go
+func isHTTP(protocol string) bool {
+	return slices.Contains([]string{"HTTP", "HTTP2", "GRPC", "GRPC-WEB", "HTTP_PROXY"}, strings.ToUpper(protocol))
 }
 
 // admitsRoute reports whether egress hosts admit our VirtualService, which any of its hosts does.
 func (s search) admitsRoute(hosts []string) bool {
-	return slices.ContainsFunc([]string{s.target.Host, s.target.Host + ".", s.meshHost}, func(host string) bool {
-		return s.admits(hosts, host)
-	})
+	return slices.ContainsFunc(virtualServiceHosts(s.target), func(host string) bool { return s.admits(hosts, host) })
 }
 
 // importsServiceEntry reports whether any listener makes the sidecar know the ServiceEntry. Istio adds the
@@ -103,7 +142,13 @@ func (s search) listener(egress []*networking.IstioEgressListener) (index int, f
 	return 0, false
 }
 
-// needsAnchor says whether only the anchor makes the sidecar route calls on the app port. On any port but 80 Istio asks for
+// listens reports whether egress hosts admit the anchor, or the listener if there is one.
+func (s search) listens(hosts []string) bool {
+	return s.admits(hosts, target.AnchorHost) ||
+		!s.target.AddressShared && s.admits(hosts, target.ListenerHost(s.target.Host, s.target.AppPort))
+}
+
+// needsAnchor says whether only the anchor or the listener make the sidecar route calls on the app port. On any port but 80 Istio asks for
 // a service with that port among the hosts of the VirtualService. On 80 any HTTP service with that port will do. Which
 // services the hosts other than the target's admit isn't known here, so they get the benefit of the doubt.
 func (s search) needsAnchor(hosts []string) bool {

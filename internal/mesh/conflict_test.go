@@ -23,6 +23,9 @@ const (
 	host       = "external.system.com"
 	objectName = "mtls-egress-external.system.com"
 	meshHost   = "external.system.com.mtls-egress.internal"
+	// listenerName and listenerHost are those of the listener for host.
+	listenerName = "mtls-egress--app.external.system.com"
+	listenerHost = "external.system.com.80.mtls-egress.internal"
 	// sinkhole is the sinkhole address of host.
 	sinkhole = "254.110.240.171"
 )
@@ -50,8 +53,94 @@ func TestConflictsAreTheForeignObjectsInTheWay(t *testing.T) {
 			others: mesh.Others{
 				VirtualServices:  []*networkingv1.VirtualService{ourVirtualService()},
 				DestinationRules: []*networkingv1.DestinationRule{ourDestinationRule()},
-				ServiceEntries:   []*networkingv1.ServiceEntry{ourServiceEntry(), ourAnchor()},
+				ServiceEntries:   []*networkingv1.ServiceEntry{ourServiceEntry(), ourAnchor(), ourListener()},
 			},
+		},
+		"a ServiceEntry that has the name of the listener and no owner breaks ours": {
+			others: mesh.Others{ServiceEntries: serviceEntries(serviceEntry(seHost("unrelated.example.com"), seNamed(listenerName)))},
+			want:   []string{"ServiceEntry project/mtls-egress--app.external.system.com metadata.name BreaksOurs"},
+		},
+		"a ServiceEntry for the host of the listener or of the anchor in the namespace breaks ours": {
+			others: mesh.Others{ServiceEntries: serviceEntries(
+				serviceEntry(seHost(listenerHost)), serviceEntry(seNamed("z"), seHost("a.example.com", target.AnchorHost)))},
+			want: []string{"ServiceEntry project/theirs spec.hosts[0] BreaksOurs", "ServiceEntry project/z spec.hosts[1] BreaksOurs"},
+		},
+		"the listener of another target with the same sinkhole address is no conflict, as it goes": {
+			target: func(t *target.Target) { t.AddressShared = true },
+			others: mesh.Others{ServiceEntries: serviceEntries(serviceEntry(
+				seHost("other.system.com.80.mtls-egress.internal"), seAddresses(sinkhole), sePorts(80), func(s *networkingv1.ServiceEntry) {
+					s.OwnerReferences, s.Spec.Ports[0].Protocol = ownedBy("other.system.com"), ""
+				}))},
+		},
+		"an older VirtualService that the mesh's default makes private wins over ours": {
+			others: mesh.Others{
+				Mesh:            mesh.Config{VirtualServiceExportTo: []string{"."}},
+				VirtualServices: virtualServices(virtualService(old, vsTo()), ourVirtualService()),
+			},
+			want: []string{"VirtualService project/theirs spec.hosts[0] WinsOverOurs closes"},
+		},
+		"a VirtualService of another namespace that the mesh's default keeps there is no conflict": {
+			others: mesh.Others{
+				Mesh:            mesh.Config{VirtualServiceExportTo: []string{"."}},
+				VirtualServices: virtualServices(virtualService(vsIn("other"), vsTo()), ourVirtualService()),
+			},
+		},
+		"a ServiceEntry of another namespace that the mesh's default keeps there is no conflict": {
+			others: mesh.Others{
+				Mesh:           mesh.Config{ServiceExportTo: []string{"."}},
+				ServiceEntries: serviceEntries(serviceEntry(seIn("other"), seInternal)),
+			},
+		},
+		"a ServiceEntry for MySQL on the app port breaks ours at other addresses than the sinkhole": {
+			others: mesh.Others{ServiceEntries: serviceEntries(serviceEntry(seIn("other"), seHost("db.example.com"), sePorts(8080, 80), seProtocol("mysql")))},
+			want:   []string{"ServiceEntry other/theirs spec.ports[1] BreaksOurs"},
+		},
+		"a ServiceEntry for MySQL with an address of its own is no conflict": {
+			others: mesh.Others{ServiceEntries: serviceEntries(serviceEntry(seHost("db.example.com"), sePorts(80), seProtocol("MYSQL"), seAddresses("10.0.0.1")))},
+		},
+		"a ServiceEntry for MySQL on another port is no conflict": {
+			others: mesh.Others{ServiceEntries: serviceEntries(serviceEntry(seHost("db.example.com"), sePorts(3306), seProtocol("MYSQL")))},
+		},
+		"a ServiceEntry for a wildcard with the TLS port is hidden by ours where the mesh refuses unknown hosts": {
+			others: mesh.Others{Mesh: mesh.Config{RegistryOnly: true}, ServiceEntries: serviceEntries(serviceEntry(seHost("*.system.com")))},
+			want:   []string{"ServiceEntry project/theirs spec.hosts[0] HiddenByOurs"},
+		},
+		"a ServiceEntry for a wildcard with the TLS port is hidden by ours where a Sidecar refuses unknown hosts": {
+			others: mesh.Others{
+				ServiceEntries: serviceEntries(serviceEntry(seHost("*.system.com"))),
+				Sidecars: []*networkingv1.Sidecar{sidecar(func(s *networkingv1.Sidecar) {
+					s.Spec.OutboundTrafficPolicy = &networking.OutboundTrafficPolicy{Mode: networking.OutboundTrafficPolicy_REGISTRY_ONLY}
+				})},
+			},
+			want: []string{"ServiceEntry project/theirs spec.hosts[0] HiddenByOurs"},
+		},
+		"a ServiceEntry for a wildcard is no conflict where unknown hosts pass": {
+			others: mesh.Others{ServiceEntries: serviceEntries(serviceEntry(seHost("*.system.com")))},
+		},
+		"a ServiceEntry for a wildcard without TLS on the port is no conflict": {
+			others: mesh.Others{Mesh: mesh.Config{RegistryOnly: true}, ServiceEntries: serviceEntries(
+				serviceEntry(seHost("*.system.com"), sePorts(443)), serviceEntry(seNamed("z"), seHost("*.system.com"), sePorts(8443), seProtocol("TLS")))},
+		},
+		"one listener of a Sidecar for TLS and all services on a port of ours leads the calls of others to ours": {
+			others: mesh.Others{Sidecars: []*networkingv1.Sidecar{sidecar(egress(listener("./*"), boundOn(443, "TLS")))}},
+			want:   []string{"Sidecar project/theirs spec.egress[1].port HiddenByOurs"},
+		},
+		"one listener of a Sidecar for TCP on the app port does so too": {
+			others: mesh.Others{Sidecars: []*networkingv1.Sidecar{sidecar(egress(boundOn(80, "TCP"), listener("./*")))}},
+			want:   []string{"Sidecar project/theirs spec.egress[0].port HiddenByOurs"},
+		},
+		"one listener of a Sidecar for HTTP tells calls apart, and one for another port has none of ours": {
+			others: mesh.Others{Sidecars: []*networkingv1.Sidecar{sidecar(egress(boundOn(80, "http"), boundOn(5432, "TCP"), listener("./*")))}},
+		},
+		"where sidecars resolve unknown hosts, a Sidecar has to admit the anchor": {
+			others: mesh.Others{
+				Mesh:     mesh.Config{DynamicDNS: true},
+				Sidecars: []*networkingv1.Sidecar{sidecar(egress(listener("./*.system.com")))},
+			},
+			want: []string{"Sidecar project/theirs spec.egress[0].hosts HidesOurs"},
+		},
+		"a Sidecar that admits the host and the listener admits ours": {
+			others: mesh.Others{Sidecars: []*networkingv1.Sidecar{sidecar(egress(listener("./"+host, "./"+listenerHost)))}},
 		},
 		"a VirtualService that has the name of ours and no owner breaks ours, whatever it says": {
 			others: mesh.Others{
@@ -651,6 +740,12 @@ func ourAnchor() *networkingv1.ServiceEntry {
 	return ours
 }
 
+func ourListener() *networkingv1.ServiceEntry {
+	ours := mesh.Listener(exampleTarget())
+	ours.CreationTimestamp, ours.OwnerReferences = day(2), ownedBy(host)
+	return ours
+}
+
 func virtualServices(all ...*networkingv1.VirtualService) []*networkingv1.VirtualService { return all }
 
 func destinationRules(all ...*networkingv1.DestinationRule) []*networkingv1.DestinationRule {
@@ -796,6 +891,11 @@ func sePorts(numbers ...uint32) func(*networkingv1.ServiceEntry) {
 	}
 }
 
+// seProtocol is the protocol of the last port.
+func seProtocol(protocol string) func(*networkingv1.ServiceEntry) {
+	return func(s *networkingv1.ServiceEntry) { s.Spec.Ports[len(s.Spec.Ports)-1].Protocol = protocol }
+}
+
 func sidecar(changes ...func(*networkingv1.Sidecar)) *networkingv1.Sidecar {
 	theirs := &networkingv1.Sidecar{ObjectMeta: metav1.ObjectMeta{Namespace: "project", Name: "theirs", CreationTimestamp: day(1)}}
 	for _, change := range changes {
@@ -830,4 +930,11 @@ func listener(hosts ...string) *networking.IstioEgressListener {
 
 func listenerOn(port uint32, hosts ...string) *networking.IstioEgressListener {
 	return &networking.IstioEgressListener{Hosts: hosts, Port: &networking.SidecarPort{Number: port, Name: "any"}}
+}
+
+// boundOn is an egress listener for all that the namespace has, at every address of a port.
+func boundOn(port uint32, protocol string) *networking.IstioEgressListener {
+	bound := listenerOn(port, "./*")
+	bound.Bind, bound.Port.Protocol = "0.0.0.0", protocol
+	return bound
 }

@@ -23,11 +23,11 @@ func (s search) virtualServices(all []*networkingv1.VirtualService) []Conflict {
 			conflicts = append(conflicts, s.nameTaken(KindVirtualService, virtualService).closing())
 			continue
 		}
-		reach := reachOf(virtualService.Spec.GetExportTo(), virtualService.Namespace, s.target.Namespace)
+		reach := reachOf(virtualService.Spec.GetExportTo(), s.mesh.VirtualServiceExportTo, virtualService.Namespace, s.target.Namespace)
 		if reach == unseen || !onMesh(virtualService.Spec.GetGateways()) {
 			continue
 		}
-		if index := slices.IndexFunc(virtualService.Spec.GetHosts(), s.isMeshHost); index >= 0 {
+		if index := slices.IndexFunc(virtualService.Spec.GetHosts(), s.isOurs); index >= 0 {
 			conflicts = append(conflicts, s.reserved(KindVirtualService, virtualService,
 				fmt.Sprintf("spec.hosts[%d]", index), virtualService.Spec.GetHosts()[index]))
 			continue
@@ -40,7 +40,8 @@ func (s search) virtualServices(all []*networkingv1.VirtualService) []Conflict {
 		switch first := ours == nil || before(virtualService, ours); {
 		case !exact:
 			conflicts = append(conflicts, s.conflict(KindVirtualService, virtualService, field, HiddenByOurs,
-				"covers %s with the wildcard %s, and ours names the host itself, so the http calls of the target's Pods no longer follow it; name the hosts that it is for instead of the wildcard, or call this one without a target",
+				"covers %s with the wildcard %s, and ours names the host itself, so the http calls of the target's Pods no longer follow it, nor those of other Pods of the namespace if a ServiceEntry names the host; "+
+					"name the hosts that it is for instead of the wildcard, or call this one without a target",
 				s.target.Host, virtualService.Spec.Hosts[index]))
 		case reach == private && first:
 			conflicts = append(conflicts, s.conflict(KindVirtualService, virtualService, field, WinsOverOurs,

@@ -17,23 +17,41 @@ const (
 	MeshConfigKey = "mesh"
 )
 
-// DynamicDNS reports whether sidecars resolve the Host header of http calls to unknown hosts themselves, as a mesh
-// configuration has it: the YAML of a MeshConfig with outboundTrafficPolicy.mode ALLOW_ANY_DYNAMIC_DNS (since Istio
-// 1.31). In such a mesh http://HOST./ leaves in plain text while the target is not programmed, since the sinkhole
-// address does not matter. Fields and enum values that a newer Istio knows are passed over. It fails if Istio could
-// not read the text either: istiod then works with the configuration that it had before.
-// https://istio.io/latest/docs/reference/config/istio.mesh.v1alpha1/#MeshConfig-OutboundTrafficPolicy-Mode
-func DynamicDNS(meshConfig string) (bool, error) {
-	data, err := yaml.YAMLToJSON([]byte(meshConfig))
+// Config is what matters here of a mesh configuration. Its zero value is that of a mesh with Istio's own defaults.
+// https://istio.io/latest/docs/reference/config/istio.mesh.v1alpha1/#MeshConfig
+type Config struct {
+	// DynamicDNS reports whether sidecars resolve the Host header of http calls to unknown hosts themselves
+	// (outboundTrafficPolicy.mode ALLOW_ANY_DYNAMIC_DNS, since Istio 1.31). In such a mesh http://HOST./ leaves in plain
+	// text while the target is not programmed, since the sinkhole address does not matter.
+	DynamicDNS bool
+	// RegistryOnly reports whether sidecars refuse calls to unknown hosts (outboundTrafficPolicy.mode REGISTRY_ONLY, which
+	// is also the mode of a policy that names none; without a policy it is ALLOW_ANY).
+	RegistryOnly bool
+	// VirtualServiceExportTo and ServiceExportTo are the exportTo of VirtualServices and ServiceEntries without one
+	// (defaultVirtualServiceExportTo, defaultServiceExportTo). Default (nil): all namespaces.
+	VirtualServiceExportTo, ServiceExportTo []string
+}
+
+// ReadConfig reads a mesh configuration, the YAML of a MeshConfig. Fields and enum values that a newer Istio knows are
+// passed over. It fails if Istio could not read the text either: istiod then works with the configuration that it had
+// before.
+func ReadConfig(text string) (Config, error) {
+	data, err := yaml.YAMLToJSON([]byte(text))
 	if err != nil {
-		return false, fmt.Errorf("the mesh configuration is not YAML: %w", err)
+		return Config{}, fmt.Errorf("the mesh configuration is not YAML: %w", err)
 	}
 	if strings.TrimSpace(string(data)) == "null" {
-		return false, nil // an empty text, or one of comments only
+		return Config{}, nil // an empty text, or one of comments only
 	}
-	var config meshconfig.MeshConfig
-	if err := (protojson.UnmarshalOptions{DiscardUnknown: true}).Unmarshal(data, &config); err != nil {
-		return false, fmt.Errorf("the mesh configuration is not a MeshConfig: %w", err)
+	var read meshconfig.MeshConfig
+	if err := (protojson.UnmarshalOptions{DiscardUnknown: true}).Unmarshal(data, &read); err != nil {
+		return Config{}, fmt.Errorf("the mesh configuration is not a MeshConfig: %w", err)
 	}
-	return config.GetOutboundTrafficPolicy().GetMode() == meshconfig.MeshConfig_OutboundTrafficPolicy_ALLOW_ANY_DYNAMIC_DNS, nil
+	policy := read.GetOutboundTrafficPolicy()
+	return Config{
+		DynamicDNS:             policy.GetMode() == meshconfig.MeshConfig_OutboundTrafficPolicy_ALLOW_ANY_DYNAMIC_DNS,
+		RegistryOnly:           policy != nil && policy.GetMode() == meshconfig.MeshConfig_OutboundTrafficPolicy_REGISTRY_ONLY,
+		VirtualServiceExportTo: read.GetDefaultVirtualServiceExportTo(),
+		ServiceExportTo:        read.GetDefaultServiceExportTo(),
+	}, nil
 }

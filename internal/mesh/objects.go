@@ -32,10 +32,19 @@ type Object interface {
 }
 
 // Objects returns the objects of one target in the order in which they have to be written, after the anchor of the
-// namespace (see Anchor): VirtualService, DestinationRule, ServiceEntry. With the ServiceEntry last, the sidecar doesn't know
-// the host before it knows how to call it. They are removed in the reverse order, and the anchor at the end.
+// namespace (see Anchor): the listener, unless t shares its address, VirtualService, DestinationRule, ServiceEntry. With
+// the ServiceEntry last, the sidecar doesn't know the host before it knows how to call it. They are removed in the reverse
+// order, and the anchor at the end.
 func Objects(t target.Target, layout target.Layout) []Object {
-	return []Object{VirtualService(t), DestinationRule(t, layout), ServiceEntry(t)}
+	return append(listeners(t), VirtualService(t), DestinationRule(t, layout), ServiceEntry(t))
+}
+
+// listeners holds the listener of t, if it has one.
+func listeners(t target.Target) []Object {
+	if t.AddressShared {
+		return nil
+	}
+	return []Object{Listener(t)}
 }
 
 // Owned reports whether obj has an owner reference to any EgressTarget. That does not show who wrote it, since anyone

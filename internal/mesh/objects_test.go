@@ -27,6 +27,7 @@ type generation struct {
 	target          target.Target
 	layout          target.Layout
 	anchor          *networkingv1.ServiceEntry
+	listener        *networkingv1.ServiceEntry
 	virtualService  *networkingv1.VirtualService
 	destinationRule *networkingv1.DestinationRule
 	serviceEntry    *networkingv1.ServiceEntry
@@ -118,6 +119,32 @@ func TestEveryGeneratedSetKeepsTheRules(t *testing.T) {
 			}
 			return nil
 		},
+		"the listener is for the sinkhole address and the app port, and leads nowhere": func(g generation) error {
+			spec := &g.listener.Spec
+			switch {
+			case !slices.Equal(spec.Addresses, []string{target.SinkholeAddress(g.target.Host).String()}):
+				return fmt.Errorf("addresses are %q", spec.Addresses)
+			case len(spec.Endpoints) != 1 || spec.Endpoints[0].Address != "192.0.2.1" || spec.Resolution != networking.ServiceEntry_STATIC:
+				return fmt.Errorf("endpoints are %v, resolution %v", spec.Endpoints, spec.Resolution)
+			case len(spec.Ports) != 1 || !hasPort(g.listener, g.target.AppPort, ""):
+				return fmt.Errorf("ports are %v", spec.Ports)
+			}
+			return nil
+		},
+		"the listener and its host in the VirtualService go where the address is shared": func(g generation) error {
+			name := target.ListenerHost(g.target.Host, g.target.AppPort)
+			objects := mesh.Objects(g.target, g.layout)
+			if len(objects) != 4 || !slices.Contains(g.virtualService.Spec.Hosts, name) {
+				return fmt.Errorf("%d objects, the VirtualService for %q", len(objects), g.virtualService.Spec.Hosts)
+			}
+			shared := g.target
+			shared.AddressShared = true
+			objects = mesh.Objects(shared, g.layout)
+			if len(objects) != 3 || len(mesh.Closed(shared, g.layout)) > 2 || slices.Contains(mesh.VirtualService(shared).Spec.Hosts, name) {
+				return fmt.Errorf("shared: %d objects", len(objects))
+			}
+			return nil
+		},
 		"only failures before the request was sent are tried again": func(g generation) error {
 			retries := g.virtualService.Spec.Http[0].Retries
 			if retries == nil {
@@ -181,6 +208,9 @@ func TestEveryGeneratedSetKeepsTheRules(t *testing.T) {
 			names := map[mesh.Object]string{g.anchor: "mtls-egress"}
 			for _, obj := range mesh.Objects(g.target, g.layout) {
 				names[obj] = target.ObjectName(g.target.Host)
+				if entry, ok := obj.(*networkingv1.ServiceEntry); ok && entry.Spec.Resolution == networking.ServiceEntry_STATIC {
+					names[obj] = target.ListenerName(g.target.Host)
+				}
 			}
 			for obj, name := range names {
 				meta := metav1.ObjectMeta{Namespace: g.target.Namespace, Name: name, Labels: map[string]string{target.LabelManagedBy: target.ValueManagedBy}}
@@ -212,12 +242,12 @@ func TestEveryGeneratedSetKeepsTheRules(t *testing.T) {
 			others := mesh.Others{
 				VirtualServices:  []*networkingv1.VirtualService{g.virtualService.DeepCopy()},
 				DestinationRules: []*networkingv1.DestinationRule{g.destinationRule.DeepCopy()},
-				ServiceEntries:   []*networkingv1.ServiceEntry{g.serviceEntry.DeepCopy(), g.anchor.DeepCopy()},
+				ServiceEntries:   []*networkingv1.ServiceEntry{g.serviceEntry.DeepCopy(), g.anchor.DeepCopy(), g.listener.DeepCopy()},
 			}
-			if conflicts := mesh.Conflicts(g.target, others); len(conflicts) != 4 {
+			if conflicts := mesh.Conflicts(g.target, others); len(conflicts) != 5 {
 				return fmt.Errorf("%d conflicts without owner", len(conflicts))
 			}
-			for _, obj := range []metav1.Object{others.VirtualServices[0], others.DestinationRules[0], others.ServiceEntries[0], others.ServiceEntries[1]} {
+			for _, obj := range []metav1.Object{others.VirtualServices[0], others.DestinationRules[0], others.ServiceEntries[0], others.ServiceEntries[1], others.ServiceEntries[2]} {
 				obj.SetOwnerReferences(ownedBy(g.target.Host))
 			}
 			if conflicts := mesh.Conflicts(g.target, others); len(conflicts) != 0 {
@@ -247,6 +277,7 @@ func generate(random *rand.Rand) generation {
 		ServerCA:    pick(random, "", "cacert", "ca.crt"),
 	}
 	g.anchor = mesh.Anchor(g.target.Namespace, []int32{8081, g.target.AppPort, 8081})
+	g.listener = mesh.Listener(g.target)
 	g.virtualService = mesh.VirtualService(g.target)
 	g.destinationRule = mesh.DestinationRule(g.target, g.layout)
 	g.serviceEntry = mesh.ServiceEntry(g.target)
@@ -353,7 +384,7 @@ func TestObjectsComeInTheOrderOfWriting(t *testing.T) {
 	for _, obj := range mesh.Objects(exampleTarget(), target.Layout{}) {
 		kinds = append(kinds, obj.GetObjectKind().GroupVersionKind().Kind)
 	}
-	if diff := cmp.Diff([]string{"VirtualService", "DestinationRule", "ServiceEntry"}, kinds); diff != "" {
+	if diff := cmp.Diff([]string{"ServiceEntry", "VirtualService", "DestinationRule", "ServiceEntry"}, kinds); diff != "" {
 		t.Errorf("order differs (-want +got):\n%s", diff)
 	}
 }

@@ -10,6 +10,7 @@ import (
 const (
 	portNameHTTP  = "http"
 	portNameHTTPS = "https"
+	portNameApp   = "app"
 	protocolHTTP  = "HTTP"
 	protocolHTTPS = "HTTPS"
 )

@@ -86,16 +86,19 @@ func destination(t target.Target, subset string) *networking.Destination {
 	}
 }
 
-// virtualServiceHosts are the host in both of its forms, and the host of the ServiceEntry. Envoy compares the
+// virtualServiceHosts are the host in both of its forms, and the hosts of the ServiceEntry and the listener. Envoy compares the
 // Host header to the letter, and most C libraries look up a name with a trailing dot in DNS and not in
 // /etc/hosts, so without the second form such calls would leave in plain text. Without the third, Istio would
-// not apply the TLS route to the listener at the sinkhole address.
+// not apply the TLS route to the listener at the sinkhole address, nor without the last the HTTP route.
 //
 // For every app port but 80 the anchor's host is added. Istio applies a VirtualService to a port other than 80
 // only if one of its hosts is a service with that port, and only the anchor has it. See selectVirtualServices:
 // https://github.com/istio/istio/blob/1.30.3/pilot/pkg/networking/core/httproute.go
 func virtualServiceHosts(t target.Target) []string {
 	hosts := []string{t.Host, t.Host + ".", target.MeshHost(t.Host)}
+	if !t.AddressShared {
+		hosts = append(hosts, target.ListenerHost(t.Host, t.AppPort))
+	}
 	if t.AppPort == target.DefaultAppPort {
 		return hosts
 	}

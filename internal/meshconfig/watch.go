@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"sync"
 	"time"
 
@@ -34,9 +35,9 @@ type Watch struct {
 	configMaps toolscache.ListerWatcher
 	log        logr.Logger
 
-	mutex      sync.Mutex
-	dynamicDNS bool
-	problem    error
+	mutex   sync.Mutex
+	config  mesh.Config
+	problem error
 }
 
 // New returns a watch of the ConfigMap of that name, which does nothing until Start.
@@ -69,11 +70,11 @@ func (w *Watch) Start(ctx context.Context) error {
 	return nil
 }
 
-// DynamicDNS returns mesh.DynamicDNS of the mesh configuration as it was last read, and false before.
-func (w *Watch) DynamicDNS() bool {
+// Config returns the mesh configuration as it was last read, and Istio's defaults before.
+func (w *Watch) Config() mesh.Config {
 	w.mutex.Lock()
 	defer w.mutex.Unlock()
-	return w.dynamicDNS
+	return w.config
 }
 
 // Problem returns why the mesh configuration can't be read now, nil if it can.
@@ -105,31 +106,32 @@ func (w *Watch) Resync() error { return nil }
 
 // see takes the ConfigMap as it is now, nil for none.
 func (w *Watch) see(object any) error {
-	dynamicDNS, err := read(object)
+	config, err := read(object)
 	if err != nil {
 		w.fail(err)
 		return nil
 	}
 	w.mutex.Lock()
-	news := w.problem != nil || w.dynamicDNS != dynamicDNS
-	w.dynamicDNS, w.problem = dynamicDNS, nil
+	news := w.problem != nil || !reflect.DeepEqual(w.config, config)
+	w.config, w.problem = config, nil
 	w.mutex.Unlock()
 	if news {
-		w.log.Info("Read the mesh configuration", "dynamicDNS", dynamicDNS)
+		w.log.Info("Read the mesh configuration", "dynamicDNS", config.DynamicDNS, "registryOnly", config.RegistryOnly,
+			"virtualServiceExportTo", config.VirtualServiceExportTo, "serviceExportTo", config.ServiceExportTo)
 	}
 	return nil
 }
 
-func read(object any) (dynamicDNS bool, err error) {
+func read(object any) (mesh.Config, error) {
 	configMap, _ := object.(*corev1.ConfigMap)
 	if configMap == nil {
-		return false, errors.New("the ConfigMap does not exist")
+		return mesh.Config{}, errors.New("the ConfigMap does not exist")
 	}
 	text, found := configMap.Data[mesh.MeshConfigKey]
 	if !found {
-		return false, fmt.Errorf("the ConfigMap has no key %s", mesh.MeshConfigKey)
+		return mesh.Config{}, fmt.Errorf("the ConfigMap has no key %s", mesh.MeshConfigKey)
 	}
-	return mesh.DynamicDNS(text)
+	return mesh.ReadConfig(text)
 }
 
 // fail takes why the mesh configuration can't be read. What was last read holds.

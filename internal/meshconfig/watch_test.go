@@ -38,7 +38,7 @@ func TestWhatWasLastReadHolds(t *testing.T) {
 		if err := step.do(watch); err != nil {
 			t.Fatal(err)
 		}
-		got := state{dynamic: watch.DynamicDNS()}
+		got := state{dynamic: watch.Config().DynamicDNS}
 		if err := watch.Problem(); err != nil {
 			got.problem = err.Error()
 		}

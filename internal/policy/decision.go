@@ -74,7 +74,7 @@ type Rules struct {
 	Namespace Namespace
 	// Services are the hosts that are the short name, NAME.NAMESPACE, of a Service.
 	Services []string
-	// DynamicDNS reports whether sidecars of the mesh resolve unknown hosts themselves: see mesh.DynamicDNS.
+	// DynamicDNS reports whether sidecars of the mesh resolve unknown hosts themselves: see mesh.Config.
 	DynamicDNS bool
 }
 

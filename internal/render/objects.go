@@ -11,6 +11,7 @@ import (
 
 	"mtls.egress/webhook/internal/certs/credential"
 	"mtls.egress/webhook/internal/mesh"
+	"mtls.egress/webhook/internal/target"
 )
 
 // program adds the Istio objects of all targets, namespace by namespace, each with its anchor first.
@@ -18,19 +19,30 @@ func (r *renderer) program() {
 	others := r.others()
 	uses := r.sortedUses()
 	for n, use := range uses {
+		siblings := targetsOf(uses, use.target.Namespace)
 		if n == 0 || uses[n-1].target.Namespace != use.target.Namespace {
-			r.add(mesh.Anchor(use.target.Namespace, appPorts(uses, use.target.Namespace)))
+			r.add(mesh.Anchor(use.target.Namespace, appPorts(siblings)))
 		}
+		use.target = use.target.Among(siblings)
 		r.programOne(use, others)
 	}
 }
 
-func appPorts(uses []*use, namespace string) []int32 {
-	var ports []int32
+// targetsOf are the targets of a namespace.
+func targetsOf(uses []*use, namespace string) []target.Target {
+	var targets []target.Target
 	for _, use := range uses {
 		if use.target.Namespace == namespace {
-			ports = append(ports, use.target.AppPort)
+			targets = append(targets, use.target)
 		}
+	}
+	return targets
+}
+
+func appPorts(targets []target.Target) []int32 {
+	var ports []int32
+	for _, t := range targets {
+		ports = append(ports, t.AppPort)
 	}
 	return ports
 }

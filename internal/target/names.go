@@ -20,8 +20,10 @@ const (
 	// AnchorHost is the host of every anchor. No app calls it. It has one label below MeshDomain, where a
 	// MeshHost has at least two.
 	AnchorHost = "anchor." + MeshDomain
-	// objectPrefix starts the name of every other object that is generated for a target.
-	objectPrefix = "mtls-egress-"
+	// objectPrefix starts the name of every other object that is generated for a target, and listenerPrefix that of
+	// its listener. No host starts with a hyphen, so no two hosts have objects of one name.
+	objectPrefix   = "mtls-egress-"
+	listenerPrefix = "mtls-egress--app."
 	// volumePrefix starts the name of the credential volume of a target, caVolumePrefix that of its CA volume. They differ
 	// before the first place where a host could make them equal.
 	volumePrefix   = "mtls-egress-"
@@ -47,14 +49,25 @@ func HostLabel(host string) string {
 // sidecar show it. If the name would be longer than a DNS name, the host is cut and its hash follows as a
 // label of digits. Since the last label of a host is never a number, no other host has that name.
 func MeshHost(host string) string {
-	name := host + "." + MeshDomain
+	return meshHost(host, MeshDomain)
+}
+
+// ListenerHost returns the host of the ServiceEntry that makes sidecars listen for host's plain calls, as in
+// external.system.com.80.mtls-egress.internal. No app calls it. Since the last label of a host is never a
+// number, it is no other host's MeshHost.
+func ListenerHost(host string, appPort int32) string {
+	return meshHost(host, fmt.Sprintf("%d.%s", appPort, MeshDomain))
+}
+
+func meshHost(host, domain string) string {
+	name := host + "." + domain
 	if len(name) <= maxHostLength {
 		return name
 	}
 	const digits = 20 // of the largest uint64
 	sum := sha256.Sum256([]byte(host))
-	start := strings.TrimRight(host[:maxHostLength-len(MeshDomain)-digits-2], "-.")
-	return fmt.Sprintf("%s.%0*d.%s", start, digits, binary.BigEndian.Uint64(sum[:8]), MeshDomain)
+	start := strings.TrimRight(host[:maxHostLength-len(domain)-digits-2], "-.")
+	return fmt.Sprintf("%s.%0*d.%s", start, digits, binary.BigEndian.Uint64(sum[:8]), domain)
 }
 
 // IsMeshHost reports whether name is MeshDomain or a name below it, in any case and with or without a
@@ -64,16 +77,24 @@ func IsMeshHost(name string) bool {
 	return name == MeshDomain || strings.HasSuffix(name, "."+MeshDomain)
 }
 
-// ObjectName returns the name of the Istio objects that are generated for host.
+// ObjectName returns the name of the Istio objects that are generated for host, but for its listener.
 func ObjectName(host string) string {
 	return hashedName(objectPrefix+host, validation.DNS1123SubdomainMaxLength)
 }
 
-// ObjectHost returns the host for which objects of this name are generated, and whether there is one. The name of a
-// very long host does not say.
+// ListenerName returns the name of the ServiceEntry that makes sidecars listen for host's plain calls.
+func ListenerName(host string) string {
+	return hashedName(listenerPrefix+host, validation.DNS1123SubdomainMaxLength)
+}
+
+// ObjectHost returns the host for which objects of this name are generated, its listener among them, and whether
+// there is one. The name of a very long host does not say.
 func ObjectHost(name string) (host string, found bool) {
-	host, found = strings.CutPrefix(name, objectPrefix)
-	return host, found && ObjectName(host) == name && strings.Contains(host, ".")
+	host, found = strings.CutPrefix(name, listenerPrefix)
+	if !found {
+		host, found = strings.CutPrefix(name, objectPrefix)
+	}
+	return host, found && (ObjectName(host) == name || ListenerName(host) == name) && strings.Contains(host, ".")
 }
 
 // VolumeName returns the name of the volume that holds host's credential in a Pod. It is a DNS label; no two hosts share

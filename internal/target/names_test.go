@@ -55,6 +55,8 @@ func TestNamesAreWhatKubernetesAccepts(t *testing.T) {
 			"volume":    validation.IsDNS1123Label(target.VolumeName(host)),
 			"CA volume": validation.IsDNS1123Label(target.CAVolumeName(host)),
 			"mesh host": hostName(target.MeshHost(host)),
+			"listener":  validation.IsDNS1123Subdomain(target.ListenerName(host)),
+			"its host":  hostName(target.ListenerHost(host, 65535)),
 		} {
 			if len(problems) > 0 {
 				t.Errorf("%s of %s: %v", what, host, problems)
@@ -97,6 +99,7 @@ func TestTheMeshKnowsAHostByANameBelowOurDomain(t *testing.T) {
 func TestNoTwoHostsShareAName(t *testing.T) {
 	for what, name := range map[string]func(string) string{
 		"label": target.HostLabel, "object": target.ObjectName, "volume": target.VolumeName, "CA volume": target.CAVolumeName, "mesh host": target.MeshHost,
+		"listener": target.ListenerName, "listener's host": func(host string) string { return target.ListenerHost(host, 80) },
 	} {
 		owner := map[string]string{}
 		for _, host := range hostsOfAllShapes() {
@@ -110,6 +113,9 @@ func TestNoTwoHostsShareAName(t *testing.T) {
 		for _, other := range hostsOfAllShapes() {
 			if target.VolumeName(host) == target.CAVolumeName(other) {
 				t.Errorf("the volume of %s is the CA volume of %s", host, other)
+			}
+			if target.ObjectName(host) == target.ListenerName(other) || target.MeshHost(host) == target.ListenerHost(other, 80) {
+				t.Errorf("an object of %s has the name or host of the listener of %s", host, other)
 			}
 		}
 	}

@@ -52,6 +52,18 @@ func (t Target) Catches(other Target) bool {
 	return t.Host != other.Host && t.Port == other.AppPort && t.Address() == other.Address()
 }
 
+// SharesAddress reports whether plain calls to other come to the address and port at which those to t come. Then neither has a
+// listener of its own, as that of one would take the calls of both.
+func (t Target) SharesAddress(other Target) bool {
+	return t.Host != other.Host && t.AppPort == other.AppPort && t.Address() == other.Address()
+}
+
+// Among returns t as it is beside others of its namespace, of which t may be one: with AddressShared set if any shares its address.
+func (t Target) Among(others []Target) Target {
+	t.AddressShared = slices.ContainsFunc(others, t.SharesAddress)
+	return t
+}
+
 // checkCatches refuses targets that catch calls to another one of the Pod or of the namespace, or whose calls another one catches.
 func checkCatches(namespace string, targets []Target, egressTargets map[string]*v1alpha1.EgressTarget, path *field.Path) field.ErrorList {
 	sharing := map[netip.Addr][]Target{}

@@ -60,3 +60,25 @@ func collidingHosts(t *testing.T) (one, other string) {
 	t.Fatal("no two of a million hosts share an address: the function can't be what it says")
 	return "", ""
 }
+
+func TestTargetsOfOneAddressAndAppPortShareIt(t *testing.T) {
+	one, other := collidingHosts(t)
+	of := func(host string, appPort int32) target.Target { return target.Target{Host: host, AppPort: appPort} }
+	tests := map[string]struct {
+		others []target.Target
+		want   bool
+	}{
+		"alone":                         {nil, false},
+		"beside itself":                 {[]target.Target{of(one, 80)}, false},
+		"beside one of another address": {[]target.Target{of("external.system.com", 80)}, false},
+		"beside one of the address, on another port": {[]target.Target{of(other, 8080)}, false},
+		"beside one of the address and port":         {[]target.Target{of("external.system.com", 80), of(other, 80)}, true},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			if got := of(one, 80).Among(test.others).AddressShared; got != test.want {
+				t.Errorf("shared is %t", got)
+			}
+		})
+	}
+}

@@ -84,6 +84,8 @@ type Target struct {
 	HTTPVersion v1alpha1.HTTPVersion
 	// MaxConnectionAge bounds how long a connection is used.
 	MaxConnectionAge time.Duration
+	// AddressShared says that plain calls of another target of the namespace come to the same address and port: see SharesAddress.
+	AddressShared bool
 	// ConnectionAgeChosen says that the EgressTarget sets MaxConnectionAge, so that it isn't shortened for certificates of a short life.
 	ConnectionAgeChosen bool
 }

@@ -189,8 +189,8 @@ func TestTheExampleOfAnEgressTargetSetsEverything(t *testing.T) {
 	labels := pod.DeepCopy().Labels
 	delete(labels, "pod-template-hash")
 	sameJSON(t, []any{metadata["annotations"], metadata["labels"], podSpec["hostAliases"]}, []any{pod.Annotations, labels, pod.Spec.HostAliases})
-	if objects := rendered(t, dir, "objects"); len(objects) != 4 {
-		t.Errorf("render shows %d objects, want 4", len(objects))
+	if objects := rendered(t, dir, "objects"); len(objects) != 5 {
+		t.Errorf("render shows %d objects, want 5", len(objects))
 	}
 }
 

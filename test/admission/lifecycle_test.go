@@ -40,7 +40,7 @@ func TestTenDeploymentsShareAHost(t *testing.T) {
 	w.podsAre(10)
 	all := w.istioObjects()
 	want := []string{
-		"serviceentry.networking.istio.io/mtls-egress", "serviceentry.networking.istio.io/mtls-egress-external.system.com",
+		"serviceentry.networking.istio.io/mtls-egress", "serviceentry.networking.istio.io/mtls-egress--app.external.system.com", "serviceentry.networking.istio.io/mtls-egress-external.system.com",
 		"virtualservice.networking.istio.io/mtls-egress-external.system.com", "destinationrule.networking.istio.io/mtls-egress-external.system.com",
 	}
 	if diff := cmp.Diff(want, all); diff != "" {
@@ -48,7 +48,7 @@ func TestTenDeploymentsShareAHost(t *testing.T) {
 	}
 	written := w.writes()
 	wantWritten := []string{
-		"patch serviceentries/mtls-egress", "patch virtualservices/mtls-egress-external.system.com",
+		"patch serviceentries/mtls-egress", "patch serviceentries/mtls-egress--app.external.system.com", "patch virtualservices/mtls-egress-external.system.com",
 		"patch destinationrules/mtls-egress-external.system.com", "patch serviceentries/mtls-egress-external.system.com",
 	}
 	if diff := cmp.Diff(wantWritten, written); diff != "" {
@@ -250,7 +250,10 @@ func TestAPodWithoutASidecarIsToldOf(t *testing.T) {
 func (w *world) closed() {
 	w.Helper()
 	w.eventually("the target is closed", func() error {
-		want := []string{"serviceentry.networking.istio.io/mtls-egress", "virtualservice.networking.istio.io/mtls-egress-" + host}
+		want := []string{
+			"serviceentry.networking.istio.io/mtls-egress", "serviceentry.networking.istio.io/mtls-egress--app." + host,
+			"virtualservice.networking.istio.io/mtls-egress-" + host,
+		}
 		if diff := cmp.Diff(want, w.istioObjects()); diff != "" {
 			return fmt.Errorf("the objects (-want +got):\n%s", diff)
 		}

@@ -45,12 +45,12 @@ func (w *world) closedSpecs(layout target.Layout) map[object]any {
 	closed := mesh.Closed(target.FromEgressTarget(w.namespace, host, nil), layout)
 	all := append([]mesh.Object{mesh.Anchor(w.namespace, []int32{target.DefaultAppPort})}, closed...)
 	specs := map[object]any{}
-	for i, o := range all {
+	for _, o := range all {
 		content, err := mesh.Unstructured(o)
 		if err != nil {
 			w.Fatal(err)
 		}
-		specs[generated()[i]] = content.Object["spec"]
+		specs[object{content.GetKind(), content.GetName()}] = content.Object["spec"]
 	}
 	return specs
 }

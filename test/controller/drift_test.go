@@ -25,13 +25,14 @@ func TestDriftIsRepaired(t *testing.T) {
 	w.ready()
 
 	objects := generated()
-	anchor, virtualService, destinationRule, serviceEntry := objects[0], objects[1], objects[2], objects[3]
+	anchor, listener, virtualService, destinationRule, serviceEntry := objects[0], objects[1], objects[2], objects[3], objects[4]
 	edits := map[string]struct {
 		object
 		patch map[string]any
 	}{
 		"a port of the anchor changed":                     {anchor, map[string]any{"spec": map[string]any{"ports": []any{map[string]any{"number": 81, "name": "http", "protocol": "HTTP"}}}}},
 		"a field added to the anchor":                      {anchor, map[string]any{"spec": map[string]any{"addresses": []string{"10.0.0.1"}}}},
+		"the address of the listener changed":              {listener, map[string]any{"spec": map[string]any{"addresses": []string{"10.0.0.1"}}}},
 		"the host of the VirtualService changed":           {virtualService, map[string]any{"spec": map[string]any{"hosts": []string{"elsewhere.system.com"}}}},
 		"gateways added to the VirtualService":             {virtualService, map[string]any{"spec": map[string]any{"gateways": []string{"gateway"}}}},
 		"the TLS of the DestinationRule removed":           {destinationRule, map[string]any{"spec": map[string]any{"subsets": []any{map[string]any{"name": "mtls-egress"}}}}},
@@ -122,10 +123,12 @@ func TestAnObjectUnderOurNameIsLeftAlone(t *testing.T) {
 	}{
 		"an anchor": {generated()[0], map[string]any{"hosts": []any{"elsewhere.system.com"}, "resolution": "DNS",
 			"ports": []any{map[string]any{"number": int64(443), "name": "https", "protocol": "HTTPS"}}}},
-		"a VirtualService": {generated()[1], map[string]any{"hosts": []any{"elsewhere.system.com"},
+		"a listener": {generated()[1], map[string]any{"hosts": []any{"elsewhere.system.com"}, "resolution": "DNS",
+			"ports": []any{map[string]any{"number": int64(81), "name": "http", "protocol": "HTTP"}}}},
+		"a VirtualService": {generated()[2], map[string]any{"hosts": []any{"elsewhere.system.com"},
 			"http": []any{map[string]any{"route": []any{map[string]any{"destination": map[string]any{"host": "elsewhere.system.com"}}}}}}},
-		"a DestinationRule": {generated()[2], map[string]any{"host": "elsewhere.system.com"}},
-		"a ServiceEntry": {generated()[3], map[string]any{"hosts": []any{"elsewhere.system.com"}, "resolution": "DNS",
+		"a DestinationRule": {generated()[3], map[string]any{"host": "elsewhere.system.com"}},
+		"a ServiceEntry": {generated()[4], map[string]any{"hosts": []any{"elsewhere.system.com"}, "resolution": "DNS",
 			"ports": []any{map[string]any{"number": int64(443), "name": "https", "protocol": "HTTPS"}}}},
 	}
 	for name, test := range tests {
@@ -249,6 +252,10 @@ func TestTwoHostsOfOneSinkholeAddressAreBothProgrammed(t *testing.T) {
 			}
 			if !meta.IsStatusConditionTrue(egressTarget.Status.Conditions, v1alpha1.ConditionReady) {
 				return fmt.Errorf("%s is not ready: %+v", name, egressTarget.Status.Conditions)
+			}
+			// Istio would lead the calls of both to the listener of one.
+			if _, err := w.istio(mesh.KindServiceEntry, target.ListenerName(name)); !apierrors.IsNotFound(err) {
+				return fmt.Errorf("the listener of %s stands (%w)", name, err)
 			}
 			return nil
 		})

@@ -358,6 +358,7 @@ type object struct{ kind, name string }
 func generated() []object {
 	return []object{
 		{mesh.KindServiceEntry, target.AnchorName},
+		{mesh.KindServiceEntry, target.ListenerName(host)},
 		{mesh.KindVirtualService, target.ObjectName(host)},
 		{mesh.KindDestinationRule, target.ObjectName(host)},
 		{mesh.KindServiceEntry, target.ObjectName(host)},
@@ -370,12 +371,12 @@ func (w *world) wantSpecs(t target.Target, layout target.Layout) map[object]any 
 	all := []mesh.Object{mesh.Anchor(t.Namespace, []int32{t.AppPort})}
 	all = append(all, mesh.Objects(t, layout)...)
 	specs := map[object]any{}
-	for i, o := range all {
+	for _, o := range all {
 		content, err := mesh.Unstructured(o)
 		if err != nil {
 			w.Fatal(err)
 		}
-		specs[generated()[i]] = content.Object["spec"]
+		specs[object{content.GetKind(), content.GetName()}] = content.Object["spec"]
 	}
 	return specs
 }

@@ -45,7 +45,7 @@ func TestFirstUseCreatesTheTargetAndItsObjectsInOrder(t *testing.T) {
 			Conditions: []metav1.Condition{
 				{Type: "Ready", Status: "True", ObservedGeneration: 1, Reason: "Ready", Message: "calls to the host leave over mutual TLS"},
 				{Type: "CredentialValid", Status: "True", ObservedGeneration: 1, Reason: "Valid", Message: "the client certificate is valid: external-system-mtls-data until 2120-01-01T00:00:00Z"},
-				{Type: "Programmed", Status: "True", ObservedGeneration: 1, Reason: "Programmed", Message: "the anchor, VirtualService, DestinationRule and ServiceEntry are as they have to be"},
+				{Type: "Programmed", Status: "True", ObservedGeneration: 1, Reason: "Programmed", Message: "the anchor, listener, VirtualService, DestinationRule and ServiceEntry are as they have to be"},
 				{Type: "Conflicted", Status: "False", ObservedGeneration: 1, Reason: "NoConflict", Message: "no object of anybody else stands in the way"},
 				{Type: "PodsOutdated", Status: "False", ObservedGeneration: 1, Reason: "PodsUpToDate", Message: "every Pod mounts what is asked for now"},
 			},
@@ -325,7 +325,7 @@ func TestTheAnchorServesTheTargetsOfTheNamespaceAndGoesWithTheLast(t *testing.T)
 	}
 	w.anchorIs([]int64{80, 8080, 9090}, host, "no.credential.com", "other.system.com")
 	// The anchor comes first: a target that goes before its own objects are written has nothing to remove.
-	w.hasObjects(8)
+	w.hasObjects(11)
 
 	w.remove(pods[first.Name])
 	w.anchorIs([]int64{80, 9090}, host, "no.credential.com", "other.system.com")
@@ -339,8 +339,8 @@ func TestTheAnchorServesTheTargetsOfTheNamespaceAndGoesWithTheLast(t *testing.T)
 	w.remove(second)
 	w.eventually(func() error {
 		removed := removals()
-		if len(removed) != 8 || removed[7] != generated()[0] {
-			return fmt.Errorf("removed are %v, want eight, the anchor last", removed)
+		if len(removed) != 11 || removed[10] != generated()[0] {
+			return fmt.Errorf("removed are %v, want eleven, the anchor last", removed)
 		}
 		return nil
 	})
@@ -440,7 +440,7 @@ func TestARestartLosesNothingAndWritesNothing(t *testing.T) {
 	}
 
 	// What happened while no controller ran is made good.
-	for _, o := range generated()[1:3] {
+	for _, o := range generated()[2:4] {
 		content, err := w.istio(o.kind, o.name)
 		if err != nil {
 			t.Fatal(err)

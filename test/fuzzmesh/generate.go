@@ -68,7 +68,7 @@ func (d *dice) targets() []Target {
 		}
 		targets = append(targets, d.target(host))
 	}
-	return targets
+	return among(targets)
 }
 
 func (d *dice) target(host string) Target {
@@ -178,7 +178,7 @@ func (d *dice) ports() []uint32 {
 func (d *dice) host() string {
 	t := pick(d, d.world.Targets...)
 	return pick(d, t.Host, t.Host, t.Host, t.Host, t.Host+".", "External.System.Com", "*.system.com", "*.com", "*",
-		target.MeshHost(t.Host), "*.mtls-egress.internal", "*.internal", target.AnchorHost,
+		target.MeshHost(t.Host), target.ListenerHost(t.Host, t.AppPort), "*.mtls-egress.internal", "*.internal", target.AnchorHost,
 		"relay.example.org", "web", "web.other", "web.other.svc.cluster.local", "web.project.svc.cluster.local")
 }
 
@@ -201,7 +201,7 @@ func (d *dice) objectMeta() metav1.ObjectMeta {
 	t := pick(d, d.world.Targets...)
 	name := pick(d, "a", "b", "z")
 	if d.often(4) {
-		name = pick(d, target.ObjectName(t.Host), target.AnchorName)
+		name = pick(d, target.ObjectName(t.Host), target.ListenerName(t.Host), target.AnchorName)
 	}
 	meta := d.meta(d.namespace(), name)
 	if d.often(5) {

@@ -26,30 +26,26 @@ const (
 	limitResolved = "with DNS capture, http://HOST./ goes to the address that another ServiceEntry gives the host"
 )
 
-// The gaps: what no conflict says yet. A fix removes the sentence.
+// What conflicts say, though the target stays open: it changes calls that are not the target's.
 const (
-	gapServerFirst = "not detected: a service without an address that speaks MySQL or MongoDB on the app port " +
-		"keeps Istio from reading HTTP there"
-	gapListener = "not detected: a Sidecar's listener on the app port, with another protocol than HTTP, leads " +
-		"calls to a service that it admits"
-	gapSubset = "not detected: without our DestinationRule, a wildcard one with a subset of our name takes " +
-		"its place"
+	saidListener = "a Sidecar's own listener on a port of the target, for TLS or TCP, leads neighbors' calls there to the " +
+		"generated ServiceEntries; a conflict says so"
+	saidWildcardRoute = "neighbors' calls to the host no longer follow a VirtualService for a wildcard; a conflict says so"
+	saidWildcardTLS   = "where unknown hosts are refused, https calls of the target's Pods to other hosts no longer find the " +
+		"ServiceEntry for a wildcard that covers both; a conflict says so"
+)
+
+// The gaps: what no conflict says yet. A fix removes the sentence. In none of them does a programmed target's call leave
+// in plain text.
+const (
+	gapSubset = "not detected: without our DestinationRule, a wildcard one with a subset of our name takes its place; a " +
+		"policy refuses it"
 	gapProtocol = "not detected: a ServiceEntry for the host, or a Sidecar's listener, gives the app port " +
-		"another protocol than HTTP, and calls time out"
-	gapAnchorHost = "not detected: a ServiceEntry for the anchor's host gives the app port another protocol than HTTP, " +
-		"and calls time out"
-	gapAdmits = "not detected: a Sidecar leaves out the anchor and all HTTP services on port 80, and calls " +
+		"another protocol than HTTP, and calls past the sinkhole time out"
+	gapAdmits = "not detected: a Sidecar leaves out listener, anchor and all HTTP services on port 80, and calls " +
 		"time out"
 	gapOwnTLS = "not detected: a Sidecar leaves out the host of ours, or a VirtualService has a TLS route " +
 		"for the host, and the app's own https fails"
-	gapDynamicDNS = "not detected: with ALLOW_ANY_DYNAMIC_DNS, http://HOST./ leaves a programmed target in plain text " +
-		"because of a ServiceEntry for the host with another protocol on the app port, or a Sidecar without the anchor"
-	gapWildcardRoute = "neighbors' calls to the host no longer follow a VirtualService for a wildcard"
-	gapWildcardTLS   = "not detected: https calls of the target's Pods to other hosts no longer find the ServiceEntry for " +
-		"a wildcard that covers both"
-	gapDefault   = "not detected: the mesh's default makes an older VirtualService for the host private, so it wins over ours"
-	gapNeighbors = "not detected: a Sidecar's listener on the partner's port leads neighbors' calls there to " +
-		"the target's ServiceEntry"
 )
 
 // limit is a sentence, and whether it explains a finding in a world.
@@ -71,45 +67,27 @@ func limits() []limit {
 		{limitSinkhole, func(w World, f Finding) bool {
 			return f.compares() && w.Mesh.DNSCapture && slices.ContainsFunc(w.Targets, w.takesSinkhole)
 		}},
-		{gapNeighbors, func(w World, f Finding) bool {
-			return f.compares() && slices.ContainsFunc(w.Targets, func(t Target) bool { return w.listens(t.Port) })
+		{saidListener, func(w World, f Finding) bool {
+			return f.compares() && slices.ContainsFunc(w.Targets, func(t Target) bool { return w.says(t, mesh.KindSidecar) })
 		}},
-		{gapWildcardRoute, func(w World, f Finding) bool {
-			return f.compares() && f.Call.Scheme == "http" && w.theirs(func(object mesh.Object) bool {
-				virtualService, ok := object.(*networkingv1.VirtualService)
-				return ok && slices.ContainsFunc(virtualService.Spec.GetHosts(), isWildcard)
-			})
+		{saidWildcardRoute, func(w World, f Finding) bool {
+			return f.compares() && f.Call.Scheme == "http" &&
+				slices.ContainsFunc(w.Targets, func(t Target) bool { return w.says(t, mesh.KindVirtualService) })
 		}},
-		{gapWildcardTLS, func(w World, f Finding) bool {
-			return f.compares() && f.Call.Scheme == "https" && w.theirs(func(object mesh.Object) bool {
-				entry, ok := object.(*networkingv1.ServiceEntry)
-				return ok && slices.ContainsFunc(entry.Spec.GetHosts(), isWildcard)
-			})
+		{saidWildcardTLS, func(w World, f Finding) bool {
+			return f.compares() && f.Call.Scheme == "https" &&
+				slices.ContainsFunc(w.Targets, func(t Target) bool { return w.says(t, mesh.KindServiceEntry) })
 		}},
 		{limitDynamicDNS, func(w World, f Finding) bool { return f.plain() && f.byDynamicDNS(w) }},
-		{gapDynamicDNS, func(w World, f Finding) bool {
-			return f.Law == lawProgrammed && f.resolved() &&
-				(w.theirs(isSidecar) || w.serves(f.Target, f.Target.Host, "HTTPS", "TLS", "TCP"))
-		}},
 		{limitUnwritten, func(w World, f Finding) bool { return f.Law == lawWritten && !w.routed(f.Target) }},
 		{limitName, func(w World, f Finding) bool {
-			return !f.compares() && (w.taken(anchor(w.Targets)) || w.taken(f.Target.closed()[0]))
-		}},
-		{gapDefault, func(w World, f Finding) bool {
-			return !f.compares() && slices.Contains(w.Mesh.VirtualServiceExportTo, ".") &&
-				w.theirs(func(object mesh.Object) bool {
-					virtualService, ok := object.(*networkingv1.VirtualService)
-					return ok && len(virtualService.Spec.GetExportTo()) == 0
-				})
+			return !f.compares() && (w.taken(anchor(w.Targets)) || w.taken(f.Target.virtualService()))
 		}},
 		{limitSinkhole, func(w World, f Finding) bool {
 			return f.plain() && w.takesSinkhole(f.Target) && slices.ContainsFunc(w.conflicts(f.Target), closing)
 		}},
-		{gapServerFirst, func(w World, f Finding) bool {
-			return !f.compares() && f.Law != lawOwnTLS && w.serves(f.Target, "", "MYSQL", "MONGO")
-		}},
 		{gapSubset, func(w World, f Finding) bool {
-			return !w.has(f.Target.open()[1]) &&
+			return !w.has(f.Target.destinationRule()) &&
 				slices.ContainsFunc(f.Ends, func(end End) bool {
 					return strings.Contains(end.Cluster,
 						"|"+mesh.SubsetName+"|")
@@ -118,18 +96,10 @@ func limits() []limit {
 		{limitResolved, func(w World, f Finding) bool {
 			return f.Law == lawPast && w.Mesh.DNSCapture && f.Call.Address != outside(f.Target.Host)
 		}},
-		{gapListener, func(w World, f Finding) bool {
-			return f.plain() && w.listens(f.Target.AppPort, "HTTPS", "TLS",
-				"TCP")
-		}},
 		{gapProtocol, func(w World, f Finding) bool {
 			return (f.Law == lawPast || f.Law == lawWorks) &&
 				(w.listens(f.Target.AppPort, "HTTPS", "TLS", "TCP") || w.serves(f.Target, f.Target.Host, "HTTPS",
 					"TLS", "TCP"))
-		}},
-		{gapAnchorHost, func(w World, f Finding) bool {
-			return (f.Law == lawPast || f.Law == lawWorks) && w.serves(f.Target, target.AnchorHost, "HTTPS", "TLS",
-				"TCP")
 		}},
 		{gapAdmits, func(w World, f Finding) bool {
 			return (f.Law == lawPast || f.Law == lawWorks) &&
@@ -178,7 +148,12 @@ func (f Finding) resolved() bool {
 		slices.ContainsFunc(f.Ends, func(end End) bool { return end.Cluster == util.AllowAnyDynamicDNSCluster })
 }
 
-func isWildcard(host string) bool { return strings.HasPrefix(host, "*") }
+// says reports whether a conflict of t tells that an object of a kind no longer has the effect that it had.
+func (w World) says(t Target, kind string) bool {
+	return slices.ContainsFunc(w.conflicts(t), func(c mesh.Conflict) bool {
+		return c.Kind == kind && c.Effect == mesh.HiddenByOurs
+	})
+}
 
 // theirs reports whether any object of others is such.
 func (w World) theirs(such func(mesh.Object) bool) bool {

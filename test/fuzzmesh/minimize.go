@@ -57,7 +57,7 @@ func fewerObjects(w World) []World {
 		smaller.Targets = slices.Delete(slices.Clone(w.Targets), i, i+1)
 		smaller.Ours = slices.DeleteFunc(slices.Clone(w.Ours), func(object mesh.Object) bool {
 			return sameName(object,
-				w.Targets[i].open()[0])
+				w.Targets[i].virtualService())
 		})
 		worlds = append(worlds, smaller)
 	}

@@ -51,6 +51,18 @@ type Target struct {
 	Layout target.Layout
 }
 
+// among gives targets what they need to know of each other.
+func among(targets []Target) []Target {
+	var bare []target.Target
+	for _, t := range targets {
+		bare = append(bare, t.Target)
+	}
+	for i := range targets {
+		targets[i].Target = targets[i].Among(bare)
+	}
+	return targets
+}
+
 // birth is when the generated objects are created. Those of others are older, newer, or created in
 // the same second.
 func birth() time.Time { return time.Date(2026, 1, 2, 0, 0, 0, 0, time.UTC) }
@@ -98,8 +110,9 @@ func (w World) without() World {
 
 // closedFor returns w as the controller leaves it when it closes t.
 func (w World) closedFor(t Target) World {
-	w.Ours = slices.DeleteFunc(slices.Clone(w.Ours),
-		func(object mesh.Object) bool { return object.GetName() == target.ObjectName(t.Host) })
+	w.Ours = slices.DeleteFunc(slices.Clone(w.Ours), func(object mesh.Object) bool {
+		return object.GetName() == target.ObjectName(t.Host) || object.GetName() == target.ListenerName(t.Host)
+	})
 	for _, object := range t.closed() {
 		if !w.taken(object) {
 			w.Ours = append(w.Ours, object)
@@ -136,10 +149,19 @@ func (w World) complete(t Target) bool {
 	})
 }
 
+// destinationRule returns the DestinationRule of t, virtualService its closed VirtualService.
+func (t Target) destinationRule() mesh.Object { return t.only(t.open(), mesh.KindDestinationRule) }
+
+func (t Target) virtualService() mesh.Object { return t.only(t.closed(), mesh.KindVirtualService) }
+
+func (t Target) only(objects []mesh.Object, wanted string) mesh.Object {
+	return objects[slices.IndexFunc(objects, func(object mesh.Object) bool { return kind(object) == wanted })]
+}
+
 // routed reports whether the anchor and a VirtualService of t stand, so that calls past the
 // sinkhole are routed too.
 func (w World) routed(t Target) bool {
-	return w.has(anchor(w.Targets)) && w.has(t.closed()[0])
+	return w.has(anchor(w.Targets)) && w.has(t.virtualService())
 }
 
 func sameText(a, b mesh.Object) bool {
@@ -148,7 +170,12 @@ func sameText(a, b mesh.Object) bool {
 
 // conflicts are what the controller finds for t.
 func (w World) conflicts(t Target) []mesh.Conflict {
-	others := mesh.Others{RootNamespace: rootNamespace, Revisions: []string{revision}}
+	others := mesh.Others{RootNamespace: rootNamespace, Revisions: []string{revision}, Mesh: mesh.Config{
+		DynamicDNS:             w.Mesh.Mode == "ALLOW_ANY_DYNAMIC_DNS",
+		RegistryOnly:           w.Mesh.Mode == "REGISTRY_ONLY",
+		VirtualServiceExportTo: w.Mesh.VirtualServiceExportTo,
+		ServiceExportTo:        w.Mesh.ServiceExportTo,
+	}}
 	for _, service := range w.Services {
 		others.Services = append(others.Services, mesh.Service{Namespace: service.Namespace, Name: service.Name,
 			Addresses: service.Spec.ExternalIPs})

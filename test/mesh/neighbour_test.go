@@ -289,7 +289,7 @@ func leave(t *testing.T, s *scene.Scene, namespace string) {
 	_, _, err := s.Kubectl(t.Context(), "--namespace", namespace, "delete", "deployment/shop", "--timeout=1m")
 	must(t, err)
 	must(t, scene.Until(t.Context(), "the target to go with the last Pod that asked", func(ctx context.Context) error {
-		for _, name := range []string{target.AnchorName, target.ObjectName(host)} {
+		for _, name := range []string{target.AnchorName, target.ObjectName(host), target.ListenerName(host)} {
 			_, err := s.Dynamic.Resource(serviceEntries()).Namespace(namespace).Get(ctx, name, metav1.GetOptions{})
 			if !apierrors.IsNotFound(err) {
 				return errors.Join(errors.New("the ServiceEntry "+name+" is there"), err)

@@ -27,12 +27,13 @@ type presence uint8
 
 const (
 	withAnchor presence = 1 << iota
+	withListener
 	withVirtualService
 	withDestinationRule
 	withServiceEntry
 
 	withNothing    presence = 0
-	withEverything          = withAnchor | withVirtualService | withDestinationRule | withServiceEntry
+	withEverything          = withAnchor | withListener | withVirtualService | withDestinationRule | withServiceEntry
 )
 
 // has says whether all of these are there.
@@ -51,7 +52,7 @@ func (p presence) String() string {
 	return strings.Join(there, "+")
 }
 
-// generatedObject is one of the four.
+// generatedObject is one of the five.
 type generatedObject struct {
 	bit            presence
 	word           string
@@ -63,6 +64,7 @@ type generatedObject struct {
 func generatedObjects() []generatedObject {
 	return []generatedObject{
 		{withAnchor, "anchor", "serviceentries", "mtls-egress", `{"spec": {"hosts": ["anchor.example.com"]}}`},
+		{withListener, "listener", "serviceentries", target.ListenerName(host), `{"spec": {"addresses": ["203.0.113.9"]}}`},
 		{withVirtualService, "VirtualService", "virtualservices", "mtls-egress-" + host, `{"spec": {"hosts": ["elsewhere.example.com"]}}`},
 		{withDestinationRule, "DestinationRule", "destinationrules", "mtls-egress-" + host, `{"spec": {"subsets": null}}`},
 		{withServiceEntry, "ServiceEntry", "serviceentries", "mtls-egress-" + host, `{"spec": {"hosts": ["elsewhere.example.com"]}}`},
@@ -108,7 +110,7 @@ func TestTheTourTakesEveryWayOnce(t *testing.T) {
 			}
 		}
 	}
-	if ways := 16 * 4; len(taken) != ways || walked[0] != withEverything || walked[ways] != withEverything {
+	if ways := 32 * 5; len(taken) != ways || walked[0] != withEverything || walked[ways] != withEverything {
 		t.Errorf("the tour takes %d ways from %s to %s, want %d from everything to everything", len(taken), walked[0], walked[len(walked)-1], ways)
 	}
 }
@@ -137,10 +139,14 @@ func (w *walk) url() string { return "http://" + host + w.path }
 // outcomes are what a call can come to in a state, besides a time-out. One of them must be seen, unless a time-out is among them.
 func (w *walk) outcomes(p presence) []caller.Outcome {
 	switch {
-	case p == withEverything:
-		return []caller.Outcome{"200"}
-	case p.has(withAnchor | withVirtualService):
+	case p|withAnchor == withEverything || p|withListener == withEverything:
+		return []caller.Outcome{"200"} // One of anchor and listener is enough.
+	case p.has(withAnchor|withVirtualService) && !p.has(withListener), p.has(withListener | withVirtualService):
 		return []caller.Outcome{"503"} // The route leads to a cluster that isn't there.
+	case p.has(withListener|withAnchor) && w.registryOnly:
+		return []caller.Outcome{caller.OutcomeTimeout, "503", "502"} // A kept connection stays with the listener that the anchor made.
+	case p.has(withListener):
+		return []caller.Outcome{caller.OutcomeTimeout, "503"} // It leads to the listener's own endpoint, which is nowhere.
 	case p.has(withAnchor) && w.registryOnly:
 		return []caller.Outcome{"502"} // The sidecar listens, and the host isn't in its registry.
 	case w.registryOnly:
@@ -156,6 +162,7 @@ func (w *walk) outcomes(p presence) []caller.Outcome {
 func lateStates() []presence {
 	return []presence{
 		withNothing, withAnchor | withServiceEntry, withAnchor | withServiceEntry | withDestinationRule, withAnchor | withVirtualService | withServiceEntry,
+		withListener | withServiceEntry | withDestinationRule, withListener | withVirtualService | withServiceEntry,
 	}
 }
 
@@ -278,16 +285,19 @@ func (w *walk) followed(t *testing.T, p presence) {
 		listeners, err1 := admin("/listeners")
 		clusters, err2 := admin("/config_dump?resource=dynamic_active_clusters&name_regex=.*" + target.MeshHost(host))
 		routes, err3 := admin("/config_dump?resource=dynamic_route_configs&name_regex=80")
-		if err := errors.Join(err1, err2, err3); err != nil {
+		ownRoutes, err4 := admin("/config_dump?resource=dynamic_route_configs&name_regex=" + target.ListenerHost(host, 80) + ":80")
+		if err := errors.Join(err1, err2, err3, err4); err != nil {
 			return err
 		}
 		listens := strings.Contains(listeners, "0.0.0.0_80::")
 		var problems []error
 		for what, is := range map[string][2]bool{
-			"listener": {listens, p.has(withAnchor)},
-			"cluster":  {strings.Contains(clusters, `"outbound|443||`+target.MeshHost(host)+`"`), p.has(withServiceEntry)},
-			"subset":   {strings.Contains(clusters, `"outbound|443|mtls-egress|`+target.MeshHost(host)+`"`), p.has(withServiceEntry | withDestinationRule)},
-			"route":    {listens && strings.Contains(routes, `"`+host+`:80"`), p.has(withAnchor | withVirtualService)},
+			"listener for all addresses": {listens, p.has(withAnchor)},
+			"listener":                   {strings.Contains(listeners, target.SinkholeAddress(host).String()+"_80::"), p.has(withListener)},
+			"route of the listener":      {strings.Contains(ownRoutes, `"outbound|443|mtls-egress|`), p.has(withListener | withVirtualService)},
+			"cluster":                    {strings.Contains(clusters, `"outbound|443||`+target.MeshHost(host)+`"`), p.has(withServiceEntry)},
+			"subset":                     {strings.Contains(clusters, `"outbound|443|mtls-egress|`+target.MeshHost(host)+`"`), p.has(withServiceEntry | withDestinationRule)},
+			"route":                      {listens && strings.Contains(routes, `"`+host+`:80"`), p.has(withAnchor | withVirtualService)},
 		} {
 			if is[0] != is[1] {
 				problems = append(problems, fmt.Errorf("%s: %t, want %t", what, is[0], is[1]))
