@@ -36,15 +36,21 @@ var clientsLoaded struct {
 	err error
 }
 
+// clientsImage returns the image of the foreign clients, which is on the node then.
+func clientsImage(t *testing.T, s *scene.Scene) string {
+	t.Helper()
+	if !s.Own {
+		return s.Image("clients")
+	}
+	clientsLoaded.Do(func() { clientsLoaded.err = s.LoadImage(t.Context(), filepath.Join(s.Images(), "clients.tar")) })
+	must(t, clientsLoaded.err)
+	return "registry.local/clients:1" // as test/tools makes it
+}
+
 // withForeignClients adds a container for each foreign client to the app, calling the URL and the client's name. It needs the namespace to exist.
 func withForeignClients(t *testing.T, s *scene.Scene, app scene.App, url string) scene.App {
 	t.Helper()
-	image := s.Image("clients")
-	if s.Own {
-		image = "registry.local/clients:1" // as test/tools makes it
-		clientsLoaded.Do(func() { clientsLoaded.err = s.LoadImage(t.Context(), filepath.Join(s.Images(), "clients.tar")) })
-		must(t, clientsLoaded.err)
-	}
+	image := clientsImage(t, s)
 	scripts := map[string]string{}
 	for _, name := range []string{"curl.sh", "Loop.java", "node.js"} {
 		content, err := os.ReadFile(filepath.Join(s.Root, "test", "actor", "clients", name))

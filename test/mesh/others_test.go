@@ -66,6 +66,30 @@ kind: VirtualService
 metadata: {name: earlier, namespace: "${HERE}"}
 spec: {hosts: ["${HOST}"], exportTo: ["."], http: [{match: [{sourceLabels: {app: shop}}], route: [{destination: {host: "${HOST}", port: {number: 443}}}]}]}
 `},
+			"an older one, private to the namespace, with a ServiceEntry that leads it to the partner": {
+				kind: "VirtualService", name: "earlier", message: "private to the namespace as ours is, and older", reason: stopped, want: "503", manifests: `
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: earlier, namespace: "${HERE}"}
+spec: {hosts: ["${HOST}"], exportTo: ["."], http: [{match: [{sourceLabels: {app: shop}}], route: [{destination: {host: "${HOST}", port: {number: 443}}}]}]}
+---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: earlier, namespace: "${HERE}"}
+spec: {hosts: ["${HOST}"], exportTo: ["."], location: MESH_EXTERNAL, resolution: STATIC, endpoints: [{address: ${PARTNER}}], ports: [{number: 443, name: tls, protocol: HTTPS}]}
+`},
+			"an older one, private to the namespace, that leads to another host": {
+				kind: "VirtualService", name: "earlier", message: "private to the namespace as ours is, and older", reason: stopped, want: "503", neighbour: "200", manifests: `
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: earlier, namespace: "${HERE}"}
+spec: {hosts: ["${HOST}"], exportTo: ["."], http: [{route: [{destination: {host: other-name.example.org, port: {number: 80}}}]}]}
+---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: earlier, namespace: "${HERE}"}
+spec: {hosts: [other-name.example.org], exportTo: ["."], location: MESH_EXTERNAL, resolution: STATIC, endpoints: [{address: ${PARTNER}}], ports: [{number: 80, name: http, protocol: HTTP}]}
+`},
 			"a newer one, private to the namespace": {
 				kind: "VirtualService", name: "newer", message: "Istio takes ours before it", reason: conflicting, want: "200", neighbour: "418", manifests: `
 apiVersion: networking.istio.io/v1
@@ -214,6 +238,20 @@ kind: ServiceEntry
 metadata: {name: earlier, namespace: "${HERE}"}
 spec: {hosts: [api.example.org], exportTo: ["."], location: MESH_EXTERNAL, resolution: STATIC, endpoints: [{address: ${PARTNER}}], ports: [{number: 80, name: tcp, protocol: TCP}]}
 `},
+			"an older one of another host, of another namespace, that takes port 80 as MySQL": {
+				kind: "ServiceEntry", name: "earlier", elsewhere: true, message: "gives port 80 the protocol MYSQL", reason: conflicting, want: "200", neighbour: unsettled, manifests: `
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: earlier, namespace: "${ELSEWHERE}"}
+spec: {hosts: [db.example.org], exportTo: ["${HERE}"], location: MESH_EXTERNAL, resolution: STATIC, endpoints: [{address: ${PARTNER}}], ports: [{number: 80, name: mysql, protocol: MYSQL}]}
+`},
+			"an older one of another host with the sinkhole address for TCP": {
+				kind: "ServiceEntry", name: "earlier", message: "the sinkhole address of ${HOST}", reason: stopped, want: "503", manifests: `
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: earlier, namespace: "${HERE}"}
+spec: {hosts: [api.example.org], addresses: ["${SINKHOLE}"], exportTo: ["."], location: MESH_EXTERNAL, resolution: STATIC, endpoints: [{address: ${PARTNER}}], ports: [{number: 80, name: tcp, protocol: TCP}]}
+`},
 			"an older one of another host with the sinkhole address for HTTP": {
 				kind: "ServiceEntry", name: "earlier", message: "the sinkhole address of ${HOST}", reason: stopped, want: "503", manifests: `
 apiVersion: networking.istio.io/v1
@@ -238,60 +276,6 @@ metadata: {name: earlier, namespace: "${HERE}"}
 spec: {workloadSelector: {labels: {app: shop}}, egress: [{hosts: [istio-system/*]}]}
 `},
 		},
-	}
-}
-
-// limits are objects of somebody else's that lead calls of the Pod that asked away before anything that is generated for it has a say. The EgressTarget names them, and nothing
-// that the controller could write would stop the calls: docs/guarantees.md says what an administrator does.
-func limits() map[string]intruder {
-	return map[string]intruder{
-		"a ServiceEntry of another host that takes the sinkhole address as TCP": {
-			kind: "ServiceEntry", name: "earlier", message: "the sinkhole address of ${HOST}", reason: stopped, want: "200", manifests: `
-apiVersion: networking.istio.io/v1
-kind: ServiceEntry
-metadata: {name: earlier, namespace: "${HERE}"}
-spec: {hosts: [api.example.org], addresses: ["${SINKHOLE}"], exportTo: ["."], location: MESH_EXTERNAL, resolution: STATIC, endpoints: [{address: ${PARTNER}}], ports: [{number: 80, name: tcp, protocol: TCP}]}
-`},
-		"an older VirtualService, private to the namespace, with a ServiceEntry that leads it to the partner": {
-			kind: "VirtualService", name: "earlier", message: "private to the namespace as ours is, and older", reason: stopped, want: "400", manifests: `
-apiVersion: networking.istio.io/v1
-kind: VirtualService
-metadata: {name: earlier, namespace: "${HERE}"}
-spec: {hosts: ["${HOST}"], exportTo: ["."], http: [{match: [{sourceLabels: {app: shop}}], route: [{destination: {host: "${HOST}", port: {number: 443}}}]}]}
----
-apiVersion: networking.istio.io/v1
-kind: ServiceEntry
-metadata: {name: earlier, namespace: "${HERE}"}
-spec: {hosts: ["${HOST}"], exportTo: ["."], location: MESH_EXTERNAL, resolution: STATIC, endpoints: [{address: ${PARTNER}}], ports: [{number: 443, name: tls, protocol: HTTPS}]}
-`},
-		"an older VirtualService, private to the namespace, that leads to another host": {
-			kind: "VirtualService", name: "earlier", message: "private to the namespace as ours is, and older", reason: stopped, want: "200", neighbour: "200", manifests: `
-apiVersion: networking.istio.io/v1
-kind: VirtualService
-metadata: {name: earlier, namespace: "${HERE}"}
-spec: {hosts: ["${HOST}"], exportTo: ["."], http: [{route: [{destination: {host: other-name.example.org, port: {number: 80}}}]}]}
----
-apiVersion: networking.istio.io/v1
-kind: ServiceEntry
-metadata: {name: earlier, namespace: "${HERE}"}
-spec: {hosts: [other-name.example.org], exportTo: ["."], location: MESH_EXTERNAL, resolution: STATIC, endpoints: [{address: ${PARTNER}}], ports: [{number: 80, name: http, protocol: HTTP}]}
-`},
-	}
-}
-
-// TestLimitsOfWhatCanBeKeptFromOtherPeoplesObjects shows what the design can't hold, so that a version of Istio with which that changes is noticed.
-func TestLimitsOfWhatCanBeKeptFromOtherPeoplesObjects(t *testing.T) {
-	t.Parallel()
-	s := play(t)
-	stand := newStand(t, s, "limits.system.com")
-	for sentence, row := range limits() {
-		t.Run(sentence, func(t *testing.T) {
-			before := stand.lastConnection(t)
-			stand.meet(t, row)
-			if saw := seen(t, s, stand.asked(before)); saw.PlainRequests == 0 {
-				t.Error("no call reached the partner in clear: this is no limit any more")
-			}
-		})
 	}
 }
 
