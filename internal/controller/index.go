@@ -185,18 +185,18 @@ func claimsServerFirst(object *unstructured.Unstructured) bool {
 }
 
 // concerns are the claims of Istio objects that concern host: the host itself, the names by which the mesh knows it and
-// the anchor, a wildcard over each of its parents, the wildcard over everything, the sinkhole addresses, and ports on
+// the anchor, a wildcard over each of their parents, the wildcard over everything, the sinkhole addresses, and ports on
 // which sidecars read no HTTP.
 func concerns(host string) []string {
 	all := []string{host, target.MeshHost(host), target.AnchorHost, "*", claimSinkhole, claimServerFirst}
-	for rest := host; ; {
-		_, parent, found := strings.Cut(rest, ".")
-		if !found {
-			return all
+	for _, name := range []string{host, target.MeshHost(host)} {
+		for rest, found := name, true; found; {
+			if _, rest, found = strings.Cut(rest, "."); found {
+				all = append(all, "*."+rest)
+			}
 		}
-		all = append(all, "*."+parent)
-		rest = parent
 	}
+	return all
 }
 
 // reachesOthers says whether an Istio object may matter in other namespaces than its own. By default it does.

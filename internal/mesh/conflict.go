@@ -170,7 +170,7 @@ func (s search) nameTaken(kind string, obj metav1.Object) Conflict {
 		s.target.Host)
 }
 
-// reserved is for objects that name a host of generated objects.
+// reserved is for objects that name a host of generated objects, or a wildcard over one.
 func (s search) reserved(kind string, obj metav1.Object, field, host string) Conflict {
 	return s.conflict(kind, obj, field, BreaksOurs,
 		"names %s, which only the controller may use, so Istio may follow it in place of the generated objects, and calls to %s may fail; remove the host from it",

@@ -552,6 +552,22 @@ func TestConflictsAreTheForeignObjectsInTheWay(t *testing.T) {
 		"a DestinationRule for a wildcard that covers the host of ours is no conflict, as the exact host wins": {
 			others: mesh.Others{DestinationRules: destinationRules(destinationRule(drHost("*.internal")), destinationRule(drHost("*")))},
 		},
+		"a DestinationRule for a wildcard with our subset closes the target, as it stands in for ours": {
+			others: mesh.Others{DestinationRules: destinationRules(destinationRule(drHost("*.internal"), drSubsets("mtls-egress")), ourDestinationRule())},
+			want:   []string{"DestinationRule project/theirs spec.host BreaksOurs closes"},
+		},
+		"one of the root namespace does so too, unless it is not exported": {
+			others: mesh.Others{Mesh: mesh.Config{DestinationRuleExportTo: []string{"."}}, DestinationRules: destinationRules(
+				destinationRule(drHost("*"), drSubsets("mtls-egress"), drIn("istio-system")),
+				destinationRule(drHost("*"), drSubsets("mtls-egress"), drIn("istio-system"), func(d *networkingv1.DestinationRule) {
+					d.Name, d.Spec.ExportTo = "exported", []string{"*"}
+				}))},
+			want: []string{"DestinationRule istio-system/exported spec.host BreaksOurs closes"},
+		},
+		"a DestinationRule for a wildcard with another subset, or of another namespace, is no conflict": {
+			others: mesh.Others{DestinationRules: destinationRules(
+				destinationRule(drHost("*"), drSubsets("v1")), destinationRule(drHost("*"), drSubsets("mtls-egress"), drIn("other")))},
+		},
 		"a ServiceEntry that has the name of ours and no owner breaks ours, whatever it says": {
 			others: mesh.Others{ServiceEntries: serviceEntries(serviceEntry(seHost("unrelated.example.com"), seNamed(objectName)))},
 			want:   []string{"ServiceEntry project/mtls-egress-external.system.com metadata.name BreaksOurs"},
@@ -569,9 +585,22 @@ func TestConflictsAreTheForeignObjectsInTheWay(t *testing.T) {
 			others: mesh.Others{ServiceEntries: serviceEntries(serviceEntry(seHost("a.example.com", meshHost)), ourServiceEntry())},
 			want:   []string{"ServiceEntry project/theirs spec.hosts[1] BreaksOurs"},
 		},
-		"a VirtualService for the host of ours breaks ours": {
-			others: mesh.Others{VirtualServices: virtualServices(virtualService(old, vsHost(meshHost)), ourVirtualService())},
-			want:   []string{"VirtualService project/theirs spec.hosts[0] BreaksOurs"},
+		"a VirtualService for the host of ours, private as ours is, closes the target": {
+			others: mesh.Others{VirtualServices: virtualServices(virtualService(old, vsHost(meshHost), vsTo(".")), ourVirtualService())},
+			want:   []string{"VirtualService project/theirs spec.hosts[0] BreaksOurs closes"},
+		},
+		"a VirtualService of another namespace for the host of ours breaks ours and closes nothing": {
+			others: mesh.Others{VirtualServices: virtualServices(virtualService(old, vsHost(meshHost), vsTo("*"), vsIn("other")), ourVirtualService())},
+			want:   []string{"VirtualService other/theirs spec.hosts[0] BreaksOurs"},
+		},
+		"a VirtualService with TCP routes for a wildcard over the listener breaks ours": {
+			others: mesh.Others{VirtualServices: virtualServices(virtualService(vsHost("a.example.com", "*.internal"), func(v *networkingv1.VirtualService) {
+				v.Spec.Tcp = []*networking.TCPRoute{{}}
+			}), ourVirtualService())},
+			want: []string{"VirtualService project/theirs spec.hosts[1] BreaksOurs"},
+		},
+		"a VirtualService with HTTP routes for a wildcard over the listener is no conflict": {
+			others: mesh.Others{VirtualServices: virtualServices(virtualService(vsHost("*.internal")), ourVirtualService())},
 		},
 		"a ServiceEntry that makes the host a service of the mesh closes the target": {
 			others: mesh.Others{ServiceEntries: serviceEntries(serviceEntry(seIn("other"), seInternal))},

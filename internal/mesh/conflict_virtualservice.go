@@ -6,6 +6,8 @@ import (
 
 	networking "istio.io/api/networking/v1alpha3"
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+
+	"mtls.egress/webhook/internal/target"
 )
 
 // meshGateway is the name that stands for all sidecars in a VirtualService's gateways. It is the default.
@@ -28,6 +30,14 @@ func (s search) virtualServices(all []*networkingv1.VirtualService) []Conflict {
 			continue
 		}
 		if index := slices.IndexFunc(virtualService.Spec.GetHosts(), s.isOurs); index >= 0 {
+			conflict := s.reserved(KindVirtualService, virtualService, fmt.Sprintf("spec.hosts[%d]", index), virtualService.Spec.GetHosts()[index])
+			if reach == private { // Istio takes ours before any other one.
+				conflict = conflict.closing()
+			}
+			conflicts = append(conflicts, conflict)
+			continue
+		}
+		if index := slices.IndexFunc(virtualService.Spec.GetHosts(), s.coversListener); index >= 0 && len(virtualService.Spec.GetTcp()) > 0 {
 			conflicts = append(conflicts, s.reserved(KindVirtualService, virtualService,
 				fmt.Sprintf("spec.hosts[%d]", index), virtualService.Spec.GetHosts()[index]))
 			continue
@@ -54,6 +64,12 @@ func (s search) virtualServices(all []*networkingv1.VirtualService) []Conflict {
 		}
 	}
 	return conflicts
+}
+
+// coversListener reports whether host is a wildcard that the host of the listener falls under. Istio follows the TCP routes
+// of its VirtualService at the listener then, and its HTTP routes only where none names the host itself.
+func (s search) coversListener(host string) bool {
+	return covers(host, target.ListenerHost(s.target.Host, s.target.AppPort))
 }
 
 func onMesh(gateways []string) bool {

@@ -27,9 +27,9 @@ type Config struct {
 	// RegistryOnly reports whether sidecars refuse calls to unknown hosts (outboundTrafficPolicy.mode REGISTRY_ONLY, which
 	// is also the mode of a policy that names none; without a policy it is ALLOW_ANY).
 	RegistryOnly bool
-	// VirtualServiceExportTo and ServiceExportTo are the exportTo of VirtualServices and ServiceEntries without one
-	// (defaultVirtualServiceExportTo, defaultServiceExportTo). Default (nil): all namespaces.
-	VirtualServiceExportTo, ServiceExportTo []string
+	// VirtualServiceExportTo, DestinationRuleExportTo and ServiceExportTo are the exportTo of objects without one; that of
+	// Services is also that of ServiceEntries (defaultVirtualServiceExportTo and so on). Default (nil): all namespaces.
+	VirtualServiceExportTo, DestinationRuleExportTo, ServiceExportTo []string
 }
 
 // ReadConfig reads a mesh configuration, the YAML of a MeshConfig. Fields and enum values that a newer Istio knows are
@@ -49,9 +49,10 @@ func ReadConfig(text string) (Config, error) {
 	}
 	policy := read.GetOutboundTrafficPolicy()
 	return Config{
-		DynamicDNS:             policy.GetMode() == meshconfig.MeshConfig_OutboundTrafficPolicy_ALLOW_ANY_DYNAMIC_DNS,
-		RegistryOnly:           policy != nil && policy.GetMode() == meshconfig.MeshConfig_OutboundTrafficPolicy_REGISTRY_ONLY,
-		VirtualServiceExportTo: read.GetDefaultVirtualServiceExportTo(),
-		ServiceExportTo:        read.GetDefaultServiceExportTo(),
+		DynamicDNS:              policy.GetMode() == meshconfig.MeshConfig_OutboundTrafficPolicy_ALLOW_ANY_DYNAMIC_DNS,
+		RegistryOnly:            policy != nil && policy.GetMode() == meshconfig.MeshConfig_OutboundTrafficPolicy_REGISTRY_ONLY,
+		VirtualServiceExportTo:  read.GetDefaultVirtualServiceExportTo(),
+		DestinationRuleExportTo: read.GetDefaultDestinationRuleExportTo(),
+		ServiceExportTo:         read.GetDefaultServiceExportTo(),
 	}, nil
 }

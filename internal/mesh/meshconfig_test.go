@@ -40,7 +40,9 @@ trustDomain: cluster.local
 		"a field that a newer Istio knows":    {config: "future: 1\noutboundTrafficPolicy: {mode: ALLOW_ANY_DYNAMIC_DNS}\n", want: mesh.Config{DynamicDNS: true}},
 		"objects are private by default": {
 			config: "defaultVirtualServiceExportTo: [.]\ndefaultServiceExportTo: [., istio-system]\ndefaultDestinationRuleExportTo: [.]\n",
-			want:   mesh.Config{VirtualServiceExportTo: []string{"."}, ServiceExportTo: []string{".", "istio-system"}},
+			want: mesh.Config{
+				VirtualServiceExportTo: []string{"."}, DestinationRuleExportTo: []string{"."}, ServiceExportTo: []string{".", "istio-system"},
+			},
 		},
 		"a text that is not YAML":              {config: "{", fails: "the mesh configuration is not YAML: "},
 		"a list":                               {config: "[]", fails: "the mesh configuration is not a MeshConfig: "},

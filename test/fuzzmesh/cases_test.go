@@ -76,7 +76,7 @@ spec:
 				return append(slices.DeleteFunc(t.open(), func(object mesh.Object) bool {
 					return kind(object) == mesh.KindDestinationRule
 				}), anchor([]Target{t}))
-			}, want: []string{gapSubset}},
+			}},
 		"a Sidecar with a listener on the partner's port": {theirs: `
 kind: Sidecar
 metadata: {name: a, namespace: project}
@@ -128,6 +128,26 @@ metadata: {name: a, namespace: other}
 spec:
   hosts: [external.system.com., external.system.com.mtls-egress.internal]
   http: [{route: [{destination: {host: external.system.com.mtls-egress.internal, port: {number: 443}}}]}]`, want: []string{limitReserved}},
+		"an older VirtualService for the host of the listener": {theirs: `
+kind: VirtualService
+metadata: {name: a, namespace: project}
+spec:
+  hosts: [external.system.com.80.mtls-egress.internal]
+  exportTo: ["."]
+  http: [{route: [{destination: {host: relay.example.org}}]}]
+---
+kind: ServiceEntry
+metadata: {name: a, namespace: project}
+spec:
+  hosts: [relay.example.org]
+  ports: [{number: 80, name: http, protocol: HTTP}]
+  resolution: DNS`, want: []string{limitReserved}},
+		"a VirtualService for a wildcard over the listener leads the sinkhole address elsewhere": {theirs: `
+kind: VirtualService
+metadata: {name: a, namespace: project}
+spec:
+  hosts: ["*.mtls-egress.internal"]
+  tcp: [{match: [{destinationSubnets: [254.110.240.171]}], route: [{destination: {host: relay.example.org}}]}]`},
 		"a ServiceEntry for MySQL on the app port": {appPort: 5432, theirs: `
 kind: ServiceEntry
 metadata: {name: a, namespace: other}

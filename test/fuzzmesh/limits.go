@@ -22,7 +22,8 @@ const (
 	limitAnchor   = "if no other HTTP service has the app port, the anchor makes sidecars read HTTP on it, and " +
 		"follow VirtualServices there"
 	limitName     = "another object has the name of the anchor or of our VirtualService, which is not written then"
-	limitReserved = "an object of others that names a host below mtls-egress.internal changes its meaning"
+	limitReserved = "an object of others that names a host below mtls-egress.internal, which a policy refuses, changes its " +
+		"meaning or takes the calls"
 	limitResolved = "with DNS capture, http://HOST./ goes to the address that another ServiceEntry gives the host"
 )
 
@@ -38,8 +39,6 @@ const (
 // The gaps: what no conflict says yet. A fix removes the sentence. In none of them does a programmed target's call leave
 // in plain text.
 const (
-	gapSubset = "not detected: without our DestinationRule, a wildcard one with a subset of our name takes its place; a " +
-		"policy refuses it"
 	gapProtocol = "not detected: a ServiceEntry for the host, or a Sidecar's listener, gives the app port " +
 		"another protocol than HTTP, and calls past the sinkhole time out"
 	gapAdmits = "not detected: a Sidecar leaves out listener, anchor and all HTTP services on port 80, and calls " +
@@ -59,7 +58,7 @@ func limits() []limit {
 	return []limit{
 		{limitAnchor, func(_ World, f Finding) bool { return f.Law == lawAnchor }},
 		{limitReserved, func(w World, f Finding) bool {
-			return f.compares() && w.theirs(func(object mesh.Object) bool {
+			return (f.compares() || f.Law == lawClosed) && w.theirs(func(object mesh.Object) bool {
 				return strings.Contains(text(object),
 					target.MeshDomain)
 			})
@@ -68,15 +67,15 @@ func limits() []limit {
 			return f.compares() && w.Mesh.DNSCapture && slices.ContainsFunc(w.Targets, w.takesSinkhole)
 		}},
 		{saidListener, func(w World, f Finding) bool {
-			return f.compares() && slices.ContainsFunc(w.Targets, func(t Target) bool { return w.says(t, mesh.KindSidecar) })
+			return f.compares() && slices.ContainsFunc(w.Targets, func(t Target) bool { return w.says(t, mesh.KindSidecar, mesh.HiddenByOurs, mesh.HidesOurs) })
 		}},
 		{saidWildcardRoute, func(w World, f Finding) bool {
 			return f.compares() && f.Call.Scheme == "http" &&
-				slices.ContainsFunc(w.Targets, func(t Target) bool { return w.says(t, mesh.KindVirtualService) })
+				slices.ContainsFunc(w.Targets, func(t Target) bool { return w.says(t, mesh.KindVirtualService, mesh.HiddenByOurs) })
 		}},
 		{saidWildcardTLS, func(w World, f Finding) bool {
 			return f.compares() && f.Call.Scheme == "https" &&
-				slices.ContainsFunc(w.Targets, func(t Target) bool { return w.says(t, mesh.KindServiceEntry) })
+				slices.ContainsFunc(w.Targets, func(t Target) bool { return w.says(t, mesh.KindServiceEntry, mesh.HiddenByOurs) })
 		}},
 		{limitDynamicDNS, func(w World, f Finding) bool { return f.plain() && f.byDynamicDNS(w) }},
 		{limitUnwritten, func(w World, f Finding) bool { return f.Law == lawWritten && !w.routed(f.Target) }},
@@ -85,13 +84,6 @@ func limits() []limit {
 		}},
 		{limitSinkhole, func(w World, f Finding) bool {
 			return f.plain() && w.takesSinkhole(f.Target) && slices.ContainsFunc(w.conflicts(f.Target), closing)
-		}},
-		{gapSubset, func(w World, f Finding) bool {
-			return !w.has(f.Target.destinationRule()) &&
-				slices.ContainsFunc(f.Ends, func(end End) bool {
-					return strings.Contains(end.Cluster,
-						"|"+mesh.SubsetName+"|")
-				})
 		}},
 		{limitResolved, func(w World, f Finding) bool {
 			return f.Law == lawPast && w.Mesh.DNSCapture && f.Call.Address != outside(f.Target.Host)
@@ -148,10 +140,10 @@ func (f Finding) resolved() bool {
 		slices.ContainsFunc(f.Ends, func(end End) bool { return end.Cluster == util.AllowAnyDynamicDNSCluster })
 }
 
-// says reports whether a conflict of t tells that an object of a kind no longer has the effect that it had.
-func (w World) says(t Target, kind string) bool {
+// says reports whether a conflict of t with one of effects tells of an object of a kind.
+func (w World) says(t Target, kind string, effects ...mesh.Effect) bool {
 	return slices.ContainsFunc(w.conflicts(t), func(c mesh.Conflict) bool {
-		return c.Kind == kind && c.Effect == mesh.HiddenByOurs
+		return c.Kind == kind && slices.Contains(effects, c.Effect)
 	})
 }
 

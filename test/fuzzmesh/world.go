@@ -171,10 +171,11 @@ func sameText(a, b mesh.Object) bool {
 // conflicts are what the controller finds for t.
 func (w World) conflicts(t Target) []mesh.Conflict {
 	others := mesh.Others{RootNamespace: rootNamespace, Revisions: []string{revision}, Mesh: mesh.Config{
-		DynamicDNS:             w.Mesh.Mode == "ALLOW_ANY_DYNAMIC_DNS",
-		RegistryOnly:           w.Mesh.Mode == "REGISTRY_ONLY",
-		VirtualServiceExportTo: w.Mesh.VirtualServiceExportTo,
-		ServiceExportTo:        w.Mesh.ServiceExportTo,
+		DynamicDNS:              w.Mesh.Mode == "ALLOW_ANY_DYNAMIC_DNS",
+		RegistryOnly:            w.Mesh.Mode == "REGISTRY_ONLY",
+		VirtualServiceExportTo:  w.Mesh.VirtualServiceExportTo,
+		DestinationRuleExportTo: w.Mesh.DestinationRuleExportTo,
+		ServiceExportTo:         w.Mesh.ServiceExportTo,
 	}}
 	for _, service := range w.Services {
 		others.Services = append(others.Services, mesh.Service{Namespace: service.Namespace, Name: service.Name,

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -63,7 +65,7 @@ spec: {appPort: %d}
 
 	// With a Pod the neighbor's sidecar reads HTTP on the port, and waits for a request that never comes. The warning at
 	// admission and the limits tell of it.
-	url := fmt.Sprintf("http://%s:%d/server-first", host, serverFirstPort)
+	url := "http://" + net.JoinHostPort(host, strconv.Itoa(serverFirstPort)) + "/server-first"
 	must(t, s.Deploy(t.Context(), scene.App{Namespace: ns, Name: "shop", Annotations: scene.Target(host), Loops: []string{url}}))
 	calling(t, s, ns, "shop")
 	hears(t, s, pod, "silent")
