@@ -70,7 +70,7 @@ func revisions(pods []*pod) []string {
 // see claimsToFind.
 func claiming[T any](ctx context.Context, cache client.Reader, kind string, t target.Target, names ...string) ([]*T, error) {
 	found := map[types.NamespacedName]*unstructured.Unstructured{}
-	for _, concern := range concerns(t.Host) {
+	for _, concern := range concernsOf(t) {
 		for object, err := range cachedIstioObjects(ctx, cache, kind, client.MatchingFields{indexClaim: concern}) {
 			if err != nil {
 				return nil, fmt.Errorf("list the objects of kind %s for %s: %w", kind, concern, err)

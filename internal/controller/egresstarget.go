@@ -211,14 +211,15 @@ func (r *EgressTargetReconciler) keep(
 	ctx context.Context, egressTarget *v1alpha1.EgressTarget, t target.Target, pods []*pod, demands []demand, unusedSince *metav1.Time,
 ) (reconcile.Result, error) {
 	now := r.clock.Now()
+	siblings, siblingsErr := r.siblings(ctx, egressTarget)
+	t = t.Among(targetsOf(siblings))
 	rules, rulesErr := lookup.Rules(ctx, r.cache, r.live, r.policy, t.Namespace)
 	others, othersErr := r.others(ctx, t, pods)
 	conflicts := mesh.Conflicts(t, others)
 	current, currentErr := r.current(ctx, t)
 	issued, issueErr := r.issueInTime(ctx, egressTarget, t)
 	findings, findingsErr := r.findings(ctx, t, secretsInUse(t, demands), now)
-	siblings, siblingsErr := r.siblings(ctx, egressTarget)
-	p := makePlan(t.Among(targetsOf(siblings)), demands, findings, current, conflicts).closedFor(caughtHosts(t, targetsOf(siblings)))
+	p := makePlan(t, demands, findings, current, conflicts).closedFor(caughtHosts(t, targetsOf(siblings)))
 	if rulesErr == nil {
 		p = p.closedUnless(rules.Decide(t.Host))
 	}

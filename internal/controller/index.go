@@ -1,7 +1,7 @@
 package controller
 
 import (
-	"errors"
+	"fmt"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -28,8 +28,8 @@ const (
 // claimSinkhole is the claim of a ServiceEntry to addresses from which the sinkhole addresses are taken.
 const claimSinkhole = "240.0.0.0/4"
 
-// claimServerFirst is the claim of a ServiceEntry without an address to a port on which sidecars read no HTTP then.
-const claimServerFirst = "server-first"
+// claimServerFirst starts the claim of a ServiceEntry without an address to a port on which sidecars read no HTTP then.
+const claimServerFirst = "server-first:"
 
 // podLabels are the host labels of a Pod.
 func podLabels(object client.Object) []string {
@@ -66,22 +66,25 @@ func claims(content *unstructured.Unstructured) []string {
 	if claimsSinkhole(content) {
 		found = append(found, claimSinkhole)
 	}
-	if claimsServerFirst(content) {
-		found = append(found, claimServerFirst)
-	}
+	found = append(found, serverFirstClaims(content)...)
 	slices.Sort(found)
 	return slices.Compact(found)
 }
 
-// claimsToFind are the claims by which an object of the cache is found. Those of a private object with the name of a
-// generated one are left out, as far as they concern the host of that name: it is read by its name for that host, and
-// matters to no other namespace (see claiming). Nearly all objects are such, and an index that holds one object for
-// each of its keys is as large as they are.
+// claimsToFind are the claims by which an object of the cache is found: see claimsBeyondItsHost.
 func claimsToFind(object client.Object) []string {
 	content := unpacked(object)
 	if content == nil {
 		return nil
 	}
+	return claimsBeyondItsHost(content)
+}
+
+// claimsBeyondItsHost are the claims of an Istio object. Those of a private object with the name of a
+// generated one are left out, as far as they concern the host of that name: it is read by its name for that host, and
+// matters to no other namespace (see claiming). Nearly all objects are such, and an index that holds one object for
+// each of its keys is as large as they are.
+func claimsBeyondItsHost(content *unstructured.Unstructured) []string {
 	if reachesOthers(content) {
 		return claims(content)
 	}
@@ -100,11 +103,11 @@ func claimsToFind(object client.Object) []string {
 }
 
 // holdsOwnSinkhole reports whether the ServiceEntry has the sinkhole address of the host that its name stands for, and
-// no other address.
+// no other address, and belongs to that host's EgressTarget.
 func holdsOwnSinkhole(serviceEntry *unstructured.Unstructured) bool {
 	addresses, _, err := unstructured.NestedStringSlice(serviceEntry.Object, "spec", "addresses")
 	host, generated := target.ObjectHost(serviceEntry.GetName())
-	return err == nil && generated && slices.Equal(addresses, []string{target.SinkholeAddress(host).String()})
+	return err == nil && generated && mesh.OwnedFor(serviceEntry, host) && slices.Equal(addresses, []string{target.SinkholeAddress(host).String()})
 }
 
 // objectHosts are the hosts of an Istio object that sidecars see. What has another form than the CRD admits names none.
@@ -129,7 +132,7 @@ func objectHosts(object *unstructured.Unstructured) []string {
 // claim widens a wildcard within a label, such as *-api.example.com, to the one over the whole domain, and the host of
 // a listener, which has its port before our domain, to the host of the target's ServiceEntry.
 func claim(host string) string {
-	if rest, ours := strings.CutSuffix(host, "."+target.MeshDomain); ours {
+	if rest, ours := strings.CutSuffix(host, "."+target.MeshDomain); ours && !strings.HasPrefix(host, "*") {
 		if dot := strings.LastIndexByte(rest, '.'); dot >= 0 && isPort(rest[dot+1:]) {
 			rest = rest[:dot]
 		}
@@ -170,25 +173,35 @@ func claimsSinkhole(object *unstructured.Unstructured) bool {
 	})
 }
 
-// claimsServerFirst reports whether a ServiceEntry without an address has a port for a protocol as mesh.ServerFirst says.
-func claimsServerFirst(object *unstructured.Unstructured) bool {
+// serverFirstClaims are the claims of a ServiceEntry without an address to ports with a protocol as mesh.ServerFirst says.
+func serverFirstClaims(object *unstructured.Unstructured) []string {
 	if object.GetKind() != mesh.KindServiceEntry {
-		return false
+		return nil
 	}
 	addresses, _, addressesErr := unstructured.NestedStringSlice(object.Object, "spec", "addresses")
 	ports, _, err := unstructured.NestedSlice(object.Object, "spec", "ports")
-	return errors.Join(addressesErr, err) == nil && len(addresses) == 0 && slices.ContainsFunc(ports, func(port any) bool {
+	if addressesErr != nil || err != nil || len(addresses) > 0 {
+		return nil
+	}
+	var found []string
+	for _, port := range ports {
 		fields, _ := port.(map[string]any)
-		protocol, _ := fields["protocol"].(string)
-		return mesh.ServerFirst(protocol)
-	})
+		if protocol, _ := fields["protocol"].(string); mesh.ServerFirst(protocol) {
+			found = append(found, fmt.Sprint(claimServerFirst, fields["number"]))
+		}
+	}
+	return found
+}
+
+// concernsOf are the claims of Istio objects that concern a target: those that concern its host, and one to its app port.
+func concernsOf(t target.Target) []string {
+	return append(concerns(t.Host), fmt.Sprint(claimServerFirst, t.AppPort))
 }
 
 // concerns are the claims of Istio objects that concern host: the host itself, the names by which the mesh knows it and
-// the anchor, a wildcard over each of their parents, the wildcard over everything, the sinkhole addresses, and ports on
-// which sidecars read no HTTP.
+// the anchor, a wildcard over each of their parents, the wildcard over everything, and the sinkhole addresses.
 func concerns(host string) []string {
-	all := []string{host, target.MeshHost(host), target.AnchorHost, "*", claimSinkhole, claimServerFirst}
+	all := []string{host, target.MeshHost(host), target.AnchorHost, "*", claimSinkhole}
 	for _, name := range []string{host, target.MeshHost(host)} {
 		for rest, found := name, true; found; {
 			if _, rest, found = strings.Cut(rest, "."); found {

@@ -58,7 +58,8 @@ func TestClaimsToFind(t *testing.T) {
 	object := func(kind, name string, spec map[string]any) packedObject {
 		content := istioObject(kind, spec)
 		content.SetName(name)
-		content.SetOwnerReferences([]metav1.OwnerReference{ownerReference(&v1alpha1.EgressTarget{}, true)})
+		of, _ := target.ObjectHost(name)
+		content.SetOwnerReferences([]metav1.OwnerReference{ownerReference(&v1alpha1.EgressTarget{ObjectMeta: metav1.ObjectMeta{Name: of}}, true)})
 		return pack(t, content)
 	}
 	sinkhole := target.SinkholeAddress(host).String()
@@ -96,7 +97,7 @@ func TestClaimsToFind(t *testing.T) {
 			object(mesh.KindServiceEntry, "theirs", map[string]any{"hosts": []any{"db.example.com"}, "ports": []any{
 				map[string]any{"number": int64(80), "protocol": "MYSQL"},
 			}}),
-			[]string{"db.example.com", claimServerFirst},
+			[]string{"db.example.com", "server-first:80"},
 		},
 		"a generated object to which a user added hosts": {
 			object(mesh.KindVirtualService, target.ObjectName(host), map[string]any{"exportTo": private, "hosts": []any{host, "*.com", other}}),

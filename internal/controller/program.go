@@ -34,13 +34,13 @@ func (r *EgressTargetReconciler) program(ctx context.Context, egressTarget *v1al
 		}
 		desired = append(desired, content)
 	}
+	if p.closed {
+		return r.close(ctx, egressTarget, desired, p.target.AddressShared)
+	}
 	if p.target.AddressShared {
 		if err := r.removeListener(ctx, egressTarget); err != nil {
 			return nil, 0, err
 		}
-	}
-	if p.closed {
-		return r.close(ctx, egressTarget, desired)
 	}
 	anchor, again, err := r.anchorToWrite(ctx, egressTarget)
 	if err != nil {
@@ -50,26 +50,33 @@ func (r *EgressTargetReconciler) program(ctx context.Context, egressTarget *v1al
 	return taken, again, err
 }
 
-// removeListener removes the listener of a target that shares its address, as it would take the calls of both.
+// removeListener removes the listener of a target that shares its address, as it would take the calls of both. It fails
+// also if the listener is held.
 func (r *EgressTargetReconciler) removeListener(ctx context.Context, egressTarget *v1alpha1.EgressTarget) error {
 	name := target.ListenerName(egressTarget.Name)
 	present, err := cachedIstioObject(ctx, r.cache, mesh.KindServiceEntry, egressTarget.Namespace, name)
 	if err != nil || present == nil {
 		return err
 	}
-	_, err = r.remove(ctx, mesh.KindServiceEntry, egressTarget, name)
+	gone, err := r.remove(ctx, mesh.KindServiceEntry, egressTarget, name)
+	if err == nil && !gone {
+		err = fmt.Errorf("another target has the same sinkhole address, but a finalizer of another owner holds the listener %s; remove the finalizer", name)
+	}
 	return err
 }
 
 // close writes the objects of a closed target: first of all the VirtualService, which stops calls by itself, so that
-// nothing that fails comes before it; then the rest, the anchor, and at the end it removes the ServiceEntry. It goes on
-// after an error, and returns all.
+// nothing that fails comes before it; then the rest. It removes the listener if the address is shared, and the
+// ServiceEntry, and writes the anchor. It goes on after an error, and returns all.
 func (r *EgressTargetReconciler) close(
-	ctx context.Context, egressTarget *v1alpha1.EgressTarget, desired []*unstructured.Unstructured,
+	ctx context.Context, egressTarget *v1alpha1.EgressTarget, desired []*unstructured.Unstructured, addressShared bool,
 ) (taken []string, again time.Duration, err error) {
 	taken, err = r.ensureAll(ctx, egressTarget, desired)
 	if err != nil && stale(err) {
 		return taken, 0, err
+	}
+	if addressShared {
+		err = errors.Join(err, r.removeListener(ctx, egressTarget))
 	}
 	name := target.ObjectName(egressTarget.Name)
 	gone, removeErr := r.remove(ctx, mesh.KindServiceEntry, egressTarget, name)

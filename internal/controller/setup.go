@@ -27,6 +27,7 @@ import (
 	"mtls.egress/webhook/internal/mesh"
 	"mtls.egress/webhook/internal/policy"
 	"mtls.egress/webhook/internal/policy/lookup"
+	"mtls.egress/webhook/internal/target"
 )
 
 // DefaultTargetRetention is how long an EgressTarget that the controller created stays after its last Pod.
@@ -133,7 +134,10 @@ func Setup(ctx context.Context, mgr ctrl.Manager, options Options) error {
 }
 
 func addIndexes(ctx context.Context, indexer client.FieldIndexer) error {
-	err := indexer.IndexField(ctx, &v1alpha1.EgressTarget{}, indexConcern, func(object client.Object) []string { return concerns(object.GetName()) })
+	err := indexer.IndexField(ctx, &v1alpha1.EgressTarget{}, indexConcern, func(object client.Object) []string {
+		egressTarget, _ := object.(*v1alpha1.EgressTarget)
+		return concernsOf(target.FromEgressTarget(object.GetNamespace(), object.GetName(), egressTarget))
+	})
 	if err != nil {
 		return fmt.Errorf("index EgressTargets (is their CRD installed?): %w", err)
 	}

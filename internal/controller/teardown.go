@@ -14,15 +14,15 @@ import (
 	"mtls.egress/webhook/internal/target"
 )
 
-// tearDown removes the objects of an EgressTarget in the reverse order of their writing: the ServiceEntry, the
-// DestinationRule, the VirtualService, the listener, and the anchor when no other target of the namespace needs it. Each is
+// tearDown removes the objects of an EgressTarget in the reverse order of their writing: the listener, the
+// ServiceEntry, the DestinationRule, the VirtualService, and the anchor when no other target of the namespace needs it. Each is
 // seen gone, by a live read, before the next is touched. It returns false when one is still there, as a finalizer of
 // another owner holds it.
 func (r *EgressTargetReconciler) tearDown(ctx context.Context, egressTarget *v1alpha1.EgressTarget, siblings []v1alpha1.EgressTarget) (done bool, err error) {
 	name := target.ObjectName(egressTarget.Name)
 	for _, object := range []struct{ kind, name string }{
-		{mesh.KindServiceEntry, name}, {mesh.KindDestinationRule, name}, {mesh.KindVirtualService, name},
 		{mesh.KindServiceEntry, target.ListenerName(egressTarget.Name)},
+		{mesh.KindServiceEntry, name}, {mesh.KindDestinationRule, name}, {mesh.KindVirtualService, name},
 	} {
 		if gone, err := r.remove(ctx, object.kind, egressTarget, object.name); err != nil || !gone {
 			return false, err

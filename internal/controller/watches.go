@@ -85,7 +85,7 @@ func (r *EgressTargetReconciler) istioRequests(ctx context.Context, object clien
 		return r.anchorRequests(ctx, content)
 	}
 	requests := r.requests(ctx, named, client.InNamespace(content.GetNamespace()))
-	for _, claim := range claims(content) {
+	for _, claim := range claimsBeyondItsHost(content) {
 		concerned := []client.ListOption{client.MatchingFields{indexConcern: claim}}
 		if !reachesOthers(content) {
 			concerned = append(concerned, client.InNamespace(content.GetNamespace()))

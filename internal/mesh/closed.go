@@ -10,7 +10,7 @@ import (
 const closedStatus = 503
 
 // Closed returns the objects of a closed target, in the order in which they have to be written: the
-// VirtualService, the listener, unless t shares its address, and, if layout is known, the DestinationRule. The
+// VirtualService, if layout is known the DestinationRule, and the listener, unless t shares its address. The
 // ServiceEntry of the partner's port is not among them. It goes once the VirtualService is closed, which stops calls
 // by itself.
 //
@@ -27,9 +27,9 @@ func Closed(t target.Target, layout target.Layout) []Object {
 		}},
 	}
 	virtualService.Spec.Tls[0].Route = []*networking.RouteDestination{{Destination: destination(t, closedSubset)}}
-	objects := append([]Object{virtualService}, listeners(t)...)
-	if layout == (target.Layout{}) {
-		return objects
+	objects := []Object{virtualService}
+	if layout != (target.Layout{}) {
+		objects = append(objects, DestinationRule(t, layout))
 	}
-	return append(objects, DestinationRule(t, layout))
+	return append(objects, listeners(t)...)
 }

@@ -2,6 +2,7 @@ package mesh
 
 import (
 	"slices"
+	"strings"
 
 	networking "istio.io/api/networking/v1alpha3"
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
@@ -26,7 +27,7 @@ func (s search) destinationRules(all []*networkingv1.DestinationRule) []Conflict
 
 func (s search) destinationRule(rule *networkingv1.DestinationRule) (Conflict, bool) {
 	selector := rule.Spec.GetWorkloadSelector()
-	applies := s.isOurs(rule.Spec.GetHost()) && rule.Namespace == s.target.Namespace &&
+	applies := strings.EqualFold(strings.TrimSuffix(rule.Spec.GetHost(), "."), target.MeshHost(s.target.Host)) && rule.Namespace == s.target.Namespace &&
 		(selector == nil || s.mayMatch(selector.GetMatchLabels()))
 	switch {
 	case applies:

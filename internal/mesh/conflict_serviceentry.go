@@ -28,13 +28,17 @@ func (s search) serviceEntries(all []*networkingv1.ServiceEntry) []Conflict {
 
 func (s search) serviceEntry(entry *networkingv1.ServiceEntry) (Conflict, bool) {
 	switch {
-	case s.hasOurName(entry), s.hasListenerName(entry) && !OwnedFor(entry, s.target.Host):
+	case s.hasOurName(entry):
 		return s.nameTaken(KindServiceEntry, entry), true
+	case s.hasListenerName(entry) && !OwnedFor(entry, s.target.Host):
+		return s.conflict(KindServiceEntry, entry, "metadata.name", BreaksOurs,
+			"has the name that the listener of the target needs and does not belong to the EgressTarget, so it is left as it is, and what else "+
+				"listens on port %d decides over calls to %s; rename or delete it", s.target.AppPort, s.target.Host), true
 	case s.hasListenerName(entry):
 		return Conflict{}, false
 	case s.hasAnchorName(entry) && !Owned(entry):
 		return s.conflict(KindServiceEntry, entry, "metadata.name", BreaksOurs,
-			"has the name that the anchor of the namespace needs and does not belong to an EgressTarget, so it is left as it is, sidecars may not listen on port %d, and calls to %s fail; rename or delete it",
+			"has the name that the anchor of the namespace needs and does not belong to an EgressTarget, so it is left as it is, sidecars may not read HTTP on port %d, and calls to %s that don't come to its sinkhole address may go past the target; rename or delete it",
 			s.target.AppPort, s.target.Host), true
 	case s.hasAnchorName(entry):
 		return Conflict{}, false
@@ -69,10 +73,14 @@ func (s search) serverFirst(entry *networkingv1.ServiceEntry) (Conflict, bool) {
 	if index < 0 || len(entry.Spec.GetAddresses()) > 0 {
 		return Conflict{}, false
 	}
-	return s.conflict(KindServiceEntry, entry, fmt.Sprintf("spec.ports[%d]", index), BreaksOurs,
+	conflict := s.conflict(KindServiceEntry, entry, fmt.Sprintf("spec.ports[%d]", index), BreaksOurs,
 		"gives port %d the protocol %s for all addresses, so calls of the target's Pods to other addresses of %s than the sinkhole "+
 			"(http://%[3]s./ for one) go past the target; give it addresses, or change spec.appPort of the EgressTarget",
-		s.target.AppPort, entry.Spec.GetPorts()[index].GetProtocol(), s.target.Host), true
+		s.target.AppPort, entry.Spec.GetPorts()[index].GetProtocol(), s.target.Host)
+	if s.target.AddressShared { // It has no listener then.
+		conflict = conflict.closing()
+	}
+	return conflict, true
 }
 
 // ServerFirst reports whether Istio knows protocol as one in which the server may speak first, and so reads no HTTP on a
@@ -124,12 +132,14 @@ func (s search) generated(entry *networkingv1.ServiceEntry) bool {
 		target.IsMeshHost(entry.Spec.GetHosts()[0])
 }
 
-// siblingListener reports whether the entry is the listener of another target of the namespace. It goes once both targets
-// know that they share their address.
+// siblingListener reports whether the entry is the listener of another target of the namespace, as Listener writes it. It
+// goes once both targets know that they share their address.
 func (s search) siblingListener(entry *networkingv1.ServiceEntry) bool {
-	return s.generated(entry) && !slices.ContainsFunc(entry.Spec.GetPorts(), func(open *networking.ServicePort) bool {
-		return open.GetProtocol() != ""
-	})
+	host, generated := target.ObjectHost(entry.Name)
+	return generated && entry.Namespace == s.target.Namespace && OwnedFor(entry, host) && entry.Name == target.ListenerName(host) &&
+		slices.Equal(entry.Spec.GetHosts(), []string{target.ListenerHost(host, s.target.AppPort)}) &&
+		entry.Spec.GetResolution() == networking.ServiceEntry_STATIC && len(entry.Spec.GetEndpoints()) == 1 &&
+		entry.Spec.GetEndpoints()[0].GetAddress() == anchorEndpoint
 }
 
 // holds reports whether text is address or a prefix that contains it.

@@ -42,8 +42,13 @@ func (s search) sidecars(all []*networkingv1.Sidecar) []Conflict {
 
 // refusesUnknown reports whether a Sidecar that may apply to Pods of the target refuses calls to unknown hosts.
 func (s search) refusesUnknown(sidecar *networkingv1.Sidecar) bool {
-	return sidecar != nil && (sidecar.Namespace == s.target.Namespace || sidecar.Namespace == s.root) &&
-		sidecar.Spec.GetOutboundTrafficPolicy() != nil &&
+	if sidecar == nil {
+		return false
+	}
+	selector := sidecar.Spec.GetWorkloadSelector()
+	applies := sidecar.Namespace == s.target.Namespace && (selector == nil || s.mayMatch(selector.GetLabels())) ||
+		sidecar.Namespace == s.root && selector == nil
+	return applies && sidecar.Spec.GetOutboundTrafficPolicy() != nil &&
 		sidecar.Spec.GetOutboundTrafficPolicy().GetMode() == networking.OutboundTrafficPolicy_REGISTRY_ONLY
 }
 
@@ -99,7 +104,11 @@ func (s search) hidden(sidecar *networkingv1.Sidecar) (Conflict, bool) {
 		return s.conflict(KindSidecar, sidecar, field, HidesOurs,
 			"leaves out %s, so our objects are hidden from the Pods that it applies to, and their calls to the host time out; add ./*, and no exclusion that covers the host",
 			s.target.Host), true
-	case s.needsAnchor(hosts) && !s.listens(hosts), s.mesh.DynamicDNS && !s.admits(hosts, target.AnchorHost):
+	case s.mesh.DynamicDNS && !s.admits(hosts, target.AnchorHost):
+		return s.conflict(KindSidecar, sidecar, field, HidesOurs,
+			"leaves out %s, and sidecars of this mesh resolve unknown hosts themselves, so http://%s./ leaves in plain text; add ./*, or ./%[1]s",
+			target.AnchorHost, s.target.Host), true
+	case s.needsAnchor(hosts) && !s.listens(hosts):
 		return s.conflict(KindSidecar, sidecar, field, HidesOurs,
 			"leaves out %s, so the sidecars that it applies to don't route calls on port %d, and calls to %s time out; add ./*, or ./%s",
 			target.AnchorHost, s.target.AppPort, s.target.Host, target.AnchorHost), true

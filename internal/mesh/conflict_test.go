@@ -67,10 +67,29 @@ func TestConflictsAreTheForeignObjectsInTheWay(t *testing.T) {
 		},
 		"the listener of another target with the same sinkhole address is no conflict, as it goes": {
 			target: func(t *target.Target) { t.AddressShared = true },
-			others: mesh.Others{ServiceEntries: serviceEntries(serviceEntry(
-				seHost("other.system.com.80.mtls-egress.internal"), seAddresses(sinkhole), sePorts(80), func(s *networkingv1.ServiceEntry) {
-					s.OwnerReferences, s.Spec.Ports[0].Protocol = ownedBy("other.system.com"), ""
-				}))},
+			others: mesh.Others{ServiceEntries: serviceEntries(siblingListener())},
+		},
+		"an object that looks like the listener of another target and leads elsewhere closes the target": {
+			others: mesh.Others{ServiceEntries: serviceEntries(siblingListener(func(s *networkingv1.ServiceEntry) {
+				s.Spec.Endpoints[0].Address = "10.0.0.1"
+			}), siblingListener(seNamed("z")))},
+			want: []string{
+				"ServiceEntry project/mtls-egress--app.other.system.com spec.addresses[0] BreaksOurs closes",
+				"ServiceEntry project/z spec.addresses[0] BreaksOurs closes",
+			},
+		},
+		"without a listener of its own, a ServiceEntry for MySQL on the app port closes the target": {
+			target: func(t *target.Target) { t.AddressShared = true },
+			others: mesh.Others{ServiceEntries: serviceEntries(serviceEntry(seHost("db.example.com"), sePorts(80), seProtocol("MYSQL")))},
+			want:   []string{"ServiceEntry project/theirs spec.ports[0] BreaksOurs closes"},
+		},
+		"a DestinationRule for the host of the listener or of the anchor is no conflict, as no route leads there": {
+			others: mesh.Others{DestinationRules: destinationRules(destinationRule(drHost(listenerHost)), destinationRule(drHost(target.AnchorHost)))},
+		},
+		"a VirtualService with a TCP route for another port for a wildcard over the listener is no conflict": {
+			others: mesh.Others{VirtualServices: virtualServices(virtualService(vsHost("*.internal"), func(v *networkingv1.VirtualService) {
+				v.Spec.Tcp = []*networking.TCPRoute{{Match: []*networking.L4MatchAttributes{{Port: 5432}}}}
+			}), ourVirtualService())},
 		},
 		"an older VirtualService that the mesh's default makes private wins over ours": {
 			others: mesh.Others{
@@ -773,6 +792,16 @@ func ourListener() *networkingv1.ServiceEntry {
 	ours := mesh.Listener(exampleTarget())
 	ours.CreationTimestamp, ours.OwnerReferences = day(2), ownedBy(host)
 	return ours
+}
+
+// siblingListener is the listener of other.system.com with the sinkhole address of host.
+func siblingListener(changes ...func(*networkingv1.ServiceEntry)) *networkingv1.ServiceEntry {
+	theirs := mesh.Listener(target.FromEgressTarget("project", "other.system.com", nil))
+	theirs.OwnerReferences, theirs.Spec.Addresses = ownedBy("other.system.com"), []string{sinkhole}
+	for _, change := range changes {
+		change(theirs)
+	}
+	return theirs
 }
 
 func virtualServices(all ...*networkingv1.VirtualService) []*networkingv1.VirtualService { return all }

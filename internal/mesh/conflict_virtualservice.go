@@ -3,6 +3,7 @@ package mesh
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	networking "istio.io/api/networking/v1alpha3"
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
@@ -31,15 +32,17 @@ func (s search) virtualServices(all []*networkingv1.VirtualService) []Conflict {
 		}
 		if index := slices.IndexFunc(virtualService.Spec.GetHosts(), s.isOurs); index >= 0 {
 			conflict := s.reserved(KindVirtualService, virtualService, fmt.Sprintf("spec.hosts[%d]", index), virtualService.Spec.GetHosts()[index])
-			if reach == private { // Istio takes ours before any other one.
+			// Istio takes ours before any that isn't private, and no route of ours is for the anchor alone.
+			if reach == private && !strings.EqualFold(virtualService.Spec.GetHosts()[index], target.AnchorHost) {
 				conflict = conflict.closing()
 			}
 			conflicts = append(conflicts, conflict)
 			continue
 		}
-		if index := slices.IndexFunc(virtualService.Spec.GetHosts(), s.coversListener); index >= 0 && len(virtualService.Spec.GetTcp()) > 0 {
-			conflicts = append(conflicts, s.reserved(KindVirtualService, virtualService,
-				fmt.Sprintf("spec.hosts[%d]", index), virtualService.Spec.GetHosts()[index]))
+		if index := slices.IndexFunc(virtualService.Spec.GetHosts(), s.coversListener); index >= 0 && s.routesConnections(virtualService) {
+			conflicts = append(conflicts, s.conflict(KindVirtualService, virtualService, fmt.Sprintf("spec.hosts[%d]", index), BreaksOurs,
+				"has a TCP route for port %d and covers the generated ServiceEntries with the wildcard %s, so Istio may apply it to calls to %s, which "+
+					"fail then; name the hosts that it is for, or the port", s.target.AppPort, virtualService.Spec.GetHosts()[index], s.target.Host))
 			continue
 		}
 		index, exact, found := s.matchHost(virtualService.Spec.GetHosts())
@@ -70,6 +73,15 @@ func (s search) virtualServices(all []*networkingv1.VirtualService) []Conflict {
 // of its VirtualService at the listener then, and its HTTP routes only where none names the host itself.
 func (s search) coversListener(host string) bool {
 	return covers(host, target.ListenerHost(s.target.Host, s.target.AppPort))
+}
+
+// routesConnections reports whether the VirtualService has a TCP route for the app port.
+func (s search) routesConnections(virtualService *networkingv1.VirtualService) bool {
+	return slices.ContainsFunc(virtualService.Spec.GetTcp(), func(route *networking.TCPRoute) bool {
+		return len(route.GetMatch()) == 0 || slices.ContainsFunc(route.GetMatch(), func(match *networking.L4MatchAttributes) bool {
+			return match.GetPort() == 0 || match.GetPort() == portNumber(s.target.AppPort)
+		})
+	})
 }
 
 func onMesh(gateways []string) bool {

@@ -32,11 +32,11 @@ type Object interface {
 }
 
 // Objects returns the objects of one target in the order in which they have to be written, after the anchor of the
-// namespace (see Anchor): the listener, unless t shares its address, VirtualService, DestinationRule, ServiceEntry. With
-// the ServiceEntry last, the sidecar doesn't know the host before it knows how to call it. They are removed in the reverse
-// order, and the anchor at the end.
+// namespace (see Anchor): VirtualService, DestinationRule, ServiceEntry, and the listener, unless t shares its address. So
+// the sidecar doesn't know the host before it knows how to call it, and doesn't listen for calls before it knows where to
+// lead them. They are removed in the reverse order, and the anchor at the end.
 func Objects(t target.Target, layout target.Layout) []Object {
-	return append(listeners(t), VirtualService(t), DestinationRule(t, layout), ServiceEntry(t))
+	return append([]Object{VirtualService(t), DestinationRule(t, layout), ServiceEntry(t)}, listeners(t)...)
 }
 
 // listeners holds the listener of t, if it has one.

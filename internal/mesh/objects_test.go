@@ -384,7 +384,7 @@ func TestObjectsComeInTheOrderOfWriting(t *testing.T) {
 	for _, obj := range mesh.Objects(exampleTarget(), target.Layout{}) {
 		kinds = append(kinds, obj.GetObjectKind().GroupVersionKind().Kind)
 	}
-	if diff := cmp.Diff([]string{"ServiceEntry", "VirtualService", "DestinationRule", "ServiceEntry"}, kinds); diff != "" {
+	if diff := cmp.Diff([]string{"VirtualService", "DestinationRule", "ServiceEntry", "ServiceEntry"}, kinds); diff != "" {
 		t.Errorf("order differs (-want +got):\n%s", diff)
 	}
 }

@@ -48,8 +48,9 @@ func TestTenDeploymentsShareAHost(t *testing.T) {
 	}
 	written := w.writes()
 	wantWritten := []string{
-		"patch serviceentries/mtls-egress", "patch serviceentries/mtls-egress--app.external.system.com", "patch virtualservices/mtls-egress-external.system.com",
+		"patch serviceentries/mtls-egress", "patch virtualservices/mtls-egress-external.system.com",
 		"patch destinationrules/mtls-egress-external.system.com", "patch serviceentries/mtls-egress-external.system.com",
+		"patch serviceentries/mtls-egress--app.external.system.com",
 	}
 	if diff := cmp.Diff(wantWritten, written); diff != "" {
 		t.Errorf("writes (-want +got):\n%s", diff)

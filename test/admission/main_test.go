@@ -255,7 +255,8 @@ type istioObject struct{ kind, name string }
 // generated are the objects of the host in the order of their writing.
 func generated() []istioObject {
 	return []istioObject{
-		{"ServiceEntry", "mtls-egress"}, {"ServiceEntry", "mtls-egress--app." + host}, {"VirtualService", "mtls-egress-" + host}, {"DestinationRule", "mtls-egress-" + host}, {"ServiceEntry", "mtls-egress-" + host},
+		{"ServiceEntry", "mtls-egress"}, {"VirtualService", "mtls-egress-" + host}, {"DestinationRule", "mtls-egress-" + host}, {"ServiceEntry", "mtls-egress-" + host},
+		{"ServiceEntry", "mtls-egress--app." + host},
 	}
 }
 

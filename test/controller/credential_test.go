@@ -139,7 +139,7 @@ func TestTheLastGoodSetStaysWhenTheCredentialGoesBad(t *testing.T) {
 	w.pod("app-2", host) // something that makes the controller look
 	w.settled(v1alpha1.ConditionReady, metav1.ConditionFalse, "CertificateExpired")
 	w.settled(v1alpha1.ConditionProgrammed, metav1.ConditionTrue, "LastGoodKept")
-	virtualService, err := w.istio(generated()[2].kind, generated()[2].name)
+	virtualService, err := w.istio(generated()[1].kind, generated()[1].name)
 	if err != nil {
 		t.Fatal(err)
 	}

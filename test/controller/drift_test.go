@@ -25,7 +25,7 @@ func TestDriftIsRepaired(t *testing.T) {
 	w.ready()
 
 	objects := generated()
-	anchor, listener, virtualService, destinationRule, serviceEntry := objects[0], objects[1], objects[2], objects[3], objects[4]
+	anchor, virtualService, destinationRule, serviceEntry, listener := objects[0], objects[1], objects[2], objects[3], objects[4]
 	edits := map[string]struct {
 		object
 		patch map[string]any
@@ -123,12 +123,12 @@ func TestAnObjectUnderOurNameIsLeftAlone(t *testing.T) {
 	}{
 		"an anchor": {generated()[0], map[string]any{"hosts": []any{"elsewhere.system.com"}, "resolution": "DNS",
 			"ports": []any{map[string]any{"number": int64(443), "name": "https", "protocol": "HTTPS"}}}},
-		"a listener": {generated()[1], map[string]any{"hosts": []any{"elsewhere.system.com"}, "resolution": "DNS",
+		"a listener": {generated()[4], map[string]any{"hosts": []any{"elsewhere.system.com"}, "resolution": "DNS",
 			"ports": []any{map[string]any{"number": int64(81), "name": "http", "protocol": "HTTP"}}}},
-		"a VirtualService": {generated()[2], map[string]any{"hosts": []any{"elsewhere.system.com"},
+		"a VirtualService": {generated()[1], map[string]any{"hosts": []any{"elsewhere.system.com"},
 			"http": []any{map[string]any{"route": []any{map[string]any{"destination": map[string]any{"host": "elsewhere.system.com"}}}}}}},
-		"a DestinationRule": {generated()[3], map[string]any{"host": "elsewhere.system.com"}},
-		"a ServiceEntry": {generated()[4], map[string]any{"hosts": []any{"elsewhere.system.com"}, "resolution": "DNS",
+		"a DestinationRule": {generated()[2], map[string]any{"host": "elsewhere.system.com"}},
+		"a ServiceEntry": {generated()[3], map[string]any{"hosts": []any{"elsewhere.system.com"}, "resolution": "DNS",
 			"ports": []any{map[string]any{"number": int64(443), "name": "https", "protocol": "HTTPS"}}}},
 	}
 	for name, test := range tests {

@@ -358,10 +358,10 @@ type object struct{ kind, name string }
 func generated() []object {
 	return []object{
 		{mesh.KindServiceEntry, target.AnchorName},
-		{mesh.KindServiceEntry, target.ListenerName(host)},
 		{mesh.KindVirtualService, target.ObjectName(host)},
 		{mesh.KindDestinationRule, target.ObjectName(host)},
 		{mesh.KindServiceEntry, target.ObjectName(host)},
+		{mesh.KindServiceEntry, target.ListenerName(host)},
 	}
 }
 

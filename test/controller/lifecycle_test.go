@@ -440,7 +440,7 @@ func TestARestartLosesNothingAndWritesNothing(t *testing.T) {
 	}
 
 	// What happened while no controller ran is made good.
-	for _, o := range generated()[2:4] {
+	for _, o := range generated()[1:3] {
 		content, err := w.istio(o.kind, o.name)
 		if err != nil {
 			t.Fatal(err)

@@ -145,10 +145,10 @@ func changes(template corev1.PodTemplateSpec, pod *corev1.Pod) map[string]any {
 func purposes() [][2]string {
 	return [][2]string{
 		{"serviceentry/mtls-egress", "has the sidecars of the namespace listen on the app's port; shared by all targets"},
-		{"serviceentry/mtls-egress--app." + host, "has them listen at the address that the host has inside the Pod"},
 		{"virtualservice/mtls-egress-" + host, "leads http://" + host + " to the partner's TLS port, and says what is retried"},
 		{"destinationrule/mtls-egress-" + host, "the mutual TLS: client certificate, server name, CA and the name that is checked"},
 		{"serviceentry/mtls-egress-" + host, "makes the host known, with the partner's real address"},
+		{"serviceentry/mtls-egress--app." + host, "has the sidecars listen at the address that the host has inside the Pod"},
 	}
 }
 

@@ -76,10 +76,10 @@ What its Pod POD got:
 The Istio objects beside it:
 
   serviceentry/mtls-egress                           has the sidecars of the namespace listen on the app's port; shared by all targets
-  serviceentry/mtls-egress--app.external.system.com  has them listen at the address that the host has inside the Pod
   virtualservice/mtls-egress-external.system.com     leads http://external.system.com to the partner's TLS port, and says what is retried
   destinationrule/mtls-egress-external.system.com    the mutual TLS: client certificate, server name, CA and the name that is checked
   serviceentry/mtls-egress-external.system.com       makes the host known, with the partner's real address
+  serviceentry/mtls-egress--app.external.system.com  has the sidecars listen at the address that the host has inside the Pod
 
 kubectl get egt -n project
 
