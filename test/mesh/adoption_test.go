@@ -89,7 +89,7 @@ func moreCalls(t *testing.T, s *scene.Scene, pod *corev1.Pod, url string, n int)
 // TestAnEgressTargetLeavesAHandWrittenSetAlone: with exportTo "." Istio merges DestinationRules of one host, so objects of ours under the partner's host took the TLS from Pods
 // that never asked.
 func TestAnEgressTargetLeavesAHandWrittenSetAlone(t *testing.T) {
-	t.Parallel()
+	// Not beside other tests: what is public for the host reaches their namespaces too.
 	s := play(t)
 	for name, exportTo := range map[string]string{"private": ".", "public": "*"} {
 		t.Run(name, func(t *testing.T) {
@@ -116,7 +116,7 @@ func TestAnEgressTargetLeavesAHandWrittenSetAlone(t *testing.T) {
 
 // TestAHandWrittenSetIsAdoptedInAnyOrder annotates an app with a public hand-written set, and then deletes the objects of the set in each order.
 func TestAHandWrittenSetIsAdoptedInAnyOrder(t *testing.T) {
-	t.Parallel()
+	// Not beside other tests: what is public for the host reaches their namespaces too.
 	s := play(t)
 	for _, order := range [][]string{
 		{"serviceentry", "virtualservice", "destinationrule"},
