@@ -199,7 +199,10 @@ func newManager(ctx context.Context, config *rest.Config, options *serveOptions,
 		metrics.Registry.Register(notAfterMetric(source)),
 		addAdmission(manager, cluster, func() bool { return mesh.Config().DynamicDNS }, clients, draining),
 		addChecks(ctx, manager, source, draining, log.WithName("health")),
-		manager.Add(&terms{run: controllerTerm(config, scheme, options, cluster, mesh.Config, controllerLog), pause: termPause, log: controllerLog}),
+		manager.Add(&terms{
+			run:   controllerTerm(config, scheme, options, cluster, mesh.Config, controllerLog),
+			pause: termPause, log: controllerLog,
+		}),
 	)
 }
 

@@ -55,7 +55,10 @@ func (t *terms) Start(ctx context.Context) error {
 }
 
 // controllerTerm returns one term of the controller. Caches are filled when it has become the leader, so that the other replicas need no memory for what they don't read.
-func controllerTerm(restConfig *rest.Config, scheme *runtime.Scheme, options *serveOptions, cluster policy.Cluster, meshConfig func() mesh.Config, log logr.Logger) func(context.Context) error {
+func controllerTerm(
+	restConfig *rest.Config, scheme *runtime.Scheme, options *serveOptions, cluster policy.Cluster, meshConfig func() mesh.Config,
+	log logr.Logger,
+) func(context.Context) error {
 	return func(ctx context.Context) error {
 		cacheOptions := controller.CacheOptions()
 		kinds, err := istioKinds(cacheOptions, scheme)

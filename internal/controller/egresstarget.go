@@ -211,15 +211,16 @@ func (r *EgressTargetReconciler) keep(
 	ctx context.Context, egressTarget *v1alpha1.EgressTarget, t target.Target, pods []*pod, demands []demand, unusedSince *metav1.Time,
 ) (reconcile.Result, error) {
 	now := r.clock.Now()
-	siblings, siblingsErr := r.siblings(ctx, egressTarget)
-	t = t.Among(targetsOf(siblings))
+	egressTargets, siblingsErr := r.siblings(ctx, egressTarget)
+	siblings := targetsOf(egressTargets)
+	t = t.Among(siblings)
 	rules, rulesErr := lookup.Rules(ctx, r.cache, r.live, r.policy, t.Namespace)
 	others, othersErr := r.others(ctx, t, pods)
 	conflicts := mesh.Conflicts(t, others)
 	current, currentErr := r.current(ctx, t)
 	issued, issueErr := r.issueInTime(ctx, egressTarget, t)
 	findings, findingsErr := r.findings(ctx, t, secretsInUse(t, demands), now)
-	p := makePlan(t, demands, findings, current, conflicts).closedFor(caughtHosts(t, targetsOf(siblings)))
+	p := makePlan(t, demands, findings, current, conflicts).closedFor(caughtHosts(t, siblings))
 	if rulesErr == nil {
 		p = p.closedUnless(rules.Decide(t.Host))
 	}
@@ -298,7 +299,8 @@ func caughtHosts(t target.Target, siblings []target.Target) []string {
 func targetsOf(egressTargets []v1alpha1.EgressTarget) []target.Target {
 	targets := make([]target.Target, 0, len(egressTargets))
 	for i := range egressTargets {
-		targets = append(targets, target.FromEgressTarget(egressTargets[i].Namespace, egressTargets[i].Name, &egressTargets[i]))
+		each := &egressTargets[i]
+		targets = append(targets, target.FromEgressTarget(each.Namespace, each.Name, each))
 	}
 	return targets
 }

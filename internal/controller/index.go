@@ -107,7 +107,8 @@ func claimsBeyondItsHost(content *unstructured.Unstructured) []string {
 func holdsOwnSinkhole(serviceEntry *unstructured.Unstructured) bool {
 	addresses, _, err := unstructured.NestedStringSlice(serviceEntry.Object, "spec", "addresses")
 	host, generated := target.ObjectHost(serviceEntry.GetName())
-	return err == nil && generated && mesh.OwnedFor(serviceEntry, host) && slices.Equal(addresses, []string{target.SinkholeAddress(host).String()})
+	return err == nil && generated && mesh.OwnedFor(serviceEntry, host) &&
+		slices.Equal(addresses, []string{target.SinkholeAddress(host).String()})
 }
 
 // objectHosts are the hosts of an Istio object that sidecars see. What has another form than the CRD admits names none.

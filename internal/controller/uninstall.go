@@ -37,7 +37,10 @@ func TearDownUnused(ctx context.Context, c client.Client, unserved func(context.
 	for i := range list.Items {
 		byNamespace[list.Items[i].Namespace] = append(byNamespace[list.Items[i].Namespace], &list.Items[i])
 	}
-	r := &EgressTargetReconciler{cache: c, live: c, client: c, clock: clock.RealClock{}, meshConfig: func() mesh.Config { return mesh.Config{} }, versions: newVersions(), repairs: newRepairs()}
+	r := &EgressTargetReconciler{
+		cache: c, live: c, client: c, clock: clock.RealClock{}, versions: newVersions(), repairs: newRepairs(),
+		meshConfig: func() mesh.Config { return mesh.Config{} },
+	}
 	var problems []error
 	for namespace, targets := range byNamespace {
 		inUse, err := r.anyUsed(ctx, targets)

@@ -263,12 +263,17 @@ func (s search) matchHost(hosts []string) (index int, exact, found bool) {
 // same reports whether host is the target's, in either of the forms that our VirtualService has: with a trailing
 // dot too, as programs may write it.
 func (s search) same(host string) bool {
-	return strings.EqualFold(strings.TrimSuffix(host, "."), s.target.Host)
+	return sameHost(host, s.target.Host)
+}
+
+// sameHost reports whether host, in any case and with or without a trailing dot, is ours.
+func sameHost(host, ours string) bool {
+	return strings.EqualFold(strings.TrimSuffix(host, "."), ours)
 }
 
 // isOurs reports whether host is one of our own objects.
 func (s search) isOurs(host string) bool {
-	return slices.ContainsFunc(s.ourHosts, func(our string) bool { return strings.EqualFold(strings.TrimSuffix(host, "."), our) })
+	return slices.ContainsFunc(s.ourHosts, func(ours string) bool { return sameHost(host, ours) })
 }
 
 // covers reports whether pattern is host or a wildcard that host falls under, as Istio reads wildcards: an asterisk

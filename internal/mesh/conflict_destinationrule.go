@@ -2,7 +2,6 @@ package mesh
 
 import (
 	"slices"
-	"strings"
 
 	networking "istio.io/api/networking/v1alpha3"
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
@@ -27,7 +26,7 @@ func (s search) destinationRules(all []*networkingv1.DestinationRule) []Conflict
 
 func (s search) destinationRule(rule *networkingv1.DestinationRule) (Conflict, bool) {
 	selector := rule.Spec.GetWorkloadSelector()
-	applies := strings.EqualFold(strings.TrimSuffix(rule.Spec.GetHost(), "."), target.MeshHost(s.target.Host)) && rule.Namespace == s.target.Namespace &&
+	applies := sameHost(rule.Spec.GetHost(), target.MeshHost(s.target.Host)) && rule.Namespace == s.target.Namespace &&
 		(selector == nil || s.mayMatch(selector.GetMatchLabels()))
 	switch {
 	case applies:
@@ -47,7 +46,8 @@ func (s search) destinationRule(rule *networkingv1.DestinationRule) (Conflict, b
 // standsIn reports whether the rule takes the place of ours while that is missing.
 func (s search) standsIn(rule *networkingv1.DestinationRule) bool {
 	own := rule.Namespace == s.target.Namespace
-	root := rule.Namespace == s.root && reachOf(rule.Spec.GetExportTo(), s.mesh.DestinationRuleExportTo, rule.Namespace, s.target.Namespace) != unseen
+	reach := reachOf(rule.Spec.GetExportTo(), s.mesh.DestinationRuleExportTo, rule.Namespace, s.target.Namespace)
+	root := rule.Namespace == s.root && reach != unseen
 	selector := rule.Spec.GetWorkloadSelector()
 	return (own || root) && covers(rule.Spec.GetHost(), target.MeshHost(s.target.Host)) &&
 		(selector == nil || s.mayMatch(selector.GetMatchLabels())) &&

@@ -117,7 +117,8 @@ func (w *Watch) see(object any) error {
 	w.mutex.Unlock()
 	if news {
 		w.log.Info("Read the mesh configuration", "dynamicDNS", config.DynamicDNS, "registryOnly", config.RegistryOnly,
-			"virtualServiceExportTo", config.VirtualServiceExportTo, "serviceExportTo", config.ServiceExportTo)
+			"virtualServiceExportTo", config.VirtualServiceExportTo,
+			"destinationRuleExportTo", config.DestinationRuleExportTo, "serviceExportTo", config.ServiceExportTo)
 	}
 	return nil
 }

@@ -18,9 +18,10 @@ import (
 func (r *renderer) program() {
 	others := r.others()
 	uses := r.sortedUses()
+	var siblings []target.Target
 	for n, use := range uses {
-		siblings := targetsOf(uses, use.target.Namespace)
 		if n == 0 || uses[n-1].target.Namespace != use.target.Namespace {
+			siblings = targetsOf(uses, use.target.Namespace)
 			r.add(mesh.Anchor(use.target.Namespace, appPorts(siblings)))
 		}
 		use.target = use.target.Among(siblings)

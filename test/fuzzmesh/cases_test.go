@@ -97,14 +97,7 @@ kind: VirtualService
 metadata: {name: a, namespace: project}
 spec:
   hosts: [external.system.com]
-  http: [{route: [{destination: {host: relay.example.org}}]}]
----
-kind: ServiceEntry
-metadata: {name: a, namespace: project}
-spec:
-  hosts: [relay.example.org]
-  ports: [{number: 80, name: http, protocol: HTTP}]
-  resolution: DNS`},
+  http: [{route: [{destination: {host: relay.example.org}}]}]` + relayEntry},
 		"an older private VirtualService of another revision": {theirs: `
 kind: VirtualService
 metadata: {name: a, namespace: project, labels: {istio.io/rev: canary}}
@@ -134,14 +127,7 @@ metadata: {name: a, namespace: project}
 spec:
   hosts: [external.system.com.80.mtls-egress.internal]
   exportTo: ["."]
-  http: [{route: [{destination: {host: relay.example.org}}]}]
----
-kind: ServiceEntry
-metadata: {name: a, namespace: project}
-spec:
-  hosts: [relay.example.org]
-  ports: [{number: 80, name: http, protocol: HTTP}]
-  resolution: DNS`, want: []string{limitReserved}},
+  http: [{route: [{destination: {host: relay.example.org}}]}]` + relayEntry, want: []string{limitReserved}},
 		"a VirtualService for a wildcard over the listener leads the sinkhole address elsewhere": {theirs: `
 kind: VirtualService
 metadata: {name: a, namespace: project}
@@ -271,6 +257,16 @@ metadata: {name: a, namespace: project}
 spec:
   hosts: ["*.system.com"]
   ports: [{number: 443, name: https, protocol: HTTPS}]`
+
+// relayEntry makes a relay known that others lead calls to.
+const relayEntry = `
+---
+kind: ServiceEntry
+metadata: {name: a, namespace: project}
+spec:
+  hosts: [relay.example.org]
+  ports: [{number: 80, name: http, protocol: HTTP}]
+  resolution: DNS`
 
 // namedEntry opens https to the second target's host, as a conflict with wildcardEntry says.
 const namedEntry = `

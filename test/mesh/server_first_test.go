@@ -42,10 +42,10 @@ func TestANeighbourWhoseServerSpeaksFirst(t *testing.T) {
 	// The first HTTP service on the port would be that of another test otherwise.
 	must(t, s.Apply(t.Context(), fmt.Sprintf(ownNamespaceOnly, ns)))
 	server := outsideServer(t, s, ns)
-	must(t, s.Deploy(t.Context(), scene.App{Namespace: ns, Name: "neighbour", Kind: "Pod", Containers: []corev1.Container{{
+	must(t, s.Deploy(t.Context(), scene.App{Namespace: ns, Name: "neighbor", Kind: "Pod", Containers: []corev1.Container{{
 		Name: "client", Image: clientsImage(t, s), Command: []string{"node", "-e", listens}, Env: []corev1.EnvVar{{Name: "SERVER", Value: server}},
 	}}}))
-	pod, err := s.ReadyPod(t.Context(), ns, "neighbour")
+	pod, err := s.ReadyPod(t.Context(), ns, "neighbor")
 	must(t, err)
 	hears(t, s, pod, "greeted")
 
