@@ -481,18 +481,33 @@ func (d *stand) says(ctx context.Context, row intruder) error {
 	return nil
 }
 
-// mark waits until both sidecars know everything that was written before.
+// mark waits until both sidecars know everything that was written before. The marker has an address of its own, as
+// another object may take port 80 of all other addresses for a protocol that isn't HTTP.
 func (d *stand) mark(t *testing.T) {
 	t.Helper()
 	d.markers++
-	// 192.0.2.1 is nobody's (RFC 5737): what isn't taken by the marker comes to nothing.
-	marker := caller.Call{URL: "http://192.0.2.1/", Headers: map[string]string{"Host": "marker.internal"}, Timeout: caller.Duration(time.Second)}
+	// 192.0.2.2 is nobody's (RFC 5737): a call that the marker doesn't answer comes to nothing.
+	marker := caller.Call{
+		URL: "http://192.0.2.2/", Headers: map[string]string{"Host": "marker.internal"}, Timeout: caller.Duration(time.Second),
+	}
 	status := caller.Outcome(strconv.Itoa(210 + d.markers))
 	must(t, d.Apply(t.Context(), fmt.Sprintf(`
 apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: marker, namespace: %[1]s}
+spec:
+  hosts: [marker.internal]
+  addresses: [192.0.2.2]
+  exportTo: ["."]
+  location: MESH_EXTERNAL
+  resolution: STATIC
+  endpoints: [{address: 192.0.2.2}]
+  ports: [{number: 80, name: marker}]
+---
+apiVersion: networking.istio.io/v1
 kind: VirtualService
-metadata: {name: marker, namespace: %s}
-spec: {hosts: [marker.internal], exportTo: ["."], http: [{directResponse: {status: %s}}]}
+metadata: {name: marker, namespace: %[1]s}
+spec: {hosts: [marker.internal], exportTo: ["."], http: [{directResponse: {status: %[2]s}}]}
 `, d.namespace, status)))
 	for _, pod := range []*corev1.Pod{d.pod, d.neighbour} {
 		must(t, scene.Until(t.Context(), "the marker", func(ctx context.Context) error {
