@@ -69,8 +69,7 @@ build: ## Build the static binary bin/mtls-egress-webhook.
 test-unit: ## Run the tests that need no server (seconds).
 	go test ./api/... ./cmd/... ./internal/...
 
-# The packages that run a cluster of their own: one at a time, as they take both cores and wait for what happens in it, and never from the cache of the go command, which
-# doesn't see that they build and install the webhook.
+# The packages that run a cluster of their own.
 ON_A_NODE := mtls.egress/webhook/test/(cluster|lifecycle|mesh|meshdemo)
 
 .PHONY: test

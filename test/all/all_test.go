@@ -28,7 +28,6 @@ func whole() map[string]string {
 		"internal/a/a_test.go":      passes,
 		"test/b/b_test.go":          passes,
 		"test/mesh/mesh_test.go":    passes,
-		"test/onnode.sh":            "#!/bin/sh\ngo test -count 1 \"$@\"\n",
 		"release/go.mod":            module,
 		"release/deep/deep_test.go": passes,
 		"test/own/go.mod":           module,
@@ -68,10 +67,10 @@ func TestAllTestsRunAndAllFailuresAreListedAtTheEnd(t *testing.T) {
 			passed: []string{"project/internal/a", "m"},
 			failed: "  project/test/b" + bad + "  m/deep" + bad + "  project/test/mesh" + bad,
 		},
-		"the tests on a node don't start": {
-			node: "here", changed: map[string]string{"test/onnode.sh": "#!/bin/sh\nexit 3\n"},
+		"the tests on a node don't compile": {
+			node: "here", changed: map[string]string{"test/mesh/mesh_test.go": compiles},
 			passed: []string{"project/internal/a", "project/test/b", "m/deep", "m"},
-			failed: "  test/onnode.sh project/test/mesh\n",
+			failed: "  project/test/mesh [setup failed]\n",
 		},
 		"a module can't be read": {
 			node: "here", changed: map[string]string{"release/go.mod": "nonsense\n"},
