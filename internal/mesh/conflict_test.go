@@ -618,6 +618,18 @@ func TestConflictsAreTheForeignObjectsInTheWay(t *testing.T) {
 			}), ourVirtualService())},
 			want: []string{"VirtualService project/theirs spec.hosts[1] BreaksOurs"},
 		},
+		"a VirtualService with a TCP route for the sinkhole address and a wildcard over the listener closes the target": {
+			others: mesh.Others{VirtualServices: virtualServices(tcpRoute("*.internal", sinkhole), ourVirtualService())},
+			want:   []string{"VirtualService project/theirs spec.hosts[0] BreaksOurs closes"},
+		},
+		"the same with the address as a subnet": {
+			others: mesh.Others{VirtualServices: virtualServices(tcpRoute("*", sinkhole+"/32"), ourVirtualService())},
+			want:   []string{"VirtualService project/theirs spec.hosts[0] BreaksOurs closes"},
+		},
+		"a subnet around the sinkhole address breaks ours": {
+			others: mesh.Others{VirtualServices: virtualServices(tcpRoute("*", "0.0.0.0/0"), ourVirtualService())},
+			want:   []string{"VirtualService project/theirs spec.hosts[0] BreaksOurs"},
+		},
 		"a VirtualService with HTTP routes for a wildcard over the listener is no conflict": {
 			others: mesh.Others{VirtualServices: virtualServices(virtualService(vsHost("*.internal")), ourVirtualService())},
 		},
@@ -792,6 +804,14 @@ func ourListener() *networkingv1.ServiceEntry {
 	ours := mesh.Listener(exampleTarget())
 	ours.CreationTimestamp, ours.OwnerReferences = day(2), ownedBy(host)
 	return ours
+}
+
+// tcpRoute is a VirtualService of others with a TCP route for the addresses of a subnet.
+func tcpRoute(host, subnet string) *networkingv1.VirtualService {
+	return virtualService(vsHost(host), func(v *networkingv1.VirtualService) {
+		v.Spec.Http = nil
+		v.Spec.Tcp = []*networking.TCPRoute{{Match: []*networking.L4MatchAttributes{{DestinationSubnets: []string{subnet}}}}}
+	})
 }
 
 // siblingListener is the listener of other.system.com with the sinkhole address of host.

@@ -39,10 +39,18 @@ func (s search) virtualServices(all []*networkingv1.VirtualService) []Conflict {
 			conflicts = append(conflicts, conflict)
 			continue
 		}
-		if index := slices.IndexFunc(virtualService.Spec.GetHosts(), s.coversListener); index >= 0 && s.routesConnections(virtualService) {
-			conflicts = append(conflicts, s.conflict(KindVirtualService, virtualService, fmt.Sprintf("spec.hosts[%d]", index), BreaksOurs,
+		wildcard := slices.IndexFunc(virtualService.Spec.GetHosts(), s.coversListener)
+		if wildcard >= 0 && s.routesSinkhole(virtualService) {
+			conflicts = append(conflicts, s.conflict(KindVirtualService, virtualService, fmt.Sprintf("spec.hosts[%d]", wildcard), BreaksOurs,
+				"has a TCP route for %s, the sinkhole address of %s, and covers the generated ServiceEntries with the wildcard %s, so calls of "+
+					"the target's Pods may go where it says and leave in plain text; give the route subnets outside 240.0.0.0/4",
+				s.target.Address(), s.target.Host, virtualService.Spec.GetHosts()[wildcard]).closing())
+			continue
+		}
+		if wildcard >= 0 && s.routesConnections(virtualService) {
+			conflicts = append(conflicts, s.conflict(KindVirtualService, virtualService, fmt.Sprintf("spec.hosts[%d]", wildcard), BreaksOurs,
 				"has a TCP route for port %d and covers the generated ServiceEntries with the wildcard %s, so Istio may apply it to calls to %s, which "+
-					"fail then; name the hosts that it is for, or the port", s.target.AppPort, virtualService.Spec.GetHosts()[index], s.target.Host))
+					"fail then; name the hosts that it is for, or the port", s.target.AppPort, virtualService.Spec.GetHosts()[wildcard], s.target.Host))
 			continue
 		}
 		index, exact, found := s.matchHost(virtualService.Spec.GetHosts())
@@ -73,6 +81,24 @@ func (s search) virtualServices(all []*networkingv1.VirtualService) []Conflict {
 // of its VirtualService at the listener then, and its HTTP routes only where none names the host itself.
 func (s search) coversListener(host string) bool {
 	return covers(host, target.ListenerHost(s.target.Host, s.target.AppPort))
+}
+
+// routesSinkhole reports whether the VirtualService has a TCP route for the sinkhole address. Istio gives such a route the
+// place of the listener's own, in which Envoy reads HTTP first.
+func (s search) routesSinkhole(virtualService *networkingv1.VirtualService) bool {
+	return slices.ContainsFunc(virtualService.Spec.GetTcp(), func(route *networking.TCPRoute) bool {
+		return slices.ContainsFunc(route.GetMatch(), func(match *networking.L4MatchAttributes) bool {
+			return (match.GetPort() == 0 || match.GetPort() == portNumber(s.target.AppPort)) &&
+				slices.ContainsFunc(match.GetDestinationSubnets(), s.isSinkhole)
+		})
+	})
+}
+
+// isSinkhole reports whether subnet is the sinkhole address alone. One around it is less exact than the listener's own
+// route, which Envoy takes then.
+func (s search) isSinkhole(subnet string) bool {
+	address := strings.TrimSuffix(subnet, "/32")
+	return !strings.Contains(address, "/") && holds(address, s.target.Address())
 }
 
 // routesConnections reports whether the VirtualService has a TCP route for the app port.
