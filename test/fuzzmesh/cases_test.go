@@ -15,6 +15,7 @@ import (
 	"mtls.egress/webhook/api/v1alpha1"
 	"mtls.egress/webhook/internal/mesh"
 	"mtls.egress/webhook/internal/target"
+	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 	"sigs.k8s.io/yaml"
 )
 
@@ -132,8 +133,21 @@ spec:
 kind: VirtualService
 metadata: {name: a, namespace: project}
 spec:
-  hosts: ["*.mtls-egress.internal"]
-  tcp: [{match: [{destinationSubnets: [254.110.240.171]}], route: [{destination: {host: relay.example.org}}]}]`},
+  hosts: ["*.internal"]
+  tcp: [{match: [{destinationSubnets: [254.110.240.171]}], route: [{destination: {host: relay.example.org}}]}]` + relayEntry, want: []string{limitSinkhole}},
+		"an HTTPRoute for the listener":                       {theirs: routeFor("HTTPRoute", "mtls-egress--app.external.system.com") + relayEntry},
+		"a TCPRoute for the listener":                         {theirs: routeFor("TCPRoute", "mtls-egress--app.external.system.com") + relayEntry},
+		"an HTTPRoute for the ServiceEntry":                   {theirs: routeFor("HTTPRoute", "mtls-egress-external.system.com") + relayEntry},
+		"a TLSRoute for the ServiceEntry":                     {theirs: routeFor("TLSRoute", "mtls-egress-external.system.com") + relayEntry},
+		"an HTTPRoute for the anchor":                         {theirs: routeFor("HTTPRoute", "mtls-egress") + relayEntry},
+		"an HTTPRoute for the anchor of another app port":     {appPort: 8081, theirs: routeFor("HTTPRoute", "mtls-egress") + relayEntry},
+		"an HTTPRoute for a ServiceEntry that names the host": {theirs: routeFor("HTTPRoute", "b") + plainEntry + relayEntry},
+		"a BackendTLSPolicy for the ServiceEntry": {theirs: `
+kind: BackendTLSPolicy
+metadata: {name: a, namespace: project}
+spec:
+  targetRefs: [{group: networking.istio.io, kind: ServiceEntry, name: mtls-egress-external.system.com}]
+  validation: {hostname: relay.example.org, wellKnownCACertificates: System}`},
 		"a ServiceEntry for MySQL on the app port": {appPort: 5432, theirs: `
 kind: ServiceEntry
 metadata: {name: a, namespace: other}
@@ -227,6 +241,16 @@ spec:
 	}
 }
 
+// routeFor is one of the Gateway API that leads the hosts of a ServiceEntry to a relay.
+func routeFor(kind, entry string) string {
+	return strings.NewReplacer("KIND", kind, "ENTRY", entry).Replace(`
+kind: KIND
+metadata: {name: a, namespace: project}
+spec:
+  parentRefs: [{group: networking.istio.io, kind: ServiceEntry, name: ENTRY}]
+  rules: [{backendRefs: [{group: networking.istio.io, kind: Hostname, name: relay.example.org, port: 80}]}]`)
+}
+
 // wildcardSubset is a rule that Istio takes for every host without a rule of its own.
 const wildcardSubset = `
 kind: DestinationRule
@@ -276,6 +300,16 @@ metadata: {name: b, namespace: project}
 spec:
   hosts: [api.system.com, external.system.com]
   ports: [{number: 443, name: https, protocol: HTTPS}]
+  resolution: DNS`
+
+// plainEntry opens the app port of the host.
+const plainEntry = `
+---
+kind: ServiceEntry
+metadata: {name: b, namespace: project}
+spec:
+  hosts: [external.system.com]
+  ports: [{number: 80, name: http, protocol: HTTP}]
   resolution: DNS`
 
 // webService is a Service in another namespace.
@@ -341,6 +375,16 @@ func TestNamedWorlds(t *testing.T) {
 	}
 }
 
+// TestRoutesOfTheGatewayAPIReachSidecars shows that the worlds with one are not just worlds without.
+func TestRoutesOfTheGatewayAPIReachSidecars(t *testing.T) {
+	each := namedCase{written: nothingWritten, theirs: routeFor("HTTPRoute", "b") + plainEntry + relayEntry}
+	sidecar := start(t, each.world(t)).sidecar(neighbors()[0])
+	ends := sidecar.ends(sidecar.resolved(Call{Scheme: "http", Address: "external.system.com", Port: 80, Host: "external.system.com"}))
+	if len(ends) != 1 || !slices.Equal(ends[0].To, []string{"relay.example.org:80"}) {
+		t.Errorf("the neighbor's call ends so, want at the relay: %v", ends)
+	}
+}
+
 func (c namedCase) world(t *testing.T) World {
 	t.Helper()
 	egressTarget := &v1alpha1.EgressTarget{}
@@ -389,12 +433,25 @@ func parse(t *testing.T, text string) []mesh.Object {
 			object = &networkingv1.ServiceEntry{}
 		case mesh.KindSidecar:
 			object = &networkingv1.Sidecar{}
+		case kindHTTPRoute:
+			object = &gatewayv1.HTTPRoute{}
+		case kindTLSRoute:
+			object = &gatewayv1.TLSRoute{}
+		case kindTCPRoute:
+			object = &gatewayv1.TCPRoute{}
+		case kindBackendTLSPolicy:
+			object = &gatewayv1.BackendTLSPolicy{}
 		default:
 			continue // no object at all
 		}
 		if err := yaml.Unmarshal([]byte(part), object); err != nil {
 			t.Fatal(err)
 		}
+		version := mesh.GroupVersion()
+		if strings.Contains(meta.Kind, "Route") || meta.Kind == kindBackendTLSPolicy {
+			version = gatewayv1.SchemeGroupVersion
+		}
+		object.GetObjectKind().SetGroupVersionKind(version.WithKind(meta.Kind))
 		if !valid(object) {
 			t.Fatalf("Istio refuses:\n%s", part)
 		}

@@ -29,12 +29,21 @@ func generate(seed, number uint64) World {
 	d.world.Targets = d.targets()
 	d.world.Services = d.services()
 	for range d.IntN(4) {
-		if object := d.foreign(); valid(object) && !d.world.taken(object) {
-			d.world.Theirs = append(d.world.Theirs, object)
-		}
+		d.add(d.foreign())
+	}
+	if d.often(15) {
+		d.add(d.serviceEntry())
+		d.add(d.gateway())
 	}
 	d.world.Ours = slices.DeleteFunc(d.ours(), d.world.taken)
 	return d.world
+}
+
+// add adds an object of others, unless Istio's admission refuses it.
+func (d *dice) add(object mesh.Object) {
+	if valid(object) && !d.world.taken(object) {
+		d.world.Theirs = append(d.world.Theirs, object)
+	}
 }
 
 // pick returns one of choices; one that stands twice comes twice as often.
@@ -260,7 +269,7 @@ func (d *dice) virtualService() mesh.Object {
 		}
 		if d.often(20) {
 			route.Match = []*networking.L4MatchAttributes{{DestinationSubnets: []string{pick(d, d.sinkhole(),
-				"240.0.0.0/4", "0.0.0.0/0")}}}
+				d.sinkhole(), "240.0.0.0/4", "0.0.0.0/0")}}}
 		}
 		object.Spec.Tcp = append(object.Spec.Tcp, route)
 	}

@@ -18,7 +18,7 @@ const (
 		"not written or does not reach the sidecar"
 	limitUnwritten = "before the anchor and the VirtualService are written, another listener on the app port " +
 		"takes the calls"
-	limitSinkhole = "another ServiceEntry with the sinkhole address takes the calls; a policy refuses it"
+	limitSinkhole = "another ServiceEntry or VirtualService with the sinkhole address takes the calls; a policy refuses it"
 	limitAnchor   = "if no other HTTP service has the app port, the anchor makes sidecars read HTTP on it, and " +
 		"follow VirtualServices there"
 	limitName     = "another object has the name of the anchor or of our VirtualService, which is not written then"
@@ -43,7 +43,7 @@ const (
 		"another protocol than HTTP, and calls past the sinkhole time out"
 	gapAdmits = "not detected: a Sidecar leaves out listener, anchor and all HTTP services on port 80, and calls " +
 		"time out"
-	gapOwnTLS = "not detected: a Sidecar leaves out the host of ours, or a VirtualService has a TLS route " +
+	gapOwnTLS = "not detected: a Sidecar leaves out the host of ours, or a VirtualService or TLSRoute has a TLS route " +
 		"for the host, and the app's own https fails"
 )
 
@@ -100,7 +100,7 @@ func limits() []limit {
 		{gapOwnTLS, func(w World, f Finding) bool {
 			return f.Law == lawOwnTLS && w.theirs(func(object mesh.Object) bool {
 				virtualService, ok := object.(*networkingv1.VirtualService)
-				return isSidecar(object) || ok && len(virtualService.Spec.GetTls()) > 0
+				return isSidecar(object) || kind(object) == kindTLSRoute || ok && len(virtualService.Spec.GetTls()) > 0
 			})
 		}},
 	}
@@ -154,14 +154,21 @@ func (w World) theirs(such func(mesh.Object) bool) bool {
 
 func isSidecar(object mesh.Object) bool { return kind(object) == mesh.KindSidecar }
 
-// takesSinkhole reports whether a ServiceEntry of others has the sinkhole address of t.
+// takesSinkhole reports whether a ServiceEntry or a TCP route of others has the sinkhole address of t.
 func (w World) takesSinkhole(t Target) bool {
+	holds := func(address string) bool { return covers(address, t.Address()) }
 	return w.theirs(func(object mesh.Object) bool {
-		entry, ok := object.(*networkingv1.ServiceEntry)
-		return ok && slices.ContainsFunc(entry.Spec.GetAddresses(), func(address string) bool {
-			return covers(address,
-				t.Address())
-		})
+		switch object := object.(type) {
+		case *networkingv1.ServiceEntry:
+			return slices.ContainsFunc(object.Spec.GetAddresses(), holds)
+		case *networkingv1.VirtualService:
+			return slices.ContainsFunc(object.Spec.GetTcp(), func(route *networking.TCPRoute) bool {
+				return slices.ContainsFunc(route.GetMatch(), func(match *networking.L4MatchAttributes) bool {
+					return slices.ContainsFunc(match.GetDestinationSubnets(), holds)
+				})
+			})
+		}
+		return false
 	})
 }
 

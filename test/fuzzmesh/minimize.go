@@ -97,7 +97,7 @@ func (m Mesh) differs(other Mesh) bool {
 func fewerFields(w World) []World {
 	var worlds []World
 	for i, object := range w.Theirs {
-		for field := 0; ; field++ {
+		for field := 0; !isGateway(object); field++ {
 			changed := object.DeepCopyObject().(mesh.Object)
 			_, spec := schemaOf(changed)
 			left := field

@@ -57,7 +57,7 @@ func start(t *testing.T, w World) control {
 	m.DefaultServiceExportTo = w.Mesh.ServiceExportTo
 	options := core.TestOptions{MeshConfig: m}
 	for _, object := range slices.Concat(w.Ours, w.Theirs) {
-		if readable(object) {
+		if readable(object) && !isGateway(object) {
 			options.Configs = append(options.Configs, convert(object))
 		}
 	}
@@ -73,6 +73,7 @@ func start(t *testing.T, w World) control {
 				}})
 		}
 	}
+	options.Configs = append(options.Configs, gatewayConfigs(t, w, options)...)
 	return control{t: t, world: w, core: core.NewConfigGenTest(t, options)}
 }
 
@@ -115,6 +116,9 @@ func convert(object mesh.Object) config.Config {
 
 // valid reports whether Istio's own admission takes object.
 func valid(object mesh.Object) bool {
+	if isGateway(object) {
+		return true
+	}
 	schema, _ := schemaOf(object)
 	_, err := schema.ValidateConfig(convert(object))
 	return err == nil
@@ -178,7 +182,8 @@ func (c control) sidecar(pod Pod) *sidecar {
 	if c.world.Mesh.DNSCapture {
 		s.names = map[string]string{}
 		for name, info := range c.core.ConfigGen.BuildNameTable(proxy, c.core.PushContext()).GetTable() {
-			s.names[name] = info.GetIps()[0]
+			// Istio lists several in any order.
+			s.names[name] = slices.Min(info.GetIps())
 		}
 	}
 	return s
@@ -431,6 +436,12 @@ func (s *sidecar) resolve(host string) string {
 		return address
 	}
 	return outside(host)
+}
+
+// resolved returns call with the address that the app gets for its name.
+func (s *sidecar) resolved(call Call) Call {
+	call.Address = s.resolve(call.Address)
+	return call
 }
 
 // outside returns the address that DNS has for a host: one for each.
