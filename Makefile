@@ -54,7 +54,7 @@ assets := $(call provided,ASSETS,assets)
 cert_manager := $(call provided,CERTMANAGER,certmanager)
 promtool := $(call provided,PROMTOOL,promtool)
 painter := $(call provided,DASHBOARD,dashboard)
-crds := $(call provided,ISTIO_CRDS,istio-crds); $(call provided,PROMETHEUS_CRDS,prometheus-crds)
+crds := $(call provided,ISTIO_CRDS,istio-crds); $(call provided,GATEWAY_CRDS,gateway-crds); $(call provided,PROMETHEUS_CRDS,prometheus-crds)
 
 .PHONY: help
 help: ## Print this list.

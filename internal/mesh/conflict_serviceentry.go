@@ -27,20 +27,13 @@ func (s search) serviceEntries(all []*networkingv1.ServiceEntry) []Conflict {
 }
 
 func (s search) serviceEntry(entry *networkingv1.ServiceEntry) (Conflict, bool) {
-	switch {
-	case s.hasOurName(entry):
-		return s.nameTaken(KindServiceEntry, entry), true
-	case s.hasListenerName(entry) && !OwnedFor(entry, s.target.Host):
-		return s.conflict(KindServiceEntry, entry, "metadata.name", BreaksOurs,
-			"has the name that the listener of the target needs and does not belong to the EgressTarget, so it is left as it is, and what else "+
-				"listens on port %d decides over calls to %s; rename or delete it", s.target.AppPort, s.target.Host), true
-	case s.hasListenerName(entry):
-		return Conflict{}, false
-	case s.hasAnchorName(entry) && !Owned(entry):
-		return s.conflict(KindServiceEntry, entry, "metadata.name", BreaksOurs,
-			"has the name that the anchor of the namespace needs and does not belong to an EgressTarget, so it is left as it is, sidecars may not read HTTP on port %d, and calls to %s that don't come to its sinkhole address may go past the target; rename or delete it",
-			s.target.AppPort, s.target.Host), true
-	case s.hasAnchorName(entry):
+	if conflict, found := s.nameOfOurs(entry); found {
+		if taken, found := s.sinkholeTaken(entry); found {
+			return taken, true
+		}
+		return conflict, true
+	}
+	if s.hasListenerName(entry) || s.hasAnchorName(entry) {
 		return Conflict{}, false
 	}
 	if index := slices.IndexFunc(entry.Spec.GetHosts(), s.isOurs); index >= 0 && entry.Namespace == s.target.Namespace {
@@ -110,6 +103,24 @@ func opens(entry *networkingv1.ServiceEntry, port int32) bool {
 	return slices.ContainsFunc(entry.Spec.Ports, func(open *networking.ServicePort) bool {
 		return open.GetNumber() == portNumber(port)
 	})
+}
+
+// nameOfOurs is for ServiceEntries of others that have the name of one of ours.
+func (s search) nameOfOurs(entry *networkingv1.ServiceEntry) (Conflict, bool) {
+	switch {
+	case s.hasOurName(entry):
+		return s.nameTaken(KindServiceEntry, entry), true
+	case s.hasListenerName(entry) && !OwnedFor(entry, s.target.Host):
+		return s.conflict(KindServiceEntry, entry, "metadata.name", BreaksOurs,
+			"has the name that the listener of the target needs and does not belong to the EgressTarget, so it is left as it is, and what else "+
+				"listens on port %d decides over calls to %s; rename or delete it", s.target.AppPort, s.target.Host), true
+	case s.hasAnchorName(entry) && !Owned(entry):
+		return s.conflict(KindServiceEntry, entry, "metadata.name", BreaksOurs,
+			"has the name that the anchor of the namespace needs and does not belong to an EgressTarget, so it is left as it is, sidecars "+
+				"may not read HTTP on port %d, and calls to %s that don't come to its sinkhole address may go past the target; rename or delete it",
+			s.target.AppPort, s.target.Host), true
+	}
+	return Conflict{}, false
 }
 
 // sinkholeTaken is for ServiceEntries of other hosts with the sinkhole address on a port that calls use. Istio makes

@@ -64,6 +64,11 @@ func (s search) sidecar(sidecar *networkingv1.Sidecar) []Conflict {
 	if len(egress) == 0 {
 		return nil
 	}
+	if index := slices.IndexFunc(egress, func(listener *networking.IstioEgressListener) bool { return s.isSinkhole(listener.GetBind()) }); index >= 0 {
+		return []Conflict{s.conflict(KindSidecar, sidecar, fmt.Sprintf("spec.egress[%d].bind", index), BreaksOurs,
+			"listens at %s, the sinkhole address of %s, so calls of the target's Pods may go where its hosts lead and leave in plain "+
+				"text; bind it to an address outside 240.0.0.0/4", s.target.Address(), s.target.Host).closing()}
+	}
 	if hidden, found := s.hidden(sidecar); found {
 		return []Conflict{hidden}
 	}

@@ -60,6 +60,19 @@ func TestConflictsAreTheForeignObjectsInTheWay(t *testing.T) {
 			others: mesh.Others{ServiceEntries: serviceEntries(serviceEntry(seHost("unrelated.example.com"), seNamed(listenerName)))},
 			want:   []string{"ServiceEntry project/mtls-egress--app.external.system.com metadata.name BreaksOurs"},
 		},
+		"the same with the sinkhole address closes the target, whichever of our names it has": {
+			others: mesh.Others{ServiceEntries: serviceEntries(
+				serviceEntry(seNamed(listenerName), seHost("a.example.com"), seAddresses(sinkhole)),
+				serviceEntry(seNamed(target.AnchorName), seHost("a.example.com"), seAddresses(sinkhole)))},
+			want: []string{
+				"ServiceEntry project/mtls-egress spec.addresses[0] BreaksOurs closes",
+				"ServiceEntry project/mtls-egress--app.external.system.com spec.addresses[0] BreaksOurs closes",
+			},
+		},
+		"a Sidecar that listens at the sinkhole address closes the target": {
+			others: mesh.Others{Sidecars: []*networkingv1.Sidecar{sidecar(egress(listener("./*"), boundTo(sinkhole)))}},
+			want:   []string{"Sidecar project/theirs spec.egress[1].bind BreaksOurs closes"},
+		},
 		"a ServiceEntry for the host of the listener or of the anchor in the namespace breaks ours": {
 			others: mesh.Others{ServiceEntries: serviceEntries(
 				serviceEntry(seHost(listenerHost)), serviceEntry(seNamed("z"), seHost("a.example.com", target.AnchorHost)))},
@@ -1008,6 +1021,13 @@ func listener(hosts ...string) *networking.IstioEgressListener {
 
 func listenerOn(port uint32, hosts ...string) *networking.IstioEgressListener {
 	return &networking.IstioEgressListener{Hosts: hosts, Port: &networking.SidecarPort{Number: port, Name: "any"}}
+}
+
+// boundTo is an egress listener for all that the namespace has, at one address.
+func boundTo(address string) *networking.IstioEgressListener {
+	bound := listenerOn(80, "./*")
+	bound.Bind = address
+	return bound
 }
 
 // boundOn is an egress listener for all that the namespace has, at every address of a port.

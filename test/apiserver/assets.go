@@ -16,6 +16,10 @@ func Assets(ctx context.Context) (string, error) { return Tools(ctx, "assets") }
 // IstioCRDs returns the file with Istio's CustomResourceDefinitions, of the version of istio.io/api that the project is built with.
 func IstioCRDs(ctx context.Context) (string, error) { return Tools(ctx, "istio-crds") }
 
+// GatewayCRDs returns the folder with the CustomResourceDefinitions of the Gateway API, a file for each, of the version that
+// the tests' Istio is built with.
+func GatewayCRDs(ctx context.Context) (string, error) { return Tools(ctx, "gateway-crds") }
+
 // PrometheusCRDs returns the folder with the CustomResourceDefinitions of the Prometheus operator.
 func PrometheusCRDs(ctx context.Context) (string, error) { return Tools(ctx, "prometheus-crds") }
 

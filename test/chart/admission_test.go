@@ -14,6 +14,7 @@ import (
 func TestAdmission(t *testing.T) {
 	c := startCluster(t)
 	c.istio(t)
+	c.gatewayAPI(t)
 	olderPods(t, c)
 	webhook := startStub(t)
 	c.upgrade(t, webhook, "--install", "--create-namespace")
@@ -29,6 +30,7 @@ func TestAdmission(t *testing.T) {
 	t.Run("the policies read only fields that there are", func(t *testing.T) { testTypes(t, c) })
 	t.Run("generated objects are the controller's", func(t *testing.T) { testGeneratedObjects(t, c) })
 	t.Run("the domain and the owners of generated objects are the controller's", func(t *testing.T) { testReserved(t, c) })
+	t.Run("nothing is attached to generated objects", func(t *testing.T) { testAttached(t, c) })
 	t.Run("nothing takes an address of the sinkhole", func(t *testing.T) { testSinkhole(t, c) })
 	t.Run("an issuer is asked for a certificate by those who may create Certificates", func(t *testing.T) { testIssuance(t, c) })
 	t.Run("the service account may do what it has to, and no more", func(t *testing.T) { testAccount(t, c) })
@@ -40,7 +42,9 @@ func (c cluster) upgrade(t *testing.T, webhook *stub, args ...string) {
 	t.Helper()
 	var exempt []string
 	for number := range exemptNamespaces {
-		exempt = append(exempt, exemptNamespace("generated", number), exemptNamespace("reserved", number), exemptNamespace("sinkhole", number))
+		for _, test := range []string{"attached", "generated", "reserved", "sinkhole"} {
+			exempt = append(exempt, exemptNamespace(test, number))
+		}
 	}
 	c.helm(t, append([]string{
 		"upgrade", release, chartDir, "--namespace", namespace, "--set", "deployment.enabled=false,webhook.url=" + webhook.URL,

@@ -99,6 +99,20 @@ func (c cluster) istio(t *testing.T) {
 	c.kubectl(t, "wait", "--for=condition=Established", "--timeout="+patience.String(), "--filename", crds)
 }
 
+// gatewayAPI installs the CustomResourceDefinitions of the Gateway API.
+func (c cluster) gatewayAPI(t *testing.T) {
+	t.Helper()
+	crds, err := apiserver.GatewayCRDs(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, plural := range []string{"httproutes", "grpcroutes", "tlsroutes", "tcproutes", "backendtlspolicies"} {
+		file := filepath.Join(crds, "gateway.networking.k8s.io_"+plural+".yaml")
+		c.kubectl(t, "apply", "--server-side", "--filename", file)
+		c.kubectl(t, "wait", "--for=condition=Established", "--timeout="+patience.String(), "--filename", file)
+	}
+}
+
 // prometheus installs the Prometheus operator's CustomResourceDefinitions.
 func (c cluster) prometheus(t *testing.T) {
 	t.Helper()

@@ -153,6 +153,7 @@ func TestRenderedObjects(t *testing.T) {
 		"ValidatingAdmissionPolicy mtls-egress-webhook-propagated", "ValidatingAdmissionPolicyBinding mtls-egress-webhook-propagated",
 	}
 	generated := []string{
+		"ValidatingAdmissionPolicy mtls-egress-webhook-attached", "ValidatingAdmissionPolicyBinding mtls-egress-webhook-attached",
 		"ValidatingAdmissionPolicy mtls-egress-webhook-generated-objects", "ValidatingAdmissionPolicyBinding mtls-egress-webhook-generated-objects",
 		"ValidatingAdmissionPolicy mtls-egress-webhook-sinkhole", "ValidatingAdmissionPolicyBinding mtls-egress-webhook-sinkhole",
 		"ValidatingAdmissionPolicy mtls-egress-webhook-issuance", "ValidatingAdmissionPolicyBinding mtls-egress-webhook-issuance",

@@ -162,7 +162,7 @@ func routedTo(host string) change {
 
 func pluralOf(kind string) string {
 	return map[string]string{
-		mesh.KindVirtualService: "virtualservices", mesh.KindDestinationRule: "destinationrules", mesh.KindServiceEntry: "serviceentries", "WorkloadEntry": "workloadentries",
+		mesh.KindVirtualService: "virtualservices", mesh.KindDestinationRule: "destinationrules", mesh.KindServiceEntry: "serviceentries", mesh.KindSidecar: "sidecars", "WorkloadEntry": "workloadentries",
 	}[kind]
 }
 

@@ -42,6 +42,7 @@ func testSinkhole(t *testing.T, c cluster) {
 		"ServiceEntry":   "spec.addresses",
 		"WorkloadEntry":  "spec.address",
 		"VirtualService": "destinationSubnets of spec.tcp or spec.tls",
+		"Sidecar":        "bind of spec.egress",
 	}
 	refused := func(kind, taken string) string {
 		const policy = "mtls-egress-webhook-sinkhole"
@@ -68,6 +69,13 @@ func testSinkhole(t *testing.T, c cluster) {
 		})
 	}
 
+	bind := func(address string) *unstructured.Unstructured {
+		return claiming("sinkhole", "Sidecar", "spec", "egress", []any{
+			map[string]any{"hosts": []any{"./*"}},
+			map[string]any{"bind": address, "port": map[string]any{"number": int64(80), "name": "tcp", "protocol": "TCP"}, "hosts": []any{"./*"}},
+		})
+	}
+
 	// Every field, once. Then every way to write an address.
 	created := map[string]struct {
 		object *unstructured.Unstructured
@@ -86,6 +94,8 @@ func testSinkhole(t *testing.T, c cluster) {
 		"a VirtualService with a subnet":               {object: subnet("tcp", "192.168.0.0/16")},
 		"a VirtualService with a subnet of ours":       {object: subnet("tcp", "241.0.0.0/8"), taken: "241.0.0.0/8"},
 		"a VirtualService with one in TLS":             {object: subnet("tls", "241.0.0.0/8"), taken: "241.0.0.0/8"},
+		"a Sidecar with a listener":                    {object: bind("127.0.0.1")},
+		"a Sidecar with a listener at one of ours":     {object: bind("241.0.0.1"), taken: "241.0.0.1"},
 		"a WorkloadEntry":                              {object: claiming("sinkhole", "WorkloadEntry", "spec", "address", "10.0.0.2")},
 		"a WorkloadEntry with an address of ours":      {object: claiming("sinkhole", "WorkloadEntry", "spec", "address", "241.0.0.1"), taken: "241.0.0.1"},
 		"a WorkloadEntry with a host that looks so":    {object: claiming("sinkhole", "WorkloadEntry", "spec", "address", "241.example.com")},

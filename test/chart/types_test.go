@@ -18,8 +18,8 @@ func testTypes(t *testing.T, c cluster) {
 	if err := c.List(t.Context(), &policies, client.MatchingLabels{"app.kubernetes.io/part-of": "mtls-egress-webhook"}); err != nil {
 		t.Fatal(err)
 	}
-	if len(policies.Items) != 5 {
-		t.Errorf("%d policies, want 5", len(policies.Items))
+	if len(policies.Items) != 6 {
+		t.Errorf("%d policies, want 6", len(policies.Items))
 	}
 	openAPI, err := discovery.NewDiscoveryClientForConfig(c.Config)
 	if err != nil {

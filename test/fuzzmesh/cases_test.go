@@ -135,7 +135,34 @@ metadata: {name: a, namespace: project}
 spec:
   hosts: ["*.internal"]
   tcp: [{match: [{destinationSubnets: [254.110.240.171]}], route: [{destination: {host: relay.example.org}}]}]` + relayEntry, want: []string{limitSinkhole}},
-		"an HTTPRoute for the listener":                       {theirs: routeFor("HTTPRoute", "mtls-egress--app.external.system.com") + relayEntry},
+		"an HTTPRoute for the listener": {theirs: routeFor("HTTPRoute", "mtls-egress--app.external.system.com") + relayEntry},
+		"an HTTPRoute for the listener that the mesh's default makes private": {
+			mesh: Mesh{VirtualServiceExportTo: []string{"."}}, theirs: routeFor("HTTPRoute", "mtls-egress--app.external.system.com") + relayEntry,
+			want: []string{limitAttached},
+		},
+		"a Sidecar that listens at the sinkhole address": {theirs: `
+kind: Sidecar
+metadata: {name: a, namespace: project}
+spec:
+  egress:
+  - {hosts: [./relay.example.org], bind: 254.110.240.171, port: {number: 80, name: tcp, protocol: TCP}}
+  - {hosts: [./*]}` + relayEntry, want: []string{limitSinkhole}},
+		"a Sidecar with a listener of its own hides the target's objects": {services: webService, appPort: 8081, theirs: `
+kind: Sidecar
+metadata: {name: a, namespace: project}
+spec:
+  egress:
+  - {hosts: [other/*], bind: 0.0.0.0, port: {number: 8081, name: https, protocol: HTTPS}}
+  - {hosts: [other/*]}`, want: []string{limitOwnListener}},
+		"a ServiceEntry with the sinkhole address has the listener's name": {
+			written: func(t Target) []mesh.Object { return closedTarget(t)[:2] }, theirs: `
+kind: ServiceEntry
+metadata: {name: mtls-egress--app.external.system.com, namespace: project}
+spec:
+  hosts: [relay.example.org]
+  addresses: [254.110.240.171]
+  ports: [{number: 80, name: tcp, protocol: TCP}]
+  resolution: DNS`, want: []string{limitSinkhole}},
 		"a TCPRoute for the listener":                         {theirs: routeFor("TCPRoute", "mtls-egress--app.external.system.com") + relayEntry},
 		"an HTTPRoute for the ServiceEntry":                   {theirs: routeFor("HTTPRoute", "mtls-egress-external.system.com") + relayEntry},
 		"a TLSRoute for the ServiceEntry":                     {theirs: routeFor("TLSRoute", "mtls-egress-external.system.com") + relayEntry},

@@ -3,6 +3,7 @@ package fuzzmesh
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 
 	"istio.io/istio/pilot/pkg/config/kube/gateway"
@@ -15,7 +16,6 @@ import (
 	"istio.io/istio/pkg/config/schema/gvr"
 	"istio.io/istio/pkg/kube"
 	"istio.io/istio/pkg/kube/kclient/clienttest"
-	"istio.io/istio/pkg/kube/krt"
 	istiotest "istio.io/istio/pkg/test"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -77,7 +77,7 @@ func gatewayConfigs(t *testing.T, w World, options core.TestOptions) []config.Co
 	stop := istiotest.NewStop(t)
 	there := func(schema.GroupVersionResource, <-chan struct{}) bool { return true }
 	translator := gateway.NewController(client, there, controller.Options{
-		DomainSuffix: constants.DefaultClusterLocalDomain, KrtDebugger: new(krt.DebugHandler), Revision: revision,
+		DomainSuffix: constants.DefaultClusterLocalDomain, Revision: revision,
 	}, model.NewEndpointIndexUpdater(model.NewEndpointIndex(model.DisabledCache{})))
 	client.RunAndWait(stop)
 	go translator.Run(stop)
@@ -183,6 +183,11 @@ func (d *dice) backend() gatewayv1.BackendRef {
 		reference.Name = gatewayv1.ObjectName(d.host())
 	}
 	return gatewayv1.BackendRef{BackendObjectReference: reference}
+}
+
+// attachedToOurs reports whether object is of the Gateway API and attached to what has a name of ours.
+func attachedToOurs(object mesh.Object) bool {
+	return isGateway(object) && strings.Contains(text(object), "name: "+target.AnchorName)
 }
 
 func gatewayType(kind string) metav1.TypeMeta {

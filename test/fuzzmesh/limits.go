@@ -18,12 +18,17 @@ const (
 		"not written or does not reach the sidecar"
 	limitUnwritten = "before the anchor and the VirtualService are written, another listener on the app port " +
 		"takes the calls"
-	limitSinkhole = "another ServiceEntry or VirtualService with the sinkhole address takes the calls; a policy refuses it"
+	limitSinkhole = "another ServiceEntry, VirtualService or Sidecar with the sinkhole address takes the calls; a policy refuses it"
 	limitAnchor   = "if no other HTTP service has the app port, the anchor makes sidecars read HTTP on it, and " +
 		"follow VirtualServices there"
 	limitName     = "another object has the name of the anchor or of our VirtualService, which is not written then"
 	limitReserved = "an object of others that names a host below mtls-egress.internal, which a policy refuses, changes its " +
 		"meaning or takes the calls"
+	limitService     = "a Sidecar hides the target's objects, and a Service with its host as a name takes the calls; conflicts say so"
+	limitOwnListener = "a Sidecar with a listener of its own on the app port hides the target's objects, and calls go where " +
+		"that listener leads; a conflict says so"
+	limitAttached = "a route of the Gateway API is attached to a generated ServiceEntry, which a policy refuses, and the mesh's " +
+		"default makes it private"
 	limitResolved = "with DNS capture, http://HOST./ goes to the address that another ServiceEntry gives the host"
 )
 
@@ -84,6 +89,16 @@ func limits() []limit {
 		}},
 		{limitSinkhole, func(w World, f Finding) bool {
 			return f.plain() && w.takesSinkhole(f.Target) && slices.ContainsFunc(w.conflicts(f.Target), closing)
+		}},
+		{limitAttached, func(w World, f Finding) bool {
+			return len(w.Mesh.VirtualServiceExportTo) > 0 && !f.compares() && w.theirs(attachedToOurs)
+		}},
+		{limitOwnListener, func(w World, f Finding) bool {
+			return f.plain() && w.listens(f.Target.AppPort) && w.says(f.Target, mesh.KindSidecar, mesh.HidesOurs)
+		}},
+		{limitService, func(w World, f Finding) bool {
+			return f.Law == lawClosed && w.says(f.Target, mesh.KindSidecar, mesh.HidesOurs) &&
+				w.says(f.Target, mesh.KindService, mesh.BreaksOurs)
 		}},
 		{limitResolved, func(w World, f Finding) bool {
 			return f.Law == lawPast && w.Mesh.DNSCapture && f.Call.Address != outside(f.Target.Host)
@@ -154,7 +169,8 @@ func (w World) theirs(such func(mesh.Object) bool) bool {
 
 func isSidecar(object mesh.Object) bool { return kind(object) == mesh.KindSidecar }
 
-// takesSinkhole reports whether a ServiceEntry or a TCP route of others has the sinkhole address of t.
+// takesSinkhole reports whether a ServiceEntry, a TCP route or a Sidecar of others has the sinkhole
+// address of t.
 func (w World) takesSinkhole(t Target) bool {
 	holds := func(address string) bool { return covers(address, t.Address()) }
 	return w.theirs(func(object mesh.Object) bool {
@@ -166,6 +182,10 @@ func (w World) takesSinkhole(t Target) bool {
 				return slices.ContainsFunc(route.GetMatch(), func(match *networking.L4MatchAttributes) bool {
 					return slices.ContainsFunc(match.GetDestinationSubnets(), holds)
 				})
+			})
+		case *networkingv1.Sidecar:
+			return slices.ContainsFunc(object.Spec.GetEgress(), func(listener *networking.IstioEgressListener) bool {
+				return holds(listener.GetBind())
 			})
 		}
 		return false

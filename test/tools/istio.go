@@ -24,6 +24,20 @@ func istioCRDs(ctx context.Context) (string, error) {
 	return file, nil
 }
 
+// gatewayCRDs returns the folder with the CustomResourceDefinitions of the Gateway API, of the version that istiod is built with.
+func gatewayCRDs(ctx context.Context) (string, error) {
+	const module = "sigs.k8s.io/gateway-api"
+	dir, err := moduleDirectory(ctx, "istio", module)
+	if err != nil {
+		return "", err
+	}
+	folder := filepath.Join(dir, "config", "crd", "standard")
+	if _, err := os.Stat(folder); err != nil {
+		return "", fmt.Errorf("%s is not where the Gateway API kept its CRDs until now: %w", module, err)
+	}
+	return folder, nil
+}
+
 // moduleDirectory is the folder in the module cache with the sources of a module, at the version that the go.mod in dir has.
 func moduleDirectory(ctx context.Context, dir, module string) (string, error) {
 	quiet := func(int) {}

@@ -4,6 +4,7 @@
 //	go -C test/tools run . assets            prints the directory that holds etcd, kube-apiserver, kubectl and helm
 //	go -C test/tools run . node              prints the directory that holds the parts of a node
 //	go -C test/tools run . istio-crds        prints the file with Istio's CustomResourceDefinitions
+//	go -C test/tools run . gateway-crds      prints the folder with the Gateway API's CustomResourceDefinitions
 //	go -C test/tools run . prometheus-crds   prints the folder with the Prometheus operator's CustomResourceDefinitions
 //	go -C test/tools run . certmanager       prints the directory that holds cert-manager's programs and its chart
 //	go -C test/tools run . promtool          prints the directory that holds promtool and prometheus
@@ -55,6 +56,7 @@ commands:
   assets           print the directory that holds etcd, kube-apiserver, kubectl and helm
   node             print the directory that holds the parts of a Kubernetes node with Istio (root on Linux)
   istio-crds       print the file with Istio's CustomResourceDefinitions
+  gateway-crds     print the folder with the Gateway API's CustomResourceDefinitions
   prometheus-crds  print the folder with the Prometheus operator's CustomResourceDefinitions
   certmanager      print the directory that holds cert-manager's programs and its chart
   promtool         print the directory that holds promtool and prometheus
@@ -83,6 +85,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		path, err = node(ctx, stderr)
 	case "istio-crds":
 		path, err = istioCRDs(ctx)
+	case "gateway-crds":
+		path, err = gatewayCRDs(ctx)
 	case "prometheus-crds":
 		path, err = prometheusCRDs(ctx)
 	case "certmanager":
