@@ -17,6 +17,7 @@ import (
 	"mtls.egress/webhook/internal/certs/serving"
 	"mtls.egress/webhook/internal/controller"
 	"mtls.egress/webhook/internal/mesh"
+	"mtls.egress/webhook/internal/plan"
 	"mtls.egress/webhook/internal/webhookport"
 )
 
@@ -90,7 +91,7 @@ func (o *serveOptions) flags() cliflag.NamedFlagSets {
 	program := groups.FlagSet("controller")
 	program.BoolVar(&o.leaderElect, "leader-elect", true, "Let only one replica at a time be the controller. All replicas answer admission requests.")
 	program.DurationVar(&o.targetRetention, "target-retention", 10*time.Minute, "How long an EgressTarget that the controller made stays after its last Pod is gone.")
-	program.DurationSliceVar(&o.expiryWarnings, "expiry-warnings", controller.DefaultExpiryWarnings(), "How long before its end a client certificate is warned of, by a condition and "+
+	program.DurationSliceVar(&o.expiryWarnings, "expiry-warnings", plan.DefaultExpiryWarnings(), "How long before its end a client certificate is warned of, by a condition and "+
 		"an event for each. A certificate of a short life is warned of when a third of it is left, or a fifth where cert-manager renews it.")
 	program.StringVar(&o.verifyTargets, "verify-targets", string(controller.VerifyOff), "Which targets are verified: the controller makes a TLS handshake with the partner, with the very "+
 		"credential and without a request. off, marked for EgressTargets with spec.verify: true, or all but those with spec.verify: false. Without a value: all.")

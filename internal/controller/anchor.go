@@ -35,7 +35,7 @@ func (r *EgressTargetReconciler) appPorts(ctx context.Context, namespace string,
 		if err != nil {
 			return nil, err
 		}
-		if r.meshConfig().DynamicDNS || slices.ContainsFunc(pods, func(p *pod) bool { return !p.ended() }) {
+		if r.meshConfig().DynamicDNS || slices.ContainsFunc(pods, func(p *pod) bool { return !p.Ended() }) {
 			ports = append(ports, target.FromEgressTarget(namespace, members[i].Name, &members[i]).AppPort)
 		}
 	}

@@ -153,12 +153,3 @@ func typed[T any](object *unstructured.Unstructured) (*T, error) {
 	}
 	return converted, nil
 }
-
-// sentences are the messages of conflicts.
-func sentences(conflicts []mesh.Conflict) []string {
-	var messages []string
-	for _, conflict := range conflicts {
-		messages = append(messages, conflict.Message)
-	}
-	return messages
-}

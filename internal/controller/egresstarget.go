@@ -4,15 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
-	"slices"
-	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/events"
 	"k8s.io/utils/clock"
@@ -22,8 +20,8 @@ import (
 
 	"mtls.egress/webhook/api/v1alpha1"
 	"mtls.egress/webhook/internal/absent"
-	"mtls.egress/webhook/internal/certs/credential"
 	"mtls.egress/webhook/internal/mesh"
+	"mtls.egress/webhook/internal/plan"
 	"mtls.egress/webhook/internal/policy"
 	"mtls.egress/webhook/internal/policy/lookup"
 	"mtls.egress/webhook/internal/target"
@@ -44,7 +42,7 @@ type EgressTargetReconciler struct {
 	clock  clock.PassiveClock
 
 	retention time.Duration
-	warnings  expiryWarnings
+	warnings  plan.ExpiryWarnings
 	// policy says which hosts all namespaces may reach.
 	policy        policy.Cluster
 	rootNamespace string
@@ -54,6 +52,14 @@ type EgressTargetReconciler struct {
 	versions *versions
 	repairs  *repairs
 }
+
+// Marks on EgressTargets.
+const (
+	// FieldManager is the field manager of everything that the controller writes.
+	FieldManager = target.ValueManagedBy
+	// Finalizer keeps a deleted EgressTarget, and with it its objects, until no Pod of the host is left.
+	Finalizer = "mtls.egress/teardown"
+)
 
 // How long to wait where no event is certain to come.
 const (
@@ -89,7 +95,7 @@ func (r *EgressTargetReconciler) reconcile(ctx context.Context, key types.Namesp
 		return reconcile.Result{}, fmt.Errorf("read the EgressTarget: %w", err)
 	}
 	t := target.FromEgressTarget(key.Namespace, key.Name, &egressTarget)
-	demands := demandOf(t, pods)
+	demands := plan.DemandsOf(t, pods)
 	switch held := controllerutil.ContainsFinalizer(&egressTarget, Finalizer); {
 	case !egressTarget.DeletionTimestamp.IsZero() && !held:
 		return reconcile.Result{}, nil
@@ -100,11 +106,11 @@ func (r *EgressTargetReconciler) reconcile(ctx context.Context, key types.Namesp
 			return reconcile.Result{}, err
 		}
 	}
-	unusedSince, left := retention(&egressTarget, len(demands), r.retention, r.clock.Now())
+	unusedSince, left := plan.Retention(&egressTarget, len(demands), r.retention, r.clock.Now())
 	if unusedSince != nil && left <= 0 && egressTarget.DeletionTimestamp.IsZero() {
 		return reconcile.Result{}, r.removeUnused(ctx, &egressTarget)
 	}
-	result, err := r.keep(ctx, &egressTarget, t, pods, demands, unusedSince)
+	result, err := r.keep(ctx, &egressTarget, pods, demands, unusedSince)
 	if unusedSince != nil && left > 0 && err == nil {
 		result.RequeueAfter = min(result.RequeueAfter, left)
 	}
@@ -113,7 +119,7 @@ func (r *EgressTargetReconciler) reconcile(ctx context.Context, key types.Namesp
 
 // createOnFirstUse makes the EgressTarget that Pods ask for and nobody wrote.
 func (r *EgressTargetReconciler) createOnFirstUse(ctx context.Context, key types.NamespacedName, pods []*pod) error {
-	port, asked := wantedPort(demandOf(target.FromEgressTarget(key.Namespace, key.Name, nil), pods))
+	port, asked := plan.WantedPort(plan.DemandsOf(target.FromEgressTarget(key.Namespace, key.Name, nil), pods))
 	if !asked {
 		return nil
 	}
@@ -187,7 +193,9 @@ func (r *EgressTargetReconciler) removeUnused(ctx context.Context, egressTarget 
 	if err != nil {
 		return fmt.Errorf("delete the unused EgressTarget: %w", err)
 	}
-	r.record(egressTarget, notice{kind: corev1.EventTypeNormal, reason: "Unused", action: "Remove", note: "no Pod asked for the host for " + r.retention.String()})
+	record(r.events, egressTarget, plan.Event{
+		Type: corev1.EventTypeNormal, Reason: "Unused", Action: "Remove", Note: "no Pod asked for the host for " + r.retention.String(),
+	})
 	return nil
 }
 
@@ -202,61 +210,56 @@ func (r *EgressTargetReconciler) usedNow(ctx context.Context, egressTarget *v1al
 	for i := range list.Items {
 		pods = append(pods, keptPod(&list.Items[i], nil))
 	}
-	return len(demandOf(target.FromEgressTarget(egressTarget.Namespace, egressTarget.Name, egressTarget), pods)) > 0, nil
+	return len(plan.DemandsOf(target.FromEgressTarget(egressTarget.Namespace, egressTarget.Name, egressTarget), pods)) > 0, nil
 }
 
 // keep programs what the EgressTarget asks for, as far as can be, and writes into its status what was found. What can't
 // be read delays neither closing nor the status: a decision to close needs the policy and the conflicts alone.
 func (r *EgressTargetReconciler) keep(
-	ctx context.Context, egressTarget *v1alpha1.EgressTarget, t target.Target, pods []*pod, demands []demand, unusedSince *metav1.Time,
+	ctx context.Context, egressTarget *v1alpha1.EgressTarget, pods []*pod, demands []plan.Demand, unusedSince *metav1.Time,
 ) (reconcile.Result, error) {
-	now := r.clock.Now()
-	egressTargets, siblingsErr := r.siblings(ctx, egressTarget)
-	siblings := targetsOf(egressTargets)
-	t = t.Among(siblings)
-	rules, rulesErr := lookup.Rules(ctx, r.cache, r.live, r.policy, t.Namespace)
-	others, othersErr := r.others(ctx, t, pods)
-	conflicts := mesh.Conflicts(t, others)
-	current, currentErr := r.current(ctx, t)
-	issued, issueErr := r.issueInTime(ctx, egressTarget, t)
-	findings, findingsErr := r.findings(ctx, t, secretsInUse(t, demands), now)
-	p := makePlan(t, demands, findings, current, conflicts).closedFor(caughtHosts(t, siblings))
-	if rulesErr == nil {
-		p = p.closedUnless(rules.Decide(t.Host))
-	}
-	p.target.MaxConnectionAge = credential.ConnectionAge(p.target, usableCredentials(findings), now)
-	readErr := errors.Join(siblingsErr, rulesErr, othersErr, currentErr, issueErr)
-	if readErr != nil && !p.closed {
+	facts, credentialsErr, readErr := r.facts(ctx, egressTarget, pods, demands)
+	facts.UnusedSince = unusedSince
+	decided := plan.Decide(facts)
+	if readErr != nil && !decided.Closed {
 		return reconcile.Result{}, readErr
 	}
-	taken, again, writeErr := r.program(ctx, egressTarget, p)
+	taken, again, writeErr := r.program(ctx, egressTarget, decided)
 	if stale(writeErr) || apierrors.HasStatusCause(writeErr, corev1.NamespaceTerminatingCause) {
 		return reconcile.Result{}, writeErr
 	}
-	written := outcome(p.verdict, taken, writeErr, !egressTarget.DeletionTimestamp.IsZero(), len(demands))
-	status := statusOf(egressTarget.Status, observation{
-		generation:  egressTarget.Generation,
-		host:        t.Host,
-		pods:        int32(min(len(demands), math.MaxInt32)),
-		findings:    findings,
-		programmed:  written,
-		outdated:    p.outdated,
-		issued:      issued,
-		conflicts:   sentences(conflicts),
-		unusedSince: unusedSince,
-		now:         now,
-	})
-	if err := r.writeStatus(ctx, egressTarget, status); err != nil {
+	status := decided.Status(plan.Written{Taken: taken, Err: writeErr})
+	if err := r.writeStatus(ctx, egressTarget, decided, status); err != nil {
 		return reconcile.Result{}, err
 	}
-	look := nextLook(p.target, status, findings, r.warnings, now)
+	look := decided.NextLook(status)
 	if again > 0 {
 		look = min(look, again)
 	}
-	if issued != nil && issued.waits() {
-		look = min(look, readAwaitedMost)
+	return reconcile.Result{RequeueAfter: look}, errors.Join(writeErr, readErr, credentialsErr)
+}
+
+// facts reads what a decision about the target depends on. What can't be read is left out. readErr is the error of what
+// only a closed plan can do without, credentialsErr of what a check of the credentials tells of already.
+func (r *EgressTargetReconciler) facts(
+	ctx context.Context, egressTarget *v1alpha1.EgressTarget, pods []*pod, demands []plan.Demand,
+) (facts plan.Facts, credentialsErr, readErr error) {
+	facts = plan.Facts{EgressTarget: egressTarget.DeepCopy(), Demands: demands, Warnings: r.warnings, Now: r.clock.Now()}
+	t := target.FromEgressTarget(egressTarget.Namespace, egressTarget.Name, egressTarget)
+	egressTargets, siblingsErr := r.siblings(ctx, egressTarget)
+	facts.Siblings = targetsOf(egressTargets)
+	t = t.Among(facts.Siblings)
+	rules, rulesErr := lookup.Rules(ctx, r.cache, r.live, r.policy, t.Namespace)
+	if rulesErr == nil {
+		facts.Policy = new(rules.Decide(t.Host))
 	}
-	return reconcile.Result{RequeueAfter: look}, errors.Join(writeErr, readErr, findingsErr)
+	var othersErr, standingErr, issueErr error
+	facts.Others, othersErr = r.others(ctx, t, pods)
+	facts.Standing, standingErr = r.standing(ctx, t)
+	facts.Issued, issueErr = r.issueInTime(ctx, egressTarget, t)
+	facts.IssuedUnseen = changesUnseen(facts.Issued)
+	facts.Credentials, credentialsErr = r.credentials(ctx, t, plan.SecretsInUse(t, demands), facts.Now)
+	return facts, credentialsErr, errors.Join(siblingsErr, rulesErr, othersErr, standingErr, issueErr)
 }
 
 // siblings returns the other EgressTargets of the namespace, without those that are going: deleted, with no Pod left.
@@ -275,25 +278,13 @@ func (r *EgressTargetReconciler) siblings(ctx context.Context, egressTarget *v1a
 			if err != nil {
 				return nil, err
 			}
-			if len(demandOf(target.FromEgressTarget(other.Namespace, other.Name, &other), pods)) == 0 {
+			if len(plan.DemandsOf(target.FromEgressTarget(other.Namespace, other.Name, &other), pods)) == 0 {
 				continue
 			}
 		}
 		siblings = append(siblings, other)
 	}
 	return siblings, nil
-}
-
-// caughtHosts returns the hosts of siblings whose plain calls would go to t: see target.Target.Catches.
-func caughtHosts(t target.Target, siblings []target.Target) []string {
-	var hosts []string
-	for _, sibling := range siblings {
-		if t.Catches(sibling) {
-			hosts = append(hosts, sibling.Host)
-		}
-	}
-	slices.Sort(hosts)
-	return hosts
 }
 
 func targetsOf(egressTargets []v1alpha1.EgressTarget) []target.Target {
@@ -305,46 +296,32 @@ func targetsOf(egressTargets []v1alpha1.EgressTarget) []target.Target {
 	return targets
 }
 
-// current returns what the DestinationRule in the cluster presents, nil without one of ours.
-func (r *EgressTargetReconciler) current(ctx context.Context, t target.Target) (found *presented, err error) {
+// standing returns what the DestinationRule in the cluster presents, nil without one of ours.
+func (r *EgressTargetReconciler) standing(ctx context.Context, t target.Target) (found *plan.Standing, err error) {
 	destinationRule, err := cachedIstioObject(ctx, r.cache, mesh.KindDestinationRule, t.Namespace, target.ObjectName(t.Host))
 	if err != nil || destinationRule == nil || !mesh.OwnedFor(destinationRule, t.Host) {
 		return nil, err
 	}
-	if standing, ok := presentedBy(destinationRule, t.Host); ok {
+	if standing, ok := plan.ReadStanding(destinationRule, t.Host); ok {
 		found = &standing
 	}
 	return found, nil
 }
 
-// outcome is what the condition Programmed says after the attempt to write a plan.
-func outcome(planned verdict, taken []string, err error, deleting bool, pods int) verdict {
-	switch {
-	case err != nil:
-		return verdict{reason: v1alpha1.ReasonWriteFailed, message: err.Error()}
-	case len(taken) > 0:
-		return verdict{reason: v1alpha1.ReasonNameTaken, message: fmt.Sprintf(
-			"an object of another owner has the name that one of ours needs: %s; see the condition Conflicted", strings.Join(taken, ", "))}
-	case deleting && planned.holds:
-		return verdict{holds: true, reason: reasonDeletionPending, message: fmt.Sprintf(
-			"this EgressTarget is deleted; its objects stay until no Pod calls the host any more (now %d)", pods)}
-	}
-	return planned
-}
-
-// writeStatus writes the status when it is another than before, and then tells what changed. The write is bound to the version
-// that was read, so a change is told once.
-func (r *EgressTargetReconciler) writeStatus(ctx context.Context, egressTarget *v1alpha1.EgressTarget, status v1alpha1.EgressTargetStatus) error {
-	old := egressTarget.Status
-	if equality.Semantic.DeepEqual(old, status) {
+// writeStatus writes the status if it is another than before, and then tells what changed. The write is bound to the
+// version that was read, so a change is told once.
+func (r *EgressTargetReconciler) writeStatus(
+	ctx context.Context, egressTarget *v1alpha1.EgressTarget, decided plan.Plan, status v1alpha1.EgressTargetStatus,
+) error {
+	if equality.Semantic.DeepEqual(egressTarget.Status, status) {
 		return nil
 	}
 	egressTarget.Status = status
 	if err := updateStatus(ctx, r.client, r.versions, r.clock, egressTarget); err != nil {
 		return err
 	}
-	for _, e := range append(transitions(old.Conditions, status.Conditions), expiryNotices(target.FromEgressTarget(egressTarget.Namespace, egressTarget.Name, egressTarget), old.Credentials, status.Credentials)...) {
-		r.record(egressTarget, e)
+	for _, event := range decided.Events(status) {
+		record(r.events, egressTarget, event)
 	}
 	return nil
 }
@@ -362,6 +339,15 @@ func updateStatus(ctx context.Context, c client.Client, versions *versions, cloc
 	return nil
 }
 
-func (r *EgressTargetReconciler) record(egressTarget *v1alpha1.EgressTarget, n notice) {
-	record(r.events, egressTarget, n)
+// record raises an event. The Secret is its related object
+// (https://kubernetes.io/docs/reference/kubernetes-api/cluster-resources/event-v1/).
+func record(recorder events.EventRecorder, egressTarget *v1alpha1.EgressTarget, event plan.Event) {
+	var related runtime.Object
+	if event.SecretName != "" {
+		related = &corev1.Secret{
+			TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "Secret"},
+			ObjectMeta: metav1.ObjectMeta{Namespace: egressTarget.Namespace, Name: event.SecretName},
+		}
+	}
+	recorder.Eventf(egressTarget, related, event.Type, event.Reason, event.Action, "%s", plan.Shorten(event.Note, plan.MaxEventNote))
 }

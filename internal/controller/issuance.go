@@ -22,6 +22,7 @@ import (
 	"mtls.egress/webhook/api/v1alpha1"
 	"mtls.egress/webhook/internal/certs/credential"
 	"mtls.egress/webhook/internal/mesh"
+	"mtls.egress/webhook/internal/plan"
 	"mtls.egress/webhook/internal/target"
 )
 
@@ -41,7 +42,7 @@ const issueLimit = 5 * time.Second
 
 // issueInTime is issue for a target that is not to wait: what keeps cert-manager from issuing, its webhook for instance, keeps nobody from being programmed, and what fails is
 // tried again by the schedule. The only error is that the cache was behind.
-func (r *EgressTargetReconciler) issueInTime(ctx context.Context, egressTarget *v1alpha1.EgressTarget, t target.Target) (*verdict, error) {
+func (r *EgressTargetReconciler) issueInTime(ctx context.Context, egressTarget *v1alpha1.EgressTarget, t target.Target) (*plan.Condition, error) {
 	limited, cancel := context.WithTimeout(ctx, issueLimit)
 	defer cancel()
 	issued, err := r.issue(limited, egressTarget, t)
@@ -53,20 +54,20 @@ func (r *EgressTargetReconciler) issueInTime(ctx context.Context, egressTarget *
 	}
 	log.FromContext(ctx).Error(err, "the certificate of a target can't be issued now")
 	if issued == nil {
-		issued = &verdict{reason: reasonIssuanceFailed, message: err.Error()}
+		issued = new(plan.False(reasonIssuanceFailed, err.Error()))
 	}
 	return issued, nil
 }
 
-// waits says whether a verdict of issue may change without an event that tells of it.
-func (v verdict) waits() bool {
-	return !v.holds && v.reason != reasonIssuing && v.reason != reasonCertManagerMissing
+// changesUnseen reports whether what issue returned may change without an event that tells of it.
+func changesUnseen(issued *plan.Condition) bool {
+	return issued != nil && issued.Status != metav1.ConditionTrue && issued.Reason != reasonIssuing && issued.Reason != reasonCertManagerMissing
 }
 
 // issue has cert-manager issue the credential of t, where t names an issuer, and takes the Certificate back where it no longer does. It returns what the condition
 // CertificateIssued says; nil is no condition. Whatever cert-manager does or lacks, the target itself is programmed with what the Secret holds: an error next to a
-// verdict is to be tried again, but keeps nobody from that.
-func (r *EgressTargetReconciler) issue(ctx context.Context, egressTarget *v1alpha1.EgressTarget, t target.Target) (*verdict, error) {
+// condition is to be tried again, but keeps nobody from that.
+func (r *EgressTargetReconciler) issue(ctx context.Context, egressTarget *v1alpha1.EgressTarget, t target.Target) (*plan.Condition, error) {
 	desired := credential.Issuance(t)
 	if desired == nil {
 		if meta.FindStatusCondition(egressTarget.Status.Conditions, v1alpha1.ConditionCertificateIssued) == nil {
@@ -78,13 +79,15 @@ func (r *EgressTargetReconciler) issue(ctx context.Context, egressTarget *v1alph
 	present, err := r.certificate(ctx, client.ObjectKeyFromObject(desired))
 	switch {
 	case withoutCertManager(err):
-		return &verdict{reason: reasonCertManagerMissing, message: fmt.Sprintf(
-			"credential.issuerRef asks for cert-manager, and the cluster has none (no kind Certificate in %s); install it, or put the credential into the Secret %s by another way and take issuerRef out",
-			certmanagerv1.SchemeGroupVersion, t.SecretName)}, nil
+		return new(plan.False(reasonCertManagerMissing, fmt.Sprintf(
+			"credential.issuerRef asks for cert-manager, and the cluster has none (no kind Certificate in %s); install it, or put "+
+				"the credential into the Secret %s by another way and take issuerRef out",
+			certmanagerv1.SchemeGroupVersion, t.SecretName))), nil
 	case err != nil:
 		return nil, err
 	case present != nil && !mesh.Owned(present):
-		return &verdict{reason: reasonCertificateNameTaken, message: fmt.Sprintf("somebody else's Certificate has the name %s; it is left alone: rename it", desired.Name)}, nil
+		return new(plan.False(reasonCertificateNameTaken,
+			fmt.Sprintf("somebody else's Certificate has the name %s; it is left alone: rename it", desired.Name))), nil
 	}
 	if taken, err := r.secretTaken(ctx, desired); err != nil || taken != nil {
 		return taken, err
@@ -93,16 +96,16 @@ func (r *EgressTargetReconciler) issue(ctx context.Context, egressTarget *v1alph
 		applied, err := r.writeCertificate(ctx, present, desired)
 		switch {
 		case apierrors.IsInvalid(err), apierrors.IsForbidden(err), apierrors.IsBadRequest(err):
-			return &verdict{reason: reasonCertificateRefused, message: "the Certificate was refused: " + err.Error()}, nil
+			return new(plan.False(reasonCertificateRefused, "the Certificate was refused: "+err.Error())), nil
 		case stale(err):
 			return nil, err
 		case err != nil:
 			err = fmt.Errorf("write the Certificate %s: %w", desired.Name, err)
-			return &verdict{reason: reasonIssuanceFailed, message: err.Error()}, err
+			return new(plan.False(reasonIssuanceFailed, err.Error())), err
 		}
 		present = applied
 	}
-	return new(issuanceVerdict(present)), nil
+	return new(issuanceCondition(present)), nil
 }
 
 // withoutCertManager says whether err is the answer of a cluster without cert-manager, also of one that had it before: then the kind is still known here, and the API
@@ -111,22 +114,24 @@ func withoutCertManager(err error) bool {
 	return meta.IsNoMatchError(err) || apierrors.IsNotFound(err) && apierrors.HasStatusCause(err, metav1.CauseTypeUnexpectedServerResponse)
 }
 
-// secretTaken is the verdict when the Secret of a Certificate is somebody else's, whose content cert-manager would overwrite; nil when it isn't.
-func (r *EgressTargetReconciler) secretTaken(ctx context.Context, desired *certmanagerv1.Certificate) (*verdict, error) {
+// secretTaken is the condition if the Secret of a Certificate is somebody else's, whose content cert-manager would
+// overwrite; nil if it isn't.
+func (r *EgressTargetReconciler) secretTaken(ctx context.Context, desired *certmanagerv1.Certificate) (*plan.Condition, error) {
 	secret, err := readByName[corev1.Secret](ctx, r.live, desired.Namespace, desired.Spec.SecretName)
 	if err != nil || secret == nil {
 		return nil, err
 	}
 	if certificate, issued := credential.IssuedFor(secret.Annotations); !issued || certificate != desired.Name {
-		return &verdict{reason: reasonSecretTaken, message: fmt.Sprintf(
-			"the Secret %s is there and was not written for the Certificate %s, so cert-manager would overwrite what somebody put into it; remove the Secret, or name another one in credential.secretName",
-			desired.Spec.SecretName, desired.Name)}, nil
+		return new(plan.False(reasonSecretTaken, fmt.Sprintf(
+			"the Secret %s is there and was not written for the Certificate %s, so cert-manager would overwrite what somebody put "+
+				"into it; remove the Secret, or name another one in credential.secretName",
+			desired.Spec.SecretName, desired.Name))), nil
 	}
 	return nil, nil //nolint:nilnil // nothing is taken
 }
 
-// issuanceVerdict is what cert-manager says of a Certificate.
-func issuanceVerdict(certificate *certmanagerv1.Certificate) verdict {
+// issuanceCondition is what cert-manager says of a Certificate.
+func issuanceCondition(certificate *certmanagerv1.Certificate) plan.Condition {
 	find := func(kind certmanagerv1.CertificateConditionType) certmanagerv1.CertificateCondition {
 		for _, condition := range certificate.Status.Conditions {
 			if condition.Type == kind {
@@ -150,13 +155,13 @@ func issuanceVerdict(certificate *certmanagerv1.Certificate) verdict {
 		if attempts := certificate.Status.FailedIssuanceAttempts; attempts != nil {
 			tries = "; tries that failed: " + strconv.Itoa(*attempts)
 		}
-		return verdict{reason: reasonIssuanceFailed, message: said(issuing) + tries}
+		return plan.False(reasonIssuanceFailed, said(issuing)+tries)
 	case ready.Status == cmmeta.ConditionTrue && ready.ObservedGeneration == certificate.Generation:
-		return verdict{holds: true, reason: reasonIssued, message: "cert-manager has issued the certificate into the Secret " + certificate.Spec.SecretName + " and renews it"}
+		return plan.True(reasonIssued, "cert-manager has issued the certificate into the Secret "+certificate.Spec.SecretName+" and renews it")
 	case issuing.Status == cmmeta.ConditionTrue:
-		return verdict{reason: reasonIssuing, message: said(issuing)}
+		return plan.False(reasonIssuing, said(issuing))
 	default:
-		return verdict{reason: reasonIssuing, message: said(ready)}
+		return plan.False(reasonIssuing, said(ready))
 	}
 }
 

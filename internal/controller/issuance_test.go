@@ -7,9 +7,11 @@ import (
 	cmmeta "github.com/cert-manager/cert-manager/pkg/apis/meta/v1"
 	"github.com/google/go-cmp/cmp"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"mtls.egress/webhook/internal/plan"
 )
 
-func TestIssuanceVerdict(t *testing.T) {
+func TestIssuanceCondition(t *testing.T) {
 	condition := func(kind certmanagerv1.CertificateConditionType, status cmmeta.ConditionStatus, reason, message string) certmanagerv1.CertificateCondition {
 		return certmanagerv1.CertificateCondition{Type: kind, Status: status, Reason: reason, Message: message, ObservedGeneration: 2}
 	}
@@ -25,22 +27,22 @@ func TestIssuanceVerdict(t *testing.T) {
 	tests := map[string]struct {
 		status     certmanagerv1.CertificateStatus
 		generation int64
-		want       verdict
+		want       plan.Condition
 	}{
-		"just made":                            {of(), 2, verdict{reason: "Issuing", message: "cert-manager has not looked at the Certificate c yet"}},
-		"being issued":                         {of(condition("Ready", "False", "DoesNotExist", "no Secret"), condition("Issuing", "True", "DoesNotExist", "Issuing certificate as Secret does not exist")), 2, verdict{reason: "Issuing", message: says + "Issuing certificate as Secret does not exist"}},
-		"not ready":                            {of(condition("Ready", "False", "DoesNotExist", "no Secret")), 2, verdict{reason: "Issuing", message: says + "no Secret"}},
-		"failed":                               {failed, 2, verdict{reason: "IssuanceFailed", message: says + "The request was denied; tries that failed: 3"}},
-		"a renewal denied":                     {denied, 2, verdict{reason: "IssuanceFailed", message: says + "No policy allows it"}},
-		"issued, as told by server-side apply": {issuedBefore, 2, verdict{holds: true, reason: "Issued", message: "cert-manager has issued the certificate into the Secret s and renews it"}},
-		"issued":                               {of(ready), 2, verdict{holds: true, reason: "Issued", message: "cert-manager has issued the certificate into the Secret s and renews it"}},
-		"issued, renewing":                     {of(ready, condition("Issuing", "True", "Renewing", "Renewing certificate")), 2, verdict{holds: true, reason: "Issued", message: "cert-manager has issued the certificate into the Secret s and renews it"}},
-		"issued for before":                    {of(ready), 3, verdict{reason: "Issuing", message: says + "Certificate is up to date and has not expired"}},
+		"just made":                            {of(), 2, plan.False("Issuing", "cert-manager has not looked at the Certificate c yet")},
+		"being issued":                         {of(condition("Ready", "False", "DoesNotExist", "no Secret"), condition("Issuing", "True", "DoesNotExist", "Issuing certificate as Secret does not exist")), 2, plan.False("Issuing", says+"Issuing certificate as Secret does not exist")},
+		"not ready":                            {of(condition("Ready", "False", "DoesNotExist", "no Secret")), 2, plan.False("Issuing", says+"no Secret")},
+		"failed":                               {failed, 2, plan.False("IssuanceFailed", says+"The request was denied; tries that failed: 3")},
+		"a renewal denied":                     {denied, 2, plan.False("IssuanceFailed", says+"No policy allows it")},
+		"issued, as told by server-side apply": {issuedBefore, 2, plan.True("Issued", "cert-manager has issued the certificate into the Secret s and renews it")},
+		"issued":                               {of(ready), 2, plan.True("Issued", "cert-manager has issued the certificate into the Secret s and renews it")},
+		"issued, renewing":                     {of(ready, condition("Issuing", "True", "Renewing", "Renewing certificate")), 2, plan.True("Issued", "cert-manager has issued the certificate into the Secret s and renews it")},
+		"issued for before":                    {of(ready), 3, plan.False("Issuing", says+"Certificate is up to date and has not expired")},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			certificate := &certmanagerv1.Certificate{ObjectMeta: metav1.ObjectMeta{Name: "c", Generation: test.generation}, Spec: certmanagerv1.CertificateSpec{SecretName: "s"}, Status: test.status}
-			if diff := cmp.Diff(test.want, issuanceVerdict(certificate), cmp.AllowUnexported(verdict{})); diff != "" {
+			if diff := cmp.Diff(test.want, issuanceCondition(certificate)); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})

@@ -181,7 +181,7 @@ type waiting struct {
 func (p programming) waiting(pods []*pod) map[labelOfPods]waiting {
 	found := map[labelOfPods]waiting{}
 	for _, pod := range pods {
-		if pod.ended() {
+		if pod.Ended() {
 			continue
 		}
 		for _, label := range podLabels(pod) {

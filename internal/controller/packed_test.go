@@ -34,7 +34,7 @@ func pack(t *testing.T, object *unstructured.Unstructured) packedObject {
 // What was written is as desired when it comes back, and with any change of any field it is not.
 func TestWhatIsPackedIsComparedToTheLastField(t *testing.T) {
 	wanted := target.FromEgressTarget("project", host, nil)
-	for _, object := range mesh.Objects(wanted, first()) {
+	for _, object := range mesh.Objects(wanted, target.Layout{Certificate: "cert", PrivateKey: "key", ServerCA: "cacert"}) {
 		object.SetOwnerReferences([]metav1.OwnerReference{ownerReference(&v1alpha1.EgressTarget{}, true)})
 		desired, err := mesh.Unstructured(object)
 		if err != nil {

@@ -12,6 +12,7 @@ import (
 	"sync"
 	"weak"
 
+	"istio.io/api/annotation"
 	"istio.io/api/label"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -23,10 +24,6 @@ import (
 
 	"mtls.egress/webhook/internal/target"
 )
-
-// annotationUserVolume is the annotation in which the webhook left the volumes of a Pod's sidecar. It says what a running
-// Pod mounts, whatever the EgressTarget says by now.
-const annotationUserVolume = "sidecar.istio.io/userVolume"
 
 // pod is what the cache holds of a Pod. As a corev1.Pod, of which nearly everything is empty, it takes five times the memory. Its metadata has a name and dates; labels and
 // annotations are those of its look.
@@ -60,8 +57,8 @@ func (p *pod) DeepCopyObject() kruntime.Object {
 	return copied
 }
 
-// ended says whether all containers have ended, for good.
-func (p *pod) ended() bool {
+// Ended reports whether all containers have ended, for good.
+func (p *pod) Ended() bool {
 	return p.look.phase == corev1.PodSucceeded || p.look.phase == corev1.PodFailed
 }
 
@@ -81,7 +78,8 @@ func keptPod(from *corev1.Pod, looks *podLooks) *pod {
 			look.labels = with(look.labels, target.Once(name), target.Once(value))
 		}
 	}
-	for _, name := range []string{target.AnnotationTarget, target.AnnotationSecret, annotationUserVolume, label.IoIstioRev.Name} {
+	// The volumes of its sidecar say what a running Pod mounts, whatever the EgressTarget says by now.
+	for _, name := range []string{target.AnnotationTarget, target.AnnotationSecret, annotation.SidecarUserVolume.Name, label.IoIstioRev.Name} {
 		if value, found := from.Annotations[name]; found {
 			look.annotations = with(look.annotations, name, target.Once(value))
 		}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"istio.io/api/annotation"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -21,7 +22,7 @@ func realised(name string, phase corev1.PodPhase) *corev1.Pod {
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace: "project", Name: name, UID: types.UID(name), ResourceVersion: "2", CreationTimestamp: metav1.Unix(1, 0), DeletionTimestamp: &metav1.Time{Time: time.Unix(2, 0)},
 			Labels:        map[string]string{"app": "a", target.LabelRealised: "true", target.HostLabel(host): "true"},
-			Annotations:   map[string]string{target.AnnotationTarget: host, annotationUserVolume: "[]", "big": "thing"},
+			Annotations:   map[string]string{target.AnnotationTarget: host, annotation.SidecarUserVolume.Name: "[]", "big": "thing"},
 			ManagedFields: []metav1.ManagedFieldsEntry{{Manager: "kubelet"}},
 		},
 		Spec: corev1.PodSpec{
@@ -44,7 +45,7 @@ func TestOfAPodIsKeptWhatTheControllerReads(t *testing.T) {
 		},
 		look: &podLook{
 			labels:      map[string]string{target.LabelRealised: "true", target.HostLabel(host): "true"},
-			annotations: map[string]string{target.AnnotationTarget: host, annotationUserVolume: "[]"},
+			annotations: map[string]string{target.AnnotationTarget: host, annotation.SidecarUserVolume.Name: "[]"},
 			phase:       corev1.PodRunning,
 			sidecar:     true,
 		},
@@ -165,4 +166,13 @@ func TestPodsThatAreNotReadYetAreNotTakenForNone(t *testing.T) {
 	if _, err := unfilled.get(ended, types.NamespacedName{Namespace: "project", Name: "a"}); err == nil {
 		t.Error("no error for one")
 	}
+}
+
+// kept are Pods as the cache holds them.
+func kept(all ...corev1.Pod) []*pod {
+	var found []*pod
+	for i := range all {
+		found = append(found, keptPod(&all[i], nil))
+	}
+	return found
 }

@@ -18,15 +18,16 @@ import (
 	"mtls.egress/webhook/api/v1alpha1"
 	"mtls.egress/webhook/internal/absent"
 	"mtls.egress/webhook/internal/mesh"
+	"mtls.egress/webhook/internal/plan"
 	"mtls.egress/webhook/internal/target"
 )
 
 // program writes the objects of a plan. It returns the objects whose names are taken by objects of other owners; those
 // are left alone, and the others are written all the same. again is when the anchor has to be looked at once more, 0 if
 // it need not be.
-func (r *EgressTargetReconciler) program(ctx context.Context, egressTarget *v1alpha1.EgressTarget, p plan) (taken []string, again time.Duration, err error) {
+func (r *EgressTargetReconciler) program(ctx context.Context, egressTarget *v1alpha1.EgressTarget, p plan.Plan) (taken []string, again time.Duration, err error) {
 	var desired []*unstructured.Unstructured
-	for _, object := range p.objects() {
+	for _, object := range p.Objects() {
 		object.SetOwnerReferences([]metav1.OwnerReference{ownerReference(egressTarget, true)})
 		content, err := mesh.Unstructured(object)
 		if err != nil {
@@ -34,10 +35,10 @@ func (r *EgressTargetReconciler) program(ctx context.Context, egressTarget *v1al
 		}
 		desired = append(desired, content)
 	}
-	if p.closed {
-		return r.close(ctx, egressTarget, desired, p.target.AddressShared)
+	if p.Closed {
+		return r.close(ctx, egressTarget, desired, p.Target.AddressShared)
 	}
-	if p.target.AddressShared {
+	if p.Target.AddressShared {
 		if err := r.removeListener(ctx, egressTarget); err != nil {
 			return nil, 0, err
 		}

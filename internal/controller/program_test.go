@@ -14,6 +14,7 @@ import (
 
 	"mtls.egress/webhook/api/v1alpha1"
 	"mtls.egress/webhook/internal/mesh"
+	"mtls.egress/webhook/internal/plan"
 )
 
 // nothing is a cache that an object has not come to yet.
@@ -71,6 +72,7 @@ func TestNothingIsWrittenOnAnOutdatedCache(t *testing.T) {
 	}
 	status := v1alpha1.EgressTargetStatus{Pods: 1}
 	route := virtualService(host, "")
+	decided := plan.Decide(plan.Facts{EgressTarget: egressTarget("99"), Now: now})
 	tests := map[string]struct {
 		last  *v1alpha1.EgressTarget
 		made  bool
@@ -82,11 +84,15 @@ func TestNothingIsWrittenOnAnOutdatedCache(t *testing.T) {
 	}{
 		"a status on a version that has been overwritten": {
 			last: egressTarget("100"), want: errCacheBehind,
-			write: func(r *EgressTargetReconciler) error { return r.writeStatus(t.Context(), egressTarget("99"), status) },
+			write: func(r *EgressTargetReconciler) error {
+				return r.writeStatus(t.Context(), egressTarget("99"), decided, status)
+			},
 		},
 		"a status on the version that was written last": {
 			last: egressTarget("100"), count: 1,
-			write: func(r *EgressTargetReconciler) error { return r.writeStatus(t.Context(), egressTarget("100"), status) },
+			write: func(r *EgressTargetReconciler) error {
+				return r.writeStatus(t.Context(), egressTarget("100"), decided, status)
+			},
 		},
 		"a finalizer on a version that has been overwritten": {
 			last: egressTarget("100"), want: errCacheBehind,

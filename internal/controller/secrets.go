@@ -15,38 +15,38 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"mtls.egress/webhook/internal/absent"
+	"mtls.egress/webhook/internal/plan"
 	"mtls.egress/webhook/internal/target"
 )
 
-// findings reads the Secrets in use, each by name from the API server, and judges them in the order of their names, with
-// the CA of the server where a ConfigMap has it. A Secret or ConfigMap that can't be read gives a finding that says so,
+// credentials reads the Secrets in use, each by name from the API server, and checks them in the order of their names,
+// with the CA of the server where a ConfigMap has it. A Secret or ConfigMap that can't be read gives a check that says so,
 // and an error, so that it is read again.
-func (r *EgressTargetReconciler) findings(ctx context.Context, t target.Target, inUse map[string]int32, now time.Time) ([]finding, error) {
+func (r *EgressTargetReconciler) credentials(
+	ctx context.Context, t target.Target, inUse map[string]int32, now time.Time,
+) ([]plan.CredentialCheck, error) {
 	inConfigMap := t.ServerCA.ConfigMap.Name != ""
 	var configMap *corev1.ConfigMap
 	var configMapErr error
 	if inConfigMap {
 		configMap, configMapErr = readByName[corev1.ConfigMap](ctx, r.live, t.Namespace, t.ServerCA.ConfigMap.Name)
 	}
-	var found []finding
+	var checks []plan.CredentialCheck
 	errs := []error{configMapErr}
 	for _, name := range slices.Sorted(maps.Keys(inUse)) {
 		secret, err := readByName[corev1.Secret](ctx, r.live, t.Namespace, name)
 		if err = cmp.Or(err, configMapErr); err != nil {
 			errs = append(errs, err)
-			found = append(found, finding{secretName: name, pods: inUse[name], reason: reasonReadFailed, message: err.Error()})
+			checks = append(checks, plan.Unreadable(name, inUse[name], err))
 			continue
 		}
-		f := judge(t, name, inUse[name], secret, now)
+		check := plan.CheckCredential(t, name, inUse[name], secret, now)
 		if inConfigMap {
-			f = f.withServerCA(t, configMap, now)
+			check = check.WithServerCA(t, configMap, now)
 		}
-		if f.credential != nil {
-			f.endsWithin = r.warnings.within(f, now)
-		}
-		found = append(found, f)
+		checks = append(checks, check)
 	}
-	return found, errors.Join(errs...)
+	return checks, errors.Join(errs...)
 }
 
 // readByName returns a Secret or a ConfigMap, nil when it doesn't exist. Resource version 0 lets the API server answer from its own

@@ -25,6 +25,7 @@ import (
 	"mtls.egress/webhook/api/v1alpha1"
 	"mtls.egress/webhook/internal/certs/handshake"
 	"mtls.egress/webhook/internal/mesh"
+	"mtls.egress/webhook/internal/plan"
 	"mtls.egress/webhook/internal/policy"
 	"mtls.egress/webhook/internal/policy/lookup"
 	"mtls.egress/webhook/internal/target"
@@ -45,8 +46,8 @@ type Options struct {
 	Policy *policy.Cluster
 	// RootNamespace is Istio's root namespace, whose Sidecar applies where a namespace has none. Default: istio-system.
 	RootNamespace string
-	// ExpiryWarnings are how long before its end a certificate is warned of, by a condition and by an event for each; see longestWarning for certificates of a short
-	// life. Default (nil): DefaultExpiryWarnings.
+	// ExpiryWarnings are how long before its end a certificate is warned of, by a condition and by an event for each; less for certificates of a short
+	// life. Default (nil): plan.DefaultExpiryWarnings.
 	ExpiryWarnings []time.Duration
 	// VerifyTargets says which targets are verified by a handshake with the partner. Default: VerifyOff.
 	VerifyTargets VerifyTargets
@@ -80,7 +81,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, options Options) error {
 		client:        client.WithFieldOwner(mgr.GetClient(), FieldManager),
 		events:        recorder,
 		clock:         options.Clock,
-		warnings:      sortedWarnings(options.ExpiryWarnings),
+		warnings:      plan.NewExpiryWarnings(options.ExpiryWarnings),
 		retention:     cmp.Or(options.TargetRetention, DefaultTargetRetention),
 		rootNamespace: cmp.Or(options.RootNamespace, mesh.DefaultRootNamespace),
 		policy:        policy.Cluster{Other: policy.OtherAllow},

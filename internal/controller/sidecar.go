@@ -69,5 +69,5 @@ func withoutSidecar(object client.Object) bool {
 
 // lacksSidecar says whether a realised Pod that still runs has no sidecar. Injection happens at admission or never, so there is nothing to wait for.
 func lacksSidecar(pod *pod) bool {
-	return pod.GetLabels()[target.LabelRealised] == target.LabelValue && pod.DeletionTimestamp.IsZero() && !pod.ended() && !pod.look.sidecar
+	return pod.GetLabels()[target.LabelRealised] == target.LabelValue && pod.DeletionTimestamp.IsZero() && !pod.Ended() && !pod.look.sidecar
 }

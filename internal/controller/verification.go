@@ -17,7 +17,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/meta"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/events"
 	"k8s.io/utils/clock"
@@ -28,6 +27,7 @@ import (
 	"mtls.egress/webhook/internal/absent"
 	"mtls.egress/webhook/internal/certs/credential"
 	"mtls.egress/webhook/internal/certs/handshake"
+	"mtls.egress/webhook/internal/plan"
 	"mtls.egress/webhook/internal/policy"
 	"mtls.egress/webhook/internal/policy/lookup"
 	"mtls.egress/webhook/internal/target"
@@ -69,7 +69,7 @@ const (
 	verifyWorkers = 32
 )
 
-// reasonVerificationOff is the reason of a condition Verified that is asked for and switched off; the others are handshake.Reasons, and reasonCredentialInvalid
+// reasonVerificationOff is the reason of a condition Verified that is asked for and switched off; the others are handshake.Reasons, and plan.ReasonCredentialInvalid
 // where there is nothing to try.
 const reasonVerificationOff = "VerificationOff"
 
@@ -141,7 +141,7 @@ func (r *VerificationReconciler) Reconcile(ctx context.Context, request reconcil
 	// A handshake would show the partner who is there.
 	if decision := rules.Decide(request.Name); !decision.Allowed {
 		r.forget(request.NamespacedName)
-		return again(0, r.write(ctx, &egressTarget, &condition{metav1.ConditionUnknown, verdict{reason: reasonNotAllowed, message: "no handshake is made: " + decision.Explain(request.Namespace, request.Name)}}))
+		return again(0, r.write(ctx, &egressTarget, new(plan.Unknown(plan.ReasonNotAllowed, "no handshake is made: "+decision.Explain(request.Namespace, request.Name)))))
 	}
 	t := target.FromEgressTarget(request.Namespace, request.Name, &egressTarget)
 	tried, waiting, err := r.try(ctx, &egressTarget, t)
@@ -155,7 +155,7 @@ func (r *VerificationReconciler) Reconcile(ctx context.Context, request reconcil
 	if waiting {
 		pause = waitForTurn + rand.N(pause) //nolint:gosec // it only keeps targets apart
 	} else {
-		pause -= spread(request.String(), pause/5)
+		pause -= plan.Spread(request.String(), pause/5)
 	}
 	if len(tried) == 0 && waiting {
 		return reconcile.Result{RequeueAfter: pause}, nil
@@ -172,12 +172,12 @@ func again(pause time.Duration, err error) (reconcile.Result, error) {
 }
 
 // wanted says whether the target is to be verified, and otherwise what the condition says; nil is no condition.
-func (r *VerificationReconciler) wanted(egressTarget *v1alpha1.EgressTarget) (wanted bool, otherwise *condition) {
+func (r *VerificationReconciler) wanted(egressTarget *v1alpha1.EgressTarget) (wanted bool, otherwise *plan.Condition) {
 	asked := egressTarget.Spec.Verify
 	switch {
 	case asked != nil && *asked && r.targets == VerifyOff:
-		return false, &condition{metav1.ConditionUnknown, verdict{reason: reasonVerificationOff,
-			message: "spec.verify asks for a handshake with the partner, and the controller makes none: an admin allows it with controller.verifyTargets in the values of the chart (--verify-targets)"}}
+		return false, new(plan.Unknown(reasonVerificationOff, "spec.verify asks for a handshake with the partner, and the controller "+
+			"makes none: an admin allows it with controller.verifyTargets in the values of the chart (--verify-targets)"))
 	case asked != nil:
 		return *asked, nil
 	}
@@ -197,7 +197,7 @@ func (r *VerificationReconciler) try(ctx context.Context, egressTarget *v1alpha1
 	for _, secretName := range slices.Sorted(maps.Keys(requests)) {
 		request := requests[secretName]
 		last, known := before[secretName]
-		if known && !last.due(request.fingerprint, r.interval-spread(key.String(), r.interval/5), r.clock.Now()) {
+		if known && !last.due(request.fingerprint, r.interval-plan.Spread(key.String(), r.interval/5), r.clock.Now()) {
 			after[secretName] = last
 			continue
 		}
@@ -232,17 +232,19 @@ func (r *VerificationReconciler) tell(egressTarget *v1alpha1.EgressTarget, secre
 	if known := meta.FindStatusCondition(egressTarget.Status.Conditions, v1alpha1.ConditionVerified); first && known != nil && known.Reason == string(next.verdict.Reason) {
 		return
 	}
-	n := notice{kind: corev1.EventTypeNormal, reason: string(next.verdict.Reason), action: "Verify", secretName: secretName, note: next.verdict.Message}
+	n := plan.Event{
+		Type: corev1.EventTypeNormal, Reason: string(next.verdict.Reason), Action: "Verify", SecretName: secretName, Note: next.verdict.Message,
+	}
 	if !next.verdict.Verified {
-		n.kind = corev1.EventTypeWarning
+		n.Type = corev1.EventTypeWarning
 	}
 	switch {
 	case !first && last.certificate != next.certificate:
-		n.note = "the Secret " + secretName + " was changed, and its Pods get it within about a minute: " + n.note
+		n.Note = "the Secret " + secretName + " was changed, and its Pods get it within about a minute: " + n.Note
 	case last.verdict.Reason == next.verdict.Reason:
 		return
 	default:
-		n.note = "the Secret " + secretName + ": " + n.note
+		n.Note = "the Secret " + secretName + ": " + n.Note
 	}
 	record(r.events, egressTarget, n)
 }
@@ -278,7 +280,7 @@ func (r *VerificationReconciler) requests(ctx context.Context, t target.Target) 
 		authority = credential.ConfigMapData(configMap)[inConfigMap.Key]
 	}
 	requests := map[string]probeRequest{}
-	for secretName := range secretsInUse(t, demandOf(t, pods)) {
+	for secretName := range plan.SecretsInUse(t, plan.DemandsOf(t, pods)) {
 		secret, err := readByName[corev1.Secret](ctx, r.live, t.Namespace, secretName)
 		if err != nil {
 			return nil, err
@@ -329,9 +331,9 @@ func digest(format string, values ...any) string {
 }
 
 // verified is what the condition Verified says after trials. The first that failed by the name of its Secret gives the reason.
-func verified(trials map[string]trial) *condition {
+func verified(trials map[string]trial) *plan.Condition {
 	if len(trials) == 0 {
-		return &condition{metav1.ConditionUnknown, verdict{reason: reasonCredentialInvalid, message: "there is no credential that could be tried; see the condition CredentialValid"}}
+		return new(plan.Unknown(plan.ReasonCredentialInvalid, "there is no credential that could be tried; see the condition CredentialValid"))
 	}
 	var good, unproven, bad []string
 	var reason handshake.Reason
@@ -352,30 +354,21 @@ func verified(trials map[string]trial) *condition {
 	}
 	switch {
 	case len(bad) > 0:
-		return &condition{metav1.ConditionFalse, verdict{reason: string(reason), message: strings.Join(bad, "; ")}}
+		return new(plan.False(string(reason), strings.Join(bad, "; ")))
 	case len(unproven) > 0:
-		return &condition{metav1.ConditionUnknown, verdict{reason: string(handshake.IssuerNotNamed), message: strings.Join(unproven, "; ")}}
+		return new(plan.Unknown(string(handshake.IssuerNotNamed), strings.Join(unproven, "; ")))
 	}
-	return &condition{metav1.ConditionTrue, verdict{holds: true, reason: string(handshake.Verified), message: strings.Join(good, "; ")}}
-}
-
-// condition is a verdict with a status that may be unknown.
-type condition struct {
-	status metav1.ConditionStatus
-	verdict
+	return new(plan.True(string(handshake.Verified), strings.Join(good, "; ")))
 }
 
 // write brings the condition Verified into the status; nil takes it out.
-func (r *VerificationReconciler) write(ctx context.Context, egressTarget *v1alpha1.EgressTarget, c *condition) error {
+func (r *VerificationReconciler) write(ctx context.Context, egressTarget *v1alpha1.EgressTarget, c *plan.Condition) error {
 	old := egressTarget.Status.Conditions
 	conditions := slices.Clone(old)
 	if c == nil {
 		meta.RemoveStatusCondition(&conditions, v1alpha1.ConditionVerified)
 	} else {
-		meta.SetStatusCondition(&conditions, metav1.Condition{
-			Type: v1alpha1.ConditionVerified, Status: c.status, Reason: c.reason, Message: shortened(c.message, maxConditionMessage),
-			ObservedGeneration: egressTarget.Generation, LastTransitionTime: metav1.Time{Time: r.clock.Now().Truncate(time.Second)},
-		})
+		c.Set(&conditions, v1alpha1.ConditionVerified, egressTarget.Generation, r.clock.Now())
 	}
 	if equality.Semantic.DeepEqual(old, conditions) {
 		return nil

@@ -11,6 +11,7 @@ import (
 
 	"mtls.egress/webhook/api/v1alpha1"
 	"mtls.egress/webhook/internal/certs/handshake"
+	"mtls.egress/webhook/internal/plan"
 )
 
 func TestWhichTargetsAreVerified(t *testing.T) {
@@ -36,7 +37,7 @@ func TestWhichTargetsAreVerified(t *testing.T) {
 			if wanted != test.want || (otherwise != nil) != test.off {
 				t.Errorf("wanted %v, otherwise %+v", wanted, otherwise)
 			}
-			if otherwise != nil && (otherwise.status != metav1.ConditionUnknown || otherwise.reason != reasonVerificationOff) {
+			if otherwise != nil && (otherwise.Status != metav1.ConditionUnknown || otherwise.Reason != reasonVerificationOff) {
 				t.Errorf("otherwise %+v", otherwise)
 			}
 		})
@@ -50,18 +51,18 @@ func TestVerified(t *testing.T) {
 	away := trial{verdict: handshake.Verdict{Reason: handshake.Unreachable, Message: "away"}}
 	tests := map[string]struct {
 		trials map[string]trial
-		want   *condition
+		want   plan.Condition
 	}{
-		"nothing to try":                {nil, &condition{"Unknown", verdict{reason: "CredentialInvalid", message: "there is no credential that could be tried; see the condition CredentialValid"}}},
-		"taken":                         {map[string]trial{"a": good}, &condition{"True", verdict{true, "Verified", "the Secret a: fine"}}},
-		"two taken":                     {map[string]trial{"b": good, "a": good}, &condition{"True", verdict{true, "Verified", "the Secret a: fine; the Secret b: fine"}}},
-		"one of two proves nothing":     {map[string]trial{"a": good, "b": unproven}, &condition{"Unknown", verdict{reason: "IssuerNotNamed", message: "the Secret b: who knows"}}},
-		"one of three refused":          {map[string]trial{"a": good, "b": unproven, "c": refused}, &condition{"False", verdict{reason: "ClientCertificateRefused", message: "the Secret c: no"}}},
-		"the first reason by the names": {map[string]trial{"b": refused, "a": away}, &condition{"False", verdict{reason: "Unreachable", message: "the Secret a: away; the Secret b: no"}}},
+		"nothing to try":                {nil, plan.Unknown("CredentialInvalid", "there is no credential that could be tried; see the condition CredentialValid")},
+		"taken":                         {map[string]trial{"a": good}, plan.True("Verified", "the Secret a: fine")},
+		"two taken":                     {map[string]trial{"b": good, "a": good}, plan.True("Verified", "the Secret a: fine; the Secret b: fine")},
+		"one of two proves nothing":     {map[string]trial{"a": good, "b": unproven}, plan.Unknown("IssuerNotNamed", "the Secret b: who knows")},
+		"one of three refused":          {map[string]trial{"a": good, "b": unproven, "c": refused}, plan.False("ClientCertificateRefused", "the Secret c: no")},
+		"the first reason by the names": {map[string]trial{"b": refused, "a": away}, plan.False("Unreachable", "the Secret a: away; the Secret b: no")},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			if diff := cmp.Diff(test.want, verified(test.trials), cmp.AllowUnexported(condition{}, verdict{})); diff != "" {
+			if diff := cmp.Diff(&test.want, verified(test.trials)); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})

@@ -7,16 +7,20 @@ import (
 	"strings"
 	"time"
 
+	"mtls.egress/webhook/internal/plan"
 	"mtls.egress/webhook/internal/target"
 )
 
 // explain says in one sentence which call goes where, with which certificate, checked against which name and CA, and what
 // happens when a part is missing.
-func explain(use *use, credentials []presented) string {
+func explain(use *use, decided plan.Plan, credentials []plan.CredentialCheck) string {
 	t := use.target
+	if decided.Closed {
+		return fmt.Sprintf("%s%s of the Pods of %s: %s.", inNamespace(t.Namespace), appURL(t), callers(use, credentials), decided.Programmed.Message)
+	}
 	return fmt.Sprintf("%s%s leaves the Pods of %s as TLS to %s:%d (server name %s), with %s; the partner is believed only with a certificate for %s signed by %s; while any part is missing, the call ends at %s, an address that nobody has.",
 		inNamespace(t.Namespace), appURL(t), callers(use, credentials), t.Host, t.Port, t.SNI, certificates(credentials),
-		strings.Join(t.SubjectAltNames, " or "), serverCA(t, credentials[0].layout), t.Address())
+		strings.Join(t.SubjectAltNames, " or "), serverCA(t, decided.Layout), t.Address())
 }
 
 func inNamespace(namespace string) string {
@@ -34,13 +38,13 @@ func appURL(t target.Target) string {
 	return "http://" + net.JoinHostPort(t.Host, strconv.Itoa(int(t.AppPort)))
 }
 
-func callers(use *use, credentials []presented) string {
+func callers(use *use, credentials []plan.CredentialCheck) string {
 	var names []string
 	for _, one := range credentials {
-		for _, place := range use.callers[one.secretName] {
+		for _, place := range use.callers[one.SecretName] {
 			name := place.Kind + " " + place.Name
 			if len(credentials) > 1 {
-				name += " (Secret " + one.secretName + ")"
+				name += " (Secret " + one.SecretName + ")"
 			}
 			names = append(names, name)
 		}
@@ -48,7 +52,7 @@ func callers(use *use, credentials []presented) string {
 	return strings.Join(names, ", ")
 }
 
-func certificates(credentials []presented) string {
+func certificates(credentials []plan.CredentialCheck) string {
 	texts := make([]string, len(credentials))
 	for n, one := range credentials {
 		texts[n] = certificate(one)
@@ -56,12 +60,12 @@ func certificates(credentials []presented) string {
 	return strings.Join(texts, " and ")
 }
 
-func certificate(one presented) string {
-	if one.credential == nil {
-		return fmt.Sprintf("the client certificate in key %s of the Secret %s, which is not part of the input", one.layout.Certificate, one.secretName)
+func certificate(one plan.CredentialCheck) string {
+	if one.Credential == nil {
+		return fmt.Sprintf("the client certificate in key %s of the Secret %s, which is not part of the input", one.Layout.Certificate, one.SecretName)
 	}
 	return fmt.Sprintf("the client certificate %s in key %s of the Secret %s, valid until %s",
-		one.credential.Subject, one.layout.Certificate, one.secretName, one.credential.NotAfter.UTC().Format(time.DateOnly))
+		one.Credential.Subject, one.Layout.Certificate, one.SecretName, one.Credential.NotAfter.UTC().Format(time.DateOnly))
 }
 
 func serverCA(t target.Target, layout target.Layout) string {

@@ -6,13 +6,7 @@ import (
 
 // collectNamespace reads which hosts a Namespace of the input may reach. What is wrong with the annotation is told even if nothing in it asks for a target.
 func (r *renderer) collectNamespace(item item) {
-	metadata, _ := item.object["metadata"].(map[string]any)
-	annotations := map[string]string{}
-	values, _ := metadata["annotations"].(map[string]any)
-	for name := range values {
-		annotations[name] = text(values, name)
-	}
-	read := policy.ReadNamespace(annotations)
+	read := policy.ReadNamespace(annotationsOf(item.object))
 	for _, problem := range read.Problems {
 		r.warn(Place{Source: item.place.Source, Number: item.place.Number, Kind: item.place.Kind, Name: item.place.Name}, problem.Error())
 	}

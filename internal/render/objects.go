@@ -2,8 +2,6 @@ package render
 
 import (
 	"encoding/json"
-	"fmt"
-	"maps"
 	"slices"
 
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
@@ -11,6 +9,7 @@ import (
 
 	"mtls.egress/webhook/internal/certs/credential"
 	"mtls.egress/webhook/internal/mesh"
+	"mtls.egress/webhook/internal/plan"
 	"mtls.egress/webhook/internal/target"
 )
 
@@ -18,14 +17,13 @@ import (
 func (r *renderer) program() {
 	others := r.others()
 	uses := r.sortedUses()
-	var siblings []target.Target
+	var targets []target.Target
 	for n, use := range uses {
 		if n == 0 || uses[n-1].target.Namespace != use.target.Namespace {
-			siblings = targetsOf(uses, use.target.Namespace)
-			r.add(mesh.Anchor(use.target.Namespace, appPorts(siblings)))
+			targets = targetsOf(uses, use.target.Namespace)
+			r.add(mesh.Anchor(use.target.Namespace, appPorts(targets)))
 		}
-		use.target = use.target.Among(siblings)
-		r.programOne(use, others)
+		r.programOne(use, targets, others)
 	}
 }
 
@@ -48,54 +46,39 @@ func appPorts(targets []target.Target) []int32 {
 	return ports
 }
 
-func (r *renderer) programOne(use *use, others mesh.Others) {
-	if !r.checkServerCA(use.target) {
+// programOne adds the objects of one target, as the controller decides.
+func (r *renderer) programOne(use *use, targets []target.Target, others mesh.Others) {
+	t := use.target
+	demands := plan.DemandsOf(t, use.pods)
+	credentials, ok := r.credentials(t, plan.SecretsInUse(t, demands))
+	if !ok {
 		return
 	}
-	var credentials []presented
-	for _, secretName := range slices.Sorted(maps.Keys(use.callers)) {
-		one, ok := r.present(use.target, secretName)
-		if !ok {
-			return
-		}
-		credentials = append(credentials, one)
-	}
-	layout := credentials[0].layout
-	for _, other := range credentials[1:] {
-		if other.layout != layout {
-			r.refuse(use.callers[other.secretName][0], fmt.Sprintf(
-				"presents the Secret %s (keys %s) for %s, while others of the namespace present %s (keys %s); the sidecars of a namespace read the same file names, so give both Secrets the same keys",
-				other.secretName, other.layout, use.target.Host, credentials[0].secretName, layout))
-			return
-		}
-	}
-	if certificate := credential.Issuance(use.target); certificate != nil {
+	egressTarget := r.egressTargets[t.Namespace][t.Host].DeepCopy()
+	egressTarget.Namespace = t.Namespace
+	decided := plan.Decide(plan.Facts{
+		EgressTarget: egressTarget,
+		Siblings:     slices.DeleteFunc(slices.Clone(targets), func(other target.Target) bool { return other.Host == t.Host }),
+		Demands:      demands,
+		Credentials:  credentials,
+		Others:       others,
+		Policy:       new(r.rules(t.Namespace).Decide(t.Host)),
+		Warnings:     plan.NewExpiryWarnings(nil),
+		Now:          r.options.Now,
+	})
+	if certificate := credential.Issuance(t); certificate != nil {
 		r.add(certificate)
 	}
-	programmed := use.target
-	programmed.MaxConnectionAge = credential.ConnectionAge(use.target, known(credentials), r.options.Now)
-	for _, object := range mesh.Objects(programmed, layout) {
+	for _, object := range decided.Objects() {
 		r.add(object)
 	}
-	for _, conflict := range mesh.Conflicts(use.target, others) {
-		warning := conflict.Message
-		if conflict.Closes {
-			warning += "; as long as it stands, the controller closes the target in the cluster, and calls to the host fail"
-		}
-		r.output.Warnings = append(r.output.Warnings, warning)
+	for _, conflict := range decided.Conflicts {
+		r.output.Warnings = append(r.output.Warnings, conflict.Message)
 	}
-	r.output.Explanations = append(r.output.Explanations, explain(use, credentials))
-}
-
-// known are the credentials that are part of the input.
-func known(all []presented) []*credential.Credential {
-	var found []*credential.Credential
-	for _, one := range all {
-		if one.credential != nil {
-			found = append(found, one.credential)
-		}
+	for _, complaint := range decided.Complaints() {
+		r.output.Warnings = append(r.output.Warnings, inNamespace(t.Namespace)+t.Host+": "+complaint)
 	}
-	return found
+	r.output.Explanations = append(r.output.Explanations, explain(use, decided, credentials))
 }
 
 func (r *renderer) add(object mesh.Object) {

@@ -53,7 +53,15 @@ type use struct {
 	target target.Target
 	// callers are the objects that call it, by the Secret that they present.
 	callers map[string][]Place
+	// pods are those that they make, one for each.
+	pods []*caller
 }
+
+// caller is a Pod, or the one of a template, as admission leaves it.
+type caller struct{ metav1.ObjectMeta }
+
+// Ended is part of plan.Pod.
+func (*caller) Ended() bool { return false }
 
 // renderer holds what is found on the way through the input.
 type renderer struct {
@@ -163,20 +171,26 @@ func (r *renderer) mutate(item item) {
 	if len(result.Errors) > 0 {
 		return
 	}
-	for _, t := range result.Targets {
-		r.call(item, t)
+	annotations, ok := r.replace(item, result)
+	if !ok {
+		return
 	}
-	r.replace(item, result)
+	for _, t := range result.Targets {
+		r.call(item, t, annotations)
+	}
 }
 
-// call records that the object calls the target. Later objects of the namespace meet the EgressTarget that the controller
-// would have made by then.
-func (r *renderer) call(item item, t target.Target) {
+// call records that the object, whose Pods have these annotations, calls the target. Later objects of the namespace meet
+// the EgressTarget that the controller would have made by then.
+func (r *renderer) call(item item, t target.Target, annotations map[string]string) {
 	id := key{item.namespace(), t.Host}
 	if r.uses[id] == nil {
 		r.uses[id] = &use{target: t, callers: map[string][]Place{}}
 	}
 	r.uses[id].callers[t.SecretName] = append(r.uses[id].callers[t.SecretName], item.place)
+	r.uses[id].pods = append(r.uses[id].pods, &caller{metav1.ObjectMeta{
+		Name: strings.ToLower(item.place.Kind) + "-" + item.place.Name, Annotations: annotations,
+	}})
 	if r.egressTargets[id.namespace][t.Host] == nil {
 		r.know(id.namespace, &v1alpha1.EgressTarget{
 			ObjectMeta: metav1.ObjectMeta{Name: t.Host, Labels: map[string]string{target.LabelManagedBy: target.ValueManagedBy}},
@@ -197,8 +211,9 @@ func notePresented(egressTarget *v1alpha1.EgressTarget, secretName string) {
 	egressTarget.Status.Credentials = append(egressTarget.Status.Credentials, v1alpha1.CredentialStatus{SecretName: secretName, Pods: 1})
 }
 
-// replace puts the object as admission leaves it in the place of the one that was read.
-func (r *renderer) replace(item item, result mutate.Result) {
+// replace puts the object as admission leaves it in the place of the one that was read, and returns the annotations of its
+// Pods.
+func (r *renderer) replace(item item, result mutate.Result) (annotations map[string]string, ok bool) {
 	object := item.object
 	fields := mutate.Template(item.kind.GroupKind())
 	if len(result.Operations) > 0 {
@@ -206,21 +221,33 @@ func (r *renderer) replace(item item, result mutate.Result) {
 		patched, err := patch(object, result.Operations)
 		if err != nil {
 			r.refuse(item.place, err.Error())
-			return
+			return nil, false
 		}
 		object = patched
 		item.put(patched)
 	}
-	if len(result.PodOperations) == 0 {
-		return
+	pod := descend(object, fields)
+	if len(result.PodOperations) > 0 {
+		patched, err := patch(map[string]any{"metadata": pod["metadata"], "spec": pod["spec"]}, result.PodOperations)
+		if err != nil {
+			r.refuse(item.place, err.Error())
+			return nil, false
+		}
+		pod = patched
+		r.output.Pods = append(r.output.Pods, podTemplate(item.place, pod))
 	}
-	template := descend(object, fields)
-	pod, err := patch(map[string]any{"metadata": template["metadata"], "spec": template["spec"]}, result.PodOperations)
-	if err != nil {
-		r.refuse(item.place, err.Error())
-		return
+	return annotationsOf(pod), true
+}
+
+// annotationsOf returns the annotations of an object. What is no text is none.
+func annotationsOf(object map[string]any) map[string]string {
+	metadata, _ := object["metadata"].(map[string]any)
+	values, _ := metadata["annotations"].(map[string]any)
+	annotations := map[string]string{}
+	for name := range values {
+		annotations[name] = text(values, name)
 	}
-	r.output.Pods = append(r.output.Pods, podTemplate(item.place, pod))
+	return annotations
 }
 
 // withTemplateMetadata gives a Pod template the empty metadata that an API server gives it: a JSON patch can't add below

@@ -143,7 +143,7 @@ func TestSecretsOfTheInputAreJudged(t *testing.T) {
 	}
 }
 
-func TestSecretsOfOneTargetNeedTheSameKeys(t *testing.T) {
+func TestSecretsOfOneTargetWithOtherKeysGetAWarning(t *testing.T) {
 	ca := pki.NewCA(t, "partner CA")
 	client := ca.Issue(t, pki.Client("orders"))
 	first := secretObject(map[string]string{"cert": string(client.CertPEM), "key": string(client.KeyPEM), "cacert": string(ca.CertPEM)})
@@ -151,14 +151,18 @@ func TestSecretsOfOneTargetNeedTheSameKeys(t *testing.T) {
 	second["metadata"] = map[string]any{"name": "zweites"}
 	other := pod("other", "external.system.com")
 	annotationsOf(other)["mtls.egress/secret"] = "zweites"
-	_, problems := render.Render(number([]map[string]any{first, second, pod("probe", "external.system.com"), other}), render.Options{Policy: everyHost(), Now: now()})
-	want := []render.Problem{{
-		Place: render.Place{Source: "input.yaml", Number: 4, Kind: "Pod", Name: "other"},
-		Message: "presents the Secret zweites (keys tls.crt,tls.key,ca.crt) for external.system.com, while others of the namespace present external-system-mtls-data (keys cert,key,cacert); " +
-			"the sidecars of a namespace read the same file names, so give both Secrets the same keys",
-	}}
-	if diff := cmp.Diff(want, problems); diff != "" {
-		t.Errorf("problems (-want +got):\n%s", diff)
+	input := number([]map[string]any{first, second, pod("probe", "external.system.com"), other})
+	output, problems := render.Render(input, render.Options{Policy: everyHost(), Now: now()})
+	if len(problems) > 0 {
+		t.Fatal(problems)
+	}
+	want := []string{"external.system.com: the Secrets of this host have different keys, and one set of objects serves all Pods of the namespace, " +
+		"so Pods with another layout can't call: external-system-mtls-data has cert, key; zweites has tls.crt, tls.key; give all of them the keys cert and key"}
+	if diff := cmp.Diff(want, output.Warnings); diff != "" {
+		t.Errorf("warnings (-want +got):\n%s", diff)
+	}
+	if got, file := certificateFile(t, output.Objects), "/etc/mtls-egress/external.system.com/cert"; got != file {
+		t.Errorf("the DestinationRule presents %s, want %s", got, file)
 	}
 }
 

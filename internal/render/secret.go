@@ -2,10 +2,13 @@ package render
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 
 	"mtls.egress/webhook/internal/certs/credential"
+	"mtls.egress/webhook/internal/plan"
 	"mtls.egress/webhook/internal/target"
 )
 
@@ -31,25 +34,24 @@ func nameKey(namespace, name string) string {
 	return namespace + "/" + name
 }
 
-// presented is one credential of a target as far as the input shows it.
-type presented struct {
-	secretName string
-	layout     target.Layout
-	// credential is nil when the Secret isn't part of the input.
-	credential *credential.Credential
-}
-
-// present judges the Secret that the callers present for t. A Secret that isn't part of the input is taken to have the keys
-// that it should have.
-func (r *renderer) present(t target.Target, secretName string) (presented, bool) {
-	found, ok := r.secrets[nameKey(t.Namespace, secretName)]
-	if !ok {
-		return presented{secretName: secretName, layout: credential.ExpectedLayout(t)}, true
+// credentials checks the Secrets in use, and the CA of the server where a ConfigMap of the input has it. What isn't part
+// of the input is taken to be as it should be.
+func (r *renderer) credentials(t target.Target, inUse map[string]int32) (checks []plan.CredentialCheck, ok bool) {
+	if !r.checkServerCA(t) {
+		return nil, false
 	}
-	layout, judged, err := credential.JudgeSecret(t, found.object, r.options.Now)
-	if err != nil {
-		r.refuse(found.place, fmt.Sprintf("can't be the credential of %s: %v", t.Host, credential.ForOwner(err)))
-		return presented{}, false
+	for _, secretName := range slices.Sorted(maps.Keys(inUse)) {
+		found, given := r.secrets[nameKey(t.Namespace, secretName)]
+		if !given {
+			checks = append(checks, plan.AssumedCredential(t, secretName, inUse[secretName]))
+			continue
+		}
+		_, _, err := credential.JudgeSecret(t, found.object, r.options.Now)
+		if err != nil {
+			r.refuse(found.place, fmt.Sprintf("can't be the credential of %s: %v", t.Host, credential.ForOwner(err)))
+			return nil, false
+		}
+		checks = append(checks, plan.CheckCredential(t, secretName, inUse[secretName], found.object, r.options.Now))
 	}
-	return presented{secretName: secretName, layout: layout, credential: judged}, true
+	return checks, true
 }

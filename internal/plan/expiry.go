@@ -1,4 +1,4 @@
-package controller
+package plan
 
 import (
 	"cmp"
@@ -22,11 +22,20 @@ func DefaultExpiryWarnings() []time.Duration {
 	return []time.Duration{30 * day, 7 * day, day}
 }
 
-// expiryWarnings are the periods before its end in which a certificate is warned of.
-type expiryWarnings []time.Duration
+// ExpiryWarnings are the periods before its end in which a certificate is warned of, the longest first.
+type ExpiryWarnings []time.Duration
 
-// longestWarning is how long before its end a certificate is warned of at most, whatever the periods are, so that one that is renewed in time is renewed without a word. Of what cert-manager
-// renews, four fifths of the time in which it does so have to be over; when nobody says how long that is, a fifth of the life is left then, as it renews when a third is. Of all
+// NewExpiryWarnings returns the periods in their order; nil are DefaultExpiryWarnings.
+func NewExpiryWarnings(periods []time.Duration) ExpiryWarnings {
+	if periods == nil {
+		periods = DefaultExpiryWarnings()
+	}
+	return slices.SortedFunc(slices.Values(periods), func(a, b time.Duration) int { return cmp.Compare(b, a) })
+}
+
+// longestWarning is how long before its end a certificate is warned of at most, whatever the periods are, so that one that
+// is renewed in time is renewed without a word. Of what cert-manager renews, four fifths of the time in which it does so
+// have to be over; if nobody says how long that is, a fifth of the life is left then, as it renews when a third is. Of all
 // others a third of the life may be left: some programs renew them then.
 func longestWarning(t target.Target, secretName string, byCertManager bool, c *credential.Credential) time.Duration {
 	life := c.NotAfter.Sub(c.NotBefore)
@@ -40,35 +49,36 @@ func longestWarning(t target.Target, secretName string, byCertManager bool, c *c
 	}
 }
 
-// begin is when the warning of a period begins.
-func (f finding) begin(period time.Duration) time.Time {
-	return f.credential.NotAfter.Add(-min(period, f.longestWarning))
+// warnedFrom is when the warning of a period begins.
+func (c CredentialCheck) warnedFrom(period time.Duration) time.Time {
+	return c.Credential.NotAfter.Add(-min(period, c.longestWarning))
 }
 
-// within returns the shortest period whose warning has begun for a finding with a certificate, 0 without one.
-func (w expiryWarnings) within(f finding, now time.Time) time.Duration {
+// within returns the shortest period whose warning has begun for a check with a certificate, 0 without one.
+func (w ExpiryWarnings) within(c CredentialCheck, now time.Time) time.Duration {
 	var shortest time.Duration
 	for _, period := range w {
-		if !now.Before(f.begin(period)) && (shortest == 0 || period < shortest) {
+		if !now.Before(c.warnedFrom(period)) && (shortest == 0 || period < shortest) {
 			shortest = period
 		}
 	}
 	return shortest
 }
 
-// next returns how long it takes until the next warning begins for a finding with a certificate, false when none does.
-func (w expiryWarnings) next(f finding, now time.Time) (wait time.Duration, found bool) {
+// next returns how long it takes until the next warning begins for a check with a certificate, false if none does.
+func (w ExpiryWarnings) next(c CredentialCheck, now time.Time) (wait time.Duration, found bool) {
 	for _, period := range w {
-		if left := f.begin(period).Sub(now); left > 0 && (!found || left < wait) {
+		if left := c.warnedFrom(period).Sub(now); left > 0 && (!found || left < wait) {
 			wait, found = left, true
 		}
 	}
 	return wait, found
 }
 
-// expiryNotices returns the events of certificates of t that came nearer to their end: one for each warning period, and none again for the same certificate.
-func expiryNotices(t target.Target, old, updated []v1alpha1.CredentialStatus) []notice {
-	var notices []notice
+// expiryEvents returns the events of certificates of t that came nearer to their end: one for each warning period, and none
+// again for the same certificate.
+func expiryEvents(t target.Target, old, updated []v1alpha1.CredentialStatus) []Event {
+	var events []Event
 	for _, now := range updated {
 		if now.EndsWithin == nil || now.Reason != "" || now.NotAfter == nil {
 			continue
@@ -79,11 +89,14 @@ func expiryNotices(t target.Target, old, updated []v1alpha1.CredentialStatus) []
 		if at >= 0 && old[at].EndsWithin != nil && old[at].EndsWithin.Duration <= now.EndsWithin.Duration {
 			continue
 		}
-		notices = append(notices, notice{kind: corev1.EventTypeWarning, reason: reasonExpiresSoon, action: "CheckCredential", secretName: now.SecretName, note: fmt.Sprintf(
-			"the client certificate %q in the Secret %s ends on %s, within %s; Pods that present it: %d; %s",
-			now.Subject, now.SecretName, now.NotAfter.UTC().Format(time.RFC3339), inDays(now.EndsWithin.Duration), now.Pods, renewal(t, now.SecretName))})
+		note := fmt.Sprintf("the client certificate %q in the Secret %s ends on %s, within %s; Pods that present it: %d; %s",
+			now.Subject, now.SecretName, now.NotAfter.UTC().Format(time.RFC3339), inDays(now.EndsWithin.Duration), now.Pods,
+			renewal(t, now.SecretName))
+		events = append(events, Event{
+			Type: corev1.EventTypeWarning, Reason: reasonExpiresSoon, Action: "CheckCredential", SecretName: now.SecretName, Note: note,
+		})
 	}
-	return notices
+	return events
 }
 
 // renewal is what to do about a certificate that ends.
@@ -112,12 +125,4 @@ func endsWithin(period time.Duration) *metav1.Duration {
 		return nil
 	}
 	return &metav1.Duration{Duration: period}
-}
-
-// sortedWarnings are the periods of the options, the longest first; the default ones when there are none.
-func sortedWarnings(periods []time.Duration) expiryWarnings {
-	if periods == nil {
-		periods = DefaultExpiryWarnings()
-	}
-	return slices.SortedFunc(slices.Values(periods), func(a, b time.Duration) int { return cmp.Compare(b, a) })
 }

@@ -1,4 +1,4 @@
-package controller
+package plan
 
 import (
 	"testing"
@@ -52,8 +52,8 @@ func TestExpiryWarnings(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			c := &credential.Credential{NotBefore: end.Add(-test.life), NotAfter: end}
-			f := finding{credential: c, longestWarning: longestWarning(test.target, test.target.SecretName, test.byCertManager, c)}
-			warnings := sortedWarnings(test.warnings)
+			f := CredentialCheck{Credential: c, longestWarning: longestWarning(test.target, test.target.SecretName, test.byCertManager, c)}
+			warnings := NewExpiryWarnings(test.warnings)
 			now := end.Add(-test.left)
 			var got result
 			got.Within = warnings.within(f, now)
@@ -71,13 +71,13 @@ func TestEachWarningOfACertificateIsOneEvent(t *testing.T) {
 	}
 	bad := status("a", day)
 	bad[0].Reason = "PrivateKeyMismatch"
-	event := func(period string) []notice {
-		return []notice{{kind: "Warning", reason: "ExpiresSoon", action: "CheckCredential", secretName: "s",
-			note: `the client certificate "CN=orders" in the Secret s ends on 2026-05-01T12:00:00Z, within ` + period + `; Pods that present it: 3; put the next one into the Secret, nothing has to be restarted`}}
+	event := func(period string) []Event {
+		return []Event{{Type: "Warning", Reason: "ExpiresSoon", Action: "CheckCredential", SecretName: "s",
+			Note: `the client certificate "CN=orders" in the Secret s ends on 2026-05-01T12:00:00Z, within ` + period + `; Pods that present it: 3; put the next one into the Secret, nothing has to be restarted`}}
 	}
 	tests := map[string]struct {
 		old, updated []v1alpha1.CredentialStatus
-		want         []notice
+		want         []Event
 	}{
 		"far from its end":                  {nil, status("a", 0), nil},
 		"seen for the first time":           {nil, status("a", 7*day), event("7 days")},
@@ -92,7 +92,7 @@ func TestEachWarningOfACertificateIsOneEvent(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			if diff := cmp.Diff(test.want, expiryNotices(target.FromEgressTarget("project", host, nil), test.old, test.updated), cmp.AllowUnexported(notice{})); diff != "" {
+			if diff := cmp.Diff(test.want, expiryEvents(target.FromEgressTarget("project", host, nil), test.old, test.updated)); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})

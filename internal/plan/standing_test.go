@@ -1,4 +1,4 @@
-package controller
+package plan
 
 import (
 	"testing"
@@ -12,17 +12,17 @@ import (
 )
 
 // What mesh writes is read back, whatever the source of the CA.
-func TestPresentedByReadsBackWhatMeshWrites(t *testing.T) {
+func TestReadStandingReadsBackWhatMeshWrites(t *testing.T) {
 	noCA := target.Layout{Certificate: "tls.crt", PrivateKey: "tls.key"}
 	tests := map[string]struct {
 		serverCA target.ServerCA
 		layout   target.Layout
-		want     presented
+		want     Standing
 	}{
-		"the CA of the layout":    {target.ServerCA{}, first(), presented{first(), target.ServerCA{SecretKey: "cacert"}}},
-		"a key of the Secret":     {target.ServerCA{SecretKey: "partner.pem"}, first(), presented{target.Layout{Certificate: "cert", PrivateKey: "key", ServerCA: "partner.pem"}, target.ServerCA{SecretKey: "partner.pem"}}},
-		"the CAs of the system":   {target.ServerCA{System: true}, noCA, presented{noCA, target.ServerCA{System: true}}},
-		"a key of some ConfigMap": {target.ServerCA{ConfigMap: v1alpha1.ConfigMapKey{Name: "partner-ca", Key: "ca.pem"}}, noCA, presented{noCA, target.ServerCA{ConfigMap: v1alpha1.ConfigMapKey{Name: "mounted", Key: "ca.pem"}}}},
+		"the CA of the layout":    {target.ServerCA{}, first(), Standing{first(), target.ServerCA{SecretKey: "cacert"}}},
+		"a key of the Secret":     {target.ServerCA{SecretKey: "partner.pem"}, first(), Standing{target.Layout{Certificate: "cert", PrivateKey: "key", ServerCA: "partner.pem"}, target.ServerCA{SecretKey: "partner.pem"}}},
+		"the CAs of the system":   {target.ServerCA{System: true}, noCA, Standing{noCA, target.ServerCA{System: true}}},
+		"a key of some ConfigMap": {target.ServerCA{ConfigMap: v1alpha1.ConfigMapKey{Name: "partner-ca", Key: "ca.pem"}}, noCA, Standing{noCA, target.ServerCA{ConfigMap: v1alpha1.ConfigMapKey{Name: "mounted", Key: "ca.pem"}}}},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -32,15 +32,15 @@ func TestPresentedByReadsBackWhatMeshWrites(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			got, ok := presentedBy(content, host)
+			got, ok := ReadStanding(content, host)
 			if !ok {
 				t.Fatal("nothing was read back")
 			}
-			if diff := cmp.Diff(test.want, got, cmp.AllowUnexported(presented{})); diff != "" {
+			if diff := cmp.Diff(test.want, got); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
-			wanted.ServerCA = got.serverCA
-			again, err := mesh.Unstructured(mesh.DestinationRule(wanted, got.layout))
+			wanted.ServerCA = got.ServerCA
+			again, err := mesh.Unstructured(mesh.DestinationRule(wanted, got.Layout))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -51,7 +51,7 @@ func TestPresentedByReadsBackWhatMeshWrites(t *testing.T) {
 	}
 }
 
-func TestPresentedByKnowsWhatItDidNotWrite(t *testing.T) {
+func TestReadStandingKnowsWhatItDidNotWrite(t *testing.T) {
 	subset := func(tls map[string]any) map[string]any {
 		return map[string]any{"spec": map[string]any{"subsets": []any{map[string]any{"name": mesh.SubsetName, "trafficPolicy": map[string]any{"tls": tls}}}}}
 	}
@@ -67,12 +67,12 @@ func TestPresentedByKnowsWhatItDidNotWrite(t *testing.T) {
 	}
 	for name, content := range tests {
 		t.Run(name, func(t *testing.T) {
-			if got, ok := presentedBy(&unstructured.Unstructured{Object: content}, host); ok {
+			if got, ok := ReadStanding(&unstructured.Unstructured{Object: content}, host); ok {
 				t.Errorf("read %+v", got)
 			}
 		})
 	}
-	if _, ok := presentedBy(nil, host); ok {
+	if _, ok := ReadStanding(nil, host); ok {
 		t.Error("read something from nothing")
 	}
 }

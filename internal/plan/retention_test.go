@@ -1,4 +1,4 @@
-package controller
+package plan
 
 import (
 	"testing"
@@ -14,7 +14,7 @@ import (
 func TestRetention(t *testing.T) {
 	ours := v1alpha1.EgressTarget{ObjectMeta: metav1.ObjectMeta{
 		Labels:        map[string]string{target.LabelManagedBy: target.ValueManagedBy},
-		ManagedFields: []metav1.ManagedFieldsEntry{{Manager: FieldManager}, {Manager: FieldManager, Subresource: "status"}},
+		ManagedFields: []metav1.ManagedFieldsEntry{{Manager: target.ValueManagedBy}, {Manager: target.ValueManagedBy, Subresource: "status"}},
 	}}
 	unused := *ours.DeepCopy()
 	unused.Status.UnusedSince = &metav1.Time{Time: noon().Add(-9 * time.Minute)}
@@ -51,7 +51,7 @@ func TestRetention(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			var got result
-			got.Since, got.Left = retention(&test.egressTarget, test.pods, test.kept, noon())
+			got.Since, got.Left = Retention(&test.egressTarget, test.pods, test.kept, noon())
 			if diff := cmp.Diff(test.want, got); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}

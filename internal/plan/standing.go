@@ -1,0 +1,94 @@
+package plan
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"mtls.egress/webhook/api/v1alpha1"
+	"mtls.egress/webhook/internal/mesh"
+	"mtls.egress/webhook/internal/target"
+)
+
+// Standing is what a DestinationRule in the cluster makes sidecars present: the last set that was good.
+type Standing struct {
+	Layout   target.Layout
+	ServerCA target.ServerCA
+}
+
+// ReadStanding reads back what mesh.DestinationRule wrote for host. It returns false if there is nothing of that form.
+func ReadStanding(destinationRule *unstructured.Unstructured, host string) (Standing, bool) {
+	if destinationRule == nil {
+		return Standing{}, false
+	}
+	subsets, _, err := unstructured.NestedSlice(destinationRule.Object, "spec", "subsets")
+	if err != nil {
+		return Standing{}, false
+	}
+	for _, subset := range subsets {
+		content, ok := subset.(map[string]any)
+		if !ok || content["name"] != mesh.SubsetName {
+			continue
+		}
+		tls, _, err := unstructured.NestedMap(content, "trafficPolicy", "tls")
+		if err != nil {
+			return Standing{}, false
+		}
+		return standingByTLS(tls, host)
+	}
+	return Standing{}, false
+}
+
+func standingByTLS(tls map[string]any, host string) (Standing, bool) {
+	path := func(name string) string {
+		// A field that is missing or no string is no path of ours.
+		text, _ := tls[name].(string)
+		return text
+	}
+	mount := target.MountPath(host) + "/"
+	certificate, ok := strings.CutPrefix(path("clientCertificate"), mount)
+	privateKey, ok2 := strings.CutPrefix(path("privateKey"), mount)
+	if !ok || !ok2 {
+		return Standing{}, false
+	}
+	standing := Standing{Layout: target.Layout{Certificate: certificate, PrivateKey: privateKey}}
+	ca := path("caCertificates")
+	if key, inSecret := strings.CutPrefix(ca, mount); inSecret {
+		standing.Layout.ServerCA, standing.ServerCA = key, target.ServerCA{SecretKey: key}
+		return standing, true
+	}
+	if key, inConfigMap := strings.CutPrefix(ca, target.CAMountPath(host)+"/"); inConfigMap {
+		// Which ConfigMap it is stands in the Pods; of the objects only the key is part.
+		standing.ServerCA = target.ServerCA{ConfigMap: v1alpha1.ConfigMapKey{Name: "mounted", Key: key}}
+		return standing, true
+	}
+	standing.ServerCA = target.ServerCA{System: true}
+	return standing, ca == "system"
+}
+
+// chooseLayout returns the layout to program among those of the usable credentials, and whether they all have it. One
+// DestinationRule serves all Pods of a namespace, so Pods whose Secret has another layout can't call. The layout that is
+// programmed stays while a usable credential has it, as changing it would break Pods that work; otherwise the one that
+// most Pods present wins, the first Secret by name among equals. It returns found false if no credential is usable.
+func chooseLayout(checks []CredentialCheck, standing Standing) (layout target.Layout, uniform, found bool) {
+	usable := slices.DeleteFunc(slices.Clone(checks), func(c CredentialCheck) bool { return !c.Usable() })
+	if len(usable) == 0 {
+		return target.Layout{}, true, false
+	}
+	pods := map[target.Layout]int32{}
+	for _, c := range usable {
+		pods[c.Layout] += c.Pods
+	}
+	slices.SortFunc(usable, func(a, b CredentialCheck) int {
+		return cmp.Or(cmp.Compare(pods[b.Layout], pods[a.Layout]), strings.Compare(a.SecretName, b.SecretName))
+	})
+	uniform = len(pods) == 1
+	for _, c := range usable {
+		if c.Layout.Certificate == standing.Layout.Certificate && c.Layout.PrivateKey == standing.Layout.PrivateKey {
+			return c.Layout, uniform, true
+		}
+	}
+	return usable[0].Layout, uniform, true
+}

@@ -1,0 +1,140 @@
+package plan
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"mtls.egress/webhook/api/v1alpha1"
+	"mtls.egress/webhook/internal/mesh"
+	"mtls.egress/webhook/internal/target"
+)
+
+// The reasons of the conditions CredentialValid, Conflicted and Ready that no other file names. A false CredentialValid
+// has a credential.Reason, SecretMissing or LayoutsDiffer; a false Ready has the reason of the condition that makes it so.
+const (
+	reasonValid         = "Valid"
+	reasonExpiresSoon   = "ExpiresSoon"
+	reasonLayoutsDiffer = "LayoutsDiffer"
+	reasonNoConflict    = "NoConflict"
+	reasonConflict      = "Conflict"
+	reasonReady         = "Ready"
+)
+
+// Status returns the status of the EgressTarget after the attempt to write the plan. Equal facts give equal statuses,
+// whenever they are found: the times in a status are those of transitions.
+func (p Plan) Status(written Written) v1alpha1.EgressTargetStatus {
+	facts, host := p.facts, p.Target.Host
+	generation := facts.EgressTarget.Generation
+	status := v1alpha1.EgressTargetStatus{
+		ObservedGeneration: generation,
+		Conditions:         slices.Clone(facts.EgressTarget.Status.Conditions),
+		Pods:               int32(min(len(facts.Demands), math.MaxInt32)),
+		PodLabel:           target.HostLabel(host),
+		Address:            target.SinkholeAddress(host).String(),
+		UnusedSince:        facts.UnusedSince,
+	}
+	for _, c := range facts.Credentials {
+		status.Credentials = append(status.Credentials, credentialStatus(c))
+		if c.Credential != nil && (status.NotAfter == nil || c.Credential.NotAfter.Before(status.NotAfter.Time)) {
+			status.NotAfter = &metav1.Time{Time: c.Credential.NotAfter}
+		}
+	}
+	credentialValid, programmed, conflicted := credentialValid(facts.Credentials), p.outcome(written), conflicted(p.Conflicts)
+	set := func(conditionType string, c Condition) {
+		c.Set(&status.Conditions, conditionType, generation, facts.Now)
+	}
+	set(v1alpha1.ConditionReady, ready(credentialValid, programmed, conflicted))
+	set(v1alpha1.ConditionCredentialValid, credentialValid)
+	set(v1alpha1.ConditionProgrammed, programmed)
+	set(v1alpha1.ConditionConflicted, conflicted)
+	set(v1alpha1.ConditionPodsOutdated, p.outdated)
+	if facts.Issued != nil {
+		set(v1alpha1.ConditionCertificateIssued, *facts.Issued)
+	} else {
+		meta.RemoveStatusCondition(&status.Conditions, v1alpha1.ConditionCertificateIssued)
+	}
+	return status
+}
+
+func credentialStatus(c CredentialCheck) v1alpha1.CredentialStatus {
+	status := v1alpha1.CredentialStatus{SecretName: c.SecretName, Pods: c.Pods, Reason: c.Reason}
+	if read := c.Credential; read != nil {
+		status.NotAfter = &metav1.Time{Time: read.NotAfter}
+		status.Subject, status.Issuer = Shorten(read.Subject, maxStatusName), Shorten(read.Issuer, maxStatusName)
+		status.SerialNumber, status.SHA256 = Shorten(read.SerialNumber, maxStatusName), read.SHA256
+		status.EndsWithin = endsWithin(c.endsWithin)
+	}
+	return status
+}
+
+func credentialValid(checks []CredentialCheck) Condition {
+	var reasons, messages, valid []string
+	ending := false
+	for _, c := range checks {
+		if !c.Usable() {
+			reasons = append(reasons, c.Reason)
+			messages = append(messages, c.Message)
+			continue
+		}
+		if c.Credential == nil {
+			valid = append(valid, c.SecretName)
+			continue
+		}
+		valid = append(valid, fmt.Sprintf("%s until %s", c.SecretName, c.Credential.NotAfter.UTC().Format(time.RFC3339)))
+		ending = ending || c.endsWithin > 0
+	}
+	if len(reasons) > 0 {
+		return False(reasons[0], strings.Join(messages, "; "))
+	}
+	if layout, uniform, _ := chooseLayout(checks, Standing{}); !uniform {
+		return False(reasonLayoutsDiffer, layoutsMessage(checks, layout))
+	}
+	if ending {
+		return True(reasonExpiresSoon, "the client certificate ends soon, renew it: valid in "+strings.Join(valid, ", "))
+	}
+	return True(reasonValid, "the client certificate is valid: "+strings.Join(valid, ", "))
+}
+
+func layoutsMessage(checks []CredentialCheck, preferred target.Layout) string {
+	var has []string
+	for _, c := range checks {
+		has = append(has, fmt.Sprintf("%s has %s, %s", c.SecretName, c.Layout.Certificate, c.Layout.PrivateKey))
+	}
+	return fmt.Sprintf("the Secrets of this host have different keys, and one set of objects serves all Pods of the namespace, "+
+		"so Pods with another layout can't call: %s; give all of them the keys %s and %s",
+		strings.Join(has, "; "), preferred.Certificate, preferred.PrivateKey)
+}
+
+func conflicted(conflicts []mesh.Conflict) Condition {
+	if len(conflicts) == 0 {
+		return False(reasonNoConflict, "no object of anybody else stands in the way")
+	}
+	var messages []string
+	for _, conflict := range conflicts {
+		messages = append(messages, conflict.Message)
+	}
+	return True(reasonConflict, strings.Join(messages, "; "))
+}
+
+// ready is CredentialValid ∧ Programmed ∧ ¬Conflicted, with the reason of the first that fails, or that something is about
+// to fail.
+func ready(credentialValid, programmed, conflicted Condition) Condition {
+	switch {
+	case !credentialValid.isTrue():
+		return credentialValid
+	case !programmed.isTrue():
+		return programmed
+	case conflicted.isTrue():
+		return False(conflicted.Reason, conflicted.Message)
+	case credentialValid.Reason == reasonExpiresSoon:
+		return credentialValid
+	default:
+		return True(reasonReady, "calls to the host leave over mutual TLS")
+	}
+}
