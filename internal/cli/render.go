@@ -48,8 +48,9 @@ func newRenderCommand() *cobra.Command {
 		Use:   "render (-f FILE|DIR|- | -k DIR) [flags]",
 		Short: "Show without a cluster what admission and the controller do",
 		Long: `Render reads manifests as kubectl does and prints them as admission would leave them, then, as PodTemplates, the Pods that
-annotated workloads make, then the Istio objects of their targets. EgressTargets, Secrets and Namespaces among the manifests are
-taken into account. Documents that ask for nothing pass through unchanged and in order.
+annotated workloads make, then the Istio objects of their targets, as the controller would write them: a target that it would
+close is printed closed. EgressTargets, Secrets and Namespaces among the manifests are taken into account. Documents that ask
+for nothing pass through unchanged and in order.
 
 Exit codes: 0 done; 1 refused by a rule, with all problems on standard error and nothing on standard output; 2 wrong command
 line or unreadable input. Warnings and explanations go to standard error.`,
