@@ -39,6 +39,9 @@ func appURL(t target.Target) string {
 }
 
 func callers(use *use, credentials []plan.CredentialCheck) string {
+	if len(use.pods) == 0 {
+		return "any workload that asks for it"
+	}
 	var names []string
 	for _, one := range credentials {
 		for _, place := range use.callers[one.SecretName] {

@@ -16,14 +16,26 @@ import (
 // program adds the Istio objects of all targets, namespace by namespace, each with its anchor first.
 func (r *renderer) program() {
 	others := r.others()
+	r.addUnused()
 	uses := r.sortedUses()
 	var targets []target.Target
 	for n, use := range uses {
 		if n == 0 || uses[n-1].target.Namespace != use.target.Namespace {
 			targets = targetsOf(uses, use.target.Namespace)
-			r.add(mesh.Anchor(use.target.Namespace, appPorts(targets)))
+			r.add(mesh.Anchor(use.target.Namespace, appPorts(uses, use.target.Namespace)))
 		}
 		r.programOne(use, targets, others)
+	}
+}
+
+// addUnused adds the targets of EgressTargets that nothing in the input calls: the controller programs them too.
+func (r *renderer) addUnused() {
+	for namespace, egressTargets := range r.egressTargets {
+		for host, egressTarget := range egressTargets {
+			if id := (key{namespace, host}); r.uses[id] == nil {
+				r.uses[id] = &use{target: target.FromEgressTarget(namespace, host, egressTarget)}
+			}
+		}
 	}
 }
 
@@ -38,24 +50,28 @@ func targetsOf(uses []*use, namespace string) []target.Target {
 	return targets
 }
 
-func appPorts(targets []target.Target) []int32 {
+// appPorts are those of the targets of a namespace that have Pods.
+func appPorts(uses []*use, namespace string) []int32 {
 	var ports []int32
-	for _, t := range targets {
-		ports = append(ports, t.AppPort)
+	for _, use := range uses {
+		if use.target.Namespace == namespace && len(use.pods) > 0 {
+			ports = append(ports, use.target.AppPort)
+		}
 	}
 	return ports
 }
 
 // programOne adds the objects of one target, as the controller decides.
 func (r *renderer) programOne(use *use, targets []target.Target, others mesh.Others) {
-	t := use.target
+	egressTarget := r.egressTargets[use.target.Namespace][use.target.Host].DeepCopy()
+	egressTarget.Namespace = use.target.Namespace
+	// Not as one workload asks for it, which may name a Secret of its own.
+	t := target.FromEgressTarget(egressTarget.Namespace, egressTarget.Name, egressTarget)
 	demands := plan.DemandsOf(t, use.pods)
 	credentials, ok := r.credentials(t, plan.SecretsInUse(t, demands))
 	if !ok {
 		return
 	}
-	egressTarget := r.egressTargets[t.Namespace][t.Host].DeepCopy()
-	egressTarget.Namespace = t.Namespace
 	decided := plan.Decide(plan.Facts{
 		EgressTarget: egressTarget,
 		Siblings:     slices.DeleteFunc(slices.Clone(targets), func(other target.Target) bool { return other.Host == t.Host }),
