@@ -1,0 +1,167 @@
+package plan
+
+import (
+	"encoding/json"
+	"errors"
+	"testing"
+	"time"
+
+	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/yaml"
+
+	"mtls.egress/webhook/api/v1alpha1"
+	"mtls.egress/webhook/internal/certs/credential"
+	"mtls.egress/webhook/internal/mesh"
+	"mtls.egress/webhook/internal/policy"
+	"mtls.egress/webhook/internal/target"
+	"mtls.egress/webhook/test/golden"
+)
+
+const corpus = "../../test/testdata/plan"
+
+// situation is an input file: the facts about a target, at noon(), and what came of writing its plan.
+type situation struct {
+	EgressTarget v1alpha1.EgressTarget `json:"egressTarget"`
+	// Siblings are other EgressTargets of the namespace, Others objects of others and those of the target.
+	Siblings    []v1alpha1.EgressTarget     `json:"siblings"`
+	Others      []unstructured.Unstructured `json:"others"`
+	Demands     []Demand                    `json:"demands"`
+	Credentials []struct {
+		SecretName, Reason, Message string
+		Pods                        int32
+		Layout                      target.Layout
+		NotBefore, NotAfter         *metav1.Time
+	} `json:"credentials"`
+	Standing    *Standing    `json:"standing"`
+	NotAllowed  bool         `json:"notAllowed"`
+	Issued      *Condition   `json:"issued"`
+	UnusedSince *metav1.Time `json:"unusedSince"`
+	Taken       []string     `json:"taken"`
+	WriteError  string       `json:"writeError"`
+}
+
+// decision is a golden file.
+type decision struct {
+	// Objects are the kinds and names in the order of writing; what they say has a corpus of its own.
+	Objects  []string                    `json:"objects"`
+	Closed   bool                        `json:"closed"`
+	Layout   target.Layout               `json:"layout"`
+	ServerCA target.ServerCA             `json:"serverCA"`
+	Status   v1alpha1.EgressTargetStatus `json:"status"`
+	Events   []Event                     `json:"events"`
+	NextLook metav1.Duration             `json:"nextLook"`
+}
+
+// TestPlansAreTheGoldenOnes holds what becomes of a target in each situation of the corpus against the file beside it.
+func TestPlansAreTheGoldenOnes(t *testing.T) {
+	inputs := golden.Inputs(t, corpus)
+	for _, name := range golden.Names(inputs) {
+		t.Run(name, func(t *testing.T) {
+			given := readSituation(t, inputs[name])
+			p := Decide(given.facts(t))
+			written := Written{Taken: given.Taken}
+			if given.WriteError != "" {
+				written.Err = errors.New(given.WriteError)
+			}
+			status := p.Status(written)
+			got := decision{
+				Closed: p.Closed, Layout: p.Layout, ServerCA: p.Target.ServerCA, Status: status, Events: p.Events(status),
+				NextLook: metav1.Duration{Duration: p.NextLook(status)},
+			}
+			for _, object := range p.Objects() {
+				got.Objects = append(got.Objects, object.GetObjectKind().GroupVersionKind().Kind+" "+object.GetName())
+			}
+			golden.Compare(t, golden.File(inputs[name]), []byte(asYAML(t, got)))
+		})
+	}
+}
+
+// TestDecidingAgainChangesNothing: what follows from a status and the same facts is that status, without an event.
+func TestDecidingAgainChangesNothing(t *testing.T) {
+	inputs := golden.Inputs(t, corpus)
+	for _, name := range golden.Names(inputs) {
+		t.Run(name, func(t *testing.T) {
+			given := readSituation(t, inputs[name])
+			facts := given.facts(t)
+			first := Decide(facts).Status(Written{})
+			facts.EgressTarget.Status, facts.Now = first, facts.Now.Add(time.Second)
+			p := Decide(facts)
+			second := p.Status(Written{})
+			if events := p.Events(second); len(events) > 0 {
+				t.Errorf("events: %+v", events)
+			}
+			if got, want := asYAML(t, second), asYAML(t, first); got != want {
+				t.Errorf("the status is then\n%s\nand was\n%s", got, want)
+			}
+		})
+	}
+}
+
+func readSituation(t *testing.T, file string) situation {
+	t.Helper()
+	var given situation
+	for _, document := range golden.Documents(t, file) {
+		if err := yaml.UnmarshalStrict(document, &given); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return given
+}
+
+func asYAML(t *testing.T, value any) string {
+	t.Helper()
+	encoded, err := yaml.Marshal(value)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(encoded)
+}
+
+func (s situation) facts(t *testing.T) Facts {
+	t.Helper()
+	facts := Facts{
+		EgressTarget: &s.EgressTarget, Demands: s.Demands, Standing: s.Standing, Issued: s.Issued, UnusedSince: s.UnusedSince,
+		Policy: &policy.Decision{Allowed: !s.NotAllowed, Rule: policy.RuleOtherTargets}, Warnings: NewExpiryWarnings(nil), Now: noon(),
+	}
+	for _, sibling := range s.Siblings {
+		facts.Siblings = append(facts.Siblings, target.FromEgressTarget(s.EgressTarget.Namespace, sibling.Name, &sibling))
+	}
+	for _, c := range s.Credentials {
+		check := CredentialCheck{SecretName: c.SecretName, Pods: c.Pods, Layout: c.Layout, Reason: c.Reason, Message: c.Message}
+		if c.NotAfter != nil {
+			check.Credential = &credential.Credential{Subject: "CN=orders", NotBefore: c.NotBefore.UTC(), NotAfter: c.NotAfter.UTC()}
+			check.longestWarning = longestWarning(target.Target{}, c.SecretName, false, check.Credential)
+		}
+		facts.Credentials = append(facts.Credentials, check)
+	}
+	for _, object := range s.Others {
+		switch object.GetKind() {
+		case mesh.KindVirtualService:
+			facts.Others.VirtualServices = append(facts.Others.VirtualServices, typed[networkingv1.VirtualService](t, object))
+		case mesh.KindDestinationRule:
+			facts.Others.DestinationRules = append(facts.Others.DestinationRules, typed[networkingv1.DestinationRule](t, object))
+		case mesh.KindServiceEntry:
+			facts.Others.ServiceEntries = append(facts.Others.ServiceEntries, typed[networkingv1.ServiceEntry](t, object))
+		case mesh.KindSidecar:
+			facts.Others.Sidecars = append(facts.Others.Sidecars, typed[networkingv1.Sidecar](t, object))
+		default:
+			t.Fatalf("an object of kind %s", object.GetKind())
+		}
+	}
+	return facts
+}
+
+func typed[T any](t *testing.T, object unstructured.Unstructured) *T {
+	t.Helper()
+	encoded, err := object.MarshalJSON()
+	if err != nil {
+		t.Fatal(err)
+	}
+	converted := new(T)
+	if err := json.Unmarshal(encoded, converted); err != nil {
+		t.Fatal(err)
+	}
+	return converted
+}
