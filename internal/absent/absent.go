@@ -11,7 +11,9 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
 // Object reports whether err is an API server's answer that an object does not exist. A 404 of anything else, such as a proxy, a server of
@@ -51,4 +53,13 @@ func Group(ctx context.Context, server rest.Interface, group string) (absent boo
 		return false, errors.New("the API server at " + url + " lists no API groups, which each of them has: try again")
 	}
 	return !slices.ContainsFunc(list.Groups, func(g metav1.APIGroup) bool { return g.Name == group }), nil
+}
+
+// Read reads an object of a kind by its name, and reports whether it is there.
+func Read(ctx context.Context, reader client.Reader, kind, namespace, name string, object client.Object, options ...client.GetOption) (there bool, err error) {
+	err = reader.Get(ctx, types.NamespacedName{Namespace: namespace, Name: name}, object, options...)
+	if Ignore(err) != nil {
+		return false, fmt.Errorf("read the %s %s/%s: %w", kind, namespace, name, err)
+	}
+	return err == nil, nil
 }

@@ -8,6 +8,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
+
+	"mtls.egress/webhook/internal/apply"
 )
 
 // TestAlertsAskForMetricsThatThereAre holds the names and labels in the chart's alerts against what the collector describes. What the alerts make of them is tried in
@@ -45,7 +47,7 @@ func descriptions(t *testing.T) map[string]string {
 		defer close(sent)
 		newCollector(nil, nil, nil).Describe(sent)
 		newSurvey(nil, 0).Describe(sent)
-		newRepairs().counter.Describe(sent)
+		apply.NewWriter(apply.Writer{}).Repairs().Describe(sent)
 	}()
 	found := map[string]string{}
 	for description := range sent {

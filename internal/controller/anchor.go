@@ -3,6 +3,7 @@ package controller
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -10,9 +11,11 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
 	"mtls.egress/webhook/api/v1alpha1"
+	"mtls.egress/webhook/internal/apply"
 	"mtls.egress/webhook/internal/mesh"
 	"mtls.egress/webhook/internal/target"
 )
@@ -56,13 +59,13 @@ func anchorOwners(members []v1alpha1.EgressTarget, present *unstructured.Unstruc
 	slices.SortFunc(members, func(a, b v1alpha1.EgressTarget) int { return strings.Compare(a.Name, b.Name) })
 	var owners []metav1.OwnerReference
 	for i := range members {
-		owners = append(owners, ownerReference(&members[i], false))
+		owners = append(owners, apply.OwnerReference(&members[i], false))
 	}
 	return owners
 }
 
 func ownedFirst(egressTarget *v1alpha1.EgressTarget, present *unstructured.Unstructured) int {
-	if present != nil && owns(egressTarget, present) {
+	if present != nil && apply.Owns(egressTarget, present) {
 		return 0
 	}
 	return 1
@@ -78,7 +81,7 @@ func anchorMembers(own *v1alpha1.EgressTarget, siblings []v1alpha1.EgressTarget,
 		members = append(members, *own)
 	}
 	for i := range siblings {
-		if controllerutil.ContainsFinalizer(&siblings[i], Finalizer) || present != nil && owns(&siblings[i], present) {
+		if controllerutil.ContainsFinalizer(&siblings[i], Finalizer) || present != nil && apply.Owns(&siblings[i], present) {
 			members = append(members, siblings[i])
 		}
 	}
@@ -100,27 +103,94 @@ func (r *EgressTargetReconciler) anchorPause(present, desired *unstructured.Unst
 	if !remains {
 		return 0
 	}
-	return max(0, pauseOfAnchor-r.versions.age(present.GetKind(), present, r.clock.Now()))
+	return max(0, pauseOfAnchor-r.writer.Versions.Age(present.GetKind(), present, r.clock.Now()))
 }
 
-// owns reports whether the EgressTarget is among the owners of object.
-func owns(egressTarget *v1alpha1.EgressTarget, object metav1.Object) bool {
-	return slices.ContainsFunc(object.GetOwnerReferences(), func(owner metav1.OwnerReference) bool { return owner.UID == egressTarget.UID })
+// anchorToWrite returns the anchor of the namespace if it has to be written, and else when it has to be looked at again.
+func (r *EgressTargetReconciler) anchorToWrite(
+	ctx context.Context, egressTarget *v1alpha1.EgressTarget,
+) (anchor []*unstructured.Unstructured, again time.Duration, err error) {
+	present, err := cachedIstioObject(ctx, r.cache, mesh.KindServiceEntry, egressTarget.Namespace, target.AnchorName)
+	if err != nil {
+		return nil, 0, err
+	}
+	siblings, err := r.siblings(ctx, egressTarget)
+	if err != nil {
+		return nil, 0, err
+	}
+	members := anchorMembers(egressTarget, siblings, present)
+	ports, err := r.appPorts(ctx, egressTarget.Namespace, members)
+	if err != nil {
+		return nil, 0, err
+	}
+	desired, err := anchorFor(egressTarget.Namespace, ports, members, present)
+	if err != nil {
+		return nil, 0, err
+	}
+	if present != nil && apply.AsDesired(present, desired) {
+		return nil, 0, nil
+	}
+	if again = r.anchorPause(present, desired); again > 0 {
+		return nil, again, nil
+	}
+	return []*unstructured.Unstructured{desired}, 0, nil
 }
 
-// ownerReference makes the EgressTarget an owner, so that the garbage collector cleans up after somebody who removed the
-// finalizer by force. It doesn't block the owner's deletion: the finalizer does, and a blocking reference would let a deletion
-// with foreground propagation (the default of Argo CD) take the objects from under living Pods again and again.
-// https://kubernetes.io/docs/concepts/architecture/garbage-collection/#foreground-deletion
-func ownerReference(egressTarget *v1alpha1.EgressTarget, controller bool) metav1.OwnerReference {
-	owner := metav1.OwnerReference{
-		APIVersion: v1alpha1.GroupVersion().String(),
-		Kind:       v1alpha1.Kind,
-		Name:       egressTarget.Name,
-		UID:        egressTarget.UID,
+// tearDown removes the objects of an EgressTarget, and of the anchor what no sibling needs. It returns false if one is held.
+func (r *EgressTargetReconciler) tearDown(
+	ctx context.Context, egressTarget *v1alpha1.EgressTarget, siblings []v1alpha1.EgressTarget,
+) (done bool, err error) {
+	if done, err := r.writer.RemoveAll(ctx, egressTarget); err != nil || !done {
+		return done, err
 	}
-	if controller {
-		owner.Controller = &controller
+	return r.keepAnchor(ctx, egressTarget, siblings)
+}
+
+// keepAnchor leaves the anchor with what the other targets of the namespace need of it, after the objects of the
+// EgressTarget are gone, and removes it if none does. It returns false if it is held.
+func (r *EgressTargetReconciler) keepAnchor(
+	ctx context.Context, egressTarget *v1alpha1.EgressTarget, siblings []v1alpha1.EgressTarget,
+) (done bool, err error) {
+	anchor, err := r.writer.Read(ctx, mesh.KindServiceEntry, egressTarget.Namespace, target.AnchorName)
+	if err != nil || anchor == nil || !mesh.Owned(anchor) {
+		return err == nil, err
 	}
-	return owner
+	if members := anchorMembers(nil, siblings, anchor); len(members) > 0 {
+		ports, err := r.appPorts(ctx, egressTarget.Namespace, members)
+		if err != nil {
+			return false, err
+		}
+		desired, err := anchorFor(egressTarget.Namespace, ports, members, anchor)
+		if err != nil {
+			return false, err
+		}
+		_, err = r.writer.Ensure(ctx, egressTarget, desired)
+		return err == nil, err
+	}
+	// The last of several that are torn down at once takes the anchor along: whoever sees objects of another here was not.
+	if inUse, err := r.anchorInUse(ctx, egressTarget.Namespace); err != nil || inUse {
+		return err == nil, err
+	}
+	return r.writer.Remove(ctx, mesh.KindServiceEntry, egressTarget, target.AnchorName)
+}
+
+// anchorInUse says whether the namespace holds an object of any target.
+func (r *EgressTargetReconciler) anchorInUse(ctx context.Context, namespace string) (bool, error) {
+	for _, kind := range hostKinds() {
+		list := newIstioList(kind)
+		if err := r.live.List(ctx, list, client.InNamespace(namespace), client.MatchingLabels{target.LabelManagedBy: target.ValueManagedBy}); err != nil {
+			return false, fmt.Errorf("list the objects of kind %s in %s: %w", kind, namespace, err)
+		}
+		for i := range list.Items {
+			if isTargetObject(&list.Items[i]) {
+				return true, nil
+			}
+		}
+	}
+	return false, nil
+}
+
+func isTargetObject(object *unstructured.Unstructured) bool {
+	isAnchor := object.GetKind() == mesh.KindServiceEntry && object.GetName() == target.AnchorName
+	return mesh.Owned(object) && !isAnchor
 }

@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"mtls.egress/webhook/api/v1alpha1"
+	"mtls.egress/webhook/internal/apply"
 	"mtls.egress/webhook/internal/mesh"
 )
 
@@ -21,7 +22,7 @@ func TestAnchorMembers(t *testing.T) {
 	own, member, held, stranger := egressTarget("own"), egressTarget("member"), egressTarget("held"), egressTarget("stranger")
 	held.Finalizers = []string{Finalizer}
 	present := newIstioObject(mesh.KindServiceEntry)
-	present.SetOwnerReferences([]metav1.OwnerReference{ownerReference(&member, false), ownerReference(&v1alpha1.EgressTarget{ObjectMeta: metav1.ObjectMeta{Name: "gone", UID: "gone"}}, false)})
+	present.SetOwnerReferences([]metav1.OwnerReference{apply.OwnerReference(&member, false), apply.OwnerReference(&v1alpha1.EgressTarget{ObjectMeta: metav1.ObjectMeta{Name: "gone", UID: "gone"}}, false)})
 
 	names := func(members []v1alpha1.EgressTarget) []string {
 		var names []string
@@ -57,7 +58,7 @@ func TestAnchorForIsTheSameWhateverTheOrder(t *testing.T) {
 		t.Errorf("(-forward +backward):\n%s", diff)
 	}
 	anchor := mesh.Anchor("project", []int32{8080, 80})
-	anchor.OwnerReferences = []metav1.OwnerReference{ownerReference(&a, false), ownerReference(&b, false)}
+	anchor.OwnerReferences = []metav1.OwnerReference{apply.OwnerReference(&a, false), apply.OwnerReference(&b, false)}
 	want, err := mesh.Unstructured(anchor)
 	if err != nil {
 		t.Fatal(err)

@@ -7,6 +7,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"mtls.egress/webhook/api/v1alpha1"
+	"mtls.egress/webhook/internal/apply"
 	"mtls.egress/webhook/internal/mesh"
 	"mtls.egress/webhook/internal/target"
 )
@@ -29,7 +30,7 @@ func TestKeepIstioObject(t *testing.T) {
 			}
 			object.SetLabels(map[string]string{target.LabelManagedBy: target.ValueManagedBy})
 			if test.owned {
-				object.SetOwnerReferences([]metav1.OwnerReference{ownerReference(&v1alpha1.EgressTarget{}, true)})
+				object.SetOwnerReferences([]metav1.OwnerReference{apply.OwnerReference(&v1alpha1.EgressTarget{}, true)})
 			}
 			want := object.DeepCopy()
 			if !test.spec {

@@ -14,6 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
+	"mtls.egress/webhook/internal/absent"
 	"mtls.egress/webhook/internal/mesh"
 	"mtls.egress/webhook/internal/target"
 )
@@ -99,7 +100,7 @@ func claiming[T any](ctx context.Context, cache client.Reader, kind string, t ta
 // cachedIstioObject returns what the cache holds of an object, nil when there is none.
 func cachedIstioObject(ctx context.Context, cache client.Reader, kind, namespace, name string) (*unstructured.Unstructured, error) {
 	object := newPacked(kind)
-	if there, err := read(ctx, cache, kind, namespace, name, object); err != nil || !there {
+	if there, err := absent.Read(ctx, cache, kind, namespace, name, object); err != nil || !there {
 		return nil, err
 	}
 	return object.unpack()
@@ -121,13 +122,9 @@ func cachedIstioObjects(ctx context.Context, cache client.Reader, kind string, o
 	}
 }
 
-// liveIstioObject returns what the API server has of an object, nil when there is none.
-func liveIstioObject(ctx context.Context, live client.Reader, kind, namespace, name string) (*unstructured.Unstructured, error) {
-	object := newIstioObject(kind)
-	if there, err := read(ctx, live, kind, namespace, name, object); err != nil || !there {
-		return nil, err
-	}
-	return object, nil
+// cachedIstioObject returns what the cache holds of an object, nil if there is none.
+func (r *EgressTargetReconciler) cachedIstioObject(ctx context.Context, kind, namespace, name string) (*unstructured.Unstructured, error) {
+	return cachedIstioObject(ctx, r.cache, kind, namespace, name)
 }
 
 // readable returns an Istio object as the type T, or nothing when that can't be: somebody else's object, of a newer Istio

@@ -1,7 +1,7 @@
-// Package controller programs targets: labelled Pods bring forth an EgressTarget, an EgressTarget brings forth the Istio
+// Package controller programs targets: labeled Pods bring forth an EgressTarget, an EgressTarget brings forth the Istio
 // objects of its host, and what was found on the way stands in its status, in events and in metrics.
 //
-// Everything is decided by pure functions over what was read (demand.go, credentials.go, layout.go, plan.go, anchor.go,
-// retention.go, status.go, transitions.go, schedule.go); the reconcilers read, call them, and write (egresstarget.go,
-// program.go, teardown.go, secrets.go, conflicts.go, sidecar.go). versions.go and repairs.go remember what was written.
+// The reconcilers read facts, have package plan decide, and have package apply write (egresstarget.go, anchor.go,
+// secrets.go, conflicts.go). Others verify credentials (verification.go) and tell of Pods without a sidecar (sidecar.go).
+// The rest says what is watched, and what the caches hold of it.
 package controller

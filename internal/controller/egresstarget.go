@@ -10,6 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/events"
@@ -20,6 +21,7 @@ import (
 
 	"mtls.egress/webhook/api/v1alpha1"
 	"mtls.egress/webhook/internal/absent"
+	"mtls.egress/webhook/internal/apply"
 	"mtls.egress/webhook/internal/mesh"
 	"mtls.egress/webhook/internal/plan"
 	"mtls.egress/webhook/internal/policy"
@@ -49,8 +51,7 @@ type EgressTargetReconciler struct {
 	// meshConfig is that of Options, never nil.
 	meshConfig func() mesh.Config
 
-	versions *versions
-	repairs  *repairs
+	writer *apply.Writer
 }
 
 // Marks on EgressTargets.
@@ -75,7 +76,7 @@ func (r *EgressTargetReconciler) Reconcile(ctx context.Context, request reconcil
 	switch {
 	case apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
 		return reconcile.Result{}, nil
-	case stale(err):
+	case apply.Stale(err):
 		return reconcile.Result{RequeueAfter: waitForCache}, nil
 	}
 	return result, err
@@ -135,21 +136,21 @@ func (r *EgressTargetReconciler) createOnFirstUse(ctx context.Context, key types
 	if err := r.client.Create(ctx, egressTarget); err != nil {
 		return fmt.Errorf("create the EgressTarget: %w", err)
 	}
-	r.versions.wrote(v1alpha1.Kind, egressTarget, r.clock.Now())
+	r.writer.Versions.Wrote(v1alpha1.Kind, egressTarget, r.clock.Now())
 	return nil
 }
 
 // hold puts our finalizer on the EgressTarget, before anything is programmed for it.
 func (r *EgressTargetReconciler) hold(ctx context.Context, egressTarget *v1alpha1.EgressTarget) error {
-	if r.versions.behind(v1alpha1.Kind, egressTarget, r.clock.Now()) {
-		return errCacheBehind
+	if r.writer.Versions.Behind(v1alpha1.Kind, egressTarget, r.clock.Now()) {
+		return apply.ErrCacheBehind
 	}
 	before := egressTarget.DeepCopy()
 	controllerutil.AddFinalizer(egressTarget, Finalizer)
 	if err := r.client.Patch(ctx, egressTarget, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})); err != nil {
 		return fmt.Errorf("add the finalizer: %w", err)
 	}
-	r.versions.wrote(v1alpha1.Kind, egressTarget, r.clock.Now())
+	r.writer.Versions.Wrote(v1alpha1.Kind, egressTarget, r.clock.Now())
 	return nil
 }
 
@@ -224,8 +225,10 @@ func (r *EgressTargetReconciler) keep(
 	if readErr != nil && !decided.Closed {
 		return reconcile.Result{}, readErr
 	}
-	taken, again, writeErr := r.program(ctx, egressTarget, decided)
-	if stale(writeErr) || apierrors.HasStatusCause(writeErr, corev1.NamespaceTerminatingCause) {
+	taken, again, writeErr := r.writer.Program(ctx, egressTarget, decided, func(ctx context.Context) ([]*unstructured.Unstructured, time.Duration, error) {
+		return r.anchorToWrite(ctx, egressTarget)
+	})
+	if apply.Stale(writeErr) || apierrors.HasStatusCause(writeErr, corev1.NamespaceTerminatingCause) {
 		return reconcile.Result{}, writeErr
 	}
 	status := decided.Status(plan.Written{Taken: taken, Err: writeErr})
@@ -317,7 +320,7 @@ func (r *EgressTargetReconciler) writeStatus(
 		return nil
 	}
 	egressTarget.Status = status
-	if err := updateStatus(ctx, r.client, r.versions, r.clock, egressTarget); err != nil {
+	if err := updateStatus(ctx, r.writer, egressTarget); err != nil {
 		return err
 	}
 	for _, event := range decided.Events(status) {
@@ -328,14 +331,14 @@ func (r *EgressTargetReconciler) writeStatus(
 
 // updateStatus writes the status of an EgressTarget, on the version that it has. That the cache is behind is found here and not before a target is programmed, as what the
 // cache knows of others may be a reason to close it.
-func updateStatus(ctx context.Context, c client.Client, versions *versions, clock clock.PassiveClock, egressTarget *v1alpha1.EgressTarget) error {
-	if versions.behind(v1alpha1.Kind, egressTarget, clock.Now()) {
-		return errCacheBehind
+func updateStatus(ctx context.Context, writer *apply.Writer, egressTarget *v1alpha1.EgressTarget) error {
+	if writer.Versions.Behind(v1alpha1.Kind, egressTarget, writer.Clock.Now()) {
+		return apply.ErrCacheBehind
 	}
-	if err := c.Status().Update(ctx, egressTarget); err != nil {
+	if err := writer.Client.Status().Update(ctx, egressTarget); err != nil {
 		return fmt.Errorf("write the status: %w", err)
 	}
-	versions.wrote(v1alpha1.Kind, egressTarget, clock.Now())
+	writer.Versions.Wrote(v1alpha1.Kind, egressTarget, writer.Clock.Now())
 	return nil
 }
 

@@ -10,6 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"mtls.egress/webhook/api/v1alpha1"
+	"mtls.egress/webhook/internal/apply"
 	"mtls.egress/webhook/internal/mesh"
 	"mtls.egress/webhook/internal/target"
 )
@@ -23,7 +24,7 @@ func istioObject(kind string, spec map[string]any) *unstructured.Unstructured {
 
 func TestClaims(t *testing.T) {
 	ours := istioObject(mesh.KindServiceEntry, map[string]any{"hosts": []any{host}, "addresses": []any{"241.0.0.1"}})
-	ours.SetOwnerReferences([]metav1.OwnerReference{ownerReference(&v1alpha1.EgressTarget{}, true)})
+	ours.SetOwnerReferences([]metav1.OwnerReference{apply.OwnerReference(&v1alpha1.EgressTarget{}, true)})
 	tests := map[string]struct {
 		object *unstructured.Unstructured
 		want   []string
@@ -59,7 +60,7 @@ func TestClaimsToFind(t *testing.T) {
 		content := istioObject(kind, spec)
 		content.SetName(name)
 		of, _ := target.ObjectHost(name)
-		content.SetOwnerReferences([]metav1.OwnerReference{ownerReference(&v1alpha1.EgressTarget{ObjectMeta: metav1.ObjectMeta{Name: of}}, true)})
+		content.SetOwnerReferences([]metav1.OwnerReference{apply.OwnerReference(&v1alpha1.EgressTarget{ObjectMeta: metav1.ObjectMeta{Name: of}}, true)})
 		return pack(t, content)
 	}
 	sinkhole := target.SinkholeAddress(host).String()
@@ -139,7 +140,7 @@ func TestEveryClaimOnAHostConcernsIt(t *testing.T) {
 
 func TestReachesOthers(t *testing.T) {
 	ours := istioObject(mesh.KindServiceEntry, nil)
-	ours.SetOwnerReferences([]metav1.OwnerReference{ownerReference(&v1alpha1.EgressTarget{}, true)})
+	ours.SetOwnerReferences([]metav1.OwnerReference{apply.OwnerReference(&v1alpha1.EgressTarget{}, true)})
 	tests := map[string]struct {
 		object *unstructured.Unstructured
 		want   bool

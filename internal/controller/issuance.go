@@ -20,6 +20,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"mtls.egress/webhook/api/v1alpha1"
+	"mtls.egress/webhook/internal/apply"
 	"mtls.egress/webhook/internal/certs/credential"
 	"mtls.egress/webhook/internal/mesh"
 	"mtls.egress/webhook/internal/plan"
@@ -49,7 +50,7 @@ func (r *EgressTargetReconciler) issueInTime(ctx context.Context, egressTarget *
 	if err == nil {
 		return issued, nil
 	}
-	if issued == nil && stale(err) {
+	if issued == nil && apply.Stale(err) {
 		return nil, err
 	}
 	log.FromContext(ctx).Error(err, "the certificate of a target can't be issued now")
@@ -75,7 +76,7 @@ func (r *EgressTargetReconciler) issue(ctx context.Context, egressTarget *v1alph
 		}
 		return nil, r.withdraw(ctx, egressTarget)
 	}
-	desired.OwnerReferences = []metav1.OwnerReference{ownerReference(egressTarget, true)}
+	desired.OwnerReferences = []metav1.OwnerReference{apply.OwnerReference(egressTarget, true)}
 	present, err := r.certificate(ctx, client.ObjectKeyFromObject(desired))
 	switch {
 	case withoutCertManager(err):
@@ -92,12 +93,12 @@ func (r *EgressTargetReconciler) issue(ctx context.Context, egressTarget *v1alph
 	if taken, err := r.secretTaken(ctx, desired); err != nil || taken != nil {
 		return taken, err
 	}
-	if present == nil || !credential.SameIssuance(present, desired) || !ownedAsDesired(present, desired) {
+	if present == nil || !credential.SameIssuance(present, desired) || !apply.OwnedAsDesired(present, desired) {
 		applied, err := r.writeCertificate(ctx, present, desired)
 		switch {
 		case apierrors.IsInvalid(err), apierrors.IsForbidden(err), apierrors.IsBadRequest(err):
 			return new(plan.False(reasonCertificateRefused, "the Certificate was refused: "+err.Error())), nil
-		case stale(err):
+		case apply.Stale(err):
 			return nil, err
 		case err != nil:
 			err = fmt.Errorf("write the Certificate %s: %w", desired.Name, err)
@@ -194,7 +195,7 @@ func (r *EgressTargetReconciler) writeCertificate(ctx context.Context, present, 
 	}
 	changed := credential.Reissuance(present, desired)
 	changed.Labels = labels.Merge(present.Labels, desired.Labels)
-	changed.OwnerReferences = append(slices.DeleteFunc(changed.OwnerReferences, isEgressTarget), desired.OwnerReferences...)
+	changed.OwnerReferences = append(slices.DeleteFunc(changed.OwnerReferences, apply.IsEgressTarget), desired.OwnerReferences...)
 	before, err := mesh.Unstructured(present)
 	if err != nil {
 		return nil, err

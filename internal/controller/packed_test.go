@@ -13,6 +13,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
 
 	"mtls.egress/webhook/api/v1alpha1"
+	"mtls.egress/webhook/internal/apply"
 	"mtls.egress/webhook/internal/mesh"
 	"mtls.egress/webhook/internal/target"
 )
@@ -35,7 +36,7 @@ func pack(t *testing.T, object *unstructured.Unstructured) packedObject {
 func TestWhatIsPackedIsComparedToTheLastField(t *testing.T) {
 	wanted := target.FromEgressTarget("project", host, nil)
 	for _, object := range mesh.Objects(wanted, target.Layout{Certificate: "cert", PrivateKey: "key", ServerCA: "cacert"}) {
-		object.SetOwnerReferences([]metav1.OwnerReference{ownerReference(&v1alpha1.EgressTarget{}, true)})
+		object.SetOwnerReferences([]metav1.OwnerReference{apply.OwnerReference(&v1alpha1.EgressTarget{}, true)})
 		desired, err := mesh.Unstructured(object)
 		if err != nil {
 			t.Fatal(err)
@@ -45,13 +46,13 @@ func TestWhatIsPackedIsComparedToTheLastField(t *testing.T) {
 		if diff := cmp.Diff(desired, unpacked(pack(t, desired))); diff != "" {
 			t.Errorf("%s: packing changes it (-want +got):\n%s", desired.GetKind(), diff)
 		}
-		if !asDesired(unpacked(pack(t, desired)), desired) {
+		if !apply.AsDesired(unpacked(pack(t, desired)), desired) {
 			t.Errorf("%s: what was written isn't as desired", desired.GetKind())
 		}
 		for _, other := range everyChange(desired.Object["spec"]) {
 			changed := desired.DeepCopy()
 			changed.Object["spec"] = other
-			if asDesired(unpacked(pack(t, changed)), desired) {
+			if apply.AsDesired(unpacked(pack(t, changed)), desired) {
 				t.Errorf("%s: as desired with the spec %v", desired.GetKind(), other)
 			}
 		}

@@ -11,7 +11,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"mtls.egress/webhook/internal/absent"
@@ -57,18 +56,9 @@ func readByName[T any, P interface {
 	client.Object
 }](ctx context.Context, live client.Reader, namespace, name string) (*T, error) {
 	object := new(T)
-	there, err := read(ctx, live, fmt.Sprintf("%T", object), namespace, name, P(object), &client.GetOptions{Raw: &metav1.GetOptions{ResourceVersion: "0"}})
+	there, err := absent.Read(ctx, live, fmt.Sprintf("%T", object), namespace, name, P(object), &client.GetOptions{Raw: &metav1.GetOptions{ResourceVersion: "0"}})
 	if err != nil || !there {
 		return nil, err
 	}
 	return object, nil
-}
-
-// read reads an object of a kind by its name, and says whether it is there.
-func read(ctx context.Context, reader client.Reader, kind, namespace, name string, object client.Object, options ...client.GetOption) (there bool, err error) {
-	err = reader.Get(ctx, types.NamespacedName{Namespace: namespace, Name: name}, object, options...)
-	if absent.Ignore(err) != nil {
-		return false, fmt.Errorf("read the %s %s/%s: %w", kind, namespace, name, err)
-	}
-	return err == nil, nil
 }

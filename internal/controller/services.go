@@ -13,6 +13,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
+	"mtls.egress/webhook/internal/absent"
 	"mtls.egress/webhook/internal/mesh"
 	"mtls.egress/webhook/internal/target"
 )
@@ -76,7 +77,7 @@ func (r *EgressTargetReconciler) services(ctx context.Context, t target.Target) 
 		return found, nil
 	}
 	var named corev1.Service
-	there, err := read(ctx, r.cache, mesh.KindService, namespace, name, &named)
+	there, err := absent.Read(ctx, r.cache, mesh.KindService, namespace, name, &named)
 	if err != nil {
 		return nil, err
 	}

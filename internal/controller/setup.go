@@ -23,12 +23,13 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"mtls.egress/webhook/api/v1alpha1"
-	"mtls.egress/webhook/internal/certs/handshake"
+	"mtls.egress/webhook/internal/apply"
 	"mtls.egress/webhook/internal/mesh"
 	"mtls.egress/webhook/internal/plan"
 	"mtls.egress/webhook/internal/policy"
 	"mtls.egress/webhook/internal/policy/lookup"
 	"mtls.egress/webhook/internal/target"
+	"mtls.egress/webhook/internal/verify"
 )
 
 // DefaultTargetRetention is how long an EgressTarget that the controller created stays after its last Pod.
@@ -54,7 +55,7 @@ type Options struct {
 	// VerifyInterval is how often a credential is tried that didn't change. Default: DefaultVerifyInterval.
 	VerifyInterval time.Duration
 	// Prober makes the handshakes. Default: one with its own defaults.
-	Prober *handshake.Prober
+	Prober *verify.Prober
 	// SurveyInterval is how often all Pods are looked through for those that ask for a target and were not realised. Default: DefaultSurveyInterval.
 	SurveyInterval time.Duration
 	// Clock tells the time for expiry and retention. Default: the computer's.
@@ -86,8 +87,6 @@ func Setup(ctx context.Context, mgr ctrl.Manager, options Options) error {
 		rootNamespace: cmp.Or(options.RootNamespace, mesh.DefaultRootNamespace),
 		policy:        policy.Cluster{Other: policy.OtherAllow},
 		meshConfig:    options.MeshConfig,
-		versions:      newVersions(),
-		repairs:       newRepairs(),
 	}
 	if options.Policy != nil {
 		reconciler.policy = *options.Policy
@@ -98,6 +97,9 @@ func Setup(ctx context.Context, mgr ctrl.Manager, options Options) error {
 	if reconciler.clock == nil {
 		reconciler.clock = clock.RealClock{}
 	}
+	reconciler.writer = apply.NewWriter(apply.Writer{
+		Cached: reconciler.cachedIstioObject, Live: reconciler.live, Client: reconciler.client, Clock: reconciler.clock, Versions: apply.NewVersions(),
+	})
 	if err := addIndexes(ctx, mgr.GetFieldIndexer()); err != nil {
 		return err
 	}
@@ -125,7 +127,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, options Options) error {
 	}
 	err = errors.Join(
 		options.Registerer.Register(newCollector(mgr.GetCache(), pods, mgr.Elected())),
-		options.Registerer.Register(reconciler.repairs.counter),
+		options.Registerer.Register(reconciler.writer.Repairs()),
 		options.Registerer.Register(survey),
 	)
 	if err != nil {
@@ -193,7 +195,7 @@ func addEgressTargetController(mgr ctrl.Manager, reconciler *EgressTargetReconci
 }
 
 func addVerificationController(mgr ctrl.Manager, shared *EgressTargetReconciler, options Options) error {
-	prober := cmp.Or(options.Prober, &handshake.Prober{})
+	prober := cmp.Or(options.Prober, &verify.Prober{})
 	reconciler := &VerificationReconciler{
 		cache:    shared.cache,
 		pods:     shared.pods,
@@ -202,7 +204,7 @@ func addVerificationController(mgr ctrl.Manager, shared *EgressTargetReconciler,
 		events:   shared.events,
 		clock:    shared.clock,
 		policy:   shared.policy,
-		versions: shared.versions,
+		writer:   shared.writer,
 		targets:  cmp.Or(options.VerifyTargets, VerifyOff),
 		interval: cmp.Or(options.VerifyInterval, DefaultVerifyInterval),
 		probe:    prober.Probe,

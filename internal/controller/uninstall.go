@@ -12,6 +12,7 @@ import (
 
 	"mtls.egress/webhook/api/v1alpha1"
 	"mtls.egress/webhook/internal/absent"
+	"mtls.egress/webhook/internal/apply"
 	"mtls.egress/webhook/internal/mesh"
 	"mtls.egress/webhook/internal/target"
 )
@@ -38,9 +39,11 @@ func TearDownUnused(ctx context.Context, c client.Client, unserved func(context.
 		byNamespace[list.Items[i].Namespace] = append(byNamespace[list.Items[i].Namespace], &list.Items[i])
 	}
 	r := &EgressTargetReconciler{
-		cache: c, live: c, client: c, clock: clock.RealClock{}, versions: newVersions(), repairs: newRepairs(),
-		meshConfig: func() mesh.Config { return mesh.Config{} },
+		cache: c, live: c, client: c, clock: clock.RealClock{}, meshConfig: func() mesh.Config { return mesh.Config{} },
 	}
+	r.writer = apply.NewWriter(apply.Writer{
+		Cached: r.cachedIstioObject, Live: c, Client: c, Clock: r.clock, Versions: apply.NewVersions(),
+	})
 	var problems []error
 	for namespace, targets := range byNamespace {
 		inUse, err := r.anyUsed(ctx, targets)

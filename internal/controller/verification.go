@@ -25,12 +25,13 @@ import (
 
 	"mtls.egress/webhook/api/v1alpha1"
 	"mtls.egress/webhook/internal/absent"
+	"mtls.egress/webhook/internal/apply"
 	"mtls.egress/webhook/internal/certs/credential"
-	"mtls.egress/webhook/internal/certs/handshake"
 	"mtls.egress/webhook/internal/plan"
 	"mtls.egress/webhook/internal/policy"
 	"mtls.egress/webhook/internal/policy/lookup"
 	"mtls.egress/webhook/internal/target"
+	"mtls.egress/webhook/internal/verify"
 )
 
 // VerifyTargets says which targets are verified by a handshake with the partner.
@@ -69,7 +70,7 @@ const (
 	verifyWorkers = 32
 )
 
-// reasonVerificationOff is the reason of a condition Verified that is asked for and switched off; the others are handshake.Reasons, and plan.ReasonCredentialInvalid
+// reasonVerificationOff is the reason of a condition Verified that is asked for and switched off; the others are verify.Reasons, and plan.ReasonCredentialInvalid
 // where there is nothing to try.
 const reasonVerificationOff = "VerificationOff"
 
@@ -83,13 +84,13 @@ type VerificationReconciler struct {
 	events events.EventRecorder
 	clock  clock.PassiveClock
 	policy policy.Cluster
-	// versions are those that the other controller shares.
-	versions *versions
+	// writer is the one that the other controller shares.
+	writer *apply.Writer
 
 	targets  VerifyTargets
 	interval time.Duration
 	// probe makes one handshake.
-	probe func(context.Context, handshake.Request) handshake.Observation
+	probe func(context.Context, verify.Request) verify.Observation
 	turns *turns
 
 	mutex  sync.Mutex
@@ -103,7 +104,7 @@ type trial struct {
 	at                       time.Time
 	// failing is since when trials have failed; zero when the last one didn't.
 	failing time.Time
-	verdict handshake.Verdict
+	verdict verify.Verdict
 }
 
 // due says whether it is time for the next trial: something changed, or the last one is long ago.
@@ -165,7 +166,7 @@ func (r *VerificationReconciler) Reconcile(ctx context.Context, request reconcil
 
 // again says when to come back after a write: soon when the cache was behind, so that nothing is left as it was.
 func again(pause time.Duration, err error) (reconcile.Result, error) {
-	if stale(err) {
+	if apply.Stale(err) {
 		return reconcile.Result{RequeueAfter: waitForCache}, nil
 	}
 	return reconcile.Result{RequeueAfter: pause}, err
@@ -208,8 +209,8 @@ func (r *VerificationReconciler) try(ctx context.Context, egressTarget *v1alpha1
 			}
 			continue
 		}
-		next := trial{fingerprint: request.fingerprint, certificate: request.certificate, verdict: handshake.Judge(r.probe(ctx, request.Request)), at: r.clock.Now()}
-		if next.verdict.Reason == handshake.ProbeInterrupted {
+		next := trial{fingerprint: request.fingerprint, certificate: request.certificate, verdict: verify.Judge(r.probe(ctx, request.Request)), at: r.clock.Now()}
+		if next.verdict.Reason == verify.ProbeInterrupted {
 			return nil, false, context.Cause(ctx)
 		}
 		if !next.verdict.Verified {
@@ -251,7 +252,7 @@ func (r *VerificationReconciler) tell(egressTarget *v1alpha1.EgressTarget, secre
 
 // probeRequest is a handshake to make.
 type probeRequest struct {
-	handshake.Request
+	verify.Request
 
 	fingerprint, certificate string
 }
@@ -301,11 +302,11 @@ func requestOf(t target.Target, secret *corev1.Secret, authority []byte, now tim
 	if err != nil {
 		return probeRequest{}, false
 	}
-	certificate, err := handshake.Certificate(secret.Data, layout)
+	certificate, err := verify.Certificate(secret.Data, layout)
 	if err != nil {
 		return probeRequest{}, false
 	}
-	request := handshake.Request{
+	request := verify.Request{
 		Host: t.Host, Port: t.Port, ServerName: t.SNI, SubjectAltNames: t.SubjectAltNames, Certificate: certificate,
 		System: t.ServerCA.System, HTTP2: t.HTTPVersion == v1alpha1.HTTPVersion2,
 	}
@@ -321,7 +322,7 @@ func requestOf(t target.Target, secret *corev1.Secret, authority []byte, now tim
 }
 
 // fingerprintOf stands for all that a handshake depends on. The private key is in it by its certificate.
-func fingerprintOf(request handshake.Request, authority []byte) string {
+func fingerprintOf(request verify.Request, authority []byte) string {
 	return digest("%q %d %q %q %t %t %x %x", request.Host, request.Port, request.ServerName, request.SubjectAltNames, request.System, request.HTTP2, request.Certificate.Certificate, authority)
 }
 
@@ -336,14 +337,14 @@ func verified(trials map[string]trial) *plan.Condition {
 		return new(plan.Unknown(plan.ReasonCredentialInvalid, "there is no credential that could be tried; see the condition CredentialValid"))
 	}
 	var good, unproven, bad []string
-	var reason handshake.Reason
+	var reason verify.Reason
 	for _, secretName := range slices.Sorted(maps.Keys(trials)) {
 		v := trials[secretName].verdict
 		message := "the Secret " + secretName + ": " + v.Message
 		switch {
 		case v.Verified:
 			good = append(good, message)
-		case v.Reason == handshake.IssuerNotNamed:
+		case v.Reason == verify.IssuerNotNamed:
 			unproven = append(unproven, message)
 		default:
 			if len(bad) == 0 {
@@ -356,9 +357,9 @@ func verified(trials map[string]trial) *plan.Condition {
 	case len(bad) > 0:
 		return new(plan.False(string(reason), strings.Join(bad, "; ")))
 	case len(unproven) > 0:
-		return new(plan.Unknown(string(handshake.IssuerNotNamed), strings.Join(unproven, "; ")))
+		return new(plan.Unknown(string(verify.IssuerNotNamed), strings.Join(unproven, "; ")))
 	}
-	return new(plan.True(string(handshake.Verified), strings.Join(good, "; ")))
+	return new(plan.True(string(verify.Verified), strings.Join(good, "; ")))
 }
 
 // write brings the condition Verified into the status; nil takes it out.
@@ -375,7 +376,7 @@ func (r *VerificationReconciler) write(ctx context.Context, egressTarget *v1alph
 	}
 	updated := egressTarget.DeepCopy()
 	updated.Status.Conditions = conditions
-	return updateStatus(ctx, r.client, r.versions, r.clock, updated)
+	return updateStatus(ctx, r.writer, updated)
 }
 
 // pause is the time to the next look at the Secrets of a target: longer the more targets there are.

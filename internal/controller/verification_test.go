@@ -10,8 +10,8 @@ import (
 	"k8s.io/client-go/tools/events"
 
 	"mtls.egress/webhook/api/v1alpha1"
-	"mtls.egress/webhook/internal/certs/handshake"
 	"mtls.egress/webhook/internal/plan"
+	"mtls.egress/webhook/internal/verify"
 )
 
 func TestWhichTargetsAreVerified(t *testing.T) {
@@ -45,10 +45,10 @@ func TestWhichTargetsAreVerified(t *testing.T) {
 }
 
 func TestVerified(t *testing.T) {
-	good := trial{verdict: handshake.Verdict{Verified: true, Reason: handshake.Verified, Message: "fine"}}
-	unproven := trial{verdict: handshake.Verdict{Reason: handshake.IssuerNotNamed, Message: "who knows"}}
-	refused := trial{verdict: handshake.Verdict{Reason: handshake.ClientCertificateRefused, Message: "no"}}
-	away := trial{verdict: handshake.Verdict{Reason: handshake.Unreachable, Message: "away"}}
+	good := trial{verdict: verify.Verdict{Verified: true, Reason: verify.Verified, Message: "fine"}}
+	unproven := trial{verdict: verify.Verdict{Reason: verify.IssuerNotNamed, Message: "who knows"}}
+	refused := trial{verdict: verify.Verdict{Reason: verify.ClientCertificateRefused, Message: "no"}}
+	away := trial{verdict: verify.Verdict{Reason: verify.Unreachable, Message: "away"}}
 	tests := map[string]struct {
 		trials map[string]trial
 		want   plan.Condition
@@ -95,8 +95,8 @@ func TestATrialIsDue(t *testing.T) {
 }
 
 func TestWhatIsToldOfTrials(t *testing.T) {
-	made := func(fingerprint string, verified bool, reason handshake.Reason) trial {
-		return trial{fingerprint: fingerprint, certificate: strings.TrimSuffix(fingerprint, "'"), verdict: handshake.Verdict{Verified: verified, Reason: reason, Message: "so it is"}}
+	made := func(fingerprint string, verified bool, reason verify.Reason) trial {
+		return trial{fingerprint: fingerprint, certificate: strings.TrimSuffix(fingerprint, "'"), verdict: verify.Verdict{Verified: verified, Reason: reason, Message: "so it is"}}
 	}
 	const changed = "the Secret s was changed, and its Pods get it within about a minute: so it is"
 	tests := map[string]struct {

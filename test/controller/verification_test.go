@@ -18,8 +18,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"mtls.egress/webhook/api/v1alpha1"
-	"mtls.egress/webhook/internal/certs/handshake"
 	"mtls.egress/webhook/internal/controller"
+	"mtls.egress/webhook/internal/verify"
 	"mtls.egress/webhook/test/nameserver"
 	"mtls.egress/webhook/test/pki"
 )
@@ -118,7 +118,7 @@ func (p *partner) secretData(t *testing.T, issuer *pki.CA, commonName string) (d
 // verifying are options with which names lead to this machine.
 func verifying(t *testing.T, targets controller.VerifyTargets) controller.Options {
 	t.Helper()
-	return controller.Options{VerifyTargets: targets, Prober: &handshake.Prober{
+	return controller.Options{VerifyTargets: targets, Prober: &verify.Prober{
 		AllowLoopback: true, Patience: patience, Resolver: nameserver.Resolver(t, map[string][]string{host + ".": {"127.0.0.1"}})}}
 }
 

@@ -1,4 +1,4 @@
-package handshake
+package verify
 
 import (
 	"crypto/tls"

@@ -1,8 +1,8 @@
-// Package handshake tries the very credential that Pods present: it makes a TLS handshake with the partner as a sidecar does, and says in a
+// Package verify tries the very credential that Pods present: it makes a TLS handshake with the partner as a sidecar does, and says in a
 // sentence what came of it. No byte of application data is ever sent.
 //
 // [Prober.Probe] is the edge: it resolves, connects and records an [Observation]. [Judge] is a pure function of that.
-package handshake
+package verify
 
 import (
 	"context"

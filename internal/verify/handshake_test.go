@@ -1,4 +1,4 @@
-package handshake_test
+package verify_test
 
 import (
 	"context"
@@ -20,7 +20,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"mtls.egress/webhook/internal/certs/credential"
-	"mtls.egress/webhook/internal/certs/handshake"
+	"mtls.egress/webhook/internal/verify"
 	"mtls.egress/webhook/test/pki"
 )
 
@@ -32,8 +32,8 @@ func now() time.Time { return time.Date(2026, time.July, 1, 12, 0, 0, 0, time.UT
 func clock() func() time.Time { return now }
 
 // prober is one for servers on loopback. It waits long, so that a test that passes doesn't owe it to a time-out.
-func prober() *handshake.Prober {
-	return &handshake.Prober{AllowLoopback: true, Now: clock(), Timeout: time.Minute, Patience: time.Minute}
+func prober() *verify.Prober {
+	return &verify.Prober{AllowLoopback: true, Now: clock(), Timeout: time.Minute, Patience: time.Minute}
 }
 
 // parties are a partner and a client of it.
@@ -57,7 +57,7 @@ func present(t *testing.T, pairs ...pki.Pair) tls.Certificate {
 	for _, pair := range pairs {
 		data["cert"] = append(data["cert"], pair.CertPEM...)
 	}
-	certificate, err := handshake.Certificate(data, credential.CertKeyLayout())
+	certificate, err := verify.Certificate(data, credential.CertKeyLayout())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -65,10 +65,10 @@ func present(t *testing.T, pairs ...pki.Pair) tls.Certificate {
 }
 
 // request is for a server at address.
-func (p *parties) request(t *testing.T, address net.Addr) handshake.Request {
+func (p *parties) request(t *testing.T, address net.Addr) verify.Request {
 	t.Helper()
 	to := netip.MustParseAddrPort(address.String())
-	return handshake.Request{
+	return verify.Request{
 		Host: to.Addr().String(), Port: int32(to.Port()), ServerName: host, SubjectAltNames: []string{host},
 		Certificate: present(t, p.client), ServerCA: []*x509.Certificate{p.serverCA.Certificate},
 	}
@@ -174,8 +174,8 @@ func recordTypes(stream []byte) []byte {
 }
 
 // verdict is that on an observation, with an address that a test can know.
-func verdict(o handshake.Observation) handshake.Verdict {
-	got := handshake.Judge(o)
+func verdict(o verify.Observation) verify.Verdict {
+	got := verify.Judge(o)
 	if o.Address != "" {
 		got.Message = strings.ReplaceAll(got.Message, o.Address, "ADDRESS")
 	}
@@ -218,15 +218,15 @@ func TestVerdictOfServersOfGo(t *testing.T) {
 	serverPair := func(pairs ...pki.Pair) *tls.Config {
 		return with(p.mutual(), func(c *tls.Config) { c.Certificates = []tls.Certificate{keyPair(pairs...)} })
 	}
-	accepted := func(version, cas string) handshake.Verdict {
-		return handshake.Verdict{
-			Verified: true, Reason: handshake.Verified,
+	accepted := func(version, cas string) verify.Verdict {
+		return verify.Verdict{
+			Verified: true, Reason: verify.Verified,
 			Message: "the server at ADDRESS asked for a client certificate and accepted ours; " + own + version + ends + "; " + cas,
 		}
 	}
-	unnamed := func(version, cas string) handshake.Verdict {
+	unnamed := func(version, cas string) verify.Verdict {
 		verdict := accepted(version, cas)
-		verdict.Verified, verdict.Reason = false, handshake.IssuerNotNamed
+		verdict.Verified, verdict.Reason = false, verify.IssuerNotNamed
 		return verdict
 	}
 	const withheld = "; it asks for a client certificate, and was shown none, as it isn't trusted; " + only
@@ -238,8 +238,8 @@ func TestVerdictOfServersOfGo(t *testing.T) {
 
 	tests := map[string]struct {
 		server  *tls.Config
-		request func(*handshake.Request)
-		want    handshake.Verdict
+		request func(*verify.Request)
+		want    verify.Verdict
 		saw     visit
 	}{
 		"TLS 1.3 with a ticket": {server: p.mutual(tls.VersionTLS13), want: accepted("TLS 1.3", only), saw: ours},
@@ -262,19 +262,19 @@ func TestVerdictOfServersOfGo(t *testing.T) {
 				c.ClientCAs = p.clientCA.Pool()
 				c.ClientCAs.AddCert(other.Certificate)
 			}),
-			request: func(r *handshake.Request) { r.Certificate = present(t, deep, issuing.Pair) },
+			request: func(r *verify.Request) { r.Certificate = present(t, deep, issuing.Pair) },
 			want:    accepted("TLS 1.3", `our issuer "CN=Client CA" is among the 2 CAs that it names`),
 			saw:     visit{ServerName: host, Client: "CN=deep", End: "EOF"},
 		},
 		"another CA in TLS 1.3": {
 			server: with(p.mutual(tls.VersionTLS13), func(c *tls.Config) { c.ClientCAs = other.Pool() }),
-			want: handshake.Verdict{Reason: handshake.IssuerNotAccepted, Message: refused + "48 (unknown certificate authority): the partner has to trust its issuer, " +
+			want: verify.Verdict{Reason: verify.IssuerNotAccepted, Message: refused + "48 (unknown certificate authority): the partner has to trust its issuer, " +
 				`and the chain in the Secret has to lead there without a gap; our issuer ("CN=Client CA") is not among the CAs that it names ("CN=Other CA"); TLS 1.3` + ends},
 			saw: visit{ServerName: host, End: "tls: failed to verify certificate: x509: certificate signed by unknown authority"},
 		},
 		"another CA in TLS 1.2": {
 			server: with(p.mutual(tls.VersionTLS12), func(c *tls.Config) { c.ClientCAs = other.Pool() }),
-			want: handshake.Verdict{Reason: handshake.IssuerNotAccepted, Message: refused + "48 (unknown certificate authority): the partner has to trust its issuer, " +
+			want: verify.Verdict{Reason: verify.IssuerNotAccepted, Message: refused + "48 (unknown certificate authority): the partner has to trust its issuer, " +
 				`and the chain in the Secret has to lead there without a gap; our issuer ("CN=Client CA") is not among the CAs that it names ("CN=Other CA"); TLS 1.2` + ends},
 			saw: visit{
 				ServerName: host, End: "tls: failed to verify certificate: x509: certificate signed by unknown authority",
@@ -283,14 +283,14 @@ func TestVerdictOfServersOfGo(t *testing.T) {
 		},
 		"a missing intermediate": {
 			server:  p.mutual(),
-			request: func(r *handshake.Request) { r.Certificate = present(t, deep) },
-			want: handshake.Verdict{Reason: handshake.IssuerNotAccepted, Message: refused + "48 (unknown certificate authority): the partner has to trust its issuer, " +
+			request: func(r *verify.Request) { r.Certificate = present(t, deep) },
+			want: verify.Verdict{Reason: verify.IssuerNotAccepted, Message: refused + "48 (unknown certificate authority): the partner has to trust its issuer, " +
 				`and the chain in the Secret has to lead there without a gap; our issuer ("CN=Client Issuing") is not among the CAs that it names ("CN=Client CA"); TLS 1.3` + ends},
 			saw: visit{ServerName: host, End: "tls: failed to verify certificate: x509: certificate signed by unknown authority"},
 		},
 		"a server whose clock is after our certificate's end": {
 			server: with(p.mutual(), func(c *tls.Config) { c.Time = func() time.Time { return now().AddDate(200, 0, 0) } }),
-			want: handshake.Verdict{Reason: handshake.ClientCertificateRefused, Message: refused + "45 (expired certificate): it, or one of its intermediates, " +
+			want: verify.Verdict{Reason: verify.ClientCertificateRefused, Message: refused + "45 (expired certificate): it, or one of its intermediates, " +
 				"is over for the server; compare the times of the chain with the server's clock; " + only + "; TLS 1.3" + ends},
 			saw: visit{ServerName: host, End: "tls: failed to verify certificate: x509: certificate has expired or is not yet valid: " +
 				"current time 2226-07-01T12:00:00Z is after 2120-01-01T00:00:00Z"},
@@ -299,23 +299,23 @@ func TestVerdictOfServersOfGo(t *testing.T) {
 			server: with(p.mutual(), func(c *tls.Config) {
 				c.VerifyConnection = func(tls.ConnectionState) error { return errors.New("not on the list") }
 			}),
-			want: handshake.Verdict{Reason: handshake.ClientCertificateRefused, Message: refused + "42 (bad certificate): ask the partner which certificate is " +
+			want: verify.Verdict{Reason: verify.ClientCertificateRefused, Message: refused + "42 (bad certificate): ask the partner which certificate is " +
 				"registered there; " + only + "; TLS 1.3" + ends},
 			saw: visit{ServerName: host, Client: "CN=orders", End: "not on the list"},
 		},
 		"no client certificate asked for in TLS 1.3": {
 			server: with(p.mutual(tls.VersionTLS13), func(c *tls.Config) { c.ClientAuth = tls.NoClientCert }),
-			want:   handshake.Verdict{Reason: handshake.ClientCertificateNotRequested, Message: notRequested},
+			want:   verify.Verdict{Reason: verify.ClientCertificateNotRequested, Message: notRequested},
 			saw:    visit{ServerName: host, End: "EOF"},
 		},
 		"no client certificate asked for in TLS 1.2": {
 			server: with(p.mutual(tls.VersionTLS12), func(c *tls.Config) { c.ClientAuth = tls.NoClientCert }),
-			want:   handshake.Verdict{Reason: handshake.ClientCertificateNotRequested, Message: notRequested},
+			want:   verify.Verdict{Reason: verify.ClientCertificateNotRequested, Message: notRequested},
 			saw:    visit{ServerName: host, End: "EOF", Records: plainHandshake},
 		},
 		"a server certificate of another CA": {
 			server: serverPair(other.Issue(t, pki.Server(host))),
-			want: handshake.Verdict{Reason: handshake.ServerNotTrusted, Message: `the server's certificate (subject "") does not lead to the CA that is expected: ` +
+			want: verify.Verdict{Reason: verify.ServerNotTrusted, Message: `the server's certificate (subject "") does not lead to the CA that is expected: ` +
 				`its issuer is "CN=Other CA", ` +
 				"the server sends 1 certificate; ask the partner which CA signs the certificate of the server, and put that one where serverCA of the EgressTarget " +
 				"says" + withheld},
@@ -323,7 +323,7 @@ func TestVerdictOfServersOfGo(t *testing.T) {
 		},
 		"a server certificate below an intermediate that is over": {
 			server: serverPair(belowOld, oldIntermediate),
-			want: handshake.Verdict{Reason: handshake.ServerNotTrusted, Message: `the server's certificate (subject "") does not lead to the CA that is expected: ` +
+			want: verify.Verdict{Reason: verify.ServerNotTrusted, Message: `the server's certificate (subject "") does not lead to the CA that is expected: ` +
 				`its issuer is "CN=Old Issuing", ` +
 				`the server sends 2 certificates, and above it a certificate (subject "CN=Old Issuing") is valid only from 2020-01-01T00:00:00Z to 2025-07-01T12:00:00Z; ` +
 				"ask the partner which CA signs the certificate of the server, and put that one where serverCA of the EgressTarget says" + withheld},
@@ -331,16 +331,16 @@ func TestVerdictOfServersOfGo(t *testing.T) {
 		},
 		"an expired server certificate": {
 			server: serverPair(p.serverCA.Issue(t, expired)),
-			want: handshake.Verdict{
-				Reason:  handshake.ServerCertificateExpired,
+			want: verify.Verdict{
+				Reason:  verify.ServerCertificateExpired,
 				Message: `the server's certificate (subject "") has expired on 2026-06-28T12:00:00Z: the partner has to renew it` + withheld,
 			},
 			saw: visit{ServerName: host, End: seenNothing},
 		},
 		"everything wrong with a server certificate at once": {
 			server: serverPair(other.Issue(t, later)),
-			want: handshake.Verdict{
-				Reason: handshake.ServerNotTrusted,
+			want: verify.Verdict{
+				Reason: verify.ServerNotTrusted,
 				Message: `the server's certificate (subject "") does not lead to the CA that is expected: its issuer is "CN=Other CA", the server sends 1 certificate; ` +
 					`ask the partner which CA signs the certificate of the server, and put that one where serverCA of the EgressTarget says; ` +
 					`the server's certificate is for "another.example.com", but must be for "external.system.com": another server answers there, or the EgressTarget has ` +
@@ -352,8 +352,8 @@ func TestVerdictOfServersOfGo(t *testing.T) {
 		},
 		"a client certificate as a server certificate": {
 			server: serverPair(p.serverCA.Issue(t, forClients)),
-			want: handshake.Verdict{
-				Reason: handshake.NotForServerAuth,
+			want: verify.Verdict{
+				Reason: verify.NotForServerAuth,
 				Message: `the server's certificate (subject "CN=backwards") may not be used by a server: its extended key usage, or that of a CA above it, must ` +
 					`include serverAuth` +
 					withheld,
@@ -362,7 +362,7 @@ func TestVerdictOfServersOfGo(t *testing.T) {
 		},
 		"an untrusted server that asks for nothing": {
 			server: with(serverPair(other.Issue(t, pki.Server(host))), func(c *tls.Config) { c.ClientAuth = tls.NoClientCert }),
-			want: handshake.Verdict{Reason: handshake.ServerNotTrusted, Message: `the server's certificate (subject "") does not lead to the CA that is expected: ` +
+			want: verify.Verdict{Reason: verify.ServerNotTrusted, Message: `the server's certificate (subject "") does not lead to the CA that is expected: ` +
 				`its issuer is "CN=Other CA", ` +
 				"the server sends 1 certificate; ask the partner which CA signs the certificate of the server, and put that one where serverCA of the EgressTarget " +
 				"says; " + notRequested},
@@ -370,8 +370,8 @@ func TestVerdictOfServersOfGo(t *testing.T) {
 		},
 		"TLS 1.1 only": {
 			server: with(p.mutual(), func(c *tls.Config) { c.MinVersion, c.MaxVersion = tls.VersionTLS10, tls.VersionTLS11 }),
-			want: handshake.Verdict{
-				Reason: handshake.VersionTooOld,
+			want: verify.Verdict{
+				Reason: verify.VersionTooOld,
 				Message: "the server at ADDRESS refused TLS 1.2 and 1.3 with the alert 70 (protocol version not supported): " +
 					"the sidecar speaks no older one, so the partner has to enable one of them",
 			},
@@ -379,8 +379,8 @@ func TestVerdictOfServersOfGo(t *testing.T) {
 		},
 		"no curve in common": {
 			server: with(p.mutual(), func(c *tls.Config) { c.CurvePreferences = []tls.CurveID{tls.CurveP521} }),
-			want: handshake.Verdict{
-				Reason: handshake.HandshakeFailed,
+			want: verify.Verdict{
+				Reason: verify.HandshakeFailed,
 				Message: "the server at ADDRESS refused the handshake with the alert 40 (handshake failure): it may have no cipher suite or curve in common with the " +
 					"sidecar, " +
 					`or not know the name "external.system.com"`,
@@ -389,21 +389,21 @@ func TestVerdictOfServersOfGo(t *testing.T) {
 		},
 		"HTTP/2 asked for and chosen": {
 			server:  with(p.mutual(), func(c *tls.Config) { c.NextProtos = []string{"h2", "http/1.1"} }),
-			request: func(r *handshake.Request) { r.HTTP2 = true },
+			request: func(r *verify.Request) { r.HTTP2 = true },
 			want:    accepted("TLS 1.3", only), saw: ours,
 		},
 		"HTTP/2 asked for and not chosen": {
 			server:  p.mutual(),
-			request: func(r *handshake.Request) { r.HTTP2 = true },
-			want: handshake.Verdict{
-				Reason:  handshake.ProtocolNotSpoken,
+			request: func(r *verify.Request) { r.HTTP2 = true },
+			want: verify.Verdict{
+				Reason:  verify.ProtocolNotSpoken,
 				Message: `the server at ADDRESS doesn't choose HTTP/2: set http.version of the EgressTarget to "1.1"; TLS 1.3` + ends,
 			},
 			saw: ours,
 		},
 		"a key that TLS 1.2 servers of today take as well": {
 			server: p.mutual(tls.VersionTLS12),
-			request: func(r *handshake.Request) {
+			request: func(r *verify.Request) {
 				template := pki.Client("edwards")
 				template.Key = edKey
 				r.Certificate = present(t, p.clientCA.Issue(t, template))
@@ -434,19 +434,19 @@ func TestObservationIsAllThatWasSeen(t *testing.T) {
 	p := newParties(t)
 	address, _ := serve(t, p.mutual())
 	got := prober().Probe(t.Context(), p.request(t, address))
-	want := handshake.Observation{
+	want := verify.Observation{
 		Host: "127.0.0.1", Port: int32(netip.MustParseAddrPort(address.String()).Port()), ServerName: host,
 		Timeout: time.Minute, Patience: time.Minute, Address: address.String(), Complete: true, Version: tls.VersionTLS13,
 		Matched: host, OursNotAfter: p.client.Certificate.NotAfter, OursDaysLeft: 34150,
-		Server: &handshake.Server{
+		Server: &verify.Server{
 			Issuer: "CN=Server CA", Names: []string{host}, NotBefore: p.server.Certificate.NotBefore, NotAfter: p.server.Certificate.NotAfter,
 			DaysLeft: 34150, ChainLength: 1,
 		},
-		Asked: &handshake.Asked{
+		Asked: &verify.Asked{
 			AcceptedCAs: []string{"CN=Client CA"}, Issuers: []string{"CN=Client CA"}, KeyAccepted: true,
 			SignatureSchemes: got.Asked.SignatureSchemes,
 		},
-		Presented: true, Answer: handshake.Ticket,
+		Presented: true, Answer: verify.Ticket,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
@@ -464,12 +464,12 @@ func TestWithoutATicketTheAnswerIsWaitedFor(t *testing.T) {
 	tests := map[string]struct {
 		patience time.Duration
 		then     func(*tls.Conn)
-		want     handshake.Verdict
+		want     verify.Verdict
 	}{
 		"it says nothing": {
 			patience: 50 * time.Millisecond,
 			then:     func(c *tls.Conn) { _, _ = c.Read(make([]byte, 1)) },
-			want: handshake.Verdict{Verified: true, Reason: handshake.Verified, Message: "the server at ADDRESS asked for a client certificate and did not refuse " +
+			want: verify.Verdict{Verified: true, Reason: verify.Verified, Message: "the server at ADDRESS asked for a client certificate and did not refuse " +
 				"ours within 50ms; " + own + "TLS 1.3" + ends + "; " + only},
 		},
 		"it sends data for a while": {
@@ -482,7 +482,7 @@ func TestWithoutATicketTheAnswerIsWaitedFor(t *testing.T) {
 					<-time.After(time.Millisecond)
 				}
 			},
-			want: handshake.Verdict{Verified: true, Reason: handshake.Verified, Message: "the server at ADDRESS asked for a client certificate and did not refuse " +
+			want: verify.Verdict{Verified: true, Reason: verify.Verified, Message: "the server at ADDRESS asked for a client certificate and did not refuse " +
 				"ours within 50ms; " + own + "TLS 1.3" + ends + "; " + only},
 		},
 		"it sends more data than anybody reads": {
@@ -495,13 +495,13 @@ func TestWithoutATicketTheAnswerIsWaitedFor(t *testing.T) {
 					}
 				}
 			},
-			want: handshake.Verdict{Reason: handshake.HandshakeFailed, Message: "the handshake with ADDRESS failed: the partner has sent more than 1048576 bytes"},
+			want: verify.Verdict{Reason: verify.HandshakeFailed, Message: "the handshake with ADDRESS failed: the partner has sent more than 1048576 bytes"},
 		},
 		"it ends the stream": {
 			patience: time.Minute,
 			then:     func(c *tls.Conn) { _ = c.Close() },
-			want: handshake.Verdict{
-				Reason:  handshake.ConnectionClosed,
+			want: verify.Verdict{
+				Reason:  verify.ConnectionClosed,
 				Message: "the server at ADDRESS closed the connection when it had seen our certificate, without saying why: it probably refuses it; " + only + "; TLS 1.3" + ends,
 			},
 		},
@@ -513,8 +513,8 @@ func TestWithoutATicketTheAnswerIsWaitedFor(t *testing.T) {
 					_ = tcp.Close()
 				}
 			},
-			want: handshake.Verdict{
-				Reason:  handshake.ConnectionClosed,
+			want: verify.Verdict{
+				Reason:  verify.ConnectionClosed,
 				Message: "the server at ADDRESS closed the connection when it had seen our certificate, without saying why: it probably refuses it; " + only + "; TLS 1.3" + ends,
 			},
 		},
@@ -580,49 +580,49 @@ func TestVerdictOfWhatIsNoTLSServer(t *testing.T) {
 	tests := map[string]struct {
 		server  func(*testing.T) net.Addr
 		timeout time.Duration
-		want    handshake.Verdict
+		want    verify.Verdict
 	}{
 		"a plain HTTP server": {
 			server: func(*testing.T) net.Addr { return plain.Listener.Addr() },
-			want:   handshake.Verdict{Reason: handshake.NotTLS, Message: "the server at ADDRESS answers with HTTP in plain text" + noTLS},
+			want:   verify.Verdict{Reason: verify.NotTLS, Message: "the server at ADDRESS answers with HTTP in plain text" + noTLS},
 		},
 		"an SSH server": {
 			server: accept(func(c net.Conn) { _, _ = io.WriteString(c, "SSH-2.0-OpenSSH_9.9\r\n"); hold(c) }),
-			want:   handshake.Verdict{Reason: handshake.NotTLS, Message: "the server at ADDRESS answers with something that is not TLS" + noTLS},
+			want:   verify.Verdict{Reason: verify.NotTLS, Message: "the server at ADDRESS answers with something that is not TLS" + noTLS},
 		},
 		"garbage for ever": {
 			server: accept(trickle("", strings.Repeat("\x00garbage", 100))),
-			want:   handshake.Verdict{Reason: handshake.NotTLS, Message: "the server at ADDRESS answers with something that is not TLS" + noTLS},
+			want:   verify.Verdict{Reason: verify.NotTLS, Message: "the server at ADDRESS answers with something that is not TLS" + noTLS},
 		},
 		"garbage in the form of a handshake": {
 			server: accept(func(c net.Conn) { _, _ = io.WriteString(c, "\x16\x03\x03\x00\x04\x02\xff\xff\xff"); hold(c) }),
-			want: handshake.Verdict{
-				Reason:  handshake.HandshakeFailed,
+			want: verify.Verdict{
+				Reason:  verify.HandshakeFailed,
 				Message: "the handshake with ADDRESS failed: tls: handshake message of length 16777215 bytes exceeds maximum of 65536 bytes",
 			},
 		},
 		"empty records for ever": {
 			server: accept(trickle("", "\x16\x03\x03\x00\x00")),
-			want:   handshake.Verdict{Reason: handshake.HandshakeFailed, Message: "the handshake with ADDRESS failed: local error: tls: unexpected message"},
+			want:   verify.Verdict{Reason: verify.HandshakeFailed, Message: "the handshake with ADDRESS failed: local error: tls: unexpected message"},
 		},
 		"warnings for ever": {
 			server: accept(trickle("", "\x15\x03\x03\x00\x02\x01\x5a")),
-			want:   handshake.Verdict{Reason: handshake.HandshakeFailed, Message: "the handshake with ADDRESS failed: tls: too many ignored records"},
+			want:   verify.Verdict{Reason: verify.HandshakeFailed, Message: "the handshake with ADDRESS failed: tls: too many ignored records"},
 		},
 		"an alert at once": {
 			server: accept(func(c net.Conn) { _, _ = io.WriteString(c, "\x15\x03\x03\x00\x02\x02\x70"); hold(c) }),
-			want: handshake.Verdict{Reason: handshake.ServerNameUnknown, Message: `the server at ADDRESS doesn't know the name "external.system.com": the alert 112 ` +
+			want: verify.Verdict{Reason: verify.ServerNameUnknown, Message: `the server at ADDRESS doesn't know the name "external.system.com": the alert 112 ` +
 				`(unrecognized name); ` +
 				"name another in spec.sni of the EgressTarget"},
 		},
 		"an alert that nobody knows": {
 			server: accept(func(c net.Conn) { _, _ = io.WriteString(c, "\x15\x03\x03\x00\x02\x02\xfe"); hold(c) }),
-			want:   handshake.Verdict{Reason: handshake.HandshakeFailed, Message: "the server at ADDRESS refused the handshake with the alert 254 (alert(254))"},
+			want:   verify.Verdict{Reason: verify.HandshakeFailed, Message: "the server at ADDRESS refused the handshake with the alert 254 (alert(254))"},
 		},
 		"a server that says nothing": {
 			server: accept(hold), timeout: slow,
-			want: handshake.Verdict{
-				Reason:  handshake.ProbeTimedOut,
+			want: verify.Verdict{
+				Reason:  verify.ProbeTimedOut,
 				Message: "the server at ADDRESS accepts the connection, but does not finish a TLS handshake within 100ms: is it a TLS port?",
 			},
 		},
@@ -635,18 +635,18 @@ func TestVerdictOfWhatIsNoTLSServer(t *testing.T) {
 				}
 			}),
 			timeout: slow,
-			want: handshake.Verdict{
-				Reason:  handshake.ProbeTimedOut,
+			want: verify.Verdict{
+				Reason:  verify.ProbeTimedOut,
 				Message: "the server at ADDRESS accepts the connection, but does not finish a TLS handshake within 100ms: is it a TLS port?",
 			},
 		},
 		"a server that closes at once": {
 			server: accept(func(c net.Conn) { _ = c.Close() }),
-			want:   handshake.Verdict{Reason: handshake.ConnectionClosed, Message: closed},
+			want:   verify.Verdict{Reason: verify.ConnectionClosed, Message: closed},
 		},
 		"a server that closes when it has read the offer": {
 			server: accept(func(c net.Conn) { _, _ = c.Read(make([]byte, 1<<14)) }),
-			want:   handshake.Verdict{Reason: handshake.ConnectionClosed, Message: closed},
+			want:   verify.Verdict{Reason: verify.ConnectionClosed, Message: closed},
 		},
 	}
 	for name, test := range tests {
@@ -689,8 +689,8 @@ func TestACallerCanEndAProbe(t *testing.T) {
 				cancel()
 			}()
 			request := p.request(t, listener.Addr())
-			got := handshake.Judge(prober().Probe(ctx, request))
-			want := handshake.Verdict{Reason: handshake.ProbeInterrupted, Message: "the probe of " + listener.Addr().String() + " was interrupted"}
+			got := verify.Judge(prober().Probe(ctx, request))
+			want := verify.Verdict{Reason: verify.ProbeInterrupted, Message: "the probe of " + listener.Addr().String() + " was interrupted"}
 			if diff := cmp.Diff(want, got); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
@@ -702,12 +702,12 @@ func TestSystemCAs(t *testing.T) {
 	p := newParties(t)
 	tests := map[string]struct {
 		roots func() (*x509.CertPool, error)
-		want  handshake.Reason
+		want  verify.Reason
 	}{
-		"hold that of the server":       {roots: func() (*x509.CertPool, error) { return p.serverCA.Pool(), nil }, want: handshake.Verified},
-		"don't hold that of the server": {roots: func() (*x509.CertPool, error) { return p.clientCA.Pool(), nil }, want: handshake.ServerNotTrusted},
-		"are none":                      {roots: func() (*x509.CertPool, error) { return x509.NewCertPool(), nil }, want: handshake.SystemCANotFound},
-		"can't be read":                 {roots: func() (*x509.CertPool, error) { return nil, errors.New("no such file") }, want: handshake.SystemCANotFound},
+		"hold that of the server":       {roots: func() (*x509.CertPool, error) { return p.serverCA.Pool(), nil }, want: verify.Verified},
+		"don't hold that of the server": {roots: func() (*x509.CertPool, error) { return p.clientCA.Pool(), nil }, want: verify.ServerNotTrusted},
+		"are none":                      {roots: func() (*x509.CertPool, error) { return x509.NewCertPool(), nil }, want: verify.SystemCANotFound},
+		"can't be read":                 {roots: func() (*x509.CertPool, error) { return nil, errors.New("no such file") }, want: verify.SystemCANotFound},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -718,7 +718,7 @@ func TestSystemCAs(t *testing.T) {
 			request.System = true
 			probing := prober()
 			probing.SystemRoots = test.roots
-			if got := handshake.Judge(probing.Probe(t.Context(), request)).Reason; got != test.want {
+			if got := verify.Judge(probing.Probe(t.Context(), request)).Reason; got != test.want {
 				t.Errorf("%s, want %s", got, test.want)
 			}
 		})
@@ -726,7 +726,7 @@ func TestSystemCAs(t *testing.T) {
 }
 
 func TestCertificateSaysAllThatCannotBeRead(t *testing.T) {
-	_, err := handshake.Certificate(map[string][]byte{"cert": []byte("x"), "key": []byte("y")}, credential.CertKeyLayout())
+	_, err := verify.Certificate(map[string][]byte{"cert": []byte("x"), "key": []byte("y")}, credential.CertKeyLayout())
 	want := "\"cert\" (client certificate) is not PEM: it has no BEGIN line\n\"key\" (private key) is not PEM: it has no BEGIN line"
 	if err == nil || err.Error() != want {
 		t.Errorf("%v, want %s", err, want)

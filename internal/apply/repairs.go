@@ -1,4 +1,4 @@
-package controller
+package apply
 
 import (
 	"crypto/sha256"
@@ -7,10 +7,12 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"mtls.egress/webhook/internal/mesh"
 )
 
-// repairs counts how often an object was written anew though nothing else was wanted of it than before: somebody else had changed or deleted it. What was written by an
-// earlier leader isn't known, so a first write is never counted.
+// repairs counts how often an object was written anew though nothing else was wanted of it than before: somebody else had
+// changed or deleted it. What was written by an earlier leader isn't known, so a first write is never counted.
 type repairs struct {
 	counter *prometheus.CounterVec
 
@@ -29,15 +31,16 @@ func newRepairs() *repairs {
 		Name: "mtls_egress_repairs_total",
 		Help: "How often a generated object was put back after somebody else had changed or deleted it, by its kind.",
 	}, []string{"kind"})}
-	for _, kind := range hostKinds() {
+	for _, kind := range []string{mesh.KindServiceEntry, mesh.KindVirtualService, mesh.KindDestinationRule} {
 		r.counter.WithLabelValues(kind) // from 0, so that the first one is an increase
 	}
 	return r
 }
 
-// written notes that desired was written and gave object, and says whether that was a repair. A write that changed nothing, because the cache was behind, is none.
+// written notes that desired was written and gave object, and reports whether that was a repair. A write that changed
+// nothing, because the cache was behind, is none.
 func (r *repairs) written(desired, object *unstructured.Unstructured) (repaired bool, err error) {
-	wanted, err := wish(desired)
+	wanted, err := digest(desired)
 	if err != nil {
 		return false, err
 	}
@@ -60,8 +63,8 @@ func (r *repairs) forget(kind, namespace, name string) {
 	delete(r.last, objectKey{kind, namespace, name})
 }
 
-// wish is the same for objects of which the same is wanted: keys are sorted in JSON.
-func wish(desired *unstructured.Unstructured) ([sha256.Size]byte, error) {
+// digest is the same for objects of which the same is wanted: keys are sorted in JSON.
+func digest(desired *unstructured.Unstructured) ([sha256.Size]byte, error) {
 	content, err := json.Marshal([]any{desired.Object["spec"], desired.GetOwnerReferences(), desired.GetLabels()})
 	return sha256.Sum256(content), err
 }

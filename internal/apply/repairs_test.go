@@ -1,4 +1,4 @@
-package controller
+package apply
 
 import (
 	"testing"
@@ -9,7 +9,8 @@ import (
 )
 
 func virtualService(host, version string) *unstructured.Unstructured {
-	object := newIstioObject(mesh.KindVirtualService)
+	object := &unstructured.Unstructured{}
+	object.SetGroupVersionKind(mesh.GroupVersion().WithKind(mesh.KindVirtualService))
 	object.SetNamespace("shop")
 	object.SetName("a")
 	object.SetResourceVersion(version)

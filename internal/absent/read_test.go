@@ -1,4 +1,4 @@
-package controller
+package absent_test
 
 import (
 	"context"
@@ -9,6 +9,8 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"mtls.egress/webhook/internal/absent"
 )
 
 // answers is a reader that gets one answer.
@@ -40,7 +42,7 @@ func TestNoOtherAnswerIsTakenForAnObjectThatIsGone(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			there, err := read(t.Context(), answers{err: test.err}, "Secret", "project", "a", &corev1.Secret{})
+			there, err := absent.Read(t.Context(), answers{err: test.err}, "Secret", "project", "a", &corev1.Secret{})
 			if there != test.there || (err != nil) != test.fails {
 				t.Errorf("there is %t, %v", there, err)
 			}

@@ -1,0 +1,130 @@
+package apply
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+
+	"mtls.egress/webhook/api/v1alpha1"
+	"mtls.egress/webhook/internal/absent"
+	"mtls.egress/webhook/internal/mesh"
+	"mtls.egress/webhook/internal/plan"
+	"mtls.egress/webhook/internal/target"
+)
+
+// Anchor returns the anchor of the namespace if it has to be written, and else when it has to be looked at again; 0 if it
+// need not be.
+type Anchor func(ctx context.Context) (anchor []*unstructured.Unstructured, again time.Duration, err error)
+
+// Program writes the objects of a plan. It returns the objects whose names are taken by objects of other owners; those are
+// left alone, and the others are written all the same. again is when the anchor has to be looked at once more, 0 if it
+// need not be.
+func (w *Writer) Program(
+	ctx context.Context, egressTarget *v1alpha1.EgressTarget, p plan.Plan, anchorOf Anchor,
+) (taken []string, again time.Duration, err error) {
+	var desired []*unstructured.Unstructured
+	for _, object := range p.Objects() {
+		object.SetOwnerReferences([]metav1.OwnerReference{OwnerReference(egressTarget, true)})
+		content, err := mesh.Unstructured(object)
+		if err != nil {
+			return nil, 0, err
+		}
+		desired = append(desired, content)
+	}
+	if p.Closed {
+		return w.close(ctx, egressTarget, desired, p.Target.AddressShared, anchorOf)
+	}
+	if p.Target.AddressShared {
+		if err := w.removeListener(ctx, egressTarget); err != nil {
+			return nil, 0, err
+		}
+	}
+	anchor, again, err := anchorOf(ctx)
+	if err != nil {
+		return nil, 0, err
+	}
+	taken, err = w.ensureAll(ctx, egressTarget, append(anchor, desired...))
+	return taken, again, err
+}
+
+// removeListener removes the listener of a target that shares its address, as it would take the calls of both. It fails
+// also if the listener is held.
+func (w *Writer) removeListener(ctx context.Context, egressTarget *v1alpha1.EgressTarget) error {
+	name := target.ListenerName(egressTarget.Name)
+	present, err := w.Cached(ctx, mesh.KindServiceEntry, egressTarget.Namespace, name)
+	if err != nil || present == nil {
+		return err
+	}
+	gone, err := w.Remove(ctx, mesh.KindServiceEntry, egressTarget, name)
+	if err == nil && !gone {
+		err = fmt.Errorf("another target has the same sinkhole address, but a finalizer of another owner holds the listener %s; remove the finalizer", name)
+	}
+	return err
+}
+
+// close writes the objects of a closed target: first of all the VirtualService, which stops calls by itself, so that
+// nothing that fails comes before it; then the rest. It removes the listener if the address is shared, and the
+// ServiceEntry, and writes the anchor. It goes on after an error, and returns all.
+func (w *Writer) close(
+	ctx context.Context, egressTarget *v1alpha1.EgressTarget, desired []*unstructured.Unstructured, addressShared bool, anchorOf Anchor,
+) (taken []string, again time.Duration, err error) {
+	taken, err = w.ensureAll(ctx, egressTarget, desired)
+	if err != nil && Stale(err) {
+		return taken, 0, err
+	}
+	if addressShared {
+		err = errors.Join(err, w.removeListener(ctx, egressTarget))
+	}
+	name := target.ObjectName(egressTarget.Name)
+	gone, removeErr := w.Remove(ctx, mesh.KindServiceEntry, egressTarget, name)
+	if removeErr == nil && !gone {
+		removeErr = fmt.Errorf("the target is closed, but a finalizer of another owner holds the ServiceEntry %s; remove the finalizer", name)
+	}
+	anchor, again, anchorErr := anchorOf(ctx)
+	if anchorErr == nil {
+		var takenAnchor []string
+		takenAnchor, anchorErr = w.ensureAll(ctx, egressTarget, anchor)
+		taken = append(taken, takenAnchor...)
+	}
+	return taken, again, errors.Join(err, removeErr, anchorErr)
+}
+
+// RemoveAll removes the objects of an EgressTarget, without the anchor, in the reverse order of their writing: the
+// listener, the ServiceEntry, the DestinationRule, the VirtualService. Each is seen gone, by a live read, before the next is
+// touched. It returns false if one is still there, as a finalizer of another owner holds it.
+func (w *Writer) RemoveAll(ctx context.Context, egressTarget *v1alpha1.EgressTarget) (done bool, err error) {
+	name := target.ObjectName(egressTarget.Name)
+	for _, object := range []struct{ kind, name string }{
+		{mesh.KindServiceEntry, target.ListenerName(egressTarget.Name)},
+		{mesh.KindServiceEntry, name}, {mesh.KindDestinationRule, name}, {mesh.KindVirtualService, name},
+	} {
+		if gone, err := w.Remove(ctx, object.kind, egressTarget, object.name); err != nil || !gone {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
+// Remove deletes an object of the EgressTarget and reports whether it is gone. An object of the same name with another
+// owner is left alone; the anchor has every EgressTarget of the namespace for its owner.
+func (w *Writer) Remove(ctx context.Context, kind string, egressTarget *v1alpha1.EgressTarget, name string) (gone bool, err error) {
+	namespace := egressTarget.Namespace
+	object, err := w.Read(ctx, kind, namespace, name)
+	if err != nil || object == nil || !ours(egressTarget, object) {
+		return err == nil, err
+	}
+	log.FromContext(ctx).Info("removing", "object", kind+" "+name)
+	w.repairs.forget(kind, namespace, name)
+	err = w.Client.Delete(ctx, object, client.Preconditions{UID: new(object.GetUID())})
+	if absent.Ignore(err) != nil {
+		return false, fmt.Errorf("delete the %s %s/%s: %w", kind, namespace, name, err)
+	}
+	object, err = w.Read(ctx, kind, namespace, name)
+	return object == nil && err == nil, err
+}

@@ -1,0 +1,17 @@
+package apply
+
+import (
+	"errors"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
+	"mtls.egress/webhook/internal/absent"
+)
+
+// ErrCacheBehind is for a write that would be refused, or that another worker does on the same base.
+var ErrCacheBehind = errors.New("the cache doesn't have the last write yet")
+
+// Stale reports whether a write failed because the cache was behind: whoever changed the object will be noticed in a moment.
+func Stale(err error) bool {
+	return errors.Is(err, ErrCacheBehind) || apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) || absent.Object(err)
+}
