@@ -63,3 +63,18 @@ func Read(ctx context.Context, reader client.Reader, kind, namespace, name strin
 	}
 	return err == nil, nil
 }
+
+// ReadByName returns an object such as a Secret, nil if it doesn't exist. Resource version 0 lets the API server answer from
+// its own watch cache instead of etcd, which makes a read cheap and its answer at most moments old.
+// https://kubernetes.io/docs/reference/using-api/api-concepts/#semantics-for-get-and-list
+func ReadByName[T any, P interface {
+	*T
+	client.Object
+}](ctx context.Context, live client.Reader, namespace, name string) (*T, error) {
+	object := new(T)
+	there, err := Read(ctx, live, fmt.Sprintf("%T", object), namespace, name, P(object), &client.GetOptions{Raw: &metav1.GetOptions{ResourceVersion: "0"}})
+	if err != nil || !there {
+		return nil, err
+	}
+	return object, nil
+}

@@ -2,7 +2,6 @@ package controller
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"iter"
 	"slices"
@@ -130,23 +129,10 @@ func (r *EgressTargetReconciler) cachedIstioObject(ctx context.Context, kind, na
 // readable returns an Istio object as the type T, or nothing when that can't be: somebody else's object, of a newer Istio
 // perhaps, must not keep ours from being looked after.
 func readable[T any](ctx context.Context, object *unstructured.Unstructured) []*T {
-	converted, err := typed[T](object)
+	converted, err := mesh.Typed[T](object)
 	if err != nil {
 		log.FromContext(ctx).Error(err, "an Istio object can't be checked for conflicts")
 		return nil
 	}
 	return []*T{converted}
-}
-
-// typed returns an Istio object as the type T. Fields that the type doesn't know are left out.
-func typed[T any](object *unstructured.Unstructured) (*T, error) {
-	data, err := json.Marshal(object.Object)
-	if err != nil {
-		return nil, fmt.Errorf("write the %s %s/%s as JSON: %w", object.GetKind(), object.GetNamespace(), object.GetName(), err)
-	}
-	converted := new(T)
-	if err := json.Unmarshal(data, converted); err != nil {
-		return nil, fmt.Errorf("read the %s %s/%s: %w", object.GetKind(), object.GetNamespace(), object.GetName(), err)
-	}
-	return converted, nil
 }

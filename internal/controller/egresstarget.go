@@ -22,6 +22,7 @@ import (
 	"mtls.egress/webhook/api/v1alpha1"
 	"mtls.egress/webhook/internal/absent"
 	"mtls.egress/webhook/internal/apply"
+	"mtls.egress/webhook/internal/issuance"
 	"mtls.egress/webhook/internal/mesh"
 	"mtls.egress/webhook/internal/plan"
 	"mtls.egress/webhook/internal/policy"
@@ -52,6 +53,7 @@ type EgressTargetReconciler struct {
 	meshConfig func() mesh.Config
 
 	writer *apply.Writer
+	issuer issuance.Issuer
 }
 
 // Marks on EgressTargets.
@@ -259,8 +261,7 @@ func (r *EgressTargetReconciler) facts(
 	var othersErr, standingErr, issueErr error
 	facts.Others, othersErr = r.others(ctx, t, pods)
 	facts.Standing, standingErr = r.standing(ctx, t)
-	facts.Issued, issueErr = r.issueInTime(ctx, egressTarget, t)
-	facts.IssuedUnseen = changesUnseen(facts.Issued)
+	facts.Issued, facts.IssuedUnseen, issueErr = r.issuer.Issue(ctx, egressTarget, t)
 	facts.Credentials, credentialsErr = r.credentials(ctx, t, plan.SecretsInUse(t, demands), facts.Now)
 	return facts, credentialsErr, errors.Join(siblingsErr, rulesErr, othersErr, standingErr, issueErr)
 }

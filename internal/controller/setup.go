@@ -24,6 +24,7 @@ import (
 
 	"mtls.egress/webhook/api/v1alpha1"
 	"mtls.egress/webhook/internal/apply"
+	"mtls.egress/webhook/internal/issuance"
 	"mtls.egress/webhook/internal/mesh"
 	"mtls.egress/webhook/internal/plan"
 	"mtls.egress/webhook/internal/policy"
@@ -100,6 +101,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, options Options) error {
 	reconciler.writer = apply.NewWriter(apply.Writer{
 		Cached: reconciler.cachedIstioObject, Live: reconciler.live, Client: reconciler.client, Clock: reconciler.clock, Versions: apply.NewVersions(),
 	})
+	reconciler.issuer = issuance.Issuer{Live: reconciler.live, Client: reconciler.client}
 	if err := addIndexes(ctx, mgr.GetFieldIndexer()); err != nil {
 		return err
 	}

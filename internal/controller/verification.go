@@ -271,7 +271,7 @@ func (r *VerificationReconciler) requests(ctx context.Context, t target.Target) 
 	inConfigMap := t.ServerCA.ConfigMap
 	var authority []byte
 	if inConfigMap.Name != "" {
-		configMap, err := readByName[corev1.ConfigMap](ctx, r.live, t.Namespace, inConfigMap.Name)
+		configMap, err := absent.ReadByName[corev1.ConfigMap](ctx, r.live, t.Namespace, inConfigMap.Name)
 		if err != nil {
 			return nil, err
 		}
@@ -282,7 +282,7 @@ func (r *VerificationReconciler) requests(ctx context.Context, t target.Target) 
 	}
 	requests := map[string]probeRequest{}
 	for secretName := range plan.SecretsInUse(t, plan.DemandsOf(t, pods)) {
-		secret, err := readByName[corev1.Secret](ctx, r.live, t.Namespace, secretName)
+		secret, err := absent.ReadByName[corev1.Secret](ctx, r.live, t.Namespace, secretName)
 		if err != nil {
 			return nil, err
 		}

@@ -66,3 +66,16 @@ func showAttempts(content map[string]any) error {
 	}
 	return unstructured.SetNestedSlice(content, routes, "spec", "http")
 }
+
+// Typed returns object as the type T, of Istio or of cert-manager. Fields that the type doesn't know are left out.
+func Typed[T any](object *unstructured.Unstructured) (*T, error) {
+	data, err := json.Marshal(object.Object)
+	if err != nil {
+		return nil, fmt.Errorf("write the %s %s/%s as JSON: %w", object.GetKind(), object.GetNamespace(), object.GetName(), err)
+	}
+	converted := new(T)
+	if err := json.Unmarshal(data, converted); err != nil {
+		return nil, fmt.Errorf("read the %s %s/%s: %w", object.GetKind(), object.GetNamespace(), object.GetName(), err)
+	}
+	return converted, nil
+}

@@ -53,7 +53,7 @@ const unseen = "ProbeInterrupted"
 func reasonsInCode(t *testing.T) []string {
 	t.Helper()
 	var reasons []string
-	for _, room := range []string{"api/v1alpha1", "internal/plan", "internal/controller", "internal/certs/credential", "internal/verify"} {
+	for _, room := range []string{"api/v1alpha1", "internal/plan", "internal/issuance", "internal/controller", "internal/certs/credential", "internal/verify"} {
 		files, err := filepath.Glob(filepath.Join(root, room, "*.go"))
 		if err != nil || len(files) == 0 {
 			t.Fatalf("%s: %d files, error %v", room, len(files), err)

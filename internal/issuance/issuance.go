@@ -1,4 +1,6 @@
-package controller
+// Package issuance has cert-manager issue the credentials of targets that name an issuer: it writes their Certificates, and
+// reads what cert-manager says of them.
+package issuance
 
 import (
 	"context"
@@ -20,6 +22,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"mtls.egress/webhook/api/v1alpha1"
+	"mtls.egress/webhook/internal/absent"
 	"mtls.egress/webhook/internal/apply"
 	"mtls.egress/webhook/internal/certs/credential"
 	"mtls.egress/webhook/internal/mesh"
@@ -38,46 +41,58 @@ const (
 	reasonSecretTaken          = "SecretTaken"
 )
 
-// issueLimit bounds what the target waits for cert-manager's webhook, which may take up to 30 seconds to fail (webhook.timeoutSeconds of its chart).
+// issueLimit bounds what the target waits for cert-manager's webhook, which may take up to 30 seconds to fail
+// (webhook.timeoutSeconds of its chart).
 const issueLimit = 5 * time.Second
 
-// issueInTime is issue for a target that is not to wait: what keeps cert-manager from issuing, its webhook for instance, keeps nobody from being programmed, and what fails is
-// tried again by the schedule. The only error is that the cache was behind.
-func (r *EgressTargetReconciler) issueInTime(ctx context.Context, egressTarget *v1alpha1.EgressTarget, t target.Target) (*plan.Condition, error) {
+// Issuer writes Certificates.
+type Issuer struct {
+	// Live asks the API server.
+	Live client.Reader
+	// Client writes as the controller.
+	Client client.Client
+}
+
+// Issue has cert-manager issue the credential of t, where t names an issuer, and takes the Certificate back where it no
+// longer does. It returns what the condition CertificateIssued says, nil for no condition, and whether that may change
+// without an event that tells of it. What keeps cert-manager from issuing, its webhook for instance, keeps nobody from being
+// programmed, and what fails is tried again by the schedule: the only error is that the cache was behind.
+func (i Issuer) Issue(
+	ctx context.Context, egressTarget *v1alpha1.EgressTarget, t target.Target,
+) (issued *plan.Condition, changesUnseen bool, err error) {
 	limited, cancel := context.WithTimeout(ctx, issueLimit)
 	defer cancel()
-	issued, err := r.issue(limited, egressTarget, t)
-	if err == nil {
-		return issued, nil
+	issued, err = i.issue(limited, egressTarget, t)
+	switch {
+	case err != nil && issued == nil && apply.Stale(err):
+		return nil, false, err
+	case err != nil:
+		log.FromContext(ctx).Error(err, "the certificate of a target can't be issued now")
+		if issued == nil {
+			issued = new(plan.False(reasonIssuanceFailed, err.Error()))
+		}
+	case issued == nil:
+		return nil, false, nil
 	}
-	if issued == nil && apply.Stale(err) {
-		return nil, err
-	}
-	log.FromContext(ctx).Error(err, "the certificate of a target can't be issued now")
-	if issued == nil {
-		issued = new(plan.False(reasonIssuanceFailed, err.Error()))
-	}
-	return issued, nil
+	return issued, changes(*issued), nil
 }
 
-// changesUnseen reports whether what issue returned may change without an event that tells of it.
-func changesUnseen(issued *plan.Condition) bool {
-	return issued != nil && issued.Status != metav1.ConditionTrue && issued.Reason != reasonIssuing && issued.Reason != reasonCertManagerMissing
+// changes reports whether a condition may change without an event that tells of it.
+func changes(issued plan.Condition) bool {
+	return issued.Status != metav1.ConditionTrue && issued.Reason != reasonIssuing && issued.Reason != reasonCertManagerMissing
 }
 
-// issue has cert-manager issue the credential of t, where t names an issuer, and takes the Certificate back where it no longer does. It returns what the condition
-// CertificateIssued says; nil is no condition. Whatever cert-manager does or lacks, the target itself is programmed with what the Secret holds: an error next to a
-// condition is to be tried again, but keeps nobody from that.
-func (r *EgressTargetReconciler) issue(ctx context.Context, egressTarget *v1alpha1.EgressTarget, t target.Target) (*plan.Condition, error) {
+// issue is Issue without its limit of time. An error next to a condition is to be tried again.
+func (i Issuer) issue(ctx context.Context, egressTarget *v1alpha1.EgressTarget, t target.Target) (*plan.Condition, error) {
 	desired := credential.Issuance(t)
 	if desired == nil {
 		if meta.FindStatusCondition(egressTarget.Status.Conditions, v1alpha1.ConditionCertificateIssued) == nil {
 			return nil, nil //nolint:nilnil // no condition is what there is to say
 		}
-		return nil, r.withdraw(ctx, egressTarget)
+		return nil, i.withdraw(ctx, egressTarget)
 	}
 	desired.OwnerReferences = []metav1.OwnerReference{apply.OwnerReference(egressTarget, true)}
-	present, err := r.certificate(ctx, client.ObjectKeyFromObject(desired))
+	present, err := i.certificate(ctx, client.ObjectKeyFromObject(desired))
 	switch {
 	case withoutCertManager(err):
 		return new(plan.False(reasonCertManagerMissing, fmt.Sprintf(
@@ -90,11 +105,11 @@ func (r *EgressTargetReconciler) issue(ctx context.Context, egressTarget *v1alph
 		return new(plan.False(reasonCertificateNameTaken,
 			fmt.Sprintf("somebody else's Certificate has the name %s; it is left alone: rename it", desired.Name))), nil
 	}
-	if taken, err := r.secretTaken(ctx, desired); err != nil || taken != nil {
+	if taken, err := i.secretTaken(ctx, desired); err != nil || taken != nil {
 		return taken, err
 	}
 	if present == nil || !credential.SameIssuance(present, desired) || !apply.OwnedAsDesired(present, desired) {
-		applied, err := r.writeCertificate(ctx, present, desired)
+		applied, err := i.writeCertificate(ctx, present, desired)
 		switch {
 		case apierrors.IsInvalid(err), apierrors.IsForbidden(err), apierrors.IsBadRequest(err):
 			return new(plan.False(reasonCertificateRefused, "the Certificate was refused: "+err.Error())), nil
@@ -117,8 +132,8 @@ func withoutCertManager(err error) bool {
 
 // secretTaken is the condition if the Secret of a Certificate is somebody else's, whose content cert-manager would
 // overwrite; nil if it isn't.
-func (r *EgressTargetReconciler) secretTaken(ctx context.Context, desired *certmanagerv1.Certificate) (*plan.Condition, error) {
-	secret, err := readByName[corev1.Secret](ctx, r.live, desired.Namespace, desired.Spec.SecretName)
+func (i Issuer) secretTaken(ctx context.Context, desired *certmanagerv1.Certificate) (*plan.Condition, error) {
+	secret, err := absent.ReadByName[corev1.Secret](ctx, i.Live, desired.Namespace, desired.Spec.SecretName)
 	if err != nil || secret == nil {
 		return nil, err
 	}
@@ -167,12 +182,12 @@ func issuanceCondition(certificate *certmanagerv1.Certificate) plan.Condition {
 }
 
 // certificate reads a Certificate from the API server; nil when there is none. The error is one of withoutCertManager where the cluster has none.
-func (r *EgressTargetReconciler) certificate(ctx context.Context, key types.NamespacedName) (found *certmanagerv1.Certificate, err error) {
+func (i Issuer) certificate(ctx context.Context, key types.NamespacedName) (found *certmanagerv1.Certificate, err error) {
 	object := newCertificateObject()
-	err = r.live.Get(ctx, key, object)
+	err = i.Live.Get(ctx, key, object)
 	switch {
 	case err == nil:
-		return typed[certmanagerv1.Certificate](object)
+		return mesh.Typed[certmanagerv1.Certificate](object)
 	case withoutCertManager(err), !apierrors.IsNotFound(err):
 		return nil, fmt.Errorf("read the Certificate %s: %w", key.Name, err)
 	}
@@ -181,17 +196,17 @@ func (r *EgressTargetReconciler) certificate(ctx context.Context, key types.Name
 
 // writeCertificate makes present what desired says, or creates it, and returns what the API server made of it. It is no server-side apply, which would leave what
 // somebody else added: a name more, or what cert-manager's webhook refuses next to what we ask for.
-func (r *EgressTargetReconciler) writeCertificate(ctx context.Context, present, desired *certmanagerv1.Certificate) (*certmanagerv1.Certificate, error) {
+func (i Issuer) writeCertificate(ctx context.Context, present, desired *certmanagerv1.Certificate) (*certmanagerv1.Certificate, error) {
 	log.FromContext(ctx).Info("writing", "object", "Certificate "+desired.Name)
 	if present == nil {
 		object, err := mesh.Unstructured(desired)
 		if err != nil {
 			return nil, err
 		}
-		if err := r.client.Create(ctx, object); err != nil {
+		if err := i.Client.Create(ctx, object); err != nil {
 			return nil, err
 		}
-		return typed[certmanagerv1.Certificate](object)
+		return mesh.Typed[certmanagerv1.Certificate](object)
 	}
 	changed := credential.Reissuance(present, desired)
 	changed.Labels = labels.Merge(present.Labels, desired.Labels)
@@ -205,16 +220,16 @@ func (r *EgressTargetReconciler) writeCertificate(ctx context.Context, present, 
 		return nil, err
 	}
 	// Bound to what was read, as in ensure.
-	if err := r.client.Patch(ctx, object, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})); err != nil {
+	if err := i.Client.Patch(ctx, object, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})); err != nil {
 		return nil, err
 	}
-	return typed[certmanagerv1.Certificate](object)
+	return mesh.Typed[certmanagerv1.Certificate](object)
 }
 
 // withdraw deletes the Certificate of a target that names no issuer any more. The Secret stays, as it does for every Certificate that is deleted
 // (https://cert-manager.io/docs/usage/certificate/#cleaning-up-secrets-when-certificates-are-deleted): Pods mount it.
-func (r *EgressTargetReconciler) withdraw(ctx context.Context, egressTarget *v1alpha1.EgressTarget) error {
-	present, err := r.certificate(ctx, types.NamespacedName{Namespace: egressTarget.Namespace, Name: target.ObjectName(egressTarget.Name)})
+func (i Issuer) withdraw(ctx context.Context, egressTarget *v1alpha1.EgressTarget) error {
+	present, err := i.certificate(ctx, types.NamespacedName{Namespace: egressTarget.Namespace, Name: target.ObjectName(egressTarget.Name)})
 	if withoutCertManager(err) || err == nil && (present == nil || !mesh.Owned(present)) {
 		return nil
 	}
@@ -225,7 +240,7 @@ func (r *EgressTargetReconciler) withdraw(ctx context.Context, egressTarget *v1a
 	object.SetNamespace(present.Namespace)
 	object.SetName(present.Name)
 	log.FromContext(ctx).Info("removing", "object", "Certificate "+present.Name)
-	if err := r.client.Delete(ctx, object, client.Preconditions{UID: new(present.UID)}); client.IgnoreNotFound(err) != nil {
+	if err := i.Client.Delete(ctx, object, client.Preconditions{UID: new(present.UID)}); client.IgnoreNotFound(err) != nil {
 		return fmt.Errorf("delete the Certificate %s: %w", present.Name, err)
 	}
 	return nil
