@@ -154,6 +154,14 @@ spec:
   egress:
   - {hosts: [other/*], bind: 0.0.0.0, port: {number: 8081, name: https, protocol: HTTPS}}
   - {hosts: [other/*]}`, want: []string{limitOwnListener}},
+		"a ServiceEntry has the listener's host, and the listener isn't written": {
+			written: func(t Target) []mesh.Object { return closedTarget(t)[:1] }, theirs: `
+kind: ServiceEntry
+metadata: {name: a, namespace: project}
+spec:
+  hosts: [external.system.com.80.mtls-egress.internal]
+  ports: [{number: 80, name: mysql, protocol: MYSQL}]
+  resolution: DNS`, want: []string{limitReserved}},
 		"a ServiceEntry with the sinkhole address has the listener's name": {
 			written: func(t Target) []mesh.Object { return closedTarget(t)[:2] }, theirs: `
 kind: ServiceEntry

@@ -182,15 +182,15 @@ func (j *judgment) byAnchor(call Call, pod Pod, ends []End) bool {
 	alone := j.world.without()
 	alone.Ours = slices.DeleteFunc(slices.Clone(j.world.Ours),
 		func(object mesh.Object) bool { return !sameName(object, anchor(j.world.Targets)) })
-	return slices.EqualFunc(start(j.t, alone).sidecar(pod).ends(call), ends, sameEnd)
+	return len(alone.Ours) == len(j.world.Ours) || j.canEnd(alone, call, pod, ends)
 }
 
-// byChance reports whether a call can end so without us too: where several services have one host,
-// Istio takes any of them, now this and now that.
-func (j *judgment) byChance(call Call, pod Pod, ends []End) bool {
+// canEnd reports whether a call can end so in w: where several services have one host, Istio takes
+// any of them, now this and now that.
+func (j *judgment) canEnd(w World, call Call, pod Pod, ends []End) bool {
 	for range 8 {
-		without := start(j.t, j.world.without()).sidecar(pod)
-		if slices.EqualFunc(without.ends(without.resolved(call)), ends, sameEnd) {
+		s := start(j.t, w).sidecar(pod)
+		if slices.EqualFunc(s.ends(s.resolved(call)), ends, sameEnd) {
 			return true
 		}
 	}
@@ -223,8 +223,8 @@ func (j *judgment) compare(law string, with, without *sidecar, targets []Target)
 		ends, ended := j.ends(with, with.resolved(call)), j.ends(without, without.resolved(call))
 		switch {
 		case slices.EqualFunc(ends, ended, sameEnd):
-		case j.byChance(call, with.pod, ends):
-		case j.byAnchor(with.resolved(call), with.pod, ends):
+		case j.canEnd(j.world.without(), call, with.pod, ends):
+		case j.byAnchor(call, with.pod, ends):
 			j.found(lawAnchor, Target{}, with, with.resolved(call), ends, ended)
 		default:
 			j.found(law, Target{}, with, with.resolved(call), ends, ended)

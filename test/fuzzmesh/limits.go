@@ -63,7 +63,7 @@ func limits() []limit {
 	return []limit{
 		{limitAnchor, func(_ World, f Finding) bool { return f.Law == lawAnchor }},
 		{limitReserved, func(w World, f Finding) bool {
-			return (f.compares() || f.Law == lawClosed && w.says(f.Target, mesh.KindVirtualService, mesh.BreaksOurs)) && w.theirs(func(object mesh.Object) bool {
+			return (f.compares() || f.Law == lawWritten || f.Law == lawClosed && w.says(f.Target, mesh.KindVirtualService, mesh.BreaksOurs)) && w.theirs(func(object mesh.Object) bool {
 				return strings.Contains(text(object),
 					target.MeshDomain)
 			})
