@@ -31,7 +31,7 @@ func newRepairs() *repairs {
 		Name: "mtls_egress_repairs_total",
 		Help: "How often a generated object was put back after somebody else had changed or deleted it, by its kind.",
 	}, []string{"kind"})}
-	for _, kind := range []string{mesh.KindServiceEntry, mesh.KindVirtualService, mesh.KindDestinationRule} {
+	for _, kind := range mesh.HostKinds() {
 		r.counter.WithLabelValues(kind) // from 0, so that the first one is an increase
 	}
 	return r

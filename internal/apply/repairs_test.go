@@ -9,8 +9,7 @@ import (
 )
 
 func virtualService(host, version string) *unstructured.Unstructured {
-	object := &unstructured.Unstructured{}
-	object.SetGroupVersionKind(mesh.GroupVersion().WithKind(mesh.KindVirtualService))
+	object := mesh.NewUnstructured(mesh.KindVirtualService)
 	object.SetNamespace("shop")
 	object.SetName("a")
 	object.SetResourceVersion(version)

@@ -44,8 +44,7 @@ func (w *Writer) Repairs() prometheus.Collector { return w.repairs.counter }
 
 // Read returns what the API server has of an Istio object, nil if there is none.
 func (w *Writer) Read(ctx context.Context, kind, namespace, name string) (*unstructured.Unstructured, error) {
-	object := &unstructured.Unstructured{}
-	object.SetGroupVersionKind(mesh.GroupVersion().WithKind(kind))
+	object := mesh.NewUnstructured(kind)
 	if there, err := absent.Read(ctx, w.Live, kind, namespace, name, object); err != nil || !there {
 		return nil, err
 	}

@@ -176,7 +176,7 @@ func (r *EgressTargetReconciler) keepAnchor(
 
 // anchorInUse says whether the namespace holds an object of any target.
 func (r *EgressTargetReconciler) anchorInUse(ctx context.Context, namespace string) (bool, error) {
-	for _, kind := range hostKinds() {
+	for _, kind := range mesh.HostKinds() {
 		list := newIstioList(kind)
 		if err := r.live.List(ctx, list, client.InNamespace(namespace), client.MatchingLabels{target.LabelManagedBy: target.ValueManagedBy}); err != nil {
 			return false, fmt.Errorf("list the objects of kind %s in %s: %w", kind, namespace, err)

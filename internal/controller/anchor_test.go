@@ -21,7 +21,7 @@ func TestAnchorMembers(t *testing.T) {
 	}
 	own, member, held, stranger := egressTarget("own"), egressTarget("member"), egressTarget("held"), egressTarget("stranger")
 	held.Finalizers = []string{Finalizer}
-	present := newIstioObject(mesh.KindServiceEntry)
+	present := mesh.NewUnstructured(mesh.KindServiceEntry)
 	present.SetOwnerReferences([]metav1.OwnerReference{apply.OwnerReference(&member, false), apply.OwnerReference(&v1alpha1.EgressTarget{ObjectMeta: metav1.ObjectMeta{Name: "gone", UID: "gone"}}, false)})
 
 	names := func(members []v1alpha1.EgressTarget) []string {
@@ -82,7 +82,7 @@ func TestAnAnchorHasFewOwnersAndKeepsThem(t *testing.T) {
 		}
 		return names
 	}
-	present := newIstioObject(mesh.KindServiceEntry)
+	present := mesh.NewUnstructured(mesh.KindServiceEntry)
 	present.SetOwnerReferences(anchorOwners(members[2990:], nil))
 	tests := map[string]struct {
 		members []v1alpha1.EgressTarget

@@ -41,7 +41,7 @@ func CacheOptions() cache.Options {
 		lookup.NamespaceMetadata(): lookup.CacheOptions(),
 		&corev1.Service{}:          {Transform: serviceKeeper()},
 	}
-	for _, kind := range append(hostKinds(), mesh.KindSidecar) {
+	for _, kind := range append(mesh.HostKinds(), mesh.KindSidecar) {
 		byObject[newPacked(kind)] = cache.ByObject{Transform: istioKeeper()}
 	}
 	return cache.Options{ByObject: byObject, ReaderFailOnMissingInformer: true, NewInformer: paging.NewInformer}

@@ -249,7 +249,7 @@ func (r *EgressTargetReconciler) keep(
 func (r *EgressTargetReconciler) facts(
 	ctx context.Context, egressTarget *v1alpha1.EgressTarget, pods []*pod, demands []plan.Demand,
 ) (facts plan.Facts, credentialsErr, readErr error) {
-	facts = plan.Facts{EgressTarget: egressTarget.DeepCopy(), Demands: demands, Warnings: r.warnings, Now: r.clock.Now()}
+	facts = plan.Facts{EgressTarget: egressTarget, Demands: demands, Warnings: r.warnings, Now: r.clock.Now()}
 	t := target.FromEgressTarget(egressTarget.Namespace, egressTarget.Name, egressTarget)
 	egressTargets, siblingsErr := r.siblings(ctx, egressTarget)
 	facts.Siblings = targetsOf(egressTargets)
@@ -320,11 +320,12 @@ func (r *EgressTargetReconciler) writeStatus(
 	if equality.Semantic.DeepEqual(egressTarget.Status, status) {
 		return nil
 	}
+	changes := decided.Events(status)
 	egressTarget.Status = status
 	if err := updateStatus(ctx, r.writer, egressTarget); err != nil {
 		return err
 	}
-	for _, event := range decided.Events(status) {
+	for _, event := range changes {
 		record(r.events, egressTarget, event)
 	}
 	return nil

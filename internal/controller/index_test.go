@@ -16,7 +16,7 @@ import (
 )
 
 func istioObject(kind string, spec map[string]any) *unstructured.Unstructured {
-	object := newIstioObject(kind)
+	object := mesh.NewUnstructured(kind)
 	object.SetNamespace("project")
 	object.Object["spec"] = spec
 	return object

@@ -9,19 +9,8 @@ import (
 // Istio's objects are read as unstructured ones, because a generated object has to be compared with what was written to the
 // last field: a field that a newer Istio knows and our types don't can make it mean something else.
 
-func newIstioObject(kind string) *unstructured.Unstructured {
-	object := &unstructured.Unstructured{}
-	object.SetGroupVersionKind(mesh.GroupVersion().WithKind(kind))
-	return object
-}
-
 func newIstioList(kind string) *unstructured.UnstructuredList {
 	list := &unstructured.UnstructuredList{}
 	list.SetGroupVersionKind(mesh.GroupVersion().WithKind(kind + "List"))
 	return list
-}
-
-// hostKinds are the kinds whose objects speak of hosts; they are indexed by them.
-func hostKinds() []string {
-	return []string{mesh.KindServiceEntry, mesh.KindVirtualService, mesh.KindDestinationRule}
 }

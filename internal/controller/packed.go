@@ -157,7 +157,7 @@ func (p *packed[K]) unpack() (*unstructured.Unstructured, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the metadata of the %s %s/%s: %w", of.kind(), p.Namespace, p.Name, err)
 	}
-	object := newIstioObject(of.kind())
+	object := mesh.NewUnstructured(of.kind())
 	object.Object["metadata"] = metadata
 	if p.Spec == nil {
 		return object, nil

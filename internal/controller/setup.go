@@ -149,7 +149,7 @@ func addIndexes(ctx context.Context, indexer client.FieldIndexer) error {
 	if err := indexer.IndexField(ctx, &corev1.Service{}, indexClaim, serviceClaims); err != nil {
 		return fmt.Errorf("index Services: %w", err)
 	}
-	for _, kind := range hostKinds() {
+	for _, kind := range mesh.HostKinds() {
 		if err := indexer.IndexField(ctx, newPacked(kind), indexClaim, claimsToFind); err != nil {
 			return fmt.Errorf("index the objects of kind %s (is Istio 1.22 or newer installed?): %w", kind, err)
 		}
@@ -187,7 +187,7 @@ func addEgressTargetController(mgr ctrl.Manager, reconciler *EgressTargetReconci
 		WatchesRawSource(source.Channel(certificates, handler.EnqueueRequestsFromMapFunc(certificateRequests))).
 		WithOptions(queueing(workers))
 	b = b.Watches(&corev1.Service{}, handler.EnqueueRequestsFromMapFunc(reconciler.serviceRequests), builder.WithPredicates(changed(serviceChanged)))
-	for _, kind := range append(hostKinds(), mesh.KindSidecar) {
+	for _, kind := range append(mesh.HostKinds(), mesh.KindSidecar) {
 		b = b.Watches(newPacked(kind), handler.EnqueueRequestsFromMapFunc(reconciler.istioRequests), builder.WithPredicates(changed(istioObjectChanged)))
 	}
 	if err := b.Complete(reconciler); err != nil {

@@ -20,6 +20,11 @@ const (
 	KindSidecar         = "Sidecar"
 )
 
+// HostKinds returns the kinds whose objects speak of hosts. Those of a target are of these kinds.
+func HostKinds() []string {
+	return []string{KindServiceEntry, KindVirtualService, KindDestinationRule}
+}
+
 // GroupVersion returns networking.istio.io/v1, the API version of every generated object.
 func GroupVersion() schema.GroupVersion {
 	return schema.GroupVersion{Group: "networking.istio.io", Version: "v1"}

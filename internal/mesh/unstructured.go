@@ -67,6 +67,13 @@ func showAttempts(content map[string]any) error {
 	return unstructured.SetNestedSlice(content, routes, "spec", "http")
 }
 
+// NewUnstructured returns an empty object of one of the kinds of this package.
+func NewUnstructured(kind string) *unstructured.Unstructured {
+	object := &unstructured.Unstructured{}
+	object.SetGroupVersionKind(GroupVersion().WithKind(kind))
+	return object
+}
+
 // Typed returns object as the type T, of Istio or of cert-manager. Fields that the type doesn't know are left out.
 func Typed[T any](object *unstructured.Unstructured) (*T, error) {
 	data, err := json.Marshal(object.Object)

@@ -23,6 +23,8 @@ type CredentialCheck struct {
 	Credential *credential.Credential
 	// Reason and Message say why it can't be used; empty if it can.
 	Reason, Message string
+	// Err is what the content of the Secret is refused with; nil if that is not the reason.
+	Err error
 
 	// longestWarning bounds how long before its end the certificate is warned of.
 	longestWarning time.Duration
@@ -76,9 +78,8 @@ func CheckCredential(t target.Target, secretName string, pods int32, secret *cor
 		}
 		return c
 	}
-	var err error
-	if c.Layout, c.Credential, err = credential.JudgeSecret(t, secret, now); err != nil {
-		c.Reason, c.Message = refusal("Secret "+secretName, err)
+	if c.Layout, c.Credential, c.Err = credential.JudgeSecret(t, secret, now); c.Err != nil {
+		c.Reason, c.Message = refusal("Secret "+secretName, c.Err)
 	}
 	if c.Credential != nil {
 		_, byCertManager := credential.IssuedFor(secret.Annotations)

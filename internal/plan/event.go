@@ -6,7 +6,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"mtls.egress/webhook/api/v1alpha1"
-	"mtls.egress/webhook/internal/target"
 )
 
 // Event is one event on an EgressTarget.
@@ -20,10 +19,8 @@ type Event struct {
 
 // Events returns what is to be told of the change to status, which Status returned, from the status before.
 func (p Plan) Events(status v1alpha1.EgressTargetStatus) []Event {
-	egressTarget := p.facts.EgressTarget
-	before := egressTarget.Status
-	asked := target.FromEgressTarget(egressTarget.Namespace, egressTarget.Name, egressTarget)
-	return append(transitions(before.Conditions, status.Conditions), expiryEvents(asked, before.Credentials, status.Credentials)...)
+	before := p.facts.EgressTarget.Status
+	return append(transitions(before.Conditions, status.Conditions), expiryEvents(p.Target, before.Credentials, status.Credentials)...)
 }
 
 // transitions returns the events of a change of status: one for each condition whose status or reason is another than

@@ -1,7 +1,6 @@
 package plan
 
 import (
-	"encoding/json"
 	"errors"
 	"testing"
 	"time"
@@ -155,12 +154,8 @@ func (s situation) facts(t *testing.T) Facts {
 
 func typed[T any](t *testing.T, object unstructured.Unstructured) *T {
 	t.Helper()
-	encoded, err := object.MarshalJSON()
+	converted, err := mesh.Typed[T](&object)
 	if err != nil {
-		t.Fatal(err)
-	}
-	converted := new(T)
-	if err := json.Unmarshal(encoded, converted); err != nil {
 		t.Fatal(err)
 	}
 	return converted

@@ -46,12 +46,12 @@ func (r *renderer) credentials(t target.Target, inUse map[string]int32) (checks 
 			checks = append(checks, plan.AssumedCredential(t, secretName, inUse[secretName]))
 			continue
 		}
-		_, _, err := credential.JudgeSecret(t, found.object, r.options.Now)
-		if err != nil {
-			r.refuse(found.place, fmt.Sprintf("can't be the credential of %s: %v", t.Host, credential.ForOwner(err)))
+		check := plan.CheckCredential(t, secretName, inUse[secretName], found.object, r.options.Now)
+		if check.Err != nil {
+			r.refuse(found.place, fmt.Sprintf("can't be the credential of %s: %v", t.Host, credential.ForOwner(check.Err)))
 			return nil, false
 		}
-		checks = append(checks, plan.CheckCredential(t, secretName, inUse[secretName], found.object, r.options.Now))
+		checks = append(checks, check)
 	}
 	return checks, true
 }

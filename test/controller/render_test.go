@@ -146,7 +146,7 @@ func (w *world) exported() (documents []render.Document, written []string) {
 	kinds := []schema.GroupVersionKind{
 		{Version: "v1", Kind: "Pod"}, {Version: "v1", Kind: "Secret"}, v1alpha1.GroupVersion().WithKind(v1alpha1.Kind),
 	}
-	for _, kind := range []string{mesh.KindServiceEntry, mesh.KindVirtualService, mesh.KindDestinationRule} {
+	for _, kind := range mesh.HostKinds() {
 		kinds = append(kinds, mesh.GroupVersion().WithKind(kind))
 	}
 	for _, kind := range kinds {
