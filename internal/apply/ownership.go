@@ -18,28 +18,6 @@ func ours(egressTarget *v1alpha1.EgressTarget, object metav1.Object) bool {
 	return mesh.OwnedFor(object, egressTarget.Name) || object.GetName() == target.AnchorName && mesh.Owned(object)
 }
 
-// Owns reports whether the EgressTarget is among the owners of object.
-func Owns(egressTarget *v1alpha1.EgressTarget, object metav1.Object) bool {
-	return slices.ContainsFunc(object.GetOwnerReferences(), func(owner metav1.OwnerReference) bool { return owner.UID == egressTarget.UID })
-}
-
-// OwnerReference makes the EgressTarget an owner, so that the garbage collector cleans up after somebody who removed the
-// finalizer by force. It doesn't block the owner's deletion: the finalizer does, and a blocking reference would let a deletion
-// with foreground propagation (the default of Argo CD) take the objects from under living Pods again and again.
-// https://kubernetes.io/docs/concepts/architecture/garbage-collection/#foreground-deletion
-func OwnerReference(egressTarget *v1alpha1.EgressTarget, controller bool) metav1.OwnerReference {
-	owner := metav1.OwnerReference{
-		APIVersion: v1alpha1.GroupVersion().String(),
-		Kind:       v1alpha1.Kind,
-		Name:       egressTarget.Name,
-		UID:        egressTarget.UID,
-	}
-	if controller {
-		owner.Controller = &controller
-	}
-	return owner
-}
-
 // AsDesired reports whether present has exactly the spec of desired, its labels, its owners, and nothing else that Istio
 // reads.
 func AsDesired(present, desired *unstructured.Unstructured) bool {
@@ -55,13 +33,8 @@ func OwnedAsDesired(present, desired metav1.Object) bool {
 			return false
 		}
 	}
-	owners := slices.DeleteFunc(slices.Clone(present.GetOwnerReferences()), func(owner metav1.OwnerReference) bool { return !IsEgressTarget(owner) })
+	owners := slices.DeleteFunc(slices.Clone(present.GetOwnerReferences()), func(owner metav1.OwnerReference) bool { return !mesh.IsEgressTarget(owner) })
 	return len(owners) == len(desired.GetOwnerReferences()) && !slices.ContainsFunc(desired.GetOwnerReferences(), func(wanted metav1.OwnerReference) bool {
 		return !slices.ContainsFunc(owners, func(owner metav1.OwnerReference) bool { return equality.Semantic.DeepEqual(owner, wanted) })
 	})
-}
-
-// IsEgressTarget reports whether an owner is an EgressTarget.
-func IsEgressTarget(owner metav1.OwnerReference) bool {
-	return mesh.Owned(&metav1.ObjectMeta{OwnerReferences: []metav1.OwnerReference{owner}})
 }

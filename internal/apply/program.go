@@ -18,19 +18,15 @@ import (
 	"mtls.egress/webhook/internal/target"
 )
 
-// Anchor returns the anchor of the namespace if it has to be written, and else when it has to be looked at again; 0 if it
-// need not be.
-type Anchor func(ctx context.Context) (anchor []*unstructured.Unstructured, again time.Duration, err error)
-
 // Program writes the objects of a plan. It returns the objects whose names are taken by objects of other owners; those are
 // left alone, and the others are written all the same. again is when the anchor has to be looked at once more, 0 if it
 // need not be.
 func (w *Writer) Program(
-	ctx context.Context, egressTarget *v1alpha1.EgressTarget, p plan.Plan, anchorOf Anchor,
+	ctx context.Context, egressTarget *v1alpha1.EgressTarget, p plan.Plan, anchorOf AnchorOf,
 ) (taken []string, again time.Duration, err error) {
 	var desired []*unstructured.Unstructured
 	for _, object := range p.Objects() {
-		object.SetOwnerReferences([]metav1.OwnerReference{OwnerReference(egressTarget, true)})
+		object.SetOwnerReferences([]metav1.OwnerReference{mesh.OwnerReference(egressTarget, true)})
 		content, err := mesh.Unstructured(object)
 		if err != nil {
 			return nil, 0, err
@@ -45,7 +41,7 @@ func (w *Writer) Program(
 			return nil, 0, err
 		}
 	}
-	anchor, again, err := anchorOf(ctx)
+	anchor, again, err := w.anchorToWrite(ctx, egressTarget.Namespace, anchorOf)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -61,7 +57,7 @@ func (w *Writer) removeListener(ctx context.Context, egressTarget *v1alpha1.Egre
 	if err != nil || present == nil {
 		return err
 	}
-	gone, err := w.Remove(ctx, mesh.KindServiceEntry, egressTarget, name)
+	gone, err := w.remove(ctx, mesh.KindServiceEntry, egressTarget, name)
 	if err == nil && !gone {
 		err = fmt.Errorf("another target has the same sinkhole address, but a finalizer of another owner holds the listener %s; remove the finalizer", name)
 	}
@@ -72,7 +68,7 @@ func (w *Writer) removeListener(ctx context.Context, egressTarget *v1alpha1.Egre
 // nothing that fails comes before it; then the rest. It removes the listener if the address is shared, and the
 // ServiceEntry, and writes the anchor. It goes on after an error, and returns all.
 func (w *Writer) close(
-	ctx context.Context, egressTarget *v1alpha1.EgressTarget, desired []*unstructured.Unstructured, addressShared bool, anchorOf Anchor,
+	ctx context.Context, egressTarget *v1alpha1.EgressTarget, desired []*unstructured.Unstructured, addressShared bool, anchorOf AnchorOf,
 ) (taken []string, again time.Duration, err error) {
 	taken, err = w.ensureAll(ctx, egressTarget, desired)
 	if err != nil && Stale(err) {
@@ -82,11 +78,11 @@ func (w *Writer) close(
 		err = errors.Join(err, w.removeListener(ctx, egressTarget))
 	}
 	name := target.ObjectName(egressTarget.Name)
-	gone, removeErr := w.Remove(ctx, mesh.KindServiceEntry, egressTarget, name)
+	gone, removeErr := w.remove(ctx, mesh.KindServiceEntry, egressTarget, name)
 	if removeErr == nil && !gone {
 		removeErr = fmt.Errorf("the target is closed, but a finalizer of another owner holds the ServiceEntry %s; remove the finalizer", name)
 	}
-	anchor, again, anchorErr := anchorOf(ctx)
+	anchor, again, anchorErr := w.anchorToWrite(ctx, egressTarget.Namespace, anchorOf)
 	if anchorErr == nil {
 		var takenAnchor []string
 		takenAnchor, anchorErr = w.ensureAll(ctx, egressTarget, anchor)
@@ -95,25 +91,25 @@ func (w *Writer) close(
 	return taken, again, errors.Join(err, removeErr, anchorErr)
 }
 
-// RemoveAll removes the objects of an EgressTarget, without the anchor, in the reverse order of their writing: the
-// listener, the ServiceEntry, the DestinationRule, the VirtualService. Each is seen gone, by a live read, before the next is
-// touched. It returns false if one is still there, as a finalizer of another owner holds it.
-func (w *Writer) RemoveAll(ctx context.Context, egressTarget *v1alpha1.EgressTarget) (done bool, err error) {
+// RemoveAll removes the objects of an EgressTarget in the reverse order of their writing: the listener, the ServiceEntry, the
+// DestinationRule, the VirtualService, and then of the anchor what no other target needs. Each is seen gone, by a live
+// read, before the next is touched. It returns false if one is still there, as a finalizer of another owner holds it.
+func (w *Writer) RemoveAll(ctx context.Context, egressTarget *v1alpha1.EgressTarget, anchorOf AnchorOf) (done bool, err error) {
 	name := target.ObjectName(egressTarget.Name)
 	for _, object := range []struct{ kind, name string }{
 		{mesh.KindServiceEntry, target.ListenerName(egressTarget.Name)},
 		{mesh.KindServiceEntry, name}, {mesh.KindDestinationRule, name}, {mesh.KindVirtualService, name},
 	} {
-		if gone, err := w.Remove(ctx, object.kind, egressTarget, object.name); err != nil || !gone {
+		if gone, err := w.remove(ctx, object.kind, egressTarget, object.name); err != nil || !gone {
 			return false, err
 		}
 	}
-	return true, nil
+	return w.releaseAnchor(ctx, egressTarget, anchorOf)
 }
 
-// Remove deletes an object of the EgressTarget and reports whether it is gone. An object of the same name with another
+// remove deletes an object of the EgressTarget and reports whether it is gone. An object of the same name with another
 // owner is left alone; the anchor has every EgressTarget of the namespace for its owner.
-func (w *Writer) Remove(ctx context.Context, kind string, egressTarget *v1alpha1.EgressTarget, name string) (gone bool, err error) {
+func (w *Writer) remove(ctx context.Context, kind string, egressTarget *v1alpha1.EgressTarget, name string) (gone bool, err error) {
 	namespace := egressTarget.Namespace
 	object, err := w.Read(ctx, kind, namespace, name)
 	if err != nil || object == nil || !ours(egressTarget, object) {

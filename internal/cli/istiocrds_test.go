@@ -14,7 +14,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
-	"mtls.egress/webhook/internal/controller"
+	"mtls.egress/webhook/internal/informers"
 )
 
 func kinds(t *testing.T) []schema.GroupVersionKind {
@@ -23,7 +23,7 @@ func kinds(t *testing.T) []schema.GroupVersionKind {
 	if err != nil {
 		t.Fatal(err)
 	}
-	found, err := istioKinds(controller.CacheOptions(), scheme)
+	found, err := istioKinds(informers.Options(), scheme)
 	if err != nil {
 		t.Fatal(err)
 	}

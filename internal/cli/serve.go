@@ -35,7 +35,7 @@ import (
 
 	"mtls.egress/webhook/api/v1alpha1"
 	"mtls.egress/webhook/internal/certs/serving"
-	"mtls.egress/webhook/internal/controller"
+	"mtls.egress/webhook/internal/informers"
 	"mtls.egress/webhook/internal/meshconfig"
 	"mtls.egress/webhook/internal/mutate"
 	"mtls.egress/webhook/internal/paging"
@@ -237,7 +237,7 @@ func admissionKeeper() toolscache.TransformFunc {
 
 func newScheme() (*runtime.Scheme, error) {
 	scheme := runtime.NewScheme()
-	return scheme, errors.Join(corev1.AddToScheme(scheme), v1alpha1.AddToScheme(scheme), controller.AddToScheme(scheme))
+	return scheme, errors.Join(corev1.AddToScheme(scheme), v1alpha1.AddToScheme(scheme), informers.AddToScheme(scheme))
 }
 
 func mapperProvider(kinds []schema.GroupVersionKind) func(*rest.Config, *http.Client) (meta.RESTMapper, error) {

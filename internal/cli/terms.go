@@ -18,6 +18,7 @@ import (
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"mtls.egress/webhook/internal/controller"
+	"mtls.egress/webhook/internal/informers"
 	"mtls.egress/webhook/internal/mesh"
 	"mtls.egress/webhook/internal/policy"
 )
@@ -60,7 +61,7 @@ func controllerTerm(
 	log logr.Logger,
 ) func(context.Context) error {
 	return func(ctx context.Context) error {
-		cacheOptions := controller.CacheOptions()
+		cacheOptions := informers.Options()
 		kinds, err := istioKinds(cacheOptions, scheme)
 		if err != nil {
 			return err

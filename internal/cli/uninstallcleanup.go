@@ -23,6 +23,7 @@ import (
 	"mtls.egress/webhook/api/v1alpha1"
 	"mtls.egress/webhook/internal/absent"
 	"mtls.egress/webhook/internal/controller"
+	"mtls.egress/webhook/internal/informers"
 )
 
 // defaultCleanupTimeout is less than the Job's deadline in the chart, so that the log has the reason.
@@ -78,7 +79,7 @@ func cleanupClient(config *rest.Config) (c client.Client, unserved func(context.
 	if err != nil {
 		return nil, nil, err
 	}
-	kinds, err := istioKinds(controller.CacheOptions(), scheme)
+	kinds, err := istioKinds(informers.Options(), scheme)
 	if err != nil {
 		return nil, nil, err
 	}

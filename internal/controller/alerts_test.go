@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"mtls.egress/webhook/internal/apply"
+	"mtls.egress/webhook/internal/informers"
 )
 
 // TestAlertsAskForMetricsThatThereAre holds the names and labels in the chart's alerts against what the collector describes. What the alerts make of them is tried in
@@ -45,7 +46,7 @@ func descriptions(t *testing.T) map[string]string {
 	sent := make(chan *prometheus.Desc)
 	go func() {
 		defer close(sent)
-		newCollector(nil, nil, nil).Describe(sent)
+		newCollector(informers.Cache{}, nil).Describe(sent)
 		newSurvey(nil, 0).Describe(sent)
 		apply.NewWriter(apply.Writer{}).Repairs().Describe(sent)
 	}()

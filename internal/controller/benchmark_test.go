@@ -16,6 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"mtls.egress/webhook/api/v1alpha1"
+	"mtls.egress/webhook/internal/informers"
 	"mtls.egress/webhook/internal/target"
 )
 
@@ -46,13 +47,12 @@ func BenchmarkScrape(b *testing.B) {
 			},
 		})
 	}
-	cached := &pods{indexer: toolscache.NewIndexer(toolscache.MetaNamespaceKeyFunc, nil), synced: func() bool { return true }}
-	looks := &podLooks{}
+	pods := toolscache.NewIndexer(toolscache.MetaNamespaceKeyFunc, nil)
 	for i := range count {
-		err := cached.indexer.Add(keptPod(&corev1.Pod{
+		err := pods.Add(informers.NewPod(&corev1.Pod{
 			ObjectMeta: metav1.ObjectMeta{Name: strconv.Itoa(i), Namespace: fmt.Sprintf("team-%d", i%100), Labels: map[string]string{target.LabelRealised: target.LabelValue}},
 			Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "app"}, {Name: target.ProxyContainer}}},
-		}, looks))
+		}))
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -60,7 +60,7 @@ func BenchmarkScrape(b *testing.B) {
 	elected := make(chan struct{})
 	close(elected)
 	registry := prometheus.NewRegistry()
-	registry.MustRegister(newCollector(cache, cached, elected))
+	registry.MustRegister(newCollector(informers.Cache{Reader: cache, Pods: informers.NewPods(pods, func() bool { return true })}, elected))
 	handler := promhttp.HandlerFor(registry, promhttp.HandlerOpts{})
 	b.ReportAllocs()
 	for b.Loop() {

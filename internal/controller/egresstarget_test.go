@@ -59,7 +59,7 @@ func TestNoStatusIsWrittenOnAnOutdatedCache(t *testing.T) {
 			return r.writeStatus(t.Context(), egressTarget("100"), decided, status)
 		}},
 		"a finalizer on a version that has been overwritten": {want: apply.ErrCacheBehind, write: func(r *EgressTargetReconciler) error {
-			return r.hold(t.Context(), egressTarget("99"))
+			return r.addFinalizer(t.Context(), egressTarget("99"))
 		}},
 	}
 	for name, test := range tests {

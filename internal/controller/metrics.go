@@ -11,14 +11,14 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"mtls.egress/webhook/api/v1alpha1"
+	"mtls.egress/webhook/internal/informers"
 	"mtls.egress/webhook/internal/target"
 )
 
 // collector counts what is in the cache whenever metrics are asked for, so the figures need no upkeep and are right after a
 // restart. Only the leader reports, so that a sum over replicas counts everything once.
 type collector struct {
-	cache   client.Reader
-	pods    *pods
+	cache   informers.Cache
 	elected <-chan struct{}
 
 	targets            *prometheus.Desc
@@ -35,11 +35,10 @@ type collector struct {
 // collectLimit bounds the wait for a cache that isn't filled yet.
 const collectLimit = 5 * time.Second
 
-func newCollector(cache client.Reader, pods *pods, elected <-chan struct{}) *collector {
+func newCollector(cache informers.Cache, elected <-chan struct{}) *collector {
 	credentialLabels := []string{"namespace", "host", "secret"}
 	return &collector{
 		cache:   cache,
-		pods:    pods,
 		elected: elected,
 		targets: prometheus.NewDesc("mtls_egress_targets",
 			"The number of EgressTargets, by whether they are ready (true, false, unknown) and the reason in their condition Ready.", []string{"ready", "reason"}, nil),
@@ -146,7 +145,7 @@ func (c *collector) collectVerified(egressTarget *v1alpha1.EgressTarget, metrics
 }
 
 func (c *collector) collectPods(ctx context.Context, metrics chan<- prometheus.Metric, programmed programming) {
-	pods, err := c.pods.all(ctx)
+	pods, err := c.cache.Pods.All(ctx)
 	if err != nil {
 		metrics <- prometheus.NewInvalidMetric(c.withoutSidecar, err)
 		return
@@ -178,13 +177,13 @@ type waiting struct {
 
 // waiting returns what Pods wait for: targets that are not programmed or have no EgressTarget yet. A Pod waits since it was created, or since the target isn't
 // programmed any more.
-func (p programming) waiting(pods []*pod) map[labelOfPods]waiting {
+func (p programming) waiting(pods []*informers.Pod) map[labelOfPods]waiting {
 	found := map[labelOfPods]waiting{}
 	for _, pod := range pods {
 		if pod.Ended() {
 			continue
 		}
-		for _, label := range podLabels(pod) {
+		for _, label := range informers.HostLabels(pod) {
 			of := labelOfPods{pod.Namespace, label}
 			condition := p[of]
 			since := pod.CreationTimestamp.Time

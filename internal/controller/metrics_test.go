@@ -8,22 +8,23 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"mtls.egress/webhook/internal/informers"
 	"mtls.egress/webhook/internal/target"
 )
 
 func TestPodsWaitForTargets(t *testing.T) {
 	start := time.Unix(1_700_000_000, 0)
 	of := labelOfPods{"shop", target.HostLabel("external.system.com")}
-	pod := func(after time.Duration, phase corev1.PodPhase) corev1.Pod {
-		return corev1.Pod{
+	pod := func(after time.Duration, phase corev1.PodPhase) *informers.Pod {
+		return informers.NewPod(&corev1.Pod{
 			ObjectMeta: metav1.ObjectMeta{Namespace: "shop", CreationTimestamp: metav1.NewTime(start.Add(after)), Labels: map[string]string{of.label: "true", "app": "shop"}},
 			Status:     corev1.PodStatus{Phase: phase},
-		}
+		})
 	}
 	programmed := func(status metav1.ConditionStatus, after time.Duration) *metav1.Condition {
 		return &metav1.Condition{Status: status, LastTransitionTime: metav1.NewTime(start.Add(after))}
 	}
-	pods := []corev1.Pod{pod(2*time.Minute, corev1.PodRunning), pod(time.Minute, corev1.PodPending), pod(0, corev1.PodSucceeded), pod(0, corev1.PodFailed)}
+	pods := []*informers.Pod{pod(2*time.Minute, corev1.PodRunning), pod(time.Minute, corev1.PodPending), pod(0, corev1.PodSucceeded), pod(0, corev1.PodFailed)}
 	tests := map[string]struct {
 		programming
 		want map[labelOfPods]waiting
@@ -36,7 +37,7 @@ func TestPodsWaitForTargets(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			if diff := cmp.Diff(test.want, test.waiting(kept(pods...)), cmp.AllowUnexported(waiting{})); diff != "" {
+			if diff := cmp.Diff(test.want, test.waiting(pods), cmp.AllowUnexported(waiting{})); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})

@@ -24,12 +24,12 @@ import (
 
 	"mtls.egress/webhook/api/v1alpha1"
 	"mtls.egress/webhook/internal/apply"
+	"mtls.egress/webhook/internal/informers"
 	"mtls.egress/webhook/internal/issuance"
 	"mtls.egress/webhook/internal/mesh"
 	"mtls.egress/webhook/internal/plan"
 	"mtls.egress/webhook/internal/policy"
 	"mtls.egress/webhook/internal/policy/lookup"
-	"mtls.egress/webhook/internal/target"
 	"mtls.egress/webhook/internal/verify"
 )
 
@@ -68,56 +68,59 @@ type Options struct {
 // workers is how many hosts are reconciled at a time. Most of a reconciliation is waiting for the API server.
 const workers = 16
 
-// Setup adds the controllers to a manager that was made with CacheOptions and with a scheme that knows api/v1alpha1, the
-// kinds of Kubernetes and those of AddToScheme. They run on the leader only, and the caches are filled from the call on, so that it is the leader that calls. It fails when the CRDs of Istio or of EgressTarget are not installed.
+// Setup adds the controllers to a manager that was made with informers.Options and with a scheme that knows api/v1alpha1, the
+// kinds of Kubernetes and those of informers.AddToScheme. They run on the leader only, and the caches are filled from the call
+// on, so that it is the leader that calls. It fails if the CRDs of Istio or of EgressTarget are not installed.
 func Setup(ctx context.Context, mgr ctrl.Manager, options Options) error {
+	if options.Clock == nil {
+		options.Clock = clock.RealClock{}
+	}
+	if options.MeshConfig == nil {
+		options.MeshConfig = func() mesh.Config { return mesh.Config{} }
+	}
+	if options.Policy == nil {
+		options.Policy = &policy.Cluster{Other: policy.OtherAllow}
+	}
 	recorder := mgr.GetEventRecorder(FieldManager)
-	pods, err := newPods(ctx, mgr.GetCache())
+	cache, err := informers.NewCache(ctx, mgr.GetCache())
 	if err != nil {
 		return err
 	}
+	live, writing := mgr.GetAPIReader(), client.WithFieldOwner(mgr.GetClient(), FieldManager)
 	reconciler := &EgressTargetReconciler{
-		cache:         mgr.GetCache(),
-		pods:          pods,
-		live:          mgr.GetAPIReader(),
-		client:        client.WithFieldOwner(mgr.GetClient(), FieldManager),
-		events:        recorder,
-		clock:         options.Clock,
-		warnings:      plan.NewExpiryWarnings(options.ExpiryWarnings),
-		retention:     cmp.Or(options.TargetRetention, DefaultTargetRetention),
-		rootNamespace: cmp.Or(options.RootNamespace, mesh.DefaultRootNamespace),
-		policy:        policy.Cluster{Other: policy.OtherAllow},
-		meshConfig:    options.MeshConfig,
+		facts: &factReader{
+			cache:         cache,
+			live:          live,
+			clock:         options.Clock,
+			warnings:      plan.NewExpiryWarnings(options.ExpiryWarnings),
+			policy:        *options.Policy,
+			rootNamespace: cmp.Or(options.RootNamespace, mesh.DefaultRootNamespace),
+			meshConfig:    options.MeshConfig,
+			issuer:        issuance.Issuer{Live: live, Client: writing},
+		},
+		live:   live,
+		client: writing,
+		writer: apply.NewWriter(apply.Writer{
+			Cached: cache.IstioObject, Live: live, Client: writing, Clock: options.Clock, Versions: apply.NewVersions(),
+		}),
+		events:    recorder,
+		clock:     options.Clock,
+		retention: cmp.Or(options.TargetRetention, DefaultTargetRetention),
 	}
-	if options.Policy != nil {
-		reconciler.policy = *options.Policy
-	}
-	if reconciler.meshConfig == nil {
-		reconciler.meshConfig = func() mesh.Config { return mesh.Config{} }
-	}
-	if reconciler.clock == nil {
-		reconciler.clock = clock.RealClock{}
-	}
-	reconciler.writer = apply.NewWriter(apply.Writer{
-		Cached: reconciler.cachedIstioObject, Live: reconciler.live, Client: reconciler.client, Clock: reconciler.clock, Versions: apply.NewVersions(),
-	})
-	reconciler.issuer = issuance.Issuer{Live: reconciler.live, Client: reconciler.client}
-	if err := addIndexes(ctx, mgr.GetFieldIndexer()); err != nil {
-		return err
-	}
+	requests := requests{cache: cache, rootNamespace: reconciler.facts.rootNamespace}
 	// It holds an element while all targets have to be looked at.
 	changes := make(chan event.GenericEvent, 1)
 	certificates := make(chan event.GenericEvent)
 	if err := followCertificates(mgr, certificates, changes); err != nil {
 		return err
 	}
-	if err := addEgressTargetController(mgr, reconciler, changes, certificates); err != nil {
+	if err := addEgressTargetController(mgr, reconciler, requests, changes, certificates); err != nil {
 		return err
 	}
-	if err := addVerificationController(mgr, reconciler, options); err != nil {
+	if err := addVerificationController(mgr, reconciler, requests, options); err != nil {
 		return err
 	}
-	if err := addSidecarController(mgr, &SidecarReconciler{pods: pods, events: recorder, told: map[types.NamespacedName]types.UID{}}); err != nil {
+	if err := addSidecarController(mgr, &SidecarReconciler{pods: cache.Pods, events: recorder, told: map[types.NamespacedName]types.UID{}}); err != nil {
 		return err
 	}
 	survey := newSurvey(mgr.GetAPIReader(), cmp.Or(options.SurveyInterval, DefaultSurveyInterval))
@@ -128,31 +131,12 @@ func Setup(ctx context.Context, mgr ctrl.Manager, options Options) error {
 		return nil
 	}
 	err = errors.Join(
-		options.Registerer.Register(newCollector(mgr.GetCache(), pods, mgr.Elected())),
+		options.Registerer.Register(newCollector(cache, mgr.Elected())),
 		options.Registerer.Register(reconciler.writer.Repairs()),
 		options.Registerer.Register(survey),
 	)
 	if err != nil {
 		return fmt.Errorf("register the controller's metrics: %w", err)
-	}
-	return nil
-}
-
-func addIndexes(ctx context.Context, indexer client.FieldIndexer) error {
-	err := indexer.IndexField(ctx, &v1alpha1.EgressTarget{}, indexConcern, func(object client.Object) []string {
-		egressTarget, _ := object.(*v1alpha1.EgressTarget)
-		return concernsOf(target.FromEgressTarget(object.GetNamespace(), object.GetName(), egressTarget))
-	})
-	if err != nil {
-		return fmt.Errorf("index EgressTargets (is their CRD installed?): %w", err)
-	}
-	if err := indexer.IndexField(ctx, &corev1.Service{}, indexClaim, serviceClaims); err != nil {
-		return fmt.Errorf("index Services: %w", err)
-	}
-	for _, kind := range mesh.HostKinds() {
-		if err := indexer.IndexField(ctx, newPacked(kind), indexClaim, claimsToFind); err != nil {
-			return fmt.Errorf("index the objects of kind %s (is Istio 1.22 or newer installed?): %w", kind, err)
-		}
 	}
 	return nil
 }
@@ -177,18 +161,18 @@ func tellAll(changes chan<- event.GenericEvent, because client.Object) {
 	}
 }
 
-func addEgressTargetController(mgr ctrl.Manager, reconciler *EgressTargetReconciler, changes, certificates <-chan event.GenericEvent) error {
+func addEgressTargetController(mgr ctrl.Manager, reconciler *EgressTargetReconciler, requests requests, changes, certificates <-chan event.GenericEvent) error {
 	b := ctrl.NewControllerManagedBy(mgr).Named("egresstarget").
 		For(&v1alpha1.EgressTarget{}, builder.WithPredicates(changed(egressTargetChanged))).
-		Watches(&v1alpha1.EgressTarget{}, handler.EnqueueRequestsFromMapFunc(reconciler.sharingRequests), builder.WithPredicates(changed(egressTargetChanged))).
-		Watches(&corev1.Pod{}, podHandler(reconciler.cache), builder.WithPredicates(changed(podChanged))).
-		WatchesMetadata(lookup.NamespaceMetadata(), handler.EnqueueRequestsFromMapFunc(reconciler.namespaceRequests), builder.WithPredicates(changed(annotationsChanged))).
-		WatchesRawSource(source.Channel(changes, handler.EnqueueRequestsFromMapFunc(reconciler.allRequests))).
+		Watches(&v1alpha1.EgressTarget{}, handler.EnqueueRequestsFromMapFunc(requests.sharing), builder.WithPredicates(changed(egressTargetChanged))).
+		Watches(&corev1.Pod{}, podHandler(requests.cache), builder.WithPredicates(changed(podChanged))).
+		WatchesMetadata(lookup.NamespaceMetadata(), handler.EnqueueRequestsFromMapFunc(requests.namespace), builder.WithPredicates(changed(annotationsChanged))).
+		WatchesRawSource(source.Channel(changes, handler.EnqueueRequestsFromMapFunc(requests.all))).
 		WatchesRawSource(source.Channel(certificates, handler.EnqueueRequestsFromMapFunc(certificateRequests))).
 		WithOptions(queueing(workers))
-	b = b.Watches(&corev1.Service{}, handler.EnqueueRequestsFromMapFunc(reconciler.serviceRequests), builder.WithPredicates(changed(serviceChanged)))
+	b = b.Watches(&corev1.Service{}, handler.EnqueueRequestsFromMapFunc(requests.service), builder.WithPredicates(changed(serviceChanged)))
 	for _, kind := range append(mesh.HostKinds(), mesh.KindSidecar) {
-		b = b.Watches(newPacked(kind), handler.EnqueueRequestsFromMapFunc(reconciler.istioRequests), builder.WithPredicates(changed(istioObjectChanged)))
+		b = b.Watches(informers.NewIstioObject(kind), handler.EnqueueRequestsFromMapFunc(requests.istio), builder.WithPredicates(changed(istioObjectChanged)))
 	}
 	if err := b.Complete(reconciler); err != nil {
 		return fmt.Errorf("set up the controller of EgressTargets: %w", err)
@@ -196,16 +180,15 @@ func addEgressTargetController(mgr ctrl.Manager, reconciler *EgressTargetReconci
 	return nil
 }
 
-func addVerificationController(mgr ctrl.Manager, shared *EgressTargetReconciler, options Options) error {
+func addVerificationController(mgr ctrl.Manager, shared *EgressTargetReconciler, requests requests, options Options) error {
 	prober := cmp.Or(options.Prober, &verify.Prober{})
 	reconciler := &VerificationReconciler{
-		cache:    shared.cache,
-		pods:     shared.pods,
+		cache:    shared.facts.cache,
 		live:     shared.live,
 		client:   shared.client,
 		events:   shared.events,
 		clock:    shared.clock,
-		policy:   shared.policy,
+		policy:   shared.facts.policy,
 		writer:   shared.writer,
 		targets:  cmp.Or(options.VerifyTargets, VerifyOff),
 		interval: cmp.Or(options.VerifyInterval, DefaultVerifyInterval),
@@ -215,7 +198,7 @@ func addVerificationController(mgr ctrl.Manager, shared *EgressTargetReconciler,
 	}
 	err := ctrl.NewControllerManagedBy(mgr).Named("verification").
 		For(&v1alpha1.EgressTarget{}, builder.WithPredicates(changed(credentialsChanged))).
-		WatchesMetadata(lookup.NamespaceMetadata(), handler.EnqueueRequestsFromMapFunc(shared.namespaceRequests), builder.WithPredicates(changed(annotationsChanged))).
+		WatchesMetadata(lookup.NamespaceMetadata(), handler.EnqueueRequestsFromMapFunc(requests.namespace), builder.WithPredicates(changed(annotationsChanged))).
 		WithOptions(queueing(verifyWorkers)).
 		Complete(reconciler)
 	if err != nil {

@@ -10,6 +10,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
+	"mtls.egress/webhook/internal/informers"
 	"mtls.egress/webhook/internal/target"
 )
 
@@ -19,7 +20,7 @@ const reasonNoSidecar = "NoSidecar"
 // SidecarReconciler tells of Pods that have a target and no sidecar to reach it: their calls end at the sinkhole. A request is
 // a Pod. Each Pod is told of once by a running controller; after a restart once more, which the events of the Pod then count.
 type SidecarReconciler struct {
-	pods   *pods
+	pods   *informers.Pods
 	events events.EventRecorder
 
 	mutex sync.Mutex
@@ -28,7 +29,7 @@ type SidecarReconciler struct {
 
 // Reconcile looks at one Pod.
 func (r *SidecarReconciler) Reconcile(ctx context.Context, request reconcile.Request) (reconcile.Result, error) {
-	pod, err := r.pods.get(ctx, request.NamespacedName)
+	pod, err := r.pods.Get(ctx, request.NamespacedName)
 	if err != nil {
 		return reconcile.Result{}, err
 	}
@@ -63,11 +64,11 @@ func (r *SidecarReconciler) forget(name types.NamespacedName) {
 
 // withoutSidecar keeps the queue from holding every Pod of the cluster once: a sidecar is there from the beginning or never.
 func withoutSidecar(object client.Object) bool {
-	pod, ok := object.(*pod)
-	return ok && !pod.look.sidecar
+	pod, ok := object.(*informers.Pod)
+	return ok && !pod.HasSidecar()
 }
 
 // lacksSidecar says whether a realised Pod that still runs has no sidecar. Injection happens at admission or never, so there is nothing to wait for.
-func lacksSidecar(pod *pod) bool {
-	return pod.GetLabels()[target.LabelRealised] == target.LabelValue && pod.DeletionTimestamp.IsZero() && !pod.Ended() && !pod.look.sidecar
+func lacksSidecar(pod *informers.Pod) bool {
+	return pod.GetLabels()[target.LabelRealised] == target.LabelValue && pod.DeletionTimestamp.IsZero() && !pod.Ended() && !pod.HasSidecar()
 }

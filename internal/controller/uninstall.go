@@ -6,14 +6,16 @@ import (
 	"fmt"
 	"slices"
 
+	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"mtls.egress/webhook/api/v1alpha1"
 	"mtls.egress/webhook/internal/absent"
 	"mtls.egress/webhook/internal/apply"
-	"mtls.egress/webhook/internal/mesh"
+	"mtls.egress/webhook/internal/informers"
 	"mtls.egress/webhook/internal/target"
 )
 
@@ -38,15 +40,12 @@ func TearDownUnused(ctx context.Context, c client.Client, unserved func(context.
 	for i := range list.Items {
 		byNamespace[list.Items[i].Namespace] = append(byNamespace[list.Items[i].Namespace], &list.Items[i])
 	}
-	r := &EgressTargetReconciler{
-		cache: c, live: c, client: c, clock: clock.RealClock{}, meshConfig: func() mesh.Config { return mesh.Config{} },
-	}
-	r.writer = apply.NewWriter(apply.Writer{
-		Cached: r.cachedIstioObject, Live: c, Client: c, Clock: r.clock, Versions: apply.NewVersions(),
-	})
+	uninstaller := uninstaller{client: c, writer: apply.NewWriter(apply.Writer{
+		Cached: informers.Cache{Reader: c}.IstioObject, Live: c, Client: c, Clock: clock.RealClock{}, Versions: apply.NewVersions(),
+	})}
 	var problems []error
 	for namespace, targets := range byNamespace {
-		inUse, err := r.anyUsed(ctx, targets)
+		inUse, err := uninstaller.anyUsed(ctx, targets)
 		switch {
 		case err != nil:
 			problems = append(problems, err)
@@ -56,7 +55,7 @@ func TearDownUnused(ctx context.Context, c client.Client, unserved func(context.
 			}
 		default:
 			for _, egressTarget := range targets {
-				if err := r.abandon(ctx, egressTarget); err != nil {
+				if err := uninstaller.remove(ctx, egressTarget); err != nil {
 					problems = append(problems, fmt.Errorf("take down the EgressTarget %s/%s: %w", namespace, egressTarget.Name, err))
 				}
 			}
@@ -66,27 +65,37 @@ func TearDownUnused(ctx context.Context, c client.Client, unserved func(context.
 	return used, errors.Join(problems...)
 }
 
-func (r *EgressTargetReconciler) anyUsed(ctx context.Context, targets []*v1alpha1.EgressTarget) (bool, error) {
+// uninstaller removes what the controller made.
+type uninstaller struct {
+	client client.Client
+	writer *apply.Writer
+}
+
+// noAnchor is for namespaces in which no EgressTarget stays.
+func noAnchor(context.Context, metav1.Object) (*networkingv1.ServiceEntry, error) {
+	return nil, nil //nolint:nilnil // nobody needs one
+}
+
+func (u uninstaller) anyUsed(ctx context.Context, targets []*v1alpha1.EgressTarget) (bool, error) {
 	for _, egressTarget := range targets {
-		if used, err := r.usedNow(ctx, egressTarget); err != nil || used {
-			return used, err
+		if inUse, err := used(ctx, u.client, egressTarget); err != nil || inUse {
+			return inUse, err
 		}
 	}
 	return false, nil
 }
 
-// abandon takes down one EgressTarget of a namespace that uses none.
-func (r *EgressTargetReconciler) abandon(ctx context.Context, egressTarget *v1alpha1.EgressTarget) error {
+// remove takes down one EgressTarget of a namespace that uses none.
+func (u uninstaller) remove(ctx context.Context, egressTarget *v1alpha1.EgressTarget) error {
 	if target.MadeByController(egressTarget) && egressTarget.DeletionTimestamp.IsZero() {
-		if err := r.client.Delete(ctx, egressTarget, client.Preconditions{UID: &egressTarget.UID}); err != nil {
+		if err := u.client.Delete(ctx, egressTarget, client.Preconditions{UID: &egressTarget.UID}); err != nil {
 			return absent.Ignore(err)
 		}
-		if err := r.live.Get(ctx, client.ObjectKeyFromObject(egressTarget), egressTarget); err != nil {
+		if err := u.client.Get(ctx, client.ObjectKeyFromObject(egressTarget), egressTarget); err != nil {
 			return absent.Ignore(err)
 		}
 	}
-	// No siblings: none of them keeps the anchor.
-	done, err := r.tearDown(ctx, egressTarget, nil)
+	done, err := u.writer.RemoveAll(ctx, egressTarget, noAnchor)
 	if err != nil {
 		return err
 	}
@@ -95,9 +104,9 @@ func (r *EgressTargetReconciler) abandon(ctx context.Context, egressTarget *v1al
 	}
 	if egressTarget.DeletionTimestamp.IsZero() && !equality.Semantic.DeepEqual(egressTarget.Status, v1alpha1.EgressTargetStatus{}) {
 		egressTarget.Status = v1alpha1.EgressTargetStatus{}
-		if err := r.client.Status().Update(ctx, egressTarget); err != nil {
+		if err := u.client.Status().Update(ctx, egressTarget); err != nil {
 			return fmt.Errorf("empty the status: %w", err)
 		}
 	}
-	return r.letGo(ctx, egressTarget)
+	return removeFinalizer(ctx, u.client, egressTarget)
 }

@@ -27,6 +27,7 @@ import (
 	"mtls.egress/webhook/internal/absent"
 	"mtls.egress/webhook/internal/apply"
 	"mtls.egress/webhook/internal/certs/credential"
+	"mtls.egress/webhook/internal/informers"
 	"mtls.egress/webhook/internal/plan"
 	"mtls.egress/webhook/internal/policy"
 	"mtls.egress/webhook/internal/policy/lookup"
@@ -77,8 +78,7 @@ const reasonVerificationOff = "VerificationOff"
 // VerificationReconciler tries the credentials of a target in a TLS handshake with the partner, and writes what the partner said into the condition Verified. It is a controller
 // of its own, so that a slow partner holds up nothing else. A request is an EgressTarget.
 type VerificationReconciler struct {
-	cache  client.Reader
-	pods   *pods
+	cache  informers.Cache
 	live   client.Reader
 	client client.Client
 	events events.EventRecorder
@@ -264,7 +264,7 @@ func (r probeRequest) partner() string {
 
 // requests are the handshakes of the Secrets in use that can be tried, by Secret.
 func (r *VerificationReconciler) requests(ctx context.Context, t target.Target) (map[string]probeRequest, error) {
-	pods, err := r.pods.of(ctx, t.Namespace, t.Host)
+	pods, err := r.cache.Pods.Of(ctx, t.Namespace, t.Host)
 	if err != nil {
 		return nil, err
 	}

@@ -91,7 +91,7 @@ func (i Issuer) issue(ctx context.Context, egressTarget *v1alpha1.EgressTarget, 
 		}
 		return nil, i.withdraw(ctx, egressTarget)
 	}
-	desired.OwnerReferences = []metav1.OwnerReference{apply.OwnerReference(egressTarget, true)}
+	desired.OwnerReferences = []metav1.OwnerReference{mesh.OwnerReference(egressTarget, true)}
 	present, err := i.certificate(ctx, client.ObjectKeyFromObject(desired))
 	switch {
 	case withoutCertManager(err):
@@ -210,7 +210,7 @@ func (i Issuer) writeCertificate(ctx context.Context, present, desired *certmana
 	}
 	changed := credential.Reissuance(present, desired)
 	changed.Labels = labels.Merge(present.Labels, desired.Labels)
-	changed.OwnerReferences = append(slices.DeleteFunc(changed.OwnerReferences, apply.IsEgressTarget), desired.OwnerReferences...)
+	changed.OwnerReferences = append(slices.DeleteFunc(changed.OwnerReferences, mesh.IsEgressTarget), desired.OwnerReferences...)
 	before, err := mesh.Unstructured(present)
 	if err != nil {
 		return nil, err

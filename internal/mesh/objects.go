@@ -1,14 +1,12 @@
 package mesh
 
 import (
-	"slices"
 	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
-	"mtls.egress/webhook/api/v1alpha1"
 	"mtls.egress/webhook/internal/target"
 )
 
@@ -52,35 +50,12 @@ func listeners(t target.Target) []Object {
 	return []Object{Listener(t)}
 }
 
-// Owned reports whether obj has an owner reference to any EgressTarget. That does not show who wrote it, since anyone
-// can copy an owner reference: see OwnedFor.
-func Owned(obj metav1.Object) bool {
-	return slices.ContainsFunc(obj.GetOwnerReferences(), isEgressTarget)
-}
-
-// OwnedFor reports whether obj has an owner reference to the EgressTarget of host in its namespace. Together with the
-// name that the controller gives the object, this makes the object ours. The UID does not count: an owner reference
-// with the name of an EgressTarget and another UID is that of an EgressTarget that was deleted or restored from a
-// backup, so the object is either taken over or collected as garbage.
-// https://kubernetes.io/docs/concepts/architecture/garbage-collection/
-func OwnedFor(obj metav1.Object, host string) bool {
-	return slices.ContainsFunc(obj.GetOwnerReferences(), func(owner metav1.OwnerReference) bool {
-		return isEgressTarget(owner) && owner.Name == host
-	})
-}
-
 // ReadByIstio reports whether the key of a label or an annotation is of a domain of Istio's. One on a generated
 // object can change what Istio makes of it: with the label istio.io/rev, a control plane of another revision ignores
 // the object. https://istio.io/latest/docs/reference/config/labels/
 func ReadByIstio(key string) bool {
 	domain, _, found := strings.Cut(key, "/")
 	return found && (domain == "istio.io" || strings.HasSuffix(domain, ".istio.io"))
-}
-
-// isEgressTarget compares the group without the version, so that objects stay ours when the API gets a new version.
-func isEgressTarget(owner metav1.OwnerReference) bool {
-	version, err := schema.ParseGroupVersion(owner.APIVersion)
-	return err == nil && version.Group == v1alpha1.Group && owner.Kind == v1alpha1.Kind
 }
 
 func typeMeta(kind string) metav1.TypeMeta {

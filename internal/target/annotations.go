@@ -37,6 +37,9 @@ const (
 	ValueManagedBy = "mtls-egress-webhook"
 )
 
+// Finalizer keeps a deleted EgressTarget, and with it its objects, until no Pod of the host is left.
+const Finalizer = AnnotationPrefix + "teardown"
+
 // Limits of what one Pod may ask for. They bound the work of an admission request.
 const (
 	// MaxTargets is the number of targets that one Pod may have.

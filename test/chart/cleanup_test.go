@@ -24,7 +24,7 @@ const cleanupName = "mtls-egress-webhook-cleanup"
 func (r *installedRelease) program(t *testing.T, namespace string, made bool) {
 	t.Helper()
 	egressTarget := &v1alpha1.EgressTarget{}
-	egressTarget.Namespace, egressTarget.Name, egressTarget.Finalizers = namespace, "external.system.com", []string{controller.Finalizer}
+	egressTarget.Namespace, egressTarget.Name, egressTarget.Finalizers = namespace, "external.system.com", []string{target.Finalizer}
 	var options []client.CreateOption
 	if made {
 		egressTarget.Labels = map[string]string{target.LabelManagedBy: target.ValueManagedBy}

@@ -37,6 +37,7 @@ import (
 
 	"mtls.egress/webhook/api/v1alpha1"
 	"mtls.egress/webhook/internal/controller"
+	"mtls.egress/webhook/internal/informers"
 	"mtls.egress/webhook/internal/mesh"
 	"mtls.egress/webhook/internal/target"
 	"mtls.egress/webhook/test/apiserver"
@@ -84,7 +85,7 @@ func newWorldOn(t *testing.T, server *apiserver.Server) *world {
 func scheme(tb testing.TB) *runtime.Scheme {
 	tb.Helper()
 	scheme := runtime.NewScheme()
-	if err := errors.Join(corev1.AddToScheme(scheme), eventsv1.AddToScheme(scheme), v1alpha1.AddToScheme(scheme), controller.AddToScheme(scheme)); err != nil {
+	if err := errors.Join(corev1.AddToScheme(scheme), eventsv1.AddToScheme(scheme), v1alpha1.AddToScheme(scheme), informers.AddToScheme(scheme)); err != nil {
 		tb.Fatal(err)
 	}
 	return scheme
@@ -122,7 +123,7 @@ func (w *world) start(options controller.Options) *running {
 	})
 	manager, err := ctrl.NewManager(own, ctrl.Options{
 		Scheme:                  scheme(w),
-		Cache:                   controller.CacheOptions(),
+		Cache:                   informers.Options(),
 		Logger:                  quiet(w),
 		Metrics:                 metricsserver.Options{BindAddress: "0"},
 		Controller:              config.Controller{SkipNameValidation: new(true), Logger: quiet(w)},

@@ -37,7 +37,7 @@ func TestFirstUseCreatesTheTargetAndItsObjectsInOrder(t *testing.T) {
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace: w.namespace, Name: host,
 			Labels:     map[string]string{target.LabelManagedBy: target.ValueManagedBy},
-			Finalizers: []string{controller.Finalizer},
+			Finalizers: []string{target.Finalizer},
 		},
 		Spec: v1alpha1.EgressTargetSpec{Port: 8443, AppPort: 80},
 		Status: v1alpha1.EgressTargetStatus{
@@ -302,7 +302,7 @@ func TestADeletedTargetKeepsItsObjectsWhilePodsLive(t *testing.T) {
 	})
 	w.eventually(func() error {
 		left, err := w.egressTarget()
-		if err == nil && slices.Contains(left.Finalizers, controller.Finalizer) {
+		if err == nil && slices.Contains(left.Finalizers, target.Finalizer) {
 			return errors.New("the finalizer is still there")
 		}
 		return nil

@@ -1,4 +1,4 @@
-package controller
+package informers
 
 import (
 	"encoding/json"
@@ -19,13 +19,13 @@ import (
 )
 
 // pack reads an object as an informer does.
-func pack(t *testing.T, object *unstructured.Unstructured) packedObject {
+func pack(t *testing.T, object *unstructured.Unstructured) IstioObject {
 	t.Helper()
 	text, err := object.MarshalJSON()
 	if err != nil {
 		t.Fatal(err)
 	}
-	packed := newPacked(object.GetKind())
+	packed := NewIstioObject(object.GetKind())
 	if err := json.Unmarshal(text, packed); err != nil {
 		t.Fatal(err)
 	}
@@ -36,23 +36,23 @@ func pack(t *testing.T, object *unstructured.Unstructured) packedObject {
 func TestWhatIsPackedIsComparedToTheLastField(t *testing.T) {
 	wanted := target.FromEgressTarget("project", host, nil)
 	for _, object := range mesh.Objects(wanted, target.Layout{Certificate: "cert", PrivateKey: "key", ServerCA: "cacert"}) {
-		object.SetOwnerReferences([]metav1.OwnerReference{apply.OwnerReference(&v1alpha1.EgressTarget{}, true)})
+		object.SetOwnerReferences([]metav1.OwnerReference{mesh.OwnerReference(&v1alpha1.EgressTarget{}, true)})
 		desired, err := mesh.Unstructured(object)
 		if err != nil {
 			t.Fatal(err)
 		}
 		desired.SetCreationTimestamp(metav1.Unix(1, 0))
 		desired.SetGeneration(3)
-		if diff := cmp.Diff(desired, unpacked(pack(t, desired))); diff != "" {
+		if diff := cmp.Diff(desired, Unpacked(pack(t, desired))); diff != "" {
 			t.Errorf("%s: packing changes it (-want +got):\n%s", desired.GetKind(), diff)
 		}
-		if !apply.AsDesired(unpacked(pack(t, desired)), desired) {
+		if !apply.AsDesired(Unpacked(pack(t, desired)), desired) {
 			t.Errorf("%s: what was written isn't as desired", desired.GetKind())
 		}
 		for _, other := range everyChange(desired.Object["spec"]) {
 			changed := desired.DeepCopy()
 			changed.Object["spec"] = other
-			if apply.AsDesired(unpacked(pack(t, changed)), desired) {
+			if apply.AsDesired(Unpacked(pack(t, changed)), desired) {
 				t.Errorf("%s: as desired with the spec %v", desired.GetKind(), other)
 			}
 		}
@@ -96,7 +96,7 @@ func TestASchemeKnowsThePackedKinds(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, kind := range append(mesh.HostKinds(), mesh.KindSidecar) {
-		for _, object := range []runtime.Object{newPacked(kind), newPackedList(kind)} {
+		for _, object := range []runtime.Object{NewIstioObject(kind), newIstioList(kind)} {
 			found, err := apiutil.GVKForObject(object, scheme)
 			if err != nil {
 				t.Fatal(err)

@@ -1,4 +1,4 @@
-package controller
+package plan
 
 import (
 	"fmt"
@@ -6,13 +6,14 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"google.golang.org/protobuf/testing/protocmp"
+	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 
 	"mtls.egress/webhook/api/v1alpha1"
-	"mtls.egress/webhook/internal/apply"
 	"mtls.egress/webhook/internal/mesh"
+	"mtls.egress/webhook/internal/target"
 )
 
 func TestAnchorMembers(t *testing.T) {
@@ -20,9 +21,9 @@ func TestAnchorMembers(t *testing.T) {
 		return v1alpha1.EgressTarget{ObjectMeta: metav1.ObjectMeta{Name: name, UID: types.UID(name)}}
 	}
 	own, member, held, stranger := egressTarget("own"), egressTarget("member"), egressTarget("held"), egressTarget("stranger")
-	held.Finalizers = []string{Finalizer}
+	held.Finalizers = []string{target.Finalizer}
 	present := mesh.NewUnstructured(mesh.KindServiceEntry)
-	present.SetOwnerReferences([]metav1.OwnerReference{apply.OwnerReference(&member, false), apply.OwnerReference(&v1alpha1.EgressTarget{ObjectMeta: metav1.ObjectMeta{Name: "gone", UID: "gone"}}, false)})
+	present.SetOwnerReferences([]metav1.OwnerReference{mesh.OwnerReference(&member, false), mesh.OwnerReference(&v1alpha1.EgressTarget{ObjectMeta: metav1.ObjectMeta{Name: "gone", UID: "gone"}}, false)})
 
 	names := func(members []v1alpha1.EgressTarget) []string {
 		var names []string
@@ -32,39 +33,28 @@ func TestAnchorMembers(t *testing.T) {
 		return names
 	}
 	siblings := []v1alpha1.EgressTarget{stranger, member, held}
-	if diff := cmp.Diff([]string{"own", "member", "held"}, names(anchorMembers(&own, siblings, present))); diff != "" {
+	if diff := cmp.Diff([]string{"own", "member", "held"}, names(AnchorMembers(&own, siblings, present))); diff != "" {
 		t.Errorf("when own is programmed (-want +got):\n%s", diff)
 	}
-	if diff := cmp.Diff([]string{"member", "held"}, names(anchorMembers(nil, siblings, present))); diff != "" {
+	if diff := cmp.Diff([]string{"member", "held"}, names(AnchorMembers(nil, siblings, present))); diff != "" {
 		t.Errorf("when own goes (-want +got):\n%s", diff)
 	}
-	if diff := cmp.Diff([]string{"own", "held"}, names(anchorMembers(&own, siblings, nil))); diff != "" {
+	if diff := cmp.Diff([]string{"own", "held"}, names(AnchorMembers(&own, siblings, nil))); diff != "" {
 		t.Errorf("without an anchor (-want +got):\n%s", diff)
 	}
 }
 
-func TestAnchorForIsTheSameWhateverTheOrder(t *testing.T) {
+func TestAnAnchorIsTheSameWhateverTheOrder(t *testing.T) {
 	a := v1alpha1.EgressTarget{ObjectMeta: metav1.ObjectMeta{Name: "a.com", UID: "a"}, Spec: v1alpha1.EgressTargetSpec{AppPort: 8080}}
 	b := v1alpha1.EgressTarget{ObjectMeta: metav1.ObjectMeta{Name: "b.com", UID: "b"}}
-	forward, err := anchorFor("project", []int32{8080, 80}, []v1alpha1.EgressTarget{a, b}, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	backward, err := anchorFor("project", []int32{80, 8080}, []v1alpha1.EgressTarget{b, a}, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(forward.Object, backward.Object); diff != "" {
-		t.Errorf("(-forward +backward):\n%s", diff)
-	}
-	anchor := mesh.Anchor("project", []int32{8080, 80})
-	anchor.OwnerReferences = []metav1.OwnerReference{apply.OwnerReference(&a, false), apply.OwnerReference(&b, false)}
-	want, err := mesh.Unstructured(anchor)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(want.Object, forward.Object); diff != "" {
-		t.Errorf("(-want +got):\n%s", diff)
+	forward := Anchor("project", []int32{8080, 80}, []v1alpha1.EgressTarget{a, b}, nil)
+	backward := Anchor("project", []int32{80, 8080}, []v1alpha1.EgressTarget{b, a}, nil)
+	want := mesh.Anchor("project", []int32{8080, 80})
+	want.OwnerReferences = []metav1.OwnerReference{mesh.OwnerReference(&a, false), mesh.OwnerReference(&b, false)}
+	for _, got := range []*networkingv1.ServiceEntry{forward, backward} {
+		if diff := cmp.Diff(want, got, protocmp.Transform()); diff != "" {
+			t.Errorf("(-want +got):\n%s", diff)
+		}
 	}
 }
 
@@ -86,7 +76,7 @@ func TestAnAnchorHasFewOwnersAndKeepsThem(t *testing.T) {
 	present.SetOwnerReferences(anchorOwners(members[2990:], nil))
 	tests := map[string]struct {
 		members []v1alpha1.EgressTarget
-		present *unstructured.Unstructured
+		present metav1.Object
 		want    []string
 	}{
 		"the first by name": {members[10:], nil, strings.Fields("0010 0011 0012 0013 0014 0015 0016 0017 0018 0019 0020 0021 0022 0023 0024 0025")},

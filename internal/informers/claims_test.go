@@ -1,4 +1,4 @@
-package controller
+package informers
 
 import (
 	"slices"
@@ -10,7 +10,6 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"mtls.egress/webhook/api/v1alpha1"
-	"mtls.egress/webhook/internal/apply"
 	"mtls.egress/webhook/internal/mesh"
 	"mtls.egress/webhook/internal/target"
 )
@@ -24,7 +23,7 @@ func istioObject(kind string, spec map[string]any) *unstructured.Unstructured {
 
 func TestClaims(t *testing.T) {
 	ours := istioObject(mesh.KindServiceEntry, map[string]any{"hosts": []any{host}, "addresses": []any{"241.0.0.1"}})
-	ours.SetOwnerReferences([]metav1.OwnerReference{apply.OwnerReference(&v1alpha1.EgressTarget{}, true)})
+	ours.SetOwnerReferences([]metav1.OwnerReference{mesh.OwnerReference(&v1alpha1.EgressTarget{}, true)})
 	tests := map[string]struct {
 		object *unstructured.Unstructured
 		want   []string
@@ -56,16 +55,16 @@ func TestClaims(t *testing.T) {
 func TestClaimsToFind(t *testing.T) {
 	const other = "other.system.com"
 	private := []any{"."}
-	object := func(kind, name string, spec map[string]any) packedObject {
+	object := func(kind, name string, spec map[string]any) IstioObject {
 		content := istioObject(kind, spec)
 		content.SetName(name)
 		of, _ := target.ObjectHost(name)
-		content.SetOwnerReferences([]metav1.OwnerReference{apply.OwnerReference(&v1alpha1.EgressTarget{ObjectMeta: metav1.ObjectMeta{Name: of}}, true)})
+		content.SetOwnerReferences([]metav1.OwnerReference{mesh.OwnerReference(&v1alpha1.EgressTarget{ObjectMeta: metav1.ObjectMeta{Name: of}}, true)})
 		return pack(t, content)
 	}
 	sinkhole := target.SinkholeAddress(host).String()
 	for name, test := range map[string]struct {
-		object packedObject
+		object IstioObject
 		want   []string
 	}{
 		"a generated VirtualService": {
@@ -140,7 +139,7 @@ func TestEveryClaimOnAHostConcernsIt(t *testing.T) {
 
 func TestReachesOthers(t *testing.T) {
 	ours := istioObject(mesh.KindServiceEntry, nil)
-	ours.SetOwnerReferences([]metav1.OwnerReference{apply.OwnerReference(&v1alpha1.EgressTarget{}, true)})
+	ours.SetOwnerReferences([]metav1.OwnerReference{mesh.OwnerReference(&v1alpha1.EgressTarget{}, true)})
 	tests := map[string]struct {
 		object *unstructured.Unstructured
 		want   bool
@@ -155,7 +154,7 @@ func TestReachesOthers(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			if got := reachesOthers(test.object); got != test.want {
+			if got := ReachesOthers(test.object); got != test.want {
 				t.Errorf("%v, want %v", got, test.want)
 			}
 		})
@@ -167,11 +166,11 @@ func TestPodHosts(t *testing.T) {
 		Labels:      map[string]string{target.LabelRealised: "true", target.HostLabel(host): "true", "app": "a"},
 		Annotations: map[string]string{target.AnnotationTarget: "other.system.com:8443, " + host},
 	}}
-	if diff := cmp.Diff([]string{host, "other.system.com"}, podHosts(pod)); diff != "" {
+	if diff := cmp.Diff([]string{host, "other.system.com"}, PodHosts(pod)); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 	pod.Annotations = nil
-	if diff := cmp.Diff([]string{host}, podHosts(pod)); diff != "" {
+	if diff := cmp.Diff([]string{host}, PodHosts(pod)); diff != "" {
 		t.Errorf("after the annotation was taken away (-want +got):\n%s", diff)
 	}
 }

@@ -1,4 +1,4 @@
-package controller
+package informers
 
 import (
 	"encoding/json"
@@ -15,8 +15,8 @@ import (
 	"mtls.egress/webhook/internal/mesh"
 )
 
-// packed is an Istio object of one kind as the cache holds it: with its spec as the text that the API server sent. It holds every field, those too that our types
-// don't know, in a fraction of the memory that it has as an unstructured object, which it is made when it is looked at. Nobody changes the text.
+// packed is an Istio object of one kind as the cache holds it: its spec is the text that the API server sent. So every field
+// is there, also one that our types don't know, in a fraction of the memory of an unstructured object. The text is immutable.
 type packed[K istioKind] struct {
 	metav1.ObjectMeta `json:"metadata"`
 
@@ -45,21 +45,22 @@ func (destinationRules) kind() string { return mesh.KindDestinationRule }
 func (serviceEntries) kind() string   { return mesh.KindServiceEntry }
 func (sidecars) kind() string         { return mesh.KindSidecar }
 
-// packedObject is a packed of any kind.
-type packedObject interface {
+// IstioObject is an Istio object as the cache holds it, of any kind.
+type IstioObject interface {
 	client.Object
 
-	unpack() (*unstructured.Unstructured, error)
+	// Unpack returns the object without what the cache leaves out. The result shares nothing with the cache.
+	Unpack() (*unstructured.Unstructured, error)
 }
 
-// packedObjectList is a packedList of any kind.
-type packedObjectList interface {
+// istioList is a packedList of any kind.
+type istioList interface {
 	client.ObjectList
 
-	objects() iter.Seq[packedObject]
+	objects() iter.Seq[IstioObject]
 }
 
-// AddToScheme adds the kinds of Istio as the cache of CacheOptions holds them.
+// AddToScheme adds the kinds of Istio as a cache with Options holds them.
 func AddToScheme(scheme *runtime.Scheme) error {
 	addKind[virtualServices](scheme)
 	addKind[destinationRules](scheme)
@@ -75,8 +76,8 @@ func addKind[K istioKind](scheme *runtime.Scheme) {
 	scheme.AddKnownTypeWithName(mesh.GroupVersion().WithKind(of.kind()+"List"), &packedList[K]{})
 }
 
-// newPacked is what a cache is asked with for a kind.
-func newPacked(kind string) packedObject {
+// NewIstioObject returns an empty object of a kind, to read or watch the kind with.
+func NewIstioObject(kind string) IstioObject {
 	switch kind {
 	case mesh.KindVirtualService:
 		return &packed[virtualServices]{}
@@ -88,8 +89,8 @@ func newPacked(kind string) packedObject {
 	return &packed[sidecars]{}
 }
 
-// newPackedList is what a cache is asked with for all of a kind.
-func newPackedList(kind string) packedObjectList {
+// newIstioList returns an empty list of a kind, to read the kind with.
+func newIstioList(kind string) istioList {
 	switch kind {
 	case mesh.KindVirtualService:
 		return &packedList[virtualServices]{}
@@ -126,8 +127,8 @@ func (l *packedList[K]) DeepCopyObject() runtime.Object {
 	return copied
 }
 
-func (l *packedList[K]) objects() iter.Seq[packedObject] {
-	return func(yield func(packedObject) bool) {
+func (l *packedList[K]) objects() iter.Seq[IstioObject] {
+	return func(yield func(IstioObject) bool) {
 		for i := range l.Items {
 			if !yield(&l.Items[i]) {
 				return
@@ -136,22 +137,22 @@ func (l *packedList[K]) objects() iter.Seq[packedObject] {
 	}
 }
 
-// unpacked returns an object of the cache unpacked, nil when it is none of Istio's.
-func unpacked(object client.Object) *unstructured.Unstructured {
-	packed, ok := object.(packedObject)
+// Unpacked returns an object of the cache unpacked, nil if it is none of Istio's.
+func Unpacked(object client.Object) *unstructured.Unstructured {
+	packed, ok := object.(IstioObject)
 	if !ok {
 		return nil
 	}
 	// It was read from JSON, so it can be read.
-	content, err := packed.unpack()
+	content, err := packed.Unpack()
 	if err != nil {
 		return nil
 	}
 	return content
 }
 
-// unpack returns the object as it came, but for what keepIstioObject left out. It shares nothing with p.
-func (p *packed[K]) unpack() (*unstructured.Unstructured, error) {
+// Unpack is part of IstioObject.
+func (p *packed[K]) Unpack() (*unstructured.Unstructured, error) {
 	var of K
 	metadata, err := runtime.DefaultUnstructuredConverter.ToUnstructured(&p.ObjectMeta)
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
@@ -19,6 +20,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"mtls.egress/webhook/api/v1alpha1"
+	"mtls.egress/webhook/internal/informers"
 	"mtls.egress/webhook/internal/mesh"
 	"mtls.egress/webhook/internal/target"
 )
@@ -58,17 +60,23 @@ func podHandler(cache client.Reader) handler.EventHandler {
 // podRequests are the hosts that a Pod may matter to.
 func podRequests(pod client.Object) []reconcile.Request {
 	var requests []reconcile.Request
-	for _, host := range podHosts(pod) {
+	for _, host := range informers.PodHosts(pod) {
 		requests = append(requests, reconcile.Request{NamespacedName: types.NamespacedName{Namespace: pod.GetNamespace(), Name: host}})
 	}
 	return requests
 }
 
-// istioRequests are the EgressTargets that an Istio object may matter to: in its namespace those that have an object of its
+// requests maps changed objects to the EgressTargets that they may matter to.
+type requests struct {
+	cache         client.Reader
+	rootNamespace string
+}
+
+// istio returns the EgressTargets that an Istio object may matter to: in its namespace those that have an object of its
 // name or, for Sidecars, all; and those whose host it claims, elsewhere too when it is exported. An object of
 // ours never matters elsewhere.
-func (r *EgressTargetReconciler) istioRequests(ctx context.Context, object client.Object) []reconcile.Request {
-	content := unpacked(object)
+func (r requests) istio(ctx context.Context, object client.Object) []reconcile.Request {
+	content := informers.Unpacked(object)
 	if content == nil {
 		return nil
 	}
@@ -77,61 +85,61 @@ func (r *EgressTargetReconciler) istioRequests(ctx context.Context, object clien
 	}
 	if content.GetKind() == mesh.KindSidecar {
 		if content.GetNamespace() == r.rootNamespace {
-			return r.requests(ctx, every)
+			return r.of(ctx, every)
 		}
-		return r.requests(ctx, every, client.InNamespace(content.GetNamespace()))
+		return r.of(ctx, every, client.InNamespace(content.GetNamespace()))
 	}
 	if content.GetKind() == mesh.KindServiceEntry && content.GetName() == target.AnchorName {
-		return r.anchorRequests(ctx, content)
+		return r.anchor(ctx, content)
 	}
-	requests := r.requests(ctx, named, client.InNamespace(content.GetNamespace()))
-	for _, claim := range claimsBeyondItsHost(content) {
-		concerned := []client.ListOption{client.MatchingFields{indexConcern: claim}}
-		if !reachesOthers(content) {
+	requests := r.of(ctx, named, client.InNamespace(content.GetNamespace()))
+	for _, claim := range informers.ClaimsBeyondItsHost(content) {
+		concerned := []client.ListOption{client.MatchingFields{informers.IndexConcern: claim}}
+		if !informers.ReachesOthers(content) {
 			concerned = append(concerned, client.InNamespace(content.GetNamespace()))
 		}
-		requests = append(requests, r.requests(ctx, every, concerned...)...)
+		requests = append(requests, r.of(ctx, every, concerned...)...)
 	}
 	return requests
 }
 
-// anchorRequests are the EgressTargets of the anchor's namespace when the anchor is somebody else's, which is in the way of all. Ours is
+// anchor returns the EgressTargets of the anchor's namespace when the anchor is somebody else's, which is in the way of all. Ours is
 // brought in order for all of them by any one that is held; asking all of them would make many that come at once look at each other.
-func (r *EgressTargetReconciler) anchorRequests(ctx context.Context, anchor *unstructured.Unstructured) []reconcile.Request {
+func (r requests) anchor(ctx context.Context, anchor *unstructured.Unstructured) []reconcile.Request {
 	inNamespace := client.InNamespace(anchor.GetNamespace())
 	if mesh.Owned(anchor) {
-		held := r.requests(ctx, func(e *v1alpha1.EgressTarget) bool {
-			return e.DeletionTimestamp.IsZero() && controllerutil.ContainsFinalizer(e, Finalizer)
+		held := r.of(ctx, func(e *v1alpha1.EgressTarget) bool {
+			return e.DeletionTimestamp.IsZero() && controllerutil.ContainsFinalizer(e, target.Finalizer)
 		}, inNamespace)
 		if len(held) > 0 {
 			return []reconcile.Request{slices.MinFunc(held, func(a, b reconcile.Request) int { return strings.Compare(a.Name, b.Name) })}
 		}
 	}
-	return r.requests(ctx, every, inNamespace)
+	return r.of(ctx, every, inNamespace)
 }
 
-// sharingRequests are the EgressTargets that have the sinkhole address of another one of their namespace, for a change of
+// sharing returns the EgressTargets that have the sinkhole address of another one of their namespace, for a change of
 // that one's ports.
-func (r *EgressTargetReconciler) sharingRequests(ctx context.Context, egressTarget client.Object) []reconcile.Request {
+func (r requests) sharing(ctx context.Context, egressTarget client.Object) []reconcile.Request {
 	address := target.SinkholeAddress(egressTarget.GetName())
-	return r.requests(ctx, func(e *v1alpha1.EgressTarget) bool {
+	return r.of(ctx, func(e *v1alpha1.EgressTarget) bool {
 		return e.Name != egressTarget.GetName() && target.SinkholeAddress(e.Name) == address
 	}, client.InNamespace(egressTarget.GetNamespace()))
 }
 
-// namespaceRequests are the EgressTargets of a Namespace, which says what they may reach.
-func (r *EgressTargetReconciler) namespaceRequests(ctx context.Context, namespace client.Object) []reconcile.Request {
-	return r.requests(ctx, every, client.InNamespace(namespace.GetName()))
+// namespace returns the EgressTargets of a Namespace, which says what they may reach.
+func (r requests) namespace(ctx context.Context, namespace client.Object) []reconcile.Request {
+	return r.of(ctx, every, client.InNamespace(namespace.GetName()))
 }
 
-// allRequests are all EgressTargets, for a change that matters to each of them.
-func (r *EgressTargetReconciler) allRequests(ctx context.Context, _ client.Object) []reconcile.Request {
-	return r.requests(ctx, every)
+// all returns all EgressTargets, for a change that matters to each of them.
+func (r requests) all(ctx context.Context, _ client.Object) []reconcile.Request {
+	return r.of(ctx, every)
 }
 
 func every(*v1alpha1.EgressTarget) bool { return true }
 
-func (r *EgressTargetReconciler) requests(ctx context.Context, wanted func(*v1alpha1.EgressTarget) bool, options ...client.ListOption) []reconcile.Request {
+func (r requests) of(ctx context.Context, wanted func(*v1alpha1.EgressTarget) bool, options ...client.ListOption) []reconcile.Request {
 	var list v1alpha1.EgressTargetList
 	if err := r.cache.List(ctx, &list, append(options, client.UnsafeDisableDeepCopy)...); err != nil {
 		log.FromContext(ctx).Error(err, "a change is noticed late, as the EgressTargets can't be listed")
@@ -175,9 +183,9 @@ func credentialsChanged(before, after client.Object) bool {
 
 // podChanged compares what the cache holds. A change of phase counts: a Pod that leaves Pending tells that its Secrets are there.
 func podChanged(before, after client.Object) bool {
-	was, ok := before.(*pod)
-	is, ok2 := after.(*pod)
-	return !ok || !ok2 || was.DeletionTimestamp.IsZero() != is.DeletionTimestamp.IsZero() || !was.look.equal(is.look)
+	was, ok := before.(*informers.Pod)
+	is, ok2 := after.(*informers.Pod)
+	return !ok || !ok2 || was.DeletionTimestamp.IsZero() != is.DeletionTimestamp.IsZero() || !was.SameContent(is)
 }
 
 // istioObjectChanged leaves out what Istio writes into the status of its objects.
@@ -187,4 +195,20 @@ func istioObjectChanged(before, after client.Object) bool {
 		!equality.Semantic.DeepEqual(before.GetLabels(), after.GetLabels()) ||
 		!equality.Semantic.DeepEqual(before.GetAnnotations(), after.GetAnnotations()) ||
 		!equality.Semantic.DeepEqual(before.GetOwnerReferences(), after.GetOwnerReferences())
+}
+
+// service returns the EgressTargets that a Service may matter to: all if it has an address in the range of the
+// sinkhole addresses, and else those of the host that is its short name.
+func (r requests) service(ctx context.Context, object client.Object) []reconcile.Request {
+	if informers.ClaimsSinkhole(object) {
+		return r.of(ctx, every)
+	}
+	return r.of(ctx, every, client.MatchingFields{informers.IndexConcern: object.GetName() + "." + object.GetNamespace()})
+}
+
+// serviceChanged lets through changes of what the cache holds of Services.
+func serviceChanged(before, after client.Object) bool {
+	was, ok := before.(*corev1.Service)
+	is, ok2 := after.(*corev1.Service)
+	return !ok || !ok2 || !equality.Semantic.DeepEqual(was.Spec.ExternalIPs, is.Spec.ExternalIPs)
 }

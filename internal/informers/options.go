@@ -1,4 +1,4 @@
-package controller
+package informers
 
 import (
 	"maps"
@@ -18,37 +18,37 @@ import (
 	"mtls.egress/webhook/internal/target"
 )
 
-// CacheOptions returns what the manager's cache may hold; the manager that runs Setup must be made with them:
-//   - Pods with the label mtls.egress/realised only, and of them the name, our labels, the phase, whether they have a
-//     sidecar and the annotations that say what they ask for and mount;
-//   - Namespaces, of them the annotation that says which hosts may be reached;
-//   - EgressTargets, whole but for their managed fields, of which is left whether somebody else wrote to one of ours;
-//   - Services, of them the name and the external addresses that a sinkhole address may be among;
-//   - ServiceEntries, VirtualServices, DestinationRules and Sidecars of every namespace, without managed fields,
-//     annotations that Istio doesn't read, and status. Other people's are there because one of them can win over ours, hide ours or be hidden by
-//     ours from any namespace that exports it, and that has to be noticed when it happens, not when somebody looks.
-//     VirtualServices that only bind gateways never concern a sidecar; only their metadata is kept.
+// Options returns the options of the cache that NewCache reads. It holds:
+//   - Pods with the label mtls.egress/realised: name, our labels, phase, whether there is a sidecar, and the annotations
+//     that say what the Pod asks for and mounts;
+//   - Namespaces: the annotation that says which hosts may be reached;
+//   - EgressTargets, of whose managed fields is left whether a user wrote to one that the controller created;
+//   - Services: the name, and the external addresses in the range of the sinkhole addresses;
+//   - ServiceEntries, VirtualServices, DestinationRules and Sidecars of every namespace, without managed fields, status, and
+//     annotations that Istio doesn't read. Foreign ones are there because one can win over ours, hide ours or be hidden by
+//     ours, from any namespace that exports it. Of VirtualServices that only bind gateways, which never concern a sidecar,
+//     the metadata is kept.
 //
-// Secrets are never in it: reading a kind without an informer fails instead of starting to list and watch it
+// Secrets are never in it: a read of a kind without an informer fails instead of starting to list and watch it
 // (ReaderFailOnMissingInformer), so other readers of the same cache must ask for their informers themselves.
-func CacheOptions() cache.Options {
+func Options() cache.Options {
 	byObject := map[client.Object]cache.ByObject{
 		&corev1.Pod{}: {
 			Label:     labels.SelectorFromSet(labels.Set{target.LabelRealised: target.LabelValue}),
-			Transform: podKeeper(),
+			Transform: podTransform(),
 		},
-		&v1alpha1.EgressTarget{}:   {Transform: egressTargetKeeper()},
+		&v1alpha1.EgressTarget{}:   {Transform: egressTargetTransform()},
 		lookup.NamespaceMetadata(): lookup.CacheOptions(),
-		&corev1.Service{}:          {Transform: serviceKeeper()},
+		&corev1.Service{}:          {Transform: serviceTransform()},
 	}
 	for _, kind := range append(mesh.HostKinds(), mesh.KindSidecar) {
-		byObject[newPacked(kind)] = cache.ByObject{Transform: istioKeeper()}
+		byObject[NewIstioObject(kind)] = cache.ByObject{Transform: istioTransform()}
 	}
 	return cache.Options{ByObject: byObject, ReaderFailOnMissingInformer: true, NewInformer: paging.NewInformer}
 }
 
-// egressTargetKeeper makes the EgressTargets small that come.
-func egressTargetKeeper() toolscache.TransformFunc {
+// egressTargetTransform stores EgressTargets without what the controller doesn't read.
+func egressTargetTransform() toolscache.TransformFunc {
 	compact := target.Compactor()
 	return func(object any) (any, error) {
 		if egressTarget, ok := object.(*v1alpha1.EgressTarget); ok {
@@ -58,23 +58,23 @@ func egressTargetKeeper() toolscache.TransformFunc {
 	}
 }
 
-// istioKeeper leaves of an Istio object what conflicts and drift are found by.
-func istioKeeper() toolscache.TransformFunc {
+// istioTransform leaves of an Istio object what conflicts and drift are found by.
+func istioTransform() toolscache.TransformFunc {
 	// Of nearly every object of ours, as nobody changes it.
 	ours := map[string]string{target.LabelManagedBy: target.ValueManagedBy}
 	return func(object any) (any, error) {
-		kept, ok := object.(packedObject)
+		kept, ok := object.(IstioObject)
 		if !ok {
 			return object, nil
 		}
 		if maps.Equal(kept.GetLabels(), ours) {
 			kept.SetLabels(ours)
 		}
-		return keepIstioObject(kept)
+		return transformIstioObject(kept)
 	}
 }
 
-func keepIstioObject(kept packedObject) (any, error) {
+func transformIstioObject(kept IstioObject) (any, error) {
 	kept.SetManagedFields(nil)
 	annotations := kept.GetAnnotations()
 	maps.DeleteFunc(annotations, func(key, _ string) bool { return !mesh.ReadByIstio(key) })
@@ -90,7 +90,7 @@ func keepIstioObject(kept packedObject) (any, error) {
 	}
 	kept.SetOwnerReferences(owners)
 	if virtualService, is := kept.(*packed[virtualServices]); is && !mesh.Owned(kept) {
-		content, err := kept.unpack()
+		content, err := kept.Unpack()
 		if err != nil {
 			return nil, err
 		}
@@ -101,7 +101,7 @@ func keepIstioObject(kept packedObject) (any, error) {
 	return kept, nil
 }
 
-// reachesSidecars says whether a VirtualService speaks to sidecars: it names the gateway mesh, or none at all.
+// reachesSidecars reports whether a VirtualService speaks to sidecars: it names the gateway mesh, or none at all.
 // https://istio.io/latest/docs/reference/config/networking/virtual-service/#VirtualService-gateways
 func reachesSidecars(virtualService *unstructured.Unstructured) bool {
 	gateways, found, err := unstructured.NestedStringSlice(virtualService.Object, "spec", "gateways")

@@ -1,4 +1,4 @@
-package controller
+package informers
 
 import (
 	"fmt"
@@ -8,21 +8,10 @@ import (
 	"strings"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/util/validation/field"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"mtls.egress/webhook/internal/mesh"
 	"mtls.egress/webhook/internal/target"
-)
-
-// The indexes of the cache.
-const (
-	// indexPodLabel finds Pods by the label of a host that they ask for.
-	indexPodLabel = "hostLabel"
-	// indexClaim finds Istio objects by what they lay claim to: see claims.
-	indexClaim = "claim"
-	// indexConcern finds EgressTargets by the claims that concern them: see concerns.
-	indexConcern = "concern"
 )
 
 // claimSinkhole is the claim of a ServiceEntry to addresses from which the sinkhole addresses are taken.
@@ -30,31 +19,6 @@ const claimSinkhole = "240.0.0.0/4"
 
 // claimServerFirst starts the claim of a ServiceEntry without an address to a port on which sidecars read no HTTP then.
 const claimServerFirst = "server-first:"
-
-// podLabels are the host labels of a Pod.
-func podLabels(object client.Object) []string {
-	var keys []string
-	for key := range object.GetLabels() {
-		if strings.HasPrefix(key, target.LabelHostPrefix) {
-			keys = append(keys, key)
-		}
-	}
-	return keys
-}
-
-// podHosts are the hosts that a Pod may matter to: those that its annotations ask for and those that its labels spell out,
-// as somebody may have edited the annotations of a running Pod. A shortened label spells out no host, which costs nothing:
-// nobody asks for the host that it seems to be.
-func podHosts(pod client.Object) []string {
-	// A Pod whose annotations can't be read was not realised from them; its labels still count.
-	intent, _, _ := target.ParseIntent(pod.GetAnnotations(), field.NewPath("metadata", "annotations"))
-	hosts := intent.Hosts()
-	for _, key := range podLabels(pod) {
-		hosts = append(hosts, strings.TrimPrefix(key, target.LabelHostPrefix))
-	}
-	slices.Sort(hosts)
-	return slices.Compact(hosts)
-}
 
 // claims are what an Istio object lays claim to, roughly enough to be looked up: a host in lower case, a wildcard over a
 // domain, the wildcard over everything, or the sinkhole addresses. The generated ones claim their hosts like any other.
@@ -71,21 +35,21 @@ func claims(content *unstructured.Unstructured) []string {
 	return slices.Compact(found)
 }
 
-// claimsToFind are the claims by which an object of the cache is found: see claimsBeyondItsHost.
+// claimsToFind returns the claims by which an object of the cache is found: see ClaimsBeyondItsHost.
 func claimsToFind(object client.Object) []string {
-	content := unpacked(object)
+	content := Unpacked(object)
 	if content == nil {
 		return nil
 	}
-	return claimsBeyondItsHost(content)
+	return ClaimsBeyondItsHost(content)
 }
 
-// claimsBeyondItsHost are the claims of an Istio object. Those of a private object with the name of a
-// generated one are left out, as far as they concern the host of that name: it is read by its name for that host, and
-// matters to no other namespace (see claiming). Nearly all objects are such, and an index that holds one object for
+// ClaimsBeyondItsHost returns the claims of an Istio object, without those of a private object with the name of a generated
+// one to the host of that name: such an object is read by its name for that host, and matters to no other namespace (see
+// claiming). Nearly all objects are such, and an index that holds one object for
 // each of its keys is as large as they are.
-func claimsBeyondItsHost(content *unstructured.Unstructured) []string {
-	if reachesOthers(content) {
+func ClaimsBeyondItsHost(content *unstructured.Unstructured) []string {
+	if ReachesOthers(content) {
 		return claims(content)
 	}
 	return slices.DeleteFunc(claims(content), func(claim string) bool {
@@ -194,8 +158,8 @@ func serverFirstClaims(object *unstructured.Unstructured) []string {
 	return found
 }
 
-// concernsOf are the claims of Istio objects that concern a target: those that concern its host, and one to its app port.
-func concernsOf(t target.Target) []string {
+// ConcernsOf returns the claims of Istio objects that concern a target: those that concern its host, and one to its app port.
+func ConcernsOf(t target.Target) []string {
 	return append(concerns(t.Host), fmt.Sprint(claimServerFirst, t.AppPort))
 }
 
@@ -213,9 +177,9 @@ func concerns(host string) []string {
 	return all
 }
 
-// reachesOthers says whether an Istio object may matter in other namespaces than its own. By default it does.
+// ReachesOthers reports whether an Istio object may matter in other namespaces than its own. By default it does.
 // https://istio.io/latest/docs/reference/config/networking/service-entry/#ServiceEntry-export_to
-func reachesOthers(object *unstructured.Unstructured) bool {
+func ReachesOthers(object *unstructured.Unstructured) bool {
 	exportTo, _, err := unstructured.NestedStringSlice(object.Object, "spec", "exportTo")
 	if err != nil || len(exportTo) == 0 {
 		return true

@@ -1,4 +1,4 @@
-package controller
+package informers
 
 import (
 	"context"
@@ -34,23 +34,23 @@ func realised(name string, phase corev1.PodPhase) *corev1.Pod {
 }
 
 func TestOfAPodIsKeptWhatTheControllerReads(t *testing.T) {
-	keep := podKeeper()
+	keep := podTransform()
 	once, err := keep(realised("app", corev1.PodRunning))
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := &pod{
+	want := &Pod{
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace: "project", Name: "app", UID: "app", ResourceVersion: "2", CreationTimestamp: metav1.Unix(1, 0), DeletionTimestamp: &metav1.Time{Time: time.Unix(2, 0)},
 		},
-		look: &podLook{
+		content: &podContent{
 			labels:      map[string]string{target.LabelRealised: "true", target.HostLabel(host): "true"},
 			annotations: map[string]string{target.AnnotationTarget: host, annotation.SidecarUserVolume.Name: "[]"},
 			phase:       corev1.PodRunning,
 			sidecar:     true,
 		},
 	}
-	unexported := cmp.AllowUnexported(pod{}, podLook{})
+	unexported := cmp.AllowUnexported(Pod{}, podContent{})
 	if diff := cmp.Diff(any(want), once, unexported); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
@@ -61,7 +61,7 @@ func TestOfAPodIsKeptWhatTheControllerReads(t *testing.T) {
 	if once != twice {
 		t.Errorf("keeping twice changes something:\n%s", cmp.Diff(once, twice, unexported))
 	}
-	copied := want.DeepCopyObject().(*pod)
+	copied := want.DeepCopyObject().(*Pod)
 	if diff := cmp.Diff(want, copied, unexported); diff != "" {
 		t.Errorf("a copy differs (-want +got):\n%s", diff)
 	}
@@ -80,38 +80,38 @@ func TestASidecar(t *testing.T) {
 		"an init container": {corev1.PodSpec{InitContainers: native, Containers: []corev1.Container{{Name: "app"}}}, true},
 		"none":              {corev1.PodSpec{Containers: []corev1.Container{{Name: "app"}}}, false},
 	} {
-		if got := keptPod(&corev1.Pod{Spec: test.spec}, nil).look.sidecar; got != test.want {
+		if got := newPod(&corev1.Pod{Spec: test.spec}, nil).content.sidecar; got != test.want {
 			t.Errorf("%s: %v, want %v", name, got, test.want)
 		}
 	}
 }
 
-func TestPodsOfOneLookShareItAsLongAsThereAreAny(t *testing.T) {
-	looks := &podLooks{}
-	a, b, pending := keptPod(realised("a", corev1.PodRunning), looks), keptPod(realised("b", corev1.PodRunning), looks), keptPod(realised("c", corev1.PodPending), looks)
-	if a.look != b.look {
-		t.Error("two Pods of one look have a look each")
+func TestPodsOfOneContentShareItAsLongAsThereAreAny(t *testing.T) {
+	contents := &podContents{}
+	a, b, pending := newPod(realised("a", corev1.PodRunning), contents), newPod(realised("b", corev1.PodRunning), contents), newPod(realised("c", corev1.PodPending), contents)
+	if a.content != b.content {
+		t.Error("two Pods of one content have one each")
 	}
-	if a.look.equal(pending.look) {
-		t.Error("a Pod that waits looks like one that runs")
+	if a.content.equal(pending.content) {
+		t.Error("a Pod that waits contents like one that runs")
 	}
 	another := realised("d", corev1.PodRunning)
 	another.Annotations[target.AnnotationSecret] = "own"
-	if d := keptPod(another, looks); a.look.equal(d.look) {
-		t.Error("a Pod that asks for another Secret looks like one that doesn't")
+	if d := newPod(another, contents); a.content.equal(d.content) {
+		t.Error("a Pod that asks for another Secret contents like one that doesn't")
 	}
 	runtime.KeepAlive(a)
 	runtime.KeepAlive(b)
 	runtime.KeepAlive(pending)
 	remembered := func() int {
-		looks.mutex.Lock()
-		defer looks.mutex.Unlock()
-		return len(looks.known)
+		contents.mutex.Lock()
+		defer contents.mutex.Unlock()
+		return len(contents.known)
 	}
 	for deadline := time.Now().Add(10 * time.Second); remembered() > 0; time.Sleep(time.Millisecond) {
 		runtime.GC()
 		if time.Now().After(deadline) {
-			t.Fatalf("%d looks are remembered though no Pod has one", remembered())
+			t.Fatalf("%d contents are remembered though no Pod has one", remembered())
 		}
 	}
 }
@@ -126,8 +126,8 @@ func TestPodsAreFoundByTheirHosts(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	cached := &pods{indexer: indexer, synced: func() bool { return true }}
-	names := func(found []*pod, err error) []string {
+	cached := &Pods{indexer: indexer, synced: func() bool { return true }}
+	names := func(found []*Pod, err error) []string {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -138,41 +138,41 @@ func TestPodsAreFoundByTheirHosts(t *testing.T) {
 		slices.Sort(names)
 		return names
 	}
-	if diff := cmp.Diff([]string{"project/a", "project/b"}, names(cached.of(t.Context(), "project", host))); diff != "" {
+	if diff := cmp.Diff([]string{"project/a", "project/b"}, names(cached.Of(t.Context(), "project", host))); diff != "" {
 		t.Errorf("of a host (-want +got):\n%s", diff)
 	}
-	if diff := cmp.Diff([]string{"another/elsewhere", "project/a", "project/b", "project/other"}, names(cached.all(t.Context()))); diff != "" {
+	if diff := cmp.Diff([]string{"another/elsewhere", "project/a", "project/b", "project/other"}, names(cached.All(t.Context()))); diff != "" {
 		t.Errorf("all (-want +got):\n%s", diff)
 	}
-	if found, err := cached.get(t.Context(), types.NamespacedName{Namespace: "project", Name: "a"}); err != nil || found.Name != "a" {
+	if found, err := cached.Get(t.Context(), types.NamespacedName{Namespace: "project", Name: "a"}); err != nil || found.Name != "a" {
 		t.Errorf("one by its name: %v, %v", found, err)
 	}
-	if found, err := cached.get(t.Context(), types.NamespacedName{Namespace: "project", Name: "gone"}); err != nil || found != nil {
+	if found, err := cached.Get(t.Context(), types.NamespacedName{Namespace: "project", Name: "gone"}); err != nil || found != nil {
 		t.Errorf("one that isn't there: %v, %v", found, err)
 	}
 }
 
 // Nobody may take a cache that is being filled for a cluster without Pods.
 func TestPodsThatAreNotReadYetAreNotTakenForNone(t *testing.T) {
-	unfilled := &pods{indexer: toolscache.NewIndexer(toolscache.MetaNamespaceKeyFunc, toolscache.Indexers{indexPodLabel: podIndex}), synced: func() bool { return false }}
+	unfilled := &Pods{indexer: toolscache.NewIndexer(toolscache.MetaNamespaceKeyFunc, toolscache.Indexers{indexPodLabel: podIndex}), synced: func() bool { return false }}
 	ended, end := context.WithCancel(t.Context())
 	end()
-	if _, err := unfilled.of(ended, "project", host); err == nil {
+	if _, err := unfilled.Of(ended, "project", host); err == nil {
 		t.Error("no error for those of a host")
 	}
-	if _, err := unfilled.all(ended); err == nil {
+	if _, err := unfilled.All(ended); err == nil {
 		t.Error("no error for all")
 	}
-	if _, err := unfilled.get(ended, types.NamespacedName{Namespace: "project", Name: "a"}); err == nil {
+	if _, err := unfilled.Get(ended, types.NamespacedName{Namespace: "project", Name: "a"}); err == nil {
 		t.Error("no error for one")
 	}
 }
 
 // kept are Pods as the cache holds them.
-func kept(all ...corev1.Pod) []*pod {
-	var found []*pod
+func kept(all ...corev1.Pod) []*Pod {
+	var found []*Pod
 	for i := range all {
-		found = append(found, keptPod(&all[i], nil))
+		found = append(found, newPod(&all[i], nil))
 	}
 	return found
 }

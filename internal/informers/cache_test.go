@@ -1,4 +1,4 @@
-package controller
+package informers
 
 import (
 	"testing"
@@ -9,13 +9,13 @@ import (
 )
 
 // A newer Istio may know what our types don't.
-func TestReadableLeavesOutWhatCanNotBeRead(t *testing.T) {
+func TestTypedLeavesOutWhatCanNotBeRead(t *testing.T) {
 	known := istioObject(mesh.KindServiceEntry, map[string]any{"hosts": []any{host}, "newField": "x"})
-	if got := readable[networkingv1.ServiceEntry](t.Context(), known); len(got) != 1 || got[0].Spec.GetHosts()[0] != host {
+	if got := typed[networkingv1.ServiceEntry](t.Context(), known); len(got) != 1 || got[0].Spec.GetHosts()[0] != host {
 		t.Errorf("an unknown field made %v of it", got)
 	}
 	unknown := istioObject(mesh.KindServiceEntry, map[string]any{"hosts": []any{host}, "location": "MESH_SOMEWHERE"})
-	if got := readable[networkingv1.ServiceEntry](t.Context(), unknown); len(got) != 0 {
+	if got := typed[networkingv1.ServiceEntry](t.Context(), unknown); len(got) != 0 {
 		t.Errorf("an unknown location was read as %v", got)
 	}
 }

@@ -1,4 +1,4 @@
-package controller
+package informers
 
 import (
 	"testing"
@@ -7,7 +7,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"mtls.egress/webhook/api/v1alpha1"
-	"mtls.egress/webhook/internal/apply"
 	"mtls.egress/webhook/internal/mesh"
 	"mtls.egress/webhook/internal/target"
 )
@@ -30,7 +29,7 @@ func TestKeepIstioObject(t *testing.T) {
 			}
 			object.SetLabels(map[string]string{target.LabelManagedBy: target.ValueManagedBy})
 			if test.owned {
-				object.SetOwnerReferences([]metav1.OwnerReference{apply.OwnerReference(&v1alpha1.EgressTarget{}, true)})
+				object.SetOwnerReferences([]metav1.OwnerReference{mesh.OwnerReference(&v1alpha1.EgressTarget{}, true)})
 			}
 			want := object.DeepCopy()
 			if !test.spec {
@@ -39,12 +38,12 @@ func TestKeepIstioObject(t *testing.T) {
 			object.SetAnnotations(map[string]string{"big": "thing"})
 			object.SetManagedFields([]metav1.ManagedFieldsEntry{{Manager: "kubectl"}})
 			object.Object["status"] = map[string]any{"conditions": nil}
-			keep := istioKeeper()
+			keep := istioTransform()
 			once, err := keep(pack(t, object))
 			if err != nil {
 				t.Fatal(err)
 			}
-			if diff := cmp.Diff(want, unpacked(once.(packedObject))); diff != "" {
+			if diff := cmp.Diff(want, Unpacked(once.(IstioObject))); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 			twice, err := keep(once)

@@ -1,4 +1,4 @@
-package controller
+package informers
 
 import (
 	"context"
@@ -7,19 +7,17 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	toolscache "k8s.io/client-go/tools/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"mtls.egress/webhook/internal/absent"
 	"mtls.egress/webhook/internal/mesh"
 	"mtls.egress/webhook/internal/target"
 )
 
-// serviceKeeper leaves of a Service its name and the external addresses that a sinkhole address may be among.
-func serviceKeeper() toolscache.TransformFunc {
+// serviceTransform leaves of a Service its name, and its external addresses among the sinkhole addresses.
+func serviceTransform() toolscache.TransformFunc {
 	return func(object any) (any, error) {
 		service, ok := object.(*corev1.Service)
 		if !ok {
@@ -53,9 +51,15 @@ func sinkholeAddresses(service *corev1.Service) []string {
 	return found
 }
 
-// serviceClaims are the claims of a Service that it is found by.
+// ClaimsSinkhole reports whether a Service of the cache has an address in the range of the sinkhole addresses.
+func ClaimsSinkhole(object client.Object) bool {
+	service, ok := object.(*corev1.Service)
+	return ok && len(service.Spec.ExternalIPs) > 0
+}
+
+// serviceClaims returns the claims that a Service is found by.
 func serviceClaims(object client.Object) []string {
-	if service, ok := object.(*corev1.Service); ok && len(service.Spec.ExternalIPs) > 0 {
+	if ClaimsSinkhole(object) {
 		return []string{claimSinkhole}
 	}
 	return nil
@@ -63,9 +67,9 @@ func serviceClaims(object client.Object) []string {
 
 // services reads from the cache the Services that may stand in t's way: those with an address in the range of the
 // sinkhole addresses, and the one that a host of two labels names.
-func (r *EgressTargetReconciler) services(ctx context.Context, t target.Target) ([]mesh.Service, error) {
+func (c Cache) services(ctx context.Context, t target.Target) ([]mesh.Service, error) {
 	var list corev1.ServiceList
-	if err := r.cache.List(ctx, &list, client.MatchingFields{indexClaim: claimSinkhole}, client.UnsafeDisableDeepCopy); err != nil {
+	if err := c.List(ctx, &list, client.MatchingFields{indexClaim: claimSinkhole}, client.UnsafeDisableDeepCopy); err != nil {
 		return nil, fmt.Errorf("list the Services with external addresses: %w", err)
 	}
 	var found []mesh.Service
@@ -77,7 +81,7 @@ func (r *EgressTargetReconciler) services(ctx context.Context, t target.Target) 
 		return found, nil
 	}
 	var named corev1.Service
-	there, err := absent.Read(ctx, r.cache, mesh.KindService, namespace, name, &named)
+	there, err := absent.Read(ctx, c, mesh.KindService, namespace, name, &named)
 	if err != nil {
 		return nil, err
 	}
@@ -89,20 +93,4 @@ func (r *EgressTargetReconciler) services(ctx context.Context, t target.Target) 
 
 func meshService(service *corev1.Service) mesh.Service {
 	return mesh.Service{Namespace: service.Namespace, Name: service.Name, Addresses: service.Spec.ExternalIPs}
-}
-
-// serviceRequests are the EgressTargets that a Service may matter to: all if it has an address in the range of the
-// sinkhole addresses, and else those of the host that is its short name.
-func (r *EgressTargetReconciler) serviceRequests(ctx context.Context, object client.Object) []reconcile.Request {
-	if len(serviceClaims(object)) > 0 {
-		return r.requests(ctx, every)
-	}
-	return r.requests(ctx, every, client.MatchingFields{indexConcern: object.GetName() + "." + object.GetNamespace()})
-}
-
-// serviceChanged lets through changes of what the cache holds of Services.
-func serviceChanged(before, after client.Object) bool {
-	was, ok := before.(*corev1.Service)
-	is, ok2 := after.(*corev1.Service)
-	return !ok || !ok2 || !equality.Semantic.DeepEqual(was.Spec.ExternalIPs, is.Spec.ExternalIPs)
 }

@@ -1,0 +1,157 @@
+package informers
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"slices"
+
+	"istio.io/api/label"
+	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+
+	"mtls.egress/webhook/internal/absent"
+	"mtls.egress/webhook/internal/mesh"
+	"mtls.egress/webhook/internal/target"
+)
+
+// Cache reads what a cache with Options holds.
+type Cache struct {
+	client.Reader
+
+	Pods *Pods
+}
+
+// NewCache adds the indexes to a cache with Options, and has it watch Pods. It does not wait for the cache to be filled. It
+// fails if the CRDs of Istio or of EgressTarget are not installed.
+func NewCache(ctx context.Context, from cache.Cache) (Cache, error) {
+	if err := addIndexes(ctx, from); err != nil {
+		return Cache{}, err
+	}
+	pods, err := watchPods(ctx, from)
+	if err != nil {
+		return Cache{}, err
+	}
+	return Cache{Reader: from, Pods: pods}, nil
+}
+
+// Others reads the objects that may stand in the way of those of t, which pods ask for: Istio objects that claim its hosts or
+// address, those that have the names of ours, the Sidecars that may apply to its Pods, and Services. The mesh configuration
+// is left to the caller.
+func (c Cache) Others(ctx context.Context, t target.Target, pods []*Pod, rootNamespace string) (mesh.Others, error) {
+	others := mesh.Others{Revisions: revisions(pods), RootNamespace: rootNamespace}
+	var err error
+	if others.Services, err = c.services(ctx, t); err != nil {
+		return others, err
+	}
+	own := target.ObjectName(t.Host)
+	if others.VirtualServices, err = claiming[networkingv1.VirtualService](ctx, c, mesh.KindVirtualService, t, own); err != nil {
+		return others, err
+	}
+	if others.DestinationRules, err = claiming[networkingv1.DestinationRule](ctx, c, mesh.KindDestinationRule, t, own); err != nil {
+		return others, err
+	}
+	if others.ServiceEntries, err = claiming[networkingv1.ServiceEntry](
+		ctx, c, mesh.KindServiceEntry, t, own, target.ListenerName(t.Host), target.AnchorName,
+	); err != nil {
+		return others, err
+	}
+	namespaces := []string{t.Namespace}
+	if rootNamespace != t.Namespace {
+		namespaces = append(namespaces, rootNamespace)
+	}
+	for _, namespace := range namespaces {
+		for sidecar, err := range c.istioObjects(ctx, mesh.KindSidecar, client.InNamespace(namespace)) {
+			if err != nil {
+				return others, fmt.Errorf("list the Sidecars of %s: %w", namespace, err)
+			}
+			others.Sidecars = append(others.Sidecars, typed[networkingv1.Sidecar](ctx, sidecar)...)
+		}
+	}
+	return others, nil
+}
+
+// revisions returns the revisions of the control planes that serve Pods, as Istio's injector writes them onto each, or
+// nil when one of the Pods doesn't say.
+func revisions(pods []*Pod) []string {
+	var found []string
+	for _, pod := range pods {
+		revision := pod.GetAnnotations()[label.IoIstioRev.Name]
+		if revision == "" {
+			return nil
+		}
+		found = append(found, revision)
+	}
+	slices.Sort(found)
+	return slices.Compact(found)
+}
+
+// claiming returns the objects of kind that claim what concerns t, and those of its namespace with one of names. The name of
+// the host's own object has to be among them: see claimsToFind.
+func claiming[T any](ctx context.Context, c Cache, kind string, t target.Target, names ...string) ([]*T, error) {
+	found := map[types.NamespacedName]*unstructured.Unstructured{}
+	for _, concern := range ConcernsOf(t) {
+		for object, err := range c.istioObjects(ctx, kind, client.MatchingFields{indexClaim: concern}) {
+			if err != nil {
+				return nil, fmt.Errorf("list the objects of kind %s for %s: %w", kind, concern, err)
+			}
+			if object.GetNamespace() == t.Namespace || ReachesOthers(object) {
+				found[client.ObjectKeyFromObject(object)] = object
+			}
+		}
+	}
+	for _, name := range names {
+		object, err := c.IstioObject(ctx, kind, t.Namespace, name)
+		if err != nil {
+			return nil, err
+		}
+		if object != nil {
+			found[client.ObjectKeyFromObject(object)] = object
+		}
+	}
+	objects := make([]*T, 0, len(found))
+	for _, object := range found {
+		objects = append(objects, typed[T](ctx, object)...)
+	}
+	return objects, nil
+}
+
+// IstioObject returns what the cache holds of an object, nil if there is none.
+func (c Cache) IstioObject(ctx context.Context, kind, namespace, name string) (*unstructured.Unstructured, error) {
+	object := NewIstioObject(kind)
+	if there, err := absent.Read(ctx, c, kind, namespace, name, object); err != nil || !there {
+		return nil, err
+	}
+	return object.Unpack()
+}
+
+// istioObjects yields what the cache holds of the objects of a kind.
+func (c Cache) istioObjects(ctx context.Context, kind string, options ...client.ListOption) iter.Seq2[*unstructured.Unstructured, error] {
+	return func(yield func(*unstructured.Unstructured, error) bool) {
+		list := newIstioList(kind)
+		if err := c.List(ctx, list, append(options, client.UnsafeDisableDeepCopy)...); err != nil {
+			yield(nil, err)
+			return
+		}
+		for object := range list.objects() {
+			if !yield(object.Unpack()) {
+				return
+			}
+		}
+	}
+}
+
+// typed returns an Istio object as the type T, or nothing if that can't be: a foreign object, of a newer Istio perhaps, must
+// not keep ours from being programmed.
+func typed[T any](ctx context.Context, object *unstructured.Unstructured) []*T {
+	converted, err := mesh.Typed[T](object)
+	if err != nil {
+		log.FromContext(ctx).Error(err, "an Istio object can't be checked for conflicts")
+		return nil
+	}
+	return []*T{converted}
+}

@@ -1,0 +1,42 @@
+package informers
+
+import (
+	"context"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"mtls.egress/webhook/api/v1alpha1"
+	"mtls.egress/webhook/internal/mesh"
+	"mtls.egress/webhook/internal/target"
+)
+
+// The indexes of the cache.
+const (
+	// indexPodLabel finds Pods by the label of a host that they ask for.
+	indexPodLabel = "hostLabel"
+	// indexClaim finds Istio objects by what they lay claim to: see claims.
+	indexClaim = "claim"
+	// IndexConcern finds EgressTargets by the claims that concern them: see concerns.
+	IndexConcern = "concern"
+)
+
+func addIndexes(ctx context.Context, indexer client.FieldIndexer) error {
+	err := indexer.IndexField(ctx, &v1alpha1.EgressTarget{}, IndexConcern, func(object client.Object) []string {
+		egressTarget, _ := object.(*v1alpha1.EgressTarget)
+		return ConcernsOf(target.FromEgressTarget(object.GetNamespace(), object.GetName(), egressTarget))
+	})
+	if err != nil {
+		return fmt.Errorf("index EgressTargets (is their CRD installed?): %w", err)
+	}
+	if err := indexer.IndexField(ctx, &corev1.Service{}, indexClaim, serviceClaims); err != nil {
+		return fmt.Errorf("index Services: %w", err)
+	}
+	for _, kind := range mesh.HostKinds() {
+		if err := indexer.IndexField(ctx, NewIstioObject(kind), indexClaim, claimsToFind); err != nil {
+			return fmt.Errorf("index the objects of kind %s (is Istio 1.22 or newer installed?): %w", kind, err)
+		}
+	}
+	return nil
+}

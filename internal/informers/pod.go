@@ -1,0 +1,283 @@
+package informers
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"maps"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"weak"
+
+	"istio.io/api/annotation"
+	"istio.io/api/label"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	kruntime "k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+	toolscache "k8s.io/client-go/tools/cache"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"mtls.egress/webhook/internal/target"
+)
+
+// Pod is what the cache holds of a Pod: name, dates, our labels and annotations, phase, and whether it has a sidecar. A
+// corev1.Pod with nothing else in it takes five times the memory.
+type Pod struct {
+	metav1.ObjectMeta
+
+	content *podContent
+}
+
+// podContent is what the Pods of one Deployment have in common; they share one. It is immutable.
+type podContent struct {
+	labels, annotations map[string]string
+	phase               corev1.PodPhase
+	// sidecar is true with a sidecar among the containers or, as a native one, among the init containers.
+	sidecar bool
+}
+
+// GetLabels is part of metav1.Object.
+func (p *Pod) GetLabels() map[string]string { return p.content.labels }
+
+// GetAnnotations is part of metav1.Object.
+func (p *Pod) GetAnnotations() map[string]string { return p.content.annotations }
+
+// GetObjectKind is part of runtime.Object.
+func (*Pod) GetObjectKind() schema.ObjectKind { return schema.EmptyObjectKind }
+
+// DeepCopyObject is part of runtime.Object.
+func (p *Pod) DeepCopyObject() kruntime.Object {
+	copied := &Pod{content: p.content}
+	p.DeepCopyInto(&copied.ObjectMeta)
+	return copied
+}
+
+// Ended reports whether all containers have ended, for good.
+func (p *Pod) Ended() bool {
+	return p.content.phase == corev1.PodSucceeded || p.content.phase == corev1.PodFailed
+}
+
+// HasSidecar reports whether the Pod has a sidecar. Istio injects it at admission or never, so that doesn't change.
+func (p *Pod) HasSidecar() bool { return p.content.sidecar }
+
+// SameContent reports whether two Pods are the same to the controller, but for their metadata.
+func (p *Pod) SameContent(other *Pod) bool { return p.content.equal(other.content) }
+
+func (c *podContent) equal(other *podContent) bool {
+	return c == other || c.phase == other.phase && c.sidecar == other.sidecar &&
+		maps.Equal(c.labels, other.labels) && maps.Equal(c.annotations, other.annotations)
+}
+
+// NewPod returns what the controller reads of a Pod.
+func NewPod(from *corev1.Pod) *Pod { return newPod(from, nil) }
+
+// newPod is NewPod with a content that is shared with the other Pods of contents.
+func newPod(from *corev1.Pod, contents *podContents) *Pod {
+	content := &podContent{
+		phase:   corev1.PodPhase(target.Once(string(from.Status.Phase))),
+		sidecar: slices.ContainsFunc(from.Spec.Containers, isProxy) || slices.ContainsFunc(from.Spec.InitContainers, isProxy),
+	}
+	for name, value := range from.Labels {
+		if name == target.LabelRealised || strings.HasPrefix(name, target.LabelHostPrefix) {
+			content.labels = with(content.labels, target.Once(name), target.Once(value))
+		}
+	}
+	// The volumes of its sidecar say what a running Pod mounts, whatever the EgressTarget says by now.
+	for _, name := range []string{target.AnnotationTarget, target.AnnotationSecret, annotation.SidecarUserVolume.Name, label.IoIstioRev.Name} {
+		if value, found := from.Annotations[name]; found {
+			content.annotations = with(content.annotations, name, target.Once(value))
+		}
+	}
+	return &Pod{
+		ObjectMeta: metav1.ObjectMeta{
+			Name:              from.Name,
+			Namespace:         target.Once(from.Namespace),
+			UID:               from.UID,
+			ResourceVersion:   from.ResourceVersion,
+			CreationTimestamp: from.CreationTimestamp,
+			DeletionTimestamp: from.DeletionTimestamp,
+		},
+		content: contents.intern(content),
+	}
+}
+
+func with(texts map[string]string, name, value string) map[string]string {
+	if texts == nil {
+		texts = map[string]string{}
+	}
+	texts[name] = value
+	return texts
+}
+
+func isProxy(container corev1.Container) bool { return container.Name == target.ProxyContainer }
+
+// HostLabels returns the names of the host labels of a Pod.
+func HostLabels(object client.Object) []string {
+	var keys []string
+	for key := range object.GetLabels() {
+		if strings.HasPrefix(key, target.LabelHostPrefix) {
+			keys = append(keys, key)
+		}
+	}
+	return keys
+}
+
+// PodHosts returns the hosts that a Pod may matter to: those that its annotations ask for, and those that its labels spell
+// out, as the annotations of a running Pod may have been edited. A shortened label spells out no host, which costs nothing:
+// nobody asks for the host that it seems to be.
+func PodHosts(pod client.Object) []string {
+	// A Pod whose annotations can't be read was not injected from them; its labels still count.
+	intent, _, _ := target.ParseIntent(pod.GetAnnotations(), field.NewPath("metadata", "annotations"))
+	hosts := intent.Hosts()
+	for _, key := range HostLabels(pod) {
+		hosts = append(hosts, strings.TrimPrefix(key, target.LabelHostPrefix))
+	}
+	slices.Sort(hosts)
+	return slices.Compact(hosts)
+}
+
+// podTransform stores Pods as Pod.
+func podTransform() toolscache.TransformFunc {
+	contents := &podContents{}
+	return func(object any) (any, error) {
+		if from, ok := object.(*corev1.Pod); ok {
+			return newPod(from, contents), nil
+		}
+		return object, nil
+	}
+}
+
+// podContents interns the contents of Pods, each for as long as a Pod has it. The zero value is ready to use; nil interns
+// nothing.
+type podContents struct {
+	mutex sync.Mutex
+	known map[[sha256.Size]byte]weak.Pointer[podContent]
+}
+
+// intern returns the known content that equals like.
+func (c *podContents) intern(like *podContent) *podContent {
+	if c == nil {
+		return like
+	}
+	// Maps are written in the order of their keys.
+	key := sha256.Sum256(fmt.Appendf(nil, "%q %q %q %t", like.labels, like.annotations, like.phase, like.sidecar))
+	c.mutex.Lock()
+	defer c.mutex.Unlock()
+	if known := c.known[key].Value(); known != nil {
+		return known
+	}
+	if c.known == nil {
+		c.known = map[[sha256.Size]byte]weak.Pointer[podContent]{}
+	}
+	c.known[key] = weak.Make(like)
+	runtime.AddCleanup(like, c.forget, key)
+	return like
+}
+
+func (c *podContents) forget(key [sha256.Size]byte) {
+	c.mutex.Lock()
+	defer c.mutex.Unlock()
+	if c.known[key].Value() == nil { // else one like it has come since
+		delete(c.known, key)
+	}
+}
+
+// Pods reads the Pods of the cache, without the copy that a client makes of each.
+type Pods struct {
+	indexer toolscache.Indexer
+	synced  func() bool
+}
+
+// NewPods returns the Pods in an indexer, which hold Pod; synced reports whether the first list of Pods has come.
+func NewPods(indexer toolscache.Indexer, synced func() bool) *Pods {
+	return &Pods{indexer: indexer, synced: synced}
+}
+
+// watchPods has the cache watch Pods, and index them by the hosts that they ask for. It does not wait for the first of them.
+func watchPods(ctx context.Context, from cache.Cache) (*Pods, error) {
+	informer, err := from.GetInformer(ctx, &corev1.Pod{}, cache.BlockUntilSynced(false))
+	if err != nil {
+		return nil, fmt.Errorf("read Pods: %w", err)
+	}
+	shared, ok := informer.(toolscache.SharedIndexInformer)
+	if !ok {
+		return nil, fmt.Errorf("read Pods: the cache gives a %T, which can't be looked into", informer)
+	}
+	if err := shared.AddIndexers(toolscache.Indexers{indexPodLabel: podIndex}); err != nil {
+		return nil, fmt.Errorf("index Pods: %w", err)
+	}
+	return NewPods(shared.GetIndexer(), shared.HasSynced), nil
+}
+
+// podIndex returns the index keys of a Pod.
+func podIndex(object any) ([]string, error) {
+	pod, ok := object.(*Pod)
+	if !ok {
+		return nil, fmt.Errorf("a %T is no Pod as the cache holds it", object)
+	}
+	labels := HostLabels(pod)
+	for n := range labels {
+		labels[n] = podIndexKey(pod.Namespace, labels[n])
+	}
+	return labels, nil
+}
+
+func podIndexKey(namespace, label string) string { return namespace + "/" + label }
+
+// Of returns the Pods of the namespace that carry the label of the host, after the first list of Pods has come.
+func (p *Pods) Of(ctx context.Context, namespace, host string) ([]*Pod, error) {
+	if err := p.wait(ctx); err != nil {
+		return nil, err
+	}
+	found, err := p.indexer.ByIndex(indexPodLabel, podIndexKey(namespace, target.HostLabel(host)))
+	if err != nil {
+		return nil, fmt.Errorf("look for the Pods of %s: %w", host, err)
+	}
+	return asPods(found), nil
+}
+
+// All returns every Pod, after the first list of Pods has come.
+func (p *Pods) All(ctx context.Context) ([]*Pod, error) {
+	if err := p.wait(ctx); err != nil {
+		return nil, err
+	}
+	return asPods(p.indexer.List()), nil
+}
+
+// Get returns one Pod, nil if there is none, after the first list of Pods has come.
+func (p *Pods) Get(ctx context.Context, key types.NamespacedName) (*Pod, error) {
+	if err := p.wait(ctx); err != nil {
+		return nil, err
+	}
+	object, _, err := p.indexer.GetByKey(key.String())
+	if err != nil {
+		return nil, fmt.Errorf("look for the Pod %s: %w", key, err)
+	}
+	found, _ := object.(*Pod)
+	return found, nil
+}
+
+// wait returns when the first list of Pods has come.
+func (p *Pods) wait(ctx context.Context) error {
+	if !p.synced() && !toolscache.WaitForCacheSync(ctx.Done(), p.synced) {
+		return errors.New("the Pods are not read yet")
+	}
+	return nil
+}
+
+func asPods(objects []any) []*Pod {
+	found := make([]*Pod, 0, len(objects))
+	for _, object := range objects {
+		if pod, ok := object.(*Pod); ok {
+			found = append(found, pod)
+		}
+	}
+	return found
+}
