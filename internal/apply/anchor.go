@@ -1,13 +1,12 @@
 package apply
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
-	"time"
 
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
-	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -21,27 +20,28 @@ import (
 // cluster, nil without one.
 type AnchorOf func(ctx context.Context, present metav1.Object) (*networkingv1.ServiceEntry, error)
 
-// anchorOwnersDelay is how long an anchor keeps outdated owners after a write. Targets that come one soon after another
-// would otherwise cost a write of the anchor each, only to be among its owners.
-const anchorOwnersDelay = 2 * time.Second
-
-// anchorToWrite returns the anchor of the namespace if it has to be written, and else when it has to be looked at again, 0
-// if it is as it has to be.
-func (w *Writer) anchorToWrite(
-	ctx context.Context, namespace string, anchorOf AnchorOf,
-) (anchor []*unstructured.Unstructured, again time.Duration, err error) {
+// ensureAnchor writes the anchor of the EgressTarget's namespace if it isn't as it has to be, and reports whether its name is
+// free. All targets of the namespace write it, so one that the cache doesn't have yet is left alone: it would lose the ports
+// of the others.
+func (w *Writer) ensureAnchor(ctx context.Context, egressTarget *v1alpha1.EgressTarget, anchorOf AnchorOf) (free bool, err error) {
+	namespace := egressTarget.Namespace
+	w.anchors.LockKey(namespace)
+	defer func() { _ = w.anchors.UnlockKey(namespace) }() // it fails for no key
 	present, err := w.Cached(ctx, mesh.KindServiceEntry, namespace, target.AnchorName)
 	if err != nil {
-		return nil, 0, err
+		return false, err
+	}
+	if present == nil {
+		made, err := w.Read(ctx, mesh.KindServiceEntry, namespace, target.AnchorName)
+		if err != nil || made != nil {
+			return false, cmp.Or(err, ErrCacheBehind)
+		}
 	}
 	desired, err := desiredAnchor(ctx, present, anchorOf)
-	if err != nil || desired == nil || present != nil && AsDesired(present, desired) {
-		return nil, 0, err
+	if err != nil || desired == nil {
+		return true, err
 	}
-	if again = w.anchorDelay(present, desired); again > 0 {
-		return nil, again, nil
-	}
-	return []*unstructured.Unstructured{desired}, 0, nil
+	return w.ensure(ctx, egressTarget, desired)
 }
 
 func desiredAnchor(ctx context.Context, present *unstructured.Unstructured, anchorOf AnchorOf) (*unstructured.Unstructured, error) {
@@ -54,21 +54,6 @@ func desiredAnchor(ctx context.Context, present *unstructured.Unstructured, anch
 		return nil, err
 	}
 	return mesh.Unstructured(anchor)
-}
-
-// anchorDelay returns for how long the present anchor stays as it is though it isn't as desired; 0 if it has to be written
-// now. One of its owners is there in any case, so it isn't collected as garbage.
-func (w *Writer) anchorDelay(present, desired *unstructured.Unstructured) time.Duration {
-	if present == nil || !equality.Semantic.DeepEqual(present.Object["spec"], desired.Object["spec"]) {
-		return 0
-	}
-	remains := slices.ContainsFunc(present.GetOwnerReferences(), func(owner metav1.OwnerReference) bool {
-		return slices.ContainsFunc(desired.GetOwnerReferences(), func(wanted metav1.OwnerReference) bool { return wanted.UID == owner.UID })
-	})
-	if !remains {
-		return 0
-	}
-	return max(0, anchorOwnersDelay-w.Versions.Age(present.GetKind(), present, w.Clock.Now()))
 }
 
 // releaseAnchor leaves the anchor with what the other targets of the namespace need of it, after the objects of the
@@ -84,7 +69,7 @@ func (w *Writer) releaseAnchor(ctx context.Context, egressTarget *v1alpha1.Egres
 		return false, err
 	}
 	if desired != nil {
-		_, err = w.Ensure(ctx, egressTarget, desired)
+		_, err = w.ensure(ctx, egressTarget, desired)
 		return err == nil, err
 	}
 	// The last of several that are removed at once takes the anchor along: whoever sees objects of another here was not.

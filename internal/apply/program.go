@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -19,17 +18,16 @@ import (
 )
 
 // Program writes the objects of a plan. It returns the objects whose names are taken by objects of other owners; those are
-// left alone, and the others are written all the same. again is when the anchor has to be looked at once more, 0 if it
-// need not be.
+// left alone, and the others are written all the same.
 func (w *Writer) Program(
 	ctx context.Context, egressTarget *v1alpha1.EgressTarget, p plan.Plan, anchorOf AnchorOf,
-) (taken []string, again time.Duration, err error) {
+) (taken []string, err error) {
 	var desired []*unstructured.Unstructured
 	for _, object := range p.Objects() {
 		object.SetOwnerReferences([]metav1.OwnerReference{mesh.OwnerReference(egressTarget, true)})
 		content, err := mesh.Unstructured(object)
 		if err != nil {
-			return nil, 0, err
+			return nil, err
 		}
 		desired = append(desired, content)
 	}
@@ -38,15 +36,27 @@ func (w *Writer) Program(
 	}
 	if p.Target.AddressShared {
 		if err := w.removeListener(ctx, egressTarget); err != nil {
-			return nil, 0, err
+			return nil, err
 		}
 	}
-	anchor, again, err := w.anchorToWrite(ctx, egressTarget.Namespace, anchorOf)
+	takenAnchor, err := w.takenAnchor(ctx, egressTarget, anchorOf)
 	if err != nil {
-		return nil, 0, err
+		return nil, err
 	}
-	taken, err = w.ensureAll(ctx, egressTarget, append(anchor, desired...))
-	return taken, again, err
+	taken, err = w.ensureAll(ctx, egressTarget, desired)
+	return append(takenAnchor, taken...), err
+}
+
+// takenAnchor writes the anchor, and returns it if another owner has taken its name.
+func (w *Writer) takenAnchor(ctx context.Context, egressTarget *v1alpha1.EgressTarget, anchorOf AnchorOf) (taken []string, err error) {
+	free, err := w.ensureAnchor(ctx, egressTarget, anchorOf)
+	if err != nil {
+		return nil, fmt.Errorf("write the anchor: %w", err)
+	}
+	if !free {
+		taken = append(taken, mesh.KindServiceEntry+" "+target.AnchorName)
+	}
+	return taken, nil
 }
 
 // removeListener removes the listener of a target that shares its address, as it would take the calls of both. It fails
@@ -69,10 +79,10 @@ func (w *Writer) removeListener(ctx context.Context, egressTarget *v1alpha1.Egre
 // ServiceEntry, and writes the anchor. It goes on after an error, and returns all.
 func (w *Writer) close(
 	ctx context.Context, egressTarget *v1alpha1.EgressTarget, desired []*unstructured.Unstructured, addressShared bool, anchorOf AnchorOf,
-) (taken []string, again time.Duration, err error) {
+) (taken []string, err error) {
 	taken, err = w.ensureAll(ctx, egressTarget, desired)
 	if err != nil && Stale(err) {
-		return taken, 0, err
+		return taken, err
 	}
 	if addressShared {
 		err = errors.Join(err, w.removeListener(ctx, egressTarget))
@@ -82,13 +92,8 @@ func (w *Writer) close(
 	if removeErr == nil && !gone {
 		removeErr = fmt.Errorf("the target is closed, but a finalizer of another owner holds the ServiceEntry %s; remove the finalizer", name)
 	}
-	anchor, again, anchorErr := w.anchorToWrite(ctx, egressTarget.Namespace, anchorOf)
-	if anchorErr == nil {
-		var takenAnchor []string
-		takenAnchor, anchorErr = w.ensureAll(ctx, egressTarget, anchor)
-		taken = append(taken, takenAnchor...)
-	}
-	return taken, again, errors.Join(err, removeErr, anchorErr)
+	takenAnchor, anchorErr := w.takenAnchor(ctx, egressTarget, anchorOf)
+	return append(taken, takenAnchor...), errors.Join(err, removeErr, anchorErr)
 }
 
 // RemoveAll removes the objects of an EgressTarget in the reverse order of their writing: the listener, the ServiceEntry, the

@@ -20,6 +20,8 @@ type repairs struct {
 	last  map[objectKey]lastWrite
 }
 
+type objectKey struct{ kind, namespace, name string }
+
 // lastWrite is a digest of what was wanted of an object, and the version that it got.
 type lastWrite struct {
 	wanted          [sha256.Size]byte
@@ -44,7 +46,7 @@ func (r *repairs) written(desired, object *unstructured.Unstructured) (repaired 
 	if err != nil {
 		return false, err
 	}
-	key, now := keyOf(desired.GetKind(), desired), lastWrite{wanted: wanted, resourceVersion: object.GetResourceVersion()}
+	key, now := objectKey{desired.GetKind(), desired.GetNamespace(), desired.GetName()}, lastWrite{wanted: wanted, resourceVersion: object.GetResourceVersion()}
 	r.mutex.Lock()
 	defer r.mutex.Unlock()
 	before, known := r.last[key]

@@ -8,7 +8,7 @@ import (
 	"mtls.egress/webhook/internal/absent"
 )
 
-// ErrCacheBehind is for a write that would be refused, or that another worker does on the same base.
+// ErrCacheBehind is for an object that exists and isn't in the cache yet.
 var ErrCacheBehind = errors.New("the cache doesn't have the last write yet")
 
 // Stale reports whether a write failed because the cache was behind: whoever changed the object will be noticed in a moment.

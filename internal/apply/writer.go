@@ -9,7 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/utils/clock"
+	"k8s.io/utils/keymutex"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
@@ -26,16 +26,16 @@ type Writer struct {
 	Live client.Reader
 	// Client writes as the controller.
 	Client client.Client
-	Clock  clock.PassiveClock
-	// Versions are those of all that the controller writes.
-	Versions *Versions
 
 	repairs *repairs
+	// anchors lets one write the anchor of a namespace at a time, by the name of the namespace.
+	anchors keymutex.KeyMutex
 }
 
 // NewWriter returns a Writer with the fields of w.
 func NewWriter(w Writer) *Writer {
 	w.repairs = newRepairs()
+	w.anchors = keymutex.NewHashed(0)
 	return &w
 }
 
@@ -55,7 +55,7 @@ func (w *Writer) Read(ctx context.Context, kind, namespace, name string) (*unstr
 // needs.
 func (w *Writer) ensureAll(ctx context.Context, egressTarget *v1alpha1.EgressTarget, objects []*unstructured.Unstructured) (taken []string, err error) {
 	for _, object := range objects {
-		free, err := w.Ensure(ctx, egressTarget, object)
+		free, err := w.ensure(ctx, egressTarget, object)
 		if err != nil {
 			return taken, fmt.Errorf("write the %s %s: %w", object.GetKind(), object.GetName(), err)
 		}
@@ -66,9 +66,9 @@ func (w *Writer) ensureAll(ctx context.Context, egressTarget *v1alpha1.EgressTar
 	return taken, nil
 }
 
-// Ensure makes the object in the cluster what desired says, and writes nothing if it is. It returns false, and touches
+// ensure makes the object in the cluster what desired says, and writes nothing if it is. It returns false, and touches
 // nothing, if an object that is not the EgressTarget's has the name. The anchor is that of any EgressTarget.
-func (w *Writer) Ensure(ctx context.Context, egressTarget *v1alpha1.EgressTarget, desired *unstructured.Unstructured) (free bool, err error) {
+func (w *Writer) ensure(ctx context.Context, egressTarget *v1alpha1.EgressTarget, desired *unstructured.Unstructured) (free bool, err error) {
 	present, err := w.Cached(ctx, desired.GetKind(), desired.GetNamespace(), desired.GetName())
 	switch {
 	case err != nil:
@@ -78,37 +78,15 @@ func (w *Writer) Ensure(ctx context.Context, egressTarget *v1alpha1.EgressTarget
 	case present != nil && AsDesired(present, desired):
 		return true, nil
 	}
-	key := keyOf(desired.GetKind(), desired)
-	if !w.Versions.begin(key) {
-		return true, ErrCacheBehind
-	}
-	defer w.Versions.end(key)
 	if present == nil {
-		return true, w.create(ctx, desired)
+		// Without force, so that an object which somebody else created a moment ago is a conflict.
+		return true, w.apply(ctx, desired.DeepCopy(), desired)
 	}
-	if w.Versions.Behind(key.kind, present, w.Clock.Now()) {
-		return true, ErrCacheBehind
-	}
-	// Bound to what was read: an object that was changed or replaced since is looked at again.
+	// Bound to what was read, so that an object that was changed or replaced since is a conflict.
 	bound := desired.DeepCopy()
 	bound.SetUID(present.GetUID())
 	bound.SetResourceVersion(present.GetResourceVersion())
 	return true, w.apply(ctx, bound, desired, client.ForceOwnership)
-}
-
-// create makes an object that the cache doesn't have, without force, so that one which somebody else made a moment ago is a conflict. One that we made ourselves is none, and would lose what it
-// was made with.
-func (w *Writer) create(ctx context.Context, desired *unstructured.Unstructured) error {
-	if _, known := w.Versions.recent(desired.GetKind(), desired, w.Clock.Now()); known {
-		made, err := w.Read(ctx, desired.GetKind(), desired.GetNamespace(), desired.GetName())
-		if err != nil {
-			return err
-		}
-		if made != nil {
-			return ErrCacheBehind
-		}
-	}
-	return w.apply(ctx, desired.DeepCopy(), desired)
 }
 
 // apply sends object by server-side apply. That leaves what other managers added: in a spec a field more can undo what
@@ -119,7 +97,6 @@ func (w *Writer) apply(ctx context.Context, object, desired *unstructured.Unstru
 	if err := w.Client.Apply(ctx, client.ApplyConfigurationFromUnstructured(object), options...); err != nil {
 		return err
 	}
-	w.Versions.Wrote(desired.GetKind(), object, w.Clock.Now())
 	if !equality.Semantic.DeepEqual(object.Object["spec"], desired.Object["spec"]) || markedForIstio(object) {
 		object.Object["spec"] = desired.DeepCopy().Object["spec"]
 		object.SetLabels(withoutIstioKeys(object.GetLabels()))
@@ -127,7 +104,6 @@ func (w *Writer) apply(ctx context.Context, object, desired *unstructured.Unstru
 		if err := w.Client.Update(ctx, object); err != nil {
 			return err
 		}
-		w.Versions.Wrote(desired.GetKind(), object, w.Clock.Now())
 	}
 	repaired, err := w.repairs.written(desired, object)
 	if err != nil {

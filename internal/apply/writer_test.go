@@ -2,15 +2,17 @@ package apply
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"testing"
-	"time"
 
+	"github.com/google/go-cmp/cmp"
+	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	clocktesting "k8s.io/utils/clock/testing"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"mtls.egress/webhook/api/v1alpha1"
@@ -33,53 +35,86 @@ func (something) Get(context.Context, client.ObjectKey, client.Object, ...client
 	return nil
 }
 
-// writes counts what it is asked to write, and writes nothing.
+// write is what the tests look at of one.
+type write struct {
+	UID, ResourceVersion string
+	Forced               bool
+}
+
+// writes holds what it is asked to write, and writes nothing.
 type writes struct {
 	client.Client
-	count int
+	all []write
 }
 
 var errWritten = errors.New("it was written")
 
 // Apply fails, as what it would have to answer is of no concern here.
-func (w *writes) Apply(context.Context, runtime.ApplyConfiguration, ...client.ApplyOption) error {
-	w.count++
+func (w *writes) Apply(_ context.Context, configuration runtime.ApplyConfiguration, options ...client.ApplyOption) error {
+	text, err := json.Marshal(configuration)
+	if err != nil {
+		return err
+	}
+	var object metav1.PartialObjectMetadata
+	if err := json.Unmarshal(text, &object); err != nil {
+		return err
+	}
+	var all client.ApplyOptions
+	all.ApplyOptions(options)
+	w.all = append(w.all, write{string(object.UID), object.ResourceVersion, all.Force != nil && *all.Force})
 	return errWritten
 }
 
-// TestNoObjectIsWrittenOnAnOutdatedCache: such a cache can't be had from a real API server when a test wants it.
-func TestNoObjectIsWrittenOnAnOutdatedCache(t *testing.T) {
-	now := time.Date(2026, 11, 27, 12, 0, 0, 0, time.UTC)
-	egressTarget := &v1alpha1.EgressTarget{}
-	egressTarget.Namespace, egressTarget.Name = "shop", host
-	route := virtualService(host, "")
+// TestWritesAreBoundToWhatWasRead: a cache that is behind can't be had from a real API server when a test wants it.
+func TestWritesAreBoundToWhatWasRead(t *testing.T) {
+	egressTarget := &v1alpha1.EgressTarget{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: host, UID: "1"}}
+	cached := func(kind string) *unstructured.Unstructured {
+		object := mesh.NewUnstructured(kind)
+		object.SetUID("a")
+		object.SetResourceVersion("7")
+		object.SetOwnerReferences([]metav1.OwnerReference{mesh.OwnerReference(egressTarget, true)})
+		return object
+	}
+	anchor := func(w *Writer) error {
+		_, err := w.ensureAnchor(t.Context(), egressTarget, func(context.Context, metav1.Object) (*networkingv1.ServiceEntry, error) {
+			return mesh.Anchor("shop", nil), nil
+		})
+		return err
+	}
+	object := func(w *Writer) error {
+		_, err := w.ensure(t.Context(), egressTarget, virtualService(host, ""))
+		return err
+	}
 	tests := map[string]struct {
-		made  bool
-		busy  bool
-		live  client.Reader
-		want  error
-		count int
+		cached bool
+		live   client.Reader
+		ensure func(*Writer) error
+		err    error
+		want   []write
 	}{
-		"an object that was made and isn't in the cache":         {made: true, live: something{}, want: ErrCacheBehind},
-		"an object that was made, and that somebody has deleted": {made: true, live: nothing{}, want: errWritten, count: 1},
-		"an object that another worker writes":                   {busy: true, want: ErrCacheBehind},
-		"an object that was never made":                          {want: errWritten, count: 1},
+		"an object that the cache has":                                {cached: true, ensure: object, err: errWritten, want: []write{{"a", "7", true}}},
+		"an object that the cache lacks may have come from elsewhere": {ensure: object, err: errWritten, want: []write{{}}},
+		"an anchor that nobody has":                                   {live: nothing{}, ensure: anchor, err: errWritten, want: []write{{}}},
+		"an anchor that the cache has not yet":                        {live: something{}, ensure: anchor, err: ErrCacheBehind},
+		"an anchor that the cache has":                                {cached: true, ensure: anchor, err: errWritten, want: []write{{"a", "7", true}}},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			written := &writes{}
-			w := NewWriter(Writer{
-				Cached: func(context.Context, string, string, string) (*unstructured.Unstructured, error) { return nil, nil }, //nolint:nilnil // none is there
-				Live:   test.live, Client: written, Clock: clocktesting.NewFakePassiveClock(now), Versions: NewVersions(),
-			})
-			if test.made {
-				w.Versions.Wrote(mesh.KindVirtualService, virtualService(host, "100"), now)
+			w := NewWriter(Writer{Live: test.live, Client: written})
+			w.Cached = func(_ context.Context, kind, _, name string) (*unstructured.Unstructured, error) {
+				if !test.cached {
+					return nil, nil
+				}
+				object := cached(kind)
+				object.SetName(name)
+				return object, nil
 			}
-			if test.busy {
-				w.Versions.begin(keyOf(mesh.KindVirtualService, route))
+			if err := test.ensure(w); !errors.Is(err, test.err) {
+				t.Errorf("it ends with %v, want %v", err, test.err)
 			}
-			if _, err := w.Ensure(t.Context(), egressTarget, route); !errors.Is(err, test.want) || written.count != test.count {
-				t.Errorf("it ends with %v after %d writes, want %v after %d", err, written.count, test.want, test.count)
+			if diff := cmp.Diff(test.want, written.all); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})
 	}

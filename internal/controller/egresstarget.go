@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -119,21 +120,16 @@ func (r *EgressTargetReconciler) createOnFirstUse(ctx context.Context, key types
 	if err := r.client.Create(ctx, egressTarget); err != nil {
 		return fmt.Errorf("create the EgressTarget: %w", err)
 	}
-	r.writer.Versions.Wrote(v1alpha1.Kind, egressTarget, r.clock.Now())
 	return nil
 }
 
 // addFinalizer adds our finalizer to the EgressTarget, before anything is programmed for it.
 func (r *EgressTargetReconciler) addFinalizer(ctx context.Context, egressTarget *v1alpha1.EgressTarget) error {
-	if r.writer.Versions.Behind(v1alpha1.Kind, egressTarget, r.clock.Now()) {
-		return apply.ErrCacheBehind
-	}
 	before := egressTarget.DeepCopy()
 	controllerutil.AddFinalizer(egressTarget, target.Finalizer)
 	if err := r.client.Patch(ctx, egressTarget, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})); err != nil {
 		return fmt.Errorf("add the finalizer: %w", err)
 	}
-	r.writer.Versions.Wrote(v1alpha1.Kind, egressTarget, r.clock.Now())
 	return nil
 }
 
@@ -206,7 +202,7 @@ func (r *EgressTargetReconciler) reconcileTarget(
 	if readErr != nil && !decided.Closed {
 		return reconcile.Result{}, readErr
 	}
-	taken, again, writeErr := r.writer.Program(ctx, egressTarget, decided, r.facts.anchorOf(egressTarget, egressTarget))
+	taken, writeErr := r.writer.Program(ctx, egressTarget, decided, r.facts.anchorOf(egressTarget, egressTarget))
 	if apply.Stale(writeErr) || apierrors.HasStatusCause(writeErr, corev1.NamespaceTerminatingCause) {
 		return reconcile.Result{}, writeErr
 	}
@@ -214,42 +210,27 @@ func (r *EgressTargetReconciler) reconcileTarget(
 	if err := r.writeStatus(ctx, egressTarget, decided, status); err != nil {
 		return reconcile.Result{}, err
 	}
-	look := decided.NextLook(status)
-	if again > 0 {
-		look = min(look, again)
-	}
-	return reconcile.Result{RequeueAfter: look}, errors.Join(writeErr, readErr, credentialsErr)
+	return reconcile.Result{RequeueAfter: decided.NextLook(status)}, errors.Join(writeErr, readErr, credentialsErr)
 }
 
-// writeStatus writes the status if it is another than before, and then tells what changed. The write is bound to the
-// version that was read, so a change is told once.
+// writeStatus writes the status if it differs from the present one, without the condition of the other writer, and raises the
+// events of what changed. The write is bound to the version that was read, so an event is raised once.
 func (r *EgressTargetReconciler) writeStatus(
 	ctx context.Context, egressTarget *v1alpha1.EgressTarget, decided plan.Plan, status v1alpha1.EgressTargetStatus,
 ) error {
 	if equality.Semantic.DeepEqual(egressTarget.Status, status) {
 		return nil
 	}
-	changes := decided.Events(status)
-	egressTarget.Status = status
-	if err := updateStatus(ctx, r.writer, egressTarget); err != nil {
+	owned := status
+	owned.Conditions = slices.DeleteFunc(slices.Clone(status.Conditions), func(condition metav1.Condition) bool {
+		return condition.Type == v1alpha1.ConditionVerified
+	})
+	if err := apply.Status(ctx, r.client, egressTarget, owned, FieldManager); err != nil {
 		return err
 	}
-	for _, event := range changes {
+	for _, event := range decided.Events(status) {
 		record(r.events, egressTarget, event)
 	}
-	return nil
-}
-
-// updateStatus writes the status of an EgressTarget, on the version that it has. That the cache is behind is found here and not before a target is programmed, as what the
-// cache knows of others may be a reason to close it.
-func updateStatus(ctx context.Context, writer *apply.Writer, egressTarget *v1alpha1.EgressTarget) error {
-	if writer.Versions.Behind(v1alpha1.Kind, egressTarget, writer.Clock.Now()) {
-		return apply.ErrCacheBehind
-	}
-	if err := writer.Client.Status().Update(ctx, egressTarget); err != nil {
-		return fmt.Errorf("write the status: %w", err)
-	}
-	writer.Versions.Wrote(v1alpha1.Kind, egressTarget, writer.Clock.Now())
 	return nil
 }
 

@@ -2,75 +2,96 @@ package controller
 
 import (
 	"context"
-	"errors"
+	"encoding/json"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	clocktesting "k8s.io/utils/clock/testing"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"mtls.egress/webhook/api/v1alpha1"
-	"mtls.egress/webhook/internal/apply"
 	"mtls.egress/webhook/internal/plan"
 )
 
-// writes counts what it is asked to write, and writes nothing.
-type writes struct {
+// statuses holds what it is asked to write into the status, and writes nothing.
+type statuses struct {
 	client.Client
-	count int
+
+	manager string
+	object  v1alpha1.EgressTarget
+	fields  map[string]any
 }
 
-func (w *writes) Status() client.SubResourceWriter { return &statusWrites{w: w} }
+func (s *statuses) Status() client.SubResourceWriter { return statusWriter{statuses: s} }
 
-type statusWrites struct {
+type statusWriter struct {
 	client.SubResourceWriter
-	w *writes
+
+	statuses *statuses
 }
 
-func (s *statusWrites) Update(context.Context, client.Object, ...client.SubResourceUpdateOption) error {
-	s.w.count++
-	return nil
+func (s statusWriter) Apply(_ context.Context, configuration runtime.ApplyConfiguration, options ...client.SubResourceApplyOption) error {
+	var all client.SubResourceApplyOptions
+	all.ApplyOpts(options)
+	s.statuses.manager = all.FieldManager
+	text, err := json.Marshal(configuration)
+	if err != nil {
+		return err
+	}
+	var fields struct{ Status map[string]any }
+	if err := json.Unmarshal(text, &fields); err != nil {
+		return err
+	}
+	s.statuses.fields = fields.Status
+	return json.Unmarshal(text, &s.statuses.object)
 }
 
-func (w *writes) Patch(context.Context, client.Object, client.Patch, ...client.PatchOption) error {
-	w.count++
-	return nil
-}
-
-// TestNoStatusIsWrittenOnAnOutdatedCache: such a cache can't be had from a real API server when a test wants it.
-func TestNoStatusIsWrittenOnAnOutdatedCache(t *testing.T) {
-	now := time.Date(2026, 11, 27, 12, 0, 0, 0, time.UTC)
-	egressTarget := func(version string) *v1alpha1.EgressTarget {
-		e := &v1alpha1.EgressTarget{}
-		e.Namespace, e.Name, e.ResourceVersion = "shop", host, version
+// TestEachWriterOfAStatusWritesItsOwn: that a write is bound to the version that was read shows on a real API server only in
+// the moment in which the cache is behind.
+func TestEachWriterOfAStatusWritesItsOwn(t *testing.T) {
+	now := metav1.NewTime(noon())
+	condition := func(conditionType string) metav1.Condition {
+		return metav1.Condition{Type: conditionType, Status: metav1.ConditionTrue, Reason: "Given", LastTransitionTime: now}
+	}
+	read := func() *v1alpha1.EgressTarget {
+		e := &v1alpha1.EgressTarget{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: host, UID: "1", ResourceVersion: "99"}}
+		e.Status.Conditions = []metav1.Condition{condition(v1alpha1.ConditionReady), condition(v1alpha1.ConditionVerified)}
 		return e
 	}
-	status := v1alpha1.EgressTargetStatus{Pods: 1}
-	decided := plan.Decide(plan.Facts{EgressTarget: egressTarget("99"), Now: now})
-	tests := map[string]struct {
-		write func(*EgressTargetReconciler) error
-		want  error
-		count int
-	}{
-		"a status on a version that has been overwritten": {want: apply.ErrCacheBehind, write: func(r *EgressTargetReconciler) error {
-			return r.writeStatus(t.Context(), egressTarget("99"), decided, status)
-		}},
-		"a status on the version that was written last": {count: 1, write: func(r *EgressTargetReconciler) error {
-			return r.writeStatus(t.Context(), egressTarget("100"), decided, status)
-		}},
-		"a finalizer on a version that has been overwritten": {want: apply.ErrCacheBehind, write: func(r *EgressTargetReconciler) error {
-			return r.addFinalizer(t.Context(), egressTarget("99"))
-		}},
+	types := func(conditions []metav1.Condition) []string {
+		var types []string
+		for _, c := range conditions {
+			types = append(types, c.Type)
+		}
+		return types
 	}
-	for name, test := range tests {
-		t.Run(name, func(t *testing.T) {
-			written := &writes{}
-			r := &EgressTargetReconciler{client: written, clock: clocktesting.NewFakePassiveClock(now)}
-			r.writer = apply.NewWriter(apply.Writer{Client: written, Clock: r.clock, Versions: apply.NewVersions()})
-			r.writer.Versions.Wrote(v1alpha1.Kind, egressTarget("100"), now)
-			if err := test.write(r); !errors.Is(err, test.want) || written.count != test.count {
-				t.Errorf("it ends with %v after %d writes, want %v after %d", err, written.count, test.want, test.count)
-			}
-		})
+	clock := clocktesting.NewFakePassiveClock(noon().Add(time.Minute))
+
+	written := &statuses{}
+	status := v1alpha1.EgressTargetStatus{Pods: 1, Conditions: read().Status.Conditions}
+	r := &EgressTargetReconciler{client: written, clock: clock}
+	if err := r.writeStatus(t.Context(), read(), plan.Decide(plan.Facts{EgressTarget: read(), Now: noon()}), status); err != nil {
+		t.Fatal(err)
+	}
+	if written.manager != FieldManager || written.object.UID != "1" || written.object.ResourceVersion != "99" {
+		t.Errorf("%s wrote on UID %s, version %s", written.manager, written.object.UID, written.object.ResourceVersion)
+	}
+	if diff := cmp.Diff([]string{v1alpha1.ConditionReady}, types(written.object.Status.Conditions)); diff != "" {
+		t.Errorf("conditions of %s (-want +got):\n%s", written.manager, diff)
+	}
+
+	verification := &statuses{}
+	v := &VerificationReconciler{client: verification, clock: clock}
+	if err := v.write(t.Context(), read(), new(plan.False("Refused", "no"))); err != nil {
+		t.Fatal(err)
+	}
+	if verification.manager != VerificationFieldManager || verification.object.UID != "1" || verification.object.ResourceVersion != "" {
+		t.Errorf("%s wrote on UID %s, version %q", verification.manager, verification.object.UID, verification.object.ResourceVersion)
+	}
+	if diff := cmp.Diff([]string{v1alpha1.ConditionVerified}, types(verification.object.Status.Conditions)); diff != "" || len(verification.fields) != 1 {
+		t.Errorf("%s wrote %v, conditions (-want +got):\n%s", verification.manager, verification.fields, diff)
 	}
 }

@@ -11,7 +11,7 @@ package controller
 // +kubebuilder:rbac:groups="",resources=pods;services,verbs=list;watch
 // +kubebuilder:rbac:groups="",resources=namespaces,verbs=list;watch
 // +kubebuilder:rbac:groups=mtls.egress,resources=egresstargets,verbs=list;watch;create;patch;delete
-// +kubebuilder:rbac:groups=mtls.egress,resources=egresstargets/status,verbs=update
+// +kubebuilder:rbac:groups=mtls.egress,resources=egresstargets/status,verbs=patch
 // +kubebuilder:rbac:groups=networking.istio.io,resources=serviceentries;virtualservices;destinationrules,verbs=get;list;watch;create;patch;update;delete
 // +kubebuilder:rbac:groups=networking.istio.io,resources=sidecars,verbs=list;watch
 // +kubebuilder:rbac:groups=cert-manager.io,resources=certificates,verbs=get;list;watch;create;patch;delete

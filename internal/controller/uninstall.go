@@ -9,7 +9,6 @@ import (
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"mtls.egress/webhook/api/v1alpha1"
@@ -41,7 +40,7 @@ func TearDownUnused(ctx context.Context, c client.Client, unserved func(context.
 		byNamespace[list.Items[i].Namespace] = append(byNamespace[list.Items[i].Namespace], &list.Items[i])
 	}
 	uninstaller := uninstaller{client: c, writer: apply.NewWriter(apply.Writer{
-		Cached: informers.Cache{Reader: c}.IstioObject, Live: c, Client: c, Clock: clock.RealClock{}, Versions: apply.NewVersions(),
+		Cached: informers.Cache{Reader: c}.IstioObject, Live: c, Client: c,
 	})}
 	var problems []error
 	for namespace, targets := range byNamespace {

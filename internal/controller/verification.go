@@ -17,6 +17,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/events"
 	"k8s.io/utils/clock"
@@ -84,8 +85,6 @@ type VerificationReconciler struct {
 	events events.EventRecorder
 	clock  clock.PassiveClock
 	policy policy.Cluster
-	// writer is the one that the other controller shares.
-	writer *apply.Writer
 
 	targets  VerifyTargets
 	interval time.Duration
@@ -362,21 +361,32 @@ func verified(trials map[string]trial) *plan.Condition {
 	return new(plan.True(string(verify.Verified), strings.Join(good, "; ")))
 }
 
-// write brings the condition Verified into the status; nil takes it out.
+// VerificationFieldManager is the field manager of the condition Verified.
+const VerificationFieldManager = FieldManager + "-verification"
+
+// write brings the condition Verified into the status; nil takes it out. What else stands there doesn't matter to it, so it is
+// not bound to the version that was read.
 func (r *VerificationReconciler) write(ctx context.Context, egressTarget *v1alpha1.EgressTarget, c *plan.Condition) error {
-	old := egressTarget.Status.Conditions
-	conditions := slices.Clone(old)
-	if c == nil {
-		meta.RemoveStatusCondition(&conditions, v1alpha1.ConditionVerified)
-	} else {
-		c.Set(&conditions, v1alpha1.ConditionVerified, egressTarget.Generation, r.clock.Now())
-	}
-	if equality.Semantic.DeepEqual(old, conditions) {
+	old := meta.FindStatusCondition(egressTarget.Status.Conditions, v1alpha1.ConditionVerified)
+	if old == nil && c == nil {
 		return nil
 	}
-	updated := egressTarget.DeepCopy()
-	updated.Status.Conditions = conditions
-	return updateStatus(ctx, r.writer, updated)
+	var conditions []metav1.Condition
+	if old != nil {
+		conditions = append(conditions, *old)
+	}
+	if c == nil {
+		conditions = nil
+	} else {
+		c.Set(&conditions, v1alpha1.ConditionVerified, egressTarget.Generation, r.clock.Now())
+		if old != nil && equality.Semantic.DeepEqual(*old, conditions[0]) {
+			return nil
+		}
+	}
+	unbound := &v1alpha1.EgressTarget{ObjectMeta: metav1.ObjectMeta{
+		Namespace: egressTarget.Namespace, Name: egressTarget.Name, UID: egressTarget.UID,
+	}}
+	return apply.Conditions(ctx, r.client, unbound, conditions, VerificationFieldManager)
 }
 
 // pause is the time to the next look at the Secrets of a target: longer the more targets there are.

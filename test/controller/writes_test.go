@@ -26,7 +26,6 @@ func TestATargetCostsSixWritesAndNoneWhenNothingHappens(t *testing.T) {
 	const targets, settling, quiet = 100, 5 * time.Second, 10 * time.Second
 	w := newWorld(t)
 	w.credential(secret)
-	begun := time.Now()
 	running := w.start(controller.Options{})
 	for n := range targets {
 		w.pod(fmt.Sprintf("app-%d", n), fmt.Sprintf("partner-%d.system.com", n), func(pod *corev1.Pod) { pod.Annotations[target.AnnotationSecret] = secret })
@@ -66,25 +65,25 @@ func TestATargetCostsSixWritesAndNoneWhenNothingHappens(t *testing.T) {
 		}
 		counts[what]++
 	}
-	anchors, statuses := counts["the anchor"], counts["PUT egresstargets/status"]
+	anchors, statuses := counts["the anchor"], counts["PATCH egresstargets/status"]
 	delete(counts, "the anchor")
-	delete(counts, "PUT egresstargets/status")
+	delete(counts, "PATCH egresstargets/status")
 	want := map[string]int{
 		"POST egresstargets": targets, "PATCH virtualservices": targets, "PATCH destinationrules": targets, "PATCH serviceentries": 2 * targets,
 	}
 	if diff := cmp.Diff(want, counts); diff != "" {
 		t.Errorf("writes of %d targets, the anchor's and the statuses aside (-want +got):\n%s", targets, diff)
 	}
-	// The API server refuses a status that was made of an outdated cache, as a busy machine's may be.
-	if statuses < targets || statuses > targets*11/10 {
+	// The API server refuses a status that was made of an outdated cache: the events of a target's own objects have it
+	// reconciled again within milliseconds.
+	if statuses < targets || statuses > 3*targets {
 		t.Errorf("%d statuses of %d targets were written", statuses, targets)
 	}
-	// One for each two seconds, and refused ones of workers that came to it at once.
-	took := time.Since(begun).Round(time.Second)
-	if anchors == 0 || anchors > targets/5+int(took/(2*time.Second)) {
-		t.Errorf("the anchor of %d targets that came at once was written %d times in %s", targets, anchors, took)
+	// One for the first of them, whose port the others share, and few more where workers came to it at once.
+	if anchors == 0 || anchors > targets/10 {
+		t.Errorf("the anchor of %d targets that came at once was written %d times", targets, anchors)
 	}
-	t.Logf("the anchor of %d targets was written %d times in %s", targets, anchors, took)
+	t.Logf("%d statuses of %d targets, and %d anchors", statuses, targets, anchors)
 
 	before := len(w.allWrites(running))
 	w.eventually(func() error {

@@ -1,0 +1,57 @@
+package apply
+
+import (
+	"context"
+	"fmt"
+	"maps"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"mtls.egress/webhook/api/v1alpha1"
+)
+
+// Status writes a status of an EgressTarget by server-side apply. manager is the field manager: what it wrote before and
+// status lacks is removed, what others wrote stays, conditions of other types above all. egressTarget says which one is
+// meant: with its resource version, a write on an outdated cache is a conflict; without, only a write on another UID is.
+// https://kubernetes.io/docs/reference/using-api/server-side-apply/
+func Status(
+	ctx context.Context, c client.Client, egressTarget *v1alpha1.EgressTarget, status v1alpha1.EgressTargetStatus, manager string,
+) error {
+	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(&status)
+	if err != nil {
+		return fmt.Errorf("write the status: %w", err)
+	}
+	return applyStatus(ctx, c, egressTarget, content, manager)
+}
+
+// Conditions is Status for a manager that writes conditions alone.
+func Conditions(
+	ctx context.Context, c client.Client, egressTarget *v1alpha1.EgressTarget, conditions []metav1.Condition, manager string,
+) error {
+	status := v1alpha1.EgressTargetStatus{Conditions: conditions}
+	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(&status)
+	if err != nil {
+		return fmt.Errorf("write the conditions: %w", err)
+	}
+	maps.DeleteFunc(content, func(field string, _ any) bool { return field != "conditions" })
+	return applyStatus(ctx, c, egressTarget, content, manager)
+}
+
+func applyStatus(
+	ctx context.Context, c client.Client, egressTarget *v1alpha1.EgressTarget, content map[string]any, manager string,
+) error {
+	object := &unstructured.Unstructured{Object: map[string]any{"status": content}}
+	object.SetGroupVersionKind(v1alpha1.GroupVersion().WithKind(v1alpha1.Kind))
+	object.SetNamespace(egressTarget.Namespace)
+	object.SetName(egressTarget.Name)
+	object.SetUID(egressTarget.UID)
+	object.SetResourceVersion(egressTarget.ResourceVersion)
+	configuration := client.ApplyConfigurationFromUnstructured(object)
+	if err := c.Status().Apply(ctx, configuration, client.FieldOwner(manager), client.ForceOwnership); err != nil {
+		return fmt.Errorf("write the status: %w", err)
+	}
+	return nil
+}
