@@ -104,7 +104,7 @@ func TestWritesAreBoundToWhatWasRead(t *testing.T) {
 			w := NewWriter(Writer{Live: test.live, Client: written})
 			w.Cached = func(_ context.Context, kind, _, name string) (*unstructured.Unstructured, error) {
 				if !test.cached {
-					return nil, nil
+					return nil, nil //nolint:nilnil // none is there
 				}
 				object := cached(kind)
 				object.SetName(name)
