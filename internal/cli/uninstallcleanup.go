@@ -22,6 +22,7 @@ import (
 
 	"mtls.egress/webhook/api/v1alpha1"
 	"mtls.egress/webhook/internal/absent"
+	"mtls.egress/webhook/internal/app"
 	"mtls.egress/webhook/internal/controller"
 	"mtls.egress/webhook/internal/informers"
 )
@@ -75,11 +76,7 @@ command line or unreadable kubeconfig.`,
 // cleanupClient is a client for EgressTargets, Pods, and the kinds of Istio also where nothing serves them. unserved reports whether the API server says that
 // it serves no EgressTargets.
 func cleanupClient(config *rest.Config) (c client.Client, unserved func(context.Context) (bool, error), err error) {
-	scheme, err := newScheme()
-	if err != nil {
-		return nil, nil, err
-	}
-	kinds, err := istioKinds(informers.Options(), scheme)
+	scheme, err := app.NewScheme()
 	if err != nil {
 		return nil, nil, err
 	}
@@ -92,7 +89,7 @@ func cleanupClient(config *rest.Config) (c client.Client, unserved func(context.
 	if err := errors.Join(mapperErr, err); err != nil {
 		return nil, nil, fmt.Errorf("reaching the API server: %w", err)
 	}
-	c, err = client.New(config, client.Options{Scheme: scheme, HTTPClient: httpClient, Mapper: withIstio(discovered, kinds)})
+	c, err = client.New(config, client.Options{Scheme: scheme, HTTPClient: httpClient, Mapper: informers.WithIstio(discovered)})
 	return c, func(ctx context.Context) (bool, error) {
 		none, err := absent.Group(ctx, server.RESTClient(), v1alpha1.GroupVersion().Group)
 		if err != nil {

@@ -202,7 +202,11 @@ func (r *EgressTargetReconciler) reconcileTarget(
 	if readErr != nil && !decided.Closed {
 		return reconcile.Result{}, readErr
 	}
-	taken, writeErr := r.writer.Program(ctx, egressTarget, decided, r.facts.anchorOf(egressTarget, egressTarget))
+	var taken []string
+	var writeErr error
+	if !decided.Blocked {
+		taken, writeErr = r.writer.Program(ctx, egressTarget, decided, r.facts.anchorOf(egressTarget, egressTarget))
+	}
 	if apply.Stale(writeErr) || apierrors.HasStatusCause(writeErr, corev1.NamespaceTerminatingCause) {
 		return reconcile.Result{}, writeErr
 	}

@@ -57,9 +57,11 @@ func (r *factReader) read(
 		facts.Policy = new(rules.Decide(t.Host))
 	}
 	var othersErr, standingErr, issueErr error
-	facts.Others, othersErr = r.cache.Others(ctx, t, pods, r.rootNamespace)
-	facts.Others.Mesh = r.meshConfig()
-	facts.Standing, standingErr = r.standing(ctx, t)
+	if facts.MissingKinds = r.cache.Missing(); len(facts.MissingKinds) == 0 {
+		facts.Others, othersErr = r.cache.Others(ctx, t, pods, r.rootNamespace)
+		facts.Others.Mesh = r.meshConfig()
+		facts.Standing, standingErr = r.standing(ctx, t)
+	}
 	facts.Issued, facts.IssuedUnseen, issueErr = r.issuer.Issue(ctx, egressTarget, t)
 	facts.Credentials, credentialsErr = r.credentials(ctx, t, plan.SecretsInUse(t, demands), facts.Now)
 	return facts, credentialsErr, errors.Join(siblingsErr, rulesErr, othersErr, standingErr, issueErr)

@@ -69,8 +69,8 @@ type Options struct {
 const workers = 16
 
 // Setup adds the controllers to a manager that was made with informers.Options and with a scheme that knows api/v1alpha1, the
-// kinds of Kubernetes and those of informers.AddToScheme. They run on the leader only, and the caches are filled from the call
-// on, so that it is the leader that calls. It fails if the CRDs of Istio or of EgressTarget are not installed.
+// kinds of Kubernetes and those of informers.AddToScheme. They run on the leader; every replica fills its caches. Setup fails
+// if the CRD of EgressTarget is not installed; Istio's may come later.
 func Setup(ctx context.Context, mgr ctrl.Manager, options Options) error {
 	if options.Clock == nil {
 		options.Clock = clock.RealClock{}
@@ -114,7 +114,11 @@ func Setup(ctx context.Context, mgr ctrl.Manager, options Options) error {
 	if err := followCertificates(mgr, certificates, changes); err != nil {
 		return err
 	}
-	if err := addEgressTargetController(mgr, reconciler, requests, changes, certificates); err != nil {
+	egressTargets, err := addEgressTargetController(mgr, reconciler, requests, changes, certificates)
+	if err != nil {
+		return err
+	}
+	if err := addIstioWatch(ctx, mgr, egressTargets, cache, requests, changes); err != nil {
 		return err
 	}
 	if err := addVerificationController(mgr, reconciler, requests, options); err != nil {
@@ -161,23 +165,21 @@ func tellAll(changes chan<- event.GenericEvent, because client.Object) {
 	}
 }
 
-func addEgressTargetController(mgr ctrl.Manager, reconciler *EgressTargetReconciler, requests requests, changes, certificates <-chan event.GenericEvent) error {
-	b := ctrl.NewControllerManagedBy(mgr).Named("egresstarget").
+func addEgressTargetController(mgr ctrl.Manager, reconciler *EgressTargetReconciler, requests requests, changes, certificates <-chan event.GenericEvent) (controller.Controller, error) {
+	built, err := ctrl.NewControllerManagedBy(mgr).Named("egresstarget").
 		For(&v1alpha1.EgressTarget{}, builder.WithPredicates(changed(egressTargetChanged))).
 		Watches(&v1alpha1.EgressTarget{}, handler.EnqueueRequestsFromMapFunc(requests.sharing), builder.WithPredicates(changed(egressTargetChanged))).
 		Watches(&corev1.Pod{}, podHandler(requests.cache), builder.WithPredicates(changed(podChanged))).
+		Watches(&corev1.Service{}, handler.EnqueueRequestsFromMapFunc(requests.service), builder.WithPredicates(changed(serviceChanged))).
 		WatchesMetadata(lookup.NamespaceMetadata(), handler.EnqueueRequestsFromMapFunc(requests.namespace), builder.WithPredicates(changed(annotationsChanged))).
 		WatchesRawSource(source.Channel(changes, handler.EnqueueRequestsFromMapFunc(requests.all))).
 		WatchesRawSource(source.Channel(certificates, handler.EnqueueRequestsFromMapFunc(certificateRequests))).
-		WithOptions(queueing(workers))
-	b = b.Watches(&corev1.Service{}, handler.EnqueueRequestsFromMapFunc(requests.service), builder.WithPredicates(changed(serviceChanged)))
-	for _, kind := range append(mesh.HostKinds(), mesh.KindSidecar) {
-		b = b.Watches(informers.NewIstioObject(kind), handler.EnqueueRequestsFromMapFunc(requests.istio), builder.WithPredicates(changed(istioObjectChanged)))
+		WithOptions(queueing(workers)).
+		Build(reconciler)
+	if err != nil {
+		return nil, fmt.Errorf("set up the controller of EgressTargets: %w", err)
 	}
-	if err := b.Complete(reconciler); err != nil {
-		return fmt.Errorf("set up the controller of EgressTargets: %w", err)
-	}
-	return nil
+	return built, nil
 }
 
 func addVerificationController(mgr ctrl.Manager, shared *EgressTargetReconciler, requests requests, options Options) error {

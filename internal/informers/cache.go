@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"iter"
 	"slices"
+	"sync/atomic"
 
 	"istio.io/api/label"
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
@@ -24,10 +25,14 @@ type Cache struct {
 	client.Reader
 
 	Pods *Pods
+
+	from cache.Cache
+	// missing are the kinds of Istio that it can't hold, as the API server doesn't serve them.
+	missing *atomic.Pointer[[]string]
 }
 
-// NewCache adds the indexes to a cache with Options, and has it watch Pods. It does not wait for the cache to be filled. It
-// fails if the CRDs of Istio or of EgressTarget are not installed.
+// NewCache adds the indexes to a cache with Options, and has it watch Pods; AddIstio adds the kinds of Istio. It does not wait
+// for the cache to be filled. It fails if the CRD of EgressTarget is not installed.
 func NewCache(ctx context.Context, from cache.Cache) (Cache, error) {
 	if err := addIndexes(ctx, from); err != nil {
 		return Cache{}, err
@@ -36,7 +41,35 @@ func NewCache(ctx context.Context, from cache.Cache) (Cache, error) {
 	if err != nil {
 		return Cache{}, err
 	}
-	return Cache{Reader: from, Pods: pods}, nil
+	return Cache{Reader: from, Pods: pods, from: from, missing: &atomic.Pointer[[]string]{}}, nil
+}
+
+// AddIstio adds the kinds of Istio to the cache, and has it watch them. If the cache runs, it waits until they have been read.
+func (c Cache) AddIstio(ctx context.Context) error {
+	if err := addIstioIndexes(ctx, c.from); err != nil {
+		return err
+	}
+	for _, kind := range Kinds() {
+		if _, err := c.from.GetInformer(ctx, NewIstioObject(kind)); err != nil {
+			return fmt.Errorf("read the objects of kind %s: %w", kind, err)
+		}
+	}
+	c.SetMissing(nil)
+	return nil
+}
+
+// SetMissing sets the kinds of Istio that the API server doesn't serve.
+func (c Cache) SetMissing(kinds []string) { c.missing.Store(&kinds) }
+
+// Missing returns the kinds of Istio that the cache can't hold, as the API server doesn't serve them: see MissingKinds.
+func (c Cache) Missing() []string {
+	if c.missing == nil {
+		return nil
+	}
+	if kinds := c.missing.Load(); kinds != nil {
+		return *kinds
+	}
+	return nil
 }
 
 // Others reads the objects that may stand in the way of those of t, which pods ask for: Istio objects that claim its hosts or

@@ -33,9 +33,13 @@ func addIndexes(ctx context.Context, indexer client.FieldIndexer) error {
 	if err := indexer.IndexField(ctx, &corev1.Service{}, indexClaim, serviceClaims); err != nil {
 		return fmt.Errorf("index Services: %w", err)
 	}
+	return nil
+}
+
+func addIstioIndexes(ctx context.Context, indexer client.FieldIndexer) error {
 	for _, kind := range mesh.HostKinds() {
 		if err := indexer.IndexField(ctx, NewIstioObject(kind), indexClaim, claimsToFind); err != nil {
-			return fmt.Errorf("index the objects of kind %s (is Istio 1.22 or newer installed?): %w", kind, err)
+			return fmt.Errorf("index the objects of kind %s: %w", kind, err)
 		}
 	}
 	return nil

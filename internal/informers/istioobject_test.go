@@ -95,7 +95,7 @@ func TestASchemeKnowsThePackedKinds(t *testing.T) {
 	if err := AddToScheme(scheme); err != nil {
 		t.Fatal(err)
 	}
-	for _, kind := range append(mesh.HostKinds(), mesh.KindSidecar) {
+	for _, kind := range Kinds() {
 		for _, object := range []runtime.Object{NewIstioObject(kind), newIstioList(kind)} {
 			found, err := apiutil.GVKForObject(object, scheme)
 			if err != nil {

@@ -41,7 +41,7 @@ func Options() cache.Options {
 		lookup.NamespaceMetadata(): lookup.CacheOptions(),
 		&corev1.Service{}:          {Transform: serviceTransform()},
 	}
-	for _, kind := range append(mesh.HostKinds(), mesh.KindSidecar) {
+	for _, kind := range Kinds() {
 		byObject[NewIstioObject(kind)] = cache.ByObject{Transform: istioTransform()}
 	}
 	return cache.Options{ByObject: byObject, ReaderFailOnMissingInformer: true, NewInformer: paging.NewInformer}

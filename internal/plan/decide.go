@@ -22,6 +22,7 @@ const (
 	reasonPortsDiffer       = "PortsDiffer"
 	reasonPlaintextPossible = "PlaintextPossible"
 	reasonSinkholeCollision = "SinkholeCollision"
+	reasonIstioMissing      = "IstioMissing"
 	// ReasonCredentialInvalid and ReasonNotAllowed are those of a condition Verified too, where no handshake is made.
 	ReasonCredentialInvalid = "CredentialInvalid"
 	ReasonNotAllowed        = "NotAllowed"
@@ -40,8 +41,10 @@ type Plan struct {
 	Target target.Target
 	// Layout is empty if nobody knows one, which happens in a closed plan only.
 	Layout target.Layout
-	// Closed says to write mesh.Closed in place of mesh.Objects: calls fail in the sidecar.
+	// Closed reports whether to write mesh.Closed in place of mesh.Objects: calls fail in the sidecar.
 	Closed bool
+	// Blocked reports whether nothing can be written, as the API server doesn't serve the kinds of Istio.
+	Blocked bool
 	// Programmed is what that condition says once the objects are as planned.
 	Programmed Condition
 	// Conflicts are the objects of others that stand in the way.
@@ -68,11 +71,25 @@ func Decide(facts Facts) Plan {
 		p = p.closedUnless(*facts.Policy)
 	}
 	p.Target.MaxConnectionAge = credential.ConnectionAge(p.Target, usable(facts.Credentials), facts.Now)
+	return p.blockedBy(facts.MissingKinds)
+}
+
+// blockedBy is the plan where the API server doesn't serve kinds of Istio: no sidecar knows the target, so calls fail.
+func (p Plan) blockedBy(missing []string) Plan {
+	if len(missing) == 0 {
+		return p
+	}
+	p.Blocked = true
+	p.Programmed = False(reasonIstioMissing, "the CRDs of Istio are missing: "+strings.Join(missing, ", ")+
+		"; install Istio 1.22 or newer. Until then the target is not programmed, and calls of its Pods fail")
 	return p
 }
 
 // Objects returns the objects to write, in their order, without the anchor of the namespace.
 func (p Plan) Objects() []mesh.Object {
+	if p.Blocked {
+		return nil
+	}
 	if p.Closed {
 		return mesh.Closed(p.Target, p.Layout)
 	}

@@ -23,6 +23,9 @@ type Facts struct {
 	Credentials []CredentialCheck
 	// Standing is what the DestinationRule of the target makes sidecars present now; nil without one of ours.
 	Standing *Standing
+	// MissingKinds are the kinds of Istio that the API server doesn't serve. With any, nothing can be programmed, and Others
+	// and Standing are unknown.
+	MissingKinds []string
 	// Others are the objects that may stand in the way of those of the target, its own among them.
 	Others mesh.Others
 	// Policy says whether the namespace may reach the host; nil if that isn't known.

@@ -37,8 +37,10 @@ type situation struct {
 	NotAllowed  bool         `json:"notAllowed"`
 	Issued      *Condition   `json:"issued"`
 	UnusedSince *metav1.Time `json:"unusedSince"`
-	Taken       []string     `json:"taken"`
-	WriteError  string       `json:"writeError"`
+	// MissingKinds are the kinds of Istio that are not served.
+	MissingKinds []string `json:"missingKinds"`
+	Taken        []string `json:"taken"`
+	WriteError   string   `json:"writeError"`
 }
 
 // decision is a golden file.
@@ -121,7 +123,7 @@ func asYAML(t *testing.T, value any) string {
 func (s situation) facts(t *testing.T) Facts {
 	t.Helper()
 	facts := Facts{
-		EgressTarget: &s.EgressTarget, Demands: s.Demands, Standing: s.Standing, Issued: s.Issued, UnusedSince: s.UnusedSince,
+		EgressTarget: &s.EgressTarget, Demands: s.Demands, Standing: s.Standing, Issued: s.Issued, UnusedSince: s.UnusedSince, MissingKinds: s.MissingKinds,
 		Policy: &policy.Decision{Allowed: !s.NotAllowed, Rule: policy.RuleOtherTargets}, Warnings: NewExpiryWarnings(nil), Now: noon(),
 	}
 	for _, sibling := range s.Siblings {

@@ -1,4 +1,4 @@
-package cli
+package app
 
 import (
 	"errors"
@@ -35,11 +35,11 @@ func reported(log logr.Logger, name string, check healthz.Checker) healthz.Check
 	}
 }
 
-// synced is a readiness check of a cache.
-func synced(hasSynced func() bool) healthz.Checker {
+// synced is a readiness check of a cache; what names what it holds.
+func synced(what string, hasSynced func() bool) healthz.Checker {
 	return func(*http.Request) error {
 		if !hasSynced() {
-			return errors.New("the EgressTargets have not been read yet: the service account must be allowed to list and watch them")
+			return errors.New(what + " have not been read yet: the service account must be allowed to list and watch them")
 		}
 		return nil
 	}

@@ -1,4 +1,4 @@
-package cli
+package app
 
 import (
 	"errors"
@@ -60,10 +60,10 @@ func TestReadinessIsLoggedWhenItChanges(t *testing.T) {
 }
 
 func TestChecksThatFail(t *testing.T) {
-	if err := synced(func() bool { return true })(nil); err != nil {
+	if err := synced("the Pods", func() bool { return true })(nil); err != nil {
 		t.Errorf("a synced cache is not ready: %v", err)
 	}
-	if err := synced(func() bool { return false })(nil); err == nil {
+	if err := synced("the Pods", func() bool { return false })(nil); err == nil {
 		t.Error("a cache that isn't synced is ready")
 	}
 	draining := &drain{}

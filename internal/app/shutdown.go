@@ -1,4 +1,4 @@
-package cli
+package app
 
 import (
 	"context"
@@ -10,8 +10,8 @@ import (
 )
 
 const (
-	// maxShutdownDelay and gracefulStop together stay below the 60 seconds that the chart gives a Pod to stop.
-	maxShutdownDelay = 30 * time.Second
+	// MaxShutdownDelay is the longest Webhook.ShutdownDelay. With gracefulStop it stays below the 60 seconds that the chart gives a Pod to stop.
+	MaxShutdownDelay = 30 * time.Second
 	// gracefulStop is how long requests and reconciliations under way may take after the shutdown delay.
 	gracefulStop = 20 * time.Second
 )

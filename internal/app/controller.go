@@ -1,0 +1,93 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/healthz"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
+	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+
+	"mtls.egress/webhook/api/v1alpha1"
+	"mtls.egress/webhook/internal/controller"
+	"mtls.egress/webhook/internal/informers"
+	"mtls.egress/webhook/internal/meshconfig"
+)
+
+// LeaseName is the name of the Lease by which one controller becomes the leader.
+const LeaseName = "mtls-egress-webhook-controller"
+
+// Controller holds the options of the process that programs targets.
+type Controller struct {
+	Process
+
+	// LeaderElection lets one replica at a time be the controller. The others fill their caches and wait.
+	LeaderElection bool
+	// Namespace is the one of the Lease.
+	Namespace string
+	// Options are those of the controller. MeshConfig, Policy, RootNamespace and Registerer are those of the process.
+	Options controller.Options
+}
+
+// Run programs targets until SIGTERM or SIGINT, and then waits for the reconciliations under way and releases the Lease. A
+// second signal ends it at once, with an error. So does the loss of the Lease: whoever started the process starts it again.
+func (c Controller) Run() error {
+	begin := func() { c.Log.Info("Stopping") }
+	return runUntilStopped(0, begin, c.manager)
+}
+
+func (c Controller) manager(ctx context.Context) (ctrl.Manager, error) {
+	scheme, err := NewScheme()
+	if err != nil {
+		return nil, err
+	}
+	manager, err := ctrl.NewManager(c.Config, ctrl.Options{
+		Scheme:                        scheme,
+		Logger:                        c.Log,
+		Cache:                         informers.Options(),
+		MapperProvider:                informers.MapperProvider,
+		Metrics:                       metricsserver.Options{BindAddress: c.MetricsAddress},
+		HealthProbeBindAddress:        c.HealthAddress,
+		LeaderElection:                c.LeaderElection,
+		LeaderElectionID:              LeaseName,
+		LeaderElectionNamespace:       c.Namespace,
+		LeaderElectionReleaseOnCancel: true,
+		GracefulShutdownTimeout:       new(gracefulStop),
+	})
+	if err != nil {
+		return nil, err
+	}
+	mesh, err := meshconfig.New(c.Config, c.MeshConfig, c.Log.WithName("mesh-config"))
+	if err != nil {
+		return nil, err
+	}
+	c.Options.MeshConfig, c.Options.RootNamespace = mesh.Config, c.MeshConfig.Namespace
+	c.Options.Policy, c.Options.Registerer = &c.Policy, metrics.Registry
+	return manager, errors.Join(
+		manager.Add(mesh),
+		metrics.Registry.Register(meshConfigMetric(mesh)),
+		controller.Setup(ctx, manager, c.Options),
+		c.addChecks(ctx, manager),
+	)
+}
+
+// addChecks makes /healthz succeed as long as the process answers at all, and /readyz once the caches are filled, on a
+// standby too.
+func (c Controller) addChecks(ctx context.Context, manager ctrl.Manager) error {
+	egressTargets, err := manager.GetCache().GetInformer(ctx, &v1alpha1.EgressTarget{})
+	if err != nil {
+		return fmt.Errorf("reading the EgressTargets: %w", err)
+	}
+	pods, err := manager.GetCache().GetInformer(ctx, &corev1.Pod{})
+	if err != nil {
+		return fmt.Errorf("reading the Pods: %w", err)
+	}
+	cache := synced("the EgressTargets and Pods", func() bool { return egressTargets.HasSynced() && pods.HasSynced() })
+	return errors.Join(
+		manager.AddHealthzCheck("ping", healthz.Ping),
+		manager.AddReadyzCheck("cache", reported(c.Log.WithName("health"), "cache", cache)),
+	)
+}

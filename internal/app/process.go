@@ -1,0 +1,94 @@
+// Package app wires the two server processes: the webhook, which answers admission requests, and the controller, which
+// programs targets. Neither needs the other to run.
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/go-logr/logr"
+	"github.com/prometheus/client_golang/prometheus"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/rest"
+	ctrl "sigs.k8s.io/controller-runtime"
+
+	"mtls.egress/webhook/api/v1alpha1"
+	"mtls.egress/webhook/internal/informers"
+	"mtls.egress/webhook/internal/meshconfig"
+	"mtls.egress/webhook/internal/policy"
+)
+
+// Process holds the options that both processes have.
+type Process struct {
+	// Config is the connection to the API server.
+	Config *rest.Config
+	// Policy is the cluster's part of the policy: which hosts a namespace may reach.
+	Policy policy.Cluster
+	// MeshConfig is the ConfigMap with the mesh configuration. Its namespace is the root namespace of the mesh.
+	MeshConfig types.NamespacedName
+	// MetricsAddress and HealthAddress are [HOST]:PORT. Metrics can be disabled with Disabled.
+	MetricsAddress, HealthAddress string
+	Log                           logr.Logger
+}
+
+// Disabled is the address of a server that is not started.
+const Disabled = "0"
+
+// runUntilStopped builds a manager and runs it until a signal. It stops the manager after delay; begin is called at once.
+func runUntilStopped(delay time.Duration, begin func(), build func(context.Context) (ctrl.Manager, error)) error {
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	defer signal.Stop(signals)
+	return runUntilSignal(signals, delay, begin, func(ctx context.Context) error {
+		manager, err := build(ctx)
+		if meta.IsNoMatchError(err) {
+			return fmt.Errorf("the CRD of EgressTarget (%s) is missing; the chart installs it: %w", v1alpha1.GroupVersion(), err)
+		}
+		if err != nil {
+			return err
+		}
+		return run(ctx, manager)
+	})
+}
+
+// run runs a manager until ctx ends, and then waits until it has stopped. A manager that couldn't fill its caches by then, or
+// isn't the leader, does nothing that has to be waited for, and without caches would never end:
+// https://github.com/kubernetes-sigs/controller-runtime/pull/3440.
+func run(ctx context.Context, manager ctrl.Manager) error {
+	ended := make(chan error, 1)
+	go func() { ended <- manager.Start(ctx) }()
+	select {
+	case <-manager.Elected(): // all of it has started
+		return <-ended
+	case err := <-ended:
+		return err
+	case <-ctx.Done():
+		return nil
+	}
+}
+
+// NewScheme returns a scheme with the kinds of Kubernetes' core, EgressTarget, and those of Istio as the cache holds them.
+func NewScheme() (*runtime.Scheme, error) {
+	scheme := runtime.NewScheme()
+	return scheme, errors.Join(corev1.AddToScheme(scheme), v1alpha1.AddToScheme(scheme), informers.AddToScheme(scheme))
+}
+
+func meshConfigMetric(mesh *meshconfig.Watch) prometheus.Collector {
+	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "mtls_egress_mesh_config_readable",
+		Help: "1 if this process can read the mesh configuration, 0 if it can't; then the configuration that was last read applies.",
+	}, func() float64 {
+		if mesh.Problem() != nil {
+			return 0
+		}
+		return 1
+	})
+}

@@ -1,0 +1,42 @@
+package app
+
+import (
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"mtls.egress/webhook/api/v1alpha1"
+	"mtls.egress/webhook/internal/target"
+)
+
+// Who edits an EgressTarget of the controller's makes it his own. Admission took it for the controller's until it left its cache.
+func TestAdmissionKnowsWhoWroteToAnEgressTarget(t *testing.T) {
+	edited := &v1alpha1.EgressTarget{
+		ObjectMeta: metav1.ObjectMeta{
+			Name: "external.system.com", Labels: map[string]string{target.LabelManagedBy: target.ValueManagedBy},
+			ManagedFields: []metav1.ManagedFieldsEntry{{Manager: target.ValueManagedBy}, {Manager: "kubectl-edit"}},
+		},
+		Spec:   v1alpha1.EgressTargetSpec{Port: 8443},
+		Status: v1alpha1.EgressTargetStatus{Conditions: []metav1.Condition{{Type: "Ready"}}, Credentials: []v1alpha1.CredentialStatus{{SecretName: "a"}}},
+	}
+	var kept any = edited
+	for object, options := range admissionCache().ByObject {
+		if _, ok := object.(*v1alpha1.EgressTarget); ok {
+			var err error
+			if kept, err = options.Transform(edited); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	cached := kept.(*v1alpha1.EgressTarget)
+	if target.MadeByController(cached) {
+		t.Error("it is taken for one of the controller's")
+	}
+	if diff := cmp.Diff(v1alpha1.EgressTargetStatus{Credentials: edited.Status.Credentials}, cached.Status); diff != "" {
+		t.Errorf("the status (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff(edited.Spec, cached.Spec); diff != "" {
+		t.Errorf("the spec (-want +got):\n%s", diff)
+	}
+}

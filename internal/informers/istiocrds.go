@@ -1,0 +1,96 @@
+package informers
+
+import (
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
+
+	"mtls.egress/webhook/internal/mesh"
+)
+
+// Kinds returns the kinds of Istio that a cache with Options holds.
+func Kinds() []string { return append(mesh.HostKinds(), mesh.KindSidecar) }
+
+// istioKinds returns the kinds of Istio that a cache with Options holds.
+func istioKinds() []schema.GroupVersionKind {
+	var kinds []schema.GroupVersionKind
+	for _, kind := range Kinds() {
+		kinds = append(kinds, mesh.GroupVersion().WithKind(kind))
+	}
+	slices.SortFunc(kinds, func(a, b schema.GroupVersionKind) int { return strings.Compare(a.String(), b.String()) })
+	return kinds
+}
+
+// MapperProvider provides the mapper of a manager whose cache has Options: see WithIstio.
+func MapperProvider(config *rest.Config, client *http.Client) (meta.RESTMapper, error) {
+	discovered, err := apiutil.NewDynamicRESTMapper(config, client)
+	if err != nil {
+		return nil, err
+	}
+	return WithIstio(discovered), nil
+}
+
+// WithIstio returns a mapper that knows the kinds of Istio also while no CRD serves them. Without it, no cache could be made
+// in a cluster without Istio's CRDs.
+func WithIstio(mapper meta.RESTMapper) meta.RESTMapper {
+	known := meta.NewDefaultRESTMapper(nil)
+	for _, kind := range istioKinds() {
+		known.Add(kind, meta.RESTScopeNamespace)
+	}
+	return istioMapper{mapper, known}
+}
+
+// istioMapper is a mapper with kinds that it knows unasked. Its errors are those of the mapper alone: meta.FirstHitRESTMapper would join them with
+// the "no match" of the other, so that an API server that can't be reached looks like one that doesn't have the kind.
+type istioMapper struct {
+	meta.RESTMapper
+	known meta.RESTMapper
+}
+
+// RESTMapping is part of meta.RESTMapper.
+func (m istioMapper) RESTMapping(kind schema.GroupKind, versions ...string) (*meta.RESTMapping, error) {
+	mapping, err := m.RESTMapper.RESTMapping(kind, versions...)
+	if err == nil {
+		return mapping, nil
+	}
+	if mapping, unknown := m.known.RESTMapping(kind, versions...); unknown == nil {
+		return mapping, nil
+	}
+	return nil, err
+}
+
+// MissingKinds returns the kinds of Istio that the API server does not serve, as "Kind in group/version". serverResources asks
+// it for the kinds of a group and version, as discovery's ServerResourcesForGroupVersion does.
+func MissingKinds(serverResources func(groupVersion string) (*metav1.APIResourceList, error)) ([]string, error) {
+	served := map[schema.GroupVersionKind]bool{}
+	asked := map[schema.GroupVersion]bool{}
+	var missing []string
+	for _, kind := range istioKinds() {
+		groupVersion := kind.GroupVersion()
+		if !asked[groupVersion] {
+			asked[groupVersion] = true
+			resources, err := serverResources(groupVersion.String())
+			if apierrors.IsNotFound(err) {
+				resources, err = &metav1.APIResourceList{}, nil
+			}
+			if err != nil {
+				return nil, fmt.Errorf("asking for the resources of %s: %w", groupVersion, err)
+			}
+			for _, resource := range resources.APIResources {
+				served[groupVersion.WithKind(resource.Kind)] = true
+			}
+		}
+		if !served[kind] {
+			missing = append(missing, fmt.Sprintf("%s in %s", kind.Kind, groupVersion))
+		}
+	}
+	return missing, nil
+}
