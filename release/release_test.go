@@ -231,8 +231,8 @@ func checkChart(t *testing.T, r release, path string, files map[string][]byte) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if image := `image: "` + r.reference() + `"`; !strings.Contains(rendered, image) {
-		t.Errorf("the Deployment doesn't have %s:\n%s", image, rendered)
+	if image := `image: "` + r.reference() + `"`; strings.Count(rendered, image) != 2 {
+		t.Errorf("the two Deployments don't have %s:\n%s", image, rendered)
 	}
 }
 

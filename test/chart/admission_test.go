@@ -33,7 +33,7 @@ func TestAdmission(t *testing.T) {
 	t.Run("nothing is attached to generated objects", func(t *testing.T) { testAttached(t, c) })
 	t.Run("nothing takes an address of the sinkhole", func(t *testing.T) { testSinkhole(t, c) })
 	t.Run("an issuer is asked for a certificate by those who may create Certificates", func(t *testing.T) { testIssuance(t, c) })
-	t.Run("the service account may do what it has to, and no more", func(t *testing.T) { testAccount(t, c) })
+	t.Run("each ServiceAccount has the rights that it needs, and no others", func(t *testing.T) { testAccounts(t, c) })
 	t.Run("a stopped webhook stops what asks for something, and nothing else", func(t *testing.T) { testStopped(t, c, webhook) })
 }
 
@@ -47,7 +47,7 @@ func (c cluster) upgrade(t *testing.T, webhook *stub, args ...string) {
 		}
 	}
 	c.helm(t, append([]string{
-		"upgrade", release, chartDir, "--namespace", namespace, "--set", "deployment.enabled=false,webhook.url=" + webhook.URL,
+		"upgrade", release, chartDir, "--namespace", namespace, "--set", "webhook.deployment.enabled=false,controller.deployment.enabled=false,webhook.url=" + webhook.URL,
 		"--set", "policy.exemptNamespaces={" + strings.Join(exempt, ",") + "}",
 	}, args...)...)
 }
@@ -77,7 +77,7 @@ func (c cluster) waitForAdmission(t *testing.T, webhook *stub) {
 		return denied(podErr, "mtls-egress-webhook-realised") && denied(deploymentErr, "mtls-egress-webhook-propagated") && len(webhook.take()) == 2
 	})
 	object := generated("probe", "ServiceEntry")
-	if err := c.as(t, accountName).Create(t.Context(), object); err != nil {
+	if err := c.as(t, controllerUser).Create(t.Context(), object); err != nil {
 		t.Fatal(err)
 	}
 	until(t, "the policy on generated objects refuses", func(ctx context.Context) bool {

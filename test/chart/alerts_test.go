@@ -91,12 +91,12 @@ func TestAlertsFollowTheValues(t *testing.T) {
 				`increase(apiserver_admission_webhook_fail_open_count{name=~"(pods|workloads).mtls.egress"}[4m])) > 0`),
 		"MTLSEgressAdmissionErrors critical": other("MTLSEgressAdmissionErrors", "",
 			`sum by (reason) (increase(mtls_egress_admission_requests_total{decision="error", reason!="panic"}[4m])) > 0`),
-		"MTLSEgressPanics critical": other("MTLSEgressPanics", "", `sum(increase(mtls_egress_admission_requests_total{reason="panic"}[4m])) + `+
+		"MTLSEgressPanics critical": other("MTLSEgressPanics", "", `sum(increase(mtls_egress_admission_requests_total{reason="panic"}[4m]) or vector(0)) + `+
 			`sum(increase(controller_runtime_reconcile_panics_total{controller="egresstarget"}[4m]) or vector(0)) > 0`),
 		"MTLSEgressAdmissionSlow warning": other("MTLSEgressAdmissionSlow", "6m",
 			"histogram_quantile(0.99, sum by (le) (rate(mtls_egress_admission_duration_seconds_bucket[4m]))) > 0.25"),
 		"MTLSEgressWebhookAbsent critical":    other("MTLSEgressWebhookAbsent", "7m", "absent(mtls_egress_serving_certificate_not_after_timestamp_seconds)"),
-		"MTLSEgressControllerAbsent critical": other("MTLSEgressControllerAbsent", "7m", "absent(sum by (kind) (mtls_egress_repairs_total))"),
+		"MTLSEgressControllerAbsent critical": other("MTLSEgressControllerAbsent", "7m", `absent(leader_election_master_status{name="mtls-egress-webhook-controller"} == 1)`),
 		"MTLSEgressReconcileErrors warning": other("MTLSEgressReconcileErrors", "9m",
 			`sum(increase(controller_runtime_reconcile_errors_total{controller="egresstarget"}[4m])) > 8`),
 		"MTLSEgressServingCertificateExpires critical": other("MTLSEgressServingCertificateExpires", "11m",

@@ -14,7 +14,7 @@ const testName = "mtls-egress-webhook-test"
 
 // The rights of the check are to list what it looks at, and nothing else; they are bound to it alone.
 func TestUninstallCheckHasOnlyItsRights(t *testing.T) {
-	rendered := render(t, "--set", "serviceAccount.name=runner")
+	rendered := render(t, "--set", "webhook.serviceAccount.name=runner")
 	list := func(group string, resources ...any) map[string]any {
 		return map[string]any{"apiGroups": []any{group}, "resources": resources, "verbs": []any{"list"}}
 	}
@@ -66,7 +66,7 @@ func TestUninstallCheckDeletesEgressTargetsWithTheirDefinition(t *testing.T) {
 
 // The cleanup may take down what the controller makes, and nothing else.
 func TestCleanupHasOnlyItsRights(t *testing.T) {
-	rendered := render(t, "--set", "serviceAccount.name=runner")
+	rendered := render(t, "--set", "webhook.serviceAccount.name=runner")
 	rule := func(group string, resources []any, verbs ...any) map[string]any {
 		return map[string]any{"apiGroups": []any{group}, "resources": resources, "verbs": verbs}
 	}
@@ -145,7 +145,7 @@ func TestCleanupDeletesTheSecretsOfCertManager(t *testing.T) {
 
 // The right of helm test is to ask for Pods in the one namespace.
 func TestAdmissionCheckHasOnlyItsRights(t *testing.T) {
-	rendered := render(t, "--set", "serviceAccount.name=runner,test.namespace=project,test.target=b.example.com,image.tag=v2")
+	rendered := render(t, "--set", "webhook.serviceAccount.name=runner,test.namespace=project,test.target=b.example.com,image.tag=v2")
 	got := map[string]any{
 		"rules":           at(t, rendered["Role "+testName], "rules"),
 		"role":            at(t, rendered["RoleBinding "+testName], "roleRef"),
@@ -227,8 +227,8 @@ func TestTokensAreMountedNowhereByThemselves(t *testing.T) {
 			}
 		}
 	}
-	if accounts != 4 || pods != 4 {
-		t.Errorf("%d accounts and %d Pods, want 4 and 4", accounts, pods)
+	if accounts != 5 || pods != 5 {
+		t.Errorf("%d accounts and %d Pods, want 5 and 5", accounts, pods)
 	}
 }
 
@@ -246,14 +246,14 @@ func podSpec(t *testing.T, object *unstructured.Unstructured) map[string]any {
 	return spec
 }
 
-// The checks run where and as the Deployment does, once, and their Pods are none of those that the Service and the PodDisruptionBudget select.
-func TestChecksRunAsTheDeploymentDoes(t *testing.T) {
-	rendered := render(t, "--set-json", `deployment={
+// The checks run once, with the settings of the webhook's Deployment. No Service or PodDisruptionBudget selects their Pods.
+func TestChecksRunAsTheWebhookDoes(t *testing.T) {
+	rendered := render(t, "--set-json", `webhook.deployment={
 		"podAnnotations": {"team": "a"}, "podLabels": {"team": "a", "app.kubernetes.io/name": "mtls-egress-webhook"}, "priorityClassName": "important",
 		"nodeSelector": {"disk": "fast"}, "tolerations": [{"key": "only", "operator": "Exists"}],
 		"affinity": {"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": []}, "podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": []}}}`,
 		"--set-json", `imagePullSecrets=[{"name": "registry"}]`, "--set", "image.tag=v2,image.pullPolicy=Always")
-	deployment, job, pod := rendered.one(t, "Deployment"), rendered["Job "+checkName], rendered["Pod "+testName]
+	deployment, job, pod := rendered["Deployment "+release], rendered["Job "+checkName], rendered["Pod "+testName]
 	for _, check := range []*unstructured.Unstructured{job, pod} {
 		for _, field := range []string{
 			"securityContext", "automountServiceAccountToken", "volumes", "nodeSelector", "tolerations", "priorityClassName", "imagePullSecrets",

@@ -43,7 +43,7 @@ func (r *installedRelease) program(t *testing.T, namespace string, made bool) {
 		owners := object.GetOwnerReferences()
 		owners[0].UID = egressTarget.UID
 		object.SetOwnerReferences(owners)
-		if err := r.as(t, accountName).Create(t.Context(), object); err != nil {
+		if err := r.as(t, controllerUser).Create(t.Context(), object); err != nil {
 			t.Fatal(err)
 		}
 	}

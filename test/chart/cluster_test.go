@@ -28,7 +28,10 @@ import (
 // The names of the installed release.
 const (
 	configurationName = "0-mtls-egress-webhook"
-	accountName       = "system:serviceaccount:mtls-egress:mtls-egress-webhook"
+	controllerName    = "mtls-egress-webhook-controller"
+	// The users of the two processes.
+	webhookUser    = "system:serviceaccount:mtls-egress:mtls-egress-webhook"
+	controllerUser = "system:serviceaccount:mtls-egress:mtls-egress-webhook-controller"
 )
 
 // cluster is an API server and its administrator.

@@ -202,16 +202,17 @@ func testGeneratedObjects(t *testing.T, c cluster) {
 				return user.Status().Update(ctx, object)
 			},
 		},
-		"the controller changes the spec": {user: accountName, act: update(changeSpec)},
+		"the webhook changes the spec":    {user: webhookUser, act: update(changeSpec), denied: true},
+		"the controller changes the spec": {user: controllerUser, act: update(changeSpec)},
 		"the controller changes all of the metadata": {
-			user: accountName,
+			user: controllerUser,
 			act: update(func(object *unstructured.Unstructured) {
 				addLabel(object, "istio.io/rev", "a")
 				object.SetFinalizers([]string{"example.com/a"})
 				object.SetOwnerReferences(nil)
 			}),
 		},
-		"the controller deletes it": {user: accountName, act: remove},
+		"the controller deletes it": {user: controllerUser, act: remove},
 		"somebody changes it where the protection is off": {
 			user: somebody, act: update(changeSpec), labels: map[string]string{"mtls.egress/protection": "off"}, listed: true,
 		},
@@ -270,14 +271,14 @@ func testGeneratedObjects(t *testing.T, c cluster) {
 				if test.before != nil {
 					test.before(object)
 				}
-				if err := c.as(t, accountName).Create(t.Context(), object); err != nil {
+				if err := c.as(t, controllerUser).Create(t.Context(), object); err != nil {
 					t.Fatal(err)
 				}
 				if test.ends {
 					c.end(t, object)
 				}
 				user := c.as(t, test.user)
-				if test.user == accountName || test.user == namespaceController {
+				if test.user == controllerUser || test.user == namespaceController {
 					user = c.account(t, test.user)
 				}
 				want := ""
@@ -299,7 +300,7 @@ func testGeneratedObjects(t *testing.T, c cluster) {
 		in := exemptNamespace("generated", listed)
 		c.namespace(t, in, nil)
 		object := generated(in, mesh.KindServiceEntry)
-		if err := c.as(t, accountName).Create(t.Context(), object); err != nil {
+		if err := c.as(t, controllerUser).Create(t.Context(), object); err != nil {
 			t.Fatal(err)
 		}
 		_, command, _ := strings.Cut(wayAround(in, nil, true), ": kubectl ")

@@ -16,8 +16,8 @@ import (
 
 // TestHelmTest has no kubelet: the test does what the kubelet would do with the Pod, as its account.
 func TestHelmTest(t *testing.T) {
-	// With a Deployment there is something to test; its Pods run beside the API server.
-	values := []string{"deployment.enabled=true"}
+	// The chart has the test only with the webhook's Deployment. Its Pods run beside the API server.
+	values := []string{"webhook.deployment.enabled=true"}
 	running, err := installation.Start(t.Context(), installation.Options{Values: values})
 	if err != nil {
 		t.Fatal(err)

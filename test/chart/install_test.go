@@ -83,13 +83,13 @@ func TestInstallUpgradeUninstall(t *testing.T) {
 			t.Errorf("other values (-want +got):\n%s", diff)
 		}
 
-		c.helm(t, "upgrade", release, chartDir, "--namespace", namespace, "--set", "deployment.enabled=false,webhook.url=https://127.0.0.1:9443")
+		c.helm(t, "upgrade", release, chartDir, "--namespace", namespace, "--set", "webhook.deployment.enabled=false,controller.deployment.enabled=false,webhook.url=https://127.0.0.1:9443")
 		want = both(facts{Timeout: 5, Policy: admissionregistrationv1.Fail, URL: "https://127.0.0.1:9443/mutate", CA: string(bundle)})
 		if diff := cmp.Diff(want, read()); diff != "" {
 			t.Errorf("outside the cluster (-want +got):\n%s", diff)
 		}
 		if found := c.kubectl(t, "get", "deployments,services,poddisruptionbudgets", "--namespace", namespace, "--output=name"); found != "" {
-			t.Errorf("left of the Deployment: %s", found)
+			t.Errorf("left of the Deployments: %s", found)
 		}
 	})
 

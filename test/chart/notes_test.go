@@ -27,20 +27,34 @@ func TestNotesTellTheNextStep(t *testing.T) {
 		reservations []string
 	}{
 		"by default": {
-			set:          `log={}`,
-			first:        []string{"1. Wait for the webhook, and see that it answers:", "", "   kubectl -n mtls-egress rollout status deployment/mtls-egress-webhook", "   helm -n mtls-egress test mtls-egress-webhook --logs", ""},
+			set: `log={}`,
+			first: []string{"1. Wait until the Pods are ready, and check that admission works:", "", "   kubectl -n mtls-egress rollout status deployment/mtls-egress-webhook",
+				"   kubectl -n mtls-egress rollout status deployment/mtls-egress-webhook-controller", "   helm -n mtls-egress test mtls-egress-webhook --logs", ""},
 			reservations: []string{"prometheusRule.enabled is off"},
 		},
-		"with alerts there is nothing to mind": {
+		"with alerts there is nothing to note": {
 			set:   `prometheusRule.enabled=true`,
-			first: []string{"1. Wait for the webhook, and see that it answers:"},
+			first: []string{"1. Wait until the Pods are ready, and check that admission works:"},
 		},
-		"a webhook elsewhere": {
-			set:          `deployment={"enabled": false, "replicas": 1},webhook.url="https://127.0.0.1:9443",uninstall.refuseWhileInUse=false`,
-			first:        []string{"1. Start the webhook where the API server finds it: https://127.0.0.1:9443", ""},
+		"both processes elsewhere": {
+			set: `webhook.deployment={"enabled": false, "replicas": 1},controller.deployment.enabled=false,webhook.url="https://127.0.0.1:9443",` +
+				`uninstall.refuseWhileInUse=false`,
+			first:        []string{"1. Start the webhook and the controller. The API server calls the webhook at https://127.0.0.1:9443", ""},
 			reservations: []string{"prometheusRule.enabled is off"},
 		},
-		"one replica": {set: `deployment.replicas=1`, reservations: []string{"deployment.replicas is 1", "prometheusRule.enabled is off"}},
+		"the webhook elsewhere": {
+			set:          `webhook.deployment.enabled=false,webhook.url="https://127.0.0.1:9443"`,
+			first:        []string{"1. Wait until the Pods are ready:", "", "   kubectl -n mtls-egress rollout status deployment/mtls-egress-webhook-controller", ""},
+			reservations: []string{"webhook.deployment.enabled is off: start the webhook elsewhere. The API server calls it at https://127.0.0.1:9443", "prometheusRule.enabled is off"},
+		},
+		"the controller elsewhere": {
+			set: `controller.deployment.enabled=false`,
+			first: []string{"1. Wait until the Pods are ready, and check that admission works:", "", "   kubectl -n mtls-egress rollout status deployment/mtls-egress-webhook",
+				"   helm -n mtls-egress test mtls-egress-webhook --logs", ""},
+			reservations: []string{"controller.deployment.enabled is off", "prometheusRule.enabled is off"},
+		},
+		"one replica of the webhook":    {set: `webhook.deployment.replicas=1`, reservations: []string{"webhook.deployment.replicas is 1", "prometheusRule.enabled is off"}},
+		"one replica of the controller": {set: `controller.deployment.replicas=1`, reservations: []string{"prometheusRule.enabled is off"}},
 		"a webhook that may be down": {
 			set:          `webhook.failurePolicy="Ignore"`,
 			reservations: []string{"webhook.failurePolicy is Ignore: while the webhook can't be called, annotated Pods are refused", "prometheusRule.enabled is off"},
@@ -71,7 +85,7 @@ func TestNotesTellTheNextStep(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			printed := c.notes(t, "--set-json", test.set)
-			steps, minded, _ := strings.Cut(printed, "\nMind:\n")
+			steps, noted, _ := strings.Cut(printed, "\nNote:\n")
 			lines := strings.Split(steps, "\n")
 			if diff := cmp.Diff(test.first, lines[:min(len(test.first), len(lines))]); test.first != nil && diff != "" {
 				t.Errorf("first step (-want +got):\n%s", diff)
@@ -82,15 +96,15 @@ func TestNotesTellTheNextStep(t *testing.T) {
 				}
 			}
 			var got []string
-			for line := range strings.Lines(minded) {
+			for line := range strings.Lines(noted) {
 				got = append(got, strings.TrimPrefix(strings.TrimSpace(line), "- "))
 			}
 			if len(got) != len(test.reservations) {
-				t.Fatalf("to mind: %q, want %q", got, test.reservations)
+				t.Fatalf("notes: %q, want %q", got, test.reservations)
 			}
 			for i, want := range test.reservations {
 				if !strings.HasPrefix(got[i], want) {
-					t.Errorf("to mind: %q, want it to begin with %q", got[i], want)
+					t.Errorf("note: %q, want it to begin with %q", got[i], want)
 				}
 			}
 		})

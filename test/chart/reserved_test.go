@@ -52,8 +52,9 @@ func testReserved(t *testing.T, c cluster) {
 		"a wildcard below the domain":                 {change: []change{forHost("*.mtls-egress.internal")}, want: reservedName("*.mtls-egress.internal")},
 		"an older version":                            {apiVersion: "networking.istio.io/v1alpha3", change: []change{forHost(ours)}, want: reservedName(ours)},
 		"the version between":                         {apiVersion: "networking.istio.io/v1beta1", change: []change{forHost(ours)}, want: reservedName(ours)},
-		"a user that is called like the controller":   {user: "system:serviceaccount:project:mtls-egress-webhook", change: []change{forHost(ours)}, want: reservedName(ours)},
-		"the controller":                              {user: accountName, change: []change{forHost(ours), owned("mtls.egress/v1alpha1", "EgressTarget")}},
+		"a user that is called like the controller":   {user: "system:serviceaccount:project:mtls-egress-webhook-controller", change: []change{forHost(ours)}, want: reservedName(ours)},
+		"the webhook":                                 {user: webhookUser, change: []change{forHost(ours)}, want: reservedName(ours)},
+		"the controller":                              {user: controllerUser, change: []change{forHost(ours), owned("mtls.egress/v1alpha1", "EgressTarget")}},
 		"where the protection is off":                 {labels: off, listed: true, change: []change{forHost(ours), owned("mtls.egress/v1alpha1", "EgressTarget")}},
 		"where the label alone says so":               {labels: off, change: []change{forHost(ours)}, want: reservedName(ours)},
 		"where the chart alone says so":               {listed: true, change: []change{forHost(ours)}, want: reservedName(ours)},
@@ -106,7 +107,7 @@ func testReserved(t *testing.T, c cluster) {
 				user := c.as(t, somebody)
 				switch test.user {
 				case "":
-				case accountName:
+				case controllerUser:
 					user = c.account(t, test.user)
 				default:
 					user = c.as(t, test.user)
@@ -117,7 +118,7 @@ func testReserved(t *testing.T, c cluster) {
 				}
 				if test.before != nil {
 					// As the controller may write anything, this object is one from before the policy.
-					if err := c.as(t, accountName).Create(t.Context(), object); err != nil {
+					if err := c.as(t, controllerUser).Create(t.Context(), object); err != nil {
 						t.Fatal(err)
 					}
 				}

@@ -164,7 +164,7 @@ func testSinkhole(t *testing.T, c cluster) {
 			object: claiming("", "ServiceEntry", "spec", "location", "MESH_EXTERNAL"), status: true,
 			path: []any{"status", "addresses", []any{map[string]any{"host": "theirs.example.com", "value": "241.0.0.1"}}}, taken: "241.0.0.1",
 		},
-		"the controller gives an entry an address": {user: accountName, object: claiming("", "ServiceEntry", "spec", "addresses", []any{"10.0.0.1"}), path: []any{"spec", "addresses", ours}},
+		"the controller gives an entry an address": {user: controllerUser, object: claiming("", "ServiceEntry", "spec", "addresses", []any{"10.0.0.1"}), path: []any{"spec", "addresses", ours}},
 	}
 	number := 0
 	for name, test := range changed {
@@ -174,7 +174,7 @@ func testSinkhole(t *testing.T, c cluster) {
 			c.namespace(t, in, nil)
 			object := test.object
 			object.SetNamespace(in)
-			if err := c.as(t, accountName).Create(t.Context(), object); err != nil {
+			if err := c.as(t, controllerUser).Create(t.Context(), object); err != nil {
 				t.Fatal(err)
 			}
 			fields := make([]string, len(test.path)-1)

@@ -53,7 +53,7 @@ func TestServerTakesEveryObject(t *testing.T) {
 	// None of this says anything unless the API server does refuse.
 	t.Run("an unknown field is refused", func(t *testing.T) {
 		for _, kind := range []string{"ServiceMonitor", "PrometheusRule", "NetworkPolicy", "PodDisruptionBudget"} {
-			object := render(t, "--values", "testdata/values/everything.yaml").one(t, kind).DeepCopy()
+			object := render(t, "--values", "testdata/values/everything.yaml").any(t, kind).DeepCopy()
 			set(t, object, "a", "spec", "unknown")
 			encoded, err := object.MarshalJSON()
 			if err != nil {
@@ -123,8 +123,8 @@ func TestPodsOfTheChart(t *testing.T) {
 			t.Errorf("%s makes Pods", name)
 		}
 	}
-	if len(pods) != 4 {
-		t.Errorf("Pods of %q, want 4", slices.Sorted(maps.Keys(pods)))
+	if len(pods) != 5 {
+		t.Errorf("Pods of %q, want 5", slices.Sorted(maps.Keys(pods)))
 	}
 }
 

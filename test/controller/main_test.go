@@ -26,7 +26,7 @@ const (
 )
 
 // user is whom the controller runs as. The chart binds the rights to it, and nothing else is.
-const user = "system:serviceaccount:mtls-egress:mtls-egress-webhook"
+const user = "system:serviceaccount:mtls-egress:mtls-egress-webhook-controller"
 
 // server is shared by the tests of this package, which use a namespace each. It has no cert-manager.
 var server *apiserver.Server

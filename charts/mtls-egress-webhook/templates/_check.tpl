@@ -1,15 +1,16 @@
 {{- /*
-What the Pods of Helm's hooks share. Each runs a check of the command once, with an account of its own, where and as the Deployment's Pods run.
+What the Pods of Helm's hooks share. Each runs one command once, with a ServiceAccount of its own and with the settings in
+webhook.deployment.
 */}}
 
-{{- /* Not the selector labels: such a Pod is none that answers admission requests. */}}
+{{- /* Not the selector labels: such a Pod doesn't answer admission requests. */}}
 {{- define "mtls-egress-webhook.checkLabels" -}}
 {{- $named := dict "app.kubernetes.io/name" (printf "%s-%s" (include "mtls-egress-webhook.name" .top) .check) }}
 {{- merge $named (include "mtls-egress-webhook.labels" .top | fromYaml) | toYaml }}
 {{- end }}
 
 {{- define "mtls-egress-webhook.checkPodLabels" -}}
-{{- merge (dict "sidecar.istio.io/inject" "false") (include "mtls-egress-webhook.checkLabels" . | fromYaml) (.top.Values.deployment.podLabels | default dict) | toYaml }}
+{{- merge (dict "sidecar.istio.io/inject" "false") (include "mtls-egress-webhook.checkLabels" . | fromYaml) (.top.Values.webhook.deployment.podLabels | default dict) | toYaml }}
 {{- end }}
 
 {{- define "mtls-egress-webhook.checkName" -}}
@@ -68,6 +69,7 @@ subjects:
 
 {{- define "mtls-egress-webhook.checkPod" -}}
 {{- $values := .top.Values -}}
+{{- $deployment := $values.webhook.deployment -}}
 restartPolicy: Never
 serviceAccountName: {{ include "mtls-egress-webhook.checkName" . }}
 # The token is mounted below, where it can be seen.
@@ -77,8 +79,8 @@ imagePullSecrets:
   {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- /* What runs after the release is gone has no quota any more that would admit it with a system- priority. */}}
-{{- if and $values.deployment.priorityClassName (not .afterwards) }}
-priorityClassName: {{ $values.deployment.priorityClassName }}
+{{- if and $deployment.priorityClassName (not .afterwards) }}
+priorityClassName: {{ $deployment.priorityClassName }}
 {{- end }}
 securityContext:
   {{- include "mtls-egress-webhook.podSecurityContext" .top | nindent 2 }}
@@ -89,8 +91,8 @@ containers:
   args:
     {{- toYaml .args | nindent 4 }}
   resources:
-    {{- toYaml $values.deployment.resources | nindent 4 }}
-  {{- with $values.deployment.extraEnv }}
+    {{- toYaml $deployment.resources | nindent 4 }}
+  {{- with $deployment.extraEnv }}
   env:
     {{- toYaml . | nindent 4 }}
   {{- end }}
@@ -100,16 +102,16 @@ containers:
   - {{ include "mtls-egress-webhook.tokenMount" .top | indent 4 | trim }}
 volumes:
 - {{ include "mtls-egress-webhook.tokenVolume" .top | indent 2 | trim }}
-{{- with $values.deployment.nodeSelector }}
+{{- with $deployment.nodeSelector }}
 nodeSelector:
   {{- toYaml . | nindent 2 }}
 {{- end }}
-{{- with $values.deployment.tolerations }}
+{{- with $deployment.tolerations }}
 tolerations:
   {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- /* Not what keeps the webhook's Pods apart: it would keep this one from the nodes that they are on. */}}
-{{- with $values.deployment.affinity.nodeAffinity }}
+{{- with $deployment.affinity.nodeAffinity }}
 affinity:
   nodeAffinity:
     {{- toYaml . | nindent 4 }}

@@ -43,8 +43,41 @@ digit sorts before every letter. https://github.com/istio/istio/issues/43074
 {{- toYaml $secrets }}
 {{- end }}
 
+{{- /*
+What belongs to one of the two processes takes a dict with top, the root context, and component, which is webhook or
+controller. The section of the values with that name holds the settings of the process.
+*/}}
+
+{{- define "mtls-egress-webhook.componentName" -}}
+{{- $name := include "mtls-egress-webhook.fullname" .top }}
+{{- eq .component "webhook" | ternary $name (printf "%s-%s" $name .component) }}
+{{- end }}
+
+{{- define "mtls-egress-webhook.componentSelectorLabels" -}}
+{{ include "mtls-egress-webhook.selectorLabels" .top }}
+app.kubernetes.io/component: {{ .component }}
+{{- end }}
+
+{{- define "mtls-egress-webhook.componentLabels" -}}
+{{- $own := dict "app.kubernetes.io/component" .component }}
+{{- merge $own (include "mtls-egress-webhook.labels" .top | fromYaml) | toYaml }}
+{{- end }}
+
+{{- define "mtls-egress-webhook.componentMetadata" -}}
+name: {{ include "mtls-egress-webhook.componentName" . }}
+namespace: {{ .top.Release.Namespace }}
+labels:
+  {{- include "mtls-egress-webhook.componentLabels" . | nindent 2 }}
+{{- end }}
+
 {{- define "mtls-egress-webhook.serviceAccount" -}}
-{{- .Values.serviceAccount.name | default (include "mtls-egress-webhook.fullname" .) }}
+{{- $values := get .top.Values .component }}
+{{- $values.serviceAccount.name | default (include "mtls-egress-webhook.componentName" .) }}
+{{- end }}
+
+{{- /* The name of the Lease, which the controller has as a constant. */}}
+{{- define "mtls-egress-webhook.lease" -}}
+mtls-egress-webhook-controller
 {{- end }}
 
 {{- define "mtls-egress-webhook.image" -}}

@@ -1,5 +1,6 @@
 {{- /*
-What every Pod of the chart has, that of the Deployment and those of the hooks: what Pod security restricted asks for, and the token, mounted where it can be seen.
+What every Pod of the chart has, those of the Deployments and of the hooks: the security context that the Pod Security level
+restricted requires, and the token in a visible volume.
 */}}
 
 {{- define "mtls-egress-webhook.podSecurityContext" -}}

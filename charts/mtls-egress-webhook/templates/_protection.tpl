@@ -20,10 +20,10 @@ a tool of many teams, and can't take it off without whoever installs the chart, 
     the chart's value policy.exemptNamespaces, and its label: kubectl label namespace ") + request.namespace + " mtls.egress/protection=off"
 {{- end }}
 {{/*
-A CEL expression: this is not the controller, which writes the generated objects with its own account.
+A CEL expression: the user is not the controller, which writes the generated objects with its own ServiceAccount.
 */}}
 {{- define "mtls-egress-webhook.notByTheController" -}}
-request.userInfo.username != 'system:serviceaccount:{{ .Release.Namespace }}:{{ include "mtls-egress-webhook.serviceAccount" . }}'
+request.userInfo.username != 'system:serviceaccount:{{ .Release.Namespace }}:{{ include "mtls-egress-webhook.serviceAccount" (dict "top" . "component" "controller") }}'
 {{- end }}
 {{/*
 A CEL expression: an address, or a range as address/length, overlaps 240.0.0.0 to 254.255.255.255, where the sinkhole addresses are. Istio's own

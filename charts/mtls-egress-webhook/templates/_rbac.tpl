@@ -1,0 +1,19 @@
+{{- /*
+What the roles of both processes share.
+*/}}
+
+{{- define "mtls-egress-webhook.meshConfigRule" -}}
+# The mesh configuration, by list and watch with a field selector on its name. In all namespaces, because a Role can't be
+# installed into a root namespace that doesn't exist yet, and the chart may be installed before Istio.
+- apiGroups: [""]
+  resources: [configmaps]
+  resourceNames: [{{ .Values.istio.meshConfigMap | quote }}]
+  verbs: [list, watch]
+{{- end }}
+
+{{- /* The ServiceAccount of one of the two processes, as the subject of a binding. */}}
+{{- define "mtls-egress-webhook.subject" -}}
+- kind: ServiceAccount
+  name: {{ include "mtls-egress-webhook.serviceAccount" . }}
+  namespace: {{ .top.Release.Namespace }}
+{{- end }}
