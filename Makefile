@@ -53,7 +53,6 @@ provided = MTLS_EGRESS_$(1)=$$(go -C test/tools run . $(2)); export MTLS_EGRESS_
 assets := $(call provided,ASSETS,assets)
 cert_manager := $(call provided,CERTMANAGER,certmanager)
 promtool := $(call provided,PROMTOOL,promtool)
-painter := $(call provided,DASHBOARD,dashboard)
 crds := $(call provided,ISTIO_CRDS,istio-crds); $(call provided,GATEWAY_CRDS,gateway-crds); $(call provided,PROMETHEUS_CRDS,prometheus-crds)
 
 .PHONY: help
@@ -74,7 +73,7 @@ ON_A_NODE := mtls.egress/webhook/test/(cluster|lifecycle|mesh|meshdemo)
 
 .PHONY: test
 test: ## Run all tests; the servers they need are built the first time.
-	$(node); $(cert_manager); $(promtool); $(painter); $(crds); $(assets); test/all/all.sh '$(ON_A_NODE)'
+	$(node); $(cert_manager); $(promtool); $(crds); $(assets); test/all/all.sh '$(ON_A_NODE)'
 
 .PHONY: test-mesh
 test-mesh: ## Run the tests of the data path on a real mesh (root on Linux, or a cluster in KUBECONFIG).
@@ -140,11 +139,6 @@ demo: first-build ## Show on a real API server what one annotation does; KEEP=1 
 .PHONY: demo-mesh
 demo-mesh: ## Show on a real mesh what the partner sees; KEEP=1 opens a shell at the end. Like test-mesh it needs root.
 	$(node); KEEP='$(KEEP)' go run ./test/meshdemo
-
-.PHONY: dashboard
-dashboard: ## Draw the dashboard from what the cause of every alert brings forth, docs/images/dashboard.png.
-	$(promtool); $(painter); $(assets); \
-	MTLS_EGRESS_DASHBOARD_PICTURE=$(CURDIR)/docs/images/dashboard.png go test -count 1 -timeout 20m ./test/alerts
 
 .PHONY: bench
 bench: $(BENCHSTAT) ## Measure; bin/bench.txt holds the raw figures, for benchstat OLD bin/bench.txt.

@@ -1,5 +1,5 @@
-// Package admission_test runs the whole product on a real API server: the chart as Helm installs it, the webhook and the controller
-// as one process with the rights of the chart's service account, Istio's CRDs. There is no kubelet and there are no controllers of
+// Package admission_test runs the whole product on a real API server: the chart as Helm installs it, the
+// webhook and the controller, each with the rights of its service account, Istio's CRDs. There is no kubelet and there are no controllers of
 // Kubernetes: the tests create Pods as those would.
 package admission_test
 
@@ -92,7 +92,9 @@ func newWorld(t *testing.T) *world {
 	}
 	t.Cleanup(func() {
 		if t.Failed() {
-			t.Logf("the webhook said at the end:\n%s", ending(installed.Replicas[0].Log))
+			for _, process := range installed.Processes() {
+				t.Logf("the log of %s ends with:\n%s", process.Name, ending(process.Log))
+			}
 		}
 	})
 	return &world{T: t, Client: admin, namespace: namespace.Name}
@@ -168,7 +170,7 @@ func (w *world) remove(object client.Object) {
 	}
 }
 
-// metric is what the webhook counts.
+// metric is what webhook and controller count.
 func (w *world) metric(name string, labels map[string]string) float64 {
 	w.Helper()
 	value, err := installed.Metric(w.Context(), name, labels)
@@ -282,7 +284,7 @@ func (w *world) istioObjects() []string {
 	return strings.Fields(w.kubectl("get", "serviceentries,virtualservices,destinationrules,sidecars", "--output=name"))
 }
 
-// writes are what the webhook did to Istio objects of the namespace, in order, each as verb, resource and name; requests that the API
+// writes are what the controller did to Istio objects of the namespace, in order, each as verb, resource and name; requests that the API
 // server refused have their status at the end.
 func (w *world) writes() []string {
 	w.Helper()

@@ -2,6 +2,7 @@ package admission_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -99,18 +100,15 @@ func TestWhoDeploysCantWidenTheList(t *testing.T) {
 	}
 }
 
-// TestTheClusterAllowsSomeHostsOnly has the webhook run with the chart's values of a cluster that denies by default.
+// TestTheClusterAllowsSomeHostsOnly has webhook and controller run with the chart's values of a cluster that denies by default.
 func TestTheClusterAllowsSomeHostsOnly(t *testing.T) {
 	w := newWorld(t)
 	again := func(ctx context.Context, values ...string) {
 		t.Helper()
-		if err := installed.StopWebhook(); err != nil {
+		if err := errors.Join(installed.StopWebhook(), installed.StopControllers(), installed.Upgrade(ctx, values...)); err != nil {
 			t.Fatal(err)
 		}
-		if err := installed.Upgrade(ctx, values...); err != nil {
-			t.Fatal(err)
-		}
-		if err := installed.StartWebhook(ctx); err != nil {
+		if err := errors.Join(installed.StartWebhook(ctx), installed.StartControllers(ctx)); err != nil {
 			t.Fatal(err)
 		}
 	}

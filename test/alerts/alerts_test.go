@@ -1,4 +1,4 @@
-// Package alerts makes the cause of each of the chart's alerts, with the real webhook on a real API server, and has a real Prometheus see the alert fire, and end when the
+// Package alerts makes the cause of each of the chart's alerts, with the real webhook and controller on a real API server, and has a real Prometheus see the alert fire, and end when the
 // cause is gone. The rules are the chart's, with shorter times.
 package alerts
 
@@ -41,6 +41,11 @@ const shorter = `prometheusRule={"enabled": true, "rateWindow": "10s", "invalidF
 	"withoutSidecarFor": "1s", "notRealisedFor": "1s", "slowSeconds": 0.0002, "slowFor": "0s", "absentFor": "2s", "reconcileErrors": 0, "reconcileErrorsFor": "0s",
 	"servingCertificateFor": "1s"}`
 
+// values are those of the chart.
+func values() []string {
+	return []string{"controller.verifyTargets=marked", "controller.deployment.extraArgs={--survey-interval=1s}"}
+}
+
 // scene is what the causes act on.
 type scene struct {
 	*installation.Installation
@@ -54,15 +59,7 @@ type cause struct {
 }
 
 func TestEveryAlertFiresByItsCause(t *testing.T) {
-	// Before the clock runs by which the dashboard shows what was: building the program takes minutes
-	// on a new machine.
-	painter, err := apiserver.Tools(t.Context(), "dashboard")
-	if err != nil {
-		t.Fatal(err)
-	}
-	i, err := installation.Start(t.Context(), installation.Options{Replicas: 2, Values: []string{
-		"controller.verifyTargets=marked", "deployment.extraArgs={--survey-interval=1s}",
-	}})
+	i, err := installation.Start(t.Context(), installation.Options{Replicas: 2, Controllers: 2, Values: values()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -106,10 +103,10 @@ func TestEveryAlertFiresByItsCause(t *testing.T) {
 			prometheus.waitFor(t, c.alert, c.severity, false)
 		})
 	}
-	t.Run("no panel of the dashboard is empty", func(t *testing.T) { scene{i, t}.showsTheDashboard(prometheus, causes, painter) })
+	t.Run("every query of the dashboard has data", func(t *testing.T) { scene{i, t}.fillsTheDashboard(prometheus, causes) })
 }
 
-// blind is the address of /metrics of a replica that may do nothing.
+// blind is the address of /metrics of a webhook that may do nothing.
 var blind string
 
 // causes are those of all alerts. What is in again has to go on until the alert fires: it is a moment,
@@ -208,7 +205,7 @@ func causes(t *testing.T) (all []cause, again map[string]func(scene)) {
 			func(scene) { stopBlind() }},
 		{"MTLSEgressAdmissionErrors", "critical",
 			func(s scene) {
-				s.kubectl("delete", "clusterrolebinding", installation.Release+"-admission", installation.Release+"-controller")
+				s.kubectl("delete", "clusterrolebinding", installation.Release+"-admission")
 				s.eventually("the webhook can't read an EgressTarget", func() error {
 					if err := s.create("errors", "unknown.system.com", []string{metav1.DryRunAll}); err == nil {
 						return errors.New("the Pod was admitted")
@@ -224,7 +221,7 @@ func causes(t *testing.T) (all []cause, again map[string]func(scene)) {
 				s.eventually("a Pod is admitted", func() error { return s.create("reconcile", host, nil) })
 			},
 			func(s scene) { s.upgrade() }},
-		{"MTLSEgressControllerAbsent", "critical", stopWebhook, startWebhook},
+		{"MTLSEgressControllerAbsent", "critical", stopControllers, startControllers},
 		{"MTLSEgressWebhookAbsent", "critical", stopWebhook, startWebhook},
 		{"MTLSEgressWebhookFailing", "critical", stopWebhook, startWebhook},
 	}, again
@@ -242,10 +239,22 @@ func startWebhook(s scene) {
 	}
 }
 
+func stopControllers(s scene) {
+	if err := s.StopControllers(); err != nil {
+		s.Fatal(err)
+	}
+}
+
+func startControllers(s scene) {
+	if err := s.StartControllers(s.Context()); err != nil {
+		s.Fatal(err)
+	}
+}
+
 // upgrade puts back what was deleted of the release. Helm makes anew what it has in its record and doesn't find.
 func (s scene) upgrade() {
 	s.Helper()
-	if err := s.Upgrade(s.Context(), "controller.verifyTargets=marked", "deployment.extraArgs={--survey-interval=1s}"); err != nil {
+	if err := s.Upgrade(s.Context(), values()...); err != nil {
 		s.Fatal(err)
 	}
 }
@@ -358,7 +367,7 @@ func (s scene) eventually(what string, try func() error) {
 	}
 }
 
-// startBlind starts a replica whose account may do nothing, so that it gets no certificate.
+// startBlind starts a webhook whose account may do nothing, so that it gets no certificate.
 func (s scene) startBlind() (stop func()) {
 	s.Helper()
 	_, err := s.Admin.CoreV1().ServiceAccounts(installation.Namespace).Create(s.Context(), &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: "blind"}}, metav1.CreateOptions{})
@@ -388,8 +397,8 @@ func (s scene) startBlind() (stop func()) {
 		s.Fatal(err)
 	}
 	log := filepath.Join(s.TempDir(), "log")
-	process, err := apiserver.StartProcess(exec.Command(s.Command, "serve", "--kubeconfig="+kubeconfig, "--namespace="+installation.Namespace,
-		"--webhook-host=127.0.0.1", "--webhook-port="+port, "--health-address="+addresses[1], "--metrics-address="+blind, "--leader-elect=false"), log, s.StartGuarded)
+	process, err := apiserver.StartProcess(exec.Command(s.Command, "serve", "webhook", "--kubeconfig="+kubeconfig, "--namespace="+installation.Namespace,
+		"--webhook-host=127.0.0.1", "--webhook-port="+port, "--health-address="+addresses[1], "--metrics-address="+blind), log, s.StartGuarded)
 	if err != nil {
 		s.Fatal(err)
 	}

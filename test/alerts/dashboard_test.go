@@ -1,34 +1,33 @@
 package alerts
 
 import (
-	"cmp"
 	"context"
 	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
 	"net/http"
+	"net/url"
 	"os"
-	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
+	"strings"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"mtls.egress/webhook/test/apiserver"
 	"mtls.egress/webhook/test/installation"
 )
 
-// picture is where the drawn dashboard is kept. Without it, it is drawn all the same.
-const picture = "MTLS_EGRESS_DASHBOARD_PICTURE"
-
-// troubles are the alerts whose causes the picture shows at its end.
+// troubles are the alerts whose causes are there when the dashboard is asked for.
 func troubles() []string {
 	return []string{"MTLSEgressConflict", "MTLSEgressPodsWithoutSidecar", "MTLSEgressCredentialExpires", "MTLSEgressTargetNotVerified"}
 }
 
-// showsTheDashboard draws the dashboard over the time of the test, which had the cause of every
-// alert, and at its end some of them again, while there is much to do. The program that draws is in
-// the directory painter.
-func (s scene) showsTheDashboard(prometheus *server, causes []cause, painter string) {
+// fillsTheDashboard asks Prometheus each query of the dashboard over the time of the test, which had the cause of every alert,
+// while some of the causes are there again. A query that Prometheus refuses or warns of fails, and so does one without data.
+func (s scene) fillsTheDashboard(prometheus *server, causes []cause) {
 	s.Helper()
 	causes = slices.DeleteFunc(slices.Clone(causes), func(c cause) bool { return !slices.Contains(troubles(), c.alert) })
 	for _, c := range causes {
@@ -40,7 +39,7 @@ func (s scene) showsTheDashboard(prometheus *server, causes []cause, painter str
 		prometheus.waitFor(s.T, c.alert, c.severity, true)
 	}
 	prometheus.waitFor(s.T, "MTLSEgressTargetNotProgrammed", "critical", true)
-	s.draw(prometheus, painter)
+	s.askDashboard(prometheus)
 }
 
 // busy is long enough that a rate can be told of it: Pods are created, some of them with a mistake, somebody deletes generated objects, and somebody knocks at the webhook's port.
@@ -73,15 +72,87 @@ func (s scene) busy() {
 	}
 }
 
-// draw fails when Prometheus refuses a query of the dashboard, and when one brings nothing.
-func (s scene) draw(prometheus *server, painter string) {
-	s.Helper()
-	path := cmp.Or(os.Getenv(picture), filepath.Join(s.TempDir(), "dashboard.png"))
-	last := time.Since(prometheus.started).Round(time.Second)
-	command := exec.CommandContext(s.Context(), filepath.Join(painter, "dashboard"),
-		"-dashboard", filepath.Join(s.Root, "charts", "mtls-egress-webhook", "files", "dashboards", "mtls-egress.json"),
-		"-prometheus", prometheus.address, "-scrape-interval", apiServerInterval.String(), "-last", last.String(), "-picture", path)
-	if _, _, err := apiserver.Output(command); err != nil {
-		s.Error(err)
+// rateInterval is the variable for which Grafana puts in the time over which a rate can be computed: four scrapes at least.
+// https://grafana.com/docs/grafana/latest/datasources/prometheus/template-variables/#use-__rate_interval
+const rateInterval = "$__rate_interval"
+
+// board is what matters of a dashboard.
+// https://grafana.com/docs/grafana/latest/dashboards/build-dashboards/view-dashboard-json-model/
+type board struct {
+	Panels []struct {
+		Title   string
+		Targets []struct {
+			Expr    string
+			Instant bool
+		}
 	}
 }
+
+func (s scene) askDashboard(prometheus *server) {
+	s.Helper()
+	text, err := os.ReadFile(filepath.Join(s.Root, "charts", "mtls-egress-webhook", "files", "dashboards", "mtls-egress.json"))
+	if err != nil {
+		s.Fatal(err)
+	}
+	var dashboard board
+	if err := json.Unmarshal(text, &dashboard); err != nil {
+		s.Fatal(err)
+	}
+	asked := 0
+	for _, panel := range dashboard.Panels {
+		for _, query := range panel.Targets {
+			asked++
+			// Beside "or vector(0)" the query itself has to have data.
+			expr := strings.TrimSuffix(query.Expr, " or vector(0)")
+			expr = strings.ReplaceAll(expr, rateInterval, (4 * apiServerInterval).String())
+			if err := prometheus.hasData(s.Context(), expr, query.Instant); err != nil {
+				s.Errorf("the panel %q: %s: %v", panel.Title, expr, err)
+			}
+		}
+	}
+	if asked == 0 {
+		s.Error("the dashboard has no query")
+	}
+}
+
+// hasData returns why a query has no data now, or over the time since the start.
+func (p *server) hasData(ctx context.Context, expr string, instant bool) error {
+	now := time.Now()
+	path, values := "query_range", url.Values{
+		"query": {expr}, "step": {apiServerInterval.String()},
+		"start": {p.started.Format(time.RFC3339)}, "end": {now.Format(time.RFC3339)},
+	}
+	if instant {
+		path, values = "query", url.Values{"query": {expr}}
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, p.address+"/api/v1/"+path+"?"+values.Encode(), nil)
+	if err != nil {
+		return err
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = response.Body.Close() }() // it was only read
+	var answer struct {
+		Error    string
+		Warnings []string
+		Data     struct{ Result []json.RawMessage }
+	}
+	if err := json.NewDecoder(response.Body).Decode(&answer); err != nil {
+		return err
+	}
+	if answer.Error != "" || len(answer.Warnings) > 0 {
+		return fmt.Errorf("Prometheus says: %s %q", answer.Error, answer.Warnings)
+	}
+	// A ratio of nothing is NaN, which no panel shows.
+	for _, series := range answer.Data.Result {
+		if numbers.Match(series) {
+			return nil
+		}
+	}
+	return errors.New("no data")
+}
+
+// numbers matches a sample that is a number, as in [1735689600,"0.5"].
+var numbers = regexp.MustCompile(`\[[0-9.e+]+,"-?[0-9]`)

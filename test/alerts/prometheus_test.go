@@ -30,8 +30,8 @@ type server struct {
 	started time.Time
 }
 
-// startPrometheus has a real Prometheus scrape the API server, the replicas and more of them, with the label pod as the Prometheus operator gives it, and evaluate rules, each
-// twice a second.
+// startPrometheus has a real Prometheus scrape the API server, the webhooks and controllers and more of
+// them, with the label pod as the Prometheus operator gives it, and evaluate rules, each twice a second.
 func startPrometheus(t *testing.T, i *installation.Installation, rules any, more map[string]string) *server {
 	t.Helper()
 	folder, err := apiserver.Tools(t.Context(), "promtool")
@@ -61,12 +61,12 @@ func startPrometheus(t *testing.T, i *installation.Installation, rules any, more
 	if host == "" {
 		host = i.Config.Host
 	}
-	var replicas []any
+	var pods []any
 	add := func(pod, address string) {
-		replicas = append(replicas, map[string]any{"targets": []string{address}, "labels": map[string]string{"pod": pod}})
+		pods = append(pods, map[string]any{"targets": []string{address}, "labels": map[string]string{"pod": pod}})
 	}
-	for n, address := range i.MetricsAddresses() {
-		add(fmt.Sprintf("%s-%d", installation.Release, n), address)
+	for _, process := range i.Processes() {
+		add("mtls-egress-"+process.Name, process.MetricsAddress())
 	}
 	for pod, address := range more {
 		add(pod, address)
@@ -75,7 +75,7 @@ func startPrometheus(t *testing.T, i *installation.Installation, rules any, more
 		"global":     map[string]any{"scrape_interval": "500ms", "scrape_timeout": "500ms", "evaluation_interval": "500ms"},
 		"rule_files": []string{write("rules.yaml", encoded(rules))},
 		"scrape_configs": []any{
-			map[string]any{"job_name": "webhook", "honor_labels": true, "static_configs": replicas},
+			map[string]any{"job_name": "webhook", "honor_labels": true, "static_configs": pods},
 			map[string]any{"job_name": "apiserver", "scheme": "https", "scrape_interval": apiServerInterval.String(), "scrape_timeout": apiServerInterval.String(), "static_configs": []any{map[string]any{"targets": []string{host}}}, "tls_config": map[string]any{
 				"ca_file": write("ca.crt", i.Config.CAData), "cert_file": write("client.crt", i.Config.CertData), "key_file": write("client.key", i.Config.KeyData),
 			}},

@@ -44,8 +44,8 @@ func (d *demo) stop() error {
 // play tells the story up to its end.
 func (d *demo) play(ctx context.Context) (err error) {
 	start := time.Now()
-	d.Sayf("A real kube-apiserver, with the webhook beside it. This takes about 20 seconds; the first time on a machine some minutes,")
-	d.Sayf("as etcd, kube-apiserver, kubectl and Helm have to be built.\n")
+	d.Sayf("A real kube-apiserver, with webhook and controller beside it. This takes about 20 seconds; the first")
+	d.Sayf("time on a machine some minutes, as etcd, kube-apiserver, kubectl and Helm have to be built.\n")
 	if d.installed, err = installation.Start(ctx, installation.Options{Say: d.Begin}); err != nil {
 		return err
 	}

@@ -26,10 +26,12 @@ type books struct {
 	*installation.Installation
 }
 
-// TestBooks runs the commands of the documents that need a running webhook, from top to bottom, and sees that what they say follows. The chart's Deployment is there, and no
-// controller that would make its Pods: the webhook runs beside the API server.
+// TestBooks runs the commands of the documents that need a running webhook, from top to bottom, and sees that what they say follows. The chart's Deployments are there, and no
+// controller that would make their Pods: both processes run beside the API server.
 func TestBooks(t *testing.T) {
-	i, err := installation.Start(t.Context(), installation.Options{Values: []string{"deployment.enabled=true"}})
+	i, err := installation.Start(t.Context(), installation.Options{Values: []string{
+		"webhook.deployment.enabled=true", "controller.deployment.enabled=true",
+	}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -43,9 +45,11 @@ func TestBooks(t *testing.T) {
 	b.apply(deploymentThatAsks("shop"))
 	b.wantPod("project", asks("before"), "")
 	b.kubectl("wait", "--for=create", "virtualservice/mtls-egress-external.system.com", "--namespace=project", "--timeout="+patience.String())
-	// What the Deployment controller would say of the chart's, whatever its generation.
-	b.kubectl("patch", "deployment", installation.Release, "--namespace="+installation.Namespace, "--subresource=status", "--type=merge",
-		`--patch={"status": {"observedGeneration": 1000, "replicas": 2, "updatedReplicas": 2, "readyReplicas": 2, "availableReplicas": 2}}`)
+	// What the Deployment controller would say of the chart's, whatever their generations.
+	for _, name := range []string{installation.Release, installation.ControllerName} {
+		b.kubectl("patch", "deployment", name, "--namespace="+installation.Namespace, "--subresource=status", "--type=merge",
+			`--patch={"status": {"observedGeneration": 1000, "replicas": 2, "updatedReplicas": 2, "readyReplicas": 2, "availableReplicas": 2}}`)
+	}
 
 	for _, book := range []struct {
 		name string

@@ -1,6 +1,7 @@
-// Package installation brings up what the suites, the demo and the benchmarks share: a real API server with Istio's CRDs, the
-// chart installed by Helm, and the webhook as processes beside it, which have the chart's arguments and the rights of the
-// chart's service account and no more. All traffic stays on the loopback interface.
+// Package installation brings up what the suites, the demo and the benchmarks share: a real API server
+// with Istio's CRDs, the chart installed by Helm, and webhooks and controllers as processes beside it.
+// Each kind has the arguments of its Deployment in the chart, and the rights of its own service account
+// and no others. All traffic stays on the loopback interface.
 package installation
 
 import (
@@ -14,6 +15,8 @@ import (
 	"sync"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 
 	"mtls.egress/webhook/test/apiserver"
@@ -25,8 +28,19 @@ const (
 	Namespace = "mtls-egress"
 )
 
-// User is whom the webhooks run as.
-const User = "system:serviceaccount:" + Namespace + ":" + Release
+// ControllerName is the name of the controller's Deployment, service account and Lease. Those of the
+// webhook have the name of the release.
+const ControllerName = Release + "-controller"
+
+// Who the processes are to the API server.
+const (
+	// User is the controller, which writes generated objects and statuses.
+	User = accounts + ControllerName
+	// WebhookUser is the webhook.
+	WebhookUser = accounts + Release
+
+	accounts = "system:serviceaccount:" + Namespace + ":"
+)
 
 // WebhookConfiguration is the name of the release's MutatingWebhookConfiguration.
 const WebhookConfiguration = "0-" + Release
@@ -36,11 +50,14 @@ const patience = 2 * time.Minute
 
 // Options of Start. The zero value is fine.
 type Options struct {
-	// Values are values of the chart, each as Helm's --set takes it. They win over those that put the webhook outside of the
-	// cluster, let it stop without delay, and have unused EgressTargets removed after two seconds.
+	// Values are values of the chart, each as Helm's --set takes it. They win over those that put both
+	// processes outside of the cluster, let the webhook stop without delay, and have unused EgressTargets
+	// removed after two seconds.
 	Values []string
 	// Replicas is how many webhooks run. Default: 1, which the API server calls directly; more stand behind a Service.
 	Replicas int
+	// Controllers is how many controllers run, one of which is the leader. Default: 1.
+	Controllers int
 	// BeforeInstall is called when the API server runs with Istio's CRDs, and the chart is not yet installed. Default: nothing.
 	BeforeInstall func(context.Context, *Installation) error
 	// APIServer are the options of the API server.
@@ -49,7 +66,7 @@ type Options struct {
 	Say func(step string)
 }
 
-// Installation is a running API server with the chart and its webhooks.
+// Installation is a running API server with the chart, its webhooks and its controllers.
 type Installation struct {
 	*apiserver.Server
 	// Admin is a client of an administrator.
@@ -60,14 +77,16 @@ type Installation struct {
 	Root string
 	// Replicas are the webhooks, running or not.
 	Replicas []*Replica
+	// Controllers are the controllers, running or not.
+	Controllers []*Process
 
 	values  []string
 	service *service
 	stop    func() error
 }
 
-// Start builds the webhook, starts everything and returns when an annotated Pod is realised. The caller calls Stop. When Start
-// returns an error, nothing is left running.
+// Start builds the program, starts everything, and returns when all processes are ready and an annotated
+// Pod is realised. The caller calls Stop. When Start returns an error, nothing is left running.
 func Start(ctx context.Context, options Options) (*Installation, error) {
 	if options.Say == nil {
 		options.Say = func(string) {}
@@ -92,7 +111,7 @@ func (i *Installation) start(ctx context.Context, options Options) (err error) {
 	if i.Root, err = apiserver.Root(ctx); err != nil {
 		return err
 	}
-	options.Say("building the webhook")
+	options.Say("building the program")
 	if err := i.build(ctx); err != nil {
 		return err
 	}
@@ -100,7 +119,7 @@ func (i *Installation) start(ctx context.Context, options Options) (err error) {
 	if err := i.installIstio(ctx); err != nil {
 		return err
 	}
-	if err := i.prepareReplicas(max(1, options.Replicas)); err != nil {
+	if err := i.prepareProcesses(max(1, options.Replicas), max(1, options.Controllers)); err != nil {
 		return err
 	}
 	if options.BeforeInstall != nil {
@@ -112,15 +131,19 @@ func (i *Installation) start(ctx context.Context, options Options) (err error) {
 	if err := i.install(ctx, options.Values); err != nil {
 		return err
 	}
-	options.Say("starting the webhook beside the API server")
-	return i.StartWebhook(ctx)
+	options.Say("starting webhook and controller beside the API server")
+	if err := i.startAll(ctx, i.Processes()); err != nil {
+		return err
+	}
+	return i.awaitAdmission(ctx)
 }
 
-// Stop stops the webhooks and the API server and removes all files of theirs. Another call returns what the first one did.
+// Stop stops the processes and the API server and removes their files. Another call returns what the
+// first one did.
 func (i *Installation) Stop() error { return i.stop() }
 
 func (i *Installation) shutDown() error {
-	err := i.StopWebhook()
+	err := errors.Join(i.StopControllers(), i.StopWebhook())
 	if i.service != nil {
 		err = errors.Join(err, i.service.close())
 	}
@@ -135,7 +158,7 @@ func (i *Installation) build(ctx context.Context) error {
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	output, err := cmd.CombinedOutput()
 	if err != nil {
-		return fmt.Errorf("building the webhook: %w\n%s", err, output)
+		return fmt.Errorf("building the program: %w\n%s", err, output)
 	}
 	return nil
 }
@@ -152,111 +175,72 @@ func (i *Installation) installIstio(ctx context.Context) error {
 	return err
 }
 
-// chartArgs are the arguments of Helm that name the chart and its values; later values win.
-func (i *Installation) chartArgs(values ...string) []string {
-	args := []string{Release, filepath.Join(i.Root, "charts", "mtls-egress-webhook"), "--namespace", Namespace}
-	for _, value := range append([]string{"deployment.shutdownDelay=0s", "controller.targetRetention=2s"}, values...) {
-		args = append(args, "--set", value)
-	}
-	return args
-}
-
-// beside are the values that put the webhook outside of the cluster.
-func (i *Installation) beside() []string {
-	return []string{"deployment.enabled=false", "webhook.url=https://" + i.address()}
-}
-
-// address is where the API server finds the webhook.
-func (i *Installation) address() string {
-	if i.service != nil {
-		return i.service.address()
-	}
-	return i.Replicas[0].webhookAddress
-}
-
-func (i *Installation) install(ctx context.Context, values []string) error {
-	i.values = values
-	args := append([]string{"install", "--create-namespace"}, i.chartArgs(append(i.beside(), values...)...)...)
-	if _, _, err := i.Helm(ctx, args...); err != nil {
-		return err
-	}
-	if _, _, err := i.Kubectl(ctx, "wait", "--for=condition=Established", "--timeout="+patience.String(), "customresourcedefinition/egresstargets.mtls.egress"); err != nil {
-		return err
-	}
-	return i.connect(ctx)
-}
-
-// Upgrade installs the chart with other values, which replace those of Options. Arguments of the webhook that follow from them
-// count from its next start.
-func (i *Installation) Upgrade(ctx context.Context, values ...string) error {
-	i.values = values
-	_, _, err := i.Helm(ctx, append([]string{"upgrade"}, i.chartArgs(append(i.beside(), values...)...)...)...)
-	return err
-}
-
-// StartWebhook starts the replicas that don't run and returns when annotated Pods are realised.
+// StartWebhook starts the webhooks that don't run and returns when annotated Pods are realised.
 func (i *Installation) StartWebhook(ctx context.Context) error {
-	container, err := i.container(ctx)
-	if err != nil {
+	if err := i.startAll(ctx, i.webhooks()); err != nil {
 		return err
-	}
-	for _, replica := range i.Replicas {
-		if err := replica.start(ctx, container); err != nil {
-			return err
-		}
-	}
-	for _, replica := range i.Replicas {
-		if err := replica.awaitReady(ctx); err != nil {
-			return err
-		}
 	}
 	return i.awaitAdmission(ctx)
 }
 
-// StartReplica starts one replica, unless it runs, and returns when its Pod is ready. The Service may learn of that a moment later. One that was killed is started
-// when the kubelet has noticed that.
-func (i *Installation) StartReplica(ctx context.Context, replica *Replica) error {
-	container, err := i.container(ctx)
+// StartControllers starts the controllers that don't run and returns when they are ready. None of them
+// may be the leader yet: see Leader.
+func (i *Installation) StartControllers(ctx context.Context) error {
+	return i.startAll(ctx, i.Controllers)
+}
+
+// startAll starts the processes that don't run and returns when all are ready.
+func (i *Installation) startAll(ctx context.Context, processes []*Process) error {
+	containers, err := i.containers(ctx)
 	if err != nil {
 		return err
 	}
-	if pod := replica.pod.Load(); pod != nil && pod.killed.Load() {
-		err := await(ctx, "the kubelet notices that a replica was killed", func(context.Context) error {
-			if pod.ready.Load() {
-				return errors.New("it says that the Pod is ready")
-			}
-			return nil
-		})
-		if err != nil {
+	if err := giveAddresses(processes); err != nil {
+		return err
+	}
+	for _, process := range processes {
+		if err := process.start(ctx, containers[process.deployment]); err != nil {
 			return err
 		}
 	}
-	if err := replica.start(ctx, container); err != nil {
-		return err
+	for _, process := range processes {
+		if err := process.awaitReady(ctx); err != nil {
+			return err
+		}
 	}
-	return replica.awaitReady(ctx)
+	return nil
 }
 
-// TimeStart starts one replica that doesn't run, and returns how long it takes until /readyz says that it is ready, whenever a kubelet would ask.
-func (i *Installation) TimeStart(ctx context.Context, replica *Replica) (time.Duration, error) {
-	container, err := i.container(ctx)
+// StartProcess starts one process, unless it runs, and returns when its Pod is ready. The Service may
+// learn of that a moment later. A process that was killed is started when the kubelet has noticed that.
+func (i *Installation) StartProcess(ctx context.Context, process *Process) error {
+	if err := process.noticed(ctx); err != nil {
+		return err
+	}
+	return i.startAll(ctx, []*Process{process})
+}
+
+// TimeStart starts a process that doesn't run, and returns how long it takes until /readyz reports that
+// it is ready, whenever a kubelet would ask.
+func (i *Installation) TimeStart(ctx context.Context, process *Process) (time.Duration, error) {
+	containers, err := i.containers(ctx)
 	if err != nil {
 		return 0, err
 	}
 	begun := time.Now()
-	if err := replica.start(ctx, container); err != nil {
+	if err := process.start(ctx, containers[process.deployment]); err != nil {
 		return 0, err
 	}
-	err = await(ctx, "the webhook gets ready", replica.ready)
+	err = await(ctx, process.Name+" gets ready", process.ready)
 	return time.Since(begun), err
 }
 
-// InService says whether the Service hands connections to a replica, be it there or not.
+// InService reports whether the Service hands connections to a webhook, be it there or not.
 func (i *Installation) InService(replica *Replica) bool {
-	return i.service != nil && i.service.has(replica)
+	return i.service != nil && i.service.has(replica.Process)
 }
 
-// Connections are those that the Service took so far, and those of them that it handed to a replica that was gone, or to none.
+// Connections are those that the Service took so far, and those of them that it handed to a webhook that was gone, or to none.
 func (i *Installation) Connections() (taken, lost int64) {
 	if i.service == nil {
 		return 0, 0
@@ -264,11 +248,17 @@ func (i *Installation) Connections() (taken, lost int64) {
 	return i.service.accepted.Load(), i.service.reset.Load()
 }
 
-// StopWebhook sends SIGTERM to the replicas that run and waits for their ends. Stopped ones are fine.
-func (i *Installation) StopWebhook() error {
+// StopWebhook sends SIGTERM to the webhooks that run and waits for their ends. Stopped ones are fine.
+func (i *Installation) StopWebhook() error { return stopAll(i.webhooks()) }
+
+// StopControllers sends SIGTERM to the controllers that run and waits for their ends. Stopped ones are
+// fine.
+func (i *Installation) StopControllers() error { return stopAll(i.Controllers) }
+
+func stopAll(processes []*Process) error {
 	var problems []error
-	for _, replica := range i.Replicas {
-		problems = append(problems, replica.Stop())
+	for _, process := range processes {
+		problems = append(problems, process.Stop())
 	}
 	return errors.Join(problems...)
 }
@@ -283,4 +273,29 @@ func (i *Installation) KubectlWith(ctx context.Context, input string, args ...st
 
 func await(ctx context.Context, what string, reached func(context.Context) error) error {
 	return apiserver.Await(ctx, patience, what, reached)
+}
+
+// ProbeHost is the target of the Pod by which an installation finds out that it is ready: its policy has to allow it.
+const ProbeHost = "probe.mtls-egress.invalid"
+
+// awaitAdmission waits until the API server has the webhook realise an annotated Pod, and refuses one that was not realised.
+func (i *Installation) awaitAdmission(ctx context.Context) error {
+	return await(ctx, "an annotated Pod is realised", func(ctx context.Context) error {
+		for _, process := range i.webhooks() {
+			if err := process.alive(); err != nil {
+				return err
+			}
+		}
+		pod, err := i.Admin.CoreV1().Pods(metav1.NamespaceDefault).Create(ctx, &corev1.Pod{
+			ObjectMeta: metav1.ObjectMeta{GenerateName: "probe-", Annotations: map[string]string{"mtls.egress/target": ProbeHost}},
+			Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "app", Image: "app"}}},
+		}, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+		if err != nil {
+			return err
+		}
+		if pod.Labels["mtls.egress/realised"] != "true" {
+			return errors.New("a Pod was admitted as it was")
+		}
+		return nil
+	})
 }

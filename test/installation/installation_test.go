@@ -19,7 +19,7 @@ func TestReplicasAreReplacedOneByOneWithoutARefusedPodAndNothingIsLeft(t *testin
 	t.Setenv("TMPDIR", t.TempDir())
 	var steps []string
 	i, err := installation.Start(t.Context(), installation.Options{
-		Replicas: 2, Values: []string{"deployment.shutdownDelay=3s"}, Say: func(step string) { steps = append(steps, step) },
+		Replicas: 2, Controllers: 2, Values: []string{"webhook.deployment.shutdownDelay=3s"}, Say: func(step string) { steps = append(steps, step) },
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -30,8 +30,8 @@ func TestReplicasAreReplacedOneByOneWithoutARefusedPodAndNothingIsLeft(t *testin
 		}
 	})
 	want := []string{
-		"starting etcd and kube-apiserver", "building the webhook", "installing Istio's CRDs", "installing the chart with Helm",
-		"starting the webhook beside the API server",
+		"starting etcd and kube-apiserver", "building the program", "installing Istio's CRDs", "installing the chart with Helm",
+		"starting webhook and controller beside the API server",
 	}
 	if diff := cmp.Diff(want, steps); diff != "" {
 		t.Errorf("steps (-want +got):\n%s", diff)
@@ -75,8 +75,8 @@ func TestReplicasAreReplacedOneByOneWithoutARefusedPodAndNothingIsLeft(t *testin
 	}
 
 	pids := apiserver.Processes(t, i.Dir)
-	if len(pids) != 4 {
-		t.Errorf("processes %v: want etcd, kube-apiserver and two webhooks", pids)
+	if len(pids) != 6 {
+		t.Errorf("processes %v: want etcd, kube-apiserver, two webhooks and two controllers", pids)
 	}
 	if err := i.Stop(); err != nil {
 		t.Fatal(err)
@@ -91,8 +91,9 @@ func TestReplicasAreReplacedOneByOneWithoutARefusedPodAndNothingIsLeft(t *testin
 
 func TestAStartThatFailsMidwayLeavesNothingAndSaysWhy(t *testing.T) {
 	tests := map[string]struct{ value, want string }{
-		"Helm refuses the values":  {"log.level=loud", "at '/log/level': value must be one of"},
-		"the webhook ends at once": {"deployment.extraArgs={--no-such-flag}", "unknown flag: --no-such-flag"},
+		"Helm refuses the values":     {"log.level=loud", "at '/log/level': value must be one of"},
+		"the webhook ends at once":    {"webhook.deployment.extraArgs={--no-such-flag}", "unknown flag: --no-such-flag"},
+		"the controller ends at once": {"controller.deployment.extraArgs={--no-such-flag}", "unknown flag: --no-such-flag"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -110,7 +111,7 @@ func TestAStartThatFailsMidwayLeavesNothingAndSaysWhy(t *testing.T) {
 }
 
 func TestAnInterruptedStartLeavesNothing(t *testing.T) {
-	for _, step := range []string{"building the webhook", "starting the webhook beside the API server"} {
+	for _, step := range []string{"building the program", "starting webhook and controller beside the API server"} {
 		t.Run(step, func(t *testing.T) {
 			t.Setenv("TMPDIR", t.TempDir())
 			ctx, cancel := context.WithCancel(t.Context())

@@ -7,10 +7,10 @@ import (
 	"strings"
 )
 
-// Memory is a figure in the status of the replica's process, such as VmRSS or VmHWM, in bytes. The error is [os.ErrNotExist] where the system keeps no such status.
+// Memory is a figure in the status of the process, such as VmRSS or VmHWM, in bytes. The error is [os.ErrNotExist] where the system keeps no such status.
 // https://man7.org/linux/man-pages/man5/proc_pid_status.5.html
-func (r *Replica) Memory(figure string) (float64, error) {
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", r.PID()))
+func (p *Process) Memory(figure string) (float64, error) {
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.PID()))
 	if err != nil {
 		return 0, err
 	}

@@ -9,15 +9,15 @@ import (
 	"github.com/prometheus/common/model"
 )
 
-// Metric returns the sum of a counter or gauge over all replicas, from /metrics, of those of its series that have the labels.
-// A replica that doesn't run counts nothing.
+// Metric returns the sum of a counter or gauge over all webhooks and controllers, from /metrics, of
+// those of its series that have the labels. A process that doesn't run counts nothing.
 func (i *Installation) Metric(ctx context.Context, name string, labels map[string]string) (float64, error) {
 	var sum float64
-	for _, replica := range i.Replicas {
-		if !replica.Running() {
+	for _, process := range i.Processes() {
+		if !process.Running() {
 			continue
 		}
-		own, err := replica.Metric(ctx, name, labels)
+		own, err := process.Metric(ctx, name, labels)
 		if err != nil {
 			return 0, err
 		}
@@ -26,23 +26,23 @@ func (i *Installation) Metric(ctx context.Context, name string, labels map[strin
 	return sum, nil
 }
 
-// Leader is the replica that is the controller; nil while there is none.
-func (i *Installation) Leader(ctx context.Context) *Replica {
-	for _, replica := range i.Replicas {
-		if !replica.Running() {
+// Leader returns the controller that is the leader, or nil if there is none.
+func (i *Installation) Leader(ctx context.Context) *Process {
+	for _, controller := range i.Controllers {
+		if !controller.Running() {
 			continue
 		}
 		// One that is starting or stopping doesn't answer.
-		if leads, err := replica.Metric(ctx, "leader_election_master_status", nil); err == nil && leads == 1 {
-			return replica
+		if leads, err := controller.Metric(ctx, "leader_election_master_status", nil); err == nil && leads == 1 {
+			return controller
 		}
 	}
 	return nil
 }
 
-// Metric is like that of the Installation, for one replica.
-func (r *Replica) Metric(ctx context.Context, name string, labels map[string]string) (float64, error) {
-	text, err := r.MetricsPage(ctx)
+// Metric is like that of the Installation, for one process.
+func (p *Process) Metric(ctx context.Context, name string, labels map[string]string) (float64, error) {
+	text, err := p.MetricsPage(ctx)
 	if err != nil {
 		return 0, err
 	}
@@ -68,16 +68,7 @@ func (r *Replica) Metric(ctx context.Context, name string, labels map[string]str
 	return sum, nil
 }
 
-// MetricsPage is what /metrics says, in the text format of Prometheus.
-func (r *Replica) MetricsPage(ctx context.Context) ([]byte, error) {
-	return get(ctx, "http://"+r.metricsAddress+"/metrics")
-}
-
-// MetricsAddresses are host and port of /metrics of each replica, running or not.
-func (i *Installation) MetricsAddresses() []string {
-	var addresses []string
-	for _, replica := range i.Replicas {
-		addresses = append(addresses, replica.metricsAddress)
-	}
-	return addresses
+// MetricsPage returns /metrics, in the text format of Prometheus.
+func (p *Process) MetricsPage(ctx context.Context) ([]byte, error) {
+	return get(ctx, "http://"+p.metricsAddress+"/metrics")
 }

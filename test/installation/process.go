@@ -5,52 +5,49 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"slices"
 	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	appsv1 "k8s.io/api/apps/v1"
-	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/tools/clientcmd"
-	"k8s.io/client-go/tools/clientcmd/api"
-	"sigs.k8s.io/yaml"
 
 	"mtls.egress/webhook/test/apiserver"
 )
 
-// stopLimit is how long a replica may take to end: more than the 30 seconds of the longest shutdown delay and the 20 seconds
-// that requests under way have after it.
+// stopLimit is how long a process may take to end: more than the 30 seconds of the longest shutdown
+// delay and the 20 seconds that work under way has after it.
 const stopLimit = time.Minute
 
-// Replica is one webhook process.
-type Replica struct {
-	// Log is the file with what it says, over all its starts.
+// Process is a webhook or a controller that runs beside the API server, in place of a Pod of the
+// chart's Deployment.
+type Process struct {
+	// Name identifies the process, such as webhook-0 or controller-1.
+	Name string
+	// Log is the file with the output of all its starts.
 	Log string
-	// CertificateDir is where it finds what its Pod would have mounted with servingCertificate.provider=cert-manager. Nobody writes it but who sets the value.
-	CertificateDir string
 
-	server                                        *apiserver.Server
-	memoryLimit                                   string // that of the chart, as the environment tells Go's runtime
-	command                                       string
-	webhookAddress, healthAddress, metricsAddress string
+	server                        *apiserver.Server
+	command                       string
+	deployment                    string // the Deployment whose container has the arguments
+	kubeconfig                    string
+	healthAddress, metricsAddress string
 
-	service *service // nil when the API server calls the replica directly
-	pod     atomic.Pointer[pod]
+	// flags returns what the process needs in addition to the arguments of the chart.
+	flags func(chart []string) []string
+	// follow is called with each new life of the process. It is nil if no kubelet probes it.
+	follow func(context.Context, *pod, *corev1.Probe)
+
+	pod atomic.Pointer[pod]
 }
 
-// pod is one life of a replica.
+// pod is one life of a process.
 type pod struct {
-	replica *Replica
+	owner   *Process
 	process *apiserver.Process
 	// ready is what the kubelet says of it.
 	ready atomic.Bool
@@ -61,125 +58,72 @@ type pod struct {
 	delete  func()
 }
 
-// prepareReplicas gives each replica its addresses; nothing is started yet.
-func (i *Installation) prepareReplicas(count int) (err error) {
-	if count > 1 {
-		if i.service, err = newService(); err != nil {
+// HealthAddress is host and port of /healthz and /readyz, from the first start on.
+func (p *Process) HealthAddress() string { return p.healthAddress }
+
+// MetricsAddress is host and port of /metrics, from the first start on.
+func (p *Process) MetricsAddress() string { return p.metricsAddress }
+
+// giveAddresses gives health and metrics of each process an address, unless it has them. It does so right
+// before the first start: until a process listens, anybody may take its ports.
+func giveAddresses(processes []*Process) error {
+	addresses, err := apiserver.FreeAddresses(2 * len(processes))
+	if err != nil {
+		return err
+	}
+	for n, process := range processes {
+		if process.healthAddress == "" {
+			process.healthAddress, process.metricsAddress = addresses[2*n], addresses[2*n+1]
+		}
+	}
+	return nil
+}
+
+// start does nothing when the process runs already.
+func (p *Process) start(ctx context.Context, container *corev1.Container) error {
+	if p.Running() {
+		return nil
+	}
+	if container == nil {
+		return fmt.Errorf("the chart renders no Deployment %s", p.deployment)
+	}
+	cmd := exec.Command(p.command, slices.Concat(container.Args, p.flags(container.Args), []string{
+		"--kubeconfig=" + p.kubeconfig, "--health-address=" + p.healthAddress, "--metrics-address=" + p.metricsAddress,
+	})...)
+	memory := strconv.FormatInt(container.Resources.Limits.Memory().Value(), 10)
+	cmd.Env = append(os.Environ(), "GOMEMLIMIT="+memory)
+	process, err := apiserver.StartProcess(cmd, p.Log, p.server.StartGuarded)
+	if err != nil {
+		return err
+	}
+	started := &pod{owner: p, process: process, deleted: make(chan struct{})}
+	started.delete = sync.OnceFunc(func() { close(started.deleted) })
+	if before := p.pod.Swap(started); before != nil { // one that was killed, or ended by itself
+		before.delete()
+		if err := before.process.Kill(); err != nil { // frees what it still holds
 			return err
 		}
 	}
-	addresses, err := apiserver.FreeAddresses(3 * count)
-	if err != nil {
-		return err
-	}
-	for n := range count {
-		own := addresses[3*n:]
-		i.Replicas = append(i.Replicas, &Replica{
-			Log: filepath.Join(i.Dir, fmt.Sprintf("webhook-%d.log", n)), CertificateDir: filepath.Join(i.Dir, fmt.Sprintf("certificate-%d", n)), server: i.Server, command: i.Command,
-			webhookAddress: own[0], healthAddress: own[1], metricsAddress: own[2], service: i.service,
-		})
+	if p.follow != nil {
+		p.follow(context.WithoutCancel(ctx), started, container.ReadinessProbe)
 	}
 	return nil
 }
 
-// container is that of the chart's Deployment, with what a process beside the cluster needs in addition.
-func (i *Installation) container(ctx context.Context) (*corev1.Container, error) {
-	args := append([]string{"template", "--show-only", "templates/deployment.yaml"}, i.chartArgs(i.values...)...)
-	manifest, _, err := i.Helm(ctx, args...)
-	if err != nil {
-		return nil, err
-	}
-	var deployment appsv1.Deployment
-	if err := yaml.UnmarshalStrict([]byte(manifest), &deployment); err != nil {
-		return nil, fmt.Errorf("reading the chart's Deployment: %w", err)
-	}
-	container := &deployment.Spec.Template.Spec.Containers[0]
-	for _, replica := range i.Replicas {
-		replica.memoryLimit = strconv.FormatInt(container.Resources.Limits.Memory().Value(), 10)
-	}
-	for n := range container.Args {
-		container.Args[n] = strings.ReplaceAll(container.Args[n], "$(POD_NAMESPACE)", Namespace)
-	}
-	container.Args = append(container.Args, "--kubeconfig="+i.webhookKubeconfig(), "--tls-dns-names=127.0.0.1", "--webhook-host=127.0.0.1")
-	return container, nil
-}
-
-func (i *Installation) webhookKubeconfig() string { return filepath.Join(i.Dir, "webhook.kubeconfig") }
-
-// connect writes the kubeconfig of the webhook: a token of the chart's service account, so that it has the chart's rights only.
-func (i *Installation) connect(ctx context.Context) error {
-	if err := os.WriteFile(i.webhookKubeconfig(), nil, 0o600); err != nil {
-		return err
-	}
-	token, err := i.Admin.CoreV1().ServiceAccounts(Namespace).CreateToken(ctx, Release, &authenticationv1.TokenRequest{
-		Spec: authenticationv1.TokenRequestSpec{ExpirationSeconds: new(int64((24 * time.Hour).Seconds()))},
-	}, metav1.CreateOptions{})
-	if err != nil {
-		return fmt.Errorf("asking for a token of the chart's service account: %w", err)
-	}
-	return clientcmd.WriteToFile(api.Config{
-		Clusters:       map[string]*api.Cluster{Release: {Server: i.Config.Host, CertificateAuthorityData: i.Config.CAData}},
-		AuthInfos:      map[string]*api.AuthInfo{Release: {Token: token.Status.Token}},
-		Contexts:       map[string]*api.Context{Release: {Cluster: Release, AuthInfo: Release}},
-		CurrentContext: Release,
-	}, i.webhookKubeconfig())
-}
-
-// Address is where the replica itself answers admission requests.
-func (r *Replica) Address() string { return r.webhookAddress }
-
-// HealthAddress is where it is asked for its health.
-func (r *Replica) HealthAddress() string { return r.healthAddress }
-
-// MetricsAddress is where it is asked for its metrics.
-func (r *Replica) MetricsAddress() string { return r.metricsAddress }
-
-// start does nothing when the process runs already.
-func (r *Replica) start(ctx context.Context, container *corev1.Container) error {
-	if r.Running() {
-		return nil
-	}
-	_, webhookPort, err := net.SplitHostPort(r.webhookAddress)
-	if err != nil {
-		return err
-	}
-	args := slices.Clone(container.Args)
-	for n, arg := range args {
-		if strings.HasPrefix(arg, "--serving-certificate-dir=") {
-			args[n] = "--serving-certificate-dir=" + r.CertificateDir
-		}
-	}
-	cmd := exec.Command(r.command, append(args,
-		"--webhook-port="+webhookPort, "--health-address="+r.healthAddress, "--metrics-address="+r.metricsAddress)...)
-	cmd.Env = append(os.Environ(), "GOMEMLIMIT="+r.memoryLimit)
-	process, err := apiserver.StartProcess(cmd, r.Log, r.server.StartGuarded)
-	if err != nil {
-		return err
-	}
-	started := &pod{replica: r, process: process, deleted: make(chan struct{})}
-	started.delete = sync.OnceFunc(func() { close(started.deleted) })
-	if before := r.pod.Swap(started); before != nil { // one that ended by itself
-		before.delete()
-	}
-	if r.service != nil {
-		r.service.follow(context.WithoutCancel(ctx), started, container.ReadinessProbe)
-	}
-	return nil
-}
-
-// Running says whether the process runs.
-func (r *Replica) Running() bool {
-	pod := r.pod.Load()
+// Running reports whether the process runs.
+func (p *Process) Running() bool {
+	pod := p.pod.Load()
 	return pod != nil && pod.process.Running()
 }
 
-// PID is the process ID of a replica that was started.
-func (r *Replica) PID() int { return r.pod.Load().process.PID() }
+// PID is the process ID of a process that was started.
+func (p *Process) PID() int { return p.pod.Load().process.PID() }
 
-// Stop does what deleting a Pod does: the Service is told, and at the same time the process gets SIGTERM. It waits for the end. One that
-// doesn't end in time is killed, which is an error, as is a bad exit. One that isn't started, or was killed, is fine.
-func (r *Replica) Stop() error {
-	pod := r.pod.Load()
+// Stop does what deleting a Pod does: the Service is told, and at the same time the process gets
+// SIGTERM. It waits for the end. A process that doesn't end in time is killed, which is an error, as is
+// a bad exit. One that isn't started, or was killed, is fine.
+func (p *Process) Stop() error {
+	pod := p.pod.Load()
 	if pod == nil {
 		return nil
 	}
@@ -188,43 +132,61 @@ func (r *Replica) Stop() error {
 		return nil
 	}
 	err := pod.process.Stop(stopLimit)
-	r.pod.CompareAndSwap(pod, nil)
+	p.pod.CompareAndSwap(pod, nil)
 	return err
 }
 
 // Kill ends the process with SIGKILL. Nobody is told: the kubelet finds out.
-func (r *Replica) Kill() error {
-	pod := r.pod.Load()
+func (p *Process) Kill() error {
+	pod := p.pod.Load()
 	pod.killed.Store(true)
 	return pod.process.Kill()
 }
 
-// awaitReady waits until /readyz answers with OK.
-func (r *Replica) awaitReady(ctx context.Context) error {
-	return await(ctx, "the webhook gets ready", func(ctx context.Context) error {
-		if !r.Running() {
-			return apiserver.Final(fmt.Errorf("it ended; it said at the end:\n%s", r.lastWords()))
+// noticed waits until the kubelet has seen that the process was killed.
+func (p *Process) noticed(ctx context.Context) error {
+	pod := p.pod.Load()
+	if pod == nil || !pod.killed.Load() {
+		return nil
+	}
+	return await(ctx, "the kubelet notices that "+p.Name+" was killed", func(context.Context) error {
+		if pod.ready.Load() {
+			return errors.New("its Pod is still ready")
 		}
-		if err := r.ready(ctx); err != nil {
+		return nil
+	})
+}
+
+// awaitReady waits until /readyz answers with OK, and the kubelet has seen that.
+func (p *Process) awaitReady(ctx context.Context) error {
+	return await(ctx, p.Name+" gets ready", func(ctx context.Context) error {
+		if err := p.alive(); err != nil {
 			return err
 		}
-		if r.service != nil && !r.pod.Load().ready.Load() {
+		if err := p.ready(ctx); err != nil {
+			return err
+		}
+		if p.follow != nil && !p.pod.Load().ready.Load() {
 			return errors.New("the kubelet has not seen it ready")
 		}
 		return nil
 	})
 }
 
-func (r *Replica) lastWords() string {
-	pod := r.pod.Load()
-	if pod == nil {
-		return ""
+// alive returns a final error with the end of the log if the process has ended.
+func (p *Process) alive() error {
+	if p.Running() {
+		return nil
 	}
-	return pod.process.LastWords()
+	words := ""
+	if pod := p.pod.Load(); pod != nil {
+		words = pod.process.LastWords()
+	}
+	return apiserver.Final(fmt.Errorf("%s ended; its log ends with:\n%s", p.Name, words))
 }
 
-func (r *Replica) ready(ctx context.Context) error {
-	_, err := get(ctx, "http://"+r.healthAddress+"/readyz")
+func (p *Process) ready(ctx context.Context) error {
+	_, err := get(ctx, "http://"+p.healthAddress+"/readyz")
 	return err
 }
 
@@ -243,29 +205,4 @@ func get(ctx context.Context, url string) ([]byte, error) {
 		err = fmt.Errorf("GET %s: %s: %s", url, response.Status, body)
 	}
 	return body, err
-}
-
-// ProbeHost is the target of the Pod by which an installation finds out that it is ready: its policy has to allow it.
-const ProbeHost = "probe.mtls-egress.invalid"
-
-// awaitAdmission waits until the API server has the webhook realise an annotated Pod, and refuses one that was not realised.
-func (i *Installation) awaitAdmission(ctx context.Context) error {
-	return await(ctx, "an annotated Pod is realised", func(ctx context.Context) error {
-		for n, replica := range i.Replicas {
-			if !replica.Running() {
-				return apiserver.Final(fmt.Errorf("replica %d ended; it said at the end:\n%s", n, replica.lastWords()))
-			}
-		}
-		pod, err := i.Admin.CoreV1().Pods(metav1.NamespaceDefault).Create(ctx, &corev1.Pod{
-			ObjectMeta: metav1.ObjectMeta{GenerateName: "probe-", Annotations: map[string]string{"mtls.egress/target": ProbeHost}},
-			Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "app", Image: "app"}}},
-		}, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
-		if err != nil {
-			return err
-		}
-		if pod.Labels["mtls.egress/realised"] != "true" {
-			return errors.New("a Pod was admitted as it was")
-		}
-		return nil
-	})
 }

@@ -35,9 +35,16 @@ type service struct {
 	ended    context.Context
 
 	mutex     sync.Mutex
-	endpoints []*pod
+	endpoints []endpoint
 	open      map[net.Conn]struct{}
 	done      sync.WaitGroup
+}
+
+// endpoint is a webhook that the Service knows.
+type endpoint struct {
+	pod *pod
+	// address is where the webhook answers admission requests.
+	address string
 }
 
 func newService() (*service, error) {
@@ -66,8 +73,10 @@ func (s *service) close() error {
 	return err
 }
 
-// follow is the kubelet of a Pod that was started: it asks its readiness probe until the Pod is deleted, and makes it an endpoint or none.
-func (s *service) follow(ctx context.Context, pod *pod, probe *corev1.Probe) {
+// follow is the kubelet of a Pod that was started: it asks its readiness probe until the Pod is deleted,
+// and adds its endpoint or takes it out.
+func (s *service) follow(ctx context.Context, followed endpoint, probe *corev1.Probe) {
+	pod := followed.pod
 	s.done.Go(func() {
 		var late sync.WaitGroup
 		defer late.Wait()
@@ -77,7 +86,7 @@ func (s *service) follow(ctx context.Context, pod *pod, probe *corev1.Probe) {
 			}
 			late.Go(func() {
 				s.wait(propagation, nil)
-				s.set(pod, pod.ready.Load())
+				s.set(followed, pod.ready.Load())
 			})
 		}
 		defer say(false)
@@ -88,7 +97,7 @@ func (s *service) follow(ctx context.Context, pod *pod, probe *corev1.Probe) {
 			} else if time.Since(probed) >= time.Duration(probe.PeriodSeconds)*time.Second {
 				probed = time.Now()
 				ctx, cancel := context.WithTimeout(ctx, time.Duration(probe.TimeoutSeconds)*time.Second)
-				say(pod.replica.ready(ctx) == nil)
+				say(pod.owner.ready(ctx) == nil)
 				cancel()
 			}
 			if !s.wait(relist, pod.deleted) {
@@ -110,11 +119,11 @@ func (s *service) wait(duration time.Duration, interrupted <-chan struct{}) bool
 	}
 }
 
-func (s *service) set(changed *pod, endpoint bool) {
+func (s *service) set(changed endpoint, ready bool) {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
-	s.endpoints = slices.DeleteFunc(s.endpoints, func(other *pod) bool { return other == changed })
-	if endpoint {
+	s.endpoints = slices.DeleteFunc(s.endpoints, func(other endpoint) bool { return other == changed })
+	if ready {
 		s.endpoints = append(s.endpoints, changed)
 	}
 }
@@ -136,12 +145,12 @@ func (s *service) connect(client net.Conn) {
 		s.reset.Add(1)
 		_ = client.(*net.TCPConn).SetLinger(0) // what follows is a reset
 	}
-	replica := s.endpoint()
-	if replica == nil {
+	address := s.pick()
+	if address == "" {
 		refuse()
 		return
 	}
-	backend, err := net.Dial("tcp", replica.webhookAddress)
+	backend, err := net.Dial("tcp", address)
 	if err != nil {
 		refuse()
 		return
@@ -159,21 +168,21 @@ func (s *service) connect(client net.Conn) {
 	both.Wait()
 }
 
-// has says whether a replica is an endpoint.
-func (s *service) has(replica *Replica) bool {
+// has reports whether a process is an endpoint.
+func (s *service) has(process *Process) bool {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
-	return slices.ContainsFunc(s.endpoints, func(pod *pod) bool { return pod.replica == replica })
+	return slices.ContainsFunc(s.endpoints, func(endpoint endpoint) bool { return endpoint.pod.owner == process })
 }
 
-// endpoint is one at random, as kube-proxy takes it; nil when there is none.
-func (s *service) endpoint() *Replica {
+// pick returns the address of a random endpoint, as kube-proxy takes it; empty when there is none.
+func (s *service) pick() string {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
 	if len(s.endpoints) == 0 {
-		return nil
+		return ""
 	}
-	return s.endpoints[rand.IntN(len(s.endpoints))].replica
+	return s.endpoints[rand.IntN(len(s.endpoints))].address
 }
 
 func (s *service) track(connections ...net.Conn) {

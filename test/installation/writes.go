@@ -6,13 +6,14 @@ import (
 	"mtls.egress/webhook/internal/target"
 )
 
-// AuditOfWrites is an audit policy for apiserver.Options that has Writes work: every write of the webhooks is recorded, and nothing else.
+// AuditOfWrites is an audit policy for apiserver.Options that has Writes work: every write of the
+// webhooks and of the controllers is recorded, and nothing else.
 const AuditOfWrites = `apiVersion: audit.k8s.io/v1
 kind: Policy
 omitStages: [RequestReceived]
 rules:
 - level: Metadata
-  users: ["` + User + `"]
+  users: ["` + User + `", "` + WebhookUser + `"]
   verbs: [create, update, patch, delete, deletecollection]
 - level: None
 `
@@ -20,7 +21,7 @@ rules:
 // Anchor is at the end of what is said of a namespace's anchor.
 const Anchor = " (anchor)"
 
-// Writes are the requests of the webhooks that write, refused ones included, by verb and resource, as in "patch virtualservices"; of refused ones with the status of the answer.
+// Writes are the requests of webhooks and controllers that write, refused ones included, by verb and resource, as in "patch virtualservices"; of refused ones with the status of the answer.
 // Those of the anchor are told apart.
 type Writes map[string]int
 

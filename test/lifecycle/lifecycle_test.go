@@ -67,8 +67,8 @@ func TestLifecycle(t *testing.T) {
 	first := app.pod
 	t.Run("upgrade to a chart with another image and other values", func(t *testing.T) {
 		r.unnoticed(t, app, "upgrade", func() {
-			r.helm(t, "upgrade", r.pack(t, "0.0.2", nextVersion), r.values("3", "log.level=debug", "deployment.shutdownDelay=5s", "deployment.resources.requests.cpu=20m",
-				"deployment.resources.limits.memory=300Mi", "policy.checkIssuance=false", "webhook.timeoutSeconds=7", "controller.expiryWarnings={48h,12h}")...)
+			r.helm(t, "upgrade", r.pack(t, "0.0.2", nextVersion), r.values("3", "log.level=debug", "webhook.deployment.shutdownDelay=5s", "webhook.deployment.resources.requests.cpu=20m",
+				"controller.deployment.resources.limits.memory=300Mi", "policy.checkIssuance=false", "webhook.timeoutSeconds=7", "controller.expiryWarnings={48h,12h}")...)
 			r.runs(t, nextVersion, 3)
 			r.hasValues(t, "debug", false)
 		})
@@ -119,11 +119,12 @@ func (r *release) pack(t *testing.T, chartVersion, appVersion string) string {
 	return filepath.Join(r.Dir, scene.Release+"-"+chartVersion+".tgz")
 }
 
-// values are those of a number of replicas, and further ones, as arguments of Helm. EgressTargets stay longer than this test takes, as they do in life.
+// values are those of a number of webhooks, and further ones, as arguments of Helm. EgressTargets stay
+// longer than this test takes, as they do in life.
 func (r *release) values(replicas string, further ...string) []string {
 	repository, _, _ := strings.Cut(r.Image(scene.Release), ":")
 	var args []string
-	for _, value := range slices.Concat([]string{"image.repository=" + repository, "deployment.replicas=" + replicas, "deployment.shutdownDelay=3s"}, further) {
+	for _, value := range slices.Concat([]string{"image.repository=" + repository, "webhook.deployment.replicas=" + replicas, "webhook.deployment.shutdownDelay=3s"}, further) {
 		args = append(args, "--set", value)
 	}
 	return args
@@ -142,42 +143,55 @@ func (r *release) uninstall(t *testing.T) error {
 	return err
 }
 
-// runs waits until the release has just these Pods, all of which are ready, and asks each for its version.
-func (r *release) runs(t *testing.T, version string, replicas int) {
+// controllers is how many controllers the chart has by default.
+const controllers = 2
+
+// runs waits until the release has just these Pods of webhooks, and those of its controllers, all of which
+// are ready, and asks each for its version.
+func (r *release) runs(t *testing.T, version string, webhooks int) {
 	t.Helper()
-	must(t, scene.Until(t.Context(), fmt.Sprintf("%d ready Pods of the version %s", replicas, version), func(ctx context.Context) error {
-		pods, err := r.Client.CoreV1().Pods(scene.Namespace).List(ctx, metav1.ListOptions{LabelSelector: "app.kubernetes.io/name=" + scene.Release})
-		if err != nil {
-			return err
-		}
-		if len(pods.Items) != replicas {
-			return fmt.Errorf("%d Pods", len(pods.Items))
-		}
-		for _, pod := range pods.Items {
-			if !slices.ContainsFunc(pod.Status.ContainerStatuses, func(status corev1.ContainerStatus) bool { return status.Ready }) {
-				return fmt.Errorf("%s is not ready", pod.Name)
+	for label, want := range map[string]int{scene.WebhookLabel: webhooks, scene.ControllerLabel: controllers} {
+		what := fmt.Sprintf("%d ready Pods of the version %s with the label %s", want, version, label)
+		must(t, scene.Until(t.Context(), what, func(ctx context.Context) error {
+			pods, err := r.Client.CoreV1().Pods(scene.Namespace).List(ctx, metav1.ListOptions{LabelSelector: label})
+			if err == nil && len(pods.Items) != want {
+				err = fmt.Errorf("%d Pods", len(pods.Items))
 			}
-			said, _, err := r.Kubectl(ctx, "--namespace", scene.Namespace, "exec", pod.Name, "--", "/"+scene.Release, "version")
 			if err != nil {
 				return err
 			}
-			if !strings.HasPrefix(said, scene.Release+" "+version+" (") {
-				return fmt.Errorf("%s says of its version: %s", pod.Name, said)
+			for _, pod := range pods.Items {
+				if err := r.podRuns(ctx, &pod, version); err != nil {
+					return err
+				}
 			}
-		}
-		return nil
-	}))
+			return nil
+		}))
+	}
+}
+
+func (r *release) podRuns(ctx context.Context, pod *corev1.Pod, version string) error {
+	if !slices.ContainsFunc(pod.Status.ContainerStatuses, func(status corev1.ContainerStatus) bool { return status.Ready }) {
+		return fmt.Errorf("%s is not ready", pod.Name)
+	}
+	said, _, err := r.Kubectl(ctx, "--namespace", scene.Namespace, "exec", pod.Name, "--", "/"+scene.Release, "version")
+	if err == nil && !strings.HasPrefix(said, scene.Release+" "+version+" (") {
+		err = fmt.Errorf("%s says of its version: %s", pod.Name, said)
+	}
+	return err
 }
 
 // hasValues fails the test unless the release has this level of its log, and the policy that policy.checkIssuance asks for.
 func (r *release) hasValues(t *testing.T, level string, checksIssuance bool) {
 	t.Helper()
-	deployment, err := r.Client.AppsV1().Deployments(scene.Namespace).Get(t.Context(), scene.Release, metav1.GetOptions{})
-	must(t, err)
-	if args := deployment.Spec.Template.Spec.Containers[0].Args; !slices.Contains(args, "--log-level="+level) {
-		t.Errorf("the release has the arguments %q, want the log level %s among them", args, level)
+	for _, name := range []string{scene.Webhook, scene.Controller} {
+		deployment, err := r.Client.AppsV1().Deployments(scene.Namespace).Get(t.Context(), name, metav1.GetOptions{})
+		must(t, err)
+		if args := deployment.Spec.Template.Spec.Containers[0].Args; !slices.Contains(args, "--log-level="+level) {
+			t.Errorf("%s has the arguments %q, want the log level %s among them", name, args, level)
+		}
 	}
-	_, err = r.Client.AdmissionregistrationV1().ValidatingAdmissionPolicies().Get(t.Context(), scene.Release+"-issuance", metav1.GetOptions{})
+	_, err := r.Client.AdmissionregistrationV1().ValidatingAdmissionPolicies().Get(t.Context(), scene.Release+"-issuance", metav1.GetOptions{})
 	if found := err == nil; found != checksIssuance {
 		t.Errorf("the policy of issuance is there: %v (%v), want %v", found, err, checksIssuance)
 	}

@@ -1,6 +1,8 @@
-// Package load_test creates Pods, 10,000 in all and 50 at a time, while what can happen to the webhook and to the API server happens, and counts those that were
-// admitted without being realised and those that failed. They are dry runs, which pass all of admission. Three replicas stand behind a Service that learns of their
-// readiness as late as a cluster's does; there are two but for a roll-out.
+// Package load_test creates Pods, 10,000 or more and 50 at a time, while what can happen to the webhook, to
+// the controller and to the API server happens, and counts those that were admitted without being
+// realised and those that failed. They are dry runs, which pass all of admission. Three webhooks stand
+// behind a Service that learns of their readiness as late as a cluster's does; two of them run but for a
+// roll-out. Two controllers run beside them.
 package load_test
 
 import (
@@ -32,11 +34,9 @@ const (
 	interval = 700 * time.Millisecond
 	// patience bounds every wait. It is no measure: what is waited for takes seconds, or never happens.
 	patience = 2 * time.Minute
-	// again is how long after one leader the next one goes.
-	again = 20 * time.Second
 	// after is how long Pods are still created when something has happened.
 	after = 3 * time.Second
-	// outage is longer than the leader may take to renew its Lease.
+	// outage is longer than the leading controller may take to renew its Lease.
 	outage = 12 * time.Second
 )
 
@@ -44,7 +44,7 @@ type load struct {
 	*testing.T
 	*installation.Installation
 	ledger ledger
-	// killings are the times from the death of a replica to the moment from which it isn't called any more.
+	// killings are the times from the death of a webhook to the moment from which it isn't called any more.
 	killings []span
 	// outages are the times in which the API server wasn't there.
 	outages []span
@@ -56,11 +56,11 @@ func (s span) overlaps(c call) bool { return c.begun.Before(s.to) && c.ended.Aft
 
 func TestNoPodIsMissedAndNoneFailsWhateverHappensToReplicas(t *testing.T) {
 	// The policy that refuses Pods which were not realised is off: it would hide those that the webhook misses.
-	installed, err := installation.Start(t.Context(), installation.Options{Replicas: 3, Values: []string{
+	installed, err := installation.Start(t.Context(), installation.Options{Replicas: 3, Controllers: 2, Values: []string{
 		"policy.requireRealised=false",
 		// How long an answer takes is nothing to fail for; the machine is busy.
 		"webhook.timeoutSeconds=30",
-		"deployment.shutdownDelay=10s", "deployment.extraArgs={--certificate-duration=30s,--certificate-adoption-delay=2s}",
+		"webhook.deployment.shutdownDelay=10s", "webhook.deployment.extraArgs={--certificate-duration=30s,--certificate-adoption-delay=2s}",
 	}})
 	if err != nil {
 		t.Fatal(err)
@@ -80,12 +80,14 @@ func TestNoPodIsMissedAndNoneFailsWhateverHappensToReplicas(t *testing.T) {
 	}{
 		{"nothing happens", func() { time.Sleep(5 * time.Second) }},
 		{"a rolling restart", l.roll},
-		{"the leader's Pod is deleted, twice", func() { l.everyLeader((*installation.Replica).Stop) }},
+		{"a webhook's Pod is deleted, and then the other's", func() { l.everyWebhook(func(webhook *installation.Replica) error { return webhook.Stop() }) }},
+		{"the leading controller's Pod is deleted, twice", func() { l.everyLeader((*installation.Process).Stop) }},
 		{"every certificate is replaced", l.leaves},
 		{"the certificate authority is replaced", l.authority},
 		{"the API server restarts", func() { l.outage(0) }},
 		{fmt.Sprintf("the API server is away for %s", outage), func() { l.outage(outage) }},
-		{"the leader is killed, twice", func() { l.everyLeader(l.kill) }},
+		{"a webhook is killed, and then the other", func() { l.everyWebhook(l.kill) }},
+		{"the leading controller is killed, twice", func() { l.everyLeader((*installation.Process).Kill) }},
 		{"nothing happens any more", func() {
 			for created := l.ledger.created(); created < creates; {
 				l.await("another Pod", func(context.Context) error {
@@ -105,7 +107,7 @@ func TestNoPodIsMissedAndNoneFailsWhateverHappensToReplicas(t *testing.T) {
 	}
 	stop()
 	taken, lost := l.Connections()
-	t.Logf("%d connections were made, %d of them to a replica that was gone\n%s", taken, lost, &l.ledger)
+	t.Logf("%d connections were made, %d of them to a webhook that was gone\n%s", taken, lost, &l.ledger)
 	l.judge()
 	l.wouldSeeMissedPods()
 }
@@ -174,7 +176,7 @@ func (l *load) roll() {
 	var going sync.WaitGroup
 	next := l.Replicas[2]
 	for _, old := range l.Replicas[:2] {
-		l.do(l.StartReplica(l.Context(), next))
+		l.do(l.StartProcess(l.Context(), next.Process))
 		going.Go(func() {
 			if err := old.Stop(); err != nil {
 				l.Error(err)
@@ -188,35 +190,54 @@ func (l *load) roll() {
 	going.Wait()
 }
 
-// everyLeader ends the leader and starts it again, and the next one twenty seconds later.
-func (l *load) everyLeader(end func(*installation.Replica) error) {
-	var begun time.Time
-	for range 2 {
-		time.Sleep(time.Until(begun.Add(again)))
-		begun = time.Now()
-		var leader *installation.Replica
-		l.await("a leader", func(ctx context.Context) error {
-			if leader = l.Leader(ctx); leader == nil {
-				return errors.New("there is none")
+// everyWebhook ends a webhook and starts it again, and, when the Service has it again, the other one.
+func (l *load) everyWebhook(end func(*installation.Replica) error) {
+	for _, webhook := range l.Replicas[:2] {
+		l.do(end(webhook))
+		l.do(l.StartProcess(l.Context(), webhook.Process))
+		l.await("the Service has the webhook again", func(context.Context) error {
+			if !l.InService(webhook) {
+				return errors.New("it hasn't")
 			}
 			return nil
 		})
-		l.do(end(leader))
-		l.do(l.StartReplica(l.Context(), leader))
 	}
 }
 
-func (l *load) kill(replica *installation.Replica) error {
+// everyLeader ends the controller that is the leader, waits until the other one is, and starts it again,
+// twice.
+func (l *load) everyLeader(end func(*installation.Process) error) {
+	for range 2 {
+		before := l.leader(nil)
+		l.do(end(before))
+		l.leader(before)
+		l.do(l.StartProcess(l.Context(), before))
+	}
+}
+
+// leader waits until a controller leads that is not the one before, and returns it.
+func (l *load) leader(before *installation.Process) (leader *installation.Process) {
+	l.Helper()
+	l.await("a leader", func(ctx context.Context) error {
+		if leader = l.Leader(ctx); leader == nil || leader == before {
+			return errors.New("there is none")
+		}
+		return nil
+	})
+	return leader
+}
+
+func (l *load) kill(webhook *installation.Replica) error {
 	from := time.Now()
-	l.do(replica.Kill())
-	err := apiserver.Await(l.Context(), patience, "the Service drops the replica", func(context.Context) error {
-		if l.InService(replica) {
+	l.do(webhook.Kill())
+	err := apiserver.Await(l.Context(), patience, "the Service drops the webhook", func(context.Context) error {
+		if l.InService(webhook) {
 			return errors.New("it has it")
 		}
 		return nil
 	})
 	l.killings = append(l.killings, span{from, time.Now()})
-	l.Logf("a replica that was killed was called for %s more", time.Since(from).Round(10*time.Millisecond))
+	l.Logf("a webhook that was killed was called for %s more", time.Since(from).Round(10*time.Millisecond))
 	return err
 }
 
@@ -265,7 +286,8 @@ func (l *load) certificate(replica *installation.Replica) *x509.Certificate {
 	return connection.ConnectionState().PeerCertificates[0]
 }
 
-// outage restarts the API server, which is away for some time. The replicas have to stay.
+// outage restarts the API server, which is away for some time. The webhooks have to stay. Afterwards a
+// controller leads.
 func (l *load) outage(away time.Duration) {
 	before := map[*installation.Replica]int{}
 	for _, replica := range l.Replicas {
@@ -278,12 +300,27 @@ func (l *load) outage(away time.Duration) {
 	l.outages = append(l.outages, span{from, time.Now()})
 	for replica, pid := range before {
 		if !replica.Running() || replica.PID() != pid {
-			l.Errorf("a replica ended in an outage of the API server of %s; its log ends with\n%s", time.Since(from).Round(time.Second), apiserver.LastLines(replica.Log, 5))
+			l.Errorf("a webhook ended in an outage of the API server of %s; its log ends with\n%s", time.Since(from).Round(time.Second), apiserver.LastLines(replica.Log, 5))
 		}
 	}
+	l.await("a controller that leads", func(ctx context.Context) error {
+		// A controller that lost its Lease ends, and the kubelet starts it again.
+		for _, controller := range l.Controllers {
+			if controller.Running() {
+				continue
+			}
+			if err := l.StartProcess(ctx, controller); err != nil {
+				return fmt.Errorf("it ends again: %s", err.Error()) // without what Await would end for
+			}
+		}
+		if l.Leader(ctx) == nil {
+			return errors.New("there is none")
+		}
+		return nil
+	})
 }
 
-// judge allows nothing to be missed, and calls to fail only while the API server is away and, on the replica that was killed, for as long as nobody can know of that.
+// judge allows nothing to be missed, and calls to fail only while the API server is away and, on the webhook that was killed, for as long as nobody can know of that.
 func (l *load) judge() {
 	for _, phase := range l.ledger.phases {
 		for _, call := range phase.calls {

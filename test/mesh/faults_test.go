@@ -500,7 +500,8 @@ func TestPartsAreStoppedUnderLoad(t *testing.T) {
 	t.Run("controller and webhook", func(t *testing.T) {
 		starts := late(t, "webhook", nil)
 		l.begin(t)
-		start := stopDeployment(t, s, scene.Namespace, scene.Release)
+		startWebhook := stopDeployment(t, s, scene.Namespace, scene.Webhook)
+		startController := stopDeployment(t, s, scene.Namespace, scene.Controller)
 		if err := create(t, "refused", scene.Target(host)); err == nil || !strings.Contains(err.Error(), "failed calling webhook") {
 			t.Errorf("an annotated Pod, without the webhook: %v; want it refused", err)
 		}
@@ -509,7 +510,8 @@ func TestPartsAreStoppedUnderLoad(t *testing.T) {
 		meanwhile.answered(t)
 		l.reached(t, 100)
 		l.unharmed(t, "controller and webhook are stopped")
-		start()
+		startWebhook()
+		startController()
 		must(t, scene.Until(t.Context(), "an annotated Pod", func(context.Context) error { return create(t, "admitted", scene.Target(host)) }))
 		l.unharmed(t, "controller and webhook are stopped and started")
 		row(t, s, "controller and webhook are stopped and started", path, l, meanwhile)
@@ -544,7 +546,7 @@ func TestPartsAreStoppedUnderLoad(t *testing.T) {
 		l.begin(t)
 		must(t, s.StopComponent(t.Context(), "kube-apiserver"))
 		t.Cleanup(func() { must(t, s.AwaitAPIServer(context.WithoutCancel(t.Context()))) })
-		// Longer than a leader may go without its lease, so that the controller ends as well.
+		// Longer than a leader may go without its Lease, so that the controller ends and is started again.
 		heldUntil := time.Now().Add(leaseLost)
 		direct := &caller.Client{Do: func(ctx context.Context, method, path string, _ []byte) ([]byte, error) {
 			return fetch(ctx, method, "http://"+l.pod.Status.PodIP+":9100"+path)
@@ -561,7 +563,7 @@ func TestPartsAreStoppedUnderLoad(t *testing.T) {
 		ledSince(t, s, time.Now())
 		meanwhile := late(t, "apiserver", nil)()
 		meanwhile.answered(t)
-		// Admission goes on where the controller ended: the API server asks for it in the moment in which it is back.
+		// The API server asks for admission the moment it is back. Only controllers end with their Lease.
 		if diff := cmp.Diff(before, restarts(t, s)); diff != "" {
 			t.Errorf("restarts of the webhook's containers (-before +after):\n%s", diff)
 		}
@@ -619,7 +621,7 @@ func TestPartsAreStoppedUnderLoad(t *testing.T) {
 // restarts is how often the containers of the webhook have started again, by Pod.
 func restarts(t *testing.T, s *scene.Scene) map[string]int32 {
 	t.Helper()
-	pods, err := s.Client.CoreV1().Pods(scene.Namespace).List(t.Context(), metav1.ListOptions{LabelSelector: "app.kubernetes.io/name=" + scene.Release})
+	pods, err := s.Client.CoreV1().Pods(scene.Namespace).List(t.Context(), metav1.ListOptions{LabelSelector: scene.WebhookLabel})
 	must(t, err)
 	counts := map[string]int32{}
 	for _, pod := range pods.Items {
@@ -630,11 +632,11 @@ func restarts(t *testing.T, s *scene.Scene) map[string]int32 {
 	return counts
 }
 
-// ledSince waits until a replica holds the Lease that was renewed after a time.
+// ledSince waits until a controller holds the Lease that was renewed after a time.
 func ledSince(t *testing.T, s *scene.Scene, since time.Time) {
 	t.Helper()
-	must(t, scene.Until(t.Context(), "a replica that leads again", func(ctx context.Context) error {
-		lease, err := s.Client.CoordinationV1().Leases(scene.Namespace).Get(ctx, scene.Release, metav1.GetOptions{})
+	must(t, scene.Until(t.Context(), "a controller that leads again", func(ctx context.Context) error {
+		lease, err := s.Client.CoordinationV1().Leases(scene.Namespace).Get(ctx, scene.Controller, metav1.GetOptions{})
 		if err != nil {
 			return err
 		}
@@ -645,7 +647,7 @@ func ledSince(t *testing.T, s *scene.Scene, since time.Time) {
 	}))
 }
 
-// leaseLost is longer than the leader of the controllers tries to renew its lease, 10 s.
+// leaseLost is longer than the leader of the controllers tries to renew its Lease, 10 s.
 const leaseLost = 12 * time.Second
 
 // makePodsUntil creates annotated Pods, none of which starts, for as long as something else takes, fails the test for each that isn't admitted and realised, and counts them.

@@ -429,7 +429,7 @@ func TestEveryStateOfTheObjects(t *testing.T) {
 	for _, w := range walks {
 		w.begin(t)
 	}
-	start := stopDeployment(t, s, scene.Namespace, scene.Release)
+	start := stopDeployment(t, s, scene.Namespace, scene.Controller)
 	t.Run("by hand", func(t *testing.T) {
 		for mode, w := range walks {
 			t.Run(mode, func(t *testing.T) {

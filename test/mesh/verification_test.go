@@ -88,14 +88,14 @@ func verified(ctx context.Context, s *scene.Scene, namespace, host string, statu
 	})
 }
 
-// controllers are the addresses of the webhook's Pods, one of which is the controller.
+// controllers are the addresses of the controller's Pods, one of which is the leader.
 func controllers(t *testing.T, s *scene.Scene) []string {
 	t.Helper()
-	stdout, _, err := s.Kubectl(t.Context(), "get", "pods", "--namespace", scene.Namespace, "--output", "jsonpath={.items[*].status.podIP}")
+	stdout, _, err := s.Kubectl(t.Context(), "get", "pods", "--namespace", scene.Namespace, "--selector", scene.ControllerLabel, "--output", "jsonpath={.items[*].status.podIP}")
 	must(t, err)
 	addresses := strings.Fields(stdout)
 	if len(addresses) == 0 {
-		t.Fatal("the webhook has no Pods")
+		t.Fatal("the controller has no Pods")
 	}
 	return addresses
 }

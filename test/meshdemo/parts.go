@@ -170,8 +170,8 @@ func (d *demo) withoutDestinationRule(ctx context.Context) error {
 	d.Sayf("\n  The policy switched off for the namespace, which the chart's values allow, and the controller,\n  which would repair it, stopped:\n")
 	for _, args := range [][]string{
 		{"label", "namespace", namespace, "mtls.egress/protection=off"},
-		{"scale", "deployment", scene.Release, "-n", scene.Namespace, "--replicas=0"},
-		{"wait", "pod", "-n", scene.Namespace, "-l", "app.kubernetes.io/name=" + scene.Release, "--for=delete", "--timeout=2m"},
+		{"scale", "deployment", scene.Controller, "-n", scene.Namespace, "--replicas=0"},
+		{"wait", "pod", "-n", scene.Namespace, "-l", scene.ControllerLabel, "--for=delete", "--timeout=2m"},
 		remove,
 	} {
 		if err := d.must(ctx, args...); err != nil {
@@ -192,7 +192,7 @@ func (d *demo) withoutDestinationRule(ctx context.Context) error {
 	}
 	d.Sayf("\n  The controller back, the policy on again: it repairs.\n")
 	for _, args := range [][]string{
-		{"scale", "deployment", scene.Release, "-n", scene.Namespace, "--replicas=2"},
+		{"scale", "deployment", scene.Controller, "-n", scene.Namespace, "--replicas=2"},
 		{"label", "namespace", namespace, "mtls.egress/protection-"},
 	} {
 		if err := d.must(ctx, args...); err != nil {

@@ -245,11 +245,11 @@ func (a *arena) settle(ctx context.Context) error {
 type counts struct{ requests, cpuSeconds float64 }
 
 func (a *arena) webhook(ctx context.Context) (counts, error) {
-	requests, err := a.ours.Metric(ctx, "mtls_egress_admission_requests_total", nil)
+	requests, err := a.ours.Replicas[0].Metric(ctx, "mtls_egress_admission_requests_total", nil)
 	if err != nil {
 		return counts{}, err
 	}
-	cpuSeconds, err := a.ours.Metric(ctx, "process_cpu_seconds_total", nil)
+	cpuSeconds, err := a.ours.Replicas[0].Metric(ctx, "process_cpu_seconds_total", nil)
 	return counts{requests: requests, cpuSeconds: cpuSeconds}, err
 }
 

@@ -22,7 +22,7 @@ const (
 	manyPods       = 10_000
 )
 
-// steadily is for how long writes and processor time are counted while nothing happens, longer than it takes until a replica gives up pages of the program once more.
+// steadily is for how long writes and processor time are counted while nothing happens.
 // MTLS_EGRESS_STEADY is another duration, such as 10m.
 const steadily = 3 * time.Minute
 
@@ -30,7 +30,7 @@ const steadily = 3 * time.Minute
 const settling = 10 * time.Second
 
 // BenchmarkScale fills a cluster, with 1,000 Pods at once that ask for a host of their own each, and with 9,000 more for the same hosts. It measures how soon the targets
-// are programmed and with how many writes, how soon replicas start in such a cluster, and what they need.
+// are programmed and with how many writes, how soon webhooks and controllers start in such a cluster, and what they need.
 func BenchmarkScale(b *testing.B) {
 	ctx := b.Context()
 	period := steadily
@@ -81,7 +81,7 @@ type scale struct {
 
 func newScale(ctx context.Context) (*scale, error) {
 	installed, err := installation.Start(ctx, installation.Options{
-		Replicas:  2,
+		Replicas: 2, Controllers: 2,
 		Values:    []string{"controller.targetRetention=24h"},
 		APIServer: apiserver.Options{AuditPolicy: installation.AuditOfWrites},
 	})
@@ -136,19 +136,20 @@ func anchor(what string) bool { return strings.HasSuffix(what, installation.Anch
 
 func lease(what string) bool { return strings.HasSuffix(what, " leases") }
 
-// restart starts the replicas anew, one after the other.
+// restart starts all processes anew, one after the other.
 func (s *scale) restart(ctx context.Context) error {
-	for _, replica := range s.Replicas {
-		if err := replica.Stop(); err != nil {
+	for _, process := range s.Processes() {
+		if err := process.Stop(); err != nil {
 			return err
 		}
 	}
-	for _, replica := range s.Replicas {
-		took, err := s.TimeStart(ctx, replica)
+	for _, process := range s.Processes() {
+		took, err := s.TimeStart(ctx, process)
 		if err != nil {
 			return err
 		}
-		if err := report.Line("BenchmarkStart", 1, map[string]float64{"ns/op": float64(took.Nanoseconds())}); err != nil {
+		kind, _, _ := strings.Cut(process.Name, "-")
+		if err := report.Line("BenchmarkStart/process="+kind, 1, map[string]float64{"ns/op": float64(took.Nanoseconds())}); err != nil {
 			return err
 		}
 	}
@@ -178,15 +179,15 @@ func (s *scale) settle(ctx context.Context) error {
 	})
 }
 
-// rest counts while nothing happens, and weighs the replicas at its end.
+// rest counts while nothing happens, and weighs the processes at its end.
 func (s *scale) rest(ctx context.Context, period time.Duration) error {
 	before, err := s.Writes()
 	if err != nil {
 		return err
 	}
-	cpu := map[*installation.Replica]float64{}
-	for _, replica := range s.Replicas {
-		if cpu[replica], err = replica.Metric(ctx, "process_cpu_seconds_total", nil); err != nil {
+	cpu := map[*installation.Process]float64{}
+	for _, process := range s.Processes() {
+		if cpu[process], err = process.Metric(ctx, "process_cpu_seconds_total", nil); err != nil {
 			return err
 		}
 	}
@@ -204,25 +205,37 @@ func (s *scale) rest(ctx context.Context, period time.Duration) error {
 	if err != nil {
 		return err
 	}
-	leader := s.Leader(ctx)
-	for _, replica := range s.Replicas {
-		role := "follower"
-		if replica == leader {
-			role = "leader"
-		}
-		spent, err := replica.Metric(ctx, "process_cpu_seconds_total", nil)
+	roles := s.roles(ctx)
+	for _, process := range s.Processes() {
+		spent, err := process.Metric(ctx, "process_cpu_seconds_total", nil)
 		if err != nil {
 			return err
 		}
-		figures := map[string]float64{"cpu-ns/s": (spent - cpu[replica]) * float64(time.Second) / period.Seconds()}
+		figures := map[string]float64{"cpu-ns/s": (spent - cpu[process]) * float64(time.Second) / period.Seconds()}
 		for unit, name := range map[string]string{"RSS-bytes": "VmRSS", "own-RSS-bytes": "RssAnon", "peak-RSS-bytes": "VmHWM"} {
-			if figures[unit], err = replica.Memory(name); err != nil {
+			if figures[unit], err = process.Memory(name); err != nil {
 				return err
 			}
 		}
-		if err := report.Line("BenchmarkReplica/role="+role, 1, figures); err != nil {
+		if err := report.Line("BenchmarkProcess/role="+roles[process], 1, figures); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// roles are webhook, leader and standby: a controller that isn't the leader.
+func (s *scale) roles(ctx context.Context) map[*installation.Process]string {
+	roles := map[*installation.Process]string{}
+	for _, replica := range s.Replicas {
+		roles[replica.Process] = "webhook"
+	}
+	leader := s.Leader(ctx)
+	for _, controller := range s.Controllers {
+		roles[controller] = "standby"
+		if controller == leader {
+			roles[controller] = "leader"
+		}
+	}
+	return roles
 }

@@ -1,5 +1,5 @@
-// Package scene is where the tests of the data path, their demo and their benchmark play: a cluster with Istio, the chart installed by Helm as an admin would, with two replicas, and a
-// partner outside of the mesh that demands client certificates and records every byte that it sees. Apps are Pods with a program that calls.
+// Package scene is where the tests of the data path, their demo and their benchmark play: a cluster with Istio, the chart installed by Helm as an admin would, with two webhooks and two
+// controllers, and a partner outside of the mesh that demands client certificates and records every byte that it sees. Apps are Pods with a program that calls.
 package scene
 
 import (
@@ -28,6 +28,20 @@ import (
 const (
 	Release   = "mtls-egress-webhook"
 	Namespace = "mtls-egress"
+)
+
+// The Deployments of the release. The Lease of the controllers has the name of their Deployment.
+const (
+	Webhook    = Release
+	Controller = Release + "-controller"
+)
+
+// Labels that select the Pods of one Deployment of the release.
+const (
+	WebhookLabel    = component + "webhook"
+	ControllerLabel = component + "controller"
+
+	component = "app.kubernetes.io/name=" + Release + ",app.kubernetes.io/component="
 )
 
 // imagesVariable is where the nodes of the cluster in KUBECONFIG have the images of the tests from, as in registry.example/team: mtls-egress-webhook, actor and clients, with the tag test.
@@ -189,7 +203,7 @@ func (s *Scene) buildImage(ctx context.Context, name, version string) error {
 func (s *Scene) ChartValues(values ...string) []string {
 	var args []string
 	for _, value := range slices.Concat([]string{
-		"image.repository=" + s.repository(Release), "image.tag=" + testTag, "image.pullPolicy=IfNotPresent", "controller.targetRetention=2s", "deployment.shutdownDelay=3s",
+		"image.repository=" + s.repository(Release), "image.tag=" + testTag, "image.pullPolicy=IfNotPresent", "controller.targetRetention=2s", "webhook.deployment.shutdownDelay=3s",
 	}, s.values, values) {
 		args = append(args, "--set", value)
 	}
@@ -199,7 +213,8 @@ func (s *Scene) ChartValues(values ...string) []string {
 // Chart is the directory of the chart.
 func (s *Scene) Chart() string { return filepath.Join(s.Root, "charts", "mtls-egress-webhook") }
 
-// Install installs the chart, or upgrades it to further values, and returns when it runs with all its replicas and is reached.
+// Install installs the chart, or upgrades it to further values, and returns when all replicas of both
+// Deployments run and the webhook is reached.
 func (s *Scene) Install(ctx context.Context, values ...string) error {
 	args := []string{"upgrade", "--install", Release, s.Chart(), "--namespace", Namespace, "--create-namespace", "--wait", "--timeout", patience.String()}
 	if _, _, err := s.Helm(ctx, append(args, s.ChartValues(values...)...)...); err != nil {
@@ -208,11 +223,11 @@ func (s *Scene) Install(ctx context.Context, values ...string) error {
 	return s.AwaitAdmission(ctx, metav1.NamespaceDefault)
 }
 
-// AwaitAdmission waits until all replicas of the webhook are ready and the API server reaches the
+// AwaitAdmission waits until all webhooks are ready and the API server reaches the
 // webhooks that are asked about a Pod of the namespace. A Pod that is ready is not in the node's rules
 // for its Service at once, and a Service without a Pod in them refuses connections.
 func (s *Scene) AwaitAdmission(ctx context.Context, namespace string) error {
-	if err := s.Rollout(ctx, Namespace, "deployment/"+Release); err != nil {
+	if err := s.Rollout(ctx, Namespace, "deployment/"+Webhook); err != nil {
 		return err
 	}
 	return Until(ctx, "the API server to reach the webhook", func(ctx context.Context) error {

@@ -55,8 +55,8 @@ plugins:
 	})
 	c := newCluster(t, server)
 	authorities := file("ca.crt", ca.CertPEM)
-	r := c.replica(t, "--shutdown-delay=0s", "--tls-dns-names=127.0.0.1", "--client-ca-file="+authorities)
-	c.installChart(t, r)
+	r := c.webhook(t, "--shutdown-delay=0s", "--tls-dns-names=127.0.0.1", "--client-ca-file="+authorities)
+	c.installChart(t, r.webhook)
 	r.start(t)
 	r.waitReady(t)
 	eventually(t, "a Pod is realised", func() error { return c.createPod(t, "app") })
@@ -74,14 +74,14 @@ plugins:
 		t.Errorf("a client with the API server's certificate gets %d", status)
 	}
 
-	wrong := c.replica(t, "--client-ca-file="+users)
+	wrong := c.webhook(t, "--client-ca-file="+users)
 	wrong.start(t)
 	wrong.wantExit(t, 2)
 	wrong.wantSaid(t, "error: --client-ca-file: "+users+" holds no certificate that can be read: it must hold the CA of the API server's client certificate, as PEM")
 }
 
 // askAs sends an admission request with a client certificate, nil for none, and returns the status of the answer.
-func (r *replica) askAs(t *testing.T, client *pki.Pair) int {
+func (p *process) askAs(t *testing.T, client *pki.Pair) int {
 	t.Helper()
 	config := &tls.Config{InsecureSkipVerify: true}
 	if client != nil {
@@ -90,7 +90,7 @@ func (r *replica) askAs(t *testing.T, client *pki.Pair) int {
 	transport := &http.Transport{TLSClientConfig: config}
 	defer transport.CloseIdleConnections()
 	body := `{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{"uid":"1","kind":{"version":"v1","kind":"Pod"},"namespace":"default","operation":"CREATE","object":` + podManifest("posted") + `}}`
-	response, err := (&http.Client{Transport: transport}).Post("https://127.0.0.1:"+r.webhook+"/mutate", "application/json", strings.NewReader(body))
+	response, err := (&http.Client{Transport: transport}).Post("https://127.0.0.1:"+p.webhook+"/mutate", "application/json", strings.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
 	}

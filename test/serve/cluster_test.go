@@ -16,27 +16,47 @@ import (
 	"mtls.egress/webhook/test/apiserver"
 )
 
-// cluster is the API server and the command that runs beside it.
+// The service accounts of the chart.
+const (
+	webhookAccount    = "mtls-egress-webhook"
+	controllerAccount = "mtls-egress-webhook-controller"
+)
+
+// command is the path of the built program.
+var command string
+
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "serve")
+	if err != nil {
+		panic(err)
+	}
+	command = filepath.Join(dir, "mtls-egress-webhook")
+	code := 1
+	if output, err := exec.Command("go", "build", "-o", command, "mtls.egress/webhook/cmd/webhook").CombinedOutput(); err != nil {
+		fmt.Fprintf(os.Stderr, "go build: %v\n%s", err, output)
+	} else {
+		code = m.Run()
+	}
+	if err := os.RemoveAll(dir); err != nil {
+		panic(err)
+	}
+	os.Exit(code)
+}
+
+// cluster is the API server that the processes run beside.
 type cluster struct {
 	server *apiserver.Server
-	// command is the built command, kubeconfig its connection: that of the chart's service account.
-	command, kubeconfig string
 }
 
 func newCluster(t *testing.T, server *apiserver.Server) *cluster {
 	t.Helper()
-	dir := t.TempDir()
-	c := &cluster{server: server, command: filepath.Join(dir, "webhook")}
-	c.kubeconfig = c.kubeconfigOf(t, "mtls-egress-webhook")
-	if output, err := exec.CommandContext(t.Context(), "go", "build", "-o", c.command, "mtls.egress/webhook/cmd/webhook").CombinedOutput(); err != nil {
-		t.Fatalf("go build: %v\n%s", err, output)
-	}
-	// What every service account may do, the discovery of APIs, is all that this one may do before the chart is installed.
+	c := &cluster{server: server}
+	// Before the chart is installed its accounts may do what every account may: discover the APIs.
 	c.kubectl(t, "create", "namespace", namespace)
 	return c
 }
 
-// kubeconfigOf returns the path of a connection with the rights of a service account beside the webhook.
+// kubeconfigOf returns the path of a connection with the rights of a service account.
 func (c *cluster) kubeconfigOf(t *testing.T, account string) string {
 	t.Helper()
 	config, err := clientcmd.LoadFromFile(c.server.Kubeconfig)
@@ -62,11 +82,19 @@ func (c *cluster) kubectl(t *testing.T, args ...string) string {
 	return stdout
 }
 
-// installChart installs everything of the chart but the Deployment; r takes its place.
-func (c *cluster) installChart(t *testing.T, r *replica) {
+// installChart installs everything of the chart but the Deployments. webhookPort is where the API server
+// calls the webhook.
+func (c *cluster) installChart(t *testing.T, webhookPort string, values ...string) {
 	t.Helper()
-	manifests, _, err := c.server.Helm(t.Context(), "template", "mtls-egress-webhook", filepath.Join("..", "..", "charts", "mtls-egress-webhook"),
-		"--namespace", namespace, "--set", "deployment.enabled=false", "--set", "webhook.url=https://127.0.0.1:"+r.webhook)
+	args := []string{
+		"template", "mtls-egress-webhook", filepath.Join("..", "..", "charts", "mtls-egress-webhook"), "--namespace", namespace,
+		"--set", "webhook.deployment.enabled=false", "--set", "controller.deployment.enabled=false",
+		"--set", "webhook.url=https://127.0.0.1:" + webhookPort,
+	}
+	for _, value := range values {
+		args = append(args, "--set", value)
+	}
+	manifests, _, err := c.server.Helm(t.Context(), args...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -81,8 +109,13 @@ func (c *cluster) installChart(t *testing.T, r *replica) {
 // createPod creates an annotated Pod through the API server, which asks the webhook.
 func (c *cluster) createPod(t *testing.T, name string) error {
 	t.Helper()
+	return c.create(t, podManifest(name))
+}
+
+func (c *cluster) create(t *testing.T, manifest string) error {
+	t.Helper()
 	cmd := c.server.Command(t.Context(), "kubectl", "create", "--filename=-")
-	cmd.Stdin = strings.NewReader(podManifest(name))
+	cmd.Stdin = strings.NewReader(manifest)
 	if output, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("%w: %s", err, output)
 	}

@@ -24,10 +24,10 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 )
 
-// replica is the command serve, on ports of the loopback interface of its own.
-type replica struct {
+// process is the command serve webhook or serve controller, on its own ports of the loopback interface.
+type process struct {
 	cmd *exec.Cmd
-	// webhook, health and metrics are its ports.
+	// webhook, health and metrics are its ports. A controller has no webhook.
 	webhook, health, metrics string
 
 	command []string
@@ -35,16 +35,33 @@ type replica struct {
 	exited  chan struct{}
 }
 
-// replica prepares a replica; start starts it.
-func (c *cluster) replica(t *testing.T, flags ...string) *replica {
+// webhook prepares a webhook; start starts it.
+func (c *cluster) webhook(t *testing.T, flags ...string) *process {
 	t.Helper()
-	ports := freePorts(t, 3)
-	r := &replica{webhook: ports[0], health: ports[1], metrics: ports[2], stderr: filepath.Join(t.TempDir(), "stderr")}
-	r.command = append([]string{
-		c.command, "serve", "--kubeconfig=" + c.kubeconfig, "--namespace=" + namespace, "--log-format=json", "--log-level=debug",
-		"--webhook-host=127.0.0.1", "--webhook-port=" + r.webhook, "--health-address=127.0.0.1:" + r.health, "--metrics-address=127.0.0.1:" + r.metrics,
-	}, flags...)
-	return r
+	port := freePorts(t, 1)[0]
+	p := c.process(t, "webhook", webhookAccount, append([]string{"--webhook-host=127.0.0.1", "--webhook-port=" + port}, flags...))
+	p.webhook = port
+	return p
+}
+
+// controller prepares a controller; start starts it.
+func (c *cluster) controller(t *testing.T, flags ...string) *process {
+	t.Helper()
+	return c.process(t, "controller", controllerAccount, flags)
+}
+
+// process prepares a process with the rights of an account. Later flags win.
+func (c *cluster) process(t *testing.T, kind, account string, flags []string) *process {
+	t.Helper()
+	ports := freePorts(t, 2)
+	return &process{
+		health: ports[0], metrics: ports[1], stderr: filepath.Join(t.TempDir(), "stderr"),
+		command: append([]string{
+			command, "serve", kind, "--kubeconfig=" + c.kubeconfigOf(t, account), "--namespace=" + namespace,
+			"--log-format=json", "--log-level=debug",
+			"--health-address=127.0.0.1:" + ports[0], "--metrics-address=127.0.0.1:" + ports[1],
+		}, flags...),
+	}
 }
 
 // freePorts returns ports that nobody listens on.
@@ -67,20 +84,20 @@ func freePorts(t *testing.T, count int) []string {
 }
 
 // start starts the command, anew when it has ended. It is killed at the end of the test when it still runs then.
-func (r *replica) start(t *testing.T) {
+func (p *process) start(t *testing.T) {
 	t.Helper()
-	stderr, err := os.Create(r.stderr)
+	stderr, err := os.Create(p.stderr)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer func() { _ = stderr.Close() }()
-	cmd := exec.Command(r.command[0], r.command[1:]...)
+	cmd := exec.Command(p.command[0], p.command[1:]...)
 	cmd.Stderr = stderr
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
 	exited := make(chan struct{})
-	r.cmd, r.exited = cmd, exited
+	p.cmd, p.exited = cmd, exited
 	go func() {
 		_ = cmd.Wait() // its state says how it ended
 		close(exited)
@@ -89,60 +106,63 @@ func (r *replica) start(t *testing.T) {
 		_ = cmd.Process.Kill() // an error means that it has ended
 		<-exited
 		if t.Failed() {
-			t.Logf("%s\n%s", strings.Join(r.command, " "), r.said(t))
+			t.Logf("%s\n%s", strings.Join(p.command, " "), p.said(t))
 		}
 	})
 }
 
-func (r *replica) said(t *testing.T) string {
+func (p *process) said(t *testing.T) string {
 	t.Helper()
-	said, err := os.ReadFile(r.stderr)
+	said, err := os.ReadFile(p.stderr)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return string(said)
 }
 
-func (r *replica) wantSaid(t *testing.T, text string) {
+func (p *process) wantSaid(t *testing.T, text string) {
 	t.Helper()
-	if !strings.Contains(r.said(t), text) {
+	if !strings.Contains(p.said(t), text) {
 		t.Errorf("standard error lacks %q", text)
 	}
 }
 
 // waitSaid waits for what doesn't belong to being ready.
-func (r *replica) waitSaid(t *testing.T, text string) {
+func (p *process) waitSaid(t *testing.T, text string) {
 	t.Helper()
 	eventually(t, fmt.Sprintf("standard error has %q", text), func() error {
-		if !strings.Contains(r.said(t), text) {
+		if !strings.Contains(p.said(t), text) {
 			return errors.New("it hasn't")
 		}
 		return nil
 	})
 }
 
-func (r *replica) signal(t *testing.T, signal syscall.Signal) {
+func (p *process) signal(t *testing.T, signal syscall.Signal) {
 	t.Helper()
-	if err := r.cmd.Process.Signal(signal); err != nil {
+	if err := p.cmd.Process.Signal(signal); err != nil {
 		t.Fatal(err)
 	}
 }
 
 // wantExit waits for the end, after which nobody may listen on the ports.
-func (r *replica) wantExit(t *testing.T, code int) {
+func (p *process) wantExit(t *testing.T, code int) {
 	t.Helper()
 	eventually(t, "the command ends", func() error {
 		select {
-		case <-r.exited:
+		case <-p.exited:
 			return nil
 		default:
 			return errors.New("it runs")
 		}
 	})
-	if got := r.cmd.ProcessState.ExitCode(); got != code {
+	if got := p.cmd.ProcessState.ExitCode(); got != code {
 		t.Errorf("exit code %d, want %d", got, code)
 	}
-	for _, port := range []string{r.webhook, r.health, r.metrics} {
+	for _, port := range []string{p.webhook, p.health, p.metrics} {
+		if port == "" {
+			continue
+		}
 		if connection, err := net.Dial("tcp", "127.0.0.1:"+port); err == nil {
 			_ = connection.Close()
 			t.Errorf("somebody still listens on port %s", port)
@@ -150,25 +170,25 @@ func (r *replica) wantExit(t *testing.T, code int) {
 	}
 }
 
-func (r *replica) waitReady(t *testing.T) {
+func (p *process) waitReady(t *testing.T) {
 	t.Helper()
-	r.waitStatus(t, http.StatusOK)
+	p.waitStatus(t, http.StatusOK)
 }
 
-func (r *replica) waitNotReady(t *testing.T) {
+func (p *process) waitNotReady(t *testing.T) {
 	t.Helper()
-	r.waitStatus(t, http.StatusInternalServerError)
+	p.waitStatus(t, http.StatusInternalServerError)
 }
 
-func (r *replica) waitStatus(t *testing.T, want int) {
+func (p *process) waitStatus(t *testing.T, want int) {
 	t.Helper()
 	eventually(t, fmt.Sprintf("/readyz has status %d", want), func() error {
 		select {
-		case <-r.exited:
-			t.Fatalf("the command ended: %s", r.cmd.ProcessState)
+		case <-p.exited:
+			t.Fatalf("the command ended: %s", p.cmd.ProcessState)
 		default:
 		}
-		response, err := http.Get("http://127.0.0.1:" + r.health + "/readyz")
+		response, err := http.Get("http://127.0.0.1:" + p.health + "/readyz")
 		if err != nil {
 			return err
 		}
@@ -182,7 +202,7 @@ func (r *replica) waitStatus(t *testing.T, want int) {
 }
 
 // get asks over plain HTTP.
-func (r *replica) get(t *testing.T, port, path string) (status int, body string) {
+func (p *process) get(t *testing.T, port, path string) (status int, body string) {
 	t.Helper()
 	response, err := http.Get("http://127.0.0.1:" + port + path)
 	if err != nil {
@@ -197,17 +217,17 @@ func (r *replica) get(t *testing.T, port, path string) (status int, body string)
 }
 
 // wantHealth asks the port of health.
-func (r *replica) wantHealth(t *testing.T, path string, status int, body string) {
+func (p *process) wantHealth(t *testing.T, path string, status int, body string) {
 	t.Helper()
-	got, content := r.get(t, r.health, path)
+	got, content := p.get(t, p.health, path)
 	if diff := cmp.Diff([]string{strconv.Itoa(status), body}, []string{strconv.Itoa(got), content}); diff != "" {
 		t.Errorf("%s differs (-want +got):\n%s", path, diff)
 	}
 }
 
 // handshake returns the application protocol that was agreed on, or why there was no connection.
-func (r *replica) handshake(config *tls.Config) string {
-	connection, err := tls.Dial("tcp", "127.0.0.1:"+r.webhook, config)
+func (p *process) handshake(config *tls.Config) string {
+	connection, err := tls.Dial("tcp", "127.0.0.1:"+p.webhook, config)
 	if err != nil {
 		return err.Error()
 	}
@@ -217,7 +237,7 @@ func (r *replica) handshake(config *tls.Config) string {
 
 // mutate sends the admission request for an annotated Pod, as an API server does that trusts trust and calls the replica name.
 // It wants a patch, and returns whether the replica closes the connection.
-func (r *replica) mutate(t *testing.T, trust *x509.CertPool, name string) (closed bool) {
+func (p *process) mutate(t *testing.T, trust *x509.CertPool, name string) (closed bool) {
 	t.Helper()
 	review := admissionv1.AdmissionReview{
 		TypeMeta: metav1.TypeMeta{APIVersion: admissionv1.SchemeGroupVersion.String(), Kind: "AdmissionReview"},
@@ -238,7 +258,7 @@ func (r *replica) mutate(t *testing.T, trust *x509.CertPool, name string) (close
 	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: trust, ServerName: name}}
 	defer transport.CloseIdleConnections()
 	client := &http.Client{Transport: transport}
-	response, err := client.Post("https://127.0.0.1:"+r.webhook+"/mutate", "application/json", bytes.NewReader(body))
+	response, err := client.Post("https://127.0.0.1:"+p.webhook+"/mutate", "application/json", bytes.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
 	}

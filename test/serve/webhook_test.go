@@ -1,66 +1,56 @@
-// Package serve_test runs the built command against a real API server, with the chart's manifests and with no more rights than
-// they give.
 package serve_test
 
 import (
-	"context"
 	"crypto/tls"
-	"fmt"
+	"maps"
 	"net/http"
-	"regexp"
 	"syscall"
 	"testing"
-	"time"
 
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/kubernetes"
+	"github.com/google/go-cmp/cmp"
 
 	"mtls.egress/webhook/test/apiserver"
 )
 
-const (
-	namespace = "mtls-egress"
-	host      = "external.system.com"
-	// patience bounds every wait. It is no measure: what it waits for comes soon, or never.
-	patience = 2 * time.Minute
-)
-
-// TestServe is one story: a webhook comes up in a cluster without its CRD, without Istio, with Istio, gets a second replica, and
-// goes.
-func TestServe(t *testing.T) {
-	server := apiserver.ForTest(t)
-	c := newCluster(t, server)
+// TestServeWebhook is one story: a webhook comes up in a cluster without its CRD, and then without Istio
+// and without a controller, gets a second replica, and goes.
+func TestServeWebhook(t *testing.T) {
+	c := newCluster(t, apiserver.ForTest(t))
 
 	// The delay has room for what stopsInOrder asks of it, on a busy machine too.
-	first := c.replica(t, "--shutdown-delay=15s", "--tls-dns-names=127.0.0.1")
+	first := c.webhook(t, "--shutdown-delay=15s", "--tls-dns-names=127.0.0.1")
 	first.start(t)
 	first.wantExit(t, 1)
-	first.wantSaid(t, "error: the CRD of EgressTarget (mtls.egress/v1alpha1) is missing; the chart installs it: ")
+	first.wantSaid(t, missingCRD)
 
-	c.installChart(t, first)
+	c.installChart(t, first.webhook)
 	first.start(t)
 	first.waitReady(t)
-	c.namesWhatIsReady(t, first)
-	c.namesWhatIsNot(t)
-	c.realisesWithoutIstio(t, first)
+	first.wantHealth(t, "/readyz?verbose", http.StatusOK,
+		"[+]cache ok\n[+]serving-certificate ok\n[+]shutdown ok\n[+]webhook-server ok\nhealthz check passed\n")
+	first.wantHealth(t, "/healthz?verbose", http.StatusOK, "[+]ping ok\nhealthz check passed\n")
+	c.webhookNamesWhatFails(t)
+	c.realisesAlone(t, first)
 	c.speaksOnlyModernTLS(t, first)
-	c.measures(t, first)
-	c.programsOnceIstioIsThere(t, first)
+	first.wantMetrics(t,
+		`mtls_egress_admission_requests_total{decision="realised",kind="Pod",reason=""} [1-9]\d*`,
+		`mtls_egress_serving_certificate_not_after_timestamp_seconds 1\.\d+e\+09`,
+		`mtls_egress_mesh_config_readable 0`,
+		`controller_runtime_webhook_panics_total 0`,
+	)
+	first.wantNoMetrics(t, "mtls_egress_targets", "mtls_egress_credential", "mtls_egress_repairs", "leader_election")
 
-	holder := c.waitForLeader(t, "")
-	second := c.replica(t, "--shutdown-delay=0s", "--tls-dns-names=localhost")
+	second := c.webhook(t, "--shutdown-delay=0s", "--tls-dns-names=localhost")
 	second.start(t)
 	second.waitReady(t)
 	c.answers(t, second, "localhost")
 
 	c.stopsInOrder(t, first)
-	c.waitForLeader(t, holder)
-
+	c.answers(t, second, "localhost")
 	second.signal(t, syscall.SIGINT)
 	second.wantExit(t, 0)
-	c.waitForLease(t, "no holder", func(holder string) bool { return holder == "" })
 
-	hasty := c.replica(t, "--shutdown-delay=30s")
+	hasty := c.webhook(t, "--shutdown-delay=30s")
 	hasty.start(t)
 	hasty.waitReady(t)
 	hasty.signal(t, syscall.SIGTERM)
@@ -68,56 +58,50 @@ func TestServe(t *testing.T) {
 	hasty.signal(t, syscall.SIGTERM)
 	hasty.wantExit(t, 1)
 	hasty.wantSaid(t, "error: stopped by a second signal, before all requests were answered")
+
+	c.webhookSeesNoSecrets(t)
 }
 
-// namesWhatIsReady: a ready replica lists its checks to whom asks for them.
-func (c *cluster) namesWhatIsReady(t *testing.T, r *replica) {
+// webhookNamesWhatFails runs a webhook whose account has none of the chart's rights, so that it can read
+// neither EgressTargets nor its certificate. It lists the failed checks, logs why they fail, and stops
+// when it is told to.
+func (c *cluster) webhookNamesWhatFails(t *testing.T) {
 	t.Helper()
-	r.wantHealth(t, "/readyz?verbose", http.StatusOK,
-		"[+]cache ok\n[+]serving-certificate ok\n[+]shutdown ok\n[+]webhook-server ok\nhealthz check passed\n")
-	r.wantHealth(t, "/healthz?verbose", http.StatusOK, "[+]ping ok\nhealthz check passed\n")
+	p := c.webhook(t, "--kubeconfig="+c.kubeconfigOf(t, "nobody"), "--shutdown-delay=0s")
+	p.start(t)
+	p.waitNotReady(t)
+	p.wantHealth(t, "/readyz?verbose", http.StatusInternalServerError, "[-]cache failed: reason withheld\n"+
+		"[-]serving-certificate failed: reason withheld\n[+]shutdown ok\n[-]webhook-server failed: reason withheld\nhealthz check failed\n")
+	p.wantHealth(t, "/healthz?verbose", http.StatusOK, "[+]ping ok\nhealthz check passed\n")
+	p.wantSaid(t, emptyCache+" and Namespaces have not been read yet: the service account must be allowed to list and watch them")
+	p.signal(t, syscall.SIGTERM)
+	p.wantExit(t, 0)
 }
 
-// namesWhatIsNot: a replica whose account has none of the chart's rights can read neither EgressTargets nor its certificate. It lists the checks that fail of it, says why in
-// the log, and stops when it is told to.
-func (c *cluster) namesWhatIsNot(t *testing.T) {
+// realisesAlone has the API server ask a webhook in a cluster without Istio and without a controller.
+func (c *cluster) realisesAlone(t *testing.T, p *process) {
 	t.Helper()
-	r := c.replica(t, "--kubeconfig="+c.kubeconfigOf(t, "nobody"), "--shutdown-delay=0s", "--leader-elect=false")
-	r.start(t)
-	r.waitNotReady(t)
-	r.wantHealth(t, "/readyz?verbose", http.StatusInternalServerError,
-		"[-]cache failed: reason withheld\n[-]serving-certificate failed: reason withheld\n[+]shutdown ok\n[-]webhook-server failed: reason withheld\nhealthz check failed\n")
-	r.wantHealth(t, "/healthz?verbose", http.StatusOK, "[+]ping ok\nhealthz check passed\n")
-	r.wantSaid(t, `"Not ready","logger":"health","check":"cache","reason":"the EgressTargets have not been read yet: the service account must be allowed to list and watch them"`)
-	r.signal(t, syscall.SIGTERM)
-	r.wantExit(t, 0)
-}
-
-func (c *cluster) realisesWithoutIstio(t *testing.T, r *replica) {
-	t.Helper()
-	r.wantHealth(t, "/healthz", http.StatusOK, "ok")
-	r.waitSaid(t, "Istio's CRDs are missing; the controller waits for them.")
-	c.answers(t, r, "127.0.0.1")
-	// The API server may not have read the caBundle yet, which the replica wrote before it was ready.
+	c.answers(t, p, "127.0.0.1")
+	// The API server may not have read the caBundle yet, which the webhook wrote before it was ready.
 	eventually(t, "the API server creates a realised Pod", func() error { return c.createPod(t, "before-istio") })
 	labels := c.kubectl(t, "get", "pod", "before-istio", "--output=jsonpath={.metadata.labels}")
 	if want := `{"mtls.egress/realised":"true","to.mtls.egress/` + host + `":"true"}`; labels != want {
 		t.Errorf("the Pod has the labels %s, want %s", labels, want)
 	}
 	if targets := c.kubectl(t, "get", "egresstargets", "--output=name"); targets != "" {
-		t.Errorf("there are EgressTargets without Istio: %s", targets)
+		t.Errorf("there are EgressTargets without a controller: %s", targets)
 	}
 }
 
 // answers sends a request as an API server does. name is what the certificate is verified for.
-func (c *cluster) answers(t *testing.T, r *replica, name string) {
+func (c *cluster) answers(t *testing.T, p *process, name string) {
 	t.Helper()
-	if r.mutate(t, c.trust(t), name) {
+	if p.mutate(t, c.trust(t), name) {
 		t.Error("the connection is closed though nobody stops")
 	}
 }
 
-func (c *cluster) speaksOnlyModernTLS(t *testing.T, r *replica) {
+func (c *cluster) speaksOnlyModernTLS(t *testing.T, p *process) {
 	t.Helper()
 	for name, test := range map[string]struct {
 		maxVersion uint16
@@ -129,103 +113,48 @@ func (c *cluster) speaksOnlyModernTLS(t *testing.T, r *replica) {
 		"HTTP/1.1 is chosen of both": {maxVersion: tls.VersionTLS13, protocols: []string{"h2", "http/1.1"}, want: "http/1.1"},
 	} {
 		config := &tls.Config{RootCAs: c.trust(t), ServerName: "127.0.0.1", MaxVersion: test.maxVersion, NextProtos: test.protocols}
-		if got := r.handshake(config); got != test.want {
+		if got := p.handshake(config); got != test.want {
 			t.Errorf("%s: got %q, want %q", name, got, test.want)
 		}
 	}
 }
 
-func (c *cluster) measures(t *testing.T, r *replica) {
-	t.Helper()
-	status, metrics := r.get(t, r.metrics, "/metrics")
-	if status != http.StatusOK {
-		t.Fatalf("/metrics: status %d", status)
-	}
-	for _, pattern := range []string{
-		`(?m)^mtls_egress_admission_requests_total{decision="realised",kind="Pod",reason=""} [1-9]\d*$`,
-		`(?m)^mtls_egress_serving_certificate_not_after_timestamp_seconds 1\.\d+e\+09$`,
-		`(?m)^controller_runtime_webhook_panics_total 0$`,
-	} {
-		if !regexp.MustCompile(pattern).MatchString(metrics) {
-			t.Errorf("/metrics has nothing like %s", pattern)
-		}
-	}
-}
-
-func (c *cluster) programsOnceIstioIsThere(t *testing.T, r *replica) {
-	t.Helper()
-	crds, err := apiserver.IstioCRDs(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	c.kubectl(t, "apply", "--server-side", "--filename", crds)
-	c.kubectl(t, "wait", "--for=create", "egresstarget/"+host, "--timeout="+patience.String())
-	r.wantSaid(t, "Istio's CRDs are installed, adding the controller")
-	r.wantHealth(t, "/readyz", http.StatusOK, "ok")
-}
-
-// stopsInOrder: a replica that is to stop says so at once, and answers until nobody asks it any more.
-func (c *cluster) stopsInOrder(t *testing.T, r *replica) {
+// stopsInOrder stops a webhook, which reports at once that it isn't ready, and answers until no API
+// server asks it any more.
+func (c *cluster) stopsInOrder(t *testing.T, p *process) {
 	t.Helper()
 	trust := c.trust(t)
-	r.signal(t, syscall.SIGTERM)
-	r.waitNotReady(t)
-	if !r.mutate(t, trust, "127.0.0.1") {
-		t.Error("the connection is kept open though the replica stops")
+	p.signal(t, syscall.SIGTERM)
+	p.waitNotReady(t)
+	if !p.mutate(t, trust, "127.0.0.1") {
+		t.Error("the connection is kept open though the webhook stops")
 	}
 	if err := c.createPod(t, "while-stopping"); err != nil {
 		t.Errorf("the API server can't create a Pod during the delay: %v", err)
 	}
-	r.wantHealth(t, "/healthz", http.StatusOK, "ok")
-	r.wantHealth(t, "/readyz", http.StatusInternalServerError,
+	p.wantHealth(t, "/healthz", http.StatusOK, "ok")
+	p.wantHealth(t, "/readyz", http.StatusInternalServerError,
 		"[+]cache ok\n[+]serving-certificate ok\n[-]shutdown failed: reason withheld\n[+]webhook-server ok\nhealthz check failed\n")
-	r.wantExit(t, 0)
+	p.wantExit(t, 0)
 }
 
-// waitForLeader waits until somebody else than before holds the Lease, and returns the holder.
-func (c *cluster) waitForLeader(t *testing.T, before string) string {
+// webhookSeesNoSecrets asks the API server for the rights of the webhook's account.
+func (c *cluster) webhookSeesNoSecrets(t *testing.T) {
 	t.Helper()
-	return c.waitForLease(t, "a new leader", func(holder string) bool { return holder != "" && holder != before })
-}
-
-func (c *cluster) waitForLease(t *testing.T, what string, ok func(holder string) bool) string {
-	t.Helper()
-	client, err := kubernetes.NewForConfig(c.server.Config)
-	if err != nil {
-		t.Fatal(err)
+	const own = "secret/mtls-egress-webhook-ca"
+	got := map[string]bool{}
+	for _, verb := range []string{"get", "list", "watch", "create", "update", "patch", "delete"} {
+		got[verb+" Secrets of other namespaces"] = c.may(t, webhookAccount, "default", verb, "secrets")
+		got[verb+" Secrets of its own namespace"] = c.may(t, webhookAccount, namespace, verb, "secrets")
+		got[verb+" the Secret of its CA"] = c.may(t, webhookAccount, namespace, verb, own)
 	}
-	holder := ""
-	eventually(t, "the Lease has "+what, func() error {
-		lease, err := client.CoordinationV1().Leases(namespace).Get(t.Context(), "mtls-egress-webhook", metav1.GetOptions{})
-		if err != nil {
-			return err
-		}
-		holder = ""
-		if lease.Spec.HolderIdentity != nil {
-			holder = *lease.Spec.HolderIdentity
-		}
-		if !ok(holder) {
-			return fmt.Errorf("the holder is %q", holder)
-		}
-		return nil
-	})
-	return holder
-}
-
-// eventually waits until try returns nil.
-func eventually(t *testing.T, what string, try func() error) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
-	for {
-		err := try()
-		if err == nil {
-			return
-		}
-		select {
-		case <-ctx.Done():
-			t.Fatalf("%s: not within %s: %v", what, patience, err)
-		case <-time.After(20 * time.Millisecond):
-		}
+	maps.DeleteFunc(got, func(_ string, may bool) bool { return !may })
+	want := map[string]bool{
+		// RBAC can't limit create to a name.
+		"create Secrets of its own namespace": true, "create the Secret of its CA": true,
+		"list the Secret of its CA": true, "watch the Secret of its CA": true, "update the Secret of its CA": true,
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("what the webhook may do (-want +got):\n%s", diff)
 	}
 }

@@ -43,7 +43,7 @@ func TestCertManagerRotatesWithoutGap(t *testing.T) {
 	var kubelets sync.WaitGroup
 	installed, err := installation.Start(t.Context(), installation.Options{
 		Replicas: len(kubeletLags),
-		Values:   []string{"servingCertificate.provider=cert-manager", "deployment.extraArgs={--certificate-adoption-delay=3s}"},
+		Values:   []string{"servingCertificate.provider=cert-manager", "webhook.deployment.extraArgs={--certificate-adoption-delay=3s}"},
 		BeforeInstall: func(ctx2 context.Context, i *installation.Installation) (err error) {
 			if manager, err = certmanager.Start(ctx2, certmanager.Beside(i.Server)); err != nil {
 				return err

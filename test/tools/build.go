@@ -81,11 +81,6 @@ func promtoolSet() set {
 	}}
 }
 
-// dashboardSet is the program that draws a Grafana dashboard.
-func dashboardSet() set {
-	return set{module: "dashboard", sources: []string{"."}, programs: []program{{name: "dashboard", path: "."}}}
-}
-
 // containerdModule is also the start of the names of its packages.
 const containerdModule = "github.com/containerd/containerd/v2"
 

@@ -8,7 +8,6 @@
 //	go -C test/tools run . prometheus-crds   prints the folder with the Prometheus operator's CustomResourceDefinitions
 //	go -C test/tools run . certmanager       prints the directory that holds cert-manager's programs and its chart
 //	go -C test/tools run . promtool          prints the directory that holds promtool and prometheus
-//	go -C test/tools run . dashboard         prints the directory that holds the program dashboard, which draws a Grafana dashboard
 //
 // Standard output carries the path and nothing else; what is being done, and how long it takes, goes to standard error. For assets only Go is needed on the machine.
 //
@@ -59,8 +58,7 @@ commands:
   gateway-crds     print the folder with the Gateway API's CustomResourceDefinitions
   prometheus-crds  print the folder with the Prometheus operator's CustomResourceDefinitions
   certmanager      print the directory that holds cert-manager's programs and its chart
-  promtool         print the directory that holds promtool and prometheus
-  dashboard        print the directory that holds the program that draws a Grafana dashboard`
+  promtool         print the directory that holds promtool and prometheus`
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -93,8 +91,6 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		path, err = certManager(ctx, stderr)
 	case "promtool":
 		path, err = promtool(ctx, stderr)
-	case "dashboard":
-		path, err = dashboard(ctx, stderr)
 	default:
 		err = fmt.Errorf("unknown command %q\n%s", args[0], usage)
 	}

@@ -12,11 +12,6 @@ func promtool(ctx context.Context, progress io.Writer) (string, error) {
 	return builtDirectory(ctx, promtoolSet(), "promtool", progress)
 }
 
-// dashboard returns the directory that holds the program dashboard, and makes it when it is missing.
-func dashboard(ctx context.Context, progress io.Writer) (string, error) {
-	return builtDirectory(ctx, dashboardSet(), "dashboard", progress)
-}
-
 // builtDirectory returns the directory that holds the programs of a set, and builds those that are missing.
 func builtDirectory(ctx context.Context, s set, name string, progress io.Writer) (string, error) {
 	root, err := cacheRoot(os.Getenv)
