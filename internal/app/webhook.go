@@ -26,7 +26,7 @@ import (
 	"mtls.egress/webhook/internal/paging"
 	"mtls.egress/webhook/internal/policy"
 	"mtls.egress/webhook/internal/policy/lookup"
-	"mtls.egress/webhook/internal/target"
+	"mtls.egress/webhook/internal/egress"
 	"mtls.egress/webhook/internal/webhookport"
 )
 
@@ -110,7 +110,7 @@ func admissionCache() cache.Options {
 }
 
 func admissionTransform() toolscache.TransformFunc {
-	compact := target.Compactor()
+	compact := egress.Compactor()
 	return func(object any) (any, error) {
 		egressTarget, ok := object.(*v1alpha1.EgressTarget)
 		if !ok {
@@ -119,7 +119,7 @@ func admissionTransform() toolscache.TransformFunc {
 		kept := compact(egressTarget)
 		status := v1alpha1.EgressTargetStatus{Credentials: kept.Status.Credentials}
 		if programmed := meta.FindStatusCondition(kept.Status.Conditions, v1alpha1.ConditionProgrammed); programmed != nil {
-			status.Conditions = []metav1.Condition{{Type: programmed.Type, Status: programmed.Status, Reason: target.Once(programmed.Reason)}}
+			status.Conditions = []metav1.Condition{{Type: programmed.Type, Status: programmed.Status, Reason: egress.Once(programmed.Reason)}}
 		}
 		kept.Status = status
 		return kept, nil

@@ -7,15 +7,15 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"mtls.egress/webhook/api/v1alpha1"
-	"mtls.egress/webhook/internal/target"
+	"mtls.egress/webhook/internal/egress"
 )
 
 // Who edits an EgressTarget of the controller's makes it his own. Admission took it for the controller's until it left its cache.
 func TestAdmissionKnowsWhoWroteToAnEgressTarget(t *testing.T) {
 	edited := &v1alpha1.EgressTarget{
 		ObjectMeta: metav1.ObjectMeta{
-			Name: "external.system.com", Labels: map[string]string{target.LabelManagedBy: target.ValueManagedBy},
-			ManagedFields: []metav1.ManagedFieldsEntry{{Manager: target.ValueManagedBy}, {Manager: "kubectl-edit"}},
+			Name: "external.system.com", Labels: map[string]string{egress.LabelManagedBy: egress.ValueManagedBy},
+			ManagedFields: []metav1.ManagedFieldsEntry{{Manager: egress.ValueManagedBy}, {Manager: "kubectl-edit"}},
 		},
 		Spec:   v1alpha1.EgressTargetSpec{Port: 8443},
 		Status: v1alpha1.EgressTargetStatus{Conditions: []metav1.Condition{{Type: "Ready"}}, Credentials: []v1alpha1.CredentialStatus{{SecretName: "a"}}},
@@ -30,7 +30,7 @@ func TestAdmissionKnowsWhoWroteToAnEgressTarget(t *testing.T) {
 		}
 	}
 	cached := kept.(*v1alpha1.EgressTarget)
-	if target.MadeByController(cached) {
+	if egress.MadeByController(cached) {
 		t.Error("it is taken for one of the controller's")
 	}
 	if diff := cmp.Diff(v1alpha1.EgressTargetStatus{Credentials: edited.Status.Credentials}, cached.Status); diff != "" {

@@ -13,7 +13,7 @@ import (
 
 	"mtls.egress/webhook/api/v1alpha1"
 	"mtls.egress/webhook/internal/mesh"
-	"mtls.egress/webhook/internal/target"
+	"mtls.egress/webhook/internal/egress"
 )
 
 // AnchorOf returns the anchor of a namespace as it has to be, nil if no EgressTarget needs it. present is the anchor in the
@@ -27,12 +27,12 @@ func (w *Writer) ensureAnchor(ctx context.Context, egressTarget *v1alpha1.Egress
 	namespace := egressTarget.Namespace
 	w.anchors.LockKey(namespace)
 	defer func() { _ = w.anchors.UnlockKey(namespace) }() // it fails for no key
-	present, err := w.Cached(ctx, mesh.KindServiceEntry, namespace, target.AnchorName)
+	present, err := w.Cached(ctx, mesh.KindServiceEntry, namespace, egress.AnchorName)
 	if err != nil {
 		return false, err
 	}
 	if present == nil {
-		made, err := w.Read(ctx, mesh.KindServiceEntry, namespace, target.AnchorName)
+		made, err := w.Read(ctx, mesh.KindServiceEntry, namespace, egress.AnchorName)
 		if err != nil || made != nil {
 			return false, cmp.Or(err, ErrCacheBehind)
 		}
@@ -60,7 +60,7 @@ func desiredAnchor(ctx context.Context, present *unstructured.Unstructured, anch
 // EgressTarget are gone, and removes it if none needs it. It returns false if the anchor is still there and should not be, as a
 // finalizer of another owner holds it.
 func (w *Writer) releaseAnchor(ctx context.Context, egressTarget *v1alpha1.EgressTarget, anchorOf AnchorOf) (done bool, err error) {
-	present, err := w.Read(ctx, mesh.KindServiceEntry, egressTarget.Namespace, target.AnchorName)
+	present, err := w.Read(ctx, mesh.KindServiceEntry, egressTarget.Namespace, egress.AnchorName)
 	if err != nil || present == nil || !mesh.Owned(present) {
 		return err == nil, err
 	}
@@ -76,7 +76,7 @@ func (w *Writer) releaseAnchor(ctx context.Context, egressTarget *v1alpha1.Egres
 	if inUse, err := w.anchorInUse(ctx, egressTarget.Namespace); err != nil || inUse {
 		return err == nil, err
 	}
-	return w.remove(ctx, mesh.KindServiceEntry, egressTarget, target.AnchorName)
+	return w.remove(ctx, mesh.KindServiceEntry, egressTarget, egress.AnchorName)
 }
 
 // anchorInUse reports whether the namespace holds an object of any target.
@@ -84,7 +84,7 @@ func (w *Writer) anchorInUse(ctx context.Context, namespace string) (bool, error
 	for _, kind := range mesh.HostKinds() {
 		list := &unstructured.UnstructuredList{}
 		list.SetGroupVersionKind(mesh.GroupVersion().WithKind(kind + "List"))
-		ours := client.MatchingLabels{target.LabelManagedBy: target.ValueManagedBy}
+		ours := client.MatchingLabels{egress.LabelManagedBy: egress.ValueManagedBy}
 		if err := w.Live.List(ctx, list, client.InNamespace(namespace), ours); err != nil {
 			return false, fmt.Errorf("list the objects of kind %s in %s: %w", kind, namespace, err)
 		}
@@ -96,6 +96,6 @@ func (w *Writer) anchorInUse(ctx context.Context, namespace string) (bool, error
 }
 
 func isTargetObject(object unstructured.Unstructured) bool {
-	isAnchor := object.GetKind() == mesh.KindServiceEntry && object.GetName() == target.AnchorName
+	isAnchor := object.GetKind() == mesh.KindServiceEntry && object.GetName() == egress.AnchorName
 	return mesh.Owned(&object) && !isAnchor
 }

@@ -9,13 +9,13 @@ import (
 
 	"mtls.egress/webhook/api/v1alpha1"
 	"mtls.egress/webhook/internal/mesh"
-	"mtls.egress/webhook/internal/target"
+	"mtls.egress/webhook/internal/egress"
 )
 
 // ours reports whether an object with the name of one of the EgressTarget's, or of the anchor, belongs to it. The anchor
 // belongs to all EgressTargets of its namespace.
 func ours(egressTarget *v1alpha1.EgressTarget, object metav1.Object) bool {
-	return mesh.OwnedFor(object, egressTarget.Name) || object.GetName() == target.AnchorName && mesh.Owned(object)
+	return mesh.OwnedFor(object, egressTarget.Name) || object.GetName() == egress.AnchorName && mesh.Owned(object)
 }
 
 // AsDesired reports whether present has exactly the spec of desired, its labels, its owners, and nothing else that Istio

@@ -14,7 +14,7 @@ import (
 	"mtls.egress/webhook/internal/absent"
 	"mtls.egress/webhook/internal/mesh"
 	"mtls.egress/webhook/internal/plan"
-	"mtls.egress/webhook/internal/target"
+	"mtls.egress/webhook/internal/egress"
 )
 
 // Program writes the objects of a plan. It returns the objects whose names are taken by objects of other owners; those are
@@ -54,7 +54,7 @@ func (w *Writer) takenAnchor(ctx context.Context, egressTarget *v1alpha1.EgressT
 		return nil, fmt.Errorf("write the anchor: %w", err)
 	}
 	if !free {
-		taken = append(taken, mesh.KindServiceEntry+" "+target.AnchorName)
+		taken = append(taken, mesh.KindServiceEntry+" "+egress.AnchorName)
 	}
 	return taken, nil
 }
@@ -62,7 +62,7 @@ func (w *Writer) takenAnchor(ctx context.Context, egressTarget *v1alpha1.EgressT
 // removeListener removes the listener of a target that shares its address, as it would take the calls of both. It fails
 // also if the listener is held.
 func (w *Writer) removeListener(ctx context.Context, egressTarget *v1alpha1.EgressTarget) error {
-	name := target.ListenerName(egressTarget.Name)
+	name := egress.ListenerName(egressTarget.Name)
 	present, err := w.Cached(ctx, mesh.KindServiceEntry, egressTarget.Namespace, name)
 	if err != nil || present == nil {
 		return err
@@ -87,7 +87,7 @@ func (w *Writer) close(
 	if addressShared {
 		err = errors.Join(err, w.removeListener(ctx, egressTarget))
 	}
-	name := target.ObjectName(egressTarget.Name)
+	name := egress.ObjectName(egressTarget.Name)
 	gone, removeErr := w.remove(ctx, mesh.KindServiceEntry, egressTarget, name)
 	if removeErr == nil && !gone {
 		removeErr = fmt.Errorf("the target is closed, but a finalizer of another owner holds the ServiceEntry %s; remove the finalizer", name)
@@ -100,9 +100,9 @@ func (w *Writer) close(
 // DestinationRule, the VirtualService, and then of the anchor what no other target needs. Each is seen gone, by a live
 // read, before the next is touched. It returns false if one is still there, as a finalizer of another owner holds it.
 func (w *Writer) RemoveAll(ctx context.Context, egressTarget *v1alpha1.EgressTarget, anchorOf AnchorOf) (done bool, err error) {
-	name := target.ObjectName(egressTarget.Name)
+	name := egress.ObjectName(egressTarget.Name)
 	for _, object := range []struct{ kind, name string }{
-		{mesh.KindServiceEntry, target.ListenerName(egressTarget.Name)},
+		{mesh.KindServiceEntry, egress.ListenerName(egressTarget.Name)},
 		{mesh.KindServiceEntry, name}, {mesh.KindDestinationRule, name}, {mesh.KindVirtualService, name},
 	} {
 		if gone, err := w.remove(ctx, object.kind, egressTarget, object.name); err != nil || !gone {

@@ -18,7 +18,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"mtls.egress/webhook/internal/target"
+	"mtls.egress/webhook/internal/egress"
 )
 
 const (
@@ -50,7 +50,7 @@ A webhook that was installed a moment ago is waited for: it is tried again until
 Exit codes: 0 the Pod is realised; 1 it isn't, or the cluster could not be asked; 2 wrong command line or unreadable kubeconfig.`,
 		Args: arguments(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			host, err := target.NormaliseHost(asked.host)
+			host, err := egress.NormaliseHost(asked.host)
 			if err != nil {
 				return usageError(fmt.Errorf("--target: %w", err))
 			}
@@ -115,8 +115,8 @@ func (p probe) judge(pod *corev1.Pod, refusal error) (passes bool, problem error
 }
 
 func (p probe) realised(pod *corev1.Pod) bool {
-	address := target.SinkholeAddress(p.host).String()
-	return pod.Labels[target.LabelRealised] == target.LabelValue && slices.ContainsFunc(pod.Spec.HostAliases, func(alias corev1.HostAlias) bool {
+	address := egress.SinkholeAddress(p.host).String()
+	return pod.Labels[egress.LabelRealised] == egress.LabelValue && slices.ContainsFunc(pod.Spec.HostAliases, func(alias corev1.HostAlias) bool {
 		return alias.IP == address && slices.Contains(alias.Hostnames, p.host)
 	})
 }
@@ -126,7 +126,7 @@ func (p probe) pod() *corev1.Pod {
 	amount := corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("10m"), corev1.ResourceMemory: resource.MustParse("16Mi")}
 	return &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{
-			Namespace: p.namespace, GenerateName: name + "-admission-check-", Annotations: map[string]string{target.AnnotationTarget: p.host},
+			Namespace: p.namespace, GenerateName: name + "-admission-check-", Annotations: map[string]string{egress.AnnotationTarget: p.host},
 		},
 		Spec: corev1.PodSpec{
 			AutomountServiceAccountToken: new(false),

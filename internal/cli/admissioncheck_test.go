@@ -11,7 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"mtls.egress/webhook/internal/target"
+	"mtls.egress/webhook/internal/egress"
 	"mtls.egress/webhook/test/golden"
 )
 
@@ -43,7 +43,7 @@ func TestAdmissionCheckTriesAgainWhatPasses(t *testing.T) {
 	}
 	realise := func(pod *corev1.Pod) error {
 		pod.Labels = map[string]string{"mtls.egress/realised": "true"}
-		pod.Spec.HostAliases = []corev1.HostAlias{{IP: target.SinkholeAddress("external.system.com").String(), Hostnames: []string{"external.system.com"}}}
+		pod.Spec.HostAliases = []corev1.HostAlias{{IP: egress.SinkholeAddress("external.system.com").String(), Hostnames: []string{"external.system.com"}}}
 		return nil
 	}
 	tests := map[string]struct {

@@ -11,7 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"mtls.egress/webhook/internal/certs/credential"
-	"mtls.egress/webhook/internal/target"
+	"mtls.egress/webhook/internal/egress"
 )
 
 type csrFlags struct {
@@ -48,7 +48,7 @@ Exit codes: 0 done; 1 the files could not be written; 2 wrong command line.`,
 }
 
 func runCSR(out, diagnostics io.Writer, host string, flags *csrFlags) error {
-	normalised, hostErr := target.NormaliseHost(host)
+	normalised, hostErr := egress.NormaliseHost(host)
 	if hostErr != nil {
 		hostErr = fmt.Errorf("HOST %s %w", host, hostErr)
 	}

@@ -18,7 +18,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"mtls.egress/webhook/internal/certs/credential"
-	"mtls.egress/webhook/internal/target"
+	"mtls.egress/webhook/internal/egress"
 )
 
 type describeFlags struct {
@@ -72,7 +72,7 @@ Exit codes: 0 done; 1 refused; 2 wrong command line or unreadable input. On 1 an
 // gateway is where the partner admits clients, or all that is wrong with the flags that say so.
 func (f *describeFlags) gateway() (credential.IstioGateway, error) {
 	var problems []error
-	host, err := target.NormaliseHost(f.target)
+	host, err := egress.NormaliseHost(f.target)
 	if err != nil {
 		problems = append(problems, fmt.Errorf("--target %s %w", printable(f.target), err))
 	}
@@ -284,4 +284,4 @@ func wrap(text string) string {
 
 // oneLine is printable without line breaks. A certificate may hold any character in its names, and some end the line, and with it a
 // comment of YAML.
-func oneLine(text string) string { return target.Printable(text) }
+func oneLine(text string) string { return egress.Printable(text) }

@@ -10,7 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"mtls.egress/webhook/internal/certs/credential"
-	"mtls.egress/webhook/internal/target"
+	"mtls.egress/webhook/internal/egress"
 )
 
 type importFlags struct {
@@ -154,7 +154,7 @@ func openDestination(in io.Reader, prompt io.Writer, destination *credential.Des
 }
 
 // destinationRemarks say what of the destination the manifests don't hold.
-func destinationRemarks(destination *credential.Destination, t target.Target) string {
+func destinationRemarks(destination *credential.Destination, t egress.Target) string {
 	var findings []credential.Finding
 	if destination.Path != "" {
 		findings = append(findings, credential.Finding{Message: fmt.Sprintf("the destination has the path %s, which an EgressTarget has not: the app calls http://%s%s", destination.Path, t.Host, destination.Path)})

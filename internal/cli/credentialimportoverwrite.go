@@ -15,7 +15,7 @@ import (
 
 	"mtls.egress/webhook/api/v1alpha1"
 	"mtls.egress/webhook/internal/certs/credential"
-	"mtls.egress/webhook/internal/target"
+	"mtls.egress/webhook/internal/egress"
 )
 
 // overwriteTimeout bounds each request that looks whether the Secret is in use: the command needs no cluster, and must not wait
@@ -25,7 +25,7 @@ const overwriteTimeout = 5 * time.Second
 // markFor notes in the manifest of a Secret which host it is for.
 func markFor(secret map[string]any, host string) map[string]any {
 	if fields, ok := secret["metadata"].(map[string]any); ok {
-		fields["annotations"] = map[string]any{target.AnnotationHost: host}
+		fields["annotations"] = map[string]any{egress.AnnotationHost: host}
 	}
 	return secret
 }
@@ -39,16 +39,16 @@ type inCluster struct {
 
 // checkOverwrite refuses a Secret that another host uses: one that was made for another host, or whose name the EgressTarget of
 // another host has by default, while no name is given here.
-func (c inCluster) checkOverwrite(t target.Target, named bool) error {
+func (c inCluster) checkOverwrite(t egress.Target, named bool) error {
 	if c.secretFor != "" && c.secretFor != t.Host {
 		return fmt.Errorf("the Secret %s holds the credential for %s (annotation %s), and would be overwritten: give --secret-name with another name, or --target %[2]s if both hosts are shown the same certificate",
-			t.SecretName, printable(c.secretFor), target.AnnotationHost)
+			t.SecretName, printable(c.secretFor), egress.AnnotationHost)
 	}
 	for n := range c.egressTargets {
 		other := &c.egressTargets[n]
-		if !named && other.Name != t.Host && target.DefaultSecretName(other.Name) == t.SecretName && target.UsesDefaultSecret(other) {
+		if !named && other.Name != t.Host && egress.DefaultSecretName(other.Name) == t.SecretName && egress.UsesDefaultSecret(other) {
 			return fmt.Errorf("the Secret %s is that of the EgressTarget %s too, which names none, and would be overwritten: give --secret-name with another name, and name it for %s in the annotation %s or in its EgressTarget",
-				t.SecretName, other.Name, t.Host, target.AnnotationSecret)
+				t.SecretName, other.Name, t.Host, egress.AnnotationSecret)
 		}
 	}
 	return nil
@@ -56,7 +56,7 @@ func (c inCluster) checkOverwrite(t target.Target, named bool) error {
 
 // lookForOverwrite asks the cluster of the kubeconfig, if there is one, whether another host uses the Secret of t. What can't be
 // read is a finding: the command works without a cluster.
-func (f *secretFlags) lookForOverwrite(ctx context.Context, t target.Target) ([]credential.Finding, error) {
+func (f *secretFlags) lookForOverwrite(ctx context.Context, t egress.Target) ([]credential.Finding, error) {
 	namespace, connected, err := f.namespaceOf(f.namespace)
 	if err != nil {
 		return nil, usageError(err)
@@ -110,7 +110,7 @@ func (f *secretFlags) readForOverwrite(ctx context.Context, namespace, secretNam
 	var found inCluster
 	secret, secretErr := secrets.Resource(schema.GroupVersionResource{Version: "v1", Resource: "secrets"}).Namespace(namespace).Get(ctx, secretName, metav1.GetOptions{})
 	if secretErr == nil {
-		found.secretFor = secret.Annotations[target.AnnotationHost]
+		found.secretFor = secret.Annotations[egress.AnnotationHost]
 	}
 	list, listErr := objects.Resource(v1alpha1.GroupVersion().WithResource("egresstargets")).Namespace(namespace).List(ctx, metav1.ListOptions{})
 	if listErr == nil {

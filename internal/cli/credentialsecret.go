@@ -16,7 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 
 	"mtls.egress/webhook/internal/certs/credential"
-	"mtls.egress/webhook/internal/target"
+	"mtls.egress/webhook/internal/egress"
 )
 
 // systemCA is the value of --server-ca for the CAs that the sidecar image trusts.
@@ -83,19 +83,19 @@ func checkOutput(output string) error {
 }
 
 // resolve is the target of --target with the name of the Secret.
-func (f *secretFlags) resolve() (target.Target, error) {
+func (f *secretFlags) resolve() (egress.Target, error) {
 	if f.target == "" {
-		return target.Target{}, errors.New("--target is missing: it is the host that the credential is for, for example external.system.com")
+		return egress.Target{}, errors.New("--target is missing: it is the host that the credential is for, for example external.system.com")
 	}
-	host, err := target.NormaliseHost(f.target)
+	host, err := egress.NormaliseHost(f.target)
 	if err != nil {
-		return target.Target{}, fmt.Errorf("--target %s %w", f.target, err)
+		return egress.Target{}, fmt.Errorf("--target %s %w", f.target, err)
 	}
-	return target.FromEgressTarget(f.namespace, host, nil), nil
+	return egress.FromEgressTarget(f.namespace, host, nil), nil
 }
 
 // finish applies the flags to a target.
-func (f *secretFlags) finish(t target.Target) (target.Target, error) {
+func (f *secretFlags) finish(t egress.Target) (egress.Target, error) {
 	if f.secretName != "" {
 		t.SecretName = f.secretName
 	}
@@ -106,7 +106,7 @@ func (f *secretFlags) finish(t target.Target) (target.Target, error) {
 	return t, nil
 }
 
-func (f *secretFlags) secretLayout() target.Layout {
+func (f *secretFlags) secretLayout() egress.Layout {
 	layout := credential.CertKeyLayout()
 	if f.layout == layoutTLS {
 		layout = credential.TLSLayout()
@@ -134,7 +134,7 @@ func (f *secretFlags) readServerCA() ([]*x509.Certificate, error) {
 
 // write assembles the credential and writes its manifests: the Secret, and before it the EgressTarget where it says more than the
 // defaults or withTarget asks for it.
-func (f *secretFlags) write(ctx context.Context, out, diagnostics io.Writer, t target.Target, bundle credential.Bundle, withTarget bool, now time.Time) error {
+func (f *secretFlags) write(ctx context.Context, out, diagnostics io.Writer, t egress.Target, bundle credential.Bundle, withTarget bool, now time.Time) error {
 	authorities, err := f.readServerCA()
 	if err != nil {
 		return usageError(err)
@@ -181,7 +181,7 @@ func findingLines(findings []credential.Finding) string {
 }
 
 // describeCredential is the credential for a person. It holds no secret.
-func describeCredential(t target.Target, layout target.Layout, c *credential.Credential, now time.Time) ([]byte, error) {
+func describeCredential(t egress.Target, layout egress.Layout, c *credential.Credential, now time.Time) ([]byte, error) {
 	var text bytes.Buffer
 	table := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
 	row := func(name, value string) {

@@ -16,7 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"mtls.egress/webhook/internal/mutate"
-	"mtls.egress/webhook/internal/target"
+	"mtls.egress/webhook/internal/egress"
 )
 
 // user is an object that needs the webhook: a Pod that was realised, or a workload whose next Pod has to be.
@@ -36,7 +36,7 @@ func userOf(object client.Object) (user, bool) {
 	case *corev1.Pod:
 		// A terminating Pod still calls.
 		ended := object.Status.Phase == corev1.PodSucceeded || object.Status.Phase == corev1.PodFailed
-		return newUser(object, kindPod, podTargets(object)), object.Labels[target.LabelRealised] == target.LabelValue && !ended
+		return newUser(object, kindPod, podTargets(object)), object.Labels[egress.LabelRealised] == egress.LabelValue && !ended
 	case *appsv1.Deployment:
 		return workloadUser(object, "Deployment", object.Spec.Template.Annotations)
 	case *appsv1.StatefulSet:
@@ -70,7 +70,7 @@ func workloadUser(workload client.Object, kind string, templates ...map[string]s
 		return user{}, false
 	}
 	for _, annotations := range append(templates, workload.GetAnnotations()) {
-		if targets, asks := annotations[target.AnnotationTarget]; asks {
+		if targets, asks := annotations[egress.AnnotationTarget]; asks {
 			return newUser(workload, kind, targets), true
 		}
 	}
@@ -79,12 +79,12 @@ func workloadUser(workload client.Object, kind string, templates ...map[string]s
 
 // podTargets is what the annotation asks for or, where somebody took it off the running Pod, what the labels say.
 func podTargets(pod *corev1.Pod) string {
-	if targets, asks := pod.Annotations[target.AnnotationTarget]; asks {
+	if targets, asks := pod.Annotations[egress.AnnotationTarget]; asks {
 		return targets
 	}
 	var hosts []string
 	for label := range pod.Labels {
-		if host, found := strings.CutPrefix(label, target.LabelHostPrefix); found {
+		if host, found := strings.CutPrefix(label, egress.LabelHostPrefix); found {
 			hosts = append(hosts, host)
 		}
 	}
@@ -168,7 +168,7 @@ func inUse(users []user) error {
 	return fmt.Errorf("the webhook is in use: mutual TLS is asked for by %s and %s. Without the webhook and its policies their next Pods would call in plain text. "+
 		"Remove the annotation %s from the workloads and wait until their Pods are gone, then uninstall again. helm uninstall --no-hooks uninstalls all the same. "+
 		"helm rollback to the last revision (helm list --all) keeps the release",
-		counted(len(users)-pods, "workload"), counted(pods, "Pod"), target.AnnotationTarget)
+		counted(len(users)-pods, "workload"), counted(pods, "Pod"), egress.AnnotationTarget)
 }
 
 func counted(number int, noun string) string {

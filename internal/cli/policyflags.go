@@ -9,7 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"mtls.egress/webhook/internal/policy"
-	"mtls.egress/webhook/internal/target"
+	"mtls.egress/webhook/internal/egress"
 )
 
 // policyFlags say which namespace may reach which host.
@@ -23,7 +23,7 @@ func (f *policyFlags) addFlags(set *pflag.FlagSet) {
 	set.StringSliceVar(&f.allowedTargets, "allowed-targets", nil, "The hosts that every namespace may reach. In place of a label, * stands for one label, and a leading ** for one or more; "+
 		"* alone is every host.")
 	set.StringVar(&f.otherTargets, "other-targets", string(policy.OtherAllow), "Allow or Deny: whether a namespace may reach what --allowed-targets doesn't match. A namespace with the annotation "+
-		target.AnnotationAllowedTargets+" may reach what that matches, and no other.")
+		egress.AnnotationAllowedTargets+" may reach what that matches, and no other.")
 	set.StringVar(&f.clusterDomain, "cluster-domain", policy.DefaultDomain, "The DNS domain of the cluster. Names at or below it, and those that end in .svc, "+
 		"are not partners, and refused.")
 }
@@ -40,7 +40,7 @@ func (f *policyFlags) cluster() (policy.Cluster, []error) {
 		problems = append(problems, fmt.Errorf("--other-targets: %w", err))
 	}
 	if wrong := validation.IsDNS1123Subdomain(f.clusterDomain); len(wrong) > 0 {
-		problems = append(problems, fmt.Errorf("--cluster-domain: %q: %s", target.Excerpt(f.clusterDomain), strings.Join(wrong, "; ")))
+		problems = append(problems, fmt.Errorf("--cluster-domain: %q: %s", egress.Excerpt(f.clusterDomain), strings.Join(wrong, "; ")))
 	}
 	return policy.Cluster{Allowed: allowed, Other: other, Domain: f.clusterDomain}, problems
 }

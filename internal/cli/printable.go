@@ -6,14 +6,14 @@ import (
 	"unicode"
 	"unicode/utf16"
 
-	"mtls.egress/webhook/internal/target"
+	"mtls.egress/webhook/internal/egress"
 )
 
-// printable is target.Printable line by line. Foreign text is printed through here.
+// printable is egress.Printable line by line. Foreign text is printed through here.
 func printable(text string) string {
 	lines := strings.Split(text, "\n")
 	for n, line := range lines {
-		lines[n] = target.Printable(line)
+		lines[n] = egress.Printable(line)
 	}
 	return strings.Join(lines, "\n")
 }

@@ -22,7 +22,7 @@ import (
 
 	"mtls.egress/webhook/api/v1alpha1"
 	"mtls.egress/webhook/internal/absent"
-	"mtls.egress/webhook/internal/target"
+	"mtls.egress/webhook/internal/egress"
 )
 
 const (
@@ -117,7 +117,7 @@ func findUsers(ctx context.Context, reader client.Reader) ([]user, error) {
 		newList func() client.ObjectList
 		options []client.ListOption
 	}{
-		{"Pods", func() client.ObjectList { return &corev1.PodList{} }, []client.ListOption{client.MatchingLabels{target.LabelRealised: target.LabelValue}}},
+		{"Pods", func() client.ObjectList { return &corev1.PodList{} }, []client.ListOption{client.MatchingLabels{egress.LabelRealised: egress.LabelValue}}},
 		{"Deployments", func() client.ObjectList { return &appsv1.DeploymentList{} }, nil},
 		{"StatefulSets", func() client.ObjectList { return &appsv1.StatefulSetList{} }, nil},
 		{"DaemonSets", func() client.ObjectList { return &appsv1.DaemonSetList{} }, nil},

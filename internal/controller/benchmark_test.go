@@ -17,7 +17,7 @@ import (
 
 	"mtls.egress/webhook/api/v1alpha1"
 	"mtls.egress/webhook/internal/informers"
-	"mtls.egress/webhook/internal/target"
+	"mtls.egress/webhook/internal/egress"
 )
 
 // filledCache is a cache as it is after a start: lists are handed out without a copy, as the collector asks for.
@@ -50,8 +50,8 @@ func BenchmarkScrape(b *testing.B) {
 	pods := toolscache.NewIndexer(toolscache.MetaNamespaceKeyFunc, nil)
 	for i := range count {
 		err := pods.Add(informers.NewPod(&corev1.Pod{
-			ObjectMeta: metav1.ObjectMeta{Name: strconv.Itoa(i), Namespace: fmt.Sprintf("team-%d", i%100), Labels: map[string]string{target.LabelRealised: target.LabelValue}},
-			Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "app"}, {Name: target.ProxyContainer}}},
+			ObjectMeta: metav1.ObjectMeta{Name: strconv.Itoa(i), Namespace: fmt.Sprintf("team-%d", i%100), Labels: map[string]string{egress.LabelRealised: egress.LabelValue}},
+			Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "app"}, {Name: egress.ProxyContainer}}},
 		}))
 		if err != nil {
 			b.Fatal(err)

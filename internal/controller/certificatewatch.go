@@ -22,7 +22,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"mtls.egress/webhook/api/v1alpha1"
-	"mtls.egress/webhook/internal/target"
+	"mtls.egress/webhook/internal/egress"
 )
 
 // lookForCertManagerAgain is the pause after Certificates could not be listed: usually as there is no cert-manager in the cluster.
@@ -50,7 +50,7 @@ func newCertificateWatch(mgr ctrl.Manager, changed chan<- event.GenericEvent, te
 		return nil, fmt.Errorf("connect to the API server: %w", err)
 	}
 	certificates := clients.Resource(certmanagerv1.SchemeGroupVersion.WithResource("certificates"))
-	ours := labels.SelectorFromSet(labels.Set{target.LabelManagedBy: target.ValueManagedBy}).String()
+	ours := labels.SelectorFromSet(labels.Set{egress.LabelManagedBy: egress.ValueManagedBy}).String()
 	return &certificateWatch{
 		certificates: &toolscache.ListWatch{
 			ListWithContextFunc: func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {

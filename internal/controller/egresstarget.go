@@ -24,7 +24,7 @@ import (
 	"mtls.egress/webhook/internal/apply"
 	"mtls.egress/webhook/internal/informers"
 	"mtls.egress/webhook/internal/plan"
-	"mtls.egress/webhook/internal/target"
+	"mtls.egress/webhook/internal/egress"
 )
 
 // EgressTargetReconciler reconciles one host of one namespace with what its Pods, its EgressTarget and its Secrets ask for:
@@ -44,7 +44,7 @@ type EgressTargetReconciler struct {
 }
 
 // FieldManager is the field manager of everything that the controller writes.
-const FieldManager = target.ValueManagedBy
+const FieldManager = egress.ValueManagedBy
 
 // How long to wait where no event is certain to come.
 const (
@@ -79,9 +79,9 @@ func (r *EgressTargetReconciler) reconcile(ctx context.Context, key types.Namesp
 	if err != nil {
 		return reconcile.Result{}, fmt.Errorf("read the EgressTarget: %w", err)
 	}
-	t := target.FromEgressTarget(key.Namespace, key.Name, &egressTarget)
+	t := egress.FromEgressTarget(key.Namespace, key.Name, &egressTarget)
 	demands := plan.DemandsOf(t, pods)
-	switch protected := controllerutil.ContainsFinalizer(&egressTarget, target.Finalizer); {
+	switch protected := controllerutil.ContainsFinalizer(&egressTarget, egress.Finalizer); {
 	case !egressTarget.DeletionTimestamp.IsZero() && !protected:
 		return reconcile.Result{}, nil
 	case !egressTarget.DeletionTimestamp.IsZero() && len(demands) == 0:
@@ -104,7 +104,7 @@ func (r *EgressTargetReconciler) reconcile(ctx context.Context, key types.Namesp
 
 // createOnFirstUse creates the EgressTarget that Pods ask for and no user wrote.
 func (r *EgressTargetReconciler) createOnFirstUse(ctx context.Context, key types.NamespacedName, pods []*informers.Pod) error {
-	port, asked := plan.WantedPort(plan.DemandsOf(target.FromEgressTarget(key.Namespace, key.Name, nil), pods))
+	port, asked := plan.WantedPort(plan.DemandsOf(egress.FromEgressTarget(key.Namespace, key.Name, nil), pods))
 	if !asked {
 		return nil
 	}
@@ -112,8 +112,8 @@ func (r *EgressTargetReconciler) createOnFirstUse(ctx context.Context, key types
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace:  key.Namespace,
 			Name:       key.Name,
-			Labels:     map[string]string{target.LabelManagedBy: target.ValueManagedBy},
-			Finalizers: []string{target.Finalizer},
+			Labels:     map[string]string{egress.LabelManagedBy: egress.ValueManagedBy},
+			Finalizers: []string{egress.Finalizer},
 		},
 		Spec: v1alpha1.EgressTargetSpec{Port: port},
 	}
@@ -126,7 +126,7 @@ func (r *EgressTargetReconciler) createOnFirstUse(ctx context.Context, key types
 // addFinalizer adds our finalizer to the EgressTarget, before anything is programmed for it.
 func (r *EgressTargetReconciler) addFinalizer(ctx context.Context, egressTarget *v1alpha1.EgressTarget) error {
 	before := egressTarget.DeepCopy()
-	controllerutil.AddFinalizer(egressTarget, target.Finalizer)
+	controllerutil.AddFinalizer(egressTarget, egress.Finalizer)
 	if err := r.client.Patch(ctx, egressTarget, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})); err != nil {
 		return fmt.Errorf("add the finalizer: %w", err)
 	}
@@ -151,7 +151,7 @@ func (r *EgressTargetReconciler) finalize(ctx context.Context, egressTarget *v1a
 // removeFinalizer takes our finalizer off the EgressTarget, if it is there.
 func removeFinalizer(ctx context.Context, c client.Client, egressTarget *v1alpha1.EgressTarget) error {
 	before := egressTarget.DeepCopy()
-	if !controllerutil.RemoveFinalizer(egressTarget, target.Finalizer) {
+	if !controllerutil.RemoveFinalizer(egressTarget, egress.Finalizer) {
 		return nil
 	}
 	if err := c.Patch(ctx, egressTarget, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})); err != nil {
@@ -179,7 +179,7 @@ func (r *EgressTargetReconciler) removeUnused(ctx context.Context, egressTarget 
 // objects.
 func used(ctx context.Context, live client.Reader, egressTarget *v1alpha1.EgressTarget) (bool, error) {
 	var list corev1.PodList
-	withTarget := client.MatchingLabels{target.HostLabel(egressTarget.Name): target.LabelValue}
+	withTarget := client.MatchingLabels{egress.HostLabel(egressTarget.Name): egress.LabelValue}
 	if err := live.List(ctx, &list, client.InNamespace(egressTarget.Namespace), withTarget); err != nil {
 		return false, fmt.Errorf("list the Pods of %s: %w", egressTarget.Name, err)
 	}
@@ -187,7 +187,7 @@ func used(ctx context.Context, live client.Reader, egressTarget *v1alpha1.Egress
 	for i := range list.Items {
 		pods = append(pods, informers.NewPod(&list.Items[i]))
 	}
-	t := target.FromEgressTarget(egressTarget.Namespace, egressTarget.Name, egressTarget)
+	t := egress.FromEgressTarget(egressTarget.Namespace, egressTarget.Name, egressTarget)
 	return len(plan.DemandsOf(t, pods)) > 0, nil
 }
 

@@ -24,7 +24,7 @@ import (
 	"mtls.egress/webhook/internal/plan"
 	"mtls.egress/webhook/internal/policy"
 	"mtls.egress/webhook/internal/policy/lookup"
-	"mtls.egress/webhook/internal/target"
+	"mtls.egress/webhook/internal/egress"
 )
 
 // factReader reads what the decisions about targets depend on.
@@ -48,7 +48,7 @@ func (r *factReader) read(
 	ctx context.Context, egressTarget *v1alpha1.EgressTarget, pods []*informers.Pod, demands []plan.Demand,
 ) (facts plan.Facts, credentialsErr, readErr error) {
 	facts = plan.Facts{EgressTarget: egressTarget, Demands: demands, Warnings: r.warnings, Now: r.clock.Now()}
-	t := target.FromEgressTarget(egressTarget.Namespace, egressTarget.Name, egressTarget)
+	t := egress.FromEgressTarget(egressTarget.Namespace, egressTarget.Name, egressTarget)
 	egressTargets, siblingsErr := r.siblings(ctx, egressTarget)
 	facts.Siblings = targetsOf(egressTargets)
 	t = t.Among(facts.Siblings)
@@ -83,7 +83,7 @@ func (r *factReader) siblings(ctx context.Context, egressTarget *v1alpha1.Egress
 			if err != nil {
 				return nil, err
 			}
-			if len(plan.DemandsOf(target.FromEgressTarget(other.Namespace, other.Name, &other), pods)) == 0 {
+			if len(plan.DemandsOf(egress.FromEgressTarget(other.Namespace, other.Name, &other), pods)) == 0 {
 				continue
 			}
 		}
@@ -92,18 +92,18 @@ func (r *factReader) siblings(ctx context.Context, egressTarget *v1alpha1.Egress
 	return siblings, nil
 }
 
-func targetsOf(egressTargets []v1alpha1.EgressTarget) []target.Target {
-	targets := make([]target.Target, 0, len(egressTargets))
+func targetsOf(egressTargets []v1alpha1.EgressTarget) []egress.Target {
+	targets := make([]egress.Target, 0, len(egressTargets))
 	for i := range egressTargets {
 		each := &egressTargets[i]
-		targets = append(targets, target.FromEgressTarget(each.Namespace, each.Name, each))
+		targets = append(targets, egress.FromEgressTarget(each.Namespace, each.Name, each))
 	}
 	return targets
 }
 
 // standing returns what the DestinationRule in the cluster presents, nil without one of ours.
-func (r *factReader) standing(ctx context.Context, t target.Target) (found *plan.Standing, err error) {
-	destinationRule, err := r.cache.IstioObject(ctx, mesh.KindDestinationRule, t.Namespace, target.ObjectName(t.Host))
+func (r *factReader) standing(ctx context.Context, t egress.Target) (found *plan.Standing, err error) {
+	destinationRule, err := r.cache.IstioObject(ctx, mesh.KindDestinationRule, t.Namespace, egress.ObjectName(t.Host))
 	if err != nil || destinationRule == nil || !mesh.OwnedFor(destinationRule, t.Host) {
 		return nil, err
 	}
@@ -117,7 +117,7 @@ func (r *factReader) standing(ctx context.Context, t target.Target) (found *plan
 // with the CA of the server where a ConfigMap has it. A Secret or ConfigMap that can't be read gives a check that says so,
 // and an error, so that it is read again.
 func (r *factReader) credentials(
-	ctx context.Context, t target.Target, inUse map[string]int32, now time.Time,
+	ctx context.Context, t egress.Target, inUse map[string]int32, now time.Time,
 ) ([]plan.CredentialCheck, error) {
 	inConfigMap := t.ServerCA.ConfigMap.Name != ""
 	var configMap *corev1.ConfigMap
@@ -174,7 +174,7 @@ func (r *factReader) appPorts(ctx context.Context, namespace string, members []v
 			return nil, err
 		}
 		if r.meshConfig().DynamicDNS || slices.ContainsFunc(pods, func(p *informers.Pod) bool { return !p.Ended() }) {
-			ports = append(ports, target.FromEgressTarget(namespace, members[i].Name, &members[i]).AppPort)
+			ports = append(ports, egress.FromEgressTarget(namespace, members[i].Name, &members[i]).AppPort)
 		}
 	}
 	return ports, nil

@@ -12,7 +12,7 @@ import (
 
 	"mtls.egress/webhook/api/v1alpha1"
 	"mtls.egress/webhook/internal/informers"
-	"mtls.egress/webhook/internal/target"
+	"mtls.egress/webhook/internal/egress"
 )
 
 // collector counts what is in the cache whenever metrics are asked for, so the figures need no upkeep and are right after a
@@ -108,7 +108,7 @@ func (c *collector) collectTargets(ctx context.Context, metrics chan<- prometheu
 		}
 		counts[l]++
 		conditions := list.Items[i].Status.Conditions
-		programmed[labelOfPods{list.Items[i].Namespace, target.HostLabel(list.Items[i].Name)}] = meta.FindStatusCondition(conditions, v1alpha1.ConditionProgrammed)
+		programmed[labelOfPods{list.Items[i].Namespace, egress.HostLabel(list.Items[i].Name)}] = meta.FindStatusCondition(conditions, v1alpha1.ConditionProgrammed)
 		if meta.IsStatusConditionTrue(conditions, v1alpha1.ConditionConflicted) {
 			metrics <- prometheus.MustNewConstMetric(c.conflicted, prometheus.GaugeValue, 1, list.Items[i].Namespace, list.Items[i].Name)
 		}
@@ -163,7 +163,7 @@ func (c *collector) collectPods(ctx context.Context, metrics chan<- prometheus.M
 		return // the list of EgressTargets failed
 	}
 	for of, waiting := range programmed.waiting(pods) {
-		host := strings.TrimPrefix(of.label, target.LabelHostPrefix)
+		host := strings.TrimPrefix(of.label, egress.LabelHostPrefix)
 		metrics <- prometheus.MustNewConstMetric(c.notProgrammed, prometheus.GaugeValue, float64(waiting.pods), of.namespace, host)
 		metrics <- prometheus.MustNewConstMetric(c.notProgrammedSince, prometheus.GaugeValue, float64(waiting.since.Unix()), of.namespace, host)
 	}

@@ -9,12 +9,12 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"mtls.egress/webhook/internal/informers"
-	"mtls.egress/webhook/internal/target"
+	"mtls.egress/webhook/internal/egress"
 )
 
 func TestPodsWaitForTargets(t *testing.T) {
 	start := time.Unix(1_700_000_000, 0)
-	of := labelOfPods{"shop", target.HostLabel("external.system.com")}
+	of := labelOfPods{"shop", egress.HostLabel("external.system.com")}
 	pod := func(after time.Duration, phase corev1.PodPhase) *informers.Pod {
 		return informers.NewPod(&corev1.Pod{
 			ObjectMeta: metav1.ObjectMeta{Namespace: "shop", CreationTimestamp: metav1.NewTime(start.Add(after)), Labels: map[string]string{of.label: "true", "app": "shop"}},

@@ -22,7 +22,7 @@ import (
 	"mtls.egress/webhook/api/v1alpha1"
 	"mtls.egress/webhook/internal/informers"
 	"mtls.egress/webhook/internal/mesh"
-	"mtls.egress/webhook/internal/target"
+	"mtls.egress/webhook/internal/egress"
 )
 
 // podPause is how long Pods of a host that has its EgressTarget are gathered before they are looked at. A roll-out of hundreds
@@ -81,7 +81,7 @@ func (r requests) istio(ctx context.Context, object client.Object) []reconcile.R
 		return nil
 	}
 	named := func(e *v1alpha1.EgressTarget) bool {
-		return target.ObjectName(e.Name) == content.GetName() || target.ListenerName(e.Name) == content.GetName()
+		return egress.ObjectName(e.Name) == content.GetName() || egress.ListenerName(e.Name) == content.GetName()
 	}
 	if content.GetKind() == mesh.KindSidecar {
 		if content.GetNamespace() == r.rootNamespace {
@@ -89,7 +89,7 @@ func (r requests) istio(ctx context.Context, object client.Object) []reconcile.R
 		}
 		return r.of(ctx, every, client.InNamespace(content.GetNamespace()))
 	}
-	if content.GetKind() == mesh.KindServiceEntry && content.GetName() == target.AnchorName {
+	if content.GetKind() == mesh.KindServiceEntry && content.GetName() == egress.AnchorName {
 		return r.anchor(ctx, content)
 	}
 	requests := r.of(ctx, named, client.InNamespace(content.GetNamespace()))
@@ -109,7 +109,7 @@ func (r requests) anchor(ctx context.Context, anchor *unstructured.Unstructured)
 	inNamespace := client.InNamespace(anchor.GetNamespace())
 	if mesh.Owned(anchor) {
 		held := r.of(ctx, func(e *v1alpha1.EgressTarget) bool {
-			return e.DeletionTimestamp.IsZero() && controllerutil.ContainsFinalizer(e, target.Finalizer)
+			return e.DeletionTimestamp.IsZero() && controllerutil.ContainsFinalizer(e, egress.Finalizer)
 		}, inNamespace)
 		if len(held) > 0 {
 			return []reconcile.Request{slices.MinFunc(held, func(a, b reconcile.Request) int { return strings.Compare(a.Name, b.Name) })}
@@ -121,9 +121,9 @@ func (r requests) anchor(ctx context.Context, anchor *unstructured.Unstructured)
 // sharing returns the EgressTargets that have the sinkhole address of another one of their namespace, for a change of
 // that one's ports.
 func (r requests) sharing(ctx context.Context, egressTarget client.Object) []reconcile.Request {
-	address := target.SinkholeAddress(egressTarget.GetName())
+	address := egress.SinkholeAddress(egressTarget.GetName())
 	return r.of(ctx, func(e *v1alpha1.EgressTarget) bool {
-		return e.Name != egressTarget.GetName() && target.SinkholeAddress(e.Name) == address
+		return e.Name != egressTarget.GetName() && egress.SinkholeAddress(e.Name) == address
 	}, client.InNamespace(egressTarget.GetNamespace()))
 }
 

@@ -11,7 +11,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"mtls.egress/webhook/internal/informers"
-	"mtls.egress/webhook/internal/target"
+	"mtls.egress/webhook/internal/egress"
 )
 
 // reasonNoSidecar is the reason of the event on a Pod that has a target and no sidecar.
@@ -39,7 +39,7 @@ func (r *SidecarReconciler) Reconcile(ctx context.Context, request reconcile.Req
 	}
 	if lacksSidecar(pod) && r.first(request.NamespacedName, pod.UID) {
 		r.events.Eventf(&corev1.Pod{ObjectMeta: pod.ObjectMeta}, nil, corev1.EventTypeWarning, reasonNoSidecar, "FindSidecar", "%s",
-			"the Pod has a target in "+target.AnnotationTarget+" and no container "+target.ProxyContainer+
+			"the Pod has a target in "+egress.AnnotationTarget+" and no container "+egress.ProxyContainer+
 				", so its calls end at an address that nobody has; switch injection on for the namespace (istio-injection: enabled, or istio.io/rev) and create the Pod anew")
 	}
 	return reconcile.Result{}, nil
@@ -70,5 +70,5 @@ func withoutSidecar(object client.Object) bool {
 
 // lacksSidecar says whether a realised Pod that still runs has no sidecar. Injection happens at admission or never, so there is nothing to wait for.
 func lacksSidecar(pod *informers.Pod) bool {
-	return pod.GetLabels()[target.LabelRealised] == target.LabelValue && pod.DeletionTimestamp.IsZero() && !pod.Ended() && !pod.HasSidecar()
+	return pod.GetLabels()[egress.LabelRealised] == egress.LabelValue && pod.DeletionTimestamp.IsZero() && !pod.Ended() && !pod.HasSidecar()
 }

@@ -15,7 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
-	"mtls.egress/webhook/internal/target"
+	"mtls.egress/webhook/internal/egress"
 )
 
 // DefaultSurveyInterval is how often all Pods are looked through.
@@ -69,7 +69,7 @@ func (s *survey) Start(ctx context.Context) error {
 }
 
 func (s *survey) count(ctx context.Context) (map[string]int, error) {
-	unlabelled, err := labels.NewRequirement(target.LabelRealised, selection.NotEquals, []string{target.LabelValue})
+	unlabelled, err := labels.NewRequirement(egress.LabelRealised, selection.NotEquals, []string{egress.LabelValue})
 	if err != nil {
 		return nil, err
 	}
@@ -82,11 +82,11 @@ func (s *survey) count(ctx context.Context) (map[string]int, error) {
 			client.MatchingFieldsSelector{Selector: fields.ParseSelectorOrDie("status.phase!=Succeeded,status.phase!=Failed")},
 			client.Limit(surveyPage), client.Continue(more))
 		if err != nil {
-			return nil, fmt.Errorf("list the Pods without the label %s: %w", target.LabelRealised, err)
+			return nil, fmt.Errorf("list the Pods without the label %s: %w", egress.LabelRealised, err)
 		}
 		for i := range list.Items {
 			pod := &list.Items[i]
-			if _, asks := pod.Annotations[target.AnnotationTarget]; asks && pod.DeletionTimestamp.IsZero() {
+			if _, asks := pod.Annotations[egress.AnnotationTarget]; asks && pod.DeletionTimestamp.IsZero() {
 				counts[pod.Namespace]++
 			}
 		}

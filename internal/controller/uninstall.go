@@ -15,7 +15,7 @@ import (
 	"mtls.egress/webhook/internal/absent"
 	"mtls.egress/webhook/internal/apply"
 	"mtls.egress/webhook/internal/informers"
-	"mtls.egress/webhook/internal/target"
+	"mtls.egress/webhook/internal/egress"
 )
 
 // errHeld says that an object has been deleted and is still there.
@@ -86,7 +86,7 @@ func (u uninstaller) anyUsed(ctx context.Context, targets []*v1alpha1.EgressTarg
 
 // remove takes down one EgressTarget of a namespace that uses none.
 func (u uninstaller) remove(ctx context.Context, egressTarget *v1alpha1.EgressTarget) error {
-	if target.MadeByController(egressTarget) && egressTarget.DeletionTimestamp.IsZero() {
+	if egress.MadeByController(egressTarget) && egressTarget.DeletionTimestamp.IsZero() {
 		if err := u.client.Delete(ctx, egressTarget, client.Preconditions{UID: &egressTarget.UID}); err != nil {
 			return absent.Ignore(err)
 		}

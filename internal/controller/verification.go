@@ -32,7 +32,7 @@ import (
 	"mtls.egress/webhook/internal/plan"
 	"mtls.egress/webhook/internal/policy"
 	"mtls.egress/webhook/internal/policy/lookup"
-	"mtls.egress/webhook/internal/target"
+	"mtls.egress/webhook/internal/egress"
 	"mtls.egress/webhook/internal/verify"
 )
 
@@ -143,7 +143,7 @@ func (r *VerificationReconciler) Reconcile(ctx context.Context, request reconcil
 		r.forget(request.NamespacedName)
 		return again(0, r.write(ctx, &egressTarget, new(plan.Unknown(plan.ReasonNotAllowed, "no handshake is made: "+decision.Explain(request.Namespace, request.Name)))))
 	}
-	t := target.FromEgressTarget(request.Namespace, request.Name, &egressTarget)
+	t := egress.FromEgressTarget(request.Namespace, request.Name, &egressTarget)
 	tried, waiting, err := r.try(ctx, &egressTarget, t)
 	if err != nil {
 		return reconcile.Result{}, err
@@ -186,7 +186,7 @@ func (r *VerificationReconciler) wanted(egressTarget *v1alpha1.EgressTarget) (wa
 
 // try makes the handshakes that are due and returns the trials by Secret, and whether one has to wait for its turn. Secrets that can't be used are not tried: the condition
 // CredentialValid speaks of them.
-func (r *VerificationReconciler) try(ctx context.Context, egressTarget *v1alpha1.EgressTarget, t target.Target) (tried map[string]trial, waiting bool, err error) {
+func (r *VerificationReconciler) try(ctx context.Context, egressTarget *v1alpha1.EgressTarget, t egress.Target) (tried map[string]trial, waiting bool, err error) {
 	key := client.ObjectKeyFromObject(egressTarget)
 	requests, err := r.requests(ctx, t)
 	if err != nil {
@@ -262,7 +262,7 @@ func (r probeRequest) partner() string {
 }
 
 // requests are the handshakes of the Secrets in use that can be tried, by Secret.
-func (r *VerificationReconciler) requests(ctx context.Context, t target.Target) (map[string]probeRequest, error) {
+func (r *VerificationReconciler) requests(ctx context.Context, t egress.Target) (map[string]probeRequest, error) {
 	pods, err := r.cache.Pods.Of(ctx, t.Namespace, t.Host)
 	if err != nil {
 		return nil, err
@@ -296,7 +296,7 @@ func (r *VerificationReconciler) requests(ctx context.Context, t target.Target) 
 }
 
 // requestOf is the handshake in which t's credential in a Secret is tried; false when it can't be used. authority is the CA of the server where a ConfigMap has it.
-func requestOf(t target.Target, secret *corev1.Secret, authority []byte, now time.Time) (probeRequest, bool) {
+func requestOf(t egress.Target, secret *corev1.Secret, authority []byte, now time.Time) (probeRequest, bool) {
 	layout, _, err := credential.JudgeSecret(t, secret, now)
 	if err != nil {
 		return probeRequest{}, false

@@ -17,7 +17,7 @@ import (
 
 	"mtls.egress/webhook/internal/absent"
 	"mtls.egress/webhook/internal/mesh"
-	"mtls.egress/webhook/internal/target"
+	"mtls.egress/webhook/internal/egress"
 )
 
 // Cache reads what a cache with Options holds.
@@ -75,13 +75,13 @@ func (c Cache) Missing() []string {
 // Others reads the objects that may stand in the way of those of t, which pods ask for: Istio objects that claim its hosts or
 // address, those that have the names of ours, the Sidecars that may apply to its Pods, and Services. The mesh configuration
 // is left to the caller.
-func (c Cache) Others(ctx context.Context, t target.Target, pods []*Pod, rootNamespace string) (mesh.Others, error) {
+func (c Cache) Others(ctx context.Context, t egress.Target, pods []*Pod, rootNamespace string) (mesh.Others, error) {
 	others := mesh.Others{Revisions: revisions(pods), RootNamespace: rootNamespace}
 	var err error
 	if others.Services, err = c.services(ctx, t); err != nil {
 		return others, err
 	}
-	own := target.ObjectName(t.Host)
+	own := egress.ObjectName(t.Host)
 	if others.VirtualServices, err = claiming[networkingv1.VirtualService](ctx, c, mesh.KindVirtualService, t, own); err != nil {
 		return others, err
 	}
@@ -89,7 +89,7 @@ func (c Cache) Others(ctx context.Context, t target.Target, pods []*Pod, rootNam
 		return others, err
 	}
 	if others.ServiceEntries, err = claiming[networkingv1.ServiceEntry](
-		ctx, c, mesh.KindServiceEntry, t, own, target.ListenerName(t.Host), target.AnchorName,
+		ctx, c, mesh.KindServiceEntry, t, own, egress.ListenerName(t.Host), egress.AnchorName,
 	); err != nil {
 		return others, err
 	}
@@ -125,7 +125,7 @@ func revisions(pods []*Pod) []string {
 
 // claiming returns the objects of kind that claim what concerns t, and those of its namespace with one of names. The name of
 // the host's own object has to be among them: see claimsToFind.
-func claiming[T any](ctx context.Context, c Cache, kind string, t target.Target, names ...string) ([]*T, error) {
+func claiming[T any](ctx context.Context, c Cache, kind string, t egress.Target, names ...string) ([]*T, error) {
 	found := map[types.NamespacedName]*unstructured.Unstructured{}
 	for _, concern := range ConcernsOf(t) {
 		for object, err := range c.istioObjects(ctx, kind, client.MatchingFields{indexClaim: concern}) {

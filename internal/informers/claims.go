@@ -11,7 +11,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"mtls.egress/webhook/internal/mesh"
-	"mtls.egress/webhook/internal/target"
+	"mtls.egress/webhook/internal/egress"
 )
 
 // claimSinkhole is the claim of a ServiceEntry to addresses from which the sinkhole addresses are taken.
@@ -57,12 +57,12 @@ func ClaimsBeyondItsHost(content *unstructured.Unstructured) []string {
 		switch claim {
 		case claimSinkhole:
 			return holdsOwnSinkhole(content)
-		case target.AnchorHost:
-			_, generated := target.ObjectHost(name)
-			return generated || name == target.AnchorName
+		case egress.AnchorHost:
+			_, generated := egress.ObjectHost(name)
+			return generated || name == egress.AnchorName
 		}
-		host := strings.TrimSuffix(claim, "."+target.MeshDomain)
-		return name == target.ObjectName(host) || name == target.ListenerName(host)
+		host := strings.TrimSuffix(claim, "."+egress.MeshDomain)
+		return name == egress.ObjectName(host) || name == egress.ListenerName(host)
 	})
 }
 
@@ -70,9 +70,9 @@ func ClaimsBeyondItsHost(content *unstructured.Unstructured) []string {
 // no other address, and belongs to that host's EgressTarget.
 func holdsOwnSinkhole(serviceEntry *unstructured.Unstructured) bool {
 	addresses, _, err := unstructured.NestedStringSlice(serviceEntry.Object, "spec", "addresses")
-	host, generated := target.ObjectHost(serviceEntry.GetName())
+	host, generated := egress.ObjectHost(serviceEntry.GetName())
 	return err == nil && generated && mesh.OwnedFor(serviceEntry, host) &&
-		slices.Equal(addresses, []string{target.SinkholeAddress(host).String()})
+		slices.Equal(addresses, []string{egress.SinkholeAddress(host).String()})
 }
 
 // objectHosts are the hosts of an Istio object that sidecars see. What has another form than the CRD admits names none.
@@ -97,11 +97,11 @@ func objectHosts(object *unstructured.Unstructured) []string {
 // claim widens a wildcard within a label, such as *-api.example.com, to the one over the whole domain, and the host of
 // a listener, which has its port before our domain, to the host of the target's ServiceEntry.
 func claim(host string) string {
-	if rest, ours := strings.CutSuffix(host, "."+target.MeshDomain); ours && !strings.HasPrefix(host, "*") {
+	if rest, ours := strings.CutSuffix(host, "."+egress.MeshDomain); ours && !strings.HasPrefix(host, "*") {
 		if dot := strings.LastIndexByte(rest, '.'); dot >= 0 && isPort(rest[dot+1:]) {
 			rest = rest[:dot]
 		}
-		return rest + "." + target.MeshDomain
+		return rest + "." + egress.MeshDomain
 	}
 	if !strings.HasPrefix(host, "*") {
 		return host
@@ -159,15 +159,15 @@ func serverFirstClaims(object *unstructured.Unstructured) []string {
 }
 
 // ConcernsOf returns the claims of Istio objects that concern a target: those that concern its host, and one to its app port.
-func ConcernsOf(t target.Target) []string {
+func ConcernsOf(t egress.Target) []string {
 	return append(concerns(t.Host), fmt.Sprint(claimServerFirst, t.AppPort))
 }
 
 // concerns are the claims of Istio objects that concern host: the host itself, the names by which the mesh knows it and
 // the anchor, a wildcard over each of their parents, the wildcard over everything, and the sinkhole addresses.
 func concerns(host string) []string {
-	all := []string{host, target.MeshHost(host), target.AnchorHost, "*", claimSinkhole}
-	for _, name := range []string{host, target.MeshHost(host)} {
+	all := []string{host, egress.MeshHost(host), egress.AnchorHost, "*", claimSinkhole}
+	for _, name := range []string{host, egress.MeshHost(host)} {
 		for rest, found := name, true; found; {
 			if _, rest, found = strings.Cut(rest, "."); found {
 				all = append(all, "*."+rest)

@@ -11,7 +11,7 @@ import (
 
 	"mtls.egress/webhook/api/v1alpha1"
 	"mtls.egress/webhook/internal/mesh"
-	"mtls.egress/webhook/internal/target"
+	"mtls.egress/webhook/internal/egress"
 )
 
 func istioObject(kind string, spec map[string]any) *unstructured.Unstructured {
@@ -58,40 +58,40 @@ func TestClaimsToFind(t *testing.T) {
 	object := func(kind, name string, spec map[string]any) IstioObject {
 		content := istioObject(kind, spec)
 		content.SetName(name)
-		of, _ := target.ObjectHost(name)
+		of, _ := egress.ObjectHost(name)
 		content.SetOwnerReferences([]metav1.OwnerReference{mesh.OwnerReference(&v1alpha1.EgressTarget{ObjectMeta: metav1.ObjectMeta{Name: of}}, true)})
 		return pack(t, content)
 	}
-	sinkhole := target.SinkholeAddress(host).String()
+	sinkhole := egress.SinkholeAddress(host).String()
 	for name, test := range map[string]struct {
 		object IstioObject
 		want   []string
 	}{
 		"a generated VirtualService": {
-			object(mesh.KindVirtualService, target.ObjectName(host), map[string]any{"exportTo": private, "hosts": []any{host, host + ".", target.MeshHost(host)}}),
+			object(mesh.KindVirtualService, egress.ObjectName(host), map[string]any{"exportTo": private, "hosts": []any{host, host + ".", egress.MeshHost(host)}}),
 			[]string{},
 		},
 		"a generated ServiceEntry": {
-			object(mesh.KindServiceEntry, target.ObjectName(host), map[string]any{"exportTo": private, "hosts": []any{target.MeshHost(host)}, "addresses": []any{sinkhole}}),
+			object(mesh.KindServiceEntry, egress.ObjectName(host), map[string]any{"exportTo": private, "hosts": []any{egress.MeshHost(host)}, "addresses": []any{sinkhole}}),
 			[]string{},
 		},
 		"a generated listener": {
-			object(mesh.KindServiceEntry, target.ListenerName(host), map[string]any{"exportTo": private, "hosts": []any{target.ListenerHost(host, 80)}, "addresses": []any{sinkhole}}),
+			object(mesh.KindServiceEntry, egress.ListenerName(host), map[string]any{"exportTo": private, "hosts": []any{egress.ListenerHost(host, 80)}, "addresses": []any{sinkhole}}),
 			[]string{},
 		},
 		"a generated VirtualService for another app port": {
-			object(mesh.KindVirtualService, target.ObjectName(host), map[string]any{"exportTo": private, "hosts": []any{
-				host, host + ".", target.MeshHost(host), target.ListenerHost(host, 8080), target.AnchorHost,
+			object(mesh.KindVirtualService, egress.ObjectName(host), map[string]any{"exportTo": private, "hosts": []any{
+				host, host + ".", egress.MeshHost(host), egress.ListenerHost(host, 8080), egress.AnchorHost,
 			}}),
 			[]string{},
 		},
 		"an anchor": {
-			object(mesh.KindServiceEntry, target.AnchorName, map[string]any{"exportTo": private, "hosts": []any{target.AnchorHost}}),
+			object(mesh.KindServiceEntry, egress.AnchorName, map[string]any{"exportTo": private, "hosts": []any{egress.AnchorHost}}),
 			[]string{},
 		},
 		"another object for the hosts of listener and anchor": {
-			object(mesh.KindServiceEntry, "theirs", map[string]any{"exportTo": private, "hosts": []any{target.ListenerHost(host, 80), target.AnchorHost}}),
-			[]string{target.AnchorHost, target.MeshHost(host)},
+			object(mesh.KindServiceEntry, "theirs", map[string]any{"exportTo": private, "hosts": []any{egress.ListenerHost(host, 80), egress.AnchorHost}}),
+			[]string{egress.AnchorHost, egress.MeshHost(host)},
 		},
 		"a ServiceEntry for MySQL without an address": {
 			object(mesh.KindServiceEntry, "theirs", map[string]any{"hosts": []any{"db.example.com"}, "ports": []any{
@@ -100,19 +100,19 @@ func TestClaimsToFind(t *testing.T) {
 			[]string{"db.example.com", "server-first:80"},
 		},
 		"a generated object to which a user added hosts": {
-			object(mesh.KindVirtualService, target.ObjectName(host), map[string]any{"exportTo": private, "hosts": []any{host, "*.com", other}}),
+			object(mesh.KindVirtualService, egress.ObjectName(host), map[string]any{"exportTo": private, "hosts": []any{host, "*.com", other}}),
 			[]string{"*.com", other},
 		},
 		"a generated object to which a user added the address of another": {
-			object(mesh.KindServiceEntry, target.ObjectName(host), map[string]any{"exportTo": private, "hosts": []any{target.MeshHost(host)}, "addresses": []any{sinkhole, "250.1.2.3"}}),
+			object(mesh.KindServiceEntry, egress.ObjectName(host), map[string]any{"exportTo": private, "hosts": []any{egress.MeshHost(host)}, "addresses": []any{sinkhole, "250.1.2.3"}}),
 			[]string{claimSinkhole},
 		},
 		"an object with the name of a generated one that is exported": {
-			object(mesh.KindServiceEntry, target.ObjectName(host), map[string]any{"hosts": []any{host}, "addresses": []any{sinkhole}}),
+			object(mesh.KindServiceEntry, egress.ObjectName(host), map[string]any{"hosts": []any{host}, "addresses": []any{sinkhole}}),
 			[]string{claimSinkhole, host},
 		},
 		"one of another host": {
-			object(mesh.KindVirtualService, target.ObjectName(other), map[string]any{"exportTo": private, "hosts": []any{host}}),
+			object(mesh.KindVirtualService, egress.ObjectName(other), map[string]any{"exportTo": private, "hosts": []any{host}}),
 			[]string{host},
 		},
 	} {
@@ -127,7 +127,7 @@ func TestClaimsToFind(t *testing.T) {
 // Whatever Istio reads as meaning the host has a claim that concerns the host.
 func TestEveryClaimOnAHostConcernsIt(t *testing.T) {
 	for _, pattern := range []string{
-		target.MeshHost(host), target.ListenerHost(host, 8081), target.AnchorHost, "external.system.com", "EXTERNAL.system.com", "*.system.com", "*.com", "*", "*nal.system.com", "*system.com", "*-x.com", "*m",
+		egress.MeshHost(host), egress.ListenerHost(host, 8081), egress.AnchorHost, "external.system.com", "EXTERNAL.system.com", "*.system.com", "*.com", "*", "*nal.system.com", "*system.com", "*-x.com", "*m",
 	} {
 		for _, claim := range claims(istioObject(mesh.KindServiceEntry, map[string]any{"hosts": []any{pattern}})) {
 			if !slices.Contains(concerns(host), claim) {
@@ -163,8 +163,8 @@ func TestReachesOthers(t *testing.T) {
 
 func TestPodHosts(t *testing.T) {
 	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{
-		Labels:      map[string]string{target.LabelRealised: "true", target.HostLabel(host): "true", "app": "a"},
-		Annotations: map[string]string{target.AnnotationTarget: "other.system.com:8443, " + host},
+		Labels:      map[string]string{egress.LabelRealised: "true", egress.HostLabel(host): "true", "app": "a"},
+		Annotations: map[string]string{egress.AnnotationTarget: "other.system.com:8443, " + host},
 	}}
 	if diff := cmp.Diff([]string{host, "other.system.com"}, PodHosts(pod)); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)

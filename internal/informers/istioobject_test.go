@@ -15,7 +15,7 @@ import (
 	"mtls.egress/webhook/api/v1alpha1"
 	"mtls.egress/webhook/internal/apply"
 	"mtls.egress/webhook/internal/mesh"
-	"mtls.egress/webhook/internal/target"
+	"mtls.egress/webhook/internal/egress"
 )
 
 // pack reads an object as an informer does.
@@ -34,8 +34,8 @@ func pack(t *testing.T, object *unstructured.Unstructured) IstioObject {
 
 // What was written is as desired when it comes back, and with any change of any field it is not.
 func TestWhatIsPackedIsComparedToTheLastField(t *testing.T) {
-	wanted := target.FromEgressTarget("project", host, nil)
-	for _, object := range mesh.Objects(wanted, target.Layout{Certificate: "cert", PrivateKey: "key", ServerCA: "cacert"}) {
+	wanted := egress.FromEgressTarget("project", host, nil)
+	for _, object := range mesh.Objects(wanted, egress.Layout{Certificate: "cert", PrivateKey: "key", ServerCA: "cacert"}) {
 		object.SetOwnerReferences([]metav1.OwnerReference{mesh.OwnerReference(&v1alpha1.EgressTarget{}, true)})
 		desired, err := mesh.Unstructured(object)
 		if err != nil {

@@ -15,7 +15,7 @@ import (
 	"mtls.egress/webhook/internal/mesh"
 	"mtls.egress/webhook/internal/paging"
 	"mtls.egress/webhook/internal/policy/lookup"
-	"mtls.egress/webhook/internal/target"
+	"mtls.egress/webhook/internal/egress"
 )
 
 // Options returns the options of the cache that NewCache reads. It holds:
@@ -34,7 +34,7 @@ import (
 func Options() cache.Options {
 	byObject := map[client.Object]cache.ByObject{
 		&corev1.Pod{}: {
-			Label:     labels.SelectorFromSet(labels.Set{target.LabelRealised: target.LabelValue}),
+			Label:     labels.SelectorFromSet(labels.Set{egress.LabelRealised: egress.LabelValue}),
 			Transform: podTransform(),
 		},
 		&v1alpha1.EgressTarget{}:   {Transform: egressTargetTransform()},
@@ -49,7 +49,7 @@ func Options() cache.Options {
 
 // egressTargetTransform stores EgressTargets without what the controller doesn't read.
 func egressTargetTransform() toolscache.TransformFunc {
-	compact := target.Compactor()
+	compact := egress.Compactor()
 	return func(object any) (any, error) {
 		if egressTarget, ok := object.(*v1alpha1.EgressTarget); ok {
 			return compact(egressTarget), nil
@@ -61,7 +61,7 @@ func egressTargetTransform() toolscache.TransformFunc {
 // istioTransform leaves of an Istio object what conflicts and drift are found by.
 func istioTransform() toolscache.TransformFunc {
 	// Of nearly every object of ours, as nobody changes it.
-	ours := map[string]string{target.LabelManagedBy: target.ValueManagedBy}
+	ours := map[string]string{egress.LabelManagedBy: egress.ValueManagedBy}
 	return func(object any) (any, error) {
 		kept, ok := object.(IstioObject)
 		if !ok {
@@ -82,11 +82,11 @@ func transformIstioObject(kept IstioObject) (any, error) {
 		annotations = nil
 	}
 	kept.SetAnnotations(annotations)
-	kept.SetNamespace(target.Once(kept.GetNamespace()))
+	kept.SetNamespace(egress.Once(kept.GetNamespace()))
 	// A list that was read has room for more.
 	owners := slices.Clone(kept.GetOwnerReferences())
 	for i := range owners {
-		owners[i].APIVersion, owners[i].Kind = target.Once(owners[i].APIVersion), target.Once(owners[i].Kind)
+		owners[i].APIVersion, owners[i].Kind = egress.Once(owners[i].APIVersion), egress.Once(owners[i].Kind)
 	}
 	kept.SetOwnerReferences(owners)
 	if virtualService, is := kept.(*packed[virtualServices]); is && !mesh.Owned(kept) {

@@ -8,7 +8,7 @@ import (
 
 	"mtls.egress/webhook/api/v1alpha1"
 	"mtls.egress/webhook/internal/mesh"
-	"mtls.egress/webhook/internal/target"
+	"mtls.egress/webhook/internal/egress"
 )
 
 func TestKeepIstioObject(t *testing.T) {
@@ -27,7 +27,7 @@ func TestKeepIstioObject(t *testing.T) {
 			if test.gateways != nil {
 				object.Object["spec"].(map[string]any)["gateways"] = test.gateways
 			}
-			object.SetLabels(map[string]string{target.LabelManagedBy: target.ValueManagedBy})
+			object.SetLabels(map[string]string{egress.LabelManagedBy: egress.ValueManagedBy})
 			if test.owned {
 				object.SetOwnerReferences([]metav1.OwnerReference{mesh.OwnerReference(&v1alpha1.EgressTarget{}, true)})
 			}

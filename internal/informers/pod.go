@@ -24,7 +24,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"mtls.egress/webhook/internal/target"
+	"mtls.egress/webhook/internal/egress"
 )
 
 // Pod is what the cache holds of a Pod: name, dates, our labels and annotations, phase, and whether it has a sidecar. A
@@ -81,24 +81,24 @@ func NewPod(from *corev1.Pod) *Pod { return newPod(from, nil) }
 // newPod is NewPod with a content that is shared with the other Pods of contents.
 func newPod(from *corev1.Pod, contents *podContents) *Pod {
 	content := &podContent{
-		phase:   corev1.PodPhase(target.Once(string(from.Status.Phase))),
+		phase:   corev1.PodPhase(egress.Once(string(from.Status.Phase))),
 		sidecar: slices.ContainsFunc(from.Spec.Containers, isProxy) || slices.ContainsFunc(from.Spec.InitContainers, isProxy),
 	}
 	for name, value := range from.Labels {
-		if name == target.LabelRealised || strings.HasPrefix(name, target.LabelHostPrefix) {
-			content.labels = with(content.labels, target.Once(name), target.Once(value))
+		if name == egress.LabelRealised || strings.HasPrefix(name, egress.LabelHostPrefix) {
+			content.labels = with(content.labels, egress.Once(name), egress.Once(value))
 		}
 	}
 	// The volumes of its sidecar say what a running Pod mounts, whatever the EgressTarget says by now.
-	for _, name := range []string{target.AnnotationTarget, target.AnnotationSecret, annotation.SidecarUserVolume.Name, label.IoIstioRev.Name} {
+	for _, name := range []string{egress.AnnotationTarget, egress.AnnotationSecret, annotation.SidecarUserVolume.Name, label.IoIstioRev.Name} {
 		if value, found := from.Annotations[name]; found {
-			content.annotations = with(content.annotations, name, target.Once(value))
+			content.annotations = with(content.annotations, name, egress.Once(value))
 		}
 	}
 	return &Pod{
 		ObjectMeta: metav1.ObjectMeta{
 			Name:              from.Name,
-			Namespace:         target.Once(from.Namespace),
+			Namespace:         egress.Once(from.Namespace),
 			UID:               from.UID,
 			ResourceVersion:   from.ResourceVersion,
 			CreationTimestamp: from.CreationTimestamp,
@@ -116,13 +116,13 @@ func with(texts map[string]string, name, value string) map[string]string {
 	return texts
 }
 
-func isProxy(container corev1.Container) bool { return container.Name == target.ProxyContainer }
+func isProxy(container corev1.Container) bool { return container.Name == egress.ProxyContainer }
 
 // HostLabels returns the names of the host labels of a Pod.
 func HostLabels(object client.Object) []string {
 	var keys []string
 	for key := range object.GetLabels() {
-		if strings.HasPrefix(key, target.LabelHostPrefix) {
+		if strings.HasPrefix(key, egress.LabelHostPrefix) {
 			keys = append(keys, key)
 		}
 	}
@@ -134,10 +134,10 @@ func HostLabels(object client.Object) []string {
 // nobody asks for the host that it seems to be.
 func PodHosts(pod client.Object) []string {
 	// A Pod whose annotations can't be read was not injected from them; its labels still count.
-	intent, _, _ := target.ParseIntent(pod.GetAnnotations(), field.NewPath("metadata", "annotations"))
+	intent, _, _ := egress.ParseIntent(pod.GetAnnotations(), field.NewPath("metadata", "annotations"))
 	hosts := intent.Hosts()
 	for _, key := range HostLabels(pod) {
-		hosts = append(hosts, strings.TrimPrefix(key, target.LabelHostPrefix))
+		hosts = append(hosts, strings.TrimPrefix(key, egress.LabelHostPrefix))
 	}
 	slices.Sort(hosts)
 	return slices.Compact(hosts)
@@ -236,7 +236,7 @@ func (p *Pods) Of(ctx context.Context, namespace, host string) ([]*Pod, error) {
 	if err := p.wait(ctx); err != nil {
 		return nil, err
 	}
-	found, err := p.indexer.ByIndex(indexPodLabel, podIndexKey(namespace, target.HostLabel(host)))
+	found, err := p.indexer.ByIndex(indexPodLabel, podIndexKey(namespace, egress.HostLabel(host)))
 	if err != nil {
 		return nil, fmt.Errorf("look for the Pods of %s: %w", host, err)
 	}

@@ -14,19 +14,19 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	toolscache "k8s.io/client-go/tools/cache"
 
-	"mtls.egress/webhook/internal/target"
+	"mtls.egress/webhook/internal/egress"
 )
 
 func realised(name string, phase corev1.PodPhase) *corev1.Pod {
 	return &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace: "project", Name: name, UID: types.UID(name), ResourceVersion: "2", CreationTimestamp: metav1.Unix(1, 0), DeletionTimestamp: &metav1.Time{Time: time.Unix(2, 0)},
-			Labels:        map[string]string{"app": "a", target.LabelRealised: "true", target.HostLabel(host): "true"},
-			Annotations:   map[string]string{target.AnnotationTarget: host, annotation.SidecarUserVolume.Name: "[]", "big": "thing"},
+			Labels:        map[string]string{"app": "a", egress.LabelRealised: "true", egress.HostLabel(host): "true"},
+			Annotations:   map[string]string{egress.AnnotationTarget: host, annotation.SidecarUserVolume.Name: "[]", "big": "thing"},
 			ManagedFields: []metav1.ManagedFieldsEntry{{Manager: "kubelet"}},
 		},
 		Spec: corev1.PodSpec{
-			InitContainers: []corev1.Container{{Name: target.ProxyContainer, Env: []corev1.EnvVar{{Name: "PASSWORD", Value: "secret"}}}},
+			InitContainers: []corev1.Container{{Name: egress.ProxyContainer, Env: []corev1.EnvVar{{Name: "PASSWORD", Value: "secret"}}}},
 			Containers:     []corev1.Container{{Name: "app", Image: "app"}},
 		},
 		Status: corev1.PodStatus{Phase: phase, PodIP: "10.0.0.1"},
@@ -44,8 +44,8 @@ func TestOfAPodIsKeptWhatTheControllerReads(t *testing.T) {
 			Namespace: "project", Name: "app", UID: "app", ResourceVersion: "2", CreationTimestamp: metav1.Unix(1, 0), DeletionTimestamp: &metav1.Time{Time: time.Unix(2, 0)},
 		},
 		content: &podContent{
-			labels:      map[string]string{target.LabelRealised: "true", target.HostLabel(host): "true"},
-			annotations: map[string]string{target.AnnotationTarget: host, annotation.SidecarUserVolume.Name: "[]"},
+			labels:      map[string]string{egress.LabelRealised: "true", egress.HostLabel(host): "true"},
+			annotations: map[string]string{egress.AnnotationTarget: host, annotation.SidecarUserVolume.Name: "[]"},
 			phase:       corev1.PodRunning,
 			sidecar:     true,
 		},
@@ -71,12 +71,12 @@ func TestOfAPodIsKeptWhatTheControllerReads(t *testing.T) {
 }
 
 func TestASidecar(t *testing.T) {
-	native := []corev1.Container{{Name: target.ProxyContainer}}
+	native := []corev1.Container{{Name: egress.ProxyContainer}}
 	for name, test := range map[string]struct {
 		spec corev1.PodSpec
 		want bool
 	}{
-		"a container":       {corev1.PodSpec{Containers: []corev1.Container{{Name: "app"}, {Name: target.ProxyContainer}}}, true},
+		"a container":       {corev1.PodSpec{Containers: []corev1.Container{{Name: "app"}, {Name: egress.ProxyContainer}}}, true},
 		"an init container": {corev1.PodSpec{InitContainers: native, Containers: []corev1.Container{{Name: "app"}}}, true},
 		"none":              {corev1.PodSpec{Containers: []corev1.Container{{Name: "app"}}}, false},
 	} {
@@ -96,7 +96,7 @@ func TestPodsOfOneContentShareItAsLongAsThereAreAny(t *testing.T) {
 		t.Error("a Pod that waits contents like one that runs")
 	}
 	another := realised("d", corev1.PodRunning)
-	another.Annotations[target.AnnotationSecret] = "own"
+	another.Annotations[egress.AnnotationSecret] = "own"
 	if d := newPod(another, contents); a.content.equal(d.content) {
 		t.Error("a Pod that asks for another Secret contents like one that doesn't")
 	}
@@ -120,7 +120,7 @@ func TestPodsAreFoundByTheirHosts(t *testing.T) {
 	indexer := toolscache.NewIndexer(toolscache.MetaNamespaceKeyFunc, toolscache.Indexers{indexPodLabel: podIndex})
 	elsewhere, other := realised("elsewhere", corev1.PodRunning), realised("other", corev1.PodRunning)
 	elsewhere.Namespace = "another"
-	other.Labels = map[string]string{target.HostLabel("other.system.com"): "true"}
+	other.Labels = map[string]string{egress.HostLabel("other.system.com"): "true"}
 	for _, one := range kept(*realised("a", corev1.PodRunning), *realised("b", corev1.PodFailed), *elsewhere, *other) {
 		if err := indexer.Add(one); err != nil {
 			t.Fatal(err)

@@ -13,7 +13,7 @@ import (
 
 	"mtls.egress/webhook/internal/absent"
 	"mtls.egress/webhook/internal/mesh"
-	"mtls.egress/webhook/internal/target"
+	"mtls.egress/webhook/internal/egress"
 )
 
 // serviceTransform leaves of a Service its name, and its external addresses among the sinkhole addresses.
@@ -25,7 +25,7 @@ func serviceTransform() toolscache.TransformFunc {
 		}
 		return &corev1.Service{
 			ObjectMeta: metav1.ObjectMeta{
-				Name: service.Name, Namespace: target.Once(service.Namespace),
+				Name: service.Name, Namespace: egress.Once(service.Namespace),
 				UID: service.UID, ResourceVersion: service.ResourceVersion,
 			},
 			Spec: corev1.ServiceSpec{ExternalIPs: sinkholeAddresses(service)},
@@ -67,7 +67,7 @@ func serviceClaims(object client.Object) []string {
 
 // services reads from the cache the Services that may stand in t's way: those with an address in the range of the
 // sinkhole addresses, and the one that a host of two labels names.
-func (c Cache) services(ctx context.Context, t target.Target) ([]mesh.Service, error) {
+func (c Cache) services(ctx context.Context, t egress.Target) ([]mesh.Service, error) {
 	var list corev1.ServiceList
 	if err := c.List(ctx, &list, client.MatchingFields{indexClaim: claimSinkhole}, client.UnsafeDisableDeepCopy); err != nil {
 		return nil, fmt.Errorf("list the Services with external addresses: %w", err)

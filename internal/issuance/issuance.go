@@ -27,7 +27,7 @@ import (
 	"mtls.egress/webhook/internal/certs/credential"
 	"mtls.egress/webhook/internal/mesh"
 	"mtls.egress/webhook/internal/plan"
-	"mtls.egress/webhook/internal/target"
+	"mtls.egress/webhook/internal/egress"
 )
 
 // The reasons of the condition CertificateIssued.
@@ -58,7 +58,7 @@ type Issuer struct {
 // without an event that tells of it. What keeps cert-manager from issuing, its webhook for instance, keeps nobody from being
 // programmed, and what fails is tried again by the schedule: the only error is that the cache was behind.
 func (i Issuer) Issue(
-	ctx context.Context, egressTarget *v1alpha1.EgressTarget, t target.Target,
+	ctx context.Context, egressTarget *v1alpha1.EgressTarget, t egress.Target,
 ) (issued *plan.Condition, changesUnseen bool, err error) {
 	limited, cancel := context.WithTimeout(ctx, issueLimit)
 	defer cancel()
@@ -83,7 +83,7 @@ func changes(issued plan.Condition) bool {
 }
 
 // issue is Issue without its limit of time. An error next to a condition is to be tried again.
-func (i Issuer) issue(ctx context.Context, egressTarget *v1alpha1.EgressTarget, t target.Target) (*plan.Condition, error) {
+func (i Issuer) issue(ctx context.Context, egressTarget *v1alpha1.EgressTarget, t egress.Target) (*plan.Condition, error) {
 	desired := credential.Issuance(t)
 	if desired == nil {
 		if meta.FindStatusCondition(egressTarget.Status.Conditions, v1alpha1.ConditionCertificateIssued) == nil {
@@ -229,7 +229,7 @@ func (i Issuer) writeCertificate(ctx context.Context, present, desired *certmana
 // withdraw deletes the Certificate of a target that names no issuer any more. The Secret stays, as it does for every Certificate that is deleted
 // (https://cert-manager.io/docs/usage/certificate/#cleaning-up-secrets-when-certificates-are-deleted): Pods mount it.
 func (i Issuer) withdraw(ctx context.Context, egressTarget *v1alpha1.EgressTarget) error {
-	present, err := i.certificate(ctx, types.NamespacedName{Namespace: egressTarget.Namespace, Name: target.ObjectName(egressTarget.Name)})
+	present, err := i.certificate(ctx, types.NamespacedName{Namespace: egressTarget.Namespace, Name: egress.ObjectName(egressTarget.Name)})
 	if withoutCertManager(err) || err == nil && (present == nil || !mesh.Owned(present)) {
 		return nil
 	}

@@ -7,7 +7,7 @@ import (
 	networking "istio.io/api/networking/v1alpha3"
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 
-	"mtls.egress/webhook/internal/target"
+	"mtls.egress/webhook/internal/egress"
 )
 
 const (
@@ -22,15 +22,15 @@ const (
 func Anchor(namespace string, appPorts []int32) *networkingv1.ServiceEntry {
 	ports := slices.Clone(appPorts)
 	if len(ports) == 0 {
-		ports = []int32{target.DefaultAppPort}
+		ports = []int32{egress.DefaultAppPort}
 	}
 	slices.Sort(ports)
 	ports = slices.Compact(ports)
 	anchor := &networkingv1.ServiceEntry{
 		TypeMeta:   typeMeta(KindServiceEntry),
-		ObjectMeta: objectMeta(namespace, target.AnchorName),
+		ObjectMeta: objectMeta(namespace, egress.AnchorName),
 	}
-	anchor.Spec.Hosts = []string{target.AnchorHost}
+	anchor.Spec.Hosts = []string{egress.AnchorHost}
 	anchor.Spec.ExportTo = ownNamespace()
 	anchor.Spec.Location = networking.ServiceEntry_MESH_EXTERNAL
 	anchor.Spec.Resolution = networking.ServiceEntry_STATIC
@@ -45,7 +45,7 @@ func Anchor(namespace string, appPorts []int32) *networkingv1.ServiceEntry {
 
 // anchorPortName is a function of the port alone, so that a port keeps its name when another comes or goes.
 func anchorPortName(port int32) string {
-	if port == target.DefaultAppPort {
+	if port == egress.DefaultAppPort {
 		return portNameHTTP
 	}
 	return fmt.Sprintf("%s-%d", portNameHTTP, port)

@@ -7,7 +7,7 @@ import (
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 
 	"mtls.egress/webhook/internal/mesh"
-	"mtls.egress/webhook/internal/target"
+	"mtls.egress/webhook/internal/egress"
 )
 
 // manyOthers returns n objects of each kind, one in ten of them for the host of exampleTarget.
@@ -21,13 +21,13 @@ func manyOthers(n int) mesh.Others {
 		others.VirtualServices = append(others.VirtualServices, virtualService(vsNamed(name), vsHost(asked)))
 		others.DestinationRules = append(others.DestinationRules, destinationRule(drNamed(name), drHost(asked)))
 		others.ServiceEntries = append(others.ServiceEntries, serviceEntry(seNamed(name), seHost(asked)))
-		others.Sidecars = append(others.Sidecars, sidecar(scNamed(name), scSelects("app", name), egress(listener("./*", "istio-system/*"))))
+		others.Sidecars = append(others.Sidecars, sidecar(scNamed(name), scSelects("app", name), egressListeners(listener("./*", "istio-system/*"))))
 	}
 	return others
 }
 
 func BenchmarkObjects(b *testing.B) {
-	asked, layout := exampleTarget(), target.Layout{Certificate: "cert", PrivateKey: "key", ServerCA: "cacert"}
+	asked, layout := exampleTarget(), egress.Layout{Certificate: "cert", PrivateKey: "key", ServerCA: "cacert"}
 	b.ReportAllocs()
 	for b.Loop() {
 		mesh.Objects(asked, layout)
@@ -35,7 +35,7 @@ func BenchmarkObjects(b *testing.B) {
 }
 
 func BenchmarkUnstructured(b *testing.B) {
-	objects := mesh.Objects(exampleTarget(), target.Layout{})
+	objects := mesh.Objects(exampleTarget(), egress.Layout{})
 	b.ReportAllocs()
 	for b.Loop() {
 		for _, obj := range objects {

@@ -3,7 +3,7 @@ package mesh
 import (
 	networking "istio.io/api/networking/v1alpha3"
 
-	"mtls.egress/webhook/internal/target"
+	"mtls.egress/webhook/internal/egress"
 )
 
 // closedStatus is what the sidecar answers calls with while the target is closed.
@@ -18,7 +18,7 @@ const closedStatus = 503
 // a cluster that does not exist. It stays, rather than going too, since without it calls would follow a
 // ServiceEntry of another owner that opens the app port, and since it would come back younger than objects that
 // it is older than now. The DestinationRule stays as the record of the last credential that worked.
-func Closed(t target.Target, layout target.Layout) []Object {
+func Closed(t egress.Target, layout egress.Layout) []Object {
 	virtualService := routing(t)
 	virtualService.Spec.Http[0].DirectResponse = &networking.HTTPDirectResponse{
 		Status: closedStatus,
@@ -28,7 +28,7 @@ func Closed(t target.Target, layout target.Layout) []Object {
 	}
 	virtualService.Spec.Tls[0].Route = []*networking.RouteDestination{{Destination: destination(t, closedSubset)}}
 	objects := []Object{virtualService}
-	if layout != (target.Layout{}) {
+	if layout != (egress.Layout{}) {
 		objects = append(objects, DestinationRule(t, layout))
 	}
 	return append(objects, listeners(t)...)

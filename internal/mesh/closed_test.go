@@ -10,7 +10,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"mtls.egress/webhook/internal/mesh"
-	"mtls.egress/webhook/internal/target"
+	"mtls.egress/webhook/internal/egress"
 )
 
 const closedRoute = `directResponse:
@@ -26,7 +26,7 @@ name: mtls-egress
 `
 
 func TestAClosedRouteAnswersCallsItself(t *testing.T) {
-	closed := closedVirtualService(t, mesh.Closed(exampleTarget(), target.Layout{}))
+	closed := closedVirtualService(t, mesh.Closed(exampleTarget(), egress.Layout{}))
 	got, err := yaml.Marshal(closed.Spec.Http[0])
 	if err != nil {
 		t.Fatal(err)
@@ -44,7 +44,7 @@ func TestClosedObjectsDifferFromOpenOnesInWhatClosesThem(t *testing.T) {
 		g := generate(random)
 		closed := mesh.Closed(g.target, g.layout)
 		wantKinds := []string{mesh.KindVirtualService, mesh.KindDestinationRule, mesh.KindServiceEntry}
-		if g.layout == (target.Layout{}) {
+		if g.layout == (egress.Layout{}) {
 			wantKinds = []string{mesh.KindVirtualService, mesh.KindServiceEntry}
 		}
 		var kinds []string

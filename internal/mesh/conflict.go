@@ -10,7 +10,7 @@ import (
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"mtls.egress/webhook/internal/target"
+	"mtls.egress/webhook/internal/egress"
 )
 
 // DefaultRootNamespace is Istio's root namespace where the mesh configuration doesn't say otherwise.
@@ -75,18 +75,18 @@ type Conflict struct {
 // break them; one conflict for each such object, by kind, namespace and name. The target's own objects are left
 // out. An object that has the name of one of ours, or of the anchor, and another owner is a conflict whatever it
 // says. ServiceEntries and DestinationRules for the partner's own host are not conflicts: ours stand under
-// target.MeshHost, where Istio doesn't mix them with others. What Istio does with several objects for one host is
+// egress.MeshHost, where Istio doesn't mix them with others. What Istio does with several objects for one host is
 // written in pilot/pkg/model/push_context.go, destination_rule.go and sidecar.go of
 // https://github.com/istio/istio.
-func Conflicts(t target.Target, others Others) []Conflict {
+func Conflicts(t egress.Target, others Others) []Conflict {
 	s := search{
 		target:       t,
 		revisions:    others.Revisions,
 		mesh:         others.Mesh,
-		name:         target.ObjectName(t.Host),
-		listenerName: target.ListenerName(t.Host),
-		ourHosts:     []string{target.MeshHost(t.Host), target.ListenerHost(t.Host, t.AppPort), target.AnchorHost},
-		podLabels:    map[string]string{target.HostLabel(t.Host): target.LabelValue, target.LabelRealised: target.LabelValue},
+		name:         egress.ObjectName(t.Host),
+		listenerName: egress.ListenerName(t.Host),
+		ourHosts:     []string{egress.MeshHost(t.Host), egress.ListenerHost(t.Host, t.AppPort), egress.AnchorHost},
+		podLabels:    map[string]string{egress.HostLabel(t.Host): egress.LabelValue, egress.LabelRealised: egress.LabelValue},
 		root:         or(others.RootNamespace, DefaultRootNamespace),
 	}
 	s.registryOnly = others.Mesh.RegistryOnly || slices.ContainsFunc(others.Sidecars, s.refusesUnknown)
@@ -104,7 +104,7 @@ func Conflicts(t target.Target, others Others) []Conflict {
 
 // search is the target for which conflicts are looked for, and what follows from it.
 type search struct {
-	target    target.Target
+	target    egress.Target
 	revisions []string
 	mesh      Config
 	// registryOnly reports whether sidecars of the target's Pods may refuse calls to unknown hosts.
@@ -161,7 +161,7 @@ func (s search) hasListenerName(obj metav1.Object) bool {
 
 // hasAnchorName reports whether obj has the name that the anchor of the namespace needs.
 func (s search) hasAnchorName(obj metav1.Object) bool {
-	return obj.GetNamespace() == s.target.Namespace && obj.GetName() == target.AnchorName
+	return obj.GetNamespace() == s.target.Namespace && obj.GetName() == egress.AnchorName
 }
 
 func (s search) nameTaken(kind string, obj metav1.Object) Conflict {

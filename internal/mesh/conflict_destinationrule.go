@@ -6,7 +6,7 @@ import (
 	networking "istio.io/api/networking/v1alpha3"
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 
-	"mtls.egress/webhook/internal/target"
+	"mtls.egress/webhook/internal/egress"
 )
 
 // destinationRules finds the DestinationRules that Istio may follow in place of ours: those of the target's
@@ -26,7 +26,7 @@ func (s search) destinationRules(all []*networkingv1.DestinationRule) []Conflict
 
 func (s search) destinationRule(rule *networkingv1.DestinationRule) (Conflict, bool) {
 	selector := rule.Spec.GetWorkloadSelector()
-	applies := sameHost(rule.Spec.GetHost(), target.MeshHost(s.target.Host)) && rule.Namespace == s.target.Namespace &&
+	applies := sameHost(rule.Spec.GetHost(), egress.MeshHost(s.target.Host)) && rule.Namespace == s.target.Namespace &&
 		(selector == nil || s.mayMatch(selector.GetMatchLabels()))
 	switch {
 	case applies:
@@ -49,7 +49,7 @@ func (s search) standsIn(rule *networkingv1.DestinationRule) bool {
 	reach := reachOf(rule.Spec.GetExportTo(), s.mesh.DestinationRuleExportTo, rule.Namespace, s.target.Namespace)
 	root := rule.Namespace == s.root && reach != unseen
 	selector := rule.Spec.GetWorkloadSelector()
-	return (own || root) && covers(rule.Spec.GetHost(), target.MeshHost(s.target.Host)) &&
+	return (own || root) && covers(rule.Spec.GetHost(), egress.MeshHost(s.target.Host)) &&
 		(selector == nil || s.mayMatch(selector.GetMatchLabels())) &&
 		slices.ContainsFunc(rule.Spec.GetSubsets(), func(subset *networking.Subset) bool { return subset.GetName() == SubsetName })
 }

@@ -9,7 +9,7 @@ import (
 	networking "istio.io/api/networking/v1alpha3"
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 
-	"mtls.egress/webhook/internal/target"
+	"mtls.egress/webhook/internal/egress"
 )
 
 // serviceEntries finds the ServiceEntries for the host of ours, and those of other hosts that take the sinkhole
@@ -140,15 +140,15 @@ func (s search) sinkholeTaken(entry *networkingv1.ServiceEntry) (Conflict, bool)
 // on the partner's port calls are told apart by their server name.
 func (s search) generated(entry *networkingv1.ServiceEntry) bool {
 	return entry.Namespace == s.target.Namespace && Owned(entry) && len(entry.Spec.GetHosts()) == 1 &&
-		target.IsMeshHost(entry.Spec.GetHosts()[0])
+		egress.IsMeshHost(entry.Spec.GetHosts()[0])
 }
 
 // siblingListener reports whether the entry is the listener of another target of the namespace, as Listener writes it. It
 // goes once both targets know that they share their address.
 func (s search) siblingListener(entry *networkingv1.ServiceEntry) bool {
-	host, generated := target.ObjectHost(entry.Name)
-	return generated && entry.Namespace == s.target.Namespace && OwnedFor(entry, host) && entry.Name == target.ListenerName(host) &&
-		slices.Equal(entry.Spec.GetHosts(), []string{target.ListenerHost(host, s.target.AppPort)}) &&
+	host, generated := egress.ObjectHost(entry.Name)
+	return generated && entry.Namespace == s.target.Namespace && OwnedFor(entry, host) && entry.Name == egress.ListenerName(host) &&
+		slices.Equal(entry.Spec.GetHosts(), []string{egress.ListenerHost(host, s.target.AppPort)}) &&
 		entry.Spec.GetResolution() == networking.ServiceEntry_STATIC && len(entry.Spec.GetEndpoints()) == 1 &&
 		entry.Spec.GetEndpoints()[0].GetAddress() == anchorEndpoint
 }

@@ -8,7 +8,7 @@ import (
 	networking "istio.io/api/networking/v1alpha3"
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 
-	"mtls.egress/webhook/internal/target"
+	"mtls.egress/webhook/internal/egress"
 )
 
 // sidecars finds the Sidecars that can apply to Pods of the target and keep its objects from them. For a Pod, Istio takes a
@@ -60,11 +60,11 @@ func first(a, b *networkingv1.Sidecar) *networkingv1.Sidecar {
 }
 
 func (s search) sidecar(sidecar *networkingv1.Sidecar) []Conflict {
-	egress := sidecar.Spec.Egress
-	if len(egress) == 0 {
+	listeners := sidecar.Spec.Egress
+	if len(listeners) == 0 {
 		return nil
 	}
-	if index := slices.IndexFunc(egress, func(listener *networking.IstioEgressListener) bool { return s.isSinkhole(listener.GetBind()) }); index >= 0 {
+	if index := slices.IndexFunc(listeners, func(listener *networking.IstioEgressListener) bool { return s.isSinkhole(listener.GetBind()) }); index >= 0 {
 		return []Conflict{s.conflict(KindSidecar, sidecar, fmt.Sprintf("spec.egress[%d].bind", index), BreaksOurs,
 			"listens at %s, the sinkhole address of %s, so calls of the target's Pods may go where its hosts lead and leave in plain "+
 				"text; bind it to an address outside 240.0.0.0/4", s.target.Address(), s.target.Host).closing()}
@@ -72,15 +72,15 @@ func (s search) sidecar(sidecar *networkingv1.Sidecar) []Conflict {
 	if hidden, found := s.hidden(sidecar); found {
 		return []Conflict{hidden}
 	}
-	index := slices.IndexFunc(egress, s.takesOurCalls)
+	index := slices.IndexFunc(listeners, s.takesOurCalls)
 	if index < 0 {
 		return nil
 	}
-	port := egress[index].GetPort()
+	port := listeners[index].GetPort()
 	return []Conflict{s.conflict(KindSidecar, sidecar, fmt.Sprintf("spec.egress[%d].port", index), HiddenByOurs,
 		"makes one listener for %s and all services on port %d, with the protocol %s, and admits the generated ServiceEntries "+
 			"to it, so calls on that port to other services may go there and fail; leave out bind, or name the services that it is for in hosts",
-		egress[index].GetBind(), port.GetNumber(), port.GetProtocol())}
+		listeners[index].GetBind(), port.GetNumber(), port.GetProtocol())}
 }
 
 // takesOurCalls reports whether Istio makes one listener of a Sidecar's for all services on a port of ours, which leads
@@ -96,28 +96,28 @@ func (s search) takesOurCalls(listener *networking.IstioEgressListener) bool {
 
 // hidden finds what keeps the objects of the target from the Pods that the Sidecar applies to.
 func (s search) hidden(sidecar *networkingv1.Sidecar) (Conflict, bool) {
-	egress := sidecar.Spec.Egress
-	index, found := s.listener(egress)
+	listeners := sidecar.Spec.Egress
+	index, found := s.listener(listeners)
 	if !found {
 		return s.conflict(KindSidecar, sidecar, "spec.egress", HidesOurs,
 			"has no egress listener for port %d, so calls of the target's Pods to %s time out; add one without a port, with the host ./*",
 			s.target.AppPort, s.target.Host), true
 	}
 	field := fmt.Sprintf("spec.egress[%d].hosts", index)
-	switch hosts := egress[index].GetHosts(); {
+	switch hosts := listeners[index].GetHosts(); {
 	case !s.admitsRoute(hosts):
 		return s.conflict(KindSidecar, sidecar, field, HidesOurs,
 			"leaves out %s, so our objects are hidden from the Pods that it applies to, and their calls to the host time out; add ./*, and no exclusion that covers the host",
 			s.target.Host), true
-	case s.mesh.DynamicDNS && !s.admits(hosts, target.AnchorHost):
+	case s.mesh.DynamicDNS && !s.admits(hosts, egress.AnchorHost):
 		return s.conflict(KindSidecar, sidecar, field, HidesOurs,
 			"leaves out %s, and sidecars of this mesh resolve unknown hosts themselves, so http://%s./ leaves in plain text; add ./*, or ./%[1]s",
-			target.AnchorHost, s.target.Host), true
+			egress.AnchorHost, s.target.Host), true
 	case s.needsAnchor(hosts) && !s.listens(hosts):
 		return s.conflict(KindSidecar, sidecar, field, HidesOurs,
 			"leaves out %s, so the sidecars that it applies to don't route calls on port %d, and calls to %s time out; add ./*, or ./%s",
-			target.AnchorHost, s.target.AppPort, s.target.Host, target.AnchorHost), true
-	case !s.importsServiceEntry(egress):
+			egress.AnchorHost, s.target.AppPort, s.target.Host, egress.AnchorHost), true
+	case !s.importsServiceEntry(listeners):
 		return s.conflict(KindSidecar, sidecar, "spec.egress", HidesOurs,
 			"has no egress listener that admits %s on port %d, so calls of the target's Pods fail with 503; add one without a port, with the host ./*",
 			s.target.Host, s.target.Port), true
@@ -158,15 +158,15 @@ func (s search) listener(egress []*networking.IstioEgressListener) (index int, f
 
 // listens reports whether egress hosts admit the anchor, or the listener if there is one.
 func (s search) listens(hosts []string) bool {
-	return s.admits(hosts, target.AnchorHost) ||
-		!s.target.AddressShared && s.admits(hosts, target.ListenerHost(s.target.Host, s.target.AppPort))
+	return s.admits(hosts, egress.AnchorHost) ||
+		!s.target.AddressShared && s.admits(hosts, egress.ListenerHost(s.target.Host, s.target.AppPort))
 }
 
 // needsAnchor says whether only the anchor or the listener make the sidecar route calls on the app port. On any port but 80 Istio asks for
 // a service with that port among the hosts of the VirtualService. On 80 any HTTP service with that port will do. Which
 // services the hosts other than the target's admit isn't known here, so they get the benefit of the doubt.
 func (s search) needsAnchor(hosts []string) bool {
-	return s.target.AppPort != target.DefaultAppPort || !slices.ContainsFunc(hosts, func(entry string) bool {
+	return s.target.AppPort != egress.DefaultAppPort || !slices.ContainsFunc(hosts, func(entry string) bool {
 		_, pattern, _ := strings.Cut(entry, "/")
 		return !strings.HasPrefix(entry, "~") && !strings.EqualFold(pattern, s.target.Host)
 	})

@@ -15,7 +15,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"mtls.egress/webhook/internal/mesh"
-	"mtls.egress/webhook/internal/target"
+	"mtls.egress/webhook/internal/egress"
 	"mtls.egress/webhook/test/golden"
 )
 
@@ -33,7 +33,7 @@ const (
 // TestConflictsAreTheForeignObjectsInTheWay holds each rule of the detection against the conflicts it must give.
 func TestConflictsAreTheForeignObjectsInTheWay(t *testing.T) {
 	tests := map[string]struct {
-		target func(*target.Target)
+		target func(*egress.Target)
 		others mesh.Others
 		// want has a line for each conflict: kind, object, field, effect, and "closes" where the target has to be closed.
 		want []string
@@ -63,23 +63,23 @@ func TestConflictsAreTheForeignObjectsInTheWay(t *testing.T) {
 		"the same with the sinkhole address closes the target, whichever of our names it has": {
 			others: mesh.Others{ServiceEntries: serviceEntries(
 				serviceEntry(seNamed(listenerName), seHost("a.example.com"), seAddresses(sinkhole)),
-				serviceEntry(seNamed(target.AnchorName), seHost("a.example.com"), seAddresses(sinkhole)))},
+				serviceEntry(seNamed(egress.AnchorName), seHost("a.example.com"), seAddresses(sinkhole)))},
 			want: []string{
 				"ServiceEntry project/mtls-egress spec.addresses[0] BreaksOurs closes",
 				"ServiceEntry project/mtls-egress--app.external.system.com spec.addresses[0] BreaksOurs closes",
 			},
 		},
 		"a Sidecar that listens at the sinkhole address closes the target": {
-			others: mesh.Others{Sidecars: []*networkingv1.Sidecar{sidecar(egress(listener("./*"), boundTo(sinkhole)))}},
+			others: mesh.Others{Sidecars: []*networkingv1.Sidecar{sidecar(egressListeners(listener("./*"), boundTo(sinkhole)))}},
 			want:   []string{"Sidecar project/theirs spec.egress[1].bind BreaksOurs closes"},
 		},
 		"a ServiceEntry for the host of the listener or of the anchor in the namespace breaks ours": {
 			others: mesh.Others{ServiceEntries: serviceEntries(
-				serviceEntry(seHost(listenerHost)), serviceEntry(seNamed("z"), seHost("a.example.com", target.AnchorHost)))},
+				serviceEntry(seHost(listenerHost)), serviceEntry(seNamed("z"), seHost("a.example.com", egress.AnchorHost)))},
 			want: []string{"ServiceEntry project/theirs spec.hosts[0] BreaksOurs", "ServiceEntry project/z spec.hosts[1] BreaksOurs"},
 		},
 		"the listener of another target with the same sinkhole address is no conflict, as it goes": {
-			target: func(t *target.Target) { t.AddressShared = true },
+			target: func(t *egress.Target) { t.AddressShared = true },
 			others: mesh.Others{ServiceEntries: serviceEntries(siblingListener())},
 		},
 		"an object that looks like the listener of another target and leads elsewhere closes the target": {
@@ -92,12 +92,12 @@ func TestConflictsAreTheForeignObjectsInTheWay(t *testing.T) {
 			},
 		},
 		"without a listener of its own, a ServiceEntry for MySQL on the app port closes the target": {
-			target: func(t *target.Target) { t.AddressShared = true },
+			target: func(t *egress.Target) { t.AddressShared = true },
 			others: mesh.Others{ServiceEntries: serviceEntries(serviceEntry(seHost("db.example.com"), sePorts(80), seProtocol("MYSQL")))},
 			want:   []string{"ServiceEntry project/theirs spec.ports[0] BreaksOurs closes"},
 		},
 		"a DestinationRule for the host of the listener or of the anchor is no conflict, as no route leads there": {
-			others: mesh.Others{DestinationRules: destinationRules(destinationRule(drHost(listenerHost)), destinationRule(drHost(target.AnchorHost)))},
+			others: mesh.Others{DestinationRules: destinationRules(destinationRule(drHost(listenerHost)), destinationRule(drHost(egress.AnchorHost)))},
 		},
 		"a VirtualService with a TCP route for another port for a wildcard over the listener is no conflict": {
 			others: mesh.Others{VirtualServices: virtualServices(virtualService(vsHost("*.internal"), func(v *networkingv1.VirtualService) {
@@ -154,25 +154,25 @@ func TestConflictsAreTheForeignObjectsInTheWay(t *testing.T) {
 				serviceEntry(seHost("*.system.com"), sePorts(443)), serviceEntry(seNamed("z"), seHost("*.system.com"), sePorts(8443), seProtocol("TLS")))},
 		},
 		"one listener of a Sidecar for TLS and all services on a port of ours leads the calls of others to ours": {
-			others: mesh.Others{Sidecars: []*networkingv1.Sidecar{sidecar(egress(listener("./*"), boundOn(443, "TLS")))}},
+			others: mesh.Others{Sidecars: []*networkingv1.Sidecar{sidecar(egressListeners(listener("./*"), boundOn(443, "TLS")))}},
 			want:   []string{"Sidecar project/theirs spec.egress[1].port HiddenByOurs"},
 		},
 		"one listener of a Sidecar for TCP on the app port does so too": {
-			others: mesh.Others{Sidecars: []*networkingv1.Sidecar{sidecar(egress(boundOn(80, "TCP"), listener("./*")))}},
+			others: mesh.Others{Sidecars: []*networkingv1.Sidecar{sidecar(egressListeners(boundOn(80, "TCP"), listener("./*")))}},
 			want:   []string{"Sidecar project/theirs spec.egress[0].port HiddenByOurs"},
 		},
 		"one listener of a Sidecar for HTTP tells calls apart, and one for another port has none of ours": {
-			others: mesh.Others{Sidecars: []*networkingv1.Sidecar{sidecar(egress(boundOn(80, "http"), boundOn(5432, "TCP"), listener("./*")))}},
+			others: mesh.Others{Sidecars: []*networkingv1.Sidecar{sidecar(egressListeners(boundOn(80, "http"), boundOn(5432, "TCP"), listener("./*")))}},
 		},
 		"where sidecars resolve unknown hosts, a Sidecar has to admit the anchor": {
 			others: mesh.Others{
 				Mesh:     mesh.Config{DynamicDNS: true},
-				Sidecars: []*networkingv1.Sidecar{sidecar(egress(listener("./*.system.com")))},
+				Sidecars: []*networkingv1.Sidecar{sidecar(egressListeners(listener("./*.system.com")))},
 			},
 			want: []string{"Sidecar project/theirs spec.egress[0].hosts HidesOurs"},
 		},
 		"a Sidecar that admits the host and the listener admits ours": {
-			others: mesh.Others{Sidecars: []*networkingv1.Sidecar{sidecar(egress(listener("./"+host, "./"+listenerHost)))}},
+			others: mesh.Others{Sidecars: []*networkingv1.Sidecar{sidecar(egressListeners(listener("./"+host, "./"+listenerHost)))}},
 		},
 		"a VirtualService that has the name of ours and no owner breaks ours, whatever it says": {
 			others: mesh.Others{
@@ -183,7 +183,7 @@ func TestConflictsAreTheForeignObjectsInTheWay(t *testing.T) {
 		"our label on an object that has our name does not make it ours": {
 			others: mesh.Others{
 				VirtualServices: []*networkingv1.VirtualService{virtualService(vsNamed(objectName), func(v *networkingv1.VirtualService) {
-					v.Labels = map[string]string{target.LabelManagedBy: target.ValueManagedBy}
+					v.Labels = map[string]string{egress.LabelManagedBy: egress.ValueManagedBy}
 				})},
 			},
 			want: []string{"VirtualService project/mtls-egress-external.system.com metadata.name BreaksOurs closes"},
@@ -319,7 +319,7 @@ func TestConflictsAreTheForeignObjectsInTheWay(t *testing.T) {
 			},
 		},
 		"a VirtualService that matches the app port wins": {
-			target: func(t *target.Target) { t.AppPort = 8080 },
+			target: func(t *egress.Target) { t.AppPort = 8080 },
 			others: mesh.Others{
 				VirtualServices: []*networkingv1.VirtualService{virtualService(old, vsTo("."), vsMatch(&networking.HTTPMatchRequest{Port: 8080})), ourVirtualService()},
 			},
@@ -327,7 +327,7 @@ func TestConflictsAreTheForeignObjectsInTheWay(t *testing.T) {
 		},
 		"a VirtualService that matches Pods of another value of our label only is no conflict": {
 			others: mesh.Others{
-				VirtualServices: []*networkingv1.VirtualService{virtualService(old, vsTo("."), vsMatch(&networking.HTTPMatchRequest{SourceLabels: map[string]string{target.LabelRealised: "false"}})), ourVirtualService()},
+				VirtualServices: []*networkingv1.VirtualService{virtualService(old, vsTo("."), vsMatch(&networking.HTTPMatchRequest{SourceLabels: map[string]string{egress.LabelRealised: "false"}})), ourVirtualService()},
 			},
 		},
 		"a VirtualService that matches Pods by a label that we know nothing of wins": {
@@ -344,7 +344,7 @@ func TestConflictsAreTheForeignObjectsInTheWay(t *testing.T) {
 		"with a gateway in the match Istio does not look at its labels, so the VirtualService wins": {
 			others: mesh.Others{
 				VirtualServices: []*networkingv1.VirtualService{virtualService(old, vsTo("."), vsMatch(&networking.HTTPMatchRequest{Gateways: []string{"mesh"},
-					SourceLabels: map[string]string{target.LabelRealised: "false"}})), ourVirtualService()},
+					SourceLabels: map[string]string{egress.LabelRealised: "false"}})), ourVirtualService()},
 			},
 			want: []string{"VirtualService project/theirs spec.hosts[0] WinsOverOurs closes"},
 		},
@@ -355,183 +355,183 @@ func TestConflictsAreTheForeignObjectsInTheWay(t *testing.T) {
 		},
 		"a Sidecar without egress admits all": {
 			others: mesh.Others{
-				Sidecars: []*networkingv1.Sidecar{sidecar(egress())},
+				Sidecars: []*networkingv1.Sidecar{sidecar(egressListeners())},
 			},
 		},
 		"a Sidecar that admits its own namespace admits ours": {
 			others: mesh.Others{
-				Sidecars: []*networkingv1.Sidecar{sidecar(egress(listener("./*", "istio-system/*")))},
+				Sidecars: []*networkingv1.Sidecar{sidecar(egressListeners(listener("./*", "istio-system/*")))},
 			},
 		},
 		"a Sidecar that admits the namespace by name admits ours": {
 			others: mesh.Others{
-				Sidecars: []*networkingv1.Sidecar{sidecar(egress(listener("project/*")))},
+				Sidecars: []*networkingv1.Sidecar{sidecar(egressListeners(listener("project/*")))},
 			},
 		},
 		"a Sidecar that admits all admits ours": {
 			others: mesh.Others{
-				Sidecars: []*networkingv1.Sidecar{sidecar(egress(listener("*/*")))},
+				Sidecars: []*networkingv1.Sidecar{sidecar(egressListeners(listener("*/*")))},
 			},
 		},
 		"a Sidecar that leaves the namespace out hides ours": {
 			others: mesh.Others{
-				Sidecars: []*networkingv1.Sidecar{sidecar(egress(listener("istio-system/*")))},
+				Sidecars: []*networkingv1.Sidecar{sidecar(egressListeners(listener("istio-system/*")))},
 			},
 			want: []string{"Sidecar project/theirs spec.egress[0].hosts HidesOurs"},
 		},
 		"a Sidecar that admits other hosts of the namespace only hides ours": {
 			others: mesh.Others{
-				Sidecars: []*networkingv1.Sidecar{sidecar(egress(listener("./*.example.com")))},
+				Sidecars: []*networkingv1.Sidecar{sidecar(egressListeners(listener("./*.example.com")))},
 			},
 			want: []string{"Sidecar project/theirs spec.egress[0].hosts HidesOurs"},
 		},
 		"a Sidecar that admits nothing hides ours": {
 			others: mesh.Others{
-				Sidecars: []*networkingv1.Sidecar{sidecar(egress(listener("~/*")))},
+				Sidecars: []*networkingv1.Sidecar{sidecar(egressListeners(listener("~/*")))},
 			},
 			want: []string{"Sidecar project/theirs spec.egress[0].hosts HidesOurs"},
 		},
 		"a Sidecar that admits the host of all namespaces and nothing else lacks the anchor": {
 			others: mesh.Others{
-				Sidecars: []*networkingv1.Sidecar{sidecar(egress(listener("*/external.system.com")))},
+				Sidecars: []*networkingv1.Sidecar{sidecar(egressListeners(listener("*/external.system.com")))},
 			},
 			want: []string{"Sidecar project/theirs spec.egress[0].hosts HidesOurs"},
 		},
 		"a Sidecar that admits the host alone lacks the anchor": {
 			others: mesh.Others{
-				Sidecars: []*networkingv1.Sidecar{sidecar(egress(listener("./external.system.com")))},
+				Sidecars: []*networkingv1.Sidecar{sidecar(egressListeners(listener("./external.system.com")))},
 			},
 			want: []string{"Sidecar project/theirs spec.egress[0].hosts HidesOurs"},
 		},
 		"a Sidecar that admits the host and the anchor admits ours": {
 			others: mesh.Others{
-				Sidecars: []*networkingv1.Sidecar{sidecar(egress(listener("./external.system.com", "./anchor.mtls-egress.internal")))},
+				Sidecars: []*networkingv1.Sidecar{sidecar(egressListeners(listener("./external.system.com", "./anchor.mtls-egress.internal")))},
 			},
 		},
 		"a Sidecar that admits the host, and a namespace that may have a service on port 80, gets the benefit of the doubt": {
 			others: mesh.Others{
-				Sidecars: []*networkingv1.Sidecar{sidecar(egress(listener("./external.system.com", "istio-system/*")))},
+				Sidecars: []*networkingv1.Sidecar{sidecar(egressListeners(listener("./external.system.com", "istio-system/*")))},
 			},
 		},
 		"on any app port but 80 only the anchor will do": {
-			target: func(t *target.Target) { t.AppPort = 8080 },
+			target: func(t *egress.Target) { t.AppPort = 8080 },
 			others: mesh.Others{
-				Sidecars: []*networkingv1.Sidecar{sidecar(egress(listener("./external.system.com", "istio-system/*")))},
+				Sidecars: []*networkingv1.Sidecar{sidecar(egressListeners(listener("./external.system.com", "istio-system/*")))},
 			},
 			want: []string{"Sidecar project/theirs spec.egress[0].hosts HidesOurs"},
 		},
 		"a Sidecar that excludes the host alone hides nothing, as another host of the VirtualService selects it": {
 			others: mesh.Others{
-				Sidecars: []*networkingv1.Sidecar{sidecar(egress(listener("./*", "~./external.system.com")))},
+				Sidecars: []*networkingv1.Sidecar{sidecar(egressListeners(listener("./*", "~./external.system.com")))},
 			},
 		},
 		"a Sidecar that excludes every host of the VirtualService hides ours": {
 			others: mesh.Others{
-				Sidecars: []*networkingv1.Sidecar{sidecar(egress(listener("*/*", "~*/*.system.com", "~*/*.internal")))},
+				Sidecars: []*networkingv1.Sidecar{sidecar(egressListeners(listener("*/*", "~*/*.system.com", "~*/*.internal")))},
 			},
 			want: []string{"Sidecar project/theirs spec.egress[0].hosts HidesOurs"},
 		},
 		"an exclusion in another namespace is no conflict": {
 			others: mesh.Others{
-				Sidecars: []*networkingv1.Sidecar{sidecar(egress(listener("./*", "~egress/external.system.com")))},
+				Sidecars: []*networkingv1.Sidecar{sidecar(egressListeners(listener("./*", "~egress/external.system.com")))},
 			},
 		},
 		"a listener for another port only hides ours": {
 			others: mesh.Others{
-				Sidecars: []*networkingv1.Sidecar{sidecar(egress(listenerOn(8080, "./*")))},
+				Sidecars: []*networkingv1.Sidecar{sidecar(egressListeners(listenerOn(8080, "./*")))},
 			},
 			want: []string{"Sidecar project/theirs spec.egress HidesOurs"},
 		},
 		"a listener for the app port only lacks the ServiceEntry": {
 			others: mesh.Others{
-				Sidecars: []*networkingv1.Sidecar{sidecar(egress(listenerOn(80, "./*")))},
+				Sidecars: []*networkingv1.Sidecar{sidecar(egressListeners(listenerOn(80, "./*")))},
 			},
 			want: []string{"Sidecar project/theirs spec.egress HidesOurs"},
 		},
 		"a listener for the app port and one for the partner port admit ours": {
 			others: mesh.Others{
-				Sidecars: []*networkingv1.Sidecar{sidecar(egress(listenerOn(80, "./*"), listenerOn(443, "./*")))},
+				Sidecars: []*networkingv1.Sidecar{sidecar(egressListeners(listenerOn(80, "./*"), listenerOn(443, "./*")))},
 			},
 		},
 		"a listener for the app port and one for all other ports admit ours": {
 			others: mesh.Others{
-				Sidecars: []*networkingv1.Sidecar{sidecar(egress(listenerOn(80, "./*"), listener("./*")))},
+				Sidecars: []*networkingv1.Sidecar{sidecar(egressListeners(listenerOn(80, "./*"), listener("./*")))},
 			},
 		},
 		"the listener for the app port counts and not the one for all other ports": {
 			others: mesh.Others{
-				Sidecars: []*networkingv1.Sidecar{sidecar(egress(listenerOn(80, "istio-system/*"), listener("./*")))},
+				Sidecars: []*networkingv1.Sidecar{sidecar(egressListeners(listenerOn(80, "istio-system/*"), listener("./*")))},
 			},
 			want: []string{"Sidecar project/theirs spec.egress[0].hosts HidesOurs"},
 		},
 		"a Sidecar with entries that cannot be read hides ours": {
 			others: mesh.Others{
-				Sidecars: []*networkingv1.Sidecar{sidecar(egress(listener("", "external.system.com", "/*")))},
+				Sidecars: []*networkingv1.Sidecar{sidecar(egressListeners(listener("", "external.system.com", "/*")))},
 			},
 			want: []string{"Sidecar project/theirs spec.egress[0].hosts HidesOurs"},
 		},
 		"a Sidecar that may select our Pods hides ours": {
 			others: mesh.Others{
-				Sidecars: []*networkingv1.Sidecar{sidecar(scSelects("app", "shop"), egress(listener("istio-system/*")))},
+				Sidecars: []*networkingv1.Sidecar{sidecar(scSelects("app", "shop"), egressListeners(listener("istio-system/*")))},
 			},
 			want: []string{"Sidecar project/theirs spec.egress[0].hosts HidesOurs"},
 		},
 		"a Sidecar that asks for another value of our label is no conflict": {
 			others: mesh.Others{
-				Sidecars: []*networkingv1.Sidecar{sidecar(scSelects(target.LabelRealised, "false"), egress(listener("istio-system/*")))},
+				Sidecars: []*networkingv1.Sidecar{sidecar(scSelects(egress.LabelRealised, "false"), egressListeners(listener("istio-system/*")))},
 			},
 		},
 		"the Sidecar of another namespace is no conflict": {
 			others: mesh.Others{
-				Sidecars: []*networkingv1.Sidecar{sidecar(scIn("other"), egress(listener("istio-system/*")))},
+				Sidecars: []*networkingv1.Sidecar{sidecar(scIn("other"), egressListeners(listener("istio-system/*")))},
 			},
 		},
 		"the Sidecar of the root namespace hides ours where the namespace has none": {
 			others: mesh.Others{
-				Sidecars: []*networkingv1.Sidecar{sidecar(scIn("istio-system"), egress(listener("istio-system/*")))},
+				Sidecars: []*networkingv1.Sidecar{sidecar(scIn("istio-system"), egressListeners(listener("istio-system/*")))},
 			},
 			want: []string{"Sidecar istio-system/theirs spec.egress[0].hosts HidesOurs"},
 		},
 		"a dot in the Sidecar of the root namespace is the namespace of the Pods": {
 			others: mesh.Others{
-				Sidecars: []*networkingv1.Sidecar{sidecar(scIn("istio-system"), egress(listener("./*", "istio-system/*")))},
+				Sidecars: []*networkingv1.Sidecar{sidecar(scIn("istio-system"), egressListeners(listener("./*", "istio-system/*")))},
 			},
 		},
 		"the Sidecar of the root namespace counts where that of the namespace selects some Pods only": {
 			others: mesh.Others{
-				Sidecars:      []*networkingv1.Sidecar{sidecar(scIn("istio-config"), egress(listener("istio-config/*"))), sidecar(scSelects("app", "shop"), egress(listener("./*")))},
+				Sidecars:      []*networkingv1.Sidecar{sidecar(scIn("istio-config"), egressListeners(listener("istio-config/*"))), sidecar(scSelects("app", "shop"), egressListeners(listener("./*")))},
 				RootNamespace: "istio-config",
 			},
 			want: []string{"Sidecar istio-config/theirs spec.egress[0].hosts HidesOurs"},
 		},
 		"the Sidecar of the namespace counts before that of the root namespace": {
 			others: mesh.Others{
-				Sidecars: []*networkingv1.Sidecar{sidecar(scIn("istio-system"), egress(listener("istio-system/*"))), sidecar(egress(listener("./*")))},
+				Sidecars: []*networkingv1.Sidecar{sidecar(scIn("istio-system"), egressListeners(listener("istio-system/*"))), sidecar(egressListeners(listener("./*")))},
 			},
 		},
 		"of two Sidecars for all Pods the older counts": {
 			others: mesh.Others{
-				Sidecars: []*networkingv1.Sidecar{sidecar(scNew, scNamed("newer"), egress(listener("istio-system/*"))), sidecar(egress(listener("./*")))},
+				Sidecars: []*networkingv1.Sidecar{sidecar(scNew, scNamed("newer"), egressListeners(listener("istio-system/*"))), sidecar(egressListeners(listener("./*")))},
 			},
 		},
 		"of two Sidecars for all Pods the older counts in any order": {
 			others: mesh.Others{
-				Sidecars: []*networkingv1.Sidecar{sidecar(egress(listener("./*"))), sidecar(scNew, scNamed("newer"), egress(listener("istio-system/*")))},
+				Sidecars: []*networkingv1.Sidecar{sidecar(egressListeners(listener("./*"))), sidecar(scNew, scNamed("newer"), egressListeners(listener("istio-system/*")))},
 			},
 		},
 		"an exclusion is no service that would make up for the anchor": {
 			others: mesh.Others{
-				Sidecars: []*networkingv1.Sidecar{sidecar(egress(listener("./external.system.com", "~other/shop.example.com")))},
+				Sidecars: []*networkingv1.Sidecar{sidecar(egressListeners(listener("./external.system.com", "~other/shop.example.com")))},
 			},
 			want: []string{"Sidecar project/theirs spec.egress[0].hosts HidesOurs"},
 		},
 		"a Sidecar with a selector of the root namespace applies to nobody here": {
 			others: mesh.Others{
-				Sidecars: []*networkingv1.Sidecar{sidecar(scIn("istio-system"), scSelects("app", "shop"), egress(listener("istio-system/*")))},
+				Sidecars: []*networkingv1.Sidecar{sidecar(scIn("istio-system"), scSelects("app", "shop"), egressListeners(listener("istio-system/*")))},
 			},
 		},
 		"without a namespace, as offline, names stand alone": {
-			target: func(t *target.Target) { t.Namespace = "" },
+			target: func(t *egress.Target) { t.Namespace = "" },
 			others: mesh.Others{
 				VirtualServices: []*networkingv1.VirtualService{virtualService(old, vsTo("."), vsIn(""))},
 			},
@@ -548,7 +548,7 @@ func TestConflictsAreTheForeignObjectsInTheWay(t *testing.T) {
 			others: mesh.Others{
 				DestinationRules: destinationRules(
 					destinationRule(drOld), destinationRule(drNamed("private"), drTo(".")), destinationRule(drHost("*.system.com")),
-					destinationRule(drOld, drSelects(target.HostLabel(host), "true"), drSubsets(mesh.SubsetName)),
+					destinationRule(drOld, drSelects(egress.HostLabel(host), "true"), drSubsets(mesh.SubsetName)),
 					destinationRule(drIn("istio-system"))),
 				ServiceEntries: serviceEntries(
 					serviceEntry(), serviceEntry(seTo(".")), serviceEntry(seIn("egress")), serviceEntry(sePorts(80, 443)),
@@ -576,7 +576,7 @@ func TestConflictsAreTheForeignObjectsInTheWay(t *testing.T) {
 			want:   []string{"DestinationRule project/theirs spec.host BreaksOurs closes"},
 		},
 		"a DestinationRule for the host of ours that asks for another value of our label is no conflict": {
-			others: mesh.Others{DestinationRules: destinationRules(destinationRule(drHost(meshHost), drSelects(target.LabelRealised, "false")))},
+			others: mesh.Others{DestinationRules: destinationRules(destinationRule(drHost(meshHost), drSelects(egress.LabelRealised, "false")))},
 		},
 		"a DestinationRule for the host of ours in another namespace is no conflict, as Istio asks the caller's first": {
 			others: mesh.Others{DestinationRules: destinationRules(destinationRule(drHost(meshHost), drIn("istio-system")))},
@@ -609,7 +609,7 @@ func TestConflictsAreTheForeignObjectsInTheWay(t *testing.T) {
 			want:   []string{"ServiceEntry project/mtls-egress metadata.name BreaksOurs"},
 		},
 		"the anchor of another EgressTarget is no conflict": {
-			others: mesh.Others{ServiceEntries: serviceEntries(serviceEntry(seHost(target.AnchorHost), seNamed("mtls-egress"), func(s *networkingv1.ServiceEntry) {
+			others: mesh.Others{ServiceEntries: serviceEntries(serviceEntry(seHost(egress.AnchorHost), seNamed("mtls-egress"), func(s *networkingv1.ServiceEntry) {
 				s.OwnerReferences = ownedBy("other.system.com")
 			}))},
 		},
@@ -687,7 +687,7 @@ func TestConflictsAreTheForeignObjectsInTheWay(t *testing.T) {
 			want: []string{"Service other/shop spec.externalIPs BreaksOurs closes"},
 		},
 		"a Service that the host names as NAME.NAMESPACE closes the target": {
-			target: func(t *target.Target) { *t = target.FromEgressTarget("project", "pay.other", nil) },
+			target: func(t *egress.Target) { *t = egress.FromEgressTarget("project", "pay.other", nil) },
 			others: mesh.Others{Services: []mesh.Service{{Namespace: "other", Name: "pay"}, {Namespace: "other", Name: "shop"}, {Namespace: "pay", Name: "other"}}},
 			want:   []string{"Service other/pay metadata.name BreaksOurs closes"},
 		},
@@ -712,7 +712,7 @@ func TestConflictsAreTheForeignObjectsInTheWay(t *testing.T) {
 		},
 		"conflicts come by kind, namespace and name, whatever the order of the objects": {
 			others: mesh.Others{
-				Sidecars:         []*networkingv1.Sidecar{sidecar(egress(listener("istio-system/*")))},
+				Sidecars:         []*networkingv1.Sidecar{sidecar(egressListeners(listener("istio-system/*")))},
 				ServiceEntries:   serviceEntries(serviceEntry(seNamed("b"), seInternal), serviceEntry(seNamed("a"), seInternal), serviceEntry(seIn("egress"), seInternal)),
 				VirtualServices:  virtualServices(virtualService()),
 				DestinationRules: destinationRules(destinationRule(drHost(meshHost))),
@@ -776,8 +776,8 @@ func TestConflictsDoNotDependOnTheOrderOfTheOthers(t *testing.T) {
 	}
 }
 
-func exampleTarget() target.Target {
-	return target.FromEgressTarget("project", host, nil)
+func exampleTarget() egress.Target {
+	return egress.FromEgressTarget("project", host, nil)
 }
 
 func ownedBy(egressTarget string) []metav1.OwnerReference {
@@ -796,7 +796,7 @@ func ourVirtualService() *networkingv1.VirtualService {
 }
 
 func ourDestinationRule() *networkingv1.DestinationRule {
-	ours := mesh.DestinationRule(exampleTarget(), target.Layout{Certificate: "cert", PrivateKey: "key", ServerCA: "cacert"})
+	ours := mesh.DestinationRule(exampleTarget(), egress.Layout{Certificate: "cert", PrivateKey: "key", ServerCA: "cacert"})
 	ours.CreationTimestamp, ours.OwnerReferences = day(2), ownedBy(host)
 	return ours
 }
@@ -829,7 +829,7 @@ func tcpRoute(host, subnet string) *networkingv1.VirtualService {
 
 // siblingListener is the listener of other.system.com with the sinkhole address of host.
 func siblingListener(changes ...func(*networkingv1.ServiceEntry)) *networkingv1.ServiceEntry {
-	theirs := mesh.Listener(target.FromEgressTarget("project", "other.system.com", nil))
+	theirs := mesh.Listener(egress.FromEgressTarget("project", "other.system.com", nil))
 	theirs.OwnerReferences, theirs.Spec.Addresses = ownedBy("other.system.com"), []string{sinkhole}
 	for _, change := range changes {
 		change(theirs)
@@ -1011,7 +1011,7 @@ func scSelects(key, value string) func(*networkingv1.Sidecar) {
 	}
 }
 
-func egress(listeners ...*networking.IstioEgressListener) func(*networkingv1.Sidecar) {
+func egressListeners(listeners ...*networking.IstioEgressListener) func(*networkingv1.Sidecar) {
 	return func(s *networkingv1.Sidecar) { s.Spec.Egress = listeners }
 }
 

@@ -8,7 +8,7 @@ import (
 	networking "istio.io/api/networking/v1alpha3"
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 
-	"mtls.egress/webhook/internal/target"
+	"mtls.egress/webhook/internal/egress"
 )
 
 // meshGateway is the name that stands for all sidecars in a VirtualService's gateways. It is the default.
@@ -33,7 +33,7 @@ func (s search) virtualServices(all []*networkingv1.VirtualService) []Conflict {
 		if index := slices.IndexFunc(virtualService.Spec.GetHosts(), s.isOurs); index >= 0 {
 			conflict := s.reserved(KindVirtualService, virtualService, fmt.Sprintf("spec.hosts[%d]", index), virtualService.Spec.GetHosts()[index])
 			// Istio takes ours before any that isn't private, and no route of ours is for the anchor alone.
-			if reach == private && !strings.EqualFold(virtualService.Spec.GetHosts()[index], target.AnchorHost) {
+			if reach == private && !strings.EqualFold(virtualService.Spec.GetHosts()[index], egress.AnchorHost) {
 				conflict = conflict.closing()
 			}
 			conflicts = append(conflicts, conflict)
@@ -80,7 +80,7 @@ func (s search) virtualServices(all []*networkingv1.VirtualService) []Conflict {
 // coversListener reports whether host is a wildcard that the host of the listener falls under. Istio follows the TCP routes
 // of its VirtualService at the listener then, and its HTTP routes only where none names the host itself.
 func (s search) coversListener(host string) bool {
-	return covers(host, target.ListenerHost(s.target.Host, s.target.AppPort))
+	return covers(host, egress.ListenerHost(s.target.Host, s.target.AppPort))
 }
 
 // routesSinkhole reports whether the VirtualService has a TCP route for the sinkhole address. Istio gives such a route the

@@ -6,7 +6,7 @@ import (
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 
 	"mtls.egress/webhook/api/v1alpha1"
-	"mtls.egress/webhook/internal/target"
+	"mtls.egress/webhook/internal/egress"
 )
 
 const (
@@ -25,12 +25,12 @@ const (
 // The TLS settings stand on a subset and not on the partner's port, since the app's own https calls use that
 // port and would be wrapped twice. They stand on the subset itself and not on a port of it, since Istio would
 // build the subset's other ports without TLS.
-func DestinationRule(t target.Target, layout target.Layout) *networkingv1.DestinationRule {
+func DestinationRule(t egress.Target, layout egress.Layout) *networkingv1.DestinationRule {
 	destinationRule := &networkingv1.DestinationRule{
 		TypeMeta:   typeMeta(KindDestinationRule),
-		ObjectMeta: objectMeta(t.Namespace, target.ObjectName(t.Host)),
+		ObjectMeta: objectMeta(t.Namespace, egress.ObjectName(t.Host)),
 	}
-	destinationRule.Spec.Host = target.MeshHost(t.Host)
+	destinationRule.Spec.Host = egress.MeshHost(t.Host)
 	destinationRule.Spec.ExportTo = ownNamespace()
 	destinationRule.Spec.WorkloadSelector = &typev1beta1.WorkloadSelector{MatchLabels: podLabels(t)}
 	destinationRule.Spec.Subsets = []*networking.Subset{{
@@ -46,7 +46,7 @@ func DestinationRule(t target.Target, layout target.Layout) *networkingv1.Destin
 // mutualTLS never leaves a field out: without the certificate or the key Istio ships the cluster without TLS, and without
 // the subject alternative names it doesn't check the server's name. Where the target doesn't say, the host and the first
 // known layout stand in; a file that isn't there makes calls fail.
-func mutualTLS(t target.Target, layout target.Layout) *networking.ClientTLSSettings {
+func mutualTLS(t egress.Target, layout egress.Layout) *networking.ClientTLSSettings {
 	names := t.SubjectAltNames
 	if len(names) == 0 {
 		names = []string{t.Host}
@@ -61,19 +61,19 @@ func mutualTLS(t target.Target, layout target.Layout) *networking.ClientTLSSetti
 	}
 }
 
-func caCertificates(t target.Target, layout target.Layout) string {
+func caCertificates(t egress.Target, layout egress.Layout) string {
 	switch ca := t.ServerCA; {
 	case ca.System:
 		return systemCA
 	case ca.ConfigMap.Name != "":
-		return target.CAMountPath(t.Host) + "/" + ca.ConfigMap.Key
+		return egress.CAMountPath(t.Host) + "/" + ca.ConfigMap.Key
 	default:
 		return mounted(t, or(ca.SecretKey, or(layout.ServerCA, "cacert")))
 	}
 }
 
-func mounted(t target.Target, key string) string {
-	return target.MountPath(t.Host) + "/" + key
+func mounted(t egress.Target, key string) string {
+	return egress.MountPath(t.Host) + "/" + key
 }
 
 func or(value, otherwise string) string {
@@ -84,7 +84,7 @@ func or(value, otherwise string) string {
 }
 
 // connectionPool bounds the age of connections, as an open one presents the old certificate for as long as it lives.
-func connectionPool(t target.Target) *networking.ConnectionPoolSettings {
+func connectionPool(t egress.Target) *networking.ConnectionPoolSettings {
 	pool := &networking.ConnectionPoolSettings{
 		Tcp: &networking.ConnectionPoolSettings_TCPSettings{MaxConnectionDuration: duration(t.MaxConnectionAge)},
 	}

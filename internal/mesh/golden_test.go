@@ -9,7 +9,7 @@ import (
 
 	"mtls.egress/webhook/api/v1alpha1"
 	"mtls.egress/webhook/internal/mesh"
-	"mtls.egress/webhook/internal/target"
+	"mtls.egress/webhook/internal/egress"
 	"mtls.egress/webhook/test/golden"
 )
 
@@ -17,7 +17,7 @@ const corpus = "../../test/testdata/mesh"
 
 // goldenInput is what stands in an input file after the EgressTarget. All of it is optional.
 type goldenInput struct {
-	Layout *target.Layout `json:"layout"`
+	Layout *egress.Layout `json:"layout"`
 }
 
 // TestObjectsAreTheGoldenOnes holds the objects of each EgressTarget in the corpus, the anchor included and in the order of
@@ -56,7 +56,7 @@ func render(t *testing.T, file string) []byte {
 	return out.Bytes()
 }
 
-func readInput(t *testing.T, file string) (target.Target, target.Layout) {
+func readInput(t *testing.T, file string) (egress.Target, egress.Layout) {
 	t.Helper()
 	egressTarget := &v1alpha1.EgressTarget{}
 	input := goldenInput{}
@@ -66,10 +66,10 @@ func readInput(t *testing.T, file string) (target.Target, target.Layout) {
 			t.Fatalf("%s: %v", file, err)
 		}
 	}
-	layout := target.Layout{Certificate: "cert", PrivateKey: "key", ServerCA: "cacert"}
+	layout := egress.Layout{Certificate: "cert", PrivateKey: "key", ServerCA: "cacert"}
 	if input.Layout != nil {
 		layout = *input.Layout
 	}
-	resolved := target.FromEgressTarget(egressTarget.Namespace, egressTarget.Name, egressTarget)
+	resolved := egress.FromEgressTarget(egressTarget.Namespace, egressTarget.Name, egressTarget)
 	return resolved, layout
 }

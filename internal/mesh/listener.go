@@ -4,7 +4,7 @@ import (
 	networking "istio.io/api/networking/v1alpha3"
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 
-	"mtls.egress/webhook/internal/target"
+	"mtls.egress/webhook/internal/egress"
 )
 
 // Listener returns the ServiceEntry that makes the sidecar listen at the sinkhole address on the app port, where it
@@ -13,12 +13,12 @@ import (
 // address wins over it. Its port has no protocol, since Istio makes a listener for one address only of such a port or
 // one for TCP. Its endpoint leads nowhere: alone it makes calls fail.
 // https://istio.io/latest/docs/ops/configuration/traffic-management/protocol-selection/
-func Listener(t target.Target) *networkingv1.ServiceEntry {
+func Listener(t egress.Target) *networkingv1.ServiceEntry {
 	listener := &networkingv1.ServiceEntry{
 		TypeMeta:   typeMeta(KindServiceEntry),
-		ObjectMeta: objectMeta(t.Namespace, target.ListenerName(t.Host)),
+		ObjectMeta: objectMeta(t.Namespace, egress.ListenerName(t.Host)),
 	}
-	listener.Spec.Hosts = []string{target.ListenerHost(t.Host, t.AppPort)}
+	listener.Spec.Hosts = []string{egress.ListenerHost(t.Host, t.AppPort)}
 	listener.Spec.Addresses = []string{t.Address().String()}
 	listener.Spec.ExportTo = ownNamespace()
 	listener.Spec.Location = networking.ServiceEntry_MESH_EXTERNAL

@@ -7,7 +7,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
-	"mtls.egress/webhook/internal/target"
+	"mtls.egress/webhook/internal/egress"
 )
 
 // The kinds of the generated objects, all in networking.istio.io/v1, which Istio serves since 1.22.
@@ -38,12 +38,12 @@ type Object interface {
 // namespace (see Anchor): VirtualService, DestinationRule, ServiceEntry, and the listener, unless t shares its address. So
 // the sidecar doesn't know the host before it knows how to call it, and doesn't listen for calls before it knows where to
 // lead them. They are removed in the reverse order, and the anchor at the end.
-func Objects(t target.Target, layout target.Layout) []Object {
+func Objects(t egress.Target, layout egress.Layout) []Object {
 	return append([]Object{VirtualService(t), DestinationRule(t, layout), ServiceEntry(t)}, listeners(t)...)
 }
 
 // listeners holds the listener of t, if it has one.
-func listeners(t target.Target) []Object {
+func listeners(t egress.Target) []Object {
 	if t.AddressShared {
 		return nil
 	}
@@ -63,7 +63,7 @@ func typeMeta(kind string) metav1.TypeMeta {
 }
 
 func objectMeta(namespace, name string) metav1.ObjectMeta {
-	return metav1.ObjectMeta{Namespace: namespace, Name: name, Labels: map[string]string{target.LabelManagedBy: target.ValueManagedBy}}
+	return metav1.ObjectMeta{Namespace: namespace, Name: name, Labels: map[string]string{egress.LabelManagedBy: egress.ValueManagedBy}}
 }
 
 // ownNamespace is the exportTo of every generated object: neighbours in other namespaces keep what they had, and a
@@ -73,8 +73,8 @@ func ownNamespace() []string {
 }
 
 // podLabels selects the Pods of a target.
-func podLabels(t target.Target) map[string]string {
-	return map[string]string{target.HostLabel(t.Host): target.LabelValue}
+func podLabels(t egress.Target) map[string]string {
+	return map[string]string{egress.HostLabel(t.Host): egress.LabelValue}
 }
 
 // portNumber is port as Istio's API has it. Ports are checked long before: by the CRD and by the annotation's rules.

@@ -19,13 +19,13 @@ import (
 
 	"mtls.egress/webhook/api/v1alpha1"
 	"mtls.egress/webhook/internal/mesh"
-	"mtls.egress/webhook/internal/target"
+	"mtls.egress/webhook/internal/egress"
 )
 
 // generation is everything that the objects of a target are made of, and what they are.
 type generation struct {
-	target          target.Target
-	layout          target.Layout
+	target          egress.Target
+	layout          egress.Layout
 	anchor          *networkingv1.ServiceEntry
 	listener        *networkingv1.ServiceEntry
 	virtualService  *networkingv1.VirtualService
@@ -48,7 +48,7 @@ func TestEveryGeneratedSetKeepsTheRules(t *testing.T) {
 			return nil
 		},
 		"only Pods of the target are selected": func(g generation) error {
-			want := map[string]string{target.HostLabel(g.target.Host): "true"}
+			want := map[string]string{egress.HostLabel(g.target.Host): "true"}
 			if diff := cmp.Diff(want, g.destinationRule.Spec.WorkloadSelector.GetMatchLabels()); diff != "" {
 				return fmt.Errorf("workloadSelector: %s", diff)
 			}
@@ -65,7 +65,7 @@ func TestEveryGeneratedSetKeepsTheRules(t *testing.T) {
 			return nil
 		},
 		"no object but the VirtualService has the partner's own host": func(g generation) error {
-			name := target.MeshHost(g.target.Host)
+			name := egress.MeshHost(g.target.Host)
 			if !slices.Equal(g.serviceEntry.Spec.Hosts, []string{name}) || g.destinationRule.Spec.Host != name {
 				return fmt.Errorf("the ServiceEntry is for %q, the DestinationRule for %s", g.serviceEntry.Spec.Hosts, g.destinationRule.Spec.Host)
 			}
@@ -84,10 +84,10 @@ func TestEveryGeneratedSetKeepsTheRules(t *testing.T) {
 			want := []*networking.TLSRoute{{
 				Match: []*networking.TLSMatchAttributes{{
 					Port: uint32(g.target.Port), SniHosts: []string{g.target.Host},
-					SourceLabels: map[string]string{target.HostLabel(g.target.Host): "true"},
+					SourceLabels: map[string]string{egress.HostLabel(g.target.Host): "true"},
 				}},
 				Route: []*networking.RouteDestination{{Destination: &networking.Destination{
-					Host: target.MeshHost(g.target.Host), Port: &networking.PortSelector{Number: uint32(g.target.Port)},
+					Host: egress.MeshHost(g.target.Host), Port: &networking.PortSelector{Number: uint32(g.target.Port)},
 				}}},
 			}}
 			if diff := cmp.Diff(want, g.virtualService.Spec.Tls, protocmp.Transform()); diff != "" {
@@ -110,7 +110,7 @@ func TestEveryGeneratedSetKeepsTheRules(t *testing.T) {
 		"the ServiceEntry has the sinkhole address and asks DNS for the partner's": func(g generation) error {
 			spec := &g.serviceEntry.Spec
 			switch {
-			case !slices.Equal(spec.Addresses, []string{target.SinkholeAddress(g.target.Host).String()}):
+			case !slices.Equal(spec.Addresses, []string{egress.SinkholeAddress(g.target.Host).String()}):
 				return fmt.Errorf("addresses are %q", spec.Addresses)
 			case len(spec.Endpoints) != 1 || spec.Endpoints[0].Address != g.target.Host+".":
 				return fmt.Errorf("endpoints are %v", spec.Endpoints)
@@ -122,7 +122,7 @@ func TestEveryGeneratedSetKeepsTheRules(t *testing.T) {
 		"the listener is for the sinkhole address and the app port, and leads nowhere": func(g generation) error {
 			spec := &g.listener.Spec
 			switch {
-			case !slices.Equal(spec.Addresses, []string{target.SinkholeAddress(g.target.Host).String()}):
+			case !slices.Equal(spec.Addresses, []string{egress.SinkholeAddress(g.target.Host).String()}):
 				return fmt.Errorf("addresses are %q", spec.Addresses)
 			case len(spec.Endpoints) != 1 || spec.Endpoints[0].Address != "192.0.2.1" || spec.Resolution != networking.ServiceEntry_STATIC:
 				return fmt.Errorf("endpoints are %v, resolution %v", spec.Endpoints, spec.Resolution)
@@ -132,7 +132,7 @@ func TestEveryGeneratedSetKeepsTheRules(t *testing.T) {
 			return nil
 		},
 		"the listener and its host in the VirtualService go where the address is shared": func(g generation) error {
-			name := target.ListenerHost(g.target.Host, g.target.AppPort)
+			name := egress.ListenerHost(g.target.Host, g.target.AppPort)
 			objects := mesh.Objects(g.target, g.layout)
 			if len(objects) != 4 || !slices.Contains(g.virtualService.Spec.Hosts, name) {
 				return fmt.Errorf("%d objects, the VirtualService for %q", len(objects), g.virtualService.Spec.Hosts)
@@ -183,7 +183,7 @@ func TestEveryGeneratedSetKeepsTheRules(t *testing.T) {
 			return nil
 		},
 		"the route is for the host in both forms, and for the host of the ServiceEntry": func(g generation) error {
-			for _, host := range []string{g.target.Host, g.target.Host + ".", target.MeshHost(g.target.Host)} {
+			for _, host := range []string{g.target.Host, g.target.Host + ".", egress.MeshHost(g.target.Host)} {
 				if !slices.Contains(g.virtualService.Spec.Hosts, host) {
 					return fmt.Errorf("%s is not in hosts %q", host, g.virtualService.Spec.Hosts)
 				}
@@ -207,13 +207,13 @@ func TestEveryGeneratedSetKeepsTheRules(t *testing.T) {
 		"every object is labelled, named and typed as ours": func(g generation) error {
 			names := map[mesh.Object]string{g.anchor: "mtls-egress"}
 			for _, obj := range mesh.Objects(g.target, g.layout) {
-				names[obj] = target.ObjectName(g.target.Host)
+				names[obj] = egress.ObjectName(g.target.Host)
 				if entry, ok := obj.(*networkingv1.ServiceEntry); ok && entry.Spec.Resolution == networking.ServiceEntry_STATIC {
-					names[obj] = target.ListenerName(g.target.Host)
+					names[obj] = egress.ListenerName(g.target.Host)
 				}
 			}
 			for obj, name := range names {
-				meta := metav1.ObjectMeta{Namespace: g.target.Namespace, Name: name, Labels: map[string]string{target.LabelManagedBy: target.ValueManagedBy}}
+				meta := metav1.ObjectMeta{Namespace: g.target.Namespace, Name: name, Labels: map[string]string{egress.LabelManagedBy: egress.ValueManagedBy}}
 				if got := (metav1.ObjectMeta{Namespace: obj.GetNamespace(), Name: obj.GetName(), Labels: obj.GetLabels()}); !cmp.Equal(meta, got) {
 					return fmt.Errorf("metadata: %s", cmp.Diff(meta, got))
 				}
@@ -271,7 +271,7 @@ func TestEveryGeneratedSetKeepsTheRules(t *testing.T) {
 
 func generate(random *rand.Rand) generation {
 	g := generation{target: randomTarget(random)}
-	g.layout = target.Layout{
+	g.layout = egress.Layout{
 		Certificate: pick(random, "", "cert", "tls.crt", "Partner_1.pem"),
 		PrivateKey:  pick(random, "", "key", "tls.key"),
 		ServerCA:    pick(random, "", "cacert", "ca.crt"),
@@ -284,8 +284,8 @@ func generate(random *rand.Rand) generation {
 	return g
 }
 
-func randomTarget(random *rand.Rand) target.Target {
-	t := target.Target{
+func randomTarget(random *rand.Rand) egress.Target {
+	t := egress.Target{
 		Namespace:        pick(random, "", "project", "a"),
 		Host:             randomHost(random),
 		Port:             pick(random, int32(443), 443, 8443, 81),
@@ -327,8 +327,8 @@ func subset(destinationRule *networkingv1.DestinationRule) *networking.Subset {
 	return destinationRule.Spec.Subsets[0]
 }
 
-func isMutual(t target.Target, tls *networking.ClientTLSSettings) error {
-	directory := target.MountPath(t.Host) + "/"
+func isMutual(t egress.Target, tls *networking.ClientTLSSettings) error {
+	directory := egress.MountPath(t.Host) + "/"
 	switch {
 	case tls.GetMode() != networking.ClientTLSSettings_MUTUAL:
 		return fmt.Errorf("mode is %v", tls.GetMode())
@@ -346,7 +346,7 @@ func isMutual(t target.Target, tls *networking.ClientTLSSettings) error {
 	case t.ServerCA.System:
 		want = "system"
 	case t.ServerCA.ConfigMap.Name != "":
-		want = target.CAMountPath(t.Host) + "/" + t.ServerCA.ConfigMap.Key
+		want = egress.CAMountPath(t.Host) + "/" + t.ServerCA.ConfigMap.Key
 	case t.ServerCA.SecretKey != "":
 		want += t.ServerCA.SecretKey
 	}
@@ -381,7 +381,7 @@ func encode(g generation) string {
 
 func TestObjectsComeInTheOrderOfWriting(t *testing.T) {
 	kinds := []string{}
-	for _, obj := range mesh.Objects(exampleTarget(), target.Layout{}) {
+	for _, obj := range mesh.Objects(exampleTarget(), egress.Layout{}) {
 		kinds = append(kinds, obj.GetObjectKind().GroupVersionKind().Kind)
 	}
 	if diff := cmp.Diff([]string{"VirtualService", "DestinationRule", "ServiceEntry", "ServiceEntry"}, kinds); diff != "" {
@@ -423,7 +423,7 @@ func TestOwnedAsksForAnOwnerReferenceToAnEgressTarget(t *testing.T) {
 		want bool
 	}{
 		"nobody's":               {},
-		"our label alone":        {meta: metav1.ObjectMeta{Labels: map[string]string{target.LabelManagedBy: target.ValueManagedBy}}},
+		"our label alone":        {meta: metav1.ObjectMeta{Labels: map[string]string{egress.LabelManagedBy: egress.ValueManagedBy}}},
 		"an EgressTarget's":      {meta: metav1.ObjectMeta{OwnerReferences: ownedBy(host)}, want: true},
 		"one of several owners":  {meta: metav1.ObjectMeta{OwnerReferences: append([]metav1.OwnerReference{{APIVersion: "apps/v1", Kind: "Deployment"}}, ownedBy(host)...)}, want: true},
 		"a later API version":    {meta: metav1.ObjectMeta{OwnerReferences: []metav1.OwnerReference{{APIVersion: "mtls.egress/v1", Kind: "EgressTarget"}}}, want: true},

@@ -4,7 +4,7 @@ import (
 	networking "istio.io/api/networking/v1alpha3"
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 
-	"mtls.egress/webhook/internal/target"
+	"mtls.egress/webhook/internal/egress"
 )
 
 const (
@@ -16,17 +16,17 @@ const (
 )
 
 // ServiceEntry returns the object that makes the partner's TLS port known to the sidecars of the namespace, under
-// target.MeshHost: the mesh never learns the partner's own name, so Istio mixes this object with no other one.
+// egress.MeshHost: the mesh never learns the partner's own name, so Istio mixes this object with no other one.
 // Its address is the sinkhole address, so that the sidecar recognizes the app's own https calls, which go there.
 // The endpoint carries a trailing dot: Envoy then asks DNS for the partner's real address, and not /etc/hosts,
 // which has the sinkhole address. The app port is left out, since nothing but the VirtualService may lead plain
 // HTTP anywhere.
-func ServiceEntry(t target.Target) *networkingv1.ServiceEntry {
+func ServiceEntry(t egress.Target) *networkingv1.ServiceEntry {
 	serviceEntry := &networkingv1.ServiceEntry{
 		TypeMeta:   typeMeta(KindServiceEntry),
-		ObjectMeta: objectMeta(t.Namespace, target.ObjectName(t.Host)),
+		ObjectMeta: objectMeta(t.Namespace, egress.ObjectName(t.Host)),
 	}
-	serviceEntry.Spec.Hosts = []string{target.MeshHost(t.Host)}
+	serviceEntry.Spec.Hosts = []string{egress.MeshHost(t.Host)}
 	serviceEntry.Spec.Addresses = []string{t.Address().String()}
 	serviceEntry.Spec.ExportTo = ownNamespace()
 	serviceEntry.Spec.Location = networking.ServiceEntry_MESH_EXTERNAL

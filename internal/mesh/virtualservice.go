@@ -7,7 +7,7 @@ import (
 	networking "istio.io/api/networking/v1alpha3"
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 
-	"mtls.egress/webhook/internal/target"
+	"mtls.egress/webhook/internal/egress"
 )
 
 const (
@@ -36,12 +36,12 @@ func removedRequestHeaders() []string {
 	}
 }
 
-// VirtualService returns the object that leads calls of the target's Pods to target.MeshHost; it alone knows the
+// VirtualService returns the object that leads calls of the target's Pods to egress.MeshHost; it alone knows the
 // partner's own host. Plain HTTP calls go to the subset that speaks mutual TLS. Since only the subset is named,
 // a missing DestinationRule gives 503 (cluster_not_found) and not a call without TLS. The app's own https calls
 // go to the port itself, so that they are not wrapped twice. Pods without the target's label don't match, so
 // their calls go where they went before.
-func VirtualService(t target.Target) *networkingv1.VirtualService {
+func VirtualService(t egress.Target) *networkingv1.VirtualService {
 	virtualService := routing(t)
 	route := virtualService.Spec.Http[0]
 	route.Route = []*networking.HTTPRouteDestination{{Destination: destination(t, SubsetName)}}
@@ -59,10 +59,10 @@ func VirtualService(t target.Target) *networkingv1.VirtualService {
 // The TLS route matches the server name, also where it leads where the ServiceEntry alone would: without a match
 // by server name, the listener at the sinkhole address would pass on whatever an app sends to the partner's
 // port, plain HTTP among it.
-func routing(t target.Target) *networkingv1.VirtualService {
+func routing(t egress.Target) *networkingv1.VirtualService {
 	virtualService := &networkingv1.VirtualService{
 		TypeMeta:   typeMeta(KindVirtualService),
-		ObjectMeta: objectMeta(t.Namespace, target.ObjectName(t.Host)),
+		ObjectMeta: objectMeta(t.Namespace, egress.ObjectName(t.Host)),
 	}
 	virtualService.Spec.Hosts = virtualServiceHosts(t)
 	virtualService.Spec.ExportTo = ownNamespace()
@@ -78,9 +78,9 @@ func routing(t target.Target) *networkingv1.VirtualService {
 	return virtualService
 }
 
-func destination(t target.Target, subset string) *networking.Destination {
+func destination(t egress.Target, subset string) *networking.Destination {
 	return &networking.Destination{
-		Host:   target.MeshHost(t.Host),
+		Host:   egress.MeshHost(t.Host),
 		Subset: subset,
 		Port:   &networking.PortSelector{Number: portNumber(t.Port)},
 	}
@@ -94,15 +94,15 @@ func destination(t target.Target, subset string) *networking.Destination {
 // For every app port but 80 the anchor's host is added. Istio applies a VirtualService to a port other than 80
 // only if one of its hosts is a service with that port, and only the anchor has it. See selectVirtualServices:
 // https://github.com/istio/istio/blob/1.30.3/pilot/pkg/networking/core/httproute.go
-func virtualServiceHosts(t target.Target) []string {
-	hosts := []string{t.Host, t.Host + ".", target.MeshHost(t.Host)}
+func virtualServiceHosts(t egress.Target) []string {
+	hosts := []string{t.Host, t.Host + ".", egress.MeshHost(t.Host)}
 	if !t.AddressShared {
-		hosts = append(hosts, target.ListenerHost(t.Host, t.AppPort))
+		hosts = append(hosts, egress.ListenerHost(t.Host, t.AppPort))
 	}
-	if t.AppPort == target.DefaultAppPort {
+	if t.AppPort == egress.DefaultAppPort {
 		return hosts
 	}
-	return append(hosts, target.AnchorHost)
+	return append(hosts, egress.AnchorHost)
 }
 
 // retries is never nil: without it Istio retries by its own or the mesh's default, and the default of the mesh may repeat a

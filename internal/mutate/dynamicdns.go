@@ -7,7 +7,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"mtls.egress/webhook/api/v1alpha1"
-	"mtls.egress/webhook/internal/target"
+	"mtls.egress/webhook/internal/egress"
 )
 
 // notProgrammed returns an error for each host whose target is not programmed, for a mesh in which sidecars resolve unknown
@@ -15,7 +15,7 @@ import (
 // VirtualService stand, since such a sidecar asks DNS for the name and not /etc/hosts.
 func notProgrammed(hosts []string, egressTargets map[string]*v1alpha1.EgressTarget) field.ErrorList {
 	var errs field.ErrorList
-	at := field.NewPath("metadata", "annotations").Key(target.AnnotationTarget)
+	at := field.NewPath("metadata", "annotations").Key(egress.AnnotationTarget)
 	for _, host := range hosts {
 		if !programmed(egressTargets[host]) {
 			errs = append(errs, field.Forbidden(at, fmt.Sprintf(

@@ -5,12 +5,12 @@ import (
 	"time"
 
 	"mtls.egress/webhook/api/v1alpha1"
-	"mtls.egress/webhook/internal/target"
+	"mtls.egress/webhook/internal/egress"
 )
 
 // expiryWarnings tell of client certificates of the targets that end soon or have ended, as the statuses of their EgressTargets have it. Nothing else that a
 // status says of a credential is told here: it may have been put right a moment ago.
-func expiryWarnings(targets []target.Target, egressTargets map[string]*v1alpha1.EgressTarget) []string {
+func expiryWarnings(targets []egress.Target, egressTargets map[string]*v1alpha1.EgressTarget) []string {
 	var warnings []string
 	for _, t := range targets {
 		if egressTargets[t.Host] == nil {

@@ -9,7 +9,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
-	"mtls.egress/webhook/internal/target"
+	"mtls.egress/webhook/internal/egress"
 )
 
 // labelInject switches Istio's injection of one Pod; as an annotation it is the older form, which the label overrides.
@@ -41,8 +41,8 @@ const imageAuto = "auto"
 func checkPod(pod *corev1.Pod, at *field.Path) field.ErrorList {
 	errs := checkInjection(pod, at)
 	if value, mirror := pod.Annotations[annotationMirror]; mirror {
-		errs = append(errs, target.Invalid(at.Child("metadata", "annotations").Key(annotationMirror), value, fmt.Sprintf(
-			"a static Pod runs from a file of the kubelet's, and nothing that is added here reaches it; take %s out of that file, and run the Pod through the API server if it needs it", target.AnnotationTarget)).WithOrigin(string(ReasonStaticPod)))
+		errs = append(errs, egress.Invalid(at.Child("metadata", "annotations").Key(annotationMirror), value, fmt.Sprintf(
+			"a static Pod runs from a file of the kubelet's, and nothing that is added here reaches it; take %s out of that file, and run the Pod through the API server if it needs it", egress.AnnotationTarget)).WithOrigin(string(ReasonStaticPod)))
 	}
 	errs = append(errs, checkWindows(&pod.Spec, at.Child("spec"))...)
 	if context := pod.Spec.SecurityContext; context != nil {
@@ -72,7 +72,7 @@ func checkContainers(containers []corev1.Container, at *field.Path, name string)
 func checkUser(user, group *int64, at func() *field.Path) field.ErrorList {
 	var errs field.ErrorList
 	refuse := func(name, what string) {
-		errs = append(errs, target.Invalid(at().Child("securityContext", name), strconv.Itoa(proxyUser), "is the sidecar's own "+what+", whose calls Istio leads past the sidecar; take another one").WithOrigin(string(ReasonProxyUser)))
+		errs = append(errs, egress.Invalid(at().Child("securityContext", name), strconv.Itoa(proxyUser), "is the sidecar's own "+what+", whose calls Istio leads past the sidecar; take another one").WithOrigin(string(ReasonProxyUser)))
 	}
 	if user != nil && *user == proxyUser {
 		refuse("runAsUser", "user")
@@ -87,8 +87,8 @@ func checkUser(user, group *int64, at func() *field.Path) field.ErrorList {
 func checkWindows(spec *corev1.PodSpec, at *field.Path) field.ErrorList {
 	var errs field.ErrorList
 	refuse := func(at *field.Path) {
-		errs = append(errs, target.Invalid(at, string(corev1.Windows), fmt.Sprintf(
-			"Istio has no sidecar for Windows, which %s needs; run the Pod on Linux or remove the annotation", target.AnnotationTarget)).WithOrigin(string(ReasonInjectionOff)))
+		errs = append(errs, egress.Invalid(at, string(corev1.Windows), fmt.Sprintf(
+			"Istio has no sidecar for Windows, which %s needs; run the Pod on Linux or remove the annotation", egress.AnnotationTarget)).WithOrigin(string(ReasonInjectionOff)))
 	}
 	if spec.OS != nil && spec.OS.Name == corev1.Windows {
 		refuse(at.Child("os", "name"))
@@ -124,8 +124,8 @@ func needsWindows(selector *corev1.NodeSelector) bool {
 func checkInjection(pod *corev1.Pod, at *field.Path) field.ErrorList {
 	var errs field.ErrorList
 	if pod.Spec.HostNetwork {
-		errs = append(errs, target.Invalid(at.Child("spec", "hostNetwork"), "true", fmt.Sprintf(
-			"a Pod in the host's network gets no sidecar, which %s needs; take hostNetwork away or the annotation", target.AnnotationTarget)).WithOrigin(string(ReasonHostNetwork)))
+		errs = append(errs, egress.Invalid(at.Child("spec", "hostNetwork"), "true", fmt.Sprintf(
+			"a Pod in the host's network gets no sidecar, which %s needs; take hostNetwork away or the annotation", egress.AnnotationTarget)).WithOrigin(string(ReasonHostNetwork)))
 	}
 	if _, injected := pod.Annotations[annotationStatus]; injected || hasProxy(pod) {
 		return errs
@@ -140,8 +140,8 @@ func checkInjection(pod *corev1.Pod, at *field.Path) field.ErrorList {
 		errs = append(errs, injectionOff(at.Child("metadata", "annotations"), value))
 	}
 	if pod.Labels[labelDataplane] == ambient {
-		errs = append(errs, target.Invalid(at.Child("metadata", "labels").Key(labelDataplane), ambient, fmt.Sprintf(
-			"Istio's ambient mode has no sidecar, which %s needs; remove the label, or add the label %s: \"true\" if the Pod has a sidecar all the same", target.AnnotationTarget, labelInject)).WithOrigin(string(ReasonInjectionOff)))
+		errs = append(errs, egress.Invalid(at.Child("metadata", "labels").Key(labelDataplane), ambient, fmt.Sprintf(
+			"Istio's ambient mode has no sidecar, which %s needs; remove the label, or add the label %s: \"true\" if the Pod has a sidecar all the same", egress.AnnotationTarget, labelInject)).WithOrigin(string(ReasonInjectionOff)))
 	}
 	return errs
 }
@@ -153,8 +153,8 @@ func switchesOff(value string) bool {
 }
 
 func injectionOff(at *field.Path, value string) *field.Error {
-	return target.Invalid(at.Key(labelInject), value, fmt.Sprintf(
-		"switches the sidecar off, which %s needs; write \"true\" or take it away", target.AnnotationTarget)).WithOrigin(string(ReasonInjectionOff))
+	return egress.Invalid(at.Key(labelInject), value, fmt.Sprintf(
+		"switches the sidecar off, which %s needs; write \"true\" or take it away", egress.AnnotationTarget)).WithOrigin(string(ReasonInjectionOff))
 }
 
 // hasProxy says whether Istio's sidecar is in the Pod, as a container or as a native sidecar among the init containers.
@@ -163,7 +163,7 @@ func hasProxy(pod *corev1.Pod) bool {
 }
 
 func isProxy(container corev1.Container) bool {
-	return container.Name == target.ProxyContainer
+	return container.Name == egress.ProxyContainer
 }
 
 // isInjectedProxy says whether the container is the sidecar itself, and not settings for one that is yet to be injected.

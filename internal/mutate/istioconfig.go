@@ -8,7 +8,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"mtls.egress/webhook/internal/interception"
-	"mtls.egress/webhook/internal/target"
+	"mtls.egress/webhook/internal/egress"
 )
 
 // annotationProxyConfig is Istio's ProxyConfig as YAML. Its interceptionMode holds where the annotation of that name is missing.
@@ -75,7 +75,7 @@ func (c istioConfig) warnings() []string {
 	var warnings []string
 	for _, variable := range c.variables {
 		warnings = append(warnings, fmt.Sprintf("%s: %s in proxyMetadata changes which calls Istio leads to the sidecar; a call to a target that the sidecar doesn't see is dropped at its sinkhole address, so take it out if that happens",
-			annotationProxyConfig, target.Excerpt(variable)))
+			annotationProxyConfig, egress.Excerpt(variable)))
 	}
 	return warnings
 }

@@ -8,7 +8,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
-	"mtls.egress/webhook/internal/target"
+	"mtls.egress/webhook/internal/egress"
 )
 
 // What a container needs to find the addresses of the targets. The kubelet writes hostsFile from hostAliases, but for containers
@@ -25,7 +25,7 @@ func checkMounts(mounts []corev1.VolumeMount, container func() *field.Path) fiel
 	var errs field.ErrorList
 	for n, mount := range mounts {
 		if problem := mountProblem(mount.MountPath); problem != "" {
-			errs = append(errs, target.Invalid(container().Child("volumeMounts").Index(n).Child("mountPath"), mount.MountPath, problem).WithOrigin(string(ReasonHostsFile)))
+			errs = append(errs, egress.Invalid(container().Child("volumeMounts").Index(n).Child("mountPath"), mount.MountPath, problem).WithOrigin(string(ReasonHostsFile)))
 		}
 	}
 	return errs

@@ -10,14 +10,14 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
-	"mtls.egress/webhook/internal/target"
+	"mtls.egress/webhook/internal/egress"
 )
 
 // realise adds to a Pod what its targets need: volumes and mounts for the sidecar, the sinkhole address under each host's
 // name, and the labels that the Istio objects select. at is where the Pod's metadata and spec stand: nil for a Pod,
 // spec.template for a workload. It changes nothing that the user wrote; a clash is an error, and with any error there are no
 // operations. Realising the result again gives no operations.
-func realise(pod *corev1.Pod, targets []target.Target, at *field.Path) (patch, []string, field.ErrorList) {
+func realise(pod *corev1.Pod, targets []egress.Target, at *field.Path) (patch, []string, field.ErrorList) {
 	metadata, spec := at.Child("metadata"), at.Child("spec")
 	errs, warnings := checkTraffic(pod.Annotations, targets, metadata.Child("annotations"))
 	volumes, mounts := sidecarVolumes(targets)
@@ -47,19 +47,19 @@ func realise(pod *corev1.Pod, targets []target.Target, at *field.Path) (patch, [
 // sidecarVolumes returns the volumes and mounts that the sidecar needs. The whole Secret is mounted, never a subPath, which
 // the kubelet would not update when the Secret changes:
 // https://kubernetes.io/docs/concepts/configuration/secret/#using-secrets-as-files-from-a-pod
-func sidecarVolumes(targets []target.Target) ([]corev1.Volume, []corev1.VolumeMount) {
+func sidecarVolumes(targets []egress.Target) ([]corev1.Volume, []corev1.VolumeMount) {
 	volumes := make([]corev1.Volume, 0, len(targets))
 	mounts := make([]corev1.VolumeMount, 0, len(targets))
 	for _, t := range targets {
-		volumes = append(volumes, corev1.Volume{Name: target.VolumeName(t.Host), VolumeSource: corev1.VolumeSource{
+		volumes = append(volumes, corev1.Volume{Name: egress.VolumeName(t.Host), VolumeSource: corev1.VolumeSource{
 			Secret: &corev1.SecretVolumeSource{SecretName: t.SecretName}}})
-		mounts = append(mounts, corev1.VolumeMount{Name: target.VolumeName(t.Host), MountPath: target.MountPath(t.Host), ReadOnly: true})
+		mounts = append(mounts, corev1.VolumeMount{Name: egress.VolumeName(t.Host), MountPath: egress.MountPath(t.Host), ReadOnly: true})
 		if t.ServerCA.ConfigMap.Name == "" {
 			continue
 		}
-		volumes = append(volumes, corev1.Volume{Name: target.CAVolumeName(t.Host), VolumeSource: corev1.VolumeSource{
+		volumes = append(volumes, corev1.Volume{Name: egress.CAVolumeName(t.Host), VolumeSource: corev1.VolumeSource{
 			ConfigMap: &corev1.ConfigMapVolumeSource{LocalObjectReference: corev1.LocalObjectReference{Name: t.ServerCA.ConfigMap.Name}}}})
-		mounts = append(mounts, corev1.VolumeMount{Name: target.CAVolumeName(t.Host), MountPath: target.CAMountPath(t.Host), ReadOnly: true})
+		mounts = append(mounts, corev1.VolumeMount{Name: egress.CAVolumeName(t.Host), MountPath: egress.CAMountPath(t.Host), ReadOnly: true})
 	}
 	return volumes, mounts
 }
@@ -80,10 +80,10 @@ func sidecarAnnotations(pod *corev1.Pod, volumes []corev1.Volume, mounts []corev
 
 // hostLabels returns the labels that the Pod lacks. They are the webhook's alone: the controller counts by them and the
 // Istio objects select by them, so another value is refused, not replaced.
-func hostLabels(labels map[string]string, targets []target.Target, at *field.Path) (map[string]string, field.ErrorList) {
-	keys := []string{target.LabelRealised}
+func hostLabels(labels map[string]string, targets []egress.Target, at *field.Path) (map[string]string, field.ErrorList) {
+	keys := []string{egress.LabelRealised}
 	for _, t := range targets {
-		keys = append(keys, target.HostLabel(t.Host))
+		keys = append(keys, egress.HostLabel(t.Host))
 	}
 	missing := map[string]string{}
 	var errs field.ErrorList
@@ -91,16 +91,16 @@ func hostLabels(labels map[string]string, targets []target.Target, at *field.Pat
 		value, present := labels[key]
 		switch {
 		case !present:
-			missing[key] = target.LabelValue
-		case value != target.LabelValue:
-			errs = append(errs, target.Invalid(at.Key(key), value, "the webhook sets this label itself; take it away"))
+			missing[key] = egress.LabelValue
+		case value != egress.LabelValue:
+			errs = append(errs, egress.Invalid(at.Key(key), value, "the webhook sets this label itself; take it away"))
 		}
 	}
 	return missing, errs
 }
 
 // hostAliases returns the aliases that the Pod lacks: the sinkhole address under each host's name.
-func hostAliases(existing []corev1.HostAlias, targets []target.Target, at *field.Path) ([]corev1.HostAlias, field.ErrorList) {
+func hostAliases(existing []corev1.HostAlias, targets []egress.Target, at *field.Path) ([]corev1.HostAlias, field.ErrorList) {
 	var missing []corev1.HostAlias
 	var errs field.ErrorList
 	for _, t := range targets {
@@ -114,7 +114,7 @@ func hostAliases(existing []corev1.HostAlias, targets []target.Target, at *field
 				present = true
 				continue
 			}
-			errs = append(errs, target.Invalid(at.Index(i), alias.IP, fmt.Sprintf(
+			errs = append(errs, egress.Invalid(at.Index(i), alias.IP, fmt.Sprintf(
 				"gives %s an address of your own, which would lead the calls past the sidecar; take the host out, as the webhook points it to %s", t.Host, address)))
 		}
 		if !present {

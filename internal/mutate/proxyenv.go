@@ -8,13 +8,13 @@ import (
 	"golang.org/x/net/http/httpproxy"
 	corev1 "k8s.io/api/core/v1"
 
-	"mtls.egress/webhook/internal/target"
+	"mtls.egress/webhook/internal/egress"
 )
 
 // proxyWarnings names the containers whose environment sends plain HTTP calls to a forward proxy without exempting a target:
 // such a call goes to the proxy in clear text, and the sidecar sees the proxy's name, not the target's. Variables that are
 // not literal values can't be judged here.
-func proxyWarnings(pod *corev1.Pod, targets []target.Target) []string {
+func proxyWarnings(pod *corev1.Pod, targets []egress.Target) []string {
 	var warnings []string
 	for _, containers := range [][]corev1.Container{pod.Spec.InitContainers, pod.Spec.Containers} {
 		for i := range containers {
@@ -26,7 +26,7 @@ func proxyWarnings(pod *corev1.Pod, targets []target.Target) []string {
 	return warnings
 }
 
-func containerProxyWarnings(container *corev1.Container, targets []target.Target) []string {
+func containerProxyWarnings(container *corev1.Container, targets []egress.Target) []string {
 	config, variable := proxyConfig(container.Env)
 	if config.HTTPProxy == "" {
 		return nil

@@ -3,7 +3,7 @@ package mutate
 import (
 	"fmt"
 
-	"mtls.egress/webhook/internal/target"
+	"mtls.egress/webhook/internal/egress"
 )
 
 // serverFirst are ports on which servers usually speak first, by the protocol. A sidecar that expects HTTP on such a port
@@ -17,7 +17,7 @@ func serverFirst() map[int32]string {
 
 // serverFirstWarnings returns a warning for each target whose app port is one of serverFirst: with it, sidecars of all
 // Pods of the namespace expect HTTP there.
-func serverFirstWarnings(targets []target.Target) []string {
+func serverFirstWarnings(targets []egress.Target) []string {
 	var warnings []string
 	for _, t := range targets {
 		if protocol, found := serverFirst()[t.AppPort]; found {

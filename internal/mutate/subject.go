@@ -14,7 +14,7 @@ import (
 
 	"mtls.egress/webhook/api/v1alpha1"
 	"mtls.egress/webhook/internal/policy"
-	"mtls.egress/webhook/internal/target"
+	"mtls.egress/webhook/internal/egress"
 )
 
 // Subject is an object that admission mutates: a Pod, or a workload with a Pod template.
@@ -42,7 +42,7 @@ type Result struct {
 	// by itself.
 	PodOperations []jsonpatch.Operation
 	// Targets are the targets of the Pod, or of the Pods that the workload makes.
-	Targets []target.Target
+	Targets []egress.Target
 }
 
 // templates says where each kind that can be a subject keeps its Pod template; a Pod has none.
@@ -128,7 +128,7 @@ func (s *Subject) decodeWorkload(object []byte) error {
 func (s *Subject) Hosts() []string {
 	var hosts []string
 	for _, annotations := range []map[string]string{s.metadata.Annotations, s.pod.Annotations} {
-		intent, _, _ := target.ParseIntent(annotations, nil)
+		intent, _, _ := egress.ParseIntent(annotations, nil)
 		hosts = append(hosts, intent.Hosts()...)
 	}
 	slices.Sort(hosts)
@@ -187,7 +187,7 @@ func (s *Subject) mutateWorkload(namespace string, previous *Previous, egressTar
 			warnings = append(warnings, "Pods are refused for now: "+problem.Detail)
 		}
 	}
-	if _, judged := pod.Annotations[target.AnnotationTarget]; len(errs) > 0 && !judged {
+	if _, judged := pod.Annotations[egress.AnnotationTarget]; len(errs) > 0 && !judged {
 		errs = append(errs, checkPod(&pod, s.templatePath)...)
 	}
 	if len(errs) > 0 {
@@ -204,9 +204,9 @@ func (s *Subject) mutateWorkload(namespace string, previous *Previous, egressTar
 // parseOwn returns the annotations of the workload's own metadata that can be propagated: all of them, or none when they are
 // wrong. A Secret that is named here for targets that the template names is judged there.
 func (s *Subject) parseOwn() (map[string]string, []string, field.ErrorList) {
-	_, asks := s.metadata.Annotations[target.AnnotationTarget]
-	_, templateAsks := s.pod.Annotations[target.AnnotationTarget]
-	_, warnings, errs := target.ParseIntent(s.metadata.Annotations, field.NewPath("metadata", "annotations"))
+	_, asks := s.metadata.Annotations[egress.AnnotationTarget]
+	_, templateAsks := s.pod.Annotations[egress.AnnotationTarget]
+	_, warnings, errs := egress.ParseIntent(s.metadata.Annotations, field.NewPath("metadata", "annotations"))
 	switch {
 	case !asks && templateAsks:
 		return s.metadata.Annotations, warnings, nil
@@ -217,13 +217,13 @@ func (s *Subject) parseOwn() (map[string]string, []string, field.ErrorList) {
 }
 
 // judge reads what a Pod asks for and realises it.
-func judge(namespace string, pod *corev1.Pod, egressTargets map[string]*v1alpha1.EgressTarget, rules policy.Rules, at *field.Path) ([]target.Target, patch, []string, field.ErrorList) {
+func judge(namespace string, pod *corev1.Pod, egressTargets map[string]*v1alpha1.EgressTarget, rules policy.Rules, at *field.Path) ([]egress.Target, patch, []string, field.ErrorList) {
 	annotations := at.Child("metadata", "annotations")
 	if err := validation.ValidateAnnotationsSize(pod.Annotations); err != nil {
 		return nil, patch{}, nil, because(ReasonInvalidAnnotation, field.ErrorList{field.TooLong(annotations, "", validation.TotalAnnotationSizeLimitB)})
 	}
-	intent, warnings, errs := target.ParseIntent(pod.Annotations, annotations)
-	forbidden := notAllowed(namespace, intent.Hosts(), rules, annotations.Key(target.AnnotationTarget))
+	intent, warnings, errs := egress.ParseIntent(pod.Annotations, annotations)
+	forbidden := notAllowed(namespace, intent.Hosts(), rules, annotations.Key(egress.AnnotationTarget))
 	if len(errs) > 0 {
 		return nil, patch{}, warnings, slices.Concat(because(ReasonInvalidAnnotation, errs), forbidden, checkPod(pod, at))
 	}
@@ -231,7 +231,7 @@ func judge(namespace string, pod *corev1.Pod, egressTargets map[string]*v1alpha1
 		return nil, patch{}, warnings, nil
 	}
 	errs = slices.Concat(forbidden, checkPod(pod, at))
-	targets, resolveErrs := target.Resolve(namespace, intent, egressTargets, annotations)
+	targets, resolveErrs := egress.Resolve(namespace, intent, egressTargets, annotations)
 	if errs = append(errs, because(ReasonTargetClash, resolveErrs)...); len(resolveErrs) > 0 {
 		return nil, patch{}, warnings, errs
 	}
@@ -261,10 +261,10 @@ const maxRemarks = 20
 // that a terminal obeys: what they repeat of the object no API server has validated yet.
 func (r Result) bounded() Result {
 	for n, warning := range r.Warnings {
-		r.Warnings[n] = target.Printable(warning)
+		r.Warnings[n] = egress.Printable(warning)
 	}
 	for _, problem := range r.Errors {
-		problem.Field, problem.Detail = target.Printable(problem.Field), target.Printable(problem.Detail)
+		problem.Field, problem.Detail = egress.Printable(problem.Field), egress.Printable(problem.Detail)
 	}
 	slices.Sort(r.Warnings)
 	r.Warnings = slices.Compact(r.Warnings)

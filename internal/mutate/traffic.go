@@ -10,7 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"mtls.egress/webhook/internal/interception"
-	"mtls.egress/webhook/internal/target"
+	"mtls.egress/webhook/internal/egress"
 )
 
 const (
@@ -23,16 +23,16 @@ const (
 type traffic struct {
 	annotations map[string]string
 	settings    interception.Settings
-	targets     []target.Target
+	targets     []egress.Target
 	at          *field.Path
 }
 
 // checkTraffic refuses annotations that keep the calls to targets from the sidecar, each with the value that would work. It
 // warns of those that keep only the app's own https calls from it. The mesh is taken to have Istio's own defaults.
-func checkTraffic(annotations map[string]string, targets []target.Target, at *field.Path) (errs field.ErrorList, warnings []string) {
+func checkTraffic(annotations map[string]string, targets []egress.Target, at *field.Path) (errs field.ErrorList, warnings []string) {
 	config, err := readIstioConfig(annotations)
 	if err != nil {
-		errs = append(errs, target.Invalid(at.Key(annotationProxyConfig), annotations[annotationProxyConfig], err.Error()))
+		errs = append(errs, egress.Invalid(at.Key(annotationProxyConfig), annotations[annotationProxyConfig], err.Error()))
 	}
 	mesh := interception.Defaults()
 	if config.mode != "" {
@@ -52,22 +52,22 @@ func checkTraffic(annotations map[string]string, targets []target.Target, at *fi
 	}
 	if value, ok := annotations[annotationTemplates]; ok && !slices.Contains(interception.List(value), sidecarTemplate) {
 		warnings = append(warnings, fmt.Sprintf("%s: %q doesn't name the template %s; if Istio puts no sidecar into the Pod, its calls to %s fail",
-			annotationTemplates, target.Excerpt(value), sidecarTemplate, hostList(targets)))
+			annotationTemplates, egress.Excerpt(value), sidecarTemplate, hostList(targets)))
 	}
 	return errs, append(warnings, config.warnings()...)
 }
 
 // appCall is the port of the calls that get mutual TLS, ownTLSCall that of the app's own https calls to the same host.
-func appCall(t target.Target) int32    { return t.AppPort }
-func ownTLSCall(t target.Target) int32 { return t.Port }
+func appCall(t egress.Target) int32    { return t.AppPort }
+func ownTLSCall(t egress.Target) int32 { return t.Port }
 
 // obstacles are the annotations that keep calls at port from the sidecar, each with the targets of these calls.
-func (t traffic) obstacles(port func(target.Target) int32) map[string][]target.Target {
-	var obstacles map[string][]target.Target
+func (t traffic) obstacles(port func(egress.Target) int32) map[string][]egress.Target {
+	var obstacles map[string][]egress.Target
 	for _, one := range t.targets {
 		for _, annotation := range t.settings.Obstacles(one.Address(), port(one)) {
 			if obstacles == nil {
-				obstacles = map[string][]target.Target{}
+				obstacles = map[string][]egress.Target{}
 			}
 			obstacles[annotation] = append(obstacles[annotation], one)
 		}
@@ -82,8 +82,8 @@ func (t traffic) malformed() field.ErrorList {
 		value := t.annotations[name]
 		if elements := interception.Malformed(name, value); len(elements) > 0 {
 			kind, example := elementOf(name)
-			errs = append(errs, target.Invalid(t.at.Key(name), value, fmt.Sprintf(
-				"has %q, which is not %s that Istio's rules can hold; write %s", target.Excerpt(elements[0]), kind, example)))
+			errs = append(errs, egress.Invalid(t.at.Key(name), value, fmt.Sprintf(
+				"has %q, which is not %s that Istio's rules can hold; write %s", egress.Excerpt(elements[0]), kind, example)))
 		}
 	}
 	return errs
@@ -100,13 +100,13 @@ func elementOf(annotation string) (kind, example string) {
 	}
 }
 
-func (t traffic) refusal(name string, affected []target.Target) *field.Error {
+func (t traffic) refusal(name string, affected []egress.Target) *field.Error {
 	value, annotated := t.annotations[name]
-	refuse := func(problem string) *field.Error { return target.Invalid(t.at.Key(name), value, problem) }
+	refuse := func(problem string) *field.Error { return egress.Invalid(t.at.Key(name), value, problem) }
 	switch name {
 	case interception.Mode:
 		if !annotated {
-			return target.Invalid(t.at.Key(annotationProxyConfig), t.annotations[annotationProxyConfig],
+			return egress.Invalid(t.at.Key(annotationProxyConfig), t.annotations[annotationProxyConfig],
 				"interceptionMode: NONE keeps the sidecar from seeing any call; write REDIRECT or take it out")
 		}
 		if value != noInterception {
@@ -125,7 +125,7 @@ func (t traffic) refusal(name string, affected []target.Target) *field.Error {
 	}
 }
 
-func ownTLSWarning(name string, t target.Target) string {
+func ownTLSWarning(name string, t egress.Target) string {
 	if name == interception.ExcludePorts {
 		return fmt.Sprintf("%s: the app's own calls to https://%s would end at %s, as the sidecar doesn't see port %d; take %d out if the app makes such calls",
 			name, t.Host, t.Address(), t.Port, t.Port)
@@ -146,19 +146,19 @@ func without(value string, matches func(string) bool) []string {
 	return slices.DeleteFunc(interception.List(value), matches)
 }
 
-func isPortOf(targets []target.Target) func(string) bool {
+func isPortOf(targets []egress.Target) func(string) bool {
 	return func(port string) bool {
-		return slices.ContainsFunc(targets, func(t target.Target) bool { return strconv.Itoa(int(t.AppPort)) == port })
+		return slices.ContainsFunc(targets, func(t egress.Target) bool { return strconv.Itoa(int(t.AppPort)) == port })
 	}
 }
 
-func coversOneOf(targets []target.Target) func(string) bool {
+func coversOneOf(targets []egress.Target) func(string) bool {
 	return func(text string) bool {
-		return slices.ContainsFunc(targets, func(t target.Target) bool { return interception.Covers(text, t.Address()) })
+		return slices.ContainsFunc(targets, func(t egress.Target) bool { return interception.Covers(text, t.Address()) })
 	}
 }
 
-func prefixes(targets []target.Target) []string {
+func prefixes(targets []egress.Target) []string {
 	texts := make([]string, len(targets))
 	for i, t := range targets {
 		texts[i] = prefix(t)
@@ -167,11 +167,11 @@ func prefixes(targets []target.Target) []string {
 }
 
 // prefix is the range that holds the target's sinkhole address alone.
-func prefix(t target.Target) string {
+func prefix(t egress.Target) string {
 	return netip.PrefixFrom(t.Address(), t.Address().BitLen()).String()
 }
 
-func hostList(targets []target.Target) string {
+func hostList(targets []egress.Target) string {
 	hosts := make([]string, len(targets))
 	for i, t := range targets {
 		hosts[i] = t.Host

@@ -13,7 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
-	"mtls.egress/webhook/internal/target"
+	"mtls.egress/webhook/internal/egress"
 )
 
 // Istio's injector reads the volumes and mounts that a user wants in the sidecar from these two annotations, each a JSON list
@@ -65,7 +65,7 @@ func parseSidecarEntries(text string) (sidecarEntries, error) {
 			return sidecarEntries{}, err
 		}
 		if entries.isMap && seen[entry.name] {
-			return sidecarEntries{}, fmt.Errorf("has two entries named %q, of which Istio reads one only; give each its own name", target.Excerpt(entry.name))
+			return sidecarEntries{}, fmt.Errorf("has two entries named %q, of which Istio reads one only; give each its own name", egress.Excerpt(entry.name))
 		}
 		seen[entry.name] = true
 		entries.items = append(entries.items, entry)
@@ -94,11 +94,11 @@ func nextEntry(decoder *json.Decoder, isMap bool, position int) (sidecarEntry, e
 		return entry, unreadable(err)
 	}
 	if !strings.HasPrefix(string(entry.raw), "{") {
-		return entry, fmt.Errorf("has an entry (%s) that is no JSON object; %s", target.Excerpt(entry.name), wantedForm)
+		return entry, fmt.Errorf("has an entry (%s) that is no JSON object; %s", egress.Excerpt(entry.name), wantedForm)
 	}
 	name, named, err := nameIn(entry.raw)
 	if err != nil {
-		return entry, fmt.Errorf("has an entry (%s) whose name is no string", target.Excerpt(entry.name))
+		return entry, fmt.Errorf("has an entry (%s) whose name is no string", egress.Excerpt(entry.name))
 	}
 	if named {
 		entry.name = name
@@ -204,7 +204,7 @@ func addedMount(mount corev1.VolumeMount) addedEntry {
 func mergeVolumes(text string, wanted, ofPod []corev1.Volume, at *field.Path) (string, field.ErrorList) {
 	entries, err := parseSidecarEntries(text)
 	if err != nil {
-		return "", field.ErrorList{target.Invalid(at, text, err.Error())}
+		return "", field.ErrorList{egress.Invalid(at, text, err.Error())}
 	}
 	var errs field.ErrorList
 	existing := map[string]corev1.Volume{}
@@ -215,16 +215,16 @@ func mergeVolumes(text string, wanted, ofPod []corev1.Volume, at *field.Path) (s
 	for _, item := range entries.items {
 		volume := corev1.Volume{}
 		if err := json.Unmarshal(item.raw, &volume); err != nil {
-			errs = append(errs, target.Invalid(at, item.name, "is no volume as Kubernetes knows it; compare it with https://kubernetes.io/docs/concepts/storage/volumes/"))
+			errs = append(errs, egress.Invalid(at, item.name, "is no volume as Kubernetes knows it; compare it with https://kubernetes.io/docs/concepts/storage/volumes/"))
 			continue
 		}
 		volume.Name = item.name
 		if _, twice := existing[item.name]; twice {
-			errs = append(errs, target.Invalid(at, item.name, "two volumes have this name; give each its own"))
+			errs = append(errs, egress.Invalid(at, item.name, "two volumes have this name; give each its own"))
 		}
 		existing[item.name] = volume
 		if other, both := podVolumes[item.name]; both && !sameSource(*other, volume) {
-			errs = append(errs, target.Invalid(at, item.name, "a volume of this name is in spec.volumes too, with other content, and Istio would make one of them; rename one"))
+			errs = append(errs, egress.Invalid(at, item.name, "a volume of this name is in spec.volumes too, with other content, and Istio would make one of them; rename one"))
 		}
 	}
 	var added []addedEntry
@@ -241,7 +241,7 @@ func mergeVolumes(text string, wanted, ofPod []corev1.Volume, at *field.Path) (s
 }
 
 func volumeClash(at *field.Path, volume corev1.Volume) *field.Error {
-	return target.Invalid(at, volume.Name, fmt.Sprintf("a volume of this name is there with other content; the webhook needs the name for %s, so rename yours", volumeContent(volume)))
+	return egress.Invalid(at, volume.Name, fmt.Sprintf("a volume of this name is there with other content; the webhook needs the name for %s, so rename yours", volumeContent(volume)))
 }
 
 func volumeContent(volume corev1.Volume) string {
@@ -255,7 +255,7 @@ func volumeContent(volume corev1.Volume) string {
 func mergeMounts(text string, wanted []corev1.VolumeMount, at *field.Path) (string, field.ErrorList) {
 	entries, err := parseSidecarEntries(text)
 	if err != nil {
-		return "", field.ErrorList{target.Invalid(at, text, err.Error())}
+		return "", field.ErrorList{egress.Invalid(at, text, err.Error())}
 	}
 	var errs field.ErrorList
 	existing := mountTable{}
@@ -263,12 +263,12 @@ func mergeMounts(text string, wanted []corev1.VolumeMount, at *field.Path) (stri
 	for _, item := range entries.items {
 		mount := corev1.VolumeMount{}
 		if err := json.Unmarshal(item.raw, &mount); err != nil {
-			errs = append(errs, target.Invalid(at, item.name, "is no volume mount as Kubernetes knows it: name, mountPath and, if wanted, readOnly and subPath"))
+			errs = append(errs, egress.Invalid(at, item.name, "is no volume mount as Kubernetes knows it: name, mountPath and, if wanted, readOnly and subPath"))
 			continue
 		}
 		mount.Name = item.name
 		if _, taken := existing.at(mount.MountPath); taken {
-			errs = append(errs, target.Invalid(at, mount.MountPath, "two volumes are mounted at this path; give each its own"))
+			errs = append(errs, egress.Invalid(at, mount.MountPath, "two volumes are mounted at this path; give each its own"))
 		}
 		existing.add(mount)
 		names[mount.Name] = true
@@ -281,7 +281,7 @@ func mergeMounts(text string, wanted []corev1.VolumeMount, at *field.Path) (stri
 		case found:
 			errs = append(errs, mountClash(at, mount, present.name))
 		case entries.isMap && names[mount.Name]:
-			errs = append(errs, target.Invalid(at, mount.Name, fmt.Sprintf("the map mounts this volume elsewhere already, and a map has each name once; the webhook mounts it at %s, so remove yours or write the list form", mount.MountPath)))
+			errs = append(errs, egress.Invalid(at, mount.Name, fmt.Sprintf("the map mounts this volume elsewhere already, and a map has each name once; the webhook mounts it at %s, so remove yours or write the list form", mount.MountPath)))
 		default:
 			added = append(added, addedMount(mount))
 		}
@@ -318,8 +318,8 @@ func (m mountTable) at(mountPath string) (mountIdentity, bool) {
 }
 
 func mountClash(at *field.Path, mount corev1.VolumeMount, other string) *field.Error {
-	return target.Invalid(at, mount.MountPath, fmt.Sprintf("something else is mounted at this path (volume %q); the webhook mounts the volume %s there, read-only and whole, so move yours",
-		target.Excerpt(other), mount.Name))
+	return egress.Invalid(at, mount.MountPath, fmt.Sprintf("something else is mounted at this path (volume %q); the webhook mounts the volume %s there, read-only and whole, so move yours",
+		egress.Excerpt(other), mount.Name))
 }
 
 func finish(entries sidecarEntries, added []addedEntry, errs field.ErrorList, at *field.Path) (string, field.ErrorList) {

@@ -11,12 +11,12 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
-	"mtls.egress/webhook/internal/target"
+	"mtls.egress/webhook/internal/egress"
 )
 
 // propagated are the annotations that a workload hands to its Pod template.
 func propagated() []string {
-	return []string{target.AnnotationSecret, target.AnnotationTarget}
+	return []string{egress.AnnotationSecret, egress.AnnotationTarget}
 }
 
 // propagation is what has to change in the annotations of a Pod template so that it asks for what the workload's own
@@ -37,7 +37,7 @@ type propagation struct {
 func propagate(workload, before, template map[string]string, written func(key string) bool, at *field.Path) (propagation, field.ErrorList) {
 	recorded, err := readMarker(template)
 	if err != nil {
-		return propagation{}, field.ErrorList{target.Invalid(at.Key(target.AnnotationPropagated), template[target.AnnotationPropagated],
+		return propagation{}, field.ErrorList{egress.Invalid(at.Key(egress.AnnotationPropagated), template[egress.AnnotationPropagated],
 			"the webhook writes this annotation itself and can't read it; take it away")}
 	}
 	changes := propagation{set: map[string]string{}}
@@ -51,7 +51,7 @@ func propagate(workload, before, template map[string]string, written func(key st
 		case asked && there && !ours:
 			if wanted != present {
 				changes.warnings = append(changes.warnings, fmt.Sprintf(
-					"the Pod template has its own %s, which stays; the one in the workload's metadata (%q) has no effect", key, target.Excerpt(wanted)))
+					"the Pod template has its own %s, which stays; the one in the workload's metadata (%q) has no effect", key, egress.Excerpt(wanted)))
 			}
 		case asked:
 			kept[key] = wanted
@@ -61,10 +61,10 @@ func propagate(workload, before, template map[string]string, written func(key st
 		case ours && had(before, key) && written(key):
 		case ours && had(before, key):
 			changes.remove = append(changes.remove, key)
-			if key == target.AnnotationTarget {
+			if key == egress.AnnotationTarget {
 				changes.warnings = append(changes.warnings, fmt.Sprintf(
 					"%s is taken off the Pod template too (%q), so new Pods call without mutual TLS; if your manifest has it in the Pod template, apply it again",
-					key, target.Excerpt(present)))
+					key, egress.Excerpt(present)))
 			}
 		case ours:
 			kept[key] = present
@@ -75,10 +75,10 @@ func propagate(workload, before, template map[string]string, written func(key st
 
 // withMarker adds the change of the marker annotation: it records exactly what stands in the template because of us.
 func (c propagation) withMarker(template, kept map[string]string) (propagation, field.ErrorList) {
-	current, marked := template[target.AnnotationPropagated]
+	current, marked := template[egress.AnnotationPropagated]
 	if len(kept) == 0 {
 		if marked {
-			c.remove = append(c.remove, target.AnnotationPropagated)
+			c.remove = append(c.remove, egress.AnnotationPropagated)
 		}
 		return c, nil
 	}
@@ -87,7 +87,7 @@ func (c propagation) withMarker(template, kept map[string]string) (propagation, 
 		return propagation{}, field.ErrorList{field.InternalError(nil, err)}
 	}
 	if string(marker) != current {
-		c.set[target.AnnotationPropagated] = string(marker)
+		c.set[egress.AnnotationPropagated] = string(marker)
 	}
 	return c, nil
 }
@@ -121,7 +121,7 @@ func (c propagation) operations(pointer string, template map[string]string) patc
 }
 
 func readMarker(template map[string]string) (map[string]string, error) {
-	text, marked := template[target.AnnotationPropagated]
+	text, marked := template[egress.AnnotationPropagated]
 	if !marked {
 		return nil, nil
 	}

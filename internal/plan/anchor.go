@@ -9,7 +9,7 @@ import (
 
 	"mtls.egress/webhook/api/v1alpha1"
 	"mtls.egress/webhook/internal/mesh"
-	"mtls.egress/webhook/internal/target"
+	"mtls.egress/webhook/internal/egress"
 )
 
 // maxAnchorOwners bounds the owner references of an anchor: an object with thousands of them is more than etcd stores.
@@ -62,7 +62,7 @@ func AnchorMembers(
 		members = append(members, *own)
 	}
 	for i := range siblings {
-		if slices.Contains(siblings[i].Finalizers, target.Finalizer) || ownsAnchor(&siblings[i], present) {
+		if slices.Contains(siblings[i].Finalizers, egress.Finalizer) || ownsAnchor(&siblings[i], present) {
 			members = append(members, siblings[i])
 		}
 	}

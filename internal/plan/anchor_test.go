@@ -13,7 +13,7 @@ import (
 
 	"mtls.egress/webhook/api/v1alpha1"
 	"mtls.egress/webhook/internal/mesh"
-	"mtls.egress/webhook/internal/target"
+	"mtls.egress/webhook/internal/egress"
 )
 
 func TestAnchorMembers(t *testing.T) {
@@ -21,7 +21,7 @@ func TestAnchorMembers(t *testing.T) {
 		return v1alpha1.EgressTarget{ObjectMeta: metav1.ObjectMeta{Name: name, UID: types.UID(name)}}
 	}
 	own, member, held, stranger := egressTarget("own"), egressTarget("member"), egressTarget("held"), egressTarget("stranger")
-	held.Finalizers = []string{target.Finalizer}
+	held.Finalizers = []string{egress.Finalizer}
 	present := mesh.NewUnstructured(mesh.KindServiceEntry)
 	present.SetOwnerReferences([]metav1.OwnerReference{mesh.OwnerReference(&member, false), mesh.OwnerReference(&v1alpha1.EgressTarget{ObjectMeta: metav1.ObjectMeta{Name: "gone", UID: "gone"}}, false)})
 

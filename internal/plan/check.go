@@ -9,7 +9,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"mtls.egress/webhook/internal/certs/credential"
-	"mtls.egress/webhook/internal/target"
+	"mtls.egress/webhook/internal/egress"
 )
 
 // CredentialCheck is what is known of one credential.
@@ -18,7 +18,7 @@ type CredentialCheck struct {
 	// Pods is how many present it.
 	Pods int32
 	// Layout is the zero value if it could not be found out.
-	Layout target.Layout
+	Layout egress.Layout
 	// Credential is nil if the certificate was not or could not be read.
 	Credential *credential.Credential
 	// Reason and Message say why it can't be used; empty if it can.
@@ -37,7 +37,7 @@ func (c CredentialCheck) Usable() bool { return c.Reason == "" }
 
 // AssumedCredential is for a Secret that nobody has to look at: it is taken to have the keys that t expects, and to be
 // valid.
-func AssumedCredential(t target.Target, secretName string, pods int32) CredentialCheck {
+func AssumedCredential(t egress.Target, secretName string, pods int32) CredentialCheck {
 	return CredentialCheck{SecretName: secretName, Pods: pods, Layout: credential.ExpectedLayout(t)}
 }
 
@@ -66,7 +66,7 @@ func Unreadable(secretName string, pods int32, err error) CredentialCheck {
 
 // CheckCredential says whether the Secret can be used as the credential of t at the time now. secret is nil if it doesn't
 // exist.
-func CheckCredential(t target.Target, secretName string, pods int32, secret *corev1.Secret, now time.Time) CredentialCheck {
+func CheckCredential(t egress.Target, secretName string, pods int32, secret *corev1.Secret, now time.Time) CredentialCheck {
 	c := CredentialCheck{SecretName: secretName, Pods: pods}
 	if secret == nil {
 		c.Reason = reasonSecretMissing
@@ -90,7 +90,7 @@ func CheckCredential(t target.Target, secretName string, pods int32, secret *cor
 
 // WithServerCA adds what is wrong with the ConfigMap that has the CA of t's server; nil is one that doesn't exist. Without
 // the CA no credential can be used, and what is wrong with the credential itself goes before.
-func (c CredentialCheck) WithServerCA(t target.Target, configMap *corev1.ConfigMap, now time.Time) CredentialCheck {
+func (c CredentialCheck) WithServerCA(t egress.Target, configMap *corev1.ConfigMap, now time.Time) CredentialCheck {
 	if !c.Usable() {
 		return c
 	}
@@ -118,7 +118,7 @@ func refusal(object string, err error) (reason, message string) {
 }
 
 // createCommand is the command that makes the Secret, with the keys that t expects in it.
-func createCommand(t target.Target, secretName string) string {
+func createCommand(t egress.Target, secretName string) string {
 	layout := credential.ExpectedLayout(t)
 	files := []string{layout.Certificate + "=client.crt", layout.PrivateKey + "=client.key"}
 	if layout.ServerCA != "" {

@@ -10,7 +10,7 @@ import (
 	"mtls.egress/webhook/internal/certs/credential"
 	"mtls.egress/webhook/internal/mesh"
 	"mtls.egress/webhook/internal/policy"
-	"mtls.egress/webhook/internal/target"
+	"mtls.egress/webhook/internal/egress"
 )
 
 // The reasons of the condition Programmed. The API has two more: v1alpha1.ReasonWriteFailed and ReasonNameTaken.
@@ -38,9 +38,9 @@ const (
 // Plan is what becomes of a target.
 type Plan struct {
 	// Target is what is programmed. It differs from what the EgressTarget asks for where that can't be had now.
-	Target target.Target
+	Target egress.Target
 	// Layout is empty if nobody knows one, which happens in a closed plan only.
-	Layout target.Layout
+	Layout egress.Layout
 	// Closed reports whether to write mesh.Closed in place of mesh.Objects: calls fail in the sidecar.
 	Closed bool
 	// Blocked reports whether nothing can be written, as the API server doesn't serve the kinds of Istio.
@@ -57,7 +57,7 @@ type Plan struct {
 // Decide returns what becomes of a target.
 func Decide(facts Facts) Plan {
 	egressTarget := facts.EgressTarget
-	asked := target.FromEgressTarget(egressTarget.Namespace, egressTarget.Name, egressTarget).Among(facts.Siblings)
+	asked := egress.FromEgressTarget(egressTarget.Namespace, egressTarget.Name, egressTarget).Among(facts.Siblings)
 	facts.Credentials = slices.Clone(facts.Credentials)
 	for i, c := range facts.Credentials {
 		if c.Credential != nil {
@@ -97,7 +97,7 @@ func (p Plan) Objects() []mesh.Object {
 }
 
 // undisturbed is the plan for a target that nobody else interferes with.
-func undisturbed(asked target.Target, facts Facts) Plan {
+func undisturbed(asked egress.Target, facts Facts) Plan {
 	var standing Standing
 	if facts.Standing != nil {
 		standing = *facts.Standing
@@ -138,7 +138,7 @@ func (p Plan) withComplaints() Plan {
 		p.Programmed = False(reasonPortsDiffer, fmt.Sprintf(
 			"%s asked for another port than %d; write %s:%d or %s alone in their annotation %s, or change spec.port here, "+
 				"which moves every workload of the namespace that calls the host",
-			some(names), p.Target.Port, p.Target.Host, p.Target.Port, p.Target.Host, target.AnnotationTarget))
+			some(names), p.Target.Port, p.Target.Host, p.Target.Port, p.Target.Host, egress.AnnotationTarget))
 	}
 	return p
 }
@@ -187,8 +187,8 @@ func (p Plan) closedFor(hosts []string) Plan {
 	return p
 }
 
-// caughtHosts returns the hosts of siblings whose plain calls would go to t: see target.Target.Catches.
-func caughtHosts(t target.Target, siblings []target.Target) []string {
+// caughtHosts returns the hosts of siblings whose plain calls would go to t: see egress.Target.Catches.
+func caughtHosts(t egress.Target, siblings []egress.Target) []string {
 	var hosts []string
 	for _, sibling := range siblings {
 		if t.Catches(sibling) {
@@ -201,7 +201,7 @@ func caughtHosts(t target.Target, siblings []target.Target) []string {
 
 // outdated says whether Pods started with something else than t asks for now and so have to be restarted: volumes of a
 // running Pod can't be changed.
-func outdated(t target.Target, demands []Demand) Condition {
+func outdated(t egress.Target, demands []Demand) Condition {
 	withoutCA := podsWithout(demands, func(d Demand) bool {
 		return t.ServerCA.ConfigMap.Name == "" || d.CAConfigMap == t.ServerCA.ConfigMap.Name
 	})

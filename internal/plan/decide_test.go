@@ -14,26 +14,26 @@ import (
 	"mtls.egress/webhook/internal/certs/credential"
 	"mtls.egress/webhook/internal/mesh"
 	"mtls.egress/webhook/internal/policy"
-	"mtls.egress/webhook/internal/target"
+	"mtls.egress/webhook/internal/egress"
 )
 
 const host = "external.system.com"
 
-func first() target.Layout {
-	return target.Layout{Certificate: "cert", PrivateKey: "key", ServerCA: "cacert"}
+func first() egress.Layout {
+	return egress.Layout{Certificate: "cert", PrivateKey: "key", ServerCA: "cacert"}
 }
-func second() target.Layout {
-	return target.Layout{Certificate: "tls.crt", PrivateKey: "tls.key", ServerCA: "ca.crt"}
+func second() egress.Layout {
+	return egress.Layout{Certificate: "tls.crt", PrivateKey: "tls.key", ServerCA: "ca.crt"}
 }
 
-func checked(name string, pods int32, layout target.Layout) CredentialCheck {
+func checked(name string, pods int32, layout egress.Layout) CredentialCheck {
 	return CredentialCheck{SecretName: name, Pods: pods, Layout: layout, Credential: &credential.Credential{}}
 }
 
 func TestChooseLayout(t *testing.T) {
 	bad := CredentialCheck{SecretName: "bad", Pods: 9, Layout: second(), Reason: "CertificateExpired"}
 	type result struct {
-		Layout         target.Layout
+		Layout         egress.Layout
 		Uniform, Found bool
 	}
 	tests := map[string]struct {
@@ -68,7 +68,7 @@ func theirVirtualService(created time.Time) mesh.Others {
 	}}
 	theirs.Spec.Hosts, theirs.Spec.ExportTo = []string{host}, []string{"."}
 	theirs.Spec.Http = []*networking.HTTPRoute{{}}
-	ours := mesh.VirtualService(target.FromEgressTarget("project", host, nil))
+	ours := mesh.VirtualService(egress.FromEgressTarget("project", host, nil))
 	ours.CreationTimestamp = metav1.Time{Time: noon()}
 	ours.OwnerReferences = []metav1.OwnerReference{{
 		APIVersion: v1alpha1.GroupVersion().String(), Kind: v1alpha1.Kind, Name: host, UID: "u",
@@ -78,7 +78,7 @@ func theirVirtualService(created time.Time) mesh.Others {
 
 func TestDecide(t *testing.T) {
 	inConfigMap := &v1alpha1.ServerCA{ConfigMap: &v1alpha1.ConfigMapKey{Name: "partner-ca", Key: "ca.pem"}}
-	standing := &Standing{Layout: first(), ServerCA: target.ServerCA{SecretKey: "cacert"}}
+	standing := &Standing{Layout: first(), ServerCA: egress.ServerCA{SecretKey: "cacert"}}
 	fine := []Demand{{Pod: "a", Asks: true, SecretName: "s", WantedSecret: "s", CAConfigMap: "partner-ca"}}
 	old := append([]Demand{{Pod: "b", Asks: true, SecretName: "s", WantedSecret: "s"}}, fine...)
 	good := []CredentialCheck{checked("s", 1, first())}
@@ -90,12 +90,12 @@ func TestDecide(t *testing.T) {
 
 	type result struct {
 		Closed   bool
-		ServerCA target.ServerCA
-		Layout   target.Layout
+		ServerCA egress.ServerCA
+		Layout   egress.Layout
 		Status   metav1.ConditionStatus
 		Reason   string
 	}
-	asked := target.ServerCA{ConfigMap: *inConfigMap.ConfigMap}
+	asked := egress.ServerCA{ConfigMap: *inConfigMap.ConfigMap}
 	tests := map[string]struct {
 		serverCA *v1alpha1.ServerCA
 		facts    Facts
@@ -179,18 +179,18 @@ func TestDecide(t *testing.T) {
 
 func TestATargetThatCatchesCallsToAnotherIsClosed(t *testing.T) {
 	const one, other = "h12065.example.com", "h12089.example.com" // of one address
-	sibling := func(name string, appPort int32) target.Target {
-		return target.FromEgressTarget("project", name, &v1alpha1.EgressTarget{Spec: v1alpha1.EgressTargetSpec{AppPort: appPort}})
+	sibling := func(name string, appPort int32) egress.Target {
+		return egress.FromEgressTarget("project", name, &v1alpha1.EgressTarget{Spec: v1alpha1.EgressTargetSpec{AppPort: appPort}})
 	}
 	tests := map[string]struct {
 		port     int32
-		siblings []target.Target
+		siblings []egress.Target
 		closed   bool
 	}{
 		"no other target":                 {80, nil, false},
-		"one of another address":          {80, []target.Target{sibling(host, 80)}, false},
-		"one of the address":              {443, []target.Target{sibling(other, 80)}, false},
-		"one of the address and its port": {8080, []target.Target{sibling(host, 8080), sibling(other, 8080)}, true},
+		"one of another address":          {80, []egress.Target{sibling(host, 80)}, false},
+		"one of the address":              {443, []egress.Target{sibling(other, 80)}, false},
+		"one of the address and its port": {8080, []egress.Target{sibling(host, 8080), sibling(other, 8080)}, true},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -11,7 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
-	"mtls.egress/webhook/internal/target"
+	"mtls.egress/webhook/internal/egress"
 )
 
 // Demand is what one live Pod asks of a host and has for it.
@@ -39,7 +39,7 @@ type Pod interface {
 
 // DemandsOf returns what the live ones of pods ask of t's host, the oldest Pod first. t is the target as the
 // EgressTarget describes it. A Pod lives until its containers have ended: a terminating Pod still calls.
-func DemandsOf[P Pod](t target.Target, pods []P) []Demand {
+func DemandsOf[P Pod](t egress.Target, pods []P) []Demand {
 	live := slices.DeleteFunc(slices.Clone(pods), func(pod P) bool { return pod.Ended() })
 	slices.SortFunc(live, func(a, b P) int {
 		return cmp.Or(a.GetCreationTimestamp().Compare(b.GetCreationTimestamp().Time), strings.Compare(a.GetName(), b.GetName()))
@@ -51,10 +51,10 @@ func DemandsOf[P Pod](t target.Target, pods []P) []Demand {
 	return demands
 }
 
-func demandOf(t target.Target, pod metav1.Object) Demand {
+func demandOf(t egress.Target, pod metav1.Object) Demand {
 	d := Demand{Pod: pod.GetName(), WantedSecret: t.SecretName}
 	// What can't be read was refused at admission, so it was edited since; the Pod presents what it mounts.
-	intent, _, _ := target.ParseIntent(pod.GetAnnotations(), field.NewPath("metadata", "annotations"))
+	intent, _, _ := egress.ParseIntent(pod.GetAnnotations(), field.NewPath("metadata", "annotations"))
 	for _, entry := range intent.Entries {
 		if entry.Host == t.Host {
 			d.Asks, d.Port = true, entry.Port
@@ -62,8 +62,8 @@ func demandOf(t target.Target, pod metav1.Object) Demand {
 		}
 	}
 	volumes := sidecarVolumes(pod.GetAnnotations()[annotation.SidecarUserVolume.Name])
-	d.SecretName = cmp.Or(objectName(volumes[target.VolumeName(t.Host)].Secret.SecretName), d.WantedSecret)
-	d.CAConfigMap = objectName(volumes[target.CAVolumeName(t.Host)].ConfigMap.Name)
+	d.SecretName = cmp.Or(objectName(volumes[egress.VolumeName(t.Host)].Secret.SecretName), d.WantedSecret)
+	d.CAConfigMap = objectName(volumes[egress.CAVolumeName(t.Host)].ConfigMap.Name)
 	return d
 }
 
@@ -118,7 +118,7 @@ func WantedPort(demands []Demand) (port int32, asked bool) {
 }
 
 // SecretsInUse counts the Pods that present each Secret. Without Pods it is the target's own Secret, with none.
-func SecretsInUse(t target.Target, demands []Demand) map[string]int32 {
+func SecretsInUse(t egress.Target, demands []Demand) map[string]int32 {
 	if len(demands) == 0 {
 		return map[string]int32{t.SecretName: 0}
 	}

@@ -10,7 +10,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"mtls.egress/webhook/internal/target"
+	"mtls.egress/webhook/internal/egress"
 )
 
 // pod is a Pod for tests.
@@ -35,9 +35,9 @@ func pointers(pods []pod) []*pod {
 func TestDemandsOf(t *testing.T) {
 	list := `[{"name":"mine","emptyDir":{}},{"name":"mtls-egress-external-system-com","secret":{"secretName":"mounted"}}]`
 	asMap := `{"mtls-egress-external-system-com":{"Secret":{"secretname":"mounted"}},"mtls-ca-external-system-com":{"configMap":{"name":"partner-ca"}}}`
-	ended := testPod("ended", 1, map[string]string{target.AnnotationTarget: host})
+	ended := testPod("ended", 1, map[string]string{egress.AnnotationTarget: host})
 	ended.Status.Phase = corev1.PodSucceeded
-	terminating := testPod("terminating", 1, map[string]string{target.AnnotationTarget: host})
+	terminating := testPod("terminating", 1, map[string]string{egress.AnnotationTarget: host})
 	terminating.DeletionTimestamp = &metav1.Time{Time: time.Unix(2, 0)}
 
 	tests := map[string]struct {
@@ -45,23 +45,23 @@ func TestDemandsOf(t *testing.T) {
 		want []Demand
 	}{
 		"a Pod that names nothing gets the target's Secret": {
-			[]pod{testPod("a", 1, map[string]string{target.AnnotationTarget: host})},
+			[]pod{testPod("a", 1, map[string]string{egress.AnnotationTarget: host})},
 			[]Demand{{Pod: "a", Asks: true, SecretName: "default", WantedSecret: "default"}},
 		},
 		"a port and a Secret in the annotations": {
-			[]pod{testPod("a", 1, map[string]string{target.AnnotationTarget: "other.com," + host + ":8443", target.AnnotationSecret: host + "=own"})},
+			[]pod{testPod("a", 1, map[string]string{egress.AnnotationTarget: "other.com," + host + ":8443", egress.AnnotationSecret: host + "=own"})},
 			[]Demand{{Pod: "a", Asks: true, Port: 8443, SecretName: "own", WantedSecret: "own"}},
 		},
 		"what is mounted, as a list, wins over what is asked for": {
-			[]pod{testPod("a", 1, map[string]string{target.AnnotationTarget: host, target.AnnotationSecret: "own", annotation.SidecarUserVolume.Name: list})},
+			[]pod{testPod("a", 1, map[string]string{egress.AnnotationTarget: host, egress.AnnotationSecret: "own", annotation.SidecarUserVolume.Name: list})},
 			[]Demand{{Pod: "a", Asks: true, SecretName: "mounted", WantedSecret: "own"}},
 		},
 		"the same as a map with keys in odd case, and a CA": {
-			[]pod{testPod("a", 1, map[string]string{target.AnnotationTarget: host, annotation.SidecarUserVolume.Name: asMap})},
+			[]pod{testPod("a", 1, map[string]string{egress.AnnotationTarget: host, annotation.SidecarUserVolume.Name: asMap})},
 			[]Demand{{Pod: "a", Asks: true, SecretName: "mounted", WantedSecret: "default", CAConfigMap: "partner-ca"}},
 		},
 		"volumes that can't be read": {
-			[]pod{testPod("a", 1, map[string]string{target.AnnotationTarget: host, annotation.SidecarUserVolume.Name: "{{"})},
+			[]pod{testPod("a", 1, map[string]string{egress.AnnotationTarget: host, annotation.SidecarUserVolume.Name: "{{"})},
 			[]Demand{{Pod: "a", Asks: true, SecretName: "default", WantedSecret: "default"}},
 		},
 		"annotations that somebody took away still count as a Pod": {
@@ -79,7 +79,7 @@ func TestDemandsOf(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			got := DemandsOf(target.Target{Host: host, SecretName: "default"}, pointers(test.pods))
+			got := DemandsOf(egress.Target{Host: host, SecretName: "default"}, pointers(test.pods))
 			if diff := cmp.Diff(test.want, got); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
@@ -113,7 +113,7 @@ func TestWantedPort(t *testing.T) {
 }
 
 func TestSecretsInUse(t *testing.T) {
-	own := target.Target{SecretName: "own"}
+	own := egress.Target{SecretName: "own"}
 	if diff := cmp.Diff(map[string]int32{"own": 0}, SecretsInUse(own, nil)); diff != "" {
 		t.Errorf("without Pods (-want +got):\n%s", diff)
 	}
@@ -129,8 +129,8 @@ func FuzzSidecarVolumes(f *testing.F) {
 		f.Add(text)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
-		annotations := map[string]string{annotation.SidecarUserVolume.Name: text, target.AnnotationTarget: host}
-		wanted := target.FromEgressTarget("project", host, nil)
+		annotations := map[string]string{annotation.SidecarUserVolume.Name: text, egress.AnnotationTarget: host}
+		wanted := egress.FromEgressTarget("project", host, nil)
 		d := demandOf(wanted, &metav1.ObjectMeta{Name: "p", Annotations: annotations})
 		if !d.Asks || d.SecretName == "" || d.WantedSecret != wanted.SecretName {
 			t.Errorf("%+v", d)

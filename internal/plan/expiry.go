@@ -12,7 +12,7 @@ import (
 
 	"mtls.egress/webhook/api/v1alpha1"
 	"mtls.egress/webhook/internal/certs/credential"
-	"mtls.egress/webhook/internal/target"
+	"mtls.egress/webhook/internal/egress"
 )
 
 const day = 24 * time.Hour
@@ -37,7 +37,7 @@ func NewExpiryWarnings(periods []time.Duration) ExpiryWarnings {
 // is renewed in time is renewed without a word. Of what cert-manager renews, four fifths of the time in which it does so
 // have to be over; if nobody says how long that is, a fifth of the life is left then, as it renews when a third is. Of all
 // others a third of the life may be left: some programs renew them then.
-func longestWarning(t target.Target, secretName string, byCertManager bool, c *credential.Credential) time.Duration {
+func longestWarning(t egress.Target, secretName string, byCertManager bool, c *credential.Credential) time.Duration {
 	life := c.NotAfter.Sub(c.NotBefore)
 	switch {
 	case !byCertManager:
@@ -77,7 +77,7 @@ func (w ExpiryWarnings) next(c CredentialCheck, now time.Time) (wait time.Durati
 
 // expiryEvents returns the events of certificates of t that came nearer to their end: one for each warning period, and none
 // again for the same certificate.
-func expiryEvents(t target.Target, old, updated []v1alpha1.CredentialStatus) []Event {
+func expiryEvents(t egress.Target, old, updated []v1alpha1.CredentialStatus) []Event {
 	var events []Event
 	for _, now := range updated {
 		if now.EndsWithin == nil || now.Reason != "" || now.NotAfter == nil {
@@ -100,7 +100,7 @@ func expiryEvents(t target.Target, old, updated []v1alpha1.CredentialStatus) []E
 }
 
 // renewal is what to do about a certificate that ends.
-func renewal(t target.Target, secretName string) string {
+func renewal(t egress.Target, secretName string) string {
 	if t.Issuer != nil && secretName == t.SecretName {
 		return "cert-manager should have renewed it; see the condition CertificateIssued"
 	}

@@ -9,7 +9,7 @@ import (
 
 	"mtls.egress/webhook/api/v1alpha1"
 	"mtls.egress/webhook/internal/certs/credential"
-	"mtls.egress/webhook/internal/target"
+	"mtls.egress/webhook/internal/egress"
 )
 
 func TestExpiryWarnings(t *testing.T) {
@@ -18,14 +18,14 @@ func TestExpiryWarnings(t *testing.T) {
 		Within, Next time.Duration
 		Found        bool
 	}
-	issuedBy := func(renewBefore time.Duration) target.Target {
-		t := target.FromEgressTarget("project", host, nil)
+	issuedBy := func(renewBefore time.Duration) egress.Target {
+		t := egress.FromEgressTarget("project", host, nil)
 		t.Certificate = &v1alpha1.IssuedCertificate{RenewBefore: &metav1.Duration{Duration: renewBefore}}
 		return t
 	}
-	plain := target.FromEgressTarget("project", host, nil)
+	plain := egress.FromEgressTarget("project", host, nil)
 	tests := map[string]struct {
-		target        target.Target
+		target        egress.Target
 		byCertManager bool
 		life, left    time.Duration
 		warnings      []time.Duration
@@ -92,7 +92,7 @@ func TestEachWarningOfACertificateIsOneEvent(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			if diff := cmp.Diff(test.want, expiryEvents(target.FromEgressTarget("project", host, nil), test.old, test.updated)); diff != "" {
+			if diff := cmp.Diff(test.want, expiryEvents(egress.FromEgressTarget("project", host, nil), test.old, test.updated)); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})

@@ -8,7 +8,7 @@ import (
 	"mtls.egress/webhook/api/v1alpha1"
 	"mtls.egress/webhook/internal/mesh"
 	"mtls.egress/webhook/internal/policy"
-	"mtls.egress/webhook/internal/target"
+	"mtls.egress/webhook/internal/egress"
 )
 
 // Facts are everything that a decision about one target depends on. What could not be read is left out: a decision to
@@ -17,7 +17,7 @@ type Facts struct {
 	// EgressTarget is the one of the target, with the status that it has now.
 	EgressTarget *v1alpha1.EgressTarget
 	// Siblings are the other targets of the namespace, without those that are deleted and have no Pod left.
-	Siblings []target.Target
+	Siblings []egress.Target
 	// Demands are those of the Pods that have the target, Credentials the Secrets that they present, by name.
 	Demands     []Demand
 	Credentials []CredentialCheck

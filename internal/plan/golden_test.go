@@ -14,7 +14,7 @@ import (
 	"mtls.egress/webhook/internal/certs/credential"
 	"mtls.egress/webhook/internal/mesh"
 	"mtls.egress/webhook/internal/policy"
-	"mtls.egress/webhook/internal/target"
+	"mtls.egress/webhook/internal/egress"
 	"mtls.egress/webhook/test/golden"
 )
 
@@ -30,7 +30,7 @@ type situation struct {
 	Credentials []struct {
 		SecretName, Reason, Message string
 		Pods                        int32
-		Layout                      target.Layout
+		Layout                      egress.Layout
 		NotBefore, NotAfter         *metav1.Time
 	} `json:"credentials"`
 	Standing    *Standing    `json:"standing"`
@@ -48,8 +48,8 @@ type decision struct {
 	// Objects are the kinds and names in the order of writing; what they say has a corpus of its own.
 	Objects  []string                    `json:"objects"`
 	Closed   bool                        `json:"closed"`
-	Layout   target.Layout               `json:"layout"`
-	ServerCA target.ServerCA             `json:"serverCA"`
+	Layout   egress.Layout               `json:"layout"`
+	ServerCA egress.ServerCA             `json:"serverCA"`
 	Status   v1alpha1.EgressTargetStatus `json:"status"`
 	Events   []Event                     `json:"events"`
 	NextLook metav1.Duration             `json:"nextLook"`
@@ -127,13 +127,13 @@ func (s situation) facts(t *testing.T) Facts {
 		Policy: &policy.Decision{Allowed: !s.NotAllowed, Rule: policy.RuleOtherTargets}, Warnings: NewExpiryWarnings(nil), Now: noon(),
 	}
 	for _, sibling := range s.Siblings {
-		facts.Siblings = append(facts.Siblings, target.FromEgressTarget(s.EgressTarget.Namespace, sibling.Name, &sibling))
+		facts.Siblings = append(facts.Siblings, egress.FromEgressTarget(s.EgressTarget.Namespace, sibling.Name, &sibling))
 	}
 	for _, c := range s.Credentials {
 		check := CredentialCheck{SecretName: c.SecretName, Pods: c.Pods, Layout: c.Layout, Reason: c.Reason, Message: c.Message}
 		if c.NotAfter != nil {
 			check.Credential = &credential.Credential{Subject: "CN=orders", NotBefore: c.NotBefore.UTC(), NotAfter: c.NotAfter.UTC()}
-			check.longestWarning = longestWarning(target.Target{}, c.SecretName, false, check.Credential)
+			check.longestWarning = longestWarning(egress.Target{}, c.SecretName, false, check.Credential)
 		}
 		facts.Credentials = append(facts.Credentials, check)
 	}

@@ -6,7 +6,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"mtls.egress/webhook/api/v1alpha1"
-	"mtls.egress/webhook/internal/target"
+	"mtls.egress/webhook/internal/egress"
 )
 
 // Retention returns since when an EgressTarget that the controller made is unused, as its status has to say it, and how
@@ -15,7 +15,7 @@ import (
 func Retention(
 	egressTarget *v1alpha1.EgressTarget, pods int, kept time.Duration, now time.Time,
 ) (unusedSince *metav1.Time, left time.Duration) {
-	if pods > 0 || !target.MadeByController(egressTarget) {
+	if pods > 0 || !egress.MadeByController(egressTarget) {
 		return nil, 0
 	}
 	since := egressTarget.Status.UnusedSince

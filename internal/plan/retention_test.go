@@ -8,20 +8,20 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"mtls.egress/webhook/api/v1alpha1"
-	"mtls.egress/webhook/internal/target"
+	"mtls.egress/webhook/internal/egress"
 )
 
 func TestRetention(t *testing.T) {
 	ours := v1alpha1.EgressTarget{ObjectMeta: metav1.ObjectMeta{
-		Labels:        map[string]string{target.LabelManagedBy: target.ValueManagedBy},
-		ManagedFields: []metav1.ManagedFieldsEntry{{Manager: target.ValueManagedBy}, {Manager: target.ValueManagedBy, Subresource: "status"}},
+		Labels:        map[string]string{egress.LabelManagedBy: egress.ValueManagedBy},
+		ManagedFields: []metav1.ManagedFieldsEntry{{Manager: egress.ValueManagedBy}, {Manager: egress.ValueManagedBy, Subresource: "status"}},
 	}}
 	unused := *ours.DeepCopy()
 	unused.Status.UnusedSince = &metav1.Time{Time: noon().Add(-9 * time.Minute)}
 	users := *ours.DeepCopy()
 	users.Labels = nil
 	relabelled := *ours.DeepCopy()
-	relabelled.Labels[target.LabelManagedBy] = "Helm"
+	relabelled.Labels[egress.LabelManagedBy] = "Helm"
 	adopted := *ours.DeepCopy()
 	adopted.ManagedFields = append(adopted.ManagedFields, metav1.ManagedFieldsEntry{Manager: "kubectl-edit"})
 	otherStatus := *ours.DeepCopy()

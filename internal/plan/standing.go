@@ -9,13 +9,13 @@ import (
 
 	"mtls.egress/webhook/api/v1alpha1"
 	"mtls.egress/webhook/internal/mesh"
-	"mtls.egress/webhook/internal/target"
+	"mtls.egress/webhook/internal/egress"
 )
 
 // Standing is what a DestinationRule in the cluster makes sidecars present: the last set that was good.
 type Standing struct {
-	Layout   target.Layout
-	ServerCA target.ServerCA
+	Layout   egress.Layout
+	ServerCA egress.ServerCA
 }
 
 // ReadStanding reads back what mesh.DestinationRule wrote for host. It returns false if there is nothing of that form.
@@ -47,24 +47,24 @@ func standingByTLS(tls map[string]any, host string) (Standing, bool) {
 		text, _ := tls[name].(string)
 		return text
 	}
-	mount := target.MountPath(host) + "/"
+	mount := egress.MountPath(host) + "/"
 	certificate, ok := strings.CutPrefix(path("clientCertificate"), mount)
 	privateKey, ok2 := strings.CutPrefix(path("privateKey"), mount)
 	if !ok || !ok2 {
 		return Standing{}, false
 	}
-	standing := Standing{Layout: target.Layout{Certificate: certificate, PrivateKey: privateKey}}
+	standing := Standing{Layout: egress.Layout{Certificate: certificate, PrivateKey: privateKey}}
 	ca := path("caCertificates")
 	if key, inSecret := strings.CutPrefix(ca, mount); inSecret {
-		standing.Layout.ServerCA, standing.ServerCA = key, target.ServerCA{SecretKey: key}
+		standing.Layout.ServerCA, standing.ServerCA = key, egress.ServerCA{SecretKey: key}
 		return standing, true
 	}
-	if key, inConfigMap := strings.CutPrefix(ca, target.CAMountPath(host)+"/"); inConfigMap {
+	if key, inConfigMap := strings.CutPrefix(ca, egress.CAMountPath(host)+"/"); inConfigMap {
 		// Which ConfigMap it is stands in the Pods; of the objects only the key is part.
-		standing.ServerCA = target.ServerCA{ConfigMap: v1alpha1.ConfigMapKey{Name: "mounted", Key: key}}
+		standing.ServerCA = egress.ServerCA{ConfigMap: v1alpha1.ConfigMapKey{Name: "mounted", Key: key}}
 		return standing, true
 	}
-	standing.ServerCA = target.ServerCA{System: true}
+	standing.ServerCA = egress.ServerCA{System: true}
 	return standing, ca == "system"
 }
 
@@ -72,12 +72,12 @@ func standingByTLS(tls map[string]any, host string) (Standing, bool) {
 // DestinationRule serves all Pods of a namespace, so Pods whose Secret has another layout can't call. The layout that is
 // programmed stays while a usable credential has it, as changing it would break Pods that work; otherwise the one that
 // most Pods present wins, the first Secret by name among equals. It returns found false if no credential is usable.
-func chooseLayout(checks []CredentialCheck, standing Standing) (layout target.Layout, uniform, found bool) {
+func chooseLayout(checks []CredentialCheck, standing Standing) (layout egress.Layout, uniform, found bool) {
 	usable := slices.DeleteFunc(slices.Clone(checks), func(c CredentialCheck) bool { return !c.Usable() })
 	if len(usable) == 0 {
-		return target.Layout{}, true, false
+		return egress.Layout{}, true, false
 	}
-	pods := map[target.Layout]int32{}
+	pods := map[egress.Layout]int32{}
 	for _, c := range usable {
 		pods[c.Layout] += c.Pods
 	}

@@ -8,25 +8,25 @@ import (
 
 	"mtls.egress/webhook/api/v1alpha1"
 	"mtls.egress/webhook/internal/mesh"
-	"mtls.egress/webhook/internal/target"
+	"mtls.egress/webhook/internal/egress"
 )
 
 // What mesh writes is read back, whatever the source of the CA.
 func TestReadStandingReadsBackWhatMeshWrites(t *testing.T) {
-	noCA := target.Layout{Certificate: "tls.crt", PrivateKey: "tls.key"}
+	noCA := egress.Layout{Certificate: "tls.crt", PrivateKey: "tls.key"}
 	tests := map[string]struct {
-		serverCA target.ServerCA
-		layout   target.Layout
+		serverCA egress.ServerCA
+		layout   egress.Layout
 		want     Standing
 	}{
-		"the CA of the layout":    {target.ServerCA{}, first(), Standing{first(), target.ServerCA{SecretKey: "cacert"}}},
-		"a key of the Secret":     {target.ServerCA{SecretKey: "partner.pem"}, first(), Standing{target.Layout{Certificate: "cert", PrivateKey: "key", ServerCA: "partner.pem"}, target.ServerCA{SecretKey: "partner.pem"}}},
-		"the CAs of the system":   {target.ServerCA{System: true}, noCA, Standing{noCA, target.ServerCA{System: true}}},
-		"a key of some ConfigMap": {target.ServerCA{ConfigMap: v1alpha1.ConfigMapKey{Name: "partner-ca", Key: "ca.pem"}}, noCA, Standing{noCA, target.ServerCA{ConfigMap: v1alpha1.ConfigMapKey{Name: "mounted", Key: "ca.pem"}}}},
+		"the CA of the layout":    {egress.ServerCA{}, first(), Standing{first(), egress.ServerCA{SecretKey: "cacert"}}},
+		"a key of the Secret":     {egress.ServerCA{SecretKey: "partner.pem"}, first(), Standing{egress.Layout{Certificate: "cert", PrivateKey: "key", ServerCA: "partner.pem"}, egress.ServerCA{SecretKey: "partner.pem"}}},
+		"the CAs of the system":   {egress.ServerCA{System: true}, noCA, Standing{noCA, egress.ServerCA{System: true}}},
+		"a key of some ConfigMap": {egress.ServerCA{ConfigMap: v1alpha1.ConfigMapKey{Name: "partner-ca", Key: "ca.pem"}}, noCA, Standing{noCA, egress.ServerCA{ConfigMap: v1alpha1.ConfigMapKey{Name: "mounted", Key: "ca.pem"}}}},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			wanted := target.FromEgressTarget("project", host, nil)
+			wanted := egress.FromEgressTarget("project", host, nil)
 			wanted.ServerCA = test.serverCA
 			content, err := mesh.Unstructured(mesh.DestinationRule(wanted, test.layout))
 			if err != nil {
@@ -55,7 +55,7 @@ func TestReadStandingKnowsWhatItDidNotWrite(t *testing.T) {
 	subset := func(tls map[string]any) map[string]any {
 		return map[string]any{"spec": map[string]any{"subsets": []any{map[string]any{"name": mesh.SubsetName, "trafficPolicy": map[string]any{"tls": tls}}}}}
 	}
-	mount := target.MountPath(host)
+	mount := egress.MountPath(host)
 	tests := map[string]map[string]any{
 		"no spec":                 {},
 		"no subset of ours":       {"spec": map[string]any{"subsets": []any{map[string]any{"name": "v1"}}}},

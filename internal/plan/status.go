@@ -12,7 +12,7 @@ import (
 
 	"mtls.egress/webhook/api/v1alpha1"
 	"mtls.egress/webhook/internal/mesh"
-	"mtls.egress/webhook/internal/target"
+	"mtls.egress/webhook/internal/egress"
 )
 
 // The reasons of the conditions CredentialValid, Conflicted and Ready that no other file names. A false CredentialValid
@@ -35,8 +35,8 @@ func (p Plan) Status(written Written) v1alpha1.EgressTargetStatus {
 		ObservedGeneration: generation,
 		Conditions:         slices.Clone(facts.EgressTarget.Status.Conditions),
 		Pods:               int32(min(len(facts.Demands), math.MaxInt32)),
-		PodLabel:           target.HostLabel(host),
-		Address:            target.SinkholeAddress(host).String(),
+		PodLabel:           egress.HostLabel(host),
+		Address:            egress.SinkholeAddress(host).String(),
 		UnusedSince:        facts.UnusedSince,
 	}
 	for _, c := range facts.Credentials {
@@ -101,7 +101,7 @@ func credentialValid(checks []CredentialCheck) Condition {
 	return True(reasonValid, "the client certificate is valid: "+strings.Join(valid, ", "))
 }
 
-func layoutsMessage(checks []CredentialCheck, preferred target.Layout) string {
+func layoutsMessage(checks []CredentialCheck, preferred egress.Layout) string {
 	var has []string
 	for _, c := range checks {
 		has = append(has, fmt.Sprintf("%s has %s, %s", c.SecretName, c.Layout.Certificate, c.Layout.PrivateKey))

@@ -12,12 +12,12 @@ import (
 	"mtls.egress/webhook/api/v1alpha1"
 	"mtls.egress/webhook/internal/certs/credential"
 	"mtls.egress/webhook/internal/mesh"
-	"mtls.egress/webhook/internal/target"
+	"mtls.egress/webhook/internal/egress"
 )
 
 func noon() time.Time { return time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC) }
 
-func valid(name string, pods int32, layout target.Layout, notAfter time.Time) CredentialCheck {
+func valid(name string, pods int32, layout egress.Layout, notAfter time.Time) CredentialCheck {
 	return CredentialCheck{SecretName: name, Pods: pods, Layout: layout, Credential: &credential.Credential{NotBefore: noon().AddDate(-1, 0, 0), NotAfter: notAfter}, longestWarning: 100 * day}
 }
 
@@ -32,7 +32,7 @@ func programmed() Condition { return True(reasonProgrammed, "done") }
 func planned(checks ...CredentialCheck) Plan {
 	egressTarget := &v1alpha1.EgressTarget{ObjectMeta: metav1.ObjectMeta{Namespace: "project", Name: host, Generation: 3}}
 	return Plan{
-		Target: target.FromEgressTarget("project", host, nil), Programmed: programmed(), outdated: False(reasonPodsUpToDate, "all"),
+		Target: egress.FromEgressTarget("project", host, nil), Programmed: programmed(), outdated: False(reasonPodsUpToDate, "all"),
 		facts: Facts{EgressTarget: egressTarget, Credentials: checks, Warnings: DefaultExpiryWarnings(), Now: noon()},
 	}
 }
@@ -84,9 +84,9 @@ func TestConditions(t *testing.T) {
 
 func TestStatusHoldsWhatIsKnownOfEachCredential(t *testing.T) {
 	first, last := noon().AddDate(0, 6, 0), noon().AddDate(1, 0, 0)
-	a := valid("a", 2, target.Layout{}, last)
+	a := valid("a", 2, egress.Layout{}, last)
 	a.Credential.Subject, a.Credential.Issuer, a.Credential.SerialNumber, a.Credential.SHA256 = "CN=a", "CN=ca", "0a", "ff"
-	b := ending(valid("b", 1, target.Layout{}, first), 7*day)
+	b := ending(valid("b", 1, egress.Layout{}, first), 7*day)
 	b.Reason = "NotForClientAuth"
 	c := CredentialCheck{SecretName: "c", Reason: "SecretMissing"}
 	since := metav1.Time{Time: noon()}
@@ -104,7 +104,7 @@ func TestStatusHoldsWhatIsKnownOfEachCredential(t *testing.T) {
 		NotAfter:    &metav1.Time{Time: first},
 		Pods:        3,
 		PodLabel:    "to.mtls.egress/external.system.com",
-		Address:     target.SinkholeAddress(host).String(),
+		Address:     egress.SinkholeAddress(host).String(),
 		UnusedSince: &since,
 	}
 	if diff := cmp.Diff(want, status); diff != "" {

@@ -8,7 +8,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
-	"mtls.egress/webhook/internal/target"
+	"mtls.egress/webhook/internal/egress"
 )
 
 // Other is what holds for a host that no list speaks of.
@@ -26,7 +26,7 @@ func ParseOther(text string) (Other, error) {
 	case OtherAllow, OtherDeny:
 		return other, nil
 	}
-	return "", fmt.Errorf("%q is neither %s nor %s", target.Excerpt(text), OtherAllow, OtherDeny)
+	return "", fmt.Errorf("%q is neither %s nor %s", egress.Excerpt(text), OtherAllow, OtherDeny)
 }
 
 // Cluster is what holds for all namespaces.
@@ -60,11 +60,11 @@ type Namespace struct {
 
 // ReadNamespace reads the annotations of a Namespace.
 func ReadNamespace(annotations map[string]string) Namespace {
-	value, annotated := annotations[target.AnnotationAllowedTargets]
+	value, annotated := annotations[egress.AnnotationAllowedTargets]
 	if !annotated {
 		return Namespace{}
 	}
-	allowed, problems := ParseAnnotation(value, field.NewPath("metadata", "annotations").Key(target.AnnotationAllowedTargets))
+	allowed, problems := ParseAnnotation(value, field.NewPath("metadata", "annotations").Key(egress.AnnotationAllowedTargets))
 	return Namespace{Annotated: true, Allowed: allowed, Problems: problems}
 }
 
@@ -109,7 +109,7 @@ type Decision struct {
 	Problems field.ErrorList
 }
 
-// Decide reports whether namespace may reach host, which is in the form that [target.NormaliseHost] returns. What the cluster's
+// Decide reports whether namespace may reach host, which is in the form that [egress.NormaliseHost] returns. What the cluster's
 // DNS answers itself is no partner, and refused whatever the lists say. What the cluster's list matches is allowed. Of the rest, a namespace with the annotation reaches what its own list matches, and nothing when
 // the list is invalid; one without the annotation reaches what cluster.Other says.
 func Decide(cluster Cluster, namespace Namespace, host string) Decision {
@@ -145,7 +145,7 @@ func (d Decision) Explain(namespace, host string) string {
 	case d.Rule == RuleClusterList:
 		return fmt.Sprintf("namespace %s may reach %s: the entry %s of policy.allowedTargets in the chart's values matches it", namespace, host, d.Entry)
 	case d.Rule == RuleNamespaceList && d.Allowed:
-		return fmt.Sprintf("namespace %s may reach %s: the entry %s of the Namespace's annotation %s matches it", namespace, host, d.Entry, target.AnnotationAllowedTargets)
+		return fmt.Sprintf("namespace %s may reach %s: the entry %s of the Namespace's annotation %s matches it", namespace, host, d.Entry, egress.AnnotationAllowedTargets)
 	case d.Rule == RuleOtherTargets && d.Allowed:
 		return fmt.Sprintf("namespace %s may reach %s: no list matches it, and policy.otherTargets in the chart's values is %s", namespace, host, OtherAllow)
 	}
@@ -171,8 +171,8 @@ func (d Decision) Explain(namespace, host string) string {
 	}
 	if d.Rule == RuleNamespaceList {
 		return denial + fmt.Sprintf("neither the Namespace's annotation %s nor policy.allowedTargets in the chart's values has an entry that matches it. "+
-			"%s can add it to the annotation; %s", target.AnnotationAllowedTargets, whoNamespace, whoCluster)
+			"%s can add it to the annotation; %s", egress.AnnotationAllowedTargets, whoNamespace, whoCluster)
 	}
 	return denial + fmt.Sprintf("no entry of policy.allowedTargets in the chart's values matches it, and policy.otherTargets is %s. "+
-		"%s can list it in the annotation %s; %s", OtherDeny, whoNamespace, target.AnnotationAllowedTargets, whoCluster)
+		"%s can list it in the annotation %s; %s", OtherDeny, whoNamespace, egress.AnnotationAllowedTargets, whoCluster)
 }

@@ -9,7 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"mtls.egress/webhook/internal/policy"
-	"mtls.egress/webhook/internal/target"
+	"mtls.egress/webhook/internal/egress"
 )
 
 func TestDecide(t *testing.T) {
@@ -18,7 +18,7 @@ func TestDecide(t *testing.T) {
 		byNamespace = "namespace shop may not reach api.bank.example: neither the Namespace's annotation mtls.egress/allowed-targets nor policy.allowedTargets in the " +
 			"chart's values has an entry that matches it. Whoever may change the Namespace object can add it to the annotation" + byAdmins
 	)
-	annotation := func(value string) map[string]string { return map[string]string{target.AnnotationAllowedTargets: value} }
+	annotation := func(value string) map[string]string { return map[string]string{egress.AnnotationAllowedTargets: value} }
 	tests := map[string]struct {
 		cluster     []string
 		other       policy.Other

@@ -8,7 +8,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
-	"mtls.egress/webhook/internal/target"
+	"mtls.egress/webhook/internal/egress"
 )
 
 const (
@@ -39,7 +39,7 @@ func ParsePattern(text string) (Pattern, error) {
 		return Pattern{}, errors.New("is ** alone; write * for every host")
 	}
 	if host, port, ok := strings.Cut(text, ":"); ok && host != "" && port != "" && strings.Trim(port, "0123456789") == "" {
-		return Pattern{}, fmt.Errorf("has a port; a pattern is about hosts, whatever their port: write %q", target.Excerpt(host))
+		return Pattern{}, fmt.Errorf("has a port; a pattern is about hosts, whatever their port: write %q", egress.Excerpt(host))
 	}
 	// Checked as a host is, with a label of one letter for each glob.
 	labels := strings.Split(text, ".")
@@ -50,7 +50,7 @@ func ParsePattern(text string) (Pattern, error) {
 			}
 			switch {
 			case label != oneLabel && label != someLabels:
-				return Pattern{}, fmt.Errorf("has the label %q; * stands for a whole label, as in *.bank.example", target.Excerpt(label))
+				return Pattern{}, fmt.Errorf("has the label %q; * stands for a whole label, as in *.bank.example", egress.Excerpt(label))
 			case label == someLabels && i > 0:
 				return Pattern{}, errors.New("has ** behind another label; ** stands in front only, as in **.bank.example")
 			case i == len(labels)-1 || i == len(labels)-2 && labels[i+1] == "":
@@ -59,7 +59,7 @@ func ParsePattern(text string) (Pattern, error) {
 			labels[i] = "x"
 		}
 	}
-	host, err := target.NormaliseHost(strings.Join(labels, "."))
+	host, err := egress.NormaliseHost(strings.Join(labels, "."))
 	if err != nil {
 		return Pattern{}, err
 	}
@@ -77,7 +77,7 @@ func (p Pattern) String() string {
 	return strings.Join(p.labels, ".")
 }
 
-// Matches says whether the pattern matches host, which is in the form that [target.NormaliseHost] returns.
+// Matches says whether the pattern matches host, which is in the form that [egress.NormaliseHost] returns.
 func (p Pattern) Matches(host string) bool {
 	if len(p.labels) == 0 || host == "" {
 		return false
@@ -105,11 +105,11 @@ func ParsePatterns(entries []string, path *field.Path) ([]Pattern, field.ErrorLi
 	return parse(entries, path.Index)
 }
 
-// ParseAnnotation reads the value of the annotation [target.AnnotationAllowedTargets]: comma-separated patterns; blanks around them
+// ParseAnnotation reads the value of the annotation [egress.AnnotationAllowedTargets]: comma-separated patterns; blanks around them
 // don't count. An empty value is an empty list.
 func ParseAnnotation(value string, path *field.Path) ([]Pattern, field.ErrorList) {
-	if len(value) > target.MaxAnnotationBytes {
-		return nil, field.ErrorList{field.TooLong(path, "", target.MaxAnnotationBytes)}
+	if len(value) > egress.MaxAnnotationBytes {
+		return nil, field.ErrorList{field.TooLong(path, "", egress.MaxAnnotationBytes)}
 	}
 	if strings.TrimSpace(value) == "" {
 		return nil, nil
@@ -125,12 +125,12 @@ func parse(entries []string, at func(int) *field.Path) ([]Pattern, field.ErrorLi
 	for i, entry := range entries {
 		text := strings.TrimSpace(entry)
 		if text == "" {
-			errs = append(errs, target.Invalid(at(i), entry, "an entry is empty; remove it, or write a host or a pattern such as *.bank.example"))
+			errs = append(errs, egress.Invalid(at(i), entry, "an entry is empty; remove it, or write a host or a pattern such as *.bank.example"))
 			continue
 		}
 		pattern, err := ParsePattern(text)
 		if err != nil {
-			errs = append(errs, target.Invalid(at(i), entry, err.Error()))
+			errs = append(errs, egress.Invalid(at(i), entry, err.Error()))
 			continue
 		}
 		patterns = append(patterns, pattern)

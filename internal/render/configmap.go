@@ -6,7 +6,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"mtls.egress/webhook/internal/certs/credential"
-	"mtls.egress/webhook/internal/target"
+	"mtls.egress/webhook/internal/egress"
 )
 
 // configMap is a ConfigMap of the input.
@@ -26,7 +26,7 @@ func (r *renderer) collectConfigMap(item item) {
 }
 
 // checkServerCA judges the CA of t's server where a ConfigMap of the input has it. One that isn't part of the input is taken to be right.
-func (r *renderer) checkServerCA(t target.Target) bool {
+func (r *renderer) checkServerCA(t egress.Target) bool {
 	source := t.ServerCA.ConfigMap
 	found, ok := r.configMaps[nameKey(t.Namespace, source.Name)]
 	if source.Name == "" || !ok {

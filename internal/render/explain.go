@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"mtls.egress/webhook/internal/plan"
-	"mtls.egress/webhook/internal/target"
+	"mtls.egress/webhook/internal/egress"
 )
 
 // explain says in one sentence which call goes where, with which certificate, checked against which name and CA, and what
@@ -31,8 +31,8 @@ func inNamespace(namespace string) string {
 }
 
 // appURL is the URL that the app calls.
-func appURL(t target.Target) string {
-	if t.AppPort == target.DefaultAppPort {
+func appURL(t egress.Target) string {
+	if t.AppPort == egress.DefaultAppPort {
 		return "http://" + t.Host
 	}
 	return "http://" + net.JoinHostPort(t.Host, strconv.Itoa(int(t.AppPort)))
@@ -71,7 +71,7 @@ func certificate(one plan.CredentialCheck) string {
 		one.Credential.Subject, one.Layout.Certificate, one.SecretName, one.Credential.NotAfter.UTC().Format(time.DateOnly))
 }
 
-func serverCA(t target.Target, layout target.Layout) string {
+func serverCA(t egress.Target, layout egress.Layout) string {
 	switch {
 	case t.ServerCA.System:
 		return "a CA that the sidecar image trusts"

@@ -10,7 +10,7 @@ import (
 	"mtls.egress/webhook/internal/certs/credential"
 	"mtls.egress/webhook/internal/mesh"
 	"mtls.egress/webhook/internal/plan"
-	"mtls.egress/webhook/internal/target"
+	"mtls.egress/webhook/internal/egress"
 )
 
 // program adds the Istio objects of all targets, namespace by namespace, each with its anchor first.
@@ -18,7 +18,7 @@ func (r *renderer) program() {
 	others := r.others()
 	r.addUnused()
 	uses := r.sortedUses()
-	var targets []target.Target
+	var targets []egress.Target
 	for n, use := range uses {
 		if n == 0 || uses[n-1].target.Namespace != use.target.Namespace {
 			targets = targetsOf(uses, use.target.Namespace)
@@ -33,15 +33,15 @@ func (r *renderer) addUnused() {
 	for namespace, egressTargets := range r.egressTargets {
 		for host, egressTarget := range egressTargets {
 			if id := (key{namespace, host}); r.uses[id] == nil {
-				r.uses[id] = &use{target: target.FromEgressTarget(namespace, host, egressTarget)}
+				r.uses[id] = &use{target: egress.FromEgressTarget(namespace, host, egressTarget)}
 			}
 		}
 	}
 }
 
 // targetsOf are the targets of a namespace.
-func targetsOf(uses []*use, namespace string) []target.Target {
-	var targets []target.Target
+func targetsOf(uses []*use, namespace string) []egress.Target {
+	var targets []egress.Target
 	for _, use := range uses {
 		if use.target.Namespace == namespace {
 			targets = append(targets, use.target)
@@ -62,11 +62,11 @@ func appPorts(uses []*use, namespace string) []int32 {
 }
 
 // programOne adds the objects of one target, as the controller decides.
-func (r *renderer) programOne(use *use, targets []target.Target, others mesh.Others) {
+func (r *renderer) programOne(use *use, targets []egress.Target, others mesh.Others) {
 	egressTarget := r.egressTargets[use.target.Namespace][use.target.Host].DeepCopy()
 	egressTarget.Namespace = use.target.Namespace
 	// Not as one workload asks for it, which may name a Secret of its own.
-	t := target.FromEgressTarget(egressTarget.Namespace, egressTarget.Name, egressTarget)
+	t := egress.FromEgressTarget(egressTarget.Namespace, egressTarget.Name, egressTarget)
 	demands := plan.DemandsOf(t, use.pods)
 	credentials, ok := r.credentials(t, plan.SecretsInUse(t, demands))
 	if !ok {
@@ -74,7 +74,7 @@ func (r *renderer) programOne(use *use, targets []target.Target, others mesh.Oth
 	}
 	decided := plan.Decide(plan.Facts{
 		EgressTarget: egressTarget,
-		Siblings:     slices.DeleteFunc(slices.Clone(targets), func(other target.Target) bool { return other.Host == t.Host }),
+		Siblings:     slices.DeleteFunc(slices.Clone(targets), func(other egress.Target) bool { return other.Host == t.Host }),
 		Demands:      demands,
 		Credentials:  credentials,
 		Others:       others,

@@ -15,7 +15,7 @@ import (
 	"mtls.egress/webhook/api/v1alpha1"
 	"mtls.egress/webhook/internal/mutate"
 	"mtls.egress/webhook/internal/policy"
-	"mtls.egress/webhook/internal/target"
+	"mtls.egress/webhook/internal/egress"
 )
 
 // Options are what a cluster would know.
@@ -50,7 +50,7 @@ type key struct{ namespace, host string }
 
 // use is a target as the workloads of the input use it.
 type use struct {
-	target target.Target
+	target egress.Target
 	// callers are the objects that call it, by the Secret that they present.
 	callers map[string][]Place
 	// pods are those that they make, one for each.
@@ -182,7 +182,7 @@ func (r *renderer) mutate(item item) {
 
 // call records that the object, whose Pods have these annotations, calls the target. Later objects of the namespace meet
 // the EgressTarget that the controller would have made by then.
-func (r *renderer) call(item item, t target.Target, annotations map[string]string) {
+func (r *renderer) call(item item, t egress.Target, annotations map[string]string) {
 	id := key{item.namespace(), t.Host}
 	if r.uses[id] == nil {
 		r.uses[id] = &use{target: t, callers: map[string][]Place{}}
@@ -193,7 +193,7 @@ func (r *renderer) call(item item, t target.Target, annotations map[string]strin
 	}})
 	if r.egressTargets[id.namespace][t.Host] == nil {
 		r.know(id.namespace, &v1alpha1.EgressTarget{
-			ObjectMeta: metav1.ObjectMeta{Name: t.Host, Labels: map[string]string{target.LabelManagedBy: target.ValueManagedBy}},
+			ObjectMeta: metav1.ObjectMeta{Name: t.Host, Labels: map[string]string{egress.LabelManagedBy: egress.ValueManagedBy}},
 			Spec:       v1alpha1.EgressTargetSpec{Port: t.Port},
 		})
 	}

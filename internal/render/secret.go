@@ -9,7 +9,7 @@ import (
 
 	"mtls.egress/webhook/internal/certs/credential"
 	"mtls.egress/webhook/internal/plan"
-	"mtls.egress/webhook/internal/target"
+	"mtls.egress/webhook/internal/egress"
 )
 
 // secret is a Secret of the input.
@@ -36,7 +36,7 @@ func nameKey(namespace, name string) string {
 
 // credentials checks the Secrets in use, and the CA of the server where a ConfigMap of the input has it. What isn't part
 // of the input is taken to be as it should be.
-func (r *renderer) credentials(t target.Target, inUse map[string]int32) (checks []plan.CredentialCheck, ok bool) {
+func (r *renderer) credentials(t egress.Target, inUse map[string]int32) (checks []plan.CredentialCheck, ok bool) {
 	if !r.checkServerCA(t) {
 		return nil, false
 	}

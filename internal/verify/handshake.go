@@ -19,7 +19,7 @@ import (
 	"time"
 
 	"mtls.egress/webhook/internal/certs/credential"
-	"mtls.egress/webhook/internal/target"
+	"mtls.egress/webhook/internal/egress"
 )
 
 // The defaults of a [Prober].
@@ -57,7 +57,7 @@ type Request struct {
 
 // Certificate reads the certificate and its key from the data of a Secret. It doesn't judge them: that is [credential.Judge]'s business, and comes
 // first. The error names all that can't be read and holds nothing of the key.
-func Certificate(data map[string][]byte, layout target.Layout) (tls.Certificate, error) {
+func Certificate(data map[string][]byte, layout egress.Layout) (tls.Certificate, error) {
 	chain, unreadable := credential.ReadCertificates(layout.Certificate, data[layout.Certificate])
 	key, noKey := credential.ReadPrivateKey(layout.PrivateKey, data[layout.PrivateKey])
 	if err := errors.Join(unreadable, noKey); err != nil {

@@ -10,7 +10,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"mtls.egress/webhook/internal/target"
+	"mtls.egress/webhook/internal/egress"
 )
 
 // TestATenantCantLoosenWhatRuns tries, on the product as it is installed, what the people of a namespace could do to calls of Pods that run. What the policies say of every other way to
@@ -126,18 +126,18 @@ func TestThePolicyTakesWhatTheWebhookWrites(t *testing.T) {
 	for name, asked := range hosts {
 		t.Run(name, func(t *testing.T) {
 			pod := annotated("long", func(pod *corev1.Pod) {
-				pod.Annotations[target.AnnotationTarget] = asked
-				pod.Annotations[target.AnnotationSecret] = "one"
+				pod.Annotations[egress.AnnotationTarget] = asked
+				pod.Annotations[egress.AnnotationSecret] = "one"
 			})
 			pod.Namespace = w.namespace
 			if err := w.Create(t.Context(), pod, client.DryRunAll); err != nil {
 				t.Fatal(err)
 			}
-			host, err := target.NormaliseHost(strings.Split(asked, ",")[0])
+			host, err := egress.NormaliseHost(strings.Split(asked, ",")[0])
 			if err != nil {
 				t.Fatal(err)
 			}
-			want := map[string]string{target.LabelRealised: target.LabelValue, target.HostLabel(host): target.LabelValue}
+			want := map[string]string{egress.LabelRealised: egress.LabelValue, egress.HostLabel(host): egress.LabelValue}
 			if diff := gocmp.Diff(want, pod.Labels); diff != "" {
 				t.Errorf("labels (-want +got):\n%s", diff)
 			}

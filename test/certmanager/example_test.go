@@ -19,7 +19,7 @@ import (
 	"mtls.egress/webhook/api/v1alpha1"
 	"mtls.egress/webhook/internal/certs/credential"
 	"mtls.egress/webhook/internal/cli"
-	"mtls.egress/webhook/internal/target"
+	"mtls.egress/webhook/internal/egress"
 	"mtls.egress/webhook/test/apiserver"
 	"mtls.egress/webhook/test/installation"
 	"mtls.egress/webhook/test/pki"
@@ -67,7 +67,7 @@ func TestTheExampleIsIssued(t *testing.T) {
 	if err := yaml.UnmarshalStrict(content, &egressTarget); err != nil {
 		t.Fatal(err)
 	}
-	wanted := target.FromEgressTarget(project, egressTarget.Name, &egressTarget)
+	wanted := egress.FromEgressTarget(project, egressTarget.Name, &egressTarget)
 	layout, judged, err := credential.JudgeSecret(wanted, secret(t, project, wanted.SecretName), time.Now())
 	if err != nil {
 		t.Fatal(err)

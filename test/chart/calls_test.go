@@ -11,7 +11,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"mtls.egress/webhook/internal/target"
+	"mtls.egress/webhook/internal/egress"
 )
 
 func testCalls(t *testing.T, c cluster, webhook *stub) {
@@ -231,7 +231,7 @@ func testCalls(t *testing.T, c cluster, webhook *stub) {
 		if !called(t.Context(), "chosen") {
 			t.Error("not called for the namespace that was chosen")
 		}
-		if err := c.Create(t.Context(), newPod("calls", "left-out", map[string]string{target.AnnotationTarget: "external.system.com"})); !denied(err, "mtls-egress-webhook-realised") {
+		if err := c.Create(t.Context(), newPod("calls", "left-out", map[string]string{egress.AnnotationTarget: "external.system.com"})); !denied(err, "mtls-egress-webhook-realised") {
 			t.Errorf("a Pod that asks where the webhook is not called: %v", err)
 		}
 		c.upgrade(t, webhook)

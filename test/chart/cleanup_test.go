@@ -15,7 +15,7 @@ import (
 	"mtls.egress/webhook/api/v1alpha1"
 	"mtls.egress/webhook/internal/controller"
 	"mtls.egress/webhook/internal/mesh"
-	"mtls.egress/webhook/internal/target"
+	"mtls.egress/webhook/internal/egress"
 )
 
 const cleanupName = "mtls-egress-webhook-cleanup"
@@ -24,10 +24,10 @@ const cleanupName = "mtls-egress-webhook-cleanup"
 func (r *installedRelease) program(t *testing.T, namespace string, made bool) {
 	t.Helper()
 	egressTarget := &v1alpha1.EgressTarget{}
-	egressTarget.Namespace, egressTarget.Name, egressTarget.Finalizers = namespace, "external.system.com", []string{target.Finalizer}
+	egressTarget.Namespace, egressTarget.Name, egressTarget.Finalizers = namespace, "external.system.com", []string{egress.Finalizer}
 	var options []client.CreateOption
 	if made {
-		egressTarget.Labels = map[string]string{target.LabelManagedBy: target.ValueManagedBy}
+		egressTarget.Labels = map[string]string{egress.LabelManagedBy: egress.ValueManagedBy}
 		options = append(options, client.FieldOwner(controller.FieldManager))
 	}
 	if err := r.targets.Create(t.Context(), egressTarget, options...); err != nil {
@@ -38,7 +38,7 @@ func (r *installedRelease) program(t *testing.T, namespace string, made bool) {
 		t.Fatal(err)
 	}
 	anchor := generated(namespace, mesh.KindServiceEntry)
-	anchor.SetName(target.AnchorName)
+	anchor.SetName(egress.AnchorName)
 	for _, object := range append([]client.Object{anchor}, generated(namespace, mesh.KindVirtualService), generated(namespace, mesh.KindDestinationRule), generated(namespace, mesh.KindServiceEntry)) {
 		owners := object.GetOwnerReferences()
 		owners[0].UID = egressTarget.UID

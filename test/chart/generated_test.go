@@ -15,7 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"mtls.egress/webhook/internal/mesh"
-	"mtls.egress/webhook/internal/target"
+	"mtls.egress/webhook/internal/egress"
 )
 
 // act is what a user does to a generated object.
@@ -77,7 +77,7 @@ func testGeneratedObjects(t *testing.T, c cluster) {
 		"somebody changes the label": {
 			user: somebody,
 			act: update(func(object *unstructured.Unstructured) {
-				object.SetLabels(map[string]string{target.LabelManagedBy: "somebody"})
+				object.SetLabels(map[string]string{egress.LabelManagedBy: "somebody"})
 			}),
 			denied: true,
 		},
@@ -108,7 +108,7 @@ func testGeneratedObjects(t *testing.T, c cluster) {
 		"somebody takes a label of Istio away": {
 			user: somebody, denied: true,
 			act: update(func(object *unstructured.Unstructured) {
-				object.SetLabels(map[string]string{target.LabelManagedBy: target.ValueManagedBy})
+				object.SetLabels(map[string]string{egress.LabelManagedBy: egress.ValueManagedBy})
 			}),
 			before: func(object *unstructured.Unstructured) { addLabel(object, "istio.io/rev", "a") },
 		},
@@ -139,7 +139,7 @@ func testGeneratedObjects(t *testing.T, c cluster) {
 			before: func(object *unstructured.Unstructured) { object.SetFinalizers([]string{"example.com/a"}) },
 		},
 		"somebody deletes the anchor": {
-			user: somebody, act: remove, before: func(object *unstructured.Unstructured) { object.SetName(target.AnchorName) }, denied: true,
+			user: somebody, act: remove, before: func(object *unstructured.Unstructured) { object.SetName(egress.AnchorName) }, denied: true,
 		},
 		"somebody changes the spec by an older API version": {
 			user: somebody,
@@ -172,7 +172,7 @@ func testGeneratedObjects(t *testing.T, c cluster) {
 		"somebody adds a label and an annotation": {
 			user: somebody,
 			act: update(func(object *unstructured.Unstructured) {
-				object.SetLabels(map[string]string{target.LabelManagedBy: target.ValueManagedBy, "team": "a"})
+				object.SetLabels(map[string]string{egress.LabelManagedBy: egress.ValueManagedBy, "team": "a"})
 				object.SetAnnotations(map[string]string{"example.com/a": "b"})
 			}),
 		},
@@ -185,7 +185,7 @@ func testGeneratedObjects(t *testing.T, c cluster) {
 		"somebody adds a label and an annotation that are only like Istio's": {
 			user: somebody,
 			act: update(func(object *unstructured.Unstructured) {
-				object.SetLabels(map[string]string{target.LabelManagedBy: target.ValueManagedBy, "myistio.io/rev": "a", "istio.io.example.com/rev": "a", "istio.io": "a"})
+				object.SetLabels(map[string]string{egress.LabelManagedBy: egress.ValueManagedBy, "myistio.io/rev": "a", "istio.io.example.com/rev": "a", "istio.io": "a"})
 				object.SetAnnotations(map[string]string{"example.com/istio.io": "b", "istio": "c"})
 			}),
 		},
@@ -247,7 +247,7 @@ func testGeneratedObjects(t *testing.T, c cluster) {
 		"somebody puts the label on an object of his own": {
 			user: somebody, before: unlabelled,
 			act: update(func(object *unstructured.Unstructured) {
-				object.SetLabels(map[string]string{target.LabelManagedBy: target.ValueManagedBy})
+				object.SetLabels(map[string]string{egress.LabelManagedBy: egress.ValueManagedBy})
 				changeSpec(object)
 			}),
 		},

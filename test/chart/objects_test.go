@@ -10,7 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"mtls.egress/webhook/internal/mesh"
-	"mtls.egress/webhook/internal/target"
+	"mtls.egress/webhook/internal/egress"
 )
 
 // denied says whether this policy refused a request.
@@ -32,7 +32,7 @@ func newPod(namespace, name string, annotations map[string]string) *corev1.Pod {
 
 // realisedPod is a Pod as the webhook leaves it, as far as the policy looks.
 func realisedPod(namespace, name string) *corev1.Pod {
-	pod := newPod(namespace, name, map[string]string{target.AnnotationTarget: "external.system.com"})
+	pod := newPod(namespace, name, map[string]string{egress.AnnotationTarget: "external.system.com"})
 	pod.Labels = labelsFor("external.system.com")
 	pod.Spec.HostAliases = []corev1.HostAlias{alias("external.system.com")}
 	return pod
@@ -40,9 +40,9 @@ func realisedPod(namespace, name string) *corev1.Pod {
 
 // labelsFor are the labels that the webhook gives a Pod for hosts.
 func labelsFor(hosts ...string) map[string]string {
-	labels := map[string]string{target.LabelRealised: target.LabelValue}
+	labels := map[string]string{egress.LabelRealised: egress.LabelValue}
 	for _, host := range hosts {
-		labels[target.HostLabel(host)] = target.LabelValue
+		labels[egress.HostLabel(host)] = egress.LabelValue
 	}
 	return labels
 }
@@ -61,7 +61,7 @@ func volume(pod *corev1.Pod) {
 }
 
 func alias(host string) corev1.HostAlias {
-	return corev1.HostAlias{IP: target.SinkholeAddress(host).String(), Hostnames: []string{host}}
+	return corev1.HostAlias{IP: egress.SinkholeAddress(host).String(), Hostnames: []string{host}}
 }
 
 // newWorkload is a workload of one of the six kinds, whose Pod template has no annotations.
@@ -141,10 +141,10 @@ func generated(namespace, kind string) *unstructured.Unstructured {
 	object := &unstructured.Unstructured{Object: map[string]any{
 		"apiVersion": mesh.GroupVersion().String(),
 		"kind":       kind,
-		"metadata":   map[string]any{"namespace": namespace, "name": target.ObjectName("external.system.com")},
+		"metadata":   map[string]any{"namespace": namespace, "name": egress.ObjectName("external.system.com")},
 		"spec":       istioSpec(kind, "external.system.com"),
 	}}
-	object.SetLabels(map[string]string{target.LabelManagedBy: target.ValueManagedBy})
+	object.SetLabels(map[string]string{egress.LabelManagedBy: egress.ValueManagedBy})
 	object.SetOwnerReferences([]metav1.OwnerReference{{
 		APIVersion: "mtls.egress/v1alpha1", Kind: "EgressTarget", Name: "external.system.com", UID: types.UID("0c4f9bb0-57a8-4d3b-8a4c-4d3c8d1c6b52"),
 	}})

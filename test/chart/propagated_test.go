@@ -12,18 +12,18 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"mtls.egress/webhook/internal/target"
+	"mtls.egress/webhook/internal/egress"
 )
 
 func testPropagated(t *testing.T, c cluster) {
 	c.namespace(t, "propagated", nil)
 	const host = "external.system.com"
 	asks := func(workload *unstructured.Unstructured) {
-		workload.SetAnnotations(map[string]string{target.AnnotationTarget: host})
+		workload.SetAnnotations(map[string]string{egress.AnnotationTarget: host})
 	}
 	propagated := func(workload *unstructured.Unstructured) {
 		asks(workload)
-		annotateTemplate(t, workload, target.AnnotationTarget, host)
+		annotateTemplate(t, workload, egress.AnnotationTarget, host)
 	}
 	ownedAs := func(apiVersion, kind string) func(*unstructured.Unstructured) {
 		return func(workload *unstructured.Unstructured) {
@@ -44,15 +44,15 @@ func testPropagated(t *testing.T, c cluster) {
 	}{
 		"it asks for nothing": {change: func(*unstructured.Unstructured) {}},
 		"it has another annotation of ours": {change: func(workload *unstructured.Unstructured) {
-			workload.SetAnnotations(map[string]string{target.AnnotationSecret: "partner"})
+			workload.SetAnnotations(map[string]string{egress.AnnotationSecret: "partner"})
 		}},
 		"it was propagated": {change: propagated},
 		"only the Pod template asks": {change: func(workload *unstructured.Unstructured) {
-			annotateTemplate(t, workload, target.AnnotationTarget, host)
+			annotateTemplate(t, workload, egress.AnnotationTarget, host)
 		}},
 		"the Pod template has its own annotation": {change: func(workload *unstructured.Unstructured) {
 			asks(workload)
-			annotateTemplate(t, workload, target.AnnotationTarget, "api.example.org")
+			annotateTemplate(t, workload, egress.AnnotationTarget, "api.example.org")
 		}},
 		"a namespace that the webhook leaves out, propagated": {namespace: "kube-system", change: propagated},
 		// An expression that costs too much is an error, and an error refuses.
@@ -69,15 +69,15 @@ func testPropagated(t *testing.T, c cluster) {
 		"it asks": {change: asks, refused: true},
 		"it asks with an empty value": {
 			change: func(workload *unstructured.Unstructured) {
-				workload.SetAnnotations(map[string]string{target.AnnotationTarget: ""})
+				workload.SetAnnotations(map[string]string{egress.AnnotationTarget: ""})
 			},
 			refused: true,
 		},
 		"the Pod template has other annotations": {
 			change: func(workload *unstructured.Unstructured) {
 				asks(workload)
-				annotateTemplate(t, workload, target.AnnotationSecret, "partner")
-				annotateTemplate(t, workload, target.AnnotationPropagated, "{}")
+				annotateTemplate(t, workload, egress.AnnotationSecret, "partner")
+				annotateTemplate(t, workload, egress.AnnotationPropagated, "{}")
 			},
 			refused: true,
 		},
@@ -101,7 +101,7 @@ func testPropagated(t *testing.T, c cluster) {
 			kinds: []string{"CronJob"},
 			change: func(workload *unstructured.Unstructured) {
 				asks(workload)
-				set(t, workload, host, "spec", "jobTemplate", "metadata", "annotations", target.AnnotationTarget)
+				set(t, workload, host, "spec", "jobTemplate", "metadata", "annotations", egress.AnnotationTarget)
 			},
 			refused: true,
 		},

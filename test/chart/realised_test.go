@@ -10,7 +10,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"mtls.egress/webhook/internal/target"
+	"mtls.egress/webhook/internal/egress"
 )
 
 func testRealised(t *testing.T, c cluster) {
@@ -36,7 +36,7 @@ func testRealised(t *testing.T, c cluster) {
 		}
 	}
 	ask := func(pod *corev1.Pod, value string) {
-		pod.Annotations = map[string]string{target.AnnotationTarget: value}
+		pod.Annotations = map[string]string{egress.AnnotationTarget: value}
 	}
 	askRealised := func(pod *corev1.Pod, hosts ...string) {
 		ask(pod, strings.Join(hosts, ","))
@@ -52,7 +52,7 @@ func testRealised(t *testing.T, c cluster) {
 			`host over mutual TLS, write the host into the annotation`, policy, policy, strings.Join(labels, ", "))
 	}
 	hosts := []string{"external.system.com", "api.example.org"}
-	otherHash := target.HostLabel(longHost(64))
+	otherHash := egress.HostLabel(longHost(64))
 	otherHash = otherHash[:len(otherHash)-10] + "0123456789"
 
 	tests := map[string]struct {
@@ -122,76 +122,76 @@ func testRealised(t *testing.T, c cluster) {
 			want:      refused("kube-system", hosts[0]),
 		},
 		"the label of the host is missing": {
-			change: func(pod *corev1.Pod) { delete(pod.Labels, target.HostLabel(hosts[0])) }, want: refused("project", hosts[0]),
+			change: func(pod *corev1.Pod) { delete(pod.Labels, egress.HostLabel(hosts[0])) }, want: refused("project", hosts[0]),
 		},
 		"the label of the host says something else": {
-			change: func(pod *corev1.Pod) { pod.Labels[target.HostLabel(hosts[0])] = "" }, want: refused("project", hosts[0]),
+			change: func(pod *corev1.Pod) { pod.Labels[egress.HostLabel(hosts[0])] = "" }, want: refused("project", hosts[0]),
 		},
 		"the label of a long host is missing": {
 			change: func(pod *corev1.Pod) {
 				askRealised(pod, longHost(64), longHost(65))
-				delete(pod.Labels, target.HostLabel(longHost(64)))
+				delete(pod.Labels, egress.HostLabel(longHost(64)))
 			},
 			want: refused("project", longHost(64)),
 		},
 		"labels without the annotation": {
 			change: func(pod *corev1.Pod) { pod.Annotations = nil },
-			want:   forged(target.LabelRealised, target.HostLabel(hosts[0])),
-			or:     forged(target.HostLabel(hosts[0]), target.LabelRealised),
+			want:   forged(egress.LabelRealised, egress.HostLabel(hosts[0])),
+			or:     forged(egress.HostLabel(hosts[0]), egress.LabelRealised),
 		},
 		"labels without the annotation, where the webhook isn't called": {
 			namespace: "kube-system",
-			change:    func(pod *corev1.Pod) { pod.Annotations = nil; delete(pod.Labels, target.HostLabel(hosts[0])) },
-			want:      forged(target.LabelRealised),
+			change:    func(pod *corev1.Pod) { pod.Annotations = nil; delete(pod.Labels, egress.HostLabel(hosts[0])) },
+			want:      forged(egress.LabelRealised),
 		},
 		"labels without the annotation, that say no": {
 			change: func(pod *corev1.Pod) {
 				*pod = *newPod("project", "pod", nil)
-				pod.Labels = map[string]string{target.HostLabel(hosts[0]): "false"}
+				pod.Labels = map[string]string{egress.HostLabel(hosts[0]): "false"}
 			},
-			want: forged(target.HostLabel(hosts[0])),
+			want: forged(egress.HostLabel(hosts[0])),
 		},
 		"labels without the annotation, in the host's network": {
 			change: func(pod *corev1.Pod) {
-				pod.Annotations, pod.Labels = nil, map[string]string{target.LabelRealised: target.LabelValue}
+				pod.Annotations, pod.Labels = nil, map[string]string{egress.LabelRealised: egress.LabelValue}
 				pod.Spec.HostNetwork = true
 			},
-			want: forged(target.LabelRealised),
+			want: forged(egress.LabelRealised),
 		},
 		"a label for a host that the annotation doesn't have": {
-			change: func(pod *corev1.Pod) { pod.Labels[target.HostLabel(hosts[1])] = target.LabelValue },
-			want:   forged(target.HostLabel(hosts[1])),
+			change: func(pod *corev1.Pod) { pod.Labels[egress.HostLabel(hosts[1])] = egress.LabelValue },
+			want:   forged(egress.HostLabel(hosts[1])),
 		},
 		"a label in upper case": {
-			change: func(pod *corev1.Pod) { pod.Labels["to.mtls.egress/External.System.com"] = target.LabelValue },
+			change: func(pod *corev1.Pod) { pod.Labels["to.mtls.egress/External.System.com"] = egress.LabelValue },
 			want:   forged("to.mtls.egress/External.System.com"),
 		},
 		"a label for a long host that the annotation doesn't have": {
-			change: func(pod *corev1.Pod) { pod.Labels[target.HostLabel(longHost(64))] = target.LabelValue },
-			want:   forged(target.HostLabel(longHost(64))),
+			change: func(pod *corev1.Pod) { pod.Labels[egress.HostLabel(longHost(64))] = egress.LabelValue },
+			want:   forged(egress.HostLabel(longHost(64))),
 		},
 		"a label that is only like that of a short host": {
-			change: func(pod *corev1.Pod) { pod.Labels[target.HostLabel(hosts[0])+"-0123456789"] = target.LabelValue },
-			want:   forged(target.HostLabel(hosts[0]) + "-0123456789"),
+			change: func(pod *corev1.Pod) { pod.Labels[egress.HostLabel(hosts[0])+"-0123456789"] = egress.LabelValue },
+			want:   forged(egress.HostLabel(hosts[0]) + "-0123456789"),
 		},
 		"a label that is only like that of a long host": {
 			change: func(pod *corev1.Pod) {
 				askRealised(pod, longHost(100), hosts[0])
-				pod.Labels["to.mtls.egress/"+longHost(100)[:40]+"-0123456789"] = target.LabelValue
+				pod.Labels["to.mtls.egress/"+longHost(100)[:40]+"-0123456789"] = egress.LabelValue
 			},
 			want: forged("to.mtls.egress/" + longHost(100)[:40] + "-0123456789"),
 		},
 		"the label of a long host, and another one that only its hash tells from it": {
 			change: func(pod *corev1.Pod) {
 				askRealised(pod, longHost(64))
-				pod.Labels = map[string]string{target.LabelRealised: target.LabelValue}
-				pod.Labels[target.HostLabel(longHost(64))], pod.Labels[otherHash] = target.LabelValue, target.LabelValue
+				pod.Labels = map[string]string{egress.LabelRealised: egress.LabelValue}
+				pod.Labels[egress.HostLabel(longHost(64))], pod.Labels[otherHash] = egress.LabelValue, egress.LabelValue
 			},
-			want: forged(otherHash, target.HostLabel(longHost(64))),
-			or:   forged(target.HostLabel(longHost(64)), otherHash),
+			want: forged(otherHash, egress.HostLabel(longHost(64))),
+			or:   forged(egress.HostLabel(longHost(64)), otherHash),
 		},
 		"the label is missing":          {change: func(pod *corev1.Pod) { pod.Labels = nil }, want: refused("project", hosts[0])},
-		"the label says something else": {change: func(pod *corev1.Pod) { pod.Labels[target.LabelRealised] = "false" }, want: refused("project", hosts[0])},
+		"the label says something else": {change: func(pod *corev1.Pod) { pod.Labels[egress.LabelRealised] = "false" }, want: refused("project", hosts[0])},
 		"the label was written by hand": {change: func(pod *corev1.Pod) { pod.Spec.HostAliases = nil }, want: refused("project", hosts[0])},
 		"one host of two": {
 			change: func(pod *corev1.Pod) { ask(pod, "external.system.com, api.example.org:8443") },
@@ -296,7 +296,7 @@ func testRealised(t *testing.T, c cluster) {
 		pod := newPod("project", "pod", nil)
 		pod.Labels = map[string]string{}
 		for n := range 10_000 {
-			pod.Labels[fmt.Sprintf("to.example.com/h%d.example.com", n)] = target.LabelValue
+			pod.Labels[fmt.Sprintf("to.example.com/h%d.example.com", n)] = egress.LabelValue
 		}
 		start := time.Now()
 		if err := c.Create(t.Context(), pod, client.DryRunAll); err != nil {
@@ -320,9 +320,9 @@ func testRealised(t *testing.T, c cluster) {
 			asked = append(asked, host)
 			pod.Spec.HostAliases = append(pod.Spec.HostAliases, corev1.HostAlias{IP: ip, Hostnames: []string{host}})
 		}
-		for i := 0; i < len(asked); i += target.MaxTargets {
+		for i := 0; i < len(asked); i += egress.MaxTargets {
 			few := pod.DeepCopy()
-			end := min(i+target.MaxTargets, len(asked))
+			end := min(i+egress.MaxTargets, len(asked))
 			ask(few, strings.Join(asked[i:end], ","))
 			few.Labels = labelsFor(asked[i:end]...)
 			few.Spec.HostAliases = few.Spec.HostAliases[i:end]
@@ -340,7 +340,7 @@ func testRealisedLater(t *testing.T, c cluster) {
 			`TLS, but the Pod was not realised for %s when it was created. A Pod that exists gets no volumes and host aliases any more, so its calls could leave in `+
 			`plain text. Create the Pod anew with the annotation, or annotate the workload that makes it`, policy, policy, hosts)
 	}
-	asks := func(value string) map[string]string { return map[string]string{target.AnnotationTarget: value} }
+	asks := func(value string) map[string]string { return map[string]string{egress.AnnotationTarget: value} }
 	const host = "external.system.com"
 	kept := func(pod string) string {
 		return fmt.Sprintf(`ValidatingAdmissionPolicy '%s' with binding '%s' denied request: the labels mtls.egress/realised and to.mtls.egress/HOST and the `+
@@ -363,7 +363,7 @@ func testRealisedLater(t *testing.T, c cluster) {
 		},
 		"the annotation comes to others": {
 			pod:    "noted",
-			change: func(pod *corev1.Pod) { pod.Annotations[target.AnnotationTarget] = host },
+			change: func(pod *corev1.Pod) { pod.Annotations[egress.AnnotationTarget] = host },
 			want:   refused(host),
 		},
 		"the annotation comes with the label": {
@@ -407,27 +407,27 @@ func testRealisedLater(t *testing.T, c cluster) {
 			pod: "realised", change: func(pod *corev1.Pod) { pod.Annotations = asks("External.System.com.:443") }, want: kept("realised"),
 		},
 		"the annotation goes":   {pod: "realised", change: func(pod *corev1.Pod) { pod.Annotations = nil }, want: kept("realised")},
-		"a Secret comes":        {pod: "realised", change: func(pod *corev1.Pod) { pod.Annotations[target.AnnotationSecret] = "other" }, want: kept("realised")},
+		"a Secret comes":        {pod: "realised", change: func(pod *corev1.Pod) { pod.Annotations[egress.AnnotationSecret] = "other" }, want: kept("realised")},
 		"all of it goes":        {pod: "realised", change: func(pod *corev1.Pod) { pod.Annotations, pod.Labels = nil, nil }, want: kept("realised")},
-		"the label says no":     {pod: "realised", change: func(pod *corev1.Pod) { pod.Labels[target.LabelRealised] = "false" }, want: kept("realised")},
-		"the host's label goes": {pod: "realised", change: func(pod *corev1.Pod) { delete(pod.Labels, target.HostLabel(host)) }, want: kept("realised")},
+		"the label says no":     {pod: "realised", change: func(pod *corev1.Pod) { pod.Labels[egress.LabelRealised] = "false" }, want: kept("realised")},
+		"the host's label goes": {pod: "realised", change: func(pod *corev1.Pod) { delete(pod.Labels, egress.HostLabel(host)) }, want: kept("realised")},
 		"the host's label says no": {
-			pod: "realised", change: func(pod *corev1.Pod) { pod.Labels[target.HostLabel(host)] = "false" }, want: kept("realised"),
+			pod: "realised", change: func(pod *corev1.Pod) { pod.Labels[egress.HostLabel(host)] = "false" }, want: kept("realised"),
 		},
 		"a label for another host comes": {
-			pod: "realised", change: func(pod *corev1.Pod) { pod.Labels[target.HostLabel("api.example.org")] = target.LabelValue }, want: kept("realised"),
+			pod: "realised", change: func(pod *corev1.Pod) { pod.Labels[egress.HostLabel("api.example.org")] = egress.LabelValue }, want: kept("realised"),
 		},
 		"the host's label goes while the Pod is being deleted": {
-			pod: "realised-ending", change: func(pod *corev1.Pod) { delete(pod.Labels, target.HostLabel(host)) }, want: kept("realised-ending"),
+			pod: "realised-ending", change: func(pod *corev1.Pod) { delete(pod.Labels, egress.HostLabel(host)) }, want: kept("realised-ending"),
 		},
 		"a realised Pod loses its finalizer while it is being deleted": {
 			pod: "realised-ending", change: func(pod *corev1.Pod) { pod.Finalizers = nil },
 		},
 		"a plain Pod gets the label of a host": {
-			pod: "plain", change: func(pod *corev1.Pod) { pod.Labels = map[string]string{target.HostLabel(host): target.LabelValue} }, want: forged(target.HostLabel(host)),
+			pod: "plain", change: func(pod *corev1.Pod) { pod.Labels = map[string]string{egress.HostLabel(host): egress.LabelValue} }, want: forged(egress.HostLabel(host)),
 		},
 		"a plain Pod gets the label of all": {
-			pod: "plain", change: func(pod *corev1.Pod) { pod.Labels = map[string]string{target.LabelRealised: target.LabelValue} }, want: forged(target.LabelRealised),
+			pod: "plain", change: func(pod *corev1.Pod) { pod.Labels = map[string]string{egress.LabelRealised: egress.LabelValue} }, want: forged(egress.LabelRealised),
 		},
 		"an unrealised Pod gets the labels": {pod: "unrealised", change: func(pod *corev1.Pod) { pod.Labels = labelsFor(host) }, want: refused(host)},
 		"a realised Pod gets other labels, and loses them": {pod: "realised", change: func(pod *corev1.Pod) {
@@ -484,7 +484,7 @@ func testRealisedLater(t *testing.T, c cluster) {
 func olderPods(t *testing.T, c cluster) {
 	t.Helper()
 	c.namespace(t, "later", nil)
-	asks := func(value string) map[string]string { return map[string]string{target.AnnotationTarget: value} }
+	asks := func(value string) map[string]string { return map[string]string{egress.AnnotationTarget: value} }
 	ending := newPod("later", "ending", asks("external.system.com"))
 	realised, realisedEnding, labelled := realisedPod("later", "realised"), realisedPod("later", "realised-ending"), realisedPod("later", "labelled")
 	realised.Labels["app"] = "shop"
@@ -513,7 +513,7 @@ func olderPods(t *testing.T, c cluster) {
 
 func addLabels(pod *corev1.Pod, count int) {
 	for n := range count {
-		pod.Labels[fmt.Sprintf("%sh%d.example.com", target.LabelHostPrefix, n)] = target.LabelValue
+		pod.Labels[fmt.Sprintf("%sh%d.example.com", egress.LabelHostPrefix, n)] = egress.LabelValue
 	}
 }
 

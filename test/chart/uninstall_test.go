@@ -21,7 +21,7 @@ import (
 
 	"mtls.egress/webhook/internal/cli"
 	"mtls.egress/webhook/internal/mesh"
-	"mtls.egress/webhook/internal/target"
+	"mtls.egress/webhook/internal/egress"
 	"mtls.egress/webhook/test/certmanager"
 )
 
@@ -39,7 +39,7 @@ func TestUninstall(t *testing.T) {
 	cronJob := newWorkload("CronJob", "project", "report")
 	cronJob.SetAnnotations(map[string]string{"mtls.egress/target": "external.system.com, b.example.com:8443"})
 	pod := realisedPod("default", "by-hand")
-	pod.Labels[target.HostLabel("external.system.com")] = target.LabelValue
+	pod.Labels[egress.HostLabel("external.system.com")] = egress.LabelValue
 	// More of a kind than one page holds, and the one that counts at the end.
 	for number := range 500 {
 		if err := c.Create(t.Context(), newWorkload("CronJob", "project", fmt.Sprintf("plain-%03d", number))); err != nil {

@@ -13,7 +13,7 @@ import (
 	"mtls.egress/webhook/api/v1alpha1"
 	"mtls.egress/webhook/internal/controller"
 	"mtls.egress/webhook/internal/mesh"
-	"mtls.egress/webhook/internal/target"
+	"mtls.egress/webhook/internal/egress"
 )
 
 // foreign is an object of somebody else's. Its name sorts before ours, so that of two made in the same second it counts as older.
@@ -27,7 +27,7 @@ const foreignName = "a-by-hand"
 // takesOurSubset is a DestinationRule that Istio follows in place of ours for the Pods with these labels.
 func takesOurSubset(labels map[string]any) foreign {
 	return foreign{mesh.KindDestinationRule, map[string]any{
-		"host": target.MeshHost(host), "workloadSelector": map[string]any{"matchLabels": labels}, "subsets": []any{map[string]any{"name": mesh.SubsetName}},
+		"host": egress.MeshHost(host), "workloadSelector": map[string]any{"matchLabels": labels}, "subsets": []any{map[string]any{"name": mesh.SubsetName}},
 	}}
 }
 
@@ -40,10 +40,10 @@ func takesOurRoute() foreign {
 }
 
 // closedSpecs are those of a closed target with nothing set.
-func (w *world) closedSpecs(layout target.Layout) map[object]any {
+func (w *world) closedSpecs(layout egress.Layout) map[object]any {
 	w.Helper()
-	closed := mesh.Closed(target.FromEgressTarget(w.namespace, host, nil), layout)
-	all := append([]mesh.Object{mesh.Anchor(w.namespace, []int32{target.DefaultAppPort})}, closed...)
+	closed := mesh.Closed(egress.FromEgressTarget(w.namespace, host, nil), layout)
+	all := append([]mesh.Object{mesh.Anchor(w.namespace, []int32{egress.DefaultAppPort})}, closed...)
 	specs := map[object]any{}
 	for _, o := range all {
 		content, err := mesh.Unstructured(o)
@@ -66,17 +66,17 @@ func (w *world) told(about client.Object, event string) {
 	})
 }
 
-func standardLayout() target.Layout {
-	return target.Layout{Certificate: "cert", PrivateKey: "key", ServerCA: "cacert"}
+func standardLayout() egress.Layout {
+	return egress.Layout{Certificate: "cert", PrivateKey: "key", ServerCA: "cacert"}
 }
 
 func TestATargetIsClosedWhileSomebodyElsesObjectCouldLeadItsCallsOut(t *testing.T) {
 	tests := map[string]foreign{
-		"a DestinationRule with our label and our subset":      takesOurSubset(map[string]any{target.HostLabel(host): "true"}),
+		"a DestinationRule with our label and our subset":      takesOurSubset(map[string]any{egress.HostLabel(host): "true"}),
 		"a DestinationRule with another label and our subset":  takesOurSubset(map[string]any{"app": "orders"}),
 		"a VirtualService that is private to the namespace":    takesOurRoute(),
-		"a DestinationRule that selects every realised Pod":    takesOurSubset(map[string]any{target.LabelRealised: "true"}),
-		"a DestinationRule that asks for both of those labels": takesOurSubset(map[string]any{target.LabelRealised: "true", target.HostLabel(host): "true"}),
+		"a DestinationRule that selects every realised Pod":    takesOurSubset(map[string]any{egress.LabelRealised: "true"}),
+		"a DestinationRule that asks for both of those labels": takesOurSubset(map[string]any{egress.LabelRealised: "true", egress.HostLabel(host): "true"}),
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -113,13 +113,13 @@ func TestAnObjectThatBecomesDangerousClosesTheTarget(t *testing.T) {
 	w.programmed(w.defaultSpecs())
 	before := len(w.writes(r))
 
-	w.patch(theirs, map[string]any{"spec": map[string]any{"host": target.MeshHost(host)}})
+	w.patch(theirs, map[string]any{"spec": map[string]any{"host": egress.MeshHost(host)}})
 	w.settled(v1alpha1.ConditionProgrammed, metav1.ConditionFalse, "PlaintextPossible")
 	w.programmed(w.closedSpecs(standardLayout()))
 	var got []string
 	for _, line := range w.writes(r)[before:] {
 		path, _, _ := strings.Cut(line, "?")
-		if strings.Contains(path, "/"+target.ObjectName(host)) {
+		if strings.Contains(path, "/"+egress.ObjectName(host)) {
 			method, path, _ := strings.Cut(path, " ")
 			got = append(got, method+" "+strings.Split(path, "/")[6])
 		}
@@ -163,11 +163,11 @@ func TestATargetWithoutCredentialIsClosedToo(t *testing.T) {
 	w.pod("app", host)
 	w.settled(v1alpha1.ConditionProgrammed, metav1.ConditionFalse, "PlaintextPossible")
 	w.settled(v1alpha1.ConditionReady, metav1.ConditionFalse, "SecretMissing")
-	w.programmed(w.closedSpecs(target.Layout{}))
+	w.programmed(w.closedSpecs(egress.Layout{}))
 	w.remove(theirs)
 	w.settled(v1alpha1.ConditionProgrammed, metav1.ConditionFalse, "CredentialInvalid")
 	// The route that leads nowhere harms nobody, and stays until there is something to lead to.
-	w.programmed(w.closedSpecs(target.Layout{}))
+	w.programmed(w.closedSpecs(egress.Layout{}))
 	w.credential(secret)
 	w.pod("second", host)
 	w.ready()

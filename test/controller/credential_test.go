@@ -15,7 +15,7 @@ import (
 
 	"mtls.egress/webhook/api/v1alpha1"
 	"mtls.egress/webhook/internal/controller"
-	"mtls.egress/webhook/internal/target"
+	"mtls.egress/webhook/internal/egress"
 	"mtls.egress/webhook/test/pki"
 )
 
@@ -39,7 +39,7 @@ func TestASecretThatAppearsIsNoticed(t *testing.T) {
 	if diff := cmp.Diff(want, withoutTimes(egressTarget.Status.Conditions)); diff != "" {
 		t.Errorf("the conditions (+) aren't as wanted (-):\n%s", diff)
 	}
-	w.programmed(w.closedSpecs(target.Layout{}))
+	w.programmed(w.closedSpecs(egress.Layout{}))
 	w.eventually(func() error {
 		if diff := cmp.Diff([]string{"Warning SecretMissing", "Warning CredentialInvalid"}, w.events(egressTarget)); diff != "" {
 			return fmt.Errorf("the events (+) aren't as wanted (-):\n%s", diff)
@@ -114,7 +114,7 @@ func TestBadSecretsAreReportedAndCloseTheTarget(t *testing.T) {
 			if len(egressTarget.Status.Credentials) != 1 || egressTarget.Status.Credentials[0].Reason != test.reason {
 				t.Errorf("credentials are %+v, want one with reason %s", egressTarget.Status.Credentials, test.reason)
 			}
-			w.programmed(w.closedSpecs(target.Layout{}))
+			w.programmed(w.closedSpecs(egress.Layout{}))
 		})
 	}
 }
@@ -132,7 +132,7 @@ func TestTheLastGoodSetStaysWhenTheCredentialGoesBad(t *testing.T) {
 	w.start(controller.Options{Clock: clock})
 	w.pod("app", host)
 	w.ready()
-	want := w.wantSpecs(target.FromEgressTarget(w.namespace, host, nil), target.Layout{Certificate: "tls.crt", PrivateKey: "tls.key", ServerCA: "ca.crt"})
+	want := w.wantSpecs(egress.FromEgressTarget(w.namespace, host, nil), egress.Layout{Certificate: "tls.crt", PrivateKey: "tls.key", ServerCA: "ca.crt"})
 	w.programmed(want)
 
 	clock.SetTime(time.Date(2121, 1, 1, 0, 0, 0, 0, time.UTC))
@@ -175,9 +175,9 @@ func TestACertificateNearItsEndIsTold(t *testing.T) {
 			return nil
 		})
 	}
-	shortened := target.FromEgressTarget(w.namespace, host, nil)
+	shortened := egress.FromEgressTarget(w.namespace, host, nil)
 	shortened.MaxConnectionAge = 150 * time.Second
-	w.programmed(w.wantSpecs(shortened, target.Layout{Certificate: "cert", PrivateKey: "key", ServerCA: "cacert"}))
+	w.programmed(w.wantSpecs(shortened, egress.Layout{Certificate: "cert", PrivateKey: "key", ServerCA: "cacert"}))
 
 	want := map[string]float64{"mtls_egress_credential_not_after_timestamp_seconds": float64(end.Unix()), "mtls_egress_credential_ends_within_seconds": 86400, "mtls_egress_credential_valid": 1}
 	if diff := cmp.Diff(want, w.credentialMetrics(running)); diff != "" {
@@ -240,7 +240,7 @@ func TestSecretsOfDifferentLayouts(t *testing.T) {
 
 	w.remove(&corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "app"}})
 	w.ready()
-	w.programmed(w.wantSpecs(target.FromEgressTarget(w.namespace, host, nil), target.Layout{Certificate: "tls.crt", PrivateKey: "tls.key", ServerCA: "ca.crt"}))
+	w.programmed(w.wantSpecs(egress.FromEgressTarget(w.namespace, host, nil), egress.Layout{Certificate: "tls.crt", PrivateKey: "tls.key", ServerCA: "ca.crt"}))
 }
 
 func TestACAThatPodsDoNotMountIsNotProgrammedUnderThem(t *testing.T) {
@@ -263,19 +263,19 @@ func TestACAThatPodsDoNotMountIsNotProgrammedUnderThem(t *testing.T) {
 	if diff := cmp.Diff("the Pod app started without the ConfigMap partner-ca; restart the Pods to use its CA", message); diff != "" {
 		t.Errorf("the message (+) isn't as wanted (-):\n%s", diff)
 	}
-	wanted := target.FromEgressTarget(w.namespace, host, egressTarget)
+	wanted := egress.FromEgressTarget(w.namespace, host, egressTarget)
 	kept := wanted
-	kept.ServerCA = target.ServerCA{}
-	w.programmed(w.wantSpecs(kept, target.Layout{Certificate: "cert", PrivateKey: "key", ServerCA: "cacert"}))
+	kept.ServerCA = egress.ServerCA{}
+	w.programmed(w.wantSpecs(kept, egress.Layout{Certificate: "cert", PrivateKey: "key", ServerCA: "cacert"}))
 
 	w.pod("app-2", host, func(pod *corev1.Pod) {
 		pod.Annotations["sidecar.istio.io/userVolume"] = fmt.Sprintf(`{%q:{"secret":{"secretName":%q}},%q:{"configMap":{"name":"partner-ca"}}}`,
-			target.VolumeName(host), secret, target.CAVolumeName(host))
+			egress.VolumeName(host), secret, egress.CAVolumeName(host))
 	})
 	w.remove(old)
 	w.ready()
 	w.settled(v1alpha1.ConditionPodsOutdated, metav1.ConditionFalse, "PodsUpToDate")
-	w.programmed(w.wantSpecs(wanted, target.Layout{Certificate: "cert", PrivateKey: "key"}))
+	w.programmed(w.wantSpecs(wanted, egress.Layout{Certificate: "cert", PrivateKey: "key"}))
 }
 
 func TestPodsThatGotSomethingElseThanIsAskedForNowAreNamed(t *testing.T) {
@@ -292,7 +292,7 @@ func TestPodsThatGotSomethingElseThanIsAskedForNowAreNamed(t *testing.T) {
 		t.Errorf("the message (+) isn't as wanted (-):\n%s", diff)
 	}
 	w.pod("mounts-the-default", host, func(pod *corev1.Pod) {
-		pod.Annotations["sidecar.istio.io/userVolume"] = fmt.Sprintf(`[{"name":%q,"secret":{"secretName":%q}}]`, target.VolumeName(host), secret)
+		pod.Annotations["sidecar.istio.io/userVolume"] = fmt.Sprintf(`[{"name":%q,"secret":{"secretName":%q}}]`, egress.VolumeName(host), secret)
 	})
 	w.patch(egressTarget, map[string]any{"spec": map[string]any{"credential": map[string]any{"secretName": "renamed"}}})
 	w.settled(v1alpha1.ConditionReady, metav1.ConditionFalse, "PodsOutdated")
@@ -345,22 +345,22 @@ func TestKeysAndSourcesOfTheCA(t *testing.T) {
 	tests := map[string]struct {
 		spec   v1alpha1.EgressTargetSpec
 		data   map[string][]byte
-		layout target.Layout
+		layout egress.Layout
 	}{
 		"keys that the EgressTarget names": {
 			v1alpha1.EgressTargetSpec{Credential: v1alpha1.Credential{Keys: &v1alpha1.CredentialKeys{Certificate: "client.pem", PrivateKey: "client.key"}}},
 			map[string][]byte{"client.pem": data["cert"], "client.key": data["key"], "ca.crt": data["cacert"]},
-			target.Layout{Certificate: "client.pem", PrivateKey: "client.key", ServerCA: "ca.crt"},
+			egress.Layout{Certificate: "client.pem", PrivateKey: "client.key", ServerCA: "ca.crt"},
 		},
 		"a CA under a key of its own": {
 			v1alpha1.EgressTargetSpec{ServerCA: &v1alpha1.ServerCA{SecretKey: "partner.pem"}},
 			map[string][]byte{"cert": data["cert"], "key": data["key"], "partner.pem": data["cacert"]},
-			target.Layout{Certificate: "cert", PrivateKey: "key", ServerCA: "partner.pem"},
+			egress.Layout{Certificate: "cert", PrivateKey: "key", ServerCA: "partner.pem"},
 		},
 		"the CAs of the system": {
 			v1alpha1.EgressTargetSpec{ServerCA: &v1alpha1.ServerCA{System: &yes}},
 			map[string][]byte{"tls.crt": data["cert"], "tls.key": data["key"]},
-			target.Layout{Certificate: "tls.crt", PrivateKey: "tls.key"},
+			egress.Layout{Certificate: "tls.crt", PrivateKey: "tls.key"},
 		},
 	}
 	for name, test := range tests {
@@ -369,7 +369,7 @@ func TestKeysAndSourcesOfTheCA(t *testing.T) {
 			w.create(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: secret}, Data: test.data})
 			w.create(&v1alpha1.EgressTarget{ObjectMeta: metav1.ObjectMeta{Name: host}, Spec: test.spec})
 			w.start(controller.Options{})
-			w.programmed(w.wantSpecs(target.FromEgressTarget(w.namespace, host, w.ready()), test.layout))
+			w.programmed(w.wantSpecs(egress.FromEgressTarget(w.namespace, host, w.ready()), test.layout))
 		})
 	}
 }

@@ -14,7 +14,7 @@ import (
 	"mtls.egress/webhook/api/v1alpha1"
 	"mtls.egress/webhook/internal/controller"
 	"mtls.egress/webhook/internal/mesh"
-	"mtls.egress/webhook/internal/target"
+	"mtls.egress/webhook/internal/egress"
 )
 
 func TestDriftIsRepaired(t *testing.T) {
@@ -160,7 +160,7 @@ func (w *world) theirs(kind, name string, spec map[string]any) *unstructured.Uns
 	content := &unstructured.Unstructured{Object: map[string]any{"spec": spec}}
 	content.SetGroupVersionKind(mesh.GroupVersion().WithKind(kind))
 	content.SetName(name)
-	content.SetLabels(map[string]string{target.LabelManagedBy: target.ValueManagedBy})
+	content.SetLabels(map[string]string{egress.LabelManagedBy: egress.ValueManagedBy})
 	w.create(content)
 	return content
 }
@@ -218,7 +218,7 @@ func TestATargetThatCatchesCallsToAnotherIsClosed(t *testing.T) {
 	w.eventually(func() error {
 		return w.hasCondition(catching, v1alpha1.ConditionProgrammed, metav1.ConditionFalse, "SinkholeCollision")
 	})
-	if _, err := w.istio(mesh.KindServiceEntry, target.ObjectName(catching)); !apierrors.IsNotFound(err) {
+	if _, err := w.istio(mesh.KindServiceEntry, egress.ObjectName(catching)); !apierrors.IsNotFound(err) {
 		t.Errorf("the ServiceEntry of %s stands (%v)", catching, err)
 	}
 	// It opens when the other one leaves the port, which only its own change tells.
@@ -232,7 +232,7 @@ func TestATargetThatCatchesCallsToAnotherIsClosed(t *testing.T) {
 
 func TestTwoHostsOfOneSinkholeAddressAreBothProgrammed(t *testing.T) {
 	const one, other = "h12065.example.com", "h12089.example.com"
-	if target.SinkholeAddress(one) != target.SinkholeAddress(other) {
+	if egress.SinkholeAddress(one) != egress.SinkholeAddress(other) {
 		t.Fatalf("%s and %s don't share an address", one, other)
 	}
 	w := newWorld(t)
@@ -254,7 +254,7 @@ func TestTwoHostsOfOneSinkholeAddressAreBothProgrammed(t *testing.T) {
 				return fmt.Errorf("%s is not ready: %+v", name, egressTarget.Status.Conditions)
 			}
 			// Istio would lead the calls of both to the listener of one.
-			if _, err := w.istio(mesh.KindServiceEntry, target.ListenerName(name)); !apierrors.IsNotFound(err) {
+			if _, err := w.istio(mesh.KindServiceEntry, egress.ListenerName(name)); !apierrors.IsNotFound(err) {
 				return fmt.Errorf("the listener of %s stands (%w)", name, err)
 			}
 			return nil

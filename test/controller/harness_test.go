@@ -39,7 +39,7 @@ import (
 	"mtls.egress/webhook/internal/controller"
 	"mtls.egress/webhook/internal/informers"
 	"mtls.egress/webhook/internal/mesh"
-	"mtls.egress/webhook/internal/target"
+	"mtls.egress/webhook/internal/egress"
 	"mtls.egress/webhook/test/apiserver"
 	"mtls.egress/webhook/test/pki"
 )
@@ -245,10 +245,10 @@ func (w *world) pod(name, wantedTarget string, options ...func(*corev1.Pod)) *co
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace:   w.namespace,
 			Name:        name,
-			Labels:      map[string]string{target.LabelRealised: target.LabelValue, target.HostLabel(entryHost): target.LabelValue},
-			Annotations: map[string]string{target.AnnotationTarget: wantedTarget},
+			Labels:      map[string]string{egress.LabelRealised: egress.LabelValue, egress.HostLabel(entryHost): egress.LabelValue},
+			Annotations: map[string]string{egress.AnnotationTarget: wantedTarget},
 		},
-		Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "app", Image: "app"}, {Name: target.ProxyContainer, Image: "proxy"}}},
+		Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "app", Image: "app"}, {Name: egress.ProxyContainer, Image: "proxy"}}},
 	}
 	for _, option := range options {
 		option(pod)
@@ -262,8 +262,8 @@ func (w *world) pod(name, wantedTarget string, options ...func(*corev1.Pod)) *co
 // presenting makes a Pod that mounts the Secret.
 func presenting(secretName string) func(*corev1.Pod) {
 	return func(pod *corev1.Pod) {
-		pod.Annotations[target.AnnotationSecret] = secretName
-		pod.Annotations["sidecar.istio.io/userVolume"] = fmt.Sprintf(`[{"name":%q,"secret":{"secretName":%q}}]`, target.VolumeName(host), secretName)
+		pod.Annotations[egress.AnnotationSecret] = secretName
+		pod.Annotations["sidecar.istio.io/userVolume"] = fmt.Sprintf(`[{"name":%q,"secret":{"secretName":%q}}]`, egress.VolumeName(host), secretName)
 	}
 }
 
@@ -358,16 +358,16 @@ type object struct{ kind, name string }
 // generated are the objects of the test's host in the order of their writing.
 func generated() []object {
 	return []object{
-		{mesh.KindServiceEntry, target.AnchorName},
-		{mesh.KindVirtualService, target.ObjectName(host)},
-		{mesh.KindDestinationRule, target.ObjectName(host)},
-		{mesh.KindServiceEntry, target.ObjectName(host)},
-		{mesh.KindServiceEntry, target.ListenerName(host)},
+		{mesh.KindServiceEntry, egress.AnchorName},
+		{mesh.KindVirtualService, egress.ObjectName(host)},
+		{mesh.KindDestinationRule, egress.ObjectName(host)},
+		{mesh.KindServiceEntry, egress.ObjectName(host)},
+		{mesh.KindServiceEntry, egress.ListenerName(host)},
 	}
 }
 
 // wantSpecs are the specs that the pure functions give for the target and layout.
-func (w *world) wantSpecs(t target.Target, layout target.Layout) map[object]any {
+func (w *world) wantSpecs(t egress.Target, layout egress.Layout) map[object]any {
 	w.Helper()
 	all := []mesh.Object{mesh.Anchor(t.Namespace, []int32{t.AppPort})}
 	all = append(all, mesh.Objects(t, layout)...)
@@ -385,7 +385,7 @@ func (w *world) wantSpecs(t target.Target, layout target.Layout) map[object]any 
 // defaultSpecs are those of an EgressTarget with nothing set and a Secret of the first layout.
 func (w *world) defaultSpecs() map[object]any {
 	w.Helper()
-	return w.wantSpecs(target.FromEgressTarget(w.namespace, host, nil), target.Layout{Certificate: "cert", PrivateKey: "key", ServerCA: "cacert"})
+	return w.wantSpecs(egress.FromEgressTarget(w.namespace, host, nil), egress.Layout{Certificate: "cert", PrivateKey: "key", ServerCA: "cacert"})
 }
 
 // specs are those in the cluster.

@@ -29,7 +29,7 @@ import (
 
 	"mtls.egress/webhook/api/v1alpha1"
 	"mtls.egress/webhook/internal/controller"
-	"mtls.egress/webhook/internal/target"
+	"mtls.egress/webhook/internal/egress"
 	"mtls.egress/webhook/test/apiserver"
 	"mtls.egress/webhook/test/certmanager"
 	"mtls.egress/webhook/test/pki"
@@ -165,7 +165,7 @@ func (w *world) notIssued(reason, message string) *v1alpha1.EgressTarget {
 func (w *world) certificate() *certmanagerv1.Certificate {
 	w.Helper()
 	found := &certmanagerv1.Certificate{}
-	err := w.Get(w.Context(), types.NamespacedName{Namespace: w.namespace, Name: target.ObjectName(host)}, found)
+	err := w.Get(w.Context(), types.NamespacedName{Namespace: w.namespace, Name: egress.ObjectName(host)}, found)
 	if apierrors.IsNotFound(err) {
 		return nil
 	}
@@ -237,7 +237,7 @@ func (w *world) issuedSpecs() map[object]any {
 	if err != nil {
 		w.Fatal(err)
 	}
-	return w.wantSpecs(target.FromEgressTarget(w.namespace, host, egressTarget), target.Layout{Certificate: "tls.crt", PrivateKey: "tls.key", ServerCA: "ca.crt"})
+	return w.wantSpecs(egress.FromEgressTarget(w.namespace, host, egressTarget), egress.Layout{Certificate: "tls.crt", PrivateKey: "tls.key", ServerCA: "ca.crt"})
 }
 
 func issuesWhatIsAskedFor(w *world, _ *running) {
@@ -383,7 +383,7 @@ func tellsARefusal(w *world, _ *running) {
 
 func waitsForAnIssuer(w *world, _ *running) {
 	asking := w.asks()
-	w.notIssued("Issuing", "cert-manager says of the Certificate "+target.ObjectName(host)+": Issuing certificate as Secret does not exist")
+	w.notIssued("Issuing", "cert-manager says of the Certificate "+egress.ObjectName(host)+": Issuing certificate as Secret does not exist")
 	w.authority()
 	if egressTarget := w.issued(); egressTarget.Generation != asking.Generation {
 		w.Errorf("the generation is %d, want %d", egressTarget.Generation, asking.Generation)
@@ -395,7 +395,7 @@ func waitsForAnAuthority(w *world, _ *running) {
 	w.create(broken)
 	w.create(caIssuer())
 	w.asks()
-	w.notIssued("Issuing", "cert-manager says of the Certificate "+target.ObjectName(host)+": Issuing certificate as Secret does not exist")
+	w.notIssued("Issuing", "cert-manager says of the Certificate "+egress.ObjectName(host)+": Issuing certificate as Secret does not exist")
 	ca := pki.NewCA(w, "partner's clients")
 	broken.Data = map[string][]byte{"tls.crt": ca.CertPEM, "tls.key": ca.KeyPEM}
 	if err := w.Update(w.Context(), broken); err != nil {
@@ -427,7 +427,7 @@ func tellsAFailure(w *world, _ *running) {
 	if err := w.Status().Update(w.Context(), failed); err != nil {
 		w.Fatal(err)
 	}
-	w.notIssued("IssuanceFailed", "cert-manager says of the Certificate "+target.ObjectName(host)+": The certificate request has failed to complete and will be retried: no policy allows CN=orders; tries that failed: 1")
+	w.notIssued("IssuanceFailed", "cert-manager says of the Certificate "+egress.ObjectName(host)+": The certificate request has failed to complete and will be retried: no policy allows CN=orders; tries that failed: 1")
 	w.change(map[string]any{"credential": map[string]any{"issuerRef": map[string]any{"group": certmanagerapi.GroupName, "kind": certmanagerv1.IssuerKind}}})
 	w.issued()
 }
@@ -461,7 +461,7 @@ func (w *world) leavesTheSecretAlone(running *running) {
 	theirs := w.secret(secret)
 	w.asks()
 	w.pod("app", host)
-	w.notIssued("SecretTaken", "the Secret external-system-mtls-data is there and was not written for the Certificate "+target.ObjectName(host)+
+	w.notIssued("SecretTaken", "the Secret external-system-mtls-data is there and was not written for the Certificate "+egress.ObjectName(host)+
 		", so cert-manager would overwrite what somebody put into it; remove the Secret, or name another one in credential.secretName")
 	if diff := cmp.Diff(theirs, w.secret(secret)); diff != "" {
 		w.Errorf("the Secret before (-) and after (+):\n%s", diff)
@@ -480,13 +480,13 @@ func leavesACertificateAlone(w *world, running *running) {
 	w.authority()
 	theirs := &certmanagerv1.Certificate{
 		// The label is no proof: anybody can copy it.
-		ObjectMeta: metav1.ObjectMeta{Name: target.ObjectName(host), Labels: map[string]string{target.LabelManagedBy: target.ValueManagedBy}},
+		ObjectMeta: metav1.ObjectMeta{Name: egress.ObjectName(host), Labels: map[string]string{egress.LabelManagedBy: egress.ValueManagedBy}},
 		Spec:       certmanagerv1.CertificateSpec{SecretName: "theirs", DNSNames: []string{"theirs.example.com"}, IssuerRef: cmmeta.IssuerReference{Name: issuer}},
 	}
 	w.create(theirs)
 	w.asks()
 	w.pod("app", host)
-	w.notIssued("CertificateNameTaken", "somebody else's Certificate has the name "+target.ObjectName(host)+"; it is left alone: rename it")
+	w.notIssued("CertificateNameTaken", "somebody else's Certificate has the name "+egress.ObjectName(host)+"; it is left alone: rename it")
 	var after *certmanagerv1.Certificate
 	// Wholly, with the condition Issuing gone again: as long as cert-manager issues it makes requests anew that are removed.
 	w.eventually(func() error {
@@ -636,7 +636,7 @@ func (w *world) programsWithoutTheWebhook() {
 	w.remove(w.certificate())
 	egressTarget := w.settled(v1alpha1.ConditionCertificateIssued, metav1.ConditionFalse, "IssuanceFailed")
 	// The end names a port and how the system says that nobody listens there.
-	want := "write the Certificate " + target.ObjectName(host) + `: Internal error occurred: failed calling webhook "webhook.cert-manager.io": `
+	want := "write the Certificate " + egress.ObjectName(host) + `: Internal error occurred: failed calling webhook "webhook.cert-manager.io": `
 	if message := meta.FindStatusCondition(egressTarget.Status.Conditions, v1alpha1.ConditionCertificateIssued).Message; !strings.HasPrefix(message, want) {
 		w.Errorf("the message is %q, want that it begins with %q", message, want)
 	}

@@ -23,7 +23,7 @@ import (
 	"mtls.egress/webhook/api/v1alpha1"
 	"mtls.egress/webhook/internal/controller"
 	"mtls.egress/webhook/internal/mesh"
-	"mtls.egress/webhook/internal/target"
+	"mtls.egress/webhook/internal/egress"
 )
 
 func TestFirstUseCreatesTheTargetAndItsObjectsInOrder(t *testing.T) {
@@ -36,8 +36,8 @@ func TestFirstUseCreatesTheTargetAndItsObjectsInOrder(t *testing.T) {
 	want := &v1alpha1.EgressTarget{
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace: w.namespace, Name: host,
-			Labels:     map[string]string{target.LabelManagedBy: target.ValueManagedBy},
-			Finalizers: []string{target.Finalizer},
+			Labels:     map[string]string{egress.LabelManagedBy: egress.ValueManagedBy},
+			Finalizers: []string{egress.Finalizer},
 		},
 		Spec: v1alpha1.EgressTargetSpec{Port: 8443, AppPort: 80},
 		Status: v1alpha1.EgressTargetStatus{
@@ -56,7 +56,7 @@ func TestFirstUseCreatesTheTargetAndItsObjectsInOrder(t *testing.T) {
 			NotAfter: &metav1.Time{Time: time.Date(2120, 1, 1, 0, 0, 0, 0, time.UTC)},
 			Pods:     1,
 			PodLabel: "to.mtls.egress/external.system.com",
-			Address:  target.SinkholeAddress(host).String(),
+			Address:  egress.SinkholeAddress(host).String(),
 		},
 	}
 	if diff := cmp.Diff(want, egressTarget,
@@ -67,8 +67,8 @@ func TestFirstUseCreatesTheTargetAndItsObjectsInOrder(t *testing.T) {
 		t.Errorf("the EgressTarget (+) isn't as wanted (-):\n%s", diff)
 	}
 
-	wanted := target.FromEgressTarget(w.namespace, host, egressTarget)
-	w.programmed(w.wantSpecs(wanted, target.Layout{Certificate: "cert", PrivateKey: "key", ServerCA: "cacert"}))
+	wanted := egress.FromEgressTarget(w.namespace, host, egressTarget)
+	w.programmed(w.wantSpecs(wanted, egress.Layout{Certificate: "cert", PrivateKey: "key", ServerCA: "cacert"}))
 	last := 0
 	for i, o := range generated() {
 		content, err := w.istio(o.kind, o.name)
@@ -218,7 +218,7 @@ func TestWhatAUserWroteIsNeverRemoved(t *testing.T) {
 			w.ready()
 		},
 		"an EgressTarget with the controller's label that the user created": func(w *world) {
-			w.create(&v1alpha1.EgressTarget{ObjectMeta: metav1.ObjectMeta{Name: host, Labels: map[string]string{target.LabelManagedBy: target.ValueManagedBy}}})
+			w.create(&v1alpha1.EgressTarget{ObjectMeta: metav1.ObjectMeta{Name: host, Labels: map[string]string{egress.LabelManagedBy: egress.ValueManagedBy}}})
 			w.ready()
 		},
 		"one of the controller's that the user annotated": func(w *world) {
@@ -281,7 +281,7 @@ func TestADeletedTargetKeepsItsObjectsWhilePodsLive(t *testing.T) {
 
 	// A terminating Pod still calls, and drift is still repaired.
 	w.remove(pod)
-	virtualService, err := w.istio(mesh.KindVirtualService, target.ObjectName(host))
+	virtualService, err := w.istio(mesh.KindVirtualService, egress.ObjectName(host))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -302,7 +302,7 @@ func TestADeletedTargetKeepsItsObjectsWhilePodsLive(t *testing.T) {
 	})
 	w.eventually(func() error {
 		left, err := w.egressTarget()
-		if err == nil && slices.Contains(left.Finalizers, target.Finalizer) {
+		if err == nil && slices.Contains(left.Finalizers, egress.Finalizer) {
 			return errors.New("the finalizer is still there")
 		}
 		return nil
@@ -372,7 +372,7 @@ func (w *world) hasObjects(want int) {
 func (w *world) anchorIs(ports []int64, owners ...string) {
 	w.Helper()
 	w.eventually(func() error {
-		anchor, err := w.istio(mesh.KindServiceEntry, target.AnchorName)
+		anchor, err := w.istio(mesh.KindServiceEntry, egress.AnchorName)
 		if err != nil {
 			return err
 		}

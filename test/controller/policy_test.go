@@ -12,7 +12,7 @@ import (
 	"mtls.egress/webhook/api/v1alpha1"
 	"mtls.egress/webhook/internal/controller"
 	"mtls.egress/webhook/internal/policy"
-	"mtls.egress/webhook/internal/target"
+	"mtls.egress/webhook/internal/egress"
 )
 
 // allow writes the annotation of the test's Namespace; nil removes it.
@@ -22,7 +22,7 @@ func (w *world) allow(targets any) {
 	if err := w.Get(w.Context(), types.NamespacedName{Name: w.namespace}, namespace); err != nil {
 		w.Fatal(err)
 	}
-	w.patch(namespace, map[string]any{"metadata": map[string]any{"annotations": map[string]any{target.AnnotationAllowedTargets: targets}}})
+	w.patch(namespace, map[string]any{"metadata": map[string]any{"annotations": map[string]any{egress.AnnotationAllowedTargets: targets}}})
 }
 
 // notAllowed waits until the target is closed for the reason that holds for as long as the host isn't allowed.

@@ -21,7 +21,7 @@ import (
 	"mtls.egress/webhook/internal/mesh"
 	"mtls.egress/webhook/internal/policy"
 	"mtls.egress/webhook/internal/render"
-	"mtls.egress/webhook/internal/target"
+	"mtls.egress/webhook/internal/egress"
 )
 
 // TestRenderPrintsWhatTheControllerWrites exports a namespace, without what the controller made for the mesh, and
@@ -77,7 +77,7 @@ func TestRenderPrintsWhatTheControllerWrites(t *testing.T) {
 		}, warnings: 2},
 		"closed, as a ServiceEntry holds the sinkhole address": {set: func(w *world) {
 			w.theirs(mesh.KindServiceEntry, foreignName, map[string]any{
-				"hosts": []any{"api.example.org"}, "addresses": []any{target.SinkholeAddress(host).String()}, "exportTo": []any{"."},
+				"hosts": []any{"api.example.org"}, "addresses": []any{egress.SinkholeAddress(host).String()}, "exportTo": []any{"."},
 				"ports": []any{map[string]any{"number": int64(80), "name": "tcp", "protocol": "TCP"}},
 			})
 			w.pod("app", host)
@@ -156,7 +156,7 @@ func (w *world) exported() (documents []render.Document, written []string) {
 			w.Fatal(err)
 		}
 		for _, object := range list.Items {
-			if mesh.Owned(&object) && strings.HasPrefix(object.GetName(), target.AnchorName) {
+			if mesh.Owned(&object) && strings.HasPrefix(object.GetName(), egress.AnchorName) {
 				written = append(written, w.bytes(object.Object))
 				continue
 			}

@@ -11,7 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"mtls.egress/webhook/internal/controller"
-	"mtls.egress/webhook/internal/target"
+	"mtls.egress/webhook/internal/egress"
 )
 
 func TestAPodWithoutASidecarIsToldOfOnce(t *testing.T) {
@@ -20,7 +20,7 @@ func TestAPodWithoutASidecarIsToldOfOnce(t *testing.T) {
 	running := w.start(controller.Options{})
 	without := w.pod("without", host, withoutSidecar)
 	native := w.pod("native", host, withoutSidecar, func(pod *corev1.Pod) {
-		pod.Spec.InitContainers = []corev1.Container{{Name: target.ProxyContainer, Image: "proxy"}}
+		pod.Spec.InitContainers = []corev1.Container{{Name: egress.ProxyContainer, Image: "proxy"}}
 	})
 	with := w.pod("with", host)
 	w.ready()

@@ -12,7 +12,7 @@ import (
 
 	"mtls.egress/webhook/api/v1alpha1"
 	"mtls.egress/webhook/internal/controller"
-	"mtls.egress/webhook/internal/target"
+	"mtls.egress/webhook/internal/egress"
 )
 
 // What an ordinary tenant of the namespace can write, without any rights on Istio's objects unless a test says so.
@@ -111,7 +111,7 @@ func TestAForgedOwnerMakesNoObjectOurs(t *testing.T) {
 			route := takesOurRoute()
 			theirs := w.theirs(route.kind, foreignName, route.spec)
 			w.patch(theirs, map[string]any{"metadata": map[string]any{
-				"labels":          map[string]any{target.LabelManagedBy: target.ValueManagedBy},
+				"labels":          map[string]any{egress.LabelManagedBy: egress.ValueManagedBy},
 				"ownerReferences": []any{map[string]any{"apiVersion": owner.APIVersion, "kind": owner.Kind, "name": owner.Name, "uid": string(owner.UID)}},
 			}})
 			w.start(controller.Options{})
@@ -131,7 +131,7 @@ func TestAServiceWithTheSinkholeAddressClosesTheTarget(t *testing.T) {
 	w.pod("app", host)
 	w.ready()
 	service := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Name: "catch"}, Spec: corev1.ServiceSpec{
-		Ports: []corev1.ServicePort{{Port: 80}}, ExternalIPs: []string{target.SinkholeAddress(host).String()},
+		Ports: []corev1.ServicePort{{Port: 80}}, ExternalIPs: []string{egress.SinkholeAddress(host).String()},
 	}}
 	other.create(service)
 	w.settled(v1alpha1.ConditionProgrammed, metav1.ConditionFalse, "PlaintextPossible")

@@ -15,7 +15,7 @@ import (
 
 	"mtls.egress/webhook/api/v1alpha1"
 	"mtls.egress/webhook/internal/controller"
-	"mtls.egress/webhook/internal/target"
+	"mtls.egress/webhook/internal/egress"
 )
 
 // written finds what a write is about: the resource, and the subresource.
@@ -28,7 +28,7 @@ func TestATargetCostsSixWritesAndNoneWhenNothingHappens(t *testing.T) {
 	w.credential(secret)
 	running := w.start(controller.Options{})
 	for n := range targets {
-		w.pod(fmt.Sprintf("app-%d", n), fmt.Sprintf("partner-%d.system.com", n), func(pod *corev1.Pod) { pod.Annotations[target.AnnotationSecret] = secret })
+		w.pod(fmt.Sprintf("app-%d", n), fmt.Sprintf("partner-%d.system.com", n), func(pod *corev1.Pod) { pod.Annotations[egress.AnnotationSecret] = secret })
 	}
 	w.eventually(func() error {
 		var list v1alpha1.EgressTargetList
@@ -60,7 +60,7 @@ func TestATargetCostsSixWritesAndNoneWhenNothingHappens(t *testing.T) {
 			continue
 		}
 		what := method + " " + parts[1] + parts[3]
-		if parts[2] == target.AnchorName {
+		if parts[2] == egress.AnchorName {
 			what = "the anchor"
 		}
 		counts[what]++

@@ -14,7 +14,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"mtls.egress/webhook/api/v1alpha1"
 	"mtls.egress/webhook/internal/mesh"
-	"mtls.egress/webhook/internal/target"
+	"mtls.egress/webhook/internal/egress"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 	"sigs.k8s.io/yaml"
 )
@@ -424,13 +424,13 @@ func (c namedCase) world(t *testing.T) World {
 	t.Helper()
 	egressTarget := &v1alpha1.EgressTarget{}
 	egressTarget.Spec.AppPort = c.appPort
-	layout := target.Layout{Certificate: "cert", PrivateKey: "key", ServerCA: "cacert"}
-	only := Target{Target: target.FromEgressTarget(ownNamespace, "external.system.com", egressTarget), Layout: layout}
+	layout := egress.Layout{Certificate: "cert", PrivateKey: "key", ServerCA: "cacert"}
+	only := Target{Target: egress.FromEgressTarget(ownNamespace, "external.system.com", egressTarget), Layout: layout}
 	world := World{Mesh: c.mesh,
 		Targets: []Target{only}, Theirs: parse(t, c.theirs)}
 	world.Mesh.Mode = cmp.Or(world.Mesh.Mode, "ALLOW_ANY")
 	if c.second {
-		second := Target{Target: target.FromEgressTarget(ownNamespace, "api.system.com", nil), Layout: layout}
+		second := Target{Target: egress.FromEgressTarget(ownNamespace, "api.system.com", nil), Layout: layout}
 		world.Targets = append(world.Targets, second)
 		world.Ours = second.open()
 	}

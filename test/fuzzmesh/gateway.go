@@ -22,7 +22,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"mtls.egress/webhook/internal/mesh"
-	"mtls.egress/webhook/internal/target"
+	"mtls.egress/webhook/internal/egress"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 	"sigs.k8s.io/gateway-api/pkg/consts"
 )
@@ -157,7 +157,7 @@ func (d *dice) parent(namespace string) gatewayv1.ParentReference {
 	}
 	home := ownNamespace
 	if len(parents) == 0 || d.often(10) {
-		name := pick(d, target.ObjectName(t.Host), target.ListenerName(t.Host), target.AnchorName)
+		name := pick(d, egress.ObjectName(t.Host), egress.ListenerName(t.Host), egress.AnchorName)
 		reference.Name = gatewayv1.ObjectName(name)
 	} else {
 		parent := pick(d, parents...)
@@ -187,7 +187,7 @@ func (d *dice) backend() gatewayv1.BackendRef {
 
 // attachedToOurs reports whether object is of the Gateway API and attached to what has a name of ours.
 func attachedToOurs(object mesh.Object) bool {
-	return isGateway(object) && strings.Contains(text(object), "name: "+target.AnchorName)
+	return isGateway(object) && strings.Contains(text(object), "name: "+egress.AnchorName)
 }
 
 func gatewayType(kind string) metav1.TypeMeta {

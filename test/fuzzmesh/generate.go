@@ -13,7 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"mtls.egress/webhook/api/v1alpha1"
 	"mtls.egress/webhook/internal/mesh"
-	"mtls.egress/webhook/internal/target"
+	"mtls.egress/webhook/internal/egress"
 )
 
 // dice makes the decisions of a world.
@@ -93,9 +93,9 @@ func (d *dice) target(host string) Target {
 	if d.often(10) {
 		egressTarget.Spec.ServerCA = &v1alpha1.ServerCA{System: new(true)}
 	}
-	layout := pick(d, target.Layout{Certificate: "cert", PrivateKey: "key", ServerCA: "cacert"},
-		target.Layout{Certificate: "tls.crt", PrivateKey: "tls.key", ServerCA: "ca.crt"})
-	return Target{Target: target.FromEgressTarget(ownNamespace, host, egressTarget), Layout: layout}
+	layout := pick(d, egress.Layout{Certificate: "cert", PrivateKey: "key", ServerCA: "cacert"},
+		egress.Layout{Certificate: "tls.crt", PrivateKey: "tls.key", ServerCA: "ca.crt"})
+	return Target{Target: egress.FromEgressTarget(ownNamespace, host, egressTarget), Layout: layout}
 }
 
 // ours returns the generated objects that stand: mostly all of open targets, else any subset, of
@@ -187,7 +187,7 @@ func (d *dice) ports() []uint32 {
 func (d *dice) host() string {
 	t := pick(d, d.world.Targets...)
 	return pick(d, t.Host, t.Host, t.Host, t.Host, t.Host+".", "External.System.Com", "*.system.com", "*.com", "*",
-		target.MeshHost(t.Host), target.ListenerHost(t.Host, t.AppPort), "*.mtls-egress.internal", "*.internal", target.AnchorHost,
+		egress.MeshHost(t.Host), egress.ListenerHost(t.Host, t.AppPort), "*.mtls-egress.internal", "*.internal", egress.AnchorHost,
 		"relay.example.org", "web", "web.other", "web.other.svc.cluster.local", "web.project.svc.cluster.local")
 }
 
@@ -210,7 +210,7 @@ func (d *dice) objectMeta() metav1.ObjectMeta {
 	t := pick(d, d.world.Targets...)
 	name := pick(d, "a", "b", "z")
 	if d.often(4) {
-		name = pick(d, target.ObjectName(t.Host), target.ListenerName(t.Host), target.AnchorName)
+		name = pick(d, egress.ObjectName(t.Host), egress.ListenerName(t.Host), egress.AnchorName)
 	}
 	meta := d.meta(d.namespace(), name)
 	if d.often(5) {
@@ -227,8 +227,8 @@ func (d *dice) objectMeta() metav1.ObjectMeta {
 func (d *dice) labels() map[string]string {
 	t := pick(d, d.world.Targets...)
 	return pick(d,
-		map[string]string{target.HostLabel(t.Host): target.LabelValue},
-		map[string]string{target.HostLabel(t.Host): target.LabelValue, "app": "shop"},
+		map[string]string{egress.HostLabel(t.Host): egress.LabelValue},
+		map[string]string{egress.HostLabel(t.Host): egress.LabelValue, "app": "shop"},
 		map[string]string{"app": "shop"},
 		map[string]string{"app": "nothing"},
 	)

@@ -8,7 +8,7 @@ import (
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 	"istio.io/istio/pilot/pkg/networking/util"
 	"mtls.egress/webhook/internal/mesh"
-	"mtls.egress/webhook/internal/target"
+	"mtls.egress/webhook/internal/egress"
 )
 
 // The limits: what the objects can't hold. Each explains findings, which a run counts and doesn't
@@ -65,7 +65,7 @@ func limits() []limit {
 		{limitReserved, func(w World, f Finding) bool {
 			return (f.compares() || f.Law == lawWritten || f.Law == lawClosed && w.says(f.Target, mesh.KindVirtualService, mesh.BreaksOurs)) && w.theirs(func(object mesh.Object) bool {
 				return strings.Contains(text(object),
-					target.MeshDomain)
+					egress.MeshDomain)
 			})
 		}},
 		{limitSinkhole, func(w World, f Finding) bool {

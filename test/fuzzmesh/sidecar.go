@@ -28,7 +28,7 @@ import (
 	"istio.io/istio/pkg/config/schema/collections"
 	"istio.io/istio/pkg/config/schema/resource"
 	"mtls.egress/webhook/internal/mesh"
-	"mtls.egress/webhook/internal/target"
+	"mtls.egress/webhook/internal/egress"
 )
 
 // revision is the one of the control plane. Istio reads objects without a revision and those with
@@ -133,9 +133,9 @@ type Pod struct {
 // caller returns a Pod of the targets, and neighbors the Pods that ask for none of them.
 func caller(targets ...Target) Pod {
 	pod := Pod{Name: "caller", Namespace: ownNamespace, Labels: map[string]string{"app": "shop",
-		target.LabelRealised: target.LabelValue}}
+		egress.LabelRealised: egress.LabelValue}}
 	for _, t := range targets {
-		pod.Labels[target.HostLabel(t.Host)] = target.LabelValue
+		pod.Labels[egress.HostLabel(t.Host)] = egress.LabelValue
 	}
 	return pod
 }
@@ -148,8 +148,8 @@ func neighbors() []Pod {
 }
 
 // asks reports whether the Pod is one of a target.
-func (p Pod) asks(t target.Target) bool {
-	return p.Labels[target.HostLabel(t.Host)] != ""
+func (p Pod) asks(t egress.Target) bool {
+	return p.Labels[egress.HostLabel(t.Host)] != ""
 }
 
 // sidecar is what the sidecar of a Pod was sent.

@@ -9,12 +9,12 @@ import (
 	proxyprotocol "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/proxy_protocol/v3"
 	tls "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	"google.golang.org/protobuf/proto"
-	"mtls.egress/webhook/internal/target"
+	"mtls.egress/webhook/internal/egress"
 )
 
 // wanted is the TLS that the calls to t have to leave in.
 func wanted(t Target) TLS {
-	mount := target.MountPath(t.Host) + "/"
+	mount := egress.MountPath(t.Host) + "/"
 	ca := mount + t.Layout.ServerCA
 	if t.ServerCA.System {
 		ca = "system"

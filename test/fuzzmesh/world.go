@@ -15,7 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"mtls.egress/webhook/api/v1alpha1"
 	"mtls.egress/webhook/internal/mesh"
-	"mtls.egress/webhook/internal/target"
+	"mtls.egress/webhook/internal/egress"
 	"sigs.k8s.io/yaml"
 )
 
@@ -47,13 +47,13 @@ type Mesh struct {
 
 // Target is a target with the layout of its credential.
 type Target struct {
-	target.Target
-	Layout target.Layout
+	egress.Target
+	Layout egress.Layout
 }
 
 // among gives targets what they need to know of each other.
 func among(targets []Target) []Target {
-	var bare []target.Target
+	var bare []egress.Target
 	for _, t := range targets {
 		bare = append(bare, t.Target)
 	}
@@ -111,7 +111,7 @@ func (w World) without() World {
 // closedFor returns w as the controller leaves it when it closes t.
 func (w World) closedFor(t Target) World {
 	w.Ours = slices.DeleteFunc(slices.Clone(w.Ours), func(object mesh.Object) bool {
-		return object.GetName() == target.ObjectName(t.Host) || object.GetName() == target.ListenerName(t.Host)
+		return object.GetName() == egress.ObjectName(t.Host) || object.GetName() == egress.ListenerName(t.Host)
 	})
 	for _, object := range t.closed() {
 		if !w.taken(object) {

@@ -3,7 +3,7 @@ package installation
 import (
 	"strconv"
 
-	"mtls.egress/webhook/internal/target"
+	"mtls.egress/webhook/internal/egress"
 )
 
 // AuditOfWrites is an audit policy for apiserver.Options that has Writes work: every write of the
@@ -43,7 +43,7 @@ func (i *Installation) Writes() (Writes, error) {
 		if event.ResponseStatus != nil && event.ResponseStatus.Code >= 300 {
 			what += " " + strconv.Itoa(int(event.ResponseStatus.Code))
 		}
-		if event.ObjectRef != nil && event.ObjectRef.Name == target.AnchorName {
+		if event.ObjectRef != nil && event.ObjectRef.Name == egress.AnchorName {
 			what += Anchor
 		}
 		writes[what]++

@@ -17,7 +17,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"mtls.egress/webhook/internal/target"
+	"mtls.egress/webhook/internal/egress"
 	"mtls.egress/webhook/test/actor/caller"
 	"mtls.egress/webhook/test/actor/partner"
 	"mtls.egress/webhook/test/apiserver"
@@ -237,7 +237,7 @@ func onlyThis(t *testing.T, r received, connections []partner.Connection, certif
 
 // intermediatesAreNeeded shows that the partner trusts the root alone: the app itself is let in with what the Secret holds, and not with its first certificate.
 func intermediatesAreNeeded(t *testing.T, s *scene.Scene, pod *corev1.Pod, r received) {
-	secret, err := s.Client.CoreV1().Secrets(pod.Namespace).Get(t.Context(), target.DefaultSecretName(r.host), metav1.GetOptions{})
+	secret, err := s.Client.CoreV1().Secrets(pod.Namespace).Get(t.Context(), egress.DefaultSecretName(r.host), metav1.GetOptions{})
 	must(t, err)
 	part := func(names ...string) string {
 		for _, name := range names {

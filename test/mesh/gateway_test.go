@@ -16,7 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 
-	"mtls.egress/webhook/internal/target"
+	"mtls.egress/webhook/internal/egress"
 	"mtls.egress/webhook/test/actor/caller"
 	"mtls.egress/webhook/test/actor/partner"
 	"mtls.egress/webhook/test/pki"
@@ -163,7 +163,7 @@ type gatewayCall struct {
 func (c gatewayCall) make(t *testing.T, s *scene.Scene, g *scene.Gateway, ns string) {
 	name := "app-" + c.client.Certificate.SerialNumber.Text(16)[:8]
 	must(t, s.WriteSecret(t.Context(), ns, name, scene.Credential{Pair: c.client, ServerCA: s.ServerCA.CertPEM}.Data(scene.LayoutTLS)))
-	pod := deployed(t, s, scene.App{Namespace: ns, Name: name, Annotations: map[string]string{target.AnnotationTarget: c.host, target.AnnotationSecret: name}})
+	pod := deployed(t, s, scene.App{Namespace: ns, Name: name, Annotations: map[string]string{egress.AnnotationTarget: c.host, egress.AnnotationSecret: name}})
 	_, _, err := s.Kubectl(t.Context(), "--namespace", ns, "wait", "--for=condition=Ready", "egresstarget/"+c.host, "--timeout=60s")
 	must(t, err)
 	path := "/gateway/" + name

@@ -17,7 +17,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
-	"mtls.egress/webhook/internal/target"
+	"mtls.egress/webhook/internal/egress"
 	"mtls.egress/webhook/test/actor/caller"
 	"mtls.egress/webhook/test/actor/partner"
 	"mtls.egress/webhook/test/scene"
@@ -289,7 +289,7 @@ func leave(t *testing.T, s *scene.Scene, namespace string) {
 	_, _, err := s.Kubectl(t.Context(), "--namespace", namespace, "delete", "deployment/shop", "--timeout=1m")
 	must(t, err)
 	must(t, scene.Until(t.Context(), "the target to go with the last Pod that asked", func(ctx context.Context) error {
-		for _, name := range []string{target.AnchorName, target.ObjectName(host), target.ListenerName(host)} {
+		for _, name := range []string{egress.AnchorName, egress.ObjectName(host), egress.ListenerName(host)} {
 			_, err := s.Dynamic.Resource(serviceEntries()).Namespace(namespace).Get(ctx, name, metav1.GetOptions{})
 			if !apierrors.IsNotFound(err) {
 				return errors.Join(errors.New("the ServiceEntry "+name+" is there"), err)
@@ -326,7 +326,7 @@ func median(durations []time.Duration) time.Duration {
 // noComplaints asserts that the proxies of the Pods that didn't ask say nothing of what was mounted for those that did.
 func noComplaints(t *testing.T, s *scene.Scene, namespace string) {
 	t.Helper()
-	pods, err := s.Client.CoreV1().Pods(namespace).List(t.Context(), metav1.ListOptions{LabelSelector: "!" + target.LabelRealised})
+	pods, err := s.Client.CoreV1().Pods(namespace).List(t.Context(), metav1.ListOptions{LabelSelector: "!" + egress.LabelRealised})
 	must(t, err)
 	for i := range pods.Items {
 		logs, _, err := s.Kubectl(t.Context(), "--namespace", namespace, "logs", pods.Items[i].Name, "--container", "istio-proxy")

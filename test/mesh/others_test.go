@@ -16,7 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"mtls.egress/webhook/api/v1alpha1"
-	"mtls.egress/webhook/internal/target"
+	"mtls.egress/webhook/internal/egress"
 	"mtls.egress/webhook/test/actor/caller"
 	"mtls.egress/webhook/test/actor/partner"
 	"mtls.egress/webhook/test/apiserver"
@@ -329,7 +329,7 @@ func newStand(t *testing.T, s *scene.Scene, host string) *stand {
 	d := &stand{Scene: s, host: host, partner: service.Spec.ClusterIP, namespace: here, elsewhere: elsewhere, credential: credential(t, s, here, "shop"), url: "http://" + host + "/others/" + here}
 	must(t, s.Deploy(t.Context(), scene.App{Namespace: here, Name: "neighbour"}))
 	d.pod = deployed(t, s, scene.App{
-		Namespace: here, Name: "shop", Annotations: map[string]string{target.AnnotationTarget: host, target.AnnotationSecret: "external-system-mtls-data"},
+		Namespace: here, Name: "shop", Annotations: map[string]string{egress.AnnotationTarget: host, egress.AnnotationSecret: "external-system-mtls-data"},
 		Loops: []string{d.url}, Args: []string{"--pause", "50ms"},
 	})
 	d.neighbour, err = s.ReadyPod(t.Context(), here, "neighbour")
@@ -365,7 +365,7 @@ func (d *stand) egressTarget(ctx context.Context) (*v1alpha1.EgressTarget, error
 // meet adds an object, checks what everybody says and gets, and removes it.
 func (d *stand) meet(t *testing.T, row intruder) {
 	fill := strings.NewReplacer("${HOST}", d.host, "${HERE}", d.namespace, "${ELSEWHERE}", d.elsewhere,
-		"${SINKHOLE}", target.SinkholeAddress(d.host).String(), "${PARTNER}", d.partner)
+		"${SINKHOLE}", egress.SinkholeAddress(d.host).String(), "${PARTNER}", d.partner)
 	manifests := fill.Replace(row.manifests)
 	row.message = fill.Replace(row.message)
 	t.Cleanup(func() { d.leave(t, manifests) })

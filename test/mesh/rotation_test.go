@@ -20,7 +20,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"mtls.egress/webhook/api/v1alpha1"
-	"mtls.egress/webhook/internal/target"
+	"mtls.egress/webhook/internal/egress"
 	"mtls.egress/webhook/test/actor/caller"
 	"mtls.egress/webhook/test/actor/partner"
 	"mtls.egress/webhook/test/certmanager"
@@ -353,7 +353,7 @@ func TestTheServersCAMovesToAConfigMap(t *testing.T) {
 	r.specify(t, fmt.Sprintf("credential: {secretName: %s}, serverCA: {configMap: {name: bundle, key: ca.pem}}", r.secret))
 	must(t, r.has(t.Context(), v1alpha1.ConditionPodsOutdated, metav1.ConditionTrue, "ServerCANotMounted"))
 	must(t, r.becomes(t.Context(), metav1.ConditionFalse, "PodsOutdated", "Valid", "PodsOutdated"))
-	r.programmedCA(t, target.MountPath(r.host)+"/cacert")
+	r.programmedCA(t, egress.MountPath(r.host)+"/cacert")
 	r.keeps(t, made.Serial())
 	must(t, r.trusts(t.Context(), []string{serial}))
 	r.unharmed(t, path, "the CA is to come from a ConfigMap that the Pod doesn't mount")
@@ -364,7 +364,7 @@ func TestTheServersCAMovesToAConfigMap(t *testing.T) {
 	r.pod = calling(t, s, r.namespace, "shop")
 	must(t, r.has(t.Context(), v1alpha1.ConditionPodsOutdated, metav1.ConditionFalse, "PodsUpToDate"))
 	must(t, r.becomes(t.Context(), metav1.ConditionTrue, "Ready", "Valid", "Programmed"))
-	r.programmedCA(t, target.CAMountPath(r.host)+"/ca.pem")
+	r.programmedCA(t, egress.CAMountPath(r.host)+"/ca.pem")
 	must(t, r.trusts(t.Context(), []string{serial, other.Certificate.SerialNumber.Text(16)}))
 	r.keeps(t, made.Serial())
 	r.unharmed(t, path, "the Pod is started again, and the CA comes from the ConfigMap")

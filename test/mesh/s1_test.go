@@ -15,7 +15,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"mtls.egress/webhook/internal/target"
+	"mtls.egress/webhook/internal/egress"
 	"mtls.egress/webhook/test/actor/caller"
 	"mtls.egress/webhook/test/actor/partner"
 	"mtls.egress/webhook/test/scene"
@@ -104,8 +104,8 @@ func TestEveryFormOfWorkload(t *testing.T) {
 		},
 		"two targets": {
 			app: scene.App{Annotations: map[string]string{
-				target.AnnotationTarget: host + "," + otherHost,
-				target.AnnotationSecret: host + "=one," + otherHost + "=another",
+				egress.AnnotationTarget: host + "," + otherHost,
+				egress.AnnotationSecret: host + "=one," + otherHost + "=another",
 			}},
 			asks: []asked{{host: host, secret: "one", url: "http://" + host, port: 443}, {host: otherHost, secret: "another", url: "http://" + otherHost, port: 443}},
 		},
@@ -184,7 +184,7 @@ func (f form) prepare(t *testing.T, s *scene.Scene, namespace string, ask asked)
 	t.Helper()
 	made, err := s.Credential("shop of " + ask.host)
 	must(t, err)
-	name := cmp.Or(ask.secret, target.DefaultSecretName(ask.host))
+	name := cmp.Or(ask.secret, egress.DefaultSecretName(ask.host))
 	must(t, s.WriteSecret(t.Context(), namespace, name, made.Data(cmp.Or(f.layout, scene.LayoutCert))))
 	return made
 }
@@ -201,9 +201,9 @@ func (f form) injected(t *testing.T, pod *corev1.Pod) {
 		}}
 	}
 	for _, ask := range f.asks {
-		want = append(want, corev1.VolumeMount{Name: target.VolumeName(ask.host), MountPath: target.MountPath(ask.host), ReadOnly: true})
-		sources[target.VolumeName(ask.host)] = corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{
-			SecretName: cmp.Or(ask.secret, target.DefaultSecretName(ask.host)), DefaultMode: new(int32(0o644)),
+		want = append(want, corev1.VolumeMount{Name: egress.VolumeName(ask.host), MountPath: egress.MountPath(ask.host), ReadOnly: true})
+		sources[egress.VolumeName(ask.host)] = corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{
+			SecretName: cmp.Or(ask.secret, egress.DefaultSecretName(ask.host)), DefaultMode: new(int32(0o644)),
 		}}
 	}
 	sidecars, others := pod.Spec.InitContainers, pod.Spec.Containers
@@ -252,7 +252,7 @@ func TestTwoWorkloadsPresentTheirOwnCertificatesToOneHost(t *testing.T) {
 	for _, name := range []string{"shop", "billing"} {
 		made[name] = form{}.prepare(t, s, ns, asked{host: host, secret: name})
 		must(t, s.Deploy(t.Context(), scene.App{Namespace: ns, Name: name, Loops: []string{url}, Args: []string{"--timeout", "5s"},
-			Annotations: map[string]string{target.AnnotationTarget: host, target.AnnotationSecret: name}}))
+			Annotations: map[string]string{egress.AnnotationTarget: host, egress.AnnotationSecret: name}}))
 	}
 	presentsItsOwn(t, s, url, "two certificates for one host in a namespace", map[string]scene.Credential{ns + "/shop": made["shop"], ns + "/billing": made["billing"]})
 }

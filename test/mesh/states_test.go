@@ -16,7 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 
-	"mtls.egress/webhook/internal/target"
+	"mtls.egress/webhook/internal/egress"
 	"mtls.egress/webhook/test/actor/caller"
 	"mtls.egress/webhook/test/actor/partner"
 	"mtls.egress/webhook/test/scene"
@@ -64,7 +64,7 @@ type generatedObject struct {
 func generatedObjects() []generatedObject {
 	return []generatedObject{
 		{withAnchor, "anchor", "serviceentries", "mtls-egress", `{"spec": {"hosts": ["anchor.example.com"]}}`},
-		{withListener, "listener", "serviceentries", target.ListenerName(host), `{"spec": {"addresses": ["203.0.113.9"]}}`},
+		{withListener, "listener", "serviceentries", egress.ListenerName(host), `{"spec": {"addresses": ["203.0.113.9"]}}`},
 		{withVirtualService, "VirtualService", "virtualservices", "mtls-egress-" + host, `{"spec": {"hosts": ["elsewhere.example.com"]}}`},
 		{withDestinationRule, "DestinationRule", "destinationrules", "mtls-egress-" + host, `{"spec": {"subsets": null}}`},
 		{withServiceEntry, "ServiceEntry", "serviceentries", "mtls-egress-" + host, `{"spec": {"hosts": ["elsewhere.example.com"]}}`},
@@ -283,9 +283,9 @@ func (w *walk) followed(t *testing.T, p presence) {
 	}
 	must(t, scene.Until(t.Context(), "a sidecar with "+p.String(), func(context.Context) error {
 		listeners, err1 := admin("/listeners")
-		clusters, err2 := admin("/config_dump?resource=dynamic_active_clusters&name_regex=.*" + target.MeshHost(host))
+		clusters, err2 := admin("/config_dump?resource=dynamic_active_clusters&name_regex=.*" + egress.MeshHost(host))
 		routes, err3 := admin("/config_dump?resource=dynamic_route_configs&name_regex=80")
-		ownRoutes, err4 := admin("/config_dump?resource=dynamic_route_configs&name_regex=" + target.ListenerHost(host, 80) + ":80")
+		ownRoutes, err4 := admin("/config_dump?resource=dynamic_route_configs&name_regex=" + egress.ListenerHost(host, 80) + ":80")
 		if err := errors.Join(err1, err2, err3, err4); err != nil {
 			return err
 		}
@@ -293,10 +293,10 @@ func (w *walk) followed(t *testing.T, p presence) {
 		var problems []error
 		for what, is := range map[string][2]bool{
 			"listener for all addresses": {listens, p.has(withAnchor)},
-			"listener":                   {strings.Contains(listeners, target.SinkholeAddress(host).String()+"_80::"), p.has(withListener)},
+			"listener":                   {strings.Contains(listeners, egress.SinkholeAddress(host).String()+"_80::"), p.has(withListener)},
 			"route of the listener":      {strings.Contains(ownRoutes, `"outbound|443|mtls-egress|`), p.has(withListener | withVirtualService)},
-			"cluster":                    {strings.Contains(clusters, `"outbound|443||`+target.MeshHost(host)+`"`), p.has(withServiceEntry)},
-			"subset":                     {strings.Contains(clusters, `"outbound|443|mtls-egress|`+target.MeshHost(host)+`"`), p.has(withServiceEntry | withDestinationRule)},
+			"cluster":                    {strings.Contains(clusters, `"outbound|443||`+egress.MeshHost(host)+`"`), p.has(withServiceEntry)},
+			"subset":                     {strings.Contains(clusters, `"outbound|443|mtls-egress|`+egress.MeshHost(host)+`"`), p.has(withServiceEntry | withDestinationRule)},
 			"route":                      {listens && strings.Contains(routes, `"`+host+`:80"`), p.has(withAnchor | withVirtualService)},
 		} {
 			if is[0] != is[1] {

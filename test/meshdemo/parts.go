@@ -12,7 +12,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"mtls.egress/webhook/api/v1alpha1"
-	"mtls.egress/webhook/internal/target"
+	"mtls.egress/webhook/internal/egress"
 	"mtls.egress/webhook/test/actor/caller"
 	"mtls.egress/webhook/test/actor/partner"
 	"mtls.egress/webhook/test/scene"
@@ -140,7 +140,7 @@ func (d *demo) condition(ctx context.Context, namespace, kind string) (string, e
 func (d *demo) withWrongName(ctx context.Context) error {
 	d.title("3. With a partner that can't prove its name: the sidecar ends the handshake")
 	annotations := scene.Target(scene.OtherName)
-	annotations[target.AnnotationSecret] = "external-system-mtls-data"
+	annotations[egress.AnnotationSecret] = "external-system-mtls-data"
 	if err := d.scene.Deploy(ctx, scene.App{Namespace: namespace, Name: "wrong-name", Annotations: annotations}); err != nil {
 		return err
 	}

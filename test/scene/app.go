@@ -15,7 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/yaml"
 
-	"mtls.egress/webhook/internal/target"
+	"mtls.egress/webhook/internal/egress"
 	"mtls.egress/webhook/test/actor/caller"
 	"mtls.egress/webhook/test/apiserver"
 )
@@ -44,7 +44,7 @@ type App struct {
 
 // Target is the annotation that asks for a target.
 func Target(hosts ...string) map[string]string {
-	return map[string]string{target.AnnotationTarget: strings.Join(hosts, ",")}
+	return map[string]string{egress.AnnotationTarget: strings.Join(hosts, ",")}
 }
 
 // template is the Pod template of the app.

@@ -9,7 +9,7 @@ import (
 	"fmt"
 	"time"
 
-	"mtls.egress/webhook/internal/target"
+	"mtls.egress/webhook/internal/egress"
 )
 
 // Assembled is a credential that is ready to become a Secret.
@@ -25,7 +25,7 @@ type Assembled struct {
 // Assemble makes of a bundle and the CA of the server what a Secret of the layout holds: the leaf and its intermediates in order
 // without the root, the key as PKCS#8, and the CA, all as PEM with nothing else between. layout.ServerCA is "" where the CA comes
 // from elsewhere. What [Judge] refuses is refused here; the error is then a [*RefusedError].
-func Assemble(bundle Bundle, serverCA []*x509.Certificate, layout target.Layout, now time.Time) (*Assembled, error) {
+func Assemble(bundle Bundle, serverCA []*x509.Certificate, layout egress.Layout, now time.Time) (*Assembled, error) {
 	chain, err := Arrange(bundle)
 	if err != nil {
 		return nil, err

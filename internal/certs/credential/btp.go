@@ -8,7 +8,7 @@ import (
 	"strconv"
 	"strings"
 
-	"mtls.egress/webhook/internal/target"
+	"mtls.egress/webhook/internal/egress"
 )
 
 // Destination is what a destination of SAP BTP says about a client certificate
@@ -112,11 +112,11 @@ func (d *Destination) setURL(text string) error {
 	case parsed.Scheme != "https":
 		return fmt.Errorf("URL has the scheme %s: %s, as a client certificate is presented over TLS only", quoteField(parsed.Scheme), want)
 	}
-	host, err := target.NormaliseHost(parsed.Hostname())
+	host, err := egress.NormaliseHost(parsed.Hostname())
 	if err != nil {
 		return fmt.Errorf("URL has a host that can't be a target: it %w", err)
 	}
-	port := int64(target.DefaultPort)
+	port := int64(egress.DefaultPort)
 	if parsed.Port() != "" {
 		port, err = strconv.ParseInt(parsed.Port(), 10, 32)
 		if err != nil || port < 1 || port > 65535 {
@@ -155,8 +155,8 @@ func (d *Destination) setKeyStore(location string, certificates []destinationCer
 }
 
 // Target is the target that the destination leads to.
-func (d *Destination) Target(namespace string) target.Target {
-	t := target.FromEgressTarget(namespace, d.Host, nil)
+func (d *Destination) Target(namespace string) egress.Target {
+	t := egress.FromEgressTarget(namespace, d.Host, nil)
 	t.Port = d.Port
 	return t
 }

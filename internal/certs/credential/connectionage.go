@@ -3,7 +3,7 @@ package credential
 import (
 	"time"
 
-	"mtls.egress/webhook/internal/target"
+	"mtls.egress/webhook/internal/egress"
 )
 
 // minConnectionAge is the shortest age that an EgressTarget can ask for.
@@ -16,7 +16,7 @@ const minConnectionAge = time.Second
 //     cert-manager renews, it is at most half of that, as the kubelet takes its time too;
 //   - it is never longer than the time that is left to a certificate. It is halved then, again and again, rather than following the clock, so that the objects
 //     in the cluster change a few times only; but it is at least a second, and a certificate that has ended doesn't count.
-func ConnectionAge(t target.Target, credentials []*Credential, now time.Time) time.Duration {
+func ConnectionAge(t egress.Target, credentials []*Credential, now time.Time) time.Duration {
 	const part = 10
 	age := t.MaxConnectionAge
 	if !t.ConnectionAgeChosen {

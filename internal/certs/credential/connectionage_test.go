@@ -8,7 +8,7 @@ import (
 
 	"mtls.egress/webhook/api/v1alpha1"
 	"mtls.egress/webhook/internal/certs/credential"
-	"mtls.egress/webhook/internal/target"
+	"mtls.egress/webhook/internal/egress"
 )
 
 func TestConnectionAge(t *testing.T) {
@@ -41,7 +41,7 @@ func TestConnectionAge(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			wanted := target.FromEgressTarget("project", "external.system.com", nil)
+			wanted := egress.FromEgressTarget("project", "external.system.com", nil)
 			if test.chosen != 0 {
 				wanted.MaxConnectionAge, wanted.ConnectionAgeChosen = test.chosen, true
 			}

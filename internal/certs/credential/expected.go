@@ -6,14 +6,14 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
-	"mtls.egress/webhook/internal/target"
+	"mtls.egress/webhook/internal/egress"
 )
 
 // JudgeSecret is [Judge] for a Secret as the credential of t, whose layout it finds out. The layout is the zero value when that can't be done, and the
 // error is then a [*RefusedError] about that alone. Judged with it is whether the CA of the server was chosen.
-func JudgeSecret(t target.Target, secret *corev1.Secret, now time.Time) (target.Layout, *Credential, error) {
+func JudgeSecret(t egress.Target, secret *corev1.Secret, now time.Time) (egress.Layout, *Credential, error) {
 	layout, err := LayoutOf(t, secret)
-	if layout == (target.Layout{}) {
+	if layout == (egress.Layout{}) {
 		return layout, nil, err
 	}
 	credential, judged := Judge(secret.Data, layout, now)
@@ -30,7 +30,7 @@ func problemsOf(err error) []Problem {
 // LayoutOf says which keys of a Secret hold the credential of t: those that the EgressTarget names, else those of the known layout
 // that it has; the CA of the server only where it is expected in this Secret. The error is a [*RefusedError]; the layout is
 // known next to one with the reason [ServerCANotChosen].
-func LayoutOf(t target.Target, secret *corev1.Secret) (target.Layout, error) {
+func LayoutOf(t egress.Target, secret *corev1.Secret) (egress.Layout, error) {
 	if t.Keys != nil {
 		layout := ExpectedLayout(t)
 		if t.ServerCA.InSecret() && t.ServerCA.SecretKey == "" {
@@ -40,7 +40,7 @@ func LayoutOf(t target.Target, secret *corev1.Secret) (target.Layout, error) {
 	}
 	layout, err := DetectLayout(secret.Data)
 	if err != nil {
-		return target.Layout{}, err
+		return egress.Layout{}, err
 	}
 	layout.ServerCA = serverCAKey(t, layout.ServerCA)
 	return layout, checkServerCAChosen(t, secret, layout)
@@ -48,7 +48,7 @@ func LayoutOf(t target.Target, secret *corev1.Secret) (target.Layout, error) {
 
 // ExpectedLayout is the layout that a Secret for t should have when nobody has seen it yet: cert, key and cacert, unless the
 // EgressTarget names other keys or an issuer.
-func ExpectedLayout(t target.Target) target.Layout {
+func ExpectedLayout(t egress.Target) egress.Layout {
 	layout := CertKeyLayout()
 	if t.Issuer != nil {
 		layout = TLSLayout()
@@ -61,7 +61,7 @@ func ExpectedLayout(t target.Target) target.Layout {
 }
 
 // serverCAKey is the key of the CA of the server for t where known is the layout's own.
-func serverCAKey(t target.Target, known string) string {
+func serverCAKey(t egress.Target, known string) string {
 	switch {
 	case !t.ServerCA.InSecret():
 		return ""

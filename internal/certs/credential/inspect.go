@@ -10,7 +10,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
-	"mtls.egress/webhook/internal/target"
+	"mtls.egress/webhook/internal/egress"
 )
 
 // Inspection is all that can be told of a credential without a secret of it.
@@ -81,7 +81,7 @@ type Material struct {
 	format string
 	// data are the values of a Secret, or what they would be, by the keys of layout.
 	data   map[string][]byte
-	layout target.Layout
+	layout egress.Layout
 	// chain is what data holds, and what came along with it, in the order of the file.
 	chain Chain
 	// keyless says that there is no private key, and that none is expected.
@@ -100,7 +100,7 @@ func MaterialOfCertificates(name string, content []byte) (*Material, error) {
 		content = encodeCertificates(certificates)
 	}
 	return &Material{
-		format: FormatPEM, data: map[string][]byte{name: content}, layout: target.Layout{Certificate: name, PrivateKey: name},
+		format: FormatPEM, data: map[string][]byte{name: content}, layout: egress.Layout{Certificate: name, PrivateKey: name},
 		chain: Chain{Certificates: certificates}, keyless: !bytes.Contains(content, []byte(pkcs8Block)),
 	}, nil
 }
@@ -139,7 +139,7 @@ func MaterialOfSecret(secret *corev1.Secret) (*Material, error) {
 	certificates, _ := readCertificates(part{certificatePart, layout.Certificate}, secret.Data[layout.Certificate])
 	material := &Material{format: FormatSecret, data: secret.Data, layout: layout, chain: Chain{Certificates: certificates}}
 	if _, found := secret.Data[layout.ServerCA]; found {
-		for _, finding := range FindingsOf(checkServerCAChosen(target.Target{}, secret, layout)) {
+		for _, finding := range FindingsOf(checkServerCAChosen(egress.Target{}, secret, layout)) {
 			material.doubts = append(material.doubts, Finding{Warning, finding.Reason, "without serverCA in the EgressTarget this Secret is refused: " + finding.Message})
 		}
 	}
@@ -147,7 +147,7 @@ func MaterialOfSecret(secret *corev1.Secret) (*Material, error) {
 }
 
 // judge is [Judge] for the owner, for which a file without a private key may have none.
-func (m *Material) judge(layout target.Layout, now time.Time) error {
+func (m *Material) judge(layout egress.Layout, now time.Time) error {
 	_, err := Judge(m.data, layout, now)
 	err = ForOwner(err)
 	refused, ok := errors.AsType[*RefusedError](err)

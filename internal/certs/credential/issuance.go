@@ -9,19 +9,19 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"mtls.egress/webhook/internal/target"
+	"mtls.egress/webhook/internal/egress"
 )
 
 // Issuance returns the Certificate that has cert-manager issue the credential of t into its Secret; nil when t names no issuer. It is for TLS clients only, and each renewal
 // makes a new private key. cert-manager's own defaults hold where t says nothing.
-func Issuance(t target.Target) *certmanagerv1.Certificate {
+func Issuance(t egress.Target) *certmanagerv1.Certificate {
 	if t.Issuer == nil || t.Certificate == nil {
 		return nil
 	}
 	wanted := t.Certificate
 	return &certmanagerv1.Certificate{
 		TypeMeta:   metav1.TypeMeta{APIVersion: certmanagerv1.SchemeGroupVersion.String(), Kind: certmanagerv1.CertificateKind},
-		ObjectMeta: metav1.ObjectMeta{Namespace: t.Namespace, Name: target.ObjectName(t.Host), Labels: map[string]string{target.LabelManagedBy: target.ValueManagedBy}},
+		ObjectMeta: metav1.ObjectMeta{Namespace: t.Namespace, Name: egress.ObjectName(t.Host), Labels: map[string]string{egress.LabelManagedBy: egress.ValueManagedBy}},
 		Spec: certmanagerv1.CertificateSpec{
 			SecretName:     t.SecretName,
 			IssuerRef:      cmmeta.IssuerReference{Name: t.Issuer.Name, Kind: cmp.Or(t.Issuer.Kind, certmanagerv1.IssuerKind), Group: cmp.Or(t.Issuer.Group, certmanagerv1.SchemeGroupVersion.Group)},

@@ -11,11 +11,11 @@ import (
 
 	"mtls.egress/webhook/api/v1alpha1"
 	"mtls.egress/webhook/internal/certs/credential"
-	"mtls.egress/webhook/internal/target"
+	"mtls.egress/webhook/internal/egress"
 )
 
-func issued(change func(*v1alpha1.IssuedCertificate)) target.Target {
-	t := target.FromEgressTarget("project", "external.system.com", nil)
+func issued(change func(*v1alpha1.IssuedCertificate)) egress.Target {
+	t := egress.FromEgressTarget("project", "external.system.com", nil)
 	t.Issuer, t.Certificate = &v1alpha1.IssuerRef{Name: "partner-ca"}, &v1alpha1.IssuedCertificate{}
 	change(t.Certificate)
 	return t
@@ -42,10 +42,10 @@ func TestIssuance(t *testing.T) {
 	byClusterIssuer.Issuer = &v1alpha1.IssuerRef{Name: "vault", Kind: "VaultIssuer", Group: "example.com"}
 	byClusterIssuer.SecretName = "orders-tls"
 	tests := map[string]struct {
-		target target.Target
+		target egress.Target
 		want   *certmanagerv1.Certificate
 	}{
-		"nobody asks for an issuer": {target: target.FromEgressTarget("project", "external.system.com", nil)},
+		"nobody asks for an issuer": {target: egress.FromEgressTarget("project", "external.system.com", nil)},
 		"a subject": {issued(func(c *v1alpha1.IssuedCertificate) { c.Subject = "CN=orders,O=Example" }),
 			want(func(s *certmanagerv1.CertificateSpec) { s.LiteralSubject = "CN=orders,O=Example" })},
 		"names of every kind, an RSA key and times": {issued(func(c *v1alpha1.IssuedCertificate) {

@@ -13,7 +13,7 @@ import (
 	"time"
 	"unicode"
 
-	"mtls.egress/webhook/internal/target"
+	"mtls.egress/webhook/internal/egress"
 )
 
 // Credential is what a person and a status want to know about a client certificate. It holds no secret.
@@ -46,7 +46,7 @@ type Credential struct {
 //
 // Otherwise the error is a [*RefusedError] with all problems. The Credential is there whenever the first certificate
 // can be read, also next to an error, so that a status can show the certificate that is refused.
-func Judge(data map[string][]byte, layout target.Layout, now time.Time) (*Credential, error) {
+func Judge(data map[string][]byte, layout egress.Layout, now time.Time) (*Credential, error) {
 	problems := missing(data, layout)
 	certificate := part{certificatePart, layout.Certificate}
 	privateKey := part{privateKeyPart, layout.PrivateKey}

@@ -28,7 +28,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"mtls.egress/webhook/internal/certs/credential"
-	"mtls.egress/webhook/internal/target"
+	"mtls.egress/webhook/internal/egress"
 	"mtls.egress/webhook/test/pki"
 )
 
@@ -210,18 +210,18 @@ func TestJudge(t *testing.T) {
 
 	tests := map[string]struct {
 		data   map[string][]byte
-		layout target.Layout // default: cert,key,cacert
+		layout egress.Layout // default: cert,key,cacert
 		want   []credential.Problem
 	}{
 		// The Secret as a whole.
 		"a whole credential is accepted": {data: secret(client, server)},
 		"keys named by the user are used": {
 			data:   map[string][]byte{"client.pem": client.CertPEM, "client.key": client.KeyPEM, "server-ca": server.CertPEM},
-			layout: target.Layout{Certificate: "client.pem", PrivateKey: "client.key", ServerCA: "server-ca"},
+			layout: egress.Layout{Certificate: "client.pem", PrivateKey: "client.key", ServerCA: "server-ca"},
 		},
 		"a CA from elsewhere is not looked for": {
 			data:   map[string][]byte{"cert": client.CertPEM, "key": client.KeyPEM, "cacert": []byte("rubbish")},
-			layout: target.Layout{Certificate: "cert", PrivateKey: "key"},
+			layout: egress.Layout{Certificate: "cert", PrivateKey: "key"},
 		},
 		"an empty Secret lacks all three parts": {
 			data: map[string][]byte{},
@@ -460,7 +460,7 @@ func TestJudge(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			layout := test.layout
-			if layout == (target.Layout{}) {
+			if layout == (egress.Layout{}) {
 				layout = credential.CertKeyLayout()
 			}
 			_, err := credential.Judge(test.data, layout, now())

@@ -10,19 +10,19 @@ import (
 	"strconv"
 	"strings"
 
-	"mtls.egress/webhook/internal/target"
+	"mtls.egress/webhook/internal/egress"
 )
 
 // CertKeyLayout is the layout of Istio's generic Secrets
 // (https://istio.io/latest/docs/reference/config/networking/gateway/#ServerTLSSettings-credential_name).
-func CertKeyLayout() target.Layout {
-	return target.Layout{Certificate: "cert", PrivateKey: "key", ServerCA: "cacert"}
+func CertKeyLayout() egress.Layout {
+	return egress.Layout{Certificate: "cert", PrivateKey: "key", ServerCA: "cacert"}
 }
 
 // TLSLayout is the layout of Secrets of type kubernetes.io/tls
 // (https://kubernetes.io/docs/concepts/configuration/secret/#tls-secrets), with the CA where cert-manager puts it.
-func TLSLayout() target.Layout {
-	return target.Layout{Certificate: "tls.crt", PrivateKey: "tls.key", ServerCA: "ca.crt"}
+func TLSLayout() egress.Layout {
+	return egress.Layout{Certificate: "tls.crt", PrivateKey: "tls.key", ServerCA: "ca.crt"}
 }
 
 // DetectLayout says which known layout the data of a Secret has: the one whose certificate and private key are both
@@ -31,9 +31,9 @@ func TLSLayout() target.Layout {
 //
 // A Secret with both pairs is refused as [LayoutAmbiguous], because nothing says which of two certificates is meant;
 // one with half of one pair as [SecretKeyMissing]; any other as [LayoutUnknown]. The error is a [*RefusedError].
-func DetectLayout(data map[string][]byte) (target.Layout, error) {
-	var whole, half []target.Layout
-	for _, layout := range []target.Layout{CertKeyLayout(), TLSLayout()} {
+func DetectLayout(data map[string][]byte) (egress.Layout, error) {
+	var whole, half []egress.Layout
+	for _, layout := range []egress.Layout{CertKeyLayout(), TLSLayout()} {
 		_, certificate := data[layout.Certificate]
 		_, privateKey := data[layout.PrivateKey]
 		switch {
@@ -48,14 +48,14 @@ func DetectLayout(data map[string][]byte) (target.Layout, error) {
 	case len(whole) == 1:
 		return whole[0], nil
 	case len(whole) > 1:
-		return target.Layout{}, refuse(Problem{Reason: LayoutAmbiguous, Message: fmt.Sprintf(
+		return egress.Layout{}, refuse(Problem{Reason: LayoutAmbiguous, Message: fmt.Sprintf(
 			"the Secret has two client certificates, one in %q with its key in %q and one in %q with its key in %q: "+
 				"remove one pair, or name the keys to use in spec.credential.keys of the EgressTarget",
 			whole[0].Certificate, whole[0].PrivateKey, whole[1].Certificate, whole[1].PrivateKey)})
 	case len(half) == 1:
-		return target.Layout{}, refuseKeys("the Secret", data, missing(data, half[0])...)
+		return egress.Layout{}, refuseKeys("the Secret", data, missing(data, half[0])...)
 	default:
-		return target.Layout{}, refuseKeys("the Secret", data, Problem{Reason: LayoutUnknown, Message: fmt.Sprintf(
+		return egress.Layout{}, refuseKeys("the Secret", data, Problem{Reason: LayoutUnknown, Message: fmt.Sprintf(
 			"the Secret has neither the keys %q and %q (with the CA in %q) nor %q and %q (with the CA in %q): "+
 				"rename its keys, or name the keys to use in spec.credential.keys of the EgressTarget",
 			CertKeyLayout().Certificate, CertKeyLayout().PrivateKey, CertKeyLayout().ServerCA,
@@ -64,7 +64,7 @@ func DetectLayout(data map[string][]byte) (target.Layout, error) {
 }
 
 // missing is one problem for each of the certificate and the private key that data lacks or has empty.
-func missing(data map[string][]byte, layout target.Layout) []Problem {
+func missing(data map[string][]byte, layout egress.Layout) []Problem {
 	var problems []Problem
 	for _, p := range []part{{certificatePart, layout.Certificate}, {privateKeyPart, layout.PrivateKey}} {
 		if why, absent := p.absence(data); absent {

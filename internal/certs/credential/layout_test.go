@@ -7,7 +7,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"mtls.egress/webhook/internal/certs/credential"
-	"mtls.egress/webhook/internal/target"
+	"mtls.egress/webhook/internal/egress"
 )
 
 func TestDetectLayout(t *testing.T) {
@@ -15,30 +15,30 @@ func TestDetectLayout(t *testing.T) {
 		`nor "tls.crt" and "tls.key" (with the CA in "ca.crt"): rename its keys, or name the keys to use in spec.credential.keys of the EgressTarget`}}
 	tests := map[string]struct {
 		keys     []string
-		want     target.Layout
+		want     egress.Layout
 		problems []credential.Problem
 		// held is what the owner is told besides.
 		held string
 	}{
 		"cert and key with a CA are Istio's layout": {
 			keys: []string{"cert", "key", "cacert"},
-			want: target.Layout{Certificate: "cert", PrivateKey: "key", ServerCA: "cacert"},
+			want: egress.Layout{Certificate: "cert", PrivateKey: "key", ServerCA: "cacert"},
 		},
 		"the CA may come from elsewhere": {
 			keys: []string{"cert", "key"},
-			want: target.Layout{Certificate: "cert", PrivateKey: "key", ServerCA: "cacert"},
+			want: egress.Layout{Certificate: "cert", PrivateKey: "key", ServerCA: "cacert"},
 		},
 		"a TLS Secret has the layout of its type": {
 			keys: []string{"tls.crt", "tls.key", "ca.crt"},
-			want: target.Layout{Certificate: "tls.crt", PrivateKey: "tls.key", ServerCA: "ca.crt"},
+			want: egress.Layout{Certificate: "tls.crt", PrivateKey: "tls.key", ServerCA: "ca.crt"},
 		},
 		"half of the other pair does not disturb": {
 			keys: []string{"tls.crt", "tls.key", "cert", "cacert"},
-			want: target.Layout{Certificate: "tls.crt", PrivateKey: "tls.key", ServerCA: "ca.crt"},
+			want: egress.Layout{Certificate: "tls.crt", PrivateKey: "tls.key", ServerCA: "ca.crt"},
 		},
 		"other keys do not disturb": {
 			keys: []string{"cert", "key", "keystore.p12", "password"},
-			want: target.Layout{Certificate: "cert", PrivateKey: "key", ServerCA: "cacert"},
+			want: egress.Layout{Certificate: "cert", PrivateKey: "key", ServerCA: "cacert"},
 		},
 		"two pairs are ambiguous": {
 			keys: []string{"cert", "key", "tls.crt", "tls.key"},

@@ -6,12 +6,12 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"mtls.egress/webhook/api/v1alpha1"
-	"mtls.egress/webhook/internal/target"
+	"mtls.egress/webhook/internal/egress"
 )
 
 // SecretManifest is the Secret of a credential, as it is applied. Its type is that of the layout: kubernetes.io/tls, whose keys the
 // API server checks, or Opaque. An empty namespace is left out.
-func SecretManifest(namespace, name string, layout target.Layout, data map[string][]byte) map[string]any {
+func SecretManifest(namespace, name string, layout egress.Layout, data map[string][]byte) map[string]any {
 	kind := "Opaque"
 	if layout.Certificate == TLSLayout().Certificate && layout.PrivateKey == TLSLayout().PrivateKey {
 		kind = "kubernetes.io/tls"
@@ -41,12 +41,12 @@ func MergeStringData(secret *corev1.Secret) {
 }
 
 // EgressTargetManifest is the EgressTarget of t with what differs from the defaults of its host, as it is applied.
-func EgressTargetManifest(t target.Target) map[string]any {
+func EgressTargetManifest(t egress.Target) map[string]any {
 	spec := map[string]any{}
-	if t.Port != target.DefaultPort {
+	if t.Port != egress.DefaultPort {
 		spec["port"] = int64(t.Port)
 	}
-	if t.SecretName != target.DefaultSecretName(t.Host) {
+	if t.SecretName != egress.DefaultSecretName(t.Host) {
 		spec["credential"] = map[string]any{"secretName": t.SecretName}
 	}
 	if t.ServerCA.System {

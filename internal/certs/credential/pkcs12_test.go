@@ -21,7 +21,7 @@ import (
 	pkcs12 "software.sslmate.com/src/go-pkcs12"
 
 	"mtls.egress/webhook/internal/certs/credential"
-	"mtls.egress/webhook/internal/target"
+	"mtls.egress/webhook/internal/egress"
 	"mtls.egress/webhook/test/pki"
 )
 
@@ -62,7 +62,7 @@ func stopped(size int) string {
 	return fmt.Sprintf("the file is truncated: its %d bytes stop within what it begins to tell; fetch it again, in binary mode", size)
 }
 
-func withoutCA(layout target.Layout) target.Layout {
+func withoutCA(layout egress.Layout) egress.Layout {
 	layout.ServerCA = ""
 	return layout
 }

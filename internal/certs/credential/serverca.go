@@ -7,7 +7,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
-	"mtls.egress/webhook/internal/target"
+	"mtls.egress/webhook/internal/egress"
 )
 
 // JudgeConfigMap says whether the CA of the server that a ConfigMap has under key can be used at the time now. The error is a [*RefusedError].
@@ -49,7 +49,7 @@ func judgeServerCA(p part, data map[string][]byte, now time.Time) []Problem {
 
 // checkServerCAChosen refuses the ca.crt of a Secret that cert-manager wrote, unless the EgressTarget asks for it: there stands the issuer of the client certificate,
 // which says nothing about the server. https://cert-manager.io/docs/faq/#when-to-use-ca-crt, https://github.com/cert-manager/cert-manager/issues/1571
-func checkServerCAChosen(t target.Target, secret *corev1.Secret, layout target.Layout) error {
+func checkServerCAChosen(t egress.Target, secret *corev1.Secret, layout egress.Layout) error {
 	certificate, issued := IssuedFor(secret.Annotations)
 	if !issued || layout.ServerCA != TLSLayout().ServerCA || t.ServerCA.SecretKey != "" {
 		return nil

@@ -9,7 +9,7 @@ import (
 
 	"mtls.egress/webhook/api/v1alpha1"
 	"mtls.egress/webhook/internal/certs/credential"
-	"mtls.egress/webhook/internal/target"
+	"mtls.egress/webhook/internal/egress"
 	"mtls.egress/webhook/test/pki"
 )
 
@@ -23,26 +23,26 @@ func TestTheCAThatCertManagerWritesIsNotTakenForTheServers(t *testing.T) {
 	byCertManager := map[string]string{"cert-manager.io/certificate-name": "orders"}
 	tests := map[string]struct {
 		annotations map[string]string
-		change      func(*target.Target)
-		layout      target.Layout
+		change      func(*egress.Target)
+		layout      egress.Layout
 		problems    []credential.Problem
 	}{
-		"nobody said where the CA is": {byCertManager, func(*target.Target) {}, credential.TLSLayout(), []credential.Problem{{Reason: credential.ServerCANotChosen, Key: "ca.crt", Message: refusal}}},
-		"the same with keys that the EgressTarget names": {byCertManager, func(t *target.Target) {
+		"nobody said where the CA is": {byCertManager, func(*egress.Target) {}, credential.TLSLayout(), []credential.Problem{{Reason: credential.ServerCANotChosen, Key: "ca.crt", Message: refusal}}},
+		"the same with keys that the EgressTarget names": {byCertManager, func(t *egress.Target) {
 			t.Keys = &v1alpha1.CredentialKeys{Certificate: "tls.crt", PrivateKey: "tls.key"}
 		}, credential.TLSLayout(), []credential.Problem{{Reason: credential.ServerCANotChosen, Key: "ca.crt", Message: refusal}}},
-		"the EgressTarget asks for this key": {byCertManager, func(t *target.Target) { t.ServerCA.SecretKey = "ca.crt" }, credential.TLSLayout(), nil},
-		"it asks for the CAs of the system": {byCertManager, func(t *target.Target) { t.ServerCA.System = true },
-			target.Layout{Certificate: "tls.crt", PrivateKey: "tls.key"}, nil},
-		"it asks for a ConfigMap": {byCertManager, func(t *target.Target) {
+		"the EgressTarget asks for this key": {byCertManager, func(t *egress.Target) { t.ServerCA.SecretKey = "ca.crt" }, credential.TLSLayout(), nil},
+		"it asks for the CAs of the system": {byCertManager, func(t *egress.Target) { t.ServerCA.System = true },
+			egress.Layout{Certificate: "tls.crt", PrivateKey: "tls.key"}, nil},
+		"it asks for a ConfigMap": {byCertManager, func(t *egress.Target) {
 			t.ServerCA.ConfigMap = v1alpha1.ConfigMapKey{Name: "partner-ca", Key: "ca.pem"}
 		},
-			target.Layout{Certificate: "tls.crt", PrivateKey: "tls.key"}, nil},
-		"somebody else wrote the Secret": {nil, func(*target.Target) {}, credential.TLSLayout(), nil},
+			egress.Layout{Certificate: "tls.crt", PrivateKey: "tls.key"}, nil},
+		"somebody else wrote the Secret": {nil, func(*egress.Target) {}, credential.TLSLayout(), nil},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			wanted := target.FromEgressTarget("project", "external.system.com", nil)
+			wanted := egress.FromEgressTarget("project", "external.system.com", nil)
 			test.change(&wanted)
 			layout, judged, err := credential.JudgeSecret(wanted, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Annotations: test.annotations}, Data: data}, now())
 			if diff := cmp.Diff(test.problems, problemsOf(t, err)); diff != "" {

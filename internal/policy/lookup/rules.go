@@ -13,7 +13,7 @@ import (
 
 	"mtls.egress/webhook/internal/absent"
 	"mtls.egress/webhook/internal/policy"
-	"mtls.egress/webhook/internal/target"
+	"mtls.egress/webhook/internal/egress"
 )
 
 // NamespaceMetadata returns an object into which the metadata of a Namespace can be read, and by which caches know it. Nothing else of a Namespace is needed.
@@ -32,8 +32,8 @@ func CacheOptions() cache.ByObject {
 		}
 		kept := NamespaceMetadata()
 		kept.Name, kept.UID, kept.ResourceVersion = metadata.Name, metadata.UID, metadata.ResourceVersion
-		if value, found := metadata.Annotations[target.AnnotationAllowedTargets]; found {
-			metav1.SetMetaDataAnnotation(&kept.ObjectMeta, target.AnnotationAllowedTargets, value)
+		if value, found := metadata.Annotations[egress.AnnotationAllowedTargets]; found {
+			metav1.SetMetaDataAnnotation(&kept.ObjectMeta, egress.AnnotationAllowedTargets, value)
 		}
 		return kept, nil
 	}}

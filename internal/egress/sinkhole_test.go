@@ -1,4 +1,4 @@
-package target_test
+package egress_test
 
 import (
 	"fmt"
@@ -7,7 +7,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"mtls.egress/webhook/internal/target"
+	"mtls.egress/webhook/internal/egress"
 )
 
 // Running Pods have these addresses in their /etc/hosts: a change here breaks every one of them at the upgrade.
@@ -24,7 +24,7 @@ func TestSinkholeAddressNeverChanges(t *testing.T) {
 	}
 	got := map[string]string{}
 	for host := range want {
-		got[host] = target.SinkholeAddress(host).String()
+		got[host] = egress.SinkholeAddress(host).String()
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("addresses (-want +got):\n%s", diff)
@@ -37,7 +37,7 @@ func TestSinkholeAddressStaysInsideClassE(t *testing.T) {
 	broadcast := netip.MustParsePrefix("255.0.0.0/8")
 	for n := range 500_000 {
 		host := fmt.Sprintf("host-%d.example", n)
-		address := target.SinkholeAddress(host)
+		address := egress.SinkholeAddress(host)
 		if !classE.Contains(address) || istio.Contains(address) || broadcast.Contains(address) {
 			t.Fatalf("%s has the address %s", host, address)
 		}
@@ -51,7 +51,7 @@ func collidingHosts(t *testing.T) (one, other string) {
 	seen := map[netip.Addr]string{}
 	for n := range 1_000_000 {
 		host := fmt.Sprintf("host-%d.example", n)
-		address := target.SinkholeAddress(host)
+		address := egress.SinkholeAddress(host)
 		if first, taken := seen[address]; taken {
 			return first, host
 		}
@@ -63,16 +63,16 @@ func collidingHosts(t *testing.T) (one, other string) {
 
 func TestTargetsOfOneAddressAndAppPortShareIt(t *testing.T) {
 	one, other := collidingHosts(t)
-	of := func(host string, appPort int32) target.Target { return target.Target{Host: host, AppPort: appPort} }
+	of := func(host string, appPort int32) egress.Target { return egress.Target{Host: host, AppPort: appPort} }
 	tests := map[string]struct {
-		others []target.Target
+		others []egress.Target
 		want   bool
 	}{
 		"alone":                         {nil, false},
-		"beside itself":                 {[]target.Target{of(one, 80)}, false},
-		"beside one of another address": {[]target.Target{of("external.system.com", 80)}, false},
-		"beside one of the address, on another port": {[]target.Target{of(other, 8080)}, false},
-		"beside one of the address and port":         {[]target.Target{of("external.system.com", 80), of(other, 80)}, true},
+		"beside itself":                 {[]egress.Target{of(one, 80)}, false},
+		"beside one of another address": {[]egress.Target{of("external.system.com", 80)}, false},
+		"beside one of the address, on another port": {[]egress.Target{of(other, 8080)}, false},
+		"beside one of the address and port":         {[]egress.Target{of("external.system.com", 80), of(other, 80)}, true},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -1,4 +1,4 @@
-package target
+package egress
 
 import (
 	"crypto/sha256"

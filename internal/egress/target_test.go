@@ -1,4 +1,4 @@
-package target_test
+package egress_test
 
 import (
 	"fmt"
@@ -12,12 +12,12 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"mtls.egress/webhook/api/v1alpha1"
-	"mtls.egress/webhook/internal/target"
+	"mtls.egress/webhook/internal/egress"
 )
 
 // defaults returns the target of host with nothing set, changed by change.
-func defaults(host, secret string, change func(*target.Target)) target.Target {
-	t := target.Target{
+func defaults(host, secret string, change func(*egress.Target)) egress.Target {
+	t := egress.Target{
 		Namespace: "project", Host: host, Port: 443, AppPort: 80, SecretName: secret, SNI: host, SubjectAltNames: []string{host},
 		Retries: 2, HTTPVersion: "auto", MaxConnectionAge: 5 * time.Minute,
 	}
@@ -33,44 +33,44 @@ func TestResolve(t *testing.T) {
 	tests := map[string]struct {
 		annotations   map[string]string
 		egressTargets map[string]v1alpha1.EgressTargetSpec
-		want          []target.Target
+		want          []egress.Target
 	}{
 		"nothing becomes nothing": {nil, nil, nil},
-		"a host alone gets the defaults": {targets("external.system.com"), nil, []target.Target{
+		"a host alone gets the defaults": {targets("external.system.com"), nil, []egress.Target{
 			defaults("external.system.com", "external-system-mtls-data", nil)}},
-		"an empty EgressTarget changes nothing": {targets("external.system.com"), map[string]v1alpha1.EgressTargetSpec{"external.system.com": {}}, []target.Target{
+		"an empty EgressTarget changes nothing": {targets("external.system.com"), map[string]v1alpha1.EgressTargetSpec{"external.system.com": {}}, []egress.Target{
 			defaults("external.system.com", "external-system-mtls-data", nil)}},
-		"another host's EgressTarget changes nothing": {targets("external.system.com"), map[string]v1alpha1.EgressTargetSpec{"partner.example": {Port: 8443}}, []target.Target{
+		"another host's EgressTarget changes nothing": {targets("external.system.com"), map[string]v1alpha1.EgressTargetSpec{"partner.example": {Port: 8443}}, []egress.Target{
 			defaults("external.system.com", "external-system-mtls-data", nil)}},
-		"the annotation's port and Secret are taken": {both("partner.example:8443", "mine"), nil, []target.Target{
-			defaults("partner.example", "mine", func(t *target.Target) { t.Port = 8443 })}},
+		"the annotation's port and Secret are taken": {both("partner.example:8443", "mine"), nil, []egress.Target{
+			defaults("partner.example", "mine", func(t *egress.Target) { t.Port = 8443 })}},
 		"the annotation's Secret wins over the EgressTarget's": {both("partner.example", "mine"),
 			map[string]v1alpha1.EgressTargetSpec{"partner.example": {Credential: v1alpha1.Credential{SecretName: "theirs"}}},
-			[]target.Target{defaults("partner.example", "mine", nil)}},
+			[]egress.Target{defaults("partner.example", "mine", nil)}},
 		"a port that the EgressTarget says too is fine": {targets("partner.example:8443"),
 			map[string]v1alpha1.EgressTargetSpec{"partner.example": {Port: 8443}},
-			[]target.Target{defaults("partner.example", "partner-mtls-data", func(t *target.Target) { t.Port = 8443 })}},
+			[]egress.Target{defaults("partner.example", "partner-mtls-data", func(t *egress.Target) { t.Port = 8443 })}},
 		"hosts that default to one Secret are fine once the EgressTarget names another": {targets("external.system.com,external.system.org"),
 			map[string]v1alpha1.EgressTargetSpec{"external.system.org": {Credential: v1alpha1.Credential{SecretName: "org"}}},
-			[]target.Target{defaults("external.system.com", "external-system-mtls-data", nil), defaults("external.system.org", "org", nil)}},
+			[]egress.Target{defaults("external.system.com", "external-system-mtls-data", nil), defaults("external.system.org", "org", nil)}},
 		"a default Secret that another host of the namespace named for itself": {targets("external.system.org"),
 			map[string]v1alpha1.EgressTargetSpec{"external.system.com": {Credential: v1alpha1.Credential{SecretName: "external-system-mtls-data"}}},
-			[]target.Target{defaults("external.system.org", "external-system-mtls-data", nil)}},
+			[]egress.Target{defaults("external.system.org", "external-system-mtls-data", nil)}},
 		"a Secret of its own where another host of the namespace has the default": {both("external.system.org", "org"),
-			map[string]v1alpha1.EgressTargetSpec{"external.system.com": {}}, []target.Target{defaults("external.system.org", "org", nil)}},
+			map[string]v1alpha1.EgressTargetSpec{"external.system.com": {}}, []egress.Target{defaults("external.system.org", "org", nil)}},
 		"the default Secret of the elder of two EgressTargets": {targets("external.system.com"),
 			map[string]v1alpha1.EgressTargetSpec{"external.system.com": {}, "external.system.org": {}},
-			[]target.Target{defaults("external.system.com", "external-system-mtls-data", nil)}},
+			[]egress.Target{defaults("external.system.com", "external-system-mtls-data", nil)}},
 		"a default Secret that no Pod of the other host presents": {targets("external.system.org"),
 			map[string]v1alpha1.EgressTargetSpec{"presents other/external.system.com": {}},
-			[]target.Target{defaults("external.system.org", "external-system-mtls-data", nil)}},
+			[]egress.Target{defaults("external.system.org", "external-system-mtls-data", nil)}},
 		"a default Secret whose host has no Pod any more": {targets("external.system.org"),
 			map[string]v1alpha1.EgressTargetSpec{"controller/unused/external.system.com": {}},
-			[]target.Target{defaults("external.system.org", "external-system-mtls-data", nil)}},
+			[]egress.Target{defaults("external.system.org", "external-system-mtls-data", nil)}},
 		"two hosts with one sinkhole address, which calls are told apart by Host header and server name": {both(one+","+other, "shared"),
-			map[string]v1alpha1.EgressTargetSpec{}, []target.Target{defaults(one, "shared", nil), defaults(other, "shared", nil)}},
+			map[string]v1alpha1.EgressTargetSpec{}, []egress.Target{defaults(one, "shared", nil), defaults(other, "shared", nil)}},
 		"a host with the sinkhole address of another of the namespace": {targets(one),
-			map[string]v1alpha1.EgressTargetSpec{other: {}}, []target.Target{defaults(one, target.DefaultSecretName(one), nil)}},
+			map[string]v1alpha1.EgressTargetSpec{other: {}}, []egress.Target{defaults(one, egress.DefaultSecretName(one), nil)}},
 		"everything that an EgressTarget says is taken": {targets("partner.example"), map[string]v1alpha1.EgressTargetSpec{"partner.example": {
 			Port: 8443, AppPort: 8080,
 			Credential:      v1alpha1.Credential{SecretName: "theirs", Keys: &v1alpha1.CredentialKeys{Certificate: "c.pem", PrivateKey: "k.pem"}},
@@ -79,23 +79,23 @@ func TestResolve(t *testing.T) {
 			SubjectAltNames: []string{"one.example", "two.example"},
 			HTTP:            &v1alpha1.HTTP{Retries: &three, Timeout: &metav1.Duration{Duration: time.Minute}, Version: "2"},
 			Connection:      &v1alpha1.Connection{MaxAge: &metav1.Duration{Duration: time.Hour}},
-		}}, []target.Target{{
+		}}, []egress.Target{{
 			Namespace: "project", Host: "partner.example", Port: 8443, AppPort: 8080, SecretName: "theirs",
 			Keys:     &v1alpha1.CredentialKeys{Certificate: "c.pem", PrivateKey: "k.pem"},
-			ServerCA: target.ServerCA{ConfigMap: v1alpha1.ConfigMapKey{Name: "bundle", Key: "ca.pem"}},
+			ServerCA: egress.ServerCA{ConfigMap: v1alpha1.ConfigMapKey{Name: "bundle", Key: "ca.pem"}},
 			SNI:      "sni.example", SubjectAltNames: []string{"one.example", "two.example"},
 			Retries: 3, Timeout: time.Minute, HTTPVersion: "2", MaxConnectionAge: time.Hour, ConnectionAgeChosen: true,
 		}}},
 		"no retries is not the same as the default": {targets("partner.example"),
 			map[string]v1alpha1.EgressTargetSpec{"partner.example": {HTTP: &v1alpha1.HTTP{Retries: new(int32)}}},
-			[]target.Target{defaults("partner.example", "partner-mtls-data", func(t *target.Target) { t.Retries = 0 })}},
+			[]egress.Target{defaults("partner.example", "partner-mtls-data", func(t *egress.Target) { t.Retries = 0 })}},
 		"the CAs of the sidecar image": {targets("partner.example"),
 			map[string]v1alpha1.EgressTargetSpec{"partner.example": {ServerCA: &v1alpha1.ServerCA{System: &yes}}},
-			[]target.Target{defaults("partner.example", "partner-mtls-data", func(t *target.Target) { t.ServerCA.System = true })}},
+			[]egress.Target{defaults("partner.example", "partner-mtls-data", func(t *egress.Target) { t.ServerCA.System = true })}},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			got, errs := target.Resolve("project", parse(t, test.annotations), egressTargets(test.egressTargets), field.NewPath("metadata", "annotations"))
+			got, errs := egress.Resolve("project", parse(t, test.annotations), egressTargets(test.egressTargets), field.NewPath("metadata", "annotations"))
 			if len(errs) > 0 {
 				t.Fatal(errs)
 			}
@@ -110,7 +110,7 @@ func TestResolveRefuses(t *testing.T) {
 	one, other := collidingHosts(t)
 	crossed := func(catching, caught string, port int) string {
 		return fmt.Sprintf("%s and %s have the same sinkhole address %s, and the TLS port of the first, %d, is the port that apps call at the second, so plain calls to it could go to the first; "+
-			"change spec.port of the EgressTarget %[1]s or spec.appPort of the EgressTarget %[2]s, or call one of the two from another namespace", catching, caught, target.SinkholeAddress(one), port)
+			"change spec.port of the EgressTarget %[1]s or spec.appPort of the EgressTarget %[2]s, or call one of the two from another namespace", catching, caught, egress.SinkholeAddress(one), port)
 	}
 	const shared = "external.system.org defaults to the Secret external-system-mtls-data, which external.system.com of this namespace has by default already; name the Secret of this host, " +
 		"for example mtls.egress/secret: external.system.org=external-system-2-mtls-data, or mtls.egress/secret: external.system.org=external-system-mtls-data if the credential is meant for both"
@@ -155,7 +155,7 @@ func TestResolveRefuses(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			got, errs := target.Resolve("project", parse(t, test.annotations), egressTargets(test.egressTargets), field.NewPath("metadata", "annotations"))
+			got, errs := egress.Resolve("project", parse(t, test.annotations), egressTargets(test.egressTargets), field.NewPath("metadata", "annotations"))
 			if diff := cmp.Diff(test.want, messages(errs)); diff != "" {
 				t.Errorf("errors (-want +got):\n%s", diff)
 			}
@@ -166,9 +166,9 @@ func TestResolveRefuses(t *testing.T) {
 	}
 }
 
-func parse(t *testing.T, annotations map[string]string) target.Intent {
+func parse(t *testing.T, annotations map[string]string) egress.Intent {
 	t.Helper()
-	intent, _, errs := target.ParseIntent(annotations, nil)
+	intent, _, errs := egress.ParseIntent(annotations, nil)
 	if len(errs) > 0 {
 		t.Fatal(errs)
 	}
@@ -189,9 +189,9 @@ func egressTargets(specs map[string]v1alpha1.EgressTargetSpec) map[string]*v1alp
 			case presents:
 				made[host].Status.Credentials = []v1alpha1.CredentialStatus{{SecretName: secret, Pods: 1}}
 			case word == "unused":
-				made[host].Status.Credentials = []v1alpha1.CredentialStatus{{SecretName: target.DefaultSecretName(host)}}
+				made[host].Status.Credentials = []v1alpha1.CredentialStatus{{SecretName: egress.DefaultSecretName(host)}}
 			default:
-				made[host].Labels = map[string]string{target.LabelManagedBy: target.ValueManagedBy}
+				made[host].Labels = map[string]string{egress.LabelManagedBy: egress.ValueManagedBy}
 			}
 		}
 	}

@@ -1,4 +1,4 @@
-package target_test
+package egress_test
 
 import (
 	"testing"
@@ -8,12 +8,12 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"mtls.egress/webhook/api/v1alpha1"
-	"mtls.egress/webhook/internal/target"
+	"mtls.egress/webhook/internal/egress"
 )
 
 // What is compact says the same as before of everything that somebody reads.
 func TestCompactor(t *testing.T) {
-	ours := metav1.ManagedFieldsEntry{Manager: target.ValueManagedBy, Operation: metav1.ManagedFieldsOperationUpdate, FieldsV1: metav1.NewFieldsV1(`{"f:spec":{}}`)}
+	ours := metav1.ManagedFieldsEntry{Manager: egress.ValueManagedBy, Operation: metav1.ManagedFieldsOperationUpdate, FieldsV1: metav1.NewFieldsV1(`{"f:spec":{}}`)}
 	status := metav1.ManagedFieldsEntry{Manager: "somebody", Subresource: "status"}
 	others := metav1.ManagedFieldsEntry{Manager: "kubectl-edit", Operation: metav1.ManagedFieldsOperationUpdate, FieldsV1: metav1.NewFieldsV1(`{"f:spec":{"f:port":{}}}`)}
 	for name, test := range map[string]struct {
@@ -28,7 +28,7 @@ func TestCompactor(t *testing.T) {
 			whole := &v1alpha1.EgressTarget{
 				ObjectMeta: metav1.ObjectMeta{
 					Namespace: "project", Name: "external.system.com", UID: "1", ResourceVersion: "2", ManagedFields: test.managers,
-					Labels: map[string]string{target.LabelManagedBy: target.ValueManagedBy}, Annotations: map[string]string{"note": "keep"}, Finalizers: []string{"a", "b"},
+					Labels: map[string]string{egress.LabelManagedBy: egress.ValueManagedBy}, Annotations: map[string]string{"note": "keep"}, Finalizers: []string{"a", "b"},
 				},
 				Spec: v1alpha1.EgressTargetSpec{Port: 8443},
 				Status: v1alpha1.EgressTargetStatus{
@@ -37,7 +37,7 @@ func TestCompactor(t *testing.T) {
 				},
 			}
 			before := whole.DeepCopy()
-			compactor := target.Compactor()
+			compactor := egress.Compactor()
 			compact := compactor(whole)
 			if diff := cmp.Diff(before, whole); diff != "" {
 				t.Errorf("it was changed (-before +after):\n%s", diff)
@@ -45,7 +45,7 @@ func TestCompactor(t *testing.T) {
 			if diff := cmp.Diff(whole, compact, cmpopts.IgnoreFields(metav1.ObjectMeta{}, "ManagedFields")); diff != "" {
 				t.Errorf("it says something else (-whole +compact):\n%s", diff)
 			}
-			if got := target.MadeByController(compact); got != test.made || target.MadeByController(whole) != test.made {
+			if got := egress.MadeByController(compact); got != test.made || egress.MadeByController(whole) != test.made {
 				t.Errorf("made by the controller: %v of the compact one, want %v", got, test.made)
 			}
 			if diff := cmp.Diff(compact, compactor(compact)); diff != "" {

@@ -1,4 +1,4 @@
-package target_test
+package egress_test
 
 import (
 	"strings"
@@ -7,7 +7,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"k8s.io/apimachinery/pkg/util/validation"
 
-	"mtls.egress/webhook/internal/target"
+	"mtls.egress/webhook/internal/egress"
 )
 
 func TestNamesOfAHost(t *testing.T) {
@@ -37,8 +37,8 @@ func TestNamesOfAHost(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			got := names{
-				target.HostLabel(test.host), target.ObjectName(test.host), target.VolumeName(test.host), target.CAVolumeName(test.host),
-				target.MountPath(test.host), target.CAMountPath(test.host), target.DefaultSecretName(test.host),
+				egress.HostLabel(test.host), egress.ObjectName(test.host), egress.VolumeName(test.host), egress.CAVolumeName(test.host),
+				egress.MountPath(test.host), egress.CAMountPath(test.host), egress.DefaultSecretName(test.host),
 			}
 			if diff := cmp.Diff(test.want, got, cmp.AllowUnexported(names{})); diff != "" {
 				t.Errorf("names (-want +got):\n%s", diff)
@@ -50,13 +50,13 @@ func TestNamesOfAHost(t *testing.T) {
 func TestNamesAreWhatKubernetesAccepts(t *testing.T) {
 	for _, host := range hostsOfAllShapes() {
 		for what, problems := range map[string][]string{
-			"label":     validation.IsQualifiedName(target.HostLabel(host)),
-			"object":    validation.IsDNS1123Subdomain(target.ObjectName(host)),
-			"volume":    validation.IsDNS1123Label(target.VolumeName(host)),
-			"CA volume": validation.IsDNS1123Label(target.CAVolumeName(host)),
-			"mesh host": hostName(target.MeshHost(host)),
-			"listener":  validation.IsDNS1123Subdomain(target.ListenerName(host)),
-			"its host":  hostName(target.ListenerHost(host, 65535)),
+			"label":     validation.IsQualifiedName(egress.HostLabel(host)),
+			"object":    validation.IsDNS1123Subdomain(egress.ObjectName(host)),
+			"volume":    validation.IsDNS1123Label(egress.VolumeName(host)),
+			"CA volume": validation.IsDNS1123Label(egress.CAVolumeName(host)),
+			"mesh host": hostName(egress.MeshHost(host)),
+			"listener":  validation.IsDNS1123Subdomain(egress.ListenerName(host)),
+			"its host":  hostName(egress.ListenerHost(host, 65535)),
 		} {
 			if len(problems) > 0 {
 				t.Errorf("%s of %s: %v", what, host, problems)
@@ -85,11 +85,11 @@ func TestTheMeshKnowsAHostByANameBelowOurDomain(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			got := target.MeshHost(test.host)
-			if got != test.want || !target.IsMeshHost(got) || !target.IsMeshHost(strings.ToUpper(got)+".") {
+			got := egress.MeshHost(test.host)
+			if got != test.want || !egress.IsMeshHost(got) || !egress.IsMeshHost(strings.ToUpper(got)+".") {
 				t.Errorf("%s is known as %s, want %s", test.host, got, test.want)
 			}
-			if target.IsMeshHost(test.host) || target.IsMeshHost("a-"+target.MeshDomain) {
+			if egress.IsMeshHost(test.host) || egress.IsMeshHost("a-"+egress.MeshDomain) {
 				t.Errorf("%s is taken for a name of generated objects", test.host)
 			}
 		})
@@ -98,8 +98,8 @@ func TestTheMeshKnowsAHostByANameBelowOurDomain(t *testing.T) {
 
 func TestNoTwoHostsShareAName(t *testing.T) {
 	for what, name := range map[string]func(string) string{
-		"label": target.HostLabel, "object": target.ObjectName, "volume": target.VolumeName, "CA volume": target.CAVolumeName, "mesh host": target.MeshHost,
-		"listener": target.ListenerName, "listener's host": func(host string) string { return target.ListenerHost(host, 80) },
+		"label": egress.HostLabel, "object": egress.ObjectName, "volume": egress.VolumeName, "CA volume": egress.CAVolumeName, "mesh host": egress.MeshHost,
+		"listener": egress.ListenerName, "listener's host": func(host string) string { return egress.ListenerHost(host, 80) },
 	} {
 		owner := map[string]string{}
 		for _, host := range hostsOfAllShapes() {
@@ -111,10 +111,10 @@ func TestNoTwoHostsShareAName(t *testing.T) {
 	}
 	for _, host := range hostsOfAllShapes() {
 		for _, other := range hostsOfAllShapes() {
-			if target.VolumeName(host) == target.CAVolumeName(other) {
+			if egress.VolumeName(host) == egress.CAVolumeName(other) {
 				t.Errorf("the volume of %s is the CA volume of %s", host, other)
 			}
-			if target.ObjectName(host) == target.ListenerName(other) || target.MeshHost(host) == target.ListenerHost(other, 80) {
+			if egress.ObjectName(host) == egress.ListenerName(other) || egress.MeshHost(host) == egress.ListenerHost(other, 80) {
 				t.Errorf("an object of %s has the name or host of the listener of %s", host, other)
 			}
 		}

@@ -1,4 +1,4 @@
-package target_test
+package egress_test
 
 import (
 	"strings"
@@ -7,40 +7,40 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
-	"mtls.egress/webhook/internal/target"
+	"mtls.egress/webhook/internal/egress"
 )
 
 func TestParseIntentReadsWhatIsAskedFor(t *testing.T) {
 	const host = "external.system.com"
 	tests := map[string]struct {
 		annotations map[string]string
-		want        []target.Entry
+		want        []egress.Entry
 	}{
 		"nothing is asked for without annotations":           {nil, nil},
 		"somebody else's annotations ask for nothing":        {map[string]string{"a/target": "x"}, nil},
-		"a host alone leaves port and Secret open":           {targets(host), []target.Entry{{Host: host}}},
-		"upper case and a trailing dot are normalised":       {targets("External.System.COM."), []target.Entry{{Host: host}}},
-		"blanks around entries don't count":                  {targets(" a.example , b.example "), []target.Entry{{Host: "a.example"}, {Host: "b.example"}}},
-		"a port is the partner's TLS port":                   {targets(host + ":8443"), []target.Entry{{Host: host, Port: 8443}}},
-		"a port may have leading zeros":                      {targets(host + ":0443"), []target.Entry{{Host: host, Port: 443}}},
-		"a trailing dot may stand before a port":             {targets(host + ".:443"), []target.Entry{{Host: host, Port: 443}}},
-		"the order of the annotation is kept":                {targets("b.example,a.example"), []target.Entry{{Host: "b.example"}, {Host: "a.example"}}},
-		"duplicates collapse":                                {targets(host + "," + strings.ToUpper(host)), []target.Entry{{Host: host}}},
-		"duplicates with the same port collapse":             {targets(host + ":443," + host + ":443"), []target.Entry{{Host: host, Port: 443}}},
-		"a label may start with a digit":                     {targets("3m.example"), []target.Entry{{Host: "3m.example"}}},
-		"a punycode label is an ordinary one":                {targets("xn--bcher-kva.example"), []target.Entry{{Host: "xn--bcher-kva.example"}}},
-		"the longest label and the longest host are fine":    {targets(longHost(253)), []target.Entry{{Host: longHost(253)}}},
+		"a host alone leaves port and Secret open":           {targets(host), []egress.Entry{{Host: host}}},
+		"upper case and a trailing dot are normalised":       {targets("External.System.COM."), []egress.Entry{{Host: host}}},
+		"blanks around entries don't count":                  {targets(" a.example , b.example "), []egress.Entry{{Host: "a.example"}, {Host: "b.example"}}},
+		"a port is the partner's TLS port":                   {targets(host + ":8443"), []egress.Entry{{Host: host, Port: 8443}}},
+		"a port may have leading zeros":                      {targets(host + ":0443"), []egress.Entry{{Host: host, Port: 443}}},
+		"a trailing dot may stand before a port":             {targets(host + ".:443"), []egress.Entry{{Host: host, Port: 443}}},
+		"the order of the annotation is kept":                {targets("b.example,a.example"), []egress.Entry{{Host: "b.example"}, {Host: "a.example"}}},
+		"duplicates collapse":                                {targets(host + "," + strings.ToUpper(host)), []egress.Entry{{Host: host}}},
+		"duplicates with the same port collapse":             {targets(host + ":443," + host + ":443"), []egress.Entry{{Host: host, Port: 443}}},
+		"a label may start with a digit":                     {targets("3m.example"), []egress.Entry{{Host: "3m.example"}}},
+		"a punycode label is an ordinary one":                {targets("xn--bcher-kva.example"), []egress.Entry{{Host: "xn--bcher-kva.example"}}},
+		"the longest label and the longest host are fine":    {targets(longHost(253)), []egress.Entry{{Host: longHost(253)}}},
 		"sixteen targets are fine":                           {targets(manyHosts(16)), entries(16)},
-		"one Secret serves all targets":                      {both("a.example,b.example", "shared"), []target.Entry{{Host: "a.example", SecretName: "shared"}, {Host: "b.example", SecretName: "shared"}}},
-		"each target may have its own Secret":                {both("a.example,b.example", "b.example=two, A.example = one"), []target.Entry{{Host: "a.example", SecretName: "one"}, {Host: "b.example", SecretName: "two"}}},
-		"a target that no Secret names keeps the default":    {both("a.example,b.example", "b.example=two"), []target.Entry{{Host: "a.example"}, {Host: "b.example", SecretName: "two"}}},
-		"naming the same Secret twice for a host is fine":    {both("a.example", "a.example=one,a.example=one"), []target.Entry{{Host: "a.example", SecretName: "one"}}},
-		"a Secret's name may have dots":                      {both("a.example", "one.two"), []target.Entry{{Host: "a.example", SecretName: "one.two"}}},
-		"the marker of the webhook is no unknown annotation": {map[string]string{target.AnnotationTarget: "a.example", target.AnnotationPropagated: "{}"}, []target.Entry{{Host: "a.example"}}},
+		"one Secret serves all targets":                      {both("a.example,b.example", "shared"), []egress.Entry{{Host: "a.example", SecretName: "shared"}, {Host: "b.example", SecretName: "shared"}}},
+		"each target may have its own Secret":                {both("a.example,b.example", "b.example=two, A.example = one"), []egress.Entry{{Host: "a.example", SecretName: "one"}, {Host: "b.example", SecretName: "two"}}},
+		"a target that no Secret names keeps the default":    {both("a.example,b.example", "b.example=two"), []egress.Entry{{Host: "a.example"}, {Host: "b.example", SecretName: "two"}}},
+		"naming the same Secret twice for a host is fine":    {both("a.example", "a.example=one,a.example=one"), []egress.Entry{{Host: "a.example", SecretName: "one"}}},
+		"a Secret's name may have dots":                      {both("a.example", "one.two"), []egress.Entry{{Host: "a.example", SecretName: "one.two"}}},
+		"the marker of the webhook is no unknown annotation": {map[string]string{egress.AnnotationTarget: "a.example", egress.AnnotationPropagated: "{}"}, []egress.Entry{{Host: "a.example"}}},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			intent, warnings, errs := target.ParseIntent(test.annotations, field.NewPath("metadata", "annotations"))
+			intent, warnings, errs := egress.ParseIntent(test.annotations, field.NewPath("metadata", "annotations"))
 			if len(errs) > 0 || len(warnings) > 0 {
 				t.Fatalf("errors %v, warnings %v", errs, warnings)
 			}
@@ -120,7 +120,7 @@ func TestParseIntentRefuses(t *testing.T) {
 			targetField + `: Invalid value: "localhost": has one label only; ` + rule,
 			secretField + `: Invalid value: "Big": ` + secretRule,
 		}},
-		"a Secret without a target":              {map[string]string{target.AnnotationSecret: "one"}, []string{targetField + ": Required value: mtls.egress/secret names a Secret, but nothing asks for a target; add mtls.egress/target: <host> or remove mtls.egress/secret"}},
+		"a Secret without a target":              {map[string]string{egress.AnnotationSecret: "one"}, []string{targetField + ": Required value: mtls.egress/secret names a Secret, but nothing asks for a target; add mtls.egress/target: <host> or remove mtls.egress/secret"}},
 		"an empty Secret":                        {both("a.example", " "), []string{secretField + ": Required value: names no Secret; write the name of a Secret, or remove the annotation for the default name"}},
 		"a Secret in upper case":                 {both("a.example", "Big"), []string{secretField + `: Invalid value: "Big": ` + secretRule}},
 		"a Secret with a path":                   {both("a.example", "../other"), []string{secretField + `: Invalid value: "../other": ` + secretRule}},
@@ -140,7 +140,7 @@ func TestParseIntentRefuses(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			intent, _, errs := target.ParseIntent(test.annotations, field.NewPath("metadata", "annotations"))
+			intent, _, errs := egress.ParseIntent(test.annotations, field.NewPath("metadata", "annotations"))
 			if diff := cmp.Diff(test.want, messages(errs)); diff != "" {
 				t.Errorf("errors (-want +got):\n%s", diff)
 			}
@@ -164,7 +164,7 @@ func TestParseIntentWarnsOfUnknownAnnotations(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			_, warnings, errs := target.ParseIntent(map[string]string{test.annotation: "x"}, nil)
+			_, warnings, errs := egress.ParseIntent(map[string]string{test.annotation: "x"}, nil)
 			if len(errs) > 0 {
 				t.Fatalf("errors: %v", errs)
 			}
@@ -180,8 +180,8 @@ func FuzzParseIntent(f *testing.F) {
 		f.Add(seed[0], seed[1])
 	}
 	f.Fuzz(func(t *testing.T, hosts, secrets string) {
-		annotations := map[string]string{target.AnnotationTarget: hosts, target.AnnotationSecret: secrets}
-		intent, _, errs := target.ParseIntent(annotations, nil)
+		annotations := map[string]string{egress.AnnotationTarget: hosts, egress.AnnotationSecret: secrets}
+		intent, _, errs := egress.ParseIntent(annotations, nil)
 		if (len(intent.Entries) == 0) == (len(errs) == 0) {
 			t.Fatalf("intent %v with errors %v: exactly one is wanted", intent, errs)
 		}
@@ -191,7 +191,7 @@ func FuzzParseIntent(f *testing.F) {
 			}
 		}
 		for _, entry := range intent.Entries {
-			if again, err := target.NormaliseHost(entry.Host); err != nil || again != entry.Host {
+			if again, err := egress.NormaliseHost(entry.Host); err != nil || again != entry.Host {
 				t.Errorf("normalising %q again gives %q, %v", entry.Host, again, err)
 			}
 		}
@@ -202,7 +202,7 @@ func BenchmarkParseIntent(b *testing.B) {
 	annotations := both("external.system.com,partner.example:8443", "external.system.com=one,partner.example=two")
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, _, errs := target.ParseIntent(annotations, nil); len(errs) > 0 {
+		if _, _, errs := egress.ParseIntent(annotations, nil); len(errs) > 0 {
 			b.Fatal(errs)
 		}
 	}
@@ -210,11 +210,11 @@ func BenchmarkParseIntent(b *testing.B) {
 }
 
 func targets(value string) map[string]string {
-	return map[string]string{target.AnnotationTarget: value}
+	return map[string]string{egress.AnnotationTarget: value}
 }
 
 func both(hosts, secrets string) map[string]string {
-	return map[string]string{target.AnnotationTarget: hosts, target.AnnotationSecret: secrets}
+	return map[string]string{egress.AnnotationTarget: hosts, egress.AnnotationSecret: secrets}
 }
 
 func messages(errs field.ErrorList) []string {
@@ -238,8 +238,8 @@ func manyHosts(n int) string {
 	return strings.Join(hosts, ",")
 }
 
-func entries(n int) []target.Entry {
-	made := make([]target.Entry, n)
+func entries(n int) []egress.Entry {
+	made := make([]egress.Entry, n)
 	for i := range made {
 		made[i].Host = string(rune('a'+i)) + ".example"
 	}

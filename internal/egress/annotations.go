@@ -1,4 +1,4 @@
-package target
+package egress
 
 // The annotations of a Pod, a Pod template or a workload. They are the whole contract with the user: every other setting
 // lives in the EgressTarget.
