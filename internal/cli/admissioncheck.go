@@ -41,13 +41,13 @@ func newAdmissionCheckCommand() *cobra.Command {
 	patience := time.Duration(0)
 	cmd := &cobra.Command{
 		Use:   "admission-check [flags]",
-		Short: "Fail unless a Pod that asks for a target is realised",
+		Short: "Fail unless a Pod that asks for a target is injected",
 		Long: `Ask the API server for a Pod with the annotation mtls.egress/target, as a dry run, so that nothing is made and nothing called,
-and fail unless the Pod that it would make is realised. It says what is wrong otherwise. The chart runs it on helm test.
+and fail unless the Pod that it would make is injected. It says what is wrong otherwise. The chart runs it on helm test.
 
 A webhook that was installed a moment ago is waited for: it is tried again until --timeout is over.
 
-Exit codes: 0 the Pod is realised; 1 it isn't, or the cluster could not be asked; 2 wrong command line or unreadable kubeconfig.`,
+Exit codes: 0 the Pod is injected; 1 it isn't, or the cluster could not be asked; 2 wrong command line or unreadable kubeconfig.`,
 		Args: arguments(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			host, err := egress.NormaliseHost(asked.host)
@@ -72,7 +72,7 @@ Exit codes: 0 the Pod is realised; 1 it isn't, or the cluster could not be asked
 	return cmd
 }
 
-// checkAdmission asks for the Pod until it is realised, until it is refused for a reason that doesn't pass by itself, or until patience is over.
+// checkAdmission asks for the Pod until it is injected, until it is refused for a reason that doesn't pass by itself, or until patience is over.
 func checkAdmission(ctx context.Context, writer client.Writer, asked probe, patience time.Duration, stdout io.Writer) error {
 	var verdict error
 	err := wait.PollUntilContextTimeout(ctx, probeInterval, patience, true, func(ctx context.Context) (bool, error) {
@@ -87,17 +87,17 @@ func checkAdmission(ctx context.Context, writer client.Writer, asked probe, pati
 	if err := cmp.Or(verdict, err); err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(stdout, "a Pod of the namespace %s that asks for %s is realised\n", asked.namespace, asked.host)
+	_, err = fmt.Fprintf(stdout, "a Pod of the namespace %s that asks for %s is injected\n", asked.namespace, asked.host)
 	return err
 }
 
 // judge says what is wrong with the API server's answer, and whether that may pass by itself. The Pod is the one that it would make.
 func (p probe) judge(pod *corev1.Pod, refusal error) (passes bool, problem error) {
 	if refusal == nil {
-		if p.realised(pod) {
+		if p.injected(pod) {
 			return false, nil
 		}
-		return true, fmt.Errorf("the API server admits a Pod of the namespace %s that asks for %s, but it isn't realised, so its calls could leave in plain text. Either the webhook leaves out "+
+		return true, fmt.Errorf("the API server admits a Pod of the namespace %s that asks for %s, but it isn't injected, so its calls could leave in plain text. Either the webhook leaves out "+
 			"the namespace (webhook.namespaceSelector in the chart's values), or it can't be called while webhook.failurePolicy is Ignore", p.namespace, p.host)
 	}
 	text := refusal.Error()
@@ -108,15 +108,15 @@ func (p probe) judge(pod *corev1.Pod, refusal error) (passes bool, problem error
 	case strings.Contains(text, fmt.Sprintf("admission webhook %q denied the request", podsWebhook)):
 		return false, fmt.Errorf("the webhook answers, and refuses the target %s in the namespace %s. Choose others for the test, with test.target and test.namespace in the chart's values: %w",
 			p.host, p.namespace, refusal)
-	case strings.Contains(text, "ValidatingAdmissionPolicy") && strings.Contains(text, "-realised'"):
+	case strings.Contains(text, "ValidatingAdmissionPolicy") && strings.Contains(text, "-injected'"):
 		return true, fmt.Errorf("the webhook isn't called for a Pod of the namespace %s, which a policy of the chart then refuses: %w", p.namespace, refusal)
 	}
 	return false, fmt.Errorf("the API server refuses a Pod of the namespace %s: %w", p.namespace, refusal)
 }
 
-func (p probe) realised(pod *corev1.Pod) bool {
+func (p probe) injected(pod *corev1.Pod) bool {
 	address := egress.SinkholeAddress(p.host).String()
-	return pod.Labels[egress.LabelRealised] == egress.LabelValue && slices.ContainsFunc(pod.Spec.HostAliases, func(alias corev1.HostAlias) bool {
+	return pod.Labels[egress.LabelInjected] == egress.LabelValue && slices.ContainsFunc(pod.Spec.HostAliases, func(alias corev1.HostAlias) bool {
 		return alias.IP == address && slices.Contains(alias.Hostnames, p.host)
 	})
 }

@@ -41,8 +41,8 @@ func TestAdmissionCheckTriesAgainWhatPasses(t *testing.T) {
 	refuse := func(text string) func(*corev1.Pod) error {
 		return func(*corev1.Pod) error { return errors.New(text) }
 	}
-	realise := func(pod *corev1.Pod) error {
-		pod.Labels = map[string]string{"mtls.egress/realised": "true"}
+	inject := func(pod *corev1.Pod) error {
+		pod.Labels = map[string]string{"mtls.egress/injected": "true"}
 		pod.Spec.HostAliases = []corev1.HostAlias{{IP: egress.SinkholeAddress("external.system.com").String(), Hostnames: []string{"external.system.com"}}}
 		return nil
 	}
@@ -52,9 +52,9 @@ func TestAdmissionCheckTriesAgainWhatPasses(t *testing.T) {
 		tries    int
 		want     string
 	}{
-		"realised at once": {given: []func(*corev1.Pod) error{realise}, patience: time.Minute, tries: 1},
+		"injected at once": {given: []func(*corev1.Pod) error{inject}, patience: time.Minute, tries: 1},
 		"a webhook that was installed a moment ago": {
-			given:    []func(*corev1.Pod) error{refuse(`Internal error occurred: failed calling webhook "pods.mtls.egress": x509: certificate signed by unknown authority`), realise},
+			given:    []func(*corev1.Pod) error{refuse(`Internal error occurred: failed calling webhook "pods.mtls.egress": x509: certificate signed by unknown authority`), inject},
 			patience: time.Minute, tries: 2,
 		},
 		"a webhook that stays away": {
@@ -63,21 +63,21 @@ func TestAdmissionCheckTriesAgainWhatPasses(t *testing.T) {
 		},
 		"a Pod as it was asked for": {
 			given: []func(*corev1.Pod) error{func(*corev1.Pod) error { return nil }}, patience: time.Millisecond, tries: 1,
-			want: "the API server admits a Pod of the namespace project that asks for external.system.com, but it isn't realised",
+			want: "the API server admits a Pod of the namespace project that asks for external.system.com, but it isn't injected",
 		},
 		"a label without the alias": {
 			given: []func(*corev1.Pod) error{func(pod *corev1.Pod) error {
-				pod.Labels = map[string]string{"mtls.egress/realised": "true"}
+				pod.Labels = map[string]string{"mtls.egress/injected": "true"}
 				return nil
 			}}, patience: time.Millisecond, tries: 1,
-			want: "the API server admits a Pod of the namespace project that asks for external.system.com, but it isn't realised",
+			want: "the API server admits a Pod of the namespace project that asks for external.system.com, but it isn't injected",
 		},
 		"a refusal of the webhook's doesn't pass": {
-			given: []func(*corev1.Pod) error{refuse(`admission webhook "pods.mtls.egress" denied the request: no`), realise}, patience: time.Minute, tries: 1,
+			given: []func(*corev1.Pod) error{refuse(`admission webhook "pods.mtls.egress" denied the request: no`), inject}, patience: time.Minute, tries: 1,
 			want: "the webhook answers, and refuses the target external.system.com in the namespace project.",
 		},
 		"a refusal of somebody else's doesn't pass": {
-			given: []func(*corev1.Pod) error{refuse(`admission webhook "images.example.com" denied the request: no`), realise}, patience: time.Minute, tries: 1,
+			given: []func(*corev1.Pod) error{refuse(`admission webhook "images.example.com" denied the request: no`), inject}, patience: time.Minute, tries: 1,
 			want: `the API server refuses a Pod of the namespace project: admission webhook "images.example.com" denied the request: no`,
 		},
 	}
@@ -91,7 +91,7 @@ func TestAdmissionCheckTriesAgainWhatPasses(t *testing.T) {
 			}
 			switch {
 			case test.want == "":
-				if want := "a Pod of the namespace project that asks for external.system.com is realised\n"; err != nil || stdout.String() != want {
+				if want := "a Pod of the namespace project that asks for external.system.com is injected\n"; err != nil || stdout.String() != want {
 					t.Errorf("error %v, printed %q, want %q", err, stdout.String(), want)
 				}
 			case err == nil || !strings.HasPrefix(err.Error(), test.want):

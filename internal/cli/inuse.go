@@ -19,7 +19,7 @@ import (
 	"mtls.egress/webhook/internal/egress"
 )
 
-// user is an object that needs the webhook: a Pod that was realised, or a workload whose next Pod has to be.
+// user is an object that needs the webhook: a Pod that was injected, or a workload whose next Pod has to be.
 type user struct {
 	namespace, kind, name string
 	// targets is what it asks for, in its own words.
@@ -36,7 +36,7 @@ func userOf(object client.Object) (user, bool) {
 	case *corev1.Pod:
 		// A terminating Pod still calls.
 		ended := object.Status.Phase == corev1.PodSucceeded || object.Status.Phase == corev1.PodFailed
-		return newUser(object, kindPod, podTargets(object)), object.Labels[egress.LabelRealised] == egress.LabelValue && !ended
+		return newUser(object, kindPod, podTargets(object)), object.Labels[egress.LabelInjected] == egress.LabelValue && !ended
 	case *appsv1.Deployment:
 		return workloadUser(object, "Deployment", object.Spec.Template.Annotations)
 	case *appsv1.StatefulSet:

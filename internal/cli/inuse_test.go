@@ -24,9 +24,9 @@ func TestWhatNeedsTheWebhook(t *testing.T) {
 	template := func(annotations map[string]string) corev1.PodTemplateSpec {
 		return corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Annotations: annotations}}
 	}
-	realised := func(phase corev1.PodPhase, annotations map[string]string) *corev1.Pod {
+	injected := func(phase corev1.PodPhase, annotations map[string]string) *corev1.Pod {
 		pod := &corev1.Pod{ObjectMeta: named(annotations), Status: corev1.PodStatus{Phase: phase}}
-		pod.Labels = map[string]string{"mtls.egress/realised": "true", "to.mtls.egress/b.example.com": "true", "to.mtls.egress/a.example.com": "true"}
+		pod.Labels = map[string]string{"mtls.egress/injected": "true", "to.mtls.egress/b.example.com": "true", "to.mtls.egress/a.example.com": "true"}
 		return pod
 	}
 	going := func(object client.Object) client.Object {
@@ -55,13 +55,13 @@ func TestWhatNeedsTheWebhook(t *testing.T) {
 		object client.Object
 		want   string
 	}{
-		"a running Pod that was realised":              {realised(corev1.PodRunning, asks), "Pod external.system.com"},
-		"a Pod that waits for its Secret":              {realised(corev1.PodPending, asks), "Pod external.system.com"},
-		"a Pod that ends":                              {going(realised(corev1.PodRunning, asks)), "Pod external.system.com"},
-		"a Pod whose annotation was taken away":        {realised(corev1.PodRunning, nil), "Pod a.example.com,b.example.com"},
-		"a Pod that has succeeded":                     {realised(corev1.PodSucceeded, asks), ""},
-		"a Pod that has failed":                        {realised(corev1.PodFailed, asks), ""},
-		"a Pod that was not realised":                  {&corev1.Pod{ObjectMeta: named(asks)}, ""},
+		"a running Pod that was injected":              {injected(corev1.PodRunning, asks), "Pod external.system.com"},
+		"a Pod that waits for its Secret":              {injected(corev1.PodPending, asks), "Pod external.system.com"},
+		"a Pod that ends":                              {going(injected(corev1.PodRunning, asks)), "Pod external.system.com"},
+		"a Pod whose annotation was taken away":        {injected(corev1.PodRunning, nil), "Pod a.example.com,b.example.com"},
+		"a Pod that has succeeded":                     {injected(corev1.PodSucceeded, asks), ""},
+		"a Pod that has failed":                        {injected(corev1.PodFailed, asks), ""},
+		"a Pod that was not injected":                  {&corev1.Pod{ObjectMeta: named(asks)}, ""},
 		"a Deployment that asks in its own metadata":   {&appsv1.Deployment{ObjectMeta: named(asks)}, "Deployment external.system.com"},
 		"a Deployment that asks in its template":       {&appsv1.Deployment{Spec: appsv1.DeploymentSpec{Template: template(asks)}, ObjectMeta: named(nil)}, "Deployment external.system.com"},
 		"a Deployment of 0 Pods":                       {&appsv1.Deployment{ObjectMeta: named(asks), Spec: appsv1.DeploymentSpec{Replicas: new(int32(0))}}, "Deployment external.system.com"},

@@ -125,8 +125,8 @@ func TestRenderReads(t *testing.T) {
 			var names []string
 			for _, item := range list.Items {
 				names = append(names, item.Metadata.Name)
-				if item.Metadata.Labels["mtls.egress/realised"] != "true" {
-					t.Errorf("%s isn't realised", item.Metadata.Name)
+				if item.Metadata.Labels["mtls.egress/injected"] != "true" {
+					t.Errorf("%s isn't injected", item.Metadata.Name)
 				}
 			}
 			if diff := cmp.Diff(test.want, names); diff != "" {

@@ -52,7 +52,7 @@ func (o *controllerOptions) flags() cliflag.NamedFlagSets {
 	program.Lookup("verify-targets").NoOptDefVal = string(controller.VerifyAll)
 	program.DurationVar(&o.verifyInterval, "verify-interval", controller.DefaultVerifyInterval, "How often a credential is tried again that didn't change. A changed one is tried at once.")
 	program.DurationVar(&o.surveyInterval, "survey-interval", controller.DefaultSurveyInterval, "How often all Pods are looked through for those that ask for a target and were not "+
-		"realised, as they were created past the webhook.")
+		"injected, as they were created past the webhook.")
 
 	o.add(&groups, "the Lease of the leader")
 	return groups

@@ -38,11 +38,11 @@ func newUninstallCheckCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "uninstall-check [flags]",
 		Short: "Fail while anything in the cluster needs the webhook",
-		Long: `Look in all namespaces for Pods that were realised and for workloads that ask for a target, and fail while there are any:
+		Long: `Look in all namespaces for Pods that were injected and for workloads that ask for a target, and fail while there are any:
 without the webhook and its policies, the next Pod of such a workload would call in plain text. The chart runs it before
 helm uninstall removes anything.
 
-Looks at Pods with the label mtls.egress/realised and at Deployments, StatefulSets, DaemonSets, ReplicaSets, Jobs and CronJobs.
+Looks at Pods with the label mtls.egress/injected and at Deployments, StatefulSets, DaemonSets, ReplicaSets, Jobs and CronJobs.
 Other kinds that make Pods are seen by the Pods that they have.
 
 Exit codes: 0 nothing needs it; 1 something does, as a table on standard error, or the cluster could not be asked; 2 wrong
@@ -117,7 +117,7 @@ func findUsers(ctx context.Context, reader client.Reader) ([]user, error) {
 		newList func() client.ObjectList
 		options []client.ListOption
 	}{
-		{"Pods", func() client.ObjectList { return &corev1.PodList{} }, []client.ListOption{client.MatchingLabels{egress.LabelRealised: egress.LabelValue}}},
+		{"Pods", func() client.ObjectList { return &corev1.PodList{} }, []client.ListOption{client.MatchingLabels{egress.LabelInjected: egress.LabelValue}}},
 		{"Deployments", func() client.ObjectList { return &appsv1.DeploymentList{} }, nil},
 		{"StatefulSets", func() client.ObjectList { return &appsv1.StatefulSetList{} }, nil},
 		{"DaemonSets", func() client.ObjectList { return &appsv1.DaemonSetList{} }, nil},

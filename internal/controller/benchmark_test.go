@@ -50,7 +50,7 @@ func BenchmarkScrape(b *testing.B) {
 	pods := toolscache.NewIndexer(toolscache.MetaNamespaceKeyFunc, nil)
 	for i := range count {
 		err := pods.Add(informers.NewPod(&corev1.Pod{
-			ObjectMeta: metav1.ObjectMeta{Name: strconv.Itoa(i), Namespace: fmt.Sprintf("team-%d", i%100), Labels: map[string]string{egress.LabelRealised: egress.LabelValue}},
+			ObjectMeta: metav1.ObjectMeta{Name: strconv.Itoa(i), Namespace: fmt.Sprintf("team-%d", i%100), Labels: map[string]string{egress.LabelInjected: egress.LabelValue}},
 			Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "app"}, {Name: egress.ProxyContainer}}},
 		}))
 		if err != nil {

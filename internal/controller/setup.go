@@ -57,7 +57,7 @@ type Options struct {
 	VerifyInterval time.Duration
 	// Prober makes the handshakes. Default: one with its own defaults.
 	Prober *verify.Prober
-	// SurveyInterval is how often all Pods are looked through for those that ask for a target and were not realised. Default: DefaultSurveyInterval.
+	// SurveyInterval is how often all Pods are looked through for those that ask for a target and were not injected. Default: DefaultSurveyInterval.
 	SurveyInterval time.Duration
 	// Clock tells the time for expiry and retention. Default: the computer's.
 	Clock clock.PassiveClock

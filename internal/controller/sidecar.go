@@ -68,7 +68,7 @@ func withoutSidecar(object client.Object) bool {
 	return ok && !pod.HasSidecar()
 }
 
-// lacksSidecar says whether a realised Pod that still runs has no sidecar. Injection happens at admission or never, so there is nothing to wait for.
+// lacksSidecar says whether a injected Pod that still runs has no sidecar. Injection happens at admission or never, so there is nothing to wait for.
 func lacksSidecar(pod *informers.Pod) bool {
-	return pod.GetLabels()[egress.LabelRealised] == egress.LabelValue && pod.DeletionTimestamp.IsZero() && !pod.Ended() && !pod.HasSidecar()
+	return pod.GetLabels()[egress.LabelInjected] == egress.LabelValue && pod.DeletionTimestamp.IsZero() && !pod.Ended() && !pod.HasSidecar()
 }

@@ -24,7 +24,7 @@ const DefaultSurveyInterval = 10 * time.Minute
 // surveyPage is how many Pods one answer of the API server holds.
 const surveyPage = 500
 
-// survey looks for Pods that ask for a target and were not realised: those from before the webhook was installed, and those that came past it. Their calls leave
+// survey looks for Pods that ask for a target and were not injected: those from before the webhook was installed, and those that came past it. Their calls leave
 // in plain text. They lack the label by which the cache selects, and there is no selector for annotations, so the metadata of all other Pods that run is
 // listed now and then, page by page, by the leader. See docs/decisions/0018-survey.md.
 type survey struct {
@@ -37,8 +37,8 @@ type survey struct {
 }
 
 func newSurvey(live client.Reader, interval time.Duration) *survey {
-	return &survey{live: live, interval: interval, desc: prometheus.NewDesc("mtls_egress_pods_not_realised",
-		"The number of running Pods that ask for a target and were not realised, so that their calls leave in plain text, by namespace, as of the last survey (--survey-interval); "+
+	return &survey{live: live, interval: interval, desc: prometheus.NewDesc("mtls_egress_pods_not_injected",
+		"The number of running Pods that ask for a target and were not injected, so that their calls leave in plain text, by namespace, as of the last survey (--survey-interval); "+
 			"namespaces without any are left out.", []string{"namespace"}, nil)}
 }
 
@@ -55,7 +55,7 @@ func (s *survey) Start(ctx context.Context) error {
 			return nil
 		}
 		if err != nil {
-			log.FromContext(ctx).Error(err, "looking for Pods that were not realised")
+			log.FromContext(ctx).Error(err, "looking for Pods that were not injected")
 		}
 		s.mutex.Lock()
 		s.counts = counts
@@ -69,7 +69,7 @@ func (s *survey) Start(ctx context.Context) error {
 }
 
 func (s *survey) count(ctx context.Context) (map[string]int, error) {
-	unlabelled, err := labels.NewRequirement(egress.LabelRealised, selection.NotEquals, []string{egress.LabelValue})
+	unlabelled, err := labels.NewRequirement(egress.LabelInjected, selection.NotEquals, []string{egress.LabelValue})
 	if err != nil {
 		return nil, err
 	}
@@ -82,7 +82,7 @@ func (s *survey) count(ctx context.Context) (map[string]int, error) {
 			client.MatchingFieldsSelector{Selector: fields.ParseSelectorOrDie("status.phase!=Succeeded,status.phase!=Failed")},
 			client.Limit(surveyPage), client.Continue(more))
 		if err != nil {
-			return nil, fmt.Errorf("list the Pods without the label %s: %w", egress.LabelRealised, err)
+			return nil, fmt.Errorf("list the Pods without the label %s: %w", egress.LabelInjected, err)
 		}
 		for i := range list.Items {
 			pod := &list.Items[i]

@@ -3,7 +3,7 @@ package egress
 // The annotations of a Pod, a Pod template or a workload. They are the whole contract with the user: every other setting
 // lives in the EgressTarget.
 const (
-	// AnnotationPrefix is the prefix of all annotations and of the label LabelRealised.
+	// AnnotationPrefix is the prefix of all annotations and of the label LabelInjected.
 	AnnotationPrefix = "mtls.egress/"
 	// AnnotationTarget asks for targets: a comma-separated list of host or host:port, the port being the partner's TLS port.
 	AnnotationTarget = AnnotationPrefix + "target"
@@ -21,8 +21,8 @@ const (
 
 // The labels that the webhook sets on Pods.
 const (
-	// LabelRealised is "true" on every Pod with a target; the controller's cache selects it.
-	LabelRealised = AnnotationPrefix + "realised"
+	// LabelInjected is "true" on every Pod with a target; the controller's cache selects it.
+	LabelInjected = AnnotationPrefix + "injected"
 	// LabelHostPrefix is followed by a host: such a label is "true" on every Pod that asks for the host. The Istio objects
 	// select it. See HostLabel.
 	LabelHostPrefix = "to." + AnnotationPrefix

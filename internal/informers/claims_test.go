@@ -163,7 +163,7 @@ func TestReachesOthers(t *testing.T) {
 
 func TestPodHosts(t *testing.T) {
 	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{
-		Labels:      map[string]string{egress.LabelRealised: "true", egress.HostLabel(host): "true", "app": "a"},
+		Labels:      map[string]string{egress.LabelInjected: "true", egress.HostLabel(host): "true", "app": "a"},
 		Annotations: map[string]string{egress.AnnotationTarget: "other.system.com:8443, " + host},
 	}}
 	if diff := cmp.Diff([]string{host, "other.system.com"}, PodHosts(pod)); diff != "" {

@@ -19,7 +19,7 @@ import (
 )
 
 // Options returns the options of the cache that NewCache reads. It holds:
-//   - Pods with the label mtls.egress/realised: name, our labels, phase, whether there is a sidecar, and the annotations
+//   - Pods with the label mtls.egress/injected: name, our labels, phase, whether there is a sidecar, and the annotations
 //     that say what the Pod asks for and mounts;
 //   - Namespaces: the annotation that says which hosts may be reached;
 //   - EgressTargets, of whose managed fields is left whether a user wrote to one that the controller created;
@@ -34,7 +34,7 @@ import (
 func Options() cache.Options {
 	byObject := map[client.Object]cache.ByObject{
 		&corev1.Pod{}: {
-			Label:     labels.SelectorFromSet(labels.Set{egress.LabelRealised: egress.LabelValue}),
+			Label:     labels.SelectorFromSet(labels.Set{egress.LabelInjected: egress.LabelValue}),
 			Transform: podTransform(),
 		},
 		&v1alpha1.EgressTarget{}:   {Transform: egressTargetTransform()},

@@ -85,7 +85,7 @@ func newPod(from *corev1.Pod, contents *podContents) *Pod {
 		sidecar: slices.ContainsFunc(from.Spec.Containers, isProxy) || slices.ContainsFunc(from.Spec.InitContainers, isProxy),
 	}
 	for name, value := range from.Labels {
-		if name == egress.LabelRealised || strings.HasPrefix(name, egress.LabelHostPrefix) {
+		if name == egress.LabelInjected || strings.HasPrefix(name, egress.LabelHostPrefix) {
 			content.labels = with(content.labels, egress.Once(name), egress.Once(value))
 		}
 	}

@@ -17,11 +17,11 @@ import (
 	"mtls.egress/webhook/internal/egress"
 )
 
-func realised(name string, phase corev1.PodPhase) *corev1.Pod {
+func injected(name string, phase corev1.PodPhase) *corev1.Pod {
 	return &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace: "project", Name: name, UID: types.UID(name), ResourceVersion: "2", CreationTimestamp: metav1.Unix(1, 0), DeletionTimestamp: &metav1.Time{Time: time.Unix(2, 0)},
-			Labels:        map[string]string{"app": "a", egress.LabelRealised: "true", egress.HostLabel(host): "true"},
+			Labels:        map[string]string{"app": "a", egress.LabelInjected: "true", egress.HostLabel(host): "true"},
 			Annotations:   map[string]string{egress.AnnotationTarget: host, annotation.SidecarUserVolume.Name: "[]", "big": "thing"},
 			ManagedFields: []metav1.ManagedFieldsEntry{{Manager: "kubelet"}},
 		},
@@ -35,7 +35,7 @@ func realised(name string, phase corev1.PodPhase) *corev1.Pod {
 
 func TestOfAPodIsKeptWhatTheControllerReads(t *testing.T) {
 	keep := podTransform()
-	once, err := keep(realised("app", corev1.PodRunning))
+	once, err := keep(injected("app", corev1.PodRunning))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -44,7 +44,7 @@ func TestOfAPodIsKeptWhatTheControllerReads(t *testing.T) {
 			Namespace: "project", Name: "app", UID: "app", ResourceVersion: "2", CreationTimestamp: metav1.Unix(1, 0), DeletionTimestamp: &metav1.Time{Time: time.Unix(2, 0)},
 		},
 		content: &podContent{
-			labels:      map[string]string{egress.LabelRealised: "true", egress.HostLabel(host): "true"},
+			labels:      map[string]string{egress.LabelInjected: "true", egress.HostLabel(host): "true"},
 			annotations: map[string]string{egress.AnnotationTarget: host, annotation.SidecarUserVolume.Name: "[]"},
 			phase:       corev1.PodRunning,
 			sidecar:     true,
@@ -88,14 +88,14 @@ func TestASidecar(t *testing.T) {
 
 func TestPodsOfOneContentShareItAsLongAsThereAreAny(t *testing.T) {
 	contents := &podContents{}
-	a, b, pending := newPod(realised("a", corev1.PodRunning), contents), newPod(realised("b", corev1.PodRunning), contents), newPod(realised("c", corev1.PodPending), contents)
+	a, b, pending := newPod(injected("a", corev1.PodRunning), contents), newPod(injected("b", corev1.PodRunning), contents), newPod(injected("c", corev1.PodPending), contents)
 	if a.content != b.content {
 		t.Error("two Pods of one content have one each")
 	}
 	if a.content.equal(pending.content) {
 		t.Error("a Pod that waits contents like one that runs")
 	}
-	another := realised("d", corev1.PodRunning)
+	another := injected("d", corev1.PodRunning)
 	another.Annotations[egress.AnnotationSecret] = "own"
 	if d := newPod(another, contents); a.content.equal(d.content) {
 		t.Error("a Pod that asks for another Secret contents like one that doesn't")
@@ -118,10 +118,10 @@ func TestPodsOfOneContentShareItAsLongAsThereAreAny(t *testing.T) {
 
 func TestPodsAreFoundByTheirHosts(t *testing.T) {
 	indexer := toolscache.NewIndexer(toolscache.MetaNamespaceKeyFunc, toolscache.Indexers{indexPodLabel: podIndex})
-	elsewhere, other := realised("elsewhere", corev1.PodRunning), realised("other", corev1.PodRunning)
+	elsewhere, other := injected("elsewhere", corev1.PodRunning), injected("other", corev1.PodRunning)
 	elsewhere.Namespace = "another"
 	other.Labels = map[string]string{egress.HostLabel("other.system.com"): "true"}
-	for _, one := range kept(*realised("a", corev1.PodRunning), *realised("b", corev1.PodFailed), *elsewhere, *other) {
+	for _, one := range kept(*injected("a", corev1.PodRunning), *injected("b", corev1.PodFailed), *elsewhere, *other) {
 		if err := indexer.Add(one); err != nil {
 			t.Fatal(err)
 		}

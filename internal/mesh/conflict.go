@@ -86,7 +86,7 @@ func Conflicts(t egress.Target, others Others) []Conflict {
 		name:         egress.ObjectName(t.Host),
 		listenerName: egress.ListenerName(t.Host),
 		ourHosts:     []string{egress.MeshHost(t.Host), egress.ListenerHost(t.Host, t.AppPort), egress.AnchorHost},
-		podLabels:    map[string]string{egress.HostLabel(t.Host): egress.LabelValue, egress.LabelRealised: egress.LabelValue},
+		podLabels:    map[string]string{egress.HostLabel(t.Host): egress.LabelValue, egress.LabelInjected: egress.LabelValue},
 		root:         or(others.RootNamespace, DefaultRootNamespace),
 	}
 	s.registryOnly = others.Mesh.RegistryOnly || slices.ContainsFunc(others.Sidecars, s.refusesUnknown)

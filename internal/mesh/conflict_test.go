@@ -327,7 +327,7 @@ func TestConflictsAreTheForeignObjectsInTheWay(t *testing.T) {
 		},
 		"a VirtualService that matches Pods of another value of our label only is no conflict": {
 			others: mesh.Others{
-				VirtualServices: []*networkingv1.VirtualService{virtualService(old, vsTo("."), vsMatch(&networking.HTTPMatchRequest{SourceLabels: map[string]string{egress.LabelRealised: "false"}})), ourVirtualService()},
+				VirtualServices: []*networkingv1.VirtualService{virtualService(old, vsTo("."), vsMatch(&networking.HTTPMatchRequest{SourceLabels: map[string]string{egress.LabelInjected: "false"}})), ourVirtualService()},
 			},
 		},
 		"a VirtualService that matches Pods by a label that we know nothing of wins": {
@@ -344,7 +344,7 @@ func TestConflictsAreTheForeignObjectsInTheWay(t *testing.T) {
 		"with a gateway in the match Istio does not look at its labels, so the VirtualService wins": {
 			others: mesh.Others{
 				VirtualServices: []*networkingv1.VirtualService{virtualService(old, vsTo("."), vsMatch(&networking.HTTPMatchRequest{Gateways: []string{"mesh"},
-					SourceLabels: map[string]string{egress.LabelRealised: "false"}})), ourVirtualService()},
+					SourceLabels: map[string]string{egress.LabelInjected: "false"}})), ourVirtualService()},
 			},
 			want: []string{"VirtualService project/theirs spec.hosts[0] WinsOverOurs closes"},
 		},
@@ -478,7 +478,7 @@ func TestConflictsAreTheForeignObjectsInTheWay(t *testing.T) {
 		},
 		"a Sidecar that asks for another value of our label is no conflict": {
 			others: mesh.Others{
-				Sidecars: []*networkingv1.Sidecar{sidecar(scSelects(egress.LabelRealised, "false"), egressListeners(listener("istio-system/*")))},
+				Sidecars: []*networkingv1.Sidecar{sidecar(scSelects(egress.LabelInjected, "false"), egressListeners(listener("istio-system/*")))},
 			},
 		},
 		"the Sidecar of another namespace is no conflict": {
@@ -576,7 +576,7 @@ func TestConflictsAreTheForeignObjectsInTheWay(t *testing.T) {
 			want:   []string{"DestinationRule project/theirs spec.host BreaksOurs closes"},
 		},
 		"a DestinationRule for the host of ours that asks for another value of our label is no conflict": {
-			others: mesh.Others{DestinationRules: destinationRules(destinationRule(drHost(meshHost), drSelects(egress.LabelRealised, "false")))},
+			others: mesh.Others{DestinationRules: destinationRules(destinationRule(drHost(meshHost), drSelects(egress.LabelInjected, "false")))},
 		},
 		"a DestinationRule for the host of ours in another namespace is no conflict, as Istio asks the caller's first": {
 			others: mesh.Others{DestinationRules: destinationRules(destinationRule(drHost(meshHost), drIn("istio-system")))},

@@ -8,7 +8,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-func BenchmarkRealise(b *testing.B) {
+func BenchmarkInject(b *testing.B) {
 	sizes := map[string]func(*corev1.Pod){
 		"10 containers": func(pod *corev1.Pod) {
 			pod.Spec.Containers = nil
@@ -33,7 +33,7 @@ func BenchmarkRealise(b *testing.B) {
 	}
 	for name, change := range sizes {
 		object := encode(b, annotated(change))
-		b.Run(name+"/realise", func(b *testing.B) {
+		b.Run(name+"/inject", func(b *testing.B) {
 			subject, err := decodeSubject(b, object)
 			if err != nil {
 				b.Fatal(err)
@@ -45,7 +45,7 @@ func BenchmarkRealise(b *testing.B) {
 				}
 			}
 		})
-		b.Run(name+"/decode and realise", func(b *testing.B) {
+		b.Run(name+"/decode and inject", func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
 				subject, err := decodeSubject(b, object)

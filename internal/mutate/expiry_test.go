@@ -46,7 +46,7 @@ func TestACertificateThatEndsSoonIsWarnedOf(t *testing.T) {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 			if len(result.Errors) > 0 || len(result.Operations) == 0 {
-				t.Errorf("the Pod isn't realised: %v", result.Errors)
+				t.Errorf("the Pod isn't injected: %v", result.Errors)
 			}
 		})
 	}

@@ -28,7 +28,7 @@ const maxLookups = 4
 
 // The decisions that the metric counts.
 const (
-	decisionRealised   = "realised"
+	decisionInjected   = "injected"
 	decisionPropagated = "propagated"
 	decisionUnchanged  = "unchanged"
 	decisionRefused    = "refused"
@@ -55,7 +55,7 @@ func NewHandler(cached, live client.Reader, cluster policy.Cluster, dynamicDNS f
 	return h, err
 }
 
-// Handle realises a Pod or propagates a workload's annotations. One line of the log says for each request what was decided and why.
+// Handle injects a Pod or propagates a workload's annotations. One line of the log says for each request what was decided and why.
 func (h *Handler) Handle(ctx context.Context, request admission.Request) admission.Response {
 	// It stands while a panic passes through; whoever recovers answers the request.
 	said := outcome{decision: decisionError, reasons: []Reason{ReasonPanic}}
@@ -157,7 +157,7 @@ func decide(kind string, result Result) string {
 	case len(result.Operations) == 0:
 		return decisionUnchanged
 	case kind == "Pod":
-		return decisionRealised
+		return decisionInjected
 	default:
 		return decisionPropagated
 	}

@@ -63,7 +63,7 @@ func TestEveryRequestIsCountedAndLogged(t *testing.T) {
 		level  string
 		log    []any // the reasons
 	}{
-		"a realised Pod":              {object: pod(func(*corev1.Pod) {}), count: "Pod realised ", level: "INFO"},
+		"a injected Pod":              {object: pod(func(*corev1.Pod) {}), count: "Pod injected ", level: "INFO"},
 		"a Pod that asks for nothing": {object: pod(func(pod *corev1.Pod) { pod.Annotations = nil }), count: "Pod unchanged ", level: "DEBUG"},
 		"a workload": {object: []byte(`{"metadata":{"annotations":{"mtls.egress/target":"external.system.com"}}}`), kind: "Deployment",
 			count: "Deployment propagated ", level: "INFO"},
@@ -82,7 +82,7 @@ func TestEveryRequestIsCountedAndLogged(t *testing.T) {
 		"an alias for the host": {object: pod(func(pod *corev1.Pod) {
 			pod.Spec.HostAliases = []corev1.HostAlias{{IP: "10.0.0.7", Hostnames: []string{"external.system.com"}}}
 		}), count: "Pod refused host-alias", level: "INFO", log: []any{"host-alias"}},
-		"a label of ours":            {object: pod(func(pod *corev1.Pod) { pod.Labels["mtls.egress/realised"] = "no" }), count: "Pod refused reserved-label", level: "INFO", log: []any{"reserved-label"}},
+		"a label of ours":            {object: pod(func(pod *corev1.Pod) { pod.Labels["mtls.egress/injected"] = "no" }), count: "Pod refused reserved-label", level: "INFO", log: []any{"reserved-label"}},
 		"volumes that can't be read": {object: pod(annotation("sidecar.istio.io/userVolume", "7")), count: "Pod refused volume-clash", level: "INFO", log: []any{"volume-clash"}},
 		"a host that the namespace may not reach": {object: pod(func(*corev1.Pod) {}), reader: emptyNamespace{annotations: map[string]string{"mtls.egress/allowed-targets": "other.system.com"}},
 			count: "Pod refused not-allowed", level: "INFO", log: []any{"not-allowed"}},

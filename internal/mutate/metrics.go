@@ -23,7 +23,7 @@ func newMetrics(registry prometheus.Registerer) (*metrics, error) {
 	m := &metrics{
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "mtls_egress_admission_requests_total",
-			Help: "Admission requests by kind of object, decision (realised, propagated, unchanged, refused, error) and, of the last two, the first reason.",
+			Help: "Admission requests by kind of object, decision (injected, propagated, unchanged, refused, error) and, of the last two, the first reason.",
 		}, []string{"kind", "decision", "reason"}),
 		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "mtls_egress_admission_duration_seconds",
@@ -41,7 +41,7 @@ func newMetrics(registry prometheus.Registerer) (*metrics, error) {
 			m.requests.WithLabelValues(kind, decisionError, string(reason))
 		}
 	}
-	m.requests.WithLabelValues("Pod", decisionRealised, "")
+	m.requests.WithLabelValues("Pod", decisionInjected, "")
 	m.duration.WithLabelValues("Pod")
 	err := errors.Join(
 		registry.Register(m.requests),

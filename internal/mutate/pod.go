@@ -13,11 +13,11 @@ import (
 	"mtls.egress/webhook/internal/egress"
 )
 
-// realise adds to a Pod what its targets need: volumes and mounts for the sidecar, the sinkhole address under each host's
+// inject adds to a Pod what its targets need: volumes and mounts for the sidecar, the sinkhole address under each host's
 // name, and the labels that the Istio objects select. at is where the Pod's metadata and spec stand: nil for a Pod,
 // spec.template for a workload. It changes nothing that the user wrote; a clash is an error, and with any error there are no
-// operations. Realising the result again gives no operations.
-func realise(pod *corev1.Pod, targets []egress.Target, at *field.Path) (patch, []string, field.ErrorList) {
+// operations. Injecting the result again gives no operations.
+func inject(pod *corev1.Pod, targets []egress.Target, at *field.Path) (patch, []string, field.ErrorList) {
 	metadata, spec := at.Child("metadata"), at.Child("spec")
 	errs, warnings := checkTraffic(pod.Annotations, targets, metadata.Child("annotations"))
 	volumes, mounts := sidecarVolumes(targets)
@@ -81,7 +81,7 @@ func sidecarAnnotations(pod *corev1.Pod, volumes []corev1.Volume, mounts []corev
 // hostLabels returns the labels that the Pod lacks. They are the webhook's alone: the controller counts by them and the
 // Istio objects select by them, so another value is refused, not replaced.
 func hostLabels(labels map[string]string, targets []egress.Target, at *field.Path) (map[string]string, field.ErrorList) {
-	keys := []string{egress.LabelRealised}
+	keys := []string{egress.LabelInjected}
 	for _, t := range targets {
 		keys = append(keys, egress.HostLabel(t.Host))
 	}

@@ -142,7 +142,7 @@ type Previous struct {
 }
 
 // Mutate says what admission does to the subject in namespace. previous is nil unless the subject is being updated.
-// egressTargets are those of the namespace, by host, and rules say which hosts it may reach. A Pod is realised; a workload's annotations are propagated, and its Pods
+// egressTargets are those of the namespace, by host, and rules say which hosts it may reach. A Pod is injected; a workload's annotations are propagated, and its Pods
 // are judged ahead of time, so that a mistake is refused where it was made. A Job that has started can't get another template;
 // it gets a warning.
 func (s *Subject) Mutate(namespace string, previous *Previous, egressTargets map[string]*v1alpha1.EgressTarget, rules policy.Rules) Result {
@@ -180,7 +180,7 @@ func (s *Subject) mutateWorkload(namespace string, previous *Previous, egressTar
 	}
 	pod := s.pod
 	pod.Annotations = changes.apply(s.pod.Annotations)
-	targets, realised, podWarnings, podErrs := judge(namespace, &pod, egressTargets, rules, s.templatePath)
+	targets, injected, podWarnings, podErrs := judge(namespace, &pod, egressTargets, rules, s.templatePath)
 	errs, warnings = append(errs, podErrs...), append(warnings, podWarnings...)
 	if rules.DynamicDNS {
 		for _, problem := range notProgrammed(s.Hosts(), egressTargets) {
@@ -195,7 +195,7 @@ func (s *Subject) mutateWorkload(namespace string, previous *Previous, egressTar
 	}
 	return Result{
 		Operations:    changes.operations(s.template, s.pod.Annotations).operations,
-		PodOperations: realised.operations,
+		PodOperations: injected.operations,
 		Warnings:      warnings,
 		Targets:       targets,
 	}.bounded()
@@ -216,7 +216,7 @@ func (s *Subject) parseOwn() (map[string]string, []string, field.ErrorList) {
 	return s.metadata.Annotations, warnings, nil
 }
 
-// judge reads what a Pod asks for and realises it.
+// judge reads what a Pod asks for and injects it.
 func judge(namespace string, pod *corev1.Pod, egressTargets map[string]*v1alpha1.EgressTarget, rules policy.Rules, at *field.Path) ([]egress.Target, patch, []string, field.ErrorList) {
 	annotations := at.Child("metadata", "annotations")
 	if err := validation.ValidateAnnotationsSize(pod.Annotations); err != nil {
@@ -235,8 +235,8 @@ func judge(namespace string, pod *corev1.Pod, egressTargets map[string]*v1alpha1
 	if errs = append(errs, because(ReasonTargetClash, resolveErrs)...); len(resolveErrs) > 0 {
 		return nil, patch{}, warnings, errs
 	}
-	p, more, realiseErrs := realise(pod, targets, at)
-	if errs = append(errs, realiseErrs...); len(errs) > 0 {
+	p, more, injectErrs := inject(pod, targets, at)
+	if errs = append(errs, injectErrs...); len(errs) > 0 {
 		return nil, patch{}, warnings, errs
 	}
 	return targets, p, slices.Concat(warnings, more, serverFirstWarnings(targets), expiryWarnings(targets, egressTargets)), nil

@@ -101,7 +101,7 @@ func TestTheExampleBecomesInTheClusterWhatRenderShows(t *testing.T) {
 				"sidecar.istio.io/userVolume":      `[{"name":"` + volume + `","secret":{"secretName":"` + secret + `"}}]`,
 				"sidecar.istio.io/userVolumeMount": `[{"name":"` + volume + `","mountPath":"/etc/mtls-egress/` + host + `","readOnly":true}]`,
 			},
-			"labels":      map[string]any{"app": "shop", "mtls.egress/realised": "true", "to.mtls.egress/" + host: "true"},
+			"labels":      map[string]any{"app": "shop", "mtls.egress/injected": "true", "to.mtls.egress/" + host: "true"},
 			"hostAliases": []any{map[string]any{"ip": address, "hostnames": []any{host}}},
 			"volumes":     nil,
 		}, inCluster)

@@ -362,18 +362,18 @@ func TestADryRunWritesNothing(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	realised := w.admissions("kind=Pod", "decision=realised")
+	injected := w.admissions("kind=Pod", "decision=injected")
 	printed := w.kubectl("apply", "--dry-run=server", "--output=yaml", "--filename="+dir)
 	if got := strings.Count(printed, "mtls.egress/propagated:"); got != len(kinds()) {
 		t.Errorf("the dry run propagated %d times, want %d", got, len(kinds()))
 	}
 	pod := annotated("shop")
 	pod.Namespace = w.namespace
-	if err := w.Create(t.Context(), pod, client.DryRunAll); err != nil || pod.Labels["mtls.egress/realised"] != "true" {
+	if err := w.Create(t.Context(), pod, client.DryRunAll); err != nil || pod.Labels["mtls.egress/injected"] != "true" {
 		t.Errorf("a dry run left the labels %v, error %v", pod.Labels, err)
 	}
-	if got := w.admissions("kind=Pod", "decision=realised") - realised; got != 1 {
-		t.Errorf("%v Pods were realised, want 1", got)
+	if got := w.admissions("kind=Pod", "decision=injected") - injected; got != 1 {
+		t.Errorf("%v Pods were injected, want 1", got)
 	}
 	// A real Pod in another namespace shows that the controller had the time to do something.
 	other := newWorld(t)

@@ -33,7 +33,7 @@ func TestOursIsCalledBeforeIstios(t *testing.T) {
 					"sidecar.istio.io/userVolume":      `[{"name":"` + volume + `","secret":{"secretName":"` + secret + `"}}]`,
 					"sidecar.istio.io/userVolumeMount": `[{"name":"` + volume + `","mountPath":"/etc/mtls-egress/` + host + `","readOnly":true}]`,
 				},
-				"labels":      map[string]string{"mtls.egress/realised": "true", "to.mtls.egress/" + host: "true"},
+				"labels":      map[string]string{"mtls.egress/injected": "true", "to.mtls.egress/" + host: "true"},
 				"hostAliases": []corev1.HostAlias{{IP: address, Hostnames: []string{host}}},
 			}}
 			if diff := cmp.Diff(want, seen); diff != "" {
@@ -53,10 +53,10 @@ func TestAPodWithASidecarIsPatchedDirectly(t *testing.T) {
 			w := newWorld(t)
 			w.inject("0-early-injector", asIstio(test.native))
 			pod := annotated("shop")
-			realised := w.admissions("kind=Pod", "decision=realised")
+			injected := w.admissions("kind=Pod", "decision=injected")
 			w.create(pod)
-			if got := w.admissions("kind=Pod", "decision=realised") - realised; got != 1 {
-				t.Errorf("the webhook realised %v times, want once", got)
+			if got := w.admissions("kind=Pod", "decision=injected") - injected; got != 1 {
+				t.Errorf("the webhook injected %v times, want once", got)
 			}
 			w.mountedOnce(pod)
 		})
@@ -71,7 +71,7 @@ func TestWhatIsInjectedAfterUsStaysWhenWeAreCalledAgain(t *testing.T) {
 	}{
 		"an injector that follows the annotations":          {change: asIstio(false), again: "unchanged"},
 		"one that follows them and makes a native sidecar":  {change: asIstio(true), again: "unchanged"},
-		"one that knows nothing of Istio's two annotations": {change: withSidecar, again: "realised"},
+		"one that knows nothing of Istio's two annotations": {change: withSidecar, again: "injected"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -83,7 +83,7 @@ func TestWhatIsInjectedAfterUsStaysWhenWeAreCalledAgain(t *testing.T) {
 			if got := w.admissions("kind=Pod") - all; got != 2 {
 				t.Errorf("the webhook was called %v times, want twice", got)
 			}
-			want := map[string]float64{"unchanged": 1, "realised": 2}[test.again]
+			want := map[string]float64{"unchanged": 1, "injected": 2}[test.again]
 			if got := w.admissions("kind=Pod", "decision="+test.again) - again; got != want {
 				t.Errorf("%v calls were decided as %s, want %v", got, test.again, want)
 			}

@@ -67,7 +67,7 @@ func TestAStoppedWebhookStopsAnnotatedObjectsOnly(t *testing.T) {
 	w.kubectl("delete", "deployment/shop")
 }
 
-func TestWithFailurePolicyIgnoreThePolicyRefusesAnUnrealisedPod(t *testing.T) {
+func TestWithFailurePolicyIgnoreThePolicyRefusesAnUninjectedPod(t *testing.T) {
 	w := newWorld(t)
 	if err := installed.Upgrade(t.Context(), "webhook.failurePolicy=Ignore"); err != nil {
 		t.Fatal(err)
@@ -79,8 +79,8 @@ func TestWithFailurePolicyIgnoreThePolicyRefusesAnUnrealisedPod(t *testing.T) {
 	})
 	w.stopWebhook()
 
-	const want = `pods "refused" is forbidden: ValidatingAdmissionPolicy 'mtls-egress-webhook-realised' with binding 'mtls-egress-webhook-realised' denied request: ` +
-		`the Pod asks for mutual TLS (annotation mtls.egress/target), but it was not realised for external.system.com, so its calls could leave in plain text. ` +
+	const want = `pods "refused" is forbidden: ValidatingAdmissionPolicy 'mtls-egress-webhook-injected' with binding 'mtls-egress-webhook-injected' denied request: ` +
+		`the Pod asks for mutual TLS (annotation mtls.egress/target), but it was not injected for external.system.com, so its calls could leave in plain text. ` +
 		`Either the webhook 0-mtls-egress-webhook was not called, because it was down while its failurePolicy is Ignore or because it leaves out the namespace NAMESPACE, ` +
 		`or something changed the Pod after it. Create the Pod again when the webhook runs and serves the namespace; remove the annotation if the Pod needs no mutual TLS`
 	var err error

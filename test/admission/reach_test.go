@@ -16,15 +16,15 @@ func TestOnlyAnnotatedPodsReachTheWebhook(t *testing.T) {
 	if got := w.admissions() - start; got != 0 {
 		t.Errorf("the webhook was asked %v times about 100 plain Pods, want never", got)
 	}
-	realised := w.admissions("kind=Pod", "decision=realised")
+	injected := w.admissions("kind=Pod", "decision=injected")
 	for n := range 10 {
 		w.create(annotated(fmt.Sprintf("annotated-%d", n)))
 	}
 	if got := w.admissions() - start; got != 10 {
 		t.Errorf("the webhook was asked %v times about 10 annotated Pods, want 10 times", got)
 	}
-	if got := w.admissions("kind=Pod", "decision=realised") - realised; got != 10 {
-		t.Errorf("%v Pods were realised, want 10", got)
+	if got := w.admissions("kind=Pod", "decision=injected") - injected; got != 10 {
+		t.Errorf("%v Pods were injected, want 10", got)
 	}
 
 	// What is done to a Pod that exists never reaches it, nor do plain workloads.

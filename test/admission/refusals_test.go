@@ -126,9 +126,9 @@ func TestBadInputIsRefusedAndNothingIsWritten(t *testing.T) {
 		"a range without the sinkhole": {annotation("traffic.sidecar.istio.io/includeOutboundIPRanges", "10.0.0.0/8"),
 			`metadata.annotations[traffic.sidecar.istio.io/includeOutboundIPRanges]: Invalid value: "10.0.0.0/8": leaves out the sinkhole addresses of external.system.com; write "10.0.0.0/8,254.110.240.171/32"`},
 		"a label of the webhook's": {func(pod map[string]any) {
-			pod["metadata"].(map[string]any)["labels"] = map[string]any{"mtls.egress/realised": "no"}
+			pod["metadata"].(map[string]any)["labels"] = map[string]any{"mtls.egress/injected": "no"}
 		},
-			`metadata.labels[mtls.egress/realised]: Invalid value: "no": the webhook sets this label itself; take it away`},
+			`metadata.labels[mtls.egress/injected]: Invalid value: "no": the webhook sets this label itself; take it away`},
 	}
 	w := newWorld(t)
 	refused := w.admissions("decision=refused")

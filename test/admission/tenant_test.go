@@ -25,11 +25,11 @@ func TestATenantCantLoosenWhatRuns(t *testing.T) {
 		policy = "mtls-egress-webhook-" + policy
 		return fmt.Sprintf("%s %q is forbidden: ValidatingAdmissionPolicy '%s' with binding '%s' denied request: %s", resource, name, policy, policy, said)
 	}
-	kept := denied("pods", "shop", "realised", `the labels mtls.egress/realised and to.mtls.egress/HOST and the annotations mtls.egress/target and mtls.egress/secret of the Pod shop `+
+	kept := denied("pods", "shop", "injected", `the labels mtls.egress/injected and to.mtls.egress/HOST and the annotations mtls.egress/target and mtls.egress/secret of the Pod shop `+
 		`stay as they are as long as it exists: its sidecar goes by them, so with others calls would fail, or leave in plain text. Change the annotations of the workload that makes the `+
 		`Pod, or delete the Pod and create it anew`)
 	forged := func(label string) string {
-		return denied("pods", "plain", "realised", `the Pod has the label `+label+`, which its annotation mtls.egress/target does not ask for. The webhook 0-mtls-egress-webhook sets these `+
+		return denied("pods", "plain", "injected", `the Pod has the label `+label+`, which its annotation mtls.egress/target does not ask for. The webhook 0-mtls-egress-webhook sets these `+
 			`labels itself, so remove them from the Pod or its template; to call a host over mutual TLS, write the host into the annotation`)
 	}
 	generated := func(name, said string) string {
@@ -53,12 +53,12 @@ func TestATenantCantLoosenWhatRuns(t *testing.T) {
 	}{
 		"the label of the host goes":    {args: "label pod shop to.mtls.egress/" + host + "-", want: kept},
 		"the label of the host says no": {args: "label pod shop --overwrite to.mtls.egress/" + host + "=false", want: kept},
-		"the label of all goes":         {args: "label pod shop mtls.egress/realised-", want: kept},
+		"the label of all goes":         {args: "label pod shop mtls.egress/injected-", want: kept},
 		"the annotation goes":           {args: "annotate pod shop mtls.egress/target-", want: kept},
 		"another Secret":                {args: "annotate pod shop mtls.egress/secret=other", want: kept},
 		"a label for another host":      {args: "label pod shop to.mtls.egress/other.system.com=true", want: kept},
 		"a label on another Pod":        {args: "label pod plain to.mtls.egress/" + host + "=true", want: forged("to.mtls.egress/" + host)},
-		"another Pod is counted":        {args: "label pod plain mtls.egress/realised=true", want: forged("mtls.egress/realised")},
+		"another Pod is counted":        {args: "label pod plain mtls.egress/injected=true", want: forged("mtls.egress/injected")},
 		"labels of somebody's own":      {args: "label pod shop app=shop"},
 		"another revision of Istio": {
 			args: "label virtualservice " + ours + " istio.io/rev=nobody",
@@ -137,7 +137,7 @@ func TestThePolicyTakesWhatTheWebhookWrites(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			want := map[string]string{egress.LabelRealised: egress.LabelValue, egress.HostLabel(host): egress.LabelValue}
+			want := map[string]string{egress.LabelInjected: egress.LabelValue, egress.HostLabel(host): egress.LabelValue}
 			if diff := gocmp.Diff(want, pod.Labels); diff != "" {
 				t.Errorf("labels (-want +got):\n%s", diff)
 			}

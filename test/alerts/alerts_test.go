@@ -38,7 +38,7 @@ import (
 
 // shorter are the values that make the alerts quick. A slow answer is one in which the API server was asked for something.
 const shorter = `prometheusRule={"enabled": true, "rateWindow": "10s", "invalidFor": "1s", "notVerifiedFor": "1s", "notProgrammedSeconds": 1, "conflictFor": "1s",
-	"withoutSidecarFor": "1s", "notRealisedFor": "1s", "slowSeconds": 0.0002, "slowFor": "0s", "absentFor": "2s", "reconcileErrors": 0, "reconcileErrorsFor": "0s",
+	"withoutSidecarFor": "1s", "notInjectedFor": "1s", "slowSeconds": 0.0002, "slowFor": "0s", "absentFor": "2s", "reconcileErrors": 0, "reconcileErrorsFor": "0s",
 	"servingCertificateFor": "1s"}`
 
 // values are those of the chart.
@@ -170,10 +170,10 @@ func causes(t *testing.T) (all []cause, again map[string]func(scene)) {
 			func(s scene) {
 				s.kubectl("delete", "pods", "--all", "--namespace=sidecar", "--grace-period=0", "--force")
 			}},
-		{"MTLSEgressPodsNotRealised", "critical",
+		{"MTLSEgressPodsNotInjected", "critical",
 			// The webhook leaves kube-system alone.
 			func(s scene) {
-				s.kubectl("delete", "validatingadmissionpolicybinding", installation.Release+"-realised")
+				s.kubectl("delete", "validatingadmissionpolicybinding", installation.Release+"-injected")
 				s.eventually("the policy is gone", func() error { return s.create("kube-system", host, nil) })
 			},
 			func(s scene) {

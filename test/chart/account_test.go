@@ -118,7 +118,7 @@ func testAccounts(t *testing.T, c cluster) {
 		"create a Pod":                            {do: create(newPod("account", "pod", nil)), allowed: nobody},
 		"delete a namespace":                      {do: remove(&corev1.Namespace{ObjectMeta: named("", "account")}), allowed: nobody},
 		"switch its own protection off":           {do: patch(&corev1.Namespace{ObjectMeta: named("", "account")}), allowed: nobody},
-		"change the policy that it is subject to": {do: patch(&admissionregistrationv1.ValidatingAdmissionPolicy{ObjectMeta: named("", "mtls-egress-webhook-realised")}), allowed: nobody},
+		"change the policy that it is subject to": {do: patch(&admissionregistrationv1.ValidatingAdmissionPolicy{ObjectMeta: named("", "mtls-egress-webhook-injected")}), allowed: nobody},
 		"give itself a role":                      {do: patch(roleBinding()), allowed: nobody},
 	}
 	for _, user := range both {

@@ -24,8 +24,8 @@ func TestAdmission(t *testing.T) {
 
 	t.Run("EgressTargets are validated", func(t *testing.T) { testEgressTargets(t, c) })
 	t.Run("the webhook sees what asks for something, and nothing else", func(t *testing.T) { testCalls(t, c, webhook) })
-	t.Run("a Pod that asks for a target is realised or refused", func(t *testing.T) { testRealised(t, c) })
-	t.Run("a Pod that runs is not asked for a target later", func(t *testing.T) { testRealisedLater(t, c) })
+	t.Run("a Pod that asks for a target is injected or refused", func(t *testing.T) { testInjected(t, c) })
+	t.Run("a Pod that runs is not asked for a target later", func(t *testing.T) { testInjectedLater(t, c) })
 	t.Run("a workload that asks for a target is propagated or refused", func(t *testing.T) { testPropagated(t, c) })
 	t.Run("the policies read only fields that there are", func(t *testing.T) { testTypes(t, c) })
 	t.Run("generated objects are the controller's", func(t *testing.T) { testGeneratedObjects(t, c) })
@@ -66,7 +66,7 @@ func (c cluster) waitForAdmission(t *testing.T, webhook *stub) {
 	c.namespace(t, "probe", nil)
 	pod := newPod("probe", "asks", map[string]string{"mtls.egress/target": "external.system.com"})
 	until(t, "the policy on Pods refuses", func(ctx context.Context) bool {
-		return denied(c.Create(ctx, pod.DeepCopy(), client.DryRunAll), "mtls-egress-webhook-realised")
+		return denied(c.Create(ctx, pod.DeepCopy(), client.DryRunAll), "mtls-egress-webhook-injected")
 	})
 	deployment := newWorkload("Deployment", "probe", "asks")
 	deployment.SetAnnotations(map[string]string{"mtls.egress/target": "external.system.com"})
@@ -74,7 +74,7 @@ func (c cluster) waitForAdmission(t *testing.T, webhook *stub) {
 		webhook.take()
 		podErr := c.Create(ctx, pod.DeepCopy(), client.DryRunAll)
 		deploymentErr := c.Create(ctx, deployment.DeepCopy(), client.DryRunAll)
-		return denied(podErr, "mtls-egress-webhook-realised") && denied(deploymentErr, "mtls-egress-webhook-propagated") && len(webhook.take()) == 2
+		return denied(podErr, "mtls-egress-webhook-injected") && denied(deploymentErr, "mtls-egress-webhook-propagated") && len(webhook.take()) == 2
 	})
 	object := generated("probe", "ServiceEntry")
 	if err := c.as(t, controllerUser).Create(t.Context(), object); err != nil {
@@ -117,8 +117,8 @@ func testStopped(t *testing.T, c cluster, webhook *stub) {
 	if err := c.Update(t.Context(), controlled); err != nil {
 		t.Errorf("scaling the ReplicaSet of a Deployment: %v", err)
 	}
-	realised := realisedPod("stopped", "asks")
-	if err := c.Create(t.Context(), realised.DeepCopy()); !failed(err, "pods.mtls.egress") {
+	injected := injectedPod("stopped", "asks")
+	if err := c.Create(t.Context(), injected.DeepCopy()); !failed(err, "pods.mtls.egress") {
 		t.Errorf("a Pod that asks: %v", err)
 	}
 	deployment := newWorkload("Deployment", "stopped", "asks")
@@ -134,10 +134,10 @@ func testStopped(t *testing.T, c cluster, webhook *stub) {
 		}
 	}
 	until(t, "the API server ignores that the webhook fails", func(ctx context.Context) bool {
-		return c.Create(ctx, realised.DeepCopy(), client.DryRunAll) == nil
+		return c.Create(ctx, injected.DeepCopy(), client.DryRunAll) == nil
 	})
-	if err := c.Create(t.Context(), newPod("stopped", "asks", asks)); !denied(err, "mtls-egress-webhook-realised") {
-		t.Errorf("a Pod that asks and was let through unrealised: %v", err)
+	if err := c.Create(t.Context(), newPod("stopped", "asks", asks)); !denied(err, "mtls-egress-webhook-injected") {
+		t.Errorf("a Pod that asks and was let through not injected: %v", err)
 	}
 	if err := c.Create(t.Context(), deployment); !denied(err, "mtls-egress-webhook-propagated") {
 		t.Errorf("a Deployment that asks and was let through unpropagated: %v", err)

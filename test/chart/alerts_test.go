@@ -63,7 +63,7 @@ func TestEveryAlertIsTried(t *testing.T) {
 func TestAlertsFollowTheValues(t *testing.T) {
 	rendered := render(t, "--set-json", `prometheusRule={"enabled": true, "namespace": "monitoring", "labels": {"release": "prometheus", "app.kubernetes.io/name": "other"},
 		"alertLabels": {"team": "shop", "severity": "none"}, "runbookURL": "https://example.com/alerts.html", "expiresWarningDays": 14, "expiresCriticalDays": 0.5,
-		"invalidFor": "1h30m", "notVerifiedFor": "0", "notProgrammedSeconds": 1.5, "conflictFor": "1m", "withoutSidecarFor": "2m", "notRealisedFor": "3m", "rateWindow": "4m",
+		"invalidFor": "1h30m", "notVerifiedFor": "0", "notProgrammedSeconds": 1.5, "conflictFor": "1m", "withoutSidecarFor": "2m", "notInjectedFor": "3m", "rateWindow": "4m",
 		"slowSeconds": 0.25, "slowFor": "6m", "absentFor": "7m", "reconcileErrors": 8, "reconcileErrorsFor": "9m", "servingCertificateHours": 10, "servingCertificateFor": "11m"}`).one(t, "PrometheusRule")
 	labels := rendered.GetLabels()
 	got := map[string]any{"namespace": rendered.GetNamespace(), "release": labels["release"], "name": labels["app.kubernetes.io/name"]}
@@ -85,7 +85,7 @@ func TestAlertsFollowTheValues(t *testing.T) {
 			"time() - min by (namespace, host) (mtls_egress_pods_not_programmed_since_timestamp_seconds) > 1.5"),
 		"MTLSEgressConflict warning":           other("MTLSEgressConflict", "1m", "max by (namespace, host) (mtls_egress_target_conflicted) == 1"),
 		"MTLSEgressPodsWithoutSidecar warning": other("MTLSEgressPodsWithoutSidecar", "2m", "max by (namespace) (mtls_egress_pods_without_sidecar) > 0"),
-		"MTLSEgressPodsNotRealised critical":   other("MTLSEgressPodsNotRealised", "3m", "max by (namespace) (mtls_egress_pods_not_realised) > 0"),
+		"MTLSEgressPodsNotInjected critical":   other("MTLSEgressPodsNotInjected", "3m", "max by (namespace) (mtls_egress_pods_not_injected) > 0"),
 		"MTLSEgressWebhookFailing critical": other("MTLSEgressWebhookFailing", "",
 			`sum(increase(apiserver_admission_webhook_rejection_count{name=~"(pods|workloads).mtls.egress", error_type!="no_error"}[4m]) or `+
 				`increase(apiserver_admission_webhook_fail_open_count{name=~"(pods|workloads).mtls.egress"}[4m])) > 0`),

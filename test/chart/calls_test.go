@@ -49,7 +49,7 @@ func testCalls(t *testing.T, c cluster, webhook *stub) {
 		for i := range 110 {
 			pod := newPod("calls", fmt.Sprintf("pod-%03d", i), map[string]string{"example.com/mtls.egress": "target"})
 			if i%11 == 0 {
-				pod = realisedPod("calls", pod.Name)
+				pod = injectedPod("calls", pod.Name)
 				want = append(want, "CREATE Pod "+pod.Name)
 			}
 			do(t, c.Create(t.Context(), pod))
@@ -63,7 +63,7 @@ func testCalls(t *testing.T, c cluster, webhook *stub) {
 	})
 
 	t.Run("a change of a Pod comes too late for anything", func(t *testing.T) {
-		pod := realisedPod("calls", "changed")
+		pod := injectedPod("calls", "changed")
 		do(t, c.Create(t.Context(), pod))
 		wantCalls(t, "create", "CREATE Pod changed")
 		settle(t, pod)
@@ -183,7 +183,7 @@ func testCalls(t *testing.T, c cluster, webhook *stub) {
 
 	t.Run("namespaces that are left out", func(t *testing.T) {
 		for _, left := range []string{namespace, "kube-system", "kube-node-lease"} {
-			pod := realisedPod(left, "asks")
+			pod := injectedPod(left, "asks")
 			do(t, c.Create(t.Context(), pod, client.DryRunAll))
 			workload := newWorkload("Deployment", left, "asks")
 			workload.SetAnnotations(pod.Annotations)
@@ -224,14 +224,14 @@ func testCalls(t *testing.T, c cluster, webhook *stub) {
 		c.namespace(t, "chosen", map[string]string{"mesh": "on"})
 		called := func(ctx context.Context, in string) bool {
 			webhook.take()
-			return c.Create(ctx, realisedPod(in, "asks"), client.DryRunAll) == nil && slices.Equal(webhook.take(), []string{"CREATE Pod asks"})
+			return c.Create(ctx, injectedPod(in, "asks"), client.DryRunAll) == nil && slices.Equal(webhook.take(), []string{"CREATE Pod asks"})
 		}
 		c.upgrade(t, webhook, "--set-json", `webhook.namespaceSelector={"matchLabels": {"mesh": "on"}}`)
 		until(t, "a namespace without the label is left out", func(ctx context.Context) bool { return !called(ctx, "calls") })
 		if !called(t.Context(), "chosen") {
 			t.Error("not called for the namespace that was chosen")
 		}
-		if err := c.Create(t.Context(), newPod("calls", "left-out", map[string]string{egress.AnnotationTarget: "external.system.com"})); !denied(err, "mtls-egress-webhook-realised") {
+		if err := c.Create(t.Context(), newPod("calls", "left-out", map[string]string{egress.AnnotationTarget: "external.system.com"})); !denied(err, "mtls-egress-webhook-injected") {
 			t.Errorf("a Pod that asks where the webhook is not called: %v", err)
 		}
 		c.upgrade(t, webhook)

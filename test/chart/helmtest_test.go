@@ -33,7 +33,7 @@ func TestHelmTest(t *testing.T) {
 	if err != nil {
 		t.Errorf("Helm: %v", err)
 	}
-	if want := "a Pod of the namespace default that asks for external.system.com is realised\n"; said != want {
+	if want := "a Pod of the namespace default that asks for external.system.com is injected\n"; said != want {
 		t.Errorf("the test says %q, want %q", said, want)
 	}
 	if len(left) > 0 {
@@ -63,13 +63,13 @@ func TestHelmTest(t *testing.T) {
 		fails(t, "the webhook isn't called for a Pod of the namespace kube-node-lease, which a policy of the chart then refuses: ")
 	})
 	t.Run("the same without the policy", func(t *testing.T) {
-		if err := running.Upgrade(t.Context(), append(values, "test.namespace=kube-node-lease", "policy.requireRealised=false")...); err != nil {
+		if err := running.Upgrade(t.Context(), append(values, "test.namespace=kube-node-lease", "policy.requireInjected=false")...); err != nil {
 			t.Fatal(err)
 		}
 		until(t, "the API server doesn't know the policy any more", func(ctx context.Context) bool {
 			return installed.Create(ctx, newPod("kube-node-lease", "asks", map[string]string{"mtls.egress/target": "external.system.com"}), client.DryRunAll) == nil
 		})
-		fails(t, "the API server admits a Pod of the namespace kube-node-lease that asks for external.system.com, but it isn't realised")
+		fails(t, "the API server admits a Pod of the namespace kube-node-lease that asks for external.system.com, but it isn't injected")
 	})
 	t.Run("a namespace that isn't there", func(t *testing.T) {
 		if err := running.Upgrade(t.Context(), append(values, "test.namespace=nowhere")...); err != nil {

@@ -60,8 +60,8 @@ func TestNotesTellTheNextStep(t *testing.T) {
 			reservations: []string{"webhook.failurePolicy is Ignore: while the webhook can't be called, annotated Pods are refused", "prometheusRule.enabled is off"},
 		},
 		"a webhook that may be down, and nothing in its place": {
-			set:          `webhook.failurePolicy="Ignore",policy.requireRealised=false`,
-			reservations: []string{"webhook.failurePolicy is Ignore and policy.requireRealised is off", "prometheusRule.enabled is off"},
+			set:          `webhook.failurePolicy="Ignore",policy.requireInjected=false`,
+			reservations: []string{"webhook.failurePolicy is Ignore and policy.requireInjected is off", "prometheusRule.enabled is off"},
 		},
 		"a cluster that denies by default": {
 			set: `policy={"otherTargets": "Deny", "allowedTargets": ["*.bank.example", "a.example"]}`,
@@ -78,8 +78,8 @@ func TestNotesTellTheNextStep(t *testing.T) {
 			reservations: []string{"policy.protectGenerated is off", "prometheusRule.enabled is off"},
 		},
 		"everything switched off": {
-			set:          `policy.requireRealised=false,policy.protectGenerated=false,policy.protectSinkhole=false,crds.enabled=false,uninstall.refuseWhileInUse=false`,
-			reservations: []string{"policy.requireRealised is off", "policy.protectGenerated is off", "policy.protectSinkhole is off", "crds.enabled is off", "uninstall.refuseWhileInUse is off", "prometheusRule.enabled is off"},
+			set:          `policy.requireInjected=false,policy.protectGenerated=false,policy.protectSinkhole=false,crds.enabled=false,uninstall.refuseWhileInUse=false`,
+			reservations: []string{"policy.requireInjected is off", "policy.protectGenerated is off", "policy.protectSinkhole is off", "crds.enabled is off", "uninstall.refuseWhileInUse is off", "prometheusRule.enabled is off"},
 		},
 	}
 	for name, test := range tests {

@@ -30,8 +30,8 @@ func newPod(namespace, name string, annotations map[string]string) *corev1.Pod {
 	}
 }
 
-// realisedPod is a Pod as the webhook leaves it, as far as the policy looks.
-func realisedPod(namespace, name string) *corev1.Pod {
+// injectedPod is a Pod as the webhook leaves it, as far as the policy looks.
+func injectedPod(namespace, name string) *corev1.Pod {
 	pod := newPod(namespace, name, map[string]string{egress.AnnotationTarget: "external.system.com"})
 	pod.Labels = labelsFor("external.system.com")
 	pod.Spec.HostAliases = []corev1.HostAlias{alias("external.system.com")}
@@ -40,7 +40,7 @@ func realisedPod(namespace, name string) *corev1.Pod {
 
 // labelsFor are the labels that the webhook gives a Pod for hosts.
 func labelsFor(hosts ...string) map[string]string {
-	labels := map[string]string{egress.LabelRealised: egress.LabelValue}
+	labels := map[string]string{egress.LabelInjected: egress.LabelValue}
 	for _, host := range hosts {
 		labels[egress.HostLabel(host)] = egress.LabelValue
 	}

@@ -158,8 +158,8 @@ func TestRenderedObjects(t *testing.T) {
 	accounts := []string{"ServiceAccount mtls-egress-webhook", "ServiceAccount mtls-egress-webhook-controller"}
 	crd := []string{"CustomResourceDefinition egresstargets.mtls.egress"}
 	users := []string{"ClusterRole mtls-egress-webhook-edit", "ClusterRole mtls-egress-webhook-view"}
-	realised := []string{
-		"ValidatingAdmissionPolicy mtls-egress-webhook-realised", "ValidatingAdmissionPolicyBinding mtls-egress-webhook-realised",
+	injected := []string{
+		"ValidatingAdmissionPolicy mtls-egress-webhook-injected", "ValidatingAdmissionPolicyBinding mtls-egress-webhook-injected",
 	}
 	propagated := []string{
 		"ValidatingAdmissionPolicy mtls-egress-webhook-propagated", "ValidatingAdmissionPolicyBinding mtls-egress-webhook-propagated",
@@ -195,58 +195,58 @@ func TestRenderedObjects(t *testing.T) {
 		want [][]string
 	}{
 		"by default": {
-			want: [][]string{everywhere, accounts, crd, users, realised, propagated, generated, deployed, restricted, check, cleanup, budget, quota},
+			want: [][]string{everywhere, accounts, crd, users, injected, propagated, generated, deployed, restricted, check, cleanup, budget, quota},
 		},
 		"a single replica has no PodDisruptionBudget": {
 			args: []string{"--set", "webhook.deployment.replicas=1,controller.deployment.replicas=1"},
-			want: [][]string{everywhere, accounts, crd, users, realised, propagated, generated, deployed, restricted, check, cleanup, quota},
+			want: [][]string{everywhere, accounts, crd, users, injected, propagated, generated, deployed, restricted, check, cleanup, quota},
 		},
 		"a single replica of the webhook": {
 			args: []string{"--set", "webhook.deployment.replicas=1"},
-			want: [][]string{everywhere, accounts, crd, users, realised, propagated, generated, deployed, restricted, check, cleanup, controllerBudget, quota},
+			want: [][]string{everywhere, accounts, crd, users, injected, propagated, generated, deployed, restricted, check, cleanup, controllerBudget, quota},
 		},
 		"an ordinary priority needs no ResourceQuota": {
 			args: []string{"--set", "webhook.deployment.priorityClassName=important,controller.deployment.priorityClassName=important"},
-			want: [][]string{everywhere, accounts, crd, users, realised, propagated, generated, deployed, restricted, check, cleanup, budget},
+			want: [][]string{everywhere, accounts, crd, users, injected, propagated, generated, deployed, restricted, check, cleanup, budget},
 		},
 		"an uninstallation that asks nobody": {
 			args: []string{"--set", "uninstall.refuseWhileInUse=false"},
-			want: [][]string{everywhere, accounts, crd, users, realised, propagated, generated, deployed, restricted, cleanup, budget, quota},
+			want: [][]string{everywhere, accounts, crd, users, injected, propagated, generated, deployed, restricted, cleanup, budget, quota},
 		},
 		"an uninstallation that leaves what the controller made": {
 			args: []string{"--set", "uninstall.cleanUp=false"},
-			want: [][]string{everywhere, accounts, crd, users, realised, propagated, generated, deployed, restricted, check, budget, quota},
+			want: [][]string{everywhere, accounts, crd, users, injected, propagated, generated, deployed, restricted, check, budget, quota},
 		},
 		"alerts": {
 			args: []string{"--set", "prometheusRule.enabled=true"},
-			want: [][]string{everywhere, accounts, crd, users, realised, propagated, generated, deployed, restricted, check, cleanup, budget, quota, {"PrometheusRule mtls-egress-webhook"}},
+			want: [][]string{everywhere, accounts, crd, users, injected, propagated, generated, deployed, restricted, check, cleanup, budget, quota, {"PrometheusRule mtls-egress-webhook"}},
 		},
 		"what finds the metrics": {
 			args: []string{"--set", "serviceMonitor.enabled=true"},
-			want: [][]string{everywhere, accounts, crd, users, realised, propagated, generated, deployed, restricted, check, cleanup, budget, quota, {"ServiceMonitor mtls-egress-webhook"}},
+			want: [][]string{everywhere, accounts, crd, users, injected, propagated, generated, deployed, restricted, check, cleanup, budget, quota, {"ServiceMonitor mtls-egress-webhook"}},
 		},
 		"nothing that keeps others off": {
 			args: []string{"--set", "networkPolicy.enabled=false,webhook.podDisruptionBudget.enabled=false,controller.podDisruptionBudget.enabled=false"},
-			want: [][]string{everywhere, accounts, crd, users, realised, propagated, generated, deployed, check, cleanup, quota},
+			want: [][]string{everywhere, accounts, crd, users, injected, propagated, generated, deployed, check, cleanup, quota},
 		},
 		"both processes outside the cluster": {
 			args: []string{"--set", "webhook.deployment.enabled=false,controller.deployment.enabled=false,webhook.url=https://127.0.0.1:9443"},
-			want: [][]string{everywhere, accounts, crd, users, realised, propagated, generated},
+			want: [][]string{everywhere, accounts, crd, users, injected, propagated, generated},
 		},
 		"the webhook outside the cluster": {
 			args: []string{"--set", "webhook.deployment.enabled=false,webhook.url=https://127.0.0.1:9443"},
-			want: [][]string{everywhere, accounts, crd, users, realised, propagated, generated, controller, controllerRestricted, controllerBudget, quota},
+			want: [][]string{everywhere, accounts, crd, users, injected, propagated, generated, controller, controllerRestricted, controllerBudget, quota},
 		},
 		"the controller outside the cluster": {
 			args: []string{"--set", "controller.deployment.enabled=false"},
-			want: [][]string{everywhere, accounts, crd, users, realised, propagated, generated, webhook, webhookRestricted, check, cleanup, webhookBudget, quota},
+			want: [][]string{everywhere, accounts, crd, users, injected, propagated, generated, webhook, webhookRestricted, check, cleanup, webhookBudget, quota},
 		},
 		"everything that can be left out is left out": {
 			args: []string{
 				"--set", "webhook.deployment.enabled=false,controller.deployment.enabled=false,webhook.url=https://127.0.0.1:9443,serviceMonitor.enabled=true",
 				"--set", "webhook.serviceAccount.create=false,webhook.serviceAccount.name=somebody,controller.serviceAccount.create=false,controller.serviceAccount.name=else",
 				"--set", "crds.enabled=false,rbac.aggregate=false",
-				"--set", "policy.requireRealised=false,policy.requirePropagated=false,policy.protectGenerated=false,policy.protectSinkhole=false,policy.checkIssuance=false",
+				"--set", "policy.requireInjected=false,policy.requirePropagated=false,policy.protectGenerated=false,policy.protectSinkhole=false,policy.checkIssuance=false",
 			},
 			want: [][]string{everywhere},
 		},

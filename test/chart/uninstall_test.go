@@ -38,7 +38,7 @@ func TestUninstall(t *testing.T) {
 	annotateTemplate(t, deployment, "mtls.egress/target", "external.system.com")
 	cronJob := newWorkload("CronJob", "project", "report")
 	cronJob.SetAnnotations(map[string]string{"mtls.egress/target": "external.system.com, b.example.com:8443"})
-	pod := realisedPod("default", "by-hand")
+	pod := injectedPod("default", "by-hand")
 	pod.Labels[egress.HostLabel("external.system.com")] = egress.LabelValue
 	// More of a kind than one page holds, and the one that counts at the end.
 	for number := range 500 {

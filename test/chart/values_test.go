@@ -83,7 +83,7 @@ func TestValuesThatAreRefused(t *testing.T) {
 		"a namespace without a name":              {set: `policy.exemptNamespaces=[""]`, want: "at '/policy/exemptNamespaces/0': '' does not match pattern"},
 		"a namespace that is an expression":       {set: `policy.exemptNamespaces=["a\"] + [request.namespace] + [\"b"]`, want: "at '/policy/exemptNamespaces/0': "},
 		"a namespace with too long a name":        {set: `policy.exemptNamespaces=["` + strings.Repeat("a", 64) + `"]`, want: "at '/policy/exemptNamespaces/0': maxLength: got 64, want 63"},
-		"a policy switched off with another word": {set: `policy.requireRealised="off"`, want: "at '/policy/requireRealised': got string, want boolean"},
+		"a policy switched off with another word": {set: `policy.requireInjected="off"`, want: "at '/policy/requireInjected': got string, want boolean"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

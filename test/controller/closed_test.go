@@ -75,8 +75,8 @@ func TestATargetIsClosedWhileSomebodyElsesObjectCouldLeadItsCallsOut(t *testing.
 		"a DestinationRule with our label and our subset":      takesOurSubset(map[string]any{egress.HostLabel(host): "true"}),
 		"a DestinationRule with another label and our subset":  takesOurSubset(map[string]any{"app": "orders"}),
 		"a VirtualService that is private to the namespace":    takesOurRoute(),
-		"a DestinationRule that selects every realised Pod":    takesOurSubset(map[string]any{egress.LabelRealised: "true"}),
-		"a DestinationRule that asks for both of those labels": takesOurSubset(map[string]any{egress.LabelRealised: "true", egress.HostLabel(host): "true"}),
+		"a DestinationRule that selects every injected Pod":    takesOurSubset(map[string]any{egress.LabelInjected: "true"}),
+		"a DestinationRule that asks for both of those labels": takesOurSubset(map[string]any{egress.LabelInjected: "true", egress.HostLabel(host): "true"}),
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -245,7 +245,7 @@ func (w *world) pod(name, wantedTarget string, options ...func(*corev1.Pod)) *co
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace:   w.namespace,
 			Name:        name,
-			Labels:      map[string]string{egress.LabelRealised: egress.LabelValue, egress.HostLabel(entryHost): egress.LabelValue},
+			Labels:      map[string]string{egress.LabelInjected: egress.LabelValue, egress.HostLabel(entryHost): egress.LabelValue},
 			Annotations: map[string]string{egress.AnnotationTarget: wantedTarget},
 		},
 		Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "app", Image: "app"}, {Name: egress.ProxyContainer, Image: "proxy"}}},

@@ -94,14 +94,14 @@ func TestPodsPastTheWebhookAreCounted(t *testing.T) {
 	unlabelled := func(pod *corev1.Pod) { pod.Labels = nil }
 	past := w.pod("past", host, unlabelled)
 	w.pod("past-too", host, unlabelled)
-	w.pod("realised", host)
+	w.pod("injected", host)
 	w.pod("asks-for-nothing", host, unlabelled, func(pod *corev1.Pod) { pod.Annotations = nil })
 	ended := w.pod("ended", host, unlabelled)
 	ended.Status.Phase = corev1.PodSucceeded
 	if err := w.Status().Update(t.Context(), ended); err != nil {
 		t.Fatal(err)
 	}
-	w.gaugeOfNamespace(running, "mtls_egress_pods_not_realised", 2)
+	w.gaugeOfNamespace(running, "mtls_egress_pods_not_injected", 2)
 	w.remove(past)
-	w.gaugeOfNamespace(running, "mtls_egress_pods_not_realised", 1)
+	w.gaugeOfNamespace(running, "mtls_egress_pods_not_injected", 1)
 }

@@ -65,7 +65,7 @@ What its Pod POD got:
       sidecar.istio.io/userVolume: '[{"name":"mtls-egress-external-system-com","secret":{"secretName":"external-system-mtls-data"}}]'
       sidecar.istio.io/userVolumeMount: '[{"name":"mtls-egress-external-system-com","mountPath":"/etc/mtls-egress/external.system.com","readOnly":true}]'
     labels:
-      mtls.egress/realised: "true"
+      mtls.egress/injected: "true"
       to.mtls.egress/external.system.com: "true"
   spec:
     hostAliases:

@@ -63,7 +63,7 @@ func TestBooks(t *testing.T) {
 func operations(b *books) {
 	for _, command := range commandsOf(b.T, "../../docs/operations.md") {
 		printed := command.run(b.T, b.Server, "")
-		if strings.Contains(command.line, "run probe") && !strings.Contains(printed, `"mtls.egress/realised":"true"`) {
+		if strings.Contains(command.line, "run probe") && !strings.Contains(printed, `"mtls.egress/injected":"true"`) {
 			b.Errorf("%s prints %s", command.place, printed)
 		}
 	}
@@ -89,14 +89,14 @@ func upgrade(b *books) {
 	before := b.kubectl("get", theirs, "--namespace=project", "--output=json")
 	for _, command := range commandsOf(b.T, "../../docs/upgrade.md") {
 		printed := command.run(b.T, b.Server, "")
-		if strings.Contains(command.line, "run probe") && !strings.Contains(printed, `"mtls.egress/realised":"true"`) {
+		if strings.Contains(command.line, "run probe") && !strings.Contains(printed, `"mtls.egress/injected":"true"`) {
 			b.Errorf("%s prints %s", command.place, printed)
 		}
 		if diff := cmp.Diff(before, b.kubectl("get", theirs, "--namespace=project", "--output=json")); diff != "" {
 			b.Fatalf("%s changes (-before +after):\n%s", command.place, diff)
 		}
 	}
-	b.eventually("annotated Pods are realised", b.realises)
+	b.eventually("annotated Pods are injected", b.injects)
 }
 
 func emergency(b *books) {
@@ -128,7 +128,7 @@ func emergency(b *books) {
 	}
 
 	do("Out in one command")
-	const policy = "ValidatingAdmissionPolicy 'mtls-egress-webhook-realised'"
+	const policy = "ValidatingAdmissionPolicy 'mtls-egress-webhook-injected'"
 	b.eventually("an annotated Pod is refused by the policy", func(ctx context.Context) bool {
 		return strings.Contains(b.create(ctx, "project", asks("out"), true), policy)
 	})
@@ -149,20 +149,20 @@ func emergency(b *books) {
 	b.eventually("the policies are out of force", func(ctx context.Context) bool { return b.create(ctx, "project", asks("plaintext"), true) == "" })
 	b.wantPod("project", asks("plaintext"), "")
 	if aliases := b.kubectl("get", "pod/plaintext", "--namespace=project", "--output=jsonpath={.spec.hostAliases}"); aliases != "" {
-		b.Errorf("a Pod that nobody realised has the aliases %s", aliases)
+		b.Errorf("a Pod that nobody injected has the aliases %s", aliases)
 	}
 
 	printed := do("Back")
 	if got := printed[len(printed)-1]; got != "project plaintext\n" {
 		b.Errorf("Pods that were started without mutual TLS: %q, want the one", got)
 	}
-	b.eventually("annotated Pods are realised again", b.realises)
+	b.eventually("annotated Pods are injected again", b.injects)
 
 	b.kubectl("delete", "mutatingwebhookconfiguration", installation.WebhookConfiguration)
 	if _, _, err := b.Helm(b.Context(), "rollback", installation.Release, "--namespace", installation.Namespace); err != nil {
 		b.Fatal(err)
 	}
-	b.eventually("annotated Pods are realised after a rollback", b.realises)
+	b.eventually("annotated Pods are injected after a rollback", b.injects)
 
 	remove := []string{"delete", "virtualservice/mtls-egress-external.system.com", "--namespace=project", "--dry-run=server"}
 	if _, _, err := b.Kubectl(b.Context(), remove...); err == nil || !strings.Contains(err.Error(), "mtls-egress-webhook-generated-objects") {
@@ -233,9 +233,9 @@ func (b *books) create(ctx context.Context, namespace string, pod *corev1.Pod, d
 	return ""
 }
 
-func (b *books) realises(ctx context.Context) bool {
-	pod, err := b.Admin.CoreV1().Pods("project").Create(ctx, asks("realised"), metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
-	return err == nil && pod.Labels["mtls.egress/realised"] == "true"
+func (b *books) injects(ctx context.Context) bool {
+	pod, err := b.Admin.CoreV1().Pods("project").Create(ctx, asks("injected"), metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+	return err == nil && pod.Labels["mtls.egress/injected"] == "true"
 }
 
 func (b *books) wantPod(namespace string, pod *corev1.Pod, refusal string) {

@@ -133,7 +133,7 @@ type Pod struct {
 // caller returns a Pod of the targets, and neighbors the Pods that ask for none of them.
 func caller(targets ...Target) Pod {
 	pod := Pod{Name: "caller", Namespace: ownNamespace, Labels: map[string]string{"app": "shop",
-		egress.LabelRealised: egress.LabelValue}}
+		egress.LabelInjected: egress.LabelValue}}
 	for _, t := range targets {
 		pod.Labels[egress.HostLabel(t.Host)] = egress.LabelValue
 	}

@@ -1,4 +1,4 @@
-// Package hostile_test is a client on the webhook's port that means harm, while the real API server has Pods realised by the same replica.
+// Package hostile_test is a client on the webhook's port that means harm, while the real API server has Pods injected by the same replica.
 package hostile_test
 
 import (
@@ -42,7 +42,7 @@ const (
 	largest = 7 << 20
 )
 
-// TestHostileClient has the attacks follow one another on one replica. All the while the API server creates annotated Pods, each of which has to be realised.
+// TestHostileClient has the attacks follow one another on one replica. All the while the API server creates annotated Pods, each of which has to be injected.
 func TestHostileClient(t *testing.T) {
 	installed, err := installation.Start(t.Context(), installation.Options{})
 	if err != nil {
@@ -108,7 +108,7 @@ type victim struct {
 	dialled                  atomic.Int64
 }
 
-// createPods creates annotated Pods through the API server, several at a time, until stop is called. Each has to be admitted and realised.
+// createPods creates annotated Pods through the API server, several at a time, until stop is called. Each has to be admitted and injected.
 func (v *victim) createPods(t *testing.T) (stop func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -127,8 +127,8 @@ func (v *victim) createPods(t *testing.T) (stop func()) {
 					return
 				case err != nil:
 					t.Errorf("a Pod was refused: %v", err)
-				case pod.Labels["mtls.egress/realised"] != "true":
-					t.Error("a Pod was not realised")
+				case pod.Labels["mtls.egress/injected"] != "true":
+					t.Error("a Pod was not injected")
 				}
 				v.created.Add(1)
 				select {
@@ -499,7 +499,7 @@ func (v *victim) peak(t *testing.T) int64 {
 func (v *victim) wantUnharmed(t *testing.T) {
 	t.Helper()
 	peak := v.peak(t)
-	t.Logf("%d Pods were created, all of them realised; the peak of memory was %d MiB", v.created.Load(), peak>>20)
+	t.Logf("%d Pods were created, all of them injected; the peak of memory was %d MiB", v.created.Load(), peak>>20)
 	if peak >= memoryLimit {
 		t.Errorf("the peak of memory was %d MiB, with a limit of %d MiB the Pod would have been killed", peak>>20, memoryLimit>>20)
 	}

@@ -86,7 +86,7 @@ type Installation struct {
 }
 
 // Start builds the program, starts everything, and returns when all processes are ready and an annotated
-// Pod is realised. The caller calls Stop. When Start returns an error, nothing is left running.
+// Pod is injected. The caller calls Stop. When Start returns an error, nothing is left running.
 func Start(ctx context.Context, options Options) (*Installation, error) {
 	if options.Say == nil {
 		options.Say = func(string) {}
@@ -175,7 +175,7 @@ func (i *Installation) installIstio(ctx context.Context) error {
 	return err
 }
 
-// StartWebhook starts the webhooks that don't run and returns when annotated Pods are realised.
+// StartWebhook starts the webhooks that don't run and returns when annotated Pods are injected.
 func (i *Installation) StartWebhook(ctx context.Context) error {
 	if err := i.startAll(ctx, i.webhooks()); err != nil {
 		return err
@@ -278,9 +278,9 @@ func await(ctx context.Context, what string, reached func(context.Context) error
 // ProbeHost is the target of the Pod by which an installation finds out that it is ready: its policy has to allow it.
 const ProbeHost = "probe.mtls-egress.invalid"
 
-// awaitAdmission waits until the API server has the webhook realise an annotated Pod, and refuses one that was not realised.
+// awaitAdmission waits until the API server has the webhook inject an annotated Pod, and refuses one that was not injected.
 func (i *Installation) awaitAdmission(ctx context.Context) error {
-	return await(ctx, "an annotated Pod is realised", func(ctx context.Context) error {
+	return await(ctx, "an annotated Pod is injected", func(ctx context.Context) error {
 		for _, process := range i.webhooks() {
 			if err := process.alive(); err != nil {
 				return err
@@ -293,7 +293,7 @@ func (i *Installation) awaitAdmission(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if pod.Labels["mtls.egress/realised"] != "true" {
+		if pod.Labels["mtls.egress/injected"] != "true" {
 			return errors.New("a Pod was admitted as it was")
 		}
 		return nil

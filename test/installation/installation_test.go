@@ -64,14 +64,14 @@ func TestReplicasAreReplacedOneByOneWithoutARefusedPodAndNothingIsLeft(t *testin
 		}
 	}
 	t.Logf("%d Pods were created while two replicas were replaced", created)
-	before, err := i.Metric(t.Context(), "mtls_egress_admission_requests_total", map[string]string{"kind": "Pod", "decision": "realised"})
+	before, err := i.Metric(t.Context(), "mtls_egress_admission_requests_total", map[string]string{"kind": "Pod", "decision": "injected"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	create()
-	after, err := i.Metric(t.Context(), "mtls_egress_admission_requests_total", map[string]string{"kind": "Pod", "decision": "realised"})
+	after, err := i.Metric(t.Context(), "mtls_egress_admission_requests_total", map[string]string{"kind": "Pod", "decision": "injected"})
 	if err != nil || after != before+1 {
-		t.Errorf("the replicas realised %v Pods more (error %v), want 1", after-before, err)
+		t.Errorf("the replicas injected %v Pods more (error %v), want 1", after-before, err)
 	}
 
 	pids := apiserver.Processes(t, i.Dir)

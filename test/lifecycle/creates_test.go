@@ -77,7 +77,7 @@ func (c *creates) add(t *testing.T, s *scene.Scene, namespace string, store bool
 		return
 	case made.Labels["to.mtls.egress/"+host] != "true" || len(made.Spec.HostAliases) != 1:
 		c.Missed++
-		c.note(fmt.Sprintf("admitted without being realised: labels %v, aliases %v", made.Labels, made.Spec.HostAliases))
+		c.note(fmt.Sprintf("admitted without being injected: labels %v, aliases %v", made.Labels, made.Spec.HostAliases))
 	}
 	if store {
 		if err := pods.Delete(t.Context(), made.Name, metav1.DeleteOptions{GracePeriodSeconds: new(int64(0))}); err != nil {

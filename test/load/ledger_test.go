@@ -22,9 +22,9 @@ import (
 type outcome int
 
 const (
-	// realised is a Pod as it has to be.
-	realised outcome = iota
-	// missed is a Pod that was admitted and not realised.
+	// injected is a Pod as it has to be.
+	injected outcome = iota
+	// missed is a Pod that was admitted and not injected.
 	missed
 	// refused is a create that the API server answered with an error.
 	refused
@@ -34,8 +34,8 @@ const (
 
 func outcomeOf(pod *corev1.Pod, err error) outcome {
 	switch {
-	case err == nil && pod.Labels["mtls.egress/realised"] == "true" && len(pod.Spec.HostAliases) == 1:
-		return realised
+	case err == nil && pod.Labels["mtls.egress/injected"] == "true" && len(pod.Spec.HostAliases) == 1:
+		return injected
 	case err == nil:
 		return missed
 	case errors.As(err, new(apierrors.APIStatus)):
@@ -113,7 +113,7 @@ func (l *ledger) write(to *phase, begun time.Time, pod *corev1.Pod, err error) {
 	defer l.mutex.Unlock()
 	to.longest = max(to.longest, ended.Sub(begun))
 	how := outcomeOf(pod, err)
-	if how == realised {
+	if how == injected {
 		to.created++
 		return
 	}
@@ -158,7 +158,7 @@ func (l *ledger) String() string {
 		sum.calls = append(sum.calls, phase.calls...)
 		sum.longest = max(sum.longest, phase.longest)
 		for _, call := range phase.calls {
-			what := phase.name + ": " + cmp.Or(call.cause, "not realised")
+			what := phase.name + ": " + cmp.Or(call.cause, "not injected")
 			seen, known := causes[what]
 			if !known {
 				seen.first = call.begun.Sub(phase.begun)

@@ -1,6 +1,6 @@
 // Package load_test creates Pods, 10,000 or more and 50 at a time, while what can happen to the webhook, to
 // the controller and to the API server happens, and counts those that were admitted without being
-// realised and those that failed. They are dry runs, which pass all of admission. Three webhooks stand
+// injected and those that failed. They are dry runs, which pass all of admission. Three webhooks stand
 // behind a Service that learns of their readiness as late as a cluster's does; two of them run but for a
 // roll-out. Two controllers run beside them.
 package load_test
@@ -55,9 +55,9 @@ type span struct{ from, to time.Time }
 func (s span) overlaps(c call) bool { return c.begun.Before(s.to) && c.ended.After(s.from) }
 
 func TestNoPodIsMissedAndNoneFailsWhateverHappensToReplicas(t *testing.T) {
-	// The policy that refuses Pods which were not realised is off: it would hide those that the webhook misses.
+	// The policy that refuses Pods which were not injected is off: it would hide those that the webhook misses.
 	installed, err := installation.Start(t.Context(), installation.Options{Replicas: 3, Controllers: 2, Values: []string{
-		"policy.requireRealised=false",
+		"policy.requireInjected=false",
 		// How long an answer takes is nothing to fail for; the machine is busy.
 		"webhook.timeoutSeconds=30",
 		"webhook.deployment.shutdownDelay=10s", "webhook.deployment.extraArgs={--certificate-duration=30s,--certificate-adoption-delay=2s}",

@@ -235,7 +235,7 @@ func TestTheFirstPodOfATarget(t *testing.T) {
 	}
 }
 
-// TestAPodWithoutASidecar is realised, and has nothing that would take its calls over.
+// TestAPodWithoutASidecar is injected, and has nothing that would take its calls over.
 func TestAPodWithoutASidecar(t *testing.T) {
 	t.Parallel()
 	s := play(t)
@@ -650,7 +650,7 @@ func ledSince(t *testing.T, s *scene.Scene, since time.Time) {
 // leaseLost is longer than the leader of the controllers tries to renew its Lease, 10 s.
 const leaseLost = 12 * time.Second
 
-// makePodsUntil creates annotated Pods, none of which starts, for as long as something else takes, fails the test for each that isn't admitted and realised, and counts them.
+// makePodsUntil creates annotated Pods, none of which starts, for as long as something else takes, fails the test for each that isn't admitted and injected, and counts them.
 func makePodsUntil(t *testing.T, s *scene.Scene, namespace string, work func() error) (created int) {
 	t.Helper()
 	done := make(chan error, 1)
@@ -677,7 +677,7 @@ func makePodsUntil(t *testing.T, s *scene.Scene, namespace string, work func() e
 		}
 		created++
 		if made.Labels["to.mtls.egress/"+host] != "true" || len(made.Spec.HostAliases) != 1 {
-			t.Errorf("Pod %d was admitted without being realised: labels %v, aliases %v", created, made.Labels, made.Spec.HostAliases)
+			t.Errorf("Pod %d was admitted without being injected: labels %v, aliases %v", created, made.Labels, made.Spec.HostAliases)
 		}
 		must(t, pods.Delete(t.Context(), made.Name, metav1.DeleteOptions{GracePeriodSeconds: new(int64(0))}))
 	}

@@ -326,7 +326,7 @@ func median(durations []time.Duration) time.Duration {
 // noComplaints asserts that the proxies of the Pods that didn't ask say nothing of what was mounted for those that did.
 func noComplaints(t *testing.T, s *scene.Scene, namespace string) {
 	t.Helper()
-	pods, err := s.Client.CoreV1().Pods(namespace).List(t.Context(), metav1.ListOptions{LabelSelector: "!" + egress.LabelRealised})
+	pods, err := s.Client.CoreV1().Pods(namespace).List(t.Context(), metav1.ListOptions{LabelSelector: "!" + egress.LabelInjected})
 	must(t, err)
 	for i := range pods.Items {
 		logs, _, err := s.Kubectl(t.Context(), "--namespace", namespace, "logs", pods.Items[i].Name, "--container", "istio-proxy")

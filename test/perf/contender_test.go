@@ -23,7 +23,7 @@ const (
 	annotationTarget = "mtls.egress/target"
 	annotationVolume = "sidecar.istio.io/userVolume"
 	annotationMount  = "sidecar.istio.io/userVolumeMount"
-	labelRealised    = "mtls.egress/realised"
+	labelInjected    = "mtls.egress/injected"
 	host             = "external.system.com"
 	namespace        = "project"
 )
@@ -90,18 +90,18 @@ func (c contender) pod() *corev1.Pod {
 
 // check fails when a Pod did not become what the contender makes of it.
 func (c contender) check(pod *corev1.Pod) error {
-	want := outcome{Realised: c.admission.webhook && c.asks, Mounted: c.asks && (c.admission.webhook || c.admission.mutatingPolicy)}
+	want := outcome{Injected: c.admission.webhook && c.asks, Mounted: c.asks && (c.admission.webhook || c.admission.mutatingPolicy)}
 	if got := outcomeOf(pod); got != want {
 		return fmt.Errorf("%s: Pod %s is %+v, want %+v", c.name, pod.Name, got, want)
 	}
 	return nil
 }
 
-type outcome struct{ Realised, Mounted bool }
+type outcome struct{ Injected, Mounted bool }
 
 func outcomeOf(pod *corev1.Pod) outcome {
 	return outcome{
-		Realised: pod.Labels[labelRealised] == "true" && len(pod.Spec.HostAliases) == 1,
+		Injected: pod.Labels[labelInjected] == "true" && len(pod.Spec.HostAliases) == 1,
 		Mounted:  pod.Annotations[annotationVolume] != "" && pod.Annotations[annotationMount] != "",
 	}
 }
@@ -132,12 +132,12 @@ func newStage(ctx context.Context, ours *installation.Installation) (*stage, err
 	if len(policies.Items) == 0 || len(policies.Items) != len(bindings.Items) {
 		return nil, fmt.Errorf("the chart brought %d policies and %d bindings, want some, and as many of each", len(policies.Items), len(bindings.Items))
 	}
-	realised := contender{asks: true}.pod()
-	realised.Namespace = namespace
-	if err := api.Create(ctx, realised, client.DryRunAll); err != nil {
+	injected := contender{asks: true}.pod()
+	injected.Namespace = namespace
+	if err := api.Create(ctx, injected, client.DryRunAll); err != nil {
 		return nil, err
 	}
-	compared, err := mutatingPolicyOf(realised)
+	compared, err := mutatingPolicyOf(injected)
 	if err != nil {
 		return nil, err
 	}
@@ -149,15 +149,15 @@ func newStage(ctx context.Context, ours *installation.Installation) (*stage, err
 }
 
 // mutatingPolicyOf returns a policy, and its binding, that gives every annotated Pod the two annotations of one that the webhook
-// has realised. The values are written out, so it is as cheap as such a policy can be: one that computes them from the
+// has injected. The values are written out, so it is as cheap as such a policy can be: one that computes them from the
 // annotation, or sets the label and the alias as well, costs more.
-func mutatingPolicyOf(realised *corev1.Pod) ([]client.Object, error) {
+func mutatingPolicyOf(injected *corev1.Pod) ([]client.Object, error) {
 	const name = "mounts"
-	volume, err := json.Marshal(realised.Annotations[annotationVolume])
+	volume, err := json.Marshal(injected.Annotations[annotationVolume])
 	if err != nil {
 		return nil, err
 	}
-	mount, err := json.Marshal(realised.Annotations[annotationMount])
+	mount, err := json.Marshal(injected.Annotations[annotationMount])
 	if err != nil {
 		return nil, err
 	}
@@ -257,6 +257,6 @@ func (s *stage) observe(ctx context.Context) (admission, error) {
 		return present, nil
 	}
 	got := outcomeOf(pod)
-	present.webhook, present.mutatingPolicy = got.Realised, got.Mounted && !got.Realised
+	present.webhook, present.mutatingPolicy = got.Injected, got.Mounted && !got.Injected
 	return present, err
 }

@@ -59,8 +59,8 @@ plugins:
 	c.installChart(t, r.webhook)
 	r.start(t)
 	r.waitReady(t)
-	eventually(t, "a Pod is realised", func() error { return c.createPod(t, "app") })
-	if labels := c.kubectl(t, "get", "pod", "app", "--namespace=default", "--output=jsonpath={.metadata.labels}"); !strings.Contains(labels, "mtls.egress/realised") {
+	eventually(t, "a Pod is injected", func() error { return c.createPod(t, "app") })
+	if labels := c.kubectl(t, "get", "pod", "app", "--namespace=default", "--output=jsonpath={.metadata.labels}"); !strings.Contains(labels, "mtls.egress/injected") {
 		t.Errorf("the Pod has the labels %s", labels)
 	}
 	if status := r.askAs(t, nil); status != 401 {

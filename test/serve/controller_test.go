@@ -14,10 +14,10 @@ import (
 	"mtls.egress/webhook/test/apiserver"
 )
 
-// realisedPod is an annotated Pod as the webhook leaves it, as JSON.
-const realisedPod = `{"apiVersion":"v1","kind":"Pod","metadata":{"name":"app","namespace":"default",
+// injectedPod is an annotated Pod as the webhook leaves it, as JSON.
+const injectedPod = `{"apiVersion":"v1","kind":"Pod","metadata":{"name":"app","namespace":"default",
 	"annotations":{"mtls.egress/target":"` + host + `"},
-	"labels":{"mtls.egress/realised":"true","to.mtls.egress/` + host + `":"true"}},
+	"labels":{"mtls.egress/injected":"true","to.mtls.egress/` + host + `":"true"}},
 	"spec":{"containers":[{"name":"app","image":"app"}],"hostAliases":[{"ip":"254.110.240.171","hostnames":["` + host + `"]}]}}`
 
 // TestServeController is one story: a controller comes up in a cluster without its CRD, then without
@@ -30,7 +30,7 @@ func TestServeController(t *testing.T) {
 	first.wantExit(t, 1)
 	first.wantSaid(t, missingCRD)
 
-	// Nobody answers at this port: a Pod that is realised by hand gets past a webhook that may be missing.
+	// Nobody answers at this port: a Pod that is injected by hand gets past a webhook that may be missing.
 	c.installChart(t, freePorts(t, 1)[0], "webhook.failurePolicy=Ignore")
 	first.start(t)
 	first.waitReady(t)
@@ -84,7 +84,7 @@ func (c *cluster) controllerNamesWhatFails(t *testing.T) {
 // waitsForIstio creates a Pod while Istio's CRDs are missing: its target says so, and an event.
 func (c *cluster) waitsForIstio(t *testing.T, p *process) {
 	t.Helper()
-	if err := c.create(t, realisedPod); err != nil {
+	if err := c.create(t, injectedPod); err != nil {
 		t.Fatal(err)
 	}
 	p.waitSaid(t, "Istio's CRDs are missing")

@@ -30,10 +30,10 @@ func TestServeWebhook(t *testing.T) {
 		"[+]cache ok\n[+]serving-certificate ok\n[+]shutdown ok\n[+]webhook-server ok\nhealthz check passed\n")
 	first.wantHealth(t, "/healthz?verbose", http.StatusOK, "[+]ping ok\nhealthz check passed\n")
 	c.webhookNamesWhatFails(t)
-	c.realisesAlone(t, first)
+	c.injectsAlone(t, first)
 	c.speaksOnlyModernTLS(t, first)
 	first.wantMetrics(t,
-		`mtls_egress_admission_requests_total{decision="realised",kind="Pod",reason=""} [1-9]\d*`,
+		`mtls_egress_admission_requests_total{decision="injected",kind="Pod",reason=""} [1-9]\d*`,
 		`mtls_egress_serving_certificate_not_after_timestamp_seconds 1\.\d+e\+09`,
 		`mtls_egress_mesh_config_readable 0`,
 		`controller_runtime_webhook_panics_total 0`,
@@ -78,14 +78,14 @@ func (c *cluster) webhookNamesWhatFails(t *testing.T) {
 	p.wantExit(t, 0)
 }
 
-// realisesAlone has the API server ask a webhook in a cluster without Istio and without a controller.
-func (c *cluster) realisesAlone(t *testing.T, p *process) {
+// injectsAlone has the API server ask a webhook in a cluster without Istio and without a controller.
+func (c *cluster) injectsAlone(t *testing.T, p *process) {
 	t.Helper()
 	c.answers(t, p, "127.0.0.1")
 	// The API server may not have read the caBundle yet, which the webhook wrote before it was ready.
-	eventually(t, "the API server creates a realised Pod", func() error { return c.createPod(t, "before-istio") })
+	eventually(t, "the API server creates a injected Pod", func() error { return c.createPod(t, "before-istio") })
 	labels := c.kubectl(t, "get", "pod", "before-istio", "--output=jsonpath={.metadata.labels}")
-	if want := `{"mtls.egress/realised":"true","to.mtls.egress/` + host + `":"true"}`; labels != want {
+	if want := `{"mtls.egress/injected":"true","to.mtls.egress/` + host + `":"true"}`; labels != want {
 		t.Errorf("the Pod has the labels %s, want %s", labels, want)
 	}
 	if targets := c.kubectl(t, "get", "egresstargets", "--output=name"); targets != "" {

@@ -36,7 +36,7 @@ const (
 var kubeletLags = []time.Duration{0, 15 * time.Second}
 
 // TestCertManagerRotatesWithoutGap has the real cert-manager renew leaf and CA of two replicas, while the API server creates annotated Pods, each of which has to be
-// realised, and while somebody shakes hands with both replicas and trusts what is in the caBundle just then, as the API server does for each new connection.
+// injected, and while somebody shakes hands with both replicas and trusts what is in the caBundle just then, as the API server does for each new connection.
 func TestCertManagerRotatesWithoutGap(t *testing.T) {
 	var manager *certmanager.CertManager
 	ctx, stopKubelets := context.WithCancel(t.Context())
@@ -99,7 +99,7 @@ func TestCertManagerRotatesWithoutGap(t *testing.T) {
 	}
 	stop()
 
-	t.Logf("%d Pods created, %d refused, %d not realised; %d handshakes by the caBundle, %d failed; by the newest CA alone, which a CA injector publishes, %d would have failed",
+	t.Logf("%d Pods created, %d refused, %d not injected; %d handshakes by the caBundle, %d failed; by the newest CA alone, which a CA injector publishes, %d would have failed",
 		r.created.Load(), r.refused.Load(), r.missed.Load(), r.handshakes.Load(), r.distrusted.Load(), r.alone.Load())
 	if r.refused.Load()+r.missed.Load()+r.distrusted.Load() > 0 {
 		t.Error("there was a gap")
@@ -213,7 +213,7 @@ func (r *rotation) createPod(ctx context.Context, t *testing.T) {
 	case err != nil:
 		r.refused.Add(1)
 		t.Error(err)
-	case pod.Labels["mtls.egress/realised"] != "true":
+	case pod.Labels["mtls.egress/injected"] != "true":
 		r.missed.Add(1)
 	}
 }

@@ -2,7 +2,7 @@
 A CEL expression: the key of a label is one that the webhook sets on Pods.
 */}}
 {{- define "mtls-egress-webhook.ourLabel" -}}
-(key == 'mtls.egress/realised' || key.startsWith('to.mtls.egress/'))
+(key == 'mtls.egress/injected' || key.startsWith('to.mtls.egress/'))
 {{- end }}
 {{/*
 A CEL expression: the key of a label is that of a host, as HostLabel in internal/target writes it. A host of more than 63 characters is cut to 52,

@@ -81,7 +81,7 @@ func TestTablesSayWhichGoalsAreMet(t *testing.T) {
 	}
 	for _, want := range []string{
 		"Measured on Some Processor, 2 processors, linux/amd64, go1.26.0, Kubernetes v1.36.3.\n",
-		"| realise a Pod of 10 containers | below 50.0 µs | 10.0 ns | yes |\n",
+		"| inject a Pod of 10 containers | below 50.0 µs | 10.0 ns | yes |\n",
 		"| parse the annotations of a Pod (two targets, two Secrets) | at least 200000 annotations/s | 10.0 annotations/s | **no** |\n",
 		"| the Istio objects of a target |  | 10.0 ns |  |\n",
 		"| judge 1,000 credentials with chains of two, keys of three types | below 2.00 s | 10.0 ns | yes |\n",

@@ -20,10 +20,10 @@ type row struct {
 func rows() []row {
 	const micro, milli, second, mebibyte = 1e3, 1e6, 1e9, 1 << 20
 	return []row{
-		{what: "realise a Pod of 10 containers", benchmark: "BenchmarkRealise/10_containers/realise", unit: "ns/op", goal: 50 * micro},
-		{what: "the same", benchmark: "BenchmarkRealise/10_containers/realise", unit: "allocs/op", goal: 100},
-		{what: "decode and realise it", benchmark: "BenchmarkRealise/10_containers/decode_and_realise", unit: "ns/op"},
-		{what: "decode and realise a Pod with 2,000 environment variables", benchmark: "BenchmarkRealise/2000_env_vars/decode_and_realise", unit: "ns/op", goal: 1.5 * milli},
+		{what: "inject a Pod of 10 containers", benchmark: "BenchmarkInject/10_containers/inject", unit: "ns/op", goal: 50 * micro},
+		{what: "the same", benchmark: "BenchmarkInject/10_containers/inject", unit: "allocs/op", goal: 100},
+		{what: "decode and inject it", benchmark: "BenchmarkInject/10_containers/decode_and_inject", unit: "ns/op"},
+		{what: "decode and inject a Pod with 2,000 environment variables", benchmark: "BenchmarkInject/2000_env_vars/decode_and_inject", unit: "ns/op", goal: 1.5 * milli},
 		{what: "parse the annotations of a Pod (two targets, two Secrets)", benchmark: "BenchmarkParseIntent", unit: "annotations/s", goal: 200_000, least: true},
 		{what: "the Istio objects of a target", benchmark: "BenchmarkObjects", unit: "ns/op"},
 		{what: "look for conflicts in 1,000 objects of others", benchmark: "BenchmarkConflicts/one_in_ten_for_the_host", unit: "ns/op"},

@@ -13,12 +13,12 @@ import (
 	"mtls.egress/webhook/internal/egress"
 )
 
-func testRealised(t *testing.T, c cluster) {
+func testInjected(t *testing.T, c cluster) {
 	c.namespace(t, "project", nil)
-	const policy = "mtls-egress-webhook-realised"
+	const policy = "mtls-egress-webhook-injected"
 	refused := func(namespace, hosts string) string {
 		return fmt.Sprintf(`pods "pod" is forbidden: ValidatingAdmissionPolicy '%s' with binding '%s' denied request: the Pod asks for mutual TLS (annotation `+
-			`mtls.egress/target), but it was not realised for %s, so its calls could leave in plain text. Either the webhook 0-mtls-egress-webhook was not called, `+
+			`mtls.egress/target), but it was not injected for %s, so its calls could leave in plain text. Either the webhook 0-mtls-egress-webhook was not called, `+
 			`because it was down while its failurePolicy is Ignore or because it leaves out the namespace %s, or something changed the Pod after it. Create the Pod `+
 			`again when the webhook runs and serves the namespace; remove the annotation if the Pod needs no mutual TLS`, policy, policy, hosts, namespace)
 	}
@@ -38,7 +38,7 @@ func testRealised(t *testing.T, c cluster) {
 	ask := func(pod *corev1.Pod, value string) {
 		pod.Annotations = map[string]string{egress.AnnotationTarget: value}
 	}
-	askRealised := func(pod *corev1.Pod, hosts ...string) {
+	askInjected := func(pod *corev1.Pod, hosts ...string) {
 		ask(pod, strings.Join(hosts, ","))
 		pod.Labels = labelsFor(hosts...)
 		pod.Spec.HostAliases = nil
@@ -61,7 +61,7 @@ func testRealised(t *testing.T, c cluster) {
 		want      string
 		or        string // the same with the labels in another order, as an expression iterates over a map in any
 	}{
-		"realised": {change: func(*corev1.Pod) {}},
+		"injected": {change: func(*corev1.Pod) {}},
 		"a plain Pod": {change: func(pod *corev1.Pod) {
 			*pod = *newPod("project", "pod", nil)
 		}},
@@ -72,7 +72,7 @@ func testRealised(t *testing.T, c cluster) {
 		"a Pod with another annotation of ours": {change: func(pod *corev1.Pod) {
 			*pod = *newPod("project", "pod", map[string]string{"mtls.egress/targets": "external.system.com"})
 		}},
-		"two hosts, realised, in every way to write them": {change: func(pod *corev1.Pod) {
+		"two hosts, injected, in every way to write them": {change: func(pod *corev1.Pod) {
 			ask(pod, " External.System.COM.:8443 ,\n\tapi.example.org.\n")
 			pod.Labels = labelsFor(hosts...)
 			pod.Spec.HostAliases = []corev1.HostAlias{alias(hosts[0]), alias(hosts[1])}
@@ -82,14 +82,14 @@ func testRealised(t *testing.T, c cluster) {
 			pod.Labels["to.mtls.egress.example.com/other.system.com"] = "true"
 			pod.Labels["mtls.egress/team"] = "shop"
 		}},
-		"a host that is as long as a label can be": {change: func(pod *corev1.Pod) { askRealised(pod, longHost(63)) }},
-		"a host that is too long for a label":      {change: func(pod *corev1.Pod) { askRealised(pod, longHost(64)) }},
-		"the longest host":                         {change: func(pod *corev1.Pod) { askRealised(pod, longHost(253)) }},
+		"a host that is as long as a label can be": {change: func(pod *corev1.Pod) { askInjected(pod, longHost(63)) }},
+		"a host that is too long for a label":      {change: func(pod *corev1.Pod) { askInjected(pod, longHost(64)) }},
+		"the longest host":                         {change: func(pod *corev1.Pod) { askInjected(pod, longHost(253)) }},
 		"long and short hosts": {change: func(pod *corev1.Pod) {
-			askRealised(pod, longHost(64), "api.example.org", longHost(65), "external.system.com")
+			askInjected(pod, longHost(64), "api.example.org", longHost(65), "external.system.com")
 		}},
 		"hosts that are cut where a hyphen, a dot, or several of them stand": {change: func(pod *corev1.Pod) {
-			askRealised(pod, strings.Repeat("a", 51)+"-b."+longHost(63), strings.Repeat("a", 51)+".b."+longHost(63), strings.Repeat("a", 20)+strings.Repeat("-", 35)+"b."+longHost(63))
+			askInjected(pod, strings.Repeat("a", 51)+"-b."+longHost(63), strings.Repeat("a", 51)+".b."+longHost(63), strings.Repeat("a", 20)+strings.Repeat("-", 35)+"b."+longHost(63))
 		}},
 		"the user's alias for another host": {change: func(pod *corev1.Pod) {
 			pod.Spec.HostAliases = append(pod.Spec.HostAliases, corev1.HostAlias{IP: "10.0.0.1", Hostnames: []string{"db.internal"}})
@@ -112,11 +112,11 @@ func testRealised(t *testing.T, c cluster) {
 			pod.Spec.HostAliases = append(pod.Spec.HostAliases, corev1.HostAlias{IP: "10.0.0.1"})
 		}},
 
-		"not realised": {
+		"not injected": {
 			change: func(pod *corev1.Pod) { *pod = *newPod("project", "pod", pod.Annotations) },
 			want:   refused("project", hosts[0]),
 		},
-		"not realised in a namespace that the webhook leaves out": {
+		"not injected in a namespace that the webhook leaves out": {
 			namespace: "kube-system",
 			change:    func(pod *corev1.Pod) { *pod = *newPod("kube-system", "pod", pod.Annotations) },
 			want:      refused("kube-system", hosts[0]),
@@ -129,20 +129,20 @@ func testRealised(t *testing.T, c cluster) {
 		},
 		"the label of a long host is missing": {
 			change: func(pod *corev1.Pod) {
-				askRealised(pod, longHost(64), longHost(65))
+				askInjected(pod, longHost(64), longHost(65))
 				delete(pod.Labels, egress.HostLabel(longHost(64)))
 			},
 			want: refused("project", longHost(64)),
 		},
 		"labels without the annotation": {
 			change: func(pod *corev1.Pod) { pod.Annotations = nil },
-			want:   forged(egress.LabelRealised, egress.HostLabel(hosts[0])),
-			or:     forged(egress.HostLabel(hosts[0]), egress.LabelRealised),
+			want:   forged(egress.LabelInjected, egress.HostLabel(hosts[0])),
+			or:     forged(egress.HostLabel(hosts[0]), egress.LabelInjected),
 		},
 		"labels without the annotation, where the webhook isn't called": {
 			namespace: "kube-system",
 			change:    func(pod *corev1.Pod) { pod.Annotations = nil; delete(pod.Labels, egress.HostLabel(hosts[0])) },
-			want:      forged(egress.LabelRealised),
+			want:      forged(egress.LabelInjected),
 		},
 		"labels without the annotation, that say no": {
 			change: func(pod *corev1.Pod) {
@@ -153,10 +153,10 @@ func testRealised(t *testing.T, c cluster) {
 		},
 		"labels without the annotation, in the host's network": {
 			change: func(pod *corev1.Pod) {
-				pod.Annotations, pod.Labels = nil, map[string]string{egress.LabelRealised: egress.LabelValue}
+				pod.Annotations, pod.Labels = nil, map[string]string{egress.LabelInjected: egress.LabelValue}
 				pod.Spec.HostNetwork = true
 			},
-			want: forged(egress.LabelRealised),
+			want: forged(egress.LabelInjected),
 		},
 		"a label for a host that the annotation doesn't have": {
 			change: func(pod *corev1.Pod) { pod.Labels[egress.HostLabel(hosts[1])] = egress.LabelValue },
@@ -176,22 +176,22 @@ func testRealised(t *testing.T, c cluster) {
 		},
 		"a label that is only like that of a long host": {
 			change: func(pod *corev1.Pod) {
-				askRealised(pod, longHost(100), hosts[0])
+				askInjected(pod, longHost(100), hosts[0])
 				pod.Labels["to.mtls.egress/"+longHost(100)[:40]+"-0123456789"] = egress.LabelValue
 			},
 			want: forged("to.mtls.egress/" + longHost(100)[:40] + "-0123456789"),
 		},
 		"the label of a long host, and another one that only its hash tells from it": {
 			change: func(pod *corev1.Pod) {
-				askRealised(pod, longHost(64))
-				pod.Labels = map[string]string{egress.LabelRealised: egress.LabelValue}
+				askInjected(pod, longHost(64))
+				pod.Labels = map[string]string{egress.LabelInjected: egress.LabelValue}
 				pod.Labels[egress.HostLabel(longHost(64))], pod.Labels[otherHash] = egress.LabelValue, egress.LabelValue
 			},
 			want: forged(otherHash, egress.HostLabel(longHost(64))),
 			or:   forged(egress.HostLabel(longHost(64)), otherHash),
 		},
 		"the label is missing":          {change: func(pod *corev1.Pod) { pod.Labels = nil }, want: refused("project", hosts[0])},
-		"the label says something else": {change: func(pod *corev1.Pod) { pod.Labels[egress.LabelRealised] = "false" }, want: refused("project", hosts[0])},
+		"the label says something else": {change: func(pod *corev1.Pod) { pod.Labels[egress.LabelInjected] = "false" }, want: refused("project", hosts[0])},
 		"the label was written by hand": {change: func(pod *corev1.Pod) { pod.Spec.HostAliases = nil }, want: refused("project", hosts[0])},
 		"one host of two": {
 			change: func(pod *corev1.Pod) { ask(pod, "external.system.com, api.example.org:8443") },
@@ -251,12 +251,12 @@ func testRealised(t *testing.T, c cluster) {
 		"a value of which no message can tell": {
 			change: func(pod *corev1.Pod) { ask(pod, strings.Repeat("a", 6000)+".com"); pod.Labels = labelsFor() },
 			want: fmt.Sprintf(`pods "pod" is forbidden: ValidatingAdmissionPolicy '%s' with binding '%s' denied request: the Pod asks for mutual TLS (annotation `+
-				`mtls.egress/target), but the webhook 0-mtls-egress-webhook has not realised it, so its calls could leave in plain text`, policy, policy),
+				`mtls.egress/target), but the webhook 0-mtls-egress-webhook has not injected it, so its calls could leave in plain text`, policy, policy),
 		},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			pod := realisedPod("project", "pod")
+			pod := injectedPod("project", "pod")
 			test.change(pod)
 			if test.namespace != "" {
 				pod.Namespace = test.namespace
@@ -282,7 +282,7 @@ func testRealised(t *testing.T, c cluster) {
 		},
 	} {
 		t.Run("a Pod with "+name+" is refused in some way", func(t *testing.T) {
-			pod := realisedPod("project", "pod")
+			pod := injectedPod("project", "pod")
 			change(pod)
 			start := time.Now()
 			if err := c.Create(t.Context(), pod, client.DryRunAll); !denied(err, policy) {
@@ -307,7 +307,7 @@ func testRealised(t *testing.T, c cluster) {
 
 	// The policy asks for any address of class E; the ones that the webhook gives have to be among them.
 	t.Run("every sinkhole address will do", func(t *testing.T) {
-		pod := realisedPod("project", "pod")
+		pod := injectedPod("project", "pod")
 		var asked []string
 		pod.Spec.HostAliases = nil
 		for i := range 300 {
@@ -333,17 +333,17 @@ func testRealised(t *testing.T, c cluster) {
 	})
 }
 
-func testRealisedLater(t *testing.T, c cluster) {
-	const policy = "mtls-egress-webhook-realised"
+func testInjectedLater(t *testing.T, c cluster) {
+	const policy = "mtls-egress-webhook-injected"
 	refused := func(hosts string) string {
 		return fmt.Sprintf(`ValidatingAdmissionPolicy '%s' with binding '%s' denied request: the annotation mtls.egress/target asks for mutual `+
-			`TLS, but the Pod was not realised for %s when it was created. A Pod that exists gets no volumes and host aliases any more, so its calls could leave in `+
+			`TLS, but the Pod was not injected for %s when it was created. A Pod that exists gets no volumes and host aliases any more, so its calls could leave in `+
 			`plain text. Create the Pod anew with the annotation, or annotate the workload that makes it`, policy, policy, hosts)
 	}
 	asks := func(value string) map[string]string { return map[string]string{egress.AnnotationTarget: value} }
 	const host = "external.system.com"
 	kept := func(pod string) string {
-		return fmt.Sprintf(`ValidatingAdmissionPolicy '%s' with binding '%s' denied request: the labels mtls.egress/realised and to.mtls.egress/HOST and the `+
+		return fmt.Sprintf(`ValidatingAdmissionPolicy '%s' with binding '%s' denied request: the labels mtls.egress/injected and to.mtls.egress/HOST and the `+
 			`annotations mtls.egress/target and mtls.egress/secret of the Pod %s stay as they are as long as it exists: its sidecar goes by them, so with others `+
 			`calls would fail, or leave in plain text. Change the annotations of the workload that makes the Pod, or delete the Pod and create it anew`, policy, policy, pod)
 	}
@@ -375,81 +375,81 @@ func testRealisedLater(t *testing.T, c cluster) {
 			want: refused(host),
 		},
 		"another host": {
-			pod: "realised", change: func(pod *corev1.Pod) { pod.Annotations = asks("api.example.org") }, want: kept("realised"),
+			pod: "injected", change: func(pod *corev1.Pod) { pod.Annotations = asks("api.example.org") }, want: kept("injected"),
 		},
 		"one more host": {
-			pod:    "realised",
+			pod:    "injected",
 			change: func(pod *corev1.Pod) { pod.Annotations = asks(host + ",api.example.org:8443,example.com") },
-			want:   kept("realised"),
+			want:   kept("injected"),
 		},
-		"an empty annotation": {pod: "realised", change: func(pod *corev1.Pod) { pod.Annotations = asks("") }, want: kept("realised")},
+		"an empty annotation": {pod: "injected", change: func(pod *corev1.Pod) { pod.Annotations = asks("") }, want: kept("injected")},
 		"several hosts come": {
-			pod:    "unrealised",
+			pod:    "not injected",
 			change: func(pod *corev1.Pod) { pod.Annotations = asks(host + ",api.example.org:8443,example.com") },
 			want:   refused(host + ", api.example.org, example.com"),
 		},
 		"an empty annotation comes": {pod: "plain", change: func(pod *corev1.Pod) { pod.Annotations = asks("") }, want: refused("")},
 		"the annotation changes and the label goes": {
-			pod:    "realised",
+			pod:    "injected",
 			change: func(pod *corev1.Pod) { pod.Annotations, pod.Labels = asks(host+":443"), nil },
-			want:   kept("realised"),
+			want:   kept("injected"),
 		},
-		"an unrealised Pod gets another host": {
-			pod: "unrealised", change: func(pod *corev1.Pod) { pod.Annotations = asks("api.example.org") }, want: refused("api.example.org"),
+		"an Pod that was not injected gets another host": {
+			pod: "not injected", change: func(pod *corev1.Pod) { pod.Annotations = asks("api.example.org") }, want: refused("api.example.org"),
 		},
 		"a host of which no message can tell": {
 			pod: "plain", change: func(pod *corev1.Pod) { pod.Annotations = asks(strings.Repeat("a", 6000) + ".com") },
 			want: fmt.Sprintf(`ValidatingAdmissionPolicy '%s' with binding '%s' denied request: the annotation mtls.egress/target asks for mutual `+
-				`TLS, but the Pod was not realised for it when it was created, and a Pod that exists gets no volumes and host aliases any more: create the Pod anew`, policy, policy),
+				`TLS, but the Pod was not injected for it when it was created, and a Pod that exists gets no volumes and host aliases any more: create the Pod anew`, policy, policy),
 		},
 
 		"the same host, written another way": {
-			pod: "realised", change: func(pod *corev1.Pod) { pod.Annotations = asks("External.System.com.:443") }, want: kept("realised"),
+			pod: "injected", change: func(pod *corev1.Pod) { pod.Annotations = asks("External.System.com.:443") }, want: kept("injected"),
 		},
-		"the annotation goes":   {pod: "realised", change: func(pod *corev1.Pod) { pod.Annotations = nil }, want: kept("realised")},
-		"a Secret comes":        {pod: "realised", change: func(pod *corev1.Pod) { pod.Annotations[egress.AnnotationSecret] = "other" }, want: kept("realised")},
-		"all of it goes":        {pod: "realised", change: func(pod *corev1.Pod) { pod.Annotations, pod.Labels = nil, nil }, want: kept("realised")},
-		"the label says no":     {pod: "realised", change: func(pod *corev1.Pod) { pod.Labels[egress.LabelRealised] = "false" }, want: kept("realised")},
-		"the host's label goes": {pod: "realised", change: func(pod *corev1.Pod) { delete(pod.Labels, egress.HostLabel(host)) }, want: kept("realised")},
+		"the annotation goes":   {pod: "injected", change: func(pod *corev1.Pod) { pod.Annotations = nil }, want: kept("injected")},
+		"a Secret comes":        {pod: "injected", change: func(pod *corev1.Pod) { pod.Annotations[egress.AnnotationSecret] = "other" }, want: kept("injected")},
+		"all of it goes":        {pod: "injected", change: func(pod *corev1.Pod) { pod.Annotations, pod.Labels = nil, nil }, want: kept("injected")},
+		"the label says no":     {pod: "injected", change: func(pod *corev1.Pod) { pod.Labels[egress.LabelInjected] = "false" }, want: kept("injected")},
+		"the host's label goes": {pod: "injected", change: func(pod *corev1.Pod) { delete(pod.Labels, egress.HostLabel(host)) }, want: kept("injected")},
 		"the host's label says no": {
-			pod: "realised", change: func(pod *corev1.Pod) { pod.Labels[egress.HostLabel(host)] = "false" }, want: kept("realised"),
+			pod: "injected", change: func(pod *corev1.Pod) { pod.Labels[egress.HostLabel(host)] = "false" }, want: kept("injected"),
 		},
 		"a label for another host comes": {
-			pod: "realised", change: func(pod *corev1.Pod) { pod.Labels[egress.HostLabel("api.example.org")] = egress.LabelValue }, want: kept("realised"),
+			pod: "injected", change: func(pod *corev1.Pod) { pod.Labels[egress.HostLabel("api.example.org")] = egress.LabelValue }, want: kept("injected"),
 		},
 		"the host's label goes while the Pod is being deleted": {
-			pod: "realised-ending", change: func(pod *corev1.Pod) { delete(pod.Labels, egress.HostLabel(host)) }, want: kept("realised-ending"),
+			pod: "injected-ending", change: func(pod *corev1.Pod) { delete(pod.Labels, egress.HostLabel(host)) }, want: kept("injected-ending"),
 		},
-		"a realised Pod loses its finalizer while it is being deleted": {
-			pod: "realised-ending", change: func(pod *corev1.Pod) { pod.Finalizers = nil },
+		"a injected Pod loses its finalizer while it is being deleted": {
+			pod: "injected-ending", change: func(pod *corev1.Pod) { pod.Finalizers = nil },
 		},
 		"a plain Pod gets the label of a host": {
 			pod: "plain", change: func(pod *corev1.Pod) { pod.Labels = map[string]string{egress.HostLabel(host): egress.LabelValue} }, want: forged(egress.HostLabel(host)),
 		},
 		"a plain Pod gets the label of all": {
-			pod: "plain", change: func(pod *corev1.Pod) { pod.Labels = map[string]string{egress.LabelRealised: egress.LabelValue} }, want: forged(egress.LabelRealised),
+			pod: "plain", change: func(pod *corev1.Pod) { pod.Labels = map[string]string{egress.LabelInjected: egress.LabelValue} }, want: forged(egress.LabelInjected),
 		},
-		"an unrealised Pod gets the labels": {pod: "unrealised", change: func(pod *corev1.Pod) { pod.Labels = labelsFor(host) }, want: refused(host)},
-		"a realised Pod gets other labels, and loses them": {pod: "realised", change: func(pod *corev1.Pod) {
+		"an Pod that was not injected gets the labels": {pod: "not injected", change: func(pod *corev1.Pod) { pod.Labels = labelsFor(host) }, want: refused(host)},
+		"a injected Pod gets other labels, and loses them": {pod: "injected", change: func(pod *corev1.Pod) {
 			delete(pod.Labels, "app")
-			pod.Labels["statefulset.kubernetes.io/pod-name"], pod.Labels["mtls.egress/team"] = "realised", "shop"
+			pod.Labels["statefulset.kubernetes.io/pod-name"], pod.Labels["mtls.egress/team"] = "injected", "shop"
 		}},
 		"a Pod with labels only, from before, gets another one": {pod: "labelled", change: func(pod *corev1.Pod) { pod.Labels["a"] = "b" }},
-		"the annotation of an unrealised Pod goes":              {pod: "unrealised", change: func(pod *corev1.Pod) { pod.Annotations = map[string]string{"a": "b"} }},
+		"the annotation of an Pod that was not injected goes":              {pod: "not injected", change: func(pod *corev1.Pod) { pod.Annotations = map[string]string{"a": "b"} }},
 		"a plain Pod gets a label":                              {pod: "plain", change: func(pod *corev1.Pod) { pod.Labels = map[string]string{"a": "b"} }},
 		"a plain Pod loses its annotations": {
 			pod: "noted", change: func(pod *corev1.Pod) { pod.Annotations = nil },
 		},
-		"a realised Pod gets another image": {pod: "realised", change: func(pod *corev1.Pod) { pod.Spec.Containers[0].Image = "newer" }},
-		"the labels of a realised Pod go":   {pod: "realised", change: func(pod *corev1.Pod) { pod.Labels = nil }, want: kept("realised")},
-		"an unrealised Pod gets another image and another annotation": {
-			pod: "unrealised",
+		"a injected Pod gets another image": {pod: "injected", change: func(pod *corev1.Pod) { pod.Spec.Containers[0].Image = "newer" }},
+		"the labels of a injected Pod go":   {pod: "injected", change: func(pod *corev1.Pod) { pod.Labels = nil }, want: kept("injected")},
+		"an Pod that was not injected gets another image and another annotation": {
+			pod: "not injected",
 			change: func(pod *corev1.Pod) {
 				pod.Spec.Containers[0].Image = "newer"
 				pod.Annotations["a"] = "b"
 			},
 		},
-		"an unrealised Pod loses its finalizer while it is being deleted": {
+		"an Pod that was not injected loses its finalizer while it is being deleted": {
 			pod: "ending", change: func(pod *corev1.Pod) { pod.Finalizers = nil },
 		},
 		// An expression that costs too much is an error, and an error refuses.
@@ -486,25 +486,25 @@ func olderPods(t *testing.T, c cluster) {
 	c.namespace(t, "later", nil)
 	asks := func(value string) map[string]string { return map[string]string{egress.AnnotationTarget: value} }
 	ending := newPod("later", "ending", asks("external.system.com"))
-	realised, realisedEnding, labelled := realisedPod("later", "realised"), realisedPod("later", "realised-ending"), realisedPod("later", "labelled")
-	realised.Labels["app"] = "shop"
+	injected, injectedEnding, labelled := injectedPod("later", "injected"), injectedPod("later", "injected-ending"), injectedPod("later", "labelled")
+	injected.Labels["app"] = "shop"
 	labelled.Annotations = nil
-	ending.Finalizers, realisedEnding.Finalizers = []string{"example.com/finalizer"}, []string{"example.com/finalizer"}
+	ending.Finalizers, injectedEnding.Finalizers = []string{"example.com/finalizer"}, []string{"example.com/finalizer"}
 	for _, pod := range []*corev1.Pod{
 		newPod("later", "plain", nil),
 		newPod("later", "noted", map[string]string{"a": "b"}),
-		newPod("later", "unrealised", asks("external.system.com")),
+		newPod("later", "not injected", asks("external.system.com")),
 		newPod("later", "huge", asks(strings.Repeat("a.b,", 60<<10))),
-		realised,
+		injected,
 		labelled,
 		ending,
-		realisedEnding,
+		injectedEnding,
 	} {
 		if err := c.Create(t.Context(), pod); err != nil {
 			t.Fatal(err)
 		}
 	}
-	for _, pod := range []*corev1.Pod{ending, realisedEnding} {
+	for _, pod := range []*corev1.Pod{ending, injectedEnding} {
 		if err := c.Delete(t.Context(), pod, client.GracePeriodSeconds(0)); err != nil {
 			t.Fatal(err)
 		}
