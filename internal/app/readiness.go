@@ -9,25 +9,25 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
 )
 
-// reported is check that logs when its verdict changes, with the reason: a probe's answer names the checks that fail, but for
+// reported is check that logs when its outcome changes, with the reason: a probe's answer names the checks that fail, but for
 // everybody to read it withholds why.
 func reported(log logr.Logger, name string, check healthz.Checker) healthz.Checker {
 	var mu sync.Mutex
 	last := "not asked yet"
 	return func(request *http.Request) error {
 		err := check(request)
-		verdict := ""
+		outcome := ""
 		if err != nil {
-			verdict = err.Error()
+			outcome = err.Error()
 		}
 		mu.Lock()
 		defer mu.Unlock()
-		if verdict == last {
+		if outcome == last {
 			return err
 		}
-		last = verdict
+		last = outcome
 		if err != nil {
-			log.Info("Not ready", "check", name, "reason", verdict)
+			log.Info("Not ready", "check", name, "reason", outcome)
 		} else {
 			log.Info("Ready", "check", name)
 		}

@@ -20,19 +20,19 @@ func recorder() (logr.Logger, func() []string) {
 func TestReadinessIsLoggedWhenItChanges(t *testing.T) {
 	expired, missing := errors.New("expired"), errors.New("missing")
 	tests := map[string]struct {
-		verdicts []error
+		outcomes []error
 		want     []string
 	}{
 		"ready from the first probe on": {
-			verdicts: []error{nil, nil},
+			outcomes: []error{nil, nil},
 			want:     []string{`"level"=0 "msg"="Ready" "check"="certificate"`},
 		},
 		"the reason is told once": {
-			verdicts: []error{missing, missing},
+			outcomes: []error{missing, missing},
 			want:     []string{`"level"=0 "msg"="Not ready" "check"="certificate" "reason"="missing"`},
 		},
 		"every change is told": {
-			verdicts: []error{missing, nil, expired, missing, nil},
+			outcomes: []error{missing, nil, expired, missing, nil},
 			want: []string{
 				`"level"=0 "msg"="Not ready" "check"="certificate" "reason"="missing"`,
 				`"level"=0 "msg"="Ready" "check"="certificate"`,
@@ -45,11 +45,11 @@ func TestReadinessIsLoggedWhenItChanges(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			log, lines := recorder()
-			var verdict error
-			check := reported(log, "certificate", func(*http.Request) error { return verdict })
-			for _, verdict = range test.verdicts {
-				if err := check(nil); !errors.Is(err, verdict) {
-					t.Errorf("check returned %v, want %v", err, verdict)
+			var outcome error
+			check := reported(log, "certificate", func(*http.Request) error { return outcome })
+			for _, outcome = range test.outcomes {
+				if err := check(nil); !errors.Is(err, outcome) {
+					t.Errorf("check returned %v, want %v", err, outcome)
 				}
 			}
 			if diff := cmp.Diff(test.want, lines()); diff != "" {

@@ -50,7 +50,7 @@ A webhook that was installed a moment ago is waited for: it is tried again until
 Exit codes: 0 the Pod is injected; 1 it isn't, or the cluster could not be asked; 2 wrong command line or unreadable kubeconfig.`,
 		Args: arguments(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			host, err := egress.NormaliseHost(asked.host)
+			host, err := egress.NormalizeHost(asked.host)
 			if err != nil {
 				return usageError(fmt.Errorf("--target: %w", err))
 			}
@@ -77,7 +77,7 @@ func checkAdmission(ctx context.Context, writer client.Writer, asked probe, pati
 	var verdict error
 	err := wait.PollUntilContextTimeout(ctx, probeInterval, patience, true, func(ctx context.Context) (bool, error) {
 		pod := asked.pod()
-		passes, problem := asked.judge(pod, writer.Create(ctx, pod, client.DryRunAll))
+		passes, problem := asked.check(pod, writer.Create(ctx, pod, client.DryRunAll))
 		// When the time is over during a later try, what the one before found says more.
 		if verdict == nil || ctx.Err() == nil {
 			verdict = problem
@@ -92,7 +92,7 @@ func checkAdmission(ctx context.Context, writer client.Writer, asked probe, pati
 }
 
 // judge says what is wrong with the API server's answer, and whether that may pass by itself. The Pod is the one that it would make.
-func (p probe) judge(pod *corev1.Pod, refusal error) (passes bool, problem error) {
+func (p probe) check(pod *corev1.Pod, refusal error) (passes bool, problem error) {
 	if refusal == nil {
 		if p.injected(pod) {
 			return false, nil

@@ -48,7 +48,7 @@ Exit codes: 0 done; 1 the files could not be written; 2 wrong command line.`,
 }
 
 func runCSR(out, diagnostics io.Writer, host string, flags *csrFlags) error {
-	normalised, hostErr := egress.NormaliseHost(host)
+	normalized, hostErr := egress.NormalizeHost(host)
 	if hostErr != nil {
 		hostErr = fmt.Errorf("HOST %s %w", host, hostErr)
 	}
@@ -68,7 +68,7 @@ func runCSR(out, diagnostics io.Writer, host string, flags *csrFlags) error {
 	if err != nil {
 		return err
 	}
-	keyFile, requestFile := filepath.Join(flags.outDir, normalised+".key"), filepath.Join(flags.outDir, normalised+".csr")
+	keyFile, requestFile := filepath.Join(flags.outDir, normalized+".key"), filepath.Join(flags.outDir, normalized+".csr")
 	if err := writePair(keyFile, keyPEM, requestFile, requestPEM); err != nil {
 		return err
 	}
@@ -78,7 +78,7 @@ func runCSR(out, diagnostics io.Writer, host string, flags *csrFlags) error {
 	_, err = fmt.Fprintf(out, `%s is the private key (%s): keep it, and send it to nobody.
 %s is the request: send it to whoever signs for %s.
 With the signed certificate: %s credential complete --key %s --cert FILE --server-ca FILE --target %s
-`, keyFile, flags.keyType, requestFile, normalised, name, keyFile, normalised)
+`, keyFile, flags.keyType, requestFile, normalized, name, keyFile, normalized)
 	return err
 }
 

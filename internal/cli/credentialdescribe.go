@@ -72,7 +72,7 @@ Exit codes: 0 done; 1 refused; 2 wrong command line or unreadable input. On 1 an
 // gateway is where the partner admits clients, or all that is wrong with the flags that say so.
 func (f *describeFlags) gateway() (credential.IstioGateway, error) {
 	var problems []error
-	host, err := egress.NormaliseHost(f.target)
+	host, err := egress.NormalizeHost(f.target)
 	if err != nil {
 		problems = append(problems, fmt.Errorf("--target %s %w", printable(f.target), err))
 	}

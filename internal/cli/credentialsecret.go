@@ -87,7 +87,7 @@ func (f *secretFlags) resolve() (egress.Target, error) {
 	if f.target == "" {
 		return egress.Target{}, errors.New("--target is missing: it is the host that the credential is for, for example external.system.com")
 	}
-	host, err := egress.NormaliseHost(f.target)
+	host, err := egress.NormalizeHost(f.target)
 	if err != nil {
 		return egress.Target{}, fmt.Errorf("--target %s %w", f.target, err)
 	}

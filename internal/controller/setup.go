@@ -124,7 +124,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, options Options) error {
 	if err := addVerificationController(mgr, reconciler, requests, options); err != nil {
 		return err
 	}
-	if err := addSidecarController(mgr, &SidecarReconciler{pods: cache.Pods, events: recorder, told: map[types.NamespacedName]types.UID{}}); err != nil {
+	if err := addSidecarController(mgr, &SidecarReconciler{pods: cache.Pods, events: recorder, reported: map[types.NamespacedName]types.UID{}}); err != nil {
 		return err
 	}
 	survey := newSurvey(mgr.GetAPIReader(), cmp.Or(options.SurveyInterval, DefaultSurveyInterval))
@@ -194,7 +194,7 @@ func addVerificationController(mgr ctrl.Manager, shared *EgressTargetReconciler,
 		targets:  cmp.Or(options.VerifyTargets, VerifyOff),
 		interval: cmp.Or(options.VerifyInterval, DefaultVerifyInterval),
 		probe:    prober.Probe,
-		turns:    newTurns(handshakesPerSecond),
+		handshakeLimits:    newHandshakeLimits(handshakesPerSecond),
 		trials:   map[types.NamespacedName]map[string]trial{},
 	}
 	err := ctrl.NewControllerManagedBy(mgr).Named("verification").

@@ -24,7 +24,7 @@ type SidecarReconciler struct {
 	events events.EventRecorder
 
 	mutex sync.Mutex
-	told  map[types.NamespacedName]types.UID
+	reported  map[types.NamespacedName]types.UID
 }
 
 // Reconcile looks at one Pod.
@@ -49,17 +49,17 @@ func (r *SidecarReconciler) Reconcile(ctx context.Context, request reconcile.Req
 func (r *SidecarReconciler) first(name types.NamespacedName, uid types.UID) bool {
 	r.mutex.Lock()
 	defer r.mutex.Unlock()
-	if r.told[name] == uid {
+	if r.reported[name] == uid {
 		return false
 	}
-	r.told[name] = uid
+	r.reported[name] = uid
 	return true
 }
 
 func (r *SidecarReconciler) forget(name types.NamespacedName) {
 	r.mutex.Lock()
 	defer r.mutex.Unlock()
-	delete(r.told, name)
+	delete(r.reported, name)
 }
 
 // withoutSidecar keeps the queue from holding every Pod of the cluster once: a sidecar is there from the beginning or never.

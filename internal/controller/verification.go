@@ -90,7 +90,7 @@ type VerificationReconciler struct {
 	interval time.Duration
 	// probe makes one handshake.
 	probe func(context.Context, verify.Request) verify.Observation
-	turns *turns
+	handshakeLimits *handshakeLimits
 
 	mutex  sync.Mutex
 	trials map[types.NamespacedName]map[string]trial
@@ -103,7 +103,7 @@ type trial struct {
 	at                       time.Time
 	// failing is since when trials have failed; zero when the last one didn't.
 	failing time.Time
-	verdict verify.Verdict
+	outcome verify.Outcome
 }
 
 // due says whether it is time for the next trial: something changed, or the last one is long ago.
@@ -201,18 +201,18 @@ func (r *VerificationReconciler) try(ctx context.Context, egressTarget *v1alpha1
 			after[secretName] = last
 			continue
 		}
-		if !r.turns.take(request.partner(), known && last.certificate != request.certificate, r.clock.Now()) {
+		if !r.handshakeLimits.take(request.partner(), known && last.certificate != request.certificate, r.clock.Now()) {
 			waiting = true
 			if known {
 				after[secretName] = last
 			}
 			continue
 		}
-		next := trial{fingerprint: request.fingerprint, certificate: request.certificate, verdict: verify.Judge(r.probe(ctx, request.Request)), at: r.clock.Now()}
-		if next.verdict.Reason == verify.ProbeInterrupted {
+		next := trial{fingerprint: request.fingerprint, certificate: request.certificate, outcome: verify.Evaluate(r.probe(ctx, request.Request)), at: r.clock.Now()}
+		if next.outcome.Reason == verify.ProbeInterrupted {
 			return nil, false, context.Cause(ctx)
 		}
-		if !next.verdict.Verified {
+		if !next.outcome.Verified {
 			next.failing = next.at
 			if known && !last.failing.IsZero() {
 				next.failing = last.failing
@@ -229,19 +229,19 @@ func (r *VerificationReconciler) try(ctx context.Context, egressTarget *v1alpha1
 // trial after a start the condition knows already what it would tell.
 func (r *VerificationReconciler) tell(egressTarget *v1alpha1.EgressTarget, secretName string, last, next trial) {
 	first := last.fingerprint == ""
-	if known := meta.FindStatusCondition(egressTarget.Status.Conditions, v1alpha1.ConditionVerified); first && known != nil && known.Reason == string(next.verdict.Reason) {
+	if known := meta.FindStatusCondition(egressTarget.Status.Conditions, v1alpha1.ConditionVerified); first && known != nil && known.Reason == string(next.outcome.Reason) {
 		return
 	}
 	n := plan.Event{
-		Type: corev1.EventTypeNormal, Reason: string(next.verdict.Reason), Action: "Verify", SecretName: secretName, Note: next.verdict.Message,
+		Type: corev1.EventTypeNormal, Reason: string(next.outcome.Reason), Action: "Verify", SecretName: secretName, Note: next.outcome.Message,
 	}
-	if !next.verdict.Verified {
+	if !next.outcome.Verified {
 		n.Type = corev1.EventTypeWarning
 	}
 	switch {
 	case !first && last.certificate != next.certificate:
 		n.Note = "the Secret " + secretName + " was changed, and its Pods get it within about a minute: " + n.Note
-	case last.verdict.Reason == next.verdict.Reason:
+	case last.outcome.Reason == next.outcome.Reason:
 		return
 	default:
 		n.Note = "the Secret " + secretName + ": " + n.Note
@@ -274,7 +274,7 @@ func (r *VerificationReconciler) requests(ctx context.Context, t egress.Target) 
 		if err != nil {
 			return nil, err
 		}
-		if usable := configMap != nil && credential.JudgeConfigMap(configMap, inConfigMap.Key, r.clock.Now()) == nil; !usable {
+		if usable := configMap != nil && credential.CheckConfigMap(configMap, inConfigMap.Key, r.clock.Now()) == nil; !usable {
 			return nil, nil
 		}
 		authority = credential.ConfigMapData(configMap)[inConfigMap.Key]
@@ -297,7 +297,7 @@ func (r *VerificationReconciler) requests(ctx context.Context, t egress.Target) 
 
 // requestOf is the handshake in which t's credential in a Secret is tried; false when it can't be used. authority is the CA of the server where a ConfigMap has it.
 func requestOf(t egress.Target, secret *corev1.Secret, authority []byte, now time.Time) (probeRequest, bool) {
-	layout, _, err := credential.JudgeSecret(t, secret, now)
+	layout, _, err := credential.CheckSecret(t, secret, now)
 	if err != nil {
 		return probeRequest{}, false
 	}
@@ -338,7 +338,7 @@ func verified(trials map[string]trial) *plan.Condition {
 	var good, unproven, bad []string
 	var reason verify.Reason
 	for _, secretName := range slices.Sorted(maps.Keys(trials)) {
-		v := trials[secretName].verdict
+		v := trials[secretName].outcome
 		message := "the Secret " + secretName + ": " + v.Message
 		switch {
 		case v.Verified:

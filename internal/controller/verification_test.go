@@ -45,10 +45,10 @@ func TestWhichTargetsAreVerified(t *testing.T) {
 }
 
 func TestVerified(t *testing.T) {
-	good := trial{verdict: verify.Verdict{Verified: true, Reason: verify.Verified, Message: "fine"}}
-	unproven := trial{verdict: verify.Verdict{Reason: verify.IssuerNotNamed, Message: "who knows"}}
-	refused := trial{verdict: verify.Verdict{Reason: verify.ClientCertificateRefused, Message: "no"}}
-	away := trial{verdict: verify.Verdict{Reason: verify.Unreachable, Message: "away"}}
+	good := trial{outcome: verify.Outcome{Verified: true, Reason: verify.Verified, Message: "fine"}}
+	unproven := trial{outcome: verify.Outcome{Reason: verify.IssuerNotNamed, Message: "who knows"}}
+	refused := trial{outcome: verify.Outcome{Reason: verify.ClientCertificateRefused, Message: "no"}}
+	away := trial{outcome: verify.Outcome{Reason: verify.Unreachable, Message: "away"}}
 	tests := map[string]struct {
 		trials map[string]trial
 		want   plan.Condition
@@ -96,7 +96,7 @@ func TestATrialIsDue(t *testing.T) {
 
 func TestWhatIsToldOfTrials(t *testing.T) {
 	made := func(fingerprint string, verified bool, reason verify.Reason) trial {
-		return trial{fingerprint: fingerprint, certificate: strings.TrimSuffix(fingerprint, "'"), verdict: verify.Verdict{Verified: verified, Reason: reason, Message: "so it is"}}
+		return trial{fingerprint: fingerprint, certificate: strings.TrimSuffix(fingerprint, "'"), outcome: verify.Outcome{Verified: verified, Reason: reason, Message: "so it is"}}
 	}
 	const changed = "the Secret s was changed, and its Pods get it within about a minute: so it is"
 	tests := map[string]struct {

@@ -17,10 +17,10 @@ const (
 // hostRule is what a host has to look like, in the words that every message uses.
 const hostRule = "a host has at least two labels of letters, digits and inner hyphens, for example external.system.com"
 
-// NormaliseHost returns host in lower case without a trailing dot, or an error that says what is wrong with it and what
+// NormalizeHost returns host in lower case without a trailing dot, or an error that says what is wrong with it and what
 // would be right. A host has at least two labels of letters, digits and inner hyphens, each of at most 63 characters, 253
 // in all (RFC 1035 §2.3.4, RFC 1123 §2.1). Wildcards, IP addresses, schemes, paths and non-ASCII characters are refused.
-func NormaliseHost(host string) (string, error) {
+func NormalizeHost(host string) (string, error) {
 	if host == "" {
 		return "", fmt.Errorf("is empty: %s", hostRule)
 	}

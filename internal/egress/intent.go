@@ -13,7 +13,7 @@ import (
 
 // Entry is one target as an annotation asks for it.
 type Entry struct {
-	// Host is the normalised host.
+	// Host is the normalized host.
 	Host string
 	// Port is the partner's TLS port, 0 when the annotation doesn't say.
 	Port int32
@@ -98,7 +98,7 @@ func parseEntry(text string) (Entry, error) {
 		return Entry{}, errors.New("an entry is empty; remove the comma too many")
 	}
 	hostText, portText, hasPort := cutPort(text)
-	host, err := NormaliseHost(hostText)
+	host, err := NormalizeHost(hostText)
 	if err != nil {
 		return Entry{}, err
 	}
@@ -169,7 +169,7 @@ func parseSecretEntry(text string, intent *Intent, seen map[string]string, path 
 	if !ok {
 		return field.ErrorList{Invalid(path, text, "is not host=secret; name one Secret for all targets, or write host=secret for each, separated by commas")}
 	}
-	host, err := NormaliseHost(strings.TrimSpace(hostText))
+	host, err := NormalizeHost(strings.TrimSpace(hostText))
 	if err != nil {
 		return field.ErrorList{Invalid(path, text, "the host "+err.Error())}
 	}

@@ -19,7 +19,7 @@ func TestParseIntentReadsWhatIsAskedFor(t *testing.T) {
 		"nothing is asked for without annotations":           {nil, nil},
 		"somebody else's annotations ask for nothing":        {map[string]string{"a/target": "x"}, nil},
 		"a host alone leaves port and Secret open":           {targets(host), []egress.Entry{{Host: host}}},
-		"upper case and a trailing dot are normalised":       {targets("External.System.COM."), []egress.Entry{{Host: host}}},
+		"upper case and a trailing dot are normalized":       {targets("External.System.COM."), []egress.Entry{{Host: host}}},
 		"blanks around entries don't count":                  {targets(" a.example , b.example "), []egress.Entry{{Host: "a.example"}, {Host: "b.example"}}},
 		"a port is the partner's TLS port":                   {targets(host + ":8443"), []egress.Entry{{Host: host, Port: 8443}}},
 		"a port may have leading zeros":                      {targets(host + ":0443"), []egress.Entry{{Host: host, Port: 443}}},
@@ -191,8 +191,8 @@ func FuzzParseIntent(f *testing.F) {
 			}
 		}
 		for _, entry := range intent.Entries {
-			if again, err := egress.NormaliseHost(entry.Host); err != nil || again != entry.Host {
-				t.Errorf("normalising %q again gives %q, %v", entry.Host, again, err)
+			if again, err := egress.NormalizeHost(entry.Host); err != nil || again != entry.Host {
+				t.Errorf("normalizing %q again gives %q, %v", entry.Host, again, err)
 			}
 		}
 	})

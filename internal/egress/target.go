@@ -57,7 +57,7 @@ func (c ServerCA) InSecret() bool {
 type Target struct {
 	// Namespace is that of the Pods, the EgressTarget, the Secret and the objects. "" offline when nobody says.
 	Namespace string
-	// Host is the normalised host.
+	// Host is the normalized host.
 	Host string
 	// Port is the partner's TLS port.
 	Port int32

@@ -123,9 +123,9 @@ func (c corpusCase) mutate(t testing.TB) mutate.Result {
 	return subject.Mutate("project", c.previous, c.egressTargets, c.rules)
 }
 
-func decodeSubject(t testing.TB, object []byte) (*mutate.Subject, error) {
+func decodeSubject(t testing.TB, object []byte) (*mutate.Object, error) {
 	t.Helper()
-	return mutate.DecodeSubject(kindOf(t, object).GroupVersionKind().GroupKind(), object)
+	return mutate.Decode(kindOf(t, object).GroupVersionKind().GroupKind(), object)
 }
 
 func kindOf(t testing.TB, object []byte) *metav1.TypeMeta {

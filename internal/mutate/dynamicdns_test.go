@@ -48,7 +48,7 @@ func TestPodsWaitForTheirTargetWhereSidecarsResolveHosts(t *testing.T) {
 				"Deployment": `{"metadata":{"annotations":{"mtls.egress/target":"external.system.com"}},"spec":{"template":{"spec":{"containers":[{"name":"app"}]}}}}`,
 			} {
 				group := map[string]string{"Deployment": "apps"}[kind]
-				subject, err := mutate.DecodeSubject(schema.GroupKind{Group: group, Kind: kind}, []byte(object))
+				subject, err := mutate.Decode(schema.GroupKind{Group: group, Kind: kind}, []byte(object))
 				if err != nil {
 					t.Fatal(err)
 				}

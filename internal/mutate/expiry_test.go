@@ -36,7 +36,7 @@ func TestACertificateThatEndsSoonIsWarnedOf(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			subject, err := mutate.DecodeSubject(schema.GroupKind{Kind: "Pod"}, encoded)
+			subject, err := mutate.Decode(schema.GroupKind{Kind: "Pod"}, encoded)
 			if err != nil {
 				t.Fatal(err)
 			}

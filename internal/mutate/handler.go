@@ -98,7 +98,7 @@ func (h *Handler) report(ctx context.Context, request admission.Request, said ou
 func (h *Handler) answer(ctx context.Context, request admission.Request) (admission.Response, outcome) {
 	h.metrics.inFlight.Inc()
 	defer h.metrics.inFlight.Dec()
-	subject, err := DecodeSubject(schema.GroupKind{Group: request.Kind.Group, Kind: request.Kind.Kind}, request.Object.Raw)
+	subject, err := Decode(schema.GroupKind{Group: request.Kind.Group, Kind: request.Kind.Kind}, request.Object.Raw)
 	if err != nil {
 		return failed(http.StatusBadRequest, ReasonUnreadable, err)
 	}

@@ -56,7 +56,7 @@ func newMetrics(registry prometheus.Registerer) (*metrics, error) {
 
 // knownKind is the kind's name where its objects are admitted here.
 func knownKind(kind schema.GroupKind) string {
-	if IsSubject(kind) {
+	if IsMutable(kind) {
 		return kind.Kind
 	}
 	return kindOther

@@ -135,7 +135,7 @@ func readMarker(template map[string]string) (map[string]string, error) {
 // controlled says whether a Deployment makes this ReplicaSet. Its metadata repeats the Deployment's annotations and its template
 // comes from there, so a change would be undone or start a roll-out without end. What anything else controls is a workload like
 // any other: that of an operator, and the Job of a CronJob, which may carry annotations that stand nowhere else.
-func (s *Subject) controlled() bool {
+func (s *Object) controlled() bool {
 	return s.kind == schema.GroupKind{Group: "apps", Kind: "ReplicaSet"} && MadeByDeployment(&s.metadata)
 }
 

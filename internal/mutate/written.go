@@ -12,7 +12,7 @@ import (
 // writtenInTemplate says whether the manifest that a person applied has the annotation in the Pod template, as far as the object
 // tells: by the manifest that kubectl apply leaves in an annotation, or by what server-side apply notes of each manager's
 // fields. Tools that patch otherwise, such as Helm before version 4, leave neither.
-func (s *Subject) writtenInTemplate(annotation string) bool {
+func (s *Object) writtenInTemplate(annotation string) bool {
 	path := append(Template(s.kind), "metadata", "annotations", annotation)
 	if stands([]byte(s.metadata.Annotations[corev1.LastAppliedConfigAnnotation]), path) {
 		return true

@@ -78,7 +78,7 @@ func CheckCredential(t egress.Target, secretName string, pods int32, secret *cor
 		}
 		return c
 	}
-	if c.Layout, c.Credential, c.Err = credential.JudgeSecret(t, secret, now); c.Err != nil {
+	if c.Layout, c.Credential, c.Err = credential.CheckSecret(t, secret, now); c.Err != nil {
 		c.Reason, c.Message = refusal("Secret "+secretName, c.Err)
 	}
 	if c.Credential != nil {
@@ -102,7 +102,7 @@ func (c CredentialCheck) WithServerCA(t egress.Target, configMap *corev1.ConfigM
 			source.Name, t.Namespace, source.Name, t.Namespace, source.Key)
 		return c
 	}
-	if err := credential.JudgeConfigMap(configMap, source.Key, now); err != nil {
+	if err := credential.CheckConfigMap(configMap, source.Key, now); err != nil {
 		c.Reason, c.Message = refusal("ConfigMap "+source.Name, err)
 	}
 	return c

@@ -109,7 +109,7 @@ type Decision struct {
 	Problems field.ErrorList
 }
 
-// Decide reports whether namespace may reach host, which is in the form that [egress.NormaliseHost] returns. What the cluster's
+// Decide reports whether namespace may reach host, which is in the form that [egress.NormalizeHost] returns. What the cluster's
 // DNS answers itself is no partner, and refused whatever the lists say. What the cluster's list matches is allowed. Of the rest, a namespace with the annotation reaches what its own list matches, and nothing when
 // the list is invalid; one without the annotation reaches what cluster.Other says.
 func Decide(cluster Cluster, namespace Namespace, host string) Decision {

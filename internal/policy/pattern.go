@@ -59,7 +59,7 @@ func ParsePattern(text string) (Pattern, error) {
 			labels[i] = "x"
 		}
 	}
-	host, err := egress.NormaliseHost(strings.Join(labels, "."))
+	host, err := egress.NormalizeHost(strings.Join(labels, "."))
 	if err != nil {
 		return Pattern{}, err
 	}
@@ -77,7 +77,7 @@ func (p Pattern) String() string {
 	return strings.Join(p.labels, ".")
 }
 
-// Matches says whether the pattern matches host, which is in the form that [egress.NormaliseHost] returns.
+// Matches says whether the pattern matches host, which is in the form that [egress.NormalizeHost] returns.
 func (p Pattern) Matches(host string) bool {
 	if len(p.labels) == 0 || host == "" {
 		return false

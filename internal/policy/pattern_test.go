@@ -100,10 +100,10 @@ func FuzzParsePattern(f *testing.F) {
 		if err != nil || again.String() != pattern.String() {
 			t.Fatalf("parsing %q again gives %q, %v", pattern, again, err)
 		}
-		if normal, err := egress.NormaliseHost(text); err == nil && !pattern.Matches(normal) {
+		if normal, err := egress.NormalizeHost(text); err == nil && !pattern.Matches(normal) {
 			t.Errorf("the host %q doesn't match itself", text)
 		}
-		if normal, err := egress.NormaliseHost(host); err == nil && pattern.Matches(normal) != again.Matches(normal) {
+		if normal, err := egress.NormalizeHost(host); err == nil && pattern.Matches(normal) != again.Matches(normal) {
 			t.Errorf("%q and its normal form differ over %q", text, host)
 		}
 	})

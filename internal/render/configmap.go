@@ -11,7 +11,7 @@ import (
 
 // configMap is a ConfigMap of the input.
 type configMap struct {
-	place  Place
+	location  Location
 	object *corev1.ConfigMap
 }
 
@@ -19,10 +19,10 @@ type configMap struct {
 func (r *renderer) collectConfigMap(item item) {
 	typed := &corev1.ConfigMap{}
 	if err := item.decodeInto(typed); err != nil {
-		r.warn(item.place, "can't be read as a ConfigMap, so nobody looked whether it has the CA of a server")
+		r.warn(item.location, "can't be read as a ConfigMap, so nobody looked whether it has the CA of a server")
 		return
 	}
-	r.configMaps[nameKey(item.namespace(), typed.Name)] = configMap{place: item.place, object: typed}
+	r.configMaps[nameKey(item.namespace(), typed.Name)] = configMap{location: item.location, object: typed}
 }
 
 // checkServerCA judges the CA of t's server where a ConfigMap of the input has it. One that isn't part of the input is taken to be right.
@@ -32,9 +32,9 @@ func (r *renderer) checkServerCA(t egress.Target) bool {
 	if source.Name == "" || !ok {
 		return true
 	}
-	err := credential.JudgeConfigMap(found.object, source.Key, r.options.Now)
+	err := credential.CheckConfigMap(found.object, source.Key, r.options.Now)
 	if err != nil {
-		r.refuse(found.place, fmt.Sprintf("can't hold the CA of the server of %s: %v", t.Host, credential.ForOwner(err)))
+		r.refuse(found.location, fmt.Sprintf("can't hold the CA of the server of %s: %v", t.Host, credential.ForOwner(err)))
 	}
 	return err == nil
 }

@@ -19,8 +19,8 @@ type Document struct {
 	Object map[string]any
 }
 
-// Place is where an object stands, for messages.
-type Place struct {
+// Location is where an object stands, for messages.
+type Location struct {
 	Source    string
 	Number    int
 	Kind      string
@@ -29,7 +29,7 @@ type Place struct {
 }
 
 // String is the place as a message starts with it, for example "shop.yaml, document 2, Deployment project/shop".
-func (p Place) String() string {
+func (p Location) String() string {
 	name := p.Name
 	if p.Namespace != "" {
 		name = p.Namespace + "/" + name
@@ -39,18 +39,18 @@ func (p Place) String() string {
 
 // Problem is one reason for refusing the input.
 type Problem struct {
-	Place   Place
+	Location   Location
 	Message string
 }
 
 // String is the problem with its place.
 func (p Problem) String() string {
-	return p.Place.String() + ": " + p.Message
+	return p.Location.String() + ": " + p.Message
 }
 
 // item is one object of the input: a document, or an element of a list in one.
 type item struct {
-	place  Place
+	location  Location
 	kind   schema.GroupVersionKind
 	object map[string]any
 	// put replaces the object in the output.
@@ -59,7 +59,7 @@ type item struct {
 
 // namespace is that of the object, or the one given for objects that name none; "" when nobody says.
 func (i item) namespace() string {
-	return i.place.Namespace
+	return i.location.Namespace
 }
 
 // open returns the documents as a copy that may be changed and the objects in them.
@@ -87,14 +87,14 @@ func itemsOf(object map[string]any, document Document, namespace string, put fun
 		return items
 	}
 	metadata, _ := object["metadata"].(map[string]any)
-	place := Place{Source: document.Source, Number: document.Number, Kind: kind, Namespace: text(metadata, "namespace"), Name: text(metadata, "name")}
-	if place.Name == "" {
-		place.Name = text(metadata, "generateName")
+	location := Location{Source: document.Source, Number: document.Number, Kind: kind, Namespace: text(metadata, "namespace"), Name: text(metadata, "name")}
+	if location.Name == "" {
+		location.Name = text(metadata, "generateName")
 	}
-	if place.Namespace == "" {
-		place.Namespace = namespace
+	if location.Namespace == "" {
+		location.Namespace = namespace
 	}
-	return []item{{place: place, kind: schema.FromAPIVersionAndKind(apiVersion, kind), object: object, put: put}}
+	return []item{{location: location, kind: schema.FromAPIVersionAndKind(apiVersion, kind), object: object, put: put}}
 }
 
 func text(fields map[string]any, name string) string {

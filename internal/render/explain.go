@@ -44,8 +44,8 @@ func callers(use *use, credentials []plan.CredentialCheck) string {
 	}
 	var names []string
 	for _, one := range credentials {
-		for _, place := range use.callers[one.SecretName] {
-			name := place.Kind + " " + place.Name
+		for _, location := range use.callers[one.SecretName] {
+			name := location.Kind + " " + location.Name
 			if len(credentials) > 1 {
 				name += " (Secret " + one.SecretName + ")"
 			}

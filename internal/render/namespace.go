@@ -8,9 +8,9 @@ import (
 func (r *renderer) collectNamespace(item item) {
 	read := policy.ReadNamespace(annotationsOf(item.object))
 	for _, problem := range read.Problems {
-		r.warn(Place{Source: item.place.Source, Number: item.place.Number, Kind: item.place.Kind, Name: item.place.Name}, problem.Error())
+		r.warn(Location{Source: item.location.Source, Number: item.location.Number, Kind: item.location.Kind, Name: item.location.Name}, problem.Error())
 	}
-	r.namespaces[item.place.Name] = read
+	r.namespaces[item.location.Name] = read
 }
 
 // rules are what decides over the targets of a namespace. One that isn't in the input is taken to have no annotation.

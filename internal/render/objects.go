@@ -100,7 +100,7 @@ func (r *renderer) programOne(use *use, targets []egress.Target, others mesh.Oth
 func (r *renderer) add(object mesh.Object) {
 	rendered, err := mesh.Unstructured(object)
 	if err != nil {
-		r.refuse(Place{Kind: object.GetObjectKind().GroupVersionKind().Kind, Namespace: object.GetNamespace(), Name: object.GetName()}, err.Error())
+		r.refuse(Location{Kind: object.GetObjectKind().GroupVersionKind().Kind, Namespace: object.GetNamespace(), Name: object.GetName()}, err.Error())
 		return
 	}
 	r.output.Objects = append(r.output.Objects, rendered.Object)
@@ -143,7 +143,7 @@ func appendTyped[T mesh.Object](r *renderer, item item, list []T, typed T) []T {
 		err = json.Unmarshal(encoded, typed)
 	}
 	if err != nil {
-		r.warn(item.place, "can't be read, so nobody looked whether it stands in the way of a target")
+		r.warn(item.location, "can't be read, so nobody looked whether it stands in the way of a target")
 		return list
 	}
 	typed.SetNamespace(item.namespace())

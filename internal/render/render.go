@@ -52,7 +52,7 @@ type key struct{ namespace, host string }
 type use struct {
 	target egress.Target
 	// callers are the objects that call it, by the Secret that they present.
-	callers map[string][]Place
+	callers map[string][]Location
 	// pods are those that they make, one for each.
 	pods []*caller
 }
@@ -87,7 +87,7 @@ func Render(documents []Document, options Options) (*Output, []Problem) {
 	}
 	r.collect()
 	for _, item := range r.items {
-		if mutate.IsSubject(item.kind.GroupKind()) {
+		if mutate.IsMutable(item.kind.GroupKind()) {
 			r.mutate(item)
 		}
 	}
@@ -99,12 +99,12 @@ func Render(documents []Document, options Options) (*Output, []Problem) {
 	return &r.output, nil
 }
 
-func (r *renderer) refuse(place Place, message string) {
-	r.problems = append(r.problems, Problem{Place: place, Message: message})
+func (r *renderer) refuse(location Location, message string) {
+	r.problems = append(r.problems, Problem{Location: location, Message: message})
 }
 
-func (r *renderer) warn(place Place, message string) {
-	r.output.Warnings = append(r.output.Warnings, place.String()+": "+message)
+func (r *renderer) warn(location Location, message string) {
+	r.output.Warnings = append(r.output.Warnings, location.String()+": "+message)
 }
 
 // collect reads the EgressTargets, Secrets, Namespaces and ConfigMaps of the input, wherever in it they stand.
@@ -126,12 +126,12 @@ func (r *renderer) collect() {
 func (r *renderer) collectEgressTarget(item item) {
 	validator, err := r.egressTargetValidator()
 	if err != nil {
-		r.refuse(item.place, err.Error())
+		r.refuse(item.location, err.Error())
 		return
 	}
 	egressTarget, problems := validator.validate(item)
 	for _, problem := range problems {
-		r.refuse(item.place, problem)
+		r.refuse(item.location, problem)
 	}
 	if len(problems) == 0 {
 		r.know(item.namespace(), egressTarget)
@@ -148,25 +148,25 @@ func (r *renderer) know(namespace string, egressTarget *v1alpha1.EgressTarget) {
 // mutate does to one object what admission does.
 func (r *renderer) mutate(item item) {
 	if fields := mutate.Template(item.kind.GroupKind()); descend(item.object, fields) == nil {
-		r.refuse(item.place, "has no Pod template ("+strings.Join(fields, ".")+")")
+		r.refuse(item.location, "has no Pod template ("+strings.Join(fields, ".")+")")
 		return
 	}
 	encoded, err := item.json()
 	if err != nil {
-		r.refuse(item.place, err.Error())
+		r.refuse(item.location, err.Error())
 		return
 	}
-	subject, err := mutate.DecodeSubject(item.kind.GroupKind(), encoded)
+	subject, err := mutate.Decode(item.kind.GroupKind(), encoded)
 	if err != nil {
-		r.refuse(item.place, err.Error())
+		r.refuse(item.location, err.Error())
 		return
 	}
 	result := subject.Mutate(item.namespace(), nil, r.egressTargets[item.namespace()], r.rules(item.namespace()))
 	for _, problem := range result.Errors {
-		r.refuse(item.place, problem.Error())
+		r.refuse(item.location, problem.Error())
 	}
 	for _, warning := range result.Warnings {
-		r.warn(item.place, warning)
+		r.warn(item.location, warning)
 	}
 	if len(result.Errors) > 0 {
 		return
@@ -185,11 +185,11 @@ func (r *renderer) mutate(item item) {
 func (r *renderer) call(item item, t egress.Target, annotations map[string]string) {
 	id := key{item.namespace(), t.Host}
 	if r.uses[id] == nil {
-		r.uses[id] = &use{target: t, callers: map[string][]Place{}}
+		r.uses[id] = &use{target: t, callers: map[string][]Location{}}
 	}
-	r.uses[id].callers[t.SecretName] = append(r.uses[id].callers[t.SecretName], item.place)
+	r.uses[id].callers[t.SecretName] = append(r.uses[id].callers[t.SecretName], item.location)
 	r.uses[id].pods = append(r.uses[id].pods, &caller{metav1.ObjectMeta{
-		Name: strings.ToLower(item.place.Kind) + "-" + item.place.Name, Annotations: annotations,
+		Name: strings.ToLower(item.location.Kind) + "-" + item.location.Name, Annotations: annotations,
 	}})
 	if r.egressTargets[id.namespace][t.Host] == nil {
 		r.know(id.namespace, &v1alpha1.EgressTarget{
@@ -220,7 +220,7 @@ func (r *renderer) replace(item item, result mutate.Result) (annotations map[str
 		withTemplateMetadata(object, fields)
 		patched, err := patch(object, result.Operations)
 		if err != nil {
-			r.refuse(item.place, err.Error())
+			r.refuse(item.location, err.Error())
 			return nil, false
 		}
 		object = patched
@@ -230,11 +230,11 @@ func (r *renderer) replace(item item, result mutate.Result) (annotations map[str
 	if len(result.PodOperations) > 0 {
 		patched, err := patch(map[string]any{"metadata": pod["metadata"], "spec": pod["spec"]}, result.PodOperations)
 		if err != nil {
-			r.refuse(item.place, err.Error())
+			r.refuse(item.location, err.Error())
 			return nil, false
 		}
 		pod = patched
-		r.output.Pods = append(r.output.Pods, podTemplate(item.place, pod))
+		r.output.Pods = append(r.output.Pods, podTemplate(item.location, pod))
 	}
 	return annotationsOf(pod), true
 }
@@ -266,10 +266,10 @@ func descend(object map[string]any, fields []string) map[string]any {
 	return object
 }
 
-func podTemplate(place Place, pod map[string]any) map[string]any {
-	metadata := map[string]any{"name": strings.ToLower(place.Kind) + "-" + place.Name}
-	if place.Namespace != "" {
-		metadata["namespace"] = place.Namespace
+func podTemplate(location Location, pod map[string]any) map[string]any {
+	metadata := map[string]any{"name": strings.ToLower(location.Kind) + "-" + location.Name}
+	if location.Namespace != "" {
+		metadata["namespace"] = location.Namespace
 	}
 	return map[string]any{"apiVersion": "v1", "kind": "PodTemplate", "metadata": metadata, "template": pod}
 }

@@ -120,7 +120,7 @@ func TestSecretsOfTheInputAreJudged(t *testing.T) {
 			documents := number([]map[string]any{pod("probe", "external.system.com"), secretObject(test.data)})
 			output, problems := render.Render(documents, render.Options{Policy: everyHost(), Now: now()})
 			if test.want != "" {
-				if len(problems) != 1 || !strings.Contains(problems[0].Message, test.want) || problems[0].Place.String() != "input.yaml, document 2, Secret external-system-mtls-data" {
+				if len(problems) != 1 || !strings.Contains(problems[0].Message, test.want) || problems[0].Location.String() != "input.yaml, document 2, Secret external-system-mtls-data" {
 					t.Fatalf("problems: %v; wanted one with %q", problems, test.want)
 				}
 				for _, value := range test.data {

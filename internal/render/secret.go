@@ -14,7 +14,7 @@ import (
 
 // secret is a Secret of the input.
 type secret struct {
-	place  Place
+	location  Location
 	object *corev1.Secret
 }
 
@@ -23,11 +23,11 @@ func (r *renderer) collectSecret(item item) {
 	typed := &corev1.Secret{}
 	if err := item.decodeInto(typed); err != nil {
 		// The converter's words may repeat what it could not read, which is a key here.
-		r.refuse(item.place, "can't be read as a Secret; data holds base64, stringData holds text")
+		r.refuse(item.location, "can't be read as a Secret; data holds base64, stringData holds text")
 		return
 	}
 	credential.MergeStringData(typed)
-	r.secrets[nameKey(item.namespace(), typed.Name)] = secret{place: item.place, object: typed}
+	r.secrets[nameKey(item.namespace(), typed.Name)] = secret{location: item.location, object: typed}
 }
 
 func nameKey(namespace, name string) string {
@@ -48,7 +48,7 @@ func (r *renderer) credentials(t egress.Target, inUse map[string]int32) (checks 
 		}
 		check := plan.CheckCredential(t, secretName, inUse[secretName], found.object, r.options.Now)
 		if check.Err != nil {
-			r.refuse(found.place, fmt.Sprintf("can't be the credential of %s: %v", t.Host, credential.ForOwner(check.Err)))
+			r.refuse(found.location, fmt.Sprintf("can't be the credential of %s: %v", t.Host, credential.ForOwner(check.Err)))
 			return nil, false
 		}
 		checks = append(checks, check)

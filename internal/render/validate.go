@@ -94,7 +94,7 @@ func (v *validator) validate(item item) (*v1alpha1.EgressTarget, []string) {
 		problems = append(problems, runtime.NewStrictDecodingError(unknown).Error())
 	}
 	// An API server stops at an unknown field. What is wrong besides is told here at once.
-	for _, problem := range v.judge(object, item.namespace()) {
+	for _, problem := range v.check(object, item.namespace()) {
 		problems = append(problems, message(problem))
 	}
 	if len(problems) > 0 {
@@ -150,7 +150,7 @@ func (v *validator) coerce(object *unstructured.Unstructured) ([]error, error) {
 }
 
 // judge is what the API server does when an object is created.
-func (v *validator) judge(object *unstructured.Unstructured, namespace string) field.ErrorList {
+func (v *validator) check(object *unstructured.Unstructured, namespace string) field.ErrorList {
 	// The status is not for the user to write, and is dropped unread. Whoever applies an object that names no namespace says which.
 	unstructured.RemoveNestedField(object.Object, "status")
 	object.SetGeneration(1)

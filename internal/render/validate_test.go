@@ -90,7 +90,7 @@ func TestAnEgressTargetWithoutPortSaysTheDefaultPort(t *testing.T) {
 	object := map[string]any{"apiVersion": "mtls.egress/v1alpha1", "kind": "EgressTarget", "metadata": map[string]any{"name": "external.system.com"}}
 	_, problems := render.Render(number([]map[string]any{object, pod("probe", "external.system.com:8443")}), render.Options{Policy: everyHost(), Now: now()})
 	want := []render.Problem{{
-		Place: render.Place{Source: "input.yaml", Number: 2, Kind: "Pod", Name: "probe"},
+		Location: render.Location{Source: "input.yaml", Number: 2, Kind: "Pod", Name: "probe"},
 		Message: `metadata.annotations[mtls.egress/target]: Invalid value: "external.system.com:8443": the EgressTarget external.system.com says port 443; ` +
 			"write external.system.com:443 or external.system.com alone, or change spec.port of the EgressTarget, which moves every workload of the namespace that calls the host",
 	}}

@@ -16,36 +16,36 @@ func TestNamesAreResolvedAndAddressesRefused(t *testing.T) {
 	const cannot = " leads to an address that a partner can't have: "
 	const unresolved = "the name external.system.com can't be resolved by the controller: "
 	const spelling = "; check the spelling, and that the DNS of the cluster knows it"
-	refusedFor := func(why string) verify.Verdict {
-		return verify.Verdict{Reason: verify.AddressRefused, Message: "the name external.system.com" + cannot + why + "; correct it in DNS"}
+	refusedFor := func(why string) verify.Outcome {
+		return verify.Outcome{Reason: verify.AddressRefused, Message: "the name external.system.com" + cannot + why + "; correct it in DNS"}
 	}
 
 	tests := map[string]struct {
 		records  map[string][]string
 		loopback bool
-		want     verify.Verdict
+		want     verify.Outcome
 	}{
 		"an address": {
 			records: map[string][]string{host + ".": {"127.0.0.1"}}, loopback: true,
-			want: verify.Verdict{
+			want: verify.Outcome{
 				Verified: true, Reason: verify.Verified,
 				Message: "the server at ADDRESS asked for a client certificate and accepted ours; " + own + "TLS 1.3" + ends + "; " + only,
 			},
 		},
 		"the second address, as the first is refused": {
 			records: map[string][]string{host + ".": {"169.254.169.254", "127.0.0.1"}}, loopback: true,
-			want: verify.Verdict{
+			want: verify.Outcome{
 				Verified: true, Reason: verify.Verified,
 				Message: "the server at ADDRESS asked for a client certificate and accepted ours; " + own + "TLS 1.3" + ends + "; " + only,
 			},
 		},
 		"no such name": {
 			records: map[string][]string{"external.system.com.default.svc.cluster.local.": {"127.0.0.1"}}, loopback: true,
-			want: verify.Verdict{Reason: verify.NameNotResolved, Message: unresolved + "it has no address" + spelling},
+			want: verify.Outcome{Reason: verify.NameNotResolved, Message: unresolved + "it has no address" + spelling},
 		},
 		"a DNS server that fails": {
 			records: map[string][]string{host + ".": nil}, loopback: true,
-			want: verify.Verdict{Reason: verify.NameNotResolved, Message: unresolved + "server misbehaving" + spelling},
+			want: verify.Outcome{Reason: verify.NameNotResolved, Message: unresolved + "server misbehaving" + spelling},
 		},
 		"loopback":                     {records: map[string][]string{host + ".": {"127.0.0.1"}}, want: refusedFor("127.0.0.1 is a loopback address")},
 		"loopback in IPv6":             {records: map[string][]string{host + ".": {"::1"}}, want: refusedFor("::1 is a loopback address")},
@@ -71,7 +71,7 @@ func TestNamesAreResolvedAndAddressesRefused(t *testing.T) {
 			request.Host = host
 			probing := prober()
 			probing.AllowLoopback, probing.Resolver = test.loopback, nameserver.Resolver(t, test.records)
-			if diff := cmp.Diff(test.want, verdict(probing.Probe(t.Context(), request))); diff != "" {
+			if diff := cmp.Diff(test.want, outcome(probing.Probe(t.Context(), request))); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})
@@ -82,8 +82,8 @@ func TestNobodyListens(t *testing.T) {
 	p := newParties(t)
 	listener := listen(t)
 	_ = listener.Close()
-	got := verify.Judge(prober().Probe(t.Context(), p.request(t, listener.Addr())))
-	want := verify.Verdict{Reason: verify.Unreachable, Message: "the controller gets no connection to " + listener.Addr().String() +
+	got := verify.Evaluate(prober().Probe(t.Context(), p.request(t, listener.Addr())))
+	want := verify.Outcome{Reason: verify.Unreachable, Message: "the controller gets no connection to " + listener.Addr().String() +
 		": connection refused; check the port, and what firewalls and NetworkPolicies let through"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
@@ -96,7 +96,7 @@ func TestLoopbackIsRefusedBeforeAnythingIsSent(t *testing.T) {
 	address, visits := serve(t, p.mutual())
 	probing := prober()
 	probing.AllowLoopback = false
-	if got := verify.Judge(probing.Probe(t.Context(), p.request(t, address))); got.Reason != verify.AddressRefused {
+	if got := verify.Evaluate(probing.Probe(t.Context(), p.request(t, address))); got.Reason != verify.AddressRefused {
 		t.Errorf("%+v", got)
 	}
 	// The server takes its only connection from us.

@@ -1,7 +1,7 @@
 // Package verify tries the very credential that Pods present: it makes a TLS handshake with the partner as a sidecar does, and says in a
 // sentence what came of it. No byte of application data is ever sent.
 //
-// [Prober.Probe] is the edge: it resolves, connects and records an [Observation]. [Judge] is a pure function of that.
+// [Prober.Probe] is the edge: it resolves, connects and records an [Observation]. [Evaluate] is a pure function of that.
 package verify
 
 import (
@@ -55,7 +55,7 @@ type Request struct {
 	HTTP2 bool
 }
 
-// Certificate reads the certificate and its key from the data of a Secret. It doesn't judge them: that is [credential.Judge]'s business, and comes
+// Certificate reads the certificate and its key from the data of a Secret. It doesn't judge them: that is [credential.Check]'s business, and comes
 // first. The error names all that can't be read and holds nothing of the key.
 func Certificate(data map[string][]byte, layout egress.Layout) (tls.Certificate, error) {
 	chain, unreadable := credential.ReadCertificates(layout.Certificate, data[layout.Certificate])

@@ -173,9 +173,9 @@ func recordTypes(stream []byte) []byte {
 	return types
 }
 
-// verdict is that on an observation, with an address that a test can know.
-func verdict(o verify.Observation) verify.Verdict {
-	got := verify.Judge(o)
+// outcome is that on an observation, with an address that a test can know.
+func outcome(o verify.Observation) verify.Outcome {
+	got := verify.Evaluate(o)
 	if o.Address != "" {
 		got.Message = strings.ReplaceAll(got.Message, o.Address, "ADDRESS")
 	}
@@ -218,16 +218,16 @@ func TestVerdictOfServersOfGo(t *testing.T) {
 	serverPair := func(pairs ...pki.Pair) *tls.Config {
 		return with(p.mutual(), func(c *tls.Config) { c.Certificates = []tls.Certificate{keyPair(pairs...)} })
 	}
-	accepted := func(version, cas string) verify.Verdict {
-		return verify.Verdict{
+	accepted := func(version, cas string) verify.Outcome {
+		return verify.Outcome{
 			Verified: true, Reason: verify.Verified,
 			Message: "the server at ADDRESS asked for a client certificate and accepted ours; " + own + version + ends + "; " + cas,
 		}
 	}
-	unnamed := func(version, cas string) verify.Verdict {
-		verdict := accepted(version, cas)
-		verdict.Verified, verdict.Reason = false, verify.IssuerNotNamed
-		return verdict
+	unnamed := func(version, cas string) verify.Outcome {
+		outcome := accepted(version, cas)
+		outcome.Verified, outcome.Reason = false, verify.IssuerNotNamed
+		return outcome
 	}
 	const withheld = "; it asks for a client certificate, and was shown none, as it isn't trusted; " + only
 	const seenNothing = "tls: client didn't provide a certificate"
@@ -239,7 +239,7 @@ func TestVerdictOfServersOfGo(t *testing.T) {
 	tests := map[string]struct {
 		server  *tls.Config
 		request func(*verify.Request)
-		want    verify.Verdict
+		want    verify.Outcome
 		saw     visit
 	}{
 		"TLS 1.3 with a ticket": {server: p.mutual(tls.VersionTLS13), want: accepted("TLS 1.3", only), saw: ours},
@@ -268,13 +268,13 @@ func TestVerdictOfServersOfGo(t *testing.T) {
 		},
 		"another CA in TLS 1.3": {
 			server: with(p.mutual(tls.VersionTLS13), func(c *tls.Config) { c.ClientCAs = other.Pool() }),
-			want: verify.Verdict{Reason: verify.IssuerNotAccepted, Message: refused + "48 (unknown certificate authority): the partner has to trust its issuer, " +
+			want: verify.Outcome{Reason: verify.IssuerNotAccepted, Message: refused + "48 (unknown certificate authority): the partner has to trust its issuer, " +
 				`and the chain in the Secret has to lead there without a gap; our issuer ("CN=Client CA") is not among the CAs that it names ("CN=Other CA"); TLS 1.3` + ends},
 			saw: visit{ServerName: host, End: "tls: failed to verify certificate: x509: certificate signed by unknown authority"},
 		},
 		"another CA in TLS 1.2": {
 			server: with(p.mutual(tls.VersionTLS12), func(c *tls.Config) { c.ClientCAs = other.Pool() }),
-			want: verify.Verdict{Reason: verify.IssuerNotAccepted, Message: refused + "48 (unknown certificate authority): the partner has to trust its issuer, " +
+			want: verify.Outcome{Reason: verify.IssuerNotAccepted, Message: refused + "48 (unknown certificate authority): the partner has to trust its issuer, " +
 				`and the chain in the Secret has to lead there without a gap; our issuer ("CN=Client CA") is not among the CAs that it names ("CN=Other CA"); TLS 1.2` + ends},
 			saw: visit{
 				ServerName: host, End: "tls: failed to verify certificate: x509: certificate signed by unknown authority",
@@ -284,13 +284,13 @@ func TestVerdictOfServersOfGo(t *testing.T) {
 		"a missing intermediate": {
 			server:  p.mutual(),
 			request: func(r *verify.Request) { r.Certificate = present(t, deep) },
-			want: verify.Verdict{Reason: verify.IssuerNotAccepted, Message: refused + "48 (unknown certificate authority): the partner has to trust its issuer, " +
+			want: verify.Outcome{Reason: verify.IssuerNotAccepted, Message: refused + "48 (unknown certificate authority): the partner has to trust its issuer, " +
 				`and the chain in the Secret has to lead there without a gap; our issuer ("CN=Client Issuing") is not among the CAs that it names ("CN=Client CA"); TLS 1.3` + ends},
 			saw: visit{ServerName: host, End: "tls: failed to verify certificate: x509: certificate signed by unknown authority"},
 		},
 		"a server whose clock is after our certificate's end": {
 			server: with(p.mutual(), func(c *tls.Config) { c.Time = func() time.Time { return now().AddDate(200, 0, 0) } }),
-			want: verify.Verdict{Reason: verify.ClientCertificateRefused, Message: refused + "45 (expired certificate): it, or one of its intermediates, " +
+			want: verify.Outcome{Reason: verify.ClientCertificateRefused, Message: refused + "45 (expired certificate): it, or one of its intermediates, " +
 				"is over for the server; compare the times of the chain with the server's clock; " + only + "; TLS 1.3" + ends},
 			saw: visit{ServerName: host, End: "tls: failed to verify certificate: x509: certificate has expired or is not yet valid: " +
 				"current time 2226-07-01T12:00:00Z is after 2120-01-01T00:00:00Z"},
@@ -299,23 +299,23 @@ func TestVerdictOfServersOfGo(t *testing.T) {
 			server: with(p.mutual(), func(c *tls.Config) {
 				c.VerifyConnection = func(tls.ConnectionState) error { return errors.New("not on the list") }
 			}),
-			want: verify.Verdict{Reason: verify.ClientCertificateRefused, Message: refused + "42 (bad certificate): ask the partner which certificate is " +
+			want: verify.Outcome{Reason: verify.ClientCertificateRefused, Message: refused + "42 (bad certificate): ask the partner which certificate is " +
 				"registered there; " + only + "; TLS 1.3" + ends},
 			saw: visit{ServerName: host, Client: "CN=orders", End: "not on the list"},
 		},
 		"no client certificate asked for in TLS 1.3": {
 			server: with(p.mutual(tls.VersionTLS13), func(c *tls.Config) { c.ClientAuth = tls.NoClientCert }),
-			want:   verify.Verdict{Reason: verify.ClientCertificateNotRequested, Message: notRequested},
+			want:   verify.Outcome{Reason: verify.ClientCertificateNotRequested, Message: notRequested},
 			saw:    visit{ServerName: host, End: "EOF"},
 		},
 		"no client certificate asked for in TLS 1.2": {
 			server: with(p.mutual(tls.VersionTLS12), func(c *tls.Config) { c.ClientAuth = tls.NoClientCert }),
-			want:   verify.Verdict{Reason: verify.ClientCertificateNotRequested, Message: notRequested},
+			want:   verify.Outcome{Reason: verify.ClientCertificateNotRequested, Message: notRequested},
 			saw:    visit{ServerName: host, End: "EOF", Records: plainHandshake},
 		},
 		"a server certificate of another CA": {
 			server: serverPair(other.Issue(t, pki.Server(host))),
-			want: verify.Verdict{Reason: verify.ServerNotTrusted, Message: `the server's certificate (subject "") does not lead to the CA that is expected: ` +
+			want: verify.Outcome{Reason: verify.ServerNotTrusted, Message: `the server's certificate (subject "") does not lead to the CA that is expected: ` +
 				`its issuer is "CN=Other CA", ` +
 				"the server sends 1 certificate; ask the partner which CA signs the certificate of the server, and put that one where serverCA of the EgressTarget " +
 				"says" + withheld},
@@ -323,7 +323,7 @@ func TestVerdictOfServersOfGo(t *testing.T) {
 		},
 		"a server certificate below an intermediate that is over": {
 			server: serverPair(belowOld, oldIntermediate),
-			want: verify.Verdict{Reason: verify.ServerNotTrusted, Message: `the server's certificate (subject "") does not lead to the CA that is expected: ` +
+			want: verify.Outcome{Reason: verify.ServerNotTrusted, Message: `the server's certificate (subject "") does not lead to the CA that is expected: ` +
 				`its issuer is "CN=Old Issuing", ` +
 				`the server sends 2 certificates, and above it a certificate (subject "CN=Old Issuing") is valid only from 2020-01-01T00:00:00Z to 2025-07-01T12:00:00Z; ` +
 				"ask the partner which CA signs the certificate of the server, and put that one where serverCA of the EgressTarget says" + withheld},
@@ -331,7 +331,7 @@ func TestVerdictOfServersOfGo(t *testing.T) {
 		},
 		"an expired server certificate": {
 			server: serverPair(p.serverCA.Issue(t, expired)),
-			want: verify.Verdict{
+			want: verify.Outcome{
 				Reason:  verify.ServerCertificateExpired,
 				Message: `the server's certificate (subject "") has expired on 2026-06-28T12:00:00Z: the partner has to renew it` + withheld,
 			},
@@ -339,7 +339,7 @@ func TestVerdictOfServersOfGo(t *testing.T) {
 		},
 		"everything wrong with a server certificate at once": {
 			server: serverPair(other.Issue(t, later)),
-			want: verify.Verdict{
+			want: verify.Outcome{
 				Reason: verify.ServerNotTrusted,
 				Message: `the server's certificate (subject "") does not lead to the CA that is expected: its issuer is "CN=Other CA", the server sends 1 certificate; ` +
 					`ask the partner which CA signs the certificate of the server, and put that one where serverCA of the EgressTarget says; ` +
@@ -352,7 +352,7 @@ func TestVerdictOfServersOfGo(t *testing.T) {
 		},
 		"a client certificate as a server certificate": {
 			server: serverPair(p.serverCA.Issue(t, forClients)),
-			want: verify.Verdict{
+			want: verify.Outcome{
 				Reason: verify.NotForServerAuth,
 				Message: `the server's certificate (subject "CN=backwards") may not be used by a server: its extended key usage, or that of a CA above it, must ` +
 					`include serverAuth` +
@@ -362,7 +362,7 @@ func TestVerdictOfServersOfGo(t *testing.T) {
 		},
 		"an untrusted server that asks for nothing": {
 			server: with(serverPair(other.Issue(t, pki.Server(host))), func(c *tls.Config) { c.ClientAuth = tls.NoClientCert }),
-			want: verify.Verdict{Reason: verify.ServerNotTrusted, Message: `the server's certificate (subject "") does not lead to the CA that is expected: ` +
+			want: verify.Outcome{Reason: verify.ServerNotTrusted, Message: `the server's certificate (subject "") does not lead to the CA that is expected: ` +
 				`its issuer is "CN=Other CA", ` +
 				"the server sends 1 certificate; ask the partner which CA signs the certificate of the server, and put that one where serverCA of the EgressTarget " +
 				"says; " + notRequested},
@@ -370,7 +370,7 @@ func TestVerdictOfServersOfGo(t *testing.T) {
 		},
 		"TLS 1.1 only": {
 			server: with(p.mutual(), func(c *tls.Config) { c.MinVersion, c.MaxVersion = tls.VersionTLS10, tls.VersionTLS11 }),
-			want: verify.Verdict{
+			want: verify.Outcome{
 				Reason: verify.VersionTooOld,
 				Message: "the server at ADDRESS refused TLS 1.2 and 1.3 with the alert 70 (protocol version not supported): " +
 					"the sidecar speaks no older one, so the partner has to enable one of them",
@@ -379,7 +379,7 @@ func TestVerdictOfServersOfGo(t *testing.T) {
 		},
 		"no curve in common": {
 			server: with(p.mutual(), func(c *tls.Config) { c.CurvePreferences = []tls.CurveID{tls.CurveP521} }),
-			want: verify.Verdict{
+			want: verify.Outcome{
 				Reason: verify.HandshakeFailed,
 				Message: "the server at ADDRESS refused the handshake with the alert 40 (handshake failure): it may have no cipher suite or curve in common with the " +
 					"sidecar, " +
@@ -395,7 +395,7 @@ func TestVerdictOfServersOfGo(t *testing.T) {
 		"HTTP/2 asked for and not chosen": {
 			server:  p.mutual(),
 			request: func(r *verify.Request) { r.HTTP2 = true },
-			want: verify.Verdict{
+			want: verify.Outcome{
 				Reason:  verify.ProtocolNotSpoken,
 				Message: `the server at ADDRESS doesn't choose HTTP/2: set http.version of the EgressTarget to "1.1"; TLS 1.3` + ends,
 			},
@@ -420,8 +420,8 @@ func TestVerdictOfServersOfGo(t *testing.T) {
 			if test.request != nil {
 				test.request(&request)
 			}
-			if diff := cmp.Diff(test.want, verdict(prober().Probe(t.Context(), request))); diff != "" {
-				t.Errorf("verdict (-want +got):\n%s", diff)
+			if diff := cmp.Diff(test.want, outcome(prober().Probe(t.Context(), request))); diff != "" {
+				t.Errorf("outcome (-want +got):\n%s", diff)
 			}
 			if diff := cmp.Diff(test.saw, <-visits); diff != "" {
 				t.Errorf("what the server saw (-want +got):\n%s", diff)
@@ -464,12 +464,12 @@ func TestWithoutATicketTheAnswerIsWaitedFor(t *testing.T) {
 	tests := map[string]struct {
 		patience time.Duration
 		then     func(*tls.Conn)
-		want     verify.Verdict
+		want     verify.Outcome
 	}{
 		"it says nothing": {
 			patience: 50 * time.Millisecond,
 			then:     func(c *tls.Conn) { _, _ = c.Read(make([]byte, 1)) },
-			want: verify.Verdict{Verified: true, Reason: verify.Verified, Message: "the server at ADDRESS asked for a client certificate and did not refuse " +
+			want: verify.Outcome{Verified: true, Reason: verify.Verified, Message: "the server at ADDRESS asked for a client certificate and did not refuse " +
 				"ours within 50ms; " + own + "TLS 1.3" + ends + "; " + only},
 		},
 		"it sends data for a while": {
@@ -482,7 +482,7 @@ func TestWithoutATicketTheAnswerIsWaitedFor(t *testing.T) {
 					<-time.After(time.Millisecond)
 				}
 			},
-			want: verify.Verdict{Verified: true, Reason: verify.Verified, Message: "the server at ADDRESS asked for a client certificate and did not refuse " +
+			want: verify.Outcome{Verified: true, Reason: verify.Verified, Message: "the server at ADDRESS asked for a client certificate and did not refuse " +
 				"ours within 50ms; " + own + "TLS 1.3" + ends + "; " + only},
 		},
 		"it sends more data than anybody reads": {
@@ -495,12 +495,12 @@ func TestWithoutATicketTheAnswerIsWaitedFor(t *testing.T) {
 					}
 				}
 			},
-			want: verify.Verdict{Reason: verify.HandshakeFailed, Message: "the handshake with ADDRESS failed: the partner has sent more than 1048576 bytes"},
+			want: verify.Outcome{Reason: verify.HandshakeFailed, Message: "the handshake with ADDRESS failed: the partner has sent more than 1048576 bytes"},
 		},
 		"it ends the stream": {
 			patience: time.Minute,
 			then:     func(c *tls.Conn) { _ = c.Close() },
-			want: verify.Verdict{
+			want: verify.Outcome{
 				Reason:  verify.ConnectionClosed,
 				Message: "the server at ADDRESS closed the connection when it had seen our certificate, without saying why: it probably refuses it; " + only + "; TLS 1.3" + ends,
 			},
@@ -513,7 +513,7 @@ func TestWithoutATicketTheAnswerIsWaitedFor(t *testing.T) {
 					_ = tcp.Close()
 				}
 			},
-			want: verify.Verdict{
+			want: verify.Outcome{
 				Reason:  verify.ConnectionClosed,
 				Message: "the server at ADDRESS closed the connection when it had seen our certificate, without saying why: it probably refuses it; " + only + "; TLS 1.3" + ends,
 			},
@@ -536,7 +536,7 @@ func TestWithoutATicketTheAnswerIsWaitedFor(t *testing.T) {
 			}()
 			probing := prober()
 			probing.Patience = test.patience
-			if diff := cmp.Diff(test.want, verdict(probing.Probe(t.Context(), p.request(t, listener.Addr())))); diff != "" {
+			if diff := cmp.Diff(test.want, outcome(probing.Probe(t.Context(), p.request(t, listener.Addr())))); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})
@@ -580,48 +580,48 @@ func TestVerdictOfWhatIsNoTLSServer(t *testing.T) {
 	tests := map[string]struct {
 		server  func(*testing.T) net.Addr
 		timeout time.Duration
-		want    verify.Verdict
+		want    verify.Outcome
 	}{
 		"a plain HTTP server": {
 			server: func(*testing.T) net.Addr { return plain.Listener.Addr() },
-			want:   verify.Verdict{Reason: verify.NotTLS, Message: "the server at ADDRESS answers with HTTP in plain text" + noTLS},
+			want:   verify.Outcome{Reason: verify.NotTLS, Message: "the server at ADDRESS answers with HTTP in plain text" + noTLS},
 		},
 		"an SSH server": {
 			server: accept(func(c net.Conn) { _, _ = io.WriteString(c, "SSH-2.0-OpenSSH_9.9\r\n"); hold(c) }),
-			want:   verify.Verdict{Reason: verify.NotTLS, Message: "the server at ADDRESS answers with something that is not TLS" + noTLS},
+			want:   verify.Outcome{Reason: verify.NotTLS, Message: "the server at ADDRESS answers with something that is not TLS" + noTLS},
 		},
 		"garbage for ever": {
 			server: accept(trickle("", strings.Repeat("\x00garbage", 100))),
-			want:   verify.Verdict{Reason: verify.NotTLS, Message: "the server at ADDRESS answers with something that is not TLS" + noTLS},
+			want:   verify.Outcome{Reason: verify.NotTLS, Message: "the server at ADDRESS answers with something that is not TLS" + noTLS},
 		},
 		"garbage in the form of a handshake": {
 			server: accept(func(c net.Conn) { _, _ = io.WriteString(c, "\x16\x03\x03\x00\x04\x02\xff\xff\xff"); hold(c) }),
-			want: verify.Verdict{
+			want: verify.Outcome{
 				Reason:  verify.HandshakeFailed,
 				Message: "the handshake with ADDRESS failed: tls: handshake message of length 16777215 bytes exceeds maximum of 65536 bytes",
 			},
 		},
 		"empty records for ever": {
 			server: accept(trickle("", "\x16\x03\x03\x00\x00")),
-			want:   verify.Verdict{Reason: verify.HandshakeFailed, Message: "the handshake with ADDRESS failed: local error: tls: unexpected message"},
+			want:   verify.Outcome{Reason: verify.HandshakeFailed, Message: "the handshake with ADDRESS failed: local error: tls: unexpected message"},
 		},
 		"warnings for ever": {
 			server: accept(trickle("", "\x15\x03\x03\x00\x02\x01\x5a")),
-			want:   verify.Verdict{Reason: verify.HandshakeFailed, Message: "the handshake with ADDRESS failed: tls: too many ignored records"},
+			want:   verify.Outcome{Reason: verify.HandshakeFailed, Message: "the handshake with ADDRESS failed: tls: too many ignored records"},
 		},
 		"an alert at once": {
 			server: accept(func(c net.Conn) { _, _ = io.WriteString(c, "\x15\x03\x03\x00\x02\x02\x70"); hold(c) }),
-			want: verify.Verdict{Reason: verify.ServerNameUnknown, Message: `the server at ADDRESS doesn't know the name "external.system.com": the alert 112 ` +
+			want: verify.Outcome{Reason: verify.ServerNameUnknown, Message: `the server at ADDRESS doesn't know the name "external.system.com": the alert 112 ` +
 				`(unrecognized name); ` +
 				"name another in spec.sni of the EgressTarget"},
 		},
 		"an alert that nobody knows": {
 			server: accept(func(c net.Conn) { _, _ = io.WriteString(c, "\x15\x03\x03\x00\x02\x02\xfe"); hold(c) }),
-			want:   verify.Verdict{Reason: verify.HandshakeFailed, Message: "the server at ADDRESS refused the handshake with the alert 254 (alert(254))"},
+			want:   verify.Outcome{Reason: verify.HandshakeFailed, Message: "the server at ADDRESS refused the handshake with the alert 254 (alert(254))"},
 		},
 		"a server that says nothing": {
 			server: accept(hold), timeout: slow,
-			want: verify.Verdict{
+			want: verify.Outcome{
 				Reason:  verify.ProbeTimedOut,
 				Message: "the server at ADDRESS accepts the connection, but does not finish a TLS handshake within 100ms: is it a TLS port?",
 			},
@@ -635,18 +635,18 @@ func TestVerdictOfWhatIsNoTLSServer(t *testing.T) {
 				}
 			}),
 			timeout: slow,
-			want: verify.Verdict{
+			want: verify.Outcome{
 				Reason:  verify.ProbeTimedOut,
 				Message: "the server at ADDRESS accepts the connection, but does not finish a TLS handshake within 100ms: is it a TLS port?",
 			},
 		},
 		"a server that closes at once": {
 			server: accept(func(c net.Conn) { _ = c.Close() }),
-			want:   verify.Verdict{Reason: verify.ConnectionClosed, Message: closed},
+			want:   verify.Outcome{Reason: verify.ConnectionClosed, Message: closed},
 		},
 		"a server that closes when it has read the offer": {
 			server: accept(func(c net.Conn) { _, _ = c.Read(make([]byte, 1<<14)) }),
-			want:   verify.Verdict{Reason: verify.ConnectionClosed, Message: closed},
+			want:   verify.Outcome{Reason: verify.ConnectionClosed, Message: closed},
 		},
 	}
 	for name, test := range tests {
@@ -656,7 +656,7 @@ func TestVerdictOfWhatIsNoTLSServer(t *testing.T) {
 			if test.timeout > 0 {
 				probing.Timeout = test.timeout
 			}
-			if diff := cmp.Diff(test.want, verdict(probing.Probe(t.Context(), p.request(t, test.server(t))))); diff != "" {
+			if diff := cmp.Diff(test.want, outcome(probing.Probe(t.Context(), p.request(t, test.server(t))))); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})
@@ -689,8 +689,8 @@ func TestACallerCanEndAProbe(t *testing.T) {
 				cancel()
 			}()
 			request := p.request(t, listener.Addr())
-			got := verify.Judge(prober().Probe(ctx, request))
-			want := verify.Verdict{Reason: verify.ProbeInterrupted, Message: "the probe of " + listener.Addr().String() + " was interrupted"}
+			got := verify.Evaluate(prober().Probe(ctx, request))
+			want := verify.Outcome{Reason: verify.ProbeInterrupted, Message: "the probe of " + listener.Addr().String() + " was interrupted"}
 			if diff := cmp.Diff(want, got); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
@@ -718,7 +718,7 @@ func TestSystemCAs(t *testing.T) {
 			request.System = true
 			probing := prober()
 			probing.SystemRoots = test.roots
-			if got := verify.Judge(probing.Probe(t.Context(), request)).Reason; got != test.want {
+			if got := verify.Evaluate(probing.Probe(t.Context(), request)).Reason; got != test.want {
 				t.Errorf("%s, want %s", got, test.want)
 			}
 		})

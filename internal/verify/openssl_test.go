@@ -86,8 +86,8 @@ func TestVerdictOfServersOfOpenSSL(t *testing.T) {
 	ca, otherCA := write(t, "client-ca.pem", p.clientCA.CertPEM), write(t, "other-ca.pem", other.CertPEM)
 	required := []string{"-Verify", "3", "-verify_return_error"}
 	with := func(args ...string) []string { return slices.Concat(required, args) }
-	accepted := func(version, cas string) verify.Verdict {
-		return verify.Verdict{
+	accepted := func(version, cas string) verify.Outcome {
+		return verify.Outcome{
 			Verified: true, Reason: verify.Verified,
 			Message: "the server at ADDRESS asked for a client certificate and accepted ours; " + own + version + ends + "; " + cas,
 		}
@@ -103,13 +103,13 @@ func TestVerdictOfServersOfOpenSSL(t *testing.T) {
 		server   pki.Pair
 		args     []string
 		patience time.Duration
-		want     verify.Verdict
+		want     verify.Outcome
 	}{
 		"TLS 1.3": {args: with("-CAfile", ca, "-tls1_3"), want: accepted("TLS 1.3", only)},
 		"TLS 1.2": {args: with("-CAfile", ca, "-tls1_2"), want: accepted("TLS 1.2", only)},
 		"TLS 1.3 without tickets": {
 			args: with("-CAfile", ca, "-tls1_3", "-num_tickets", "0"), patience: 500 * time.Millisecond,
-			want: verify.Verdict{Verified: true, Reason: verify.Verified, Message: "the server at ADDRESS asked for a client certificate and did not refuse " +
+			want: verify.Outcome{Verified: true, Reason: verify.Verified, Message: "the server at ADDRESS asked for a client certificate and did not refuse " +
 				"ours within 500ms; " + own + "TLS 1.3" + ends + "; " + only},
 		},
 		"any certificate in TLS 1.3, refused later if at all": {args: []string{"-Verify", "3", "-tls1_3"}, want: accepted("TLS 1.3", none)},
@@ -117,23 +117,23 @@ func TestVerdictOfServersOfOpenSSL(t *testing.T) {
 		"optional in TLS 1.3": {args: []string{"-verify", "3", "-CAfile", ca, "-tls1_3"}, want: accepted("TLS 1.3", only)},
 		"without a CA in TLS 1.3": {
 			args: with("-tls1_3"),
-			want: verify.Verdict{Reason: verify.ClientCertificateRefused, Message: refused + unknown + none + "; TLS 1.3" + ends},
+			want: verify.Outcome{Reason: verify.ClientCertificateRefused, Message: refused + unknown + none + "; TLS 1.3" + ends},
 		},
 		"without a CA in TLS 1.2": {
 			args: with("-tls1_2"),
-			want: verify.Verdict{Reason: verify.ClientCertificateRefused, Message: refused + unknown + none + "; TLS 1.2" + ends},
+			want: verify.Outcome{Reason: verify.ClientCertificateRefused, Message: refused + unknown + none + "; TLS 1.2" + ends},
 		},
 		"another CA in TLS 1.3": {
 			args: with("-CAfile", otherCA, "-tls1_3"),
-			want: verify.Verdict{Reason: verify.IssuerNotAccepted, Message: refused + unknown + foreign + "; TLS 1.3" + ends},
+			want: verify.Outcome{Reason: verify.IssuerNotAccepted, Message: refused + unknown + foreign + "; TLS 1.3" + ends},
 		},
 		"another CA in TLS 1.2": {
 			args: with("-CAfile", otherCA, "-tls1_2"),
-			want: verify.Verdict{Reason: verify.IssuerNotAccepted, Message: refused + unknown + foreign + "; TLS 1.2" + ends},
+			want: verify.Outcome{Reason: verify.IssuerNotAccepted, Message: refused + unknown + foreign + "; TLS 1.2" + ends},
 		},
 		"no client certificate asked for": {
 			args: []string{"-tls1_3"},
-			want: verify.Verdict{
+			want: verify.Outcome{
 				Reason: verify.ClientCertificateNotRequested,
 				Message: "the server at ADDRESS asked for no client certificate in the handshake, so ours was not tried: this host or port is not set up for mutual TLS, " +
 					"or asks only for certain paths, by renegotiation or after the handshake, which the sidecar can't answer",
@@ -141,7 +141,7 @@ func TestVerdictOfServersOfOpenSSL(t *testing.T) {
 		},
 		"signatures of RSA only, in TLS 1.3": {
 			args: with("-CAfile", ca, "-tls1_3", "-client_sigalgs", "RSA-PSS+SHA256:RSA-PSS+SHA384"),
-			want: verify.Verdict{
+			want: verify.Outcome{
 				Reason: verify.KeyTypeNotAccepted,
 				Message: `the server at ADDRESS takes no signature that our key can make, only "PSSWithSHA256", "PSSWithSHA384": ask for a certificate with a key of ` +
 					`that type`,
@@ -149,21 +149,21 @@ func TestVerdictOfServersOfOpenSSL(t *testing.T) {
 		},
 		"signatures of RSA only, in TLS 1.2": {
 			args: with("-CAfile", ca, "-tls1_2", "-client_sigalgs", "RSA-PSS+SHA256"),
-			want: verify.Verdict{
+			want: verify.Outcome{
 				Reason:  verify.KeyTypeNotAccepted,
 				Message: `the server at ADDRESS takes no signature that our key can make, only "PSSWithSHA256": ask for a certificate with a key of that type`,
 			},
 		},
 		"an expired server certificate": {
 			server: p.serverCA.Issue(t, expired), args: with("-CAfile", ca, "-tls1_3"),
-			want: verify.Verdict{
+			want: verify.Outcome{
 				Reason:  verify.ServerCertificateExpired,
 				Message: `the server's certificate (subject "") has expired on 2026-06-28T12:00:00Z: the partner has to renew it` + withheld,
 			},
 		},
 		"a server certificate for another name, in TLS 1.2": {
 			server: p.serverCA.Issue(t, pki.Server("another.example.com")), args: with("-CAfile", ca, "-tls1_2"),
-			want: verify.Verdict{
+			want: verify.Outcome{
 				Reason: verify.ServerNameMismatch,
 				Message: `the server's certificate is for "another.example.com", but must be for "external.system.com": another server answers there, ` +
 					"or the EgressTarget has to name what it carries in subjectAltNames" + withheld,
@@ -171,14 +171,14 @@ func TestVerdictOfServersOfOpenSSL(t *testing.T) {
 		},
 		"HTTP/2 alone": {
 			args: with("-CAfile", ca, "-alpn", "h2"),
-			want: verify.Verdict{
+			want: verify.Outcome{
 				Reason:  verify.ProtocolNotSpoken,
 				Message: `the server at ADDRESS doesn't speak HTTP/1.1: the alert 120 (no application protocol); set http.version of the EgressTarget to "2"`,
 			},
 		},
 		"another name asked for than it knows": {
 			args: with("-CAfile", ca, "-servername", "known.example.com", "-servername_fatal", "-cert2", write(t, "2.pem", p.server.CertPEM), "-key2", write(t, "2.key", p.server.KeyPEM)),
-			want: verify.Verdict{
+			want: verify.Outcome{
 				Reason: verify.ServerNameUnknown,
 				Message: `the server at ADDRESS doesn't know the name "external.system.com": the alert 112 (unrecognized name); ` +
 					"name another in spec.sni of the EgressTarget",
@@ -197,7 +197,7 @@ func TestVerdictOfServersOfOpenSSL(t *testing.T) {
 			if test.patience > 0 {
 				probing.Patience = test.patience
 			}
-			if diff := cmp.Diff(test.want, verdict(probing.Probe(t.Context(), p.request(t, address)))); diff != "" {
+			if diff := cmp.Diff(test.want, outcome(probing.Probe(t.Context(), p.request(t, address)))); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 			// What it received would stand between these lines, and an error of a connection that was cut.

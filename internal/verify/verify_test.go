@@ -80,11 +80,11 @@ func TestMessagesOfWhatIsHardToMeet(t *testing.T) {
 	}
 	tests := map[string]struct {
 		observation Observation
-		want        Verdict
+		want        Outcome
 	}{
 		"a revoked certificate": {
 			observation: after(44),
-			want: Verdict{
+			want: Outcome{
 				Reason: ClientCertificateRefused,
 				Message: "the server at 192.0.2.1:443 refused our certificate with the alert 44 (revoked certificate): its issuer has revoked it; ask for a new one; " +
 					"it names no CAs whose certificates it accepts",
@@ -92,7 +92,7 @@ func TestMessagesOfWhatIsHardToMeet(t *testing.T) {
 		},
 		"a connection that takes too long": {
 			observation: Observation{Host: "external.system.com", Port: 443, Failure: TimedOut, Timeout: DefaultTimeout},
-			want: Verdict{
+			want: Outcome{
 				Reason:  ProbeTimedOut,
 				Message: "the controller gets no connection to external.system.com:443 within 10s: check the port, and what firewalls and NetworkPolicies let through",
 			},
@@ -102,7 +102,7 @@ func TestMessagesOfWhatIsHardToMeet(t *testing.T) {
 				Address: "192.0.2.1:443", Complete: true, Asked: &Asked{KeyAccepted: true, AcceptedCAs: many(1000), Issuers: []string{"CN=\x1b[2J"}},
 				Presented: true, Answer: Finished, Version: tls.VersionTLS12, Server: &Server{DaysLeft: 1}, Matched: "a.b", OursDaysLeft: 2,
 			},
-			want: Verdict{
+			want: Outcome{
 				Reason: IssuerNotNamed,
 				Message: "the server at 192.0.2.1:443 asked for a client certificate and accepted ours; its own is for \"a.b\" and leads to the CA that is expected; " +
 					"TLS 1.2; the server's certificate ends on 0001-01-01T00:00:00Z (1 day left), ours on 0001-01-01T00:00:00Z (2 days left); " +
@@ -113,7 +113,7 @@ func TestMessagesOfWhatIsHardToMeet(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			if diff := cmp.Diff(test.want, Judge(test.observation)); diff != "" {
+			if diff := cmp.Diff(test.want, Evaluate(test.observation)); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})

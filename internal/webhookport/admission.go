@@ -144,7 +144,7 @@ func (a *Admission) answer(r *http.Request) (answer []byte, refused *refusal) {
 		return nil, &refusal{http.StatusServiceUnavailable, reasonBusy}
 	}
 	defer release()
-	return a.judge(context.WithValue(r.Context(), sourceKey{}, source), body)
+	return a.review(context.WithValue(r.Context(), sourceKey{}, source), body)
 }
 
 // read returns the body, of which size is the most that there can be.
@@ -159,7 +159,7 @@ func read(r *http.Request, size int64) ([]byte, *refusal) {
 	return body, nil
 }
 
-func (a *Admission) judge(ctx context.Context, body []byte) ([]byte, *refusal) {
+func (a *Admission) review(ctx context.Context, body []byte) ([]byte, *refusal) {
 	var review admissionv1.AdmissionReview
 	if err := json.Unmarshal(body, &review); err != nil || !wellFormed(&review) {
 		return nil, &refusal{http.StatusBadRequest, reasonMalformed}

@@ -133,7 +133,7 @@ func TestThePolicyTakesWhatTheWebhookWrites(t *testing.T) {
 			if err := w.Create(t.Context(), pod, client.DryRunAll); err != nil {
 				t.Fatal(err)
 			}
-			host, err := egress.NormaliseHost(strings.Split(asked, ",")[0])
+			host, err := egress.NormalizeHost(strings.Split(asked, ",")[0])
 			if err != nil {
 				t.Fatal(err)
 			}

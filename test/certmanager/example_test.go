@@ -68,7 +68,7 @@ func TestTheExampleIsIssued(t *testing.T) {
 		t.Fatal(err)
 	}
 	wanted := egress.FromEgressTarget(project, egressTarget.Name, &egressTarget)
-	layout, judged, err := credential.JudgeSecret(wanted, secret(t, project, wanted.SecretName), time.Now())
+	layout, judged, err := credential.CheckSecret(wanted, secret(t, project, wanted.SecretName), time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -80,7 +80,7 @@ func TestTheExampleIsIssued(t *testing.T) {
 	if err := yaml.Unmarshal([]byte(kubectlIn(t, dir, "get", "configmap", wanted.ServerCA.ConfigMap.Name, "--namespace", project, "--output=yaml")), &configMap); err != nil {
 		t.Fatal(err)
 	}
-	if err := credential.JudgeConfigMap(&configMap, wanted.ServerCA.ConfigMap.Key, time.Now()); err != nil {
+	if err := credential.CheckConfigMap(&configMap, wanted.ServerCA.ConfigMap.Key, time.Now()); err != nil {
 		t.Error(err)
 	}
 

@@ -24,7 +24,7 @@ type Assembled struct {
 
 // Assemble makes of a bundle and the CA of the server what a Secret of the layout holds: the leaf and its intermediates in order
 // without the root, the key as PKCS#8, and the CA, all as PEM with nothing else between. layout.ServerCA is "" where the CA comes
-// from elsewhere. What [Judge] refuses is refused here; the error is then a [*RefusedError].
+// from elsewhere. What [Check] refuses is refused here; the error is then a [*RefusedError].
 func Assemble(bundle Bundle, serverCA []*x509.Certificate, layout egress.Layout, now time.Time) (*Assembled, error) {
 	chain, err := Arrange(bundle)
 	if err != nil {
@@ -38,7 +38,7 @@ func Assemble(bundle Bundle, serverCA []*x509.Certificate, layout egress.Layout,
 	if layout.ServerCA != "" {
 		data[layout.ServerCA] = encodeCertificates(serverCA)
 	}
-	credential, err := Judge(data, layout, now)
+	credential, err := Check(data, layout, now)
 	if err != nil {
 		return nil, err
 	}

@@ -28,7 +28,7 @@ func BenchmarkJudge(b *testing.B) {
 			data["cert"] = slices.Concat(client.CertPEM, issuing.CertPEM)
 			b.ReportAllocs()
 			for b.Loop() {
-				if _, err := credential.Judge(data, credential.CertKeyLayout(), now()); err != nil {
+				if _, err := credential.Check(data, credential.CertKeyLayout(), now()); err != nil {
 					b.Fatal(err)
 				}
 			}
@@ -58,7 +58,7 @@ func BenchmarkJudgeThousand(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		for _, data := range secrets {
-			if _, err := credential.Judge(data, credential.CertKeyLayout(), now()); err != nil {
+			if _, err := credential.Check(data, credential.CertKeyLayout(), now()); err != nil {
 				b.Fatal(err)
 			}
 		}

@@ -112,7 +112,7 @@ func (d *Destination) setURL(text string) error {
 	case parsed.Scheme != "https":
 		return fmt.Errorf("URL has the scheme %s: %s, as a client certificate is presented over TLS only", quoteField(parsed.Scheme), want)
 	}
-	host, err := egress.NormaliseHost(parsed.Hostname())
+	host, err := egress.NormalizeHost(parsed.Hostname())
 	if err != nil {
 		return fmt.Errorf("URL has a host that can't be a target: it %w", err)
 	}

@@ -369,7 +369,7 @@ func ours(t *testing.T, m *made) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, refused := credential.Judge(data, credential.CertKeyLayout(), now())
+	_, refused := credential.Check(data, credential.CertKeyLayout(), now())
 	if (refused != nil) != inspection.Refused() {
 		t.Errorf("the judgement and the inspection differ: %v, %+v", refused, inspection.Findings)
 	}

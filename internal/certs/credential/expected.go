@@ -9,14 +9,14 @@ import (
 	"mtls.egress/webhook/internal/egress"
 )
 
-// JudgeSecret is [Judge] for a Secret as the credential of t, whose layout it finds out. The layout is the zero value when that can't be done, and the
+// CheckSecret is [Check] for a Secret as the credential of t, whose layout it finds out. The layout is the zero value when that can't be done, and the
 // error is then a [*RefusedError] about that alone. Judged with it is whether the CA of the server was chosen.
-func JudgeSecret(t egress.Target, secret *corev1.Secret, now time.Time) (egress.Layout, *Credential, error) {
+func CheckSecret(t egress.Target, secret *corev1.Secret, now time.Time) (egress.Layout, *Credential, error) {
 	layout, err := LayoutOf(t, secret)
 	if layout == (egress.Layout{}) {
 		return layout, nil, err
 	}
-	credential, judged := Judge(secret.Data, layout, now)
+	credential, judged := Check(secret.Data, layout, now)
 	return layout, credential, refuseKeys("the Secret", secret.Data, append(problemsOf(err), problemsOf(judged)...)...)
 }
 

@@ -73,7 +73,7 @@ func FindingsOf(err error) []Finding {
 	return findings
 }
 
-// Review says what is doubtful about a chain that [Judge] accepts, and about the CA of the server next to it, at the time now.
+// Review says what is doubtful about a chain that [Check] accepts, and about the CA of the server next to it, at the time now.
 // serverCA is empty where the CA comes from elsewhere. The chain is taken in the order in which it stands.
 func Review(chain Chain, serverCA []*x509.Certificate, now time.Time) []Finding {
 	if len(chain.Certificates) == 0 {

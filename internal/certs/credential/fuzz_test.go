@@ -66,7 +66,7 @@ func examples(f *testing.F, names ...string) [][]byte {
 	return files
 }
 
-// FuzzJudge: no input makes Judge panic, refuse without a reason, write more than one line, or repeat key material.
+// FuzzJudge: no input makes Check panic, refuse without a reason, write more than one line, or repeat key material.
 // The key's value is what is fuzzed, with the canary in the middle of it.
 func FuzzJudge(f *testing.F) {
 	ca := pki.NewCA(f, "Partner CA")
@@ -83,7 +83,7 @@ func FuzzJudge(f *testing.F) {
 	f.Fuzz(func(t *testing.T, certificate, head, tail, serverCA []byte) {
 		for _, key := range withCanary(head, tail) {
 			data := map[string][]byte{"cert": certificate, "key": key, "cacert": serverCA}
-			got, err := credential.Judge(data, credential.CertKeyLayout(), now())
+			got, err := credential.Check(data, credential.CertKeyLayout(), now())
 			if err == nil {
 				if got == nil || got.ChainLength < 1 || got.SHA256 == "" {
 					t.Fatalf("accepted without saying what: %+v", got)
@@ -107,7 +107,7 @@ func FuzzJudgeCertificate(f *testing.F) {
 	f.Add(canary, []byte("text"))
 	f.Fuzz(func(t *testing.T, kind string, prefix []byte) {
 		value := pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: append(prefix, canary...)})
-		_, err := credential.Judge(map[string][]byte{"cert": append(prefix, canary...), "key": value, "cacert": value}, credential.CertKeyLayout(), now())
+		_, err := credential.Check(map[string][]byte{"cert": append(prefix, canary...), "key": value, "cacert": value}, credential.CertKeyLayout(), now())
 		if err == nil || strings.Contains(err.Error(), canary[:8]) {
 			t.Errorf("accepted, or key material in a message: %v", err)
 		}
@@ -187,7 +187,7 @@ func FuzzInspect(f *testing.F) {
 			if len(bytes.TrimSpace(serverCA)) == 0 {
 				layout.ServerCA = ""
 			}
-			if _, err := credential.Judge(data, layout, now()); (err != nil) != inspection.Refused() {
+			if _, err := credential.Check(data, layout, now()); (err != nil) != inspection.Refused() {
 				t.Errorf("the judgement says %v, the inspection %+v", err, inspection.Findings)
 			}
 			checkInspection(t, inspection)

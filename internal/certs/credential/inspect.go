@@ -146,9 +146,9 @@ func MaterialOfSecret(secret *corev1.Secret) (*Material, error) {
 	return material, nil
 }
 
-// judge is [Judge] for the owner, for which a file without a private key may have none.
-func (m *Material) judge(layout egress.Layout, now time.Time) error {
-	_, err := Judge(m.data, layout, now)
+// judge is [Check] for the owner, for which a file without a private key may have none.
+func (m *Material) check(layout egress.Layout, now time.Time) error {
+	_, err := Check(m.data, layout, now)
 	err = ForOwner(err)
 	refused, ok := errors.AsType[*RefusedError](err)
 	if !ok || !m.keyless {
@@ -172,7 +172,7 @@ func (m *Material) Inspect(now time.Time) *Inspection {
 		Format:   m.format,
 		Chain:    detail(slices.Concat(m.chain.withRoot(), m.chain.Unrelated), now),
 		ServerCA: detail(serverCA, now),
-		Findings: slices.Concat([]Finding{}, FindingsOf(m.judge(layout, now)), m.doubts, Review(m.chain, serverCA, now)),
+		Findings: slices.Concat([]Finding{}, FindingsOf(m.check(layout, now)), m.doubts, Review(m.chain, serverCA, now)),
 	}
 	if key, problem := readPrivateKey(part{privateKeyPart, layout.PrivateKey}, m.data[layout.PrivateKey]); problem == "" {
 		inspection.KeyType = keyType(key.Public())

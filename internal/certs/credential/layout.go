@@ -26,7 +26,7 @@ func TLSLayout() egress.Layout {
 }
 
 // DetectLayout says which known layout the data of a Secret has: the one whose certificate and private key are both
-// there. Only names count; what the values hold is [Judge]'s business. When the server's CA comes from elsewhere,
+// there. Only names count; what the values hold is [Check]'s business. When the server's CA comes from elsewhere,
 // clear ServerCA in the result.
 //
 // A Secret with both pairs is refused as [LayoutAmbiguous], because nothing says which of two certificates is meant;

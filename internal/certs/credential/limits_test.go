@@ -118,7 +118,7 @@ func TestWhatIsTooLargeIsRefusedUnread(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			data := map[string][]byte{"cert": good["cert"], "key": good["key"], "cacert": good["cacert"]}
 			data[test.part] = test.value
-			_, err := credential.Judge(data, credential.CertKeyLayout(), now())
+			_, err := credential.Check(data, credential.CertKeyLayout(), now())
 			var got string
 			for _, problem := range problemsOf(t, err) {
 				if problem.Key == test.part && problem.Reason != credential.PrivateKeyMismatch {
@@ -151,7 +151,7 @@ func TestLargestCredentialsAreRead(t *testing.T) {
 		"key":    ca.KeyPEM,
 		"cacert": slices.Concat(certificates(ca.Certificate.Raw, 999), block("CERTIFICATE", hostileCertificate(t, ca, orders(), 16_384))),
 	}
-	got, err := credential.Judge(data, credential.CertKeyLayout(), now())
+	got, err := credential.Check(data, credential.CertKeyLayout(), now())
 	if got == nil || got.KeyType != "rsa-16384" {
 		t.Errorf("the credential is %+v", got)
 	}
@@ -217,7 +217,7 @@ func BenchmarkJudgeHostile(b *testing.B) {
 	}) {
 		b.Run(name, func(b *testing.B) {
 			for b.Loop() {
-				_, _ = credential.Judge(inputs[name], credential.CertKeyLayout(), now())
+				_, _ = credential.Check(inputs[name], credential.CertKeyLayout(), now())
 			}
 		})
 	}
@@ -265,7 +265,7 @@ func BenchmarkSlowest(b *testing.B) {
 	for b.Loop() {
 		for _, data := range values {
 			begun := time.Now()
-			_, _ = credential.Judge(data, credential.CertKeyLayout(), now())
+			_, _ = credential.Check(data, credential.CertKeyLayout(), now())
 			slowest = max(slowest, time.Since(begun))
 		}
 	}

@@ -83,7 +83,7 @@ func TestUsageAgreesWithOpenSSL(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			client := ca.Issue(t, test.template)
-			_, err := credential.Judge(secret(client, ca), credential.CertKeyLayout(), now())
+			_, err := credential.Check(secret(client, ca), credential.CertKeyLayout(), now())
 			if ours := err == nil; ours != test.want {
 				t.Fatalf("accepted: %t, want %t (%v)", ours, test.want, err)
 			}
@@ -141,7 +141,7 @@ func TestSubjectIsWrittenAsOpenSSLWritesIt(t *testing.T) {
 			template.DNSNames = []string{"orders.example.com"}
 			template.RawSubject = must[[]byte](t)(asn1.Marshal(test.name))
 			client := ca.Issue(t, template)
-			got, err := credential.Judge(secret(client, ca), credential.CertKeyLayout(), now())
+			got, err := credential.Check(secret(client, ca), credential.CertKeyLayout(), now())
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -184,7 +184,7 @@ func TestJudgeReadsWhatOpenSSLWrites(t *testing.T) {
 			}
 			data := secret(client, ca)
 			data["key"] = must[[]byte](t)(os.ReadFile(key))
-			_, err := credential.Judge(data, credential.CertKeyLayout(), now())
+			_, err := credential.Check(data, credential.CertKeyLayout(), now())
 			var got []credential.Reason
 			for _, problem := range problemsOf(t, err) {
 				got = append(got, problem.Reason)

@@ -65,12 +65,12 @@ func ReadIssuers(name string, content []byte) ([]*x509.Certificate, error) {
 }
 
 // Describe says what a partner has to know. issuers are certificates that aren't in the material and lead from its own to the root; the CA of
-// the server is never taken for one. What [Judge] refuses for another reason than that CA is refused here, with a [*RefusedError]. An error
+// the server is never taken for one. What [Check] refuses for another reason than that CA is refused here, with a [*RefusedError]. An error
 // also says that none of issuers has issued anything here.
 func (m *Material) Describe(issuers []*x509.Certificate, now time.Time) (*Description, error) {
 	layout := m.layout
 	layout.ServerCA = ""
-	if err := m.judge(layout, now); err != nil {
+	if err := m.check(layout, now); err != nil {
 		return nil, err
 	}
 	known := slices.Concat(m.chain.withRoot()[1:], m.chain.Unrelated)

@@ -69,14 +69,14 @@ func TestTextOfCertificatesIsPrintable(t *testing.T) {
 			other := pki.NewCA(t, "other"+text)
 
 			data := secret(client, ca)
-			judged, err := credential.Judge(data, credential.CertKeyLayout(), now())
+			judged, err := credential.Check(data, credential.CertKeyLayout(), now())
 			if err != nil {
 				t.Fatal(err)
 			}
 			checkPrintable(t, "the credential", judged)
 
 			refused := map[string][]byte{"cert": client.CertPEM, "key": other.KeyPEM, "cacert": other.CertPEM}
-			_, err = credential.Judge(refused, credential.CertKeyLayout(), now().AddDate(200, 0, 0))
+			_, err = credential.Check(refused, credential.CertKeyLayout(), now().AddDate(200, 0, 0))
 			checkPrintable(t, "the refusal", problemsOf(t, err))
 
 			file := slices.Concat(client.CertPEM, ca.CertPEM, other.CertPEM)

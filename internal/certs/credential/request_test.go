@@ -244,7 +244,7 @@ func TestChainsAreBounded(t *testing.T) {
 		return must[[]byte](t)(pkcs12.Modern2023.Encode(client.Key, client.Certificate, slices.Repeat([]*x509.Certificate{ca.Certificate}, n), password))
 	}
 	judged := func(cert, cacert []byte) error {
-		_, err := credential.Judge(map[string][]byte{"cert": cert, "key": client.KeyPEM, "cacert": cacert}, credential.CertKeyLayout(), now())
+		_, err := credential.Check(map[string][]byte{"cert": cert, "key": client.KeyPEM, "cacert": cacert}, credential.CertKeyLayout(), now())
 		return err
 	}
 	errorOf := func(_ any, err error) error { return err }

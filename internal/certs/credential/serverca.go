@@ -10,8 +10,8 @@ import (
 	"mtls.egress/webhook/internal/egress"
 )
 
-// JudgeConfigMap says whether the CA of the server that a ConfigMap has under key can be used at the time now. The error is a [*RefusedError].
-func JudgeConfigMap(configMap *corev1.ConfigMap, key string, now time.Time) error {
+// CheckConfigMap says whether the CA of the server that a ConfigMap has under key can be used at the time now. The error is a [*RefusedError].
+func CheckConfigMap(configMap *corev1.ConfigMap, key string, now time.Time) error {
 	data := ConfigMapData(configMap)
 	return refuseKeys("the ConfigMap "+configMap.Name, data, judgeServerCA(part{serverCAPart, key}, data, now)...)
 }

@@ -44,7 +44,7 @@ func TestTheCAThatCertManagerWritesIsNotTakenForTheServers(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			wanted := egress.FromEgressTarget("project", "external.system.com", nil)
 			test.change(&wanted)
-			layout, judged, err := credential.JudgeSecret(wanted, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Annotations: test.annotations}, Data: data}, now())
+			layout, judged, err := credential.CheckSecret(wanted, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Annotations: test.annotations}, Data: data}, now())
 			if diff := cmp.Diff(test.problems, problemsOf(t, err)); diff != "" {
 				t.Errorf("problems (-want +got):\n%s", diff)
 			}
@@ -78,7 +78,7 @@ func TestJudgeConfigMap(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			configMap := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "partner-ca"}, Data: test.text, BinaryData: test.binary}
-			if diff := cmp.Diff(test.problems, problemsOf(t, credential.JudgeConfigMap(configMap, "ca.pem", now()))); diff != "" {
+			if diff := cmp.Diff(test.problems, problemsOf(t, credential.CheckConfigMap(configMap, "ca.pem", now()))); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})

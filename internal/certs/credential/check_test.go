@@ -89,7 +89,7 @@ func TestJudgeTellsWhatACredentialIs(t *testing.T) {
 	template.URIs = []*url.URL{{Scheme: "spiffe", Host: "example.com", Path: "/ns/project/sa/orders"}}
 	client := issuing.Issue(t, template)
 
-	got, err := credential.Judge(map[string][]byte{
+	got, err := credential.Check(map[string][]byte{
 		"tls.crt": slices.Concat(client.CertPEM, issuing.CertPEM),
 		"tls.key": client.KeyPEM,
 		"ca.crt":  pki.NewCA(t, "Server CA").CertPEM,
@@ -159,7 +159,7 @@ func TestJudgeAcceptsEveryFormOfAKey(t *testing.T) {
 			if test.key != nil {
 				data["key"] = test.key
 			}
-			got, err := credential.Judge(data, credential.CertKeyLayout(), now())
+			got, err := credential.Check(data, credential.CertKeyLayout(), now())
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -463,7 +463,7 @@ func TestJudge(t *testing.T) {
 			if layout == (egress.Layout{}) {
 				layout = credential.CertKeyLayout()
 			}
-			_, err := credential.Judge(test.data, layout, now())
+			_, err := credential.Check(test.data, layout, now())
 			if diff := cmp.Diff(test.want, problemsOf(t, err)); diff != "" {
 				t.Errorf("problems (-want +got):\n%s", diff)
 			}
@@ -479,7 +479,7 @@ func TestRefusedErrorNamesTheMostImportantReason(t *testing.T) {
 	template.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
 	client := ca.Issue(t, template)
 
-	got, err := credential.Judge(map[string][]byte{"cert": client.CertPEM, "key": client.KeyPEM}, credential.CertKeyLayout(), now())
+	got, err := credential.Check(map[string][]byte{"cert": client.CertPEM, "key": client.KeyPEM}, credential.CertKeyLayout(), now())
 
 	var refused *credential.RefusedError
 	if !errors.As(fmt.Errorf("Secret project/external-system-mtls-data: %w", err), &refused) {

@@ -201,8 +201,8 @@ func (a *Asked) cas() string {
 	}
 }
 
-// Verdict is what a probe means.
-type Verdict struct {
+// Outcome is what a probe means.
+type Outcome struct {
 	// Verified says that the partner asked for the certificate and accepted it, as far as a handshake can tell: servers that judge a
 	// certificate with the first request, as nginx does, accept any in the handshake. It is false with [IssuerNotNamed] too.
 	Verified bool
@@ -212,8 +212,8 @@ type Verdict struct {
 	Message string
 }
 
-// Judge says what an observation means.
-func Judge(o Observation) Verdict {
+// Evaluate says what an observation means.
+func Evaluate(o Observation) Outcome {
 	problems := slices.Concat(o.failures(), o.Problems, o.objections())
 	if len(problems) == 0 {
 		return o.success()
@@ -223,11 +223,11 @@ func Judge(o Observation) Verdict {
 	for _, problem := range problems {
 		messages = append(messages, problem.Message)
 	}
-	return Verdict{false, problems[0].Reason, strings.Join(append(messages, o.remarks()...), "; ")}
+	return Outcome{false, problems[0].Reason, strings.Join(append(messages, o.remarks()...), "; ")}
 }
 
-// success is the verdict on a handshake in which nothing is wrong.
-func (o Observation) success() Verdict {
+// success is the outcome on a handshake in which nothing is wrong.
+func (o Observation) success() Outcome {
 	reason := Verified
 	accepted := "accepted ours"
 	if o.Answer == Silence {
@@ -238,7 +238,7 @@ func (o Observation) success() Verdict {
 		reason = IssuerNotNamed
 		cas += ", and it accepts ours all the same: servers such as nginx do, and refuse the first request instead, so ask the partner whether it trusts our issuer"
 	}
-	return Verdict{reason == Verified, reason, fmt.Sprintf("the server at %s asked for a client certificate and %s; its own is for %s and leads to the CA that is expected; %s; %s",
+	return Outcome{reason == Verified, reason, fmt.Sprintf("the server at %s asked for a client certificate and %s; its own is for %s and leads to the CA that is expected; %s; %s",
 		o.Address, accepted, quoted(o.Matched), o.facts(), cas)}
 }
 

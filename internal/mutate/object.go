@@ -17,8 +17,8 @@ import (
 	"mtls.egress/webhook/internal/egress"
 )
 
-// Subject is an object that admission mutates: a Pod, or a workload with a Pod template.
-type Subject struct {
+// Object is an object that admission mutates: a Pod, or a workload with a Pod template.
+type Object struct {
 	kind     schema.GroupKind
 	metadata metav1.ObjectMeta
 	// pod is the Pod itself or what the template makes.
@@ -60,8 +60,8 @@ func templates(kind schema.GroupKind) (fields []string, known bool) {
 	return nil, false
 }
 
-// IsSubject says whether objects of this kind can be mutated.
-func IsSubject(kind schema.GroupKind) bool {
+// IsMutable says whether objects of this kind can be mutated.
+func IsMutable(kind schema.GroupKind) bool {
 	_, known := templates(kind)
 	return known
 }
@@ -72,13 +72,13 @@ func Template(kind schema.GroupKind) []string {
 	return fields
 }
 
-// DecodeSubject reads an object of one of the kinds of IsSubject from JSON.
-func DecodeSubject(kind schema.GroupKind, object []byte) (*Subject, error) {
+// Decode reads an object of one of the kinds of IsMutable from JSON.
+func Decode(kind schema.GroupKind, object []byte) (*Object, error) {
 	fields, known := templates(kind)
 	if !known {
 		return nil, fmt.Errorf("%s is neither a Pod nor a workload with a Pod template", kind)
 	}
-	subject := &Subject{kind: kind}
+	subject := &Object{kind: kind}
 	if len(fields) == 0 {
 		if err := json.Unmarshal(object, &subject.pod); err != nil {
 			return nil, fmt.Errorf("reading the Pod: %w", err)
@@ -94,7 +94,7 @@ func DecodeSubject(kind schema.GroupKind, object []byte) (*Subject, error) {
 }
 
 // decodeWorkload reads what all workloads have in common: metadata and, in one of two places, a Pod template.
-func (s *Subject) decodeWorkload(object []byte) error {
+func (s *Object) decodeWorkload(object []byte) error {
 	var workload struct {
 		Metadata metav1.ObjectMeta `json:"metadata"`
 		Spec     struct {
@@ -125,7 +125,7 @@ func (s *Subject) decodeWorkload(object []byte) error {
 
 // Hosts returns the hosts that the subject asks for anywhere, as far as its annotations can be read: those whose
 // EgressTargets Mutate needs.
-func (s *Subject) Hosts() []string {
+func (s *Object) Hosts() []string {
 	var hosts []string
 	for _, annotations := range []map[string]string{s.metadata.Annotations, s.pod.Annotations} {
 		intent, _, _ := egress.ParseIntent(annotations, nil)
@@ -145,7 +145,7 @@ type Previous struct {
 // egressTargets are those of the namespace, by host, and rules say which hosts it may reach. A Pod is injected; a workload's annotations are propagated, and its Pods
 // are judged ahead of time, so that a mistake is refused where it was made. A Job that has started can't get another template;
 // it gets a warning.
-func (s *Subject) Mutate(namespace string, previous *Previous, egressTargets map[string]*v1alpha1.EgressTarget, rules policy.Rules) Result {
+func (s *Object) Mutate(namespace string, previous *Previous, egressTargets map[string]*v1alpha1.EgressTarget, rules policy.Rules) Result {
 	if s.metadata.DeletionTimestamp != nil {
 		return Result{}
 	}
@@ -158,15 +158,15 @@ func (s *Subject) Mutate(namespace string, previous *Previous, egressTargets map
 	return s.mutateWorkload(namespace, previous, egressTargets, rules)
 }
 
-func (s *Subject) mutatePod(namespace string, egressTargets map[string]*v1alpha1.EgressTarget, rules policy.Rules) Result {
-	targets, p, warnings, errs := judge(namespace, &s.pod, egressTargets, rules, nil)
+func (s *Object) mutatePod(namespace string, egressTargets map[string]*v1alpha1.EgressTarget, rules policy.Rules) Result {
+	targets, p, warnings, errs := injectTargets(namespace, &s.pod, egressTargets, rules, nil)
 	if rules.DynamicDNS {
 		errs = append(errs, notProgrammed(s.Hosts(), egressTargets)...)
 	}
 	return Result{Operations: p.operations, Warnings: warnings, Errors: errs, Targets: targets}.bounded()
 }
 
-func (s *Subject) mutateWorkload(namespace string, previous *Previous, egressTargets map[string]*v1alpha1.EgressTarget, rules policy.Rules) Result {
+func (s *Object) mutateWorkload(namespace string, previous *Previous, egressTargets map[string]*v1alpha1.EgressTarget, rules policy.Rules) Result {
 	own, warnings, errs := s.parseOwn()
 	var before map[string]string
 	if previous != nil {
@@ -180,7 +180,7 @@ func (s *Subject) mutateWorkload(namespace string, previous *Previous, egressTar
 	}
 	pod := s.pod
 	pod.Annotations = changes.apply(s.pod.Annotations)
-	targets, injected, podWarnings, podErrs := judge(namespace, &pod, egressTargets, rules, s.templatePath)
+	targets, injected, podWarnings, podErrs := injectTargets(namespace, &pod, egressTargets, rules, s.templatePath)
 	errs, warnings = append(errs, podErrs...), append(warnings, podWarnings...)
 	if rules.DynamicDNS {
 		for _, problem := range notProgrammed(s.Hosts(), egressTargets) {
@@ -203,7 +203,7 @@ func (s *Subject) mutateWorkload(namespace string, previous *Previous, egressTar
 
 // parseOwn returns the annotations of the workload's own metadata that can be propagated: all of them, or none when they are
 // wrong. A Secret that is named here for targets that the template names is judged there.
-func (s *Subject) parseOwn() (map[string]string, []string, field.ErrorList) {
+func (s *Object) parseOwn() (map[string]string, []string, field.ErrorList) {
 	_, asks := s.metadata.Annotations[egress.AnnotationTarget]
 	_, templateAsks := s.pod.Annotations[egress.AnnotationTarget]
 	_, warnings, errs := egress.ParseIntent(s.metadata.Annotations, field.NewPath("metadata", "annotations"))
@@ -216,8 +216,8 @@ func (s *Subject) parseOwn() (map[string]string, []string, field.ErrorList) {
 	return s.metadata.Annotations, warnings, nil
 }
 
-// judge reads what a Pod asks for and injects it.
-func judge(namespace string, pod *corev1.Pod, egressTargets map[string]*v1alpha1.EgressTarget, rules policy.Rules, at *field.Path) ([]egress.Target, patch, []string, field.ErrorList) {
+// injectTargets reads what a Pod asks for and injects it.
+func injectTargets(namespace string, pod *corev1.Pod, egressTargets map[string]*v1alpha1.EgressTarget, rules policy.Rules, at *field.Path) ([]egress.Target, patch, []string, field.ErrorList) {
 	annotations := at.Child("metadata", "annotations")
 	if err := validation.ValidateAnnotationsSize(pod.Annotations); err != nil {
 		return nil, patch{}, nil, because(ReasonInvalidAnnotation, field.ErrorList{field.TooLong(annotations, "", validation.TotalAnnotationSizeLimitB)})

@@ -7,10 +7,10 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// turns says who may make a handshake now. Nobody is kept waiting by it: who may not asks again later, so that partners that don't answer, and many targets of one partner,
+// handshakeLimits decides who may make a handshake now. Nobody is kept waiting by it: who may not asks again later, so that partners that don't answer, and many targets of one partner,
 // hold nobody else up.
-type turns struct {
-	// all and changed bound the handshakes with all partners together: those of changed credentials have turns of their own, as their Pods get them soon.
+type handshakeLimits struct {
+	// all and changed bound the handshakes with all partners together: those of changed credentials have a limit of their own, as their Pods get them soon.
 	all, changed *rate.Limiter
 
 	mutex sync.Mutex
@@ -18,12 +18,12 @@ type turns struct {
 	last map[string]time.Time
 }
 
-func newTurns(perSecond int) *turns {
-	return &turns{all: rate.NewLimiter(rate.Limit(perSecond), perSecond), changed: rate.NewLimiter(rate.Limit(perSecond), perSecond), last: map[string]time.Time{}}
+func newHandshakeLimits(perSecond int) *handshakeLimits {
+	return &handshakeLimits{all: rate.NewLimiter(rate.Limit(perSecond), perSecond), changed: rate.NewLimiter(rate.Limit(perSecond), perSecond), last: map[string]time.Time{}}
 }
 
 // take takes a turn for a handshake with a partner, because of a changed credential or for another reason; false when it isn't its turn.
-func (t *turns) take(partner string, changed bool, now time.Time) bool {
+func (t *handshakeLimits) take(partner string, changed bool, now time.Time) bool {
 	t.mutex.Lock()
 	defer t.mutex.Unlock()
 	if now.Sub(t.last[partner]) < partnerPause {

@@ -34,7 +34,7 @@ type Credential struct {
 	KeyType string
 }
 
-// Judge says whether the credential that data holds under the keys of layout can be used at the time now, and what
+// Check says whether the credential that data holds under the keys of layout can be used at the time now, and what
 // it is. A credential can be used when
 //   - the certificate, its chain and the private key can be read,
 //   - the private key belongs to the first certificate,
@@ -46,7 +46,7 @@ type Credential struct {
 //
 // Otherwise the error is a [*RefusedError] with all problems. The Credential is there whenever the first certificate
 // can be read, also next to an error, so that a status can show the certificate that is refused.
-func Judge(data map[string][]byte, layout egress.Layout, now time.Time) (*Credential, error) {
+func Check(data map[string][]byte, layout egress.Layout, now time.Time) (*Credential, error) {
 	problems := missing(data, layout)
 	certificate := part{certificatePart, layout.Certificate}
 	privateKey := part{privateKeyPart, layout.PrivateKey}
