@@ -294,20 +294,20 @@ type Connection struct {
 const (
 	// ConditionReady is true when CredentialValid and Programmed are true and Conflicted is false.
 	ConditionReady = "Ready"
-	// ConditionCredentialValid says whether every credential that Pods present for the host can be used now.
+	// ConditionCredentialValid reports whether every credential that Pods present for the host can be used now.
 	ConditionCredentialValid = "CredentialValid"
-	// ConditionProgrammed says whether the Istio objects in the cluster are those that the target asks for.
+	// ConditionProgrammed reports whether the Istio objects in the cluster are those that the target asks for.
 	ConditionProgrammed = "Programmed"
 	// ReasonWriteFailed and ReasonNameTaken are reasons of a False ConditionProgrammed with which the objects may be missing.
 	ReasonWriteFailed = "WriteFailed"
 	ReasonNameTaken   = "NameTaken"
-	// ConditionConflicted says whether somebody else's object stands in the way.
+	// ConditionConflicted reports whether somebody else's object stands in the way.
 	ConditionConflicted = "Conflicted"
-	// ConditionCertificateIssued says whether cert-manager has issued the certificate that credential.issuerRef asks for. It is there only with that.
+	// ConditionCertificateIssued reports whether cert-manager has issued the certificate that credential.issuerRef asks for. It is there only with that.
 	ConditionCertificateIssued = "CertificateIssued"
 	// ConditionVerified says what the partner said to the credential in a TLS handshake. It is there only where that is tried.
 	ConditionVerified = "Verified"
-	// ConditionPodsOutdated says whether Pods started with something else than the target asks for now and have to be restarted.
+	// ConditionPodsOutdated reports whether Pods started with something else than the target asks for now and have to be restarted.
 	ConditionPodsOutdated = "PodsOutdated"
 )
 

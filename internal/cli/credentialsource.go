@@ -162,7 +162,7 @@ func explainUnread(err error, namespace, name, server string) error {
 	return fmt.Errorf("reading the Secret %s of the namespace %s from %s: %w", name, namespace, server, err)
 }
 
-// isManifest says whether content is an object of Kubernetes. PEM has no kind, and neither has anything that is binary.
+// isManifest reports whether content is an object of Kubernetes. PEM has no kind, and neither has anything that is binary.
 func isManifest(content []byte) bool {
 	for document := range bytes.SplitSeq(content, []byte("\n---")) {
 		var object struct {

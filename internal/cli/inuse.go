@@ -28,7 +28,7 @@ type user struct {
 
 const kindPod = "Pod"
 
-// userOf says whether the object needs the webhook, and what for. Object is a Pod or a workload, as typed lists hold them. What makes no
+// userOf reports whether the object needs the webhook, and what for. Object is a Pod or a workload, as typed lists hold them. What makes no
 // Pods any more doesn't: a workload that is being deleted, a Job that has ended, a ReplicaSet that a Deployment rules or that
 // another controller keeps at 0 as its history.
 func userOf(object client.Object) (user, bool) {

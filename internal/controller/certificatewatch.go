@@ -40,7 +40,7 @@ type certificateWatch struct {
 	log     logr.Logger
 
 	done <-chan struct{}
-	// there says whether the cluster has Certificates; nil while that is not known.
+	// there reports whether the cluster has Certificates; nil while that is not known.
 	there *bool
 }
 

@@ -45,7 +45,7 @@ func (r *SidecarReconciler) Reconcile(ctx context.Context, request reconcile.Req
 	return reconcile.Result{}, nil
 }
 
-// first says whether the Pod was not told of, and notes that it is now.
+// first reports whether the Pod was not told of, and notes that it is now.
 func (r *SidecarReconciler) first(name types.NamespacedName, uid types.UID) bool {
 	r.mutex.Lock()
 	defer r.mutex.Unlock()
@@ -68,7 +68,7 @@ func withoutSidecar(object client.Object) bool {
 	return ok && !pod.HasSidecar()
 }
 
-// lacksSidecar says whether a injected Pod that still runs has no sidecar. Injection happens at admission or never, so there is nothing to wait for.
+// lacksSidecar reports whether a injected Pod that still runs has no sidecar. Injection happens at admission or never, so there is nothing to wait for.
 func lacksSidecar(pod *informers.Pod) bool {
 	return pod.GetLabels()[egress.LabelInjected] == egress.LabelValue && pod.DeletionTimestamp.IsZero() && !pod.Ended() && !pod.HasSidecar()
 }

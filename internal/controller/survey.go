@@ -69,7 +69,7 @@ func (s *survey) Start(ctx context.Context) error {
 }
 
 func (s *survey) count(ctx context.Context) (map[string]int, error) {
-	unlabelled, err := labels.NewRequirement(egress.LabelInjected, selection.NotEquals, []string{egress.LabelValue})
+	unlabeled, err := labels.NewRequirement(egress.LabelInjected, selection.NotEquals, []string{egress.LabelValue})
 	if err != nil {
 		return nil, err
 	}
@@ -78,7 +78,7 @@ func (s *survey) count(ctx context.Context) (map[string]int, error) {
 		var list metav1.PartialObjectMetadataList
 		list.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("PodList"))
 		err := s.live.List(ctx, &list,
-			client.MatchingLabelsSelector{Selector: labels.NewSelector().Add(*unlabelled)},
+			client.MatchingLabelsSelector{Selector: labels.NewSelector().Add(*unlabeled)},
 			client.MatchingFieldsSelector{Selector: fields.ParseSelectorOrDie("status.phase!=Succeeded,status.phase!=Failed")},
 			client.Limit(surveyPage), client.Continue(more))
 		if err != nil {

@@ -106,7 +106,7 @@ type trial struct {
 	outcome verify.Outcome
 }
 
-// due says whether it is time for the next trial: something changed, or the last one is long ago.
+// due reports whether it is time for the next trial: something changed, or the last one is long ago.
 func (t trial) due(fingerprint string, interval time.Duration, now time.Time) bool {
 	return t.fingerprint != fingerprint || now.Sub(t.at) >= t.pause(interval)
 }
@@ -171,7 +171,7 @@ func again(pause time.Duration, err error) (reconcile.Result, error) {
 	return reconcile.Result{RequeueAfter: pause}, err
 }
 
-// wanted says whether the target is to be verified, and otherwise what the condition says; nil is no condition.
+// wanted reports whether the target is to be verified, and otherwise what the condition says; nil is no condition.
 func (r *VerificationReconciler) wanted(egressTarget *v1alpha1.EgressTarget) (wanted bool, otherwise *plan.Condition) {
 	asked := egressTarget.Spec.Verify
 	switch {

@@ -87,7 +87,7 @@ func ipAddress(host string) (netip.Addr, bool) {
 	return address, err == nil
 }
 
-// isNumber says whether resolvers take a name that ends in this label for an IP address: decimal, or hexadecimal as inet_aton
+// isNumber reports whether resolvers take a name that ends in this label for an IP address: decimal, or hexadecimal as inet_aton
 // reads it.
 func isNumber(label string) bool {
 	if digits, hexadecimal := strings.CutPrefix(label, "0x"); hexadecimal {

@@ -47,7 +47,7 @@ type ServerCA struct {
 	System    bool
 }
 
-// InSecret says whether the CA is expected in the credential Secret.
+// InSecret reports whether the CA is expected in the credential Secret.
 func (c ServerCA) InSecret() bool {
 	return !c.System && c.ConfigMap.Name == ""
 }
@@ -148,7 +148,7 @@ func checkInheritedPort(t *Target, entry Entry, egressTarget *v1alpha1.EgressTar
 		DefaultPort, entry.Host, t.Port, entry.Host, t.Port))}
 }
 
-// MadeByController says whether the controller made the EgressTarget, for the first Pod that asked for the host, and nobody else
+// MadeByController reports whether the controller made the EgressTarget, for the first Pod that asked for the host, and nobody else
 // ever wrote to it. Its port is then the one of that Pod. Whoever takes the label off, or writes anything else to it, makes it
 // his own.
 func MadeByController(egressTarget *v1alpha1.EgressTarget) bool {

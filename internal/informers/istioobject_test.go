@@ -120,11 +120,11 @@ func TestACopyOfThePackedSharesOnlyWhatNobodyChanges(t *testing.T) {
 		if diff := cmp.Diff(original, copied); diff != "" {
 			t.Errorf("the copy differs (-original +copy):\n%s", diff)
 		}
-		labelled, ok := copied.(metav1.Object)
+		labeled, ok := copied.(metav1.Object)
 		if !ok {
-			labelled = &copied.(*packedList[serviceEntries]).Items[0]
+			labeled = &copied.(*packedList[serviceEntries]).Items[0]
 		}
-		labelled.GetLabels()["app"] = "b"
+		labeled.GetLabels()["app"] = "b"
 		if cmp.Diff(original, copied) == "" {
 			t.Error("a label of the copy is one of the original")
 		}

@@ -124,7 +124,7 @@ func (i Issuer) issue(ctx context.Context, egressTarget *v1alpha1.EgressTarget, 
 	return new(issuanceCondition(present)), nil
 }
 
-// withoutCertManager says whether err is the answer of a cluster without cert-manager, also of one that had it before: then the kind is still known here, and the API
+// withoutCertManager reports whether err is the answer of a cluster without cert-manager, also of one that had it before: then the kind is still known here, and the API
 // server has no such path.
 func withoutCertManager(err error) bool {
 	return meta.IsNoMatchError(err) || apierrors.IsNotFound(err) && apierrors.HasStatusCause(err, metav1.CauseTypeUnexpectedServerResponse)

@@ -240,7 +240,7 @@ func reachOf(exportTo, byDefault []string, from, to string) reach {
 	return unseen
 }
 
-// before says whether Istio takes a before b: the older one, and of two that are equally old the one whose name comes first.
+// before reports whether Istio takes a before b: the older one, and of two that are equally old the one whose name comes first.
 func before(a, b metav1.Object) bool {
 	x, y := a.GetCreationTimestamp(), b.GetCreationTimestamp()
 	return cmp.Or(x.Compare(y.Time), cmp.Compare(a.GetName(), b.GetName()), cmp.Compare(a.GetNamespace(), b.GetNamespace())) < 0
@@ -286,7 +286,7 @@ func covers(pattern, host string) bool {
 	return pattern == host
 }
 
-// mayMatch says whether a selector can match a Pod of the target. As the Pod's other labels can't be known here, only a
+// mayMatch reports whether a selector can match a Pod of the target. As the Pod's other labels can't be known here, only a
 // selector that asks for another value of a label that we set can't.
 func (s search) mayMatch(selector map[string]string) bool {
 	for key, value := range s.podLabels {

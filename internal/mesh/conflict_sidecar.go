@@ -162,7 +162,7 @@ func (s search) listens(hosts []string) bool {
 		!s.target.AddressShared && s.admits(hosts, egress.ListenerHost(s.target.Host, s.target.AppPort))
 }
 
-// needsAnchor says whether only the anchor or the listener make the sidecar route calls on the app port. On any port but 80 Istio asks for
+// needsAnchor reports whether only the anchor or the listener make the sidecar route calls on the app port. On any port but 80 Istio asks for
 // a service with that port among the hosts of the VirtualService. On 80 any HTTP service with that port will do. Which
 // services the hosts other than the target's admit isn't known here, so they get the benefit of the doubt.
 func (s search) needsAnchor(hosts []string) bool {
@@ -172,7 +172,7 @@ func (s search) needsAnchor(hosts []string) bool {
 	})
 }
 
-// admits says whether egress hosts, each namespace/pattern, admit a service host of the target's namespace. A dot is the
+// admits reports whether egress hosts, each namespace/pattern, admit a service host of the target's namespace. A dot is the
 // namespace of the Pods, also in the root namespace's Sidecar. Entries that start with ~ exclude, whatever the others say.
 func (s search) admits(hosts []string, host string) bool {
 	admitted := false

@@ -114,7 +114,7 @@ func onMesh(gateways []string) bool {
 	return len(gateways) == 0 || slices.Contains(gateways, meshGateway)
 }
 
-// routesCalls says whether the VirtualService has an HTTP route that a plain HTTP call of the target's Pods can take.
+// routesCalls reports whether the VirtualService has an HTTP route that a plain HTTP call of the target's Pods can take.
 // Without one Istio leaves it out for them. See BuildHTTPRoutesForVirtualService and sourceMatchHTTP:
 // https://github.com/istio/istio/blob/1.30.3/pilot/pkg/networking/core/route/route.go
 func (s search) routesCalls(virtualService *networkingv1.VirtualService) bool {

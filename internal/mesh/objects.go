@@ -66,7 +66,7 @@ func objectMeta(namespace, name string) metav1.ObjectMeta {
 	return metav1.ObjectMeta{Namespace: namespace, Name: name, Labels: map[string]string{egress.LabelManagedBy: egress.ValueManagedBy}}
 }
 
-// ownNamespace is the exportTo of every generated object: neighbours in other namespaces keep what they had, and a
+// ownNamespace is the exportTo of every generated object: neighbors in other namespaces keep what they had, and a
 // VirtualService with it wins over an exported one for the same host.
 func ownNamespace() []string {
 	return []string{"."}

@@ -34,7 +34,7 @@ type generation struct {
 }
 
 // TestEveryGeneratedSetKeepsTheRules generates sets from random targets, zero values of every field among them, and holds
-// each against the rules that keep a call from leaving without TLS and neighbours from being changed.
+// each against the rules that keep a call from leaving without TLS and neighbors from being changed.
 func TestEveryGeneratedSetKeepsTheRules(t *testing.T) {
 	rules := map[string]func(g generation) error{
 		"every object is for its own namespace only": func(g generation) error {
@@ -204,7 +204,7 @@ func TestEveryGeneratedSetKeepsTheRules(t *testing.T) {
 			}
 			return nil
 		},
-		"every object is labelled, named and typed as ours": func(g generation) error {
+		"every object is labeled, named and typed as ours": func(g generation) error {
 			names := map[mesh.Object]string{g.anchor: "mtls-egress"}
 			for _, obj := range mesh.Objects(g.target, g.layout) {
 				names[obj] = egress.ObjectName(g.target.Host)

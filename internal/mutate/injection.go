@@ -130,7 +130,7 @@ func checkInjection(pod *corev1.Pod, at *field.Path) field.ErrorList {
 	if _, injected := pod.Annotations[annotationStatus]; injected || hasProxy(pod) {
 		return errs
 	}
-	if value, labelled := pod.Labels[labelInject]; labelled {
+	if value, labeled := pod.Labels[labelInject]; labeled {
 		if switchesOff(value) {
 			errs = append(errs, injectionOff(at.Child("metadata", "labels"), value))
 		}
@@ -157,7 +157,7 @@ func injectionOff(at *field.Path, value string) *field.Error {
 		"switches the sidecar off, which %s needs; write \"true\" or take it away", egress.AnnotationTarget)).WithOrigin(string(ReasonInjectionOff))
 }
 
-// hasProxy says whether Istio's sidecar is in the Pod, as a container or as a native sidecar among the init containers.
+// hasProxy reports whether Istio's sidecar is in the Pod, as a container or as a native sidecar among the init containers.
 func hasProxy(pod *corev1.Pod) bool {
 	return slices.ContainsFunc(pod.Spec.Containers, isInjectedProxy) || slices.ContainsFunc(pod.Spec.InitContainers, isInjectedProxy)
 }
@@ -166,12 +166,12 @@ func isProxy(container corev1.Container) bool {
 	return container.Name == egress.ProxyContainer
 }
 
-// isInjectedProxy says whether the container is the sidecar itself, and not settings for one that is yet to be injected.
+// isInjectedProxy reports whether the container is the sidecar itself, and not settings for one that is yet to be injected.
 func isInjectedProxy(container corev1.Container) bool {
 	return isProxy(container) && container.Image != "" && container.Image != imageAuto
 }
 
-// isIstioInit says whether Istio put the init container in, of which one runs as the sidecar's user.
+// isIstioInit reports whether Istio put the init container in, of which one runs as the sidecar's user.
 func isIstioInit(container corev1.Container) bool {
 	return container.Name == "istio-init" || container.Name == "istio-validation"
 }

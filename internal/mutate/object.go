@@ -60,7 +60,7 @@ func templates(kind schema.GroupKind) (fields []string, known bool) {
 	return nil, false
 }
 
-// IsMutable says whether objects of this kind can be mutated.
+// IsMutable reports whether objects of this kind can be mutated.
 func IsMutable(kind schema.GroupKind) bool {
 	_, known := templates(kind)
 	return known

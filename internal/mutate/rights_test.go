@@ -45,7 +45,7 @@ func TestRightsOverTheNetworkAreWarnedOf(t *testing.T) {
 			pod.Spec.Containers[0].Name, pod.Spec.Containers[0].SecurityContext = "\u202eppa\x1b[2J", &corev1.SecurityContext{Privileged: &yes}
 		}, []string{"container �ppa�[2J: is privileged, and" + ending}},
 		"a Pod that may run on Windows or Linux": {osAffinity("windows", "linux"), nil},
-		"a sidecar in a Pod that is labelled for the ambient mode": {func(pod *corev1.Pod) {
+		"a sidecar in a Pod that is labeled for the ambient mode": {func(pod *corev1.Pod) {
 			pod.Labels["istio.io/dataplane-mode"], pod.Labels["sidecar.istio.io/inject"] = "ambient", "true"
 		}, nil},
 	}

@@ -132,14 +132,14 @@ func readMarker(template map[string]string) (map[string]string, error) {
 	return recorded, nil
 }
 
-// controlled says whether a Deployment makes this ReplicaSet. Its metadata repeats the Deployment's annotations and its template
+// controlled reports whether a Deployment makes this ReplicaSet. Its metadata repeats the Deployment's annotations and its template
 // comes from there, so a change would be undone or start a roll-out without end. What anything else controls is a workload like
 // any other: that of an operator, and the Job of a CronJob, which may carry annotations that stand nowhere else.
 func (s *Object) controlled() bool {
 	return s.kind == schema.GroupKind{Group: "apps", Kind: "ReplicaSet"} && MadeByDeployment(&s.metadata)
 }
 
-// MadeByDeployment says whether a Deployment of Kubernetes controls the object.
+// MadeByDeployment reports whether a Deployment of Kubernetes controls the object.
 func MadeByDeployment(object metav1.Object) bool {
 	owner := metav1.GetControllerOfNoCopy(object)
 	return owner != nil && owner.Kind == "Deployment" && strings.HasPrefix(owner.APIVersion, "apps/")

@@ -9,7 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
 
-// writtenInTemplate says whether the manifest that a person applied has the annotation in the Pod template, as far as the object
+// writtenInTemplate reports whether the manifest that a person applied has the annotation in the Pod template, as far as the object
 // tells: by the manifest that kubectl apply leaves in an annotation, or by what server-side apply notes of each manager's
 // fields. Tools that patch otherwise, such as Helm before version 4, leave neither.
 func (s *Object) writtenInTemplate(annotation string) bool {
@@ -26,7 +26,7 @@ func (s *Object) writtenInTemplate(annotation string) bool {
 	})
 }
 
-// stands says whether a JSON object has a value at the path of member names. What is no JSON has none.
+// stands reports whether a JSON object has a value at the path of member names. What is no JSON has none.
 func stands(text []byte, path []string) bool {
 	var object map[string]any
 	if json.Unmarshal(text, &object) != nil {

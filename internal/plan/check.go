@@ -64,7 +64,7 @@ func Unreadable(secretName string, pods int32, err error) CredentialCheck {
 	return CredentialCheck{SecretName: secretName, Pods: pods, Reason: reasonReadFailed, Message: err.Error()}
 }
 
-// CheckCredential says whether the Secret can be used as the credential of t at the time now. secret is nil if it doesn't
+// CheckCredential reports whether the Secret can be used as the credential of t at the time now. secret is nil if it doesn't
 // exist.
 func CheckCredential(t egress.Target, secretName string, pods int32, secret *corev1.Secret, now time.Time) CredentialCheck {
 	c := CredentialCheck{SecretName: secretName, Pods: pods}

@@ -199,7 +199,7 @@ func caughtHosts(t egress.Target, siblings []egress.Target) []string {
 	return hosts
 }
 
-// outdated says whether Pods started with something else than t asks for now and so have to be restarted: volumes of a
+// outdated reports whether Pods started with something else than t asks for now and so have to be restarted: volumes of a
 // running Pod can't be changed.
 func outdated(t egress.Target, demands []Demand) Condition {
 	withoutCA := podsWithout(demands, func(d Demand) bool {

@@ -28,7 +28,7 @@ type Facts struct {
 	MissingKinds []string
 	// Others are the objects that may stand in the way of those of the target, its own among them.
 	Others mesh.Others
-	// Policy says whether the namespace may reach the host; nil if that isn't known.
+	// Policy reports whether the namespace may reach the host; nil if that isn't known.
 	Policy *policy.Decision
 	// Issued is what the condition CertificateIssued says; nil if nobody asks cert-manager for anything.
 	Issued *Condition

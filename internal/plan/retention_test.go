@@ -20,8 +20,8 @@ func TestRetention(t *testing.T) {
 	unused.Status.UnusedSince = &metav1.Time{Time: noon().Add(-9 * time.Minute)}
 	users := *ours.DeepCopy()
 	users.Labels = nil
-	relabelled := *ours.DeepCopy()
-	relabelled.Labels[egress.LabelManagedBy] = "Helm"
+	relabeled := *ours.DeepCopy()
+	relabeled.Labels[egress.LabelManagedBy] = "Helm"
 	adopted := *ours.DeepCopy()
 	adopted.ManagedFields = append(adopted.ManagedFields, metav1.ManagedFieldsEntry{Manager: "kubectl-edit"})
 	otherStatus := *ours.DeepCopy()
@@ -44,7 +44,7 @@ func TestRetention(t *testing.T) {
 		"unused for a while":               {unused, 0, 10 * time.Minute, result{unused.Status.UnusedSince, time.Minute}},
 		"unused for long enough":           {unused, 0, 5 * time.Minute, result{unused.Status.UnusedSince, -4 * time.Minute}},
 		"a user's":                         {users, 0, 0, result{}},
-		"one that another tool took over":  {relabelled, 0, 0, result{}},
+		"one that another tool took over":  {relabeled, 0, 0, result{}},
 		"one that a user wrote to":         {adopted, 0, 0, result{}},
 		"one whose status a user wrote to": {otherStatus, 0, 10 * time.Minute, result{now, 10 * time.Minute}},
 	}

@@ -99,7 +99,7 @@ const (
 	RuleOtherTargets      Rule = "OtherTargets"
 )
 
-// Decision says whether a namespace may reach a host, and by which rule.
+// Decision reports whether a namespace may reach a host, and by which rule.
 type Decision struct {
 	Allowed bool
 	Rule    Rule

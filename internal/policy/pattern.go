@@ -77,7 +77,7 @@ func (p Pattern) String() string {
 	return strings.Join(p.labels, ".")
 }
 
-// Matches says whether the pattern matches host, which is in the form that [egress.NormalizeHost] returns.
+// Matches reports whether the pattern matches host, which is in the form that [egress.NormalizeHost] returns.
 func (p Pattern) Matches(host string) bool {
 	if len(p.labels) == 0 || host == "" {
 		return false

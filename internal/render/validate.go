@@ -165,7 +165,7 @@ func (v *validator) check(object *unstructured.Unstructured, namespace string) f
 	return append(problems, broken...)
 }
 
-// blocksRules says whether the CEL rules could stumble over the problem.
+// blocksRules reports whether the CEL rules could stumble over the problem.
 // https://github.com/kubernetes/apiextensions-apiserver/blob/v0.36.3/pkg/registry/customresource/strategy.go#L405
 func blocksRules(problem *field.Error) bool {
 	switch problem.Type {

@@ -91,7 +91,7 @@ func matched(leaf *x509.Certificate, names []string) (name string, found bool) {
 	return names[at], true
 }
 
-// carries says whether a certificate has a name as Envoy compares them for Istio's subjectAltNames, which are exact matchers of no type:
+// carries reports whether a certificate has a name as Envoy compares them for Istio's subjectAltNames, which are exact matchers of no type:
 // DNS names with wildcards in the certificate, URIs, mail and IP addresses as they are. See matchSubjectAltName and dnsNameMatch in
 // https://github.com/envoyproxy/envoy/blob/main/source/common/tls/cert_validator/san_matcher.cc and …/source/common/tls/utility.cc.
 func carries(leaf *x509.Certificate, name string) bool {

@@ -172,7 +172,7 @@ func (a *Admission) review(ctx context.Context, body []byte) ([]byte, *refusal) 
 	return answer, nil
 }
 
-// wellFormed says whether an API server can have sent this: our kinds are all in namespaces. Without one, EgressTargets of all namespaces would be found. What is
+// wellFormed reports whether an API server can have sent this: our kinds are all in namespaces. Without one, EgressTargets of all namespaces would be found. What is
 // logged of a request is bounded here.
 func wellFormed(review *admissionv1.AdmissionReview) bool {
 	request := review.Request

@@ -46,7 +46,7 @@ func StartProcess(cmd *exec.Cmd, log string, start Starter) (*Process, error) {
 	return p, nil
 }
 
-// Running says whether the program runs.
+// Running reports whether the program runs.
 func (p *Process) Running() bool {
 	select {
 	case <-p.ended:

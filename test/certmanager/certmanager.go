@@ -278,7 +278,7 @@ func signingRequest() ([]byte, error) {
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: der}), err
 }
 
-// Refused says whether cert-manager's webhook answered that it doesn't allow what the API server was asked for.
+// Refused reports whether cert-manager's webhook answered that it doesn't allow what the API server was asked for.
 func Refused(err error) bool {
 	status, ok := errors.AsType[*apierrors.StatusError](err)
 	return ok && strings.HasPrefix(status.ErrStatus.Message, fmt.Sprintf("admission webhook %q denied the request: ", webhookName))

@@ -206,8 +206,8 @@ func TestTheResourceQuotaNamesTheClassesOfBothProcesses(t *testing.T) {
 func TestCommonLabelsAreOnEveryObject(t *testing.T) {
 	args := []string{"--set", "serviceMonitor.enabled=true,prometheusRule.enabled=true"}
 	plain := render(t, args...)
-	labelled := render(t, append(args, "--set-json", `commonLabels={"team": "shop", "app.kubernetes.io/name": "other", "helm.sh/chart": "other"}`)...)
-	for name, object := range labelled {
+	labeled := render(t, append(args, "--set-json", `commonLabels={"team": "shop", "app.kubernetes.io/name": "other", "helm.sh/chart": "other"}`)...)
+	for name, object := range labeled {
 		want := plain[name].GetLabels()
 		want["team"] = "shop"
 		if diff := cmp.Diff(want, object.GetLabels()); diff != "" {
@@ -215,12 +215,12 @@ func TestCommonLabelsAreOnEveryObject(t *testing.T) {
 		}
 	}
 	for _, name := range []string{"Deployment " + release, "Deployment " + controllerName, "Job " + checkName} {
-		if got := at(t, labelled[name], "spec", "template", "metadata", "labels", "team"); got != "shop" {
+		if got := at(t, labeled[name], "spec", "template", "metadata", "labels", "team"); got != "shop" {
 			t.Errorf("the Pods of %s have the label team=%v", name, got)
 		}
 	}
 	for _, name := range []string{"Deployment " + release, "Deployment " + controllerName} {
-		if diff := cmp.Diff(at(t, plain[name], "spec", "selector"), at(t, labelled[name], "spec", "selector")); diff != "" {
+		if diff := cmp.Diff(at(t, plain[name], "spec", "selector"), at(t, labeled[name], "spec", "selector")); diff != "" {
 			t.Errorf("the selector of %s, which no upgrade can change (-without +with labels):\n%s", name, diff)
 		}
 	}

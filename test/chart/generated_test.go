@@ -48,7 +48,7 @@ func testGeneratedObjects(t *testing.T, c cluster) {
 		namespaceController = "system:serviceaccount:kube-system:namespace-controller"
 		garbageCollector    = "system:serviceaccount:kube-system:generic-garbage-collector"
 	)
-	unlabelled := func(object *unstructured.Unstructured) { object.SetLabels(nil) }
+	unlabeled := func(object *unstructured.Unstructured) { object.SetLabels(nil) }
 	tests := map[string]struct {
 		user   string
 		act    act
@@ -73,7 +73,7 @@ func testGeneratedObjects(t *testing.T, c cluster) {
 			user: somebody, act: update(func(object *unstructured.Unstructured) { delete(object.Object, "spec") }), denied: true,
 			kinds: []string{mesh.KindVirtualService, mesh.KindDestinationRule}, // Istio's schema refuses a ServiceEntry without
 		},
-		"somebody takes the label away": {user: somebody, act: update(unlabelled), denied: true},
+		"somebody takes the label away": {user: somebody, act: update(unlabeled), denied: true},
 		"somebody changes the label": {
 			user: somebody,
 			act: update(func(object *unstructured.Unstructured) {
@@ -221,7 +221,7 @@ func testGeneratedObjects(t *testing.T, c cluster) {
 		},
 		"the namespace controller deletes it with its namespace":                         {user: namespaceController, act: remove, ends: true},
 		"a controller manager without accounts of its own deletes it with its namespace": {user: "system:kube-controller-manager", act: remove, ends: true},
-		"somebody changes an object without the label":                                   {user: somebody, act: update(changeSpec), before: unlabelled},
+		"somebody changes an object without the label":                                   {user: somebody, act: update(changeSpec), before: unlabeled},
 		"somebody changes an object whose name is none of ours": {
 			user: somebody, act: update(changeSpec), before: func(object *unstructured.Unstructured) { object.SetName("mtls-egresses") },
 		},
@@ -245,7 +245,7 @@ func testGeneratedObjects(t *testing.T, c cluster) {
 			},
 		},
 		"somebody puts the label on an object of his own": {
-			user: somebody, before: unlabelled,
+			user: somebody, before: unlabeled,
 			act: update(func(object *unstructured.Unstructured) {
 				object.SetLabels(map[string]string{egress.LabelManagedBy: egress.ValueManagedBy})
 				changeSpec(object)

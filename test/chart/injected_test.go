@@ -434,7 +434,7 @@ func testInjectedLater(t *testing.T, c cluster) {
 			delete(pod.Labels, "app")
 			pod.Labels["statefulset.kubernetes.io/pod-name"], pod.Labels["mtls.egress/team"] = "injected", "shop"
 		}},
-		"a Pod with labels only, from before, gets another one": {pod: "labelled", change: func(pod *corev1.Pod) { pod.Labels["a"] = "b" }},
+		"a Pod with labels only, from before, gets another one": {pod: "labeled", change: func(pod *corev1.Pod) { pod.Labels["a"] = "b" }},
 		"the annotation of an Pod that was not injected goes":              {pod: "not injected", change: func(pod *corev1.Pod) { pod.Annotations = map[string]string{"a": "b"} }},
 		"a plain Pod gets a label":                              {pod: "plain", change: func(pod *corev1.Pod) { pod.Labels = map[string]string{"a": "b"} }},
 		"a plain Pod loses its annotations": {
@@ -486,9 +486,9 @@ func olderPods(t *testing.T, c cluster) {
 	c.namespace(t, "later", nil)
 	asks := func(value string) map[string]string { return map[string]string{egress.AnnotationTarget: value} }
 	ending := newPod("later", "ending", asks("external.system.com"))
-	injected, injectedEnding, labelled := injectedPod("later", "injected"), injectedPod("later", "injected-ending"), injectedPod("later", "labelled")
+	injected, injectedEnding, labeled := injectedPod("later", "injected"), injectedPod("later", "injected-ending"), injectedPod("later", "labeled")
 	injected.Labels["app"] = "shop"
-	labelled.Annotations = nil
+	labeled.Annotations = nil
 	ending.Finalizers, injectedEnding.Finalizers = []string{"example.com/finalizer"}, []string{"example.com/finalizer"}
 	for _, pod := range []*corev1.Pod{
 		newPod("later", "plain", nil),
@@ -496,7 +496,7 @@ func olderPods(t *testing.T, c cluster) {
 		newPod("later", "not injected", asks("external.system.com")),
 		newPod("later", "huge", asks(strings.Repeat("a.b,", 60<<10))),
 		injected,
-		labelled,
+		labeled,
 		ending,
 		injectedEnding,
 	} {

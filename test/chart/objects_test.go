@@ -13,12 +13,12 @@ import (
 	"mtls.egress/webhook/internal/egress"
 )
 
-// denied says whether this policy refused a request.
+// denied reports whether this policy refused a request.
 func denied(err error, policy string) bool {
 	return err != nil && strings.Contains(err.Error(), "ValidatingAdmissionPolicy '"+policy+"'")
 }
 
-// failed says whether a request was refused because this webhook could not be called.
+// failed reports whether a request was refused because this webhook could not be called.
 func failed(err error, webhook string) bool {
 	return err != nil && strings.Contains(err.Error(), `failed calling webhook "`+webhook+`"`)
 }

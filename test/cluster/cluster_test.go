@@ -182,7 +182,7 @@ func footprint(t *testing.T) traces {
 	return seen
 }
 
-// ofMachine says whether a process belongs to a machine that this test started: by its environment, or, of one in a container, by its cgroup.
+// ofMachine reports whether a process belongs to a machine that this test started: by its environment, or, of one in a container, by its cgroup.
 func ofMachine(process string) bool {
 	environment, err := os.ReadFile(filepath.Join(process, "environ"))
 	if err == nil && strings.Contains(string(environment), machineVariable+"=1\x00") {

@@ -44,7 +44,7 @@ func Isolate(run func() int) int {
 	case stageInside:
 		return run()
 	case stageInit:
-		return initialise()
+		return initialize()
 	}
 	if Unavailable() != "" || Given() != "" {
 		return run()
@@ -57,10 +57,10 @@ func Isolate(run func() int) int {
 	return code
 }
 
-// isolated says whether this process runs in namespaces of its own.
+// isolated reports whether this process runs in namespaces of its own.
 func isolated() bool { return os.Getenv(stageVariable) == stageInside }
 
-// mayIsolate says whether root may make namespaces, which it may not in most containers.
+// mayIsolate reports whether root may make namespaces, which it may not in most containers.
 func mayIsolate() bool {
 	status, err := os.ReadFile("/proc/self/status")
 	if err != nil {
@@ -108,8 +108,8 @@ func outside() (code int, err error) {
 	return await(cmd)
 }
 
-// initialise is process 1 of the namespaces.
-func initialise() int {
+// initialize is process 1 of the namespaces.
+func initialize() int {
 	runtime.LockOSThread()
 	if err := setUp(); err != nil {
 		fmt.Fprintln(os.Stderr, "setting up a machine of its own for the tests:", err)

@@ -23,7 +23,7 @@ type rightsUsed struct {
 // used is filled by every controller that a test starts.
 var used = &rightsUsed{rights: sets.New[string]()}
 
-// add takes note of what the API server authorised.
+// add takes note of what the API server authorized.
 func (u *rightsUsed) add(response *http.Response) error {
 	factory := apirequest.RequestInfoFactory{APIPrefixes: sets.NewString("apis", "api"), GrouplessAPIPrefixes: sets.NewString("api")}
 	info, err := factory.NewRequestInfo(response.Request)

@@ -91,12 +91,12 @@ func TestTargetsAreCountedByReadiness(t *testing.T) {
 func TestPodsPastTheWebhookAreCounted(t *testing.T) {
 	w := newWorld(t)
 	running := w.start(controller.Options{SurveyInterval: 100 * time.Millisecond})
-	unlabelled := func(pod *corev1.Pod) { pod.Labels = nil }
-	past := w.pod("past", host, unlabelled)
-	w.pod("past-too", host, unlabelled)
+	unlabeled := func(pod *corev1.Pod) { pod.Labels = nil }
+	past := w.pod("past", host, unlabeled)
+	w.pod("past-too", host, unlabeled)
 	w.pod("injected", host)
-	w.pod("asks-for-nothing", host, unlabelled, func(pod *corev1.Pod) { pod.Annotations = nil })
-	ended := w.pod("ended", host, unlabelled)
+	w.pod("asks-for-nothing", host, unlabeled, func(pod *corev1.Pod) { pod.Annotations = nil })
+	ended := w.pod("ended", host, unlabeled)
 	ended.Status.Phase = corev1.PodSucceeded
 	if err := w.Status().Update(t.Context(), ended); err != nil {
 		t.Fatal(err)

@@ -105,7 +105,7 @@ type victim struct {
 	replica                  *installation.Replica
 	webhook, health, metrics string
 	created                  atomic.Int64
-	dialled                  atomic.Int64
+	dialed                  atomic.Int64
 }
 
 // createPods creates annotated Pods through the API server, several at a time, until stop is called. Each has to be admitted and injected.
@@ -148,7 +148,7 @@ func (v *victim) createPods(t *testing.T) (stop func()) {
 func (v *victim) dial(ctx context.Context) (net.Conn, error) {
 	dialer := &net.Dialer{}
 	if runtime.GOOS == "linux" {
-		dialer.LocalAddr = &net.TCPAddr{IP: net.IPv4(127, 0, 0, 2+byte(v.dialled.Add(1)%2))}
+		dialer.LocalAddr = &net.TCPAddr{IP: net.IPv4(127, 0, 0, 2+byte(v.dialed.Add(1)%2))}
 	}
 	return dialer.DialContext(ctx, "tcp", v.webhook)
 }

@@ -155,8 +155,8 @@ func TestClientsThatAreNotInGoSpeakMutualTLS(t *testing.T) {
 		t.Parallel()
 		s := play(t)
 		ns := namespace(t, s)
-		must(t, s.Deploy(t.Context(), withForeignClients(t, s, scene.App{Namespace: ns, Name: "neighbour"}, "http://"+host+"/clients-control")))
-		pod, err := s.ReadyPod(t.Context(), ns, "neighbour")
+		must(t, s.Deploy(t.Context(), withForeignClients(t, s, scene.App{Namespace: ns, Name: "neighbor"}, "http://"+host+"/clients-control")))
+		pod, err := s.ReadyPod(t.Context(), ns, "neighbor")
 		must(t, err)
 		for name := range foreignClients() {
 			must(t, scene.Until(t.Context(), name+" in plain text", func(ctx context.Context) error {

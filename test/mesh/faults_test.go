@@ -192,10 +192,10 @@ func TestWhoDidNotAskIsSeenInPlainText(t *testing.T) {
 	s := play(t)
 	ns := namespace(t, s)
 	const path = "/control"
-	must(t, s.Deploy(t.Context(), scene.App{Namespace: ns, Name: "neighbour", Args: []string{"--timeout", patient}, Loops: []string{
+	must(t, s.Deploy(t.Context(), scene.App{Namespace: ns, Name: "neighbor", Args: []string{"--timeout", patient}, Loops: []string{
 		"http://" + host + path, "http://" + host + ":443" + path,
 	}}))
-	pod, err := s.ReadyPod(t.Context(), ns, "neighbour")
+	pod, err := s.ReadyPod(t.Context(), ns, "neighbor")
 	must(t, err)
 	for _, port := range []int{80, 443} {
 		must(t, scene.Until(t.Context(), fmt.Sprintf("plain text at port %d", port), func(ctx context.Context) error {

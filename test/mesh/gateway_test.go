@@ -188,7 +188,7 @@ func (c gatewayCall) make(t *testing.T, s *scene.Scene, g *scene.Gateway, ns str
 	c.atTheBackend(t, saw, path)
 }
 
-// logged says whether the sidecar has logged each call as it must.
+// logged reports whether the sidecar has logged each call as it must.
 func (c gatewayCall) logged(ctx context.Context, s *scene.Scene, pod *corev1.Pod, path string) error {
 	log, _, err := s.Kubectl(ctx, "--namespace", pod.Namespace, "logs", pod.Name, "--container", "istio-proxy")
 	if err != nil {
@@ -261,7 +261,7 @@ func expect(ctx context.Context, app *caller.Client, call caller.Call, want call
 	return results, nil
 }
 
-// callInClear shows that the gateway's count of plain connections counts, and that a neighbour keeps what it had.
+// callInClear shows that the gateway's count of plain connections counts, and that a neighbor keeps what it had.
 func callInClear(t *testing.T, s *scene.Scene, g *scene.Gateway, pod *corev1.Pod) {
 	for address, want := range map[string]caller.Outcome{
 		"http://" + scene.SignedHost + "/gateway/control": "301", // to https

@@ -53,8 +53,8 @@ spec:
 // idOfASidecar stands for an x-request-id that no app has set.
 const idOfASidecar = "an x-request-id of the sidecar's"
 
-// neighbour is a Pod that asks for no target, beside one that may.
-type neighbour struct {
+// neighbor is a Pod that asks for no target, beside one that may.
+type neighbor struct {
 	*corev1.Pod
 	own scene.Credential
 	// path begins the paths of its calls; rounds is how often behaves has called.
@@ -62,8 +62,8 @@ type neighbour struct {
 	rounds int
 }
 
-// behaviour is what a neighbour's calls come to, and what the partner sees of them.
-type behaviour struct {
+// behavior is what a neighbor's calls come to, and what the partner sees of them.
+type behavior struct {
 	// Their outcomes; a connection that is reset counts as one that is closed, as which of them it is hangs on a moment.
 	HTTP, HTTPS map[caller.Outcome]int
 	// Headers that the partner gets over http. Nil when it gets nothing.
@@ -74,20 +74,20 @@ type behaviour struct {
 	HTTPByCertificate, HTTPSByCertificate map[string]int
 }
 
-// moveIn deploys a neighbour with a credential of its own and a loop of http calls.
-func moveIn(t *testing.T, s *scene.Scene, namespace, path string, annotations map[string]string) *neighbour {
+// moveIn deploys a neighbor with a credential of its own and a loop of http calls.
+func moveIn(t *testing.T, s *scene.Scene, namespace, path string, annotations map[string]string) *neighbor {
 	t.Helper()
-	own, err := s.Credential("neighbour itself")
+	own, err := s.Credential("neighbor itself")
 	must(t, err)
 	must(t, s.WriteSecret(t.Context(), namespace, ownSecret, own.Data(scene.LayoutCert)))
 	must(t, s.Deploy(t.Context(), scene.App{
-		Namespace: namespace, Name: "neighbour", Spec: withOwnSecret, PodAnnotations: annotations,
+		Namespace: namespace, Name: "neighbor", Spec: withOwnSecret, PodAnnotations: annotations,
 		// Patient, as a machine that is busy with starting Pods is no fault.
 		Loops: []string{"http://" + host + path + "/loop"}, Args: []string{"--timeout", "20s", "--pause", "50ms"},
 	}))
-	pod, err := s.ReadyPod(t.Context(), namespace, "neighbour")
+	pod, err := s.ReadyPod(t.Context(), namespace, "neighbor")
 	must(t, err)
-	must(t, scene.Until(t.Context(), "the neighbour to call", func(ctx context.Context) error {
+	must(t, scene.Until(t.Context(), "the neighbor to call", func(ctx context.Context) error {
 		loops, err := s.Caller(pod).Loops(ctx)
 		for url, loop := range loops {
 			if loop.Calls == 0 {
@@ -96,10 +96,10 @@ func moveIn(t *testing.T, s *scene.Scene, namespace, path string, annotations ma
 		}
 		return err
 	}))
-	return &neighbour{Pod: pod, own: own, path: path}
+	return &neighbor{Pod: pod, own: own, path: path}
 }
 
-func (n *neighbour) loop(t *testing.T, s *scene.Scene) caller.State {
+func (n *neighbor) loop(t *testing.T, s *scene.Scene) caller.State {
 	t.Helper()
 	loop, err := s.Caller(n.Pod).Loop(t.Context(), "http://"+host+n.path+"/loop")
 	must(t, err)
@@ -107,10 +107,10 @@ func (n *neighbour) loop(t *testing.T, s *scene.Scene) caller.State {
 }
 
 // behaves makes calls and says what came of them.
-func (n *neighbour) behaves(t *testing.T, s *scene.Scene) behaviour {
+func (n *neighbor) behaves(t *testing.T, s *scene.Scene) behavior {
 	t.Helper()
 	n.rounds++
-	b := behaviour{HTTP: map[caller.Outcome]int{}, HTTPS: map[caller.Outcome]int{}}
+	b := behavior{HTTP: map[caller.Outcome]int{}, HTTPS: map[caller.Outcome]int{}}
 	path := fmt.Sprintf("/%s/http-%d", n.Namespace, n.rounds)
 	results, err := s.Caller(n.Pod).Call(t.Context(), caller.Call{URL: "http://" + host + path, Count: 3, Timeout: caller.Duration(10 * time.Second)})
 	must(t, err)
@@ -164,10 +164,10 @@ func closed(outcome caller.Outcome) caller.Outcome {
 	return outcome
 }
 
-// asAlways is how a neighbour's calls are to be: over http plain and over https with its own certificate, or refused by its sidecar, of
+// asAlways is how a neighbor's calls are to be: over http plain and over https with its own certificate, or refused by its sidecar, of
 // which the partner sees nothing.
-func (n *neighbour) asAlways(http, https caller.Outcome) behaviour {
-	b := behaviour{
+func (n *neighbor) asAlways(http, https caller.Outcome) behavior {
+	b := behavior{
 		HTTP: map[caller.Outcome]int{http: 3}, HTTPS: map[caller.Outcome]int{https: 3},
 		HTTPByCertificate: map[string]int{}, HTTPSByCertificate: map[string]int{},
 	}
@@ -198,7 +198,7 @@ func asks(t *testing.T, s *scene.Scene, namespace, path string, annotations map[
 	return calling(t, s, namespace, "shop"), made, own
 }
 
-func TestANeighbourKeepsItsBehaviour(t *testing.T) {
+func TestANeighborKeepsItsBehavior(t *testing.T) {
 	t.Parallel()
 	s := play(t)
 	for name, test := range map[string]struct {
@@ -227,7 +227,7 @@ func TestANeighbourKeepsItsBehaviour(t *testing.T) {
 			for _, manifest := range test.manifests {
 				must(t, s.Apply(t.Context(), fmt.Sprintf(manifest, ns)))
 			}
-			n := moveIn(t, s, ns, "/neighbour/"+ns, nil)
+			n := moveIn(t, s, ns, "/neighbor/"+ns, nil)
 			n.settles(t, s, "its calls before anybody asks", test.before, test.read)
 			before := n.behaves(t, s)
 			want := n.asAlways(test.before, test.https)
@@ -260,7 +260,7 @@ func TestANeighbourKeepsItsBehaviour(t *testing.T) {
 			asked, err := s.Caller(shop).Loop(t.Context(), "http://"+host+n.path+"/shop")
 			must(t, err)
 			onlyMutualTLS(t, "the one who asked", asked, made.Serial())
-			neverPlain(t, summaryOf(fromPod(t, s, shop)), figures{Promise: "Only those who asked", Fault: "beside a neighbour that calls plainly, " + name,
+			neverPlain(t, summaryOf(fromPod(t, s, shop)), figures{Promise: "Only those who asked", Fault: "beside a neighbor that calls plainly, " + name,
 				Requests: asked.Calls, Failed: asked.Calls - asked.ByOutcome["200"]})
 
 			leave(t, s, ns)
@@ -272,14 +272,14 @@ func TestANeighbourKeepsItsBehaviour(t *testing.T) {
 // unchanged asserts that every call of a loop had one of the outcomes that it has without us, and that plain calls stayed plain.
 func unchanged(t *testing.T, loop caller.State, outcomes ...caller.Outcome) {
 	t.Helper()
-	t.Logf("the neighbour's loop: %v", loop.ByOutcome)
+	t.Logf("the neighbor's loop: %v", loop.ByOutcome)
 	for outcome, count := range loop.ByOutcome {
 		if !slices.Contains(outcomes, closed(outcome)) {
-			t.Errorf("%d calls of the neighbour's loop came to %s, want only %v: %+v", count, outcome, outcomes, loop.Transitions)
+			t.Errorf("%d calls of the neighbor's loop came to %s, want only %v: %+v", count, outcome, outcomes, loop.Transitions)
 		}
 	}
 	if loop.Calls == 0 || loop.PlainAnswers != loop.ByOutcome["200"] || loop.TLSAnswers != 0 {
-		t.Errorf("%d calls of the neighbour's loop: %d plain answers and %d over TLS, want %d plain", loop.Calls, loop.PlainAnswers, loop.TLSAnswers, loop.ByOutcome["200"])
+		t.Errorf("%d calls of the neighbor's loop: %d plain answers and %d over TLS, want %d plain", loop.Calls, loop.PlainAnswers, loop.TLSAnswers, loop.ByOutcome["200"])
 	}
 }
 
@@ -344,7 +344,7 @@ func noComplaints(t *testing.T, s *scene.Scene, namespace string) {
 }
 
 // The mesh configuration is everybody's, so this one runs by itself.
-func TestANeighbourKeepsItsBehaviourWithDNSCapture(t *testing.T) {
+func TestANeighborKeepsItsBehaviorWithDNSCapture(t *testing.T) {
 	s := play(t)
 	if !s.Own {
 		skip(t, "changes the mesh configuration, which it doesn't do in the cluster of KUBECONFIG")
@@ -407,7 +407,7 @@ func captured(t *testing.T, s *scene.Scene, policy, path string, pod *corev1.Pod
 
 // settles waits until a call of the neighbor comes to an outcome, and the sidecar reads it as HTTP
 // or doesn't. A sidecar learns a moment after the others, or after its start, what is on port 80.
-func (n *neighbour) settles(t *testing.T, s *scene.Scene, what string, wanted caller.Outcome, read bool) {
+func (n *neighbor) settles(t *testing.T, s *scene.Scene, what string, wanted caller.Outcome, read bool) {
 	t.Helper()
 	must(t, scene.Until(t.Context(), what, func(ctx context.Context) error {
 		results, err := s.Caller(n.Pod).Call(ctx, caller.Call{URL: "http://" + host + n.path + "/settles", Timeout: caller.Duration(10 * time.Second)})

@@ -37,8 +37,8 @@ type intruder struct {
 	message, reason string
 	// want is what plain calls of the Pod that asked come to.
 	want caller.Outcome
-	// neighbour and neighbourTLS are what plain calls and own https calls of a Pod that didn't ask come to. Default: 200. unsettled ones are not looked at.
-	neighbour, neighbourTLS caller.Outcome
+	// neighbor and neighborTLS are what plain calls and own https calls of a Pod that didn't ask come to. Default: 200. unsettled ones are not looked at.
+	neighbor, neighborTLS caller.Outcome
 	// hides says that nothing of the namespace reaches its sidecars.
 	hides bool
 }
@@ -52,7 +52,7 @@ const (
 	stopped = "PlaintextPossible"
 )
 
-// older says whether the object has to be there before ours of its kind.
+// older reports whether the object has to be there before ours of its kind.
 func (i intruder) older() bool { return i.name == "earlier" }
 
 // intruders by what they are, for each kind.
@@ -79,7 +79,7 @@ metadata: {name: earlier, namespace: "${HERE}"}
 spec: {hosts: ["${HOST}"], exportTo: ["."], location: MESH_EXTERNAL, resolution: STATIC, endpoints: [{address: ${PARTNER}}], ports: [{number: 443, name: tls, protocol: HTTPS}]}
 `},
 			"an older one, private to the namespace, that leads to another host": {
-				kind: "VirtualService", name: "earlier", message: "private to the namespace as ours is, and older", reason: stopped, want: "503", neighbour: "200", manifests: `
+				kind: "VirtualService", name: "earlier", message: "private to the namespace as ours is, and older", reason: stopped, want: "503", neighbor: "200", manifests: `
 apiVersion: networking.istio.io/v1
 kind: VirtualService
 metadata: {name: earlier, namespace: "${HERE}"}
@@ -91,28 +91,28 @@ metadata: {name: earlier, namespace: "${HERE}"}
 spec: {hosts: [other-name.example.org], exportTo: ["."], location: MESH_EXTERNAL, resolution: STATIC, endpoints: [{address: ${PARTNER}}], ports: [{number: 80, name: http, protocol: HTTP}]}
 `},
 			"a newer one, private to the namespace": {
-				kind: "VirtualService", name: "newer", message: "Istio takes ours before it", reason: conflicting, want: "200", neighbour: "418", manifests: `
+				kind: "VirtualService", name: "newer", message: "Istio takes ours before it", reason: conflicting, want: "200", neighbor: "418", manifests: `
 apiVersion: networking.istio.io/v1
 kind: VirtualService
 metadata: {name: newer, namespace: "${HERE}"}
 spec: {hosts: ["${HOST}"], exportTo: ["."], http: [{directResponse: {status: 418}}]}
 `},
 			"an older one of the namespace, for all namespaces": {
-				kind: "VirtualService", name: "earlier", message: "Istio takes ours before it", reason: conflicting, want: "200", neighbour: "418", manifests: `
+				kind: "VirtualService", name: "earlier", message: "Istio takes ours before it", reason: conflicting, want: "200", neighbor: "418", manifests: `
 apiVersion: networking.istio.io/v1
 kind: VirtualService
 metadata: {name: earlier, namespace: "${HERE}"}
 spec: {hosts: ["${HOST}"], http: [{directResponse: {status: 418}}]}
 `},
 			"an older one that another namespace exports": {
-				kind: "VirtualService", name: "earlier", elsewhere: true, message: "Istio takes ours before it", reason: conflicting, want: "200", neighbour: "418", manifests: `
+				kind: "VirtualService", name: "earlier", elsewhere: true, message: "Istio takes ours before it", reason: conflicting, want: "200", neighbor: "418", manifests: `
 apiVersion: networking.istio.io/v1
 kind: VirtualService
 metadata: {name: earlier, namespace: "${ELSEWHERE}"}
 spec: {hosts: ["${HOST}"], exportTo: ["${HERE}"], http: [{directResponse: {status: 418}}]}
 `},
 			"an older one for a wildcard": {
-				kind: "VirtualService", name: "earlier", message: "covers ${HOST} with the wildcard *.system.com", reason: conflicting, want: "200", neighbour: "418", manifests: `
+				kind: "VirtualService", name: "earlier", message: "covers ${HOST} with the wildcard *.system.com", reason: conflicting, want: "200", neighbor: "418", manifests: `
 apiVersion: networking.istio.io/v1
 kind: VirtualService
 metadata: {name: earlier, namespace: "${HERE}"}
@@ -218,14 +218,14 @@ metadata: {name: newer, namespace: "${HERE}"}
 spec: {hosts: ["${HOST}"], exportTo: ["."], location: MESH_EXTERNAL, resolution: STATIC, endpoints: [{address: ${PARTNER}}], ports: [{number: 80, name: http, protocol: HTTP}]}
 `},
 			"one for the partner's host that another namespace exports": {
-				kind: "ServiceEntry", name: "earlier", elsewhere: true, want: "200", neighbourTLS: unsettled, manifests: `
+				kind: "ServiceEntry", name: "earlier", elsewhere: true, want: "200", neighborTLS: unsettled, manifests: `
 apiVersion: networking.istio.io/v1
 kind: ServiceEntry
 metadata: {name: earlier, namespace: "${ELSEWHERE}"}
 spec: {hosts: ["${HOST}"], exportTo: ["${HERE}"], location: MESH_EXTERNAL, resolution: STATIC, endpoints: [{address: 10.96.0.77}], ports: [{number: 443, name: tls, protocol: HTTPS}]}
 `},
 			"one that makes the host a service of the mesh": {
-				kind: "ServiceEntry", name: "newer", message: "makes ${HOST} a service of the mesh", reason: stopped, want: "503", neighbourTLS: unsettled, manifests: `
+				kind: "ServiceEntry", name: "newer", message: "makes ${HOST} a service of the mesh", reason: stopped, want: "503", neighborTLS: unsettled, manifests: `
 apiVersion: networking.istio.io/v1
 kind: ServiceEntry
 metadata: {name: newer, namespace: "${HERE}"}
@@ -239,7 +239,7 @@ metadata: {name: earlier, namespace: "${HERE}"}
 spec: {hosts: [api.example.org], exportTo: ["."], location: MESH_EXTERNAL, resolution: STATIC, endpoints: [{address: ${PARTNER}}], ports: [{number: 80, name: tcp, protocol: TCP}]}
 `},
 			"an older one of another host, of another namespace, that takes port 80 as MySQL": {
-				kind: "ServiceEntry", name: "earlier", elsewhere: true, message: "gives port 80 the protocol MYSQL", reason: conflicting, want: "200", neighbour: unsettled, manifests: `
+				kind: "ServiceEntry", name: "earlier", elsewhere: true, message: "gives port 80 the protocol MYSQL", reason: conflicting, want: "200", neighbor: unsettled, manifests: `
 apiVersion: networking.istio.io/v1
 kind: ServiceEntry
 metadata: {name: earlier, namespace: "${ELSEWHERE}"}
@@ -313,7 +313,7 @@ type stand struct {
 	host                 string
 	namespace, elsewhere string
 	credential           scene.Credential
-	pod, neighbour       *corev1.Pod
+	pod, neighbor       *corev1.Pod
 	url                  string
 	// partner is the partner's address.
 	partner string
@@ -327,12 +327,12 @@ func newStand(t *testing.T, s *scene.Scene, host string) *stand {
 	service, err := s.Client.CoreV1().Services(scene.PartnerNamespace).Get(t.Context(), "partner", metav1.GetOptions{})
 	must(t, err)
 	d := &stand{Scene: s, host: host, partner: service.Spec.ClusterIP, namespace: here, elsewhere: elsewhere, credential: credential(t, s, here, "shop"), url: "http://" + host + "/others/" + here}
-	must(t, s.Deploy(t.Context(), scene.App{Namespace: here, Name: "neighbour"}))
+	must(t, s.Deploy(t.Context(), scene.App{Namespace: here, Name: "neighbor"}))
 	d.pod = deployed(t, s, scene.App{
 		Namespace: here, Name: "shop", Annotations: map[string]string{egress.AnnotationTarget: host, egress.AnnotationSecret: "external-system-mtls-data"},
 		Loops: []string{d.url}, Args: []string{"--pause", "50ms"},
 	})
-	d.neighbour, err = s.ReadyPod(t.Context(), here, "neighbour")
+	d.neighbor, err = s.ReadyPod(t.Context(), here, "neighbor")
 	must(t, err)
 	must(t, d.undisturbed(t.Context()))
 	return d
@@ -455,7 +455,7 @@ func (d *stand) leave(t *testing.T, manifests string) {
 	}
 }
 
-// says whether the EgressTarget's conditions name the object as they must.
+// reports whether the EgressTarget's conditions name the object as they must.
 func (d *stand) says(ctx context.Context, row intruder) error {
 	egressTarget, err := d.egressTarget(ctx)
 	if err != nil {
@@ -509,7 +509,7 @@ kind: VirtualService
 metadata: {name: marker, namespace: %[1]s}
 spec: {hosts: [marker.internal], exportTo: ["."], http: [{directResponse: {status: %[2]s}}]}
 `, d.namespace, status)))
-	for _, pod := range []*corev1.Pod{d.pod, d.neighbour} {
+	for _, pod := range []*corev1.Pod{d.pod, d.neighbor} {
 		must(t, scene.Until(t.Context(), "the marker", func(ctx context.Context) error {
 			_, err := expect(ctx, d.Caller(pod), marker, status)
 			return err
@@ -529,8 +529,8 @@ func (d *stand) call(t *testing.T, row intruder) {
 		return
 	}
 	for address, want := range map[string]caller.Outcome{
-		"http://" + d.host + "/others/neighbour":  row.neighbour,
-		"https://" + d.host + "/others/neighbour": row.neighbourTLS,
+		"http://" + d.host + "/others/neighbor":  row.neighbor,
+		"https://" + d.host + "/others/neighbor": row.neighborTLS,
 	} {
 		if want == unsettled {
 			continue
@@ -543,7 +543,7 @@ func (d *stand) call(t *testing.T, row intruder) {
 		}
 		// The sidecar resolves the name of a new ServiceEntry first.
 		must(t, scene.Until(t.Context(), "what the neighbor gets", func(ctx context.Context) error {
-			_, err := expect(ctx, d.Caller(d.neighbour), call, want)
+			_, err := expect(ctx, d.Caller(d.neighbor), call, want)
 			return err
 		}))
 	}

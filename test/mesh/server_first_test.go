@@ -33,9 +33,9 @@ function connect() {
 connect()`
 )
 
-// TestANeighbourWhoseServerSpeaksFirst measures what the app port of a target does to a neighbor that calls a server
+// TestANeighborWhoseServerSpeaksFirst measures what the app port of a target does to a neighbor that calls a server
 // outside the mesh on that port, in a protocol in which the server speaks first.
-func TestANeighbourWhoseServerSpeaksFirst(t *testing.T) {
+func TestANeighborWhoseServerSpeaksFirst(t *testing.T) {
 	t.Parallel()
 	s := play(t)
 	ns := namespace(t, s)

@@ -36,7 +36,7 @@ const (
 	withEverything          = withAnchor | withListener | withVirtualService | withDestinationRule | withServiceEntry
 )
 
-// has says whether all of these are there.
+// has reports whether all of these are there.
 func (p presence) has(these presence) bool { return p&these == these }
 
 func (p presence) String() string {

@@ -121,7 +121,7 @@ func newest(candidates []*x509.Certificate, fits func(*x509.Certificate) bool) *
 	return found
 }
 
-// issuedBy says whether issuer, which is an authority, has signed certificate.
+// issuedBy reports whether issuer, which is an authority, has signed certificate.
 func issuedBy(certificate, issuer *x509.Certificate) bool {
 	if !bytes.Equal(certificate.RawIssuer, issuer.RawSubject) {
 		return false
@@ -139,7 +139,7 @@ func selfSigned(certificate *x509.Certificate) bool {
 	return bytes.Equal(certificate.RawIssuer, certificate.RawSubject) && signedBy(certificate, certificate)
 }
 
-// signedBy says whether the key of signer, which has the name of the certificate's issuer, has signed certificate. Signatures that are too weak to be trusted (SHA-1, MD5)
+// signedBy reports whether the key of signer, which has the name of the certificate's issuer, has signed certificate. Signatures that are too weak to be trusted (SHA-1, MD5)
 // are checked like any other, as nothing is trusted here. Those that crypto/x509 can't check, as RSA-PSS with a salt that isn't as long as the hash
 // (https://pkg.go.dev/crypto/x509#SignatureAlgorithm), are decided by the key identifiers, and by the names alone where one of the two has none (RFC 4158 §3.5.12).
 func signedBy(certificate, signer *x509.Certificate) bool {

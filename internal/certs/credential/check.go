@@ -34,7 +34,7 @@ type Credential struct {
 	KeyType string
 }
 
-// Check says whether the credential that data holds under the keys of layout can be used at the time now, and what
+// Check reports whether the credential that data holds under the keys of layout can be used at the time now, and what
 // it is. A credential can be used when
 //   - the certificate, its chain and the private key can be read,
 //   - the private key belongs to the first certificate,

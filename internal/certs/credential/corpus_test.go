@@ -40,7 +40,7 @@ const corpusSize = 500
 type class struct {
 	// depths are the numbers of intermediates; default: 1 and 2.
 	depths []int
-	// root says whether the root stands in the file: [always], [never], or now and then, the default.
+	// root reports whether the root stands in the file: [always], [never], or now and then, the default.
 	root presence
 	// rsa means that only RSA keys sign and are signed.
 	rsa bool

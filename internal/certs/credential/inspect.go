@@ -29,7 +29,7 @@ type Inspection struct {
 	Findings []Finding `json:"findings"`
 }
 
-// Refused says whether the credential is not used.
+// Refused reports whether the credential is not used.
 func (i *Inspection) Refused() bool {
 	return slices.ContainsFunc(i.Findings, func(f Finding) bool { return f.Severity == Refused })
 }
@@ -65,7 +65,7 @@ type Details struct {
 	SelfSigned bool `json:"selfSigned,omitempty"`
 	// SHA256 is the fingerprint in lower-case hexadecimal.
 	SHA256 string `json:"sha256"`
-	// IssuedByNext says whether the certificate behind this one has signed it.
+	// IssuedByNext reports whether the certificate behind this one has signed it.
 	IssuedByNext bool `json:"issuedByNext,omitempty"`
 }
 

@@ -54,7 +54,7 @@ func IssuedFor(annotations map[string]string) (certificate string, issued bool) 
 	return certificate, issued
 }
 
-// SameIssuance says whether two Certificates ask for the same. What cert-manager fills in by itself, and what somebody else set beside it, doesn't count.
+// SameIssuance reports whether two Certificates ask for the same. What cert-manager fills in by itself, and what somebody else set beside it, doesn't count.
 func SameIssuance(a, b *certmanagerv1.Certificate) bool {
 	return equality.Semantic.DeepEqual(asked(a.Spec), asked(b.Spec))
 }

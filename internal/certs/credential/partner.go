@@ -38,7 +38,7 @@ type Description struct {
 	PublicKeySHA256 string `json:"publicKeySHA256"`
 	// Issuers are those of the client certificate as far as they are known, each followed by its own. A certificate that signed itself is its own.
 	Issuers []Issuer `json:"issuers"`
-	// RootKnown says whether the last of Issuers is a root.
+	// RootKnown reports whether the last of Issuers is a root.
 	RootKnown bool `json:"rootKnown"`
 	// Findings are warnings only.
 	Findings []Finding `json:"findings"`
@@ -116,7 +116,7 @@ func foreignIssuers(chain Chain, issuers []*x509.Certificate) error {
 	return fmt.Errorf("none of the given issuers (%s) has issued the client certificate or an issuer of it: %s", strings.Join(given, "; "), right)
 }
 
-// leadsThrough says whether the certificate is one of those that lead from the leaf to the root.
+// leadsThrough reports whether the certificate is one of those that lead from the leaf to the root.
 func (c Chain) leadsThrough(certificate *x509.Certificate) bool {
 	return slices.ContainsFunc(c.Certificates[1:], certificate.Equal) || c.Root != nil && certificate.Equal(c.Root)
 }

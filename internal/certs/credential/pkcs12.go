@@ -46,12 +46,12 @@ func ReadPKCS12(content []byte, password string) (Bundle, error) {
 	return Bundle{PrivateKey: signer, Certificates: append([]*x509.Certificate{leaf}, others...)}, nil
 }
 
-// IsPKCS12 says whether content begins as a PKCS#12 file, in DER or in BER.
+// IsPKCS12 reports whether content begins as a PKCS#12 file, in DER or in BER.
 func IsPKCS12(content []byte) bool {
 	return isPKCS12(content) || isIndefinite(content)
 }
 
-// isIndefinite says whether content begins as a PFX of indefinite length, which BER allows and DER doesn't (X.690 §8.1.3.6).
+// isIndefinite reports whether content begins as a PFX of indefinite length, which BER allows and DER doesn't (X.690 §8.1.3.6).
 func isIndefinite(content []byte) bool {
 	return bytes.HasPrefix(content, []byte{0x30, 0x80, 0x02, 0x01, 0x03})
 }

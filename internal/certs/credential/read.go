@@ -203,12 +203,12 @@ func decodeBase64(value []byte) (decoded []byte, ok bool) {
 	return decoded, err == nil
 }
 
-// isDER says whether value begins as a SEQUENCE of more than 127 bytes, as all certificates and most keys do.
+// isDER reports whether value begins as a SEQUENCE of more than 127 bytes, as all certificates and most keys do.
 func isDER(value []byte) bool {
 	return len(value) > 4 && value[0] == 0x30 && (value[1] == 0x81 || value[1] == 0x82 || value[1] == 0x83)
 }
 
-// isPKCS12 says whether value begins as a PFX: a SEQUENCE whose first element is the INTEGER 3 (RFC 7292 §4).
+// isPKCS12 reports whether value begins as a PFX: a SEQUENCE whose first element is the INTEGER 3 (RFC 7292 §4).
 func isPKCS12(value []byte) bool {
 	if !isDER(value) {
 		return false

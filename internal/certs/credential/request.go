@@ -28,7 +28,7 @@ func KeyTypes() []string {
 	return []string{DefaultKeyType, "ecdsa-p384", "rsa-2048", "rsa-3072", "rsa-4096"}
 }
 
-// CheckKeyType says whether [GenerateKey] knows a type.
+// CheckKeyType reports whether [GenerateKey] knows a type.
 func CheckKeyType(keyType string) error {
 	if slices.Contains(KeyTypes(), keyType) {
 		return nil

@@ -10,7 +10,7 @@ import (
 	"mtls.egress/webhook/internal/egress"
 )
 
-// CheckConfigMap says whether the CA of the server that a ConfigMap has under key can be used at the time now. The error is a [*RefusedError].
+// CheckConfigMap reports whether the CA of the server that a ConfigMap has under key can be used at the time now. The error is a [*RefusedError].
 func CheckConfigMap(configMap *corev1.ConfigMap, key string, now time.Time) error {
 	data := ConfigMapData(configMap)
 	return refuseKeys("the ConfigMap "+configMap.Name, data, judgeServerCA(part{serverCAPart, key}, data, now)...)

@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// judgeUsage says whether the extensions of a certificate allow a TLS client. An extension that is not there rules
+// judgeUsage reports whether the extensions of a certificate allow a TLS client. An extension that is not there rules
 // nothing out. The rules are those of OpenSSL's "verify -purpose sslclient", which most servers apply, but for
 //   - anyExtendedKeyUsage, which is accepted, as RFC 5280 §4.2.1.12 allows and Go and Java servers do;
 //   - a key usage of keyAgreement without digitalSignature, which is refused: TLS 1.3 forbids it (RFC 8446 §4.4.2.2),

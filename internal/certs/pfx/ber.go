@@ -63,7 +63,7 @@ func readValue(ber []byte, depth int) (value asn1.RawValue, rest []byte, err err
 	return value, rest, err
 }
 
-// isKnown says whether the layers of a PKCS#12 file have values of such a tag: of one byte, and of the universal ones those in pieces only that DER has in
+// isKnown reports whether the layers of a PKCS#12 file have values of such a tag: of one byte, and of the universal ones those in pieces only that DER has in
 // pieces, and octet strings.
 func isKnown(value asn1.RawValue) bool {
 	if value.Tag == 0x1f {

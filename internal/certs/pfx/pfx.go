@@ -104,11 +104,11 @@ func Rewrite(der []byte, password string) ([]byte, error) {
 		pfx.MAC.Digest.Algorithm = pkix.AlgorithmIdentifier{Algorithm: asn1.ObjectIdentifier{2, 16, 840, 1, 101, 3, 4, 2, 1}}
 		pfx.MAC.Digest.Value = sum(pfx.MAC, crypto.SHA256, content, encoded)
 	}
-	marshalled, err := asn1.Marshal(data{Type: authSafe.Type, Content: content})
+	marshaled, err := asn1.Marshal(data{Type: authSafe.Type, Content: content})
 	if err != nil {
 		return nil, err
 	}
-	pfx.AuthSafe = asn1.RawValue{FullBytes: marshalled}
+	pfx.AuthSafe = asn1.RawValue{FullBytes: marshaled}
 	return asn1.Marshal(pfx)
 }
 

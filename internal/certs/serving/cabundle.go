@@ -215,7 +215,7 @@ func bundlePatch(config *admissionregistrationv1.MutatingWebhookConfiguration, c
 	return append([]jsonpatch.Operation{jsonpatch.NewOperation("test", "/metadata/resourceVersion", config.ResourceVersion)}, patch...), nil
 }
 
-// holdsIssuer says whether every webhook's caBundle holds the CA that signed a certificate, or one above it, and if not, why. When
+// holdsIssuer reports whether every webhook's caBundle holds the CA that signed a certificate, or one above it, and if not, why. When
 // there is no MutatingWebhookConfiguration, no API server is there to trust anything, and the answer is yes.
 func (b *caBundle) holdsIssuer(certificate *tls.Certificate) error {
 	for _, synced := range b.synced {

@@ -70,7 +70,7 @@ func outcomeOf(status int, err error) Outcome {
 	return Outcome("other:" + err.Error())
 }
 
-// isTLS recognises what crypto/tls refuses, what the other side refuses by an alert, and a plain answer to a TLS call.
+// isTLS recognizes what crypto/tls refuses, what the other side refuses by an alert, and a plain answer to a TLS call.
 func isTLS(err error) bool {
 	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
 		return true

@@ -285,7 +285,7 @@ type found struct {
 	matched tally
 }
 
-// visit shows the entries that match, by ID. It says how many entries were dropped, and of how many it can't say whether they match.
+// visit shows the entries that match, by ID. It says how many entries were dropped, and of how many it can't report whether they match.
 func (b *book) visit(filter Filter, show func(found)) (dropped int64, undecided int) {
 	b.mu.Lock()
 	entries := slices.Collect(maps.Values(b.entries))
@@ -313,7 +313,7 @@ func (b *book) visit(filter Filter, show func(found)) (dropped int64, undecided 
 	return b.dropped, undecided
 }
 
-// judge says whether an entry matches, with which requests, and whether that is sure.
+// judge reports whether an entry matches, with which requests, and whether that is sure.
 func (e *entry) judge(filter Filter) (matched tally, exact, matches bool) {
 	c := &e.connection
 	if c.ID <= filter.After || filter.Port != 0 && c.Port != filter.Port || filter.Remote != "" && c.RemoteIP != filter.Remote {

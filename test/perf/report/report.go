@@ -16,7 +16,7 @@ func Environment(pkg string, further ...string) error {
 	return err
 }
 
-// Line prints one line of results, as go test does. Lines of the same name are samples, which benchstat summarises. The testing
+// Line prints one line of results, as go test does. Lines of the same name are samples, which benchstat summarizes. The testing
 // package can't do this: it takes all samples of one benchmark before it begins with the next, while contenders have to take turns.
 func Line(name string, operations int, figures map[string]float64) error {
 	if procs := runtime.GOMAXPROCS(0); procs > 1 {
