@@ -31,7 +31,7 @@ type lastWrite struct {
 func newRepairs() *repairs {
 	r := &repairs{last: map[objectKey]lastWrite{}, counter: prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "mtls_egress_repairs_total",
-		Help: "How often a generated object was put back after somebody else had changed or deleted it, by its kind.",
+		Help: "The number of times that the controller restored a generated object that another client had changed or deleted, by kind.",
 	}, []string{"kind"})}
 	for _, kind := range mesh.HostKinds() {
 		r.counter.WithLabelValues(kind) // from 0, so that the first one is an increase

@@ -110,7 +110,7 @@ func (w *Writer) apply(ctx context.Context, object, desired *unstructured.Unstru
 		return err
 	}
 	if repaired {
-		log.FromContext(ctx).Info("put back what somebody else changed or deleted", "object", desired.GetKind()+" "+desired.GetName())
+		log.FromContext(ctx).Info("restored an object that another client changed or deleted", "object", desired.GetKind()+" "+desired.GetName())
 	}
 	return nil
 }

@@ -25,6 +25,6 @@ func inTime[T any](limit time.Duration, read func() (T, error)) (T, error) {
 		return r.value, r.err
 	case <-time.After(limit):
 		var none T
-		return none, fmt.Errorf("the file isn't read within %s: it asks for too many rounds of key derivation; have it made anew with fewer", limit)
+		return none, fmt.Errorf("the file isn't read within %s: it asks for too many rounds of key derivation; create it again with fewer", limit)
 	}
 }

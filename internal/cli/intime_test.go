@@ -10,7 +10,7 @@ func TestWhatIsNotReadInTimeIsGivenUp(t *testing.T) {
 	never := make(chan struct{})
 	defer close(never)
 	_, err := inTime(time.Millisecond, func() (int, error) { <-never; return 0, nil })
-	if want := "the file isn't read within 1ms: it asks for too many rounds of key derivation; have it made anew with fewer"; err == nil || err.Error() != want {
+	if want := "the file isn't read within 1ms: it asks for too many rounds of key derivation; create it again with fewer"; err == nil || err.Error() != want {
 		t.Errorf("%v, want %s", err, want)
 	}
 	broken := errors.New("broken")

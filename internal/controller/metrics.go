@@ -54,7 +54,7 @@ func newCollector(cache informers.Cache, elected <-chan struct{}) *collector {
 		withoutSidecar: prometheus.NewDesc("mtls_egress_pods_without_sidecar",
 			"The number of running Pods that have a target and no sidecar, so that their calls end nowhere, by namespace; namespaces without any are left out.", []string{"namespace"}, nil),
 		conflicted: prometheus.NewDesc("mtls_egress_target_conflicted",
-			"1 when objects of somebody else's stand in a target's way; left out when none do.", []string{"namespace", "host"}, nil),
+			"1 if other Istio objects conflict with a target; absent if none do.", []string{"namespace", "host"}, nil),
 		notProgrammed: prometheus.NewDesc("mtls_egress_pods_not_programmed",
 			"The number of Pods that ask for a host whose target is not programmed, so that their calls fail; left out when there are none.", []string{"namespace", "host"}, nil),
 		notProgrammedSince: prometheus.NewDesc("mtls_egress_pods_not_programmed_since_timestamp_seconds",

@@ -103,7 +103,7 @@ func (i Issuer) issue(ctx context.Context, egressTarget *v1alpha1.EgressTarget, 
 		return nil, err
 	case present != nil && !mesh.Owned(present):
 		return new(plan.False(reasonCertificateNameTaken,
-			fmt.Sprintf("somebody else's Certificate has the name %s; it is left alone: rename it", desired.Name))), nil
+			fmt.Sprintf("the Certificate %s exists and does not belong to this EgressTarget; rename it", desired.Name))), nil
 	}
 	if taken, err := i.secretTaken(ctx, desired); err != nil || taken != nil {
 		return taken, err

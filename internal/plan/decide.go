@@ -118,7 +118,7 @@ func undisturbed(asked egress.Target, facts Facts) Plan {
 			"no credential can be used now; the objects stay as they were programmed with the last one that could")
 	default:
 		p.Programmed = True(reasonProgrammed,
-			"the anchor, listener, VirtualService, DestinationRule and ServiceEntry are as they have to be")
+			"the anchor, listener, VirtualService, DestinationRule and ServiceEntry are in sync")
 	}
 	return p.withComplaints()
 }
@@ -219,7 +219,7 @@ func outdated(t egress.Target, demands []Demand) Condition {
 			some(withoutCA), t.ServerCA.ConfigMap.Name))
 	}
 	if len(messages) == 0 {
-		return False(reasonPodsUpToDate, "every Pod mounts what is asked for now")
+		return False(reasonPodsUpToDate, "all Pods are up to date")
 	}
 	return True(reason, strings.Join(messages, "; "))
 }

@@ -113,7 +113,7 @@ func layoutsMessage(checks []CredentialCheck, preferred egress.Layout) string {
 
 func conflicted(conflicts []mesh.Conflict) Condition {
 	if len(conflicts) == 0 {
-		return False(reasonNoConflict, "no object of anybody else stands in the way")
+		return False(reasonNoConflict, "no conflicting Istio objects")
 	}
 	var messages []string
 	for _, conflict := range conflicts {

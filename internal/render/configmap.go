@@ -19,7 +19,7 @@ type configMap struct {
 func (r *renderer) collectConfigMap(item item) {
 	typed := &corev1.ConfigMap{}
 	if err := item.decodeInto(typed); err != nil {
-		r.warn(item.location, "can't be read as a ConfigMap, so nobody looked whether it has the CA of a server")
+		r.warn(item.location, "can't be read as a ConfigMap, so it was not checked for the CA of a server")
 		return
 	}
 	r.configMaps[nameKey(item.namespace(), typed.Name)] = configMap{location: item.location, object: typed}

@@ -143,7 +143,7 @@ func appendTyped[T mesh.Object](r *renderer, item item, list []T, typed T) []T {
 		err = json.Unmarshal(encoded, typed)
 	}
 	if err != nil {
-		r.warn(item.location, "can't be read, so nobody looked whether it stands in the way of a target")
+		r.warn(item.location, "can't be read, so it was not checked for conflicts")
 		return list
 	}
 	typed.SetNamespace(item.namespace())

@@ -28,8 +28,8 @@ func TestASecretThatAppearsIsNoticed(t *testing.T) {
 		{Type: "Ready", Status: "False", ObservedGeneration: 1, Reason: "SecretMissing"},
 		{Type: "CredentialValid", Status: "False", ObservedGeneration: 1, Reason: "SecretMissing"},
 		{Type: "Programmed", Status: "False", ObservedGeneration: 1, Reason: "CredentialInvalid", Message: "the target is closed, calls that come to its route fail with 503 in the sidecar, until there is a credential that can be used; see the condition CredentialValid"},
-		{Type: "Conflicted", Status: "False", ObservedGeneration: 1, Reason: "NoConflict", Message: "no object of anybody else stands in the way"},
-		{Type: "PodsOutdated", Status: "False", ObservedGeneration: 1, Reason: "PodsUpToDate", Message: "every Pod mounts what is asked for now"},
+		{Type: "Conflicted", Status: "False", ObservedGeneration: 1, Reason: "NoConflict", Message: "no conflicting Istio objects"},
+		{Type: "PodsOutdated", Status: "False", ObservedGeneration: 1, Reason: "PodsUpToDate", Message: "all Pods are up to date"},
 	}
 	for i := range want[:2] {
 		want[i].Message = "the Secret external-system-mtls-data doesn't exist in the namespace " + w.namespace +

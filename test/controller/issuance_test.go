@@ -486,7 +486,7 @@ func leavesACertificateAlone(w *world, running *running) {
 	w.create(theirs)
 	w.asks()
 	w.pod("app", host)
-	w.notIssued("CertificateNameTaken", "somebody else's Certificate has the name "+egress.ObjectName(host)+"; it is left alone: rename it")
+	w.notIssued("CertificateNameTaken", "the Certificate "+egress.ObjectName(host)+" exists and does not belong to this EgressTarget; rename it")
 	var after *certmanagerv1.Certificate
 	// Wholly, with the condition Issuing gone again: as long as cert-manager issues it makes requests anew that are removed.
 	w.eventually(func() error {

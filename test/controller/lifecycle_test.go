@@ -45,9 +45,9 @@ func TestFirstUseCreatesTheTargetAndItsObjectsInOrder(t *testing.T) {
 			Conditions: []metav1.Condition{
 				{Type: "Ready", Status: "True", ObservedGeneration: 1, Reason: "Ready", Message: "calls to the host leave over mutual TLS"},
 				{Type: "CredentialValid", Status: "True", ObservedGeneration: 1, Reason: "Valid", Message: "the client certificate is valid: external-system-mtls-data until 2120-01-01T00:00:00Z"},
-				{Type: "Programmed", Status: "True", ObservedGeneration: 1, Reason: "Programmed", Message: "the anchor, listener, VirtualService, DestinationRule and ServiceEntry are as they have to be"},
-				{Type: "Conflicted", Status: "False", ObservedGeneration: 1, Reason: "NoConflict", Message: "no object of anybody else stands in the way"},
-				{Type: "PodsOutdated", Status: "False", ObservedGeneration: 1, Reason: "PodsUpToDate", Message: "every Pod mounts what is asked for now"},
+				{Type: "Programmed", Status: "True", ObservedGeneration: 1, Reason: "Programmed", Message: "the anchor, listener, VirtualService, DestinationRule and ServiceEntry are in sync"},
+				{Type: "Conflicted", Status: "False", ObservedGeneration: 1, Reason: "NoConflict", Message: "no conflicting Istio objects"},
+				{Type: "PodsOutdated", Status: "False", ObservedGeneration: 1, Reason: "PodsUpToDate", Message: "all Pods are up to date"},
 			},
 			Credentials: []v1alpha1.CredentialStatus{{
 				SecretName: secret, Pods: 1, Subject: "CN=orders", Issuer: "CN=partner CA",

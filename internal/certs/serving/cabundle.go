@@ -174,7 +174,7 @@ func (b *caBundle) write(ctx context.Context) error {
 
 	patch, err := bundlePatch(config, authorities, time.Now())
 	if err != nil {
-		b.log.Info("The CA cannot be used, waiting for it to be made anew", "reason", err.Error())
+		b.log.Info("The CA cannot be used, waiting for a new one", "reason", err.Error())
 		return nil
 	}
 	if len(patch) == 0 {
