@@ -3,7 +3,8 @@ package charts
 
 import _ "embed"
 
-// The embedded copy is the file that `make generate` writes and the chart installs, so that both can't differ.
+// The embedded copy is the file that `make generate` writes and the chart installs, so that both
+// can't differ.
 //
 //go:embed mtls-egress-webhook/files/crds/mtls.egress_egresstargets.yaml
 var egressTargetCRD string

@@ -17,7 +17,8 @@ type member struct {
 	mode   int64
 }
 
-// writeArchive writes the files in the order given. All belong to root and have one time. It is compressed when its name ends in gz.
+// writeArchive writes the files in the order given. All belong to root and have one time. It is
+// compressed when its name ends in gz.
 func writeArchive(path string, files []member, modified time.Time) (err error) {
 	file, err := os.Create(path)
 	if err != nil {

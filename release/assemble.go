@@ -62,10 +62,12 @@ type artefact struct {
 	sha256  string
 }
 
-// semantic is what Helm takes for a version. https://semver.org/#is-there-a-suggested-regular-expression-regex-to-check-a-semver-string
+// semantic is what Helm takes for a version.
+// https://semver.org/#is-there-a-suggested-regular-expression-regex-to-check-a-semver-string
 var semantic = regexp.MustCompile(`^(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)(-[0-9A-Za-z.-]+)?$`)
 
-// chartVersion is the version without its v. What was built from a commit without a tag comes before all releases.
+// chartVersion is the version without its v. What was built from a commit without a tag comes
+// before all releases.
 func chartVersion(version string) string {
 	if short := strings.TrimPrefix(version, "v"); semantic.MatchString(short) {
 		return short

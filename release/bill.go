@@ -22,8 +22,9 @@ const noAssertion = "NOASSERTION"
 
 func (r release) billName() string { return fmt.Sprintf("%s_%s.spdx.json", product, r.version) }
 
-// bill writes the bill of materials as SPDX 2.3: the artefacts, the program that they contain, and the modules that the linker has put into it, by what is written in the
-// binaries. https://spdx.github.io/spdx-spec/v2.3/
+// bill writes the bill of materials as SPDX 2.3: the artefacts, the program that they contain, and
+// the modules that the linker has put into it, by what is written in the binaries.
+// https://spdx.github.io/spdx-spec/v2.3/
 func (r release) bill(folder string, artefacts []artefact, libraries []library) (err error) {
 	modules, err := r.modules()
 	if err != nil {
@@ -119,7 +120,8 @@ func identifierOf(text string) string {
 	return regexp.MustCompile(`[^0-9A-Za-z.-]+`).ReplaceAllString(text, "-")
 }
 
-// uniqueIdentifiers fails when two packages are one to a reader, as their names differ in other letters only.
+// uniqueIdentifiers fails when two packages are one to a reader, as their names differ in other
+// letters only.
 func uniqueIdentifiers(document *spdx.Document) error {
 	seen := map[common.ElementID]string{}
 	for _, p := range document.Packages {
@@ -146,7 +148,8 @@ func licenceOf(module string, libraries []library) string {
 	return strings.Join(slices.Compact(found), " AND ")
 }
 
-// packageURL is the name that scanners know a module by. https://github.com/package-url/purl-spec/blob/main/types-doc/golang-definition.md
+// packageURL is the name that scanners know a module by.
+// https://github.com/package-url/purl-spec/blob/main/types-doc/golang-definition.md
 func packageURL(path, version string) string {
 	if path == standardLibrary {
 		path, version = "stdlib", strings.TrimPrefix(version, "go")

@@ -25,8 +25,9 @@ func (r release) chartName() string {
 
 // chart packs the chart with the versions, the image's name and the licence.
 //
-// The image's digest is told in an annotation, and is no default of image.digest: `helm upgrade --reuse-values` takes the defaults of the chart before, so it would
-// install a new chart with the old image, and whoever sets image.tag would get another image than that.
+// The image's digest is told in an annotation, and is no default of image.digest: `helm upgrade
+// --reuse-values` takes the defaults of the chart before, so it would install a new chart with the
+// old image, and whoever sets image.tag would get another image than that.
 func (r release) chart(ctx context.Context, folder, imageDigest string) (artefact, error) {
 	staged, err := os.MkdirTemp("", "mtls-egress-chart-")
 	if err != nil {
@@ -71,7 +72,8 @@ func rewrite(path string, change func(string) (string, error)) error {
 	return os.WriteFile(path, []byte(changed), 0o644)
 }
 
-// annotate adds what https://artifacthub.io/docs/topics/annotations/helm/ has for the licence and the images of a chart.
+// annotate adds what https://artifacthub.io/docs/topics/annotations/helm/ has for the licence and
+// the images of a chart.
 func (r release) annotate(text, imageDigest string) (string, error) {
 	chart := map[string]any{}
 	if err := yaml.Unmarshal([]byte(text), &chart); err != nil {
@@ -91,7 +93,8 @@ func (r release) annotate(text, imageDigest string) (string, error) {
 	return string(changed), err
 }
 
-// setRepository makes the image's name the default of image.repository. The comments of the file stay.
+// setRepository makes the image's name the default of image.repository. The comments of the file
+// stay.
 func (r release) setRepository(text string) (string, error) {
 	const line = "\n  repository: " + product + "\n"
 	if found := strings.Count(text, line); found != 1 {

@@ -33,7 +33,8 @@ func fullReference(reference string) (string, error) {
 	return strings.Replace(tag.Name(), name.DefaultRegistry, "docker.io", 1), nil
 }
 
-// image writes the image of all binaries for Linux. The checksum of the artefact is the digest of the image's index.
+// image writes the image of all binaries for Linux. The checksum of the artefact is the digest of
+// the image's index.
 func (r release) image(folder string) (artefact, error) {
 	index := mutate.IndexMediaType(empty.Index, types.OCIImageIndex)
 	for _, p := range r.platforms() {
@@ -78,7 +79,8 @@ func (r release) labels() map[string]string {
 	return labels
 }
 
-// writeLayout writes an archive that podman, skopeo and docker (from version 25 on) load, and containerd imports under the image's name.
+// writeLayout writes an archive that podman, skopeo and docker (from version 25 on) load, and
+// containerd imports under the image's name.
 func (r release) writeLayout(path string, index v1.ImageIndex) error {
 	folder, err := os.MkdirTemp("", "mtls-egress-layout-")
 	if err != nil {

@@ -26,7 +26,8 @@ const (
 	program    = ownModule + "/cmd/webhook"
 )
 
-// allowed are the licences that a dependency may have, as SPDX calls them: those that ask for no more than to be passed on with the program, as THIRD_PARTY_LICENSES does.
+// allowed are the licences that a dependency may have, as SPDX calls them: those that ask for no
+// more than to be passed on with the program, as THIRD_PARTY_LICENSES does.
 var allowed = []string{"Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "ISC", "MIT"}
 
 // library is packages under one licence: a module, or a part of one.
@@ -43,7 +44,8 @@ func (l library) expression() string { return strings.Join(l.licences, " AND ") 
 // standardLibrary is the name of Go's own packages.
 const standardLibrary = "std"
 
-// libraries are what the program is made of on any of the systems, in the order of their names. It is an error when the licence of one is unknown or not allowed.
+// libraries are what the program is made of on any of the systems, in the order of their names. It
+// is an error when the licence of one is unknown or not allowed.
 func libraries(ctx context.Context, systems []string) ([]library, error) {
 	// The library logs each package with assembly. What goes wrong it returns as well.
 	klog.LogToStderr(false)
@@ -63,7 +65,8 @@ func libraries(ctx context.Context, systems []string) ([]library, error) {
 			return nil, err
 		}
 		for _, l := range of {
-			// Name is what the packages used have in common, so it can differ between systems; the file of the licence can't.
+			// Name is what the packages used have in common, so it can differ between systems; the file of
+			// the licence can't.
 			if before, ok := found[l.LicenseFile]; ok && len(before.name) <= len(l.Name()) {
 				continue
 			}
@@ -141,7 +144,8 @@ func licenceTable(all []library) string {
 	return text.String()
 }
 
-// licenceTexts is the table and below it each text once, with the libraries that it is of. A notice that the licence asks to pass on is a text as well.
+// licenceTexts is the table and below it each text once, with the libraries that it is of. A notice
+// that the licence asks to pass on is a text as well.
 func licenceTexts(all []library) ([]byte, error) {
 	type text struct {
 		content []byte

@@ -1,12 +1,15 @@
-// Command release makes what is published of a version, from binaries that `make release` has built:
+// Command release makes what is published of a version, from binaries that `make release` has
+// built:
 //
 //	go -C release run . assemble …   writes the artefacts and their checksums into a folder
 //	go -C release run . licences …   writes the licences of everything that the program is made of
 //	go -C release run . publish …    pushes the image and the chart of such a folder to a registry
 //
-// The same binaries give the same artefacts to the byte: every time in them is that of the commit. Paths are relative to the project's folder.
+// The same binaries give the same artefacts to the byte: every time in them is that of the commit.
+// Paths are relative to the project's folder.
 //
-// It is a module of its own, so that its libraries reach neither the webhook's go.mod nor the ones that the test servers are built from.
+// It is a module of its own, so that its libraries reach neither the webhook's go.mod nor the ones
+// that the test servers are built from.
 package main
 
 import (

@@ -18,7 +18,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 )
 
-// publish pushes the image to REGISTRY/mtls-egress-webhook and the chart to REGISTRY/charts/mtls-egress-webhook, with the rights that Docker's configuration has for the
+// publish pushes the image to REGISTRY/mtls-egress-webhook and the chart to
+// REGISTRY/charts/mtls-egress-webhook, with the rights that Docker's configuration has for the
 // registry. It prints what they are called there.
 func publish(ctx context.Context, folder, registry, helm string, stdout io.Writer) error {
 	image, err := onlyFile(folder, product+"_*_image.tar")

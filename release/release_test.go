@@ -34,7 +34,8 @@ const (
 	testCommit  = "0123456789abcdef0123456789abcdef01234567"
 )
 
-// TestRelease makes a release with the real program for this architecture, and programs that do nothing for the others, which would take minutes to compile.
+// TestRelease makes a release with the real program for this architecture, and programs that do
+// nothing for the others, which would take minutes to compile.
 func TestRelease(t *testing.T) {
 	t.Chdir("..")
 	own := platform{"linux", runtime.GOARCH}
@@ -421,7 +422,8 @@ func buildNothing(t *testing.T, p platform) string {
 	return binary
 }
 
-// helm is the one of the assets, which are those in MTLS_EGRESS_ASSETS, or the ones that test/tools provides.
+// helm is the one of the assets, which are those in MTLS_EGRESS_ASSETS, or the ones that test/tools
+// provides.
 func helm(t *testing.T) string {
 	t.Helper()
 	folder := os.Getenv("MTLS_EGRESS_ASSETS")

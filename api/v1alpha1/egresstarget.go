@@ -4,9 +4,10 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// EgressTarget is one external host that the Pods of a namespace reach over mutual TLS. Its name is the host, so a
-// namespace can't hold two for one host. Users write it to say more than an annotation can; where nobody did, the
-// controller creates it when the first Pod asks for the host, and removes it some time after the last Pod is gone.
+// EgressTarget is one external host that the Pods of a namespace reach over mutual TLS. Its name is
+// the host, so a namespace can't hold two for one host. Users write it to say more than an
+// annotation can; where nobody did, the controller creates it when the first Pod asks for the host,
+// and removes it some time after the last Pod is gone.
 //
 // +kubebuilder:object:root=true
 // +kubebuilder:resource:shortName=egt,categories=mtls-egress
@@ -56,8 +57,9 @@ type EgressTargetSpec struct {
 	// +optional
 	Port int32 `json:"port,omitempty"`
 
-	// The plain HTTP port that the app calls, as in http://external.system.com:8080. 443 is not possible, as there the app
-	// speaks TLS itself; neither are 15000 to 15099, which the sidecar keeps for itself.
+	// The plain HTTP port that the app calls, as in http://external.system.com:8080. 443 is not
+	// possible, as there the app speaks TLS itself; neither are 15000 to 15099, which the sidecar
+	// keeps for itself.
 	// +kubebuilder:default=80
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=65535
@@ -81,8 +83,8 @@ type EgressTargetSpec struct {
 	// +optional
 	SNI string `json:"sni,omitempty"`
 
-	// The names of which the partner's server certificate must carry at least one as DNS subject alternative name, exactly.
-	// Default: the host. The check can't be switched off.
+	// The names of which the partner's server certificate must carry at least one as DNS subject
+	// alternative name, exactly. Default: the host. The check can't be switched off.
 	// +listType=set
 	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=16
@@ -100,30 +102,34 @@ type EgressTargetSpec struct {
 	// +optional
 	Connection *Connection `json:"connection,omitempty"`
 
-	// Whether the controller tries the credential in a TLS handshake with the partner, from inside the cluster and without a request. Default: what --verify-targets says.
-	// True has no effect where an admin has switched that off.
+	// Whether the controller tries the credential in a TLS handshake with the partner, from inside the
+	// cluster and without a request. Default: what --verify-targets says. True has no effect where an
+	// admin has switched that off.
 	// +optional
 	Verify *bool `json:"verify,omitempty"`
 }
 
-// Credential names the Secret that holds the client certificate, its private key and, usually, the CA of the server.
+// Credential names the Secret that holds the client certificate, its private key and, usually, the
+// CA of the server.
 //
 // +kubebuilder:validation:XValidation:rule="has(self.issuerRef) == has(self.certificate)",message="issuerRef (who issues the client certificate) and certificate (whom it names) come together: write both or neither"
 // +kubebuilder:validation:XValidation:rule="!has(self.issuerRef) || !has(self.keys)",message="keys is for Secrets that were made by hand; those that cert-manager writes have the keys tls.crt and tls.key, which are found by themselves"
 type Credential struct {
-	// The Secret, in the namespace of the EgressTarget. Default: the host without its last label, dots to dashes, plus
-	// -mtls-data (external.system.com: external-system-mtls-data). The annotation mtls.egress/secret of a workload wins.
+	// The Secret, in the namespace of the EgressTarget. Default: the host without its last label, dots
+	// to dashes, plus -mtls-data (external.system.com: external-system-mtls-data). The annotation
+	// mtls.egress/secret of a workload wins.
 	// +kubebuilder:validation:MaxLength=253
 	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*$')",message="secretName is the name of a Secret: lower-case letters, digits, - and ."
 	// +optional
 	SecretName string `json:"secretName,omitempty"`
 
-	// The keys of the Secret, for Secrets that follow neither of the two layouts that are found by themselves: cert, key and
-	// cacert; or tls.crt, tls.key and ca.crt.
+	// The keys of the Secret, for Secrets that follow neither of the two layouts that are found by
+	// themselves: cert, key and cacert; or tls.crt, tls.key and ca.crt.
 	// +optional
 	Keys *CredentialKeys `json:"keys,omitempty"`
 
-	// The issuer of cert-manager's that signs the client certificate. The controller then makes a Certificate, and cert-manager writes the Secret and renews it.
+	// The issuer of cert-manager's that signs the client certificate. The controller then makes a
+	// Certificate, and cert-manager writes the Secret and renews it.
 	// +optional
 	IssuerRef *IssuerRef `json:"issuerRef,omitempty"`
 
@@ -132,13 +138,15 @@ type Credential struct {
 	Certificate *IssuedCertificate `json:"certificate,omitempty"`
 }
 
-// IssuerRef names an issuer of cert-manager's (https://cert-manager.io/docs/reference/api-docs/#meta.cert-manager.io/v1.IssuerReference).
+// IssuerRef names an issuer of cert-manager's
+// (https://cert-manager.io/docs/reference/api-docs/#meta.cert-manager.io/v1.IssuerReference).
 type IssuerRef struct {
 	// The name of the issuer.
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
 	Name string `json:"name"`
-	// Issuer, which is in the namespace of the EgressTarget, ClusterIssuer, or a kind of an external issuer.
+	// Issuer, which is in the namespace of the EgressTarget, ClusterIssuer, or a kind of an external
+	// issuer.
 	// +kubebuilder:default=Issuer
 	// +kubebuilder:validation:MaxLength=63
 	// +optional
@@ -150,13 +158,15 @@ type IssuerRef struct {
 	Group string `json:"group,omitempty"`
 }
 
-// IssuedCertificate is what cert-manager is asked for. The certificate is for TLS clients, and each one has a new private key.
+// IssuedCertificate is what cert-manager is asked for. The certificate is for TLS clients, and each
+// one has a new private key.
 //
 // +kubebuilder:validation:XValidation:rule="has(self.subject) || has(self.commonName) || has(self.dnsNames) || has(self.uris) || has(self.emails)",message="the certificate would name nobody: give subject or commonName, or dnsNames, uris or emails, as the partner expects them"
 // +kubebuilder:validation:XValidation:rule="!has(self.subject) || !has(self.commonName)",message="subject and commonName can't both be set: write the common name into the subject, as in CN=orders,O=Example"
 // +kubebuilder:validation:XValidation:rule="!has(self.renewBefore) || duration(self.renewBefore) < duration(self.?duration.orValue('2160h'))",message="renewBefore must be shorter than duration (2160h by default), or the certificate would be renewed without end"
 type IssuedCertificate struct {
-	// The subject as RFC 4514 writes it, the most specific part first, for example CN=orders,OU=Shop,O=Example,C=DE.
+	// The subject as RFC 4514 writes it, the most specific part first, for example
+	// CN=orders,OU=Shop,O=Example,C=DE.
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=1024
 	// +optional
@@ -195,11 +205,13 @@ type IssuedCertificate struct {
 	// +kubebuilder:default=ecdsa-p256
 	// +optional
 	KeyType string `json:"keyType,omitempty"`
-	// How long the certificate is valid, at least an hour. Default: what cert-manager or the issuer takes, 90 days. An issuer may give less.
+	// How long the certificate is valid, at least an hour. Default: what cert-manager or the issuer
+	// takes, 90 days. An issuer may give less.
 	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]+([.][0-9]+)?(ms|s|m|h))+$') && duration(self) >= duration('1h')",message="duration is a duration of at least 1h, in h, m, s and ms, for example 720h"
 	// +optional
 	Duration *metav1.Duration `json:"duration,omitempty"`
-	// How long before its end the certificate is renewed, at least five minutes. Default: a third of its life.
+	// How long before its end the certificate is renewed, at least five minutes. Default: a third of
+	// its life.
 	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]+([.][0-9]+)?(ms|s|m|h))+$') && duration(self) >= duration('5m')",message="renewBefore is a duration of at least 5m, in h, m, s and ms, for example 240h"
 	// +optional
 	RenewBefore *metav1.Duration `json:"renewBefore,omitempty"`
@@ -219,7 +231,8 @@ type CredentialKeys struct {
 	PrivateKey string `json:"privateKey"`
 }
 
-// ServerCA says where the CA of the partner's server certificate comes from. Exactly one field is set.
+// ServerCA says where the CA of the partner's server certificate comes from. Exactly one field is
+// set.
 //
 // +kubebuilder:validation:XValidation:rule="(has(self.secretKey) ? 1 : 0) + (has(self.configMap) ? 1 : 0) + (has(self.system) ? 1 : 0) == 1",message="serverCA takes exactly one of secretKey (a key of the credential Secret), configMap (name and key) and system: true (the CAs that the sidecar image trusts)"
 type ServerCA struct {
@@ -228,7 +241,8 @@ type ServerCA struct {
 	// +kubebuilder:validation:MaxLength=253
 	// +optional
 	SecretKey string `json:"secretKey,omitempty"`
-	// A ConfigMap of the namespace that holds the CA certificates as PEM, for example a trust-manager bundle.
+	// A ConfigMap of the namespace that holds the CA certificates as PEM, for example a trust-manager
+	// bundle.
 	// +optional
 	ConfigMap *ConfigMapKey `json:"configMap,omitempty"`
 	// The CAs that the sidecar image trusts. Only true can be said.
@@ -254,8 +268,8 @@ type ConfigMapKey struct {
 // +kubebuilder:validation:Enum=auto;"1.1";"2"
 type HTTPVersion string
 
-// The HTTP versions. Auto is what Istio does by itself, which is HTTP/1.1 unless the mesh upgrades; with "2" a partner
-// that offers no HTTP/2 answers with 503.
+// The HTTP versions. Auto is what Istio does by itself, which is HTTP/1.1 unless the mesh upgrades;
+// with "2" a partner that offers no HTTP/2 answers with 503.
 const (
 	HTTPVersionAuto HTTPVersion = "auto"
 	HTTPVersion1    HTTPVersion = "1.1"
@@ -264,8 +278,9 @@ const (
 
 // HTTP holds the HTTP settings of the call to the partner.
 type HTTP struct {
-	// How often a request is tried again that the partner has surely not executed: a refused connection, a refused stream, or a
-	// connection lost before the request was sent. A request that may have been executed is never tried again. Default: 2.
+	// How often a request is tried again that the partner has surely not executed: a refused
+	// connection, a refused stream, or a connection lost before the request was sent. A request that
+	// may have been executed is never tried again. Default: 2.
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=10
 	// +optional
@@ -282,9 +297,10 @@ type HTTP struct {
 
 // Connection holds the settings of the TLS connections to the partner.
 type Connection struct {
-	// How long a connection may be used for new requests. It bounds how long the old certificate is presented after a rotation.
-	// Default: 5m, or less for certificates of a short life: a tenth of that, and half of credential.certificate.renewBefore. It is never more than the time left to
-	// the certificate.
+	// How long a connection may be used for new requests. It bounds how long the old certificate is
+	// presented after a rotation. Default: 5m, or less for certificates of a short life: a tenth of
+	// that, and half of credential.certificate.renewBefore. It is never more than the time left to the
+	// certificate.
 	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]+([.][0-9]+)?(ms|s|m|h))+$') && duration(self) >= duration('1s')",message="maxAge is a duration of at least 1s, in h, m, s and ms, for example 5m"
 	// +optional
 	MaxAge *metav1.Duration `json:"maxAge,omitempty"`
@@ -294,20 +310,26 @@ type Connection struct {
 const (
 	// ConditionReady is true when CredentialValid and Programmed are true and Conflicted is false.
 	ConditionReady = "Ready"
-	// ConditionCredentialValid reports whether every credential that Pods present for the host can be used now.
+	// ConditionCredentialValid reports whether every credential that Pods present for the host can be
+	// used now.
 	ConditionCredentialValid = "CredentialValid"
-	// ConditionProgrammed reports whether the Istio objects in the cluster are those that the target asks for.
+	// ConditionProgrammed reports whether the Istio objects in the cluster are those that the target
+	// asks for.
 	ConditionProgrammed = "Programmed"
-	// ReasonWriteFailed and ReasonNameTaken are reasons of a False ConditionProgrammed with which the objects may be missing.
+	// ReasonWriteFailed and ReasonNameTaken are reasons of a False ConditionProgrammed with which the
+	// objects may be missing.
 	ReasonWriteFailed = "WriteFailed"
 	ReasonNameTaken   = "NameTaken"
 	// ConditionConflicted reports whether somebody else's object stands in the way.
 	ConditionConflicted = "Conflicted"
-	// ConditionCertificateIssued reports whether cert-manager has issued the certificate that credential.issuerRef asks for. It is there only with that.
+	// ConditionCertificateIssued reports whether cert-manager has issued the certificate that
+	// credential.issuerRef asks for. It is there only with that.
 	ConditionCertificateIssued = "CertificateIssued"
-	// ConditionVerified says what the partner said to the credential in a TLS handshake. It is there only where that is tried.
+	// ConditionVerified says what the partner said to the credential in a TLS handshake. It is there
+	// only where that is tried.
 	ConditionVerified = "Verified"
-	// ConditionPodsOutdated reports whether Pods started with something else than the target asks for now and have to be restarted.
+	// ConditionPodsOutdated reports whether Pods started with something else than the target asks for
+	// now and have to be restarted.
 	ConditionPodsOutdated = "PodsOutdated"
 )
 
@@ -316,7 +338,8 @@ type EgressTargetStatus struct {
 	// The generation of the spec that the status speaks of.
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
-	// Ready, CredentialValid, Programmed, Conflicted and PodsOutdated, CertificateIssued with credential.issuerRef, and Verified where the credential is tried; each with reason and message.
+	// Ready, CredentialValid, Programmed, Conflicted and PodsOutdated, CertificateIssued with
+	// credential.issuerRef, and Verified where the credential is tried; each with reason and message.
 	// +listType=map
 	// +listMapKey=type
 	// +optional
@@ -338,7 +361,8 @@ type EgressTargetStatus struct {
 	// The sinkhole address that the host's name has inside the Pods of the target.
 	// +optional
 	Address string `json:"address,omitempty"`
-	// When the last Pod of a target that the controller created was seen gone. The target is removed some time after.
+	// When the last Pod of a target that the controller created was seen gone. The target is removed
+	// some time after.
 	// +optional
 	UnusedSince *metav1.Time `json:"unusedSince,omitempty"`
 }
@@ -355,7 +379,8 @@ type CredentialStatus struct {
 	// The end of its validity.
 	// +optional
 	NotAfter *metav1.Time `json:"notAfter,omitempty"`
-	// The shortest warning period (--expiry-warnings, 720h, 168h and 24h by default) within which the certificate ends; empty while it is far from its end.
+	// The shortest warning period (--expiry-warnings, 720h, 168h and 24h by default) within which the
+	// certificate ends; empty while it is far from its end.
 	// +optional
 	EndsWithin *metav1.Duration `json:"endsWithin,omitempty"`
 	// The subject of the client certificate, as RFC 4514 writes it.

@@ -14,17 +14,19 @@ import (
 )
 
 const (
-	// The lines around the part of a comment that is YAML: keywords of JSON Schema for the value below, or for all values.
-	// They are those of https://github.com/dadav/helm-schema, which editors and other tools know too.
+	// The lines around the part of a comment that is YAML: keywords of JSON Schema for the value
+	// below, or for all values. They are those of https://github.com/dadav/helm-schema, which editors
+	// and other tools know too.
 	markValue = "@schema"
 	markRoot  = "@schema.root"
 	// markDescription begins the text that helm-docs puts into the table.
 	markDescription = "-- "
 )
 
-// schemaOf is the schema (draft 7, which all versions of Helm read) of values.yaml, as indented JSON. What a comment doesn't say follows from the default: its
-// type, and that a section has the values that stand in it and no others. An error names every value that lacks a description, or a keyword without which
-// anything at all could be put in.
+// schemaOf is the schema (draft 7, which all versions of Helm read) of values.yaml, as indented
+// JSON. What a comment doesn't say follows from the default: its type, and that a section has the
+// values that stand in it and no others. An error names every value that lacks a description, or a
+// keyword without which anything at all could be put in.
 func schemaOf(values []byte) ([]byte, error) {
 	var document yaml.Node
 	if err := yaml.Unmarshal(values, &document); err != nil {
@@ -150,7 +152,8 @@ func keywords(comment, mark string) (map[string]any, error) {
 	return found, nil
 }
 
-// describe is the comment's text for readers, as helm-docs takes it: from its mark to the end, without the type for the table that may come first.
+// describe is the comment's text for readers, as helm-docs takes it: from its mark to the end,
+// without the type for the table that may come first.
 func describe(comment string) string {
 	var text []string
 	for line := range strings.Lines(comment) {

@@ -1,4 +1,5 @@
-// Package absent tells an API server's answer that something does not exist from all other answers that look like one.
+// Package absent tells an API server's answer that something does not exist from all other answers
+// that look like one.
 package absent
 
 import (
@@ -16,8 +17,9 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// Object reports whether err is an API server's answer that an object does not exist. A 404 of anything else, such as a proxy, a server of
-// another kind, or an API server that doesn't serve the path, is not.
+// Object reports whether err is an API server's answer that an object does not exist. A 404 of
+// anything else, such as a proxy, a server of another kind, or an API server that doesn't serve the
+// path, is not.
 func Object(err error) bool {
 	return apierrors.IsNotFound(err) && !apierrors.HasStatusCause(err, metav1.CauseTypeUnexpectedServerResponse)
 }
@@ -30,8 +32,9 @@ func Ignore(err error) error {
 	return err
 }
 
-// Group asks an API server whether it serves no version of an API group. The error says what could not be asked, and why; it is nil only
-// when what answers is an API server that lists its groups. Discovery clients are no help here: for them a 404 is an empty list.
+// Group asks an API server whether it serves no version of an API group. The error says what could
+// not be asked, and why; it is nil only when what answers is an API server that lists its groups.
+// Discovery clients are no help here: for them a 404 is an empty list.
 func Group(ctx context.Context, server rest.Interface, group string) (absent bool, err error) {
 	request := server.Get().AbsPath("/apis").SetHeader("Accept", "application/json")
 	url := request.URL().Redacted()
@@ -64,8 +67,9 @@ func Read(ctx context.Context, reader client.Reader, kind, namespace, name strin
 	return err == nil, nil
 }
 
-// ReadByName returns an object such as a Secret, nil if it doesn't exist. Resource version 0 lets the API server answer from
-// its own watch cache instead of etcd, which makes a read cheap and its answer at most moments old.
+// ReadByName returns an object such as a Secret, nil if it doesn't exist. Resource version 0 lets
+// the API server answer from its own watch cache instead of etcd, which makes a read cheap and its
+// answer at most moments old.
 // https://kubernetes.io/docs/reference/using-api/api-concepts/#semantics-for-get-and-list
 func ReadByName[T any, P interface {
 	*T

@@ -24,7 +24,8 @@ func (a answers) Get(context.Context, client.ObjectKey, client.Object, ...client
 	return a.err
 }
 
-// What isn't the API server's own word must not be taken for a Secret that is gone: calls would be stopped for it.
+// What isn't the API server's own word must not be taken for a Secret that is gone: calls would be
+// stopped for it.
 func TestNoOtherAnswerIsTakenForAnObjectThatIsGone(t *testing.T) {
 	secrets := schema.GroupResource{Resource: "secrets"}
 	tests := map[string]struct {

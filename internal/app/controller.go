@@ -24,16 +24,19 @@ const LeaseName = "mtls-egress-webhook-controller"
 type Controller struct {
 	Process
 
-	// LeaderElection lets one replica at a time be the controller. The others fill their caches and wait.
+	// LeaderElection lets one replica at a time be the controller. The others fill their caches and
+	// wait.
 	LeaderElection bool
 	// Namespace is the one of the Lease.
 	Namespace string
-	// Options are those of the controller. MeshConfig, Policy, RootNamespace and Registerer are those of the process.
+	// Options are those of the controller. MeshConfig, Policy, RootNamespace and Registerer are those
+	// of the process.
 	Options controller.Options
 }
 
-// Run programs targets until SIGTERM or SIGINT, and then waits for the reconciliations under way and releases the Lease. A
-// second signal ends it at once, with an error. So does the loss of the Lease: whoever started the process starts it again.
+// Run programs targets until SIGTERM or SIGINT, and then waits for the reconciliations under way
+// and releases the Lease. A second signal ends it at once, with an error. So does the loss of the
+// Lease: whoever started the process starts it again.
 func (c Controller) Run() error {
 	begin := func() { c.Log.Info("Stopping") }
 	return runUntilStopped(0, begin, c.manager)
@@ -74,8 +77,8 @@ func (c Controller) manager(ctx context.Context) (ctrl.Manager, error) {
 	)
 }
 
-// addChecks makes /healthz succeed as long as the process answers at all, and /readyz once the caches are filled, on a
-// standby too.
+// addChecks makes /healthz succeed as long as the process answers at all, and /readyz once the
+// caches are filled, on a standby too.
 func (c Controller) addChecks(ctx context.Context, manager ctrl.Manager) error {
 	egressTargets, err := manager.GetCache().GetInformer(ctx, &v1alpha1.EgressTarget{})
 	if err != nil {

@@ -1,5 +1,5 @@
-// Package app wires the two server processes: the webhook, which answers admission requests, and the controller, which
-// programs targets. Neither needs the other to run.
+// Package app wires the two server processes: the webhook, which answers admission requests, and
+// the controller, which programs targets. Neither needs the other to run.
 package app
 
 import (
@@ -32,7 +32,8 @@ type Process struct {
 	Config *rest.Config
 	// Policy is the cluster's part of the policy: which hosts a namespace may reach.
 	Policy policy.Cluster
-	// MeshConfig is the ConfigMap with the mesh configuration. Its namespace is the root namespace of the mesh.
+	// MeshConfig is the ConfigMap with the mesh configuration. Its namespace is the root namespace of
+	// the mesh.
 	MeshConfig types.NamespacedName
 	// MetricsAddress and HealthAddress are [HOST]:PORT. Metrics can be disabled with Disabled.
 	MetricsAddress, HealthAddress string
@@ -42,7 +43,8 @@ type Process struct {
 // Disabled is the address of a server that is not started.
 const Disabled = "0"
 
-// runUntilStopped builds a manager and runs it until a signal. It stops the manager after delay; begin is called at once.
+// runUntilStopped builds a manager and runs it until a signal. It stops the manager after delay;
+// begin is called at once.
 func runUntilStopped(delay time.Duration, begin func(), build func(context.Context) (ctrl.Manager, error)) error {
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
@@ -59,8 +61,9 @@ func runUntilStopped(delay time.Duration, begin func(), build func(context.Conte
 	})
 }
 
-// run runs a manager until ctx ends, and then waits until it has stopped. A manager that couldn't fill its caches by then, or
-// isn't the leader, does nothing that has to be waited for, and without caches would never end:
+// run runs a manager until ctx ends, and then waits until it has stopped. A manager that couldn't
+// fill its caches by then, or isn't the leader, does nothing that has to be waited for, and without
+// caches would never end:
 // https://github.com/kubernetes-sigs/controller-runtime/pull/3440.
 func run(ctx context.Context, manager ctrl.Manager) error {
 	ended := make(chan error, 1)
@@ -75,7 +78,8 @@ func run(ctx context.Context, manager ctrl.Manager) error {
 	}
 }
 
-// NewScheme returns a scheme with the kinds of Kubernetes' core, EgressTarget, and those of Istio as the cache holds them.
+// NewScheme returns a scheme with the kinds of Kubernetes' core, EgressTarget, and those of Istio
+// as the cache holds them.
 func NewScheme() (*runtime.Scheme, error) {
 	scheme := runtime.NewScheme()
 	return scheme, errors.Join(corev1.AddToScheme(scheme), v1alpha1.AddToScheme(scheme), informers.AddToScheme(scheme))

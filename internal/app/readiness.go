@@ -9,8 +9,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
 )
 
-// reported is check that logs when its outcome changes, with the reason: a probe's answer names the checks that fail, but for
-// everybody to read it withholds why.
+// reported is check that logs when its outcome changes, with the reason: a probe's answer names the
+// checks that fail, but for everybody to read it withholds why.
 func reported(log logr.Logger, name string, check healthz.Checker) healthz.Checker {
 	var mu sync.Mutex
 	last := "not asked yet"

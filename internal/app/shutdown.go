@@ -10,16 +10,19 @@ import (
 )
 
 const (
-	// MaxShutdownDelay is the longest Webhook.ShutdownDelay. With gracefulStop it stays below the 60 seconds that the chart gives a Pod to stop.
+	// MaxShutdownDelay is the longest Webhook.ShutdownDelay. With gracefulStop it stays below the 60
+	// seconds that the chart gives a Pod to stop.
 	MaxShutdownDelay = 30 * time.Second
-	// gracefulStop is how long requests and reconciliations under way may take after the shutdown delay.
+	// gracefulStop is how long requests and reconciliations under way may take after the shutdown
+	// delay.
 	gracefulStop = 20 * time.Second
 )
 
 // errSecondSignal ends the process without waiting for anything.
 var errSecondSignal = errors.New("stopped by a second signal, before all requests were answered")
 
-// drain is whether the process is about to stop. It still answers then, but asks everybody to go elsewhere.
+// drain is whether the process is about to stop. It still answers then, but asks everybody to go
+// elsewhere.
 type drain struct {
 	begun atomic.Bool
 }
@@ -36,11 +39,12 @@ func (d *drain) check(*http.Request) error {
 }
 
 // handler serves next until the very end:
-//   - While draining it closes the connection after each answer. An API server keeps its connection to a replica open, also
-//     when the replica is no endpoint of the Service any more; what it sends when the replica stops would fail, and a POST is
-//     not repeated.
-//   - The end of the server does not cancel a request under way. controller-runtime derives the context of a request from the
-//     server's, which ends before requests are waited for. A client that goes away cancels its request, as usual.
+//   - While draining it closes the connection after each answer. An API server keeps its connection
+//     to a replica open, also when the replica is no endpoint of the Service any more; what it
+//     sends when the replica stops would fail, and a POST is not repeated.
+//   - The end of the server does not cancel a request under way. controller-runtime derives the
+//     context of a request from the server's, which ends before requests are waited for. A client
+//     that goes away cancels its request, as usual.
 func (d *drain) handler(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, request *http.Request) {
 		if d.begun.Load() {
@@ -57,9 +61,9 @@ func (d *drain) handler(next http.Handler) http.Handler {
 	})
 }
 
-// runUntilSignal runs run until a signal, and then stops it in order: begin is called at once, the context of run ends after
-// delay, and what run returns is returned. A second signal ends it at once with errSecondSignal. When run ends by itself, what
-// it returns is returned.
+// runUntilSignal runs run until a signal, and then stops it in order: begin is called at once, the
+// context of run ends after delay, and what run returns is returned. A second signal ends it at
+// once with errSecondSignal. When run ends by itself, what it returns is returned.
 func runUntilSignal(signals <-chan os.Signal, delay time.Duration, begin func(), run func(context.Context) error) error {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()

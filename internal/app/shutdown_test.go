@@ -103,8 +103,8 @@ func TestStopIsInOrder(t *testing.T) {
 	}
 }
 
-// TestDrainingServerAnswersAndSendsItsClientsAway is about a real server that is stopped as controller-runtime stops its own: its
-// base context ends, then Shutdown waits for requests.
+// TestDrainingServerAnswersAndSendsItsClientsAway is about a real server that is stopped as
+// controller-runtime stops its own: its base context ends, then Shutdown waits for requests.
 func TestDrainingServerAnswersAndSendsItsClientsAway(t *testing.T) {
 	draining := &drain{}
 	working, release := make(chan struct{}, 1), make(chan struct{})
@@ -177,7 +177,8 @@ func TestRequestEndsWithItsConnectionButNotWithTheServer(t *testing.T) {
 	}
 }
 
-// TestClientThatGoesAwayCancelsItsRequest: otherwise abandoned requests would keep their places among those that are worked on.
+// TestClientThatGoesAwayCancelsItsRequest: otherwise abandoned requests would keep their places
+// among those that are worked on.
 func TestClientThatGoesAwayCancelsItsRequest(t *testing.T) {
 	working, cancelled := make(chan struct{}), make(chan error, 1)
 	server := httptest.NewServer((&drain{}).handler(http.HandlerFunc(func(_ http.ResponseWriter, request *http.Request) {

@@ -21,12 +21,12 @@ import (
 
 	"mtls.egress/webhook/api/v1alpha1"
 	"mtls.egress/webhook/internal/certs/serving"
+	"mtls.egress/webhook/internal/egress"
 	"mtls.egress/webhook/internal/meshconfig"
 	"mtls.egress/webhook/internal/mutate"
 	"mtls.egress/webhook/internal/paging"
 	"mtls.egress/webhook/internal/policy"
 	"mtls.egress/webhook/internal/policy/lookup"
-	"mtls.egress/webhook/internal/egress"
 	"mtls.egress/webhook/internal/webhookport"
 )
 
@@ -40,7 +40,8 @@ type Webhook struct {
 	// Host and Port are where admission requests are answered. An empty host is all addresses.
 	Host string
 	Port int
-	// ClientCA has the certificate authorities of the clients that are answered; nil answers every client.
+	// ClientCA has the certificate authorities of the clients that are answered; nil answers every
+	// client.
 	ClientCA *webhookport.ClientCA
 	// ShutdownDelay is how long admission requests are still answered after the first signal.
 	ShutdownDelay time.Duration
@@ -48,8 +49,8 @@ type Webhook struct {
 	Certificate serving.Options
 }
 
-// Run answers admission requests until SIGTERM or SIGINT, and then for ShutdownDelay, while /readyz fails. A second signal ends
-// it at once, with an error.
+// Run answers admission requests until SIGTERM or SIGINT, and then for ShutdownDelay, while /readyz
+// fails. A second signal ends it at once, with an error.
 func (w Webhook) Run() error {
 	draining := &drain{}
 	begin := func() {
@@ -59,7 +60,8 @@ func (w Webhook) Run() error {
 	return runUntilStopped(w.ShutdownDelay, begin, func(ctx context.Context) (ctrl.Manager, error) { return w.manager(ctx, draining) })
 }
 
-// manager wires admission, the serving certificate and the health checks. There is no leader: every replica answers.
+// manager wires admission, the serving certificate and the health checks. There is no leader: every
+// replica answers.
 func (w Webhook) manager(ctx context.Context, draining *drain) (ctrl.Manager, error) {
 	w.Certificate.Logger = w.Log.WithName("serving")
 	source, err := serving.New(w.Config, w.Certificate)
@@ -97,7 +99,8 @@ func (w Webhook) manager(ctx context.Context, draining *drain) (ctrl.Manager, er
 	)
 }
 
-// admissionCache holds what admission reads: of EgressTargets all but most of the status. Reading anything else fails.
+// admissionCache holds what admission reads: of EgressTargets all but most of the status. Reading
+// anything else fails.
 func admissionCache() cache.Options {
 	return cache.Options{
 		ByObject: map[client.Object]cache.ByObject{
@@ -151,10 +154,11 @@ func addAdmission(manager ctrl.Manager, cluster policy.Cluster, dynamicDNS func(
 	return nil
 }
 
-// addWebhookChecks makes /healthz succeed as long as the process answers at all, as a restart helps against nothing else, and /readyz
-// succeed when an admission request would be answered.
+// addWebhookChecks makes /healthz succeed as long as the process answers at all, as a restart helps
+// against nothing else, and /readyz succeed when an admission request would be answered.
 func addWebhookChecks(ctx context.Context, manager ctrl.Manager, source *serving.Source, draining *drain, log logr.Logger) error {
-	// Asking for an informer also makes the cache read the objects: it has nothing that nobody asked for.
+	// Asking for an informer also makes the cache read the objects: it has nothing that nobody asked
+	// for.
 	egressTargets, err := manager.GetCache().GetInformer(ctx, &v1alpha1.EgressTarget{})
 	if err != nil {
 		return fmt.Errorf("reading the EgressTargets: %w", err)

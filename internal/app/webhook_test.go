@@ -10,7 +10,8 @@ import (
 	"mtls.egress/webhook/internal/egress"
 )
 
-// Who edits an EgressTarget of the controller's makes it his own. Admission took it for the controller's until it left its cache.
+// Who edits an EgressTarget of the controller's makes it his own. Admission took it for the
+// controller's until it left its cache.
 func TestAdmissionKnowsWhoWroteToAnEgressTarget(t *testing.T) {
 	edited := &v1alpha1.EgressTarget{
 		ObjectMeta: metav1.ObjectMeta{

@@ -12,17 +12,17 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"mtls.egress/webhook/api/v1alpha1"
-	"mtls.egress/webhook/internal/mesh"
 	"mtls.egress/webhook/internal/egress"
+	"mtls.egress/webhook/internal/mesh"
 )
 
-// AnchorOf returns the anchor of a namespace as it has to be, nil if no EgressTarget needs it. present is the anchor in the
-// cluster, nil without one.
+// AnchorOf returns the anchor of a namespace as it has to be, nil if no EgressTarget needs it.
+// present is the anchor in the cluster, nil without one.
 type AnchorOf func(ctx context.Context, present metav1.Object) (*networkingv1.ServiceEntry, error)
 
-// ensureAnchor writes the anchor of the EgressTarget's namespace if it isn't as it has to be, and reports whether its name is
-// free. All targets of the namespace write it, so one that the cache doesn't have yet is left alone: it would lose the ports
-// of the others.
+// ensureAnchor writes the anchor of the EgressTarget's namespace if it isn't as it has to be, and
+// reports whether its name is free. All targets of the namespace write it, so one that the cache
+// doesn't have yet is left alone: it would lose the ports of the others.
 func (w *Writer) ensureAnchor(ctx context.Context, egressTarget *v1alpha1.EgressTarget, anchorOf AnchorOf) (free bool, err error) {
 	namespace := egressTarget.Namespace
 	w.anchors.LockKey(namespace)
@@ -56,9 +56,9 @@ func desiredAnchor(ctx context.Context, present *unstructured.Unstructured, anch
 	return mesh.Unstructured(anchor)
 }
 
-// releaseAnchor leaves the anchor with what the other targets of the namespace need of it, after the objects of the
-// EgressTarget are gone, and removes it if none needs it. It returns false if the anchor is still there and should not be, as a
-// finalizer of another owner holds it.
+// releaseAnchor leaves the anchor with what the other targets of the namespace need of it, after
+// the objects of the EgressTarget are gone, and removes it if none needs it. It returns false if
+// the anchor is still there and should not be, as a finalizer of another owner holds it.
 func (w *Writer) releaseAnchor(ctx context.Context, egressTarget *v1alpha1.EgressTarget, anchorOf AnchorOf) (done bool, err error) {
 	present, err := w.Read(ctx, mesh.KindServiceEntry, egressTarget.Namespace, egress.AnchorName)
 	if err != nil || present == nil || !mesh.Owned(present) {
@@ -72,7 +72,8 @@ func (w *Writer) releaseAnchor(ctx context.Context, egressTarget *v1alpha1.Egres
 		_, err = w.ensure(ctx, egressTarget, desired)
 		return err == nil, err
 	}
-	// The last of several that are removed at once takes the anchor along: whoever sees objects of another here was not.
+	// The last of several that are removed at once takes the anchor along: whoever sees objects of
+	// another here was not.
 	if inUse, err := w.anchorInUse(ctx, egressTarget.Namespace); err != nil || inUse {
 		return err == nil, err
 	}

@@ -12,13 +12,13 @@ import (
 
 	"mtls.egress/webhook/api/v1alpha1"
 	"mtls.egress/webhook/internal/absent"
+	"mtls.egress/webhook/internal/egress"
 	"mtls.egress/webhook/internal/mesh"
 	"mtls.egress/webhook/internal/plan"
-	"mtls.egress/webhook/internal/egress"
 )
 
-// Program writes the objects of a plan. It returns the objects whose names are taken by objects of other owners; those are
-// left alone, and the others are written all the same.
+// Program writes the objects of a plan. It returns the objects whose names are taken by objects of
+// other owners; those are left alone, and the others are written all the same.
 func (w *Writer) Program(
 	ctx context.Context, egressTarget *v1alpha1.EgressTarget, p plan.Plan, anchorOf AnchorOf,
 ) (taken []string, err error) {
@@ -59,8 +59,8 @@ func (w *Writer) takenAnchor(ctx context.Context, egressTarget *v1alpha1.EgressT
 	return taken, nil
 }
 
-// removeListener removes the listener of a target that shares its address, as it would take the calls of both. It fails
-// also if the listener is held.
+// removeListener removes the listener of a target that shares its address, as it would take the
+// calls of both. It fails also if the listener is held.
 func (w *Writer) removeListener(ctx context.Context, egressTarget *v1alpha1.EgressTarget) error {
 	name := egress.ListenerName(egressTarget.Name)
 	present, err := w.Cached(ctx, mesh.KindServiceEntry, egressTarget.Namespace, name)
@@ -74,9 +74,10 @@ func (w *Writer) removeListener(ctx context.Context, egressTarget *v1alpha1.Egre
 	return err
 }
 
-// close writes the objects of a closed target: first of all the VirtualService, which stops calls by itself, so that
-// nothing that fails comes before it; then the rest. It removes the listener if the address is shared, and the
-// ServiceEntry, and writes the anchor. It goes on after an error, and returns all.
+// close writes the objects of a closed target: first of all the VirtualService, which stops calls
+// by itself, so that nothing that fails comes before it; then the rest. It removes the listener if
+// the address is shared, and the ServiceEntry, and writes the anchor. It goes on after an error,
+// and returns all.
 func (w *Writer) close(
 	ctx context.Context, egressTarget *v1alpha1.EgressTarget, desired []*unstructured.Unstructured, addressShared bool, anchorOf AnchorOf,
 ) (taken []string, err error) {
@@ -96,9 +97,10 @@ func (w *Writer) close(
 	return append(taken, takenAnchor...), errors.Join(err, removeErr, anchorErr)
 }
 
-// RemoveAll removes the objects of an EgressTarget in the reverse order of their writing: the listener, the ServiceEntry, the
-// DestinationRule, the VirtualService, and then of the anchor what no other target needs. Each is seen gone, by a live
-// read, before the next is touched. It returns false if one is still there, as a finalizer of another owner holds it.
+// RemoveAll removes the objects of an EgressTarget in the reverse order of their writing: the
+// listener, the ServiceEntry, the DestinationRule, the VirtualService, and then of the anchor what
+// no other target needs. Each is seen gone, by a live read, before the next is touched. It returns
+// false if one is still there, as a finalizer of another owner holds it.
 func (w *Writer) RemoveAll(ctx context.Context, egressTarget *v1alpha1.EgressTarget, anchorOf AnchorOf) (done bool, err error) {
 	name := egress.ObjectName(egressTarget.Name)
 	for _, object := range []struct{ kind, name string }{
@@ -112,8 +114,9 @@ func (w *Writer) RemoveAll(ctx context.Context, egressTarget *v1alpha1.EgressTar
 	return w.releaseAnchor(ctx, egressTarget, anchorOf)
 }
 
-// remove deletes an object of the EgressTarget and reports whether it is gone. An object of the same name with another
-// owner is left alone; the anchor has every EgressTarget of the namespace for its owner.
+// remove deletes an object of the EgressTarget and reports whether it is gone. An object of the
+// same name with another owner is left alone; the anchor has every EgressTarget of the namespace
+// for its owner.
 func (w *Writer) remove(ctx context.Context, kind string, egressTarget *v1alpha1.EgressTarget, name string) (gone bool, err error) {
 	namespace := egressTarget.Namespace
 	object, err := w.Read(ctx, kind, namespace, name)

@@ -11,8 +11,9 @@ import (
 	"mtls.egress/webhook/internal/mesh"
 )
 
-// repairs counts how often an object was written anew though nothing else was wanted of it than before: somebody else had
-// changed or deleted it. What was written by an earlier leader isn't known, so a first write is never counted.
+// repairs counts how often an object was written anew though nothing else was wanted of it than
+// before: somebody else had changed or deleted it. What was written by an earlier leader isn't
+// known, so a first write is never counted.
 type repairs struct {
 	counter *prometheus.CounterVec
 
@@ -39,8 +40,8 @@ func newRepairs() *repairs {
 	return r
 }
 
-// written notes that desired was written and gave object, and reports whether that was a repair. A write that changed
-// nothing, because the cache was behind, is none.
+// written notes that desired was written and gave object, and reports whether that was a repair. A
+// write that changed nothing, because the cache was behind, is none.
 func (r *repairs) written(desired, object *unstructured.Unstructured) (repaired bool, err error) {
 	wanted, err := digest(desired)
 	if err != nil {

@@ -13,9 +13,10 @@ import (
 	"mtls.egress/webhook/api/v1alpha1"
 )
 
-// Status writes a status of an EgressTarget by server-side apply. manager is the field manager: what it wrote before and
-// status lacks is removed, what others wrote stays, conditions of other types above all. egressTarget says which one is
-// meant: with its resource version, a write on an outdated cache is a conflict; without, only a write on another UID is.
+// Status writes a status of an EgressTarget by server-side apply. manager is the field manager:
+// what it wrote before and status lacks is removed, what others wrote stays, conditions of other
+// types above all. egressTarget says which one is meant: with its resource version, a write on an
+// outdated cache is a conflict; without, only a write on another UID is.
 // https://kubernetes.io/docs/reference/using-api/server-side-apply/
 func Status(
 	ctx context.Context, c client.Client, egressTarget *v1alpha1.EgressTarget, status v1alpha1.EgressTargetStatus, manager string,

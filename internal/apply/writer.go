@@ -39,7 +39,8 @@ func NewWriter(w Writer) *Writer {
 	return &w
 }
 
-// Repairs is the metric that counts what was put back after somebody else had changed or deleted it.
+// Repairs is the metric that counts what was put back after somebody else had changed or deleted
+// it.
 func (w *Writer) Repairs() prometheus.Collector { return w.repairs.counter }
 
 // Read returns what the API server has of an Istio object, nil if there is none.
@@ -51,8 +52,8 @@ func (w *Writer) Read(ctx context.Context, kind, namespace, name string) (*unstr
 	return object, nil
 }
 
-// ensureAll writes objects in their order, and stops at the first error, so that none is written before one that it
-// needs.
+// ensureAll writes objects in their order, and stops at the first error, so that none is written
+// before one that it needs.
 func (w *Writer) ensureAll(ctx context.Context, egressTarget *v1alpha1.EgressTarget, objects []*unstructured.Unstructured) (taken []string, err error) {
 	for _, object := range objects {
 		free, err := w.ensure(ctx, egressTarget, object)
@@ -66,8 +67,9 @@ func (w *Writer) ensureAll(ctx context.Context, egressTarget *v1alpha1.EgressTar
 	return taken, nil
 }
 
-// ensure makes the object in the cluster what desired says, and writes nothing if it is. It returns false, and touches
-// nothing, if an object that is not the EgressTarget's has the name. The anchor is that of any EgressTarget.
+// ensure makes the object in the cluster what desired says, and writes nothing if it is. It returns
+// false, and touches nothing, if an object that is not the EgressTarget's has the name. The anchor
+// is that of any EgressTarget.
 func (w *Writer) ensure(ctx context.Context, egressTarget *v1alpha1.EgressTarget, desired *unstructured.Unstructured) (free bool, err error) {
 	present, err := w.Cached(ctx, desired.GetKind(), desired.GetNamespace(), desired.GetName())
 	switch {
@@ -89,9 +91,10 @@ func (w *Writer) ensure(ctx context.Context, egressTarget *v1alpha1.EgressTarget
 	return true, w.apply(ctx, bound, desired, client.ForceOwnership)
 }
 
-// apply sends object by server-side apply. That leaves what other managers added: in a spec a field more can undo what
-// the others say, as spec.gateways takes a VirtualService off the sidecars, and a label istio.io/rev makes Istio ignore
-// the object. So the object is replaced if the answer has more than desired.
+// apply sends object by server-side apply. That leaves what other managers added: in a spec a field
+// more can undo what the others say, as spec.gateways takes a VirtualService off the sidecars, and
+// a label istio.io/rev makes Istio ignore the object. So the object is replaced if the answer has
+// more than desired.
 func (w *Writer) apply(ctx context.Context, object, desired *unstructured.Unstructured, options ...client.ApplyOption) error {
 	log.FromContext(ctx).Info("writing", "object", desired.GetKind()+" "+desired.GetName())
 	if err := w.Client.Apply(ctx, client.ApplyConfigurationFromUnstructured(object), options...); err != nil {
@@ -115,7 +118,8 @@ func (w *Writer) apply(ctx context.Context, object, desired *unstructured.Unstru
 	return nil
 }
 
-// markedForIstio reports whether an object has a label or an annotation that Istio reads. No generated one has.
+// markedForIstio reports whether an object has a label or an annotation that Istio reads. No
+// generated one has.
 func markedForIstio(object metav1.Object) bool {
 	return len(withoutIstioKeys(object.GetLabels())) < len(object.GetLabels()) ||
 		len(withoutIstioKeys(object.GetAnnotations())) < len(object.GetAnnotations())

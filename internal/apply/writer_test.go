@@ -65,7 +65,8 @@ func (w *writes) Apply(_ context.Context, configuration runtime.ApplyConfigurati
 	return errWritten
 }
 
-// TestWritesAreBoundToWhatWasRead: a cache that is behind can't be had from a real API server when a test wants it.
+// TestWritesAreBoundToWhatWasRead: a cache that is behind can't be had from a real API server when
+// a test wants it.
 func TestWritesAreBoundToWhatWasRead(t *testing.T) {
 	egressTarget := &v1alpha1.EgressTarget{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: host, UID: "1"}}
 	cached := func(kind string) *unstructured.Unstructured {

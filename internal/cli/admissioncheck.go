@@ -26,7 +26,8 @@ const (
 	probeTimeout = 2 * time.Minute
 	// probeInterval is the time between two tries.
 	probeInterval = time.Second
-	// podsWebhook is the name of the webhook for Pods in the configuration, by which the API server speaks of it.
+	// podsWebhook is the name of the webhook for Pods in the configuration, by which the API server
+	// speaks of it.
 	podsWebhook = "pods.mtls.egress"
 )
 
@@ -72,7 +73,8 @@ Exit codes: 0 the Pod is injected; 1 it isn't, or the cluster could not be asked
 	return cmd
 }
 
-// checkAdmission asks for the Pod until it is injected, until it is refused for a reason that doesn't pass by itself, or until patience is over.
+// checkAdmission asks for the Pod until it is injected, until it is refused for a reason that
+// doesn't pass by itself, or until patience is over.
 func checkAdmission(ctx context.Context, writer client.Writer, asked probe, patience time.Duration, stdout io.Writer) error {
 	var verdict error
 	err := wait.PollUntilContextTimeout(ctx, probeInterval, patience, true, func(ctx context.Context) (bool, error) {
@@ -91,7 +93,8 @@ func checkAdmission(ctx context.Context, writer client.Writer, asked probe, pati
 	return err
 }
 
-// judge says what is wrong with the API server's answer, and whether that may pass by itself. The Pod is the one that it would make.
+// judge says what is wrong with the API server's answer, and whether that may pass by itself. The
+// Pod is the one that it would make.
 func (p probe) check(pod *corev1.Pod, refusal error) (passes bool, problem error) {
 	if refusal == nil {
 		if p.injected(pod) {

@@ -23,7 +23,8 @@ func TestHelpOfAdmissionCheckIsTheGoldenOne(t *testing.T) {
 	golden.Compare(t, filepath.Join("..", "..", "test", "testdata", "cli", "admission-check-help.txt"), []byte(stdout))
 }
 
-// answers is an API server that gives these answers one after the other, the last one again and again: a mutation of the Pod, or a refusal.
+// answers is an API server that gives these answers one after the other, the last one again and
+// again: a mutation of the Pod, or a refusal.
 type answers struct {
 	client.Writer
 	given []func(*corev1.Pod) error
@@ -36,7 +37,8 @@ func (a *answers) Create(_ context.Context, object client.Object, _ ...client.Cr
 	return answer(object.(*corev1.Pod))
 }
 
-// What the API server really answers is tried in test/chart; these are the answers in an order that can't be made there.
+// What the API server really answers is tried in test/chart; these are the answers in an order that
+// can't be made there.
 func TestAdmissionCheckTriesAgainWhatPasses(t *testing.T) {
 	refuse := func(text string) func(*corev1.Pod) error {
 		return func(*corev1.Pod) error { return errors.New(text) }

@@ -31,7 +31,8 @@ func clusterAt(t *testing.T, url string) string {
 	return path
 }
 
-// answers is an API server, or what stands in its place: a status and a body for paths that begin so, the longest first.
+// answers is an API server, or what stands in its place: a status and a body for paths that begin
+// so, the longest first.
 type apiAnswers map[string]apiAnswer
 
 type apiAnswer struct {
@@ -109,7 +110,8 @@ func TestNothingIsTakenForDoneUnasked(t *testing.T) {
 	const list = "/apis/mtls.egress/v1alpha1/egresstargets"
 	tests := map[string]struct {
 		server http.Handler
-		// stdout is what the cleanup prints; problem what its error holds, and check what the error of uninstall-check holds; - where that one succeeds.
+		// stdout is what the cleanup prints; problem what its error holds, and check what the error of
+		// uninstall-check holds; - where that one succeeds.
 		stdout, problem, check string
 	}{
 		"an empty cluster":                      {server: cluster(nil), stdout: nothingLeft, check: "-"},

@@ -35,7 +35,8 @@ func (f *connectionFlags) config(timeout time.Duration) (*rest.Config, error) {
 	return config, nil
 }
 
-// client is a client of the kinds that types adds to a scheme, whose requests take no longer than timeout.
+// client is a client of the kinds that types adds to a scheme, whose requests take no longer than
+// timeout.
 func (f *connectionFlags) client(timeout time.Duration, types ...func(*runtime.Scheme) error) (client.Client, error) {
 	config, err := f.config(timeout)
 	if err != nil {
@@ -54,21 +55,24 @@ func (f *connectionFlags) client(timeout time.Duration, types ...func(*runtime.S
 	return c, nil
 }
 
-// clientConfig is what kubectl takes as its connection, from the kubeconfig and its context if they are given.
+// clientConfig is what kubectl takes as its connection, from the kubeconfig and its context if they
+// are given.
 func clientConfig(kubeconfig, context string) clientcmd.ClientConfig {
 	rules := clientcmd.NewDefaultClientConfigLoadingRules()
 	rules.ExplicitPath = kubeconfig
 	return clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, &clientcmd.ConfigOverrides{CurrentContext: context})
 }
 
-// restConfig loads the connection to the API server as kubectl does, from the kubeconfig and its context if they are given.
+// restConfig loads the connection to the API server as kubectl does, from the kubeconfig and its
+// context if they are given.
 func restConfig(kubeconfig, context string) (*rest.Config, error) {
 	config, err := clientConfig(kubeconfig, context).ClientConfig()
 	if err != nil {
 		return nil, fmt.Errorf("finding out how to reach the API server: %w", err)
 	}
-	// The API server limits its clients by priority and fairness; a limit of our own would make admission wait behind
-	// reconciliations: https://kubernetes.io/docs/concepts/cluster-administration/flow-control/
+	// The API server limits its clients by priority and fairness; a limit of our own would make
+	// admission wait behind reconciliations:
+	// https://kubernetes.io/docs/concepts/cluster-administration/flow-control/
 	config.QPS = -1
 	return config, nil
 }

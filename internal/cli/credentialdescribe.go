@@ -282,6 +282,6 @@ func wrap(text string) string {
 	return wrapped.String()
 }
 
-// oneLine is printable without line breaks. A certificate may hold any character in its names, and some end the line, and with it a
-// comment of YAML.
+// oneLine is printable without line breaks. A certificate may hold any character in its names, and
+// some end the line, and with it a comment of YAML.
 func oneLine(text string) string { return egress.Printable(text) }

@@ -17,7 +17,8 @@ import (
 	"mtls.egress/webhook/test/pki"
 )
 
-// keyStore is a folder with what a partner sends: keystore.p12 with its password, and the CA of the server.
+// keyStore is a folder with what a partner sends: keystore.p12 with its password, and the CA of the
+// server.
 type keyStore struct {
 	dir     string
 	client  pki.Pair

@@ -18,8 +18,8 @@ import (
 	"mtls.egress/webhook/internal/egress"
 )
 
-// overwriteTimeout bounds each request that looks whether the Secret is in use: the command needs no cluster, and must not wait
-// long for one.
+// overwriteTimeout bounds each request that looks whether the Secret is in use: the command needs
+// no cluster, and must not wait long for one.
 const overwriteTimeout = 5 * time.Second
 
 // markFor notes in the manifest of a Secret which host it is for.
@@ -37,8 +37,8 @@ type inCluster struct {
 	egressTargets []v1alpha1.EgressTarget
 }
 
-// checkOverwrite refuses a Secret that another host uses: one that was made for another host, or whose name the EgressTarget of
-// another host has by default, while no name is given here.
+// checkOverwrite refuses a Secret that another host uses: one that was made for another host, or
+// whose name the EgressTarget of another host has by default, while no name is given here.
 func (c inCluster) checkOverwrite(t egress.Target, named bool) error {
 	if c.secretFor != "" && c.secretFor != t.Host {
 		return fmt.Errorf("the Secret %s holds the credential for %s (annotation %s), and would be overwritten: give --secret-name with another name, or --target %[2]s if both hosts are shown the same certificate",
@@ -54,8 +54,8 @@ func (c inCluster) checkOverwrite(t egress.Target, named bool) error {
 	return nil
 }
 
-// lookForOverwrite asks the cluster of the kubeconfig, if there is one, whether another host uses the Secret of t. What can't be
-// read is a finding: the command works without a cluster.
+// lookForOverwrite asks the cluster of the kubeconfig, if there is one, whether another host uses
+// the Secret of t. What can't be read is a finding: the command works without a cluster.
 func (f *secretFlags) lookForOverwrite(ctx context.Context, t egress.Target) ([]credential.Finding, error) {
 	namespace, connected, err := f.namespaceOf(f.namespace)
 	if err != nil {
@@ -74,8 +74,9 @@ func (f *secretFlags) lookForOverwrite(ctx context.Context, t egress.Target) ([]
 	return nil, nil
 }
 
-// namespaceOf is the namespace in which kubectl apply would put manifests, and whether a kubeconfig names a cluster at all. A
-// service account counts only where it is asked for: a job that prints a manifest has one by chance.
+// namespaceOf is the namespace in which kubectl apply would put manifests, and whether a kubeconfig
+// names a cluster at all. A service account counts only where it is asked for: a job that prints a
+// manifest has one by chance.
 func (f *connectionFlags) namespaceOf(named string) (namespace string, connected bool, err error) {
 	config := clientConfig(f.kubeconfig, f.context)
 	raw, err := config.RawConfig()
@@ -92,8 +93,8 @@ func (f *connectionFlags) namespaceOf(named string) (namespace string, connected
 	return namespace, true, err
 }
 
-// readForOverwrite reads the metadata of the Secret, never what it holds, and the EgressTargets of the namespace. It returns what it
-// could read, and why it could not read the rest.
+// readForOverwrite reads the metadata of the Secret, never what it holds, and the EgressTargets of
+// the namespace. It returns what it could read, and why it could not read the rest.
 func (f *secretFlags) readForOverwrite(ctx context.Context, namespace, secretName string) (inCluster, error) {
 	config, err := f.config(overwriteTimeout)
 	if err != nil {
@@ -121,7 +122,8 @@ func (f *secretFlags) readForOverwrite(ctx context.Context, namespace, secretNam
 	return found, cmp.Or(unlessMissing(secretErr), unlessMissing(listErr))
 }
 
-// unlessMissing drops the API server's own answer that there is no such object, or no such kind. Whatever else failed is kept.
+// unlessMissing drops the API server's own answer that there is no such object, or no such kind.
+// Whatever else failed is kept.
 func unlessMissing(err error) error {
 	if apierrors.IsNotFound(err) {
 		return nil

@@ -13,8 +13,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// apiServer answers the two requests of a command that makes a Secret, each with a status and a body, in the place of a cluster
-// that is out of order. TestImportOverwritesNoOtherCredential has a real one.
+// apiServer answers the two requests of a command that makes a Secret, each with a status and a
+// body, in the place of a cluster that is out of order. TestImportOverwritesNoOtherCredential has a
+// real one.
 func apiServer(t *testing.T, secret, egressTargets string, status int) (kubeconfig string) {
 	t.Helper()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -102,7 +103,8 @@ func TestImportLooksForWhatItWouldOverwrite(t *testing.T) {
 	}
 }
 
-// TestImportNeedsNoCluster: what can't be reached is told, and the manifest is printed all the same.
+// TestImportNeedsNoCluster: what can't be reached is told, and the manifest is printed all the
+// same.
 func TestImportNeedsNoCluster(t *testing.T) {
 	store := newKeyStore(t)
 	closed := httptest.NewServer(http.NotFoundHandler())

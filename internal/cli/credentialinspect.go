@@ -82,7 +82,8 @@ func encodeInspection(inspection *credential.Inspection, output string) ([]byte,
 	return []byte(inspectionText(inspection)), nil
 }
 
-// inspectionText is the inspection for a person: the chain as a tree, each certificate below the one that it signed.
+// inspectionText is the inspection for a person: the chain as a tree, each certificate below the
+// one that it signed.
 func inspectionText(inspection *credential.Inspection) string {
 	var text strings.Builder
 	text.WriteString("Format:       " + inspection.Format + "\n")

@@ -32,7 +32,8 @@ func TestInspectPrintsTheGoldenText(t *testing.T) {
 	golden.Compare(t, filepath.Join("..", "..", "test", "testdata", "cli", "credential-inspect.txt"), out.Bytes())
 }
 
-// TestInspectReadsWhatImportPrints: every form that import prints is one that inspect reads, and both see the same certificates.
+// TestInspectReadsWhatImportPrints: every form that import prints is one that inspect reads, and
+// both see the same certificates.
 func TestInspectReadsWhatImportPrints(t *testing.T) {
 	for _, args := range [][]string{
 		{"--server-ca", exampleOf("server-ca.pem")},

@@ -55,7 +55,8 @@ func (f *secretFlags) add(cmd *cobra.Command) {
 	f.connectionFlags.add(cmd)
 }
 
-// validate says all that is wrong with the flags. chain is what the user might take for the CA of the server.
+// validate says all that is wrong with the flags. chain is what the user might take for the CA of
+// the server.
 func (f *secretFlags) validate(chain string) error {
 	var problems []error
 	if f.serverCA == "" {
@@ -132,8 +133,8 @@ func (f *secretFlags) readServerCA() ([]*x509.Certificate, error) {
 	return authorities, nil
 }
 
-// write assembles the credential and writes its manifests: the Secret, and before it the EgressTarget where it says more than the
-// defaults or withTarget asks for it.
+// write assembles the credential and writes its manifests: the Secret, and before it the
+// EgressTarget where it says more than the defaults or withTarget asks for it.
 func (f *secretFlags) write(ctx context.Context, out, diagnostics io.Writer, t egress.Target, bundle credential.Bundle, withTarget bool, now time.Time) error {
 	authorities, err := f.readServerCA()
 	if err != nil {
@@ -256,7 +257,8 @@ const (
 	publicFile  os.FileMode = 0o644
 )
 
-// writeNewFile writes a file that must not be there: what it holds may be the only copy of a key, and its rights those of others.
+// writeNewFile writes a file that must not be there: what it holds may be the only copy of a key,
+// and its rights those of others.
 func writeNewFile(name string, content []byte, mode os.FileMode) error {
 	file, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
 	if errors.Is(err, os.ErrExist) {

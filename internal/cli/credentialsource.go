@@ -28,7 +28,8 @@ import (
 // secretTimeout bounds the request for a Secret.
 const secretTimeout = 30 * time.Second
 
-// sourceFlags are those of the commands that read a credential wherever it is: a file, standard input, or a Secret of the cluster.
+// sourceFlags are those of the commands that read a credential wherever it is: a file, standard
+// input, or a Secret of the cluster.
 type sourceFlags struct {
 	connectionFlags
 	namespace    string
@@ -67,7 +68,8 @@ func (f *sourceFlags) validate(argument string) error {
 	return errors.Join(problems...)
 }
 
-// read reads what argument names, and returns it with a name for messages. An error that isn't a usageError says that what was read is no credential.
+// read reads what argument names, and returns it with a name for messages. An error that isn't a
+// usageError says that what was read is no credential.
 func (f *sourceFlags) read(ctx context.Context, in io.Reader, prompt io.Writer, argument string) (name string, material *credential.Material, err error) {
 	if secret, isSecret := secretNamed(argument); isSecret {
 		found, err := f.readFromCluster(ctx, secret)
@@ -162,7 +164,8 @@ func explainUnread(err error, namespace, name, server string) error {
 	return fmt.Errorf("reading the Secret %s of the namespace %s from %s: %w", name, namespace, server, err)
 }
 
-// isManifest reports whether content is an object of Kubernetes. PEM has no kind, and neither has anything that is binary.
+// isManifest reports whether content is an object of Kubernetes. PEM has no kind, and neither has
+// anything that is binary.
 func isManifest(content []byte) bool {
 	for document := range bytes.SplitSeq(content, []byte("\n---")) {
 		var object struct {
@@ -175,7 +178,8 @@ func isManifest(content []byte) bool {
 	return false
 }
 
-// readSecret reads the only Secret among manifests, whose stringData wins over its data as on an API server. Lists are looked into.
+// readSecret reads the only Secret among manifests, whose stringData wins over its data as on an
+// API server. Lists are looked into.
 func readSecret(content []byte) (*corev1.Secret, error) {
 	documents, err := readDocuments(bytes.NewReader(content), resource.FilenameOptions{Filenames: []string{standardInput}})
 	if err != nil {

@@ -40,7 +40,8 @@ func TestSecretsInTheClusterAreNamedAsForKubectl(t *testing.T) {
 	}
 }
 
-// TestInspectSaysWhereToLook has what is wrong before any cluster is asked; test/credential has the answers of an API server.
+// TestInspectSaysWhereToLook has what is wrong before any cluster is asked; test/credential has the
+// answers of an API server.
 func TestInspectSaysWhereToLook(t *testing.T) {
 	kubeconfig := filepath.Join("testdata", "kubeconfig.yaml")
 	nowhere := filepath.Join(t.TempDir(), "none")

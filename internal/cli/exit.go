@@ -34,8 +34,8 @@ func usageError(err error) error {
 	return &exitError{code: ExitUsage, err: err}
 }
 
-// ExitCode returns what the process exits with after err: ExitDone for nil, ExitUsage for a wrong command line or unreadable
-// input, ExitFailed for all else.
+// ExitCode returns what the process exits with after err: ExitDone for nil, ExitUsage for a wrong
+// command line or unreadable input, ExitFailed for all else.
 func ExitCode(err error) int {
 	var withCode *exitError
 	switch {

@@ -5,11 +5,13 @@ import (
 	"time"
 )
 
-// readingLimit bounds the reading of a PKCS#12 file. Whoever makes one chooses how many rounds of key derivation its parts ask for, also within what is encrypted, and a library can't be
-// told to stop.
+// readingLimit bounds the reading of a PKCS#12 file. Whoever makes one chooses how many rounds of
+// key derivation its parts ask for, also within what is encrypted, and a library can't be told to
+// stop.
 const readingLimit = time.Minute
 
-// inTime returns what read returns, or an error after the limit. What read does then ends with the process.
+// inTime returns what read returns, or an error after the limit. What read does then ends with the
+// process.
 func inTime[T any](limit time.Duration, read func() (T, error)) (T, error) {
 	type result struct {
 		value T

@@ -15,11 +15,12 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"mtls.egress/webhook/internal/mutate"
 	"mtls.egress/webhook/internal/egress"
+	"mtls.egress/webhook/internal/mutate"
 )
 
-// user is an object that needs the webhook: a Pod that was injected, or a workload whose next Pod has to be.
+// user is an object that needs the webhook: a Pod that was injected, or a workload whose next Pod
+// has to be.
 type user struct {
 	namespace, kind, name string
 	// targets is what it asks for, in its own words.
@@ -28,9 +29,10 @@ type user struct {
 
 const kindPod = "Pod"
 
-// userOf reports whether the object needs the webhook, and what for. Object is a Pod or a workload, as typed lists hold them. What makes no
-// Pods any more doesn't: a workload that is being deleted, a Job that has ended, a ReplicaSet that a Deployment rules or that
-// another controller keeps at 0 as its history.
+// userOf reports whether the object needs the webhook, and what for. Object is a Pod or a workload,
+// as typed lists hold them. What makes no Pods any more doesn't: a workload that is being deleted,
+// a Job that has ended, a ReplicaSet that a Deployment rules or that another controller keeps at 0
+// as its history.
 func userOf(object client.Object) (user, bool) {
 	switch object := object.(type) {
 	case *corev1.Pod:
@@ -64,7 +66,8 @@ func newUser(object client.Object, kind, targets string) user {
 	return user{namespace: object.GetNamespace(), kind: kind, name: object.GetName(), targets: targets}
 }
 
-// workloadUser looks into the annotations of the Pod template before those of the workload, as admission does.
+// workloadUser looks into the annotations of the Pod template before those of the workload, as
+// admission does.
 func workloadUser(workload client.Object, kind string, templates ...map[string]string) (user, bool) {
 	if !workload.GetDeletionTimestamp().IsZero() {
 		return user{}, false
@@ -77,7 +80,8 @@ func workloadUser(workload client.Object, kind string, templates ...map[string]s
 	return user{}, false
 }
 
-// podTargets is what the annotation asks for or, where somebody took it off the running Pod, what the labels say.
+// podTargets is what the annotation asks for or, where somebody took it off the running Pod, what
+// the labels say.
 func podTargets(pod *corev1.Pod) string {
 	if targets, asks := pod.Annotations[egress.AnnotationTarget]; asks {
 		return targets
@@ -139,7 +143,8 @@ func writeUsers(w io.Writer, users []user) error {
 	return err
 }
 
-// cell makes what somebody wrote into an annotation fit into a row, without anything that a terminal would obey.
+// cell makes what somebody wrote into an annotation fit into a row, without anything that a
+// terminal would obey.
 func cell(text string) string {
 	const limit = 80
 	printed := []rune(strings.Map(func(r rune) rune {

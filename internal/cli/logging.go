@@ -55,7 +55,8 @@ func (o *logOptions) handler(w io.Writer) slog.Handler {
 	return slog.NewTextHandler(w, options)
 }
 
-// plainLevel calls all verbosities below info DEBUG. slog would call them DEBUG+3 and the like, which no log collector knows.
+// plainLevel calls all verbosities below info DEBUG. slog would call them DEBUG+3 and the like,
+// which no log collector knows.
 func plainLevel(groups []string, attribute slog.Attr) slog.Attr {
 	if len(groups) > 0 || attribute.Key != slog.LevelKey {
 		return attribute
@@ -66,8 +67,9 @@ func plainLevel(groups []string, attribute slog.Attr) slog.Attr {
 	return attribute
 }
 
-// install makes one logger of everything that logs in the process: our own code and controller-runtime, client-go (klog), and
-// the standard library, which reports failed TLS handshakes.
+// install makes one logger of everything that logs in the process: our own code and
+// controller-runtime, client-go (klog), and the standard library, which reports failed TLS
+// handshakes.
 func (o *logOptions) install(w io.Writer) logr.Logger {
 	handler := o.handler(w)
 	log := logr.FromSlogHandler(handler)

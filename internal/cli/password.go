@@ -10,12 +10,14 @@ import (
 	"golang.org/x/term"
 )
 
-// maxPassword is the longest password file that is read, in bytes. It is there for the file that was named by mistake.
+// maxPassword is the longest password file that is read, in bytes. It is there for the file that
+// was named by mistake.
 const maxPassword = 4096
 
-// readPassword reads a password from the file that source names, from in when source is -, or, when source is empty and in is a
-// terminal, from a person, who is asked on prompt and sees nothing of what is typed. One trailing newline is dropped, as editors and
-// echo write it. Without a source and a terminal the password is empty, which some key stores have.
+// readPassword reads a password from the file that source names, from in when source is -, or, when
+// source is empty and in is a terminal, from a person, who is asked on prompt and sees nothing of
+// what is typed. One trailing newline is dropped, as editors and echo write it. Without a source
+// and a terminal the password is empty, which some key stores have.
 func readPassword(source string, in io.Reader, prompt io.Writer, question string) (string, error) {
 	switch source {
 	case "":

@@ -8,8 +8,8 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
-	"mtls.egress/webhook/internal/policy"
 	"mtls.egress/webhook/internal/egress"
+	"mtls.egress/webhook/internal/policy"
 )
 
 // policyFlags say which namespace may reach which host.

@@ -21,8 +21,8 @@ func printable(text string) string {
 // Message is what the user is told of an error.
 func Message(err error) string { return printable(err.Error()) }
 
-// printableJSON writes in JSON as an escape what a terminal would obey. Outside of strings JSON has no such characters, line breaks
-// aside.
+// printableJSON writes in JSON as an escape what a terminal would obey. Outside of strings JSON has
+// no such characters, line breaks aside.
 func printableJSON(encoded []byte) []byte {
 	var text strings.Builder
 	for _, r := range string(encoded) {

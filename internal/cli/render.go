@@ -150,7 +150,8 @@ func remarks(rendered *render.Output, explain bool) string {
 	return printable(text.String())
 }
 
-// readDocuments reads manifests with kubectl's own reader. All that can't be read is reported at once.
+// readDocuments reads manifests with kubectl's own reader. All that can't be read is reported at
+// once.
 func readDocuments(in io.Reader, options resource.FilenameOptions) ([]render.Document, error) {
 	builder := resource.NewLocalBuilder().Unstructured().ContinueOnError()
 	if at := slices.Index(options.Filenames, standardInput); at >= 0 {
@@ -177,7 +178,8 @@ func readDocuments(in io.Reader, options resource.FilenameOptions) ([]render.Doc
 	return documents, withoutContent(err)
 }
 
-// withoutContent cuts off the manifest that kubectl's reader repeats when it can't tell the kind: it may be a Secret.
+// withoutContent cuts off the manifest that kubectl's reader repeats when it can't tell the kind:
+// it may be a Secret.
 func withoutContent(err error) error {
 	if several, ok := errors.AsType[utilerrors.Aggregate](err); ok {
 		problems := several.Errors()

@@ -10,7 +10,8 @@ import (
 // name is the name of the command, of its Lease and of the user agent.
 const name = "mtls-egress-webhook"
 
-// NewRootCommand returns the command with all its subcommands. It prints no errors: its caller does, and exits with ExitCode.
+// NewRootCommand returns the command with all its subcommands. It prints no errors: its caller
+// does, and exits with ExitCode.
 func NewRootCommand() *cobra.Command {
 	root := &cobra.Command{
 		Use:   name,

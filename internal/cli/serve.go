@@ -123,7 +123,8 @@ func (f *processFlags) add(groups *cliflag.NamedFlagSets, namespaceOf string) {
 	groups.FlagSet("global").BoolP("help", "h", false, "Print this help.")
 }
 
-// validate returns all that is wrong with the flags. usedPorts are ports that are taken, by the flag that takes them.
+// validate returns all that is wrong with the flags. usedPorts are ports that are taken, by the
+// flag that takes them.
 func (f *processFlags) validate(usedPorts map[int]string) []error {
 	problems := flagProblems{}
 	problems.name("mesh-config", f.meshConfig, validation.IsDNS1123Subdomain)
@@ -190,7 +191,8 @@ func (p *flagProblems) name(flag, value string, rule func(string) []string) {
 	}
 }
 
-// listenPort returns the port of an address to listen on, [HOST]:PORT with an IP address or localhost as host.
+// listenPort returns the port of an address to listen on, [HOST]:PORT with an IP address or
+// localhost as host.
 func listenPort(address string) (int, error) {
 	host, portText, err := net.SplitHostPort(address)
 	if err != nil {

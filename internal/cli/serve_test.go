@@ -143,7 +143,8 @@ func TestServingNamesAreTheServiceAndWhatIsAdded(t *testing.T) {
 	}
 }
 
-// TestAPIServerIsAskedWithoutALimitOfOurs: a live read of admission must not wait behind reconciliations.
+// TestAPIServerIsAskedWithoutALimitOfOurs: a live read of admission must not wait behind
+// reconciliations.
 func TestAPIServerIsAskedWithoutALimitOfOurs(t *testing.T) {
 	t.Setenv("KUBERNETES_SERVICE_HOST", "")
 	options := parse(t, &webhookOptions{}, "--kubeconfig=testdata/kubeconfig.yaml", "--context=second")

@@ -88,7 +88,8 @@ func (o *webhookOptions) validate() error {
 		problems.refusef("webhook-port", "%d: %s", o.port, strings.Join(broken, "; "))
 	}
 	problems.name("webhook-configuration", o.configuration, validation.IsDNS1123Subdomain)
-	// The API server sorts configurations by name: Istio's are istio-revision-tag-… and istio-sidecar-injector….
+	// The API server sorts configurations by name: Istio's are istio-revision-tag-… and
+	// istio-sidecar-injector….
 	if o.configuration >= "istio-" {
 		problems.refusef("webhook-configuration", "%q sorts after Istio's istio-revision-tag-… and istio-sidecar-injector, but has to be called before them; start it with 0-", o.configuration)
 	}
@@ -138,7 +139,8 @@ func (o *webhookOptions) run(log logr.Logger) error {
 	}.Run()
 }
 
-// servingNames are the names that the serving certificate is for. API servers ask a Service by SERVICE.NAMESPACE.svc:
+// servingNames are the names that the serving certificate is for. API servers ask a Service by
+// SERVICE.NAMESPACE.svc:
 // https://kubernetes.io/docs/reference/access-authn-authz/extensible-admission-controllers/#service-reference
 func (o *webhookOptions) servingNames() []string {
 	return append([]string{o.serviceName + "." + o.namespace + ".svc"}, o.tlsDNSNames...)

@@ -26,7 +26,8 @@ import (
 )
 
 const (
-	// usersPage is how many objects are asked for at a time, so that a large cluster doesn't have to fit into memory.
+	// usersPage is how many objects are asked for at a time, so that a large cluster doesn't have to
+	// fit into memory.
 	usersPage = 500
 	// usersTimeout bounds one request.
 	usersTimeout = time.Minute
@@ -82,7 +83,8 @@ func checkUninstall(ctx context.Context, reader client.Reader, stdout, stderr io
 	return err
 }
 
-// deleteAllTargets deletes all EgressTargets and waits until the controller, which must run, has let them go.
+// deleteAllTargets deletes all EgressTargets and waits until the controller, which must run, has
+// let them go.
 func deleteAllTargets(ctx context.Context, c client.Client) error {
 	const between = time.Second
 	left := ""

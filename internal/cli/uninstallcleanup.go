@@ -27,7 +27,8 @@ import (
 	"mtls.egress/webhook/internal/informers"
 )
 
-// defaultCleanupTimeout is less than the Job's deadline in the chart, so that the log has the reason.
+// defaultCleanupTimeout is less than the Job's deadline in the chart, so that the log has the
+// reason.
 const defaultCleanupTimeout = 100 * time.Second
 
 func newUninstallCleanupCommand() *cobra.Command {
@@ -73,8 +74,8 @@ command line or unreadable kubeconfig.`,
 	return cmd
 }
 
-// cleanupClient is a client for EgressTargets, Pods, and the kinds of Istio also where nothing serves them. unserved reports whether the API server says that
-// it serves no EgressTargets.
+// cleanupClient is a client for EgressTargets, Pods, and the kinds of Istio also where nothing
+// serves them. unserved reports whether the API server says that it serves no EgressTargets.
 func cleanupClient(config *rest.Config) (c client.Client, unserved func(context.Context) (bool, error), err error) {
 	scheme, err := app.NewScheme()
 	if err != nil {
@@ -125,7 +126,8 @@ func deleteSecrets(ctx context.Context, c client.Client, secrets []*corev1.Secre
 	return errors.Join(problems...)
 }
 
-// cleanUp tries again as long as it may: the API server goes on for a moment to refuse by policies that are gone, and a replica that is about to end may still write.
+// cleanUp tries again as long as it may: the API server goes on for a moment to refuse by policies
+// that are gone, and a replica that is about to end may still write.
 func cleanUp(ctx context.Context, c client.Client, unserved func(context.Context) (bool, error), secrets []*corev1.Secret, stdout io.Writer) error {
 	const between = time.Second
 	var used []string

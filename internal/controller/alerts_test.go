@@ -13,8 +13,8 @@ import (
 	"mtls.egress/webhook/internal/informers"
 )
 
-// TestAlertsAskForMetricsThatThereAre holds the names and labels in the chart's alerts against what the collector describes. What the alerts make of them is tried in
-// test/chart.
+// TestAlertsAskForMetricsThatThereAre holds the names and labels in the chart's alerts against what
+// the collector describes. What the alerts make of them is tried in test/chart.
 func TestAlertsAskForMetricsThatThereAre(t *testing.T) {
 	const path = "../../charts/mtls-egress-webhook/templates/prometheusrule.yaml"
 	content, err := os.ReadFile(path)

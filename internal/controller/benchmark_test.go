@@ -16,11 +16,12 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"mtls.egress/webhook/api/v1alpha1"
-	"mtls.egress/webhook/internal/informers"
 	"mtls.egress/webhook/internal/egress"
+	"mtls.egress/webhook/internal/informers"
 )
 
-// filledCache is a cache as it is after a start: lists are handed out without a copy, as the collector asks for.
+// filledCache is a cache as it is after a start: lists are handed out without a copy, as the
+// collector asks for.
 type filledCache struct {
 	client.Reader
 
@@ -34,7 +35,8 @@ func (c filledCache) List(_ context.Context, list client.ObjectList, _ ...client
 	return nil
 }
 
-// BenchmarkScrape is one scrape of the controller's metrics, as Prometheus gets it, with 1,000 targets of one credential each and 10,000 Pods.
+// BenchmarkScrape is one scrape of the controller's metrics, as Prometheus gets it, with 1,000
+// targets of one credential each and 10,000 Pods.
 func BenchmarkScrape(b *testing.B) {
 	const targets, count = 1000, 10_000
 	cache := filledCache{}

@@ -25,17 +25,20 @@ import (
 	"mtls.egress/webhook/internal/egress"
 )
 
-// lookForCertManagerAgain is the pause after Certificates could not be listed: usually as there is no cert-manager in the cluster.
+// lookForCertManagerAgain is the pause after Certificates could not be listed: usually as there is
+// no cert-manager in the cluster.
 const lookForCertManagerAgain = 10 * time.Second
 
-// certificateWatch tells of changes of the Certificates that the controller made, on the leader. It is no informer of the manager's cache: without cert-manager in the cluster
-// that would never be filled, and the controller would not run. Only metadata is watched, which changes with the status too. Like meshConfigWatch it is the store
-// of its own reflector and keeps nothing.
+// certificateWatch tells of changes of the Certificates that the controller made, on the leader. It
+// is no informer of the manager's cache: without cert-manager in the cluster that would never be
+// filled, and the controller would not run. Only metadata is watched, which changes with the status
+// too. Like meshConfigWatch it is the store of its own reflector and keeps nothing.
 type certificateWatch struct {
 	certificates toolscache.ListerWatcher
 	// changed gets each Certificate that changed.
 	changed chan<- event.GenericEvent
-	// tellAll has all targets looked at, as the conditions of those that ask for cert-manager change when it comes and when it goes.
+	// tellAll has all targets looked at, as the conditions of those that ask for cert-manager change
+	// when it comes and when it goes.
 	tellAll func()
 	log     logr.Logger
 

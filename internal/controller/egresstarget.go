@@ -22,14 +22,14 @@ import (
 	"mtls.egress/webhook/api/v1alpha1"
 	"mtls.egress/webhook/internal/absent"
 	"mtls.egress/webhook/internal/apply"
+	"mtls.egress/webhook/internal/egress"
 	"mtls.egress/webhook/internal/informers"
 	"mtls.egress/webhook/internal/plan"
-	"mtls.egress/webhook/internal/egress"
 )
 
-// EgressTargetReconciler reconciles one host of one namespace with what its Pods, its EgressTarget and its Secrets ask for:
-// the EgressTarget itself, the Istio objects, and the status. A request is the namespace and name of an EgressTarget, whether
-// it exists or not.
+// EgressTargetReconciler reconciles one host of one namespace with what its Pods, its EgressTarget
+// and its Secrets ask for: the EgressTarget itself, the Istio objects, and the status. A request is
+// the namespace and name of an EgressTarget, whether it exists or not.
 type EgressTargetReconciler struct {
 	facts *factReader
 	// live asks the API server: for what must be certain before something is removed.
@@ -160,7 +160,8 @@ func removeFinalizer(ctx context.Context, c client.Client, egressTarget *v1alpha
 	return nil
 }
 
-// removeUnused deletes an EgressTarget that the controller created and no Pod used for the retention.
+// removeUnused deletes an EgressTarget that the controller created and no Pod used for the
+// retention.
 func (r *EgressTargetReconciler) removeUnused(ctx context.Context, egressTarget *v1alpha1.EgressTarget) error {
 	if inUse, err := used(ctx, r.live, egressTarget); err != nil || inUse {
 		return err
@@ -175,8 +176,8 @@ func (r *EgressTargetReconciler) removeUnused(ctx context.Context, egressTarget 
 	return nil
 }
 
-// used asks the API server whether a running Pod has the target: one that the cache doesn't know yet must not lose its
-// objects.
+// used asks the API server whether a running Pod has the target: one that the cache doesn't know
+// yet must not lose its objects.
 func used(ctx context.Context, live client.Reader, egressTarget *v1alpha1.EgressTarget) (bool, error) {
 	var list corev1.PodList
 	withTarget := client.MatchingLabels{egress.HostLabel(egressTarget.Name): egress.LabelValue}
@@ -191,8 +192,9 @@ func used(ctx context.Context, live client.Reader, egressTarget *v1alpha1.Egress
 	return len(plan.DemandsOf(t, pods)) > 0, nil
 }
 
-// reconcileTarget programs what the EgressTarget asks for, as far as possible, and writes the status. Facts that can't be read
-// delay neither closing nor the status: a decision to close needs the policy and the conflicts alone.
+// reconcileTarget programs what the EgressTarget asks for, as far as possible, and writes the
+// status. Facts that can't be read delay neither closing nor the status: a decision to close needs
+// the policy and the conflicts alone.
 func (r *EgressTargetReconciler) reconcileTarget(
 	ctx context.Context, egressTarget *v1alpha1.EgressTarget, pods []*informers.Pod, demands []plan.Demand, unusedSince *metav1.Time,
 ) (reconcile.Result, error) {
@@ -217,8 +219,9 @@ func (r *EgressTargetReconciler) reconcileTarget(
 	return reconcile.Result{RequeueAfter: decided.NextLook(status)}, errors.Join(writeErr, readErr, credentialsErr)
 }
 
-// writeStatus writes the status if it differs from the present one, without the condition of the other writer, and raises the
-// events of what changed. The write is bound to the version that was read, so an event is raised once.
+// writeStatus writes the status if it differs from the present one, without the condition of the
+// other writer, and raises the events of what changed. The write is bound to the version that was
+// read, so an event is raised once.
 func (r *EgressTargetReconciler) writeStatus(
 	ctx context.Context, egressTarget *v1alpha1.EgressTarget, decided plan.Plan, status v1alpha1.EgressTargetStatus,
 ) error {

@@ -49,8 +49,8 @@ func (s statusWriter) Apply(_ context.Context, configuration runtime.ApplyConfig
 	return json.Unmarshal(text, &s.statuses.object)
 }
 
-// TestEachWriterOfAStatusWritesItsOwn: that a write is bound to the version that was read shows on a real API server only in
-// the moment in which the cache is behind.
+// TestEachWriterOfAStatusWritesItsOwn: that a write is bound to the version that was read shows on
+// a real API server only in the moment in which the cache is behind.
 func TestEachWriterOfAStatusWritesItsOwn(t *testing.T) {
 	now := metav1.NewTime(noon())
 	condition := func(conditionType string) metav1.Condition {

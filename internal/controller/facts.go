@@ -18,13 +18,13 @@ import (
 	"mtls.egress/webhook/api/v1alpha1"
 	"mtls.egress/webhook/internal/absent"
 	"mtls.egress/webhook/internal/apply"
+	"mtls.egress/webhook/internal/egress"
 	"mtls.egress/webhook/internal/informers"
 	"mtls.egress/webhook/internal/issuance"
 	"mtls.egress/webhook/internal/mesh"
 	"mtls.egress/webhook/internal/plan"
 	"mtls.egress/webhook/internal/policy"
 	"mtls.egress/webhook/internal/policy/lookup"
-	"mtls.egress/webhook/internal/egress"
 )
 
 // factReader reads what the decisions about targets depend on.
@@ -42,8 +42,9 @@ type factReader struct {
 	issuer     issuance.Issuer
 }
 
-// read reads what a decision about the target depends on. What can't be read is left out. readErr is the error of what
-// only a closed plan can do without, credentialsErr of what a check of the credentials tells of already.
+// read reads what a decision about the target depends on. What can't be read is left out. readErr
+// is the error of what only a closed plan can do without, credentialsErr of what a check of the
+// credentials tells of already.
 func (r *factReader) read(
 	ctx context.Context, egressTarget *v1alpha1.EgressTarget, pods []*informers.Pod, demands []plan.Demand,
 ) (facts plan.Facts, credentialsErr, readErr error) {
@@ -67,7 +68,8 @@ func (r *factReader) read(
 	return facts, credentialsErr, errors.Join(siblingsErr, rulesErr, othersErr, standingErr, issueErr)
 }
 
-// siblings returns the other EgressTargets of the namespace, without those that are going: deleted, with no Pod left.
+// siblings returns the other EgressTargets of the namespace, without those that are going: deleted,
+// with no Pod left.
 func (r *factReader) siblings(ctx context.Context, egressTarget *v1alpha1.EgressTarget) ([]v1alpha1.EgressTarget, error) {
 	var list v1alpha1.EgressTargetList
 	if err := r.cache.List(ctx, &list, client.InNamespace(egressTarget.Namespace), client.UnsafeDisableDeepCopy); err != nil {
@@ -113,9 +115,9 @@ func (r *factReader) standing(ctx context.Context, t egress.Target) (found *plan
 	return found, nil
 }
 
-// credentials reads the Secrets in use, each by name from the API server, and checks them in the order of their names,
-// with the CA of the server where a ConfigMap has it. A Secret or ConfigMap that can't be read gives a check that says so,
-// and an error, so that it is read again.
+// credentials reads the Secrets in use, each by name from the API server, and checks them in the
+// order of their names, with the CA of the server where a ConfigMap has it. A Secret or ConfigMap
+// that can't be read gives a check that says so, and an error, so that it is read again.
 func (r *factReader) credentials(
 	ctx context.Context, t egress.Target, inUse map[string]int32, now time.Time,
 ) ([]plan.CredentialCheck, error) {
@@ -143,8 +145,8 @@ func (r *factReader) credentials(
 	return checks, errors.Join(errs...)
 }
 
-// anchorOf returns how the anchor of the namespace has to be, with own if it isn't nil, and without any other EgressTarget
-// that is going.
+// anchorOf returns how the anchor of the namespace has to be, with own if it isn't nil, and without
+// any other EgressTarget that is going.
 func (r *factReader) anchorOf(egressTarget *v1alpha1.EgressTarget, own *v1alpha1.EgressTarget) apply.AnchorOf {
 	return func(ctx context.Context, present metav1.Object) (*networkingv1.ServiceEntry, error) {
 		siblings, err := r.siblings(ctx, egressTarget)
@@ -163,9 +165,9 @@ func (r *factReader) anchorOf(egressTarget *v1alpha1.EgressTarget, own *v1alpha1
 	}
 }
 
-// appPorts returns the app ports of those members that have Pods: each port more is one on which the sidecars of the whole
-// namespace expect HTTP. Where sidecars resolve unknown hosts themselves, the port has to be there before the Pod, so there it
-// returns those of all members.
+// appPorts returns the app ports of those members that have Pods: each port more is one on which
+// the sidecars of the whole namespace expect HTTP. Where sidecars resolve unknown hosts themselves,
+// the port has to be there before the Pod, so there it returns those of all members.
 func (r *factReader) appPorts(ctx context.Context, namespace string, members []v1alpha1.EgressTarget) ([]int32, error) {
 	var ports []int32
 	for i := range members {

@@ -7,9 +7,10 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 )
 
-// fairQueue is a workqueue that gives no namespace more than its share of a controller's workers, so that what one
-// namespace asks for, however slow it is, delays no other. Requests over the share wait aside, as if a worker had
-// them, and go to the end of the queue when a request of their namespace is done.
+// fairQueue is a workqueue that gives no namespace more than its share of a controller's workers,
+// so that what one namespace asks for, however slow it is, delays no other. Requests over the share
+// wait aside, as if a worker had them, and go to the end of the queue when a request of their
+// namespace is done.
 type fairQueue struct {
 	workqueue.TypedRateLimitingInterface[reconcile.Request]
 
@@ -20,7 +21,8 @@ type fairQueue struct {
 	waiting map[string][]reconcile.Request
 }
 
-// share returns how many of a controller's workers one namespace can take: a quarter, and at least one.
+// share returns how many of a controller's workers one namespace can take: a quarter, and at least
+// one.
 func share(workers int) int { return max(1, workers/4) }
 
 func newFairQueue(queue workqueue.TypedRateLimitingInterface[reconcile.Request], share int) *fairQueue {

@@ -7,10 +7,12 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// handshakeLimits decides who may make a handshake now. Nobody is kept waiting by it: who may not asks again later, so that partners that don't answer, and many targets of one partner,
-// hold nobody else up.
+// handshakeLimits decides who may make a handshake now. Nobody is kept waiting by it: who may not
+// asks again later, so that partners that don't answer, and many targets of one partner, hold
+// nobody else up.
 type handshakeLimits struct {
-	// all and changed bound the handshakes with all partners together: those of changed credentials have a limit of their own, as their Pods get them soon.
+	// all and changed bound the handshakes with all partners together: those of changed credentials
+	// have a limit of their own, as their Pods get them soon.
 	all, changed *rate.Limiter
 
 	mutex sync.Mutex
@@ -22,7 +24,8 @@ func newHandshakeLimits(perSecond int) *handshakeLimits {
 	return &handshakeLimits{all: rate.NewLimiter(rate.Limit(perSecond), perSecond), changed: rate.NewLimiter(rate.Limit(perSecond), perSecond), last: map[string]time.Time{}}
 }
 
-// take takes a turn for a handshake with a partner, because of a changed credential or for another reason; false when it isn't its turn.
+// take takes a turn for a handshake with a partner, because of a changed credential or for another
+// reason; false when it isn't its turn.
 func (t *handshakeLimits) take(partner string, changed bool, now time.Time) bool {
 	t.mutex.Lock()
 	defer t.mutex.Unlock()

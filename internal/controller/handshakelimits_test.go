@@ -25,11 +25,11 @@ func TestTurns(t *testing.T) {
 		asks []ask
 		want []bool
 	}{
-		"one partner, at once and again":           {[]ask{{partner: "a"}, {partner: "a", after: 999 * time.Millisecond}, {partner: "a", after: time.Second}}, []bool{true, false, true}},
-		"three partners of two a second":           {all(3, false), []bool{true, true, false}},
+		"one partner, at once and again":                {[]ask{{partner: "a"}, {partner: "a", after: 999 * time.Millisecond}, {partner: "a", after: time.Second}}, []bool{true, false, true}},
+		"three partners of two a second":                {all(3, false), []bool{true, true, false}},
 		"changed credentials have a limit of their own": {append(all(3, false), ask{partner: "x", changed: true}), []bool{true, true, false, true}},
-		"but not without end":                      {all(3, true), []bool{true, true, false}},
-		"a partner that got none isn't kept back":  {append(all(3, false), ask{partner: "2", after: 500 * time.Millisecond}), []bool{true, true, false, true}},
+		"but not without end":                           {all(3, true), []bool{true, true, false}},
+		"a partner that got none isn't kept back":       {append(all(3, false), ask{partner: "2", after: 500 * time.Millisecond}), []bool{true, true, false, true}},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -23,8 +23,9 @@ import (
 // retryIstio is the pause between two looks for Istio's CRDs.
 const retryIstio = 10 * time.Second
 
-// istioWatch adds the kinds of Istio to the cache and to the controller of EgressTargets once the API server serves them. A
-// controller that watched them from the beginning would end after two minutes without them (CacheSyncTimeout).
+// istioWatch adds the kinds of Istio to the cache and to the controller of EgressTargets once the
+// API server serves them. A controller that watched them from the beginning would end after two
+// minutes without them (CacheSyncTimeout).
 type istioWatch struct {
 	// missing returns the kinds that are not served.
 	missing func() ([]string, error)
@@ -37,7 +38,8 @@ type istioWatch struct {
 	log          logr.Logger
 }
 
-// addIstioWatch adds the kinds of Istio to a controller now, or has the manager do so once they are served.
+// addIstioWatch adds the kinds of Istio to a controller now, or has the manager do so once they are
+// served.
 func addIstioWatch(
 	ctx context.Context, mgr ctrl.Manager, to controller.Controller, cache informers.Cache, requests requests, changes chan<- event.GenericEvent,
 ) error {

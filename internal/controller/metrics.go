@@ -11,12 +11,13 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"mtls.egress/webhook/api/v1alpha1"
-	"mtls.egress/webhook/internal/informers"
 	"mtls.egress/webhook/internal/egress"
+	"mtls.egress/webhook/internal/informers"
 )
 
-// collector counts what is in the cache whenever metrics are asked for, so the figures need no upkeep and are right after a
-// restart. Only the leader reports, so that a sum over replicas counts everything once.
+// collector counts what is in the cache whenever metrics are asked for, so the figures need no
+// upkeep and are right after a restart. Only the leader reports, so that a sum over replicas counts
+// everything once.
 type collector struct {
 	cache   informers.Cache
 	elected <-chan struct{}
@@ -87,7 +88,8 @@ func (c *collector) Collect(metrics chan<- prometheus.Metric) {
 	c.collectPods(ctx, metrics, c.collectTargets(ctx, metrics))
 }
 
-// programming is what the condition Programmed says of targets, by namespace and the label of their Pods; nil while it says nothing.
+// programming is what the condition Programmed says of targets, by namespace and the label of their
+// Pods; nil while it says nothing.
 type programming map[labelOfPods]*metav1.Condition
 
 type labelOfPods struct{ namespace, label string }
@@ -175,8 +177,8 @@ type waiting struct {
 	since time.Time
 }
 
-// waiting returns what Pods wait for: targets that are not programmed or have no EgressTarget yet. A Pod waits since it was created, or since the target isn't
-// programmed any more.
+// waiting returns what Pods wait for: targets that are not programmed or have no EgressTarget yet.
+// A Pod waits since it was created, or since the target isn't programmed any more.
 func (p programming) waiting(pods []*informers.Pod) map[labelOfPods]waiting {
 	found := map[labelOfPods]waiting{}
 	for _, pod := range pods {

@@ -8,8 +8,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"mtls.egress/webhook/internal/informers"
 	"mtls.egress/webhook/internal/egress"
+	"mtls.egress/webhook/internal/informers"
 )
 
 func TestPodsWaitForTargets(t *testing.T) {

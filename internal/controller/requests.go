@@ -20,17 +20,18 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"mtls.egress/webhook/api/v1alpha1"
+	"mtls.egress/webhook/internal/egress"
 	"mtls.egress/webhook/internal/informers"
 	"mtls.egress/webhook/internal/mesh"
-	"mtls.egress/webhook/internal/egress"
 )
 
-// podPause is how long Pods of a host that has its EgressTarget are gathered before they are looked at. A roll-out of hundreds
-// of Pods would otherwise be as many reconciliations, each of which counts all of them and reads the Secret.
+// podPause is how long Pods of a host that has its EgressTarget are gathered before they are looked
+// at. A roll-out of hundreds of Pods would otherwise be as many reconciliations, each of which
+// counts all of them and reads the Secret.
 const podPause = 500 * time.Millisecond
 
-// podHandler queues the hosts that a Pod may matter to: at once where the host has no EgressTarget yet, so that the first Pod
-// waits for nothing, else after podPause.
+// podHandler queues the hosts that a Pod may matter to: at once where the host has no EgressTarget
+// yet, so that the first Pod waits for nothing, else after podPause.
 func podHandler(cache client.Reader) handler.EventHandler {
 	enqueue := func(ctx context.Context, queue workqueue.TypedRateLimitingInterface[reconcile.Request], pods ...client.Object) {
 		for _, pod := range pods {
@@ -72,9 +73,9 @@ type requests struct {
 	rootNamespace string
 }
 
-// istio returns the EgressTargets that an Istio object may matter to: in its namespace those that have an object of its
-// name or, for Sidecars, all; and those whose host it claims, elsewhere too when it is exported. An object of
-// ours never matters elsewhere.
+// istio returns the EgressTargets that an Istio object may matter to: in its namespace those that
+// have an object of its name or, for Sidecars, all; and those whose host it claims, elsewhere too
+// when it is exported. An object of ours never matters elsewhere.
 func (r requests) istio(ctx context.Context, object client.Object) []reconcile.Request {
 	content := informers.Unpacked(object)
 	if content == nil {
@@ -103,8 +104,9 @@ func (r requests) istio(ctx context.Context, object client.Object) []reconcile.R
 	return requests
 }
 
-// anchor returns the EgressTargets of the anchor's namespace when the anchor is somebody else's, which is in the way of all. Ours is
-// brought in order for all of them by any one that is held; asking all of them would make many that come at once look at each other.
+// anchor returns the EgressTargets of the anchor's namespace when the anchor is somebody else's,
+// which is in the way of all. Ours is brought in order for all of them by any one that is held;
+// asking all of them would make many that come at once look at each other.
 func (r requests) anchor(ctx context.Context, anchor *unstructured.Unstructured) []reconcile.Request {
 	inNamespace := client.InNamespace(anchor.GetNamespace())
 	if mesh.Owned(anchor) {
@@ -118,8 +120,8 @@ func (r requests) anchor(ctx context.Context, anchor *unstructured.Unstructured)
 	return r.of(ctx, every, inNamespace)
 }
 
-// sharing returns the EgressTargets that have the sinkhole address of another one of their namespace, for a change of
-// that one's ports.
+// sharing returns the EgressTargets that have the sinkhole address of another one of their
+// namespace, for a change of that one's ports.
 func (r requests) sharing(ctx context.Context, egressTarget client.Object) []reconcile.Request {
 	address := egress.SinkholeAddress(egressTarget.GetName())
 	return r.of(ctx, func(e *v1alpha1.EgressTarget) bool {
@@ -154,7 +156,8 @@ func (r requests) of(ctx context.Context, wanted func(*v1alpha1.EgressTarget) bo
 	return requests
 }
 
-// changed lets an update through when it changed something that matters, and everything else always.
+// changed lets an update through when it changed something that matters, and everything else
+// always.
 func changed(matters func(before, after client.Object) bool) predicate.Predicate {
 	return predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool { return matters(e.ObjectOld, e.ObjectNew) }}
 }
@@ -173,7 +176,8 @@ func annotationsChanged(before, after client.Object) bool {
 	return !equality.Semantic.DeepEqual(before.GetAnnotations(), after.GetAnnotations())
 }
 
-// credentialsChanged lets through changes of an EgressTarget that may call for a handshake: its spec, and the credentials that the controller found in use.
+// credentialsChanged lets through changes of an EgressTarget that may call for a handshake: its
+// spec, and the credentials that the controller found in use.
 func credentialsChanged(before, after client.Object) bool {
 	was, ok := before.(*v1alpha1.EgressTarget)
 	is, ok2 := after.(*v1alpha1.EgressTarget)
@@ -181,7 +185,8 @@ func credentialsChanged(before, after client.Object) bool {
 		!equality.Semantic.DeepEqual(was.Status.Credentials, is.Status.Credentials)
 }
 
-// podChanged compares what the cache holds. A change of phase counts: a Pod that leaves Pending tells that its Secrets are there.
+// podChanged compares what the cache holds. A change of phase counts: a Pod that leaves Pending
+// tells that its Secrets are there.
 func podChanged(before, after client.Object) bool {
 	was, ok := before.(*informers.Pod)
 	is, ok2 := after.(*informers.Pod)
@@ -197,8 +202,8 @@ func istioObjectChanged(before, after client.Object) bool {
 		!equality.Semantic.DeepEqual(before.GetOwnerReferences(), after.GetOwnerReferences())
 }
 
-// service returns the EgressTargets that a Service may matter to: all if it has an address in the range of the
-// sinkhole addresses, and else those of the host that is its short name.
+// service returns the EgressTargets that a Service may matter to: all if it has an address in the
+// range of the sinkhole addresses, and else those of the host that is its short name.
 func (r requests) service(ctx context.Context, object client.Object) []reconcile.Request {
 	if informers.ClaimsSinkhole(object) {
 		return r.of(ctx, every)

@@ -33,31 +33,39 @@ import (
 	"mtls.egress/webhook/internal/verify"
 )
 
-// DefaultTargetRetention is how long an EgressTarget that the controller created stays after its last Pod.
+// DefaultTargetRetention is how long an EgressTarget that the controller created stays after its
+// last Pod.
 const DefaultTargetRetention = 10 * time.Minute
 
 // Options of Setup. The zero value has the defaults of each field.
 type Options struct {
-	// TargetRetention is how long an EgressTarget that the controller created stays after its last Pod is gone. Default:
-	// DefaultTargetRetention.
+	// TargetRetention is how long an EgressTarget that the controller created stays after its last Pod
+	// is gone. Default: DefaultTargetRetention.
 	TargetRetention time.Duration
-	// MeshConfig returns the mesh configuration. Where sidecars resolve unknown hosts themselves, anchors have the app ports
-	// of all targets, whether or not they have Pods. Default (nil): Istio's defaults.
+	// MeshConfig returns the mesh configuration. Where sidecars resolve unknown hosts themselves,
+	// anchors have the app ports of all targets, whether or not they have Pods. Default (nil): Istio's
+	// defaults.
 	MeshConfig func() mesh.Config
-	// Policy says which hosts all namespaces may reach, and what holds for others. Default (nil): every namespace reaches every host that its own annotation doesn't rule out.
+	// Policy says which hosts all namespaces may reach, and what holds for others. Default (nil):
+	// every namespace reaches every host that its own annotation doesn't rule out.
 	Policy *policy.Cluster
-	// RootNamespace is Istio's root namespace, whose Sidecar applies where a namespace has none. Default: istio-system.
+	// RootNamespace is Istio's root namespace, whose Sidecar applies where a namespace has none.
+	// Default: istio-system.
 	RootNamespace string
-	// ExpiryWarnings are how long before its end a certificate is warned of, by a condition and by an event for each; less for certificates of a short
-	// life. Default (nil): plan.DefaultExpiryWarnings.
+	// ExpiryWarnings are how long before its end a certificate is warned of, by a condition and by an
+	// event for each; less for certificates of a short life. Default (nil):
+	// plan.DefaultExpiryWarnings.
 	ExpiryWarnings []time.Duration
-	// VerifyTargets says which targets are verified by a handshake with the partner. Default: VerifyOff.
+	// VerifyTargets says which targets are verified by a handshake with the partner. Default:
+	// VerifyOff.
 	VerifyTargets VerifyTargets
-	// VerifyInterval is how often a credential is tried that didn't change. Default: DefaultVerifyInterval.
+	// VerifyInterval is how often a credential is tried that didn't change. Default:
+	// DefaultVerifyInterval.
 	VerifyInterval time.Duration
 	// Prober makes the handshakes. Default: one with its own defaults.
 	Prober *verify.Prober
-	// SurveyInterval is how often all Pods are looked through for those that ask for a target and were not injected. Default: DefaultSurveyInterval.
+	// SurveyInterval is how often all Pods are looked through for those that ask for a target and were
+	// not injected. Default: DefaultSurveyInterval.
 	SurveyInterval time.Duration
 	// Clock tells the time for expiry and retention. Default: the computer's.
 	Clock clock.PassiveClock
@@ -65,12 +73,14 @@ type Options struct {
 	Registerer prometheus.Registerer
 }
 
-// workers is how many hosts are reconciled at a time. Most of a reconciliation is waiting for the API server.
+// workers is how many hosts are reconciled at a time. Most of a reconciliation is waiting for the
+// API server.
 const workers = 16
 
-// Setup adds the controllers to a manager that was made with informers.Options and with a scheme that knows api/v1alpha1, the
-// kinds of Kubernetes and those of informers.AddToScheme. They run on the leader; every replica fills its caches. Setup fails
-// if the CRD of EgressTarget is not installed; Istio's may come later.
+// Setup adds the controllers to a manager that was made with informers.Options and with a scheme
+// that knows api/v1alpha1, the kinds of Kubernetes and those of informers.AddToScheme. They run on
+// the leader; every replica fills its caches. Setup fails if the CRD of EgressTarget is not
+// installed; Istio's may come later.
 func Setup(ctx context.Context, mgr ctrl.Manager, options Options) error {
 	if options.Clock == nil {
 		options.Clock = clock.RealClock{}
@@ -145,7 +155,8 @@ func Setup(ctx context.Context, mgr ctrl.Manager, options Options) error {
 	return nil
 }
 
-// followCertificates has certificates get the Certificates that change, and changes an element when cert-manager comes.
+// followCertificates has certificates get the Certificates that change, and changes an element when
+// cert-manager comes.
 func followCertificates(mgr ctrl.Manager, certificates, changes chan<- event.GenericEvent) error {
 	watch, err := newCertificateWatch(mgr, certificates, func() { tellAll(changes, &v1alpha1.EgressTarget{}) })
 	if err != nil {
@@ -157,7 +168,8 @@ func followCertificates(mgr ctrl.Manager, certificates, changes chan<- event.Gen
 	return nil
 }
 
-// tellAll has all targets looked at, because of an object that changed. One element is enough, however many changes came before it is taken.
+// tellAll has all targets looked at, because of an object that changed. One element is enough,
+// however many changes came before it is taken.
 func tellAll(changes chan<- event.GenericEvent, because client.Object) {
 	select {
 	case changes <- event.GenericEvent{Object: because}:
@@ -185,17 +197,17 @@ func addEgressTargetController(mgr ctrl.Manager, reconciler *EgressTargetReconci
 func addVerificationController(mgr ctrl.Manager, shared *EgressTargetReconciler, requests requests, options Options) error {
 	prober := cmp.Or(options.Prober, &verify.Prober{})
 	reconciler := &VerificationReconciler{
-		cache:    shared.facts.cache,
-		live:     shared.live,
-		client:   shared.client,
-		events:   shared.events,
-		clock:    shared.clock,
-		policy:   shared.facts.policy,
-		targets:  cmp.Or(options.VerifyTargets, VerifyOff),
-		interval: cmp.Or(options.VerifyInterval, DefaultVerifyInterval),
-		probe:    prober.Probe,
-		handshakeLimits:    newHandshakeLimits(handshakesPerSecond),
-		trials:   map[types.NamespacedName]map[string]trial{},
+		cache:           shared.facts.cache,
+		live:            shared.live,
+		client:          shared.client,
+		events:          shared.events,
+		clock:           shared.clock,
+		policy:          shared.facts.policy,
+		targets:         cmp.Or(options.VerifyTargets, VerifyOff),
+		interval:        cmp.Or(options.VerifyInterval, DefaultVerifyInterval),
+		probe:           prober.Probe,
+		handshakeLimits: newHandshakeLimits(handshakesPerSecond),
+		trials:          map[types.NamespacedName]map[string]trial{},
 	}
 	err := ctrl.NewControllerManagedBy(mgr).Named("verification").
 		For(&v1alpha1.EgressTarget{}, builder.WithPredicates(changed(credentialsChanged))).
@@ -219,8 +231,9 @@ func addSidecarController(mgr ctrl.Manager, reconciler *SidecarReconciler) error
 	return nil
 }
 
-// queueing returns the options of a controller with a fairQueue. It leaves controller-runtime's priority queue off: in
-// v0.24 it can lock up when the process is stopped, and the leader then keeps its Lease until the grace period is over.
+// queueing returns the options of a controller with a fairQueue. It leaves controller-runtime's
+// priority queue off: in v0.24 it can lock up when the process is stopped, and the leader then
+// keeps its Lease until the grace period is over.
 // https://github.com/kubernetes-sigs/controller-runtime/issues/3538
 func queueing(workers int) controller.Options {
 	return controller.Options{

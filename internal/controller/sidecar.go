@@ -10,21 +10,22 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
-	"mtls.egress/webhook/internal/informers"
 	"mtls.egress/webhook/internal/egress"
+	"mtls.egress/webhook/internal/informers"
 )
 
 // reasonNoSidecar is the reason of the event on a Pod that has a target and no sidecar.
 const reasonNoSidecar = "NoSidecar"
 
-// SidecarReconciler tells of Pods that have a target and no sidecar to reach it: their calls end at the sinkhole. A request is
-// a Pod. Each Pod is told of once by a running controller; after a restart once more, which the events of the Pod then count.
+// SidecarReconciler tells of Pods that have a target and no sidecar to reach it: their calls end at
+// the sinkhole. A request is a Pod. Each Pod is told of once by a running controller; after a
+// restart once more, which the events of the Pod then count.
 type SidecarReconciler struct {
 	pods   *informers.Pods
 	events events.EventRecorder
 
-	mutex sync.Mutex
-	reported  map[types.NamespacedName]types.UID
+	mutex    sync.Mutex
+	reported map[types.NamespacedName]types.UID
 }
 
 // Reconcile looks at one Pod.
@@ -62,13 +63,15 @@ func (r *SidecarReconciler) forget(name types.NamespacedName) {
 	delete(r.reported, name)
 }
 
-// withoutSidecar keeps the queue from holding every Pod of the cluster once: a sidecar is there from the beginning or never.
+// withoutSidecar keeps the queue from holding every Pod of the cluster once: a sidecar is there
+// from the beginning or never.
 func withoutSidecar(object client.Object) bool {
 	pod, ok := object.(*informers.Pod)
 	return ok && !pod.HasSidecar()
 }
 
-// lacksSidecar reports whether a injected Pod that still runs has no sidecar. Injection happens at admission or never, so there is nothing to wait for.
+// lacksSidecar reports whether a injected Pod that still runs has no sidecar. Injection happens at
+// admission or never, so there is nothing to wait for.
 func lacksSidecar(pod *informers.Pod) bool {
 	return pod.GetLabels()[egress.LabelInjected] == egress.LabelValue && pod.DeletionTimestamp.IsZero() && !pod.Ended() && !pod.HasSidecar()
 }

@@ -24,9 +24,11 @@ const DefaultSurveyInterval = 10 * time.Minute
 // surveyPage is how many Pods one answer of the API server holds.
 const surveyPage = 500
 
-// survey looks for Pods that ask for a target and were not injected: those from before the webhook was installed, and those that came past it. Their calls leave
-// in plain text. They lack the label by which the cache selects, and there is no selector for annotations, so the metadata of all other Pods that run is
-// listed now and then, page by page, by the leader. See docs/decisions/0018-survey.md.
+// survey looks for Pods that ask for a target and were not injected: those from before the webhook
+// was installed, and those that came past it. Their calls leave in plain text. They lack the label
+// by which the cache selects, and there is no selector for annotations, so the metadata of all
+// other Pods that run is listed now and then, page by page, by the leader. See
+// docs/decisions/0018-survey.md.
 type survey struct {
 	live     client.Reader
 	interval time.Duration

@@ -14,19 +14,23 @@ import (
 	"mtls.egress/webhook/api/v1alpha1"
 	"mtls.egress/webhook/internal/absent"
 	"mtls.egress/webhook/internal/apply"
-	"mtls.egress/webhook/internal/informers"
 	"mtls.egress/webhook/internal/egress"
+	"mtls.egress/webhook/internal/informers"
 )
 
 // errHeld says that an object has been deleted and is still there.
 var errHeld = errors.New("somebody's finalizer holds an object of it")
 
-// TearDownUnused takes down what the controller made, when no controller runs any more: the objects of every EgressTarget, its finalizer, and the EgressTarget itself
-// if the controller made it. EgressTargets of users stay, without status. A namespace in which a Pod uses one of its targets is left as it is, as calls go on there over what is
-// programmed; used holds its EgressTargets as NAMESPACE/NAME.
+// TearDownUnused takes down what the controller made, when no controller runs any more: the objects
+// of every EgressTarget, its finalizer, and the EgressTarget itself if the controller made it.
+// EgressTargets of users stay, without status. A namespace in which a Pod uses one of its targets
+// is left as it is, as calls go on there over what is programmed; used holds its EgressTargets as
+// NAMESPACE/NAME.
 //
-// c knows api/v1alpha1, and the kinds of Istio also where nothing serves them. unserved reports whether the API server has said that it serves no EgressTargets, so that
-// there is nothing to do; no error of c is taken for that. The error tells of all namespaces that aren't done; TearDownUnused can be called again.
+// c knows api/v1alpha1, and the kinds of Istio also where nothing serves them. unserved reports
+// whether the API server has said that it serves no EgressTargets, so that there is nothing to do;
+// no error of c is taken for that. The error tells of all namespaces that aren't done;
+// TearDownUnused can be called again.
 func TearDownUnused(ctx context.Context, c client.Client, unserved func(context.Context) (bool, error)) (used []string, err error) {
 	if none, err := unserved(ctx); err != nil || none {
 		return nil, err

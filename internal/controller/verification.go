@@ -28,11 +28,11 @@ import (
 	"mtls.egress/webhook/internal/absent"
 	"mtls.egress/webhook/internal/apply"
 	"mtls.egress/webhook/internal/certs/credential"
+	"mtls.egress/webhook/internal/egress"
 	"mtls.egress/webhook/internal/informers"
 	"mtls.egress/webhook/internal/plan"
 	"mtls.egress/webhook/internal/policy"
 	"mtls.egress/webhook/internal/policy/lookup"
-	"mtls.egress/webhook/internal/egress"
 	"mtls.egress/webhook/internal/verify"
 )
 
@@ -54,30 +54,38 @@ const DefaultVerifyInterval = time.Hour
 
 // How often things are done to verify targets.
 const (
-	// readToVerify is the pause between two looks at the Secrets of a verified target, less up to a fifth, by which targets are spread. A kubelet brings a changed Secret to
-	// the Pods after up to its sync period, a minute by default, and half of that on average, so most changes are tried before.
+	// readToVerify is the pause between two looks at the Secrets of a verified target, less up to a
+	// fifth, by which targets are spread. A kubelet brings a changed Secret to the Pods after up to
+	// its sync period, a minute by default, and half of that on average, so most changes are tried
+	// before.
 	readToVerify = 10 * time.Second
-	// readsPerSecond bounds the looks at the Secrets of all verified targets together: with more than a thousand the pause grows.
+	// readsPerSecond bounds the looks at the Secrets of all verified targets together: with more than
+	// a thousand the pause grows.
 	readsPerSecond = 100
-	// retryVerify and retryVerifyMost bound the pause after a handshake that failed. It grows with the time for which that has been so.
+	// retryVerify and retryVerifyMost bound the pause after a handshake that failed. It grows with the
+	// time for which that has been so.
 	retryVerify     = 30 * time.Second
 	retryVerifyMost = 15 * time.Minute
-	// handshakesPerSecond bounds the handshakes with all partners together, and of those that are due for another reason than a change of the credential.
+	// handshakesPerSecond bounds the handshakes with all partners together, and of those that are due
+	// for another reason than a change of the credential.
 	handshakesPerSecond = 5
 	// partnerPause is the time between two handshakes with one partner.
 	partnerPause = time.Second
-	// waitForTurn is how long a target waits at least that may not make a handshake now. With its spread it keeps many of them from asking again at one time.
+	// waitForTurn is how long a target waits at least that may not make a handshake now. With its
+	// spread it keeps many of them from asking again at one time.
 	waitForTurn = 5 * time.Second
-	// verifyWorkers is how many handshakes are made at a time. A partner that doesn't answer holds one of them for ten seconds.
+	// verifyWorkers is how many handshakes are made at a time. A partner that doesn't answer holds one
+	// of them for ten seconds.
 	verifyWorkers = 32
 )
 
-// reasonVerificationOff is the reason of a condition Verified that is asked for and switched off; the others are verify.Reasons, and plan.ReasonCredentialInvalid
-// where there is nothing to try.
+// reasonVerificationOff is the reason of a condition Verified that is asked for and switched off;
+// the others are verify.Reasons, and plan.ReasonCredentialInvalid where there is nothing to try.
 const reasonVerificationOff = "VerificationOff"
 
-// VerificationReconciler tries the credentials of a target in a TLS handshake with the partner, and writes what the partner said into the condition Verified. It is a controller
-// of its own, so that a slow partner holds up nothing else. A request is an EgressTarget.
+// VerificationReconciler tries the credentials of a target in a TLS handshake with the partner, and
+// writes what the partner said into the condition Verified. It is a controller of its own, so that
+// a slow partner holds up nothing else. A request is an EgressTarget.
 type VerificationReconciler struct {
 	cache  informers.Cache
 	live   client.Reader
@@ -89,7 +97,7 @@ type VerificationReconciler struct {
 	targets  VerifyTargets
 	interval time.Duration
 	// probe makes one handshake.
-	probe func(context.Context, verify.Request) verify.Observation
+	probe           func(context.Context, verify.Request) verify.Observation
 	handshakeLimits *handshakeLimits
 
 	mutex  sync.Mutex
@@ -98,7 +106,8 @@ type VerificationReconciler struct {
 
 // trial is what came of trying one Secret.
 type trial struct {
-	// fingerprint stands for everything that the handshake depends on, certificate for the client certificate alone.
+	// fingerprint stands for everything that the handshake depends on, certificate for the client
+	// certificate alone.
 	fingerprint, certificate string
 	at                       time.Time
 	// failing is since when trials have failed; zero when the last one didn't.
@@ -106,7 +115,8 @@ type trial struct {
 	outcome verify.Outcome
 }
 
-// due reports whether it is time for the next trial: something changed, or the last one is long ago.
+// due reports whether it is time for the next trial: something changed, or the last one is long
+// ago.
 func (t trial) due(fingerprint string, interval time.Duration, now time.Time) bool {
 	return t.fingerprint != fingerprint || now.Sub(t.at) >= t.pause(interval)
 }
@@ -163,7 +173,8 @@ func (r *VerificationReconciler) Reconcile(ctx context.Context, request reconcil
 	return again(pause, r.write(ctx, &egressTarget, verified(tried)))
 }
 
-// again says when to come back after a write: soon when the cache was behind, so that nothing is left as it was.
+// again says when to come back after a write: soon when the cache was behind, so that nothing is
+// left as it was.
 func again(pause time.Duration, err error) (reconcile.Result, error) {
 	if apply.Stale(err) {
 		return reconcile.Result{RequeueAfter: waitForCache}, nil
@@ -171,7 +182,8 @@ func again(pause time.Duration, err error) (reconcile.Result, error) {
 	return reconcile.Result{RequeueAfter: pause}, err
 }
 
-// wanted reports whether the target is to be verified, and otherwise what the condition says; nil is no condition.
+// wanted reports whether the target is to be verified, and otherwise what the condition says; nil
+// is no condition.
 func (r *VerificationReconciler) wanted(egressTarget *v1alpha1.EgressTarget) (wanted bool, otherwise *plan.Condition) {
 	asked := egressTarget.Spec.Verify
 	switch {
@@ -184,8 +196,9 @@ func (r *VerificationReconciler) wanted(egressTarget *v1alpha1.EgressTarget) (wa
 	return r.targets == VerifyAll, nil
 }
 
-// try makes the handshakes that are due and returns the trials by Secret, and whether one has to wait for its turn. Secrets that can't be used are not tried: the condition
-// CredentialValid speaks of them.
+// try makes the handshakes that are due and returns the trials by Secret, and whether one has to
+// wait for its turn. Secrets that can't be used are not tried: the condition CredentialValid speaks
+// of them.
 func (r *VerificationReconciler) try(ctx context.Context, egressTarget *v1alpha1.EgressTarget, t egress.Target) (tried map[string]trial, waiting bool, err error) {
 	key := client.ObjectKeyFromObject(egressTarget)
 	requests, err := r.requests(ctx, t)
@@ -225,8 +238,9 @@ func (r *VerificationReconciler) try(ctx context.Context, egressTarget *v1alpha1
 	return after, waiting, nil
 }
 
-// tell raises an event about a trial that ended otherwise than the one before, and about each changed Secret that the partner doesn't take: its Pods get it soon. Of the first
-// trial after a start the condition knows already what it would tell.
+// tell raises an event about a trial that ended otherwise than the one before, and about each
+// changed Secret that the partner doesn't take: its Pods get it soon. Of the first trial after a
+// start the condition knows already what it would tell.
 func (r *VerificationReconciler) tell(egressTarget *v1alpha1.EgressTarget, secretName string, last, next trial) {
 	first := last.fingerprint == ""
 	if known := meta.FindStatusCondition(egressTarget.Status.Conditions, v1alpha1.ConditionVerified); first && known != nil && known.Reason == string(next.outcome.Reason) {
@@ -295,7 +309,8 @@ func (r *VerificationReconciler) requests(ctx context.Context, t egress.Target) 
 	return requests, nil
 }
 
-// requestOf is the handshake in which t's credential in a Secret is tried; false when it can't be used. authority is the CA of the server where a ConfigMap has it.
+// requestOf is the handshake in which t's credential in a Secret is tried; false when it can't be
+// used. authority is the CA of the server where a ConfigMap has it.
 func requestOf(t egress.Target, secret *corev1.Secret, authority []byte, now time.Time) (probeRequest, bool) {
 	layout, _, err := credential.CheckSecret(t, secret, now)
 	if err != nil {
@@ -320,7 +335,8 @@ func requestOf(t egress.Target, secret *corev1.Secret, authority []byte, now tim
 	return probeRequest{request, fingerprintOf(request, authority), digest("%x", request.Certificate.Certificate)}, true
 }
 
-// fingerprintOf stands for all that a handshake depends on. The private key is in it by its certificate.
+// fingerprintOf stands for all that a handshake depends on. The private key is in it by its
+// certificate.
 func fingerprintOf(request verify.Request, authority []byte) string {
 	return digest("%q %d %q %q %t %t %x %x", request.Host, request.Port, request.ServerName, request.SubjectAltNames, request.System, request.HTTP2, request.Certificate.Certificate, authority)
 }
@@ -330,7 +346,8 @@ func digest(format string, values ...any) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// verified is what the condition Verified says after trials. The first that failed by the name of its Secret gives the reason.
+// verified is what the condition Verified says after trials. The first that failed by the name of
+// its Secret gives the reason.
 func verified(trials map[string]trial) *plan.Condition {
 	if len(trials) == 0 {
 		return new(plan.Unknown(plan.ReasonCredentialInvalid, "there is no credential that could be tried; see the condition CredentialValid"))
@@ -364,8 +381,8 @@ func verified(trials map[string]trial) *plan.Condition {
 // VerificationFieldManager is the field manager of the condition Verified.
 const VerificationFieldManager = FieldManager + "-verification"
 
-// write brings the condition Verified into the status; nil takes it out. What else stands there doesn't matter to it, so it is
-// not bound to the version that was read.
+// write brings the condition Verified into the status; nil takes it out. What else stands there
+// doesn't matter to it, so it is not bound to the version that was read.
 func (r *VerificationReconciler) write(ctx context.Context, egressTarget *v1alpha1.EgressTarget, c *plan.Condition) error {
 	old := meta.FindStatusCondition(egressTarget.Status.Conditions, v1alpha1.ConditionVerified)
 	if old == nil && c == nil {

@@ -9,8 +9,10 @@ import (
 	"mtls.egress/webhook/api/v1alpha1"
 )
 
-// Compactor returns a function that returns an EgressTarget as a cache should hold it: of its managed fields only what MadeByController reads is left, and what is the same for
-// nearly all of them is held once. It doesn't change what it is given. Its results share their labels, so they are for reading, and must never be written with their managed fields.
+// Compactor returns a function that returns an EgressTarget as a cache should hold it: of its
+// managed fields only what MadeByController reads is left, and what is the same for nearly all of
+// them is held once. It doesn't change what it is given. Its results share their labels, so they
+// are for reading, and must never be written with their managed fields.
 func Compactor() func(*v1alpha1.EgressTarget) *v1alpha1.EgressTarget {
 	ours := map[string]string{LabelManagedBy: ValueManagedBy}
 	return func(egressTarget *v1alpha1.EgressTarget) *v1alpha1.EgressTarget {
@@ -47,6 +49,7 @@ func compacted(egressTarget *v1alpha1.EgressTarget) *v1alpha1.EgressTarget {
 	return compact
 }
 
-// Once returns the text in a place in memory that it shares with equal ones: not with all, as the collection of garbage forgets which there are, but with those that come
-// together, as all do in the beginning.
+// Once returns the text in a place in memory that it shares with equal ones: not with all, as the
+// collection of garbage forgets which there are, but with those that come together, as all do in
+// the beginning.
 func Once(text string) string { return unique.Make(text).Value() }

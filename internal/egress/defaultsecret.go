@@ -16,11 +16,12 @@ func namesNoSecret(egressTarget *v1alpha1.EgressTarget) bool {
 	return egressTarget == nil || egressTarget.Spec.Credential.SecretName == ""
 }
 
-// defaultSecrets finds the hosts that would share a Secret because no one named one: a certificate would be shown to a partner
-// that it is not for.
+// defaultSecrets finds the hosts that would share a Secret because no one named one: a certificate
+// would be shown to a partner that it is not for.
 type defaultSecrets struct {
 	egressTargets map[string]*v1alpha1.EgressTarget
-	// ofPod are the hosts of the Pod that were checked, others those of the namespace, by the default Secret that they have.
+	// ofPod are the hosts of the Pod that were checked, others those of the namespace, by the default
+	// Secret that they have.
 	ofPod, others map[string]string
 }
 
@@ -39,8 +40,9 @@ func newDefaultSecrets(intent Intent, egressTargets map[string]*v1alpha1.EgressT
 	return d
 }
 
-// UsesDefaultSecret reports whether Pods present the default Secret to the host, or will: the EgressTarget names no Secret, and the
-// status doesn't say that all Pods name another. An EgressTarget that the controller made and no Pod uses is on its way out.
+// UsesDefaultSecret reports whether Pods present the default Secret to the host, or will: the
+// EgressTarget names no Secret, and the status doesn't say that all Pods name another. An
+// EgressTarget that the controller made and no Pod uses is on its way out.
 func UsesDefaultSecret(egressTarget *v1alpha1.EgressTarget) bool {
 	if !namesNoSecret(egressTarget) {
 		return false
@@ -59,8 +61,9 @@ func byAge(a, b *v1alpha1.EgressTarget) int {
 	return strings.Compare(a.Name, b.Name)
 }
 
-// check refuses the default Secret name of host where it is too long to exist, or where another host of the Pod or of the
-// namespace has it too. Of two EgressTargets the elder keeps it, so that one that is added later stops no Pod that ran before.
+// check refuses the default Secret name of host where it is too long to exist, or where another
+// host of the Pod or of the namespace has it too. Of two EgressTargets the elder keeps it, so that
+// one that is added later stops no Pod that ran before.
 func (d defaultSecrets) check(host string, path *field.Path) field.ErrorList {
 	name := DefaultSecretName(host)
 	if len(name) > validation.DNS1123SubdomainMaxLength {

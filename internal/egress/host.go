@@ -17,9 +17,10 @@ const (
 // hostRule is what a host has to look like, in the words that every message uses.
 const hostRule = "a host has at least two labels of letters, digits and inner hyphens, for example external.system.com"
 
-// NormalizeHost returns host in lower case without a trailing dot, or an error that says what is wrong with it and what
-// would be right. A host has at least two labels of letters, digits and inner hyphens, each of at most 63 characters, 253
-// in all (RFC 1035 §2.3.4, RFC 1123 §2.1). Wildcards, IP addresses, schemes, paths and non-ASCII characters are refused.
+// NormalizeHost returns host in lower case without a trailing dot, or an error that says what is
+// wrong with it and what would be right. A host has at least two labels of letters, digits and
+// inner hyphens, each of at most 63 characters, 253 in all (RFC 1035 §2.3.4, RFC 1123 §2.1).
+// Wildcards, IP addresses, schemes, paths and non-ASCII characters are refused.
 func NormalizeHost(host string) (string, error) {
 	if host == "" {
 		return "", fmt.Errorf("is empty: %s", hostRule)
@@ -78,7 +79,8 @@ func checkLabel(label string) error {
 	return nil
 }
 
-// ipAddress reads an address as URLs write it: an IPv6 one may stand in brackets, with a port behind.
+// ipAddress reads an address as URLs write it: an IPv6 one may stand in brackets, with a port
+// behind.
 func ipAddress(host string) (netip.Addr, bool) {
 	if withPort, err := netip.ParseAddrPort(host); err == nil {
 		return withPort.Addr(), true
@@ -87,8 +89,8 @@ func ipAddress(host string) (netip.Addr, bool) {
 	return address, err == nil
 }
 
-// isNumber reports whether resolvers take a name that ends in this label for an IP address: decimal, or hexadecimal as inet_aton
-// reads it.
+// isNumber reports whether resolvers take a name that ends in this label for an IP address:
+// decimal, or hexadecimal as inet_aton reads it.
 func isNumber(label string) bool {
 	if digits, hexadecimal := strings.CutPrefix(label, "0x"); hexadecimal {
 		return strings.Trim(digits, "0123456789abcdef") == ""

@@ -21,7 +21,8 @@ type Entry struct {
 	SecretName string
 }
 
-// Intent is what the annotations of one Pod, Pod template or workload ask for, in the order in which they ask for it.
+// Intent is what the annotations of one Pod, Pod template or workload ask for, in the order in
+// which they ask for it.
 type Intent struct {
 	Entries []Entry
 }
@@ -35,9 +36,9 @@ func (i Intent) Hosts() []string {
 	return hosts
 }
 
-// ParseIntent reads the annotations found at path (such as metadata.annotations). The errors are all that is wrong with
-// them, each with the annotation, the entry and what would be right. The warnings name annotations that start with
-// mtls.egress/ and mean nothing.
+// ParseIntent reads the annotations found at path (such as metadata.annotations). The errors are
+// all that is wrong with them, each with the annotation, the entry and what would be right. The
+// warnings name annotations that start with mtls.egress/ and mean nothing.
 func ParseIntent(annotations map[string]string, path *field.Path) (Intent, []string, field.ErrorList) {
 	warnings := unknownAnnotations(annotations)
 	targets, asked := annotations[AnnotationTarget]
@@ -112,8 +113,8 @@ func parseEntry(text string) (Entry, error) {
 	return Entry{Host: host, Port: port}, nil
 }
 
-// cutPort cuts host:port at its only colon. With several colons, as in an IPv6 address or a URL, all of text is left to the
-// rules for hosts, which know how to say what is wrong.
+// cutPort cuts host:port at its only colon. With several colons, as in an IPv6 address or a URL,
+// all of text is left to the rules for hosts, which know how to say what is wrong.
 func cutPort(text string) (host, port string, found bool) {
 	if strings.Count(text, ":") != 1 || strings.Contains(text, "://") {
 		return text, "", false
@@ -140,8 +141,9 @@ func parsePort(text string) (int32, error) {
 	return int32(port), nil
 }
 
-// parseSecrets reads the value of the secret annotation into intent. The hosts are only held against intent when the
-// targets could be read, as otherwise every message would have the same cause.
+// parseSecrets reads the value of the secret annotation into intent. The hosts are only held
+// against intent when the targets could be read, as otherwise every message would have the same
+// cause.
 func parseSecrets(value string, intent *Intent, path *field.Path, targetsRead bool) field.ErrorList {
 	if errs := checkSize(value, path); errs != nil {
 		return errs

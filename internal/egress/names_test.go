@@ -65,8 +65,10 @@ func TestNamesAreWhatKubernetesAccepts(t *testing.T) {
 	}
 }
 
-// hostName returns what keeps a name from being a host of a ServiceEntry: Istio asks for a DNS name whose labels
-// are DNS labels (https://github.com/istio/istio/blob/1.30.3/pkg/config/validation/agent/validation.go, ValidateFQDN).
+// hostName returns what keeps a name from being a host of a ServiceEntry: Istio asks for a DNS name
+// whose labels are DNS labels
+// (https://github.com/istio/istio/blob/1.30.3/pkg/config/validation/agent/validation.go,
+// ValidateFQDN).
 func hostName(name string) []string {
 	problems := validation.IsDNS1123Subdomain(name)
 	for label := range strings.SplitSeq(name, ".") {
@@ -121,7 +123,8 @@ func TestNoTwoHostsShareAName(t *testing.T) {
 	}
 }
 
-// hostsOfAllShapes holds the hosts that are easily confused: hyphens for dots, and long ones that differ at the end only.
+// hostsOfAllShapes holds the hosts that are easily confused: hyphens for dots, and long ones that
+// differ at the end only.
 func hostsOfAllShapes() []string {
 	return []string{
 		"a.b.c", "a-b.c", "a.b-c", "a--b.c", "a.b--c", "a-b-c.d", "a.b.c.d", "a-b.c-d", "a--b--c.d", "ca.a.b", "egress.a.b",

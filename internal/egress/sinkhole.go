@@ -14,10 +14,11 @@ import (
 	"mtls.egress/webhook/api/v1alpha1"
 )
 
-// SinkholeAddress returns the address that host's name has inside the Pods of its target. It is a function of the host
-// alone and never changes between versions, as running Pods and the ServiceEntry have to agree on it. It lies in
-// 240.0.0.0/4, which RFC 1112 §4 reserves and nobody routes, so a call that no sidecar takes over ends nowhere. Two parts of
-// that range are left out: 240.240.0.0/16, from which Istio allocates addresses to ServiceEntries, and 255.0.0.0/8, which
+// SinkholeAddress returns the address that host's name has inside the Pods of its target. It is a
+// function of the host alone and never changes between versions, as running Pods and the
+// ServiceEntry have to agree on it. It lies in 240.0.0.0/4, which RFC 1112 §4 reserves and nobody
+// routes, so a call that no sidecar takes over ends nowhere. Two parts of that range are left out:
+// 240.240.0.0/16, from which Istio allocates addresses to ServiceEntries, and 255.0.0.0/8, which
 // holds the broadcast address. Two hosts may share an address; see Catches.
 func SinkholeAddress(host string) netip.Addr {
 	for attempt := 0; ; attempt++ {
@@ -27,8 +28,8 @@ func SinkholeAddress(host string) netip.Addr {
 	}
 }
 
-// sinkholeCandidate is the attempt'th address of host: the first 28 bits of SHA-256 over the host, then over the host, a
-// zero byte and the number of the attempt.
+// sinkholeCandidate is the attempt'th address of host: the first 28 bits of SHA-256 over the host,
+// then over the host, a zero byte and the number of the attempt.
 func sinkholeCandidate(host string, attempt int) netip.Addr {
 	text := host
 	if attempt > 0 {
@@ -45,26 +46,29 @@ func reserved(address netip.Addr) bool {
 	return b[0] == 255 || b[0] == 240 && b[1] == 240
 }
 
-// Catches reports whether plain calls to other would go to t, which is another target of the same namespace. Two hosts may share a
-// sinkhole address, by chance or on purpose: the sidecar tells http calls apart by their Host header and TLS by the server name.
-// But t's ServiceEntry makes a listener for the address and t's TLS port, and that passes on whatever other's apps send to it.
+// Catches reports whether plain calls to other would go to t, which is another target of the same
+// namespace. Two hosts may share a sinkhole address, by chance or on purpose: the sidecar tells
+// http calls apart by their Host header and TLS by the server name. But t's ServiceEntry makes a
+// listener for the address and t's TLS port, and that passes on whatever other's apps send to it.
 func (t Target) Catches(other Target) bool {
 	return t.Host != other.Host && t.Port == other.AppPort && t.Address() == other.Address()
 }
 
-// SharesAddress reports whether plain calls to other come to the address and port at which those to t come. Then neither has a
-// listener of its own, as that of one would take the calls of both.
+// SharesAddress reports whether plain calls to other come to the address and port at which those to
+// t come. Then neither has a listener of its own, as that of one would take the calls of both.
 func (t Target) SharesAddress(other Target) bool {
 	return t.Host != other.Host && t.AppPort == other.AppPort && t.Address() == other.Address()
 }
 
-// Among returns t as it is beside others of its namespace, of which t may be one: with AddressShared set if any shares its address.
+// Among returns t as it is beside others of its namespace, of which t may be one: with
+// AddressShared set if any shares its address.
 func (t Target) Among(others []Target) Target {
 	t.AddressShared = slices.ContainsFunc(others, t.SharesAddress)
 	return t
 }
 
-// checkCatches refuses targets that catch calls to another one of the Pod or of the namespace, or whose calls another one catches.
+// checkCatches refuses targets that catch calls to another one of the Pod or of the namespace, or
+// whose calls another one catches.
 func checkCatches(namespace string, targets []Target, egressTargets map[string]*v1alpha1.EgressTarget, path *field.Path) field.ErrorList {
 	sharing := map[netip.Addr][]Target{}
 	for _, t := range targets {

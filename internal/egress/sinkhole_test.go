@@ -10,7 +10,8 @@ import (
 	"mtls.egress/webhook/internal/egress"
 )
 
-// Running Pods have these addresses in their /etc/hosts: a change here breaks every one of them at the upgrade.
+// Running Pods have these addresses in their /etc/hosts: a change here breaks every one of them at
+// the upgrade.
 func TestSinkholeAddressNeverChanges(t *testing.T) {
 	want := map[string]string{
 		"external.system.com":   "254.110.240.171",
@@ -44,8 +45,8 @@ func TestSinkholeAddressStaysInsideClassE(t *testing.T) {
 	}
 }
 
-// collidingHosts finds two hosts with the same address. With 2^28 addresses the birthday paradox gives a pair among some
-// twenty thousand hosts.
+// collidingHosts finds two hosts with the same address. With 2^28 addresses the birthday paradox
+// gives a pair among some twenty thousand hosts.
 func collidingHosts(t *testing.T) (one, other string) {
 	t.Helper()
 	seen := map[netip.Addr]string{}

@@ -20,14 +20,15 @@ const (
 	DefaultMaxConnectionAge = 5 * time.Minute
 )
 
-// Layout names the keys of a Secret that hold the parts of a credential. They are also the file names under which the
-// sidecar finds the parts, because the whole Secret is mounted.
+// Layout names the keys of a Secret that hold the parts of a credential. They are also the file
+// names under which the sidecar finds the parts, because the whole Secret is mounted.
 type Layout struct {
 	// Certificate holds the client certificate as PEM: the leaf first, then its intermediates.
 	Certificate string
 	// PrivateKey holds the private key of the leaf as PEM, not encrypted.
 	PrivateKey string
-	// ServerCA holds the CA certificates of the server as PEM; "" when the CA isn't taken from this Secret.
+	// ServerCA holds the CA certificates of the server as PEM; "" when the CA isn't taken from this
+	// Secret.
 	ServerCA string
 }
 
@@ -39,8 +40,9 @@ func (l Layout) String() string {
 	return l.Certificate + "," + l.PrivateKey + "," + l.ServerCA
 }
 
-// ServerCA says where the CA of the server comes from: a key of the credential Secret, a ConfigMap, or, when both are
-// empty and System is true, the CAs that the sidecar image trusts. All empty means the layout's own key of the Secret.
+// ServerCA says where the CA of the server comes from: a key of the credential Secret, a ConfigMap,
+// or, when both are empty and System is true, the CAs that the sidecar image trusts. All empty
+// means the layout's own key of the Secret.
 type ServerCA struct {
 	SecretKey string
 	ConfigMap v1alpha1.ConfigMapKey
@@ -52,10 +54,11 @@ func (c ServerCA) InSecret() bool {
 	return !c.System && c.ConfigMap.Name == ""
 }
 
-// Target is one external host with everything that Pods and Istio objects need to know of it: an Intent's entry, the
-// EgressTarget of the host if there is one, and the defaults.
+// Target is one external host with everything that Pods and Istio objects need to know of it: an
+// Intent's entry, the EgressTarget of the host if there is one, and the defaults.
 type Target struct {
-	// Namespace is that of the Pods, the EgressTarget, the Secret and the objects. "" offline when nobody says.
+	// Namespace is that of the Pods, the EgressTarget, the Secret and the objects. "" offline when
+	// nobody says.
 	Namespace string
 	// Host is the normalized host.
 	Host string
@@ -67,7 +70,8 @@ type Target struct {
 	SecretName string
 	// Keys are the keys of the Secret that the EgressTarget names; nil leaves it to the known layouts.
 	Keys *v1alpha1.CredentialKeys
-	// Issuer is who issues the certificate, and Certificate what it is asked for; both nil when the Secret comes from elsewhere.
+	// Issuer is who issues the certificate, and Certificate what it is asked for; both nil when the
+	// Secret comes from elsewhere.
 	Issuer      *v1alpha1.IssuerRef
 	Certificate *v1alpha1.IssuedCertificate
 	// ServerCA is the source of the CA of the server.
@@ -84,9 +88,11 @@ type Target struct {
 	HTTPVersion v1alpha1.HTTPVersion
 	// MaxConnectionAge bounds how long a connection is used.
 	MaxConnectionAge time.Duration
-	// AddressShared says that plain calls of another target of the namespace come to the same address and port: see SharesAddress.
+	// AddressShared says that plain calls of another target of the namespace come to the same address
+	// and port: see SharesAddress.
 	AddressShared bool
-	// ConnectionAgeChosen says that the EgressTarget sets MaxConnectionAge, so that it isn't shortened for certificates of a short life.
+	// ConnectionAgeChosen says that the EgressTarget sets MaxConnectionAge, so that it isn't shortened
+	// for certificates of a short life.
 	ConnectionAgeChosen bool
 }
 
@@ -95,8 +101,9 @@ func (t Target) Address() netip.Addr {
 	return SinkholeAddress(t.Host)
 }
 
-// Resolve makes targets of an intent whose annotations stand at path. egressTargets holds the EgressTargets of the
-// namespace by host; a host without one gets the defaults. The errors are all that keeps the intent from being resolved.
+// Resolve makes targets of an intent whose annotations stand at path. egressTargets holds the
+// EgressTargets of the namespace by host; a host without one gets the defaults. The errors are all
+// that keeps the intent from being resolved.
 func Resolve(namespace string, intent Intent, egressTargets map[string]*v1alpha1.EgressTarget, path *field.Path) ([]Target, field.ErrorList) {
 	var errs field.ErrorList
 	targets := make([]Target, 0, len(intent.Entries))
@@ -137,8 +144,8 @@ func applyEntry(t *Target, entry Entry, egressTarget *v1alpha1.EgressTarget, pat
 	return nil
 }
 
-// checkInheritedPort refuses a host without a port where the controller made the EgressTarget for another workload's port: a
-// port that isn't said is 443, whoever came first.
+// checkInheritedPort refuses a host without a port where the controller made the EgressTarget for
+// another workload's port: a port that isn't said is 443, whoever came first.
 func checkInheritedPort(t *Target, entry Entry, egressTarget *v1alpha1.EgressTarget, path *field.Path) field.ErrorList {
 	if egressTarget == nil || !MadeByController(egressTarget) || t.Port == DefaultPort {
 		return nil
@@ -148,9 +155,9 @@ func checkInheritedPort(t *Target, entry Entry, egressTarget *v1alpha1.EgressTar
 		DefaultPort, entry.Host, t.Port, entry.Host, t.Port))}
 }
 
-// MadeByController reports whether the controller made the EgressTarget, for the first Pod that asked for the host, and nobody else
-// ever wrote to it. Its port is then the one of that Pod. Whoever takes the label off, or writes anything else to it, makes it
-// his own.
+// MadeByController reports whether the controller made the EgressTarget, for the first Pod that
+// asked for the host, and nobody else ever wrote to it. Its port is then the one of that Pod.
+// Whoever takes the label off, or writes anything else to it, makes it his own.
 func MadeByController(egressTarget *v1alpha1.EgressTarget) bool {
 	if egressTarget.Labels[LabelManagedBy] != ValueManagedBy {
 		return false
@@ -162,7 +169,8 @@ func writtenByOthers(entry metav1.ManagedFieldsEntry) bool {
 	return entry.Manager != ValueManagedBy && entry.Subresource == ""
 }
 
-// FromEgressTarget returns the target of host as its EgressTarget describes it; nil is an EgressTarget with nothing set.
+// FromEgressTarget returns the target of host as its EgressTarget describes it; nil is an
+// EgressTarget with nothing set.
 func FromEgressTarget(namespace, host string, egressTarget *v1alpha1.EgressTarget) Target {
 	t := Target{
 		Namespace:        namespace,

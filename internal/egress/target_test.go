@@ -175,8 +175,8 @@ func parse(t *testing.T, annotations map[string]string) egress.Intent {
 	return intent
 }
 
-// egressTargets makes EgressTargets by host, the elder first by name. Before a host may stand: controller/, which made it;
-// unused/, no Pod calls it; presents SECRET/, a Pod presents that.
+// egressTargets makes EgressTargets by host, the elder first by name. Before a host may stand:
+// controller/, which made it; unused/, no Pod calls it; presents SECRET/, a Pod presents that.
 func egressTargets(specs map[string]v1alpha1.EgressTargetSpec) map[string]*v1alpha1.EgressTarget {
 	made := map[string]*v1alpha1.EgressTarget{}
 	for name, spec := range specs {

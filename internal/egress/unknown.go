@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// unknownAnnotations returns a warning for each annotation under our prefix that means nothing, with the nearest name that
-// does.
+// unknownAnnotations returns a warning for each annotation under our prefix that means nothing,
+// with the nearest name that does.
 func unknownAnnotations(annotations map[string]string) []string {
 	var warnings []string
 	for _, key := range slices.Sorted(maps.Keys(annotations)) {

@@ -16,8 +16,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"mtls.egress/webhook/internal/absent"
-	"mtls.egress/webhook/internal/mesh"
 	"mtls.egress/webhook/internal/egress"
+	"mtls.egress/webhook/internal/mesh"
 )
 
 // Cache reads what a cache with Options holds.
@@ -31,8 +31,9 @@ type Cache struct {
 	missing *atomic.Pointer[[]string]
 }
 
-// NewCache adds the indexes to a cache with Options, and has it watch Pods; AddIstio adds the kinds of Istio. It does not wait
-// for the cache to be filled. It fails if the CRD of EgressTarget is not installed.
+// NewCache adds the indexes to a cache with Options, and has it watch Pods; AddIstio adds the kinds
+// of Istio. It does not wait for the cache to be filled. It fails if the CRD of EgressTarget is not
+// installed.
 func NewCache(ctx context.Context, from cache.Cache) (Cache, error) {
 	if err := addIndexes(ctx, from); err != nil {
 		return Cache{}, err
@@ -44,7 +45,8 @@ func NewCache(ctx context.Context, from cache.Cache) (Cache, error) {
 	return Cache{Reader: from, Pods: pods, from: from, missing: &atomic.Pointer[[]string]{}}, nil
 }
 
-// AddIstio adds the kinds of Istio to the cache, and has it watch them. If the cache runs, it waits until they have been read.
+// AddIstio adds the kinds of Istio to the cache, and has it watch them. If the cache runs, it waits
+// until they have been read.
 func (c Cache) AddIstio(ctx context.Context) error {
 	if err := addIstioIndexes(ctx, c.from); err != nil {
 		return err
@@ -61,7 +63,8 @@ func (c Cache) AddIstio(ctx context.Context) error {
 // SetMissing sets the kinds of Istio that the API server doesn't serve.
 func (c Cache) SetMissing(kinds []string) { c.missing.Store(&kinds) }
 
-// Missing returns the kinds of Istio that the cache can't hold, as the API server doesn't serve them: see MissingKinds.
+// Missing returns the kinds of Istio that the cache can't hold, as the API server doesn't serve
+// them: see MissingKinds.
 func (c Cache) Missing() []string {
 	if c.missing == nil {
 		return nil
@@ -72,9 +75,9 @@ func (c Cache) Missing() []string {
 	return nil
 }
 
-// Others reads the objects that may stand in the way of those of t, which pods ask for: Istio objects that claim its hosts or
-// address, those that have the names of ours, the Sidecars that may apply to its Pods, and Services. The mesh configuration
-// is left to the caller.
+// Others reads the objects that may stand in the way of those of t, which pods ask for: Istio
+// objects that claim its hosts or address, those that have the names of ours, the Sidecars that may
+// apply to its Pods, and Services. The mesh configuration is left to the caller.
 func (c Cache) Others(ctx context.Context, t egress.Target, pods []*Pod, rootNamespace string) (mesh.Others, error) {
 	others := mesh.Others{Revisions: revisions(pods), RootNamespace: rootNamespace}
 	var err error
@@ -108,8 +111,8 @@ func (c Cache) Others(ctx context.Context, t egress.Target, pods []*Pod, rootNam
 	return others, nil
 }
 
-// revisions returns the revisions of the control planes that serve Pods, as Istio's injector writes them onto each, or
-// nil when one of the Pods doesn't say.
+// revisions returns the revisions of the control planes that serve Pods, as Istio's injector writes
+// them onto each, or nil when one of the Pods doesn't say.
 func revisions(pods []*Pod) []string {
 	var found []string
 	for _, pod := range pods {
@@ -123,8 +126,8 @@ func revisions(pods []*Pod) []string {
 	return slices.Compact(found)
 }
 
-// claiming returns the objects of kind that claim what concerns t, and those of its namespace with one of names. The name of
-// the host's own object has to be among them: see claimsToFind.
+// claiming returns the objects of kind that claim what concerns t, and those of its namespace with
+// one of names. The name of the host's own object has to be among them: see claimsToFind.
 func claiming[T any](ctx context.Context, c Cache, kind string, t egress.Target, names ...string) ([]*T, error) {
 	found := map[types.NamespacedName]*unstructured.Unstructured{}
 	for _, concern := range ConcernsOf(t) {
@@ -178,8 +181,8 @@ func (c Cache) istioObjects(ctx context.Context, kind string, options ...client.
 	}
 }
 
-// typed returns an Istio object as the type T, or nothing if that can't be: a foreign object, of a newer Istio perhaps, must
-// not keep ours from being programmed.
+// typed returns an Istio object as the type T, or nothing if that can't be: a foreign object, of a
+// newer Istio perhaps, must not keep ours from being programmed.
 func typed[T any](ctx context.Context, object *unstructured.Unstructured) []*T {
 	converted, err := mesh.Typed[T](object)
 	if err != nil {

@@ -10,18 +10,21 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"mtls.egress/webhook/internal/mesh"
 	"mtls.egress/webhook/internal/egress"
+	"mtls.egress/webhook/internal/mesh"
 )
 
-// claimSinkhole is the claim of a ServiceEntry to addresses from which the sinkhole addresses are taken.
+// claimSinkhole is the claim of a ServiceEntry to addresses from which the sinkhole addresses are
+// taken.
 const claimSinkhole = "240.0.0.0/4"
 
-// claimServerFirst starts the claim of a ServiceEntry without an address to a port on which sidecars read no HTTP then.
+// claimServerFirst starts the claim of a ServiceEntry without an address to a port on which
+// sidecars read no HTTP then.
 const claimServerFirst = "server-first:"
 
-// claims are what an Istio object lays claim to, roughly enough to be looked up: a host in lower case, a wildcard over a
-// domain, the wildcard over everything, or the sinkhole addresses. The generated ones claim their hosts like any other.
+// claims are what an Istio object lays claim to, roughly enough to be looked up: a host in lower
+// case, a wildcard over a domain, the wildcard over everything, or the sinkhole addresses. The
+// generated ones claim their hosts like any other.
 func claims(content *unstructured.Unstructured) []string {
 	var found []string
 	for _, host := range objectHosts(content) {
@@ -35,7 +38,8 @@ func claims(content *unstructured.Unstructured) []string {
 	return slices.Compact(found)
 }
 
-// claimsToFind returns the claims by which an object of the cache is found: see ClaimsBeyondItsHost.
+// claimsToFind returns the claims by which an object of the cache is found: see
+// ClaimsBeyondItsHost.
 func claimsToFind(object client.Object) []string {
 	content := Unpacked(object)
 	if content == nil {
@@ -44,10 +48,10 @@ func claimsToFind(object client.Object) []string {
 	return ClaimsBeyondItsHost(content)
 }
 
-// ClaimsBeyondItsHost returns the claims of an Istio object, without those of a private object with the name of a generated
-// one to the host of that name: such an object is read by its name for that host, and matters to no other namespace (see
-// claiming). Nearly all objects are such, and an index that holds one object for
-// each of its keys is as large as they are.
+// ClaimsBeyondItsHost returns the claims of an Istio object, without those of a private object with
+// the name of a generated one to the host of that name: such an object is read by its name for that
+// host, and matters to no other namespace (see claiming). Nearly all objects are such, and an index
+// that holds one object for each of its keys is as large as they are.
 func ClaimsBeyondItsHost(content *unstructured.Unstructured) []string {
 	if ReachesOthers(content) {
 		return claims(content)
@@ -66,8 +70,8 @@ func ClaimsBeyondItsHost(content *unstructured.Unstructured) []string {
 	})
 }
 
-// holdsOwnSinkhole reports whether the ServiceEntry has the sinkhole address of the host that its name stands for, and
-// no other address, and belongs to that host's EgressTarget.
+// holdsOwnSinkhole reports whether the ServiceEntry has the sinkhole address of the host that its
+// name stands for, and no other address, and belongs to that host's EgressTarget.
 func holdsOwnSinkhole(serviceEntry *unstructured.Unstructured) bool {
 	addresses, _, err := unstructured.NestedStringSlice(serviceEntry.Object, "spec", "addresses")
 	host, generated := egress.ObjectHost(serviceEntry.GetName())
@@ -75,7 +79,8 @@ func holdsOwnSinkhole(serviceEntry *unstructured.Unstructured) bool {
 		slices.Equal(addresses, []string{egress.SinkholeAddress(host).String()})
 }
 
-// objectHosts are the hosts of an Istio object that sidecars see. What has another form than the CRD admits names none.
+// objectHosts are the hosts of an Istio object that sidecars see. What has another form than the
+// CRD admits names none.
 func objectHosts(object *unstructured.Unstructured) []string {
 	if object.GetKind() == mesh.KindDestinationRule {
 		host, found, err := unstructured.NestedString(object.Object, "spec", "host")
@@ -94,8 +99,9 @@ func objectHosts(object *unstructured.Unstructured) []string {
 	return hosts
 }
 
-// claim widens a wildcard within a label, such as *-api.example.com, to the one over the whole domain, and the host of
-// a listener, which has its port before our domain, to the host of the target's ServiceEntry.
+// claim widens a wildcard within a label, such as *-api.example.com, to the one over the whole
+// domain, and the host of a listener, which has its port before our domain, to the host of the
+// target's ServiceEntry.
 func claim(host string) string {
 	if rest, ours := strings.CutSuffix(host, "."+egress.MeshDomain); ours && !strings.HasPrefix(host, "*") {
 		if dot := strings.LastIndexByte(rest, '.'); dot >= 0 && isPort(rest[dot+1:]) {
@@ -138,7 +144,8 @@ func claimsSinkhole(object *unstructured.Unstructured) bool {
 	})
 }
 
-// serverFirstClaims are the claims of a ServiceEntry without an address to ports with a protocol as mesh.ServerFirst says.
+// serverFirstClaims are the claims of a ServiceEntry without an address to ports with a protocol as
+// mesh.ServerFirst says.
 func serverFirstClaims(object *unstructured.Unstructured) []string {
 	if object.GetKind() != mesh.KindServiceEntry {
 		return nil
@@ -158,13 +165,15 @@ func serverFirstClaims(object *unstructured.Unstructured) []string {
 	return found
 }
 
-// ConcernsOf returns the claims of Istio objects that concern a target: those that concern its host, and one to its app port.
+// ConcernsOf returns the claims of Istio objects that concern a target: those that concern its
+// host, and one to its app port.
 func ConcernsOf(t egress.Target) []string {
 	return append(concerns(t.Host), fmt.Sprint(claimServerFirst, t.AppPort))
 }
 
-// concerns are the claims of Istio objects that concern host: the host itself, the names by which the mesh knows it and
-// the anchor, a wildcard over each of their parents, the wildcard over everything, and the sinkhole addresses.
+// concerns are the claims of Istio objects that concern host: the host itself, the names by which
+// the mesh knows it and the anchor, a wildcard over each of their parents, the wildcard over
+// everything, and the sinkhole addresses.
 func concerns(host string) []string {
 	all := []string{host, egress.MeshHost(host), egress.AnchorHost, "*", claimSinkhole}
 	for _, name := range []string{host, egress.MeshHost(host)} {
@@ -177,7 +186,8 @@ func concerns(host string) []string {
 	return all
 }
 
-// ReachesOthers reports whether an Istio object may matter in other namespaces than its own. By default it does.
+// ReachesOthers reports whether an Istio object may matter in other namespaces than its own. By
+// default it does.
 // https://istio.io/latest/docs/reference/config/networking/service-entry/#ServiceEntry-export_to
 func ReachesOthers(object *unstructured.Unstructured) bool {
 	exportTo, _, err := unstructured.NestedStringSlice(object.Object, "spec", "exportTo")

@@ -10,8 +10,8 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"mtls.egress/webhook/api/v1alpha1"
-	"mtls.egress/webhook/internal/mesh"
 	"mtls.egress/webhook/internal/egress"
+	"mtls.egress/webhook/internal/mesh"
 )
 
 func istioObject(kind string, spec map[string]any) *unstructured.Unstructured {
@@ -51,7 +51,8 @@ func TestClaims(t *testing.T) {
 	}
 }
 
-// What is read by its name anyway need not be found by its claim; everything else must be, whoever owns it.
+// What is read by its name anyway need not be found by its claim; everything else must be, whoever
+// owns it.
 func TestClaimsToFind(t *testing.T) {
 	const other = "other.system.com"
 	private := []any{"."}

@@ -38,8 +38,8 @@ func MapperProvider(config *rest.Config, client *http.Client) (meta.RESTMapper, 
 	return WithIstio(discovered), nil
 }
 
-// WithIstio returns a mapper that knows the kinds of Istio also while no CRD serves them. Without it, no cache could be made
-// in a cluster without Istio's CRDs.
+// WithIstio returns a mapper that knows the kinds of Istio also while no CRD serves them. Without
+// it, no cache could be made in a cluster without Istio's CRDs.
 func WithIstio(mapper meta.RESTMapper) meta.RESTMapper {
 	known := meta.NewDefaultRESTMapper(nil)
 	for _, kind := range istioKinds() {
@@ -48,8 +48,9 @@ func WithIstio(mapper meta.RESTMapper) meta.RESTMapper {
 	return istioMapper{mapper, known}
 }
 
-// istioMapper is a mapper with kinds that it knows unasked. Its errors are those of the mapper alone: meta.FirstHitRESTMapper would join them with
-// the "no match" of the other, so that an API server that can't be reached looks like one that doesn't have the kind.
+// istioMapper is a mapper with kinds that it knows unasked. Its errors are those of the mapper
+// alone: meta.FirstHitRESTMapper would join them with the "no match" of the other, so that an API
+// server that can't be reached looks like one that doesn't have the kind.
 type istioMapper struct {
 	meta.RESTMapper
 	known meta.RESTMapper
@@ -67,8 +68,9 @@ func (m istioMapper) RESTMapping(kind schema.GroupKind, versions ...string) (*me
 	return nil, err
 }
 
-// MissingKinds returns the kinds of Istio that the API server does not serve, as "Kind in group/version". serverResources asks
-// it for the kinds of a group and version, as discovery's ServerResourcesForGroupVersion does.
+// MissingKinds returns the kinds of Istio that the API server does not serve, as "Kind in
+// group/version". serverResources asks it for the kinds of a group and version, as discovery's
+// ServerResourcesForGroupVersion does.
 func MissingKinds(serverResources func(groupVersion string) (*metav1.APIResourceList, error)) ([]string, error) {
 	served := map[schema.GroupVersionKind]bool{}
 	asked := map[schema.GroupVersion]bool{}

@@ -15,8 +15,9 @@ import (
 	"mtls.egress/webhook/internal/mesh"
 )
 
-// packed is an Istio object of one kind as the cache holds it: its spec is the text that the API server sent. So every field
-// is there, also one that our types don't know, in a fraction of the memory of an unstructured object. The text is immutable.
+// packed is an Istio object of one kind as the cache holds it: its spec is the text that the API
+// server sent. So every field is there, also one that our types don't know, in a fraction of the
+// memory of an unstructured object. The text is immutable.
 type packed[K istioKind] struct {
 	metav1.ObjectMeta `json:"metadata"`
 
@@ -49,7 +50,8 @@ func (sidecars) kind() string         { return mesh.KindSidecar }
 type IstioObject interface {
 	client.Object
 
-	// Unpack returns the object without what the cache leaves out. The result shares nothing with the cache.
+	// Unpack returns the object without what the cache leaves out. The result shares nothing with the
+	// cache.
 	Unpack() (*unstructured.Unstructured, error)
 }
 

@@ -14,8 +14,8 @@ import (
 
 	"mtls.egress/webhook/api/v1alpha1"
 	"mtls.egress/webhook/internal/apply"
-	"mtls.egress/webhook/internal/mesh"
 	"mtls.egress/webhook/internal/egress"
+	"mtls.egress/webhook/internal/mesh"
 )
 
 // pack reads an object as an informer does.
@@ -59,7 +59,8 @@ func TestWhatIsPackedIsComparedToTheLastField(t *testing.T) {
 	}
 }
 
-// everyChange returns value once for each of its parts with that part changed, taken away or joined by another one.
+// everyChange returns value once for each of its parts with that part changed, taken away or joined
+// by another one.
 func everyChange(value any) []any {
 	changes := []any{nil, "something else"}
 	with := func(change func(parts map[string]any)) {

@@ -12,25 +12,28 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"mtls.egress/webhook/api/v1alpha1"
+	"mtls.egress/webhook/internal/egress"
 	"mtls.egress/webhook/internal/mesh"
 	"mtls.egress/webhook/internal/paging"
 	"mtls.egress/webhook/internal/policy/lookup"
-	"mtls.egress/webhook/internal/egress"
 )
 
 // Options returns the options of the cache that NewCache reads. It holds:
-//   - Pods with the label mtls.egress/injected: name, our labels, phase, whether there is a sidecar, and the annotations
-//     that say what the Pod asks for and mounts;
+//   - Pods with the label mtls.egress/injected: name, our labels, phase, whether there is a
+//     sidecar, and the annotations that say what the Pod asks for and mounts;
 //   - Namespaces: the annotation that says which hosts may be reached;
-//   - EgressTargets, of whose managed fields is left whether a user wrote to one that the controller created;
+//   - EgressTargets, of whose managed fields is left whether a user wrote to one that the
+//     controller created;
 //   - Services: the name, and the external addresses in the range of the sinkhole addresses;
-//   - ServiceEntries, VirtualServices, DestinationRules and Sidecars of every namespace, without managed fields, status, and
-//     annotations that Istio doesn't read. Foreign ones are there because one can win over ours, hide ours or be hidden by
-//     ours, from any namespace that exports it. Of VirtualServices that only bind gateways, which never concern a sidecar,
-//     the metadata is kept.
+//   - ServiceEntries, VirtualServices, DestinationRules and Sidecars of every namespace, without
+//     managed fields, status, and annotations that Istio doesn't read. Foreign ones are there
+//     because one can win over ours, hide ours or be hidden by ours, from any namespace that
+//     exports it. Of VirtualServices that only bind gateways, which never concern a sidecar, the
+//     metadata is kept.
 //
-// Secrets are never in it: a read of a kind without an informer fails instead of starting to list and watch it
-// (ReaderFailOnMissingInformer), so other readers of the same cache must ask for their informers themselves.
+// Secrets are never in it: a read of a kind without an informer fails instead of starting to list
+// and watch it (ReaderFailOnMissingInformer), so other readers of the same cache must ask for their
+// informers themselves.
 func Options() cache.Options {
 	byObject := map[client.Object]cache.ByObject{
 		&corev1.Pod{}: {
@@ -101,7 +104,8 @@ func transformIstioObject(kept IstioObject) (any, error) {
 	return kept, nil
 }
 
-// reachesSidecars reports whether a VirtualService speaks to sidecars: it names the gateway mesh, or none at all.
+// reachesSidecars reports whether a VirtualService speaks to sidecars: it names the gateway mesh,
+// or none at all.
 // https://istio.io/latest/docs/reference/config/networking/virtual-service/#VirtualService-gateways
 func reachesSidecars(virtualService *unstructured.Unstructured) bool {
 	gateways, found, err := unstructured.NestedStringSlice(virtualService.Object, "spec", "gateways")

@@ -27,8 +27,8 @@ import (
 	"mtls.egress/webhook/internal/egress"
 )
 
-// Pod is what the cache holds of a Pod: name, dates, our labels and annotations, phase, and whether it has a sidecar. A
-// corev1.Pod with nothing else in it takes five times the memory.
+// Pod is what the cache holds of a Pod: name, dates, our labels and annotations, phase, and whether
+// it has a sidecar. A corev1.Pod with nothing else in it takes five times the memory.
 type Pod struct {
 	metav1.ObjectMeta
 
@@ -39,7 +39,8 @@ type Pod struct {
 type podContent struct {
 	labels, annotations map[string]string
 	phase               corev1.PodPhase
-	// sidecar is true with a sidecar among the containers or, as a native one, among the init containers.
+	// sidecar is true with a sidecar among the containers or, as a native one, among the init
+	// containers.
 	sidecar bool
 }
 
@@ -64,7 +65,8 @@ func (p *Pod) Ended() bool {
 	return p.content.phase == corev1.PodSucceeded || p.content.phase == corev1.PodFailed
 }
 
-// HasSidecar reports whether the Pod has a sidecar. Istio injects it at admission or never, so that doesn't change.
+// HasSidecar reports whether the Pod has a sidecar. Istio injects it at admission or never, so that
+// doesn't change.
 func (p *Pod) HasSidecar() bool { return p.content.sidecar }
 
 // SameContent reports whether two Pods are the same to the controller, but for their metadata.
@@ -129,9 +131,10 @@ func HostLabels(object client.Object) []string {
 	return keys
 }
 
-// PodHosts returns the hosts that a Pod may matter to: those that its annotations ask for, and those that its labels spell
-// out, as the annotations of a running Pod may have been edited. A shortened label spells out no host, which costs nothing:
-// nobody asks for the host that it seems to be.
+// PodHosts returns the hosts that a Pod may matter to: those that its annotations ask for, and
+// those that its labels spell out, as the annotations of a running Pod may have been edited. A
+// shortened label spells out no host, which costs nothing: nobody asks for the host that it seems
+// to be.
 func PodHosts(pod client.Object) []string {
 	// A Pod whose annotations can't be read was not injected from them; its labels still count.
 	intent, _, _ := egress.ParseIntent(pod.GetAnnotations(), field.NewPath("metadata", "annotations"))
@@ -154,8 +157,8 @@ func podTransform() toolscache.TransformFunc {
 	}
 }
 
-// podContents interns the contents of Pods, each for as long as a Pod has it. The zero value is ready to use; nil interns
-// nothing.
+// podContents interns the contents of Pods, each for as long as a Pod has it. The zero value is
+// ready to use; nil interns nothing.
 type podContents struct {
 	mutex sync.Mutex
 	known map[[sha256.Size]byte]weak.Pointer[podContent]
@@ -195,12 +198,14 @@ type Pods struct {
 	synced  func() bool
 }
 
-// NewPods returns the Pods in an indexer, which hold Pod; synced reports whether the first list of Pods has come.
+// NewPods returns the Pods in an indexer, which hold Pod; synced reports whether the first list of
+// Pods has come.
 func NewPods(indexer toolscache.Indexer, synced func() bool) *Pods {
 	return &Pods{indexer: indexer, synced: synced}
 }
 
-// watchPods has the cache watch Pods, and index them by the hosts that they ask for. It does not wait for the first of them.
+// watchPods has the cache watch Pods, and index them by the hosts that they ask for. It does not
+// wait for the first of them.
 func watchPods(ctx context.Context, from cache.Cache) (*Pods, error) {
 	informer, err := from.GetInformer(ctx, &corev1.Pod{}, cache.BlockUntilSynced(false))
 	if err != nil {
@@ -231,7 +236,8 @@ func podIndex(object any) ([]string, error) {
 
 func podIndexKey(namespace, label string) string { return namespace + "/" + label }
 
-// Of returns the Pods of the namespace that carry the label of the host, after the first list of Pods has come.
+// Of returns the Pods of the namespace that carry the label of the host, after the first list of
+// Pods has come.
 func (p *Pods) Of(ctx context.Context, namespace, host string) ([]*Pod, error) {
 	if err := p.wait(ctx); err != nil {
 		return nil, err

@@ -12,11 +12,12 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"mtls.egress/webhook/internal/absent"
-	"mtls.egress/webhook/internal/mesh"
 	"mtls.egress/webhook/internal/egress"
+	"mtls.egress/webhook/internal/mesh"
 )
 
-// serviceTransform leaves of a Service its name, and its external addresses among the sinkhole addresses.
+// serviceTransform leaves of a Service its name, and its external addresses among the sinkhole
+// addresses.
 func serviceTransform() toolscache.TransformFunc {
 	return func(object any) (any, error) {
 		service, ok := object.(*corev1.Service)
@@ -33,8 +34,8 @@ func serviceTransform() toolscache.TransformFunc {
 	}
 }
 
-// sinkholeAddresses are those of a Service's external addresses that are in the range of the sinkhole addresses. The
-// nodes lead packets for an external address to the Service's Pods.
+// sinkholeAddresses are those of a Service's external addresses that are in the range of the
+// sinkhole addresses. The nodes lead packets for an external address to the Service's Pods.
 // https://kubernetes.io/docs/concepts/services-networking/service/#external-ips
 func sinkholeAddresses(service *corev1.Service) []string {
 	all := append([]string{service.Spec.LoadBalancerIP}, service.Spec.ExternalIPs...)
@@ -51,7 +52,8 @@ func sinkholeAddresses(service *corev1.Service) []string {
 	return found
 }
 
-// ClaimsSinkhole reports whether a Service of the cache has an address in the range of the sinkhole addresses.
+// ClaimsSinkhole reports whether a Service of the cache has an address in the range of the sinkhole
+// addresses.
 func ClaimsSinkhole(object client.Object) bool {
 	service, ok := object.(*corev1.Service)
 	return ok && len(service.Spec.ExternalIPs) > 0
@@ -65,8 +67,8 @@ func serviceClaims(object client.Object) []string {
 	return nil
 }
 
-// services reads from the cache the Services that may stand in t's way: those with an address in the range of the
-// sinkhole addresses, and the one that a host of two labels names.
+// services reads from the cache the Services that may stand in t's way: those with an address in
+// the range of the sinkhole addresses, and the one that a host of two labels names.
 func (c Cache) services(ctx context.Context, t egress.Target) ([]mesh.Service, error) {
 	var list corev1.ServiceList
 	if err := c.List(ctx, &list, client.MatchingFields{indexClaim: claimSinkhole}, client.UnsafeDisableDeepCopy); err != nil {

@@ -16,7 +16,8 @@ const (
 	ExcludeRanges     = "traffic.sidecar.istio.io/excludeOutboundIPRanges"
 	IncludePorts      = "traffic.sidecar.istio.io/includeOutboundPorts"
 	IncludeRanges     = "traffic.sidecar.istio.io/includeOutboundIPRanges"
-	// These two concern calls that come from a virtual machine in the Pod, but their values are written into the same rules.
+	// These two concern calls that come from a virtual machine in the Pod, but their values are
+	// written into the same rules.
 	RerouteInterfaces  = "istio.io/reroute-virtual-interfaces"
 	KubeVirtInterfaces = "traffic.sidecar.istio.io/kubevirtInterfaces"
 )
@@ -28,7 +29,8 @@ const (
 	TProxy = "TPROXY"
 	// Everything is the value of IncludeRanges that stands for every address.
 	Everything = "*"
-	// MainInterface is the interface through which a Pod reaches addresses that no other interface serves.
+	// MainInterface is the interface through which a Pod reaches addresses that no other interface
+	// serves.
 	MainInterface = "eth0"
 )
 
@@ -40,7 +42,8 @@ func Defaults() Settings {
 	return Settings{Mode: Redirect, IncludeRanges: Everything}
 }
 
-// Of returns the settings of a Pod: its annotations, and mesh where an annotation is missing. An empty annotation counts.
+// Of returns the settings of a Pod: its annotations, and mesh where an annotation is missing. An
+// empty annotation counts.
 func Of(annotations map[string]string, mesh Settings) Settings {
 	settings := Settings{}
 	for _, name := range Names() {
@@ -53,20 +56,22 @@ func Of(annotations map[string]string, mesh Settings) Settings {
 	return settings
 }
 
-// Names returns the annotations in the order in which istio-iptables writes their rules: of two rules that match, the first
-// decides.
+// Names returns the annotations in the order in which istio-iptables writes their rules: of two
+// rules that match, the first decides.
 func Names() []string {
 	return []string{Mode, ExcludeInterfaces, ExcludePorts, ExcludeRanges, IncludePorts, IncludeRanges, RerouteInterfaces, KubeVirtInterfaces}
 }
 
-// Intercepted reports whether the sidecar receives an app's TCP connection to address and port, which leaves through
-// MainInterface. Values that Malformed lists can have any effect; the others have the one that istio-iptables gives them.
+// Intercepted reports whether the sidecar receives an app's TCP connection to address and port,
+// which leaves through MainInterface. Values that Malformed lists can have any effect; the others
+// have the one that istio-iptables gives them.
 func Intercepted(annotations map[string]string, mesh Settings, address netip.Addr, port int32) bool {
 	return len(Of(annotations, mesh).Obstacles(address, port)) == 0
 }
 
-// Obstacles returns the annotations, of Names, each of which alone keeps the connection to address and port from the sidecar.
-// IncludeRanges stands for itself and IncludePorts: one of the two has to match.
+// Obstacles returns the annotations, of Names, each of which alone keeps the connection to address
+// and port from the sidecar. IncludeRanges stands for itself and IncludePorts: one of the two has
+// to match.
 func (s Settings) Obstacles(address netip.Addr, port int32) []string {
 	var obstacles []string
 	add := func(name string, keeps bool) {
@@ -82,9 +87,10 @@ func (s Settings) Obstacles(address netip.Addr, port int32) []string {
 	return obstacles
 }
 
-// Malformed returns the elements of the value of an annotation that are not what it is made of, so that Istio could refuse
-// the Pod or write other rules than the value seems to ask for. iptables reads 0120 as octal, port 80, and Istio takes the
-// value of IncludePorts over as it is, before 1.31 that of ExcludeInterfaces too.
+// Malformed returns the elements of the value of an annotation that are not what it is made of, so
+// that Istio could refuse the Pod or write other rules than the value seems to ask for. iptables
+// reads 0120 as octal, port 80, and Istio takes the value of IncludePorts over as it is, before
+// 1.31 that of ExcludeInterfaces too.
 func Malformed(name, value string) []string {
 	var wellFormed func(string) bool
 	switch name {
@@ -128,7 +134,8 @@ func hasPort(ports string, port int32) bool {
 	return slices.Contains(List(ports), strconv.Itoa(int(port)))
 }
 
-// isPort reports whether text is a port in the only form that everything reads alike: decimal, without a zero before it.
+// isPort reports whether text is a port in the only form that everything reads alike: decimal,
+// without a zero before it.
 func isPort(text string) bool {
 	port, err := strconv.ParseUint(text, 10, 16)
 	return err == nil && strconv.FormatUint(port, 10) == text
@@ -139,8 +146,9 @@ func isRange(text string) bool {
 	return err == nil
 }
 
-// isInterface follows Istio's own rule: a letter, then letters, digits, underscores, dots and hyphens, 15 characters in all.
-// https://github.com/istio/istio/blob/master/pkg/util/net/ip.go (ValidateInterfaceNames)
+// isInterface follows Istio's own rule: a letter, then letters, digits, underscores, dots and
+// hyphens, 15 characters in all. https://github.com/istio/istio/blob/master/pkg/util/net/ip.go
+// (ValidateInterfaceNames)
 func isInterface(text string) bool {
 	const longest = 15
 	letter := func(c byte) bool { return c|0x20 >= 'a' && c|0x20 <= 'z' }
@@ -152,8 +160,9 @@ func isInterface(text string) bool {
 	return len(text) <= longest
 }
 
-// Variables returns the environment variables by which istio-iptables leaves out calls that its arguments would include. The
-// injection template hands over those in a ProxyConfig's proxyMetadata.
+// Variables returns the environment variables by which istio-iptables leaves out calls that its
+// arguments would include. The injection template hands over those in a ProxyConfig's
+// proxyMetadata.
 // https://github.com/istio/istio/blob/master/tools/istio-iptables/pkg/constants/constants.go
 func Variables() []string {
 	return []string{

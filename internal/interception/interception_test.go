@@ -10,7 +10,8 @@ import (
 	"mtls.egress/webhook/internal/interception"
 )
 
-// TestObstacles holds the rules one by one. That istio-iptables has the same is shown in test/interception.
+// TestObstacles holds the rules one by one. That istio-iptables has the same is shown in
+// test/interception.
 func TestObstacles(t *testing.T) {
 	defaults, nothing := interception.Defaults(), interception.Settings{interception.Mode: interception.Redirect}
 	tests := map[string]struct {

@@ -1,5 +1,5 @@
-// Package issuance has cert-manager issue the credentials of targets that name an issuer: it writes their Certificates, and
-// reads what cert-manager says of them.
+// Package issuance has cert-manager issue the credentials of targets that name an issuer: it writes
+// their Certificates, and reads what cert-manager says of them.
 package issuance
 
 import (
@@ -25,9 +25,9 @@ import (
 	"mtls.egress/webhook/internal/absent"
 	"mtls.egress/webhook/internal/apply"
 	"mtls.egress/webhook/internal/certs/credential"
+	"mtls.egress/webhook/internal/egress"
 	"mtls.egress/webhook/internal/mesh"
 	"mtls.egress/webhook/internal/plan"
-	"mtls.egress/webhook/internal/egress"
 )
 
 // The reasons of the condition CertificateIssued.
@@ -41,8 +41,8 @@ const (
 	reasonSecretTaken          = "SecretTaken"
 )
 
-// issueLimit bounds what the target waits for cert-manager's webhook, which may take up to 30 seconds to fail
-// (webhook.timeoutSeconds of its chart).
+// issueLimit bounds what the target waits for cert-manager's webhook, which may take up to 30
+// seconds to fail (webhook.timeoutSeconds of its chart).
 const issueLimit = 5 * time.Second
 
 // Issuer writes Certificates.
@@ -53,10 +53,11 @@ type Issuer struct {
 	Client client.Client
 }
 
-// Issue has cert-manager issue the credential of t, where t names an issuer, and takes the Certificate back where it no
-// longer does. It returns what the condition CertificateIssued says, nil for no condition, and whether that may change
-// without an event that tells of it. What keeps cert-manager from issuing, its webhook for instance, keeps nobody from being
-// programmed, and what fails is tried again by the schedule: the only error is that the cache was behind.
+// Issue has cert-manager issue the credential of t, where t names an issuer, and takes the
+// Certificate back where it no longer does. It returns what the condition CertificateIssued says,
+// nil for no condition, and whether that may change without an event that tells of it. What keeps
+// cert-manager from issuing, its webhook for instance, keeps nobody from being programmed, and what
+// fails is tried again by the schedule: the only error is that the cache was behind.
 func (i Issuer) Issue(
 	ctx context.Context, egressTarget *v1alpha1.EgressTarget, t egress.Target,
 ) (issued *plan.Condition, changesUnseen bool, err error) {
@@ -124,14 +125,14 @@ func (i Issuer) issue(ctx context.Context, egressTarget *v1alpha1.EgressTarget, 
 	return new(issuanceCondition(present)), nil
 }
 
-// withoutCertManager reports whether err is the answer of a cluster without cert-manager, also of one that had it before: then the kind is still known here, and the API
-// server has no such path.
+// withoutCertManager reports whether err is the answer of a cluster without cert-manager, also of
+// one that had it before: then the kind is still known here, and the API server has no such path.
 func withoutCertManager(err error) bool {
 	return meta.IsNoMatchError(err) || apierrors.IsNotFound(err) && apierrors.HasStatusCause(err, metav1.CauseTypeUnexpectedServerResponse)
 }
 
-// secretTaken is the condition if the Secret of a Certificate is somebody else's, whose content cert-manager would
-// overwrite; nil if it isn't.
+// secretTaken is the condition if the Secret of a Certificate is somebody else's, whose content
+// cert-manager would overwrite; nil if it isn't.
 func (i Issuer) secretTaken(ctx context.Context, desired *certmanagerv1.Certificate) (*plan.Condition, error) {
 	secret, err := absent.ReadByName[corev1.Secret](ctx, i.Live, desired.Namespace, desired.Spec.SecretName)
 	if err != nil || secret == nil {
@@ -165,7 +166,8 @@ func issuanceCondition(certificate *certmanagerv1.Certificate) plan.Condition {
 	}
 	switch {
 	case issuing.Status == cmmeta.ConditionFalse && issuing.Reason != certmanagerv1.CertificateRequestReasonIssued:
-		// The reason is that of the request's condition: of a denied one it is what denied it, for example a policy's name.
+		// The reason is that of the request's condition: of a denied one it is what denied it, for
+		// example a policy's name.
 		// https://github.com/cert-manager/cert-manager/blob/v1.21.2/pkg/controller/certificates/issuing/issuing_controller.go
 		tries := ""
 		if attempts := certificate.Status.FailedIssuanceAttempts; attempts != nil {
@@ -181,7 +183,8 @@ func issuanceCondition(certificate *certmanagerv1.Certificate) plan.Condition {
 	}
 }
 
-// certificate reads a Certificate from the API server; nil when there is none. The error is one of withoutCertManager where the cluster has none.
+// certificate reads a Certificate from the API server; nil when there is none. The error is one of
+// withoutCertManager where the cluster has none.
 func (i Issuer) certificate(ctx context.Context, key types.NamespacedName) (found *certmanagerv1.Certificate, err error) {
 	object := newCertificateObject()
 	err = i.Live.Get(ctx, key, object)
@@ -194,8 +197,9 @@ func (i Issuer) certificate(ctx context.Context, key types.NamespacedName) (foun
 	return found, nil
 }
 
-// writeCertificate makes present what desired says, or creates it, and returns what the API server made of it. It is no server-side apply, which would leave what
-// somebody else added: a name more, or what cert-manager's webhook refuses next to what we ask for.
+// writeCertificate makes present what desired says, or creates it, and returns what the API server
+// made of it. It is no server-side apply, which would leave what somebody else added: a name more,
+// or what cert-manager's webhook refuses next to what we ask for.
 func (i Issuer) writeCertificate(ctx context.Context, present, desired *certmanagerv1.Certificate) (*certmanagerv1.Certificate, error) {
 	log.FromContext(ctx).Info("writing", "object", "Certificate "+desired.Name)
 	if present == nil {
@@ -226,8 +230,10 @@ func (i Issuer) writeCertificate(ctx context.Context, present, desired *certmana
 	return mesh.Typed[certmanagerv1.Certificate](object)
 }
 
-// withdraw deletes the Certificate of a target that names no issuer any more. The Secret stays, as it does for every Certificate that is deleted
-// (https://cert-manager.io/docs/usage/certificate/#cleaning-up-secrets-when-certificates-are-deleted): Pods mount it.
+// withdraw deletes the Certificate of a target that names no issuer any more. The Secret stays, as
+// it does for every Certificate that is deleted
+// (https://cert-manager.io/docs/usage/certificate/#cleaning-up-secrets-when-certificates-are-deleted):
+// Pods mount it.
 func (i Issuer) withdraw(ctx context.Context, egressTarget *v1alpha1.EgressTarget) error {
 	present, err := i.certificate(ctx, types.NamespacedName{Namespace: egressTarget.Namespace, Name: egress.ObjectName(egressTarget.Name)})
 	if withoutCertManager(err) || err == nil && (present == nil || !mesh.Owned(present)) {

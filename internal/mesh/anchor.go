@@ -15,10 +15,10 @@ const (
 	anchorEndpoint = "192.0.2.1"
 )
 
-// Anchor returns the anchor of a namespace: a ServiceEntry for a host that nobody calls, with the app ports of all targets
-// of the namespace, in any order and as often as they occur; without any, 80. A sidecar only listens for HTTP on ports of
-// HTTP services that it knows. Where none has the app port, a VirtualService is never asked and the call passes through as
-// it is.
+// Anchor returns the anchor of a namespace: a ServiceEntry for a host that nobody calls, with the
+// app ports of all targets of the namespace, in any order and as often as they occur; without any,
+// 80. A sidecar only listens for HTTP on ports of HTTP services that it knows. Where none has the
+// app port, a VirtualService is never asked and the call passes through as it is.
 func Anchor(namespace string, appPorts []int32) *networkingv1.ServiceEntry {
 	ports := slices.Clone(appPorts)
 	if len(ports) == 0 {
@@ -43,7 +43,8 @@ func Anchor(namespace string, appPorts []int32) *networkingv1.ServiceEntry {
 	return anchor
 }
 
-// anchorPortName is a function of the port alone, so that a port keeps its name when another comes or goes.
+// anchorPortName is a function of the port alone, so that a port keeps its name when another comes
+// or goes.
 func anchorPortName(port int32) string {
 	if port == egress.DefaultAppPort {
 		return portNameHTTP

@@ -6,8 +6,8 @@ import (
 
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 
-	"mtls.egress/webhook/internal/mesh"
 	"mtls.egress/webhook/internal/egress"
+	"mtls.egress/webhook/internal/mesh"
 )
 
 // manyOthers returns n objects of each kind, one in ten of them for the host of exampleTarget.

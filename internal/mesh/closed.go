@@ -10,14 +10,15 @@ import (
 const closedStatus = 503
 
 // Closed returns the objects of a closed target, in the order in which they have to be written: the
-// VirtualService, if layout is known the DestinationRule, and the listener, unless t shares its address. The
-// ServiceEntry of the partner's port is not among them. It goes once the VirtualService is closed, which stops calls
-// by itself.
+// VirtualService, if layout is known the DestinationRule, and the listener, unless t shares its
+// address. The ServiceEntry of the partner's port is not among them. It goes once the
+// VirtualService is closed, which stops calls by itself.
 //
-// The closed VirtualService answers http calls in the sidecar with 503, and leads the app's own https calls to
-// a cluster that does not exist. It stays, rather than going too, since without it calls would follow a
-// ServiceEntry of another owner that opens the app port, and since it would come back younger than objects that
-// it is older than now. The DestinationRule stays as the record of the last credential that worked.
+// The closed VirtualService answers http calls in the sidecar with 503, and leads the app's own
+// https calls to a cluster that does not exist. It stays, rather than going too, since without it
+// calls would follow a ServiceEntry of another owner that opens the app port, and since it would
+// come back younger than objects that it is older than now. The DestinationRule stays as the record
+// of the last credential that worked.
 func Closed(t egress.Target, layout egress.Layout) []Object {
 	virtualService := routing(t)
 	virtualService.Spec.Http[0].DirectResponse = &networking.HTTPDirectResponse{

@@ -9,8 +9,8 @@ import (
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 	"sigs.k8s.io/yaml"
 
-	"mtls.egress/webhook/internal/mesh"
 	"mtls.egress/webhook/internal/egress"
+	"mtls.egress/webhook/internal/mesh"
 )
 
 const closedRoute = `directResponse:
@@ -36,8 +36,9 @@ func TestAClosedRouteAnswersCallsItself(t *testing.T) {
 	}
 }
 
-// TestClosedObjectsDifferFromOpenOnesInWhatClosesThem holds for every target what else Closed must and must not change: the
-// objects keep names, hosts and selectors, so that they stand where the open ones stood.
+// TestClosedObjectsDifferFromOpenOnesInWhatClosesThem holds for every target what else Closed must
+// and must not change: the objects keep names, hosts and selectors, so that they stand where the
+// open ones stood.
 func TestClosedObjectsDifferFromOpenOnesInWhatClosesThem(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	for range 500 {

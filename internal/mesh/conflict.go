@@ -13,15 +13,18 @@ import (
 	"mtls.egress/webhook/internal/egress"
 )
 
-// DefaultRootNamespace is Istio's root namespace where the mesh configuration doesn't say otherwise.
+// DefaultRootNamespace is Istio's root namespace where the mesh configuration doesn't say
+// otherwise.
 const DefaultRootNamespace = "istio-system"
 
-// Others are the Istio objects among which a target's objects stand: those of the target's namespace and those that
-// other namespaces may export to it, our own among them. Without our own, every other object counts as older.
+// Others are the Istio objects among which a target's objects stand: those of the target's
+// namespace and those that other namespaces may export to it, our own among them. Without our own,
+// every other object counts as older.
 type Others struct {
-	// Revisions are those of the control planes that serve the target's Pods. Objects whose label istio.io/rev
-	// names another one are left out, since these control planes don't read them
-	// (https://istio.io/latest/docs/setup/upgrade/canary/). Default: not known, and every object counts.
+	// Revisions are those of the control planes that serve the target's Pods. Objects whose label
+	// istio.io/rev names another one are left out, since these control planes don't read them
+	// (https://istio.io/latest/docs/setup/upgrade/canary/). Default: not known, and every object
+	// counts.
 	Revisions []string
 	// Mesh is the mesh configuration. Default: that of a mesh with Istio's own defaults.
 	Mesh             Config
@@ -31,14 +34,16 @@ type Others struct {
 	Sidecars         []*networkingv1.Sidecar
 	// Services are those that hold an external address or have the target's host as their short name.
 	Services []Service
-	// RootNamespace is the mesh's root namespace, whose Sidecar applies where a namespace has none. Default: istio-system.
+	// RootNamespace is the mesh's root namespace, whose Sidecar applies where a namespace has none.
+	// Default: istio-system.
 	RootNamespace string
 }
 
 // Service is what matters here of a Service of Kubernetes.
 type Service struct {
 	Namespace, Name string
-	// Addresses are its external addresses: spec.externalIPs, spec.loadBalancerIP, and those of its status.
+	// Addresses are its external addresses: spec.externalIPs, spec.loadBalancerIP, and those of its
+	// status.
 	Addresses []string
 }
 
@@ -50,13 +55,15 @@ const (
 	WinsOverOurs Effect = "WinsOverOurs"
 	// HidesOurs says that the object keeps ours from the Pods of the target.
 	HidesOurs Effect = "HidesOurs"
-	// HiddenByOurs says that the object no longer has the effect that its author meant. The target itself works.
+	// HiddenByOurs says that the object no longer has the effect that its author meant. The target
+	// itself works.
 	HiddenByOurs Effect = "HiddenByOurs"
 	// BreaksOurs says that the object changes what ours do, or keeps them from being written.
 	BreaksOurs Effect = "BreaksOurs"
 )
 
-// Conflict is one object of somebody else's that stands in the way of a target's objects, or in whose way they stand.
+// Conflict is one object of somebody else's that stands in the way of a target's objects, or in
+// whose way they stand.
 type Conflict struct {
 	// Kind, Namespace and Name say which object.
 	Kind, Namespace, Name string
@@ -64,19 +71,22 @@ type Conflict struct {
 	Field string
 	// Effect is what the two do to each other.
 	Effect Effect
-	// Message is a sentence for a person: object and field, what happens to which calls, and what would be right.
+	// Message is a sentence for a person: object and field, what happens to which calls, and what
+	// would be right.
 	Message string
-	// Closes reports whether the target has to be closed, as calls of its Pods could leave without its mutual TLS
-	// if Objects stood, or since the host is not a partner's. Closed returns what to write then.
+	// Closes reports whether the target has to be closed, as calls of its Pods could leave without its
+	// mutual TLS if Objects stood, or since the host is not a partner's. Closed returns what to write
+	// then.
 	Closes bool
 }
 
-// Conflicts returns the objects among others that would win over the objects of t, hide them, be hidden by them or
-// break them; one conflict for each such object, by kind, namespace and name. The target's own objects are left
-// out. An object that has the name of one of ours, or of the anchor, and another owner is a conflict whatever it
-// says. ServiceEntries and DestinationRules for the partner's own host are not conflicts: ours stand under
-// egress.MeshHost, where Istio doesn't mix them with others. What Istio does with several objects for one host is
-// written in pilot/pkg/model/push_context.go, destination_rule.go and sidecar.go of
+// Conflicts returns the objects among others that would win over the objects of t, hide them, be
+// hidden by them or break them; one conflict for each such object, by kind, namespace and name. The
+// target's own objects are left out. An object that has the name of one of ours, or of the anchor,
+// and another owner is a conflict whatever it says. ServiceEntries and DestinationRules for the
+// partner's own host are not conflicts: ours stand under egress.MeshHost, where Istio doesn't mix
+// them with others. What Istio does with several objects for one host is written in
+// pilot/pkg/model/push_context.go, destination_rule.go and sidecar.go of
 // https://github.com/istio/istio.
 func Conflicts(t egress.Target, others Others) []Conflict {
 	s := search{
@@ -111,7 +121,8 @@ type search struct {
 	registryOnly bool
 	// name is that of the target's objects, listenerName that of its listener.
 	name, listenerName string
-	// ourHosts are the hosts of the target's ServiceEntry and DestinationRule, of its listener and of the anchor.
+	// ourHosts are the hosts of the target's ServiceEntry and DestinationRule, of its listener and of
+	// the anchor.
 	ourHosts []string
 	// podLabels are the labels that every Pod of the target has. It may have any others.
 	podLabels map[string]string
@@ -130,8 +141,8 @@ func (s search) read(obj metav1.Object) bool {
 	return !labeled || len(s.revisions) == 0 || slices.Contains(s.revisions, revision)
 }
 
-// foreign splits objects into those that aren't ours and ours: the zero value when it isn't written yet. An object
-// that has a name of ours counts also when the control plane doesn't read it.
+// foreign splits objects into those that aren't ours and ours: the zero value when it isn't written
+// yet. An object that has a name of ours counts also when the control plane doesn't read it.
 func foreign[T interface {
 	comparable
 	metav1.Object
@@ -177,7 +188,8 @@ func (s search) reserved(kind string, obj metav1.Object, field, host string) Con
 		host, s.target.Host)
 }
 
-// conflict makes the sentence of a conflict: the object, the field, and the rest from format and args.
+// conflict makes the sentence of a conflict: the object, the field, and the rest from format and
+// args.
 func (s search) conflict(kind string, obj metav1.Object, field string, effect Effect, format string, args ...any) Conflict {
 	return Conflict{
 		Kind:      kind,
@@ -207,7 +219,8 @@ func reference(obj metav1.Object) string {
 	return obj.GetNamespace() + "/" + obj.GetName()
 }
 
-// reach is how an object gets to a namespace. Istio asks for VirtualServices and ServiceEntries in this order.
+// reach is how an object gets to a namespace. Istio asks for VirtualServices and ServiceEntries in
+// this order.
 type reach int
 
 const (
@@ -221,8 +234,8 @@ const (
 	public
 )
 
-// reachOf returns how an object of namespace from gets to namespace to. byDefault is the exportTo that the mesh gives
-// objects without one.
+// reachOf returns how an object of namespace from gets to namespace to. byDefault is the exportTo
+// that the mesh gives objects without one.
 func reachOf(exportTo, byDefault []string, from, to string) reach {
 	if len(exportTo) == 0 {
 		exportTo = byDefault
@@ -240,13 +253,15 @@ func reachOf(exportTo, byDefault []string, from, to string) reach {
 	return unseen
 }
 
-// before reports whether Istio takes a before b: the older one, and of two that are equally old the one whose name comes first.
+// before reports whether Istio takes a before b: the older one, and of two that are equally old the
+// one whose name comes first.
 func before(a, b metav1.Object) bool {
 	x, y := a.GetCreationTimestamp(), b.GetCreationTimestamp()
 	return cmp.Or(x.Compare(y.Time), cmp.Compare(a.GetName(), b.GetName()), cmp.Compare(a.GetNamespace(), b.GetNamespace())) < 0
 }
 
-// matchHost returns which of hosts is the target's host or, if none is, the first wildcard that covers it.
+// matchHost returns which of hosts is the target's host or, if none is, the first wildcard that
+// covers it.
 func (s search) matchHost(hosts []string) (index int, exact, found bool) {
 	wildcard := -1
 	for i, host := range hosts {
@@ -260,8 +275,8 @@ func (s search) matchHost(hosts []string) (index int, exact, found bool) {
 	return wildcard, false, wildcard >= 0
 }
 
-// same reports whether host is the target's, in either of the forms that our VirtualService has: with a trailing
-// dot too, as programs may write it.
+// same reports whether host is the target's, in either of the forms that our VirtualService has:
+// with a trailing dot too, as programs may write it.
 func (s search) same(host string) bool {
 	return sameHost(host, s.target.Host)
 }
@@ -276,8 +291,8 @@ func (s search) isOurs(host string) bool {
 	return slices.ContainsFunc(s.ourHosts, func(ours string) bool { return sameHost(host, ours) })
 }
 
-// covers reports whether pattern is host or a wildcard that host falls under, as Istio reads wildcards: an asterisk
-// at the start stands for anything.
+// covers reports whether pattern is host or a wildcard that host falls under, as Istio reads
+// wildcards: an asterisk at the start stands for anything.
 func covers(pattern, host string) bool {
 	pattern, host = strings.TrimSuffix(strings.ToLower(pattern), "."), strings.TrimSuffix(host, ".")
 	if suffix, wildcard := strings.CutPrefix(pattern, "*"); wildcard {
@@ -286,8 +301,8 @@ func covers(pattern, host string) bool {
 	return pattern == host
 }
 
-// mayMatch reports whether a selector can match a Pod of the target. As the Pod's other labels can't be known here, only a
-// selector that asks for another value of a label that we set can't.
+// mayMatch reports whether a selector can match a Pod of the target. As the Pod's other labels
+// can't be known here, only a selector that asks for another value of a label that we set can't.
 func (s search) mayMatch(selector map[string]string) bool {
 	for key, value := range s.podLabels {
 		if asked, ok := selector[key]; ok && asked != value {

@@ -9,10 +9,11 @@ import (
 	"mtls.egress/webhook/internal/egress"
 )
 
-// destinationRules finds the DestinationRules that Istio may follow in place of ours: those of the target's
-// namespace for the host of ours. Istio takes the rules of the caller's namespace for the most specific host and
-// no others, so wildcards and rules of other namespaces don't matter once ours is there, but for those with our
-// subset: while ours is missing, a wildcard of the namespace or of the root namespace takes its place.
+// destinationRules finds the DestinationRules that Istio may follow in place of ours: those of the
+// target's namespace for the host of ours. Istio takes the rules of the caller's namespace for the
+// most specific host and no others, so wildcards and rules of other namespaces don't matter once
+// ours is there, but for those with our subset: while ours is missing, a wildcard of the namespace
+// or of the root namespace takes its place.
 func (s search) destinationRules(all []*networkingv1.DestinationRule) []Conflict {
 	theirs, _ := foreign(s, all)
 	var conflicts []Conflict
@@ -30,7 +31,8 @@ func (s search) destinationRule(rule *networkingv1.DestinationRule) (Conflict, b
 		(selector == nil || s.mayMatch(selector.GetMatchLabels()))
 	switch {
 	case applies:
-		// Rules with equal selectors are merged into the oldest, which keeps its subsets: mergeDestinationRule in
+		// Rules with equal selectors are merged into the oldest, which keeps its subsets:
+		// mergeDestinationRule in
 		// https://github.com/istio/istio/blob/1.30.3/pilot/pkg/model/destination_rule.go
 		return s.reserved(KindDestinationRule, rule, "spec.host", rule.Spec.GetHost()).closing(), true
 	case s.hasOurName(rule):

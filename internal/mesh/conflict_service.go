@@ -10,8 +10,8 @@ import (
 // KindService is the kind of Service in a Conflict.
 const KindService = "Service"
 
-// services finds the Services that catch calls to the sinkhole address, and the one that the cluster's DNS answers
-// for the host.
+// services finds the Services that catch calls to the sinkhole address, and the one that the
+// cluster's DNS answers for the host.
 func (s search) services(all []Service) []Conflict {
 	var conflicts []Conflict
 	for _, service := range all {
@@ -30,8 +30,8 @@ func (s search) services(all []Service) []Conflict {
 	return conflicts
 }
 
-// answersFor reports whether the cluster's DNS answers the host with the Service: a host of two labels is looked up
-// as NAME.NAMESPACE first, by the search list of Pods.
+// answersFor reports whether the cluster's DNS answers the host with the Service: a host of two
+// labels is looked up as NAME.NAMESPACE first, by the search list of Pods.
 // https://kubernetes.io/docs/concepts/services-networking/dns-pod-service/#namespaces-of-services
 func (s search) answersFor(service Service) bool {
 	name, namespace, found := strings.Cut(s.target.Host, ".")

@@ -12,9 +12,10 @@ import (
 	"mtls.egress/webhook/internal/egress"
 )
 
-// serviceEntries finds the ServiceEntries for the host of ours, and those of other hosts that take the sinkhole
-// address. Istio keeps endpoints by namespace, host and port number, so those of all ServiceEntries of a namespace
-// for one host serve each of them, whatever their exportTo (pilot/pkg/model/endpointshards.go).
+// serviceEntries finds the ServiceEntries for the host of ours, and those of other hosts that take
+// the sinkhole address. Istio keeps endpoints by namespace, host and port number, so those of all
+// ServiceEntries of a namespace for one host serve each of them, whatever their exportTo
+// (pilot/pkg/model/endpointshards.go).
 func (s search) serviceEntries(all []*networkingv1.ServiceEntry) []Conflict {
 	theirs, _ := foreign(s, all)
 	var conflicts []Conflict
@@ -56,9 +57,10 @@ func (s search) serviceEntry(entry *networkingv1.ServiceEntry) (Conflict, bool) 
 	return s.wildcard(entry)
 }
 
-// serverFirst is for ServiceEntries without an address that give the app port a protocol in which the server speaks first:
-// for all addresses Istio then makes a listener that isn't for HTTP, unless an older service has the port for it. The
-// target's own listener is for one address, and wins over it.
+// serverFirst is for ServiceEntries without an address that give the app port a protocol in which
+// the server speaks first: for all addresses Istio then makes a listener that isn't for HTTP,
+// unless an older service has the port for it. The target's own listener is for one address, and
+// wins over it.
 func (s search) serverFirst(entry *networkingv1.ServiceEntry) (Conflict, bool) {
 	index := slices.IndexFunc(entry.Spec.GetPorts(), func(port *networking.ServicePort) bool {
 		return port.GetNumber() == portNumber(s.target.AppPort) && ServerFirst(port.GetProtocol())
@@ -76,15 +78,17 @@ func (s search) serverFirst(entry *networkingv1.ServiceEntry) (Conflict, bool) {
 	return conflict, true
 }
 
-// ServerFirst reports whether Istio knows protocol as one in which the server may speak first, and so reads no HTTP on a
-// port of it. https://istio.io/latest/docs/ops/deployment/application-requirements/#server-first-protocols
+// ServerFirst reports whether Istio knows protocol as one in which the server may speak first, and
+// so reads no HTTP on a port of it.
+// https://istio.io/latest/docs/ops/deployment/application-requirements/#server-first-protocols
 func ServerFirst(protocol string) bool {
 	return slices.Contains([]string{"MYSQL", "MONGO"}, strings.ToUpper(protocol))
 }
 
-// wildcard is for ServiceEntries for a wildcard that covers the host, on the partner's port with TLS. Istio applies our
-// TLS route to them, and with a TLS route that matches a Pod it leaves out the one for the wildcard itself. So https calls
-// of that Pod to other hosts pass as calls to unknown hosts do. See buildSidecarOutboundTLSFilterChainOpts:
+// wildcard is for ServiceEntries for a wildcard that covers the host, on the partner's port with
+// TLS. Istio applies our TLS route to them, and with a TLS route that matches a Pod it leaves out
+// the one for the wildcard itself. So https calls of that Pod to other hosts pass as calls to
+// unknown hosts do. See buildSidecarOutboundTLSFilterChainOpts:
 // https://github.com/istio/istio/blob/1.30.3/pilot/pkg/networking/core/tls.go
 func (s search) wildcard(entry *networkingv1.ServiceEntry) (Conflict, bool) {
 	index, exact, found := s.matchHost(entry.Spec.GetHosts())
@@ -123,8 +127,9 @@ func (s search) nameOfOurs(entry *networkingv1.ServiceEntry) (Conflict, bool) {
 	return Conflict{}, false
 }
 
-// sinkholeTaken is for ServiceEntries of other hosts with the sinkhole address on a port that calls use. Istio makes
-// a listener for that address, which leads calls to the endpoints of that ServiceEntry.
+// sinkholeTaken is for ServiceEntries of other hosts with the sinkhole address on a port that calls
+// use. Istio makes a listener for that address, which leads calls to the endpoints of that
+// ServiceEntry.
 func (s search) sinkholeTaken(entry *networkingv1.ServiceEntry) (Conflict, bool) {
 	index := slices.IndexFunc(entry.Spec.GetAddresses(), func(text string) bool { return holds(text, s.target.Address()) })
 	catches := opens(entry, s.target.AppPort) && !s.siblingListener(entry) || opens(entry, s.target.Port) && !s.generated(entry)
@@ -136,15 +141,15 @@ func (s search) sinkholeTaken(entry *networkingv1.ServiceEntry) (Conflict, bool)
 		s.target.Address(), s.target.Host).closing(), true
 }
 
-// generated reports whether the entry is that of another target of the namespace. Two hosts may share a sinkhole address;
-// on the partner's port calls are told apart by their server name.
+// generated reports whether the entry is that of another target of the namespace. Two hosts may
+// share a sinkhole address; on the partner's port calls are told apart by their server name.
 func (s search) generated(entry *networkingv1.ServiceEntry) bool {
 	return entry.Namespace == s.target.Namespace && Owned(entry) && len(entry.Spec.GetHosts()) == 1 &&
 		egress.IsMeshHost(entry.Spec.GetHosts()[0])
 }
 
-// siblingListener reports whether the entry is the listener of another target of the namespace, as Listener writes it. It
-// goes once both targets know that they share their address.
+// siblingListener reports whether the entry is the listener of another target of the namespace, as
+// Listener writes it. It goes once both targets know that they share their address.
 func (s search) siblingListener(entry *networkingv1.ServiceEntry) bool {
 	host, generated := egress.ObjectHost(entry.Name)
 	return generated && entry.Namespace == s.target.Namespace && OwnedFor(entry, host) && entry.Name == egress.ListenerName(host) &&

@@ -11,9 +11,9 @@ import (
 	"mtls.egress/webhook/internal/egress"
 )
 
-// sidecars finds the Sidecars that can apply to Pods of the target and keep its objects from them. For a Pod, Istio takes a
-// Sidecar of its namespace whose selector matches, else the oldest without a selector, else the oldest without a selector in
-// the root namespace.
+// sidecars finds the Sidecars that can apply to Pods of the target and keep its objects from them.
+// For a Pod, Istio takes a Sidecar of its namespace whose selector matches, else the oldest without
+// a selector, else the oldest without a selector in the root namespace.
 func (s search) sidecars(all []*networkingv1.Sidecar) []Conflict {
 	var conflicts []Conflict
 	var namespaceWide, meshWide *networkingv1.Sidecar
@@ -40,7 +40,8 @@ func (s search) sidecars(all []*networkingv1.Sidecar) []Conflict {
 	return conflicts
 }
 
-// refusesUnknown reports whether a Sidecar that may apply to Pods of the target refuses calls to unknown hosts.
+// refusesUnknown reports whether a Sidecar that may apply to Pods of the target refuses calls to
+// unknown hosts.
 func (s search) refusesUnknown(sidecar *networkingv1.Sidecar) bool {
 	if sidecar == nil {
 		return false
@@ -83,8 +84,9 @@ func (s search) sidecar(sidecar *networkingv1.Sidecar) []Conflict {
 		listeners[index].GetBind(), port.GetNumber(), port.GetProtocol())}
 }
 
-// takesOurCalls reports whether Istio makes one listener of a Sidecar's for all services on a port of ours, which leads
-// calls on it to the ServiceEntry or the listener of the target. With HTTP, calls are told apart by their Host header.
+// takesOurCalls reports whether Istio makes one listener of a Sidecar's for all services on a port
+// of ours, which leads calls on it to the ServiceEntry or the listener of the target. With HTTP,
+// calls are told apart by their Host header.
 func (s search) takesOurCalls(listener *networking.IstioEgressListener) bool {
 	port := listener.GetPort()
 	if port == nil || listener.GetBind() == "" || isHTTP(port.GetProtocol()) {
@@ -136,9 +138,9 @@ func (s search) admitsRoute(hosts []string) bool {
 	return slices.ContainsFunc(virtualServiceHosts(s.target), func(host string) bool { return s.admits(hosts, host) })
 }
 
-// importsServiceEntry reports whether any listener makes the sidecar know the ServiceEntry. Istio adds the
-// destinations of an admitted VirtualService by itself (collectImportedServices in pilot/pkg/model/sidecar.go),
-// but a listener with a port only takes services with that port.
+// importsServiceEntry reports whether any listener makes the sidecar know the ServiceEntry. Istio
+// adds the destinations of an admitted VirtualService by itself (collectImportedServices in
+// pilot/pkg/model/sidecar.go), but a listener with a port only takes services with that port.
 func (s search) importsServiceEntry(egress []*networking.IstioEgressListener) bool {
 	return slices.ContainsFunc(egress, func(listener *networking.IstioEgressListener) bool {
 		port := listener.GetPort()
@@ -146,7 +148,8 @@ func (s search) importsServiceEntry(egress []*networking.IstioEgressListener) bo
 	})
 }
 
-// listener returns the egress listener that serves the app port: the first that names it or names no port.
+// listener returns the egress listener that serves the app port: the first that names it or names
+// no port.
 func (s search) listener(egress []*networking.IstioEgressListener) (index int, found bool) {
 	for i, listener := range egress {
 		if port := listener.GetPort(); port == nil || port.GetNumber() == portNumber(s.target.AppPort) {
@@ -162,9 +165,10 @@ func (s search) listens(hosts []string) bool {
 		!s.target.AddressShared && s.admits(hosts, egress.ListenerHost(s.target.Host, s.target.AppPort))
 }
 
-// needsAnchor reports whether only the anchor or the listener make the sidecar route calls on the app port. On any port but 80 Istio asks for
-// a service with that port among the hosts of the VirtualService. On 80 any HTTP service with that port will do. Which
-// services the hosts other than the target's admit isn't known here, so they get the benefit of the doubt.
+// needsAnchor reports whether only the anchor or the listener make the sidecar route calls on the
+// app port. On any port but 80 Istio asks for a service with that port among the hosts of the
+// VirtualService. On 80 any HTTP service with that port will do. Which services the hosts other
+// than the target's admit isn't known here, so they get the benefit of the doubt.
 func (s search) needsAnchor(hosts []string) bool {
 	return s.target.AppPort != egress.DefaultAppPort || !slices.ContainsFunc(hosts, func(entry string) bool {
 		_, pattern, _ := strings.Cut(entry, "/")
@@ -172,8 +176,9 @@ func (s search) needsAnchor(hosts []string) bool {
 	})
 }
 
-// admits reports whether egress hosts, each namespace/pattern, admit a service host of the target's namespace. A dot is the
-// namespace of the Pods, also in the root namespace's Sidecar. Entries that start with ~ exclude, whatever the others say.
+// admits reports whether egress hosts, each namespace/pattern, admit a service host of the target's
+// namespace. A dot is the namespace of the Pods, also in the root namespace's Sidecar. Entries that
+// start with ~ exclude, whatever the others say.
 func (s search) admits(hosts []string, host string) bool {
 	admitted := false
 	for _, entry := range hosts {

@@ -14,8 +14,8 @@ import (
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"mtls.egress/webhook/internal/mesh"
 	"mtls.egress/webhook/internal/egress"
+	"mtls.egress/webhook/internal/mesh"
 	"mtls.egress/webhook/test/golden"
 )
 
@@ -30,12 +30,14 @@ const (
 	sinkhole = "254.110.240.171"
 )
 
-// TestConflictsAreTheForeignObjectsInTheWay holds each rule of the detection against the conflicts it must give.
+// TestConflictsAreTheForeignObjectsInTheWay holds each rule of the detection against the conflicts
+// it must give.
 func TestConflictsAreTheForeignObjectsInTheWay(t *testing.T) {
 	tests := map[string]struct {
 		target func(*egress.Target)
 		others mesh.Others
-		// want has a line for each conflict: kind, object, field, effect, and "closes" where the target has to be closed.
+		// want has a line for each conflict: kind, object, field, effect, and "closes" where the target
+		// has to be closed.
 		want []string
 	}{
 		"nothing else in the mesh is no conflict": {

@@ -11,12 +11,14 @@ import (
 	"mtls.egress/webhook/internal/egress"
 )
 
-// meshGateway is the name that stands for all sidecars in a VirtualService's gateways. It is the default.
+// meshGateway is the name that stands for all sidecars in a VirtualService's gateways. It is the
+// default.
 const meshGateway = "mesh"
 
-// virtualServices finds the VirtualServices that route the plain HTTP calls to the host too. Istio never merges them in
-// sidecars: of two with the same host it takes the private one before one that another namespace exported, that before a
-// public one, and then the older. The exact host wins over a wildcard. Ours is private and names the exact host.
+// virtualServices finds the VirtualServices that route the plain HTTP calls to the host too. Istio
+// never merges them in sidecars: of two with the same host it takes the private one before one that
+// another namespace exported, that before a public one, and then the older. The exact host wins
+// over a wildcard. Ours is private and names the exact host.
 func (s search) virtualServices(all []*networkingv1.VirtualService) []Conflict {
 	theirs, ours := foreign(s, all)
 	var conflicts []Conflict
@@ -77,14 +79,15 @@ func (s search) virtualServices(all []*networkingv1.VirtualService) []Conflict {
 	return conflicts
 }
 
-// coversListener reports whether host is a wildcard that the host of the listener falls under. Istio follows the TCP routes
-// of its VirtualService at the listener then, and its HTTP routes only where none names the host itself.
+// coversListener reports whether host is a wildcard that the host of the listener falls under.
+// Istio follows the TCP routes of its VirtualService at the listener then, and its HTTP routes only
+// where none names the host itself.
 func (s search) coversListener(host string) bool {
 	return covers(host, egress.ListenerHost(s.target.Host, s.target.AppPort))
 }
 
-// routesSinkhole reports whether the VirtualService has a TCP route for the sinkhole address. Istio gives such a route the
-// place of the listener's own, in which Envoy reads HTTP first.
+// routesSinkhole reports whether the VirtualService has a TCP route for the sinkhole address. Istio
+// gives such a route the place of the listener's own, in which Envoy reads HTTP first.
 func (s search) routesSinkhole(virtualService *networkingv1.VirtualService) bool {
 	return slices.ContainsFunc(virtualService.Spec.GetTcp(), func(route *networking.TCPRoute) bool {
 		return slices.ContainsFunc(route.GetMatch(), func(match *networking.L4MatchAttributes) bool {
@@ -94,8 +97,8 @@ func (s search) routesSinkhole(virtualService *networkingv1.VirtualService) bool
 	})
 }
 
-// isSinkhole reports whether subnet is the sinkhole address alone. One around it is less exact than the listener's own
-// route, which Envoy takes then.
+// isSinkhole reports whether subnet is the sinkhole address alone. One around it is less exact than
+// the listener's own route, which Envoy takes then.
 func (s search) isSinkhole(subnet string) bool {
 	address := strings.TrimSuffix(subnet, "/32")
 	return !strings.Contains(address, "/") && holds(address, s.target.Address())
@@ -114,8 +117,9 @@ func onMesh(gateways []string) bool {
 	return len(gateways) == 0 || slices.Contains(gateways, meshGateway)
 }
 
-// routesCalls reports whether the VirtualService has an HTTP route that a plain HTTP call of the target's Pods can take.
-// Without one Istio leaves it out for them. See BuildHTTPRoutesForVirtualService and sourceMatchHTTP:
+// routesCalls reports whether the VirtualService has an HTTP route that a plain HTTP call of the
+// target's Pods can take. Without one Istio leaves it out for them. See
+// BuildHTTPRoutesForVirtualService and sourceMatchHTTP:
 // https://github.com/istio/istio/blob/1.30.3/pilot/pkg/networking/core/route/route.go
 func (s search) routesCalls(virtualService *networkingv1.VirtualService) bool {
 	return slices.ContainsFunc(virtualService.Spec.Http, func(route *networking.HTTPRoute) bool {

@@ -12,19 +12,20 @@ import (
 const (
 	// SubsetName names the subset that speaks mutual TLS.
 	SubsetName = "mtls-egress"
-	// systemCA makes the sidecar trust the CAs of its image. Istio sends the same when caCertificates is left out, but only
-	// since 1.20 and without an older compatibilityVersion; before, leaving it out switched every check of the server off.
+	// systemCA makes the sidecar trust the CAs of its image. Istio sends the same when caCertificates
+	// is left out, but only since 1.20 and without an older compatibilityVersion; before, leaving it
+	// out switched every check of the server off.
 	// https://istio.io/latest/news/releases/1.20.x/announcing-1.20/upgrade-notes/
 	systemCA = "system"
 )
 
-// DestinationRule returns the object that makes calls to the subset mutual TLS, with the certificate that layout
-// finds in the mount of the target's Pods, the server name t.SNI, and t.SubjectAltNames compared with the
-// server's certificate.
+// DestinationRule returns the object that makes calls to the subset mutual TLS, with the
+// certificate that layout finds in the mount of the target's Pods, the server name t.SNI, and
+// t.SubjectAltNames compared with the server's certificate.
 //
-// The TLS settings stand on a subset and not on the partner's port, since the app's own https calls use that
-// port and would be wrapped twice. They stand on the subset itself and not on a port of it, since Istio would
-// build the subset's other ports without TLS.
+// The TLS settings stand on a subset and not on the partner's port, since the app's own https calls
+// use that port and would be wrapped twice. They stand on the subset itself and not on a port of
+// it, since Istio would build the subset's other ports without TLS.
 func DestinationRule(t egress.Target, layout egress.Layout) *networkingv1.DestinationRule {
 	destinationRule := &networkingv1.DestinationRule{
 		TypeMeta:   typeMeta(KindDestinationRule),
@@ -43,9 +44,10 @@ func DestinationRule(t egress.Target, layout egress.Layout) *networkingv1.Destin
 	return destinationRule
 }
 
-// mutualTLS never leaves a field out: without the certificate or the key Istio ships the cluster without TLS, and without
-// the subject alternative names it doesn't check the server's name. Where the target doesn't say, the host and the first
-// known layout stand in; a file that isn't there makes calls fail.
+// mutualTLS never leaves a field out: without the certificate or the key Istio ships the cluster
+// without TLS, and without the subject alternative names it doesn't check the server's name. Where
+// the target doesn't say, the host and the first known layout stand in; a file that isn't there
+// makes calls fail.
 func mutualTLS(t egress.Target, layout egress.Layout) *networking.ClientTLSSettings {
 	names := t.SubjectAltNames
 	if len(names) == 0 {
@@ -83,7 +85,8 @@ func or(value, otherwise string) string {
 	return value
 }
 
-// connectionPool bounds the age of connections, as an open one presents the old certificate for as long as it lives.
+// connectionPool bounds the age of connections, as an open one presents the old certificate for as
+// long as it lives.
 func connectionPool(t egress.Target) *networking.ConnectionPoolSettings {
 	pool := &networking.ConnectionPoolSettings{
 		Tcp: &networking.ConnectionPoolSettings_TCPSettings{MaxConnectionDuration: duration(t.MaxConnectionAge)},
@@ -98,8 +101,9 @@ func connectionPool(t egress.Target) *networking.ConnectionPoolSettings {
 	return pool
 }
 
-// upgradePolicy decides the HTTP version on the subset and not by the protocol of the ServiceEntry's port: there HTTP2 would
-// make the sidecar read the app's own https calls as plain HTTP.
+// upgradePolicy decides the HTTP version on the subset and not by the protocol of the
+// ServiceEntry's port: there HTTP2 would make the sidecar read the app's own https calls as plain
+// HTTP.
 func upgradePolicy(policy networking.ConnectionPoolSettings_HTTPSettings_H2UpgradePolicy) *networking.ConnectionPoolSettings_HTTPSettings {
 	return &networking.ConnectionPoolSettings_HTTPSettings{H2UpgradePolicy: policy}
 }

@@ -8,8 +8,8 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"mtls.egress/webhook/api/v1alpha1"
-	"mtls.egress/webhook/internal/mesh"
 	"mtls.egress/webhook/internal/egress"
+	"mtls.egress/webhook/internal/mesh"
 	"mtls.egress/webhook/test/golden"
 )
 
@@ -20,8 +20,8 @@ type goldenInput struct {
 	Layout *egress.Layout `json:"layout"`
 }
 
-// TestObjectsAreTheGoldenOnes holds the objects of each EgressTarget in the corpus, the anchor included and in the order of
-// writing, against the file beside it.
+// TestObjectsAreTheGoldenOnes holds the objects of each EgressTarget in the corpus, the anchor
+// included and in the order of writing, against the file beside it.
 func TestObjectsAreTheGoldenOnes(t *testing.T) {
 	inputs := golden.Inputs(t, corpus)
 	for _, name := range golden.Names(inputs) {

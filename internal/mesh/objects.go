@@ -34,10 +34,11 @@ type Object interface {
 	runtime.Object
 }
 
-// Objects returns the objects of one target in the order in which they have to be written, after the anchor of the
-// namespace (see Anchor): VirtualService, DestinationRule, ServiceEntry, and the listener, unless t shares its address. So
-// the sidecar doesn't know the host before it knows how to call it, and doesn't listen for calls before it knows where to
-// lead them. They are removed in the reverse order, and the anchor at the end.
+// Objects returns the objects of one target in the order in which they have to be written, after
+// the anchor of the namespace (see Anchor): VirtualService, DestinationRule, ServiceEntry, and the
+// listener, unless t shares its address. So the sidecar doesn't know the host before it knows how
+// to call it, and doesn't listen for calls before it knows where to lead them. They are removed in
+// the reverse order, and the anchor at the end.
 func Objects(t egress.Target, layout egress.Layout) []Object {
 	return append([]Object{VirtualService(t), DestinationRule(t, layout), ServiceEntry(t)}, listeners(t)...)
 }
@@ -50,9 +51,10 @@ func listeners(t egress.Target) []Object {
 	return []Object{Listener(t)}
 }
 
-// ReadByIstio reports whether the key of a label or an annotation is of a domain of Istio's. One on a generated
-// object can change what Istio makes of it: with the label istio.io/rev, a control plane of another revision ignores
-// the object. https://istio.io/latest/docs/reference/config/labels/
+// ReadByIstio reports whether the key of a label or an annotation is of a domain of Istio's. One on
+// a generated object can change what Istio makes of it: with the label istio.io/rev, a control
+// plane of another revision ignores the object.
+// https://istio.io/latest/docs/reference/config/labels/
 func ReadByIstio(key string) bool {
 	domain, _, found := strings.Cut(key, "/")
 	return found && (domain == "istio.io" || strings.HasSuffix(domain, ".istio.io"))
@@ -66,8 +68,8 @@ func objectMeta(namespace, name string) metav1.ObjectMeta {
 	return metav1.ObjectMeta{Namespace: namespace, Name: name, Labels: map[string]string{egress.LabelManagedBy: egress.ValueManagedBy}}
 }
 
-// ownNamespace is the exportTo of every generated object: neighbors in other namespaces keep what they had, and a
-// VirtualService with it wins over an exported one for the same host.
+// ownNamespace is the exportTo of every generated object: neighbors in other namespaces keep what
+// they had, and a VirtualService with it wins over an exported one for the same host.
 func ownNamespace() []string {
 	return []string{"."}
 }
@@ -77,7 +79,8 @@ func podLabels(t egress.Target) map[string]string {
 	return map[string]string{egress.HostLabel(t.Host): egress.LabelValue}
 }
 
-// portNumber is port as Istio's API has it. Ports are checked long before: by the CRD and by the annotation's rules.
+// portNumber is port as Istio's API has it. Ports are checked long before: by the CRD and by the
+// annotation's rules.
 func portNumber(port int32) uint32 {
 	return uint32(port) //nolint:gosec // 1 to 65535
 }

@@ -18,8 +18,8 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 
 	"mtls.egress/webhook/api/v1alpha1"
-	"mtls.egress/webhook/internal/mesh"
 	"mtls.egress/webhook/internal/egress"
+	"mtls.egress/webhook/internal/mesh"
 )
 
 // generation is everything that the objects of a target are made of, and what they are.
@@ -33,8 +33,9 @@ type generation struct {
 	serviceEntry    *networkingv1.ServiceEntry
 }
 
-// TestEveryGeneratedSetKeepsTheRules generates sets from random targets, zero values of every field among them, and holds
-// each against the rules that keep a call from leaving without TLS and neighbors from being changed.
+// TestEveryGeneratedSetKeepsTheRules generates sets from random targets, zero values of every field
+// among them, and holds each against the rules that keep a call from leaving without TLS and
+// neighbors from being changed.
 func TestEveryGeneratedSetKeepsTheRules(t *testing.T) {
 	rules := map[string]func(g generation) error{
 		"every object is for its own namespace only": func(g generation) error {

@@ -10,9 +10,9 @@ import (
 	utiljson "k8s.io/apimachinery/pkg/util/json"
 )
 
-// Unstructured returns obj as server-side apply sends it and as a person would have written it: with apiVersion and kind,
-// without status and creationTimestamp. It fails when obj carries no kind or is none that JSON can express. obj is not
-// changed and shares nothing with the result.
+// Unstructured returns obj as server-side apply sends it and as a person would have written it:
+// with apiVersion and kind, without status and creationTimestamp. It fails when obj carries no kind
+// or is none that JSON can express. obj is not changed and shares nothing with the result.
 func Unstructured(obj runtime.Object) (*unstructured.Unstructured, error) {
 	kind := obj.GetObjectKind().GroupVersionKind()
 	if kind.Kind == "" || kind.Version == "" {
@@ -34,8 +34,9 @@ func Unstructured(obj runtime.Object) (*unstructured.Unstructured, error) {
 	return &unstructured.Unstructured{Object: content}, nil
 }
 
-// showZeros writes what JSON of protocol buffers leaves out as the zero value and a reader would miss: the location of a
-// ServiceEntry, and that a route has no retries. Server-side apply would also leave them to whoever sets them otherwise.
+// showZeros writes what JSON of protocol buffers leaves out as the zero value and a reader would
+// miss: the location of a ServiceEntry, and that a route has no retries. Server-side apply would
+// also leave them to whoever sets them otherwise.
 func showZeros(content map[string]any) error {
 	switch content["kind"] {
 	case KindServiceEntry:
@@ -74,7 +75,8 @@ func NewUnstructured(kind string) *unstructured.Unstructured {
 	return object
 }
 
-// Typed returns object as the type T, of Istio or of cert-manager. Fields that the type doesn't know are left out.
+// Typed returns object as the type T, of Istio or of cert-manager. Fields that the type doesn't
+// know are left out.
 func Typed[T any](object *unstructured.Unstructured) (*T, error) {
 	data, err := json.Marshal(object.Object)
 	if err != nil {

@@ -28,9 +28,10 @@ const readAgain = 5 * time.Second
 // errNotRead is the problem of a mesh configuration that was not read yet.
 var errNotRead = errors.New("the mesh configuration has not been read yet")
 
-// Watch follows the one ConfigMap that holds the mesh configuration. It is not an informer of a manager's cache: one that
-// may not read the ConfigMap would keep that cache from ever being filled. It is the store of its own reflector, which
-// calls it for all that a list or the watch brings, and keeps nothing else.
+// Watch follows the one ConfigMap that holds the mesh configuration. It is not an informer of a
+// manager's cache: one that may not read the ConfigMap would keep that cache from ever being
+// filled. It is the store of its own reflector, which calls it for all that a list or the watch
+// brings, and keeps nothing else.
 type Watch struct {
 	configMaps toolscache.ListerWatcher
 	log        logr.Logger

@@ -18,8 +18,8 @@ import (
 
 const corpus = "../../test/testdata/admission"
 
-// corpusCase is one input of the corpus: the object that admission sees, in an update what it replaces, the EgressTargets
-// of its namespace, and which hosts that may reach.
+// corpusCase is one input of the corpus: the object that admission sees, in an update what it
+// replaces, the EgressTargets of its namespace, and which hosts that may reach.
 type corpusCase struct {
 	object        []byte
 	egressTargets map[string]*v1alpha1.EgressTarget

@@ -10,9 +10,10 @@ import (
 	"mtls.egress/webhook/internal/egress"
 )
 
-// notProgrammed returns an error for each host whose target is not programmed, for a mesh in which sidecars resolve unknown
-// hosts themselves (outboundTrafficPolicy ALLOW_ANY_DYNAMIC_DNS). There http://HOST./ leaves in plain text until anchor and
-// VirtualService stand, since such a sidecar asks DNS for the name and not /etc/hosts.
+// notProgrammed returns an error for each host whose target is not programmed, for a mesh in which
+// sidecars resolve unknown hosts themselves (outboundTrafficPolicy ALLOW_ANY_DYNAMIC_DNS). There
+// http://HOST./ leaves in plain text until anchor and VirtualService stand, since such a sidecar
+// asks DNS for the name and not /etc/hosts.
 func notProgrammed(hosts []string, egressTargets map[string]*v1alpha1.EgressTarget) field.ErrorList {
 	var errs field.ErrorList
 	at := field.NewPath("metadata", "annotations").Key(egress.AnnotationTarget)

@@ -12,7 +12,8 @@ import (
 	"mtls.egress/webhook/internal/policy"
 )
 
-// In a mesh that resolves unknown hosts itself, http://HOST./ leaves in plain text until the objects of the target stand.
+// In a mesh that resolves unknown hosts itself, http://HOST./ leaves in plain text until the
+// objects of the target stand.
 func TestPodsWaitForTheirTargetWhereSidecarsResolveHosts(t *testing.T) {
 	const (
 		host = "external.system.com"

@@ -8,8 +8,9 @@ import (
 	"mtls.egress/webhook/internal/egress"
 )
 
-// expiryWarnings tell of client certificates of the targets that end soon or have ended, as the statuses of their EgressTargets have it. Nothing else that a
-// status says of a credential is told here: it may have been put right a moment ago.
+// expiryWarnings tell of client certificates of the targets that end soon or have ended, as the
+// statuses of their EgressTargets have it. Nothing else that a status says of a credential is told
+// here: it may have been put right a moment ago.
 func expiryWarnings(targets []egress.Target, egressTargets map[string]*v1alpha1.EgressTarget) []string {
 	var warnings []string
 	for _, t := range targets {

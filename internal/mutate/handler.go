@@ -23,7 +23,8 @@ import (
 	"mtls.egress/webhook/internal/policy/lookup"
 )
 
-// maxLookups is how many EgressTargets are looked up one by one for a request. For more the namespace is listed, which is one call.
+// maxLookups is how many EgressTargets are looked up one by one for a request. For more the
+// namespace is listed, which is one call.
 const maxLookups = 4
 
 // The decisions that the metric counts.
@@ -45,9 +46,11 @@ type Handler struct {
 	metrics    *metrics
 }
 
-// NewHandler returns a handler that reads EgressTargets and the metadata of Namespaces through cached and, what the cache doesn't know, through
-// live: a Pod may come right after the EgressTarget that it needs, or its Namespace. cluster says which hosts all namespaces may reach, and dynamicDNS returns what
-// the mesh configuration says: see mesh.Config. Its metrics are registered with registry.
+// NewHandler returns a handler that reads EgressTargets and the metadata of Namespaces through
+// cached and, what the cache doesn't know, through live: a Pod may come right after the
+// EgressTarget that it needs, or its Namespace. cluster says which hosts all namespaces may reach,
+// and dynamicDNS returns what the mesh configuration says: see mesh.Config. Its metrics are
+// registered with registry.
 func NewHandler(cached, live client.Reader, cluster policy.Cluster, dynamicDNS func() bool, registry prometheus.Registerer) (*Handler, error) {
 	h := &Handler{cached: cached, live: live, cluster: cluster, dynamicDNS: dynamicDNS}
 	var err error
@@ -55,7 +58,8 @@ func NewHandler(cached, live client.Reader, cluster policy.Cluster, dynamicDNS f
 	return h, err
 }
 
-// Handle injects a Pod or propagates a workload's annotations. One line of the log says for each request what was decided and why.
+// Handle injects a Pod or propagates a workload's annotations. One line of the log says for each
+// request what was decided and why.
 func (h *Handler) Handle(ctx context.Context, request admission.Request) admission.Response {
 	// It stands while a panic passes through; whoever recovers answers the request.
 	said := outcome{decision: decisionError, reasons: []Reason{ReasonPanic}}
@@ -163,14 +167,14 @@ func decide(kind string, result Result) string {
 	}
 }
 
-// failed answers a request that could not be judged. The object isn't let through: it asks for a client certificate, and
-// without the mutation its calls would leave in plain text.
+// failed answers a request that could not be judged. The object isn't let through: it asks for a
+// client certificate, and without the mutation its calls would leave in plain text.
 func failed(code int32, reason Reason, err error) (admission.Response, outcome) {
 	return admission.Errored(code, err), outcome{decision: decisionError, reasons: []Reason{reason}, err: err}
 }
 
-// egressTargets returns the EgressTargets of a namespace by host. Those of hosts are looked up in the API server when the
-// cache lacks them.
+// egressTargets returns the EgressTargets of a namespace by host. Those of hosts are looked up in
+// the API server when the cache lacks them.
 func (h *Handler) egressTargets(ctx context.Context, namespace string, hosts []string) (map[string]*v1alpha1.EgressTarget, error) {
 	if len(hosts) == 0 {
 		return nil, nil

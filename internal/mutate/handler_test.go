@@ -43,7 +43,8 @@ func (e emptyNamespace) Get(_ context.Context, _ client.ObjectKey, object client
 	return e.err
 }
 
-// TestEveryRequestIsCountedAndLogged: each request is one of the counter, one of the histogram and one line of the log.
+// TestEveryRequestIsCountedAndLogged: each request is one of the counter, one of the histogram and
+// one line of the log.
 func TestEveryRequestIsCountedAndLogged(t *testing.T) {
 	pod := func(change func(*corev1.Pod)) []byte {
 		encoded, err := json.Marshal(annotated(change))

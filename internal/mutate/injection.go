@@ -12,18 +12,21 @@ import (
 	"mtls.egress/webhook/internal/egress"
 )
 
-// labelInject switches Istio's injection of one Pod; as an annotation it is the older form, which the label overrides.
+// labelInject switches Istio's injection of one Pod; as an annotation it is the older form, which
+// the label overrides.
 const labelInject = "sidecar.istio.io/inject"
 
 // The annotations that say where a Pod comes from.
 const (
 	// annotationStatus is written by Istio's injector.
 	annotationStatus = "sidecar.istio.io/status"
-	// annotationMirror is on the API server's image of a static Pod, which the kubelet runs from a file.
+	// annotationMirror is on the API server's image of a static Pod, which the kubelet runs from a
+	// file.
 	annotationMirror = "kubernetes.io/config.mirror"
 )
 
-// proxyUser is the user of the sidecar, and its group. Istio lets the calls of both pass, as they would otherwise go in circles.
+// proxyUser is the user of the sidecar, and its group. Istio lets the calls of both pass, as they
+// would otherwise go in circles.
 const proxyUser = 1337
 
 // labelDataplane puts a Pod into Istio's ambient mode.
@@ -33,11 +36,13 @@ const (
 	ambient        = "ambient"
 )
 
-// imageAuto is the image of an istio-proxy container that only holds settings for the one that will be injected.
+// imageAuto is the image of an istio-proxy container that only holds settings for the one that will
+// be injected.
 // https://istio.io/latest/docs/setup/additional-setup/sidecar-injection/#customizing-injection
 const imageAuto = "auto"
 
-// checkPod refuses Pods whose calls no sidecar would take over, or in whose containers the sinkhole address would not count.
+// checkPod refuses Pods whose calls no sidecar would take over, or in whose containers the sinkhole
+// address would not count.
 func checkPod(pod *corev1.Pod, at *field.Path) field.ErrorList {
 	errs := checkInjection(pod, at)
 	if value, mirror := pod.Annotations[annotationMirror]; mirror {
@@ -107,8 +112,9 @@ func checkWindows(spec *corev1.PodSpec, at *field.Path) field.ErrorList {
 // osLabels are the labels of nodes that name their operating system.
 func osLabels() []string { return []string{corev1.LabelOSStable, "beta." + corev1.LabelOSStable} }
 
-// needsWindows reports whether a node must run Windows to be selected. Terms are alternatives, and one that is empty
-// selects no node. https://kubernetes.io/docs/concepts/scheduling-eviction/assign-pod-node/#node-affinity
+// needsWindows reports whether a node must run Windows to be selected. Terms are alternatives, and
+// one that is empty selects no node.
+// https://kubernetes.io/docs/concepts/scheduling-eviction/assign-pod-node/#node-affinity
 func needsWindows(selector *corev1.NodeSelector) bool {
 	return selector != nil && len(selector.NodeSelectorTerms) > 0 &&
 		!slices.ContainsFunc(selector.NodeSelectorTerms, func(term corev1.NodeSelectorTerm) bool {
@@ -119,8 +125,8 @@ func needsWindows(selector *corev1.NodeSelector) bool {
 		})
 }
 
-// checkInjection refuses Pods that can't get a sidecar, as their calls could only end at the sinkhole. A Pod that carries
-// the sidecar already needs no injection.
+// checkInjection refuses Pods that can't get a sidecar, as their calls could only end at the
+// sinkhole. A Pod that carries the sidecar already needs no injection.
 func checkInjection(pod *corev1.Pod, at *field.Path) field.ErrorList {
 	var errs field.ErrorList
 	if pod.Spec.HostNetwork {
@@ -146,8 +152,9 @@ func checkInjection(pod *corev1.Pod, at *field.Path) field.ErrorList {
 	return errs
 }
 
-// switchesOff reads a value strictly: Istio has read four words as yes, later one of them; the empty one leaves it to the
-// namespace; any other counts as no. https://github.com/istio/istio/blob/1.22.0/pkg/kube/inject/inject.go
+// switchesOff reads a value strictly: Istio has read four words as yes, later one of them; the
+// empty one leaves it to the namespace; any other counts as no.
+// https://github.com/istio/istio/blob/1.22.0/pkg/kube/inject/inject.go
 func switchesOff(value string) bool {
 	return value != "" && !slices.Contains([]string{"y", "yes", "true", "on"}, strings.ToLower(value))
 }
@@ -157,7 +164,8 @@ func injectionOff(at *field.Path, value string) *field.Error {
 		"switches the sidecar off, which %s needs; write \"true\" or take it away", egress.AnnotationTarget)).WithOrigin(string(ReasonInjectionOff))
 }
 
-// hasProxy reports whether Istio's sidecar is in the Pod, as a container or as a native sidecar among the init containers.
+// hasProxy reports whether Istio's sidecar is in the Pod, as a container or as a native sidecar
+// among the init containers.
 func hasProxy(pod *corev1.Pod) bool {
 	return slices.ContainsFunc(pod.Spec.Containers, isInjectedProxy) || slices.ContainsFunc(pod.Spec.InitContainers, isInjectedProxy)
 }
@@ -166,12 +174,14 @@ func isProxy(container corev1.Container) bool {
 	return container.Name == egress.ProxyContainer
 }
 
-// isInjectedProxy reports whether the container is the sidecar itself, and not settings for one that is yet to be injected.
+// isInjectedProxy reports whether the container is the sidecar itself, and not settings for one
+// that is yet to be injected.
 func isInjectedProxy(container corev1.Container) bool {
 	return isProxy(container) && container.Image != "" && container.Image != imageAuto
 }
 
-// isIstioInit reports whether Istio put the init container in, of which one runs as the sidecar's user.
+// isIstioInit reports whether Istio put the init container in, of which one runs as the sidecar's
+// user.
 func isIstioInit(container corev1.Container) bool {
 	return container.Name == "istio-init" || container.Name == "istio-validation"
 }

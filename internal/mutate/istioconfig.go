@@ -7,11 +7,12 @@ import (
 
 	"sigs.k8s.io/yaml"
 
-	"mtls.egress/webhook/internal/interception"
 	"mtls.egress/webhook/internal/egress"
+	"mtls.egress/webhook/internal/interception"
 )
 
-// annotationProxyConfig is Istio's ProxyConfig as YAML. Its interceptionMode holds where the annotation of that name is missing.
+// annotationProxyConfig is Istio's ProxyConfig as YAML. Its interceptionMode holds where the
+// annotation of that name is missing.
 // https://istio.io/latest/docs/reference/config/istio.mesh.v1alpha1/#ProxyConfig
 const annotationProxyConfig = "proxy.istio.io/config"
 
@@ -22,12 +23,14 @@ const noInterception = "NONE"
 type istioConfig struct {
 	// mode is an interception mode, "" when the configuration says none.
 	mode string
-	// variables are those that istio-iptables reads and that change which calls it leads to the sidecar.
+	// variables are those that istio-iptables reads and that change which calls it leads to the
+	// sidecar.
 	variables []string
 }
 
-// readIstioConfig reads the fields as Istio does: by the name in JSON or in Protobuf, an enum by its name or number. Of a mode
-// that is not one of those that intercept, whatever its spelling, it says NONE.
+// readIstioConfig reads the fields as Istio does: by the name in JSON or in Protobuf, an enum by
+// its name or number. Of a mode that is not one of those that intercept, whatever its spelling, it
+// says NONE.
 // https://github.com/golang/protobuf/blob/v1.5.4/jsonpb/decode.go
 func readIstioConfig(annotations map[string]string) (istioConfig, error) {
 	value := annotations[annotationProxyConfig]

@@ -13,11 +13,12 @@ import (
 	"mtls.egress/webhook/test/golden"
 )
 
-// ownAnnotations are those that propagation may change or take away, as they are the webhook's own in a template.
+// ownAnnotations are those that propagation may change or take away, as they are the webhook's own
+// in a template.
 var ownAnnotations = map[string]bool{"mtls.egress/target": true, "mtls.egress/secret": true, "mtls.egress/propagated": true}
 
-// checkLaws holds what is true of every object: the patch applies, removes nothing but our own propagation, loses and
-// reorders nothing of the user's, and a second mutation changes nothing.
+// checkLaws holds what is true of every object: the patch applies, removes nothing but our own
+// propagation, loses and reorders nothing of the user's, and a second mutation changes nothing.
 func checkLaws(t testing.TB, input corpusCase) {
 	t.Helper()
 	result := input.mutate(t)
@@ -38,7 +39,8 @@ func checkLaws(t testing.TB, input corpusCase) {
 	}
 }
 
-// checkPodLaws follows a workload to the Pods that it makes: admission does to such a Pod what was foretold.
+// checkPodLaws follows a workload to the Pods that it makes: admission does to such a Pod what was
+// foretold.
 func checkPodLaws(t testing.TB, input corpusCase, workload map[string]any, result mutate.Result) {
 	t.Helper()
 	template := templateOf(workload)
@@ -56,8 +58,8 @@ func isOwnRemoval(operation, path string) bool {
 	return operation == "remove" && strings.Contains(path, "emplate/") && strings.Contains(path, "/metadata/annotations/") && ownAnnotations[key]
 }
 
-// checkKept walks through what the user wrote: every value is where it was, lists have grown at their end only, and the text
-// of Istio's two annotations has grown in one place only.
+// checkKept walks through what the user wrote: every value is where it was, lists have grown at
+// their end only, and the text of Istio's two annotations has grown in one place only.
 func checkKept(t testing.TB, path string, before, after any) {
 	t.Helper()
 	switch before := before.(type) {
@@ -110,7 +112,8 @@ func checkInsertedOnce(t testing.TB, path, before, after string) {
 	}
 }
 
-// FuzzMutate holds the laws for Pods and Deployments that nobody thought of; the seeds are the corpus.
+// FuzzMutate holds the laws for Pods and Deployments that nobody thought of; the seeds are the
+// corpus.
 func FuzzMutate(f *testing.F) {
 	inputs := golden.Inputs(f, corpus)
 	for _, path := range inputs {

@@ -53,7 +53,8 @@ func podRequest(kind, targets string) admission.Request {
 	}}
 }
 
-// TestARequestMakesFewCalls: an annotation has room for many hosts. One call is for the Namespace, which the cache doesn't have here.
+// TestARequestMakesFewCalls: an annotation has room for many hosts. One call is for the Namespace,
+// which the cache doesn't have here.
 func TestARequestMakesFewCalls(t *testing.T) {
 	for count, want := range map[int]asked{1: {Gets: 2}, maxLookups: {Gets: maxLookups + 1}, maxLookups + 1: {Gets: 1, Lists: 1}, 10: {Gets: 1, Lists: 1}} {
 		hosts := make([]string, count)

@@ -15,7 +15,8 @@ type metrics struct {
 	inFlight prometheus.Gauge
 }
 
-// kindOther stands for every kind that isn't admitted here: whoever reaches the port may write any name, and each would be a series more.
+// kindOther stands for every kind that isn't admitted here: whoever reaches the port may write any
+// name, and each would be a series more.
 const kindOther = "other"
 
 // newMetrics registers the metrics.
@@ -35,7 +36,8 @@ func newMetrics(registry prometheus.Registerer) (*metrics, error) {
 			Help: "The admission requests that are worked on now.",
 		}),
 	}
-	// A counter that appears with its first event at 1 shows Prometheus no increase, so those that alerts ask for start at 0.
+	// A counter that appears with its first event at 1 shows Prometheus no increase, so those that
+	// alerts ask for start at 0.
 	for _, kind := range []string{"Pod", "Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "Job", "CronJob", kindOther} {
 		for _, reason := range failures() {
 			m.requests.WithLabelValues(kind, decisionError, string(reason))

@@ -11,16 +11,17 @@ import (
 	"mtls.egress/webhook/internal/egress"
 )
 
-// What a container needs to find the addresses of the targets. The kubelet writes hostsFile from hostAliases, but for containers
-// that mount something of their own there; glibc reads it as switchFile says.
+// What a container needs to find the addresses of the targets. The kubelet writes hostsFile from
+// hostAliases, but for containers that mount something of their own there; glibc reads it as
+// switchFile says.
 // https://github.com/kubernetes/kubernetes/blob/v1.36.3/pkg/kubelet/kubelet_pods.go (makeMounts)
 const (
 	hostsFile  = "/etc/hosts"
 	switchFile = "/etc/nsswitch.conf"
 )
 
-// checkMounts refuses mounts that could make a container find other addresses than the webhook gave the targets. It asks no
-// container for its name: a name says nothing about who wrote it.
+// checkMounts refuses mounts that could make a container find other addresses than the webhook gave
+// the targets. It asks no container for its name: a name says nothing about who wrote it.
 func checkMounts(mounts []corev1.VolumeMount, container func() *field.Path) field.ErrorList {
 	var errs field.ErrorList
 	for n, mount := range mounts {

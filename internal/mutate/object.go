@@ -13,8 +13,8 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"mtls.egress/webhook/api/v1alpha1"
-	"mtls.egress/webhook/internal/policy"
 	"mtls.egress/webhook/internal/egress"
+	"mtls.egress/webhook/internal/policy"
 )
 
 // Object is an object that admission mutates: a Pod, or a workload with a Pod template.
@@ -23,9 +23,11 @@ type Object struct {
 	metadata metav1.ObjectMeta
 	// pod is the Pod itself or what the template makes.
 	pod corev1.Pod
-	// notStarted says that the object is a suspended Job that never ran, whose template can still be changed.
+	// notStarted says that the object is a suspended Job that never ran, whose template can still be
+	// changed.
 	notStarted bool
-	// template is where the Pod template stands, as a JSON pointer and as a path for messages; both empty for a Pod.
+	// template is where the Pod template stands, as a JSON pointer and as a path for messages; both
+	// empty for a Pod.
 	template     string
 	templatePath *field.Path
 }
@@ -38,8 +40,8 @@ type Result struct {
 	Warnings []string
 	// Errors are all the reasons for refusing the object.
 	Errors field.ErrorList
-	// PodOperations are, for a workload, what admission will do to the Pods that it makes: operations on the Pod template taken
-	// by itself.
+	// PodOperations are, for a workload, what admission will do to the Pods that it makes: operations
+	// on the Pod template taken by itself.
 	PodOperations []jsonpatch.Operation
 	// Targets are the targets of the Pod, or of the Pods that the workload makes.
 	Targets []egress.Target
@@ -66,7 +68,8 @@ func IsMutable(kind schema.GroupKind) bool {
 	return known
 }
 
-// Template returns the fields that lead to the Pod template of a workload kind; none for a Pod and for other kinds.
+// Template returns the fields that lead to the Pod template of a workload kind; none for a Pod and
+// for other kinds.
 func Template(kind schema.GroupKind) []string {
 	fields, _ := templates(kind)
 	return fields
@@ -93,7 +96,8 @@ func Decode(kind schema.GroupKind, object []byte) (*Object, error) {
 	return subject, subject.decodeWorkload(object)
 }
 
-// decodeWorkload reads what all workloads have in common: metadata and, in one of two places, a Pod template.
+// decodeWorkload reads what all workloads have in common: metadata and, in one of two places, a Pod
+// template.
 func (s *Object) decodeWorkload(object []byte) error {
 	var workload struct {
 		Metadata metav1.ObjectMeta `json:"metadata"`
@@ -123,8 +127,8 @@ func (s *Object) decodeWorkload(object []byte) error {
 	return nil
 }
 
-// Hosts returns the hosts that the subject asks for anywhere, as far as its annotations can be read: those whose
-// EgressTargets Mutate needs.
+// Hosts returns the hosts that the subject asks for anywhere, as far as its annotations can be
+// read: those whose EgressTargets Mutate needs.
 func (s *Object) Hosts() []string {
 	var hosts []string
 	for _, annotations := range []map[string]string{s.metadata.Annotations, s.pod.Annotations} {
@@ -141,10 +145,11 @@ type Previous struct {
 	Annotations map[string]string
 }
 
-// Mutate says what admission does to the subject in namespace. previous is nil unless the subject is being updated.
-// egressTargets are those of the namespace, by host, and rules say which hosts it may reach. A Pod is injected; a workload's annotations are propagated, and its Pods
-// are judged ahead of time, so that a mistake is refused where it was made. A Job that has started can't get another template;
-// it gets a warning.
+// Mutate says what admission does to the subject in namespace. previous is nil unless the subject
+// is being updated. egressTargets are those of the namespace, by host, and rules say which hosts it
+// may reach. A Pod is injected; a workload's annotations are propagated, and its Pods are judged
+// ahead of time, so that a mistake is refused where it was made. A Job that has started can't get
+// another template; it gets a warning.
 func (s *Object) Mutate(namespace string, previous *Previous, egressTargets map[string]*v1alpha1.EgressTarget, rules policy.Rules) Result {
 	if s.metadata.DeletionTimestamp != nil {
 		return Result{}
@@ -201,8 +206,9 @@ func (s *Object) mutateWorkload(namespace string, previous *Previous, egressTarg
 	}.bounded()
 }
 
-// parseOwn returns the annotations of the workload's own metadata that can be propagated: all of them, or none when they are
-// wrong. A Secret that is named here for targets that the template names is judged there.
+// parseOwn returns the annotations of the workload's own metadata that can be propagated: all of
+// them, or none when they are wrong. A Secret that is named here for targets that the template
+// names is judged there.
 func (s *Object) parseOwn() (map[string]string, []string, field.ErrorList) {
 	_, asks := s.metadata.Annotations[egress.AnnotationTarget]
 	_, templateAsks := s.pod.Annotations[egress.AnnotationTarget]
@@ -253,12 +259,13 @@ func notAllowed(namespace string, hosts []string, rules policy.Rules, at *field.
 	return because(ReasonNotAllowed, errs)
 }
 
-// maxRemarks is the number of errors, and of warnings, that an answer holds. More help nobody, and they are stored in conditions
-// and events of whoever made the request.
+// maxRemarks is the number of errors, and of warnings, that an answer holds. More help nobody, and
+// they are stored in conditions and events of whoever made the request.
 const maxRemarks = 20
 
-// bounded returns the result with each warning once and with at most maxRemarks errors and warnings, none of which holds anything
-// that a terminal obeys: what they repeat of the object no API server has validated yet.
+// bounded returns the result with each warning once and with at most maxRemarks errors and
+// warnings, none of which holds anything that a terminal obeys: what they repeat of the object no
+// API server has validated yet.
 func (r Result) bounded() Result {
 	for n, warning := range r.Warnings {
 		r.Warnings[n] = egress.Printable(warning)

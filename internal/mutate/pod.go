@@ -13,10 +13,11 @@ import (
 	"mtls.egress/webhook/internal/egress"
 )
 
-// inject adds to a Pod what its targets need: volumes and mounts for the sidecar, the sinkhole address under each host's
-// name, and the labels that the Istio objects select. at is where the Pod's metadata and spec stand: nil for a Pod,
-// spec.template for a workload. It changes nothing that the user wrote; a clash is an error, and with any error there are no
-// operations. Injecting the result again gives no operations.
+// inject adds to a Pod what its targets need: volumes and mounts for the sidecar, the sinkhole
+// address under each host's name, and the labels that the Istio objects select. at is where the
+// Pod's metadata and spec stand: nil for a Pod, spec.template for a workload. It changes nothing
+// that the user wrote; a clash is an error, and with any error there are no operations. Injecting
+// the result again gives no operations.
 func inject(pod *corev1.Pod, targets []egress.Target, at *field.Path) (patch, []string, field.ErrorList) {
 	metadata, spec := at.Child("metadata"), at.Child("spec")
 	errs, warnings := checkTraffic(pod.Annotations, targets, metadata.Child("annotations"))
@@ -44,8 +45,8 @@ func inject(pod *corev1.Pod, targets []egress.Target, at *field.Path) (patch, []
 	return p, slices.Concat(warnings, proxyWarnings(pod, targets), rightsWarnings(pod)), nil
 }
 
-// sidecarVolumes returns the volumes and mounts that the sidecar needs. The whole Secret is mounted, never a subPath, which
-// the kubelet would not update when the Secret changes:
+// sidecarVolumes returns the volumes and mounts that the sidecar needs. The whole Secret is
+// mounted, never a subPath, which the kubelet would not update when the Secret changes:
 // https://kubernetes.io/docs/concepts/configuration/secret/#using-secrets-as-files-from-a-pod
 func sidecarVolumes(targets []egress.Target) ([]corev1.Volume, []corev1.VolumeMount) {
 	volumes := make([]corev1.Volume, 0, len(targets))
@@ -78,8 +79,8 @@ func sidecarAnnotations(pod *corev1.Pod, volumes []corev1.Volume, mounts []corev
 	return changed, append(errs, mountErrs...)
 }
 
-// hostLabels returns the labels that the Pod lacks. They are the webhook's alone: the controller counts by them and the
-// Istio objects select by them, so another value is refused, not replaced.
+// hostLabels returns the labels that the Pod lacks. They are the webhook's alone: the controller
+// counts by them and the Istio objects select by them, so another value is refused, not replaced.
 func hostLabels(labels map[string]string, targets []egress.Target, at *field.Path) (map[string]string, field.ErrorList) {
 	keys := []string{egress.LabelInjected}
 	for _, t := range targets {
@@ -128,7 +129,8 @@ func sameHost(name, host string) bool {
 	return strings.EqualFold(strings.TrimSuffix(name, "."), host)
 }
 
-// missingVolumes returns the wanted volumes that spec.volumes lacks and refuses those whose name stands for something else.
+// missingVolumes returns the wanted volumes that spec.volumes lacks and refuses those whose name
+// stands for something else.
 func missingVolumes(existing, wanted []corev1.Volume, at *field.Path) ([]corev1.Volume, field.ErrorList) {
 	var missing []corev1.Volume
 	var errs field.ErrorList
@@ -144,7 +146,8 @@ func missingVolumes(existing, wanted []corev1.Volume, at *field.Path) ([]corev1.
 	return missing, errs
 }
 
-// sameSource compares what is mounted, file modes aside: the API server fills those in when it stores a Pod.
+// sameSource compares what is mounted, file modes aside: the API server fills those in when it
+// stores a Pod.
 func sameSource(existing, wanted corev1.Volume) bool {
 	plain := *existing.DeepCopy()
 	if plain.Secret != nil {
@@ -156,7 +159,8 @@ func sameSource(existing, wanted corev1.Volume) bool {
 	return equality.Semantic.DeepEqual(plain, wanted)
 }
 
-// mountDirectly mounts into a sidecar that is in the Pod already: Istio's annotations are read at injection only.
+// mountDirectly mounts into a sidecar that is in the Pod already: Istio's annotations are read at
+// injection only.
 func mountDirectly(p *patch, pointer string, containers []corev1.Container, mounts []corev1.VolumeMount, at *field.Path) field.ErrorList {
 	var errs field.ErrorList
 	for i := range containers {

@@ -11,9 +11,9 @@ import (
 	"mtls.egress/webhook/internal/egress"
 )
 
-// proxyWarnings names the containers whose environment sends plain HTTP calls to a forward proxy without exempting a target:
-// such a call goes to the proxy in clear text, and the sidecar sees the proxy's name, not the target's. Variables that are
-// not literal values can't be judged here.
+// proxyWarnings names the containers whose environment sends plain HTTP calls to a forward proxy
+// without exempting a target: such a call goes to the proxy in clear text, and the sidecar sees the
+// proxy's name, not the target's. Variables that are not literal values can't be judged here.
 func proxyWarnings(pod *corev1.Pod, targets []egress.Target) []string {
 	var warnings []string
 	for _, containers := range [][]corev1.Container{pod.Spec.InitContainers, pod.Spec.Containers} {
@@ -45,8 +45,8 @@ func containerProxyWarnings(container *corev1.Container, targets []egress.Target
 	return warnings
 }
 
-// proxyConfig reads the variables that curl, Go, Python and others follow. For http:// URLs the lower-case form wins, as in
-// curl; ALL_PROXY serves where neither is set.
+// proxyConfig reads the variables that curl, Go, Python and others follow. For http:// URLs the
+// lower-case form wins, as in curl; ALL_PROXY serves where neither is set.
 func proxyConfig(env []corev1.EnvVar) (httpproxy.Config, string) {
 	values := map[string]string{}
 	for i := range env {

@@ -7,8 +7,9 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// rightsWarnings names the containers whose rights let them change the network of the Pod, and with it what leads calls to the
-// sidecar. The sidecar and Istio's own init containers have such rights in a Pod that Istio injected.
+// rightsWarnings names the containers whose rights let them change the network of the Pod, and with
+// it what leads calls to the sidecar. The sidecar and Istio's own init containers have such rights
+// in a Pod that Istio injected.
 func rightsWarnings(pod *corev1.Pod) []string {
 	_, injected := pod.Annotations[annotationStatus]
 	var warnings []string
@@ -26,7 +27,8 @@ func rightsWarnings(pod *corev1.Pod) []string {
 	return warnings
 }
 
-// rightOverNetwork says which right a container has, "" when it has none. Runtimes read capabilities in any case, with CAP_ or without.
+// rightOverNetwork says which right a container has, "" when it has none. Runtimes read
+// capabilities in any case, with CAP_ or without.
 func rightOverNetwork(context *corev1.SecurityContext) string {
 	if context == nil {
 		return ""

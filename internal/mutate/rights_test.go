@@ -8,7 +8,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// TestRightsOverTheNetworkAreWarnedOf: such a container can undo what leads its calls to the sidecar.
+// TestRightsOverTheNetworkAreWarnedOf: such a container can undo what leads its calls to the
+// sidecar.
 func TestRightsOverTheNetworkAreWarnedOf(t *testing.T) {
 	const ending = " can change or pass the rules that lead calls to the sidecar; a call that misses the sidecar has no mutual TLS. Take the right away if the container doesn't need it"
 	adds := func(capabilities ...corev1.Capability) *corev1.SecurityContext {

@@ -6,8 +6,8 @@ import (
 	"mtls.egress/webhook/internal/egress"
 )
 
-// serverFirst are ports on which servers usually speak first, by the protocol. A sidecar that expects HTTP on such a port
-// waits for the client's first bytes, so that neither side speaks.
+// serverFirst are ports on which servers usually speak first, by the protocol. A sidecar that
+// expects HTTP on such a port waits for the client's first bytes, so that neither side speaks.
 // https://istio.io/latest/docs/ops/deployment/application-requirements/#server-first-protocols
 func serverFirst() map[int32]string {
 	return map[int32]string{
@@ -15,8 +15,8 @@ func serverFirst() map[int32]string {
 	}
 }
 
-// serverFirstWarnings returns a warning for each target whose app port is one of serverFirst: with it, sidecars of all
-// Pods of the namespace expect HTTP there.
+// serverFirstWarnings returns a warning for each target whose app port is one of serverFirst: with
+// it, sidecars of all Pods of the namespace expect HTTP there.
 func serverFirstWarnings(targets []egress.Target) []string {
 	var warnings []string
 	for _, t := range targets {

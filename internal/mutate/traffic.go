@@ -9,8 +9,8 @@ import (
 
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
-	"mtls.egress/webhook/internal/interception"
 	"mtls.egress/webhook/internal/egress"
+	"mtls.egress/webhook/internal/interception"
 )
 
 const (
@@ -19,7 +19,8 @@ const (
 	sidecarTemplate     = "sidecar"
 )
 
-// traffic is what a Pod's annotations tell Istio of its outbound calls, beside the targets that it calls.
+// traffic is what a Pod's annotations tell Istio of its outbound calls, beside the targets that it
+// calls.
 type traffic struct {
 	annotations map[string]string
 	settings    interception.Settings
@@ -27,8 +28,9 @@ type traffic struct {
 	at          *field.Path
 }
 
-// checkTraffic refuses annotations that keep the calls to targets from the sidecar, each with the value that would work. It
-// warns of those that keep only the app's own https calls from it. The mesh is taken to have Istio's own defaults.
+// checkTraffic refuses annotations that keep the calls to targets from the sidecar, each with the
+// value that would work. It warns of those that keep only the app's own https calls from it. The
+// mesh is taken to have Istio's own defaults.
 func checkTraffic(annotations map[string]string, targets []egress.Target, at *field.Path) (errs field.ErrorList, warnings []string) {
 	config, err := readIstioConfig(annotations)
 	if err != nil {
@@ -57,11 +59,13 @@ func checkTraffic(annotations map[string]string, targets []egress.Target, at *fi
 	return errs, append(warnings, config.warnings()...)
 }
 
-// appCall is the port of the calls that get mutual TLS, ownTLSCall that of the app's own https calls to the same host.
+// appCall is the port of the calls that get mutual TLS, ownTLSCall that of the app's own https
+// calls to the same host.
 func appCall(t egress.Target) int32    { return t.AppPort }
 func ownTLSCall(t egress.Target) int32 { return t.Port }
 
-// obstacles are the annotations that keep calls at port from the sidecar, each with the targets of these calls.
+// obstacles are the annotations that keep calls at port from the sidecar, each with the targets of
+// these calls.
 func (t traffic) obstacles(port func(egress.Target) int32) map[string][]egress.Target {
 	var obstacles map[string][]egress.Target
 	for _, one := range t.targets {

@@ -9,7 +9,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// TestTrafficAnnotationsThatWork: what Istio intercepts is admitted, with a warning where only the app's own https is left out.
+// TestTrafficAnnotationsThatWork: what Istio intercepts is admitted, with a warning where only the
+// app's own https is left out.
 func TestTrafficAnnotationsThatWork(t *testing.T) {
 	const traffic = "traffic.sidecar.istio.io/"
 	tests := map[string]struct {

@@ -16,8 +16,9 @@ import (
 	"mtls.egress/webhook/internal/egress"
 )
 
-// Istio's injector reads the volumes and mounts that a user wants in the sidecar from these two annotations, each a JSON list
-// or a JSON map from name to the rest. There is one of each per Pod, so ours and the user's have to share it:
+// Istio's injector reads the volumes and mounts that a user wants in the sidecar from these two
+// annotations, each a JSON list or a JSON map from name to the rest. There is one of each per Pod,
+// so ours and the user's have to share it:
 // https://istio.io/latest/docs/reference/config/annotations/#SidecarUserVolume
 const (
 	annotationUserVolume      = "sidecar.istio.io/userVolume"
@@ -33,8 +34,8 @@ type sidecarEntries struct {
 	end int
 }
 
-// sidecarEntry is one element. In the map form name is its key; in the list form it is its name field or, as in Istio's
-// template, its position.
+// sidecarEntry is one element. In the map form name is its key; in the list form it is its name
+// field or, as in Istio's template, its position.
 type sidecarEntry struct {
 	name string
 	raw  json.RawMessage
@@ -42,8 +43,8 @@ type sidecarEntry struct {
 
 const wantedForm = `it takes a JSON list such as [{"name": "a", …}] or a JSON map such as {"a": {…}}`
 
-// parseSidecarEntries reads the value of one of the two annotations. Nothing of it is ever written anew: what the user wrote
-// stays as it is, in odd spelling too.
+// parseSidecarEntries reads the value of one of the two annotations. Nothing of it is ever written
+// anew: what the user wrote stays as it is, in odd spelling too.
 func parseSidecarEntries(text string) (sidecarEntries, error) {
 	if strings.TrimSpace(text) == "" {
 		return sidecarEntries{text: "[]", end: 1}, nil
@@ -106,8 +107,9 @@ func nextEntry(decoder *json.Decoder, isMap bool, position int) (sidecarEntry, e
 	return entry, nil
 }
 
-// nameIn reads the name of an entry. Istio writes the entry below a name of its own making, and takes only a key spelt exactly
-// so to replace it; the other keys reach Kubernetes' decoder, which takes them in any case.
+// nameIn reads the name of an entry. Istio writes the entry below a name of its own making, and
+// takes only a key spelt exactly so to replace it; the other keys reach Kubernetes' decoder, which
+// takes them in any case.
 func nameIn(raw json.RawMessage) (name string, named bool, err error) {
 	var fields map[string]json.RawMessage
 	if err := json.Unmarshal(raw, &fields); err != nil {
@@ -159,7 +161,8 @@ type addedEntry struct {
 	mapForm  any
 }
 
-// The two elements that Istio's template takes from us, written out so that nothing but these fields appears.
+// The two elements that Istio's template takes from us, written out so that nothing but these
+// fields appears.
 type (
 	secretSource struct {
 		SecretName string `json:"secretName"`
@@ -199,8 +202,9 @@ func addedMount(mount corev1.VolumeMount) addedEntry {
 	return addedEntry{name: mount.Name, listForm: entry, mapForm: unnamed}
 }
 
-// mergeVolumes returns the value of the userVolume annotation with the wanted volumes in it. Istio merges the annotation's
-// volumes into those of the Pod by name, so a name that stands in both with other content is refused.
+// mergeVolumes returns the value of the userVolume annotation with the wanted volumes in it. Istio
+// merges the annotation's volumes into those of the Pod by name, so a name that stands in both with
+// other content is refused.
 func mergeVolumes(text string, wanted, ofPod []corev1.Volume, at *field.Path) (string, field.ErrorList) {
 	entries, err := parseSidecarEntries(text)
 	if err != nil {
@@ -304,8 +308,8 @@ func identityOf(mount corev1.VolumeMount) mountIdentity {
 	}
 }
 
-// mountTable holds mounts by their cleaned path. A list that is searched for each of its elements would let one Pod with many
-// mounts take minutes.
+// mountTable holds mounts by their cleaned path. A list that is searched for each of its elements
+// would let one Pod with many mounts take minutes.
 type mountTable map[string]mountIdentity
 
 func (m mountTable) add(mount corev1.VolumeMount) {

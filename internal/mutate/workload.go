@@ -19,21 +19,22 @@ func propagated() []string {
 	return []string{egress.AnnotationSecret, egress.AnnotationTarget}
 }
 
-// propagation is what has to change in the annotations of a Pod template so that it asks for what the workload's own
-// metadata asks for.
+// propagation is what has to change in the annotations of a Pod template so that it asks for what
+// the workload's own metadata asks for.
 type propagation struct {
 	set      map[string]string
 	remove   []string
 	warnings []string
 }
 
-// propagate compares the annotations of a workload with those of its Pod template. A template's value that the marker
-// doesn't record is the user's own and stays, whatever the workload says; one that it records follows the workload to a new
-// value, and away when an update takes the workload's annotation away, which it had before. In every other case what the
-// template asks for stays: a template with a marker is handed on, by a CronJob to its Jobs, by an operator that copies a
-// Deployment, in an exported manifest, and that the new object's metadata lacks the annotation takes nothing back. written says
-// which annotations of the template the user's own manifest has: who moves one there from the workload's metadata leaves it as
-// it is, and the marker with it.
+// propagate compares the annotations of a workload with those of its Pod template. A template's
+// value that the marker doesn't record is the user's own and stays, whatever the workload says; one
+// that it records follows the workload to a new value, and away when an update takes the workload's
+// annotation away, which it had before. In every other case what the template asks for stays: a
+// template with a marker is handed on, by a CronJob to its Jobs, by an operator that copies a
+// Deployment, in an exported manifest, and that the new object's metadata lacks the annotation
+// takes nothing back. written says which annotations of the template the user's own manifest has:
+// who moves one there from the workload's metadata leaves it as it is, and the marker with it.
 func propagate(workload, before, template map[string]string, written func(key string) bool, at *field.Path) (propagation, field.ErrorList) {
 	recorded, err := readMarker(template)
 	if err != nil {
@@ -73,7 +74,8 @@ func propagate(workload, before, template map[string]string, written func(key st
 	return changes.withMarker(template, kept)
 }
 
-// withMarker adds the change of the marker annotation: it records exactly what stands in the template because of us.
+// withMarker adds the change of the marker annotation: it records exactly what stands in the
+// template because of us.
 func (c propagation) withMarker(template, kept map[string]string) (propagation, field.ErrorList) {
 	current, marked := template[egress.AnnotationPropagated]
 	if len(kept) == 0 {
@@ -132,9 +134,10 @@ func readMarker(template map[string]string) (map[string]string, error) {
 	return recorded, nil
 }
 
-// controlled reports whether a Deployment makes this ReplicaSet. Its metadata repeats the Deployment's annotations and its template
-// comes from there, so a change would be undone or start a roll-out without end. What anything else controls is a workload like
-// any other: that of an operator, and the Job of a CronJob, which may carry annotations that stand nowhere else.
+// controlled reports whether a Deployment makes this ReplicaSet. Its metadata repeats the
+// Deployment's annotations and its template comes from there, so a change would be undone or start
+// a roll-out without end. What anything else controls is a workload like any other: that of an
+// operator, and the Job of a CronJob, which may carry annotations that stand nowhere else.
 func (s *Object) controlled() bool {
 	return s.kind == schema.GroupKind{Group: "apps", Kind: "ReplicaSet"} && MadeByDeployment(&s.metadata)
 }

@@ -1,4 +1,5 @@
-// Package paging fills a cache with what an API server holds without ever holding all of it as it comes.
+// Package paging fills a cache with what an API server holds without ever holding all of it as it
+// comes.
 package paging
 
 import (
@@ -18,11 +19,15 @@ import (
 // pageSize is how many objects are asked for at a time, as many as kubectl asks for.
 const pageSize = 500
 
-// NewInformer returns an informer that applies its transform to each page of a list as the page comes; it is for the option NewInformer of a cache.
+// NewInformer returns an informer that applies its transform to each page of a list as the page
+// comes; it is for the option NewInformer of a cache.
 //
-// Where the API server streams a list (WatchList: by default Kubernetes 1.32, and 1.34 and newer), client-go transforms one object after the other and nothing is listed. From other
-// API servers it asks for all objects in one answer and transforms them when it has them all, which takes the memory of all of them, decoded, at once; that it asks for pages
-// doesn't help, as it asks for any version of the objects (resourceVersion 0), for which the API server ignores the limit. NewInformer asks for the newest version, page by page.
+// Where the API server streams a list (WatchList: by default Kubernetes 1.32, and 1.34 and newer),
+// client-go transforms one object after the other and nothing is listed. From other API servers it
+// asks for all objects in one answer and transforms them when it has them all, which takes the
+// memory of all of them, decoded, at once; that it asks for pages doesn't help, as it asks for any
+// version of the objects (resourceVersion 0), for which the API server ignores the limit.
+// NewInformer asks for the newest version, page by page.
 // https://kubernetes.io/docs/reference/using-api/api-concepts/#retrieving-large-results-sets-in-chunks
 //
 // The transform is applied once more to what it made, so it must leave that as it is.
@@ -54,7 +59,8 @@ type pages struct {
 	transform toolscache.TransformFunc
 }
 
-// list returns all objects, transformed. A list that takes so long that the API server forgets its version fails, and the informer begins anew; the pager's own way out is to ask for all at once.
+// list returns all objects, transformed. A list that takes so long that the API server forgets its
+// version fails, and the informer begins anew; the pager's own way out is to ask for all at once.
 func (p *pages) list(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
 	options.ResourceVersion, options.ResourceVersionMatch = "", ""
 	reader := pager.ListPager{PageSize: pageSize, PageFn: p.page}
@@ -73,7 +79,8 @@ func (p *pages) page(ctx context.Context, options metav1.ListOptions) (runtime.O
 	}
 	kept := &internalversion.List{Items: make([]runtime.Object, 0, meta.LenList(page))}
 	kept.ResourceVersion, kept.Continue = metadata.GetResourceVersion(), metadata.GetContinue()
-	// With copies, as an object that the transform leaves as it is would otherwise keep its whole page in memory.
+	// With copies, as an object that the transform leaves as it is would otherwise keep its whole page
+	// in memory.
 	err = meta.EachListItemWithAlloc(page, func(object runtime.Object) error {
 		transformed, err := p.transform(object)
 		if err != nil {

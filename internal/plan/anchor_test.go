@@ -12,8 +12,8 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"mtls.egress/webhook/api/v1alpha1"
-	"mtls.egress/webhook/internal/mesh"
 	"mtls.egress/webhook/internal/egress"
+	"mtls.egress/webhook/internal/mesh"
 )
 
 func TestAnchorMembers(t *testing.T) {
@@ -58,7 +58,8 @@ func TestAnAnchorIsTheSameWhateverTheOrder(t *testing.T) {
 	}
 }
 
-// An object of thousands of owner references is more than etcd stores, and each new owner is a write of the anchor.
+// An object of thousands of owner references is more than etcd stores, and each new owner is a
+// write of the anchor.
 func TestAnAnchorHasFewOwnersAndKeepsThem(t *testing.T) {
 	var members []v1alpha1.EgressTarget
 	for n := range 3000 {

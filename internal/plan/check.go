@@ -28,15 +28,16 @@ type CredentialCheck struct {
 
 	// longestWarning bounds how long before its end the certificate is warned of.
 	longestWarning time.Duration
-	// endsWithin is the shortest warning period within which the certificate ends, 0 while it is far from that.
+	// endsWithin is the shortest warning period within which the certificate ends, 0 while it is far
+	// from that.
 	endsWithin time.Duration
 }
 
 // Usable reports whether Pods can call with the credential.
 func (c CredentialCheck) Usable() bool { return c.Reason == "" }
 
-// AssumedCredential is for a Secret that nobody has to look at: it is taken to have the keys that t expects, and to be
-// valid.
+// AssumedCredential is for a Secret that nobody has to look at: it is taken to have the keys that t
+// expects, and to be valid.
 func AssumedCredential(t egress.Target, secretName string, pods int32) CredentialCheck {
 	return CredentialCheck{SecretName: secretName, Pods: pods, Layout: credential.ExpectedLayout(t)}
 }
@@ -64,8 +65,8 @@ func Unreadable(secretName string, pods int32, err error) CredentialCheck {
 	return CredentialCheck{SecretName: secretName, Pods: pods, Reason: reasonReadFailed, Message: err.Error()}
 }
 
-// CheckCredential reports whether the Secret can be used as the credential of t at the time now. secret is nil if it doesn't
-// exist.
+// CheckCredential reports whether the Secret can be used as the credential of t at the time now.
+// secret is nil if it doesn't exist.
 func CheckCredential(t egress.Target, secretName string, pods int32, secret *corev1.Secret, now time.Time) CredentialCheck {
 	c := CredentialCheck{SecretName: secretName, Pods: pods}
 	if secret == nil {
@@ -88,8 +89,9 @@ func CheckCredential(t egress.Target, secretName string, pods int32, secret *cor
 	return c
 }
 
-// WithServerCA adds what is wrong with the ConfigMap that has the CA of t's server; nil is one that doesn't exist. Without
-// the CA no credential can be used, and what is wrong with the credential itself goes before.
+// WithServerCA adds what is wrong with the ConfigMap that has the CA of t's server; nil is one that
+// doesn't exist. Without the CA no credential can be used, and what is wrong with the credential
+// itself goes before.
 func (c CredentialCheck) WithServerCA(t egress.Target, configMap *corev1.ConfigMap, now time.Time) CredentialCheck {
 	if !c.Usable() {
 		return c

@@ -8,12 +8,13 @@ import (
 
 	"mtls.egress/webhook/api/v1alpha1"
 	"mtls.egress/webhook/internal/certs/credential"
+	"mtls.egress/webhook/internal/egress"
 	"mtls.egress/webhook/internal/mesh"
 	"mtls.egress/webhook/internal/policy"
-	"mtls.egress/webhook/internal/egress"
 )
 
-// The reasons of the condition Programmed. The API has two more: v1alpha1.ReasonWriteFailed and ReasonNameTaken.
+// The reasons of the condition Programmed. The API has two more: v1alpha1.ReasonWriteFailed and
+// ReasonNameTaken.
 const (
 	reasonProgrammed        = "Programmed"
 	reasonLastGoodKept      = "LastGoodKept"
@@ -23,7 +24,8 @@ const (
 	reasonPlaintextPossible = "PlaintextPossible"
 	reasonSinkholeCollision = "SinkholeCollision"
 	reasonIstioMissing      = "IstioMissing"
-	// ReasonCredentialInvalid and ReasonNotAllowed are those of a condition Verified too, where no handshake is made.
+	// ReasonCredentialInvalid and ReasonNotAllowed are those of a condition Verified too, where no
+	// handshake is made.
 	ReasonCredentialInvalid = "CredentialInvalid"
 	ReasonNotAllowed        = "NotAllowed"
 )
@@ -37,13 +39,15 @@ const (
 
 // Plan is what becomes of a target.
 type Plan struct {
-	// Target is what is programmed. It differs from what the EgressTarget asks for where that can't be had now.
+	// Target is what is programmed. It differs from what the EgressTarget asks for where that can't be
+	// had now.
 	Target egress.Target
 	// Layout is empty if nobody knows one, which happens in a closed plan only.
 	Layout egress.Layout
 	// Closed reports whether to write mesh.Closed in place of mesh.Objects: calls fail in the sidecar.
 	Closed bool
-	// Blocked reports whether nothing can be written, as the API server doesn't serve the kinds of Istio.
+	// Blocked reports whether nothing can be written, as the API server doesn't serve the kinds of
+	// Istio.
 	Blocked bool
 	// Programmed is what that condition says once the objects are as planned.
 	Programmed Condition
@@ -74,7 +78,8 @@ func Decide(facts Facts) Plan {
 	return p.blockedBy(facts.MissingKinds)
 }
 
-// blockedBy is the plan where the API server doesn't serve kinds of Istio: no sidecar knows the target, so calls fail.
+// blockedBy is the plan where the API server doesn't serve kinds of Istio: no sidecar knows the
+// target, so calls fail.
 func (p Plan) blockedBy(missing []string) Plan {
 	if len(missing) == 0 {
 		return p
@@ -106,8 +111,8 @@ func undisturbed(asked egress.Target, facts Facts) Plan {
 	p := Plan{Target: asked, Layout: layout, facts: facts, outdated: outdated(asked, facts.Demands)}
 	switch {
 	case !found && facts.Standing == nil:
-		// Not left unprogrammed: the calls of programs that don't ask /etc/hosts, and so don't see the sinkhole, would leave
-		// in plain text, and all others would wait for a time-out.
+		// Not left unprogrammed: the calls of programs that don't ask /etc/hosts, and so don't see the
+		// sinkhole, would leave in plain text, and all others would wait for a time-out.
 		p.Closed = true
 		p.Programmed = False(ReasonCredentialInvalid, "the target is closed, calls that come to its route fail with 503 in the sidecar, "+
 			"until there is a credential that can be used; see the condition CredentialValid")
@@ -123,7 +128,8 @@ func undisturbed(asked egress.Target, facts Facts) Plan {
 	return p.withComplaints()
 }
 
-// withComplaints adds what Pods lack of what was asked. A CA that Pods don't mount isn't programmed under those that work.
+// withComplaints adds what Pods lack of what was asked. A CA that Pods don't mount isn't programmed
+// under those that work.
 func (p Plan) withComplaints() Plan {
 	if p.outdated.isTrue() && p.Programmed.Reason != reasonLastGoodKept {
 		p.Programmed = False(reasonPodsOutdated, p.outdated.Message)
@@ -143,7 +149,8 @@ func (p Plan) withComplaints() Plan {
 	return p
 }
 
-// closedBy closes the plan when calls could leave without mutual TLS, whatever else is to be said of the target.
+// closedBy closes the plan when calls could leave without mutual TLS, whatever else is to be said
+// of the target.
 func (p Plan) closedBy(conflicts []mesh.Conflict) Plan {
 	var leaking []string
 	for _, conflict := range conflicts {
@@ -161,8 +168,8 @@ func (p Plan) closedBy(conflicts []mesh.Conflict) Plan {
 	return p
 }
 
-// closedUnless closes the plan when the namespace may not reach the host: its Pods may have been there before that was so,
-// or came past admission.
+// closedUnless closes the plan when the namespace may not reach the host: its Pods may have been
+// there before that was so, or came past admission.
 func (p Plan) closedUnless(decision policy.Decision) Plan {
 	if decision.Allowed {
 		return p
@@ -173,8 +180,9 @@ func (p Plan) closedUnless(decision policy.Decision) Plan {
 	return p
 }
 
-// closedFor closes the plan if its ServiceEntry would catch plain calls to these hosts, whichever target came first: the
-// calls would leave without TLS, and closing the other target would not stop them.
+// closedFor closes the plan if its ServiceEntry would catch plain calls to these hosts, whichever
+// target came first: the calls would leave without TLS, and closing the other target would not stop
+// them.
 func (p Plan) closedFor(hosts []string) Plan {
 	if len(hosts) == 0 {
 		return p
@@ -187,7 +195,8 @@ func (p Plan) closedFor(hosts []string) Plan {
 	return p
 }
 
-// caughtHosts returns the hosts of siblings whose plain calls would go to t: see egress.Target.Catches.
+// caughtHosts returns the hosts of siblings whose plain calls would go to t: see
+// egress.Target.Catches.
 func caughtHosts(t egress.Target, siblings []egress.Target) []string {
 	var hosts []string
 	for _, sibling := range siblings {
@@ -199,8 +208,8 @@ func caughtHosts(t egress.Target, siblings []egress.Target) []string {
 	return hosts
 }
 
-// outdated reports whether Pods started with something else than t asks for now and so have to be restarted: volumes of a
-// running Pod can't be changed.
+// outdated reports whether Pods started with something else than t asks for now and so have to be
+// restarted: volumes of a running Pod can't be changed.
 func outdated(t egress.Target, demands []Demand) Condition {
 	withoutCA := podsWithout(demands, func(d Demand) bool {
 		return t.ServerCA.ConfigMap.Name == "" || d.CAConfigMap == t.ServerCA.ConfigMap.Name

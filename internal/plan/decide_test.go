@@ -12,9 +12,9 @@ import (
 
 	"mtls.egress/webhook/api/v1alpha1"
 	"mtls.egress/webhook/internal/certs/credential"
+	"mtls.egress/webhook/internal/egress"
 	"mtls.egress/webhook/internal/mesh"
 	"mtls.egress/webhook/internal/policy"
-	"mtls.egress/webhook/internal/egress"
 )
 
 const host = "external.system.com"

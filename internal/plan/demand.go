@@ -18,11 +18,13 @@ import (
 type Demand struct {
 	// Pod is its name.
 	Pod string
-	// Asks reports whether the Pod's annotations ask for the host. They needn't: those of a running Pod can be edited.
+	// Asks reports whether the Pod's annotations ask for the host. They needn't: those of a running
+	// Pod can be edited.
 	Asks bool
 	// Port is the partner's TLS port that the annotations ask for, 0 if they don't say.
 	Port int32
-	// SecretName is the Secret that the Pod presents: what its sidecar mounts or, where that can't be read, WantedSecret.
+	// SecretName is the Secret that the Pod presents: what its sidecar mounts or, where that can't be
+	// read, WantedSecret.
 	SecretName string
 	// WantedSecret is the Secret that the Pod would present if it were created now.
 	WantedSecret string
@@ -37,8 +39,9 @@ type Pod interface {
 	Ended() bool
 }
 
-// DemandsOf returns what the live ones of pods ask of t's host, the oldest Pod first. t is the target as the
-// EgressTarget describes it. A Pod lives until its containers have ended: a terminating Pod still calls.
+// DemandsOf returns what the live ones of pods ask of t's host, the oldest Pod first. t is the
+// target as the EgressTarget describes it. A Pod lives until its containers have ended: a
+// terminating Pod still calls.
 func DemandsOf[P Pod](t egress.Target, pods []P) []Demand {
 	live := slices.DeleteFunc(slices.Clone(pods), func(pod P) bool { return pod.Ended() })
 	slices.SortFunc(live, func(a, b P) int {
@@ -53,7 +56,8 @@ func DemandsOf[P Pod](t egress.Target, pods []P) []Demand {
 
 func demandOf(t egress.Target, pod metav1.Object) Demand {
 	d := Demand{Pod: pod.GetName(), WantedSecret: t.SecretName}
-	// What can't be read was refused at admission, so it was edited since; the Pod presents what it mounts.
+	// What can't be read was refused at admission, so it was edited since; the Pod presents what it
+	// mounts.
 	intent, _, _ := egress.ParseIntent(pod.GetAnnotations(), field.NewPath("metadata", "annotations"))
 	for _, entry := range intent.Entries {
 		if entry.Host == t.Host {
@@ -67,8 +71,8 @@ func demandOf(t egress.Target, pod metav1.Object) Demand {
 	return d
 }
 
-// objectName returns name, or nothing if no Secret and no ConfigMap can have it: anyone who may create Pods writes their
-// annotations, and a kubelet mounts nothing by such a name.
+// objectName returns name, or nothing if no Secret and no ConfigMap can have it: anyone who may
+// create Pods writes their annotations, and a kubelet mounts nothing by such a name.
 func objectName(name string) string {
 	if len(validation.IsDNS1123Subdomain(name)) > 0 {
 		return ""
@@ -87,8 +91,8 @@ type sidecarVolume struct {
 	} `json:"configMap"`
 }
 
-// sidecarVolumes reads the annotation in either of its two forms, a JSON list or a JSON map from name to the rest. A
-// text that is neither holds no volumes.
+// sidecarVolumes reads the annotation in either of its two forms, a JSON list or a JSON map from
+// name to the rest. A text that is neither holds no volumes.
 func sidecarVolumes(text string) map[string]sidecarVolume {
 	var byName map[string]sidecarVolume
 	if json.Unmarshal([]byte(text), &byName) == nil {
@@ -105,8 +109,9 @@ func sidecarVolumes(text string) map[string]sidecarVolume {
 	return byName
 }
 
-// WantedPort returns the port of an EgressTarget that is made for these Pods: that of the oldest Pod which names one, 0
-// if none does. It returns asked false if no Pod asks for the host, and then there is nothing to make.
+// WantedPort returns the port of an EgressTarget that is made for these Pods: that of the oldest
+// Pod which names one, 0 if none does. It returns asked false if no Pod asks for the host, and then
+// there is nothing to make.
 func WantedPort(demands []Demand) (port int32, asked bool) {
 	for _, d := range demands {
 		asked = asked || d.Asks
@@ -117,7 +122,8 @@ func WantedPort(demands []Demand) (port int32, asked bool) {
 	return 0, asked
 }
 
-// SecretsInUse counts the Pods that present each Secret. Without Pods it is the target's own Secret, with none.
+// SecretsInUse counts the Pods that present each Secret. Without Pods it is the target's own
+// Secret, with none.
 func SecretsInUse(t egress.Target, demands []Demand) map[string]int32 {
 	if len(demands) == 0 {
 		return map[string]int32{t.SecretName: 0}

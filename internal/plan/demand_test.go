@@ -123,7 +123,8 @@ func TestSecretsInUse(t *testing.T) {
 	}
 }
 
-// FuzzSidecarVolumes: whatever somebody wrote into the annotation of a Pod, reading it ends well, and a name that is found is the one asked for.
+// FuzzSidecarVolumes: whatever somebody wrote into the annotation of a Pod, reading it ends well,
+// and a name that is found is the one asked for.
 func FuzzSidecarVolumes(f *testing.F) {
 	for _, text := range []string{"", "[]", "{}", "null", "[null]", `[{"name":"a","secret":{"secretName":"s"}}]`, `{"a":{"configMap":{"name":"c"}}}`, `{"a":null}`, `[{"Name":"a"}]`, `[{"name":1}]`} {
 		f.Add(text)

@@ -13,19 +13,22 @@ type Event struct {
 	// Type is Normal or Warning.
 	Type                 string
 	Reason, Action, Note string
-	// SecretName is the Secret that it is about, "" for none. Events that differ in nothing but the note are taken for one.
+	// SecretName is the Secret that it is about, "" for none. Events that differ in nothing but the
+	// note are taken for one.
 	SecretName string
 }
 
-// Events returns what is to be told of the change to status, which Status returned, from the status before.
+// Events returns what is to be told of the change to status, which Status returned, from the status
+// before.
 func (p Plan) Events(status v1alpha1.EgressTargetStatus) []Event {
 	before := p.facts.EgressTarget.Status
 	return append(transitions(before.Conditions, status.Conditions), expiryEvents(p.Target, before.Credentials, status.Credentials)...)
 }
 
-// transitions returns the events of a change of status: one for each condition whose status or reason is another than
-// before. Ready follows from the others and has none of its own; neither has what is good from the beginning, which the
-// status says: a thousand new targets would be thousands of events.
+// transitions returns the events of a change of status: one for each condition whose status or
+// reason is another than before. Ready follows from the others and has none of its own; neither has
+// what is good from the beginning, which the status says: a thousand new targets would be thousands
+// of events.
 func transitions(old, updated []metav1.Condition) []Event {
 	var events []Event
 	for _, kind := range []struct {

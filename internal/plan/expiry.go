@@ -22,7 +22,8 @@ func DefaultExpiryWarnings() []time.Duration {
 	return []time.Duration{30 * day, 7 * day, day}
 }
 
-// ExpiryWarnings are the periods before its end in which a certificate is warned of, the longest first.
+// ExpiryWarnings are the periods before its end in which a certificate is warned of, the longest
+// first.
 type ExpiryWarnings []time.Duration
 
 // NewExpiryWarnings returns the periods in their order; nil are DefaultExpiryWarnings.
@@ -33,10 +34,11 @@ func NewExpiryWarnings(periods []time.Duration) ExpiryWarnings {
 	return slices.SortedFunc(slices.Values(periods), func(a, b time.Duration) int { return cmp.Compare(b, a) })
 }
 
-// longestWarning is how long before its end a certificate is warned of at most, whatever the periods are, so that one that
-// is renewed in time is renewed without a word. Of what cert-manager renews, four fifths of the time in which it does so
-// have to be over; if nobody says how long that is, a fifth of the life is left then, as it renews when a third is. Of all
-// others a third of the life may be left: some programs renew them then.
+// longestWarning is how long before its end a certificate is warned of at most, whatever the
+// periods are, so that one that is renewed in time is renewed without a word. Of what cert-manager
+// renews, four fifths of the time in which it does so have to be over; if nobody says how long that
+// is, a fifth of the life is left then, as it renews when a third is. Of all others a third of the
+// life may be left: some programs renew them then.
 func longestWarning(t egress.Target, secretName string, byCertManager bool, c *credential.Credential) time.Duration {
 	life := c.NotAfter.Sub(c.NotBefore)
 	switch {
@@ -54,7 +56,8 @@ func (c CredentialCheck) warnedFrom(period time.Duration) time.Time {
 	return c.Credential.NotAfter.Add(-min(period, c.longestWarning))
 }
 
-// within returns the shortest period whose warning has begun for a check with a certificate, 0 without one.
+// within returns the shortest period whose warning has begun for a check with a certificate, 0
+// without one.
 func (w ExpiryWarnings) within(c CredentialCheck, now time.Time) time.Duration {
 	var shortest time.Duration
 	for _, period := range w {
@@ -65,7 +68,8 @@ func (w ExpiryWarnings) within(c CredentialCheck, now time.Time) time.Duration {
 	return shortest
 }
 
-// next returns how long it takes until the next warning begins for a check with a certificate, false if none does.
+// next returns how long it takes until the next warning begins for a check with a certificate,
+// false if none does.
 func (w ExpiryWarnings) next(c CredentialCheck, now time.Time) (wait time.Duration, found bool) {
 	for _, period := range w {
 		if left := c.warnedFrom(period).Sub(now); left > 0 && (!found || left < wait) {
@@ -75,8 +79,8 @@ func (w ExpiryWarnings) next(c CredentialCheck, now time.Time) (wait time.Durati
 	return wait, found
 }
 
-// expiryEvents returns the events of certificates of t that came nearer to their end: one for each warning period, and none
-// again for the same certificate.
+// expiryEvents returns the events of certificates of t that came nearer to their end: one for each
+// warning period, and none again for the same certificate.
 func expiryEvents(t egress.Target, old, updated []v1alpha1.CredentialStatus) []Event {
 	var events []Event
 	for _, now := range updated {

@@ -12,18 +12,20 @@ import (
 
 	"mtls.egress/webhook/api/v1alpha1"
 	"mtls.egress/webhook/internal/certs/credential"
+	"mtls.egress/webhook/internal/egress"
 	"mtls.egress/webhook/internal/mesh"
 	"mtls.egress/webhook/internal/policy"
-	"mtls.egress/webhook/internal/egress"
 	"mtls.egress/webhook/test/golden"
 )
 
 const corpus = "../../test/testdata/plan"
 
-// situation is an input file: the facts about a target, at noon(), and what came of writing its plan.
+// situation is an input file: the facts about a target, at noon(), and what came of writing its
+// plan.
 type situation struct {
 	EgressTarget v1alpha1.EgressTarget `json:"egressTarget"`
-	// Siblings are other EgressTargets of the namespace, Others objects of others and those of the target.
+	// Siblings are other EgressTargets of the namespace, Others objects of others and those of the
+	// target.
 	Siblings    []v1alpha1.EgressTarget     `json:"siblings"`
 	Others      []unstructured.Unstructured `json:"others"`
 	Demands     []Demand                    `json:"demands"`
@@ -55,7 +57,8 @@ type decision struct {
 	NextLook metav1.Duration             `json:"nextLook"`
 }
 
-// TestPlansAreTheGoldenOnes holds what becomes of a target in each situation of the corpus against the file beside it.
+// TestPlansAreTheGoldenOnes holds what becomes of a target in each situation of the corpus against
+// the file beside it.
 func TestPlansAreTheGoldenOnes(t *testing.T) {
 	inputs := golden.Inputs(t, corpus)
 	for _, name := range golden.Names(inputs) {
@@ -79,7 +82,8 @@ func TestPlansAreTheGoldenOnes(t *testing.T) {
 	}
 }
 
-// TestDecidingAgainChangesNothing: what follows from a status and the same facts is that status, without an event.
+// TestDecidingAgainChangesNothing: what follows from a status and the same facts is that status,
+// without an event.
 func TestDecidingAgainChangesNothing(t *testing.T) {
 	inputs := golden.Inputs(t, corpus)
 	for _, name := range golden.Names(inputs) {

@@ -10,21 +10,25 @@ import (
 	"mtls.egress/webhook/api/v1alpha1"
 )
 
-// How often Secrets are read, as nothing tells of their change; docs/decisions/0005-secret-reads.md has the reasons.
+// How often Secrets are read, as nothing tells of their change; docs/decisions/0005-secret-reads.md
+// has the reasons.
 const (
-	// readAwaited and readAwaitedMost bound the pause while a credential can't be used and Pods wait for it. It grows with
-	// the time that it has been so, such that a repair is seen within a quarter of the time that it took.
+	// readAwaited and readAwaitedMost bound the pause while a credential can't be used and Pods wait
+	// for it. It grows with the time that it has been so, such that a repair is seen within a quarter
+	// of the time that it took.
 	readAwaited     = time.Second
 	readAwaitedMost = 15 * time.Second
 	// readUnused is the pause while a credential can't be used and no Pod asks for it.
 	readUnused = time.Minute
-	// readValid is the pause while all credentials can be used, less up to a fifth, by which targets are spread.
+	// readValid is the pause while all credentials can be used, less up to a fifth, by which targets
+	// are spread.
 	readValid = 5 * time.Minute
 )
 
-// NextLook returns when to look at the target again though nothing told of a change: when its Secrets have to be read
-// again, or before that when a certificate ends, a warning of its end begins, or less time is left to it than connections
-// are old by then. status is the one after this plan.
+// NextLook returns when to look at the target again though nothing told of a change: when its
+// Secrets have to be read again, or before that when a certificate ends, a warning of its end
+// begins, or less time is left to it than connections are old by then. status is the one after this
+// plan.
 func (p Plan) NextLook(status v1alpha1.EgressTargetStatus) time.Duration {
 	pause := p.readAgain(status)
 	if p.facts.IssuedUnseen {

@@ -8,17 +8,19 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"mtls.egress/webhook/api/v1alpha1"
-	"mtls.egress/webhook/internal/mesh"
 	"mtls.egress/webhook/internal/egress"
+	"mtls.egress/webhook/internal/mesh"
 )
 
-// Standing is what a DestinationRule in the cluster makes sidecars present: the last set that was good.
+// Standing is what a DestinationRule in the cluster makes sidecars present: the last set that was
+// good.
 type Standing struct {
 	Layout   egress.Layout
 	ServerCA egress.ServerCA
 }
 
-// ReadStanding reads back what mesh.DestinationRule wrote for host. It returns false if there is nothing of that form.
+// ReadStanding reads back what mesh.DestinationRule wrote for host. It returns false if there is
+// nothing of that form.
 func ReadStanding(destinationRule *unstructured.Unstructured, host string) (Standing, bool) {
 	if destinationRule == nil {
 		return Standing{}, false
@@ -68,10 +70,11 @@ func standingByTLS(tls map[string]any, host string) (Standing, bool) {
 	return standing, ca == "system"
 }
 
-// chooseLayout returns the layout to program among those of the usable credentials, and whether they all have it. One
-// DestinationRule serves all Pods of a namespace, so Pods whose Secret has another layout can't call. The layout that is
-// programmed stays while a usable credential has it, as changing it would break Pods that work; otherwise the one that
-// most Pods present wins, the first Secret by name among equals. It returns found false if no credential is usable.
+// chooseLayout returns the layout to program among those of the usable credentials, and whether
+// they all have it. One DestinationRule serves all Pods of a namespace, so Pods whose Secret has
+// another layout can't call. The layout that is programmed stays while a usable credential has it,
+// as changing it would break Pods that work; otherwise the one that most Pods present wins, the
+// first Secret by name among equals. It returns found false if no credential is usable.
 func chooseLayout(checks []CredentialCheck, standing Standing) (layout egress.Layout, uniform, found bool) {
 	usable := slices.DeleteFunc(slices.Clone(checks), func(c CredentialCheck) bool { return !c.Usable() })
 	if len(usable) == 0 {

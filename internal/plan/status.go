@@ -11,12 +11,13 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"mtls.egress/webhook/api/v1alpha1"
-	"mtls.egress/webhook/internal/mesh"
 	"mtls.egress/webhook/internal/egress"
+	"mtls.egress/webhook/internal/mesh"
 )
 
-// The reasons of the conditions CredentialValid, Conflicted and Ready that no other file names. A false CredentialValid
-// has a credential.Reason, SecretMissing or LayoutsDiffer; a false Ready has the reason of the condition that makes it so.
+// The reasons of the conditions CredentialValid, Conflicted and Ready that no other file names. A
+// false CredentialValid has a credential.Reason, SecretMissing or LayoutsDiffer; a false Ready has
+// the reason of the condition that makes it so.
 const (
 	reasonValid         = "Valid"
 	reasonExpiresSoon   = "ExpiresSoon"
@@ -26,8 +27,8 @@ const (
 	reasonReady         = "Ready"
 )
 
-// Status returns the status of the EgressTarget after the attempt to write the plan. Equal facts give equal statuses,
-// whenever they are found: the times in a status are those of transitions.
+// Status returns the status of the EgressTarget after the attempt to write the plan. Equal facts
+// give equal statuses, whenever they are found: the times in a status are those of transitions.
 func (p Plan) Status(written Written) v1alpha1.EgressTargetStatus {
 	facts, host := p.facts, p.Target.Host
 	generation := facts.EgressTarget.Generation
@@ -122,8 +123,8 @@ func conflicted(conflicts []mesh.Conflict) Condition {
 	return True(reasonConflict, strings.Join(messages, "; "))
 }
 
-// ready is CredentialValid ∧ Programmed ∧ ¬Conflicted, with the reason of the first that fails, or that something is about
-// to fail.
+// ready is CredentialValid ∧ Programmed ∧ ¬Conflicted, with the reason of the first that fails, or
+// that something is about to fail.
 func ready(credentialValid, programmed, conflicted Condition) Condition {
 	switch {
 	case !credentialValid.isTrue():

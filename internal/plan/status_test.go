@@ -11,8 +11,8 @@ import (
 
 	"mtls.egress/webhook/api/v1alpha1"
 	"mtls.egress/webhook/internal/certs/credential"
-	"mtls.egress/webhook/internal/mesh"
 	"mtls.egress/webhook/internal/egress"
+	"mtls.egress/webhook/internal/mesh"
 )
 
 func noon() time.Time { return time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC) }
@@ -47,7 +47,8 @@ func TestConditions(t *testing.T) {
 		checks     []CredentialCheck
 		programmed Condition
 		conflicts  []mesh.Conflict
-		// want has status and reason of Ready, CredentialValid, Programmed, Conflicted; PodsOutdated is false in all.
+		// want has status and reason of Ready, CredentialValid, Programmed, Conflicted; PodsOutdated is
+		// false in all.
 		want []string
 	}{
 		"all well":                  {[]CredentialCheck{fine}, programmed(), nil, []string{"True Ready", "True Valid", "True Programmed", "False NoConflict"}},

@@ -34,7 +34,8 @@ type Cluster struct {
 	Allowed []Pattern
 	// Other decides where neither Allowed nor the namespace does. The zero value denies.
 	Other Other
-	// Domain is the DNS domain of the cluster, below which it answers names itself. Default: DefaultDomain.
+	// Domain is the DNS domain of the cluster, below which it answers names itself. Default:
+	// DefaultDomain.
 	Domain string
 }
 
@@ -42,14 +43,15 @@ type Cluster struct {
 // https://kubernetes.io/docs/concepts/services-networking/dns-pod-service/
 const DefaultDomain = "cluster.local"
 
-// answers reports whether the cluster's DNS answers host by its form alone: NAME.NAMESPACE.svc, which Pods look up below
-// the cluster's domain first, and whatever is at or below that domain.
+// answers reports whether the cluster's DNS answers host by its form alone: NAME.NAMESPACE.svc,
+// which Pods look up below the cluster's domain first, and whatever is at or below that domain.
 func (c Cluster) answers(host string) bool {
 	domain := cmp.Or(c.Domain, DefaultDomain)
 	return strings.HasSuffix(host, ".svc") || host == domain || strings.HasSuffix(host, "."+domain)
 }
 
-// Namespace is what the annotation of a Namespace says. The zero value is a Namespace without the annotation.
+// Namespace is what the annotation of a Namespace says. The zero value is a Namespace without the
+// annotation.
 type Namespace struct {
 	// Annotated says that the annotation is there, be it empty.
 	Annotated bool
@@ -74,7 +76,8 @@ type Rules struct {
 	Namespace Namespace
 	// Services are the hosts that are the short name, NAME.NAMESPACE, of a Service.
 	Services []string
-	// DynamicDNS reports whether sidecars of the mesh resolve unknown hosts themselves: see mesh.Config.
+	// DynamicDNS reports whether sidecars of the mesh resolve unknown hosts themselves: see
+	// mesh.Config.
 	DynamicDNS bool
 }
 
@@ -109,9 +112,11 @@ type Decision struct {
 	Problems field.ErrorList
 }
 
-// Decide reports whether namespace may reach host, which is in the form that [egress.NormalizeHost] returns. What the cluster's
-// DNS answers itself is no partner, and refused whatever the lists say. What the cluster's list matches is allowed. Of the rest, a namespace with the annotation reaches what its own list matches, and nothing when
-// the list is invalid; one without the annotation reaches what cluster.Other says.
+// Decide reports whether namespace may reach host, which is in the form that [egress.NormalizeHost]
+// returns. What the cluster's DNS answers itself is no partner, and refused whatever the lists say.
+// What the cluster's list matches is allowed. Of the rest, a namespace with the annotation reaches
+// what its own list matches, and nothing when the list is invalid; one without the annotation
+// reaches what cluster.Other says.
 func Decide(cluster Cluster, namespace Namespace, host string) Decision {
 	if cluster.answers(host) {
 		return Decision{Rule: RuleClusterName}
@@ -138,8 +143,8 @@ func match(patterns []Pattern, host string) (string, bool) {
 	return "", false
 }
 
-// Explain returns the decision as a sentence about host in the namespace of that name: the rule and, for a denial, who can
-// change it.
+// Explain returns the decision as a sentence about host in the namespace of that name: the rule
+// and, for a denial, who can change it.
 func (d Decision) Explain(namespace, host string) string {
 	switch {
 	case d.Rule == RuleClusterList:

@@ -8,8 +8,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"mtls.egress/webhook/internal/policy"
 	"mtls.egress/webhook/internal/egress"
+	"mtls.egress/webhook/internal/policy"
 )
 
 func TestDecide(t *testing.T) {

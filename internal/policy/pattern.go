@@ -21,16 +21,17 @@ const (
 // MaxPatterns is the number of entries that one list may have. It bounds the work of a decision.
 const MaxPatterns = 1024
 
-// A Pattern matches hosts. It is a host, or a host with globs in place of whole labels: * stands for exactly one label, a
-// leading ** for one or more. So *.bank.example matches api.bank.example, and neither bank.example nor a.b.bank.example, as
-// in a certificate (RFC 9525 §6.3); **.bank.example matches the first and the last. A lone * matches every host. The last
-// label is never a glob: whoever registers a domain could choose it. The zero Pattern matches nothing.
+// A Pattern matches hosts. It is a host, or a host with globs in place of whole labels: * stands
+// for exactly one label, a leading ** for one or more. So *.bank.example matches api.bank.example,
+// and neither bank.example nor a.b.bank.example, as in a certificate (RFC 9525 §6.3);
+// **.bank.example matches the first and the last. A lone * matches every host. The last label is
+// never a glob: whoever registers a domain could choose it. The zero Pattern matches nothing.
 type Pattern struct {
 	labels []string
 }
 
-// ParsePattern reads one pattern, in any case and with or without a trailing dot. The error says what is wrong with it and
-// what would be right.
+// ParsePattern reads one pattern, in any case and with or without a trailing dot. The error says
+// what is wrong with it and what would be right.
 func ParsePattern(text string) (Pattern, error) {
 	if text == oneLabel {
 		return Pattern{labels: []string{oneLabel}}, nil
@@ -77,7 +78,8 @@ func (p Pattern) String() string {
 	return strings.Join(p.labels, ".")
 }
 
-// Matches reports whether the pattern matches host, which is in the form that [egress.NormalizeHost] returns.
+// Matches reports whether the pattern matches host, which is in the form that
+// [egress.NormalizeHost] returns.
 func (p Pattern) Matches(host string) bool {
 	if len(p.labels) == 0 || host == "" {
 		return false
@@ -96,8 +98,8 @@ func (p Pattern) Matches(host string) bool {
 	return slices.EqualFunc(wanted, labels, func(want, label string) bool { return want == oneLabel || want == label })
 }
 
-// ParsePatterns reads a list of patterns, one an entry. It returns the patterns that are right and an error for each entry that
-// isn't, at path's index.
+// ParsePatterns reads a list of patterns, one an entry. It returns the patterns that are right and
+// an error for each entry that isn't, at path's index.
 func ParsePatterns(entries []string, path *field.Path) ([]Pattern, field.ErrorList) {
 	if len(entries) > MaxPatterns {
 		return nil, field.ErrorList{field.TooMany(path, len(entries), MaxPatterns)}
@@ -105,8 +107,8 @@ func ParsePatterns(entries []string, path *field.Path) ([]Pattern, field.ErrorLi
 	return parse(entries, path.Index)
 }
 
-// ParseAnnotation reads the value of the annotation [egress.AnnotationAllowedTargets]: comma-separated patterns; blanks around them
-// don't count. An empty value is an empty list.
+// ParseAnnotation reads the value of the annotation [egress.AnnotationAllowedTargets]:
+// comma-separated patterns; blanks around them don't count. An empty value is an empty list.
 func ParseAnnotation(value string, path *field.Path) ([]Pattern, field.ErrorList) {
 	if len(value) > egress.MaxAnnotationBytes {
 		return nil, field.ErrorList{field.TooLong(path, "", egress.MaxAnnotationBytes)}

@@ -6,8 +6,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
-	"mtls.egress/webhook/internal/policy"
 	"mtls.egress/webhook/internal/egress"
+	"mtls.egress/webhook/internal/policy"
 )
 
 func TestPatternMatches(t *testing.T) {

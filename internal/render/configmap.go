@@ -11,11 +11,12 @@ import (
 
 // configMap is a ConfigMap of the input.
 type configMap struct {
-	location  Location
-	object *corev1.ConfigMap
+	location Location
+	object   *corev1.ConfigMap
 }
 
-// collectConfigMap reads a ConfigMap. One that can't be read is refused only where a target needs it.
+// collectConfigMap reads a ConfigMap. One that can't be read is refused only where a target needs
+// it.
 func (r *renderer) collectConfigMap(item item) {
 	typed := &corev1.ConfigMap{}
 	if err := item.decodeInto(typed); err != nil {
@@ -25,7 +26,8 @@ func (r *renderer) collectConfigMap(item item) {
 	r.configMaps[nameKey(item.namespace(), typed.Name)] = configMap{location: item.location, object: typed}
 }
 
-// checkServerCA judges the CA of t's server where a ConfigMap of the input has it. One that isn't part of the input is taken to be right.
+// checkServerCA judges the CA of t's server where a ConfigMap of the input has it. One that isn't
+// part of the input is taken to be right.
 func (r *renderer) checkServerCA(t egress.Target) bool {
 	source := t.ServerCA.ConfigMap
 	found, ok := r.configMaps[nameKey(t.Namespace, source.Name)]

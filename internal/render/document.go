@@ -28,7 +28,8 @@ type Location struct {
 	Name      string
 }
 
-// String is the place as a message starts with it, for example "shop.yaml, document 2, Deployment project/shop".
+// String is the place as a message starts with it, for example "shop.yaml, document 2, Deployment
+// project/shop".
 func (p Location) String() string {
 	name := p.Name
 	if p.Namespace != "" {
@@ -39,8 +40,8 @@ func (p Location) String() string {
 
 // Problem is one reason for refusing the input.
 type Problem struct {
-	Location   Location
-	Message string
+	Location Location
+	Message  string
 }
 
 // String is the problem with its place.
@@ -50,14 +51,15 @@ func (p Problem) String() string {
 
 // item is one object of the input: a document, or an element of a list in one.
 type item struct {
-	location  Location
-	kind   schema.GroupVersionKind
-	object map[string]any
+	location Location
+	kind     schema.GroupVersionKind
+	object   map[string]any
 	// put replaces the object in the output.
 	put func(map[string]any)
 }
 
-// namespace is that of the object, or the one given for objects that name none; "" when nobody says.
+// namespace is that of the object, or the one given for objects that name none; "" when nobody
+// says.
 func (i item) namespace() string {
 	return i.location.Namespace
 }

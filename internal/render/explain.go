@@ -7,12 +7,12 @@ import (
 	"strings"
 	"time"
 
-	"mtls.egress/webhook/internal/plan"
 	"mtls.egress/webhook/internal/egress"
+	"mtls.egress/webhook/internal/plan"
 )
 
-// explain says in one sentence which call goes where, with which certificate, checked against which name and CA, and what
-// happens when a part is missing.
+// explain says in one sentence which call goes where, with which certificate, checked against which
+// name and CA, and what happens when a part is missing.
 func explain(use *use, decided plan.Plan, credentials []plan.CredentialCheck) string {
 	t := use.target
 	if decided.Closed {

@@ -4,7 +4,8 @@ import (
 	"mtls.egress/webhook/internal/policy"
 )
 
-// collectNamespace reads which hosts a Namespace of the input may reach. What is wrong with the annotation is told even if nothing in it asks for a target.
+// collectNamespace reads which hosts a Namespace of the input may reach. What is wrong with the
+// annotation is told even if nothing in it asks for a target.
 func (r *renderer) collectNamespace(item item) {
 	read := policy.ReadNamespace(annotationsOf(item.object))
 	for _, problem := range read.Problems {
@@ -13,7 +14,8 @@ func (r *renderer) collectNamespace(item item) {
 	r.namespaces[item.location.Name] = read
 }
 
-// rules are what decides over the targets of a namespace. One that isn't in the input is taken to have no annotation.
+// rules are what decides over the targets of a namespace. One that isn't in the input is taken to
+// have no annotation.
 func (r *renderer) rules(namespace string) policy.Rules {
 	return policy.Rules{Cluster: r.options.Policy, Namespace: r.namespaces[namespace]}
 }

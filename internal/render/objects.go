@@ -8,12 +8,13 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"mtls.egress/webhook/internal/certs/credential"
+	"mtls.egress/webhook/internal/egress"
 	"mtls.egress/webhook/internal/mesh"
 	"mtls.egress/webhook/internal/plan"
-	"mtls.egress/webhook/internal/egress"
 )
 
-// program adds the Istio objects of all targets, namespace by namespace, each with its anchor first.
+// program adds the Istio objects of all targets, namespace by namespace, each with its anchor
+// first.
 func (r *renderer) program() {
 	others := r.others()
 	r.addUnused()
@@ -28,7 +29,8 @@ func (r *renderer) program() {
 	}
 }
 
-// addUnused adds the targets of EgressTargets that nothing in the input calls: the controller programs them too.
+// addUnused adds the targets of EgressTargets that nothing in the input calls: the controller
+// programs them too.
 func (r *renderer) addUnused() {
 	for namespace, egressTargets := range r.egressTargets {
 		for host, egressTarget := range egressTargets {
@@ -106,7 +108,8 @@ func (r *renderer) add(object mesh.Object) {
 	r.output.Objects = append(r.output.Objects, rendered.Object)
 }
 
-// others are the objects of the input that may stand in the way of ours: those of Istio, and Services.
+// others are the objects of the input that may stand in the way of ours: those of Istio, and
+// Services.
 func (r *renderer) others() mesh.Others {
 	others := mesh.Others{RootNamespace: r.options.RootNamespace}
 	for _, item := range r.items {
@@ -135,8 +138,8 @@ func (r *renderer) others() mesh.Others {
 	return others
 }
 
-// appendTyped reads an Istio object and appends it. One that can't be read is none of ours to refuse: it is passed through,
-// with a warning that it was not looked at.
+// appendTyped reads an Istio object and appends it. One that can't be read is none of ours to
+// refuse: it is passed through, with a warning that it was not looked at.
 func appendTyped[T mesh.Object](r *renderer, item item, list []T, typed T) []T {
 	encoded, err := item.json()
 	if err == nil {

@@ -13,9 +13,9 @@ import (
 	"k8s.io/apimachinery/pkg/util/json"
 
 	"mtls.egress/webhook/api/v1alpha1"
+	"mtls.egress/webhook/internal/egress"
 	"mtls.egress/webhook/internal/mutate"
 	"mtls.egress/webhook/internal/policy"
-	"mtls.egress/webhook/internal/egress"
 )
 
 // Options are what a cluster would know.
@@ -32,10 +32,11 @@ type Options struct {
 
 // Output is what the input becomes.
 type Output struct {
-	// Documents are the input in its order, workloads and Pods as admission leaves them, all others unchanged.
+	// Documents are the input in its order, workloads and Pods as admission leaves them, all others
+	// unchanged.
 	Documents []map[string]any
-	// Pods are what the annotated workloads make, as admission leaves them. They are PodTemplates, which run nothing, so that
-	// applying the output starts no stray Pod.
+	// Pods are what the annotated workloads make, as admission leaves them. They are PodTemplates,
+	// which run nothing, so that applying the output starts no stray Pod.
 	Pods []map[string]any
 	// Objects are the Istio objects of the targets, in the order of writing.
 	Objects []map[string]any
@@ -77,7 +78,8 @@ type renderer struct {
 	problems      []Problem
 }
 
-// Render returns what documents become, or all the problems for which admission or the controller would refuse them.
+// Render returns what documents become, or all the problems for which admission or the controller
+// would refuse them.
 func Render(documents []Document, options Options) (*Output, []Problem) {
 	copied, items := open(documents, options.Namespace)
 	r := &renderer{
@@ -107,7 +109,8 @@ func (r *renderer) warn(location Location, message string) {
 	r.output.Warnings = append(r.output.Warnings, location.String()+": "+message)
 }
 
-// collect reads the EgressTargets, Secrets, Namespaces and ConfigMaps of the input, wherever in it they stand.
+// collect reads the EgressTargets, Secrets, Namespaces and ConfigMaps of the input, wherever in it
+// they stand.
 func (r *renderer) collect() {
 	for _, item := range r.items {
 		switch {
@@ -180,8 +183,8 @@ func (r *renderer) mutate(item item) {
 	}
 }
 
-// call records that the object, whose Pods have these annotations, calls the target. Later objects of the namespace meet
-// the EgressTarget that the controller would have made by then.
+// call records that the object, whose Pods have these annotations, calls the target. Later objects
+// of the namespace meet the EgressTarget that the controller would have made by then.
 func (r *renderer) call(item item, t egress.Target, annotations map[string]string) {
 	id := key{item.namespace(), t.Host}
 	if r.uses[id] == nil {
@@ -211,8 +214,8 @@ func notePresented(egressTarget *v1alpha1.EgressTarget, secretName string) {
 	egressTarget.Status.Credentials = append(egressTarget.Status.Credentials, v1alpha1.CredentialStatus{SecretName: secretName, Pods: 1})
 }
 
-// replace puts the object as admission leaves it in the place of the one that was read, and returns the annotations of its
-// Pods.
+// replace puts the object as admission leaves it in the place of the one that was read, and returns
+// the annotations of its Pods.
 func (r *renderer) replace(item item, result mutate.Result) (annotations map[string]string, ok bool) {
 	object := item.object
 	fields := mutate.Template(item.kind.GroupKind())
@@ -250,8 +253,8 @@ func annotationsOf(object map[string]any) map[string]string {
 	return annotations
 }
 
-// withTemplateMetadata gives a Pod template the empty metadata that an API server gives it: a JSON patch can't add below
-// what is missing.
+// withTemplateMetadata gives a Pod template the empty metadata that an API server gives it: a JSON
+// patch can't add below what is missing.
 func withTemplateMetadata(object map[string]any, fields []string) {
 	if template := descend(object, fields); len(fields) > 0 && template != nil && template["metadata"] == nil {
 		template["metadata"] = map[string]any{}

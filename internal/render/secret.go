@@ -8,14 +8,14 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"mtls.egress/webhook/internal/certs/credential"
-	"mtls.egress/webhook/internal/plan"
 	"mtls.egress/webhook/internal/egress"
+	"mtls.egress/webhook/internal/plan"
 )
 
 // secret is a Secret of the input.
 type secret struct {
-	location  Location
-	object *corev1.Secret
+	location Location
+	object   *corev1.Secret
 }
 
 // collectSecret reads a Secret as an API server would store it.
@@ -34,8 +34,8 @@ func nameKey(namespace, name string) string {
 	return namespace + "/" + name
 }
 
-// credentials checks the Secrets in use, and the CA of the server where a ConfigMap of the input has it. What isn't part
-// of the input is taken to be as it should be.
+// credentials checks the Secrets in use, and the CA of the server where a ConfigMap of the input
+// has it. What isn't part of the input is taken to be as it should be.
 func (r *renderer) credentials(t egress.Target, inUse map[string]int32) (checks []plan.CredentialCheck, ok bool) {
 	if !r.checkServerCA(t) {
 		return nil, false

@@ -29,8 +29,8 @@ import (
 	"mtls.egress/webhook/charts"
 )
 
-// validator judges EgressTargets by the CRD, with the parts of which the API server is made and in its order, so that render
-// refuses what a cluster refuses, in the same words.
+// validator judges EgressTargets by the CRD, with the parts of which the API server is made and in
+// its order, so that render refuses what a cluster refuses, in the same words.
 // https://github.com/kubernetes/apiextensions-apiserver/blob/v0.36.3/pkg/registry/customresource/strategy.go
 type validator struct {
 	schema  *structuralschema.Structural
@@ -38,7 +38,8 @@ type validator struct {
 	rules   *cel.Validator
 }
 
-// newValidator compiles the CRD, which takes as long as judging a hundred EgressTargets: one validator serves a whole input.
+// newValidator compiles the CRD, which takes as long as judging a hundred EgressTargets: one
+// validator serves a whole input.
 func newValidator() (*validator, error) {
 	crd := &apiextensionsv1.CustomResourceDefinition{}
 	if err := yaml.UnmarshalStrict([]byte(charts.EgressTargetCRD()), crd); err != nil {
@@ -75,8 +76,8 @@ func (r *renderer) egressTargetValidator() (*validator, error) {
 	return made, err
 }
 
-// validate returns the EgressTarget as the API server would store it, defaults filled in, or all that is wrong with it, each
-// with its field.
+// validate returns the EgressTarget as the API server would store it, defaults filled in, or all
+// that is wrong with it, each with its field.
 func (v *validator) validate(item item) (*v1alpha1.EgressTarget, []string) {
 	object, err := item.copy()
 	if err != nil {
@@ -118,8 +119,8 @@ func (i item) copy() (*unstructured.Unstructured, error) {
 	return object, json.Unmarshal(encoded, &object.Object)
 }
 
-// unreadable says what leaves nothing to judge: a version that the CRD doesn't have, or a host that nobody knows yet. The second
-// is no mistake in a cluster.
+// unreadable says what leaves nothing to judge: a version that the CRD doesn't have, or a host that
+// nobody knows yet. The second is no mistake in a cluster.
 func unreadable(object *unstructured.Unstructured) *field.Error {
 	if apiVersion := v1alpha1.GroupVersion().String(); object.GetAPIVersion() != apiVersion {
 		return field.Invalid(field.NewPath("apiVersion"), object.GetAPIVersion(), "must be "+apiVersion)
@@ -131,8 +132,8 @@ func unreadable(object *unstructured.Unstructured) *field.Error {
 	return nil
 }
 
-// coerce drops what the schema does not know and returns an error for each such field, then fills in the defaults. Metadata that
-// can't be decoded is an error by itself.
+// coerce drops what the schema does not know and returns an error for each such field, then fills
+// in the defaults. Metadata that can't be decoded is an error by itself.
 // https://github.com/kubernetes/apiextensions-apiserver/blob/v0.36.3/pkg/apiserver/customresource_handler.go#L1406
 func (v *validator) coerce(object *unstructured.Unstructured) ([]error, error) {
 	_, _, unknown, err := objectmeta.GetObjectMetaWithOptions(object.Object, objectmeta.ObjectMetaOptions{ReturnUnknownFieldPaths: true})
@@ -151,7 +152,8 @@ func (v *validator) coerce(object *unstructured.Unstructured) ([]error, error) {
 
 // judge is what the API server does when an object is created.
 func (v *validator) check(object *unstructured.Unstructured, namespace string) field.ErrorList {
-	// The status is not for the user to write, and is dropped unread. Whoever applies an object that names no namespace says which.
+	// The status is not for the user to write, and is dropped unread. Whoever applies an object that
+	// names no namespace says which.
 	unstructured.RemoveNestedField(object.Object, "status")
 	object.SetGeneration(1)
 	object.SetNamespace(cmp.Or(namespace, metav1.NamespaceDefault))
@@ -176,7 +178,8 @@ func blocksRules(problem *field.Error) bool {
 	}
 }
 
-// message leaves out the field of a problem that speaks of the whole object, which would be printed as <nil>.
+// message leaves out the field of a problem that speaks of the whole object, which would be printed
+// as <nil>.
 func message(problem *field.Error) string {
 	return strings.TrimPrefix(problem.Error(), (*field.Path)(nil).String()+": ")
 }

@@ -19,9 +19,10 @@ func (e *refusedAddressError) Error() string {
 	return fmt.Sprintf("%s is %s", e.address, e.kind)
 }
 
-// guard is called by [net.Dialer] with each address between the look-up of a name and the connection to it, so that a DNS server which
-// answers differently the next time gains nothing. Whoever writes an EgressTarget chooses the host, and who owns the host chooses the
-// addresses: without the guard, the controller would knock at doors of its own Pod and node for them.
+// guard is called by [net.Dialer] with each address between the look-up of a name and the
+// connection to it, so that a DNS server which answers differently the next time gains nothing.
+// Whoever writes an EgressTarget chooses the host, and who owns the host chooses the addresses:
+// without the guard, the controller would knock at doors of its own Pod and node for them.
 func guard(allowLoopback bool) func(network, address string, _ syscall.RawConn) error {
 	here := surroundings{}
 	if !allowLoopback {
@@ -51,7 +52,8 @@ type surroundings struct {
 // look reads the surroundings. What can't be read is left out.
 func look() surroundings {
 	var here surroundings
-	// The kubelet sets it: https://kubernetes.io/docs/tasks/run-application/access-api-from-pod/#directly-accessing-the-rest-api
+	// The kubelet sets it:
+	// https://kubernetes.io/docs/tasks/run-application/access-api-from-pod/#directly-accessing-the-rest-api
 	here.apiServer, _ = netip.ParseAddr(os.Getenv("KUBERNETES_SERVICE_HOST"))
 	interfaces, _ := net.InterfaceAddrs()
 	for _, one := range interfaces {
@@ -62,8 +64,9 @@ func look() surroundings {
 	return here
 }
 
-// refusedKind says of which kind an address is that isn't connected to; empty for all others. Private addresses are not among them: a
-// partner may be behind a VPN or in the same cluster. IPv6 addresses that a gateway or a tunnel turns into a refused IPv4 one are refused too.
+// refusedKind says of which kind an address is that isn't connected to; empty for all others.
+// Private addresses are not among them: a partner may be behind a VPN or in the same cluster. IPv6
+// addresses that a gateway or a tunnel turns into a refused IPv4 one are refused too.
 func (s surroundings) refusedKind(address netip.Addr) string {
 	// A prefix contains no address with a zone.
 	address = address.Unmap().WithZone("")
@@ -76,7 +79,8 @@ func (s surroundings) refusedKind(address netip.Addr) string {
 			return fmt.Sprintf("an address that carries %s, %s", carried, kind)
 		}
 	}
-	// The prefix of a NAT64 gateway may be any of the operator's. Only single addresses are looked for below it, for all others could be there by chance.
+	// The prefix of a NAT64 gateway may be any of the operator's. Only single addresses are looked for
+	// below it, for all others could be there by chance.
 	if last := lastFour(address); last.IsValid() && isMetadata(last) {
 		return fmt.Sprintf("an address that carries %s, %s", last, metadataKind)
 	}
@@ -98,10 +102,12 @@ func (s surroundings) plainKind(address netip.Addr) string {
 		return "a link-local address"
 	case address.IsMulticast():
 		return "a multicast address"
-	// Linux takes the address that stands for none as loopback; RFC 1122 §3.2.1.3 keeps all of 0.0.0.0/8 for "this network".
+	// Linux takes the address that stands for none as loopback; RFC 1122 §3.2.1.3 keeps all of
+	// 0.0.0.0/8 for "this network".
 	case address.IsUnspecified(), within("0.0.0.0/8"):
 		return unspecifiedKind
-	// RFC 1112 §4. The sinkhole addresses are there, so a resolver with Istio's DNS capture answers with one.
+	// RFC 1112 §4. The sinkhole addresses are there, so a resolver with Istio's DNS capture answers
+	// with one.
 	case within("240.0.0.0/4"):
 		return "a reserved address (240.0.0.0/4)"
 	// RFC 6890 §2.1 keeps it for protocols; 192.0.0.192 is a metadata service at Oracle.
@@ -120,17 +126,21 @@ func (s surroundings) plainKind(address netip.Addr) string {
 	}
 }
 
-// isMetadata knows where clouds answer with credentials of the node, outside of the link-local addresses and among them.
+// isMetadata knows where clouds answer with credentials of the node, outside of the link-local
+// addresses and among them.
 func isMetadata(address netip.Addr) bool {
 	return slices.ContainsFunc([]string{
 		// All large clouds, and the credentials of ECS tasks and of EKS Pods:
-		// https://docs.aws.amazon.com/AmazonECS/latest/developerguide/task-iam-roles.html, https://docs.aws.amazon.com/eks/latest/userguide/pod-id-how-it-works.html.
+		// https://docs.aws.amazon.com/AmazonECS/latest/developerguide/task-iam-roles.html,
+		// https://docs.aws.amazon.com/eks/latest/userguide/pod-id-how-it-works.html.
 		"169.254.169.254/32", "169.254.170.2/32", "169.254.170.23/32",
-		// The same, the resolver and the clock of AWS: https://docs.aws.amazon.com/vpc/latest/userguide/aws-ip-ranges.html.
+		// The same, the resolver and the clock of AWS:
+		// https://docs.aws.amazon.com/vpc/latest/userguide/aws-ip-ranges.html.
 		"fd00:ec2::/32",
 		// Google: https://cloud.google.com/compute/docs/metadata/querying-metadata.
 		"fd20:ce::254/128",
-		// Azure's wire server: https://learn.microsoft.com/azure/virtual-network/what-is-ip-address-168-63-129-16.
+		// Azure's wire server:
+		// https://learn.microsoft.com/azure/virtual-network/what-is-ip-address-168-63-129-16.
 		"168.63.129.16/32",
 		// Alibaba: https://www.alibabacloud.com/help/ecs/user-guide/view-instance-metadata.
 		"100.100.100.200/32",

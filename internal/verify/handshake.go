@@ -1,7 +1,9 @@
-// Package verify tries the very credential that Pods present: it makes a TLS handshake with the partner as a sidecar does, and says in a
-// sentence what came of it. No byte of application data is ever sent.
+// Package verify tries the very credential that Pods present: it makes a TLS handshake with the
+// partner as a sidecar does, and says in a sentence what came of it. No byte of application data is
+// ever sent.
 //
-// [Prober.Probe] is the edge: it resolves, connects and records an [Observation]. [Evaluate] is a pure function of that.
+// [Prober.Probe] is the edge: it resolves, connects and records an [Observation]. [Evaluate] is a
+// pure function of that.
 package verify
 
 import (
@@ -29,7 +31,8 @@ const (
 )
 
 const (
-	// maxRead is how many bytes are read from a partner in all. crypto/tls bounds a certificate message at 256 KiB and every other at 64.
+	// maxRead is how many bytes are read from a partner in all. crypto/tls bounds a certificate
+	// message at 256 KiB and every other at 64.
 	maxRead = 1 << 20
 	// farewell is how long the partner may take to answer the end of the connection with its own.
 	farewell = 500 * time.Millisecond
@@ -37,7 +40,8 @@ const (
 
 // Request says with whom to make a handshake, and what is presented and expected in it.
 type Request struct {
-	// Host is resolved by DNS as it stands, as an absolute name: search domains are not tried, as the sidecar doesn't.
+	// Host is resolved by DNS as it stands, as an absolute name: search domains are not tried, as the
+	// sidecar doesn't.
 	Host string
 	// Port is the partner's TLS port.
 	Port int32
@@ -49,14 +53,17 @@ type Request struct {
 	Certificate tls.Certificate
 	// ServerCA are the certificates that the server's chain may end in.
 	ServerCA []*x509.Certificate
-	// System takes the CAs that the system trusts instead. They are those of the controller's image, not of the sidecar's.
+	// System takes the CAs that the system trusts instead. They are those of the controller's image,
+	// not of the sidecar's.
 	System bool
-	// HTTP2 offers the protocol h2 instead of http/1.1, as the sidecar does for targets whose HTTP version is 2.
+	// HTTP2 offers the protocol h2 instead of http/1.1, as the sidecar does for targets whose HTTP
+	// version is 2.
 	HTTP2 bool
 }
 
-// Certificate reads the certificate and its key from the data of a Secret. It doesn't judge them: that is [credential.Check]'s business, and comes
-// first. The error names all that can't be read and holds nothing of the key.
+// Certificate reads the certificate and its key from the data of a Secret. It doesn't judge them:
+// that is [credential.Check]'s business, and comes first. The error names all that can't be read
+// and holds nothing of the key.
 func Certificate(data map[string][]byte, layout egress.Layout) (tls.Certificate, error) {
 	chain, unreadable := credential.ReadCertificates(layout.Certificate, data[layout.Certificate])
 	key, noKey := credential.ReadPrivateKey(layout.PrivateKey, data[layout.PrivateKey])
@@ -74,10 +81,12 @@ func Certificate(data map[string][]byte, layout egress.Layout) (tls.Certificate,
 type Prober struct {
 	// Timeout bounds a whole probe; default [DefaultTimeout].
 	Timeout time.Duration
-	// Patience is how long a server that speaks TLS 1.3 may take to refuse a certificate; default [DefaultPatience].
+	// Patience is how long a server that speaks TLS 1.3 may take to refuse a certificate; default
+	// [DefaultPatience].
 	Patience time.Duration
-	// AllowLoopback connects to loopback addresses and those of this host, which are refused otherwise, as link-local, multicast, unspecified
-	// and reserved ones and metadata services are always. It is for tests.
+	// AllowLoopback connects to loopback addresses and those of this host, which are refused
+	// otherwise, as link-local, multicast, unspecified and reserved ones and metadata services are
+	// always. It is for tests.
 	AllowLoopback bool
 	// Resolver resolves names; default [net.DefaultResolver].
 	Resolver *net.Resolver
@@ -87,11 +96,12 @@ type Prober struct {
 	Now func() time.Time
 }
 
-// Probe makes one handshake and closes the connection. It returns when the partner has answered, after [Prober.Timeout], or when
-// ctx is done; half a second later at most when the partner doesn't end the connection.
+// Probe makes one handshake and closes the connection. It returns when the partner has answered,
+// after [Prober.Timeout], or when ctx is done; half a second later at most when the partner doesn't
+// end the connection.
 //
-// The certificate is presented only to a server whose own is in order, as the sidecar does. Any other server gets none, so
-// that it says what it asks for without learning who asks.
+// The certificate is presented only to a server whose own is in order, as the sidecar does. Any
+// other server gets none, so that it says what it asks for without learning who asks.
 func (p *Prober) Probe(ctx context.Context, request Request) Observation {
 	timeout := orDefault(p.Timeout, DefaultTimeout)
 	ctx, cancel := context.WithTimeout(ctx, timeout)
@@ -196,15 +206,16 @@ func (a *attempt) shake(ctx context.Context, connection net.Conn) {
 	case state.Version == tls.VersionTLS13:
 		a.await(ctx, secured, connection)
 	default:
-		// In TLS 1.2 the server's Finished, which ends the handshake, comes after it has seen the certificate (RFC 5246 §7.3).
+		// In TLS 1.2 the server's Finished, which ends the handshake, comes after it has seen the
+		// certificate (RFC 5246 §7.3).
 		a.Answer = Finished
 	}
 	leave(secured, bounded)
 }
 
 // config is what a sidecar offers: TLS 1.2 and 1.3 as Istio sets them, and Envoy's curves
-// (https://github.com/envoyproxy/envoy/blob/main/source/common/tls/context_config_impl.cc). Go's own default adds a post-quantum exchange, whose long ClientHello
-// some servers don't read.
+// (https://github.com/envoyproxy/envoy/blob/main/source/common/tls/context_config_impl.cc). Go's
+// own default adds a post-quantum exchange, whose long ClientHello some servers don't read.
 func (a *attempt) config() *tls.Config {
 	protocols := []string{"http/1.1"}
 	if a.request.HTTP2 {
@@ -217,7 +228,8 @@ func (a *attempt) config() *tls.Config {
 		CurvePreferences: []tls.CurveID{tls.X25519, tls.CurveP256},
 		NextProtos:       protocols,
 		Time:             func() time.Time { return a.now },
-		// crypto/tls stops at the first thing that is wrong with a server, and at a name that it compares by other rules than Envoy.
+		// crypto/tls stops at the first thing that is wrong with a server, and at a name that it compares
+		// by other rules than Envoy.
 		InsecureSkipVerify:   true, //nolint:gosec // VerifyConnection verifies; what doesn't pass gets no certificate, and nobody gets data.
 		VerifyConnection:     a.verify,
 		GetClientCertificate: a.present,
@@ -240,7 +252,8 @@ func (a *attempt) verify(state tls.ConnectionState) error {
 	return nil
 }
 
-// present takes no notice of the CAs that the server names: Envoy presents its certificate whatever they are.
+// present takes no notice of the CAs that the server names: Envoy presents its certificate whatever
+// they are.
 func (a *attempt) present(asked *tls.CertificateRequestInfo) (*tls.Certificate, error) {
 	a.Asked = &Asked{SignatureSchemes: asked.SignatureSchemes}
 	for _, name := range asked.AcceptableCAs {
@@ -261,7 +274,8 @@ func (a *attempt) present(asked *tls.CertificateRequestInfo) (*tls.Certificate, 
 	return &a.request.Certificate, nil
 }
 
-// tickets calls itself for each session ticket, and remembers none: every probe is a full handshake.
+// tickets calls itself for each session ticket, and remembers none: every probe is a full
+// handshake.
 type tickets func()
 
 // Get finds nothing.
@@ -275,9 +289,10 @@ func (a *attempt) accepted() {
 	a.interrupt()
 }
 
-// await waits for a sign that the server has judged the certificate. In TLS 1.3 the client's handshake ends before the server's, and an alert
-// or a session ticket comes after it; the ticket only when the server has taken the client's Finished (RFC 8446 §4.6.1). Reading
-// makes crypto/tls look at both. Application data, which a server may send before that, says nothing.
+// await waits for a sign that the server has judged the certificate. In TLS 1.3 the client's
+// handshake ends before the server's, and an alert or a session ticket comes after it; the ticket
+// only when the server has taken the client's Finished (RFC 8446 §4.6.1). Reading makes crypto/tls
+// look at both. Application data, which a server may send before that, says nothing.
 func (a *attempt) await(ctx context.Context, secured *tls.Conn, connection net.Conn) {
 	_ = connection.SetReadDeadline(time.Now().Add(a.Patience))
 	stop := context.AfterFunc(ctx, a.interrupt)
@@ -298,7 +313,8 @@ func (a *attempt) await(ctx context.Context, secured *tls.Conn, connection net.C
 	}
 }
 
-// leave ends a connection such that the partner logs no reset: with close_notify and the end of the stream, and what it still sends is read.
+// leave ends a connection such that the partner logs no reset: with close_notify and the end of the
+// stream, and what it still sends is read.
 func leave(secured *tls.Conn, connection *boundedConn) {
 	_ = connection.SetDeadline(time.Now().Add(farewell))
 	_ = secured.CloseWrite()
@@ -350,7 +366,8 @@ func (a *attempt) classify(err error) (failure Failure, alert tls.AlertError, de
 	return Broken, 0, credential.Printable(err.Error())
 }
 
-// connectError is the last part of an error of a dialer, for example "connection refused": those before it name address and operation.
+// connectError is the last part of an error of a dialer, for example "connection refused": those
+// before it name address and operation.
 func connectError(err error) string {
 	for {
 		inner := errors.Unwrap(err)
@@ -365,7 +382,8 @@ func closed(err error) bool {
 	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
 }
 
-// alertOf is the alert that a partner has sent. crypto/tls keeps the type to itself, but not its words.
+// alertOf is the alert that a partner has sent. crypto/tls keeps the type to itself, but not its
+// words.
 func alertOf(err error) (tls.AlertError, bool) {
 	remote, ok := errors.AsType[*net.OpError](err)
 	if !ok || remote.Op != "remote error" {

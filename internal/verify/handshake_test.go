@@ -31,7 +31,8 @@ func now() time.Time { return time.Date(2026, time.July, 1, 12, 0, 0, 0, time.UT
 
 func clock() func() time.Time { return now }
 
-// prober is one for servers on loopback. It waits long, so that a test that passes doesn't owe it to a time-out.
+// prober is one for servers on loopback. It waits long, so that a test that passes doesn't owe it
+// to a time-out.
 func prober() *verify.Prober {
 	return &verify.Prober{AllowLoopback: true, Now: clock(), Timeout: time.Minute, Patience: time.Minute}
 }
@@ -96,11 +97,13 @@ func keyPair(pairs ...pki.Pair) tls.Certificate {
 
 // visit is what a server saw of a connection.
 type visit struct {
-	// ServerName is the SNI, Client the subject of the certificate that was presented and passed the verification.
+	// ServerName is the SNI, Client the subject of the certificate that was presented and passed the
+	// verification.
 	ServerName, Client string
 	// Data is what was received after the handshake, and End the error after it.
 	Data, End string
-	// Records are the types of the TLS records that were received, without repetition; not in TLS 1.3, which hides them.
+	// Records are the types of the TLS records that were received, without repetition; not in TLS 1.3,
+	// which hides them.
 	Records []byte
 }
 
@@ -183,7 +186,8 @@ func outcome(o verify.Observation) verify.Outcome {
 }
 
 const (
-	// own is what is said of a server's certificate that is in order, ends are the ends of both sides'.
+	// own is what is said of a server's certificate that is in order, ends are the ends of both
+	// sides'.
 	own     = `its own is for "external.system.com" and leads to the CA that is expected; `
 	ends    = `; the server's certificate ends on 2120-01-01T00:00:00Z (34150 days left), ours on 2120-01-01T00:00:00Z (34150 days left)`
 	only    = `our issuer "CN=Client CA" is the only CA that it names`
@@ -456,7 +460,8 @@ func TestObservationIsAllThatWasSeen(t *testing.T) {
 	}
 }
 
-// TestWithoutATicketTheAnswerIsWaitedFor has servers of TLS 1.3 that send no ticket: one says nothing, others send data or end the stream.
+// TestWithoutATicketTheAnswerIsWaitedFor has servers of TLS 1.3 that send no ticket: one says
+// nothing, others send data or end the stream.
 func TestWithoutATicketTheAnswerIsWaitedFor(t *testing.T) {
 	p := newParties(t)
 	quiet := p.mutual(tls.VersionTLS13)

@@ -19,8 +19,9 @@ import (
 	"mtls.egress/webhook/test/pki"
 )
 
-// opensslServer runs the real server for one connection, or skips the test where there is no openssl command. The result of finished is all
-// that it printed, which includes data that it received.
+// opensslServer runs the real server for one connection, or skips the test where there is no
+// openssl command. The result of finished is all that it printed, which includes data that it
+// received.
 func opensslServer(t *testing.T, server pki.Pair, args ...string) (address net.Addr, finished func() string) {
 	t.Helper()
 	program, err := exec.LookPath("openssl")

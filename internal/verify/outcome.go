@@ -52,12 +52,14 @@ const (
 	ClientCertificateNotRequested Reason = "ClientCertificateNotRequested"
 	// KeyTypeNotAccepted: the server takes no signature that our key can make.
 	KeyTypeNotAccepted Reason = "KeyTypeNotAccepted"
-	// IssuerNotAccepted: the server refused the certificate, and none of its issuers is among the CAs that the server names.
+	// IssuerNotAccepted: the server refused the certificate, and none of its issuers is among the CAs
+	// that the server names.
 	IssuerNotAccepted Reason = "IssuerNotAccepted"
 	// ClientCertificateRefused: the server refused the certificate.
 	ClientCertificateRefused Reason = "ClientCertificateRefused"
-	// IssuerNotNamed: the server didn't refuse the certificate in the handshake, but none of its issuers is among the CAs that the server names, so it may refuse the first
-	// request. This proves nothing either way.
+	// IssuerNotNamed: the server didn't refuse the certificate in the handshake, but none of its
+	// issuers is among the CAs that the server names, so it may refuse the first request. This proves
+	// nothing either way.
 	IssuerNotNamed Reason = "IssuerNotNamed"
 	// Verified: the server asked for a certificate and accepted ours.
 	Verified Reason = "Verified"
@@ -108,7 +110,8 @@ type Problem struct {
 	Message string
 }
 
-// Observation is what a probe has seen. It holds no secret. Texts of the partner are as it sent them; only messages are made fit to print.
+// Observation is what a probe has seen. It holds no secret. Texts of the partner are as it sent
+// them; only messages are made fit to print.
 type Observation struct {
 	// Host, Port, ServerName and HTTP2 are those of the request.
 	Host       string
@@ -119,20 +122,24 @@ type Observation struct {
 	Timeout, Patience time.Duration
 	// Address is the one that was connected, with the port; empty when none was.
 	Address string
-	// Failure is empty when nothing kept the handshake from its end; Detail says more, where there is more to say.
+	// Failure is empty when nothing kept the handshake from its end; Detail says more, where there is
+	// more to say.
 	Failure Failure
 	Detail  string
 	// Alert is the one that the server sent when Failure is Alerted.
 	Alert tls.AlertError
 	// Complete says that the client's handshake came to its end.
 	Complete bool
-	// Version is that of TLS, 0 when none was agreed on; Protocol that of ALPN, empty when the server chose none.
+	// Version is that of TLS, 0 when none was agreed on; Protocol that of ALPN, empty when the server
+	// chose none.
 	Version  uint16
 	Protocol string
-	// Server is the server's certificate; nil when none came. Matched is the expected name that it carries; empty when it has none.
+	// Server is the server's certificate; nil when none came. Matched is the expected name that it
+	// carries; empty when it has none.
 	Server  *Server
 	Matched string
-	// OursNotAfter is the end of the validity of the certificate that is presented, in UTC, and OursDaysLeft are the whole days until then.
+	// OursNotAfter is the end of the validity of the certificate that is presented, in UTC, and
+	// OursDaysLeft are the whole days until then.
 	OursNotAfter time.Time
 	OursDaysLeft int
 	// Problems are all that is wrong with the server's certificate.
@@ -161,7 +168,8 @@ type Server struct {
 
 // Asked is a server's request for a client certificate.
 type Asked struct {
-	// AcceptedCAs are the names of the CAs whose certificates the server accepts, as RFC 4514 strings; none means that it doesn't say.
+	// AcceptedCAs are the names of the CAs whose certificates the server accepts, as RFC 4514 strings;
+	// none means that it doesn't say.
 	AcceptedCAs []string
 	// Issuers are those of the certificates that are presented, in the same form, the leaf's first.
 	Issuers []string
@@ -171,7 +179,8 @@ type Asked struct {
 	KeyAccepted bool
 }
 
-// issuer is the first of the issuers that the server names; not ok when it names CAs and none of them is ours.
+// issuer is the first of the issuers that the server names; not ok when it names CAs and none of
+// them is ours.
 func (a *Asked) issuer() (name string, ok bool) {
 	at := slices.IndexFunc(a.Issuers, func(name string) bool { return slices.Contains(a.AcceptedCAs, name) })
 	if at < 0 {
@@ -203,8 +212,9 @@ func (a *Asked) cas() string {
 
 // Outcome is what a probe means.
 type Outcome struct {
-	// Verified says that the partner asked for the certificate and accepted it, as far as a handshake can tell: servers that judge a
-	// certificate with the first request, as nginx does, accept any in the handshake. It is false with [IssuerNotNamed] too.
+	// Verified says that the partner asked for the certificate and accepted it, as far as a handshake
+	// can tell: servers that judge a certificate with the first request, as nginx does, accept any in
+	// the handshake. It is false with [IssuerNotNamed] too.
 	Verified bool
 	// Reason is that of the most important problem, else [Verified] or [IssuerNotNamed].
 	Reason Reason
@@ -248,7 +258,8 @@ func (o Observation) facts() string {
 		date(o.Server.NotAfter), count(o.Server.DaysLeft, "day"), date(o.OursNotAfter), count(o.OursDaysLeft, "day"))
 }
 
-// remarks are what else is worth knowing of a server that refused, or whose own certificate is not in order.
+// remarks are what else is worth knowing of a server that refused, or whose own certificate is not
+// in order.
 func (o Observation) remarks() []string {
 	if o.Presented && o.Server != nil && (o.Failure == Alerted || o.Failure == Closed || o.Failure == "") {
 		return []string{o.facts()}
@@ -320,7 +331,8 @@ const (
 	noApplicationProtocol = 120
 )
 
-// alerted says what an alert means: before our certificate it is about our offer, after it about the certificate.
+// alerted says what an alert means: before our certificate it is about our offer, after it about
+// the certificate.
 func (o Observation) alerted() Problem {
 	name := fmt.Sprintf("the alert %d (%s)", uint8(o.Alert), strings.TrimPrefix(o.Alert.Error(), "tls: "))
 	if o.Presented {

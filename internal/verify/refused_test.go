@@ -5,7 +5,8 @@ import (
 	"testing"
 )
 
-// TestAddressesThatNoPartnerHas has every address that is refused in each form that leads to it, and neighbors of them that are not.
+// TestAddressesThatNoPartnerHas has every address that is refused in each form that leads to it,
+// and neighbors of them that are not.
 func TestAddressesThatNoPartnerHas(t *testing.T) {
 	const (
 		loopback, linkLocal, multicast = "a loopback address", "a link-local address", "a multicast address"

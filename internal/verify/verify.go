@@ -12,8 +12,8 @@ import (
 	"mtls.egress/webhook/internal/certs/credential"
 )
 
-// verify says all that is wrong with the chain of a server, the leaf first, for a client that trusts roots and expects one of names, at
-// the time now. The sidecar would stop at the first.
+// verify says all that is wrong with the chain of a server, the leaf first, for a client that
+// trusts roots and expects one of names, at the time now. The sidecar would stop at the first.
 func verify(chain []*x509.Certificate, roots *x509.CertPool, names []string, now time.Time) []Problem {
 	if len(chain) == 0 {
 		return []Problem{{ServerNotTrusted, "the server has no certificate"}}
@@ -25,7 +25,8 @@ func verify(chain []*x509.Certificate, roots *x509.CertPool, names []string, now
 	for _, certificate := range chain[1:] {
 		intermediates.AddCert(certificate)
 	}
-	// The validity of the leaf is judged above; out of it, the rest of the chain is judged for the nearest time within.
+	// The validity of the leaf is judged above; out of it, the rest of the chain is judged for the
+	// nearest time within.
 	at := now
 	if at.After(leaf.NotAfter) {
 		at = leaf.NotAfter
@@ -33,7 +34,8 @@ func verify(chain []*x509.Certificate, roots *x509.CertPool, names []string, now
 	if at.Before(leaf.NotBefore) {
 		at = leaf.NotBefore
 	}
-	// Each certificate in roots ends a chain, self-signed or not, as it does for Envoy, which sets X509_V_FLAG_PARTIAL_CHAIN
+	// Each certificate in roots ends a chain, self-signed or not, as it does for Envoy, which sets
+	// X509_V_FLAG_PARTIAL_CHAIN
 	// (https://github.com/envoyproxy/envoy/blob/main/source/common/tls/cert_validator/default_validator.cc).
 	_, err := leaf.Verify(x509.VerifyOptions{Roots: roots, Intermediates: intermediates, CurrentTime: at, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}})
 	invalid, _ := errors.AsType[x509.CertificateInvalidError](err)
@@ -66,7 +68,8 @@ func verifyValidity(leaf *x509.Certificate, now time.Time) []Problem {
 	}
 }
 
-// distrust leaves the words of the x509 package out where they hold the current time: a message must not change with every handshake.
+// distrust leaves the words of the x509 package out where they hold the current time: a message
+// must not change with every handshake.
 func distrust(chain []*x509.Certificate, err error) Problem {
 	why := ""
 	invalid, isInvalid := errors.AsType[x509.CertificateInvalidError](err)
@@ -91,9 +94,11 @@ func matched(leaf *x509.Certificate, names []string) (name string, found bool) {
 	return names[at], true
 }
 
-// carries reports whether a certificate has a name as Envoy compares them for Istio's subjectAltNames, which are exact matchers of no type:
-// DNS names with wildcards in the certificate, URIs, mail and IP addresses as they are. See matchSubjectAltName and dnsNameMatch in
-// https://github.com/envoyproxy/envoy/blob/main/source/common/tls/cert_validator/san_matcher.cc and …/source/common/tls/utility.cc.
+// carries reports whether a certificate has a name as Envoy compares them for Istio's
+// subjectAltNames, which are exact matchers of no type: DNS names with wildcards in the
+// certificate, URIs, mail and IP addresses as they are. See matchSubjectAltName and dnsNameMatch in
+// https://github.com/envoyproxy/envoy/blob/main/source/common/tls/cert_validator/san_matcher.cc and
+// …/source/common/tls/utility.cc.
 func carries(leaf *x509.Certificate, name string) bool {
 	if slices.ContainsFunc(leaf.DNSNames, func(pattern string) bool { return matches(name, pattern) }) {
 		return true
@@ -101,7 +106,8 @@ func carries(leaf *x509.Certificate, name string) bool {
 	return slices.Contains(otherNames(leaf), name)
 }
 
-// matches compares a DNS name with one of a certificate, in which "*" may stand for a part of the first label, or for all of it.
+// matches compares a DNS name with one of a certificate, in which "*" may stand for a part of the
+// first label, or for all of it.
 func matches(name, pattern string) bool {
 	name, pattern = strings.ToLower(name), strings.ToLower(pattern)
 	if name == pattern {

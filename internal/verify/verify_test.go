@@ -14,7 +14,8 @@ import (
 )
 
 // TestNamesAreComparedAsEnvoyDoes has the rules of Envoy's dnsNameMatch and labelWildcardMatch
-// (https://github.com/envoyproxy/envoy/blob/main/source/common/tls/utility.cc), and names of other types.
+// (https://github.com/envoyproxy/envoy/blob/main/source/common/tls/utility.cc), and names of other
+// types.
 func TestNamesAreComparedAsEnvoyDoes(t *testing.T) {
 	type certificate = pki.Template
 	dns := func(names ...string) certificate { return certificate{DNSNames: names} }

@@ -18,22 +18,26 @@ import (
 )
 
 const (
-	// maxBody is what controller-runtime allows, too: two objects of the 3 MiB that an API server takes, and something around them.
+	// maxBody is what controller-runtime allows, too: two objects of the 3 MiB that an API server
+	// takes, and something around them.
 	maxBody = 7 << 20
-	// smallBody is the most that a body may have that is read at once. All connections together can hold no more than maxConnections of them. Nearly every
-	// admission request is smaller.
+	// smallBody is the most that a body may have that is read at once. All connections together can
+	// hold no more than maxConnections of them. Nearly every admission request is smaller.
 	smallBody = 32 << 10
 	// largeBodies is how many bytes of larger bodies are read at one time: two of the largest.
 	largeBodies = 2 * maxBody
-	// lightMemory is what the requests of no more than maxLight take at one time, by weight, and heavyMemory what the others do. Nearly every request is light, so they
-	// don't stand behind the others. The heaviest may take half: two objects of 3 MiB that are not far from plain text. With what the garbage collector has not yet
-	// collected all stay within the memory limit of the chart.
+	// lightMemory is what the requests of no more than maxLight take at one time, by weight, and
+	// heavyMemory what the others do. Nearly every request is light, so they don't stand behind the
+	// others. The heaviest may take half: two objects of 3 MiB that are not far from plain text. With
+	// what the garbage collector has not yet collected all stay within the memory limit of the chart.
 	lightMemory, maxLight, heavyMemory = 16 << 20, 1 << 20, 64 << 20
-	// minWeight makes at most 128 of the light ones, 64 of one source, as each may ask the API server for EgressTargets.
+	// minWeight makes at most 128 of the light ones, 64 of one source, as each may ask the API server
+	// for EgressTargets.
 	minWeight = lightMemory / 128
 	// maxUID bounds what of a request is logged, and sent back. An API server's have 36.
 	maxUID = 128
-	// maxWait is how long a request waits for its turn. No API server waits longer: https://kubernetes.io/docs/reference/access-authn-authz/extensible-admission-controllers/#timeouts
+	// maxWait is how long a request waits for its turn. No API server waits longer:
+	// https://kubernetes.io/docs/reference/access-authn-authz/extensible-admission-controllers/#timeouts
 	maxWait = 30 * time.Second
 )
 
@@ -48,8 +52,9 @@ const (
 	reasonMalformed         = "malformed"
 )
 
-// Admission answers admission requests by a webhook, and everything else by a bare status. It is what controller-runtime's admission.Webhook does as an http.Handler,
-// but for the bounds, and for what that one tells and logs of requests it can't read.
+// Admission answers admission requests by a webhook, and everything else by a bare status. It is
+// what controller-runtime's admission.Webhook does as an http.Handler, but for the bounds, and for
+// what that one tells and logs of requests it can't read.
 type Admission struct {
 	webhook             *admission.Webhook
 	clients             *ClientCA
@@ -58,7 +63,9 @@ type Admission struct {
 	lines               *lines
 }
 
-// NewAdmission returns a handler of the requests for webhook, whose log it bounds, of clients with a certificate that one of the authorities has signed; of all where those are nil. Its counters mtls_egress_webhook_refused_requests_total, by reason, and
+// NewAdmission returns a handler of the requests for webhook, whose log it bounds, of clients with
+// a certificate that one of the authorities has signed; of all where those are nil. Its counters
+// mtls_egress_webhook_refused_requests_total, by reason, and
 // mtls_egress_webhook_dropped_log_lines_total are registered with registry.
 func NewAdmission(webhook *admission.Webhook, clients *ClientCA, registry prometheus.Registerer) (*Admission, error) {
 	refused := prometheus.NewCounterVec(prometheus.CounterOpts{
@@ -172,8 +179,9 @@ func (a *Admission) review(ctx context.Context, body []byte) ([]byte, *refusal) 
 	return answer, nil
 }
 
-// wellFormed reports whether an API server can have sent this: our kinds are all in namespaces. Without one, EgressTargets of all namespaces would be found. What is
-// logged of a request is bounded here.
+// wellFormed reports whether an API server can have sent this: our kinds are all in namespaces.
+// Without one, EgressTargets of all namespaces would be found. What is logged of a request is
+// bounded here.
 func wellFormed(review *admissionv1.AdmissionReview) bool {
 	request := review.Request
 	return review.GroupVersionKind() == admissionv1.SchemeGroupVersion.WithKind("AdmissionReview") && request != nil &&

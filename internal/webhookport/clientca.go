@@ -15,13 +15,15 @@ import (
 )
 
 const (
-	// rereadAfter is how old the authorities may be that a client is verified with. A kubelet writes a changed ConfigMap within about a minute.
+	// rereadAfter is how old the authorities may be that a client is verified with. A kubelet writes a
+	// changed ConfigMap within about a minute.
 	rereadAfter = 10 * time.Second
 	// maxClientCA bounds the file, in bytes: a ConfigMap has no more.
 	maxClientCA = 1 << 20
 )
 
-// ClientCA are the authorities that sign the certificates of the clients that may ask for admission. They are read again when their file has changed.
+// ClientCA are the authorities that sign the certificates of the clients that may ask for
+// admission. They are read again when their file has changed.
 type ClientCA struct {
 	file string
 	log  logr.Logger
@@ -72,8 +74,9 @@ func (c *ClientCA) current() *x509.CertPool {
 	return c.pool
 }
 
-// configure has a TLS server ask for a certificate. A client without one gets through the handshake, as the check of readiness does, and no
-// further: see presented. No session is resumed, so that every connection is verified with the authorities of now.
+// configure has a TLS server ask for a certificate. A client without one gets through the
+// handshake, as the check of readiness does, and no further: see presented. No session is resumed,
+// so that every connection is verified with the authorities of now.
 func (c *ClientCA) configure(config *tls.Config) {
 	config.SessionTicketsDisabled = true
 	config.ClientAuth = tls.VerifyClientCertIfGiven
@@ -86,7 +89,8 @@ func (c *ClientCA) configure(config *tls.Config) {
 	}
 }
 
-// presented reports whether a request came with a certificate that one of the authorities has signed for a client.
+// presented reports whether a request came with a certificate that one of the authorities has
+// signed for a client.
 func presented(r *http.Request) bool {
 	return r.TLS != nil && len(r.TLS.VerifiedChains) > 0
 }

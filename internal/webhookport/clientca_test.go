@@ -36,7 +36,8 @@ func TestOnlyClientsOfTheCAReachTheHandlers(t *testing.T) {
 	for name, test := range map[string]struct {
 		open   bool
 		client *pki.Pair
-		// status is that of the answer, judged whether a handler saw the request; "" is a handshake that fails.
+		// status is that of the answer, judged whether a handler saw the request; "" is a handshake that
+		// fails.
 		status string
 		judged bool
 	}{

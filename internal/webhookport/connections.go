@@ -6,8 +6,9 @@ import (
 	"sync"
 )
 
-// connections bounds how many connections are open. When there are too many, the source that has most of them loses the one that has been of no use the longest: it
-// never carried a request, or its last one is longest ago. A connection whose request is being worked on is not closed.
+// connections bounds how many connections are open. When there are too many, the source that has
+// most of them loses the one that has been of no use the longest: it never carried a request, or
+// its last one is longest ago. A connection whose request is being worked on is not closed.
 type connections struct {
 	limit int
 
@@ -22,7 +23,8 @@ type connection struct {
 	net.Conn
 	source string
 	all    *connections
-	// Of connections.mu: when it was last of use, 0 for never, in the order of uses; how many requests of it are being worked on; when it came.
+	// Of connections.mu: when it was last of use, 0 for never, in the order of uses; how many requests
+	// of it are being worked on; when it came.
 	used    uint64
 	working int
 	came    uint64

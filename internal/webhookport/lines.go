@@ -15,7 +15,8 @@ import (
 )
 
 const (
-	// linesPerSecond and linesAtOnce bound what requests of one source write into the log. An API server that creates hundreds of Pods at once stays below.
+	// linesPerSecond and linesAtOnce bound what requests of one source write into the log. An API
+	// server that creates hundreds of Pods at once stays below.
 	linesPerSecond, linesAtOnce = 100, 1000
 	// maxSources is how many sources are told apart. All begin anew after that many.
 	maxSources = 10_000
@@ -23,7 +24,8 @@ const (
 	maxLogged = 256
 )
 
-// lines bounds what requests write into the log: whoever reaches the port can make up as many as he likes, and what is in them.
+// lines bounds what requests write into the log: whoever reaches the port can make up as many as he
+// likes, and what is in them.
 type lines struct {
 	dropped prometheus.Counter
 
@@ -78,7 +80,8 @@ func excerpt(text string) string {
 	return strings.ToValidUTF8(text[:maxLogged], "") + "…"
 }
 
-// boundedSink drops lines when there are too many, and the end of errors that are too long: those of decoders repeat what they could not read.
+// boundedSink drops lines when there are too many, and the end of errors that are too long: those
+// of decoders repeat what they could not read.
 type boundedSink struct {
 	logr.LogSink
 	limiter *rate.Limiter

@@ -18,7 +18,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 )
 
-// TestForgedRequestsWriteLittle: a client that makes up requests chooses what is in them, and how many there are.
+// TestForgedRequestsWriteLittle: a client that makes up requests chooses what is in them, and how
+// many there are.
 func TestForgedRequestsWriteLittle(t *testing.T) {
 	const requests = 3 * linesAtOnce
 	long := strings.Repeat("\u001bx", 100_000)

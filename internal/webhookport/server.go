@@ -18,34 +18,41 @@ import (
 )
 
 const (
-	// maxConnections is how many connections are open at one time. An API server keeps one to 25 of them, and opens more for requests that it sends at the same time.
+	// maxConnections is how many connections are open at one time. An API server keeps one to 25 of
+	// them, and opens more for requests that it sends at the same time.
 	maxConnections = 1024
-	// maxHeader is the most that the header of a request may have. An API server sends some hundred bytes.
+	// maxHeader is the most that the header of a request may have. An API server sends some hundred
+	// bytes.
 	maxHeader = 8 << 10
 	// handshakeTimeout is how long the TLS handshake, and then the header of a request, may take.
 	handshakeTimeout = 5 * time.Second
 	// requestTimeout is how long a request may take to come, with its body.
 	requestTimeout = 10 * time.Second
-	// answerTimeout is how long a request may take to come, to be worked on and to be answered. It is more than an API server ever waits.
+	// answerTimeout is how long a request may take to come, to be worked on and to be answered. It is
+	// more than an API server ever waits.
 	answerTimeout = requestTimeout + maxWait + requestTimeout
-	// idleTimeout has to be more than the 90 seconds after which an API server closes a connection that it doesn't use. Whoever closes first must not be this side: a
-	// request that is on its way just then would fail, and a POST is not repeated.
-	// https://github.com/kubernetes/kubernetes/blob/v1.36.0/staging/src/k8s.io/apimachinery/pkg/util/net/http.go (SetOldTransportDefaults)
+	// idleTimeout has to be more than the 90 seconds after which an API server closes a connection
+	// that it doesn't use. Whoever closes first must not be this side: a request that is on its way
+	// just then would fail, and a POST is not repeated.
+	// https://github.com/kubernetes/kubernetes/blob/v1.36.0/staging/src/k8s.io/apimachinery/pkg/util/net/http.go
+	// (SetOldTransportDefaults)
 	idleTimeout = 2 * time.Minute
 	// drainTimeout bounds the wait for requests under way at the end; the manager's own bound is less.
 	drainTimeout = time.Minute
 )
 
-// Server is controller-runtime's webhook server with its handlers, their metrics and its check, on a listener with bounds.
+// Server is controller-runtime's webhook server with its handlers, their metrics and its check, on
+// a listener with bounds.
 type Server struct {
 	*webhook.DefaultServer
 	tls *tls.Config
 	log logr.Logger
 }
 
-// NewServer returns a server for a manager. It speaks TLS 1.3, which every API server does, and HTTP/1.1 only: whoever reaches the port could wear it out over HTTP/2
-// (CVE-2023-44487, https://github.com/kubernetes/kubernetes/issues/121197). It asks clients for a certificate when there are authorities for them, nil otherwise; [Admission] refuses
-// those without.
+// NewServer returns a server for a manager. It speaks TLS 1.3, which every API server does, and
+// HTTP/1.1 only: whoever reaches the port could wear it out over HTTP/2 (CVE-2023-44487,
+// https://github.com/kubernetes/kubernetes/issues/121197). It asks clients for a certificate when
+// there are authorities for them, nil otherwise; [Admission] refuses those without.
 func NewServer(host string, port int, certificate func(*tls.ClientHelloInfo) (*tls.Certificate, error), clients *ClientCA, log logr.Logger) *Server {
 	config := &tls.Config{MinVersion: tls.VersionTLS13, NextProtos: []string{"http/1.1"}, GetCertificate: certificate}
 	if clients != nil {
@@ -58,7 +65,8 @@ func NewServer(host string, port int, certificate func(*tls.ClientHelloInfo) (*t
 	}
 }
 
-// Start serves until ctx ends, and then until the requests under way are answered. The error says why there is no listener.
+// Start serves until ctx ends, and then until the requests under way are answered. The error says
+// why there is no listener.
 func (s *Server) Start(ctx context.Context) error {
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", net.JoinHostPort(s.Options.Host, strconv.Itoa(s.Options.Port)))
 	if err != nil {
@@ -78,7 +86,8 @@ func (s *Server) serve(ctx context.Context, listener net.Listener, all *connecti
 		WriteTimeout:      answerTimeout,
 		IdleTimeout:       idleTimeout,
 		ErrorLog:          log.New(&seldom{log: s.log, limiter: rate.NewLimiter(rate.Every(time.Second), 10)}, "", 0),
-		// Even without it in NextProtos, the server would take a connection that says it is one of HTTP/2.
+		// Even without it in NextProtos, the server would take a connection that says it is one of
+		// HTTP/2.
 		TLSNextProto: map[string]func(*http.Server, *tls.Conn, http.Handler){},
 	}
 	ended := make(chan error, 1)
@@ -103,7 +112,8 @@ func withConnection(ctx context.Context, c net.Conn) context.Context {
 	return context.WithValue(ctx, connectionKey{}, c)
 }
 
-// StartedChecker is nil when the port answers a TLS handshake, whatever the certificate: another check looks at that.
+// StartedChecker is nil when the port answers a TLS handshake, whatever the certificate: another
+// check looks at that.
 func (s *Server) StartedChecker() healthz.Checker {
 	return func(r *http.Request) error {
 		dialer := &tls.Dialer{Config: &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS13}} //nolint:gosec // the process asks itself whether it answers
@@ -130,13 +140,15 @@ func bare(mux *http.ServeMux) http.Handler {
 	})
 }
 
-// seldom logs what the standard library reports of connections, most of all failed handshakes. There can be as many of them as a client likes.
+// seldom logs what the standard library reports of connections, most of all failed handshakes.
+// There can be as many of them as a client likes.
 type seldom struct {
 	log     logr.Logger
 	limiter *rate.Limiter
 }
 
-// maxProblem is how many bytes of a line are logged. What a client presents in a handshake may be in it.
+// maxProblem is how many bytes of a line are logged. What a client presents in a handshake may be
+// in it.
 const maxProblem = 500
 
 // Write logs a line, or drops it.

@@ -18,7 +18,8 @@ import (
 	"mtls.egress/webhook/test/pki"
 )
 
-// started is a server on the loopback interface with a limit of connections, which is stopped by stop.
+// started is a server on the loopback interface with a limit of connections, which is stopped by
+// stop.
 type started struct {
 	address string
 	stop    context.CancelFunc

@@ -7,8 +7,9 @@ import (
 	"golang.org/x/sync/semaphore"
 )
 
-// shares is an amount of which no source ever holds more than half. Who asks for more than there is waits, behind others of the same source first: a source that
-// asks for everything does not stand in the way of others.
+// shares is an amount of which no source ever holds more than half. Who asks for more than there is
+// waits, behind others of the same source first: a source that asks for everything does not stand
+// in the way of others.
 type shares struct {
 	half  int64
 	total *semaphore.Weighted
@@ -27,7 +28,8 @@ func newShares(total int64) *shares {
 	return &shares{half: total / 2, total: semaphore.NewWeighted(total), sources: map[string]*share{}}
 }
 
-// take waits for an amount, which release gives back. The error is that of ctx; an amount of more than half is never there.
+// take waits for an amount, which release gives back. The error is that of ctx; an amount of more
+// than half is never there.
 func (s *shares) take(ctx context.Context, source string, amount int64) (release func(), err error) {
 	own := s.enter(source)
 	if err := own.part.Acquire(ctx, amount); err != nil {

@@ -31,8 +31,9 @@ func TestCount(t *testing.T) {
 	}
 }
 
-// BenchmarkWeight shows next to each other the weight of texts that grow most of all, and what reading them as a Pod allocates. What is held at one time is less: a
-// slice that grows leaves its smaller ones behind.
+// BenchmarkWeight shows next to each other the weight of texts that grow most of all, and what
+// reading them as a Pod allocates. What is held at one time is less: a slice that grows leaves its
+// smaller ones behind.
 func BenchmarkWeight(b *testing.B) {
 	for name, text := range map[string]string{
 		"containers of two bytes":   `{"spec":{"containers":[` + strings.Repeat("0,", 20_000) + `0]}}`,

@@ -1,4 +1,5 @@
-// Package image makes OCI images without Docker. The same contents give the same image to the byte: neither time nor owner of a file goes in.
+// Package image makes OCI images without Docker. The same contents give the same image to the byte:
+// neither time nor owner of a file goes in.
 package image
 
 import (
@@ -12,7 +13,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 )
 
-// webhookEntrypoint is where the webhook's binary stands in its image; webhookUser is the "nonroot" of distroless images.
+// webhookEntrypoint is where the webhook's binary stands in its image; webhookUser is the "nonroot"
+// of distroless images.
 const (
 	webhookEntrypoint = "/mtls-egress-webhook"
 	webhookUser       = "65532:65532"
@@ -38,7 +40,8 @@ type Contents struct {
 // File is a file's place outside and inside of the image.
 type File struct{ Source, Target string }
 
-// Webhook is the contents of the webhook's image: its static binary and the licences of what is in it, nothing else.
+// Webhook is the contents of the webhook's image: its static binary and the licences of what is in
+// it, nothing else.
 func Webhook(binary, architecture string, licences ...string) Contents {
 	files := []File{{binary, webhookEntrypoint}}
 	for _, licence := range licences {

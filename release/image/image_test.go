@@ -121,7 +121,8 @@ func TestImageRefusesWhatIsNoProgram(t *testing.T) {
 	}
 }
 
-// written is the image as a registry gets it, and as a reader of the tarball sees it, which has types of Docker's.
+// written is the image as a registry gets it, and as a reader of the tarball sees it, which has
+// types of Docker's.
 func written(t *testing.T, c Contents) (built, image v1.Image) {
 	t.Helper()
 	built, err := c.Build()

@@ -90,7 +90,8 @@ func (f File) pack(archive *tar.Writer, entrypoint bool) error {
 	return err
 }
 
-// plainLayer is a layer that is not compressed, which the library's tarball.LayerFromOpener has no option for.
+// plainLayer is a layer that is not compressed, which the library's tarball.LayerFromOpener has no
+// option for.
 type plainLayer struct {
 	open tarball.Opener
 	hash v1.Hash

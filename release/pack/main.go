@@ -1,16 +1,19 @@
-// Command pack makes an OCI image without Docker, as a tarball that containerd (ctr images import), podman and docker (load) read.
+// Command pack makes an OCI image without Docker, as a tarball that containerd (ctr images import),
+// podman and docker (load) read.
 //
 //	go -C release run ./pack -binary PATH -licence FILE -tag NAME:TAG -output FILE.tar
 //
-// makes the webhook's image for this machine's architecture, as it is released: its static binary and the licences of what is in it. The same files give the same image to
-// the byte. Other images are composed of
+// makes the webhook's image for this machine's architecture, as it is released: its static binary
+// and the licences of what is in it. The same files give the same image to the byte. Other images
+// are composed of
 //
 //	-layer FILE.tar    a root file system to build on, an uncompressed tar archive
 //	-file SRC:DST      a file and its place in the image; repeated
 //	-folder PATH       an empty folder that everybody may write in, such as /tmp; repeated
 //	-entrypoint PATH, -user UID:GID, -env NAME=VALUE (repeated)
 //
-// and have uncompressed layers, as they are made to be unpacked on the same machine. Files belong to root; what may be executed stays executable.
+// and have uncompressed layers, as they are made to be unpacked on the same machine. Files belong
+// to root; what may be executed stays executable.
 package main
 
 import (

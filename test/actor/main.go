@@ -23,7 +23,8 @@ import (
 )
 
 func main() {
-	// Signals are handled here because the first process of a container is not ended by one that it does not handle.
+	// Signals are handled here because the first process of a container is not ended by one that it
+	// does not handle.
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
 	stop()

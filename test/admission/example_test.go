@@ -21,8 +21,9 @@ import (
 	"mtls.egress/webhook/test/installation"
 )
 
-// TestTheExampleBecomesInTheClusterWhatRenderShows does what the README of the example says, a dry run before each step, and holds
-// the outcome against what the command render makes of the same files.
+// TestTheExampleBecomesInTheClusterWhatRenderShows does what the README of the example says, a dry
+// run before each step, and holds the outcome against what the command render makes of the same
+// files.
 func TestTheExampleBecomesInTheClusterWhatRenderShows(t *testing.T) {
 	w := newWorld(t)
 	w.namespace = "project"
@@ -149,7 +150,8 @@ func TestTheExampleBecomesInTheClusterWhatRenderShows(t *testing.T) {
 	})
 }
 
-// TestTheExampleOfAnEgressTargetSetsEverything holds the example against the CRD of a real API server, and against render.
+// TestTheExampleOfAnEgressTargetSetsEverything holds the example against the CRD of a real API
+// server, and against render.
 func TestTheExampleOfAnEgressTargetSetsEverything(t *testing.T) {
 	w := newWorld(t)
 	dir, err := installed.Example("egresstarget")

@@ -12,8 +12,9 @@ import (
 	"mtls.egress/webhook/internal/mesh"
 )
 
-// TestEveryGeneratedObjectIsValidForIstio holds the golden files against the schemas and rules in Istio's CRDs, with fields that they
-// don't know refused. The other rules of Istio are in a webhook of istiod's.
+// TestEveryGeneratedObjectIsValidForIstio holds the golden files against the schemas and rules in
+// Istio's CRDs, with fields that they don't know refused. The other rules of Istio are in a webhook
+// of istiod's.
 func TestEveryGeneratedObjectIsValidForIstio(t *testing.T) {
 	w := newWorld(t)
 	w.unprotect(func() error {
@@ -34,7 +35,8 @@ func TestEveryGeneratedObjectIsValidForIstio(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			// In a namespace where none of them is, and with the protection off: what is generated is reserved to the controller.
+			// In a namespace where none of them is, and with the protection off: what is generated is
+			// reserved to the controller.
 			manifests := strings.ReplaceAll(string(content), "namespace: project\n", "namespace: "+w.namespace+"\n")
 			applied, err := installed.KubectlWith(t.Context(), manifests, "apply", "--namespace", w.namespace, "--server-side", "--dry-run=server", "--validate=strict", "--filename=-")
 			if err != nil {

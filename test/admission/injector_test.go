@@ -19,7 +19,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// injector is a webhook for the Pods of one namespace that remembers the Pods that it sees and may change them.
+// injector is a webhook for the Pods of one namespace that remembers the Pods that it sees and may
+// change them.
 type injector struct {
 	mutex sync.Mutex
 	seen  []corev1.Pod
@@ -27,7 +28,8 @@ type injector struct {
 	change func(*corev1.Pod)
 }
 
-// inject starts an injector with a MutatingWebhookConfiguration of that name, and returns when the API server asks it.
+// inject starts an injector with a MutatingWebhookConfiguration of that name, and returns when the
+// API server asks it.
 func (w *world) inject(configuration string, change func(*corev1.Pod)) *injector {
 	w.Helper()
 	i := &injector{change: change}
@@ -120,7 +122,8 @@ func (i *injector) forget() {
 	i.seen = nil
 }
 
-// asIstio injects as Istio does, with the volumes and mounts of its two annotations; as a native sidecar where native says so.
+// asIstio injects as Istio does, with the volumes and mounts of its two annotations; as a native
+// sidecar where native says so.
 func asIstio(native bool) func(*corev1.Pod) {
 	return func(pod *corev1.Pod) {
 		sidecar := corev1.Container{Name: "istio-proxy", Image: "proxy"}

@@ -247,7 +247,8 @@ func TestAPodWithoutASidecarIsToldOf(t *testing.T) {
 	})
 }
 
-// closed fails unless the target is closed: the anchor, and a route that the sidecar answers itself.
+// closed fails unless the target is closed: the anchor, and a route that the sidecar answers
+// itself.
 func (w *world) closed() {
 	w.Helper()
 	w.eventually("the target is closed", func() error {

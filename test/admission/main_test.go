@@ -1,6 +1,7 @@
-// Package admission_test runs the whole product on a real API server: the chart as Helm installs it, the
-// webhook and the controller, each with the rights of its service account, Istio's CRDs. There is no kubelet and there are no controllers of
-// Kubernetes: the tests create Pods as those would.
+// Package admission_test runs the whole product on a real API server: the chart as Helm installs
+// it, the webhook and the controller, each with the rights of its service account, Istio's CRDs.
+// There is no kubelet and there are no controllers of Kubernetes: the tests create Pods as those
+// would.
 package admission_test
 
 import (
@@ -34,10 +35,12 @@ const (
 	address = "254.110.240.171"
 )
 
-// patience bounds every wait. It is no measure: what is waited for takes milliseconds, or never happens.
+// patience bounds every wait. It is no measure: what is waited for takes milliseconds, or never
+// happens.
 const patience = 3 * time.Minute
 
-// installed is shared by the tests of this package, which use a namespace each and run one after the other.
+// installed is shared by the tests of this package, which use a namespace each and run one after
+// the other.
 var installed *installation.Installation
 
 // auditPolicy has every write to the generated objects recorded, and nothing else.
@@ -100,7 +103,8 @@ func newWorld(t *testing.T) *world {
 	return &world{T: t, Client: admin, namespace: namespace.Name}
 }
 
-// unprotect gives both keys to the namespace that switch the protection of generated objects off, and returns when an attempt, a dry run that a policy refuses before, succeeds.
+// unprotect gives both keys to the namespace that switch the protection of generated objects off,
+// and returns when an attempt, a dry run that a policy refuses before, succeeds.
 func (w *world) unprotect(attempt func() error) {
 	w.Helper()
 	w.Cleanup(func() {
@@ -137,7 +141,8 @@ func (w *world) kubectl(args ...string) string {
 	return stdout
 }
 
-// kubectlWith runs kubectl in the test's namespace with a manifest as its input, which args name as -f -.
+// kubectlWith runs kubectl in the test's namespace with a manifest as its input, which args name as
+// -f -.
 func (w *world) kubectlWith(manifest string, args ...string) string {
 	w.Helper()
 	stdout, err := installed.KubectlWith(w.Context(), manifest, append(args, "--namespace", w.namespace)...)
@@ -284,8 +289,8 @@ func (w *world) istioObjects() []string {
 	return strings.Fields(w.kubectl("get", "serviceentries,virtualservices,destinationrules,sidecars", "--output=name"))
 }
 
-// writes are what the controller did to Istio objects of the namespace, in order, each as verb, resource and name; requests that the API
-// server refused have their status at the end.
+// writes are what the controller did to Istio objects of the namespace, in order, each as verb,
+// resource and name; requests that the API server refused have their status at the end.
 func (w *world) writes() []string {
 	w.Helper()
 	events, err := installed.Audited()

@@ -95,7 +95,8 @@ func TestWhatIsInjectedAfterUsStaysWhenWeAreCalledAgain(t *testing.T) {
 	}
 }
 
-// mountedOnce fails when the Pod doesn't have exactly one sidecar, with exactly our volume and mount, or when the app has them too.
+// mountedOnce fails when the Pod doesn't have exactly one sidecar, with exactly our volume and
+// mount, or when the app has them too.
 func (w *world) mountedOnce(pod *corev1.Pod) {
 	w.Helper()
 	if diff := cmp.Diff([]corev1.Volume{secretVolume()}, pod.Spec.Volumes); diff != "" {

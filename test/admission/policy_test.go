@@ -39,7 +39,8 @@ func (w *world) allowed() {
 	})
 }
 
-// TestANamespaceReachesWhatItsAnnotationLists changes the annotation while the webhook runs, and Pods do.
+// TestANamespaceReachesWhatItsAnnotationLists changes the annotation while the webhook runs, and
+// Pods do.
 func TestANamespaceReachesWhatItsAnnotationLists(t *testing.T) {
 	w := newWorld(t)
 	w.credential()
@@ -74,10 +75,12 @@ func TestANamespaceReachesWhatItsAnnotationLists(t *testing.T) {
 	w.ready()
 }
 
-// TestWhoDeploysCantWidenTheList: the roles that Kubernetes has for the people of a namespace don't write the Namespace itself.
+// TestWhoDeploysCantWidenTheList: the roles that Kubernetes has for the people of a namespace don't
+// write the Namespace itself.
 func TestWhoDeploysCantWidenTheList(t *testing.T) {
 	w := newWorld(t)
-	// Those that edit and admin are made of, as nobody here makes them: https://kubernetes.io/docs/reference/access-authn-authz/rbac/#user-facing-roles
+	// Those that edit and admin are made of, as nobody here makes them:
+	// https://kubernetes.io/docs/reference/access-authn-authz/rbac/#user-facing-roles
 	for role, right := range map[string]string{"system:aggregate-to-edit": "pods", "system:aggregate-to-admin": "rolebindings"} {
 		for _, part := range []string{"system:aggregate-to-view", role} {
 			w.create(&rbacv1.RoleBinding{
@@ -100,7 +103,8 @@ func TestWhoDeploysCantWidenTheList(t *testing.T) {
 	}
 }
 
-// TestTheClusterAllowsSomeHostsOnly has webhook and controller run with the chart's values of a cluster that denies by default.
+// TestTheClusterAllowsSomeHostsOnly has webhook and controller run with the chart's values of a
+// cluster that denies by default.
 func TestTheClusterAllowsSomeHostsOnly(t *testing.T) {
 	w := newWorld(t)
 	again := func(ctx context.Context, values ...string) {

@@ -9,8 +9,8 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
 
-// TestBadInputIsRefusedAndNothingIsWritten sends what people and generators write by mistake, and what somebody may write who means
-// harm, through a real API server.
+// TestBadInputIsRefusedAndNothingIsWritten sends what people and generators write by mistake, and
+// what somebody may write who means harm, through a real API server.
 func TestBadInputIsRefusedAndNothingIsWritten(t *testing.T) {
 	const target = "mtls.egress/target"
 	type change = func(pod map[string]any)

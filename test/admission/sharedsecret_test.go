@@ -11,8 +11,9 @@ import (
 	"mtls.egress/webhook/api/v1alpha1"
 )
 
-// TestTwoHostsDoNotShareACredentialSilently: the second host of a namespace whose default Secret is that of the first is refused,
-// for Pods and for workloads, until one of them names its Secret. The first keeps starting.
+// TestTwoHostsDoNotShareACredentialSilently: the second host of a namespace whose default Secret is
+// that of the first is refused, for Pods and for workloads, until one of them names its Secret. The
+// first keeps starting.
 func TestTwoHostsDoNotShareACredentialSilently(t *testing.T) {
 	const first, second = "api.bank.com", "api.bank.de"
 	w := newWorld(t)

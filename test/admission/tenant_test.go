@@ -13,8 +13,9 @@ import (
 	"mtls.egress/webhook/internal/egress"
 )
 
-// TestATenantCantLoosenWhatRuns tries, on the product as it is installed, what the people of a namespace could do to calls of Pods that run. What the policies say of every other way to
-// write it is in test/chart.
+// TestATenantCantLoosenWhatRuns tries, on the product as it is installed, what the people of a
+// namespace could do to calls of Pods that run. What the policies say of every other way to write
+// it is in test/chart.
 func TestATenantCantLoosenWhatRuns(t *testing.T) {
 	w := newWorld(t)
 	w.credential()
@@ -109,7 +110,8 @@ func TestATenantCantLoosenWhatRuns(t *testing.T) {
 	}
 }
 
-// TestThePolicyTakesWhatTheWebhookWrites: the label of a long host has a hash that the policy can't compute.
+// TestThePolicyTakesWhatTheWebhookWrites: the label of a long host has a hash that the policy can't
+// compute.
 func TestThePolicyTakesWhatTheWebhookWrites(t *testing.T) {
 	w := newWorld(t)
 	hosts := map[string]string{

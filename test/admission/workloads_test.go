@@ -33,7 +33,8 @@ func kinds() []kind {
 	}
 }
 
-// manifest is a workload called shop as JSON, with annotations as name=value. Its template has an annotation of the user's.
+// manifest is a workload called shop as JSON, with annotations as name=value. Its template has an
+// annotation of the user's.
 func (k kind) manifest(annotations ...string) string {
 	pairs := make([]string, len(annotations))
 	for n, annotation := range annotations {
@@ -62,8 +63,8 @@ func (w *world) templateAnnotations(k kind) map[string]string {
 	return annotations
 }
 
-// TestTheTemplateFollowsTheWorkload annotates, changes and removes as people and GitOps do, and sees after each step that nothing is
-// left to be applied.
+// TestTheTemplateFollowsTheWorkload annotates, changes and removes as people and GitOps do, and
+// sees after each step that nothing is left to be applied.
 func TestTheTemplateFollowsTheWorkload(t *testing.T) {
 	const target = "mtls.egress/target"
 	own := map[string]string{"note": "the user's"}
@@ -126,7 +127,8 @@ func TestTheTemplateFollowsTheWorkload(t *testing.T) {
 	}
 }
 
-// TestTheTemplateOfAJobThatMayHaveStartedStays: Kubernetes lets nobody change it, so a change gets a warning.
+// TestTheTemplateOfAJobThatMayHaveStartedStays: Kubernetes lets nobody change it, so a change gets
+// a warning.
 func TestTheTemplateOfAJobThatMayHaveStartedStays(t *testing.T) {
 	w := newWorld(t)
 	k := kind{"job", "batch/v1", "Job", []string{"spec", "template"}, `{"template":%s}`}

@@ -1,4 +1,5 @@
-// Package alerts makes the cause of each of the chart's alerts, with the real webhook and controller on a real API server, and has a real Prometheus see the alert fire, and end when the
+// Package alerts makes the cause of each of the chart's alerts, with the real webhook and
+// controller on a real API server, and has a real Prometheus see the alert fire, and end when the
 // cause is gone. The rules are the chart's, with shorter times.
 package alerts
 
@@ -36,7 +37,8 @@ import (
 	"mtls.egress/webhook/test/pki"
 )
 
-// shorter are the values that make the alerts quick. A slow answer is one in which the API server was asked for something.
+// shorter are the values that make the alerts quick. A slow answer is one in which the API server
+// was asked for something.
 const shorter = `prometheusRule={"enabled": true, "rateWindow": "10s", "invalidFor": "1s", "notVerifiedFor": "1s", "notProgrammedSeconds": 1, "conflictFor": "1s",
 	"withoutSidecarFor": "1s", "notInjectedFor": "1s", "slowSeconds": 0.0002, "slowFor": "0s", "absentFor": "2s", "reconcileErrors": 0, "reconcileErrorsFor": "0s",
 	"servingCertificateFor": "1s"}`
@@ -109,8 +111,8 @@ func TestEveryAlertFiresByItsCause(t *testing.T) {
 // blind is the address of /metrics of a webhook that may do nothing.
 var blind string
 
-// causes are those of all alerts. What is in again has to go on until the alert fires: it is a moment,
-// and Prometheus has to see a counter before and after it.
+// causes are those of all alerts. What is in again has to go on until the alert fires: it is a
+// moment, and Prometheus has to see a counter before and after it.
 func causes(t *testing.T) (all []cause, again map[string]func(scene)) {
 	panicking, err := mutate.NewHandler(nil, nil, policy.Cluster{}, nil, metrics.Registry)
 	if err != nil {
@@ -251,7 +253,8 @@ func startControllers(s scene) {
 	}
 }
 
-// upgrade puts back what was deleted of the release. Helm makes anew what it has in its record and doesn't find.
+// upgrade puts back what was deleted of the release. Helm makes anew what it has in its record and
+// doesn't find.
 func (s scene) upgrade() {
 	s.Helper()
 	if err := s.Upgrade(s.Context(), values()...); err != nil {
@@ -259,7 +262,8 @@ func (s scene) upgrade() {
 	}
 }
 
-// rules are those that the chart renders, with shorter times, and the names and severities of the alerts.
+// rules are those that the chart renders, with shorter times, and the names and severities of the
+// alerts.
 func (s scene) rules() (rules any, alerts []string) {
 	s.Helper()
 	args := []string{"template", installation.Release, filepath.Join(s.Root, "charts", "mtls-egress-webhook"), "--namespace", installation.Namespace,
@@ -324,7 +328,8 @@ func (s scene) secret(namespace string, notAfter time.Time) {
 	s.secretNamed(namespace, "external-system-mtls-data", notAfter)
 }
 
-// renew puts a good credential into a namespace. The controller reads a Secret again by the clock, and at once for a new Pod.
+// renew puts a good credential into a namespace. The controller reads a Secret again by the clock,
+// and at once for a new Pod.
 func (s scene) renew(namespace string) {
 	s.Helper()
 	s.secret(namespace, time.Now().AddDate(1, 0, 0))

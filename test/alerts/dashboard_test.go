@@ -25,8 +25,9 @@ func troubles() []string {
 	return []string{"MTLSEgressConflict", "MTLSEgressPodsWithoutSidecar", "MTLSEgressCredentialExpires", "MTLSEgressTargetNotVerified"}
 }
 
-// fillsTheDashboard asks Prometheus each query of the dashboard over the time of the test, which had the cause of every alert,
-// while some of the causes are there again. A query that Prometheus refuses or warns of fails, and so does one without data.
+// fillsTheDashboard asks Prometheus each query of the dashboard over the time of the test, which
+// had the cause of every alert, while some of the causes are there again. A query that Prometheus
+// refuses or warns of fails, and so does one without data.
 func (s scene) fillsTheDashboard(prometheus *server, causes []cause) {
 	s.Helper()
 	causes = slices.DeleteFunc(slices.Clone(causes), func(c cause) bool { return !slices.Contains(troubles(), c.alert) })
@@ -42,7 +43,8 @@ func (s scene) fillsTheDashboard(prometheus *server, causes []cause) {
 	s.askDashboard(prometheus)
 }
 
-// busy is long enough that a rate can be told of it: Pods are created, some of them with a mistake, somebody deletes generated objects, and somebody knocks at the webhook's port.
+// busy is long enough that a rate can be told of it: Pods are created, some of them with a mistake,
+// somebody deletes generated objects, and somebody knocks at the webhook's port.
 func (s scene) busy() {
 	s.Helper()
 	s.renew("shop")
@@ -72,7 +74,8 @@ func (s scene) busy() {
 	}
 }
 
-// rateInterval is the variable for which Grafana puts in the time over which a rate can be computed: four scrapes at least.
+// rateInterval is the variable for which Grafana puts in the time over which a rate can be
+// computed: four scrapes at least.
 // https://grafana.com/docs/grafana/latest/datasources/prometheus/template-variables/#use-__rate_interval
 const rateInterval = "$__rate_interval"
 

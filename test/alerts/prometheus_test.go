@@ -21,7 +21,8 @@ import (
 // patience bounds every wait. It is no measure: what is waited for takes seconds, or never happens.
 const patience = 3 * time.Minute
 
-// apiServerInterval is how often the API server is scraped, which has many metrics. The others are scraped more often.
+// apiServerInterval is how often the API server is scraped, which has many metrics. The others are
+// scraped more often.
 const apiServerInterval = 2 * time.Second
 
 // server is a running Prometheus.
@@ -30,8 +31,9 @@ type server struct {
 	started time.Time
 }
 
-// startPrometheus has a real Prometheus scrape the API server, the webhooks and controllers and more of
-// them, with the label pod as the Prometheus operator gives it, and evaluate rules, each twice a second.
+// startPrometheus has a real Prometheus scrape the API server, the webhooks and controllers and
+// more of them, with the label pod as the Prometheus operator gives it, and evaluate rules, each
+// twice a second.
 func startPrometheus(t *testing.T, i *installation.Installation, rules any, more map[string]string) *server {
 	t.Helper()
 	folder, err := apiserver.Tools(t.Context(), "promtool")
@@ -135,7 +137,8 @@ func (s *server) query(ctx context.Context, query string) (series []map[string]s
 	return series, values, nil
 }
 
-// waitFor waits until an alert of a severity fires, or doesn't any more, and does something meanwhile.
+// waitFor waits until an alert of a severity fires, or doesn't any more, and does something
+// meanwhile.
 func (s *server) waitFor(t *testing.T, alert, severity string, firing bool, meanwhile ...func()) {
 	t.Helper()
 	query := fmt.Sprintf(`ALERTS{alertname=%q, severity=%q, alertstate="firing"}`, alert, severity)

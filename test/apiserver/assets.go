@@ -9,15 +9,16 @@ import (
 	"time"
 )
 
-// Assets returns the directory of etcd, kube-apiserver, kubectl and helm. It is what Tools provides,
-// which on a machine that has none yet takes minutes.
+// Assets returns the directory of etcd, kube-apiserver, kubectl and helm. It is what Tools
+// provides, which on a machine that has none yet takes minutes.
 func Assets(ctx context.Context) (string, error) { return Tools(ctx, "assets") }
 
-// IstioCRDs returns the file with Istio's CustomResourceDefinitions, of the version of istio.io/api that the project is built with.
+// IstioCRDs returns the file with Istio's CustomResourceDefinitions, of the version of istio.io/api
+// that the project is built with.
 func IstioCRDs(ctx context.Context) (string, error) { return Tools(ctx, "istio-crds") }
 
-// GatewayCRDs returns the folder with the CustomResourceDefinitions of the Gateway API, a file for each, of the version that
-// the tests' Istio is built with.
+// GatewayCRDs returns the folder with the CustomResourceDefinitions of the Gateway API, a file for
+// each, of the version that the tests' Istio is built with.
 func GatewayCRDs(ctx context.Context) (string, error) { return Tools(ctx, "gateway-crds") }
 
 // PrometheusCRDs returns the folder with the CustomResourceDefinitions of the Prometheus operator.
@@ -30,9 +31,9 @@ func Root(ctx context.Context) (string, error) {
 }
 
 // Tools returns the path that a command of test/tools prints. It is the one in the command's
-// variable, such as MTLS_EGRESS_ISTIO_CRDS, which `make test` sets: then no test builds or downloads
-// anything. Without the variable, the command runs, and makes what is missing. Its progress goes to
-// standard error. The process must run within the project.
+// variable, such as MTLS_EGRESS_ISTIO_CRDS, which `make test` sets: then no test builds or
+// downloads anything. Without the variable, the command runs, and makes what is missing. Its
+// progress goes to standard error. The process must run within the project.
 func Tools(ctx context.Context, command string) (string, error) {
 	if path := os.Getenv(toolsVariable(command)); path != "" {
 		return path, nil
@@ -49,7 +50,8 @@ func Tools(ctx context.Context, command string) (string, error) {
 	return strings.TrimSpace(string(path)), err
 }
 
-// toolsVariable names the variable of a command of test/tools, such as MTLS_EGRESS_ISTIO_CRDS of istio-crds.
+// toolsVariable names the variable of a command of test/tools, such as MTLS_EGRESS_ISTIO_CRDS of
+// istio-crds.
 func toolsVariable(command string) string {
 	return "MTLS_EGRESS_" + strings.ToUpper(strings.ReplaceAll(command, "-", "_"))
 }

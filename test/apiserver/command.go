@@ -10,16 +10,17 @@ import (
 	"strings"
 )
 
-// Command is a program of the assets directory, such as kubectl or helm, that talks to this server as administrator. The caller's own kubectl and Helm settings and caches
-// have no part in it. It runs in the current directory.
+// Command is a program of the assets directory, such as kubectl or helm, that talks to this server
+// as administrator. The caller's own kubectl and Helm settings and caches have no part in it. It
+// runs in the current directory.
 func (s *Server) Command(ctx context.Context, program string, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, filepath.Join(s.Dir, "assets", program), args...)
 	cmd.Env = Environment(s.Kubeconfig, s.Dir)
 	return cmd
 }
 
-// Environment is that of a kubectl or helm which talks to the cluster of a kubeconfig and in which the caller's own settings have no part. Caches are kept in dir;
-// empty: where the caller has them.
+// Environment is that of a kubectl or helm which talks to the cluster of a kubeconfig and in which
+// the caller's own settings have no part. Caches are kept in dir; empty: where the caller has them.
 func Environment(kubeconfig, dir string) []string {
 	environment := append(
 		slices.DeleteFunc(os.Environ(), func(variable string) bool {

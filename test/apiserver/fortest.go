@@ -22,8 +22,8 @@ func ForTest(t *testing.T) *Server {
 	return server
 }
 
-// Processes returns the ids of the processes that were started for the server whose files are in dir, so that a test can see
-// them gone.
+// Processes returns the ids of the processes that were started for the server whose files are in
+// dir, so that a test can see them gone.
 func Processes(t *testing.T, dir string) []int {
 	t.Helper()
 	entries, err := os.ReadDir(filepath.Join(dir, "pids"))

@@ -12,11 +12,13 @@ import (
 	"syscall"
 )
 
-// guard sees to it that etcd and kube-apiserver end when the process that started them does, however that ends. envtest puts each into a process group of its own, so a
-// Ctrl-C does not reach them, and leaves no room for Linux's parent-death signal.
+// guard sees to it that etcd and kube-apiserver end when the process that started them does,
+// however that ends. envtest puts each into a process group of its own, so a Ctrl-C does not reach
+// them, and leaves no room for Linux's parent-death signal.
 //
-// A shell waits for the end of its standard input, which is a pipe from this process. A line in it means that all is stopped already; the end without a line means
-// that this process is gone: the shell kills the servers and removes their files.
+// A shell waits for the end of its standard input, which is a pipe from this process. A line in it
+// means that all is stopped already; the end without a line means that this process is gone: the
+// shell kills the servers and removes their files.
 type guard struct {
 	dir   string
 	shell *exec.Cmd
@@ -30,7 +32,8 @@ for file in "$1"/pids/*; do
 done
 rm -rf "$1" || { sleep 1; rm -rf "$1"; }`
 
-// wrap is what envtest starts for a program: it notes its process ID, with the name of the program, and becomes the program. envtest also asks programs for their flags.
+// wrap is what envtest starts for a program: it notes its process ID, with the name of the program,
+// and becomes the program. envtest also asks programs for their flags.
 const wrap = `#!/bin/sh
 dir=${0%/*}/..
 [ "$1" = --help ] || echo "${0##*/}" >"$dir/pids/$$"
@@ -67,8 +70,9 @@ func newGuard(dir, assets string) (*guard, error) {
 	return g, g.shell.Start()
 }
 
-// StartGuarded starts another program beside the servers, such as a webhook, which ends when this process does, however that ends. It gets a process group of its own, so
-// that a Ctrl-C does not reach it. The caller ends it, waits for it, and then calls release.
+// StartGuarded starts another program beside the servers, such as a webhook, which ends when this
+// process does, however that ends. It gets a process group of its own, so that a Ctrl-C does not
+// reach it. The caller ends it, waits for it, and then calls release.
 func (s *Server) StartGuarded(cmd *exec.Cmd) (release func() error, err error) {
 	if cmd.Err != nil {
 		return nil, cmd.Err

@@ -15,7 +15,8 @@ import (
 // logLines is how many lines of a program's log an error carries.
 const logLines = 20
 
-// Starter starts a program that ends when this process does, such as Server.StartGuarded. The caller waits for the end and then calls release.
+// Starter starts a program that ends when this process does, such as Server.StartGuarded. The
+// caller waits for the end and then calls release.
 type Starter func(cmd *exec.Cmd) (release func() error, err error)
 
 // Process is a program that was started beside a server.
@@ -27,7 +28,8 @@ type Process struct {
 	exit    error         // once it has
 }
 
-// StartProcess starts a program whose outputs are added to a file, its log. It doesn't wait for it to work. The caller calls Stop.
+// StartProcess starts a program whose outputs are added to a file, its log. It doesn't wait for it
+// to work. The caller calls Stop.
 func StartProcess(cmd *exec.Cmd, log string, start Starter) (*Process, error) {
 	file, err := os.OpenFile(log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
@@ -62,7 +64,8 @@ func (p *Process) PID() int { return p.cmd.Process.Pid }
 // LastWords is the end of its log.
 func (p *Process) LastWords() string { return LastLines(p.log, logLines) }
 
-// Stop sends SIGTERM and waits for the end. A program that doesn't end within the limit is killed, which is an error, as is a bad exit.
+// Stop sends SIGTERM and waits for the end. A program that doesn't end within the limit is killed,
+// which is an error, as is a bad exit.
 func (p *Process) Stop(limit time.Duration) error {
 	var problems []error
 	name := filepath.Base(p.log)
@@ -81,7 +84,8 @@ func (p *Process) Stop(limit time.Duration) error {
 	return errors.Join(append(problems, p.release())...)
 }
 
-// Kill ends the program with SIGKILL, as a node does that is out of memory, and waits for the end. One that has ended is fine.
+// Kill ends the program with SIGKILL, as a node does that is out of memory, and waits for the end.
+// One that has ended is fine.
 func (p *Process) Kill() error {
 	err := p.cmd.Process.Kill()
 	if errors.Is(err, os.ErrProcessDone) {
@@ -105,7 +109,8 @@ func FreeAddresses(count int) (addresses []string, problem error) {
 	return addresses, nil
 }
 
-// Await calls reached until it returns no error or a FinalError, until the limit at most. What is waited for is part of the error.
+// Await calls reached until it returns no error or a FinalError, until the limit at most. What is
+// waited for is part of the error.
 func Await(ctx context.Context, limit time.Duration, what string, reached func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()

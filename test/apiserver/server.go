@@ -1,8 +1,11 @@
-// Package apiserver runs a real kube-apiserver on an etcd of its own, for tests and for the demo. There is no controller manager, no scheduler and no node: a
-// Deployment makes no Pods, nothing is garbage collected, and a deleted namespace stays in Terminating. The admission plugins are kube-apiserver's defaults but for
-// ServiceAccount, which would refuse every Pod as no controller makes the service accounts.
+// Package apiserver runs a real kube-apiserver on an etcd of its own, for tests and for the demo.
+// There is no controller manager, no scheduler and no node: a Deployment makes no Pods, nothing is
+// garbage collected, and a deleted namespace stays in Terminating. The admission plugins are
+// kube-apiserver's defaults but for ServiceAccount, which would refuse every Pod as no controller
+// makes the service accounts.
 //
-// Ports, certificates and users come from controller-runtime's envtest. Nothing outlives the process that started it, also when that is killed: see guard.
+// Ports, certificates and users come from controller-runtime's envtest. Nothing outlives the
+// process that started it, also when that is killed: see guard.
 package apiserver
 
 import (
@@ -27,16 +30,18 @@ import (
 type Options struct {
 	// Assets is the directory of etcd, kube-apiserver, kubectl and helm. Default: what Assets returns.
 	Assets string
-	// Args are flags for kube-apiserver, by name without dashes, in addition to those that envtest sets, such as
-	// {"runtime-config": {"admissionregistration.k8s.io/v1beta1=true"}}.
+	// Args are flags for kube-apiserver, by name without dashes, in addition to those that envtest
+	// sets, such as {"runtime-config": {"admissionregistration.k8s.io/v1beta1=true"}}.
 	Args map[string][]string
-	// AuditPolicy is an audit.k8s.io Policy as YAML or JSON: what it asks for is in the file that AuditLog names when a request is answered. Default: no log.
+	// AuditPolicy is an audit.k8s.io Policy as YAML or JSON: what it asks for is in the file that
+	// AuditLog names when a request is answered. Default: no log.
 	AuditPolicy string
 }
 
 // Server is a running kube-apiserver.
 type Server struct {
-	// Config is the connection of an administrator (group system:masters), in practice without a client-side rate limit.
+	// Config is the connection of an administrator (group system:masters), in practice without a
+	// client-side rate limit.
 	Config *rest.Config
 	// Kubeconfig is a file with the same connection.
 	Kubeconfig string
@@ -49,14 +54,16 @@ type Server struct {
 	stop  func() error
 }
 
-// limit is how long etcd and kube-apiserver may each take to start and to stop. On an idle machine they need 5 seconds together.
+// limit is how long etcd and kube-apiserver may each take to start and to stop. On an idle machine
+// they need 5 seconds together.
 const limit = 3 * time.Minute
 
 // restartGrace is how long kube-apiserver may take to stop in a restart.
 const restartGrace = 5 * time.Second
 
-// Start starts etcd and kube-apiserver and returns when the API is ready and the namespace default exists. The caller calls Stop. When Start returns an error,
-// nothing is left running. The context is obeyed between the steps: once a server is starting it has its minute.
+// Start starts etcd and kube-apiserver and returns when the API is ready and the namespace default
+// exists. The caller calls Stop. When Start returns an error, nothing is left running. The context
+// is obeyed between the steps: once a server is starting it has its minute.
 func Start(ctx context.Context, options Options) (*Server, error) {
 	assets := options.Assets
 	if assets == "" {
@@ -154,8 +161,10 @@ func (s *Server) Audited() ([]auditv1.Event, error) {
 	return events, nil
 }
 
-// Restart stops kube-apiserver and, after being away for some time, starts it again at the same address, with the same users and the data that etcd kept. It returns when
-// the API is ready. As a kubelet does, it sends SIGTERM first, and SIGKILL when that takes too long: kube-apiserver waits for its clients to end their watches.
+// Restart stops kube-apiserver and, after being away for some time, starts it again at the same
+// address, with the same users and the data that etcd kept. It returns when the API is ready. As a
+// kubelet does, it sends SIGTERM first, and SIGKILL when that takes too long: kube-apiserver waits
+// for its clients to end their watches.
 func (s *Server) Restart(away time.Duration) error {
 	pid, err := s.guard.pid("kube-apiserver")
 	if err != nil {
@@ -177,7 +186,8 @@ func (s *Server) Restart(away time.Duration) error {
 	return nil
 }
 
-// Stop stops kube-apiserver and etcd, waits for their end, and removes all files of theirs. Another call returns what the first one did.
+// Stop stops kube-apiserver and etcd, waits for their end, and removes all files of theirs. Another
+// call returns what the first one did.
 func (s *Server) Stop() error { return s.stop() }
 
 func (s *Server) shutDown() error {

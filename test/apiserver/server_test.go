@@ -168,7 +168,8 @@ func wantNothing(t *testing.T) {
 	}
 }
 
-// left is what there is of servers of this test: files in TMPDIR, and processes that have TMPDIR in their arguments.
+// left is what there is of servers of this test: files in TMPDIR, and processes that have TMPDIR in
+// their arguments.
 func left(t *testing.T) []string {
 	t.Helper()
 	var found []string

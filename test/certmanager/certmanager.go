@@ -1,8 +1,11 @@
-// Package certmanager runs the real cert-manager beside a real API server, for the tests of what it is asked for: its controllers, its webhook with a serving certificate
-// of its own, and the CA injector that tells the API server which CA that has. The webhook listens on the loopback interface, and the others nowhere; so the API server
-// has to run on this machine, as test/apiserver and test/cluster do.
+// Package certmanager runs the real cert-manager beside a real API server, for the tests of what it
+// is asked for: its controllers, its webhook with a serving certificate of its own, and the CA
+// injector that tells the API server which CA that has. The webhook listens on the loopback
+// interface, and the others nowhere; so the API server has to run on this machine, as
+// test/apiserver and test/cluster do.
 //
-// What test/tools/certmanager leaves out of the programs isn't there: the issuers but for CA and SelfSigned, the shims of Ingress and Gateway, and leader election.
+// What test/tools/certmanager leaves out of the programs isn't there: the issuers but for CA and
+// SelfSigned, the shims of Ingress and Gateway, and leader election.
 package certmanager
 
 import (
@@ -40,7 +43,8 @@ import (
 // Namespace is where cert-manager keeps the CA of its webhook and the Secrets of ClusterIssuers.
 const Namespace = "cert-manager"
 
-// release is what the chart is rendered as. With it the CA's Secret has the name that the annotation of the webhook configurations gives.
+// release is what the chart is rendered as. With it the CA's Secret has the name that the
+// annotation of the webhook configurations gives.
 const release = "cert-manager"
 
 // webhookName is the name of the webhook in both configurations.
@@ -56,12 +60,14 @@ const stopLimit = 30 * time.Second
 type Options struct {
 	// Kubeconfig is a file with the connection of an administrator, whose rights the programs have.
 	Kubeconfig string
-	// Dir is a folder for the logs, such as cert-manager-webhook.log, and the caches of kubectl and Helm. It must exist; Stop leaves it.
+	// Dir is a folder for the logs, such as cert-manager-webhook.log, and the caches of kubectl and
+	// Helm. It must exist; Stop leaves it.
 	Dir string
 	// Tools is the directory of kubectl and helm. Default: what apiserver.Assets returns.
 	Tools string
-	// Start starts a program so that it ends when this process does, such as apiserver's Server.StartGuarded. Default: it is just started, for a process whose end is the
-	// end of all that it started, as under cluster.Isolate.
+	// Start starts a program so that it ends when this process does, such as apiserver's
+	// Server.StartGuarded. Default: it is just started, for a process whose end is the end of all that
+	// it started, as under cluster.Isolate.
 	Start apiserver.Starter
 }
 
@@ -81,8 +87,9 @@ func Beside(server *apiserver.Server) Options {
 	return Options{Kubeconfig: server.Kubeconfig, Dir: server.Dir, Tools: filepath.Join(server.Dir, "assets"), Start: server.StartGuarded}
 }
 
-// Start installs cert-manager's CustomResourceDefinitions and webhook configurations, starts the programs and returns when both webhooks answer. The caller calls Stop. When
-// Start returns an error, nothing is left running. The process must run within the project.
+// Start installs cert-manager's CustomResourceDefinitions and webhook configurations, starts the
+// programs and returns when both webhooks answer. The caller calls Stop. When Start returns an
+// error, nothing is left running. The process must run within the project.
 func Start(ctx context.Context, options Options) (*CertManager, error) {
 	c := &CertManager{options: options, processes: map[string]*apiserver.Process{}}
 	c.stop = sync.OnceValue(c.shutDown)
@@ -135,7 +142,8 @@ func (c *CertManager) start(ctx context.Context) (err error) {
 	return c.awaitWebhooks(ctx)
 }
 
-// InstallTypes installs cert-manager's CustomResourceDefinitions alone, without anything that would act on such objects. The process must run within the project.
+// InstallTypes installs cert-manager's CustomResourceDefinitions alone, without anything that would
+// act on such objects. The process must run within the project.
 func InstallTypes(ctx context.Context, options Options) (err error) {
 	c := &CertManager{options: options}
 	if c.programs, err = programs(ctx); err != nil {
@@ -147,7 +155,8 @@ func InstallTypes(ctx context.Context, options Options) (err error) {
 // programs returns the directory of the programs and the chart.
 func programs(ctx context.Context) (string, error) { return apiserver.Tools(ctx, "certmanager") }
 
-// unguarded leaves the program's end to the caller. It gets a process group of its own, so that a Ctrl-C does not reach it.
+// unguarded leaves the program's end to the caller. It gets a process group of its own, so that a
+// Ctrl-C does not reach it.
 func unguarded(cmd *exec.Cmd) (release func() error, err error) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	return func() error { return nil }, cmd.Start()
@@ -167,11 +176,13 @@ func (c *CertManager) connect() error {
 	return err
 }
 
-// webhookHost is the name that the API server calls the webhook by. An address would be no use: the webhook's certificate has DNS names only
+// webhookHost is the name that the API server calls the webhook by. An address would be no use: the
+// webhook's certificate has DNS names only
 // (https://github.com/cert-manager/cert-manager/blob/v1.21.2/pkg/server/tls/dynamic_source.go).
 const webhookHost = "localhost"
 
-// install makes the API server know cert-manager's types and where its webhook is. The chart is rendered, not installed, as it would bring the Deployments.
+// install makes the API server know cert-manager's types and where its webhook is. The chart is
+// rendered, not installed, as it would bring the Deployments.
 func (c *CertManager) install(ctx context.Context, port string) error {
 	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: Namespace}}
 	if err := c.Client.Create(ctx, namespace); client.IgnoreAlreadyExists(err) != nil {
@@ -227,7 +238,8 @@ func (c *CertManager) run(ctx context.Context, input, program string, args ...st
 	return stdout, err
 }
 
-// awaitWebhooks waits until the API server asks both webhooks. It may not know of one yet, which then lets everything pass.
+// awaitWebhooks waits until the API server asks both webhooks. It may not know of one yet, which
+// then lets everything pass.
 func (c *CertManager) awaitWebhooks(ctx context.Context) error {
 	request, err := signingRequest()
 	if err != nil {
@@ -278,14 +290,16 @@ func signingRequest() ([]byte, error) {
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: der}), err
 }
 
-// Refused reports whether cert-manager's webhook answered that it doesn't allow what the API server was asked for.
+// Refused reports whether cert-manager's webhook answered that it doesn't allow what the API server
+// was asked for.
 func Refused(err error) bool {
 	status, ok := errors.AsType[*apierrors.StatusError](err)
 	return ok && strings.HasPrefix(status.ErrStatus.Message, fmt.Sprintf("admission webhook %q denied the request: ", webhookName))
 }
 
-// AwaitReady waits until an object of cert-manager in a namespace, such as "certificate/orders" or "issuer/partner", has the condition Ready for its present generation. The
-// error carries what the programs said last.
+// AwaitReady waits until an object of cert-manager in a namespace, such as "certificate/orders" or
+// "issuer/partner", has the condition Ready for its present generation. The error carries what the
+// programs said last.
 func (c *CertManager) AwaitReady(ctx context.Context, namespace, object string) error {
 	_, err := c.run(ctx, "", "kubectl", "wait", "--for=condition=Ready", "--timeout="+patience.String(), "--namespace", namespace, object)
 	if err != nil {
@@ -294,8 +308,9 @@ func (c *CertManager) AwaitReady(ctx context.Context, namespace, object string) 
 	return err
 }
 
-// Stop stops the programs and waits for their ends. What was installed stays: until it is removed, the API server refuses what only a webhook could allow. Another call
-// returns what the first one did.
+// Stop stops the programs and waits for their ends. What was installed stays: until it is removed,
+// the API server refuses what only a webhook could allow. Another call returns what the first one
+// did.
 func (c *CertManager) Stop() error { return c.stop() }
 
 func (c *CertManager) shutDown() error {

@@ -25,8 +25,9 @@ import (
 	"mtls.egress/webhook/test/pki"
 )
 
-// TestTheExampleIsIssued does what the README of examples/cert-manager says, and gives cert-manager the Certificate that render shows, which is the controller's. What it
-// issues has to be a credential that the EgressTarget of the example can use.
+// TestTheExampleIsIssued does what the README of examples/cert-manager says, and gives cert-manager
+// the Certificate that render shows, which is the controller's. What it issues has to be a
+// credential that the EgressTarget of the example can use.
 func TestTheExampleIsIssued(t *testing.T) {
 	const project = "project"
 	dir := t.TempDir()
@@ -102,7 +103,8 @@ func TestTheExampleIsIssued(t *testing.T) {
 	})
 }
 
-// rendered is the object of a kind among those that the command render makes of the manifests in dir.
+// rendered is the object of a kind among those that the command render makes of the manifests in
+// dir.
 func rendered(t *testing.T, dir, kind string) *unstructured.Unstructured {
 	t.Helper()
 	var stdout, stderr strings.Builder

@@ -10,7 +10,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// TestAdmission installs the chart with a stub in place of the webhook and exercises every expression in it.
+// TestAdmission installs the chart with a stub in place of the webhook and exercises every
+// expression in it.
 func TestAdmission(t *testing.T) {
 	c := startCluster(t)
 	c.istio(t)
@@ -37,7 +38,8 @@ func TestAdmission(t *testing.T) {
 	t.Run("a stopped webhook stops what asks for something, and nothing else", func(t *testing.T) { testStopped(t, c, webhook) })
 }
 
-// upgrade installs or upgrades the release with the stub as its webhook, and with the namespaces of exemptNamespace.
+// upgrade installs or upgrades the release with the stub as its webhook, and with the namespaces of
+// exemptNamespace.
 func (c cluster) upgrade(t *testing.T, webhook *stub, args ...string) {
 	t.Helper()
 	var exempt []string
@@ -52,7 +54,8 @@ func (c cluster) upgrade(t *testing.T, webhook *stub, args ...string) {
 	}, args...)...)
 }
 
-// exemptNamespaces is how many namespaces of each test are in the chart's value policy.exemptNamespaces.
+// exemptNamespaces is how many namespaces of each test are in the chart's value
+// policy.exemptNamespaces.
 const exemptNamespaces = 20
 
 // exemptNamespace is the name of one of them. They are not made yet.
@@ -60,7 +63,8 @@ func exemptNamespace(test string, number int) string {
 	return fmt.Sprintf("%s-exempt-%d", test, number)
 }
 
-// waitForAdmission waits until the API server, which learns of policies and configurations through watches, obeys all of them.
+// waitForAdmission waits until the API server, which learns of policies and configurations through
+// watches, obeys all of them.
 func (c cluster) waitForAdmission(t *testing.T, webhook *stub) {
 	t.Helper()
 	c.namespace(t, "probe", nil)

@@ -158,7 +158,8 @@ func alertsOf(t *testing.T, rule map[string]any) []alert {
 	return found
 }
 
-// writeRules writes the rules of the chart as Prometheus reads them: the spec of a PrometheusRule is such a file.
+// writeRules writes the rules of the chart as Prometheus reads them: the spec of a PrometheusRule
+// is such a file.
 func writeRules(t *testing.T, dir string) {
 	t.Helper()
 	rules, err := yaml.Marshal(render(t, "--set", "prometheusRule.enabled=true").one(t, "PrometheusRule").Object["spec"])

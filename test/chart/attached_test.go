@@ -49,7 +49,8 @@ func testAttached(t *testing.T, c cluster) {
 	tests := map[string]struct {
 		labels map[string]string
 		listed bool // whether the namespace is in the chart's value policy.exemptNamespaces
-		// before is what the object is attached to that is updated, which was written while the protection was off.
+		// before is what the object is attached to that is updated, which was written while the
+		// protection was off.
 		before, to [][2]string
 		// want are the ServiceEntries that the refusal names, "" without one.
 		want string

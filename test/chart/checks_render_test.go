@@ -12,7 +12,8 @@ import (
 // testName is the name of what helm test runs.
 const testName = "mtls-egress-webhook-test"
 
-// The rights of the check are to list what it looks at, and nothing else; they are bound to it alone.
+// The rights of the check are to list what it looks at, and nothing else; they are bound to it
+// alone.
 func TestUninstallCheckHasOnlyItsRights(t *testing.T) {
 	rendered := render(t, "--set", "webhook.serviceAccount.name=runner")
 	list := func(group string, resources ...any) map[string]any {
@@ -101,7 +102,8 @@ func TestCleanupHasOnlyItsRights(t *testing.T) {
 	}
 }
 
-// What cert-manager made for the webhook's own certificate goes by name, and only with cert-manager.
+// What cert-manager made for the webhook's own certificate goes by name, and only with
+// cert-manager.
 func TestCleanupDeletesTheSecretsOfCertManager(t *testing.T) {
 	const certManager = "servingCertificate.provider=cert-manager"
 	tests := map[string]struct {
@@ -171,8 +173,8 @@ func TestAdmissionCheckHasOnlyItsRights(t *testing.T) {
 	}
 }
 
-// The account and its rights are there before what runs the check, and all of them only for as long as it takes. What ran a check that
-// fails stays alone, for its log.
+// The account and its rights are there before what runs the check, and all of them only for as long
+// as it takes. What ran a check that fails stays alone, for its log.
 func TestChecksAreHooks(t *testing.T) {
 	rendered := render(t, "--set", "servingCertificate.provider=cert-manager")
 	hook := func(event, weight string, further map[string]string) map[string]string {
@@ -246,7 +248,8 @@ func podSpec(t *testing.T, object *unstructured.Unstructured) map[string]any {
 	return spec
 }
 
-// The checks run once, with the settings of the webhook's Deployment. No Service or PodDisruptionBudget selects their Pods.
+// The checks run once, with the settings of the webhook's Deployment. No Service or
+// PodDisruptionBudget selects their Pods.
 func TestChecksRunAsTheWebhookDoes(t *testing.T) {
 	rendered := render(t, "--set-json", `webhook.deployment={
 		"podAnnotations": {"team": "a"}, "podLabels": {"team": "a", "app.kubernetes.io/name": "mtls-egress-webhook"}, "priorityClassName": "important",

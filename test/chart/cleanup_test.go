@@ -14,13 +14,14 @@ import (
 
 	"mtls.egress/webhook/api/v1alpha1"
 	"mtls.egress/webhook/internal/controller"
-	"mtls.egress/webhook/internal/mesh"
 	"mtls.egress/webhook/internal/egress"
+	"mtls.egress/webhook/internal/mesh"
 )
 
 const cleanupName = "mtls-egress-webhook-cleanup"
 
-// program makes an EgressTarget of a user or of the controller, and what the controller makes for it.
+// program makes an EgressTarget of a user or of the controller, and what the controller makes for
+// it.
 func (r *installedRelease) program(t *testing.T, namespace string, made bool) {
 	t.Helper()
 	egressTarget := &v1alpha1.EgressTarget{}
@@ -86,7 +87,8 @@ func (r *installedRelease) wantProgrammed(t *testing.T, when string, want map[st
 	}
 }
 
-// wantAbandoned fails the test unless the EgressTarget of a user stands there as if nobody had ever looked at it.
+// wantAbandoned fails the test unless the EgressTarget of a user stands there as if nobody had ever
+// looked at it.
 func (r *installedRelease) wantAbandoned(t *testing.T, namespace string) {
 	t.Helper()
 	var egressTarget v1alpha1.EgressTarget

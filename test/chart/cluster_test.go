@@ -55,7 +55,8 @@ func newClient(t *testing.T, config *rest.Config) client.Client {
 	return c
 }
 
-// as is a client of another user. Without groups of its own the user may do everything, so that only admission can refuse it.
+// as is a client of another user. Without groups of its own the user may do everything, so that
+// only admission can refuse it.
 func (c cluster) as(t *testing.T, user string, groups ...string) client.Client {
 	t.Helper()
 	if len(groups) == 0 {

@@ -13,7 +13,8 @@ func selectorOf(component string) map[string]any {
 	}}
 }
 
-// By default all clients reach the webhook: API servers are not Pods, and the chart doesn't know their addresses.
+// By default all clients reach the webhook: API servers are not Pods, and the chart doesn't know
+// their addresses.
 func TestNetworkPoliciesFollowTheValues(t *testing.T) {
 	port := func(name string) []any { return []any{map[string]any{"port": name, "protocol": "TCP"}} }
 	everywhere := []any{map[string]any{"namespaceSelector": map[string]any{}}}

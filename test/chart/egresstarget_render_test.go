@@ -14,8 +14,9 @@ import (
 	offline "mtls.egress/webhook/internal/render"
 )
 
-// testRenderedEgressTargets holds the manifests on which render, which asks no API server, could judge otherwise than one:
-// whole ones, wrong in metadata, types and nulls. The rows of testEgressTargets are compared as well.
+// testRenderedEgressTargets holds the manifests on which render, which asks no API server, could
+// judge otherwise than one: whole ones, wrong in metadata, types and nulls. The rows of
+// testEgressTargets are compared as well.
 func testRenderedEgressTargets(t *testing.T, c cluster) {
 	tests := map[string]struct {
 		manifest string
@@ -73,8 +74,9 @@ func testRenderedEgressTargets(t *testing.T, c cluster) {
 	}
 }
 
-// compareWithRender fails where render does not say what the API server says of an EgressTarget, and returns that. The API
-// server stops at fields that it can't read; what it says without them comes with it.
+// compareWithRender fails where render does not say what the API server says of an EgressTarget,
+// and returns that. The API server stops at fields that it can't read; what it says without them
+// comes with it.
 func compareWithRender(t *testing.T, c cluster, object *unstructured.Unstructured) []string {
 	t.Helper()
 	said := refusal(t, c, object, "Strict")
@@ -97,8 +99,9 @@ func compareWithRender(t *testing.T, c cluster, object *unstructured.Unstructure
 	return said
 }
 
-// refusal is what the API server says of an object. Left out is what render doesn't say: that the field of a problem with the
-// whole object is <nil>, and, before what could not be decoded, the kind, which stands in the place of a problem.
+// refusal is what the API server says of an object. Left out is what render doesn't say: that the
+// field of a problem with the whole object is <nil>, and, before what could not be decoded, the
+// kind, which stands in the place of a problem.
 func refusal(t *testing.T, c cluster, object *unstructured.Unstructured, fieldValidation client.FieldValidation) []string {
 	t.Helper()
 	sent := object.DeepCopy()

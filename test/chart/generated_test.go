@@ -14,8 +14,8 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"mtls.egress/webhook/internal/mesh"
 	"mtls.egress/webhook/internal/egress"
+	"mtls.egress/webhook/internal/mesh"
 )
 
 // act is what a user does to a generated object.
@@ -313,7 +313,8 @@ func testGeneratedObjects(t *testing.T, c cluster) {
 	})
 }
 
-// end deletes the namespace of the object. Without a controller manager the namespace stays, as one that is being deleted.
+// end deletes the namespace of the object. Without a controller manager the namespace stays, as one
+// that is being deleted.
 func (c cluster) end(t *testing.T, object *unstructured.Unstructured) {
 	t.Helper()
 	if err := c.Delete(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: object.GetNamespace()}}); err != nil {
@@ -324,7 +325,8 @@ func (c cluster) end(t *testing.T, object *unstructured.Unstructured) {
 	})
 }
 
-// protection is the whole message of a refusal. The API server puts a name in front of it, the policy one into it.
+// protection is the whole message of a refusal. The API server puts a name in front of it, the
+// policy one into it.
 func protection(kind, requested, name, wayAround string) string {
 	const policy = "mtls-egress-webhook-generated-objects"
 	resource := map[string]string{

@@ -12,12 +12,14 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
 
-// TestGitOpsExamples holds the manifests in examples/gitops to the chart: their values are taken, and what they leave to the webhook is in what the chart renders. That the
-// kinds have these fields is not tested.
+// TestGitOpsExamples holds the manifests in examples/gitops to the chart: their values are taken,
+// and what they leave to the webhook is in what the chart renders. That the kinds have these fields
+// is not tested.
 func TestGitOpsExamples(t *testing.T) {
 	tests := map[string]struct {
 		file, object string
-		// name, where and chart are the paths of the release's name, its namespace and the folder of the chart, values that of its values.
+		// name, where and chart are the paths of the release's name, its namespace and the folder of the
+		// chart, values that of its values.
 		name, where, chart, values []string
 		// spared returns what the tool leaves to the webhook: the configuration, and the paths in it.
 		spared func(object map[string]any) (configuration string, paths []string)

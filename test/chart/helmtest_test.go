@@ -14,7 +14,8 @@ import (
 	"mtls.egress/webhook/test/installation"
 )
 
-// TestHelmTest has no kubelet: the test does what the kubelet would do with the Pod, as its account.
+// TestHelmTest has no kubelet: the test does what the kubelet would do with the Pod, as its
+// account.
 func TestHelmTest(t *testing.T) {
 	// The chart has the test only with the webhook's Deployment. Its Pods run beside the API server.
 	values := []string{"webhook.deployment.enabled=true"}
@@ -90,7 +91,8 @@ func TestHelmTest(t *testing.T) {
 	})
 }
 
-// helmTest runs helm test, and the Pod's command with the rights that the chart gives it, which gives up after a time. It returns what the Pod would have logged and what is left of the test.
+// helmTest runs helm test, and the Pod's command with the rights that the chart gives it, which
+// gives up after a time. It returns what the Pod would have logged and what is left of the test.
 func (r *installedRelease) helmTest(t *testing.T, giveUp time.Duration) (said string, left []string, err error) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -104,7 +106,8 @@ func (r *installedRelease) helmTest(t *testing.T, giveUp time.Duration) (said st
 	return <-logged, left, err
 }
 
-// runPod waits for the Pod that is not run yet, does what it says, and writes into its status what the kubelet would.
+// runPod waits for the Pod that is not run yet, does what it says, and writes into its status what
+// the kubelet would.
 func (r *installedRelease) runPod(ctx context.Context, t *testing.T, giveUp time.Duration) string {
 	pod := &corev1.Pod{}
 	for r.Get(ctx, client.ObjectKey{Namespace: namespace, Name: testName}, pod) != nil || pod.DeletionTimestamp != nil || pod.Status.Phase != corev1.PodPending {

@@ -271,7 +271,8 @@ func testInjected(t *testing.T, c cluster) {
 		})
 	}
 
-	// An expression that costs too much is an error, and an error refuses. Until then it costs the API server's time.
+	// An expression that costs too much is an error, and an error refuses. Until then it costs the API
+	// server's time.
 	for name, change := range map[string]func(pod *corev1.Pod){
 		"as much in its annotation as an object can have": func(pod *corev1.Pod) { ask(pod, strings.Repeat("a.b,", 60<<10)) },
 		"as much in its annotation as the webhook reads":  func(pod *corev1.Pod) { ask(pod, strings.Repeat("a.b,", 2<<10)) },
@@ -305,7 +306,8 @@ func testInjected(t *testing.T, c cluster) {
 		t.Logf("after %s", time.Since(start).Round(time.Millisecond))
 	})
 
-	// The policy asks for any address of class E; the ones that the webhook gives have to be among them.
+	// The policy asks for any address of class E; the ones that the webhook gives have to be among
+	// them.
 	t.Run("every sinkhole address will do", func(t *testing.T) {
 		pod := injectedPod("project", "pod")
 		var asked []string
@@ -435,7 +437,7 @@ func testInjectedLater(t *testing.T, c cluster) {
 			pod.Labels["statefulset.kubernetes.io/pod-name"], pod.Labels["mtls.egress/team"] = "injected", "shop"
 		}},
 		"a Pod with labels only, from before, gets another one": {pod: "labeled", change: func(pod *corev1.Pod) { pod.Labels["a"] = "b" }},
-		"the annotation of an Pod that was not injected goes":              {pod: "not injected", change: func(pod *corev1.Pod) { pod.Annotations = map[string]string{"a": "b"} }},
+		"the annotation of an Pod that was not injected goes":   {pod: "not injected", change: func(pod *corev1.Pod) { pod.Annotations = map[string]string{"a": "b"} }},
 		"a plain Pod gets a label":                              {pod: "plain", change: func(pod *corev1.Pod) { pod.Labels = map[string]string{"a": "b"} }},
 		"a plain Pod loses its annotations": {
 			pod: "noted", change: func(pod *corev1.Pod) { pod.Annotations = nil },

@@ -7,7 +7,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// notes are what Helm prints after an installation. It renders them for a cluster only, even when it is to install nothing.
+// notes are what Helm prints after an installation. It renders them for a cluster only, even when
+// it is to install nothing.
 func (c cluster) notes(t *testing.T, args ...string) string {
 	t.Helper()
 	printed := c.helm(t, append([]string{"install", release, chartDir, "--namespace", namespace, "--dry-run=client"}, args...)...)

@@ -262,7 +262,8 @@ func TestRenderedObjects(t *testing.T) {
 	}
 }
 
-// The API server calls webhook configurations in the order of their names, and Istio's has to come after ours.
+// The API server calls webhook configurations in the order of their names, and Istio's has to come
+// after ours.
 func TestWebhookConfigurationSortsBeforeIstio(t *testing.T) {
 	for _, name := range []string{"mtls-egress-webhook", "0", "a", "istio", "istio-sidecar-injector", "zz", strings.Repeat("z", 53)} {
 		manifests, problems, err := template(t, name)
@@ -363,7 +364,8 @@ func TestNamesAgree(t *testing.T) {
 	}
 }
 
-// subjects returns the names of the ServiceAccounts that the roles of the two processes are bound to. Each binding has one subject.
+// subjects returns the names of the ServiceAccounts that the roles of the two processes are bound
+// to. Each binding has one subject.
 func subjects(t *testing.T, rendered objects) map[string]any {
 	t.Helper()
 	found := map[string]any{}
@@ -430,7 +432,8 @@ func serveArgs(t *testing.T, deployment string, helmArgs ...string) []string {
 	return args
 }
 
-// A user's selector only narrows: the namespaces that have to start without the webhook stay out of it.
+// A user's selector only narrows: the namespaces that have to start without the webhook stay out of
+// it.
 func TestNamespaceSelectorCannotBeWidened(t *testing.T) {
 	ours := map[string]any{
 		"key": "kubernetes.io/metadata.name", "operator": "NotIn", "values": []any{"mtls-egress", "kube-system", "kube-node-lease"},
@@ -497,8 +500,8 @@ func TestImage(t *testing.T) {
 	}
 }
 
-// A user can't change the labels by which the Services and the PodDisruptionBudgets select the Pods, or the label that disables sidecar
-// injection.
+// A user can't change the labels by which the Services and the PodDisruptionBudgets select the
+// Pods, or the label that disables sidecar injection.
 func TestPodLabelsAreKept(t *testing.T) {
 	const podLabels = `={"app.kubernetes.io/name": "other", "app.kubernetes.io/component": "other", "sidecar.istio.io/inject": "true", "team": "a"}`
 	rendered := render(t, "--set-json", "webhook.deployment.podLabels"+podLabels, "--set-json", "controller.deployment.podLabels"+podLabels)
@@ -547,7 +550,8 @@ func TestGeneratedFilesArriveWhole(t *testing.T) {
 	}
 }
 
-// The ConfigMap of the mesh configuration is the one that the commands read, and the one that their accounts can read.
+// The ConfigMap of the mesh configuration is the one that the commands read, and the one that their
+// accounts can read.
 func TestTheMeshConfigurationIsReadByItsName(t *testing.T) {
 	for setting, name := range map[string]string{"log.level=info": "istio", "istio.meshConfigMap=istio-1-31": "istio-1-31", "istio.meshConfigMap=true": "true"} {
 		rendered := render(t, "--set-string", setting)
@@ -579,8 +583,8 @@ func fromFile(t *testing.T, path string) *unstructured.Unstructured {
 	return object
 }
 
-// The chart promises Kubernetes 1.30. An API server of that version compiles new expressions as 1.29 did, so that it can be
-// rolled back.
+// The chart promises Kubernetes 1.30. An API server of that version compiles new expressions as
+// 1.29 did, so that it can be rolled back.
 func TestExpressionsCompileOnTheOldestKubernetes(t *testing.T) {
 	environments := environment.MustBaseEnvSet(version.MajorMinor(1, 29))
 	environments, err := environments.Extend(environment.VersionedOptions{

@@ -16,7 +16,8 @@ import (
 
 const securityBook = "../../docs/security.md"
 
-// TestEveryRightIsExplained compares the rules of the chart's roles, whatever the values, with the table in docs/security.md.
+// TestEveryRightIsExplained compares the rules of the chart's roles, whatever the values, with the
+// table in docs/security.md.
 func TestEveryRightIsExplained(t *testing.T) {
 	document, err := os.ReadFile(securityBook)
 	if err != nil {

@@ -133,7 +133,8 @@ func testSinkhole(t *testing.T, c cluster) {
 		})
 	}
 
-	// What is there before can have been written before the policy was: the controller, which may, stands for that.
+	// What is there before can have been written before the policy was: the controller, which may,
+	// stands for that.
 	ours := []any{"241.0.0.1"}
 	changed := map[string]struct {
 		user   string // default: the administrator

@@ -12,7 +12,8 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// states are the arguments of Helm for the values in testdata/values, each a state of the whole chart, and for the defaults.
+// states are the arguments of Helm for the values in testdata/values, each a state of the whole
+// chart, and for the defaults.
 func states(t *testing.T) map[string][]string {
 	t.Helper()
 	files, err := filepath.Glob("testdata/values/*.yaml")
@@ -84,7 +85,8 @@ func TestHelmFindsNothingWrong(t *testing.T) {
 	}
 }
 
-// TestEveryTemplateIsTriedInTwoStates: one that looks the same in all of them has conditions, or values, that are tried by nothing.
+// TestEveryTemplateIsTriedInTwoStates: one that looks the same in all of them has conditions, or
+// values, that are tried by nothing.
 func TestEveryTemplateIsTriedInTwoStates(t *testing.T) {
 	files, err := filepath.Glob(filepath.Join(chartDir, "templates", "[a-z]*.yaml"))
 	if err != nil || len(files) == 0 {

@@ -11,8 +11,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// testTypes finds what the controller manager would write into the status of a policy as a warning. It looks at validations, not
-// at variables.
+// testTypes finds what the controller manager would write into the status of a policy as a warning.
+// It looks at validations, not at variables.
 func testTypes(t *testing.T, c cluster) {
 	var policies admissionregistrationv1.ValidatingAdmissionPolicyList
 	if err := c.List(t.Context(), &policies, client.MatchingLabels{"app.kubernetes.io/part-of": "mtls-egress-webhook"}); err != nil {

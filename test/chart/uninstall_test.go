@@ -20,8 +20,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"mtls.egress/webhook/internal/cli"
-	"mtls.egress/webhook/internal/mesh"
 	"mtls.egress/webhook/internal/egress"
+	"mtls.egress/webhook/internal/mesh"
 	"mtls.egress/webhook/test/certmanager"
 )
 
@@ -128,7 +128,8 @@ func TestUninstall(t *testing.T) {
 	installed.wantAbandoned(t, "default")
 }
 
-// TestUninstallLeavesNoSecretOfCertManager has a cert-manager that issues the webhook's own certificate.
+// TestUninstallLeavesNoSecretOfCertManager has a cert-manager that issues the webhook's own
+// certificate.
 func TestUninstallLeavesNoSecretOfCertManager(t *testing.T) {
 	c := startCluster(t)
 	c.istio(t)
@@ -210,8 +211,8 @@ func (r *installedRelease) leftOfTheHooks(t *testing.T) []string {
 		"--selector=app.kubernetes.io/name in ("+checkName+","+cleanupName+")"))
 }
 
-// uninstall runs helm uninstall, and the check and the cleanup that it starts, with the rights that the chart gives them. It returns what the
-// check says, and Helm's complaint.
+// uninstall runs helm uninstall, and the check and the cleanup that it starts, with the rights that
+// the chart gives them. It returns what the check says, and Helm's complaint.
 func (r *installedRelease) uninstall(t *testing.T) (said, problem string) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -229,8 +230,8 @@ func (r *installedRelease) uninstall(t *testing.T) (said, problem string) {
 	return <-checked, problem
 }
 
-// runJob waits for a Job, does what it says, and writes into its status what the Job controller would. It returns what the Job's
-// Pod would have logged.
+// runJob waits for a Job, does what it says, and writes into its status what the Job controller
+// would. It returns what the Job's Pod would have logged.
 func (r *installedRelease) runJob(ctx context.Context, t *testing.T, name string) string {
 	job := &batchv1.Job{}
 	for r.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, job) != nil || len(job.Status.Conditions) > 0 {

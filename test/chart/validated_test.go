@@ -15,8 +15,9 @@ import (
 	"mtls.egress/webhook/test/certmanager"
 )
 
-// TestServerTakesEveryObject has the API server validate what the chart renders in every state, with unknown fields refused, and its Pods with Pod security restricted
-// enforced on the namespace that it is installed in.
+// TestServerTakesEveryObject has the API server validate what the chart renders in every state,
+// with unknown fields refused, and its Pods with Pod security restricted enforced on the namespace
+// that it is installed in.
 func TestServerTakesEveryObject(t *testing.T) {
 	c := startCluster(t)
 	c.prometheus(t)

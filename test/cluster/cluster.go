@@ -1,8 +1,11 @@
-// Package cluster runs a one-node Kubernetes cluster with Istio on real parts, for the tests of the data path and their demo: etcd, kube-apiserver, kube-controller-manager,
-// kube-scheduler, kube-proxy, kubelet, containerd with runc, CoreDNS, istiod and Envoy. There is no Docker and no image registry: test/tools provides programs and images.
+// Package cluster runs a one-node Kubernetes cluster with Istio on real parts, for the tests of the
+// data path and their demo: etcd, kube-apiserver, kube-controller-manager, kube-scheduler,
+// kube-proxy, kubelet, containerd with runc, CoreDNS, istiod and Envoy. There is no Docker and no
+// image registry: test/tools provides programs and images.
 //
-// Everything runs in namespaces of its own (see Isolate), so nothing is left behind however a run ends, nothing leaves the node, and no port is ever taken. Given a
-// KUBECONFIG, Start takes that cluster instead.
+// Everything runs in namespaces of its own (see Isolate), so nothing is left behind however a run
+// ends, nothing leaves the node, and no port is ever taken. Given a KUBECONFIG, Start takes that
+// cluster instead.
 package cluster
 
 import (
@@ -23,21 +26,25 @@ import (
 	"mtls.egress/webhook/test/apiserver"
 )
 
-// assetsVariable names the directory of programs and images that `go -C test/tools run . node` prints.
+// assetsVariable names the directory of programs and images that `go -C test/tools run . node`
+// prints.
 const assetsVariable = "MTLS_EGRESS_NODE"
 
-// In a cluster of KUBECONFIG these name the cluster IPs that its DNS gives for the names of partners.
+// In a cluster of KUBECONFIG these name the cluster IPs that its DNS gives for the names of
+// partners.
 const (
 	partnerVariable = "MTLS_EGRESS_PARTNER_IP"
 	gatewayVariable = "MTLS_EGRESS_GATEWAY_IP"
 )
 
-// patience bounds every wait for a part of the cluster. It is no measure: parts come up in seconds, or never.
+// patience bounds every wait for a part of the cluster. It is no measure: parts come up in seconds,
+// or never.
 const patience = 3 * time.Minute
 
 // Options of Start. The zero value is fine.
 type Options struct {
-	// Say is told each step before it is taken, as a sentence without a full stop. Default: nobody is told.
+	// Say is told each step before it is taken, as a sentence without a full stop. Default: nobody is
+	// told.
 	Say func(step string)
 }
 
@@ -51,11 +58,12 @@ type Cluster struct {
 	Kubeconfig string
 	// Root is the project's directory.
 	Root string
-	// Own says that the cluster was started by Start: its components can be stopped, images be loaded, and its DNS knows the names in PartnerZones. Else it is the one
-	// of KUBECONFIG.
+	// Own says that the cluster was started by Start: its components can be stopped, images be loaded,
+	// and its DNS knows the names in PartnerZones. Else it is the one of KUBECONFIG.
 	Own bool
 
-	// PartnerAddress and GatewayAddress are the cluster IPs that the names in PartnerZones and GatewayZones have.
+	// PartnerAddress and GatewayAddress are the cluster IPs that the names in PartnerZones and
+	// GatewayZones have.
 	PartnerAddress, GatewayAddress string
 
 	dir        string // of all files
@@ -68,7 +76,8 @@ type Cluster struct {
 // Given is the file in KUBECONFIG, or empty.
 func Given() string { return os.Getenv("KUBECONFIG") }
 
-// Scratch is where a run may put its files, as os.MkdirTemp takes it: under Isolate a folder that ends with it however it ends.
+// Scratch is where a run may put its files, as os.MkdirTemp takes it: under Isolate a folder that
+// ends with it however it ends.
 func Scratch() string {
 	if isolated() {
 		return "/run"
@@ -76,7 +85,8 @@ func Scratch() string {
 	return ""
 }
 
-// Unavailable says in one line why no cluster can be started here and none is given; empty when there can be one.
+// Unavailable says in one line why no cluster can be started here and none is given; empty when
+// there can be one.
 func Unavailable() string {
 	switch {
 	case Given() != "":
@@ -91,8 +101,9 @@ func Unavailable() string {
 	return ""
 }
 
-// Assets returns the directory of programs, images and charts: the one in MTLS_EGRESS_NODE, else the one that test/tools provides, which on a machine that has none yet
-// takes a while and reports its progress on standard error. The process must run within the project.
+// Assets returns the directory of programs, images and charts: the one in MTLS_EGRESS_NODE, else
+// the one that test/tools provides, which on a machine that has none yet takes a while and reports
+// its progress on standard error. The process must run within the project.
 func Assets(ctx context.Context) (string, error) {
 	if directory := os.Getenv(assetsVariable); directory != "" {
 		return directory, nil
@@ -104,8 +115,8 @@ func Assets(ctx context.Context) (string, error) {
 	return path, nil
 }
 
-// Start starts a cluster with Istio and returns when a Pod can get a sidecar; or it connects to the one of KUBECONFIG. The process must run under Isolate, whose end is the
-// end of the cluster.
+// Start starts a cluster with Istio and returns when a Pod can get a sidecar; or it connects to the
+// one of KUBECONFIG. The process must run under Isolate, whose end is the end of the cluster.
 func Start(ctx context.Context, options Options) (*Cluster, error) {
 	c := &Cluster{say: options.Say, components: map[string]*component{}}
 	if c.say == nil {
@@ -172,8 +183,8 @@ func (c *Cluster) client() (err error) {
 // Program is the path of a program of the node, such as kubectl or ctr.
 func (c *Cluster) Program(name string) string { return filepath.Join(c.programs, name) }
 
-// Command is a program of the node, such as kubectl or helm, that talks to this cluster as administrator. The caller's own kubectl and Helm settings and caches have no
-// part in it.
+// Command is a program of the node, such as kubectl or helm, that talks to this cluster as
+// administrator. The caller's own kubectl and Helm settings and caches have no part in it.
 func (c *Cluster) Command(ctx context.Context, program string, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, c.Program(program), args...)
 	cmd.Env = apiserver.Environment(c.Kubeconfig, c.dir)
@@ -198,7 +209,8 @@ func (c *Cluster) Apply(ctx context.Context, manifests string) error {
 	return err
 }
 
-// LoadImage makes the images of a tarball known to the node, so that Pods can use them with imagePullPolicy IfNotPresent. Nothing is pulled from anywhere, ever.
+// LoadImage makes the images of a tarball known to the node, so that Pods can use them with
+// imagePullPolicy IfNotPresent. Nothing is pulled from anywhere, ever.
 func (c *Cluster) LoadImage(ctx context.Context, tarball string) error {
 	if !c.Own {
 		return fmt.Errorf("the image %s can't be loaded into the cluster of KUBECONFIG: push it to where its nodes pull from", filepath.Base(tarball))

@@ -21,7 +21,8 @@ import (
 	"mtls.egress/webhook/test/cluster"
 )
 
-// machineVariable makes this program what the tests start: a machine with a cluster, which says that it is up and ends when its standard input does.
+// machineVariable makes this program what the tests start: a machine with a cluster, which says
+// that it is up and ends when its standard input does.
 const machineVariable = "MTLS_EGRESS_TEST_MACHINE"
 
 const up = "up"
@@ -59,7 +60,8 @@ func machine() int {
 	}
 }
 
-// injected makes a Pod, and asks for its containers: the sidecar must be among them, and all must run.
+// injected makes a Pod, and asks for its containers: the sidecar must be among them, and all must
+// run.
 func injected(ctx context.Context, c *cluster.Cluster) error {
 	if err := c.Apply(ctx, `
 apiVersion: v1
@@ -142,7 +144,8 @@ func TestAClusterLeavesNothing(t *testing.T) {
 			if err != nil && !errors.As(err, &exit) || cmd.ProcessState.ExitCode() != test.code {
 				t.Errorf("exit code %d, want %d: %v\n%s", cmd.ProcessState.ExitCode(), test.code, err, problems.String())
 			}
-			// The kernel ends the processes of a namespace at once, and takes a moment to take the rest down.
+			// The kernel ends the processes of a namespace at once, and takes a moment to take the rest
+			// down.
 			deadline := time.Now().Add(20 * time.Second)
 			for diff := "-"; diff != ""; time.Sleep(100 * time.Millisecond) {
 				if diff = cmp.Diff(before, footprint(t)); diff != "" && time.Now().After(deadline) {
@@ -182,7 +185,8 @@ func footprint(t *testing.T) traces {
 	return seen
 }
 
-// ofMachine reports whether a process belongs to a machine that this test started: by its environment, or, of one in a container, by its cgroup.
+// ofMachine reports whether a process belongs to a machine that this test started: by its
+// environment, or, of one in a container, by its cgroup.
 func ofMachine(process string) bool {
 	environment, err := os.ReadFile(filepath.Join(process, "environ"))
 	if err == nil && strings.Contains(string(environment), machineVariable+"=1\x00") {

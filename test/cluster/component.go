@@ -29,7 +29,8 @@ func (c *Cluster) start(name string, args ...string) error {
 	return c.StartComponent(name)
 }
 
-// StartComponent starts a component that was stopped, with the arguments that it had. It doesn't wait for it to work.
+// StartComponent starts a component that was stopped, with the arguments that it had. It doesn't
+// wait for it to work.
 func (c *Cluster) StartComponent(name string) error {
 	started, ok := c.components[name]
 	if !ok {

@@ -20,7 +20,8 @@ const (
 	dnsAddress  = "10.96.0.10"
 )
 
-// startControlPlane starts etcd, kube-apiserver, kube-controller-manager and kube-scheduler, and containerd beside them, as it takes its time to unpack the images.
+// startControlPlane starts etcd, kube-apiserver, kube-controller-manager and kube-scheduler, and
+// containerd beside them, as it takes its time to unpack the images.
 func (c *Cluster) startControlPlane(ctx context.Context) error {
 	c.say("starting etcd, containerd and the control plane")
 	for _, folder := range []string{"", "pki", "etcd", "containerd", "containerd/certs.d/_default", "cni", "kubelet", "kubelet-plugins"} {

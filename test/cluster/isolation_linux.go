@@ -28,17 +28,21 @@ const cgroupVariable = "MTLS_EGRESS_CGROUP"
 // cgroupPrefix starts the names of our cgroups; the process ID of the outer process follows.
 const cgroupPrefix = "mtls-egress-node-"
 
-// hidden are host directories that the kubelet or the CNI plugins write to wherever their own files are put.
+// hidden are host directories that the kubelet or the CNI plugins write to wherever their own files
+// are put.
 func hidden() []string {
 	return []string{"/run", "/var/lib/cni", "/var/log/pods", "/var/log/containers"}
 }
 
-// Isolate runs run on a machine of its own: new process, mount, network, host name and IPC namespaces. Whatever run starts and leaves behind (processes, mounts, network devices, packet filter rules)
-// ends with the namespaces, and those end with this process, also when it is killed: the kernel does it. What the kernel can't take along are cgroups and a few
-// empty directories; Isolate removes those when run is done, and those of a killed run at its next start.
+// Isolate runs run on a machine of its own: new process, mount, network, host name and IPC
+// namespaces. Whatever run starts and leaves behind (processes, mounts, network devices, packet
+// filter rules) ends with the namespaces, and those end with this process, also when it is killed:
+// the kernel does it. What the kernel can't take along are cgroups and a few empty directories;
+// Isolate removes those when run is done, and those of a killed run at its next start.
 //
-// It starts the running program again with the same arguments, twice, so main or TestMain must reach Isolate at once and do nothing before. It returns the
-// exit code of run. When Unavailable gives a reason, or Given a cluster, it just calls run.
+// It starts the running program again with the same arguments, twice, so main or TestMain must
+// reach Isolate at once and do nothing before. It returns the exit code of run. When Unavailable
+// gives a reason, or Given a cluster, it just calls run.
 func Isolate(run func() int) int {
 	switch os.Getenv(stageVariable) {
 	case stageInside:
@@ -165,7 +169,8 @@ func await(cmd *exec.Cmd) (int, error) {
 	return 0, err
 }
 
-// forward hands signals on. A terminal sends SIGINT to the whole process group, so the child has that already.
+// forward hands signals on. A terminal sends SIGINT to the whole process group, so the child has
+// that already.
 func forward(signals <-chan os.Signal, child *os.Process) {
 	for received := range signals {
 		if received != os.Interrupt {
@@ -200,8 +205,10 @@ func setUp() error {
 	return network()
 }
 
-// shadowSysctls shows the kubelet the values that it wants of the sysctls that no namespace has of its own, so that it leaves the host's alone
-// (https://github.com/kubernetes/kubernetes/blob/v1.36.0/pkg/kubelet/cm/container_manager_linux.go, setupKernelTunables).
+// shadowSysctls shows the kubelet the values that it wants of the sysctls that no namespace has of
+// its own, so that it leaves the host's alone
+// (https://github.com/kubernetes/kubernetes/blob/v1.36.0/pkg/kubelet/cm/container_manager_linux.go,
+// setupKernelTunables).
 func shadowSysctls() error {
 	for name, value := range map[string]string{
 		"vm/overcommit_memory":      "1",
@@ -226,8 +233,9 @@ func shadowSysctls() error {
 	return nil
 }
 
-// network makes the node's network. The node's address is on lo. The default route leads to a wire at whose other end nobody is, so what leaves the node for an address that
-// nobody has is dropped without a word, as in most clusters, and nothing reaches the host's network.
+// network makes the node's network. The node's address is on lo. The default route leads to a wire
+// at whose other end nobody is, so what leaves the node for an address that nobody has is dropped
+// without a word, as in most clusters, and nothing reaches the host's network.
 func network() error {
 	if err := os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1"), 0o644); err != nil {
 		return err
@@ -263,7 +271,8 @@ func makeDirectories(directories []string) (created []string, err error) {
 	return created, nil
 }
 
-// hierarchies are the mounted cgroup hierarchies: one for each controller with cgroup v1, or a single one with v2.
+// hierarchies are the mounted cgroup hierarchies: one for each controller with cgroup v1, or a
+// single one with v2.
 func hierarchies() (paths []string, unified bool) {
 	const root = "/sys/fs/cgroup"
 	if _, err := os.Stat(filepath.Join(root, "cgroup.controllers")); err == nil {
@@ -319,7 +328,8 @@ func enableControllers(cgroups ...string) error {
 	return nil
 }
 
-// removeCgroup removes a cgroup and those below it. One in which a process is still ending stays for the next sweep.
+// removeCgroup removes a cgroup and those below it. One in which a process is still ending stays
+// for the next sweep.
 func removeCgroup(name string) {
 	paths, _ := hierarchies()
 	for _, hierarchy := range paths {

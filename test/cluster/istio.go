@@ -28,7 +28,8 @@ func (c *Cluster) installIstio(ctx context.Context) error {
 	return c.Rollout(ctx, "kube-system", "deployment/coredns")
 }
 
-// ConfigureIstio installs or upgrades istiod with further values of its chart, each as Helm's --set takes it, and waits until it runs.
+// ConfigureIstio installs or upgrades istiod with further values of its chart, each as Helm's --set
+// takes it, and waits until it runs.
 func (c *Cluster) ConfigureIstio(ctx context.Context, values ...string) error {
 	if err := c.helmIstio(ctx, "istiod", filepath.Join("istio-control", "istio-discovery"), IstioNamespace, values...); err != nil {
 		return err
@@ -36,7 +37,8 @@ func (c *Cluster) ConfigureIstio(ctx context.Context, values ...string) error {
 	return c.Rollout(ctx, IstioNamespace, "deployment/istiod")
 }
 
-// InstallGateway installs an Istio ingress gateway with Istio's chart, under a release name in a namespace, and waits until it runs.
+// InstallGateway installs an Istio ingress gateway with Istio's chart, under a release name in a
+// namespace, and waits until it runs.
 func (c *Cluster) InstallGateway(ctx context.Context, release, namespace string, values ...string) error {
 	if c.node == "" {
 		return fmt.Errorf("a gateway needs Istio's chart: set %s to what `go -C test/tools run . node` prints", assetsVariable)

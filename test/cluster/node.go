@@ -142,7 +142,8 @@ func (c *Cluster) nodeReady(ctx context.Context) error {
 	return errors.New("it has no condition Ready yet")
 }
 
-// Rollout waits until a workload runs as asked, as kubectl rollout status does. what is as in deployment/coredns.
+// Rollout waits until a workload runs as asked, as kubectl rollout status does. what is as in
+// deployment/coredns.
 func (c *Cluster) Rollout(ctx context.Context, namespace, what string) error {
 	_, _, err := c.Kubectl(ctx, "--namespace", namespace, "rollout", "status", what, "--timeout="+patience.String())
 	return err

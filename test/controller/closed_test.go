@@ -12,11 +12,12 @@ import (
 
 	"mtls.egress/webhook/api/v1alpha1"
 	"mtls.egress/webhook/internal/controller"
-	"mtls.egress/webhook/internal/mesh"
 	"mtls.egress/webhook/internal/egress"
+	"mtls.egress/webhook/internal/mesh"
 )
 
-// foreign is an object of somebody else's. Its name sorts before ours, so that of two made in the same second it counts as older.
+// foreign is an object of somebody else's. Its name sorts before ours, so that of two made in the
+// same second it counts as older.
 type foreign struct {
 	kind string
 	spec map[string]any
@@ -24,14 +25,16 @@ type foreign struct {
 
 const foreignName = "a-by-hand"
 
-// takesOurSubset is a DestinationRule that Istio follows in place of ours for the Pods with these labels.
+// takesOurSubset is a DestinationRule that Istio follows in place of ours for the Pods with these
+// labels.
 func takesOurSubset(labels map[string]any) foreign {
 	return foreign{mesh.KindDestinationRule, map[string]any{
 		"host": egress.MeshHost(host), "workloadSelector": map[string]any{"matchLabels": labels}, "subsets": []any{map[string]any{"name": mesh.SubsetName}},
 	}}
 }
 
-// takesOurRoute is a VirtualService that Istio follows in place of ours: plain HTTP to the partner's TLS port.
+// takesOurRoute is a VirtualService that Istio follows in place of ours: plain HTTP to the
+// partner's TLS port.
 func takesOurRoute() foreign {
 	destination := map[string]any{"host": host, "port": map[string]any{"number": int64(443)}}
 	return foreign{mesh.KindVirtualService, map[string]any{
@@ -134,7 +137,8 @@ func TestAnObjectThatBecomesDangerousClosesTheTarget(t *testing.T) {
 	w.programmed(w.defaultSpecs())
 }
 
-// The route that closes a target is the one that was open, so it stays older than what came after it.
+// The route that closes a target is the one that was open, so it stays older than what came after
+// it.
 func TestAClosedTargetKeepsItsAge(t *testing.T) {
 	w := newWorld(t)
 	w.credential(secret)

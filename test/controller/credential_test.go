@@ -147,7 +147,8 @@ func TestTheLastGoodSetStaysWhenTheCredentialGoesBad(t *testing.T) {
 	w.programmed(want)
 }
 
-// TestACertificateNearItsEndIsTold follows a certificate through its warnings, and connections that are never older than it has left.
+// TestACertificateNearItsEndIsTold follows a certificate through its warnings, and connections that
+// are never older than it has left.
 func TestACertificateNearItsEndIsTold(t *testing.T) {
 	w := newWorld(t)
 	end := time.Date(2120, 1, 1, 0, 0, 0, 0, time.UTC)
@@ -195,7 +196,8 @@ func TestACertificateNearItsEndIsTold(t *testing.T) {
 	})
 }
 
-// credentialMetrics are the values of the metrics about the credential of the test's namespace, whose labels are checked.
+// credentialMetrics are the values of the metrics about the credential of the test's namespace,
+// whose labels are checked.
 func (w *world) credentialMetrics(running *running) map[string]float64 {
 	w.Helper()
 	families, err := running.registry.Gather()

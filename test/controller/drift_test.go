@@ -13,8 +13,8 @@ import (
 
 	"mtls.egress/webhook/api/v1alpha1"
 	"mtls.egress/webhook/internal/controller"
-	"mtls.egress/webhook/internal/mesh"
 	"mtls.egress/webhook/internal/egress"
+	"mtls.egress/webhook/internal/mesh"
 )
 
 func TestDriftIsRepaired(t *testing.T) {
@@ -100,7 +100,8 @@ func TestDriftIsRepaired(t *testing.T) {
 	})
 }
 
-// The generated objects have a name of ours, so another ServiceEntry for the partner's host changes nothing.
+// The generated objects have a name of ours, so another ServiceEntry for the partner's host changes
+// nothing.
 func TestAServiceEntryForTheHostIsLeftAlone(t *testing.T) {
 	w := newWorld(t)
 	w.credential(secret)
@@ -203,8 +204,9 @@ func TestASidecarThatHidesTheObjectsIsNoticed(t *testing.T) {
 	w.ready()
 }
 
-// Whoever comes first with a host of the same address must not lock another host out. Calls are told apart by host.
-// The ServiceEntry of such a target would lead plain calls to the other to its own partner, so it must never stand.
+// Whoever comes first with a host of the same address must not lock another host out. Calls are
+// told apart by host. The ServiceEntry of such a target would lead plain calls to the other to its
+// own partner, so it must never stand.
 func TestATargetThatCatchesCallsToAnotherIsClosed(t *testing.T) {
 	const victim, catching = "h12065.example.com", "h12089.example.com"
 	w := newWorld(t)

@@ -37,9 +37,9 @@ import (
 
 	"mtls.egress/webhook/api/v1alpha1"
 	"mtls.egress/webhook/internal/controller"
+	"mtls.egress/webhook/internal/egress"
 	"mtls.egress/webhook/internal/informers"
 	"mtls.egress/webhook/internal/mesh"
-	"mtls.egress/webhook/internal/egress"
 	"mtls.egress/webhook/test/apiserver"
 	"mtls.egress/webhook/test/pki"
 )
@@ -49,7 +49,8 @@ const (
 	secret = "external-system-mtls-data"
 )
 
-// patience bounds every wait: long enough for a busy machine, so that only a state that never comes is a failure.
+// patience bounds every wait: long enough for a busy machine, so that only a state that never comes
+// is a failure.
 const patience = 3 * time.Minute
 
 // world is one test's namespace, and the controller running on the server.
@@ -99,8 +100,8 @@ type running struct {
 	stop      func()
 }
 
-// start runs the controller with the rights of the chart until the test ends or stop is called, and holds it to the rule that
-// it reads Secrets by name only.
+// start runs the controller with the rights of the chart until the test ends or stop is called, and
+// holds it to the rule that it reads Secrets by name only.
 func (w *world) start(options controller.Options) *running {
 	w.Helper()
 	r := &running{registry: prometheus.NewRegistry(), requests: &requestLog{}, forbidden: &forbiddenLog{}}
@@ -237,7 +238,8 @@ func (w *world) eventually(check func() error) {
 	}
 }
 
-// pod creates a Pod as the webhook and Istio leave it. Without options it has a sidecar and presents the default Secret.
+// pod creates a Pod as the webhook and Istio leave it. Without options it has a sidecar and
+// presents the default Secret.
 func (w *world) pod(name, wantedTarget string, options ...func(*corev1.Pod)) *corev1.Pod {
 	w.Helper()
 	entryHost, _, _ := strings.Cut(wantedTarget, ":")
@@ -310,7 +312,8 @@ func (w *world) egressTarget() (*v1alpha1.EgressTarget, error) {
 	return &egressTarget, err
 }
 
-// settled waits until a condition of the EgressTarget has the status and the reason, and returns the EgressTarget.
+// settled waits until a condition of the EgressTarget has the status and the reason, and returns
+// the EgressTarget.
 func (w *world) settled(kind string, status metav1.ConditionStatus, reason string) *v1alpha1.EgressTarget {
 	w.Helper()
 	var egressTarget *v1alpha1.EgressTarget
@@ -424,7 +427,8 @@ func (w *world) nothingProgrammed() {
 	}
 }
 
-// events are the reasons of the events about an object, with the type of each, in the order of their times.
+// events are the reasons of the events about an object, with the type of each, in the order of
+// their times.
 func (w *world) events(about client.Object) []string {
 	w.Helper()
 	var list eventsv1.EventList

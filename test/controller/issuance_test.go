@@ -41,8 +41,9 @@ const (
 	authority = "partner-clients-ca"
 )
 
-// TestIssuance is the life of one controller on a server of its own: it runs before cert-manager comes, has the real one issue the credentials of EgressTargets, and runs
-// on after cert-manager is gone.
+// TestIssuance is the life of one controller on a server of its own: it runs before cert-manager
+// comes, has the real one issue the credentials of EgressTargets, and runs on after cert-manager is
+// gone.
 func TestIssuance(t *testing.T) {
 	server := apiserver.ForTest(t)
 	if err := install(t.Context(), server); err != nil {
@@ -404,7 +405,8 @@ func waitsForAnAuthority(w *world, _ *running) {
 	w.issued()
 }
 
-// tellsAFailure has a request fail as an issuer of somebody else's fails it, with a reason of its own.
+// tellsAFailure has a request fail as an issuer of somebody else's fails it, with a reason of its
+// own.
 func tellsAFailure(w *world, _ *running) {
 	w.authority()
 	w.asks(func(spec *v1alpha1.EgressTargetSpec) {
@@ -471,7 +473,8 @@ func (w *world) leavesTheSecretAlone(running *running) {
 	}
 }
 
-// writesOfCertificates are the requests of the controller that changed Certificates of the namespace.
+// writesOfCertificates are the requests of the controller that changed Certificates of the
+// namespace.
 func (w *world) writesOfCertificates(running *running) []string {
 	return slices.DeleteFunc(w.writes(running), func(line string) bool { return !strings.Contains(line, "/certificates") })
 }
@@ -488,7 +491,8 @@ func leavesACertificateAlone(w *world, running *running) {
 	w.pod("app", host)
 	w.notIssued("CertificateNameTaken", "the Certificate "+egress.ObjectName(host)+" exists and does not belong to this EgressTarget; rename it")
 	var after *certmanagerv1.Certificate
-	// Wholly, with the condition Issuing gone again: as long as cert-manager issues it makes requests anew that are removed.
+	// Wholly, with the condition Issuing gone again: as long as cert-manager issues it makes requests
+	// anew that are removed.
 	w.eventually(func() error {
 		after = w.certificate()
 		if conditions := after.Status.Conditions; len(conditions) != 1 || conditions[0].Status != cmmeta.ConditionTrue {
@@ -502,8 +506,9 @@ func leavesACertificateAlone(w *world, running *running) {
 	if made := w.writesOfCertificates(running); len(made) > 0 {
 		w.Errorf("there was %q, want no Certificate", made)
 	}
-	// As the garbage collector does; else the request of their Certificate would have the name that cert-manager gives to that of ours. Before ours can be there, as its request
-	// is not to be removed.
+	// As the garbage collector does; else the request of their Certificate would have the name that
+	// cert-manager gives to that of ours. Before ours can be there, as its request is not to be
+	// removed.
 	if err := w.DeleteAllOf(w.Context(), &certmanagerv1.CertificateRequest{}, client.InNamespace(w.namespace)); err != nil {
 		w.Fatal(err)
 	}
@@ -592,7 +597,8 @@ func putsEditsBack(w *world, _ *running) {
 	w.issued()
 }
 
-// leavesTheEndToTheOwner has no garbage collector: what it would go by is the owner of the Certificate.
+// leavesTheEndToTheOwner has no garbage collector: what it would go by is the owner of the
+// Certificate.
 func leavesTheEndToTheOwner(w *world, running *running) {
 	w.authority()
 	asking := w.asks()
@@ -630,7 +636,8 @@ func movesToAnotherSecret(w *world, _ *running) {
 	}
 }
 
-// programsWithoutTheWebhook shows that a target is programmed also while cert-manager can't be asked for anything.
+// programsWithoutTheWebhook shows that a target is programmed also while cert-manager can't be
+// asked for anything.
 func (w *world) programsWithoutTheWebhook() {
 	w.Helper()
 	w.remove(w.certificate())

@@ -22,8 +22,8 @@ import (
 
 	"mtls.egress/webhook/api/v1alpha1"
 	"mtls.egress/webhook/internal/controller"
-	"mtls.egress/webhook/internal/mesh"
 	"mtls.egress/webhook/internal/egress"
+	"mtls.egress/webhook/internal/mesh"
 )
 
 func TestFirstUseCreatesTheTargetAndItsObjectsInOrder(t *testing.T) {
@@ -138,7 +138,8 @@ func TestTenPodsShareAHostAndTheLastOneTakesTheObjectsAlong(t *testing.T) {
 	})
 }
 
-// watchRemovals returns a function that lists the objects removed so far, in the order in which the API server removed them.
+// watchRemovals returns a function that lists the objects removed so far, in the order in which the
+// API server removed them.
 func (w *world) watchRemovals() func() []object {
 	w.Helper()
 	dynamicClient, err := dynamic.NewForConfig(server.Config)
@@ -324,7 +325,8 @@ func TestTheAnchorServesTheTargetsOfTheNamespaceAndGoesWithTheLast(t *testing.T)
 		pods[egressTarget.Name] = w.pod("calls-"+egressTarget.Name, egressTarget.Name)
 	}
 	w.anchorIs([]int64{80, 8080, 9090}, host, "no.credential.com", "other.system.com")
-	// The anchor comes first: a target that goes before its own objects are written has nothing to remove.
+	// The anchor comes first: a target that goes before its own objects are written has nothing to
+	// remove.
 	w.hasObjects(11)
 
 	w.remove(pods[first.Name])

@@ -1,7 +1,8 @@
-// Package controller holds the tests of the controller on a real API server: what brings forth what, in which order it is
-// written and removed, and what is left alone. There is no kubelet, no garbage collector and no webhook: Pods are created as
-// the webhook leaves them, and everything that goes is removed by the controller itself. The real cert-manager runs beside a server
-// of its own, in one test.
+// Package controller holds the tests of the controller on a real API server: what brings forth
+// what, in which order it is written and removed, and what is left alone. There is no kubelet, no
+// garbage collector and no webhook: Pods are created as the webhook leaves them, and everything
+// that goes is removed by the controller itself. The real cert-manager runs beside a server of its
+// own, in one test.
 package controller
 
 import (
@@ -16,19 +17,22 @@ import (
 	"mtls.egress/webhook/test/apiserver"
 )
 
-// The parts of the chart that the controller needs: its CRD, and the rights that it runs with in every test here.
+// The parts of the chart that the controller needs: its CRD, and the rights that it runs with in
+// every test here.
 const (
 	chart   = "../../charts/mtls-egress-webhook"
 	crdFile = chart + "/files/crds/mtls.egress_egresstargets.yaml"
 	rights  = "templates/rbac-controller.yaml"
-	// roleFile has the rights that are generated from markers in the code, without those that the chart adds.
+	// roleFile has the rights that are generated from markers in the code, without those that the
+	// chart adds.
 	roleFile = chart + "/files/rbac/role.yaml"
 )
 
 // user is whom the controller runs as. The chart binds the rights to it, and nothing else is.
 const user = "system:serviceaccount:mtls-egress:mtls-egress-webhook-controller"
 
-// server is shared by the tests of this package, which use a namespace each. It has no cert-manager.
+// server is shared by the tests of this package, which use a namespace each. It has no
+// cert-manager.
 var server *apiserver.Server
 
 func TestMain(m *testing.M) {
@@ -86,7 +90,8 @@ func install(ctx context.Context, server *apiserver.Server) error {
 	return nil
 }
 
-// chartRights writes the rights of the controller, as the chart renders them, into a file that goes with the server.
+// chartRights writes the rights of the controller, as the chart renders them, into a file that goes
+// with the server.
 func chartRights(ctx context.Context, server *apiserver.Server) (file string, err error) {
 	manifests, _, err := server.Helm(ctx, "template", "mtls-egress-webhook", chart, "--namespace", "mtls-egress", "--show-only", rights)
 	if err != nil {

@@ -11,7 +11,8 @@ import (
 	"mtls.egress/webhook/internal/controller"
 )
 
-// TestCachesAreFilledInPages: where the API server doesn't stream lists, the leader must not hold everything at once.
+// TestCachesAreFilledInPages: where the API server doesn't stream lists, the leader must not hold
+// everything at once.
 func TestCachesAreFilledInPages(t *testing.T) {
 	clientfeaturestesting.SetFeatureDuringTest(t, clientfeatures.WatchListClient, false)
 	w := newWorld(t)

@@ -11,8 +11,8 @@ import (
 
 	"mtls.egress/webhook/api/v1alpha1"
 	"mtls.egress/webhook/internal/controller"
-	"mtls.egress/webhook/internal/policy"
 	"mtls.egress/webhook/internal/egress"
+	"mtls.egress/webhook/internal/policy"
 )
 
 // allow writes the annotation of the test's Namespace; nil removes it.
@@ -25,7 +25,8 @@ func (w *world) allow(targets any) {
 	w.patch(namespace, map[string]any{"metadata": map[string]any{"annotations": map[string]any{egress.AnnotationAllowedTargets: targets}}})
 }
 
-// notAllowed waits until the target is closed for the reason that holds for as long as the host isn't allowed.
+// notAllowed waits until the target is closed for the reason that holds for as long as the host
+// isn't allowed.
 func (w *world) notAllowed(because string) {
 	w.Helper()
 	egressTarget := w.settled(v1alpha1.ConditionProgrammed, metav1.ConditionFalse, "NotAllowed")

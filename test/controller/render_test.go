@@ -18,14 +18,15 @@ import (
 
 	"mtls.egress/webhook/api/v1alpha1"
 	"mtls.egress/webhook/internal/controller"
+	"mtls.egress/webhook/internal/egress"
 	"mtls.egress/webhook/internal/mesh"
 	"mtls.egress/webhook/internal/policy"
 	"mtls.egress/webhook/internal/render"
-	"mtls.egress/webhook/internal/egress"
 )
 
-// TestRenderPrintsWhatTheControllerWrites exports a namespace, without what the controller made for the mesh, and
-// compares what the command makes of it with what stands in the cluster, to the last byte of labels and spec.
+// TestRenderPrintsWhatTheControllerWrites exports a namespace, without what the controller made for
+// the mesh, and compares what the command makes of it with what stands in the cluster, to the last
+// byte of labels and spec.
 func TestRenderPrintsWhatTheControllerWrites(t *testing.T) {
 	// Of one sinkhole address.
 	const one, other = "h12065.example.com", "h12089.example.com"
@@ -131,7 +132,8 @@ func TestRenderPrintsWhatTheControllerWrites(t *testing.T) {
 	}
 }
 
-// exported returns what a team would have in its manifests, and what the controller wrote for the mesh.
+// exported returns what a team would have in its manifests, and what the controller wrote for the
+// mesh.
 func (w *world) exported() (documents []render.Document, written []string) {
 	w.Helper()
 	add := func(object map[string]any) {

@@ -35,7 +35,8 @@ func (u *rightsUsed) add(response *http.Response) error {
 		resource += "/" + info.Subresource
 	}
 	verbs := []string{info.Verb}
-	// Server-side apply is a patch, for which whoever makes an object by it needs the right to create as well.
+	// Server-side apply is a patch, for which whoever makes an object by it needs the right to create
+	// as well.
 	if info.Verb == "patch" && response.StatusCode == http.StatusCreated {
 		verbs = append(verbs, "create")
 	}
@@ -55,7 +56,8 @@ func right(verb, group, resource string) string {
 func instead(verb, group, resource string) string {
 	switch {
 	case verb == "list":
-		// This API server sends a watch what there is; others are asked for it: https://kubernetes.io/docs/reference/using-api/api-concepts/#streaming-lists
+		// This API server sends a watch what there is; others are asked for it:
+		// https://kubernetes.io/docs/reference/using-api/api-concepts/#streaming-lists
 		return right("watch", group, resource)
 	case verb == "patch" && resource == "events":
 		// An event that comes again and again is counted, after minutes.

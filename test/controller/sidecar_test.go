@@ -50,7 +50,8 @@ func (w *world) metricIs(running *running, count int) {
 	w.gaugeOfNamespace(running, "mtls_egress_pods_without_sidecar", count)
 }
 
-// gaugeOfNamespace waits until a gauge whose only label is the namespace has the value for the test's namespace.
+// gaugeOfNamespace waits until a gauge whose only label is the namespace has the value for the
+// test's namespace.
 func (w *world) gaugeOfNamespace(running *running, name string, count int) {
 	w.Helper()
 	w.eventually(func() error {
@@ -87,7 +88,8 @@ func TestTargetsAreCountedByReadiness(t *testing.T) {
 	}
 }
 
-// TestPodsPastTheWebhookAreCounted: those that run, ask for a target and lack the label, wherever they are.
+// TestPodsPastTheWebhookAreCounted: those that run, ask for a target and lack the label, wherever
+// they are.
 func TestPodsPastTheWebhookAreCounted(t *testing.T) {
 	w := newWorld(t)
 	running := w.start(controller.Options{SurveyInterval: 100 * time.Millisecond})

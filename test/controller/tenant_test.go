@@ -15,7 +15,8 @@ import (
 	"mtls.egress/webhook/internal/egress"
 )
 
-// What an ordinary tenant of the namespace can write, without any rights on Istio's objects unless a test says so.
+// What an ordinary tenant of the namespace can write, without any rights on Istio's objects unless
+// a test says so.
 
 // Nothing that can't be read delays closing.
 func TestATargetIsClosedWhateverItsPodsSayTheyMount(t *testing.T) {

@@ -30,7 +30,8 @@ type partner struct {
 	port               int32
 
 	mutex sync.Mutex
-	// clients are the serial numbers of the certificates that it took; refused counts the handshakes that failed, and data the bytes after a handshake.
+	// clients are the serial numbers of the certificates that it took; refused counts the handshakes
+	// that failed, and data the bytes after a handshake.
 	clients       []string
 	refused, data int
 }
@@ -127,7 +128,8 @@ func (w *world) verifiedTarget(p *partner) {
 	w.create(&v1alpha1.EgressTarget{ObjectMeta: metav1.ObjectMeta{Name: host}, Spec: v1alpha1.EgressTargetSpec{Port: p.port, Verify: new(true)}})
 }
 
-// TestACredentialIsTriedWithThePartnerBeforePodsGetIt follows a credential that the partner takes, its change to one that it doesn't, and back.
+// TestACredentialIsTriedWithThePartnerBeforePodsGetIt follows a credential that the partner takes,
+// its change to one that it doesn't, and back.
 func TestACredentialIsTriedWithThePartnerBeforePodsGetIt(t *testing.T) {
 	w, p := newWorld(t), newPartner(t)
 	good, serial := p.secretData(t, p.clientCA, "orders")

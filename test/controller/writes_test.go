@@ -21,7 +21,8 @@ import (
 // written finds what a write is about: the resource, and the subresource.
 var written = regexp.MustCompile(`^/apis/[^/]+/[^/]+/namespaces/[^/]+/([^/]+)(?:/([^/]+))?(/status)?$`)
 
-// TestATargetCostsSixWritesAndNoneWhenNothingHappens: many targets at once must not wear the API server out.
+// TestATargetCostsSixWritesAndNoneWhenNothingHappens: many targets at once must not wear the API
+// server out.
 func TestATargetCostsSixWritesAndNoneWhenNothingHappens(t *testing.T) {
 	const targets, settling, quiet = 100, 5 * time.Second, 10 * time.Second
 	w := newWorld(t)
@@ -74,12 +75,13 @@ func TestATargetCostsSixWritesAndNoneWhenNothingHappens(t *testing.T) {
 	if diff := cmp.Diff(want, counts); diff != "" {
 		t.Errorf("writes of %d targets, the anchor's and the statuses aside (-want +got):\n%s", targets, diff)
 	}
-	// The API server refuses a status that was made of an outdated cache: the events of a target's own objects have it
-	// reconciled again within milliseconds.
+	// The API server refuses a status that was made of an outdated cache: the events of a target's own
+	// objects have it reconciled again within milliseconds.
 	if statuses < targets || statuses > 3*targets {
 		t.Errorf("%d statuses of %d targets were written", statuses, targets)
 	}
-	// One for the first of them, whose port the others share, and few more where workers came to it at once.
+	// One for the first of them, whose port the others share, and few more where workers came to it at
+	// once.
 	if anchors == 0 || anchors > targets/10 {
 		t.Errorf("the anchor of %d targets that came at once was written %d times", targets, anchors)
 	}

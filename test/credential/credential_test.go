@@ -1,4 +1,5 @@
-// Package credential_test runs the credential commands against a real API server: with the rights that they say are enough, and with less.
+// Package credential_test runs the credential commands against a real API server: with the rights
+// that they say are enough, and with less.
 package credential_test
 
 import (
@@ -177,8 +178,8 @@ func TestCredentialsAreReadFromTheCluster(t *testing.T) {
 	})
 }
 
-// TestImportOverwritesNoOtherCredential: a Secret that is there for another host is refused before kubectl could overwrite it, and
-// one whose name another host has by default.
+// TestImportOverwritesNoOtherCredential: a Secret that is there for another host is refused before
+// kubectl could overwrite it, and one whose name another host has by default.
 func TestImportOverwritesNoOtherCredential(t *testing.T) {
 	server := apiserver.ForTest(t)
 	kubectl(t, server, "create", "namespace", "project")

@@ -1,4 +1,5 @@
-// Package crowd fills an API server as a large cluster does: with namespaces, credentials, and Pods that ask for targets.
+// Package crowd fills an API server as a large cluster does: with namespaces, credentials, and Pods
+// that ask for targets.
 package crowd
 
 import (
@@ -47,7 +48,8 @@ func (c *Crowd) Namespace(target int) string { return fmt.Sprintf("team-%d", tar
 // Host is that of a target, by its number.
 func (*Crowd) Host(target int) string { return fmt.Sprintf("partner-%d.example.com", target) }
 
-// Prepare creates the namespaces, and for each target the Secret with its credential, valid for 90 days.
+// Prepare creates the namespaces, and for each target the Secret with its credential, valid for 90
+// days.
 func (c *Crowd) Prepare(ctx context.Context) error {
 	err := each(ctx, c.Namespaces, func(ctx context.Context, n int) error {
 		_, err := c.client.CoreV1().Namespaces().Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: c.Namespace(n)}}, metav1.CreateOptions{})
@@ -75,7 +77,8 @@ func (c *Crowd) Prepare(ctx context.Context) error {
 	})
 }
 
-// CreatePods creates Pods that ask for the targets, one target each, in turn. A call that the webhook doesn't answer in time, as happens on a busy machine, is repeated.
+// CreatePods creates Pods that ask for the targets, one target each, in turn. A call that the
+// webhook doesn't answer in time, as happens on a busy machine, is repeated.
 func (c *Crowd) CreatePods(ctx context.Context, count int) error {
 	return each(ctx, count, func(ctx context.Context, n int) error {
 		return retry.OnError(retry.DefaultBackoff, apierrors.IsInternalError, func() error {
@@ -94,7 +97,8 @@ func each(ctx context.Context, count int, do func(ctx context.Context, n int) er
 	return group.Wait()
 }
 
-// Pod is one of a Deployment's, of the size that such Pods have, with an injected sidecar, as there is no Istio to inject one.
+// Pod is one of a Deployment's, of the size that such Pods have, with an injected sidecar, as there
+// is no Istio to inject one.
 func Pod(host string) *corev1.Pod {
 	probe := func(path string, port int32) *corev1.Probe {
 		return &corev1.Probe{ProbeHandler: corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{Path: path, Port: intstr.FromInt32(port)}}, PeriodSeconds: 10}

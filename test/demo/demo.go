@@ -77,7 +77,8 @@ func (d *demo) play(ctx context.Context) (err error) {
 	return nil
 }
 
-// applyExample runs the commands that the example documents, but for the last one, which looks at the outcome.
+// applyExample runs the commands that the example documents, but for the last one, which looks at
+// the outcome.
 func (d *demo) applyExample(ctx context.Context) (dir string, err error) {
 	if dir, err = d.installed.Example("egress"); err != nil {
 		return "", err
@@ -126,7 +127,8 @@ func (d *demo) show(ctx context.Context, dir string, before *appsv1.Deployment, 
 	return nil
 }
 
-// changes are what a Pod has more than the template that it was made of, but for what every Pod gets.
+// changes are what a Pod has more than the template that it was made of, but for what every Pod
+// gets.
 func changes(template corev1.PodTemplateSpec, pod *corev1.Pod) map[string]any {
 	added := func(all, had map[string]string) map[string]string {
 		more := maps.Clone(all)

@@ -129,7 +129,8 @@ func TestWithKeepTheDemoRunsUntilItIsInterrupted(t *testing.T) {
 	wantNothingLeft(t)
 }
 
-// watched is an output that calls reached when it has a text, and notes the files that are there then.
+// watched is an output that calls reached when it has a text, and notes the files that are there
+// then.
 type watched struct {
 	until   string
 	reached func()

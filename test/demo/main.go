@@ -1,7 +1,7 @@
-// Command demo shows on a real API server what one annotation does: it starts one, installs the chart,
-// runs webhook and controller beside it, makes the Secret, applies examples/egress, creates the Pod as a
-// cluster would, and prints what became of it. Then it ends and leaves nothing. With KEEP=1 in the
-// environment it stays until Ctrl-C, so that kubectl can be used.
+// Command demo shows on a real API server what one annotation does: it starts one, installs the
+// chart, runs webhook and controller beside it, makes the Secret, applies examples/egress, creates
+// the Pod as a cluster would, and prints what became of it. Then it ends and leaves nothing. With
+// KEEP=1 in the environment it stays until Ctrl-C, so that kubectl can be used.
 package main
 
 import (

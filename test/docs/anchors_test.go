@@ -68,7 +68,8 @@ func TestAlertsLeadToHeadings(t *testing.T) {
 	}
 }
 
-// anchors are those of a document's headings, as GitHub makes them: lower case, no punctuation, hyphens for blanks.
+// anchors are those of a document's headings, as GitHub makes them: lower case, no punctuation,
+// hyphens for blanks.
 func anchors(t *testing.T, path string) []string {
 	t.Helper()
 	content, err := os.ReadFile(path)

@@ -26,8 +26,9 @@ type books struct {
 	*installation.Installation
 }
 
-// TestBooks runs the commands of the documents that need a running webhook, from top to bottom, and sees that what they say follows. The chart's Deployments are there, and no
-// controller that would make their Pods: both processes run beside the API server.
+// TestBooks runs the commands of the documents that need a running webhook, from top to bottom, and
+// sees that what they say follows. The chart's Deployments are there, and no controller that would
+// make their Pods: both processes run beside the API server.
 func TestBooks(t *testing.T) {
 	i, err := installation.Start(t.Context(), installation.Options{Values: []string{
 		"webhook.deployment.enabled=true", "controller.deployment.enabled=true",
@@ -245,7 +246,8 @@ func (b *books) wantPod(namespace string, pod *corev1.Pod, refusal string) {
 	}
 }
 
-// wantRefusal wants an answer to a Pod that the decision tree of docs/operations.md has a branch for.
+// wantRefusal wants an answer to a Pod that the decision tree of docs/operations.md has a branch
+// for.
 func (b *books) wantRefusal(namespace string, pod *corev1.Pod, words string) {
 	b.Helper()
 	b.wantPod(namespace, pod, words)

@@ -14,7 +14,8 @@ import (
 
 // command is one line of a shell block in a document.
 type command struct {
-	// document is the file, as from the top of the project, and heading the one that the block stands under.
+	// document is the file, as from the top of the project, and heading the one that the block stands
+	// under.
 	document, heading string
 	// place is the document and the number of the line.
 	place string
@@ -23,7 +24,8 @@ type command struct {
 	line string
 }
 
-// run runs the command as the user's shell would, with the kubectl and helm of the cluster, and the programs of a directory.
+// run runs the command as the user's shell would, with the kubectl and helm of the cluster, and the
+// programs of a directory.
 func (c command) run(t *testing.T, cluster *apiserver.Server, programs string) (stdout string) {
 	t.Helper()
 	stdout, err := c.try(t, cluster, programs)
@@ -46,7 +48,8 @@ func (c command) try(t *testing.T, cluster *apiserver.Server, programs string) (
 	return stdout, err
 }
 
-// commands returns the lines of all blocks that are marked sh, of all documents. Lines that end in a backslash go on.
+// commands returns the lines of all blocks that are marked sh, of all documents. Lines that end in
+// a backslash go on.
 func commands(t *testing.T) []command {
 	t.Helper()
 	var found []command

@@ -1,4 +1,5 @@
-// Package docs holds the documents to what they say: their commands run, their links lead somewhere.
+// Package docs holds the documents to what they say: their commands run, their links lead
+// somewhere.
 package docs
 
 import (
@@ -60,7 +61,8 @@ func TestCommandsOfTheDocumentsRun(t *testing.T) {
 	}
 }
 
-// startCluster returns an API server with the namespace that the documents speak of, and in it the credential that they make of the example.
+// startCluster returns an API server with the namespace that the documents speak of, and in it the
+// credential that they make of the example.
 func startCluster(t *testing.T, binary string) *apiserver.Server {
 	t.Helper()
 	cluster := apiserver.ForTest(t)

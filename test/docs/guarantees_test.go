@@ -13,7 +13,8 @@ import (
 	"mtls.egress/webhook/test/mesh/evidence"
 )
 
-// TestGuaranteesAreShownByTests reads the table that the tests of the data path made; that they still make the same, they check themselves.
+// TestGuaranteesAreShownByTests reads the table that the tests of the data path made; that they
+// still make the same, they check themselves.
 func TestGuaranteesAreShownByTests(t *testing.T) {
 	content, err := os.ReadFile(filepath.Join(root, "docs", "guarantees.md"))
 	if err != nil {

@@ -13,7 +13,8 @@ import (
 	"testing"
 )
 
-// TestTroubleshootingHasEveryReason compares the reasons of conditions and events in the code with the headings of docs/troubleshooting.md.
+// TestTroubleshootingHasEveryReason compares the reasons of conditions and events in the code with
+// the headings of docs/troubleshooting.md.
 func TestTroubleshootingHasEveryReason(t *testing.T) {
 	document, err := os.ReadFile(filepath.Join(root, "docs", "troubleshooting.md"))
 	if err != nil {

@@ -46,7 +46,8 @@ func TestNamedTestsExist(t *testing.T) {
 	}
 }
 
-// TestUpgradeNamesTheVersionsOfTheTests compares docs/upgrade.md with the modules that the servers of the tests are built of.
+// TestUpgradeNamesTheVersionsOfTheTests compares docs/upgrade.md with the modules that the servers
+// of the tests are built of.
 func TestUpgradeNamesTheVersionsOfTheTests(t *testing.T) {
 	document, err := os.ReadFile(filepath.Join(root, "docs", "upgrade.md"))
 	if err != nil {

@@ -12,11 +12,12 @@ import (
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"mtls.egress/webhook/api/v1alpha1"
-	"mtls.egress/webhook/internal/mesh"
-	"mtls.egress/webhook/internal/egress"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 	"sigs.k8s.io/yaml"
+
+	"mtls.egress/webhook/api/v1alpha1"
+	"mtls.egress/webhook/internal/egress"
+	"mtls.egress/webhook/internal/mesh"
 )
 
 // namedCase is a world that a run has found, or that has broken a law of the objects before.
@@ -410,7 +411,8 @@ func TestNamedWorlds(t *testing.T) {
 	}
 }
 
-// TestRoutesOfTheGatewayAPIReachSidecars shows that the worlds with one are not just worlds without.
+// TestRoutesOfTheGatewayAPIReachSidecars shows that the worlds with one are not just worlds
+// without.
 func TestRoutesOfTheGatewayAPIReachSidecars(t *testing.T) {
 	each := namedCase{written: nothingWritten, theirs: routeFor("HTTPRoute", "b") + plainEntry + relayEntry}
 	sidecar := start(t, each.world(t)).sidecar(neighbors()[0])

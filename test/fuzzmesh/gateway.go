@@ -21,10 +21,11 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"mtls.egress/webhook/internal/mesh"
-	"mtls.egress/webhook/internal/egress"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 	"sigs.k8s.io/gateway-api/pkg/consts"
+
+	"mtls.egress/webhook/internal/egress"
+	"mtls.egress/webhook/internal/mesh"
 )
 
 // The kinds of the Gateway API that reach sidecars: routes whose parent is a Service or a
@@ -185,7 +186,8 @@ func (d *dice) backend() gatewayv1.BackendRef {
 	return gatewayv1.BackendRef{BackendObjectReference: reference}
 }
 
-// attachedToOurs reports whether object is of the Gateway API and attached to what has a name of ours.
+// attachedToOurs reports whether object is of the Gateway API and attached to what has a name of
+// ours.
 func attachedToOurs(object mesh.Object) bool {
 	return isGateway(object) && strings.Contains(text(object), "name: "+egress.AnchorName)
 }

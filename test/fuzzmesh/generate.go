@@ -11,9 +11,10 @@ import (
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
 	"mtls.egress/webhook/api/v1alpha1"
-	"mtls.egress/webhook/internal/mesh"
 	"mtls.egress/webhook/internal/egress"
+	"mtls.egress/webhook/internal/mesh"
 )
 
 // dice makes the decisions of a world.

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+
 	"mtls.egress/webhook/internal/mesh"
 )
 

@@ -7,8 +7,9 @@ import (
 	networking "istio.io/api/networking/v1alpha3"
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 	"istio.io/istio/pilot/pkg/networking/util"
-	"mtls.egress/webhook/internal/mesh"
+
 	"mtls.egress/webhook/internal/egress"
+	"mtls.egress/webhook/internal/mesh"
 )
 
 // The limits: what the objects can't hold. Each explains findings, which a run counts and doesn't
@@ -41,8 +42,8 @@ const (
 		"ServiceEntry for a wildcard that covers both; a conflict says so"
 )
 
-// The gaps: what no conflict says yet. A fix removes the sentence. In none of them does a programmed target's call leave
-// in plain text.
+// The gaps: what no conflict says yet. A fix removes the sentence. In none of them does a
+// programmed target's call leave in plain text.
 const (
 	gapProtocol = "not detected: a ServiceEntry for the host, or a Sidecar's listener, gives the app port " +
 		"another protocol than HTTP, and calls past the sinkhole time out"

@@ -27,8 +27,9 @@ import (
 	istiomesh "istio.io/istio/pkg/config/mesh"
 	"istio.io/istio/pkg/config/schema/collections"
 	"istio.io/istio/pkg/config/schema/resource"
-	"mtls.egress/webhook/internal/mesh"
+
 	"mtls.egress/webhook/internal/egress"
+	"mtls.egress/webhook/internal/mesh"
 )
 
 // revision is the one of the control plane. Istio reads objects without a revision and those with

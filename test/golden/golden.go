@@ -1,5 +1,6 @@
-// Package golden compares what a test made with what a file holds. Inputs are found by themselves, so that a new file is a
-// new test, and a golden file without an input fails. UPDATE_GOLDEN=1 in the environment writes the files anew.
+// Package golden compares what a test made with what a file holds. Inputs are found by themselves,
+// so that a new file is a new test, and a golden file without an input fails. UPDATE_GOLDEN=1 in
+// the environment writes the files anew.
 package golden
 
 import (
@@ -24,7 +25,8 @@ const (
 	updateEnv    = "UPDATE_GOLDEN"
 )
 
-// Inputs returns the paths of the inputs in dir by name, and fails t for golden files that belong to none.
+// Inputs returns the paths of the inputs in dir by name, and fails t for golden files that belong
+// to none.
 func Inputs(t testing.TB, dir string) map[string]string {
 	t.Helper()
 	paths, err := filepath.Glob(filepath.Join(dir, "*"+inputSuffix))

@@ -1,4 +1,5 @@
-// Package hostile_test is a client on the webhook's port that means harm, while the real API server has Pods injected by the same replica.
+// Package hostile_test is a client on the webhook's port that means harm, while the real API server
+// has Pods injected by the same replica.
 package hostile_test
 
 import (
@@ -32,7 +33,8 @@ import (
 )
 
 const (
-	// patience bounds every wait. It is no measure: what is waited for comes within the port's own bounds, or never.
+	// patience bounds every wait. It is no measure: what is waited for comes within the port's own
+	// bounds, or never.
 	patience = 2 * time.Minute
 	// memoryLimit is the chart's: with more the kernel would kill the Pod.
 	memoryLimit = 256 << 20
@@ -42,7 +44,8 @@ const (
 	largest = 7 << 20
 )
 
-// TestHostileClient has the attacks follow one another on one replica. All the while the API server creates annotated Pods, each of which has to be injected.
+// TestHostileClient has the attacks follow one another on one replica. All the while the API server
+// creates annotated Pods, each of which has to be injected.
 func TestHostileClient(t *testing.T) {
 	installed, err := installation.Start(t.Context(), installation.Options{})
 	if err != nil {
@@ -105,10 +108,11 @@ type victim struct {
 	replica                  *installation.Replica
 	webhook, health, metrics string
 	created                  atomic.Int64
-	dialed                  atomic.Int64
+	dialed                   atomic.Int64
 }
 
-// createPods creates annotated Pods through the API server, several at a time, until stop is called. Each has to be admitted and injected.
+// createPods creates annotated Pods through the API server, several at a time, until stop is
+// called. Each has to be admitted and injected.
 func (v *victim) createPods(t *testing.T) (stop func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -144,7 +148,8 @@ func (v *victim) createPods(t *testing.T) (stop func()) {
 	}
 }
 
-// dial connects from two addresses in turn that are not the API server's, where the system has them.
+// dial connects from two addresses in turn that are not the API server's, where the system has
+// them.
 func (v *victim) dial(ctx context.Context) (net.Conn, error) {
 	dialer := &net.Dialer{}
 	if runtime.GOOS == "linux" {
@@ -387,7 +392,8 @@ func names(t *testing.T, v *victim) {
 	}
 }
 
-// kindsWithSeries are the kinds of objects that the replica has a counter for; all that it admits have, from its start.
+// kindsWithSeries are the kinds of objects that the replica has a counter for; all that it admits
+// have, from its start.
 func kindsWithSeries(t *testing.T, v *victim) map[string]bool {
 	t.Helper()
 	kinds := map[string]bool{}
@@ -397,7 +403,8 @@ func kindsWithSeries(t *testing.T, v *victim) map[string]bool {
 	return kinds
 }
 
-// hold opens connections, says the beginning of something on each, and keeps them all while Pods are created. Then it wants them to end.
+// hold opens connections, says the beginning of something on each, and keeps them all while Pods
+// are created. Then it wants them to end.
 func (v *victim) hold(t *testing.T, count int, beginning []byte) {
 	t.Helper()
 	var mutex sync.Mutex
@@ -426,7 +433,8 @@ func (v *victim) hold(t *testing.T, count int, beginning []byte) {
 	}
 }
 
-// flood sends a request many times at once. What is answered doesn't matter, as long as it is answered or cut off.
+// flood sends a request many times at once. What is answered doesn't matter, as long as it is
+// answered or cut off.
 func (v *victim) flood(t *testing.T, count int, body string) {
 	t.Helper()
 	client := v.client(t)
@@ -485,7 +493,8 @@ func (v *victim) metricsPage(t *testing.T) string {
 	return string(page)
 }
 
-// peak is the most memory that the process ever had resident, in bytes; 0 where the system doesn't tell.
+// peak is the most memory that the process ever had resident, in bytes; 0 where the system doesn't
+// tell.
 func (v *victim) peak(t *testing.T) int64 {
 	t.Helper()
 	peak, err := v.replica.Memory("VmHWM")

@@ -58,8 +58,8 @@ func (i *Installation) install(ctx context.Context, values []string) error {
 	return errors.Join(i.connect(ctx, Release), i.connect(ctx, ControllerName))
 }
 
-// Upgrade installs the chart with other values, which replace those of Options. Arguments of a process
-// that follow from them count from its next start.
+// Upgrade installs the chart with other values, which replace those of Options. Arguments of a
+// process that follow from them count from its next start.
 func (i *Installation) Upgrade(ctx context.Context, values ...string) error {
 	i.values = values
 	_, _, err := i.Helm(ctx, append([]string{"upgrade"}, i.chartArgs(append(i.beside(), values...)...)...)...)
@@ -106,8 +106,8 @@ func (i *Installation) kubeconfigOf(account string) string {
 	return filepath.Join(i.Dir, account+".kubeconfig")
 }
 
-// connect writes a kubeconfig with a token of one of the chart's service accounts, so that who uses it
-// has the rights that the chart gives and no others.
+// connect writes a kubeconfig with a token of one of the chart's service accounts, so that who uses
+// it has the rights that the chart gives and no others.
 func (i *Installation) connect(ctx context.Context, account string) error {
 	path := i.kubeconfigOf(account)
 	if err := os.WriteFile(path, nil, 0o600); err != nil {

@@ -12,8 +12,9 @@ import (
 	"mtls.egress/webhook/test/pki"
 )
 
-// WriteCredential writes the files of a new client certificate into dir, named as the documentation names them: client.crt,
-// client.key, and server-ca.crt for the CA of the partner. The certificate is valid from an hour before now for 90 days.
+// WriteCredential writes the files of a new client certificate into dir, named as the documentation
+// names them: client.crt, client.key, and server-ca.crt for the CA of the partner. The certificate
+// is valid from an hour before now for 90 days.
 func WriteCredential(dir string, now time.Time) error {
 	ca, err := pki.Authority("Partner CA")
 	if err != nil {
@@ -33,7 +34,8 @@ func WriteCredential(dir string, now time.Time) error {
 	return nil
 }
 
-// Example returns a copy of a folder of examples, so that commands of its README can find the files that a user has.
+// Example returns a copy of a folder of examples, so that commands of its README can find the files
+// that a user has.
 func (i *Installation) Example(name string) (dir string, err error) {
 	if dir, err = os.MkdirTemp(i.Dir, name+"-"); err != nil {
 		return "", err
@@ -41,7 +43,8 @@ func (i *Installation) Example(name string) (dir string, err error) {
 	return dir, os.CopyFS(dir, os.DirFS(filepath.Join(i.Root, "examples", name)))
 }
 
-// DocumentedCommands returns the kubectl commands in the code blocks of a Markdown file, in their order, each as its arguments.
+// DocumentedCommands returns the kubectl commands in the code blocks of a Markdown file, in their
+// order, each as its arguments.
 func DocumentedCommands(file string) ([][]string, error) {
 	text, err := os.ReadFile(file)
 	if err != nil {
@@ -59,7 +62,8 @@ func DocumentedCommands(file string) ([][]string, error) {
 	return commands, nil
 }
 
-// KubectlIn runs kubectl in a directory and returns what it prints. The error carries standard error.
+// KubectlIn runs kubectl in a directory and returns what it prints. The error carries standard
+// error.
 func (i *Installation) KubectlIn(ctx context.Context, dir string, args ...string) (stdout string, err error) {
 	cmd := i.Server.Command(ctx, "kubectl", args...)
 	cmd.Dir = dir

@@ -1,7 +1,7 @@
-// Package installation brings up what the suites, the demo and the benchmarks share: a real API server
-// with Istio's CRDs, the chart installed by Helm, and webhooks and controllers as processes beside it.
-// Each kind has the arguments of its Deployment in the chart, and the rights of its own service account
-// and no others. All traffic stays on the loopback interface.
+// Package installation brings up what the suites, the demo and the benchmarks share: a real API
+// server with Istio's CRDs, the chart installed by Helm, and webhooks and controllers as processes
+// beside it. Each kind has the arguments of its Deployment in the chart, and the rights of its own
+// service account and no others. All traffic stays on the loopback interface.
 package installation
 
 import (
@@ -28,8 +28,8 @@ const (
 	Namespace = "mtls-egress"
 )
 
-// ControllerName is the name of the controller's Deployment, service account and Lease. Those of the
-// webhook have the name of the release.
+// ControllerName is the name of the controller's Deployment, service account and Lease. Those of
+// the webhook have the name of the release.
 const ControllerName = Release + "-controller"
 
 // Who the processes are to the API server.
@@ -51,18 +51,21 @@ const patience = 2 * time.Minute
 // Options of Start. The zero value is fine.
 type Options struct {
 	// Values are values of the chart, each as Helm's --set takes it. They win over those that put both
-	// processes outside of the cluster, let the webhook stop without delay, and have unused EgressTargets
-	// removed after two seconds.
+	// processes outside of the cluster, let the webhook stop without delay, and have unused
+	// EgressTargets removed after two seconds.
 	Values []string
-	// Replicas is how many webhooks run. Default: 1, which the API server calls directly; more stand behind a Service.
+	// Replicas is how many webhooks run. Default: 1, which the API server calls directly; more stand
+	// behind a Service.
 	Replicas int
 	// Controllers is how many controllers run, one of which is the leader. Default: 1.
 	Controllers int
-	// BeforeInstall is called when the API server runs with Istio's CRDs, and the chart is not yet installed. Default: nothing.
+	// BeforeInstall is called when the API server runs with Istio's CRDs, and the chart is not yet
+	// installed. Default: nothing.
 	BeforeInstall func(context.Context, *Installation) error
 	// APIServer are the options of the API server.
 	APIServer apiserver.Options
-	// Say is told each step before it is taken, as a sentence without a full stop. Default: nobody is told.
+	// Say is told each step before it is taken, as a sentence without a full stop. Default: nobody is
+	// told.
 	Say func(step string)
 }
 
@@ -85,8 +88,9 @@ type Installation struct {
 	stop    func() error
 }
 
-// Start builds the program, starts everything, and returns when all processes are ready and an annotated
-// Pod is injected. The caller calls Stop. When Start returns an error, nothing is left running.
+// Start builds the program, starts everything, and returns when all processes are ready and an
+// annotated Pod is injected. The caller calls Stop. When Start returns an error, nothing is left
+// running.
 func Start(ctx context.Context, options Options) (*Installation, error) {
 	if options.Say == nil {
 		options.Say = func(string) {}
@@ -138,8 +142,8 @@ func (i *Installation) start(ctx context.Context, options Options) (err error) {
 	return i.awaitAdmission(ctx)
 }
 
-// Stop stops the processes and the API server and removes their files. Another call returns what the
-// first one did.
+// Stop stops the processes and the API server and removes their files. Another call returns what
+// the first one did.
 func (i *Installation) Stop() error { return i.stop() }
 
 func (i *Installation) shutDown() error {
@@ -183,8 +187,8 @@ func (i *Installation) StartWebhook(ctx context.Context) error {
 	return i.awaitAdmission(ctx)
 }
 
-// StartControllers starts the controllers that don't run and returns when they are ready. None of them
-// may be the leader yet: see Leader.
+// StartControllers starts the controllers that don't run and returns when they are ready. None of
+// them may be the leader yet: see Leader.
 func (i *Installation) StartControllers(ctx context.Context) error {
 	return i.startAll(ctx, i.Controllers)
 }
@@ -211,8 +215,9 @@ func (i *Installation) startAll(ctx context.Context, processes []*Process) error
 	return nil
 }
 
-// StartProcess starts one process, unless it runs, and returns when its Pod is ready. The Service may
-// learn of that a moment later. A process that was killed is started when the kubelet has noticed that.
+// StartProcess starts one process, unless it runs, and returns when its Pod is ready. The Service
+// may learn of that a moment later. A process that was killed is started when the kubelet has
+// noticed that.
 func (i *Installation) StartProcess(ctx context.Context, process *Process) error {
 	if err := process.noticed(ctx); err != nil {
 		return err
@@ -220,8 +225,8 @@ func (i *Installation) StartProcess(ctx context.Context, process *Process) error
 	return i.startAll(ctx, []*Process{process})
 }
 
-// TimeStart starts a process that doesn't run, and returns how long it takes until /readyz reports that
-// it is ready, whenever a kubelet would ask.
+// TimeStart starts a process that doesn't run, and returns how long it takes until /readyz reports
+// that it is ready, whenever a kubelet would ask.
 func (i *Installation) TimeStart(ctx context.Context, process *Process) (time.Duration, error) {
 	containers, err := i.containers(ctx)
 	if err != nil {
@@ -240,7 +245,8 @@ func (i *Installation) InService(replica *Replica) bool {
 	return i.service != nil && i.service.has(replica.Process)
 }
 
-// Connections are those that the Service took so far, and those of them that it handed to a webhook that was gone, or to none.
+// Connections are those that the Service took so far, and those of them that it handed to a webhook
+// that was gone, or to none.
 func (i *Installation) Connections() (taken, lost int64) {
 	if i.service == nil {
 		return 0, 0
@@ -248,11 +254,12 @@ func (i *Installation) Connections() (taken, lost int64) {
 	return i.service.accepted.Load(), i.service.reset.Load()
 }
 
-// StopWebhook sends SIGTERM to the webhooks that run and waits for their ends. Stopped ones are fine.
+// StopWebhook sends SIGTERM to the webhooks that run and waits for their ends. Stopped ones are
+// fine.
 func (i *Installation) StopWebhook() error { return stopAll(i.webhooks()) }
 
-// StopControllers sends SIGTERM to the controllers that run and waits for their ends. Stopped ones are
-// fine.
+// StopControllers sends SIGTERM to the controllers that run and waits for their ends. Stopped ones
+// are fine.
 func (i *Installation) StopControllers() error { return stopAll(i.Controllers) }
 
 func stopAll(processes []*Process) error {
@@ -263,7 +270,8 @@ func stopAll(processes []*Process) error {
 	return errors.Join(problems...)
 }
 
-// KubectlWith runs kubectl with an input and returns what it prints. The error carries standard error.
+// KubectlWith runs kubectl with an input and returns what it prints. The error carries standard
+// error.
 func (i *Installation) KubectlWith(ctx context.Context, input string, args ...string) (stdout string, err error) {
 	cmd := i.Server.Command(ctx, "kubectl", args...)
 	cmd.Stdin = strings.NewReader(input)
@@ -275,10 +283,12 @@ func await(ctx context.Context, what string, reached func(context.Context) error
 	return apiserver.Await(ctx, patience, what, reached)
 }
 
-// ProbeHost is the target of the Pod by which an installation finds out that it is ready: its policy has to allow it.
+// ProbeHost is the target of the Pod by which an installation finds out that it is ready: its
+// policy has to allow it.
 const ProbeHost = "probe.mtls-egress.invalid"
 
-// awaitAdmission waits until the API server has the webhook inject an annotated Pod, and refuses one that was not injected.
+// awaitAdmission waits until the API server has the webhook inject an annotated Pod, and refuses
+// one that was not injected.
 func (i *Installation) awaitAdmission(ctx context.Context) error {
 	return await(ctx, "an annotated Pod is injected", func(ctx context.Context) error {
 		for _, process := range i.webhooks() {

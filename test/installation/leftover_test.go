@@ -5,7 +5,8 @@ import (
 	"testing"
 )
 
-// wantNothing fails when there are files of a server. Its processes run in its directory of files, which the guard removes last.
+// wantNothing fails when there are files of a server. Its processes run in its directory of files,
+// which the guard removes last.
 func wantNothing(t *testing.T) {
 	t.Helper()
 	entries, err := os.ReadDir(os.TempDir())

@@ -7,7 +7,8 @@ import (
 	"strings"
 )
 
-// Memory is a figure in the status of the process, such as VmRSS or VmHWM, in bytes. The error is [os.ErrNotExist] where the system keeps no such status.
+// Memory is a figure in the status of the process, such as VmRSS or VmHWM, in bytes. The error is
+// [os.ErrNotExist] where the system keeps no such status.
 // https://man7.org/linux/man-pages/man5/proc_pid_status.5.html
 func (p *Process) Memory(figure string) (float64, error) {
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.PID()))

@@ -64,8 +64,8 @@ func (p *Process) HealthAddress() string { return p.healthAddress }
 // MetricsAddress is host and port of /metrics, from the first start on.
 func (p *Process) MetricsAddress() string { return p.metricsAddress }
 
-// giveAddresses gives health and metrics of each process an address, unless it has them. It does so right
-// before the first start: until a process listens, anybody may take its ports.
+// giveAddresses gives health and metrics of each process an address, unless it has them. It does so
+// right before the first start: until a process listens, anybody may take its ports.
 func giveAddresses(processes []*Process) error {
 	addresses, err := apiserver.FreeAddresses(2 * len(processes))
 	if err != nil {
@@ -120,8 +120,8 @@ func (p *Process) Running() bool {
 func (p *Process) PID() int { return p.pod.Load().process.PID() }
 
 // Stop does what deleting a Pod does: the Service is told, and at the same time the process gets
-// SIGTERM. It waits for the end. A process that doesn't end in time is killed, which is an error, as is
-// a bad exit. One that isn't started, or was killed, is fine.
+// SIGTERM. It waits for the end. A process that doesn't end in time is killed, which is an error,
+// as is a bad exit. One that isn't started, or was killed, is fine.
 func (p *Process) Stop() error {
 	pod := p.pod.Load()
 	if pod == nil {

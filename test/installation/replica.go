@@ -26,7 +26,8 @@ type Replica struct {
 // Address is host and port at which the webhook itself answers admission requests.
 func (r *Replica) Address() string { return r.address }
 
-// webhookFlags has the webhook listen at its own address, and find its certificate if it is in files.
+// webhookFlags has the webhook listen at its own address, and find its certificate if it is in
+// files.
 func (r *Replica) webhookFlags(chart []string) []string {
 	host, port, _ := net.SplitHostPort(r.address) // apiserver.FreeAddresses made it
 	flags := []string{"--webhook-host=" + host, "--webhook-port=" + port, "--tls-dns-names=" + host}
@@ -38,8 +39,8 @@ func (r *Replica) webhookFlags(chart []string) []string {
 	return flags
 }
 
-// prepareProcesses prepares webhooks, with the addresses at which they will answer, and controllers;
-// nothing is started yet.
+// prepareProcesses prepares webhooks, with the addresses at which they will answer, and
+// controllers; nothing is started yet.
 func (i *Installation) prepareProcesses(webhooks, controllers int) (err error) {
 	if webhooks > 1 {
 		if i.service, err = newService(); err != nil {

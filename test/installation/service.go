@@ -16,17 +16,21 @@ import (
 
 // How a cluster notices that a Pod may be called, or may not any more.
 const (
-	// relist is how often the kubelet looks which containers run: one that was killed counts as ready until then.
-	// https://github.com/kubernetes/kubernetes/blob/v1.36.0/pkg/kubelet/kubelet.go (genericPlegRelistPeriod)
+	// relist is how often the kubelet looks which containers run: one that was killed counts as ready
+	// until then. https://github.com/kubernetes/kubernetes/blob/v1.36.0/pkg/kubelet/kubelet.go
+	// (genericPlegRelistPeriod)
 	relist = time.Second
-	// propagation is how long it takes from a change of a Pod to the node of the API server: kube-proxy writes its rules at most once a second.
-	// https://github.com/kubernetes/kubernetes/blob/v1.36.0/pkg/proxy/apis/config/v1alpha1/defaults.go (MinSyncPeriod)
+	// propagation is how long it takes from a change of a Pod to the node of the API server:
+	// kube-proxy writes its rules at most once a second.
+	// https://github.com/kubernetes/kubernetes/blob/v1.36.0/pkg/proxy/apis/config/v1alpha1/defaults.go
+	// (MinSyncPeriod)
 	propagation = time.Second
 )
 
-// service stands for the chart's Service, and for the kubelet and the kube-proxy behind it: it hands each new connection to one of its endpoints, at random, and never
-// breaks one that is open. The endpoints follow the readiness of the replicas as late as a cluster's do, so a connection may be handed to a replica that is gone; it is
-// reset then.
+// service stands for the chart's Service, and for the kubelet and the kube-proxy behind it: it
+// hands each new connection to one of its endpoints, at random, and never breaks one that is open.
+// The endpoints follow the readiness of the replicas as late as a cluster's do, so a connection may
+// be handed to a replica that is gone; it is reset then.
 type service struct {
 	listener net.Listener
 	accepted atomic.Int64
@@ -73,8 +77,8 @@ func (s *service) close() error {
 	return err
 }
 
-// follow is the kubelet of a Pod that was started: it asks its readiness probe until the Pod is deleted,
-// and adds its endpoint or takes it out.
+// follow is the kubelet of a Pod that was started: it asks its readiness probe until the Pod is
+// deleted, and adds its endpoint or takes it out.
 func (s *service) follow(ctx context.Context, followed endpoint, probe *corev1.Probe) {
 	pod := followed.pod
 	s.done.Go(func() {

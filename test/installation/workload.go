@@ -16,8 +16,8 @@ import (
 	"k8s.io/client-go/rest"
 )
 
-// CreatePod makes one Pod of a Deployment as a cluster's controllers would, which this API server lacks: the ReplicaSet of its
-// template, and of that a Pod.
+// CreatePod makes one Pod of a Deployment as a cluster's controllers would, which this API server
+// lacks: the ReplicaSet of its template, and of that a Pod.
 func (i *Installation) CreatePod(ctx context.Context, deployment *appsv1.Deployment) (*corev1.Pod, error) {
 	asDeployments, err := i.as("deployment-controller")
 	if err != nil {
@@ -53,8 +53,10 @@ func (i *Installation) as(controller string) (kubernetes.Interface, error) {
 	return kubernetes.NewForConfig(config)
 }
 
-// replicaSetOf is what the Deployment controller makes of a template: its hash is part of the name, the selector and the labels.
-// https://github.com/kubernetes/kubernetes/blob/v1.36.0/pkg/controller/deployment/sync.go (getNewReplicaSet)
+// replicaSetOf is what the Deployment controller makes of a template: its hash is part of the name,
+// the selector and the labels.
+// https://github.com/kubernetes/kubernetes/blob/v1.36.0/pkg/controller/deployment/sync.go
+// (getNewReplicaSet)
 func replicaSetOf(deployment *appsv1.Deployment) (*appsv1.ReplicaSet, error) {
 	encoded, err := json.Marshal(deployment.Spec.Template)
 	if err != nil {
@@ -88,7 +90,8 @@ func replicaSetOf(deployment *appsv1.Deployment) (*appsv1.ReplicaSet, error) {
 }
 
 // podOf is what the ReplicaSet controller makes of a template.
-// https://github.com/kubernetes/kubernetes/blob/v1.36.0/pkg/controller/controller_utils.go (GetPodFromTemplate)
+// https://github.com/kubernetes/kubernetes/blob/v1.36.0/pkg/controller/controller_utils.go
+// (GetPodFromTemplate)
 func podOf(replicaSet *appsv1.ReplicaSet) *corev1.Pod {
 	template := replicaSet.Spec.Template.DeepCopy()
 	return &corev1.Pod{

@@ -21,8 +21,9 @@ rules:
 // Anchor is at the end of what is said of a namespace's anchor.
 const Anchor = " (anchor)"
 
-// Writes are the requests of webhooks and controllers that write, refused ones included, by verb and resource, as in "patch virtualservices"; of refused ones with the status of the answer.
-// Those of the anchor are told apart.
+// Writes are the requests of webhooks and controllers that write, refused ones included, by verb
+// and resource, as in "patch virtualservices"; of refused ones with the status of the answer. Those
+// of the anchor are told apart.
 type Writes map[string]int
 
 // Writes returns those so far. It needs AuditOfWrites.

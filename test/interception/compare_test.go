@@ -1,5 +1,5 @@
-// Package interception_test compares internal/interception with the rules that istio-iptables writes. It is a module of its own,
-// so that Istio stays out of the program's.
+// Package interception_test compares internal/interception with the rules that istio-iptables
+// writes. It is a module of its own, so that Istio stays out of the program's.
 package interception_test
 
 import (
@@ -33,8 +33,9 @@ func TestMain(m *testing.M) {
 
 const sets = 20_000
 
-// TestAsIstioIptables generates annotations and mesh defaults, and asks for each set and several calls whether the sidecar receives
-// them. Values that are malformed are refused at admission; whatever else istio-iptables accepts has to be judged as its rules do.
+// TestAsIstioIptables generates annotations and mesh defaults, and asks for each set and several
+// calls whether the sidecar receives them. Values that are malformed are refused at admission;
+// whatever else istio-iptables accepts has to be judged as its rules do.
 func TestAsIstioIptables(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	if text := os.Getenv("SEED"); text != "" {
@@ -106,7 +107,8 @@ var pools = map[string][]string{
 	interception.RerouteInterfaces: {"net1", "eth1"},
 }
 
-// generated returns the annotations of a Pod and the settings of its mesh, each of which may say nothing.
+// generated returns the annotations of a Pod and the settings of its mesh, each of which may say
+// nothing.
 func generated(random *rand.Rand) (map[string]string, interception.Settings) {
 	annotations, mesh := map[string]string{}, interception.Defaults()
 	for _, name := range slices.Sorted(maps.Keys(pools)) {

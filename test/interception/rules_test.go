@@ -29,8 +29,8 @@ const (
 	appGroup = "2000"
 )
 
-// rules returns what istio-iptables hands to iptables-restore, line by line, for a Pod with the annotations: the arguments are
-// those of Istio's injection template.
+// rules returns what istio-iptables hands to iptables-restore, line by line, for a Pod with the
+// annotations: the arguments are those of Istio's injection template.
 // https://github.com/istio/istio/blob/master/manifests/charts/istio-control/istio-discovery/files/injection-template.yaml
 func rules(annotations map[string]string, mesh interception.Settings, dnsCapture bool) ([]string, error) {
 	value := func(name string) string {
@@ -159,7 +159,8 @@ func match(words []string, one call) (bool, []string, error) {
 	return false, nil, fmt.Errorf("no target")
 }
 
-// isInterface reports whether iptables means the Pod's main interface: + at the end stands for any text.
+// isInterface reports whether iptables means the Pod's main interface: + at the end stands for any
+// text.
 func isInterface(name string) bool {
 	if start, several := strings.CutSuffix(name, "+"); several {
 		return strings.HasPrefix(interception.MainInterface, start)
@@ -167,7 +168,8 @@ func isInterface(name string) bool {
 	return name == interception.MainInterface
 }
 
-// readPort reads a port as iptables does, by strtoul with base 0: 0120 is octal, 0x50 hexadecimal. Go reads those and more.
+// readPort reads a port as iptables does, by strtoul with base 0: 0120 is octal, 0x50 hexadecimal.
+// Go reads those and more.
 func readPort(text string) (int, error) {
 	port, err := strconv.ParseUint(text, 0, 16)
 	return int(port), err

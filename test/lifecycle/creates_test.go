@@ -12,7 +12,8 @@ import (
 	"mtls.egress/webhook/test/scene"
 )
 
-// How often Pods are created: most only to see what admission says, every second one that is stored.
+// How often Pods are created: most only to see what admission says, every second one that is
+// stored.
 const (
 	pace   = 10 * time.Millisecond
 	stored = time.Second
@@ -25,7 +26,8 @@ type creates struct {
 	Problems []string
 }
 
-// createPods creates annotated Pods, none of which starts, until it is told to stop, and counts them.
+// createPods creates annotated Pods, none of which starts, until it is told to stop, and counts
+// them.
 func createPods(t *testing.T, s *scene.Scene, namespace string) (stop func() creates) {
 	t.Helper()
 	done := make(chan struct{})

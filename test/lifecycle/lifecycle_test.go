@@ -20,7 +20,8 @@ import (
 
 const (
 	host = "external.system.com"
-	// appNamespace is where the app runs, targetNamespace where somebody wrote an EgressTarget and no Pod asks for it.
+	// appNamespace is where the app runs, targetNamespace where somebody wrote an EgressTarget and no
+	// Pod asks for it.
 	appNamespace, targetNamespace = "shop", "prepared"
 	secretName                    = "external-system-mtls-data"
 )
@@ -28,7 +29,8 @@ const (
 // nextVersion is that of the second image and chart.
 const nextVersion = "next"
 
-// What an uninstallation keeps, unless it is told otherwise. The API server makes the second for the first.
+// What an uninstallation keeps, unless it is told otherwise. The API server makes the second for
+// the first.
 const (
 	crd     = "apiextensions.k8s.io CustomResourceDefinition  egresstargets.mtls.egress"
 	service = "apiregistration.k8s.io APIService  v1alpha1.mtls.egress"
@@ -119,8 +121,8 @@ func (r *release) pack(t *testing.T, chartVersion, appVersion string) string {
 	return filepath.Join(r.Dir, scene.Release+"-"+chartVersion+".tgz")
 }
 
-// values are those of a number of webhooks, and further ones, as arguments of Helm. EgressTargets stay
-// longer than this test takes, as they do in life.
+// values are those of a number of webhooks, and further ones, as arguments of Helm. EgressTargets
+// stay longer than this test takes, as they do in life.
 func (r *release) values(replicas string, further ...string) []string {
 	repository, _, _ := strings.Cut(r.Image(scene.Release), ":")
 	var args []string
@@ -146,8 +148,8 @@ func (r *release) uninstall(t *testing.T) error {
 // controllers is how many controllers the chart has by default.
 const controllers = 2
 
-// runs waits until the release has just these Pods of webhooks, and those of its controllers, all of which
-// are ready, and asks each for its version.
+// runs waits until the release has just these Pods of webhooks, and those of its controllers, all
+// of which are ready, and asks each for its version.
 func (r *release) runs(t *testing.T, version string, webhooks int) {
 	t.Helper()
 	for label, want := range map[string]int{scene.WebhookLabel: webhooks, scene.ControllerLabel: controllers} {
@@ -181,7 +183,8 @@ func (r *release) podRuns(ctx context.Context, pod *corev1.Pod, version string) 
 	return err
 }
 
-// hasValues fails the test unless the release has this level of its log, and the policy that policy.checkIssuance asks for.
+// hasValues fails the test unless the release has this level of its log, and the policy that
+// policy.checkIssuance asks for.
 func (r *release) hasValues(t *testing.T, level string, checksIssuance bool) {
 	t.Helper()
 	for _, name := range []string{scene.Webhook, scene.Controller} {
@@ -197,7 +200,8 @@ func (r *release) hasValues(t *testing.T, level string, checksIssuance bool) {
 	}
 }
 
-// unnoticed does something to the release, while Pods are created without a pause, one that is to run among them, and fails the test if anybody noticed.
+// unnoticed does something to the release, while Pods are created without a pause, one that is to
+// run among them, and fails the test if anybody noticed.
 func (r *release) unnoticed(t *testing.T, app *load, what string, do func()) {
 	t.Helper()
 	objects, lived := generated(t, r.Scene, appNamespace), lifeOf(t, r.Scene, app.pod)
@@ -276,7 +280,8 @@ func (l *load) begin(t *testing.T) {
 	}))
 }
 
-// unharmed fails the test if a call since the mark wasn't answered over mutual TLS, or if anything of the Pod was ever seen in plain text, and returns how many calls there were.
+// unharmed fails the test if a call since the mark wasn't answered over mutual TLS, or if anything
+// of the Pod was ever seen in plain text, and returns how many calls there were.
 func (l *load) unharmed(t *testing.T) (calls int) {
 	t.Helper()
 	now, err := l.s.Caller(l.pod).Loop(t.Context(), l.url)
@@ -295,7 +300,8 @@ func (l *load) unharmed(t *testing.T) (calls int) {
 	return calls
 }
 
-// stopApp deletes the Pods of the app's namespace and waits until they are gone. The EgressTarget that was made for them stays for its retention.
+// stopApp deletes the Pods of the app's namespace and waits until they are gone. The EgressTarget
+// that was made for them stays for its retention.
 func (r *release) stopApp(t *testing.T, pod *corev1.Pod) {
 	t.Helper()
 	_, _, err := r.Kubectl(t.Context(), "delete", "pods", "--all", "--namespace", pod.Namespace, "--timeout=60s")

@@ -21,7 +21,8 @@ import (
 	"mtls.egress/webhook/test/scene"
 )
 
-// allObjects names every object of every kind in the cluster, but for events, which the API server removes after an hour.
+// allObjects names every object of every kind in the cluster, but for events, which the API server
+// removes after an hour.
 func allObjects(ctx context.Context, s *scene.Scene) ([]string, error) {
 	lists, err := s.Client.Discovery().ServerPreferredResources()
 	if err != nil {
@@ -53,7 +54,8 @@ func allObjects(ctx context.Context, s *scene.Scene) ([]string, error) {
 	return names, nil
 }
 
-// settledObjects waits until no object has come or gone for two seconds: Istio and the cluster's own controllers add to every namespace.
+// settledObjects waits until no object has come or gone for two seconds: Istio and the cluster's
+// own controllers add to every namespace.
 func settledObjects(t *testing.T, s *scene.Scene) (names []string) {
 	t.Helper()
 	must(t, scene.Until(t.Context(), "objects that stay the same", func(ctx context.Context) (err error) {
@@ -70,7 +72,8 @@ func settledObjects(t *testing.T, s *scene.Scene) (names []string) {
 	return names
 }
 
-// leftSince waits until the objects are those of before and the expected ones; else it says what is missing or left.
+// leftSince waits until the objects are those of before and the expected ones; else it says what is
+// missing or left.
 func leftSince(t *testing.T, s *scene.Scene, before []string, expected ...string) {
 	t.Helper()
 	want := slices.Sorted(slices.Values(slices.Concat(before, expected)))
@@ -90,7 +93,8 @@ func leftSince(t *testing.T, s *scene.Scene, before []string, expected ...string
 	}
 }
 
-// generated are the objects that were made for targets: the Istio objects whole, and the EgressTargets without their status, which counts Pods.
+// generated are the objects that were made for targets: the Istio objects whole, and the
+// EgressTargets without their status, which counts Pods.
 func generated(t *testing.T, s *scene.Scene, namespace string) []unstructured.Unstructured {
 	t.Helper()
 	istio := schema.GroupVersion{Group: "networking.istio.io", Version: "v1"}

@@ -28,7 +28,8 @@ const (
 	missed
 	// refused is a create that the API server answered with an error.
 	refused
-	// unanswered is a create that the API server didn't answer, because it didn't run, or ended before it could.
+	// unanswered is a create that the API server didn't answer, because it didn't run, or ended before
+	// it could.
 	unanswered
 )
 

@@ -1,8 +1,8 @@
-// Package load_test creates Pods, 10,000 or more and 50 at a time, while what can happen to the webhook, to
-// the controller and to the API server happens, and counts those that were admitted without being
-// injected and those that failed. They are dry runs, which pass all of admission. Three webhooks stand
-// behind a Service that learns of their readiness as late as a cluster's does; two of them run but for a
-// roll-out. Two controllers run beside them.
+// Package load_test creates Pods, 10,000 or more and 50 at a time, while what can happen to the
+// webhook, to the controller and to the API server happens, and counts those that were admitted
+// without being injected and those that failed. They are dry runs, which pass all of admission.
+// Three webhooks stand behind a Service that learns of their readiness as late as a cluster's does;
+// two of them run but for a roll-out. Two controllers run beside them.
 package load_test
 
 import (
@@ -30,9 +30,11 @@ import (
 const (
 	creates  = 10_000
 	parallel = 50
-	// interval is from the beginning of 50 creates to that of the next 50, so that 10,000 take as long as everything that happens meanwhile.
+	// interval is from the beginning of 50 creates to that of the next 50, so that 10,000 take as long
+	// as everything that happens meanwhile.
 	interval = 700 * time.Millisecond
-	// patience bounds every wait. It is no measure: what is waited for takes seconds, or never happens.
+	// patience bounds every wait. It is no measure: what is waited for takes seconds, or never
+	// happens.
 	patience = 2 * time.Minute
 	// after is how long Pods are still created when something has happened.
 	after = 3 * time.Second
@@ -44,7 +46,8 @@ type load struct {
 	*testing.T
 	*installation.Installation
 	ledger ledger
-	// killings are the times from the death of a webhook to the moment from which it isn't called any more.
+	// killings are the times from the death of a webhook to the moment from which it isn't called any
+	// more.
 	killings []span
 	// outages are the times in which the API server wasn't there.
 	outages []span
@@ -55,7 +58,8 @@ type span struct{ from, to time.Time }
 func (s span) overlaps(c call) bool { return c.begun.Before(s.to) && c.ended.After(s.from) }
 
 func TestNoPodIsMissedAndNoneFailsWhateverHappensToReplicas(t *testing.T) {
-	// The policy that refuses Pods which were not injected is off: it would hide those that the webhook misses.
+	// The policy that refuses Pods which were not injected is off: it would hide those that the
+	// webhook misses.
 	installed, err := installation.Start(t.Context(), installation.Options{Replicas: 3, Controllers: 2, Values: []string{
 		"policy.requireInjected=false",
 		// How long an answer takes is nothing to fail for; the machine is busy.
@@ -171,7 +175,8 @@ func (l *load) await(what string, reached func(context.Context) error) {
 	l.do(apiserver.Await(l.Context(), patience, what, reached))
 }
 
-// roll does what a Deployment does that may surge by one: a new Pod first, and when it is ready an old one goes.
+// roll does what a Deployment does that may surge by one: a new Pod first, and when it is ready an
+// old one goes.
 func (l *load) roll() {
 	var going sync.WaitGroup
 	next := l.Replicas[2]
@@ -190,7 +195,8 @@ func (l *load) roll() {
 	going.Wait()
 }
 
-// everyWebhook ends a webhook and starts it again, and, when the Service has it again, the other one.
+// everyWebhook ends a webhook and starts it again, and, when the Service has it again, the other
+// one.
 func (l *load) everyWebhook(end func(*installation.Replica) error) {
 	for _, webhook := range l.Replicas[:2] {
 		l.do(end(webhook))
@@ -204,8 +210,8 @@ func (l *load) everyWebhook(end func(*installation.Replica) error) {
 	}
 }
 
-// everyLeader ends the controller that is the leader, waits until the other one is, and starts it again,
-// twice.
+// everyLeader ends the controller that is the leader, waits until the other one is, and starts it
+// again, twice.
 func (l *load) everyLeader(end func(*installation.Process) error) {
 	for range 2 {
 		before := l.leader(nil)
@@ -253,7 +259,8 @@ func (l *load) leaves() {
 	}
 }
 
-// authority deletes the certificate authority, and waits until every replica has a certificate of the next one.
+// authority deletes the certificate authority, and waits until every replica has a certificate of
+// the next one.
 func (l *load) authority() {
 	before := l.certificates()
 	secrets := l.Admin.CoreV1().Secrets(installation.Namespace)
@@ -286,8 +293,8 @@ func (l *load) certificate(replica *installation.Replica) *x509.Certificate {
 	return connection.ConnectionState().PeerCertificates[0]
 }
 
-// outage restarts the API server, which is away for some time. The webhooks have to stay. Afterwards a
-// controller leads.
+// outage restarts the API server, which is away for some time. The webhooks have to stay.
+// Afterwards a controller leads.
 func (l *load) outage(away time.Duration) {
 	before := map[*installation.Replica]int{}
 	for _, replica := range l.Replicas {
@@ -320,7 +327,8 @@ func (l *load) outage(away time.Duration) {
 	})
 }
 
-// judge allows nothing to be missed, and calls to fail only while the API server is away and, on the webhook that was killed, for as long as nobody can know of that.
+// judge allows nothing to be missed, and calls to fail only while the API server is away and, on
+// the webhook that was killed, for as long as nobody can know of that.
 func (l *load) judge() {
 	for _, phase := range l.ledger.phases {
 		for _, call := range phase.calls {

@@ -1,5 +1,6 @@
-// Package marked reads and writes the part of a document that stands between two lines of its own, as comments of Markdown are: what a program made of figures, in
-// the middle of what a person wrote.
+// Package marked reads and writes the part of a document that stands between two lines of its own,
+// as comments of Markdown are: what a program made of figures, in the middle of what a person
+// wrote.
 package marked
 
 import (
@@ -13,7 +14,8 @@ type Part struct {
 	Begin, End string
 }
 
-// Cut returns what is between the lines, with its empty lines, and what is around them. Lines that are missing are an error.
+// Cut returns what is between the lines, with its empty lines, and what is around them. Lines that
+// are missing are an error.
 func (p Part) Cut(document string) (before, text, after string, err error) {
 	before, rest, hasBegin := strings.Cut(document, p.Begin)
 	text, after, hasEnd := strings.Cut(rest, p.End)

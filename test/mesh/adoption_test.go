@@ -14,7 +14,8 @@ import (
 	"mtls.egress/webhook/test/scene"
 )
 
-// byHand is what a team writes by hand for a partner: the objects have the exportTo that takes the place of %[2]s.
+// byHand is what a team writes by hand for a partner: the objects have the exportTo that takes the
+// place of %[2]s.
 const byHand = `
 apiVersion: networking.istio.io/v1
 kind: ServiceEntry
@@ -86,8 +87,8 @@ func moreCalls(t *testing.T, s *scene.Scene, pod *corev1.Pod, url string, n int)
 	return now
 }
 
-// TestAnEgressTargetLeavesAHandWrittenSetAlone: with exportTo "." Istio merges DestinationRules of one host, so objects of ours under the partner's host took the TLS from Pods
-// that never asked.
+// TestAnEgressTargetLeavesAHandWrittenSetAlone: with exportTo "." Istio merges DestinationRules of
+// one host, so objects of ours under the partner's host took the TLS from Pods that never asked.
 func TestAnEgressTargetLeavesAHandWrittenSetAlone(t *testing.T) {
 	// Not beside other tests: what is public for the host reaches their namespaces too.
 	s := play(t)
@@ -114,7 +115,8 @@ func TestAnEgressTargetLeavesAHandWrittenSetAlone(t *testing.T) {
 	}
 }
 
-// TestAHandWrittenSetIsAdoptedInAnyOrder annotates an app with a public hand-written set, and then deletes the objects of the set in each order.
+// TestAHandWrittenSetIsAdoptedInAnyOrder annotates an app with a public hand-written set, and then
+// deletes the objects of the set in each order.
 func TestAHandWrittenSetIsAdoptedInAnyOrder(t *testing.T) {
 	// Not beside other tests: what is public for the host reaches their namespaces too.
 	s := play(t)
@@ -151,7 +153,8 @@ func TestAHandWrittenSetIsAdoptedInAnyOrder(t *testing.T) {
 	}
 }
 
-// TestAHostInUpperCase: musl compares /etc/hosts letter by letter, so such a call goes to the partner's own address, and only the sidecar stands in its way.
+// TestAHostInUpperCase: musl compares /etc/hosts letter by letter, so such a call goes to the
+// partner's own address, and only the sidecar stands in its way.
 func TestAHostInUpperCase(t *testing.T) {
 	t.Parallel()
 	s := play(t)
@@ -183,8 +186,9 @@ func onceAnswered(t *testing.T, s *scene.Scene, pod *corev1.Pod) error {
 	})
 }
 
-// TestSidecarsThatResolveHostsThemselves: with ALLOW_ANY_DYNAMIC_DNS a sidecar resolves the Host header of unknown hosts, so the sinkhole address doesn't matter. Pods wait for
-// their target there. The mesh configuration is everybody's, so this one runs by itself.
+// TestSidecarsThatResolveHostsThemselves: with ALLOW_ANY_DYNAMIC_DNS a sidecar resolves the Host
+// header of unknown hosts, so the sinkhole address doesn't matter. Pods wait for their target
+// there. The mesh configuration is everybody's, so this one runs by itself.
 func TestSidecarsThatResolveHostsThemselves(t *testing.T) {
 	s := play(t)
 	if !s.Own {

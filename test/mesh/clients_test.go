@@ -19,7 +19,8 @@ import (
 	"mtls.egress/webhook/test/scene"
 )
 
-// foreignClients are the programs of test/actor/clients, none of them in Go, and how each is started. Each calls $URL back to back, with its name as user agent.
+// foreignClients are the programs of test/actor/clients, none of them in Go, and how each is
+// started. Each calls $URL back to back, with its name as user agent.
 func foreignClients() map[string][]string {
 	return map[string][]string{
 		"curl": {"sh", "/clients/curl.sh"}, // glibc
@@ -30,7 +31,8 @@ func foreignClients() map[string][]string {
 	}
 }
 
-// clientsLoaded makes sure that the image of the foreign clients, which is large and which few tests need, is loaded once.
+// clientsLoaded makes sure that the image of the foreign clients, which is large and which few
+// tests need, is loaded once.
 var clientsLoaded struct {
 	sync.Once
 	err error
@@ -47,7 +49,8 @@ func clientsImage(t *testing.T, s *scene.Scene) string {
 	return "registry.local/clients:1" // as test/tools makes it
 }
 
-// withForeignClients adds a container for each foreign client to the app, calling the URL and the client's name. It needs the namespace to exist.
+// withForeignClients adds a container for each foreign client to the app, calling the URL and the
+// client's name. It needs the namespace to exist.
 func withForeignClients(t *testing.T, s *scene.Scene, app scene.App, url string) scene.App {
 	t.Helper()
 	image := clientsImage(t, s)
@@ -101,8 +104,9 @@ func foreign(ctx context.Context, s *scene.Scene, pod *corev1.Pod, name string) 
 	return read, err
 }
 
-// foreignOverTLS waits until the partner has seen each foreign client, by its user agent, over mutual TLS with the certificate. Where the sidecar's connections live long it may
-// no longer keep the requests that say so.
+// foreignOverTLS waits until the partner has seen each foreign client, by its user agent, over
+// mutual TLS with the certificate. Where the sidecar's connections live long it may no longer keep
+// the requests that say so.
 func foreignOverTLS(t *testing.T, s *scene.Scene, pod *corev1.Pod, path string, made scene.Credential) {
 	t.Helper()
 	for name := range foreignClients() {
@@ -124,8 +128,9 @@ func foreignOverTLS(t *testing.T, s *scene.Scene, pod *corev1.Pod, path string, 
 	}
 }
 
-// TestClientsThatAreNotInGoSpeakMutualTLS has clients with the C libraries and HTTP stacks that apps are written with call from the first moment of their processes. The control is a
-// Pod that didn't ask: the same clients in it are seen in plain text.
+// TestClientsThatAreNotInGoSpeakMutualTLS has clients with the C libraries and HTTP stacks that
+// apps are written with call from the first moment of their processes. The control is a Pod that
+// didn't ask: the same clients in it are seen in plain text.
 func TestClientsThatAreNotInGoSpeakMutualTLS(t *testing.T) {
 	t.Parallel()
 	for sidecar, annotations := range map[string]map[string]string{
@@ -146,7 +151,8 @@ func TestClientsThatAreNotInGoSpeakMutualTLS(t *testing.T) {
 			must(t, err)
 			foreignOverTLS(t, s, pod, path, made)
 			saw := seen(t, s, partner.Filter{Remote: pod.Status.PodIP})
-			// The clients count in hundreds, so that the calls of a hundred that isn't over are the partner's to count.
+			// The clients count in hundreds, so that the calls of a hundred that isn't over are the
+			// partner's to count.
 			calls, failed := foreignCounts(t, s, pod)
 			neverPlain(t, saw, figures{Promise: "Never plaintext", Fault: "clients: curl, musl, Java, Node; " + sidecar, Requests: max(calls, saw.Requests+failed), Failed: failed})
 		})
@@ -170,7 +176,8 @@ func TestClientsThatAreNotInGoSpeakMutualTLS(t *testing.T) {
 	})
 }
 
-// foreignCounts are the calls of all foreign clients of a Pod, and how many of them failed, in hundreds each.
+// foreignCounts are the calls of all foreign clients of a Pod, and how many of them failed, in
+// hundreds each.
 func foreignCounts(t *testing.T, s *scene.Scene, pod *corev1.Pod) (calls, failed int) {
 	t.Helper()
 	for name := range foreignClients() {
@@ -182,8 +189,9 @@ func foreignCounts(t *testing.T, s *scene.Scene, pod *corev1.Pod) (calls, failed
 	return calls, failed
 }
 
-// TestANameWithATrailingDot: C libraries look such a name up in DNS, past the sinkhole, so the objects alone stand between the call and plain text. With a credential it is
-// mutual TLS, and without one the sidecar answers 503 itself.
+// TestANameWithATrailingDot: C libraries look such a name up in DNS, past the sinkhole, so the
+// objects alone stand between the call and plain text. With a credential it is mutual TLS, and
+// without one the sidecar answers 503 itself.
 func TestANameWithATrailingDot(t *testing.T) {
 	t.Parallel()
 	const dotted = "http://" + host + "."

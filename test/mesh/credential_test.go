@@ -41,8 +41,9 @@ func keyArguments() map[string][]string {
 	}
 }
 
-// issuers are the CAs of the partner, run with the openssl command: those of its clients, of which its server trusts the root alone, and the one of its server. Each has a
-// file NAME.pem, and those of clients a NAME.key.
+// issuers are the CAs of the partner, run with the openssl command: those of its clients, of which
+// its server trusts the root alone, and the one of its server. Each has a file NAME.pem, and those
+// of clients a NAME.key.
 type issuers struct {
 	*testing.T
 	dir string
@@ -89,7 +90,8 @@ func (i issuers) request(name, keyType string) string {
 	return i.path(name + ".csr")
 }
 
-// sign makes NAME.pem of a request, with the extensions, or with those of the request when there are none.
+// sign makes NAME.pem of a request, with the extensions, or with those of the request when there
+// are none.
 func (i issuers) sign(name, request, issuer, extensions string) {
 	i.Helper()
 	args := []string{"x509", "-req", "-in", request, "-CA", i.path(issuer + ".pem"), "-CAkey", i.path(issuer + ".key"), "-CAcreateserial", "-days", "365", "-out", i.path(name + ".pem")}
@@ -119,7 +121,8 @@ const (
 // name is what the files of the credential are called.
 func (r received) name() string { return strings.TrimSuffix(r.host, ".system.com") }
 
-// chain is a file with the issuers, as partners send it: with the root, and in the order in which they were made.
+// chain is a file with the issuers, as partners send it: with the root, and in the order in which
+// they were made.
 func (r received) chain(i issuers) string {
 	i.Helper()
 	var chain []byte
@@ -141,7 +144,8 @@ func (r received) imported(i issuers) (manifest string) {
 	return credentialCommand(i.T, "import", i.path(r.name()+".p12"), "--password-file", password, "--server-ca", i.path(serverIssuer+".pem"), "--target", r.host)
 }
 
-// completed is the Secret that credential complete makes of the answer to the request of credential csr.
+// completed is the Secret that credential complete makes of the answer to the request of credential
+// csr.
 func (r received) completed(i issuers) (manifest string) {
 	i.Helper()
 	credentialCommand(i.T, "csr", r.host, "--subject", "CN="+r.name()+",O=Example", "--dns", r.name()+".client.example.com", "--key-type", r.keyType, "--out-dir", i.dir)
@@ -161,7 +165,8 @@ func (r received) certificate(i issuers) scene.Credential {
 	return scene.Credential{Pair: pki.Pair{Certificate: certificate, CertPEM: content}}
 }
 
-// TestCredentialsOfEveryKindReachThePartner makes the Secrets of sixteen targets with the credential commands, of what the openssl command made and signed. One Pod has them all.
+// TestCredentialsOfEveryKindReachThePartner makes the Secrets of sixteen targets with the
+// credential commands, of what the openssl command made and signed. One Pod has them all.
 func TestCredentialsOfEveryKindReachThePartner(t *testing.T) {
 	t.Parallel()
 	if _, err := exec.LookPath("openssl"); err != nil {
@@ -217,7 +222,8 @@ func TestCredentialsOfEveryKindReachThePartner(t *testing.T) {
 	}
 }
 
-// onlyThis asserts that what came for a host came with the certificate, to the last byte, and with the names that were asked for.
+// onlyThis asserts that what came for a host came with the certificate, to the last byte, and with
+// the names that were asked for.
 func onlyThis(t *testing.T, r received, connections []partner.Connection, certificate *x509.Certificate) {
 	t.Helper()
 	sum := sha256.Sum256(certificate.Raw)
@@ -235,7 +241,8 @@ func onlyThis(t *testing.T, r received, connections []partner.Connection, certif
 	}
 }
 
-// intermediatesAreNeeded shows that the partner trusts the root alone: the app itself is let in with what the Secret holds, and not with its first certificate.
+// intermediatesAreNeeded shows that the partner trusts the root alone: the app itself is let in
+// with what the Secret holds, and not with its first certificate.
 func intermediatesAreNeeded(t *testing.T, s *scene.Scene, pod *corev1.Pod, r received) {
 	secret, err := s.Client.CoreV1().Secrets(pod.Namespace).Get(t.Context(), egress.DefaultSecretName(r.host), metav1.GetOptions{})
 	must(t, err)

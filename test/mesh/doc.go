@@ -1,5 +1,8 @@
-// Package mesh holds the tests of the data path: the promises of the project, each shown on real parts (package scene). Every test asserts what the partner saw as well as what
-// the app saw. The tests are grouped by promise; what they counted becomes the table in docs/guarantees.md (make guarantees).
+// Package mesh holds the tests of the data path: the promises of the project, each shown on real
+// parts (package scene). Every test asserts what the partner saw as well as what the app saw. The
+// tests are grouped by promise; what they counted becomes the table in docs/guarantees.md (make
+// guarantees).
 //
-// Tests that stop or reconfigure what all namespaces share don't run in parallel. All others do, each in a namespace of its own.
+// Tests that stop or reconfigure what all namespaces share don't run in parallel. All others do,
+// each in a namespace of its own.
 package mesh

@@ -30,7 +30,8 @@ type ledger struct {
 	skipped bool
 }
 
-// neverPlain fails the test when the partner received a byte without TLS of what the filter selects, and keeps the figures.
+// neverPlain fails the test when the partner received a byte without TLS of what the filter
+// selects, and keeps the figures.
 func neverPlain(t *testing.T, saw partner.Summary, row figures) {
 	t.Helper()
 	if saw.PlainConnections != 0 || saw.PlaintextBytes != 0 || saw.PlainRequests != 0 {
@@ -44,7 +45,8 @@ func neverPlain(t *testing.T, saw partner.Summary, row figures) {
 	counted.rows = append(counted.rows, row)
 }
 
-// skip skips the test, for a reason that the machine gives. A run with such a test isn't compared with the document.
+// skip skips the test, for a reason that the machine gives. A run with such a test isn't compared
+// with the document.
 func skip(t *testing.T, reason string) {
 	t.Helper()
 	counted.Lock()
@@ -53,8 +55,8 @@ func skip(t *testing.T, reason string) {
 	t.Skip(reason)
 }
 
-// publish writes the rows of a run to where they are asked for. When nobody asks, they have to be those of the document. Rows of a run that didn't run all tests, or didn't
-// pass, are neither.
+// publish writes the rows of a run to where they are asked for. When nobody asks, they have to be
+// those of the document. Rows of a run that didn't run all tests, or didn't pass, are neither.
 func (l *ledger) publish(passed bool) error {
 	l.Lock()
 	defer l.Unlock()

@@ -24,7 +24,8 @@ import (
 	"mtls.egress/webhook/test/scene"
 )
 
-// patient is how long a call of a loop may take that is expected to succeed, whatever else the machine has to do.
+// patient is how long a call of a loop may take that is expected to succeed, whatever else the
+// machine has to do.
 const patient = "10s"
 
 // load is an app that calls one URL from the first moment.
@@ -113,7 +114,8 @@ func (l *load) reached(t *testing.T, calls int) {
 	}))
 }
 
-// unharmed fails the test if a call since the mark wasn't answered over mutual TLS, and returns how many there were.
+// unharmed fails the test if a call since the mark wasn't answered over mutual TLS, and returns how
+// many there were.
 func (l *load) unharmed(t *testing.T, while string) (calls int) {
 	t.Helper()
 	now := l.state(t)
@@ -147,7 +149,8 @@ func connectionsOf(ctx context.Context, s *scene.Scene, pod *corev1.Pod) ([]part
 	return slices.DeleteFunc(connections, func(c partner.Connection) bool { return c.Began.Before(pod.CreationTimestamp.Time) }), err
 }
 
-// nothingPlainFrom fails the test if the partner got anything without TLS from a Pod, whatever it was.
+// nothingPlainFrom fails the test if the partner got anything without TLS from a Pod, whatever it
+// was.
 func nothingPlainFrom(t *testing.T, s *scene.Scene, pod *corev1.Pod) {
 	t.Helper()
 	connections, err := connectionsOf(t.Context(), s, pod)
@@ -159,7 +162,8 @@ func nothingPlainFrom(t *testing.T, s *scene.Scene, pod *corev1.Pod) {
 	}
 }
 
-// stopDeployment scales a Deployment to nothing and returns when none of its Pods is left. start brings it back; the end of the test does, if nobody else has.
+// stopDeployment scales a Deployment to nothing and returns when none of its Pods is left. start
+// brings it back; the end of the test does, if nobody else has.
 func stopDeployment(t *testing.T, s *scene.Scene, namespace, name string) (start func()) {
 	t.Helper()
 	deployment, err := s.Client.AppsV1().Deployments(namespace).Get(t.Context(), name, metav1.GetOptions{})
@@ -186,7 +190,8 @@ func stopDeployment(t *testing.T, s *scene.Scene, namespace, name string) (start
 	return start
 }
 
-// TestWhoDidNotAskIsSeenInPlainText is the control of all others here: the same calls of a Pod that didn't ask are seen, on either port.
+// TestWhoDidNotAskIsSeenInPlainText is the control of all others here: the same calls of a Pod that
+// didn't ask are seen, on either port.
 func TestWhoDidNotAskIsSeenInPlainText(t *testing.T) {
 	t.Parallel()
 	s := play(t)
@@ -263,7 +268,8 @@ func TestAPodWithoutASidecar(t *testing.T) {
 	row(t, s, "the Pod has no sidecar", path, l)
 }
 
-// TestTheEgressTargetIsDeletedUnderLoad: it and its objects stay for as long as a Pod needs them, also one that comes later.
+// TestTheEgressTargetIsDeletedUnderLoad: it and its objects stay for as long as a Pod needs them,
+// also one that comes later.
 func TestTheEgressTargetIsDeletedUnderLoad(t *testing.T) {
 	t.Parallel()
 	s := play(t)
@@ -363,7 +369,8 @@ func secretFaults() map[string]secretFault {
 	}
 }
 
-// TestTheSecretIsBroken has connections live for a second only, so that it is seen what new ones do.
+// TestTheSecretIsBroken has connections live for a second only, so that it is seen what new ones
+// do.
 func TestTheSecretIsBroken(t *testing.T) {
 	t.Parallel()
 	number := 0
@@ -441,7 +448,8 @@ func readMounted(ctx context.Context, s *scene.Scene, pod *corev1.Pod) (string, 
 	return stdout, err
 }
 
-// TestHandEditsAreRefused: with the protection on nobody but the controller deletes or changes what is generated, and traffic doesn't notice the attempt.
+// TestHandEditsAreRefused: with the protection on nobody but the controller deletes or changes what
+// is generated, and traffic doesn't notice the attempt.
 func TestHandEditsAreRefused(t *testing.T) {
 	t.Parallel()
 	s := play(t)
@@ -473,14 +481,16 @@ func TestHandEditsAreRefused(t *testing.T) {
 	row(t, s, "deletion and edits by hand, refused", path, l)
 }
 
-// TestPartsAreStoppedUnderLoad stops what isn't in the data path, one after the other, with apps that call all the time and Pods that start meanwhile.
+// TestPartsAreStoppedUnderLoad stops what isn't in the data path, one after the other, with apps
+// that call all the time and Pods that start meanwhile.
 func TestPartsAreStoppedUnderLoad(t *testing.T) {
 	s := play(t)
 	ns := namespace(t, s)
 	credential(t, s, ns, "stopped")
 	const path = "/stopped"
 	l := underLoad(t, s, scene.App{Namespace: ns, Name: "running"}, path+"/running")
-	// late makes a Pod that starts when it is told to, as many of these parts are needed to create one.
+	// late makes a Pod that starts when it is told to, as many of these parts are needed to create
+	// one.
 	late := func(t *testing.T, name string, annotations map[string]string) (started func() *load) {
 		t.Helper()
 		must(t, s.AwaitAdmission(t.Context(), ns))
@@ -546,7 +556,8 @@ func TestPartsAreStoppedUnderLoad(t *testing.T) {
 		l.begin(t)
 		must(t, s.StopComponent(t.Context(), "kube-apiserver"))
 		t.Cleanup(func() { must(t, s.AwaitAPIServer(context.WithoutCancel(t.Context()))) })
-		// Longer than a leader may go without its Lease, so that the controller ends and is started again.
+		// Longer than a leader may go without its Lease, so that the controller ends and is started
+		// again.
 		heldUntil := time.Now().Add(leaseLost)
 		direct := &caller.Client{Do: func(ctx context.Context, method, path string, _ []byte) ([]byte, error) {
 			return fetch(ctx, method, "http://"+l.pod.Status.PodIP+":9100"+path)
@@ -650,7 +661,8 @@ func ledSince(t *testing.T, s *scene.Scene, since time.Time) {
 // leaseLost is longer than the leader of the controllers tries to renew its Lease, 10 s.
 const leaseLost = 12 * time.Second
 
-// makePodsUntil creates annotated Pods, none of which starts, for as long as something else takes, fails the test for each that isn't admitted and injected, and counts them.
+// makePodsUntil creates annotated Pods, none of which starts, for as long as something else takes,
+// fails the test for each that isn't admitted and injected, and counts them.
 func makePodsUntil(t *testing.T, s *scene.Scene, namespace string, work func() error) (created int) {
 	t.Helper()
 	done := make(chan error, 1)

@@ -23,8 +23,10 @@ import (
 	"mtls.egress/webhook/test/scene"
 )
 
-// Whom the partner behind the gateway admits. The subject is written as Envoy prints it, in its headers and in x-forwarded-client-cert: as RFC 2253 has it, the last
-// attribute of the certificate first, attributes separated by a comma alone. The certificate itself begins with the country, as is usual.
+// Whom the partner behind the gateway admits. The subject is written as Envoy prints it, in its
+// headers and in x-forwarded-client-cert: as RFC 2253 has it, the last attribute of the certificate
+// first, attributes separated by a comma alone. The certificate itself begins with the country, as
+// is usual.
 const (
 	admittedSubject = "CN=shop (P000000),L=a1b2c3.accounts.example.com,OU=8e1affb2-62a1-43cc-a687,OU=Clients,O=Example SE,C=DE"
 	otherSubject    = "CN=shop (P000001),L=a1b2c3.accounts.example.com,OU=8e1affb2-62a1-43cc-a687,OU=Clients,O=Example SE,C=DE"
@@ -32,7 +34,8 @@ const (
 	admittedURI     = "urn:example:shop"
 )
 
-// identityClient is a client of the partner that looks at subjects. Its certificate has the subject in the order that Envoy prints it in, reversed.
+// identityClient is a client of the partner that looks at subjects. Its certificate has the subject
+// in the order that Envoy prints it in, reversed.
 func identityClient(t *testing.T, g *scene.Gateway, subject string) pki.Pair {
 	t.Helper()
 	template := pki.Client("")
@@ -43,7 +46,8 @@ func identityClient(t *testing.T, g *scene.Gateway, subject string) pki.Pair {
 	return g.Issuer.Issue(t, template)
 }
 
-// distinguishedName encodes a name that is written with its last attribute first and has no special characters.
+// distinguishedName encodes a name that is written with its last attribute first and has no special
+// characters.
 func distinguishedName(t *testing.T, name string) []byte {
 	t.Helper()
 	types := map[string]asn1.ObjectIdentifier{"C": {2, 5, 4, 6}, "L": {2, 5, 4, 7}, "O": {2, 5, 4, 10}, "OU": {2, 5, 4, 11}, "CN": {2, 5, 4, 3}}
@@ -65,8 +69,10 @@ func namesClient(t *testing.T, s *scene.Scene, names ...string) pki.Pair {
 	return s.ClientCA.Issue(t, template)
 }
 
-// TestAPartnerBehindAnIstioGateway calls partners whose mutual TLS ends in an Istio gateway, each set up as a published how-to has it: with the CAs in a Secret of their own,
-// identity headers and a policy on the subject; with a check of the client's names; with any certificate of the CA, and plain calls redirected.
+// TestAPartnerBehindAnIstioGateway calls partners whose mutual TLS ends in an Istio gateway, each
+// set up as a published how-to has it: with the CAs in a Secret of their own, identity headers and
+// a policy on the subject; with a check of the client's names; with any certificate of the CA, and
+// plain calls redirected.
 func TestAPartnerBehindAnIstioGateway(t *testing.T) {
 	t.Parallel()
 	s := play(t)
@@ -85,7 +91,8 @@ func TestAPartnerBehindAnIstioGateway(t *testing.T) {
 	must(t, err)
 
 	admitted := identityClient(t, g, admittedSubject)
-	// With TLS 1.3 a server refuses the client's certificate after the handshake is over for the client, whose sidecar sees a connection that ends, and no reason.
+	// With TLS 1.3 a server refuses the client's certificate after the handshake is over for the
+	// client, whose sidecar sees a connection that ends, and no reason.
 	refused := regexp.MustCompile(`" 503 UC `)
 	calls := map[string]gatewayCall{
 		"the admitted subject": {
@@ -240,7 +247,8 @@ func (c gatewayCall) atTheBackend(t *testing.T, saw []partner.Connection, path s
 	}
 }
 
-// forwarded is the header x-forwarded-client-cert as the gateway writes it for a certificate with a URI among its names and nothing else.
+// forwarded is the header x-forwarded-client-cert as the gateway writes it for a certificate with a
+// URI among its names and nothing else.
 func forwarded(client pki.Pair, subject string) string {
 	hash := sha256.Sum256(client.Certificate.Raw)
 	pem := strings.NewReplacer("\n", "%0A", " ", "%20", "+", "%2B", "/", "%2F", "=", "%3D").Replace(string(client.CertPEM))
@@ -261,7 +269,8 @@ func expect(ctx context.Context, app *caller.Client, call caller.Call, want call
 	return results, nil
 }
 
-// callInClear shows that the gateway's count of plain connections counts, and that a neighbor keeps what it had.
+// callInClear shows that the gateway's count of plain connections counts, and that a neighbor keeps
+// what it had.
 func callInClear(t *testing.T, s *scene.Scene, g *scene.Gateway, pod *corev1.Pod) {
 	for address, want := range map[string]caller.Outcome{
 		"http://" + scene.SignedHost + "/gateway/control": "301", // to https
@@ -280,7 +289,8 @@ func callInClear(t *testing.T, s *scene.Scene, g *scene.Gateway, pod *corev1.Pod
 	}
 }
 
-// callWithTLS is the same without us: an app that has the partner's CA, or a client certificate, or both, or neither.
+// callWithTLS is the same without us: an app that has the partner's CA, or a client certificate, or
+// both, or neither.
 func callWithTLS(t *testing.T, s *scene.Scene, pod *corev1.Pod) {
 	client := namesClient(t, s)
 	const address = "https://" + scene.SignedHost + "/gateway/itself"

@@ -16,7 +16,8 @@ import (
 	"mtls.egress/webhook/test/scene"
 )
 
-// parallel is how many tests run at a time when -parallel doesn't say: they mostly wait for Pods. With four, a machine of two cores is now and then too slow for a name or a call.
+// parallel is how many tests run at a time when -parallel doesn't say: they mostly wait for Pods.
+// With four, a machine of two cores is now and then too slow for a name or a call.
 const parallel = "3"
 
 // host is the target of most tests.
@@ -49,7 +50,8 @@ func run(m *testing.M) int {
 var begun struct {
 	sync.Mutex
 	*scene.Scene
-	// exempt are the names in the chart's value policy.exemptNamespaces that no test has used yet. They have to be known when the chart is installed.
+	// exempt are the names in the chart's value policy.exemptNamespaces that no test has used yet.
+	// They have to be known when the chart is installed.
 	exempt []string
 	err    error
 }
@@ -160,7 +162,8 @@ func explain(t *testing.T, s *scene.Scene, namespace string) {
 	}
 }
 
-// credential writes a Secret with a new client certificate, named as the default for host, and returns the certificate.
+// credential writes a Secret with a new client certificate, named as the default for host, and
+// returns the certificate.
 func credential(t *testing.T, s *scene.Scene, namespace, commonName string) scene.Credential {
 	t.Helper()
 	made, err := s.Credential(commonName)

@@ -24,8 +24,8 @@ import (
 )
 
 const (
-	// ownService is a Service of the namespace with plain HTTP on port 80. Nearly every mesh has one somewhere, and with it sidecars read
-	// all calls to port 80 as HTTP.
+	// ownService is a Service of the namespace with plain HTTP on port 80. Nearly every mesh has one
+	// somewhere, and with it sidecars read all calls to port 80 as HTTP.
 	ownService = `
 apiVersion: v1
 kind: Service
@@ -45,8 +45,8 @@ spec:
 `
 	// capturesDNS makes the sidecar of a Pod answer its DNS queries.
 	capturesDNS = `{"proxyMetadata": {"ISTIO_META_DNS_CAPTURE": "true"}}`
-	// meshCapturesDNS makes that the default of the mesh, as a value of istiod's chart. Helm takes "true" for a boolean, which Istio
-	// refuses here; Istio reads "T" like "true".
+	// meshCapturesDNS makes that the default of the mesh, as a value of istiod's chart. Helm takes
+	// "true" for a boolean, which Istio refuses here; Istio reads "T" like "true".
 	meshCapturesDNS = "meshConfig.defaultConfig.proxyMetadata.ISTIO_META_DNS_CAPTURE=T"
 )
 
@@ -64,12 +64,13 @@ type neighbor struct {
 
 // behavior is what a neighbor's calls come to, and what the partner sees of them.
 type behavior struct {
-	// Their outcomes; a connection that is reset counts as one that is closed, as which of them it is hangs on a moment.
+	// Their outcomes; a connection that is reset counts as one that is closed, as which of them it is
+	// hangs on a moment.
 	HTTP, HTTPS map[caller.Outcome]int
 	// Headers that the partner gets over http. Nil when it gets nothing.
 	Headers map[string][]string
-	// Plain is how many of the http calls reach the partner plainly. The others, and those over https, reach it with a certificate,
-	// counted by its serial number.
+	// Plain is how many of the http calls reach the partner plainly. The others, and those over https,
+	// reach it with a certificate, counted by its serial number.
 	Plain                                 int
 	HTTPByCertificate, HTTPSByCertificate map[string]int
 }
@@ -133,9 +134,9 @@ func (n *neighbor) behaves(t *testing.T, s *scene.Scene) behavior {
 	return b
 }
 
-// headersOf are the headers that the partner got, as it says in its answer, without Connection: that
-// is about one hop, and a sidecar that reads the call as HTTP ends the app's. An x-request-id is made
-// recognizable unless it is the one that the app sent.
+// headersOf are the headers that the partner got, as it says in its answer, without Connection:
+// that is about one hop, and a sidecar that reads the call as HTTP ends the app's. An x-request-id
+// is made recognizable unless it is the one that the app sent.
 func headersOf(t *testing.T, result caller.Result, sentID string) map[string][]string {
 	t.Helper()
 	var said partner.Answer
@@ -164,8 +165,8 @@ func closed(outcome caller.Outcome) caller.Outcome {
 	return outcome
 }
 
-// asAlways is how a neighbor's calls are to be: over http plain and over https with its own certificate, or refused by its sidecar, of
-// which the partner sees nothing.
+// asAlways is how a neighbor's calls are to be: over http plain and over https with its own
+// certificate, or refused by its sidecar, of which the partner sees nothing.
 func (n *neighbor) asAlways(http, https caller.Outcome) behavior {
 	b := behavior{
 		HTTP: map[caller.Outcome]int{http: 3}, HTTPS: map[caller.Outcome]int{https: 3},
@@ -203,19 +204,22 @@ func TestANeighborKeepsItsBehavior(t *testing.T) {
 	s := play(t)
 	for name, test := range map[string]struct {
 		manifests []string // each lacks the namespace
-		// http and https are what calls come to, before is what those over http come to until somebody asks.
+		// http and https are what calls come to, before is what those over http come to until somebody
+		// asks.
 		http, https, before caller.Outcome
-		// read says that the sidecar reads calls to port 80 as HTTP before somebody asks. Afterwards it does in any case.
+		// read says that the sidecar reads calls to port 80 as HTTP before somebody asks. Afterwards it
+		// does in any case.
 		read bool
 		// added are headers that the sidecar adds to calls to wherever, once it reads them.
 		added map[string]string
-		// timed says that further Pods are started before and after, and their times until they are ready printed.
+		// timed says that further Pods are started before and after, and their times until they are ready
+		// printed.
 		timed bool
 	}{
 		"ALLOW_ANY":     {manifests: []string{ownService}, http: "200", https: "200", before: "200", read: true, timed: true},
 		"REGISTRY_ONLY": {manifests: []string{ownService, registryOnly}, http: "502", https: caller.OutcomeEOF, before: "502", read: true},
-		// Our anchor is then the first HTTP on port 80 that the sidecars of the namespace know, with the effect that any Service of this
-		// kind has.
+		// Our anchor is then the first HTTP on port 80 that the sidecars of the namespace know, with the
+		// effect that any Service of this kind has.
 		"ALLOW_ANY, no HTTP in the mesh": {
 			manifests: []string{ownNamespaceOnly}, http: "200", https: "200", before: "200", added: map[string]string{"X-Envoy-Attempt-Count": "1", "X-Forwarded-Proto": "http", "X-Request-Id": idOfASidecar},
 		},
@@ -269,7 +273,8 @@ func TestANeighborKeepsItsBehavior(t *testing.T) {
 	}
 }
 
-// unchanged asserts that every call of a loop had one of the outcomes that it has without us, and that plain calls stayed plain.
+// unchanged asserts that every call of a loop had one of the outcomes that it has without us, and
+// that plain calls stayed plain.
 func unchanged(t *testing.T, loop caller.State, outcomes ...caller.Outcome) {
 	t.Helper()
 	t.Logf("the neighbor's loop: %v", loop.ByOutcome)
@@ -303,7 +308,8 @@ func serviceEntries() schema.GroupVersionResource {
 	return schema.GroupVersionResource{Group: "networking.istio.io", Version: "v1", Resource: "serviceentries"}
 }
 
-// timesToReady are how long it took three Pods without the annotation, one after the other, to be ready.
+// timesToReady are how long it took three Pods without the annotation, one after the other, to be
+// ready.
 func timesToReady(t *testing.T, s *scene.Scene, namespace, app string) []time.Duration {
 	t.Helper()
 	var took []time.Duration
@@ -323,7 +329,8 @@ func median(durations []time.Duration) time.Duration {
 	return ordered[len(ordered)/2].Round(10 * time.Millisecond)
 }
 
-// noComplaints asserts that the proxies of the Pods that didn't ask say nothing of what was mounted for those that did.
+// noComplaints asserts that the proxies of the Pods that didn't ask say nothing of what was mounted
+// for those that did.
 func noComplaints(t *testing.T, s *scene.Scene, namespace string) {
 	t.Helper()
 	pods, err := s.Client.CoreV1().Pods(namespace).List(t.Context(), metav1.ListOptions{LabelSelector: "!" + egress.LabelInjected})

@@ -25,11 +25,12 @@ import (
 
 // intruder is an object of somebody else's for the host of a target.
 type intruder struct {
-	// manifests and message may contain ${HOST}, ${HERE} for the target's namespace, ${ELSEWHERE} for another one, ${SINKHOLE} for the sinkhole address of the host, and ${PARTNER} for the
-	// partner's.
+	// manifests and message may contain ${HOST}, ${HERE} for the target's namespace, ${ELSEWHERE} for
+	// another one, ${SINKHOLE} for the sinkhole address of the host, and ${PARTNER} for the partner's.
 	manifests string
-	// kind and name are those of the object that the conditions must name. It is "earlier" or "newer": Istio and the controller look at names when two objects are
-	// of the same second, and ours begin with "mtls-egress".
+	// kind and name are those of the object that the conditions must name. It is "earlier" or "newer":
+	// Istio and the controller look at names when two objects are of the same second, and ours begin
+	// with "mtls-egress".
 	kind, name string
 	elsewhere  bool
 	// message is what the condition Conflicted must say of it, reason that of the condition Ready.
@@ -37,18 +38,21 @@ type intruder struct {
 	message, reason string
 	// want is what plain calls of the Pod that asked come to.
 	want caller.Outcome
-	// neighbor and neighborTLS are what plain calls and own https calls of a Pod that didn't ask come to. Default: 200. unsettled ones are not looked at.
+	// neighbor and neighborTLS are what plain calls and own https calls of a Pod that didn't ask come
+	// to. Default: 200. unsettled ones are not looked at.
 	neighbor, neighborTLS caller.Outcome
 	// hides says that nothing of the namespace reaches its sidecars.
 	hides bool
 }
 
-// unsettled is what calls of a neighbor come to that the object itself leads to an address where nothing listens.
+// unsettled is what calls of a neighbor come to that the object itself leads to an address where
+// nothing listens.
 const unsettled caller.Outcome = "unsettled"
 
 const (
 	conflicting = "Conflict"
-	// stopped is the reason while the controller stops calls itself, as they could leave without mutual TLS.
+	// stopped is the reason while the controller stops calls itself, as they could leave without
+	// mutual TLS.
 	stopped = "PlaintextPossible"
 )
 
@@ -279,8 +283,8 @@ spec: {workloadSelector: {labels: {app: shop}}, egress: [{hosts: [istio-system/*
 	}
 }
 
-// TestOtherPeoplesObjectsForTheHost adds objects of somebody else's to a target that works, one at a time, and takes them away again. The namespace's protection is off, so that
-// nothing is refused.
+// TestOtherPeoplesObjectsForTheHost adds objects of somebody else's to a target that works, one at
+// a time, and takes them away again. The namespace's protection is off, so that nothing is refused.
 func TestOtherPeoplesObjectsForTheHost(t *testing.T) {
 	t.Parallel()
 	s := play(t)
@@ -306,14 +310,16 @@ func TestOtherPeoplesObjectsForTheHost(t *testing.T) {
 	}
 }
 
-// stand is a target that works, with a Pod that asked for it, which calls all the time, and one that didn't.
+// stand is a target that works, with a Pod that asked for it, which calls all the time, and one
+// that didn't.
 type stand struct {
 	*scene.Scene
-	// host is the target's. Each stand has its own, as objects that are exported to all namespaces reach those of other tests too.
+	// host is the target's. Each stand has its own, as objects that are exported to all namespaces
+	// reach those of other tests too.
 	host                 string
 	namespace, elsewhere string
 	credential           scene.Credential
-	pod, neighbor       *corev1.Pod
+	pod, neighbor        *corev1.Pod
 	url                  string
 	// partner is the partner's address.
 	partner string
@@ -401,7 +407,8 @@ func (d *stand) lastConnection(t *testing.T) (last int64) {
 	return last
 }
 
-// asked selects what the Pod that asked has called after a connection, at whatever port of the partner.
+// asked selects what the Pod that asked has called after a connection, at whatever port of the
+// partner.
 func (d *stand) asked(after int64) partner.Filter {
 	return partner.Filter{Path: "/others/" + d.namespace, After: after}
 }
@@ -481,8 +488,9 @@ func (d *stand) says(ctx context.Context, row intruder) error {
 	return nil
 }
 
-// mark waits until both sidecars know everything that was written before. The marker has an address of its own, as
-// another object may take port 80 of all other addresses for a protocol that isn't HTTP.
+// mark waits until both sidecars know everything that was written before. The marker has an address
+// of its own, as another object may take port 80 of all other addresses for a protocol that isn't
+// HTTP.
 func (d *stand) mark(t *testing.T) {
 	t.Helper()
 	d.markers++

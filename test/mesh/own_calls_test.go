@@ -33,7 +33,8 @@ spec:
 `
 )
 
-// outboundPolicies are what a mesh does with calls to hosts that it doesn't know. The value is a manifest, which lacks the namespace.
+// outboundPolicies are what a mesh does with calls to hosts that it doesn't know. The value is a
+// manifest, which lacks the namespace.
 func outboundPolicies() map[string]string {
 	return map[string]string{"ALLOW_ANY": "", "REGISTRY_ONLY": registryOnly}
 }
@@ -52,7 +53,8 @@ func ownHTTPS(path string) caller.Bench {
 	}
 }
 
-// callsItself deploys an app that asks for the target and has a credential of its own besides, and returns both credentials.
+// callsItself deploys an app that asks for the target and has a credential of its own besides, and
+// returns both credentials.
 func callsItself(t *testing.T, s *scene.Scene, manifest, loop string) (pod *corev1.Pod, sidecars, own scene.Credential) {
 	t.Helper()
 	ns := namespace(t, s)
@@ -84,7 +86,8 @@ func TestOwnHTTPSIsUntouched(t *testing.T) {
 			if diff := gocmp.Diff(map[caller.Outcome]int{"200": 3}, result.ByOutcome); diff != "" {
 				t.Errorf("with the app's own certificate (-want +got):\n%s", diff)
 			}
-			// The partner demands a certificate. That it gets none shows that the sidecar adds none of its own.
+			// The partner demands a certificate. That it gets none shows that the sidecar adds none of its
+			// own.
 			results, err := s.Caller(pod).Call(t.Context(), caller.Call{URL: "https://" + host + path + "/no-certificate", CAPEM: string(own.ServerCA)})
 			must(t, err)
 			if results[0].Outcome != caller.OutcomeTLS {
@@ -269,7 +272,8 @@ func TestHeadersThatReachThePartner(t *testing.T) {
 				"User-Agent": "shop/1", "Accept-Encoding": "identity", "Authorization": "Bearer token", "Cookie": "a=b",
 				"Traceparent":  "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
 				"X-B3-Traceid": "463ac35c9f6413ad48485a3953bb6124", "X-Shop": "kept", "Via": "1.1 shop",
-				// Envoy writes into the digit after the second hyphen whether the call is traced, which follows from the first eight; this one isn't.
+				// Envoy writes into the digit after the second hyphen whether the call is traced, which follows
+				// from the first eight; this one isn't.
 				"X-Request-Id": "11111111-1111-4111-8111-111111111111",
 			}},
 			want: http.Header{
@@ -330,7 +334,8 @@ func TestKeepAliveAndLargeBodies(t *testing.T) {
 			}
 		}
 	}
-	// Connections to the partner are kept, whatever the app does: 40 calls with a connection each need no handshake each.
+	// Connections to the partner are kept, whatever the app does: 40 calls with a connection each need
+	// no handshake each.
 	answered(t, s, pod, caller.Call{URL: "http://" + host + "/keep-alive/calls", Count: 40})
 	saw := seen(t, s, partner.Filter{Path: "/keep-alive"})
 	t.Logf("%d connections for %d requests", saw.Connections, saw.Requests)

@@ -25,12 +25,14 @@ import (
 // The partner that applies what credential describe prints.
 const (
 	describedHost = "described.example.net"
-	// describedName is that of the Secret with the certificate of its server, and so of the objects that are generated.
+	// describedName is that of the Secret with the certificate of its server, and so of the objects
+	// that are generated.
 	describedName = "described"
 	describedDNS  = "shop.client.example.com"
 )
 
-// describedPartner is what a partner makes itself: the certificate of the server, and the way from the host to the backend, which is told who calls.
+// describedPartner is what a partner makes itself: the certificate of the server, and the way from
+// the host to the backend, which is told who calls.
 const describedPartner = `
 apiVersion: networking.istio.io/v1
 kind: VirtualService
@@ -55,7 +57,8 @@ func describedClient(t *testing.T, issuer *pki.CA, subject string, dnsNames ...s
 	return issuer.Issue(t, template)
 }
 
-// startDescribed is the gateway of the other tests, which is taken down whole at the end: they start their own, with the same names and addresses.
+// startDescribed is the gateway of the other tests, which is taken down whole at the end: they
+// start their own, with the same names and addresses.
 func startDescribed(t *testing.T, s *scene.Scene) *scene.Gateway {
 	t.Helper()
 	t.Cleanup(func() {
@@ -73,7 +76,8 @@ func startDescribed(t *testing.T, s *scene.Scene) *scene.Gateway {
 	return g
 }
 
-// described is what credential describe prints of a Secret in the cluster. The Secret has the intermediate but not the root, which is given beside it.
+// described is what credential describe prints of a Secret in the cluster. The Secret has the
+// intermediate but not the root, which is given beside it.
 func described(t *testing.T, s *scene.Scene, namespace, secret string) string {
 	t.Helper()
 	root := filepath.Join(t.TempDir(), "root.pem")
@@ -96,8 +100,9 @@ func credentialCommand(t *testing.T, args ...string) string {
 	return out.String()
 }
 
-// TestAPartnerConfiguredByWhatWeDescribe gives a partner on Istio the manifests that credential describe --for-partner makes of our Secret, and calls it with that Secret and as a
-// stranger. It doesn't run in parallel, as there is one gateway for all tests.
+// TestAPartnerConfiguredByWhatWeDescribe gives a partner on Istio the manifests that credential
+// describe --for-partner makes of our Secret, and calls it with that Secret and as a stranger. It
+// doesn't run in parallel, as there is one gateway for all tests.
 func TestAPartnerConfiguredByWhatWeDescribe(t *testing.T) {
 	s := play(t)
 	g := startDescribed(t, s)
@@ -108,7 +113,8 @@ func TestAPartnerConfiguredByWhatWeDescribe(t *testing.T) {
 	must(t, s.Apply(t.Context(), described(t, s, ns, "ours")))
 	must(t, s.Apply(t.Context(), strings.Replace(describedPartner, "{name: described}", "{name: described, namespace: "+scene.GatewayNamespace+"}", 1)))
 	stranger := deployed(t, s, scene.App{Namespace: ns, Name: "stranger"})
-	// The gateway learns of the host a moment after the API server did. Until then what it gets for the host counts as a plain connection, as it matches nothing.
+	// The gateway learns of the host a moment after the API server did. Until then what it gets for
+	// the host counts as a plain connection, as it matches nothing.
 	must(t, scene.Until(t.Context(), "the gateway admits our certificate", func(ctx context.Context) error {
 		_, err := expect(ctx, s.Caller(stranger), describedCall(s, ours, nil), "200")
 		return err
@@ -116,7 +122,8 @@ func TestAPartnerConfiguredByWhatWeDescribe(t *testing.T) {
 	before, err := g.PlainConnections(t.Context())
 	must(t, err)
 
-	// With TLS 1.3 a server refuses the client's certificate after the handshake is over for the client, whose sidecar sees a connection that ends, and no reason.
+	// With TLS 1.3 a server refuses the client's certificate after the handshake is over for the
+	// client, whose sidecar sees a connection that ends, and no reason.
 	refused := regexp.MustCompile(`" 503 UC `)
 	foreign := pki.NewCA(t, "Somebody Else's CA")
 	calls := []struct {
@@ -151,7 +158,8 @@ func describedCall(s *scene.Scene, client pki.Pair, headers map[string]string) c
 	}
 }
 
-// callAsAStranger calls without a certificate, and with one of the same issuer, while saying to be ours in the headers that the gateway writes.
+// callAsAStranger calls without a certificate, and with one of the same issuer, while saying to be
+// ours in the headers that the gateway writes.
 func callAsAStranger(t *testing.T, s *scene.Scene, g *scene.Gateway, pod *corev1.Pod, ours pki.Pair) {
 	other := describedClient(t, g.Issuer, otherSubject, describedDNS)
 	forged := map[string]string{"X-Forwarded-Client-Cert": forwarded(ours, admittedSubject) + ";DNS=" + describedDNS, "X-Client-Ssl-Cn": admittedSubject}
@@ -169,8 +177,10 @@ func callAsAStranger(t *testing.T, s *scene.Scene, g *scene.Gateway, pod *corev1
 	})
 }
 
-// refusedByAlert makes a call that does TLS itself until the alert with which the server refuses it arrives. With TLS 1.3 the server refuses when the client sends already; a
-// connection that is closed with bytes unread is reset (RFC 9293, section 3.6.1), and the reset may overtake the alert. No call may be answered.
+// refusedByAlert makes a call that does TLS itself until the alert with which the server refuses it
+// arrives. With TLS 1.3 the server refuses when the client sends already; a connection that is
+// closed with bytes unread is reset (RFC 9293, section 3.6.1), and the reset may overtake the
+// alert. No call may be answered.
 func refusedByAlert(t *testing.T, s *scene.Scene, pod *corev1.Pod, call caller.Call, says string) {
 	t.Helper()
 	must(t, scene.Until(t.Context(), "the alert", func(ctx context.Context) error {

@@ -29,11 +29,14 @@ import (
 )
 
 const (
-	// maxAge is the age of connections in these tests, in place of five minutes, so that they don't last as long.
+	// maxAge is the age of connections in these tests, in place of five minutes, so that they don't
+	// last as long.
 	maxAge = 3 * time.Second
-	// ageSlack is what a connection may live longer than maxAge on a busy machine: Envoy closes it after the call that is under way.
+	// ageSlack is what a connection may live longer than maxAge on a busy machine: Envoy closes it
+	// after the call that is under way.
 	ageSlack = 10 * time.Second
-	// workersApart is how long one thread of Envoy may use the old certificate after another has got the new one. It is milliseconds on an idle machine.
+	// workersApart is how long one thread of Envoy may use the old certificate after another has got
+	// the new one. It is milliseconds on an idle machine.
 	workersApart = 2 * time.Second
 	// rotations is how often the Secret changes.
 	rotations = 3
@@ -149,7 +152,8 @@ func (r *rotating) last(t *testing.T) (last int64) {
 	return last
 }
 
-// moves waits until every open connection presents the certificate, and checks that they all moved to it as promised.
+// moves waits until every open connection presents the certificate, and checks that they all moved
+// to it as promised.
 func (r *rotating) moves(t *testing.T, written time.Time, serial string) {
 	t.Helper()
 	var first, lastBegan, lastEnded time.Time
@@ -208,7 +212,8 @@ func (r *rotating) unharmed(t *testing.T, path, fault string) {
 	neverPlain(t, seen(t, r.Scene, partner.Filter{Path: path}), row)
 }
 
-// TestTheSecretChangesUnderLoad changes the client certificate three times, then to a pair that doesn't belong together, and then to a good one again.
+// TestTheSecretChangesUnderLoad changes the client certificate three times, then to a pair that
+// doesn't belong together, and then to a good one again.
 func TestTheSecretChangesUnderLoad(t *testing.T) {
 	t.Parallel()
 	s := play(t)
@@ -243,7 +248,8 @@ func TestTheSecretChangesUnderLoad(t *testing.T) {
 	r.unharmed(t, path, "the Secret becomes a broken pair and a good one again")
 }
 
-// lookNow makes the controller read the Secret. It does so by itself within five minutes, and after any change of the EgressTarget.
+// lookNow makes the controller read the Secret. It does so by itself within five minutes, and after
+// any change of the EgressTarget.
 func (r *rotating) lookNow(t *testing.T) {
 	t.Helper()
 	_, _, err := r.Kubectl(t.Context(), "--namespace", r.namespace, "annotate", "--overwrite", "egresstarget", r.host, "example.com/look=now")
@@ -295,7 +301,8 @@ func (r *rotating) keeps(t *testing.T, serial string) {
 	}
 }
 
-// TestTheServersCAChangesUnderLoad lets the partner move to a certificate of another CA: the Secret has both CAs before, and the new one alone afterwards.
+// TestTheServersCAChangesUnderLoad lets the partner move to a certificate of another CA: the Secret
+// has both CAs before, and the new one alone afterwards.
 func TestTheServersCAChangesUnderLoad(t *testing.T) {
 	t.Parallel()
 	s := play(t)
@@ -339,7 +346,8 @@ func TestTheServersCAChangesUnderLoad(t *testing.T) {
 	neverPlain(t, seen(t, s, partner.Filter{Path: path}), figures{Promise: "Rotation", Fault: "the CA in the Secret is no longer the server's", Requests: 3, Failed: 3})
 }
 
-// TestTheServersCAMovesToAConfigMap has an EgressTarget ask for the CA of a ConfigMap, as trust-manager writes one, while its Pod mounts the Secret alone, and starts that Pod again.
+// TestTheServersCAMovesToAConfigMap has an EgressTarget ask for the CA of a ConfigMap, as
+// trust-manager writes one, while its Pod mounts the Secret alone, and starts that Pod again.
 func TestTheServersCAMovesToAConfigMap(t *testing.T) {
 	t.Parallel()
 	s := play(t)
@@ -370,7 +378,8 @@ func TestTheServersCAMovesToAConfigMap(t *testing.T) {
 	r.unharmed(t, path, "the Pod is started again, and the CA comes from the ConfigMap")
 }
 
-// programmedCA checks where the DestinationRule has the CA of the server. That a file isn't there doesn't show in calls: a sidecar goes on with what it had.
+// programmedCA checks where the DestinationRule has the CA of the server. That a file isn't there
+// doesn't show in calls: a sidecar goes on with what it had.
 func (r *rotating) programmedCA(t *testing.T, file string) {
 	t.Helper()
 	found, _, err := r.Kubectl(t.Context(), "--namespace", r.namespace, "get", "destinationrules", "--output", "jsonpath={.items[*].spec.subsets[*].trafficPolicy.tls.caCertificates}")
@@ -391,8 +400,9 @@ func (r *rotating) bundle(t *testing.T, cas ...*pki.CA) {
 	must(t, err)
 }
 
-// TestCertManagerRenewsUnderLoad has cert-manager issue the credential, and renew it as often as it can be asked to: a certificate is valid for an hour at least, and renewed when
-// half a minute of it is over. The CA of the server is in a ConfigMap.
+// TestCertManagerRenewsUnderLoad has cert-manager issue the credential, and renew it as often as it
+// can be asked to: a certificate is valid for an hour at least, and renewed when half a minute of
+// it is over. The CA of the server is in a ConfigMap.
 func TestCertManagerRenewsUnderLoad(t *testing.T) {
 	t.Parallel()
 	s := play(t)
@@ -418,7 +428,8 @@ func TestCertManagerRenewsUnderLoad(t *testing.T) {
 	r.unharmed(t, path, "cert-manager renews the certificate")
 }
 
-// renews waits until the partner has seen a certificate and two after it, the last of which is the one in the status, and checks whom they name.
+// renews waits until the partner has seen a certificate and two after it, the last of which is the
+// one in the status, and checks whom they name.
 func (r *rotating) renews(t *testing.T) {
 	t.Helper()
 	serials := map[string]bool{}
@@ -453,7 +464,8 @@ func (r *rotating) renews(t *testing.T) {
 	}
 }
 
-// serve gives the partner a certificate of the CA for a name of its zone, until the end of the test.
+// serve gives the partner a certificate of the CA for a name of its zone, until the end of the
+// test.
 func serve(t *testing.T, s *scene.Scene, name string, ca *pki.CA) {
 	t.Helper()
 	patch := func(ctx context.Context, certificate, key any) error {

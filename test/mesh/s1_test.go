@@ -49,7 +49,8 @@ type form struct {
 	layout string
 	// asks are the targets. Default: askedByDefault.
 	asks []asked
-	// spec of an EgressTarget for host that is there before the app, as YAML. Default: the controller creates it.
+	// spec of an EgressTarget for host that is there before the app, as YAML. Default: the controller
+	// creates it.
 	spec string
 	// plain says that the sidecar is an ordinary container.
 	plain bool
@@ -189,7 +190,8 @@ func (f form) prepare(t *testing.T, s *scene.Scene, namespace string, ask asked)
 	return made
 }
 
-// injected asserts what the Pod's containers have mounted of ours and the user's, and where the sidecar stands.
+// injected asserts what the Pod's containers have mounted of ours and the user's, and where the
+// sidecar stands.
 func (f form) injected(t *testing.T, pod *corev1.Pod) {
 	t.Helper()
 	var want []corev1.VolumeMount
@@ -270,7 +272,8 @@ func TestTwoNamespacesHaveTheSameHost(t *testing.T) {
 	presentsItsOwn(t, s, url, "one host in two namespaces", made)
 }
 
-// presentsItsOwn asserts that the partner sees each app, as namespace/name, with its own certificate and no other.
+// presentsItsOwn asserts that the partner sees each app, as namespace/name, with its own
+// certificate and no other.
 func presentsItsOwn(t *testing.T, s *scene.Scene, url, what string, apps map[string]scene.Credential) {
 	t.Helper()
 	path := strings.TrimPrefix(url, "http://"+host)
@@ -289,7 +292,8 @@ func presentsItsOwn(t *testing.T, s *scene.Scene, url, what string, apps map[str
 	}
 }
 
-// sight is what the partner saw of a connection and one kind of request on it, without what differs between two that are alike.
+// sight is what the partner saw of a connection and one kind of request on it, without what differs
+// between two that are alike.
 type sight struct {
 	Kind                  partner.Kind
 	Port                  int
@@ -309,8 +313,8 @@ func mutualTLS(sni string, made scene.Credential, port int, hostHeader, path str
 	}
 }
 
-// sights are the different sights of connections, sorted. Mutual TLS without a request is left out: a sidecar with many calls opens
-// a connection more than it comes to need.
+// sights are the different sights of connections, sorted. Mutual TLS without a request is left out:
+// a sidecar with many calls opens a connection more than it comes to need.
 func sights(connections []partner.Connection) []sight {
 	different := map[sight]struct{}{}
 	for _, connection := range connections {
@@ -337,7 +341,8 @@ func sorted(all []sight) []sight {
 	return all
 }
 
-// fromPod are the connections that came from a Pod. Addresses of Pods that have ended are used again, so earlier connections are left out.
+// fromPod are the connections that came from a Pod. Addresses of Pods that have ended are used
+// again, so earlier connections are left out.
 func fromPod(t *testing.T, s *scene.Scene, pod *corev1.Pod) (connections []partner.Connection) {
 	t.Helper()
 	must(t, scene.Until(t.Context(), "the handshakes with the partner to end", func(ctx context.Context) (err error) {
@@ -399,7 +404,8 @@ func answered(t *testing.T, s *scene.Scene, pod *corev1.Pod, calls caller.Call) 
 	return results
 }
 
-// onlyMutualTLS asserts of a loop that every answer came over TLS with one client certificate, and that once there was one, no call failed.
+// onlyMutualTLS asserts of a loop that every answer came over TLS with one client certificate, and
+// that once there was one, no call failed.
 func onlyMutualTLS(t *testing.T, what string, loop caller.State, serial string) {
 	t.Helper()
 	successes := loop.ByOutcome["200"]
@@ -416,7 +422,8 @@ func onlyMutualTLS(t *testing.T, what string, loop caller.State, serial string) 
 	}
 }
 
-// finished waits until the caller of a Pod has ended as it was asked to, and returns the Pod and the last state of the loops.
+// finished waits until the caller of a Pod has ended as it was asked to, and returns the Pod and
+// the last state of the loops.
 func finished(t *testing.T, s *scene.Scene, namespace, app string) (pod *corev1.Pod, loops map[string]caller.State) {
 	t.Helper()
 	must(t, scene.Until(t.Context(), "the app container of "+namespace+"/"+app+" to end", func(ctx context.Context) error {

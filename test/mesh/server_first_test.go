@@ -33,8 +33,9 @@ function connect() {
 connect()`
 )
 
-// TestANeighborWhoseServerSpeaksFirst measures what the app port of a target does to a neighbor that calls a server
-// outside the mesh on that port, in a protocol in which the server speaks first.
+// TestANeighborWhoseServerSpeaksFirst measures what the app port of a target does to a neighbor
+// that calls a server outside the mesh on that port, in a protocol in which the server speaks
+// first.
 func TestANeighborWhoseServerSpeaksFirst(t *testing.T) {
 	t.Parallel()
 	s := play(t)
@@ -63,8 +64,8 @@ spec: {appPort: %d}
 	}))
 	hears(t, s, pod, "greeted")
 
-	// With a Pod the neighbor's sidecar reads HTTP on the port, and waits for a request that never comes. The warning at
-	// admission and the limits tell of it.
+	// With a Pod the neighbor's sidecar reads HTTP on the port, and waits for a request that never
+	// comes. The warning at admission and the limits tell of it.
 	url := "http://" + net.JoinHostPort(host, strconv.Itoa(serverFirstPort)) + "/server-first"
 	must(t, s.Deploy(t.Context(), scene.App{Namespace: ns, Name: "shop", Annotations: scene.Target(host), Loops: []string{url}}))
 	calling(t, s, ns, "shop")
@@ -75,7 +76,8 @@ spec: {appPort: %d}
 	hears(t, s, pod, "greeted")
 }
 
-// outsideServer starts a Pod without a sidecar that greets, and returns its address, which no Service has.
+// outsideServer starts a Pod without a sidecar that greets, and returns its address, which no
+// Service has.
 func outsideServer(t *testing.T, s *scene.Scene, namespace string) (address string) {
 	t.Helper()
 	must(t, s.Deploy(t.Context(), scene.App{
@@ -87,7 +89,8 @@ func outsideServer(t *testing.T, s *scene.Scene, namespace string) (address stri
 	return pod.Status.PodIP
 }
 
-// hears waits until each of three connections in a row has come to the same, and the sidecar listens accordingly.
+// hears waits until each of three connections in a row has come to the same, and the sidecar
+// listens accordingly.
 func hears(t *testing.T, s *scene.Scene, pod *corev1.Pod, want string) {
 	t.Helper()
 	must(t, scene.Until(t.Context(), "the neighbor's connections to be "+want, func(ctx context.Context) error {

@@ -75,8 +75,9 @@ func (o generatedObject) gvr() schema.GroupVersionResource {
 	return schema.GroupVersionResource{Group: "networking.istio.io", Version: "v1", Resource: o.resource}
 }
 
-// tour walks from everything through all states, along every way of adding or removing one object exactly once, and back to everything. It is Hierholzer's algorithm on the cube of
-// states, where as many ways lead to each corner as lead away from it.
+// tour walks from everything through all states, along every way of adding or removing one object
+// exactly once, and back to everything. It is Hierholzer's algorithm on the cube of states, where
+// as many ways lead to each corner as lead away from it.
 func tour() []presence {
 	left := map[presence][]presence{}
 	for state := withNothing; state <= withEverything; state++ {
@@ -115,7 +116,8 @@ func TestTheTourTakesEveryWayOnce(t *testing.T) {
 	}
 }
 
-// walk is a namespace in which the objects of a target are removed and added by hand, while apps call all the time.
+// walk is a namespace in which the objects of a target are removed and added by hand, while apps
+// call all the time.
 type walk struct {
 	s            *scene.Scene
 	registryOnly bool
@@ -124,19 +126,22 @@ type walk struct {
 	path    string
 	made    scene.Credential
 	objects map[presence]*unstructured.Unstructured
-	// pod calls from beginning to end. The late ones start while the walk is under way, in the state that they are the key of.
+	// pod calls from beginning to end. The late ones start while the walk is under way, in the state
+	// that they are the key of.
 	pod  *corev1.Pod
 	late map[presence]string
 	// lateCalls and lateFailed count the calls of the late Pods.
 	lateCalls, lateFailed int
 }
 
-// walkTimeout ends each call of the walk: short, as one that ends at the sinkhole takes all of it. So on a busy machine a call can time out in any state.
+// walkTimeout ends each call of the walk: short, as one that ends at the sinkhole takes all of it.
+// So on a busy machine a call can time out in any state.
 const walkTimeout = "300ms"
 
 func (w *walk) url() string { return "http://" + host + w.path }
 
-// outcomes are what a call can come to in a state, besides a time-out. One of them must be seen, unless a time-out is among them.
+// outcomes are what a call can come to in a state, besides a time-out. One of them must be seen,
+// unless a time-out is among them.
 func (w *walk) outcomes(p presence) []caller.Outcome {
 	switch {
 	case p|withAnchor == withEverything || p|withListener == withEverything:
@@ -158,7 +163,8 @@ func (w *walk) outcomes(p presence) []caller.Outcome {
 	}
 }
 
-// lateStates are those in which a Pod starts: what a first Pod finds, and those that come closest to mutual TLS.
+// lateStates are those in which a Pod starts: what a first Pod finds, and those that come closest
+// to mutual TLS.
 func lateStates() []presence {
 	return []presence{
 		withNothing, withAnchor | withServiceEntry, withAnchor | withServiceEntry | withDestinationRule, withAnchor | withVirtualService | withServiceEntry,
@@ -166,7 +172,8 @@ func lateStates() []presence {
 	}
 }
 
-// gated keeps a Pod from being scheduled until startGated. So a Pod can start while nobody could create one, as a webhook is down.
+// gated keeps a Pod from being scheduled until startGated. So a Pod can start while nobody could
+// create one, as a webhook is down.
 func gated(spec *corev1.PodSpec) {
 	spec.SchedulingGates = []corev1.PodSchedulingGate{{Name: "mtls.egress/test"}}
 }
@@ -214,7 +221,8 @@ spec: {outboundTrafficPolicy: {mode: %s}, egress: [{hosts: [%q, "istio-system/*"
 `, w.namespace, mode, strings.Join(hosts, `", "`)))
 }
 
-// begin takes the generated objects over when all is programmed and each client has been answered over mutual TLS.
+// begin takes the generated objects over when all is programmed and each client has been answered
+// over mutual TLS.
 func (w *walk) begin(t *testing.T) {
 	t.Helper()
 	var err error
@@ -267,7 +275,8 @@ func (w *walk) step(ctx context.Context, from, to presence) error {
 	return nil
 }
 
-// followed waits until the sidecar has all of a state that it can have: it knows of a DestinationRule only for a host that it knows, and of a VirtualService only for a port that it
+// followed waits until the sidecar has all of a state that it can have: it knows of a
+// DestinationRule only for a host that it knows, and of a VirtualService only for a port that it
 // listens on.
 func (w *walk) followed(t *testing.T, p presence) {
 	t.Helper()
@@ -307,7 +316,8 @@ func (w *walk) followed(t *testing.T, p presence) {
 	}))
 }
 
-// outcomesSince waits until a loop has made some calls that began after it was asked, and enough says yes, and counts what came of them.
+// outcomesSince waits until a loop has made some calls that began after it was asked, and enough
+// says yes, and counts what came of them.
 func outcomesSince(t *testing.T, s *scene.Scene, pod *corev1.Pod, url string, calls int, enough func(map[caller.Outcome]int) bool) map[caller.Outcome]int {
 	t.Helper()
 	var before *caller.State
@@ -362,7 +372,8 @@ func (w *walk) stay(t *testing.T, p presence) {
 	w.followed(t, p)
 	some := func(map[caller.Outcome]int) bool { return true }
 	if wanted := w.outcomes(p); !slices.Contains(wanted, caller.OutcomeTimeout) {
-		// Envoy's threads take a configuration over one after the other, and what the state before gave may come once more.
+		// Envoy's threads take a configuration over one after the other, and what the state before gave
+		// may come once more.
 		outcomesSince(t, w.s, w.pod, w.url()+"/go", 1, func(got map[caller.Outcome]int) bool {
 			return slices.ContainsFunc(wanted, func(outcome caller.Outcome) bool { return got[outcome] > 0 })
 		})
@@ -417,8 +428,10 @@ func (w *walk) hide(t *testing.T) {
 	w.stay(t, withEverything)
 }
 
-// TestEveryStateOfTheObjects removes and adds the generated objects by hand, by every single step from every state, with the controller stopped and the protection off, while clients of
-// all kinds call and new Pods start. What the app gets in each state is that of its own sidecar or nothing at all; the partner gets calls over mutual TLS and no other.
+// TestEveryStateOfTheObjects removes and adds the generated objects by hand, by every single step
+// from every state, with the controller stopped and the protection off, while clients of all kinds
+// call and new Pods start. What the app gets in each state is that of its own sidecar or nothing at
+// all; the partner gets calls over mutual TLS and no other.
 func TestEveryStateOfTheObjects(t *testing.T) {
 	s := play(t)
 	walks := map[string]*walk{"ALLOW_ANY": {path: "/states-any"}, "REGISTRY_ONLY": {path: "/states-registry", registryOnly: true}}

@@ -16,8 +16,9 @@ import (
 	"mtls.egress/webhook/test/scene"
 )
 
-// TestACredentialIsTriedBeforeAnyPodPresentsIt has the controller make a handshake with the partner from its own Pod: with a credential that the partner takes, and with its successor, which
-// it doesn't take. There is no other Pod.
+// TestACredentialIsTriedBeforeAnyPodPresentsIt has the controller make a handshake with the partner
+// from its own Pod: with a credential that the partner takes, and with its successor, which it
+// doesn't take. There is no other Pod.
 func TestACredentialIsTriedBeforeAnyPodPresentsIt(t *testing.T) {
 	t.Parallel()
 	s := play(t)

@@ -146,7 +146,8 @@ func (d *demo) example(ctx context.Context) error {
 	return nil
 }
 
-// writeCredential writes the files that the example speaks of. The certificate is valid for 90 days.
+// writeCredential writes the files that the example speaks of. The certificate is valid for 90
+// days.
 func (d *demo) writeCredential(dir string, now time.Time) error {
 	template := pki.Client("shop")
 	template.NotBefore, template.NotAfter = now.Add(-time.Hour), now.AddDate(0, 0, 90)
@@ -203,10 +204,12 @@ func (d *demo) get(ctx context.Context, app, url string, reached func(caller.Res
 	return result, nil
 }
 
-// sidecarSaid prints what the access log of the sidecar has of a call beside its status: the response flag and why.
+// sidecarSaid prints what the access log of the sidecar has of a call beside its status: the
+// response flag and why.
 func (d *demo) sidecarSaid(ctx context.Context, pod *corev1.Pod, url string) error {
 	host, path, _ := strings.Cut(url, "/")
-	// Istio's format; the host and path are those of the call: https://istio.io/latest/docs/tasks/observability/logs/access-log/#default-access-log-format
+	// Istio's format; the host and path are those of the call:
+	// https://istio.io/latest/docs/tasks/observability/logs/access-log/#default-access-log-format
 	line := regexp.MustCompile(`"GET /` + regexp.QuoteMeta(path) + ` [^"]*" 503 (\S+) (\S+) \S+ "([^"]*)"`)
 	var said []string
 	err := scene.Until(ctx, "the access log of "+pod.Name+" for "+host, func(ctx context.Context) error {
@@ -257,7 +260,8 @@ func outcome(result caller.Result) string {
 	}
 }
 
-// keep opens a shell in which kubectl talks to the cluster. The cluster is out of reach of all others.
+// keep opens a shell in which kubectl talks to the cluster. The cluster is out of reach of all
+// others.
 func (d *demo) keep(ctx context.Context, out io.Writer, in io.Reader) error {
 	d.Sayf("\nIt keeps running. This shell is on its node, kubectl and helm are in the PATH; exit ends everything.")
 	shell := d.scene.Command(ctx, "kubectl")

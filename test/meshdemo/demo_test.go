@@ -11,7 +11,8 @@ import (
 
 func TestMain(m *testing.M) { os.Exit(cluster.Isolate(m.Run)) }
 
-// essentials are what the story has to tell, each as the lines of it in their order, joined by blanks.
+// essentials are what the story has to tell, each as the lines of it in their order, joined by
+// blanks.
 func essentials() map[string]string {
 	return map[string]string{
 		"the example's commands": `\$ kubectl apply -f 00-namespace\.yaml \$ kubectl create secret generic external-system-mtls-data -n project .* \$ kubectl apply -f deployment\.yaml`,

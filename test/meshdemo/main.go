@@ -1,6 +1,8 @@
-// Command meshdemo shows on a real mesh what one annotation does: a Kubernetes node with Istio, the chart installed by Helm, examples/egress as a user applies it, and a partner that
-// demands client certificates and says what it saw. First the call, then the four things that make it safe. It ends and leaves nothing. With KEEP=1 in the environment it opens a
-// shell at the end, in which kubectl talks to the cluster.
+// Command meshdemo shows on a real mesh what one annotation does: a Kubernetes node with Istio, the
+// chart installed by Helm, examples/egress as a user applies it, and a partner that demands client
+// certificates and says what it saw. First the call, then the four things that make it safe. It
+// ends and leaves nothing. With KEEP=1 in the environment it opens a shell at the end, in which
+// kubectl talks to the cluster.
 package main
 
 import (
@@ -34,7 +36,8 @@ func tell() int {
 	return 0
 }
 
-// run does everything and prints it to out. With a shell it hands it what to run at the end, as standard input.
+// run does everything and prints it to out. With a shell it hands it what to run at the end, as
+// standard input.
 func run(ctx context.Context, out io.Writer, shell io.Reader) (err error) {
 	if reason := cluster.Unavailable(); reason != "" {
 		return errors.New(reason)

@@ -206,13 +206,15 @@ func (d *demo) withoutDestinationRule(ctx context.Context) error {
 	return err
 }
 
-// nothingLeaves waits until calls have an outcome, makes one call, and shows that the partner saw nothing of it.
+// nothingLeaves waits until calls have an outcome, makes one call, and shows that the partner saw
+// nothing of it.
 func (d *demo) nothingLeaves(ctx context.Context, path string, reached func(caller.Result) bool) error {
 	pod, err := d.scene.ReadyPod(ctx, namespace, deployment)
 	if err != nil {
 		return err
 	}
-	// Until the sidecar knows of the change, calls are answered, over mutual TLS. They have a path of their own.
+	// Until the sidecar knows of the change, calls are answered, over mutual TLS. They have a path of
+	// their own.
 	if _, err := d.until(ctx, pod, "http://"+host+"/until"+path, reached); err != nil {
 		return err
 	}

@@ -1,4 +1,5 @@
-// Package nameserver gives tests a DNS server of their own, so that names of partners lead to this machine.
+// Package nameserver gives tests a DNS server of their own, so that names of partners lead to this
+// machine.
 package nameserver
 
 import (
@@ -10,7 +11,8 @@ import (
 	"golang.org/x/net/dns/dnsmessage"
 )
 
-// Resolver asks a DNS server that knows records, by absolute names, and answers nothing to a name whose records are empty.
+// Resolver asks a DNS server that knows records, by absolute names, and answers nothing to a name
+// whose records are empty.
 func Resolver(tb testing.TB, records map[string][]string) *net.Resolver {
 	tb.Helper()
 	server, err := net.ListenPacket("udp", "127.0.0.1:0")

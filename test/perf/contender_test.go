@@ -35,7 +35,8 @@ type contender struct {
 	admission admission
 }
 
-// admission says which objects the API server has. Whatever is not there costs nothing, not even a selector that doesn't match.
+// admission says which objects the API server has. Whatever is not there costs nothing, not even a
+// selector that doesn't match.
 type admission struct {
 	// webhook is the chart's MutatingWebhookConfiguration.
 	webhook bool
@@ -65,9 +66,10 @@ func contenders() []contender {
 	}
 }
 
-// pod is one of a workload, as the ReplicaSet controller creates it. It has its sidecar already, as there is no Istio here to
-// inject it: the controller would write an event for each Pod that never gets one. The webhook has to mount into the sidecar
-// directly in addition to the annotations, which the mutating policy does not.
+// pod is one of a workload, as the ReplicaSet controller creates it. It has its sidecar already, as
+// there is no Istio here to inject it: the controller would write an event for each Pod that never
+// gets one. The webhook has to mount into the sidecar directly in addition to the annotations,
+// which the mutating policy does not.
 func (c contender) pod() *corev1.Pod {
 	pod := &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{
@@ -106,7 +108,8 @@ func outcomeOf(pod *corev1.Pod) outcome {
 	}
 }
 
-// stage puts the objects of the contender whose turn it is on the API server and takes the others away.
+// stage puts the objects of the contender whose turn it is on the API server and takes the others
+// away.
 type stage struct {
 	api     client.Client
 	objects map[string][]client.Object
@@ -148,9 +151,10 @@ func newStage(ctx context.Context, ours *installation.Installation) (*stage, err
 	return s, nil
 }
 
-// mutatingPolicyOf returns a policy, and its binding, that gives every annotated Pod the two annotations of one that the webhook
-// has injected. The values are written out, so it is as cheap as such a policy can be: one that computes them from the
-// annotation, or sets the label and the alias as well, costs more.
+// mutatingPolicyOf returns a policy, and its binding, that gives every annotated Pod the two
+// annotations of one that the webhook has injected. The values are written out, so it is as cheap
+// as such a policy can be: one that computes them from the annotation, or sets the label and the
+// alias as well, costs more.
 func mutatingPolicyOf(injected *corev1.Pod) ([]client.Object, error) {
 	const name = "mounts"
 	volume, err := json.Marshal(injected.Annotations[annotationVolume])
@@ -222,7 +226,8 @@ func (s *stage) change(ctx context.Context, object client.Object, wanted bool) e
 	return s.api.Create(ctx, object)
 }
 
-// await waits: the API server takes up new objects within milliseconds, new policies within a second or two.
+// await waits: the API server takes up new objects within milliseconds, new policies within a
+// second or two.
 func (s *stage) await(ctx context.Context) error {
 	const patience = time.Minute
 	ctx, cancel := context.WithTimeout(ctx, patience)
@@ -243,7 +248,8 @@ func (s *stage) await(ctx context.Context) error {
 	}
 }
 
-// observe finds out by dry runs what is in force. The webhook leaves kube-system out, so there the chart's policy refuses a Pod.
+// observe finds out by dry runs what is in force. The webhook leaves kube-system out, so there the
+// chart's policy refuses a Pod.
 func (s *stage) observe(ctx context.Context) (admission, error) {
 	pod, elsewhere := contender{asks: true}.pod(), contender{asks: true}.pod()
 	pod.Namespace, elsewhere.Namespace = namespace, metav1.NamespaceSystem

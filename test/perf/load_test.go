@@ -17,8 +17,9 @@ import (
 	"k8s.io/client-go/rest"
 )
 
-// newClients returns clients that create Pods. Each has a connection of its own, as the API server works on 100 requests of one
-// HTTP/2 connection at a time. They write protobuf, as the controllers of Kubernetes do.
+// newClients returns clients that create Pods. Each has a connection of its own, as the API server
+// works on 100 requests of one HTTP/2 connection at a time. They write protobuf, as the controllers
+// of Kubernetes do.
 func newClients(config *rest.Config, count int) ([]corev1client.PodInterface, error) {
 	clients := make([]corev1client.PodInterface, count)
 	for n := range clients {
@@ -50,7 +51,8 @@ func (s sample) quantile(share float64) time.Duration {
 
 func (s sample) perSecond() float64 { return float64(len(s.calls)) / s.all.Seconds() }
 
-// create creates Pods; every client has one call under way at any time. The first call that fails ends it.
+// create creates Pods; every client has one call under way at any time. The first call that fails
+// ends it.
 func create(ctx context.Context, clients []corev1client.PodInterface, count int, of contender) (sample, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)

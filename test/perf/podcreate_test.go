@@ -17,18 +17,20 @@ import (
 	"mtls.egress/webhook/test/perf/report"
 )
 
-// rounds is how often each contender has its turn. benchstat needs six samples for a confidence interval.
+// rounds is how often each contender has its turn. benchstat needs six samples for a confidence
+// interval.
 const rounds = 6
 
-// levels are the numbers of parallel clients, each with the number of Pods that are created in a turn.
+// levels are the numbers of parallel clients, each with the number of Pods that are created in a
+// turn.
 func levels() []level {
 	return []level{{clients: 1, creates: 300}, {clients: 50, creates: 800}, {clients: 200, creates: 1200}}
 }
 
 type level struct{ clients, creates int }
 
-// BenchmarkPodCreate measures calls that create a Pod, as clients see them. The contenders take turns on one API server, so that
-// what disturbs the machine disturbs all.
+// BenchmarkPodCreate measures calls that create a Pod, as clients see them. The contenders take
+// turns on one API server, so that what disturbs the machine disturbs all.
 func BenchmarkPodCreate(b *testing.B) {
 	arena, err := newArena(b.Context())
 	if err != nil {
@@ -92,7 +94,8 @@ func newArena(ctx context.Context) (_ *arena, err error) {
 	return a, nil
 }
 
-// prepare brings the target into the state that it is in nearly always: programmed, with a credential.
+// prepare brings the target into the state that it is in nearly always: programmed, with a
+// credential.
 func (a *arena) prepare(ctx context.Context) (err error) {
 	credential, err := os.MkdirTemp(a.ours.Dir, "credential-")
 	if err != nil {
@@ -218,7 +221,8 @@ func (a *arena) measure(ctx context.Context, of contender, at level) (turn, erro
 	return turn{sample: measured, webhookCPU: time.Duration((after.cpuSeconds - before.cpuSeconds) * float64(time.Second))}, a.settle(ctx)
 }
 
-// settle waits until the controller has done what the Pods of before gave it to do, and collects our own garbage.
+// settle waits until the controller has done what the Pods of before gave it to do, and collects
+// our own garbage.
 func (a *arena) settle(ctx context.Context) error {
 	for {
 		waiting, err := a.ours.Metric(ctx, "workqueue_depth", nil)

@@ -13,8 +13,9 @@ import (
 	"mtls.egress/webhook/test/perf/report"
 )
 
-// BenchmarkRenderProcess measures one call of the command that renders a file of 1,000 Deployments, each with a host of its own,
-// from the start of the process to its end. The binary is built as `make build` does.
+// BenchmarkRenderProcess measures one call of the command that renders a file of 1,000 Deployments,
+// each with a host of its own, from the start of the process to its end. The binary is built as
+// `make build` does.
 func BenchmarkRenderProcess(b *testing.B) {
 	const deployments, runs = 1000, 10
 	root, err := apiserver.Root(b.Context())

@@ -5,7 +5,8 @@ import "testing"
 // pkg is this package, for the results.
 const pkg = "mtls.egress/webhook/test/perf"
 
-// reported keeps the testing package from adding a line of its own for a benchmark whose lines are printed already.
+// reported keeps the testing package from adding a line of its own for a benchmark whose lines are
+// printed already.
 func reported(b *testing.B) {
 	b.Helper()
 	b.SkipNow()

@@ -26,11 +26,13 @@ const (
 // MTLS_EGRESS_STEADY is another duration, such as 10m.
 const steadily = 3 * time.Minute
 
-// settling is for how long nothing may have been written before what happens without a cause is counted.
+// settling is for how long nothing may have been written before what happens without a cause is
+// counted.
 const settling = 10 * time.Second
 
-// BenchmarkScale fills a cluster, with 1,000 Pods at once that ask for a host of their own each, and with 9,000 more for the same hosts. It measures how soon the targets
-// are programmed and with how many writes, how soon webhooks and controllers start in such a cluster, and what they need.
+// BenchmarkScale fills a cluster, with 1,000 Pods at once that ask for a host of their own each,
+// and with 9,000 more for the same hosts. It measures how soon the targets are programmed and with
+// how many writes, how soon webhooks and controllers start in such a cluster, and what they need.
 func BenchmarkScale(b *testing.B) {
 	ctx := b.Context()
 	period := steadily

@@ -1,10 +1,12 @@
-// Package pki makes certificates for tests: authorities, intermediates and leaves with exactly the fields a test
-// asks for. Keys are ECDSA P-256 unless a test brings its own, because generating them is fast.
+// Package pki makes certificates for tests: authorities, intermediates and leaves with exactly the
+// fields a test asks for. Keys are ECDSA P-256 unless a test brings its own, because generating
+// them is fast.
 //
-// Nothing reads the clock: certificates without a validity are valid from [Epoch] for a hundred years, so a test
-// chooses its own "now".
+// Nothing reads the clock: certificates without a validity are valid from [Epoch] for a hundred
+// years, so a test chooses its own "now".
 //
-// Functions that take a testing.TB end the test when they fail. Programs use [Authority] and [CA.Sign], which return the error.
+// Functions that take a testing.TB end the test when they fail. Programs use [Authority] and
+// [CA.Sign], which return the error.
 package pki
 
 import (
@@ -29,8 +31,8 @@ func Epoch() time.Time { return time.Date(2020, time.January, 1, 0, 0, 0, 0, tim
 // forever is the NotAfter of certificates whose template names none.
 func forever() time.Time { return Epoch().AddDate(100, 0, 0) }
 
-// Template says what a certificate holds. Usages are taken as given: none means that the certificate has no such
-// extension. [Client] and [Server] give the usual ones.
+// Template says what a certificate holds. Usages are taken as given: none means that the
+// certificate has no such extension. [Client] and [Server] give the usual ones.
 type Template struct {
 	// Subject of the certificate.
 	Subject pkix.Name

@@ -20,13 +20,15 @@ import (
 	"mtls.egress/webhook/test/apiserver"
 )
 
-// controlPort is where a caller is asked and told. It leads past the sidecar, so that it answers whatever state the sidecar is in.
+// controlPort is where a caller is asked and told. It leads past the sidecar, so that it answers
+// whatever state the sidecar is in.
 const controlPort = "9100"
 
 // App is a workload whose container calls.
 type App struct {
 	Namespace, Name string
-	// Kind is Deployment, StatefulSet, DaemonSet, ReplicaSet, Job, CronJob or Pod. Default: Deployment.
+	// Kind is Deployment, StatefulSet, DaemonSet, ReplicaSet, Job, CronJob or Pod. Default:
+	// Deployment.
 	Kind string
 	// Annotations and Labels are the workload's own. Of a Pod they are none.
 	Annotations, Labels map[string]string

@@ -24,14 +24,17 @@ import (
 //go:embed manifests/gateway.yaml
 var gatewayManifests string
 
-// GatewayNamespace is where the partners behind an Istio gateway run, hidden from the mesh as the other partner is.
+// GatewayNamespace is where the partners behind an Istio gateway run, hidden from the mesh as the
+// other partner is.
 const GatewayNamespace = "gateway-partner"
 
 // The partners behind the gateway.
 const (
-	// IdentityHost admits one subject alone, and tells its backend in headers who calls. The server's certificate covers *.mtls.example.net.
+	// IdentityHost admits one subject alone, and tells its backend in headers who calls. The server's
+	// certificate covers *.mtls.example.net.
 	IdentityHost = "shop.mtls.example.net"
-	// UncoveredHost leads to the same partner, and its name has a label too many for the server's certificate.
+	// UncoveredHost leads to the same partner, and its name has a label too many for the server's
+	// certificate.
 	UncoveredHost = "eu.shop.mtls.example.net"
 	// NamesHost admits certificates with the subject alternative name NamesClient.
 	NamesHost   = "names.example.net"
@@ -40,7 +43,8 @@ const (
 	SignedHost = "signed.example.net"
 )
 
-// Gateway is an Istio ingress gateway with three partners behind it. One backend serves all of them.
+// Gateway is an Istio ingress gateway with three partners behind it. One backend serves all of
+// them.
 type Gateway struct {
 	// Issuer signs the clients of IdentityHost. ClientCA has signed it.
 	Issuer *pki.CA
@@ -48,10 +52,12 @@ type Gateway struct {
 	scene *Scene
 }
 
-// Admitted says whom IdentityHost admits: a subject as Envoy prints it, and a URI among the subject alternative names.
+// Admitted says whom IdentityHost admits: a subject as Envoy prints it, and a URI among the subject
+// alternative names.
 type Admitted struct{ Subject, URI string }
 
-// StartGateway installs the gateway with Istio's chart, and what is behind it, and returns when it serves.
+// StartGateway installs the gateway with Istio's chart, and what is behind it, and returns when it
+// serves.
 func (s *Scene) StartGateway(ctx context.Context, admitted Admitted) (*Gateway, error) {
 	g := &Gateway{scene: s}
 	if err := g.start(ctx, admitted); err != nil {
@@ -114,7 +120,8 @@ func (g *Gateway) Backend() *partner.Client {
 	}}
 }
 
-// PlainConnections is how many connections without TLS have reached the gateway on any of its ports since it runs.
+// PlainConnections is how many connections without TLS have reached the gateway on any of its ports
+// since it runs.
 func (g *Gateway) PlainConnections(ctx context.Context) (int, error) {
 	pods, err := g.scene.Client.CoreV1().Pods(GatewayNamespace).List(ctx, metav1.ListOptions{LabelSelector: "istio=gateway"})
 	if err != nil {
@@ -128,7 +135,8 @@ func (g *Gateway) PlainConnections(ctx context.Context) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	// On its TLS port Envoy has no filter chain for what says no server name, and so for what is no TLS.
+	// On its TLS port Envoy has no filter chain for what says no server name, and so for what is no
+	// TLS.
 	var plain int
 	for _, counter := range []string{`envoy_listener_downstream_cx_total{listener_address="0.0.0.0_80"}`, `envoy_listener_no_filter_chain_match{listener_address="0.0.0.0_443"}`} {
 		found := regexp.MustCompile("(?m)^" + regexp.QuoteMeta(counter) + ` (\d+)$`).FindSubmatch(bytes.TrimSpace(metrics))

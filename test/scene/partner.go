@@ -14,7 +14,8 @@ import (
 //go:embed manifests/partner.yaml
 var partnerManifests string
 
-// PartnerNamespace is where the partner runs. Its Services are hidden from the mesh, so that the partner is as far away as one beyond the internet.
+// PartnerNamespace is where the partner runs. Its Services are hidden from the mesh, so that the
+// partner is as far away as one beyond the internet.
 const PartnerNamespace = "partner"
 
 // OtherName is a name that leads to the partner and that its certificate doesn't carry.

@@ -1,5 +1,7 @@
-// Package scene is where the tests of the data path, their demo and their benchmark play: a cluster with Istio, the chart installed by Helm as an admin would, with two webhooks and two
-// controllers, and a partner outside of the mesh that demands client certificates and records every byte that it sees. Apps are Pods with a program that calls.
+// Package scene is where the tests of the data path, their demo and their benchmark play: a cluster
+// with Istio, the chart installed by Helm as an admin would, with two webhooks and two controllers,
+// and a partner outside of the mesh that demands client certificates and records every byte that it
+// sees. Apps are Pods with a program that calls.
 package scene
 
 import (
@@ -44,7 +46,8 @@ const (
 	component = "app.kubernetes.io/name=" + Release + ",app.kubernetes.io/component="
 )
 
-// imagesVariable is where the nodes of the cluster in KUBECONFIG have the images of the tests from, as in registry.example/team: mtls-egress-webhook, actor and clients, with the tag test.
+// imagesVariable is where the nodes of the cluster in KUBECONFIG have the images of the tests from,
+// as in registry.example/team: mtls-egress-webhook, actor and clients, with the tag test.
 const imagesVariable = "MTLS_EGRESS_IMAGES"
 
 // patience bounds every wait. It is no measure.
@@ -52,9 +55,11 @@ const patience = 2 * time.Minute
 
 // Options of Start. The zero value is fine.
 type Options struct {
-	// Say is told each step before it is taken, as a sentence without a full stop. Default: nobody is told.
+	// Say is told each step before it is taken, as a sentence without a full stop. Default: nobody is
+	// told.
 	Say func(step string)
-	// Values are values of the chart, each as Helm's --set takes it, besides the images and a retention of two seconds for unused EgressTargets.
+	// Values are values of the chart, each as Helm's --set takes it, besides the images and a
+	// retention of two seconds for unused EgressTargets.
 	Values []string
 	// Bare leaves the chart out: the caller installs it.
 	Bare bool
@@ -75,7 +80,8 @@ type Scene struct {
 	values []string
 }
 
-// Start brings everything up. The process must run under cluster.Isolate, whose end is the end of it all, but for a cluster of KUBECONFIG, which the caller frees with Remove.
+// Start brings everything up. The process must run under cluster.Isolate, whose end is the end of
+// it all, but for a cluster of KUBECONFIG, which the caller frees with Remove.
 func Start(ctx context.Context, options Options) (*Scene, error) {
 	if options.Say == nil {
 		options.Say = func(string) {}
@@ -144,7 +150,8 @@ func (s *Scene) repository(name string) string {
 	return strings.TrimSuffix(os.Getenv(imagesVariable), "/") + "/" + name
 }
 
-// registry is where the images of a cluster of our own say that they come from. No such host exists.
+// registry is where the images of a cluster of our own say that they come from. No such host
+// exists.
 const registry = "registry.local/"
 
 // images are built from the project's own programs.
@@ -162,7 +169,8 @@ func (s *Scene) buildImages(ctx context.Context) error {
 	return nil
 }
 
-// LoadVersion makes another version of the webhook known to the node. The version is the image's tag as well.
+// LoadVersion makes another version of the webhook known to the node. The version is the image's
+// tag as well.
 func (s *Scene) LoadVersion(ctx context.Context, version string) error {
 	if err := s.buildImage(ctx, Release, version); err != nil {
 		return err
@@ -199,7 +207,8 @@ func (s *Scene) buildImage(ctx context.Context, name, version string) error {
 	return err
 }
 
-// ChartValues are the values of the chart that every installation has here, and further ones, which win, as arguments of Helm.
+// ChartValues are the values of the chart that every installation has here, and further ones, which
+// win, as arguments of Helm.
 func (s *Scene) ChartValues(values ...string) []string {
 	var args []string
 	for _, value := range slices.Concat([]string{
@@ -213,8 +222,8 @@ func (s *Scene) ChartValues(values ...string) []string {
 // Chart is the directory of the chart.
 func (s *Scene) Chart() string { return filepath.Join(s.Root, "charts", "mtls-egress-webhook") }
 
-// Install installs the chart, or upgrades it to further values, and returns when all replicas of both
-// Deployments run and the webhook is reached.
+// Install installs the chart, or upgrades it to further values, and returns when all replicas of
+// both Deployments run and the webhook is reached.
 func (s *Scene) Install(ctx context.Context, values ...string) error {
 	args := []string{"upgrade", "--install", Release, s.Chart(), "--namespace", Namespace, "--create-namespace", "--wait", "--timeout", patience.String()}
 	if _, _, err := s.Helm(ctx, append(args, s.ChartValues(values...)...)...); err != nil {
@@ -223,9 +232,9 @@ func (s *Scene) Install(ctx context.Context, values ...string) error {
 	return s.AwaitAdmission(ctx, metav1.NamespaceDefault)
 }
 
-// AwaitAdmission waits until all webhooks are ready and the API server reaches the
-// webhooks that are asked about a Pod of the namespace. A Pod that is ready is not in the node's rules
-// for its Service at once, and a Service without a Pod in them refuses connections.
+// AwaitAdmission waits until all webhooks are ready and the API server reaches the webhooks that
+// are asked about a Pod of the namespace. A Pod that is ready is not in the node's rules for its
+// Service at once, and a Service without a Pod in them refuses connections.
 func (s *Scene) AwaitAdmission(ctx context.Context, namespace string) error {
 	if err := s.Rollout(ctx, Namespace, "deployment/"+Webhook); err != nil {
 		return err

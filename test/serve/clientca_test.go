@@ -16,7 +16,8 @@ import (
 	"mtls.egress/webhook/test/pki"
 )
 
-// TestOnlyTheAPIServerIsAnswered has an API server present a client certificate to the webhook, as docs/security.md says, which answers nobody else.
+// TestOnlyTheAPIServerIsAnswered has an API server present a client certificate to the webhook, as
+// docs/security.md says, which answers nobody else.
 func TestOnlyTheAPIServerIsAnswered(t *testing.T) {
 	dir := t.TempDir()
 	file := func(name string, content []byte) string {
@@ -80,7 +81,8 @@ plugins:
 	wrong.wantSaid(t, "error: --client-ca-file: "+users+" holds no certificate that can be read: it must hold the CA of the API server's client certificate, as PEM")
 }
 
-// askAs sends an admission request with a client certificate, nil for none, and returns the status of the answer.
+// askAs sends an admission request with a client certificate, nil for none, and returns the status
+// of the answer.
 func (p *process) askAs(t *testing.T, client *pki.Pair) int {
 	t.Helper()
 	config := &tls.Config{InsecureSkipVerify: true}

@@ -82,8 +82,8 @@ func (c *cluster) kubectl(t *testing.T, args ...string) string {
 	return stdout
 }
 
-// installChart installs everything of the chart but the Deployments. webhookPort is where the API server
-// calls the webhook.
+// installChart installs everything of the chart but the Deployments. webhookPort is where the API
+// server calls the webhook.
 func (c *cluster) installChart(t *testing.T, webhookPort string, values ...string) {
 	t.Helper()
 	args := []string{

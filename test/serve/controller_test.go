@@ -20,8 +20,9 @@ const injectedPod = `{"apiVersion":"v1","kind":"Pod","metadata":{"name":"app","n
 	"labels":{"mtls.egress/injected":"true","to.mtls.egress/` + host + `":"true"}},
 	"spec":{"containers":[{"name":"app","image":"app"}],"hostAliases":[{"ip":"254.110.240.171","hostnames":["` + host + `"]}]}}`
 
-// TestServeController is one story: a controller comes up in a cluster without its CRD, then without
-// Istio, then with Istio, and never with a webhook. It gets a second replica, loses its Lease, and goes.
+// TestServeController is one story: a controller comes up in a cluster without its CRD, then
+// without Istio, then with Istio, and never with a webhook. It gets a second replica, loses its
+// Lease, and goes.
 func TestServeController(t *testing.T) {
 	c := newCluster(t, apiserver.ForTest(t))
 
@@ -30,7 +31,8 @@ func TestServeController(t *testing.T) {
 	first.wantExit(t, 1)
 	first.wantSaid(t, missingCRD)
 
-	// Nobody answers at this port: a Pod that is injected by hand gets past a webhook that may be missing.
+	// Nobody answers at this port: a Pod that is injected by hand gets past a webhook that may be
+	// missing.
 	c.installChart(t, freePorts(t, 1)[0], "webhook.failurePolicy=Ignore")
 	first.start(t)
 	first.waitReady(t)
@@ -126,8 +128,8 @@ func (c *cluster) programsOnceIstioIsThere(t *testing.T, p *process) {
 	p.wantHealth(t, "/readyz", http.StatusOK, "ok")
 }
 
-// losesItsLease freezes the leader until another controller has its Lease. The leader ends as soon as it
-// can run again.
+// losesItsLease freezes the leader until another controller has its Lease. The leader ends as soon
+// as it can run again.
 func (c *cluster) losesItsLease(t *testing.T, leader *process) {
 	t.Helper()
 	holder := c.holder(t)

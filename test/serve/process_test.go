@@ -24,7 +24,8 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 )
 
-// process is the command serve webhook or serve controller, on its own ports of the loopback interface.
+// process is the command serve webhook or serve controller, on its own ports of the loopback
+// interface.
 type process struct {
 	cmd *exec.Cmd
 	// webhook, health and metrics are its ports. A controller has no webhook.
@@ -83,7 +84,8 @@ func freePorts(t *testing.T, count int) []string {
 	return ports
 }
 
-// start starts the command, anew when it has ended. It is killed at the end of the test when it still runs then.
+// start starts the command, anew when it has ended. It is killed at the end of the test when it
+// still runs then.
 func (p *process) start(t *testing.T) {
 	t.Helper()
 	stderr, err := os.Create(p.stderr)
@@ -235,8 +237,9 @@ func (p *process) handshake(config *tls.Config) string {
 	return connection.ConnectionState().NegotiatedProtocol
 }
 
-// mutate sends the admission request for an annotated Pod, as an API server does that trusts trust and calls the replica name.
-// It wants a patch, and returns whether the replica closes the connection.
+// mutate sends the admission request for an annotated Pod, as an API server does that trusts trust
+// and calls the replica name. It wants a patch, and returns whether the replica closes the
+// connection.
 func (p *process) mutate(t *testing.T, trust *x509.CertPool, name string) (closed bool) {
 	t.Helper()
 	review := admissionv1.AdmissionReview{

@@ -1,5 +1,5 @@
-// Package serve_test runs the built servers against a real API server, with the chart's manifests and
-// with no more rights than these give to the service account of each.
+// Package serve_test runs the built servers against a real API server, with the chart's manifests
+// and with no more rights than these give to the service account of each.
 package serve_test
 
 import (
@@ -23,8 +23,8 @@ const (
 // missingCRD is the end of a server that runs before the chart is installed.
 const missingCRD = "error: the CRD of EgressTarget (mtls.egress/v1alpha1) is missing; the chart installs it: "
 
-// emptyCache is the start of a log line, as JSON, of a server that may read nothing. What it can't read
-// comes after it.
+// emptyCache is the start of a log line, as JSON, of a server that may read nothing. What it can't
+// read comes after it.
 const emptyCache = `"Not ready","logger":"health","check":"cache","reason":"the EgressTargets`
 
 // wantMetrics fails the test unless a line of /metrics matches each of the patterns.

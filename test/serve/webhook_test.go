@@ -12,8 +12,8 @@ import (
 	"mtls.egress/webhook/test/apiserver"
 )
 
-// TestServeWebhook is one story: a webhook comes up in a cluster without its CRD, and then without Istio
-// and without a controller, gets a second replica, and goes.
+// TestServeWebhook is one story: a webhook comes up in a cluster without its CRD, and then without
+// Istio and without a controller, gets a second replica, and goes.
 func TestServeWebhook(t *testing.T) {
 	c := newCluster(t, apiserver.ForTest(t))
 
@@ -62,9 +62,9 @@ func TestServeWebhook(t *testing.T) {
 	c.webhookSeesNoSecrets(t)
 }
 
-// webhookNamesWhatFails runs a webhook whose account has none of the chart's rights, so that it can read
-// neither EgressTargets nor its certificate. It lists the failed checks, logs why they fail, and stops
-// when it is told to.
+// webhookNamesWhatFails runs a webhook whose account has none of the chart's rights, so that it can
+// read neither EgressTargets nor its certificate. It lists the failed checks, logs why they fail,
+// and stops when it is told to.
 func (c *cluster) webhookNamesWhatFails(t *testing.T) {
 	t.Helper()
 	p := c.webhook(t, "--kubeconfig="+c.kubeconfigOf(t, "nobody"), "--shutdown-delay=0s")
@@ -78,7 +78,8 @@ func (c *cluster) webhookNamesWhatFails(t *testing.T) {
 	p.wantExit(t, 0)
 }
 
-// injectsAlone has the API server ask a webhook in a cluster without Istio and without a controller.
+// injectsAlone has the API server ask a webhook in a cluster without Istio and without a
+// controller.
 func (c *cluster) injectsAlone(t *testing.T, p *process) {
 	t.Helper()
 	c.answers(t, p, "127.0.0.1")

@@ -32,11 +32,14 @@ const (
 	caName   = "mtls-egress-webhook-serving-ca"
 )
 
-// kubeletLags are how long after cert-manager the replicas see a changed Secret. One sees it, has the CA in the caBundle and serves the new leaf, long before the other.
+// kubeletLags are how long after cert-manager the replicas see a changed Secret. One sees it, has
+// the CA in the caBundle and serves the new leaf, long before the other.
 var kubeletLags = []time.Duration{0, 15 * time.Second}
 
-// TestCertManagerRotatesWithoutGap has the real cert-manager renew leaf and CA of two replicas, while the API server creates annotated Pods, each of which has to be
-// injected, and while somebody shakes hands with both replicas and trusts what is in the caBundle just then, as the API server does for each new connection.
+// TestCertManagerRotatesWithoutGap has the real cert-manager renew leaf and CA of two replicas,
+// while the API server creates annotated Pods, each of which has to be injected, and while somebody
+// shakes hands with both replicas and trusts what is in the caBundle just then, as the API server
+// does for each new connection.
 func TestCertManagerRotatesWithoutGap(t *testing.T) {
 	var manager *certmanager.CertManager
 	ctx, stopKubelets := context.WithCancel(t.Context())
@@ -109,8 +112,8 @@ func TestCertManagerRotatesWithoutGap(t *testing.T) {
 	}
 }
 
-// mountSecret does for a replica what the kubelet does for a Pod: it writes the Secret into a new directory and lets the link ..data lead there, some time after the
-// Secret has changed.
+// mountSecret does for a replica what the kubelet does for a Pod: it writes the Secret into a new
+// directory and lets the link ..data lead there, some time after the Secret has changed.
 func mountSecret(ctx context.Context, t *testing.T, reader client.Client, directory string, lag time.Duration) {
 	var mounted map[string][]byte
 	for {
@@ -303,7 +306,8 @@ func (r *rotation) bundle(t *testing.T) []byte {
 	return configuration.Webhooks[0].ClientConfig.CABundle
 }
 
-// served waits until all replicas serve the leaf of a Secret that is not old, and returns its content.
+// served waits until all replicas serve the leaf of a Secret that is not old, and returns its
+// content.
 func (r *rotation) served(t *testing.T, old map[string][]byte) map[string][]byte {
 	t.Helper()
 	var found map[string][]byte

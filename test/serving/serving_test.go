@@ -1,5 +1,6 @@
-// Package serving_test runs the webhook's own certificate against a real API server: with the rights that the chart
-// gives it and no more, and with an API server that really calls the webhook while its CA is replaced.
+// Package serving_test runs the webhook's own certificate against a real API server: with the
+// rights that the chart gives it and no more, and with an API server that really calls the webhook
+// while its CA is replaced.
 package serving_test
 
 import (
@@ -38,7 +39,8 @@ import (
 
 const secretName = "webhook-ca"
 
-// patience bounds every wait. It is no measure: what it waits for takes milliseconds, or never happens.
+// patience bounds every wait. It is no measure: what it waits for takes milliseconds, or never
+// happens.
 const patience = 3 * time.Minute
 
 func TestServing(t *testing.T) {
@@ -66,8 +68,8 @@ func TestServing(t *testing.T) {
 	}
 }
 
-// cluster is what one test has of the API server: a namespace, a user with the webhook's rights in it, and the name of
-// a MutatingWebhookConfiguration.
+// cluster is what one test has of the API server: a namespace, a user with the webhook's rights in
+// it, and the name of a MutatingWebhookConfiguration.
 type cluster struct {
 	admin      kubernetes.Interface
 	namespace  string
@@ -117,7 +119,8 @@ func (c *cluster) allow(t *testing.T, inNamespace, inCluster []rbacv1.PolicyRule
 	}
 }
 
-// replica starts a Source with the rights of the webhook's user, and stops it at the end of the test.
+// replica starts a Source with the rights of the webhook's user, and stops it at the end of the
+// test.
 func (c *cluster) replica(t *testing.T, change ...func(*serving.Options)) *serving.Source {
 	t.Helper()
 	options := serving.Options{
@@ -189,7 +192,8 @@ func verify(leaf *x509.Certificate, bundle []byte, name string) error {
 	return err
 }
 
-// configure creates the MutatingWebhookConfiguration: two webhooks, without caBundle, as the chart does.
+// configure creates the MutatingWebhookConfiguration: two webhooks, without caBundle, as the chart
+// does.
 func (c *cluster) configure(t *testing.T) *admissionregistrationv1.MutatingWebhookConfiguration {
 	t.Helper()
 	config := &admissionregistrationv1.MutatingWebhookConfiguration{ObjectMeta: metav1.ObjectMeta{Name: c.configName, Labels: map[string]string{"kept": "true"}}}
@@ -361,7 +365,8 @@ func emptiedBundleIsRestored(t *testing.T, c *cluster) {
 	c.bundle(t, exactly(ca))
 	before := c.configuration(t)
 
-	// As helm upgrade does: the whole object is written anew, without a caBundle and with a change of its own.
+	// As helm upgrade does: the whole object is written anew, without a caBundle and with a change of
+	// its own.
 	update := before.DeepCopy()
 	timeout := int32(3)
 	for i := range update.Webhooks {
@@ -402,7 +407,8 @@ func foreignCAStays(t *testing.T, c *cluster) {
 	c.bundle(t, exactly(append(c.secret(t).Data["ca.crt"], foreign...)))
 }
 
-// filesAreTrusted is what happens when the provider is changed, there and back: replicas of both kinds run beside each other.
+// filesAreTrusted is what happens when the provider is changed, there and back: replicas of both
+// kinds run beside each other.
 func filesAreTrusted(t *testing.T, c *cluster) {
 	c.configure(t)
 	embedded := c.replica(t)
@@ -477,8 +483,8 @@ func (c *cluster) withoutImpersonation() *rest.Config {
 	return config
 }
 
-// assertRotated waits until the caBundle holds a new CA beside old and source serves a leaf of it. damaged is what the
-// Secret held in between.
+// assertRotated waits until the caBundle holds a new CA beside old and source serves a leaf of it.
+// damaged is what the Secret held in between.
 func (c *cluster) assertRotated(t *testing.T, source *serving.Source, old, damaged []byte) {
 	t.Helper()
 	var ca []byte
@@ -563,10 +569,11 @@ func notReadyWithoutRights(t *testing.T, c *cluster) {
 	ready(t, source)
 }
 
-// rotationWithoutGap has the API server call two replicas, failurePolicy Fail, with a TLS handshake for every call,
-// while the CA's Secret is deleted and made anew.
+// rotationWithoutGap has the API server call two replicas, failurePolicy Fail, with a TLS handshake
+// for every call, while the CA's Secret is deleted and made anew.
 func rotationWithoutGap(t *testing.T, c *cluster) {
-	// In place of the five minutes: long for an API server on the same machine, whose watch lags by milliseconds, or seconds when the machine is busy.
+	// In place of the five minutes: long for an API server on the same machine, whose watch lags by
+	// milliseconds, or seconds when the machine is busy.
 	const delay = 15 * time.Second
 	var handshakes atomic.Int64
 	config := &admissionregistrationv1.MutatingWebhookConfiguration{ObjectMeta: metav1.ObjectMeta{Name: c.configName}}

@@ -1,4 +1,5 @@
-// Package story prints what the demos tell: steps with how long they took, sentences, and what somebody said.
+// Package story prints what the demos tell: steps with how long they took, sentences, and what
+// somebody said.
 package story
 
 import (
@@ -53,7 +54,8 @@ func (s *Story) Indented(text string) {
 	}
 }
 
-// Wrapped breaks a text into lines of at most width characters, at blanks. A word that is longer gets a line of its own.
+// Wrapped breaks a text into lines of at most width characters, at blanks. A word that is longer
+// gets a line of its own.
 func Wrapped(text string, width int) string {
 	var lines []string
 	line := ""

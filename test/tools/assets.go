@@ -22,7 +22,8 @@ const temporary = "tmp-"
 // servers are the programs that a directory of envtest assets holds.
 func servers() []string { return []string{"etcd", "kube-apiserver", "kubectl"} }
 
-// assets returns the directory that holds etcd, kube-apiserver, kubectl and helm, and makes what is missing.
+// assets returns the directory that holds etcd, kube-apiserver, kubectl and helm, and makes what is
+// missing.
 func assets(ctx context.Context, progress io.Writer) (string, error) {
 	root, err := cacheRoot(os.Getenv)
 	if err != nil {
@@ -44,7 +45,8 @@ func assets(ctx context.Context, progress io.Writer) (string, error) {
 	return link(entry, "assets-", links)
 }
 
-// provide makes the programs that are missing in the cache entry and returns what the assets directory has to link to.
+// provide makes the programs that are missing in the cache entry and returns what the assets
+// directory has to link to.
 func provide(ctx context.Context, entry string, progress io.Writer) (map[string]string, error) {
 	found, err := look(entry, time.Now())
 	if err != nil {
@@ -150,8 +152,9 @@ func isProgram(path string) bool {
 	return err == nil && info.Mode().IsRegular() && info.Mode()&0o111 != 0
 }
 
-// linkSet is the content of the assets directory: each name, and the file that it stands for. That is the program of the directory when there is one that has it,
-// else the one built from source; fromSource are the programs for which the latter happens.
+// linkSet is the content of the assets directory: each name, and the file that it stands for. That
+// is the program of the directory when there is one that has it, else the one built from source;
+// fromSource are the programs for which the latter happens.
 func linkSet(built, directory string, has func(name string) bool) (links map[string]string, fromSource []program) {
 	links = map[string]string{}
 	for _, p := range assetSet().programs {
@@ -171,8 +174,9 @@ func linkSet(built, directory string, has func(name string) bool) (links map[str
 	return links, fromSource
 }
 
-// link makes the directory of these links, if there is none yet, and returns its path. The names are relative paths in it. The directory's own name begins with prefix
-// and stands for the links, so it never changes its content.
+// link makes the directory of these links, if there is none yet, and returns its path. The names
+// are relative paths in it. The directory's own name begins with prefix and stands for the links,
+// so it never changes its content.
 func link(entry, prefix string, links map[string]string) (string, error) {
 	sum := sha256.New()
 	for _, name := range slices.Sorted(maps.Keys(links)) {

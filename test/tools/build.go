@@ -26,7 +26,8 @@ type set struct {
 	programs []program
 }
 
-// The sets, each with its quickest program first. A set of its own is what some callers don't need, or what changes at another time.
+// The sets, each with its quickest program first. A set of its own is what some callers don't need,
+// or what changes at another time.
 
 // assetSet is the API server, its store and its clients.
 func assetSet() set {
@@ -72,8 +73,8 @@ func certManagerSet() set {
 	}}
 }
 
-// promtoolSet is Prometheus and its checker of rules, without the two dozen ways to discover what to scrape
-// (https://github.com/prometheus/prometheus/blob/v0.316.0/plugins/plugin_aws.go).
+// promtoolSet is Prometheus and its checker of rules, without the two dozen ways to discover what
+// to scrape (https://github.com/prometheus/prometheus/blob/v0.316.0/plugins/plugin_aws.go).
 func promtoolSet() set {
 	return set{module: "promtool", programs: []program{
 		{name: "promtool", path: "github.com/prometheus/prometheus/cmd/promtool", tags: "remove_all_sd"},
@@ -116,8 +117,9 @@ func (v versions) minor() (major, minor string, err error) {
 	return parts[0], parts[1], nil
 }
 
-// linkFlags are the go command's -ldflags for all programs: no symbol tables, and the versions that a release carries, which kubectl, the API server and Helm's
-// templates (.Capabilities.KubeVersion) report. The linker passes over a variable that a program doesn't have.
+// linkFlags are the go command's -ldflags for all programs: no symbol tables, and the versions that
+// a release carries, which kubectl, the API server and Helm's templates (.Capabilities.KubeVersion)
+// report. The linker passes over a variable that a program doesn't have.
 func linkFlags(v versions) (string, error) {
 	major, minor, err := v.minor()
 	if err != nil {
@@ -133,7 +135,8 @@ func linkFlags(v versions) (string, error) {
 	return strings.Join(flags, " "), nil
 }
 
-// recipe tells apart two ways to build from the same sources. The versions are no part of it: they come from go.mod.
+// recipe tells apart two ways to build from the same sources. The versions are no part of it: they
+// come from go.mod.
 func (s set) recipe() (string, error) {
 	flags, err := linkFlags(versions{kubernetes: "v1.0.0", helm: "v3.0.0", containerd: "v2.0.0"})
 	return fmt.Sprintf("%q %q", s.programs, flags), err
@@ -172,12 +175,14 @@ const (
 	linking               = 10 * time.Second
 )
 
-// expectation is how long it takes to compile this many packages on this many cores and to link a program.
+// expectation is how long it takes to compile this many packages on this many cores and to link a
+// program.
 func expectation(packages, cores int) time.Duration {
 	return linking + time.Duration(packages)*time.Second/time.Duration(packagesPerCoreSecond*cores)
 }
 
-// build compiles the module's programs into the folder. Each has a temporary name until it is complete.
+// build compiles the module's programs into the folder. Each has a temporary name until it is
+// complete.
 func build(ctx context.Context, module, folder string, missing []program, progress io.Writer) error {
 	if len(missing) == 0 {
 		return nil

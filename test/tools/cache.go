@@ -15,7 +15,8 @@ import (
 	"time"
 )
 
-// keepUnused is how long a cache entry stays after its last use: longer than a branch rests, shorter than a year of updates at 200 MB each.
+// keepUnused is how long a cache entry stays after its last use: longer than a branch rests,
+// shorter than a year of updates at 200 MB each.
 const keepUnused = 30 * 24 * time.Hour
 
 // cacheRoot is the folder of all cache entries, as a function of the environment.
@@ -32,8 +33,8 @@ func cacheRoot(getenv func(string) string) (string, error) {
 	}
 }
 
-// cacheKey names what is built: the pinned modules, the sources in these folders of the module, the recipe (what is built from them, and how) and the platform. Tests
-// have no part in it.
+// cacheKey names what is built: the pinned modules, the sources in these folders of the module, the
+// recipe (what is built from them, and how) and the platform. Tests have no part in it.
 func cacheKey(module fs.FS, sources []string, recipe, platform string) (string, error) {
 	files := []string{"go.mod", "go.sum"}
 	for _, folder := range sources {
@@ -59,13 +60,15 @@ func cacheKey(module fs.FS, sources []string, recipe, platform string) (string, 
 	return hex.EncodeToString(sum.Sum(nil))[:16], nil
 }
 
-// keyOf names what follows from these facts alone. Whoever adds a kind of thing to the cache starts with a fact that says what it is.
+// keyOf names what follows from these facts alone. Whoever adds a kind of thing to the cache starts
+// with a fact that says what it is.
 func keyOf(facts ...string) string {
 	sum := sha256.Sum256(fmt.Appendf(nil, "%q", facts))
 	return hex.EncodeToString(sum[:])[:16]
 }
 
-// enter creates the cache entry if there is none yet, waits until this process is the only one that works in it and tidies up. The caller has to unlock it.
+// enter creates the cache entry if there is none yet, waits until this process is the only one that
+// works in it and tidies up. The caller has to unlock it.
 func enter(root, key string, progress io.Writer) (entry string, unlock func(), err error) {
 	entry = filepath.Join(root, key)
 	if err := os.MkdirAll(entry, 0o755); err != nil {
@@ -82,8 +85,8 @@ func enter(root, key string, progress io.Writer) (entry string, unlock func(), e
 	return entry, unlock, nil
 }
 
-// lock waits until this process is the only one that works in the cache entry, and returns the function that lets the next one in. The kernel lets go of the
-// lock of a process that dies.
+// lock waits until this process is the only one that works in the cache entry, and returns the
+// function that lets the next one in. The kernel lets go of the lock of a process that dies.
 func lock(entry string, progress io.Writer) (unlock func(), err error) {
 	path := filepath.Join(entry, "lock")
 	file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o644)
@@ -101,8 +104,8 @@ func lock(entry string, progress io.Writer) (unlock func(), err error) {
 	return func() { _ = file.Close() }, nil
 }
 
-// prune removes the cache entries next to the one in use that nothing has used for keepUnused, and the one's leftovers of interrupted builds. The caller holds
-// the lock.
+// prune removes the cache entries next to the one in use that nothing has used for keepUnused, and
+// the one's leftovers of interrupted builds. The caller holds the lock.
 func prune(entry string, now time.Time) error {
 	leftovers, err := filepath.Glob(filepath.Join(entry, temporary+"*"))
 	if err != nil {

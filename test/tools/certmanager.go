@@ -13,7 +13,8 @@ const (
 	certManagerChart   = "deploy/charts/cert-manager"
 )
 
-// certManager returns the directory that holds cert-manager's programs and its chart, and makes what is missing.
+// certManager returns the directory that holds cert-manager's programs and its chart, and makes
+// what is missing.
 func certManager(ctx context.Context, progress io.Writer) (string, error) {
 	root, err := cacheRoot(os.Getenv)
 	if err != nil {

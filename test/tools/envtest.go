@@ -11,17 +11,20 @@ import (
 )
 
 const (
-	// setupEnvtestModule has the version of the sigs.k8s.io/controller-runtime that the webhook is built with.
+	// setupEnvtestModule has the version of the sigs.k8s.io/controller-runtime that the webhook is
+	// built with.
 	setupEnvtestModule = "sigs.k8s.io/controller-runtime/tools/setup-envtest@v0.24.1"
 	downloadLimit      = 60 * time.Second
 
-	// Files of a cache entry: the directory that setup-envtest filled, and the reason why it could not, with the time of the failure as the file's.
+	// Files of a cache entry: the directory that setup-envtest filled, and the reason why it could
+	// not, with the time of the failure as the file's.
 	downloadedFile = "setup-envtest.directory"
 	failedFile     = "setup-envtest.failed"
 )
 
-// setupEnvtest downloads the servers and returns their directory, or an empty string when they can't be downloaded, which is remembered in the cache entry. An error
-// means that the caller should give up.
+// setupEnvtest downloads the servers and returns their directory, or an empty string when they
+// can't be downloaded, which is remembered in the cache entry. An error means that the caller
+// should give up.
 func setupEnvtest(ctx context.Context, entry string, progress io.Writer) (string, error) {
 	v, err := pinned(ctx)
 	if err != nil {

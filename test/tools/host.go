@@ -26,7 +26,8 @@ type hostPackage struct {
 	files []string
 }
 
-// pythonWithPip stands for a python3 that has the module pip, whose installation shows in no file of a known place.
+// pythonWithPip stands for a python3 that has the module pip, whose installation shows in no file
+// of a known place.
 const pythonWithPip = "python3 -m pip"
 
 // work tells which of the things that need more of the host have to be made.

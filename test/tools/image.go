@@ -9,7 +9,8 @@ import (
 	"time"
 )
 
-// registry is where the images' names say that they come from. No such host exists: what isn't imported fails at once.
+// registry is where the images' names say that they come from. No such host exists: what isn't
+// imported fails at once.
 const registry = "registry.local"
 
 // imageArchive is the file of an image's cache entry.
@@ -84,7 +85,8 @@ func (i image) args(output string) []string {
 	return args
 }
 
-// part is the image's: its files come from folders of the cache, whose names stand for their content.
+// part is the image's: its files come from folders of the cache, whose names stand for their
+// content.
 func (i image) part(packer string) part {
 	return part{
 		name:     imagePart(i.name),

@@ -10,7 +10,8 @@ import (
 	"path/filepath"
 )
 
-// istioCRDs returns the file with Istio's CustomResourceDefinitions, of the version of istio.io/api that the webhook itself is built with.
+// istioCRDs returns the file with Istio's CustomResourceDefinitions, of the version of istio.io/api
+// that the webhook itself is built with.
 func istioCRDs(ctx context.Context) (string, error) {
 	const module = "istio.io/api"
 	dir, err := moduleDirectory(ctx, filepath.Join("..", ".."), module)
@@ -24,7 +25,8 @@ func istioCRDs(ctx context.Context) (string, error) {
 	return file, nil
 }
 
-// gatewayCRDs returns the folder with the CustomResourceDefinitions of the Gateway API, of the version that istiod is built with.
+// gatewayCRDs returns the folder with the CustomResourceDefinitions of the Gateway API, of the
+// version that istiod is built with.
 func gatewayCRDs(ctx context.Context) (string, error) {
 	const module = "sigs.k8s.io/gateway-api"
 	dir, err := moduleDirectory(ctx, "istio", module)
@@ -38,7 +40,8 @@ func gatewayCRDs(ctx context.Context) (string, error) {
 	return folder, nil
 }
 
-// moduleDirectory is the folder in the module cache with the sources of a module, at the version that the go.mod in dir has.
+// moduleDirectory is the folder in the module cache with the sources of a module, at the version
+// that the go.mod in dir has.
 func moduleDirectory(ctx context.Context, dir, module string) (string, error) {
 	quiet := func(int) {}
 	list := []string{"list", "-m", "-f", "{{.Dir}}", module}
@@ -53,16 +56,19 @@ func moduleDirectory(ctx context.Context, dir, module string) (string, error) {
 	return runGo(ctx, dir, quiet, list...)
 }
 
-// istioSources is Istio's module, and istioCharts the folder of the charts in it. It has the proxy's configuration too.
+// istioSources is Istio's module, and istioCharts the folder of the charts in it. It has the
+// proxy's configuration too.
 const (
 	istioSources = "istio.io/istio"
 	istioCharts  = "manifests/charts"
 )
 
-// moduleLink is the link in the cache entry to the sources of the module that the entry's programs are of.
+// moduleLink is the link in the cache entry to the sources of the module that the entry's programs
+// are of.
 func moduleLink(entry string) string { return filepath.Join(entry, "module") }
 
-// withModule adds to the part of a set's programs the link to the sources of a module, at the version that they are built of, for the charts in this folder of it.
+// withModule adds to the part of a set's programs the link to the sources of a module, at the
+// version that they are built of, for the charts in this folder of it.
 func withModule(programs part, s set, module, charts string) part {
 	isThere := func(entry string) bool {
 		info, err := os.Stat(filepath.Join(moduleLink(entry), charts))

@@ -1,5 +1,6 @@
-// Command tools provides the servers and clients that the project's tests and its demos run: etcd, kube-apiserver, kubectl and Helm, everything that a Kubernetes node
-// with Istio is made of, cert-manager, and Prometheus with its promtool.
+// Command tools provides the servers and clients that the project's tests and its demos run: etcd,
+// kube-apiserver, kubectl and Helm, everything that a Kubernetes node with Istio is made of,
+// cert-manager, and Prometheus with its promtool.
 //
 //	go -C test/tools run . assets            prints the directory that holds etcd, kube-apiserver, kubectl and helm
 //	go -C test/tools run . node              prints the directory that holds the parts of a node
@@ -9,34 +10,46 @@
 //	go -C test/tools run . certmanager       prints the directory that holds cert-manager's programs and its chart
 //	go -C test/tools run . promtool          prints the directory that holds promtool and prometheus
 //
-// Standard output carries the path and nothing else; what is being done, and how long it takes, goes to standard error. For assets only Go is needed on the machine.
+// Standard output carries the path and nothing else; what is being done, and how long it takes,
+// goes to standard error. For assets only Go is needed on the machine.
 //
 // The servers and kubectl come from the first of these that has them:
 //
 //  1. the directory in KUBEBUILDER_ASSETS, when that is set;
 //  2. an earlier build in the cache;
-//  3. setup-envtest, which downloads the release that go.mod names; when it can't, that is remembered for a day;
-//  4. a build from source, at the versions in go.mod: on two cores about four minutes with an empty Go build cache.
+//  3. setup-envtest, which downloads the release that go.mod names; when it can't, that is
+//     remembered for a day;
+//  4. a build from source, at the versions in go.mod: on two cores about four minutes with an empty
+//     Go build cache.
 //
 // Helm is built from source in every case, unless the directory in KUBEBUILDER_ASSETS has it too.
 //
-// The directory of a node holds bin (the assets, the other programs of Kubernetes, and containerd), images (archives for `ctr images import`, tagged
-// registry.local/<name>:1: pause, coredns, pilot, proxyv2 and clients) and istio-charts (Istio's Helm charts). It is made and used on Linux, by root: the programs are
-// built from source, Envoy comes as a Python wheel of a pinned checksum, the root file systems of the images are made by debootstrap, and runc, the CNI plugins, nftables
-// and what else is missing of the host is installed by apt-get; elsewhere than on Debian, it has to be there. On two cores that takes about twelve minutes with an empty
-// Go build cache, a quarter of it for pilot-discovery, and 6 GB of disk for the Go caches.
+// The directory of a node holds bin (the assets, the other programs of Kubernetes, and containerd),
+// images (archives for `ctr images import`, tagged registry.local/<name>:1: pause, coredns, pilot,
+// proxyv2 and clients) and istio-charts (Istio's Helm charts). It is made and used on Linux, by
+// root: the programs are built from source, Envoy comes as a Python wheel of a pinned checksum, the
+// root file systems of the images are made by debootstrap, and runc, the CNI plugins, nftables and
+// what else is missing of the host is installed by apt-get; elsewhere than on Debian, it has to be
+// there. On two cores that takes about twelve minutes with an empty Go build cache, a quarter of it
+// for pilot-discovery, and 6 GB of disk for the Go caches.
 //
-// The directory of cert-manager holds bin (cert-manager-controller, cert-manager-webhook and cert-manager-cainjector, built from source) and chart (the release's Helm chart,
-// which has the CustomResourceDefinitions and the webhook configurations).
+// The directory of cert-manager holds bin (cert-manager-controller, cert-manager-webhook and
+// cert-manager-cainjector, built from source) and chart (the release's Helm chart, which has the
+// CustomResourceDefinitions and the webhook configurations).
 //
-// Everything is kept in ${MTLS_EGRESS_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/mtls-egress-webhook}/<key>. What is made together has a key: of programs, it stands for the
-// content of their go.mod, go.sum and sources, their link flags and the platform; of an image, for its parts. So an update builds anew what it concerns; an old key that
-// nothing has used for thirty days is removed. Two callers at a time build once: the second one waits. An interrupted build leaves nothing half done.
+// Everything is kept in
+// ${MTLS_EGRESS_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/mtls-egress-webhook}/<key>. What is made
+// together has a key: of programs, it stands for the content of their go.mod, go.sum and sources,
+// their link flags and the platform; of an image, for its parts. So an update builds anew what it
+// concerns; an old key that nothing has used for thirty days is removed. Two callers at a time
+// build once: the second one waits. An interrupted build leaves nothing half done.
 //
-// This is a module of its own so that the webhook's go.mod carries only what the webhook needs. One go.mod serves all programs of Kubernetes, so that what they share is
-// compiled once. Helm stays at the minor version that is made for the Kubernetes version here, as a later one would move packages that decide how the API server behaves
-// (sigs.k8s.io/structured-merge-diff, k8s.io/kube-openapi) past the versions that Kubernetes was released with. For the same reason containerd, CoreDNS, Istio,
-// cert-manager and Prometheus have modules of their own.
+// This is a module of its own so that the webhook's go.mod carries only what the webhook needs. One
+// go.mod serves all programs of Kubernetes, so that what they share is compiled once. Helm stays at
+// the minor version that is made for the Kubernetes version here, as a later one would move
+// packages that decide how the API server behaves (sigs.k8s.io/structured-merge-diff,
+// k8s.io/kube-openapi) past the versions that Kubernetes was released with. For the same reason
+// containerd, CoreDNS, Istio, cert-manager and Prometheus have modules of their own.
 package main
 
 import (

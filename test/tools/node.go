@@ -33,7 +33,8 @@ const (
 
 func imagePart(image string) string { return "image " + image }
 
-// node returns the directory with everything that a one-node cluster with Istio is made of, and makes what is missing.
+// node returns the directory with everything that a one-node cluster with Istio is made of, and
+// makes what is missing.
 func node(ctx context.Context, progress io.Writer) (string, error) {
 	root, err := cacheRoot(os.Getenv)
 	if err != nil {
@@ -77,7 +78,8 @@ func node(ctx context.Context, progress io.Writer) (string, error) {
 	return link(entry, "node-", nodeLinks(assets, entries, images))
 }
 
-// nodeParts are the parts but for the images: first what needs the network and fails early without, then what is compiled, the quickest first.
+// nodeParts are the parts but for the images: first what needs the network and fails early without,
+// then what is compiled, the quickest first.
 func nodeParts() ([]part, error) {
 	musl, err := muslKey()
 	if err != nil {
@@ -105,7 +107,8 @@ func nodeParts() ([]part, error) {
 	return parts, nil
 }
 
-// prepareHost refuses a host that can't become a node, and installs the Debian packages that it lacks.
+// prepareHost refuses a host that can't become a node, and installs the Debian packages that it
+// lacks.
 func prepareHost(ctx context.Context, parts []part, entries map[string]string, progress io.Writer) error {
 	missing := map[string]bool{}
 	for _, p := range parts {

@@ -8,13 +8,15 @@ import (
 	"path/filepath"
 )
 
-// The module of the Prometheus operator, whose checksum is as in a go.sum. Only its manifests are wanted, so no go.mod requires it: that would bring some hundred modules.
+// The module of the Prometheus operator, whose checksum is as in a go.sum. Only its manifests are
+// wanted, so no go.mod requires it: that would bring some hundred modules.
 const (
 	prometheusOperator    = "github.com/prometheus-operator/prometheus-operator@v0.85.0"
 	prometheusOperatorSum = "h1:M5xLCLEoaW2IJfnuCwFzzpL+jSVQu3KGT84Pye+fW8s="
 )
 
-// prometheusCRDs returns the folder with the CustomResourceDefinitions of the Prometheus operator, a file for each.
+// prometheusCRDs returns the folder with the CustomResourceDefinitions of the Prometheus operator,
+// a file for each.
 func prometheusCRDs(ctx context.Context) (string, error) {
 	printed, err := runGo(ctx, os.TempDir(), func(int) {}, "mod", "download", "-json", prometheusOperator)
 	if err != nil {

@@ -7,12 +7,14 @@ import (
 	"path/filepath"
 )
 
-// promtool returns the directory that holds promtool and prometheus, and makes it when it is missing.
+// promtool returns the directory that holds promtool and prometheus, and makes it when it is
+// missing.
 func promtool(ctx context.Context, progress io.Writer) (string, error) {
 	return builtDirectory(ctx, promtoolSet(), "promtool", progress)
 }
 
-// builtDirectory returns the directory that holds the programs of a set, and builds those that are missing.
+// builtDirectory returns the directory that holds the programs of a set, and builds those that are
+// missing.
 func builtDirectory(ctx context.Context, s set, name string, progress io.Writer) (string, error) {
 	root, err := cacheRoot(os.Getenv)
 	if err != nil {

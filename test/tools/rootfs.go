@@ -18,7 +18,8 @@ import (
 // debian is the release that root file systems are made of.
 const debian = "bookworm"
 
-// rootFS is a root file system with Debian's smallest set of packages and those that are named here.
+// rootFS is a root file system with Debian's smallest set of packages and those that are named
+// here.
 type rootFS struct {
 	name     string
 	packages []string
@@ -27,8 +28,9 @@ type rootFS struct {
 	takes    time.Duration
 }
 
-// proxyUID is the account of Istio's proxy: what it does is not redirected to itself, and Istio's templates name it by number.
-// See https://github.com/istio/istio/blob/master/tools/istio-iptables/pkg/constants/constants.go.
+// proxyUID is the account of Istio's proxy: what it does is not redirected to itself, and Istio's
+// templates name it by number. See
+// https://github.com/istio/istio/blob/master/tools/istio-iptables/pkg/constants/constants.go.
 const proxyUID = 1337
 
 // proxyRootFS is where pilot-agent runs Envoy, and iptables in the init container.
@@ -50,7 +52,8 @@ const (
 	caCertificates = "ca-certificates.crt"
 )
 
-// needless are the files, as patterns in the root file system, that no test reads. The last ones are of the host.
+// needless are the files, as patterns in the root file system, that no test reads. The last ones
+// are of the host.
 func needless() []string {
 	return []string{
 		"debootstrap", "var/cache/apt/*", "var/cache/debconf/*-old", "var/lib/apt/lists/*", "var/log/*.log", "var/log/apt",
@@ -67,7 +70,8 @@ func (r rootFS) complete(entry string) bool {
 	return isFile(filepath.Join(entry, rootArchive)) && isFile(filepath.Join(entry, caCertificates))
 }
 
-// make writes the archive of the root file system, and its certificate authorities, which an image without one takes.
+// make writes the archive of the root file system, and its certificate authorities, which an image
+// without one takes.
 func (r rootFS) make(ctx context.Context, entry string, progress io.Writer) (err error) {
 	begin := time.Now()
 	unfinished, err := os.MkdirTemp(entry, temporary)
@@ -82,7 +86,8 @@ func (r rootFS) make(ctx context.Context, entry string, progress io.Writer) (err
 	}
 	step := "debootstrap of " + r.name
 	tellf(progress, "%s: %s with %s, about %s\n", step, debian, strings.Join(r.packages, ", "), r.takes)
-	// In mounts of its own: what debootstrap mounts and an interruption keeps it from unmounting is gone before the files are deleted here.
+	// In mounts of its own: what debootstrap mounts and an interruption keeps it from unmounting is
+	// gone before the files are deleted here.
 	args := []string{"unshare", "--mount", "debootstrap", "--variant=minbase", "--include=" + strings.Join(r.packages, ","), debian, root}
 	if mirror != "" {
 		args = append(args, mirror)
@@ -150,7 +155,8 @@ func appendTo(path, line string) error {
 	return errors.Join(err, file.Close())
 }
 
-// debianMirror is where this host gets this Debian release from, so that it works behind a company's mirror, or empty when it gets none: debootstrap knows a public one.
+// debianMirror is where this host gets this Debian release from, so that it works behind a
+// company's mirror, or empty when it gets none: debootstrap knows a public one.
 func debianMirror(ctx context.Context, progress io.Writer) (string, error) {
 	if _, err := exec.LookPath("apt-get"); err != nil {
 		return "", nil //nolint:nilerr // debootstrap works without apt-get
@@ -170,7 +176,8 @@ func debianMirror(ctx context.Context, progress io.Writer) (string, error) {
 	return firstMirror(lines), err
 }
 
-// firstMirror is the first of these lines that debootstrap can read from, which knows less kinds of sources than apt.
+// firstMirror is the first of these lines that debootstrap can read from, which knows less kinds of
+// sources than apt.
 func firstMirror(lines string) string {
 	for line := range strings.Lines(lines) {
 		scheme, _, _ := strings.Cut(line, ":")

@@ -1,4 +1,5 @@
-// Package workflows holds the workflow files of the forge to their rules: they run what anybody can run here, with pinned actions and no more rights than they need.
+// Package workflows holds the workflow files of the forge to their rules: they run what anybody can
+// run here, with pinned actions and no more rights than they need.
 package workflows
 
 import (

@@ -22,9 +22,10 @@ type Assembled struct {
 	Findings []Finding
 }
 
-// Assemble makes of a bundle and the CA of the server what a Secret of the layout holds: the leaf and its intermediates in order
-// without the root, the key as PKCS#8, and the CA, all as PEM with nothing else between. layout.ServerCA is "" where the CA comes
-// from elsewhere. What [Check] refuses is refused here; the error is then a [*RefusedError].
+// Assemble makes of a bundle and the CA of the server what a Secret of the layout holds: the leaf
+// and its intermediates in order without the root, the key as PKCS#8, and the CA, all as PEM with
+// nothing else between. layout.ServerCA is "" where the CA comes from elsewhere. What [Check]
+// refuses is refused here; the error is then a [*RefusedError].
 func Assemble(bundle Bundle, serverCA []*x509.Certificate, layout egress.Layout, now time.Time) (*Assembled, error) {
 	chain, err := Arrange(bundle)
 	if err != nil {
@@ -62,12 +63,14 @@ func encodePrivateKey(key crypto.Signer) ([]byte, error) {
 	return pem.EncodeToMemory(&pem.Block{Type: pkcs8Block, Bytes: der}), nil
 }
 
-// ReadServerCA reads the CA certificates of a server from a file, PEM or DER, whose name stands in the error.
+// ReadServerCA reads the CA certificates of a server from a file, PEM or DER, whose name stands in
+// the error.
 func ReadServerCA(name string, content []byte) ([]*x509.Certificate, error) {
 	return readCertificateFile(part{serverCAPart, name}, content)
 }
 
-// ReadCertificates reads a client certificate, and others that stand with it, from a file, PEM or DER, whose name stands in the error.
+// ReadCertificates reads a client certificate, and others that stand with it, from a file, PEM or
+// DER, whose name stands in the error.
 func ReadCertificates(name string, content []byte) ([]*x509.Certificate, error) {
 	return readCertificateFile(part{certificatePart, name}, content)
 }

@@ -31,7 +31,8 @@ type ber struct {
 	behind string
 }
 
-// styles are NSS's, the one with pieces of 1000 bytes that Bouncy Castle's BEROctetString writes, and two that nobody writes.
+// styles are NSS's, the one with pieces of 1000 bytes that Bouncy Castle's BEROctetString writes,
+// and two that nobody writes.
 func styles() map[string]ber {
 	return map[string]ber{
 		"as NSS":                {indefinite: true, piece: 1 << 16},
@@ -98,7 +99,8 @@ type pdu struct {
 	} `asn1:"optional"`
 }
 
-// convert writes both layers of a PKCS#12 file anew, with a MAC that fits. The content is what the MAC is over.
+// convert writes both layers of a PKCS#12 file anew, with a MAC that fits. The content is what the
+// MAC is over.
 func (b ber) convert(tb testing.TB, der []byte, secret string) (file, content []byte) {
 	tb.Helper()
 	var p12 pdu
@@ -120,7 +122,8 @@ func (b ber) convert(tb testing.TB, der []byte, secret string) (file, content []
 	return b.encode(tb, must[[]byte](tb)(asn1.Marshal(p12))), content
 }
 
-// remac is the MAC of other content, with the encoding of the password that the MAC of the present one has.
+// remac is the MAC of other content, with the encoding of the password that the MAC of the present
+// one has.
 func remac(tb testing.TB, p12 pdu, hash crypto.Hash, content []byte, secret string) []byte {
 	tb.Helper()
 	var encoded []byte
@@ -142,7 +145,8 @@ func remac(tb testing.TB, p12 pdu, hash crypto.Hash, content []byte, secret stri
 	return nil
 }
 
-// TestPKCS12InBER: a file in BER is read as the same file in DER is. OpenSSL reads them too, so they are good ones.
+// TestPKCS12InBER: a file in BER is read as the same file in DER is. OpenSSL reads them too, so
+// they are good ones.
 func TestPKCS12InBER(t *testing.T) {
 	p := newPartner(t)
 	whole := [][]byte{p.client.CertPEM, p.issuing.CertPEM, p.root.CertPEM}
@@ -208,7 +212,8 @@ func TestPKCS12InBER(t *testing.T) {
 	}
 }
 
-// TestPKCS12OfNSS reads what NSS made of a key store, and what becomes of that on a bad way or with another password.
+// TestPKCS12OfNSS reads what NSS made of a key store, and what becomes of that on a bad way or with
+// another password.
 func TestPKCS12OfNSS(t *testing.T) {
 	const damaged, wrong = "the file is damaged inside, though as long as it should be; fetch it again, in binary mode", "the password is wrong"
 	want := must[credential.Chain](t)(credential.Arrange(must[credential.Bundle](t)(credential.ReadPKCS12(must[[]byte](t)(os.ReadFile("../../../examples/credential/keystore.p12")), "changeit"))))
@@ -256,7 +261,8 @@ func TestPKCS12OfNSS(t *testing.T) {
 	}
 }
 
-// TestAnyByteOfBERChanged: a changed byte is refused or changes nothing, and below the MAC it is always a wrong password.
+// TestAnyByteOfBERChanged: a changed byte is refused or changes nothing, and below the MAC it is
+// always a wrong password.
 func TestAnyByteOfBERChanged(t *testing.T) {
 	p := newPartner(t)
 	der := must[[]byte](t)(pkcs12.LegacyRC2.WithIterations(1).Encode(p.client.Key, p.client.Certificate, []*x509.Certificate{p.issuing.Certificate}, password))

@@ -25,14 +25,16 @@ type Destination struct {
 	KeyStore []byte
 	// Password of the key store; "" when the export leaves it out.
 	Password string
-	// TrustStore is the name of the store with the CA of the server; "" when the destination trusts the CAs of the platform.
+	// TrustStore is the name of the store with the CA of the server; "" when the destination trusts
+	// the CAs of the platform.
 	TrustStore string
 	// TrustAll says that the destination doesn't check the server at all.
 	TrustAll bool
 }
 
-// exportedDestination is the JSON of the destination service, which puts the fields of the destination next to the certificates
-// or one level down, depending on the call (https://api.sap.com/api/SAP_CP_CF_Connectivity_Destination/overview).
+// exportedDestination is the JSON of the destination service, which puts the fields of the
+// destination next to the certificates or one level down, depending on the call
+// (https://api.sap.com/api/SAP_CP_CF_Connectivity_Destination/overview).
 type exportedDestination struct {
 	destinationFields
 	Configuration *destinationFields       `json:"destinationConfiguration"`
@@ -65,7 +67,8 @@ func (t *trueText) UnmarshalJSON(text []byte) error {
 // clientCertificateAuthentication is the only type of authentication that has a client certificate.
 const clientCertificateAuthentication = "ClientCertificateAuthentication"
 
-// ReadDestination reads an exported destination in JSON. The error has all problems, a line each, and no byte of the content but names.
+// ReadDestination reads an exported destination in JSON. The error has all problems, a line each,
+// and no byte of the content but names.
 func ReadDestination(content []byte) (*Destination, error) {
 	// The key store is in base64, and the other certificates may be as large.
 	if most := 2 * MaxPartSize; len(content) > most {

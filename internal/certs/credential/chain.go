@@ -14,8 +14,8 @@ import (
 
 // Chain is a client certificate and what leads from it to the root of its issuer.
 type Chain struct {
-	// Certificates are those to present: the leaf first, each followed by its issuer, the root not among them (RFC 8446 §4.4.2
-	// lets it out). A self-signed leaf stands alone.
+	// Certificates are those to present: the leaf first, each followed by its issuer, the root not
+	// among them (RFC 8446 §4.4.2 lets it out). A self-signed leaf stands alone.
 	Certificates []*x509.Certificate
 	// Root is the self-signed end of the chain; nil when it wasn't found.
 	Root *x509.Certificate
@@ -31,9 +31,9 @@ func (c Chain) withRoot() []*x509.Certificate {
 	return append(slices.Clone(c.Certificates), c.Root)
 }
 
-// Arrange finds the chain of the private key in a bundle, whatever the order of the certificates. Of several certificates for the
-// key it takes the one that is valid longest. The error says which certificates there are instead, or that there are too many
-// to be searched.
+// Arrange finds the chain of the private key in a bundle, whatever the order of the certificates.
+// Of several certificates for the key it takes the one that is valid longest. The error says which
+// certificates there are instead, or that there are too many to be searched.
 func Arrange(bundle Bundle) (Chain, error) {
 	if problem := checkChain(bundle.Certificates); problem != "" {
 		return Chain{}, errors.New("there are " + problem)
@@ -60,12 +60,13 @@ func follow(leaf *x509.Certificate, candidates []*x509.Certificate) Chain {
 	return chain
 }
 
-// maxLinks is how many certificates a path has at most. Real ones have three or four, and Java takes none of more than five intermediates unless it is told to
+// maxLinks is how many certificates a path has at most. Real ones have three or four, and Java
+// takes none of more than five intermediates unless it is told to
 // (https://docs.oracle.com/en/java/javase/21/docs/api/java.base/java/security/cert/PKIXBuilderParameters.html#setMaxPathLength(int)).
 const maxLinks = 20
 
-// pathOf is a certificate and, each behind the one that it signed, its issuers among candidates: up to a self-signed one, or as far as they are there.
-// It ends at maxLinks at the latest.
+// pathOf is a certificate and, each behind the one that it signed, its issuers among candidates: up
+// to a self-signed one, or as far as they are there. It ends at maxLinks at the latest.
 func pathOf(certificate *x509.Certificate, candidates []*x509.Certificate) []*x509.Certificate {
 	path := []*x509.Certificate{certificate}
 	for last := certificate; len(path) < maxLinks && !selfSigned(last); last = path[len(path)-1] {
@@ -95,8 +96,8 @@ func noLeaf(bundle Bundle) error {
 		keyType(bundle.PrivateKey.Public()), strings.Join(found, "; "))
 }
 
-// issuerOf is the issuer of certificate among candidates. A self-signed one is preferred, as it ends the chain where another of the same key,
-// signed by somebody else's root, would lengthen it.
+// issuerOf is the issuer of certificate among candidates. A self-signed one is preferred, as it
+// ends the chain where another of the same key, signed by somebody else's root, would lengthen it.
 func issuerOf(certificate *x509.Certificate, candidates, used []*x509.Certificate) *x509.Certificate {
 	var fitting []*x509.Certificate
 	for _, candidate := range candidates {
@@ -134,14 +135,17 @@ func issuedBy(certificate, issuer *x509.Certificate) bool {
 	return err == nil
 }
 
-// selfSigned doesn't ask for an authority's extensions, which client certificates that signed themselves lack.
+// selfSigned doesn't ask for an authority's extensions, which client certificates that signed
+// themselves lack.
 func selfSigned(certificate *x509.Certificate) bool {
 	return bytes.Equal(certificate.RawIssuer, certificate.RawSubject) && signedBy(certificate, certificate)
 }
 
-// signedBy reports whether the key of signer, which has the name of the certificate's issuer, has signed certificate. Signatures that are too weak to be trusted (SHA-1, MD5)
-// are checked like any other, as nothing is trusted here. Those that crypto/x509 can't check, as RSA-PSS with a salt that isn't as long as the hash
-// (https://pkg.go.dev/crypto/x509#SignatureAlgorithm), are decided by the key identifiers, and by the names alone where one of the two has none (RFC 4158 §3.5.12).
+// signedBy reports whether the key of signer, which has the name of the certificate's issuer, has
+// signed certificate. Signatures that are too weak to be trusted (SHA-1, MD5) are checked like any
+// other, as nothing is trusted here. Those that crypto/x509 can't check, as RSA-PSS with a salt
+// that isn't as long as the hash (https://pkg.go.dev/crypto/x509#SignatureAlgorithm), are decided
+// by the key identifiers, and by the names alone where one of the two has none (RFC 4158 §3.5.12).
 func signedBy(certificate, signer *x509.Certificate) bool {
 	if key, ok := signer.PublicKey.(*rsa.PublicKey); ok && certificate.SignatureAlgorithm == x509.MD5WithRSA {
 		digest := md5.Sum(certificate.RawTBSCertificate) //nolint:gosec // What was signed with MD5 is checked with MD5; a warning tells of it.

@@ -16,7 +16,8 @@ import (
 	"mtls.egress/webhook/internal/egress"
 )
 
-// Credential is what a person and a status want to know about a client certificate. It holds no secret.
+// Credential is what a person and a status want to know about a client certificate. It holds no
+// secret.
 type Credential struct {
 	// Subject and Issuer as RFC 4514 strings, for example "CN=orders,O=Example,C=DE".
 	Subject, Issuer string
@@ -34,18 +35,21 @@ type Credential struct {
 	KeyType string
 }
 
-// Check reports whether the credential that data holds under the keys of layout can be used at the time now, and what
-// it is. A credential can be used when
+// Check reports whether the credential that data holds under the keys of layout can be used at the
+// time now, and what it is. A credential can be used when
 //   - the certificate, its chain and the private key can be read,
 //   - the private key belongs to the first certificate,
 //   - that certificate is valid now,
 //   - its extensions allow a TLS client, and
-//   - unless layout.ServerCA is empty, the CA of the server can be read and one of its certificates is valid now.
+//   - unless layout.ServerCA is empty, the CA of the server can be read and one of its certificates
+//     is valid now.
 //
-// It does not judge who issued the certificate, how strong its key is, or whether the chain is complete.
+// It does not judge who issued the certificate, how strong its key is, or whether the chain is
+// complete.
 //
-// Otherwise the error is a [*RefusedError] with all problems. The Credential is there whenever the first certificate
-// can be read, also next to an error, so that a status can show the certificate that is refused.
+// Otherwise the error is a [*RefusedError] with all problems. The Credential is there whenever the
+// first certificate can be read, also next to an error, so that a status can show the certificate
+// that is refused.
 func Check(data map[string][]byte, layout egress.Layout, now time.Time) (*Credential, error) {
 	problems := missing(data, layout)
 	certificate := part{certificatePart, layout.Certificate}
@@ -176,8 +180,9 @@ func date(t time.Time) string {
 	return t.UTC().Format(time.RFC3339)
 }
 
-// Printable makes text out of a certificate fit for one line of a message: without what ends a line, moves a cursor, hides or turns around what
-// stands beside it, and no longer than a person reads.
+// Printable makes text out of a certificate fit for one line of a message: without what ends a
+// line, moves a cursor, hides or turns around what stands beside it, and no longer than a person
+// reads.
 func Printable(text string) string {
 	const longest = 200
 

@@ -35,7 +35,8 @@ import (
 // now is a moment in the validity of every certificate that names none of its own.
 func now() time.Time { return time.Date(2026, time.July, 1, 12, 0, 0, 0, time.UTC) }
 
-// problemsOf unpacks a refusal. Any other error fails the test: refusals are the only errors of the package.
+// problemsOf unpacks a refusal. Any other error fails the test: refusals are the only errors of the
+// package.
 func problemsOf(tb testing.TB, err error) []credential.Problem {
 	tb.Helper()
 	if err == nil {
@@ -48,7 +49,8 @@ func problemsOf(tb testing.TB, err error) []credential.Problem {
 	return refused.Problems
 }
 
-// orders is the client template of these tests: its serial number is known, so messages can be asserted whole.
+// orders is the client template of these tests: its serial number is known, so messages can be
+// asserted whole.
 func orders() pki.Template {
 	template := pki.Client("orders")
 	template.SerialNumber = big.NewInt(0x0a1b2c)
@@ -170,7 +172,8 @@ func TestJudgeAcceptsEveryFormOfAKey(t *testing.T) {
 	}
 }
 
-// TestJudge has every rule once: what is refused with its whole message, and what is tolerated next to it.
+// TestJudge has every rule once: what is refused with its whole message, and what is tolerated next
+// to it.
 func TestJudge(t *testing.T) {
 	partner, server := pki.NewCA(t, "Partner CA"), pki.NewCA(t, "Server CA")
 	client := partner.Issue(t, orders())
@@ -420,7 +423,8 @@ func TestJudge(t *testing.T) {
 			want: only(credential.CertificateNotYetValid, "cert", `"cert" (client certificate) is valid only from 2026-07-01T12:00:01Z on `+ordersID+`: use the previous one until then`),
 		},
 
-		// The usage: RFC 5280 §4.2.1.3 and §4.2.1.12; TestUsageAgreesWithOpenSSL has the other combinations.
+		// The usage: RFC 5280 §4.2.1.3 and §4.2.1.12; TestUsageAgreesWithOpenSSL has the other
+		// combinations.
 		"a purpose that nobody knows": {
 			data: secret(issue(func(t *pki.Template) {
 				t.ExtKeyUsage = nil

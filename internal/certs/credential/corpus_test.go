@@ -36,15 +36,18 @@ import (
 
 const corpusSize = 500
 
-// class is a kind of chain in the corpus. Its chains differ in the types of keys, in the number of intermediates, and in whether the root stands among them.
+// class is a kind of chain in the corpus. Its chains differ in the types of keys, in the number of
+// intermediates, and in whether the root stands among them.
 type class struct {
 	// depths are the numbers of intermediates; default: 1 and 2.
 	depths []int
-	// root reports whether the root stands in the file: [always], [never], or now and then, the default.
+	// root reports whether the root stands in the file: [always], [never], or now and then, the
+	// default.
 	root presence
 	// rsa means that only RSA keys sign and are signed.
 	rsa bool
-	// leaf, issuing and anchor change the client certificate, the intermediate that signed it, and the root.
+	// leaf, issuing and anchor change the client certificate, the intermediate that signed it, and the
+	// root.
 	leaf, issuing, anchor func(*pki.Template)
 	// file changes what the file of certificates holds: the leaf, the intermediates, the root.
 	file func(*made)
@@ -72,12 +75,14 @@ type made struct {
 	trusted *x509.Certificate
 }
 
-// corpus draws chains from a seed. Keys are random, and few, as making them takes longest; nothing that is compared depends on them.
+// corpus draws chains from a seed. Keys are random, and few, as making them takes longest; nothing
+// that is compared depends on them.
 type corpus struct {
 	t    *testing.T
 	draw *rand.Rand
 	keys map[string]crypto.Signer
-	// alien and server have nothing to do with the partner's clients; server signs the certificate of the server.
+	// alien and server have nothing to do with the partner's clients; server signs the certificate of
+	// the server.
 	alien, server *pki.CA
 }
 
@@ -290,7 +295,8 @@ type outcome struct{ class, ours, theirs string }
 // accepts says for either side whether it takes the credential.
 func accepts(verdict string) bool { return strings.HasPrefix(verdict, "accepted") }
 
-// differences are the outcomes in which one side takes what the other refuses, with the reason why ours is right.
+// differences are the outcomes in which one side takes what the other refuses, with the reason why
+// ours is right.
 func differences() map[outcome]string {
 	const (
 		issuerUnknown = "the partner may have the missing certificate, as it has the root; many haven't, so there is a warning"
@@ -322,8 +328,9 @@ func differences() map[outcome]string {
 	}
 }
 
-// TestCorpusAgainstOpenSSL compares the judgement of 500 chains with OpenSSL's, and the table in the documents with what came out.
-// Each chain is judged as a Secret, in the order of the file, and verified as a server does that trusts its root.
+// TestCorpusAgainstOpenSSL compares the judgement of 500 chains with OpenSSL's, and the table in
+// the documents with what came out. Each chain is judged as a Secret, in the order of the file, and
+// verified as a server does that trusts its root.
 func TestCorpusAgainstOpenSSL(t *testing.T) {
 	openssl(t, "version")
 	corpus := newCorpus(t)
@@ -391,7 +398,8 @@ func ours(t *testing.T, m *made) string {
 	}
 }
 
-// verify asks openssl about every chain, and about the key of each. Public keys are compared as openssl prints them.
+// verify asks openssl about every chain, and about the key of each. Public keys are compared as
+// openssl prints them.
 func verify(t *testing.T, chains []*made) []string {
 	t.Helper()
 	dir := t.TempDir()
@@ -459,7 +467,8 @@ func verify(t *testing.T, chains []*made) []string {
 	return results
 }
 
-// verifyErrors are the errors in what openssl prints, by the names of X509_STORE_CTX_get_error(3), as the texts change between versions.
+// verifyErrors are the errors in what openssl prints, by the names of X509_STORE_CTX_get_error(3),
+// as the texts change between versions.
 func verifyErrors(output string) []string {
 	names := map[string]string{
 		"2": "UNABLE_TO_GET_ISSUER_CERT", "7": "CERT_SIGNATURE_FAILURE", "9": "CERT_NOT_YET_VALID", "10": "CERT_HAS_EXPIRED", "18": "DEPTH_ZERO_SELF_SIGNED_CERT",

@@ -9,8 +9,9 @@ import (
 	"mtls.egress/webhook/internal/egress"
 )
 
-// CheckSecret is [Check] for a Secret as the credential of t, whose layout it finds out. The layout is the zero value when that can't be done, and the
-// error is then a [*RefusedError] about that alone. Judged with it is whether the CA of the server was chosen.
+// CheckSecret is [Check] for a Secret as the credential of t, whose layout it finds out. The layout
+// is the zero value when that can't be done, and the error is then a [*RefusedError] about that
+// alone. Judged with it is whether the CA of the server was chosen.
 func CheckSecret(t egress.Target, secret *corev1.Secret, now time.Time) (egress.Layout, *Credential, error) {
 	layout, err := LayoutOf(t, secret)
 	if layout == (egress.Layout{}) {
@@ -27,9 +28,10 @@ func problemsOf(err error) []Problem {
 	return nil
 }
 
-// LayoutOf says which keys of a Secret hold the credential of t: those that the EgressTarget names, else those of the known layout
-// that it has; the CA of the server only where it is expected in this Secret. The error is a [*RefusedError]; the layout is
-// known next to one with the reason [ServerCANotChosen].
+// LayoutOf says which keys of a Secret hold the credential of t: those that the EgressTarget names,
+// else those of the known layout that it has; the CA of the server only where it is expected in
+// this Secret. The error is a [*RefusedError]; the layout is known next to one with the reason
+// [ServerCANotChosen].
 func LayoutOf(t egress.Target, secret *corev1.Secret) (egress.Layout, error) {
 	if t.Keys != nil {
 		layout := ExpectedLayout(t)
@@ -46,8 +48,8 @@ func LayoutOf(t egress.Target, secret *corev1.Secret) (egress.Layout, error) {
 	return layout, checkServerCAChosen(t, secret, layout)
 }
 
-// ExpectedLayout is the layout that a Secret for t should have when nobody has seen it yet: cert, key and cacert, unless the
-// EgressTarget names other keys or an issuer.
+// ExpectedLayout is the layout that a Secret for t should have when nobody has seen it yet: cert,
+// key and cacert, unless the EgressTarget names other keys or an issuer.
 func ExpectedLayout(t egress.Target) egress.Layout {
 	layout := CertKeyLayout()
 	if t.Issuer != nil {
@@ -71,7 +73,8 @@ func serverCAKey(t egress.Target, known string) string {
 	return known
 }
 
-// knownCA is the key under which a known layout has the CA, for Secrets whose other keys follow none.
+// knownCA is the key under which a known layout has the CA, for Secrets whose other keys follow
+// none.
 func knownCA(data map[string][]byte) string {
 	_, generic := data[CertKeyLayout().ServerCA]
 	if _, found := data[TLSLayout().ServerCA]; found && !generic {

@@ -19,7 +19,8 @@ type Severity string
 const (
 	// Refused means that the credential is not used.
 	Refused Severity = "refused"
-	// Warning means that the credential is used, and a partner may refuse it or a person may regret it.
+	// Warning means that the credential is used, and a partner may refuse it or a person may regret
+	// it.
 	Warning Severity = "warning"
 )
 
@@ -48,7 +49,8 @@ const (
 // SoonDays is how many days before its end a credential expires soon.
 const SoonDays = 30
 
-// minRSABits is the shortest RSA key of which the sidecar presents a certificate: Envoy refuses to load shorter ones
+// minRSABits is the shortest RSA key of which the sidecar presents a certificate: Envoy refuses to
+// load shorter ones
 // (https://github.com/envoyproxy/envoy/blob/main/source/common/tls/context_impl.cc).
 const minRSABits = 2048
 
@@ -60,7 +62,8 @@ type Finding struct {
 	Message string `json:"message"`
 }
 
-// FindingsOf are the problems of a [*RefusedError] as findings; none for any other error and for nil.
+// FindingsOf are the problems of a [*RefusedError] as findings; none for any other error and for
+// nil.
 func FindingsOf(err error) []Finding {
 	var refused *RefusedError
 	if !errors.As(err, &refused) {
@@ -73,8 +76,9 @@ func FindingsOf(err error) []Finding {
 	return findings
 }
 
-// Review says what is doubtful about a chain that [Check] accepts, and about the CA of the server next to it, at the time now.
-// serverCA is empty where the CA comes from elsewhere. The chain is taken in the order in which it stands.
+// Review says what is doubtful about a chain that [Check] accepts, and about the CA of the server
+// next to it, at the time now. serverCA is empty where the CA comes from elsewhere. The chain is
+// taken in the order in which it stands.
 func Review(chain Chain, serverCA []*x509.Certificate, now time.Time) []Finding {
 	if len(chain.Certificates) == 0 {
 		return nil
@@ -96,7 +100,8 @@ func warning(reason Reason, format string, args ...any) Finding {
 func reviewOrder(chain Chain) []Finding {
 	certificates, everything := chain.Certificates, chain.withRoot()
 	path := pathOf(certificates[0], everything)
-	// The end of a path may lack its issuer, which is the root then. That it is the end shows where no certificate is off the path.
+	// The end of a path may lack its issuer, which is the root then. That it is the end shows where no
+	// certificate is off the path.
 	whole := len(path) > 1 && !slices.ContainsFunc(everything, func(c *x509.Certificate) bool { return !slices.ContainsFunc(path, c.Equal) })
 	var findings []Finding
 	// What stands behind the longest path needs no order, and would cost a signature for every pair.
@@ -156,7 +161,8 @@ func reviewValidity(chain Chain, now time.Time) []Finding {
 	return findings
 }
 
-// DaysLeft is the number of whole days from now to the end of a validity, rounded down: 0 on the last day, negative after the end.
+// DaysLeft is the number of whole days from now to the end of a validity, rounded down: 0 on the
+// last day, negative after the end.
 func DaysLeft(notAfter, now time.Time) int {
 	const day = 24 * time.Hour
 	left := notAfter.Sub(now)
@@ -214,8 +220,8 @@ func weakSignature(certificate *x509.Certificate) bool {
 	return strings.Contains(name, "SHA1") || strings.Contains(name, "MD5") || strings.Contains(name, "MD2")
 }
 
-// reviewServerCA knows the mistake of taking the ca.crt of the client's own issuer for the CA of the server
-// (https://github.com/cert-manager/cert-manager/issues/1571).
+// reviewServerCA knows the mistake of taking the ca.crt of the client's own issuer for the CA of
+// the server (https://github.com/cert-manager/cert-manager/issues/1571).
 func reviewServerCA(chain Chain, serverCA []*x509.Certificate) []Finding {
 	if len(serverCA) == 0 {
 		return nil

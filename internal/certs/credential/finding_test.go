@@ -20,7 +20,8 @@ import (
 	"mtls.egress/webhook/test/pki"
 )
 
-// numbered is an ordinary client template whose serial number is known, with a name where partners look for it.
+// numbered is an ordinary client template whose serial number is known, with a name where partners
+// look for it.
 func numbered(serial int64) pki.Template {
 	template := pki.Client("orders")
 	template.SerialNumber = big.NewInt(serial)
@@ -239,7 +240,8 @@ func TestArrangeFindsTheChain(t *testing.T) {
 	}
 }
 
-// TestPathsAreBounded has a path that is longer than any real one, each step of which costs a signature for every certificate of the name.
+// TestPathsAreBounded has a path that is longer than any real one, each step of which costs a
+// signature for every certificate of the name.
 func TestPathsAreBounded(t *testing.T) {
 	const links, longest = 30, 20
 	last := pki.SelfSigned(t, authority("Same", links+1))
@@ -271,7 +273,8 @@ func TestOrderIsReviewedAsFarAsPathsGo(t *testing.T) {
 	}
 }
 
-// TestArrangeTellsIssuersOfOneNameApart has signatures that Go neither makes nor takes. The other CA of the name is valid longer, so that it is taken wherever it fits.
+// TestArrangeTellsIssuersOfOneNameApart has signatures that Go neither makes nor takes. The other
+// CA of the name is valid longer, so that it is taken wherever it fits.
 func TestArrangeTellsIssuersOfOneNameApart(t *testing.T) {
 	const (
 		with    = "subjectKeyIdentifier=hash\nauthorityKeyIdentifier=keyid\n"

@@ -29,7 +29,8 @@ import (
 // canary stands for key material: random, so that no window of it is in a message by chance.
 const canary = "Zx81QvTg0mPw7KdRy5uJb3HsXc9NeFaL"
 
-// maxMessage is more, in bytes, than any sentence needs: names of files and subjects are cut, lists too.
+// maxMessage is more, in bytes, than any sentence needs: names of files and subjects are cut, lists
+// too.
 const maxMessage = 3000
 
 // checkMessage holds a message to one line of text that no key material is in.
@@ -47,8 +48,8 @@ func checkMessage(tb testing.TB, message string) {
 	}
 }
 
-// breaksLines knows what may end a line, move the cursor, hide or turn around what stands beside it: control characters (Cc), those of formatting (Cf)
-// and the separators U+2028 and U+2029.
+// breaksLines knows what may end a line, move the cursor, hide or turn around what stands beside
+// it: control characters (Cc), those of formatting (Cf) and the separators U+2028 and U+2029.
 func breaksLines(r rune) bool { return unicode.In(r, unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp) }
 
 // withCanary are a value as it is, and with the canary in the middle of it.
@@ -66,8 +67,8 @@ func examples(f *testing.F, names ...string) [][]byte {
 	return files
 }
 
-// FuzzJudge: no input makes Check panic, refuse without a reason, write more than one line, or repeat key material.
-// The key's value is what is fuzzed, with the canary in the middle of it.
+// FuzzJudge: no input makes Check panic, refuse without a reason, write more than one line, or
+// repeat key material. The key's value is what is fuzzed, with the canary in the middle of it.
 func FuzzJudge(f *testing.F) {
 	ca := pki.NewCA(f, "Partner CA")
 	client := ca.Issue(f, orders())
@@ -100,7 +101,8 @@ func FuzzJudge(f *testing.F) {
 	})
 }
 
-// FuzzJudgeCertificate has the canary in a value that is no certificate but a key in the certificate's place.
+// FuzzJudgeCertificate has the canary in a value that is no certificate but a key in the
+// certificate's place.
 func FuzzJudgeCertificate(f *testing.F) {
 	f.Add("PRIVATE KEY", []byte{})
 	f.Add("CERTIFICATE", []byte{0x30, 0x82})
@@ -161,7 +163,8 @@ func FuzzReadPrivateKey(f *testing.F) {
 	})
 }
 
-// FuzzInspect: an inspection of a Secret refuses what the judgement refuses, and says it all in lines; that of a file does so with one value for both.
+// FuzzInspect: an inspection of a Secret refuses what the judgement refuses, and says it all in
+// lines; that of a file does so with one value for both.
 func FuzzInspect(f *testing.F) {
 	files := examples(f, "client.pem", "chain.pem", "client.key", "server-ca.pem")
 	client, chain, key, serverCA := files[0], files[1], files[2], files[3]
@@ -240,7 +243,8 @@ func checkNames(t *testing.T, name, envoy string) {
 	}
 }
 
-// FuzzDistinguishedName: what a name is printed as can be put into a line, and where it can be read back, it is the same name.
+// FuzzDistinguishedName: what a name is printed as can be put into a line, and where it can be read
+// back, it is the same name.
 func FuzzDistinguishedName(f *testing.F) {
 	for _, subject := range []string{"CN=orders,O=Example,C=DE", `CN=\ a\, b\+c\ +OU=x,DC=example`, "1.2.3.4=#130178,CN=Müller", "emailAddress=a@example.com,serialNumber=1,UID=u"} {
 		f.Add(must[[]byte](f)(credential.ParseSubject(subject)))
@@ -253,7 +257,8 @@ func FuzzDistinguishedName(f *testing.F) {
 		checkNames(t, name, credential.EnvoySubject(der))
 		again, err := credential.ParseSubject(name)
 		if err != nil || strings.Contains(name, "+") {
-			// A name that nobody would ask for, or a set, whose order is that of DER when it is written anew.
+			// A name that nobody would ask for, or a set, whose order is that of DER when it is written
+			// anew.
 			return
 		}
 		if diff := cmp.Diff(name, credential.DistinguishedName(again)); diff != "" {

@@ -19,7 +19,8 @@ type Inspection struct {
 	Format string `json:"format"`
 	// Layout names the keys of a Secret; "" for files.
 	Layout string `json:"layout,omitempty"`
-	// KeyType is the type of the private key, for example ecdsa-p256; "" when there is none that can be read.
+	// KeyType is the type of the private key, for example ecdsa-p256; "" when there is none that can
+	// be read.
 	KeyType string `json:"keyType,omitempty"`
 	// Chain are the client certificate and those that lead to its root, in the order of the file.
 	Chain []Details `json:"chain"`
@@ -57,7 +58,8 @@ type Details struct {
 	KeyType string `json:"keyType"`
 	// Signature is how the issuer signed, for example ECDSA-SHA256.
 	Signature string `json:"signature"`
-	// KeyUsage and ExtendedKeyUsage by the names of RFC 5280; "" when the certificate has no such extension.
+	// KeyUsage and ExtendedKeyUsage by the names of RFC 5280; "" when the certificate has no such
+	// extension.
 	KeyUsage         string `json:"keyUsage,omitempty"`
 	ExtendedKeyUsage string `json:"extendedKeyUsage,omitempty"`
 	// Authority and SelfSigned say what the certificate is in the chain.
@@ -90,7 +92,8 @@ type Material struct {
 	doubts []Finding
 }
 
-// MaterialOfCertificates reads a file of certificates, the client's first, with or without the private key, PEM or DER. name is that of the file, for messages.
+// MaterialOfCertificates reads a file of certificates, the client's first, with or without the
+// private key, PEM or DER. name is that of the file, for messages.
 func MaterialOfCertificates(name string, content []byte) (*Material, error) {
 	certificates, err := ReadCertificates(name, content)
 	if err != nil {
@@ -130,7 +133,8 @@ func MaterialOfPKCS12(content []byte, password string) (*Material, error) {
 	}, nil
 }
 
-// MaterialOfSecret takes a Secret of a known layout. The error is a [*RefusedError] when it has none. Nothing is known of its EgressTarget, so what depends on that is a warning.
+// MaterialOfSecret takes a Secret of a known layout. The error is a [*RefusedError] when it has
+// none. Nothing is known of its EgressTarget, so what depends on that is a warning.
 func MaterialOfSecret(secret *corev1.Secret) (*Material, error) {
 	layout, err := DetectLayout(secret.Data)
 	if err != nil {
@@ -210,7 +214,8 @@ func detail(certificates []*x509.Certificate, now time.Time) []Details {
 	return details
 }
 
-// purposes are the names of all purposes, clientAuth and any among them, which the words of a refusal never need.
+// purposes are the names of all purposes, clientAuth and any among them, which the words of a
+// refusal never need.
 func purposes(certificate *x509.Certificate) string {
 	var names []string
 	for _, usage := range certificate.ExtKeyUsage {

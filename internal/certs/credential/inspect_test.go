@@ -21,8 +21,8 @@ import (
 	"mtls.egress/webhook/test/pki"
 )
 
-// TestEnvoySubjectIsWhatOpenSSLPrints: Envoy calls X509_NAME_print_ex with XN_FLAG_RFC2253, which is openssl's RFC2253. The strings themselves
-// are asserted too, for machines without openssl.
+// TestEnvoySubjectIsWhatOpenSSLPrints: Envoy calls X509_NAME_print_ex with XN_FLAG_RFC2253, which
+// is openssl's RFC2253. The strings themselves are asserted too, for machines without openssl.
 func TestEnvoySubjectIsWhatOpenSSLPrints(t *testing.T) {
 	set := func(value string, oid ...int) pkix.RelativeDistinguishedNameSET {
 		return pkix.RelativeDistinguishedNameSET{{Type: oid, Value: value}}

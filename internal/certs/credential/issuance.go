@@ -12,8 +12,9 @@ import (
 	"mtls.egress/webhook/internal/egress"
 )
 
-// Issuance returns the Certificate that has cert-manager issue the credential of t into its Secret; nil when t names no issuer. It is for TLS clients only, and each renewal
-// makes a new private key. cert-manager's own defaults hold where t says nothing.
+// Issuance returns the Certificate that has cert-manager issue the credential of t into its Secret;
+// nil when t names no issuer. It is for TLS clients only, and each renewal makes a new private key.
+// cert-manager's own defaults hold where t says nothing.
 func Issuance(t egress.Target) *certmanagerv1.Certificate {
 	if t.Issuer == nil || t.Certificate == nil {
 		return nil
@@ -48,18 +49,21 @@ func issuedKey(keyType string) *certmanagerv1.CertificatePrivateKey {
 	return key
 }
 
-// IssuedFor is the name of the Certificate for which cert-manager wrote a Secret with these annotations; false when somebody else did.
+// IssuedFor is the name of the Certificate for which cert-manager wrote a Secret with these
+// annotations; false when somebody else did.
 func IssuedFor(annotations map[string]string) (certificate string, issued bool) {
 	certificate, issued = annotations[certmanagerv1.CertificateNameKey]
 	return certificate, issued
 }
 
-// SameIssuance reports whether two Certificates ask for the same. What cert-manager fills in by itself, and what somebody else set beside it, doesn't count.
+// SameIssuance reports whether two Certificates ask for the same. What cert-manager fills in by
+// itself, and what somebody else set beside it, doesn't count.
 func SameIssuance(a, b *certmanagerv1.Certificate) bool {
 	return equality.Semantic.DeepEqual(asked(a.Spec), asked(b.Spec))
 }
 
-// Reissuance is present asking for what desired asks, with what cert-manager filled in by itself, and what somebody else set beside it, as it was.
+// Reissuance is present asking for what desired asks, with what cert-manager filled in by itself,
+// and what somebody else set beside it, as it was.
 func Reissuance(present, desired *certmanagerv1.Certificate) *certmanagerv1.Certificate {
 	changed := present.DeepCopy()
 	ask(&changed.Spec, desired.DeepCopy().Spec)
@@ -72,7 +76,8 @@ func asked(spec certmanagerv1.CertificateSpec) (only certmanagerv1.CertificateSp
 	return only
 }
 
-// ask sets in spec what a Certificate of [Issuance] doesn't leave to cert-manager and to others. What nobody may add, such as further names, is in it.
+// ask sets in spec what a Certificate of [Issuance] doesn't leave to cert-manager and to others.
+// What nobody may add, such as further names, is in it.
 func ask(spec *certmanagerv1.CertificateSpec, wanted certmanagerv1.CertificateSpec) {
 	spec.SecretName = wanted.SecretName
 	spec.IssuerRef = wanted.IssuerRef

@@ -1,7 +1,9 @@
-// Package credential judges client credentials: the certificate that a workload presents to a partner, its private
-// key, and the CA that signs the partner's server certificate, as they lie in a Secret.
+// Package credential judges client credentials: the certificate that a workload presents to a
+// partner, its private key, and the CA that signs the partner's server certificate, as they lie in
+// a Secret.
 //
-// It is pure: a function of the Secret's data and of a given time. No message of it holds a byte of a private key.
+// It is pure: a function of the Secret's data and of a given time. No message of it holds a byte of
+// a private key.
 package credential
 
 import (
@@ -20,17 +22,19 @@ func CertKeyLayout() egress.Layout {
 }
 
 // TLSLayout is the layout of Secrets of type kubernetes.io/tls
-// (https://kubernetes.io/docs/concepts/configuration/secret/#tls-secrets), with the CA where cert-manager puts it.
+// (https://kubernetes.io/docs/concepts/configuration/secret/#tls-secrets), with the CA where
+// cert-manager puts it.
 func TLSLayout() egress.Layout {
 	return egress.Layout{Certificate: "tls.crt", PrivateKey: "tls.key", ServerCA: "ca.crt"}
 }
 
-// DetectLayout says which known layout the data of a Secret has: the one whose certificate and private key are both
-// there. Only names count; what the values hold is [Check]'s business. When the server's CA comes from elsewhere,
-// clear ServerCA in the result.
+// DetectLayout says which known layout the data of a Secret has: the one whose certificate and
+// private key are both there. Only names count; what the values hold is [Check]'s business. When
+// the server's CA comes from elsewhere, clear ServerCA in the result.
 //
-// A Secret with both pairs is refused as [LayoutAmbiguous], because nothing says which of two certificates is meant;
-// one with half of one pair as [SecretKeyMissing]; any other as [LayoutUnknown]. The error is a [*RefusedError].
+// A Secret with both pairs is refused as [LayoutAmbiguous], because nothing says which of two
+// certificates is meant; one with half of one pair as [SecretKeyMissing]; any other as
+// [LayoutUnknown]. The error is a [*RefusedError].
 func DetectLayout(data map[string][]byte) (egress.Layout, error) {
 	var whole, half []egress.Layout
 	for _, layout := range []egress.Layout{CertKeyLayout(), TLSLayout()} {
@@ -63,7 +67,8 @@ func DetectLayout(data map[string][]byte) (egress.Layout, error) {
 	}
 }
 
-// missing is one problem for each of the certificate and the private key that data lacks or has empty.
+// missing is one problem for each of the certificate and the private key that data lacks or has
+// empty.
 func missing(data map[string][]byte, layout egress.Layout) []Problem {
 	var problems []Problem
 	for _, p := range []part{{certificatePart, layout.Certificate}, {privateKeyPart, layout.PrivateKey}} {
@@ -104,7 +109,8 @@ func (p part) absence(data map[string][]byte) (why string, absent bool) {
 	}
 }
 
-// keysOf lists the keys of data for a message to their owner. A Secret may hold thousands, a person reads a few.
+// keysOf lists the keys of data for a message to their owner. A Secret may hold thousands, a person
+// reads a few.
 func keysOf(data map[string][]byte) string {
 	const shown = 10
 

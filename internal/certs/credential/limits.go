@@ -10,27 +10,31 @@ import (
 	"math/bits"
 )
 
-// Whoever may write a Secret or a ConfigMap chooses what is parsed here. Parsers of numbers take time that
-// grows with the square or the cube of their length, so sizes are checked first. With the limits below,
-// the work is at most
+// Whoever may write a Secret or a ConfigMap chooses what is parsed here. Parsers of numbers take
+// time that grows with the square or the cube of their length, so sizes are checked first. With the
+// limits below, the work is at most
 //   - one pass over [MaxPartSize] bytes for each part,
 //   - [maxAuthorities] certificates, which are read and never calculated with, and
 //   - the checks of one RSA key of two primes, none of which has to compute a value of the key.
 const (
-	// maxModulusBits is the longest RSA modulus: BoringSSL, and with it the sidecar, reads no longer one
-	// (https://github.com/google/boringssl/blob/main/include/openssl/rsa.h, OPENSSL_RSA_MAX_MODULUS_BITS).
+	// maxModulusBits is the longest RSA modulus: BoringSSL, and with it the sidecar, reads no longer
+	// one (https://github.com/google/boringssl/blob/main/include/openssl/rsa.h,
+	// OPENSSL_RSA_MAX_MODULUS_BITS).
 	maxModulusBits = 16_384
 	// maxKeySize is the largest private key in bytes of DER. An RSA key of maxModulusBits has 9.3 KB.
 	maxKeySize = 16 << 10
-	// maxCertificateSize is the largest certificate in bytes of DER. Real ones have 1 or 2 KB, and 20 KB with a hundred names.
+	// maxCertificateSize is the largest certificate in bytes of DER. Real ones have 1 or 2 KB, and 20
+	// KB with a hundred names.
 	maxCertificateSize = 64 << 10
-	// maxAuthorities is how many certificates the CA of a server may have. Public bundles have about 150
-	// (https://wiki.mozilla.org/CA/Included_Certificates).
+	// maxAuthorities is how many certificates the CA of a server may have. Public bundles have about
+	// 150 (https://wiki.mozilla.org/CA/Included_Certificates).
 	maxAuthorities = 1000
-	// maxCertificates is how many may stand in a chain, with what came along with it: far more than any has.
+	// maxCertificates is how many may stand in a chain, with what came along with it: far more than
+	// any has.
 	maxCertificates = 100
-	// maxVerifying bounds what a search for a chain verifies: the cost of a signature for each pair of certificates of which one can
-	// have signed the other, by their names. A unit takes about 5 µs. Real chains have a few pairs.
+	// maxVerifying bounds what a search for a chain verifies: the cost of a signature for each pair of
+	// certificates of which one can have signed the other, by their names. A unit takes about 5 µs.
+	// Real chains have a few pairs.
 	maxVerifying = 1_000_000
 )
 
@@ -39,8 +43,8 @@ const (
 	keepChain       = "keep the client certificate and those that lead from it to its root"
 )
 
-// checkKeySize says what is wrong with the size of a private key that hasn't been parsed; "" if nothing is.
-// Keys of other kinds than RSA are left to the parser: their curve bounds the work.
+// checkKeySize says what is wrong with the size of a private key that hasn't been parsed; "" if
+// nothing is. Keys of other kinds than RSA are left to the parser: their curve bounds the work.
 func checkKeySize(p part, block *pem.Block) (problem string) {
 	if len(block.Bytes) > maxKeySize {
 		return fmt.Sprintf("%s has a block of %d bytes: at most %d are read; %s", p, len(block.Bytes), maxKeySize, storeSmallerKey)
@@ -59,16 +63,17 @@ func checkKeySize(p part, block *pem.Block) (problem string) {
 		whole = whole && number.BitLen() <= length
 	}
 	if !whole {
-		// Go would compute what is missing, in a time that grows with the cube of the modulus. BoringSSL refuses such keys
-		// (https://github.com/google/boringssl/blob/main/crypto/rsa/rsa_asn1.cc, RSA_parse_private_key).
+		// Go would compute what is missing, in a time that grows with the cube of the modulus. BoringSSL
+		// refuses such keys (https://github.com/google/boringssl/blob/main/crypto/rsa/rsa_asn1.cc,
+		// RSA_parse_private_key).
 		return fmt.Sprintf("%s is an RSA key in a form that the sidecar can't read: it has two primes and all values for the Chinese remainder theorem "+
 			"(RFC 8017 appendix A.1.2); store a key that OpenSSL made", p)
 	}
 	return ""
 }
 
-// rsaNumbers are the numbers that an RSA private key in PKCS#1 or PKCS#8 begins with, the version first; not ok when it is no such key.
-// They are sliced out of it, not calculated with.
+// rsaNumbers are the numbers that an RSA private key in PKCS#1 or PKCS#8 begins with, the version
+// first; not ok when it is no such key. They are sliced out of it, not calculated with.
 func rsaNumbers(block *pem.Block) (numbers []*big.Int, ok bool) {
 	der := block.Bytes
 	if block.Type == pkcs8Block {
@@ -98,7 +103,8 @@ func rsaNumbers(block *pem.Block) (numbers []*big.Int, ok bool) {
 	return numbers, len(numbers) > 1
 }
 
-// parseCertificates parses certificates in DER. The problem is empty when all went well; the certificates before the first bad one are returned anyway.
+// parseCertificates parses certificates in DER. The problem is empty when all went well; the
+// certificates before the first bad one are returned anyway.
 func parseCertificates(p part, encoded [][]byte) (certificates []*x509.Certificate, problem string) {
 	if problem := checkCount(p, len(encoded)); problem != "" {
 		return nil, problem
@@ -139,7 +145,8 @@ func tooMany(certificates int) string {
 	return fmt.Sprintf("%d certificates: more than %d are no chain; %s", certificates, maxCertificates, keepChain)
 }
 
-// checkModulus says what is wrong with the key of a certificate, before a signature is verified with it.
+// checkModulus says what is wrong with the key of a certificate, before a signature is verified
+// with it.
 func checkModulus(certificate *x509.Certificate) (problem string) {
 	if key, ok := certificate.PublicKey.(*rsa.PublicKey); ok && key.N.BitLen() > maxModulusBits {
 		return fmt.Sprintf("has an RSA modulus of %d bits; at most %d are read: have it issued for a key of 2048 to 4096 bits", key.N.BitLen(), maxModulusBits)
@@ -147,7 +154,8 @@ func checkModulus(certificate *x509.Certificate) (problem string) {
 	return ""
 }
 
-// checkChain says why certificates are not searched for a chain; "" if they are. It verifies no signature.
+// checkChain says why certificates are not searched for a chain; "" if they are. It verifies no
+// signature.
 func checkChain(certificates []*x509.Certificate) (problem string) {
 	if len(certificates) > maxCertificates {
 		return tooMany(len(certificates))
@@ -171,8 +179,9 @@ func checkChain(certificates []*x509.Certificate) (problem string) {
 	return ""
 }
 
-// verifyingCost is what it takes to verify a signature with the key of a certificate. That of RSA grows with the square of the modulus and
-// with the length of the exponent, which Go bounds at 31 bits. The other keys are bounded by their curves.
+// verifyingCost is what it takes to verify a signature with the key of a certificate. That of RSA
+// grows with the square of the modulus and with the length of the exponent, which Go bounds at 31
+// bits. The other keys are bounded by their curves.
 func verifyingCost(signer *x509.Certificate) int {
 	key, ok := signer.PublicKey.(*rsa.PublicKey)
 	if !ok {
@@ -182,7 +191,8 @@ func verifyingCost(signer *x509.Certificate) int {
 	return (1 + key.N.BitLen()*key.N.BitLen()/(unit*unit)) * bits.Len(uint(key.E))
 }
 
-// splitDER are the values that stand one behind the other; not ok when something else stands among them.
+// splitDER are the values that stand one behind the other; not ok when something else stands among
+// them.
 func splitDER(content []byte) (values [][]byte, ok bool) {
 	for rest := content; len(rest) > 0; {
 		var value asn1.RawValue

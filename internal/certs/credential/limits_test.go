@@ -28,8 +28,9 @@ func ones(bits int) *big.Int {
 	return n.Sub(n, big.NewInt(1))
 }
 
-// hostileKey is an RSA private key in PKCS#1 whose numbers don't fit together, which costs a parser the more the longer they are. Without
-// values for the Chinese remainder theorem it has to compute them.
+// hostileKey is an RSA private key in PKCS#1 whose numbers don't fit together, which costs a parser
+// the more the longer they are. Without values for the Chinese remainder theorem it has to compute
+// them.
 func hostileKey(tb testing.TB, version, modulus, primes int, crt bool) []byte {
 	tb.Helper()
 	type withoutCRT struct {
@@ -68,7 +69,8 @@ type rsaPublic struct {
 
 func (r rsaPublic) Public() crypto.PublicKey { return &rsa.PublicKey{N: ones(r.bits), E: 1<<31 - 1} }
 
-// hostileCertificate is a certificate, signed by ca, for an RSA key of that many bits and the largest exponent that Go's verifier takes.
+// hostileCertificate is a certificate, signed by ca, for an RSA key of that many bits and the
+// largest exponent that Go's verifier takes.
 func hostileCertificate(tb testing.TB, ca *pki.CA, template pki.Template, bits int) []byte {
 	tb.Helper()
 	return must[[]byte](tb)(x509.CreateCertificate(rand.Reader, &x509.Certificate{
@@ -81,7 +83,8 @@ func certificates(certificate []byte, count int) []byte {
 	return bytes.Repeat(block("CERTIFICATE", certificate), count)
 }
 
-// TestWhatIsTooLargeIsRefusedUnread: who may write a Secret chooses what is parsed. Each row would cost the parser seconds, or more memory than a credential has.
+// TestWhatIsTooLargeIsRefusedUnread: who may write a Secret chooses what is parsed. Each row would
+// cost the parser seconds, or more memory than a credential has.
 func TestWhatIsTooLargeIsRefusedUnread(t *testing.T) {
 	ca := pki.NewCA(t, "Partner CA")
 	client := ca.Issue(t, orders())
@@ -164,7 +167,8 @@ func TestLargestCredentialsAreRead(t *testing.T) {
 	}
 }
 
-// hostileInputs are values of a Secret that cost a parser as much as the limits let them, by what they are.
+// hostileInputs are values of a Secret that cost a parser as much as the limits let them, by what
+// they are.
 func hostileInputs(tb testing.TB) map[string]map[string][]byte {
 	tb.Helper()
 	ca := pki.NewCA(tb, "Partner CA")
@@ -223,8 +227,9 @@ func BenchmarkJudgeHostile(b *testing.B) {
 	}
 }
 
-// BenchmarkSlowest judges generated inputs and reports the slowest one as ms/slowest: values at random places within the limits and beyond them,
-// and bytes changed at random. The seed is fixed, so that two runs compare.
+// BenchmarkSlowest judges generated inputs and reports the slowest one as ms/slowest: values at
+// random places within the limits and beyond them, and bytes changed at random. The seed is fixed,
+// so that two runs compare.
 func BenchmarkSlowest(b *testing.B) {
 	const inputs = 1_000
 	ca := pki.NewCA(b, "Partner CA")
@@ -273,7 +278,8 @@ func BenchmarkSlowest(b *testing.B) {
 	b.ReportMetric(float64(b.Elapsed().Microseconds())/1_000/float64(b.N*inputs), "ms/input")
 }
 
-// BenchmarkInspectHostile is what a command of a person takes for what the limits let through: it verifies signatures.
+// BenchmarkInspectHostile is what a command of a person takes for what the limits let through: it
+// verifies signatures.
 func BenchmarkInspectHostile(b *testing.B) {
 	ca := pki.SelfSigned(b, pki.Template{Subject: pkix.Name{CommonName: "Partner CA"}, IsCA: true, KeyUsage: x509.KeyUsageCertSign, Key: must[*rsa.PrivateKey](b)(rsa.GenerateKey(rand.Reader, 2048))})
 	alike := pki.Template{Subject: pkix.Name{CommonName: "Partner CA"}, IsCA: true, KeyUsage: x509.KeyUsageCertSign}

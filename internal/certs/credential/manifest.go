@@ -9,8 +9,8 @@ import (
 	"mtls.egress/webhook/internal/egress"
 )
 
-// SecretManifest is the Secret of a credential, as it is applied. Its type is that of the layout: kubernetes.io/tls, whose keys the
-// API server checks, or Opaque. An empty namespace is left out.
+// SecretManifest is the Secret of a credential, as it is applied. Its type is that of the layout:
+// kubernetes.io/tls, whose keys the API server checks, or Opaque. An empty namespace is left out.
 func SecretManifest(namespace, name string, layout egress.Layout, data map[string][]byte) map[string]any {
 	kind := "Opaque"
 	if layout.Certificate == TLSLayout().Certificate && layout.PrivateKey == TLSLayout().PrivateKey {
@@ -29,7 +29,8 @@ func SecretManifest(namespace, name string, layout egress.Layout, data map[strin
 	}
 }
 
-// MergeStringData puts the stringData of a Secret's manifest into its data, where it wins, as the API server does when it stores the Secret.
+// MergeStringData puts the stringData of a Secret's manifest into its data, where it wins, as the
+// API server does when it stores the Secret.
 // https://kubernetes.io/docs/reference/kubernetes-api/config-and-storage-resources/secret-v1/
 func MergeStringData(secret *corev1.Secret) {
 	if secret.Data == nil {
@@ -40,7 +41,8 @@ func MergeStringData(secret *corev1.Secret) {
 	}
 }
 
-// EgressTargetManifest is the EgressTarget of t with what differs from the defaults of its host, as it is applied.
+// EgressTargetManifest is the EgressTarget of t with what differs from the defaults of its host, as
+// it is applied.
 func EgressTargetManifest(t egress.Target) map[string]any {
 	spec := map[string]any{}
 	if t.Port != egress.DefaultPort {

@@ -9,7 +9,8 @@ import (
 	"unicode/utf8"
 )
 
-// attribute is pkix.AttributeTypeAndValue with the value still in DER, which RFC 4514 wants for types without a name.
+// attribute is pkix.AttributeTypeAndValue with the value still in DER, which RFC 4514 wants for
+// types without a name.
 type attribute struct {
 	Type  asn1.ObjectIdentifier
 	Value asn1.RawValue
@@ -17,21 +18,27 @@ type attribute struct {
 
 type relativeNameSET []attribute
 
-// DistinguishedName is the RFC 4514 string of a name in DER, for example "CN=orders,O=Example,C=DE". What is no name is written as # and
-// hexadecimal. The pkix package's String puts attributes in an order of its own when it prints a Name, and knows neither DC nor UID.
+// DistinguishedName is the RFC 4514 string of a name in DER, for example
+// "CN=orders,O=Example,C=DE". What is no name is written as # and hexadecimal. The pkix package's
+// String puts attributes in an order of its own when it prints a Name, and knows neither DC nor
+// UID.
 func DistinguishedName(der []byte) string {
 	return notation{shortName, escape, "#%x"}.writeName(der)
 }
 
-// EnvoySubject is the same name as Envoy prints it for %DOWNSTREAM_PEER_SUBJECT% and in X-Forwarded-Client-Cert, which partners compare as a string.
-// The order is that of RFC 4514 too; different are the names of some attributes, which are those of BoringSSL, bytes beyond ASCII, which are escaped, and
-// hexadecimal, which has capitals (https://github.com/google/boringssl/blob/main/crypto/asn1/a_strex.cc).
-// Envoy prints with X509_NAME_print_ex and XN_FLAG_RFC2253: https://github.com/envoyproxy/envoy/blob/main/source/common/tls/utility.cc
+// EnvoySubject is the same name as Envoy prints it for %DOWNSTREAM_PEER_SUBJECT% and in
+// X-Forwarded-Client-Cert, which partners compare as a string. The order is that of RFC 4514 too;
+// different are the names of some attributes, which are those of BoringSSL, bytes beyond ASCII,
+// which are escaped, and hexadecimal, which has capitals
+// (https://github.com/google/boringssl/blob/main/crypto/asn1/a_strex.cc). Envoy prints with
+// X509_NAME_print_ex and XN_FLAG_RFC2253:
+// https://github.com/envoyproxy/envoy/blob/main/source/common/tls/utility.cc
 func EnvoySubject(der []byte) string {
 	return notation{opensslName, func(text string) string { return escapeBytes(escape(text)) }, "#%X"}.writeName(der)
 }
 
-// notation is a way to write a name: the names of attribute types, where they have one, the escapes in text, and the verb for what is no text.
+// notation is a way to write a name: the names of attribute types, where they have one, the escapes
+// in text, and the verb for what is no text.
 type notation struct {
 	nameOf func(asn1.ObjectIdentifier) string
 	escape func(string) string
@@ -48,7 +55,8 @@ func (n notation) writeName(der []byte) string {
 		if i < len(sequence)-1 {
 			name.WriteByte(',')
 		}
-		// RFC 4514 leaves the order within a set open; OpenSSL and Envoy reverse it too, and partners compare strings.
+		// RFC 4514 leaves the order within a set open; OpenSSL and Envoy reverse it too, and partners
+		// compare strings.
 		for j, attribute := range slices.Backward(set) {
 			if j < len(set)-1 {
 				name.WriteByte('+')
@@ -71,8 +79,9 @@ func (n notation) writeAttribute(a attribute) string {
 	return short + "=" + n.escape(text)
 }
 
-// opensslName is the short name that BoringSSL has for an attribute type; it stands for the type in what Envoy prints. OpenSSL has the same names, and more:
-// for organizationIdentifier (2.5.4.97) BoringSSL has none. What follows are the names of three arcs by their last number:
+// opensslName is the short name that BoringSSL has for an attribute type; it stands for the type in
+// what Envoy prints. OpenSSL has the same names, and more: for organizationIdentifier (2.5.4.97)
+// BoringSSL has none. What follows are the names of three arcs by their last number:
 // https://github.com/google/boringssl/blob/main/crypto/obj/objects.txt
 func opensslName(oid asn1.ObjectIdentifier) string {
 	var names []string
@@ -131,7 +140,8 @@ func (a attribute) text() (string, bool) {
 	return text, ok && utf8.ValidString(text)
 }
 
-// shortName is the name of RFC 4514 §3 for an attribute type, or emailAddress as OpenSSL prints it, or empty.
+// shortName is the name of RFC 4514 §3 for an attribute type, or emailAddress as OpenSSL prints it,
+// or empty.
 func shortName(oid asn1.ObjectIdentifier) string {
 	switch oid.String() {
 	case "2.5.4.3":
@@ -161,8 +171,8 @@ func shortName(oid asn1.ObjectIdentifier) string {
 	}
 }
 
-// escape follows RFC 4514 §2.4, and writes what doesn't show in hexadecimal too, as it allows: control characters, and those that hide or turn
-// around what stands beside them.
+// escape follows RFC 4514 §2.4, and writes what doesn't show in hexadecimal too, as it allows:
+// control characters, and those that hide or turn around what stands beside them.
 func escape(text string) string {
 	var out strings.Builder
 	for i, r := range text {

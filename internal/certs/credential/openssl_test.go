@@ -109,7 +109,8 @@ func TestUsageAgreesWithOpenSSL(t *testing.T) {
 	}
 }
 
-// TestSubjectIsWrittenAsOpenSSLWritesIt also asserts the strings themselves, for machines without openssl.
+// TestSubjectIsWrittenAsOpenSSLWritesIt also asserts the strings themselves, for machines without
+// openssl.
 func TestSubjectIsWrittenAsOpenSSLWritesIt(t *testing.T) {
 	type attribute = pkix.AttributeTypeAndValue
 	set := func(attributes ...attribute) pkix.RelativeDistinguishedNameSET { return attributes }

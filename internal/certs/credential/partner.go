@@ -12,7 +12,8 @@ import (
 	"time"
 )
 
-// Description is what a partner has to know of a client credential to admit it. It holds no secret, and nothing of the server.
+// Description is what a partner has to know of a client credential to admit it. It holds no secret,
+// and nothing of the server.
 type Description struct {
 	// Subject as RFC 4514 writes it, EnvoySubject as [EnvoySubject] does.
 	Subject      string `json:"subject"`
@@ -33,10 +34,11 @@ type Description struct {
 	KeyType string `json:"keyType"`
 	// SHA256 is the fingerprint of the certificate in lower-case hexadecimal.
 	SHA256 string `json:"sha256"`
-	// PublicKeySHA256 is the hash of the SubjectPublicKeyInfo in base64, which stays when a certificate is renewed for the same key
-	// (https://www.rfc-editor.org/rfc/rfc7469#section-2.4).
+	// PublicKeySHA256 is the hash of the SubjectPublicKeyInfo in base64, which stays when a
+	// certificate is renewed for the same key (https://www.rfc-editor.org/rfc/rfc7469#section-2.4).
 	PublicKeySHA256 string `json:"publicKeySHA256"`
-	// Issuers are those of the client certificate as far as they are known, each followed by its own. A certificate that signed itself is its own.
+	// Issuers are those of the client certificate as far as they are known, each followed by its own.
+	// A certificate that signed itself is its own.
 	Issuers []Issuer `json:"issuers"`
 	// RootKnown reports whether the last of Issuers is a root.
 	RootKnown bool `json:"rootKnown"`
@@ -59,14 +61,16 @@ type Issuer struct {
 	PEM string `json:"pem"`
 }
 
-// ReadIssuers reads certificates of the issuers of a client certificate from a file, PEM or DER, whose name stands in the error.
+// ReadIssuers reads certificates of the issuers of a client certificate from a file, PEM or DER,
+// whose name stands in the error.
 func ReadIssuers(name string, content []byte) ([]*x509.Certificate, error) {
 	return readCertificateFile(part{issuerPart, name}, content)
 }
 
-// Describe says what a partner has to know. issuers are certificates that aren't in the material and lead from its own to the root; the CA of
-// the server is never taken for one. What [Check] refuses for another reason than that CA is refused here, with a [*RefusedError]. An error
-// also says that none of issuers has issued anything here.
+// Describe says what a partner has to know. issuers are certificates that aren't in the material
+// and lead from its own to the root; the CA of the server is never taken for one. What [Check]
+// refuses for another reason than that CA is refused here, with a [*RefusedError]. An error also
+// says that none of issuers has issued anything here.
 func (m *Material) Describe(issuers []*x509.Certificate, now time.Time) (*Description, error) {
 	layout := m.layout
 	layout.ServerCA = ""
@@ -121,7 +125,8 @@ func (c Chain) leadsThrough(certificate *x509.Certificate) bool {
 	return slices.ContainsFunc(c.Certificates[1:], certificate.Equal) || c.Root != nil && certificate.Equal(c.Root)
 }
 
-// issuers are the certificates that lead from the leaf to the root, and whether the root is among them.
+// issuers are the certificates that lead from the leaf to the root, and whether the root is among
+// them.
 func (c Chain) issuers() (issuers []*x509.Certificate, rootKnown bool) {
 	switch {
 	case c.Root != nil:
@@ -140,7 +145,8 @@ type IstioGateway struct {
 	Namespace string
 	// Selector are labels of the gateway's Pods.
 	Selector map[string]string
-	// CredentialName is the name of the Secret with the certificate of the server, which is the partner's own. The generated objects are named after it.
+	// CredentialName is the name of the Secret with the certificate of the server, which is the
+	// partner's own. The generated objects are named after it.
 	CredentialName string
 }
 
@@ -158,8 +164,10 @@ type Manifest struct {
 	Object map[string]any `json:"object"`
 }
 
-// Manifests are the objects that make a gateway admit the credential, and no other client, to the host. The error says, a line each, that
-// X-Forwarded-Client-Cert doesn't tell the certificate from others of its CA, and, last, that no issuer is known, so that there is nothing for the gateway to trust.
+// Manifests are the objects that make a gateway admit the credential, and no other client, to the
+// host. The error says, a line each, that X-Forwarded-Client-Cert doesn't tell the certificate from
+// others of its CA, and, last, that no issuer is known, so that there is nothing for the gateway to
+// trust.
 func (d *Description) Manifests(gateway IstioGateway) ([]Manifest, error) {
 	problems := d.indistinct()
 	if len(d.issuers) == 0 {
@@ -194,7 +202,8 @@ func (d *Description) indistinct() []error {
 	return problems
 }
 
-// forwardedSyntax are the characters that end a name in X-Forwarded-Client-Cert. Envoy escapes them in the subject only, and writes URIs and DNS names as they are:
+// forwardedSyntax are the characters that end a name in X-Forwarded-Client-Cert. Envoy escapes them
+// in the subject only, and writes URIs and DNS names as they are:
 // https://github.com/envoyproxy/envoy/blob/main/source/common/http/conn_manager_utility.cc
 const forwardedSyntax = `;"`
 
@@ -234,7 +243,8 @@ func (d *Description) gateway(gateway IstioGateway) Manifest {
 	}}
 }
 
-// policy allows by the header that the gateway writes: what a VirtualService sets isn't there yet when policies are asked.
+// policy allows by the header that the gateway writes: what a VirtualService sets isn't there yet
+// when policies are asked.
 func (d *Description) policy(gateway IstioGateway) Manifest {
 	return Manifest{
 		fmt.Sprintf("Of all certificates of the CA it lets this subject alone call %s. The gateway itself writes X-Forwarded-Client-Cert from the certificate of the connection, "+
@@ -249,7 +259,8 @@ func (d *Description) policy(gateway IstioGateway) Manifest {
 				"selector": map[string]any{"matchLabels": gateway.Selector},
 				"action":   "ALLOW",
 				"rules": []any{map[string]any{
-					// With its port the host is another one: https://istio.io/latest/docs/ops/best-practices/security/#writing-host-match-policies
+					// With its port the host is another one:
+					// https://istio.io/latest/docs/ops/best-practices/security/#writing-host-match-policies
 					"to":   []any{map[string]any{"operation": map[string]any{"hosts": []string{gateway.Host, gateway.Host + ":*"}}}},
 					"when": []any{map[string]any{"key": "request.headers[X-Forwarded-Client-Cert]", "values": []string{"*" + forwardedEnd(d.leaf)}}},
 				}},
@@ -258,9 +269,11 @@ func (d *Description) policy(gateway IstioGateway) Manifest {
 	}
 }
 
-// forwardedEnd is what follows the certificate itself in X-Forwarded-Client-Cert as Istio's gateways have Envoy write it: the subject, then all URIs, or an
-// empty one, then all DNS names (https://www.envoyproxy.io/docs/envoy/latest/configuration/http/http_conn_man/headers#x-forwarded-client-cert). Istio compares a whole
-// value, a beginning or an end, and what comes before changes with every certificate.
+// forwardedEnd is what follows the certificate itself in X-Forwarded-Client-Cert as Istio's
+// gateways have Envoy write it: the subject, then all URIs, or an empty one, then all DNS names
+// (https://www.envoyproxy.io/docs/envoy/latest/configuration/http/http_conn_man/headers#x-forwarded-client-cert).
+// Istio compares a whole value, a beginning or an end, and what comes before changes with every
+// certificate.
 func forwardedEnd(leaf *x509.Certificate) string {
 	uris := generalNames(leaf, uriName)
 	if len(uris) == 0 {
@@ -282,7 +295,8 @@ const (
 	uriName = 6
 )
 
-// generalNames are the subject alternative names of a kind, to the letter: crypto/x509 has URIs parsed, which may write them otherwise.
+// generalNames are the subject alternative names of a kind, to the letter: crypto/x509 has URIs
+// parsed, which may write them otherwise.
 func generalNames(certificate *x509.Certificate, tag int) []string {
 	value, _ := extension(certificate, 2, 5, 29, 17)
 	var all []asn1.RawValue

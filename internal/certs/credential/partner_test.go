@@ -157,7 +157,8 @@ func TestDescribeRefusesWhatNoPartnerShouldAdmit(t *testing.T) {
 	}
 }
 
-// TestThePinIsWhatOpenSSLMakes follows the recipe that partners follow: https://www.rfc-editor.org/rfc/rfc7469#appendix-A.
+// TestThePinIsWhatOpenSSLMakes follows the recipe that partners follow:
+// https://www.rfc-editor.org/rfc/rfc7469#appendix-A.
 func TestThePinIsWhatOpenSSLMakes(t *testing.T) {
 	client := pki.NewCA(t, "Partner CA").Issue(t, orders())
 	description, err := must[*credential.Material](t)(credential.MaterialOfCertificates("f.pem", client.CertPEM)).Describe(nil, now())
@@ -191,7 +192,8 @@ func name(tag int, text string) asn1.RawValue {
 	return asn1.RawValue{Class: asn1.ClassContextSpecific, Tag: tag, Bytes: []byte(text)}
 }
 
-// TestManifestsAdmitTheSubjectAlone has what Envoy 1.40 writes into x-forwarded-client-cert for such certificates. That a gateway admits by it, and keeps others out, is shown in test/mesh.
+// TestManifestsAdmitTheSubjectAlone has what Envoy 1.40 writes into x-forwarded-client-cert for
+// such certificates. That a gateway admits by it, and keeps others out, is shown in test/mesh.
 func TestManifestsAdmitTheSubjectAlone(t *testing.T) {
 	const email, dns, uri = 1, 2, 6
 	ca := pki.SelfSigned(t, authority("Root", 1))

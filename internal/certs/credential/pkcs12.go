@@ -20,9 +20,11 @@ type Bundle struct {
 	Certificates []*x509.Certificate
 }
 
-// ReadPKCS12 opens a PKCS#12 file (RFC 7292; .p12, .pfx) with its password, which may be empty. Old files (RC2, 3DES, a MAC with SHA-1) and modern ones (AES,
-// PBKDF2, a MAC with SHA-256, PBMAC1) are read, in DER and, but for PBMAC1, in the BER that NSS writes. The file must hold one private key and a certificate.
-// Friendly names and other attributes are dropped. The errors say what to do; none holds a byte of the content or of the password.
+// ReadPKCS12 opens a PKCS#12 file (RFC 7292; .p12, .pfx) with its password, which may be empty. Old
+// files (RC2, 3DES, a MAC with SHA-1) and modern ones (AES, PBKDF2, a MAC with SHA-256, PBMAC1) are
+// read, in DER and, but for PBMAC1, in the BER that NSS writes. The file must hold one private key
+// and a certificate. Friendly names and other attributes are dropped. The errors say what to do;
+// none holds a byte of the content or of the password.
 func ReadPKCS12(content []byte, password string) (Bundle, error) {
 	der, err := checkPKCS12(content)
 	if err != nil {
@@ -51,13 +53,15 @@ func IsPKCS12(content []byte) bool {
 	return isPKCS12(content) || isIndefinite(content)
 }
 
-// isIndefinite reports whether content begins as a PFX of indefinite length, which BER allows and DER doesn't (X.690 §8.1.3.6).
+// isIndefinite reports whether content begins as a PFX of indefinite length, which BER allows and
+// DER doesn't (X.690 §8.1.3.6).
 func isIndefinite(content []byte) bool {
 	return bytes.HasPrefix(content, []byte{0x30, 0x80, 0x02, 0x01, 0x03})
 }
 
-// checkPKCS12 finds what is wrong with the outside of the file, for which the decoder has the words of ASN.1 only, and returns it in DER. What it can't bring to
-// DER is returned as it is, for the decoder to refuse.
+// checkPKCS12 finds what is wrong with the outside of the file, for which the decoder has the words
+// of ASN.1 only, and returns it in DER. What it can't bring to DER is returned as it is, for the
+// decoder to refuse.
 func checkPKCS12(content []byte) ([]byte, error) {
 	switch {
 	case len(content) == 0:
@@ -86,7 +90,8 @@ func checkPKCS12(content []byte) ([]byte, error) {
 	return der, checkIterations(pfx.Iterations(der))
 }
 
-// maxIterations is far above what any tool writes (at most some hundred thousand) and takes seconds.
+// maxIterations is far above what any tool writes (at most some hundred thousand) and takes
+// seconds.
 const maxIterations = 5_000_000
 
 func checkIterations(rounds int) error {
@@ -115,7 +120,8 @@ func notPKCS12(content []byte) string {
 	}
 }
 
-// derLength is the length that the header of a DER value of the long form tells, the header among it (X.690 §8.1.3.5).
+// derLength is the length that the header of a DER value of the long form tells, the header among
+// it (X.690 §8.1.3.5).
 func derLength(value []byte) int {
 	header := 2 + int(value[1]&0x7f)
 	if len(value) < header {
@@ -126,8 +132,8 @@ func derLength(value []byte) int {
 	return header + int(binary.BigEndian.Uint64(length[:])) //nolint:gosec // At most three bytes of length: isDER.
 }
 
-// explainPKCS12 says for a person what the decoder means. It has values for a few of its errors only; the texts of the others
-// are those of the version in go.mod, and a test has each of them.
+// explainPKCS12 says for a person what the decoder means. It has values for a few of its errors
+// only; the texts of the others are those of the version in go.mod, and a test has each of them.
 func explainPKCS12(content []byte, err error, password string) error {
 	var unsupported pkcs12.NotImplementedError
 	switch {

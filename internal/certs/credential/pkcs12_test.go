@@ -109,8 +109,8 @@ func importJava(t *testing.T, source []byte, kind string, options ...string) []b
 	return must[[]byte](t)(os.ReadFile(out))
 }
 
-// TestImportsWhatToolsWrite: whatever tool wrote the file, the Secret holds the leaf, its intermediates in order, no root, and
-// nothing but PEM.
+// TestImportsWhatToolsWrite: whatever tool wrote the file, the Secret holds the leaf, its
+// intermediates in order, no root, and nothing but PEM.
 func TestImportsWhatToolsWrite(t *testing.T) {
 	p := newPartner(t)
 	whole := [][]byte{p.client.CertPEM, p.issuing.CertPEM, p.root.CertPEM}
@@ -341,7 +341,8 @@ func TestRefusesPKCS12ThatIsNotOne(t *testing.T) {
 	}
 }
 
-// withRounds replaces the number of rounds, 70000, in its nth place in a file. Its first places are the certificates and the key.
+// withRounds replaces the number of rounds, 70000, in its nth place in a file. Its first places are
+// the certificates and the key.
 func withRounds(file []byte, n int) []byte {
 	at := -1
 	for range n {
@@ -351,7 +352,8 @@ func withRounds(file []byte, n int) []byte {
 	return file
 }
 
-// TestPKCS12OfOthers reads files that were made elsewhere, which testdata/pkcs12/README.md names with their sources.
+// TestPKCS12OfOthers reads files that were made elsewhere, which testdata/pkcs12/README.md names
+// with their sources.
 func TestPKCS12OfOthers(t *testing.T) {
 	const damaged = "the file is damaged inside, though as long as it should be; fetch it again, in binary mode"
 	type bundle struct {

@@ -22,7 +22,8 @@ func hidden() map[string]string {
 	}
 }
 
-// checkPrintable fails the test for every text in value, as JSON has it, with anything else than what shows and blanks. PEM has line breaks.
+// checkPrintable fails the test for every text in value, as JSON has it, with anything else than
+// what shows and blanks. PEM has line breaks.
 func checkPrintable(t *testing.T, what string, value any) {
 	t.Helper()
 	encoded, err := json.Marshal(value)
@@ -55,7 +56,8 @@ func checkPrintable(t *testing.T, what string, value any) {
 	walk(what, decoded)
 }
 
-// TestTextOfCertificatesIsPrintable: whoever makes a certificate chooses what is in its names, and a status, a message and a terminal show them.
+// TestTextOfCertificatesIsPrintable: whoever makes a certificate chooses what is in its names, and
+// a status, a message and a terminal show them.
 func TestTextOfCertificatesIsPrintable(t *testing.T) {
 	for name, text := range hidden() {
 		t.Run(name, func(t *testing.T) {

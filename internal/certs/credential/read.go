@@ -10,11 +10,12 @@ import (
 	"strings"
 )
 
-// MaxPartSize is the largest value, in bytes, that is read as a part of a credential: the limit of a whole Secret
-// (https://kubernetes.io/docs/concepts/configuration/secret/#restriction-data-size).
+// MaxPartSize is the largest value, in bytes, that is read as a part of a credential: the limit of
+// a whole Secret (https://kubernetes.io/docs/concepts/configuration/secret/#restriction-data-size).
 const MaxPartSize = 1 << 20
 
-// The types of PEM blocks (RFC 7468, and OpenSSL's PEM_write_bio_PrivateKey(3) for the older ones) that a part may hold.
+// The types of PEM blocks (RFC 7468, and OpenSSL's PEM_write_bio_PrivateKey(3) for the older ones)
+// that a part may hold.
 const (
 	certificateBlock  = "CERTIFICATE"
 	pkcs8Block        = "PRIVATE KEY"
@@ -27,8 +28,9 @@ const (
 	publicKeyBlock    = "PUBLIC KEY"
 )
 
-// readCertificates reads all certificates of a part. Blocks of other types between them are skipped, as the sidecar
-// does. The problem is empty when all went well; the certificates before the first unreadable one are returned anyway.
+// readCertificates reads all certificates of a part. Blocks of other types between them are
+// skipped, as the sidecar does. The problem is empty when all went well; the certificates before
+// the first unreadable one are returned anyway.
 func readCertificates(p part, value []byte) (certificates []*x509.Certificate, problem string) {
 	blocks, problem := readPEM(p, value, "openssl x509 -inform DER -in FILE -out "+p.key)
 	if problem != "" {
@@ -46,7 +48,8 @@ func readCertificates(p part, value []byte) (certificates []*x509.Certificate, p
 	return parseCertificates(p, encoded)
 }
 
-// readPrivateKey reads the one private key of a part. No error of a parser is passed on: it might quote the key.
+// readPrivateKey reads the one private key of a part. No error of a parser is passed on: it might
+// quote the key.
 func readPrivateKey(p part, value []byte) (key crypto.Signer, problem string) {
 	blocks, problem := readPEM(p, value, "openssl pkey -inform DER -in FILE -out "+p.key)
 	if problem != "" {
@@ -83,7 +86,8 @@ func readPrivateKey(p part, value []byte) (key crypto.Signer, problem string) {
 	return signer, ""
 }
 
-// encrypted knows PKCS#8 encryption and the older one of RFC 1421 headers, which names itself in the block's headers.
+// encrypted knows PKCS#8 encryption and the older one of RFC 1421 headers, which names itself in
+// the block's headers.
 func encrypted(block *pem.Block) bool {
 	return block.Type == encryptedKeyBlock || strings.Contains(block.Headers["Proc-Type"], "ENCRYPTED")
 }
@@ -103,9 +107,10 @@ func parsePrivateKey(block *pem.Block) (key any, ok bool) {
 	return key, err == nil
 }
 
-// readPEM splits a part into its PEM blocks. Text around blocks is tolerated (PKCS#12 tools write "Bag Attributes"),
-// a block that cannot be decoded is not: the decoder skips it silently, and the sidecar would refuse the file. Nor is a BEGIN that does not
-// start a line: decoder and sidecar skip its block, so that the issuer's certificate would stand in for the client's
+// readPEM splits a part into its PEM blocks. Text around blocks is tolerated (PKCS#12 tools write
+// "Bag Attributes"), a block that cannot be decoded is not: the decoder skips it silently, and the
+// sidecar would refuse the file. Nor is a BEGIN that does not start a line: decoder and sidecar
+// skip its block, so that the issuer's certificate would stand in for the client's
 // (https://github.com/google/boringssl/blob/main/crypto/pem/pem_lib.cc, PEM_read_bio).
 func readPEM(p part, value []byte, convert string) (blocks []*pem.Block, problem string) {
 	if len(value) > MaxPartSize {
@@ -153,7 +158,8 @@ func countBegin(value []byte) int {
 	return count
 }
 
-// contents names what a part holds instead, by known types only: an unknown type is text that somebody else chose.
+// contents names what a part holds instead, by known types only: an unknown type is text that
+// somebody else chose.
 func contents(blocks []*pem.Block) string {
 	switch blocks[0].Type {
 	case certificateBlock:
@@ -171,7 +177,8 @@ func contents(blocks []*pem.Block) string {
 	}
 }
 
-// guess tells what a value that is not PEM looks like, and what to do about it. It never quotes the value.
+// guess tells what a value that is not PEM looks like, and what to do about it. It never quotes the
+// value.
 func guess(value []byte, convert string) string {
 	switch {
 	case bytes.HasPrefix(value, []byte(utf8Mark)), bytes.HasPrefix(value, []byte("\xff\xfe")), bytes.HasPrefix(value, []byte("\xfe\xff")):
@@ -203,12 +210,14 @@ func decodeBase64(value []byte) (decoded []byte, ok bool) {
 	return decoded, err == nil
 }
 
-// isDER reports whether value begins as a SEQUENCE of more than 127 bytes, as all certificates and most keys do.
+// isDER reports whether value begins as a SEQUENCE of more than 127 bytes, as all certificates and
+// most keys do.
 func isDER(value []byte) bool {
 	return len(value) > 4 && value[0] == 0x30 && (value[1] == 0x81 || value[1] == 0x82 || value[1] == 0x83)
 }
 
-// isPKCS12 reports whether value begins as a PFX: a SEQUENCE whose first element is the INTEGER 3 (RFC 7292 §4).
+// isPKCS12 reports whether value begins as a PFX: a SEQUENCE whose first element is the INTEGER 3
+// (RFC 7292 §4).
 func isPKCS12(value []byte) bool {
 	if !isDER(value) {
 		return false

@@ -7,7 +7,8 @@ import (
 	"strings"
 )
 
-// Reason says in one word why a credential is refused. It is a valid reason of a Kubernetes condition.
+// Reason says in one word why a credential is refused. It is a valid reason of a Kubernetes
+// condition.
 type Reason string
 
 // The reasons, the most important first: what must be put right before the next one matters.
@@ -20,7 +21,8 @@ const (
 	SecretKeyMissing Reason = "SecretKeyMissing"
 	// CertificateUnreadable: the client certificate or its chain is not PEM that can be read.
 	CertificateUnreadable Reason = "CertificateUnreadable"
-	// PrivateKeyUnreadable: the private key is not one PEM key that can be read, for example because it is encrypted.
+	// PrivateKeyUnreadable: the private key is not one PEM key that can be read, for example because
+	// it is encrypted.
 	PrivateKeyUnreadable Reason = "PrivateKeyUnreadable"
 	// PrivateKeyMismatch: the private key belongs to another certificate.
 	PrivateKeyMismatch Reason = "PrivateKeyMismatch"
@@ -30,7 +32,8 @@ const (
 	CertificateNotYetValid Reason = "CertificateNotYetValid"
 	// NotForClientAuth: the client certificate's extensions rule out its use as a TLS client.
 	NotForClientAuth Reason = "NotForClientAuth"
-	// ServerCANotChosen: the only CA at hand is the one that cert-manager writes next to a certificate, the issuer of the client.
+	// ServerCANotChosen: the only CA at hand is the one that cert-manager writes next to a
+	// certificate, the issuer of the client.
 	ServerCANotChosen Reason = "ServerCANotChosen"
 	// ServerCAMissing: the Secret or ConfigMap lacks the CA of the server, or has it empty.
 	ServerCAMissing Reason = "ServerCAMissing"
@@ -53,8 +56,8 @@ type Problem struct {
 	Reason Reason
 	// Key is the Secret's key that the problem is about; empty when it is about the whole Secret.
 	Key string
-	// Message says, for a person, what is wrong, where, and what would be right. It fits on one line, and names no key of a Secret but
-	// those of the layout: whoever reads an EgressTarget reads it.
+	// Message says, for a person, what is wrong, where, and what would be right. It fits on one line,
+	// and names no key of a Secret but those of the layout: whoever reads an EgressTarget reads it.
 	Message string
 }
 
@@ -99,8 +102,9 @@ func (e *RefusedError) Error() string {
 	return strings.Join(messages, "; ")
 }
 
-// ForOwner is err with the keys that there are instead of the missing ones, where err is a [*RefusedError]. It is for those who may read the
-// Secret itself: never for a status, an event or a log.
+// ForOwner is err with the keys that there are instead of the missing ones, where err is a
+// [*RefusedError]. It is for those who may read the Secret itself: never for a status, an event or
+// a log.
 func ForOwner(err error) error {
 	refused, ok := errors.AsType[*RefusedError](err)
 	if !ok {

@@ -20,10 +20,12 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 )
 
-// DefaultKeyType is the type of keys when nobody says: what every sidecar and server of today knows, and the fastest.
+// DefaultKeyType is the type of keys when nobody says: what every sidecar and server of today
+// knows, and the fastest.
 const DefaultKeyType = "ecdsa-p256"
 
-// KeyTypes are the types of keys that can be made: those of which the sidecar presents a certificate.
+// KeyTypes are the types of keys that can be made: those of which the sidecar presents a
+// certificate.
 func KeyTypes() []string {
 	return []string{DefaultKeyType, "ecdsa-p384", "rsa-2048", "rsa-3072", "rsa-4096"}
 }
@@ -57,7 +59,8 @@ func GenerateKey(keyType string) (crypto.Signer, error) {
 type Identity struct {
 	// Subject is a distinguished name as [ParseSubject] reads it; "" for none.
 	Subject string
-	// Subject alternative names. Partners check these, and not the subject, wherever they follow RFC 6125.
+	// Subject alternative names. Partners check these, and not the subject, wherever they follow RFC
+	// 6125.
 	DNSNames, URIs, Emails []string
 }
 
@@ -127,8 +130,8 @@ func (r *CertificateRequest) Findings() []Finding {
 		"give a DNS name or URI unless the partner says that it goes by the subject")}
 }
 
-// Encode signs the request with the key that it is for, and returns the key as PKCS#8 and the request (RFC 2986), both PEM. The
-// request asks for the usages that a TLS client needs.
+// Encode signs the request with the key that it is for, and returns the key as PKCS#8 and the
+// request (RFC 2986), both PEM. The request asks for the usages that a TLS client needs.
 func (r *CertificateRequest) Encode(key crypto.Signer) (keyPEM, requestPEM []byte, err error) {
 	template := r.template
 	template.ExtraExtensions, err = clientUsages()

@@ -123,8 +123,8 @@ func TestRequestsAreRefusedWithAllProblems(t *testing.T) {
 	}
 }
 
-// TestRequestIsSignedByOpenSSLAndCompleted goes the whole way for every type of key: our request, a partner's CA with openssl, the
-// credential. Everything that was asked for is in the certificate.
+// TestRequestIsSignedByOpenSSLAndCompleted goes the whole way for every type of key: our request, a
+// partner's CA with openssl, the credential. Everything that was asked for is in the certificate.
 func TestRequestIsSignedByOpenSSLAndCompleted(t *testing.T) {
 	ca := pki.NewCA(t, "Partner CA")
 	caFile, caKey := write(t, "ca.pem", ca.CertPEM), write(t, "ca.key", ca.KeyPEM)
@@ -233,8 +233,9 @@ func TestReadsCertificateFilesOfEveryForm(t *testing.T) {
 	}
 }
 
-// TestChainsAreBounded: every certificate of a chain may be the issuer of every other one, so that the signatures to check grow with the square of their number. In the CA of
-// a server each stands for itself, and public bundles have more than a hundred.
+// TestChainsAreBounded: every certificate of a chain may be the issuer of every other one, so that
+// the signatures to check grow with the square of their number. In the CA of a server each stands
+// for itself, and public bundles have more than a hundred.
 func TestChainsAreBounded(t *testing.T) {
 	ca := pki.NewCA(t, "Partner CA")
 	client := ca.Issue(t, orders())
@@ -298,7 +299,8 @@ func FuzzParseSubject(f *testing.F) {
 		decoded, _ := pem.Decode(csr)
 		parsed, err := x509.ParseCertificateRequest(decoded.Bytes)
 		if err != nil {
-			// Go reads no OID beyond 31 bits and no string of a type that it doesn't know, which a user may write in binary.
+			// Go reads no OID beyond 31 bits and no string of a type that it doesn't know, which a user may
+			// write in binary.
 			if strings.ContainsAny(subject, "#.") {
 				return
 			}

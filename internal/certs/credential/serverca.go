@@ -10,7 +10,8 @@ import (
 	"mtls.egress/webhook/internal/egress"
 )
 
-// CheckConfigMap reports whether the CA of the server that a ConfigMap has under key can be used at the time now. The error is a [*RefusedError].
+// CheckConfigMap reports whether the CA of the server that a ConfigMap has under key can be used at
+// the time now. The error is a [*RefusedError].
 func CheckConfigMap(configMap *corev1.ConfigMap, key string, now time.Time) error {
 	data := ConfigMapData(configMap)
 	return refuseKeys("the ConfigMap "+configMap.Name, data, judgeServerCA(part{serverCAPart, key}, data, now)...)
@@ -47,8 +48,10 @@ func judgeServerCA(p part, data map[string][]byte, now time.Time) []Problem {
 		"%s holds no certificate that is valid now (the last one ends on %s): ask the partner for the CA that signs the server's certificate today", p, date(latest))}}
 }
 
-// checkServerCAChosen refuses the ca.crt of a Secret that cert-manager wrote, unless the EgressTarget asks for it: there stands the issuer of the client certificate,
-// which says nothing about the server. https://cert-manager.io/docs/faq/#when-to-use-ca-crt, https://github.com/cert-manager/cert-manager/issues/1571
+// checkServerCAChosen refuses the ca.crt of a Secret that cert-manager wrote, unless the
+// EgressTarget asks for it: there stands the issuer of the client certificate, which says nothing
+// about the server. https://cert-manager.io/docs/faq/#when-to-use-ca-crt,
+// https://github.com/cert-manager/cert-manager/issues/1571
 func checkServerCAChosen(t egress.Target, secret *corev1.Secret, layout egress.Layout) error {
 	certificate, issued := IssuedFor(secret.Annotations)
 	if !issued || layout.ServerCA != TLSLayout().ServerCA || t.ServerCA.SecretKey != "" {

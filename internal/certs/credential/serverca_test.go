@@ -13,7 +13,8 @@ import (
 	"mtls.egress/webhook/test/pki"
 )
 
-// TestTheCAThatCertManagerWritesIsNotTakenForTheServers has cert-manager's Secrets, which hold the client's issuer where others hold the CA of the server.
+// TestTheCAThatCertManagerWritesIsNotTakenForTheServers has cert-manager's Secrets, which hold the
+// client's issuer where others hold the CA of the server.
 func TestTheCAThatCertManagerWritesIsNotTakenForTheServers(t *testing.T) {
 	ca := pki.NewCA(t, "Issuer of clients")
 	client := ca.Issue(t, orders())

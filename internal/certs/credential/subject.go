@@ -12,8 +12,9 @@ import (
 	"unicode/utf8"
 )
 
-// ParseSubject reads a distinguished name as RFC 4514 writes it, the most specific part first, as in "CN=orders,O=Example,C=DE", and
-// returns it in DER. Blanks around parts are dropped. Besides the names of the RFC it knows serialNumber, emailAddress (or E) and dotted OIDs. The error has
+// ParseSubject reads a distinguished name as RFC 4514 writes it, the most specific part first, as
+// in "CN=orders,O=Example,C=DE", and returns it in DER. Blanks around parts are dropped. Besides
+// the names of the RFC it knows serialNumber, emailAddress (or E) and dotted OIDs. The error has
 // all problems, a line each.
 func ParseSubject(text string) ([]byte, error) {
 	if strings.HasPrefix(strings.TrimSpace(text), "/") {
@@ -110,7 +111,8 @@ func trimBlanks(value string) string {
 	return trimmed
 }
 
-// unescape undoes RFC 4514 §2.4: a backslash before a special character, or before two hexadecimal digits that are a byte of UTF-8.
+// unescape undoes RFC 4514 §2.4: a backslash before a special character, or before two hexadecimal
+// digits that are a byte of UTF-8.
 func unescape(value string) (string, error) {
 	var out strings.Builder
 	for i := 0; i < len(value); i++ {
@@ -169,8 +171,9 @@ func checkValue(name, value string) error {
 	return nil
 }
 
-// encodable is the value in the string type of its attribute: IA5String for these two (RFC 4519 §2.4, RFC 2985 §5.2.1), else what
-// encoding/asn1 chooses, which is PrintableString where that is enough and UTF8String where it isn't.
+// encodable is the value in the string type of its attribute: IA5String for these two (RFC 4519
+// §2.4, RFC 2985 §5.2.1), else what encoding/asn1 chooses, which is PrintableString where that is
+// enough and UTF8String where it isn't.
 func encodable(kind asn1.ObjectIdentifier, value string) any {
 	switch shortName(kind) {
 	case "DC", "emailAddress":

@@ -8,11 +8,13 @@ import (
 	"strings"
 )
 
-// judgeUsage reports whether the extensions of a certificate allow a TLS client. An extension that is not there rules
-// nothing out. The rules are those of OpenSSL's "verify -purpose sslclient", which most servers apply, but for
-//   - anyExtendedKeyUsage, which is accepted, as RFC 5280 §4.2.1.12 allows and Go and Java servers do;
-//   - a key usage of keyAgreement without digitalSignature, which is refused: TLS 1.3 forbids it (RFC 8446 §4.4.2.2),
-//     and in TLS 1.2 it is for static Diffie-Hellman, which no sidecar offers.
+// judgeUsage reports whether the extensions of a certificate allow a TLS client. An extension that
+// is not there rules nothing out. The rules are those of OpenSSL's "verify -purpose sslclient",
+// which most servers apply, but for
+//   - anyExtendedKeyUsage, which is accepted, as RFC 5280 §4.2.1.12 allows and Go and Java servers
+//     do;
+//   - a key usage of keyAgreement without digitalSignature, which is refused: TLS 1.3 forbids it
+//     (RFC 8446 §4.4.2.2), and in TLS 1.2 it is for static Diffie-Hellman, which no sidecar offers.
 func judgeUsage(p part, leaf *x509.Certificate) []Problem {
 	var problems []Problem
 	object := func(format string, args ...any) {
@@ -60,7 +62,8 @@ func extendedKeyUsages(certificate *x509.Certificate) string {
 	return list(names)
 }
 
-// extendedKeyUsage is the name that RFC 5280 §4.2.1.12 gives a purpose, or OpenSSL when the RFC has none.
+// extendedKeyUsage is the name that RFC 5280 §4.2.1.12 gives a purpose, or OpenSSL when the RFC has
+// none.
 func extendedKeyUsage(usage x509.ExtKeyUsage) string {
 	switch usage {
 	case x509.ExtKeyUsageServerAuth:

@@ -7,7 +7,8 @@ import (
 	"io"
 )
 
-// maxDepth bounds how deep values lie in one another, and with it the work: each level copies what is in it. The deepest layer of what NSS writes has 11 levels.
+// maxDepth bounds how deep values lie in one another, and with it the work: each level copies what
+// is in it. The deepest layer of what NSS writes has 11 levels.
 const maxDepth = 32
 
 // indefinite is the length that an end-of-contents takes the place of (X.690 §8.1.3.6).
@@ -15,10 +16,12 @@ const indefinite = -1
 
 var errBER = errors.New("pfx: neither DER nor the BER that PKCS#12 files are written in")
 
-// ToDER brings the first value of ber to DER, and returns what lies behind that value. Lengths become definite and minimal, and octet strings in pieces become
-// one, the implicitly tagged one of an EncryptedContentInfo (RFC 5652 §8) among them. What DER asks of primitive values is left to who reads them. DER comes
-// back as it is. The error is [io.ErrUnexpectedEOF] where ber ends before the value does; all else that is not of these forms is an error as well, tags of
-// several bytes and strings in pieces of other types among it. The work and the memory grow linearly with ber.
+// ToDER brings the first value of ber to DER, and returns what lies behind that value. Lengths
+// become definite and minimal, and octet strings in pieces become one, the implicitly tagged one of
+// an EncryptedContentInfo (RFC 5652 §8) among them. What DER asks of primitive values is left to
+// who reads them. DER comes back as it is. The error is [io.ErrUnexpectedEOF] where ber ends before
+// the value does; all else that is not of these forms is an error as well, tags of several bytes
+// and strings in pieces of other types among it. The work and the memory grow linearly with ber.
 func ToDER(ber []byte) (der, rest []byte, err error) {
 	value, rest, err := readValue(ber, 0)
 	if err != nil {
@@ -63,8 +66,8 @@ func readValue(ber []byte, depth int) (value asn1.RawValue, rest []byte, err err
 	return value, rest, err
 }
 
-// isKnown reports whether the layers of a PKCS#12 file have values of such a tag: of one byte, and of the universal ones those in pieces only that DER has in
-// pieces, and octet strings.
+// isKnown reports whether the layers of a PKCS#12 file have values of such a tag: of one byte, and
+// of the universal ones those in pieces only that DER has in pieces, and octet strings.
 func isKnown(value asn1.RawValue) bool {
 	if value.Tag == 0x1f {
 		return false
@@ -104,7 +107,8 @@ func readLength(ber []byte) (length int64, rest []byte, err error) {
 	return length, rest[octets:], nil
 }
 
-// readValues reads the values in a value, and returns them in DER: up to the end of contents, or all of ber.
+// readValues reads the values in a value, and returns them in DER: up to the end of contents, or
+// all of ber.
 func readValues(ber []byte, depth int, untilEnd bool) (der, rest []byte, err error) {
 	var identifiers []byte
 	for untilEnd || len(ber) > 0 {
@@ -115,7 +119,8 @@ func readValues(ber []byte, depth int, untilEnd bool) (der, rest []byte, err err
 		if err != nil {
 			return nil, nil, err
 		}
-		// EncryptedContentInfo is the one structure of these layers whose [0] is IMPLICIT, behind an object identifier and a sequence.
+		// EncryptedContentInfo is the one structure of these layers whose [0] is IMPLICIT, behind an
+		// object identifier and a sequence.
 		if identifiers = append(identifiers, ber[0]); bytes.Equal(identifiers, []byte{0x06, 0x30, 0xa0}) {
 			if value, err = join(value); err != nil {
 				return nil, nil, err

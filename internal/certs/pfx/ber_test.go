@@ -97,11 +97,13 @@ func derNested(levels int) string {
 	return hex.EncodeToString(value)
 }
 
-// isDER says, with the words of encoding/asn1, whether content is values in DER of the tags that PKCS#12 has, with no octet string in pieces.
+// isDER says, with the words of encoding/asn1, whether content is values in DER of the tags that
+// PKCS#12 has, with no octet string in pieces.
 func isDER(content []byte) bool {
 	var identifiers []byte
 	for len(content) > 0 {
-		// What is EXPLICIT there in another structure can't be told from the IMPLICIT [0] of an EncryptedContentInfo.
+		// What is EXPLICIT there in another structure can't be told from the IMPLICIT [0] of an
+		// EncryptedContentInfo.
 		if identifiers = append(identifiers, content[0]); string(identifiers) == "\x06\x30\xa0" {
 			return false
 		}
@@ -116,7 +118,8 @@ func isDER(content []byte) bool {
 	return true
 }
 
-// FuzzToDER: what comes out is DER for encoding/asn1 and stays as it is, and DER comes out as it went in.
+// FuzzToDER: what comes out is DER for encoding/asn1 and stays as it is, and DER comes out as it
+// went in.
 func FuzzToDER(f *testing.F) {
 	files, err := filepath.Glob("../credential/testdata/pkcs12/*.p12")
 	if err != nil || len(files) == 0 {

@@ -34,8 +34,9 @@ type encryptedData struct {
 	}
 }
 
-// ContentIterations is the largest number of rounds that the contents of a file in DER take, as far as it can be told without the
-// password: of encrypted contents, and of encrypted keys that don't lie in one of those. It is 0 where the structure can't be read.
+// ContentIterations is the largest number of rounds that the contents of a file in DER take, as far
+// as it can be told without the password: of encrypted contents, and of encrypted keys that don't
+// lie in one of those. It is 0 where the structure can't be read.
 func ContentIterations(der []byte) int {
 	var pfx file
 	var authSafe data
@@ -76,7 +77,8 @@ func bagIterations(der []byte) int {
 	return most
 }
 
-// algorithmIterations reads the rounds of PBES2 (RFC 8018 appendix A.4) or of an algorithm of RFC 7292 appendix C.
+// algorithmIterations reads the rounds of PBES2 (RFC 8018 appendix A.4) or of an algorithm of RFC
+// 7292 appendix C.
 func algorithmIterations(algorithm pkix.AlgorithmIdentifier) int {
 	if algorithm.Algorithm.Equal(asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 5, 13}) {
 		// PBES2 begins as PBMAC1 does.

@@ -1,6 +1,8 @@
-// Package pfx reads the outside of a PKCS#12 file (RFC 7292), the PFX, and brings a file in BER to DER. It knows nothing of keys and certificates.
+// Package pfx reads the outside of a PKCS#12 file (RFC 7292), the PFX, and brings a file in BER to
+// DER. It knows nothing of keys and certificates.
 //
-// RFC 7292 §3.1 allows BER. NSS (https://github.com/nss-dev/nss/blob/master/lib/pkcs12/p12e.c) writes it, for Firefox, Thunderbird and pk12util.
+// RFC 7292 §3.1 allows BER. NSS (https://github.com/nss-dev/nss/blob/master/lib/pkcs12/p12e.c)
+// writes it, for Firefox, Thunderbird and pk12util.
 package pfx
 
 import (
@@ -31,14 +33,16 @@ type macData struct {
 	Iterations int `asn1:"optional,default:1"`
 }
 
-// data is a ContentInfo of the type data (RFC 5652 §4), as which the AuthenticatedSafe lies in a file with a password.
+// data is a ContentInfo of the type data (RFC 5652 §4), as which the AuthenticatedSafe lies in a
+// file with a password.
 type data struct {
 	Type    asn1.ObjectIdentifier
 	Content []byte `asn1:"tag:0,explicit"`
 }
 
-// Iterations is how many rounds the MAC of a file in DER takes, which anybody can set who sends a file. [ContentIterations] are those behind the MAC. It is 0 where the
-// structure can't be read; the decoder says so then.
+// Iterations is how many rounds the MAC of a file in DER takes, which anybody can set who sends a
+// file. [ContentIterations] are those behind the MAC. It is 0 where the structure can't be read;
+// the decoder says so then.
 func Iterations(der []byte) int {
 	var pfx file
 	if _, err := asn1.Unmarshal(der, &pfx); err != nil {
@@ -55,7 +59,8 @@ func isPBMAC1(mac macData) bool {
 	return mac.Digest.Algorithm.Algorithm.Equal(asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 5, 14})
 }
 
-// pbmac1Iterations reads the number of rounds of PBKDF2 in the parameters of PBMAC1 (RFC 8018 appendix A.2 and A.5).
+// pbmac1Iterations reads the number of rounds of PBKDF2 in the parameters of PBMAC1 (RFC 8018
+// appendix A.2 and A.5).
 func pbmac1Iterations(parameters asn1.RawValue) int {
 	var mac struct {
 		Derivation struct {
@@ -72,11 +77,14 @@ func pbmac1Iterations(parameters asn1.RawValue) int {
 	return mac.Derivation.Parameters.Iterations
 }
 
-// Rewrite takes a file in DER, as [ToDER] returns it, and brings the AuthenticatedSafe in it to DER as well. The MAC is over the bytes that were there before: it
-// is verified with the password, and one that fits what is there now takes its place. The new one has a single round, so the result is for a decoder alone and
-// must not be stored. A file whose AuthenticatedSafe is in DER comes back as it is, with its MAC, and so does one that can't be read, for which the decoder has
-// the words. The errors are [pkcs12.ErrIncorrectPassword], and [pkcs12.NotImplementedError] for PBMAC1 over BER, which pk12util writes in FIPS mode or
-// when told to (https://github.com/nss-dev/nss/blob/master/cmd/pk12util/pk12util.c).
+// Rewrite takes a file in DER, as [ToDER] returns it, and brings the AuthenticatedSafe in it to DER
+// as well. The MAC is over the bytes that were there before: it is verified with the password, and
+// one that fits what is there now takes its place. The new one has a single round, so the result is
+// for a decoder alone and must not be stored. A file whose AuthenticatedSafe is in DER comes back
+// as it is, with its MAC, and so does one that can't be read, for which the decoder has the words.
+// The errors are [pkcs12.ErrIncorrectPassword], and [pkcs12.NotImplementedError] for PBMAC1 over
+// BER, which pk12util writes in FIPS mode or when told to
+// (https://github.com/nss-dev/nss/blob/master/cmd/pk12util/pk12util.c).
 func Rewrite(der []byte, password string) ([]byte, error) {
 	pfx, authSafe, content, ok := openBER(der)
 	encoded, encodes := encodePassword(password)
@@ -112,7 +120,8 @@ func Rewrite(der []byte, password string) ([]byte, error) {
 	return asn1.Marshal(pfx)
 }
 
-// openBER reads a file whose AuthenticatedSafe is in BER, and returns that in DER as well. Of all other files it says that they aren't ok.
+// openBER reads a file whose AuthenticatedSafe is in BER, and returns that in DER as well. Of all
+// other files it says that they aren't ok.
 func openBER(der []byte) (pfx file, authSafe data, content []byte, ok bool) {
 	if _, err := asn1.Unmarshal(der, &pfx); err != nil {
 		return pfx, authSafe, nil, false
@@ -147,8 +156,10 @@ func digestOf(algorithm asn1.ObjectIdentifier) (hash crypto.Hash, known bool) {
 	return 0, false
 }
 
-// MACKey derives the key of a MAC from a password in the encoding of RFC 7292 appendix B.1, as its appendix B.2 does for the ID 3. The key is as long as the hash,
-// so the steps for longer keys (6.B and 6.C) are never taken. Iterations below 1 are taken for 1. It is exported to be compared with another's.
+// MACKey derives the key of a MAC from a password in the encoding of RFC 7292 appendix B.1, as its
+// appendix B.2 does for the ID 3. The key is as long as the hash, so the steps for longer keys (6.B
+// and 6.C) are never taken. Iterations below 1 are taken for 1. It is exported to be compared with
+// another's.
 func MACKey(hash crypto.Hash, password, salt []byte, iterations int) []byte {
 	h := hash.New()
 	h.Write(bytes.Repeat([]byte{3}, h.BlockSize()))
@@ -172,7 +183,8 @@ func fill(text []byte, block int) []byte {
 	return bytes.Repeat(text, size/len(text)+1)[:size]
 }
 
-// encodePassword writes a password as the BMPString with two zeros at its end that RFC 7292 appendix B.1 wants. Characters beyond Unicode's first plane have none.
+// encodePassword writes a password as the BMPString with two zeros at its end that RFC 7292
+// appendix B.1 wants. Characters beyond Unicode's first plane have none.
 func encodePassword(password string) (encoded []byte, ok bool) {
 	for _, unit := range append(utf16.Encode([]rune(password)), 0) {
 		if utf16.IsSurrogate(rune(unit)) {

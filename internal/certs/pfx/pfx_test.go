@@ -13,7 +13,8 @@ import (
 	"mtls.egress/webhook/internal/certs/pfx"
 )
 
-// TestMACKeyAgreesWithOpenSSL compares keys of random passwords and salts, the lengths around those of a block among them.
+// TestMACKeyAgreesWithOpenSSL compares keys of random passwords and salts, the lengths around those
+// of a block among them.
 func TestMACKeyAgreesWithOpenSSL(t *testing.T) {
 	program, err := exec.LookPath("openssl")
 	if err != nil {

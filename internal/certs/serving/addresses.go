@@ -7,8 +7,9 @@ import (
 	cmtls "github.com/cert-manager/cert-manager/pkg/server/tls"
 )
 
-// addressAuthority signs what stands for an IP address among the DNS names as an IP address. Whoever calls a URL with an address
-// looks for it there and nowhere else (RFC 9525 section 6.4), and DynamicSource knows names only.
+// addressAuthority signs what stands for an IP address among the DNS names as an IP address.
+// Whoever calls a URL with an address looks for it there and nowhere else (RFC 9525 section 6.4),
+// and DynamicSource knows names only.
 type addressAuthority struct {
 	cmtls.Authority
 }

@@ -8,18 +8,20 @@ import (
 	"time"
 )
 
-// errNoLeaf says why there is no certificate in the first moments, or when the CA's Secret cannot be read or written.
+// errNoLeaf says why there is no certificate in the first moments, or when the CA's Secret cannot
+// be read or written.
 var errNoLeaf = errors.New("not signed yet: waiting for the CA's Secret; the log has the reason when this lasts")
 
-// choose is the certificate to serve: the one in use, or the newest one. The newest waits while the API server may not
-// trust it yet and the one in use still works. That is, it waits
+// choose is the certificate to serve: the one in use, or the newest one. The newest waits while the
+// API server may not trust it yet and the one in use still works. That is, it waits
 //   - until the caBundle holds its issuer, and
-//   - for delay after both it was signed and the caBundle was seen to hold its issuer, since when is told,
+//   - for delay after both it was signed and the caBundle was seen to hold its issuer, since when
+//     is told,
 //
 // but not longer than the one in use is valid and its issuer is in the caBundle.
 //
-// holdsIssuer says why the caBundle does not hold a certificate's issuer. The error says why nothing is chosen; it is nil when
-// something is.
+// holdsIssuer says why the caBundle does not hold a certificate's issuer. The error says why
+// nothing is chosen; it is nil when something is.
 func choose(inUse, newest *tls.Certificate, held time.Time, holdsIssuer func(*tls.Certificate) error, delay time.Duration, now time.Time) (*tls.Certificate, error) {
 	if newest == inUse {
 		newest = nil
@@ -43,8 +45,8 @@ func choose(inUse, newest *tls.Certificate, held time.Time, holdsIssuer func(*tl
 	return newest, nil
 }
 
-// validAt compares with the wall clock: the times of a certificate carry no monotonic reading, which stands still while
-// a machine sleeps.
+// validAt compares with the wall clock: the times of a certificate carry no monotonic reading,
+// which stands still while a machine sleeps.
 func validAt(leaf *x509.Certificate, now time.Time) error {
 	switch {
 	case now.After(leaf.NotAfter):

@@ -35,27 +35,29 @@ const (
 	resyncPeriod = 10 * time.Minute
 	// A write that failed is repeated after firstRetry, then after twice the time up to lastRetry.
 	firstRetry, lastRetry = 50 * time.Millisecond, 30 * time.Second
-	// The test of the resource version fails (422) when another replica was faster; more often in a row is worth an error.
+	// The test of the resource version fails (422) when another replica was faster; more often in a
+	// row is worth an error.
 	routineFailures = 3
 )
 
-// caBundle keeps the caBundle of one MutatingWebhookConfiguration. Every replica runs one: admission must work before
-// there is a leader, and all of them compute the same bundle.
+// caBundle keeps the caBundle of one MutatingWebhookConfiguration. Every replica runs one:
+// admission must work before there is a leader, and all of them compute the same bundle.
 type caBundle struct {
 	client    kubernetes.Interface
 	factories []informers.SharedInformerFactory
 	synced    []cache.InformerSynced
 	configs   admissionregistrationlisters.MutatingWebhookConfigurationLister
 	queue     workqueue.TypedRateLimitingInterface[struct{}]
-	// authorities returns the CA certificates of the newest leaf in PEM; none while there are none yet.
+	// authorities returns the CA certificates of the newest leaf in PEM; none while there are none
+	// yet.
 	authorities func() ([]byte, error)
 
 	configName string
 	log        logr.Logger
 }
 
-// byName lists and watches one object by field selector on its name: what RBAC's resourceNames allow
-// (https://kubernetes.io/docs/reference/access-authn-authz/rbac/#referring-to-resources).
+// byName lists and watches one object by field selector on its name: what RBAC's resourceNames
+// allow (https://kubernetes.io/docs/reference/access-authn-authz/rbac/#referring-to-resources).
 func byName(name string) informers.SharedInformerOption {
 	return informers.WithTweakListOptions(func(list *metav1.ListOptions) {
 		list.FieldSelector = fields.OneTermEqualSelector(metav1.ObjectNameField, name).String()
@@ -196,8 +198,9 @@ func (b *caBundle) write(ctx context.Context) error {
 	return nil
 }
 
-// bundlePatch sets the caBundle of every webhook that has not the right one. No operations: all have. It touches no
-// other field, and applies only to the very version of config, as indices and merged bundles are of that version.
+// bundlePatch sets the caBundle of every webhook that has not the right one. No operations: all
+// have. It touches no other field, and applies only to the very version of config, as indices and
+// merged bundles are of that version.
 func bundlePatch(config *admissionregistrationv1.MutatingWebhookConfiguration, ca []byte, now time.Time) ([]jsonpatch.Operation, error) {
 	var patch []jsonpatch.Operation
 	for i, webhook := range config.Webhooks {
@@ -215,8 +218,9 @@ func bundlePatch(config *admissionregistrationv1.MutatingWebhookConfiguration, c
 	return append([]jsonpatch.Operation{jsonpatch.NewOperation("test", "/metadata/resourceVersion", config.ResourceVersion)}, patch...), nil
 }
 
-// holdsIssuer reports whether every webhook's caBundle holds the CA that signed a certificate, or one above it, and if not, why. When
-// there is no MutatingWebhookConfiguration, no API server is there to trust anything, and the answer is yes.
+// holdsIssuer reports whether every webhook's caBundle holds the CA that signed a certificate, or
+// one above it, and if not, why. When there is no MutatingWebhookConfiguration, no API server is
+// there to trust anything, and the answer is yes.
 func (b *caBundle) holdsIssuer(certificate *tls.Certificate) error {
 	for _, synced := range b.synced {
 		if !synced() {

@@ -14,7 +14,8 @@ import (
 	"k8s.io/client-go/rest"
 )
 
-// TestBundlePatch applies the patch with the API server's own library: nothing but the bundles changes.
+// TestBundlePatch applies the patch with the API server's own library: nothing but the bundles
+// changes.
 func TestBundlePatch(t *testing.T) {
 	now := moment()
 	ca, older := ourCA(t, now), ourCA(t, now.Add(-time.Hour))

@@ -16,14 +16,17 @@ import (
 	"github.com/go-logr/logr"
 )
 
-// readInterval is how often the files are read. The kubelet takes a minute or more to bring a changed Secret, so nothing is gained by a watch.
+// readInterval is how often the files are read. The kubelet takes a minute or more to bring a
+// changed Secret, so nothing is gained by a watch.
 const readInterval = 5 * time.Second
 
 // errNotRead is there for the first moments.
 var errNotRead = errors.New("the files have not been read yet")
 
-// files is the origin of leaves that something else issues: cert-manager, through a Secret that is mounted. The three files are used together or not at all: what can't
-// be used leaves the last ones that could. controller-runtime's certwatcher would do for the leaf; here its CA has to be known with it.
+// files is the origin of leaves that something else issues: cert-manager, through a Secret that is
+// mounted. The three files are used together or not at all: what can't be used leaves the last ones
+// that could. controller-runtime's certwatcher would do for the leaf; here its CA has to be known
+// with it.
 type files struct {
 	directory string
 	names     []string
@@ -102,7 +105,8 @@ func (c content) equal(other content) bool {
 	return bytes.Equal(c.certificate, other.certificate) && bytes.Equal(c.key, other.key) && bytes.Equal(c.ca, other.ca)
 }
 
-// readFiles reads the files of one state of a mounted Secret, which the kubelet replaces by pointing the link ..data at another directory.
+// readFiles reads the files of one state of a mounted Secret, which the kubelet replaces by
+// pointing the link ..data at another directory.
 func readFiles(directory string) (content, error) {
 	if state, err := filepath.EvalSymlinks(filepath.Join(directory, "..data")); err == nil {
 		directory = state
@@ -117,7 +121,8 @@ func readFiles(directory string) (content, error) {
 	return found, errors.Join(problems...)
 }
 
-// pair is the leaf, when the CA signed it, for one of the names and for a server, and it is valid now.
+// pair is the leaf, when the CA signed it, for one of the names and for a server, and it is valid
+// now.
 func (c content) pair(names []string, now time.Time) (*tls.Certificate, error) {
 	pair, err := tls.X509KeyPair(c.certificate, c.key)
 	if err != nil {

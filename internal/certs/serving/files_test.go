@@ -23,7 +23,8 @@ func secretData(pair pki.Pair, ca []byte) map[string][]byte {
 	return map[string][]byte{"tls.crt": pair.CertPEM, "tls.key": pair.KeyPEM, "ca.crt": ca}
 }
 
-// mount does what the kubelet does with a changed Secret: a new directory, and then the link ..data leads there.
+// mount does what the kubelet does with a changed Secret: a new directory, and then the link ..data
+// leads there.
 func mount(t *testing.T, directory string, data map[string][]byte) {
 	t.Helper()
 	states, err := filepath.Glob(filepath.Join(directory, "..state*"))

@@ -11,22 +11,24 @@ import (
 	"time"
 )
 
-// maxCAs bounds a caBundle. With the default durations it holds two; more means that something keeps replacing the
-// CA's Secret, which must not let the bundle grow to the size limit of objects.
+// maxCAs bounds a caBundle. With the default durations it holds two; more means that something
+// keeps replacing the CA's Secret, which must not let the bundle grow to the size limit of objects.
 const maxCAs = 8
 
-// MergeBundle is the caBundle to write: the CA certificates in ca, and beside them those in current that have not expired, because
-// replicas may still serve leaves of theirs. Everything else in current is dropped, and of more than eight the oldest.
+// MergeBundle is the caBundle to write: the CA certificates in ca, and beside them those in current
+// that have not expired, because replicas may still serve leaves of theirs. Everything else in
+// current is dropped, and of more than eight the oldest.
 //
-// Whose an earlier CA was does not count. When the certificates come from elsewhere than before, as after a change of the chart's
-// servingCertificate.provider, replicas of both kinds are there for a while. Whoever could put a CA there could as well have the
-// API server call somebody else.
+// Whose an earlier CA was does not count. When the certificates come from elsewhere than before, as
+// after a change of the chart's servingCertificate.provider, replicas of both kinds are there for a
+// while. Whoever could put a CA there could as well have the API server call somebody else.
 //
-// The result depends only on which certificates there are, not on their order, so that replicas that see the Secret at
-// different times agree and do not overwrite each other. It has the newest CA first.
+// The result depends only on which certificates there are, not on their order, so that replicas
+// that see the Secret at different times agree and do not overwrite each other. It has the newest
+// CA first.
 //
-// It is an error when ca holds no CA certificate that is valid until after now: an empty caBundle would mean the
-// trust store of the API server's machine.
+// It is an error when ca holds no CA certificate that is valid until after now: an empty caBundle
+// would mean the trust store of the API server's machine.
 func MergeBundle(current, ca []byte, now time.Time) ([]byte, error) {
 	signing, err := parseBundle(ca)
 	if err != nil {

@@ -101,8 +101,9 @@ func TestMergeBundleNeverLeavesTheBundleWithoutAValidCA(t *testing.T) {
 	}
 }
 
-// TestReplicasAgreeOnTheBundle: whatever the order in which replicas with different views write, once each has written
-// the bundle is the same, and writing again changes nothing. Otherwise they would overwrite each other for ever.
+// TestReplicasAgreeOnTheBundle: whatever the order in which replicas with different views write,
+// once each has written the bundle is the same, and writing again changes nothing. Otherwise they
+// would overwrite each other for ever.
 func TestReplicasAgreeOnTheBundle(t *testing.T) {
 	now := moment()
 	views := make([][]byte, 0, 5)

@@ -1,11 +1,13 @@
-// Package serving provides the webhook's own certificate, with nothing else installed: a CA in a Secret that all
-// replicas share, a leaf that each replica signs for itself and keeps in memory, and the CA in the caBundle of the
-// MutatingWebhookConfiguration, through which the API server trusts the leaf. Or the leaf and its CA come from files, such as those
-// of a Secret that cert-manager writes; the caBundle is kept all the same.
+// Package serving provides the webhook's own certificate, with nothing else installed: a CA in a
+// Secret that all replicas share, a leaf that each replica signs for itself and keeps in memory,
+// and the CA in the caBundle of the MutatingWebhookConfiguration, through which the API server
+// trusts the leaf. Or the leaf and its CA come from files, such as those of a Secret that
+// cert-manager writes; the caBundle is kept all the same.
 //
-// CA and leaf are cert-manager's DynamicAuthority and DynamicSource. What this package adds is that a rotation never
-// leaves the API server with a certificate that it does not trust: the caBundle keeps old CAs beside the new one
-// ([MergeBundle]), and a replica serves a new leaf only after its CA is in the caBundle.
+// CA and leaf are cert-manager's DynamicAuthority and DynamicSource. What this package adds is that
+// a rotation never leaves the API server with a certificate that it does not trust: the caBundle
+// keeps old CAs beside the new one ([MergeBundle]), and a replica serves a new leaf only after its
+// CA is in the caBundle.
 package serving
 
 import (
@@ -35,32 +37,35 @@ const (
 	DefaultAdoptionDelay = 5 * time.Minute
 )
 
-// signRetry is how long to wait for the CA before the first leaf is tried again. A replica that starts always waits once, as the CA's Secret has to be read first, and isn't
-// ready before.
+// signRetry is how long to wait for the CA before the first leaf is tried again. A replica that
+// starts always waits once, as the CA's Secret has to be read first, and isn't ready before.
 const signRetry = 200 * time.Millisecond
 
-// Options of a [Source]. DNSNames and WebhookConfigurationName are required, and either Directory or Namespace and SecretName.
+// Options of a [Source]. DNSNames and WebhookConfigurationName are required, and either Directory
+// or Namespace and SecretName.
 type Options struct {
-	// Directory has the leaf and its CA, as in a Secret of the type kubernetes.io/tls that is mounted: tls.crt, tls.key and ca.crt. They
-	// are read again when they change. Without it there is a CA in a Secret.
+	// Directory has the leaf and its CA, as in a Secret of the type kubernetes.io/tls that is mounted:
+	// tls.crt, tls.key and ca.crt. They are read again when they change. Without it there is a CA in a
+	// Secret.
 	Directory string
-	// Namespace and SecretName name the Secret of the CA. It is created when missing, and made anew when its content
-	// is not a CA with its key (tls.crt, tls.key, and ca.crt equal to tls.crt).
+	// Namespace and SecretName name the Secret of the CA. It is created when missing, and made anew
+	// when its content is not a CA with its key (tls.crt, tls.key, and ca.crt equal to tls.crt).
 	Namespace, SecretName string
-	// DNSNames are the names in the leaf; of one from a file, one of them has to be. The API server asks for "<service>.<namespace>.svc", or for the host of the
-	// URL when the webhook runs outside the cluster. That may be an IP address.
+	// DNSNames are the names in the leaf; of one from a file, one of them has to be. The API server
+	// asks for "<service>.<namespace>.svc", or for the host of the URL when the webhook runs outside
+	// the cluster. That may be an IP address.
 	DNSNames []string
-	// WebhookConfigurationName names the MutatingWebhookConfiguration whose caBundle is kept, in all its webhooks.
-	// While there is none, nothing is written and certificates are used at once.
+	// WebhookConfigurationName names the MutatingWebhookConfiguration whose caBundle is kept, in all
+	// its webhooks. While there is none, nothing is written and certificates are used at once.
 	WebhookConfigurationName string
 	// CADuration is how long a CA is valid; it is replaced after two thirds. Default: 365 days.
 	CADuration time.Duration
 	// LeafDuration is how long a leaf is valid; it is replaced after two thirds. Default: 7 days.
 	// It must be less than a third of CADuration, so that no leaf outlives the CA that signed it.
 	LeafDuration time.Duration
-	// AdoptionDelay is how long a new leaf is held back while the one in use still works: for the caBundle to reach
-	// every API server, and for clocks that are behind. Default: 5 minutes, as much as kube-controller-manager
-	// backdates the certificates that it signs.
+	// AdoptionDelay is how long a new leaf is held back while the one in use still works: for the
+	// caBundle to reach every API server, and for clocks that are behind. Default: 5 minutes, as much
+	// as kube-controller-manager backdates the certificates that it signs.
 	AdoptionDelay time.Duration
 	// Logger gets what is worth telling; the zero value discards it. No key is ever logged.
 	Logger logr.Logger
@@ -107,8 +112,8 @@ type origin interface {
 	GetCertificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error)
 }
 
-// Source is the serving certificate of one replica. Add it to the manager, give GetCertificate to the webhook server's
-// TLS configuration and Check to the readiness checks.
+// Source is the serving certificate of one replica. Add it to the manager, give GetCertificate to
+// the webhook server's TLS configuration and Check to the readiness checks.
 type Source struct {
 	options Options
 	newest  origin
@@ -117,7 +122,8 @@ type Source struct {
 
 	mu    sync.Mutex
 	inUse *tls.Certificate
-	// waiting is the newest one that was asked about, and held when the caBundle was first seen to hold its issuer.
+	// waiting is the newest one that was asked about, and held when the caBundle was first seen to
+	// hold its issuer.
 	waiting *tls.Certificate
 	held    time.Time
 }
@@ -161,8 +167,8 @@ func New(config *rest.Config, options Options) (*Source, error) {
 	return source, nil
 }
 
-// Start keeps the CA, the leaf and the caBundle until ctx ends. It is a runnable of controller-runtime's manager.
-// Trouble with the API server is retried and logged, never returned.
+// Start keeps the CA, the leaf and the caBundle until ctx ends. It is a runnable of
+// controller-runtime's manager. Trouble with the API server is retried and logged, never returned.
 func (s *Source) Start(ctx context.Context) error {
 	// DynamicSource and DynamicAuthority log to the logger of the context.
 	group, ctx := errgroup.WithContext(logr.NewContext(ctx, s.options.Logger))
@@ -177,8 +183,8 @@ func (s *Source) Start(ctx context.Context) error {
 // NeedLeaderElection is false: every replica serves admission, with or without a leader.
 func (s *Source) NeedLeaderElection() bool { return false }
 
-// GetCertificate is the leaf to serve now; see [tls.Config]. It fails until the first leaf is signed and the caBundle
-// holds its CA.
+// GetCertificate is the leaf to serve now; see [tls.Config]. It fails until the first leaf is
+// signed and the caBundle holds its CA.
 func (s *Source) GetCertificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -208,8 +214,9 @@ func (s *Source) GetCertificate(*tls.ClientHelloInfo) (*tls.Certificate, error) 
 	return chosen, nil
 }
 
-// Check is nil when there is a certificate that the API server accepts now. It is a readiness check for
-// controller-runtime's healthz package. It is none for liveness: a restart makes nothing better.
+// Check is nil when there is a certificate that the API server accepts now. It is a readiness check
+// for controller-runtime's healthz package. It is none for liveness: a restart makes nothing
+// better.
 func (s *Source) Check(*http.Request) error {
 	certificate, err := s.GetCertificate(nil)
 	if err != nil {

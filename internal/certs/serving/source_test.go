@@ -10,8 +10,8 @@ import (
 	"mtls.egress/webhook/test/pki"
 )
 
-// TestReadyOnlyWithACertificateThatIsAccepted follows one replica through the life of a certificate from files. There is no API server, so nothing is ever in a caBundle
-// that was read.
+// TestReadyOnlyWithACertificateThatIsAccepted follows one replica through the life of a certificate
+// from files. There is no API server, so nothing is ever in a caBundle that was read.
 func TestReadyOnlyWithACertificateThatIsAccepted(t *testing.T) {
 	ca := ourCA(t, moment())
 	template := pki.Server(servedName)

@@ -1,4 +1,5 @@
-// Package lookup reads from the cluster what the policy decides by, for admission and for the controller.
+// Package lookup reads from the cluster what the policy decides by, for admission and for the
+// controller.
 package lookup
 
 import (
@@ -12,11 +13,12 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"mtls.egress/webhook/internal/absent"
-	"mtls.egress/webhook/internal/policy"
 	"mtls.egress/webhook/internal/egress"
+	"mtls.egress/webhook/internal/policy"
 )
 
-// NamespaceMetadata returns an object into which the metadata of a Namespace can be read, and by which caches know it. Nothing else of a Namespace is needed.
+// NamespaceMetadata returns an object into which the metadata of a Namespace can be read, and by
+// which caches know it. Nothing else of a Namespace is needed.
 func NamespaceMetadata() *metav1.PartialObjectMetadata {
 	metadata := &metav1.PartialObjectMetadata{}
 	metadata.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Namespace"))
@@ -39,9 +41,9 @@ func CacheOptions() cache.ByObject {
 	}}
 }
 
-// Services returns those of hosts that are the short name, NAME.NAMESPACE, of a Service, which the cluster's DNS answers:
-// hosts of two labels of which the last is a Namespace. cached is asked for the Namespace, so that for nearly all hosts
-// nothing else is read, and live for the Service.
+// Services returns those of hosts that are the short name, NAME.NAMESPACE, of a Service, which the
+// cluster's DNS answers: hosts of two labels of which the last is a Namespace. cached is asked for
+// the Namespace, so that for nearly all hosts nothing else is read, and live for the Service.
 func Services(ctx context.Context, cached, live client.Reader, hosts []string) ([]string, error) {
 	var found []string
 	for _, host := range hosts {
@@ -69,8 +71,9 @@ func serviceMetadata() *metav1.PartialObjectMetadata {
 	return metadata
 }
 
-// Rules returns what decides over the targets of a namespace. cached is asked for the Namespace first and then, as one may have been made a moment ago, live. A Namespace that is
-// nowhere has no annotation: the API server lets nobody make anything in it.
+// Rules returns what decides over the targets of a namespace. cached is asked for the Namespace
+// first and then, as one may have been made a moment ago, live. A Namespace that is nowhere has no
+// annotation: the API server lets nobody make anything in it.
 func Rules(ctx context.Context, cached, live client.Reader, cluster policy.Cluster, namespace string) (policy.Rules, error) {
 	metadata := NamespaceMetadata()
 	err := cached.Get(ctx, client.ObjectKey{Name: namespace}, metadata)

@@ -53,7 +53,8 @@ type BenchResult struct {
 	// Seconds from the first call to the end of the last; PerSecond are Requests by these.
 	Seconds   float64 `json:"seconds"`
 	PerSecond float64 `json:"perSecond"`
-	// Latencies of the Requests, from the call to the last byte of the body, a new connection's handshake included, in microseconds.
+	// Latencies of the Requests, from the call to the last byte of the body, a new connection's
+	// handshake included, in microseconds.
 	P50Micros  float64 `json:"p50Micros"`
 	P99Micros  float64 `json:"p99Micros"`
 	P999Micros float64 `json:"p999Micros"`
@@ -211,7 +212,8 @@ func resultOf(workers []*benchWorker, took time.Duration, dials int) BenchResult
 	return result
 }
 
-// quantile is the smallest sample that at least this share of the sorted samples does not exceed, in microseconds; 0 for no sample.
+// quantile is the smallest sample that at least this share of the sorted samples does not exceed,
+// in microseconds; 0 for no sample.
 func quantile(sorted []time.Duration, share float64) float64 {
 	if len(sorted) == 0 {
 		return 0

@@ -30,17 +30,20 @@ type Call struct {
 	// Headers to send; "Host" replaces the one of the URL.
 	Headers map[string]string `json:"headers,omitempty"`
 	Body    string            `json:"body,omitempty"`
-	// Count of calls, default 1, at most 100,000; Parallel is how many of them are under way at a time, default 1.
+	// Count of calls, default 1, at most 100,000; Parallel is how many of them are under way at a
+	// time, default 1.
 	Count    int `json:"count,omitempty"`
 	Parallel int `json:"parallel,omitempty"`
 	// KeepAlive reuses connections within this request; otherwise each call has its own.
 	KeepAlive bool `json:"keepalive,omitempty"`
 	// Timeout of each call, default 5s.
 	Timeout Duration `json:"timeout,omitzero"`
-	// InsecureSkipVerify takes any server certificate; CAPEM is whose are taken otherwise, default: those the system trusts.
+	// InsecureSkipVerify takes any server certificate; CAPEM is whose are taken otherwise, default:
+	// those the system trusts.
 	InsecureSkipVerify bool   `json:"insecureSkipVerify,omitempty"`
 	CAPEM              string `json:"caPEM,omitempty"`
-	// ClientCertPEM and ClientKeyPEM are a certificate and its key to present to any server that asks; default: none.
+	// ClientCertPEM and ClientKeyPEM are a certificate and its key to present to any server that asks;
+	// default: none.
 	ClientCertPEM string `json:"clientCertPEM,omitempty"`
 	ClientKeyPEM  string `json:"clientKeyPEM,omitempty"`
 	// Network is tcp4 or tcp6 for one family of addresses; default: both.
@@ -173,7 +176,8 @@ func (c *Call) client() (*http.Client, error) {
 		if err != nil {
 			return nil, fmt.Errorf("clientCertPEM and clientKeyPEM: %w; they must be a certificate and its key, both or neither", err)
 		}
-		// Not Certificates, of which crypto/tls presents only one whose issuers lead to a CA that the server names.
+		// Not Certificates, of which crypto/tls presents only one whose issuers lead to a CA that the
+		// server names.
 		transport.TLSClientConfig.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &pair, nil }
 	}
 	return &http.Client{

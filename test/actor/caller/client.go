@@ -24,12 +24,13 @@ type Resolution struct {
 
 // Client talks to a caller's control port.
 type Client struct {
-	// Do sends a body, nil for none, to a path of the control port with its query, by whatever way leads there, and returns the body of an
-	// answer 200.
+	// Do sends a body, nil for none, to a path of the control port with its query, by whatever way
+	// leads there, and returns the body of an answer 200.
 	Do func(ctx context.Context, method, path string, body []byte) ([]byte, error)
 }
 
-// Call makes calls; the results are in the order in which they began. An answer with an error status is a result, not an error.
+// Call makes calls; the results are in the order in which they began. An answer with an error
+// status is a result, not an error.
 func (c Client) Call(ctx context.Context, calls Call) ([]Result, error) {
 	var answer Results
 	err := c.exchange(ctx, http.MethodPost, "/call", calls, &answer)

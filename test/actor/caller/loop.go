@@ -27,14 +27,16 @@ type loop struct {
 	state State
 }
 
-// newLoop makes a loop with a connection pool of its own. It follows no redirect and takes no proxy from the environment.
+// newLoop makes a loop with a connection pool of its own. It follows no redirect and takes no proxy
+// from the environment.
 func newLoop(url string, options Options, changed func(string, Transition)) *loop {
 	return &loop{
 		url: url, timeout: options.Timeout, pause: options.Pause, until: options.Until, changed: changed, state: newState(),
 		client: &http.Client{
 			Transport: &http.Transport{
 				DisableKeepAlives: !options.KeepAlive,
-				// A dial goes on when the call that asked for it has given up; without a time of its own they would pile up.
+				// A dial goes on when the call that asked for it has given up; without a time of its own they
+				// would pile up.
 				DialContext: (&net.Dialer{Timeout: options.Timeout}).DialContext,
 			},
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },

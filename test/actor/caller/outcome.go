@@ -11,7 +11,8 @@ import (
 	"syscall"
 )
 
-// Outcome says what came of a call: the HTTP status as "200", one of the constants, or "other:" and the error's text.
+// Outcome says what came of a call: the HTTP status as "200", one of the constants, or "other:" and
+// the error's text.
 type Outcome string
 
 // Why a call came to nothing.
@@ -63,14 +64,16 @@ func outcomeOf(status int, err error) Outcome {
 	if timeout, ok := errors.AsType[net.Error](err); ok && timeout.Timeout() {
 		return OutcomeTimeout
 	}
-	// net/http does not export this error: https://github.com/golang/go/blob/go1.26.0/src/net/http/transport.go
+	// net/http does not export this error:
+	// https://github.com/golang/go/blob/go1.26.0/src/net/http/transport.go
 	if strings.Contains(err.Error(), "server closed idle connection") {
 		return OutcomeEOF
 	}
 	return Outcome("other:" + err.Error())
 }
 
-// isTLS recognizes what crypto/tls refuses, what the other side refuses by an alert, and a plain answer to a TLS call.
+// isTLS recognizes what crypto/tls refuses, what the other side refuses by an alert, and a plain
+// answer to a TLS call.
 func isTLS(err error) bool {
 	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
 		return true

@@ -42,8 +42,8 @@ type LoopTransition struct {
 	Transition
 }
 
-// Run runs the loops and the control port until the context ends, or Until is reached; then it returns nil. The loops start before
-// anything else is done.
+// Run runs the loops and the control port until the context ends, or Until is reached; then it
+// returns nil. The loops start before anything else is done.
 func Run(ctx context.Context, options Options) error {
 	if err := options.check(); err != nil {
 		return err

@@ -50,7 +50,8 @@ func makeFiles(t *testing.T) files {
 	return f
 }
 
-// startPartner runs a partner on the plain address and on a TLS port until stop or the end of the test.
+// startPartner runs a partner on the plain address and on a TLS port until stop or the end of the
+// test.
 func startPartner(t *testing.T, plain string, f files, clientAuth partner.ClientAuth) (running *partner.Server, stop func()) {
 	t.Helper()
 	running, err := partner.Listen(t.Context(), partner.Options{
@@ -254,7 +255,8 @@ func TestACallReturnsWhatTheAppGot(t *testing.T) {
 	for _, c := range seen {
 		requests += c.Requests
 	}
-	// How many connections keep-alive saves is net/http's choice: it gives one up whose last write took too long.
+	// How many connections keep-alive saves is net/http's choice: it gives one up whose last write
+	// took too long.
 	if len(seen) == 30 || requests != 30 {
 		t.Errorf("the partner saw %d requests on %d connections; it must have seen 30 on fewer", requests, len(seen))
 	}
@@ -478,7 +480,8 @@ func TestBenchCountsWhatThePartnerCounts(t *testing.T) {
 	client := startCaller(t, Options{Timeout: time.Second})
 	tests := map[string]struct {
 		load Bench
-		// reused says that there must be fewer connections than requests. How many fewer is net/http's choice.
+		// reused says that there must be fewer connections than requests. How many fewer is net/http's
+		// choice.
 		reused bool
 	}{
 		"with keep-alive":    {Bench{URL: secured + "/keep", KeepAlive: true}, true},

@@ -1,5 +1,6 @@
-// Package caller is the near side of the mesh tests: an app that calls URLs in loops from the first moment of its process, or when it
-// is told to through its control port, and says what came of each call. [Client] talks to that port.
+// Package caller is the near side of the mesh tests: an app that calls URLs in loops from the first
+// moment of its process, or when it is told to through its control port, and says what came of each
+// call. [Client] talks to that port.
 package caller
 
 import (
@@ -22,15 +23,16 @@ type State struct {
 	// Transitions are the changes of outcome, at most 1,000; TransitionsDropped counts the later ones.
 	Transitions        []Transition `json:"transitions"`
 	TransitionsDropped int          `json:"transitionsDropped,omitempty"`
-	// LongestFailure is the longest time without a success, nil when every call succeeded. One that lasts is among them.
+	// LongestFailure is the longest time without a success, nil when every call succeeded. One that
+	// lasts is among them.
 	LongestFailure *Failure `json:"longestFailure,omitempty"`
-	// PlainAnswers and TLSAnswers count the answers 200 by what the partner said of the connection; UnknownAnswers those that were no
-	// partner's.
+	// PlainAnswers and TLSAnswers count the answers 200 by what the partner said of the connection;
+	// UnknownAnswers those that were no partner's.
 	PlainAnswers   int `json:"plainAnswers"`
 	TLSAnswers     int `json:"tlsAnswers"`
 	UnknownAnswers int `json:"unknownAnswers"`
-	// ByClientSerial counts the partner's answers 200 by the serial number of the client certificate that it saw; without one they are
-	// not in it.
+	// ByClientSerial counts the partner's answers 200 by the serial number of the client certificate
+	// that it saw; without one they are not in it.
 	ByClientSerial map[string]int `json:"byClientSerial"`
 
 	last    Outcome

@@ -17,7 +17,8 @@ import (
 type limits struct {
 	// connections is how many are kept; of more, those that ended first are dropped.
 	connections int
-	// requests is how many are kept in full over all connections; of more, those of the oldest connections are only counted.
+	// requests is how many are kept in full over all connections; of more, those of the oldest
+	// connections are only counted.
 	requests int
 }
 
@@ -29,7 +30,8 @@ type book struct {
 	lastID  int64
 	dropped int64
 	entries map[int64]*entry
-	// ended are the entries of ended connections, and detailed those with kept requests; both in the order in which they became so.
+	// ended are the entries of ended connections, and detailed those with kept requests; both in the
+	// order in which they became so.
 	ended, detailed []*entry
 	// kept counts the kept requests of all entries.
 	kept int
@@ -98,7 +100,8 @@ func (b *book) strip(e *entry) {
 	e.stripped = true
 }
 
-// receive records bytes that arrived and returns the kind of the connection, which the first of them decides.
+// receive records bytes that arrived and returns the kind of the connection, which the first of
+// them decides.
 func (b *book) receive(e *entry, received []byte) Kind {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -159,7 +162,8 @@ func (b *book) client(e *entry) *ClientCertificate {
 	return e.connection.Client
 }
 
-// request records a request whose header has arrived. The index it returns is for body; it is negative when the request is only counted.
+// request records a request whose header has arrived. The index it returns is for body; it is
+// negative when the request is only counted.
 func (b *book) request(e *entry, request Request) int {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -285,14 +289,16 @@ type found struct {
 	matched tally
 }
 
-// visit shows the entries that match, by ID. It says how many entries were dropped, and of how many it can't report whether they match.
+// visit shows the entries that match, by ID. It says how many entries were dropped, and of how many
+// it can't report whether they match.
 func (b *book) visit(filter Filter, show func(found)) (dropped int64, undecided int) {
 	b.mu.Lock()
 	entries := slices.Collect(maps.Values(b.entries))
 	b.mu.Unlock()
 	slices.SortFunc(entries, func(x, y *entry) int { return cmp.Compare(x.connection.ID, y.connection.ID) })
 
-	// The book is closed for a few entries at a time: the calls that are under way must not wait for whoever asks about the past.
+	// The book is closed for a few entries at a time: the calls that are under way must not wait for
+	// whoever asks about the past.
 	const few = 256
 	for some := range slices.Chunk(entries, few) {
 		b.mu.Lock()
@@ -324,7 +330,8 @@ func (e *entry) judge(filter Filter) (matched tally, exact, matches bool) {
 	return matched, exact, matches
 }
 
-// maxPaths is how many paths of two segments are told apart on one connection, and then how many of one segment.
+// maxPaths is how many paths of two segments are told apart on one connection, and then how many of
+// one segment.
 const maxPaths = 64
 
 // pathKey is the beginning of a path without its query, or all of it.
@@ -334,7 +341,8 @@ type pathKey struct {
 	more bool
 }
 
-// tallyOf finds where a path is counted: by its first two segments; when there are too many of these by the first; then by none.
+// tallyOf finds where a path is counted: by its first two segments; when there are too many of
+// these by the first; then by none.
 func (e *entry) tallyOf(path string) (pathKey, *tally) {
 	path, _, _ = strings.Cut(path, "?")
 	segments := strings.SplitAfterN(path, "/", 4) // "/", "first/", "second/", "rest"
@@ -356,8 +364,8 @@ func (e *entry) tallyOf(path string) (pathKey, *tally) {
 	return key, e.paths[key]
 }
 
-// match counts the requests whose path starts with the prefix. It is not exact when requests that could be among them are neither
-// counted by a path that tells nor kept.
+// match counts the requests whose path starts with the prefix. It is not exact when requests that
+// could be among them are neither counted by a path that tells nor kept.
 func (e *entry) match(prefix string) (matched tally, exact bool) {
 	exact = true
 	for key, counted := range e.paths {

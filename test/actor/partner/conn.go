@@ -66,7 +66,8 @@ func (c *conn) peek() (Kind, error) {
 	return c.kind, err
 }
 
-// CloseWrite tells the caller that nothing more comes. The HTTP server does so before it closes a connection with unread bytes.
+// CloseWrite tells the caller that nothing more comes. The HTTP server does so before it closes a
+// connection with unread bytes.
 func (c *conn) CloseWrite() error { return c.tcp.CloseWrite() }
 
 // reset closes the connection with a TCP reset.
@@ -81,8 +82,9 @@ func (c *conn) Close() error {
 	return c.tcp.Close()
 }
 
-// linger closes the connection so that the caller can read what was sent last: closing with unread bytes resets the connection, and
-// a reset takes away what the caller has not read. Whatever still arrives is recorded, until the caller closes or the time is over.
+// linger closes the connection so that the caller can read what was sent last: closing with unread
+// bytes resets the connection, and a reset takes away what the caller has not read. Whatever still
+// arrives is recorded, until the caller closes or the time is over.
 func (c *conn) linger(until time.Time) {
 	if c.SetReadDeadline(until) == nil && c.CloseWrite() == nil {
 		_, _ = io.Copy(io.Discard, c)

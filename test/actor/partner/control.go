@@ -8,7 +8,8 @@ import (
 	"net/http"
 )
 
-// controlHandler serves /connections and /summary, both with the parameters of a [Filter], and /healthz.
+// controlHandler serves /connections and /summary, both with the parameters of a [Filter], and
+// /healthz.
 func (s *Server) controlHandler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /connections", filtered(s.book.connections))
@@ -31,11 +32,13 @@ func filtered[T any](ask func(Filter) T) http.HandlerFunc {
 
 // Client asks a partner's control port what it has seen.
 type Client struct {
-	// Get fetches a path with its query from the control port, by whatever way leads there, and returns the body of an answer 200.
+	// Get fetches a path with its query from the control port, by whatever way leads there, and
+	// returns the body of an answer 200.
 	Get func(ctx context.Context, path string) ([]byte, error)
 }
 
-// Connections are those that match. It is an error when the partner had to forget some, or can't say of one whether it matches.
+// Connections are those that match. It is an error when the partner had to forget some, or can't
+// say of one whether it matches.
 func (c Client) Connections(ctx context.Context, filter Filter) ([]Connection, error) {
 	var answer Connections
 	if err := c.get(ctx, "/connections", filter, &answer); err != nil {
@@ -44,7 +47,8 @@ func (c Client) Connections(ctx context.Context, filter Filter) ([]Connection, e
 	return answer.Connections, complete(filter, answer.Dropped, answer.Undecided)
 }
 
-// Summary counts the connections that match. It is an error when the partner had to forget some, or can't say of one whether it matches.
+// Summary counts the connections that match. It is an error when the partner had to forget some, or
+// can't say of one whether it matches.
 func (c Client) Summary(ctx context.Context, filter Filter) (Summary, error) {
 	var answer Summary
 	if err := c.get(ctx, "/summary", filter, &answer); err != nil {

@@ -10,8 +10,9 @@ import (
 
 // Filter says which connections are asked for; its zero value asks for all.
 type Filter struct {
-	// Path is matched by connections with a request whose path starts with it, and by plain connections whose first [KeptPlaintext]
-	// bytes contain it. A path of at most two segments is matched exactly however much a connection carried.
+	// Path is matched by connections with a request whose path starts with it, and by plain
+	// connections whose first [KeptPlaintext] bytes contain it. A path of at most two segments is
+	// matched exactly however much a connection carried.
 	Path string
 	// Remote is the caller's IP address.
 	Remote string
@@ -39,7 +40,8 @@ func (f Filter) query() url.Values {
 	return values
 }
 
-// filterOf reads the parameters. An unknown one is an error: overlooked, it would make the answer one to another question.
+// filterOf reads the parameters. An unknown one is an error: overlooked, it would make the answer
+// one to another question.
 func filterOf(values url.Values) (Filter, error) {
 	var filter Filter
 	var problems []error

@@ -121,7 +121,8 @@ func (k *keyrings) current() *keyring {
 	return ring
 }
 
-// stateOf is the name, size and time of every certificate and key. It follows links: a Secret volume is changed by turning one round
+// stateOf is the name, size and time of every certificate and key. It follows links: a Secret
+// volume is changed by turning one round
 // (https://github.com/kubernetes/kubernetes/blob/v1.36.0/pkg/volume/util/atomic_writer.go).
 func stateOf(folder string) string {
 	var state strings.Builder

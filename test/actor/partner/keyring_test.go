@@ -18,7 +18,8 @@ import (
 
 func subjectDER(sequence pkix.RDNSequence) ([]byte, error) { return asn1.Marshal(sequence) }
 
-// served is the first DNS name of the certificate that the partner shows to a caller that asks for the server name.
+// served is the first DNS name of the certificate that the partner shows to a caller that asks for
+// the server name.
 func (p *running) served(t *testing.T, name string) string {
 	t.Helper()
 	dialed := tls.Client(dial(t, p.tlsAddress()), &tls.Config{ServerName: name, InsecureSkipVerify: true})

@@ -1,5 +1,6 @@
-// Package partner is the far side of the mesh tests: a server that demands client certificates and writes down, for every
-// connection from its first byte, what arrived. The tests ask it afterwards through its control port; [Client] does that.
+// Package partner is the far side of the mesh tests: a server that demands client certificates and
+// writes down, for every connection from its first byte, what arrived. The tests ask it afterwards
+// through its control port; [Client] does that.
 package partner
 
 import (
@@ -14,7 +15,8 @@ type Kind string
 const (
 	// KindEmpty is a connection on which no byte has arrived so far, or ever.
 	KindEmpty Kind = "empty"
-	// KindTLS is a connection whose first byte is that of a TLS handshake record (22, RFC 8446 section 5.1), on whatever port.
+	// KindTLS is a connection whose first byte is that of a TLS handshake record (22, RFC 8446 section
+	// 5.1), on whatever port.
 	KindTLS Kind = "tls"
 	// KindPlain is any other connection, on whatever port.
 	KindPlain Kind = "plain"
@@ -34,7 +36,8 @@ type Connection struct {
 	ID int64 `json:"id"`
 	// Port on which it was accepted.
 	Port int `json:"port"`
-	// RemoteIP is the caller's address as the partner sees it; an IPv4 address is written as such also on a dual-stack socket.
+	// RemoteIP is the caller's address as the partner sees it; an IPv4 address is written as such also
+	// on a dual-stack socket.
 	RemoteIP string `json:"remoteIP"`
 	// Began is when it was accepted.
 	Began time.Time `json:"began"`
@@ -42,11 +45,13 @@ type Connection struct {
 	Ended time.Time `json:"ended,omitzero"`
 	// Kind by the first byte.
 	Kind Kind `json:"kind"`
-	// PlaintextBytes counts every byte received on a plain connection, also on a TLS port; 0 for the other kinds.
+	// PlaintextBytes counts every byte received on a plain connection, also on a TLS port; 0 for the
+	// other kinds.
 	PlaintextBytes int64 `json:"plaintextBytes"`
 	// Plaintext holds the first of these bytes, at most [KeptPlaintext].
 	Plaintext []byte `json:"plaintext,omitempty"`
-	// TLSVersion is "TLS 1.2" or "TLS 1.3"; empty when there was no complete handshake. So are ALPN and Resumed.
+	// TLSVersion is "TLS 1.2" or "TLS 1.3"; empty when there was no complete handshake. So are ALPN
+	// and Resumed.
 	TLSVersion string `json:"tlsVersion,omitempty"`
 	// SNI is the server name that the caller asked for, also when the handshake failed.
 	SNI string `json:"sni,omitempty"`
@@ -56,7 +61,8 @@ type Connection struct {
 	Resumed bool `json:"resumed,omitempty"`
 	// HandshakeError is why there is no TLS on a connection of kind tls; empty when there is.
 	HandshakeError string `json:"handshakeError,omitempty"`
-	// Client is the certificate that the caller presented, nil for none. With a HandshakeError it is the one that was refused.
+	// Client is the certificate that the caller presented, nil for none. With a HandshakeError it is
+	// the one that was refused.
 	Client *ClientCertificate `json:"client,omitempty"`
 	// Requests counts the HTTP requests, each when its header has arrived.
 	Requests int `json:"requests"`
@@ -66,7 +72,8 @@ type Connection struct {
 
 // ClientCertificate is the leaf that a caller presented.
 type ClientCertificate struct {
-	// Subject and Issuer are distinguished names as RFC 4514 writes them, in the certificate's own order reversed.
+	// Subject and Issuer are distinguished names as RFC 4514 writes them, in the certificate's own
+	// order reversed.
 	Subject string `json:"subject"`
 	Issuer  string `json:"issuer"`
 	// DNSNames and URIs are its subject alternative names.
@@ -91,24 +98,28 @@ type Request struct {
 	HTTPVersion string `json:"httpVersion"`
 	// Headers in Go's canonical form, without Host.
 	Headers http.Header `json:"headers"`
-	// BodyLength and BodySHA256 (lower-case hexadecimal) are those of what arrived of the body; of no bytes when it has none.
+	// BodyLength and BodySHA256 (lower-case hexadecimal) are those of what arrived of the body; of no
+	// bytes when it has none.
 	BodyLength int64  `json:"bodyLength"`
 	BodySHA256 string `json:"bodySHA256"`
 }
 
 // Connections is the control port's answer to /connections.
 type Connections struct {
-	// Dropped counts all connections that were forgotten to make room, matching or not. Unless it is zero no count is complete.
+	// Dropped counts all connections that were forgotten to make room, matching or not. Unless it is
+	// zero no count is complete.
 	Dropped int64 `json:"dropped"`
-	// Undecided counts connections of which the partner no longer knows whether a request had the path asked for: they carried more
-	// different paths, or more requests below the first two segments, than it keeps. They are not among Connections.
+	// Undecided counts connections of which the partner no longer knows whether a request had the path
+	// asked for: they carried more different paths, or more requests below the first two segments,
+	// than it keeps. They are not among Connections.
 	Undecided int `json:"undecided"`
 	// Connections that matched, by ID.
 	Connections []Connection `json:"connections"`
 }
 
-// Summary is the control port's answer to /summary: the same connections, counted. With a path in the filter, requests, posts and the
-// times are those of the requests with that path; everything else is about the connections that carried them.
+// Summary is the control port's answer to /summary: the same connections, counted. With a path in
+// the filter, requests, posts and the times are those of the requests with that path; everything
+// else is about the connections that carried them.
 type Summary struct {
 	// Dropped and Undecided as in [Connections].
 	Dropped   int64 `json:"dropped"`
@@ -135,7 +146,8 @@ type Summary struct {
 type ClientSummary struct {
 	Connections int `json:"connections"`
 	Requests    int `json:"requests"`
-	// FirstSeen and LastSeen are the times of its first and last request; of the connection's begin when it carried none.
+	// FirstSeen and LastSeen are the times of its first and last request; of the connection's begin
+	// when it carried none.
 	FirstSeen time.Time `json:"firstSeen"`
 	LastSeen  time.Time `json:"lastSeen"`
 }

@@ -22,7 +22,8 @@ type ClientAuth string
 const (
 	// ClientAuthRequire refuses the handshake without a certificate of the client CA.
 	ClientAuthRequire ClientAuth = "require"
-	// ClientAuthRequest takes callers without a certificate too, and refuses one that another CA has signed.
+	// ClientAuthRequest takes callers without a certificate too, and refuses one that another CA has
+	// signed.
 	ClientAuthRequest ClientAuth = "request"
 	// ClientAuthNone asks for none.
 	ClientAuthNone ClientAuth = "none"
@@ -34,8 +35,9 @@ type Options struct {
 	Plain, TLS []string
 	// Control is the address of the control port; it speaks plain HTTP and records nothing.
 	Control string
-	// Certificates is a folder with default.crt and default.key, further pairs that are chosen by their DNS names, and client-ca.crt.
-	// A change is in use from the next handshake on. It may be empty when TLS is.
+	// Certificates is a folder with default.crt and default.key, further pairs that are chosen by
+	// their DNS names, and client-ca.crt. A change is in use from the next handshake on. It may be
+	// empty when TLS is.
 	Certificates string
 	// ClientAuth is what TLS asks of callers.
 	ClientAuth ClientAuth
@@ -222,7 +224,8 @@ func (s *Server) accept(ctx context.Context, fail context.CancelCauseFunc, liste
 	}
 }
 
-// greet does the handshake before the HTTP server sees the connection, as that tells nobody how a handshake failed.
+// greet does the handshake before the HTTP server sees the connection, as that tells nobody how a
+// handshake failed.
 func (s *Server) greet(ctx context.Context, c *conn, greeted *greetedListener) {
 	stop := context.AfterFunc(ctx, func() { _ = c.Close() })
 	defer stop()
@@ -264,7 +267,8 @@ func (s *Server) configFor(hello *tls.ClientHelloInfo) (*tls.Config, error) {
 	}, nil
 }
 
-// refuse answers a caller that speaks no TLS on a TLS port, as net/http does, but reads what it had to say first.
+// refuse answers a caller that speaks no TLS on a TLS port, as net/http does, but reads what it had
+// to say first.
 func (s *Server) refuse(c *conn) {
 	until := time.Now().Add(refusalTimeout)
 	if err := c.SetDeadline(until); err != nil {

@@ -1,4 +1,5 @@
-// Package evidence holds what the tests of the data path counted, and the table in docs/guarantees.md that is made of it.
+// Package evidence holds what the tests of the data path counted, and the table in
+// docs/guarantees.md that is made of it.
 package evidence
 
 import (
@@ -10,8 +11,8 @@ import (
 	"strings"
 )
 
-// Variable names the file that a run of the tests writes its rows to, as JSON. Unset: it writes none, and fails when the table in
-// the document has other rows.
+// Variable names the file that a run of the tests writes its rows to, as JSON. Unset: it writes
+// none, and fails when the table in the document has other rows.
 const Variable = "MTLS_EGRESS_EVIDENCE"
 
 // Row is what was counted of one fault.
@@ -42,7 +43,8 @@ func Promises() []string {
 	}
 }
 
-// Merged adds up the rows of a claim that come from one test and its subtests. The result is in the order of the table.
+// Merged adds up the rows of a claim that come from one test and its subtests. The result is in the
+// order of the table.
 func Merged(rows []Row) []Row {
 	var merged []Row
 	for _, row := range rows {

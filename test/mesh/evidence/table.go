@@ -21,7 +21,8 @@ func part() marked.Part { return marked.Part{Begin: begin, End: end} }
 
 const header = "| promise | fault | requests | without an answer | plaintext bytes | test |\n|---|---|---|---|---|---|\n"
 
-// Replace puts the table of the rows between the markers of a document. Rows of an unknown promise, and rows with plaintext, are refused: all are named.
+// Replace puts the table of the rows between the markers of a document. Rows of an unknown promise,
+// and rows with plaintext, are refused: all are named.
 func Replace(document string, rows []Row) (string, error) {
 	var problems []error
 	var table strings.Builder

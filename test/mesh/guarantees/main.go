@@ -2,7 +2,8 @@
 //
 //	go run ./test/mesh/guarantees bin/evidence.json docs/guarantees.md
 //
-// It replaces what stands between the two markers and nothing else. Rows that are no evidence are named, and nothing is written.
+// It replaces what stands between the two markers and nothing else. Rows that are no evidence are
+// named, and nothing is written.
 package main
 
 import (

@@ -1,10 +1,11 @@
-// Command figures writes what `make bench` and `make bench-mesh` measured into the tables of docs/performance.md:
+// Command figures writes what `make bench` and `make bench-mesh` measured into the tables of
+// docs/performance.md:
 //
 //	go run ./test/perf/figures bench bin/bench.txt docs/performance.md
 //	go run ./test/perf/figures mesh bin/bench-mesh.txt docs/performance.md
 //
-// It replaces what stands between the two markers of the section and nothing else. When the results lack a figure, it names all
-// that are missing and writes nothing.
+// It replaces what stands between the two markers of the section and nothing else. When the results
+// lack a figure, it names all that are missing and writes nothing.
 package main
 
 import (

@@ -7,7 +7,8 @@ import (
 	"strings"
 )
 
-// results are those of a run, in Go's benchmark format: https://go.dev/design/14313-benchmark-format.
+// results are those of a run, in Go's benchmark format:
+// https://go.dev/design/14313-benchmark-format.
 type results struct {
 	// environment are the lines KEY: VALUE; of several values of a key, the last.
 	environment map[string]string

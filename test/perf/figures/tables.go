@@ -12,7 +12,8 @@ import (
 // row is a figure of one benchmark with its goal.
 type row struct {
 	what, benchmark, unit string
-	// goal is what the figure has to stay below, to reach when least is set, or not to exceed when most is set. 0: there is none, unless most is set.
+	// goal is what the figure has to stay below, to reach when least is set, or not to exceed when
+	// most is set. 0: there is none, unless most is set.
 	goal        float64
 	least, most bool
 }

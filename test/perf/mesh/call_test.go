@@ -15,7 +15,8 @@ import (
 	"mtls.egress/webhook/test/scene"
 )
 
-// rounds is how often each contender has its turn. benchstat needs six samples for a confidence interval.
+// rounds is how often each contender has its turn. benchstat needs six samples for a confidence
+// interval.
 const rounds = 6
 
 // level is what a turn consists of.
@@ -43,7 +44,8 @@ func (l level) String() string {
 
 func TestMain(m *testing.M) { os.Exit(cluster.Isolate(m.Run)) }
 
-// BenchmarkCall measures calls as the app sees them. The contenders take turns with one partner, so that what disturbs the machine disturbs all.
+// BenchmarkCall measures calls as the app sees them. The contenders take turns with one partner, so
+// that what disturbs the machine disturbs all.
 func BenchmarkCall(b *testing.B) {
 	if reason := cluster.Unavailable(); reason != "" {
 		b.Skip(reason)
@@ -116,7 +118,8 @@ func versions(ctx context.Context, s *scene.Scene) ([]string, error) {
 	return environment, nil
 }
 
-// processor is this machine's, as Linux calls it. The testing package tells it only with lines of its own.
+// processor is this machine's, as Linux calls it. The testing package tells it only with lines of
+// its own.
 func processor() (string, error) {
 	content, err := os.ReadFile("/proc/cpuinfo")
 	if err != nil {

@@ -3,6 +3,9 @@ package main
 import (
 	"context"
 
+	certmanagerscheme "github.com/cert-manager/cert-manager/pkg/client/clientset/versioned/scheme"
+	"github.com/cert-manager/cert-manager/pkg/controller/cainjector"
+	"github.com/cert-manager/cert-manager/pkg/util"
 	"github.com/spf13/pflag"
 	corev1 "k8s.io/api/core/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
@@ -13,10 +16,6 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
-
-	certmanagerscheme "github.com/cert-manager/cert-manager/pkg/client/clientset/versioned/scheme"
-	"github.com/cert-manager/cert-manager/pkg/controller/cainjector"
-	"github.com/cert-manager/cert-manager/pkg/util"
 )
 
 // cainjectorProgram writes CAs into every kind of object that upstream's does.
@@ -36,7 +35,8 @@ func cainjectorProgram(flags *pflag.FlagSet) (func(context.Context) error, error
 		manager, err := ctrl.NewManager(util.RestConfigWithUserAgent(connection, "cainjector"), ctrl.Options{
 			Scheme:  types,
 			Metrics: metricsserver.Options{BindAddress: "0"},
-			// The injectors watch only the metadata of Secrets, so that reading one through the cache would start another watch.
+			// The injectors watch only the metadata of Secrets, so that reading one through the cache would
+			// start another watch.
 			Client: client.Options{Cache: &client.CacheOptions{DisableFor: []client.Object{&corev1.Secret{}}}},
 		})
 		if err != nil {

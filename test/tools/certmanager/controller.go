@@ -4,9 +4,6 @@ import (
 	"context"
 	"time"
 
-	"github.com/spf13/pflag"
-	"golang.org/x/sync/errgroup"
-
 	"github.com/cert-manager/cert-manager/pkg/controller"
 	_ "github.com/cert-manager/cert-manager/pkg/controller/certificaterequests/approver"
 	_ "github.com/cert-manager/cert-manager/pkg/controller/certificaterequests/ca"
@@ -21,6 +18,8 @@ import (
 	_ "github.com/cert-manager/cert-manager/pkg/controller/issuers"
 	_ "github.com/cert-manager/cert-manager/pkg/issuer/ca"
 	_ "github.com/cert-manager/cert-manager/pkg/issuer/selfsigned"
+	"github.com/spf13/pflag"
+	"golang.org/x/sync/errgroup"
 )
 
 // workers is how many objects each controller works on at a time, as by default upstream.

@@ -1,9 +1,12 @@
-// Command certmanager is cert-manager's controller, webhook and CA injector in one binary, as they share nearly all of their code: it runs the one whose name it was
-// started by, through a symbolic link such as cert-manager-controller. Upstream's main packages are modules that are never released:
+// Command certmanager is cert-manager's controller, webhook and CA injector in one binary, as they
+// share nearly all of their code: it runs the one whose name it was started by, through a symbolic
+// link such as cert-manager-controller. Upstream's main packages are modules that are never
+// released:
 // https://github.com/cert-manager/cert-manager/tree/v1.21.2/cmd.
 //
-// What is left out are the issuers but for CA and SelfSigned, the shims of Ingress and Gateway, leader election and the servers of health and metrics. Nothing listens
-// elsewhere than on the loopback interface.
+// What is left out are the issuers but for CA and SelfSigned, the shims of Ingress and Gateway,
+// leader election and the servers of health and metrics. Nothing listens elsewhere than on the
+// loopback interface.
 package main
 
 import (
@@ -16,14 +19,14 @@ import (
 	"strconv"
 	"syscall"
 
+	logf "github.com/cert-manager/cert-manager/pkg/logs"
 	"github.com/spf13/pflag"
 	"k8s.io/klog/v2"
 	ctrl "sigs.k8s.io/controller-runtime"
-
-	logf "github.com/cert-manager/cert-manager/pkg/logs"
 )
 
-// program adds its flags to the set and returns what runs it until the context ends, once the flags are parsed.
+// program adds its flags to the set and returns what runs it until the context ends, once the flags
+// are parsed.
 type program func(flags *pflag.FlagSet) (run func(ctx context.Context) error, err error)
 
 func main() {

@@ -4,20 +4,20 @@ import (
 	"context"
 	"crypto/tls"
 
+	cmwebhook "github.com/cert-manager/cert-manager/internal/webhook"
+	"github.com/cert-manager/cert-manager/pkg/webhook/admission"
+	"github.com/cert-manager/cert-manager/pkg/webhook/options"
 	"github.com/spf13/pflag"
 	"k8s.io/client-go/rest"
 	ctrl "sigs.k8s.io/controller-runtime"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 	"sigs.k8s.io/controller-runtime/pkg/webhook"
-
-	cmwebhook "github.com/cert-manager/cert-manager/internal/webhook"
-	"github.com/cert-manager/cert-manager/pkg/webhook/admission"
-	"github.com/cert-manager/cert-manager/pkg/webhook/options"
 )
 
-// webhookProgram answers as upstream's does, with upstream's admission plugins and certificate, and only on the loopback interface, which upstream's server has no setting
-// for: https://github.com/cert-manager/cert-manager/blob/v1.21.2/pkg/webhook/server/server.go. It knows upstream's flags and obeys those of its port, the connection and the
-// certificate.
+// webhookProgram answers as upstream's does, with upstream's admission plugins and certificate, and
+// only on the loopback interface, which upstream's server has no setting for:
+// https://github.com/cert-manager/cert-manager/blob/v1.21.2/pkg/webhook/server/server.go. It knows
+// upstream's flags and obeys those of its port, the connection and the certificate.
 func webhookProgram(flags *pflag.FlagSet) (func(context.Context) error, error) {
 	config, err := options.NewWebhookConfiguration()
 	if err != nil {

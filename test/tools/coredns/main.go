@@ -1,4 +1,5 @@
-// Command coredns is CoreDNS with only the plugins that the tests need, which is the way that CoreDNS has to be made smaller: https://coredns.io/manual/plugins/.
+// Command coredns is CoreDNS with only the plugins that the tests need, which is the way that
+// CoreDNS has to be made smaller: https://coredns.io/manual/plugins/.
 package main
 
 import (

@@ -1,5 +1,6 @@
-// Command kube is every Kubernetes program of the tests in one binary, as the programs share nearly all of their code: it runs the one whose name it was started
-// by, through a symbolic link such as kube-apiserver.
+// Command kube is every Kubernetes program of the tests in one binary, as the programs share nearly
+// all of their code: it runs the one whose name it was started by, through a symbolic link such as
+// kube-apiserver.
 package main
 
 import (

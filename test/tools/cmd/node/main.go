@@ -1,6 +1,7 @@
-// Command node is every program that makes a machine a Kubernetes node, and the controllers of the control plane, in one binary, as they share nearly all of their
-// code: it runs the one whose name it was started by, through a symbolic link such as kubelet. The API server and kubectl are in a binary of their own (cmd/kube), as
-// most tests need nothing more.
+// Command node is every program that makes a machine a Kubernetes node, and the controllers of the
+// control plane, in one binary, as they share nearly all of their code: it runs the one whose name
+// it was started by, through a symbolic link such as kubelet. The API server and kubectl are in a
+// binary of their own (cmd/kube), as most tests need nothing more.
 package main
 
 import (
@@ -33,7 +34,8 @@ func run(program string) int {
 	case "kube-proxy":
 		return cli.Run(proxy.NewProxyCommand())
 	case "kubelet":
-		// The command handles signals itself: it would panic on a context that does so too ("close of closed channel").
+		// The command handles signals itself: it would panic on a context that does so too ("close of
+		// closed channel").
 		return cli.Run(kubelet.NewKubeletCommand(context.Background()))
 	default:
 		fmt.Fprintf(os.Stderr, "%s: no such program in this binary: start it through a link named kube-controller-manager, kube-scheduler, kube-proxy or kubelet\n", program)

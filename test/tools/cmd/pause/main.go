@@ -1,5 +1,6 @@
-// Command pause holds the namespaces of a Pod, as the container of that name of Kubernetes does: it waits until it is told to end, and collects the orphaned processes
-// of a Pod with shareProcessNamespace, whose process 1 it is.
+// Command pause holds the namespaces of a Pod, as the container of that name of Kubernetes does: it
+// waits until it is told to end, and collects the orphaned processes of a Pod with
+// shareProcessNamespace, whose process 1 it is.
 //
 // See https://github.com/kubernetes/kubernetes/blob/master/build/pause/linux/pause.c.
 package main

@@ -1,4 +1,5 @@
-// Command pilot-agent is Istio's program of that name, which starts Envoy in a sidecar and provides its secrets. Upstream's main package is at
+// Command pilot-agent is Istio's program of that name, which starts Envoy in a sidecar and provides
+// its secrets. Upstream's main package is at
 // https://github.com/istio/istio/tree/master/pilot/cmd/pilot-agent.
 package main
 

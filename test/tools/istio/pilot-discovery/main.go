@@ -1,4 +1,5 @@
-// Command pilot-discovery is Istio's control plane, the program of istiod. Upstream's main package is at
+// Command pilot-discovery is Istio's control plane, the program of istiod. Upstream's main package
+// is at
 // https://github.com/istio/istio/tree/master/pilot/cmd/pilot-discovery.
 package main
 
