@@ -1,4 +1,5 @@
-# `make` prints this list. Tools are Go programs, built once at the versions below and kept in the cache folder.
+# `make` lists the targets. Tools are Go programs, which are built once at the versions below and stored in the cache
+# folder.
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
@@ -7,10 +8,11 @@ MAKEFLAGS += --warn-undefined-variables --no-builtin-rules
 
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 COMMIT ?= $(shell git rev-parse HEAD 2>/dev/null)
-# The only time in what is released. https://reproducible-builds.org/docs/source-date-epoch/
+# The only timestamp in a release. https://reproducible-builds.org/docs/source-date-epoch/
 SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null)
 IMAGE ?= mtls-egress-webhook:$(VERSION)
-# Where a release is published, as in HOST/OWNER; without it, the image has no registry in its name. SOURCE is the URL of the sources.
+# The registry for releases, as HOST/OWNER. If it is empty, the name of the image contains no registry. SOURCE is the
+# URL of the sources.
 REGISTRY ?=
 SOURCE ?=
 PLATFORMS ?= linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64
@@ -19,15 +21,15 @@ COSIGN ?= cosign
 CHART := charts/mtls-egress-webhook
 CRDS := $(CHART)/files/crds
 RBAC := $(CHART)/files/rbac
-# How long each fuzz target runs, and how often each benchmark.
+# How long each fuzz target runs, and how often each benchmark runs.
 FUZZTIME ?= 30s
 BENCHCOUNT ?= 6
-# How long `make fuzz-mesh` looks for worlds, in seconds, and its seed; FUZZMESH_FIRST is the number of the first world.
+# How long `make fuzz-mesh` generates worlds, in seconds, and its seed. FUZZMESH_FIRST is the number of the first world.
 FUZZMESH_SECONDS ?= 600
 FUZZMESH_SEED ?= $(shell date +%s)
 FUZZMESH_FIRST ?= 0
 FUZZMESH_WORLDS ?= 1000000
-# With KEEP=1 the demos stay up.
+# With KEEP=1, the demos keep running.
 KEEP ?=
 
 MTLS_EGRESS_CACHE ?= $(if $(XDG_CACHE_HOME),$(XDG_CACHE_HOME),$(HOME)/.cache)/mtls-egress-webhook
@@ -39,17 +41,17 @@ BENCHSTAT := $(MTLS_EGRESS_CACHE)/bin/benchstat-v0.0.0-20260908200009-22c9c6c9d4
 GOVULNCHECK := $(MTLS_EGRESS_CACHE)/bin/govulncheck-v1.9.0
 ACTIONLINT := $(MTLS_EGRESS_CACHE)/bin/actionlint-v1.7.12
 export MTLS_EGRESS_CACHE
-# The modules of their own: the programs that tests run, tests with libraries of their own, and what makes releases.
+# Separate modules: programs that tests run, tests with their own libraries, and the release tool.
 TOOL_MODULES := $(patsubst %/go.mod,%,$(wildcard release/go.mod test/*/go.mod test/*/*/go.mod))
 
-# Provides the parts of a Kubernetes node where one can be run: on Linux as root, unless a cluster is given.
+# Provides the parts of a Kubernetes node if one can run: on Linux as root, unless KUBECONFIG is set.
 node := if [ "$$(uname)$$(id -u)" = Linux0 ] && [ -z "$${KUBECONFIG:-}" ]; then MTLS_EGRESS_NODE=$$(go -C test/tools run . node); export MTLS_EGRESS_NODE; fi
 
-# Provides what a command of test/tools makes, in its variable, such as MTLS_EGRESS_ISTIO_CRDS.
-# `make test` provides all of it before the tests run, so that none of them builds or downloads
-# anything but the webhook.
+# Provides the output of a command of test/tools in its variable, such as MTLS_EGRESS_ISTIO_CRDS.
+# `make test` provides all of them before the tests run, so that tests build or download nothing
+# except the webhook.
 provided = MTLS_EGRESS_$(1)=$$(go -C test/tools run . $(2)); export MTLS_EGRESS_$(1)
-# cert-manager runs beside the API servers that the tests start; promtool and prometheus try the chart's alerts.
+# cert-manager runs next to the API servers that the tests start. promtool and prometheus test the chart's alerts.
 assets := $(call provided,ASSETS,assets)
 cert_manager := $(call provided,CERTMANAGER,certmanager)
 promtool := $(call provided,PROMTOOL,promtool)
@@ -68,11 +70,11 @@ build: ## Build the static binary bin/mtls-egress-webhook.
 test-unit: ## Run the tests that need no server (seconds).
 	go test ./api/... ./cmd/... ./internal/...
 
-# The packages that run a cluster of their own.
+# The packages that run their own cluster.
 ON_A_NODE := mtls.egress/webhook/test/(cluster|lifecycle|mesh|meshdemo)
 
 .PHONY: test
-test: ## Run all tests; the servers they need are built the first time.
+test: ## Run all tests. The first run builds the servers that they need.
 	$(node); $(cert_manager); $(promtool); $(crds); $(assets); test/all/all.sh '$(ON_A_NODE)'
 
 .PHONY: test-mesh
@@ -80,23 +82,23 @@ test-mesh: ## Run the tests of the data path on a real mesh (root on Linux, or a
 	$(node); $(cert_manager); go test -count 1 -v -timeout 30m ./test/mesh
 
 .PHONY: test-load
-test-load: ## Create 10,000 Pods while replicas and the API server come and go, and print what was counted.
+test-load: ## Create 10,000 Pods while replicas and the API server restart, and print the counts.
 	$(assets); go test -count 1 -v -timeout 20m ./test/load
 
 .PHONY: guarantees
-guarantees: ## Run them and write what they counted into docs/guarantees.md.
+guarantees: ## Run test-mesh and write its counts into docs/guarantees.md.
 	mkdir -p bin
 	$(node); $(cert_manager); MTLS_EGRESS_EVIDENCE=$(CURDIR)/bin/evidence.json go test -count 1 -timeout 30m ./test/mesh
 	go run ./test/mesh/guarantees bin/evidence.json docs/guarantees.md
 
 .PHONY: lint
-lint: $(GOLANGCI_LINT) ## Run the linters, those for the direction of imports among them.
+lint: $(GOLANGCI_LINT) ## Run the linters, including the import rules.
 	$(GOLANGCI_LINT) run ./...
 
 helm_docs = $(HELM_DOCS) --chart-search-root $(CHART) --sort-values-order file --log-level warning
 
 .PHONY: generate
-generate: $(CONTROLLER_GEN) $(HELM_DOCS) ## Write deepcopy functions, CRD and RBAC from the markers in the code, the values' schema and table from values.yaml.
+generate: $(CONTROLLER_GEN) $(HELM_DOCS) ## Generate deepcopy functions, the CRD and RBAC from code markers, and the schema and README of the chart from values.yaml.
 	$(CONTROLLER_GEN) object paths=./api/...
 	$(CONTROLLER_GEN) crd paths=./api/... output:crd:dir=$(CRDS)
 	$(CONTROLLER_GEN) rbac:roleName=mtls-egress-webhook paths=./internal/controller/... output:rbac:dir=$(RBAC)
@@ -104,14 +106,14 @@ generate: $(CONTROLLER_GEN) $(HELM_DOCS) ## Write deepcopy functions, CRD and RB
 	$(helm_docs)
 
 .PHONY: lint-workflows
-lint-workflows: $(ACTIONLINT) ## Check the workflow files of the forge.
+lint-workflows: $(ACTIONLINT) ## Check the GitHub workflows.
 	$(ACTIONLINT) -shellcheck= -pyflakes=
 
 .PHONY: verify
-verify: verify-generate verify-modules lint lint-workflows ## Fail when generated files, modules or code are not as they should be.
+verify: verify-generate verify-modules lint lint-workflows ## Fail if generated files or modules are out of date, or if linters find problems.
 
 .PHONY: verify-generate
-verify-generate: $(CONTROLLER_GEN) $(HELM_DOCS) ## Fail when `make generate` would change something.
+verify-generate: $(CONTROLLER_GEN) $(HELM_DOCS) ## Fail if `make generate` would change anything.
 	fresh=$$(mktemp -d) && trap 'rm -rf "$$fresh"' EXIT && \
 	$(CONTROLLER_GEN) object paths=./api/... output:object:dir=$$fresh/api && \
 	$(CONTROLLER_GEN) crd paths=./api/... output:crd:dir=$$fresh/crds && \
@@ -122,26 +124,26 @@ verify-generate: $(CONTROLLER_GEN) $(HELM_DOCS) ## Fail when `make generate` wou
 	$(helm_docs) --dry-run | diff -u $(CHART)/README.md -
 
 .PHONY: verify-modules
-verify-modules: ## Fail when `go mod tidy` would change something.
+verify-modules: ## Fail if `go mod tidy` would change anything.
 	go mod tidy -diff
 	for module in $(TOOL_MODULES); do go -C $$module mod tidy -diff; done
 
-# Says before anything is built how long that takes, unless the servers are there.
+# Prints how long the first build takes, unless the servers are already built.
 .PHONY: first-build
 first-build:
 	@ls -d '$(MTLS_EGRESS_CACHE)'/*/assets-* >/dev/null 2>&1 || \
-	echo 'The first run builds what it needs: about 10 minutes on 2 cores, less where the API server can be downloaded. Later runs start at once.'
+	echo 'The first run builds its tools: about 10 minutes on 2 cores, less if the API server can be downloaded. Later runs start immediately.'
 
 .PHONY: demo
-demo: first-build ## Show on a real API server what one annotation does; KEEP=1 leaves it up until Ctrl-C.
+demo: first-build ## Show the effect of one annotation on a real API server. KEEP=1 keeps it running until Ctrl-C.
 	$(assets); KEEP='$(KEEP)' go run ./test/demo
 
 .PHONY: demo-mesh
-demo-mesh: ## Show on a real mesh what the partner sees; KEEP=1 opens a shell at the end. Like test-mesh it needs root.
+demo-mesh: ## Show what the partner receives on a real mesh. KEEP=1 opens a shell at the end. Same requirements as test-mesh.
 	$(node); KEEP='$(KEEP)' go run ./test/meshdemo
 
 .PHONY: bench
-bench: $(BENCHSTAT) ## Measure; bin/bench.txt holds the raw figures, for benchstat OLD bin/bench.txt.
+bench: $(BENCHSTAT) ## Run the benchmarks. The raw results are in bin/bench.txt, for benchstat OLD bin/bench.txt.
 	mkdir -p bin
 	go test -run '^$$' -bench . -benchmem -count $(BENCHCOUNT) ./internal/... | tee bin/bench.txt
 	$(assets); \
@@ -149,13 +151,13 @@ bench: $(BENCHSTAT) ## Measure; bin/bench.txt holds the raw figures, for benchst
 	$(BENCHSTAT) bin/bench.txt
 
 .PHONY: bench-mesh
-bench-mesh: $(BENCHSTAT) ## Measure calls through the sidecar; bin/bench-mesh.txt holds the raw figures. Needs what test-mesh needs.
+bench-mesh: $(BENCHSTAT) ## Run the benchmarks of calls through the sidecar. The raw results are in bin/bench-mesh.txt. Same requirements as test-mesh.
 	mkdir -p bin
 	$(node); go test -run '^$$' -bench . -benchtime 1x -timeout 60m ./test/perf/mesh | tee bin/bench-mesh.txt
 	$(BENCHSTAT) bin/bench-mesh.txt
 
 .PHONY: figures
-figures: ## Write the figures of the last `make bench` and `make bench-mesh` into docs/performance.md.
+figures: ## Write the results of the last `make bench` and `make bench-mesh` into docs/performance.md.
 	for section in bench mesh; do \
 		results=bin/bench.txt; [ $$section = bench ] || results=bin/bench-mesh.txt; \
 		if [ -e $$results ]; then go run ./test/perf/figures $$section $$results docs/performance.md; fi; \
@@ -170,17 +172,17 @@ fuzz: ## Run every fuzz target for FUZZTIME (30s).
 	done
 
 .PHONY: fuzz-mesh
-fuzz-mesh: ## Try the generated objects in random worlds of Istio objects for FUZZMESH_SECONDS (600).
+fuzz-mesh: ## Test the generated objects in random worlds of Istio objects for FUZZMESH_SECONDS (600).
 	MTLS_EGRESS_FUZZ_SEED=$(FUZZMESH_SEED) MTLS_EGRESS_FUZZ_FIRST=$(FUZZMESH_FIRST) MTLS_EGRESS_FUZZ_WORLDS=$(FUZZMESH_WORLDS) MTLS_EGRESS_FUZZ_SECONDS=$(FUZZMESH_SECONDS) \
 	go -C test/fuzzmesh test -count 1 -v -timeout 0 -run '^TestWorlds$$' . | { grep -vE '^ *(=== |--- (PASS|FAIL): TestWorlds/)' || true; }
 
-# govulncheck reads the database at https://vuln.go.dev, and fails where it can't: no answer is no good news.
+# govulncheck reads the database at https://vuln.go.dev, and fails if the database is unreachable.
 .PHONY: vulncheck
-vulncheck: $(GOVULNCHECK) ## Fail when the program calls code with a known vulnerability. Needs the internet.
+vulncheck: $(GOVULNCHECK) ## Fail if the program calls code with a known vulnerability. Needs internet access.
 	$(GOVULNCHECK) ./cmd/... && $(GOVULNCHECK) -C release .
 
 .PHONY: licences
-licences: ## List the licences of what the program is made of; fail when one is unknown or not allowed.
+licences: ## List the licenses of all dependencies. Fail if one is unknown or not allowed.
 	go -C release run . licences -systems linux,darwin,windows
 
 .PHONY: image
@@ -190,7 +192,7 @@ image: build ## Pack the binary as an OCI image, bin/image.tar, without Docker.
 		-tag $(IMAGE) -output $(CURDIR)/bin/image.tar
 
 .PHONY: release
-release: ## Make all that is published of this commit in dist/: binaries, image, chart, bill of materials, licences, checksums.
+release: ## Build all release artifacts of this commit in dist/: binaries, image, chart, SBOM, licenses, checksums.
 	for platform in $(PLATFORMS); do \
 		GOOS=$${platform%/*} GOARCH=$${platform#*/} $(MAKE) --no-print-directory build BINARY=bin/release/$$platform/mtls-egress-webhook; \
 	done
@@ -198,37 +200,37 @@ release: ## Make all that is published of this commit in dist/: binaries, image,
 		-version '$(VERSION)' -commit '$(COMMIT)' -created '$(SOURCE_DATE_EPOCH)' -image '$(if $(REGISTRY),$(REGISTRY)/)mtls-egress-webhook' -source '$(SOURCE)' \
 		$(foreach platform,$(PLATFORMS),-binary $(platform)=bin/release/$(platform)/mtls-egress-webhook)
 
-# The clones differ in their folder and in the cache of the go command, so that nothing is taken from the first build.
+# The clones have different folders and build caches, so that the second build reuses nothing from the first.
 .PHONY: verify-reproducible
-verify-reproducible: ## Make the release of HEAD twice, in two folders, and fail when a byte differs. Takes two full builds.
+verify-reproducible: ## Build the release of HEAD twice, in two folders, and fail if any byte differs. Takes two full builds.
 	folder=$$(mktemp -d) && trap 'chmod -R u+w "$$folder"; rm -rf "$$folder"' EXIT && \
 	for clone in one elsewhere/two; do \
 		git clone --quiet . "$$folder/$$clone" && GOCACHE=$$folder/$${clone##*/}.cache $(MAKE) --no-print-directory -C "$$folder/$$clone" release; \
-	done && diff -r "$$folder/one/dist" "$$folder/elsewhere/two/dist" && echo 'both builds are the same, to the byte'
+	done && diff -r "$$folder/one/dist" "$$folder/elsewhere/two/dist" && echo 'both builds are identical'
 
 .PHONY: registry-login
-registry-login: ## Log in to REGISTRY as REGISTRY_USER with REGISTRY_PASSWORD, both from the environment.
+registry-login: ## Log in to REGISTRY with REGISTRY_USER and REGISTRY_PASSWORD from the environment.
 	assets=$$(go -C test/tools run . assets) && printf '%s' "$$REGISTRY_PASSWORD" | HELM_REGISTRY_CONFIG=$${DOCKER_CONFIG:-$$HOME/.docker}/config.json \
 	"$$assets/helm" registry login '$(firstword $(subst /, ,$(REGISTRY)))' --username "$$REGISTRY_USER" --password-stdin
 
 .PHONY: publish
-publish: ## Push image and chart of dist/ to REGISTRY; bin/release/subjects then names all that a provenance is about.
+publish: ## Push the image and the chart in dist/ to REGISTRY. Write the subjects of the provenance to bin/release/subjects.
 	assets=$$(go -C test/tools run . assets) && go -C release run . publish -dist dist -registry '$(REGISTRY)' -helm "$$assets/helm"
 	mkdir -p bin/release
 	{ cat dist/SHA256SUMS; sed 's#^sha256:\(.*\)#\1  $(REGISTRY)/mtls-egress-webhook#' dist/image.digest; } > bin/release/subjects
 
-# Without a key: the signature says which workflow of the forge made it. https://docs.sigstore.dev/cosign/signing/overview/
+# Keyless signing: the signature contains the identity of the workflow. https://docs.sigstore.dev/cosign/signing/overview/
 .PHONY: sign
-sign: ## Sign the checksums and the published image, and attach the bill of materials to it (cosign).
+sign: ## Sign the checksums and the published image, and attach the SBOM to the image (cosign).
 	$(COSIGN) sign-blob --yes --bundle dist/SHA256SUMS.sigstore.json dist/SHA256SUMS
 	$(COSIGN) sign --yes '$(REGISTRY)/mtls-egress-webhook@'$$(cat dist/image.digest)
 	$(COSIGN) attest --yes --type spdxjson --predicate dist/mtls-egress-webhook_$(VERSION).spdx.json '$(REGISTRY)/mtls-egress-webhook@'$$(cat dist/image.digest)
 
 .PHONY: publish-files
-publish-files: ## Create the release of the tag VERSION on the forge with the files of dist/ (gh).
+publish-files: ## Create the GitHub release of the tag VERSION with the files in dist/ (gh).
 	gh release create '$(VERSION)' dist/* --verify-tag --generate-notes
 
-# A tool is installed under a name that carries its version, so that another version is another file.
+# The file name of a tool contains its version, so that each version is a separate file.
 define install
 	mkdir -p $(@D)
 	folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && GOFLAGS= GOBIN=$$folder go install $(1) && mv $$folder/* $@

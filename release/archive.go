@@ -10,15 +10,15 @@ import (
 	"time"
 )
 
-// member is a file of an archive, and where its content comes from.
+// member is a file in an archive, with the source of its content.
 type member struct {
 	name   string
 	source string
 	mode   int64
 }
 
-// writeArchive writes the files in the order given. All belong to root and have one time. It is
-// compressed when its name ends in gz.
+// writeArchive writes a tar archive with the files in the given order. All files belong to root and
+// have the same time. The archive is compressed if path ends in gz.
 func writeArchive(path string, files []member, modified time.Time) (err error) {
 	file, err := os.Create(path)
 	if err != nil {
@@ -51,7 +51,8 @@ func (f member) write(archive *tar.Writer, modified time.Time) error {
 	if err != nil {
 		return err
 	}
-	if err := archive.WriteHeader(&tar.Header{Name: f.name, Mode: f.mode, Size: info.Size(), ModTime: modified}); err != nil {
+	if err := archive.WriteHeader(
+		&tar.Header{Name: f.name, Mode: f.mode, Size: info.Size(), ModTime: modified}); err != nil {
 		return err
 	}
 	_, err = io.Copy(archive, content)

@@ -18,33 +18,34 @@ import (
 	"time"
 )
 
-// The names of files in the folder of artefacts that don't carry the version.
+// The names of the artifacts whose names don't contain the version.
 const (
-	licenceFile     = "LICENSE"              // the project's own, copied from its folder
-	thirdPartyFile  = "THIRD_PARTY_LICENSES" // those of everything else that the program is made of
-	imageDigestFile = "image.digest"         // the digest of the image's index, as a registry shows it
-	checksumsFile   = "SHA256SUMS"           // of all other files, for sha256sum --check
+	licenceFile     = "LICENSE"              // the license of the project
+	thirdPartyFile  = "THIRD_PARTY_LICENSES" // the licenses of all dependencies
+	imageDigestFile = "image.digest"         // the digest of the image index, as in a registry
+	checksumsFile   = "SHA256SUMS"           // checksums of all other files, for sha256sum --check
 )
 
-// release is what a release is made from.
+// release is the input of a release.
 type release struct {
 	version    string // as the binaries print it
 	commit     string
-	created    time.Time // of the commit: the only time in any artefact
-	repository string    // name of the image, with its registry
-	source     string    // where the sources are, or empty
-	helm       string    // path of Helm
+	created    time.Time // the time of the commit, which is the only time in any artifact
+	repository string    // the name of the image, with its registry
+	source     string    // the URL of the sources, or empty
+	helm       string    // the path of Helm
 	binaries   map[platform]string
 }
 
-// platform is what a binary was built for, as in GOOS and GOARCH.
+// platform is the GOOS and GOARCH of a binary.
 type platform struct{ system, architecture string }
 
 func (p platform) String() string { return p.system + "/" + p.architecture }
 
-// platforms are those of the binaries, in the order of their names.
+// platforms returns the platforms of the binaries, sorted by name.
 func (r release) platforms() []platform {
-	return slices.SortedFunc(maps.Keys(r.binaries), func(a, b platform) int { return strings.Compare(a.String(), b.String()) })
+	return slices.SortedFunc(maps.Keys(r.binaries),
+		func(a, b platform) int { return strings.Compare(a.String(), b.String()) })
 }
 
 func (r release) systems() []string {
@@ -55,19 +56,19 @@ func (r release) systems() []string {
 	return slices.Compact(all)
 }
 
-// artefact is a file of the release, and what it is to the reader of a bill of materials.
+// artefact is a file of the release.
 type artefact struct {
 	name    string
-	purpose string // as SPDX calls it
+	purpose string // in SPDX
 	sha256  string
 }
 
-// semantic is what Helm takes for a version.
+// semantic matches the versions that Helm accepts.
 // https://semver.org/#is-there-a-suggested-regular-expression-regex-to-check-a-semver-string
 var semantic = regexp.MustCompile(`^(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)(-[0-9A-Za-z.-]+)?$`)
 
-// chartVersion is the version without its v. What was built from a commit without a tag comes
-// before all releases.
+// chartVersion returns the version without the leading v. For a commit without a tag, it returns a
+// version that is lower than all releases.
 func chartVersion(version string) string {
 	if short := strings.TrimPrefix(version, "v"); semantic.MatchString(short) {
 		return short
@@ -75,12 +76,12 @@ func chartVersion(version string) string {
 	return "0.0.0-g" + version
 }
 
-// check finds what would make artefacts that belie their name, all of it at once.
+// check validates the input, so that the artifacts match their names. The error lists all problems.
 func (r release) check() error {
 	var problems []error
-	// An image's tag and a label of Kubernetes take nothing else.
+	// The version is the tag of the image and a Kubernetes label, which allow no other characters.
 	if !regexp.MustCompile(`^[0-9A-Za-z][0-9A-Za-z_.-]{0,62}$`).MatchString(r.version) {
-		problems = append(problems, fmt.Errorf("-version %q: want one that can be the tag of an image, as in v1.2.3", r.version))
+		problems = append(problems, fmt.Errorf("-version %q: want a valid image tag, as in v1.2.3", r.version))
 	}
 	if !regexp.MustCompile(`^[0-9a-f]{40}$`).MatchString(r.commit) {
 		problems = append(problems, fmt.Errorf("-commit %q: want the 40 digits of a commit", r.commit))
@@ -89,7 +90,7 @@ func (r release) check() error {
 		problems = append(problems, errors.New("-created: want the time of the commit in seconds since 1970"))
 	}
 	if !slices.ContainsFunc(r.platforms(), func(p platform) bool { return p.system == "linux" }) {
-		problems = append(problems, errors.New("-binary: want one for Linux at least, for the image"))
+		problems = append(problems, errors.New("-binary: want at least one for Linux, for the image"))
 	}
 	for _, p := range r.platforms() {
 		if err := checkBinary(r.binaries[p], p); err != nil {
@@ -99,7 +100,7 @@ func (r release) check() error {
 	return errors.Join(problems...)
 }
 
-// checkBinary reads from the binary what it was built for and how.
+// checkBinary validates the platform and the build settings of a binary.
 func checkBinary(path string, p platform) error {
 	info, err := buildinfo.ReadFile(path)
 	if err != nil {
@@ -109,14 +110,15 @@ func checkBinary(path string, p platform) error {
 	for _, setting := range info.Settings {
 		settings[setting.Key] = setting.Value
 	}
-	got := fmt.Sprintf("GOOS=%s GOARCH=%s CGO_ENABLED=%s -trimpath=%s", settings["GOOS"], settings["GOARCH"], settings["CGO_ENABLED"], settings["-trimpath"])
+	got := fmt.Sprintf("GOOS=%s GOARCH=%s CGO_ENABLED=%s -trimpath=%s", settings["GOOS"], settings["GOARCH"],
+		settings["CGO_ENABLED"], settings["-trimpath"])
 	if want := fmt.Sprintf("GOOS=%s GOARCH=%s CGO_ENABLED=0 -trimpath=true", p.system, p.architecture); got != want {
 		return fmt.Errorf("%s was built with %s: want %s, as `make build` does", path, got, want)
 	}
 	return nil
 }
 
-// assemble replaces the folder by the artefacts.
+// assemble replaces the content of the folder with the artifacts.
 func (r release) assemble(ctx context.Context, folder string) error {
 	if err := r.check(); err != nil {
 		return err
@@ -165,15 +167,16 @@ func (r release) writeLicences(folder string, libraries []library) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(os.WriteFile(filepath.Join(folder, licenceFile), own, 0o644), os.WriteFile(filepath.Join(folder, thirdPartyFile), others, 0o644))
+	return errors.Join(os.WriteFile(filepath.Join(folder, licenceFile), own, 0o644),
+		os.WriteFile(filepath.Join(folder, thirdPartyFile), others, 0o644))
 }
 
-// licences are the files that go into every artefact.
+// licences returns the license files in every artifact.
 func (r release) licences(folder string) []string {
 	return []string{filepath.Join(folder, licenceFile), filepath.Join(folder, thirdPartyFile)}
 }
 
-// archive packs a binary with its licences.
+// archive packs a binary with its licenses.
 func (r release) archive(folder string, p platform) (artefact, error) {
 	program := product
 	if p.system == "windows" {
@@ -206,7 +209,7 @@ func sha256Of(path string) (string, error) {
 
 func checksumsIn(folder string) string { return filepath.Join(folder, checksumsFile) }
 
-// writeChecksums writes those of all files of the folder, in the order of their names.
+// writeChecksums writes the checksums of all files in the folder, sorted by name.
 func writeChecksums(folder string) error {
 	var lines strings.Builder
 	err := filepath.WalkDir(folder, func(path string, entry fs.DirEntry, err error) error {
@@ -223,7 +226,7 @@ func writeChecksums(folder string) error {
 	return os.WriteFile(checksumsIn(folder), []byte(lines.String()), 0o644)
 }
 
-// output runs a program and returns what it prints. The error carries standard error.
+// output runs a program and returns its standard output. The error contains standard error.
 func output(cmd *exec.Cmd) (string, error) {
 	stdout, err := cmd.Output()
 	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {

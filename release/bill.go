@@ -17,13 +17,13 @@ import (
 	spdx "github.com/spdx/tools-golang/spdx/v2/v2_3"
 )
 
-// noAssertion is what SPDX has for a thing that isn't told.
+// noAssertion is the SPDX value for missing information.
 const noAssertion = "NOASSERTION"
 
 func (r release) billName() string { return fmt.Sprintf("%s_%s.spdx.json", product, r.version) }
 
-// bill writes the bill of materials as SPDX 2.3: the artefacts, the program that they contain, and
-// the modules that the linker has put into it, by what is written in the binaries.
+// bill writes the SBOM in SPDX 2.3: the artifacts, the program in them, and the modules in the
+// program, according to the build information in the binaries.
 // https://spdx.github.io/spdx-spec/v2.3/
 func (r release) bill(folder string, artefacts []artefact, libraries []library) (err error) {
 	modules, err := r.modules()
@@ -42,7 +42,8 @@ func (r release) bill(folder string, artefacts []artefact, libraries []library) 
 	return spdxjson.Write(document, file, spdxjson.Indent(" "))
 }
 
-// modules are those of all binaries with their versions, and the standard library with that of Go.
+// modules returns the modules of all binaries with their versions, and the standard library with
+// the version of Go.
 func (r release) modules() (map[string]string, error) {
 	modules := map[string]string{}
 	for _, p := range r.platforms() {
@@ -53,7 +54,8 @@ func (r release) modules() (map[string]string, error) {
 		modules[standardLibrary] = info.GoVersion
 		for _, module := range info.Deps {
 			if module.Replace != nil {
-				return nil, fmt.Errorf("%s has %s in place of %s: a release is made of published modules", r.binaries[p], module.Replace.Path, module.Path)
+				return nil, fmt.Errorf("%s has %s in place of %s: a release must use published modules", r.binaries[p],
+					module.Replace.Path, module.Path)
 			}
 			modules[module.Path] = module.Version
 		}
@@ -83,45 +85,67 @@ func (r release) document(artefacts []artefact, modules map[string]string, libra
 		described.PrimaryPackagePurpose, described.PackageFileName = a.purpose, a.name
 		described.PackageChecksums = []common.Checksum{{Algorithm: common.SHA256, Value: a.sha256}}
 		if a.purpose == "CONTAINER" {
-			described.PackageComment = "The checksum is the digest of the image's index."
+			described.PackageComment = "The checksum is the digest of the image index."
 		}
 		document.Packages = append(document.Packages, described)
-		document.Relationships = append(document.Relationships, relation("DOCUMENT", common.TypeRelationshipDescribe, string(described.PackageSPDXIdentifier)))
-		// The chart has no program in it; it installs one.
+		document.Relationships = append(document.Relationships,
+			relation("DOCUMENT", common.TypeRelationshipDescribe, string(described.PackageSPDXIdentifier)))
+		// The chart doesn't contain the program.
 		if a.purpose != "INSTALL" {
-			document.Relationships = append(document.Relationships, relation(string(described.PackageSPDXIdentifier), common.TypeRelationshipContains, string(program.PackageSPDXIdentifier)))
+			document.Relationships = append(
+				document.Relationships,
+				relation(string(described.PackageSPDXIdentifier), common.TypeRelationshipContains,
+					string(program.PackageSPDXIdentifier)),
+			)
 		}
 	}
 	for _, path := range slices.Sorted(maps.Keys(modules)) {
 		module := pack("Module-"+path, path, modules[path], licenceOf(path, libraries))
 		module.PrimaryPackagePurpose = "LIBRARY"
-		module.PackageExternalReferences = []*spdx.PackageExternalReference{{
-			Category: common.CategoryPackageManager, RefType: common.TypePackageManagerPURL, Locator: packageURL(path, modules[path]),
-		}}
+		module.PackageExternalReferences = []*spdx.PackageExternalReference{
+			{
+				Category: common.CategoryPackageManager,
+				RefType:  common.TypePackageManagerPURL,
+				Locator:  packageURL(path, modules[path]),
+			},
+		}
 		document.Packages = append(document.Packages, module)
-		document.Relationships = append(document.Relationships, relation(string(program.PackageSPDXIdentifier), common.TypeRelationshipDependsOn, string(module.PackageSPDXIdentifier)))
+		document.Relationships = append(
+			document.Relationships,
+			relation(string(program.PackageSPDXIdentifier), common.TypeRelationshipDependsOn,
+				string(module.PackageSPDXIdentifier)),
+		)
 	}
 	return document
 }
 
 func pack(identifier, name, version, licence string) *spdx.Package {
 	return &spdx.Package{
-		PackageName: name, PackageSPDXIdentifier: common.ElementID(identifierOf(identifier)), PackageVersion: version, PackageDownloadLocation: noAssertion,
-		PackageLicenseConcluded: licence, PackageLicenseDeclared: noAssertion, PackageCopyrightText: noAssertion,
+		PackageName:             name,
+		PackageSPDXIdentifier:   common.ElementID(identifierOf(identifier)),
+		PackageVersion:          version,
+		PackageDownloadLocation: noAssertion,
+		PackageLicenseConcluded: licence,
+		PackageLicenseDeclared:  noAssertion,
+		PackageCopyrightText:    noAssertion,
 	}
 }
 
 func relation(from, kind, to string) *spdx.Relationship {
-	return &spdx.Relationship{RefA: common.MakeDocElementID("", from), Relationship: kind, RefB: common.MakeDocElementID("", to)}
+	return &spdx.Relationship{
+		RefA:         common.MakeDocElementID("", from),
+		Relationship: kind,
+		RefB:         common.MakeDocElementID("", to),
+	}
 }
 
-// identifierOf leaves the letters that SPDX allows.
+// identifierOf replaces the characters that SPDX doesn't allow.
 func identifierOf(text string) string {
 	return regexp.MustCompile(`[^0-9A-Za-z.-]+`).ReplaceAllString(text, "-")
 }
 
-// uniqueIdentifiers fails when two packages are one to a reader, as their names differ in other
-// letters only.
+// uniqueIdentifiers returns an error if two packages have the same identifier, because their names
+// differ only in replaced characters.
 func uniqueIdentifiers(document *spdx.Document) error {
 	seen := map[common.ElementID]string{}
 	for _, p := range document.Packages {
@@ -133,7 +157,7 @@ func uniqueIdentifiers(document *spdx.Document) error {
 	return nil
 }
 
-// licenceOf is the licence of a module, with those of its parts that have another.
+// licenceOf returns the license of a module, including those of parts with another license.
 func licenceOf(module string, libraries []library) string {
 	var found []string
 	for _, l := range libraries {
@@ -148,7 +172,7 @@ func licenceOf(module string, libraries []library) string {
 	return strings.Join(slices.Compact(found), " AND ")
 }
 
-// packageURL is the name that scanners know a module by.
+// packageURL returns the package URL of a module, which scanners use.
 // https://github.com/package-url/purl-spec/blob/main/types-doc/golang-definition.md
 func packageURL(path, version string) string {
 	if path == standardLibrary {

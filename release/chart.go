@@ -16,18 +16,18 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// chartFolder is the chart in the project's folder.
+// chartFolder is the path of the chart in the project.
 const chartFolder = "charts/" + product
 
 func (r release) chartName() string {
 	return fmt.Sprintf("%s-%s.tgz", product, chartVersion(r.version))
 }
 
-// chart packs the chart with the versions, the image's name and the licence.
+// chart packs the chart with the versions, the name of the image and the license.
 //
-// The image's digest is told in an annotation, and is no default of image.digest: `helm upgrade
-// --reuse-values` takes the defaults of the chart before, so it would install a new chart with the
-// old image, and whoever sets image.tag would get another image than that.
+// The digest of the image is only in an annotation, and not the default of image.digest. `helm
+// upgrade --reuse-values` uses the defaults of the previous chart, so it would install a new chart
+// with the old image. In addition, the digest would override a custom image.tag.
 func (r release) chart(ctx context.Context, folder, imageDigest string) (artefact, error) {
 	staged, err := os.MkdirTemp("", "mtls-egress-chart-")
 	if err != nil {
@@ -44,13 +44,15 @@ func (r release) chart(ctx context.Context, folder, imageDigest string) (artefac
 	}
 	err = errors.Join(
 		os.WriteFile(filepath.Join(source, licenceFile), licence, 0o644),
-		rewrite(filepath.Join(source, "Chart.yaml"), func(text string) (string, error) { return r.annotate(text, imageDigest) }),
+		rewrite(filepath.Join(source, "Chart.yaml"),
+			func(text string) (string, error) { return r.annotate(text, imageDigest) }),
 		rewrite(filepath.Join(source, "values.yaml"), r.setRepository),
 	)
 	if err != nil {
 		return artefact{}, err
 	}
-	pack := exec.CommandContext(ctx, r.helm, "package", source, "--version", chartVersion(r.version), "--app-version", r.version, "--destination", staged)
+	pack := exec.CommandContext(ctx, r.helm, "package", source, "--version", chartVersion(r.version), "--app-version",
+		r.version, "--destination", staged)
 	if _, err := output(pack); err != nil {
 		return artefact{}, err
 	}
@@ -72,8 +74,8 @@ func rewrite(path string, change func(string) (string, error)) error {
 	return os.WriteFile(path, []byte(changed), 0o644)
 }
 
-// annotate adds what https://artifacthub.io/docs/topics/annotations/helm/ has for the licence and
-// the images of a chart.
+// annotate adds the annotations of https://artifacthub.io/docs/topics/annotations/helm/ for the
+// license and the images of a chart.
 func (r release) annotate(text, imageDigest string) (string, error) {
 	chart := map[string]any{}
 	if err := yaml.Unmarshal([]byte(text), &chart); err != nil {
@@ -84,7 +86,8 @@ func (r release) annotate(text, imageDigest string) (string, error) {
 		annotations = map[string]any{}
 	}
 	annotations["artifacthub.io/license"] = ownLicence
-	annotations["artifacthub.io/images"] = fmt.Sprintf("- name: %s\n  image: %s@sha256:%s\n", product, r.reference(), imageDigest)
+	annotations["artifacthub.io/images"] = fmt.Sprintf("- name: %s\n  image: %s@sha256:%s\n", product, r.reference(),
+		imageDigest)
 	chart["annotations"] = annotations
 	if r.source != "" {
 		chart["sources"] = []string{r.source}
@@ -93,17 +96,18 @@ func (r release) annotate(text, imageDigest string) (string, error) {
 	return string(changed), err
 }
 
-// setRepository makes the image's name the default of image.repository. The comments of the file
-// stay.
+// setRepository sets the default of image.repository to the name of the image, and keeps the
+// comments of the file.
 func (r release) setRepository(text string) (string, error) {
 	const line = "\n  repository: " + product + "\n"
 	if found := strings.Count(text, line); found != 1 {
-		return "", fmt.Errorf("%d lines %q: want one, which gets the image's name", found, strings.TrimSpace(line))
+		return "", fmt.Errorf("%d lines %q: want exactly one", found, strings.TrimSpace(line))
 	}
 	return strings.Replace(text, line, "\n  repository: "+r.repository+"\n", 1), nil
 }
 
-// withoutTimes copies Helm's archive with the time of the commit, as Helm writes the time of day.
+// withoutTimes copies Helm's archive with the time of the commit, because Helm writes the current
+// time.
 func (r release) withoutTimes(from, to string) (err error) {
 	folder, err := os.MkdirTemp("", "mtls-egress-chart-")
 	if err != nil {

@@ -18,13 +18,14 @@ import (
 	"mtls.egress/webhook/release/image"
 )
 
-// imageName is the archive of the image: an OCI image layout with an index of the platforms.
+// imageName returns the name of the image archive: an OCI image layout with an index of the
+// platforms.
 func (r release) imageName() string { return fmt.Sprintf("%s_%s_image.tar", product, r.version) }
 
-// reference is the name that the image has after it is loaded or pushed.
+// reference returns the name of the image after it is loaded or pushed.
 func (r release) reference() string { return r.repository + ":" + r.version }
 
-// fullReference is the name as the kubelet asks for it: one without a registry is Docker Hub's.
+// fullReference returns the name as the kubelet uses it. The default registry is Docker Hub.
 func fullReference(reference string) (string, error) {
 	tag, err := name.NewTag(reference)
 	if err != nil {
@@ -33,8 +34,8 @@ func fullReference(reference string) (string, error) {
 	return strings.Replace(tag.Name(), name.DefaultRegistry, "docker.io", 1), nil
 }
 
-// image writes the image of all binaries for Linux. The checksum of the artefact is the digest of
-// the image's index.
+// image writes the image with all binaries for Linux. The checksum of the artifact is the digest of
+// the image index.
 func (r release) image(folder string) (artefact, error) {
 	index := mutate.IndexMediaType(empty.Index, types.OCIImageIndex)
 	for _, p := range r.platforms() {
@@ -47,7 +48,13 @@ func (r release) image(folder string) (artefact, error) {
 		if err != nil {
 			return artefact{}, err
 		}
-		index = mutate.AppendManifests(index, mutate.IndexAddendum{Add: built, Descriptor: v1.Descriptor{Platform: &v1.Platform{OS: p.system, Architecture: p.architecture}}})
+		index = mutate.AppendManifests(
+			index,
+			mutate.IndexAddendum{
+				Add:        built,
+				Descriptor: v1.Descriptor{Platform: &v1.Platform{OS: p.system, Architecture: p.architecture}},
+			},
+		)
 	}
 	annotated, ok := mutate.Annotations(index, r.labels()).(v1.ImageIndex)
 	if !ok {
@@ -60,18 +67,24 @@ func (r release) image(folder string) (artefact, error) {
 	if err := r.writeLayout(filepath.Join(folder, r.imageName()), annotated); err != nil {
 		return artefact{}, err
 	}
-	return artefact{name: r.imageName(), purpose: "CONTAINER", sha256: digest.Hex}, os.WriteFile(filepath.Join(folder, imageDigestFile), []byte(digest.String()+"\n"), 0o644)
+	return artefact{
+		name:    r.imageName(),
+		purpose: "CONTAINER",
+		sha256:  digest.Hex,
+	}, os.WriteFile(filepath.Join(folder, imageDigestFile), []byte(digest.String()+"\n"), 0o644)
 }
 
-// labels are those of https://github.com/opencontainers/image-spec/blob/v1.1.1/annotations.md.
+// labels returns the labels of
+// https://github.com/opencontainers/image-spec/blob/v1.1.1/annotations.md.
 func (r release) labels() map[string]string {
 	labels := map[string]string{
-		"org.opencontainers.image.title":       product,
-		"org.opencontainers.image.description": "Mutual TLS to hosts outside the Istio mesh, asked for with one annotation on a workload.",
-		"org.opencontainers.image.licenses":    ownLicence,
-		"org.opencontainers.image.version":     r.version,
-		"org.opencontainers.image.revision":    r.commit,
-		"org.opencontainers.image.created":     r.created.Format(time.RFC3339),
+		"org.opencontainers.image.title": product,
+		"org.opencontainers.image.description": "Mutual TLS to hosts outside the Istio mesh, with one " +
+			"annotation on a workload.",
+		"org.opencontainers.image.licenses": ownLicence,
+		"org.opencontainers.image.version":  r.version,
+		"org.opencontainers.image.revision": r.commit,
+		"org.opencontainers.image.created":  r.created.Format(time.RFC3339),
 	}
 	if r.source != "" {
 		labels["org.opencontainers.image.source"] = r.source
@@ -79,8 +92,8 @@ func (r release) labels() map[string]string {
 	return labels
 }
 
-// writeLayout writes an archive that podman, skopeo and docker (from version 25 on) load, and
-// containerd imports under the image's name.
+// writeLayout writes an archive that podman, skopeo and docker (version 25 and later) can load, and
+// that containerd imports with the name of the image.
 func (r release) writeLayout(path string, index v1.ImageIndex) error {
 	folder, err := os.MkdirTemp("", "mtls-egress-layout-")
 	if err != nil {
@@ -109,7 +122,7 @@ func (r release) writeLayout(path string, index v1.ImageIndex) error {
 	return writeArchive(path, files, r.created)
 }
 
-// membersOf are the files of a folder in the order of their names.
+// membersOf returns the files of a folder, sorted by name.
 func membersOf(folder string) ([]member, error) {
 	var files []member
 	err := filepath.WalkDir(folder, func(path string, entry fs.DirEntry, err error) error {

@@ -19,35 +19,35 @@ import (
 	"k8s.io/klog/v2"
 )
 
-// ownLicence is the project's, as SPDX calls it, and program its main package.
+// ownLicence is the SPDX license of the project, and program its main package.
 const (
 	ownLicence = "Apache-2.0"
 	ownModule  = "mtls.egress/webhook"
 	program    = ownModule + "/cmd/webhook"
 )
 
-// allowed are the licences that a dependency may have, as SPDX calls them: those that ask for no
-// more than to be passed on with the program, as THIRD_PARTY_LICENSES does.
+// allowed contains the SPDX licenses that dependencies can have. These require only that their text
+// is distributed with the program, as in THIRD_PARTY_LICENSES.
 var allowed = []string{"Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "ISC", "MIT"}
 
-// library is packages under one licence: a module, or a part of one.
+// library is a module, or a part of one, with its own license.
 type library struct {
 	name     string   // import path
 	version  string   // of its module
-	licences []string // as SPDX calls them; all of them hold
-	file     string   // the text of the licence
+	licences []string // SPDX identifiers, which all apply
+	file     string   // path of the license text
 }
 
-// expression is the licence as SPDX writes it.
+// expression returns the SPDX license expression.
 func (l library) expression() string { return strings.Join(l.licences, " AND ") }
 
-// standardLibrary is the name of Go's own packages.
+// standardLibrary is the name of Go's standard library.
 const standardLibrary = "std"
 
-// libraries are what the program is made of on any of the systems, in the order of their names. It
-// is an error when the licence of one is unknown or not allowed.
+// libraries returns the dependencies of the program on all systems, sorted by name. It returns an
+// error if the license of one is unknown or not allowed.
 func libraries(ctx context.Context, systems []string) ([]library, error) {
-	// The library logs each package with assembly. What goes wrong it returns as well.
+	// The library logs each package with assembly code. It also returns errors.
 	klog.LogToStderr(false)
 	klog.SetOutput(io.Discard)
 	classifier, err := licenses.NewClassifier()
@@ -65,22 +65,32 @@ func libraries(ctx context.Context, systems []string) ([]library, error) {
 			return nil, err
 		}
 		for _, l := range of {
-			// Name is what the packages used have in common, so it can differ between systems; the file of
-			// the licence can't.
+			// Name is the common prefix of the used packages, so it can differ between systems. The license
+			// file can't.
 			if before, ok := found[l.LicenseFile]; ok && len(before.name) <= len(l.Name()) {
 				continue
 			}
-			found[cmp.Or(l.LicenseFile, l.Name())] = library{name: l.Name(), version: l.Version(), licences: names(l.Licenses), file: l.LicenseFile}
+			found[cmp.Or(l.LicenseFile, l.Name())] = library{
+				name:     l.Name(),
+				version:  l.Version(),
+				licences: names(l.Licenses),
+				file:     l.LicenseFile,
+			}
 		}
 	}
 	all := slices.SortedFunc(maps.Values(found), func(a, b library) int {
 		return cmp.Or(strings.Compare(a.name, b.name), strings.Compare(a.file, b.file))
 	})
-	return all, judge(all)
+	return all, checkLicences(all)
 }
 
-// librariesOn reads the system from the environment, as the go command that the library runs does.
-func librariesOn(ctx context.Context, classifier licenses.Classifier, system string) (found []*licenses.Library, err error) {
+// librariesOn returns the dependencies on one system. The library runs the go command, which reads
+// the system from the environment.
+func librariesOn(
+	ctx context.Context,
+	classifier licenses.Classifier,
+	system string,
+) (found []*licenses.Library, err error) {
 	for name, value := range map[string]string{"GOOS": system, "CGO_ENABLED": "0"} {
 		before, was := os.LookupEnv(name)
 		if err := os.Setenv(name, value); err != nil {
@@ -106,34 +116,43 @@ func names(found []licenses.License) []string {
 	return slices.Compact(all)
 }
 
-// goItself is the standard library, which goes into every program.
+// goItself returns the standard library, which is part of every program.
 func goItself(ctx context.Context) (library, error) {
 	text, err := output(exec.CommandContext(ctx, "go", "env", "GOROOT", "GOVERSION"))
 	if err != nil {
 		return library{}, err
 	}
 	root, version, _ := strings.Cut(strings.TrimSpace(text), "\n")
-	return library{name: standardLibrary, version: version, licences: []string{"BSD-3-Clause"}, file: filepath.Join(root, "LICENSE")}, nil
+	return library{
+		name:     standardLibrary,
+		version:  version,
+		licences: []string{"BSD-3-Clause"},
+		file:     filepath.Join(root, "LICENSE"),
+	}, nil
 }
 
-// judge names every library with a licence that is unknown or not allowed.
-func judge(all []library) error {
+// checkLicences returns an error that lists all libraries with an unknown or disallowed license.
+func checkLicences(all []library) error {
 	var problems []error
 	for _, l := range all {
 		if len(l.licences) == 0 {
-			problems = append(problems, fmt.Errorf("%s %s: no licence was found", l.name, l.version))
+			problems = append(problems, fmt.Errorf("%s %s: no license found", l.name, l.version))
 			continue
 		}
 		for _, licence := range l.licences {
 			if !slices.Contains(allowed, licence) {
-				problems = append(problems, fmt.Errorf("%s %s has the licence %s: want one of %s", l.name, l.version, licence, strings.Join(allowed, ", ")))
+				problems = append(
+					problems,
+					fmt.Errorf("%s %s has the license %s: want one of %s", l.name, l.version, licence,
+						strings.Join(allowed, ", ")),
+				)
 			}
 		}
 	}
 	return errors.Join(problems...)
 }
 
-// licenceTable has a line for each library.
+// licenceTable returns a table with one line per library.
 func licenceTable(all []library) string {
 	var text strings.Builder
 	table := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
@@ -144,8 +163,8 @@ func licenceTable(all []library) string {
 	return text.String()
 }
 
-// licenceTexts is the table and below it each text once, with the libraries that it is of. A notice
-// that the licence asks to pass on is a text as well.
+// licenceTexts returns the table, followed by each distinct text with its libraries. NOTICE files
+// are also texts, because licenses require their distribution.
 func licenceTexts(all []library) ([]byte, error) {
 	type text struct {
 		content []byte
@@ -172,7 +191,7 @@ func licenceTexts(all []library) ([]byte, error) {
 		}
 	}
 	var written bytes.Buffer
-	fmt.Fprintf(&written, "%s is made with:\n\n%s", product, licenceTable(all))
+	fmt.Fprintf(&written, "%s contains:\n\n%s", product, licenceTable(all))
 	for _, t := range texts {
 		fmt.Fprintf(&written, "\n%s\n%s\n\n%s\n", strings.Repeat("=", 80), strings.Join(t.of, "\n"), t.content)
 	}

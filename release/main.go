@@ -1,15 +1,14 @@
-// Command release makes what is published of a version, from binaries that `make release` has
-// built:
+// Command release creates the artifacts of a release from the binaries that `make release` builds:
 //
-//	go -C release run . assemble …   writes the artefacts and their checksums into a folder
-//	go -C release run . licences …   writes the licences of everything that the program is made of
-//	go -C release run . publish …    pushes the image and the chart of such a folder to a registry
+//	go -C release run . assemble …   writes the artifacts and their checksums into a folder
+//	go -C release run . licences …   writes the licenses of all dependencies of the program
+//	go -C release run . publish …    pushes the image and the chart in the folder to a registry
 //
-// The same binaries give the same artefacts to the byte: every time in them is that of the commit.
-// Paths are relative to the project's folder.
+// Releases are reproducible: the same binaries result in the same artifacts, because all times in
+// them are the time of the commit. Paths are relative to the root of the project.
 //
-// It is a module of its own, so that its libraries reach neither the webhook's go.mod nor the ones
-// that the test servers are built from.
+// It is a separate module, so that its dependencies are neither in the webhook's go.mod nor in
+// those of the test servers.
 package main
 
 import (
@@ -25,7 +24,7 @@ import (
 	"time"
 )
 
-// product is what every artefact's name starts with.
+// product is the prefix of the name of every artifact.
 const product = "mtls-egress-webhook"
 
 func main() {
@@ -42,9 +41,14 @@ func main() {
 }
 
 func run(ctx context.Context, args []string, stdout io.Writer) error {
-	commands := map[string]func(context.Context, []string, io.Writer) error{"assemble": assembleCommand, "licences": licencesCommand, "publish": publishCommand}
+	commands := map[string]func(context.Context, []string, io.Writer) error{
+		"assemble": assembleCommand,
+		"licences": licencesCommand,
+		"publish":  publishCommand,
+	}
 	if len(args) == 0 || commands[args[0]] == nil {
-		return errors.New("usage: go -C release run . assemble|licences|publish …; -h after it lists its flags")
+		return errors.New(
+			"usage: go -C release run . assemble|licences|publish …; use -h to list the flags of a command")
 	}
 	return commands[args[0]](ctx, args[1:], stdout)
 }
@@ -52,14 +56,14 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 func assembleCommand(ctx context.Context, args []string, stdout io.Writer) error {
 	r := release{binaries: map[platform]string{}}
 	flags := flag.NewFlagSet("assemble", flag.ContinueOnError)
-	flags.StringVar(&r.version, "version", "", "`VERSION` that the binaries were built with, as in v1.2.3")
-	flags.StringVar(&r.commit, "commit", "", "the `COMMIT` that they were built from")
-	created := flags.Int64("created", 0, "when that was made, in `SECONDS` since 1970")
+	flags.StringVar(&r.version, "version", "", "`VERSION` of the binaries, as in v1.2.3")
+	flags.StringVar(&r.commit, "commit", "", "`COMMIT` of the binaries")
+	created := flags.Int64("created", 0, "time of the commit, in `SECONDS` since 1970")
 	flags.StringVar(&r.repository, "image", product, "`NAME` of the image, with its registry")
-	flags.StringVar(&r.source, "source", "", "`URL` of the sources, if there is one")
+	flags.StringVar(&r.source, "source", "", "`URL` of the sources; optional")
 	flags.StringVar(&r.helm, "helm", "helm", "`PATH` of Helm")
-	output := flags.String("output", "dist", "the `FOLDER` to write; what was there before is removed")
-	flags.Func("binary", "a binary, `OS/ARCH=PATH`; repeated", func(value string) error {
+	output := flags.String("output", "dist", "`FOLDER` for the artifacts; its content is replaced")
+	flags.Func("binary", "a binary, `OS/ARCH=PATH`; repeatable", func(value string) error {
 		name, path, found := strings.Cut(value, "=")
 		system, architecture, ok := strings.Cut(name, "/")
 		if !found || !ok || path == "" {
@@ -85,8 +89,8 @@ func assembleCommand(ctx context.Context, args []string, stdout io.Writer) error
 
 func licencesCommand(ctx context.Context, args []string, stdout io.Writer) error {
 	flags := flag.NewFlagSet("licences", flag.ContinueOnError)
-	systems := flags.String("systems", "linux", "`OS,…` that the program is built for")
-	output := flags.String("output", "", "the `FILE` to write; without it, the list without the texts is printed")
+	systems := flags.String("systems", "linux", "`OS,…` of the program")
+	output := flags.String("output", "", "`FILE` for the license texts; default: print only the list")
 	if err := parse(flags, args); err != nil {
 		return err
 	}
@@ -107,8 +111,8 @@ func licencesCommand(ctx context.Context, args []string, stdout io.Writer) error
 
 func publishCommand(ctx context.Context, args []string, stdout io.Writer) error {
 	flags := flag.NewFlagSet("publish", flag.ContinueOnError)
-	folder := flags.String("dist", "dist", "the `FOLDER` of the artefacts")
-	registry := flags.String("registry", "", "where to, as in `HOST/OWNER`; required")
+	folder := flags.String("dist", "dist", "`FOLDER` with the artifacts")
+	registry := flags.String("registry", "", "the registry, as in `HOST/OWNER`; required")
 	helm := flags.String("helm", "helm", "`PATH` of Helm")
 	if err := parse(flags, args); err != nil {
 		return err
@@ -124,7 +128,7 @@ func parse(flags *flag.FlagSet, args []string) error {
 		return err
 	}
 	if flags.NArg() > 0 {
-		return fmt.Errorf("%q is no flag", flags.Arg(0))
+		return fmt.Errorf("%q is not a flag", flags.Arg(0))
 	}
 	return nil
 }

@@ -19,8 +19,8 @@ import (
 )
 
 // publish pushes the image to REGISTRY/mtls-egress-webhook and the chart to
-// REGISTRY/charts/mtls-egress-webhook, with the rights that Docker's configuration has for the
-// registry. It prints what they are called there.
+// REGISTRY/charts/mtls-egress-webhook, with the credentials in Docker's configuration. It prints
+// their references.
 func publish(ctx context.Context, folder, registry, helm string, stdout io.Writer) error {
 	image, err := onlyFile(folder, product+"_*_image.tar")
 	if err != nil {
@@ -53,7 +53,7 @@ func publish(ctx context.Context, folder, registry, helm string, stdout io.Write
 func onlyFile(folder, pattern string) (string, error) {
 	found, err := filepath.Glob(filepath.Join(folder, pattern))
 	if err == nil && len(found) != 1 {
-		err = fmt.Errorf("%s has %d files %s: want one, of `make release`", folder, len(found), pattern)
+		err = fmt.Errorf("%s has %d files %s: want exactly one, from `make release`", folder, len(found), pattern)
 	}
 	return strings.Join(found, ""), err
 }
@@ -68,7 +68,8 @@ func pushImage(ctx context.Context, archive string, reference name.Tag) (err err
 	if err != nil {
 		return err
 	}
-	return remote.WriteIndex(reference, index, remote.WithContext(ctx), remote.WithAuthFromKeychain(authn.DefaultKeychain))
+	return remote.WriteIndex(reference, index, remote.WithContext(ctx),
+		remote.WithAuthFromKeychain(authn.DefaultKeychain))
 }
 
 // openLayout unpacks the archive into the folder and returns its only image.
@@ -105,7 +106,7 @@ func openLayout(archive, folder string) (v1.ImageIndex, error) {
 }
 
 func unpack(content io.Reader, folder, path string) error {
-	target, err := filepath.Localize(path) // refuses what leads out of the folder
+	target, err := filepath.Localize(path) // rejects paths outside the folder
 	if err != nil {
 		return err
 	}

@@ -34,17 +34,25 @@ const (
 	testCommit  = "0123456789abcdef0123456789abcdef01234567"
 )
 
-// TestRelease makes a release with the real program for this architecture, and programs that do
-// nothing for the others, which would take minutes to compile.
+// TestRelease assembles a release with the real program for this architecture. For the others, it
+// uses programs that do nothing, because the real one would take minutes to compile.
 func TestRelease(t *testing.T) {
 	t.Chdir("..")
 	own := platform{"linux", runtime.GOARCH}
 	other := platform{"linux", map[string]string{"amd64": "arm64", "arm64": "amd64"}[runtime.GOARCH]}
 	windows := platform{"windows", "amd64"}
 	r := release{
-		version: testVersion, commit: testCommit, created: time.Date(2026, 11, 25, 7, 0, 0, 0, time.UTC), repository: "registry.example/team/" + product,
-		source: "https://forge.example/team/" + product, helm: helm(t),
-		binaries: map[platform]string{own: build(t, ".", own), other: buildNothing(t, other), windows: buildNothing(t, windows)},
+		version:    testVersion,
+		commit:     testCommit,
+		created:    time.Date(2026, 11, 25, 7, 0, 0, 0, time.UTC),
+		repository: "registry.example/team/" + product,
+		source:     "https://forge.example/team/" + product,
+		helm:       helm(t),
+		binaries: map[platform]string{
+			own:     build(t, ".", own),
+			other:   buildNothing(t, other),
+			windows: buildNothing(t, windows),
+		},
 	}
 
 	t.Run("the same sources in another folder give the same binary", func(t *testing.T) {
@@ -73,8 +81,15 @@ func TestRelease(t *testing.T) {
 
 	t.Run("all files are there", func(t *testing.T) {
 		want := []string{
-			"LICENSE", "SHA256SUMS", "THIRD_PARTY_LICENSES", "image.digest", "mtls-egress-webhook-1.2.3.tgz", "mtls-egress-webhook_v1.2.3.spdx.json",
-			"mtls-egress-webhook_v1.2.3_image.tar", "mtls-egress-webhook_v1.2.3_linux_amd64.tar.gz", "mtls-egress-webhook_v1.2.3_linux_arm64.tar.gz",
+			"LICENSE",
+			"SHA256SUMS",
+			"THIRD_PARTY_LICENSES",
+			"image.digest",
+			"mtls-egress-webhook-1.2.3.tgz",
+			"mtls-egress-webhook_v1.2.3.spdx.json",
+			"mtls-egress-webhook_v1.2.3_image.tar",
+			"mtls-egress-webhook_v1.2.3_linux_amd64.tar.gz",
+			"mtls-egress-webhook_v1.2.3_linux_arm64.tar.gz",
 			"mtls-egress-webhook_v1.2.3_windows_amd64.tar.gz",
 		}
 		if diff := cmp.Diff(want, slices.Sorted(maps.Keys(files))); diff != "" {
@@ -104,7 +119,8 @@ func TestRelease(t *testing.T) {
 
 	t.Run("the program says its version", func(t *testing.T) {
 		inside := unpacked(t, files["mtls-egress-webhook_v1.2.3_linux_"+own.architecture+".tar.gz"])
-		if diff := cmp.Diff([]string{licenceFile, thirdPartyFile, product}, slices.Sorted(maps.Keys(inside))); diff != "" {
+		if diff := cmp.Diff([]string{licenceFile, thirdPartyFile, product},
+			slices.Sorted(maps.Keys(inside))); diff != "" {
 			t.Errorf("files of the archive (-want +got):\n%s", diff)
 		}
 		if runtime.GOOS != "linux" {
@@ -116,14 +132,17 @@ func TestRelease(t *testing.T) {
 			t.Fatal(err)
 		}
 		got, err := output(exec.CommandContext(t.Context(), binary, "version"))
-		if want := product + " " + testVersion + " (commit " + testCommit + ", " + runtime.Version() + ")\n"; err != nil || got != want {
+		if want := product + " " + testVersion + " (commit " + testCommit + ", " + runtime.Version() +
+			")\n"; err != nil ||
+			got != want {
 			t.Errorf("got %q, error %v, want %q", got, err, want)
 		}
 	})
 
 	t.Run("an archive for Windows has an exe", func(t *testing.T) {
 		inside := unpacked(t, files["mtls-egress-webhook_v1.2.3_windows_amd64.tar.gz"])
-		if diff := cmp.Diff([]string{licenceFile, thirdPartyFile, product + ".exe"}, slices.Sorted(maps.Keys(inside))); diff != "" {
+		if diff := cmp.Diff([]string{licenceFile, thirdPartyFile, product + ".exe"},
+			slices.Sorted(maps.Keys(inside))); diff != "" {
 			t.Errorf("(-want +got):\n%s", diff)
 		}
 	})
@@ -146,13 +165,14 @@ func TestRelease(t *testing.T) {
 func checkImage(t *testing.T, index v1.ImageIndex, files map[string][]byte) {
 	t.Helper()
 	labels := map[string]string{
-		"org.opencontainers.image.title":       product,
-		"org.opencontainers.image.description": "Mutual TLS to hosts outside the Istio mesh, asked for with one annotation on a workload.",
-		"org.opencontainers.image.licenses":    "Apache-2.0",
-		"org.opencontainers.image.version":     testVersion,
-		"org.opencontainers.image.revision":    testCommit,
-		"org.opencontainers.image.created":     "2026-11-25T07:00:00Z",
-		"org.opencontainers.image.source":      "https://forge.example/team/" + product,
+		"org.opencontainers.image.title": product,
+		"org.opencontainers.image.description": "Mutual TLS to hosts outside the Istio mesh, with one " +
+			"annotation on a workload.",
+		"org.opencontainers.image.licenses": "Apache-2.0",
+		"org.opencontainers.image.version":  testVersion,
+		"org.opencontainers.image.revision": testCommit,
+		"org.opencontainers.image.created":  "2026-11-25T07:00:00Z",
+		"org.opencontainers.image.source":   "https://forge.example/team/" + product,
 	}
 	manifest, err := index.IndexManifest()
 	if err != nil {
@@ -179,7 +199,8 @@ func checkImage(t *testing.T, index v1.ImageIndex, files map[string][]byte) {
 		if config.Platform().String() != entry.Platform.String() {
 			t.Errorf("an image for %s stands in the index as one for %s", config.Platform(), entry.Platform)
 		}
-		if diff := cmp.Diff(v1.Config{User: "65532:65532", Entrypoint: []string{"/" + product}, Labels: labels}, config.Config); diff != "" {
+		if diff := cmp.Diff(v1.Config{User: "65532:65532", Entrypoint: []string{"/" + product}, Labels: labels},
+			config.Config); diff != "" {
 			t.Errorf("%s: configuration (-want +got):\n%s", entry.Platform, diff)
 		}
 		layers, err := image.Layers()
@@ -196,9 +217,14 @@ func checkImage(t *testing.T, index v1.ImageIndex, files map[string][]byte) {
 		}
 		inside := unpacked(t, content)
 		archive := unpacked(t, files[product+"_"+testVersion+"_linux_"+entry.Platform.Architecture+".tar.gz"])
-		want := map[string][]byte{product: archive[product], "licenses/" + licenceFile: files[licenceFile], "licenses/" + thirdPartyFile: files[thirdPartyFile]}
+		want := map[string][]byte{
+			product:                      archive[product],
+			"licenses/" + licenceFile:    files[licenceFile],
+			"licenses/" + thirdPartyFile: files[thirdPartyFile],
+		}
 		if !maps.EqualFunc(want, inside, bytes.Equal) {
-			t.Errorf("%s: the image has %q: want the program of the archive and the licences", entry.Platform, slices.Sorted(maps.Keys(inside)))
+			t.Errorf("%s: the image has %q: want the program of the archive and the licences", entry.Platform,
+				slices.Sorted(maps.Keys(inside)))
 		}
 	}
 	if diff := cmp.Diff([]string{"linux/amd64", "linux/arm64"}, platforms); diff != "" {
@@ -224,11 +250,15 @@ func checkChart(t *testing.T, r release, path string, files map[string][]byte) {
 	want.Version, want.AppVersion, want.Sources = "1.2.3", testVersion, []string{r.source}
 	want.Annotations = maps.Clone(got.Annotations) // the chart may have others
 	want.Annotations["artifacthub.io/license"] = "Apache-2.0"
-	want.Annotations["artifacthub.io/images"] = "- name: mtls-egress-webhook\n  image: registry.example/team/mtls-egress-webhook:v1.2.3@" + string(files[imageDigestFile])
+	want.Annotations["artifacthub.io/images"] = "- name: mtls-egress-webhook\n  image: " +
+		"registry.example/team/mtls-egress-webhook:v1.2.3@" + string(
+		files[imageDigestFile],
+	)
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("Chart.yaml (-want +got):\n%s", diff)
 	}
-	rendered, err := output(exec.CommandContext(t.Context(), r.helm, "template", product, path, "--show-only", "templates/deployment.yaml"))
+	rendered, err := output(
+		exec.CommandContext(t.Context(), r.helm, "template", product, path, "--show-only", "templates/deployment.yaml"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -255,8 +285,9 @@ func checkBill(t *testing.T, files map[string][]byte) {
 			sums[p.PackageFileName] = p.PackageChecksums[0].Value
 		}
 	}
-	// What the go command says of the sources, next to what is read from the binary.
-	list := exec.CommandContext(t.Context(), "go", "list", "-deps", "-f", "{{with .Module}}{{if not .Main}}{{.Path}} {{.Version}}{{end}}{{end}}", program)
+	// Compare the output of the go command for the sources with the build information of the binary.
+	list := exec.CommandContext(t.Context(), "go", "list", "-deps", "-f",
+		"{{with .Module}}{{if not .Main}}{{.Path}} {{.Version}}{{end}}{{end}}", program)
 	list.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux")
 	listed, err := output(list)
 	if err != nil {
@@ -301,7 +332,8 @@ func checkPublished(t *testing.T, r release, dist string, files map[string][]byt
 	}
 	checkImage(t, index, files)
 	folder := t.TempDir()
-	pull := exec.CommandContext(t.Context(), r.helm, "pull", "oci://"+host+"/team/charts/"+product, "--version", "1.2.3", "--plain-http", "--destination", folder)
+	pull := exec.CommandContext(t.Context(), r.helm, "pull", "oci://"+host+"/team/charts/"+product, "--version",
+		"1.2.3", "--plain-http", "--destination", folder)
 	if _, err := output(pull); err != nil {
 		t.Fatal(err)
 	}
@@ -315,7 +347,11 @@ func TestWhatCannotBeReleasedIsToldAtOnce(t *testing.T) {
 	script := filepath.Join(t.TempDir(), "script")
 	write(t, script, []byte("#!/bin/sh\n"))
 	nothing := buildNothing(t, platform{"linux", runtime.GOARCH})
-	r := release{version: "v1/2", commit: "HEAD", binaries: map[platform]string{{"darwin", "arm64"}: nothing, {"windows", "amd64"}: script}}
+	r := release{
+		version:  "v1/2",
+		commit:   "HEAD",
+		binaries: map[platform]string{{"darwin", "arm64"}: nothing, {"windows", "amd64"}: script},
+	}
 	folder := t.TempDir()
 	kept := filepath.Join(folder, "kept")
 	write(t, kept, nil)
@@ -324,11 +360,12 @@ func TestWhatCannotBeReleasedIsToldAtOnce(t *testing.T) {
 		t.Fatal("it was released")
 	}
 	want := []string{
-		`-version "v1/2": want one that can be the tag of an image, as in v1.2.3`,
+		`-version "v1/2": want a valid image tag, as in v1.2.3`,
 		`-commit "HEAD": want the 40 digits of a commit`,
 		`-created: want the time of the commit in seconds since 1970`,
-		`-binary: want one for Linux at least, for the image`,
-		nothing + " was built with GOOS=linux GOARCH=" + runtime.GOARCH + " CGO_ENABLED=0 -trimpath=true: want GOOS=darwin GOARCH=arm64 CGO_ENABLED=0 -trimpath=true, as `make build` does",
+		`-binary: want at least one for Linux, for the image`,
+		nothing + " was built with GOOS=linux GOARCH=" + runtime.GOARCH + " CGO_ENABLED=0 -trimpath=true: want " +
+			"GOOS=darwin GOARCH=arm64 CGO_ENABLED=0 -trimpath=true, as `make build` does",
 		"could not read Go build info from " + script + ": unrecognized file format",
 	}
 	if diff := cmp.Diff(want, strings.Split(err.Error(), "\n")); diff != "" {
@@ -360,7 +397,10 @@ func TestContainerdKnowsTheImageByItsFullName(t *testing.T) {
 	tests := map[string]struct{ reference, want string }{
 		"without a registry": {"mtls-egress-webhook:v1.2.3", "docker.io/library/mtls-egress-webhook:v1.2.3"},
 		"with a registry":    {"ghcr.io/team/mtls-egress-webhook:v1.2.3", "ghcr.io/team/mtls-egress-webhook:v1.2.3"},
-		"with a port":        {"registry.example:5000/mtls-egress-webhook:v1.2.3", "registry.example:5000/mtls-egress-webhook:v1.2.3"},
+		"with a port": {
+			"registry.example:5000/mtls-egress-webhook:v1.2.3",
+			"registry.example:5000/mtls-egress-webhook:v1.2.3",
+		},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -376,16 +416,25 @@ func TestLicencesAreJudged(t *testing.T) {
 		licences []string
 		want     string
 	}{
-		"an allowed one":            {licences: []string{"MIT"}},
-		"two that are allowed":      {licences: []string{"Apache-2.0", "BSD-3-Clause"}},
-		"none that is known":        {want: "example.com/a v1.0.0: no licence was found"},
-		"one that asks for sources": {licences: []string{"GPL-3.0"}, want: "example.com/a v1.0.0 has the licence GPL-3.0: want one of Apache-2.0, BSD-2-Clause, BSD-3-Clause, ISC, MIT"},
-		"one of two is not allowed": {licences: []string{"MIT", "AGPL-3.0"}, want: "example.com/a v1.0.0 has the licence AGPL-3.0: want one of Apache-2.0, BSD-2-Clause, BSD-3-Clause, ISC, MIT"},
+		"an allowed one":       {licences: []string{"MIT"}},
+		"two that are allowed": {licences: []string{"Apache-2.0", "BSD-3-Clause"}},
+		"none that is known":   {want: "example.com/a v1.0.0: no license found"},
+		"one that asks for sources": {
+			licences: []string{"GPL-3.0"},
+			want: "example.com/a v1.0.0 has the license GPL-3.0: want one of Apache-2.0, " +
+				"BSD-2-Clause, BSD-3-Clause, ISC, MIT",
+		},
+		"one of two is not allowed": {
+			licences: []string{"MIT", "AGPL-3.0"},
+			want: "example.com/a v1.0.0 has the license AGPL-3.0: want one of Apache-2.0, " +
+				"BSD-2-Clause, BSD-3-Clause, ISC, MIT",
+		},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			got := ""
-			if err := judge([]library{{name: "example.com/a", version: "v1.0.0", licences: test.licences}}); err != nil {
+			if err := checkLicences(
+				[]library{{name: "example.com/a", version: "v1.0.0", licences: test.licences}}); err != nil {
 				got = err.Error()
 			}
 			if got != test.want {
@@ -395,11 +444,12 @@ func TestLicencesAreJudged(t *testing.T) {
 	}
 }
 
-// build builds the webhook in a folder with its sources, as `make release` does.
+// build builds the webhook from a folder with its sources, like `make release`.
 func build(t *testing.T, folder string, p platform) string {
 	t.Helper()
 	binary := filepath.Join(t.TempDir(), product)
-	cmd := exec.CommandContext(t.Context(), "make", "--no-print-directory", "build", "VERSION="+testVersion, "COMMIT="+testCommit, "BINARY="+binary)
+	cmd := exec.CommandContext(t.Context(), "make", "--no-print-directory", "build", "VERSION="+testVersion,
+		"COMMIT="+testCommit, "BINARY="+binary)
 	cmd.Dir = folder
 	cmd.Env = append(os.Environ(), "GOOS="+p.system, "GOARCH="+p.architecture)
 	if _, err := output(cmd); err != nil {
@@ -422,8 +472,8 @@ func buildNothing(t *testing.T, p platform) string {
 	return binary
 }
 
-// helm is the one of the assets, which are those in MTLS_EGRESS_ASSETS, or the ones that test/tools
-// provides.
+// helm returns the path of Helm in the assets, which are in MTLS_EGRESS_ASSETS or come from
+// test/tools.
 func helm(t *testing.T) string {
 	t.Helper()
 	folder := os.Getenv("MTLS_EGRESS_ASSETS")
@@ -452,7 +502,7 @@ func filesOf(t *testing.T, folder string) map[string][]byte {
 	return files
 }
 
-// unpacked are the files of a compressed archive.
+// unpacked returns the files of a compressed archive.
 func unpacked(t *testing.T, content []byte) map[string][]byte {
 	t.Helper()
 	reader, err := gzip.NewReader(bytes.NewReader(content))

@@ -5,9 +5,9 @@ import (
 )
 
 // EgressTarget is one external host that the Pods of a namespace reach over mutual TLS. Its name is
-// the host, so a namespace can't hold two for one host. Users write it to say more than an
-// annotation can; where nobody did, the controller creates it when the first Pod asks for the host,
-// and removes it some time after the last Pod is gone.
+// the host, so a namespace has at most one EgressTarget per host. Users create it to configure more
+// than the annotation can. If it doesn't exist, the controller creates it when the first Pod of the
+// target appears, and deletes it some time after the last Pod is gone.
 //
 // +kubebuilder:object:root=true
 // +kubebuilder:resource:shortName=egt,categories=mtls-egress
@@ -19,19 +19,19 @@ import (
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 // +kubebuilder:printcolumn:name="Pod label",type=string,priority=1,JSONPath=`.status.podLabel`
 // +kubebuilder:printcolumn:name="Address",type=string,priority=1,JSONPath=`.status.address`
-// +kubebuilder:validation:XValidation:rule="self.metadata.name.matches('^([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?[.])+[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$')",message="the name of an EgressTarget is the host that it stands for: at least two labels of lower-case letters, digits and inner hyphens, each of at most 63 characters, for example external.system.com"
-// +kubebuilder:validation:XValidation:rule="!self.metadata.name.matches('[.]([0-9]+|0x[0-9a-f]*)$')",message="the name of an EgressTarget is a host name, not an IP address"
-// +kubebuilder:validation:XValidation:rule="!self.metadata.name.matches('[.](svc|cluster[.]local|mtls-egress[.]internal)$')",message="the name of an EgressTarget is the host of a partner outside the mesh, not one that the cluster or the controller uses itself (.svc, .cluster.local, .mtls-egress.internal)"
+// +kubebuilder:validation:XValidation:rule="self.metadata.name.matches('^([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?[.])+[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$')",message="the name of an EgressTarget must be the host of the target: at least two labels of lowercase letters, digits and inner hyphens, each of at most 63 characters, for example external.system.com"
+// +kubebuilder:validation:XValidation:rule="!self.metadata.name.matches('[.]([0-9]+|0x[0-9a-f]*)$')",message="the name of an EgressTarget must be a host name, not an IP address"
+// +kubebuilder:validation:XValidation:rule="!self.metadata.name.matches('[.](svc|cluster[.]local|mtls-egress[.]internal)$')",message="the name of an EgressTarget must be the host of a partner outside the mesh: .svc, .cluster.local and .mtls-egress.internal are reserved for the cluster and the controller"
 type EgressTarget struct {
 	metav1.TypeMeta `json:",inline"`
 	// +optional
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 
-	// What the target is and how it is called. Everything has a default.
+	// The desired configuration of the target. Every field has a default.
 	// +kubebuilder:default={}
 	// +optional
 	Spec EgressTargetSpec `json:"spec,omitempty"`
-	// What the controller found and did.
+	// The observed state of the target. The controller writes it.
 	// +optional
 	Status EgressTargetStatus `json:"status,omitempty"`
 }
@@ -45,26 +45,26 @@ type EgressTargetList struct {
 	Items           []EgressTarget `json:"items"`
 }
 
-// EgressTargetSpec says what the target is and how it is called.
+// EgressTargetSpec is the desired configuration of a target.
 //
-// +kubebuilder:validation:XValidation:rule="!has(self.credential) || !has(self.credential.issuerRef) || has(self.serverCA)",message="with credential.issuerRef, serverCA must say where the CA of the server is: what cert-manager writes next to the client certificate is the client's issuer. Set configMap, system: true, or secretKey: ca.crt if the same CA signs the server's certificate"
-// +kubebuilder:validation:XValidation:rule="self.?appPort.orValue(80) != self.?port.orValue(443)",message="appPort (the plain HTTP port that the app calls) and port (the partner's TLS port) must differ: on one port the app's own https calls could not be told from its http calls"
+// +kubebuilder:validation:XValidation:rule="!has(self.credential) || !has(self.credential.issuerRef) || has(self.serverCA)",message="serverCA is required with credential.issuerRef, because the ca.crt that cert-manager writes to the Secret is the CA of the client certificate. Set configMap, system: true, or secretKey: ca.crt if the same CA signs the server's certificate"
+// +kubebuilder:validation:XValidation:rule="self.?appPort.orValue(80) != self.?port.orValue(443)",message="appPort (the plain HTTP port that the app calls) and port (the partner's TLS port) must differ: on the same port, the app's own https calls can't be distinguished from its http calls"
 type EgressTargetSpec struct {
-	// The partner's TLS port. A port in the annotation of a workload must agree with it.
+	// The partner's TLS port. If the annotation of a workload contains a port, it must be this port.
 	// +kubebuilder:default=443
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=65535
 	// +optional
 	Port int32 `json:"port,omitempty"`
 
-	// The plain HTTP port that the app calls, as in http://external.system.com:8080. 443 is not
-	// possible, as there the app speaks TLS itself; neither are 15000 to 15099, which the sidecar
-	// keeps for itself.
+	// The plain HTTP port that the app calls, for example 8080 for http://external.system.com:8080.
+	// 443 is not allowed, because the app's own TLS calls use it. 15000 to 15099 are not allowed,
+	// because they are reserved for the sidecar.
 	// +kubebuilder:default=80
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=65535
-	// +kubebuilder:validation:XValidation:rule="self != 443",message="appPort can't be 443: there the app speaks TLS itself; choose the port of its http:// URL, usually 80"
-	// +kubebuilder:validation:XValidation:rule="self < 15000 || self > 15099",message="appPort can't be in 15000-15099: the Istio sidecar listens there itself"
+	// +kubebuilder:validation:XValidation:rule="self != 443",message="appPort can't be 443, which the app's own TLS calls use: set the port of its http:// URL, usually 80"
+	// +kubebuilder:validation:XValidation:rule="self < 15000 || self > 15099",message="appPort can't be in the range 15000-15099, which is reserved for the Istio sidecar"
 	// +optional
 	AppPort int32 `json:"appPort,omitempty"`
 
@@ -77,14 +77,15 @@ type EgressTargetSpec struct {
 	// +optional
 	ServerCA *ServerCA `json:"serverCA,omitempty"`
 
-	// The server name sent in the TLS handshake (RFC 6066). Default: the host.
+	// The server name (SNI, RFC 6066) that the sidecar sends in the TLS handshake. Default: the host.
 	// +kubebuilder:validation:MaxLength=253
-	// +kubebuilder:validation:XValidation:rule="self.matches('^([a-zA-Z0-9]([-a-zA-Z0-9]{0,61}[a-zA-Z0-9])?[.])*[a-zA-Z0-9]([-a-zA-Z0-9]{0,61}[a-zA-Z0-9])?$')",message="sni is a host name without wildcard, scheme or port, for example external.system.com"
+	// +kubebuilder:validation:XValidation:rule="self.matches('^([a-zA-Z0-9]([-a-zA-Z0-9]{0,61}[a-zA-Z0-9])?[.])*[a-zA-Z0-9]([-a-zA-Z0-9]{0,61}[a-zA-Z0-9])?$')",message="sni must be a host name without wildcard, scheme or port, for example external.system.com"
 	// +optional
 	SNI string `json:"sni,omitempty"`
 
-	// The names of which the partner's server certificate must carry at least one as DNS subject
-	// alternative name, exactly. Default: the host. The check can't be switched off.
+	// The accepted names of the partner. The server certificate must contain at least one of them as
+	// a DNS subject alternative name. The match is exact. Default: the host. The check can't be
+	// disabled.
 	// +listType=set
 	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=16
@@ -102,9 +103,9 @@ type EgressTargetSpec struct {
 	// +optional
 	Connection *Connection `json:"connection,omitempty"`
 
-	// Whether the controller tries the credential in a TLS handshake with the partner, from inside the
-	// cluster and without a request. Default: what --verify-targets says. True has no effect where an
-	// admin has switched that off.
+	// Whether the controller verifies the credential in a TLS handshake with the partner. The
+	// handshake comes from inside the cluster and sends no request. Default: set by --verify-targets
+	// of the controller. If that is off, true has no effect.
 	// +optional
 	Verify *bool `json:"verify,omitempty"`
 }
@@ -112,41 +113,41 @@ type EgressTargetSpec struct {
 // Credential names the Secret that holds the client certificate, its private key and, usually, the
 // CA of the server.
 //
-// +kubebuilder:validation:XValidation:rule="has(self.issuerRef) == has(self.certificate)",message="issuerRef (who issues the client certificate) and certificate (whom it names) come together: write both or neither"
-// +kubebuilder:validation:XValidation:rule="!has(self.issuerRef) || !has(self.keys)",message="keys is for Secrets that were made by hand; those that cert-manager writes have the keys tls.crt and tls.key, which are found by themselves"
+// +kubebuilder:validation:XValidation:rule="has(self.issuerRef) == has(self.certificate)",message="issuerRef (the issuer of the client certificate) and certificate (its names) must be set together: set both or neither"
+// +kubebuilder:validation:XValidation:rule="!has(self.issuerRef) || !has(self.keys)",message="keys can't be set with issuerRef: a Secret that cert-manager writes has the keys tls.crt and tls.key, which are detected automatically"
 type Credential struct {
-	// The Secret, in the namespace of the EgressTarget. Default: the host without its last label, dots
-	// to dashes, plus -mtls-data (external.system.com: external-system-mtls-data). The annotation
-	// mtls.egress/secret of a workload wins.
+	// The name of the Secret, in the namespace of the EgressTarget. Default: the host without its last
+	// label, with dashes for dots, and the suffix -mtls-data. For external.system.com that is
+	// external-system-mtls-data. The annotation mtls.egress/secret of a workload takes precedence.
 	// +kubebuilder:validation:MaxLength=253
-	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*$')",message="secretName is the name of a Secret: lower-case letters, digits, - and ."
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*$')",message="secretName must be the name of a Secret: lowercase letters, digits, - and ."
 	// +optional
 	SecretName string `json:"secretName,omitempty"`
 
-	// The keys of the Secret, for Secrets that follow neither of the two layouts that are found by
-	// themselves: cert, key and cacert; or tls.crt, tls.key and ca.crt.
+	// The keys of the Secret, if it has neither of the two layouts that are detected automatically:
+	// cert, key and cacert, or tls.crt, tls.key and ca.crt.
 	// +optional
 	Keys *CredentialKeys `json:"keys,omitempty"`
 
-	// The issuer of cert-manager's that signs the client certificate. The controller then makes a
-	// Certificate, and cert-manager writes the Secret and renews it.
+	// The cert-manager issuer that signs the client certificate. If it is set, the controller creates
+	// a Certificate, and cert-manager writes the Secret and renews the certificate.
 	// +optional
 	IssuerRef *IssuerRef `json:"issuerRef,omitempty"`
 
-	// What the issuer is asked for.
+	// The certificate that the controller requests from the issuer.
 	// +optional
 	Certificate *IssuedCertificate `json:"certificate,omitempty"`
 }
 
-// IssuerRef names an issuer of cert-manager's
+// IssuerRef refers to a cert-manager issuer
 // (https://cert-manager.io/docs/reference/api-docs/#meta.cert-manager.io/v1.IssuerReference).
 type IssuerRef struct {
 	// The name of the issuer.
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
 	Name string `json:"name"`
-	// Issuer, which is in the namespace of the EgressTarget, ClusterIssuer, or a kind of an external
-	// issuer.
+	// The kind of the issuer: Issuer (in the namespace of the EgressTarget), ClusterIssuer, or the
+	// kind of an external issuer.
 	// +kubebuilder:default=Issuer
 	// +kubebuilder:validation:MaxLength=63
 	// +optional
@@ -158,25 +159,25 @@ type IssuerRef struct {
 	Group string `json:"group,omitempty"`
 }
 
-// IssuedCertificate is what cert-manager is asked for. The certificate is for TLS clients, and each
-// one has a new private key.
+// IssuedCertificate is the certificate that the controller requests from cert-manager. It is for
+// TLS clients, and each renewal generates a new private key.
 //
-// +kubebuilder:validation:XValidation:rule="has(self.subject) || has(self.commonName) || has(self.dnsNames) || has(self.uris) || has(self.emails)",message="the certificate would name nobody: give subject or commonName, or dnsNames, uris or emails, as the partner expects them"
+// +kubebuilder:validation:XValidation:rule="has(self.subject) || has(self.commonName) || has(self.dnsNames) || has(self.uris) || has(self.emails)",message="the certificate needs at least one name: set subject, commonName, dnsNames, uris or emails, as the partner expects it"
 // +kubebuilder:validation:XValidation:rule="!has(self.subject) || !has(self.commonName)",message="subject and commonName can't both be set: write the common name into the subject, as in CN=orders,O=Example"
-// +kubebuilder:validation:XValidation:rule="!has(self.renewBefore) || duration(self.renewBefore) < duration(self.?duration.orValue('2160h'))",message="renewBefore must be shorter than duration (2160h by default), or the certificate would be renewed without end"
+// +kubebuilder:validation:XValidation:rule="!has(self.renewBefore) || duration(self.renewBefore) < duration(self.?duration.orValue('2160h'))",message="renewBefore must be shorter than duration (2160h by default), otherwise cert-manager renews the certificate endlessly"
 type IssuedCertificate struct {
-	// The subject as RFC 4514 writes it, the most specific part first, for example
+	// The subject in the notation of RFC 4514, with the most specific part first, for example
 	// CN=orders,OU=Shop,O=Example,C=DE.
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=1024
 	// +optional
 	Subject string `json:"subject,omitempty"`
-	// The common name, where the subject has nothing else.
+	// The common name, for a subject that has no other attributes.
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=64
 	// +optional
 	CommonName string `json:"commonName,omitempty"`
-	// The DNS names among the subject alternative names.
+	// The DNS names in the subject alternative names.
 	// +listType=set
 	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=16
@@ -184,7 +185,7 @@ type IssuedCertificate struct {
 	// +kubebuilder:validation:items:MaxLength=253
 	// +optional
 	DNSNames []string `json:"dnsNames,omitempty"`
-	// The URIs among them, for example spiffe://example.com/orders.
+	// The URIs in the subject alternative names, for example spiffe://example.com/orders.
 	// +listType=set
 	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=16
@@ -192,7 +193,7 @@ type IssuedCertificate struct {
 	// +kubebuilder:validation:items:MaxLength=2048
 	// +optional
 	URIs []string `json:"uris,omitempty"`
-	// The e-mail addresses among them.
+	// The email addresses in the subject alternative names.
 	// +listType=set
 	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=16
@@ -205,23 +206,23 @@ type IssuedCertificate struct {
 	// +kubebuilder:default=ecdsa-p256
 	// +optional
 	KeyType string `json:"keyType,omitempty"`
-	// How long the certificate is valid, at least an hour. Default: what cert-manager or the issuer
-	// takes, 90 days. An issuer may give less.
-	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]+([.][0-9]+)?(ms|s|m|h))+$') && duration(self) >= duration('1h')",message="duration is a duration of at least 1h, in h, m, s and ms, for example 720h"
+	// How long the certificate is valid, at least 1h. Default: the default of cert-manager or the
+	// issuer, usually 90 days. An issuer can issue a shorter one.
+	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]+([.][0-9]+)?(ms|s|m|h))+$') && duration(self) >= duration('1h')",message="duration must be at least 1h, in h, m, s and ms, for example 720h"
 	// +optional
 	Duration *metav1.Duration `json:"duration,omitempty"`
-	// How long before its end the certificate is renewed, at least five minutes. Default: a third of
-	// its life.
-	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]+([.][0-9]+)?(ms|s|m|h))+$') && duration(self) >= duration('5m')",message="renewBefore is a duration of at least 5m, in h, m, s and ms, for example 240h"
+	// How long before its expiry cert-manager renews the certificate, at least 5m. Default: a third of
+	// its lifetime.
+	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]+([.][0-9]+)?(ms|s|m|h))+$') && duration(self) >= duration('5m')",message="renewBefore must be at least 5m, in h, m, s and ms, for example 240h"
 	// +optional
 	RenewBefore *metav1.Duration `json:"renewBefore,omitempty"`
 }
 
 // CredentialKeys names the keys of a credential Secret.
 //
-// +kubebuilder:validation:XValidation:rule="self.certificate != self.privateKey",message="certificate and privateKey must be two keys of the Secret: the private key stands in a file of its own"
+// +kubebuilder:validation:XValidation:rule="self.certificate != self.privateKey",message="certificate and privateKey must be different keys of the Secret: the sidecar reads them from separate files"
 type CredentialKeys struct {
-	// The key that holds the client certificate as PEM, intermediates after it.
+	// The key that holds the client certificate as PEM, followed by its intermediates.
 	// +kubebuilder:validation:Pattern=`^[.]?[-_a-zA-Z0-9][-._a-zA-Z0-9]*$`
 	// +kubebuilder:validation:MaxLength=253
 	Certificate string `json:"certificate"`
@@ -231,21 +232,21 @@ type CredentialKeys struct {
 	PrivateKey string `json:"privateKey"`
 }
 
-// ServerCA says where the CA of the partner's server certificate comes from. Exactly one field is
-// set.
+// ServerCA is the source of the CA that signed the partner's server certificate. Exactly one field
+// is set.
 //
-// +kubebuilder:validation:XValidation:rule="(has(self.secretKey) ? 1 : 0) + (has(self.configMap) ? 1 : 0) + (has(self.system) ? 1 : 0) == 1",message="serverCA takes exactly one of secretKey (a key of the credential Secret), configMap (name and key) and system: true (the CAs that the sidecar image trusts)"
+// +kubebuilder:validation:XValidation:rule="(has(self.secretKey) ? 1 : 0) + (has(self.configMap) ? 1 : 0) + (has(self.system) ? 1 : 0) == 1",message="serverCA must have exactly one of secretKey (a key of the credential Secret), configMap (name and key) and system: true (the CAs that the sidecar image trusts)"
 type ServerCA struct {
 	// A key of the credential Secret that holds the CA certificates as PEM.
 	// +kubebuilder:validation:Pattern=`^[.]?[-_a-zA-Z0-9][-._a-zA-Z0-9]*$`
 	// +kubebuilder:validation:MaxLength=253
 	// +optional
 	SecretKey string `json:"secretKey,omitempty"`
-	// A ConfigMap of the namespace that holds the CA certificates as PEM, for example a trust-manager
-	// bundle.
+	// A ConfigMap in the namespace that holds the CA certificates as PEM, for example a bundle of
+	// trust-manager.
 	// +optional
 	ConfigMap *ConfigMapKey `json:"configMap,omitempty"`
-	// The CAs that the sidecar image trusts. Only true can be said.
+	// The CAs that the sidecar image trusts. The only valid value is true.
 	// +kubebuilder:validation:Enum=true
 	// +optional
 	System *bool `json:"system,omitempty"`
@@ -255,9 +256,9 @@ type ServerCA struct {
 type ConfigMapKey struct {
 	// The name of the ConfigMap.
 	// +kubebuilder:validation:MaxLength=253
-	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*$')",message="name is the name of a ConfigMap: lower-case letters, digits, - and ."
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*$')",message="name must be the name of a ConfigMap: lowercase letters, digits, - and ."
 	Name string `json:"name"`
-	// The key in it.
+	// The key in the ConfigMap.
 	// +kubebuilder:validation:Pattern=`^[.]?[-_a-zA-Z0-9][-._a-zA-Z0-9]*$`
 	// +kubebuilder:validation:MaxLength=253
 	Key string `json:"key"`
@@ -268,8 +269,8 @@ type ConfigMapKey struct {
 // +kubebuilder:validation:Enum=auto;"1.1";"2"
 type HTTPVersion string
 
-// The HTTP versions. Auto is what Istio does by itself, which is HTTP/1.1 unless the mesh upgrades;
-// with "2" a partner that offers no HTTP/2 answers with 503.
+// The HTTP versions. "auto" leaves the choice to Istio, which uses HTTP/1.1 unless the mesh
+// upgrades connections. With "2", calls to a partner that doesn't support HTTP/2 fail with 503.
 const (
 	HTTPVersionAuto HTTPVersion = "auto"
 	HTTPVersion1    HTTPVersion = "1.1"
@@ -278,15 +279,15 @@ const (
 
 // HTTP holds the HTTP settings of the call to the partner.
 type HTTP struct {
-	// How often a request is tried again that the partner has surely not executed: a refused
-	// connection, a refused stream, or a connection lost before the request was sent. A request that
-	// may have been executed is never tried again. Default: 2.
+	// How often the sidecar retries a request that the partner can't have executed, because the
+	// connection was refused, the stream was refused, or the connection was lost before the request
+	// was sent. A request that may have been executed is never retried. Default: 2.
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=10
 	// +optional
 	Retries *int32 `json:"retries,omitempty"`
-	// How long a call may take, tries included, as in 30s. Default: no limit, as in Istio.
-	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]+([.][0-9]+)?(ms|s|m|h))+$') && duration(self) >= duration('1ms')",message="timeout is a duration of at least 1ms, in h, m, s and ms, for example 30s"
+	// How long a call can take, including retries, for example 30s. Default: no limit, as in Istio.
+	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]+([.][0-9]+)?(ms|s|m|h))+$') && duration(self) >= duration('1ms')",message="timeout must be at least 1ms, in h, m, s and ms, for example 30s"
 	// +optional
 	Timeout *metav1.Duration `json:"timeout,omitempty"`
 	// The HTTP version of the call to the partner: auto, "1.1" or "2".
@@ -297,11 +298,11 @@ type HTTP struct {
 
 // Connection holds the settings of the TLS connections to the partner.
 type Connection struct {
-	// How long a connection may be used for new requests. It bounds how long the old certificate is
-	// presented after a rotation. Default: 5m, or less for certificates of a short life: a tenth of
-	// that, and half of credential.certificate.renewBefore. It is never more than the time left to the
-	// certificate.
-	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]+([.][0-9]+)?(ms|s|m|h))+$') && duration(self) >= duration('1s')",message="maxAge is a duration of at least 1s, in h, m, s and ms, for example 5m"
+	// How long a connection is used for new requests. It limits how long the sidecar presents the old
+	// certificate after a rotation. Default: the shortest of 5m, a tenth of the certificate's
+	// lifetime, and half of credential.certificate.renewBefore. It is never longer than the remaining
+	// lifetime of the certificate.
+	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]+([.][0-9]+)?(ms|s|m|h))+$') && duration(self) >= duration('1s')",message="maxAge must be at least 1s, in h, m, s and ms, for example 5m"
 	// +optional
 	MaxAge *metav1.Duration `json:"maxAge,omitempty"`
 }
@@ -310,89 +311,90 @@ type Connection struct {
 const (
 	// ConditionReady is true when CredentialValid and Programmed are true and Conflicted is false.
 	ConditionReady = "Ready"
-	// ConditionCredentialValid reports whether every credential that Pods present for the host can be
-	// used now.
+	// ConditionCredentialValid reports whether every credential that Pods present to the host is
+	// usable now.
 	ConditionCredentialValid = "CredentialValid"
-	// ConditionProgrammed reports whether the Istio objects in the cluster are those that the target
-	// asks for.
+	// ConditionProgrammed reports whether the Istio objects in the cluster are in sync with the
+	// target.
 	ConditionProgrammed = "Programmed"
-	// ReasonWriteFailed and ReasonNameTaken are reasons of a False ConditionProgrammed with which the
-	// objects may be missing.
+	// ReasonWriteFailed and ReasonNameTaken are reasons of ConditionProgrammed when it is False. With
+	// them, the generated objects may be missing.
 	ReasonWriteFailed = "WriteFailed"
 	ReasonNameTaken   = "NameTaken"
-	// ConditionConflicted reports whether somebody else's object stands in the way.
+	// ConditionConflicted reports whether an object that this controller does not own conflicts with
+	// the target.
 	ConditionConflicted = "Conflicted"
 	// ConditionCertificateIssued reports whether cert-manager has issued the certificate that
-	// credential.issuerRef asks for. It is there only with that.
+	// credential.issuerRef requests. It is set only with credential.issuerRef.
 	ConditionCertificateIssued = "CertificateIssued"
-	// ConditionVerified says what the partner said to the credential in a TLS handshake. It is there
-	// only where that is tried.
+	// ConditionVerified reports whether the partner accepted the credential in a TLS handshake. It is
+	// set only for targets that the controller verifies.
 	ConditionVerified = "Verified"
-	// ConditionPodsOutdated reports whether Pods started with something else than the target asks for
-	// now and have to be restarted.
+	// ConditionPodsOutdated reports whether Pods started with another configuration than the target
+	// has now, so that they must be restarted.
 	ConditionPodsOutdated = "PodsOutdated"
 )
 
-// EgressTargetStatus is what the controller found and did.
+// EgressTargetStatus is the observed state of a target.
 type EgressTargetStatus struct {
-	// The generation of the spec that the status speaks of.
+	// The generation of the spec that the controller last processed.
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
-	// Ready, CredentialValid, Programmed, Conflicted and PodsOutdated, CertificateIssued with
-	// credential.issuerRef, and Verified where the credential is tried; each with reason and message.
+	// The conditions of the target: Ready, CredentialValid, Programmed, Conflicted and PodsOutdated.
+	// With credential.issuerRef also CertificateIssued, and with verification also Verified.
 	// +listType=map
 	// +listMapKey=type
 	// +optional
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
-	// The credentials in use: a namespace may present several for one host.
+	// The credentials in use. The Pods of a namespace can present different ones to the same host.
 	// +listType=map
 	// +listMapKey=secretName
 	// +optional
 	Credentials []CredentialStatus `json:"credentials,omitempty"`
-	// The earliest end of validity among the credentials.
+	// When the first of the credentials expires.
 	// +optional
 	NotAfter *metav1.Time `json:"notAfter,omitempty"`
-	// The number of Pods that ask for the host.
+	// The number of Pods that use the target.
 	// +optional
 	Pods int32 `json:"pods"`
-	// The label that Pods of this target carry, for kubectl get pods -l.
+	// The label of the Pods that use the target, for kubectl get pods -l.
 	// +optional
 	PodLabel string `json:"podLabel,omitempty"`
-	// The sinkhole address that the host's name has inside the Pods of the target.
+	// The sinkhole address: the address that the host has inside the Pods of the target.
 	// +optional
 	Address string `json:"address,omitempty"`
-	// When the last Pod of a target that the controller created was seen gone. The target is removed
-	// some time after.
+	// When the controller noticed that the last Pod of a target that it created was gone. Some time
+	// later, it deletes the target.
 	// +optional
 	UnusedSince *metav1.Time `json:"unusedSince,omitempty"`
 }
 
-// CredentialStatus is what is known of one credential. It never holds key material.
+// CredentialStatus is the observed state of one credential. It never contains key material.
 type CredentialStatus struct {
-	// The Secret that holds it.
+	// The name of the Secret that holds the credential.
 	SecretName string `json:"secretName"`
-	// The number of Pods that present it.
+	// The number of Pods that present the credential.
 	Pods int32 `json:"pods"`
-	// Why it can't be used; empty when it can.
+	// Why the credential is not usable. Empty if it is.
 	// +optional
 	Reason string `json:"reason,omitempty"`
-	// The end of its validity.
+	// When the credential expires.
 	// +optional
 	NotAfter *metav1.Time `json:"notAfter,omitempty"`
-	// The shortest warning period (--expiry-warnings, 720h, 168h and 24h by default) within which the
-	// certificate ends; empty while it is far from its end.
+	// The shortest warning period within which the certificate expires. Empty if it expires later than
+	// all of them. The periods are those of --expiry-warnings (default: 720h, 168h and 24h).
 	// +optional
 	EndsWithin *metav1.Duration `json:"endsWithin,omitempty"`
-	// The subject of the client certificate, as RFC 4514 writes it.
+	// The subject of the client certificate, in the notation of RFC 4514.
 	// +optional
 	Subject string `json:"subject,omitempty"`
-	// The issuer of the client certificate, as RFC 4514 writes it.
+	// The issuer of the client certificate, in the notation of RFC 4514.
 	// +optional
 	Issuer string `json:"issuer,omitempty"`
-	// The serial number of the client certificate, hexadecimal.
+	// The serial number of the client certificate, in hexadecimal.
 	// +optional
 	SerialNumber string `json:"serialNumber,omitempty"`
-	// The SHA-256 fingerprint of the client certificate, hexadecimal.
+	// The SHA-256 fingerprint of the client certificate, in hexadecimal.
 	// +optional
 	SHA256 string `json:"sha256,omitempty"`
 }

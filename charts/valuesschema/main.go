@@ -18,9 +18,10 @@ func main() {
 
 func run(args []string) error {
 	if len(args) != 2 {
-		return fmt.Errorf("got the arguments %q, want two: the values.yaml to read and the values.schema.json to write", args)
+		return fmt.Errorf("got the arguments %q, want two: the values.yaml to read and the values.schema.json to write",
+			args)
 	}
-	values, err := os.ReadFile(args[0]) //nolint:gosec // whoever runs it says which file
+	values, err := os.ReadFile(args[0]) //nolint:gosec // the caller chooses the file
 	if err != nil {
 		return err
 	}
@@ -28,5 +29,5 @@ func run(args []string) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", args[0], err)
 	}
-	return os.WriteFile(args[1], schema, 0o644) //nolint:gosec // the file is part of the chart, which everybody may read
+	return os.WriteFile(args[1], schema, 0o644) //nolint:gosec // the chart is public
 }

@@ -14,19 +14,19 @@ import (
 )
 
 const (
-	// The lines around the part of a comment that is YAML: keywords of JSON Schema for the value
-	// below, or for all values. They are those of https://github.com/dadav/helm-schema, which editors
-	// and other tools know too.
+	// The lines around the YAML part of a comment. It holds JSON Schema keywords for the value below,
+	// or for all values. The marks are those of https://github.com/dadav/helm-schema, which editors
+	// and other tools also support.
 	markValue = "@schema"
 	markRoot  = "@schema.root"
-	// markDescription begins the text that helm-docs puts into the table.
+	// markDescription begins the text that helm-docs writes into the table.
 	markDescription = "-- "
 )
 
-// schemaOf is the schema (draft 7, which all versions of Helm read) of values.yaml, as indented
-// JSON. What a comment doesn't say follows from the default: its type, and that a section has the
-// values that stand in it and no others. An error names every value that lacks a description, or a
-// keyword without which anything at all could be put in.
+// schemaOf returns the schema of values.yaml as indented JSON, in draft 7, which all versions of
+// Helm support. It derives what the comments don't define from the defaults: the type of a value,
+// and the values that a section can have. The error lists all values without a description, and all
+// mappings and lists that would accept any content.
 func schemaOf(values []byte) ([]byte, error) {
 	var document yaml.Node
 	if err := yaml.Unmarshal(values, &document); err != nil {
@@ -48,7 +48,7 @@ func schemaOf(values []byte) ([]byte, error) {
 	if err := errors.Join(problems...); err != nil {
 		return nil, err
 	}
-	// What a chart gets from one that contains it is put there by Helm.
+	// Helm passes the global values of a parent chart here.
 	properties["global"] = map[string]any{"type": "object"}
 	schema := object(properties)
 	maps.Copy(schema, annotated)
@@ -67,7 +67,7 @@ func object(properties map[string]any) map[string]any {
 	return map[string]any{"type": "object", "additionalProperties": false, "properties": properties}
 }
 
-// section are the schemas of values that are described one by one.
+// section returns the schemas of the values in mapping, by name. Each value has its own comment.
 func section(mapping *yaml.Node, path string) (map[string]any, []error) {
 	properties := map[string]any{}
 	var problems []error
@@ -92,14 +92,14 @@ func property(key, value *yaml.Node, path string) (map[string]any, []error) {
 	if description != "" {
 		schema["description"] = description
 	}
-	says := hasAny(schema, "$ref", "properties", "additionalProperties", "items")
-	if value.Kind == yaml.MappingNode && len(value.Content) > 0 && !says {
+	defined := hasAny(schema, "$ref", "properties", "additionalProperties", "items")
+	if value.Kind == yaml.MappingNode && len(value.Content) > 0 && !defined {
 		found, problems := section(value, path+".")
 		maps.Copy(schema, object(found))
 		return schema, problems
 	}
 	if description == "" {
-		return problem(errors.New(`a comment that begins with "# -- " has to say what it is`))
+		return problem(errors.New(`needs a description: a comment that begins with "# -- "`))
 	}
 	if !hasAny(schema, "$ref", "type", "enum") {
 		kind, err := kindOf(value)
@@ -108,8 +108,8 @@ func property(key, value *yaml.Node, path string) (map[string]any, []error) {
 		}
 		schema["type"] = kind
 	}
-	if (value.Kind == yaml.MappingNode || value.Kind == yaml.SequenceNode) && !says {
-		return problem(errors.New("an @schema comment has to say what may be in it, with additionalProperties, items or $ref"))
+	if (value.Kind == yaml.MappingNode || value.Kind == yaml.SequenceNode) && !defined {
+		return problem(errors.New("needs an @schema comment with additionalProperties, items or $ref"))
 	}
 	return schema, nil
 }
@@ -118,18 +118,19 @@ func hasAny(schema map[string]any, keywords ...string) bool {
 	return slices.ContainsFunc(keywords, func(keyword string) bool { return schema[keyword] != nil })
 }
 
-// kindOf is the type of a default value.
+// kindOf returns the JSON Schema type of a default value.
 func kindOf(value *yaml.Node) (string, error) {
 	kind, known := map[string]string{
-		"!!str": "string", "!!int": "integer", "!!float": "number", "!!bool": "boolean", "!!map": "object", "!!seq": "array",
+		"!!str": "string", "!!int": "integer", "!!float": "number", "!!bool": "boolean",
+		"!!map": "object", "!!seq": "array",
 	}[value.Tag]
 	if !known {
-		return "", fmt.Errorf("the default doesn't tell the type (%s); an @schema comment has to", strings.TrimLeft(value.Tag, "!"))
+		return "", fmt.Errorf("needs an @schema comment with the type: the default is %s", strings.TrimLeft(value.Tag, "!"))
 	}
 	return kind, nil
 }
 
-// keywords reads the YAML between two marks.
+// keywords returns the JSON Schema keywords in comment: the YAML between two lines with mark.
 func keywords(comment, mark string) (map[string]any, error) {
 	found := map[string]any{}
 	var text strings.Builder
@@ -144,7 +145,7 @@ func keywords(comment, mark string) (map[string]any, error) {
 		}
 	}
 	if open {
-		return nil, fmt.Errorf("the comment has no second %s", mark)
+		return nil, fmt.Errorf("the comment has no closing %s", mark)
 	}
 	if err := yaml.Unmarshal([]byte(text.String()), &found); err != nil {
 		return nil, fmt.Errorf("between the %s lines: %w", mark, err)
@@ -152,8 +153,8 @@ func keywords(comment, mark string) (map[string]any, error) {
 	return found, nil
 }
 
-// describe is the comment's text for readers, as helm-docs takes it: from its mark to the end,
-// without the type for the table that may come first.
+// describe returns the description in a comment, as helm-docs reads it: the text after the mark,
+// without an optional type in parentheses.
 func describe(comment string) string {
 	var text []string
 	for line := range strings.Lines(comment) {

@@ -8,7 +8,7 @@ import (
 )
 
 func TestSchemaOf(t *testing.T) {
-	got, err := schemaOf([]byte(`# What stands here is for readers of the file.
+	got, err := schemaOf([]byte(`# A comment for readers of the file.
 
 # @schema.root
 # title: Values
@@ -131,7 +131,7 @@ labels: {c: d}
 	}
 }
 
-func TestValuesThatTellTooLittle(t *testing.T) {
+func TestIncompleteValues(t *testing.T) {
 	tests := map[string]struct {
 		values string
 		want   []string
@@ -139,27 +139,27 @@ func TestValuesThatTellTooLittle(t *testing.T) {
 		"all at once": {
 			values: "a:\n  b: 1\n# About c.\nc: text\n",
 			want: []string{
-				`line 2: a.b: a comment that begins with "# -- " has to say what it is`,
-				`line 4: c: a comment that begins with "# -- " has to say what it is`,
+				`line 2: a.b: needs a description: a comment that begins with "# -- "`,
+				`line 4: c: needs a description: a comment that begins with "# -- "`,
 			},
 		},
-		"a mapping with anything in it": {
+		"a mapping without a schema": {
 			values: "# -- Labels.\nlabels: {}\n",
-			want:   []string{"line 2: labels: an @schema comment has to say what may be in it, with additionalProperties, items or $ref"},
+			want:   []string{"line 2: labels: needs an @schema comment with additionalProperties, items or $ref"},
 		},
-		"a list with anything in it": {
+		"a list without a schema": {
 			values: "# -- Names.\nnames: [a]\n",
-			want:   []string{"line 2: names: an @schema comment has to say what may be in it, with additionalProperties, items or $ref"},
+			want:   []string{"line 2: names: needs an @schema comment with additionalProperties, items or $ref"},
 		},
-		"a default without type": {
+		"a default without a type": {
 			values: "# -- A name.\nname: null\n",
-			want:   []string{"line 2: name: the default doesn't tell the type (null); an @schema comment has to"},
+			want:   []string{"line 2: name: needs an @schema comment with the type: the default is null"},
 		},
-		"keywords without end": {
+		"keywords without a closing mark": {
 			values: "# @schema\n# type: string\n# -- A name.\nname: a\n",
-			want:   []string{"line 4: name: the comment has no second @schema"},
+			want:   []string{"line 4: name: the comment has no closing @schema"},
 		},
-		"keywords that are no YAML": {
+		"keywords that are not YAML": {
 			values: "# @schema\n# type: [string\n# @schema\n# -- A name.\nname: a\n",
 			want:   []string{"line 5: name: between the @schema lines: yaml: line 1: did not find expected ',' or ']'"},
 		},

@@ -1,5 +1,5 @@
-// Package image makes OCI images without Docker. The same contents give the same image to the byte:
-// neither time nor owner of a file goes in.
+// Package image builds OCI images without Docker. Builds are reproducible: the same contents result
+// in the same image, because it contains neither the time nor the owner of a file.
 package image
 
 import (
@@ -13,44 +13,49 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 )
 
-// webhookEntrypoint is where the webhook's binary stands in its image; webhookUser is the "nonroot"
-// of distroless images.
+// webhookEntrypoint is the path of the webhook's binary in its image. webhookUser is the user
+// "nonroot" of distroless images.
 const (
 	webhookEntrypoint = "/mtls-egress-webhook"
 	webhookUser       = "65532:65532"
 )
 
-// licenceFolder is where an image has the licences of what is in it.
+// licenceFolder is the folder for licenses in an image.
 const licenceFolder = "/licenses"
 
-// Contents is what an image holds. Files belong to root; what may be executed stays executable.
+// Contents is the content of an image. Files belong to root. Executable files stay executable.
 type Contents struct {
-	Base         string // root file system to build on, an uncompressed tar archive, or empty
+	Base         string // base root file system, an uncompressed tar archive, or empty
 	Files        []File
-	Folders      []string // empty folders that everybody may write in, such as /tmp
-	Entrypoint   string   // program to run, a path in the image
-	User         string   // whom it runs as, UID:GID; root when empty
+	Folders      []string // empty world-writable folders, such as /tmp
+	Entrypoint   string   // path of the program to run
+	User         string   // UID:GID of the program; empty: root
 	Env          []string // NAME=VALUE
-	Architecture string   // as in GOARCH; the operating system is Linux
+	Architecture string   // GOARCH; the operating system is Linux
 	Labels       map[string]string
-	Created      time.Time // what the image says of its age; the zero time stands for none
-	Compressed   bool      // layers, for a registry; else they are made to be unpacked on the same machine
+	Created      time.Time // creation time of the image; zero: none
+	Compressed   bool      // compress the layers, for a registry; not needed on the same machine
 }
 
-// File is a file's place outside and inside of the image.
+// File is the path of a file outside and inside the image.
 type File struct{ Source, Target string }
 
-// Webhook is the contents of the webhook's image: its static binary and the licences of what is in
-// it, nothing else.
+// Webhook returns the contents of the webhook's image: only its static binary and the licenses.
 func Webhook(binary, architecture string, licences ...string) Contents {
 	files := []File{{binary, webhookEntrypoint}}
 	for _, licence := range licences {
 		files = append(files, File{licence, path.Join(licenceFolder, filepath.Base(licence))})
 	}
-	return Contents{Files: files, Entrypoint: webhookEntrypoint, User: webhookUser, Architecture: architecture, Compressed: true}
+	return Contents{
+		Files:        files,
+		Entrypoint:   webhookEntrypoint,
+		User:         webhookUser,
+		Architecture: architecture,
+		Compressed:   true,
+	}
 }
 
-// Build makes the image. It reads the files, and again when the image is written.
+// Build builds the image. It reads the files, and reads them again when the image is written.
 func (c Contents) Build() (v1.Image, error) {
 	layers, err := c.layers()
 	if err != nil {

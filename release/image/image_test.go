@@ -24,12 +24,20 @@ func TestWebhookImageHoldsTheBinaryAndLicencesAndNothingElse(t *testing.T) {
 	digests := map[string]bool{}
 	for range 2 {
 		built, image := written(t, Webhook(binary, "arm64", licence))
-		if got, want := configuration(t, image), (v1.Config{User: "65532:65532", Entrypoint: []string{"/mtls-egress-webhook"}}); !reflect.DeepEqual(got, want) {
-			t.Errorf("configuration %+v, want %+v", got, want)
+		wantConfig := v1.Config{User: "65532:65532", Entrypoint: []string{"/mtls-egress-webhook"}}
+		if got := configuration(t, image); !reflect.DeepEqual(got, wantConfig) {
+			t.Errorf("configuration %+v, want %+v", got, wantConfig)
 		}
-		want := [][]entry{{
-			{name: "mtls-egress-webhook", mode: 0o755, content: "\x7fELF and so on"}, {name: "licenses/LICENSE", mode: 0o644, content: "Do what you like."},
-		}}
+		want := [][]entry{
+			{
+				{
+					name:    "mtls-egress-webhook",
+					mode:    0o755,
+					content: "\x7fELF and so on",
+				},
+				{name: "licenses/LICENSE", mode: 0o644, content: "Do what you like."},
+			},
+		}
 		if got := content(t, image); !reflect.DeepEqual(got, want) {
 			t.Errorf("layers %+v, want %+v", got, want)
 		}
@@ -49,7 +57,8 @@ func TestWebhookImageHoldsTheBinaryAndLicencesAndNothingElse(t *testing.T) {
 
 func TestImageOfARootFileSystemAndFiles(t *testing.T) {
 	folder := t.TempDir()
-	base, program, config := filepath.Join(folder, "root.tar"), filepath.Join(folder, "program"), filepath.Join(folder, "config")
+	base, program, config := filepath.Join(folder, "root.tar"), filepath.Join(folder, "program"),
+		filepath.Join(folder, "config")
 	put(t, program, 0o700, "\x7fELF program")
 	put(t, config, 0o600, "{}")
 	output, err := os.Create(base)
@@ -60,8 +69,7 @@ func TestImageOfARootFileSystemAndFiles(t *testing.T) {
 	err = errors.Join(
 		archive.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: "./data/", Mode: 0o700, Uid: 1337, Gid: 1338}),
 		archive.WriteHeader(&tar.Header{Typeflag: tar.TypeSymlink, Name: "./bin", Linkname: "usr/bin", Mode: 0o777}),
-		archive.Close(), output.Close(),
-	)
+		archive.Close(), output.Close())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -71,12 +79,17 @@ func TestImageOfARootFileSystemAndFiles(t *testing.T) {
 		Entrypoint: "/usr/bin/program", User: "1:2", Env: []string{"A=1", "B=x=y"},
 	})
 
-	if got, want := configuration(t, image), (v1.Config{User: "1:2", Entrypoint: []string{"/usr/bin/program"}, Env: []string{"A=1", "B=x=y"}}); !reflect.DeepEqual(got, want) {
-		t.Errorf("configuration %+v, want %+v", got, want)
+	wantConfig := v1.Config{User: "1:2", Entrypoint: []string{"/usr/bin/program"}, Env: []string{"A=1", "B=x=y"}}
+	if got := configuration(t, image); !reflect.DeepEqual(got, wantConfig) {
+		t.Errorf("configuration %+v, want %+v", got, wantConfig)
 	}
 	want := [][]entry{
 		{{name: "./data/", mode: 0o700, uid: 1337, gid: 1338}, {name: "./bin", mode: 0o777, link: "usr/bin"}},
-		{{name: "tmp/", mode: 0o1777}, {name: "usr/bin/program", mode: 0o755, content: "\x7fELF program"}, {name: "etc/config", mode: 0o644, content: "{}"}},
+		{
+			{name: "tmp/", mode: 0o1777},
+			{name: "usr/bin/program", mode: 0o755, content: "\x7fELF program"},
+			{name: "etc/config", mode: 0o644, content: "{}"},
+		},
 	}
 	if got := content(t, image); !reflect.DeepEqual(got, want) {
 		t.Errorf("layers %+v, want %+v", got, want)
@@ -106,23 +119,26 @@ func TestOtherImagesAreNotCompressed(t *testing.T) {
 		t.Fatal(err)
 	}
 	if size, err := layers[0].Size(); err != nil || size <= 1<<20 || digest != diff {
-		t.Errorf("size %d, digest %s, of the content %s, error %v; want more than 1 MiB and the same digest", size, digest, diff, err)
+		t.Errorf("size %d, digest %s, of the content %s, error %v; want more than 1 MiB and the same digest", size,
+			digest, diff, err)
 	}
 }
 
 func TestImageRefusesWhatIsNoProgram(t *testing.T) {
 	script := filepath.Join(t.TempDir(), "script")
-	for name, text := range map[string]string{"a script": "#!/bin/sh\n", "an empty file": "", "three letters": "\x7fEL"} {
+	for name, text := range map[string]string{"a script": "#!/bin/sh\n", "an empty file": "",
+		"three letters": "\x7fEL"} {
 		put(t, script, 0o700, text)
 		_, err := Webhook(script, "arm64").Build()
-		if want := script + ": the entry point is no Linux program; build it with GOOS=linux CGO_ENABLED=0"; err == nil || err.Error() != want {
+		if want := script + ": the entry point is not a Linux program: build it with GOOS=linux CGO_ENABLED=0"; err == nil ||
+			err.Error() != want {
 			t.Errorf("%s: error %v, want %s", name, err, want)
 		}
 	}
 }
 
-// written is the image as a registry gets it, and as a reader of the tarball sees it, which has
-// types of Docker's.
+// written returns the image as it is pushed to a registry, and as it is read from the tarball,
+// which has Docker's media types.
 func written(t *testing.T, c Contents) (built, image v1.Image) {
 	t.Helper()
 	built, err := c.Build()
@@ -175,7 +191,7 @@ type entry struct {
 	uid, gid            int
 }
 
-// content is what the layers hold.
+// content returns the files in the layers.
 func content(t *testing.T, image v1.Image) [][]entry {
 	t.Helper()
 	layers, err := image.Layers()
@@ -202,7 +218,17 @@ func content(t *testing.T, image v1.Image) [][]entry {
 			if err != nil {
 				t.Fatal(err)
 			}
-			entries = append(entries, entry{name: header.Name, link: header.Linkname, content: string(text), mode: header.Mode, uid: header.Uid, gid: header.Gid})
+			entries = append(
+				entries,
+				entry{
+					name:    header.Name,
+					link:    header.Linkname,
+					content: string(text),
+					mode:    header.Mode,
+					uid:     header.Uid,
+					gid:     header.Gid,
+				},
+			)
 		}
 		found = append(found, entries)
 		if err := reader.Close(); err != nil {

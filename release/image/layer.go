@@ -15,12 +15,14 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 )
 
-// layers are the root file system, if there is one, and above it the files and folders.
+// layers returns the base root file system, if there is one, and a layer with the files and
+// folders.
 func (c Contents) layers() ([]v1.Layer, error) {
 	newLayer := func(open tarball.Opener) (v1.Layer, error) { return newPlainLayer(open) }
 	if c.Compressed {
 		newLayer = func(open tarball.Opener) (v1.Layer, error) {
-			return tarball.LayerFromOpener(open, tarball.WithMediaType(types.OCILayer), tarball.WithCompressionLevel(gzip.BestCompression))
+			return tarball.LayerFromOpener(open, tarball.WithMediaType(types.OCILayer),
+				tarball.WithCompressionLevel(gzip.BestCompression))
 		}
 	}
 	var layers []v1.Layer
@@ -45,7 +47,7 @@ func (c Contents) layers() ([]v1.Layer, error) {
 	return append(layers, layer), nil
 }
 
-// pack writes an archive of the files and folders. Neither time nor owner of a file goes in.
+// pack writes an archive of the files and folders, without the time and the owner of the files.
 func (c Contents) pack(output io.Writer) error {
 	archive := tar.NewWriter(output)
 	for _, folder := range c.Folders {
@@ -78,20 +80,21 @@ func (f File) pack(archive *tar.Writer, entrypoint bool) error {
 	}
 	begin := make([]byte, 4)
 	if _, err := io.ReadFull(content, begin); entrypoint && (err != nil || !bytes.Equal(begin, []byte("\x7fELF"))) {
-		return errors.New("the entry point is no Linux program; build it with GOOS=linux CGO_ENABLED=0")
+		return errors.New("the entry point is not a Linux program: build it with GOOS=linux CGO_ENABLED=0")
 	}
 	if _, err := content.Seek(0, io.SeekStart); err != nil {
 		return err
 	}
-	if err := archive.WriteHeader(&tar.Header{Name: strings.TrimPrefix(f.Target, "/"), Mode: mode, Size: info.Size()}); err != nil {
+	if err := archive.WriteHeader(
+		&tar.Header{Name: strings.TrimPrefix(f.Target, "/"), Mode: mode, Size: info.Size()}); err != nil {
 		return err
 	}
 	_, err = io.Copy(archive, content)
 	return err
 }
 
-// plainLayer is a layer that is not compressed, which the library's tarball.LayerFromOpener has no
-// option for.
+// plainLayer is an uncompressed layer, which tarball.LayerFromOpener of the library doesn't
+// support.
 type plainLayer struct {
 	open tarball.Opener
 	hash v1.Hash

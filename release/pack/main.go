@@ -1,19 +1,18 @@
-// Command pack makes an OCI image without Docker, as a tarball that containerd (ctr images import),
-// podman and docker (load) read.
+// Command pack builds an OCI image without Docker, as a tarball for containerd (ctr images import),
+// podman and docker (load).
 //
 //	go -C release run ./pack -binary PATH -licence FILE -tag NAME:TAG -output FILE.tar
 //
-// makes the webhook's image for this machine's architecture, as it is released: its static binary
-// and the licences of what is in it. The same files give the same image to the byte. Other images
-// are composed of
+// builds the webhook's image for the architecture of this machine, as in a release: its static
+// binary and the licenses. The build is reproducible. Other images are composed of
 //
-//	-layer FILE.tar    a root file system to build on, an uncompressed tar archive
-//	-file SRC:DST      a file and its place in the image; repeated
-//	-folder PATH       an empty folder that everybody may write in, such as /tmp; repeated
-//	-entrypoint PATH, -user UID:GID, -env NAME=VALUE (repeated)
+//	-layer FILE.tar    a base root file system, an uncompressed tar archive
+//	-file SRC:DST      a file and its path in the image; repeatable
+//	-folder PATH       an empty world-writable folder, such as /tmp; repeatable
+//	-entrypoint PATH, -user UID:GID, -env NAME=VALUE (repeatable)
 //
-// and have uncompressed layers, as they are made to be unpacked on the same machine. Files belong
-// to root; what may be executed stays executable.
+// Their layers are not compressed, because they are unpacked on the same machine. Files belong to
+// root. Executable files stay executable.
 package main
 
 import (
@@ -45,16 +44,16 @@ func main() {
 
 func parse(args []string) (c image.Contents, tag, output string, err error) {
 	flags := flag.NewFlagSet("pack", flag.ContinueOnError)
-	binary := flags.String("binary", "", "the webhook's static `PATH`, instead of the flags for other images")
+	binary := flags.String("binary", "", "`PATH` of the webhook's static binary, instead of the flags for other images")
 	var licences []string
-	flags.Func("licence", "`FILE` that goes with the binary, below /licenses; repeated", func(value string) error {
+	flags.Func("licence", "`FILE` with a license of the binary, for /licenses; repeatable", func(value string) error {
 		licences = append(licences, value)
 		return nil
 	})
 	flags.StringVar(&tag, "tag", "", "`NAME:TAG` of the image, required")
-	flags.StringVar(&output, "output", "", "the tarball to write, `FILE.tar`, required")
-	flags.StringVar(&c.Base, "layer", "", "root file system to build on, `FILE.tar`")
-	flags.Func("file", "a file and its place in the image, `SRC:DST`; repeated", func(value string) error {
+	flags.StringVar(&output, "output", "", "the tarball, `FILE.tar`, required")
+	flags.StringVar(&c.Base, "layer", "", "base root file system, `FILE.tar`")
+	flags.Func("file", "a file and its path in the image, `SRC:DST`; repeatable", func(value string) error {
 		source, target, found := strings.Cut(value, ":")
 		if !found || source == "" || !strings.HasPrefix(target, "/") {
 			return errors.New("want SRC:DST, DST an absolute path")
@@ -62,7 +61,7 @@ func parse(args []string) (c image.Contents, tag, output string, err error) {
 		c.Files = append(c.Files, image.File{Source: source, Target: target})
 		return nil
 	})
-	flags.Func("folder", "an empty folder that everybody may write in, `PATH`; repeated", func(value string) error {
+	flags.Func("folder", "an empty world-writable folder, `PATH`; repeatable", func(value string) error {
 		if !strings.HasPrefix(value, "/") {
 			return errors.New("want an absolute path")
 		}
@@ -70,8 +69,8 @@ func parse(args []string) (c image.Contents, tag, output string, err error) {
 		return nil
 	})
 	flags.StringVar(&c.Entrypoint, "entrypoint", "", "program to run, `PATH` in the image")
-	flags.StringVar(&c.User, "user", "", "whom the program runs as, `UID:GID`; root without")
-	flags.Func("env", "environment variable, `NAME=VALUE`; repeated", func(value string) error {
+	flags.StringVar(&c.User, "user", "", "user of the program, `UID:GID`; default: root")
+	flags.Func("env", "environment variable, `NAME=VALUE`; repeatable", func(value string) error {
 		if name, _, found := strings.Cut(value, "="); !found || name == "" {
 			return errors.New("want NAME=VALUE")
 		}
@@ -87,23 +86,27 @@ func parse(args []string) (c image.Contents, tag, output string, err error) {
 		return image.Contents{}, "", "", err
 	}
 	if flags.NArg() > 0 {
-		return image.Contents{}, "", "", fmt.Errorf("%q is no flag", flags.Arg(0))
+		return image.Contents{}, "", "", fmt.Errorf("%q is not a flag", flags.Arg(0))
 	}
 	if tag == "" || output == "" {
 		return image.Contents{}, "", "", errors.New("-tag and -output are required")
 	}
-	own := c.Base != "" || len(c.Files) > 0 || len(c.Folders) > 0 || c.Entrypoint != "" || c.User != "" || len(c.Env) > 0
+	own := c.Base != "" || len(c.Files) > 0 || len(c.Folders) > 0 || c.Entrypoint != "" || c.User != "" ||
+		len(c.Env) > 0
 	switch {
 	case *binary != "" && own:
-		return image.Contents{}, "", "", errors.New("-binary makes the webhook's image as it is: -layer, -file, -folder, -entrypoint, -user and -env are for other images")
+		return image.Contents{}, "", "", errors.New(
+			"-binary builds the webhook's image: -layer, -file, -folder, -entrypoint, -user and " +
+				"-env are for other images")
 	case *binary != "" && len(licences) == 0:
-		return image.Contents{}, "", "", errors.New("the webhook's image has its licences in it: name each file with -licence")
+		return image.Contents{}, "", "", errors.New(
+			"the webhook's image must contain its licenses: set -licence for each file")
 	case *binary != "":
 		return image.Webhook(*binary, runtime.GOARCH, licences...), tag, output, nil
 	case len(licences) > 0:
-		return image.Contents{}, "", "", errors.New("-licence goes with -binary")
+		return image.Contents{}, "", "", errors.New("-licence requires -binary")
 	case c.Base == "" && len(c.Files) == 0:
-		return image.Contents{}, "", "", errors.New("nothing to put into the image: name the -binary, a -layer or a -file")
+		return image.Contents{}, "", "", errors.New("the image would be empty: set -binary, -layer or -file")
 	}
 	c.Architecture = runtime.GOARCH
 	return c, tag, output, nil

@@ -20,23 +20,45 @@ func TestParse(t *testing.T) {
 			want: image.Webhook("b", runtime.GOARCH, "/a/LICENSE"),
 		},
 		"all flags of other images": {
-			args: "-tag t -output o -layer l -file a:/b -file c:/d -folder /tmp -entrypoint /b -user 1:1 -env A=1 -env B=",
+			args: "-tag t -output o -layer l -file a:/b -file c:/d -folder /tmp -entrypoint /b " +
+				"-user 1:1 -env A=1 -env B=",
 			want: image.Contents{
-				Base: "l", Files: []image.File{{Source: "a", Target: "/b"}, {Source: "c", Target: "/d"}}, Folders: []string{"/tmp"}, Entrypoint: "/b", User: "1:1",
-				Env: []string{"A=1", "B="}, Architecture: runtime.GOARCH,
+				Base:         "l",
+				Files:        []image.File{{Source: "a", Target: "/b"}, {Source: "c", Target: "/d"}},
+				Folders:      []string{"/tmp"},
+				Entrypoint:   "/b",
+				User:         "1:1",
+				Env:          []string{"A=1", "B="},
+				Architecture: runtime.GOARCH,
 			},
 		},
-		"no tag":                 {args: "-binary b -output o", err: "-tag and -output are required"},
-		"no content":             {args: "-tag t -output o -user 1:1", err: "nothing to put into the image: name the -binary, a -layer or a -file"},
-		"a place that isn't one": {args: "-tag t -output o -file a:b", err: `invalid value "a:b" for flag -file: want SRC:DST, DST an absolute path`},
-		"a relative folder":      {args: "-tag t -output o -folder tmp", err: `invalid value "tmp" for flag -folder: want an absolute path`},
-		"a variable's name only": {args: "-tag t -output o -env A", err: `invalid value "A" for flag -env: want NAME=VALUE`},
-		"no licence":             {args: "-tag t -output o -binary b", err: "the webhook's image has its licences in it: name each file with -licence"},
-		"a licence of another":   {args: "-tag t -output o -file a:/b -licence l", err: "-licence goes with -binary"},
-		"an argument":            {args: "-tag t -output o -binary b more", err: `"more" is no flag`},
+		"no tag": {args: "-binary b -output o", err: "-tag and -output are required"},
+		"no content": {
+			args: "-tag t -output o -user 1:1",
+			err:  "the image would be empty: set -binary, -layer or -file",
+		},
+		"a place that isn't one": {
+			args: "-tag t -output o -file a:b",
+			err:  `invalid value "a:b" for flag -file: want SRC:DST, DST an absolute path`,
+		},
+		"a relative folder": {
+			args: "-tag t -output o -folder tmp",
+			err:  `invalid value "tmp" for flag -folder: want an absolute path`,
+		},
+		"a variable's name only": {
+			args: "-tag t -output o -env A",
+			err:  `invalid value "A" for flag -env: want NAME=VALUE`,
+		},
+		"no licence": {
+			args: "-tag t -output o -binary b",
+			err:  "the webhook's image must contain its licenses: set -licence for each file",
+		},
+		"a licence of another": {args: "-tag t -output o -file a:/b -licence l", err: "-licence requires -binary"},
+		"an argument":          {args: "-tag t -output o -binary b more", err: `"more" is not a flag`},
 		"the webhook and more": {
 			args: "-binary b -tag t -output o -user 1:1",
-			err:  "-binary makes the webhook's image as it is: -layer, -file, -folder, -entrypoint, -user and -env are for other images",
+			err: "-binary builds the webhook's image: -layer, -file, -folder, -entrypoint, -user and " +
+				"-env are for other images",
 		},
 	}
 	for name, test := range tests {

@@ -94,9 +94,9 @@ func testAttached(t *testing.T, c cluster) {
 				want := ""
 				if test.want != "" {
 					want = fmt.Sprintf(`%s.gateway.networking.k8s.io "theirs" is forbidden: ValidatingAdmissionPolicy '%s' with binding '%s' denied request: `+
-						`%s theirs is attached to the ServiceEntry %s, which is generated from an EgressTarget: Istio could follow it in place of the generated `+
-						`objects, so calls could fail or leave in plain text. Attach it to a ServiceEntry of your own; what calls to the partner need goes into `+
-						`the EgressTarget. %s`, plural, attachedPolicy, attachedPolicy, kind, test.want, wayAround(in, test.labels, test.listed))
+						`%s theirs is attached to the ServiceEntry %s, which is generated from an EgressTarget: Istio could use it instead of the generated `+
+						`objects, so calls could fail or leave in plain text. Attach it to another ServiceEntry, and configure calls `+
+						`to the partner in the EgressTarget. %s`, plural, attachedPolicy, attachedPolicy, kind, test.want, wayAround(in, test.labels, test.listed))
 				}
 				if diff := gocmp.Diff(want, message(err)); diff != "" {
 					t.Errorf("(-want +got):\n%s", diff)

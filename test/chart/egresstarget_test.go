@@ -19,10 +19,10 @@ func testEgressTargets(t *testing.T, c cluster) {
 	const (
 		// The API server says so when a structural error keeps it from evaluating CEL.
 		unchecked = "<nil>: Invalid value: null: some validation rules were not checked because the object was invalid; correct the existing errors to complete validation"
-		noHost    = "<nil>: Invalid value: the name of an EgressTarget is the host that it stands for: at least two labels of lower-case letters, digits and inner hyphens, each of at most 63 characters, for example external.system.com"
-		address   = "<nil>: Invalid value: the name of an EgressTarget is a host name, not an IP address"
-		samePort  = "spec: Invalid value: appPort (the plain HTTP port that the app calls) and port (the partner's TLS port) must differ: on one port the app's own https calls could not be told from its http calls"
-		oneCA     = "spec.serverCA: Invalid value: serverCA takes exactly one of secretKey (a key of the credential Secret), configMap (name and key) and system: true (the CAs that the sidecar image trusts)"
+		noHost    = "<nil>: Invalid value: the name of an EgressTarget must be the host of the target: at least two labels of lowercase letters, digits and inner hyphens, each of at most 63 characters, for example external.system.com"
+		address   = "<nil>: Invalid value: the name of an EgressTarget must be a host name, not an IP address"
+		samePort  = "spec: Invalid value: appPort (the plain HTTP port that the app calls) and port (the partner's TLS port) must differ: on the same port, the app's own https calls can't be distinguished from its http calls"
+		oneCA     = "spec.serverCA: Invalid value: serverCA must have exactly one of secretKey (a key of the credential Secret), configMap (name and key) and system: true (the CAs that the sidecar image trusts)"
 	)
 	longest := strings.Repeat(strings.Repeat("a", 62)+".", 4) + "b"
 	tests := map[string]struct {
@@ -91,15 +91,15 @@ func testEgressTargets(t *testing.T, c cluster) {
 		},
 		"app port 443": {
 			spec: `{appPort: 443, port: 8443}`,
-			want: []string{"spec.appPort: Invalid value: 443: appPort can't be 443: there the app speaks TLS itself; choose the port of its http:// URL, usually 80"},
+			want: []string{"spec.appPort: Invalid value: 443: appPort can't be 443, which the app's own TLS calls use: set the port of its http:// URL, usually 80"},
 		},
 		"the sidecar's first port": {
 			spec: `{appPort: 15000}`,
-			want: []string{"spec.appPort: Invalid value: 15000: appPort can't be in 15000-15099: the Istio sidecar listens there itself"},
+			want: []string{"spec.appPort: Invalid value: 15000: appPort can't be in the range 15000-15099, which is reserved for the Istio sidecar"},
 		},
 		"the sidecar's last port": {
 			spec: `{appPort: 15099}`,
-			want: []string{"spec.appPort: Invalid value: 15099: appPort can't be in 15000-15099: the Istio sidecar listens there itself"},
+			want: []string{"spec.appPort: Invalid value: 15099: appPort can't be in the range 15000-15099, which is reserved for the Istio sidecar"},
 		},
 		"one port for both": {
 			spec: `{appPort: 8443, port: 8443}`,
@@ -111,15 +111,15 @@ func testEgressTargets(t *testing.T, c cluster) {
 		},
 		"a Secret in capitals": {
 			spec: `{credential: {secretName: Partner}}`,
-			want: []string{`spec.credential.secretName: Invalid value: "Partner": secretName is the name of a Secret: lower-case letters, digits, - and .`},
+			want: []string{`spec.credential.secretName: Invalid value: "Partner": secretName must be the name of a Secret: lowercase letters, digits, - and .`},
 		},
 		"an empty Secret name": {
 			spec: `{credential: {secretName: ""}}`,
-			want: []string{`spec.credential.secretName: Invalid value: "": secretName is the name of a Secret: lower-case letters, digits, - and .`},
+			want: []string{`spec.credential.secretName: Invalid value: "": secretName must be the name of a Secret: lowercase letters, digits, - and .`},
 		},
 		"a Secret of another namespace": {
 			spec: `{credential: {secretName: other/partner}}`,
-			want: []string{`spec.credential.secretName: Invalid value: "other/partner": secretName is the name of a Secret: lower-case letters, digits, - and .`},
+			want: []string{`spec.credential.secretName: Invalid value: "other/partner": secretName must be the name of a Secret: lowercase letters, digits, - and .`},
 		},
 		"a Secret name too long": {
 			spec: `{credential: {secretName: ` + strings.Repeat("a", 254) + `}}`,
@@ -131,7 +131,7 @@ func testEgressTargets(t *testing.T, c cluster) {
 		},
 		"one key for both": {
 			spec: `{credential: {keys: {certificate: client.pem, privateKey: client.pem}}}`,
-			want: []string{"spec.credential.keys: Invalid value: certificate and privateKey must be two keys of the Secret: the private key stands in a file of its own"},
+			want: []string{"spec.credential.keys: Invalid value: certificate and privateKey must be different keys of the Secret: the sidecar reads them from separate files"},
 		},
 		"a key that is a path": {
 			spec: `{credential: {keys: {certificate: ../client.pem, privateKey: client.key}}}`,
@@ -139,23 +139,23 @@ func testEgressTargets(t *testing.T, c cluster) {
 		},
 		"an issuer without a certificate": {
 			spec: `{credential: {issuerRef: {name: partner-ca}}, serverCA: {system: true}}`,
-			want: []string{"spec.credential: Invalid value: issuerRef (who issues the client certificate) and certificate (whom it names) come together: write both or neither"},
+			want: []string{"spec.credential: Invalid value: issuerRef (the issuer of the client certificate) and certificate (its names) must be set together: set both or neither"},
 		},
 		"a certificate without an issuer": {
 			spec: `{credential: {certificate: {commonName: orders}}, serverCA: {system: true}}`,
-			want: []string{"spec.credential: Invalid value: issuerRef (who issues the client certificate) and certificate (whom it names) come together: write both or neither"},
+			want: []string{"spec.credential: Invalid value: issuerRef (the issuer of the client certificate) and certificate (its names) must be set together: set both or neither"},
 		},
 		"an issuer and keys": {
 			spec: `{credential: {issuerRef: {name: partner-ca}, certificate: {commonName: orders}, keys: {certificate: a, privateKey: b}}, serverCA: {system: true}}`,
-			want: []string{"spec.credential: Invalid value: keys is for Secrets that were made by hand; those that cert-manager writes have the keys tls.crt and tls.key, which are found by themselves"},
+			want: []string{"spec.credential: Invalid value: keys can't be set with issuerRef: a Secret that cert-manager writes has the keys tls.crt and tls.key, which are detected automatically"},
 		},
 		"an issuer and no CA of the server": {
 			spec: `{credential: {issuerRef: {name: partner-ca}, certificate: {commonName: orders}}}`,
-			want: []string{"spec: Invalid value: with credential.issuerRef, serverCA must say where the CA of the server is: what cert-manager writes next to the client certificate is the client's issuer. Set configMap, system: true, or secretKey: ca.crt if the same CA signs the server's certificate"},
+			want: []string{"spec: Invalid value: serverCA is required with credential.issuerRef, because the ca.crt that cert-manager writes to the Secret is the CA of the client certificate. Set configMap, system: true, or secretKey: ca.crt if the same CA signs the server's certificate"},
 		},
 		"a certificate that names nobody": {
 			spec: `{credential: {issuerRef: {name: partner-ca}, certificate: {keyType: rsa-2048}}, serverCA: {system: true}}`,
-			want: []string{"spec.credential.certificate: Invalid value: the certificate would name nobody: give subject or commonName, or dnsNames, uris or emails, as the partner expects them"},
+			want: []string{"spec.credential.certificate: Invalid value: the certificate needs at least one name: set subject, commonName, dnsNames, uris or emails, as the partner expects it"},
 		},
 		"a subject and a common name": {
 			spec: `{credential: {issuerRef: {name: partner-ca}, certificate: {subject: CN=orders, commonName: orders}}, serverCA: {system: true}}`,
@@ -163,13 +163,13 @@ func testEgressTargets(t *testing.T, c cluster) {
 		},
 		"a renewal without end": {
 			spec: `{credential: {issuerRef: {name: partner-ca}, certificate: {commonName: orders, duration: 2h, renewBefore: 2h}}, serverCA: {system: true}}`,
-			want: []string{"spec.credential.certificate: Invalid value: renewBefore must be shorter than duration (2160h by default), or the certificate would be renewed without end"},
+			want: []string{"spec.credential.certificate: Invalid value: renewBefore must be shorter than duration (2160h by default), otherwise cert-manager renews the certificate endlessly"},
 		},
 		"too short a life and too late a renewal": {
 			spec: `{credential: {issuerRef: {name: partner-ca}, certificate: {commonName: orders, duration: 30m, renewBefore: 1m}}, serverCA: {system: true}}`,
 			want: []string{
-				`spec.credential.certificate.duration: Invalid value: "30m": duration is a duration of at least 1h, in h, m, s and ms, for example 720h`,
-				`spec.credential.certificate.renewBefore: Invalid value: "1m": renewBefore is a duration of at least 5m, in h, m, s and ms, for example 240h`,
+				`spec.credential.certificate.duration: Invalid value: "30m": duration must be at least 1h, in h, m, s and ms, for example 720h`,
+				`spec.credential.certificate.renewBefore: Invalid value: "1m": renewBefore must be at least 5m, in h, m, s and ms, for example 240h`,
 			},
 		},
 		"a key type that nobody knows": {
@@ -198,23 +198,23 @@ func testEgressTargets(t *testing.T, c cluster) {
 		},
 		"a ConfigMap in capitals": {
 			spec: `{serverCA: {configMap: {name: Partner-CA, key: ca.crt}}}`,
-			want: []string{`spec.serverCA.configMap.name: Invalid value: "Partner-CA": name is the name of a ConfigMap: lower-case letters, digits, - and .`},
+			want: []string{`spec.serverCA.configMap.name: Invalid value: "Partner-CA": name must be the name of a ConfigMap: lowercase letters, digits, - and .`},
 		},
 		"a server name with wildcard": {
 			spec: `{sni: "*.example.com"}`,
-			want: []string{`spec.sni: Invalid value: "*.example.com": sni is a host name without wildcard, scheme or port, for example external.system.com`},
+			want: []string{`spec.sni: Invalid value: "*.example.com": sni must be a host name without wildcard, scheme or port, for example external.system.com`},
 		},
 		"a server name with scheme": {
 			spec: `{sni: "https://example.com"}`,
-			want: []string{`spec.sni: Invalid value: "https://example.com": sni is a host name without wildcard, scheme or port, for example external.system.com`},
+			want: []string{`spec.sni: Invalid value: "https://example.com": sni must be a host name without wildcard, scheme or port, for example external.system.com`},
 		},
 		"a server name with port": {
 			spec: `{sni: "example.com:443"}`,
-			want: []string{`spec.sni: Invalid value: "example.com:443": sni is a host name without wildcard, scheme or port, for example external.system.com`},
+			want: []string{`spec.sni: Invalid value: "example.com:443": sni must be a host name without wildcard, scheme or port, for example external.system.com`},
 		},
 		"an empty server name": {
 			spec: `{sni: ""}`,
-			want: []string{`spec.sni: Invalid value: "": sni is a host name without wildcard, scheme or port, for example external.system.com`},
+			want: []string{`spec.sni: Invalid value: "": sni must be a host name without wildcard, scheme or port, for example external.system.com`},
 		},
 		"no names": {
 			spec: `{subjectAltNames: []}`,
@@ -242,15 +242,15 @@ func testEgressTargets(t *testing.T, c cluster) {
 		},
 		"a time-out of nothing": {
 			spec: `{http: {timeout: 0s}}`,
-			want: []string{`spec.http.timeout: Invalid value: "0s": timeout is a duration of at least 1ms, in h, m, s and ms, for example 30s`},
+			want: []string{`spec.http.timeout: Invalid value: "0s": timeout must be at least 1ms, in h, m, s and ms, for example 30s`},
 		},
 		"a time-out in days": {
 			spec: `{http: {timeout: 1d}}`,
-			want: []string{`spec.http.timeout: Invalid value: "1d": timeout is a duration of at least 1ms, in h, m, s and ms, for example 30s`},
+			want: []string{`spec.http.timeout: Invalid value: "1d": timeout must be at least 1ms, in h, m, s and ms, for example 30s`},
 		},
 		"a time-out without unit": {
 			spec: `{http: {timeout: "30"}}`,
-			want: []string{`spec.http.timeout: Invalid value: "30": timeout is a duration of at least 1ms, in h, m, s and ms, for example 30s`},
+			want: []string{`spec.http.timeout: Invalid value: "30": timeout must be at least 1ms, in h, m, s and ms, for example 30s`},
 		},
 		"a time-out as number": {
 			spec: `{http: {timeout: 30}}`,
@@ -266,11 +266,11 @@ func testEgressTargets(t *testing.T, c cluster) {
 		},
 		"connections that may not live": {
 			spec: `{connection: {maxAge: 999ms}}`,
-			want: []string{`spec.connection.maxAge: Invalid value: "999ms": maxAge is a duration of at least 1s, in h, m, s and ms, for example 5m`},
+			want: []string{`spec.connection.maxAge: Invalid value: "999ms": maxAge must be at least 1s, in h, m, s and ms, for example 5m`},
 		},
 		"connections of negative age": {
 			spec: `{connection: {maxAge: -5m}}`,
-			want: []string{`spec.connection.maxAge: Invalid value: "-5m": maxAge is a duration of at least 1s, in h, m, s and ms, for example 5m`},
+			want: []string{`spec.connection.maxAge: Invalid value: "-5m": maxAge must be at least 1s, in h, m, s and ms, for example 5m`},
 		},
 		"a field that is misspelt": {
 			spec: `{apport: 8080}`,
@@ -278,7 +278,7 @@ func testEgressTargets(t *testing.T, c cluster) {
 		},
 		"several mistakes are told together": {
 			spec: `{port: 0, sni: "*.a.com", http: {retries: 11}}`,
-			want: []string{"spec.http.retries: Invalid value: 11: spec.http.retries in body should be less than or equal to 10", "spec.port: Invalid value: 0: spec.port in body should be greater than or equal to 1", `spec.sni: Invalid value: "*.a.com": sni is a host name without wildcard, scheme or port, for example external.system.com`},
+			want: []string{"spec.http.retries: Invalid value: 11: spec.http.retries in body should be less than or equal to 10", "spec.port: Invalid value: 0: spec.port in body should be greater than or equal to 1", `spec.sni: Invalid value: "*.a.com": sni must be a host name without wildcard, scheme or port, for example external.system.com`},
 		},
 	}
 	for name, test := range tests {

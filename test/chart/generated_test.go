@@ -333,8 +333,8 @@ func protection(kind, requested, name, wayAround string) string {
 		mesh.KindVirtualService: "virtualservices", mesh.KindDestinationRule: "destinationrules", mesh.KindServiceEntry: "serviceentries",
 	}[kind]
 	return fmt.Sprintf(`%s.networking.istio.io "%s" is forbidden: ValidatingAdmissionPolicy '%s' with binding '%s' denied request: `+
-		`%s %s is generated from an EgressTarget and carries the mutual TLS of Pods: without it, or with another spec, owner, finalizer, or Istio label `+
-		`or annotation, their calls fail or lose it. Change the EgressTarget instead; delete the EgressTarget when no Pod needs the host any more. %s`,
+		`%s %s is generated from an EgressTarget and provides mutual TLS for Pods: without it, or with another spec, owner, finalizer, or Istio label `+
+		`or annotation, their calls fail or leave in plain text. Change the EgressTarget instead, or delete it when no Pod uses the host anymore. %s`,
 		resource, requested, policy, policy, kind, name, wayAround)
 }
 
@@ -343,10 +343,10 @@ func wayAround(namespace string, labels map[string]string, listed bool) string {
 	command := "kubectl label namespace " + namespace + " mtls.egress/protection=off"
 	switch {
 	case labels["mtls.egress/protection"] == "off":
-		return "The namespace has the label mtls.egress/protection=off, which counts only for namespaces in the chart's value policy.exemptNamespaces."
+		return "The namespace has the label mtls.egress/protection=off, which has an effect only for namespaces in the chart's value policy.exemptNamespaces."
 	case listed:
-		return "The namespace is in the chart's value policy.exemptNamespaces, which counts only together with its label: " + command
+		return "The namespace is in the chart's value policy.exemptNamespaces, which has an effect only together with its label: " + command
 	}
-	return "An administrator who has to write this very object switches the protection off for the namespace, which takes two keys: " +
-		"the namespace in the chart's value policy.exemptNamespaces, and its label: " + command
+	return "To write this object anyway, an administrator must exempt the namespace in two places: the chart's value policy.exemptNamespaces, " +
+		"and its label: " + command
 }

@@ -34,7 +34,7 @@ func TestHelmTest(t *testing.T) {
 	if err != nil {
 		t.Errorf("Helm: %v", err)
 	}
-	if want := "a Pod of the namespace default that asks for external.system.com is injected\n"; said != want {
+	if want := "a Pod with the target external.system.com in the namespace default is injected\n"; said != want {
 		t.Errorf("the test says %q, want %q", said, want)
 	}
 	if len(left) > 0 {
@@ -61,7 +61,7 @@ func TestHelmTest(t *testing.T) {
 		if err := running.Upgrade(t.Context(), append(values, "test.namespace=kube-node-lease")...); err != nil {
 			t.Fatal(err)
 		}
-		fails(t, "the webhook isn't called for a Pod of the namespace kube-node-lease, which a policy of the chart then refuses: ")
+		fails(t, "the webhook is not called for a Pod in the namespace kube-node-lease, so a policy of the chart rejects it: ")
 	})
 	t.Run("the same without the policy", func(t *testing.T) {
 		if err := running.Upgrade(t.Context(), append(values, "test.namespace=kube-node-lease", "policy.requireInjected=false")...); err != nil {
@@ -70,7 +70,7 @@ func TestHelmTest(t *testing.T) {
 		until(t, "the API server doesn't know the policy any more", func(ctx context.Context) bool {
 			return installed.Create(ctx, newPod("kube-node-lease", "asks", map[string]string{"mtls.egress/target": "external.system.com"}), client.DryRunAll) == nil
 		})
-		fails(t, "the API server admits a Pod of the namespace kube-node-lease that asks for external.system.com, but it isn't injected")
+		fails(t, "the API server admits a Pod with the target external.system.com in the namespace kube-node-lease, but it is not injected")
 	})
 	t.Run("a namespace that isn't there", func(t *testing.T) {
 		if err := running.Upgrade(t.Context(), append(values, "test.namespace=nowhere")...); err != nil {
@@ -87,7 +87,7 @@ func TestHelmTest(t *testing.T) {
 		if err := running.StopWebhook(); err != nil {
 			t.Fatal(err)
 		}
-		fails(t, "the API server can't call the webhook. Its Pods have to be ready")
+		fails(t, "the API server can't call the webhook. Its Pods must be ready")
 	})
 }
 

@@ -19,8 +19,8 @@ func testInjected(t *testing.T, c cluster) {
 	refused := func(namespace, hosts string) string {
 		return fmt.Sprintf(`pods "pod" is forbidden: ValidatingAdmissionPolicy '%s' with binding '%s' denied request: the Pod asks for mutual TLS (annotation `+
 			`mtls.egress/target), but it was not injected for %s, so its calls could leave in plain text. Either the webhook 0-mtls-egress-webhook was not called, `+
-			`because it was down while its failurePolicy is Ignore or because it leaves out the namespace %s, or something changed the Pod after it. Create the Pod `+
-			`again when the webhook runs and serves the namespace; remove the annotation if the Pod needs no mutual TLS`, policy, policy, hosts, namespace)
+			`because it was down while its failurePolicy is Ignore or because it does not serve the namespace %s, or something changed the Pod after the webhook. `+
+			`Create the Pod again when the webhook runs and serves the namespace; remove the annotation if the Pod needs no mutual TLS`, policy, policy, hosts, namespace)
 	}
 	hostNetwork := fmt.Sprintf(`pods "pod" is forbidden: ValidatingAdmissionPolicy '%s' with binding '%s' denied request: a Pod with hostNetwork: true has no sidecar, `+
 		`so there is no mutual TLS for it (annotation mtls.egress/target): remove hostNetwork or the annotation`, policy, policy)
@@ -339,15 +339,15 @@ func testInjectedLater(t *testing.T, c cluster) {
 	const policy = "mtls-egress-webhook-injected"
 	refused := func(hosts string) string {
 		return fmt.Sprintf(`ValidatingAdmissionPolicy '%s' with binding '%s' denied request: the annotation mtls.egress/target asks for mutual `+
-			`TLS, but the Pod was not injected for %s when it was created. A Pod that exists gets no volumes and host aliases any more, so its calls could leave in `+
-			`plain text. Create the Pod anew with the annotation, or annotate the workload that makes it`, policy, policy, hosts)
+			`TLS, but the Pod was not injected for %s when it was created. Volumes and host aliases cannot be added to an existing Pod, so its calls could leave `+
+			`in plain text. Create the Pod again with the annotation, or annotate the workload that creates it`, policy, policy, hosts)
 	}
 	asks := func(value string) map[string]string { return map[string]string{egress.AnnotationTarget: value} }
 	const host = "external.system.com"
 	kept := func(pod string) string {
 		return fmt.Sprintf(`ValidatingAdmissionPolicy '%s' with binding '%s' denied request: the labels mtls.egress/injected and to.mtls.egress/HOST and the `+
-			`annotations mtls.egress/target and mtls.egress/secret of the Pod %s stay as they are as long as it exists: its sidecar goes by them, so with others `+
-			`calls would fail, or leave in plain text. Change the annotations of the workload that makes the Pod, or delete the Pod and create it anew`, policy, policy, pod)
+			`annotations mtls.egress/target and mtls.egress/secret of the Pod %s cannot be changed while it exists: its sidecar depends on them, so calls would `+
+			`fail or leave in plain text. Change the annotations of the workload that creates the Pod, or delete the Pod and create it again`, policy, policy, pod)
 	}
 	forged := func(label string) string {
 		return fmt.Sprintf(`ValidatingAdmissionPolicy '%s' with binding '%s' denied request: the Pod has the label %s, which its annotation mtls.egress/target does `+
@@ -402,7 +402,7 @@ func testInjectedLater(t *testing.T, c cluster) {
 		"a host of which no message can tell": {
 			pod: "plain", change: func(pod *corev1.Pod) { pod.Annotations = asks(strings.Repeat("a", 6000) + ".com") },
 			want: fmt.Sprintf(`ValidatingAdmissionPolicy '%s' with binding '%s' denied request: the annotation mtls.egress/target asks for mutual `+
-				`TLS, but the Pod was not injected for it when it was created, and a Pod that exists gets no volumes and host aliases any more: create the Pod anew`, policy, policy),
+				`TLS, but the Pod was not injected for it when it was created, and volumes and host aliases cannot be added to an existing Pod: create the Pod again`, policy, policy),
 		},
 
 		"the same host, written another way": {

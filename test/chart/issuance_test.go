@@ -66,8 +66,8 @@ func testIssuance(t *testing.T, c cluster) {
 			want := ""
 			if test.refused {
 				want = `egresstargets.mtls.egress "external.system.com" is forbidden: ValidatingAdmissionPolicy 'mtls-egress-webhook-issuance' with binding ` +
-					`'mtls-egress-webhook-issuance' denied request: credential.issuerRef asks cert-manager for a certificate, and ` + test.user + ` may not create Certificates ` +
-					`(cert-manager.io) in the namespace ` + in + `: ask an admin for that right, or put the credential into the Secret by another way`
+					`'mtls-egress-webhook-issuance' denied request: credential.issuerRef requests a certificate from cert-manager, and ` + test.user + ` is not allowed to create ` +
+					`Certificates (cert-manager.io) in the namespace ` + in + `: ask an administrator for that permission, or write the credential to the Secret in another way`
 			}
 			if diff := gocmp.Diff(want, message(err)); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)

@@ -58,7 +58,7 @@ func TestNotesTellTheNextStep(t *testing.T) {
 		"one replica of the controller": {set: `controller.deployment.replicas=1`, reservations: []string{"prometheusRule.enabled is off"}},
 		"a webhook that may be down": {
 			set:          `webhook.failurePolicy="Ignore"`,
-			reservations: []string{"webhook.failurePolicy is Ignore: while the webhook can't be called, annotated Pods are refused", "prometheusRule.enabled is off"},
+			reservations: []string{"webhook.failurePolicy is Ignore: while the webhook is down, a policy rejects annotated Pods", "prometheusRule.enabled is off"},
 		},
 		"a webhook that may be down, and nothing in its place": {
 			set:          `webhook.failurePolicy="Ignore",policy.requireInjected=false`,
@@ -67,12 +67,12 @@ func TestNotesTellTheNextStep(t *testing.T) {
 		"a cluster that denies by default": {
 			set: `policy={"otherTargets": "Deny", "allowedTargets": ["*.bank.example", "a.example"]}`,
 			reservations: []string{
-				"policy.otherTargets is Deny: namespaces may reach *.bank.example, a.example, and what the annotation mtls.egress/allowed-targets of a namespace lists. helm test asks for ",
+				"policy.otherTargets is Deny: namespaces can reach *.bank.example, a.example, and the hosts in their annotation mtls.egress/allowed-targets. helm test uses the target ",
 				"prometheusRule.enabled is off"},
 		},
 		"namespaces that are exempt": {
 			set:          `policy.exemptNamespaces=["shop","project"]`,
-			reservations: []string{"policy.exemptNamespaces has shop, project: whoever may label a namespace can take", "prometheusRule.enabled is off"},
+			reservations: []string{"policy.exemptNamespaces has shop, project: users who can label these namespaces can disable", "prometheusRule.enabled is off"},
 		},
 		"namespaces that are exempt from nothing": {
 			set:          `policy={"exemptNamespaces": ["shop"], "protectGenerated": false}`,

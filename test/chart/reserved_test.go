@@ -176,22 +176,22 @@ func message(err error) string {
 
 func reservedName(host string) func(kind string) string {
 	return func(kind string) string {
-		return kind + ` theirs is for ` + host + `, but the domain mtls-egress.internal belongs to the controller of mtls-egress-webhook: Istio could follow the object in ` +
-			`place of a generated one, so calls could fail or leave in plain text. Write the host of the partner, such as external.system.com; what its calls need goes ` +
-			`into the EgressTarget.`
+		return kind + ` theirs is for ` + host + `, but the domain mtls-egress.internal is reserved for the controller of mtls-egress-webhook: Istio could use the object ` +
+			`instead of a generated one, so calls could fail or leave in plain text. Use the host of the partner, such as external.system.com, and configure its calls ` +
+			`in the EgressTarget.`
 	}
 }
 
 func forgedOwner(owner string) func(kind string) string {
 	return func(kind string) string {
-		return kind + ` theirs has the owner ` + owner + `, but only the controller of mtls-egress-webhook makes objects that an EgressTarget owns. Remove the owner from ` +
+		return kind + ` theirs has the owner ` + owner + `, but only the controller of mtls-egress-webhook can create objects that an EgressTarget owns. Remove the owner from ` +
 			`metadata.ownerReferences.`
 	}
 }
 
 func reservedSubset(host string) func(kind string) string {
 	return func(string) string {
-		return `DestinationRule theirs is for the wildcard ` + host + ` and has a subset mtls-egress, the name of the subset that speaks mutual TLS in generated ones. Istio ` +
-			`would follow it where a generated one is missing, so calls could leave in plain text. Give the subset another name.`
+		return `DestinationRule theirs is for the wildcard ` + host + ` and has a subset mtls-egress, the name of the mutual TLS subset in generated DestinationRules. ` +
+			`If a generated one is missing, Istio would use this one, so calls could leave in plain text. Rename the subset.`
 	}
 }

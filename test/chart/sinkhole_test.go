@@ -50,9 +50,9 @@ func testSinkhole(t *testing.T, c cluster) {
 		if kind != "Service" {
 			resource = pluralOf(kind) + ".networking.istio.io"
 		}
-		return fmt.Sprintf(`%s "theirs" is forbidden: ValidatingAdmissionPolicy '%s' with binding '%s' denied request: %s theirs takes %s (%s), but in 240.0.0.0/4 `+
-			`mtls-egress-webhook has the addresses at which calls end that no sidecar takes over. With the object they would arrive, in plain text and from Pods of every `+
-			`namespace. Take an address outside of that range`, resource, policy, policy, kind, taken, field[kind])
+		return fmt.Sprintf(`%s "theirs" is forbidden: ValidatingAdmissionPolicy '%s' with binding '%s' denied request: %s theirs uses %s (%s), but 240.0.0.0/4 `+
+			`is reserved for the sinkhole addresses of mtls-egress-webhook, where calls are dropped that no sidecar intercepts. With this object, such calls from Pods `+
+			`of every namespace would arrive in plain text. Use an address outside that range`, resource, policy, policy, kind, taken, field[kind])
 	}
 	addresses := func(list ...any) *unstructured.Unstructured {
 		entry := claiming("sinkhole", "ServiceEntry", "spec", "addresses", list)

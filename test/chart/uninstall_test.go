@@ -56,7 +56,7 @@ func TestUninstall(t *testing.T) {
 	t.Run("a check that can't look refuses", func(t *testing.T) {
 		c.kubectl(t, "create", "serviceaccount", "nobody", "--namespace", "project")
 		said, err := installed.check(t.Context(), t.TempDir(), "project", "nobody", "uninstall-check")
-		want := "error: listing the Pods of all namespaces, to see whether they need the webhook: pods is forbidden: "
+		want := "error: listing the Pods in all namespaces: pods is forbidden: "
 		var exit *exec.ExitError
 		if !strings.HasPrefix(said, want) || !errors.As(err, &exit) || exit.ExitCode() != cli.ExitFailed {
 			t.Errorf("it ends with %v, want exit code %d; it says %q, want it to begin with %q", err, cli.ExitFailed, said, want)
@@ -95,7 +95,7 @@ func TestUninstall(t *testing.T) {
 	installed.program(t, "project", true)
 	installed.program(t, "unused", false)
 	said, err := installed.cleanUp(t)
-	if want := "left as they are, as Pods of their namespaces use some of them: default/external.system.com\n"; said != want || err != nil {
+	if want := "not deleted, because Pods in their namespaces use some of them: default/external.system.com\n"; said != want || err != nil {
 		t.Errorf("the cleanup ends with %v and says %q, want %q", err, said, want)
 	}
 	installed.wantProgrammed(t, "after the cleanup by hand", map[string][]string{"default": all(), "project": nil, "unused": {targetName}})
@@ -111,7 +111,7 @@ func TestUninstall(t *testing.T) {
 	until(t, "the protection of what is generated", func(ctx context.Context) bool {
 		return denied(c.Delete(ctx, generated("project", mesh.KindServiceEntry), client.DryRunAll), "mtls-egress-webhook-generated-objects")
 	})
-	if said, err := installed.cleanUp(t, "--timeout=10s"); err == nil || !strings.Contains(said, "is generated from an EgressTarget and carries the mutual TLS of Pods") {
+	if said, err := installed.cleanUp(t, "--timeout=10s"); err == nil || !strings.Contains(said, "is generated from an EgressTarget and provides mutual TLS for Pods") {
 		t.Errorf("the cleanup of what is installed ends with %v and says %q; want it refused", err, said)
 	}
 	said, problem = installed.uninstall(t)
@@ -177,9 +177,9 @@ const (
 project     CronJob      report    external.system.com, b.example.com:8443
 project     Deployment   orders    external.system.com
 default     Pod          by-hand   external.system.com
-error: the webhook is in use: mutual TLS is asked for by 2 workloads and 1 Pod. Without the webhook and its policies their next Pods would call in plain text. ` +
-		`Remove the annotation mtls.egress/target from the workloads and wait until their Pods are gone, then uninstall again. helm uninstall --no-hooks uninstalls ` +
-		"all the same. helm rollback to the last revision (helm list --all) keeps the release\n"
+error: the webhook is in use: 2 workloads and 1 Pod request mutual TLS. Without the webhook and its policies, their next Pods would call in plain text. ` +
+		`Remove the annotation mtls.egress/target from the workloads and wait until their Pods are gone, then uninstall again. helm uninstall --no-hooks skips this check. ` +
+		"helm rollback to the last revision (helm list --all) keeps the release\n"
 )
 
 type installedRelease struct {

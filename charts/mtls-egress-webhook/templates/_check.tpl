@@ -1,9 +1,9 @@
 {{- /*
-What the Pods of Helm's hooks share. Each runs one command once, with a ServiceAccount of its own and with the settings in
-webhook.deployment.
+The common parts of the Pods of Helm hooks. Each Pod runs one command once, with its own
+ServiceAccount and with the settings in webhook.deployment.
 */}}
 
-{{- /* Not the selector labels: such a Pod doesn't answer admission requests. */}}
+{{- /* These are not the selector labels, because such a Pod doesn't answer admission requests. */}}
 {{- define "mtls-egress-webhook.checkLabels" -}}
 {{- $named := dict "app.kubernetes.io/name" (printf "%s-%s" (include "mtls-egress-webhook.name" .top) .check) }}
 {{- merge $named (include "mtls-egress-webhook.labels" .top | fromYaml) | toYaml }}
@@ -34,7 +34,7 @@ annotations:
   {{- include "mtls-egress-webhook.checkHook" . | nindent 2 }}
 {{- end }}
 
-{{- /* The account comes first, then its role and the binding of both, and last what uses them. */}}
+{{- /* The weights create the ServiceAccount first, then its role, then the binding, and last the Pod or Job. */}}
 {{- define "mtls-egress-webhook.checkAccount" -}}
 apiVersion: v1
 kind: ServiceAccount
@@ -43,7 +43,7 @@ metadata:
 automountServiceAccountToken: false
 {{- end }}
 
-{{- /* With a namespace it is a Role there, without one a ClusterRole. Its rules follow it. */}}
+{{- /* A Role if the dict has a namespace, otherwise a ClusterRole. The caller appends the rules. */}}
 {{- define "mtls-egress-webhook.checkRole" -}}
 apiVersion: rbac.authorization.k8s.io/v1
 kind: {{ ternary "Role" "ClusterRole" (hasKey . "namespace") }}
@@ -72,13 +72,13 @@ subjects:
 {{- $deployment := $values.webhook.deployment -}}
 restartPolicy: Never
 serviceAccountName: {{ include "mtls-egress-webhook.checkName" . }}
-# The token is mounted below, where it can be seen.
+# The token is mounted explicitly below.
 automountServiceAccountToken: false
 {{- with $values.imagePullSecrets }}
 imagePullSecrets:
   {{- toYaml . | nindent 2 }}
 {{- end }}
-{{- /* What runs after the release is gone has no quota any more that would admit it with a system- priority. */}}
+{{- /* After the release is deleted, no quota admits a Pod with a system- priority class. */}}
 {{- if and $deployment.priorityClassName (not .afterwards) }}
 priorityClassName: {{ $deployment.priorityClassName }}
 {{- end }}
@@ -110,7 +110,7 @@ nodeSelector:
 tolerations:
   {{- toYaml . | nindent 2 }}
 {{- end }}
-{{- /* Not what keeps the webhook's Pods apart: it would keep this one from the nodes that they are on. */}}
+{{- /* Only the node affinity. Pod anti-affinity for the webhook would keep this Pod off the nodes where the webhook runs. */}}
 {{- with $deployment.affinity.nodeAffinity }}
 affinity:
   nodeAffinity:

@@ -1,7 +1,8 @@
 {{/*
-A CEL expression: this is no ReplicaSet of a Deployment. Those repeat its annotations, get their template from it and can be scaled
-while the webhook is down. What anything else controls is a workload like any other, the Jobs of a CronJob too: they may carry
-annotations of the CronJob's jobTemplate that stand nowhere else.
+A CEL expression that is true unless the object is a ReplicaSet of a Deployment. Such a ReplicaSet
+copies the annotations and the template of the Deployment, and it must be scalable while the webhook
+is down. Workloads with any other controller are ordinary workloads, including Jobs of a CronJob:
+they can have annotations from the jobTemplate that exist nowhere else.
 */}}
 {{- define "mtls-egress-webhook.notControlled" -}}
 !object.metadata.?ownerReferences.orValue([]).exists(owner, owner.?controller.orValue(false) &&

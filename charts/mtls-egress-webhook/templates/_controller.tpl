@@ -6,7 +6,7 @@ The part of the Deployment that only the controller has.
 - --leader-elect
 - --target-retention={{ .Values.controller.targetRetention }}
 - --expiry-warnings={{ join "," .Values.controller.expiryWarnings }}
-{{- /* YAML reads a bare off as false. */}}
+{{- /* YAML parses an unquoted off as false. */}}
 - --verify-targets={{ .Values.controller.verifyTargets | default "off" }}
 - --verify-interval={{ .Values.controller.verifyInterval }}
 {{- end }}

@@ -1,5 +1,6 @@
 {{- /*
-The Deployment of one of the two processes. Each process has a template with its own part: args, ports, mounts and volumes.
+The Deployment of one of the two processes. Each process has a template with its own part: args,
+ports, mounts and volumes.
 */}}
 {{- define "mtls-egress-webhook.deployment" -}}
 {{- $deployment := (get .top.Values .component).deployment -}}
@@ -81,7 +82,8 @@ spec:
           failureThreshold: 3
         readinessProbe:
           httpGet: {path: /readyz, port: health}
-          # Three periods fit into the default webhook.deployment.shutdownDelay, so that no request reaches a Pod that has stopped.
+          # Three periods fit into the default webhook.deployment.shutdownDelay, so that no request
+          # reaches a Pod that has stopped.
           periodSeconds: 3
           timeoutSeconds: 2
           failureThreshold: 1
@@ -129,7 +131,7 @@ spec:
       {{- end }}
 {{- end }}
 
-{{- /* The arguments that both processes have. */}}
+{{- /* The arguments of both processes. */}}
 {{- define "mtls-egress-webhook.sharedArgs" -}}
 - --metrics-address=:8080
 - --health-address=:8081

@@ -14,9 +14,10 @@
 {{- end }}
 
 {{/*
-The API server calls webhook configurations in the order of their names. Istio's (istio-sidecar-injector, or
-istio-revision-tag-…) reads the annotations that ours writes and is not called a second time, so ours has to come first: a
-digit sorts before every letter. https://github.com/istio/istio/issues/43074
+The API server calls webhooks in the order of the names of their configurations. Istio's webhook
+(istio-sidecar-injector or istio-revision-tag-…) reads the annotations that this webhook writes, and
+it is not called a second time. Therefore this configuration must come first: a digit sorts before
+every letter. https://github.com/istio/istio/issues/43074
 */}}
 {{- define "mtls-egress-webhook.webhookConfiguration" -}}
 {{- printf "0-%s" (include "mtls-egress-webhook.fullname" .) }}
@@ -34,7 +35,7 @@ digit sorts before every letter. https://github.com/istio/istio/issues/43074
 {{- printf "%s-ca" (include "mtls-egress-webhook.servingCertificate" .) }}
 {{- end }}
 
-{{- /* The names of the Secrets that cert-manager makes for the release, or made before it had another issuer, as a list. */}}
+{{- /* A list of the names of the Secrets that cert-manager creates for the release, or created before issuerRef was set. */}}
 {{- define "mtls-egress-webhook.servingSecrets" -}}
 {{- $secrets := list }}
 {{- if eq .Values.servingCertificate.provider "cert-manager" }}
@@ -44,8 +45,8 @@ digit sorts before every letter. https://github.com/istio/istio/issues/43074
 {{- end }}
 
 {{- /*
-What belongs to one of the two processes takes a dict with top, the root context, and component, which is webhook or
-controller. The section of the values with that name holds the settings of the process.
+Templates for one of the two processes take a dict with top (the root context) and component
+(webhook or controller). The section of the values with that name holds the settings of the process.
 */}}
 
 {{- define "mtls-egress-webhook.componentName" -}}
@@ -75,7 +76,7 @@ labels:
 {{- $values.serviceAccount.name | default (include "mtls-egress-webhook.componentName" .) }}
 {{- end }}
 
-{{- /* The name of the Lease, which the controller has as a constant. */}}
+{{- /* The name of the Lease is a constant in the controller. */}}
 {{- define "mtls-egress-webhook.lease" -}}
 mtls-egress-webhook-controller
 {{- end }}
@@ -95,7 +96,7 @@ app.kubernetes.io/name: {{ include "mtls-egress-webhook.name" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end }}
 
-{{- /* On every object. What the chart itself says stays: Services, tests and people find the objects by it. */}}
+{{- /* The labels of every object. The chart's own labels take precedence over commonLabels, because selectors depend on them. */}}
 {{- define "mtls-egress-webhook.labels" -}}
 {{- $own := include "mtls-egress-webhook.selectorLabels" . | fromYaml }}
 {{- $own = merge $own (dict

@@ -1,6 +1,6 @@
 {{- /*
-What every Pod of the chart has, those of the Deployments and of the hooks: the security context that the Pod Security level
-restricted requires, and the token in a visible volume.
+The common parts of every Pod of the chart, in the Deployments and in the hooks: the security
+context that the Pod Security Standard "restricted" requires, and the token in an explicit volume.
 */}}
 
 {{- define "mtls-egress-webhook.podSecurityContext" -}}
@@ -25,7 +25,7 @@ readOnly: true
 {{- define "mtls-egress-webhook.tokenVolume" -}}
 name: token
 projected:
-  # Readable for the image's user, whatever its number.
+  # Readable for any user ID.
   defaultMode: 0444
   sources:
   - serviceAccountToken: {path: token, expirationSeconds: 3600}

@@ -1,12 +1,13 @@
 {{/*
-A CEL expression: the key of a label is one that the webhook sets on Pods.
+A CEL expression that is true if key is a label that the webhook sets on Pods.
 */}}
 {{- define "mtls-egress-webhook.ourLabel" -}}
 (key == 'mtls.egress/injected' || key.startsWith('to.mtls.egress/'))
 {{- end }}
 {{/*
-A CEL expression: the key of a label is that of a host, as HostLabel in internal/target writes it. A host of more than 63 characters is cut to 52,
-loses hyphens and dots at the end, and gets a hyphen and the ten digits of a hash.
+A CEL expression that is true if key is the label of host, as HostLabel in internal/egress writes
+it. A host of more than 63 characters is cut to 52, without hyphens and dots at the end, and gets a
+hyphen and ten digits of a hash.
 */}}
 {{- define "mtls-egress-webhook.labelOfHost" -}}
 (size(host) <= 63 ? key == 'to.mtls.egress/' + host :

@@ -1,10 +1,11 @@
 {{- /*
-What the roles of both processes share.
+The common parts of the roles of both processes.
 */}}
 
 {{- define "mtls-egress-webhook.meshConfigRule" -}}
-# The mesh configuration, by list and watch with a field selector on its name. In all namespaces, because a Role can't be
-# installed into a root namespace that doesn't exist yet, and the chart may be installed before Istio.
+# The mesh configuration, by list and watch with a field selector on its name. In all namespaces,
+# because a Role can't be installed into a root namespace that doesn't exist yet, and the chart may
+# be installed before Istio.
 - apiGroups: [""]
   resources: [configmaps]
   resourceNames: [{{ .Values.istio.meshConfigMap | quote }}]

@@ -23,7 +23,8 @@ The part of the Deployment that only the webhook has.
 
 {{- define "mtls-egress-webhook.webhook.volumeMounts" -}}
 {{- if eq .Values.servingCertificate.provider "cert-manager" }}
-# No subPath: the kubelet doesn't update such a mount. https://kubernetes.io/docs/concepts/storage/volumes/#using-subpath
+# No subPath: the kubelet doesn't update such a mount.
+# https://kubernetes.io/docs/concepts/storage/volumes/#using-subpath
 - name: serving-certificate
   mountPath: /var/run/secrets/serving-certificate
   readOnly: true

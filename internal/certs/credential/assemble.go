@@ -12,20 +12,20 @@ import (
 	"mtls.egress/webhook/internal/egress"
 )
 
-// Assembled is a credential that is ready to become a Secret.
+// Assembled is the content of a credential Secret.
 type Assembled struct {
-	// Data is that of the Secret, by the keys of the layout.
+	// Data is the data of the Secret, by the keys of the layout.
 	Data map[string][]byte
-	// Credential says what it is.
+	// Credential describes the client certificate.
 	Credential *Credential
-	// Findings are warnings only.
+	// Findings contains only warnings.
 	Findings []Finding
 }
 
-// Assemble makes of a bundle and the CA of the server what a Secret of the layout holds: the leaf
-// and its intermediates in order without the root, the key as PKCS#8, and the CA, all as PEM with
-// nothing else between. layout.ServerCA is "" where the CA comes from elsewhere. What [Check]
-// refuses is refused here; the error is then a [*RefusedError].
+// Assemble returns the content of a Secret with the given layout, as PEM without other text: the
+// leaf and its intermediates in order and without the root, the private key as PKCS#8, and the CA
+// of the server. If layout.ServerCA is "", the CA is omitted. If [Check] refuses the credential,
+// the error is a [*RefusedError].
 func Assemble(bundle Bundle, serverCA []*x509.Certificate, layout egress.Layout, now time.Time) (*Assembled, error) {
 	chain, err := Arrange(bundle)
 	if err != nil {
@@ -54,28 +54,30 @@ func encodeCertificates(certificates []*x509.Certificate) []byte {
 	return out.Bytes()
 }
 
-// encodePrivateKey passes no error of the encoder on: it might quote the key.
+// encodePrivateKey returns the key as a PKCS#8 PEM block. It doesn't wrap the error of the encoder,
+// which could contain the key.
 func encodePrivateKey(key crypto.Signer) ([]byte, error) {
 	der, err := x509.MarshalPKCS8PrivateKey(key)
 	if err != nil {
-		return nil, errors.New("the private key is of a kind that can't be written as PKCS#8: a TLS client needs an RSA or ECDSA key")
+		return nil, errors.New("the private key can't be encoded as PKCS#8: use an RSA or ECDSA key")
 	}
 	return pem.EncodeToMemory(&pem.Block{Type: pkcs8Block, Bytes: der}), nil
 }
 
-// ReadServerCA reads the CA certificates of a server from a file, PEM or DER, whose name stands in
-// the error.
+// ReadServerCA parses the CA certificates of a server from a PEM or DER file. name is the name of
+// the file, for error messages.
 func ReadServerCA(name string, content []byte) ([]*x509.Certificate, error) {
 	return readCertificateFile(part{serverCAPart, name}, content)
 }
 
-// ReadCertificates reads a client certificate, and others that stand with it, from a file, PEM or
-// DER, whose name stands in the error.
+// ReadCertificates parses a client certificate, and others in the same file, from a PEM or DER
+// file. name is the name of the file, for error messages.
 func ReadCertificates(name string, content []byte) ([]*x509.Certificate, error) {
 	return readCertificateFile(part{certificatePart, name}, content)
 }
 
-// ReadPrivateKey reads the private key of a PEM file, whose name stands in the error.
+// ReadPrivateKey parses the private key in a PEM file. name is the name of the file, for error
+// messages.
 func ReadPrivateKey(name string, content []byte) (crypto.Signer, error) {
 	key, problem := readPrivateKey(part{privateKeyPart, name}, content)
 	if problem != "" {
@@ -88,7 +90,9 @@ func readCertificateFile(p part, content []byte) ([]*x509.Certificate, error) {
 	if isDER(content) && !isPKCS12(content) && len(content) <= MaxPartSize {
 		encoded, ok := splitDER(content)
 		if !ok || len(encoded[0]) <= maxCertificateSize && !isCertificate(encoded[0]) {
-			return nil, fmt.Errorf("%s is DER, but not a certificate; of PKCS#7 (.p7b) take the certificates out (openssl pkcs7 -inform DER -print_certs)", p)
+			return nil, fmt.Errorf(
+				"%s is DER, but not a certificate; extract the certificates from a PKCS#7 file (.p7b) with openssl "+
+					"pkcs7 -inform DER -print_certs", p)
 		}
 		return certificatesOrError(parseCertificates(p, encoded))
 	}

@@ -36,9 +36,9 @@ func BenchmarkJudge(b *testing.B) {
 	}
 }
 
-// BenchmarkJudgeThousand judges 1,000 different Secrets, whose keys are of three types in turn and
-// whose chains have two certificates. Half of its time goes into RSA keys, whose numbers
-// crypto/x509 checks against each other when it reads one.
+// BenchmarkJudgeThousand checks 1,000 different Secrets. Their keys alternate between three types,
+// and their chains have two certificates. Half of the time is spent on RSA keys, because
+// crypto/x509 validates their numbers when it parses them.
 func BenchmarkJudgeThousand(b *testing.B) {
 	const credentials = 1000
 	keys := []crypto.Signer{

@@ -19,20 +19,20 @@ import (
 	"mtls.egress/webhook/internal/certs/pfx"
 )
 
-// ber is a way to write values in BER.
+// ber is a style of BER encoding.
 type ber struct {
-	// indefinite says that values in others have an end instead of a length.
+	// indefinite reports whether nested values have an end-of-contents instead of a length.
 	indefinite bool
-	// piece is how many bytes a piece of an octet string has; 0 leaves them whole.
+	// piece is the segment size of octet strings in bytes. 0 means one segment.
 	piece int
-	// long says that lengths of more than a byte have a zero in front.
+	// long reports whether lengths of more than a byte have a leading zero.
 	long bool
-	// behind is what lies behind the AuthenticatedSafe, under its MAC.
+	// behind is additional content after the AuthenticatedSafe, covered by its MAC.
 	behind string
 }
 
-// styles are NSS's, the one with pieces of 1000 bytes that Bouncy Castle's BEROctetString writes,
-// and two that nobody writes.
+// styles are the style of NSS, the style of Bouncy Castle's BEROctetString with segments of 1000
+// bytes, and two that no tool writes.
 func styles() map[string]ber {
 	return map[string]ber{
 		"as NSS":                {indefinite: true, piece: 1 << 16},
@@ -42,7 +42,7 @@ func styles() map[string]ber {
 	}
 }
 
-// encode writes values in DER anew.
+// encode encodes values in DER in this style.
 func (b ber) encode(tb testing.TB, der []byte) (encoded []byte) {
 	tb.Helper()
 	for len(der) > 0 {
@@ -99,8 +99,8 @@ type pdu struct {
 	} `asn1:"optional"`
 }
 
-// convert writes both layers of a PKCS#12 file anew, with a MAC that fits. The content is what the
-// MAC is over.
+// convert encodes both layers of a PKCS#12 file in this style, with a matching MAC. It also returns
+// the content that the MAC covers.
 func (b ber) convert(tb testing.TB, der []byte, secret string) (file, content []byte) {
 	tb.Helper()
 	var p12 pdu
@@ -122,8 +122,7 @@ func (b ber) convert(tb testing.TB, der []byte, secret string) (file, content []
 	return b.encode(tb, must[[]byte](tb)(asn1.Marshal(p12))), content
 }
 
-// remac is the MAC of other content, with the encoding of the password that the MAC of the present
-// one has.
+// remac returns the MAC of other content, with the password encoding of the present MAC.
 func remac(tb testing.TB, p12 pdu, hash crypto.Hash, content []byte, secret string) []byte {
 	tb.Helper()
 	var encoded []byte
@@ -145,8 +144,8 @@ func remac(tb testing.TB, p12 pdu, hash crypto.Hash, content []byte, secret stri
 	return nil
 }
 
-// TestPKCS12InBER: a file in BER is read as the same file in DER is. OpenSSL reads them too, so
-// they are good ones.
+// TestPKCS12InBER checks that a file in BER results in the same bundle as the file in DER. OpenSSL
+// also reads the files, which shows that they are valid.
 func TestPKCS12InBER(t *testing.T) {
 	p := newPartner(t)
 	whole := [][]byte{p.client.CertPEM, p.issuing.CertPEM, p.root.CertPEM}
@@ -173,13 +172,18 @@ func TestPKCS12InBER(t *testing.T) {
 		"one round of derivation":            {file: openSSL("-noiter", "-nomaciter")},
 		"an empty password":                  {file: openSSL("-passout", "pass:"), password: "-"},
 		"certificates that aren't encrypted": {file: openSSL("-certpbe", "NONE")},
-		"friendly names":                     {file: openSSL("-name", "orders", "-caname", "issuing", "-caname", "root")},
-		"no MAC and nothing encrypted":       {file: openSSL("-passout", "pass:", "-nomac", "-keypbe", "NONE", "-certpbe", "NONE"), password: "-"},
-		"Java 17's own":                      {file: java(), password: "changeit"},
-		"Java's of old":                      {file: java("-J-Dkeystore.pkcs12.legacy"), password: "changeit"},
-		"Windows":                            {file: fixture("windows-certmgr-aes"), password: "password"},
-		"no bytes for an empty password":     {file: fixture("windows-azure-rc2"), password: "-"},
-		"a key of 4096 bits":                 {file: fixture("go-pkcs12-aes192"), password: "password"},
+		"friendly names": {
+			file: openSSL("-name", "orders", "-caname", "issuing", "-caname", "root"),
+		},
+		"no MAC and nothing encrypted": {
+			file:     openSSL("-passout", "pass:", "-nomac", "-keypbe", "NONE", "-certpbe", "NONE"),
+			password: "-",
+		},
+		"Java 17's own":                  {file: java(), password: "changeit"},
+		"Java's of old":                  {file: java("-J-Dkeystore.pkcs12.legacy"), password: "changeit"},
+		"Windows":                        {file: fixture("windows-certmgr-aes"), password: "password"},
+		"no bytes for an empty password": {file: fixture("windows-azure-rc2"), password: "-"},
+		"a key of 4096 bits":             {file: fixture("go-pkcs12-aes192"), password: "password"},
 	}
 	read := 0
 	defer func() {
@@ -192,7 +196,8 @@ func TestPKCS12InBER(t *testing.T) {
 			want := must[credential.Bundle](t)(credential.ReadPKCS12(der, secret))
 			for style, b := range styles() {
 				content, _ := b.convert(t, der, secret)
-				if output, ok := openssl(t, "pkcs12", "-legacy", "-noout", "-in", write(t, "ber.p12", content), "-passin", "pass:"+secret); !ok {
+				if output, ok := openssl(t, "pkcs12", "-legacy", "-noout", "-in", write(t, "ber.p12", content),
+					"-passin", "pass:"+secret); !ok {
 					t.Errorf("%s: openssl doesn't read it: %s", style, output)
 				}
 				got, err := credential.ReadPKCS12(content, secret)
@@ -212,11 +217,19 @@ func TestPKCS12InBER(t *testing.T) {
 	}
 }
 
-// TestPKCS12OfNSS reads what NSS made of a key store, and what becomes of that on a bad way or with
-// another password.
+// TestPKCS12OfNSS reads a key store of NSS, also when it is corrupted or read with another
+// password.
 func TestPKCS12OfNSS(t *testing.T) {
-	const damaged, wrong = "the file is damaged inside, though as long as it should be; fetch it again, in binary mode", "the password is wrong"
-	want := must[credential.Chain](t)(credential.Arrange(must[credential.Bundle](t)(credential.ReadPKCS12(must[[]byte](t)(os.ReadFile("../../../examples/credential/keystore.p12")), "changeit"))))
+	const damaged, wrong = "the file has the right length, but its content is corrupted; " +
+		"download it again in binary mode", "the password is wrong"
+	want := must[credential.Chain](t)(
+		credential.Arrange(
+			must[credential.Bundle](t)(
+				credential.ReadPKCS12(must[[]byte](t)(os.ReadFile("../../../examples/credential/keystore.p12")),
+					"changeit"),
+			),
+		),
+	)
 	as := func(name string) []byte { return must[[]byte](t)(os.ReadFile("testdata/pkcs12/nss-" + name + ".p12")) }
 	old := as("rc2")
 	changed := func(at int) []byte {
@@ -229,17 +242,19 @@ func TestPKCS12OfNSS(t *testing.T) {
 		password string
 		want     string
 	}{
-		"AES and SHA-256":                   {content: as("aes"), password: "changeit"},
-		"AES and SHA-512":                   {content: as("sha512"), password: "changeit"},
-		"3DES and SHA-256":                  {content: as("3des"), password: "changeit"},
-		"RC2 and SHA-1":                     {content: old, password: "changeit"},
-		"another password":                  {content: old, password: "changed", want: wrong},
-		"no password":                       {content: old, want: "the file has a password, and none was given"},
-		"a password of UCS-4":               {content: old, password: "🔑", want: "the password has characters that no PKCS#12 password has (beyond Unicode's first plane)"},
+		"AES and SHA-256":  {content: as("aes"), password: "changeit"},
+		"AES and SHA-512":  {content: as("sha512"), password: "changeit"},
+		"3DES and SHA-256": {content: as("3des"), password: "changeit"},
+		"RC2 and SHA-1":    {content: old, password: "changeit"},
+		"another password": {content: old, password: "changed", want: wrong},
+		"no password":      {content: old, want: "the file has a password, and none was given"},
+		"a password of UCS-4": {content: old, password: "🔑", want: "the password has characters that " +
+			"PKCS#12 doesn't allow (outside the Unicode Basic Multilingual Plane)"},
 		"a byte changed in what is sealed":  {content: changed(len(old) / 2), password: "changeit", want: wrong},
 		"a byte changed in the MAC":         {content: changed(len(old) - 40), password: "changeit", want: wrong},
 		"a byte changed in the outer layer": {content: changed(6), password: "changeit", want: damaged},
-		"a newline behind it":               {content: append(bytes.Clone(old), '\n'), password: "changeit", want: "the file has 1 bytes behind its end: it was changed on its way; fetch it again, in binary mode"},
+		"a newline behind it": {content: append(bytes.Clone(old), '\n'), password: "changeit",
+			want: "the file has 1 extra bytes at its end: it was changed in transit; download it again in binary mode"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			bundle, err := credential.ReadPKCS12(test.content, test.password)
@@ -261,11 +276,14 @@ func TestPKCS12OfNSS(t *testing.T) {
 	}
 }
 
-// TestAnyByteOfBERChanged: a changed byte is refused or changes nothing, and below the MAC it is
-// always a wrong password.
+// TestAnyByteOfBERChanged checks that a changed byte is refused or has no effect. Under the MAC, it
+// always results in a wrong password.
 func TestAnyByteOfBERChanged(t *testing.T) {
 	p := newPartner(t)
-	der := must[[]byte](t)(pkcs12.LegacyRC2.WithIterations(1).Encode(p.client.Key, p.client.Certificate, []*x509.Certificate{p.issuing.Certificate}, password))
+	der := must[[]byte](t)(
+		pkcs12.LegacyRC2.WithIterations(
+			1).Encode(p.client.Key, p.client.Certificate, []*x509.Certificate{p.issuing.Certificate}, password),
+	)
 	file, content := ber{indefinite: true, piece: 1 << 16}.convert(t, der, password)
 	want := must[credential.Bundle](t)(credential.ReadPKCS12(file, password))
 	begin := bytes.Index(file, content)

@@ -11,7 +11,7 @@ import (
 	"mtls.egress/webhook/internal/egress"
 )
 
-// Destination is what a destination of SAP BTP says about a client certificate
+// Destination is the part of an SAP BTP destination that concerns the client certificate
 // (https://help.sap.com/docs/connectivity/sap-btp-connectivity-cf/client-certificate-authentication-for-http-destinations).
 type Destination struct {
 	// Name of the destination.
@@ -19,21 +19,21 @@ type Destination struct {
 	// Host and Port of its URL.
 	Host string
 	Port int32
-	// Path of its URL, which stays the app's business; "" when there is none.
+	// Path of its URL, which the app keeps using. "" if the URL has none.
 	Path string
 	// KeyStore is the PKCS#12 file.
 	KeyStore []byte
-	// Password of the key store; "" when the export leaves it out.
+	// Password of the key store. "" if the export omits it.
 	Password string
-	// TrustStore is the name of the store with the CA of the server; "" when the destination trusts
-	// the CAs of the platform.
+	// TrustStore is the name of the store with the CA of the server. "" if the destination trusts the
+	// CAs of the platform.
 	TrustStore string
-	// TrustAll says that the destination doesn't check the server at all.
+	// TrustAll reports whether the destination skips server authentication.
 	TrustAll bool
 }
 
-// exportedDestination is the JSON of the destination service, which puts the fields of the
-// destination next to the certificates or one level down, depending on the call
+// exportedDestination is the JSON of the destination service. Depending on the API call, the fields
+// of the destination are next to the certificates or one level below
 // (https://api.sap.com/api/SAP_CP_CF_Connectivity_Destination/overview).
 type exportedDestination struct {
 	destinationFields
@@ -56,7 +56,7 @@ type destinationCertificate struct {
 	Content string `json:"Content"`
 }
 
-// trueText is a Boolean that the destination service writes as text.
+// trueText is a boolean that the destination service writes as a string.
 type trueText bool
 
 func (t *trueText) UnmarshalJSON(text []byte) error {
@@ -64,38 +64,50 @@ func (t *trueText) UnmarshalJSON(text []byte) error {
 	return nil
 }
 
-// clientCertificateAuthentication is the only type of authentication that has a client certificate.
+// clientCertificateAuthentication is the only authentication type with a client certificate.
 const clientCertificateAuthentication = "ClientCertificateAuthentication"
 
-// ReadDestination reads an exported destination in JSON. The error has all problems, a line each,
-// and no byte of the content but names.
+// ReadDestination parses an exported destination in JSON. The error lists all problems, one per
+// line. It contains no content of the file except names.
 func ReadDestination(content []byte) (*Destination, error) {
-	// The key store is in base64, and the other certificates may be as large.
+	// The key store is base64-encoded, and the other certificates can have the same size.
 	if most := 2 * MaxPartSize; len(content) > most {
-		return nil, fmt.Errorf("the file has %d bytes: more than %d are not read", len(content), most)
+		return nil, fmt.Errorf("the file has %d bytes: the limit is %d", len(content), most)
 	}
 	var exported exportedDestination
 	if err := json.Unmarshal(content, &exported); err != nil {
-		// The decoder's words may quote a value, which is a password here.
-		return nil, errors.New("the file is not the JSON of a destination: it has an object with URL, Authentication, KeyStoreLocation, KeyStorePassword, and certificates[] with Name and Content")
+		// The error of the decoder can contain a value, such as the password.
+		return nil, errors.New(
+			"the file is not the JSON of a destination: it must have an object with URL, Authentication, " +
+				"KeyStoreLocation, KeyStorePassword, and certificates[] with Name and Content")
 	}
 	fields := exported.destinationFields
 	if exported.Configuration != nil {
 		fields = *exported.Configuration
 	}
-	destination := &Destination{Name: fields.Name, Password: fields.KeyStorePassword, TrustStore: fields.TrustStoreLocation, TrustAll: bool(fields.TrustAll)}
+	destination := &Destination{
+		Name:       fields.Name,
+		Password:   fields.KeyStorePassword,
+		TrustStore: fields.TrustStoreLocation,
+		TrustAll:   bool(fields.TrustAll),
+	}
 	var problems []error
 	if fields.Authentication != clientCertificateAuthentication {
-		problems = append(problems, fmt.Errorf("the Authentication is %s, and only %s has a client certificate", quoteField(fields.Authentication), clientCertificateAuthentication))
+		problems = append(
+			problems,
+			fmt.Errorf("the Authentication is %s, and only %s has a client certificate",
+				quoteField(fields.Authentication), clientCertificateAuthentication),
+		)
 	}
-	problems = append(problems, destination.setURL(fields.URL), destination.setKeyStore(fields.KeyStoreLocation, exported.Certificates))
+	problems = append(problems, destination.setURL(fields.URL),
+		destination.setKeyStore(fields.KeyStoreLocation, exported.Certificates))
 	if err := errors.Join(problems...); err != nil {
 		return nil, err
 	}
 	return destination, nil
 }
 
-// quoteField is a field of the file in a message.
+// quoteField formats a field of the file for a message.
 func quoteField(value string) string {
 	if value == "" {
 		return "missing"
@@ -110,10 +122,11 @@ func (d *Destination) setURL(text string) error {
 	case text == "":
 		return fmt.Errorf("URL is missing: %s", want)
 	case err != nil:
-		// The parser quotes the URL, which may hold a password.
+		// The error of the parser contains the URL, which can contain a password.
 		return fmt.Errorf("URL can't be read: %s", want)
 	case parsed.Scheme != "https":
-		return fmt.Errorf("URL has the scheme %s: %s, as a client certificate is presented over TLS only", quoteField(parsed.Scheme), want)
+		return fmt.Errorf("URL has the scheme %s: %s, because a client certificate requires TLS",
+			quoteField(parsed.Scheme), want)
 	}
 	host, err := egress.NormalizeHost(parsed.Hostname())
 	if err != nil {
@@ -151,13 +164,16 @@ func (d *Destination) setKeyStore(location string, certificates []destinationCer
 		return nil
 	}
 	if len(names) == 0 {
-		return fmt.Errorf("KeyStoreLocation is %s, but the file has no certificates: export the destination with them (certificates[] with Name and Content), "+
-			"or fetch the key store and import it by itself", quoteField(location))
+		return fmt.Errorf(
+			"KeyStoreLocation is %s, but the file has no certificates: export the destination with them "+
+				"(certificates[] with Name and Content), or download the key store and import it separately",
+			quoteField(location))
 	}
-	return fmt.Errorf("KeyStoreLocation is %s, but the certificates are %s", quoteField(location), Printable(strings.Join(names, ", ")))
+	return fmt.Errorf("KeyStoreLocation is %s, but the certificates are %s", quoteField(location),
+		Printable(strings.Join(names, ", ")))
 }
 
-// Target is the target that the destination leads to.
+// Target returns the target for the host and port of the destination.
 func (d *Destination) Target(namespace string) egress.Target {
 	t := egress.FromEgressTarget(namespace, d.Host, nil)
 	t.Port = d.Port

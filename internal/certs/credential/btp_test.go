@@ -14,7 +14,8 @@ func TestReadsADestination(t *testing.T) {
 	content := base64.StdEncoding.EncodeToString([]byte("the key store"))
 	fields := `"Name":"partner","Type":"HTTP","URL":"https://API.Partner.example:8443/orders","Authentication":"ClientCertificateAuthentication",` +
 		`"ProxyType":"Internet","KeyStoreLocation":"keystore.p12","KeyStorePassword":"secret","TrustStoreLocation":"trust.jks","TrustAll":"TRUE"`
-	certificates := `"certificates":[{"Name":"trust.jks","Content":"AA=="},{"Name":"keystore.p12","Content":"` + content + `","Type":"CERTIFICATE"}]`
+	certificates := `"certificates":[{"Name":"trust.jks","Content":"AA=="},{"Name":"keystore.p12","Content":"` +
+		content + `","Type":"CERTIFICATE"}]`
 	whole := &credential.Destination{
 		Name: "partner", Host: "api.partner.example", Port: 8443, Path: "/orders",
 		KeyStore: []byte("the key store"), Password: "secret", TrustStore: "trust.jks", TrustAll: true,
@@ -25,32 +26,50 @@ func TestReadsADestination(t *testing.T) {
 		err  string
 	}{
 		"the fields next to the certificates": {file: `{` + fields + `,` + certificates + `}`, want: whole},
-		"the fields one level down":           {file: `{"owner":{"SubaccountId":"x"},"destinationConfiguration":{` + fields + `},` + certificates + `}`, want: whole},
+		"the fields one level down": {
+			file: `{"owner":{"SubaccountId":"x"},"destinationConfiguration":{` + fields + `},` + certificates + `}`,
+			want: whole,
+		},
 		"no more than is needed": {
 			file: `{"URL":"https://partner.example/","Authentication":"ClientCertificateAuthentication","KeyStoreLocation":"k","certificates":[{"Name":"k","Content":"AA==\n"}],"TrustAll":false}`,
 			want: &credential.Destination{Host: "partner.example", Port: 443, KeyStore: []byte{0}},
 		},
-		"no JSON": {file: "secret", err: "the file is not the JSON of a destination: it has an object with URL, Authentication, KeyStoreLocation, KeyStorePassword, and certificates[] with Name and Content"},
-		"all problems at once": {file: `{}`, err: "the Authentication is missing, and only ClientCertificateAuthentication has a client certificate\n" +
-			"URL is missing: it must be https://host or https://host:port\nKeyStoreLocation is missing: it names the key store among the certificates"},
+		"no JSON": {
+			file: "secret",
+			err: "the file is not the JSON of a destination: it must have an object with URL, Authentication, " +
+				"KeyStoreLocation, KeyStorePassword, and certificates[] with Name and Content",
+		},
+		"all problems at once": {
+			file: `{}`,
+			err: "the Authentication is missing, and only ClientCertificateAuthentication has a client certificate\n" +
+				"URL is missing: it must be https://host or https://host:port\nKeyStoreLocation is missing: it names " +
+				"the key store among the certificates",
+		},
 		"another kind, in plain text, with another store": {
 			file: `{"URL":"http://partner.example","Authentication":"BasicAuthentication","KeyStoreLocation":"k.p12","certificates":[{"Name":"other.p12"}]}`,
-			err: `the Authentication is "BasicAuthentication", and only ClientCertificateAuthentication has a client certificate` + "\n" +
-				`URL has the scheme "http": it must be https://host or https://host:port, as a client certificate is presented over TLS only` + "\n" +
+			err: `the Authentication is "BasicAuthentication", and only ` +
+				`ClientCertificateAuthentication has a client certificate` + "\n" +
+				`URL has the scheme "http": it must be https://host or https://host:port, because a ` +
+				`client certificate requires TLS` + "\n" +
 				`KeyStoreLocation is "k.p12", but the certificates are "other.p12"`,
 		},
 		"an export without certificates": {
 			file: `{"URL":"https://10.0.0.1","Authentication":"ClientCertificateAuthentication","KeyStoreLocation":"k.p12"}`,
-			err: "URL has a host that can't be a target: it is the IP address 10.0.0.1; a certificate is checked against a name: a host has at least two labels of letters, digits and inner hyphens, for example external.system.com\n" +
-				`KeyStoreLocation is "k.p12", but the file has no certificates: export the destination with them (certificates[] with Name and Content), or fetch the key store and import it by itself`,
+			err: "URL has a host that can't be a target: it is the IP address 10.0.0.1; a certificate is checked " +
+				"against a name: a host has at least two labels of letters, digits and inner hyphens, for " +
+				"example external.system.com\n" +
+				`KeyStoreLocation is "k.p12", but the file has no certificates: export the destination with them ` +
+				`(certificates[] with Name and Content), or download the key store and import it separately`,
 		},
 		"a store that is no base64, and a port that is none": {
 			file: `{"URL":"https://partner.example:70000","Authentication":"ClientCertificateAuthentication","KeyStoreLocation":"k.p12","certificates":[{"Name":"k.p12","Content":"!"}]}`,
-			err:  `URL has the port "70000": a port is a number from 1 to 65535` + "\n" + `the certificate "k.p12" has no Content in base64`,
+			err: `URL has the port "70000": a port is a number from 1 to 65535` + "\n" +
+				`the certificate "k.p12" has no Content in base64`,
 		},
 		"a URL that can't be read": {
-			file: `{"URL":"https://user:secret@a b","Authentication":"ClientCertificateAuthentication","KeyStoreLocation":"k","certificates":[{"Name":"k","Content":"AA=="}]}`,
-			err:  "URL can't be read: it must be https://host or https://host:port",
+			file: `{"URL":"https://user:secret@a ` +
+				`b","Authentication":"ClientCertificateAuthentication","KeyStoreLocation":"k","certificates":[{"Name":"k","Content":"AA=="}]}`,
+			err: "URL can't be read: it must be https://host or https://host:port",
 		},
 	}
 	for name, test := range tests {
@@ -74,9 +93,19 @@ func TestReadsADestination(t *testing.T) {
 }
 
 func FuzzReadDestination(f *testing.F) {
-	f.Add([]byte(`{"URL":"https://a.example:1/x","Authentication":"ClientCertificateAuthentication","KeyStoreLocation":"k","KeyStorePassword":"p","certificates":[{"Name":"k","Content":"AA=="}],"TrustAll":"true"}`))
+	f.Add(
+		[]byte(
+			`{"URL":"https://a.example:1/x","Authentication":"ClientCertificateAuthentication","KeyStoreLocation":"k","KeyStorePassword":"p","certificates":[{"Name":"k","Content":"AA=="}],"TrustAll":"true"}`,
+		),
+	)
 	f.Add([]byte(`{"destinationConfiguration":{"URL":"::"},"certificates":[{}]}`))
-	f.Add([]byte(`{"URL":"https://` + strings.Repeat("a.", 5000) + `example","KeyStoreLocation":"k","certificates":[` + strings.Repeat(`{"Name":"\u2028x"},`, 1000) + `{}]}`))
+	f.Add(
+		[]byte(
+			`{"URL":"https://` + strings.Repeat("a.",
+				5000) + `example","KeyStoreLocation":"k","certificates":[` + strings.Repeat(`{"Name":"\u2028x"},`,
+				1000) + `{}]}`,
+		),
+	)
 	f.Add([]byte(`{"URL":"https://[fe80::1%25a%0ab%C2%85]"}`))
 	f.Fuzz(func(t *testing.T, content []byte) {
 		destination, err := credential.ReadDestination(content)

@@ -3,7 +3,7 @@ package credential
 import (
 	"bytes"
 	"crypto"
-	"crypto/md5" //nolint:gosec // Old authorities signed with it.
+	"crypto/md5" //nolint:gosec // Old CAs sign with it.
 	"crypto/rsa"
 	"crypto/x509"
 	"errors"
@@ -12,18 +12,18 @@ import (
 	"strings"
 )
 
-// Chain is a client certificate and what leads from it to the root of its issuer.
+// Chain is a client certificate with the issuers that lead to its root.
 type Chain struct {
-	// Certificates are those to present: the leaf first, each followed by its issuer, the root not
-	// among them (RFC 8446 §4.4.2 lets it out). A self-signed leaf stands alone.
+	// Certificates are those to present: the leaf first, each followed by its issuer, without the root
+	// (RFC 8446 §4.4.2 allows omitting it). A self-signed leaf is the only one.
 	Certificates []*x509.Certificate
-	// Root is the self-signed end of the chain; nil when it wasn't found.
+	// Root is the self-signed end of the chain. nil if it wasn't found.
 	Root *x509.Certificate
-	// Unrelated are certificates that came along and belong to neither.
+	// Unrelated are the other certificates in the bundle.
 	Unrelated []*x509.Certificate
 }
 
-// withRoot are the certificates to present and, behind them, the root where it was found.
+// withRoot returns the certificates to present, followed by the root if it was found.
 func (c Chain) withRoot() []*x509.Certificate {
 	if c.Root == nil {
 		return c.Certificates
@@ -31,9 +31,9 @@ func (c Chain) withRoot() []*x509.Certificate {
 	return append(slices.Clone(c.Certificates), c.Root)
 }
 
-// Arrange finds the chain of the private key in a bundle, whatever the order of the certificates.
-// Of several certificates for the key it takes the one that is valid longest. The error says which
-// certificates there are instead, or that there are too many to be searched.
+// Arrange returns the chain of the private key in a bundle. The certificates can have any order. If
+// several certificates match the key, the one that expires last is the leaf. If none matches, the
+// error lists the certificates. Bundles that are too large to search also result in an error.
 func Arrange(bundle Bundle) (Chain, error) {
 	if problem := checkChain(bundle.Certificates); problem != "" {
 		return Chain{}, errors.New("there are " + problem)
@@ -45,7 +45,7 @@ func Arrange(bundle Bundle) (Chain, error) {
 	return follow(leaf, bundle.Certificates), nil
 }
 
-// follow finds what leads from leaf to its root among candidates. The leaf may be one of them.
+// follow returns the chain from leaf to its root among candidates, which can include the leaf.
 func follow(leaf *x509.Certificate, candidates []*x509.Certificate) Chain {
 	path := pathOf(leaf, candidates)
 	chain := Chain{Certificates: path}
@@ -60,13 +60,13 @@ func follow(leaf *x509.Certificate, candidates []*x509.Certificate) Chain {
 	return chain
 }
 
-// maxLinks is how many certificates a path has at most. Real ones have three or four, and Java
-// takes none of more than five intermediates unless it is told to
+// maxLinks is the maximum number of certificates in a path. Real chains have three or four, and by
+// default Java rejects more than five intermediates
 // (https://docs.oracle.com/en/java/javase/21/docs/api/java.base/java/security/cert/PKIXBuilderParameters.html#setMaxPathLength(int)).
 const maxLinks = 20
 
-// pathOf is a certificate and, each behind the one that it signed, its issuers among candidates: up
-// to a self-signed one, or as far as they are there. It ends at maxLinks at the latest.
+// pathOf returns certificate, followed by its issuers among candidates. Each certificate precedes
+// its issuer. The path ends at a self-signed certificate, at a missing issuer, or at maxLinks.
 func pathOf(certificate *x509.Certificate, candidates []*x509.Certificate) []*x509.Certificate {
 	path := []*x509.Certificate{certificate}
 	for last := certificate; len(path) < maxLinks && !selfSigned(last); last = path[len(path)-1] {
@@ -91,38 +91,38 @@ func noLeaf(bundle Bundle) error {
 	if more := len(bundle.Certificates) - shown; more > 0 {
 		found = append(found, fmt.Sprintf("%d more", more))
 	}
-	return fmt.Errorf("no certificate belongs to the private key (%s): found %s; each is for another key. "+
-		"Take the key that the certificate was requested with, or have a certificate made of this key's request",
+	return fmt.Errorf("no certificate matches the private key (%s): found %s; each is for another "+
+		"key. Use the private key that the certificate was requested with, or request a certificate for this key",
 		keyType(bundle.PrivateKey.Public()), strings.Join(found, "; "))
 }
 
-// issuerOf is the issuer of certificate among candidates. A self-signed one is preferred, as it
-// ends the chain where another of the same key, signed by somebody else's root, would lengthen it.
+// issuerOf returns the issuer of certificate among candidates. It prefers a self-signed one, which
+// ends the chain. A cross-signed certificate of the same key would make it longer.
 func issuerOf(certificate *x509.Certificate, candidates, used []*x509.Certificate) *x509.Certificate {
-	var fitting []*x509.Certificate
+	var matching []*x509.Certificate
 	for _, candidate := range candidates {
 		if !slices.ContainsFunc(used, candidate.Equal) && issuedBy(certificate, candidate) {
-			fitting = append(fitting, candidate)
+			matching = append(matching, candidate)
 		}
 	}
-	if root := newest(fitting, selfSigned); root != nil {
+	if root := newest(matching, selfSigned); root != nil {
 		return root
 	}
-	return newest(fitting, func(*x509.Certificate) bool { return true })
+	return newest(matching, func(*x509.Certificate) bool { return true })
 }
 
-// newest is the candidate that is valid longest among those that fit.
-func newest(candidates []*x509.Certificate, fits func(*x509.Certificate) bool) *x509.Certificate {
+// newest returns the matching candidate that expires last.
+func newest(candidates []*x509.Certificate, matches func(*x509.Certificate) bool) *x509.Certificate {
 	var found *x509.Certificate
 	for _, candidate := range candidates {
-		if fits(candidate) && (found == nil || candidate.NotAfter.After(found.NotAfter)) {
+		if matches(candidate) && (found == nil || candidate.NotAfter.After(found.NotAfter)) {
 			found = candidate
 		}
 	}
 	return found
 }
 
-// issuedBy reports whether issuer, which is an authority, has signed certificate.
+// issuedBy reports whether issuer is a CA that signed certificate.
 func issuedBy(certificate, issuer *x509.Certificate) bool {
 	if !bytes.Equal(certificate.RawIssuer, issuer.RawSubject) {
 		return false
@@ -135,20 +135,20 @@ func issuedBy(certificate, issuer *x509.Certificate) bool {
 	return err == nil
 }
 
-// selfSigned doesn't ask for an authority's extensions, which client certificates that signed
-// themselves lack.
+// selfSigned reports whether certificate signed itself. It doesn't require the extensions of a CA,
+// which self-signed client certificates don't have.
 func selfSigned(certificate *x509.Certificate) bool {
 	return bytes.Equal(certificate.RawIssuer, certificate.RawSubject) && signedBy(certificate, certificate)
 }
 
-// signedBy reports whether the key of signer, which has the name of the certificate's issuer, has
-// signed certificate. Signatures that are too weak to be trusted (SHA-1, MD5) are checked like any
-// other, as nothing is trusted here. Those that crypto/x509 can't check, as RSA-PSS with a salt
-// that isn't as long as the hash (https://pkg.go.dev/crypto/x509#SignatureAlgorithm), are decided
-// by the key identifiers, and by the names alone where one of the two has none (RFC 4158 §3.5.12).
+// signedBy reports whether the key of signer signed certificate. The subject of signer must be the
+// issuer of certificate. Weak signatures (SHA-1, MD5) are verified like any other, because nothing
+// is trusted here. crypto/x509 can't verify some signatures, such as RSA-PSS with a salt that has
+// another length than the hash (https://pkg.go.dev/crypto/x509#SignatureAlgorithm). For those, the
+// key identifiers decide, or only the names if a key identifier is missing (RFC 4158 §3.5.12).
 func signedBy(certificate, signer *x509.Certificate) bool {
 	if key, ok := signer.PublicKey.(*rsa.PublicKey); ok && certificate.SignatureAlgorithm == x509.MD5WithRSA {
-		digest := md5.Sum(certificate.RawTBSCertificate) //nolint:gosec // What was signed with MD5 is checked with MD5; a warning tells of it.
+		digest := md5.Sum(certificate.RawTBSCertificate) //nolint:gosec // Review warns about MD5.
 		return rsa.VerifyPKCS1v15(key, crypto.MD5, digest[:], certificate.Signature) == nil
 	}
 	err := signer.CheckSignature(certificate.SignatureAlgorithm, certificate.RawTBSCertificate, certificate.Signature)

@@ -16,40 +16,39 @@ import (
 	"mtls.egress/webhook/internal/egress"
 )
 
-// Credential is what a person and a status want to know about a client certificate. It holds no
-// secret.
+// Credential describes a client certificate, for users and for the status. It contains no secret.
 type Credential struct {
-	// Subject and Issuer as RFC 4514 strings, for example "CN=orders,O=Example,C=DE".
+	// Subject and Issuer are RFC 4514 strings, for example "CN=orders,O=Example,C=DE".
 	Subject, Issuer string
-	// SerialNumber in lower-case hexadecimal, two digits a byte, no separators.
+	// SerialNumber is in lowercase hexadecimal, two digits per byte, without separators.
 	SerialNumber string
-	// NotBefore and NotAfter bound the validity, both included, in UTC.
+	// NotBefore and NotAfter are the bounds of the validity, inclusive and in UTC.
 	NotBefore, NotAfter time.Time
-	// SHA256 is the fingerprint of the DER certificate in lower-case hexadecimal, no separators.
+	// SHA256 is the fingerprint of the DER certificate in lowercase hexadecimal, without separators.
 	SHA256 string
-	// Subject alternative names. What doesn't show in them is replaced.
+	// The subject alternative names. Characters that aren't printable are replaced.
 	DNSNames, Emails, IPAddresses, URIs []string
-	// ChainLength counts the certificates, the leaf among them.
+	// ChainLength is the number of certificates, including the leaf.
 	ChainLength int
 	// KeyType is the algorithm and size of the leaf's key, for example "ecdsa-p256" or "rsa-3072".
 	KeyType string
 }
 
-// Check reports whether the credential that data holds under the keys of layout can be used at the
-// time now, and what it is. A credential can be used when
-//   - the certificate, its chain and the private key can be read,
-//   - the private key belongs to the first certificate,
+// Check validates the credential that data contains under the keys of layout, at the time now, and
+// describes it. A credential is usable if
+//   - the certificate, its chain and the private key are readable,
+//   - the private key matches the first certificate,
 //   - that certificate is valid now,
 //   - its extensions allow a TLS client, and
-//   - unless layout.ServerCA is empty, the CA of the server can be read and one of its certificates
+//   - unless layout.ServerCA is empty, the CA of the server is readable and one of its certificates
 //     is valid now.
 //
-// It does not judge who issued the certificate, how strong its key is, or whether the chain is
-// complete.
+// Check doesn't validate the issuer of the certificate, the strength of its key, or whether the
+// chain is complete.
 //
-// Otherwise the error is a [*RefusedError] with all problems. The Credential is there whenever the
-// first certificate can be read, also next to an error, so that a status can show the certificate
-// that is refused.
+// If the credential is not usable, the error is a [*RefusedError] with all problems. The Credential
+// is not nil if the first certificate is readable, even if there is an error, so that a status can
+// show the refused certificate.
 func Check(data map[string][]byte, layout egress.Layout, now time.Time) (*Credential, error) {
 	problems := missing(data, layout)
 	certificate := part{certificatePart, layout.Certificate}
@@ -74,14 +73,14 @@ func Check(data map[string][]byte, layout egress.Layout, now time.Time) (*Creden
 	}
 
 	if len(chain) > 0 && key != nil {
-		problems = append(problems, judgeMatch(certificate, privateKey, chain, key)...)
+		problems = append(problems, checkMatch(certificate, privateKey, chain, key)...)
 	}
 	if len(chain) > 0 {
-		problems = append(problems, judgeValidity(certificate, chain[0], now)...)
-		problems = append(problems, judgeUsage(certificate, chain[0])...)
+		problems = append(problems, checkValidity(certificate, chain[0], now)...)
+		problems = append(problems, checkUsage(certificate, chain[0])...)
 	}
 	if layout.ServerCA != "" {
-		problems = append(problems, judgeServerCA(part{serverCAPart, layout.ServerCA}, data, now)...)
+		problems = append(problems, checkServerCA(part{serverCAPart, layout.ServerCA}, data, now)...)
 	}
 
 	if len(chain) == 0 {
@@ -138,10 +137,11 @@ func keyType(key crypto.PublicKey) string {
 
 // identify names a certificate in a message.
 func identify(certificate *x509.Certificate) string {
-	return fmt.Sprintf(`subject "%s", serial %s`, Printable(DistinguishedName(certificate.RawSubject)), Printable(serialNumber(certificate)))
+	return fmt.Sprintf(`subject "%s", serial %s`, Printable(DistinguishedName(certificate.RawSubject)),
+		Printable(serialNumber(certificate)))
 }
 
-func judgeMatch(certificate, privateKey part, chain []*x509.Certificate, key crypto.Signer) []Problem {
+func checkMatch(certificate, privateKey part, chain []*x509.Certificate, key crypto.Signer) []Problem {
 	for i, candidate := range chain {
 		if !belongs(key, candidate) {
 			continue
@@ -149,13 +149,26 @@ func judgeMatch(certificate, privateKey part, chain []*x509.Certificate, key cry
 		if i == 0 {
 			return nil
 		}
-		return []Problem{{PrivateKeyMismatch, certificate.key, fmt.Sprintf(
-			"%s has its certificates in the wrong order: the private key belongs to certificate %d of %d (%s), which must come first, its intermediates after it",
-			certificate, i+1, len(chain), identify(candidate))}}
+		return []Problem{
+			{
+				PrivateKeyMismatch,
+				certificate.key,
+				fmt.Sprintf(
+					"%s has its certificates in the wrong order: the private key belongs to certificate %d of %d "+
+						"(%s), which must come first, followed by its intermediates", certificate, i+1, len(chain),
+					identify(candidate)),
+			},
+		}
 	}
-	return []Problem{{PrivateKeyMismatch, privateKey.key, fmt.Sprintf(
-		"%s does not belong to the certificate in %q (%s) but to another one: store the key that this certificate was requested with",
-		privateKey, certificate.key, identify(chain[0]))}}
+	return []Problem{
+		{
+			PrivateKeyMismatch,
+			privateKey.key,
+			fmt.Sprintf(
+				"%s does not match the certificate in %q (%s) but another one: store the private key that this "+
+					"certificate was requested with", privateKey, certificate.key, identify(chain[0])),
+		},
+	}
 }
 
 func belongs(key crypto.Signer, certificate *x509.Certificate) bool {
@@ -163,14 +176,20 @@ func belongs(key crypto.Signer, certificate *x509.Certificate) bool {
 	return ok && public.Equal(certificate.PublicKey)
 }
 
-func judgeValidity(p part, leaf *x509.Certificate, now time.Time) []Problem {
+func checkValidity(p part, leaf *x509.Certificate, now time.Time) []Problem {
 	switch {
 	case now.After(leaf.NotAfter):
 		return []Problem{{CertificateExpired, p.key, fmt.Sprintf(
-			"%s has expired on %s (%s): ask its issuer for a new one", p, date(leaf.NotAfter), identify(leaf))}}
+			"%s expired on %s (%s): request a new one from its issuer", p, date(leaf.NotAfter), identify(leaf))}}
 	case now.Before(leaf.NotBefore):
-		return []Problem{{CertificateNotYetValid, p.key, fmt.Sprintf(
-			"%s is valid only from %s on (%s): use the previous one until then", p, date(leaf.NotBefore), identify(leaf))}}
+		return []Problem{
+			{
+				CertificateNotYetValid,
+				p.key,
+				fmt.Sprintf("%s is valid only from %s on (%s): use the previous one until then", p,
+					date(leaf.NotBefore), identify(leaf)),
+			},
+		}
 	default:
 		return nil
 	}
@@ -180,9 +199,8 @@ func date(t time.Time) string {
 	return t.UTC().Format(time.RFC3339)
 }
 
-// Printable makes text out of a certificate fit for one line of a message: without what ends a
-// line, moves a cursor, hides or turns around what stands beside it, and no longer than a person
-// reads.
+// Printable sanitizes text from a certificate for a message. It replaces line breaks, control
+// characters and invisible characters, and truncates long text.
 func Printable(text string) string {
 	const longest = 200
 
@@ -193,7 +211,7 @@ func Printable(text string) string {
 	return string(runes)
 }
 
-// visible replaces everything in a text that doesn't show.
+// visible replaces all characters that are not printable.
 func visible(text string) string {
 	return strings.Map(func(r rune) rune {
 		if unicode.IsPrint(r) {
@@ -203,7 +221,7 @@ func visible(text string) string {
 	}, strings.ToValidUTF8(text, "\uFFFD"))
 }
 
-// visibleNames are names of a certificate as a status and a terminal may have them.
+// visibleNames returns names of a certificate that are safe for a status and a terminal.
 func visibleNames(names []string) []string {
 	var shown []string
 	for _, name := range names {

@@ -32,11 +32,11 @@ import (
 	"mtls.egress/webhook/test/pki"
 )
 
-// now is a moment in the validity of every certificate that names none of its own.
+// now returns a time within the validity of all certificates that don't set their own.
 func now() time.Time { return time.Date(2026, time.July, 1, 12, 0, 0, 0, time.UTC) }
 
-// problemsOf unpacks a refusal. Any other error fails the test: refusals are the only errors of the
-// package.
+// problemsOf returns the problems of a RefusedError. Any other error fails the test, because the
+// package returns no others.
 func problemsOf(tb testing.TB, err error) []credential.Problem {
 	tb.Helper()
 	if err == nil {
@@ -49,8 +49,8 @@ func problemsOf(tb testing.TB, err error) []credential.Problem {
 	return refused.Problems
 }
 
-// orders is the client template of these tests: its serial number is known, so messages can be
-// asserted whole.
+// orders returns the client template of these tests. Its serial number is fixed, so that tests can
+// compare whole messages.
 func orders() pki.Template {
 	template := pki.Client("orders")
 	template.SerialNumber = big.NewInt(0x0a1b2c)
@@ -144,8 +144,10 @@ func TestJudgeAcceptsEveryFormOfAKey(t *testing.T) {
 			key: block("EC PRIVATE KEY", must[[]byte](t)(x509.MarshalECPrivateKey(p384))),
 		},
 		"ECDSA in SEC1 after its parameters, as openssl ecparam writes it": {
-			client: issue(onP256), keyType: "ecdsa-p256",
-			key: slices.Concat(block("EC PARAMETERS", []byte{0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07}),
+			client:  issue(onP256),
+			keyType: "ecdsa-p256",
+			key: slices.Concat(
+				block("EC PARAMETERS", []byte{0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07}),
 				block("EC PRIVATE KEY", must[[]byte](t)(x509.MarshalECPrivateKey(p256)))),
 		},
 		"RSA in PKCS#8": {client: issue(onRSA), keyType: "rsa-2048"},
@@ -172,8 +174,7 @@ func TestJudgeAcceptsEveryFormOfAKey(t *testing.T) {
 	}
 }
 
-// TestJudge has every rule once: what is refused with its whole message, and what is tolerated next
-// to it.
+// TestJudge covers every rule once: what it refuses, with the whole message, and what it allows.
 func TestJudge(t *testing.T) {
 	partner, server := pki.NewCA(t, "Partner CA"), pki.NewCA(t, "Server CA")
 	client := partner.Issue(t, orders())
@@ -184,7 +185,9 @@ func TestJudge(t *testing.T) {
 		return partner.Issue(t, template)
 	}
 	rawKey := must[[]byte](t)(x509.MarshalPKCS8PrivateKey(client.Key))
-	agreement := must[[]byte](t)(x509.MarshalPKCS8PrivateKey(must[*ecdh.PrivateKey](t)(ecdh.X25519().GenerateKey(rand.Reader))))
+	agreement := must[[]byte](t)(
+		x509.MarshalPKCS8PrivateKey(must[*ecdh.PrivateKey](t)(ecdh.X25519().GenerateKey(rand.Reader))),
+	)
 	withKey := func(key []byte) map[string][]byte {
 		return map[string][]byte{"cert": client.CertPEM, "key": key, "cacert": server.CertPEM}
 	}
@@ -198,7 +201,8 @@ func TestJudge(t *testing.T) {
 		return []credential.Problem{{Reason: reason, Key: key, Message: message}}
 	}
 	expired := func(t *pki.Template) {
-		t.NotBefore, t.NotAfter = time.Date(2025, 1, 1, 0, 0, 0, 0, time.UTC), time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+		t.NotBefore, t.NotAfter = time.Date(2025, 1, 1, 0, 0, 0, 0,
+			time.UTC), time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	}
 	netscape := func(bits byte) pkix.Extension {
 		return pkix.Extension{
@@ -208,8 +212,10 @@ func TestJudge(t *testing.T) {
 	}
 	purposes := must[[]byte](t)(asn1.Marshal([]asn1.ObjectIdentifier{{1, 2, 3}, {1, 3, 6, 1, 5, 5, 7, 3, 3}}))
 	pkcs12 := append([]byte{0x30, 0x82, 0x09, 0x00, 0x02, 0x01, 0x03}, make([]byte, 100)...)
-	const displaced = `does not start a line; remove what stands before it, blanks and byte order marks too, or break the line there`
-	damaged := `is damaged: 1 of its 1 PEM blocks cannot be decoded; a block needs its BEGIN and END lines and the line breaks in between`
+	const displaced = `does not start a line; remove the text before it, including blanks and byte order ` +
+		`marks, or add a line break`
+	damaged := `is damaged: 1 of its 1 PEM blocks cannot be decoded; a block needs its BEGIN and END lines and ` +
+		`the line breaks in between`
 
 	tests := map[string]struct {
 		data   map[string][]byte
@@ -219,7 +225,11 @@ func TestJudge(t *testing.T) {
 		// The Secret as a whole.
 		"a whole credential is accepted": {data: secret(client, server)},
 		"keys named by the user are used": {
-			data:   map[string][]byte{"client.pem": client.CertPEM, "client.key": client.KeyPEM, "server-ca": server.CertPEM},
+			data: map[string][]byte{
+				"client.pem": client.CertPEM,
+				"client.key": client.KeyPEM,
+				"server-ca":  server.CertPEM,
+			},
 			layout: egress.Layout{Certificate: "client.pem", PrivateKey: "client.key", ServerCA: "server-ca"},
 		},
 		"a CA from elsewhere is not looked for": {
@@ -231,7 +241,11 @@ func TestJudge(t *testing.T) {
 			want: []credential.Problem{
 				{credential.SecretKeyMissing, "cert", `"cert" (client certificate) is missing`},
 				{credential.SecretKeyMissing, "key", `"key" (private key) is missing`},
-				{credential.ServerCAMissing, "cacert", `"cacert" (CA of the server) is missing; without it the server cannot be told from an impostor`},
+				{
+					credential.ServerCAMissing,
+					"cacert",
+					`"cacert" (CA of the server) is missing; without it the sidecar can't authenticate the server`,
+				},
 			},
 		},
 		"values of white space are empty": {
@@ -239,7 +253,11 @@ func TestJudge(t *testing.T) {
 			want: []credential.Problem{
 				{credential.SecretKeyMissing, "cert", `"cert" (client certificate) is empty`},
 				{credential.SecretKeyMissing, "key", `"key" (private key) is empty`},
-				{credential.ServerCAMissing, "cacert", `"cacert" (CA of the server) is empty; without it the server cannot be told from an impostor`},
+				{
+					credential.ServerCAMissing,
+					"cacert",
+					`"cacert" (CA of the server) is empty; without it the sidecar can't authenticate the server`,
+				},
 			},
 		},
 		"all problems are reported, the most important first": {
@@ -248,16 +266,38 @@ func TestJudge(t *testing.T) {
 				t.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
 			}).CertPEM, "key": other.KeyPEM},
 			want: []credential.Problem{
-				{credential.PrivateKeyMismatch, "key", `"key" (private key) does not belong to the certificate in "cert" ` + ordersID + ` but to another one: store the key that this certificate was requested with`},
-				{credential.CertificateExpired, "cert", `"cert" (client certificate) has expired on 2026-01-01T00:00:00Z ` + ordersID + `: ask its issuer for a new one`},
-				{credential.NotForClientAuth, "cert", `"cert" (client certificate) may not be used as a client ` + ordersID + `: its extended key usage is serverAuth; it must be clientAuth`},
-				{credential.ServerCAMissing, "cacert", `"cacert" (CA of the server) is missing; without it the server cannot be told from an impostor`},
+				{
+					credential.PrivateKeyMismatch,
+					"key",
+					`"key" (private key) does not match the certificate in "cert" ` + ordersID +
+						` but another one: store the private key that this certificate was requested with`,
+				},
+				{
+					credential.CertificateExpired,
+					"cert",
+					`"cert" (client certificate) expired on 2026-01-01T00:00:00Z ` + ordersID +
+						`: request a new one from its issuer`,
+				},
+				{
+					credential.NotForClientAuth,
+					"cert",
+					`"cert" (client certificate) can't be used as a TLS client ` + ordersID +
+						`: its extended key usage is serverAuth; it must be clientAuth`,
+				},
+				{
+					credential.ServerCAMissing,
+					"cacert",
+					`"cacert" (CA of the server) is missing; without it the sidecar can't authenticate the server`,
+				},
 			},
 		},
 
 		// The certificate.
 		"text before and between the blocks is tolerated": {
-			data: withCert(slices.Concat([]byte("Bag Attributes\n    localKeyID: 54\nsubject=CN = orders\n"), client.CertPEM, []byte("\nBag Attributes: <Empty>\n"), partner.CertPEM)),
+			data: withCert(
+				slices.Concat([]byte("Bag Attributes\n    localKeyID: 54\nsubject=CN = orders\n"), client.CertPEM,
+					[]byte("\nBag Attributes: <Empty>\n"), partner.CertPEM),
+			),
 		},
 		"Windows line ends are tolerated": {
 			data: withCert(bytes.ReplaceAll(client.CertPEM, []byte("\n"), []byte("\r\n"))),
@@ -267,55 +307,80 @@ func TestJudge(t *testing.T) {
 		},
 		"DER for a certificate": {
 			data: withCert(client.Certificate.Raw),
-			want: only(credential.CertificateUnreadable, "cert", `"cert" (client certificate) is not PEM: it looks like DER, the binary form; convert it (openssl x509 -inform DER -in FILE -out cert)`),
+			want: only(credential.CertificateUnreadable, "cert",
+				`"cert" (client certificate) is not PEM: it looks like DER, the binary form; convert it (openssl `+
+					`x509 -inform DER -in FILE -out cert)`),
 		},
 		"PKCS#12 for a certificate": {
 			data: withCert(pkcs12),
-			want: only(credential.CertificateUnreadable, "cert", `"cert" (client certificate) is not PEM: it looks like PKCS#12 (.p12, .pfx); take the certificate and the key out of it as PEM`),
+			want: only(credential.CertificateUnreadable, "cert",
+				`"cert" (client certificate) is not PEM: it looks like PKCS#12 (.p12, .pfx); extract the certificate `+
+					`and the key from it as PEM`),
 		},
 		"PKCS#12 in BER for a certificate": {
 			data: withCert(slices.Concat([]byte{0x30, 0x80}, pkcs12[4:], []byte{0, 0})),
-			want: only(credential.CertificateUnreadable, "cert", `"cert" (client certificate) is not PEM: it looks like PKCS#12 (.p12, .pfx); take the certificate and the key out of it as PEM`),
+			want: only(credential.CertificateUnreadable, "cert",
+				`"cert" (client certificate) is not PEM: it looks like PKCS#12 (.p12, .pfx); extract the certificate `+
+					`and the key from it as PEM`),
 		},
 		"a Java key store for a certificate": {
 			data: withCert([]byte("\xfe\xed\xfe\xed\x00\x00\x00\x02")),
-			want: only(credential.CertificateUnreadable, "cert", `"cert" (client certificate) is not PEM: it looks like a Java key store; take the certificate and the key out of it as PEM`),
+			want: only(credential.CertificateUnreadable, "cert",
+				`"cert" (client certificate) is not PEM: it looks like a Java key store; extract the certificate `+
+					`and the key from it as PEM`),
 		},
 		"base64 twice": {
 			data: withCert([]byte(base64.StdEncoding.EncodeToString(client.CertPEM))),
-			want: only(credential.CertificateUnreadable, "cert", `"cert" (client certificate) is not PEM: it looks like base64 of PEM, encoded once too often; put the PEM text in stringData, or its base64 in data`),
+			want: only(credential.CertificateUnreadable, "cert",
+				`"cert" (client certificate) is not PEM: it looks like PEM that is base64-encoded twice; put the PEM `+
+					`text in stringData, or its base64 in data`),
 		},
 		"the body of a block alone": {
 			data: withCert([]byte(base64.StdEncoding.EncodeToString(client.Certificate.Raw))),
-			want: only(credential.CertificateUnreadable, "cert", `"cert" (client certificate) is not PEM: it looks like the body of a PEM block without its BEGIN and END lines`),
+			want: only(credential.CertificateUnreadable, "cert",
+				`"cert" (client certificate) is not PEM: it looks like the body of a PEM block `+
+					`without its BEGIN and END lines`),
 		},
 		"a byte order mark": {
 			data: withCert(append([]byte("\xef\xbb\xbf"), client.CertPEM...)),
-			want: only(credential.CertificateUnreadable, "cert", `"cert" (client certificate) is not PEM: it starts with a byte order mark, as some editors write it; save it as plain ASCII`),
+			want: only(credential.CertificateUnreadable, "cert",
+				`"cert" (client certificate) is not PEM: it starts with a byte order mark, as some editors write `+
+					`it; save it as plain ASCII`),
 		},
 		"an indented block": {
 			data: withCert(append([]byte("  "), client.CertPEM...)),
-			want: only(credential.CertificateUnreadable, "cert", `"cert" (client certificate) is not PEM: its BEGIN line does not start a line; remove what stands before it, blanks too`),
+			want: only(credential.CertificateUnreadable, "cert",
+				`"cert" (client certificate) is not PEM: its BEGIN line does not start a line; remove the text `+
+					`before it, including blanks`),
 		},
 		"a byte order mark before the first of several, which a decoder would skip": {
 			data: withCert(slices.Concat([]byte("\xef\xbb\xbf"), client.CertPEM, partner.CertPEM)),
-			want: only(credential.CertificateUnreadable, "cert", `"cert" (client certificate) is damaged: it starts with a byte order mark, as some editors write it; save it as plain ASCII`),
+			want: only(credential.CertificateUnreadable, "cert",
+				`"cert" (client certificate) is damaged: it starts with a byte order mark, as some editors write `+
+					`it; save it as plain ASCII`),
 		},
 		"a blank before the first of several": {
 			data: withCert(slices.Concat([]byte(" "), client.CertPEM, partner.CertPEM)),
-			want: only(credential.CertificateUnreadable, "cert", `"cert" (client certificate) is damaged: the BEGIN line of 1 of its 2 PEM blocks `+displaced),
+			want: only(credential.CertificateUnreadable, "cert",
+				`"cert" (client certificate) is damaged: the BEGIN line of 1 of its 2 PEM blocks `+displaced),
 		},
 		"byte order marks in the middle, as joined files have them": {
-			data: withCert(slices.Concat(client.CertPEM, []byte("\xef\xbb\xbf"), partner.CertPEM, []byte("\xef\xbb\xbf"), partner.CertPEM)),
-			want: only(credential.CertificateUnreadable, "cert", `"cert" (client certificate) is damaged: the BEGIN line of 2 of its 3 PEM blocks `+displaced),
+			data: withCert(
+				slices.Concat(client.CertPEM, []byte("\xef\xbb\xbf"), partner.CertPEM, []byte("\xef\xbb\xbf"),
+					partner.CertPEM),
+			),
+			want: only(credential.CertificateUnreadable, "cert",
+				`"cert" (client certificate) is damaged: the BEGIN line of 2 of its 3 PEM blocks `+displaced),
 		},
 		"a block without the line break before the next one": {
 			data: withCert(slices.Concat(bytes.TrimSpace(client.CertPEM), partner.CertPEM)),
-			want: only(credential.CertificateUnreadable, "cert", `"cert" (client certificate) is damaged: the BEGIN line of 1 of its 2 PEM blocks `+displaced),
+			want: only(credential.CertificateUnreadable, "cert",
+				`"cert" (client certificate) is damaged: the BEGIN line of 1 of its 2 PEM blocks `+displaced),
 		},
 		"text that is no PEM": {
 			data: withCert([]byte("see the wiki")),
-			want: only(credential.CertificateUnreadable, "cert", `"cert" (client certificate) is not PEM: it has no BEGIN line`),
+			want: only(credential.CertificateUnreadable, "cert",
+				`"cert" (client certificate) is not PEM: it has no BEGIN line`),
 		},
 		"a block cut off": {
 			data: withCert(client.CertPEM[:len(client.CertPEM)-40]),
@@ -326,139 +391,232 @@ func TestJudge(t *testing.T) {
 			want: only(credential.CertificateUnreadable, "cert", `"cert" (client certificate) `+damaged),
 		},
 		"a damaged intermediate, which a decoder would skip": {
-			data: withCert(slices.Concat(client.CertPEM, bytes.Replace(partner.CertPEM, []byte("MII"), []byte("M!!"), 1))),
-			want: only(credential.CertificateUnreadable, "cert", `"cert" (client certificate) is damaged: 1 of its 2 PEM blocks cannot be decoded; a block needs its BEGIN and END lines and the line breaks in between`),
+			data: withCert(
+				slices.Concat(client.CertPEM, bytes.Replace(partner.CertPEM, []byte("MII"), []byte("M!!"), 1))),
+			want: only(credential.CertificateUnreadable, "cert",
+				`"cert" (client certificate) is damaged: 1 of its 2 PEM blocks cannot be decoded; a block needs its `+
+					`BEGIN and END lines and the line breaks in between`),
 		},
 		"a block that is not X.509": {
 			data: withCert(slices.Concat(client.CertPEM, block("CERTIFICATE", []byte("rubbish")))),
-			want: only(credential.CertificateUnreadable, "cert", `"cert" (client certificate): certificate 2 of 2 cannot be read: x509: malformed certificate`),
+			want: only(credential.CertificateUnreadable, "cert",
+				`"cert" (client certificate): certificate 2 of 2 cannot be read: x509: malformed certificate`),
 		},
 		"the private key in the certificate's place": {
 			data: withCert(client.KeyPEM),
-			want: only(credential.CertificateUnreadable, "cert", `"cert" (client certificate) holds no certificate but a private key: were two parts swapped?`),
+			want: only(credential.CertificateUnreadable, "cert",
+				`"cert" (client certificate) holds no certificate but a private key: were two parts swapped?`),
 		},
 		"the request instead of the certificate": {
 			data: withCert(block("CERTIFICATE REQUEST", []byte("x"))),
-			want: only(credential.CertificateUnreadable, "cert", `"cert" (client certificate) holds no certificate but a certificate request: store the certificate that the CA made of it`),
+			want: only(credential.CertificateUnreadable, "cert",
+				`"cert" (client certificate) holds no certificate but a certificate request: store the certificate `+
+					`that the CA issued for it`),
 		},
 		"PKCS#7 instead of PEM certificates": {
 			data: withCert(block("PKCS7", []byte("x"))),
-			want: only(credential.CertificateUnreadable, "cert", `"cert" (client certificate) holds no certificate but PKCS#7: take the certificates out of it (openssl pkcs7 -print_certs)`),
+			want: only(credential.CertificateUnreadable, "cert",
+				`"cert" (client certificate) holds no certificate but PKCS#7: extract the certificates from it `+
+					`(openssl pkcs7 -print_certs)`),
 		},
 		"a type of PEM that nobody knows is not repeated": {
 			data: withCert(block("SOMETHING ELSE", []byte("x"))),
-			want: only(credential.CertificateUnreadable, "cert", `"cert" (client certificate) holds no certificate but PEM of another type`),
+			want: only(credential.CertificateUnreadable, "cert",
+				`"cert" (client certificate) holds no certificate but PEM of another type`),
 		},
 		"a value over the limit": {
 			data: withCert(bytes.Repeat([]byte("\n# comment"), credential.MaxPartSize/10+1)),
-			want: only(credential.CertificateUnreadable, "cert", `"cert" (client certificate) has 1048580 bytes: more than 1048576 are not read`),
+			want: only(credential.CertificateUnreadable, "cert",
+				`"cert" (client certificate) has 1048580 bytes: the limit is 1048576`),
 		},
 
 		// The private key.
 		"text before the key is tolerated": {
-			data: withKey(append([]byte("Bag Attributes\n    localKeyID: 54\nKey Attributes: <No Attributes>\n"), client.KeyPEM...)),
+			data: withKey(
+				append(
+					[]byte("Bag Attributes\n    localKeyID: 54\nKey Attributes: <No Attributes>\n"),
+					client.KeyPEM...),
+			),
 		},
 		"an encrypted PKCS#8 key": {
 			data: withKey(block("ENCRYPTED PRIVATE KEY", rawKey)),
-			want: only(credential.PrivateKeyUnreadable, "key", `"key" (private key) is encrypted with a password, which the sidecar cannot know: store it decrypted (openssl pkey -in FILE -out key)`),
+			want: only(credential.PrivateKeyUnreadable, "key",
+				`"key" (private key) is encrypted with a password, which the sidecar cannot know: store it decrypted `+
+					`(openssl pkey -in FILE -out key)`),
 		},
 		"an encrypted key of the old form": {
-			data: withKey(pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Headers: map[string]string{"Proc-Type": "4,ENCRYPTED", "DEK-Info": "AES-128-CBC,00"}, Bytes: rawKey})),
-			want: only(credential.PrivateKeyUnreadable, "key", `"key" (private key) is encrypted with a password, which the sidecar cannot know: store it decrypted (openssl pkey -in FILE -out key)`),
+			data: withKey(
+				pem.EncodeToMemory(
+					&pem.Block{
+						Type:    "RSA PRIVATE KEY",
+						Headers: map[string]string{"Proc-Type": "4,ENCRYPTED", "DEK-Info": "AES-128-CBC,00"},
+						Bytes:   rawKey,
+					},
+				),
+			),
+			want: only(credential.PrivateKeyUnreadable, "key",
+				`"key" (private key) is encrypted with a password, which the sidecar cannot know: store it decrypted `+
+					`(openssl pkey -in FILE -out key)`),
 		},
 		"an OpenSSH key": {
 			data: withKey(block("OPENSSH PRIVATE KEY", rawKey)),
-			want: only(credential.PrivateKeyUnreadable, "key", `"key" (private key) is in OpenSSH's own format: store it as PKCS#8 (BEGIN PRIVATE KEY)`),
+			want: only(credential.PrivateKeyUnreadable, "key",
+				`"key" (private key) is in OpenSSH's own format: store it as PKCS#8 (BEGIN PRIVATE KEY)`),
 		},
 		"several private keys": {
 			data: withKey(slices.Concat(client.KeyPEM, other.KeyPEM)),
-			want: only(credential.PrivateKeyUnreadable, "key", `"key" (private key) holds 2 private keys: keep only the one that belongs to the certificate`),
+			want: only(credential.PrivateKeyUnreadable, "key",
+				`"key" (private key) holds 2 private keys: keep only the one that belongs to the certificate`),
 		},
 		"the certificate in the key's place": {
 			data: withKey(client.CertPEM),
-			want: only(credential.PrivateKeyUnreadable, "key", `"key" (private key) holds no private key but a certificate: were two parts swapped?`),
+			want: only(credential.PrivateKeyUnreadable, "key",
+				`"key" (private key) holds no private key but a certificate: were two parts swapped?`),
 		},
 		"the public key instead of the private one": {
-			data: withKey(block("PUBLIC KEY", must[[]byte](t)(x509.MarshalPKIXPublicKey(client.Certificate.PublicKey)))),
-			want: only(credential.PrivateKeyUnreadable, "key", `"key" (private key) holds no private key but a public key`),
+			data: withKey(
+				block("PUBLIC KEY", must[[]byte](t)(x509.MarshalPKIXPublicKey(client.Certificate.PublicKey)))),
+			want: only(credential.PrivateKeyUnreadable, "key",
+				`"key" (private key) holds no private key but a public key`),
 		},
 		"a key in DER": {
 			data: withKey(rawKey),
-			want: only(credential.PrivateKeyUnreadable, "key", `"key" (private key) is not PEM: it looks like DER, the binary form; convert it (openssl pkey -inform DER -in FILE -out key)`),
+			want: only(credential.PrivateKeyUnreadable, "key",
+				`"key" (private key) is not PEM: it looks like DER, the binary form; convert it (openssl pkey `+
+					`-inform DER -in FILE -out key)`),
 		},
 		"a damaged key": {
 			data: withKey(block("PRIVATE KEY", rawKey[:len(rawKey)-7])),
-			want: only(credential.PrivateKeyUnreadable, "key", `"key" (private key) cannot be read: it is damaged, or neither RSA, nor ECDSA on a NIST curve, nor Ed25519, in PKCS#8, PKCS#1 or SEC1`),
+			want: only(credential.PrivateKeyUnreadable, "key",
+				`"key" (private key) cannot be read: it is damaged, or neither RSA, nor ECDSA on a NIST curve, nor `+
+					`Ed25519, in PKCS#8, PKCS#1 or SEC1`),
 		},
 		"a DSA key": {
 			data: withKey(block("DSA PRIVATE KEY", rawKey)),
-			want: only(credential.PrivateKeyUnreadable, "key", `"key" (private key) cannot be read: it is damaged, or neither RSA, nor ECDSA on a NIST curve, nor Ed25519, in PKCS#8, PKCS#1 or SEC1`),
+			want: only(credential.PrivateKeyUnreadable, "key",
+				`"key" (private key) cannot be read: it is damaged, or neither RSA, nor ECDSA on a NIST curve, nor `+
+					`Ed25519, in PKCS#8, PKCS#1 or SEC1`),
 		},
 		"a key that cannot sign": {
 			data: withKey(block("PRIVATE KEY", agreement)),
-			want: only(credential.PrivateKeyUnreadable, "key", `"key" (private key) cannot sign, it is for key agreement only: a TLS client needs an RSA or ECDSA key`),
+			want: only(
+				credential.PrivateKeyUnreadable,
+				"key",
+				`"key" (private key) cannot sign, it is for key agreement only: a TLS client needs an RSA or ECDSA key`,
+			),
 		},
 		"the key of another certificate": {
 			data: withKey(other.KeyPEM),
-			want: only(credential.PrivateKeyMismatch, "key", `"key" (private key) does not belong to the certificate in "cert" `+ordersID+` but to another one: store the key that this certificate was requested with`),
+			want: only(credential.PrivateKeyMismatch, "key",
+				`"key" (private key) does not match the certificate in "cert" `+ordersID+` but another one: store `+
+					`the private key that this certificate was requested with`),
 		},
 		"the issuer before the leaf": {
 			data: withCert(slices.Concat(partner.CertPEM, client.CertPEM)),
 			want: []credential.Problem{
-				{credential.PrivateKeyMismatch, "cert", `"cert" (client certificate) has its certificates in the wrong order: the private key belongs to certificate 2 of 2 ` + ordersID + `, which must come first, its intermediates after it`},
-				{credential.NotForClientAuth, "cert", fmt.Sprintf(`"cert" (client certificate) may not be used as a client (subject "CN=Partner CA", serial %s): its key usage is keyCertSign, cRLSign; it must include digitalSignature`,
-					hex.EncodeToString(partner.Certificate.SerialNumber.Bytes()))},
+				{
+					credential.PrivateKeyMismatch,
+					"cert",
+					`"cert" (client certificate) has its certificates in the wrong order: the private key ` +
+						`belongs to certificate 2 of 2 ` + ordersID + `, which must come first, ` +
+						`followed by its intermediates`,
+				},
+				{
+					credential.NotForClientAuth,
+					"cert",
+					fmt.Sprintf(
+						`"cert" (client certificate) can't be used as a TLS client (subject "CN=Partner CA", serial `+
+							`%s): its key usage is keyCertSign, cRLSign; it must include digitalSignature`,
+						hex.EncodeToString(partner.Certificate.SerialNumber.Bytes())),
+				},
 			},
 		},
 
-		// The validity: RFC 5280 §4.1.2.5, both ends included.
+		// The validity: RFC 5280 §4.1.2.5, inclusive.
 		"the last second is valid": {data: secret(issue(func(t *pki.Template) { t.NotAfter = now() }), server)},
 		"a second later it has expired": {
 			data: secret(issue(func(t *pki.Template) { t.NotAfter = now().Add(-time.Second) }), server),
-			want: only(credential.CertificateExpired, "cert", `"cert" (client certificate) has expired on 2026-07-01T11:59:59Z `+ordersID+`: ask its issuer for a new one`),
+			want: only(
+				credential.CertificateExpired,
+				"cert",
+				`"cert" (client certificate) expired on 2026-07-01T11:59:59Z `+ordersID+`: request a new one from its issuer`,
+			),
 		},
 		"the first second is valid": {data: secret(issue(func(t *pki.Template) { t.NotBefore = now() }), server)},
 		"a second earlier it is not yet valid": {
 			data: secret(issue(func(t *pki.Template) { t.NotBefore = now().Add(time.Second) }), server),
-			want: only(credential.CertificateNotYetValid, "cert", `"cert" (client certificate) is valid only from 2026-07-01T12:00:01Z on `+ordersID+`: use the previous one until then`),
+			want: only(
+				credential.CertificateNotYetValid,
+				"cert",
+				`"cert" (client certificate) is valid only from 2026-07-01T12:00:01Z on `+ordersID+`: use the previous one until then`,
+			),
 		},
 
-		// The usage: RFC 5280 §4.2.1.3 and §4.2.1.12; TestUsageAgreesWithOpenSSL has the other
+		// The usage: RFC 5280 §4.2.1.3 and §4.2.1.12. TestUsageAgreesWithOpenSSL covers the other
 		// combinations.
 		"a purpose that nobody knows": {
 			data: secret(issue(func(t *pki.Template) {
 				t.ExtKeyUsage = nil
 				t.ExtraExtensions = []pkix.Extension{{Id: asn1.ObjectIdentifier{2, 5, 29, 37}, Value: purposes}}
 			}), server),
-			want: only(credential.NotForClientAuth, "cert", `"cert" (client certificate) may not be used as a client `+ordersID+`: its extended key usage is codeSigning, 1.2.3; it must be clientAuth`),
+			want: only(credential.NotForClientAuth, "cert",
+				`"cert" (client certificate) can't be used as a TLS client `+ordersID+`: its extended key usage is `+
+					`codeSigning, 1.2.3; it must be clientAuth`),
 		},
 		"a key usage without signatures": {
-			data: secret(issue(func(t *pki.Template) { t.KeyUsage = x509.KeyUsageKeyEncipherment | x509.KeyUsageDataEncipherment }), server),
-			want: only(credential.NotForClientAuth, "cert", `"cert" (client certificate) may not be used as a client `+ordersID+`: its key usage is keyEncipherment, dataEncipherment; it must include digitalSignature`),
+			data: secret(
+				issue(
+					func(t *pki.Template) { t.KeyUsage = x509.KeyUsageKeyEncipherment | x509.KeyUsageDataEncipherment },
+				),
+				server,
+			),
+			want: only(
+				credential.NotForClientAuth,
+				"cert",
+				`"cert" (client certificate) can't be used as a TLS client `+ordersID+`: its key usage is keyEncipherment, dataEncipherment; it must include digitalSignature`,
+			),
 		},
 		"a Netscape type without SSL client": {
 			data: secret(issue(func(t *pki.Template) { t.ExtraExtensions = []pkix.Extension{netscape(0x40)} }), server),
-			want: only(credential.NotForClientAuth, "cert", `"cert" (client certificate) may not be used as a client `+ordersID+`: its Netscape certificate type leaves out SSL client`),
+			want: only(credential.NotForClientAuth, "cert",
+				`"cert" (client certificate) can't be used as a TLS client `+ordersID+`: its Netscape certificate `+
+					`type doesn't include SSL client`),
 		},
 
 		// The CA of the server.
-		"a CA of several certificates": {data: withCA(slices.Concat([]byte("# partner\n"), server.CertPEM, partner.CertPEM))},
+		"a CA of several certificates": {
+			data: withCA(slices.Concat([]byte("# partner\n"), server.CertPEM, partner.CertPEM)),
+		},
 		"a CA that is a private key": {
 			data: withCA(server.KeyPEM),
-			want: only(credential.ServerCAUnreadable, "cacert", `"cacert" (CA of the server) holds no certificate but a private key: were two parts swapped?`),
+			want: only(credential.ServerCAUnreadable, "cacert",
+				`"cacert" (CA of the server) holds no certificate but a private key: were two parts swapped?`),
 		},
 		"a CA in DER": {
 			data: withCA(server.Certificate.Raw),
-			want: only(credential.ServerCAUnreadable, "cacert", `"cacert" (CA of the server) is not PEM: it looks like DER, the binary form; convert it (openssl x509 -inform DER -in FILE -out cacert)`),
+			want: only(credential.ServerCAUnreadable, "cacert",
+				`"cacert" (CA of the server) is not PEM: it looks like DER, the binary form; convert it (openssl `+
+					`x509 -inform DER -in FILE -out cacert)`),
 		},
 		"a CA whose time is over": {
 			data: withCA(slices.Concat(
-				pki.SelfSigned(t, pki.Template{IsCA: true, NotAfter: time.Date(2026, 6, 1, 0, 0, 0, 0, time.UTC)}).CertPEM,
-				pki.SelfSigned(t, pki.Template{IsCA: true, NotAfter: time.Date(2024, 6, 1, 0, 0, 0, 0, time.UTC)}).CertPEM)),
-			want: only(credential.ServerCAExpired, "cacert", `"cacert" (CA of the server) holds no certificate that is valid now (the last one ends on 2026-06-01T00:00:00Z): ask the partner for the CA that signs the server's certificate today`),
+				pki.SelfSigned(t,
+					pki.Template{IsCA: true, NotAfter: time.Date(2026, 6, 1, 0, 0, 0, 0, time.UTC)}).CertPEM,
+				pki.SelfSigned(t,
+					pki.Template{IsCA: true, NotAfter: time.Date(2024, 6, 1, 0, 0, 0, 0, time.UTC)}).CertPEM,
+			)),
+			want: only(credential.ServerCAExpired, "cacert",
+				`"cacert" (CA of the server) holds no certificate that is valid now (the last one expires on `+
+					`2026-06-01T00:00:00Z): ask the partner for the current CA of the server's certificate`),
 		},
 		"an expired CA next to a valid one is tolerated": {
-			data: withCA(slices.Concat(pki.SelfSigned(t, pki.Template{IsCA: true, NotAfter: time.Date(2024, 6, 1, 0, 0, 0, 0, time.UTC)}).CertPEM, server.CertPEM)),
+			data: withCA(
+				slices.Concat(
+					pki.SelfSigned(t,
+						pki.Template{IsCA: true, NotAfter: time.Date(2024, 6, 1, 0, 0, 0, 0, time.UTC)}).CertPEM,
+					server.CertPEM,
+				),
+			),
 		},
 	}
 	for name, test := range tests {
@@ -483,7 +641,8 @@ func TestRefusedErrorNamesTheMostImportantReason(t *testing.T) {
 	template.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
 	client := ca.Issue(t, template)
 
-	got, err := credential.Check(map[string][]byte{"cert": client.CertPEM, "key": client.KeyPEM}, credential.CertKeyLayout(), now())
+	got, err := credential.Check(map[string][]byte{"cert": client.CertPEM, "key": client.KeyPEM},
+		credential.CertKeyLayout(), now())
 
 	var refused *credential.RefusedError
 	if !errors.As(fmt.Errorf("Secret project/external-system-mtls-data: %w", err), &refused) {
@@ -496,7 +655,9 @@ func TestRefusedErrorNamesTheMostImportantReason(t *testing.T) {
 	if diff := cmp.Diff(want, refused.Reasons()); diff != "" {
 		t.Errorf("reasons (-want +got):\n%s", diff)
 	}
-	if parts := strings.Split(refused.Error(), "; "); !strings.HasPrefix(parts[0], `"cert" (client certificate) has expired`) || strings.Contains(refused.Error(), "\n") {
+	if parts := strings.Split(refused.Error(),
+		"; "); !strings.HasPrefix(parts[0], `"cert" (client certificate) expired`) ||
+		strings.Contains(refused.Error(), "\n") {
 		t.Errorf("not one line that starts with the most important problem: %q", refused.Error())
 	}
 	if got == nil || !got.NotAfter.Equal(template.NotAfter) {

@@ -6,19 +6,19 @@ import (
 	"mtls.egress/webhook/internal/egress"
 )
 
-// minConnectionAge is the shortest age that an EgressTarget can ask for.
+// minConnectionAge is the shortest value of connection.maxAge in an EgressTarget.
 const minConnectionAge = time.Second
 
-// ConnectionAge is how long connections of t are used while Pods present credentials, at the time
-// now. An open connection presents the certificate that it began with, so
-//   - unless the EgressTarget says how long, it is at most a tenth of the shortest life among the
-//     certificates. Certificates are renewed when a fifth or a third of their life is left, so that
-//     all connections have moved to the new one long before the old one ends. Where the
-//     EgressTarget says how long before the end cert-manager renews, it is at most half of that, as
-//     the kubelet takes its time too;
-//   - it is never longer than the time that is left to a certificate. It is halved then, again and
-//     again, rather than following the clock, so that the objects in the cluster change a few times
-//     only; but it is at least a second, and a certificate that has ended doesn't count.
+// ConnectionAge returns how long connections of t are used while Pods present credentials, at the
+// time now. An open connection keeps the certificate of its handshake. Therefore:
+//   - If the EgressTarget doesn't set connection.maxAge, the age is at most a tenth of the shortest
+//     lifetime among the certificates. Certificates are renewed when a fifth or a third of their
+//     lifetime is left, so all connections move to the new one long before the old one expires. If
+//     the EgressTarget sets renewBefore, the age is at most half of it, because the kubelet also
+//     needs time.
+//   - The age is never longer than the remaining lifetime of a certificate. It is halved repeatedly
+//     instead of following the clock, so that the objects in the cluster change only a few times.
+//     It is at least a second. Expired certificates are ignored.
 func ConnectionAge(t egress.Target, credentials []*Credential, now time.Time) time.Duration {
 	const part = 10
 	age := t.MaxConnectionAge

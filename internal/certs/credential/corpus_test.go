@@ -36,20 +36,20 @@ import (
 
 const corpusSize = 500
 
-// class is a kind of chain in the corpus. Its chains differ in the types of keys, in the number of
-// intermediates, and in whether the root stands among them.
+// class is a kind of chain in the corpus. Its chains differ in the key types, in the number of
+// intermediates, and in whether they contain the root.
 type class struct {
 	// depths are the numbers of intermediates; default: 1 and 2.
 	depths []int
-	// root reports whether the root stands in the file: [always], [never], or now and then, the
+	// root defines whether the file contains the root: [always], [never], or sometimes, which is the
 	// default.
 	root presence
-	// rsa means that only RSA keys sign and are signed.
+	// rsa reports whether all keys are RSA keys.
 	rsa bool
 	// leaf, issuing and anchor change the client certificate, the intermediate that signed it, and the
 	// root.
 	leaf, issuing, anchor func(*pki.Template)
-	// file changes what the file of certificates holds: the leaf, the intermediates, the root.
+	// file changes the certificates in the file: the leaf, the intermediates, the root.
 	file func(*made)
 	// key changes the private key in PEM.
 	key func(*made)
@@ -66,30 +66,30 @@ const (
 // made is one chain of the corpus.
 type made struct {
 	corpus *corpus
-	// line are the authorities, the root first.
+	// line contains the CAs, the root first.
 	line         []*pki.CA
 	certificates []*x509.Certificate
 	leaf         pki.Pair
 	keyPEM       []byte
-	// trusted is the root that OpenSSL is given.
+	// trusted is the root that OpenSSL trusts.
 	trusted *x509.Certificate
 }
 
-// corpus draws chains from a seed. Keys are random, and few, as making them takes longest; nothing
-// that is compared depends on them.
+// corpus generates chains from a seed. There are few keys, because generating them takes the
+// longest. They are random, but no comparison depends on them.
 type corpus struct {
 	t    *testing.T
 	draw *rand.Rand
 	keys map[string]crypto.Signer
-	// alien and server have nothing to do with the partner's clients; server signs the certificate of
-	// the server.
+	// alien and server are unrelated to the partner's clients. server signs the server certificate.
 	alien, server *pki.CA
 }
 
 func newCorpus(t *testing.T) *corpus {
 	t.Helper()
 	keys := map[string]crypto.Signer{}
-	for name, bits := range map[string]int{"short": 1024, "rsa": 2048, "rsa-other": 2048, "rsa-0": 2048, "rsa-1": 2048, "rsa-2": 2048} {
+	for name, bits := range map[string]int{"short": 1024, "rsa": 2048, "rsa-other": 2048, "rsa-0": 2048, "rsa-1": 2048,
+		"rsa-2": 2048} {
 		keys[name] = must[*rsa.PrivateKey](t)(rsa.GenerateKey(cryptorand.Reader, bits))
 	}
 	for name, curve := range map[string]elliptic.Curve{
@@ -102,13 +102,19 @@ func newCorpus(t *testing.T) *corpus {
 		t.Fatal(err)
 	}
 	keys["ed25519"] = ed
-	return &corpus{t: t, draw: rand.New(rand.NewPCG(2026, 7)), keys: keys, alien: pki.NewCA(t, "Stranger"), server: pki.NewCA(t, "Server CA")}
+	return &corpus{
+		t:      t,
+		draw:   rand.New(rand.NewPCG(2026, 7)),
+		keys:   keys,
+		alien:  pki.NewCA(t, "Stranger"),
+		server: pki.NewCA(t, "Server CA"),
+	}
 }
 
-// pick draws one of the values.
+// pick returns a random value.
 func pick[T any](c *corpus, values ...T) T { return values[c.draw.IntN(len(values))] }
 
-// make draws a chain of a class.
+// make generates a chain of a class.
 func (c *corpus) make(kind class) *made {
 	c.t.Helper()
 	depths := kind.depths
@@ -129,7 +135,8 @@ func (c *corpus) make(kind class) *made {
 	}
 	m.line = append(m.line, pki.SelfSigned(c.t, anchor))
 	for level := range depth {
-		template := c.authority(fmt.Sprintf("Partner Intermediate %d", level+1), fmt.Sprintf("%s-%d", authorityKey, level+1))
+		template := c.authority(fmt.Sprintf("Partner Intermediate %d", level+1),
+			fmt.Sprintf("%s-%d", authorityKey, level+1))
 		if kind.issuing != nil && level == depth-1 {
 			kind.issuing(&template)
 		}
@@ -158,13 +165,18 @@ func (c *corpus) make(kind class) *made {
 }
 
 func (c *corpus) authority(name, key string) pki.Template {
-	return pki.Template{Subject: pkix.Name{CommonName: name}, IsCA: true, KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageCRLSign, Key: c.keys[key]}
+	return pki.Template{
+		Subject:  pkix.Name{CommonName: name},
+		IsCA:     true,
+		KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
+		Key:      c.keys[key],
+	}
 }
 
-// days is a time of some days, at least one.
+// days returns a random duration of at least one day.
 func (c *corpus) days() time.Duration { return time.Duration(1+c.draw.IntN(1000)) * 24 * time.Hour }
 
-// classes are all kinds of chains by the name that stands in the table.
+// classes returns all kinds of chains by their name in the table.
 func (c *corpus) classes() map[string]class {
 	expired := func(t *pki.Template) {
 		t.NotAfter = now().Add(-c.days())
@@ -211,18 +223,30 @@ func (c *corpus) classes() map[string]class {
 	rootAlone := []int{0}
 
 	return map[string]class{
-		"whole, in order":                          {},
-		"whole, with the root":                     {root: always},
-		"signed by the root, which stands behind":  {depths: rootAlone, root: always},
-		"signed by the root, alone":                {depths: rootAlone, root: never},
-		"an Ed25519 key":                           {leaf: keyed("ed25519")},
-		"no usages at all":                         {leaf: func(t *pki.Template) { t.KeyUsage, t.ExtKeyUsage = 0, nil }},
-		"clientAuth among other purposes":          {leaf: usages(x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth)},
-		"no subject alternative name":              {leaf: func(t *pki.Template) { t.DNSNames = nil }},
-		"an unrelated certificate at the end":      {file: func(m *made) { m.certificates = append(m.certificates, c.alien.Certificate) }},
-		"an unrelated certificate behind the leaf": {file: func(m *made) { m.certificates = slices.Insert(m.certificates, 1, c.alien.Certificate) }},
-		"the CA of the server at the end":          {file: func(m *made) { m.certificates = append(m.certificates, c.server.Certificate) }},
-		"the leaf twice":                           {file: func(m *made) { m.certificates = slices.Insert(m.certificates, 1, m.leaf.Certificate) }},
+		"whole, in order":                         {},
+		"whole, with the root":                    {root: always},
+		"signed by the root, which stands behind": {depths: rootAlone, root: always},
+		"signed by the root, alone":               {depths: rootAlone, root: never},
+		"an Ed25519 key":                          {leaf: keyed("ed25519")},
+		"no usages at all": {
+			leaf: func(t *pki.Template) { t.KeyUsage, t.ExtKeyUsage = 0, nil },
+		},
+		"clientAuth among other purposes": {
+			leaf: usages(x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth),
+		},
+		"no subject alternative name": {leaf: func(t *pki.Template) { t.DNSNames = nil }},
+		"an unrelated certificate at the end": {
+			file: func(m *made) { m.certificates = append(m.certificates, c.alien.Certificate) },
+		},
+		"an unrelated certificate behind the leaf": {
+			file: func(m *made) { m.certificates = slices.Insert(m.certificates, 1, c.alien.Certificate) },
+		},
+		"the CA of the server at the end": {
+			file: func(m *made) { m.certificates = append(m.certificates, c.server.Certificate) },
+		},
+		"the leaf twice": {
+			file: func(m *made) { m.certificates = slices.Insert(m.certificates, 1, m.leaf.Certificate) },
+		},
 		"a root that an older root signed, which the partner trusts": {root: never, file: func(m *made) {
 			older := pki.NewCA(c.t, "Older Root")
 			crossed := c.authority("Partner Root", "")
@@ -230,8 +254,15 @@ func (c *corpus) classes() map[string]class {
 			m.certificates, m.trusted = append(m.certificates, older.Issue(c.t, crossed).Certificate), older.Certificate
 		}},
 
-		"intermediates in reverse order":   {depths: []int{2}, file: func(m *made) { slices.Reverse(m.certificates[1:3]) }},
-		"the leaf last":                    {depths: []int{0, 1, 2}, root: always, file: func(m *made) { slices.Reverse(m.certificates) }},
+		"intermediates in reverse order": {
+			depths: []int{2},
+			file:   func(m *made) { slices.Reverse(m.certificates[1:3]) },
+		},
+		"the leaf last": {
+			depths: []int{0, 1, 2},
+			root:   always,
+			file:   func(m *made) { slices.Reverse(m.certificates) },
+		},
 		"the issuing intermediate missing": {file: func(m *made) { without(len(m.line) - 1)(m) }},
 		"the upper intermediate missing":   {depths: []int{2}, file: without(1)},
 		"an intermediate of that name, with another key": {file: func(m *made) {
@@ -244,32 +275,46 @@ func (c *corpus) classes() map[string]class {
 			m.certificates[0] = must[*x509.Certificate](c.t)(x509.ParseCertificate(der))
 		}},
 
-		"expired":                           {leaf: expired},
-		"not yet valid":                     {leaf: early},
-		"in the last second":                {leaf: func(t *pki.Template) { t.NotAfter = now() }},
-		"in the first second":               {leaf: func(t *pki.Template) { t.NotBefore = now() }},
-		"within its last 30 days":           {leaf: func(t *pki.Template) { t.NotAfter = now().Add(time.Duration(1+c.draw.IntN(29)) * 24 * time.Hour) }},
+		"expired":             {leaf: expired},
+		"not yet valid":       {leaf: early},
+		"in the last second":  {leaf: func(t *pki.Template) { t.NotAfter = now() }},
+		"in the first second": {leaf: func(t *pki.Template) { t.NotBefore = now() }},
+		"within its last 30 days": {
+			leaf: func(t *pki.Template) { t.NotAfter = now().Add(time.Duration(1+c.draw.IntN(29)) * 24 * time.Hour) },
+		},
 		"an intermediate expired":           {issuing: expired},
 		"an intermediate not yet valid":     {issuing: early},
 		"the root expired, in the file":     {root: always, anchor: expired},
 		"the root expired, not in the file": {root: never, anchor: expired},
 
-		"for servers only":                    {leaf: usages(x509.ExtKeyUsageServerAuth)},
-		"for mail only":                       {leaf: usages(x509.ExtKeyUsageEmailProtection)},
-		"for any purpose":                     {leaf: usages(x509.ExtKeyUsageAny)},
-		"key usage keyEncipherment":           {leaf: usage(x509.KeyUsageKeyEncipherment)},
-		"key usage keyAgreement":              {leaf: usage(x509.KeyUsageKeyAgreement)},
-		"Netscape type SSL server":            {leaf: netscape(0x40)},
-		"Netscape type SSL client":            {leaf: netscape(0x80)},
-		"an authority that signs only":        {leaf: func(t *pki.Template) { t.IsCA, t.KeyUsage = true, x509.KeyUsageCertSign }},
-		"a critical extension nobody knows":   {leaf: extended(true, "x", 1, 2, 3, 4)},
-		"an intermediate for servers only":    {issuing: usages(x509.ExtKeyUsageServerAuth)},
-		"an intermediate that is no CA":       {issuing: func(t *pki.Template) { t.IsCA, t.KeyUsage = false, x509.KeyUsageDigitalSignature }},
-		"an intermediate that may not sign":   {issuing: usage(x509.KeyUsageDigitalSignature)},
-		"an intermediate too many":            {depths: []int{2}, anchor: extended(true, basicConstraints{true, 0}, 2, 5, 29, 19)},
-		"an intermediate for other names":     {issuing: extended(true, nameConstraints{[]generalSubtree{{"example.org"}}}, 2, 5, 29, 30)},
-		"self-signed":                         {root: never, file: selfSigned},
-		"self-signed, and the partner has it": {root: never, file: func(m *made) { selfSigned(m); m.trusted = m.certificates[0] }},
+		"for servers only":          {leaf: usages(x509.ExtKeyUsageServerAuth)},
+		"for mail only":             {leaf: usages(x509.ExtKeyUsageEmailProtection)},
+		"for any purpose":           {leaf: usages(x509.ExtKeyUsageAny)},
+		"key usage keyEncipherment": {leaf: usage(x509.KeyUsageKeyEncipherment)},
+		"key usage keyAgreement":    {leaf: usage(x509.KeyUsageKeyAgreement)},
+		"Netscape type SSL server":  {leaf: netscape(0x40)},
+		"Netscape type SSL client":  {leaf: netscape(0x80)},
+		"an authority that signs only": {
+			leaf: func(t *pki.Template) { t.IsCA, t.KeyUsage = true, x509.KeyUsageCertSign },
+		},
+		"a critical extension nobody knows": {leaf: extended(true, "x", 1, 2, 3, 4)},
+		"an intermediate for servers only":  {issuing: usages(x509.ExtKeyUsageServerAuth)},
+		"an intermediate that is no CA": {
+			issuing: func(t *pki.Template) { t.IsCA, t.KeyUsage = false, x509.KeyUsageDigitalSignature },
+		},
+		"an intermediate that may not sign": {issuing: usage(x509.KeyUsageDigitalSignature)},
+		"an intermediate too many": {
+			depths: []int{2},
+			anchor: extended(true, basicConstraints{true, 0}, 2, 5, 29, 19),
+		},
+		"an intermediate for other names": {
+			issuing: extended(true, nameConstraints{[]generalSubtree{{"example.org"}}}, 2, 5, 29, 30),
+		},
+		"self-signed": {root: never, file: selfSigned},
+		"self-signed, and the partner has it": {
+			root: never,
+			file: func(m *made) { selfSigned(m); m.trusted = m.certificates[0] },
+		},
 
 		"RSA of 1024 bits":                    {leaf: keyed("short")},
 		"ECDSA on P-224":                      {leaf: keyed("p224")},
@@ -277,11 +322,20 @@ func (c *corpus) classes() map[string]class {
 		"signed with SHA-1":                   {rsa: true, leaf: sha1},
 		"an intermediate signed with SHA-1":   {rsa: true, issuing: sha1},
 
-		"another key of the same type": {leaf: keyed("p256"), key: func(m *made) { m.keyPEM = c.keyPEM("ecdsa-other") }},
-		"a key of another type":        {leaf: keyed("p256"), key: func(m *made) { m.keyPEM = c.keyPEM("rsa-other") }},
-		"the key of the issuer":        {leaf: keyed("rsa"), key: func(m *made) { m.keyPEM = m.line[len(m.line)-1].KeyPEM }},
-		"a key that is cut off":        {key: func(m *made) { m.keyPEM = m.keyPEM[:len(m.keyPEM)/2] }},
-		"expired, and another key":     {leaf: func(t *pki.Template) { expired(t); keyed("p256")(t) }, key: func(m *made) { m.keyPEM = c.keyPEM("ecdsa-other") }},
+		"another key of the same type": {
+			leaf: keyed("p256"),
+			key:  func(m *made) { m.keyPEM = c.keyPEM("ecdsa-other") },
+		},
+		"a key of another type": {leaf: keyed("p256"), key: func(m *made) { m.keyPEM = c.keyPEM("rsa-other") }},
+		"the key of the issuer": {
+			leaf: keyed("rsa"),
+			key:  func(m *made) { m.keyPEM = m.line[len(m.line)-1].KeyPEM },
+		},
+		"a key that is cut off": {key: func(m *made) { m.keyPEM = m.keyPEM[:len(m.keyPEM)/2] }},
+		"expired, and another key": {
+			leaf: func(t *pki.Template) { expired(t); keyed("p256")(t) },
+			key:  func(m *made) { m.keyPEM = c.keyPEM("ecdsa-other") },
+		},
 	}
 }
 
@@ -289,48 +343,73 @@ func (c *corpus) keyPEM(name string) []byte {
 	return block("PRIVATE KEY", must[[]byte](c.t)(x509.MarshalPKCS8PrivateKey(c.keys[name])))
 }
 
-// outcome is a row of the table: what a class of chains got, here and from OpenSSL.
+// outcome is a row of the table: the results for a class of chains, from this package and from
+// OpenSSL.
 type outcome struct{ class, ours, theirs string }
 
-// accepts says for either side whether it takes the credential.
+// accepts reports for both sides whether they accept the credential.
 func accepts(verdict string) bool { return strings.HasPrefix(verdict, "accepted") }
 
-// differences are the outcomes in which one side takes what the other refuses, with the reason why
-// ours is right.
+// differences contains the outcomes in which only one side accepts the credential, with the reason
+// why ours is right.
 func differences() map[outcome]string {
 	const (
-		issuerUnknown = "the partner may have the missing certificate, as it has the root; many haven't, so there is a warning"
-		notSeen       = "that a certificate is missing can't be seen: the last one's issuer may as well be the root, which stays out of a chain"
-		notAnIssuer   = "what hasn't signed, or may not, counts as an issuer that isn't there, and that is a warning, as the partner may have the right one"
-		outOfTime     = "the partner may have today's certificate of that authority; the warning says to ask for it"
-		partnersCA    = "what an authority may sign is between it and the partner, who took it for its clients"
+		issuerUnknown = "the partner may have the missing certificate, as it has the root; many " +
+			"haven't, so there is a warning"
+		notSeen = "that a certificate is missing can't be seen: the last one's issuer may as well be the root, " +
+			"which stays out of a chain"
+		notAnIssuer = "what hasn't signed, or may not, counts as an issuer that isn't there, and that is a " +
+			"warning, as the partner may have the right one"
+		outOfTime  = "the partner may have today's certificate of that authority; the warning says to ask for it"
+		partnersCA = "what an authority may sign is between it and the partner, who took it for its clients"
 	)
 	return map[outcome]string{
-		{"a critical extension nobody knows", "accepted", "refused: UNHANDLED_CRITICAL_EXTENSION"}:                                            "a partner whose own authority writes the extension knows it",
-		{"a signature that was tampered with", "accepted, with ChainIncomplete", "refused: CERT_SIGNATURE_FAILURE"}:                           "issuers are searched by their signatures, so a damaged one looks like an issuer that isn't there, and gives the warning",
-		{"an intermediate expired", "accepted, with IntermediateExpired", "refused: CERT_HAS_EXPIRED"}:                                        outOfTime,
-		{"an intermediate not yet valid", "accepted, with IntermediateExpired", "refused: CERT_NOT_YET_VALID"}:                                outOfTime,
-		{"an intermediate for other names", "accepted", "refused: PERMITTED_VIOLATION"}:                                                       partnersCA,
-		{"an intermediate for servers only", "accepted", "refused: INVALID_PURPOSE"}:                                                          partnersCA,
-		{"an intermediate too many", "accepted", "refused: PATH_LENGTH_EXCEEDED"}:                                                             partnersCA,
-		{"an intermediate of that name, with another key", "accepted, with ChainIncomplete", "refused: UNABLE_TO_GET_ISSUER_CERT_LOCALLY"}:    notAnIssuer,
-		{"an intermediate that is no CA", "accepted, with ChainIncomplete", "refused: INVALID_CA, INVALID_PURPOSE, KEYUSAGE_NO_CERTSIGN"}:     notAnIssuer,
-		{"an intermediate that may not sign", "accepted, with ChainIncomplete", "refused: INVALID_CA, INVALID_PURPOSE, KEYUSAGE_NO_CERTSIGN"}: notAnIssuer,
-		{"for any purpose", "accepted", "refused: INVALID_PURPOSE"}:                                                                           "RFC 5280 §4.2.1.12 lets it stand for every purpose, and servers in Go and Java take it",
-		{"in the last second", "accepted, with ExpiresSoon", "refused: CERT_HAS_EXPIRED"}:                                                     "RFC 5280 §4.1.2.5 counts the last second in",
-		{"key usage keyAgreement", "refused: NotForClientAuth", "accepted"}:                                                                   "TLS 1.3 forbids it (RFC 8446 §4.4.2.2); in TLS 1.2 it is for static Diffie-Hellman, which no sidecar offers",
-		{"self-signed", "accepted", "refused: DEPTH_ZERO_SELF_SIGNED_CERT"}:                                                                   "partners that take a self-signed certificate have been given it before; where this one has, OpenSSL accepts it too",
-		{"the issuing intermediate missing", "accepted, with ChainIncomplete", "refused: UNABLE_TO_GET_ISSUER_CERT_LOCALLY"}:                  issuerUnknown,
-		{"the root expired, in the file", "accepted, with IntermediateExpired", "refused: CERT_HAS_EXPIRED"}:                                  outOfTime,
-		{"the root expired, not in the file", "accepted", "refused: CERT_HAS_EXPIRED"}:                                                        "a root that isn't there can't be judged; the partner trusts its own copy",
-		{"the upper intermediate missing", "accepted", "refused: UNABLE_TO_GET_ISSUER_CERT_LOCALLY"}:                                          notSeen,
-		{"the upper intermediate missing", "accepted, with ChainIncomplete", "refused: UNABLE_TO_GET_ISSUER_CERT_LOCALLY"}:                    issuerUnknown,
+		{"a critical extension nobody knows", "accepted",
+			"refused: UNHANDLED_CRITICAL_EXTENSION"}: "a partner whose own authority writes the extension knows it",
+		{"a signature that was tampered with", "accepted, with ChainIncomplete",
+			"refused: CERT_SIGNATURE_FAILURE"}: "issuers are searched by their signatures, " +
+			"so a damaged one looks like an issuer that isn't there, and gives the warning",
+		{"an intermediate expired", "accepted, with IntermediateExpired",
+			"refused: CERT_HAS_EXPIRED"}: outOfTime,
+		{"an intermediate not yet valid", "accepted, with IntermediateExpired",
+			"refused: CERT_NOT_YET_VALID"}: outOfTime,
+		{"an intermediate for other names", "accepted",
+			"refused: PERMITTED_VIOLATION"}: partnersCA,
+		{"an intermediate for servers only", "accepted",
+			"refused: INVALID_PURPOSE"}: partnersCA,
+		{"an intermediate too many", "accepted",
+			"refused: PATH_LENGTH_EXCEEDED"}: partnersCA,
+		{"an intermediate of that name, with another key", "accepted, with ChainIncomplete",
+			"refused: UNABLE_TO_GET_ISSUER_CERT_LOCALLY"}: notAnIssuer,
+		{"an intermediate that is no CA", "accepted, with ChainIncomplete", "refused: INVALID_CA, " +
+			"INVALID_PURPOSE, KEYUSAGE_NO_CERTSIGN"}: notAnIssuer,
+		{"an intermediate that may not sign", "accepted, with ChainIncomplete", "refused: INVALID_CA, " +
+			"INVALID_PURPOSE, KEYUSAGE_NO_CERTSIGN"}: notAnIssuer,
+		{"for any purpose", "accepted",
+			"refused: INVALID_PURPOSE"}: "RFC 5280 §4.2.1.12 lets it stand for every purpose, and servers in Go and Java take it",
+		{"in the last second", "accepted, with ExpiresSoon",
+			"refused: CERT_HAS_EXPIRED"}: "RFC 5280 §4.1.2.5 counts the last second in",
+		{"key usage keyAgreement", "refused: NotForClientAuth",
+			"accepted"}: "TLS 1.3 forbids it (RFC " +
+			"8446 §4.4.2.2); in TLS 1.2 it is for static Diffie-Hellman, which no sidecar offers",
+		{"self-signed", "accepted",
+			"refused: DEPTH_ZERO_SELF_SIGNED_CERT"}: "partners that take a self-signed certificate have been given it before; where this one has, OpenSSL accepts it too",
+		{"the issuing intermediate missing", "accepted, with ChainIncomplete",
+			"refused: UNABLE_TO_GET_ISSUER_CERT_LOCALLY"}: issuerUnknown,
+		{"the root expired, in the file", "accepted, with IntermediateExpired",
+			"refused: CERT_HAS_EXPIRED"}: outOfTime,
+		{"the root expired, not in the file", "accepted",
+			"refused: CERT_HAS_EXPIRED"}: "a root that isn't there can't be judged; the partner trusts its own copy",
+		{"the upper intermediate missing", "accepted",
+			"refused: UNABLE_TO_GET_ISSUER_CERT_LOCALLY"}: notSeen,
+		{"the upper intermediate missing", "accepted, with ChainIncomplete",
+			"refused: UNABLE_TO_GET_ISSUER_CERT_LOCALLY"}: issuerUnknown,
 	}
 }
 
-// TestCorpusAgainstOpenSSL compares the judgement of 500 chains with OpenSSL's, and the table in
-// the documents with what came out. Each chain is judged as a Secret, in the order of the file, and
-// verified as a server does that trusts its root.
+// TestCorpusAgainstOpenSSL compares the results for 500 chains with those of OpenSSL, and with the
+// table in the docs. It checks each chain as a Secret, in the order of the file. OpenSSL verifies
+// it like a server that trusts its root.
 func TestCorpusAgainstOpenSSL(t *testing.T) {
 	openssl(t, "version")
 	corpus := newCorpus(t)
@@ -359,12 +438,15 @@ func TestCorpusAgainstOpenSSL(t *testing.T) {
 	}
 
 	const page = "../../../docs/credential-judgement.md"
-	part := marked.Part{Begin: "<!-- corpus: written by UPDATE_GOLDEN=1 go test ./internal/certs/credential -->", End: "<!-- end of the corpus -->"}
+	part := marked.Part{
+		Begin: "<!-- corpus: written by UPDATE_GOLDEN=1 go test ./internal/certs/credential -->",
+		End:   "<!-- end of the corpus -->",
+	}
 	document := must[[]byte](t)(os.ReadFile(page))
 	golden.Compare(t, page, []byte(must[string](t)(part.Replace(string(document), corpusTable(counts, known)))))
 }
 
-// ours is what the program says of a chain: the reasons of a refusal, or of the warnings.
+// ours returns the result of this package for a chain: the reasons of the refusal or the warnings.
 func ours(t *testing.T, m *made) string {
 	t.Helper()
 	var certificates []byte
@@ -398,8 +480,8 @@ func ours(t *testing.T, m *made) string {
 	}
 }
 
-// verify asks openssl about every chain, and about the key of each. Public keys are compared as
-// openssl prints them.
+// verify runs openssl for every chain and its key. It compares public keys in the output of
+// openssl.
 func verify(t *testing.T, chains []*made) []string {
 	t.Helper()
 	dir := t.TempDir()
@@ -438,7 +520,8 @@ func verify(t *testing.T, chains []*made) []string {
 			args = append(args, "-untrusted", file(fmt.Sprintf("%d-rest.pem", i), rest))
 		}
 		problem := ""
-		switch key := publicOf(string(chain.keyPEM), "pkey", "-pubout", "-in", file(fmt.Sprintf("%d-key.pem", i), chain.keyPEM)); key {
+		switch key := publicOf(string(chain.keyPEM), "pkey", "-pubout", "-in",
+			file(fmt.Sprintf("%d-key.pem", i), chain.keyPEM)); key {
 		case "":
 			problem = "the key can't be read"
 		case publicOf(string(chain.certificates[0].RawSubjectPublicKeyInfo), "x509", "-noout", "-pubkey", "-in", leaf):
@@ -467,13 +550,24 @@ func verify(t *testing.T, chains []*made) []string {
 	return results
 }
 
-// verifyErrors are the errors in what openssl prints, by the names of X509_STORE_CTX_get_error(3),
-// as the texts change between versions.
+// verifyErrors returns the errors in the output of openssl, by the names of
+// X509_STORE_CTX_get_error(3), because the texts differ between versions.
 func verifyErrors(output string) []string {
 	names := map[string]string{
-		"2": "UNABLE_TO_GET_ISSUER_CERT", "7": "CERT_SIGNATURE_FAILURE", "9": "CERT_NOT_YET_VALID", "10": "CERT_HAS_EXPIRED", "18": "DEPTH_ZERO_SELF_SIGNED_CERT",
-		"19": "SELF_SIGNED_CERT_IN_CHAIN", "20": "UNABLE_TO_GET_ISSUER_CERT_LOCALLY", "21": "UNABLE_TO_VERIFY_LEAF_SIGNATURE",
-		"25": "PATH_LENGTH_EXCEEDED", "26": "INVALID_PURPOSE", "32": "KEYUSAGE_NO_CERTSIGN", "34": "UNHANDLED_CRITICAL_EXTENSION", "47": "PERMITTED_VIOLATION", "79": "INVALID_CA",
+		"2":  "UNABLE_TO_GET_ISSUER_CERT",
+		"7":  "CERT_SIGNATURE_FAILURE",
+		"9":  "CERT_NOT_YET_VALID",
+		"10": "CERT_HAS_EXPIRED",
+		"18": "DEPTH_ZERO_SELF_SIGNED_CERT",
+		"19": "SELF_SIGNED_CERT_IN_CHAIN",
+		"20": "UNABLE_TO_GET_ISSUER_CERT_LOCALLY",
+		"21": "UNABLE_TO_VERIFY_LEAF_SIGNATURE",
+		"25": "PATH_LENGTH_EXCEEDED",
+		"26": "INVALID_PURPOSE",
+		"32": "KEYUSAGE_NO_CERTSIGN",
+		"34": "UNHANDLED_CRITICAL_EXTENSION",
+		"47": "PERMITTED_VIOLATION",
+		"79": "INVALID_CA",
 	}
 	var found []string
 	for _, match := range regexp.MustCompile(`(?m)^error (\d+) at \d+ depth lookup`).FindAllStringSubmatch(output, -1) {
@@ -484,10 +578,11 @@ func verifyErrors(output string) []string {
 	return found
 }
 
-// corpusTable prints first the differences, then what both say alike.
+// corpusTable prints first the differences, then the rows in which both agree.
 func corpusTable(counts map[outcome]int, known map[outcome]string) string {
 	rows := slices.SortedFunc(maps.Keys(counts), func(a, b outcome) int {
-		return cmp.Or(strings.Compare(a.class, b.class), strings.Compare(a.ours, b.ours), strings.Compare(a.theirs, b.theirs))
+		return cmp.Or(strings.Compare(a.class, b.class), strings.Compare(a.ours, b.ours),
+			strings.Compare(a.theirs, b.theirs))
 	})
 	var different, alike strings.Builder
 	differ, agree := 0, 0

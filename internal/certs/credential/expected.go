@@ -9,16 +9,17 @@ import (
 	"mtls.egress/webhook/internal/egress"
 )
 
-// CheckSecret is [Check] for a Secret as the credential of t, whose layout it finds out. The layout
-// is the zero value when that can't be done, and the error is then a [*RefusedError] about that
-// alone. Judged with it is whether the CA of the server was chosen.
+// CheckSecret detects the layout of a Secret with the credential of t, and validates it with
+// [Check]. It also checks that the CA of the server was chosen. If the layout can't be detected,
+// the returned layout is the zero value, and the error is a [*RefusedError] only about the layout.
 func CheckSecret(t egress.Target, secret *corev1.Secret, now time.Time) (egress.Layout, *Credential, error) {
 	layout, err := LayoutOf(t, secret)
 	if layout == (egress.Layout{}) {
 		return layout, nil, err
 	}
-	credential, judged := Check(secret.Data, layout, now)
-	return layout, credential, refuseKeys("the Secret", secret.Data, append(problemsOf(err), problemsOf(judged)...)...)
+	credential, checkErr := Check(secret.Data, layout, now)
+	problems := append(problemsOf(err), problemsOf(checkErr)...)
+	return layout, credential, refuseKeys("the Secret", secret.Data, problems...)
 }
 
 func problemsOf(err error) []Problem {
@@ -28,10 +29,10 @@ func problemsOf(err error) []Problem {
 	return nil
 }
 
-// LayoutOf says which keys of a Secret hold the credential of t: those that the EgressTarget names,
-// else those of the known layout that it has; the CA of the server only where it is expected in
-// this Secret. The error is a [*RefusedError]; the layout is known next to one with the reason
-// [ServerCANotChosen].
+// LayoutOf returns the keys of a Secret that hold the credential of t. They are the keys in the
+// EgressTarget, or the known layout of the Secret. The layout contains the CA of the server only if
+// t expects it in this Secret. The error is a [*RefusedError]. If its reason is
+// [ServerCANotChosen], the layout is also returned.
 func LayoutOf(t egress.Target, secret *corev1.Secret) (egress.Layout, error) {
 	if t.Keys != nil {
 		layout := ExpectedLayout(t)
@@ -48,8 +49,8 @@ func LayoutOf(t egress.Target, secret *corev1.Secret) (egress.Layout, error) {
 	return layout, checkServerCAChosen(t, secret, layout)
 }
 
-// ExpectedLayout is the layout that a Secret for t should have when nobody has seen it yet: cert,
-// key and cacert, unless the EgressTarget names other keys or an issuer.
+// ExpectedLayout returns the layout that a Secret for t should have if it doesn't exist yet: cert,
+// key and cacert, unless the EgressTarget sets other keys or an issuer.
 func ExpectedLayout(t egress.Target) egress.Layout {
 	layout := CertKeyLayout()
 	if t.Issuer != nil {
@@ -62,7 +63,7 @@ func ExpectedLayout(t egress.Target) egress.Layout {
 	return layout
 }
 
-// serverCAKey is the key of the CA of the server for t where known is the layout's own.
+// serverCAKey returns the key of the CA of the server for t. known is the default of the layout.
 func serverCAKey(t egress.Target, known string) string {
 	switch {
 	case !t.ServerCA.InSecret():
@@ -73,8 +74,8 @@ func serverCAKey(t egress.Target, known string) string {
 	return known
 }
 
-// knownCA is the key under which a known layout has the CA, for Secrets whose other keys follow
-// none.
+// knownCA returns the key of the CA in one of the known layouts, for Secrets whose other keys
+// follow neither of them.
 func knownCA(data map[string][]byte) string {
 	_, generic := data[CertKeyLayout().ServerCA]
 	if _, found := data[TLSLayout().ServerCA]; found && !generic {

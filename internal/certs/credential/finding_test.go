@@ -20,8 +20,7 @@ import (
 	"mtls.egress/webhook/test/pki"
 )
 
-// numbered is an ordinary client template whose serial number is known, with a name where partners
-// look for it.
+// numbered returns a client template with a fixed serial number and a subject alternative name.
 func numbered(serial int64) pki.Template {
 	template := pki.Client("orders")
 	template.SerialNumber = big.NewInt(serial)
@@ -31,7 +30,10 @@ func numbered(serial int64) pki.Template {
 
 func authority(name string, serial int64) pki.Template {
 	return pki.Template{
-		Subject: pki.Client(name).Subject, SerialNumber: big.NewInt(serial), IsCA: true, KeyUsage: x509.KeyUsageCertSign,
+		Subject:      pki.Client(name).Subject,
+		SerialNumber: big.NewInt(serial),
+		IsCA:         true,
+		KeyUsage:     x509.KeyUsageCertSign,
 	}
 }
 
@@ -66,79 +68,144 @@ func TestReviewTellsEveryDoubt(t *testing.T) {
 		want     []credential.Finding
 	}{
 		"nothing": {},
-		"a whole chain, and another CA for the server": {chain: chainOf(good, issuing.Certificate, upper.Certificate), serverCA: []*x509.Certificate{stranger.Certificate}},
-		"a chain with its root":                        {chain: credential.Chain{Certificates: []*x509.Certificate{good, issuing.Certificate, upper.Certificate, root.Certificate}}},
-		"intermediates whose root nobody showed":       {chain: credential.Chain{Certificates: []*x509.Certificate{good, issuing.Certificate, upper.Certificate}}},
+		"a whole chain, and another CA for the server": {
+			chain:    chainOf(good, issuing.Certificate, upper.Certificate),
+			serverCA: []*x509.Certificate{stranger.Certificate},
+		},
+		"a chain with its root": {
+			chain: credential.Chain{
+				Certificates: []*x509.Certificate{good, issuing.Certificate, upper.Certificate, root.Certificate},
+			},
+		},
+		"intermediates whose root nobody showed": {
+			chain: credential.Chain{Certificates: []*x509.Certificate{good, issuing.Certificate, upper.Certificate}},
+		},
 		"the leaf alone": {
 			chain: credential.Chain{Certificates: []*x509.Certificate{good}},
-			want: warn(credential.ChainIncomplete, `the certificate stands alone, without its issuer "CN=Issuing": partners that trust only a root above that one refuse it; `+
-				`if the issuer is an intermediate, put its certificate behind`),
+			want: warn(credential.ChainIncomplete,
+				`the certificate is alone, without its issuer "CN=Issuing": partners that trust only a root `+
+					`above that issuer reject `+
+					`it; if the issuer is an intermediate, append its certificate`),
 		},
 		"a gap in the middle": {
 			chain: chainOf(good, upper.Certificate),
-			want: warn(credential.ChainIncomplete, `certificate 1 `+leaf+` is not followed by its issuer "CN=Issuing", and neither is that one elsewhere in the file: `+
-				`ask the issuer for the intermediate certificate and put it behind`),
+			want: warn(credential.ChainIncomplete,
+				`certificate 1 `+leaf+` is not followed by its issuer "CN=Issuing", and the file doesn't `+
+					`contain that one: request `+
+					`the intermediate certificate from the issuer, and append it`),
 		},
 		"the intermediates in the wrong order": {
 			chain: chainOf(good, upper.Certificate, issuing.Certificate),
-			want: append(warn(credential.ChainOutOfOrder, `certificate 1 `+leaf+` must be followed by its issuer, which is certificate 3 (subject "CN=Issuing", serial 03): many servers read a chain in order only`),
-				warn(credential.ChainOutOfOrder, `certificate 2 (subject "CN=Upper", serial 02) must be followed by its issuer, which is certificate 4 (subject "CN=Root", serial 01): many servers read a chain in order only`)...),
+			want: append(
+				warn(credential.ChainOutOfOrder,
+					`certificate 1 `+leaf+` must be followed by its issuer, which is certificate 3 (subject `+
+						`"CN=Issuing", serial 03): many servers require a chain in order`),
+				warn(credential.ChainOutOfOrder,
+					`certificate 2 (subject "CN=Upper", serial 02) must be followed by its issuer, which is `+
+						`certificate 4 (subject "CN=Root", serial 01): many servers require a chain in order`)...),
 		},
 		"the intermediates in the wrong order, and no root": {
 			chain: credential.Chain{Certificates: []*x509.Certificate{good, upper.Certificate, issuing.Certificate}},
-			want:  warn(credential.ChainOutOfOrder, `certificate 1 `+leaf+` must be followed by its issuer, which is certificate 3 (subject "CN=Issuing", serial 03): many servers read a chain in order only`),
+			want: warn(credential.ChainOutOfOrder,
+				`certificate 1 `+leaf+` must be followed by its issuer, which is certificate 3 (subject `+
+					`"CN=Issuing", serial 03): many servers require a chain in order`),
 		},
 		"an issuer of that name that didn't sign": {
 			chain: credential.Chain{Certificates: []*x509.Certificate{good, namesake, upper.Certificate}},
-			want: warn(credential.ChainIncomplete, `certificate 1 `+leaf+` is not followed by its issuer "CN=Issuing": certificate 2 (subject "CN=Issuing", serial 05) has that name, `+
-				`but didn't sign it or is no authority; ask the issuer for the certificate that did, and put it behind`),
+			want: warn(
+				credential.ChainIncomplete,
+				`certificate 1 `+leaf+` is not followed by its issuer "CN=Issuing": certificate 2 (subject `+
+					`"CN=Issuing", serial 05) has that `+
+					`name, but didn't sign it or is not a CA; request the certificate that did from `+
+					`the issuer, and append it`,
+			),
 		},
 		"the leaf twice, and nothing else": {
 			chain: credential.Chain{Certificates: []*x509.Certificate{good, good}},
-			want: warn(credential.ChainIncomplete, `certificate 1 `+leaf+` is not followed by its issuer "CN=Issuing", and neither is that one elsewhere in the file: `+
-				`ask the issuer for the intermediate certificate and put it behind`),
+			want: warn(credential.ChainIncomplete,
+				`certificate 1 `+leaf+` is not followed by its issuer "CN=Issuing", and the file doesn't `+
+					`contain that one: request `+
+					`the intermediate certificate from the issuer, and append it`),
 		},
 		"the CA of the server in the file of the chain, of which it is no part": {
-			chain: credential.Chain{Certificates: []*x509.Certificate{good, issuing.Certificate, upper.Certificate, root.Certificate, stranger.Certificate}}, serverCA: []*x509.Certificate{stranger.Certificate},
+			chain: credential.Chain{
+				Certificates: []*x509.Certificate{
+					good,
+					issuing.Certificate,
+					upper.Certificate,
+					root.Certificate,
+					stranger.Certificate,
+				},
+			},
+			serverCA: []*x509.Certificate{stranger.Certificate},
 		},
 		"a certificate that belongs to nobody": {
-			chain: credential.Chain{Certificates: []*x509.Certificate{good, issuing.Certificate, upper.Certificate}, Unrelated: []*x509.Certificate{stranger.Certificate}},
-			want:  warn(credential.CertificateUnrelated, `a certificate has nothing to do with the chain and is left out (subject "CN=Stranger", serial 09)`),
+			chain: credential.Chain{
+				Certificates: []*x509.Certificate{good, issuing.Certificate, upper.Certificate},
+				Unrelated:    []*x509.Certificate{stranger.Certificate},
+			},
+			want: warn(credential.CertificateUnrelated,
+				`a certificate doesn't belong to the chain and is omitted (subject "CN=Stranger", serial 09)`),
 		},
 		"the last day": {
-			chain: chainOf(changed(func(t *pki.Template) { t.NotAfter = now().Add(time.Hour) }), issuing.Certificate, upper.Certificate),
-			want:  warn(credential.ExpiresSoon, `the certificate ends on 2026-07-01T13:00:00Z (0 days left): `+leaf[1:len(leaf)-1]+`; order the next one now`),
+			chain: chainOf(changed(func(t *pki.Template) { t.NotAfter = now().Add(time.Hour) }), issuing.Certificate,
+				upper.Certificate),
+			want: warn(
+				credential.ExpiresSoon,
+				`the certificate expires on 2026-07-01T13:00:00Z (0 days left): `+leaf[1:len(leaf)-1]+`; request a new one now`,
+			),
 		},
 		"thirty days are not soon": {
-			chain: chainOf(changed(func(t *pki.Template) { t.NotAfter = now().AddDate(0, 0, 30) }), issuing.Certificate, upper.Certificate),
+			chain: chainOf(changed(func(t *pki.Template) { t.NotAfter = now().AddDate(0, 0, 30) }), issuing.Certificate,
+				upper.Certificate),
 		},
 		"an intermediate that has ended": {
 			chain: chainOf(good, expired, upper.Certificate),
-			want:  warn(credential.IntermediateExpired, `certificate 2 of the chain is valid from 2020-01-01T00:00:00Z to 2026-06-30T12:00:00Z only (subject "CN=Issuing", serial 04): ask the issuer for today's`),
+			want: warn(credential.IntermediateExpired,
+				`certificate 2 of the chain is valid from 2020-01-01T00:00:00Z to 2026-06-30T12:00:00Z only (subject `+
+					`"CN=Issuing", serial 04): request the current one from the issuer`),
 		},
 		"no names": {
 			chain: chainOf(changed(func(t *pki.Template) { t.DNSNames = nil }), issuing.Certificate, upper.Certificate),
-			want: warn(credential.NoSubjectAltName, `the certificate has no subject alternative name `+leaf+`: partners that check names look there, `+
-				`as Istio's gateway does with subjectAltNames, and not at the CN; if the request had some, the CA dropped them`),
+			want: warn(
+				credential.NoSubjectAltName,
+				`the certificate has no subject alternative name `+leaf+`: partners that check names, such `+
+					`as Istio's gateway with subjectAltNames, use these and not the CN; if the request had `+
+					`some, the CA removed them`,
+			),
 		},
 		"a short RSA key": {
 			chain: chainOf(changed(func(t *pki.Template) { t.Key = short }), issuing.Certificate, upper.Certificate),
-			want: warn(credential.WeakKey, `certificate 1 of the chain has an RSA key of 1024 bits `+leaf+`: less than 2048 is breakable, `+
-				`and the sidecar refuses to present such a certificate`),
+			want: warn(credential.WeakKey,
+				`certificate 1 of the chain has an RSA key of 1024 bits `+leaf+`: less than 2048 is insecure, `+
+					`and the sidecar rejects such a certificate`),
 		},
 		"a short ECDSA key": {
 			chain: chainOf(changed(func(t *pki.Template) { t.Key = tiny }), issuing.Certificate, upper.Certificate),
-			want:  warn(credential.WeakKey, `certificate 1 of the chain has an ECDSA key of 224 bits `+leaf+`: use P-256 or P-384`),
+			want: warn(credential.WeakKey,
+				`certificate 1 of the chain has an ECDSA key of 224 bits `+leaf+`: use P-256 or P-384`),
 		},
 		"the root of the client as the CA of the server": {
-			chain: chainOf(good, issuing.Certificate, upper.Certificate), serverCA: []*x509.Certificate{stranger.Certificate, root.Certificate},
-			want: warn(credential.ServerCAIsClientIssuer, `the CA of the server is the issuer of the client certificate (subject "CN=Root", serial 01): `+
-				`that is right only where one CA signs both; else every call fails, so ask the partner which CA signs the certificate of the server`),
+			chain:    chainOf(good, issuing.Certificate, upper.Certificate),
+			serverCA: []*x509.Certificate{stranger.Certificate, root.Certificate},
+			want: warn(
+				credential.ServerCAIsClientIssuer,
+				`the CA of the server is the issuer of the client certificate (subject "CN=Root", serial 01): `+
+					`that is correct only if the same CA signs both; otherwise every call fails, so ask the partner `+
+					`which CA signs the server's certificate`,
+			),
 		},
 		"an issuer that isn't in the chain as the CA of the server": {
-			chain: credential.Chain{Certificates: []*x509.Certificate{good, issuing.Certificate}}, serverCA: []*x509.Certificate{upper.Certificate},
-			want: warn(credential.ServerCAIsClientIssuer, `the CA of the server is the issuer of the client certificate (subject "CN=Upper", serial 02): `+
-				`that is right only where one CA signs both; else every call fails, so ask the partner which CA signs the certificate of the server`),
+			chain: credential.Chain{
+				Certificates: []*x509.Certificate{good, issuing.Certificate},
+			},
+			serverCA: []*x509.Certificate{upper.Certificate},
+			want: warn(
+				credential.ServerCAIsClientIssuer,
+				`the CA of the server is the issuer of the client certificate (subject "CN=Upper", serial 02): `+
+					`that is correct only if the same CA signs both; otherwise every call fails, so ask the partner `+
+					`which CA signs the server's certificate`,
+			),
 		},
 	}
 	for name, test := range tests {
@@ -150,14 +217,17 @@ func TestReviewTellsEveryDoubt(t *testing.T) {
 	}
 }
 
-// TestReviewKnowsSHA1 has certificates that Go can't sign.
+// TestReviewKnowsSHA1 uses certificates that Go can't sign.
 func TestReviewKnowsSHA1(t *testing.T) {
 	dir := t.TempDir()
 	file := func(name string) string { return filepath.Join(dir, name) }
 	for _, args := range [][]string{
-		{"req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", file("ca.key"), "-out", file("ca.pem"), "-subj", "/CN=Old CA", "-days", "36500", "-sha1"},
-		{"req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", file("key.pem"), "-out", file("csr.pem"), "-subj", "/CN=orders", "-addext", "subjectAltName=DNS:orders.example.com"},
-		{"x509", "-req", "-in", file("csr.pem"), "-CA", file("ca.pem"), "-CAkey", file("ca.key"), "-set_serial", "16", "-sha1", "-copy_extensions", "copy", "-days", "36500", "-out", file("cert.pem")},
+		{"req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", file("ca.key"),
+			"-out", file("ca.pem"), "-subj", "/CN=Old CA", "-days", "36500", "-sha1"},
+		{"req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", file("key.pem"),
+			"-out", file("csr.pem"), "-subj", "/CN=orders", "-addext", "subjectAltName=DNS:orders.example.com"},
+		{"x509", "-req", "-in", file("csr.pem"), "-CA", file("ca.pem"), "-CAkey", file("ca.key"), "-set_serial", "16",
+			"-sha1", "-copy_extensions", "copy", "-days", "36500", "-out", file("cert.pem")},
 	} {
 		if output, ok := openssl(t, args...); !ok {
 			t.Fatal(output)
@@ -177,9 +247,17 @@ func TestReviewKnowsSHA1(t *testing.T) {
 		t.Fatal(err)
 	}
 	if len(chain.Certificates) != 1 || chain.Root == nil {
-		t.Fatalf("the chain was not found by its names: %d certificates, root %v", len(chain.Certificates), chain.Root != nil)
+		t.Fatalf("the chain was not found by its names: %d certificates, root %v", len(chain.Certificates),
+			chain.Root != nil)
 	}
-	want := []credential.Finding{{Severity: credential.Warning, Reason: credential.WeakSignature, Message: `certificate 1 of the chain is signed with ECDSA-SHA1 (subject "CN=orders", serial 10), which most servers of today refuse: ask for SHA-256`}}
+	want := []credential.Finding{
+		{
+			Severity: credential.Warning,
+			Reason:   credential.WeakSignature,
+			Message: `certificate 1 of the chain is signed with ECDSA-SHA1 (subject "CN=orders", serial 10), which ` +
+				`most servers reject: request SHA-256`,
+		},
+	}
 	if diff := cmp.Diff(want, credential.Review(chain, nil, time.Now())); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
@@ -204,23 +282,59 @@ func TestArrangeFindsTheChain(t *testing.T) {
 		want   credential.Chain
 		err    string
 	}{
-		"any order":             {bundle: credential.Bundle{PrivateKey: client.Key, Certificates: list(root.Certificate, issuing.Certificate, client.Certificate)}, want: credential.Chain{Certificates: list(client.Certificate, issuing.Certificate), Root: root.Certificate}},
-		"everything twice":      {bundle: credential.Bundle{PrivateKey: client.Key, Certificates: list(client.Certificate, issuing.Certificate, client.Certificate, issuing.Certificate)}, want: credential.Chain{Certificates: list(client.Certificate, issuing.Certificate)}},
-		"a renewed certificate": {bundle: credential.Bundle{PrivateKey: client.Key, Certificates: list(client.Certificate, newer)}, want: credential.Chain{Certificates: list(newer), Unrelated: list(client.Certificate)}},
-		"signed by itself":      {bundle: credential.Bundle{PrivateKey: self.Key, Certificates: list(self.Certificate, root.Certificate)}, want: credential.Chain{Certificates: list(self.Certificate), Unrelated: list(root.Certificate)}},
+		"any order": {
+			bundle: credential.Bundle{
+				PrivateKey:   client.Key,
+				Certificates: list(root.Certificate, issuing.Certificate, client.Certificate),
+			},
+			want: credential.Chain{
+				Certificates: list(client.Certificate, issuing.Certificate),
+				Root:         root.Certificate,
+			},
+		},
+		"everything twice": {
+			bundle: credential.Bundle{
+				PrivateKey:   client.Key,
+				Certificates: list(client.Certificate, issuing.Certificate, client.Certificate, issuing.Certificate),
+			},
+			want: credential.Chain{Certificates: list(client.Certificate, issuing.Certificate)},
+		},
+		"a renewed certificate": {
+			bundle: credential.Bundle{PrivateKey: client.Key, Certificates: list(client.Certificate, newer)},
+			want:   credential.Chain{Certificates: list(newer), Unrelated: list(client.Certificate)},
+		},
+		"signed by itself": {
+			bundle: credential.Bundle{PrivateKey: self.Key, Certificates: list(self.Certificate, root.Certificate)},
+			want:   credential.Chain{Certificates: list(self.Certificate), Unrelated: list(root.Certificate)},
+		},
 		"a root that is signed by another one too": {
-			bundle: credential.Bundle{PrivateKey: client.Key, Certificates: list(client.Certificate, cross, other.Certificate, issuing.Certificate, root.Certificate)},
-			want:   credential.Chain{Certificates: list(client.Certificate, issuing.Certificate), Root: root.Certificate, Unrelated: list(cross, other.Certificate)},
+			bundle: credential.Bundle{
+				PrivateKey:   client.Key,
+				Certificates: list(client.Certificate, cross, other.Certificate, issuing.Certificate, root.Certificate),
+			},
+			want: credential.Chain{
+				Certificates: list(client.Certificate, issuing.Certificate),
+				Root:         root.Certificate,
+				Unrelated:    list(cross, other.Certificate),
+			},
 		},
 		"only the other root": {
-			bundle: credential.Bundle{PrivateKey: client.Key, Certificates: list(client.Certificate, cross, other.Certificate, issuing.Certificate)},
-			want:   credential.Chain{Certificates: list(client.Certificate, issuing.Certificate, cross), Root: other.Certificate},
+			bundle: credential.Bundle{
+				PrivateKey:   client.Key,
+				Certificates: list(client.Certificate, cross, other.Certificate, issuing.Certificate),
+			},
+			want: credential.Chain{
+				Certificates: list(client.Certificate, issuing.Certificate, cross),
+				Root:         other.Certificate,
+			},
 		},
 		"no certificate": {bundle: credential.Bundle{PrivateKey: client.Key}, err: "there is no certificate"},
 		"another key": {
 			bundle: credential.Bundle{PrivateKey: self.Key, Certificates: list(client.Certificate)},
-			err: `no certificate belongs to the private key (ecdsa-p256): found subject "CN=orders", serial 01, ecdsa-p256; each is for another key. ` +
-				`Take the key that the certificate was requested with, or have a certificate made of this key's request`,
+			err: `no certificate matches the private key (ecdsa-p256): found subject "CN=orders", serial 01, ` +
+				`ecdsa-p256; each is for another ` +
+				`key. Use the private key that the certificate was requested with, or request ` +
+				`a certificate for this key`,
 		},
 	}
 	for name, test := range tests {
@@ -240,8 +354,8 @@ func TestArrangeFindsTheChain(t *testing.T) {
 	}
 }
 
-// TestPathsAreBounded has a path that is longer than any real one, each step of which costs a
-// signature for every certificate of the name.
+// TestPathsAreBounded uses a path that is longer than any real one. Each step verifies a signature
+// for every certificate with the name.
 func TestPathsAreBounded(t *testing.T) {
 	const links, longest = 30, 20
 	last := pki.SelfSigned(t, authority("Same", links+1))
@@ -251,7 +365,9 @@ func TestPathsAreBounded(t *testing.T) {
 		certificates = append([]*x509.Certificate{last.Certificate}, certificates...)
 	}
 	want := credential.Chain{Certificates: certificates[:longest], Unrelated: certificates[longest:]}
-	got := must[credential.Chain](t)(credential.Arrange(credential.Bundle{PrivateKey: last.Key, Certificates: certificates}))
+	got := must[credential.Chain](t)(
+		credential.Arrange(credential.Bundle{PrivateKey: last.Key, Certificates: certificates}),
+	)
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
@@ -273,8 +389,8 @@ func TestOrderIsReviewedAsFarAsPathsGo(t *testing.T) {
 	}
 }
 
-// TestArrangeTellsIssuersOfOneNameApart has signatures that Go neither makes nor takes. The other
-// CA of the name is valid longer, so that it is taken wherever it fits.
+// TestArrangeTellsIssuersOfOneNameApart uses signatures that Go neither creates nor accepts. The
+// other CA with the same name expires later, so it would be preferred if it matched.
 func TestArrangeTellsIssuersOfOneNameApart(t *testing.T) {
 	const (
 		with    = "subjectKeyIdentifier=hash\nauthorityKeyIdentifier=keyid\n"
@@ -285,18 +401,30 @@ func TestArrangeTellsIssuersOfOneNameApart(t *testing.T) {
 	tests := map[string]struct {
 		key, sign   []string
 		identifiers string
-		// files are the CAs to choose from, want is the root that is found; "" for none.
+		// files are the CAs to choose from. want is the root that is found, or "" for none.
 		files []string
 		want  string
 	}{
-		"RSA-PSS with a salt longer than the hash, by key identifiers": {rsaKey, longSalt, with, []string{"old", "new"}, "old"},
+		"RSA-PSS with a salt longer than the hash, by key identifiers": {
+			rsaKey,
+			longSalt,
+			with,
+			[]string{"old", "new"},
+			"old",
+		},
 		"RSA-PSS of another key":                    {rsaKey, longSalt, with, []string{"new"}, ""},
 		"RSA-PSS without key identifiers, by names": {rsaKey, longSalt, without, []string{"old"}, "old"},
-		"RSA with SHA-1, by the signature":          {rsaKey, []string{"-sha1"}, without, []string{"old", "new"}, "old"},
-		"RSA with SHA-1 of another key":             {rsaKey, []string{"-sha1"}, without, []string{"new"}, ""},
-		"ECDSA with SHA-1, by the signature":        {ecKey, []string{"-sha1"}, without, []string{"old", "new"}, "old"},
-		"RSA with MD5, by the signature":            {rsaKey, []string{"-md5"}, without, []string{"old", "new"}, "old"},
-		"RSA with MD5 of another key":               {rsaKey, []string{"-md5"}, without, []string{"new"}, ""},
+		"RSA with SHA-1, by the signature": {
+			rsaKey,
+			[]string{"-sha1"},
+			without,
+			[]string{"old", "new"},
+			"old",
+		},
+		"RSA with SHA-1 of another key":      {rsaKey, []string{"-sha1"}, without, []string{"new"}, ""},
+		"ECDSA with SHA-1, by the signature": {ecKey, []string{"-sha1"}, without, []string{"old", "new"}, "old"},
+		"RSA with MD5, by the signature":     {rsaKey, []string{"-md5"}, without, []string{"old", "new"}, "old"},
+		"RSA with MD5 of another key":        {rsaKey, []string{"-md5"}, without, []string{"new"}, ""},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -308,19 +436,81 @@ func TestArrangeTellsIssuersOfOneNameApart(t *testing.T) {
 				}
 			}
 			read := func(name string) []byte { return must[[]byte](t)(os.ReadFile(file(name))) }
-			config := write(t, "config", []byte("[req]\ndistinguished_name=name\nx509_extensions=ca\n[name]\n[ca]\nbasicConstraints=critical,CA:TRUE\n"+test.identifiers))
+			config := write(
+				t,
+				"config",
+				[]byte(
+					"[req]\ndistinguished_name=name\nx509_extensions=ca\n[name]\n[ca]\nbasicConstraints=critical,CA:TRUE\n"+test.identifiers,
+				),
+			)
 			extensions := write(t, "extensions", []byte(test.identifiers))
 			for ca, days := range map[string]string{"old": "3000", "new": "9000"} {
-				run([]string{"req", "-x509", "-config", config, "-subj", "/CN=Partner CA", "-nodes", "-keyout", file(ca + ".key"), "-out", file(ca + ".pem"), "-days", days}, test.key, test.sign)
+				run(
+					[]string{
+						"req",
+						"-x509",
+						"-config",
+						config,
+						"-subj",
+						"/CN=Partner CA",
+						"-nodes",
+						"-keyout",
+						file(ca + ".key"),
+						"-out",
+						file(ca + ".pem"),
+						"-days",
+						days,
+					},
+					test.key,
+					test.sign,
+				)
 			}
-			run([]string{"req", "-new", "-config", config, "-subj", "/CN=orders", "-nodes", "-keyout", file("key.pem"), "-out", file("csr.pem")}, test.key)
-			run([]string{"x509", "-req", "-in", file("csr.pem"), "-CA", file("old.pem"), "-CAkey", file("old.key"), "-set_serial", "16", "-days", "1000", "-extfile", extensions, "-out", file("leaf.pem")}, test.sign)
+			run(
+				[]string{
+					"req",
+					"-new",
+					"-config",
+					config,
+					"-subj",
+					"/CN=orders",
+					"-nodes",
+					"-keyout",
+					file("key.pem"),
+					"-out",
+					file("csr.pem"),
+				},
+				test.key,
+			)
+			run(
+				[]string{
+					"x509",
+					"-req",
+					"-in",
+					file("csr.pem"),
+					"-CA",
+					file("old.pem"),
+					"-CAkey",
+					file("old.key"),
+					"-set_serial",
+					"16",
+					"-days",
+					"1000",
+					"-extfile",
+					extensions,
+					"-out",
+					file("leaf.pem"),
+				},
+				test.sign,
+			)
 
 			certificate := func(name string) *x509.Certificate {
 				return must[[]*x509.Certificate](t)(credential.ReadCertificates(name, read(name+".pem")))[0]
 			}
 			leaf := certificate("leaf")
-			bundle := credential.Bundle{PrivateKey: must[crypto.Signer](t)(credential.ReadPrivateKey("key.pem", read("key.pem"))), Certificates: []*x509.Certificate{leaf}}
+			bundle := credential.Bundle{
+				PrivateKey:   must[crypto.Signer](t)(credential.ReadPrivateKey("key.pem", read("key.pem"))),
+				Certificates: []*x509.Certificate{leaf},
+			}
 			want := credential.Chain{Certificates: []*x509.Certificate{leaf}}
 			for _, ca := range test.files {
 				authority := certificate(ca)
@@ -340,7 +530,8 @@ func TestArrangeTellsIssuersOfOneNameApart(t *testing.T) {
 
 func TestDaysLeftAreWholeDays(t *testing.T) {
 	const day = 24 * time.Hour
-	for left, want := range map[time.Duration]int{0: 0, day - 1: 0, day: 1, 10*day + time.Hour: 10, -1: -1, -day: -1, -day - 1: -2} {
+	for left, want := range map[time.Duration]int{0: 0, day - 1: 0, day: 1, 10*day + time.Hour: 10, -1: -1, -day: -1,
+		-day - 1: -2} {
 		if got := credential.DaysLeft(now().Add(left), now()); got != want {
 			t.Errorf("%s: %d days, want %d", left, got, want)
 		}

@@ -26,17 +26,17 @@ import (
 	"mtls.egress/webhook/test/pki"
 )
 
-// canary stands for key material: random, so that no window of it is in a message by chance.
+// canary represents key material. It is random, so that no part of it is in a message by chance.
 const canary = "Zx81QvTg0mPw7KdRy5uJb3HsXc9NeFaL"
 
-// maxMessage is more, in bytes, than any sentence needs: names of files and subjects are cut, lists
-// too.
+// maxMessage is an upper limit for messages in bytes. File names, subjects and lists are truncated.
 const maxMessage = 3000
 
-// checkMessage holds a message to one line of text that no key material is in.
+// checkMessage checks that a message is one line and contains no key material.
 func checkMessage(tb testing.TB, message string) {
 	tb.Helper()
-	if message == "" || len(message) > maxMessage || !utf8.ValidString(message) || strings.ContainsFunc(message, breaksLines) {
+	if message == "" || len(message) > maxMessage || !utf8.ValidString(message) ||
+		strings.ContainsFunc(message, breaksLines) {
 		tb.Errorf("not one line of text (%d bytes): %.1000q", len(message), message)
 	}
 	for window := range slices.Chunk([]byte(canary), 8) {
@@ -48,16 +48,16 @@ func checkMessage(tb testing.TB, message string) {
 	}
 }
 
-// breaksLines knows what may end a line, move the cursor, hide or turn around what stands beside
-// it: control characters (Cc), those of formatting (Cf) and the separators U+2028 and U+2029.
+// breaksLines reports whether a character can break a line, move the cursor, or hide or reorder
+// text: control characters (Cc), format characters (Cf) and the separators U+2028 and U+2029.
 func breaksLines(r rune) bool { return unicode.In(r, unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp) }
 
-// withCanary are a value as it is, and with the canary in the middle of it.
+// withCanary returns a value unchanged, and with the canary in the middle.
 func withCanary(head, tail []byte) [][]byte {
 	return [][]byte{slices.Concat(head, tail), slices.Concat(head, []byte(canary), tail)}
 }
 
-// examples are the files of the examples, as seeds.
+// examples adds the example files as seeds.
 func examples(f *testing.F, names ...string) [][]byte {
 	f.Helper()
 	var files [][]byte
@@ -67,19 +67,22 @@ func examples(f *testing.F, names ...string) [][]byte {
 	return files
 }
 
-// FuzzJudge: no input makes Check panic, refuse without a reason, write more than one line, or
-// repeat key material. The key's value is what is fuzzed, with the canary in the middle of it.
+// FuzzJudge checks that no input makes Check panic, refuse without a reason, return a message of
+// more than one line, or leak key material. It fuzzes the private key, with the canary in the
+// middle.
 func FuzzJudge(f *testing.F) {
 	ca := pki.NewCA(f, "Partner CA")
 	client := ca.Issue(f, orders())
 	der, _ := pem.Decode(client.KeyPEM)
 	half := len(client.KeyPEM) / 2
-	for _, certificate := range [][]byte{client.CertPEM, slices.Concat(client.CertPEM, ca.CertPEM), client.Certificate.Raw, client.KeyPEM, nil} {
+	for _, certificate := range [][]byte{client.CertPEM, slices.Concat(client.CertPEM, ca.CertPEM),
+		client.Certificate.Raw, client.KeyPEM, nil} {
 		f.Add(certificate, client.KeyPEM[:half], client.KeyPEM[half:], ca.CertPEM)
 	}
 	f.Add(client.CertPEM, der.Bytes[:20], der.Bytes[20:], []byte("x"))
 	f.Add(client.CertPEM, []byte("-----BEGIN "), []byte("-----\nAA==\n-----END PRIVATE KEY-----\n"), ca.Certificate.Raw)
-	f.Add(client.CertPEM, []byte("-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: "), []byte("\n\nAA==\n-----END RSA PRIVATE KEY-----\n"), []byte{})
+	f.Add(client.CertPEM, []byte("-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: "),
+		[]byte("\n\nAA==\n-----END RSA PRIVATE KEY-----\n"), []byte{})
 
 	f.Fuzz(func(t *testing.T, certificate, head, tail, serverCA []byte) {
 		for _, key := range withCanary(head, tail) {
@@ -101,22 +104,22 @@ func FuzzJudge(f *testing.F) {
 	})
 }
 
-// FuzzJudgeCertificate has the canary in a value that is no certificate but a key in the
-// certificate's place.
+// FuzzJudgeCertificate uses a private key with the canary in place of the certificate.
 func FuzzJudgeCertificate(f *testing.F) {
 	f.Add("PRIVATE KEY", []byte{})
 	f.Add("CERTIFICATE", []byte{0x30, 0x82})
 	f.Add(canary, []byte("text"))
 	f.Fuzz(func(t *testing.T, kind string, prefix []byte) {
 		value := pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: append(prefix, canary...)})
-		_, err := credential.Check(map[string][]byte{"cert": append(prefix, canary...), "key": value, "cacert": value}, credential.CertKeyLayout(), now())
+		_, err := credential.Check(map[string][]byte{"cert": append(prefix, canary...), "key": value, "cacert": value},
+			credential.CertKeyLayout(), now())
 		if err == nil || strings.Contains(err.Error(), canary[:8]) {
 			t.Errorf("accepted, or key material in a message: %v", err)
 		}
 	})
 }
 
-// FuzzReadCertificates: what can be read is at least one certificate; what can't has a message.
+// FuzzReadCertificates checks that the result is at least one certificate or an error message.
 func FuzzReadCertificates(f *testing.F) {
 	for _, file := range examples(f, "client.pem", "chain.pem", "client.key", "keystore.p12", "destination.json") {
 		f.Add(file[:len(file)/2], file[len(file)/2:])
@@ -127,7 +130,8 @@ func FuzzReadCertificates(f *testing.F) {
 	f.Add([]byte("-----BEGIN PKCS7-----\n"), []byte("-----END PKCS7-----\n"))
 	f.Fuzz(func(t *testing.T, head, tail []byte) {
 		for _, content := range withCanary(head, tail) {
-			for _, read := range []func(string, []byte) ([]*x509.Certificate, error){credential.ReadCertificates, credential.ReadServerCA} {
+			for _, read := range []func(string, []byte) ([]*x509.Certificate, error){credential.ReadCertificates,
+				credential.ReadServerCA} {
 				switch certificates, err := read("client.pem", content); {
 				case err != nil:
 					checkMessage(t, err.Error())
@@ -139,7 +143,7 @@ func FuzzReadCertificates(f *testing.F) {
 	})
 }
 
-// FuzzReadPrivateKey: what can be read has a public half.
+// FuzzReadPrivateKey checks that a parsed key has a public key.
 func FuzzReadPrivateKey(f *testing.F) {
 	for _, file := range examples(f, "client.key", "client.pem", "keystore.p12") {
 		f.Add(file[:len(file)/2], file[len(file)/2:])
@@ -163,12 +167,13 @@ func FuzzReadPrivateKey(f *testing.F) {
 	})
 }
 
-// FuzzInspect: an inspection of a Secret refuses what the judgement refuses, and says it all in
-// lines; that of a file does so with one value for both.
+// FuzzInspect checks that inspecting a Secret refuses the same as Check, with one-line messages.
+// For a file, one value contains both parts.
 func FuzzInspect(f *testing.F) {
 	files := examples(f, "client.pem", "chain.pem", "client.key", "server-ca.pem")
 	client, chain, key, serverCA := files[0], files[1], files[2], files[3]
-	for _, certificate := range [][]byte{client, slices.Concat(client, chain), slices.Concat(chain, client), slices.Concat(client, client), slices.Concat(key, client), key} {
+	for _, certificate := range [][]byte{client, slices.Concat(client, chain), slices.Concat(chain, client),
+		slices.Concat(client, client), slices.Concat(key, client), key} {
 		f.Add(certificate, key[:len(key)/2], key[len(key)/2:], serverCA)
 	}
 	for _, hostile := range hostileCertificates(f) {
@@ -194,7 +199,8 @@ func FuzzInspect(f *testing.F) {
 				t.Errorf("the judgement says %v, the inspection %+v", err, inspection.Findings)
 			}
 			checkInspection(t, inspection)
-			if inspection, err := looked(credential.MaterialOfCertificates("client.pem", slices.Concat(certificate, key))); err == nil {
+			if inspection, err := looked(
+				credential.MaterialOfCertificates("client.pem", slices.Concat(certificate, key))); err == nil {
 				checkInspection(t, inspection)
 			} else {
 				checkMessage(t, err.Error())
@@ -203,18 +209,22 @@ func FuzzInspect(f *testing.F) {
 	})
 }
 
-// hostileCertificates have in what messages quote more than fits, and what isn't for a line.
+// hostileCertificates returns certificates with names that are too long for messages or contain
+// line breaks.
 func hostileCertificates(f *testing.F) []pki.Pair {
 	f.Helper()
 	ca := pki.NewCA(f, "Partner CA")
-	separators, longSerial, manyPurposes := pki.Client("a\u2028b\u0085c\u009b31m"), pki.Client("orders"), pki.Client("orders")
+	separators, longSerial, manyPurposes := pki.Client(
+		"a\u2028b\u0085c\u009b31m"), pki.Client("orders"), pki.Client("orders")
 	longSerial.SerialNumber = new(big.Int).Lsh(big.NewInt(1), 80_000)
 	purposes := make([]asn1.ObjectIdentifier, 10_000)
 	for i := range purposes {
 		purposes[i] = asn1.ObjectIdentifier{1, 2, 3, i}
 	}
 	manyPurposes.ExtKeyUsage = nil
-	manyPurposes.ExtraExtensions = []pkix.Extension{{Id: asn1.ObjectIdentifier{2, 5, 29, 37}, Value: must[[]byte](f)(asn1.Marshal(purposes))}}
+	manyPurposes.ExtraExtensions = []pkix.Extension{
+		{Id: asn1.ObjectIdentifier{2, 5, 29, 37}, Value: must[[]byte](f)(asn1.Marshal(purposes))},
+	}
 	return []pki.Pair{ca.Issue(f, separators), ca.Issue(f, longSerial), ca.Issue(f, manyPurposes)}
 }
 
@@ -231,7 +241,7 @@ func checkInspection(t *testing.T, inspection *credential.Inspection) {
 	}
 }
 
-// checkNames holds a name to text that a line can have, and the one of Envoy to ASCII.
+// checkNames checks that a name is printable on one line, and that Envoy's notation is ASCII.
 func checkNames(t *testing.T, name, envoy string) {
 	t.Helper()
 	control := func(r rune) bool { return r < ' ' || r == 0x7f }
@@ -243,22 +253,24 @@ func checkNames(t *testing.T, name, envoy string) {
 	}
 }
 
-// FuzzDistinguishedName: what a name is printed as can be put into a line, and where it can be read
-// back, it is the same name.
+// FuzzDistinguishedName checks that the string of a name fits on one line, and that parsing it, if
+// possible, returns the same name.
 func FuzzDistinguishedName(f *testing.F) {
-	for _, subject := range []string{"CN=orders,O=Example,C=DE", `CN=\ a\, b\+c\ +OU=x,DC=example`, "1.2.3.4=#130178,CN=Müller", "emailAddress=a@example.com,serialNumber=1,UID=u"} {
+	for _, subject := range []string{"CN=orders,O=Example,C=DE", `CN=\ a\, b\+c\ +OU=x,DC=example`,
+		"1.2.3.4=#130178,CN=Müller", "emailAddress=a@example.com,serialNumber=1,UID=u"} {
 		f.Add(must[[]byte](f)(credential.ParseSubject(subject)))
 	}
-	for _, value := range []asn1.RawValue{{Tag: asn1.TagBMPString, Bytes: []byte{0, 'o', 0x20, 0x28}}, {Tag: asn1.TagT61String, Bytes: []byte{0xfc, 0x9b}}, {Tag: asn1.TagUTF8String, Bytes: []byte("a\u0085\x00b")}} {
-		f.Add(must[[]byte](f)(asn1.Marshal(pkix.RDNSequence{{{Type: asn1.ObjectIdentifier{2, 5, 4, 3}, Value: value}}})))
+	for _, value := range []asn1.RawValue{{Tag: asn1.TagBMPString, Bytes: []byte{0, 'o', 0x20, 0x28}},
+		{Tag: asn1.TagT61String, Bytes: []byte{0xfc, 0x9b}}, {Tag: asn1.TagUTF8String, Bytes: []byte("a\u0085\x00b")}} {
+		f.Add(
+			must[[]byte](f)(asn1.Marshal(pkix.RDNSequence{{{Type: asn1.ObjectIdentifier{2, 5, 4, 3}, Value: value}}})))
 	}
 	f.Fuzz(func(t *testing.T, der []byte) {
 		name := credential.DistinguishedName(der)
 		checkNames(t, name, credential.EnvoySubject(der))
 		again, err := credential.ParseSubject(name)
 		if err != nil || strings.Contains(name, "+") {
-			// A name that nobody would ask for, or a set, whose order is that of DER when it is written
-			// anew.
+			// An unusual name, or a set, which DER reorders when it is encoded again.
 			return
 		}
 		if diff := cmp.Diff(name, credential.DistinguishedName(again)); diff != "" {
@@ -267,7 +279,8 @@ func FuzzDistinguishedName(f *testing.F) {
 	})
 }
 
-// FuzzNewRequest: a request that is taken can be signed, and read again it asks for what was given.
+// FuzzNewRequest checks that an accepted request can be signed, and that the parsed request
+// contains the given names.
 func FuzzNewRequest(f *testing.F) {
 	f.Add("CN=orders,O=Example,C=DE", "orders.example.com", "spiffe://example.com/orders", "team@example.com")
 	f.Add("", "Orders.Example.com.", "", "")
@@ -282,7 +295,8 @@ func FuzzNewRequest(f *testing.F) {
 		return []string{text}
 	}
 	f.Fuzz(func(t *testing.T, subject, dns, uri, email string) {
-		request, err := credential.NewRequest(credential.Identity{Subject: subject, DNSNames: given(dns), URIs: given(uri), Emails: given(email)})
+		request, err := credential.NewRequest(
+			credential.Identity{Subject: subject, DNSNames: given(dns), URIs: given(uri), Emails: given(email)})
 		if err != nil {
 			for message := range strings.SplitSeq(err.Error(), "\n") {
 				checkMessage(t, message)
@@ -302,7 +316,15 @@ func FuzzNewRequest(f *testing.F) {
 		for _, uri := range read.URIs {
 			uris = append(uris, uri.String())
 		}
-		got, want := [][]string{read.DNSNames, uris, read.EmailAddresses}, [][]string{given(strings.ToLower(strings.TrimSuffix(dns, "."))), given(uri), given(email)}
+		got, want := [][]string{
+			read.DNSNames,
+			uris,
+			read.EmailAddresses,
+		}, [][]string{
+			given(strings.ToLower(strings.TrimSuffix(dns, "."))),
+			given(uri),
+			given(email),
+		}
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("(-given +read):\n%s", diff)
 		}

@@ -13,61 +13,61 @@ import (
 	"mtls.egress/webhook/internal/egress"
 )
 
-// Inspection is all that can be told of a credential without a secret of it.
+// Inspection describes a credential. It contains no secret.
 type Inspection struct {
 	// Format is PEM, PKCS#12 or Secret.
 	Format string `json:"format"`
-	// Layout names the keys of a Secret; "" for files.
+	// Layout lists the keys of a Secret. "" for files.
 	Layout string `json:"layout,omitempty"`
-	// KeyType is the type of the private key, for example ecdsa-p256; "" when there is none that can
-	// be read.
+	// KeyType is the type of the private key, for example ecdsa-p256. "" if the key is missing or
+	// unreadable.
 	KeyType string `json:"keyType,omitempty"`
-	// Chain are the client certificate and those that lead to its root, in the order of the file.
+	// Chain is the client certificate and its issuers, in the order of the file.
 	Chain []Details `json:"chain"`
 	// ServerCA are the certificates of the CA of the server.
 	ServerCA []Details `json:"serverCA,omitempty"`
-	// Findings are what keeps the credential from being used, then the warnings.
+	// Findings lists the reasons why the credential is refused, followed by the warnings.
 	Findings []Finding `json:"findings"`
 }
 
-// Refused reports whether the credential is not used.
+// Refused reports whether the credential is refused.
 func (i *Inspection) Refused() bool {
 	return slices.ContainsFunc(i.Findings, func(f Finding) bool { return f.Severity == Refused })
 }
 
-// Details is one certificate as a person wants to see it.
+// Details describes one certificate for users.
 type Details struct {
-	// Subject and Issuer as RFC 4514 writes them.
+	// Subject and Issuer are in the notation of RFC 4514.
 	Subject string `json:"subject"`
 	Issuer  string `json:"issuer"`
-	// EnvoySubject is the subject as [EnvoySubject] writes it.
+	// EnvoySubject is the subject in the notation of [EnvoySubject].
 	EnvoySubject string `json:"envoySubject"`
-	// SerialNumber in lower-case hexadecimal.
+	// SerialNumber is in lowercase hexadecimal.
 	SerialNumber string `json:"serialNumber"`
-	// NotBefore and NotAfter bound the validity, in UTC.
+	// NotBefore and NotAfter are the bounds of the validity, in UTC.
 	NotBefore time.Time `json:"notBefore"`
 	NotAfter  time.Time `json:"notAfter"`
-	// DaysLeft are whole days; negative after the end.
+	// DaysLeft is the number of whole days until the expiry. It is negative afterwards.
 	DaysLeft int `json:"daysLeft"`
-	// Subject alternative names.
+	// The subject alternative names.
 	DNSNames    []string `json:"dnsNames,omitempty"`
 	URIs        []string `json:"uris,omitempty"`
 	Emails      []string `json:"emails,omitempty"`
 	IPAddresses []string `json:"ipAddresses,omitempty"`
 	// KeyType is the type of the public key, for example rsa-3072.
 	KeyType string `json:"keyType"`
-	// Signature is how the issuer signed, for example ECDSA-SHA256.
+	// Signature is the signature algorithm, for example ECDSA-SHA256.
 	Signature string `json:"signature"`
-	// KeyUsage and ExtendedKeyUsage by the names of RFC 5280; "" when the certificate has no such
+	// KeyUsage and ExtendedKeyUsage use the names of RFC 5280. "" if the certificate doesn't have the
 	// extension.
 	KeyUsage         string `json:"keyUsage,omitempty"`
 	ExtendedKeyUsage string `json:"extendedKeyUsage,omitempty"`
-	// Authority and SelfSigned say what the certificate is in the chain.
+	// Authority reports whether the certificate is a CA, SelfSigned whether it signed itself.
 	Authority  bool `json:"authority,omitempty"`
 	SelfSigned bool `json:"selfSigned,omitempty"`
-	// SHA256 is the fingerprint in lower-case hexadecimal.
+	// SHA256 is the fingerprint in lowercase hexadecimal.
 	SHA256 string `json:"sha256"`
-	// IssuedByNext reports whether the certificate behind this one has signed it.
+	// IssuedByNext reports whether the next certificate signed this one.
 	IssuedByNext bool `json:"issuedByNext,omitempty"`
 }
 
@@ -78,22 +78,23 @@ const (
 	FormatSecret = "Secret"
 )
 
-// Material is a credential as it was found, not judged yet.
+// Material is a credential that has not been validated yet.
 type Material struct {
 	format string
-	// data are the values of a Secret, or what they would be, by the keys of layout.
+	// data are the values of a Secret by the keys of layout. For files, data is the equivalent.
 	data   map[string][]byte
 	layout egress.Layout
-	// chain is what data holds, and what came along with it, in the order of the file.
+	// chain holds the certificates in the order of the file.
 	chain Chain
-	// keyless says that there is no private key, and that none is expected.
+	// keyless reports whether the material is without a private key, and may be.
 	keyless bool
-	// doubts are findings about the Secret as a whole.
+	// doubts are warnings about the Secret as a whole.
 	doubts []Finding
 }
 
-// MaterialOfCertificates reads a file of certificates, the client's first, with or without the
-// private key, PEM or DER. name is that of the file, for messages.
+// MaterialOfCertificates parses a PEM or DER file with certificates, of which the client
+// certificate is the first. The file can also contain the private key. name is the name of the
+// file, for messages.
 func MaterialOfCertificates(name string, content []byte) (*Material, error) {
 	certificates, err := ReadCertificates(name, content)
 	if err != nil {
@@ -103,12 +104,15 @@ func MaterialOfCertificates(name string, content []byte) (*Material, error) {
 		content = encodeCertificates(certificates)
 	}
 	return &Material{
-		format: FormatPEM, data: map[string][]byte{name: content}, layout: egress.Layout{Certificate: name, PrivateKey: name},
-		chain: Chain{Certificates: certificates}, keyless: !bytes.Contains(content, []byte(pkcs8Block)),
+		format:  FormatPEM,
+		data:    map[string][]byte{name: content},
+		layout:  egress.Layout{Certificate: name, PrivateKey: name},
+		chain:   Chain{Certificates: certificates},
+		keyless: !bytes.Contains(content, []byte(pkcs8Block)),
 	}, nil
 }
 
-// MaterialOfPKCS12 reads a PKCS#12 file, whose certificates it puts in order.
+// MaterialOfPKCS12 parses a PKCS#12 file, and sorts its certificates.
 func MaterialOfPKCS12(content []byte, password string) (*Material, error) {
 	bundle, err := ReadPKCS12(content, password)
 	if err != nil {
@@ -119,7 +123,7 @@ func MaterialOfPKCS12(content []byte, password string) (*Material, error) {
 	}
 	chain, err := Arrange(bundle)
 	if err != nil {
-		// The judgement says it again, next to what there is.
+		// The validation reports the error again, together with the certificates.
 		chain = Chain{Certificates: bundle.Certificates}
 	}
 	key, err := encodePrivateKey(bundle.PrivateKey)
@@ -129,7 +133,10 @@ func MaterialOfPKCS12(content []byte, password string) (*Material, error) {
 	layout := CertKeyLayout()
 	layout.ServerCA = ""
 	return &Material{
-		format: FormatPKCS12, data: map[string][]byte{layout.Certificate: encodeCertificates(chain.Certificates), layout.PrivateKey: key}, layout: layout, chain: chain,
+		format: FormatPKCS12,
+		data:   map[string][]byte{layout.Certificate: encodeCertificates(chain.Certificates), layout.PrivateKey: key},
+		layout: layout,
+		chain:  chain,
 	}, nil
 }
 
@@ -141,16 +148,29 @@ func MaterialOfSecret(secret *corev1.Secret) (*Material, error) {
 		return nil, ForOwner(err)
 	}
 	certificates, _ := readCertificates(part{certificatePart, layout.Certificate}, secret.Data[layout.Certificate])
-	material := &Material{format: FormatSecret, data: secret.Data, layout: layout, chain: Chain{Certificates: certificates}}
+	material := &Material{
+		format: FormatSecret,
+		data:   secret.Data,
+		layout: layout,
+		chain:  Chain{Certificates: certificates},
+	}
 	if _, found := secret.Data[layout.ServerCA]; found {
 		for _, finding := range FindingsOf(checkServerCAChosen(egress.Target{}, secret, layout)) {
-			material.doubts = append(material.doubts, Finding{Warning, finding.Reason, "without serverCA in the EgressTarget this Secret is refused: " + finding.Message})
+			material.doubts = append(
+				material.doubts,
+				Finding{
+					Warning,
+					finding.Reason,
+					"without serverCA in the EgressTarget this Secret is refused: " + finding.Message,
+				},
+			)
 		}
 	}
 	return material, nil
 }
 
-// judge is [Check] for the owner, for which a file without a private key may have none.
+// check is [Check] with messages for the owner. It accepts a missing private key in a file of
+// certificates.
 func (m *Material) check(layout egress.Layout, now time.Time) error {
 	_, err := Check(m.data, layout, now)
 	err = ForOwner(err)
@@ -158,10 +178,11 @@ func (m *Material) check(layout egress.Layout, now time.Time) error {
 	if !ok || !m.keyless {
 		return err
 	}
-	return refuse(slices.DeleteFunc(refused.Problems, func(p Problem) bool { return p.Reason == PrivateKeyUnreadable })...)
+	return refuse(
+		slices.DeleteFunc(refused.Problems, func(p Problem) bool { return p.Reason == PrivateKeyUnreadable })...)
 }
 
-// Inspect judges the material and describes it.
+// Inspect validates and describes the material.
 func (m *Material) Inspect(now time.Time) *Inspection {
 	layout := m.layout
 	authority := part{serverCAPart, layout.ServerCA}
@@ -176,9 +197,11 @@ func (m *Material) Inspect(now time.Time) *Inspection {
 		Format:   m.format,
 		Chain:    detail(slices.Concat(m.chain.withRoot(), m.chain.Unrelated), now),
 		ServerCA: detail(serverCA, now),
-		Findings: slices.Concat([]Finding{}, FindingsOf(m.check(layout, now)), m.doubts, Review(m.chain, serverCA, now)),
+		Findings: slices.Concat([]Finding{}, FindingsOf(m.check(layout, now)), m.doubts,
+			Review(m.chain, serverCA, now)),
 	}
-	if key, problem := readPrivateKey(part{privateKeyPart, layout.PrivateKey}, m.data[layout.PrivateKey]); problem == "" {
+	if key, problem := readPrivateKey(part{privateKeyPart, layout.PrivateKey},
+		m.data[layout.PrivateKey]); problem == "" {
 		inspection.KeyType = keyType(key.Public())
 	}
 	if m.format != FormatSecret {
@@ -187,7 +210,8 @@ func (m *Material) Inspect(now time.Time) *Inspection {
 	inspection.Layout = layout.String()
 	if layout.ServerCA == "" {
 		inspection.Findings = append(inspection.Findings, warning(ServerCAMissing,
-			"the Secret has no %s: it is used only with an EgressTarget that takes the CA from elsewhere (serverCA.system or serverCA.configMap)", authority))
+			"the Secret has no %s: it is usable only with an EgressTarget that gets the CA from another source "+
+				"(serverCA.system or serverCA.configMap)", authority))
 	}
 	return inspection
 }
@@ -197,11 +221,23 @@ func detail(certificates []*x509.Certificate, now time.Time) []Details {
 	for i, certificate := range certificates {
 		known := describe([]*x509.Certificate{certificate})
 		one := Details{
-			Subject: known.Subject, Issuer: known.Issuer, EnvoySubject: EnvoySubject(certificate.RawSubject), SerialNumber: known.SerialNumber,
-			NotBefore: known.NotBefore, NotAfter: known.NotAfter, DaysLeft: DaysLeft(certificate.NotAfter, now),
-			DNSNames: known.DNSNames, URIs: known.URIs, Emails: known.Emails, IPAddresses: known.IPAddresses,
-			KeyType: known.KeyType, Signature: certificate.SignatureAlgorithm.String(), Authority: certificate.IsCA, SelfSigned: selfSigned(certificate),
-			SHA256: known.SHA256, IssuedByNext: i+1 < len(certificates) && issuedBy(certificate, certificates[i+1]),
+			Subject:      known.Subject,
+			Issuer:       known.Issuer,
+			EnvoySubject: EnvoySubject(certificate.RawSubject),
+			SerialNumber: known.SerialNumber,
+			NotBefore:    known.NotBefore,
+			NotAfter:     known.NotAfter,
+			DaysLeft:     DaysLeft(certificate.NotAfter, now),
+			DNSNames:     known.DNSNames,
+			URIs:         known.URIs,
+			Emails:       known.Emails,
+			IPAddresses:  known.IPAddresses,
+			KeyType:      known.KeyType,
+			Signature:    certificate.SignatureAlgorithm.String(),
+			Authority:    certificate.IsCA,
+			SelfSigned:   selfSigned(certificate),
+			SHA256:       known.SHA256,
+			IssuedByNext: i+1 < len(certificates) && issuedBy(certificate, certificates[i+1]),
 		}
 		if _, found := extension(certificate, 2, 5, 29, 15); found {
 			one.KeyUsage = keyUsages(certificate.KeyUsage)
@@ -214,8 +250,8 @@ func detail(certificates []*x509.Certificate, now time.Time) []Details {
 	return details
 }
 
-// purposes are the names of all purposes, clientAuth and any among them, which the words of a
-// refusal never need.
+// purposes returns the names of all extended key usages. Unlike extendedKeyUsages, it has names for
+// clientAuth and anyExtendedKeyUsage, which never occur in a refusal.
 func purposes(certificate *x509.Certificate) string {
 	var names []string
 	for _, usage := range certificate.ExtKeyUsage {

@@ -24,13 +24,22 @@ func issued(change func(*v1alpha1.IssuedCertificate)) egress.Target {
 func TestIssuance(t *testing.T) {
 	want := func(change func(*certmanagerv1.CertificateSpec)) *certmanagerv1.Certificate {
 		certificate := &certmanagerv1.Certificate{
-			TypeMeta:   metav1.TypeMeta{APIVersion: "cert-manager.io/v1", Kind: "Certificate"},
-			ObjectMeta: metav1.ObjectMeta{Namespace: "project", Name: "mtls-egress-external.system.com", Labels: map[string]string{"app.kubernetes.io/managed-by": "mtls-egress-webhook"}},
+			TypeMeta: metav1.TypeMeta{APIVersion: "cert-manager.io/v1", Kind: "Certificate"},
+			ObjectMeta: metav1.ObjectMeta{
+				Namespace: "project",
+				Name:      "mtls-egress-external.system.com",
+				Labels:    map[string]string{"app.kubernetes.io/managed-by": "mtls-egress-webhook"},
+			},
 			Spec: certmanagerv1.CertificateSpec{
 				SecretName: "external-system-mtls-data",
 				IssuerRef:  cmmeta.IssuerReference{Name: "partner-ca", Kind: "Issuer", Group: "cert-manager.io"},
 				Usages:     []certmanagerv1.KeyUsage{"digital signature", "client auth"},
-				PrivateKey: &certmanagerv1.CertificatePrivateKey{Algorithm: "ECDSA", Size: 256, Encoding: "PKCS8", RotationPolicy: "Always"},
+				PrivateKey: &certmanagerv1.CertificatePrivateKey{
+					Algorithm:      "ECDSA",
+					Size:           256,
+					Encoding:       "PKCS8",
+					RotationPolicy: "Always",
+				},
 			},
 		}
 		change(&certificate.Spec)
@@ -49,14 +58,30 @@ func TestIssuance(t *testing.T) {
 		"a subject": {issued(func(c *v1alpha1.IssuedCertificate) { c.Subject = "CN=orders,O=Example" }),
 			want(func(s *certmanagerv1.CertificateSpec) { s.LiteralSubject = "CN=orders,O=Example" })},
 		"names of every kind, an RSA key and times": {issued(func(c *v1alpha1.IssuedCertificate) {
-			c.DNSNames, c.URIs, c.Emails = []string{"orders.example.com"}, []string{"spiffe://example.com/orders"}, []string{"team@example.com"}
+			c.DNSNames, c.URIs, c.Emails = []string{
+				"orders.example.com",
+			}, []string{
+				"spiffe://example.com/orders",
+			}, []string{
+				"team@example.com",
+			}
 			c.KeyType, c.Duration, c.RenewBefore = "rsa-3072", day, hour
 		}), want(func(s *certmanagerv1.CertificateSpec) {
-			s.DNSNames, s.URIs, s.EmailAddresses = []string{"orders.example.com"}, []string{"spiffe://example.com/orders"}, []string{"team@example.com"}
+			s.DNSNames, s.URIs, s.EmailAddresses = []string{
+				"orders.example.com",
+			}, []string{
+				"spiffe://example.com/orders",
+			}, []string{
+				"team@example.com",
+			}
 			s.PrivateKey.Algorithm, s.PrivateKey.Size, s.Duration, s.RenewBefore = "RSA", 3072, day, hour
 		})},
 		"another kind of issuer and another Secret": {byClusterIssuer, want(func(s *certmanagerv1.CertificateSpec) {
-			s.CommonName, s.SecretName, s.IssuerRef = "orders", "orders-tls", cmmeta.IssuerReference{Name: "vault", Kind: "VaultIssuer", Group: "example.com"}
+			s.CommonName, s.SecretName, s.IssuerRef = "orders", "orders-tls", cmmeta.IssuerReference{
+				Name:  "vault",
+				Kind:  "VaultIssuer",
+				Group: "example.com",
+			}
 		})},
 	}
 	for name, test := range tests {
@@ -82,11 +107,20 @@ func TestSameIssuance(t *testing.T) {
 		change func(*certmanagerv1.CertificateSpec)
 		want   bool
 	}{
-		"nothing":                         {func(*certmanagerv1.CertificateSpec) {}, true},
-		"what cert-manager fills in":      {func(s *certmanagerv1.CertificateSpec) { s.RevisionHistoryLimit = new(int32(1)) }, true},
-		"another Secret":                  {func(s *certmanagerv1.CertificateSpec) { s.SecretName = "other" }, false},
-		"a name that somebody added":      {func(s *certmanagerv1.CertificateSpec) { s.DNSNames = []string{"a.b"} }, false},
-		"an address that somebody added":  {func(s *certmanagerv1.CertificateSpec) { s.IPAddresses = []string{"192.0.2.1"} }, false},
+		"nothing": {func(*certmanagerv1.CertificateSpec) {}, true},
+		"what cert-manager fills in": {
+			func(s *certmanagerv1.CertificateSpec) { s.RevisionHistoryLimit = new(int32(1)) },
+			true,
+		},
+		"another Secret": {func(s *certmanagerv1.CertificateSpec) { s.SecretName = "other" }, false},
+		"a name that somebody added": {
+			func(s *certmanagerv1.CertificateSpec) { s.DNSNames = []string{"a.b"} },
+			false,
+		},
+		"an address that somebody added": {
+			func(s *certmanagerv1.CertificateSpec) { s.IPAddresses = []string{"192.0.2.1"} },
+			false,
+		},
 		"an authority that somebody made": {func(s *certmanagerv1.CertificateSpec) { s.IsCA = true }, false},
 	}
 	for name, test := range tests {
@@ -111,7 +145,9 @@ func TestReissuance(t *testing.T) {
 	present.UID, want.UID = "1", "1"
 	asOthersLeftIt(&want.Spec)
 	asOthersLeftIt(&present.Spec)
-	present.Spec.LiteralSubject, present.Spec.CommonName, present.Spec.IPAddresses, present.Spec.IsCA = "", "elsewhere", []string{"192.0.2.1"}, true
+	present.Spec.LiteralSubject, present.Spec.CommonName, present.Spec.IPAddresses, present.Spec.IsCA = "", "elsewhere", []string{
+		"192.0.2.1",
+	}, true
 	before := present.DeepCopy()
 	if diff := cmp.Diff(want, credential.Reissuance(present, wanted)); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)

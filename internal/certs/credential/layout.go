@@ -1,9 +1,9 @@
-// Package credential judges client credentials: the certificate that a workload presents to a
-// partner, its private key, and the CA that signs the partner's server certificate, as they lie in
-// a Secret.
+// Package credential validates and creates client credentials: the certificate that a workload
+// presents to a partner, its private key, and the CA of the partner's server certificate, as stored
+// in a Secret.
 //
-// It is pure: a function of the Secret's data and of a given time. No message of it holds a byte of
-// a private key.
+// The package is pure: results depend only on the input and on the given time. No message contains
+// a byte of a private key.
 package credential
 
 import (
@@ -15,26 +15,25 @@ import (
 	"mtls.egress/webhook/internal/egress"
 )
 
-// CertKeyLayout is the layout of Istio's generic Secrets
+// CertKeyLayout returns the layout of Istio's generic Secrets
 // (https://istio.io/latest/docs/reference/config/networking/gateway/#ServerTLSSettings-credential_name).
 func CertKeyLayout() egress.Layout {
 	return egress.Layout{Certificate: "cert", PrivateKey: "key", ServerCA: "cacert"}
 }
 
-// TLSLayout is the layout of Secrets of type kubernetes.io/tls
-// (https://kubernetes.io/docs/concepts/configuration/secret/#tls-secrets), with the CA where
-// cert-manager puts it.
+// TLSLayout returns the layout of Secrets of type kubernetes.io/tls
+// (https://kubernetes.io/docs/concepts/configuration/secret/#tls-secrets), with the CA under the
+// key that cert-manager uses.
 func TLSLayout() egress.Layout {
 	return egress.Layout{Certificate: "tls.crt", PrivateKey: "tls.key", ServerCA: "ca.crt"}
 }
 
-// DetectLayout says which known layout the data of a Secret has: the one whose certificate and
-// private key are both there. Only names count; what the values hold is [Check]'s business. When
-// the server's CA comes from elsewhere, clear ServerCA in the result.
+// DetectLayout returns the known layout of the data of a Secret: the one whose certificate and
+// private key both exist. It checks only the names of the keys. [Check] validates the values. If
+// the CA of the server has another source, clear ServerCA in the result.
 //
-// A Secret with both pairs is refused as [LayoutAmbiguous], because nothing says which of two
-// certificates is meant; one with half of one pair as [SecretKeyMissing]; any other as
-// [LayoutUnknown]. The error is a [*RefusedError].
+// The error is a [*RefusedError]. Its reason is [LayoutAmbiguous] if the Secret has both pairs,
+// [SecretKeyMissing] if it has half of one pair, and otherwise [LayoutUnknown].
 func DetectLayout(data map[string][]byte) (egress.Layout, error) {
 	var whole, half []egress.Layout
 	for _, layout := range []egress.Layout{CertKeyLayout(), TLSLayout()} {
@@ -67,8 +66,8 @@ func DetectLayout(data map[string][]byte) (egress.Layout, error) {
 	}
 }
 
-// missing is one problem for each of the certificate and the private key that data lacks or has
-// empty.
+// missing returns a problem for each of the certificate and the private key that is missing or
+// empty in data.
 func missing(data map[string][]byte, layout egress.Layout) []Problem {
 	var problems []Problem
 	for _, p := range []part{{certificatePart, layout.Certificate}, {privateKeyPart, layout.PrivateKey}} {
@@ -79,7 +78,7 @@ func missing(data map[string][]byte, layout egress.Layout) []Problem {
 	return problems
 }
 
-// part is one value of the Secret: what it should be, and under which key it lies.
+// part is one value of a credential: its role and its key in the Secret or ConfigMap.
 type part struct {
 	role string
 	key  string
@@ -96,7 +95,7 @@ func (p part) String() string {
 	return strconv.Quote(p.key) + " (" + p.role + ")"
 }
 
-// absence says why the part is as good as not there in the data of a Secret or ConfigMap.
+// absence reports whether the part is missing or empty in data, and describes which.
 func (p part) absence(data map[string][]byte) (why string, absent bool) {
 	value, found := data[p.key]
 	switch {
@@ -109,8 +108,8 @@ func (p part) absence(data map[string][]byte) (why string, absent bool) {
 	}
 }
 
-// keysOf lists the keys of data for a message to their owner. A Secret may hold thousands, a person
-// reads a few.
+// keysOf lists the keys of data for a message to their owner. A Secret can have thousands, so the
+// list is truncated.
 func keysOf(data map[string][]byte) string {
 	const shown = 10
 

@@ -11,13 +11,19 @@ import (
 )
 
 func TestDetectLayout(t *testing.T) {
-	unknown := []credential.Problem{{Reason: credential.LayoutUnknown, Message: `the Secret has neither the keys "cert" and "key" (with the CA in "cacert") ` +
-		`nor "tls.crt" and "tls.key" (with the CA in "ca.crt"): rename its keys, or name the keys to use in spec.credential.keys of the EgressTarget`}}
+	unknown := []credential.Problem{
+		{
+			Reason: credential.LayoutUnknown,
+			Message: `the Secret has neither the keys "cert" and "key" (with the CA in "cacert") ` +
+				`nor "tls.crt" and "tls.key" (with the CA in "ca.crt"): rename its keys, or name the keys to use in ` +
+				`spec.credential.keys of the EgressTarget`,
+		},
+	}
 	tests := map[string]struct {
 		keys     []string
 		want     egress.Layout
 		problems []credential.Problem
-		// held is what the owner is told besides.
+		// held is the additional text for the owner.
 		held string
 	}{
 		"cert and key with a CA are Istio's layout": {
@@ -42,18 +48,32 @@ func TestDetectLayout(t *testing.T) {
 		},
 		"two pairs are ambiguous": {
 			keys: []string{"cert", "key", "tls.crt", "tls.key"},
-			problems: []credential.Problem{{Reason: credential.LayoutAmbiguous, Message: `the Secret has two client certificates, one in "cert" with its key in "key" and one in "tls.crt" with its key in "tls.key": ` +
-				`remove one pair, or name the keys to use in spec.credential.keys of the EgressTarget`}},
+			problems: []credential.Problem{
+				{
+					Reason: credential.LayoutAmbiguous,
+					Message: `the Secret has two client certificates, one in "cert" with its key in "key" and one in ` +
+						`"tls.crt" with its key in "tls.key": ` +
+						`remove one pair, or name the keys to use in spec.credential.keys of the EgressTarget`,
+				},
+			},
 		},
 		"a certificate without its key lacks the key": {
-			keys:     []string{"cert", "cacert"},
-			problems: []credential.Problem{{Reason: credential.SecretKeyMissing, Key: "key", Message: `"key" (private key) is missing`}},
-			held:     `the Secret has the keys "cacert", "cert"`,
+			keys: []string{"cert", "cacert"},
+			problems: []credential.Problem{
+				{Reason: credential.SecretKeyMissing, Key: "key", Message: `"key" (private key) is missing`},
+			},
+			held: `the Secret has the keys "cacert", "cert"`,
 		},
 		"a key without its certificate lacks the certificate": {
-			keys:     []string{"tls.key"},
-			problems: []credential.Problem{{Reason: credential.SecretKeyMissing, Key: "tls.crt", Message: `"tls.crt" (client certificate) is missing`}},
-			held:     `the Secret has only the key "tls.key"`,
+			keys: []string{"tls.key"},
+			problems: []credential.Problem{
+				{
+					Reason:  credential.SecretKeyMissing,
+					Key:     "tls.crt",
+					Message: `"tls.crt" (client certificate) is missing`,
+				},
+			},
+			held: `the Secret has only the key "tls.key"`,
 		},
 		"halves of both pairs are no layout": {
 			keys:     []string{"tls.crt", "key"},

@@ -22,15 +22,15 @@ import (
 	"mtls.egress/webhook/test/pki"
 )
 
-// ones is the odd number of that many bits that are all set.
+// ones returns the number with n bits that are all set.
 func ones(bits int) *big.Int {
 	n := new(big.Int).Lsh(big.NewInt(1), uint(bits))
 	return n.Sub(n, big.NewInt(1))
 }
 
-// hostileKey is an RSA private key in PKCS#1 whose numbers don't fit together, which costs a parser
-// the more the longer they are. Without values for the Chinese remainder theorem it has to compute
-// them.
+// hostileKey returns an RSA private key in PKCS#1 with inconsistent numbers. The cost for a parser
+// grows with their length. Without the values for the Chinese remainder theorem, the parser must
+// compute them.
 func hostileKey(tb testing.TB, version, modulus, primes int, crt bool) []byte {
 	tb.Helper()
 	type withoutCRT struct {
@@ -51,17 +51,18 @@ func hostileKey(tb testing.TB, version, modulus, primes int, crt bool) []byte {
 	}{key.Version, key.N, key.E, key.D, key.P, key.Q, ones(primes - 1), ones(primes - 1), ones(primes - 1)}))
 }
 
-// pkcs8 puts a key in PKCS#1 into PKCS#8.
+// pkcs8 wraps a PKCS#1 key in PKCS#8.
 func pkcs8(tb testing.TB, key []byte) []byte {
 	tb.Helper()
 	return must[[]byte](tb)(asn1.Marshal(struct {
 		Version   int
 		Algorithm pkix.AlgorithmIdentifier
 		Key       []byte
-	}{0, pkix.AlgorithmIdentifier{Algorithm: asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 1, 1}, Parameters: asn1.NullRawValue}, key}))
+	}{0, pkix.AlgorithmIdentifier{Algorithm: asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 1, 1},
+		Parameters: asn1.NullRawValue}, key}))
 }
 
-// rsaPublic is a signer of which only the public key is ever asked for.
+// rsaPublic is a signer of which only the public key is used.
 type rsaPublic struct {
 	crypto.Signer
 	bits int
@@ -69,13 +70,21 @@ type rsaPublic struct {
 
 func (r rsaPublic) Public() crypto.PublicKey { return &rsa.PublicKey{N: ones(r.bits), E: 1<<31 - 1} }
 
-// hostileCertificate is a certificate, signed by ca, for an RSA key of that many bits and the
-// largest exponent that Go's verifier takes.
+// hostileCertificate returns a certificate, signed by ca, for an RSA key with the given size and
+// the largest exponent that Go accepts.
 func hostileCertificate(tb testing.TB, ca *pki.CA, template pki.Template, bits int) []byte {
 	tb.Helper()
 	return must[[]byte](tb)(x509.CreateCertificate(rand.Reader, &x509.Certificate{
-		SerialNumber: big.NewInt(0x0a1b2c), Subject: template.Subject, DNSNames: template.DNSNames, NotBefore: pki.Epoch(), NotAfter: pki.Epoch().AddDate(100, 0, 0),
-		KeyUsage: template.KeyUsage, ExtKeyUsage: template.ExtKeyUsage, IsCA: template.IsCA, BasicConstraintsValid: true, ExtraExtensions: template.ExtraExtensions,
+		SerialNumber:          big.NewInt(0x0a1b2c),
+		Subject:               template.Subject,
+		DNSNames:              template.DNSNames,
+		NotBefore:             pki.Epoch(),
+		NotAfter:              pki.Epoch().AddDate(100, 0, 0),
+		KeyUsage:              template.KeyUsage,
+		ExtKeyUsage:           template.ExtKeyUsage,
+		IsCA:                  template.IsCA,
+		BasicConstraintsValid: true,
+		ExtraExtensions:       template.ExtraExtensions,
 	}, ca.Certificate, rsaPublic{bits: bits}.Public(), ca.Key))
 }
 
@@ -83,8 +92,9 @@ func certificates(certificate []byte, count int) []byte {
 	return bytes.Repeat(block("CERTIFICATE", certificate), count)
 }
 
-// TestWhatIsTooLargeIsRefusedUnread: who may write a Secret chooses what is parsed. Each row would
-// cost the parser seconds, or more memory than a credential has.
+// TestWhatIsTooLargeIsRefusedUnread checks that oversized input is refused before parsing, because
+// users who can write a Secret control it. Each row would cost the parser seconds, or more memory
+// than a real credential.
 func TestWhatIsTooLargeIsRefusedUnread(t *testing.T) {
 	ca := pki.NewCA(t, "Partner CA")
 	client := ca.Issue(t, orders())
@@ -95,27 +105,91 @@ func TestWhatIsTooLargeIsRefusedUnread(t *testing.T) {
 	alike.Subject = pkix.Name{CommonName: "Partner CA"}
 	const (
 		keyLimit  = `; at most 16384 are read: store a key of 2048 to 4096 bits`
-		readAgain = `"key" (private key) is an RSA key in a form that the sidecar can't read: it has two primes and all values for the Chinese remainder theorem (RFC 8017 appendix A.1.2); store a key that OpenSSL made`
+		readAgain = `"key" (private key) is an RSA key in a form that the sidecar can't read: the key needs two ` +
+			`primes and all values for the Chinese remainder theorem (RFC 8017 appendix A.1.2); store a ` +
+			`key that OpenSSL generated`
 	)
 	tests := map[string]struct {
 		part  string
 		value []byte
 		want  string
 	}{
-		"a modulus of 262,144 bits in PKCS#1":      {"key", block("RSA PRIVATE KEY", hostileKey(t, 0, 262_144, 131_072, true)), `"key" (private key) has a block of 147500 bytes: at most 16384 are read; store a key of 2048 to 4096 bits`},
-		"a modulus of 16,385 bits in PKCS#1":       {"key", block("RSA PRIVATE KEY", hostileKey(t, 0, 16_385, 8_192, true)), `"key" (private key) has an RSA modulus of 16385 bits` + keyLimit},
-		"a modulus of 16,385 bits in PKCS#8":       {"key", block("PRIVATE KEY", pkcs8(t, hostileKey(t, 0, 16_385, 8_192, true))), `"key" (private key) has an RSA modulus of 16385 bits` + keyLimit},
-		"primes longer than the modulus":           {"key", block("RSA PRIVATE KEY", hostileKey(t, 0, 2_048, 20_000, true)), readAgain},
-		"no values for the remainder theorem":      {"key", block("RSA PRIVATE KEY", hostileKey(t, 0, 16_384, 16_384, false)), readAgain},
-		"more than two primes":                     {"key", block("RSA PRIVATE KEY", hostileKey(t, 1, 4_096, 2_048, true)), readAgain},
-		"more than two primes, in PKCS#8":          {"key", block("PRIVATE KEY", pkcs8(t, hostileKey(t, 1, 4_096, 2_048, true))), readAgain},
-		"a certificate with 16,385 bits":           {"cert", block("CERTIFICATE", hostileCertificate(t, ca, orders(), 16_385)), `"cert" (client certificate): certificate 1 of 1 has an RSA modulus of 16385 bits; at most 16384 are read: have it issued for a key of 2048 to 4096 bits`},
-		"16,385 bits further back in the chain":    {"cert", slices.Concat(client.CertPEM, block("CERTIFICATE", hostileCertificate(t, ca, orders(), 16_385))), `"cert" (client certificate): certificate 2 of 2 has an RSA modulus of 16385 bits; at most 16384 are read: have it issued for a key of 2048 to 4096 bits`},
-		"a certificate of 70,000 bytes":            {"cert", ca.Issue(t, large).CertPEM, `"cert" (client certificate): certificate 1 of 1 has 70366 bytes; at most 65536 are read: have it issued with fewer names or extensions`},
-		"16,385 bits in the CA of the server":      {"cacert", slices.Concat(ca.CertPEM, block("CERTIFICATE", hostileCertificate(t, ca, orders(), 16_385))), `"cacert" (CA of the server): certificate 2 of 2 has an RSA modulus of 16385 bits; at most 16384 are read: have it issued for a key of 2048 to 4096 bits`},
-		"1,001 certificates in the CA":             {"cacert", certificates(ca.Certificate.Raw, 1_001), `"cacert" (CA of the server) holds 1001 certificates: at most 1000 are read; keep those that are needed`},
-		"101 certificates in the chain":            {"cert", certificates(client.Certificate.Raw, 101), `"cert" (client certificate) holds 101 certificates: more than 100 are no chain; keep the client certificate and those that lead from it to its root`},
-		"a chain in which each could sign another": {"cert", certificates(hostileCertificate(t, ca, alike, 16_384), 20), `"cert" (client certificate) holds 20 certificates with names so alike and keys so long that a search for the chain would take too long; keep the client certificate and those that lead from it to its root`},
+		"a modulus of 262,144 bits in PKCS#1": {
+			"key",
+			block("RSA PRIVATE KEY", hostileKey(t, 0, 262_144, 131_072, true)),
+			`"key" (private key) has a block of 147500 bytes: at most 16384 are read; store a key of 2048 to 4096 bits`,
+		},
+		"a modulus of 16,385 bits in PKCS#1": {
+			"key",
+			block("RSA PRIVATE KEY", hostileKey(t, 0, 16_385, 8_192, true)),
+			`"key" (private key) has an RSA modulus of 16385 bits` + keyLimit,
+		},
+		"a modulus of 16,385 bits in PKCS#8": {
+			"key",
+			block("PRIVATE KEY", pkcs8(t, hostileKey(t, 0, 16_385, 8_192, true))),
+			`"key" (private key) has an RSA modulus of 16385 bits` + keyLimit,
+		},
+		"primes longer than the modulus": {
+			"key",
+			block("RSA PRIVATE KEY", hostileKey(t, 0, 2_048, 20_000, true)),
+			readAgain,
+		},
+		"no values for the remainder theorem": {
+			"key",
+			block("RSA PRIVATE KEY", hostileKey(t, 0, 16_384, 16_384, false)),
+			readAgain,
+		},
+		"more than two primes": {
+			"key",
+			block("RSA PRIVATE KEY", hostileKey(t, 1, 4_096, 2_048, true)),
+			readAgain,
+		},
+		"more than two primes, in PKCS#8": {
+			"key",
+			block("PRIVATE KEY", pkcs8(t, hostileKey(t, 1, 4_096, 2_048, true))),
+			readAgain,
+		},
+		"a certificate with 16,385 bits": {
+			"cert",
+			block("CERTIFICATE", hostileCertificate(t, ca, orders(), 16_385)),
+			`"cert" (client certificate): certificate 1 of 1 has an RSA modulus of 16385 bits; at most 16384 are ` +
+				`read: have it issued for a key of 2048 to 4096 bits`,
+		},
+		"16,385 bits further back in the chain": {
+			"cert",
+			slices.Concat(client.CertPEM, block("CERTIFICATE", hostileCertificate(t, ca, orders(), 16_385))),
+			`"cert" (client certificate): certificate 2 of 2 has an RSA modulus of 16385 bits; at most 16384 are ` +
+				`read: have it issued for a key of 2048 to 4096 bits`,
+		},
+		"a certificate of 70,000 bytes": {
+			"cert",
+			ca.Issue(t, large).CertPEM,
+			`"cert" (client certificate): certificate 1 of 1 has 70366 bytes; at most 65536 are read: have it issued ` +
+				`with fewer names or extensions`,
+		},
+		"16,385 bits in the CA of the server": {
+			"cacert",
+			slices.Concat(ca.CertPEM, block("CERTIFICATE", hostileCertificate(t, ca, orders(), 16_385))),
+			`"cacert" (CA of the server): certificate 2 of 2 has an RSA modulus of 16385 bits; at most 16384 are ` +
+				`read: have it issued for a key of 2048 to 4096 bits`,
+		},
+		"1,001 certificates in the CA": {
+			"cacert",
+			certificates(ca.Certificate.Raw, 1_001),
+			`"cacert" (CA of the server) holds 1001 certificates: at most 1000 are read; keep those that are needed`,
+		},
+		"101 certificates in the chain": {
+			"cert",
+			certificates(client.Certificate.Raw, 101),
+			`"cert" (client certificate) holds 101 certificates: the limit for a chain is 100; keep only the client ` +
+				`certificate and its chain to the root`,
+		},
+		"a chain in which each could sign another": {
+			"cert",
+			certificates(hostileCertificate(t, ca, alike, 16_384), 20),
+			`"cert" (client certificate) holds 20 certificates with names so alike and keys so long that a search ` +
+				`for the chain would take too long; keep only the client certificate and its chain to the root`,
+		},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -146,29 +220,34 @@ func withoutSize(message string) string {
 	return before + " has 70… bytes" + after
 }
 
-// TestLargestCredentialsAreRead: what is at the limits is read like any other.
+// TestLargestCredentialsAreRead checks that credentials at the limits are accepted.
 func TestLargestCredentialsAreRead(t *testing.T) {
 	ca := pki.NewCA(t, "Partner CA")
 	data := map[string][]byte{
-		"cert":   block("CERTIFICATE", hostileCertificate(t, ca, orders(), 16_384)),
-		"key":    ca.KeyPEM,
-		"cacert": slices.Concat(certificates(ca.Certificate.Raw, 999), block("CERTIFICATE", hostileCertificate(t, ca, orders(), 16_384))),
+		"cert": block("CERTIFICATE", hostileCertificate(t, ca, orders(), 16_384)),
+		"key":  ca.KeyPEM,
+		"cacert": slices.Concat(certificates(ca.Certificate.Raw, 999),
+			block("CERTIFICATE", hostileCertificate(t, ca, orders(), 16_384))),
 	}
 	got, err := credential.Check(data, credential.CertKeyLayout(), now())
 	if got == nil || got.KeyType != "rsa-16384" {
 		t.Errorf("the credential is %+v", got)
 	}
-	want := []credential.Problem{{
-		Reason: credential.PrivateKeyMismatch, Key: "key",
-		Message: `"key" (private key) does not belong to the certificate in "cert" ` + ordersID + ` but to another one: store the key that this certificate was requested with`,
-	}}
+	want := []credential.Problem{
+		{
+			Reason: credential.PrivateKeyMismatch,
+			Key:    "key",
+			Message: `"key" (private key) does not match the certificate in "cert" ` + ordersID +
+				` but another one: store the private key that this certificate was requested with`,
+		},
+	}
 	if diff := cmp.Diff(want, problemsOf(t, err)); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
 
-// hostileInputs are values of a Secret that cost a parser as much as the limits let them, by what
-// they are.
+// hostileInputs returns values of a Secret, by description, with the highest cost that the limits
+// allow.
 func hostileInputs(tb testing.TB) map[string]map[string][]byte {
 	tb.Helper()
 	ca := pki.NewCA(tb, "Partner CA")
@@ -184,32 +263,38 @@ func hostileInputs(tb testing.TB) map[string]map[string][]byte {
 	}
 	extensions := orders()
 	for i := range 3_000 {
-		extensions.ExtraExtensions = append(extensions.ExtraExtensions, pkix.Extension{Id: asn1.ObjectIdentifier{1, 2, 3, i}, Value: []byte{5, 0}})
+		extensions.ExtraExtensions = append(extensions.ExtraExtensions,
+			pkix.Extension{Id: asn1.ObjectIdentifier{1, 2, 3, i}, Value: []byte{5, 0}})
 	}
 	whole := hostileCertificate(tb, ca, orders(), 16_384)
 	inputs := map[string]map[string][]byte{
-		"262,144 bits, PKCS#1":            with("key", block("RSA PRIVATE KEY", hostileKey(tb, 0, 262_144, 131_072, true))),
-		"262,144 bits, PKCS#8":            with("key", block("PRIVATE KEY", pkcs8(tb, hostileKey(tb, 0, 262_144, 131_072, true)))),
-		"16,384 bits, half primes":        with("key", block("RSA PRIVATE KEY", hostileKey(tb, 0, 16_384, 8_192, true))),
-		"16,384 bits, long primes":        with("key", block("RSA PRIVATE KEY", hostileKey(tb, 0, 16_384, 16_384, true))),
-		"16,384 bits, without CRT":        with("key", block("RSA PRIVATE KEY", hostileKey(tb, 0, 16_384, 16_384, false))),
-		"100 certificates, 16,384 bits":   with("cert", certificates(whole, 100)),
-		"the CA, 16,384 bits":             with("cacert", certificates(whole, credential.MaxPartSize/(len(whole)*3/2))),
-		"the CA, as many as fit":          with("cacert", certificates(ca.Certificate.Raw, 1_000)),
-		"the CA, 3,000 names each":        with("cacert", certificates(ca.Issue(tb, names).Certificate.Raw, 10)),
-		"the CA, 3,000 extensions each":   with("cacert", certificates(ca.Issue(tb, extensions).Certificate.Raw, 10)),
-		"PEM without an end":              with("cacert", bytes.Repeat([]byte("-----BEGIN A-----\n"), credential.MaxPartSize/18)),
-		"PEM of empty blocks":             with("cacert", bytes.Repeat([]byte("-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n"), credential.MaxPartSize/54)),
-		"PEM of headers":                  with("cacert", slices.Concat([]byte("-----BEGIN A-----\n"), bytes.Repeat([]byte("a: b\n"), credential.MaxPartSize/6))),
-		"PEM with an end that is another": with("cacert", bytes.Repeat([]byte("-----BEGIN A-----\n-----END B-----\n"), credential.MaxPartSize/34)),
-		"base64 of nothing":               with("cacert", bytes.Repeat([]byte("A"), credential.MaxPartSize)),
-		"blanks":                          with("cacert", bytes.Repeat([]byte(" "), credential.MaxPartSize)),
-		"nested DER":                      with("cacert", block("CERTIFICATE", bytes.Repeat([]byte{0x30, 0x80}, 30_000))),
+		"262,144 bits, PKCS#1":          with("key", block("RSA PRIVATE KEY", hostileKey(tb, 0, 262_144, 131_072, true))),
+		"262,144 bits, PKCS#8":          with("key", block("PRIVATE KEY", pkcs8(tb, hostileKey(tb, 0, 262_144, 131_072, true)))),
+		"16,384 bits, half primes":      with("key", block("RSA PRIVATE KEY", hostileKey(tb, 0, 16_384, 8_192, true))),
+		"16,384 bits, long primes":      with("key", block("RSA PRIVATE KEY", hostileKey(tb, 0, 16_384, 16_384, true))),
+		"16,384 bits, without CRT":      with("key", block("RSA PRIVATE KEY", hostileKey(tb, 0, 16_384, 16_384, false))),
+		"100 certificates, 16,384 bits": with("cert", certificates(whole, 100)),
+		"the CA, 16,384 bits":           with("cacert", certificates(whole, credential.MaxPartSize/(len(whole)*3/2))),
+		"the CA, as many as fit":        with("cacert", certificates(ca.Certificate.Raw, 1_000)),
+		"the CA, 3,000 names each":      with("cacert", certificates(ca.Issue(tb, names).Certificate.Raw, 10)),
+		"the CA, 3,000 extensions each": with("cacert", certificates(ca.Issue(tb, extensions).Certificate.Raw, 10)),
+		"PEM without an end":            with("cacert", bytes.Repeat([]byte("-----BEGIN A-----\n"), credential.MaxPartSize/18)),
+		"PEM of empty blocks": with(
+			"cacert",
+			bytes.Repeat([]byte("-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n"), credential.MaxPartSize/54),
+		),
+		"PEM of headers": with("cacert",
+			slices.Concat([]byte("-----BEGIN A-----\n"), bytes.Repeat([]byte("a: b\n"), credential.MaxPartSize/6))),
+		"PEM with an end that is another": with("cacert",
+			bytes.Repeat([]byte("-----BEGIN A-----\n-----END B-----\n"), credential.MaxPartSize/34)),
+		"base64 of nothing": with("cacert", bytes.Repeat([]byte("A"), credential.MaxPartSize)),
+		"blanks":            with("cacert", bytes.Repeat([]byte(" "), credential.MaxPartSize)),
+		"nested DER":        with("cacert", block("CERTIFICATE", bytes.Repeat([]byte{0x30, 0x80}, 30_000))),
 	}
 	return inputs
 }
 
-// BenchmarkJudgeHostile says for each hostile input how long one judgement takes.
+// BenchmarkJudgeHostile measures Check for each hostile input.
 func BenchmarkJudgeHostile(b *testing.B) {
 	inputs := hostileInputs(b)
 	for _, name := range slices.Sorted(func(yield func(string) bool) {
@@ -227,9 +312,9 @@ func BenchmarkJudgeHostile(b *testing.B) {
 	}
 }
 
-// BenchmarkSlowest judges generated inputs and reports the slowest one as ms/slowest: values at
-// random places within the limits and beyond them, and bytes changed at random. The seed is fixed,
-// so that two runs compare.
+// BenchmarkSlowest checks generated inputs, and reports the slowest one as ms/slowest. The inputs
+// have random sizes within and beyond the limits, and random changed bytes. The seed is fixed, so
+// that runs are comparable.
 func BenchmarkSlowest(b *testing.B) {
 	const inputs = 1_000
 	ca := pki.NewCA(b, "Partner CA")
@@ -248,7 +333,8 @@ func BenchmarkSlowest(b *testing.B) {
 			template.DNSNames = append(template.DNSNames, fmt.Sprintf("%d.example.com", i))
 		}
 		for i := range random.IntN(2_000) {
-			template.ExtraExtensions = append(template.ExtraExtensions, pkix.Extension{Id: asn1.ObjectIdentifier{1, 2, 3, i}, Value: make([]byte, random.IntN(20))})
+			template.ExtraExtensions = append(template.ExtraExtensions,
+				pkix.Extension{Id: asn1.ObjectIdentifier{1, 2, 3, i}, Value: make([]byte, random.IntN(20))})
 		}
 		if random.IntN(2) == 0 {
 			template.Subject = pkix.Name{CommonName: "Partner CA"}
@@ -264,7 +350,8 @@ func BenchmarkSlowest(b *testing.B) {
 	}
 	values := make([]map[string][]byte, 0, inputs)
 	for range inputs {
-		values = append(values, map[string][]byte{"cert": broken(chain()), "key": broken(key()), "cacert": broken(chain())})
+		values = append(values,
+			map[string][]byte{"cert": broken(chain()), "key": broken(key()), "cacert": broken(chain())})
 	}
 	var slowest time.Duration
 	for b.Loop() {
@@ -278,10 +365,18 @@ func BenchmarkSlowest(b *testing.B) {
 	b.ReportMetric(float64(b.Elapsed().Microseconds())/1_000/float64(b.N*inputs), "ms/input")
 }
 
-// BenchmarkInspectHostile is what a command of a person takes for what the limits let through: it
-// verifies signatures.
+// BenchmarkInspectHostile measures the inspect command for input within the limits. Unlike Check,
+// it verifies signatures.
 func BenchmarkInspectHostile(b *testing.B) {
-	ca := pki.SelfSigned(b, pki.Template{Subject: pkix.Name{CommonName: "Partner CA"}, IsCA: true, KeyUsage: x509.KeyUsageCertSign, Key: must[*rsa.PrivateKey](b)(rsa.GenerateKey(rand.Reader, 2048))})
+	ca := pki.SelfSigned(
+		b,
+		pki.Template{
+			Subject:  pkix.Name{CommonName: "Partner CA"},
+			IsCA:     true,
+			KeyUsage: x509.KeyUsageCertSign,
+			Key:      must[*rsa.PrivateKey](b)(rsa.GenerateKey(rand.Reader, 2048)),
+		},
+	)
 	alike := pki.Template{Subject: pkix.Name{CommonName: "Partner CA"}, IsCA: true, KeyUsage: x509.KeyUsageCertSign}
 	var signed struct {
 		Content, Algorithm asn1.RawValue
@@ -290,7 +385,7 @@ func BenchmarkInspectHostile(b *testing.B) {
 	if _, err := asn1.Unmarshal(hostileCertificate(b, ca, alike, 16_384), &signed); err != nil {
 		b.Fatal(err)
 	}
-	// As long as the modulus, and less: it is calculated with before it is found to be wrong.
+	// As long as the modulus, but less: it is used in calculations before it is found to be invalid.
 	signed.Signature = asn1.BitString{Bytes: bytes.Repeat([]byte{0x77}, 2_048), BitLength: 8 * 2_048}
 	file := certificates(must[[]byte](b)(asn1.Marshal(signed)), 11)
 	for b.Loop() {

@@ -9,8 +9,9 @@ import (
 	"mtls.egress/webhook/internal/egress"
 )
 
-// SecretManifest is the Secret of a credential, as it is applied. Its type is that of the layout:
-// kubernetes.io/tls, whose keys the API server checks, or Opaque. An empty namespace is left out.
+// SecretManifest returns the manifest of a credential Secret. Its type depends on the layout:
+// kubernetes.io/tls, for which the API server validates the keys, or Opaque. An empty namespace is
+// omitted.
 func SecretManifest(namespace, name string, layout egress.Layout, data map[string][]byte) map[string]any {
 	kind := "Opaque"
 	if layout.Certificate == TLSLayout().Certificate && layout.PrivateKey == TLSLayout().PrivateKey {
@@ -29,8 +30,8 @@ func SecretManifest(namespace, name string, layout egress.Layout, data map[strin
 	}
 }
 
-// MergeStringData puts the stringData of a Secret's manifest into its data, where it wins, as the
-// API server does when it stores the Secret.
+// MergeStringData merges the stringData of a Secret into its data, over existing keys, as the API
+// server does when it stores the Secret.
 // https://kubernetes.io/docs/reference/kubernetes-api/config-and-storage-resources/secret-v1/
 func MergeStringData(secret *corev1.Secret) {
 	if secret.Data == nil {
@@ -41,8 +42,8 @@ func MergeStringData(secret *corev1.Secret) {
 	}
 }
 
-// EgressTargetManifest is the EgressTarget of t with what differs from the defaults of its host, as
-// it is applied.
+// EgressTargetManifest returns the manifest of the EgressTarget of t, with only the fields that
+// differ from the defaults of its host.
 func EgressTargetManifest(t egress.Target) map[string]any {
 	spec := map[string]any{}
 	if t.Port != egress.DefaultPort {

@@ -9,8 +9,8 @@ import (
 	"unicode/utf8"
 )
 
-// attribute is pkix.AttributeTypeAndValue with the value still in DER, which RFC 4514 wants for
-// types without a name.
+// attribute is like pkix.AttributeTypeAndValue, but keeps the value in DER, which RFC 4514 requires
+// for types without a name.
 type attribute struct {
 	Type  asn1.ObjectIdentifier
 	Value asn1.RawValue
@@ -18,18 +18,17 @@ type attribute struct {
 
 type relativeNameSET []attribute
 
-// DistinguishedName is the RFC 4514 string of a name in DER, for example
-// "CN=orders,O=Example,C=DE". What is no name is written as # and hexadecimal. The pkix package's
-// String puts attributes in an order of its own when it prints a Name, and knows neither DC nor
-// UID.
+// DistinguishedName returns the RFC 4514 string of a name in DER, for example
+// "CN=orders,O=Example,C=DE". If der is not a name, the result is # and hexadecimal. pkix.Name is
+// not suitable: its String method reorders attributes, and it supports neither DC nor UID.
 func DistinguishedName(der []byte) string {
 	return notation{shortName, escape, "#%x"}.writeName(der)
 }
 
-// EnvoySubject is the same name as Envoy prints it for %DOWNSTREAM_PEER_SUBJECT% and in
-// X-Forwarded-Client-Cert, which partners compare as a string. The order is that of RFC 4514 too;
-// different are the names of some attributes, which are those of BoringSSL, bytes beyond ASCII,
-// which are escaped, and hexadecimal, which has capitals
+// EnvoySubject returns the name as Envoy prints it for %DOWNSTREAM_PEER_SUBJECT% and in
+// X-Forwarded-Client-Cert, which partners compare as a string. It differs from RFC 4514 in the
+// names of some attributes, which are those of BoringSSL, in non-ASCII bytes, which are escaped,
+// and in hexadecimal, which is uppercase
 // (https://github.com/google/boringssl/blob/main/crypto/asn1/a_strex.cc). Envoy prints with
 // X509_NAME_print_ex and XN_FLAG_RFC2253:
 // https://github.com/envoyproxy/envoy/blob/main/source/common/tls/utility.cc
@@ -37,8 +36,8 @@ func EnvoySubject(der []byte) string {
 	return notation{opensslName, func(text string) string { return escapeBytes(escape(text)) }, "#%X"}.writeName(der)
 }
 
-// notation is a way to write a name: the names of attribute types, where they have one, the escapes
-// in text, and the verb for what is no text.
+// notation is a format for names: the names of attribute types, the escapes in text, and the format
+// verb for binary values.
 type notation struct {
 	nameOf func(asn1.ObjectIdentifier) string
 	escape func(string) string
@@ -55,7 +54,7 @@ func (n notation) writeName(der []byte) string {
 		if i < len(sequence)-1 {
 			name.WriteByte(',')
 		}
-		// RFC 4514 leaves the order within a set open; OpenSSL and Envoy reverse it too, and partners
+		// RFC 4514 doesn't define the order within a set. OpenSSL and Envoy also reverse it, and partners
 		// compare strings.
 		for j, attribute := range slices.Backward(set) {
 			if j < len(set)-1 {
@@ -79,36 +78,43 @@ func (n notation) writeAttribute(a attribute) string {
 	return short + "=" + n.escape(text)
 }
 
-// opensslName is the short name that BoringSSL has for an attribute type; it stands for the type in
-// what Envoy prints. OpenSSL has the same names, and more: for organizationIdentifier (2.5.4.97)
-// BoringSSL has none. What follows are the names of three arcs by their last number:
+// opensslName returns the short name of an attribute type in BoringSSL, which Envoy prints. OpenSSL
+// has the same names and some more, for example for organizationIdentifier (2.5.4.97). The tables
+// contain the names of three arcs by their last number:
 // https://github.com/google/boringssl/blob/main/crypto/obj/objects.txt
 func opensslName(oid asn1.ObjectIdentifier) string {
 	var names []string
 	switch oid[:len(oid)-1].String() {
 	case "2.5.4":
 		names = []string{
-			3: "CN", "SN", "serialNumber", "C", "L", "ST", "street", "O", "OU", "title", "description", "searchGuide", "businessCategory", "postalAddress",
-			"postalCode", "postOfficeBox", "physicalDeliveryOfficeName", "telephoneNumber", "telexNumber", "teletexTerminalIdentifier",
-			"facsimileTelephoneNumber", "x121Address", "internationaliSDNNumber", "registeredAddress", "destinationIndicator", "preferredDeliveryMethod",
-			"presentationAddress", "supportedApplicationContext", "member", "owner", "roleOccupant", "seeAlso", "userPassword", "userCertificate",
-			"cACertificate", "authorityRevocationList", "certificateRevocationList", "crossCertificatePair", "name", "GN", "initials", "generationQualifier",
-			"x500UniqueIdentifier", "dnQualifier", "enhancedSearchGuide", "protocolInformation", "distinguishedName", "uniqueMember", "houseIdentifier",
-			"supportedAlgorithms", "deltaRevocationList", "dmdName", 65: "pseudonym", 72: "role",
+			3: "CN", "SN", "serialNumber", "C", "L", "ST", "street", "O", "OU", "title", "description",
+			"searchGuide", "businessCategory", "postalAddress", "postalCode", "postOfficeBox",
+			"physicalDeliveryOfficeName", "telephoneNumber", "telexNumber", "teletexTerminalIdentifier",
+			"facsimileTelephoneNumber", "x121Address", "internationaliSDNNumber", "registeredAddress",
+			"destinationIndicator", "preferredDeliveryMethod", "presentationAddress", "supportedApplicationContext",
+			"member", "owner", "roleOccupant", "seeAlso", "userPassword", "userCertificate", "cACertificate",
+			"authorityRevocationList", "certificateRevocationList", "crossCertificatePair", "name", "GN", "initials",
+			"generationQualifier", "x500UniqueIdentifier", "dnQualifier", "enhancedSearchGuide",
+			"protocolInformation", "distinguishedName", "uniqueMember", "houseIdentifier", "supportedAlgorithms",
+			"deltaRevocationList", "dmdName", 65: "pseudonym", 72: "role",
 		}
 	case "1.2.840.113549.1.9":
 		names = []string{
-			1: "emailAddress", "unstructuredName", "contentType", "messageDigest", "signingTime", "countersignature", "challengePassword", "unstructuredAddress",
-			"extendedCertificateAttributes", 14: "extReq", "SMIME-CAPS", "SMIME", 20: "friendlyName", "localKeyID",
+			1: "emailAddress", "unstructuredName", "contentType", "messageDigest", "signingTime", "countersignature",
+			"challengePassword", "unstructuredAddress", "extendedCertificateAttributes", 14: "extReq", "SMIME-CAPS",
+			"SMIME", 20: "friendlyName", "localKeyID",
 		}
 	case "0.9.2342.19200300.100.1":
 		names = []string{
-			1: "UID", "textEncodedORAddress", "mail", "info", "favouriteDrink", "roomNumber", "photo", "userClass", "host", "manager", "documentIdentifier",
-			"documentTitle", "documentVersion", "documentAuthor", "documentLocation", 20: "homeTelephoneNumber", "secretary", "otherMailbox", "lastModifiedTime",
-			"lastModifiedBy", "DC", "aRecord", "pilotAttributeType27", "mXRecord", "nSRecord", "sOARecord", "cNAMERecord", 37: "associatedDomain",
-			"associatedName", "homePostalAddress", "personalTitle", "mobileTelephoneNumber", "pagerTelephoneNumber", "friendlyCountryName",
-			45: "organizationalStatus", "janetMailbox", "mailPreferenceOption", "buildingName", "dSAQuality", "singleLevelQuality", "subtreeMinimumQuality",
-			"subtreeMaximumQuality", "personalSignature", "dITRedirect", "audio", "documentPublisher",
+			1: "UID", "textEncodedORAddress", "mail", "info", "favouriteDrink", "roomNumber", "photo", "userClass",
+			"host", "manager", "documentIdentifier", "documentTitle", "documentVersion", "documentAuthor",
+			"documentLocation", 20: "homeTelephoneNumber", "secretary", "otherMailbox", "lastModifiedTime",
+			"lastModifiedBy", "DC", "aRecord", "pilotAttributeType27", "mXRecord", "nSRecord", "sOARecord",
+			"cNAMERecord", 37: "associatedDomain", "associatedName", "homePostalAddress", "personalTitle",
+			"mobileTelephoneNumber", "pagerTelephoneNumber", "friendlyCountryName", 45: "organizationalStatus",
+			"janetMailbox", "mailPreferenceOption", "buildingName", "dSAQuality", "singleLevelQuality",
+			"subtreeMinimumQuality", "subtreeMaximumQuality", "personalSignature", "dITRedirect", "audio",
+			"documentPublisher",
 		}
 	}
 	if last := oid[len(oid)-1]; last < len(names) {
@@ -117,7 +123,7 @@ func opensslName(oid asn1.ObjectIdentifier) string {
 	return ""
 }
 
-// escapeBytes writes each byte beyond ASCII in hexadecimal.
+// escapeBytes escapes each non-ASCII byte in hexadecimal.
 func escapeBytes(text string) string {
 	var out strings.Builder
 	for _, c := range []byte(text) {
@@ -130,7 +136,7 @@ func escapeBytes(text string) string {
 	return out.String()
 }
 
-// text is the value as UTF-8, when it is of a string type.
+// text returns the value as UTF-8, if it has a string type.
 func (a attribute) text() (string, bool) {
 	var value any
 	if _, err := asn1.Unmarshal(a.Value.FullBytes, &value); err != nil {
@@ -140,8 +146,8 @@ func (a attribute) text() (string, bool) {
 	return text, ok && utf8.ValidString(text)
 }
 
-// shortName is the name of RFC 4514 §3 for an attribute type, or emailAddress as OpenSSL prints it,
-// or empty.
+// shortName returns the name of an attribute type in RFC 4514 §3, or emailAddress as in OpenSSL. It
+// returns "" for other types.
 func shortName(oid asn1.ObjectIdentifier) string {
 	switch oid.String() {
 	case "2.5.4.3":
@@ -171,8 +177,8 @@ func shortName(oid asn1.ObjectIdentifier) string {
 	}
 }
 
-// escape follows RFC 4514 §2.4, and writes what doesn't show in hexadecimal too, as it allows:
-// control characters, and those that hide or turn around what stands beside them.
+// escape escapes text as RFC 4514 §2.4 requires. As the RFC allows, it also escapes characters that
+// are not printable, such as control characters and bidirectional overrides.
 func escape(text string) string {
 	var out strings.Builder
 	for i, r := range text {

@@ -12,37 +12,37 @@ import (
 	"time"
 )
 
-// Description is what a partner has to know of a client credential to admit it. It holds no secret,
-// and nothing of the server.
+// Description describes a client credential for the partner who should admit it. It contains no
+// secret, and nothing about the server.
 type Description struct {
-	// Subject as RFC 4514 writes it, EnvoySubject as [EnvoySubject] does.
+	// Subject is in the notation of RFC 4514, EnvoySubject in the notation of [EnvoySubject].
 	Subject      string `json:"subject"`
 	EnvoySubject string `json:"envoySubject"`
-	// Subject alternative names.
+	// The subject alternative names.
 	DNSNames    []string `json:"dnsNames,omitempty"`
 	URIs        []string `json:"uris,omitempty"`
 	Emails      []string `json:"emails,omitempty"`
 	IPAddresses []string `json:"ipAddresses,omitempty"`
-	// Issuer is the name of who signed the certificate, as RFC 4514 writes it.
+	// Issuer is the issuer of the certificate, in the notation of RFC 4514.
 	Issuer string `json:"issuer"`
-	// SerialNumber in lower-case hexadecimal, two digits a byte, no separators.
+	// SerialNumber is in lowercase hexadecimal, two digits per byte, without separators.
 	SerialNumber string `json:"serialNumber"`
-	// NotBefore and NotAfter bound the validity, both included, in UTC.
+	// NotBefore and NotAfter are the bounds of the validity, inclusive and in UTC.
 	NotBefore time.Time `json:"notBefore"`
 	NotAfter  time.Time `json:"notAfter"`
 	// KeyType is the type of the public key, for example rsa-3072.
 	KeyType string `json:"keyType"`
-	// SHA256 is the fingerprint of the certificate in lower-case hexadecimal.
+	// SHA256 is the fingerprint of the certificate in lowercase hexadecimal.
 	SHA256 string `json:"sha256"`
-	// PublicKeySHA256 is the hash of the SubjectPublicKeyInfo in base64, which stays when a
+	// PublicKeySHA256 is the hash of the SubjectPublicKeyInfo in base64. It doesn't change when the
 	// certificate is renewed for the same key (https://www.rfc-editor.org/rfc/rfc7469#section-2.4).
 	PublicKeySHA256 string `json:"publicKeySHA256"`
-	// Issuers are those of the client certificate as far as they are known, each followed by its own.
-	// A certificate that signed itself is its own.
+	// Issuers are the known issuers of the client certificate, each followed by its own issuer. A
+	// self-signed certificate is its own issuer.
 	Issuers []Issuer `json:"issuers"`
 	// RootKnown reports whether the last of Issuers is a root.
 	RootKnown bool `json:"rootKnown"`
-	// Findings are warnings only.
+	// Findings contains only warnings.
 	Findings []Finding `json:"findings"`
 
 	leaf    *x509.Certificate
@@ -51,26 +51,26 @@ type Description struct {
 
 // Issuer is a certificate that signed another one.
 type Issuer struct {
-	// Subject as RFC 4514 writes it.
+	// Subject is in the notation of RFC 4514.
 	Subject string `json:"subject"`
-	// NotAfter is the end of the validity, in UTC.
+	// NotAfter is the expiry, in UTC.
 	NotAfter time.Time `json:"notAfter"`
-	// SHA256 is the fingerprint in lower-case hexadecimal.
+	// SHA256 is the fingerprint in lowercase hexadecimal.
 	SHA256 string `json:"sha256"`
-	// PEM is the certificate as one block.
+	// PEM is the certificate as one PEM block.
 	PEM string `json:"pem"`
 }
 
-// ReadIssuers reads certificates of the issuers of a client certificate from a file, PEM or DER,
-// whose name stands in the error.
+// ReadIssuers parses issuers of a client certificate from a PEM or DER file. name is the name of
+// the file, for error messages.
 func ReadIssuers(name string, content []byte) ([]*x509.Certificate, error) {
 	return readCertificateFile(part{issuerPart, name}, content)
 }
 
-// Describe says what a partner has to know. issuers are certificates that aren't in the material
-// and lead from its own to the root; the CA of the server is never taken for one. What [Check]
-// refuses for another reason than that CA is refused here, with a [*RefusedError]. An error also
-// says that none of issuers has issued anything here.
+// Describe describes the credential for the partner. issuers are the certificates of the chain that
+// are missing in the material. The CA of the server is never used as an issuer. If [Check] refuses
+// the credential for a reason other than that CA, the error is a [*RefusedError]. It is also an
+// error if none of issuers belongs to the chain.
 func (m *Material) Describe(issuers []*x509.Certificate, now time.Time) (*Description, error) {
 	layout := m.layout
 	layout.ServerCA = ""
@@ -91,7 +91,15 @@ func (m *Material) Describe(issuers []*x509.Certificate, now time.Time) (*Descri
 	d.issuers, d.RootKnown = chain.issuers()
 	for _, issuer := range d.issuers {
 		facts := describe([]*x509.Certificate{issuer})
-		d.Issuers = append(d.Issuers, Issuer{facts.Subject, facts.NotAfter, facts.SHA256, string(encodeCertificates([]*x509.Certificate{issuer}))})
+		d.Issuers = append(
+			d.Issuers,
+			Issuer{
+				facts.Subject,
+				facts.NotAfter,
+				facts.SHA256,
+				string(encodeCertificates([]*x509.Certificate{issuer})),
+			},
+		)
 	}
 	return d, nil
 }
@@ -117,16 +125,16 @@ func foreignIssuers(chain Chain, issuers []*x509.Certificate) error {
 	if _, complete := chain.issuers(); complete {
 		right = "none is needed, as all of them are known up to the root"
 	}
-	return fmt.Errorf("none of the given issuers (%s) has issued the client certificate or an issuer of it: %s", strings.Join(given, "; "), right)
+	return fmt.Errorf("none of the given issuers (%s) has issued the client certificate or an issuer of it: %s",
+		strings.Join(given, "; "), right)
 }
 
-// leadsThrough reports whether the certificate is one of those that lead from the leaf to the root.
+// leadsThrough reports whether certificate is one of the issuers in the chain.
 func (c Chain) leadsThrough(certificate *x509.Certificate) bool {
 	return slices.ContainsFunc(c.Certificates[1:], certificate.Equal) || c.Root != nil && certificate.Equal(c.Root)
 }
 
-// issuers are the certificates that lead from the leaf to the root, and whether the root is among
-// them.
+// issuers returns the issuers in the chain, and whether the root is one of them.
 func (c Chain) issuers() (issuers []*x509.Certificate, rootKnown bool) {
 	switch {
 	case c.Root != nil:
@@ -137,41 +145,46 @@ func (c Chain) issuers() (issuers []*x509.Certificate, rootKnown bool) {
 	return c.Certificates[1:], false
 }
 
-// IstioGateway is where a partner on Istio admits clients.
+// IstioGateway is the gateway of a partner that uses Istio.
 type IstioGateway struct {
 	// Host is the name that clients call.
 	Host string
-	// Namespace is that of the gateway's Pods.
+	// Namespace is the namespace of the gateway's Pods.
 	Namespace string
-	// Selector are labels of the gateway's Pods.
+	// Selector contains labels of the gateway's Pods.
 	Selector map[string]string
-	// CredentialName is the name of the Secret with the certificate of the server, which is the
-	// partner's own. The generated objects are named after it.
+	// CredentialName is the name of the partner's Secret with the server certificate. The generated
+	// objects have the same name.
 	CredentialName string
 }
 
-// caSuffix is what Istio looks for besides the Secret with the certificate of the server:
+// caSuffix is the suffix of the CA Secret that Istio reads in addition to the Secret with the
+// server certificate:
 // https://istio.io/latest/docs/reference/config/networking/gateway/#ServerTLSSettings-credential_name.
 const caSuffix = "-cacert"
 
-// CASecretName is the name of the Secret with the CAs that the gateway trusts for CredentialName.
+// CASecretName returns the name of the Secret with the CAs that the gateway trusts for
+// CredentialName.
 func (g IstioGateway) CASecretName() string { return g.CredentialName + caSuffix }
 
-// Manifest is an object to apply, and what to know before.
+// Manifest is an object to apply, with an explanation.
 type Manifest struct {
-	// About has no line breaks.
+	// About is the explanation, without line breaks.
 	About  string         `json:"about"`
 	Object map[string]any `json:"object"`
 }
 
-// Manifests are the objects that make a gateway admit the credential, and no other client, to the
-// host. The error says, a line each, that X-Forwarded-Client-Cert doesn't tell the certificate from
-// others of its CA, and, last, that no issuer is known, so that there is nothing for the gateway to
-// trust.
+// Manifests returns the objects with which a gateway admits only this credential to the host. It is
+// an error if X-Forwarded-Client-Cert doesn't distinguish the certificate from others of its CA, or
+// if no issuer is known that the gateway can trust. The error lists all problems, one per line.
 func (d *Description) Manifests(gateway IstioGateway) ([]Manifest, error) {
 	problems := d.indistinct()
 	if len(d.issuers) == 0 {
-		problems = append(problems, errors.New("the certificate stands alone, without its issuer "+issuerName(d.leaf)+", which the gateway must trust"))
+		problems = append(
+			problems,
+			errors.New(
+				"the certificate is alone, without its issuer "+issuerName(d.leaf)+", which the gateway must trust"),
+		)
 	}
 	if len(problems) > 0 {
 		return nil, errors.Join(problems...)
@@ -179,7 +192,8 @@ func (d *Description) Manifests(gateway IstioGateway) ([]Manifest, error) {
 	return []Manifest{d.caSecret(gateway), d.gateway(gateway), d.policy(gateway)}, nil
 }
 
-// indistinct is why a policy that compares X-Forwarded-Client-Cert would admit others too.
+// indistinct returns the reasons why a policy on X-Forwarded-Client-Cert would also admit other
+// certificates.
 func (d *Description) indistinct() []error {
 	var problems []error
 	named := d.EnvoySubject != ""
@@ -190,90 +204,129 @@ func (d *Description) indistinct() []error {
 		for _, name := range generalNames(d.leaf, kind.tag) {
 			named = named || name != ""
 			if strings.ContainsAny(name, forwardedSyntax) {
-				problems = append(problems, fmt.Errorf("the %s %s has a semicolon or a quotation mark, which X-Forwarded-Client-Cert doesn't escape, "+
-					"so that the gateway can't tell where it ends: have a certificate signed without", kind.name, quoted(name)))
+				problems = append(
+					problems,
+					fmt.Errorf(
+						"the %s %s has a semicolon or a quotation mark, which X-Forwarded-Client-Cert doesn't "+
+							"escape, so the gateway can't find its end: request a certificate without it", kind.name,
+						quoted(name)),
+				)
 			}
 		}
 	}
 	if !named {
-		problems = append(problems, errors.New("the certificate has no subject, and neither a DNS name nor a URI, so that nothing in X-Forwarded-Client-Cert tells it from others of its CA: "+
-			"have one signed that has a name"))
+		problems = append(
+			problems,
+			errors.New("the certificate has no subject, no DNS name and no URI, so X-Forwarded-Client-Cert doesn't "+
+				"distinguish it from other certificates of its CA: request one with a name"),
+		)
 	}
 	return problems
 }
 
-// forwardedSyntax are the characters that end a name in X-Forwarded-Client-Cert. Envoy escapes them
-// in the subject only, and writes URIs and DNS names as they are:
+// forwardedSyntax contains the characters that end a name in X-Forwarded-Client-Cert. Envoy escapes
+// them only in the subject, and doesn't escape URIs and DNS names:
 // https://github.com/envoyproxy/envoy/blob/main/source/common/http/conn_manager_utility.cc
 const forwardedSyntax = `;"`
 
 func (d *Description) caSecret(gateway IstioGateway) Manifest {
-	about := fmt.Sprintf("The CA that the gateway must trust: the issuers of the client certificate. They belong to the certificate of your server, the Secret %s in the same namespace, "+
-		"which is yours to make. If there is a Secret %s already, with the CAs of other clients, put these certificates behind those instead.", gateway.CredentialName, gateway.CASecretName())
+	about := fmt.Sprintf("The CA that the gateway must trust: the issuers of the client certificate. Create the "+
+		"Secret %s with the certificate of your server in the same namespace. If a Secret %s with the CAs of other "+
+		"clients already exists, append these certificates to it instead.",
+		gateway.CredentialName, gateway.CASecretName())
 	if !d.RootKnown {
-		about += " The root is not known; Istio's gateway needs none above these."
+		about += " The root is not known. Istio's gateway doesn't need a root above these."
 	}
-	return Manifest{about, map[string]any{
-		"apiVersion": "v1", "kind": "Secret", "metadata": metadata(gateway.Namespace, gateway.CASecretName()), "type": "Opaque",
-		"data": map[string]any{"cacert": base64.StdEncoding.EncodeToString(encodeCertificates(d.issuers))},
-	}}
+	return Manifest{
+		about,
+		map[string]any{
+			"apiVersion": "v1",
+			"kind":       "Secret",
+			"metadata":   metadata(gateway.Namespace, gateway.CASecretName()),
+			"type":       "Opaque",
+			"data":       map[string]any{"cacert": base64.StdEncoding.EncodeToString(encodeCertificates(d.issuers))},
+		},
+	}
 }
 
 func (d *Description) gateway(gateway IstioGateway) Manifest {
 	tls := map[string]any{"mode": "MUTUAL", "credentialName": gateway.CredentialName}
-	about := fmt.Sprintf("Asks for client certificates at %s. The VirtualService that leads the host to your service is yours to make; it names this one under gateways, as %s/%s.",
-		gateway.Host, gateway.Namespace, gateway.CredentialName)
+	about := fmt.Sprintf("Requires client certificates for %s. Create the VirtualService that routes the host to your "+
+		"service yourself, with %s/%s under gateways.", gateway.Host, gateway.Namespace, gateway.CredentialName)
 	if names := slices.Concat(generalNames(d.leaf, dnsName), generalNames(d.leaf, uriName)); len(names) > 0 {
 		tls["subjectAltNames"] = names
-		about += " The handshake ends for certificates that have none of subjectAltNames: add those of other clients."
+		about += " The handshake fails for certificates without any of subjectAltNames: add those of other clients."
 	} else {
-		about += " The client certificate has neither a DNS name nor a URI, so that every certificate of the CA passes the handshake; the policy below tells them apart. " +
-			"Safer is a client certificate that has one, as the gateway itself then ends the handshake for others."
+		about += " The client certificate has no DNS name and no URI, so every certificate of the CA passes the " +
+			"handshake, and only the policy below distinguishes them. A client certificate with one of them is safer, " +
+			"because the gateway then rejects others in the handshake."
 	}
-	return Manifest{about, map[string]any{
-		"apiVersion": "networking.istio.io/v1", "kind": "Gateway", "metadata": metadata(gateway.Namespace, gateway.CredentialName),
-		"spec": map[string]any{
-			"selector": gateway.Selector,
-			"servers": []any{map[string]any{
-				"port":  map[string]any{"number": 443, "name": "https", "protocol": "HTTPS"},
-				"tls":   tls,
-				"hosts": []string{gateway.Host},
-			}},
-		},
-	}}
-}
-
-// policy allows by the header that the gateway writes: what a VirtualService sets isn't there yet
-// when policies are asked.
-func (d *Description) policy(gateway IstioGateway) Manifest {
 	return Manifest{
-		fmt.Sprintf("Of all certificates of the CA it lets this subject alone call %s. The gateway itself writes X-Forwarded-Client-Cert from the certificate of the connection, "+
-			"and drops what a client sends under that name, as long as gatewayTopology.forwardClientCertDetails of your mesh is SANITIZE_SET, its default for gateways. With any other value don't rely on this policy. "+
-			"Headers that a VirtualService sets come too late for it. From its first ALLOW policy on, a gateway refuses what none of them allows: allow its other hosts first. "+
-			"The policy also relies on the CA, which must vet the names that it signs: URIs and DNS names come into the header as they are, so that a certificate of the CA with a URI or DNS name "+
-			"that has a semicolon or a quotation mark in it can pass for this one. Such names must not be signed. "+
-			"The values of other clients go beside this one. A new certificate with another subject, DNS name or URI needs another value.", gateway.Host),
+		about,
 		map[string]any{
-			"apiVersion": "security.istio.io/v1", "kind": "AuthorizationPolicy", "metadata": metadata(gateway.Namespace, gateway.CredentialName),
+			"apiVersion": "networking.istio.io/v1",
+			"kind":       "Gateway",
+			"metadata":   metadata(gateway.Namespace, gateway.CredentialName),
 			"spec": map[string]any{
-				"selector": map[string]any{"matchLabels": gateway.Selector},
-				"action":   "ALLOW",
-				"rules": []any{map[string]any{
-					// With its port the host is another one:
-					// https://istio.io/latest/docs/ops/best-practices/security/#writing-host-match-policies
-					"to":   []any{map[string]any{"operation": map[string]any{"hosts": []string{gateway.Host, gateway.Host + ":*"}}}},
-					"when": []any{map[string]any{"key": "request.headers[X-Forwarded-Client-Cert]", "values": []string{"*" + forwardedEnd(d.leaf)}}},
+				"selector": gateway.Selector,
+				"servers": []any{map[string]any{
+					"port":  map[string]any{"number": 443, "name": "https", "protocol": "HTTPS"},
+					"tls":   tls,
+					"hosts": []string{gateway.Host},
 				}},
 			},
 		},
 	}
 }
 
-// forwardedEnd is what follows the certificate itself in X-Forwarded-Client-Cert as Istio's
-// gateways have Envoy write it: the subject, then all URIs, or an empty one, then all DNS names
+// policy allows by the header that the gateway writes. Headers from a VirtualService don't work,
+// because Istio evaluates policies before it sets them.
+func (d *Description) policy(gateway IstioGateway) Manifest {
+	return Manifest{
+		fmt.Sprintf("Allows only this subject to call %s, among all certificates of the CA. The gateway writes "+
+			"X-Forwarded-Client-Cert from the certificate of the connection, and drops the header if a client sends "+
+			"it, as long as gatewayTopology.forwardClientCertDetails of your mesh is SANITIZE_SET, the default for "+
+			"gateways. With any other value, don't rely on this policy. Headers that a VirtualService sets are not "+
+			"available to the policy. As soon as a gateway has an ALLOW policy, it rejects everything that no ALLOW "+
+			"policy matches: allow its other hosts first. The policy also relies on the CA, which must validate the "+
+			"names that it signs: URIs and DNS names are copied into the header without escaping, so a certificate "+
+			"of the CA with a URI or DNS name that contains a semicolon or a quotation mark can pass as this one. "+
+			"The CA must not sign such names. Add the values of other clients next to this one. A new certificate "+
+			"with another subject, DNS name or URI needs another value.", gateway.Host),
+		map[string]any{
+			"apiVersion": "security.istio.io/v1",
+			"kind":       "AuthorizationPolicy",
+			"metadata":   metadata(gateway.Namespace, gateway.CredentialName),
+			"spec": map[string]any{
+				"selector": map[string]any{"matchLabels": gateway.Selector},
+				"action":   "ALLOW",
+				"rules": []any{
+					map[string]any{
+						// The host with its port needs another entry:
+						// https://istio.io/latest/docs/ops/best-practices/security/#writing-host-match-policies
+						"to": []any{
+							map[string]any{
+								"operation": map[string]any{"hosts": []string{gateway.Host, gateway.Host + ":*"}},
+							},
+						},
+						"when": []any{
+							map[string]any{
+								"key":    "request.headers[X-Forwarded-Client-Cert]",
+								"values": []string{"*" + forwardedEnd(d.leaf)},
+							},
+						},
+					},
+				},
+			},
+		},
+	}
+}
+
+// forwardedEnd returns the end of X-Forwarded-Client-Cert in Istio's gateways, after the hash of
+// the certificate: the subject, then all URIs or an empty one, then all DNS names
 // (https://www.envoyproxy.io/docs/envoy/latest/configuration/http/http_conn_man/headers#x-forwarded-client-cert).
-// Istio compares a whole value, a beginning or an end, and what comes before changes with every
-// certificate.
+// Istio compares the whole value, a prefix or a suffix. The part before the suffix changes with
+// every certificate.
 func forwardedEnd(leaf *x509.Certificate) string {
 	uris := generalNames(leaf, uriName)
 	if len(uris) == 0 {
@@ -289,14 +342,14 @@ func forwardedEnd(leaf *x509.Certificate) string {
 	return strings.Join(parts, ";")
 }
 
-// The tags of names in the extension (RFC 5280 §4.2.1.6).
+// The tags of names in the subject alternative name extension (RFC 5280 §4.2.1.6).
 const (
 	dnsName = 2
 	uriName = 6
 )
 
-// generalNames are the subject alternative names of a kind, to the letter: crypto/x509 has URIs
-// parsed, which may write them otherwise.
+// generalNames returns the subject alternative names with a tag, unchanged. crypto/x509 parses
+// URIs, which can change how they are written.
 func generalNames(certificate *x509.Certificate, tag int) []string {
 	value, _ := extension(certificate, 2, 5, 29, 17)
 	var all []asn1.RawValue

@@ -25,7 +25,7 @@ import (
 	"mtls.egress/webhook/test/pki"
 )
 
-// partner is what one partner's PKI has: two levels of authorities above the clients.
+// partner is the PKI of one partner, with two levels of CAs above the clients.
 type partner struct {
 	root, issuing *pki.CA
 	client        pki.Pair
@@ -38,12 +38,17 @@ func newPartner(tb testing.TB) partner {
 	issuing := root.Intermediate(tb, "Partner Client CA")
 	rsaTemplate := orders()
 	rsaTemplate.Key = must[*rsa.PrivateKey](tb)(rsa.GenerateKey(rand.Reader, 2048))
-	return partner{root: root, issuing: issuing, client: issuing.Issue(tb, orders()), rsa: issuing.Issue(tb, rsaTemplate)}
+	return partner{
+		root:    root,
+		issuing: issuing,
+		client:  issuing.Issue(tb, orders()),
+		rsa:     issuing.Issue(tb, rsaTemplate),
+	}
 }
 
 const password = "pass word ü"
 
-// given is the password of a table: the usual one where nothing is said, none where it says -.
+// given returns the password for a table entry: the default for "", none for -.
 func given(word string) string {
 	switch word {
 	case "":
@@ -55,11 +60,13 @@ func given(word string) string {
 }
 
 func truncated(size, declared int) string {
-	return fmt.Sprintf("the file is truncated: it has %d of the %d bytes that it begins to tell; fetch it again, in binary mode", size, declared)
+	return fmt.Sprintf(
+		"the file is truncated: it has %d of the %d bytes that its header declares; download it again in binary mode",
+		size, declared)
 }
 
 func stopped(size int) string {
-	return fmt.Sprintf("the file is truncated: its %d bytes stop within what it begins to tell; fetch it again, in binary mode", size)
+	return fmt.Sprintf("the file is truncated: its %d bytes end inside a value; download it again in binary mode", size)
 }
 
 func withoutCA(layout egress.Layout) egress.Layout {
@@ -71,7 +78,14 @@ func withoutCA(layout egress.Layout) egress.Layout {
 func export(t *testing.T, key []byte, certificates [][]byte, args ...string) []byte {
 	t.Helper()
 	out := filepath.Join(t.TempDir(), "out.p12")
-	arguments := []string{"pkcs12", "-export", "-in", write(t, "certificates.pem", slices.Concat(certificates...)), "-out", out}
+	arguments := []string{
+		"pkcs12",
+		"-export",
+		"-in",
+		write(t, "certificates.pem", slices.Concat(certificates...)),
+		"-out",
+		out,
+	}
 	if key == nil {
 		arguments = append(arguments, "-nokeys")
 	} else {
@@ -86,7 +100,7 @@ func export(t *testing.T, key []byte, certificates [][]byte, args ...string) []b
 	return must[[]byte](t)(os.ReadFile(out))
 }
 
-// keytool runs Java's keytool, or skips the test where there is none.
+// keytool runs Java's keytool, or skips the test if it is not installed.
 func keytool(t *testing.T, args ...string) {
 	t.Helper()
 	program, err := exec.LookPath("keytool")
@@ -98,19 +112,31 @@ func keytool(t *testing.T, args ...string) {
 	}
 }
 
-// importJava copies a key store of openssl into one of keytool.
+// importJava copies a key store of openssl into a key store of keytool.
 func importJava(t *testing.T, source []byte, kind string, options ...string) []byte {
 	t.Helper()
 	out := filepath.Join(t.TempDir(), "java.p12")
 	keytool(t, append([]string{
-		"-importkeystore", "-noprompt", "-srckeystore", write(t, "source.p12", source), "-srcstoretype", "PKCS12", "-srcstorepass", "changeit",
-		"-destkeystore", out, "-deststoretype", kind, "-deststorepass", "changeit",
+		"-importkeystore",
+		"-noprompt",
+		"-srckeystore",
+		write(t, "source.p12", source),
+		"-srcstoretype",
+		"PKCS12",
+		"-srcstorepass",
+		"changeit",
+		"-destkeystore",
+		out,
+		"-deststoretype",
+		kind,
+		"-deststorepass",
+		"changeit",
 	}, options...)...)
 	return must[[]byte](t)(os.ReadFile(out))
 }
 
-// TestImportsWhatToolsWrite: whatever tool wrote the file, the Secret holds the leaf, its
-// intermediates in order, no root, and nothing but PEM.
+// TestImportsWhatToolsWrite checks that for files of all tools, the Secret contains the leaf and
+// its intermediates in order, no root, and only PEM.
 func TestImportsWhatToolsWrite(t *testing.T) {
 	p := newPartner(t)
 	whole := [][]byte{p.client.CertPEM, p.issuing.CertPEM, p.root.CertPEM}
@@ -122,23 +148,39 @@ func TestImportsWhatToolsWrite(t *testing.T) {
 		want     [][]byte
 	}{
 		"OpenSSL 3, AES and SHA-256": {file: func(t *testing.T) []byte { return export(t, p.client.KeyPEM, whole) }},
-		"OpenSSL 3, an RSA key":      {rsa: true, file: func(t *testing.T) []byte { return export(t, p.rsa.KeyPEM, [][]byte{p.rsa.CertPEM, p.issuing.CertPEM}) }},
-		"OpenSSL 1, RC2 and 3DES":    {file: func(t *testing.T) []byte { return export(t, p.client.KeyPEM, whole, "-legacy") }},
+		"OpenSSL 3, an RSA key": {
+			rsa: true,
+			file: func(t *testing.T) []byte {
+				return export(t, p.rsa.KeyPEM,
+					[][]byte{p.rsa.CertPEM, p.issuing.CertPEM})
+			},
+		},
+		"OpenSSL 1, RC2 and 3DES": {
+			file: func(t *testing.T) []byte { return export(t, p.client.KeyPEM, whole, "-legacy") },
+		},
 		"RC2 of 40 bits for the certificates": {file: func(t *testing.T) []byte {
 			return export(t, p.client.KeyPEM, whole, "-legacy", "-certpbe", "PBE-SHA1-RC2-40")
 		}},
 		"RC2 of 128 bits for both": {file: func(t *testing.T) []byte {
-			return export(t, p.client.KeyPEM, whole, "-legacy", "-certpbe", "PBE-SHA1-RC2-128", "-keypbe", "PBE-SHA1-RC2-128")
+			return export(t, p.client.KeyPEM, whole, "-legacy", "-certpbe", "PBE-SHA1-RC2-128", "-keypbe",
+				"PBE-SHA1-RC2-128")
 		}},
-		"3DES for both, as -descert writes it": {file: func(t *testing.T) []byte { return export(t, p.client.KeyPEM, whole, "-descert", "-legacy") }},
+		"3DES for both, as -descert writes it": {
+			file: func(t *testing.T) []byte { return export(t, p.client.KeyPEM, whole, "-descert", "-legacy") },
+		},
 		"3DES with a MAC of SHA-1, 10000 rounds": {file: func(t *testing.T) []byte {
-			return export(t, p.client.KeyPEM, whole, "-certpbe", "PBE-SHA1-3DES", "-keypbe", "PBE-SHA1-3DES", "-macalg", "SHA1", "-iter", "10000")
+			return export(t, p.client.KeyPEM, whole, "-certpbe", "PBE-SHA1-3DES", "-keypbe", "PBE-SHA1-3DES", "-macalg",
+				"SHA1", "-iter", "10000")
 		}},
 		"3DES with a MAC of SHA-1, as Windows": {file: func(t *testing.T) []byte {
-			return export(t, p.client.KeyPEM, whole, "-certpbe", "PBE-SHA1-3DES", "-keypbe", "PBE-SHA1-3DES", "-macalg", "SHA1", "-iter", "2000", "-LMK", "-name", "te-orders-Bücher", "-CSP", "Microsoft Enhanced RSA and AES Cryptographic Provider")
+			return export(t, p.client.KeyPEM, whole, "-certpbe", "PBE-SHA1-3DES", "-keypbe", "PBE-SHA1-3DES", "-macalg",
+				"SHA1", "-iter", "2000", "-LMK", "-name", "te-orders-Bücher", "-CSP",
+				"Microsoft Enhanced RSA and AES Cryptographic Provider")
 		}},
 		"AES with SHA-256, as Windows from 10 on": {file: func(t *testing.T) []byte {
-			return export(t, p.client.KeyPEM, whole, "-certpbe", "AES-256-CBC", "-keypbe", "AES-256-CBC", "-macalg", "SHA256", "-iter", "2000", "-LMK", "-name", "te-orders-Bücher", "-CSP", "Microsoft Software Key Storage Provider")
+			return export(t, p.client.KeyPEM, whole, "-certpbe", "AES-256-CBC", "-keypbe", "AES-256-CBC", "-macalg",
+				"SHA256", "-iter", "2000", "-LMK", "-name", "te-orders-Bücher", "-CSP",
+				"Microsoft Software Key Storage Provider")
 		}},
 		"AES of 128 bits": {file: func(t *testing.T) []byte {
 			return export(t, p.client.KeyPEM, whole, "-certpbe", "AES-128-CBC", "-keypbe", "AES-128-CBC")
@@ -146,14 +188,26 @@ func TestImportsWhatToolsWrite(t *testing.T) {
 		"AES of 192 bits": {file: func(t *testing.T) []byte {
 			return export(t, p.client.KeyPEM, whole, "-certpbe", "AES-192-CBC", "-keypbe", "AES-192-CBC")
 		}},
-		"a MAC of SHA-512":                   {file: func(t *testing.T) []byte { return export(t, p.client.KeyPEM, whole, "-macalg", "SHA512") }},
-		"certificates that aren't encrypted": {file: func(t *testing.T) []byte { return export(t, p.client.KeyPEM, whole, "-certpbe", "NONE") }},
-		"a key that isn't encrypted":         {file: func(t *testing.T) []byte { return export(t, p.client.KeyPEM, whole, "-keypbe", "NONE") }},
-		"an empty password":                  {password: "-", file: func(t *testing.T) []byte { return export(t, p.client.KeyPEM, whole, "-passout", "pass:") }},
+		"a MAC of SHA-512": {
+			file: func(t *testing.T) []byte { return export(t, p.client.KeyPEM, whole, "-macalg", "SHA512") },
+		},
+		"certificates that aren't encrypted": {
+			file: func(t *testing.T) []byte { return export(t, p.client.KeyPEM, whole, "-certpbe", "NONE") },
+		},
+		"a key that isn't encrypted": {
+			file: func(t *testing.T) []byte { return export(t, p.client.KeyPEM, whole, "-keypbe", "NONE") },
+		},
+		"an empty password": {
+			password: "-",
+			file:     func(t *testing.T) []byte { return export(t, p.client.KeyPEM, whole, "-passout", "pass:") },
+		},
 		"no MAC and nothing encrypted": {password: "-", file: func(t *testing.T) []byte {
-			return export(t, p.client.KeyPEM, whole, "-passout", "pass:", "-nomac", "-keypbe", "NONE", "-certpbe", "NONE")
+			return export(t, p.client.KeyPEM, whole, "-passout", "pass:", "-nomac", "-keypbe", "NONE", "-certpbe",
+				"NONE")
 		}},
-		"one round of derivation": {file: func(t *testing.T) []byte { return export(t, p.client.KeyPEM, whole, "-noiter", "-nomaciter") }},
+		"one round of derivation": {
+			file: func(t *testing.T) []byte { return export(t, p.client.KeyPEM, whole, "-noiter", "-nomaciter") },
+		},
 		"friendly names and other attributes": {file: func(t *testing.T) []byte {
 			return export(t, p.client.KeyPEM, whole, "-name", "orders", "-caname", "issuing", "-caname", "root")
 		}},
@@ -163,17 +217,29 @@ func TestImportsWhatToolsWrite(t *testing.T) {
 		"the leaf last": {file: func(t *testing.T) []byte {
 			return export(t, p.client.KeyPEM, [][]byte{p.root.CertPEM, p.issuing.CertPEM, p.client.CertPEM})
 		}},
-		"no root":        {file: func(t *testing.T) []byte { return export(t, p.client.KeyPEM, whole[:2]) }},
-		"the leaf alone": {want: whole[:1], file: func(t *testing.T) []byte { return export(t, p.client.KeyPEM, whole[:1]) }},
+		"no root": {file: func(t *testing.T) []byte { return export(t, p.client.KeyPEM, whole[:2]) }},
+		"the leaf alone": {
+			want: whole[:1],
+			file: func(t *testing.T) []byte { return export(t, p.client.KeyPEM, whole[:1]) },
+		},
 		"a certificate of somebody else's": {file: func(t *testing.T) []byte {
 			return export(t, p.client.KeyPEM, append(slices.Clone(whole), pki.NewCA(t, "Stranger").CertPEM))
 		}},
-		"Java 17's own": {password: "changeit", file: func(t *testing.T) []byte { return importJava(t, export(t, p.client.KeyPEM, whole, plain...), "PKCS12") }},
+		"Java 17's own": {
+			password: "changeit",
+			file: func(t *testing.T) []byte {
+				return importJava(t, export(t, p.client.KeyPEM, whole, plain...),
+					"PKCS12")
+			},
+		},
 		"Java's of old": {password: "changeit", file: func(t *testing.T) []byte {
 			return importJava(t, export(t, p.client.KeyPEM, whole, plain...), "PKCS12", "-J-Dkeystore.pkcs12.legacy")
 		}},
 		"Go's own of 2026, with PBMAC1": {password: "changeit", file: func(t *testing.T) []byte {
-			return must[[]byte](t)(pkcs12.Modern2026.Encode(p.client.Key, p.client.Certificate, []*x509.Certificate{p.root.Certificate, p.issuing.Certificate}, "changeit"))
+			return must[[]byte](t)(
+				pkcs12.Modern2026.Encode(p.client.Key, p.client.Certificate,
+					[]*x509.Certificate{p.root.Certificate, p.issuing.Certificate}, "changeit"),
+			)
 		}},
 	}
 	server := pki.NewCA(t, "Server CA")
@@ -187,11 +253,16 @@ func TestImportsWhatToolsWrite(t *testing.T) {
 				t.Fatal(err)
 			}
 			read++
-			assembled, err := credential.Assemble(bundle, []*x509.Certificate{server.Certificate}, credential.CertKeyLayout(), now())
+			assembled, err := credential.Assemble(bundle, []*x509.Certificate{server.Certificate},
+				credential.CertKeyLayout(), now())
 			if err != nil {
 				t.Fatal(err)
 			}
-			want := map[string][]byte{"cert": slices.Concat(whole[:2]...), "key": p.client.KeyPEM, "cacert": server.CertPEM}
+			want := map[string][]byte{
+				"cert":   slices.Concat(whole[:2]...),
+				"key":    p.client.KeyPEM,
+				"cacert": server.CertPEM,
+			}
 			if test.rsa {
 				want["cert"], want["key"] = slices.Concat(p.rsa.CertPEM, p.issuing.CertPEM), p.rsa.KeyPEM
 			}
@@ -207,7 +278,10 @@ func TestImportsWhatToolsWrite(t *testing.T) {
 
 func TestRefusesPKCS12ThatIsNotOne(t *testing.T) {
 	p := newPartner(t)
-	good := must[[]byte](t)(pkcs12.Modern2023.Encode(p.client.Key, p.client.Certificate, []*x509.Certificate{p.issuing.Certificate}, password))
+	good := must[[]byte](t)(
+		pkcs12.Modern2023.Encode(p.client.Key, p.client.Certificate, []*x509.Certificate{p.issuing.Certificate},
+			password),
+	)
 	damaged := func(at int) []byte {
 		file := slices.Clone(good)
 		file[at] ^= 0xff
@@ -218,108 +292,274 @@ func TestRefusesPKCS12ThatIsNotOne(t *testing.T) {
 		password string
 		want     string
 	}{
-		"nothing":             {file: func(*testing.T) []byte { return nil }, want: "the file is empty"},
-		"a wrong password":    {file: func(*testing.T) []byte { return good }, password: "other", want: "the password is wrong"},
-		"no password":         {file: func(*testing.T) []byte { return good }, password: "-", want: "the file has a password, and none was given"},
-		"a password of UCS-4": {file: func(*testing.T) []byte { return good }, password: "🔑", want: "the password has characters that no PKCS#12 password has (beyond Unicode's first plane)"},
-		"a wrong password of an old file": {password: "other", want: "the password is wrong", file: func(t *testing.T) []byte {
-			return export(t, p.client.KeyPEM, [][]byte{p.client.CertPEM}, "-legacy")
-		}},
-		"a password for a file without one": {want: "the file has no password (no MAC): give none", file: func(t *testing.T) []byte {
-			return must[[]byte](t)(pkcs12.Passwordless.Encode(p.client.Key, p.client.Certificate, nil, ""))
-		}},
-		"several keys": {password: "changeit", want: "the file holds several private keys: export the one that is meant into a file of its own (keytool -importkeystore -srcalias NAME …)", file: func(t *testing.T) []byte {
-			store := filepath.Join(t.TempDir(), "two.p12")
-			for _, alias := range []string{"one", "two"} {
-				keytool(t, "-genkeypair", "-keystore", store, "-storetype", "PKCS12", "-storepass", "changeit", "-alias", alias, "-keyalg", "EC", "-groupname", "secp256r1", "-dname", "CN="+alias)
-			}
-			return must[[]byte](t)(os.ReadFile(store))
-		}},
-		"a Java trust store": {password: "changeit", want: "the file holds certificates but no private key: it is a trust store, or was exported without the key; export it with the key", file: func(t *testing.T) []byte {
-			store := filepath.Join(t.TempDir(), "trust.p12")
-			keytool(t, "-importcert", "-noprompt", "-keystore", store, "-storetype", "PKCS12", "-storepass", "changeit", "-alias", "ca", "-file", write(t, "ca.pem", p.root.CertPEM))
-			return must[[]byte](t)(os.ReadFile(store))
-		}},
-		"exported without the key": {want: "the file holds certificates but no private key: it is a trust store, or was exported without the key; export it with the key", file: func(t *testing.T) []byte {
-			return export(t, nil, [][]byte{p.client.CertPEM})
-		}},
-		"exported without the certificate": {want: "the file holds a private key but no certificate: ask for a file with both, or join key and certificate with credential complete", file: func(t *testing.T) []byte {
-			out := filepath.Join(t.TempDir(), "key.p12")
-			if output, ok := openssl(t, "pkcs12", "-export", "-nocerts", "-inkey", write(t, "key.pem", p.client.KeyPEM), "-out", out, "-passout", "pass:"+password); !ok {
-				t.Fatal(output)
-			}
-			return must[[]byte](t)(os.ReadFile(out))
-		}},
-		"a MAC that nobody reads": {want: "the file is PKCS#12, but of a kind that is not read: pkcs12: MAC digest algorithm not supported: 2.16.840.1.101.3.4.2.2", file: func(t *testing.T) []byte {
-			return export(t, p.client.KeyPEM, [][]byte{p.client.CertPEM}, "-macalg", "SHA384")
-		}},
-		"a cipher that nobody reads": {want: "the file is PKCS#12, but of a kind that is not read: pkcs12: pbes2 algorithm 1.2.392.200011.61.1.1.1.4 is not supported", file: func(t *testing.T) []byte {
-			return export(t, p.client.KeyPEM, [][]byte{p.client.CertPEM}, "-certpbe", "CAMELLIA-256-CBC")
-		}},
-		"a key for agreement only": {want: "its private key cannot sign, it is for key agreement only: a TLS client needs an RSA or ECDSA key", file: func(t *testing.T) []byte {
-			agreement := must[*ecdh.PrivateKey](t)(ecdh.X25519().GenerateKey(rand.Reader))
-			return must[[]byte](t)(pkcs12.Modern2023.Encode(agreement, p.client.Certificate, nil, password))
-		}},
-		"a truncated file":         {file: func(*testing.T) []byte { return good[:len(good)-1] }, want: truncated(len(good)-1, len(good))},
-		"the first bytes":          {file: func(*testing.T) []byte { return good[:10] }, want: truncated(10, len(good))},
-		"a newline behind it":      {file: func(*testing.T) []byte { return append(slices.Clone(good), '\n') }, want: "the file has 1 bytes behind its end: it was changed on its way; fetch it again, in binary mode"},
-		"a damaged header":         {file: func(*testing.T) []byte { return damaged(8) }, want: "the file is damaged inside, though as long as it should be; fetch it again, in binary mode"},
-		"damage to what is sealed": {file: func(*testing.T) []byte { return damaged(len(good) / 2) }, want: "the password is wrong"},
+		"nothing": {file: func(*testing.T) []byte { return nil }, want: "the file is empty"},
+		"a wrong password": {
+			file:     func(*testing.T) []byte { return good },
+			password: "other",
+			want:     "the password is wrong",
+		},
+		"no password": {
+			file:     func(*testing.T) []byte { return good },
+			password: "-",
+			want:     "the file has a password, and none was given",
+		},
+		"a password of UCS-4": {
+			file:     func(*testing.T) []byte { return good },
+			password: "🔑",
+			want: "the password has characters that PKCS#12 doesn't allow (outside the Unicode " +
+				"Basic Multilingual Plane)",
+		},
+		"a wrong password of an old file": {
+			password: "other",
+			want:     "the password is wrong",
+			file: func(t *testing.T) []byte {
+				return export(t, p.client.KeyPEM, [][]byte{p.client.CertPEM}, "-legacy")
+			},
+		},
+		"a password for a file without one": {
+			want: "the file has no password (no MAC): omit the password",
+			file: func(t *testing.T) []byte {
+				return must[[]byte](t)(pkcs12.Passwordless.Encode(p.client.Key, p.client.Certificate, nil, ""))
+			},
+		},
+		"several keys": {
+			password: "changeit",
+			want: "the file holds several private keys: export the right one into a separate file (keytool " +
+				"-importkeystore -srcalias NAME …)",
+			file: func(t *testing.T) []byte {
+				store := filepath.Join(t.TempDir(), "two.p12")
+				for _, alias := range []string{"one", "two"} {
+					keytool(t, "-genkeypair", "-keystore", store, "-storetype", "PKCS12", "-storepass", "changeit",
+						"-alias", alias, "-keyalg", "EC", "-groupname", "secp256r1", "-dname", "CN="+alias)
+				}
+				return must[[]byte](t)(os.ReadFile(store))
+			},
+		},
+		"a Java trust store": {
+			password: "changeit",
+			want: "the file holds certificates but no private key: it is a trust store, or was exported without " +
+				"the key; export it with the key",
+			file: func(t *testing.T) []byte {
+				store := filepath.Join(t.TempDir(), "trust.p12")
+				keytool(t, "-importcert", "-noprompt", "-keystore", store, "-storetype", "PKCS12", "-storepass",
+					"changeit", "-alias", "ca", "-file", write(t, "ca.pem", p.root.CertPEM))
+				return must[[]byte](t)(os.ReadFile(store))
+			},
+		},
+		"exported without the key": {
+			want: "the file holds certificates but no private key: it is a trust store, or was exported without the " +
+				"key; export it with the key",
+			file: func(t *testing.T) []byte {
+				return export(t, nil, [][]byte{p.client.CertPEM})
+			},
+		},
+		"exported without the certificate": {
+			want: "the file holds a private key but no certificate: ask for a file with both, or join key and " +
+				"certificate with credential complete",
+			file: func(t *testing.T) []byte {
+				out := filepath.Join(t.TempDir(), "key.p12")
+				if output, ok := openssl(t, "pkcs12", "-export", "-nocerts", "-inkey",
+					write(t, "key.pem", p.client.KeyPEM), "-out", out, "-passout", "pass:"+password); !ok {
+					t.Fatal(output)
+				}
+				return must[[]byte](t)(os.ReadFile(out))
+			},
+		},
+		"a MAC that nobody reads": {
+			want: "the file is PKCS#12, but of an unsupported kind: pkcs12: MAC digest algorithm not " +
+				"supported: 2.16.840.1.101.3.4.2.2",
+			file: func(t *testing.T) []byte {
+				return export(t, p.client.KeyPEM, [][]byte{p.client.CertPEM}, "-macalg", "SHA384")
+			},
+		},
+		"a cipher that nobody reads": {
+			want: "the file is PKCS#12, but of an unsupported kind: pkcs12: pbes2 algorithm " +
+				"1.2.392.200011.61.1.1.1.4 is not supported",
+			file: func(t *testing.T) []byte {
+				return export(t, p.client.KeyPEM, [][]byte{p.client.CertPEM}, "-certpbe", "CAMELLIA-256-CBC")
+			},
+		},
+		"a key for agreement only": {
+			want: "its private key cannot sign, it is for key agreement only: a TLS client needs an RSA or ECDSA key",
+			file: func(t *testing.T) []byte {
+				agreement := must[*ecdh.PrivateKey](t)(ecdh.X25519().GenerateKey(rand.Reader))
+				return must[[]byte](t)(pkcs12.Modern2023.Encode(agreement, p.client.Certificate, nil, password))
+			},
+		},
+		"a truncated file": {
+			file: func(*testing.T) []byte { return good[:len(good)-1] },
+			want: truncated(len(good)-1, len(good)),
+		},
+		"the first bytes": {
+			file: func(*testing.T) []byte { return good[:10] },
+			want: truncated(10, len(good)),
+		},
+		"a newline behind it": {
+			file: func(*testing.T) []byte { return append(slices.Clone(good), '\n') },
+			want: "the file has 1 extra bytes at its end: it was changed in transit; download it again in binary mode",
+		},
+		"a damaged header": {
+			file: func(*testing.T) []byte { return damaged(8) },
+			want: "the file has the right length, but its content is corrupted; download it again in binary mode",
+		},
+		"damage to what is sealed": {
+			file: func(*testing.T) []byte { return damaged(len(good) / 2) },
+			want: "the password is wrong",
+		},
 		"in text mode": {file: func(*testing.T) []byte {
 			return bytes.ReplaceAll(append(slices.Clone(good), '\n'), []byte("\n"), []byte("\r\n"))
 		}, want: "-"},
-		"in BER, without an end": {file: func(*testing.T) []byte { return append([]byte{0x30, 0x80}, good[4:]...) }, want: stopped(len(good) - 2)},
-		"in BER, a newline behind it": {want: "the file has 1 bytes behind its end: it was changed on its way; fetch it again, in binary mode", file: func(*testing.T) []byte {
-			return slices.Concat([]byte{0x30, 0x80}, good[4:], []byte{0, 0, '\n'})
-		}},
-		"in BER, nested without end": {want: "the file is damaged inside, though as long as it should be; fetch it again, in binary mode", file: func(*testing.T) []byte {
-			return append([]byte{0x30, 0x80, 0x02, 0x01, 0x03}, bytes.Repeat([]byte{0x30, 0x80}, 100_000)...)
-		}},
-		"in BER, something behind the content": {want: "the file is damaged inside, though as long as it should be; fetch it again, in binary mode", file: func(t *testing.T) []byte {
-			file, _ := ber{indefinite: true, behind: "\x05\x00"}.convert(t, good, password)
-			return file
-		}},
+		"in BER, without an end": {
+			file: func(*testing.T) []byte { return append([]byte{0x30, 0x80}, good[4:]...) },
+			want: stopped(len(good) - 2),
+		},
+		"in BER, a newline behind it": {
+			want: "the file has 1 extra bytes at its end: it was changed in transit; download it again in binary mode",
+			file: func(*testing.T) []byte {
+				return slices.Concat([]byte{0x30, 0x80}, good[4:], []byte{0, 0, '\n'})
+			},
+		},
+		"in BER, nested without end": {
+			want: "the file has the right length, but its content is corrupted; download it again in binary mode",
+			file: func(*testing.T) []byte {
+				return append([]byte{0x30, 0x80, 0x02, 0x01, 0x03}, bytes.Repeat([]byte{0x30, 0x80}, 100_000)...)
+			},
+		},
+		"in BER, something behind the content": {
+			want: "the file has the right length, but its content is corrupted; download it again in binary mode",
+			file: func(t *testing.T) []byte {
+				file, _ := ber{indefinite: true, behind: "\x05\x00"}.convert(t, good, password)
+				return file
+			},
+		},
 		"in BER, with PBMAC1": {file: func(t *testing.T) []byte {
-			file, _ := styles()["as NSS"].convert(t, must[[]byte](t)(pkcs12.Modern2026.Encode(p.client.Key, p.client.Certificate, nil, password)), password)
+			file, _ := styles()["as NSS"].convert(t,
+				must[[]byte](t)(pkcs12.Modern2026.Encode(p.client.Key, p.client.Certificate, nil, password)), password)
 			return file
-		}, want: "the file is PKCS#12, but of a kind that is not read: pkcs12: PBMAC1 over content in BER; export it again with another MAC, for example pk12util -o FILE -n NAME -M SHA-256"},
-		"in BER, rounds without end": {want: "the file asks for 8388607 rounds of key derivation, which would take minutes; more than 5000000 are not tried", file: func(t *testing.T) []byte {
-			file := must[[]byte](t)(pkcs12.Modern2023.WithIterations(70000).Encode(p.client.Key, p.client.Certificate, nil, password))
-			return styles()["as NSS"].encode(t, append(file[:len(file)-3], 0x7f, 0xff, 0xff))
-		}},
-		"in base64":     {file: func(*testing.T) []byte { return []byte(base64.StdEncoding.EncodeToString(good)) }, want: "the file is not PKCS#12: it looks like PKCS#12 in base64; decode it (base64 -d)"},
-		"PEM":           {file: func(*testing.T) []byte { return p.client.CertPEM }, want: "the file is not PKCS#12: it looks like PEM; join the key and the signed certificate with credential complete"},
-		"a certificate": {file: func(*testing.T) []byte { return p.client.Certificate.Raw }, want: "the file is not PKCS#12: it looks like DER of another kind, for example a certificate without its key"},
-		"a destination": {file: func(*testing.T) []byte { return []byte(` {"URL":""}`) }, want: "the file is not PKCS#12: it looks like JSON; an exported destination of SAP BTP is read with --btp-destination"},
-		"text":          {file: func(*testing.T) []byte { return []byte("hello") }, want: "the file is not PKCS#12: a .p12 or .pfx file is binary and begins with a SEQUENCE that holds the version 3"},
-		"a Java key store of old": {want: "the file is not PKCS#12: it looks like a Java key store; convert it (keytool -importkeystore -srckeystore FILE -destkeystore new.p12 -deststoretype PKCS12)", file: func(t *testing.T) []byte {
-			return importJava(t, export(t, p.client.KeyPEM, [][]byte{p.client.CertPEM}, "-passout", "pass:changeit"), "JKS")
-		}},
-		"rounds without end": {want: "the file asks for 8388607 rounds of key derivation, which would take minutes; more than 5000000 are not tried", file: func(t *testing.T) []byte {
-			// The number of rounds stands at the very end, in three bytes from 32768 on.
-			file := must[[]byte](t)(pkcs12.Modern2023.WithIterations(70000).Encode(p.client.Key, p.client.Certificate, nil, password))
-			return append(file[:len(file)-3], 0x7f, 0xff, 0xff)
-		}},
-		"rounds without end in PBMAC1": {want: "the file asks for 8388607 rounds of key derivation, which would take minutes; more than 5000000 are not tried", file: func(t *testing.T) []byte {
-			// The last number of 70000 in the file is that of the MAC.
-			file := must[[]byte](t)(pkcs12.Modern2026.WithIterations(70000).Encode(p.client.Key, p.client.Certificate, nil, password))
-			at := bytes.LastIndex(file, []byte{0x02, 0x03, 0x01, 0x11, 0x70})
-			copy(file[at+2:], []byte{0x7f, 0xff, 0xff})
-			return file
-		}},
-		"rounds without end for the certificates": {want: "the file asks for 8388607 rounds of key derivation, which would take minutes; more than 5000000 are not tried", file: func(t *testing.T) []byte {
-			return withRounds(must[[]byte](t)(pkcs12.Modern2023.WithIterations(70000).Encode(p.client.Key, p.client.Certificate, nil, password)), 1)
-		}},
-		"rounds without end for the key": {want: "the file asks for 8388607 rounds of key derivation, which would take minutes; more than 5000000 are not tried", file: func(t *testing.T) []byte {
-			return withRounds(must[[]byte](t)(pkcs12.Modern2023.WithIterations(70000).Encode(p.client.Key, p.client.Certificate, nil, password)), 2)
-		}},
-		"rounds without end for the certificates, RC2": {want: "the file asks for 8388607 rounds of key derivation, which would take minutes; more than 5000000 are not tried", file: func(t *testing.T) []byte {
-			return withRounds(must[[]byte](t)(pkcs12.LegacyRC2.WithIterations(70000).Encode(p.client.Key, p.client.Certificate, nil, password)), 1)
-		}},
-		"rounds without end for the key, 3DES": {want: "the file asks for 8388607 rounds of key derivation, which would take minutes; more than 5000000 are not tried", file: func(t *testing.T) []byte {
-			return withRounds(must[[]byte](t)(pkcs12.LegacyRC2.WithIterations(70000).Encode(p.client.Key, p.client.Certificate, nil, password)), 2)
-		}},
-		"too large": {file: func(*testing.T) []byte { return make([]byte, credential.MaxPartSize+1) }, want: "the file has 1048577 bytes: more than 1048576 are not read"},
+		}, want: "the file is PKCS#12, but of an unsupported kind: pkcs12: PBMAC1 over content in BER; export it " +
+			"again with another MAC, for example pk12util -o FILE -n NAME -M SHA-256"},
+		"in BER, rounds without end": {
+			want: "the file requires 8388607 iterations of key derivation, which would take " +
+				"minutes: the limit is 5000000",
+			file: func(t *testing.T) []byte {
+				file := must[[]byte](t)(
+					pkcs12.Modern2023.WithIterations(70000).Encode(p.client.Key, p.client.Certificate, nil, password),
+				)
+				return styles()["as NSS"].encode(t, append(file[:len(file)-3], 0x7f, 0xff, 0xff))
+			},
+		},
+		"in base64": {
+			file: func(*testing.T) []byte { return []byte(base64.StdEncoding.EncodeToString(good)) },
+			want: "the file is not PKCS#12: it looks like PKCS#12 in base64; decode it (base64 -d)",
+		},
+		"PEM": {
+			file: func(*testing.T) []byte { return p.client.CertPEM },
+			want: "the file is not PKCS#12: it looks like PEM; join the key and the signed " +
+				"certificate with credential complete",
+		},
+		"a certificate": {
+			file: func(*testing.T) []byte { return p.client.Certificate.Raw },
+			want: "the file is not PKCS#12: it looks like DER of another kind, for example a " +
+				"certificate without its key",
+		},
+		"a destination": {
+			file: func(*testing.T) []byte { return []byte(` {"URL":""}`) },
+			want: "the file is not PKCS#12: it looks like JSON; an exported destination of SAP BTP is " +
+				"read with --btp-destination",
+		},
+		"text": {
+			file: func(*testing.T) []byte { return []byte("hello") },
+			want: "the file is not PKCS#12: a .p12 or .pfx file is binary and begins with a " +
+				"SEQUENCE that holds the version 3",
+		},
+		"a Java key store of old": {
+			want: "the file is not PKCS#12: it looks like a Java key store; convert it (keytool -importkeystore " +
+				"-srckeystore FILE -destkeystore new.p12 -deststoretype PKCS12)",
+			file: func(t *testing.T) []byte {
+				return importJava(t,
+					export(t, p.client.KeyPEM, [][]byte{p.client.CertPEM}, "-passout", "pass:changeit"), "JKS")
+			},
+		},
+		"rounds without end": {
+			want: "the file requires 8388607 iterations of key derivation, which would take " +
+				"minutes: the limit is 5000000",
+			file: func(t *testing.T) []byte {
+				// The iteration count is at the end of the file, with three bytes from 32768 on.
+				file := must[[]byte](t)(
+					pkcs12.Modern2023.WithIterations(70000).Encode(p.client.Key, p.client.Certificate, nil, password),
+				)
+				return append(file[:len(file)-3], 0x7f, 0xff, 0xff)
+			},
+		},
+		"rounds without end in PBMAC1": {
+			want: "the file requires 8388607 iterations of key derivation, which would take " +
+				"minutes: the limit is 5000000",
+			file: func(t *testing.T) []byte {
+				// The last 70000 in the file is the iteration count of the MAC.
+				file := must[[]byte](t)(
+					pkcs12.Modern2026.WithIterations(70000).Encode(p.client.Key, p.client.Certificate, nil, password),
+				)
+				at := bytes.LastIndex(file, []byte{0x02, 0x03, 0x01, 0x11, 0x70})
+				copy(file[at+2:], []byte{0x7f, 0xff, 0xff})
+				return file
+			},
+		},
+		"rounds without end for the certificates": {
+			want: "the file requires 8388607 iterations of key derivation, which would take " +
+				"minutes: the limit is 5000000",
+			file: func(t *testing.T) []byte {
+				return withRounds(
+					must[[]byte](t)(
+						pkcs12.Modern2023.WithIterations(
+							70000).Encode(p.client.Key, p.client.Certificate, nil, password),
+					),
+					1,
+				)
+			},
+		},
+		"rounds without end for the key": {
+			want: "the file requires 8388607 iterations of key derivation, which would take " +
+				"minutes: the limit is 5000000",
+			file: func(t *testing.T) []byte {
+				return withRounds(
+					must[[]byte](t)(
+						pkcs12.Modern2023.WithIterations(
+							70000).Encode(p.client.Key, p.client.Certificate, nil, password),
+					),
+					2,
+				)
+			},
+		},
+		"rounds without end for the certificates, RC2": {
+			want: "the file requires 8388607 iterations of key derivation, which would take " +
+				"minutes: the limit is 5000000",
+			file: func(t *testing.T) []byte {
+				return withRounds(
+					must[[]byte](t)(
+						pkcs12.LegacyRC2.WithIterations(
+							70000).Encode(p.client.Key, p.client.Certificate, nil, password),
+					),
+					1,
+				)
+			},
+		},
+		"rounds without end for the key, 3DES": {
+			want: "the file requires 8388607 iterations of key derivation, which would take " +
+				"minutes: the limit is 5000000",
+			file: func(t *testing.T) []byte {
+				return withRounds(
+					must[[]byte](t)(
+						pkcs12.LegacyRC2.WithIterations(
+							70000).Encode(p.client.Key, p.client.Certificate, nil, password),
+					),
+					2,
+				)
+			},
+		},
+		"too large": {
+			file: func(*testing.T) []byte { return make([]byte, credential.MaxPartSize+1) },
+			want: "the file has 1048577 bytes: the limit is 1048576",
+		},
 	}
 	refused := 0
 	defer func() { t.Logf("%d files refused of %d, the others need tools that are not here", refused, len(tests)) }()
@@ -341,8 +581,8 @@ func TestRefusesPKCS12ThatIsNotOne(t *testing.T) {
 	}
 }
 
-// withRounds replaces the number of rounds, 70000, in its nth place in a file. Its first places are
-// the certificates and the key.
+// withRounds replaces the nth occurrence of the iteration count 70000 in a file. The first ones are
+// those of the certificates and the key.
 func withRounds(file []byte, n int) []byte {
 	at := -1
 	for range n {
@@ -352,37 +592,65 @@ func withRounds(file []byte, n int) []byte {
 	return file
 }
 
-// TestPKCS12OfOthers reads files that were made elsewhere, which testdata/pkcs12/README.md names
-// with their sources.
+// TestPKCS12OfOthers reads files of other tools. testdata/pkcs12/README.md lists their sources.
 func TestPKCS12OfOthers(t *testing.T) {
-	const damaged = "the file is damaged inside, though as long as it should be; fetch it again, in binary mode"
+	const damaged = "the file has the right length, but its content is corrupted; download it again in binary mode"
 	type bundle struct {
 		KeyType  string
 		Subjects []string
 	}
-	nss := bundle{"ecdsa-p256", []string{"CN=orders,OU=Shop,O=Example,C=DE", "CN=Partner Client CA,O=Partner,C=DE", "CN=Partner Root,O=Partner,C=DE"}}
+	nss := bundle{
+		"ecdsa-p256",
+		[]string{
+			"CN=orders,OU=Shop,O=Example,C=DE",
+			"CN=Partner Client CA,O=Partner,C=DE",
+			"CN=Partner Root,O=Partner,C=DE",
+		},
+	}
 	tests := map[string]struct {
 		password string
 		want     bundle
 		err      string
 	}{
-		"windows-certmgr-aes":      {password: "password", want: bundle{"rsa-2048", []string{"CN=*.ad.standalone.com"}}},
+		"windows-certmgr-aes": {
+			password: "password",
+			want:     bundle{"rsa-2048", []string{"CN=*.ad.standalone.com"}},
+		},
 		"windows-azure-rc2":        {want: bundle{"rsa-2048", []string{"CN=Windows Azure Tools"}}},
 		"go-pkcs12-empty-password": {want: bundle{"rsa-2048", []string{"CN=testing@example.com"}}},
-		"go-pkcs12-aes128":         {password: "rHyQTJsubhfxcpH5JttyilHE6BBsNoZp", want: bundle{"rsa-2048", []string{"CN=example-com"}}},
-		"go-pkcs12-aes192":         {password: "password", want: bundle{"rsa-4096", []string{"CN=example-com,O=Internet Widgits Pty Ltd,ST=Some-State,C=AU"}}},
-		"rfc9579-a1":               {password: "1234", want: bundle{"rsa-2048", []string{"CN=tt,OU=rr,O=ee,L=ww,ST=qq,C=XX"}}},
-		"rfc9579-a2":               {password: "1234", want: bundle{"rsa-2048", []string{"CN=tt,OU=rr,O=ee,L=ww,ST=qq,C=XX"}}},
-		"rfc9579-a3":               {password: "1234", want: bundle{"rsa-2048", []string{"CN=tt,OU=rr,O=ee,L=ww,ST=qq,C=XX"}}},
-		"rfc9579-a4":               {password: "1234", err: "the password is wrong"},
-		"rfc9579-a5":               {password: "1234", err: "the password is wrong"},
-		"rfc9579-a6":               {password: "1234", err: damaged},
-		"pbmac1-short-key":         {password: "realpassword", err: damaged},
-		"nss-sha512":               {password: "changeit", want: nss},
-		"nss-sha384":               {password: "changeit", err: "the file is PKCS#12, but of a kind that is not read: pkcs12: MAC digest algorithm not supported: 2.16.840.1.101.3.4.2.2"},
-		"nss-aes":                  {password: "changeit", want: nss},
-		"nss-rc2":                  {password: "changeit", want: nss},
-		"nss-3des":                 {password: "changeit", want: nss},
+		"go-pkcs12-aes128": {
+			password: "rHyQTJsubhfxcpH5JttyilHE6BBsNoZp",
+			want:     bundle{"rsa-2048", []string{"CN=example-com"}},
+		},
+		"go-pkcs12-aes192": {
+			password: "password",
+			want:     bundle{"rsa-4096", []string{"CN=example-com,O=Internet Widgits Pty Ltd,ST=Some-State,C=AU"}},
+		},
+		"rfc9579-a1": {
+			password: "1234",
+			want:     bundle{"rsa-2048", []string{"CN=tt,OU=rr,O=ee,L=ww,ST=qq,C=XX"}},
+		},
+		"rfc9579-a2": {
+			password: "1234",
+			want:     bundle{"rsa-2048", []string{"CN=tt,OU=rr,O=ee,L=ww,ST=qq,C=XX"}},
+		},
+		"rfc9579-a3": {
+			password: "1234",
+			want:     bundle{"rsa-2048", []string{"CN=tt,OU=rr,O=ee,L=ww,ST=qq,C=XX"}},
+		},
+		"rfc9579-a4":       {password: "1234", err: "the password is wrong"},
+		"rfc9579-a5":       {password: "1234", err: "the password is wrong"},
+		"rfc9579-a6":       {password: "1234", err: damaged},
+		"pbmac1-short-key": {password: "realpassword", err: damaged},
+		"nss-sha512":       {password: "changeit", want: nss},
+		"nss-sha384": {
+			password: "changeit",
+			err: "the file is PKCS#12, but of an unsupported kind: pkcs12: MAC digest algorithm not " +
+				"supported: 2.16.840.1.101.3.4.2.2",
+		},
+		"nss-aes":  {password: "changeit", want: nss},
+		"nss-rc2":  {password: "changeit", want: nss},
+		"nss-3des": {password: "changeit", want: nss},
 	}
 	read, refused := 0, 0
 	defer func() { t.Logf("%d files of others read, %d refused", read, refused) }()
@@ -392,7 +660,10 @@ func TestPKCS12OfOthers(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			inspection, err := looked(credential.MaterialOfPKCS12(must[[]byte](t)(os.ReadFile(filepath.Join("testdata/pkcs12", name+".p12"))), test.password))
+			inspection, err := looked(
+				credential.MaterialOfPKCS12(must[[]byte](t)(os.ReadFile(filepath.Join("testdata/pkcs12", name+".p12"))),
+					test.password),
+			)
 			var got bundle
 			message := ""
 			if err != nil {
@@ -404,7 +675,8 @@ func TestPKCS12OfOthers(t *testing.T) {
 				for _, certificate := range inspection.Chain {
 					got.Subjects = append(got.Subjects, certificate.Subject)
 				}
-				if slices.ContainsFunc(inspection.Findings, func(f credential.Finding) bool { return f.Reason == credential.PrivateKeyMismatch }) {
+				if slices.ContainsFunc(inspection.Findings,
+					func(f credential.Finding) bool { return f.Reason == credential.PrivateKeyMismatch }) {
 					t.Errorf("not the key of the certificate: %+v", inspection.Findings)
 				}
 			}
@@ -428,7 +700,8 @@ func TestPKCS12OfEveryKeyType(t *testing.T) {
 			template := orders()
 			template.Key = key
 			client := p.issuing.Issue(t, template)
-			bundle, err := credential.ReadPKCS12(export(t, client.KeyPEM, [][]byte{client.CertPEM, p.issuing.CertPEM}), password)
+			bundle, err := credential.ReadPKCS12(export(t, client.KeyPEM, [][]byte{client.CertPEM, p.issuing.CertPEM}),
+				password)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -443,10 +716,12 @@ func TestPKCS12OfEveryKeyType(t *testing.T) {
 	}
 }
 
-// FuzzReadPKCS12: no input makes it panic, or say something on more than one line or without end.
+// FuzzReadPKCS12 checks that no input causes a panic, or a message that is too long or has more
+// than one line.
 func FuzzReadPKCS12(f *testing.F) {
 	client := pki.NewCA(f, "Partner CA").Issue(f, orders())
-	for _, encoder := range []*pkcs12.Encoder{pkcs12.LegacyRC2.WithIterations(1), pkcs12.Modern2023.WithIterations(1), pkcs12.Passwordless} {
+	for _, encoder := range []*pkcs12.Encoder{pkcs12.LegacyRC2.WithIterations(1), pkcs12.Modern2023.WithIterations(1),
+		pkcs12.Passwordless} {
 		secret := "x"
 		if encoder == pkcs12.Passwordless {
 			secret = ""

@@ -13,17 +13,30 @@ import (
 	"mtls.egress/webhook/test/pki"
 )
 
-// hidden are characters that move what stands around them, hide, or are obeyed by a terminal.
+// hidden contains characters that reorder text, are invisible, or control a terminal.
 func hidden() map[string]string {
 	return map[string]string{
-		"escape": "\x1b[2J", "carriage return": "\r", "delete": "\x7f", "a C1 control sequence": "\u009b2J", "next line": "\u0085",
-		"right-to-left override": "\u202e", "right-to-left isolate": "\u2067", "pop isolate": "\u2069", "zero-width space": "\u200b", "zero-width joiner": "\u200d",
-		"byte order mark": "\ufeff", "soft hyphen": "\u00ad", "line separator": "\u2028", "paragraph separator": "\u2029", "a tag": "\U000e0041", "private use": "\ue000",
+		"escape":                 "\x1b[2J",
+		"carriage return":        "\r",
+		"delete":                 "\x7f",
+		"a C1 control sequence":  "\u009b2J",
+		"next line":              "\u0085",
+		"right-to-left override": "\u202e",
+		"right-to-left isolate":  "\u2067",
+		"pop isolate":            "\u2069",
+		"zero-width space":       "\u200b",
+		"zero-width joiner":      "\u200d",
+		"byte order mark":        "\ufeff",
+		"soft hyphen":            "\u00ad",
+		"line separator":         "\u2028",
+		"paragraph separator":    "\u2029",
+		"a tag":                  "\U000e0041",
+		"private use":            "\ue000",
 	}
 }
 
-// checkPrintable fails the test for every text in value, as JSON has it, with anything else than
-// what shows and blanks. PEM has line breaks.
+// checkPrintable fails the test for every string in value, encoded as JSON, that contains
+// characters other than printable ones. PEM can contain line breaks.
 func checkPrintable(t *testing.T, what string, value any) {
 	t.Helper()
 	encoded, err := json.Marshal(value)
@@ -48,7 +61,8 @@ func checkPrintable(t *testing.T, what string, value any) {
 				walk(fmt.Sprintf("%s[%d]", path, i), element)
 			}
 		case string:
-			if strings.ContainsFunc(value, func(r rune) bool { return !unicode.IsPrint(r) && r != unicode.ReplacementChar }) {
+			if strings.ContainsFunc(value,
+				func(r rune) bool { return !unicode.IsPrint(r) && r != unicode.ReplacementChar }) {
 				t.Errorf("%s is %q", path, value)
 			}
 		}
@@ -56,16 +70,24 @@ func checkPrintable(t *testing.T, what string, value any) {
 	walk(what, decoded)
 }
 
-// TestTextOfCertificatesIsPrintable: whoever makes a certificate chooses what is in its names, and
-// a status, a message and a terminal show them.
+// TestTextOfCertificatesIsPrintable checks that names of certificates are sanitized. They are
+// untrusted, and are shown in the status, in messages and on terminals.
 func TestTextOfCertificatesIsPrintable(t *testing.T) {
 	for name, text := range hidden() {
 		t.Run(name, func(t *testing.T) {
 			ca := pki.NewCA(t, "Partner"+text+"CA")
 			template := pki.Client("")
-			template.Subject = pkix.Name{CommonName: "a" + text + "b", Organization: []string{text + "Example"}, Locality: []string{"Town" + text}}
+			template.Subject = pkix.Name{
+				CommonName:   "a" + text + "b",
+				Organization: []string{text + "Example"},
+				Locality:     []string{"Town" + text},
+			}
 			if text[0] < 0x80 {
-				template.DNSNames, template.EmailAddresses = []string{"a" + text + ".example"}, []string{"a" + text + "@example.com"}
+				template.DNSNames, template.EmailAddresses = []string{
+					"a" + text + ".example",
+				}, []string{
+					"a" + text + "@example.com",
+				}
 			}
 			client := ca.Issue(t, template)
 			other := pki.NewCA(t, "other"+text)

@@ -10,12 +10,12 @@ import (
 	"strings"
 )
 
-// MaxPartSize is the largest value, in bytes, that is read as a part of a credential: the limit of
-// a whole Secret (https://kubernetes.io/docs/concepts/configuration/secret/#restriction-data-size).
+// MaxPartSize is the maximum size of a part of a credential in bytes. It is the limit of a whole
+// Secret (https://kubernetes.io/docs/concepts/configuration/secret/#restriction-data-size).
 const MaxPartSize = 1 << 20
 
-// The types of PEM blocks (RFC 7468, and OpenSSL's PEM_write_bio_PrivateKey(3) for the older ones)
-// that a part may hold.
+// The types of PEM blocks in a part (RFC 7468, and OpenSSL's PEM_write_bio_PrivateKey(3) for older
+// ones).
 const (
 	certificateBlock  = "CERTIFICATE"
 	pkcs8Block        = "PRIVATE KEY"
@@ -28,9 +28,9 @@ const (
 	publicKeyBlock    = "PUBLIC KEY"
 )
 
-// readCertificates reads all certificates of a part. Blocks of other types between them are
-// skipped, as the sidecar does. The problem is empty when all went well; the certificates before
-// the first unreadable one are returned anyway.
+// readCertificates parses all certificates of a part. It skips blocks of other types, like the
+// sidecar. problem is "" if all certificates are valid. Otherwise, the certificates before the
+// first invalid one are returned.
 func readCertificates(p part, value []byte) (certificates []*x509.Certificate, problem string) {
 	blocks, problem := readPEM(p, value, "openssl x509 -inform DER -in FILE -out "+p.key)
 	if problem != "" {
@@ -48,8 +48,8 @@ func readCertificates(p part, value []byte) (certificates []*x509.Certificate, p
 	return parseCertificates(p, encoded)
 }
 
-// readPrivateKey reads the one private key of a part. No error of a parser is passed on: it might
-// quote the key.
+// readPrivateKey parses the only private key of a part. It doesn't wrap errors of parsers, which
+// could contain the key.
 func readPrivateKey(p part, value []byte) (key crypto.Signer, problem string) {
 	blocks, problem := readPEM(p, value, "openssl pkey -inform DER -in FILE -out "+p.key)
 	if problem != "" {
@@ -65,9 +65,11 @@ func readPrivateKey(p part, value []byte) (key crypto.Signer, problem string) {
 	case len(keys) == 0:
 		return nil, fmt.Sprintf("%s holds no private key but %s", p, contents(blocks))
 	case len(keys) > 1:
-		return nil, fmt.Sprintf("%s holds %d private keys: keep only the one that belongs to the certificate", p, len(keys))
+		return nil, fmt.Sprintf("%s holds %d private keys: keep only the one that belongs to the certificate", p,
+			len(keys))
 	case encrypted(keys[0]):
-		return nil, fmt.Sprintf("%s is encrypted with a password, which the sidecar cannot know: store it decrypted (openssl pkey -in FILE -out %s)", p, p.key)
+		return nil, fmt.Sprintf("%s is encrypted with a password, which the sidecar cannot know: store it decrypted "+
+			"(openssl pkey -in FILE -out %s)", p, p.key)
 	case keys[0].Type == openSSHKeyBlock:
 		return nil, fmt.Sprintf("%s is in OpenSSH's own format: store it as PKCS#8 (BEGIN PRIVATE KEY)", p)
 	}
@@ -77,17 +79,20 @@ func readPrivateKey(p part, value []byte) (key crypto.Signer, problem string) {
 	}
 	parsed, ok := parsePrivateKey(keys[0])
 	if !ok {
-		return nil, fmt.Sprintf("%s cannot be read: it is damaged, or neither RSA, nor ECDSA on a NIST curve, nor Ed25519, in PKCS#8, PKCS#1 or SEC1", p)
+		return nil, fmt.Sprintf(
+			"%s cannot be read: it is damaged, or neither RSA, nor ECDSA on a NIST curve, nor Ed25519, "+
+				"in PKCS#8, PKCS#1 or SEC1", p)
 	}
 	signer, ok := parsed.(crypto.Signer)
 	if !ok {
-		return nil, fmt.Sprintf("%s cannot sign, it is for key agreement only: a TLS client needs an RSA or ECDSA key", p)
+		return nil, fmt.Sprintf("%s cannot sign, it is for key agreement only: a TLS client needs an RSA or ECDSA key",
+			p)
 	}
 	return signer, ""
 }
 
-// encrypted knows PKCS#8 encryption and the older one of RFC 1421 headers, which names itself in
-// the block's headers.
+// encrypted reports whether a key is encrypted, either with PKCS#8 encryption or with the older
+// one, which sets RFC 1421 headers in the block.
 func encrypted(block *pem.Block) bool {
 	return block.Type == encryptedKeyBlock || strings.Contains(block.Headers["Proc-Type"], "ENCRYPTED")
 }
@@ -107,14 +112,14 @@ func parsePrivateKey(block *pem.Block) (key any, ok bool) {
 	return key, err == nil
 }
 
-// readPEM splits a part into its PEM blocks. Text around blocks is tolerated (PKCS#12 tools write
-// "Bag Attributes"), a block that cannot be decoded is not: the decoder skips it silently, and the
-// sidecar would refuse the file. Nor is a BEGIN that does not start a line: decoder and sidecar
-// skip its block, so that the issuer's certificate would stand in for the client's
+// readPEM splits a part into its PEM blocks. Text around blocks is allowed, because PKCS#12 tools
+// write "Bag Attributes". A block that can't be decoded is an error: the decoder skips it silently,
+// but the sidecar rejects the file. A BEGIN that doesn't start a line is also an error: the decoder
+// and the sidecar skip its block, so the issuer's certificate could replace the client certificate
 // (https://github.com/google/boringssl/blob/main/crypto/pem/pem_lib.cc, PEM_read_bio).
 func readPEM(p part, value []byte, convert string) (blocks []*pem.Block, problem string) {
 	if len(value) > MaxPartSize {
-		return nil, fmt.Sprintf("%s has %d bytes: more than %d are not read", p, len(value), MaxPartSize)
+		return nil, fmt.Sprintf("%s has %d bytes: the limit is %d", p, len(value), MaxPartSize)
 	}
 	begun := countBegin(value)
 	for rest := value; ; {
@@ -132,11 +137,13 @@ func readPEM(p part, value []byte, convert string) (blocks []*pem.Block, problem
 	case bytes.HasPrefix(value, []byte(utf8Mark+begin)):
 		return nil, fmt.Sprintf("%s is damaged: %s", p, marked)
 	case begun < all:
-		return nil, fmt.Sprintf("%s is damaged: the BEGIN line of %d of its %d PEM blocks does not start a line; remove what stands before it, blanks and byte order marks too, or break the line there",
-			p, all-begun, all)
+		return nil, fmt.Sprintf(
+			"%s is damaged: the BEGIN line of %d of its %d PEM blocks does not start a line; remove the text before "+
+				"it, including blanks and byte order marks, or add a line break", p, all-begun, all)
 	case len(blocks) < begun:
-		return nil, fmt.Sprintf("%s is damaged: %d of its %d PEM blocks cannot be decoded; a block needs its BEGIN and END lines and the line breaks in between",
-			p, begun-len(blocks), begun)
+		return nil, fmt.Sprintf(
+			"%s is damaged: %d of its %d PEM blocks cannot be decoded; a block needs its BEGIN and END lines and "+
+				"the line breaks in between", p, begun-len(blocks), begun)
 	default:
 		return blocks, ""
 	}
@@ -144,7 +151,7 @@ func readPEM(p part, value []byte, convert string) (blocks []*pem.Block, problem
 
 const (
 	begin = "-----BEGIN "
-	// utf8Mark is the byte order mark as UTF-8 has it.
+	// utf8Mark is the byte order mark in UTF-8.
 	utf8Mark = "\xef\xbb\xbf"
 	marked   = "it starts with a byte order mark, as some editors write it; save it as plain ASCII"
 )
@@ -158,8 +165,8 @@ func countBegin(value []byte) int {
 	return count
 }
 
-// contents names what a part holds instead, by known types only: an unknown type is text that
-// somebody else chose.
+// contents describes the content of a part by the type of its first block. It doesn't include
+// unknown types, because they are untrusted text.
 func contents(blocks []*pem.Block) string {
 	switch blocks[0].Type {
 	case certificateBlock:
@@ -167,9 +174,9 @@ func contents(blocks []*pem.Block) string {
 	case pkcs8Block, pkcs1Block, sec1Block, encryptedKeyBlock, openSSHKeyBlock:
 		return "a private key: were two parts swapped?"
 	case requestBlock, "NEW " + requestBlock:
-		return "a certificate request: store the certificate that the CA made of it"
+		return "a certificate request: store the certificate that the CA issued for it"
 	case pkcs7Block, "CMS":
-		return "PKCS#7: take the certificates out of it (openssl pkcs7 -print_certs)"
+		return "PKCS#7: extract the certificates from it (openssl pkcs7 -print_certs)"
 	case publicKeyBlock:
 		return "a public key"
 	default:
@@ -177,16 +184,18 @@ func contents(blocks []*pem.Block) string {
 	}
 }
 
-// guess tells what a value that is not PEM looks like, and what to do about it. It never quotes the
-// value.
+// guess describes the likely format of a value that is not PEM, and the fix. The description never
+// contains the value.
 func guess(value []byte, convert string) string {
 	switch {
-	case bytes.HasPrefix(value, []byte(utf8Mark)), bytes.HasPrefix(value, []byte("\xff\xfe")), bytes.HasPrefix(value, []byte("\xfe\xff")):
+	case bytes.HasPrefix(value, []byte(utf8Mark)),
+		bytes.HasPrefix(value, []byte("\xff\xfe")),
+		bytes.HasPrefix(value, []byte("\xfe\xff")):
 		return marked
 	case bytes.HasPrefix(value, []byte("\xfe\xed\xfe\xed")):
-		return "it looks like a Java key store; take the certificate and the key out of it as PEM"
+		return "it looks like a Java key store; extract the certificate and the key from it as PEM"
 	case IsPKCS12(value):
-		return "it looks like PKCS#12 (.p12, .pfx); take the certificate and the key out of it as PEM"
+		return "it looks like PKCS#12 (.p12, .pfx); extract the certificate and the key from it as PEM"
 	case isDER(value):
 		return "it looks like DER, the binary form; convert it (" + convert + ")"
 	}
@@ -194,11 +203,11 @@ func guess(value []byte, convert string) string {
 	decoded, ok := decodeBase64(value)
 	switch {
 	case ok && countBegin(decoded) > 0:
-		return "it looks like base64 of PEM, encoded once too often; put the PEM text in stringData, or its base64 in data"
+		return "it looks like PEM that is base64-encoded twice; put the PEM text in stringData, or its base64 in data"
 	case ok && isDER(decoded):
 		return "it looks like the body of a PEM block without its BEGIN and END lines"
 	case bytes.Contains(value, []byte(begin)):
-		return "its BEGIN line does not start a line; remove what stands before it, blanks too"
+		return "its BEGIN line does not start a line; remove the text before it, including blanks"
 	default:
 		return "it has no BEGIN line"
 	}
@@ -210,13 +219,13 @@ func decodeBase64(value []byte) (decoded []byte, ok bool) {
 	return decoded, err == nil
 }
 
-// isDER reports whether value begins as a SEQUENCE of more than 127 bytes, as all certificates and
-// most keys do.
+// isDER reports whether value begins like a SEQUENCE of more than 127 bytes, as all certificates
+// and most keys do.
 func isDER(value []byte) bool {
 	return len(value) > 4 && value[0] == 0x30 && (value[1] == 0x81 || value[1] == 0x82 || value[1] == 0x83)
 }
 
-// isPKCS12 reports whether value begins as a PFX: a SEQUENCE whose first element is the INTEGER 3
+// isPKCS12 reports whether value begins like a PFX: a SEQUENCE whose first element is the INTEGER 3
 // (RFC 7292 §4).
 func isPKCS12(value []byte) bool {
 	if !isDER(value) {

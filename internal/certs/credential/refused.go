@@ -7,37 +7,37 @@ import (
 	"strings"
 )
 
-// Reason says in one word why a credential is refused. It is a valid reason of a Kubernetes
+// Reason is a CamelCase reason why a credential is refused. It is a valid reason of a Kubernetes
 // condition.
 type Reason string
 
-// The reasons, the most important first: what must be put right before the next one matters.
+// The reasons, the most important first. A problem must be fixed before the following ones matter.
 const (
-	// LayoutUnknown: the Secret has the keys of no known layout.
+	// LayoutUnknown: the Secret doesn't have the keys of a known layout.
 	LayoutUnknown Reason = "LayoutUnknown"
 	// LayoutAmbiguous: the Secret has the keys of two layouts.
 	LayoutAmbiguous Reason = "LayoutAmbiguous"
-	// SecretKeyMissing: the Secret lacks the certificate or the private key, or has it empty.
+	// SecretKeyMissing: the certificate or the private key is missing or empty in the Secret.
 	SecretKeyMissing Reason = "SecretKeyMissing"
-	// CertificateUnreadable: the client certificate or its chain is not PEM that can be read.
+	// CertificateUnreadable: the client certificate or its chain is not valid PEM.
 	CertificateUnreadable Reason = "CertificateUnreadable"
-	// PrivateKeyUnreadable: the private key is not one PEM key that can be read, for example because
-	// it is encrypted.
+	// PrivateKeyUnreadable: the private key is not a single readable PEM key, for example because it
+	// is encrypted.
 	PrivateKeyUnreadable Reason = "PrivateKeyUnreadable"
 	// PrivateKeyMismatch: the private key belongs to another certificate.
 	PrivateKeyMismatch Reason = "PrivateKeyMismatch"
-	// CertificateExpired: the client certificate's time is over.
+	// CertificateExpired: the client certificate has expired.
 	CertificateExpired Reason = "CertificateExpired"
-	// CertificateNotYetValid: the client certificate's time has not come.
+	// CertificateNotYetValid: the client certificate is not valid yet.
 	CertificateNotYetValid Reason = "CertificateNotYetValid"
-	// NotForClientAuth: the client certificate's extensions rule out its use as a TLS client.
+	// NotForClientAuth: the extensions of the client certificate don't allow a TLS client.
 	NotForClientAuth Reason = "NotForClientAuth"
-	// ServerCANotChosen: the only CA at hand is the one that cert-manager writes next to a
-	// certificate, the issuer of the client.
+	// ServerCANotChosen: the only available CA is the one that cert-manager writes next to the
+	// certificate, which is the CA of the client certificate.
 	ServerCANotChosen Reason = "ServerCANotChosen"
-	// ServerCAMissing: the Secret or ConfigMap lacks the CA of the server, or has it empty.
+	// ServerCAMissing: the CA of the server is missing or empty in the Secret or ConfigMap.
 	ServerCAMissing Reason = "ServerCAMissing"
-	// ServerCAUnreadable: the CA of the server is not PEM certificates that can be read.
+	// ServerCAUnreadable: the CA of the server is not a valid PEM bundle.
 	ServerCAUnreadable Reason = "ServerCAUnreadable"
 	// ServerCAExpired: no certificate of the CA of the server is valid now.
 	ServerCAExpired Reason = "ServerCAExpired"
@@ -46,31 +46,43 @@ const (
 // rank orders reasons by importance, the most important first.
 func rank(reason Reason) int {
 	return slices.Index([]Reason{
-		LayoutUnknown, LayoutAmbiguous, SecretKeyMissing, CertificateUnreadable, PrivateKeyUnreadable, PrivateKeyMismatch,
-		CertificateExpired, CertificateNotYetValid, NotForClientAuth, ServerCANotChosen, ServerCAMissing, ServerCAUnreadable, ServerCAExpired,
+		LayoutUnknown,
+		LayoutAmbiguous,
+		SecretKeyMissing,
+		CertificateUnreadable,
+		PrivateKeyUnreadable,
+		PrivateKeyMismatch,
+		CertificateExpired,
+		CertificateNotYetValid,
+		NotForClientAuth,
+		ServerCANotChosen,
+		ServerCAMissing,
+		ServerCAUnreadable,
+		ServerCAExpired,
 	}, reason)
 }
 
-// Problem is one thing that is wrong with a credential.
+// Problem is a reason why a credential is refused.
 type Problem struct {
 	Reason Reason
-	// Key is the Secret's key that the problem is about; empty when it is about the whole Secret.
+	// Key is the key in the Secret or ConfigMap. It is empty if the problem concerns the whole Secret.
 	Key string
-	// Message says, for a person, what is wrong, where, and what would be right. It fits on one line,
-	// and names no key of a Secret but those of the layout: whoever reads an EgressTarget reads it.
+	// Message describes the problem, its location and the fix, on one line. It contains no keys of a
+	// Secret except those of the layout, because everybody who can read the EgressTarget can read it.
 	Message string
 }
 
-// RefusedError says that a credential must not be used, with everything that is wrong with it.
+// RefusedError is the error for a credential that must not be used. It contains all problems.
 type RefusedError struct {
-	// Problems is never empty; the most important one is first.
+	// Problems is not empty. The most important problem is the first.
 	Problems []Problem
 
-	// held says which keys the Secret or ConfigMap has; "" where nothing is missing.
+	// held lists the keys of the Secret or ConfigMap. It is "" if no key is missing.
 	held string
 }
 
-// refuse sorts the problems by importance. Without problems there is no error.
+// refuse returns a [*RefusedError] with the problems sorted by importance, or nil if there are
+// none.
 func refuse(problems ...Problem) error {
 	if len(problems) == 0 {
 		return nil
@@ -79,7 +91,7 @@ func refuse(problems ...Problem) error {
 	return &RefusedError{Problems: problems}
 }
 
-// refuseKeys is refuse for the data of holder, which [ForOwner] tells of.
+// refuseKeys is like refuse, and adds the keys of data in holder for [ForOwner].
 func refuseKeys(holder string, data map[string][]byte, problems ...Problem) error {
 	err := refuse(problems...)
 	if refused, ok := errors.AsType[*RefusedError](err); ok && slices.ContainsFunc(problems, aboutKeys) {
@@ -88,12 +100,12 @@ func refuseKeys(holder string, data map[string][]byte, problems ...Problem) erro
 	return err
 }
 
-// aboutKeys reports whether a problem is about what the keys are called.
+// aboutKeys reports whether a problem concerns the names of the keys.
 func aboutKeys(p Problem) bool {
 	return p.Reason == LayoutUnknown || p.Reason == SecretKeyMissing || p.Reason == ServerCAMissing
 }
 
-// Error is the messages of all problems in one line.
+// Error returns the messages of all problems on one line.
 func (e *RefusedError) Error() string {
 	messages := make([]string, 0, len(e.Problems))
 	for _, problem := range e.Problems {
@@ -102,29 +114,28 @@ func (e *RefusedError) Error() string {
 	return strings.Join(messages, "; ")
 }
 
-// ForOwner is err with the keys that there are instead of the missing ones, where err is a
-// [*RefusedError]. It is for those who may read the Secret itself: never for a status, an event or
-// a log.
+// ForOwner adds the existing keys to the messages about missing ones, if err is a [*RefusedError].
+// The result is only for users who can read the Secret, never for a status, an event or a log.
 func ForOwner(err error) error {
 	refused, ok := errors.AsType[*RefusedError](err)
 	if !ok {
 		return err
 	}
-	told := slices.Clone(refused.Problems)
-	for i, problem := range told {
+	problems := slices.Clone(refused.Problems)
+	for i, problem := range problems {
 		if refused.held != "" && aboutKeys(problem) {
-			told[i].Message += "; " + refused.held
+			problems[i].Message += "; " + refused.held
 		}
 	}
-	return &RefusedError{Problems: told}
+	return &RefusedError{Problems: problems}
 }
 
-// Reason is the reason of the most important problem: the one for a condition.
+// Reason returns the reason of the most important problem, for a condition.
 func (e *RefusedError) Reason() Reason {
 	return e.Problems[0].Reason
 }
 
-// Reasons are the different reasons, the most important first.
+// Reasons returns the distinct reasons, the most important first.
 func (e *RefusedError) Reasons() []Reason {
 	reasons := make([]Reason, 0, len(e.Problems))
 	for _, problem := range e.Problems {

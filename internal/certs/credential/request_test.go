@@ -18,7 +18,8 @@ import (
 	"mtls.egress/webhook/test/pki"
 )
 
-// TestSubjectsAreReadAsOpenSSLReadsThem writes a request and has openssl print its subject.
+// TestSubjectsAreReadAsOpenSSLReadsThem creates a request and compares its subject in the output of
+// openssl.
 func TestSubjectsAreReadAsOpenSSLReadsThem(t *testing.T) {
 	key, err := credential.GenerateKey(credential.DefaultKeyType)
 	if err != nil {
@@ -26,15 +27,18 @@ func TestSubjectsAreReadAsOpenSSLReadsThem(t *testing.T) {
 	}
 	tests := map[string]struct {
 		subject string
-		// want is what openssl prints; "" means the subject itself.
+		// want is the output of openssl. "" means the subject itself.
 		want string
 	}{
-		"one attribute":                   {subject: "CN=orders"},
-		"the most specific first":         {subject: "CN=orders,OU=second,OU=first,O=Example,L=Berlin,ST=Berlin,C=DE"},
-		"two attributes in one part":      {subject: "CN=orders+OU=shop,O=Example"},
-		"domain components and a UID":     {subject: "UID=7,DC=example,DC=com"},
-		"small letters and blanks":        {subject: " cn = orders , o=Example ", want: "CN=orders,O=Example"},
-		"an e-mail address":               {subject: "E=team@example.com,CN=orders", want: "emailAddress=team@example.com,CN=orders"},
+		"one attribute":               {subject: "CN=orders"},
+		"the most specific first":     {subject: "CN=orders,OU=second,OU=first,O=Example,L=Berlin,ST=Berlin,C=DE"},
+		"two attributes in one part":  {subject: "CN=orders+OU=shop,O=Example"},
+		"domain components and a UID": {subject: "UID=7,DC=example,DC=com"},
+		"small letters and blanks":    {subject: " cn = orders , o=Example ", want: "CN=orders,O=Example"},
+		"an e-mail address": {
+			subject: "E=team@example.com,CN=orders",
+			want:    "emailAddress=team@example.com,CN=orders",
+		},
 		"escaped characters":              {subject: `CN=a\,b\+c\"d\\e\<f\>g\;h`},
 		"escaped blanks at the ends":      {subject: `CN=\  a b \ `},
 		"a number sign":                   {subject: `CN=\#1#2`},
@@ -54,7 +58,8 @@ func TestSubjectsAreReadAsOpenSSLReadsThem(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			output, ok := openssl(t, "req", "-noout", "-subject", "-nameopt", "RFC2253,-esc_msb", "-in", write(t, "csr.pem", csr))
+			output, ok := openssl(t, "req", "-noout", "-subject", "-nameopt", "RFC2253,-esc_msb", "-in",
+				write(t, "csr.pem", csr))
 			if !ok {
 				t.Fatal(output)
 			}
@@ -74,39 +79,116 @@ func TestRequestsAreRefusedWithAllProblems(t *testing.T) {
 		identity credential.Identity
 		want     string
 	}{
-		"nobody":                  {want: "the certificate would name nobody: give a subject, or a DNS name, URI or e-mail address"},
-		"the form of openssl":     {credential.Identity{Subject: "/CN=orders/C=DE"}, "subject: is written as OpenSSL's -subj takes it; write it with commas, the most specific part first, as in CN=orders,O=Example,C=DE"},
-		"no attribute":            {credential.Identity{Subject: "CN=a,b"}, `subject: "b" is no attribute: write NAME=VALUE, as in CN=orders; a comma within a value is written \,`},
-		"an empty part":           {credential.Identity{Subject: "CN=a,"}, `subject: "" is no attribute: write NAME=VALUE, as in CN=orders; a comma within a value is written \,`},
-		"an unknown attribute":    {credential.Identity{Subject: "X=1"}, `subject: "X" is no attribute of a name: use CN, OU, O, L, ST, STREET, C, DC, UID, serialNumber, emailAddress, or a dotted OID`},
-		"a number that is no OID": {credential.Identity{Subject: "7=1"}, `subject: "7" is no attribute of a name: use CN, OU, O, L, ST, STREET, C, DC, UID, serialNumber, emailAddress, or a dotted OID`},
-		"no value":                {credential.Identity{Subject: "CN="}, "subject: CN has no value: leave it out, or give one"},
-		"quotes":                  {credential.Identity{Subject: `CN="a"`}, `subject: CN: '"' has to be written \"`},
-		"a backslash at the end":  {credential.Identity{Subject: `CN=a\`}, `subject: CN: a backslash stands at the end; it is written \\`},
-		"a backslash before any":  {credential.Identity{Subject: `CN=a\x`}, `subject: CN: a backslash stands before a special character or two hexadecimal digits; itself it is written \\`},
+		"nobody": {
+			want: "the certificate needs at least one name: specify a subject, DNS name, URI or email address",
+		},
+		"the form of openssl": {
+			credential.Identity{Subject: "/CN=orders/C=DE"},
+			"subject: has the syntax of OpenSSL's -subj; use commas, with the most specific part first, as " +
+				"in CN=orders,O=Example,C=DE",
+		},
+		"no attribute": {
+			credential.Identity{Subject: "CN=a,b"},
+			`subject: "b" is not an attribute: write NAME=VALUE, as in CN=orders; escape a comma in a value as \,`,
+		},
+		"an empty part": {
+			credential.Identity{Subject: "CN=a,"},
+			`subject: "" is not an attribute: write NAME=VALUE, as in CN=orders; escape a comma in a value as \,`,
+		},
+		"an unknown attribute": {
+			credential.Identity{Subject: "X=1"},
+			`subject: "X" is not a known attribute: use CN, OU, O, L, ST, STREET, C, DC, UID, serialNumber, ` +
+				`emailAddress, or a dotted OID`,
+		},
+		"a number that is no OID": {
+			credential.Identity{Subject: "7=1"},
+			`subject: "7" is not a known attribute: use CN, OU, O, L, ST, STREET, C, DC, UID, serialNumber, ` +
+				`emailAddress, or a dotted OID`,
+		},
+		"no value": {
+			credential.Identity{Subject: "CN="},
+			"subject: CN has no value: remove it, or specify a value",
+		},
+		"quotes": {credential.Identity{Subject: `CN="a"`}, `subject: CN: '"' must be escaped as \"`},
+		"a backslash at the end": {
+			credential.Identity{Subject: `CN=a\`},
+			`subject: CN: a backslash at the end must be escaped as \\`,
+		},
+		"a backslash before any": {
+			credential.Identity{Subject: `CN=a\x`},
+			`subject: CN: a backslash must precede a special character or two hexadecimal digits; escape ` +
+				`the backslash itself as \\`,
+		},
 		"bytes that are no UTF-8": {credential.Identity{Subject: `CN=\FF`}, "subject: CN is not UTF-8"},
-		"a control character":     {credential.Identity{Subject: `CN=a\0Ab`}, "subject: CN has a control character, which CAs refuse"},
-		"binary that is none":     {credential.Identity{Subject: "CN=#1"}, `subject: CN: what follows # is no DER in hexadecimal; a value that starts with # is written \#`},
-		"binary with more behind": {credential.Identity{Subject: "CN=#13017800"}, `subject: CN: what follows # is no DER in hexadecimal; a value that starts with # is written \#`},
-		"a long name":             {credential.Identity{Subject: "CN=" + strings.Repeat("ü", 65)}, "subject: CN has 65 characters; X.509 allows 64"},
-		"a domain beyond ASCII":   {credential.Identity{Subject: "DC=ü"}, "subject: DC has characters beyond ASCII, which it can't have"},
-		"a URI without a scheme":  {credential.Identity{URIs: []string{"example.com/x"}}, `"example.com/x" is no URI: it has a scheme and a host in ASCII, for example spiffe://example.com/orders`},
-		"a URI in capitals":       {credential.Identity{URIs: []string{"SPIFFE://example.com/x"}}, `the URI "SPIFFE://example.com/x" would stand in the certificate as "spiffe://example.com/x": write it so`},
-		"the header of a partner": {credential.Identity{URIs: []string{"x:;URI=spiffe://example.com/orders", `x:"`}},
-			`the URI "x:;URI=spiffe://example.com/orders" has a semicolon or a quotation mark, by which gateways that write it into a header take it for several: write it without` + "\n" +
-				`the URI "x:\"" has a semicolon or a quotation mark, by which gateways that write it into a header take it for several: write it without`},
-		"a semicolon in an e-mail address":     {credential.Identity{Emails: []string{"a;b@example.com"}}, `"a;b@example.com" is no e-mail address in ASCII, for example team@example.com`},
-		"quotation marks in an e-mail address": {credential.Identity{Emails: []string{`"a;b"@example.com`}}, `"\"a;b\"@example.com" is no e-mail address in ASCII, for example team@example.com`},
-		"a semicolon in a DNS name":            {credential.Identity{DNSNames: []string{"a;b"}}, `"a;b" is no DNS name: it has labels of letters, digits and inner hyphens, for example orders.example.com`},
-		"a name as e-mail address":             {credential.Identity{Emails: []string{"Team <team@example.com>"}}, `"Team <team@example.com>" is no e-mail address in ASCII, for example team@example.com`},
+		"a control character": {
+			credential.Identity{Subject: `CN=a\0Ab`},
+			"subject: CN has a control character, which CAs reject",
+		},
+		"binary that is none": {
+			credential.Identity{Subject: "CN=#1"},
+			`subject: CN: the text after # is not DER in hexadecimal; escape a # at the start of a value as \#`,
+		},
+		"binary with more behind": {
+			credential.Identity{Subject: "CN=#13017800"},
+			`subject: CN: the text after # is not DER in hexadecimal; escape a # at the start of a value as \#`,
+		},
+		"a long name": {
+			credential.Identity{Subject: "CN=" + strings.Repeat("ü", 65)},
+			"subject: CN has 65 characters; X.509 allows 64",
+		},
+		"a domain beyond ASCII": {
+			credential.Identity{Subject: "DC=ü"},
+			"subject: DC has non-ASCII characters, which are not allowed",
+		},
+		"a URI without a scheme": {
+			credential.Identity{URIs: []string{"example.com/x"}},
+			`"example.com/x" is not a URI: it must have a scheme and a host in ASCII, for example ` +
+				`spiffe://example.com/orders`,
+		},
+		"a URI in capitals": {
+			credential.Identity{URIs: []string{"SPIFFE://example.com/x"}},
+			`the URI "SPIFFE://example.com/x" would be in the certificate as "spiffe://example.com/x": write it so`,
+		},
+		"the header of a partner": {
+			credential.Identity{URIs: []string{"x:;URI=spiffe://example.com/orders", `x:"`}},
+			`the URI "x:;URI=spiffe://example.com/orders" has a semicolon or a quotation mark, so gateways that ` +
+				`write it into a header read it as several URIs: remove it` + "\n" +
+				`the URI "x:\"" has a semicolon or a quotation mark, so gateways that write it into a header read it ` +
+				`as several URIs: remove it`,
+		},
+		"a semicolon in an e-mail address": {
+			credential.Identity{Emails: []string{"a;b@example.com"}},
+			`"a;b@example.com" is not an ASCII email address, for example team@example.com`,
+		},
+		"quotation marks in an e-mail address": {
+			credential.Identity{Emails: []string{`"a;b"@example.com`}},
+			`"\"a;b\"@example.com" is not an ASCII email address, for example team@example.com`,
+		},
+		"a semicolon in a DNS name": {
+			credential.Identity{DNSNames: []string{"a;b"}},
+			`"a;b" is not a DNS name: it must have labels of letters, digits and inner hyphens, for ` +
+				`example orders.example.com`,
+		},
+		"a name as e-mail address": {
+			credential.Identity{Emails: []string{"Team <team@example.com>"}},
+			`"Team <team@example.com>" is not an ASCII email address, for example team@example.com`,
+		},
 		"everything at once": {
-			credential.Identity{Subject: "C=Germany,C=de,X=1", DNSNames: []string{"a b"}, URIs: []string{":"}, Emails: []string{"x"}},
+			credential.Identity{
+				Subject:  "C=Germany,C=de,X=1",
+				DNSNames: []string{"a b"},
+				URIs:     []string{":"},
+				Emails:   []string{"x"},
+			},
 			`subject: C is "Germany": a country has two capital letters (ISO 3166), for example DE` + "\n" +
 				`subject: C is "de": a country has two capital letters (ISO 3166), for example DE` + "\n" +
-				`subject: "X" is no attribute of a name: use CN, OU, O, L, ST, STREET, C, DC, UID, serialNumber, emailAddress, or a dotted OID` + "\n" +
-				`"a b" is no DNS name: it has labels of letters, digits and inner hyphens, for example orders.example.com` + "\n" +
-				`":" is no URI: it has a scheme and a host in ASCII, for example spiffe://example.com/orders` + "\n" +
-				`"x" is no e-mail address in ASCII, for example team@example.com`,
+				`subject: "X" is not a known attribute: use CN, OU, O, L, ST, STREET, C, DC, UID, serialNumber, ` +
+				`emailAddress, or a dotted OID` + "\n" +
+				`"a b" is not a DNS name: it must have labels of letters, digits and inner hyphens, for ` +
+				`example orders.example.com` + "\n" +
+				`":" is not a URI: it must have a scheme and a host in ASCII, for example spiffe://example.com/orders` +
+				"\n" +
+				`"x" is not an ASCII email address, for example team@example.com`,
 		},
 	}
 	for name, test := range tests {
@@ -123,15 +205,19 @@ func TestRequestsAreRefusedWithAllProblems(t *testing.T) {
 	}
 }
 
-// TestRequestIsSignedByOpenSSLAndCompleted goes the whole way for every type of key: our request, a
-// partner's CA with openssl, the credential. Everything that was asked for is in the certificate.
+// TestRequestIsSignedByOpenSSLAndCompleted covers the whole workflow for every key type: our
+// request, a partner's CA with openssl, and the credential. The certificate contains all requested
+// names.
 func TestRequestIsSignedByOpenSSLAndCompleted(t *testing.T) {
 	ca := pki.NewCA(t, "Partner CA")
 	caFile, caKey := write(t, "ca.pem", ca.CertPEM), write(t, "ca.key", ca.KeyPEM)
 	for _, keyType := range credential.KeyTypes() {
 		t.Run(keyType, func(t *testing.T) {
 			request, err := credential.NewRequest(credential.Identity{
-				Subject: "CN=orders,O=Example,C=DE", DNSNames: []string{"Orders.example.com"}, URIs: []string{"spiffe://example.com/orders"}, Emails: []string{"team@example.com"},
+				Subject:  "CN=orders,O=Example,C=DE",
+				DNSNames: []string{"Orders.example.com"},
+				URIs:     []string{"spiffe://example.com/orders"},
+				Emails:   []string{"team@example.com"},
 			})
 			if err != nil {
 				t.Fatal(err)
@@ -151,7 +237,8 @@ func TestRequestIsSignedByOpenSSLAndCompleted(t *testing.T) {
 			if output, ok := openssl(t, "req", "-verify", "-noout", "-in", csrFile); !ok {
 				t.Fatal(output)
 			}
-			if output, ok := openssl(t, "x509", "-req", "-in", csrFile, "-CA", caFile, "-CAkey", caKey, "-set_serial", "26", "-days", "100", "-copy_extensions", "copyall", "-out", signed); !ok {
+			if output, ok := openssl(t, "x509", "-req", "-in", csrFile, "-CA", caFile, "-CAkey", caKey, "-set_serial",
+				"26", "-days", "100", "-copy_extensions", "copyall", "-out", signed); !ok {
 				t.Fatal(output)
 			}
 			certificates, err := credential.ReadCertificates("signed.pem", must[[]byte](t)(os.ReadFile(signed)))
@@ -162,14 +249,27 @@ func TestRequestIsSignedByOpenSSLAndCompleted(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			assembled, err := credential.Assemble(credential.Bundle{PrivateKey: read, Certificates: append(certificates, ca.Certificate)}, nil, withoutCA(credential.CertKeyLayout()), time.Now())
+			assembled, err := credential.Assemble(
+				credential.Bundle{PrivateKey: read, Certificates: append(certificates, ca.Certificate)}, nil,
+				withoutCA(credential.CertKeyLayout()), time.Now())
 			if err != nil {
 				t.Fatal(err)
 			}
 			got := *assembled.Credential
 			want := credential.Credential{
-				Subject: "CN=orders,O=Example,C=DE", Issuer: "CN=Partner CA", SerialNumber: "1a", NotBefore: got.NotBefore, NotAfter: got.NotAfter, SHA256: got.SHA256,
-				DNSNames: []string{"orders.example.com"}, URIs: []string{"spiffe://example.com/orders"}, Emails: []string{"team@example.com"}, ChainLength: 1, KeyType: keyType,
+				Subject:      "CN=orders,O=Example,C=DE",
+				Issuer:       "CN=Partner CA",
+				SerialNumber: "1a",
+				NotBefore:    got.NotBefore,
+				NotAfter:     got.NotAfter,
+				SHA256:       got.SHA256,
+				DNSNames: []string{
+					"orders.example.com",
+				},
+				URIs:        []string{"spiffe://example.com/orders"},
+				Emails:      []string{"team@example.com"},
+				ChainLength: 1,
+				KeyType:     keyType,
 			}
 			if diff := cmp.Diff(want, got); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
@@ -189,8 +289,15 @@ func TestRequestWithoutNamesIsDoubted(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []credential.Finding{{Severity: credential.Warning, Reason: credential.NoSubjectAltName, Message: "the request has no subject alternative name: partners that check names look there, " +
-		"as Istio's gateway does with subjectAltNames, and not at the CN; give a DNS name or URI unless the partner says that it goes by the subject"}}
+	want := []credential.Finding{
+		{
+			Severity: credential.Warning,
+			Reason:   credential.NoSubjectAltName,
+			Message: "the request has no subject alternative name: partners that check names, such " +
+				"as Istio's gateway with subjectAltNames, use these and not the CN; add a DNS name or URI, unless " +
+				"the partner checks the subject",
+		},
+	}
 	if diff := cmp.Diff(want, request.Findings()); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
@@ -198,7 +305,8 @@ func TestRequestWithoutNamesIsDoubted(t *testing.T) {
 
 func TestUnknownKeyTypesAreRefused(t *testing.T) {
 	_, err := credential.GenerateKey("rsa-1024")
-	if want := `"rsa-1024" is no type of key: it is one of ecdsa-p256, ecdsa-p384, rsa-2048, rsa-3072, rsa-4096`; err == nil || err.Error() != want {
+	if want := `"rsa-1024" is not a key type: use one of ecdsa-p256, ecdsa-p384, rsa-2048, rsa-3072, rsa-4096`; err == nil ||
+		err.Error() != want {
 		t.Errorf("got %v, want %s", err, want)
 	}
 }
@@ -211,13 +319,35 @@ func TestReadsCertificateFilesOfEveryForm(t *testing.T) {
 		want    int
 		err     string
 	}{
-		"PEM":                      {content: append(append([]byte("text\n"), client.CertPEM...), ca.CertPEM...), want: 2},
-		"DER":                      {content: client.Certificate.Raw, want: 1},
-		"two in DER":               {content: append(append([]byte{}, client.Certificate.Raw...), ca.Certificate.Raw...), want: 2},
-		"DER of another kind":      {content: must[[]byte](t)(x509.MarshalPKCS8PrivateKey(client.Key)), err: `"signed.cer" (client certificate) is DER, but not a certificate; of PKCS#7 (.p7b) take the certificates out (openssl pkcs7 -inform DER -print_certs)`},
-		"a request":                {content: block("CERTIFICATE REQUEST", []byte{0}), err: `"signed.cer" (client certificate) holds no certificate but a certificate request: store the certificate that the CA made of it`},
-		"PKCS#7":                   {content: block("PKCS7", []byte{0}), err: `"signed.cer" (client certificate) holds no certificate but PKCS#7: take the certificates out of it (openssl pkcs7 -print_certs)`},
-		"a certificate, then junk": {content: append(append([]byte{}, client.CertPEM...), block("CERTIFICATE", []byte{0})...), err: `"signed.cer" (client certificate): certificate 2 of 2 cannot be read: x509: malformed certificate`},
+		"PEM": {
+			content: append(append([]byte("text\n"), client.CertPEM...), ca.CertPEM...),
+			want:    2,
+		},
+		"DER": {content: client.Certificate.Raw, want: 1},
+		"two in DER": {
+			content: append(append([]byte{}, client.Certificate.Raw...), ca.Certificate.Raw...),
+			want:    2,
+		},
+		"DER of another kind": {
+			content: must[[]byte](t)(x509.MarshalPKCS8PrivateKey(client.Key)),
+			err: `"signed.cer" (client certificate) is DER, but not a certificate; extract the certificates from ` +
+				`a PKCS#7 file (.p7b) with openssl pkcs7 -inform DER -print_certs`,
+		},
+		"a request": {
+			content: block("CERTIFICATE REQUEST", []byte{0}),
+			err: `"signed.cer" (client certificate) holds no certificate but a certificate request: store the ` +
+				`certificate that the CA issued for it`,
+		},
+		"PKCS#7": {
+			content: block("PKCS7", []byte{0}),
+			err: `"signed.cer" (client certificate) holds no certificate but PKCS#7: extract the certificates ` +
+				`from it (openssl pkcs7 -print_certs)`,
+		},
+		"a certificate, then junk": {
+			content: append(append([]byte{}, client.CertPEM...), block("CERTIFICATE", []byte{0})...),
+			err: `"signed.cer" (client certificate): certificate 2 of 2 cannot be read: ` +
+				`x509: malformed certificate`,
+		},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -233,38 +363,61 @@ func TestReadsCertificateFilesOfEveryForm(t *testing.T) {
 	}
 }
 
-// TestChainsAreBounded: every certificate of a chain may be the issuer of every other one, so that
-// the signatures to check grow with the square of their number. In the CA of a server each stands
-// for itself, and public bundles have more than a hundred.
+// TestChainsAreBounded checks the limit for chains. Every certificate of a chain can be the issuer
+// of every other one, so the number of signatures grows with the square of their number. The CA
+// certificates of a server are independent, and public bundles have more than a hundred.
 func TestChainsAreBounded(t *testing.T) {
 	ca := pki.NewCA(t, "Partner CA")
 	client := ca.Issue(t, orders())
 	rest := func(n int) []byte { return bytes.Repeat(ca.CertPEM, n) }
 	der := func(n int) []byte { return slices.Concat(client.Certificate.Raw, bytes.Repeat(ca.Certificate.Raw, n)) }
 	pfx := func(n int) []byte {
-		return must[[]byte](t)(pkcs12.Modern2023.Encode(client.Key, client.Certificate, slices.Repeat([]*x509.Certificate{ca.Certificate}, n), password))
+		return must[[]byte](t)(
+			pkcs12.Modern2023.Encode(client.Key, client.Certificate,
+				slices.Repeat([]*x509.Certificate{ca.Certificate}, n), password),
+		)
 	}
 	judged := func(cert, cacert []byte) error {
-		_, err := credential.Check(map[string][]byte{"cert": cert, "key": client.KeyPEM, "cacert": cacert}, credential.CertKeyLayout(), now())
+		_, err := credential.Check(map[string][]byte{"cert": cert, "key": client.KeyPEM, "cacert": cacert},
+			credential.CertKeyLayout(), now())
 		return err
 	}
 	errorOf := func(_ any, err error) error { return err }
-	const many = `101 certificates: more than 100 are no chain; keep the client certificate and those that lead from it to its root`
+	const many = `101 certificates: the limit for a chain is 100; keep only the client certificate ` +
+		`and its chain to the root`
 	tests := map[string]struct {
 		err  error
 		want string
 	}{
-		"a hundred in a Secret":              {judged(slices.Concat(client.CertPEM, rest(99)), ca.CertPEM), ""},
-		"more in a Secret":                   {judged(slices.Concat(client.CertPEM, rest(100)), ca.CertPEM), `"cert" (client certificate) holds ` + many},
-		"more in the CA of the server":       {judged(client.CertPEM, rest(200)), ""},
-		"a hundred in a file":                {errorOf(credential.MaterialOfCertificates("f.pem", slices.Concat(client.CertPEM, rest(99)))), ""},
-		"more in a file":                     {errorOf(credential.MaterialOfCertificates("f.pem", slices.Concat(client.CertPEM, rest(100)))), `"f.pem" (client certificate) holds ` + many},
-		"a hundred in DER":                   {errorOf(credential.MaterialOfCertificates("f.cer", der(99))), ""},
-		"more in DER":                        {errorOf(credential.MaterialOfCertificates("f.cer", der(100))), `"f.cer" (client certificate) holds ` + many},
-		"a hundred in PKCS#12":               {errorOf(credential.MaterialOfPKCS12(pfx(99), password)), ""},
-		"more in PKCS#12":                    {errorOf(credential.MaterialOfPKCS12(pfx(100), password)), `the file holds ` + many},
-		"more in a bundle that is assembled": {errorOf(credential.Arrange(must[credential.Bundle](t)(credential.ReadPKCS12(pfx(100), password)))), `there are ` + many},
-		"more in a file of issuers":          {errorOf(credential.ReadIssuers("f.pem", rest(101))), ""},
+		"a hundred in a Secret": {judged(slices.Concat(client.CertPEM, rest(99)), ca.CertPEM), ""},
+		"more in a Secret": {
+			judged(slices.Concat(client.CertPEM, rest(100)), ca.CertPEM),
+			`"cert" (client certificate) holds ` + many,
+		},
+		"more in the CA of the server": {judged(client.CertPEM, rest(200)), ""},
+		"a hundred in a file": {
+			errorOf(credential.MaterialOfCertificates("f.pem", slices.Concat(client.CertPEM, rest(99)))),
+			"",
+		},
+		"more in a file": {
+			errorOf(credential.MaterialOfCertificates("f.pem", slices.Concat(client.CertPEM, rest(100)))),
+			`"f.pem" (client certificate) holds ` + many,
+		},
+		"a hundred in DER": {errorOf(credential.MaterialOfCertificates("f.cer", der(99))), ""},
+		"more in DER": {
+			errorOf(credential.MaterialOfCertificates("f.cer", der(100))),
+			`"f.cer" (client certificate) holds ` + many,
+		},
+		"a hundred in PKCS#12": {errorOf(credential.MaterialOfPKCS12(pfx(99), password)), ""},
+		"more in PKCS#12": {
+			errorOf(credential.MaterialOfPKCS12(pfx(100), password)),
+			`the file holds ` + many,
+		},
+		"more in a bundle that is assembled": {
+			errorOf(credential.Arrange(must[credential.Bundle](t)(credential.ReadPKCS12(pfx(100), password)))),
+			`there are ` + many,
+		},
+		"more in a file of issuers": {errorOf(credential.ReadIssuers("f.pem", rest(101))), ""},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -280,7 +433,8 @@ func TestChainsAreBounded(t *testing.T) {
 }
 
 func FuzzParseSubject(f *testing.F) {
-	for _, subject := range []string{"CN=orders,O=Example,C=DE", `CN=\  a \,+OU=\C3\BC`, "1.2.3=#130178", "DC=a,DC=b", "E=x@y"} {
+	for _, subject := range []string{"CN=orders,O=Example,C=DE", `CN=\  a \,+OU=\C3\BC`, "1.2.3=#130178", "DC=a,DC=b",
+		"E=x@y"} {
 		f.Add(subject)
 	}
 	key, err := credential.GenerateKey(credential.DefaultKeyType)
@@ -299,8 +453,8 @@ func FuzzParseSubject(f *testing.F) {
 		decoded, _ := pem.Decode(csr)
 		parsed, err := x509.ParseCertificateRequest(decoded.Bytes)
 		if err != nil {
-			// Go reads no OID beyond 31 bits and no string of a type that it doesn't know, which a user may
-			// write in binary.
+			// Go supports neither OIDs with more than 31 bits nor strings of unknown types, which users can
+			// specify in binary.
 			if strings.ContainsAny(subject, "#.") {
 				return
 			}
@@ -311,7 +465,8 @@ func FuzzParseSubject(f *testing.F) {
 			if strings.Contains(subject, "#") {
 				return
 			}
-			t.Errorf("%q became %q, which became %x, %v", subject, credential.DistinguishedName(parsed.RawSubject), again, err)
+			t.Errorf("%q became %q, which became %x, %v", subject, credential.DistinguishedName(parsed.RawSubject),
+				again, err)
 		}
 	})
 }

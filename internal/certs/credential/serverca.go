@@ -10,14 +10,14 @@ import (
 	"mtls.egress/webhook/internal/egress"
 )
 
-// CheckConfigMap reports whether the CA of the server that a ConfigMap has under key can be used at
-// the time now. The error is a [*RefusedError].
+// CheckConfigMap validates the CA of the server under key in a ConfigMap, at the time now. The
+// error is a [*RefusedError].
 func CheckConfigMap(configMap *corev1.ConfigMap, key string, now time.Time) error {
 	data := ConfigMapData(configMap)
-	return refuseKeys("the ConfigMap "+configMap.Name, data, judgeServerCA(part{serverCAPart, key}, data, now)...)
+	return refuseKeys("the ConfigMap "+configMap.Name, data, checkServerCA(part{serverCAPart, key}, data, now)...)
 }
 
-// ConfigMapData is what a ConfigMap has by key, text and binary data alike, as a volume shows it.
+// ConfigMapData returns the text and binary data of a ConfigMap by key, like the files in a volume.
 func ConfigMapData(configMap *corev1.ConfigMap) map[string][]byte {
 	data := map[string][]byte{}
 	maps.Copy(data, configMap.BinaryData)
@@ -27,9 +27,9 @@ func ConfigMapData(configMap *corev1.ConfigMap) map[string][]byte {
 	return data
 }
 
-func judgeServerCA(p part, data map[string][]byte, now time.Time) []Problem {
+func checkServerCA(p part, data map[string][]byte, now time.Time) []Problem {
 	if why, absent := p.absence(data); absent {
-		return []Problem{{ServerCAMissing, p.key, why + "; without it the server cannot be told from an impostor"}}
+		return []Problem{{ServerCAMissing, p.key, why + "; without it the sidecar can't authenticate the server"}}
 	}
 	authorities, problem := readCertificates(p, data[p.key])
 	if problem != "" {
@@ -44,21 +44,36 @@ func judgeServerCA(p part, data map[string][]byte, now time.Time) []Problem {
 			latest = authority.NotAfter
 		}
 	}
-	return []Problem{{ServerCAExpired, p.key, fmt.Sprintf(
-		"%s holds no certificate that is valid now (the last one ends on %s): ask the partner for the CA that signs the server's certificate today", p, date(latest))}}
+	return []Problem{
+		{
+			ServerCAExpired,
+			p.key,
+			fmt.Sprintf(
+				"%s holds no certificate that is valid now (the last one expires on %s): ask the partner for the "+
+					"current CA of the server's certificate", p, date(latest)),
+		},
+	}
 }
 
 // checkServerCAChosen refuses the ca.crt of a Secret that cert-manager wrote, unless the
-// EgressTarget asks for it: there stands the issuer of the client certificate, which says nothing
-// about the server. https://cert-manager.io/docs/faq/#when-to-use-ca-crt,
+// EgressTarget selects it: it is the CA of the client certificate, which need not be the CA of the
+// server. https://cert-manager.io/docs/faq/#when-to-use-ca-crt,
 // https://github.com/cert-manager/cert-manager/issues/1571
 func checkServerCAChosen(t egress.Target, secret *corev1.Secret, layout egress.Layout) error {
 	certificate, issued := IssuedFor(secret.Annotations)
 	if !issued || layout.ServerCA != TLSLayout().ServerCA || t.ServerCA.SecretKey != "" {
 		return nil
 	}
-	return refuse(Problem{ServerCANotChosen, layout.ServerCA, fmt.Sprintf(
-		"%q was written by cert-manager for the Certificate %s: it is the issuer of the client certificate and says nothing about the server; "+
-			"say in spec.serverCA of the EgressTarget where the CA of the server is: configMap, system: true, or secretKey: %s if the same CA signs the server's certificate",
-		layout.ServerCA, Printable(certificate), layout.ServerCA)})
+	return refuse(Problem{
+		ServerCANotChosen,
+		layout.ServerCA,
+		fmt.Sprintf(
+			"%q was written by cert-manager for the Certificate %s: it is the CA of the client certificate, which "+
+				"need not be the CA of the server; set spec.serverCA of the EgressTarget to the CA of the server: "+
+				"configMap, system: true, or secretKey: %s if the same CA signs the server's certificate",
+			layout.ServerCA,
+			Printable(certificate),
+			layout.ServerCA,
+		),
+	})
 }

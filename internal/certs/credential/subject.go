@@ -12,13 +12,14 @@ import (
 	"unicode/utf8"
 )
 
-// ParseSubject reads a distinguished name as RFC 4514 writes it, the most specific part first, as
-// in "CN=orders,O=Example,C=DE", and returns it in DER. Blanks around parts are dropped. Besides
-// the names of the RFC it knows serialNumber, emailAddress (or E) and dotted OIDs. The error has
-// all problems, a line each.
+// ParseSubject parses a distinguished name in the notation of RFC 4514, with the most specific part
+// first, for example "CN=orders,O=Example,C=DE", and returns it in DER. It drops blanks around
+// parts. In addition to the names of the RFC, it supports serialNumber, emailAddress (or E) and
+// dotted OIDs. The error lists all problems, one per line.
 func ParseSubject(text string) ([]byte, error) {
 	if strings.HasPrefix(strings.TrimSpace(text), "/") {
-		return nil, errors.New("is written as OpenSSL's -subj takes it; write it with commas, the most specific part first, as in CN=orders,O=Example,C=DE")
+		return nil, errors.New("has the syntax of OpenSSL's -subj; use commas, with the most specific part first, as " +
+			"in CN=orders,O=Example,C=DE")
 	}
 	var name pkix.RDNSequence
 	var problems []error
@@ -40,7 +41,7 @@ func ParseSubject(text string) ([]byte, error) {
 	return asn1.Marshal(name)
 }
 
-// splitUnescaped splits at separators that no backslash stands before.
+// splitUnescaped splits at separators that are not escaped with a backslash.
 func splitUnescaped(text string, separator rune) []string {
 	var parts []string
 	start, escaped := 0, false
@@ -62,11 +63,15 @@ func parseAttribute(text string) (pkix.AttributeTypeAndValue, error) {
 	name, value, found := strings.Cut(text, "=")
 	name = strings.TrimSpace(name)
 	if !found || name == "" {
-		return pkix.AttributeTypeAndValue{}, fmt.Errorf("%s is no attribute: write NAME=VALUE, as in CN=orders; a comma within a value is written \\,", quoted(strings.TrimSpace(text)))
+		return pkix.AttributeTypeAndValue{}, fmt.Errorf(
+			"%s is not an attribute: write NAME=VALUE, as in CN=orders; escape a comma in a value as \\,",
+			quoted(strings.TrimSpace(text)))
 	}
 	kind, known := attributeType(name)
 	if !known {
-		return pkix.AttributeTypeAndValue{}, fmt.Errorf("%s is no attribute of a name: use CN, OU, O, L, ST, STREET, C, DC, UID, serialNumber, emailAddress, or a dotted OID", quoted(name))
+		return pkix.AttributeTypeAndValue{}, fmt.Errorf(
+			"%s is not a known attribute: use CN, OU, O, L, ST, STREET, C, DC, UID, serialNumber, "+
+				"emailAddress, or a dotted OID", quoted(name))
 	}
 	if encoded, binary := strings.CutPrefix(strings.TrimSpace(value), "#"); binary {
 		return parseBinary(kind, name, encoded)
@@ -83,7 +88,7 @@ func parseAttribute(text string) (pkix.AttributeTypeAndValue, error) {
 
 func quoted(text string) string { return strconv.Quote(Printable(text)) }
 
-// parseBinary reads a value that is given in DER (RFC 4514 §2.4).
+// parseBinary parses a value in hexadecimal DER (RFC 4514 §2.4).
 func parseBinary(kind asn1.ObjectIdentifier, name, encoded string) (pkix.AttributeTypeAndValue, error) {
 	der, err := hex.DecodeString(encoded)
 	var value asn1.RawValue
@@ -95,12 +100,13 @@ func parseBinary(kind asn1.ObjectIdentifier, name, encoded string) (pkix.Attribu
 		}
 	}
 	if err != nil {
-		return pkix.AttributeTypeAndValue{}, fmt.Errorf("%s: what follows # is no DER in hexadecimal; a value that starts with # is written \\#", name)
+		return pkix.AttributeTypeAndValue{}, fmt.Errorf(
+			"%s: the text after # is not DER in hexadecimal; escape a # at the start of a value as \\#", name)
 	}
 	return pkix.AttributeTypeAndValue{Type: kind, Value: value}, nil
 }
 
-// trimBlanks drops blanks at the ends, but for the last one when it is escaped.
+// trimBlanks removes leading and trailing blanks, except an escaped trailing blank.
 func trimBlanks(value string) string {
 	value = strings.TrimLeft(value, " ")
 	trimmed := strings.TrimRight(value, " ")
@@ -111,14 +117,14 @@ func trimBlanks(value string) string {
 	return trimmed
 }
 
-// unescape undoes RFC 4514 §2.4: a backslash before a special character, or before two hexadecimal
-// digits that are a byte of UTF-8.
+// unescape removes the escapes of RFC 4514 §2.4: a backslash before a special character, or before
+// two hexadecimal digits of a UTF-8 byte.
 func unescape(value string) (string, error) {
 	var out strings.Builder
 	for i := 0; i < len(value); i++ {
 		c := value[i]
 		if strings.IndexByte(`"+;<>`, c) >= 0 {
-			return "", fmt.Errorf(`%q has to be written \%c`, c, c)
+			return "", fmt.Errorf(`%q must be escaped as \%c`, c, c)
 		}
 		if c != '\\' {
 			out.WriteByte(c)
@@ -127,13 +133,15 @@ func unescape(value string) (string, error) {
 		i++
 		switch {
 		case i == len(value):
-			return "", errors.New(`a backslash stands at the end; it is written \\`)
+			return "", errors.New(`a backslash at the end must be escaped as \\`)
 		case strings.IndexByte(`"+,;<>\ #=`, value[i]) >= 0:
 			out.WriteByte(value[i])
 		default:
 			decoded, err := hex.DecodeString(value[i:min(i+2, len(value))])
 			if err != nil || len(decoded) != 1 {
-				return "", errors.New(`a backslash stands before a special character or two hexadecimal digits; itself it is written \\`)
+				return "", errors.New(
+					`a backslash must precede a special character or two hexadecimal digits; escape ` +
+						`the backslash itself as \\`)
 			}
 			out.Write(decoded)
 			i++
@@ -142,7 +150,8 @@ func unescape(value string) (string, error) {
 	return out.String(), nil
 }
 
-// checkValue holds values to the sizes of RFC 5280 appendix A.1, beyond which CAs refuse a request.
+// checkValue validates a value. The maximum lengths are those of RFC 5280 appendix A.1, because CAs
+// reject requests with longer values.
 func checkValue(name, value string) error {
 	length := utf8.RuneCountInString(value)
 	longest := 0
@@ -158,22 +167,23 @@ func checkValue(name, value string) error {
 	case !utf8.ValidString(value):
 		return errors.New("is not UTF-8")
 	case value == "":
-		return errors.New("has no value: leave it out, or give one")
+		return errors.New("has no value: remove it, or specify a value")
 	case strings.ContainsFunc(value, unicode.IsControl):
-		return errors.New("has a control character, which CAs refuse")
+		return errors.New("has a control character, which CAs reject")
 	case name == "C" && (length != 2 || strings.Trim(value, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") != ""):
 		return fmt.Errorf("is %s: a country has two capital letters (ISO 3166), for example DE", quoted(value))
 	case longest > 0 && length > longest:
 		return fmt.Errorf("has %d characters; X.509 allows %d", length, longest)
-	case (name == "DC" || name == "emailAddress") && strings.ContainsFunc(value, func(r rune) bool { return r > unicode.MaxASCII }):
-		return errors.New("has characters beyond ASCII, which it can't have")
+	case (name == "DC" || name == "emailAddress") &&
+		strings.ContainsFunc(value, func(r rune) bool { return r > unicode.MaxASCII }):
+		return errors.New("has non-ASCII characters, which are not allowed")
 	}
 	return nil
 }
 
-// encodable is the value in the string type of its attribute: IA5String for these two (RFC 4519
-// §2.4, RFC 2985 §5.2.1), else what encoding/asn1 chooses, which is PrintableString where that is
-// enough and UTF8String where it isn't.
+// encodable returns the value in the string type of its attribute: IA5String for DC and
+// emailAddress (RFC 4519 §2.4, RFC 2985 §5.2.1). For others, encoding/asn1 chooses PrintableString
+// if possible, otherwise UTF8String.
 func encodable(kind asn1.ObjectIdentifier, value string) any {
 	switch shortName(kind) {
 	case "DC", "emailAddress":
@@ -182,7 +192,7 @@ func encodable(kind asn1.ObjectIdentifier, value string) any {
 	return value
 }
 
-// attributeType is the type of a name as people write it.
+// attributeType returns the attribute type for a name, which is case-insensitive, or a dotted OID.
 func attributeType(name string) (asn1.ObjectIdentifier, bool) {
 	if strings.EqualFold(name, "E") {
 		name = "emailAddress"
@@ -207,7 +217,21 @@ func attributeType(name string) (asn1.ObjectIdentifier, bool) {
 
 func namedAttributes() []asn1.ObjectIdentifier {
 	return []asn1.ObjectIdentifier{
-		{2, 5, 4, 3}, {2, 5, 4, 6}, {2, 5, 4, 7}, {2, 5, 4, 8}, {2, 5, 4, 9}, {2, 5, 4, 10}, {2, 5, 4, 11}, {2, 5, 4, 5},
-		{0, 9, 2342, 19200300, 100, 1, 1}, {0, 9, 2342, 19200300, 100, 1, 25}, {1, 2, 840, 113549, 1, 9, 1},
+		{
+			2,
+			5,
+			4,
+			3,
+		},
+		{2, 5, 4, 6},
+		{2, 5, 4, 7},
+		{2, 5, 4, 8},
+		{2, 5, 4, 9},
+		{2, 5, 4, 10},
+		{2, 5, 4, 11},
+		{2, 5, 4, 5},
+		{0, 9, 2342, 19200300, 100, 1, 1},
+		{0, 9, 2342, 19200300, 100, 1, 25},
+		{1, 2, 840, 113549, 1, 9, 1},
 	}
 }

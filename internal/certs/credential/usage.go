@@ -8,22 +8,22 @@ import (
 	"strings"
 )
 
-// judgeUsage reports whether the extensions of a certificate allow a TLS client. An extension that
-// is not there rules nothing out. The rules are those of OpenSSL's "verify -purpose sslclient",
-// which most servers apply, but for
-//   - anyExtendedKeyUsage, which is accepted, as RFC 5280 §4.2.1.12 allows and Go and Java servers
-//     do;
-//   - a key usage of keyAgreement without digitalSignature, which is refused: TLS 1.3 forbids it
-//     (RFC 8446 §4.4.2.2), and in TLS 1.2 it is for static Diffie-Hellman, which no sidecar offers.
-func judgeUsage(p part, leaf *x509.Certificate) []Problem {
+// checkUsage validates that the extensions of a certificate allow a TLS client. A missing extension
+// allows everything. The rules are those of OpenSSL's "verify -purpose sslclient", which most
+// servers apply, with two exceptions:
+//   - anyExtendedKeyUsage is accepted, as RFC 5280 §4.2.1.12 allows and Go and Java servers do.
+//   - keyAgreement without digitalSignature is refused: TLS 1.3 forbids it (RFC 8446 §4.4.2.2), and
+//     in TLS 1.2 it is for static Diffie-Hellman, which the sidecar doesn't support.
+func checkUsage(p part, leaf *x509.Certificate) []Problem {
 	var problems []Problem
 	object := func(format string, args ...any) {
 		problems = append(problems, Problem{NotForClientAuth, p.key, fmt.Sprintf(
-			"%s may not be used as a client (%s): %s", p, identify(leaf), fmt.Sprintf(format, args...))})
+			"%s can't be used as a TLS client (%s): %s", p, identify(leaf), fmt.Sprintf(format, args...))})
 	}
 
 	if _, found := extension(leaf, 2, 5, 29, 37); found &&
-		!slices.Contains(leaf.ExtKeyUsage, x509.ExtKeyUsageClientAuth) && !slices.Contains(leaf.ExtKeyUsage, x509.ExtKeyUsageAny) {
+		!slices.Contains(leaf.ExtKeyUsage,
+			x509.ExtKeyUsageClientAuth) && !slices.Contains(leaf.ExtKeyUsage, x509.ExtKeyUsageAny) {
 		object("its extended key usage is %s; it must be clientAuth", Printable(extendedKeyUsages(leaf)))
 	}
 	if _, found := extension(leaf, 2, 5, 29, 15); found && leaf.KeyUsage&x509.KeyUsageDigitalSignature == 0 {
@@ -31,7 +31,7 @@ func judgeUsage(p part, leaf *x509.Certificate) []Problem {
 	}
 	// https://docs.oracle.com/cd/E19957-01/816-5533-10/ext.htm#1023061
 	if value, found := extension(leaf, 2, 16, 840, 1, 113730, 1, 1); found && !netscapeClient(value) {
-		object("its Netscape certificate type leaves out SSL client")
+		object("its Netscape certificate type doesn't include SSL client")
 	}
 	return problems
 }
@@ -62,8 +62,8 @@ func extendedKeyUsages(certificate *x509.Certificate) string {
 	return list(names)
 }
 
-// extendedKeyUsage is the name that RFC 5280 §4.2.1.12 gives a purpose, or OpenSSL when the RFC has
-// none.
+// extendedKeyUsage returns the name of a purpose in RFC 5280 §4.2.1.12, or in OpenSSL if the RFC
+// has none.
 func extendedKeyUsage(usage x509.ExtKeyUsage) string {
 	switch usage {
 	case x509.ExtKeyUsageServerAuth:
@@ -81,7 +81,7 @@ func extendedKeyUsage(usage x509.ExtKeyUsage) string {
 	}
 }
 
-// keyUsages are the names that RFC 5280 §4.2.1.3 gives the bits.
+// keyUsages returns the names of the bits in RFC 5280 §4.2.1.3.
 func keyUsages(usage x509.KeyUsage) string {
 	var names []string
 	for bit, name := range []string{

@@ -7,21 +7,21 @@ import (
 	"io"
 )
 
-// maxDepth bounds how deep values lie in one another, and with it the work: each level copies what
-// is in it. The deepest layer of what NSS writes has 11 levels.
+// maxDepth is the maximum nesting depth of values. It limits the work, because each level copies
+// its content. Files of NSS have at most 11 levels.
 const maxDepth = 32
 
-// indefinite is the length that an end-of-contents takes the place of (X.690 §8.1.3.6).
+// indefinite is the length of a value that ends with end-of-contents (X.690 §8.1.3.6).
 const indefinite = -1
 
 var errBER = errors.New("pfx: neither DER nor the BER that PKCS#12 files are written in")
 
-// ToDER brings the first value of ber to DER, and returns what lies behind that value. Lengths
-// become definite and minimal, and octet strings in pieces become one, the implicitly tagged one of
-// an EncryptedContentInfo (RFC 5652 §8) among them. What DER asks of primitive values is left to
-// who reads them. DER comes back as it is. The error is [io.ErrUnexpectedEOF] where ber ends before
-// the value does; all else that is not of these forms is an error as well, tags of several bytes
-// and strings in pieces of other types among it. The work and the memory grow linearly with ber.
+// ToDER converts the first value in ber to DER, and returns the rest after it. Lengths become
+// definite and minimal. Constructed octet strings become primitive, including the implicitly tagged
+// one of an EncryptedContentInfo (RFC 5652 §8). ToDER doesn't validate the content of primitive
+// values. DER is returned unchanged. The error is [io.ErrUnexpectedEOF] if ber ends before the
+// value. All other encodings are also errors, such as tags of several bytes and constructed strings
+// of other types. Time and memory grow linearly with ber.
 func ToDER(ber []byte) (der, rest []byte, err error) {
 	value, rest, err := readValue(ber, 0)
 	if err != nil {
@@ -31,7 +31,7 @@ func ToDER(ber []byte) (der, rest []byte, err error) {
 	return der, rest, err
 }
 
-// readValue reads one value, whose content it brings to DER.
+// readValue reads one value, and converts its content to DER.
 func readValue(ber []byte, depth int) (value asn1.RawValue, rest []byte, err error) {
 	if len(ber) < 2 {
 		return value, nil, io.ErrUnexpectedEOF
@@ -54,7 +54,7 @@ func readValue(ber []byte, depth int) (value asn1.RawValue, rest []byte, err err
 		value.Bytes, _, err = readValues(rest[:length], depth+1, false)
 		rest = rest[length:]
 		if errors.Is(err, io.ErrUnexpectedEOF) {
-			// It is all there, but longer within than without.
+			// The value is complete, but its content is longer than its length.
 			err = errBER
 		}
 	default:
@@ -66,8 +66,8 @@ func readValue(ber []byte, depth int) (value asn1.RawValue, rest []byte, err err
 	return value, rest, err
 }
 
-// isKnown reports whether the layers of a PKCS#12 file have values of such a tag: of one byte, and
-// of the universal ones those in pieces only that DER has in pieces, and octet strings.
+// isKnown reports whether a PKCS#12 file can contain the tag of value. The tag must have one byte.
+// A constructed universal value must be of a type that is constructed in DER, or an octet string.
 func isKnown(value asn1.RawValue) bool {
 	if value.Tag == 0x1f {
 		return false
@@ -76,7 +76,7 @@ func isKnown(value asn1.RawValue) bool {
 		return true
 	}
 	switch value.Tag {
-	case 0: // The end of contents, which is none of the contents.
+	case 0: // End-of-contents is not a value.
 		return false
 	case asn1.TagOctetString:
 		return true
@@ -87,7 +87,7 @@ func isKnown(value asn1.RawValue) bool {
 	}
 }
 
-// readLength reads a length of any form of X.690 §8.1.3 in at most four bytes.
+// readLength reads a length in any form of X.690 §8.1.3, with at most four bytes.
 func readLength(ber []byte) (length int64, rest []byte, err error) {
 	first, rest := ber[0], ber[1:]
 	octets := int(first & 0x7f)
@@ -107,8 +107,8 @@ func readLength(ber []byte) (length int64, rest []byte, err error) {
 	return length, rest[octets:], nil
 }
 
-// readValues reads the values in a value, and returns them in DER: up to the end of contents, or
-// all of ber.
+// readValues reads the values inside a value, up to end-of-contents or all of ber, and returns them
+// in DER.
 func readValues(ber []byte, depth int, untilEnd bool) (der, rest []byte, err error) {
 	var identifiers []byte
 	for untilEnd || len(ber) > 0 {
@@ -119,8 +119,8 @@ func readValues(ber []byte, depth int, untilEnd bool) (der, rest []byte, err err
 		if err != nil {
 			return nil, nil, err
 		}
-		// EncryptedContentInfo is the one structure of these layers whose [0] is IMPLICIT, behind an
-		// object identifier and a sequence.
+		// EncryptedContentInfo is the only structure here with an IMPLICIT [0], after an object
+		// identifier and a sequence.
 		if identifiers = append(identifiers, ber[0]); bytes.Equal(identifiers, []byte{0x06, 0x30, 0xa0}) {
 			if value, err = join(value); err != nil {
 				return nil, nil, err
@@ -135,7 +135,7 @@ func readValues(ber []byte, depth int, untilEnd bool) (der, rest []byte, err err
 	return der, nil, nil
 }
 
-// join makes one octet string of one in pieces, whose pieces are in DER.
+// join converts a constructed octet string with segments in DER to a primitive one.
 func join(value asn1.RawValue) (asn1.RawValue, error) {
 	var octets []byte
 	for rest := value.Bytes; len(rest) > 0; {

@@ -16,7 +16,7 @@ import (
 
 func TestToDER(t *testing.T) {
 	const strange, short = "pfx: neither DER nor the BER that PKCS#12 files are written in", "unexpected EOF"
-	// The values are in hexadecimal, with blanks as the reader likes.
+	// The values are in hexadecimal, with blanks for readability.
 	nested := func(levels int, begin, within, end string) string {
 		return strings.Repeat(begin, levels) + within + strings.Repeat(end, levels)
 	}
@@ -25,22 +25,40 @@ func TestToDER(t *testing.T) {
 		ber  string
 		want result
 	}{
-		"DER":                            {ber: "30 08 020103 a0030c0141", want: result{DER: "3008020103a0030c0141"}},
-		"what lies behind it":            {ber: "0500 ffff", want: result{DER: "0500", Rest: "ffff"}},
-		"an indefinite length":           {ber: "3080 020103 0000", want: result{DER: "3003020103"}},
-		"an empty indefinite length":     {ber: "3080 0000", want: result{DER: "3000"}},
-		"indefinite lengths, nested":     {ber: "3080 a080 3180 0500 0000 0000 0000 04", want: result{DER: "3006a00431020500", Rest: "04"}},
-		"indefinite within definite":     {ber: "3006 3080 0500 0000", want: result{DER: "300430020500"}},
-		"definite within indefinite":     {ber: "3080 3002 0500 0000", want: result{DER: "300430020500"}},
-		"lengths longer than need be":    {ber: "308400000009 02810103 0482000141", want: result{DER: "3006020103040141"}},
-		"a length that needs two bytes":  {ber: "3080 0483000080" + strings.Repeat("41", 128) + " 0000", want: result{DER: "308183048180" + strings.Repeat("41", 128)}},
-		"a string in pieces":             {ber: "2480 040141 0400 04024243 0000", want: result{DER: "0403414243"}},
-		"a string in no pieces":          {ber: "2480 0000", want: result{DER: "0400"}},
-		"a string in pieces in pieces":   {ber: "2480 2406 040141 040142 040143 0000", want: result{DER: "0403414243"}},
-		"pieces of a definite length":    {ber: "2406 040141 040142", want: result{DER: "04024142"}},
-		"encrypted content in pieces":    {ber: "3080 060101 3000 a080 040141 040142 0000 0000", want: result{DER: "3009060101300080024142"}},
-		"encrypted content in one":       {ber: "3080 060101 3000 800141 0000", want: result{DER: "3008060101" + "3000800141"}},
-		"explicitly tagged content":      {ber: "3080 060101 a080 2480 040141 0000 0000 0000", want: result{DER: "3008060101a003040141"}},
+		"DER":                        {ber: "30 08 020103 a0030c0141", want: result{DER: "3008020103a0030c0141"}},
+		"what lies behind it":        {ber: "0500 ffff", want: result{DER: "0500", Rest: "ffff"}},
+		"an indefinite length":       {ber: "3080 020103 0000", want: result{DER: "3003020103"}},
+		"an empty indefinite length": {ber: "3080 0000", want: result{DER: "3000"}},
+		"indefinite lengths, nested": {
+			ber:  "3080 a080 3180 0500 0000 0000 0000 04",
+			want: result{DER: "3006a00431020500", Rest: "04"},
+		},
+		"indefinite within definite": {ber: "3006 3080 0500 0000", want: result{DER: "300430020500"}},
+		"definite within indefinite": {ber: "3080 3002 0500 0000", want: result{DER: "300430020500"}},
+		"lengths longer than need be": {
+			ber:  "308400000009 02810103 0482000141",
+			want: result{DER: "3006020103040141"},
+		},
+		"a length that needs two bytes": {
+			ber:  "3080 0483000080" + strings.Repeat("41", 128) + " 0000",
+			want: result{DER: "308183048180" + strings.Repeat("41", 128)},
+		},
+		"a string in pieces":           {ber: "2480 040141 0400 04024243 0000", want: result{DER: "0403414243"}},
+		"a string in no pieces":        {ber: "2480 0000", want: result{DER: "0400"}},
+		"a string in pieces in pieces": {ber: "2480 2406 040141 040142 040143 0000", want: result{DER: "0403414243"}},
+		"pieces of a definite length":  {ber: "2406 040141 040142", want: result{DER: "04024142"}},
+		"encrypted content in pieces": {
+			ber:  "3080 060101 3000 a080 040141 040142 0000 0000",
+			want: result{DER: "3009060101300080024142"},
+		},
+		"encrypted content in one": {
+			ber:  "3080 060101 3000 800141 0000",
+			want: result{DER: "3008060101" + "3000800141"},
+		},
+		"explicitly tagged content": {
+			ber:  "3080 060101 a080 2480 040141 0000 0000 0000",
+			want: result{DER: "3008060101a003040141"},
+		},
 		"encrypted content of no string": {ber: "3080 060101 3000 a080 020103 0000 0000", want: result{Err: strange}},
 		"no string among the pieces":     {ber: "2480 040141 020103 0000", want: result{Err: strange}},
 		"a text in pieces":               {ber: "2c80 0c0141 0000", want: result{Err: strange}},
@@ -88,7 +106,7 @@ func TestToDER(t *testing.T) {
 	}
 }
 
-// derNested is an empty sequence in so many others.
+// derNested returns an empty sequence nested in other sequences.
 func derNested(levels int) string {
 	value := []byte{0x30, 0}
 	for range levels {
@@ -97,20 +115,22 @@ func derNested(levels int) string {
 	return hex.EncodeToString(value)
 }
 
-// isDER says, with the words of encoding/asn1, whether content is values in DER of the tags that
-// PKCS#12 has, with no octet string in pieces.
+// isDER reports whether content is a sequence of DER values with tags of PKCS#12 and without
+// constructed octet strings, according to encoding/asn1.
 func isDER(content []byte) bool {
 	var identifiers []byte
 	for len(content) > 0 {
-		// What is EXPLICIT there in another structure can't be told from the IMPLICIT [0] of an
+		// An EXPLICIT tag in another structure can't be distinguished from the IMPLICIT [0] of an
 		// EncryptedContentInfo.
 		if identifiers = append(identifiers, content[0]); string(identifiers) == "\x06\x30\xa0" {
 			return false
 		}
 		var value asn1.RawValue
 		rest, err := asn1.Unmarshal(content, &value)
-		if err != nil || value.Class == asn1.ClassUniversal && value.IsCompound != (value.Tag == asn1.TagSequence || value.Tag == asn1.TagSet) ||
-			value.Tag >= 0x1f || value.IsCompound && !isDER(value.Bytes) {
+		if err != nil || value.Class == asn1.ClassUniversal &&
+			value.IsCompound != (value.Tag == asn1.TagSequence || value.Tag == asn1.TagSet) ||
+			value.Tag >= 0x1f ||
+			value.IsCompound && !isDER(value.Bytes) {
 			return false
 		}
 		content = rest
@@ -118,8 +138,8 @@ func isDER(content []byte) bool {
 	return true
 }
 
-// FuzzToDER: what comes out is DER for encoding/asn1 and stays as it is, and DER comes out as it
-// went in.
+// FuzzToDER checks that the output is DER for encoding/asn1, that converting it again doesn't
+// change it, and that DER input is returned unchanged.
 func FuzzToDER(f *testing.F) {
 	files, err := filepath.Glob("../credential/testdata/pkcs12/*.p12")
 	if err != nil || len(files) == 0 {
@@ -135,7 +155,8 @@ func FuzzToDER(f *testing.F) {
 			f.Add(inner[2:])
 		}
 	}
-	for _, seed := range []string{"\x30\x80\x06\x01\x01\x30\x00\xa0\x80\x04\x01A\x04\x00\x00\x00\x00\x00", "\x24\x80\x24\x03\x04\x01A\x04\x82\x00\x01B\x00\x00", "\x30\x84\xff\xff\xff\xff"} {
+	for _, seed := range []string{"\x30\x80\x06\x01\x01\x30\x00\xa0\x80\x04\x01A\x04\x00\x00\x00\x00\x00",
+		"\x24\x80\x24\x03\x04\x01A\x04\x82\x00\x01B\x00\x00", "\x30\x84\xff\xff\xff\xff"} {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, ber []byte) {

@@ -5,7 +5,7 @@ import (
 	"encoding/asn1"
 )
 
-// contentInfo is a ContentInfo of RFC 5652 §3. The bytes of Content are the value.
+// contentInfo is a ContentInfo of RFC 5652 §3. Content.Bytes is the value.
 type contentInfo struct {
 	Type    asn1.ObjectIdentifier
 	Content asn1.RawValue `asn1:"tag:0,explicit,optional"`
@@ -34,14 +34,15 @@ type encryptedData struct {
 	}
 }
 
-// ContentIterations is the largest number of rounds that the contents of a file in DER take, as far
-// as it can be told without the password: of encrypted contents, and of encrypted keys that don't
-// lie in one of those. It is 0 where the structure can't be read.
+// ContentIterations returns the highest iteration count in the contents of a file in DER that is
+// readable without the password: those of encrypted contents, and those of encrypted keys outside
+// encrypted contents. It returns 0 if the structure is unreadable.
 func ContentIterations(der []byte) int {
 	var pfx file
 	var authSafe data
 	var contents []contentInfo
-	if !unmarshal(der, &pfx) || !unmarshal(pfx.AuthSafe.FullBytes, &authSafe) || !unmarshal(authSafe.Content, &contents) {
+	if !unmarshal(der, &pfx) || !unmarshal(pfx.AuthSafe.FullBytes, &authSafe) ||
+		!unmarshal(authSafe.Content, &contents) {
 		return 0
 	}
 	most := 0
@@ -77,11 +78,11 @@ func bagIterations(der []byte) int {
 	return most
 }
 
-// algorithmIterations reads the rounds of PBES2 (RFC 8018 appendix A.4) or of an algorithm of RFC
-// 7292 appendix C.
+// algorithmIterations returns the iteration count of PBES2 (RFC 8018 appendix A.4) or of an
+// algorithm in RFC 7292 appendix C.
 func algorithmIterations(algorithm pkix.AlgorithmIdentifier) int {
 	if algorithm.Algorithm.Equal(asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 5, 13}) {
-		// PBES2 begins as PBMAC1 does.
+		// The parameters of PBES2 begin like those of PBMAC1.
 		return pbmac1Iterations(algorithm.Parameters)
 	}
 	var parameters struct {

@@ -1,5 +1,5 @@
-// Package pfx reads the outside of a PKCS#12 file (RFC 7292), the PFX, and brings a file in BER to
-// DER. It knows nothing of keys and certificates.
+// Package pfx reads the PFX, the outer structure of a PKCS#12 file (RFC 7292), and converts files
+// from BER to DER. It doesn't decode keys and certificates.
 //
 // RFC 7292 §3.1 allows BER. NSS (https://github.com/nss-dev/nss/blob/master/lib/pkcs12/p12e.c)
 // writes it, for Firefox, Thunderbird and pk12util.
@@ -33,22 +33,22 @@ type macData struct {
 	Iterations int `asn1:"optional,default:1"`
 }
 
-// data is a ContentInfo of the type data (RFC 5652 §4), as which the AuthenticatedSafe lies in a
-// file with a password.
+// data is a ContentInfo of the type data (RFC 5652 §4). In a file with a password, it contains the
+// AuthenticatedSafe.
 type data struct {
 	Type    asn1.ObjectIdentifier
 	Content []byte `asn1:"tag:0,explicit"`
 }
 
-// Iterations is how many rounds the MAC of a file in DER takes, which anybody can set who sends a
-// file. [ContentIterations] are those behind the MAC. It is 0 where the structure can't be read;
-// the decoder says so then.
+// Iterations returns the iteration count of the MAC of a file in DER. The file is untrusted, so the
+// count must be checked. [ContentIterations] returns the counts of the contents. Iterations returns
+// 0 if the structure is unreadable. The decoder then returns an error.
 func Iterations(der []byte) int {
 	var pfx file
 	if _, err := asn1.Unmarshal(der, &pfx); err != nil {
 		return 0
 	}
-	// PBMAC1 has its own number, and the other means nothing then (RFC 9579).
+	// PBMAC1 has its own iteration count, and ignores the other one (RFC 9579).
 	if isPBMAC1(pfx.MAC) {
 		return pbmac1Iterations(pfx.MAC.Digest.Algorithm.Parameters)
 	}
@@ -59,7 +59,7 @@ func isPBMAC1(mac macData) bool {
 	return mac.Digest.Algorithm.Algorithm.Equal(asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 5, 14})
 }
 
-// pbmac1Iterations reads the number of rounds of PBKDF2 in the parameters of PBMAC1 (RFC 8018
+// pbmac1Iterations returns the iteration count of PBKDF2 in the parameters of PBMAC1 (RFC 8018
 // appendix A.2 and A.5).
 func pbmac1Iterations(parameters asn1.RawValue) int {
 	var mac struct {
@@ -77,13 +77,13 @@ func pbmac1Iterations(parameters asn1.RawValue) int {
 	return mac.Derivation.Parameters.Iterations
 }
 
-// Rewrite takes a file in DER, as [ToDER] returns it, and brings the AuthenticatedSafe in it to DER
-// as well. The MAC is over the bytes that were there before: it is verified with the password, and
-// one that fits what is there now takes its place. The new one has a single round, so the result is
-// for a decoder alone and must not be stored. A file whose AuthenticatedSafe is in DER comes back
-// as it is, with its MAC, and so does one that can't be read, for which the decoder has the words.
-// The errors are [pkcs12.ErrIncorrectPassword], and [pkcs12.NotImplementedError] for PBMAC1 over
-// BER, which pk12util writes in FIPS mode or when told to
+// Rewrite converts the AuthenticatedSafe in a file to DER. The file must be in DER, as [ToDER]
+// returns it. The MAC is computed over the original bytes. Therefore Rewrite verifies it with the
+// password, and replaces it with a MAC over the new bytes. The new MAC has a single iteration, so
+// the result is only for a decoder and must not be stored. Rewrite returns a file unchanged if its
+// AuthenticatedSafe is in DER, or if it is unreadable, so that the decoder returns the error. The
+// errors are [pkcs12.ErrIncorrectPassword], and [pkcs12.NotImplementedError] for PBMAC1 over BER,
+// which pk12util writes in FIPS mode or on request
 // (https://github.com/nss-dev/nss/blob/master/cmd/pk12util/pk12util.c).
 func Rewrite(der []byte, password string) ([]byte, error) {
 	pfx, authSafe, content, ok := openBER(der)
@@ -93,13 +93,15 @@ func Rewrite(der []byte, password string) ([]byte, error) {
 	}
 	if len(pfx.MAC.Digest.Algorithm.Algorithm) > 0 {
 		if isPBMAC1(pfx.MAC) {
-			return nil, pkcs12.NotImplementedError("PBMAC1 over content in BER; export it again with another MAC, for example pk12util -o FILE -n NAME -M SHA-256")
+			return nil, pkcs12.NotImplementedError(
+				"PBMAC1 over content in BER; export it again with another MAC, for example pk12util " +
+					"-o FILE -n NAME -M SHA-256")
 		}
 		hash, known := digestOf(pfx.MAC.Digest.Algorithm.Algorithm)
 		if !known {
 			return der, nil
 		}
-		// Some write an empty password as no bytes, without the two zeros of its end.
+		// Some tools encode an empty password as no bytes, without the two terminating zeros.
 		verified := verify(pfx.MAC, hash, authSafe.Content, encoded)
 		if !verified && password == "" {
 			encoded = nil
@@ -109,7 +111,9 @@ func Rewrite(der []byte, password string) ([]byte, error) {
 			return nil, pkcs12.ErrIncorrectPassword
 		}
 		pfx.MAC.Iterations = 1
-		pfx.MAC.Digest.Algorithm = pkix.AlgorithmIdentifier{Algorithm: asn1.ObjectIdentifier{2, 16, 840, 1, 101, 3, 4, 2, 1}}
+		pfx.MAC.Digest.Algorithm = pkix.AlgorithmIdentifier{
+			Algorithm: asn1.ObjectIdentifier{2, 16, 840, 1, 101, 3, 4, 2, 1},
+		}
 		pfx.MAC.Digest.Value = sum(pfx.MAC, crypto.SHA256, content, encoded)
 	}
 	marshaled, err := asn1.Marshal(data{Type: authSafe.Type, Content: content})
@@ -120,8 +124,8 @@ func Rewrite(der []byte, password string) ([]byte, error) {
 	return asn1.Marshal(pfx)
 }
 
-// openBER reads a file whose AuthenticatedSafe is in BER, and returns that in DER as well. Of all
-// other files it says that they aren't ok.
+// openBER parses a file whose AuthenticatedSafe is in BER, and also returns the AuthenticatedSafe
+// in DER. For all other files, ok is false.
 func openBER(der []byte) (pfx file, authSafe data, content []byte, ok bool) {
 	if _, err := asn1.Unmarshal(der, &pfx); err != nil {
 		return pfx, authSafe, nil, false
@@ -143,7 +147,8 @@ func sum(mac macData, hash crypto.Hash, message, password []byte) []byte {
 	return code.Sum(nil)
 }
 
-// digestOf knows the digests that the decoder knows, which links them as well.
+// digestOf returns the hash for a digest algorithm. It supports the digests of the decoder, which
+// also links them.
 func digestOf(algorithm asn1.ObjectIdentifier) (hash crypto.Hash, known bool) {
 	switch algorithm.String() {
 	case "1.3.14.3.2.26":
@@ -156,10 +161,10 @@ func digestOf(algorithm asn1.ObjectIdentifier) (hash crypto.Hash, known bool) {
 	return 0, false
 }
 
-// MACKey derives the key of a MAC from a password in the encoding of RFC 7292 appendix B.1, as its
-// appendix B.2 does for the ID 3. The key is as long as the hash, so the steps for longer keys (6.B
-// and 6.C) are never taken. Iterations below 1 are taken for 1. It is exported to be compared with
-// another's.
+// MACKey derives the key of a MAC from a password in the encoding of RFC 7292 appendix B.1,
+// according to appendix B.2 with the ID 3. The key has the length of the hash, so the steps for
+// longer keys (6.B and 6.C) are not needed. Iterations below 1 count as 1. It is exported so that
+// tests can compare it with another implementation.
 func MACKey(hash crypto.Hash, password, salt []byte, iterations int) []byte {
 	h := hash.New()
 	h.Write(bytes.Repeat([]byte{3}, h.BlockSize()))
@@ -174,7 +179,7 @@ func MACKey(hash crypto.Hash, password, salt []byte, iterations int) []byte {
 	return key
 }
 
-// fill repeats text until it ends with a block, the last time perhaps in part.
+// fill repeats text up to the next multiple of block. The last repetition can be partial.
 func fill(text []byte, block int) []byte {
 	if len(text) == 0 {
 		return nil
@@ -183,8 +188,8 @@ func fill(text []byte, block int) []byte {
 	return bytes.Repeat(text, size/len(text)+1)[:size]
 }
 
-// encodePassword writes a password as the BMPString with two zeros at its end that RFC 7292
-// appendix B.1 wants. Characters beyond Unicode's first plane have none.
+// encodePassword encodes a password as a BMPString with two terminating zeros, as RFC 7292 appendix
+// B.1 requires. ok is false for characters outside the Unicode Basic Multilingual Plane.
 func encodePassword(password string) (encoded []byte, ok bool) {
 	for _, unit := range append(utf16.Encode([]rune(password)), 0) {
 		if utf16.IsSurrogate(rune(unit)) {

@@ -13,14 +13,16 @@ import (
 	"mtls.egress/webhook/internal/certs/pfx"
 )
 
-// TestMACKeyAgreesWithOpenSSL compares keys of random passwords and salts, the lengths around those
-// of a block among them.
+// TestMACKeyAgreesWithOpenSSL compares keys for random passwords and salts, including lengths
+// around the block size.
 func TestMACKeyAgreesWithOpenSSL(t *testing.T) {
 	program, err := exec.LookPath("openssl")
 	if err != nil {
 		t.Skip("needs the openssl command to compare with")
 	}
-	if output, err := exec.CommandContext(t.Context(), program, "kdf", "-keylen", "20", "-kdfopt", "digest:SHA1", "-kdfopt", "hexpass:0000", "-kdfopt", "hexsalt:00", "-kdfopt", "iter:1", "-kdfopt", "id:3", "PKCS12KDF").CombinedOutput(); err != nil {
+	if output, err := exec.CommandContext(t.Context(), program, "kdf", "-keylen", "20", "-kdfopt", "digest:SHA1",
+		"-kdfopt", "hexpass:0000", "-kdfopt", "hexsalt:00", "-kdfopt", "iter:1", "-kdfopt", "id:3",
+		"PKCS12KDF").CombinedOutput(); err != nil {
 		t.Skipf("this openssl has no kdf command: %s", output)
 	}
 	random := rand.New(rand.NewPCG(7292, 0))
@@ -36,17 +38,21 @@ func TestMACKeyAgreesWithOpenSSL(t *testing.T) {
 		}
 		return string(bytes)
 	}
-	for name, hash := range map[string]crypto.Hash{"SHA1": crypto.SHA1, "SHA224": crypto.SHA224, "SHA256": crypto.SHA256, "SHA384": crypto.SHA384, "SHA512": crypto.SHA512} {
+	for name, hash := range map[string]crypto.Hash{"SHA1": crypto.SHA1, "SHA224": crypto.SHA224,
+		"SHA256": crypto.SHA256, "SHA384": crypto.SHA384, "SHA512": crypto.SHA512} {
 		for range 25 {
 			password, salt, iterations := text(), text(), 1+random.IntN(50)
-			output, err := exec.CommandContext(t.Context(), program, "kdf", "-keylen", strconv.Itoa(hash.Size()), "-kdfopt", "digest:"+name, "-kdfopt", fmt.Sprintf("hexpass:%x", password),
-				"-kdfopt", fmt.Sprintf("hexsalt:%x", salt), "-kdfopt", fmt.Sprintf("iter:%d", iterations), "-kdfopt", "id:3", "PKCS12KDF").CombinedOutput()
+			output, err := exec.CommandContext(t.Context(), program, "kdf", "-keylen", strconv.Itoa(hash.Size()),
+				"-kdfopt", "digest:"+name, "-kdfopt", fmt.Sprintf("hexpass:%x", password), "-kdfopt",
+				fmt.Sprintf("hexsalt:%x", salt), "-kdfopt", fmt.Sprintf("iter:%d", iterations), "-kdfopt", "id:3",
+				"PKCS12KDF").CombinedOutput()
 			if err != nil {
 				t.Fatalf("%v\n%s", err, output)
 			}
 			want := strings.ToLower(strings.ReplaceAll(strings.TrimSpace(string(output)), ":", ""))
 			if got := hex.EncodeToString(pfx.MACKey(hash, []byte(password), []byte(salt), iterations)); got != want {
-				t.Errorf("%s of %d rounds, password %x, salt %x: %s, openssl has %s", name, iterations, password, salt, got, want)
+				t.Errorf("%s of %d rounds, password %x, salt %x: %s, openssl has %s", name, iterations, password, salt,
+					got, want)
 			}
 		}
 	}

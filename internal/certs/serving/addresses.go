@@ -7,9 +7,9 @@ import (
 	cmtls "github.com/cert-manager/cert-manager/pkg/server/tls"
 )
 
-// addressAuthority signs what stands for an IP address among the DNS names as an IP address.
-// Whoever calls a URL with an address looks for it there and nowhere else (RFC 9525 section 6.4),
-// and DynamicSource knows names only.
+// addressAuthority moves IP addresses among the DNS names to the IP addresses of the leaf. Clients
+// that call a URL with an address check only those (RFC 9525 section 6.4), but DynamicSource
+// supports only DNS names.
 type addressAuthority struct {
 	cmtls.Authority
 }

@@ -9,7 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// returned is an authority that returns the template as it is.
+// returned is an authority that returns the template unchanged.
 type returned struct{ cmtls.Authority }
 
 func (returned) Sign(template *x509.Certificate) (*x509.Certificate, error) { return template, nil }
@@ -23,10 +23,25 @@ func TestAddressesAreSignedAsAddresses(t *testing.T) {
 		given []string
 		want  names
 	}{
-		"names stay names":                   {given: []string{"webhook.mtls-egress.svc", "localhost"}, want: names{DNSNames: []string{"webhook.mtls-egress.svc", "localhost"}}},
-		"addresses of both families":         {given: []string{"127.0.0.1", "::1"}, want: names{IPAddresses: []net.IP{net.ParseIP("127.0.0.1"), net.IPv6loopback}}},
-		"both keep their order":              {given: []string{"b", "10.0.0.2", "a", "10.0.0.1"}, want: names{DNSNames: []string{"b", "a"}, IPAddresses: []net.IP{net.ParseIP("10.0.0.2"), net.ParseIP("10.0.0.1")}}},
-		"what only looks like one is a name": {given: []string{"127.0.0.1.example.com", "127.0.0"}, want: names{DNSNames: []string{"127.0.0.1.example.com", "127.0.0"}}},
+		"names stay names": {
+			given: []string{"webhook.mtls-egress.svc", "localhost"},
+			want:  names{DNSNames: []string{"webhook.mtls-egress.svc", "localhost"}},
+		},
+		"addresses of both families": {
+			given: []string{"127.0.0.1", "::1"},
+			want:  names{IPAddresses: []net.IP{net.ParseIP("127.0.0.1"), net.IPv6loopback}},
+		},
+		"both keep their order": {
+			given: []string{"b", "10.0.0.2", "a", "10.0.0.1"},
+			want: names{
+				DNSNames:    []string{"b", "a"},
+				IPAddresses: []net.IP{net.ParseIP("10.0.0.2"), net.ParseIP("10.0.0.1")},
+			},
+		},
+		"what only looks like one is a name": {
+			given: []string{"127.0.0.1.example.com", "127.0.0"},
+			want:  names{DNSNames: []string{"127.0.0.1.example.com", "127.0.0"}},
+		},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

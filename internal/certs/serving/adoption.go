@@ -8,21 +8,27 @@ import (
 	"time"
 )
 
-// errNoLeaf says why there is no certificate in the first moments, or when the CA's Secret cannot
-// be read or written.
-var errNoLeaf = errors.New("not signed yet: waiting for the CA's Secret; the log has the reason when this lasts")
+// errNoLeaf is the error right after the start, or if the Secret of the CA can't be read or
+// written.
+var errNoLeaf = errors.New("not signed yet: waiting for the CA's Secret; if this persists, see the log for the reason")
 
-// choose is the certificate to serve: the one in use, or the newest one. The newest waits while the
-// API server may not trust it yet and the one in use still works. That is, it waits
-//   - until the caBundle holds its issuer, and
-//   - for delay after both it was signed and the caBundle was seen to hold its issuer, since when
-//     is told,
+// choose returns the certificate to serve: the one in use, or the newest one. The newest one waits
+// while the API server might not trust it yet and the one in use still works. It waits
+//   - until the caBundle contains its issuer, and
+//   - until delay has passed since it was signed and since held, when the caBundle was first seen
+//     with its issuer,
 //
-// but not longer than the one in use is valid and its issuer is in the caBundle.
+// but only as long as the one in use is valid and its issuer is in the caBundle.
 //
-// holdsIssuer says why the caBundle does not hold a certificate's issuer. The error says why
-// nothing is chosen; it is nil when something is.
-func choose(inUse, newest *tls.Certificate, held time.Time, holdsIssuer func(*tls.Certificate) error, delay time.Duration, now time.Time) (*tls.Certificate, error) {
+// holdsIssuer returns an error if the caBundle doesn't contain the issuer of a certificate. choose
+// returns an error only if there is no certificate to serve.
+func choose(
+	inUse, newest *tls.Certificate,
+	held time.Time,
+	holdsIssuer func(*tls.Certificate) error,
+	delay time.Duration,
+	now time.Time,
+) (*tls.Certificate, error) {
 	if newest == inUse {
 		newest = nil
 	}
@@ -45,14 +51,15 @@ func choose(inUse, newest *tls.Certificate, held time.Time, holdsIssuer func(*tl
 	return newest, nil
 }
 
-// validAt compares with the wall clock: the times of a certificate carry no monotonic reading,
-// which stands still while a machine sleeps.
+// validAt returns an error if leaf is not valid now. It compares with the wall clock: the times of
+// a certificate have no monotonic clock reading, which stops while a machine sleeps.
 func validAt(leaf *x509.Certificate, now time.Time) error {
 	switch {
 	case now.After(leaf.NotAfter):
 		return fmt.Errorf("serving certificate: expired on %s", leaf.NotAfter.UTC().Format(time.RFC3339))
 	case now.Before(leaf.NotBefore):
-		return fmt.Errorf("serving certificate: valid only from %s on; is the clock of this machine right?", leaf.NotBefore.UTC().Format(time.RFC3339))
+		return fmt.Errorf("serving certificate: not valid before %s: check the clock of this machine",
+			leaf.NotBefore.UTC().Format(time.RFC3339))
 	default:
 		return nil
 	}

@@ -28,19 +28,58 @@ func TestChoose(t *testing.T) {
 		want          *tls.Certificate
 		err           error
 	}{
-		"before the first leaf there is none":                       {err: errNoLeaf},
-		"the first leaf is used at once":                            {newest: fresh, want: fresh},
-		"the first leaf waits for the caBundle":                     {newest: fresh, distrusted: []*tls.Certificate{fresh}, err: errUnknown},
-		"the newest is in use already":                              {inUse: old, newest: old, want: old},
-		"what is in use stays when the caBundle loses its CA":       {inUse: old, newest: old, distrusted: []*tls.Certificate{old}, want: old},
-		"a fresh leaf waits while the one in use works":             {inUse: old, newest: fresh, want: old},
-		"after the delay it is used":                                {inUse: old, newest: settled, held: delay, want: settled},
-		"an older one waits for the caBundle to get about, too":     {inUse: old, newest: settled, held: delay - time.Second, want: old},
-		"it waits longer for the caBundle":                          {inUse: old, newest: settled, distrusted: []*tls.Certificate{settled}, want: old},
-		"it does not wait when the one in use has expired":          {inUse: expired, newest: fresh, want: fresh},
-		"it does not wait when the CA of the one in use is gone":    {inUse: old, newest: fresh, distrusted: []*tls.Certificate{old}, want: fresh},
-		"what is in use stays when neither is trusted":              {inUse: old, newest: fresh, distrusted: []*tls.Certificate{old, fresh}, want: old},
-		"an expired one stays until the new one can be trusted":     {inUse: expired, newest: fresh, distrusted: []*tls.Certificate{fresh}, want: expired},
+		"before the first leaf there is none": {err: errNoLeaf},
+		"the first leaf is used at once":      {newest: fresh, want: fresh},
+		"the first leaf waits for the caBundle": {
+			newest:     fresh,
+			distrusted: []*tls.Certificate{fresh},
+			err:        errUnknown,
+		},
+		"the newest is in use already": {inUse: old, newest: old, want: old},
+		"what is in use stays when the caBundle loses its CA": {
+			inUse:      old,
+			newest:     old,
+			distrusted: []*tls.Certificate{old},
+			want:       old,
+		},
+		"a fresh leaf waits while the one in use works": {inUse: old, newest: fresh, want: old},
+		"after the delay it is used": {
+			inUse:  old,
+			newest: settled,
+			held:   delay,
+			want:   settled,
+		},
+		"an older one waits for the caBundle to get about, too": {
+			inUse:  old,
+			newest: settled,
+			held:   delay - time.Second,
+			want:   old,
+		},
+		"it waits longer for the caBundle": {
+			inUse:      old,
+			newest:     settled,
+			distrusted: []*tls.Certificate{settled},
+			want:       old,
+		},
+		"it does not wait when the one in use has expired": {inUse: expired, newest: fresh, want: fresh},
+		"it does not wait when the CA of the one in use is gone": {
+			inUse:      old,
+			newest:     fresh,
+			distrusted: []*tls.Certificate{old},
+			want:       fresh,
+		},
+		"what is in use stays when neither is trusted": {
+			inUse:      old,
+			newest:     fresh,
+			distrusted: []*tls.Certificate{old, fresh},
+			want:       old,
+		},
+		"an expired one stays until the new one can be trusted": {
+			inUse:      expired,
+			newest:     fresh,
+			distrusted: []*tls.Certificate{fresh},
+			want:       expired,
+		},
 		"what is in use stays when the source loses its newest one": {inUse: old, want: old},
 	}
 	for name, test := range tests {
@@ -65,10 +104,18 @@ func TestValidAt(t *testing.T) {
 		notBefore, notAfter time.Time
 		want                string
 	}{
-		"the first second":  {notBefore: now, notAfter: now.Add(time.Hour)},
-		"the last second":   {notBefore: now.Add(-time.Hour), notAfter: now},
-		"a second too late": {notBefore: now.Add(-time.Hour), notAfter: now.Add(-time.Second), want: "serving certificate: expired on 2026-07-01T11:59:59Z"},
-		"a second too soon": {notBefore: now.Add(time.Second), notAfter: now.Add(time.Hour), want: "serving certificate: valid only from 2026-07-01T12:00:01Z on; is the clock of this machine right?"},
+		"the first second": {notBefore: now, notAfter: now.Add(time.Hour)},
+		"the last second":  {notBefore: now.Add(-time.Hour), notAfter: now},
+		"a second too late": {
+			notBefore: now.Add(-time.Hour),
+			notAfter:  now.Add(-time.Second),
+			want:      "serving certificate: expired on 2026-07-01T11:59:59Z",
+		},
+		"a second too soon": {
+			notBefore: now.Add(time.Second),
+			notAfter:  now.Add(time.Hour),
+			want:      "serving certificate: not valid before 2026-07-01T12:00:01Z: check the clock of this machine",
+		},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -25,63 +25,65 @@ import (
 )
 
 const (
-	// fieldManager is who wrote the caBundle, in managedFields.
+	// fieldManager is the field manager of the caBundle in managedFields.
 	fieldManager = "mtls-egress-webhook-ca-bundle"
-	// caKey is where DynamicAuthority puts the CA certificate.
+	// caKey is the key of the CA certificate in the Secret of DynamicAuthority.
 	caKey = "ca.crt"
-	// certificateKey is where it stands again, as the certificate of the key.
+	// certificateKey is the key of the same certificate, next to its private key.
 	certificateKey = "tls.crt"
-	// resyncPeriod is how often the bundle is judged without an event, so that expired CAs leave it.
+	// resyncPeriod is how often the bundle is checked without an event, to remove expired CAs.
 	resyncPeriod = 10 * time.Minute
-	// A write that failed is repeated after firstRetry, then after twice the time up to lastRetry.
+	// firstRetry and lastRetry are the limits of the exponential backoff after a failed write.
 	firstRetry, lastRetry = 50 * time.Millisecond, 30 * time.Second
-	// The test of the resource version fails (422) when another replica was faster; more often in a
-	// row is worth an error.
+	// routineFailures is the number of consecutive conflicts that are not logged as errors. The test
+	// of the resource version fails (422) if another replica was faster.
 	routineFailures = 3
 )
 
-// caBundle keeps the caBundle of one MutatingWebhookConfiguration. Every replica runs one:
-// admission must work before there is a leader, and all of them compute the same bundle.
+// caBundle updates the caBundle of one MutatingWebhookConfiguration. Every replica runs one,
+// because admission must work before there is a leader. All replicas compute the same bundle.
 type caBundle struct {
 	client    kubernetes.Interface
 	factories []informers.SharedInformerFactory
 	synced    []cache.InformerSynced
 	configs   admissionregistrationlisters.MutatingWebhookConfigurationLister
 	queue     workqueue.TypedRateLimitingInterface[struct{}]
-	// authorities returns the CA certificates of the newest leaf in PEM; none while there are none
-	// yet.
+	// authorities returns the CA certificates of the newest leaf in PEM, or nil if there are none yet.
 	authorities func() ([]byte, error)
 
 	configName string
 	log        logr.Logger
 }
 
-// byName lists and watches one object by field selector on its name: what RBAC's resourceNames
-// allow (https://kubernetes.io/docs/reference/access-authn-authz/rbac/#referring-to-resources).
+// byName lists and watches one object with a field selector on its name, which RBAC's resourceNames
+// require (https://kubernetes.io/docs/reference/access-authn-authz/rbac/#referring-to-resources).
 func byName(name string) informers.SharedInformerOption {
 	return informers.WithTweakListOptions(func(list *metav1.ListOptions) {
 		list.FieldSelector = fields.OneTermEqualSelector(metav1.ObjectNameField, name).String()
 	})
 }
 
-// newCABundle makes one without authorities.
+// newCABundle returns a caBundle without authorities.
 func newCABundle(client kubernetes.Interface, options Options) (*caBundle, error) {
-	factory := informers.NewSharedInformerFactoryWithOptions(client, resyncPeriod, byName(options.WebhookConfigurationName))
+	factory := informers.NewSharedInformerFactoryWithOptions(client, resyncPeriod,
+		byName(options.WebhookConfigurationName))
 	configs := factory.Admissionregistration().V1().MutatingWebhookConfigurations()
 	b := &caBundle{
-		client:     client,
-		configs:    configs.Lister(),
-		queue:      workqueue.NewTypedRateLimitingQueue(workqueue.NewTypedItemExponentialFailureRateLimiter[struct{}](firstRetry, lastRetry)),
+		client:  client,
+		configs: configs.Lister(),
+		queue: workqueue.NewTypedRateLimitingQueue(
+			workqueue.NewTypedItemExponentialFailureRateLimiter[struct{}](firstRetry, lastRetry)),
 		configName: options.WebhookConfigurationName,
 		log:        options.Logger.WithValues("mutatingWebhookConfiguration", options.WebhookConfigurationName),
 	}
 	return b, b.watch(factory, configs.Informer())
 }
 
-// useSecret takes the authorities from the Secret of the CA.
+// useSecret reads the authorities from the Secret of the CA.
 func (b *caBundle) useSecret(options Options) error {
 	factory := informers.NewSharedInformerFactoryWithOptions(b.client, resyncPeriod,
-		informers.WithNamespace(options.Namespace), byName(options.SecretName), informers.WithTransform(withoutPrivateKey))
+		informers.WithNamespace(options.Namespace), byName(options.SecretName),
+		informers.WithTransform(withoutPrivateKey))
 	secrets := factory.Core().V1().Secrets()
 	b.authorities = func() ([]byte, error) {
 		secret, err := secrets.Lister().Secrets(options.Namespace).Get(options.SecretName)
@@ -92,17 +94,17 @@ func (b *caBundle) useSecret(options Options) error {
 			return nil, err
 		}
 		if !bytes.Equal(secret.Data[caKey], secret.Data[certificateKey]) {
-			return nil, nil // the authority makes it anew; what is in it now would stay in the caBundle for long
+			return nil, nil // the authority regenerates it, and the current content would stay in the caBundle for long
 		}
 		return secret.Data[caKey], nil
 	}
 	return b.watch(factory, secrets.Informer())
 }
 
-// wake has the caBundle judged.
+// wake queues a check of the caBundle.
 func (b *caBundle) wake() { b.queue.Add(struct{}{}) }
 
-// watch has the caBundle judged when an object of the informer changes.
+// watch queues a check of the caBundle when an object of the informer changes.
 func (b *caBundle) watch(factory informers.SharedInformerFactory, informer cache.SharedIndexInformer) error {
 	handler, err := informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
 		AddFunc: func(any) { b.wake() }, UpdateFunc: func(any, any) { b.wake() }, DeleteFunc: func(any) { b.wake() },
@@ -120,7 +122,7 @@ func withoutPrivateKey(object any) (any, error) {
 	if secret, ok := object.(*corev1.Secret); ok {
 		secret.Data = map[string][]byte{caKey: secret.Data[caKey], certificateKey: secret.Data[certificateKey]}
 		secret.ManagedFields = nil
-		secret.Annotations = nil // kubectl apply keeps a copy of the whole object in one
+		secret.Annotations = nil // the annotation of kubectl apply contains the whole object
 	}
 	return object, nil
 }
@@ -143,7 +145,7 @@ func (b *caBundle) run(ctx context.Context) error {
 	}
 }
 
-// settle takes a finished item off the queue, or puts it back when it failed.
+// settle removes a finished item from the queue, or queues it again if it failed.
 func (b *caBundle) settle(item struct{}, err error) {
 	defer b.queue.Done(item)
 	if err == nil {
@@ -153,13 +155,13 @@ func (b *caBundle) settle(item struct{}, err error) {
 	failures := b.queue.NumRequeues(item) + 1
 	b.queue.AddRateLimited(item)
 	if apierrors.IsInvalid(err) && failures <= routineFailures {
-		b.log.V(1).Info("Somebody else wrote the MutatingWebhookConfiguration at the same time, will try again", "failures", failures)
+		b.log.V(1).Info("Conflict on the MutatingWebhookConfiguration, will retry", "failures", failures)
 		return
 	}
-	b.log.Error(err, "Cannot write the caBundle, will try again", "failures", failures)
+	b.log.Error(err, "Cannot write the caBundle, will retry", "failures", failures)
 }
 
-// write writes the caBundle when it is not what it should be.
+// write patches the caBundle if it is not in sync.
 func (b *caBundle) write(ctx context.Context) error {
 	authorities, err := b.authorities()
 	if err != nil || authorities == nil {
@@ -167,7 +169,7 @@ func (b *caBundle) write(ctx context.Context) error {
 	}
 	config, err := b.configs.Get(b.configName)
 	if apierrors.IsNotFound(err) {
-		b.log.V(1).Info("There is no MutatingWebhookConfiguration of this name yet")
+		b.log.V(1).Info("The MutatingWebhookConfiguration does not exist yet")
 		return nil
 	}
 	if err != nil {
@@ -176,7 +178,7 @@ func (b *caBundle) write(ctx context.Context) error {
 
 	patch, err := bundlePatch(config, authorities, time.Now())
 	if err != nil {
-		b.log.Info("The CA cannot be used, waiting for a new one", "reason", err.Error())
+		b.log.Info("The CA is not usable, waiting for a new one", "reason", err.Error())
 		return nil
 	}
 	if len(patch) == 0 {
@@ -198,10 +200,14 @@ func (b *caBundle) write(ctx context.Context) error {
 	return nil
 }
 
-// bundlePatch sets the caBundle of every webhook that has not the right one. No operations: all
-// have. It touches no other field, and applies only to the very version of config, as indices and
-// merged bundles are of that version.
-func bundlePatch(config *admissionregistrationv1.MutatingWebhookConfiguration, ca []byte, now time.Time) ([]jsonpatch.Operation, error) {
+// bundlePatch returns a JSON patch that sets the caBundle of every webhook that is not in sync. It
+// returns no operations if all are in sync. The patch changes no other field. It tests the resource
+// version of config, because the indices and the merged bundles depend on it.
+func bundlePatch(
+	config *admissionregistrationv1.MutatingWebhookConfiguration,
+	ca []byte,
+	now time.Time,
+) ([]jsonpatch.Operation, error) {
 	var patch []jsonpatch.Operation
 	for i, webhook := range config.Webhooks {
 		bundle, err := MergeBundle(webhook.ClientConfig.CABundle, ca, now)
@@ -209,22 +215,27 @@ func bundlePatch(config *admissionregistrationv1.MutatingWebhookConfiguration, c
 			return nil, err
 		}
 		if !bytes.Equal(bundle, webhook.ClientConfig.CABundle) {
-			patch = append(patch, jsonpatch.NewOperation("add", fmt.Sprintf("/webhooks/%d/clientConfig/caBundle", i), bundle))
+			patch = append(patch,
+				jsonpatch.NewOperation("add", fmt.Sprintf("/webhooks/%d/clientConfig/caBundle", i), bundle))
 		}
 	}
 	if len(patch) == 0 {
 		return nil, nil
 	}
-	return append([]jsonpatch.Operation{jsonpatch.NewOperation("test", "/metadata/resourceVersion", config.ResourceVersion)}, patch...), nil
+	return append(
+		[]jsonpatch.Operation{jsonpatch.NewOperation("test", "/metadata/resourceVersion", config.ResourceVersion)},
+		patch...), nil
 }
 
-// holdsIssuer reports whether every webhook's caBundle holds the CA that signed a certificate, or
-// one above it, and if not, why. When there is no MutatingWebhookConfiguration, no API server is
-// there to trust anything, and the answer is yes.
+// holdsIssuer returns an error if the caBundle of a webhook doesn't contain the CA that signed a
+// certificate, or a CA above it. It returns nil if the MutatingWebhookConfiguration doesn't exist,
+// because then no API server calls the webhook.
 func (b *caBundle) holdsIssuer(certificate *tls.Certificate) error {
 	for _, synced := range b.synced {
 		if !synced() {
-			return fmt.Errorf("the MutatingWebhookConfiguration %s, and the CA's Secret where there is one, have not been read yet: the service account must be allowed to list and watch them", b.configName)
+			return fmt.Errorf(
+				"the MutatingWebhookConfiguration %s, and the CA's Secret where there is one, have not been read "+
+					"yet: check that the service account may list and watch them", b.configName)
 		}
 	}
 	config, err := b.configs.Get(b.configName)
@@ -236,13 +247,16 @@ func (b *caBundle) holdsIssuer(certificate *tls.Certificate) error {
 	}
 	for _, webhook := range config.Webhooks {
 		if !holds(webhook.ClientConfig.CABundle, certificate) {
-			return fmt.Errorf("the caBundle of webhook %s in MutatingWebhookConfiguration %s does not hold the CA yet: the service account must be allowed to patch it", webhook.Name, b.configName)
+			return fmt.Errorf(
+				"the caBundle of webhook %s in MutatingWebhookConfiguration %s does not hold the CA yet: the service "+
+					"account must be allowed to patch it", webhook.Name, b.configName)
 		}
 	}
 	return nil
 }
 
-// holds compares key identifiers, which spares the signature check, and names where a CA has none.
+// holds reports whether bundle contains an issuer of certificate. It compares key identifiers,
+// which is cheaper than verifying the signature. If a key identifier is missing, it compares names.
 func holds(bundle []byte, certificate *tls.Certificate) bool {
 	chain := []*x509.Certificate{certificate.Leaf}
 	for _, der := range certificate.Certificate[min(1, len(certificate.Certificate)):] {

@@ -14,8 +14,7 @@ import (
 	"k8s.io/client-go/rest"
 )
 
-// TestBundlePatch applies the patch with the API server's own library: nothing but the bundles
-// changes.
+// TestBundlePatch applies the patch with the library of the API server. Only the bundles change.
 func TestBundlePatch(t *testing.T) {
 	now := moment()
 	ca, older := ourCA(t, now), ourCA(t, now.Add(-time.Hour))
@@ -23,13 +22,21 @@ func TestBundlePatch(t *testing.T) {
 	path := "/mutate"
 	configuration := func(bundles ...[]byte) *admissionregistrationv1.MutatingWebhookConfiguration {
 		config := &admissionregistrationv1.MutatingWebhookConfiguration{
-			ObjectMeta: metav1.ObjectMeta{Name: "0-mtls-egress-webhook", ResourceVersion: "7", Labels: map[string]string{"team": "platform"}},
+			ObjectMeta: metav1.ObjectMeta{
+				Name:            "0-mtls-egress-webhook",
+				ResourceVersion: "7",
+				Labels:          map[string]string{"team": "platform"},
+			},
 		}
 		for _, bundle := range bundles {
 			config.Webhooks = append(config.Webhooks, admissionregistrationv1.MutatingWebhook{
 				Name: "pods.mtls.egress",
 				ClientConfig: admissionregistrationv1.WebhookClientConfig{
-					Service:  &admissionregistrationv1.ServiceReference{Namespace: "mtls-egress", Name: "webhook", Path: &path},
+					Service: &admissionregistrationv1.ServiceReference{
+						Namespace: "mtls-egress",
+						Name:      "webhook",
+						Path:      &path,
+					},
 					CABundle: bundle,
 				},
 			})
@@ -40,12 +47,24 @@ func TestBundlePatch(t *testing.T) {
 		current, want [][]byte
 		operations    int
 	}{
-		"no webhooks, nothing to write":     {},
-		"all are right, nothing to write":   {current: [][]byte{ca.CertPEM, both}, want: [][]byte{ca.CertPEM, both}},
-		"an empty one is filled":            {current: [][]byte{nil}, want: [][]byte{ca.CertPEM}, operations: 2},
-		"a wrong one is put right alone":    {current: [][]byte{ca.CertPEM, older.CertPEM, nil}, want: [][]byte{ca.CertPEM, both, ca.CertPEM}, operations: 3},
-		"order and rubbish are put right":   {current: [][]byte{slices.Concat(older.CertPEM, []byte("rubbish\n"), ca.CertPEM)}, want: [][]byte{both}, operations: 2},
-		"every webhook gets its own bundle": {current: [][]byte{older.CertPEM, nil}, want: [][]byte{both, ca.CertPEM}, operations: 3},
+		"no webhooks, nothing to write":   {},
+		"all are right, nothing to write": {current: [][]byte{ca.CertPEM, both}, want: [][]byte{ca.CertPEM, both}},
+		"an empty one is filled":          {current: [][]byte{nil}, want: [][]byte{ca.CertPEM}, operations: 2},
+		"a wrong one is put right alone": {
+			current:    [][]byte{ca.CertPEM, older.CertPEM, nil},
+			want:       [][]byte{ca.CertPEM, both, ca.CertPEM},
+			operations: 3,
+		},
+		"order and rubbish are put right": {
+			current:    [][]byte{slices.Concat(older.CertPEM, []byte("rubbish\n"), ca.CertPEM)},
+			want:       [][]byte{both},
+			operations: 2,
+		},
+		"every webhook gets its own bundle": {
+			current:    [][]byte{older.CertPEM, nil},
+			want:       [][]byte{both, ca.CertPEM},
+			operations: 3,
+		},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -94,7 +113,9 @@ func TestBundlePatch(t *testing.T) {
 }
 
 func TestBundlePatchRefusesAnUnusableCA(t *testing.T) {
-	config := &admissionregistrationv1.MutatingWebhookConfiguration{Webhooks: make([]admissionregistrationv1.MutatingWebhook, 1)}
+	config := &admissionregistrationv1.MutatingWebhookConfiguration{
+		Webhooks: make([]admissionregistrationv1.MutatingWebhook, 1),
+	}
 	if operations, err := bundlePatch(config, nil, moment()); err == nil || operations != nil {
 		t.Errorf("got %v, %v", operations, err)
 	}
@@ -102,13 +123,19 @@ func TestBundlePatchRefusesAnUnusableCA(t *testing.T) {
 
 func TestCacheHoldsNoPrivateKey(t *testing.T) {
 	got, err := withoutPrivateKey(&corev1.Secret{
-		ObjectMeta: metav1.ObjectMeta{Name: "ca", Annotations: map[string]string{"kubectl.kubernetes.io/last-applied-configuration": "the key again"}},
-		Data:       map[string][]byte{"ca.crt": []byte("ca"), "tls.crt": []byte("ca"), "tls.key": []byte("key")},
+		ObjectMeta: metav1.ObjectMeta{
+			Name:        "ca",
+			Annotations: map[string]string{"kubectl.kubernetes.io/last-applied-configuration": "the key again"},
+		},
+		Data: map[string][]byte{"ca.crt": []byte("ca"), "tls.crt": []byte("ca"), "tls.key": []byte("key")},
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "ca"}, Data: map[string][]byte{"ca.crt": []byte("ca"), "tls.crt": []byte("ca")}}
+	want := &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Name: "ca"},
+		Data:       map[string][]byte{"ca.crt": []byte("ca"), "tls.crt": []byte("ca")},
+	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
@@ -132,12 +159,15 @@ the duration of the serving certificate is 48h0m0s, it must be less than a third
 
 func TestCheckBeforeStartSaysWhatIsMissing(t *testing.T) {
 	source, err := New(&rest.Config{Host: "https://192.0.2.1"}, Options{
-		Namespace: "mtls-egress", SecretName: "ca", DNSNames: []string{"webhook.mtls-egress.svc"}, WebhookConfigurationName: "0-mtls-egress-webhook",
+		Namespace:                "mtls-egress",
+		SecretName:               "ca",
+		DNSNames:                 []string{"webhook.mtls-egress.svc"},
+		WebhookConfigurationName: "0-mtls-egress-webhook",
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := "serving certificate: not signed yet: waiting for the CA's Secret; the log has the reason when this lasts"
+	want := "serving certificate: not signed yet: waiting for the CA's Secret; if this persists, see the log for the reason"
 	if err := source.Check(nil); err == nil || err.Error() != want {
 		t.Errorf("got %v, want %q", err, want)
 	}

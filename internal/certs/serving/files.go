@@ -16,17 +16,16 @@ import (
 	"github.com/go-logr/logr"
 )
 
-// readInterval is how often the files are read. The kubelet takes a minute or more to bring a
-// changed Secret, so nothing is gained by a watch.
+// readInterval is how often the files are read. The kubelet needs a minute or more to update the
+// files of a changed Secret, so a watch would bring no benefit.
 const readInterval = 5 * time.Second
 
-// errNotRead is there for the first moments.
+// errNotRead is the error before the files are read the first time.
 var errNotRead = errors.New("the files have not been read yet")
 
-// files is the origin of leaves that something else issues: cert-manager, through a Secret that is
-// mounted. The three files are used together or not at all: what can't be used leaves the last ones
-// that could. controller-runtime's certwatcher would do for the leaf; here its CA has to be known
-// with it.
+// files reads leaves from a mounted Secret that cert-manager or another tool writes. It uses the
+// three files only together. If they are not usable, it keeps the last usable ones.
+// controller-runtime's certwatcher is not sufficient, because the CA of the leaf is also needed.
 type files struct {
 	directory string
 	names     []string
@@ -35,17 +34,24 @@ type files struct {
 	now       func() time.Time
 
 	mu      sync.Mutex
-	read    content          // what was found last
-	problem error            // why it can't be used
-	leaf    *tls.Certificate // what is used
+	read    content          // the last content of the files
+	problem error            // why it is not usable
+	leaf    *tls.Certificate // the last usable leaf
 	ca      []byte
 }
 
-// content is what the files have.
+// content is the content of the files.
 type content struct{ certificate, key, ca []byte }
 
 func newFiles(options Options, changed func()) *files {
-	return &files{directory: options.Directory, names: options.DNSNames, changed: changed, log: options.Logger, now: time.Now, problem: errNotRead}
+	return &files{
+		directory: options.Directory,
+		names:     options.DNSNames,
+		changed:   changed,
+		log:       options.Logger,
+		now:       time.Now,
+		problem:   errNotRead,
+	}
 }
 
 // Start reads the files until ctx ends.
@@ -62,7 +68,7 @@ func (f *files) Start(ctx context.Context) error {
 	}
 }
 
-// GetCertificate is the leaf that could be used last, or why there was none.
+// GetCertificate returns the last usable leaf, or an error if there was none.
 func (f *files) GetCertificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -72,7 +78,7 @@ func (f *files) GetCertificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	return f.leaf, nil
 }
 
-// authorities is the CA of the leaf.
+// authorities returns the CA of the leaf.
 func (f *files) authorities() ([]byte, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -92,7 +98,8 @@ func (f *files) reload() {
 	}
 	if err != nil {
 		if f.problem == nil || f.problem.Error() != err.Error() {
-			f.log.Error(err, "The files of the serving certificate cannot be used; what could be used last stays", "directory", f.directory)
+			f.log.Error(err, "The files of the serving certificate are not usable, keeping the last usable ones",
+				"directory", f.directory)
 		}
 		f.problem = err
 		return
@@ -105,15 +112,17 @@ func (c content) equal(other content) bool {
 	return bytes.Equal(c.certificate, other.certificate) && bytes.Equal(c.key, other.key) && bytes.Equal(c.ca, other.ca)
 }
 
-// readFiles reads the files of one state of a mounted Secret, which the kubelet replaces by
-// pointing the link ..data at another directory.
+// readFiles reads the files of a mounted Secret consistently. The kubelet updates them atomically,
+// by changing the target of the link ..data.
 func readFiles(directory string) (content, error) {
 	if state, err := filepath.EvalSymlinks(filepath.Join(directory, "..data")); err == nil {
 		directory = state
 	}
 	var found content
 	var problems []error
-	for name, target := range map[string]*[]byte{"tls.crt": &found.certificate, "tls.key": &found.key, caKey: &found.ca} {
+	for name, target := range map[string]*[]byte{
+		"tls.crt": &found.certificate, "tls.key": &found.key, caKey: &found.ca,
+	} {
 		var err error
 		*target, err = os.ReadFile(filepath.Join(directory, name))
 		problems = append(problems, err)
@@ -121,8 +130,8 @@ func readFiles(directory string) (content, error) {
 	return found, errors.Join(problems...)
 }
 
-// pair is the leaf, when the CA signed it, for one of the names and for a server, and it is valid
-// now.
+// pair returns the leaf. It returns an error unless the leaf is valid now, signed by the CA, usable
+// for a server, and issued for one of names.
 func (c content) pair(names []string, now time.Time) (*tls.Certificate, error) {
 	pair, err := tls.X509KeyPair(c.certificate, c.key)
 	if err != nil {
@@ -136,7 +145,8 @@ func (c content) pair(names []string, now time.Time) (*tls.Certificate, error) {
 		return nil, fmt.Errorf("ca.crt: %w", err)
 	}
 	if len(authorities) == 0 {
-		return nil, errors.New("ca.crt has no certificate: the issuer has to tell its CA, so that the API server can be told")
+		return nil, errors.New(
+			"ca.crt contains no certificate: use an issuer that writes its CA, which the API server must trust")
 	}
 	check := x509.VerifyOptions{Roots: x509.NewCertPool(), Intermediates: x509.NewCertPool(), CurrentTime: now}
 	for _, authority := range authorities {
@@ -148,12 +158,12 @@ func (c content) pair(names []string, now time.Time) (*tls.Certificate, error) {
 		}
 	}
 	if _, err := pair.Leaf.Verify(check); err != nil {
-		return nil, fmt.Errorf("tls.crt is not one of ca.crt: %w", err)
+		return nil, fmt.Errorf("tls.crt is not signed by ca.crt: %w", err)
 	}
 	for _, name := range names {
 		if pair.Leaf.VerifyHostname(name) == nil {
 			return &pair, nil
 		}
 	}
-	return nil, fmt.Errorf("tls.crt is not for %s, which the API server asks for", strings.Join(names, ", "))
+	return nil, fmt.Errorf("tls.crt is not issued for %s, which the API server calls", strings.Join(names, ", "))
 }

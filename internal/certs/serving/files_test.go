@@ -18,13 +18,13 @@ import (
 
 const servedName = "webhook.mtls-egress.svc"
 
-// secretData is what cert-manager puts into a Secret.
+// secretData returns the data of a Secret that cert-manager writes.
 func secretData(pair pki.Pair, ca []byte) map[string][]byte {
 	return map[string][]byte{"tls.crt": pair.CertPEM, "tls.key": pair.KeyPEM, "ca.crt": ca}
 }
 
-// mount does what the kubelet does with a changed Secret: a new directory, and then the link ..data
-// leads there.
+// mount updates the files like the kubelet after a change of a Secret: it creates a new directory,
+// and then changes the target of the link ..data.
 func mount(t *testing.T, directory string, data map[string][]byte) {
 	t.Helper()
 	states, err := filepath.Glob(filepath.Join(directory, "..state*"))
@@ -39,7 +39,8 @@ func mount(t *testing.T, directory string, data map[string][]byte) {
 		if err := os.WriteFile(filepath.Join(state, name), content, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if err := os.Symlink(filepath.Join("..data", name), filepath.Join(directory, name)); err != nil && !errors.Is(err, os.ErrExist) {
+		if err := os.Symlink(filepath.Join("..data", name), filepath.Join(directory, name)); err != nil &&
+			!errors.Is(err, os.ErrExist) {
 			t.Fatal(err)
 		}
 	}
@@ -54,7 +55,8 @@ func mount(t *testing.T, directory string, data map[string][]byte) {
 
 func newTestFiles(t *testing.T, directory string, changes *int) *files {
 	t.Helper()
-	f := newFiles(Options{Directory: directory, DNSNames: []string{servedName, "127.0.0.1"}, Logger: logr.Discard()}, func() { *changes++ })
+	f := newFiles(Options{Directory: directory, DNSNames: []string{servedName, "127.0.0.1"}, Logger: logr.Discard()},
+		func() { *changes++ })
 	f.now = moment
 	return f
 }
@@ -74,20 +76,33 @@ func TestWhatCanNotBeUsedLeavesTheLastOne(t *testing.T) {
 		data    map[string][]byte
 		problem string // empty: it is used
 	}{
-		"another leaf of another CA":      {data: secretData(next, other.CertPEM)},
-		"a leaf for an address":           {data: secretData(ca.Issue(t, pki.Server("127.0.0.1")), ca.CertPEM), problem: "tls.crt is not for " + servedName + ", 127.0.0.1, which the API server asks for"},
-		"a leaf below an intermediate":    {data: map[string][]byte{"tls.crt": append(below.CertPEM, intermediate.CertPEM...), "tls.key": below.KeyPEM, "ca.crt": ca.CertPEM}},
-		"an intermediate that lacks":      {data: secretData(below, ca.CertPEM), problem: "tls.crt is not one of ca.crt: x509: certificate signed by unknown authority"},
-		"nothing":                         {data: map[string][]byte{"tls.crt": nil, "tls.key": nil, "ca.crt": nil}, problem: "tls.crt and tls.key: tls: failed to find any PEM data in certificate input"},
-		"the key of another":              {data: map[string][]byte{"tls.crt": good.CertPEM, "tls.key": next.KeyPEM, "ca.crt": ca.CertPEM}, problem: "tls.crt and tls.key: tls: private key does not match public key"},
-		"the CA of another":               {data: secretData(good, other.CertPEM), problem: "tls.crt is not one of ca.crt: x509: certificate signed by unknown authority"},
-		"no CA":                           {data: secretData(good, []byte("text")), problem: "ca.crt has no certificate: the issuer has to tell its CA, so that the API server can be told"},
-		"a leaf for another Service":      {data: secretData(ca.Issue(t, pki.Server("other.mtls-egress.svc")), ca.CertPEM), problem: "tls.crt is not for " + servedName + ", 127.0.0.1, which the API server asks for"},
-		"a leaf for a client":             {data: secretData(ca.Issue(t, pki.Client("client")), ca.CertPEM), problem: "tls.crt is not one of ca.crt: x509: certificate specifies an incompatible key usage"},
-		"an expired leaf":                 {data: secretData(ca.Issue(t, expired), ca.CertPEM), problem: "tls.crt: serving certificate: expired on 2026-07-01T11:00:00Z"},
-		"a leaf that isn't valid yet":     {data: secretData(ca.Issue(t, ahead), ca.CertPEM), problem: "tls.crt: serving certificate: valid only from 2026-07-01T13:00:00Z on; is the clock of this machine right?"},
-		"a leaf with its CA behind it":    {data: secretData(pki.Pair{CertPEM: append(append([]byte{}, good.CertPEM...), ca.CertPEM...), KeyPEM: good.KeyPEM}, ca.CertPEM)},
-		"two CAs, one of them the leaf's": {data: secretData(good, append(append([]byte{}, other.CertPEM...), ca.CertPEM...))},
+		"another leaf of another CA": {data: secretData(next, other.CertPEM)},
+		"a leaf for an address": {data: secretData(ca.Issue(t, pki.Server("127.0.0.1")), ca.CertPEM),
+			problem: "tls.crt is not issued for " + servedName + ", 127.0.0.1, which the API server calls"},
+		"a leaf below an intermediate": {data: map[string][]byte{"tls.crt": append(below.CertPEM,
+			intermediate.CertPEM...), "tls.key": below.KeyPEM, "ca.crt": ca.CertPEM}},
+		"an intermediate that lacks": {data: secretData(below, ca.CertPEM), problem: "tls.crt is not signed " +
+			"by ca.crt: x509: certificate signed by unknown authority"},
+		"nothing": {data: map[string][]byte{"tls.crt": nil, "tls.key": nil, "ca.crt": nil},
+			problem: "tls.crt and tls.key: tls: failed to find any PEM data in certificate input"},
+		"the key of another": {data: map[string][]byte{"tls.crt": good.CertPEM, "tls.key": next.KeyPEM,
+			"ca.crt": ca.CertPEM}, problem: "tls.crt and tls.key: tls: private key does not match public key"},
+		"the CA of another": {data: secretData(good, other.CertPEM), problem: "tls.crt is not signed " +
+			"by ca.crt: x509: certificate signed by unknown authority"},
+		"no CA": {data: secretData(good, []byte("text")),
+			problem: "ca.crt contains no certificate: use an issuer that writes its CA, which the API server must trust"},
+		"a leaf for another Service": {data: secretData(ca.Issue(t, pki.Server("other.mtls-egress.svc")),
+			ca.CertPEM), problem: "tls.crt is not issued for " + servedName + ", 127.0.0.1, which the API server calls"},
+		"a leaf for a client": {data: secretData(ca.Issue(t, pki.Client("client")), ca.CertPEM),
+			problem: "tls.crt is not signed by ca.crt: x509: certificate specifies an incompatible key usage"},
+		"an expired leaf": {data: secretData(ca.Issue(t, expired), ca.CertPEM),
+			problem: "tls.crt: serving certificate: expired on 2026-07-01T11:00:00Z"},
+		"a leaf that isn't valid yet": {data: secretData(ca.Issue(t, ahead), ca.CertPEM),
+			problem: "tls.crt: serving certificate: not valid before 2026-07-01T13:00:00Z: check the clock of this machine"},
+		"a leaf with its CA behind it": {data: secretData(pki.Pair{CertPEM: append(append([]byte{}, good.CertPEM...),
+			ca.CertPEM...), KeyPEM: good.KeyPEM}, ca.CertPEM)},
+		"two CAs, one of them the leaf's": {data: secretData(good,
+			append(append([]byte{}, other.CertPEM...), ca.CertPEM...))},
 	} {
 		t.Run(name, func(t *testing.T) {
 			directory := t.TempDir()
@@ -99,7 +114,8 @@ func TestWhatCanNotBeUsedLeavesTheLastOne(t *testing.T) {
 			mount(t, directory, test.data)
 			f.reload()
 			_, err := f.GetCertificate(nil)
-			if test.problem == "" && err != nil || test.problem != "" && (err == nil || !strings.HasPrefix(err.Error(), test.problem)) {
+			if test.problem == "" && err != nil ||
+				test.problem != "" && (err == nil || !strings.HasPrefix(err.Error(), test.problem)) {
 				t.Errorf("at first: error %v, want %q", err, test.problem)
 			}
 
@@ -118,7 +134,9 @@ func TestWhatCanNotBeUsedLeavesTheLastOne(t *testing.T) {
 			}
 			authorities, _ := f.authorities()
 			used := test.problem == ""
-			if (after != before) != used || (string(authorities) != string(ca.CertPEM)) != (used && string(test.data["ca.crt"]) != string(ca.CertPEM)) {
+			if (after != before) != used ||
+				(string(authorities) != string(ca.CertPEM)) != (used &&
+					string(test.data["ca.crt"]) != string(ca.CertPEM)) {
 				t.Errorf("the leaf is another: %t; want %t", after != before, used)
 			}
 			f.reload()
@@ -155,7 +173,8 @@ func TestHolds(t *testing.T) {
 		return &made
 	}
 	direct := certificate(ca.Issue(t, pki.Server(servedName)))
-	below := certificate(intermediate.Issue(t, pki.Template{Subject: pkix.Name{CommonName: "leaf"}}), intermediate.CertPEM)
+	below := certificate(intermediate.Issue(t, pki.Template{Subject: pkix.Name{CommonName: "leaf"}}),
+		intermediate.CertPEM)
 	both := append(append([]byte{}, other.CertPEM...), ca.CertPEM...)
 	for name, test := range map[string]struct {
 		bundle      []byte

@@ -11,24 +11,25 @@ import (
 	"time"
 )
 
-// maxCAs bounds a caBundle. With the default durations it holds two; more means that something
-// keeps replacing the CA's Secret, which must not let the bundle grow to the size limit of objects.
+// maxCAs is the maximum number of CAs in a caBundle. With the default durations, it contains two.
+// More than two mean that something repeatedly replaces the Secret of the CA. That must not grow
+// the bundle to the size limit of objects.
 const maxCAs = 8
 
-// MergeBundle is the caBundle to write: the CA certificates in ca, and beside them those in current
-// that have not expired, because replicas may still serve leaves of theirs. Everything else in
-// current is dropped, and of more than eight the oldest.
+// MergeBundle returns the caBundle to write: the CA certificates in ca, and the CA certificates in
+// current that have not expired, because replicas can still serve leaves of those. It drops
+// everything else in current, and the oldest CAs if there are more than eight.
 //
-// Whose an earlier CA was does not count. When the certificates come from elsewhere than before, as
-// after a change of the chart's servingCertificate.provider, replicas of both kinds are there for a
-// while. Whoever could put a CA there could as well have the API server call somebody else.
+// The origin of an earlier CA doesn't matter. If the source of the certificates changes, for
+// example with the chart's servingCertificate.provider, replicas with both sources run for a while.
+// A user who could add a CA here could also change the address that the API server calls.
 //
-// The result depends only on which certificates there are, not on their order, so that replicas
-// that see the Secret at different times agree and do not overwrite each other. It has the newest
-// CA first.
+// The result depends only on the set of certificates and not on their order. Therefore replicas
+// that see the Secret at different times agree, and don't overwrite each other. The newest CA is
+// the first.
 //
-// It is an error when ca holds no CA certificate that is valid until after now: an empty caBundle
-// would mean the trust store of the API server's machine.
+// It is an error if ca contains no unexpired CA certificate: with an empty caBundle, the API server
+// would use the trust store of its machine.
 func MergeBundle(current, ca []byte, now time.Time) ([]byte, error) {
 	signing, err := parseBundle(ca)
 	if err != nil {
@@ -36,10 +37,10 @@ func MergeBundle(current, ca []byte, now time.Time) ([]byte, error) {
 	}
 	signing = slices.DeleteFunc(signing, func(c *x509.Certificate) bool { return !c.IsCA || now.After(c.NotAfter) })
 	if len(signing) == 0 {
-		return nil, errors.New("the CA certificate is missing, expired, or not one of a CA")
+		return nil, errors.New("the CA certificate is missing, expired, or not a CA")
 	}
 
-	earlier, _ := parseBundle(current) // what cannot be read signed nothing
+	earlier, _ := parseBundle(current) // unreadable certificates signed nothing
 	earlier = slices.DeleteFunc(earlier, func(c *x509.Certificate) bool {
 		return !c.IsCA || now.After(c.NotAfter) || slices.ContainsFunc(signing, c.Equal)
 	})
@@ -63,7 +64,7 @@ func newestFirst(a, b *x509.Certificate) int {
 	return cmp.Or(b.NotBefore.Compare(a.NotBefore), bytes.Compare(a.Raw, b.Raw))
 }
 
-// parseBundle returns the certificates that can be read, and an error about those that cannot.
+// parseBundle returns the readable certificates in bundle, and an error for the unreadable ones.
 func parseBundle(bundle []byte) (certificates []*x509.Certificate, err error) {
 	for rest := bundle; ; {
 		var block *pem.Block

@@ -14,14 +14,19 @@ import (
 	"mtls.egress/webhook/test/pki"
 )
 
-// moment is the "now" of these tests.
+// moment returns the current time in these tests.
 func moment() time.Time { return time.Date(2026, time.July, 1, 12, 0, 0, 0, time.UTC) }
 
-// ourCA is a CA as DynamicAuthority makes it, valid for a year from its birth.
+// ourCA returns a CA like those of DynamicAuthority, which is valid for a year.
 func ourCA(tb testing.TB, birth time.Time) *pki.CA {
 	tb.Helper()
 	return pki.SelfSigned(tb, pki.Template{
-		Subject: pkix.Name{CommonName: CACommonName}, IsCA: true, NotBefore: birth, NotAfter: birth.Add(DefaultCADuration),
+		Subject: pkix.Name{
+			CommonName: CACommonName,
+		},
+		IsCA:      true,
+		NotBefore: birth,
+		NotAfter:  birth.Add(DefaultCADuration),
 	})
 }
 
@@ -44,23 +49,88 @@ func TestMergeBundle(t *testing.T) {
 		ca      []byte
 		want    []byte
 	}{
-		"an empty bundle gets the CA":                          {ca: newest.CertPEM, want: newest.CertPEM},
-		"a placeholder is replaced":                            {current: []byte("\n"), ca: newest.CertPEM, want: newest.CertPEM},
-		"the CA that is there stays alone":                     {current: newest.CertPEM, ca: newest.CertPEM, want: newest.CertPEM},
-		"the earlier CA stays behind the new one":              {current: older.CertPEM, ca: newest.CertPEM, want: slices.Concat(newest.CertPEM, older.CertPEM)},
-		"two earlier CAs stay, in the order of age":            {current: slices.Concat(oldest.CertPEM, older.CertPEM), ca: newest.CertPEM, want: slices.Concat(newest.CertPEM, older.CertPEM, oldest.CertPEM)},
-		"a replica that still sees the old CA changes nothing": {current: slices.Concat(newest.CertPEM, older.CertPEM), ca: older.CertPEM, want: slices.Concat(newest.CertPEM, older.CertPEM)},
-		"an expired CA leaves":                                 {current: slices.Concat(newest.CertPEM, expired.CertPEM), ca: newest.CertPEM, want: newest.CertPEM},
-		"a CA in its last second stays":                        {current: lastSecond.CertPEM, ca: newest.CertPEM, want: slices.Concat(newest.CertPEM, lastSecond.CertPEM)},
-		"a CA of a replica whose clock is ahead stays":         {current: ahead.CertPEM, ca: newest.CertPEM, want: slices.Concat(ahead.CertPEM, newest.CertPEM)},
-		"a CA of another name stays":                           {current: slices.Concat(foreign.CertPEM, older.CertPEM), ca: newest.CertPEM, want: slices.Concat(newest.CertPEM, older.CertPEM, foreign.CertPEM)},
-		"a leaf leaves, even under our name":                   {current: leaf.CertPEM, ca: newest.CertPEM, want: newest.CertPEM},
-		"a private key leaves":                                 {current: slices.Concat(older.KeyPEM, older.CertPEM), ca: newest.CertPEM, want: slices.Concat(newest.CertPEM, older.CertPEM)},
-		"text, order and repetition are put right":             {current: slices.Concat([]byte("# CA\n"), older.CertPEM, newest.CertPEM, older.CertPEM), ca: newest.CertPEM, want: slices.Concat(newest.CertPEM, older.CertPEM)},
-		"a damaged certificate does not cost the others":       {current: slices.Concat([]byte("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"), older.CertPEM), ca: newest.CertPEM, want: slices.Concat(newest.CertPEM, older.CertPEM)},
-		"a CA of the user's in the Secret is used as it is":    {current: older.CertPEM, ca: foreign.CertPEM, want: slices.Concat(older.CertPEM, foreign.CertPEM)},
-		"of too many the oldest leave":                         {current: slices.Concat(many...), ca: newest.CertPEM, want: slices.Concat(newest.CertPEM, slices.Concat(many[:maxCAs-1]...))},
-		"the CA in use stays among too many newer ones":        {current: slices.Concat(many...), ca: oldest.CertPEM, want: slices.Concat(slices.Concat(many[:maxCAs-1]...), oldest.CertPEM)},
+		"an empty bundle gets the CA": {ca: newest.CertPEM, want: newest.CertPEM},
+		"a placeholder is replaced": {
+			current: []byte("\n"),
+			ca:      newest.CertPEM,
+			want:    newest.CertPEM,
+		},
+		"the CA that is there stays alone": {
+			current: newest.CertPEM,
+			ca:      newest.CertPEM,
+			want:    newest.CertPEM,
+		},
+		"the earlier CA stays behind the new one": {
+			current: older.CertPEM,
+			ca:      newest.CertPEM,
+			want:    slices.Concat(newest.CertPEM, older.CertPEM),
+		},
+		"two earlier CAs stay, in the order of age": {
+			current: slices.Concat(oldest.CertPEM, older.CertPEM),
+			ca:      newest.CertPEM,
+			want:    slices.Concat(newest.CertPEM, older.CertPEM, oldest.CertPEM),
+		},
+		"a replica that still sees the old CA changes nothing": {
+			current: slices.Concat(newest.CertPEM, older.CertPEM),
+			ca:      older.CertPEM,
+			want:    slices.Concat(newest.CertPEM, older.CertPEM),
+		},
+		"an expired CA leaves": {
+			current: slices.Concat(newest.CertPEM, expired.CertPEM),
+			ca:      newest.CertPEM,
+			want:    newest.CertPEM,
+		},
+		"a CA in its last second stays": {
+			current: lastSecond.CertPEM,
+			ca:      newest.CertPEM,
+			want:    slices.Concat(newest.CertPEM, lastSecond.CertPEM),
+		},
+		"a CA of a replica whose clock is ahead stays": {
+			current: ahead.CertPEM,
+			ca:      newest.CertPEM,
+			want:    slices.Concat(ahead.CertPEM, newest.CertPEM),
+		},
+		"a CA of another name stays": {
+			current: slices.Concat(foreign.CertPEM, older.CertPEM),
+			ca:      newest.CertPEM,
+			want:    slices.Concat(newest.CertPEM, older.CertPEM, foreign.CertPEM),
+		},
+		"a leaf leaves, even under our name": {
+			current: leaf.CertPEM,
+			ca:      newest.CertPEM,
+			want:    newest.CertPEM,
+		},
+		"a private key leaves": {
+			current: slices.Concat(older.KeyPEM, older.CertPEM),
+			ca:      newest.CertPEM,
+			want:    slices.Concat(newest.CertPEM, older.CertPEM),
+		},
+		"text, order and repetition are put right": {
+			current: slices.Concat([]byte("# CA\n"), older.CertPEM, newest.CertPEM, older.CertPEM),
+			ca:      newest.CertPEM,
+			want:    slices.Concat(newest.CertPEM, older.CertPEM),
+		},
+		"a damaged certificate does not cost the others": {
+			current: slices.Concat([]byte("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"),
+				older.CertPEM),
+			ca:   newest.CertPEM,
+			want: slices.Concat(newest.CertPEM, older.CertPEM),
+		},
+		"a CA of the user's in the Secret is used as it is": {
+			current: older.CertPEM,
+			ca:      foreign.CertPEM,
+			want:    slices.Concat(older.CertPEM, foreign.CertPEM),
+		},
+		"of too many the oldest leave": {
+			current: slices.Concat(many...),
+			ca:      newest.CertPEM,
+			want:    slices.Concat(newest.CertPEM, slices.Concat(many[:maxCAs-1]...)),
+		},
+		"the CA in use stays among too many newer ones": {
+			current: slices.Concat(many...),
+			ca:      oldest.CertPEM,
+			want:    slices.Concat(slices.Concat(many[:maxCAs-1]...), oldest.CertPEM),
+		},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -82,11 +152,20 @@ func TestMergeBundleNeverLeavesTheBundleWithoutAValidCA(t *testing.T) {
 		ca   []byte
 		want string
 	}{
-		"nothing":         {want: "the CA certificate is missing, expired, or not one of a CA"},
-		"text":            {ca: []byte("text"), want: "the CA certificate is missing, expired, or not one of a CA"},
-		"an expired CA":   {ca: ourCA(t, now.Add(-366*24*time.Hour)).CertPEM, want: "the CA certificate is missing, expired, or not one of a CA"},
-		"a leaf":          {ca: ca.Issue(t, pki.Server("webhook.test.svc")).CertPEM, want: "the CA certificate is missing, expired, or not one of a CA"},
-		"no X.509 in PEM": {ca: []byte("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"), want: "the CA certificate cannot be read: x509: malformed certificate"},
+		"nothing": {want: "the CA certificate is missing, expired, or not a CA"},
+		"text":    {ca: []byte("text"), want: "the CA certificate is missing, expired, or not a CA"},
+		"an expired CA": {
+			ca:   ourCA(t, now.Add(-366*24*time.Hour)).CertPEM,
+			want: "the CA certificate is missing, expired, or not a CA",
+		},
+		"a leaf": {
+			ca:   ca.Issue(t, pki.Server("webhook.test.svc")).CertPEM,
+			want: "the CA certificate is missing, expired, or not a CA",
+		},
+		"no X.509 in PEM": {
+			ca:   []byte("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"),
+			want: "the CA certificate cannot be read: x509: malformed certificate",
+		},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -101,9 +180,9 @@ func TestMergeBundleNeverLeavesTheBundleWithoutAValidCA(t *testing.T) {
 	}
 }
 
-// TestReplicasAgreeOnTheBundle: whatever the order in which replicas with different views write,
-// once each has written the bundle is the same, and writing again changes nothing. Otherwise they
-// would overwrite each other for ever.
+// TestReplicasAgreeOnTheBundle checks that replicas with different views converge: after each has
+// written, in any order, the bundle is the same, and writing again changes nothing. Otherwise they
+// would overwrite each other forever.
 func TestReplicasAgreeOnTheBundle(t *testing.T) {
 	now := moment()
 	views := make([][]byte, 0, 5)
@@ -162,7 +241,8 @@ func BenchmarkMergeBundle(b *testing.B) {
 			}
 			b.ReportAllocs()
 			for b.Loop() {
-				if _, err := MergeBundle(bundle, bundle[:bytes.Index(bundle, []byte("-----END CERTIFICATE-----\n"))+26], moment()); err != nil {
+				if _, err := MergeBundle(bundle, bundle[:bytes.Index(bundle, []byte("-----END CERTIFICATE-----\n"))+26],
+					moment()); err != nil {
 					b.Fatal(err)
 				}
 			}

@@ -1,13 +1,13 @@
-// Package serving provides the webhook's own certificate, with nothing else installed: a CA in a
-// Secret that all replicas share, a leaf that each replica signs for itself and keeps in memory,
-// and the CA in the caBundle of the MutatingWebhookConfiguration, through which the API server
-// trusts the leaf. Or the leaf and its CA come from files, such as those of a Secret that
-// cert-manager writes; the caBundle is kept all the same.
+// Package serving provides the serving certificate of the webhook. By default it needs no other
+// tools: all replicas share a CA in a Secret, each replica signs its own leaf and keeps it in
+// memory, and the CA is in the caBundle of the MutatingWebhookConfiguration, so that the API server
+// trusts the leaf. Alternatively, the leaf and its CA are files, for example of a Secret that
+// cert-manager writes. In both cases the package updates the caBundle.
 //
-// CA and leaf are cert-manager's DynamicAuthority and DynamicSource. What this package adds is that
-// a rotation never leaves the API server with a certificate that it does not trust: the caBundle
-// keeps old CAs beside the new one ([MergeBundle]), and a replica serves a new leaf only after its
-// CA is in the caBundle.
+// CA and leaf come from cert-manager's DynamicAuthority and DynamicSource. In addition, this
+// package makes rotations safe, so that the API server always trusts the served certificate: the
+// caBundle keeps old CAs next to the new one ([MergeBundle]), and a replica serves a new leaf only
+// after its CA is in the caBundle.
 package serving
 
 import (
@@ -27,7 +27,7 @@ import (
 	"k8s.io/client-go/rest"
 )
 
-// CACommonName is the common name of every CA that this package makes.
+// CACommonName is the common name of every CA that this package creates.
 const CACommonName = "mtls-egress-webhook-ca"
 
 // Defaults of [Options].
@@ -37,37 +37,39 @@ const (
 	DefaultAdoptionDelay = 5 * time.Minute
 )
 
-// signRetry is how long to wait for the CA before the first leaf is tried again. A replica that
-// starts always waits once, as the CA's Secret has to be read first, and isn't ready before.
+// signRetry is the interval between attempts to sign the first leaf. A new replica always waits
+// once, because it must read the Secret of the CA before it becomes ready.
 const signRetry = 200 * time.Millisecond
 
 // Options of a [Source]. DNSNames and WebhookConfigurationName are required, and either Directory
 // or Namespace and SecretName.
 type Options struct {
-	// Directory has the leaf and its CA, as in a Secret of the type kubernetes.io/tls that is mounted:
-	// tls.crt, tls.key and ca.crt. They are read again when they change. Without it there is a CA in a
-	// Secret.
+	// Directory contains the leaf and its CA in the files of a mounted kubernetes.io/tls Secret:
+	// tls.crt, tls.key and ca.crt. They are read again when they change. If Directory is empty, the CA
+	// is in a Secret.
 	Directory string
-	// Namespace and SecretName name the Secret of the CA. It is created when missing, and made anew
-	// when its content is not a CA with its key (tls.crt, tls.key, and ca.crt equal to tls.crt).
+	// Namespace and SecretName identify the Secret of the CA. It is created if it doesn't exist, and
+	// regenerated if it doesn't contain a CA with its key (tls.crt, tls.key, and ca.crt equal to
+	// tls.crt).
 	Namespace, SecretName string
-	// DNSNames are the names in the leaf; of one from a file, one of them has to be. The API server
-	// asks for "<service>.<namespace>.svc", or for the host of the URL when the webhook runs outside
-	// the cluster. That may be an IP address.
+	// DNSNames are the names in the leaf. A leaf from a file must contain one of them. The API server
+	// calls "<service>.<namespace>.svc", or the host of the URL if the webhook runs outside the
+	// cluster, which can be an IP address.
 	DNSNames []string
-	// WebhookConfigurationName names the MutatingWebhookConfiguration whose caBundle is kept, in all
-	// its webhooks. While there is none, nothing is written and certificates are used at once.
+	// WebhookConfigurationName is the name of the MutatingWebhookConfiguration whose caBundle is
+	// updated in all webhooks. If it doesn't exist, nothing is written, and certificates are used
+	// immediately.
 	WebhookConfigurationName string
-	// CADuration is how long a CA is valid; it is replaced after two thirds. Default: 365 days.
+	// CADuration is how long a CA is valid. It is replaced after two thirds. Default: 365 days.
 	CADuration time.Duration
-	// LeafDuration is how long a leaf is valid; it is replaced after two thirds. Default: 7 days.
+	// LeafDuration is how long a leaf is valid. It is replaced after two thirds. Default: 7 days.
 	// It must be less than a third of CADuration, so that no leaf outlives the CA that signed it.
 	LeafDuration time.Duration
-	// AdoptionDelay is how long a new leaf is held back while the one in use still works: for the
-	// caBundle to reach every API server, and for clocks that are behind. Default: 5 minutes, as much
-	// as kube-controller-manager backdates the certificates that it signs.
+	// AdoptionDelay is how long a new leaf waits while the one in use still works, so that the
+	// caBundle reaches every API server, and for clock skew. Default: 5 minutes, which is how much
+	// kube-controller-manager backdates the certificates that it signs.
 	AdoptionDelay time.Duration
-	// Logger gets what is worth telling; the zero value discards it. No key is ever logged.
+	// Logger is the logger. The zero value discards all messages. Keys are never logged.
 	Logger logr.Logger
 }
 
@@ -100,20 +102,22 @@ func (o Options) validate() error {
 	require(o.Namespace != "", "the namespace of the CA's Secret is missing")
 	require(o.SecretName != "", "the name of the CA's Secret is missing")
 	require(o.LeafDuration > 0, "the duration of the serving certificate is %s, it must be positive", o.LeafDuration)
-	require(o.LeafDuration < o.CADuration/3, "the duration of the serving certificate is %s, it must be less than a third of the CA's, which is %s", o.LeafDuration, o.CADuration)
+	require(o.LeafDuration < o.CADuration/3,
+		"the duration of the serving certificate is %s, it must be less than a third of the CA's, which is %s",
+		o.LeafDuration, o.CADuration)
 	return errors.Join(problems...)
 }
 
-// origin is where leaves come from.
+// origin is a source of leaves.
 type origin interface {
-	// Start keeps the newest leaf until ctx ends.
+	// Start updates the newest leaf until ctx is done.
 	Start(ctx context.Context) error
-	// GetCertificate returns the newest leaf, or why there is none.
+	// GetCertificate returns the newest leaf, or an error if there is none.
 	GetCertificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error)
 }
 
-// Source is the serving certificate of one replica. Add it to the manager, give GetCertificate to
-// the webhook server's TLS configuration and Check to the readiness checks.
+// Source is the serving certificate of one replica. Add it to the manager, use GetCertificate in
+// the TLS configuration of the webhook server, and Check as a readiness check.
 type Source struct {
 	options Options
 	newest  origin
@@ -122,14 +126,13 @@ type Source struct {
 
 	mu    sync.Mutex
 	inUse *tls.Certificate
-	// waiting is the newest one that was asked about, and held when the caBundle was first seen to
-	// hold its issuer.
+	// waiting is the last newest leaf, and held is when the caBundle was first seen with its issuer.
 	waiting *tls.Certificate
 	held    time.Time
 }
 
-// New makes a Source. It talks to the API server only after [Source.Start].
-// The error names all options that are missing or wrong.
+// New returns a Source. It sends no requests to the API server before [Source.Start].
+// The error lists all missing and invalid options.
 func New(config *rest.Config, options Options) (*Source, error) {
 	options = options.withDefaults()
 	if err := options.validate(); err != nil {
@@ -167,8 +170,8 @@ func New(config *rest.Config, options Options) (*Source, error) {
 	return source, nil
 }
 
-// Start keeps the CA, the leaf and the caBundle until ctx ends. It is a runnable of
-// controller-runtime's manager. Trouble with the API server is retried and logged, never returned.
+// Start updates the CA, the leaf and the caBundle until ctx is done. It implements the Runnable of
+// controller-runtime's manager. Errors of the API server are logged and retried, never returned.
 func (s *Source) Start(ctx context.Context) error {
 	// DynamicSource and DynamicAuthority log to the logger of the context.
 	group, ctx := errgroup.WithContext(logr.NewContext(ctx, s.options.Logger))
@@ -180,11 +183,11 @@ func (s *Source) Start(ctx context.Context) error {
 	return nil
 }
 
-// NeedLeaderElection is false: every replica serves admission, with or without a leader.
+// NeedLeaderElection returns false, because every replica serves admission requests.
 func (s *Source) NeedLeaderElection() bool { return false }
 
-// GetCertificate is the leaf to serve now; see [tls.Config]. It fails until the first leaf is
-// signed and the caBundle holds its CA.
+// GetCertificate returns the leaf to serve now, see [tls.Config]. It returns an error until the
+// first leaf is signed and the caBundle contains its CA.
 func (s *Source) GetCertificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -205,7 +208,8 @@ func (s *Source) GetCertificate(*tls.ClientHelloInfo) (*tls.Certificate, error) 
 
 	chosen, err := choose(s.inUse, newest, s.held, s.bundle.holdsIssuer, s.options.AdoptionDelay, s.now())
 	if chosen != s.inUse {
-		s.options.Logger.Info("Serving a new certificate", "dnsNames", chosen.Leaf.DNSNames, "ipAddresses", chosen.Leaf.IPAddresses, "notAfter", chosen.Leaf.NotAfter)
+		s.options.Logger.Info("Serving a new certificate", "dnsNames", chosen.Leaf.DNSNames, "ipAddresses",
+			chosen.Leaf.IPAddresses, "notAfter", chosen.Leaf.NotAfter)
 	}
 	s.inUse = chosen
 	if chosen == nil {
@@ -214,9 +218,9 @@ func (s *Source) GetCertificate(*tls.ClientHelloInfo) (*tls.Certificate, error) 
 	return chosen, nil
 }
 
-// Check is nil when there is a certificate that the API server accepts now. It is a readiness check
-// for controller-runtime's healthz package. It is none for liveness: a restart makes nothing
-// better.
+// Check returns nil if there is a certificate that the API server accepts now. It is a readiness
+// check for controller-runtime's healthz package. It is not suitable as a liveness check, because a
+// restart doesn't help.
 func (s *Source) Check(*http.Request) error {
 	certificate, err := s.GetCertificate(nil)
 	if err != nil {
@@ -225,7 +229,7 @@ func (s *Source) Check(*http.Request) error {
 	return validAt(certificate.Leaf, s.now())
 }
 
-// NotAfter is when the leaf in use ends, for a metric; zero while there is none.
+// NotAfter returns the expiry of the leaf in use, for a metric. It is zero if there is none.
 func (s *Source) NotAfter() time.Time {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -10,8 +10,8 @@ import (
 	"mtls.egress/webhook/test/pki"
 )
 
-// TestReadyOnlyWithACertificateThatIsAccepted follows one replica through the life of a certificate
-// from files. There is no API server, so nothing is ever in a caBundle that was read.
+// TestReadyOnlyWithACertificateThatIsAccepted follows one replica through the lifetime of a
+// certificate from files. There is no API server, so no caBundle is ever read.
 func TestReadyOnlyWithACertificateThatIsAccepted(t *testing.T) {
 	ca := ourCA(t, moment())
 	template := pki.Server(servedName)
@@ -19,7 +19,10 @@ func TestReadyOnlyWithACertificateThatIsAccepted(t *testing.T) {
 	directory := t.TempDir()
 	mount(t, directory, secretData(ca.Issue(t, template), ca.CertPEM))
 	source, err := New(&rest.Config{Host: "https://192.0.2.1"}, Options{
-		Directory: directory, DNSNames: []string{servedName}, WebhookConfigurationName: "0-mtls-egress-webhook", Logger: logr.Discard(),
+		Directory:                directory,
+		DNSNames:                 []string{servedName},
+		WebhookConfigurationName: "0-mtls-egress-webhook",
+		Logger:                   logr.Discard(),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -37,8 +40,10 @@ func TestReadyOnlyWithACertificateThatIsAccepted(t *testing.T) {
 	}
 	want("at first", "serving certificate: the files have not been read yet")
 	found.reload()
-	want("not yet trusted", "serving certificate: the MutatingWebhookConfiguration 0-mtls-egress-webhook, and the CA's Secret where there is one, have not been read yet: "+
-		"the service account must be allowed to list and watch them")
+	want("not yet trusted",
+		"serving certificate: the MutatingWebhookConfiguration 0-mtls-egress-webhook, and the CA's Secret where "+
+			"there is one, have not been read yet: "+
+			"check that the service account may list and watch them")
 	source.bundle.synced = nil // read, and no MutatingWebhookConfiguration is there
 	want("trusted", "")
 	now = moment().Add(time.Hour + time.Second)
