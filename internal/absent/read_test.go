@@ -13,7 +13,7 @@ import (
 	"mtls.egress/webhook/internal/absent"
 )
 
-// answers is a reader that gets one answer.
+// answers is a reader with one answer.
 type answers struct {
 	client.Reader
 
@@ -24,8 +24,8 @@ func (a answers) Get(context.Context, client.ObjectKey, client.Object, ...client
 	return a.err
 }
 
-// What isn't the API server's own word must not be taken for a Secret that is gone: calls would be
-// stopped for it.
+// Only an answer of the API server itself may count as a deleted Secret, because calls stop without
+// the Secret.
 func TestNoOtherAnswerIsTakenForAnObjectThatIsGone(t *testing.T) {
 	secrets := schema.GroupResource{Resource: "secrets"}
 	tests := map[string]struct {
@@ -33,13 +33,16 @@ func TestNoOtherAnswerIsTakenForAnObjectThatIsGone(t *testing.T) {
 		there bool
 		fails bool
 	}{
-		"the object":                      {there: true},
-		"that there is none":              {err: apierrors.NewNotFound(secrets, "a")},
-		"the 404 of a proxy":              {err: apierrors.NewGenericServerResponse(http.StatusNotFound, "get", secrets, "a", "no such page", 0, true), fails: true},
-		"that it is forbidden":            {err: apierrors.NewForbidden(secrets, "a", nil), fails: true},
-		"that the token has ended":        {err: apierrors.NewUnauthorized("Unauthorized"), fails: true},
-		"none in time":                    {err: context.DeadlineExceeded, fails: true},
-		"that the API server is too busy": {err: apierrors.NewTooManyRequests("later", 1), fails: true},
+		"the object": {there: true},
+		"not found":  {err: apierrors.NewNotFound(secrets, "a")},
+		"the 404 of a proxy": {
+			err:   apierrors.NewGenericServerResponse(http.StatusNotFound, "get", secrets, "a", "no such page", 0, true),
+			fails: true,
+		},
+		"forbidden":         {err: apierrors.NewForbidden(secrets, "a", nil), fails: true},
+		"an expired token":  {err: apierrors.NewUnauthorized("Unauthorized"), fails: true},
+		"no answer in time": {err: context.DeadlineExceeded, fails: true},
+		"too many requests": {err: apierrors.NewTooManyRequests("later", 1), fails: true},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -16,17 +16,19 @@ import (
 	"mtls.egress/webhook/internal/mesh"
 )
 
-// AnchorOf returns the anchor of a namespace as it has to be, nil if no EgressTarget needs it.
-// present is the anchor in the cluster, nil without one.
+// AnchorOf returns the desired anchor of a namespace, or nil if no EgressTarget needs it. present
+// is the anchor in the cluster, or nil.
 type AnchorOf func(ctx context.Context, present metav1.Object) (*networkingv1.ServiceEntry, error)
 
-// ensureAnchor writes the anchor of the EgressTarget's namespace if it isn't as it has to be, and
-// reports whether its name is free. All targets of the namespace write it, so one that the cache
-// doesn't have yet is left alone: it would lose the ports of the others.
-func (w *Writer) ensureAnchor(ctx context.Context, egressTarget *v1alpha1.EgressTarget, anchorOf AnchorOf) (free bool, err error) {
+// ensureAnchor writes the anchor of the EgressTarget's namespace if it is not in sync, and reports
+// whether its name is free. All targets of the namespace write the anchor. If it exists but is not
+// in the cache yet, the write is skipped, because it would remove the ports of the other targets.
+func (w *Writer) ensureAnchor(
+	ctx context.Context, egressTarget *v1alpha1.EgressTarget, anchorOf AnchorOf,
+) (free bool, err error) {
 	namespace := egressTarget.Namespace
 	w.anchors.LockKey(namespace)
-	defer func() { _ = w.anchors.UnlockKey(namespace) }() // it fails for no key
+	defer func() { _ = w.anchors.UnlockKey(namespace) }() // it never fails
 	present, err := w.Cached(ctx, mesh.KindServiceEntry, namespace, egress.AnchorName)
 	if err != nil {
 		return false, err
@@ -44,7 +46,9 @@ func (w *Writer) ensureAnchor(ctx context.Context, egressTarget *v1alpha1.Egress
 	return w.ensure(ctx, egressTarget, desired)
 }
 
-func desiredAnchor(ctx context.Context, present *unstructured.Unstructured, anchorOf AnchorOf) (*unstructured.Unstructured, error) {
+func desiredAnchor(
+	ctx context.Context, present *unstructured.Unstructured, anchorOf AnchorOf,
+) (*unstructured.Unstructured, error) {
 	var object metav1.Object
 	if present != nil {
 		object = present
@@ -56,10 +60,12 @@ func desiredAnchor(ctx context.Context, present *unstructured.Unstructured, anch
 	return mesh.Unstructured(anchor)
 }
 
-// releaseAnchor leaves the anchor with what the other targets of the namespace need of it, after
-// the objects of the EgressTarget are gone, and removes it if none needs it. It returns false if
-// the anchor is still there and should not be, as a finalizer of another owner holds it.
-func (w *Writer) releaseAnchor(ctx context.Context, egressTarget *v1alpha1.EgressTarget, anchorOf AnchorOf) (done bool, err error) {
+// releaseAnchor reduces the anchor to what the other targets of the namespace need, after the
+// objects of the EgressTarget are deleted. It deletes the anchor if no target needs it. It returns
+// false if a finalizer of another owner prevents that.
+func (w *Writer) releaseAnchor(
+	ctx context.Context, egressTarget *v1alpha1.EgressTarget, anchorOf AnchorOf,
+) (done bool, err error) {
 	present, err := w.Read(ctx, mesh.KindServiceEntry, egressTarget.Namespace, egress.AnchorName)
 	if err != nil || present == nil || !mesh.Owned(present) {
 		return err == nil, err
@@ -72,15 +78,15 @@ func (w *Writer) releaseAnchor(ctx context.Context, egressTarget *v1alpha1.Egres
 		_, err = w.ensure(ctx, egressTarget, desired)
 		return err == nil, err
 	}
-	// The last of several that are removed at once takes the anchor along: whoever sees objects of
-	// another here was not.
+	// If several targets are deleted at the same time, the last one deletes the anchor. A target that
+	// still sees objects of another one is not the last.
 	if inUse, err := w.anchorInUse(ctx, egressTarget.Namespace); err != nil || inUse {
 		return err == nil, err
 	}
 	return w.remove(ctx, mesh.KindServiceEntry, egressTarget, egress.AnchorName)
 }
 
-// anchorInUse reports whether the namespace holds an object of any target.
+// anchorInUse reports whether the namespace contains an object of any target.
 func (w *Writer) anchorInUse(ctx context.Context, namespace string) (bool, error) {
 	for _, kind := range mesh.HostKinds() {
 		list := &unstructured.UnstructuredList{}

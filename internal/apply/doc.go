@@ -1,3 +1,3 @@
-// Package apply writes and removes the objects that a plan generates: their order, whose they are,
-// what to do about others' changes, and about a cache that is behind.
+// Package apply writes and deletes the objects that a plan generates. It handles their order and
+// ownership, changes by other clients, and a stale cache.
 package apply

@@ -12,20 +12,21 @@ import (
 	"mtls.egress/webhook/internal/mesh"
 )
 
-// ours reports whether an object with the name of one of the EgressTarget's, or of the anchor,
-// belongs to it. The anchor belongs to all EgressTargets of its namespace.
+// ours reports whether an object with the name of a generated object or of the anchor belongs to
+// the EgressTarget. The anchor belongs to all EgressTargets of its namespace.
 func ours(egressTarget *v1alpha1.EgressTarget, object metav1.Object) bool {
 	return mesh.OwnedFor(object, egressTarget.Name) || object.GetName() == egress.AnchorName && mesh.Owned(object)
 }
 
-// AsDesired reports whether present has exactly the spec of desired, its labels, its owners, and
-// nothing else that Istio reads.
+// AsDesired reports whether present has the spec, the labels and the owners of desired, and no
+// other labels or annotations that Istio reads.
 func AsDesired(present, desired *unstructured.Unstructured) bool {
-	return !markedForIstio(present) && equality.Semantic.DeepEqual(present.Object["spec"], desired.Object["spec"]) && OwnedAsDesired(present, desired)
+	return !markedForIstio(present) && equality.Semantic.DeepEqual(present.Object["spec"], desired.Object["spec"]) &&
+		OwnedAsDesired(present, desired)
 }
 
-// OwnedAsDesired reports whether present has the labels of desired, and its owners. Labels and
-// owners that others added stay, but for EgressTargets that are not owners any more.
+// OwnedAsDesired reports whether present has the labels and the owners of desired. Additional
+// labels and owners are allowed, except for EgressTargets that are no longer owners.
 func OwnedAsDesired(present, desired metav1.Object) bool {
 	labels := present.GetLabels()
 	for name, value := range desired.GetLabels() {
@@ -33,8 +34,14 @@ func OwnedAsDesired(present, desired metav1.Object) bool {
 			return false
 		}
 	}
-	owners := slices.DeleteFunc(slices.Clone(present.GetOwnerReferences()), func(owner metav1.OwnerReference) bool { return !mesh.IsEgressTarget(owner) })
-	return len(owners) == len(desired.GetOwnerReferences()) && !slices.ContainsFunc(desired.GetOwnerReferences(), func(wanted metav1.OwnerReference) bool {
-		return !slices.ContainsFunc(owners, func(owner metav1.OwnerReference) bool { return equality.Semantic.DeepEqual(owner, wanted) })
+	owners := slices.DeleteFunc(slices.Clone(present.GetOwnerReferences()), func(owner metav1.OwnerReference) bool {
+		return !mesh.IsEgressTarget(owner)
 	})
+	isMissing := func(wanted metav1.OwnerReference) bool {
+		return !slices.ContainsFunc(owners, func(owner metav1.OwnerReference) bool {
+			return equality.Semantic.DeepEqual(owner, wanted)
+		})
+	}
+	return len(owners) == len(desired.GetOwnerReferences()) &&
+		!slices.ContainsFunc(desired.GetOwnerReferences(), isMissing)
 }

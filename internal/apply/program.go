@@ -18,7 +18,7 @@ import (
 )
 
 // Program writes the objects of a plan. It returns the objects whose names are taken by objects of
-// other owners; those are left alone, and the others are written all the same.
+// other owners. It leaves those alone and writes the rest.
 func (w *Writer) Program(
 	ctx context.Context, egressTarget *v1alpha1.EgressTarget, p plan.Plan, anchorOf AnchorOf,
 ) (taken []string, err error) {
@@ -47,8 +47,11 @@ func (w *Writer) Program(
 	return append(takenAnchor, taken...), err
 }
 
-// takenAnchor writes the anchor, and returns it if another owner has taken its name.
-func (w *Writer) takenAnchor(ctx context.Context, egressTarget *v1alpha1.EgressTarget, anchorOf AnchorOf) (taken []string, err error) {
+// takenAnchor writes the anchor. It returns the anchor in taken if an object of another owner has
+// its name.
+func (w *Writer) takenAnchor(
+	ctx context.Context, egressTarget *v1alpha1.EgressTarget, anchorOf AnchorOf,
+) (taken []string, err error) {
 	free, err := w.ensureAnchor(ctx, egressTarget, anchorOf)
 	if err != nil {
 		return nil, fmt.Errorf("write the anchor: %w", err)
@@ -59,8 +62,8 @@ func (w *Writer) takenAnchor(ctx context.Context, egressTarget *v1alpha1.EgressT
 	return taken, nil
 }
 
-// removeListener removes the listener of a target that shares its address, as it would take the
-// calls of both. It fails also if the listener is held.
+// removeListener deletes the listener of a target that shares its address, because the listener
+// would catch the calls of both targets. It fails if a finalizer prevents the deletion.
 func (w *Writer) removeListener(ctx context.Context, egressTarget *v1alpha1.EgressTarget) error {
 	name := egress.ListenerName(egressTarget.Name)
 	present, err := w.Cached(ctx, mesh.KindServiceEntry, egressTarget.Namespace, name)
@@ -69,17 +72,19 @@ func (w *Writer) removeListener(ctx context.Context, egressTarget *v1alpha1.Egre
 	}
 	gone, err := w.remove(ctx, mesh.KindServiceEntry, egressTarget, name)
 	if err == nil && !gone {
-		err = fmt.Errorf("another target has the same sinkhole address, but a finalizer of another owner holds the listener %s; remove the finalizer", name)
+		err = fmt.Errorf("another target has the same sinkhole address, but a finalizer of another owner prevents "+
+			"the deletion of the listener %s; remove the finalizer", name)
 	}
 	return err
 }
 
-// close writes the objects of a closed target: first of all the VirtualService, which stops calls
-// by itself, so that nothing that fails comes before it; then the rest. It removes the listener if
-// the address is shared, and the ServiceEntry, and writes the anchor. It goes on after an error,
-// and returns all.
+// close writes the objects of a closed target. The VirtualService alone stops calls, so it comes
+// first, before anything that can fail. Then close writes the rest, deletes the ServiceEntry, and
+// the listener if the address is shared, and writes the anchor. It continues after an error, and
+// returns all errors.
 func (w *Writer) close(
-	ctx context.Context, egressTarget *v1alpha1.EgressTarget, desired []*unstructured.Unstructured, addressShared bool, anchorOf AnchorOf,
+	ctx context.Context, egressTarget *v1alpha1.EgressTarget,
+	desired []*unstructured.Unstructured, addressShared bool, anchorOf AnchorOf,
 ) (taken []string, err error) {
 	taken, err = w.ensureAll(ctx, egressTarget, desired)
 	if err != nil && Stale(err) {
@@ -91,17 +96,20 @@ func (w *Writer) close(
 	name := egress.ObjectName(egressTarget.Name)
 	gone, removeErr := w.remove(ctx, mesh.KindServiceEntry, egressTarget, name)
 	if removeErr == nil && !gone {
-		removeErr = fmt.Errorf("the target is closed, but a finalizer of another owner holds the ServiceEntry %s; remove the finalizer", name)
+		removeErr = fmt.Errorf("the target is closed, but a finalizer of another owner prevents "+
+			"the deletion of the ServiceEntry %s; remove the finalizer", name)
 	}
 	takenAnchor, anchorErr := w.takenAnchor(ctx, egressTarget, anchorOf)
 	return append(taken, takenAnchor...), errors.Join(err, removeErr, anchorErr)
 }
 
-// RemoveAll removes the objects of an EgressTarget in the reverse order of their writing: the
-// listener, the ServiceEntry, the DestinationRule, the VirtualService, and then of the anchor what
-// no other target needs. Each is seen gone, by a live read, before the next is touched. It returns
-// false if one is still there, as a finalizer of another owner holds it.
-func (w *Writer) RemoveAll(ctx context.Context, egressTarget *v1alpha1.EgressTarget, anchorOf AnchorOf) (done bool, err error) {
+// RemoveAll deletes the objects of an EgressTarget in the reverse order of their writing: the
+// listener, the ServiceEntry, the DestinationRule, the VirtualService, and then the parts of the
+// anchor that no other target needs. A live read confirms each deletion before the next one. It
+// returns false if a finalizer of another owner prevents a deletion.
+func (w *Writer) RemoveAll(
+	ctx context.Context, egressTarget *v1alpha1.EgressTarget, anchorOf AnchorOf,
+) (done bool, err error) {
 	name := egress.ObjectName(egressTarget.Name)
 	for _, object := range []struct{ kind, name string }{
 		{mesh.KindServiceEntry, egress.ListenerName(egressTarget.Name)},
@@ -114,16 +122,17 @@ func (w *Writer) RemoveAll(ctx context.Context, egressTarget *v1alpha1.EgressTar
 	return w.releaseAnchor(ctx, egressTarget, anchorOf)
 }
 
-// remove deletes an object of the EgressTarget and reports whether it is gone. An object of the
-// same name with another owner is left alone; the anchor has every EgressTarget of the namespace
-// for its owner.
-func (w *Writer) remove(ctx context.Context, kind string, egressTarget *v1alpha1.EgressTarget, name string) (gone bool, err error) {
+// remove deletes an object of the EgressTarget and reports whether it is gone. It leaves an object
+// of another owner with that name alone. Every EgressTarget of the namespace owns the anchor.
+func (w *Writer) remove(
+	ctx context.Context, kind string, egressTarget *v1alpha1.EgressTarget, name string,
+) (gone bool, err error) {
 	namespace := egressTarget.Namespace
 	object, err := w.Read(ctx, kind, namespace, name)
 	if err != nil || object == nil || !ours(egressTarget, object) {
 		return err == nil, err
 	}
-	log.FromContext(ctx).Info("removing", "object", kind+" "+name)
+	log.FromContext(ctx).Info("deleting", "object", kind+" "+name)
 	w.repairs.forget(kind, namespace, name)
 	err = w.Client.Delete(ctx, object, client.Preconditions{UID: new(object.GetUID())})
 	if absent.Ignore(err) != nil {

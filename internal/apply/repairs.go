@@ -11,9 +11,9 @@ import (
 	"mtls.egress/webhook/internal/mesh"
 )
 
-// repairs counts how often an object was written anew though nothing else was wanted of it than
-// before: somebody else had changed or deleted it. What was written by an earlier leader isn't
-// known, so a first write is never counted.
+// repairs counts writes of objects whose desired state did not change, because another client
+// changed or deleted them. Writes of an earlier leader are unknown, so the first write of an object
+// never counts.
 type repairs struct {
 	counter *prometheus.CounterVec
 
@@ -23,7 +23,7 @@ type repairs struct {
 
 type objectKey struct{ kind, namespace, name string }
 
-// lastWrite is a digest of what was wanted of an object, and the version that it got.
+// lastWrite is the digest of an object's desired state, and the resource version after the write.
 type lastWrite struct {
 	wanted          [sha256.Size]byte
 	resourceVersion string
@@ -32,22 +32,24 @@ type lastWrite struct {
 func newRepairs() *repairs {
 	r := &repairs{last: map[objectKey]lastWrite{}, counter: prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "mtls_egress_repairs_total",
-		Help: "The number of times that the controller restored a generated object that another client had changed or deleted, by kind.",
+		Help: "The number of times that the controller restored a generated object " +
+			"that another client had changed or deleted, by kind.",
 	}, []string{"kind"})}
 	for _, kind := range mesh.HostKinds() {
-		r.counter.WithLabelValues(kind) // from 0, so that the first one is an increase
+		r.counter.WithLabelValues(kind) // starts at 0, so that the first repair is an increase
 	}
 	return r
 }
 
-// written notes that desired was written and gave object, and reports whether that was a repair. A
-// write that changed nothing, because the cache was behind, is none.
+// written records that writing desired resulted in object, and reports whether that was a repair. A
+// write that changed nothing because the cache was stale is not a repair.
 func (r *repairs) written(desired, object *unstructured.Unstructured) (repaired bool, err error) {
 	wanted, err := digest(desired)
 	if err != nil {
 		return false, err
 	}
-	key, now := objectKey{desired.GetKind(), desired.GetNamespace(), desired.GetName()}, lastWrite{wanted: wanted, resourceVersion: object.GetResourceVersion()}
+	key := objectKey{desired.GetKind(), desired.GetNamespace(), desired.GetName()}
+	now := lastWrite{wanted: wanted, resourceVersion: object.GetResourceVersion()}
 	r.mutex.Lock()
 	defer r.mutex.Unlock()
 	before, known := r.last[key]
@@ -59,14 +61,15 @@ func (r *repairs) written(desired, object *unstructured.Unstructured) (repaired 
 	return repaired, nil
 }
 
-// forget is for an object that is about to be removed: when it is made again, that is no repair.
+// forget drops the record of an object before its deletion, so that creating it again does not
+// count as a repair.
 func (r *repairs) forget(kind, namespace, name string) {
 	r.mutex.Lock()
 	defer r.mutex.Unlock()
 	delete(r.last, objectKey{kind, namespace, name})
 }
 
-// digest is the same for objects of which the same is wanted: keys are sorted in JSON.
+// digest returns equal values for equal desired states, because JSON sorts the keys.
 func digest(desired *unstructured.Unstructured) ([sha256.Size]byte, error) {
 	content, err := json.Marshal([]any{desired.Object["spec"], desired.GetOwnerReferences(), desired.GetLabels()})
 	return sha256.Sum256(content), err

@@ -27,15 +27,16 @@ func TestRepairsAreTold(t *testing.T) {
 	}{
 		{what: "the first write", host: "a", version: "1"},
 		{what: "a write that changed nothing", host: "a", version: "1"},
-		{what: "the same once more, over something else", host: "a", version: "3", want: true},
-		{what: "another wish", host: "b", version: "4"},
-		{what: "after we removed it", host: "b", version: "6", forget: true},
-		{what: "put back again", host: "b", version: "8", want: true},
+		{what: "the same again, over another change", host: "a", version: "3", want: true},
+		{what: "another desired state", host: "b", version: "4"},
+		{what: "after we deleted it", host: "b", version: "6", forget: true},
+		{what: "restored again", host: "b", version: "8", want: true},
 	} {
 		if step.forget {
 			r.forget(mesh.KindVirtualService, "shop", "a")
 		}
-		if got, err := r.written(virtualService(step.host, ""), virtualService(step.host, step.version)); got != step.want || err != nil {
+		got, err := r.written(virtualService(step.host, ""), virtualService(step.host, step.version))
+		if got != step.want || err != nil {
 			t.Errorf("%s: repaired %t, %v, want %t", step.what, got, err, step.want)
 		}
 	}

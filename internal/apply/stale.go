@@ -8,11 +8,12 @@ import (
 	"mtls.egress/webhook/internal/absent"
 )
 
-// ErrCacheBehind is for an object that exists and isn't in the cache yet.
-var ErrCacheBehind = errors.New("the cache doesn't have the last write yet")
+// ErrCacheBehind means that an object exists but is not in the cache yet.
+var ErrCacheBehind = errors.New("the cache is stale: it doesn't have the last write yet")
 
-// Stale reports whether a write failed because the cache was behind: whoever changed the object
-// will be noticed in a moment.
+// Stale reports whether a write failed because the cache was stale. The watch event that updates
+// the cache triggers the next attempt.
 func Stale(err error) bool {
-	return errors.Is(err, ErrCacheBehind) || apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) || absent.Object(err)
+	return errors.Is(err, ErrCacheBehind) || apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) ||
+		absent.Object(err)
 }

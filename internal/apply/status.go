@@ -13,13 +13,15 @@ import (
 	"mtls.egress/webhook/api/v1alpha1"
 )
 
-// Status writes a status of an EgressTarget by server-side apply. manager is the field manager:
-// what it wrote before and status lacks is removed, what others wrote stays, conditions of other
-// types above all. egressTarget says which one is meant: with its resource version, a write on an
-// outdated cache is a conflict; without, only a write on another UID is.
+// Status writes a status of an EgressTarget with server-side apply. manager is the field manager.
+// Fields that it wrote before and that status lacks are removed. Fields of other managers stay, in
+// particular conditions of other types. egressTarget identifies the object. With its resource
+// version, a write based on a stale cache is a conflict. Without it, only a write to another UID is
+// a conflict.
 // https://kubernetes.io/docs/reference/using-api/server-side-apply/
 func Status(
-	ctx context.Context, c client.Client, egressTarget *v1alpha1.EgressTarget, status v1alpha1.EgressTargetStatus, manager string,
+	ctx context.Context, c client.Client,
+	egressTarget *v1alpha1.EgressTarget, status v1alpha1.EgressTargetStatus, manager string,
 ) error {
 	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(&status)
 	if err != nil {
@@ -28,9 +30,10 @@ func Status(
 	return applyStatus(ctx, c, egressTarget, content, manager)
 }
 
-// Conditions is Status for a manager that writes conditions alone.
+// Conditions is like Status, for a manager that only writes conditions.
 func Conditions(
-	ctx context.Context, c client.Client, egressTarget *v1alpha1.EgressTarget, conditions []metav1.Condition, manager string,
+	ctx context.Context, c client.Client,
+	egressTarget *v1alpha1.EgressTarget, conditions []metav1.Condition, manager string,
 ) error {
 	status := v1alpha1.EgressTargetStatus{Conditions: conditions}
 	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(&status)

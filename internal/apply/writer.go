@@ -18,17 +18,17 @@ import (
 	"mtls.egress/webhook/internal/mesh"
 )
 
-// Writer writes and removes generated objects. NewWriter makes one.
+// Writer writes and deletes generated objects. Use NewWriter to create one.
 type Writer struct {
-	// Cached returns what the cache holds of an Istio object, nil if there is none.
+	// Cached returns an Istio object from the cache, or nil if it doesn't exist.
 	Cached func(ctx context.Context, kind, namespace, name string) (*unstructured.Unstructured, error)
-	// Live asks the API server.
+	// Live reads from the API server, without the cache.
 	Live client.Reader
-	// Client writes as the controller.
+	// Client writes to the API server.
 	Client client.Client
 
 	repairs *repairs
-	// anchors lets one write the anchor of a namespace at a time, by the name of the namespace.
+	// anchors has a lock for each namespace, so that one goroutine at a time writes its anchor.
 	anchors keymutex.KeyMutex
 }
 
@@ -39,11 +39,11 @@ func NewWriter(w Writer) *Writer {
 	return &w
 }
 
-// Repairs is the metric that counts what was put back after somebody else had changed or deleted
-// it.
+// Repairs returns the metric that counts restored objects that another client had changed or
+// deleted.
 func (w *Writer) Repairs() prometheus.Collector { return w.repairs.counter }
 
-// Read returns what the API server has of an Istio object, nil if there is none.
+// Read returns an Istio object from the API server, or nil if it doesn't exist.
 func (w *Writer) Read(ctx context.Context, kind, namespace, name string) (*unstructured.Unstructured, error) {
 	object := mesh.NewUnstructured(kind)
 	if there, err := absent.Read(ctx, w.Live, kind, namespace, name, object); err != nil || !there {
@@ -52,9 +52,11 @@ func (w *Writer) Read(ctx context.Context, kind, namespace, name string) (*unstr
 	return object, nil
 }
 
-// ensureAll writes objects in their order, and stops at the first error, so that none is written
+// ensureAll writes objects in order, and stops at the first error, so that no object is written
 // before one that it needs.
-func (w *Writer) ensureAll(ctx context.Context, egressTarget *v1alpha1.EgressTarget, objects []*unstructured.Unstructured) (taken []string, err error) {
+func (w *Writer) ensureAll(
+	ctx context.Context, egressTarget *v1alpha1.EgressTarget, objects []*unstructured.Unstructured,
+) (taken []string, err error) {
 	for _, object := range objects {
 		free, err := w.ensure(ctx, egressTarget, object)
 		if err != nil {
@@ -67,10 +69,12 @@ func (w *Writer) ensureAll(ctx context.Context, egressTarget *v1alpha1.EgressTar
 	return taken, nil
 }
 
-// ensure makes the object in the cluster what desired says, and writes nothing if it is. It returns
-// false, and touches nothing, if an object that is not the EgressTarget's has the name. The anchor
-// is that of any EgressTarget.
-func (w *Writer) ensure(ctx context.Context, egressTarget *v1alpha1.EgressTarget, desired *unstructured.Unstructured) (free bool, err error) {
+// ensure writes desired unless the object in the cluster is in sync. If an object that the
+// EgressTarget does not own has the name, it returns false and writes nothing. Any EgressTarget
+// owns the anchor.
+func (w *Writer) ensure(
+	ctx context.Context, egressTarget *v1alpha1.EgressTarget, desired *unstructured.Unstructured,
+) (free bool, err error) {
 	present, err := w.Cached(ctx, desired.GetKind(), desired.GetNamespace(), desired.GetName())
 	switch {
 	case err != nil:
@@ -81,21 +85,24 @@ func (w *Writer) ensure(ctx context.Context, egressTarget *v1alpha1.EgressTarget
 		return true, nil
 	}
 	if present == nil {
-		// Without force, so that an object which somebody else created a moment ago is a conflict.
+		// Without force, an object that another client created in the meantime is a conflict.
 		return true, w.apply(ctx, desired.DeepCopy(), desired)
 	}
-	// Bound to what was read, so that an object that was changed or replaced since is a conflict.
+	// With the UID and resource version, an object that was changed or replaced in the meantime is a
+	// conflict.
 	bound := desired.DeepCopy()
 	bound.SetUID(present.GetUID())
 	bound.SetResourceVersion(present.GetResourceVersion())
 	return true, w.apply(ctx, bound, desired, client.ForceOwnership)
 }
 
-// apply sends object by server-side apply. That leaves what other managers added: in a spec a field
-// more can undo what the others say, as spec.gateways takes a VirtualService off the sidecars, and
-// a label istio.io/rev makes Istio ignore the object. So the object is replaced if the answer has
-// more than desired.
-func (w *Writer) apply(ctx context.Context, object, desired *unstructured.Unstructured, options ...client.ApplyOption) error {
+// apply writes object with server-side apply, which preserves additions by other managers. An
+// additional field in the spec can disable the object: spec.gateways detaches a VirtualService from
+// the sidecars. The label istio.io/rev makes Istio ignore it. So if the response has more than
+// desired, apply replaces the object.
+func (w *Writer) apply(
+	ctx context.Context, object, desired *unstructured.Unstructured, options ...client.ApplyOption,
+) error {
 	log.FromContext(ctx).Info("writing", "object", desired.GetKind()+" "+desired.GetName())
 	if err := w.Client.Apply(ctx, client.ApplyConfigurationFromUnstructured(object), options...); err != nil {
 		return err
@@ -113,13 +120,14 @@ func (w *Writer) apply(ctx context.Context, object, desired *unstructured.Unstru
 		return err
 	}
 	if repaired {
-		log.FromContext(ctx).Info("restored an object that another client changed or deleted", "object", desired.GetKind()+" "+desired.GetName())
+		log.FromContext(ctx).Info("restored an object that another client changed or deleted",
+			"object", desired.GetKind()+" "+desired.GetName())
 	}
 	return nil
 }
 
-// markedForIstio reports whether an object has a label or an annotation that Istio reads. No
-// generated one has.
+// markedForIstio reports whether an object has a label or annotation that Istio reads. Generated
+// objects have none.
 func markedForIstio(object metav1.Object) bool {
 	return len(withoutIstioKeys(object.GetLabels())) < len(object.GetLabels()) ||
 		len(withoutIstioKeys(object.GetAnnotations())) < len(object.GetAnnotations())

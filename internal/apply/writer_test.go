@@ -21,27 +21,27 @@ import (
 
 const host = "external.system.com"
 
-// nothing is an API server that has no object.
+// nothing is a reader without objects.
 type nothing struct{ client.Reader }
 
 func (nothing) Get(_ context.Context, key client.ObjectKey, _ client.Object, _ ...client.GetOption) error {
 	return apierrors.NewNotFound(schema.GroupResource{}, key.Name)
 }
 
-// something is an API server that has every object.
+// something is a reader that has every object.
 type something struct{ client.Reader }
 
 func (something) Get(context.Context, client.ObjectKey, client.Object, ...client.GetOption) error {
 	return nil
 }
 
-// write is what the tests look at of one.
+// write is the part of a write that the tests compare.
 type write struct {
 	UID, ResourceVersion string
 	Forced               bool
 }
 
-// writes holds what it is asked to write, and writes nothing.
+// writes records writes without making them.
 type writes struct {
 	client.Client
 	all []write
@@ -49,8 +49,10 @@ type writes struct {
 
 var errWritten = errors.New("it was written")
 
-// Apply fails, as what it would have to answer is of no concern here.
-func (w *writes) Apply(_ context.Context, configuration runtime.ApplyConfiguration, options ...client.ApplyOption) error {
+// Apply always fails, because the tests don't need its response.
+func (w *writes) Apply(
+	_ context.Context, configuration runtime.ApplyConfiguration, options ...client.ApplyOption,
+) error {
 	text, err := json.Marshal(configuration)
 	if err != nil {
 		return err
@@ -65,8 +67,8 @@ func (w *writes) Apply(_ context.Context, configuration runtime.ApplyConfigurati
 	return errWritten
 }
 
-// TestWritesAreBoundToWhatWasRead: a cache that is behind can't be had from a real API server when
-// a test wants it.
+// TestWritesAreBoundToWhatWasRead uses fakes, because a real API server can't produce a stale cache
+// on demand.
 func TestWritesAreBoundToWhatWasRead(t *testing.T) {
 	egressTarget := &v1alpha1.EgressTarget{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: host, UID: "1"}}
 	cached := func(kind string) *unstructured.Unstructured {
@@ -77,9 +79,10 @@ func TestWritesAreBoundToWhatWasRead(t *testing.T) {
 		return object
 	}
 	anchor := func(w *Writer) error {
-		_, err := w.ensureAnchor(t.Context(), egressTarget, func(context.Context, metav1.Object) (*networkingv1.ServiceEntry, error) {
+		anchorOf := func(context.Context, metav1.Object) (*networkingv1.ServiceEntry, error) {
 			return mesh.Anchor("shop", nil), nil
-		})
+		}
+		_, err := w.ensureAnchor(t.Context(), egressTarget, anchorOf)
 		return err
 	}
 	object := func(w *Writer) error {
@@ -93,11 +96,19 @@ func TestWritesAreBoundToWhatWasRead(t *testing.T) {
 		err    error
 		want   []write
 	}{
-		"an object that the cache has":                                {cached: true, ensure: object, err: errWritten, want: []write{{"a", "7", true}}},
-		"an object that the cache lacks may have come from elsewhere": {ensure: object, err: errWritten, want: []write{{}}},
-		"an anchor that nobody has":                                   {live: nothing{}, ensure: anchor, err: errWritten, want: []write{{}}},
-		"an anchor that the cache has not yet":                        {live: something{}, ensure: anchor, err: ErrCacheBehind},
-		"an anchor that the cache has":                                {cached: true, ensure: anchor, err: errWritten, want: []write{{"a", "7", true}}},
+		"an object that the cache has": {
+			cached: true, ensure: object, err: errWritten, want: []write{{"a", "7", true}},
+		},
+		"an object that is not in the cache and may exist": {ensure: object, err: errWritten, want: []write{{}}},
+		"an anchor that does not exist": {
+			live: nothing{}, ensure: anchor, err: errWritten, want: []write{{}},
+		},
+		"an anchor that is not in the cache yet": {
+			live: something{}, ensure: anchor, err: ErrCacheBehind,
+		},
+		"an anchor that the cache has": {
+			cached: true, ensure: anchor, err: errWritten, want: []write{{"a", "7", true}},
+		},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -105,14 +116,14 @@ func TestWritesAreBoundToWhatWasRead(t *testing.T) {
 			w := NewWriter(Writer{Live: test.live, Client: written})
 			w.Cached = func(_ context.Context, kind, _, name string) (*unstructured.Unstructured, error) {
 				if !test.cached {
-					return nil, nil //nolint:nilnil // none is there
+					return nil, nil //nolint:nilnil // it doesn't exist
 				}
 				object := cached(kind)
 				object.SetName(name)
 				return object, nil
 			}
 			if err := test.ensure(w); !errors.Is(err, test.err) {
-				t.Errorf("it ends with %v, want %v", err, test.err)
+				t.Errorf("error %v, want %v", err, test.err)
 			}
 			if diff := cmp.Diff(test.want, written.all); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)

@@ -13,8 +13,8 @@ import (
 	"mtls.egress/webhook/internal/informers"
 )
 
-// TestAlertsAskForMetricsThatThereAre holds the names and labels in the chart's alerts against what
-// the collector describes. What the alerts make of them is tried in test/chart.
+// TestAlertsAskForMetricsThatThereAre compares the names and labels in the chart's alerts with
+// those of the collectors. test/chart tests the alerts themselves.
 func TestAlertsAskForMetricsThatThereAre(t *testing.T) {
 	const path = "../../charts/mtls-egress-webhook/templates/prometheusrule.yaml"
 	content, err := os.ReadFile(path)
@@ -23,24 +23,25 @@ func TestAlertsAskForMetricsThatThereAre(t *testing.T) {
 	}
 	described := descriptions(t)
 	var asked int
-	for _, match := range regexp.MustCompile(`(?:by \(([^)]*)\) \()?(mtls_egress_\w+)`).FindAllStringSubmatch(string(content), -1) {
+	metrics := regexp.MustCompile(`(?:by \(([^)]*)\) \()?(mtls_egress_\w+)`)
+	for _, match := range metrics.FindAllStringSubmatch(string(content), -1) {
 		labels, name := match[1], match[2]
 		if strings.HasPrefix(name, "mtls_egress_admission_") || strings.HasPrefix(name, "mtls_egress_serving_") {
-			continue // of other rooms; test/alerts makes every alert fire
+			continue // metrics of other packages; test/alerts makes every alert fire
 		}
 		asked++
 		if want, there := described[name]; !there {
-			t.Errorf("%s asks for %s, which the controller doesn't report; it has %v", path, name, described)
+			t.Errorf("%s uses %s, which the controller doesn't report; it has %v", path, name, described)
 		} else if diff := cmp.Diff(want, labels); diff != "" {
-			t.Errorf("%s sums %s up by labels other than it has, which would mix several or say less (-has +asked):\n%s", path, name, diff)
+			t.Errorf("%s aggregates %s by other labels than it has (-has +asked):\n%s", path, name, diff)
 		}
 	}
 	if asked == 0 {
-		t.Errorf("%s asks for no metric", path)
+		t.Errorf("%s uses no metric", path)
 	}
 }
 
-// descriptions are the labels of each metric by its name.
+// descriptions returns the labels of each metric by name.
 func descriptions(t *testing.T) map[string]string {
 	t.Helper()
 	sent := make(chan *prometheus.Desc)

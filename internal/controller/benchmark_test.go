@@ -20,8 +20,7 @@ import (
 	"mtls.egress/webhook/internal/informers"
 )
 
-// filledCache is a cache as it is after a start: lists are handed out without a copy, as the
-// collector asks for.
+// filledCache is a cache that returns lists without a copy, as the collector requests.
 type filledCache struct {
 	client.Reader
 
@@ -35,25 +34,35 @@ func (c filledCache) List(_ context.Context, list client.ObjectList, _ ...client
 	return nil
 }
 
-// BenchmarkScrape is one scrape of the controller's metrics, as Prometheus gets it, with 1,000
-// targets of one credential each and 10,000 Pods.
+// BenchmarkScrape measures one scrape of the controller's metrics by Prometheus, with 1,000 targets
+// of one credential each and 10,000 Pods.
 func BenchmarkScrape(b *testing.B) {
 	const targets, count = 1000, 10_000
 	cache := filledCache{}
 	for i := range targets {
 		cache.egressTargets = append(cache.egressTargets, v1alpha1.EgressTarget{
-			ObjectMeta: metav1.ObjectMeta{Namespace: fmt.Sprintf("team-%d", i%100), Name: fmt.Sprintf("partner-%d.example.com", i)},
+			ObjectMeta: metav1.ObjectMeta{
+				Namespace: fmt.Sprintf("team-%d", i%100), Name: fmt.Sprintf("partner-%d.example.com", i),
+			},
 			Status: v1alpha1.EgressTargetStatus{
-				Conditions:  []metav1.Condition{{Type: "Ready", Status: "True", Reason: "Ready"}, {Type: "Verified", Status: "True", Reason: "Verified"}},
-				Credentials: []v1alpha1.CredentialStatus{{SecretName: fmt.Sprintf("partner-%d-mtls-data", i), Pods: 10, NotAfter: &metav1.Time{Time: noon()}}},
+				Conditions: []metav1.Condition{
+					{Type: "Ready", Status: "True", Reason: "Ready"}, {Type: "Verified", Status: "True", Reason: "Verified"},
+				},
+				Credentials: []v1alpha1.CredentialStatus{
+					{SecretName: fmt.Sprintf("partner-%d-mtls-data", i), Pods: 10, NotAfter: &metav1.Time{Time: noon()}},
+				},
 			},
 		})
 	}
 	pods := toolscache.NewIndexer(toolscache.MetaNamespaceKeyFunc, nil)
 	for i := range count {
 		err := pods.Add(informers.NewPod(&corev1.Pod{
-			ObjectMeta: metav1.ObjectMeta{Name: strconv.Itoa(i), Namespace: fmt.Sprintf("team-%d", i%100), Labels: map[string]string{egress.LabelInjected: egress.LabelValue}},
-			Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "app"}, {Name: egress.ProxyContainer}}},
+			ObjectMeta: metav1.ObjectMeta{
+				Name:      strconv.Itoa(i),
+				Namespace: fmt.Sprintf("team-%d", i%100),
+				Labels:    map[string]string{egress.LabelInjected: egress.LabelValue},
+			},
+			Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "app"}, {Name: egress.ProxyContainer}}},
 		}))
 		if err != nil {
 			b.Fatal(err)
@@ -62,7 +71,9 @@ func BenchmarkScrape(b *testing.B) {
 	elected := make(chan struct{})
 	close(elected)
 	registry := prometheus.NewRegistry()
-	registry.MustRegister(newCollector(informers.Cache{Reader: cache, Pods: informers.NewPods(pods, func() bool { return true })}, elected))
+	registry.MustRegister(
+		newCollector(informers.Cache{Reader: cache, Pods: informers.NewPods(pods, func() bool { return true })}, elected),
+	)
 	handler := promhttp.HandlerFor(registry, promhttp.HandlerOpts{})
 	b.ReportAllocs()
 	for b.Loop() {

@@ -25,29 +25,31 @@ import (
 	"mtls.egress/webhook/internal/egress"
 )
 
-// lookForCertManagerAgain is the pause after Certificates could not be listed: usually as there is
-// no cert-manager in the cluster.
-const lookForCertManagerAgain = 10 * time.Second
+// retryCertManager is the interval of retries while Certificates can't be listed, usually
+// because cert-manager is not installed.
+const retryCertManager = 10 * time.Second
 
-// certificateWatch tells of changes of the Certificates that the controller made, on the leader. It
-// is no informer of the manager's cache: without cert-manager in the cluster that would never be
-// filled, and the controller would not run. Only metadata is watched, which changes with the status
-// too. Like meshConfigWatch it is the store of its own reflector and keeps nothing.
+// certificateWatch watches the Certificates that the controller created. It runs on the leader. It
+// is not an informer of the manager's cache: without cert-manager in the cluster, that cache would
+// never sync, and the controller would not run. It watches only metadata, which changes with the
+// status too. It is the store of its own reflector, and stores nothing.
 type certificateWatch struct {
 	certificates toolscache.ListerWatcher
-	// changed gets each Certificate that changed.
+	// changed receives each changed Certificate.
 	changed chan<- event.GenericEvent
-	// tellAll has all targets looked at, as the conditions of those that ask for cert-manager change
-	// when it comes and when it goes.
-	tellAll func()
-	log     logr.Logger
+	// enqueueAll queues all targets, because the conditions of targets with an issuer change when
+	// cert-manager is installed or uninstalled.
+	enqueueAll func()
+	log        logr.Logger
 
 	done <-chan struct{}
-	// there reports whether the cluster has Certificates; nil while that is not known.
+	// there reports whether the cluster serves Certificates. nil means unknown.
 	there *bool
 }
 
-func newCertificateWatch(mgr ctrl.Manager, changed chan<- event.GenericEvent, tellAll func()) (*certificateWatch, error) {
+func newCertificateWatch(
+	mgr ctrl.Manager, changed chan<- event.GenericEvent, enqueueAll func(),
+) (*certificateWatch, error) {
 	clients, err := metadata.NewForConfigAndClient(mgr.GetConfig(), mgr.GetHTTPClient())
 	if err != nil {
 		return nil, fmt.Errorf("connect to the API server: %w", err)
@@ -65,16 +67,18 @@ func newCertificateWatch(mgr ctrl.Manager, changed chan<- event.GenericEvent, te
 				return certificates.Watch(ctx, options)
 			},
 		},
-		changed: changed,
-		tellAll: tellAll,
-		log:     mgr.GetLogger().WithName("certificates"),
+		changed:    changed,
+		enqueueAll: enqueueAll,
+		log:        mgr.GetLogger().WithName("certificates"),
 	}, nil
 }
 
-// Start follows the Certificates until ctx ends.
+// Start watches the Certificates until ctx is done.
 func (w *certificateWatch) Start(ctx context.Context) error {
 	w.done = ctx.Done()
-	reflector := toolscache.NewReflectorWithOptions(w.certificates, &metav1.PartialObjectMetadata{}, w, toolscache.ReflectorOptions{Name: "certificates"})
+	reflector := toolscache.NewReflectorWithOptions(
+		w.certificates, &metav1.PartialObjectMetadata{}, w, toolscache.ReflectorOptions{Name: "certificates"},
+	)
 	wait.UntilWithContext(ctx, func(ctx context.Context) {
 		err := reflector.ListAndWatchWithContext(ctx)
 		switch {
@@ -82,33 +86,33 @@ func (w *certificateWatch) Start(ctx context.Context) error {
 		case apierrors.IsNotFound(err):
 			w.found(false)
 		case err != nil:
-			w.log.Error(err, "Can't watch the Certificates of cert-manager; their changes are noticed late")
+			w.log.Error(err, "Can't watch the Certificates of cert-manager; their changes take effect late")
 		}
-	}, lookForCertManagerAgain)
+	}, retryCertManager)
 	return nil
 }
 
 func (w *certificateWatch) found(there bool) {
 	if w.there != nil && *w.there != there {
-		w.tellAll()
+		w.enqueueAll()
 	}
 	w.there = &there
 }
 
 // Add is part of toolscache.ReflectorStore.
-func (w *certificateWatch) Add(object any) error { return w.tell(object) }
+func (w *certificateWatch) Add(object any) error { return w.send(object) }
 
 // Update is part of toolscache.ReflectorStore.
-func (w *certificateWatch) Update(object any) error { return w.tell(object) }
+func (w *certificateWatch) Update(object any) error { return w.send(object) }
 
 // Delete is part of toolscache.ReflectorStore.
-func (w *certificateWatch) Delete(object any) error { return w.tell(object) }
+func (w *certificateWatch) Delete(object any) error { return w.send(object) }
 
-// Replace is part of toolscache.ReflectorStore: what a list has found.
+// Replace is part of toolscache.ReflectorStore. It gets the result of a list.
 func (w *certificateWatch) Replace(objects []any, _ string) error {
 	w.found(true)
 	for _, object := range objects {
-		if err := w.tell(object); err != nil {
+		if err := w.send(object); err != nil {
 			return err
 		}
 	}
@@ -118,7 +122,7 @@ func (w *certificateWatch) Replace(objects []any, _ string) error {
 // Resync is part of toolscache.ReflectorStore.
 func (w *certificateWatch) Resync() error { return nil }
 
-func (w *certificateWatch) tell(object any) error {
+func (w *certificateWatch) send(object any) error {
 	certificate, ok := object.(client.Object)
 	if !ok {
 		return nil
@@ -130,11 +134,13 @@ func (w *certificateWatch) tell(object any) error {
 	return nil
 }
 
-// certificateRequests is the EgressTarget that owns a Certificate.
+// certificateRequests returns the EgressTarget that owns a Certificate.
 func certificateRequests(_ context.Context, certificate client.Object) []reconcile.Request {
 	owner := metav1.GetControllerOf(certificate)
 	if owner == nil || owner.Kind != v1alpha1.Kind {
 		return nil
 	}
-	return []reconcile.Request{{NamespacedName: types.NamespacedName{Namespace: certificate.GetNamespace(), Name: owner.Name}}}
+	return []reconcile.Request{
+		{NamespacedName: types.NamespacedName{Namespace: certificate.GetNamespace(), Name: owner.Name}},
+	}
 }

@@ -1,9 +1,8 @@
-// Package controller programs targets: labeled Pods bring forth an EgressTarget, an EgressTarget
-// brings forth the Istio objects of its host, and what was found on the way stands in its status,
-// in events and in metrics.
+// Package controller programs targets. For labeled Pods it creates an EgressTarget, and for an
+// EgressTarget it writes the Istio objects of its host. It reports the results in the status, in
+// events and in metrics.
 //
-// The reconcilers read facts, have package plan decide, and have package apply write
-// (egresstarget.go, anchor.go, secrets.go, conflicts.go). Others verify credentials
-// (verification.go) and tell of Pods without a sidecar (sidecar.go). The rest says what is watched,
-// and what the caches hold of it.
+// EgressTargetReconciler reads facts, lets package plan decide, and lets package apply write
+// (egresstarget.go, facts.go). Other reconcilers verify credentials (verification.go) and report
+// Pods without a sidecar (sidecar.go). The remaining files define the watches and the metrics.
 package controller

@@ -27,34 +27,34 @@ import (
 	"mtls.egress/webhook/internal/plan"
 )
 
-// EgressTargetReconciler reconciles one host of one namespace with what its Pods, its EgressTarget
-// and its Secrets ask for: the EgressTarget itself, the Istio objects, and the status. A request is
-// the namespace and name of an EgressTarget, whether it exists or not.
+// EgressTargetReconciler reconciles one host of one namespace: the EgressTarget itself, the Istio
+// objects, and the status. Its inputs are the Pods, the EgressTarget and the Secrets. A request is
+// the namespace and name of an EgressTarget that may not exist.
 type EgressTargetReconciler struct {
 	facts *factReader
-	// live asks the API server: for what must be certain before something is removed.
+	// live reads from the API server, for facts that must be current before a deletion.
 	live client.Reader
-	// client writes as FieldManager.
+	// client writes with the field manager FieldManager.
 	client client.Client
 	writer *apply.Writer
 	events events.EventRecorder
 	clock  clock.PassiveClock
-	// retention is that of Options.TargetRetention.
+	// retention is Options.TargetRetention.
 	retention time.Duration
 }
 
 // FieldManager is the field manager of everything that the controller writes.
 const FieldManager = egress.ValueManagedBy
 
-// How long to wait where no event is certain to come.
+// Requeue delays for cases in which no event is certain.
 const (
-	// waitForCache is for writes that were refused because the cache was behind.
+	// waitForCache is for writes that failed because the cache was stale.
 	waitForCache = time.Second
-	// waitForOthers is for objects that are held back by somebody else's finalizer.
+	// waitForOthers is for objects whose deletion a finalizer of another owner delays.
 	waitForOthers = 5 * time.Second
 )
 
-// Reconcile brings one host of one namespace up to date.
+// Reconcile reconciles one host of one namespace.
 func (r *EgressTargetReconciler) Reconcile(ctx context.Context, request reconcile.Request) (reconcile.Result, error) {
 	result, err := r.reconcile(ctx, request.NamespacedName)
 	switch {
@@ -102,8 +102,10 @@ func (r *EgressTargetReconciler) reconcile(ctx context.Context, key types.Namesp
 	return result, err
 }
 
-// createOnFirstUse creates the EgressTarget that Pods ask for and no user wrote.
-func (r *EgressTargetReconciler) createOnFirstUse(ctx context.Context, key types.NamespacedName, pods []*informers.Pod) error {
+// createOnFirstUse creates the EgressTarget that Pods ask for, if no user created it.
+func (r *EgressTargetReconciler) createOnFirstUse(
+	ctx context.Context, key types.NamespacedName, pods []*informers.Pod,
+) error {
 	port, asked := plan.WantedPort(plan.DemandsOf(egress.FromEgressTarget(key.Namespace, key.Name, nil), pods))
 	if !asked {
 		return nil
@@ -123,18 +125,22 @@ func (r *EgressTargetReconciler) createOnFirstUse(ctx context.Context, key types
 	return nil
 }
 
-// addFinalizer adds our finalizer to the EgressTarget, before anything is programmed for it.
+// addFinalizer adds our finalizer to the EgressTarget before the controller programs it.
 func (r *EgressTargetReconciler) addFinalizer(ctx context.Context, egressTarget *v1alpha1.EgressTarget) error {
 	before := egressTarget.DeepCopy()
 	controllerutil.AddFinalizer(egressTarget, egress.Finalizer)
-	if err := r.client.Patch(ctx, egressTarget, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})); err != nil {
+	patch := client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})
+	if err := r.client.Patch(ctx, egressTarget, patch); err != nil {
 		return fmt.Errorf("add the finalizer: %w", err)
 	}
 	return nil
 }
 
-// finalize removes the objects of a deleted EgressTarget that no Pod needs, and then our finalizer.
-func (r *EgressTargetReconciler) finalize(ctx context.Context, egressTarget *v1alpha1.EgressTarget) (reconcile.Result, error) {
+// finalize deletes the objects of a deleted EgressTarget without Pods, and then removes our
+// finalizer.
+func (r *EgressTargetReconciler) finalize(
+	ctx context.Context, egressTarget *v1alpha1.EgressTarget,
+) (reconcile.Result, error) {
 	if inUse, err := used(ctx, r.live, egressTarget); err != nil || inUse {
 		return reconcile.Result{RequeueAfter: waitForCache}, err
 	}
@@ -148,36 +154,38 @@ func (r *EgressTargetReconciler) finalize(ctx context.Context, egressTarget *v1a
 	return reconcile.Result{}, removeFinalizer(ctx, r.client, egressTarget)
 }
 
-// removeFinalizer takes our finalizer off the EgressTarget, if it is there.
+// removeFinalizer removes our finalizer from the EgressTarget, if it has it.
 func removeFinalizer(ctx context.Context, c client.Client, egressTarget *v1alpha1.EgressTarget) error {
 	before := egressTarget.DeepCopy()
 	if !controllerutil.RemoveFinalizer(egressTarget, egress.Finalizer) {
 		return nil
 	}
-	if err := c.Patch(ctx, egressTarget, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})); err != nil {
+	patch := client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})
+	if err := c.Patch(ctx, egressTarget, patch); err != nil {
 		return fmt.Errorf("remove the finalizer: %w", err)
 	}
 	return nil
 }
 
-// removeUnused deletes an EgressTarget that the controller created and no Pod used for the
+// removeUnused deletes an EgressTarget that the controller created, and that no Pod used during the
 // retention.
 func (r *EgressTargetReconciler) removeUnused(ctx context.Context, egressTarget *v1alpha1.EgressTarget) error {
 	if inUse, err := used(ctx, r.live, egressTarget); err != nil || inUse {
 		return err
 	}
-	err := r.client.Delete(ctx, egressTarget, client.Preconditions{UID: new(egressTarget.UID), ResourceVersion: new(egressTarget.ResourceVersion)})
-	if err != nil {
+	asRead := client.Preconditions{UID: new(egressTarget.UID), ResourceVersion: new(egressTarget.ResourceVersion)}
+	if err := r.client.Delete(ctx, egressTarget, asRead); err != nil {
 		return fmt.Errorf("delete the unused EgressTarget: %w", err)
 	}
 	record(r.events, egressTarget, plan.Event{
-		Type: corev1.EventTypeNormal, Reason: "Unused", Action: "Remove", Note: "no Pod asked for the host for " + r.retention.String(),
+		Type: corev1.EventTypeNormal, Reason: "Unused", Action: "Remove",
+		Note: "no Pod asked for the host for " + r.retention.String(),
 	})
 	return nil
 }
 
-// used asks the API server whether a running Pod has the target: one that the cache doesn't know
-// yet must not lose its objects.
+// used reports whether a running Pod has the target. It reads from the API server, because a Pod
+// that is not in the cache yet must not lose its objects.
 func used(ctx context.Context, live client.Reader, egressTarget *v1alpha1.EgressTarget) (bool, error) {
 	var list corev1.PodList
 	withTarget := client.MatchingLabels{egress.HostLabel(egressTarget.Name): egress.LabelValue}
@@ -192,11 +200,11 @@ func used(ctx context.Context, live client.Reader, egressTarget *v1alpha1.Egress
 	return len(plan.DemandsOf(t, pods)) > 0, nil
 }
 
-// reconcileTarget programs what the EgressTarget asks for, as far as possible, and writes the
-// status. Facts that can't be read delay neither closing nor the status: a decision to close needs
-// the policy and the conflicts alone.
+// reconcileTarget programs the EgressTarget and writes the status. Facts that can't be read don't
+// delay a decision to close, because the policy and the conflicts are enough for it.
 func (r *EgressTargetReconciler) reconcileTarget(
-	ctx context.Context, egressTarget *v1alpha1.EgressTarget, pods []*informers.Pod, demands []plan.Demand, unusedSince *metav1.Time,
+	ctx context.Context, egressTarget *v1alpha1.EgressTarget,
+	pods []*informers.Pod, demands []plan.Demand, unusedSince *metav1.Time,
 ) (reconcile.Result, error) {
 	facts, credentialsErr, readErr := r.facts.read(ctx, egressTarget, pods, demands)
 	facts.UnusedSince = unusedSince
@@ -219,9 +227,9 @@ func (r *EgressTargetReconciler) reconcileTarget(
 	return reconcile.Result{RequeueAfter: decided.NextLook(status)}, errors.Join(writeErr, readErr, credentialsErr)
 }
 
-// writeStatus writes the status if it differs from the present one, without the condition of the
-// other writer, and raises the events of what changed. The write is bound to the version that was
-// read, so an event is raised once.
+// writeStatus writes the status if it changed, without the condition of VerificationReconciler, and
+// records the events of the change. The write carries the resource version that was read, so an
+// event is recorded only once.
 func (r *EgressTargetReconciler) writeStatus(
 	ctx context.Context, egressTarget *v1alpha1.EgressTarget, decided plan.Plan, status v1alpha1.EgressTargetStatus,
 ) error {
@@ -241,7 +249,7 @@ func (r *EgressTargetReconciler) writeStatus(
 	return nil
 }
 
-// record raises an event. The Secret is its related object
+// record records an event. The Secret is its related object
 // (https://kubernetes.io/docs/reference/kubernetes-api/cluster-resources/event-v1/).
 func record(recorder events.EventRecorder, egressTarget *v1alpha1.EgressTarget, event plan.Event) {
 	var related runtime.Object
@@ -251,5 +259,6 @@ func record(recorder events.EventRecorder, egressTarget *v1alpha1.EgressTarget, 
 			ObjectMeta: metav1.ObjectMeta{Namespace: egressTarget.Namespace, Name: event.SecretName},
 		}
 	}
-	recorder.Eventf(egressTarget, related, event.Type, event.Reason, event.Action, "%s", plan.Shorten(event.Note, plan.MaxEventNote))
+	note := plan.Shorten(event.Note, plan.MaxEventNote)
+	recorder.Eventf(egressTarget, related, event.Type, event.Reason, event.Action, "%s", note)
 }

@@ -16,7 +16,7 @@ import (
 	"mtls.egress/webhook/internal/plan"
 )
 
-// statuses holds what it is asked to write into the status, and writes nothing.
+// statuses records writes of the status without making them.
 type statuses struct {
 	client.Client
 
@@ -33,7 +33,9 @@ type statusWriter struct {
 	statuses *statuses
 }
 
-func (s statusWriter) Apply(_ context.Context, configuration runtime.ApplyConfiguration, options ...client.SubResourceApplyOption) error {
+func (s statusWriter) Apply(
+	_ context.Context, configuration runtime.ApplyConfiguration, options ...client.SubResourceApplyOption,
+) error {
 	var all client.SubResourceApplyOptions
 	all.ApplyOpts(options)
 	s.statuses.manager = all.FieldManager
@@ -49,15 +51,17 @@ func (s statusWriter) Apply(_ context.Context, configuration runtime.ApplyConfig
 	return json.Unmarshal(text, &s.statuses.object)
 }
 
-// TestEachWriterOfAStatusWritesItsOwn: that a write is bound to the version that was read shows on
-// a real API server only in the moment in which the cache is behind.
+// TestEachWriterOfAStatusWritesItsOwn uses a fake, because a real API server shows that a write
+// carries the version that was read only while the cache is stale.
 func TestEachWriterOfAStatusWritesItsOwn(t *testing.T) {
 	now := metav1.NewTime(noon())
 	condition := func(conditionType string) metav1.Condition {
 		return metav1.Condition{Type: conditionType, Status: metav1.ConditionTrue, Reason: "Given", LastTransitionTime: now}
 	}
 	read := func() *v1alpha1.EgressTarget {
-		e := &v1alpha1.EgressTarget{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: host, UID: "1", ResourceVersion: "99"}}
+		e := &v1alpha1.EgressTarget{
+			ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: host, UID: "1", ResourceVersion: "99"},
+		}
 		e.Status.Conditions = []metav1.Condition{condition(v1alpha1.ConditionReady), condition(v1alpha1.ConditionVerified)}
 		return e
 	}
@@ -73,7 +77,8 @@ func TestEachWriterOfAStatusWritesItsOwn(t *testing.T) {
 	written := &statuses{}
 	status := v1alpha1.EgressTargetStatus{Pods: 1, Conditions: read().Status.Conditions}
 	r := &EgressTargetReconciler{client: written, clock: clock}
-	if err := r.writeStatus(t.Context(), read(), plan.Decide(plan.Facts{EgressTarget: read(), Now: noon()}), status); err != nil {
+	decided := plan.Decide(plan.Facts{EgressTarget: read(), Now: noon()})
+	if err := r.writeStatus(t.Context(), read(), decided, status); err != nil {
 		t.Fatal(err)
 	}
 	if written.manager != FieldManager || written.object.UID != "1" || written.object.ResourceVersion != "99" {
@@ -88,10 +93,14 @@ func TestEachWriterOfAStatusWritesItsOwn(t *testing.T) {
 	if err := v.write(t.Context(), read(), new(plan.False("Refused", "no"))); err != nil {
 		t.Fatal(err)
 	}
-	if verification.manager != VerificationFieldManager || verification.object.UID != "1" || verification.object.ResourceVersion != "" {
-		t.Errorf("%s wrote on UID %s, version %q", verification.manager, verification.object.UID, verification.object.ResourceVersion)
+	if verification.manager != VerificationFieldManager || verification.object.UID != "1" ||
+		verification.object.ResourceVersion != "" {
+		t.Errorf(
+			"%s wrote on UID %s, version %q", verification.manager, verification.object.UID, verification.object.ResourceVersion,
+		)
 	}
-	if diff := cmp.Diff([]string{v1alpha1.ConditionVerified}, types(verification.object.Status.Conditions)); diff != "" || len(verification.fields) != 1 {
+	if diff := cmp.Diff([]string{v1alpha1.ConditionVerified}, types(verification.object.Status.Conditions)); diff != "" ||
+		len(verification.fields) != 1 {
 		t.Errorf("%s wrote %v, conditions (-want +got):\n%s", verification.manager, verification.fields, diff)
 	}
 }

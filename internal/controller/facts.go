@@ -27,24 +27,24 @@ import (
 	"mtls.egress/webhook/internal/policy/lookup"
 )
 
-// factReader reads what the decisions about targets depend on.
+// factReader reads the facts for decisions about targets.
 type factReader struct {
 	cache informers.Cache
-	// live asks the API server: for Secrets, which are never cached.
+	// live reads from the API server, for Secrets, which are never cached.
 	live     client.Reader
 	clock    clock.PassiveClock
 	warnings plan.ExpiryWarnings
-	// policy says which hosts all namespaces may reach.
+	// policy is the cluster's policy on which hosts all namespaces may reach.
 	policy        policy.Cluster
 	rootNamespace string
-	// meshConfig is that of Options, never nil.
+	// meshConfig is Options.MeshConfig, and never nil.
 	meshConfig func() mesh.Config
 	issuer     issuance.Issuer
 }
 
-// read reads what a decision about the target depends on. What can't be read is left out. readErr
-// is the error of what only a closed plan can do without, credentialsErr of what a check of the
-// credentials tells of already.
+// read returns the facts for a decision about the target. Facts that can't be read are left out.
+// readErr joins the errors of facts that only a closed plan can do without. credentialsErr joins
+// errors that the checks of the credentials report already.
 func (r *factReader) read(
 	ctx context.Context, egressTarget *v1alpha1.EgressTarget, pods []*informers.Pod, demands []plan.Demand,
 ) (facts plan.Facts, credentialsErr, readErr error) {
@@ -68,11 +68,14 @@ func (r *factReader) read(
 	return facts, credentialsErr, errors.Join(siblingsErr, rulesErr, othersErr, standingErr, issueErr)
 }
 
-// siblings returns the other EgressTargets of the namespace, without those that are going: deleted,
-// with no Pod left.
-func (r *factReader) siblings(ctx context.Context, egressTarget *v1alpha1.EgressTarget) ([]v1alpha1.EgressTarget, error) {
+// siblings returns the other EgressTargets of the namespace, without deleted ones that have no
+// Pods.
+func (r *factReader) siblings(
+	ctx context.Context, egressTarget *v1alpha1.EgressTarget,
+) ([]v1alpha1.EgressTarget, error) {
 	var list v1alpha1.EgressTargetList
-	if err := r.cache.List(ctx, &list, client.InNamespace(egressTarget.Namespace), client.UnsafeDisableDeepCopy); err != nil {
+	err := r.cache.List(ctx, &list, client.InNamespace(egressTarget.Namespace), client.UnsafeDisableDeepCopy)
+	if err != nil {
 		return nil, fmt.Errorf("list the EgressTargets of %s: %w", egressTarget.Namespace, err)
 	}
 	var siblings []v1alpha1.EgressTarget
@@ -103,7 +106,8 @@ func targetsOf(egressTargets []v1alpha1.EgressTarget) []egress.Target {
 	return targets
 }
 
-// standing returns what the DestinationRule in the cluster presents, nil without one of ours.
+// standing returns the credential that our DestinationRule in the cluster configures, or nil if
+// there is none.
 func (r *factReader) standing(ctx context.Context, t egress.Target) (found *plan.Standing, err error) {
 	destinationRule, err := r.cache.IstioObject(ctx, mesh.KindDestinationRule, t.Namespace, egress.ObjectName(t.Host))
 	if err != nil || destinationRule == nil || !mesh.OwnedFor(destinationRule, t.Host) {
@@ -115,9 +119,10 @@ func (r *factReader) standing(ctx context.Context, t egress.Target) (found *plan
 	return found, nil
 }
 
-// credentials reads the Secrets in use, each by name from the API server, and checks them in the
-// order of their names, with the CA of the server where a ConfigMap has it. A Secret or ConfigMap
-// that can't be read gives a check that says so, and an error, so that it is read again.
+// credentials reads each Secret in use by name from the API server, and checks them in the order of
+// their names. If a ConfigMap has the CA of the server, it checks that too. If a Secret or
+// ConfigMap can't be read, the check reports it, and credentials also returns an error, so that the
+// reconciliation is retried.
 func (r *factReader) credentials(
 	ctx context.Context, t egress.Target, inUse map[string]int32, now time.Time,
 ) ([]plan.CredentialCheck, error) {
@@ -145,8 +150,8 @@ func (r *factReader) credentials(
 	return checks, errors.Join(errs...)
 }
 
-// anchorOf returns how the anchor of the namespace has to be, with own if it isn't nil, and without
-// any other EgressTarget that is going.
+// anchorOf returns a function for the desired anchor of the namespace. The anchor includes own if
+// it isn't nil, and leaves out other EgressTargets that are being deleted.
 func (r *factReader) anchorOf(egressTarget *v1alpha1.EgressTarget, own *v1alpha1.EgressTarget) apply.AnchorOf {
 	return func(ctx context.Context, present metav1.Object) (*networkingv1.ServiceEntry, error) {
 		siblings, err := r.siblings(ctx, egressTarget)
@@ -165,9 +170,9 @@ func (r *factReader) anchorOf(egressTarget *v1alpha1.EgressTarget, own *v1alpha1
 	}
 }
 
-// appPorts returns the app ports of those members that have Pods: each port more is one on which
-// the sidecars of the whole namespace expect HTTP. Where sidecars resolve unknown hosts themselves,
-// the port has to be there before the Pod, so there it returns those of all members.
+// appPorts returns the app ports of the members that have Pods, because the sidecars of the whole
+// namespace expect HTTP on each additional port. If sidecars resolve unknown hosts themselves, the
+// port must exist before the Pod, so it returns the ports of all members.
 func (r *factReader) appPorts(ctx context.Context, namespace string, members []v1alpha1.EgressTarget) ([]int32, error) {
 	var ports []int32
 	for i := range members {

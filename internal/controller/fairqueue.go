@@ -7,10 +7,10 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 )
 
-// fairQueue is a workqueue that gives no namespace more than its share of a controller's workers,
-// so that what one namespace asks for, however slow it is, delays no other. Requests over the share
-// wait aside, as if a worker had them, and go to the end of the queue when a request of their
-// namespace is done.
+// fairQueue is a workqueue that limits each namespace to a share of a controller's workers, so that
+// slow requests of one namespace don't delay others. Requests over the share wait as if a worker
+// processed them. When a request of their namespace is done, the next one goes to the end of the
+// queue.
 type fairQueue struct {
 	workqueue.TypedRateLimitingInterface[reconcile.Request]
 
@@ -21,8 +21,8 @@ type fairQueue struct {
 	waiting map[string][]reconcile.Request
 }
 
-// share returns how many of a controller's workers one namespace can take: a quarter, and at least
-// one.
+// share returns the number of a controller's workers that one namespace can use: a quarter, and at
+// least one.
 func share(workers int) int { return max(1, workers/4) }
 
 func newFairQueue(queue workqueue.TypedRateLimitingInterface[reconcile.Request], share int) *fairQueue {
@@ -32,7 +32,7 @@ func newFairQueue(queue workqueue.TypedRateLimitingInterface[reconcile.Request],
 	}
 }
 
-// Get returns the next request whose namespace has a share left.
+// Get returns the next request whose namespace is within its share.
 func (q *fairQueue) Get() (request reconcile.Request, shutdown bool) {
 	for {
 		request, shutdown = q.TypedRateLimitingInterface.Get()
@@ -53,11 +53,12 @@ func (q *fairQueue) admit(request reconcile.Request) bool {
 	return false
 }
 
-// Done gives the share back, and queues the request of the namespace that has waited longest.
+// Done releases the share, and queues the request of the namespace that has waited longest.
 func (q *fairQueue) Done(request reconcile.Request) {
 	q.TypedRateLimitingInterface.Done(request)
 	if next, found := q.release(request.Namespace); found {
-		// The queue takes it for one that is being worked on: added now, it is queued once it is done.
+		// For the queue, next is still being processed: after Add, it is queued once Done is called for
+		// it.
 		q.Add(next)
 		q.TypedRateLimitingInterface.Done(next)
 	}

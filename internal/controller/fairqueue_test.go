@@ -13,7 +13,7 @@ func requestIn(namespace, name string) reconcile.Request {
 	return reconcile.Request{NamespacedName: types.NamespacedName{Namespace: namespace, Name: name}}
 }
 
-// taken takes n requests without doing any.
+// taken gets n requests from the queue without calling Done.
 func taken(t *testing.T, queue *fairQueue, n int) []string {
 	t.Helper()
 	var names []string
@@ -28,7 +28,9 @@ func taken(t *testing.T, queue *fairQueue, n int) []string {
 }
 
 func TestANamespaceTakesItsShareOfTheWorkersAlone(t *testing.T) {
-	queue := newFairQueue(workqueue.NewTypedRateLimitingQueue(workqueue.DefaultTypedControllerRateLimiter[reconcile.Request]()), 2)
+	queue := newFairQueue(
+		workqueue.NewTypedRateLimitingQueue(workqueue.DefaultTypedControllerRateLimiter[reconcile.Request]()), 2,
+	)
 	defer queue.ShutDown()
 	for _, name := range []string{"1", "2", "3", "4"} {
 		queue.Add(requestIn("greedy", name))
@@ -38,14 +40,14 @@ func TestANamespaceTakesItsShareOfTheWorkersAlone(t *testing.T) {
 		t.Errorf("with no request done (-want +got):\n%s", diff)
 	}
 
-	queue.Add(requestIn("greedy", "3")) // while it waits: it is done once and not twice
+	queue.Add(requestIn("greedy", "3")) // it is waiting, so it is processed once and not twice
 	queue.Done(requestIn("other", "1"))
 	queue.Done(requestIn("greedy", "1"))
 	if diff := cmp.Diff([]string{"greedy/3"}, taken(t, queue, 1)); diff != "" {
 		t.Errorf("with a request of the namespace done (-want +got):\n%s", diff)
 	}
 
-	queue.Add(requestIn("greedy", "2")) // while it is worked on: it comes again
+	queue.Add(requestIn("greedy", "2")) // it is being processed, so it is queued again
 	queue.Done(requestIn("greedy", "2"))
 	queue.Done(requestIn("greedy", "3"))
 	if diff := cmp.Diff([]string{"greedy/2", "greedy/4"}, taken(t, queue, 2)); diff != "" {
@@ -54,7 +56,7 @@ func TestANamespaceTakesItsShareOfTheWorkersAlone(t *testing.T) {
 	queue.Done(requestIn("greedy", "2"))
 	queue.Done(requestIn("greedy", "4"))
 	if queue.Len() != 0 || len(queue.working) != 0 || len(queue.waiting) != 0 {
-		t.Errorf("%d requests are left, %v are worked on, %v wait", queue.Len(), queue.working, queue.waiting)
+		t.Errorf("%d requests are left, %v are being processed, %v wait", queue.Len(), queue.working, queue.waiting)
 	}
 }
 

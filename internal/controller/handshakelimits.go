@@ -7,26 +7,29 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// handshakeLimits decides who may make a handshake now. Nobody is kept waiting by it: who may not
-// asks again later, so that partners that don't answer, and many targets of one partner, hold
-// nobody else up.
+// handshakeLimits limits the rate of handshakes. It never blocks: a target over the limit retries
+// later. So neither partners that don't answer nor many targets of one partner delay other targets.
 type handshakeLimits struct {
-	// all and changed bound the handshakes with all partners together: those of changed credentials
-	// have a limit of their own, as their Pods get them soon.
+	// all and changed limit the handshakes with all partners together. Changed credentials have a
+	// separate limit, because their Pods get them soon.
 	all, changed *rate.Limiter
 
 	mutex sync.Mutex
-	// last has the time of the last handshake with each partner, as far as it still counts.
+	// last has the time of the last handshake with each partner, if it is within partnerPause.
 	last map[string]time.Time
 }
 
 func newHandshakeLimits(perSecond int) *handshakeLimits {
-	return &handshakeLimits{all: rate.NewLimiter(rate.Limit(perSecond), perSecond), changed: rate.NewLimiter(rate.Limit(perSecond), perSecond), last: map[string]time.Time{}}
+	return &handshakeLimits{
+		all:     rate.NewLimiter(rate.Limit(perSecond), perSecond),
+		changed: rate.NewLimiter(rate.Limit(perSecond), perSecond),
+		last:    map[string]time.Time{},
+	}
 }
 
-// take takes a turn for a handshake with a partner, because of a changed credential or for another
-// reason; false when it isn't its turn.
-func (t *handshakeLimits) take(partner string, changed bool, now time.Time) bool {
+// allow reports whether a handshake with a partner may be made now, and counts it. changed selects
+// the limit for changed credentials.
+func (t *handshakeLimits) allow(partner string, changed bool, now time.Time) bool {
 	t.mutex.Lock()
 	defer t.mutex.Unlock()
 	if now.Sub(t.last[partner]) < partnerPause {

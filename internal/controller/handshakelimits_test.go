@@ -25,18 +25,25 @@ func TestTurns(t *testing.T) {
 		asks []ask
 		want []bool
 	}{
-		"one partner, at once and again":                {[]ask{{partner: "a"}, {partner: "a", after: 999 * time.Millisecond}, {partner: "a", after: time.Second}}, []bool{true, false, true}},
-		"three partners of two a second":                {all(3, false), []bool{true, true, false}},
-		"changed credentials have a limit of their own": {append(all(3, false), ask{partner: "x", changed: true}), []bool{true, true, false, true}},
-		"but not without end":                           {all(3, true), []bool{true, true, false}},
-		"a partner that got none isn't kept back":       {append(all(3, false), ask{partner: "2", after: 500 * time.Millisecond}), []bool{true, true, false, true}},
+		"one partner, at once and again": {
+			[]ask{{partner: "a"}, {partner: "a", after: 999 * time.Millisecond}, {partner: "a", after: time.Second}},
+			[]bool{true, false, true},
+		},
+		"three partners of two a second": {all(3, false), []bool{true, true, false}},
+		"changed credentials have a separate limit": {
+			append(all(3, false), ask{partner: "x", changed: true}), []bool{true, true, false, true},
+		},
+		"which is a limit too": {all(3, true), []bool{true, true, false}},
+		"a rejected partner can retry at once": {
+			append(all(3, false), ask{partner: "2", after: 500 * time.Millisecond}), []bool{true, true, false, true},
+		},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			handshakeLimits := newHandshakeLimits(2)
 			var got []bool
 			for _, one := range test.asks {
-				got = append(got, handshakeLimits.take(one.partner, one.changed, noon().Add(one.after)))
+				got = append(got, handshakeLimits.allow(one.partner, one.changed, noon().Add(one.after)))
 			}
 			if diff := cmp.Diff(test.want, got); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)

@@ -20,28 +20,29 @@ import (
 	"mtls.egress/webhook/internal/informers"
 )
 
-// retryIstio is the pause between two looks for Istio's CRDs.
+// retryIstio is the interval of checks for Istio's CRDs.
 const retryIstio = 10 * time.Second
 
-// istioWatch adds the kinds of Istio to the cache and to the controller of EgressTargets once the
-// API server serves them. A controller that watched them from the beginning would end after two
-// minutes without them (CacheSyncTimeout).
+// istioWatch adds Istio's kinds to the cache and to the controller of EgressTargets once the API
+// server serves them. A controller that watches them from the start would fail after two minutes
+// without them (CacheSyncTimeout).
 type istioWatch struct {
-	// missing returns the kinds that are not served.
+	// missing returns the kinds that the API server doesn't serve.
 	missing func() ([]string, error)
-	// setMissing has targets say what is missing.
+	// setMissing makes targets report the missing kinds.
 	setMissing func([]string)
-	// add adds the kinds, and returns when the cache holds them, if it runs.
+	// add adds the kinds. If the cache is running, it waits until they are synced.
 	add func(context.Context) error
 	// reconcileAll queues all targets.
 	reconcileAll func()
 	log          logr.Logger
 }
 
-// addIstioWatch adds the kinds of Istio to a controller now, or has the manager do so once they are
-// served.
+// addIstioWatch adds Istio's kinds to a controller now, or adds a watch to the manager that does so
+// once they are served.
 func addIstioWatch(
-	ctx context.Context, mgr ctrl.Manager, to controller.Controller, cache informers.Cache, requests requests, changes chan<- event.GenericEvent,
+	ctx context.Context, mgr ctrl.Manager, to controller.Controller,
+	cache informers.Cache, requests requests, changes chan<- event.GenericEvent,
 ) error {
 	asking, err := discovery.NewDiscoveryClientForConfigAndClient(mgr.GetConfig(), mgr.GetHTTPClient())
 	if err != nil {
@@ -67,33 +68,33 @@ func addIstioWatch(
 			}
 			return nil
 		},
-		reconcileAll: func() { tellAll(changes, &v1alpha1.EgressTarget{}) },
+		reconcileAll: func() { enqueueAll(changes, &v1alpha1.EgressTarget{}) },
 		log:          mgr.GetLogger().WithName("istio"),
 	}
 	missing, err := w.missing()
 	switch {
 	case err != nil:
-		return fmt.Errorf("find out whether Istio's CRDs are installed: %w", err)
+		return fmt.Errorf("check for Istio's CRDs: %w", err)
 	case len(missing) == 0:
 		return w.add(ctx)
 	}
 	w.reportMissing(missing)
 	if err := mgr.Add(w); err != nil {
-		return fmt.Errorf("add the look for Istio's CRDs: %w", err)
+		return fmt.Errorf("add the watch for Istio's CRDs: %w", err)
 	}
 	return nil
 }
 
-// NeedLeaderElection is false: a standby fills its cache too.
+// NeedLeaderElection returns false, because standby replicas also fill their caches.
 func (*istioWatch) NeedLeaderElection() bool { return false }
 
-// Start returns when the kinds are added, or ctx ended.
+// Start returns when the kinds are added or ctx is done.
 func (w *istioWatch) Start(ctx context.Context) error {
 	err := wait.PollUntilContextCancel(ctx, retryIstio, true, func(ctx context.Context) (done bool, err error) {
 		missing, err := w.missing()
 		switch {
 		case err != nil:
-			w.log.Error(err, "Can't find out whether Istio's CRDs are installed", "retryAfter", retryIstio.String())
+			w.log.Error(err, "Can't check for Istio's CRDs", "retryAfter", retryIstio.String())
 			return false, nil
 		case len(missing) > 0:
 			w.reportMissing(missing)
@@ -114,6 +115,6 @@ func (w *istioWatch) Start(ctx context.Context) error {
 
 func (w *istioWatch) reportMissing(missing []string) {
 	w.setMissing(missing)
-	w.log.Error(nil, "Istio's CRDs are missing: no target can be programmed, so calls of injected Pods fail. Install Istio 1.22 or newer",
-		"missing", missing, "retryAfter", retryIstio.String())
+	w.log.Error(nil, "Istio's CRDs are missing: no target can be programmed, so calls of injected Pods fail. "+
+		"Install Istio 1.22 or newer", "missing", missing, "retryAfter", retryIstio.String())
 }

@@ -25,9 +25,13 @@ func TestIstiosKindsAreAddedOnceTheyAreServed(t *testing.T) {
 		missing [][]string
 		after   time.Duration
 	}{
-		"they come one after the other": {answers: []answer{{missing: all}, {missing: some}, {}}, missing: [][]string{all, some}, after: 2 * retryIstio},
-		"nobody answers at first":       {answers: []answer{{err: unreachable}, {}}, after: retryIstio},
-		"they can't be added":           {answers: []answer{{}}, fails: broken, want: broken},
+		"they are installed one after the other": {
+			answers: []answer{{missing: all}, {missing: some}, {}},
+			missing: [][]string{all, some},
+			after:   2 * retryIstio,
+		},
+		"the API server is unreachable at first": {answers: []answer{{err: unreachable}, {}}, after: retryIstio},
+		"they can't be added":                    {answers: []answer{{}}, fails: broken, want: broken},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -52,7 +56,8 @@ func TestIstiosKindsAreAddedOnceTheyAreServed(t *testing.T) {
 				if diff := cmp.Diff(test.missing, missing); diff != "" {
 					t.Errorf("missing (-want +got):\n%s", diff)
 				}
-				if wanted := map[bool]int{true: 1}[test.want == nil]; added != 1 || reconciled != wanted || time.Since(begun) != test.after {
+				wanted := map[bool]int{true: 1}[test.want == nil]
+				if added != 1 || reconciled != wanted || time.Since(begun) != test.after {
 					t.Errorf("added %d times, all reconciled %d times, after %s", added, reconciled, time.Since(begun))
 				}
 			})

@@ -15,9 +15,8 @@ import (
 	"mtls.egress/webhook/internal/informers"
 )
 
-// collector counts what is in the cache whenever metrics are asked for, so the figures need no
-// upkeep and are right after a restart. Only the leader reports, so that a sum over replicas counts
-// everything once.
+// collector counts objects in the cache at each scrape, so the metrics are correct after a restart.
+// Only the leader reports, so that a sum over replicas counts everything once.
 type collector struct {
 	cache   informers.Cache
 	elected <-chan struct{}
@@ -33,34 +32,48 @@ type collector struct {
 	notProgrammedSince *prometheus.Desc
 }
 
-// collectLimit bounds the wait for a cache that isn't filled yet.
+// collectLimit limits the wait for a cache that isn't synced yet.
 const collectLimit = 5 * time.Second
 
 func newCollector(cache informers.Cache, elected <-chan struct{}) *collector {
-	credentialLabels := []string{"namespace", "host", "secret"}
+	targetLabels, credentialLabels := []string{"namespace", "host"}, []string{"namespace", "host", "secret"}
 	return &collector{
 		cache:   cache,
 		elected: elected,
-		targets: prometheus.NewDesc("mtls_egress_targets",
-			"The number of EgressTargets, by whether they are ready (true, false, unknown) and the reason in their condition Ready.", []string{"ready", "reason"}, nil),
-		credentialNotAfter: prometheus.NewDesc("mtls_egress_credential_not_after_timestamp_seconds",
-			"When the client certificate that Pods present for a host expires, in seconds since 1970; left out while the certificate can't be read.", credentialLabels, nil),
-		credentialEnds: prometheus.NewDesc("mtls_egress_credential_ends_within_seconds",
-			"The shortest warning period (--expiry-warnings) within which the client certificate that Pods present for a host expires, in seconds; left out until its warning begins, "+
-				"for which a third of its life at most is left, and less for what cert-manager renews.", credentialLabels, nil),
-		credentialValid: prometheus.NewDesc("mtls_egress_credential_valid",
-			"1 when the credential that Pods present for a host can be used, 0 when it can't; the status of the EgressTarget says why.", credentialLabels, nil),
-		verified: prometheus.NewDesc("mtls_egress_target_verified",
-			"1 when the partner took the credentials of a target in a handshake, 0 when it didn't; left out where that isn't tried or proves nothing.", []string{"namespace", "host"}, nil),
-		withoutSidecar: prometheus.NewDesc("mtls_egress_pods_without_sidecar",
-			"The number of running Pods that have a target and no sidecar, so that their calls end nowhere, by namespace; namespaces without any are left out.", []string{"namespace"}, nil),
-		conflicted: prometheus.NewDesc("mtls_egress_target_conflicted",
-			"1 if other Istio objects conflict with a target; absent if none do.", []string{"namespace", "host"}, nil),
-		notProgrammed: prometheus.NewDesc("mtls_egress_pods_not_programmed",
-			"The number of Pods that ask for a host whose target is not programmed, so that their calls fail; left out when there are none.", []string{"namespace", "host"}, nil),
-		notProgrammedSince: prometheus.NewDesc("mtls_egress_pods_not_programmed_since_timestamp_seconds",
-			"Since when the oldest of these Pods has waited, in seconds since 1970; left out when there are none.", []string{"namespace", "host"}, nil),
+		targets: description("mtls_egress_targets", []string{"ready", "reason"},
+			"The number of EgressTargets, by status (true, false, unknown) and reason of their condition Ready."),
+		credentialNotAfter: description("mtls_egress_credential_not_after_timestamp_seconds", credentialLabels,
+			"When the client certificate that Pods present for a host expires, in seconds since 1970; "+
+				"absent while the certificate can't be read."),
+		credentialEnds: description("mtls_egress_credential_ends_within_seconds", credentialLabels,
+			"The shortest warning period (--expiry-warnings) within which the client certificate that Pods present "+
+				"for a host expires, in seconds; absent until its warning begins, when at most a third of the "+
+				"certificate's lifetime is left, or less for certificates that cert-manager renews."),
+		credentialValid: description("mtls_egress_credential_valid", credentialLabels,
+			"1 if the credential that Pods present for a host can be used, 0 if it can't; "+
+				"see the status of the EgressTarget for the reason."),
+		verified: description("mtls_egress_target_verified", targetLabels,
+			"1 if the partner accepted the credentials of a target in a handshake, 0 if it didn't; "+
+				"absent if no handshake is made or if it proves nothing."),
+		withoutSidecar: description("mtls_egress_pods_without_sidecar", []string{"namespace"},
+			"The number of running Pods that have a target but no sidecar, so that their calls are dropped, "+
+				"by namespace; absent for namespaces without such Pods."),
+		conflicted: description("mtls_egress_target_conflicted", targetLabels,
+			"1 if other Istio objects conflict with a target; absent if none do."),
+		notProgrammed: description("mtls_egress_pods_not_programmed", targetLabels,
+			"The number of Pods that ask for a host whose target is not programmed, so that their calls fail; "+
+				"absent if there are none."),
+		notProgrammedSince: description("mtls_egress_pods_not_programmed_since_timestamp_seconds", targetLabels,
+			"Since when the oldest of these Pods has waited, in seconds since 1970; absent if there are none."),
 	}
+}
+
+func description(name string, labels []string, help string) *prometheus.Desc {
+	return prometheus.NewDesc(name, help, labels, nil)
+}
+
+func gauge(metrics chan<- prometheus.Metric, desc *prometheus.Desc, value float64, labels ...string) {
+	metrics <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, value, labels...)
 }
 
 // Describe is part of prometheus.Collector.
@@ -88,8 +101,8 @@ func (c *collector) Collect(metrics chan<- prometheus.Metric) {
 	c.collectPods(ctx, metrics, c.collectTargets(ctx, metrics))
 }
 
-// programming is what the condition Programmed says of targets, by namespace and the label of their
-// Pods; nil while it says nothing.
+// programming has the conditions Programmed of targets by namespace and Pod label. nil means that a
+// target has no such condition yet.
 type programming map[labelOfPods]*metav1.Condition
 
 type labelOfPods struct{ namespace, label string }
@@ -110,15 +123,16 @@ func (c *collector) collectTargets(ctx context.Context, metrics chan<- prometheu
 		}
 		counts[l]++
 		conditions := list.Items[i].Status.Conditions
-		programmed[labelOfPods{list.Items[i].Namespace, egress.HostLabel(list.Items[i].Name)}] = meta.FindStatusCondition(conditions, v1alpha1.ConditionProgrammed)
+		of := labelOfPods{list.Items[i].Namespace, egress.HostLabel(list.Items[i].Name)}
+		programmed[of] = meta.FindStatusCondition(conditions, v1alpha1.ConditionProgrammed)
 		if meta.IsStatusConditionTrue(conditions, v1alpha1.ConditionConflicted) {
-			metrics <- prometheus.MustNewConstMetric(c.conflicted, prometheus.GaugeValue, 1, list.Items[i].Namespace, list.Items[i].Name)
+			gauge(metrics, c.conflicted, 1, list.Items[i].Namespace, list.Items[i].Name)
 		}
 		c.collectCredentials(&list.Items[i], metrics)
 		c.collectVerified(&list.Items[i], metrics)
 	}
 	for l, count := range counts {
-		metrics <- prometheus.MustNewConstMetric(c.targets, prometheus.GaugeValue, float64(count), l.ready, l.reason)
+		gauge(metrics, c.targets, float64(count), l.ready, l.reason)
 	}
 	return programmed
 }
@@ -127,12 +141,12 @@ func (c *collector) collectCredentials(egressTarget *v1alpha1.EgressTarget, metr
 	number := map[bool]float64{true: 1}
 	for _, one := range egressTarget.Status.Credentials {
 		labels := []string{egressTarget.Namespace, egressTarget.Name, one.SecretName}
-		metrics <- prometheus.MustNewConstMetric(c.credentialValid, prometheus.GaugeValue, number[one.Reason == ""], labels...)
+		gauge(metrics, c.credentialValid, number[one.Reason == ""], labels...)
 		if one.NotAfter != nil {
-			metrics <- prometheus.MustNewConstMetric(c.credentialNotAfter, prometheus.GaugeValue, float64(one.NotAfter.Unix()), labels...)
+			gauge(metrics, c.credentialNotAfter, float64(one.NotAfter.Unix()), labels...)
 		}
 		if one.EndsWithin != nil {
-			metrics <- prometheus.MustNewConstMetric(c.credentialEnds, prometheus.GaugeValue, one.EndsWithin.Seconds(), labels...)
+			gauge(metrics, c.credentialEnds, one.EndsWithin.Seconds(), labels...)
 		}
 	}
 }
@@ -143,7 +157,8 @@ func (c *collector) collectVerified(egressTarget *v1alpha1.EgressTarget, metrics
 		return
 	}
 	number := map[bool]float64{true: 1}
-	metrics <- prometheus.MustNewConstMetric(c.verified, prometheus.GaugeValue, number[verified.Status == metav1.ConditionTrue], egressTarget.Namespace, egressTarget.Name)
+	value := number[verified.Status == metav1.ConditionTrue]
+	gauge(metrics, c.verified, value, egressTarget.Namespace, egressTarget.Name)
 }
 
 func (c *collector) collectPods(ctx context.Context, metrics chan<- prometheus.Metric, programmed programming) {
@@ -159,26 +174,26 @@ func (c *collector) collectPods(ctx context.Context, metrics chan<- prometheus.M
 		}
 	}
 	for namespace, count := range counts {
-		metrics <- prometheus.MustNewConstMetric(c.withoutSidecar, prometheus.GaugeValue, float64(count), namespace)
+		gauge(metrics, c.withoutSidecar, float64(count), namespace)
 	}
 	if programmed == nil {
 		return // the list of EgressTargets failed
 	}
 	for of, waiting := range programmed.waiting(pods) {
 		host := strings.TrimPrefix(of.label, egress.LabelHostPrefix)
-		metrics <- prometheus.MustNewConstMetric(c.notProgrammed, prometheus.GaugeValue, float64(waiting.pods), of.namespace, host)
-		metrics <- prometheus.MustNewConstMetric(c.notProgrammedSince, prometheus.GaugeValue, float64(waiting.since.Unix()), of.namespace, host)
+		gauge(metrics, c.notProgrammed, float64(waiting.pods), of.namespace, host)
+		gauge(metrics, c.notProgrammedSince, float64(waiting.since.Unix()), of.namespace, host)
 	}
 }
 
-// waiting is how many Pods wait for a target, and since when the oldest does.
+// waiting is the number of Pods that wait for a target, and since when the oldest one waits.
 type waiting struct {
 	pods  int
 	since time.Time
 }
 
-// waiting returns what Pods wait for: targets that are not programmed or have no EgressTarget yet.
-// A Pod waits since it was created, or since the target isn't programmed any more.
+// waiting returns the targets that Pods wait for: they are not programmed or have no EgressTarget
+// yet. A Pod waits since its creation, or since the target is no longer programmed.
 func (p programming) waiting(pods []*informers.Pod) map[labelOfPods]waiting {
 	found := map[labelOfPods]waiting{}
 	for _, pod := range pods {

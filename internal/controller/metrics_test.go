@@ -17,23 +17,44 @@ func TestPodsWaitForTargets(t *testing.T) {
 	of := labelOfPods{"shop", egress.HostLabel("external.system.com")}
 	pod := func(after time.Duration, phase corev1.PodPhase) *informers.Pod {
 		return informers.NewPod(&corev1.Pod{
-			ObjectMeta: metav1.ObjectMeta{Namespace: "shop", CreationTimestamp: metav1.NewTime(start.Add(after)), Labels: map[string]string{of.label: "true", "app": "shop"}},
-			Status:     corev1.PodStatus{Phase: phase},
+			ObjectMeta: metav1.ObjectMeta{
+				Namespace:         "shop",
+				CreationTimestamp: metav1.NewTime(start.Add(after)),
+				Labels:            map[string]string{of.label: "true", "app": "shop"},
+			},
+			Status: corev1.PodStatus{Phase: phase},
 		})
 	}
 	programmed := func(status metav1.ConditionStatus, after time.Duration) *metav1.Condition {
 		return &metav1.Condition{Status: status, LastTransitionTime: metav1.NewTime(start.Add(after))}
 	}
-	pods := []*informers.Pod{pod(2*time.Minute, corev1.PodRunning), pod(time.Minute, corev1.PodPending), pod(0, corev1.PodSucceeded), pod(0, corev1.PodFailed)}
+	pods := []*informers.Pod{
+		pod(2*time.Minute, corev1.PodRunning),
+		pod(time.Minute, corev1.PodPending),
+		pod(0, corev1.PodSucceeded),
+		pod(0, corev1.PodFailed),
+	}
 	tests := map[string]struct {
 		programming
 		want map[labelOfPods]waiting
 	}{
-		"for none that is programmed":                           {programming{of: programmed(metav1.ConditionTrue, 0)}, map[labelOfPods]waiting{}},
-		"for one without an EgressTarget, since the oldest was": {programming{}, map[labelOfPods]waiting{of: {2, start.Add(time.Minute)}}},
-		"for one that nobody has looked at":                     {programming{of: nil}, map[labelOfPods]waiting{of: {2, start.Add(time.Minute)}}},
-		"for one that never was programmed":                     {programming{of: programmed(metav1.ConditionFalse, 0)}, map[labelOfPods]waiting{of: {2, start.Add(time.Minute)}}},
-		"since it isn't programmed any more":                    {programming{of: programmed(metav1.ConditionFalse, time.Hour)}, map[labelOfPods]waiting{of: {2, start.Add(time.Hour)}}},
+		"not for a programmed target": {
+			programming{of: programmed(metav1.ConditionTrue, 0)}, map[labelOfPods]waiting{},
+		},
+		"for one without an EgressTarget, since the oldest Pod was created": {
+			programming{}, map[labelOfPods]waiting{of: {2, start.Add(time.Minute)}},
+		},
+		"for one that was not reconciled yet": {
+			programming{of: nil}, map[labelOfPods]waiting{of: {2, start.Add(time.Minute)}},
+		},
+		"for one that never was programmed": {
+			programming{of: programmed(metav1.ConditionFalse, 0)},
+			map[labelOfPods]waiting{of: {2, start.Add(time.Minute)}},
+		},
+		"since it is no longer programmed": {
+			programming{of: programmed(metav1.ConditionFalse, time.Hour)},
+			map[labelOfPods]waiting{of: {2, start.Add(time.Hour)}},
+		},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

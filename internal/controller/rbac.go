@@ -1,11 +1,11 @@
 package controller
 
-// What the controller may do in every namespace; the chart's ClusterRole is generated from these
-// markers. Each line is as narrow as its use, and templates/rbac-controller.yaml of the chart has
-// the reason for it. What is read from the cache alone needs no get.
+// The controller's permissions in every namespace. The chart's ClusterRole is generated from these
+// markers. Each line is as narrow as possible, and templates/rbac-controller.yaml of the chart has
+// the reason for it. Resources that are only read from the cache need no get.
 //
-// The Lease of the leader is in the namespace of the controller and the chart's business, and so is
-// the ConfigMap of the mesh configuration, whose name is a value of the chart.
+// The chart defines the permissions for the leader's Lease, which is in the controller's namespace,
+// and for the ConfigMap of the mesh configuration, whose name is a chart value.
 //
 // +kubebuilder:rbac:groups="",resources=secrets;configmaps,verbs=get
 // +kubebuilder:rbac:groups="",resources=pods;services,verbs=list;watch

@@ -25,15 +25,16 @@ import (
 	"mtls.egress/webhook/internal/mesh"
 )
 
-// podPause is how long Pods of a host that has its EgressTarget are gathered before they are looked
-// at. A roll-out of hundreds of Pods would otherwise be as many reconciliations, each of which
-// counts all of them and reads the Secret.
+// podPause is the delay in which events of Pods are batched, for a host that has an EgressTarget.
+// Otherwise a rollout of hundreds of Pods would cause as many reconciliations, and each one counts
+// all Pods and reads the Secret.
 const podPause = 500 * time.Millisecond
 
-// podHandler queues the hosts that a Pod may matter to: at once where the host has no EgressTarget
-// yet, so that the first Pod waits for nothing, else after podPause.
+// podHandler queues the hosts that a Pod may affect. If the host has no EgressTarget yet, it queues
+// it immediately, so that the first Pod doesn't wait, else after podPause.
 func podHandler(cache client.Reader) handler.EventHandler {
-	enqueue := func(ctx context.Context, queue workqueue.TypedRateLimitingInterface[reconcile.Request], pods ...client.Object) {
+	type requestQueue = workqueue.TypedRateLimitingInterface[reconcile.Request]
+	enqueue := func(ctx context.Context, queue requestQueue, pods ...client.Object) {
 		for _, pod := range pods {
 			for _, request := range podRequests(pod) {
 				var known v1alpha1.EgressTarget
@@ -46,36 +47,38 @@ func podHandler(cache client.Reader) handler.EventHandler {
 		}
 	}
 	return handler.Funcs{
-		CreateFunc: func(ctx context.Context, e event.CreateEvent, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) {
+		CreateFunc: func(ctx context.Context, e event.CreateEvent, queue requestQueue) {
 			enqueue(ctx, queue, e.Object)
 		},
-		UpdateFunc: func(ctx context.Context, e event.UpdateEvent, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) {
+		UpdateFunc: func(ctx context.Context, e event.UpdateEvent, queue requestQueue) {
 			enqueue(ctx, queue, e.ObjectOld, e.ObjectNew)
 		},
-		DeleteFunc: func(ctx context.Context, e event.DeleteEvent, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) {
+		DeleteFunc: func(ctx context.Context, e event.DeleteEvent, queue requestQueue) {
 			enqueue(ctx, queue, e.Object)
 		},
 	}
 }
 
-// podRequests are the hosts that a Pod may matter to.
+// podRequests returns the hosts that a Pod may affect.
 func podRequests(pod client.Object) []reconcile.Request {
 	var requests []reconcile.Request
 	for _, host := range informers.PodHosts(pod) {
-		requests = append(requests, reconcile.Request{NamespacedName: types.NamespacedName{Namespace: pod.GetNamespace(), Name: host}})
+		key := types.NamespacedName{Namespace: pod.GetNamespace(), Name: host}
+		requests = append(requests, reconcile.Request{NamespacedName: key})
 	}
 	return requests
 }
 
-// requests maps changed objects to the EgressTargets that they may matter to.
+// requests maps changed objects to the EgressTargets that they may affect.
 type requests struct {
 	cache         client.Reader
 	rootNamespace string
 }
 
-// istio returns the EgressTargets that an Istio object may matter to: in its namespace those that
-// have an object of its name or, for Sidecars, all; and those whose host it claims, elsewhere too
-// when it is exported. An object of ours never matters elsewhere.
+// istio returns the EgressTargets that an Istio object may affect. In its namespace, these are the
+// EgressTargets with an object of its name, or all for Sidecars. An object also affects the
+// EgressTargets whose host it claims, in other namespaces too if it is exported. Our own objects
+// never affect other namespaces.
 func (r requests) istio(ctx context.Context, object client.Object) []reconcile.Request {
 	content := informers.Unpacked(object)
 	if content == nil {
@@ -104,9 +107,9 @@ func (r requests) istio(ctx context.Context, object client.Object) []reconcile.R
 	return requests
 }
 
-// anchor returns the EgressTargets of the anchor's namespace when the anchor is somebody else's,
-// which is in the way of all. Ours is brought in order for all of them by any one that is held;
-// asking all of them would make many that come at once look at each other.
+// anchor returns the EgressTargets of the anchor's namespace. An anchor of another owner conflicts
+// with all of them. Our own anchor is fixed by the reconciliation of any one of them with our
+// finalizer, so one is enough. If all were queued, many new EgressTargets would trigger each other.
 func (r requests) anchor(ctx context.Context, anchor *unstructured.Unstructured) []reconcile.Request {
 	inNamespace := client.InNamespace(anchor.GetNamespace())
 	if mesh.Owned(anchor) {
@@ -114,14 +117,15 @@ func (r requests) anchor(ctx context.Context, anchor *unstructured.Unstructured)
 			return e.DeletionTimestamp.IsZero() && controllerutil.ContainsFinalizer(e, egress.Finalizer)
 		}, inNamespace)
 		if len(held) > 0 {
-			return []reconcile.Request{slices.MinFunc(held, func(a, b reconcile.Request) int { return strings.Compare(a.Name, b.Name) })}
+			byName := func(a, b reconcile.Request) int { return strings.Compare(a.Name, b.Name) }
+			return []reconcile.Request{slices.MinFunc(held, byName)}
 		}
 	}
 	return r.of(ctx, every, inNamespace)
 }
 
-// sharing returns the EgressTargets that have the sinkhole address of another one of their
-// namespace, for a change of that one's ports.
+// sharing returns the EgressTargets of the namespace that share the sinkhole address of
+// egressTarget, because they depend on its ports.
 func (r requests) sharing(ctx context.Context, egressTarget client.Object) []reconcile.Request {
 	address := egress.SinkholeAddress(egressTarget.GetName())
 	return r.of(ctx, func(e *v1alpha1.EgressTarget) bool {
@@ -129,22 +133,25 @@ func (r requests) sharing(ctx context.Context, egressTarget client.Object) []rec
 	}, client.InNamespace(egressTarget.GetNamespace()))
 }
 
-// namespace returns the EgressTargets of a Namespace, which says what they may reach.
+// namespace returns the EgressTargets of a Namespace, whose annotation says which hosts they may
+// reach.
 func (r requests) namespace(ctx context.Context, namespace client.Object) []reconcile.Request {
 	return r.of(ctx, every, client.InNamespace(namespace.GetName()))
 }
 
-// all returns all EgressTargets, for a change that matters to each of them.
+// all returns all EgressTargets, for a change that affects each of them.
 func (r requests) all(ctx context.Context, _ client.Object) []reconcile.Request {
 	return r.of(ctx, every)
 }
 
 func every(*v1alpha1.EgressTarget) bool { return true }
 
-func (r requests) of(ctx context.Context, wanted func(*v1alpha1.EgressTarget) bool, options ...client.ListOption) []reconcile.Request {
+func (r requests) of(
+	ctx context.Context, wanted func(*v1alpha1.EgressTarget) bool, options ...client.ListOption,
+) []reconcile.Request {
 	var list v1alpha1.EgressTargetList
 	if err := r.cache.List(ctx, &list, append(options, client.UnsafeDisableDeepCopy)...); err != nil {
-		log.FromContext(ctx).Error(err, "a change is noticed late, as the EgressTargets can't be listed")
+		log.FromContext(ctx).Error(err, "a change takes effect late, because the EgressTargets can't be listed")
 		return nil
 	}
 	var requests []reconcile.Request
@@ -156,13 +163,12 @@ func (r requests) of(ctx context.Context, wanted func(*v1alpha1.EgressTarget) bo
 	return requests
 }
 
-// changed lets an update through when it changed something that matters, and everything else
-// always.
+// changed returns a predicate that accepts updates with a relevant change, and all other events.
 func changed(matters func(before, after client.Object) bool) predicate.Predicate {
 	return predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool { return matters(e.ObjectOld, e.ObjectNew) }}
 }
 
-// egressTargetChanged leaves out changes of the status, which are ours.
+// egressTargetChanged ignores changes of the status, which the controller writes.
 func egressTargetChanged(before, after client.Object) bool {
 	return before.GetGeneration() != after.GetGeneration() ||
 		before.GetDeletionTimestamp().IsZero() != after.GetDeletionTimestamp().IsZero() ||
@@ -171,29 +177,30 @@ func egressTargetChanged(before, after client.Object) bool {
 		!equality.Semantic.DeepEqual(before.GetFinalizers(), after.GetFinalizers())
 }
 
-// annotationsChanged is for Namespaces, of which the cache has one annotation.
+// annotationsChanged is for Namespaces. The cache has only one of their annotations.
 func annotationsChanged(before, after client.Object) bool {
 	return !equality.Semantic.DeepEqual(before.GetAnnotations(), after.GetAnnotations())
 }
 
-// credentialsChanged lets through changes of an EgressTarget that may call for a handshake: its
-// spec, and the credentials that the controller found in use.
+// credentialsChanged accepts changes of an EgressTarget that may require a handshake: its spec, and
+// the credentials in use.
 func credentialsChanged(before, after client.Object) bool {
 	was, ok := before.(*v1alpha1.EgressTarget)
 	is, ok2 := after.(*v1alpha1.EgressTarget)
-	return !ok || !ok2 || was.Generation != is.Generation || was.DeletionTimestamp.IsZero() != is.DeletionTimestamp.IsZero() ||
+	return !ok || !ok2 || was.Generation != is.Generation ||
+		was.DeletionTimestamp.IsZero() != is.DeletionTimestamp.IsZero() ||
 		!equality.Semantic.DeepEqual(was.Status.Credentials, is.Status.Credentials)
 }
 
-// podChanged compares what the cache holds. A change of phase counts: a Pod that leaves Pending
-// tells that its Secrets are there.
+// podChanged compares the cached fields. A change of phase counts, because a Pod that leaves
+// Pending shows that its Secrets exist.
 func podChanged(before, after client.Object) bool {
 	was, ok := before.(*informers.Pod)
 	is, ok2 := after.(*informers.Pod)
 	return !ok || !ok2 || was.DeletionTimestamp.IsZero() != is.DeletionTimestamp.IsZero() || !was.SameContent(is)
 }
 
-// istioObjectChanged leaves out what Istio writes into the status of its objects.
+// istioObjectChanged ignores changes of the status, which Istio writes.
 func istioObjectChanged(before, after client.Object) bool {
 	return before.GetGeneration() != after.GetGeneration() ||
 		before.GetDeletionTimestamp().IsZero() != after.GetDeletionTimestamp().IsZero() ||
@@ -202,8 +209,8 @@ func istioObjectChanged(before, after client.Object) bool {
 		!equality.Semantic.DeepEqual(before.GetOwnerReferences(), after.GetOwnerReferences())
 }
 
-// service returns the EgressTargets that a Service may matter to: all if it has an address in the
-// range of the sinkhole addresses, and else those of the host that is its short name.
+// service returns the EgressTargets that a Service may affect: all if it has an address in the
+// range of the sinkhole addresses, else those whose host is its short name.
 func (r requests) service(ctx context.Context, object client.Object) []reconcile.Request {
 	if informers.ClaimsSinkhole(object) {
 		return r.of(ctx, every)
@@ -211,7 +218,7 @@ func (r requests) service(ctx context.Context, object client.Object) []reconcile
 	return r.of(ctx, every, client.MatchingFields{informers.IndexConcern: object.GetName() + "." + object.GetNamespace()})
 }
 
-// serviceChanged lets through changes of what the cache holds of Services.
+// serviceChanged accepts changes of the cached fields of Services.
 func serviceChanged(before, after client.Object) bool {
 	was, ok := before.(*corev1.Service)
 	is, ok2 := after.(*corev1.Service)

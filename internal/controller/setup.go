@@ -33,54 +33,53 @@ import (
 	"mtls.egress/webhook/internal/verify"
 )
 
-// DefaultTargetRetention is how long an EgressTarget that the controller created stays after its
-// last Pod.
+// DefaultTargetRetention is the default of Options.TargetRetention.
 const DefaultTargetRetention = 10 * time.Minute
 
-// Options of Setup. The zero value has the defaults of each field.
+// Options are the options of Setup. The zero value of each field means its default.
 type Options struct {
-	// TargetRetention is how long an EgressTarget that the controller created stays after its last Pod
-	// is gone. Default: DefaultTargetRetention.
+	// TargetRetention is how long the controller keeps an EgressTarget that it created after the
+	// deletion of the last Pod. Default: DefaultTargetRetention.
 	TargetRetention time.Duration
-	// MeshConfig returns the mesh configuration. Where sidecars resolve unknown hosts themselves,
-	// anchors have the app ports of all targets, whether or not they have Pods. Default (nil): Istio's
+	// MeshConfig returns the mesh configuration. If sidecars resolve unknown hosts themselves, anchors
+	// have the app ports of all targets, including targets without Pods. Default (nil): Istio's
 	// defaults.
 	MeshConfig func() mesh.Config
-	// Policy says which hosts all namespaces may reach, and what holds for others. Default (nil):
-	// every namespace reaches every host that its own annotation doesn't rule out.
+	// Policy is the policy on which hosts all namespaces may reach. Default (nil): every namespace may
+	// reach every host, unless the annotation of the namespace forbids it.
 	Policy *policy.Cluster
-	// RootNamespace is Istio's root namespace, whose Sidecar applies where a namespace has none.
-	// Default: istio-system.
+	// RootNamespace is Istio's root namespace. Its Sidecar applies to namespaces without one. Default:
+	// istio-system.
 	RootNamespace string
-	// ExpiryWarnings are how long before its end a certificate is warned of, by a condition and by an
-	// event for each; less for certificates of a short life. Default (nil):
+	// ExpiryWarnings are the warning periods before a certificate expires. Each causes a condition and
+	// an event. They are shortened for short-lived certificates. Default (nil):
 	// plan.DefaultExpiryWarnings.
 	ExpiryWarnings []time.Duration
-	// VerifyTargets says which targets are verified by a handshake with the partner. Default:
+	// VerifyTargets selects the targets to verify with a handshake with the partner. Default:
 	// VerifyOff.
 	VerifyTargets VerifyTargets
-	// VerifyInterval is how often a credential is tried that didn't change. Default:
+	// VerifyInterval is the interval of handshakes with an unchanged credential. Default:
 	// DefaultVerifyInterval.
 	VerifyInterval time.Duration
-	// Prober makes the handshakes. Default: one with its own defaults.
+	// Prober makes the handshakes. Default: a Prober with its defaults.
 	Prober *verify.Prober
-	// SurveyInterval is how often all Pods are looked through for those that ask for a target and were
-	// not injected. Default: DefaultSurveyInterval.
+	// SurveyInterval is the interval of surveys for Pods that ask for a target but were not injected.
+	// Default: DefaultSurveyInterval.
 	SurveyInterval time.Duration
-	// Clock tells the time for expiry and retention. Default: the computer's.
+	// Clock is the clock for expiry and retention. Default: the system's clock.
 	Clock clock.PassiveClock
-	// Registerer takes the metrics. Default: none, and no metrics.
+	// Registerer registers the metrics. Default (nil): no metrics.
 	Registerer prometheus.Registerer
 }
 
-// workers is how many hosts are reconciled at a time. Most of a reconciliation is waiting for the
+// workers is the number of concurrent reconciliations. Most of their time is spent waiting for the
 // API server.
 const workers = 16
 
-// Setup adds the controllers to a manager that was made with informers.Options and with a scheme
-// that knows api/v1alpha1, the kinds of Kubernetes and those of informers.AddToScheme. They run on
-// the leader; every replica fills its caches. Setup fails if the CRD of EgressTarget is not
-// installed; Istio's may come later.
+// Setup adds the controllers to a manager. The manager must use informers.Options and a scheme with
+// api/v1alpha1, the Kubernetes kinds and those of informers.AddToScheme. The controllers run on the
+// leader, but every replica fills its caches. Setup fails if the CRD of EgressTarget is not
+// installed. Istio's CRDs can be installed later.
 func Setup(ctx context.Context, mgr ctrl.Manager, options Options) error {
 	if options.Clock == nil {
 		options.Clock = clock.RealClock{}
@@ -118,7 +117,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, options Options) error {
 		retention: cmp.Or(options.TargetRetention, DefaultTargetRetention),
 	}
 	requests := requests{cache: cache, rootNamespace: reconciler.facts.rootNamespace}
-	// It holds an element while all targets have to be looked at.
+	// It has an element while all targets must be reconciled.
 	changes := make(chan event.GenericEvent, 1)
 	certificates := make(chan event.GenericEvent)
 	if err := followCertificates(mgr, certificates, changes); err != nil {
@@ -134,7 +133,10 @@ func Setup(ctx context.Context, mgr ctrl.Manager, options Options) error {
 	if err := addVerificationController(mgr, reconciler, requests, options); err != nil {
 		return err
 	}
-	if err := addSidecarController(mgr, &SidecarReconciler{pods: cache.Pods, events: recorder, reported: map[types.NamespacedName]types.UID{}}); err != nil {
+	sidecars := &SidecarReconciler{
+		pods: cache.Pods, events: recorder, reported: map[types.NamespacedName]types.UID{},
+	}
+	if err := addSidecarController(mgr, sidecars); err != nil {
 		return err
 	}
 	survey := newSurvey(mgr.GetAPIReader(), cmp.Or(options.SurveyInterval, DefaultSurveyInterval))
@@ -155,10 +157,10 @@ func Setup(ctx context.Context, mgr ctrl.Manager, options Options) error {
 	return nil
 }
 
-// followCertificates has certificates get the Certificates that change, and changes an element when
-// cert-manager comes.
+// followCertificates adds a watch that sends changed Certificates to certificates. When
+// cert-manager is installed or uninstalled, it sends to changes.
 func followCertificates(mgr ctrl.Manager, certificates, changes chan<- event.GenericEvent) error {
-	watch, err := newCertificateWatch(mgr, certificates, func() { tellAll(changes, &v1alpha1.EgressTarget{}) })
+	watch, err := newCertificateWatch(mgr, certificates, func() { enqueueAll(changes, &v1alpha1.EgressTarget{}) })
 	if err != nil {
 		return err
 	}
@@ -168,22 +170,28 @@ func followCertificates(mgr ctrl.Manager, certificates, changes chan<- event.Gen
 	return nil
 }
 
-// tellAll has all targets looked at, because of an object that changed. One element is enough,
-// however many changes came before it is taken.
-func tellAll(changes chan<- event.GenericEvent, because client.Object) {
+// enqueueAll queues all targets because of a changed object. One pending element is enough for any
+// number of changes.
+func enqueueAll(changes chan<- event.GenericEvent, because client.Object) {
 	select {
 	case changes <- event.GenericEvent{Object: because}:
 	default:
 	}
 }
 
-func addEgressTargetController(mgr ctrl.Manager, reconciler *EgressTargetReconciler, requests requests, changes, certificates <-chan event.GenericEvent) (controller.Controller, error) {
+func addEgressTargetController(
+	mgr ctrl.Manager, reconciler *EgressTargetReconciler, requests requests,
+	changes, certificates <-chan event.GenericEvent,
+) (controller.Controller, error) {
 	built, err := ctrl.NewControllerManagedBy(mgr).Named("egresstarget").
 		For(&v1alpha1.EgressTarget{}, builder.WithPredicates(changed(egressTargetChanged))).
-		Watches(&v1alpha1.EgressTarget{}, handler.EnqueueRequestsFromMapFunc(requests.sharing), builder.WithPredicates(changed(egressTargetChanged))).
+		Watches(&v1alpha1.EgressTarget{}, handler.EnqueueRequestsFromMapFunc(requests.sharing),
+			builder.WithPredicates(changed(egressTargetChanged))).
 		Watches(&corev1.Pod{}, podHandler(requests.cache), builder.WithPredicates(changed(podChanged))).
-		Watches(&corev1.Service{}, handler.EnqueueRequestsFromMapFunc(requests.service), builder.WithPredicates(changed(serviceChanged))).
-		WatchesMetadata(lookup.NamespaceMetadata(), handler.EnqueueRequestsFromMapFunc(requests.namespace), builder.WithPredicates(changed(annotationsChanged))).
+		Watches(&corev1.Service{}, handler.EnqueueRequestsFromMapFunc(requests.service),
+			builder.WithPredicates(changed(serviceChanged))).
+		WatchesMetadata(lookup.NamespaceMetadata(), handler.EnqueueRequestsFromMapFunc(requests.namespace),
+			builder.WithPredicates(changed(annotationsChanged))).
 		WatchesRawSource(source.Channel(changes, handler.EnqueueRequestsFromMapFunc(requests.all))).
 		WatchesRawSource(source.Channel(certificates, handler.EnqueueRequestsFromMapFunc(certificateRequests))).
 		WithOptions(queueing(workers)).
@@ -194,7 +202,9 @@ func addEgressTargetController(mgr ctrl.Manager, reconciler *EgressTargetReconci
 	return built, nil
 }
 
-func addVerificationController(mgr ctrl.Manager, shared *EgressTargetReconciler, requests requests, options Options) error {
+func addVerificationController(
+	mgr ctrl.Manager, shared *EgressTargetReconciler, requests requests, options Options,
+) error {
 	prober := cmp.Or(options.Prober, &verify.Prober{})
 	reconciler := &VerificationReconciler{
 		cache:           shared.facts.cache,
@@ -211,7 +221,8 @@ func addVerificationController(mgr ctrl.Manager, shared *EgressTargetReconciler,
 	}
 	err := ctrl.NewControllerManagedBy(mgr).Named("verification").
 		For(&v1alpha1.EgressTarget{}, builder.WithPredicates(changed(credentialsChanged))).
-		WatchesMetadata(lookup.NamespaceMetadata(), handler.EnqueueRequestsFromMapFunc(requests.namespace), builder.WithPredicates(changed(annotationsChanged))).
+		WatchesMetadata(lookup.NamespaceMetadata(), handler.EnqueueRequestsFromMapFunc(requests.namespace),
+			builder.WithPredicates(changed(annotationsChanged))).
 		WithOptions(queueing(verifyWorkers)).
 		Complete(reconciler)
 	if err != nil {
@@ -231,16 +242,22 @@ func addSidecarController(mgr ctrl.Manager, reconciler *SidecarReconciler) error
 	return nil
 }
 
-// queueing returns the options of a controller with a fairQueue. It leaves controller-runtime's
-// priority queue off: in v0.24 it can lock up when the process is stopped, and the leader then
-// keeps its Lease until the grace period is over.
+// queueing returns the options of a controller with a fairQueue. It disables controller-runtime's
+// priority queue: in v0.24 it can deadlock when the process stops, and the leader then holds its
+// Lease until the grace period ends.
 // https://github.com/kubernetes-sigs/controller-runtime/issues/3538
 func queueing(workers int) controller.Options {
+	type (
+		queue   = workqueue.TypedRateLimitingInterface[reconcile.Request]
+		limiter = workqueue.TypedRateLimiter[reconcile.Request]
+		config  = workqueue.TypedRateLimitingQueueConfig[reconcile.Request]
+	)
 	return controller.Options{
 		MaxConcurrentReconciles: workers,
 		UsePriorityQueue:        new(false),
-		NewQueue: func(name string, limiter workqueue.TypedRateLimiter[reconcile.Request]) workqueue.TypedRateLimitingInterface[reconcile.Request] {
-			return newFairQueue(workqueue.NewTypedRateLimitingQueueWithConfig(limiter, workqueue.TypedRateLimitingQueueConfig[reconcile.Request]{Name: name}), share(workers))
+		NewQueue: func(name string, limits limiter) queue {
+			all := workqueue.NewTypedRateLimitingQueueWithConfig(limits, config{Name: name})
+			return newFairQueue(all, share(workers))
 		},
 	}
 }

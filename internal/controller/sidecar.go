@@ -17,9 +17,9 @@ import (
 // reasonNoSidecar is the reason of the event on a Pod that has a target and no sidecar.
 const reasonNoSidecar = "NoSidecar"
 
-// SidecarReconciler tells of Pods that have a target and no sidecar to reach it: their calls end at
-// the sinkhole. A request is a Pod. Each Pod is told of once by a running controller; after a
-// restart once more, which the events of the Pod then count.
+// SidecarReconciler records an event for each Pod that has a target but no sidecar. The calls of
+// such a Pod end at the sinkhole. A request is a Pod. A running controller records one event for
+// each Pod. After a restart it records another, which Kubernetes adds to the count of the first.
 type SidecarReconciler struct {
 	pods   *informers.Pods
 	events events.EventRecorder
@@ -28,7 +28,7 @@ type SidecarReconciler struct {
 	reported map[types.NamespacedName]types.UID
 }
 
-// Reconcile looks at one Pod.
+// Reconcile checks one Pod.
 func (r *SidecarReconciler) Reconcile(ctx context.Context, request reconcile.Request) (reconcile.Result, error) {
 	pod, err := r.pods.Get(ctx, request.NamespacedName)
 	if err != nil {
@@ -39,14 +39,16 @@ func (r *SidecarReconciler) Reconcile(ctx context.Context, request reconcile.Req
 		return reconcile.Result{}, nil
 	}
 	if lacksSidecar(pod) && r.first(request.NamespacedName, pod.UID) {
-		r.events.Eventf(&corev1.Pod{ObjectMeta: pod.ObjectMeta}, nil, corev1.EventTypeWarning, reasonNoSidecar, "FindSidecar", "%s",
-			"the Pod has a target in "+egress.AnnotationTarget+" and no container "+egress.ProxyContainer+
-				", so its calls end at an address that nobody has; switch injection on for the namespace (istio-injection: enabled, or istio.io/rev) and create the Pod anew")
+		note := "the Pod has a target in " + egress.AnnotationTarget + " but no container " + egress.ProxyContainer +
+			", so its calls are dropped: the sinkhole address is not routed; enable sidecar injection for the namespace " +
+			"(istio-injection: enabled, or istio.io/rev) and recreate the Pod"
+		r.events.Eventf(&corev1.Pod{ObjectMeta: pod.ObjectMeta}, nil,
+			corev1.EventTypeWarning, reasonNoSidecar, "FindSidecar", "%s", note)
 	}
 	return reconcile.Result{}, nil
 }
 
-// first reports whether the Pod was not told of, and notes that it is now.
+// first reports whether the Pod was not reported yet, and marks it as reported.
 func (r *SidecarReconciler) first(name types.NamespacedName, uid types.UID) bool {
 	r.mutex.Lock()
 	defer r.mutex.Unlock()
@@ -63,15 +65,16 @@ func (r *SidecarReconciler) forget(name types.NamespacedName) {
 	delete(r.reported, name)
 }
 
-// withoutSidecar keeps the queue from holding every Pod of the cluster once: a sidecar is there
-// from the beginning or never.
+// withoutSidecar accepts Pods without a sidecar, so that the queue doesn't contain every Pod of the
+// cluster after a start. A Pod never gets a sidecar later.
 func withoutSidecar(object client.Object) bool {
 	pod, ok := object.(*informers.Pod)
 	return ok && !pod.HasSidecar()
 }
 
-// lacksSidecar reports whether a injected Pod that still runs has no sidecar. Injection happens at
-// admission or never, so there is nothing to wait for.
+// lacksSidecar reports whether an injected Pod that still runs has no sidecar. Istio injects the
+// sidecar only at admission, so there is nothing to wait for.
 func lacksSidecar(pod *informers.Pod) bool {
-	return pod.GetLabels()[egress.LabelInjected] == egress.LabelValue && pod.DeletionTimestamp.IsZero() && !pod.Ended() && !pod.HasSidecar()
+	return pod.GetLabels()[egress.LabelInjected] == egress.LabelValue && pod.DeletionTimestamp.IsZero() && !pod.Ended() &&
+		!pod.HasSidecar()
 }

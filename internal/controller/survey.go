@@ -18,17 +18,16 @@ import (
 	"mtls.egress/webhook/internal/egress"
 )
 
-// DefaultSurveyInterval is how often all Pods are looked through.
+// DefaultSurveyInterval is the default interval of surveys.
 const DefaultSurveyInterval = 10 * time.Minute
 
-// surveyPage is how many Pods one answer of the API server holds.
+// surveyPage is the page size of lists of Pods.
 const surveyPage = 500
 
-// survey looks for Pods that ask for a target and were not injected: those from before the webhook
-// was installed, and those that came past it. Their calls leave in plain text. They lack the label
-// by which the cache selects, and there is no selector for annotations, so the metadata of all
-// other Pods that run is listed now and then, page by page, by the leader. See
-// docs/decisions/0018-survey.md.
+// survey finds Pods that ask for a target but were not injected: they are older than the webhook,
+// or they bypassed it. Their calls leave in plain text. They lack the label that the cache selects,
+// and there is no selector for annotations. So the leader periodically lists the metadata of all
+// other running Pods, in pages. See docs/decisions/0018-survey.md.
 type survey struct {
 	live     client.Reader
 	interval time.Duration
@@ -39,15 +38,16 @@ type survey struct {
 }
 
 func newSurvey(live client.Reader, interval time.Duration) *survey {
-	return &survey{live: live, interval: interval, desc: prometheus.NewDesc("mtls_egress_pods_not_injected",
-		"The number of running Pods that ask for a target and were not injected, so that their calls leave in plain text, by namespace, as of the last survey (--survey-interval); "+
-			"namespaces without any are left out.", []string{"namespace"}, nil)}
+	desc := description("mtls_egress_pods_not_injected", []string{"namespace"},
+		"The number of running Pods that ask for a target but were not injected, so that their calls leave in plain text, "+
+			"by namespace, as of the last survey (--survey-interval); absent for namespaces without such Pods.")
+	return &survey{live: live, interval: interval, desc: desc}
 }
 
 // NeedLeaderElection is part of manager.LeaderElectionRunnable.
 func (s *survey) NeedLeaderElection() bool { return true }
 
-// Start is part of manager.Runnable. What can't be surveyed is not reported, and tried again.
+// Start is part of manager.Runnable. If a survey fails, nothing is reported until the next one.
 func (s *survey) Start(ctx context.Context) error {
 	ticker := time.NewTicker(s.interval)
 	defer ticker.Stop()
@@ -57,7 +57,7 @@ func (s *survey) Start(ctx context.Context) error {
 			return nil
 		}
 		if err != nil {
-			log.FromContext(ctx).Error(err, "looking for Pods that were not injected")
+			log.FromContext(ctx).Error(err, "can't find the Pods that were not injected")
 		}
 		s.mutex.Lock()
 		s.counts = counts

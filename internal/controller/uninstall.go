@@ -18,20 +18,22 @@ import (
 	"mtls.egress/webhook/internal/informers"
 )
 
-// errHeld says that an object has been deleted and is still there.
-var errHeld = errors.New("somebody's finalizer holds an object of it")
+// errHeld means that an object was deleted but still exists.
+var errHeld = errors.New("a finalizer of another owner prevents the deletion of one of its objects; remove it")
 
-// TearDownUnused takes down what the controller made, when no controller runs any more: the objects
-// of every EgressTarget, its finalizer, and the EgressTarget itself if the controller made it.
-// EgressTargets of users stay, without status. A namespace in which a Pod uses one of its targets
-// is left as it is, as calls go on there over what is programmed; used holds its EgressTargets as
-// NAMESPACE/NAME.
+// TearDownUnused deletes what the controller created, after the controller was stopped: the objects
+// of every EgressTarget, its finalizer, and the EgressTarget itself if the controller created it.
+// EgressTargets of users stay, without status. It leaves a namespace alone if a Pod uses one of its
+// targets, because calls continue with the programmed objects. used lists the EgressTargets of
+// these namespaces as NAMESPACE/NAME.
 //
-// c knows api/v1alpha1, and the kinds of Istio also where nothing serves them. unserved reports
-// whether the API server has said that it serves no EgressTargets, so that there is nothing to do;
-// no error of c is taken for that. The error tells of all namespaces that aren't done;
-// TearDownUnused can be called again.
-func TearDownUnused(ctx context.Context, c client.Client, unserved func(context.Context) (bool, error)) (used []string, err error) {
+// c must know api/v1alpha1, and Istio's kinds even if the API server doesn't serve them. unserved
+// reports whether the API server confirms that it serves no EgressTargets, so that there is nothing
+// to do. Errors of c don't count as that confirmation. The returned error joins the errors of all
+// namespaces that are not done. TearDownUnused can be called again.
+func TearDownUnused(
+	ctx context.Context, c client.Client, unserved func(context.Context) (bool, error),
+) (used []string, err error) {
 	if none, err := unserved(ctx); err != nil || none {
 		return nil, err
 	}
@@ -59,7 +61,7 @@ func TearDownUnused(ctx context.Context, c client.Client, unserved func(context.
 		default:
 			for _, egressTarget := range targets {
 				if err := uninstaller.remove(ctx, egressTarget); err != nil {
-					problems = append(problems, fmt.Errorf("take down the EgressTarget %s/%s: %w", namespace, egressTarget.Name, err))
+					problems = append(problems, fmt.Errorf("tear down the EgressTarget %s/%s: %w", namespace, egressTarget.Name, err))
 				}
 			}
 		}
@@ -68,15 +70,15 @@ func TearDownUnused(ctx context.Context, c client.Client, unserved func(context.
 	return used, errors.Join(problems...)
 }
 
-// uninstaller removes what the controller made.
+// uninstaller deletes what the controller created.
 type uninstaller struct {
 	client client.Client
 	writer *apply.Writer
 }
 
-// noAnchor is for namespaces in which no EgressTarget stays.
+// noAnchor is the AnchorOf for namespaces whose EgressTargets are all torn down.
 func noAnchor(context.Context, metav1.Object) (*networkingv1.ServiceEntry, error) {
-	return nil, nil //nolint:nilnil // nobody needs one
+	return nil, nil //nolint:nilnil // no EgressTarget needs an anchor
 }
 
 func (u uninstaller) anyUsed(ctx context.Context, targets []*v1alpha1.EgressTarget) (bool, error) {
@@ -88,7 +90,7 @@ func (u uninstaller) anyUsed(ctx context.Context, targets []*v1alpha1.EgressTarg
 	return false, nil
 }
 
-// remove takes down one EgressTarget of a namespace that uses none.
+// remove tears down one EgressTarget of a namespace that uses none.
 func (u uninstaller) remove(ctx context.Context, egressTarget *v1alpha1.EgressTarget) error {
 	if egress.MadeByController(egressTarget) && egressTarget.DeletionTimestamp.IsZero() {
 		if err := u.client.Delete(ctx, egressTarget, client.Preconditions{UID: &egressTarget.UID}); err != nil {
@@ -105,10 +107,11 @@ func (u uninstaller) remove(ctx context.Context, egressTarget *v1alpha1.EgressTa
 	if !done {
 		return errHeld
 	}
-	if egressTarget.DeletionTimestamp.IsZero() && !equality.Semantic.DeepEqual(egressTarget.Status, v1alpha1.EgressTargetStatus{}) {
+	if egressTarget.DeletionTimestamp.IsZero() &&
+		!equality.Semantic.DeepEqual(egressTarget.Status, v1alpha1.EgressTargetStatus{}) {
 		egressTarget.Status = v1alpha1.EgressTargetStatus{}
 		if err := u.client.Status().Update(ctx, egressTarget); err != nil {
-			return fmt.Errorf("empty the status: %w", err)
+			return fmt.Errorf("clear the status: %w", err)
 		}
 	}
 	return removeFinalizer(ctx, u.client, egressTarget)

@@ -36,56 +36,56 @@ import (
 	"mtls.egress/webhook/internal/verify"
 )
 
-// VerifyTargets says which targets are verified by a handshake with the partner.
+// VerifyTargets selects the targets to verify with a handshake with the partner.
 type VerifyTargets string
 
 // The values of VerifyTargets.
 const (
-	// VerifyOff verifies none, whatever an EgressTarget asks for.
+	// VerifyOff verifies no target, regardless of spec.verify.
 	VerifyOff VerifyTargets = "off"
-	// VerifyMarked verifies those whose EgressTarget has spec.verify: true.
+	// VerifyMarked verifies targets with spec.verify: true.
 	VerifyMarked VerifyTargets = "marked"
-	// VerifyAll verifies those whose EgressTarget doesn't have spec.verify: false.
+	// VerifyAll verifies all targets without spec.verify: false.
 	VerifyAll VerifyTargets = "all"
 )
 
-// DefaultVerifyInterval is how often a credential is tried that didn't change.
+// DefaultVerifyInterval is the default interval of handshakes with an unchanged credential.
 const DefaultVerifyInterval = time.Hour
 
-// How often things are done to verify targets.
+// Intervals and limits of verification.
 const (
-	// readToVerify is the pause between two looks at the Secrets of a verified target, less up to a
-	// fifth, by which targets are spread. A kubelet brings a changed Secret to the Pods after up to
-	// its sync period, a minute by default, and half of that on average, so most changes are tried
-	// before.
+	// readToVerify is the interval of reads of the Secrets of a verified target. Up to a fifth is
+	// subtracted to spread the targets. The kubelet updates a changed Secret in Pods within its sync
+	// period: a minute by default, and half of that on average. So most changes are verified before.
 	readToVerify = 10 * time.Second
-	// readsPerSecond bounds the looks at the Secrets of all verified targets together: with more than
-	// a thousand the pause grows.
+	// readsPerSecond limits the reads of Secrets of all verified targets together. With more than a
+	// thousand targets, the interval grows.
 	readsPerSecond = 100
-	// retryVerify and retryVerifyMost bound the pause after a handshake that failed. It grows with the
-	// time for which that has been so.
+	// retryVerify and retryVerifyMost are the bounds of the delay after a failed handshake. It grows
+	// with the time that handshakes have been failing.
 	retryVerify     = 30 * time.Second
 	retryVerifyMost = 15 * time.Minute
-	// handshakesPerSecond bounds the handshakes with all partners together, and of those that are due
-	// for another reason than a change of the credential.
+	// handshakesPerSecond limits the handshakes with all partners together. Handshakes because of a
+	// changed credential and all others have a limit each.
 	handshakesPerSecond = 5
-	// partnerPause is the time between two handshakes with one partner.
+	// partnerPause is the minimum time between two handshakes with one partner.
 	partnerPause = time.Second
-	// waitForTurn is how long a target waits at least that may not make a handshake now. With its
-	// spread it keeps many of them from asking again at one time.
+	// waitForTurn is the minimum delay of a target that is over the limit. A random addition prevents
+	// many targets from retrying at the same time.
 	waitForTurn = 5 * time.Second
-	// verifyWorkers is how many handshakes are made at a time. A partner that doesn't answer holds one
-	// of them for ten seconds.
+	// verifyWorkers is the number of concurrent handshakes. A partner that doesn't answer occupies a
+	// worker for ten seconds.
 	verifyWorkers = 32
 )
 
-// reasonVerificationOff is the reason of a condition Verified that is asked for and switched off;
-// the others are verify.Reasons, and plan.ReasonCredentialInvalid where there is nothing to try.
+// reasonVerificationOff is the reason of the condition Verified if spec.verify is true but
+// verification is disabled. Other reasons are verify.Reasons, and plan.ReasonCredentialInvalid if
+// there is nothing to verify.
 const reasonVerificationOff = "VerificationOff"
 
-// VerificationReconciler tries the credentials of a target in a TLS handshake with the partner, and
-// writes what the partner said into the condition Verified. It is a controller of its own, so that
-// a slow partner holds up nothing else. A request is an EgressTarget.
+// VerificationReconciler verifies the credentials of a target in a TLS handshake with the partner,
+// and writes the result to the condition Verified. It is a separate controller, so that a slow
+// partner delays nothing else. A request is an EgressTarget.
 type VerificationReconciler struct {
 	cache  informers.Cache
 	live   client.Reader
@@ -104,24 +104,23 @@ type VerificationReconciler struct {
 	trials map[types.NamespacedName]map[string]trial
 }
 
-// trial is what came of trying one Secret.
+// trial is the result of a handshake with the credential of one Secret.
 type trial struct {
-	// fingerprint stands for everything that the handshake depends on, certificate for the client
-	// certificate alone.
+	// fingerprint is a digest of all inputs of the handshake. certificate is a digest of the client
+	// certificate only.
 	fingerprint, certificate string
 	at                       time.Time
-	// failing is since when trials have failed; zero when the last one didn't.
+	// failing is the time since which trials have failed. It is zero if the last one succeeded.
 	failing time.Time
 	outcome verify.Outcome
 }
 
-// due reports whether it is time for the next trial: something changed, or the last one is long
-// ago.
+// due reports whether the next trial is due, because an input changed or the interval is over.
 func (t trial) due(fingerprint string, interval time.Duration, now time.Time) bool {
 	return t.fingerprint != fingerprint || now.Sub(t.at) >= t.pause(interval)
 }
 
-// pause is how long a trial counts.
+// pause returns the time until the next trial.
 func (t trial) pause(interval time.Duration) time.Duration {
 	if t.failing.IsZero() {
 		return interval
@@ -129,7 +128,7 @@ func (t trial) pause(interval time.Duration) time.Duration {
 	return min(interval, max(retryVerify, min(t.at.Sub(t.failing)/4, retryVerifyMost)))
 }
 
-// Reconcile tries what is due of one target.
+// Reconcile makes the handshakes of one target that are due.
 func (r *VerificationReconciler) Reconcile(ctx context.Context, request reconcile.Request) (reconcile.Result, error) {
 	var egressTarget v1alpha1.EgressTarget
 	err := r.cache.Get(ctx, request.NamespacedName, &egressTarget)
@@ -148,10 +147,11 @@ func (r *VerificationReconciler) Reconcile(ctx context.Context, request reconcil
 	if err != nil {
 		return reconcile.Result{}, err
 	}
-	// A handshake would show the partner who is there.
+	// A handshake would reveal the client to the partner.
 	if decision := rules.Decide(request.Name); !decision.Allowed {
 		r.forget(request.NamespacedName)
-		return again(0, r.write(ctx, &egressTarget, new(plan.Unknown(plan.ReasonNotAllowed, "no handshake is made: "+decision.Explain(request.Namespace, request.Name)))))
+		c := plan.Unknown(plan.ReasonNotAllowed, "no handshake is made: "+decision.Explain(request.Namespace, request.Name))
+		return again(0, r.write(ctx, &egressTarget, &c))
 	}
 	t := egress.FromEgressTarget(request.Namespace, request.Name, &egressTarget)
 	tried, waiting, err := r.try(ctx, &egressTarget, t)
@@ -163,7 +163,7 @@ func (r *VerificationReconciler) Reconcile(ctx context.Context, request reconcil
 		return reconcile.Result{}, err
 	}
 	if waiting {
-		pause = waitForTurn + rand.N(pause) //nolint:gosec // it only keeps targets apart
+		pause = waitForTurn + rand.N(pause) //nolint:gosec // it only spreads the targets
 	} else {
 		pause -= plan.Spread(request.String(), pause/5)
 	}
@@ -173,8 +173,7 @@ func (r *VerificationReconciler) Reconcile(ctx context.Context, request reconcil
 	return again(pause, r.write(ctx, &egressTarget, verified(tried)))
 }
 
-// again says when to come back after a write: soon when the cache was behind, so that nothing is
-// left as it was.
+// again returns the result of Reconcile after a write. If the cache was stale, it requeues soon.
 func again(pause time.Duration, err error) (reconcile.Result, error) {
 	if apply.Stale(err) {
 		return reconcile.Result{RequeueAfter: waitForCache}, nil
@@ -182,24 +181,26 @@ func again(pause time.Duration, err error) (reconcile.Result, error) {
 	return reconcile.Result{RequeueAfter: pause}, err
 }
 
-// wanted reports whether the target is to be verified, and otherwise what the condition says; nil
-// is no condition.
+// wanted reports whether to verify the target. If not, otherwise is the condition to write, or nil
+// for none.
 func (r *VerificationReconciler) wanted(egressTarget *v1alpha1.EgressTarget) (wanted bool, otherwise *plan.Condition) {
 	asked := egressTarget.Spec.Verify
 	switch {
 	case asked != nil && *asked && r.targets == VerifyOff:
-		return false, new(plan.Unknown(reasonVerificationOff, "spec.verify asks for a handshake with the partner, and the controller "+
-			"makes none: an admin allows it with controller.verifyTargets in the values of the chart (--verify-targets)"))
+		return false, new(plan.Unknown(reasonVerificationOff, "spec.verify is true, but the controller makes no handshakes: "+
+			"an admin can enable them with controller.verifyTargets in the chart's values (--verify-targets)"))
 	case asked != nil:
 		return *asked, nil
 	}
 	return r.targets == VerifyAll, nil
 }
 
-// try makes the handshakes that are due and returns the trials by Secret, and whether one has to
-// wait for its turn. Secrets that can't be used are not tried: the condition CredentialValid speaks
-// of them.
-func (r *VerificationReconciler) try(ctx context.Context, egressTarget *v1alpha1.EgressTarget, t egress.Target) (tried map[string]trial, waiting bool, err error) {
+// try makes the handshakes that are due. It returns the trials by Secret, and whether a handshake
+// must wait because of the limits. It skips unusable Secrets, which the condition CredentialValid
+// reports.
+func (r *VerificationReconciler) try(
+	ctx context.Context, egressTarget *v1alpha1.EgressTarget, t egress.Target,
+) (tried map[string]trial, waiting bool, err error) {
 	key := client.ObjectKeyFromObject(egressTarget)
 	requests, err := r.requests(ctx, t)
 	if err != nil {
@@ -214,14 +215,19 @@ func (r *VerificationReconciler) try(ctx context.Context, egressTarget *v1alpha1
 			after[secretName] = last
 			continue
 		}
-		if !r.handshakeLimits.take(request.partner(), known && last.certificate != request.certificate, r.clock.Now()) {
+		if !r.handshakeLimits.allow(request.partner(), known && last.certificate != request.certificate, r.clock.Now()) {
 			waiting = true
 			if known {
 				after[secretName] = last
 			}
 			continue
 		}
-		next := trial{fingerprint: request.fingerprint, certificate: request.certificate, outcome: verify.Evaluate(r.probe(ctx, request.Request)), at: r.clock.Now()}
+		next := trial{
+			fingerprint: request.fingerprint,
+			certificate: request.certificate,
+			outcome:     verify.Evaluate(r.probe(ctx, request.Request)),
+			at:          r.clock.Now(),
+		}
 		if next.outcome.Reason == verify.ProbeInterrupted {
 			return nil, false, context.Cause(ctx)
 		}
@@ -232,29 +238,31 @@ func (r *VerificationReconciler) try(ctx context.Context, egressTarget *v1alpha1
 			}
 		}
 		after[secretName] = next
-		r.tell(egressTarget, secretName, last, next)
+		r.recordTrial(egressTarget, secretName, last, next)
 	}
 	r.remember(key, after)
 	return after, waiting, nil
 }
 
-// tell raises an event about a trial that ended otherwise than the one before, and about each
-// changed Secret that the partner doesn't take: its Pods get it soon. Of the first trial after a
-// start the condition knows already what it would tell.
-func (r *VerificationReconciler) tell(egressTarget *v1alpha1.EgressTarget, secretName string, last, next trial) {
+// recordTrial records an event for a trial whose result differs from the previous one, and for each
+// changed Secret, because its Pods get it soon. For the first trial after a start, the condition
+// has the previous result.
+func (r *VerificationReconciler) recordTrial(egressTarget *v1alpha1.EgressTarget, secretName string, last, next trial) {
 	first := last.fingerprint == ""
-	if known := meta.FindStatusCondition(egressTarget.Status.Conditions, v1alpha1.ConditionVerified); first && known != nil && known.Reason == string(next.outcome.Reason) {
+	known := meta.FindStatusCondition(egressTarget.Status.Conditions, v1alpha1.ConditionVerified)
+	if first && known != nil && known.Reason == string(next.outcome.Reason) {
 		return
 	}
 	n := plan.Event{
-		Type: corev1.EventTypeNormal, Reason: string(next.outcome.Reason), Action: "Verify", SecretName: secretName, Note: next.outcome.Message,
+		Type: corev1.EventTypeNormal, Reason: string(next.outcome.Reason), Action: "Verify",
+		SecretName: secretName, Note: next.outcome.Message,
 	}
 	if !next.outcome.Verified {
 		n.Type = corev1.EventTypeWarning
 	}
 	switch {
 	case !first && last.certificate != next.certificate:
-		n.Note = "the Secret " + secretName + " was changed, and its Pods get it within about a minute: " + n.Note
+		n.Note = "the Secret " + secretName + " changed, and its Pods get the change within about a minute: " + n.Note
 	case last.outcome.Reason == next.outcome.Reason:
 		return
 	default:
@@ -270,12 +278,12 @@ type probeRequest struct {
 	fingerprint, certificate string
 }
 
-// partner is the other side of the handshake.
+// partner returns the address of the partner.
 func (r probeRequest) partner() string {
 	return net.JoinHostPort(r.Host, strconv.Itoa(int(r.Port)))
 }
 
-// requests are the handshakes of the Secrets in use that can be tried, by Secret.
+// requests returns the handshakes for the usable Secrets in use, by Secret.
 func (r *VerificationReconciler) requests(ctx context.Context, t egress.Target) (map[string]probeRequest, error) {
 	pods, err := r.cache.Pods.Of(ctx, t.Namespace, t.Host)
 	if err != nil {
@@ -288,7 +296,7 @@ func (r *VerificationReconciler) requests(ctx context.Context, t egress.Target) 
 		if err != nil {
 			return nil, err
 		}
-		if usable := configMap != nil && credential.CheckConfigMap(configMap, inConfigMap.Key, r.clock.Now()) == nil; !usable {
+		if configMap == nil || credential.CheckConfigMap(configMap, inConfigMap.Key, r.clock.Now()) != nil {
 			return nil, nil
 		}
 		authority = credential.ConfigMapData(configMap)[inConfigMap.Key]
@@ -309,8 +317,8 @@ func (r *VerificationReconciler) requests(ctx context.Context, t egress.Target) 
 	return requests, nil
 }
 
-// requestOf is the handshake in which t's credential in a Secret is tried; false when it can't be
-// used. authority is the CA of the server where a ConfigMap has it.
+// requestOf returns the handshake for t's credential in a Secret, or false if the credential can't
+// be used. authority is the CA of the server if a ConfigMap has it.
 func requestOf(t egress.Target, secret *corev1.Secret, authority []byte, now time.Time) (probeRequest, bool) {
 	layout, _, err := credential.CheckSecret(t, secret, now)
 	if err != nil {
@@ -335,10 +343,12 @@ func requestOf(t egress.Target, secret *corev1.Secret, authority []byte, now tim
 	return probeRequest{request, fingerprintOf(request, authority), digest("%x", request.Certificate.Certificate)}, true
 }
 
-// fingerprintOf stands for all that a handshake depends on. The private key is in it by its
-// certificate.
+// fingerprintOf returns a digest of all inputs of a handshake. The certificate represents the
+// private key.
 func fingerprintOf(request verify.Request, authority []byte) string {
-	return digest("%q %d %q %q %t %t %x %x", request.Host, request.Port, request.ServerName, request.SubjectAltNames, request.System, request.HTTP2, request.Certificate.Certificate, authority)
+	return digest("%q %d %q %q %t %t %x %x",
+		request.Host, request.Port, request.ServerName, request.SubjectAltNames,
+		request.System, request.HTTP2, request.Certificate.Certificate, authority)
 }
 
 func digest(format string, values ...any) string {
@@ -346,11 +356,12 @@ func digest(format string, values ...any) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// verified is what the condition Verified says after trials. The first that failed by the name of
-// its Secret gives the reason.
+// verified returns the condition Verified for trials. The reason is that of the first failed trial,
+// by the name of its Secret.
 func verified(trials map[string]trial) *plan.Condition {
 	if len(trials) == 0 {
-		return new(plan.Unknown(plan.ReasonCredentialInvalid, "there is no credential that could be tried; see the condition CredentialValid"))
+		return new(plan.Unknown(plan.ReasonCredentialInvalid,
+			"no credential can be verified; see the condition CredentialValid"))
 	}
 	var good, unproven, bad []string
 	var reason verify.Reason
@@ -381,9 +392,11 @@ func verified(trials map[string]trial) *plan.Condition {
 // VerificationFieldManager is the field manager of the condition Verified.
 const VerificationFieldManager = FieldManager + "-verification"
 
-// write brings the condition Verified into the status; nil takes it out. What else stands there
-// doesn't matter to it, so it is not bound to the version that was read.
-func (r *VerificationReconciler) write(ctx context.Context, egressTarget *v1alpha1.EgressTarget, c *plan.Condition) error {
+// write writes the condition Verified to the status. nil removes it. It is independent of the rest
+// of the status, so the write does not carry the resource version that was read.
+func (r *VerificationReconciler) write(
+	ctx context.Context, egressTarget *v1alpha1.EgressTarget, c *plan.Condition,
+) error {
 	old := meta.FindStatusCondition(egressTarget.Status.Conditions, v1alpha1.ConditionVerified)
 	if old == nil && c == nil {
 		return nil
@@ -406,7 +419,8 @@ func (r *VerificationReconciler) write(ctx context.Context, egressTarget *v1alph
 	return apply.Conditions(ctx, r.client, unbound, conditions, VerificationFieldManager)
 }
 
-// pause is the time to the next look at the Secrets of a target: longer the more targets there are.
+// pause returns the interval of reads of a target's Secrets. It grows with the number of verified
+// targets.
 func (r *VerificationReconciler) pause(ctx context.Context) (time.Duration, error) {
 	var list v1alpha1.EgressTargetList
 	if err := r.cache.List(ctx, &list, client.UnsafeDisableDeepCopy); err != nil {

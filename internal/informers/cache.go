@@ -20,19 +20,19 @@ import (
 	"mtls.egress/webhook/internal/mesh"
 )
 
-// Cache reads what a cache with Options holds.
+// Cache reads from a cache with Options.
 type Cache struct {
 	client.Reader
 
 	Pods *Pods
 
 	from cache.Cache
-	// missing are the kinds of Istio that it can't hold, as the API server doesn't serve them.
+	// missing are the Istio kinds that the API server doesn't serve.
 	missing *atomic.Pointer[[]string]
 }
 
-// NewCache adds the indexes to a cache with Options, and has it watch Pods; AddIstio adds the kinds
-// of Istio. It does not wait for the cache to be filled. It fails if the CRD of EgressTarget is not
+// NewCache adds the indexes and an informer of Pods to a cache with Options. AddIstio adds Istio's
+// kinds. It does not wait for the cache to sync. It fails if the CRD of EgressTarget is not
 // installed.
 func NewCache(ctx context.Context, from cache.Cache) (Cache, error) {
 	if err := addIndexes(ctx, from); err != nil {
@@ -45,8 +45,8 @@ func NewCache(ctx context.Context, from cache.Cache) (Cache, error) {
 	return Cache{Reader: from, Pods: pods, from: from, missing: &atomic.Pointer[[]string]{}}, nil
 }
 
-// AddIstio adds the kinds of Istio to the cache, and has it watch them. If the cache runs, it waits
-// until they have been read.
+// AddIstio adds informers of Istio's kinds to the cache. If the cache is running, it waits until
+// they are synced.
 func (c Cache) AddIstio(ctx context.Context) error {
 	if err := addIstioIndexes(ctx, c.from); err != nil {
 		return err
@@ -60,11 +60,10 @@ func (c Cache) AddIstio(ctx context.Context) error {
 	return nil
 }
 
-// SetMissing sets the kinds of Istio that the API server doesn't serve.
+// SetMissing sets the Istio kinds that the API server doesn't serve.
 func (c Cache) SetMissing(kinds []string) { c.missing.Store(&kinds) }
 
-// Missing returns the kinds of Istio that the cache can't hold, as the API server doesn't serve
-// them: see MissingKinds.
+// Missing returns the Istio kinds that the API server doesn't serve. See MissingKinds.
 func (c Cache) Missing() []string {
 	if c.missing == nil {
 		return nil
@@ -75,9 +74,9 @@ func (c Cache) Missing() []string {
 	return nil
 }
 
-// Others reads the objects that may stand in the way of those of t, which pods ask for: Istio
-// objects that claim its hosts or address, those that have the names of ours, the Sidecars that may
-// apply to its Pods, and Services. The mesh configuration is left to the caller.
+// Others returns the objects that can conflict with those of t: Istio objects that claim its hosts
+// or address, objects with the names of ours, Sidecars that may apply to its Pods, and Services.
+// pods are the Pods that ask for t. The caller sets the mesh configuration.
 func (c Cache) Others(ctx context.Context, t egress.Target, pods []*Pod, rootNamespace string) (mesh.Others, error) {
 	others := mesh.Others{Revisions: revisions(pods), RootNamespace: rootNamespace}
 	var err error
@@ -85,15 +84,17 @@ func (c Cache) Others(ctx context.Context, t egress.Target, pods []*Pod, rootNam
 		return others, err
 	}
 	own := egress.ObjectName(t.Host)
-	if others.VirtualServices, err = claiming[networkingv1.VirtualService](ctx, c, mesh.KindVirtualService, t, own); err != nil {
+	others.VirtualServices, err = claiming[networkingv1.VirtualService](ctx, c, mesh.KindVirtualService, t, own)
+	if err != nil {
 		return others, err
 	}
-	if others.DestinationRules, err = claiming[networkingv1.DestinationRule](ctx, c, mesh.KindDestinationRule, t, own); err != nil {
+	others.DestinationRules, err = claiming[networkingv1.DestinationRule](ctx, c, mesh.KindDestinationRule, t, own)
+	if err != nil {
 		return others, err
 	}
-	if others.ServiceEntries, err = claiming[networkingv1.ServiceEntry](
-		ctx, c, mesh.KindServiceEntry, t, own, egress.ListenerName(t.Host), egress.AnchorName,
-	); err != nil {
+	others.ServiceEntries, err = claiming[networkingv1.ServiceEntry](
+		ctx, c, mesh.KindServiceEntry, t, own, egress.ListenerName(t.Host), egress.AnchorName)
+	if err != nil {
 		return others, err
 	}
 	namespaces := []string{t.Namespace}
@@ -111,8 +112,8 @@ func (c Cache) Others(ctx context.Context, t egress.Target, pods []*Pod, rootNam
 	return others, nil
 }
 
-// revisions returns the revisions of the control planes that serve Pods, as Istio's injector writes
-// them onto each, or nil when one of the Pods doesn't say.
+// revisions returns the revisions of the control planes that serve the Pods, from the annotation of
+// Istio's injector. It returns nil if a Pod lacks that annotation.
 func revisions(pods []*Pod) []string {
 	var found []string
 	for _, pod := range pods {
@@ -126,8 +127,8 @@ func revisions(pods []*Pod) []string {
 	return slices.Compact(found)
 }
 
-// claiming returns the objects of kind that claim what concerns t, and those of its namespace with
-// one of names. The name of the host's own object has to be among them: see claimsToFind.
+// claiming returns the objects of kind whose claims concern t, and those of its namespace with one
+// of names. names must include the name of the target's own object. See claimsToFind.
 func claiming[T any](ctx context.Context, c Cache, kind string, t egress.Target, names ...string) ([]*T, error) {
 	found := map[types.NamespacedName]*unstructured.Unstructured{}
 	for _, concern := range ConcernsOf(t) {
@@ -156,7 +157,7 @@ func claiming[T any](ctx context.Context, c Cache, kind string, t egress.Target,
 	return objects, nil
 }
 
-// IstioObject returns what the cache holds of an object, nil if there is none.
+// IstioObject returns an object from the cache, or nil if it doesn't exist.
 func (c Cache) IstioObject(ctx context.Context, kind, namespace, name string) (*unstructured.Unstructured, error) {
 	object := NewIstioObject(kind)
 	if there, err := absent.Read(ctx, c, kind, namespace, name, object); err != nil || !there {
@@ -165,8 +166,10 @@ func (c Cache) IstioObject(ctx context.Context, kind, namespace, name string) (*
 	return object.Unpack()
 }
 
-// istioObjects yields what the cache holds of the objects of a kind.
-func (c Cache) istioObjects(ctx context.Context, kind string, options ...client.ListOption) iter.Seq2[*unstructured.Unstructured, error] {
+// istioObjects yields the objects of a kind from the cache.
+func (c Cache) istioObjects(
+	ctx context.Context, kind string, options ...client.ListOption,
+) iter.Seq2[*unstructured.Unstructured, error] {
 	return func(yield func(*unstructured.Unstructured, error) bool) {
 		list := newIstioList(kind)
 		if err := c.List(ctx, list, append(options, client.UnsafeDisableDeepCopy)...); err != nil {
@@ -181,8 +184,8 @@ func (c Cache) istioObjects(ctx context.Context, kind string, options ...client.
 	}
 }
 
-// typed returns an Istio object as the type T, or nothing if that can't be: a foreign object, of a
-// newer Istio perhaps, must not keep ours from being programmed.
+// typed converts an Istio object to the type T. If that fails, it logs the error and returns
+// nothing: a foreign object, for example of a newer Istio, must not prevent programming ours.
 func typed[T any](ctx context.Context, object *unstructured.Unstructured) []*T {
 	converted, err := mesh.Typed[T](object)
 	if err != nil {

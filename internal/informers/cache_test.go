@@ -8,7 +8,7 @@ import (
 	"mtls.egress/webhook/internal/mesh"
 )
 
-// A newer Istio may know what our types don't.
+// A newer Istio may have fields and values that our types don't have.
 func TestTypedLeavesOutWhatCanNotBeRead(t *testing.T) {
 	known := istioObject(mesh.KindServiceEntry, map[string]any{"hosts": []any{host}, "newField": "x"})
 	if got := typed[networkingv1.ServiceEntry](t.Context(), known); len(got) != 1 || got[0].Spec.GetHosts()[0] != host {

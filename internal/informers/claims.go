@@ -14,17 +14,16 @@ import (
 	"mtls.egress/webhook/internal/mesh"
 )
 
-// claimSinkhole is the claim of a ServiceEntry to addresses from which the sinkhole addresses are
-// taken.
+// claimSinkhole is the claim of an object to addresses in the range of the sinkhole addresses.
 const claimSinkhole = "240.0.0.0/4"
 
-// claimServerFirst starts the claim of a ServiceEntry without an address to a port on which
-// sidecars read no HTTP then.
+// claimServerFirst is the prefix of the claim of a ServiceEntry without addresses to a port on
+// which sidecars then don't parse HTTP.
 const claimServerFirst = "server-first:"
 
-// claims are what an Istio object lays claim to, roughly enough to be looked up: a host in lower
-// case, a wildcard over a domain, the wildcard over everything, or the sinkhole addresses. The
-// generated ones claim their hosts like any other.
+// claims returns the claims of an Istio object, coarse enough for an index: a host in lower case, a
+// wildcard for a domain, the wildcard for everything, or the sinkhole addresses. Generated objects
+// claim their hosts like any others.
 func claims(content *unstructured.Unstructured) []string {
 	var found []string
 	for _, host := range objectHosts(content) {
@@ -38,8 +37,7 @@ func claims(content *unstructured.Unstructured) []string {
 	return slices.Compact(found)
 }
 
-// claimsToFind returns the claims by which an object of the cache is found: see
-// ClaimsBeyondItsHost.
+// claimsToFind returns the index keys of a cached object. See ClaimsBeyondItsHost.
 func claimsToFind(object client.Object) []string {
 	content := Unpacked(object)
 	if content == nil {
@@ -48,10 +46,10 @@ func claimsToFind(object client.Object) []string {
 	return ClaimsBeyondItsHost(content)
 }
 
-// ClaimsBeyondItsHost returns the claims of an Istio object, without those of a private object with
-// the name of a generated one to the host of that name: such an object is read by its name for that
-// host, and matters to no other namespace (see claiming). Nearly all objects are such, and an index
-// that holds one object for each of its keys is as large as they are.
+// ClaimsBeyondItsHost returns the claims of an Istio object. If a private object has the name of a
+// generated object, its claims to the host of that name are left out: it is read by name for that
+// host, and affects no other namespace (see claiming). Nearly all objects are of this kind, and an
+// index with one object for each key would be as large as the objects.
 func ClaimsBeyondItsHost(content *unstructured.Unstructured) []string {
 	if ReachesOthers(content) {
 		return claims(content)
@@ -70,8 +68,8 @@ func ClaimsBeyondItsHost(content *unstructured.Unstructured) []string {
 	})
 }
 
-// holdsOwnSinkhole reports whether the ServiceEntry has the sinkhole address of the host that its
-// name stands for, and no other address, and belongs to that host's EgressTarget.
+// holdsOwnSinkhole reports whether the ServiceEntry belongs to the EgressTarget of the host in its
+// name, and has only the sinkhole address of that host.
 func holdsOwnSinkhole(serviceEntry *unstructured.Unstructured) bool {
 	addresses, _, err := unstructured.NestedStringSlice(serviceEntry.Object, "spec", "addresses")
 	host, generated := egress.ObjectHost(serviceEntry.GetName())
@@ -79,8 +77,8 @@ func holdsOwnSinkhole(serviceEntry *unstructured.Unstructured) bool {
 		slices.Equal(addresses, []string{egress.SinkholeAddress(host).String()})
 }
 
-// objectHosts are the hosts of an Istio object that sidecars see. What has another form than the
-// CRD admits names none.
+// objectHosts returns the hosts of an Istio object that sidecars use, or nil if the object does not
+// conform to the CRD.
 func objectHosts(object *unstructured.Unstructured) []string {
 	if object.GetKind() == mesh.KindDestinationRule {
 		host, found, err := unstructured.NestedString(object.Object, "spec", "host")
@@ -99,9 +97,9 @@ func objectHosts(object *unstructured.Unstructured) []string {
 	return hosts
 }
 
-// claim widens a wildcard within a label, such as *-api.example.com, to the one over the whole
-// domain, and the host of a listener, which has its port before our domain, to the host of the
-// target's ServiceEntry.
+// claim returns the claim for a host. It widens a wildcard within a label, such as
+// *-api.example.com, to the wildcard for the domain. It replaces the host of a listener, which has
+// the port before our domain, with the host of the target's ServiceEntry.
 func claim(host string) string {
 	if rest, ours := strings.CutSuffix(host, "."+egress.MeshDomain); ours && !strings.HasPrefix(host, "*") {
 		if dot := strings.LastIndexByte(rest, '.'); dot >= 0 && isPort(rest[dot+1:]) {
@@ -119,13 +117,13 @@ func claim(host string) string {
 	return "*." + domain
 }
 
-// isPort reports whether a label is that of a port, which the hash of a long host is not.
+// isPort reports whether a label is a port. The hash of a long host never is.
 func isPort(label string) bool {
 	_, err := strconv.ParseUint(label, 10, 16)
 	return err == nil
 }
 
-// claimsSinkhole reports whether a ServiceEntry holds an address of 240.0.0.0/4.
+// claimsSinkhole reports whether a ServiceEntry has an address in 240.0.0.0/4.
 func claimsSinkhole(object *unstructured.Unstructured) bool {
 	if object.GetKind() != mesh.KindServiceEntry {
 		return false
@@ -144,8 +142,8 @@ func claimsSinkhole(object *unstructured.Unstructured) bool {
 	})
 }
 
-// serverFirstClaims are the claims of a ServiceEntry without an address to ports with a protocol as
-// mesh.ServerFirst says.
+// serverFirstClaims returns the claims of a ServiceEntry without addresses to ports with a
+// server-first protocol. See mesh.ServerFirst.
 func serverFirstClaims(object *unstructured.Unstructured) []string {
 	if object.GetKind() != mesh.KindServiceEntry {
 		return nil
@@ -166,14 +164,14 @@ func serverFirstClaims(object *unstructured.Unstructured) []string {
 }
 
 // ConcernsOf returns the claims of Istio objects that concern a target: those that concern its
-// host, and one to its app port.
+// host, and the one to its app port.
 func ConcernsOf(t egress.Target) []string {
 	return append(concerns(t.Host), fmt.Sprint(claimServerFirst, t.AppPort))
 }
 
-// concerns are the claims of Istio objects that concern host: the host itself, the names by which
-// the mesh knows it and the anchor, a wildcard over each of their parents, the wildcard over
-// everything, and the sinkhole addresses.
+// concerns returns the claims of Istio objects that concern host: the host itself, its name in the
+// mesh, the anchor, wildcards for each of their parent domains, the wildcard for everything, and
+// the sinkhole addresses.
 func concerns(host string) []string {
 	all := []string{host, egress.MeshHost(host), egress.AnchorHost, "*", claimSinkhole}
 	for _, name := range []string{host, egress.MeshHost(host)} {
@@ -186,13 +184,14 @@ func concerns(host string) []string {
 	return all
 }
 
-// ReachesOthers reports whether an Istio object may matter in other namespaces than its own. By
-// default it does.
+// ReachesOthers reports whether an Istio object may affect other namespaces, as it does by default.
 // https://istio.io/latest/docs/reference/config/networking/service-entry/#ServiceEntry-export_to
 func ReachesOthers(object *unstructured.Unstructured) bool {
 	exportTo, _, err := unstructured.NestedStringSlice(object.Object, "spec", "exportTo")
 	if err != nil || len(exportTo) == 0 {
 		return true
 	}
-	return slices.ContainsFunc(exportTo, func(to string) bool { return to != "." && to != "~" && to != object.GetNamespace() })
+	return slices.ContainsFunc(exportTo, func(to string) bool {
+		return to != "." && to != "~" && to != object.GetNamespace()
+	})
 }

@@ -28,19 +28,53 @@ func TestClaims(t *testing.T) {
 		object *unstructured.Unstructured
 		want   []string
 	}{
-		"the host of a DestinationRule":              {istioObject(mesh.KindDestinationRule, map[string]any{"host": "External.System.com"}), []string{host}},
-		"the hosts of a VirtualService":              {istioObject(mesh.KindVirtualService, map[string]any{"hosts": []any{host, "*.system.com", "*"}}), []string{"*", "*.system.com", host}},
-		"a host with a trailing dot":                 {istioObject(mesh.KindVirtualService, map[string]any{"hosts": []any{host + "."}}), []string{host}},
-		"a wildcard within a label is widened":       {istioObject(mesh.KindServiceEntry, map[string]any{"hosts": []any{"*-api.system.com", "*com"}}), []string{"*", "*.system.com"}},
-		"a VirtualService of gateways only":          {istioObject(mesh.KindVirtualService, map[string]any{"hosts": []any{host}, "gateways": []any{"ingress"}}), nil},
-		"a VirtualService of a gateway and the mesh": {istioObject(mesh.KindVirtualService, map[string]any{"hosts": []any{host}, "gateways": []any{"ingress", "mesh"}}), []string{host}},
-		"addresses of class E":                       {istioObject(mesh.KindServiceEntry, map[string]any{"hosts": []any{"a.b"}, "addresses": []any{"10.0.0.1", "250.1.2.3"}}), []string{claimSinkhole, "a.b"}},
-		"a prefix over class E":                      {istioObject(mesh.KindServiceEntry, map[string]any{"hosts": []any{"a.b"}, "addresses": []any{"0.0.0.0/0"}}), []string{claimSinkhole, "a.b"}},
-		"other addresses":                            {istioObject(mesh.KindServiceEntry, map[string]any{"hosts": []any{"a.b"}, "addresses": []any{"10.0.0.0/8", "2001:db8::1", "x"}}), []string{"a.b"}},
-		"an address of class E as IPv6":              {istioObject(mesh.KindServiceEntry, map[string]any{"hosts": []any{"a.b"}, "addresses": []any{"::ffff:250.1.2.3"}}), []string{claimSinkhole, "a.b"}},
-		"an address of ours":                         {ours, []string{claimSinkhole, host}},
-		"another form than the CRD admits":           {istioObject(mesh.KindServiceEntry, map[string]any{"hosts": "a.b", "addresses": "250.1.2.3"}), nil},
-		"a DestinationRule without a host":           {istioObject(mesh.KindDestinationRule, map[string]any{}), nil},
+		"the host of a DestinationRule": {
+			istioObject(mesh.KindDestinationRule, map[string]any{"host": "External.System.com"}), []string{host},
+		},
+		"the hosts of a VirtualService": {
+			istioObject(mesh.KindVirtualService, map[string]any{"hosts": []any{host, "*.system.com", "*"}}),
+			[]string{"*", "*.system.com", host},
+		},
+		"a host with a trailing dot": {
+			istioObject(mesh.KindVirtualService, map[string]any{"hosts": []any{host + "."}}), []string{host},
+		},
+		"a wildcard within a label is widened": {
+			istioObject(mesh.KindServiceEntry, map[string]any{"hosts": []any{"*-api.system.com", "*com"}}),
+			[]string{"*", "*.system.com"},
+		},
+		"a VirtualService of gateways only": {
+			istioObject(mesh.KindVirtualService, map[string]any{"hosts": []any{host}, "gateways": []any{"ingress"}}),
+			nil,
+		},
+		"a VirtualService of a gateway and the mesh": {
+			istioObject(mesh.KindVirtualService, map[string]any{"hosts": []any{host}, "gateways": []any{"ingress", "mesh"}}),
+			[]string{host},
+		},
+		"addresses of class E": {
+			istioObject(
+				mesh.KindServiceEntry, map[string]any{"hosts": []any{"a.b"}, "addresses": []any{"10.0.0.1", "250.1.2.3"}},
+			),
+			[]string{claimSinkhole, "a.b"},
+		},
+		"a prefix over class E": {
+			istioObject(mesh.KindServiceEntry, map[string]any{"hosts": []any{"a.b"}, "addresses": []any{"0.0.0.0/0"}}),
+			[]string{claimSinkhole, "a.b"},
+		},
+		"other addresses": {
+			istioObject(
+				mesh.KindServiceEntry, map[string]any{"hosts": []any{"a.b"}, "addresses": []any{"10.0.0.0/8", "2001:db8::1", "x"}},
+			),
+			[]string{"a.b"},
+		},
+		"an address of class E as IPv6": {
+			istioObject(mesh.KindServiceEntry, map[string]any{"hosts": []any{"a.b"}, "addresses": []any{"::ffff:250.1.2.3"}}),
+			[]string{claimSinkhole, "a.b"},
+		},
+		"an address of ours": {ours, []string{claimSinkhole, host}},
+		"an object that does not conform to the CRD": {
+			istioObject(mesh.KindServiceEntry, map[string]any{"hosts": "a.b", "addresses": "250.1.2.3"}), nil,
+		},
+		"a DestinationRule without a host": {istioObject(mesh.KindDestinationRule, map[string]any{}), nil},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -51,8 +85,7 @@ func TestClaims(t *testing.T) {
 	}
 }
 
-// What is read by its name anyway need not be found by its claim; everything else must be, whoever
-// owns it.
+// Objects that are read by name need no claim. All others need one, regardless of their owner.
 func TestClaimsToFind(t *testing.T) {
 	const other = "other.system.com"
 	private := []any{"."}
@@ -60,7 +93,9 @@ func TestClaimsToFind(t *testing.T) {
 		content := istioObject(kind, spec)
 		content.SetName(name)
 		of, _ := egress.ObjectHost(name)
-		content.SetOwnerReferences([]metav1.OwnerReference{mesh.OwnerReference(&v1alpha1.EgressTarget{ObjectMeta: metav1.ObjectMeta{Name: of}}, true)})
+		content.SetOwnerReferences(
+			[]metav1.OwnerReference{mesh.OwnerReference(&v1alpha1.EgressTarget{ObjectMeta: metav1.ObjectMeta{Name: of}}, true)},
+		)
 		return pack(t, content)
 	}
 	sinkhole := egress.SinkholeAddress(host).String()
@@ -69,15 +104,21 @@ func TestClaimsToFind(t *testing.T) {
 		want   []string
 	}{
 		"a generated VirtualService": {
-			object(mesh.KindVirtualService, egress.ObjectName(host), map[string]any{"exportTo": private, "hosts": []any{host, host + ".", egress.MeshHost(host)}}),
+			object(mesh.KindVirtualService, egress.ObjectName(host), map[string]any{
+				"exportTo": private, "hosts": []any{host, host + ".", egress.MeshHost(host)},
+			}),
 			[]string{},
 		},
 		"a generated ServiceEntry": {
-			object(mesh.KindServiceEntry, egress.ObjectName(host), map[string]any{"exportTo": private, "hosts": []any{egress.MeshHost(host)}, "addresses": []any{sinkhole}}),
+			object(mesh.KindServiceEntry, egress.ObjectName(host), map[string]any{
+				"exportTo": private, "hosts": []any{egress.MeshHost(host)}, "addresses": []any{sinkhole},
+			}),
 			[]string{},
 		},
 		"a generated listener": {
-			object(mesh.KindServiceEntry, egress.ListenerName(host), map[string]any{"exportTo": private, "hosts": []any{egress.ListenerHost(host, 80)}, "addresses": []any{sinkhole}}),
+			object(mesh.KindServiceEntry, egress.ListenerName(host), map[string]any{
+				"exportTo": private, "hosts": []any{egress.ListenerHost(host, 80)}, "addresses": []any{sinkhole},
+			}),
 			[]string{},
 		},
 		"a generated VirtualService for another app port": {
@@ -87,11 +128,15 @@ func TestClaimsToFind(t *testing.T) {
 			[]string{},
 		},
 		"an anchor": {
-			object(mesh.KindServiceEntry, egress.AnchorName, map[string]any{"exportTo": private, "hosts": []any{egress.AnchorHost}}),
+			object(mesh.KindServiceEntry, egress.AnchorName, map[string]any{
+				"exportTo": private, "hosts": []any{egress.AnchorHost},
+			}),
 			[]string{},
 		},
 		"another object for the hosts of listener and anchor": {
-			object(mesh.KindServiceEntry, "theirs", map[string]any{"exportTo": private, "hosts": []any{egress.ListenerHost(host, 80), egress.AnchorHost}}),
+			object(mesh.KindServiceEntry, "theirs", map[string]any{
+				"exportTo": private, "hosts": []any{egress.ListenerHost(host, 80), egress.AnchorHost},
+			}),
 			[]string{egress.AnchorHost, egress.MeshHost(host)},
 		},
 		"a ServiceEntry for MySQL without an address": {
@@ -101,15 +146,21 @@ func TestClaimsToFind(t *testing.T) {
 			[]string{"db.example.com", "server-first:80"},
 		},
 		"a generated object to which a user added hosts": {
-			object(mesh.KindVirtualService, egress.ObjectName(host), map[string]any{"exportTo": private, "hosts": []any{host, "*.com", other}}),
+			object(mesh.KindVirtualService, egress.ObjectName(host), map[string]any{
+				"exportTo": private, "hosts": []any{host, "*.com", other},
+			}),
 			[]string{"*.com", other},
 		},
 		"a generated object to which a user added the address of another": {
-			object(mesh.KindServiceEntry, egress.ObjectName(host), map[string]any{"exportTo": private, "hosts": []any{egress.MeshHost(host)}, "addresses": []any{sinkhole, "250.1.2.3"}}),
+			object(mesh.KindServiceEntry, egress.ObjectName(host), map[string]any{
+				"exportTo": private, "hosts": []any{egress.MeshHost(host)}, "addresses": []any{sinkhole, "250.1.2.3"},
+			}),
 			[]string{claimSinkhole},
 		},
 		"an object with the name of a generated one that is exported": {
-			object(mesh.KindServiceEntry, egress.ObjectName(host), map[string]any{"hosts": []any{host}, "addresses": []any{sinkhole}}),
+			object(mesh.KindServiceEntry, egress.ObjectName(host), map[string]any{
+				"hosts": []any{host}, "addresses": []any{sinkhole},
+			}),
 			[]string{claimSinkhole, host},
 		},
 		"one of another host": {
@@ -125,33 +176,38 @@ func TestClaimsToFind(t *testing.T) {
 	}
 }
 
-// Whatever Istio reads as meaning the host has a claim that concerns the host.
+// Every pattern that matches the host in Istio must have a claim that concerns the host.
 func TestEveryClaimOnAHostConcernsIt(t *testing.T) {
 	for _, pattern := range []string{
-		egress.MeshHost(host), egress.ListenerHost(host, 8081), egress.AnchorHost, "external.system.com", "EXTERNAL.system.com", "*.system.com", "*.com", "*", "*nal.system.com", "*system.com", "*-x.com", "*m",
+		egress.MeshHost(host), egress.ListenerHost(host, 8081), egress.AnchorHost,
+		"external.system.com", "EXTERNAL.system.com",
+		"*.system.com", "*.com", "*", "*nal.system.com", "*system.com", "*-x.com", "*m",
 	} {
 		for _, claim := range claims(istioObject(mesh.KindServiceEntry, map[string]any{"hosts": []any{pattern}})) {
 			if !slices.Contains(concerns(host), claim) {
-				t.Errorf("%s becomes the claim %s, which isn't among %v", pattern, claim, concerns(host))
+				t.Errorf("%s has the claim %s, which is not in %v", pattern, claim, concerns(host))
 			}
 		}
 	}
 }
 
 func TestReachesOthers(t *testing.T) {
+	exportedTo := func(namespaces ...any) *unstructured.Unstructured {
+		return istioObject(mesh.KindServiceEntry, map[string]any{"exportTo": namespaces})
+	}
 	ours := istioObject(mesh.KindServiceEntry, nil)
 	ours.SetOwnerReferences([]metav1.OwnerReference{mesh.OwnerReference(&v1alpha1.EgressTarget{}, true)})
 	tests := map[string]struct {
 		object *unstructured.Unstructured
 		want   bool
 	}{
-		"nothing said":      {istioObject(mesh.KindServiceEntry, map[string]any{}), true},
-		"everybody":         {istioObject(mesh.KindServiceEntry, map[string]any{"exportTo": []any{".", "*"}}), true},
-		"another namespace": {istioObject(mesh.KindServiceEntry, map[string]any{"exportTo": []any{"other"}}), true},
-		"its own, as a dot": {istioObject(mesh.KindServiceEntry, map[string]any{"exportTo": []any{"."}}), false},
-		"its own, by name":  {istioObject(mesh.KindServiceEntry, map[string]any{"exportTo": []any{"project"}}), false},
-		"nobody":            {istioObject(mesh.KindServiceEntry, map[string]any{"exportTo": []any{"~"}}), false},
-		"one that names an EgressTarget as its owner": {ours, true},
+		"no exportTo":                           {istioObject(mesh.KindServiceEntry, map[string]any{}), true},
+		"all namespaces":                        {exportedTo(".", "*"), true},
+		"another namespace":                     {exportedTo("other"), true},
+		"its own as a dot":                      {exportedTo("."), false},
+		"its own by name":                       {exportedTo("project"), false},
+		"no namespace":                          {exportedTo("~"), false},
+		"one with an EgressTarget as its owner": {ours, true},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -1,4 +1,4 @@
-// Package informers holds what the controller's cache has of Pods, EgressTargets, Namespaces,
-// Services and Istio objects: how much of each is kept, by which indexes it is found, and how it is
-// read. It never holds Secrets.
+// Package informers configures and reads the controller's cache of Pods, EgressTargets, Namespaces,
+// Services and Istio objects: which fields it stores, and by which indexes objects are found. The
+// cache never contains Secrets.
 package informers

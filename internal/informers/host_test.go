@@ -1,4 +1,4 @@
 package informers
 
-// host is the target of tests that need but one.
+// host is the host of tests that need only one.
 const host = "external.system.com"

@@ -14,11 +14,11 @@ import (
 
 // The indexes of the cache.
 const (
-	// indexPodLabel finds Pods by the label of a host that they ask for.
+	// indexPodLabel finds Pods by the label of a host.
 	indexPodLabel = "hostLabel"
-	// indexClaim finds Istio objects by what they lay claim to: see claims.
+	// indexClaim finds Istio objects by their claims. See claims.
 	indexClaim = "claim"
-	// IndexConcern finds EgressTargets by the claims that concern them: see concerns.
+	// IndexConcern finds EgressTargets by the claims that concern them. See concerns.
 	IndexConcern = "concern"
 )
 

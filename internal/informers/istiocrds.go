@@ -16,10 +16,10 @@ import (
 	"mtls.egress/webhook/internal/mesh"
 )
 
-// Kinds returns the kinds of Istio that a cache with Options holds.
+// Kinds returns the Istio kinds of a cache with Options.
 func Kinds() []string { return append(mesh.HostKinds(), mesh.KindSidecar) }
 
-// istioKinds returns the kinds of Istio that a cache with Options holds.
+// istioKinds returns the same kinds with group and version, sorted.
 func istioKinds() []schema.GroupVersionKind {
 	var kinds []schema.GroupVersionKind
 	for _, kind := range Kinds() {
@@ -29,7 +29,7 @@ func istioKinds() []schema.GroupVersionKind {
 	return kinds
 }
 
-// MapperProvider provides the mapper of a manager whose cache has Options: see WithIstio.
+// MapperProvider returns the REST mapper of a manager whose cache has Options. See WithIstio.
 func MapperProvider(config *rest.Config, client *http.Client) (meta.RESTMapper, error) {
 	discovered, err := apiutil.NewDynamicRESTMapper(config, client)
 	if err != nil {
@@ -38,8 +38,8 @@ func MapperProvider(config *rest.Config, client *http.Client) (meta.RESTMapper, 
 	return WithIstio(discovered), nil
 }
 
-// WithIstio returns a mapper that knows the kinds of Istio also while no CRD serves them. Without
-// it, no cache could be made in a cluster without Istio's CRDs.
+// WithIstio returns a mapper that knows Istio's kinds even if their CRDs are not installed.
+// Otherwise the cache could not be created in a cluster without Istio's CRDs.
 func WithIstio(mapper meta.RESTMapper) meta.RESTMapper {
 	known := meta.NewDefaultRESTMapper(nil)
 	for _, kind := range istioKinds() {
@@ -48,9 +48,9 @@ func WithIstio(mapper meta.RESTMapper) meta.RESTMapper {
 	return istioMapper{mapper, known}
 }
 
-// istioMapper is a mapper with kinds that it knows unasked. Its errors are those of the mapper
-// alone: meta.FirstHitRESTMapper would join them with the "no match" of the other, so that an API
-// server that can't be reached looks like one that doesn't have the kind.
+// istioMapper is a mapper with static kinds. It only returns errors of the dynamic mapper.
+// meta.FirstHitRESTMapper would join them with the "no match" of the static one, so that an
+// unreachable API server would look like one without the kind.
 type istioMapper struct {
 	meta.RESTMapper
 	known meta.RESTMapper
@@ -68,9 +68,9 @@ func (m istioMapper) RESTMapping(kind schema.GroupKind, versions ...string) (*me
 	return nil, err
 }
 
-// MissingKinds returns the kinds of Istio that the API server does not serve, as "Kind in
-// group/version". serverResources asks it for the kinds of a group and version, as discovery's
-// ServerResourcesForGroupVersion does.
+// MissingKinds returns the Istio kinds that the API server does not serve, as "Kind in
+// group/version". serverResources returns the kinds of a group and version, like discovery's
+// ServerResourcesForGroupVersion.
 func MissingKinds(serverResources func(groupVersion string) (*metav1.APIResourceList, error)) ([]string, error) {
 	served := map[schema.GroupVersionKind]bool{}
 	asked := map[schema.GroupVersion]bool{}
@@ -84,7 +84,7 @@ func MissingKinds(serverResources func(groupVersion string) (*metav1.APIResource
 				resources, err = &metav1.APIResourceList{}, nil
 			}
 			if err != nil {
-				return nil, fmt.Errorf("asking for the resources of %s: %w", groupVersion, err)
+				return nil, fmt.Errorf("list the resources of %s: %w", groupVersion, err)
 			}
 			for _, resource := range resources.APIResources {
 				served[groupVersion.WithKind(resource.Kind)] = true

@@ -14,14 +14,16 @@ import (
 func TestIstioKindsAreThoseOfTheControllersCache(t *testing.T) {
 	version := schema.GroupVersion{Group: "networking.istio.io", Version: "v1"}
 	want := []schema.GroupVersionKind{
-		version.WithKind("DestinationRule"), version.WithKind("ServiceEntry"), version.WithKind("Sidecar"), version.WithKind("VirtualService"),
+		version.WithKind(
+			"DestinationRule",
+		), version.WithKind("ServiceEntry"), version.WithKind("Sidecar"), version.WithKind("VirtualService"),
 	}
 	if diff := cmp.Diff(want, istioKinds()); diff != "" {
 		t.Errorf("kinds differ (-want +got):\n%s", diff)
 	}
 }
 
-// TestMapperKnowsIstioWithoutItsCRDs: else no cache could be made.
+// TestMapperKnowsIstioWithoutItsCRDs checks what the creation of the cache needs.
 func TestMapperKnowsIstioWithoutItsCRDs(t *testing.T) {
 	empty := meta.NewDefaultRESTMapper(nil)
 	mapper := WithIstio(empty)
@@ -36,16 +38,23 @@ func TestMapperKnowsIstioWithoutItsCRDs(t *testing.T) {
 		}
 		resources[kind.Kind] = mapping.Resource.Resource
 	}
-	want := map[string]string{"DestinationRule": "destinationrules", "ServiceEntry": "serviceentries", "Sidecar": "sidecars", "VirtualService": "virtualservices"}
+	want := map[string]string{
+		"DestinationRule": "destinationrules",
+		"ServiceEntry":    "serviceentries",
+		"Sidecar":         "sidecars",
+		"VirtualService":  "virtualservices",
+	}
 	if diff := cmp.Diff(want, resources); diff != "" {
 		t.Errorf("resources differ (-want +got):\n%s", diff)
 	}
-	if _, err := mapper.RESTMapping(schema.GroupKind{Group: "mtls.egress", Kind: "EgressTarget"}); !meta.IsNoMatchError(err) {
+	if _, err := mapper.RESTMapping(schema.GroupKind{Group: "mtls.egress", Kind: "EgressTarget"}); !meta.IsNoMatchError(
+		err,
+	) {
 		t.Errorf("EgressTarget without its CRD: %v, want no match", err)
 	}
 }
 
-// failing is a mapper of an API server that can't be asked.
+// failing is the mapper of an unreachable API server.
 type failing struct {
 	meta.RESTMapper
 	err error
@@ -55,17 +64,20 @@ func (f failing) RESTMapping(schema.GroupKind, ...string) (*meta.RESTMapping, er
 	return nil, f.err
 }
 
-// TestAnAPIServerThatCantBeAskedIsNotOneWithoutAKind: "no match" is the answer of an API server.
+// TestAnAPIServerThatCantBeAskedIsNotOneWithoutAKind checks that an unreachable API server does not
+// result in "no match".
 func TestAnAPIServerThatCantBeAskedIsNotOneWithoutAKind(t *testing.T) {
 	unreachable := errors.New("connection refused")
 	mapper := WithIstio(failing{err: unreachable})
-	for _, kind := range []schema.GroupKind{{Group: "mtls.egress", Kind: "EgressTarget"}, {Group: "cert-manager.io", Kind: "Certificate"}} {
+	for _, kind := range []schema.GroupKind{
+		{Group: "mtls.egress", Kind: "EgressTarget"}, {Group: "cert-manager.io", Kind: "Certificate"},
+	} {
 		if _, err := mapper.RESTMapping(kind); !errors.Is(err, unreachable) || meta.IsNoMatchError(err) {
 			t.Errorf("%s: %v", kind, err)
 		}
 	}
 	if _, err := mapper.RESTMapping(istioKinds()[0].GroupKind(), istioKinds()[0].Version); err != nil {
-		t.Errorf("a kind that is known unasked: %v", err)
+		t.Errorf("a kind of Istio: %v", err)
 	}
 }
 
@@ -85,11 +97,16 @@ func TestMissingKinds(t *testing.T) {
 		want   []string
 		fails  error
 	}{
-		"all are served":                    {served: all},
-		"some are":                          {served: []string{"ServiceEntry", "DestinationRule"}, want: missing("Sidecar", "VirtualService")},
-		"none is, the group is":             {want: missing("DestinationRule", "ServiceEntry", "Sidecar", "VirtualService")},
-		"the group isn't":                   {err: apierrors.NewNotFound(schema.GroupResource{}, ""), want: missing("DestinationRule", "ServiceEntry", "Sidecar", "VirtualService")},
-		"an API server that can't be asked": {err: unreachable, fails: unreachable},
+		"all are served": {served: all},
+		"some are": {
+			served: []string{"ServiceEntry", "DestinationRule"}, want: missing("Sidecar", "VirtualService"),
+		},
+		"none is, but the group is": {want: missing("DestinationRule", "ServiceEntry", "Sidecar", "VirtualService")},
+		"the group isn't": {
+			err:  apierrors.NewNotFound(schema.GroupResource{}, ""),
+			want: missing("DestinationRule", "ServiceEntry", "Sidecar", "VirtualService"),
+		},
+		"an unreachable API server": {err: unreachable, fails: unreachable},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -15,23 +15,23 @@ import (
 	"mtls.egress/webhook/internal/mesh"
 )
 
-// packed is an Istio object of one kind as the cache holds it: its spec is the text that the API
-// server sent. So every field is there, also one that our types don't know, in a fraction of the
-// memory of an unstructured object. The text is immutable.
+// packed is an Istio object of one kind as the cache stores it: its spec is the JSON text from the
+// API server. The text has every field, even if our types don't, and takes a fraction of the memory
+// of an unstructured object. It is immutable.
 type packed[K istioKind] struct {
 	metav1.ObjectMeta `json:"metadata"`
 
 	Spec json.RawMessage `json:"spec,omitempty"`
 }
 
-// packedList is a list of packed objects, as a scheme asks for.
+// packedList is a list of packed objects, which the scheme requires.
 type packedList[K istioKind] struct {
 	metav1.ListMeta `json:"metadata"`
 
 	Items []packed[K] `json:"items"`
 }
 
-// istioKind makes types of their own for the kinds, as a scheme knows a kind by its type.
+// istioKind gives each kind a separate Go type, because a scheme finds a kind by its type.
 type istioKind interface{ kind() string }
 
 type (
@@ -46,12 +46,12 @@ func (destinationRules) kind() string { return mesh.KindDestinationRule }
 func (serviceEntries) kind() string   { return mesh.KindServiceEntry }
 func (sidecars) kind() string         { return mesh.KindSidecar }
 
-// IstioObject is an Istio object as the cache holds it, of any kind.
+// IstioObject is an Istio object of any kind as the cache stores it.
 type IstioObject interface {
 	client.Object
 
-	// Unpack returns the object without what the cache leaves out. The result shares nothing with the
-	// cache.
+	// Unpack returns the object without the fields that the cache drops. The result shares no memory
+	// with the cache.
 	Unpack() (*unstructured.Unstructured, error)
 }
 
@@ -62,7 +62,7 @@ type istioList interface {
 	objects() iter.Seq[IstioObject]
 }
 
-// AddToScheme adds the kinds of Istio as a cache with Options holds them.
+// AddToScheme adds the types that a cache with Options uses for Istio's kinds.
 func AddToScheme(scheme *runtime.Scheme) error {
 	addKind[virtualServices](scheme)
 	addKind[destinationRules](scheme)
@@ -78,7 +78,7 @@ func addKind[K istioKind](scheme *runtime.Scheme) {
 	scheme.AddKnownTypeWithName(mesh.GroupVersion().WithKind(of.kind()+"List"), &packedList[K]{})
 }
 
-// NewIstioObject returns an empty object of a kind, to read or watch the kind with.
+// NewIstioObject returns an empty object of a kind, for reads and watches.
 func NewIstioObject(kind string) IstioObject {
 	switch kind {
 	case mesh.KindVirtualService:
@@ -91,7 +91,7 @@ func NewIstioObject(kind string) IstioObject {
 	return &packed[sidecars]{}
 }
 
-// newIstioList returns an empty list of a kind, to read the kind with.
+// newIstioList returns an empty list of a kind, for reads.
 func newIstioList(kind string) istioList {
 	switch kind {
 	case mesh.KindVirtualService:
@@ -139,13 +139,13 @@ func (l *packedList[K]) objects() iter.Seq[IstioObject] {
 	}
 }
 
-// Unpacked returns an object of the cache unpacked, nil if it is none of Istio's.
+// Unpacked returns a cached object unpacked, or nil if it is not an Istio object.
 func Unpacked(object client.Object) *unstructured.Unstructured {
 	packed, ok := object.(IstioObject)
 	if !ok {
 		return nil
 	}
-	// It was read from JSON, so it can be read.
+	// This can't fail, because the object was parsed from JSON before.
 	content, err := packed.Unpack()
 	if err != nil {
 		return nil

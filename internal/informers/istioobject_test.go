@@ -18,7 +18,7 @@ import (
 	"mtls.egress/webhook/internal/mesh"
 )
 
-// pack reads an object as an informer does.
+// pack decodes an object as an informer does.
 func pack(t *testing.T, object *unstructured.Unstructured) IstioObject {
 	t.Helper()
 	text, err := object.MarshalJSON()
@@ -32,10 +32,12 @@ func pack(t *testing.T, object *unstructured.Unstructured) IstioObject {
 	return packed
 }
 
-// What was written is as desired when it comes back, and with any change of any field it is not.
+// A written object must be in sync when it is read back, and not in sync after any change of any
+// field.
 func TestWhatIsPackedIsComparedToTheLastField(t *testing.T) {
 	wanted := egress.FromEgressTarget("project", host, nil)
-	for _, object := range mesh.Objects(wanted, egress.Layout{Certificate: "cert", PrivateKey: "key", ServerCA: "cacert"}) {
+	layout := egress.Layout{Certificate: "cert", PrivateKey: "key", ServerCA: "cacert"}
+	for _, object := range mesh.Objects(wanted, layout) {
 		object.SetOwnerReferences([]metav1.OwnerReference{mesh.OwnerReference(&v1alpha1.EgressTarget{}, true)})
 		desired, err := mesh.Unstructured(object)
 		if err != nil {
@@ -47,20 +49,19 @@ func TestWhatIsPackedIsComparedToTheLastField(t *testing.T) {
 			t.Errorf("%s: packing changes it (-want +got):\n%s", desired.GetKind(), diff)
 		}
 		if !apply.AsDesired(Unpacked(pack(t, desired)), desired) {
-			t.Errorf("%s: what was written isn't as desired", desired.GetKind())
+			t.Errorf("%s: the written object isn't in sync", desired.GetKind())
 		}
 		for _, other := range everyChange(desired.Object["spec"]) {
 			changed := desired.DeepCopy()
 			changed.Object["spec"] = other
 			if apply.AsDesired(Unpacked(pack(t, changed)), desired) {
-				t.Errorf("%s: as desired with the spec %v", desired.GetKind(), other)
+				t.Errorf("%s: in sync with the spec %v", desired.GetKind(), other)
 			}
 		}
 	}
 }
 
-// everyChange returns value once for each of its parts with that part changed, taken away or joined
-// by another one.
+// everyChange returns copies of value. In each copy, one part is changed, removed or added.
 func everyChange(value any) []any {
 	changes := []any{nil, "something else"}
 	with := func(change func(parts map[string]any)) {
@@ -90,7 +91,7 @@ func everyChange(value any) []any {
 	return changes
 }
 
-// A cache finds the kind by the type, and makes an object and a list by the kind.
+// A cache finds the kind by the type, and creates objects and lists by the kind.
 func TestASchemeKnowsThePackedKinds(t *testing.T) {
 	scheme := runtime.NewScheme()
 	if err := AddToScheme(scheme); err != nil {
@@ -116,7 +117,8 @@ func TestASchemeKnowsThePackedKinds(t *testing.T) {
 func TestACopyOfThePackedSharesOnlyWhatNobodyChanges(t *testing.T) {
 	object := istioObject(mesh.KindServiceEntry, map[string]any{"hosts": []any{host}})
 	object.SetLabels(map[string]string{"app": "a"})
-	for _, original := range []runtime.Object{pack(t, object), &packedList[serviceEntries]{Items: []packed[serviceEntries]{*pack(t, object).(*packed[serviceEntries])}}} {
+	items := []packed[serviceEntries]{*pack(t, object).(*packed[serviceEntries])}
+	for _, original := range []runtime.Object{pack(t, object), &packedList[serviceEntries]{Items: items}} {
 		copied := original.DeepCopyObject()
 		if diff := cmp.Diff(original, copied); diff != "" {
 			t.Errorf("the copy differs (-original +copy):\n%s", diff)

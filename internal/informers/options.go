@@ -18,22 +18,22 @@ import (
 	"mtls.egress/webhook/internal/policy/lookup"
 )
 
-// Options returns the options of the cache that NewCache reads. It holds:
+// Options returns the options of the cache that NewCache uses. It contains:
 //   - Pods with the label mtls.egress/injected: name, our labels, phase, whether there is a
-//     sidecar, and the annotations that say what the Pod asks for and mounts;
-//   - Namespaces: the annotation that says which hosts may be reached;
-//   - EgressTargets, of whose managed fields is left whether a user wrote to one that the
-//     controller created;
-//   - Services: the name, and the external addresses in the range of the sinkhole addresses;
-//   - ServiceEntries, VirtualServices, DestinationRules and Sidecars of every namespace, without
-//     managed fields, status, and annotations that Istio doesn't read. Foreign ones are there
-//     because one can win over ours, hide ours or be hidden by ours, from any namespace that
-//     exports it. Of VirtualServices that only bind gateways, which never concern a sidecar, the
+//     sidecar, and the annotations that say what the Pod asks for and mounts
+//   - Namespaces: the annotation with the allowed hosts
+//   - EgressTargets: of the managed fields, only whether a user wrote to an EgressTarget that the
+//     controller created
+//   - Services: the name, and the external addresses in the range of the sinkhole addresses
+//   - ServiceEntries, VirtualServices, DestinationRules and Sidecars of all namespaces, without
+//     managed fields, status, and annotations that Istio doesn't read. They include foreign ones,
+//     because these can win over ours, hide ours or be hidden by ours, from any namespace that
+//     exports them. VirtualServices that only bind gateways never affect a sidecar, so only their
 //     metadata is kept.
 //
-// Secrets are never in it: a read of a kind without an informer fails instead of starting to list
-// and watch it (ReaderFailOnMissingInformer), so other readers of the same cache must ask for their
-// informers themselves.
+// The cache never contains Secrets. A read of a kind without an informer fails instead of starting
+// to list and watch it (ReaderFailOnMissingInformer). Other readers of the same cache must
+// therefore request their informers themselves.
 func Options() cache.Options {
 	byObject := map[client.Object]cache.ByObject{
 		&corev1.Pod{}: {
@@ -50,7 +50,8 @@ func Options() cache.Options {
 	return cache.Options{ByObject: byObject, ReaderFailOnMissingInformer: true, NewInformer: paging.NewInformer}
 }
 
-// egressTargetTransform stores EgressTargets without what the controller doesn't read.
+// egressTargetTransform returns the transform that drops fields of EgressTargets that the
+// controller doesn't read.
 func egressTargetTransform() toolscache.TransformFunc {
 	compact := egress.Compactor()
 	return func(object any) (any, error) {
@@ -61,9 +62,10 @@ func egressTargetTransform() toolscache.TransformFunc {
 	}
 }
 
-// istioTransform leaves of an Istio object what conflicts and drift are found by.
+// istioTransform returns the transform that keeps the fields of Istio objects that are needed to
+// find conflicts and drift.
 func istioTransform() toolscache.TransformFunc {
-	// Of nearly every object of ours, as nobody changes it.
+	// Nearly all our objects have exactly these labels, so they share the map. It is never changed.
 	ours := map[string]string{egress.LabelManagedBy: egress.ValueManagedBy}
 	return func(object any) (any, error) {
 		kept, ok := object.(IstioObject)
@@ -86,7 +88,7 @@ func transformIstioObject(kept IstioObject) (any, error) {
 	}
 	kept.SetAnnotations(annotations)
 	kept.SetNamespace(egress.Once(kept.GetNamespace()))
-	// A list that was read has room for more.
+	// Clone drops the spare capacity of the decoded slice.
 	owners := slices.Clone(kept.GetOwnerReferences())
 	for i := range owners {
 		owners[i].APIVersion, owners[i].Kind = egress.Once(owners[i].APIVersion), egress.Once(owners[i].Kind)
@@ -104,8 +106,8 @@ func transformIstioObject(kept IstioObject) (any, error) {
 	return kept, nil
 }
 
-// reachesSidecars reports whether a VirtualService speaks to sidecars: it names the gateway mesh,
-// or none at all.
+// reachesSidecars reports whether a VirtualService applies to sidecars: it names the gateway mesh,
+// or no gateway.
 // https://istio.io/latest/docs/reference/config/networking/virtual-service/#VirtualService-gateways
 func reachesSidecars(virtualService *unstructured.Unstructured) bool {
 	gateways, found, err := unstructured.NestedStringSlice(virtualService.Object, "spec", "gateways")

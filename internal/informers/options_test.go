@@ -17,9 +17,9 @@ func TestKeepIstioObject(t *testing.T) {
 		owned    bool
 		spec     bool
 	}{
-		"a VirtualService of sidecars":             {nil, false, true},
-		"a VirtualService of gateways":             {[]any{"ingress"}, false, false},
-		"our own that somebody bound to a gateway": {[]any{"ingress"}, true, true},
+		"a VirtualService of sidecars":           {nil, false, true},
+		"a VirtualService of gateways":           {[]any{"ingress"}, false, false},
+		"our own that a user bound to a gateway": {[]any{"ingress"}, true, true},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -51,7 +51,7 @@ func TestKeepIstioObject(t *testing.T) {
 				t.Fatal(err)
 			}
 			if diff := cmp.Diff(once, twice); diff != "" {
-				t.Errorf("keeping twice changes something:\n%s", diff)
+				t.Errorf("a second transformation changes something:\n%s", diff)
 			}
 		})
 	}

@@ -27,20 +27,21 @@ import (
 	"mtls.egress/webhook/internal/egress"
 )
 
-// Pod is what the cache holds of a Pod: name, dates, our labels and annotations, phase, and whether
-// it has a sidecar. A corev1.Pod with nothing else in it takes five times the memory.
+// Pod is a Pod as the cache stores it: name, timestamps, our labels and annotations, phase, and
+// whether it has a sidecar. A corev1.Pod with only these fields takes five times the memory.
 type Pod struct {
 	metav1.ObjectMeta
 
 	content *podContent
 }
 
-// podContent is what the Pods of one Deployment have in common; they share one. It is immutable.
+// podContent is the part that is equal in all Pods of a Deployment, which share it. It is
+// immutable.
 type podContent struct {
 	labels, annotations map[string]string
 	phase               corev1.PodPhase
-	// sidecar is true with a sidecar among the containers or, as a native one, among the init
-	// containers.
+	// sidecar reports whether the containers or, for a native sidecar, the init containers include the
+	// sidecar.
 	sidecar bool
 }
 
@@ -60,16 +61,16 @@ func (p *Pod) DeepCopyObject() kruntime.Object {
 	return copied
 }
 
-// Ended reports whether all containers have ended, for good.
+// Ended reports whether all containers have terminated and won't restart.
 func (p *Pod) Ended() bool {
 	return p.content.phase == corev1.PodSucceeded || p.content.phase == corev1.PodFailed
 }
 
-// HasSidecar reports whether the Pod has a sidecar. Istio injects it at admission or never, so that
-// doesn't change.
+// HasSidecar reports whether the Pod has a sidecar. It never changes, because Istio injects the
+// sidecar only at admission.
 func (p *Pod) HasSidecar() bool { return p.content.sidecar }
 
-// SameContent reports whether two Pods are the same to the controller, but for their metadata.
+// SameContent reports whether two Pods are equal for the controller, except for their metadata.
 func (p *Pod) SameContent(other *Pod) bool { return p.content.equal(other.content) }
 
 func (c *podContent) equal(other *podContent) bool {
@@ -77,10 +78,10 @@ func (c *podContent) equal(other *podContent) bool {
 		maps.Equal(c.labels, other.labels) && maps.Equal(c.annotations, other.annotations)
 }
 
-// NewPod returns what the controller reads of a Pod.
+// NewPod returns the fields of a Pod that the controller reads.
 func NewPod(from *corev1.Pod) *Pod { return newPod(from, nil) }
 
-// newPod is NewPod with a content that is shared with the other Pods of contents.
+// newPod is NewPod with a content that is shared through contents.
 func newPod(from *corev1.Pod, contents *podContents) *Pod {
 	content := &podContent{
 		phase:   corev1.PodPhase(egress.Once(string(from.Status.Phase))),
@@ -91,8 +92,11 @@ func newPod(from *corev1.Pod, contents *podContents) *Pod {
 			content.labels = with(content.labels, egress.Once(name), egress.Once(value))
 		}
 	}
-	// The volumes of its sidecar say what a running Pod mounts, whatever the EgressTarget says by now.
-	for _, name := range []string{egress.AnnotationTarget, egress.AnnotationSecret, annotation.SidecarUserVolume.Name, label.IoIstioRev.Name} {
+	// The annotation for the sidecar's volumes shows what a running Pod mounts, even if the
+	// EgressTarget has changed since.
+	for _, name := range []string{
+		egress.AnnotationTarget, egress.AnnotationSecret, annotation.SidecarUserVolume.Name, label.IoIstioRev.Name,
+	} {
 		if value, found := from.Annotations[name]; found {
 			content.annotations = with(content.annotations, name, egress.Once(value))
 		}
@@ -120,7 +124,7 @@ func with(texts map[string]string, name, value string) map[string]string {
 
 func isProxy(container corev1.Container) bool { return container.Name == egress.ProxyContainer }
 
-// HostLabels returns the names of the host labels of a Pod.
+// HostLabels returns the keys of the host labels of a Pod.
 func HostLabels(object client.Object) []string {
 	var keys []string
 	for key := range object.GetLabels() {
@@ -131,12 +135,11 @@ func HostLabels(object client.Object) []string {
 	return keys
 }
 
-// PodHosts returns the hosts that a Pod may matter to: those that its annotations ask for, and
-// those that its labels spell out, as the annotations of a running Pod may have been edited. A
-// shortened label spells out no host, which costs nothing: nobody asks for the host that it seems
-// to be.
+// PodHosts returns the hosts that a Pod may affect: those in its annotations, and those in its
+// labels, because the annotations of a running Pod can be edited. A shortened label does not
+// contain the host. It is harmless, because no Pod asks for the host that it seems to contain.
 func PodHosts(pod client.Object) []string {
-	// A Pod whose annotations can't be read was not injected from them; its labels still count.
+	// A Pod with invalid annotations was not injected from them, but its labels count.
 	intent, _, _ := egress.ParseIntent(pod.GetAnnotations(), field.NewPath("metadata", "annotations"))
 	hosts := intent.Hosts()
 	for _, key := range HostLabels(pod) {
@@ -146,7 +149,7 @@ func PodHosts(pod client.Object) []string {
 	return slices.Compact(hosts)
 }
 
-// podTransform stores Pods as Pod.
+// podTransform returns the transform that stores Pods as Pod.
 func podTransform() toolscache.TransformFunc {
 	contents := &podContents{}
 	return func(object any) (any, error) {
@@ -157,19 +160,19 @@ func podTransform() toolscache.TransformFunc {
 	}
 }
 
-// podContents interns the contents of Pods, each for as long as a Pod has it. The zero value is
-// ready to use; nil interns nothing.
+// podContents interns the contents of Pods, and drops each content with its last Pod. The zero
+// value is ready to use. nil interns nothing.
 type podContents struct {
 	mutex sync.Mutex
 	known map[[sha256.Size]byte]weak.Pointer[podContent]
 }
 
-// intern returns the known content that equals like.
+// intern returns the interned content that equals like.
 func (c *podContents) intern(like *podContent) *podContent {
 	if c == nil {
 		return like
 	}
-	// Maps are written in the order of their keys.
+	// fmt prints maps in the order of their keys.
 	key := sha256.Sum256(fmt.Appendf(nil, "%q %q %q %t", like.labels, like.annotations, like.phase, like.sidecar))
 	c.mutex.Lock()
 	defer c.mutex.Unlock()
@@ -187,25 +190,25 @@ func (c *podContents) intern(like *podContent) *podContent {
 func (c *podContents) forget(key [sha256.Size]byte) {
 	c.mutex.Lock()
 	defer c.mutex.Unlock()
-	if c.known[key].Value() == nil { // else one like it has come since
+	if c.known[key].Value() == nil { // otherwise an equal one was interned since
 		delete(c.known, key)
 	}
 }
 
-// Pods reads the Pods of the cache, without the copy that a client makes of each.
+// Pods reads the Pods of the cache without the deep copies that a client makes.
 type Pods struct {
 	indexer toolscache.Indexer
 	synced  func() bool
 }
 
-// NewPods returns the Pods in an indexer, which hold Pod; synced reports whether the first list of
-// Pods has come.
+// NewPods returns the Pods in an indexer with objects of type Pod. synced reports whether the
+// initial list of Pods is complete.
 func NewPods(indexer toolscache.Indexer, synced func() bool) *Pods {
 	return &Pods{indexer: indexer, synced: synced}
 }
 
-// watchPods has the cache watch Pods, and index them by the hosts that they ask for. It does not
-// wait for the first of them.
+// watchPods adds an informer of Pods to the cache, with an index by host. It does not wait for the
+// initial list.
 func watchPods(ctx context.Context, from cache.Cache) (*Pods, error) {
 	informer, err := from.GetInformer(ctx, &corev1.Pod{}, cache.BlockUntilSynced(false))
 	if err != nil {
@@ -213,7 +216,7 @@ func watchPods(ctx context.Context, from cache.Cache) (*Pods, error) {
 	}
 	shared, ok := informer.(toolscache.SharedIndexInformer)
 	if !ok {
-		return nil, fmt.Errorf("read Pods: the cache gives a %T, which can't be looked into", informer)
+		return nil, fmt.Errorf("read Pods: the cache returned a %T, which is not a SharedIndexInformer", informer)
 	}
 	if err := shared.AddIndexers(toolscache.Indexers{indexPodLabel: podIndex}); err != nil {
 		return nil, fmt.Errorf("index Pods: %w", err)
@@ -225,7 +228,7 @@ func watchPods(ctx context.Context, from cache.Cache) (*Pods, error) {
 func podIndex(object any) ([]string, error) {
 	pod, ok := object.(*Pod)
 	if !ok {
-		return nil, fmt.Errorf("a %T is no Pod as the cache holds it", object)
+		return nil, fmt.Errorf("a %T is not a cached Pod", object)
 	}
 	labels := HostLabels(pod)
 	for n := range labels {
@@ -236,8 +239,8 @@ func podIndex(object any) ([]string, error) {
 
 func podIndexKey(namespace, label string) string { return namespace + "/" + label }
 
-// Of returns the Pods of the namespace that carry the label of the host, after the first list of
-// Pods has come.
+// Of returns the Pods of the namespace with the label of the host. It waits for the initial list of
+// Pods.
 func (p *Pods) Of(ctx context.Context, namespace, host string) ([]*Pod, error) {
 	if err := p.wait(ctx); err != nil {
 		return nil, err
@@ -249,7 +252,7 @@ func (p *Pods) Of(ctx context.Context, namespace, host string) ([]*Pod, error) {
 	return asPods(found), nil
 }
 
-// All returns every Pod, after the first list of Pods has come.
+// All returns all Pods. It waits for the initial list of Pods.
 func (p *Pods) All(ctx context.Context) ([]*Pod, error) {
 	if err := p.wait(ctx); err != nil {
 		return nil, err
@@ -257,7 +260,7 @@ func (p *Pods) All(ctx context.Context) ([]*Pod, error) {
 	return asPods(p.indexer.List()), nil
 }
 
-// Get returns one Pod, nil if there is none, after the first list of Pods has come.
+// Get returns one Pod, or nil if it doesn't exist. It waits for the initial list of Pods.
 func (p *Pods) Get(ctx context.Context, key types.NamespacedName) (*Pod, error) {
 	if err := p.wait(ctx); err != nil {
 		return nil, err
@@ -270,10 +273,10 @@ func (p *Pods) Get(ctx context.Context, key types.NamespacedName) (*Pod, error) 
 	return found, nil
 }
 
-// wait returns when the first list of Pods has come.
+// wait returns when the initial list of Pods is complete, or ctx is done.
 func (p *Pods) wait(ctx context.Context) error {
 	if !p.synced() && !toolscache.WaitForCacheSync(ctx.Done(), p.synced) {
-		return errors.New("the Pods are not read yet")
+		return errors.New("the cache of Pods is not synced yet")
 	}
 	return nil
 }

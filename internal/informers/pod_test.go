@@ -20,14 +20,19 @@ import (
 func injected(name string, phase corev1.PodPhase) *corev1.Pod {
 	return &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{
-			Namespace: "project", Name: name, UID: types.UID(name), ResourceVersion: "2", CreationTimestamp: metav1.Unix(1, 0), DeletionTimestamp: &metav1.Time{Time: time.Unix(2, 0)},
-			Labels:        map[string]string{"app": "a", egress.LabelInjected: "true", egress.HostLabel(host): "true"},
-			Annotations:   map[string]string{egress.AnnotationTarget: host, annotation.SidecarUserVolume.Name: "[]", "big": "thing"},
+			Namespace: "project", Name: name, UID: types.UID(name), ResourceVersion: "2",
+			CreationTimestamp: metav1.Unix(1, 0), DeletionTimestamp: &metav1.Time{Time: time.Unix(2, 0)},
+			Labels: map[string]string{"app": "a", egress.LabelInjected: "true", egress.HostLabel(host): "true"},
+			Annotations: map[string]string{
+				egress.AnnotationTarget: host, annotation.SidecarUserVolume.Name: "[]", "big": "thing",
+			},
 			ManagedFields: []metav1.ManagedFieldsEntry{{Manager: "kubelet"}},
 		},
 		Spec: corev1.PodSpec{
-			InitContainers: []corev1.Container{{Name: egress.ProxyContainer, Env: []corev1.EnvVar{{Name: "PASSWORD", Value: "secret"}}}},
-			Containers:     []corev1.Container{{Name: "app", Image: "app"}},
+			InitContainers: []corev1.Container{
+				{Name: egress.ProxyContainer, Env: []corev1.EnvVar{{Name: "PASSWORD", Value: "secret"}}},
+			},
+			Containers: []corev1.Container{{Name: "app", Image: "app"}},
 		},
 		Status: corev1.PodStatus{Phase: phase, PodIP: "10.0.0.1"},
 	}
@@ -41,7 +46,8 @@ func TestOfAPodIsKeptWhatTheControllerReads(t *testing.T) {
 	}
 	want := &Pod{
 		ObjectMeta: metav1.ObjectMeta{
-			Namespace: "project", Name: "app", UID: "app", ResourceVersion: "2", CreationTimestamp: metav1.Unix(1, 0), DeletionTimestamp: &metav1.Time{Time: time.Unix(2, 0)},
+			Namespace: "project", Name: "app", UID: "app", ResourceVersion: "2",
+			CreationTimestamp: metav1.Unix(1, 0), DeletionTimestamp: &metav1.Time{Time: time.Unix(2, 0)},
 		},
 		content: &podContent{
 			labels:      map[string]string{egress.LabelInjected: "true", egress.HostLabel(host): "true"},
@@ -59,14 +65,14 @@ func TestOfAPodIsKeptWhatTheControllerReads(t *testing.T) {
 		t.Fatal(err)
 	}
 	if once != twice {
-		t.Errorf("keeping twice changes something:\n%s", cmp.Diff(once, twice, unexported))
+		t.Errorf("a second transformation changes something:\n%s", cmp.Diff(once, twice, unexported))
 	}
 	copied := want.DeepCopyObject().(*Pod)
 	if diff := cmp.Diff(want, copied, unexported); diff != "" {
 		t.Errorf("a copy differs (-want +got):\n%s", diff)
 	}
 	if copied.DeletionTimestamp == want.DeletionTimestamp {
-		t.Error("a copy shares what can be changed")
+		t.Error("a copy shares mutable fields")
 	}
 }
 
@@ -76,7 +82,7 @@ func TestASidecar(t *testing.T) {
 		spec corev1.PodSpec
 		want bool
 	}{
-		"a container":       {corev1.PodSpec{Containers: []corev1.Container{{Name: "app"}, {Name: egress.ProxyContainer}}}, true},
+		"a container":       {corev1.PodSpec{Containers: append([]corev1.Container{{Name: "app"}}, native...)}, true},
 		"an init container": {corev1.PodSpec{InitContainers: native, Containers: []corev1.Container{{Name: "app"}}}, true},
 		"none":              {corev1.PodSpec{Containers: []corev1.Container{{Name: "app"}}}, false},
 	} {
@@ -88,17 +94,19 @@ func TestASidecar(t *testing.T) {
 
 func TestPodsOfOneContentShareItAsLongAsThereAreAny(t *testing.T) {
 	contents := &podContents{}
-	a, b, pending := newPod(injected("a", corev1.PodRunning), contents), newPod(injected("b", corev1.PodRunning), contents), newPod(injected("c", corev1.PodPending), contents)
+	a, b, pending := newPod(injected("a", corev1.PodRunning), contents), newPod(
+		injected("b", corev1.PodRunning), contents,
+	), newPod(injected("c", corev1.PodPending), contents)
 	if a.content != b.content {
-		t.Error("two Pods of one content have one each")
+		t.Error("two Pods with equal content do not share it")
 	}
 	if a.content.equal(pending.content) {
-		t.Error("a Pod that waits contents like one that runs")
+		t.Error("a pending Pod shares the content of a running one")
 	}
 	another := injected("d", corev1.PodRunning)
 	another.Annotations[egress.AnnotationSecret] = "own"
 	if d := newPod(another, contents); a.content.equal(d.content) {
-		t.Error("a Pod that asks for another Secret contents like one that doesn't")
+		t.Error("a Pod that asks for another Secret shares the content of one that doesn't")
 	}
 	runtime.KeepAlive(a)
 	runtime.KeepAlive(b)
@@ -111,7 +119,7 @@ func TestPodsOfOneContentShareItAsLongAsThereAreAny(t *testing.T) {
 	for deadline := time.Now().Add(10 * time.Second); remembered() > 0; time.Sleep(time.Millisecond) {
 		runtime.GC()
 		if time.Now().After(deadline) {
-			t.Fatalf("%d contents are remembered though no Pod has one", remembered())
+			t.Fatalf("%d contents are kept although no Pod has one", remembered())
 		}
 	}
 }
@@ -141,20 +149,26 @@ func TestPodsAreFoundByTheirHosts(t *testing.T) {
 	if diff := cmp.Diff([]string{"project/a", "project/b"}, names(cached.Of(t.Context(), "project", host))); diff != "" {
 		t.Errorf("of a host (-want +got):\n%s", diff)
 	}
-	if diff := cmp.Diff([]string{"another/elsewhere", "project/a", "project/b", "project/other"}, names(cached.All(t.Context()))); diff != "" {
+	all := []string{"another/elsewhere", "project/a", "project/b", "project/other"}
+	if diff := cmp.Diff(all, names(cached.All(t.Context()))); diff != "" {
 		t.Errorf("all (-want +got):\n%s", diff)
 	}
-	if found, err := cached.Get(t.Context(), types.NamespacedName{Namespace: "project", Name: "a"}); err != nil || found.Name != "a" {
-		t.Errorf("one by its name: %v, %v", found, err)
+	if found, err := cached.Get(t.Context(), types.NamespacedName{Namespace: "project", Name: "a"}); err != nil ||
+		found.Name != "a" {
+		t.Errorf("one by name: %v, %v", found, err)
 	}
-	if found, err := cached.Get(t.Context(), types.NamespacedName{Namespace: "project", Name: "gone"}); err != nil || found != nil {
-		t.Errorf("one that isn't there: %v, %v", found, err)
+	if found, err := cached.Get(t.Context(), types.NamespacedName{Namespace: "project", Name: "gone"}); err != nil ||
+		found != nil {
+		t.Errorf("one that doesn't exist: %v, %v", found, err)
 	}
 }
 
-// Nobody may take a cache that is being filled for a cluster without Pods.
+// A cache that isn't synced must not look like a cluster without Pods.
 func TestPodsThatAreNotReadYetAreNotTakenForNone(t *testing.T) {
-	unfilled := &Pods{indexer: toolscache.NewIndexer(toolscache.MetaNamespaceKeyFunc, toolscache.Indexers{indexPodLabel: podIndex}), synced: func() bool { return false }}
+	unfilled := &Pods{
+		indexer: toolscache.NewIndexer(toolscache.MetaNamespaceKeyFunc, toolscache.Indexers{indexPodLabel: podIndex}),
+		synced:  func() bool { return false },
+	}
 	ended, end := context.WithCancel(t.Context())
 	end()
 	if _, err := unfilled.Of(ended, "project", host); err == nil {
@@ -168,7 +182,7 @@ func TestPodsThatAreNotReadYetAreNotTakenForNone(t *testing.T) {
 	}
 }
 
-// kept are Pods as the cache holds them.
+// kept returns Pods as the cache stores them.
 func kept(all ...corev1.Pod) []*Pod {
 	var found []*Pod
 	for i := range all {

@@ -16,8 +16,8 @@ import (
 	"mtls.egress/webhook/internal/mesh"
 )
 
-// serviceTransform leaves of a Service its name, and its external addresses among the sinkhole
-// addresses.
+// serviceTransform returns the transform that keeps only the name of a Service, and its external
+// addresses in the range of the sinkhole addresses.
 func serviceTransform() toolscache.TransformFunc {
 	return func(object any) (any, error) {
 		service, ok := object.(*corev1.Service)
@@ -34,8 +34,8 @@ func serviceTransform() toolscache.TransformFunc {
 	}
 }
 
-// sinkholeAddresses are those of a Service's external addresses that are in the range of the
-// sinkhole addresses. The nodes lead packets for an external address to the Service's Pods.
+// sinkholeAddresses returns the Service's external addresses in the range of the sinkhole
+// addresses. Nodes route packets for an external address to the Service's Pods.
 // https://kubernetes.io/docs/concepts/services-networking/service/#external-ips
 func sinkholeAddresses(service *corev1.Service) []string {
 	all := append([]string{service.Spec.LoadBalancerIP}, service.Spec.ExternalIPs...)
@@ -52,14 +52,14 @@ func sinkholeAddresses(service *corev1.Service) []string {
 	return found
 }
 
-// ClaimsSinkhole reports whether a Service of the cache has an address in the range of the sinkhole
+// ClaimsSinkhole reports whether a cached Service has an address in the range of the sinkhole
 // addresses.
 func ClaimsSinkhole(object client.Object) bool {
 	service, ok := object.(*corev1.Service)
 	return ok && len(service.Spec.ExternalIPs) > 0
 }
 
-// serviceClaims returns the claims that a Service is found by.
+// serviceClaims returns the index keys of a Service.
 func serviceClaims(object client.Object) []string {
 	if ClaimsSinkhole(object) {
 		return []string{claimSinkhole}
@@ -67,11 +67,12 @@ func serviceClaims(object client.Object) []string {
 	return nil
 }
 
-// services reads from the cache the Services that may stand in t's way: those with an address in
-// the range of the sinkhole addresses, and the one that a host of two labels names.
+// services returns the cached Services that can conflict with t: those with an address in the range
+// of the sinkhole addresses, and the Service that a host of two labels names.
 func (c Cache) services(ctx context.Context, t egress.Target) ([]mesh.Service, error) {
 	var list corev1.ServiceList
-	if err := c.List(ctx, &list, client.MatchingFields{indexClaim: claimSinkhole}, client.UnsafeDisableDeepCopy); err != nil {
+	claiming := client.MatchingFields{indexClaim: claimSinkhole}
+	if err := c.List(ctx, &list, claiming, client.UnsafeDisableDeepCopy); err != nil {
 		return nil, fmt.Errorf("list the Services with external addresses: %w", err)
 	}
 	var found []mesh.Service

@@ -1,5 +1,5 @@
-// Package issuance has cert-manager issue the credentials of targets that name an issuer: it writes
-// their Certificates, and reads what cert-manager says of them.
+// Package issuance requests the credentials of targets that name an issuer from cert-manager. It
+// writes their Certificates, and reads the results that cert-manager reports.
 package issuance
 
 import (
@@ -41,23 +41,22 @@ const (
 	reasonSecretTaken          = "SecretTaken"
 )
 
-// issueLimit bounds what the target waits for cert-manager's webhook, which may take up to 30
-// seconds to fail (webhook.timeoutSeconds of its chart).
+// issueLimit limits the wait for cert-manager's webhook, which may take up to 30 seconds to fail
+// (webhook.timeoutSeconds of its chart).
 const issueLimit = 5 * time.Second
 
-// Issuer writes Certificates.
+// Issuer writes the Certificates of targets.
 type Issuer struct {
-	// Live asks the API server.
+	// Live reads from the API server, without a cache.
 	Live client.Reader
-	// Client writes as the controller.
+	// Client writes to the API server.
 	Client client.Client
 }
 
-// Issue has cert-manager issue the credential of t, where t names an issuer, and takes the
-// Certificate back where it no longer does. It returns what the condition CertificateIssued says,
-// nil for no condition, and whether that may change without an event that tells of it. What keeps
-// cert-manager from issuing, its webhook for instance, keeps nobody from being programmed, and what
-// fails is tried again by the schedule: the only error is that the cache was behind.
+// Issue writes the Certificate of t if t names an issuer, and deletes it if t no longer does. It
+// returns the condition CertificateIssued, nil for no condition, and whether it can change without
+// a watch event. Problems of cert-manager or its webhook don't prevent programming, and the next
+// scheduled reconciliation retries. The only error is a stale cache.
 func (i Issuer) Issue(
 	ctx context.Context, egressTarget *v1alpha1.EgressTarget, t egress.Target,
 ) (issued *plan.Condition, changesUnseen bool, err error) {
@@ -78,17 +77,21 @@ func (i Issuer) Issue(
 	return issued, changes(*issued), nil
 }
 
-// changes reports whether a condition may change without an event that tells of it.
+// changes reports whether a condition can change without a watch event.
 func changes(issued plan.Condition) bool {
-	return issued.Status != metav1.ConditionTrue && issued.Reason != reasonIssuing && issued.Reason != reasonCertManagerMissing
+	return issued.Status != metav1.ConditionTrue && issued.Reason != reasonIssuing &&
+		issued.Reason != reasonCertManagerMissing
 }
 
-// issue is Issue without its limit of time. An error next to a condition is to be tried again.
-func (i Issuer) issue(ctx context.Context, egressTarget *v1alpha1.EgressTarget, t egress.Target) (*plan.Condition, error) {
+// issue is Issue without the time limit. If it returns an error with a condition, the caller should
+// retry.
+func (i Issuer) issue(
+	ctx context.Context, egressTarget *v1alpha1.EgressTarget, t egress.Target,
+) (*plan.Condition, error) {
 	desired := credential.Issuance(t)
 	if desired == nil {
 		if meta.FindStatusCondition(egressTarget.Status.Conditions, v1alpha1.ConditionCertificateIssued) == nil {
-			return nil, nil //nolint:nilnil // no condition is what there is to say
+			return nil, nil //nolint:nilnil // no condition
 		}
 		return nil, i.withdraw(ctx, egressTarget)
 	}
@@ -97,8 +100,8 @@ func (i Issuer) issue(ctx context.Context, egressTarget *v1alpha1.EgressTarget, 
 	switch {
 	case withoutCertManager(err):
 		return new(plan.False(reasonCertManagerMissing, fmt.Sprintf(
-			"credential.issuerRef asks for cert-manager, and the cluster has none (no kind Certificate in %s); install it, or put "+
-				"the credential into the Secret %s by another way and take issuerRef out",
+			"credential.issuerRef requires cert-manager, but it is not installed (no kind Certificate in %s); install it, or "+
+				"put the credential into the Secret %s yourself and remove issuerRef",
 			certmanagerv1.SchemeGroupVersion, t.SecretName))), nil
 	case err != nil:
 		return nil, err
@@ -113,7 +116,7 @@ func (i Issuer) issue(ctx context.Context, egressTarget *v1alpha1.EgressTarget, 
 		applied, err := i.writeCertificate(ctx, present, desired)
 		switch {
 		case apierrors.IsInvalid(err), apierrors.IsForbidden(err), apierrors.IsBadRequest(err):
-			return new(plan.False(reasonCertificateRefused, "the Certificate was refused: "+err.Error())), nil
+			return new(plan.False(reasonCertificateRefused, "the Certificate was rejected: "+err.Error())), nil
 		case apply.Stale(err):
 			return nil, err
 		case err != nil:
@@ -125,14 +128,15 @@ func (i Issuer) issue(ctx context.Context, egressTarget *v1alpha1.EgressTarget, 
 	return new(issuanceCondition(present)), nil
 }
 
-// withoutCertManager reports whether err is the answer of a cluster without cert-manager, also of
-// one that had it before: then the kind is still known here, and the API server has no such path.
+// withoutCertManager reports whether err means that cert-manager is not installed. If it was
+// uninstalled, the kind is still known here, but the API server has no such path.
 func withoutCertManager(err error) bool {
-	return meta.IsNoMatchError(err) || apierrors.IsNotFound(err) && apierrors.HasStatusCause(err, metav1.CauseTypeUnexpectedServerResponse)
+	return meta.IsNoMatchError(err) ||
+		apierrors.IsNotFound(err) && apierrors.HasStatusCause(err, metav1.CauseTypeUnexpectedServerResponse)
 }
 
-// secretTaken is the condition if the Secret of a Certificate is somebody else's, whose content
-// cert-manager would overwrite; nil if it isn't.
+// secretTaken returns a condition if the Secret of a Certificate exists and was not issued for it,
+// because cert-manager would overwrite its content. Otherwise it returns nil.
 func (i Issuer) secretTaken(ctx context.Context, desired *certmanagerv1.Certificate) (*plan.Condition, error) {
 	secret, err := absent.ReadByName[corev1.Secret](ctx, i.Live, desired.Namespace, desired.Spec.SecretName)
 	if err != nil || secret == nil {
@@ -140,14 +144,14 @@ func (i Issuer) secretTaken(ctx context.Context, desired *certmanagerv1.Certific
 	}
 	if certificate, issued := credential.IssuedFor(secret.Annotations); !issued || certificate != desired.Name {
 		return new(plan.False(reasonSecretTaken, fmt.Sprintf(
-			"the Secret %s is there and was not written for the Certificate %s, so cert-manager would overwrite what somebody put "+
-				"into it; remove the Secret, or name another one in credential.secretName",
+			"the Secret %s exists but was not issued for the Certificate %s, so cert-manager would overwrite its content; "+
+				"delete the Secret, or set another name in credential.secretName",
 			desired.Spec.SecretName, desired.Name))), nil
 	}
-	return nil, nil //nolint:nilnil // nothing is taken
+	return nil, nil //nolint:nilnil // not taken
 }
 
-// issuanceCondition is what cert-manager says of a Certificate.
+// issuanceCondition returns the condition CertificateIssued from the status of a Certificate.
 func issuanceCondition(certificate *certmanagerv1.Certificate) plan.Condition {
 	find := func(kind certmanagerv1.CertificateConditionType) certmanagerv1.CertificateCondition {
 		for _, condition := range certificate.Status.Conditions {
@@ -160,22 +164,23 @@ func issuanceCondition(certificate *certmanagerv1.Certificate) plan.Condition {
 	ready, issuing := find(certmanagerv1.CertificateConditionReady), find(certmanagerv1.CertificateConditionIssuing)
 	said := func(condition certmanagerv1.CertificateCondition) string {
 		if condition.Message == "" {
-			return "cert-manager has not looked at the Certificate " + certificate.Name + " yet"
+			return "cert-manager has not processed the Certificate " + certificate.Name + " yet"
 		}
-		return "cert-manager says of the Certificate " + certificate.Name + ": " + condition.Message
+		return "cert-manager reports for the Certificate " + certificate.Name + ": " + condition.Message
 	}
 	switch {
 	case issuing.Status == cmmeta.ConditionFalse && issuing.Reason != certmanagerv1.CertificateRequestReasonIssued:
-		// The reason is that of the request's condition: of a denied one it is what denied it, for
-		// example a policy's name.
+		// The reason is copied from the condition of the CertificateRequest. For a denied request, it
+		// names what denied it, for example a policy.
 		// https://github.com/cert-manager/cert-manager/blob/v1.21.2/pkg/controller/certificates/issuing/issuing_controller.go
 		tries := ""
 		if attempts := certificate.Status.FailedIssuanceAttempts; attempts != nil {
-			tries = "; tries that failed: " + strconv.Itoa(*attempts)
+			tries = "; failed attempts: " + strconv.Itoa(*attempts)
 		}
 		return plan.False(reasonIssuanceFailed, said(issuing)+tries)
 	case ready.Status == cmmeta.ConditionTrue && ready.ObservedGeneration == certificate.Generation:
-		return plan.True(reasonIssued, "cert-manager has issued the certificate into the Secret "+certificate.Spec.SecretName+" and renews it")
+		return plan.True(reasonIssued,
+			"cert-manager has issued the certificate into the Secret "+certificate.Spec.SecretName+" and renews it")
 	case issuing.Status == cmmeta.ConditionTrue:
 		return plan.False(reasonIssuing, said(issuing))
 	default:
@@ -183,9 +188,11 @@ func issuanceCondition(certificate *certmanagerv1.Certificate) plan.Condition {
 	}
 }
 
-// certificate reads a Certificate from the API server; nil when there is none. The error is one of
-// withoutCertManager where the cluster has none.
-func (i Issuer) certificate(ctx context.Context, key types.NamespacedName) (found *certmanagerv1.Certificate, err error) {
+// certificate reads a Certificate from the API server. It returns nil if the Certificate doesn't
+// exist. Without cert-manager in the cluster, withoutCertManager is true for the error.
+func (i Issuer) certificate(
+	ctx context.Context, key types.NamespacedName,
+) (found *certmanagerv1.Certificate, err error) {
 	object := newCertificateObject()
 	err = i.Live.Get(ctx, key, object)
 	switch {
@@ -197,10 +204,12 @@ func (i Issuer) certificate(ctx context.Context, key types.NamespacedName) (foun
 	return found, nil
 }
 
-// writeCertificate makes present what desired says, or creates it, and returns what the API server
-// made of it. It is no server-side apply, which would leave what somebody else added: a name more,
-// or what cert-manager's webhook refuses next to what we ask for.
-func (i Issuer) writeCertificate(ctx context.Context, present, desired *certmanagerv1.Certificate) (*certmanagerv1.Certificate, error) {
+// writeCertificate updates present to desired, or creates it, and returns the stored object. It
+// doesn't use server-side apply, which would preserve additions of other managers: additional
+// names, or fields that cert-manager's webhook rejects in combination with ours.
+func (i Issuer) writeCertificate(
+	ctx context.Context, present, desired *certmanagerv1.Certificate,
+) (*certmanagerv1.Certificate, error) {
 	log.FromContext(ctx).Info("writing", "object", "Certificate "+desired.Name)
 	if present == nil {
 		object, err := mesh.Unstructured(desired)
@@ -214,7 +223,9 @@ func (i Issuer) writeCertificate(ctx context.Context, present, desired *certmana
 	}
 	changed := credential.Reissuance(present, desired)
 	changed.Labels = labels.Merge(present.Labels, desired.Labels)
-	changed.OwnerReferences = append(slices.DeleteFunc(changed.OwnerReferences, mesh.IsEgressTarget), desired.OwnerReferences...)
+	changed.OwnerReferences = append(
+		slices.DeleteFunc(changed.OwnerReferences, mesh.IsEgressTarget),
+		desired.OwnerReferences...)
 	before, err := mesh.Unstructured(present)
 	if err != nil {
 		return nil, err
@@ -223,19 +234,20 @@ func (i Issuer) writeCertificate(ctx context.Context, present, desired *certmana
 	if err != nil {
 		return nil, err
 	}
-	// Bound to what was read, as in ensure.
-	if err := i.Client.Patch(ctx, object, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})); err != nil {
+	// With the resource version, a change in the meantime is a conflict.
+	patch := client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})
+	if err := i.Client.Patch(ctx, object, patch); err != nil {
 		return nil, err
 	}
 	return mesh.Typed[certmanagerv1.Certificate](object)
 }
 
-// withdraw deletes the Certificate of a target that names no issuer any more. The Secret stays, as
-// it does for every Certificate that is deleted
-// (https://cert-manager.io/docs/usage/certificate/#cleaning-up-secrets-when-certificates-are-deleted):
-// Pods mount it.
+// withdraw deletes the Certificate of a target that no longer names an issuer. The Secret stays,
+// because Pods mount it. That is also cert-manager's default for deleted Certificates
+// (https://cert-manager.io/docs/usage/certificate/#cleaning-up-secrets-when-certificates-are-deleted).
 func (i Issuer) withdraw(ctx context.Context, egressTarget *v1alpha1.EgressTarget) error {
-	present, err := i.certificate(ctx, types.NamespacedName{Namespace: egressTarget.Namespace, Name: egress.ObjectName(egressTarget.Name)})
+	key := types.NamespacedName{Namespace: egressTarget.Namespace, Name: egress.ObjectName(egressTarget.Name)}
+	present, err := i.certificate(ctx, key)
 	if withoutCertManager(err) || err == nil && (present == nil || !mesh.Owned(present)) {
 		return nil
 	}
@@ -245,8 +257,9 @@ func (i Issuer) withdraw(ctx context.Context, egressTarget *v1alpha1.EgressTarge
 	object := newCertificateObject()
 	object.SetNamespace(present.Namespace)
 	object.SetName(present.Name)
-	log.FromContext(ctx).Info("removing", "object", "Certificate "+present.Name)
-	if err := i.Client.Delete(ctx, object, client.Preconditions{UID: new(present.UID)}); client.IgnoreNotFound(err) != nil {
+	log.FromContext(ctx).Info("deleting", "object", "Certificate "+present.Name)
+	err = i.Client.Delete(ctx, object, client.Preconditions{UID: new(present.UID)})
+	if client.IgnoreNotFound(err) != nil {
 		return fmt.Errorf("delete the Certificate %s: %w", present.Name, err)
 	}
 	return nil

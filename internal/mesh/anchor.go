@@ -11,14 +11,17 @@ import (
 )
 
 const (
-	// anchorEndpoint is from TEST-NET-1 (RFC 5737), which nobody routes.
+	// anchorEndpoint is from TEST-NET-1 (RFC 5737), which is not routed.
 	anchorEndpoint = "192.0.2.1"
 )
 
-// Anchor returns the anchor of a namespace: a ServiceEntry for a host that nobody calls, with the
-// app ports of all targets of the namespace, in any order and as often as they occur; without any,
-// 80. A sidecar only listens for HTTP on ports of HTTP services that it knows. Where none has the
-// app port, a VirtualService is never asked and the call passes through as it is.
+// Anchor returns the anchor of a namespace: a ServiceEntry for a host that no app calls. Its ports
+// are the app ports of all targets of the namespace. They may repeat and have any order. Without
+// any, the port is 80.
+//
+// The anchor is needed because a sidecar listens for HTTP only on ports of HTTP services that it
+// knows. If no service has the app port, no VirtualService applies and the call passes through
+// unchanged.
 func Anchor(namespace string, appPorts []int32) *networkingv1.ServiceEntry {
 	ports := slices.Clone(appPorts)
 	if len(ports) == 0 {
@@ -43,8 +46,8 @@ func Anchor(namespace string, appPorts []int32) *networkingv1.ServiceEntry {
 	return anchor
 }
 
-// anchorPortName is a function of the port alone, so that a port keeps its name when another comes
-// or goes.
+// anchorPortName depends only on the port, so a port keeps its name when other ports are added or
+// removed.
 func anchorPortName(port int32) string {
 	if port == egress.DefaultAppPort {
 		return portNameHTTP

@@ -21,7 +21,9 @@ func manyOthers(n int) mesh.Others {
 		others.VirtualServices = append(others.VirtualServices, virtualService(vsNamed(name), vsHost(asked)))
 		others.DestinationRules = append(others.DestinationRules, destinationRule(drNamed(name), drHost(asked)))
 		others.ServiceEntries = append(others.ServiceEntries, serviceEntry(seNamed(name), seHost(asked)))
-		others.Sidecars = append(others.Sidecars, sidecar(scNamed(name), scSelects("app", name), egressListeners(listener("./*", "istio-system/*"))))
+		others.Sidecars = append(
+			others.Sidecars, sidecar(scNamed(name), scSelects("app", name), egressListeners(listener("./*", "istio-system/*"))),
+		)
 	}
 	return others
 }

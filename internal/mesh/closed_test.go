@@ -16,7 +16,7 @@ import (
 const closedRoute = `directResponse:
   body:
     string: |
-      mtls-egress: the target is closed, so the call was stopped. The EgressTarget external.system.com says why.
+      mtls-egress: the target is closed, so the call was stopped. See the status of the EgressTarget external.system.com.
   status: 503
 match:
 - port: 80
@@ -36,9 +36,8 @@ func TestAClosedRouteAnswersCallsItself(t *testing.T) {
 	}
 }
 
-// TestClosedObjectsDifferFromOpenOnesInWhatClosesThem holds for every target what else Closed must
-// and must not change: the objects keep names, hosts and selectors, so that they stand where the
-// open ones stood.
+// TestClosedObjectsDifferFromOpenOnesInWhatClosesThem checks for every target that Closed changes
+// only what closes it: the objects keep their names, hosts and selectors.
 func TestClosedObjectsDifferFromOpenOnesInWhatClosesThem(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	for range 500 {
@@ -68,7 +67,9 @@ func TestClosedObjectsDifferFromOpenOnesInWhatClosesThem(t *testing.T) {
 		asOpen := g.virtualService.DeepCopy()
 		asOpen.Spec.Tls[0].Route = virtualService.Spec.Tls[0].Route
 		asOpen.Spec.Http = []*networking.HTTPRoute{{
-			Name: routes[0].GetName(), Match: g.virtualService.Spec.Http[0].GetMatch(), DirectResponse: routes[0].GetDirectResponse(),
+			Name:           routes[0].GetName(),
+			Match:          g.virtualService.Spec.Http[0].GetMatch(),
+			DirectResponse: routes[0].GetDirectResponse(),
 		}}
 		if diff := cmp.Diff(asYAML(t, asOpen), asYAML(t, virtualService)); diff != "" {
 			t.Fatalf("the VirtualService (-want +got):\n%s", diff)

@@ -13,79 +13,77 @@ import (
 	"mtls.egress/webhook/internal/egress"
 )
 
-// DefaultRootNamespace is Istio's root namespace where the mesh configuration doesn't say
-// otherwise.
+// DefaultRootNamespace is the default of Istio's root namespace.
 const DefaultRootNamespace = "istio-system"
 
-// Others are the Istio objects among which a target's objects stand: those of the target's
-// namespace and those that other namespaces may export to it, our own among them. Without our own,
-// every other object counts as older.
+// Others are the objects that Istio can combine with a target's objects: those of the target's
+// namespace, including the target's own objects, and those that other namespaces may export to it.
+// If the target's own objects are missing, every other object counts as older.
 type Others struct {
-	// Revisions are those of the control planes that serve the target's Pods. Objects whose label
-	// istio.io/rev names another one are left out, since these control planes don't read them
-	// (https://istio.io/latest/docs/setup/upgrade/canary/). Default: not known, and every object
+	// Revisions are the revisions of the control planes that serve the target's Pods. Objects with
+	// another revision in the label istio.io/rev are ignored, because these control planes don't read
+	// them (https://istio.io/latest/docs/setup/upgrade/canary/). Default: unknown, and every object
 	// counts.
 	Revisions []string
-	// Mesh is the mesh configuration. Default: that of a mesh with Istio's own defaults.
+	// Mesh is the mesh configuration. Default: Istio's defaults.
 	Mesh             Config
 	VirtualServices  []*networkingv1.VirtualService
 	DestinationRules []*networkingv1.DestinationRule
 	ServiceEntries   []*networkingv1.ServiceEntry
 	Sidecars         []*networkingv1.Sidecar
-	// Services are those that hold an external address or have the target's host as their short name.
+	// Services are the Services with an external address, or with the target's host as their short
+	// name.
 	Services []Service
-	// RootNamespace is the mesh's root namespace, whose Sidecar applies where a namespace has none.
+	// RootNamespace is the mesh's root namespace. Its Sidecar applies to namespaces without one.
 	// Default: istio-system.
 	RootNamespace string
 }
 
-// Service is what matters here of a Service of Kubernetes.
+// Service is the part of a Kubernetes Service that this package reads.
 type Service struct {
 	Namespace, Name string
-	// Addresses are its external addresses: spec.externalIPs, spec.loadBalancerIP, and those of its
-	// status.
+	// Addresses are the external addresses in spec.externalIPs, spec.loadBalancerIP and the status.
 	Addresses []string
 }
 
-// Effect is what an object and ours do to each other.
+// Effect is the effect of a conflict on the target's objects ("ours") and on the other object.
 type Effect string
 
 const (
-	// WinsOverOurs says that Istio follows the object where it would have followed ours.
+	// WinsOverOurs means that Istio uses the object instead of ours.
 	WinsOverOurs Effect = "WinsOverOurs"
-	// HidesOurs says that the object keeps ours from the Pods of the target.
+	// HidesOurs means that the target's Pods don't see our objects because of the object.
 	HidesOurs Effect = "HidesOurs"
-	// HiddenByOurs says that the object no longer has the effect that its author meant. The target
-	// itself works.
+	// HiddenByOurs means that the object no longer has its intended effect. The target itself works.
 	HiddenByOurs Effect = "HiddenByOurs"
-	// BreaksOurs says that the object changes what ours do, or keeps them from being written.
+	// BreaksOurs means that the object changes the effect of ours, or prevents the controller from
+	// writing them.
 	BreaksOurs Effect = "BreaksOurs"
 )
 
-// Conflict is one object of somebody else's that stands in the way of a target's objects, or in
-// whose way they stand.
+// Conflict is one object that this controller does not own and that conflicts with a target's
+// objects.
 type Conflict struct {
-	// Kind, Namespace and Name say which object.
+	// Kind, Namespace and Name identify the object.
 	Kind, Namespace, Name string
-	// Field is the path of the field that makes it one, as in spec.hosts[0].
+	// Field is the path of the conflicting field, for example spec.hosts[0].
 	Field string
-	// Effect is what the two do to each other.
+	// Effect is the effect of the conflict.
 	Effect Effect
-	// Message is a sentence for a person: object and field, what happens to which calls, and what
-	// would be right.
+	// Message is a sentence for users: object and field, what happens to which calls, and how to fix
+	// it.
 	Message string
-	// Closes reports whether the target has to be closed, as calls of its Pods could leave without its
-	// mutual TLS if Objects stood, or since the host is not a partner's. Closed returns what to write
-	// then.
+	// Closes reports whether the target must be closed: with Objects, calls of its Pods could leave
+	// without mutual TLS, or the host is not a partner's. Closed returns the objects to write then.
 	Closes bool
 }
 
-// Conflicts returns the objects among others that would win over the objects of t, hide them, be
-// hidden by them or break them; one conflict for each such object, by kind, namespace and name. The
-// target's own objects are left out. An object that has the name of one of ours, or of the anchor,
-// and another owner is a conflict whatever it says. ServiceEntries and DestinationRules for the
-// partner's own host are not conflicts: ours stand under egress.MeshHost, where Istio doesn't mix
-// them with others. What Istio does with several objects for one host is written in
+// Conflicts returns the objects among others that win over the objects of t, hide them, are hidden
+// by them or break them. It returns one conflict for each such object, sorted by kind, namespace
+// and name, and leaves out the target's own objects. An object of another owner with the name of a
+// generated object or of the anchor is always a conflict. ServiceEntries and DestinationRules for
+// the partner's own host are not conflicts: the generated ones use egress.MeshHost, so Istio
+// doesn't merge them. For how Istio handles several objects for one host, see
 // pilot/pkg/model/push_context.go, destination_rule.go and sidecar.go of
 // https://github.com/istio/istio.
 func Conflicts(t egress.Target, others Others) []Conflict {
@@ -112,19 +110,19 @@ func Conflicts(t egress.Target, others Others) []Conflict {
 	return conflicts
 }
 
-// search is the target for which conflicts are looked for, and what follows from it.
+// search holds the target to find conflicts for, and what follows from it.
 type search struct {
 	target    egress.Target
 	revisions []string
 	mesh      Config
-	// registryOnly reports whether sidecars of the target's Pods may refuse calls to unknown hosts.
+	// registryOnly reports whether sidecars of the target's Pods may reject calls to unknown hosts.
 	registryOnly bool
-	// name is that of the target's objects, listenerName that of its listener.
+	// name is the name of the target's objects. listenerName is the name of its listener.
 	name, listenerName string
-	// ourHosts are the hosts of the target's ServiceEntry and DestinationRule, of its listener and of
-	// the anchor.
+	// ourHosts are the hosts of the target's ServiceEntry and DestinationRule, its listener, and the
+	// anchor.
 	ourHosts []string
-	// podLabels are the labels that every Pod of the target has. It may have any others.
+	// podLabels are the labels that every Pod of the target has. A Pod may have others.
 	podLabels map[string]string
 	root      string
 }
@@ -141,8 +139,9 @@ func (s search) read(obj metav1.Object) bool {
 	return !labeled || len(s.revisions) == 0 || slices.Contains(s.revisions, revision)
 }
 
-// foreign splits objects into those that aren't ours and ours: the zero value when it isn't written
-// yet. An object that has a name of ours counts also when the control plane doesn't read it.
+// foreign splits objects into foreign objects and ours. ours is the zero value if it isn't written
+// yet. An object with the name of a generated object counts even if the control plane doesn't read
+// it.
 func foreign[T interface {
 	comparable
 	metav1.Object
@@ -160,37 +159,41 @@ func foreign[T interface {
 	return theirs, ours
 }
 
-// hasOurName reports whether obj has the name that one of our objects needs.
+// hasOurName reports whether obj has the name of the target's objects.
 func (s search) hasOurName(obj metav1.Object) bool {
 	return obj.GetNamespace() == s.target.Namespace && obj.GetName() == s.name
 }
 
-// hasListenerName reports whether obj has the name that the listener of the target needs.
+// hasListenerName reports whether obj has the name of the target's listener.
 func (s search) hasListenerName(obj metav1.Object) bool {
 	return obj.GetNamespace() == s.target.Namespace && obj.GetName() == s.listenerName
 }
 
-// hasAnchorName reports whether obj has the name that the anchor of the namespace needs.
+// hasAnchorName reports whether obj has the name of the namespace's anchor.
 func (s search) hasAnchorName(obj metav1.Object) bool {
 	return obj.GetNamespace() == s.target.Namespace && obj.GetName() == egress.AnchorName
 }
 
 func (s search) nameTaken(kind string, obj metav1.Object) Conflict {
 	return s.conflict(kind, obj, "metadata.name", BreaksOurs,
-		"has the name that ours needs and does not belong to the EgressTarget, so it is left as it is, ours can't be written, and calls to %s fail; rename or delete it",
+		"has the name of a generated object but does not belong to the EgressTarget, so the controller leaves it alone and "+
+			"can't write its own, and calls to %s fail; rename or delete it",
 		s.target.Host)
 }
 
-// reserved is for objects that name a host of generated objects, or a wildcard over one.
+// reserved returns the conflict for an object that names a host of generated objects.
 func (s search) reserved(kind string, obj metav1.Object, field, host string) Conflict {
 	return s.conflict(kind, obj, field, BreaksOurs,
-		"names %s, which only the controller may use, so Istio may follow it in place of the generated objects, and calls to %s may fail; remove the host from it",
+		"names %s, which is reserved for the controller, so Istio may use it instead of the generated objects, and calls "+
+			"to %s may fail; remove the host from it",
 		host, s.target.Host)
 }
 
-// conflict makes the sentence of a conflict: the object, the field, and the rest from format and
-// args.
-func (s search) conflict(kind string, obj metav1.Object, field string, effect Effect, format string, args ...any) Conflict {
+// conflict returns a conflict whose message starts with the object and the field, and continues
+// with format and args.
+func (s search) conflict(
+	kind string, obj metav1.Object, field string, effect Effect, format string, args ...any,
+) Conflict {
 	return Conflict{
 		Kind:      kind,
 		Namespace: obj.GetNamespace(),
@@ -207,7 +210,7 @@ func (c Conflict) closing() Conflict {
 	return c
 }
 
-// Reference returns kind, namespace and name of the object, for a sentence.
+// Reference returns kind, namespace and name of the object, for use in a sentence.
 func (c Conflict) Reference() string {
 	return c.Kind + " " + reference(&metav1.ObjectMeta{Namespace: c.Namespace, Name: c.Name})
 }
@@ -219,23 +222,23 @@ func reference(obj metav1.Object) string {
 	return obj.GetNamespace() + "/" + obj.GetName()
 }
 
-// reach is how an object gets to a namespace. Istio asks for VirtualServices and ServiceEntries in
-// this order.
+// reach is how an object is visible in a namespace. Istio looks up VirtualServices and
+// ServiceEntries in this order.
 type reach int
 
 const (
-	// unseen: not at all.
+	// unseen: not visible.
 	unseen reach = iota
-	// private: it stands in the namespace and isn't for all namespaces.
+	// private: in the namespace itself, and not exported to all namespaces.
 	private
-	// exported: it stands elsewhere and names the namespace.
+	// exported: in another namespace, and exported to this one by name.
 	exported
-	// public: it is for all namespaces.
+	// public: exported to all namespaces.
 	public
 )
 
-// reachOf returns how an object of namespace from gets to namespace to. byDefault is the exportTo
-// that the mesh gives objects without one.
+// reachOf returns how an object in namespace from is visible in namespace to. byDefault is the
+// mesh's default for exportTo.
 func reachOf(exportTo, byDefault []string, from, to string) reach {
 	if len(exportTo) == 0 {
 		exportTo = byDefault
@@ -253,15 +256,19 @@ func reachOf(exportTo, byDefault []string, from, to string) reach {
 	return unseen
 }
 
-// before reports whether Istio takes a before b: the older one, and of two that are equally old the
-// one whose name comes first.
+// before reports whether Istio prefers a to b. It prefers the older object, and breaks ties by
+// name.
 func before(a, b metav1.Object) bool {
 	x, y := a.GetCreationTimestamp(), b.GetCreationTimestamp()
-	return cmp.Or(x.Compare(y.Time), cmp.Compare(a.GetName(), b.GetName()), cmp.Compare(a.GetNamespace(), b.GetNamespace())) < 0
+	order := cmp.Or(
+		x.Compare(y.Time),
+		cmp.Compare(a.GetName(), b.GetName()),
+		cmp.Compare(a.GetNamespace(), b.GetNamespace()))
+	return order < 0
 }
 
-// matchHost returns which of hosts is the target's host or, if none is, the first wildcard that
-// covers it.
+// matchHost returns the index of the target's host in hosts or, if it isn't there, of the first
+// wildcard that matches it.
 func (s search) matchHost(hosts []string) (index int, exact, found bool) {
 	wildcard := -1
 	for i, host := range hosts {
@@ -275,24 +282,24 @@ func (s search) matchHost(hosts []string) (index int, exact, found bool) {
 	return wildcard, false, wildcard >= 0
 }
 
-// same reports whether host is the target's, in either of the forms that our VirtualService has:
-// with a trailing dot too, as programs may write it.
+// same reports whether host is the target's host. As in the generated VirtualService, it may have a
+// trailing dot.
 func (s search) same(host string) bool {
 	return sameHost(host, s.target.Host)
 }
 
-// sameHost reports whether host, in any case and with or without a trailing dot, is ours.
+// sameHost reports whether host is ours, regardless of case and of a trailing dot.
 func sameHost(host, ours string) bool {
 	return strings.EqualFold(strings.TrimSuffix(host, "."), ours)
 }
 
-// isOurs reports whether host is one of our own objects.
+// isOurs reports whether host is a host of the generated objects.
 func (s search) isOurs(host string) bool {
 	return slices.ContainsFunc(s.ourHosts, func(ours string) bool { return sameHost(host, ours) })
 }
 
-// covers reports whether pattern is host or a wildcard that host falls under, as Istio reads
-// wildcards: an asterisk at the start stands for anything.
+// covers reports whether pattern is host or a wildcard that matches it. As in Istio, an asterisk at
+// the start matches anything.
 func covers(pattern, host string) bool {
 	pattern, host = strings.TrimSuffix(strings.ToLower(pattern), "."), strings.TrimSuffix(host, ".")
 	if suffix, wildcard := strings.CutPrefix(pattern, "*"); wildcard {
@@ -301,8 +308,8 @@ func covers(pattern, host string) bool {
 	return pattern == host
 }
 
-// mayMatch reports whether a selector can match a Pod of the target. As the Pod's other labels
-// can't be known here, only a selector that asks for another value of a label that we set can't.
+// mayMatch reports whether a selector can match a Pod of the target. The Pod's other labels are
+// unknown here, so it is false only for a selector with another value for one of our labels.
 func (s search) mayMatch(selector map[string]string) bool {
 	for key, value := range s.podLabels {
 		if asked, ok := selector[key]; ok && asked != value {

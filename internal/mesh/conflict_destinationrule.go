@@ -9,11 +9,11 @@ import (
 	"mtls.egress/webhook/internal/egress"
 )
 
-// destinationRules finds the DestinationRules that Istio may follow in place of ours: those of the
-// target's namespace for the host of ours. Istio takes the rules of the caller's namespace for the
-// most specific host and no others, so wildcards and rules of other namespaces don't matter once
-// ours is there, but for those with our subset: while ours is missing, a wildcard of the namespace
-// or of the root namespace takes its place.
+// destinationRules finds the DestinationRules that Istio may use instead of ours: those in the
+// target's namespace for the generated host. Istio uses only the rules of the caller's namespace
+// for the most specific host. Wildcards and rules of other namespaces therefore don't matter once
+// ours exists. While ours is missing, a wildcard rule with our subset in the namespace or in the
+// root namespace takes its place.
 func (s search) destinationRules(all []*networkingv1.DestinationRule) []Conflict {
 	theirs, _ := foreign(s, all)
 	var conflicts []Conflict
@@ -31,27 +31,30 @@ func (s search) destinationRule(rule *networkingv1.DestinationRule) (Conflict, b
 		(selector == nil || s.mayMatch(selector.GetMatchLabels()))
 	switch {
 	case applies:
-		// Rules with equal selectors are merged into the oldest, which keeps its subsets:
+		// Istio merges rules with equal selectors into the oldest one, which keeps its subsets:
 		// mergeDestinationRule in
 		// https://github.com/istio/istio/blob/1.30.3/pilot/pkg/model/destination_rule.go
 		return s.reserved(KindDestinationRule, rule, "spec.host", rule.Spec.GetHost()).closing(), true
 	case s.hasOurName(rule):
 		return s.nameTaken(KindDestinationRule, rule), true
-	case s.standsIn(rule):
+	case s.replacesMissing(rule):
 		return s.conflict(KindDestinationRule, rule, "spec.host", BreaksOurs,
-			"covers the generated host with the wildcard %s and has a subset %s, so it takes the place of ours while that is missing, and calls to %s may leave in plain text; "+
-				"give the subset another name", rule.Spec.GetHost(), SubsetName, s.target.Host).closing(), true
+			"matches the generated host with the wildcard %s and has a subset %s, so Istio uses it while the generated "+
+				"DestinationRule is missing, and calls to %s may leave in plain text; rename the subset",
+			rule.Spec.GetHost(), SubsetName, s.target.Host).closing(), true
 	}
 	return Conflict{}, false
 }
 
-// standsIn reports whether the rule takes the place of ours while that is missing.
-func (s search) standsIn(rule *networkingv1.DestinationRule) bool {
+// replacesMissing reports whether Istio uses the rule while ours is missing.
+func (s search) replacesMissing(rule *networkingv1.DestinationRule) bool {
 	own := rule.Namespace == s.target.Namespace
 	reach := reachOf(rule.Spec.GetExportTo(), s.mesh.DestinationRuleExportTo, rule.Namespace, s.target.Namespace)
 	root := rule.Namespace == s.root && reach != unseen
 	selector := rule.Spec.GetWorkloadSelector()
 	return (own || root) && covers(rule.Spec.GetHost(), egress.MeshHost(s.target.Host)) &&
 		(selector == nil || s.mayMatch(selector.GetMatchLabels())) &&
-		slices.ContainsFunc(rule.Spec.GetSubsets(), func(subset *networking.Subset) bool { return subset.GetName() == SubsetName })
+		slices.ContainsFunc(rule.Spec.GetSubsets(), func(subset *networking.Subset) bool {
+			return subset.GetName() == SubsetName
+		})
 }

@@ -12,10 +12,10 @@ import (
 	"mtls.egress/webhook/internal/egress"
 )
 
-// serviceEntries finds the ServiceEntries for the host of ours, and those of other hosts that take
-// the sinkhole address. Istio keeps endpoints by namespace, host and port number, so those of all
-// ServiceEntries of a namespace for one host serve each of them, whatever their exportTo
-// (pilot/pkg/model/endpointshards.go).
+// serviceEntries finds the ServiceEntries for the generated hosts, and those of other hosts with
+// the sinkhole address. Istio stores endpoints by namespace, host and port number. All
+// ServiceEntries of a namespace for one host therefore share their endpoints, regardless of
+// exportTo (pilot/pkg/model/endpointshards.go).
 func (s search) serviceEntries(all []*networkingv1.ServiceEntry) []Conflict {
 	theirs, _ := foreign(s, all)
 	var conflicts []Conflict
@@ -43,9 +43,11 @@ func (s search) serviceEntry(entry *networkingv1.ServiceEntry) (Conflict, bool) 
 	if reachOf(entry.Spec.GetExportTo(), s.mesh.ServiceExportTo, entry.Namespace, s.target.Namespace) == unseen {
 		return Conflict{}, false
 	}
-	if index, exact, _ := s.matchHost(entry.Spec.GetHosts()); exact && entry.Spec.GetLocation() == networking.ServiceEntry_MESH_INTERNAL {
+	internal := entry.Spec.GetLocation() == networking.ServiceEntry_MESH_INTERNAL
+	if index, exact, _ := s.matchHost(entry.Spec.GetHosts()); exact && internal {
 		return s.conflict(KindServiceEntry, entry, fmt.Sprintf("spec.hosts[%d]", index), BreaksOurs,
-			"makes %s a service of the mesh (location: MESH_INTERNAL), which Pods call over the mesh's own mutual TLS, so the target is closed; call it without a target, or write location: MESH_EXTERNAL",
+			"makes %s a service of the mesh (location: MESH_INTERNAL), which Pods call over the mesh's own mutual TLS, so the "+
+				"target is closed; call it without a target, or set location: MESH_EXTERNAL",
 			s.target.Host).closing(), true
 	}
 	if conflict, found := s.sinkholeTaken(entry); found {
@@ -57,10 +59,9 @@ func (s search) serviceEntry(entry *networkingv1.ServiceEntry) (Conflict, bool) 
 	return s.wildcard(entry)
 }
 
-// serverFirst is for ServiceEntries without an address that give the app port a protocol in which
-// the server speaks first: for all addresses Istio then makes a listener that isn't for HTTP,
-// unless an older service has the port for it. The target's own listener is for one address, and
-// wins over it.
+// serverFirst finds ServiceEntries without an address that give the app port a server-first
+// protocol. Istio then creates a listener for all addresses that isn't for HTTP, unless an older
+// service has the port for HTTP. The target's own listener is for one address and takes precedence.
 func (s search) serverFirst(entry *networkingv1.ServiceEntry) (Conflict, bool) {
 	index := slices.IndexFunc(entry.Spec.GetPorts(), func(port *networking.ServicePort) bool {
 		return port.GetNumber() == portNumber(s.target.AppPort) && ServerFirst(port.GetProtocol())
@@ -69,37 +70,40 @@ func (s search) serverFirst(entry *networkingv1.ServiceEntry) (Conflict, bool) {
 		return Conflict{}, false
 	}
 	conflict := s.conflict(KindServiceEntry, entry, fmt.Sprintf("spec.ports[%d]", index), BreaksOurs,
-		"gives port %d the protocol %s for all addresses, so calls of the target's Pods to other addresses of %s than the sinkhole "+
-			"(http://%[3]s./ for one) go past the target; give it addresses, or change spec.appPort of the EgressTarget",
+		"gives port %d the protocol %s for all addresses, so calls of the target's Pods to addresses of %s other than the "+
+			"sinkhole (for example http://%[3]s./) bypass the target; set spec.addresses in it, or change spec.appPort of the "+
+			"EgressTarget",
 		s.target.AppPort, entry.Spec.GetPorts()[index].GetProtocol(), s.target.Host)
-	if s.target.AddressShared { // It has no listener then.
+	if s.target.AddressShared { // The target has no listener.
 		conflict = conflict.closing()
 	}
 	return conflict, true
 }
 
-// ServerFirst reports whether Istio knows protocol as one in which the server may speak first, and
-// so reads no HTTP on a port of it.
+// ServerFirst reports whether Istio treats protocol as server-first, and so does not parse HTTP on
+// its ports.
 // https://istio.io/latest/docs/ops/deployment/application-requirements/#server-first-protocols
 func ServerFirst(protocol string) bool {
 	return slices.Contains([]string{"MYSQL", "MONGO"}, strings.ToUpper(protocol))
 }
 
-// wildcard is for ServiceEntries for a wildcard that covers the host, on the partner's port with
-// TLS. Istio applies our TLS route to them, and with a TLS route that matches a Pod it leaves out
-// the one for the wildcard itself. So https calls of that Pod to other hosts pass as calls to
-// unknown hosts do. See buildSidecarOutboundTLSFilterChainOpts:
+// wildcard finds ServiceEntries with a wildcard that matches the host, and with TLS on the
+// partner's port. Istio applies our TLS route to them. If a TLS route matches a Pod, Istio omits
+// the default route for the wildcard. That Pod's https calls to other hosts are then calls to
+// unknown hosts. See buildSidecarOutboundTLSFilterChainOpts:
 // https://github.com/istio/istio/blob/1.30.3/pilot/pkg/networking/core/tls.go
 func (s search) wildcard(entry *networkingv1.ServiceEntry) (Conflict, bool) {
 	index, exact, found := s.matchHost(entry.Spec.GetHosts())
-	if !s.registryOnly || !found || exact || !slices.ContainsFunc(entry.Spec.GetPorts(), func(port *networking.ServicePort) bool {
-		return port.GetNumber() == portNumber(s.target.Port) && slices.Contains([]string{"TLS", "HTTPS"}, strings.ToUpper(port.GetProtocol()))
-	}) {
+	opensTLS := slices.ContainsFunc(entry.Spec.GetPorts(), func(port *networking.ServicePort) bool {
+		return port.GetNumber() == portNumber(s.target.Port) &&
+			slices.Contains([]string{"TLS", "HTTPS"}, strings.ToUpper(port.GetProtocol()))
+	})
+	if !s.registryOnly || !found || exact || !opensTLS {
 		return Conflict{}, false
 	}
 	return s.conflict(KindServiceEntry, entry, fmt.Sprintf("spec.hosts[%d]", index), HiddenByOurs,
-		"opens %s for https, and Istio no longer applies it to the target's Pods, so their https calls to other hosts of it fail, as sidecars refuse unknown hosts "+
-			"(REGISTRY_ONLY); write a ServiceEntry that names those hosts",
+		"opens %s for https, but Istio no longer applies it to the target's Pods, so their https calls to other hosts that "+
+			"it matches fail, because sidecars reject unknown hosts (REGISTRY_ONLY); add a ServiceEntry that names those hosts",
 		entry.Spec.GetHosts()[index]), true
 }
 
@@ -109,50 +113,55 @@ func opens(entry *networkingv1.ServiceEntry, port int32) bool {
 	})
 }
 
-// nameOfOurs is for ServiceEntries of others that have the name of one of ours.
+// nameOfOurs finds ServiceEntries of other owners that have the name of a generated one.
 func (s search) nameOfOurs(entry *networkingv1.ServiceEntry) (Conflict, bool) {
 	switch {
 	case s.hasOurName(entry):
 		return s.nameTaken(KindServiceEntry, entry), true
 	case s.hasListenerName(entry) && !OwnedFor(entry, s.target.Host):
 		return s.conflict(KindServiceEntry, entry, "metadata.name", BreaksOurs,
-			"has the name that the listener of the target needs and does not belong to the EgressTarget, so it is left as it is, and what else "+
-				"listens on port %d decides over calls to %s; rename or delete it", s.target.AppPort, s.target.Host), true
+			"has the name of the target's listener but does not belong to the EgressTarget, so the controller leaves it "+
+				"alone, and other listeners on port %d handle calls to %s; rename or delete it",
+			s.target.AppPort, s.target.Host), true
 	case s.hasAnchorName(entry) && !Owned(entry):
 		return s.conflict(KindServiceEntry, entry, "metadata.name", BreaksOurs,
-			"has the name that the anchor of the namespace needs and does not belong to an EgressTarget, so it is left as it is, sidecars "+
-				"may not read HTTP on port %d, and calls to %s that don't come to its sinkhole address may go past the target; rename or delete it",
+			"has the name of the namespace's anchor but does not belong to an EgressTarget, so the controller leaves it "+
+				"alone, sidecars may not parse HTTP on port %d, and calls to %s outside its sinkhole address may bypass the "+
+				"target; rename or delete it",
 			s.target.AppPort, s.target.Host), true
 	}
 	return Conflict{}, false
 }
 
-// sinkholeTaken is for ServiceEntries of other hosts with the sinkhole address on a port that calls
-// use. Istio makes a listener for that address, which leads calls to the endpoints of that
+// sinkholeTaken finds ServiceEntries of other hosts with the sinkhole address on a port that calls
+// use. Istio creates a listener for that address, which routes calls to the endpoints of that
 // ServiceEntry.
 func (s search) sinkholeTaken(entry *networkingv1.ServiceEntry) (Conflict, bool) {
 	index := slices.IndexFunc(entry.Spec.GetAddresses(), func(text string) bool { return holds(text, s.target.Address()) })
-	catches := opens(entry, s.target.AppPort) && !s.siblingListener(entry) || opens(entry, s.target.Port) && !s.generated(entry)
+	catches := opens(entry, s.target.AppPort) && !s.siblingListener(entry) ||
+		opens(entry, s.target.Port) && !s.generated(entry)
 	if index < 0 || !catches {
 		return Conflict{}, false
 	}
 	return s.conflict(KindServiceEntry, entry, fmt.Sprintf("spec.addresses[%d]", index), BreaksOurs,
-		"holds %s, the sinkhole address of %s, so calls of the target's Pods may go to its endpoints and leave in plain text; give it addresses outside 240.0.0.0/4",
+		"contains %s, the sinkhole address of %s, so calls of the target's Pods may go to its endpoints in plain text; use "+
+			"addresses outside 240.0.0.0/4",
 		s.target.Address(), s.target.Host).closing(), true
 }
 
-// generated reports whether the entry is that of another target of the namespace. Two hosts may
-// share a sinkhole address; on the partner's port calls are told apart by their server name.
+// generated reports whether the entry belongs to another target of the namespace. Two hosts may
+// share a sinkhole address. On the partner's port, the server name distinguishes their calls.
 func (s search) generated(entry *networkingv1.ServiceEntry) bool {
 	return entry.Namespace == s.target.Namespace && Owned(entry) && len(entry.Spec.GetHosts()) == 1 &&
 		egress.IsMeshHost(entry.Spec.GetHosts()[0])
 }
 
 // siblingListener reports whether the entry is the listener of another target of the namespace, as
-// Listener writes it. It goes once both targets know that they share their address.
+// Listener returns it. The controller deletes it once both targets know that they share an address.
 func (s search) siblingListener(entry *networkingv1.ServiceEntry) bool {
 	host, generated := egress.ObjectHost(entry.Name)
-	return generated && entry.Namespace == s.target.Namespace && OwnedFor(entry, host) && entry.Name == egress.ListenerName(host) &&
+	return generated && entry.Namespace == s.target.Namespace &&
+		OwnedFor(entry, host) && entry.Name == egress.ListenerName(host) &&
 		slices.Equal(entry.Spec.GetHosts(), []string{egress.ListenerHost(host, s.target.AppPort)}) &&
 		entry.Spec.GetResolution() == networking.ServiceEntry_STATIC && len(entry.Spec.GetEndpoints()) == 1 &&
 		entry.Spec.GetEndpoints()[0].GetAddress() == anchorEndpoint

@@ -11,9 +11,9 @@ import (
 	"mtls.egress/webhook/internal/egress"
 )
 
-// sidecars finds the Sidecars that can apply to Pods of the target and keep its objects from them.
-// For a Pod, Istio takes a Sidecar of its namespace whose selector matches, else the oldest without
-// a selector, else the oldest without a selector in the root namespace.
+// sidecars finds the Sidecars that can apply to Pods of the target and hide its objects from them.
+// For a Pod, Istio uses a Sidecar of its namespace whose selector matches, else the oldest one
+// without a selector, else the oldest one without a selector in the root namespace.
 func (s search) sidecars(all []*networkingv1.Sidecar) []Conflict {
 	var conflicts []Conflict
 	var namespaceWide, meshWide *networkingv1.Sidecar
@@ -40,7 +40,7 @@ func (s search) sidecars(all []*networkingv1.Sidecar) []Conflict {
 	return conflicts
 }
 
-// refusesUnknown reports whether a Sidecar that may apply to Pods of the target refuses calls to
+// refusesUnknown reports whether the Sidecar may apply to Pods of the target and rejects calls to
 // unknown hosts.
 func (s search) refusesUnknown(sidecar *networkingv1.Sidecar) bool {
 	if sidecar == nil {
@@ -65,10 +65,13 @@ func (s search) sidecar(sidecar *networkingv1.Sidecar) []Conflict {
 	if len(listeners) == 0 {
 		return nil
 	}
-	if index := slices.IndexFunc(listeners, func(listener *networking.IstioEgressListener) bool { return s.isSinkhole(listener.GetBind()) }); index >= 0 {
-		return []Conflict{s.conflict(KindSidecar, sidecar, fmt.Sprintf("spec.egress[%d].bind", index), BreaksOurs,
-			"listens at %s, the sinkhole address of %s, so calls of the target's Pods may go where its hosts lead and leave in plain "+
-				"text; bind it to an address outside 240.0.0.0/4", s.target.Address(), s.target.Host).closing()}
+	bound := slices.IndexFunc(listeners, func(listener *networking.IstioEgressListener) bool {
+		return s.isSinkhole(listener.GetBind())
+	})
+	if bound >= 0 {
+		return []Conflict{s.conflict(KindSidecar, sidecar, fmt.Sprintf("spec.egress[%d].bind", bound), BreaksOurs,
+			"listens on %s, the sinkhole address of %s, so calls of the target's Pods may go to its hosts in plain text; bind "+
+				"it to an address outside 240.0.0.0/4", s.target.Address(), s.target.Host).closing()}
 	}
 	if hidden, found := s.hidden(sidecar); found {
 		return []Conflict{hidden}
@@ -79,14 +82,15 @@ func (s search) sidecar(sidecar *networkingv1.Sidecar) []Conflict {
 	}
 	port := listeners[index].GetPort()
 	return []Conflict{s.conflict(KindSidecar, sidecar, fmt.Sprintf("spec.egress[%d].port", index), HiddenByOurs,
-		"makes one listener for %s and all services on port %d, with the protocol %s, and admits the generated ServiceEntries "+
-			"to it, so calls on that port to other services may go there and fail; leave out bind, or name the services that it is for in hosts",
+		"creates one listener on %s for all services on port %d, with the protocol %s, and imports the generated "+
+			"ServiceEntries into it, so calls on that port to other services may go there and fail; remove bind, or list the "+
+			"intended services in hosts",
 		listeners[index].GetBind(), port.GetNumber(), port.GetProtocol())}
 }
 
-// takesOurCalls reports whether Istio makes one listener of a Sidecar's for all services on a port
-// of ours, which leads calls on it to the ServiceEntry or the listener of the target. With HTTP,
-// calls are told apart by their Host header.
+// takesOurCalls reports whether the egress listener serves all services on a port of ours, and so
+// routes their calls to the ServiceEntry or the listener of the target. With HTTP, the Host header
+// distinguishes the calls.
 func (s search) takesOurCalls(listener *networking.IstioEgressListener) bool {
 	port := listener.GetPort()
 	if port == nil || listener.GetBind() == "" || isHTTP(port.GetProtocol()) {
@@ -96,51 +100,56 @@ func (s search) takesOurCalls(listener *networking.IstioEgressListener) bool {
 		port.GetNumber() == portNumber(s.target.AppPort) && s.listens(listener.GetHosts())
 }
 
-// hidden finds what keeps the objects of the target from the Pods that the Sidecar applies to.
+// hidden finds the reason why Pods that the Sidecar applies to don't see the target's objects.
 func (s search) hidden(sidecar *networkingv1.Sidecar) (Conflict, bool) {
 	listeners := sidecar.Spec.Egress
 	index, found := s.listener(listeners)
 	if !found {
 		return s.conflict(KindSidecar, sidecar, "spec.egress", HidesOurs,
-			"has no egress listener for port %d, so calls of the target's Pods to %s time out; add one without a port, with the host ./*",
+			"has no egress listener for port %d, so calls of the target's Pods to %s time out; add one without a port, with "+
+				"the host ./*",
 			s.target.AppPort, s.target.Host), true
 	}
 	field := fmt.Sprintf("spec.egress[%d].hosts", index)
 	switch hosts := listeners[index].GetHosts(); {
 	case !s.admitsRoute(hosts):
 		return s.conflict(KindSidecar, sidecar, field, HidesOurs,
-			"leaves out %s, so our objects are hidden from the Pods that it applies to, and their calls to the host time out; add ./*, and no exclusion that covers the host",
+			"does not import %s, so the Pods that it applies to don't see the generated objects, and their calls to the host "+
+				"time out; add ./* and remove exclusions that match the host",
 			s.target.Host), true
 	case s.mesh.DynamicDNS && !s.admits(hosts, egress.AnchorHost):
 		return s.conflict(KindSidecar, sidecar, field, HidesOurs,
-			"leaves out %s, and sidecars of this mesh resolve unknown hosts themselves, so http://%s./ leaves in plain text; add ./*, or ./%[1]s",
+			"does not import %s, and sidecars of this mesh resolve unknown hosts themselves, so http://%s./ leaves in plain "+
+				"text; add ./* or ./%[1]s",
 			egress.AnchorHost, s.target.Host), true
 	case s.needsAnchor(hosts) && !s.listens(hosts):
 		return s.conflict(KindSidecar, sidecar, field, HidesOurs,
-			"leaves out %s, so the sidecars that it applies to don't route calls on port %d, and calls to %s time out; add ./*, or ./%s",
+			"does not import %s, so the sidecars that it applies to don't route calls on port %d, and calls to %s time out; "+
+				"add ./* or ./%s",
 			egress.AnchorHost, s.target.AppPort, s.target.Host, egress.AnchorHost), true
 	case !s.importsServiceEntry(listeners):
 		return s.conflict(KindSidecar, sidecar, "spec.egress", HidesOurs,
-			"has no egress listener that admits %s on port %d, so calls of the target's Pods fail with 503; add one without a port, with the host ./*",
+			"has no egress listener that imports %s on port %d, so calls of the target's Pods fail with 503; add one without "+
+				"a port, with the host ./*",
 			s.target.Host, s.target.Port), true
 	}
 	return Conflict{}, false
 }
 
-// isHTTP reports whether Istio reads HTTP on a port of the protocol.
+// isHTTP reports whether Istio parses HTTP on a port of the protocol.
 // https://github.com/istio/istio/blob/1.30.3/pkg/config/protocol/instance.go
 func isHTTP(protocol string) bool {
 	return slices.Contains([]string{"HTTP", "HTTP2", "GRPC", "GRPC-WEB", "HTTP_PROXY"}, strings.ToUpper(protocol))
 }
 
-// admitsRoute reports whether egress hosts admit our VirtualService, which any of its hosts does.
+// admitsRoute reports whether egress hosts import our VirtualService. One of its hosts is enough.
 func (s search) admitsRoute(hosts []string) bool {
 	return slices.ContainsFunc(virtualServiceHosts(s.target), func(host string) bool { return s.admits(hosts, host) })
 }
 
-// importsServiceEntry reports whether any listener makes the sidecar know the ServiceEntry. Istio
-// adds the destinations of an admitted VirtualService by itself (collectImportedServices in
-// pilot/pkg/model/sidecar.go), but a listener with a port only takes services with that port.
+// importsServiceEntry reports whether any egress listener imports the ServiceEntry. Istio also
+// imports the destinations of an imported VirtualService (collectImportedServices in
+// pilot/pkg/model/sidecar.go), but a listener with a port only imports services with that port.
 func (s search) importsServiceEntry(egress []*networking.IstioEgressListener) bool {
 	return slices.ContainsFunc(egress, func(listener *networking.IstioEgressListener) bool {
 		port := listener.GetPort()
@@ -148,8 +157,8 @@ func (s search) importsServiceEntry(egress []*networking.IstioEgressListener) bo
 	})
 }
 
-// listener returns the egress listener that serves the app port: the first that names it or names
-// no port.
+// listener returns the egress listener that serves the app port: the first with that port or
+// without a port.
 func (s search) listener(egress []*networking.IstioEgressListener) (index int, found bool) {
 	for i, listener := range egress {
 		if port := listener.GetPort(); port == nil || port.GetNumber() == portNumber(s.target.AppPort) {
@@ -159,16 +168,16 @@ func (s search) listener(egress []*networking.IstioEgressListener) (index int, f
 	return 0, false
 }
 
-// listens reports whether egress hosts admit the anchor, or the listener if there is one.
+// listens reports whether egress hosts import the anchor, or the listener if there is one.
 func (s search) listens(hosts []string) bool {
 	return s.admits(hosts, egress.AnchorHost) ||
 		!s.target.AddressShared && s.admits(hosts, egress.ListenerHost(s.target.Host, s.target.AppPort))
 }
 
-// needsAnchor reports whether only the anchor or the listener make the sidecar route calls on the
-// app port. On any port but 80 Istio asks for a service with that port among the hosts of the
-// VirtualService. On 80 any HTTP service with that port will do. Which services the hosts other
-// than the target's admit isn't known here, so they get the benefit of the doubt.
+// needsAnchor reports whether the sidecar routes calls on the app port only because of the anchor
+// or the listener. On ports other than 80, Istio requires a service with that port among the hosts
+// of the VirtualService. On port 80, any HTTP service with that port is enough. Which services the
+// other egress hosts import is unknown here, so they are assumed to import one.
 func (s search) needsAnchor(hosts []string) bool {
 	return s.target.AppPort != egress.DefaultAppPort || !slices.ContainsFunc(hosts, func(entry string) bool {
 		_, pattern, _ := strings.Cut(entry, "/")
@@ -176,9 +185,9 @@ func (s search) needsAnchor(hosts []string) bool {
 	})
 }
 
-// admits reports whether egress hosts, each namespace/pattern, admit a service host of the target's
-// namespace. A dot is the namespace of the Pods, also in the root namespace's Sidecar. Entries that
-// start with ~ exclude, whatever the others say.
+// admits reports whether egress hosts, in the form namespace/pattern, import a service host of the
+// target's namespace. A dot is the namespace of the Pods, even in the root namespace's Sidecar.
+// Entries that start with ~ exclude, and take precedence.
 func (s search) admits(hosts []string, host string) bool {
 	admitted := false
 	for _, entry := range hosts {

@@ -11,31 +11,32 @@ import (
 	"mtls.egress/webhook/internal/egress"
 )
 
-// meshGateway is the name that stands for all sidecars in a VirtualService's gateways. It is the
-// default.
+// meshGateway is the reserved gateway name for all sidecars in a VirtualService, and the default.
 const meshGateway = "mesh"
 
-// virtualServices finds the VirtualServices that route the plain HTTP calls to the host too. Istio
-// never merges them in sidecars: of two with the same host it takes the private one before one that
-// another namespace exported, that before a public one, and then the older. The exact host wins
+// virtualServices finds the VirtualServices that also route plain HTTP calls to the host. Istio
+// never merges them in sidecars. Of two with the same host, it prefers a private one, then one that
+// another namespace exported by name, then a public one, and then the older. The exact host wins
 // over a wildcard. Ours is private and names the exact host.
 func (s search) virtualServices(all []*networkingv1.VirtualService) []Conflict {
 	theirs, ours := foreign(s, all)
 	var conflicts []Conflict
 	for _, virtualService := range theirs {
 		if s.hasOurName(virtualService) {
-			// Whatever it says takes the place of our route.
+			// It replaces our route, regardless of its content.
 			conflicts = append(conflicts, s.nameTaken(KindVirtualService, virtualService).closing())
 			continue
 		}
-		reach := reachOf(virtualService.Spec.GetExportTo(), s.mesh.VirtualServiceExportTo, virtualService.Namespace, s.target.Namespace)
+		reach := reachOf(
+			virtualService.Spec.GetExportTo(), s.mesh.VirtualServiceExportTo, virtualService.Namespace, s.target.Namespace)
 		if reach == unseen || !onMesh(virtualService.Spec.GetGateways()) {
 			continue
 		}
 		if index := slices.IndexFunc(virtualService.Spec.GetHosts(), s.isOurs); index >= 0 {
-			conflict := s.reserved(KindVirtualService, virtualService, fmt.Sprintf("spec.hosts[%d]", index), virtualService.Spec.GetHosts()[index])
-			// Istio takes ours before any that isn't private, and no route of ours is for the anchor alone.
-			if reach == private && !strings.EqualFold(virtualService.Spec.GetHosts()[index], egress.AnchorHost) {
+			field, host := fmt.Sprintf("spec.hosts[%d]", index), virtualService.Spec.GetHosts()[index]
+			conflict := s.reserved(KindVirtualService, virtualService, field, host)
+			// Istio prefers ours to any that isn't private, and no route of ours is only for the anchor.
+			if reach == private && !strings.EqualFold(host, egress.AnchorHost) {
 				conflict = conflict.closing()
 			}
 			conflicts = append(conflicts, conflict)
@@ -43,16 +44,20 @@ func (s search) virtualServices(all []*networkingv1.VirtualService) []Conflict {
 		}
 		wildcard := slices.IndexFunc(virtualService.Spec.GetHosts(), s.coversListener)
 		if wildcard >= 0 && s.routesSinkhole(virtualService) {
-			conflicts = append(conflicts, s.conflict(KindVirtualService, virtualService, fmt.Sprintf("spec.hosts[%d]", wildcard), BreaksOurs,
-				"has a TCP route for %s, the sinkhole address of %s, and covers the generated ServiceEntries with the wildcard %s, so calls of "+
-					"the target's Pods may go where it says and leave in plain text; give the route subnets outside 240.0.0.0/4",
+			field := fmt.Sprintf("spec.hosts[%d]", wildcard)
+			conflicts = append(conflicts, s.conflict(KindVirtualService, virtualService, field, BreaksOurs,
+				"has a TCP route for %s, the sinkhole address of %s, and matches the generated ServiceEntries with the wildcard "+
+					"%s, so calls of the target's Pods may follow that route in plain text; use subnets outside 240.0.0.0/4 in the "+
+					"route",
 				s.target.Address(), s.target.Host, virtualService.Spec.GetHosts()[wildcard]).closing())
 			continue
 		}
 		if wildcard >= 0 && s.routesConnections(virtualService) {
-			conflicts = append(conflicts, s.conflict(KindVirtualService, virtualService, fmt.Sprintf("spec.hosts[%d]", wildcard), BreaksOurs,
-				"has a TCP route for port %d and covers the generated ServiceEntries with the wildcard %s, so Istio may apply it to calls to %s, which "+
-					"fail then; name the hosts that it is for, or the port", s.target.AppPort, virtualService.Spec.GetHosts()[wildcard], s.target.Host))
+			field := fmt.Sprintf("spec.hosts[%d]", wildcard)
+			conflicts = append(conflicts, s.conflict(KindVirtualService, virtualService, field, BreaksOurs,
+				"has a TCP route for port %d and matches the generated ServiceEntries with the wildcard %s, so Istio may apply "+
+					"it to calls to %s, which then fail; list the intended hosts, or the intended port",
+				s.target.AppPort, virtualService.Spec.GetHosts()[wildcard], s.target.Host))
 			continue
 		}
 		index, exact, found := s.matchHost(virtualService.Spec.GetHosts())
@@ -63,31 +68,34 @@ func (s search) virtualServices(all []*networkingv1.VirtualService) []Conflict {
 		switch first := ours == nil || before(virtualService, ours); {
 		case !exact:
 			conflicts = append(conflicts, s.conflict(KindVirtualService, virtualService, field, HiddenByOurs,
-				"covers %s with the wildcard %s, and ours names the host itself, so the http calls of the target's Pods no longer follow it, nor those of other Pods of the namespace if a ServiceEntry names the host; "+
-					"name the hosts that it is for instead of the wildcard, or call this one without a target",
+				"matches %s with the wildcard %s, but the generated VirtualService names the exact host, so http calls of the "+
+					"target's Pods no longer follow it, nor do those of other Pods of the namespace if a ServiceEntry names the "+
+					"host; list the intended hosts instead of the wildcard, or call this host without a target",
 				s.target.Host, virtualService.Spec.Hosts[index]))
 		case reach == private && first:
 			conflicts = append(conflicts, s.conflict(KindVirtualService, virtualService, field, WinsOverOurs,
-				"is for %s too, private to the namespace as ours is, and older, so the http calls of the target's Pods go where it says and not over mutual TLS; take the host out of it",
+				"also routes %s, is private to the namespace and is older than the generated VirtualService, so http calls of "+
+					"the target's Pods follow it, without mutual TLS; remove the host from it",
 				s.target.Host).closing())
 		default:
 			conflicts = append(conflicts, s.conflict(KindVirtualService, virtualService, field, HiddenByOurs,
-				"is for %s too, and Istio takes ours before it and merges none, so the http calls of the target's Pods no longer follow it; take the host out of it",
+				"also routes %s, but Istio prefers the generated VirtualService and doesn't merge the two, so http calls of the "+
+					"target's Pods no longer follow it; remove the host from it",
 				s.target.Host))
 		}
 	}
 	return conflicts
 }
 
-// coversListener reports whether host is a wildcard that the host of the listener falls under.
-// Istio follows the TCP routes of its VirtualService at the listener then, and its HTTP routes only
-// where none names the host itself.
+// coversListener reports whether host is a wildcard that matches the listener's host. Istio then
+// applies the TCP routes of its VirtualService at the listener. It applies the HTTP routes only if
+// no VirtualService names the host itself.
 func (s search) coversListener(host string) bool {
 	return covers(host, egress.ListenerHost(s.target.Host, s.target.AppPort))
 }
 
 // routesSinkhole reports whether the VirtualService has a TCP route for the sinkhole address. Istio
-// gives such a route the place of the listener's own, in which Envoy reads HTTP first.
+// replaces the listener's own route, in which Envoy parses HTTP first, with such a route.
 func (s search) routesSinkhole(virtualService *networkingv1.VirtualService) bool {
 	return slices.ContainsFunc(virtualService.Spec.GetTcp(), func(route *networking.TCPRoute) bool {
 		return slices.ContainsFunc(route.GetMatch(), func(match *networking.L4MatchAttributes) bool {
@@ -97,8 +105,8 @@ func (s search) routesSinkhole(virtualService *networkingv1.VirtualService) bool
 	})
 }
 
-// isSinkhole reports whether subnet is the sinkhole address alone. One around it is less exact than
-// the listener's own route, which Envoy takes then.
+// isSinkhole reports whether subnet is exactly the sinkhole address. A larger subnet is less
+// specific than the listener's own route, so Envoy uses the latter.
 func (s search) isSinkhole(subnet string) bool {
 	address := strings.TrimSuffix(subnet, "/32")
 	return !strings.Contains(address, "/") && holds(address, s.target.Address())
@@ -107,9 +115,10 @@ func (s search) isSinkhole(subnet string) bool {
 // routesConnections reports whether the VirtualService has a TCP route for the app port.
 func (s search) routesConnections(virtualService *networkingv1.VirtualService) bool {
 	return slices.ContainsFunc(virtualService.Spec.GetTcp(), func(route *networking.TCPRoute) bool {
-		return len(route.GetMatch()) == 0 || slices.ContainsFunc(route.GetMatch(), func(match *networking.L4MatchAttributes) bool {
+		matchesPort := func(match *networking.L4MatchAttributes) bool {
 			return match.GetPort() == 0 || match.GetPort() == portNumber(s.target.AppPort)
-		})
+		}
+		return len(route.GetMatch()) == 0 || slices.ContainsFunc(route.GetMatch(), matchesPort)
 	})
 }
 
@@ -118,7 +127,7 @@ func onMesh(gateways []string) bool {
 }
 
 // routesCalls reports whether the VirtualService has an HTTP route that a plain HTTP call of the
-// target's Pods can take. Without one Istio leaves it out for them. See
+// target's Pods can match. Without one, Istio ignores it for them. See
 // BuildHTTPRoutesForVirtualService and sourceMatchHTTP:
 // https://github.com/istio/istio/blob/1.30.3/pilot/pkg/networking/core/route/route.go
 func (s search) routesCalls(virtualService *networkingv1.VirtualService) bool {

@@ -10,22 +10,22 @@ import (
 )
 
 const (
-	// SubsetName names the subset that speaks mutual TLS.
+	// SubsetName is the name of the subset with mutual TLS.
 	SubsetName = "mtls-egress"
-	// systemCA makes the sidecar trust the CAs of its image. Istio sends the same when caCertificates
-	// is left out, but only since 1.20 and without an older compatibilityVersion; before, leaving it
-	// out switched every check of the server off.
+	// systemCA makes the sidecar trust the CAs of its image. Since 1.20, that is also Istio's default
+	// for an empty caCertificates, unless an older compatibilityVersion is set. Before, an empty
+	// caCertificates disabled every check of the server.
 	// https://istio.io/latest/news/releases/1.20.x/announcing-1.20/upgrade-notes/
 	systemCA = "system"
 )
 
-// DestinationRule returns the object that makes calls to the subset mutual TLS, with the
-// certificate that layout finds in the mount of the target's Pods, the server name t.SNI, and
-// t.SubjectAltNames compared with the server's certificate.
+// DestinationRule returns the object that makes calls to the subset use mutual TLS. It uses the
+// certificate at layout in the mount of the target's Pods and the server name t.SNI, and verifies
+// the server's certificate against t.SubjectAltNames.
 //
-// The TLS settings stand on a subset and not on the partner's port, since the app's own https calls
-// use that port and would be wrapped twice. They stand on the subset itself and not on a port of
-// it, since Istio would build the subset's other ports without TLS.
+// The TLS settings are on a subset and not on the partner's port, because the app's own https calls
+// use that port and would be encrypted twice. They are on the subset itself and not on one of its
+// ports, because Istio would build the subset's other ports without TLS.
 func DestinationRule(t egress.Target, layout egress.Layout) *networkingv1.DestinationRule {
 	destinationRule := &networkingv1.DestinationRule{
 		TypeMeta:   typeMeta(KindDestinationRule),
@@ -44,10 +44,9 @@ func DestinationRule(t egress.Target, layout egress.Layout) *networkingv1.Destin
 	return destinationRule
 }
 
-// mutualTLS never leaves a field out: without the certificate or the key Istio ships the cluster
-// without TLS, and without the subject alternative names it doesn't check the server's name. Where
-// the target doesn't say, the host and the first known layout stand in; a file that isn't there
-// makes calls fail.
+// mutualTLS always sets every field. Without the certificate or the key, Istio sends the cluster
+// without TLS. Without the subject alternative names, it doesn't check the server's name. The
+// defaults are the host and the first known layout. If a file doesn't exist, calls fail.
 func mutualTLS(t egress.Target, layout egress.Layout) *networking.ClientTLSSettings {
 	names := t.SubjectAltNames
 	if len(names) == 0 {
@@ -85,8 +84,8 @@ func or(value, otherwise string) string {
 	return value
 }
 
-// connectionPool bounds the age of connections, as an open one presents the old certificate for as
-// long as it lives.
+// connectionPool limits the age of connections, because an open connection keeps the old
+// certificate.
 func connectionPool(t egress.Target) *networking.ConnectionPoolSettings {
 	pool := &networking.ConnectionPoolSettings{
 		Tcp: &networking.ConnectionPoolSettings_TCPSettings{MaxConnectionDuration: duration(t.MaxConnectionAge)},
@@ -101,9 +100,10 @@ func connectionPool(t egress.Target) *networking.ConnectionPoolSettings {
 	return pool
 }
 
-// upgradePolicy decides the HTTP version on the subset and not by the protocol of the
-// ServiceEntry's port: there HTTP2 would make the sidecar read the app's own https calls as plain
-// HTTP.
-func upgradePolicy(policy networking.ConnectionPoolSettings_HTTPSettings_H2UpgradePolicy) *networking.ConnectionPoolSettings_HTTPSettings {
+// upgradePolicy sets the HTTP version on the subset and not as the protocol of the ServiceEntry's
+// port. There, HTTP2 would make the sidecar parse the app's own https calls as plain HTTP.
+func upgradePolicy(
+	policy networking.ConnectionPoolSettings_HTTPSettings_H2UpgradePolicy,
+) *networking.ConnectionPoolSettings_HTTPSettings {
 	return &networking.ConnectionPoolSettings_HTTPSettings{H2UpgradePolicy: policy}
 }

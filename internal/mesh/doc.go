@@ -1,5 +1,5 @@
-// Package mesh is what a target becomes in Istio: the VirtualService, the DestinationRule and the
-// ServiceEntry of a target, the anchor of its namespace, and the detection of other people's
-// objects that stand in their way; and what the mesh configuration says that changes them. All of
-// it is pure: equal inputs give equal objects, and nothing is read or written.
+// Package mesh generates the Istio objects of a target (VirtualService, DestinationRule and
+// ServiceEntries) and the anchor of its namespace. It finds conflicting objects and reads the mesh
+// configuration that influences them. All of it is pure: equal inputs give equal outputs, and it
+// reads and writes nothing.
 package mesh

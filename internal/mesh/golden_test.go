@@ -15,13 +15,14 @@ import (
 
 const corpus = "../../test/testdata/mesh"
 
-// goldenInput is what stands in an input file after the EgressTarget. All of it is optional.
+// goldenInput is the second document of an input file, after the EgressTarget. All fields are
+// optional.
 type goldenInput struct {
 	Layout *egress.Layout `json:"layout"`
 }
 
-// TestObjectsAreTheGoldenOnes holds the objects of each EgressTarget in the corpus, the anchor
-// included and in the order of writing, against the file beside it.
+// TestObjectsAreTheGoldenOnes compares the objects of each EgressTarget in the corpus with its
+// golden file. They include the anchor and are in the order of writing.
 func TestObjectsAreTheGoldenOnes(t *testing.T) {
 	inputs := golden.Inputs(t, corpus)
 	for _, name := range golden.Names(inputs) {

@@ -7,12 +7,12 @@ import (
 	"mtls.egress/webhook/internal/egress"
 )
 
-// Listener returns the ServiceEntry that makes the sidecar listen at the sinkhole address on the
-// app port, where it asks the VirtualService and nothing else. Without it such calls come to the
-// listener of all addresses, of which the anchor makes one for HTTP unless an older service or a
-// Sidecar gives the port another protocol. A listener for one address wins over it. Its port has no
-// protocol, since Istio makes a listener for one address only of such a port or one for TCP. Its
-// endpoint leads nowhere: alone it makes calls fail.
+// Listener returns the ServiceEntry that makes the sidecar listen on the sinkhole address and the
+// app port, where only the VirtualService applies. Without it, such calls reach the listener for
+// all addresses. The anchor makes that one an HTTP listener, unless an older service or a Sidecar
+// gives the port another protocol. A listener for one address takes precedence. Its port has no
+// protocol, because Istio only creates a listener for one address for such a port or for TCP. Its
+// endpoint is not routed: without the VirtualService, calls fail.
 // https://istio.io/latest/docs/ops/configuration/traffic-management/protocol-selection/
 func Listener(t egress.Target) *networkingv1.ServiceEntry {
 	listener := &networkingv1.ServiceEntry{

@@ -9,37 +9,37 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// Where istiod keeps the mesh configuration unless it is told otherwise.
+// The defaults for where istiod reads the mesh configuration.
 const (
-	// DefaultMeshConfigMap is the name of the ConfigMap. A control plane with a revision has
+	// DefaultMeshConfigMap is the name of the ConfigMap. A control plane with a revision uses
 	// istio-REVISION.
 	DefaultMeshConfigMap = "istio"
 	// MeshConfigKey is the key in the ConfigMap.
 	MeshConfigKey = "mesh"
 )
 
-// Config is what matters here of a mesh configuration. Its zero value is that of a mesh with
-// Istio's own defaults.
+// Config is the part of a mesh configuration that this package reads. The zero value has Istio's
+// defaults.
 // https://istio.io/latest/docs/reference/config/istio.mesh.v1alpha1/#MeshConfig
 type Config struct {
 	// DynamicDNS reports whether sidecars resolve the Host header of http calls to unknown hosts
-	// themselves (outboundTrafficPolicy.mode ALLOW_ANY_DYNAMIC_DNS, since Istio 1.31). In such a mesh
-	// http://HOST./ leaves in plain text while the target is not programmed, since the sinkhole
-	// address does not matter.
+	// themselves (outboundTrafficPolicy.mode ALLOW_ANY_DYNAMIC_DNS, since Istio 1.31). In such a mesh,
+	// http://HOST./ leaves in plain text while the target is not programmed, because the sinkhole
+	// address has no effect.
 	DynamicDNS bool
-	// RegistryOnly reports whether sidecars refuse calls to unknown hosts (outboundTrafficPolicy.mode
-	// REGISTRY_ONLY, which is also the mode of a policy that names none; without a policy it is
-	// ALLOW_ANY).
+	// RegistryOnly reports whether sidecars reject calls to unknown hosts (outboundTrafficPolicy.mode
+	// REGISTRY_ONLY). REGISTRY_ONLY is also the mode of a policy without one. Without a policy, the
+	// mode is ALLOW_ANY.
 	RegistryOnly bool
-	// VirtualServiceExportTo, DestinationRuleExportTo and ServiceExportTo are the exportTo of objects
-	// without one; that of Services is also that of ServiceEntries (defaultVirtualServiceExportTo and
-	// so on). Default (nil): all namespaces.
+	// VirtualServiceExportTo, DestinationRuleExportTo and ServiceExportTo are the defaults for
+	// exportTo (defaultVirtualServiceExportTo and so on). The one for Services also applies to
+	// ServiceEntries. nil means all namespaces.
 	VirtualServiceExportTo, DestinationRuleExportTo, ServiceExportTo []string
 }
 
-// ReadConfig reads a mesh configuration, the YAML of a MeshConfig. Fields and enum values that a
-// newer Istio knows are passed over. It fails if Istio could not read the text either: istiod then
-// works with the configuration that it had before.
+// ReadConfig parses a mesh configuration, the YAML of a MeshConfig. It ignores fields and enum
+// values of newer Istio versions. It fails if Istio can't parse the text either. istiod then keeps
+// its previous configuration.
 func ReadConfig(text string) (Config, error) {
 	data, err := yaml.YAMLToJSON([]byte(text))
 	if err != nil {
@@ -54,8 +54,9 @@ func ReadConfig(text string) (Config, error) {
 	}
 	policy := read.GetOutboundTrafficPolicy()
 	return Config{
-		DynamicDNS:              policy.GetMode() == meshconfig.MeshConfig_OutboundTrafficPolicy_ALLOW_ANY_DYNAMIC_DNS,
-		RegistryOnly:            policy != nil && policy.GetMode() == meshconfig.MeshConfig_OutboundTrafficPolicy_REGISTRY_ONLY,
+		DynamicDNS: policy.GetMode() == meshconfig.MeshConfig_OutboundTrafficPolicy_ALLOW_ANY_DYNAMIC_DNS,
+		RegistryOnly: policy != nil &&
+			policy.GetMode() == meshconfig.MeshConfig_OutboundTrafficPolicy_REGISTRY_ONLY,
 		VirtualServiceExportTo:  read.GetDefaultVirtualServiceExportTo(),
 		DestinationRuleExportTo: read.GetDefaultDestinationRuleExportTo(),
 		ServiceExportTo:         read.GetDefaultServiceExportTo(),

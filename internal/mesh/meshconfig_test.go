@@ -9,7 +9,7 @@ import (
 )
 
 func TestReadConfig(t *testing.T) {
-	// installed is what Istio's chart writes.
+	// installed is the default configuration of Istio's chart.
 	const installed = `
 accessLogFile: /dev/stdout
 defaultConfig:
@@ -27,26 +27,42 @@ trustDomain: cluster.local
 		want   mesh.Config
 		fails  string
 	}{
-		"nothing at all":                      {},
-		"comments only":                       {config: "# see the wiki\n"},
-		"no policy":                           {config: "trustDomain: cluster.local\n"},
-		"a policy without a mode":             {config: "outboundTrafficPolicy: {}\n", want: mesh.Config{RegistryOnly: true}},
-		"unknown hosts pass":                  {config: "outboundTrafficPolicy: {mode: ALLOW_ANY}\n"},
-		"unknown hosts are refused":           {config: "outboundTrafficPolicy: {mode: REGISTRY_ONLY}\n", want: mesh.Config{RegistryOnly: true}},
-		"unknown hosts are resolved":          {config: installed, want: mesh.Config{DynamicDNS: true}},
-		"the mode as a number":                {config: "outboundTrafficPolicy: {mode: 3}\n", want: mesh.Config{DynamicDNS: true}},
-		"the other spelling that Istio takes": {config: "outbound_traffic_policy: {mode: ALLOW_ANY_DYNAMIC_DNS}\n", want: mesh.Config{DynamicDNS: true}},
-		"a mode that a newer Istio knows":     {config: "outboundTrafficPolicy: {mode: FUTURE}\n", want: mesh.Config{RegistryOnly: true}},
-		"a field that a newer Istio knows":    {config: "future: 1\noutboundTrafficPolicy: {mode: ALLOW_ANY_DYNAMIC_DNS}\n", want: mesh.Config{DynamicDNS: true}},
+		"nothing at all":          {},
+		"comments only":           {config: "# see the wiki\n"},
+		"no policy":               {config: "trustDomain: cluster.local\n"},
+		"a policy without a mode": {config: "outboundTrafficPolicy: {}\n", want: mesh.Config{RegistryOnly: true}},
+		"unknown hosts pass":      {config: "outboundTrafficPolicy: {mode: ALLOW_ANY}\n"},
+		"unknown hosts are rejected": {
+			config: "outboundTrafficPolicy: {mode: REGISTRY_ONLY}\n", want: mesh.Config{RegistryOnly: true},
+		},
+		"unknown hosts are resolved": {config: installed, want: mesh.Config{DynamicDNS: true}},
+		"the mode as a number": {
+			config: "outboundTrafficPolicy: {mode: 3}\n", want: mesh.Config{DynamicDNS: true},
+		},
+		"the other spelling that Istio accepts": {
+			config: "outbound_traffic_policy: {mode: ALLOW_ANY_DYNAMIC_DNS}\n", want: mesh.Config{DynamicDNS: true},
+		},
+		"a mode that a newer Istio knows": {
+			config: "outboundTrafficPolicy: {mode: FUTURE}\n", want: mesh.Config{RegistryOnly: true},
+		},
+		"a field that a newer Istio knows": {
+			config: "future: 1\noutboundTrafficPolicy: {mode: ALLOW_ANY_DYNAMIC_DNS}\n",
+			want:   mesh.Config{DynamicDNS: true},
+		},
 		"objects are private by default": {
-			config: "defaultVirtualServiceExportTo: [.]\ndefaultServiceExportTo: [., istio-system]\ndefaultDestinationRuleExportTo: [.]\n",
+			config: "defaultVirtualServiceExportTo: [.]\ndefaultServiceExportTo: [., istio-system]\n" +
+				"defaultDestinationRuleExportTo: [.]\n",
 			want: mesh.Config{
-				VirtualServiceExportTo: []string{"."}, DestinationRuleExportTo: []string{"."}, ServiceExportTo: []string{".", "istio-system"},
+				VirtualServiceExportTo: []string{
+					".",
+				}, DestinationRuleExportTo: []string{"."}, ServiceExportTo: []string{".", "istio-system"},
 			},
 		},
-		"a text that is not YAML":              {config: "{", fails: "the mesh configuration is not YAML: "},
-		"a list":                               {config: "[]", fails: "the mesh configuration is not a MeshConfig: "},
-		"a field of another type than Istio's": {config: "outboundTrafficPolicy: 1\n", fails: "the mesh configuration is not a MeshConfig: "},
+		"a text that is not YAML": {config: "{", fails: "the mesh configuration is not YAML: "},
+		"a list":                  {config: "[]", fails: "the mesh configuration is not a MeshConfig: "},
+		"a field of another type than Istio's": {
+			config: "outboundTrafficPolicy: 1\n", fails: "the mesh configuration is not a MeshConfig: ",
+		},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

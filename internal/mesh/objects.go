@@ -10,7 +10,8 @@ import (
 	"mtls.egress/webhook/internal/egress"
 )
 
-// The kinds of the generated objects, all in networking.istio.io/v1, which Istio serves since 1.22.
+// The kinds that this package generates or reads, all in networking.istio.io/v1, which Istio serves
+// since 1.22.
 const (
 	KindVirtualService  = "VirtualService"
 	KindDestinationRule = "DestinationRule"
@@ -18,7 +19,7 @@ const (
 	KindSidecar         = "Sidecar"
 )
 
-// HostKinds returns the kinds whose objects speak of hosts. Those of a target are of these kinds.
+// HostKinds returns the kinds whose objects name hosts. A target's objects are of these kinds.
 func HostKinds() []string {
 	return []string{KindServiceEntry, KindVirtualService, KindDestinationRule}
 }
@@ -34,16 +35,16 @@ type Object interface {
 	runtime.Object
 }
 
-// Objects returns the objects of one target in the order in which they have to be written, after
-// the anchor of the namespace (see Anchor): VirtualService, DestinationRule, ServiceEntry, and the
-// listener, unless t shares its address. So the sidecar doesn't know the host before it knows how
-// to call it, and doesn't listen for calls before it knows where to lead them. They are removed in
-// the reverse order, and the anchor at the end.
+// Objects returns the objects of one target in the order in which they must be written, after the
+// anchor of the namespace (see Anchor): VirtualService, DestinationRule, ServiceEntry, and the
+// listener unless t shares its address. In this order, the sidecar doesn't know the host before it
+// knows how to call it, and doesn't listen for calls before it can route them. They are deleted in
+// reverse order, and the anchor last.
 func Objects(t egress.Target, layout egress.Layout) []Object {
 	return append([]Object{VirtualService(t), DestinationRule(t, layout), ServiceEntry(t)}, listeners(t)...)
 }
 
-// listeners holds the listener of t, if it has one.
+// listeners returns the listener of t, if it has one.
 func listeners(t egress.Target) []Object {
 	if t.AddressShared {
 		return nil
@@ -51,9 +52,9 @@ func listeners(t egress.Target) []Object {
 	return []Object{Listener(t)}
 }
 
-// ReadByIstio reports whether the key of a label or an annotation is of a domain of Istio's. One on
-// a generated object can change what Istio makes of it: with the label istio.io/rev, a control
-// plane of another revision ignores the object.
+// ReadByIstio reports whether the key of a label or annotation is in one of Istio's domains. Such a
+// key can change how Istio handles a generated object: with the label istio.io/rev, a control plane
+// of another revision ignores the object.
 // https://istio.io/latest/docs/reference/config/labels/
 func ReadByIstio(key string) bool {
 	domain, _, found := strings.Cut(key, "/")
@@ -65,22 +66,24 @@ func typeMeta(kind string) metav1.TypeMeta {
 }
 
 func objectMeta(namespace, name string) metav1.ObjectMeta {
-	return metav1.ObjectMeta{Namespace: namespace, Name: name, Labels: map[string]string{egress.LabelManagedBy: egress.ValueManagedBy}}
+	return metav1.ObjectMeta{
+		Namespace: namespace, Name: name, Labels: map[string]string{egress.LabelManagedBy: egress.ValueManagedBy},
+	}
 }
 
-// ownNamespace is the exportTo of every generated object: neighbors in other namespaces keep what
-// they had, and a VirtualService with it wins over an exported one for the same host.
+// ownNamespace returns the exportTo of every generated object. Other namespaces are not affected,
+// and a private VirtualService wins over an exported one for the same host.
 func ownNamespace() []string {
 	return []string{"."}
 }
 
-// podLabels selects the Pods of a target.
+// podLabels returns the selector for the Pods of a target.
 func podLabels(t egress.Target) map[string]string {
 	return map[string]string{egress.HostLabel(t.Host): egress.LabelValue}
 }
 
-// portNumber is port as Istio's API has it. Ports are checked long before: by the CRD and by the
-// annotation's rules.
+// portNumber converts port to the type in Istio's API. The CRD and the annotation's rules have
+// validated it.
 func portNumber(port int32) uint32 {
 	return uint32(port) //nolint:gosec // 1 to 65535
 }

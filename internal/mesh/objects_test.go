@@ -22,7 +22,7 @@ import (
 	"mtls.egress/webhook/internal/mesh"
 )
 
-// generation is everything that the objects of a target are made of, and what they are.
+// generation holds the inputs and the generated objects of a target.
 type generation struct {
 	target          egress.Target
 	layout          egress.Layout
@@ -33,14 +33,15 @@ type generation struct {
 	serviceEntry    *networkingv1.ServiceEntry
 }
 
-// TestEveryGeneratedSetKeepsTheRules generates sets from random targets, zero values of every field
-// among them, and holds each against the rules that keep a call from leaving without TLS and
-// neighbors from being changed.
+// TestEveryGeneratedSetKeepsTheRules generates objects from random targets, including zero values
+// of every field. It checks the rules that prevent calls without TLS and effects on other
+// workloads.
 func TestEveryGeneratedSetKeepsTheRules(t *testing.T) {
 	rules := map[string]func(g generation) error{
 		"every object is for its own namespace only": func(g generation) error {
 			for _, exportTo := range [][]string{
-				g.anchor.Spec.ExportTo, g.virtualService.Spec.ExportTo, g.destinationRule.Spec.ExportTo, g.serviceEntry.Spec.ExportTo,
+				g.anchor.Spec.ExportTo, g.virtualService.Spec.ExportTo,
+				g.destinationRule.Spec.ExportTo, g.serviceEntry.Spec.ExportTo,
 			} {
 				if !slices.Equal(exportTo, []string{"."}) {
 					return fmt.Errorf("exportTo is %q", exportTo)
@@ -68,20 +69,22 @@ func TestEveryGeneratedSetKeepsTheRules(t *testing.T) {
 		"no object but the VirtualService has the partner's own host": func(g generation) error {
 			name := egress.MeshHost(g.target.Host)
 			if !slices.Equal(g.serviceEntry.Spec.Hosts, []string{name}) || g.destinationRule.Spec.Host != name {
-				return fmt.Errorf("the ServiceEntry is for %q, the DestinationRule for %s", g.serviceEntry.Spec.Hosts, g.destinationRule.Spec.Host)
+				return fmt.Errorf(
+					"the ServiceEntry is for %q, the DestinationRule for %s", g.serviceEntry.Spec.Hosts, g.destinationRule.Spec.Host,
+				)
 			}
 			return nil
 		},
 		"the subset is mutual TLS with files, a server name and names to compare": func(g generation) error {
 			return isMutual(g.target, subset(g.destinationRule).TrafficPolicy.Tls)
 		},
-		"nothing but the subset has a policy, so the app's own https is not wrapped": func(g generation) error {
+		"only the subset has a policy, so the app's own https is not encrypted twice": func(g generation) error {
 			if policy := g.destinationRule.Spec.TrafficPolicy; policy != nil {
 				return fmt.Errorf("%v", policy)
 			}
 			return nil
 		},
-		"the app's own https is led to the partner's port by its server name, without the subset": func(g generation) error {
+		"the app's own https goes to the partner's port by its server name, without the subset": func(g generation) error {
 			want := []*networking.TLSRoute{{
 				Match: []*networking.TLSMatchAttributes{{
 					Port: uint32(g.target.Port), SniHosts: []string{g.target.Host},
@@ -96,19 +99,19 @@ func TestEveryGeneratedSetKeepsTheRules(t *testing.T) {
 			}
 			return nil
 		},
-		"the subset has no port settings of its own, whose other ports would lack TLS": func(g generation) error {
+		"the subset has no port settings, because its other ports would lack TLS": func(g generation) error {
 			if settings := subset(g.destinationRule).TrafficPolicy.PortLevelSettings; settings != nil {
 				return fmt.Errorf("%v", settings)
 			}
 			return nil
 		},
-		"the ServiceEntry opens the partner's port alone, so it leads no plain HTTP anywhere": func(g generation) error {
+		"the ServiceEntry opens only the partner's port, so it routes no plain HTTP": func(g generation) error {
 			if ports := g.serviceEntry.Spec.Ports; len(ports) != 1 || !hasPort(g.serviceEntry, g.target.Port, "HTTPS") {
 				return fmt.Errorf("%v", ports)
 			}
 			return nil
 		},
-		"the ServiceEntry has the sinkhole address and asks DNS for the partner's": func(g generation) error {
+		"the ServiceEntry has the sinkhole address and resolves the partner's with DNS": func(g generation) error {
 			spec := &g.serviceEntry.Spec
 			switch {
 			case !slices.Equal(spec.Addresses, []string{egress.SinkholeAddress(g.target.Host).String()}):
@@ -120,19 +123,20 @@ func TestEveryGeneratedSetKeepsTheRules(t *testing.T) {
 			}
 			return nil
 		},
-		"the listener is for the sinkhole address and the app port, and leads nowhere": func(g generation) error {
+		"the listener has the sinkhole address and the app port, and its endpoint is not routed": func(g generation) error {
 			spec := &g.listener.Spec
 			switch {
 			case !slices.Equal(spec.Addresses, []string{egress.SinkholeAddress(g.target.Host).String()}):
 				return fmt.Errorf("addresses are %q", spec.Addresses)
-			case len(spec.Endpoints) != 1 || spec.Endpoints[0].Address != "192.0.2.1" || spec.Resolution != networking.ServiceEntry_STATIC:
+			case len(spec.Endpoints) != 1 || spec.Endpoints[0].Address != "192.0.2.1" ||
+				spec.Resolution != networking.ServiceEntry_STATIC:
 				return fmt.Errorf("endpoints are %v, resolution %v", spec.Endpoints, spec.Resolution)
 			case len(spec.Ports) != 1 || !hasPort(g.listener, g.target.AppPort, ""):
 				return fmt.Errorf("ports are %v", spec.Ports)
 			}
 			return nil
 		},
-		"the listener and its host in the VirtualService go where the address is shared": func(g generation) error {
+		"a target with a shared address has no listener, nor its host in the VirtualService": func(g generation) error {
 			name := egress.ListenerHost(g.target.Host, g.target.AppPort)
 			objects := mesh.Objects(g.target, g.layout)
 			if len(objects) != 4 || !slices.Contains(g.virtualService.Spec.Hosts, name) {
@@ -141,12 +145,13 @@ func TestEveryGeneratedSetKeepsTheRules(t *testing.T) {
 			shared := g.target
 			shared.AddressShared = true
 			objects = mesh.Objects(shared, g.layout)
-			if len(objects) != 3 || len(mesh.Closed(shared, g.layout)) > 2 || slices.Contains(mesh.VirtualService(shared).Spec.Hosts, name) {
+			if len(objects) != 3 || len(mesh.Closed(shared, g.layout)) > 2 ||
+				slices.Contains(mesh.VirtualService(shared).Spec.Hosts, name) {
 				return fmt.Errorf("shared: %d objects", len(objects))
 			}
 			return nil
 		},
-		"only failures before the request was sent are tried again": func(g generation) error {
+		"only failures before the request was sent are retried": func(g generation) error {
 			retries := g.virtualService.Spec.Http[0].Retries
 			if retries == nil {
 				return errors.New("no retries means Istio's default, which repeats requests")
@@ -163,19 +168,25 @@ func TestEveryGeneratedSetKeepsTheRules(t *testing.T) {
 		},
 		"the route leads to a subset that exists, on a port that exists": func(g generation) error {
 			route := g.virtualService.Spec.Http[0].Route
-			if len(route) != 1 || route[0].Destination.Host != g.destinationRule.Spec.Host || route[0].Destination.Subset != subset(g.destinationRule).Name {
+			if len(route) != 1 || route[0].Destination.Host != g.destinationRule.Spec.Host ||
+				route[0].Destination.Subset != subset(g.destinationRule).Name {
 				return fmt.Errorf("route is %v", route)
 			}
-			if !slices.Equal(g.serviceEntry.Spec.Hosts, []string{route[0].Destination.Host}) || len(subset(g.destinationRule).Labels) > 0 {
-				return fmt.Errorf("the route's host %s with no labels is not in %v", route[0].Destination.Host, g.serviceEntry.Spec.Hosts)
+			if !slices.Equal(g.serviceEntry.Spec.Hosts, []string{route[0].Destination.Host}) ||
+				len(subset(g.destinationRule).Labels) > 0 {
+				return fmt.Errorf(
+					"the route's host %s with no labels is not in %v", route[0].Destination.Host, g.serviceEntry.Spec.Hosts,
+				)
 			}
-			if port := route[0].Destination.Port.Number; port != uint32(g.target.Port) || !hasPort(g.serviceEntry, g.target.Port, "HTTPS") {
+			if port := route[0].Destination.Port.Number; port != uint32(g.target.Port) ||
+				!hasPort(g.serviceEntry, g.target.Port, "HTTPS") {
 				return fmt.Errorf("port %d is not in %v", port, g.serviceEntry.Spec.Ports)
 			}
 			return nil
 		},
 		"sidecars listen on the app port, and the VirtualService is attached there": func(g generation) error {
-			if !hasPort(g.anchor, g.target.AppPort, "HTTP") || g.virtualService.Spec.Http[0].Match[0].Port != uint32(g.target.AppPort) {
+			if !hasPort(g.anchor, g.target.AppPort, "HTTP") ||
+				g.virtualService.Spec.Http[0].Match[0].Port != uint32(g.target.AppPort) {
 				return fmt.Errorf("anchor %v, match %v", g.anchor.Spec.Ports, g.virtualService.Spec.Http[0].Match)
 			}
 			if g.target.AppPort != 80 && !slices.Contains(g.virtualService.Spec.Hosts, g.anchor.Spec.Hosts[0]) {
@@ -191,7 +202,7 @@ func TestEveryGeneratedSetKeepsTheRules(t *testing.T) {
 			}
 			return nil
 		},
-		"durations are what Istio takes, or left out": func(g generation) error {
+		"durations are valid for Istio, or left out": func(g generation) error {
 			for _, limit := range []struct {
 				asked time.Duration
 				got   interface{ AsDuration() time.Duration }
@@ -214,8 +225,13 @@ func TestEveryGeneratedSetKeepsTheRules(t *testing.T) {
 				}
 			}
 			for obj, name := range names {
-				meta := metav1.ObjectMeta{Namespace: g.target.Namespace, Name: name, Labels: map[string]string{egress.LabelManagedBy: egress.ValueManagedBy}}
-				if got := (metav1.ObjectMeta{Namespace: obj.GetNamespace(), Name: obj.GetName(), Labels: obj.GetLabels()}); !cmp.Equal(meta, got) {
+				meta := metav1.ObjectMeta{
+					Namespace: g.target.Namespace,
+					Name:      name,
+					Labels:    map[string]string{egress.LabelManagedBy: egress.ValueManagedBy},
+				}
+				got := metav1.ObjectMeta{Namespace: obj.GetNamespace(), Name: obj.GetName(), Labels: obj.GetLabels()}
+				if !cmp.Equal(meta, got) {
 					return fmt.Errorf("metadata: %s", cmp.Diff(meta, got))
 				}
 				if version := obj.GetObjectKind().GroupVersionKind().GroupVersion(); version != mesh.GroupVersion() {
@@ -239,16 +255,21 @@ func TestEveryGeneratedSetKeepsTheRules(t *testing.T) {
 			}
 			return nil
 		},
-		"the objects of a target are no conflict for it once they are owned, and are one before": func(g generation) error {
+		"the objects of a target conflict with it only until they are owned": func(g generation) error {
 			others := mesh.Others{
 				VirtualServices:  []*networkingv1.VirtualService{g.virtualService.DeepCopy()},
 				DestinationRules: []*networkingv1.DestinationRule{g.destinationRule.DeepCopy()},
-				ServiceEntries:   []*networkingv1.ServiceEntry{g.serviceEntry.DeepCopy(), g.anchor.DeepCopy(), g.listener.DeepCopy()},
+				ServiceEntries: []*networkingv1.ServiceEntry{
+					g.serviceEntry.DeepCopy(), g.anchor.DeepCopy(), g.listener.DeepCopy(),
+				},
 			}
 			if conflicts := mesh.Conflicts(g.target, others); len(conflicts) != 5 {
 				return fmt.Errorf("%d conflicts without owner", len(conflicts))
 			}
-			for _, obj := range []metav1.Object{others.VirtualServices[0], others.DestinationRules[0], others.ServiceEntries[0], others.ServiceEntries[1], others.ServiceEntries[2]} {
+			for _, obj := range []metav1.Object{
+				others.VirtualServices[0], others.DestinationRules[0],
+				others.ServiceEntries[0], others.ServiceEntries[1], others.ServiceEntries[2],
+			} {
 				obj.SetOwnerReferences(ownedBy(g.target.Host))
 			}
 			if conflicts := mesh.Conflicts(g.target, others); len(conflicts) != 0 {
@@ -363,7 +384,7 @@ func hasPort(serviceEntry *networkingv1.ServiceEntry, number int32, protocol str
 	})
 }
 
-// encode writes the set of g, made anew, as JSON.
+// encode generates the objects of g again and returns them as JSON.
 func encode(g generation) string {
 	var text strings.Builder
 	for _, obj := range mesh.Objects(g.target, g.layout) {
@@ -397,9 +418,12 @@ func TestAnchorHasTheUnionOfTheAppPorts(t *testing.T) {
 	}{
 		"one port":                           {appPorts: []int32{80}, want: []string{"80 http HTTP"}},
 		"several targets with the same port": {appPorts: []int32{80, 80, 80}, want: []string{"80 http HTTP"}},
-		"several ports in any order":         {appPorts: []int32{9000, 80, 8080, 80}, want: []string{"80 http HTTP", "8080 http-8080 HTTP", "9000 http-9000 HTTP"}},
-		"a port keeps its name without 80":   {appPorts: []int32{8080}, want: []string{"8080 http-8080 HTTP"}},
-		"no target at all":                   {want: []string{"80 http HTTP"}},
+		"several ports in any order": {
+			appPorts: []int32{9000, 80, 8080, 80},
+			want:     []string{"80 http HTTP", "8080 http-8080 HTTP", "9000 http-9000 HTTP"},
+		},
+		"a port keeps its name without 80": {appPorts: []int32{8080}, want: []string{"8080 http-8080 HTTP"}},
+		"no target at all":                 {want: []string{"80 http HTTP"}},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -423,17 +447,47 @@ func TestOwnedAsksForAnOwnerReferenceToAnEgressTarget(t *testing.T) {
 		meta metav1.ObjectMeta
 		want bool
 	}{
-		"nobody's":               {},
-		"our label alone":        {meta: metav1.ObjectMeta{Labels: map[string]string{egress.LabelManagedBy: egress.ValueManagedBy}}},
-		"an EgressTarget's":      {meta: metav1.ObjectMeta{OwnerReferences: ownedBy(host)}, want: true},
-		"one of several owners":  {meta: metav1.ObjectMeta{OwnerReferences: append([]metav1.OwnerReference{{APIVersion: "apps/v1", Kind: "Deployment"}}, ownedBy(host)...)}, want: true},
-		"a later API version":    {meta: metav1.ObjectMeta{OwnerReferences: []metav1.OwnerReference{{APIVersion: "mtls.egress/v1", Kind: "EgressTarget"}}}, want: true},
-		"another kind of ours":   {meta: metav1.ObjectMeta{OwnerReferences: []metav1.OwnerReference{{APIVersion: "mtls.egress/v1alpha1", Kind: "EgressPolicy"}}}},
-		"another group's kind":   {meta: metav1.ObjectMeta{OwnerReferences: []metav1.OwnerReference{{APIVersion: "example.com/v1", Kind: "EgressTarget"}}}},
-		"a core kind":            {meta: metav1.ObjectMeta{OwnerReferences: []metav1.OwnerReference{{APIVersion: "v1", Kind: "EgressTarget"}}}},
-		"an unreadable group":    {meta: metav1.ObjectMeta{OwnerReferences: []metav1.OwnerReference{{APIVersion: "mtls.egress/v1/x", Kind: "EgressTarget"}}}},
-		"an empty API version":   {meta: metav1.ObjectMeta{OwnerReferences: []metav1.OwnerReference{{Kind: "EgressTarget"}}}},
-		"a group that starts so": {meta: metav1.ObjectMeta{OwnerReferences: []metav1.OwnerReference{{APIVersion: "mtls.egress.example.com/v1", Kind: "EgressTarget"}}}},
+		"no owner": {},
+		"only our label": {
+			meta: metav1.ObjectMeta{Labels: map[string]string{egress.LabelManagedBy: egress.ValueManagedBy}},
+		},
+		"an EgressTarget's": {meta: metav1.ObjectMeta{OwnerReferences: ownedBy(host)}, want: true},
+		"one of several owners": {
+			meta: metav1.ObjectMeta{
+				OwnerReferences: append([]metav1.OwnerReference{{APIVersion: "apps/v1", Kind: "Deployment"}}, ownedBy(host)...),
+			},
+			want: true,
+		},
+		"a later API version": {
+			meta: metav1.ObjectMeta{
+				OwnerReferences: []metav1.OwnerReference{{APIVersion: "mtls.egress/v1", Kind: "EgressTarget"}},
+			},
+			want: true,
+		},
+		"another kind of ours": {
+			meta: metav1.ObjectMeta{
+				OwnerReferences: []metav1.OwnerReference{{APIVersion: "mtls.egress/v1alpha1", Kind: "EgressPolicy"}},
+			},
+		},
+		"another group's kind": {
+			meta: metav1.ObjectMeta{
+				OwnerReferences: []metav1.OwnerReference{{APIVersion: "example.com/v1", Kind: "EgressTarget"}},
+			},
+		},
+		"a core kind": {
+			meta: metav1.ObjectMeta{OwnerReferences: []metav1.OwnerReference{{APIVersion: "v1", Kind: "EgressTarget"}}},
+		},
+		"an unreadable group": {
+			meta: metav1.ObjectMeta{
+				OwnerReferences: []metav1.OwnerReference{{APIVersion: "mtls.egress/v1/x", Kind: "EgressTarget"}},
+			},
+		},
+		"an empty API version": {meta: metav1.ObjectMeta{OwnerReferences: []metav1.OwnerReference{{Kind: "EgressTarget"}}}},
+		"a group with our group as a prefix": {
+			meta: metav1.ObjectMeta{
+				OwnerReferences: []metav1.OwnerReference{{APIVersion: "mtls.egress.example.com/v1", Kind: "EgressTarget"}},
+			},
+		},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -445,7 +499,9 @@ func TestOwnedAsksForAnOwnerReferenceToAnEgressTarget(t *testing.T) {
 }
 
 func TestUnstructuredDropsWhatNobodyWrote(t *testing.T) {
-	obj := &networkingv1.ServiceEntry{TypeMeta: metav1.TypeMeta{APIVersion: "networking.istio.io/v1", Kind: "ServiceEntry"}}
+	obj := &networkingv1.ServiceEntry{
+		TypeMeta: metav1.TypeMeta{APIVersion: "networking.istio.io/v1", Kind: "ServiceEntry"},
+	}
 	obj.Name = "theirs"
 	obj.Spec.Hosts = []string{host}
 	obj.Spec.Location = networking.ServiceEntry_MESH_INTERNAL
@@ -483,7 +539,9 @@ func TestUnstructuredTakesOtherTypesOfTheProject(t *testing.T) {
 		"apiVersion": "mtls.egress/v1alpha1",
 		"kind":       "EgressTarget",
 		"metadata":   map[string]any{"name": host},
-		"spec":       map[string]any{"port": int64(443), "credential": map[string]any{}, "http": map[string]any{"retries": int64(0)}},
+		"spec": map[string]any{
+			"port": int64(443), "credential": map[string]any{}, "http": map[string]any{"retries": int64(0)},
+		},
 	}
 	if diff := cmp.Diff(want, got.Object); diff != "" {
 		t.Errorf("content differs (-want +got):\n%s", diff)

@@ -15,12 +15,12 @@ const (
 	protocolHTTPS = "HTTPS"
 )
 
-// ServiceEntry returns the object that makes the partner's TLS port known to the sidecars of the
-// namespace, under egress.MeshHost: the mesh never learns the partner's own name, so Istio mixes
-// this object with no other one. Its address is the sinkhole address, so that the sidecar
-// recognizes the app's own https calls, which go there. The endpoint carries a trailing dot: Envoy
-// then asks DNS for the partner's real address, and not /etc/hosts, which has the sinkhole address.
-// The app port is left out, since nothing but the VirtualService may lead plain HTTP anywhere.
+// ServiceEntry returns the object that adds the partner's TLS port to the sidecars of the
+// namespace, under egress.MeshHost. The mesh never learns the partner's own name, so Istio doesn't
+// merge this object with others. Its address is the sinkhole address, so that the sidecar
+// recognizes the app's own https calls, which go there. The endpoint has a trailing dot, so that
+// Envoy resolves the partner's real address with DNS and not with /etc/hosts, which has the
+// sinkhole address. The app port is left out, because only the VirtualService may route plain HTTP.
 func ServiceEntry(t egress.Target) *networkingv1.ServiceEntry {
 	serviceEntry := &networkingv1.ServiceEntry{
 		TypeMeta:   typeMeta(KindServiceEntry),
@@ -32,6 +32,8 @@ func ServiceEntry(t egress.Target) *networkingv1.ServiceEntry {
 	serviceEntry.Spec.Location = networking.ServiceEntry_MESH_EXTERNAL
 	serviceEntry.Spec.Resolution = networking.ServiceEntry_DNS
 	serviceEntry.Spec.Endpoints = []*networking.WorkloadEntry{{Address: t.Host + "."}}
-	serviceEntry.Spec.Ports = []*networking.ServicePort{{Number: portNumber(t.Port), Name: portNameHTTPS, Protocol: protocolHTTPS}}
+	serviceEntry.Spec.Ports = []*networking.ServicePort{
+		{Number: portNumber(t.Port), Name: portNameHTTPS, Protocol: protocolHTTPS},
+	}
 	return serviceEntry
 }

@@ -10,9 +10,9 @@ import (
 	utiljson "k8s.io/apimachinery/pkg/util/json"
 )
 
-// Unstructured returns obj as server-side apply sends it and as a person would have written it:
-// with apiVersion and kind, without status and creationTimestamp. It fails when obj carries no kind
-// or is none that JSON can express. obj is not changed and shares nothing with the result.
+// Unstructured converts obj for server-side apply and for manifests: with apiVersion and kind,
+// without status and creationTimestamp. It fails if obj has no kind or can't be encoded as JSON. It
+// doesn't change obj, and the result shares no memory with it.
 func Unstructured(obj runtime.Object) (*unstructured.Unstructured, error) {
 	kind := obj.GetObjectKind().GroupVersionKind()
 	if kind.Kind == "" || kind.Version == "" {
@@ -28,16 +28,16 @@ func Unstructured(obj runtime.Object) (*unstructured.Unstructured, error) {
 	}
 	delete(content, "status")
 	unstructured.RemoveNestedField(content, "metadata", "creationTimestamp")
-	if err := showZeros(content); err != nil {
+	if err := setZeroFields(content); err != nil {
 		return nil, fmt.Errorf("complete the %s: %w", kind.Kind, err)
 	}
 	return &unstructured.Unstructured{Object: content}, nil
 }
 
-// showZeros writes what JSON of protocol buffers leaves out as the zero value and a reader would
-// miss: the location of a ServiceEntry, and that a route has no retries. Server-side apply would
-// also leave them to whoever sets them otherwise.
-func showZeros(content map[string]any) error {
+// setZeroFields adds zero values that JSON of protocol buffers omits: the location of a ServiceEntry
+// and the retry attempts of a route. Readers would miss them, and server-side apply would leave
+// these fields to any other manager that sets them.
+func setZeroFields(content map[string]any) error {
 	switch content["kind"] {
 	case KindServiceEntry:
 		return showLocation(content)
@@ -75,12 +75,14 @@ func NewUnstructured(kind string) *unstructured.Unstructured {
 	return object
 }
 
-// Typed returns object as the type T, of Istio or of cert-manager. Fields that the type doesn't
-// know are left out.
+// Typed converts object to the type T of Istio or cert-manager. It drops fields that T doesn't
+// have.
 func Typed[T any](object *unstructured.Unstructured) (*T, error) {
 	data, err := json.Marshal(object.Object)
 	if err != nil {
-		return nil, fmt.Errorf("write the %s %s/%s as JSON: %w", object.GetKind(), object.GetNamespace(), object.GetName(), err)
+		return nil, fmt.Errorf(
+			"write the %s %s/%s as JSON: %w", object.GetKind(), object.GetNamespace(), object.GetName(), err,
+		)
 	}
 	converted := new(T)
 	if err := json.Unmarshal(data, converted); err != nil {

@@ -11,22 +11,23 @@ import (
 )
 
 const (
-	// routeName names the HTTP route; Envoy's access log shows it.
+	// routeName is the name of the HTTP route in Envoy's access log.
 	routeName = "mtls-egress"
-	// closedSubset is a subset that no DestinationRule has: Envoy closes connections to a cluster that
-	// it does not know.
+	// closedSubset is a subset that no DestinationRule has. Envoy closes connections to an unknown
+	// cluster.
 	closedSubset = "mtls-egress-closed"
-	// retryOn lists the failures after which a request was surely not executed: the connection was
-	// refused, the server refused the stream before processing it (RFC 9113 §8.7), or the connection
-	// was lost before the request was sent. Of Istio's own default, "unavailable", "cancelled" and
-	// "retriable-status-codes" are left out: they repeat a POST that the partner may have executed.
+	// retryOn lists the failures after which the server certainly did not process the request: the
+	// connection was refused, the server refused the stream before processing it (RFC 9113 §8.7), or
+	// the connection was lost before the request was sent. Istio's default also has "unavailable",
+	// "cancelled" and "retriable-status-codes". They could repeat a POST that the partner already
+	// processed.
 	// https://www.envoyproxy.io/docs/envoy/latest/configuration/http/http_filters/router_filter
 	retryOn = "connect-failure,refused-stream,reset-before-request"
 )
 
-// removedRequestHeaders are the headers that a sidecar adds and the partner need not see: they tell
-// of the mesh behind the call. Envoy's x-request-id stays, as it serves to find a call in the logs
-// of both sides.
+// removedRequestHeaders returns the headers that the sidecar adds and that would disclose details
+// of the mesh to the partner. Envoy's x-request-id stays, because it helps to find a call in the
+// logs of both sides.
 func removedRequestHeaders() []string {
 	return []string{
 		"x-envoy-attempt-count",
@@ -38,11 +39,11 @@ func removedRequestHeaders() []string {
 	}
 }
 
-// VirtualService returns the object that leads calls of the target's Pods to egress.MeshHost; it
-// alone knows the partner's own host. Plain HTTP calls go to the subset that speaks mutual TLS.
-// Since only the subset is named, a missing DestinationRule gives 503 (cluster_not_found) and not a
-// call without TLS. The app's own https calls go to the port itself, so that they are not wrapped
-// twice. Pods without the target's label don't match, so their calls go where they went before.
+// VirtualService returns the object that routes calls of the target's Pods to egress.MeshHost. Only
+// this object names the partner's own host. Plain HTTP calls go to the subset with mutual TLS. If
+// the DestinationRule is missing, the subset is unknown, and the call gets 503 (cluster_not_found)
+// instead of leaving without TLS. The app's own https calls go to the port itself, so that they are
+// not encrypted twice. Pods without the target's label don't match, so their calls are unaffected.
 func VirtualService(t egress.Target) *networkingv1.VirtualService {
 	virtualService := routing(t)
 	route := virtualService.Spec.Http[0]
@@ -56,11 +57,11 @@ func VirtualService(t egress.Target) *networkingv1.VirtualService {
 	return virtualService
 }
 
-// routing is the VirtualService of a target without the destinations of its routes.
+// routing returns the VirtualService of a target without the destinations of its routes.
 //
-// The TLS route matches the server name, also where it leads where the ServiceEntry alone would:
-// without a match by server name, the listener at the sinkhole address would pass on whatever an
-// app sends to the partner's port, plain HTTP among it.
+// The TLS route matches the server name even if it leads to the same place as the ServiceEntry
+// alone. Without that match, the listener on the sinkhole address would forward anything that an
+// app sends to the partner's port, including plain HTTP.
 func routing(t egress.Target) *networkingv1.VirtualService {
 	virtualService := &networkingv1.VirtualService{
 		TypeMeta:   typeMeta(KindVirtualService),
@@ -88,15 +89,16 @@ func destination(t egress.Target, subset string) *networking.Destination {
 	}
 }
 
-// virtualServiceHosts are the host in both of its forms, and the hosts of the ServiceEntry and the
-// listener. Envoy compares the Host header to the letter, and most C libraries look up a name with
-// a trailing dot in DNS and not in /etc/hosts, so without the second form such calls would leave in
-// plain text. Without the third, Istio would not apply the TLS route to the listener at the
-// sinkhole address, nor without the last the HTTP route.
+// virtualServiceHosts returns the host with and without a trailing dot, and the hosts of the
+// ServiceEntry and the listener. Envoy compares the Host header literally, and most C libraries
+// resolve a name with a trailing dot with DNS and not with /etc/hosts. Without the second form,
+// such calls would leave in plain text. The host of the ServiceEntry makes Istio apply the TLS
+// route to the listener on the sinkhole address, and the host of the listener does the same for the
+// HTTP route.
 //
-// For every app port but 80 the anchor's host is added. Istio applies a VirtualService to a port
-// other than 80 only if one of its hosts is a service with that port, and only the anchor has it.
-// See selectVirtualServices:
+// For every app port except 80, the anchor's host is added. Istio applies a VirtualService to a
+// port other than 80 only if one of its hosts is a service with that port, and only the anchor has
+// it. See selectVirtualServices:
 // https://github.com/istio/istio/blob/1.30.3/pilot/pkg/networking/core/httproute.go
 func virtualServiceHosts(t egress.Target) []string {
 	hosts := []string{t.Host, t.Host + ".", egress.MeshHost(t.Host)}
@@ -109,9 +111,8 @@ func virtualServiceHosts(t egress.Target) []string {
 	return append(hosts, egress.AnchorHost)
 }
 
-// retries is never nil: without it Istio retries by its own or the mesh's default, and the default
-// of the mesh may repeat a POST. With 0 attempts nothing else may be set, as Istio refuses the
-// object then.
+// retries never returns nil. With nil, Istio uses its own default or the mesh's default, which may
+// repeat a POST. With 0 attempts, nothing else may be set, or Istio rejects the object.
 func retries(attempts int32) *networking.HTTPRetry {
 	if attempts <= 0 {
 		return &networking.HTTPRetry{}
@@ -119,8 +120,8 @@ func retries(attempts int32) *networking.HTTPRetry {
 	return &networking.HTTPRetry{Attempts: attempts, RetryOn: retryOn}
 }
 
-// duration returns d in whole milliseconds, as Istio takes no fractions of them, or nil when
-// nothing is left.
+// duration returns d truncated to milliseconds, because Istio rejects fractions of them, or nil if
+// the result is 0.
 func duration(d time.Duration) *durationpb.Duration {
 	if d = d.Truncate(time.Millisecond); d > 0 {
 		return durationpb.New(d)

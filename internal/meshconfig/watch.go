@@ -1,4 +1,4 @@
-// Package meshconfig follows the ConfigMap that holds Istio's mesh configuration.
+// Package meshconfig watches the ConfigMap that contains Istio's mesh configuration.
 package meshconfig
 
 import (
@@ -22,16 +22,15 @@ import (
 	"mtls.egress/webhook/internal/mesh"
 )
 
-// readAgain is the pause after the ConfigMap could not be read or its watch broke off.
+// readAgain is the delay before a retry after reading or watching the ConfigMap failed.
 const readAgain = 5 * time.Second
 
-// errNotRead is the problem of a mesh configuration that was not read yet.
+// errNotRead is the problem before the first read.
 var errNotRead = errors.New("the mesh configuration has not been read yet")
 
-// Watch follows the one ConfigMap that holds the mesh configuration. It is not an informer of a
-// manager's cache: one that may not read the ConfigMap would keep that cache from ever being
-// filled. It is the store of its own reflector, which calls it for all that a list or the watch
-// brings, and keeps nothing else.
+// Watch watches the ConfigMap that contains the mesh configuration. It is not an informer of a
+// manager's cache: without permission to read the ConfigMap, that cache would never sync. It is the
+// store of its own reflector, and stores only the configuration.
 type Watch struct {
 	configMaps toolscache.ListerWatcher
 	log        logr.Logger
@@ -41,28 +40,30 @@ type Watch struct {
 	problem error
 }
 
-// New returns a watch of the ConfigMap of that name, which does nothing until Start.
+// New returns a watch of the ConfigMap with that name. It does nothing until Start.
 func New(config *rest.Config, name types.NamespacedName, log logr.Logger) (*Watch, error) {
 	clients, err := kubernetes.NewForConfig(config)
 	if err != nil {
 		return nil, fmt.Errorf("connect to the API server: %w", err)
 	}
-	// By field selector on the name, which is what RBAC's resourceNames allow.
+	// RBAC's resourceNames require a field selector on the name.
 	// https://kubernetes.io/docs/reference/access-authn-authz/rbac/#referring-to-resources
 	byName := fields.OneTermEqualSelector(metav1.ObjectNameField, name.Name)
 	return &Watch{
-		configMaps: toolscache.NewListWatchFromClient(clients.CoreV1().RESTClient(), string(corev1.ResourceConfigMaps), name.Namespace, byName),
-		log:        log.WithValues("configMap", name.String()),
-		problem:    errNotRead,
+		configMaps: toolscache.NewListWatchFromClient(
+			clients.CoreV1().RESTClient(), string(corev1.ResourceConfigMaps), name.Namespace, byName),
+		log:     log.WithValues("configMap", name.String()),
+		problem: errNotRead,
 	}, nil
 }
 
-// NeedLeaderElection is false: every replica answers admission requests.
+// NeedLeaderElection returns false, because every replica answers admission requests.
 func (w *Watch) NeedLeaderElection() bool { return false }
 
-// Start follows the ConfigMap until ctx ends.
+// Start watches the ConfigMap until ctx is done.
 func (w *Watch) Start(ctx context.Context) error {
-	reflector := toolscache.NewReflectorWithOptions(w.configMaps, &corev1.ConfigMap{}, w, toolscache.ReflectorOptions{Name: "mesh configuration"})
+	options := toolscache.ReflectorOptions{Name: "mesh configuration"}
+	reflector := toolscache.NewReflectorWithOptions(w.configMaps, &corev1.ConfigMap{}, w, options)
 	wait.UntilWithContext(ctx, func(ctx context.Context) {
 		if err := reflector.ListAndWatchWithContext(ctx); err != nil && ctx.Err() == nil {
 			w.fail(err)
@@ -71,14 +72,15 @@ func (w *Watch) Start(ctx context.Context) error {
 	return nil
 }
 
-// Config returns the mesh configuration as it was last read, and Istio's defaults before.
+// Config returns the last mesh configuration that was read, or Istio's defaults before the first
+// read.
 func (w *Watch) Config() mesh.Config {
 	w.mutex.Lock()
 	defer w.mutex.Unlock()
 	return w.config
 }
 
-// Problem returns why the mesh configuration can't be read now, nil if it can.
+// Problem returns the reason why the mesh configuration can't be read now, or nil if it can.
 func (w *Watch) Problem() error {
 	w.mutex.Lock()
 	defer w.mutex.Unlock()
@@ -94,7 +96,8 @@ func (w *Watch) Update(object any) error { return w.see(object) }
 // Delete is part of toolscache.ReflectorStore.
 func (w *Watch) Delete(any) error { return w.see(nil) }
 
-// Replace is part of toolscache.ReflectorStore: what a list has found, nothing or the ConfigMap.
+// Replace is part of toolscache.ReflectorStore. It gets the result of a list: nothing or the
+// ConfigMap.
 func (w *Watch) Replace(objects []any, _ string) error {
 	if len(objects) == 0 {
 		return w.see(nil)
@@ -105,7 +108,7 @@ func (w *Watch) Replace(objects []any, _ string) error {
 // Resync is part of toolscache.ReflectorStore.
 func (w *Watch) Resync() error { return nil }
 
-// see takes the ConfigMap as it is now, nil for none.
+// see processes the current ConfigMap, or nil if it doesn't exist.
 func (w *Watch) see(object any) error {
 	config, err := read(object)
 	if err != nil {
@@ -136,13 +139,15 @@ func read(object any) (mesh.Config, error) {
 	return mesh.ReadConfig(text)
 }
 
-// fail takes why the mesh configuration can't be read. What was last read holds.
+// fail records why the mesh configuration can't be read. The last one that was read stays in
+// effect.
 func (w *Watch) fail(err error) {
 	w.mutex.Lock()
 	news := w.problem == nil || w.problem.Error() != err.Error()
 	w.problem = err
 	w.mutex.Unlock()
 	if news {
-		w.log.Error(err, "Can't read the mesh configuration; what was last read holds. Name the right ConfigMap with --mesh-config")
+		w.log.Error(err, "Can't read the mesh configuration, so the last one that was read stays in effect. "+
+			"Set the ConfigMap with --mesh-config")
 	}
 }

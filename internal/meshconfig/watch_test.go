@@ -10,7 +10,10 @@ import (
 )
 
 func TestWhatWasLastReadHolds(t *testing.T) {
-	const dynamic, static = "outboundTrafficPolicy: {mode: ALLOW_ANY_DYNAMIC_DNS}", "outboundTrafficPolicy: {mode: ALLOW_ANY}"
+	const (
+		dynamic = "outboundTrafficPolicy: {mode: ALLOW_ANY_DYNAMIC_DNS}"
+		static  = "outboundTrafficPolicy: {mode: ALLOW_ANY}"
+	)
 	configMap := func(text string) *corev1.ConfigMap { return &corev1.ConfigMap{Data: map[string]string{"mesh": text}} }
 	type state struct {
 		dynamic bool
@@ -21,14 +24,34 @@ func TestWhatWasLastReadHolds(t *testing.T) {
 		do   func(*Watch) error
 		want state
 	}{
-		{"before it was read", func(*Watch) error { return nil }, state{false, "the mesh configuration has not been read yet"}},
-		{"a list without it", func(w *Watch) error { return w.Replace(nil, "") }, state{false, "the ConfigMap does not exist"}},
+		{
+			"before it was read",
+			func(*Watch) error { return nil },
+			state{false, "the mesh configuration has not been read yet"},
+		},
+		{
+			"a list without it",
+			func(w *Watch) error { return w.Replace(nil, "") },
+			state{false, "the ConfigMap does not exist"},
+		},
 		{"a list with it", func(w *Watch) error { return w.Replace([]any{configMap(dynamic)}, "") }, state{true, ""}},
-		{"without the key", func(w *Watch) error { return w.Update(&corev1.ConfigMap{}) }, state{true, "the ConfigMap has no key mesh"}},
+		{
+			"without the key",
+			func(w *Watch) error { return w.Update(&corev1.ConfigMap{}) },
+			state{true, "the ConfigMap has no key mesh"},
+		},
 		{"with another mode", func(w *Watch) error { return w.Update(configMap(static)) }, state{false, ""}},
 		{"with the mode again", func(w *Watch) error { return w.Add(configMap(dynamic)) }, state{true, ""}},
-		{"deleted", func(w *Watch) error { return w.Delete(configMap(dynamic)) }, state{true, "the ConfigMap does not exist"}},
-		{"a watch that breaks off", func(w *Watch) error { w.fail(errors.New("forbidden")); return nil }, state{true, "forbidden"}},
+		{
+			"deleted",
+			func(w *Watch) error { return w.Delete(configMap(dynamic)) },
+			state{true, "the ConfigMap does not exist"},
+		},
+		{
+			"a failed watch",
+			func(w *Watch) error { w.fail(errors.New("forbidden")); return nil },
+			state{true, "forbidden"},
+		},
 	}
 	watch, err := New(&rest.Config{}, struct{ Namespace, Name string }{"istio-system", "istio"}, logr.Discard())
 	if err != nil {

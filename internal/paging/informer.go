@@ -1,5 +1,5 @@
-// Package paging fills a cache with what an API server holds without ever holding all of it as it
-// comes.
+// Package paging fills a cache from an API server without ever holding all untransformed objects in
+// memory.
 package paging
 
 import (
@@ -16,28 +16,31 @@ import (
 	"k8s.io/client-go/tools/pager"
 )
 
-// pageSize is how many objects are asked for at a time, as many as kubectl asks for.
+// pageSize is the number of objects in a page, as in kubectl.
 const pageSize = 500
 
-// NewInformer returns an informer that applies its transform to each page of a list as the page
-// comes; it is for the option NewInformer of a cache.
+// NewInformer returns an informer that applies its transform to each page of a list when it
+// receives the page. It is meant for the option NewInformer of a cache.
 //
-// Where the API server streams a list (WatchList: by default Kubernetes 1.32, and 1.34 and newer),
-// client-go transforms one object after the other and nothing is listed. From other API servers it
-// asks for all objects in one answer and transforms them when it has them all, which takes the
-// memory of all of them, decoded, at once; that it asks for pages doesn't help, as it asks for any
-// version of the objects (resourceVersion 0), for which the API server ignores the limit.
-// NewInformer asks for the newest version, page by page.
+// If the API server streams lists (WatchList: by default Kubernetes 1.32, and 1.34 and newer),
+// client-go transforms one object after the other and lists nothing. From other API servers,
+// client-go reads all objects in one response and transforms them afterwards, so all decoded
+// objects are in memory at once. Its page size has no effect, because it requests any version of
+// the objects (resourceVersion 0), for which the API server ignores the limit. NewInformer requests
+// the newest version in pages.
 // https://kubernetes.io/docs/reference/using-api/api-concepts/#retrieving-large-results-sets-in-chunks
 //
-// The transform is applied once more to what it made, so it must leave that as it is.
-func NewInformer(from toolscache.ListerWatcher, example runtime.Object, resync time.Duration, indexers toolscache.Indexers) toolscache.SharedIndexInformer {
+// The transform is also applied to its own results, so it must be idempotent.
+func NewInformer(
+	from toolscache.ListerWatcher, example runtime.Object, resync time.Duration, indexers toolscache.Indexers,
+) toolscache.SharedIndexInformer {
 	pages := &pages{from: toolscache.ToListerWatcherWithContext(from)}
 	listWatch := &toolscache.ListWatch{ListWithContextFunc: pages.list, WatchFuncWithContext: pages.from.WatchWithContext}
-	return &informer{SharedIndexInformer: toolscache.NewSharedIndexInformer(listWatch, example, resync, indexers), pages: pages}
+	shared := toolscache.NewSharedIndexInformer(listWatch, example, resync, indexers)
+	return &informer{SharedIndexInformer: shared, pages: pages}
 }
 
-// informer tells pages of its transform.
+// informer passes its transform to pages.
 type informer struct {
 	toolscache.SharedIndexInformer
 
@@ -53,14 +56,14 @@ func (i *informer) SetTransform(transform toolscache.TransformFunc) error {
 	return nil
 }
 
-// pages reads lists. Its transform isn't set any more when the informer runs.
+// pages reads lists. Its transform must not be set after the informer starts.
 type pages struct {
 	from      toolscache.ListerWatcherWithContext
 	transform toolscache.TransformFunc
 }
 
-// list returns all objects, transformed. A list that takes so long that the API server forgets its
-// version fails, and the informer begins anew; the pager's own way out is to ask for all at once.
+// list returns all objects, transformed. If a list takes so long that its version expires, it
+// fails, and the informer starts again. The pager's own fallback is a list without pages.
 func (p *pages) list(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
 	options.ResourceVersion, options.ResourceVersionMatch = "", ""
 	reader := pager.ListPager{PageSize: pageSize, PageFn: p.page}
@@ -79,8 +82,8 @@ func (p *pages) page(ctx context.Context, options metav1.ListOptions) (runtime.O
 	}
 	kept := &internalversion.List{Items: make([]runtime.Object, 0, meta.LenList(page))}
 	kept.ResourceVersion, kept.Continue = metadata.GetResourceVersion(), metadata.GetContinue()
-	// With copies, as an object that the transform leaves as it is would otherwise keep its whole page
-	// in memory.
+	// Copies are necessary: otherwise an object that the transform returns unchanged would keep its
+	// whole page in memory.
 	err = meta.EachListItemWithAlloc(page, func(object runtime.Object) error {
 		transformed, err := p.transform(object)
 		if err != nil {
@@ -88,13 +91,13 @@ func (p *pages) page(ctx context.Context, options metav1.ListOptions) (runtime.O
 		}
 		item, ok := transformed.(runtime.Object)
 		if !ok {
-			return errors.New("a transform made something that is no object")
+			return errors.New("a transform returned something that is not an object")
 		}
 		kept.Items = append(kept.Items, item)
 		return nil
 	})
 	if err != nil {
-		return nil, fmt.Errorf("make the objects of a page small: %w", err)
+		return nil, fmt.Errorf("transform the objects of a page: %w", err)
 	}
 	return kept, nil
 }

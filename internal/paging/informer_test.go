@@ -23,14 +23,14 @@ import (
 	"mtls.egress/webhook/internal/paging"
 )
 
-// total is how many Pods the server has, so that the last page isn't full.
+// total is the number of Pods of the server. The last page isn't full.
 const total = 1201
 
-// server answers as an API server without WatchList. It keeps what happened.
+// server behaves like an API server without WatchList, and records what happened.
 type server struct {
 	mutex    sync.Mutex
 	happened []string
-	// expire makes the API server forget the version of the first list after its first page.
+	// expire makes the version of the first list expire after its first page.
 	expire bool
 	watch  *watch.FakeWatcher
 }
@@ -69,7 +69,8 @@ func (s *server) list(_ context.Context, options metav1.ListOptions) (runtime.Ob
 	return list, nil
 }
 
-// small leaves of a Pod its name, and notes of the first and the last of each page when that was.
+// small is a transform that keeps only the metadata of a Pod. It records the calls for the first
+// and the last Pod of each page.
 func (s *server) small(object any) (any, error) {
 	pod := object.(*corev1.Pod)
 	if pod.Spec.NodeName == "" {
@@ -82,7 +83,7 @@ func (s *server) small(object any) (any, error) {
 	return &corev1.Pod{ObjectMeta: pod.ObjectMeta}, nil
 }
 
-// informer runs one on the server until the test ends, and returns it when it has all Pods.
+// informer runs an informer until the test ends, and returns it when it has all Pods.
 func (s *server) informer(t *testing.T, transform toolscache.TransformFunc) toolscache.SharedIndexInformer {
 	t.Helper()
 	clientfeaturestesting.SetFeatureDuringTest(t, clientfeatures.WatchListClient, false)
@@ -102,7 +103,7 @@ func (s *server) informer(t *testing.T, transform toolscache.TransformFunc) tool
 	go func() { defer close(ended); informer.RunWithContext(ctx) }()
 	t.Cleanup(func() { cancel(); <-ended })
 	if !toolscache.WaitForCacheSync(ctx.Done(), informer.HasSynced) {
-		t.Fatal("the informer doesn't get all Pods")
+		t.Fatal("the informer did not sync")
 	}
 	return informer
 }
@@ -110,7 +111,10 @@ func (s *server) informer(t *testing.T, transform toolscache.TransformFunc) tool
 func TestEachPageIsMadeSmallBeforeTheNextIsAskedFor(t *testing.T) {
 	s := &server{}
 	informer := s.informer(t, s.small)
-	s.watch.Add(&corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "late", ResourceVersion: "8"}, Spec: corev1.PodSpec{NodeName: "node"}})
+	s.watch.Add(&corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "late", ResourceVersion: "8"},
+		Spec:       corev1.PodSpec{NodeName: "node"},
+	})
 	await(t, "the Pod that came later", func() bool { return len(informer.GetStore().ListKeys()) == total+1 })
 	want := []string{
 		`list version="" limit=500 from=""`, "made small: app-0", "made small: app-499",
@@ -164,7 +168,7 @@ func await(t *testing.T, what string, there func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(time.Minute); !there(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("%s isn't there", what)
+			t.Fatalf("timed out waiting for %s", what)
 		}
 	}
 }

@@ -12,13 +12,13 @@ import (
 	"mtls.egress/webhook/internal/mesh"
 )
 
-// maxAnchorOwners bounds the owner references of an anchor: an object with thousands of them is
-// more than etcd stores. One owner that exists keeps the anchor from being collected as garbage,
-// and the controller writes it again if it is.
+// maxAnchorOwners limits the owner references of an anchor, because etcd rejects an object with
+// thousands of them. One existing owner is enough to protect the anchor from garbage collection.
+// The controller writes a collected anchor again.
 const maxAnchorOwners = 16
 
-// Anchor returns the anchor of a namespace with the app ports of its targets, and some of its
-// EgressTargets, members, as owners. present is the anchor in the cluster, nil without one.
+// Anchor returns the anchor of a namespace. It carries the app ports of the namespace's targets,
+// and some of members as owners. present is the anchor in the cluster, or nil.
 func Anchor(
 	namespace string, appPorts []int32, members []v1alpha1.EgressTarget, present metav1.Object,
 ) *networkingv1.ServiceEntry {
@@ -27,8 +27,8 @@ func Anchor(
 	return anchor
 }
 
-// anchorOwners returns the owners of an anchor among members: those that it has, and if it has
-// none, the first by name. So a target that comes costs a write of the anchor only for a new port.
+// anchorOwners returns the members that already own the anchor or, if none does, the first members
+// by name. A new target therefore causes a write of the anchor only if it adds a port.
 func anchorOwners(members []v1alpha1.EgressTarget, present metav1.Object) []metav1.OwnerReference {
 	members = slices.Clone(members)
 	slices.SortFunc(members, func(a, b v1alpha1.EgressTarget) int { return strings.Compare(a.Name, b.Name) })
@@ -51,11 +51,14 @@ func ownsAnchor(egressTarget *v1alpha1.EgressTarget, present metav1.Object) bool
 	return present != nil && mesh.OwnedBy(egressTarget, present)
 }
 
-// AnchorMembers returns the EgressTargets whose app ports the anchor has to carry: own, unless it
-// is nil, the siblings that own the present anchor, and those with our finalizer, which are
-// programmed in a moment. So many that come at once cost a namespace one write of its anchor and
-// not one each. An EgressTarget that was never reconciled is left out, as each port more is one on
-// which the sidecars of the whole namespace expect HTTP.
+// AnchorMembers returns the EgressTargets whose app ports the anchor must carry:
+//   - own, unless it is nil,
+//   - the siblings that own the present anchor,
+//   - the siblings with our finalizer, which the controller is about to program.
+//
+// The last group lets many new targets of a namespace share one write of the anchor. An
+// EgressTarget that was never reconciled is left out: on each additional port, all sidecars of the
+// namespace expect HTTP.
 func AnchorMembers(
 	own *v1alpha1.EgressTarget, siblings []v1alpha1.EgressTarget, present metav1.Object,
 ) []v1alpha1.EgressTarget {

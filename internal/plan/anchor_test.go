@@ -20,10 +20,14 @@ func TestAnchorMembers(t *testing.T) {
 	egressTarget := func(name string) v1alpha1.EgressTarget {
 		return v1alpha1.EgressTarget{ObjectMeta: metav1.ObjectMeta{Name: name, UID: types.UID(name)}}
 	}
-	own, member, held, stranger := egressTarget("own"), egressTarget("member"), egressTarget("held"), egressTarget("stranger")
+	own, member := egressTarget("own"), egressTarget("member")
+	held, stranger := egressTarget("held"), egressTarget("stranger")
 	held.Finalizers = []string{egress.Finalizer}
 	present := mesh.NewUnstructured(mesh.KindServiceEntry)
-	present.SetOwnerReferences([]metav1.OwnerReference{mesh.OwnerReference(&member, false), mesh.OwnerReference(&v1alpha1.EgressTarget{ObjectMeta: metav1.ObjectMeta{Name: "gone", UID: "gone"}}, false)})
+	present.SetOwnerReferences([]metav1.OwnerReference{
+		mesh.OwnerReference(&member, false),
+		mesh.OwnerReference(&v1alpha1.EgressTarget{ObjectMeta: metav1.ObjectMeta{Name: "gone", UID: "gone"}}, false),
+	})
 
 	names := func(members []v1alpha1.EgressTarget) []string {
 		var names []string
@@ -37,7 +41,7 @@ func TestAnchorMembers(t *testing.T) {
 		t.Errorf("when own is programmed (-want +got):\n%s", diff)
 	}
 	if diff := cmp.Diff([]string{"member", "held"}, names(AnchorMembers(nil, siblings, present))); diff != "" {
-		t.Errorf("when own goes (-want +got):\n%s", diff)
+		t.Errorf("when own is deleted (-want +got):\n%s", diff)
 	}
 	if diff := cmp.Diff([]string{"own", "held"}, names(AnchorMembers(&own, siblings, nil))); diff != "" {
 		t.Errorf("without an anchor (-want +got):\n%s", diff)
@@ -45,7 +49,9 @@ func TestAnchorMembers(t *testing.T) {
 }
 
 func TestAnAnchorIsTheSameWhateverTheOrder(t *testing.T) {
-	a := v1alpha1.EgressTarget{ObjectMeta: metav1.ObjectMeta{Name: "a.com", UID: "a"}, Spec: v1alpha1.EgressTargetSpec{AppPort: 8080}}
+	a := v1alpha1.EgressTarget{
+		ObjectMeta: metav1.ObjectMeta{Name: "a.com", UID: "a"}, Spec: v1alpha1.EgressTargetSpec{AppPort: 8080},
+	}
 	b := v1alpha1.EgressTarget{ObjectMeta: metav1.ObjectMeta{Name: "b.com", UID: "b"}}
 	forward := Anchor("project", []int32{8080, 80}, []v1alpha1.EgressTarget{a, b}, nil)
 	backward := Anchor("project", []int32{80, 8080}, []v1alpha1.EgressTarget{b, a}, nil)
@@ -58,8 +64,8 @@ func TestAnAnchorIsTheSameWhateverTheOrder(t *testing.T) {
 	}
 }
 
-// An object of thousands of owner references is more than etcd stores, and each new owner is a
-// write of the anchor.
+// etcd rejects an object with thousands of owner references, and each new owner costs a write of
+// the anchor.
 func TestAnAnchorHasFewOwnersAndKeepsThem(t *testing.T) {
 	var members []v1alpha1.EgressTarget
 	for n := range 3000 {
@@ -80,10 +86,16 @@ func TestAnAnchorHasFewOwnersAndKeepsThem(t *testing.T) {
 		present metav1.Object
 		want    []string
 	}{
-		"the first by name": {members[10:], nil, strings.Fields("0010 0011 0012 0013 0014 0015 0016 0017 0018 0019 0020 0021 0022 0023 0024 0025")},
-		"those that own it already stay, and nobody joins them": {members, present, strings.Fields("2990 2991 2992 2993 2994 2995 2996 2997 2998 2999")},
-		"those that are gone are taken out":                     {members[:2992], present, strings.Fields("2990 2991")},
-		"others come in place of the last": {members[:2990], present,
+		"the first by name": {
+			members[10:],
+			nil,
+			strings.Fields("0010 0011 0012 0013 0014 0015 0016 0017 0018 0019 0020 0021 0022 0023 0024 0025"),
+		},
+		"existing owners stay, and no owner is added": {
+			members, present, strings.Fields("2990 2991 2992 2993 2994 2995 2996 2997 2998 2999"),
+		},
+		"deleted owners are removed": {members[:2992], present, strings.Fields("2990 2991")},
+		"new owners replace the last one": {members[:2990], present,
 			strings.Fields("0000 0001 0002 0003 0004 0005 0006 0007 0008 0009 0010 0011 0012 0013 0014 0015")},
 	}
 	for name, test := range tests {

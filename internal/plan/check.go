@@ -12,37 +12,36 @@ import (
 	"mtls.egress/webhook/internal/egress"
 )
 
-// CredentialCheck is what is known of one credential.
+// CredentialCheck is the result of checking one credential.
 type CredentialCheck struct {
 	SecretName string
-	// Pods is how many present it.
+	// Pods is the number of Pods that present the credential.
 	Pods int32
-	// Layout is the zero value if it could not be found out.
+	// Layout is the zero value if it is unknown.
 	Layout egress.Layout
-	// Credential is nil if the certificate was not or could not be read.
+	// Credential is nil if the certificate was not read or could not be parsed.
 	Credential *credential.Credential
-	// Reason and Message say why it can't be used; empty if it can.
+	// Reason and Message explain why the credential can't be used. Empty for a usable credential.
 	Reason, Message string
-	// Err is what the content of the Secret is refused with; nil if that is not the reason.
+	// Err is the validation error of the Secret's content, or nil if the content is not the problem.
 	Err error
 
-	// longestWarning bounds how long before its end the certificate is warned of.
+	// longestWarning caps the warning periods of the certificate.
 	longestWarning time.Duration
-	// endsWithin is the shortest warning period within which the certificate ends, 0 while it is far
-	// from that.
+	// endsWithin is the shortest warning period that has begun for the certificate, or 0.
 	endsWithin time.Duration
 }
 
 // Usable reports whether Pods can call with the credential.
 func (c CredentialCheck) Usable() bool { return c.Reason == "" }
 
-// AssumedCredential is for a Secret that nobody has to look at: it is taken to have the keys that t
-// expects, and to be valid.
+// AssumedCredential returns the check of a Secret that isn't read. It assumes a valid certificate
+// under the keys that t expects.
 func AssumedCredential(t egress.Target, secretName string, pods int32) CredentialCheck {
 	return CredentialCheck{SecretName: secretName, Pods: pods, Layout: credential.ExpectedLayout(t)}
 }
 
-// usable returns the credentials that can be used, without those that are assumed.
+// usable returns the credentials that can be used, without the assumed ones.
 func usable(checks []CredentialCheck) []*credential.Credential {
 	var found []*credential.Credential
 	for _, c := range checks {
@@ -53,29 +52,32 @@ func usable(checks []CredentialCheck) []*credential.Credential {
 	return found
 }
 
-// The reasons of a credential that could not be read; all others are credential.Reasons.
+// The reasons for a credential that could not be read. All other reasons are credential.Reasons.
 const (
 	reasonSecretMissing    = "SecretMissing"
 	reasonConfigMapMissing = "ConfigMapMissing"
 	reasonReadFailed       = "ReadFailed"
 )
 
-// Unreadable is for a credential whose Secret or ConfigMap the API server did not answer with.
+// Unreadable returns the check of a credential whose Secret or ConfigMap could not be read from the
+// API server.
 func Unreadable(secretName string, pods int32, err error) CredentialCheck {
 	return CredentialCheck{SecretName: secretName, Pods: pods, Reason: reasonReadFailed, Message: err.Error()}
 }
 
 // CheckCredential reports whether the Secret can be used as the credential of t at the time now.
 // secret is nil if it doesn't exist.
-func CheckCredential(t egress.Target, secretName string, pods int32, secret *corev1.Secret, now time.Time) CredentialCheck {
+func CheckCredential(
+	t egress.Target, secretName string, pods int32, secret *corev1.Secret, now time.Time,
+) CredentialCheck {
 	c := CredentialCheck{SecretName: secretName, Pods: pods}
 	if secret == nil {
 		c.Reason = reasonSecretMissing
 		c.Message = fmt.Sprintf("the Secret %s doesn't exist in the namespace %s; create it with: %s",
 			secretName, t.Namespace, createCommand(t, secretName))
 		if t.Issuer != nil && secretName == t.SecretName {
-			c.Message = fmt.Sprintf("the Secret %s doesn't exist yet in the namespace %s; cert-manager is asked to issue it, "+
-				"see the condition CertificateIssued", secretName, t.Namespace)
+			c.Message = fmt.Sprintf("the Secret %s doesn't exist yet in the namespace %s; "+
+				"waiting for cert-manager to issue it, see the condition CertificateIssued", secretName, t.Namespace)
 		}
 		return c
 	}
@@ -89,9 +91,9 @@ func CheckCredential(t egress.Target, secretName string, pods int32, secret *cor
 	return c
 }
 
-// WithServerCA adds what is wrong with the ConfigMap that has the CA of t's server; nil is one that
-// doesn't exist. Without the CA no credential can be used, and what is wrong with the credential
-// itself goes before.
+// WithServerCA adds the check of the ConfigMap that holds the CA of t's server. configMap is nil if
+// it doesn't exist. Without the CA, no credential can be used. A problem with the credential itself
+// takes precedence.
 func (c CredentialCheck) WithServerCA(t egress.Target, configMap *corev1.ConfigMap, now time.Time) CredentialCheck {
 	if !c.Usable() {
 		return c
@@ -99,9 +101,11 @@ func (c CredentialCheck) WithServerCA(t egress.Target, configMap *corev1.ConfigM
 	source := t.ServerCA.ConfigMap
 	if configMap == nil {
 		c.Reason = reasonConfigMapMissing
-		c.Message = fmt.Sprintf("the ConfigMap %s, which has the CA of the server, doesn't exist in the namespace %s; create it "+
-			"with: kubectl create configmap %s -n %s --from-file=%s=server-ca.crt",
-			source.Name, t.Namespace, source.Name, t.Namespace, source.Key)
+		c.Message = fmt.Sprintf(
+			"the ConfigMap %s, which holds the server's CA, doesn't exist in the namespace %s; create it "+
+				"with: kubectl create configmap %s -n %s --from-file=%s=server-ca.crt",
+			source.Name, t.Namespace, source.Name, t.Namespace, source.Key,
+		)
 		return c
 	}
 	if err := credential.CheckConfigMap(configMap, source.Key, now); err != nil {
@@ -110,7 +114,7 @@ func (c CredentialCheck) WithServerCA(t egress.Target, configMap *corev1.ConfigM
 	return c
 }
 
-// refusal is the reason and the message for an object that can't be used.
+// refusal returns the reason and the message for an object that can't be used.
 func refusal(object string, err error) (reason, message string) {
 	reason = "Unusable"
 	if refused, ok := errors.AsType[*credential.RefusedError](err); ok {
@@ -119,12 +123,15 @@ func refusal(object string, err error) (reason, message string) {
 	return reason, fmt.Sprintf("the %s can't be used: %s", object, err)
 }
 
-// createCommand is the command that makes the Secret, with the keys that t expects in it.
+// createCommand returns the kubectl command that creates the Secret with the keys that t expects.
 func createCommand(t egress.Target, secretName string) string {
 	layout := credential.ExpectedLayout(t)
 	files := []string{layout.Certificate + "=client.crt", layout.PrivateKey + "=client.key"}
 	if layout.ServerCA != "" {
 		files = append(files, layout.ServerCA+"=server-ca.crt")
 	}
-	return fmt.Sprintf("kubectl create secret generic %s -n %s --from-file=%s", secretName, t.Namespace, strings.Join(files, " --from-file="))
+	return fmt.Sprintf(
+		"kubectl create secret generic %s -n %s --from-file=%s",
+		secretName, t.Namespace, strings.Join(files, " --from-file="),
+	)
 }

@@ -15,12 +15,17 @@ func TestCreateCommand(t *testing.T) {
 		change func(*egress.Target)
 		want   string
 	}{
-		"the first layout": {func(*egress.Target) {}, start + "cert=client.crt --from-file=key=client.key --from-file=cacert=server-ca.crt"},
-		"keys of its own": {func(t *egress.Target) {
+		"the first layout": {
+			func(*egress.Target) {},
+			start + "cert=client.crt --from-file=key=client.key --from-file=cacert=server-ca.crt",
+		},
+		"custom keys": {func(t *egress.Target) {
 			t.Keys = &v1alpha1.CredentialKeys{Certificate: "c", PrivateKey: "k"}
 			t.ServerCA.SecretKey = "ca"
 		}, start + "c=client.crt --from-file=k=client.key --from-file=ca=server-ca.crt"},
-		"a CA from elsewhere": {func(t *egress.Target) { t.ServerCA.System = true }, start + "cert=client.crt --from-file=key=client.key"},
+		"a CA from elsewhere": {
+			func(t *egress.Target) { t.ServerCA.System = true }, start + "cert=client.crt --from-file=key=client.key",
+		},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

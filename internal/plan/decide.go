@@ -24,8 +24,8 @@ const (
 	reasonPlaintextPossible = "PlaintextPossible"
 	reasonSinkholeCollision = "SinkholeCollision"
 	reasonIstioMissing      = "IstioMissing"
-	// ReasonCredentialInvalid and ReasonNotAllowed are those of a condition Verified too, where no
-	// handshake is made.
+	// ReasonCredentialInvalid and ReasonNotAllowed are also reasons of the condition Verified, if the
+	// controller makes no handshake.
 	ReasonCredentialInvalid = "CredentialInvalid"
 	ReasonNotAllowed        = "NotAllowed"
 )
@@ -37,28 +37,28 @@ const (
 	reasonPodsUpToDate       = "PodsUpToDate"
 )
 
-// Plan is what becomes of a target.
+// Plan is the decision about one target.
 type Plan struct {
-	// Target is what is programmed. It differs from what the EgressTarget asks for where that can't be
-	// had now.
+	// Target is the target to program. It differs from the EgressTarget where that can't be programmed
+	// now.
 	Target egress.Target
-	// Layout is empty if nobody knows one, which happens in a closed plan only.
+	// Layout is empty if it is unknown, which only happens in a closed plan.
 	Layout egress.Layout
 	// Closed reports whether to write mesh.Closed in place of mesh.Objects: calls fail in the sidecar.
 	Closed bool
-	// Blocked reports whether nothing can be written, as the API server doesn't serve the kinds of
-	// Istio.
+	// Blocked reports whether nothing can be written because the API server doesn't serve Istio's
+	// kinds.
 	Blocked bool
-	// Programmed is what that condition says once the objects are as planned.
+	// Programmed is the condition Programmed once the objects are in sync.
 	Programmed Condition
-	// Conflicts are the objects of others that stand in the way.
+	// Conflicts are the conflicting objects that this controller does not own.
 	Conflicts []mesh.Conflict
 
 	facts    Facts
 	outdated Condition
 }
 
-// Decide returns what becomes of a target.
+// Decide returns the plan for a target.
 func Decide(facts Facts) Plan {
 	egressTarget := facts.EgressTarget
 	asked := egress.FromEgressTarget(egressTarget.Namespace, egressTarget.Name, egressTarget).Among(facts.Siblings)
@@ -68,7 +68,7 @@ func Decide(facts Facts) Plan {
 			facts.Credentials[i].endsWithin = facts.Warnings.within(c, facts.Now)
 		}
 	}
-	p := undisturbed(asked, facts)
+	p := withoutConflicts(asked, facts)
 	p.Conflicts = mesh.Conflicts(asked, facts.Others)
 	p = p.closedBy(p.Conflicts).closedFor(caughtHosts(asked, facts.Siblings))
 	if facts.Policy != nil {
@@ -78,8 +78,8 @@ func Decide(facts Facts) Plan {
 	return p.blockedBy(facts.MissingKinds)
 }
 
-// blockedBy is the plan where the API server doesn't serve kinds of Istio: no sidecar knows the
-// target, so calls fail.
+// blockedBy returns the plan for an API server that doesn't serve the missing kinds. No sidecar
+// knows the target then, so calls fail.
 func (p Plan) blockedBy(missing []string) Plan {
 	if len(missing) == 0 {
 		return p
@@ -90,7 +90,7 @@ func (p Plan) blockedBy(missing []string) Plan {
 	return p
 }
 
-// Objects returns the objects to write, in their order, without the anchor of the namespace.
+// Objects returns the objects to write, in order, without the anchor of the namespace.
 func (p Plan) Objects() []mesh.Object {
 	if p.Blocked {
 		return nil
@@ -101,8 +101,8 @@ func (p Plan) Objects() []mesh.Object {
 	return mesh.Objects(p.Target, p.Layout)
 }
 
-// undisturbed is the plan for a target that nobody else interferes with.
-func undisturbed(asked egress.Target, facts Facts) Plan {
+// withoutConflicts returns the plan for a target without conflicts and without a policy.
+func withoutConflicts(asked egress.Target, facts Facts) Plan {
 	var standing Standing
 	if facts.Standing != nil {
 		standing = *facts.Standing
@@ -111,46 +111,45 @@ func undisturbed(asked egress.Target, facts Facts) Plan {
 	p := Plan{Target: asked, Layout: layout, facts: facts, outdated: outdated(asked, facts.Demands)}
 	switch {
 	case !found && facts.Standing == nil:
-		// Not left unprogrammed: the calls of programs that don't ask /etc/hosts, and so don't see the
-		// sinkhole, would leave in plain text, and all others would wait for a time-out.
+		// An unprogrammed target is worse than a closed one. Programs that don't read /etc/hosts don't
+		// see the sinkhole, so their calls would leave in plain text. All other calls would time out.
 		p.Closed = true
-		p.Programmed = False(ReasonCredentialInvalid, "the target is closed, calls that come to its route fail with 503 in the sidecar, "+
-			"until there is a credential that can be used; see the condition CredentialValid")
+		p.Programmed = False(ReasonCredentialInvalid, "the target is closed, and calls on its route get 503 from the "+
+			"sidecar until a credential is usable; see the condition CredentialValid")
 		return p
 	case !found:
 		p.Layout, p.Target.ServerCA = standing.Layout, standing.ServerCA
 		p.Programmed = True(reasonLastGoodKept,
-			"no credential can be used now; the objects stay as they were programmed with the last one that could")
+			"no credential is usable now; the objects still use the last usable one")
 	default:
 		p.Programmed = True(reasonProgrammed,
 			"the anchor, listener, VirtualService, DestinationRule and ServiceEntry are in sync")
 	}
-	return p.withComplaints()
+	return p.withPodProblems()
 }
 
-// withComplaints adds what Pods lack of what was asked. A CA that Pods don't mount isn't programmed
-// under those that work.
-func (p Plan) withComplaints() Plan {
+// withPodProblems adds the problems of Pods that are outdated or request another port. While some
+// Pods don't mount a new CA, the previous one stays programmed, so that working Pods keep working.
+func (p Plan) withPodProblems() Plan {
 	if p.outdated.isTrue() && p.Programmed.Reason != reasonLastGoodKept {
 		p.Programmed = False(reasonPodsOutdated, p.outdated.Message)
 		if standing := p.facts.Standing; p.outdated.Reason == reasonServerCANotMounted && standing != nil {
 			p.Target.ServerCA, p.Layout.ServerCA = standing.ServerCA, standing.Layout.ServerCA
-			p.Programmed.Message += "; until then the CA before it stays programmed for all Pods"
+			p.Programmed.Message += "; until then the previous CA stays programmed for all Pods"
 		}
 		return p
 	}
 	names := podsWithout(p.facts.Demands, func(d Demand) bool { return d.Port == 0 || d.Port == p.Target.Port })
 	if len(names) > 0 {
 		p.Programmed = False(reasonPortsDiffer, fmt.Sprintf(
-			"%s asked for another port than %d; write %s:%d or %s alone in their annotation %s, or change spec.port here, "+
-				"which moves every workload of the namespace that calls the host",
-			some(names), p.Target.Port, p.Target.Host, p.Target.Port, p.Target.Host, egress.AnnotationTarget))
+			"%s: the annotation %s names a port other than %d; write %s:%d or %s there, or change spec.port here, "+
+				"which applies to every workload of the namespace that calls the host",
+			some(names), egress.AnnotationTarget, p.Target.Port, p.Target.Host, p.Target.Port, p.Target.Host))
 	}
 	return p
 }
 
-// closedBy closes the plan when calls could leave without mutual TLS, whatever else is to be said
-// of the target.
+// closedBy closes the plan if a conflict could let calls leave without mutual TLS.
 func (p Plan) closedBy(conflicts []mesh.Conflict) Plan {
 	var leaking []string
 	for _, conflict := range conflicts {
@@ -163,25 +162,26 @@ func (p Plan) closedBy(conflicts []mesh.Conflict) Plan {
 	}
 	p.Closed = true
 	p.Programmed = False(reasonPlaintextPossible, fmt.Sprintf(
-		"the target is closed and calls fail with 503 in the sidecar, because of the %s; the condition Conflicted says what to change",
+		"the target is closed, and calls get 503 from the sidecar, because of the %s; "+
+			"see the condition Conflicted",
 		strings.Join(leaking, ", the ")))
 	return p
 }
 
-// closedUnless closes the plan when the namespace may not reach the host: its Pods may have been
-// there before that was so, or came past admission.
+// closedUnless closes the plan if the namespace may not reach the host. Pods can exist
+// nevertheless: they are older than the policy, or they bypassed admission.
 func (p Plan) closedUnless(decision policy.Decision) Plan {
 	if decision.Allowed {
 		return p
 	}
 	p.Closed = true
-	p.Programmed = False(ReasonNotAllowed, "the target is closed, calls that come to its route fail with 503 in the sidecar: "+
+	p.Programmed = False(ReasonNotAllowed, "the target is closed, and calls on its route get 503 from the sidecar: "+
 		decision.Explain(p.Target.Namespace, p.Target.Host))
 	return p
 }
 
 // closedFor closes the plan if its ServiceEntry would catch plain calls to these hosts, whichever
-// target came first: the calls would leave without TLS, and closing the other target would not stop
+// target is older. The calls would leave without TLS, and closing the other target would not stop
 // them.
 func (p Plan) closedFor(hosts []string) Plan {
 	if len(hosts) == 0 {
@@ -189,13 +189,14 @@ func (p Plan) closedFor(hosts []string) Plan {
 	}
 	p.Closed = true
 	p.Programmed = False(reasonSinkholeCollision, fmt.Sprintf(
-		"the target is closed: it has the same sinkhole address %s as %s, and its TLS port %d is the port that apps call there, "+
-			"so plain calls could go to it; change spec.port here or spec.appPort there, or call one of the two from another namespace",
+		"the target is closed: it has the same sinkhole address %s as %s, and its TLS port %d is the app port there, "+
+			"so plain calls could reach it; change spec.port here or spec.appPort there, "+
+			"or call one of the two from another namespace",
 		p.Target.Address(), strings.Join(hosts, ", "), p.Target.Port))
 	return p
 }
 
-// caughtHosts returns the hosts of siblings whose plain calls would go to t: see
+// caughtHosts returns the hosts of siblings whose plain calls would go to t. See
 // egress.Target.Catches.
 func caughtHosts(t egress.Target, siblings []egress.Target) []string {
 	var hosts []string
@@ -208,8 +209,8 @@ func caughtHosts(t egress.Target, siblings []egress.Target) []string {
 	return hosts
 }
 
-// outdated reports whether Pods started with something else than t asks for now and so have to be
-// restarted: volumes of a running Pod can't be changed.
+// outdated returns the condition PodsOutdated. It is true if Pods mount another Secret or ConfigMap
+// than t names now. They must restart, because the volumes of a running Pod can't change.
 func outdated(t egress.Target, demands []Demand) Condition {
 	withoutCA := podsWithout(demands, func(d Demand) bool {
 		return t.ServerCA.ConfigMap.Name == "" || d.CAConfigMap == t.ServerCA.ConfigMap.Name
@@ -220,7 +221,7 @@ func outdated(t egress.Target, demands []Demand) Condition {
 	if len(withoutSecret) > 0 {
 		reason = reasonSecretNotMounted
 		messages = append(messages, some(withoutSecret)+
-			" started with another Secret than the one that is asked for now; restart the Pods to use it")
+			" started with a Secret other than the one requested now; restart the Pods to use the new one")
 	}
 	if len(withoutCA) > 0 {
 		reason = reasonServerCANotMounted
@@ -233,7 +234,7 @@ func outdated(t egress.Target, demands []Demand) Condition {
 	return True(reason, strings.Join(messages, "; "))
 }
 
-// podsWithout returns the names of the Pods that ask for the host and don't satisfy fine, in order.
+// podsWithout returns the sorted names of the Pods that ask for the host and don't satisfy fine.
 func podsWithout(demands []Demand, fine func(Demand) bool) []string {
 	var names []string
 	for _, d := range demands {
@@ -245,7 +246,7 @@ func podsWithout(demands []Demand, fine func(Demand) bool) []string {
 	return names
 }
 
-// some names the first Pods of many, in words that stand at the start of a sentence.
+// some lists the first Pods of names, as the start of a sentence.
 func some(names []string) string {
 	const shown = 3
 	switch {
@@ -258,7 +259,7 @@ func some(names []string) string {
 	}
 }
 
-// Complaints are what keeps the target from working as it was asked for, beside the Conflicts.
+// Complaints returns the problems that keep the target from working, without the Conflicts.
 func (p Plan) Complaints() []string {
 	var complaints []string
 	for _, c := range []Condition{credentialValid(p.facts.Credentials), p.Programmed} {
@@ -269,25 +270,26 @@ func (p Plan) Complaints() []string {
 	return complaints
 }
 
-// Written is what came of writing a plan's objects.
+// Written is the result of writing a plan's objects.
 type Written struct {
-	// Taken are the objects whose names objects of other owners have.
+	// Taken lists the generated objects whose names are taken by objects of other owners.
 	Taken []string
 	Err   error
 }
 
-// outcome is what the condition Programmed says after the attempt to write the plan.
+// outcome returns the condition Programmed after the attempt to write the plan.
 func (p Plan) outcome(written Written) Condition {
 	switch {
 	case written.Err != nil:
 		return False(v1alpha1.ReasonWriteFailed, written.Err.Error())
 	case len(written.Taken) > 0:
 		return False(v1alpha1.ReasonNameTaken, fmt.Sprintf(
-			"an object of another owner has the name that one of ours needs: %s; see the condition Conflicted",
+			"an object that this controller does not own has the name of a generated object: %s; see the condition Conflicted",
 			strings.Join(written.Taken, ", ")))
 	case !p.facts.EgressTarget.DeletionTimestamp.IsZero() && p.Programmed.isTrue():
 		return True(reasonDeletionPending, fmt.Sprintf(
-			"this EgressTarget is deleted; its objects stay until no Pod calls the host any more (now %d)", len(p.facts.Demands)))
+			"this EgressTarget is being deleted; its objects stay until no Pod calls the host (Pods now: %d)",
+			len(p.facts.Demands)))
 	}
 	return p.Programmed
 }

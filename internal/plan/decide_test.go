@@ -41,14 +41,34 @@ func TestChooseLayout(t *testing.T) {
 		standing Standing
 		want     result
 	}{
-		"nothing":                                    {nil, Standing{}, result{Uniform: true}},
-		"none that can be used":                      {[]CredentialCheck{bad}, Standing{}, result{Uniform: true}},
-		"one that can be used counts alone":          {[]CredentialCheck{bad, checked("a", 1, first())}, Standing{}, result{first(), true, true}},
-		"the layout of most Pods":                    {[]CredentialCheck{checked("a", 1, first()), checked("b", 2, second())}, Standing{}, result{second(), false, true}},
-		"Pods of several Secrets add up":             {[]CredentialCheck{checked("a", 3, second()), checked("b", 2, first()), checked("c", 2, first())}, Standing{}, result{first(), false, true}},
-		"the first by name among equals":             {[]CredentialCheck{checked("b", 1, second()), checked("a", 1, first())}, Standing{}, result{first(), false, true}},
-		"the programmed one stays while it's used":   {[]CredentialCheck{checked("a", 1, first()), checked("b", 9, second())}, Standing{Layout: first()}, result{first(), false, true}},
-		"the programmed one goes when nobody has it": {[]CredentialCheck{checked("b", 9, second())}, Standing{Layout: first()}, result{second(), true, true}},
+		"nothing":       {nil, Standing{}, result{Uniform: true}},
+		"no usable one": {[]CredentialCheck{bad}, Standing{}, result{Uniform: true}},
+		"only usable ones count": {
+			[]CredentialCheck{bad, checked("a", 1, first())}, Standing{}, result{first(), true, true},
+		},
+		"the layout of most Pods": {
+			[]CredentialCheck{checked("a", 1, first()), checked("b", 2, second())},
+			Standing{},
+			result{second(), false, true},
+		},
+		"Pods of several Secrets add up": {
+			[]CredentialCheck{checked("a", 3, second()), checked("b", 2, first()), checked("c", 2, first())},
+			Standing{},
+			result{first(), false, true},
+		},
+		"the first by name among equals": {
+			[]CredentialCheck{checked("b", 1, second()), checked("a", 1, first())},
+			Standing{},
+			result{first(), false, true},
+		},
+		"the programmed one stays while it's used": {
+			[]CredentialCheck{checked("a", 1, first()), checked("b", 9, second())},
+			Standing{Layout: first()},
+			result{first(), false, true},
+		},
+		"the programmed one is replaced when unused": {
+			[]CredentialCheck{checked("b", 9, second())}, Standing{Layout: first()}, result{second(), true, true},
+		},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -61,7 +81,8 @@ func TestChooseLayout(t *testing.T) {
 	}
 }
 
-// theirVirtualService is one of somebody else's for the host, older or newer than ours.
+// theirVirtualService returns our VirtualService and another one for the host, created at the given
+// time.
 func theirVirtualService(created time.Time) mesh.Others {
 	theirs := &networkingv1.VirtualService{ObjectMeta: metav1.ObjectMeta{
 		Namespace: "project", Name: "theirs", CreationTimestamp: metav1.Time{Time: created},
@@ -109,7 +130,7 @@ func TestDecide(t *testing.T) {
 			facts: Facts{Demands: fine, Credentials: bad},
 			want:  result{Closed: true, Status: "False", Reason: "CredentialInvalid"},
 		},
-		"no credential and something is": {
+		"no credential and something programmed": {
 			serverCA: inConfigMap, facts: Facts{Demands: old, Credentials: bad, Standing: standing},
 			want: result{ServerCA: standing.ServerCA, Layout: first(), Status: "True", Reason: "LastGoodKept"},
 		},
@@ -137,7 +158,7 @@ func TestDecide(t *testing.T) {
 			facts: Facts{Demands: []Demand{{Pod: "a", SecretName: "s", WantedSecret: "t", Port: 8443}}, Credentials: good},
 			want:  result{Layout: first(), Status: "True", Reason: "Programmed"},
 		},
-		"somebody else could lead calls out": {
+		"another VirtualService could route calls out of the mesh": {
 			facts: Facts{Demands: fine, Credentials: good, Others: older},
 			want:  result{Closed: true, Layout: first(), Status: "False", Reason: "PlaintextPossible"},
 		},
@@ -147,9 +168,11 @@ func TestDecide(t *testing.T) {
 		},
 		"the same with the last good one programmed": {
 			serverCA: inConfigMap, facts: Facts{Demands: old, Credentials: bad, Standing: standing, Others: older},
-			want: result{Closed: true, ServerCA: standing.ServerCA, Layout: first(), Status: "False", Reason: "PlaintextPossible"},
+			want: result{
+				Closed: true, ServerCA: standing.ServerCA, Layout: first(), Status: "False", Reason: "PlaintextPossible",
+			},
 		},
-		"somebody else is in the way, but safely": {
+		"a conflict that can't route calls out of the mesh": {
 			facts: Facts{Demands: fine, Credentials: good, Others: newer},
 			want:  result{Layout: first(), Status: "True", Reason: "Programmed"},
 		},
@@ -157,7 +180,7 @@ func TestDecide(t *testing.T) {
 			facts: Facts{Demands: fine, Credentials: good, Policy: &policy.Decision{}},
 			want:  result{Closed: true, Layout: first(), Status: "False", Reason: "NotAllowed"},
 		},
-		"it may": {
+		"the namespace may reach the host": {
 			facts: Facts{Demands: fine, Credentials: good, Policy: &policy.Decision{Allowed: true}},
 			want:  result{Layout: first(), Status: "True", Reason: "Programmed"},
 		},
@@ -178,9 +201,11 @@ func TestDecide(t *testing.T) {
 }
 
 func TestATargetThatCatchesCallsToAnotherIsClosed(t *testing.T) {
-	const one, other = "h12065.example.com", "h12089.example.com" // of one address
+	const one, other = "h12065.example.com", "h12089.example.com" // both have the same sinkhole address
 	sibling := func(name string, appPort int32) egress.Target {
-		return egress.FromEgressTarget("project", name, &v1alpha1.EgressTarget{Spec: v1alpha1.EgressTargetSpec{AppPort: appPort}})
+		return egress.FromEgressTarget(
+			"project", name, &v1alpha1.EgressTarget{Spec: v1alpha1.EgressTargetSpec{AppPort: appPort}},
+		)
 	}
 	tests := map[string]struct {
 		port     int32
@@ -196,7 +221,12 @@ func TestATargetThatCatchesCallsToAnotherIsClosed(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			catching := &v1alpha1.EgressTarget{ObjectMeta: metav1.ObjectMeta{Namespace: "project", Name: one}}
 			catching.Spec.AppPort, catching.Spec.Port = 8081, test.port
-			p := Decide(Facts{EgressTarget: catching, Siblings: test.siblings, Credentials: []CredentialCheck{checked("s", 1, first())}, Now: noon()})
+			p := Decide(Facts{
+				EgressTarget: catching,
+				Siblings:     test.siblings,
+				Credentials:  []CredentialCheck{checked("s", 1, first())},
+				Now:          noon(),
+			})
 			if p.Closed != test.closed || p.Closed && !strings.Contains(p.Programmed.Message, " as "+other+",") {
 				t.Errorf("closed is %t: %s", p.Closed, p.Programmed.Message)
 			}
@@ -228,8 +258,8 @@ func TestAClosedPlanNamesWhoseObjectsCloseIt(t *testing.T) {
 		{Kind: "ServiceEntry", Namespace: "project", Name: "harmless"},
 		{Kind: "VirtualService", Namespace: "project", Name: "theirs", Closes: true},
 	}
-	want := False("PlaintextPossible", "the target is closed and calls fail with 503 in the sidecar, because of "+
-		"the DestinationRule project/theirs, the VirtualService project/theirs; the condition Conflicted says what to change")
+	want := False("PlaintextPossible", "the target is closed, and calls get 503 from the sidecar, because of "+
+		"the DestinationRule project/theirs, the VirtualService project/theirs; see the condition Conflicted")
 	if diff := cmp.Diff(want, Plan{Programmed: programmed()}.closedBy(conflicts).Programmed); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}

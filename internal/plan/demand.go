@@ -14,38 +14,40 @@ import (
 	"mtls.egress/webhook/internal/egress"
 )
 
-// Demand is what one live Pod asks of a host and has for it.
+// Demand is what one live Pod requests for a host, and what it mounts for it.
 type Demand struct {
-	// Pod is its name.
+	// Pod is the Pod's name.
 	Pod string
-	// Asks reports whether the Pod's annotations ask for the host. They needn't: those of a running
-	// Pod can be edited.
+	// Asks reports whether the Pod's annotations ask for the host. It is false if they were edited
+	// after the Pod started.
 	Asks bool
-	// Port is the partner's TLS port that the annotations ask for, 0 if they don't say.
+	// Port is the partner's TLS port in the annotations, or 0 if they name none.
 	Port int32
-	// SecretName is the Secret that the Pod presents: what its sidecar mounts or, where that can't be
-	// read, WantedSecret.
+	// SecretName is the Secret that the Pod presents: the one that its sidecar mounts or, if that
+	// can't be read, WantedSecret.
 	SecretName string
 	// WantedSecret is the Secret that the Pod would present if it were created now.
 	WantedSecret string
-	// CAConfigMap is the ConfigMap with the server's CA that its sidecar mounts, "" without one.
+	// CAConfigMap is the ConfigMap with the server's CA that the Pod's sidecar mounts, or "".
 	CAConfigMap string
 }
 
-// Pod is what matters here of a Pod: its name, its age and its annotations.
+// Pod is the part of a Pod that this package reads: its name, its age and its annotations.
 type Pod interface {
 	metav1.Object
-	// Ended reports whether all its containers have ended, for good.
+	// Ended reports whether all containers have terminated and won't restart.
 	Ended() bool
 }
 
-// DemandsOf returns what the live ones of pods ask of t's host, the oldest Pod first. t is the
-// target as the EgressTarget describes it. A Pod lives until its containers have ended: a
-// terminating Pod still calls.
+// DemandsOf returns the demands of the live Pods for t's host, the oldest Pod first. t is the
+// target as the EgressTarget describes it. A Pod is live until its containers have ended, because a
+// terminating Pod still makes calls.
 func DemandsOf[P Pod](t egress.Target, pods []P) []Demand {
 	live := slices.DeleteFunc(slices.Clone(pods), func(pod P) bool { return pod.Ended() })
 	slices.SortFunc(live, func(a, b P) int {
-		return cmp.Or(a.GetCreationTimestamp().Compare(b.GetCreationTimestamp().Time), strings.Compare(a.GetName(), b.GetName()))
+		return cmp.Or(
+			a.GetCreationTimestamp().Compare(b.GetCreationTimestamp().Time), strings.Compare(a.GetName(), b.GetName()),
+		)
 	})
 	demands := make([]Demand, 0, len(live))
 	for _, pod := range live {
@@ -56,8 +58,8 @@ func DemandsOf[P Pod](t egress.Target, pods []P) []Demand {
 
 func demandOf(t egress.Target, pod metav1.Object) Demand {
 	d := Demand{Pod: pod.GetName(), WantedSecret: t.SecretName}
-	// What can't be read was refused at admission, so it was edited since; the Pod presents what it
-	// mounts.
+	// Admission rejects annotations that don't parse, so these were edited later. The Pod presents
+	// what it mounts.
 	intent, _, _ := egress.ParseIntent(pod.GetAnnotations(), field.NewPath("metadata", "annotations"))
 	for _, entry := range intent.Entries {
 		if entry.Host == t.Host {
@@ -71,8 +73,9 @@ func demandOf(t egress.Target, pod metav1.Object) Demand {
 	return d
 }
 
-// objectName returns name, or nothing if no Secret and no ConfigMap can have it: anyone who may
-// create Pods writes their annotations, and a kubelet mounts nothing by such a name.
+// objectName returns name, or "" if it isn't a valid name of a Secret or ConfigMap. Anyone who may
+// create Pods can write anything into their annotations, and the kubelet mounts nothing by an
+// invalid name.
 func objectName(name string) string {
 	if len(validation.IsDNS1123Subdomain(name)) > 0 {
 		return ""
@@ -80,7 +83,7 @@ func objectName(name string) string {
 	return name
 }
 
-// sidecarVolume is what matters here of a volume in Istio's annotation.
+// sidecarVolume is the part of a volume in Istio's annotation that this package reads.
 type sidecarVolume struct {
 	Name   string `json:"name"`
 	Secret struct {
@@ -91,8 +94,8 @@ type sidecarVolume struct {
 	} `json:"configMap"`
 }
 
-// sidecarVolumes reads the annotation in either of its two forms, a JSON list or a JSON map from
-// name to the rest. A text that is neither holds no volumes.
+// sidecarVolumes parses the annotation in either of its two forms: a JSON list, or a JSON map keyed
+// by name. Any other text yields no volumes.
 func sidecarVolumes(text string) map[string]sidecarVolume {
 	var byName map[string]sidecarVolume
 	if json.Unmarshal([]byte(text), &byName) == nil {
@@ -109,9 +112,9 @@ func sidecarVolumes(text string) map[string]sidecarVolume {
 	return byName
 }
 
-// WantedPort returns the port of an EgressTarget that is made for these Pods: that of the oldest
-// Pod which names one, 0 if none does. It returns asked false if no Pod asks for the host, and then
-// there is nothing to make.
+// WantedPort returns the port for the EgressTarget that the controller creates for these Pods: the
+// port of the oldest Pod that names one, or 0. If no Pod asks for the host, asked is false and
+// there is nothing to create.
 func WantedPort(demands []Demand) (port int32, asked bool) {
 	for _, d := range demands {
 		asked = asked || d.Asks
@@ -122,8 +125,8 @@ func WantedPort(demands []Demand) (port int32, asked bool) {
 	return 0, asked
 }
 
-// SecretsInUse counts the Pods that present each Secret. Without Pods it is the target's own
-// Secret, with none.
+// SecretsInUse counts the Pods that present each Secret. Without Pods, it returns the target's own
+// Secret with the count 0.
 func SecretsInUse(t egress.Target, demands []Demand) map[string]int32 {
 	if len(demands) == 0 {
 		return map[string]int32{t.SecretName: 0}

@@ -34,7 +34,8 @@ func pointers(pods []pod) []*pod {
 
 func TestDemandsOf(t *testing.T) {
 	list := `[{"name":"mine","emptyDir":{}},{"name":"mtls-egress-external-system-com","secret":{"secretName":"mounted"}}]`
-	asMap := `{"mtls-egress-external-system-com":{"Secret":{"secretname":"mounted"}},"mtls-ca-external-system-com":{"configMap":{"name":"partner-ca"}}}`
+	asMap := `{"mtls-egress-external-system-com":{"Secret":{"secretname":"mounted"}},` +
+		`"mtls-ca-external-system-com":{"configMap":{"name":"partner-ca"}}}`
 	ended := testPod("ended", 1, map[string]string{egress.AnnotationTarget: host})
 	ended.Status.Phase = corev1.PodSucceeded
 	terminating := testPod("terminating", 1, map[string]string{egress.AnnotationTarget: host})
@@ -49,14 +50,26 @@ func TestDemandsOf(t *testing.T) {
 			[]Demand{{Pod: "a", Asks: true, SecretName: "default", WantedSecret: "default"}},
 		},
 		"a port and a Secret in the annotations": {
-			[]pod{testPod("a", 1, map[string]string{egress.AnnotationTarget: "other.com," + host + ":8443", egress.AnnotationSecret: host + "=own"})},
+			[]pod{
+				testPod(
+					"a",
+					1,
+					map[string]string{egress.AnnotationTarget: "other.com," + host + ":8443", egress.AnnotationSecret: host + "=own"},
+				),
+			},
 			[]Demand{{Pod: "a", Asks: true, Port: 8443, SecretName: "own", WantedSecret: "own"}},
 		},
-		"what is mounted, as a list, wins over what is asked for": {
-			[]pod{testPod("a", 1, map[string]string{egress.AnnotationTarget: host, egress.AnnotationSecret: "own", annotation.SidecarUserVolume.Name: list})},
+		"a mounted Secret, as a list, wins over the requested one": {
+			[]pod{
+				testPod("a", 1, map[string]string{
+					egress.AnnotationTarget:           host,
+					egress.AnnotationSecret:           "own",
+					annotation.SidecarUserVolume.Name: list,
+				}),
+			},
 			[]Demand{{Pod: "a", Asks: true, SecretName: "mounted", WantedSecret: "own"}},
 		},
-		"the same as a map with keys in odd case, and a CA": {
+		"a map with keys in mixed case, and a CA": {
 			[]pod{testPod("a", 1, map[string]string{egress.AnnotationTarget: host, annotation.SidecarUserVolume.Name: asMap})},
 			[]Demand{{Pod: "a", Asks: true, SecretName: "mounted", WantedSecret: "default", CAConfigMap: "partner-ca"}},
 		},
@@ -64,7 +77,7 @@ func TestDemandsOf(t *testing.T) {
 			[]pod{testPod("a", 1, map[string]string{egress.AnnotationTarget: host, annotation.SidecarUserVolume.Name: "{{"})},
 			[]Demand{{Pod: "a", Asks: true, SecretName: "default", WantedSecret: "default"}},
 		},
-		"annotations that somebody took away still count as a Pod": {
+		"a Pod without annotations still counts": {
 			[]pod{testPod("a", 1, nil)},
 			[]Demand{{Pod: "a", SecretName: "default", WantedSecret: "default"}},
 		},
@@ -74,7 +87,11 @@ func TestDemandsOf(t *testing.T) {
 		},
 		"the oldest first, then by name": {
 			[]pod{testPod("c", 2, nil), testPod("b", 1, nil), testPod("a", 2, nil)},
-			[]Demand{{Pod: "b", SecretName: "default", WantedSecret: "default"}, {Pod: "a", SecretName: "default", WantedSecret: "default"}, {Pod: "c", SecretName: "default", WantedSecret: "default"}},
+			[]Demand{
+				{Pod: "b", SecretName: "default", WantedSecret: "default"},
+				{Pod: "a", SecretName: "default", WantedSecret: "default"},
+				{Pod: "c", SecretName: "default", WantedSecret: "default"},
+			},
 		},
 	}
 	for name, test := range tests {
@@ -96,10 +113,12 @@ func TestWantedPort(t *testing.T) {
 		demands []Demand
 		want    result
 	}{
-		"no Pods":                     {nil, result{}},
-		"none that asks":              {[]Demand{{Port: 8443}}, result{}},
-		"none that says":              {[]Demand{{Asks: true}}, result{Asked: true}},
-		"the first that says":         {[]Demand{{Asks: true}, {Asks: true, Port: 8443}, {Asks: true, Port: 9443}}, result{8443, true}},
+		"no Pods":        {nil, result{}},
+		"none that asks": {[]Demand{{Port: 8443}}, result{}},
+		"none names one": {[]Demand{{Asks: true}}, result{Asked: true}},
+		"the first that names one": {
+			[]Demand{{Asks: true}, {Asks: true, Port: 8443}, {Asks: true, Port: 9443}}, result{8443, true},
+		},
 		"not one that no longer asks": {[]Demand{{Port: 8443}, {Asks: true, Port: 9443}}, result{9443, true}},
 	}
 	for name, test := range tests {
@@ -123,10 +142,13 @@ func TestSecretsInUse(t *testing.T) {
 	}
 }
 
-// FuzzSidecarVolumes: whatever somebody wrote into the annotation of a Pod, reading it ends well,
-// and a name that is found is the one asked for.
+// FuzzSidecarVolumes checks that any text in a Pod's annotation parses without a panic, and that
+// volumes are keyed by their name.
 func FuzzSidecarVolumes(f *testing.F) {
-	for _, text := range []string{"", "[]", "{}", "null", "[null]", `[{"name":"a","secret":{"secretName":"s"}}]`, `{"a":{"configMap":{"name":"c"}}}`, `{"a":null}`, `[{"Name":"a"}]`, `[{"name":1}]`} {
+	for _, text := range []string{
+		"", "[]", "{}", "null", "[null]", `[{"name":"a","secret":{"secretName":"s"}}]`, `{"a":{"configMap":{"name":"c"}}}`,
+		`{"a":null}`, `[{"Name":"a"}]`, `[{"name":1}]`,
+	} {
 		f.Add(text)
 	}
 	f.Fuzz(func(t *testing.T, text string) {

@@ -13,22 +13,22 @@ type Event struct {
 	// Type is Normal or Warning.
 	Type                 string
 	Reason, Action, Note string
-	// SecretName is the Secret that it is about, "" for none. Events that differ in nothing but the
-	// note are taken for one.
+	// SecretName is the Secret that the event is about, or "". The event recorder merges events that
+	// differ only in the note.
 	SecretName string
 }
 
-// Events returns what is to be told of the change to status, which Status returned, from the status
-// before.
+// Events returns the events for the change from the current status to status, which Status
+// returned.
 func (p Plan) Events(status v1alpha1.EgressTargetStatus) []Event {
 	before := p.facts.EgressTarget.Status
-	return append(transitions(before.Conditions, status.Conditions), expiryEvents(p.Target, before.Credentials, status.Credentials)...)
+	events := transitions(before.Conditions, status.Conditions)
+	return append(events, expiryEvents(p.Target, before.Credentials, status.Credentials)...)
 }
 
-// transitions returns the events of a change of status: one for each condition whose status or
-// reason is another than before. Ready follows from the others and has none of its own; neither has
-// what is good from the beginning, which the status says: a thousand new targets would be thousands
-// of events.
+// transitions returns one event for each condition whose status or reason changed. Ready has no
+// events, because it follows from the others. A condition that is good from the start has none
+// either: a thousand new targets would cause thousands of events.
 func transitions(old, updated []metav1.Condition) []Event {
 	var events []Event
 	for _, kind := range []struct {
@@ -46,7 +46,7 @@ func transitions(old, updated []metav1.Condition) []Event {
 		if now == nil || before != nil && before.Status == now.Status && before.Reason == now.Reason {
 			continue
 		}
-		// Each certificate that ends soon has events of its own: see expiryEvents.
+		// expiryEvents returns the events of certificates that expire soon.
 		if now.Reason == reasonExpiresSoon {
 			continue
 		}

@@ -17,16 +17,15 @@ import (
 
 const day = 24 * time.Hour
 
-// DefaultExpiryWarnings returns how long before its end a certificate is warned of.
+// DefaultExpiryWarnings returns the default warning periods before a certificate expires.
 func DefaultExpiryWarnings() []time.Duration {
 	return []time.Duration{30 * day, 7 * day, day}
 }
 
-// ExpiryWarnings are the periods before its end in which a certificate is warned of, the longest
-// first.
+// ExpiryWarnings are the warning periods before a certificate expires, the longest first.
 type ExpiryWarnings []time.Duration
 
-// NewExpiryWarnings returns the periods in their order; nil are DefaultExpiryWarnings.
+// NewExpiryWarnings returns the sorted periods. nil means DefaultExpiryWarnings.
 func NewExpiryWarnings(periods []time.Duration) ExpiryWarnings {
 	if periods == nil {
 		periods = DefaultExpiryWarnings()
@@ -34,11 +33,11 @@ func NewExpiryWarnings(periods []time.Duration) ExpiryWarnings {
 	return slices.SortedFunc(slices.Values(periods), func(a, b time.Duration) int { return cmp.Compare(b, a) })
 }
 
-// longestWarning is how long before its end a certificate is warned of at most, whatever the
-// periods are, so that one that is renewed in time is renewed without a word. Of what cert-manager
-// renews, four fifths of the time in which it does so have to be over; if nobody says how long that
-// is, a fifth of the life is left then, as it renews when a third is. Of all others a third of the
-// life may be left: some programs renew them then.
+// longestWarning returns the cap on the warning periods of a certificate, so that a certificate
+// that is renewed in time causes no warning:
+//   - With renewBefore, cert-manager has missed the renewal after four fifths of that time.
+//   - Without it, cert-manager renews when a third of the lifetime is left, so the cap is a fifth.
+//   - For all other certificates it is a third, because some tools renew them then.
 func longestWarning(t egress.Target, secretName string, byCertManager bool, c *credential.Credential) time.Duration {
 	life := c.NotAfter.Sub(c.NotBefore)
 	switch {
@@ -51,13 +50,12 @@ func longestWarning(t egress.Target, secretName string, byCertManager bool, c *c
 	}
 }
 
-// warnedFrom is when the warning of a period begins.
+// warnedFrom returns the time at which the warning of a period begins.
 func (c CredentialCheck) warnedFrom(period time.Duration) time.Time {
 	return c.Credential.NotAfter.Add(-min(period, c.longestWarning))
 }
 
-// within returns the shortest period whose warning has begun for a check with a certificate, 0
-// without one.
+// within returns the shortest period whose warning has begun, or 0. c must have a certificate.
 func (w ExpiryWarnings) within(c CredentialCheck, now time.Time) time.Duration {
 	var shortest time.Duration
 	for _, period := range w {
@@ -68,8 +66,8 @@ func (w ExpiryWarnings) within(c CredentialCheck, now time.Time) time.Duration {
 	return shortest
 }
 
-// next returns how long it takes until the next warning begins for a check with a certificate,
-// false if none does.
+// next returns the time until the next warning begins, and false if there is none. c must have a
+// certificate.
 func (w ExpiryWarnings) next(c CredentialCheck, now time.Time) (wait time.Duration, found bool) {
 	for _, period := range w {
 		if left := c.warnedFrom(period).Sub(now); left > 0 && (!found || left < wait) {
@@ -79,8 +77,8 @@ func (w ExpiryWarnings) next(c CredentialCheck, now time.Time) (wait time.Durati
 	return wait, found
 }
 
-// expiryEvents returns the events of certificates of t that came nearer to their end: one for each
-// warning period, and none again for the same certificate.
+// expiryEvents returns the events of certificates of t that entered a warning period: one for each
+// certificate and period.
 func expiryEvents(t egress.Target, old, updated []v1alpha1.CredentialStatus) []Event {
 	var events []Event
 	for _, now := range updated {
@@ -93,25 +91,27 @@ func expiryEvents(t egress.Target, old, updated []v1alpha1.CredentialStatus) []E
 		if at >= 0 && old[at].EndsWithin != nil && old[at].EndsWithin.Duration <= now.EndsWithin.Duration {
 			continue
 		}
-		note := fmt.Sprintf("the client certificate %q in the Secret %s ends on %s, within %s; Pods that present it: %d; %s",
+		note := fmt.Sprintf(
+			"the client certificate %q in the Secret %s expires on %s, within %s; Pods that present it: %d; %s",
 			now.Subject, now.SecretName, now.NotAfter.UTC().Format(time.RFC3339), inDays(now.EndsWithin.Duration), now.Pods,
 			renewal(t, now.SecretName))
 		events = append(events, Event{
-			Type: corev1.EventTypeWarning, Reason: reasonExpiresSoon, Action: "CheckCredential", SecretName: now.SecretName, Note: note,
+			Type: corev1.EventTypeWarning, Reason: reasonExpiresSoon, Action: "CheckCredential",
+			SecretName: now.SecretName, Note: note,
 		})
 	}
 	return events
 }
 
-// renewal is what to do about a certificate that ends.
+// renewal returns the advice for a certificate that expires.
 func renewal(t egress.Target, secretName string) string {
 	if t.Issuer != nil && secretName == t.SecretName {
 		return "cert-manager should have renewed it; see the condition CertificateIssued"
 	}
-	return "put the next one into the Secret, nothing has to be restarted"
+	return "put the new certificate into the Secret; no restart is needed"
 }
 
-// inDays writes a period as a person would.
+// inDays formats a period in days where it is a whole number of them.
 func inDays(period time.Duration) string {
 	switch days := int64(period / day); {
 	case period%day != 0:
@@ -123,7 +123,7 @@ func inDays(period time.Duration) string {
 	}
 }
 
-// endsWithin is a period in a status, nil for none.
+// endsWithin converts a period for a status. 0 becomes nil.
 func endsWithin(period time.Duration) *metav1.Duration {
 	if period == 0 {
 		return nil

@@ -11,37 +11,35 @@ import (
 	"mtls.egress/webhook/internal/policy"
 )
 
-// Facts are everything that a decision about one target depends on. What could not be read is left
-// out: a decision to close needs the policy and the conflicts alone.
+// Facts are all inputs of the decision about one target. Facts that could not be read are left out:
+// the policy and the conflicts are enough for a decision to close.
 type Facts struct {
-	// EgressTarget is the one of the target, with the status that it has now.
+	// EgressTarget is the target's EgressTarget with its current status.
 	EgressTarget *v1alpha1.EgressTarget
-	// Siblings are the other targets of the namespace, without those that are deleted and have no Pod
-	// left.
+	// Siblings are the other targets of the namespace, without deleted ones that have no Pods.
 	Siblings []egress.Target
-	// Demands are those of the Pods that have the target, Credentials the Secrets that they present,
-	// by name.
+	// Demands are the demands of the target's Pods. Credentials are the checks of the Secrets that
+	// they present, by name.
 	Demands     []Demand
 	Credentials []CredentialCheck
-	// Standing is what the DestinationRule of the target makes sidecars present now; nil without one
-	// of ours.
+	// Standing is the credential that the target's DestinationRule configures now, or nil if the
+	// controller owns none.
 	Standing *Standing
-	// MissingKinds are the kinds of Istio that the API server doesn't serve. With any, nothing can be
-	// programmed, and Others and Standing are unknown.
+	// MissingKinds are the Istio kinds that the API server doesn't serve. If there are any, nothing
+	// can be programmed, and Others and Standing are unknown.
 	MissingKinds []string
-	// Others are the objects that may stand in the way of those of the target, its own among them.
+	// Others are the objects that can conflict with those of the target, and the target's own objects.
 	Others mesh.Others
-	// Policy reports whether the namespace may reach the host; nil if that isn't known.
+	// Policy is the decision whether the namespace may reach the host, or nil if it is unknown.
 	Policy *policy.Decision
-	// Issued is what the condition CertificateIssued says; nil if nobody asks cert-manager for
-	// anything.
+	// Issued is the condition CertificateIssued, or nil if the target names no issuer.
 	Issued *Condition
-	// IssuedUnseen reports whether Issued may change without an event that tells of it.
+	// IssuedUnseen reports whether Issued can change without a watch event.
 	IssuedUnseen bool
-	// UnusedSince is since when a target that the controller made has no Pod; nil while it has one,
-	// and for a user's.
+	// UnusedSince is the time since which an EgressTarget that the controller created has no Pods. It
+	// is nil while there are Pods, and for an EgressTarget of a user.
 	UnusedSince *metav1.Time
-	// Warnings are how long before its end a certificate is warned of.
+	// Warnings are the warning periods before a certificate expires.
 	Warnings ExpiryWarnings
 	Now      time.Time
 }

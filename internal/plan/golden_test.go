@@ -20,12 +20,12 @@ import (
 
 const corpus = "../../test/testdata/plan"
 
-// situation is an input file: the facts about a target, at noon(), and what came of writing its
+// situation is an input file: the facts about a target at noon(), and the result of writing its
 // plan.
 type situation struct {
 	EgressTarget v1alpha1.EgressTarget `json:"egressTarget"`
-	// Siblings are other EgressTargets of the namespace, Others objects of others and those of the
-	// target.
+	// Siblings are the other EgressTargets of the namespace. Others are the target's objects and
+	// possibly conflicting ones.
 	Siblings    []v1alpha1.EgressTarget     `json:"siblings"`
 	Others      []unstructured.Unstructured `json:"others"`
 	Demands     []Demand                    `json:"demands"`
@@ -39,7 +39,7 @@ type situation struct {
 	NotAllowed  bool         `json:"notAllowed"`
 	Issued      *Condition   `json:"issued"`
 	UnusedSince *metav1.Time `json:"unusedSince"`
-	// MissingKinds are the kinds of Istio that are not served.
+	// MissingKinds are the Istio kinds that the API server doesn't serve.
 	MissingKinds []string `json:"missingKinds"`
 	Taken        []string `json:"taken"`
 	WriteError   string   `json:"writeError"`
@@ -47,7 +47,7 @@ type situation struct {
 
 // decision is a golden file.
 type decision struct {
-	// Objects are the kinds and names in the order of writing; what they say has a corpus of its own.
+	// Objects are the kinds and names in the order of writing. Another corpus covers their content.
 	Objects  []string                    `json:"objects"`
 	Closed   bool                        `json:"closed"`
 	Layout   egress.Layout               `json:"layout"`
@@ -57,8 +57,8 @@ type decision struct {
 	NextLook metav1.Duration             `json:"nextLook"`
 }
 
-// TestPlansAreTheGoldenOnes holds what becomes of a target in each situation of the corpus against
-// the file beside it.
+// TestPlansAreTheGoldenOnes compares the plan for each situation of the corpus with its golden
+// file.
 func TestPlansAreTheGoldenOnes(t *testing.T) {
 	inputs := golden.Inputs(t, corpus)
 	for _, name := range golden.Names(inputs) {
@@ -82,8 +82,8 @@ func TestPlansAreTheGoldenOnes(t *testing.T) {
 	}
 }
 
-// TestDecidingAgainChangesNothing: what follows from a status and the same facts is that status,
-// without an event.
+// TestDecidingAgainChangesNothing checks that a second decision from the same facts gives the same
+// status and no event.
 func TestDecidingAgainChangesNothing(t *testing.T) {
 	inputs := golden.Inputs(t, corpus)
 	for _, name := range golden.Names(inputs) {
@@ -127,16 +127,22 @@ func asYAML(t *testing.T, value any) string {
 func (s situation) facts(t *testing.T) Facts {
 	t.Helper()
 	facts := Facts{
-		EgressTarget: &s.EgressTarget, Demands: s.Demands, Standing: s.Standing, Issued: s.Issued, UnusedSince: s.UnusedSince, MissingKinds: s.MissingKinds,
-		Policy: &policy.Decision{Allowed: !s.NotAllowed, Rule: policy.RuleOtherTargets}, Warnings: NewExpiryWarnings(nil), Now: noon(),
+		EgressTarget: &s.EgressTarget, Demands: s.Demands, Standing: s.Standing, Issued: s.Issued,
+		UnusedSince: s.UnusedSince, MissingKinds: s.MissingKinds,
+		Policy:   &policy.Decision{Allowed: !s.NotAllowed, Rule: policy.RuleOtherTargets},
+		Warnings: NewExpiryWarnings(nil), Now: noon(),
 	}
 	for _, sibling := range s.Siblings {
 		facts.Siblings = append(facts.Siblings, egress.FromEgressTarget(s.EgressTarget.Namespace, sibling.Name, &sibling))
 	}
 	for _, c := range s.Credentials {
-		check := CredentialCheck{SecretName: c.SecretName, Pods: c.Pods, Layout: c.Layout, Reason: c.Reason, Message: c.Message}
+		check := CredentialCheck{
+			SecretName: c.SecretName, Pods: c.Pods, Layout: c.Layout, Reason: c.Reason, Message: c.Message,
+		}
 		if c.NotAfter != nil {
-			check.Credential = &credential.Credential{Subject: "CN=orders", NotBefore: c.NotBefore.UTC(), NotAfter: c.NotAfter.UTC()}
+			check.Credential = &credential.Credential{
+				Subject: "CN=orders", NotBefore: c.NotBefore.UTC(), NotAfter: c.NotAfter.UTC(),
+			}
 			check.longestWarning = longestWarning(egress.Target{}, c.SecretName, false, check.Credential)
 		}
 		facts.Credentials = append(facts.Credentials, check)

@@ -10,25 +10,25 @@ import (
 	"mtls.egress/webhook/api/v1alpha1"
 )
 
-// How often Secrets are read, as nothing tells of their change; docs/decisions/0005-secret-reads.md
-// has the reasons.
+// Secrets are polled, because the controller doesn't watch them.
+// docs/decisions/0005-secret-reads.md has the reasons.
 const (
-	// readAwaited and readAwaitedMost bound the pause while a credential can't be used and Pods wait
-	// for it. It grows with the time that it has been so, such that a repair is seen within a quarter
-	// of the time that it took.
+	// readAwaited and readAwaitedMost are the bounds of the interval while Pods wait for an unusable
+	// credential. The interval grows with the time that the credential has been unusable: a fix is
+	// noticed within a quarter of that time.
 	readAwaited     = time.Second
 	readAwaitedMost = 15 * time.Second
-	// readUnused is the pause while a credential can't be used and no Pod asks for it.
+	// readUnused is the interval while an unusable credential has no Pods.
 	readUnused = time.Minute
-	// readValid is the pause while all credentials can be used, less up to a fifth, by which targets
-	// are spread.
+	// readValid is the interval while all credentials are usable. Up to a fifth is subtracted to
+	// spread the targets.
 	readValid = 5 * time.Minute
 )
 
-// NextLook returns when to look at the target again though nothing told of a change: when its
-// Secrets have to be read again, or before that when a certificate ends, a warning of its end
-// begins, or less time is left to it than connections are old by then. status is the one after this
-// plan.
+// NextLook returns the time until the target must be reconciled without an event. That is when its
+// Secrets must be read again. It is earlier if a certificate expires, if an expiry warning begins,
+// or if the lifetime left falls below the maximum age of connections. status is the status after
+// this plan.
 func (p Plan) NextLook(status v1alpha1.EgressTargetStatus) time.Duration {
 	pause := p.readAgain(status)
 	if p.facts.IssuedUnseen {
@@ -54,7 +54,7 @@ func (p Plan) readAgain(status v1alpha1.EgressTargetStatus) time.Duration {
 		if wait, found := p.facts.Warnings.next(c, now); found {
 			pause = min(pause, wait)
 		}
-		// A certificate is valid up to and with the second NotAfter (RFC 5280 §4.1.2.5).
+		// A certificate is valid through the second NotAfter (RFC 5280 §4.1.2.5).
 		end := c.Credential.NotAfter.Add(time.Second)
 		for _, moment := range []time.Time{end.Add(-p.Target.MaxConnectionAge), end} {
 			if wait := moment.Sub(now); wait > 0 {
@@ -65,10 +65,10 @@ func (p Plan) readAgain(status v1alpha1.EgressTargetStatus) time.Duration {
 	return pause
 }
 
-// Spread returns a duration below limit that depends on text alone.
+// Spread returns a duration below limit that depends only on text.
 func Spread(text string, limit time.Duration) time.Duration {
 	sum := fnv.New32a()
-	// A hash never fails to write.
+	// Writing to a hash never fails.
 	_, _ = sum.Write([]byte(text))
 	return time.Duration(sum.Sum32()) % limit
 }

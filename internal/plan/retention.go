@@ -9,9 +9,10 @@ import (
 	"mtls.egress/webhook/internal/egress"
 )
 
-// Retention returns since when an EgressTarget that the controller made is unused, as its status
-// has to say it, and how long it stays; with 0 or less it goes. pods is how many Pods have the
-// target, kept how long it stays without one. It returns nil for one that is in use or a user's.
+// Retention returns the time since which an EgressTarget that the controller created is unused, for
+// its status, and how long it still stays. If left is 0 or negative, the controller deletes it.
+// pods is the number of Pods that have the target, and kept is how long it stays without Pods. For
+// an EgressTarget that is in use or belongs to a user, unusedSince is nil.
 func Retention(
 	egressTarget *v1alpha1.EgressTarget, pods int, kept time.Duration, now time.Time,
 ) (unusedSince *metav1.Time, left time.Duration) {

@@ -13,8 +13,10 @@ import (
 
 func TestRetention(t *testing.T) {
 	ours := v1alpha1.EgressTarget{ObjectMeta: metav1.ObjectMeta{
-		Labels:        map[string]string{egress.LabelManagedBy: egress.ValueManagedBy},
-		ManagedFields: []metav1.ManagedFieldsEntry{{Manager: egress.ValueManagedBy}, {Manager: egress.ValueManagedBy, Subresource: "status"}},
+		Labels: map[string]string{egress.LabelManagedBy: egress.ValueManagedBy},
+		ManagedFields: []metav1.ManagedFieldsEntry{
+			{Manager: egress.ValueManagedBy}, {Manager: egress.ValueManagedBy, Subresource: "status"},
+		},
 	}}
 	unused := *ours.DeepCopy()
 	unused.Status.UnusedSince = &metav1.Time{Time: noon().Add(-9 * time.Minute)}
@@ -25,7 +27,9 @@ func TestRetention(t *testing.T) {
 	adopted := *ours.DeepCopy()
 	adopted.ManagedFields = append(adopted.ManagedFields, metav1.ManagedFieldsEntry{Manager: "kubectl-edit"})
 	otherStatus := *ours.DeepCopy()
-	otherStatus.ManagedFields = append(otherStatus.ManagedFields, metav1.ManagedFieldsEntry{Manager: "kubectl-edit", Subresource: "status"})
+	otherStatus.ManagedFields = append(
+		otherStatus.ManagedFields, metav1.ManagedFieldsEntry{Manager: "kubectl-edit", Subresource: "status"},
+	)
 
 	type result struct {
 		Since *metav1.Time

@@ -12,15 +12,14 @@ import (
 	"mtls.egress/webhook/internal/mesh"
 )
 
-// Standing is what a DestinationRule in the cluster makes sidecars present: the last set that was
-// good.
+// Standing is the credential that a DestinationRule in the cluster configures: the last usable one.
 type Standing struct {
 	Layout   egress.Layout
 	ServerCA egress.ServerCA
 }
 
-// ReadStanding reads back what mesh.DestinationRule wrote for host. It returns false if there is
-// nothing of that form.
+// ReadStanding parses what mesh.DestinationRule wrote for host. It returns false if the object does
+// not have that form.
 func ReadStanding(destinationRule *unstructured.Unstructured, host string) (Standing, bool) {
 	if destinationRule == nil {
 		return Standing{}, false
@@ -45,7 +44,7 @@ func ReadStanding(destinationRule *unstructured.Unstructured, host string) (Stan
 
 func standingByTLS(tls map[string]any, host string) (Standing, bool) {
 	path := func(name string) string {
-		// A field that is missing or no string is no path of ours.
+		// A field that is missing or not a string is not a path of ours.
 		text, _ := tls[name].(string)
 		return text
 	}
@@ -62,7 +61,7 @@ func standingByTLS(tls map[string]any, host string) (Standing, bool) {
 		return standing, true
 	}
 	if key, inConfigMap := strings.CutPrefix(ca, egress.CAMountPath(host)+"/"); inConfigMap {
-		// Which ConfigMap it is stands in the Pods; of the objects only the key is part.
+		// Only the Pods name the ConfigMap. The objects contain only the key.
 		standing.ServerCA = egress.ServerCA{ConfigMap: v1alpha1.ConfigMapKey{Name: "mounted", Key: key}}
 		return standing, true
 	}
@@ -70,11 +69,11 @@ func standingByTLS(tls map[string]any, host string) (Standing, bool) {
 	return standing, ca == "system"
 }
 
-// chooseLayout returns the layout to program among those of the usable credentials, and whether
-// they all have it. One DestinationRule serves all Pods of a namespace, so Pods whose Secret has
-// another layout can't call. The layout that is programmed stays while a usable credential has it,
-// as changing it would break Pods that work; otherwise the one that most Pods present wins, the
-// first Secret by name among equals. It returns found false if no credential is usable.
+// chooseLayout returns the layout to program among those of the usable credentials, and whether it
+// is the only one. One DestinationRule serves all Pods of a namespace, so Pods whose Secret has
+// another layout can't call. The programmed layout stays while a usable credential has it, because
+// changing it would break working Pods. Otherwise the layout that most Pods present wins; the
+// Secret's name breaks ties. If no credential is usable, found is false.
 func chooseLayout(checks []CredentialCheck, standing Standing) (layout egress.Layout, uniform, found bool) {
 	usable := slices.DeleteFunc(slices.Clone(checks), func(c CredentialCheck) bool { return !c.Usable() })
 	if len(usable) == 0 {

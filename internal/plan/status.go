@@ -15,9 +15,9 @@ import (
 	"mtls.egress/webhook/internal/mesh"
 )
 
-// The reasons of the conditions CredentialValid, Conflicted and Ready that no other file names. A
-// false CredentialValid has a credential.Reason, SecretMissing or LayoutsDiffer; a false Ready has
-// the reason of the condition that makes it so.
+// Reasons of the conditions CredentialValid, Conflicted and Ready. If CredentialValid is false, its
+// reason is a credential.Reason, SecretMissing or LayoutsDiffer. If Ready is false, it has the
+// reason of the condition that makes it false.
 const (
 	reasonValid         = "Valid"
 	reasonExpiresSoon   = "ExpiresSoon"
@@ -28,7 +28,7 @@ const (
 )
 
 // Status returns the status of the EgressTarget after the attempt to write the plan. Equal facts
-// give equal statuses, whenever they are found: the times in a status are those of transitions.
+// give equal statuses at any time, because the only times in a status are those of transitions.
 func (p Plan) Status(written Written) v1alpha1.EgressTargetStatus {
 	facts, host := p.facts, p.Target.Host
 	generation := facts.EgressTarget.Generation
@@ -46,7 +46,8 @@ func (p Plan) Status(written Written) v1alpha1.EgressTargetStatus {
 			status.NotAfter = &metav1.Time{Time: c.Credential.NotAfter}
 		}
 	}
-	credentialValid, programmed, conflicted := credentialValid(facts.Credentials), p.outcome(written), conflicted(p.Conflicts)
+	credentialValid, programmed := credentialValid(facts.Credentials), p.outcome(written)
+	conflicted := conflicted(p.Conflicts)
 	set := func(conditionType string, c Condition) {
 		c.Set(&status.Conditions, conditionType, generation, facts.Now)
 	}
@@ -97,7 +98,7 @@ func credentialValid(checks []CredentialCheck) Condition {
 		return False(reasonLayoutsDiffer, layoutsMessage(checks, layout))
 	}
 	if ending {
-		return True(reasonExpiresSoon, "the client certificate ends soon, renew it: valid in "+strings.Join(valid, ", "))
+		return True(reasonExpiresSoon, "the client certificate expires soon, renew it: valid in "+strings.Join(valid, ", "))
 	}
 	return True(reasonValid, "the client certificate is valid: "+strings.Join(valid, ", "))
 }
@@ -107,9 +108,11 @@ func layoutsMessage(checks []CredentialCheck, preferred egress.Layout) string {
 	for _, c := range checks {
 		has = append(has, fmt.Sprintf("%s has %s, %s", c.SecretName, c.Layout.Certificate, c.Layout.PrivateKey))
 	}
-	return fmt.Sprintf("the Secrets of this host have different keys, and one set of objects serves all Pods of the namespace, "+
-		"so Pods with another layout can't call: %s; give all of them the keys %s and %s",
-		strings.Join(has, "; "), preferred.Certificate, preferred.PrivateKey)
+	return fmt.Sprintf(
+		"the Secrets of this host have different keys, and one set of objects serves all Pods of the namespace, "+
+			"so Pods with another layout can't call: %s; give all of them the keys %s and %s",
+		strings.Join(has, "; "), preferred.Certificate, preferred.PrivateKey,
+	)
 }
 
 func conflicted(conflicts []mesh.Conflict) Condition {
@@ -123,8 +126,8 @@ func conflicted(conflicts []mesh.Conflict) Condition {
 	return True(reasonConflict, strings.Join(messages, "; "))
 }
 
-// ready is CredentialValid ∧ Programmed ∧ ¬Conflicted, with the reason of the first that fails, or
-// that something is about to fail.
+// ready is CredentialValid ∧ Programmed ∧ ¬Conflicted, with the reason of the first that fails. If
+// none fails, it warns of a certificate that expires soon.
 func ready(credentialValid, programmed, conflicted Condition) Condition {
 	switch {
 	case !credentialValid.isTrue():
@@ -136,6 +139,6 @@ func ready(credentialValid, programmed, conflicted Condition) Condition {
 	case credentialValid.Reason == reasonExpiresSoon:
 		return credentialValid
 	default:
-		return True(reasonReady, "calls to the host leave over mutual TLS")
+		return True(reasonReady, "calls to the host use mutual TLS")
 	}
 }

@@ -9,7 +9,7 @@ import (
 	"syscall"
 )
 
-// refusedAddressError says that a name leads to an address that no partner has.
+// refusedAddressError means that a name resolves to an address that a partner can't have.
 type refusedAddressError struct {
 	address netip.Addr
 	kind    string
@@ -19,14 +19,14 @@ func (e *refusedAddressError) Error() string {
 	return fmt.Sprintf("%s is %s", e.address, e.kind)
 }
 
-// guard is called by [net.Dialer] with each address between the look-up of a name and the
-// connection to it, so that a DNS server which answers differently the next time gains nothing.
-// Whoever writes an EgressTarget chooses the host, and who owns the host chooses the addresses:
-// without the guard, the controller would knock at doors of its own Pod and node for them.
+// guard returns a function that [net.Dialer] calls with each address after the lookup of a name and
+// before the connection, which prevents DNS rebinding. The author of an EgressTarget chooses the
+// host, and the owner of the host chooses the addresses. Without the guard, they could make the
+// controller connect to services of its own Pod and node.
 func guard(allowLoopback bool) func(network, address string, _ syscall.RawConn) error {
 	here := surroundings{}
 	if !allowLoopback {
-		here = look()
+		here = readSurroundings()
 	}
 	return func(_, address string, _ syscall.RawConn) error {
 		parsed, err := netip.ParseAddrPort(address)
@@ -41,18 +41,18 @@ func guard(allowLoopback bool) func(network, address string, _ syscall.RawConn) 
 	}
 }
 
-// surroundings are the addresses around this process that no partner has.
+// surroundings are the addresses in the environment of this process that a partner can't have.
 type surroundings struct {
-	// own are those of the Pod, or of the node in its network.
+	// own are the addresses of the Pod, or of the node if the Pod uses its network.
 	own []netip.Addr
-	// apiServer is that of the Service kubernetes; not valid outside a cluster.
+	// apiServer is the address of the Service kubernetes. It is invalid outside a cluster.
 	apiServer netip.Addr
 }
 
-// look reads the surroundings. What can't be read is left out.
-func look() surroundings {
+// readSurroundings returns the surroundings. It leaves out addresses that can't be read.
+func readSurroundings() surroundings {
 	var here surroundings
-	// The kubelet sets it:
+	// The kubelet sets the variable:
 	// https://kubernetes.io/docs/tasks/run-application/access-api-from-pod/#directly-accessing-the-rest-api
 	here.apiServer, _ = netip.ParseAddr(os.Getenv("KUBERNETES_SERVICE_HOST"))
 	interfaces, _ := net.InterfaceAddrs()
@@ -64,9 +64,9 @@ func look() surroundings {
 	return here
 }
 
-// refusedKind says of which kind an address is that isn't connected to; empty for all others.
-// Private addresses are not among them: a partner may be behind a VPN or in the same cluster. IPv6
-// addresses that a gateway or a tunnel turns into a refused IPv4 one are refused too.
+// refusedKind returns the kind of an address that must not be connected to, or "" for all others.
+// Private addresses are allowed, because a partner can be behind a VPN or in the same cluster. IPv6
+// addresses that a gateway or tunnel translates to a refused IPv4 address are refused too.
 func (s surroundings) refusedKind(address netip.Addr) string {
 	// A prefix contains no address with a zone.
 	address = address.Unmap().WithZone("")
@@ -74,15 +74,15 @@ func (s surroundings) refusedKind(address netip.Addr) string {
 		return kind
 	}
 	for _, carried := range embedded(address) {
-		// The unused bits of one form read as zeros in another.
+		// The unused bits of one form are zeros in another.
 		if kind := s.plainKind(carried); kind != "" && kind != unspecifiedKind {
-			return fmt.Sprintf("an address that carries %s, %s", carried, kind)
+			return fmt.Sprintf("an address that embeds %s, %s", carried, kind)
 		}
 	}
-	// The prefix of a NAT64 gateway may be any of the operator's. Only single addresses are looked for
-	// below it, for all others could be there by chance.
+	// A NAT64 gateway can have any prefix of the operator. Below an unknown prefix, only single
+	// addresses are refused, because ranges could match by chance.
 	if last := lastFour(address); last.IsValid() && isMetadata(last) {
-		return fmt.Sprintf("an address that carries %s, %s", last, metadataKind)
+		return fmt.Sprintf("an address that embeds %s, %s", last, metadataKind)
 	}
 	return ""
 }
@@ -92,7 +92,7 @@ const (
 	metadataKind    = "an address of a cloud's metadata service"
 )
 
-// plainKind is refusedKind of an address as it stands.
+// plainKind is refusedKind without translations of the address.
 func (s surroundings) plainKind(address netip.Addr) string {
 	within := func(prefix string) bool { return netip.MustParsePrefix(prefix).Contains(address) }
 	switch {
@@ -102,15 +102,15 @@ func (s surroundings) plainKind(address netip.Addr) string {
 		return "a link-local address"
 	case address.IsMulticast():
 		return "a multicast address"
-	// Linux takes the address that stands for none as loopback; RFC 1122 §3.2.1.3 keeps all of
-	// 0.0.0.0/8 for "this network".
+	// Linux treats the unspecified address as loopback. RFC 1122 §3.2.1.3 reserves all of 0.0.0.0/8
+	// for "this network".
 	case address.IsUnspecified(), within("0.0.0.0/8"):
 		return unspecifiedKind
-	// RFC 1112 §4. The sinkhole addresses are there, so a resolver with Istio's DNS capture answers
-	// with one.
+	// RFC 1112 §4. It contains the sinkhole addresses, so a resolver with Istio's DNS capture returns
+	// one.
 	case within("240.0.0.0/4"):
 		return "a reserved address (240.0.0.0/4)"
-	// RFC 6890 §2.1 keeps it for protocols; 192.0.0.192 is a metadata service at Oracle.
+	// RFC 6890 §2.1 reserves it for protocols. 192.0.0.192 is a metadata service at Oracle.
 	case within("192.0.0.0/24"):
 		return "a reserved address (192.0.0.0/24)"
 	case within("fec0::/10"):
@@ -126,8 +126,8 @@ func (s surroundings) plainKind(address netip.Addr) string {
 	}
 }
 
-// isMetadata knows where clouds answer with credentials of the node, outside of the link-local
-// addresses and among them.
+// isMetadata reports whether a cloud serves credentials of the node at the address. It covers
+// link-local addresses and others.
 func isMetadata(address netip.Addr) bool {
 	return slices.ContainsFunc([]string{
 		// All large clouds, and the credentials of ECS tasks and of EKS Pods:
@@ -149,7 +149,7 @@ func isMetadata(address netip.Addr) bool {
 	}, func(prefix string) bool { return netip.MustParsePrefix(prefix).Contains(address) })
 }
 
-// embedded are the IPv4 addresses that an IPv6 address may be turned into on its way.
+// embedded returns the IPv4 addresses that an IPv6 address may be translated to.
 func embedded(address netip.Addr) []netip.Addr {
 	if !address.Is6() {
 		return nil
@@ -180,7 +180,8 @@ func embedded(address netip.Addr) []netip.Addr {
 	return nil
 }
 
-// lastFour is the IPv4 address in the last bytes of an IPv6 one; not valid for others.
+// lastFour returns the IPv4 address in the last bytes of an IPv6 address. It is invalid for other
+// addresses.
 func lastFour(address netip.Addr) netip.Addr {
 	if !address.Is6() {
 		return netip.Addr{}

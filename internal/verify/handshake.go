@@ -1,9 +1,8 @@
-// Package verify tries the very credential that Pods present: it makes a TLS handshake with the
-// partner as a sidecar does, and says in a sentence what came of it. No byte of application data is
-// ever sent.
+// Package verify verifies the credential that Pods present. It makes a TLS handshake with the
+// partner like a sidecar, and describes the result in a sentence. It never sends application data.
 //
-// [Prober.Probe] is the edge: it resolves, connects and records an [Observation]. [Evaluate] is a
-// pure function of that.
+// [Prober.Probe] resolves, connects and records an [Observation]. [Evaluate] is a pure function of
+// the observation.
 package verify
 
 import (
@@ -31,39 +30,38 @@ const (
 )
 
 const (
-	// maxRead is how many bytes are read from a partner in all. crypto/tls bounds a certificate
-	// message at 256 KiB and every other at 64.
+	// maxRead is the maximum number of bytes to read from a partner. crypto/tls limits certificate
+	// messages to 256 KiB and all others to 64 KiB.
 	maxRead = 1 << 20
-	// farewell is how long the partner may take to answer the end of the connection with its own.
-	farewell = 500 * time.Millisecond
+	// closeTimeout is the maximum time to wait for the partner to close its side of the connection.
+	closeTimeout = 500 * time.Millisecond
 )
 
-// Request says with whom to make a handshake, and what is presented and expected in it.
+// Request describes a handshake: the partner, the certificate to present, and the expectations.
 type Request struct {
-	// Host is resolved by DNS as it stands, as an absolute name: search domains are not tried, as the
-	// sidecar doesn't.
+	// Host is resolved with DNS as an absolute name, without search domains, as in the sidecar.
 	Host string
 	// Port is the partner's TLS port.
 	Port int32
-	// ServerName is sent as SNI; none when empty.
+	// ServerName is the SNI. If it is empty, no SNI is sent.
 	ServerName string
-	// SubjectAltNames are the names of which the server's certificate must carry one.
+	// SubjectAltNames are the expected names. The server's certificate must have one of them.
 	SubjectAltNames []string
-	// Certificate is presented when the server asks for one; [Certificate] reads it.
+	// Certificate is presented if the server requests one. [Certificate] parses it.
 	Certificate tls.Certificate
-	// ServerCA are the certificates that the server's chain may end in.
+	// ServerCA are the trusted CA certificates for the server's chain.
 	ServerCA []*x509.Certificate
-	// System takes the CAs that the system trusts instead. They are those of the controller's image,
-	// not of the sidecar's.
+	// System trusts the system's CAs instead. They are those of the controller's image, not of the
+	// sidecar's.
 	System bool
-	// HTTP2 offers the protocol h2 instead of http/1.1, as the sidecar does for targets whose HTTP
-	// version is 2.
+	// HTTP2 offers the protocol h2 instead of http/1.1, like the sidecar for targets with HTTP version
+	// 2.
 	HTTP2 bool
 }
 
-// Certificate reads the certificate and its key from the data of a Secret. It doesn't judge them:
-// that is [credential.Check]'s business, and comes first. The error names all that can't be read
-// and holds nothing of the key.
+// Certificate parses the certificate and its key in the data of a Secret. It doesn't validate them:
+// call [credential.Check] first. The error lists everything that can't be parsed, and contains
+// nothing of the key.
 func Certificate(data map[string][]byte, layout egress.Layout) (tls.Certificate, error) {
 	chain, unreadable := credential.ReadCertificates(layout.Certificate, data[layout.Certificate])
 	key, noKey := credential.ReadPrivateKey(layout.PrivateKey, data[layout.PrivateKey])
@@ -77,31 +75,31 @@ func Certificate(data map[string][]byte, layout egress.Layout) (tls.Certificate,
 	return certificate, nil
 }
 
-// Prober makes handshakes. The zero value is ready for use, also by several goroutines.
+// Prober makes handshakes. The zero value is ready to use. It is safe for concurrent use.
 type Prober struct {
-	// Timeout bounds a whole probe; default [DefaultTimeout].
+	// Timeout limits the whole probe. Default: [DefaultTimeout].
 	Timeout time.Duration
-	// Patience is how long a server that speaks TLS 1.3 may take to refuse a certificate; default
+	// Patience is the time to wait for a TLS 1.3 server to refuse the certificate. Default:
 	// [DefaultPatience].
 	Patience time.Duration
-	// AllowLoopback connects to loopback addresses and those of this host, which are refused
-	// otherwise, as link-local, multicast, unspecified and reserved ones and metadata services are
-	// always. It is for tests.
+	// AllowLoopback allows loopback addresses and those of this host, for tests. Link-local,
+	// multicast, unspecified and reserved addresses and metadata services are always refused.
 	AllowLoopback bool
-	// Resolver resolves names; default [net.DefaultResolver].
+	// Resolver resolves names. Default: [net.DefaultResolver].
 	Resolver *net.Resolver
-	// SystemRoots are the CAs that the system trusts; default [x509.SystemCertPool].
+	// SystemRoots returns the CAs that the system trusts. Default: [x509.SystemCertPool].
 	SystemRoots func() (*x509.CertPool, error)
-	// Now is the time at which certificates are judged; default [time.Now].
+	// Now returns the time for the validation of certificates. Default: [time.Now].
 	Now func() time.Time
 }
 
 // Probe makes one handshake and closes the connection. It returns when the partner has answered,
-// after [Prober.Timeout], or when ctx is done; half a second later at most when the partner doesn't
-// end the connection.
+// after [Prober.Timeout], or when ctx is done. If the partner doesn't close the connection, it
+// returns at most half a second later.
 //
-// The certificate is presented only to a server whose own is in order, as the sidecar does. Any
-// other server gets none, so that it says what it asks for without learning who asks.
+// Like the sidecar, Probe presents the certificate only to a server whose own certificate is valid.
+// Any other server gets none, so that Probe sees its request for a certificate without revealing
+// the client.
 func (p *Prober) Probe(ctx context.Context, request Request) Observation {
 	timeout := orDefault(p.Timeout, DefaultTimeout)
 	ctx, cancel := context.WithTimeout(ctx, timeout)
@@ -134,7 +132,7 @@ func (p *Prober) Probe(ctx context.Context, request Request) Observation {
 	}
 	defer func() { _ = connection.Close() }()
 	try.Address = connection.RemoteAddr().String()
-	try.shake(ctx, connection)
+	try.handshake(ctx, connection)
 	return try.Observation
 }
 
@@ -162,7 +160,7 @@ func (p *Prober) roots(request Request) (*x509.CertPool, error) {
 		return nil, err
 	}
 	if system.Equal(pool) {
-		return nil, errors.New("there is none on this system")
+		return nil, errors.New("this system has none")
 	}
 	return system, nil
 }
@@ -170,25 +168,25 @@ func (p *Prober) roots(request Request) (*x509.CertPool, error) {
 func (p *Prober) dial(ctx context.Context, request Request) (net.Conn, error) {
 	host := request.Host
 	if _, err := netip.ParseAddr(host); err != nil {
-		// The endpoint that the sidecar resolves has the dot too.
+		// The sidecar's endpoint has the dot too.
 		host = strings.TrimSuffix(host, ".") + "."
 	}
 	dialer := net.Dialer{Resolver: p.Resolver, Control: guard(p.AllowLoopback)}
 	return dialer.DialContext(ctx, "tcp", net.JoinHostPort(host, strconv.Itoa(int(request.Port))))
 }
 
-// attempt is an observation in the making.
+// attempt is the state of a probe.
 type attempt struct {
 	Observation
 
 	request Request
 	roots   *x509.CertPool
 	now     time.Time
-	// interrupt ends the wait for the server's answer.
+	// interrupt stops the wait for the server's answer.
 	interrupt func()
 }
 
-func (a *attempt) shake(ctx context.Context, connection net.Conn) {
+func (a *attempt) handshake(ctx context.Context, connection net.Conn) {
 	bounded := &boundedConn{Conn: connection, left: maxRead}
 	past := time.Unix(1, 0)
 	a.interrupt = func() { _ = connection.SetReadDeadline(past) }
@@ -206,16 +204,16 @@ func (a *attempt) shake(ctx context.Context, connection net.Conn) {
 	case state.Version == tls.VersionTLS13:
 		a.await(ctx, secured, connection)
 	default:
-		// In TLS 1.2 the server's Finished, which ends the handshake, comes after it has seen the
+		// In TLS 1.2, the server sends Finished, which ends the handshake, after it received the
 		// certificate (RFC 5246 §7.3).
 		a.Answer = Finished
 	}
-	leave(secured, bounded)
+	closeGracefully(secured, bounded)
 }
 
-// config is what a sidecar offers: TLS 1.2 and 1.3 as Istio sets them, and Envoy's curves
+// config returns what a sidecar offers: TLS 1.2 and 1.3 as in Istio's settings, and Envoy's curves
 // (https://github.com/envoyproxy/envoy/blob/main/source/common/tls/context_config_impl.cc). Go's
-// own default adds a post-quantum exchange, whose long ClientHello some servers don't read.
+// default adds a post-quantum key exchange, and some servers fail on its long ClientHello.
 func (a *attempt) config() *tls.Config {
 	protocols := []string{"http/1.1"}
 	if a.request.HTTP2 {
@@ -228,16 +226,16 @@ func (a *attempt) config() *tls.Config {
 		CurvePreferences: []tls.CurveID{tls.X25519, tls.CurveP256},
 		NextProtos:       protocols,
 		Time:             func() time.Time { return a.now },
-		// crypto/tls stops at the first thing that is wrong with a server, and at a name that it compares
-		// by other rules than Envoy.
-		InsecureSkipVerify:   true, //nolint:gosec // VerifyConnection verifies; what doesn't pass gets no certificate, and nobody gets data.
+		// crypto/tls stops at the first problem with a server, and compares names by other rules than
+		// Envoy.
+		InsecureSkipVerify:   true, //nolint:gosec // VerifyConnection verifies, and no application data is sent.
 		VerifyConnection:     a.verify,
 		GetClientCertificate: a.present,
 		ClientSessionCache:   tickets(a.accepted),
 	}
 }
 
-// verify goes on with a server that isn't trusted, to hear what it asks for.
+// verify continues with an untrusted server, to see its request for a certificate.
 func (a *attempt) verify(state tls.ConnectionState) error {
 	chain := state.PeerCertificates
 	a.Problems = verify(chain, a.roots, a.request.SubjectAltNames, a.now)
@@ -245,15 +243,19 @@ func (a *attempt) verify(state tls.ConnectionState) error {
 	if len(chain) > 0 {
 		a.Matched, _ = matched(chain[0], a.request.SubjectAltNames)
 		a.Server = &Server{
-			Subject: credential.DistinguishedName(chain[0].RawSubject), Issuer: credential.DistinguishedName(chain[0].RawIssuer), Names: namesOf(chain[0]),
-			NotBefore: chain[0].NotBefore.UTC(), NotAfter: chain[0].NotAfter.UTC(), DaysLeft: credential.DaysLeft(chain[0].NotAfter, a.now), ChainLength: len(chain),
+			Subject:     credential.DistinguishedName(chain[0].RawSubject),
+			Issuer:      credential.DistinguishedName(chain[0].RawIssuer),
+			Names:       namesOf(chain[0]),
+			NotBefore:   chain[0].NotBefore.UTC(),
+			NotAfter:    chain[0].NotAfter.UTC(),
+			DaysLeft:    credential.DaysLeft(chain[0].NotAfter, a.now),
+			ChainLength: len(chain),
 		}
 	}
 	return nil
 }
 
-// present takes no notice of the CAs that the server names: Envoy presents its certificate whatever
-// they are.
+// present ignores the CAs that the server names, like Envoy.
 func (a *attempt) present(asked *tls.CertificateRequestInfo) (*tls.Certificate, error) {
 	a.Asked = &Asked{SignatureSchemes: asked.SignatureSchemes}
 	for _, name := range asked.AcceptableCAs {
@@ -264,7 +266,7 @@ func (a *attempt) present(asked *tls.CertificateRequestInfo) (*tls.Certificate, 
 			a.Asked.Issuers = append(a.Asked.Issuers, credential.DistinguishedName(certificate.RawIssuer))
 		}
 	}
-	// Without the names of CAs, SupportsCertificate looks at the type of the key alone.
+	// Without the names of CAs, SupportsCertificate only checks the type of the key.
 	schemes := tls.CertificateRequestInfo{Version: asked.Version, SignatureSchemes: asked.SignatureSchemes}
 	a.Asked.KeyAccepted = schemes.SupportsCertificate(&a.request.Certificate) == nil
 	if len(a.Problems) > 0 || !a.Asked.KeyAccepted {
@@ -274,14 +276,13 @@ func (a *attempt) present(asked *tls.CertificateRequestInfo) (*tls.Certificate, 
 	return &a.request.Certificate, nil
 }
 
-// tickets calls itself for each session ticket, and remembers none: every probe is a full
-// handshake.
+// tickets is called for each session ticket. It stores none, so every probe is a full handshake.
 type tickets func()
 
-// Get finds nothing.
+// Get is part of tls.ClientSessionCache. It never finds a session.
 func (tickets) Get(string) (*tls.ClientSessionState, bool) { return nil, false }
 
-// Put keeps nothing.
+// Put is part of tls.ClientSessionCache. It stores nothing.
 func (t tickets) Put(string, *tls.ClientSessionState) { t() }
 
 func (a *attempt) accepted() {
@@ -289,10 +290,10 @@ func (a *attempt) accepted() {
 	a.interrupt()
 }
 
-// await waits for a sign that the server has judged the certificate. In TLS 1.3 the client's
-// handshake ends before the server's, and an alert or a session ticket comes after it; the ticket
-// only when the server has taken the client's Finished (RFC 8446 §4.6.1). Reading makes crypto/tls
-// look at both. Application data, which a server may send before that, says nothing.
+// await waits for a sign that the server has validated the certificate. In TLS 1.3, the client's
+// handshake ends before the server's, and an alert or a session ticket follows. The server sends a
+// ticket only after it accepted the client's Finished (RFC 8446 §4.6.1). crypto/tls handles both
+// while it reads. Application data, which a server may send earlier, proves nothing.
 func (a *attempt) await(ctx context.Context, secured *tls.Conn, connection net.Conn) {
 	_ = connection.SetReadDeadline(time.Now().Add(a.Patience))
 	stop := context.AfterFunc(ctx, a.interrupt)
@@ -313,10 +314,10 @@ func (a *attempt) await(ctx context.Context, secured *tls.Conn, connection net.C
 	}
 }
 
-// leave ends a connection such that the partner logs no reset: with close_notify and the end of the
-// stream, and what it still sends is read.
-func leave(secured *tls.Conn, connection *boundedConn) {
-	_ = connection.SetDeadline(time.Now().Add(farewell))
+// closeGracefully closes a connection so that the partner sees no reset: it sends close_notify and
+// FIN, and reads what the partner still sends.
+func closeGracefully(secured *tls.Conn, connection *boundedConn) {
+	_ = connection.SetDeadline(time.Now().Add(closeTimeout))
 	_ = secured.CloseWrite()
 	if half, ok := connection.Conn.(interface{ CloseWrite() error }); ok {
 		_ = half.CloseWrite()
@@ -324,10 +325,10 @@ func leave(secured *tls.Conn, connection *boundedConn) {
 	_, _ = io.Copy(io.Discard, connection)
 }
 
-// fail records why there was no full handshake.
+// fail records the reason for an incomplete handshake.
 func (a *attempt) fail(ctx context.Context, err error) {
 	a.Failure, a.Alert, a.Detail = a.classify(err)
-	// A deadline and an end of ctx show as one of these.
+	// Deadlines and the end of ctx result in such errors.
 	timeout, isNet := errors.AsType[net.Error](err)
 	switch {
 	case errors.Is(ctx.Err(), context.Canceled):
@@ -340,7 +341,7 @@ func (a *attempt) fail(ctx context.Context, err error) {
 func (a *attempt) classify(err error) (failure Failure, alert tls.AlertError, detail string) {
 	if lookup, ok := errors.AsType[*net.DNSError](err); ok {
 		if lookup.IsNotFound {
-			return NotResolved, 0, "it has no address"
+			return NotResolved, 0, "no addresses found"
 		}
 		return NotResolved, 0, credential.Printable(lookup.Err)
 	}
@@ -350,7 +351,7 @@ func (a *attempt) classify(err error) (failure Failure, alert tls.AlertError, de
 	if a.Address == "" {
 		return NotConnected, 0, connectError(err)
 	}
-	// Conn is set for the first record only.
+	// Conn is only set for the first record.
 	if first, ok := errors.AsType[tls.RecordHeaderError](err); ok && first.Conn != nil {
 		if string(first.RecordHeader[:]) == "HTTP/" {
 			return PlainText, 0, "HTTP"
@@ -366,8 +367,8 @@ func (a *attempt) classify(err error) (failure Failure, alert tls.AlertError, de
 	return Broken, 0, credential.Printable(err.Error())
 }
 
-// connectError is the last part of an error of a dialer, for example "connection refused": those
-// before it name address and operation.
+// connectError returns the innermost error of a dialer, for example "connection refused". The outer
+// ones name address and operation.
 func connectError(err error) string {
 	for {
 		inner := errors.Unwrap(err)
@@ -379,11 +380,12 @@ func connectError(err error) string {
 }
 
 func closed(err error) bool {
-	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) ||
+		errors.Is(err, syscall.EPIPE)
 }
 
-// alertOf is the alert that a partner has sent. crypto/tls keeps the type to itself, but not its
-// words.
+// alertOf returns the alert from the partner. crypto/tls does not export the alert's type, so
+// alertOf compares the text.
 func alertOf(err error) (tls.AlertError, bool) {
 	remote, ok := errors.AsType[*net.OpError](err)
 	if !ok || remote.Op != "remote error" {
@@ -397,17 +399,17 @@ func alertOf(err error) (tls.AlertError, bool) {
 	return 0, false
 }
 
-// boundedConn reads no more than is left.
+// boundedConn limits the number of bytes to read.
 type boundedConn struct {
 	net.Conn
 
 	left int
 }
 
-// Read reads at most what is left.
+// Read fails if the limit is reached.
 func (c *boundedConn) Read(b []byte) (int, error) {
 	if c.left == 0 {
-		return 0, fmt.Errorf("the partner has sent more than %d bytes", maxRead)
+		return 0, fmt.Errorf("the partner sent more than %d bytes", maxRead)
 	}
 	n, err := c.Conn.Read(b[:min(len(b), c.left)])
 	c.left -= n

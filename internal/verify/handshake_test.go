@@ -26,18 +26,17 @@ import (
 
 const host = "external.system.com"
 
-// now is a moment in the validity of every certificate that names none of its own.
+// now is within the default validity of the test certificates.
 func now() time.Time { return time.Date(2026, time.July, 1, 12, 0, 0, 0, time.UTC) }
 
 func clock() func() time.Time { return now }
 
-// prober is one for servers on loopback. It waits long, so that a test that passes doesn't owe it
-// to a time-out.
+// prober returns a Prober for servers on loopback, with timeouts long enough to not affect results.
 func prober() *verify.Prober {
 	return &verify.Prober{AllowLoopback: true, Now: clock(), Timeout: time.Minute, Patience: time.Minute}
 }
 
-// parties are a partner and a client of it.
+// parties are a partner and its client.
 type parties struct {
 	serverCA, clientCA *pki.CA
 	server, client     pki.Pair
@@ -51,7 +50,7 @@ func newParties(t *testing.T) *parties {
 	return p
 }
 
-// present is the certificate as it is read from a Secret.
+// present returns the certificate as parsed from a Secret.
 func present(t *testing.T, pairs ...pki.Pair) tls.Certificate {
 	t.Helper()
 	data := map[string][]byte{"key": pairs[0].KeyPEM}
@@ -65,7 +64,7 @@ func present(t *testing.T, pairs ...pki.Pair) tls.Certificate {
 	return certificate
 }
 
-// request is for a server at address.
+// request returns a Request for the server at address.
 func (p *parties) request(t *testing.T, address net.Addr) verify.Request {
 	t.Helper()
 	to := netip.MustParseAddrPort(address.String())
@@ -75,7 +74,7 @@ func (p *parties) request(t *testing.T, address net.Addr) verify.Request {
 	}
 }
 
-// mutual is a server that requires a certificate of clientCA.
+// mutual returns the configuration of a server that requires a certificate of clientCA.
 func (p *parties) mutual(versions ...uint16) *tls.Config {
 	config := &tls.Config{
 		Certificates: []tls.Certificate{keyPair(p.server)},
@@ -95,15 +94,14 @@ func keyPair(pairs ...pki.Pair) tls.Certificate {
 	return certificate
 }
 
-// visit is what a server saw of a connection.
+// visit is a connection as the server saw it.
 type visit struct {
-	// ServerName is the SNI, Client the subject of the certificate that was presented and passed the
-	// verification.
+	// ServerName is the SNI. Client is the subject of the presented and verified certificate.
 	ServerName, Client string
-	// Data is what was received after the handshake, and End the error after it.
+	// Data is the data received after the handshake. End is the error after it.
 	Data, End string
-	// Records are the types of the TLS records that were received, without repetition; not in TLS 1.3,
-	// which hides them.
+	// Records are the types of the received TLS records, without repetition. They are unknown in TLS
+	// 1.3, which encrypts them.
 	Records []byte
 }
 
@@ -130,7 +128,7 @@ func listen(t *testing.T) net.Listener {
 	return listener
 }
 
-// serve answers one connection with TLS and tells what it saw.
+// serve answers one connection with TLS and reports what it saw.
 func serve(t *testing.T, config *tls.Config) (net.Addr, <-chan visit) {
 	t.Helper()
 	listener := listen(t)
@@ -176,7 +174,7 @@ func recordTypes(stream []byte) []byte {
 	return types
 }
 
-// outcome is that on an observation, with an address that a test can know.
+// outcome returns the Outcome of an observation, with a placeholder for the address.
 func outcome(o verify.Observation) verify.Outcome {
 	got := verify.Evaluate(o)
 	if o.Address != "" {
@@ -186,10 +184,10 @@ func outcome(o verify.Observation) verify.Outcome {
 }
 
 const (
-	// own is what is said of a server's certificate that is in order, ends are the ends of both
-	// sides'.
-	own     = `its own is for "external.system.com" and leads to the CA that is expected; `
-	ends    = `; the server's certificate ends on 2120-01-01T00:00:00Z (34150 days left), ours on 2120-01-01T00:00:00Z (34150 days left)`
+	// own is the text for a valid server certificate. ends are the expiry dates of both certificates.
+	own  = `its own is for "external.system.com" and chains to the expected CA; `
+	ends = `; the server's certificate expires on 2120-01-01T00:00:00Z (34150 days left), ours on ` +
+		`2120-01-01T00:00:00Z (34150 days left)`
 	only    = `our issuer "CN=Client CA" is the only CA that it names`
 	refused = "the server at ADDRESS refused our certificate with the alert "
 )
@@ -207,7 +205,9 @@ func TestVerdictOfServersOfGo(t *testing.T) {
 	forClients := pki.Client("backwards")
 	forClients.DNSNames = []string{host}
 	oldIntermediate := p.serverCA.Issue(t, pki.Template{
-		Subject: pkix.Name{CommonName: "Old Issuing"}, IsCA: true, KeyUsage: x509.KeyUsageCertSign, NotAfter: now().AddDate(-1, 0, 0),
+		Subject: pkix.Name{
+			CommonName: "Old Issuing",
+		}, IsCA: true, KeyUsage: x509.KeyUsageCertSign, NotAfter: now().AddDate(-1, 0, 0),
 	})
 	belowOld := (&pki.CA{Pair: oldIntermediate}).Issue(t, pki.Server(host))
 	_, edKey, err := ed25519.GenerateKey(rand.Reader)
@@ -225,7 +225,8 @@ func TestVerdictOfServersOfGo(t *testing.T) {
 	accepted := func(version, cas string) verify.Outcome {
 		return verify.Outcome{
 			Verified: true, Reason: verify.Verified,
-			Message: "the server at ADDRESS asked for a client certificate and accepted ours; " + own + version + ends + "; " + cas,
+			Message: "the server at ADDRESS asked for a client certificate and accepted ours; " + own + version + ends + "; " +
+				cas,
 		}
 	}
 	unnamed := func(version, cas string) verify.Outcome {
@@ -233,10 +234,11 @@ func TestVerdictOfServersOfGo(t *testing.T) {
 		outcome.Verified, outcome.Reason = false, verify.IssuerNotNamed
 		return outcome
 	}
-	const withheld = "; it asks for a client certificate, and was shown none, as it isn't trusted; " + only
+	const withheld = "; it asks for a client certificate, but got none because it is not trusted; " + only
 	const seenNothing = "tls: client didn't provide a certificate"
-	const notRequested = "the server at ADDRESS asked for no client certificate in the handshake, so ours was not tried: this host or port is not set up for mutual TLS, " +
-		"or asks only for certain paths, by renegotiation or after the handshake, which the sidecar can't answer"
+	const notRequested = "the server at ADDRESS did not request a client certificate in the handshake, so ours was not " +
+		"used: this host or port is not configured for mutual TLS, or requests a certificate only for certain paths, by " +
+		"renegotiation or after the handshake, which the sidecar does not support"
 	ours := visit{ServerName: host, Client: "CN=orders", End: "EOF"}
 	plainHandshake := []byte{handshakeRecord, changeRecord, handshakeRecord, alertRecord}
 
@@ -251,14 +253,17 @@ func TestVerdictOfServersOfGo(t *testing.T) {
 			server: p.mutual(tls.VersionTLS12), want: accepted("TLS 1.2", only),
 			saw: visit{ServerName: host, Client: "CN=orders", End: "EOF", Records: plainHandshake},
 		},
-		"a server that takes any certificate and names no CA": {
+		"a server that accepts any certificate and names no CA": {
 			server: with(p.mutual(), func(c *tls.Config) { c.ClientAuth, c.ClientCAs = tls.RequireAnyClientCert, nil }),
-			want:   accepted("TLS 1.3", "it names no CAs whose certificates it accepts"), saw: ours,
+			want:   accepted("TLS 1.3", "it names no acceptable CAs"), saw: ours,
 		},
-		"a server that takes any certificate and names another CA": {
+		"a server that accepts any certificate and names another CA": {
 			server: with(p.mutual(), func(c *tls.Config) { c.ClientAuth, c.ClientCAs = tls.RequireAnyClientCert, other.Pool() }),
-			want: unnamed("TLS 1.3", `our issuer ("CN=Client CA") is not among the CAs that it names ("CN=Other CA"), and it accepts ours all the same: `+
-				"servers such as nginx do, and refuse the first request instead, so ask the partner whether it trusts our issuer"),
+			want: unnamed(
+				"TLS 1.3",
+				`our issuer ("CN=Client CA") is not among the CAs that it names ("CN=Other CA"), but it accepts ours: `+
+					"servers such as nginx do, and reject the first request instead, so ask the partner whether it trusts our issuer",
+			),
 			saw: ours,
 		},
 		"our issuer among several CAs, above an intermediate": {
@@ -272,14 +277,25 @@ func TestVerdictOfServersOfGo(t *testing.T) {
 		},
 		"another CA in TLS 1.3": {
 			server: with(p.mutual(tls.VersionTLS13), func(c *tls.Config) { c.ClientCAs = other.Pool() }),
-			want: verify.Outcome{Reason: verify.IssuerNotAccepted, Message: refused + "48 (unknown certificate authority): the partner has to trust its issuer, " +
-				`and the chain in the Secret has to lead there without a gap; our issuer ("CN=Client CA") is not among the CAs that it names ("CN=Other CA"); TLS 1.3` + ends},
-			saw: visit{ServerName: host, End: "tls: failed to verify certificate: x509: certificate signed by unknown authority"},
+			want: verify.Outcome{
+				Reason: verify.IssuerNotAccepted,
+				Message: refused + "48 (unknown certificate authority): the partner must trust its issuer, " +
+					`and the chain in the Secret must be complete; our issuer ("CN=Client CA") is not among the CAs that it names ` +
+					`("CN=Other CA"); TLS 1.3` + ends,
+			},
+			saw: visit{
+				ServerName: host,
+				End:        "tls: failed to verify certificate: x509: certificate signed by unknown authority",
+			},
 		},
 		"another CA in TLS 1.2": {
 			server: with(p.mutual(tls.VersionTLS12), func(c *tls.Config) { c.ClientCAs = other.Pool() }),
-			want: verify.Outcome{Reason: verify.IssuerNotAccepted, Message: refused + "48 (unknown certificate authority): the partner has to trust its issuer, " +
-				`and the chain in the Secret has to lead there without a gap; our issuer ("CN=Client CA") is not among the CAs that it names ("CN=Other CA"); TLS 1.2` + ends},
+			want: verify.Outcome{
+				Reason: verify.IssuerNotAccepted,
+				Message: refused + "48 (unknown certificate authority): the partner must trust its issuer, " +
+					`and the chain in the Secret must be complete; our issuer ("CN=Client CA") is not among the CAs that it names ` +
+					`("CN=Other CA"); TLS 1.2` + ends,
+			},
 			saw: visit{
 				ServerName: host, End: "tls: failed to verify certificate: x509: certificate signed by unknown authority",
 				Records: []byte{handshakeRecord, changeRecord, handshakeRecord},
@@ -288,56 +304,82 @@ func TestVerdictOfServersOfGo(t *testing.T) {
 		"a missing intermediate": {
 			server:  p.mutual(),
 			request: func(r *verify.Request) { r.Certificate = present(t, deep) },
-			want: verify.Outcome{Reason: verify.IssuerNotAccepted, Message: refused + "48 (unknown certificate authority): the partner has to trust its issuer, " +
-				`and the chain in the Secret has to lead there without a gap; our issuer ("CN=Client Issuing") is not among the CAs that it names ("CN=Client CA"); TLS 1.3` + ends},
-			saw: visit{ServerName: host, End: "tls: failed to verify certificate: x509: certificate signed by unknown authority"},
+			want: verify.Outcome{
+				Reason: verify.IssuerNotAccepted,
+				Message: refused + "48 (unknown certificate authority): the partner must trust its issuer, " +
+					`and the chain in the Secret must be complete; our issuer ("CN=Client Issuing") is not among the CAs that it ` +
+					`names ("CN=Client CA"); TLS 1.3` + ends,
+			},
+			saw: visit{
+				ServerName: host,
+				End:        "tls: failed to verify certificate: x509: certificate signed by unknown authority",
+			},
 		},
 		"a server whose clock is after our certificate's end": {
 			server: with(p.mutual(), func(c *tls.Config) { c.Time = func() time.Time { return now().AddDate(200, 0, 0) } }),
-			want: verify.Outcome{Reason: verify.ClientCertificateRefused, Message: refused + "45 (expired certificate): it, or one of its intermediates, " +
-				"is over for the server; compare the times of the chain with the server's clock; " + only + "; TLS 1.3" + ends},
-			saw: visit{ServerName: host, End: "tls: failed to verify certificate: x509: certificate has expired or is not yet valid: " +
-				"current time 2226-07-01T12:00:00Z is after 2120-01-01T00:00:00Z"},
+			want: verify.Outcome{
+				Reason: verify.ClientCertificateRefused,
+				Message: refused + "45 (expired certificate): it, or one of its intermediates, " +
+					"is expired for the server; compare the validity of the chain with the server's clock; " + only + "; TLS 1.3" +
+					ends,
+			},
+			saw: visit{
+				ServerName: host,
+				End: "tls: failed to verify certificate: x509: certificate has expired or is not yet valid: " +
+					"current time 2226-07-01T12:00:00Z is after 2120-01-01T00:00:00Z",
+			},
 		},
-		"a server that knows certificates by another list": {
+		"a server that checks certificates against a list": {
 			server: with(p.mutual(), func(c *tls.Config) {
 				c.VerifyConnection = func(tls.ConnectionState) error { return errors.New("not on the list") }
 			}),
-			want: verify.Outcome{Reason: verify.ClientCertificateRefused, Message: refused + "42 (bad certificate): ask the partner which certificate is " +
-				"registered there; " + only + "; TLS 1.3" + ends},
+			want: verify.Outcome{
+				Reason: verify.ClientCertificateRefused,
+				Message: refused + "42 (bad certificate): ask the partner which certificate is " +
+					"registered there; " + only + "; TLS 1.3" + ends,
+			},
 			saw: visit{ServerName: host, Client: "CN=orders", End: "not on the list"},
 		},
-		"no client certificate asked for in TLS 1.3": {
+		"no client certificate requested in TLS 1.3": {
 			server: with(p.mutual(tls.VersionTLS13), func(c *tls.Config) { c.ClientAuth = tls.NoClientCert }),
 			want:   verify.Outcome{Reason: verify.ClientCertificateNotRequested, Message: notRequested},
 			saw:    visit{ServerName: host, End: "EOF"},
 		},
-		"no client certificate asked for in TLS 1.2": {
+		"no client certificate requested in TLS 1.2": {
 			server: with(p.mutual(tls.VersionTLS12), func(c *tls.Config) { c.ClientAuth = tls.NoClientCert }),
 			want:   verify.Outcome{Reason: verify.ClientCertificateNotRequested, Message: notRequested},
 			saw:    visit{ServerName: host, End: "EOF", Records: plainHandshake},
 		},
 		"a server certificate of another CA": {
 			server: serverPair(other.Issue(t, pki.Server(host))),
-			want: verify.Outcome{Reason: verify.ServerNotTrusted, Message: `the server's certificate (subject "") does not lead to the CA that is expected: ` +
-				`its issuer is "CN=Other CA", ` +
-				"the server sends 1 certificate; ask the partner which CA signs the certificate of the server, and put that one where serverCA of the EgressTarget " +
-				"says" + withheld},
+			want: verify.Outcome{
+				Reason: verify.ServerNotTrusted,
+				Message: `the server's certificate (subject "") does not chain to the expected CA: ` +
+					`its issuer is "CN=Other CA", ` +
+					"the server sends 1 certificate; ask the partner which CA signs the server's certificate, and store that CA " +
+					"where serverCA of the EgressTarget points" + withheld,
+			},
 			saw: visit{ServerName: host, End: seenNothing},
 		},
-		"a server certificate below an intermediate that is over": {
+		"a server certificate below an expired intermediate": {
 			server: serverPair(belowOld, oldIntermediate),
-			want: verify.Outcome{Reason: verify.ServerNotTrusted, Message: `the server's certificate (subject "") does not lead to the CA that is expected: ` +
-				`its issuer is "CN=Old Issuing", ` +
-				`the server sends 2 certificates, and above it a certificate (subject "CN=Old Issuing") is valid only from 2020-01-01T00:00:00Z to 2025-07-01T12:00:00Z; ` +
-				"ask the partner which CA signs the certificate of the server, and put that one where serverCA of the EgressTarget says" + withheld},
+			want: verify.Outcome{
+				Reason: verify.ServerNotTrusted,
+				Message: `the server's certificate (subject "") does not chain to the expected CA: ` +
+					`its issuer is "CN=Old Issuing", ` +
+					`the server sends 2 certificates, and above it a certificate (subject "CN=Old Issuing") is valid only from ` +
+					`2020-01-01T00:00:00Z to 2025-07-01T12:00:00Z; ` +
+					"ask the partner which CA signs the server's certificate, and store that CA where serverCA of the EgressTarget " +
+					"points" + withheld,
+			},
 			saw: visit{ServerName: host, End: seenNothing},
 		},
 		"an expired server certificate": {
 			server: serverPair(p.serverCA.Issue(t, expired)),
 			want: verify.Outcome{
-				Reason:  verify.ServerCertificateExpired,
-				Message: `the server's certificate (subject "") has expired on 2026-06-28T12:00:00Z: the partner has to renew it` + withheld,
+				Reason: verify.ServerCertificateExpired,
+				Message: `the server's certificate (subject "") expired on 2026-06-28T12:00:00Z: the partner must renew it` +
+					withheld,
 			},
 			saw: visit{ServerName: host, End: seenNothing},
 		},
@@ -345,11 +387,14 @@ func TestVerdictOfServersOfGo(t *testing.T) {
 			server: serverPair(other.Issue(t, later)),
 			want: verify.Outcome{
 				Reason: verify.ServerNotTrusted,
-				Message: `the server's certificate (subject "") does not lead to the CA that is expected: its issuer is "CN=Other CA", the server sends 1 certificate; ` +
-					`ask the partner which CA signs the certificate of the server, and put that one where serverCA of the EgressTarget says; ` +
-					`the server's certificate is for "another.example.com", but must be for "external.system.com": another server answers there, or the EgressTarget has ` +
-					`to name what it carries in subjectAltNames; ` +
-					`the server's certificate (subject "") is valid only from 2026-08-01T12:00:00Z on: the partner has to use the previous one until then, or a clock is ` +
+				Message: `the server's certificate (subject "") does not chain to the expected CA: its issuer is "CN=Other CA", ` +
+					`the server sends 1 certificate; ` +
+					`ask the partner which CA signs the server's certificate, and store that CA where serverCA of the EgressTarget ` +
+					`points; ` +
+					`the server's certificate is for "another.example.com", but must be for "external.system.com": another server ` +
+					`answers there, or the EgressTarget must list its name in subjectAltNames; ` +
+					`the server's certificate (subject "") is valid only from 2026-08-01T12:00:00Z on: the partner must use the ` +
+					`previous one until then, or a clock is ` +
 					`wrong` + withheld,
 			},
 			saw: visit{ServerName: host, End: seenNothing},
@@ -358,18 +403,22 @@ func TestVerdictOfServersOfGo(t *testing.T) {
 			server: serverPair(p.serverCA.Issue(t, forClients)),
 			want: verify.Outcome{
 				Reason: verify.NotForServerAuth,
-				Message: `the server's certificate (subject "CN=backwards") may not be used by a server: its extended key usage, or that of a CA above it, must ` +
+				Message: `the server's certificate (subject "CN=backwards") may not be used by a server: its extended key usage, ` +
+					`or that of a CA above it, must ` +
 					`include serverAuth` +
 					withheld,
 			},
 			saw: visit{ServerName: host, End: seenNothing},
 		},
-		"an untrusted server that asks for nothing": {
+		"an untrusted server that requests no certificate": {
 			server: with(serverPair(other.Issue(t, pki.Server(host))), func(c *tls.Config) { c.ClientAuth = tls.NoClientCert }),
-			want: verify.Outcome{Reason: verify.ServerNotTrusted, Message: `the server's certificate (subject "") does not lead to the CA that is expected: ` +
-				`its issuer is "CN=Other CA", ` +
-				"the server sends 1 certificate; ask the partner which CA signs the certificate of the server, and put that one where serverCA of the EgressTarget " +
-				"says; " + notRequested},
+			want: verify.Outcome{
+				Reason: verify.ServerNotTrusted,
+				Message: `the server's certificate (subject "") does not chain to the expected CA: ` +
+					`its issuer is "CN=Other CA", ` +
+					"the server sends 1 certificate; ask the partner which CA signs the server's certificate, and store that CA " +
+					"where serverCA of the EgressTarget points; " + notRequested,
+			},
 			saw: visit{ServerName: host, End: "EOF"},
 		},
 		"TLS 1.1 only": {
@@ -377,7 +426,7 @@ func TestVerdictOfServersOfGo(t *testing.T) {
 			want: verify.Outcome{
 				Reason: verify.VersionTooOld,
 				Message: "the server at ADDRESS refused TLS 1.2 and 1.3 with the alert 70 (protocol version not supported): " +
-					"the sidecar speaks no older one, so the partner has to enable one of them",
+					"the sidecar supports no older version, so the partner must enable one of them",
 			},
 			saw: visit{End: "tls: client offered only unsupported versions: [304 303]"},
 		},
@@ -385,27 +434,29 @@ func TestVerdictOfServersOfGo(t *testing.T) {
 			server: with(p.mutual(), func(c *tls.Config) { c.CurvePreferences = []tls.CurveID{tls.CurveP521} }),
 			want: verify.Outcome{
 				Reason: verify.HandshakeFailed,
-				Message: "the server at ADDRESS refused the handshake with the alert 40 (handshake failure): it may have no cipher suite or curve in common with the " +
+				Message: "the server at ADDRESS refused the handshake with the alert 40 (handshake failure): it may have no " +
+					"cipher suite or curve in common with the " +
 					"sidecar, " +
 					`or not know the name "external.system.com"`,
 			},
 			saw: visit{End: "tls: no key exchanges supported by both client and server"},
 		},
-		"HTTP/2 asked for and chosen": {
+		"HTTP/2 offered and chosen": {
 			server:  with(p.mutual(), func(c *tls.Config) { c.NextProtos = []string{"h2", "http/1.1"} }),
 			request: func(r *verify.Request) { r.HTTP2 = true },
 			want:    accepted("TLS 1.3", only), saw: ours,
 		},
-		"HTTP/2 asked for and not chosen": {
+		"HTTP/2 offered and not chosen": {
 			server:  p.mutual(),
 			request: func(r *verify.Request) { r.HTTP2 = true },
 			want: verify.Outcome{
-				Reason:  verify.ProtocolNotSpoken,
-				Message: `the server at ADDRESS doesn't choose HTTP/2: set http.version of the EgressTarget to "1.1"; TLS 1.3` + ends,
+				Reason: verify.ProtocolNotSpoken,
+				Message: `the server at ADDRESS doesn't choose HTTP/2: set http.version of the EgressTarget to "1.1"; TLS 1.3` +
+					ends,
 			},
 			saw: ours,
 		},
-		"a key that TLS 1.2 servers of today take as well": {
+		"a key that current TLS 1.2 servers accept too": {
 			server: p.mutual(tls.VersionTLS12),
 			request: func(r *verify.Request) {
 				template := pki.Client("edwards")
@@ -443,7 +494,8 @@ func TestObservationIsAllThatWasSeen(t *testing.T) {
 		Timeout: time.Minute, Patience: time.Minute, Address: address.String(), Complete: true, Version: tls.VersionTLS13,
 		Matched: host, OursNotAfter: p.client.Certificate.NotAfter, OursDaysLeft: 34150,
 		Server: &verify.Server{
-			Issuer: "CN=Server CA", Names: []string{host}, NotBefore: p.server.Certificate.NotBefore, NotAfter: p.server.Certificate.NotAfter,
+			Issuer: "CN=Server CA", Names: []string{host},
+			NotBefore: p.server.Certificate.NotBefore, NotAfter: p.server.Certificate.NotAfter,
 			DaysLeft: 34150, ChainLength: 1,
 		},
 		Asked: &verify.Asked{
@@ -460,8 +512,8 @@ func TestObservationIsAllThatWasSeen(t *testing.T) {
 	}
 }
 
-// TestWithoutATicketTheAnswerIsWaitedFor has servers of TLS 1.3 that send no ticket: one says
-// nothing, others send data or end the stream.
+// TestWithoutATicketTheAnswerIsWaitedFor runs TLS 1.3 servers that send no ticket: one is silent,
+// others send data or close the stream.
 func TestWithoutATicketTheAnswerIsWaitedFor(t *testing.T) {
 	p := newParties(t)
 	quiet := p.mutual(tls.VersionTLS13)
@@ -471,11 +523,15 @@ func TestWithoutATicketTheAnswerIsWaitedFor(t *testing.T) {
 		then     func(*tls.Conn)
 		want     verify.Outcome
 	}{
-		"it says nothing": {
+		"it is silent": {
 			patience: 50 * time.Millisecond,
 			then:     func(c *tls.Conn) { _, _ = c.Read(make([]byte, 1)) },
-			want: verify.Outcome{Verified: true, Reason: verify.Verified, Message: "the server at ADDRESS asked for a client certificate and did not refuse " +
-				"ours within 50ms; " + own + "TLS 1.3" + ends + "; " + only},
+			want: verify.Outcome{
+				Verified: true,
+				Reason:   verify.Verified,
+				Message: "the server at ADDRESS asked for a client certificate and did not refuse " +
+					"ours within 50ms; " + own + "TLS 1.3" + ends + "; " + only,
+			},
 		},
 		"it sends data for a while": {
 			patience: 50 * time.Millisecond,
@@ -487,10 +543,14 @@ func TestWithoutATicketTheAnswerIsWaitedFor(t *testing.T) {
 					<-time.After(time.Millisecond)
 				}
 			},
-			want: verify.Outcome{Verified: true, Reason: verify.Verified, Message: "the server at ADDRESS asked for a client certificate and did not refuse " +
-				"ours within 50ms; " + own + "TLS 1.3" + ends + "; " + only},
+			want: verify.Outcome{
+				Verified: true,
+				Reason:   verify.Verified,
+				Message: "the server at ADDRESS asked for a client certificate and did not refuse " +
+					"ours within 50ms; " + own + "TLS 1.3" + ends + "; " + only,
+			},
 		},
-		"it sends more data than anybody reads": {
+		"it sends more data than the limit": {
 			patience: time.Minute,
 			then: func(c *tls.Conn) {
 				data := make([]byte, 1<<14)
@@ -500,14 +560,18 @@ func TestWithoutATicketTheAnswerIsWaitedFor(t *testing.T) {
 					}
 				}
 			},
-			want: verify.Outcome{Reason: verify.HandshakeFailed, Message: "the handshake with ADDRESS failed: the partner has sent more than 1048576 bytes"},
+			want: verify.Outcome{
+				Reason:  verify.HandshakeFailed,
+				Message: "the handshake with ADDRESS failed: the partner sent more than 1048576 bytes",
+			},
 		},
-		"it ends the stream": {
+		"it closes the stream": {
 			patience: time.Minute,
 			then:     func(c *tls.Conn) { _ = c.Close() },
 			want: verify.Outcome{
-				Reason:  verify.ConnectionClosed,
-				Message: "the server at ADDRESS closed the connection when it had seen our certificate, without saying why: it probably refuses it; " + only + "; TLS 1.3" + ends,
+				Reason: verify.ConnectionClosed,
+				Message: "the server at ADDRESS closed the connection after it received our certificate, without an alert: it " +
+					"probably rejects it; " + only + "; TLS 1.3" + ends,
 			},
 		},
 		"it resets the connection": {
@@ -519,8 +583,9 @@ func TestWithoutATicketTheAnswerIsWaitedFor(t *testing.T) {
 				}
 			},
 			want: verify.Outcome{
-				Reason:  verify.ConnectionClosed,
-				Message: "the server at ADDRESS closed the connection when it had seen our certificate, without saying why: it probably refuses it; " + only + "; TLS 1.3" + ends,
+				Reason: verify.ConnectionClosed,
+				Message: "the server at ADDRESS closed the connection after it received our certificate, without an alert: it " +
+					"probably rejects it; " + only + "; TLS 1.3" + ends,
 			},
 		},
 	}
@@ -568,7 +633,7 @@ func TestVerdictOfWhatIsNoTLSServer(t *testing.T) {
 			return listener.Addr()
 		}
 	}
-	// hold keeps the connection until the other side ends it.
+	// hold keeps the connection open until the other side closes it.
 	hold := func(c net.Conn) { _, _ = io.Copy(io.Discard, c) }
 	trickle := func(first, again string) func(net.Conn) {
 		return func(c net.Conn) {
@@ -578,8 +643,9 @@ func TestVerdictOfWhatIsNoTLSServer(t *testing.T) {
 			}
 		}
 	}
-	const noTLS = ": name its TLS port in spec.port of the EgressTarget"
-	const closed = "the server at ADDRESS closed the connection within the handshake, without saying why: it may admit certain addresses only, or not be a TLS port"
+	const noTLS = ": set its TLS port in spec.port of the EgressTarget"
+	const closed = "the server at ADDRESS closed the connection during the handshake, without an alert: it may only " +
+		"allow certain addresses, or not be a TLS port"
 	const slow = 100 * time.Millisecond
 
 	tests := map[string]struct {
@@ -589,49 +655,71 @@ func TestVerdictOfWhatIsNoTLSServer(t *testing.T) {
 	}{
 		"a plain HTTP server": {
 			server: func(*testing.T) net.Addr { return plain.Listener.Addr() },
-			want:   verify.Outcome{Reason: verify.NotTLS, Message: "the server at ADDRESS answers with HTTP in plain text" + noTLS},
+			want: verify.Outcome{
+				Reason:  verify.NotTLS,
+				Message: "the server at ADDRESS answers with HTTP in plain text" + noTLS,
+			},
 		},
 		"an SSH server": {
 			server: accept(func(c net.Conn) { _, _ = io.WriteString(c, "SSH-2.0-OpenSSH_9.9\r\n"); hold(c) }),
-			want:   verify.Outcome{Reason: verify.NotTLS, Message: "the server at ADDRESS answers with something that is not TLS" + noTLS},
+			want: verify.Outcome{
+				Reason:  verify.NotTLS,
+				Message: "the server at ADDRESS answers with something that is not TLS" + noTLS,
+			},
 		},
-		"garbage for ever": {
+		"endless garbage": {
 			server: accept(trickle("", strings.Repeat("\x00garbage", 100))),
-			want:   verify.Outcome{Reason: verify.NotTLS, Message: "the server at ADDRESS answers with something that is not TLS" + noTLS},
+			want: verify.Outcome{
+				Reason:  verify.NotTLS,
+				Message: "the server at ADDRESS answers with something that is not TLS" + noTLS,
+			},
 		},
 		"garbage in the form of a handshake": {
 			server: accept(func(c net.Conn) { _, _ = io.WriteString(c, "\x16\x03\x03\x00\x04\x02\xff\xff\xff"); hold(c) }),
 			want: verify.Outcome{
-				Reason:  verify.HandshakeFailed,
-				Message: "the handshake with ADDRESS failed: tls: handshake message of length 16777215 bytes exceeds maximum of 65536 bytes",
+				Reason: verify.HandshakeFailed,
+				Message: "the handshake with ADDRESS failed: tls: handshake message of length 16777215 bytes exceeds maximum of " +
+					"65536 bytes",
 			},
 		},
-		"empty records for ever": {
+		"endless empty records": {
 			server: accept(trickle("", "\x16\x03\x03\x00\x00")),
-			want:   verify.Outcome{Reason: verify.HandshakeFailed, Message: "the handshake with ADDRESS failed: local error: tls: unexpected message"},
+			want: verify.Outcome{
+				Reason:  verify.HandshakeFailed,
+				Message: "the handshake with ADDRESS failed: local error: tls: unexpected message",
+			},
 		},
-		"warnings for ever": {
+		"endless warnings": {
 			server: accept(trickle("", "\x15\x03\x03\x00\x02\x01\x5a")),
-			want:   verify.Outcome{Reason: verify.HandshakeFailed, Message: "the handshake with ADDRESS failed: tls: too many ignored records"},
+			want: verify.Outcome{
+				Reason:  verify.HandshakeFailed,
+				Message: "the handshake with ADDRESS failed: tls: too many ignored records",
+			},
 		},
 		"an alert at once": {
 			server: accept(func(c net.Conn) { _, _ = io.WriteString(c, "\x15\x03\x03\x00\x02\x02\x70"); hold(c) }),
-			want: verify.Outcome{Reason: verify.ServerNameUnknown, Message: `the server at ADDRESS doesn't know the name "external.system.com": the alert 112 ` +
-				`(unrecognized name); ` +
-				"name another in spec.sni of the EgressTarget"},
-		},
-		"an alert that nobody knows": {
-			server: accept(func(c net.Conn) { _, _ = io.WriteString(c, "\x15\x03\x03\x00\x02\x02\xfe"); hold(c) }),
-			want:   verify.Outcome{Reason: verify.HandshakeFailed, Message: "the server at ADDRESS refused the handshake with the alert 254 (alert(254))"},
-		},
-		"a server that says nothing": {
-			server: accept(hold), timeout: slow,
 			want: verify.Outcome{
-				Reason:  verify.ProbeTimedOut,
-				Message: "the server at ADDRESS accepts the connection, but does not finish a TLS handshake within 100ms: is it a TLS port?",
+				Reason: verify.ServerNameUnknown,
+				Message: `the server at ADDRESS doesn't know the name "external.system.com": the alert 112 ` +
+					`(unrecognized name); set another name in spec.sni of the EgressTarget`,
 			},
 		},
-		"a server that trickles a handshake message for ever": {
+		"an unknown alert": {
+			server: accept(func(c net.Conn) { _, _ = io.WriteString(c, "\x15\x03\x03\x00\x02\x02\xfe"); hold(c) }),
+			want: verify.Outcome{
+				Reason:  verify.HandshakeFailed,
+				Message: "the server at ADDRESS refused the handshake with the alert 254 (alert(254))",
+			},
+		},
+		"a silent server": {
+			server: accept(hold), timeout: slow,
+			want: verify.Outcome{
+				Reason: verify.ProbeTimedOut,
+				Message: "the server at ADDRESS accepts the connection, but does not finish a TLS handshake within 100ms: check " +
+					"that it is a TLS port",
+			},
+		},
+		"a server that sends an endless handshake message slowly": {
 			server: accept(func(c net.Conn) {
 				_, err := io.WriteString(c, "\x16\x03\x03\x40\x00\x02\x00\xff\xff")
 				for err == nil {
@@ -641,15 +729,16 @@ func TestVerdictOfWhatIsNoTLSServer(t *testing.T) {
 			}),
 			timeout: slow,
 			want: verify.Outcome{
-				Reason:  verify.ProbeTimedOut,
-				Message: "the server at ADDRESS accepts the connection, but does not finish a TLS handshake within 100ms: is it a TLS port?",
+				Reason: verify.ProbeTimedOut,
+				Message: "the server at ADDRESS accepts the connection, but does not finish a TLS handshake within 100ms: check " +
+					"that it is a TLS port",
 			},
 		},
 		"a server that closes at once": {
 			server: accept(func(c net.Conn) { _ = c.Close() }),
 			want:   verify.Outcome{Reason: verify.ConnectionClosed, Message: closed},
 		},
-		"a server that closes when it has read the offer": {
+		"a server that closes after the ClientHello": {
 			server: accept(func(c net.Conn) { _, _ = c.Read(make([]byte, 1<<14)) }),
 			want:   verify.Outcome{Reason: verify.ConnectionClosed, Message: closed},
 		},
@@ -695,7 +784,9 @@ func TestACallerCanEndAProbe(t *testing.T) {
 			}()
 			request := p.request(t, listener.Addr())
 			got := verify.Evaluate(prober().Probe(ctx, request))
-			want := verify.Outcome{Reason: verify.ProbeInterrupted, Message: "the probe of " + listener.Addr().String() + " was interrupted"}
+			want := verify.Outcome{
+				Reason: verify.ProbeInterrupted, Message: "the probe of " + listener.Addr().String() + " was interrupted",
+			}
 			if diff := cmp.Diff(want, got); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
@@ -709,17 +800,26 @@ func TestSystemCAs(t *testing.T) {
 		roots func() (*x509.CertPool, error)
 		want  verify.Reason
 	}{
-		"hold that of the server":       {roots: func() (*x509.CertPool, error) { return p.serverCA.Pool(), nil }, want: verify.Verified},
-		"don't hold that of the server": {roots: func() (*x509.CertPool, error) { return p.clientCA.Pool(), nil }, want: verify.ServerNotTrusted},
-		"are none":                      {roots: func() (*x509.CertPool, error) { return x509.NewCertPool(), nil }, want: verify.SystemCANotFound},
-		"can't be read":                 {roots: func() (*x509.CertPool, error) { return nil, errors.New("no such file") }, want: verify.SystemCANotFound},
+		"include that of the server": {
+			roots: func() (*x509.CertPool, error) { return p.serverCA.Pool(), nil }, want: verify.Verified,
+		},
+		"don't include that of the server": {
+			roots: func() (*x509.CertPool, error) { return p.clientCA.Pool(), nil }, want: verify.ServerNotTrusted,
+		},
+		"are empty": {
+			roots: func() (*x509.CertPool, error) { return x509.NewCertPool(), nil }, want: verify.SystemCANotFound,
+		},
+		"can't be read": {
+			roots: func() (*x509.CertPool, error) { return nil, errors.New("no such file") },
+			want:  verify.SystemCANotFound,
+		},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			address, _ := serve(t, p.mutual())
 			request := p.request(t, address)
-			// The CA in the request counts for nothing then.
+			// The CA in the request is ignored then.
 			request.System = true
 			probing := prober()
 			probing.SystemRoots = test.roots
@@ -732,7 +832,8 @@ func TestSystemCAs(t *testing.T) {
 
 func TestCertificateSaysAllThatCannotBeRead(t *testing.T) {
 	_, err := verify.Certificate(map[string][]byte{"cert": []byte("x"), "key": []byte("y")}, credential.CertKeyLayout())
-	want := "\"cert\" (client certificate) is not PEM: it has no BEGIN line\n\"key\" (private key) is not PEM: it has no BEGIN line"
+	want := "\"cert\" (client certificate) is not PEM: it has no BEGIN line\n\"key\" (private key) is not PEM: it has " +
+		"no BEGIN line"
 	if err == nil || err.Error() != want {
 		t.Errorf("%v, want %s", err, want)
 	}

@@ -19,9 +19,8 @@ import (
 	"mtls.egress/webhook/test/pki"
 )
 
-// opensslServer runs the real server for one connection, or skips the test where there is no
-// openssl command. The result of finished is all that it printed, which includes data that it
-// received.
+// opensslServer runs openssl s_server for one connection, or skips the test if there is no openssl
+// command. finished returns its output, which includes received data.
 func opensslServer(t *testing.T, server pki.Pair, args ...string) (address net.Addr, finished func() string) {
 	t.Helper()
 	program, err := exec.LookPath("openssl")
@@ -33,7 +32,7 @@ func opensslServer(t *testing.T, server pki.Pair, args ...string) (address net.A
 		"-cert", write(t, "server.pem", server.CertPEM), "-key", write(t, "server.key", server.KeyPEM),
 	}, args...)
 	command := exec.CommandContext(t.Context(), program, args...)
-	// The server ends with its standard input.
+	// The server exits at the end of its standard input.
 	input, err := command.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -60,7 +59,7 @@ func opensslServer(t *testing.T, server pki.Pair, args ...string) (address net.A
 				for lines.Scan() {
 					printed = append(printed, lines.Text())
 				}
-				// It exits with 1 after a handshake that failed.
+				// It exits with 1 after a failed handshake.
 				_ = command.Wait()
 				return strings.Join(printed, "\n")
 			}
@@ -90,14 +89,16 @@ func TestVerdictOfServersOfOpenSSL(t *testing.T) {
 	accepted := func(version, cas string) verify.Outcome {
 		return verify.Outcome{
 			Verified: true, Reason: verify.Verified,
-			Message: "the server at ADDRESS asked for a client certificate and accepted ours; " + own + version + ends + "; " + cas,
+			Message: "the server at ADDRESS asked for a client certificate and accepted ours; " + own + version + ends + "; " +
+				cas,
 		}
 	}
 	const (
-		none     = "it names no CAs whose certificates it accepts"
-		withheld = "; it asks for a client certificate, and was shown none, as it isn't trusted; " + only
-		unknown  = "48 (unknown certificate authority): the partner has to trust its issuer, and the chain in the Secret has to lead there without a gap; "
-		foreign  = `our issuer ("CN=Client CA") is not among the CAs that it names ("CN=Other CA")`
+		none     = "it names no acceptable CAs"
+		withheld = "; it asks for a client certificate, but got none because it is not trusted; " + only
+		unknown  = "48 (unknown certificate authority): the partner must trust its issuer, and the chain in the Secret " +
+			"must be complete; "
+		foreign = `our issuer ("CN=Client CA") is not among the CAs that it names ("CN=Other CA")`
 	)
 
 	tests := map[string]struct {
@@ -110,19 +111,33 @@ func TestVerdictOfServersOfOpenSSL(t *testing.T) {
 		"TLS 1.2": {args: with("-CAfile", ca, "-tls1_2"), want: accepted("TLS 1.2", only)},
 		"TLS 1.3 without tickets": {
 			args: with("-CAfile", ca, "-tls1_3", "-num_tickets", "0"), patience: 500 * time.Millisecond,
-			want: verify.Outcome{Verified: true, Reason: verify.Verified, Message: "the server at ADDRESS asked for a client certificate and did not refuse " +
-				"ours within 500ms; " + own + "TLS 1.3" + ends + "; " + only},
+			want: verify.Outcome{
+				Verified: true,
+				Reason:   verify.Verified,
+				Message: "the server at ADDRESS asked for a client certificate and did not refuse " +
+					"ours within 500ms; " + own + "TLS 1.3" + ends + "; " + only,
+			},
 		},
-		"any certificate in TLS 1.3, refused later if at all": {args: []string{"-Verify", "3", "-tls1_3"}, want: accepted("TLS 1.3", none)},
-		"any certificate in TLS 1.2, refused later if at all": {args: []string{"-Verify", "3", "-tls1_2"}, want: accepted("TLS 1.2", none)},
+		"any certificate in TLS 1.3, refused later if at all": {
+			args: []string{"-Verify", "3", "-tls1_3"}, want: accepted("TLS 1.3", none),
+		},
+		"any certificate in TLS 1.2, refused later if at all": {
+			args: []string{"-Verify", "3", "-tls1_2"}, want: accepted("TLS 1.2", none),
+		},
 		"optional in TLS 1.3": {args: []string{"-verify", "3", "-CAfile", ca, "-tls1_3"}, want: accepted("TLS 1.3", only)},
 		"without a CA in TLS 1.3": {
 			args: with("-tls1_3"),
-			want: verify.Outcome{Reason: verify.ClientCertificateRefused, Message: refused + unknown + none + "; TLS 1.3" + ends},
+			want: verify.Outcome{
+				Reason:  verify.ClientCertificateRefused,
+				Message: refused + unknown + none + "; TLS 1.3" + ends,
+			},
 		},
 		"without a CA in TLS 1.2": {
 			args: with("-tls1_2"),
-			want: verify.Outcome{Reason: verify.ClientCertificateRefused, Message: refused + unknown + none + "; TLS 1.2" + ends},
+			want: verify.Outcome{
+				Reason:  verify.ClientCertificateRefused,
+				Message: refused + unknown + none + "; TLS 1.2" + ends,
+			},
 		},
 		"another CA in TLS 1.3": {
 			args: with("-CAfile", otherCA, "-tls1_3"),
@@ -132,57 +147,73 @@ func TestVerdictOfServersOfOpenSSL(t *testing.T) {
 			args: with("-CAfile", otherCA, "-tls1_2"),
 			want: verify.Outcome{Reason: verify.IssuerNotAccepted, Message: refused + unknown + foreign + "; TLS 1.2" + ends},
 		},
-		"no client certificate asked for": {
+		"no client certificate requested": {
 			args: []string{"-tls1_3"},
 			want: verify.Outcome{
 				Reason: verify.ClientCertificateNotRequested,
-				Message: "the server at ADDRESS asked for no client certificate in the handshake, so ours was not tried: this host or port is not set up for mutual TLS, " +
-					"or asks only for certain paths, by renegotiation or after the handshake, which the sidecar can't answer",
+				Message: "the server at ADDRESS did not request a client certificate in the handshake, so ours was not used: " +
+					"this host or port is not configured for mutual TLS, or requests a certificate only for certain paths, by " +
+					"renegotiation or after the handshake, which the sidecar does not support",
 			},
 		},
 		"signatures of RSA only, in TLS 1.3": {
 			args: with("-CAfile", ca, "-tls1_3", "-client_sigalgs", "RSA-PSS+SHA256:RSA-PSS+SHA384"),
 			want: verify.Outcome{
 				Reason: verify.KeyTypeNotAccepted,
-				Message: `the server at ADDRESS takes no signature that our key can make, only "PSSWithSHA256", "PSSWithSHA384": ask for a certificate with a key of ` +
+				Message: `the server at ADDRESS accepts no signature scheme of our key, only "PSSWithSHA256", "PSSWithSHA384": ` +
+					`ask for a certificate with a key of ` +
 					`that type`,
 			},
 		},
 		"signatures of RSA only, in TLS 1.2": {
 			args: with("-CAfile", ca, "-tls1_2", "-client_sigalgs", "RSA-PSS+SHA256"),
 			want: verify.Outcome{
-				Reason:  verify.KeyTypeNotAccepted,
-				Message: `the server at ADDRESS takes no signature that our key can make, only "PSSWithSHA256": ask for a certificate with a key of that type`,
+				Reason: verify.KeyTypeNotAccepted,
+				Message: `the server at ADDRESS accepts no signature scheme of our key, only "PSSWithSHA256": ask for a ` +
+					`certificate with a key of that type`,
 			},
 		},
 		"an expired server certificate": {
 			server: p.serverCA.Issue(t, expired), args: with("-CAfile", ca, "-tls1_3"),
 			want: verify.Outcome{
-				Reason:  verify.ServerCertificateExpired,
-				Message: `the server's certificate (subject "") has expired on 2026-06-28T12:00:00Z: the partner has to renew it` + withheld,
+				Reason: verify.ServerCertificateExpired,
+				Message: `the server's certificate (subject "") expired on 2026-06-28T12:00:00Z: the partner must renew it` +
+					withheld,
 			},
 		},
 		"a server certificate for another name, in TLS 1.2": {
 			server: p.serverCA.Issue(t, pki.Server("another.example.com")), args: with("-CAfile", ca, "-tls1_2"),
 			want: verify.Outcome{
 				Reason: verify.ServerNameMismatch,
-				Message: `the server's certificate is for "another.example.com", but must be for "external.system.com": another server answers there, ` +
-					"or the EgressTarget has to name what it carries in subjectAltNames" + withheld,
+				Message: `the server's certificate is for "another.example.com", but must be for "external.system.com": another ` +
+					`server answers there, ` +
+					"or the EgressTarget must list its name in subjectAltNames" + withheld,
 			},
 		},
 		"HTTP/2 alone": {
 			args: with("-CAfile", ca, "-alpn", "h2"),
 			want: verify.Outcome{
-				Reason:  verify.ProtocolNotSpoken,
-				Message: `the server at ADDRESS doesn't speak HTTP/1.1: the alert 120 (no application protocol); set http.version of the EgressTarget to "2"`,
+				Reason: verify.ProtocolNotSpoken,
+				Message: `the server at ADDRESS doesn't speak HTTP/1.1: the alert 120 (no application protocol); set ` +
+					`http.version of the EgressTarget to "2"`,
 			},
 		},
-		"another name asked for than it knows": {
-			args: with("-CAfile", ca, "-servername", "known.example.com", "-servername_fatal", "-cert2", write(t, "2.pem", p.server.CertPEM), "-key2", write(t, "2.key", p.server.KeyPEM)),
+		"an SNI that it does not know": {
+			args: with(
+				"-CAfile",
+				ca,
+				"-servername",
+				"known.example.com",
+				"-servername_fatal",
+				"-cert2",
+				write(t, "2.pem", p.server.CertPEM),
+				"-key2",
+				write(t, "2.key", p.server.KeyPEM),
+			),
 			want: verify.Outcome{
 				Reason: verify.ServerNameUnknown,
 				Message: `the server at ADDRESS doesn't know the name "external.system.com": the alert 112 (unrecognized name); ` +
-					"name another in spec.sni of the EgressTarget",
+					`set another name in spec.sni of the EgressTarget`,
 			},
 		},
 	}
@@ -201,9 +232,10 @@ func TestVerdictOfServersOfOpenSSL(t *testing.T) {
 			if diff := cmp.Diff(test.want, outcome(probing.Probe(t.Context(), p.request(t, address)))); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
-			// What it received would stand between these lines, and an error of a connection that was cut.
+			// Received data and connection errors would be between these lines.
 			printed := finished()
-			if _, after, ok := strings.Cut(printed, "Secure Renegotiation IS "); ok && !regexp.MustCompile(`^(NOT )?supported\nDONE\n`).MatchString(after) {
+			if _, after, ok := strings.Cut(printed, "Secure Renegotiation IS "); ok &&
+				!regexp.MustCompile(`^(NOT )?supported\nDONE\n`).MatchString(after) {
 				t.Errorf("the server did not see a handshake and its end alone:\n%s", printed)
 			} else if !ok && test.want.Verified {
 				t.Errorf("the server has finished no handshake:\n%s", printed)

@@ -9,71 +9,74 @@ import (
 	"time"
 )
 
-// Reason says in one word what came of a handshake. It is a valid reason of a Kubernetes condition.
+// Reason is the result of a handshake in one word. It is a valid reason of a Kubernetes condition.
 type Reason string
 
-// The reasons, the most important first: what must be put right before the next one matters.
+// The reasons, the most important first. A problem must be fixed before the next one matters.
 const (
-	// ProbeInterrupted: the caller ended the probe. It says nothing of the partner.
+	// ProbeInterrupted: the caller canceled the probe. This says nothing about the partner.
 	ProbeInterrupted Reason = "ProbeInterrupted"
-	// SystemCANotFound: the CAs of the system were to be trusted, and there are none.
+	// SystemCANotFound: the system's CAs are to be trusted, but the system has none.
 	SystemCANotFound Reason = "SystemCANotFound"
 	// NameNotResolved: DNS has no address for the host, or no answer.
 	NameNotResolved Reason = "NameNotResolved"
-	// AddressRefused: the host leads to an address that is not connected to, such as a loopback one.
+	// AddressRefused: the host resolves to an address that the prober refuses, for example a loopback
+	// address.
 	AddressRefused Reason = "AddressRefused"
-	// Unreachable: there was no connection.
+	// Unreachable: the connection failed.
 	Unreachable Reason = "Unreachable"
 	// ProbeTimedOut: the connection or the handshake took too long.
 	ProbeTimedOut Reason = "ProbeTimedOut"
-	// NotTLS: what answers doesn't speak TLS.
+	// NotTLS: the server doesn't speak TLS.
 	NotTLS Reason = "NotTLS"
 	// VersionTooOld: the server speaks neither TLS 1.2 nor 1.3.
 	VersionTooOld Reason = "VersionTooOld"
-	// ServerNameUnknown: the server refuses the name that is sent as SNI.
+	// ServerNameUnknown: the server refuses the SNI.
 	ServerNameUnknown Reason = "ServerNameUnknown"
-	// ProtocolNotSpoken: the server doesn't speak the version of HTTP that is offered.
+	// ProtocolNotSpoken: the server doesn't support the offered HTTP version.
 	ProtocolNotSpoken Reason = "ProtocolNotSpoken"
-	// ConnectionClosed: the server ended the connection without an alert.
+	// ConnectionClosed: the server closed the connection without an alert.
 	ConnectionClosed Reason = "ConnectionClosed"
-	// HandshakeFailed: the handshake failed for another reason, which the message has.
+	// HandshakeFailed: the handshake failed for another reason. See the message.
 	HandshakeFailed Reason = "HandshakeFailed"
-	// ServerNotTrusted: the server's certificate doesn't lead to the CA that is expected.
+	// ServerNotTrusted: the server's certificate doesn't chain to the expected CA.
 	ServerNotTrusted Reason = "ServerNotTrusted"
-	// ServerNameMismatch: the server's certificate carries none of the names that are expected.
+	// ServerNameMismatch: the server's certificate has none of the expected names.
 	ServerNameMismatch Reason = "ServerNameMismatch"
-	// ServerCertificateExpired: the time of the server's certificate is over.
+	// ServerCertificateExpired: the server's certificate has expired.
 	ServerCertificateExpired Reason = "ServerCertificateExpired"
-	// ServerCertificateNotYetValid: the time of the server's certificate has not come.
+	// ServerCertificateNotYetValid: the server's certificate is not valid yet.
 	ServerCertificateNotYetValid Reason = "ServerCertificateNotYetValid"
-	// NotForServerAuth: the server's certificate may not be used by a server.
+	// NotForServerAuth: the server's certificate doesn't allow server authentication.
 	NotForServerAuth Reason = "NotForServerAuth"
-	// ClientCertificateNotRequested: the server asked for no certificate in the handshake.
+	// ClientCertificateNotRequested: the server didn't request a client certificate in the handshake.
 	ClientCertificateNotRequested Reason = "ClientCertificateNotRequested"
-	// KeyTypeNotAccepted: the server takes no signature that our key can make.
+	// KeyTypeNotAccepted: the server accepts no signature scheme of our key.
 	KeyTypeNotAccepted Reason = "KeyTypeNotAccepted"
-	// IssuerNotAccepted: the server refused the certificate, and none of its issuers is among the CAs
-	// that the server names.
+	// IssuerNotAccepted: the server refused the certificate, and doesn't name any of its issuers as an
+	// acceptable CA.
 	IssuerNotAccepted Reason = "IssuerNotAccepted"
 	// ClientCertificateRefused: the server refused the certificate.
 	ClientCertificateRefused Reason = "ClientCertificateRefused"
-	// IssuerNotNamed: the server didn't refuse the certificate in the handshake, but none of its
-	// issuers is among the CAs that the server names, so it may refuse the first request. This proves
-	// nothing either way.
+	// IssuerNotNamed: the server accepted the certificate in the handshake, but doesn't name any of
+	// its issuers as an acceptable CA. It may reject the first request, so this proves nothing.
 	IssuerNotNamed Reason = "IssuerNotNamed"
-	// Verified: the server asked for a certificate and accepted ours.
+	// Verified: the server requested a certificate and accepted ours.
 	Verified Reason = "Verified"
 )
 
 func rank(reason Reason) int {
 	return slices.Index([]Reason{
-		ProbeInterrupted, SystemCANotFound, NameNotResolved, AddressRefused, Unreachable, ProbeTimedOut, NotTLS, VersionTooOld, ServerNameUnknown, ProtocolNotSpoken,
-		ConnectionClosed, HandshakeFailed, ServerNotTrusted, ServerNameMismatch, ServerCertificateExpired, ServerCertificateNotYetValid, NotForServerAuth,
-		ClientCertificateNotRequested, KeyTypeNotAccepted, IssuerNotAccepted, ClientCertificateRefused, IssuerNotNamed, Verified,
+		ProbeInterrupted, SystemCANotFound,
+		NameNotResolved, AddressRefused, Unreachable, ProbeTimedOut,
+		NotTLS, VersionTooOld, ServerNameUnknown, ProtocolNotSpoken, ConnectionClosed, HandshakeFailed,
+		ServerNotTrusted, ServerNameMismatch, ServerCertificateExpired, ServerCertificateNotYetValid, NotForServerAuth,
+		ClientCertificateNotRequested, KeyTypeNotAccepted, IssuerNotAccepted, ClientCertificateRefused,
+		IssuerNotNamed, Verified,
 	}, reason)
 }
 
-// Failure is how a handshake ended before its time.
+// Failure is the reason for an incomplete handshake.
 type Failure string
 
 // The failures.
@@ -90,97 +93,96 @@ const (
 	Broken       Failure = "broken"
 )
 
-// Answer is how a server showed that it accepts a client certificate.
+// Answer is the sign by which a server accepted a client certificate.
 type Answer string
 
 // The answers.
 const (
-	// Finished: it ended a handshake of TLS 1.2.
+	// Finished: the server finished a TLS 1.2 handshake.
 	Finished Answer = "finished"
-	// Ticket: it sent a session ticket of TLS 1.3.
+	// Ticket: the server sent a TLS 1.3 session ticket.
 	Ticket Answer = "session ticket"
-	// Silence: it speaks TLS 1.3 and has not refused in time.
+	// Silence: a TLS 1.3 server did not refuse in time.
 	Silence Answer = "silence"
 )
 
-// Problem is one thing that is wrong with a partner.
+// Problem is one problem of a partner.
 type Problem struct {
 	Reason Reason
-	// Message says, for a person, what is wrong, where, and what would be right. It fits on one line.
+	// Message tells users what is wrong, where, and how to fix it, on one line.
 	Message string
 }
 
-// Observation is what a probe has seen. It holds no secret. Texts of the partner are as it sent
-// them; only messages are made fit to print.
+// Observation is the record of a probe. It contains no secrets. Texts from the partner are
+// unmodified. Only messages are safe to print.
 type Observation struct {
-	// Host, Port, ServerName and HTTP2 are those of the request.
+	// Host, Port, ServerName and HTTP2 are copied from the request.
 	Host       string
 	Port       int32
 	ServerName string
 	HTTP2      bool
-	// Timeout and Patience are those of the prober.
+	// Timeout and Patience are copied from the prober.
 	Timeout, Patience time.Duration
-	// Address is the one that was connected, with the port; empty when none was.
+	// Address is the address and port of the connection, or "" without a connection.
 	Address string
-	// Failure is empty when nothing kept the handshake from its end; Detail says more, where there is
-	// more to say.
+	// Failure is empty for a complete handshake. Detail may have more information.
 	Failure Failure
 	Detail  string
-	// Alert is the one that the server sent when Failure is Alerted.
+	// Alert is the server's alert if Failure is Alerted.
 	Alert tls.AlertError
-	// Complete says that the client's handshake came to its end.
+	// Complete reports whether the client's handshake completed.
 	Complete bool
-	// Version is that of TLS, 0 when none was agreed on; Protocol that of ALPN, empty when the server
-	// chose none.
+	// Version is the TLS version, or 0 without an agreement. Protocol is the ALPN protocol, or "" if
+	// the server chose none.
 	Version  uint16
 	Protocol string
-	// Server is the server's certificate; nil when none came. Matched is the expected name that it
-	// carries; empty when it has none.
+	// Server is the server's certificate, or nil if it sent none. Matched is the expected name that it
+	// has, or "".
 	Server  *Server
 	Matched string
-	// OursNotAfter is the end of the validity of the certificate that is presented, in UTC, and
-	// OursDaysLeft are the whole days until then.
+	// OursNotAfter is the expiry of our certificate, in UTC. OursDaysLeft are the whole days until
+	// then.
 	OursNotAfter time.Time
 	OursDaysLeft int
-	// Problems are all that is wrong with the server's certificate.
+	// Problems are all problems of the server's certificate.
 	Problems []Problem
-	// Asked is the server's request for a client certificate; nil when there was none.
+	// Asked is the server's request for a client certificate, or nil if there was none.
 	Asked *Asked
-	// Presented says that the certificate was sent.
+	// Presented reports whether the certificate was sent.
 	Presented bool
-	// Answer is empty unless the server has accepted the certificate.
+	// Answer is empty unless the server accepted the certificate.
 	Answer Answer
 }
 
 // Server is a server's certificate.
 type Server struct {
-	// Subject and Issuer as RFC 4514 strings.
+	// Subject and Issuer are RFC 4514 strings.
 	Subject, Issuer string
 	// Names are all subject alternative names.
 	Names []string
-	// NotBefore and NotAfter bound the validity, both included, in UTC.
+	// NotBefore and NotAfter are the bounds of the validity, inclusive, in UTC.
 	NotBefore, NotAfter time.Time
-	// DaysLeft are whole days; negative after the end.
+	// DaysLeft are the whole days until NotAfter. Negative after that.
 	DaysLeft int
-	// ChainLength counts the certificates that the server sends.
+	// ChainLength is the number of certificates that the server sends.
 	ChainLength int
 }
 
 // Asked is a server's request for a client certificate.
 type Asked struct {
-	// AcceptedCAs are the names of the CAs whose certificates the server accepts, as RFC 4514 strings;
-	// none means that it doesn't say.
+	// AcceptedCAs are the names of acceptable CAs, as RFC 4514 strings. Empty if the server names
+	// none.
 	AcceptedCAs []string
-	// Issuers are those of the certificates that are presented, in the same form, the leaf's first.
+	// Issuers are the issuers of our certificates in the same form, the leaf's first.
 	Issuers []string
-	// SignatureSchemes are those that the server takes.
+	// SignatureSchemes are the schemes that the server accepts.
 	SignatureSchemes []tls.SignatureScheme
-	// KeyAccepted says that the key can make one of these.
+	// KeyAccepted reports whether our key supports one of these.
 	KeyAccepted bool
 }
 
-// issuer is the first of the issuers that the server names; not ok when it names CAs and none of
-// them is ours.
+// issuer returns the first of our issuers that the server names. ok is false if it names none of
+// them.
 func (a *Asked) issuer() (name string, ok bool) {
 	at := slices.IndexFunc(a.Issuers, func(name string) bool { return slices.Contains(a.AcceptedCAs, name) })
 	if at < 0 {
@@ -189,40 +191,41 @@ func (a *Asked) issuer() (name string, ok bool) {
 	return a.Issuers[at], true
 }
 
-// strange says that the server names CAs and none of them is among the issuers.
-func (a *Asked) strange() bool {
+// namesOnlyOthers reports whether the server names CAs, but none of our issuers.
+func (a *Asked) namesOnlyOthers() bool {
 	_, ok := a.issuer()
 	return len(a.AcceptedCAs) > 0 && !ok
 }
 
-// cas says how the issuers stand to the CAs that the server names.
+// cas describes whether our issuers are among the CAs that the server names.
 func (a *Asked) cas() string {
 	name, ok := a.issuer()
 	switch {
 	case len(a.AcceptedCAs) == 0:
-		return "it names no CAs whose certificates it accepts"
+		return "it names no acceptable CAs"
 	case ok && len(a.AcceptedCAs) == 1:
 		return fmt.Sprintf("our issuer %s is the only CA that it names", quoted(name))
 	case ok:
 		return fmt.Sprintf("our issuer %s is among the %d CAs that it names", quoted(name), len(a.AcceptedCAs))
 	default:
-		return fmt.Sprintf("our issuer (%s) is not among the CAs that it names (%s)", list(a.Issuers, "unknown"), list(a.AcceptedCAs, "none"))
+		return fmt.Sprintf("our issuer (%s) is not among the CAs that it names (%s)",
+			list(a.Issuers, "unknown"), list(a.AcceptedCAs, "none"))
 	}
 }
 
-// Outcome is what a probe means.
+// Outcome is the result of a probe.
 type Outcome struct {
-	// Verified says that the partner asked for the certificate and accepted it, as far as a handshake
-	// can tell: servers that judge a certificate with the first request, as nginx does, accept any in
-	// the handshake. It is false with [IssuerNotNamed] too.
+	// Verified reports whether the partner requested the certificate and accepted it, as far as a
+	// handshake can show. Servers such as nginx check the certificate only with the first request, and
+	// accept any in the handshake. For [IssuerNotNamed], it is false too.
 	Verified bool
-	// Reason is that of the most important problem, else [Verified] or [IssuerNotNamed].
+	// Reason is the reason of the most important problem, else [Verified] or [IssuerNotNamed].
 	Reason Reason
-	// Message is one line: all problems and what would be right, or what speaks for it.
+	// Message is one line: all problems and how to fix them, or the evidence for success.
 	Message string
 }
 
-// Evaluate says what an observation means.
+// Evaluate returns the outcome of an observation.
 func Evaluate(o Observation) Outcome {
 	problems := slices.Concat(o.failures(), o.Problems, o.objections())
 	if len(problems) == 0 {
@@ -236,7 +239,7 @@ func Evaluate(o Observation) Outcome {
 	return Outcome{false, problems[0].Reason, strings.Join(append(messages, o.remarks()...), "; ")}
 }
 
-// success is the outcome on a handshake in which nothing is wrong.
+// success returns the outcome of a handshake without problems.
 func (o Observation) success() Outcome {
 	reason := Verified
 	accepted := "accepted ours"
@@ -244,22 +247,30 @@ func (o Observation) success() Outcome {
 		accepted = fmt.Sprintf("did not refuse ours within %s", o.Patience)
 	}
 	cas := o.Asked.cas()
-	if o.Asked.strange() {
+	if o.Asked.namesOnlyOthers() {
 		reason = IssuerNotNamed
-		cas += ", and it accepts ours all the same: servers such as nginx do, and refuse the first request instead, so ask the partner whether it trusts our issuer"
+		cas += ", but it accepts ours: servers such as nginx do, and reject the first request instead, so ask the partner " +
+			"whether it trusts our issuer"
 	}
-	return Outcome{reason == Verified, reason, fmt.Sprintf("the server at %s asked for a client certificate and %s; its own is for %s and leads to the CA that is expected; %s; %s",
-		o.Address, accepted, quoted(o.Matched), o.facts(), cas)}
+	return Outcome{
+		reason == Verified,
+		reason,
+		fmt.Sprintf(
+			"the server at %s asked for a client certificate and %s; its own is for %s and chains to the expected CA; %s; %s",
+			o.Address, accepted, quoted(o.Matched), o.facts(), cas),
+	}
 }
 
-// facts are the version of TLS and how long the certificates of both sides are valid.
+// facts describes the TLS version and the expiry of both certificates.
 func (o Observation) facts() string {
-	return fmt.Sprintf("%s; the server's certificate ends on %s (%s left), ours on %s (%s left)", tls.VersionName(o.Version),
-		date(o.Server.NotAfter), count(o.Server.DaysLeft, "day"), date(o.OursNotAfter), count(o.OursDaysLeft, "day"))
+	return fmt.Sprintf("%s; the server's certificate expires on %s (%s left), ours on %s (%s left)",
+		tls.VersionName(o.Version),
+		date(o.Server.NotAfter), count(o.Server.DaysLeft, "day"),
+		date(o.OursNotAfter), count(o.OursDaysLeft, "day"))
 }
 
-// remarks are what else is worth knowing of a server that refused, or whose own certificate is not
-// in order.
+// remarks returns additional information about a server that refused, or that has an invalid
+// certificate.
 func (o Observation) remarks() []string {
 	if o.Presented && o.Server != nil && (o.Failure == Alerted || o.Failure == Closed || o.Failure == "") {
 		return []string{o.facts()}
@@ -267,13 +278,13 @@ func (o Observation) remarks() []string {
 	if o.Asked == nil || o.Presented || len(o.Problems) == 0 {
 		return nil
 	}
-	return []string{"it asks for a client certificate, and was shown none, as it isn't trusted; " + o.Asked.cas()}
+	return []string{"it asks for a client certificate, but got none because it is not trusted; " + o.Asked.cas()}
 }
 
-// failures are what kept the handshake from its end.
+// failures returns the reason for an incomplete handshake.
 func (o Observation) failures() []Problem {
 	if o.Asked != nil && !o.Presented {
-		// It asked and got nothing; what it says to that is not about us.
+		// The server requested a certificate and got none, so its answer is not about ours.
 		return nil
 	}
 	problem := func(reason Reason, format string, args ...any) []Problem {
@@ -285,42 +296,58 @@ func (o Observation) failures() []Problem {
 	case Interrupted:
 		return problem(ProbeInterrupted, "the probe of %s:%d was interrupted", o.Host, o.Port)
 	case CANotFound:
-		return problem(SystemCANotFound, "the CAs that the system trusts can't be read (%s), so the server can't be judged: name its CA in serverCA", o.Detail)
+		return problem(SystemCANotFound,
+			"the CAs that the system trusts can't be read (%s), so the server can't be verified: set its CA in serverCA",
+			o.Detail)
 	case NotResolved:
-		return problem(NameNotResolved, "the name %s can't be resolved by the controller: %s; check the spelling, and that the DNS of the cluster knows it",
+		return problem(NameNotResolved,
+			"the controller can't resolve the name %s: %s; check the spelling and the cluster's DNS",
 			o.Host, o.Detail)
 	case Refused:
-		return problem(AddressRefused, "the name %s leads to an address that a partner can't have: %s; correct it in DNS", o.Host, o.Detail)
+		return problem(
+			AddressRefused, "the name %s resolves to an address that a partner can't have: %s; fix it in DNS", o.Host, o.Detail,
+		)
 	case NotConnected:
-		return problem(Unreachable, "the controller gets no connection to %s:%d: %s; check the port, and what firewalls and NetworkPolicies let through",
+		return problem(Unreachable,
+			"the controller can't connect to %s:%d: %s; check the port, firewalls and NetworkPolicies",
 			o.Host, o.Port, o.Detail)
 	case TimedOut:
 		if o.Address == "" {
-			return problem(ProbeTimedOut, "the controller gets no connection to %s:%d within %s: check the port, and what firewalls and NetworkPolicies let through",
+			return problem(ProbeTimedOut,
+				"the controller can't connect to %s:%d within %s: check the port, firewalls and NetworkPolicies",
 				o.Host, o.Port, o.Timeout)
 		}
-		return problem(ProbeTimedOut, "the server at %s accepts the connection, but does not finish a TLS handshake within %s: is it a TLS port?", o.Address, o.Timeout)
+		return problem(ProbeTimedOut,
+			"the server at %s accepts the connection, but does not finish a TLS handshake within %s: check that it is a TLS "+
+				"port",
+			o.Address, o.Timeout)
 	case PlainText:
 		answer := "something that is not TLS"
 		if o.Detail != "" {
 			answer = o.Detail + " in plain text"
 		}
-		return problem(NotTLS, "the server at %s answers with %s: name its TLS port in spec.port of the EgressTarget", o.Address, answer)
+		return problem(
+			NotTLS, "the server at %s answers with %s: set its TLS port in spec.port of the EgressTarget", o.Address, answer,
+		)
 	case Alerted:
 		return []Problem{o.alerted()}
 	case Closed:
 		if o.Presented {
-			return problem(ConnectionClosed, "the server at %s closed the connection when it had seen our certificate, without saying why: it probably refuses it; %s",
+			return problem(ConnectionClosed,
+				"the server at %s closed the connection after it received our certificate, without an alert: it probably rejects "+
+					"it; %s",
 				o.Address, o.Asked.cas())
 		}
-		return problem(ConnectionClosed, "the server at %s closed the connection within the handshake, without saying why: it may admit certain addresses only, or not be a TLS port",
+		return problem(ConnectionClosed,
+			"the server at %s closed the connection during the handshake, without an alert: it may only allow certain "+
+				"addresses, or not be a TLS port",
 			o.Address)
 	default:
 		return problem(HandshakeFailed, "the handshake with %s failed: %s", o.Address, o.Detail)
 	}
 }
 
-// The alerts of RFC 8446 §6 that tell something of their own.
+// The alerts of RFC 8446 §6 with specific messages.
 const (
 	handshakeFailure      = 40
 	certificateRevoked    = 44
@@ -331,43 +358,64 @@ const (
 	noApplicationProtocol = 120
 )
 
-// alerted says what an alert means: before our certificate it is about our offer, after it about
-// the certificate.
+// alerted returns the meaning of an alert. Before our certificate, it is about our ClientHello.
+// After that, it is about the certificate.
 func (o Observation) alerted() Problem {
 	name := fmt.Sprintf("the alert %d (%s)", uint8(o.Alert), strings.TrimPrefix(o.Alert.Error(), "tls: "))
 	if o.Presented {
 		reason := ClientCertificateRefused
-		if o.Asked.strange() {
+		if o.Asked.namesOnlyOthers() {
 			reason = IssuerNotAccepted
 		}
-		return Problem{reason, fmt.Sprintf("the server at %s refused our certificate with %s: %s; %s", o.Address, name, o.cure(), o.Asked.cas())}
+		return Problem{
+			reason,
+			fmt.Sprintf("the server at %s refused our certificate with %s: %s; %s",
+				o.Address, name, o.alertAdvice(), o.Asked.cas()),
+		}
 	}
 	switch o.Alert {
 	case protocolVersion:
-		return Problem{VersionTooOld, fmt.Sprintf("the server at %s refused TLS 1.2 and 1.3 with %s: the sidecar speaks no older one, so the partner has to enable one of them",
-			o.Address, name)}
+		return Problem{
+			VersionTooOld,
+			fmt.Sprintf(
+				"the server at %s refused TLS 1.2 and 1.3 with %s: the sidecar supports no older version, so the partner must "+
+					"enable one of them",
+				o.Address, name),
+		}
 	case unrecognizedName:
-		return Problem{ServerNameUnknown, fmt.Sprintf("the server at %s doesn't know the name %s: %s; name another in spec.sni of the EgressTarget",
-			o.Address, quoted(o.ServerName), name)}
+		return Problem{
+			ServerNameUnknown,
+			fmt.Sprintf("the server at %s doesn't know the name %s: %s; set another name in spec.sni of the EgressTarget",
+				o.Address, quoted(o.ServerName), name),
+		}
 	case noApplicationProtocol:
-		return Problem{ProtocolNotSpoken, fmt.Sprintf("the server at %s doesn't speak %s: %s; %s", o.Address, o.protocol(), name, o.otherVersion())}
+		return Problem{
+			ProtocolNotSpoken,
+			fmt.Sprintf("the server at %s doesn't speak %s: %s; %s", o.Address, o.protocol(), name, o.otherVersion()),
+		}
 	case handshakeFailure:
-		return Problem{HandshakeFailed, fmt.Sprintf("the server at %s refused the handshake with %s: it may have no cipher suite or curve in common with the sidecar, or not know the name %s",
-			o.Address, name, quoted(o.ServerName))}
+		return Problem{
+			HandshakeFailed,
+			fmt.Sprintf(
+				"the server at %s refused the handshake with %s: it may have no cipher suite or curve in common with the "+
+					"sidecar, or not know the name %s",
+				o.Address, name, quoted(o.ServerName)),
+		}
 	default:
 		return Problem{HandshakeFailed, fmt.Sprintf("the server at %s refused the handshake with %s", o.Address, name)}
 	}
 }
 
-// cure is what to do about the alert to our certificate.
-func (o Observation) cure() string {
+// alertAdvice returns the advice for an alert about our certificate.
+func (o Observation) alertAdvice() string {
 	switch o.Alert {
 	case certificateRevoked:
 		return "its issuer has revoked it; ask for a new one"
 	case certificateExpired:
-		return "it, or one of its intermediates, is over for the server; compare the times of the chain with the server's clock"
+		return "it, or one of its intermediates, is expired for the server; compare the validity of the chain with the " +
+			"server's clock"
 	case unknownCA:
-		return "the partner has to trust its issuer, and the chain in the Secret has to lead there without a gap"
+		return "the partner must trust its issuer, and the chain in the Secret must be complete"
 	default:
 		return "ask the partner which certificate is registered there"
 	}
@@ -387,24 +435,33 @@ func (o Observation) otherVersion() string {
 	return `set http.version of the EgressTarget to "2"`
 }
 
-// objections are what is wrong though the handshake came to its end.
+// objections returns the problems of a handshake that completed.
 func (o Observation) objections() []Problem {
 	var problems []Problem
 	if o.Complete && o.HTTP2 && o.Protocol != "h2" {
-		problems = append(problems, Problem{ProtocolNotSpoken, fmt.Sprintf("the server at %s doesn't choose HTTP/2: %s", o.Address, o.otherVersion())})
+		message := fmt.Sprintf("the server at %s doesn't choose HTTP/2: %s", o.Address, o.otherVersion())
+		problems = append(problems, Problem{ProtocolNotSpoken, message})
 	}
 	if o.Complete && o.Asked == nil {
-		problems = append(problems, Problem{ClientCertificateNotRequested, fmt.Sprintf("the server at %s asked for no client certificate in the handshake, so ours was not tried: "+
-			"this host or port is not set up for mutual TLS, or asks only for certain paths, by renegotiation or after the handshake, which the sidecar can't answer",
-			o.Address)})
+		problems = append(problems, Problem{
+			ClientCertificateNotRequested,
+			fmt.Sprintf("the server at %s did not request a client certificate in the handshake, so ours was not used: "+
+				"this host or port is not configured for mutual TLS, or requests a certificate only for certain paths, by "+
+				"renegotiation or after the handshake, which the sidecar does not support",
+				o.Address),
+		})
 	}
 	if o.Asked != nil && !o.Asked.KeyAccepted {
 		var schemes []string
 		for _, scheme := range o.Asked.SignatureSchemes {
 			schemes = append(schemes, scheme.String())
 		}
-		problems = append(problems, Problem{KeyTypeNotAccepted, fmt.Sprintf("the server at %s takes no signature that our key can make, only %s: ask for a certificate with a key of that type",
-			o.Address, list(schemes, "none"))})
+		problems = append(problems, Problem{
+			KeyTypeNotAccepted,
+			fmt.Sprintf(
+				"the server at %s accepts no signature scheme of our key, only %s: ask for a certificate with a key of that type",
+				o.Address, list(schemes, "none")),
+		})
 	}
 	return problems
 }

@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// TestAddressesThatNoPartnerHas has every address that is refused in each form that leads to it,
-// and neighbors of them that are not.
+// TestAddressesThatNoPartnerHas tests every refused address in each of its forms, and adjacent
+// addresses that are allowed.
 func TestAddressesThatNoPartnerHas(t *testing.T) {
 	const (
 		loopback, linkLocal, multicast = "a loopback address", "a link-local address", "a multicast address"
@@ -16,25 +16,30 @@ func TestAddressesThatNoPartnerHas(t *testing.T) {
 		own                            = "an address of the controller's own Pod"
 		server                         = "the address of the cluster's API server"
 	)
-	inside := func(carrier, kind string) string { return "an address that carries " + carrier + ", " + kind }
+	inside := func(carrier, kind string) string { return "an address that embeds " + carrier + ", " + kind }
 	for address, want := range map[string]string{
-		// As they are.
+		// Plain addresses.
 		"127.0.0.1": loopback, "127.255.255.254": loopback, "::1": loopback,
-		"169.254.0.1": linkLocal, "169.254.169.254": linkLocal, "169.254.170.2": linkLocal, "169.254.20.10": linkLocal, "fe80::1": linkLocal, "fe80::a9fe:a9fe": linkLocal, "febf::1": linkLocal,
+		"169.254.0.1": linkLocal, "169.254.169.254": linkLocal, "169.254.170.2": linkLocal, "169.254.20.10": linkLocal,
+		"fe80::1": linkLocal, "fe80::a9fe:a9fe": linkLocal, "febf::1": linkLocal,
 		"fe80::1%eth0": linkLocal, "fec0::1": "a site-local address, which is deprecated",
 		"224.0.0.1": multicast, "239.255.255.250": multicast, "ff02::1": multicast, "ff0e::1": multicast,
 		"0.0.0.0": unspecified, "0.1.2.3": unspecified, "::": unspecified,
 		"240.0.0.1": reserved, "241.0.0.1": reserved, "255.255.255.255": reserved,
 		"192.0.0.192": protocol, "192.0.0.170": protocol, "192.0.0.8": protocol,
-		// What clouds answer under.
+		// Metadata services of clouds.
 		"100.100.100.200": metadata, "168.63.129.16": metadata,
-		"fd00:ec2::254": metadata, "fd00:ec2::23": metadata, "fd00:ec2::253": metadata, "fd20:ce::254": metadata, "fd00:c1::a9fe:a9fe": metadata, "fd00:42::42": metadata,
+		"fd00:ec2::254": metadata, "fd00:ec2::23": metadata, "fd00:ec2::253": metadata, "fd20:ce::254": metadata,
+		"fd00:c1::a9fe:a9fe": metadata, "fd00:42::42": metadata,
 		// The same in IPv6.
-		"::ffff:127.0.0.1": loopback, "::ffff:169.254.169.254": linkLocal, "::ffff:168.63.129.16": metadata, "::ffff:241.0.0.1": reserved,
-		"::127.0.0.1": inside("127.0.0.1", loopback), "::169.254.169.254": inside("169.254.169.254", linkLocal),
+		"::ffff:127.0.0.1": loopback, "::ffff:169.254.169.254": linkLocal, "::ffff:168.63.129.16": metadata,
+		"::ffff:241.0.0.1": reserved,
+		"::127.0.0.1":      inside("127.0.0.1", loopback), "::169.254.169.254": inside("169.254.169.254", linkLocal),
 		"::ffff:0:127.0.0.1": inside("127.0.0.1", loopback), "::ffff:0:169.254.169.254": inside("169.254.169.254", linkLocal),
-		"64:ff9b::a9fe:a9fe": inside("169.254.169.254", linkLocal), "64:ff9b::127.0.0.1": inside("127.0.0.1", loopback), "64:ff9b::10.96.0.1": inside("10.96.0.1", server),
-		"64:ff9b::100.100.100.200": inside("100.100.100.200", metadata), "64:ff9b::168.63.129.16": inside("168.63.129.16", metadata), "64:ff9b::241.0.0.1": inside("241.0.0.1", reserved),
+		"64:ff9b::a9fe:a9fe": inside("169.254.169.254", linkLocal), "64:ff9b::127.0.0.1": inside("127.0.0.1", loopback),
+		"64:ff9b::10.96.0.1":       inside("10.96.0.1", server),
+		"64:ff9b::100.100.100.200": inside("100.100.100.200", metadata),
+		"64:ff9b::168.63.129.16":   inside("168.63.129.16", metadata), "64:ff9b::241.0.0.1": inside("241.0.0.1", reserved),
 		"64:ff9b:1::169.254.169.254":           inside("169.254.169.254", linkLocal),
 		"64:ff9b:1:a9fe:a9:fe00::":             inside("169.254.169.254", linkLocal),
 		"64:ff9b:1:10a9:fe:a9fe::":             inside("169.254.169.254", linkLocal),
@@ -47,13 +52,16 @@ func TestAddressesThatNoPartnerHas(t *testing.T) {
 		"2001:db8::200:5efe:127.0.0.1":         inside("127.0.0.1", loopback),
 		"2001:db8:64::169.254.169.254":         inside("169.254.169.254", "an address of a cloud's metadata service"),
 		"2001:db8:64::168.63.129.16":           inside("168.63.129.16", metadata),
-		// Of the cluster itself.
+		// The cluster itself.
 		"10.1.2.3": own, "::ffff:10.1.2.3": own, "fd12::3": own, "10.96.0.1": server,
-		// And those that a partner may have.
-		"192.0.2.1": "", "10.1.2.4": "", "172.16.0.1": "", "192.168.1.1": "", "100.64.0.1": "", "100.100.100.201": "", "168.63.129.17": "", "169.253.255.255": "", "169.255.0.0": "",
-		"192.0.1.1": "", "128.0.0.1": "", "223.255.255.255": "", "2001:db8::1": "", "2606:4700::1111": "", "fd00::1": "", "fd00:ec3::254": "", "fd12::4": "",
-		"64:ff9b::192.0.2.1": "", "64:ff9b::10.1.2.4": "", "64:ff9b:1::192.0.2.1": "", "2002:c000:201::1": "", "2001:0:4136:e378:8000:63bf:3fff:fdd2": "",
-		"2001:db8::7f00:1": "", "2001:db8::5efe:192.0.2.1": "",
+		// Addresses that a partner may have.
+		"192.0.2.1": "", "10.1.2.4": "", "172.16.0.1": "", "192.168.1.1": "", "100.64.0.1": "", "100.100.100.201": "",
+		"168.63.129.17": "", "169.253.255.255": "", "169.255.0.0": "",
+		"192.0.1.1": "", "128.0.0.1": "", "223.255.255.255": "", "2001:db8::1": "", "2606:4700::1111": "", "fd00::1": "",
+		"fd00:ec3::254": "", "fd12::4": "",
+		"64:ff9b::192.0.2.1": "", "64:ff9b::10.1.2.4": "", "64:ff9b:1::192.0.2.1": "", "2002:c000:201::1": "",
+		"2001:0:4136:e378:8000:63bf:3fff:fdd2": "",
+		"2001:db8::7f00:1":                     "", "2001:db8::5efe:192.0.2.1": "",
 	} {
 		t.Run(address, func(t *testing.T) {
 			cluster := surroundings{

@@ -27,7 +27,7 @@ func TestASecretThatAppearsIsNoticed(t *testing.T) {
 	want := []metav1.Condition{
 		{Type: "Ready", Status: "False", ObservedGeneration: 1, Reason: "SecretMissing"},
 		{Type: "CredentialValid", Status: "False", ObservedGeneration: 1, Reason: "SecretMissing"},
-		{Type: "Programmed", Status: "False", ObservedGeneration: 1, Reason: "CredentialInvalid", Message: "the target is closed, calls that come to its route fail with 503 in the sidecar, until there is a credential that can be used; see the condition CredentialValid"},
+		{Type: "Programmed", Status: "False", ObservedGeneration: 1, Reason: "CredentialInvalid", Message: "the target is closed, and calls on its route get 503 from the sidecar until a credential is usable; see the condition CredentialValid"},
 		{Type: "Conflicted", Status: "False", ObservedGeneration: 1, Reason: "NoConflict", Message: "no conflicting Istio objects"},
 		{Type: "PodsOutdated", Status: "False", ObservedGeneration: 1, Reason: "PodsUpToDate", Message: "all Pods are up to date"},
 	}
@@ -289,7 +289,7 @@ func TestPodsThatGotSomethingElseThanIsAskedForNowAreNamed(t *testing.T) {
 	w.pod("other-port", host+":8443")
 	egressTarget := w.settled(v1alpha1.ConditionReady, metav1.ConditionFalse, "PortsDiffer")
 	message := meta.FindStatusCondition(egressTarget.Status.Conditions, v1alpha1.ConditionReady).Message
-	want := "the Pod other-port asked for another port than 443; write external.system.com:443 or external.system.com alone in their annotation mtls.egress/target, or change spec.port here, which moves every workload of the namespace that calls the host"
+	want := "the Pod other-port: the annotation mtls.egress/target names a port other than 443; write external.system.com:443 or external.system.com there, or change spec.port here, which applies to every workload of the namespace that calls the host"
 	if diff := cmp.Diff(want, message); diff != "" {
 		t.Errorf("the message (+) isn't as wanted (-):\n%s", diff)
 	}
@@ -324,7 +324,7 @@ func TestWithoutCertManagerATargetThatAsksForItSaysSo(t *testing.T) {
 	w.start(controller.Options{})
 	w.pod("app", host)
 	egressTarget := w.settled(v1alpha1.ConditionCertificateIssued, metav1.ConditionFalse, "CertManagerMissing")
-	want := "the Secret external-system-mtls-data doesn't exist yet in the namespace " + w.namespace + "; cert-manager is asked to issue it, see the condition CertificateIssued"
+	want := "the Secret external-system-mtls-data doesn't exist yet in the namespace " + w.namespace + "; waiting for cert-manager to issue it, see the condition CertificateIssued"
 	if diff := cmp.Diff(want, meta.FindStatusCondition(egressTarget.Status.Conditions, v1alpha1.ConditionReady).Message); diff != "" {
 		t.Errorf("the message (+) isn't as wanted (-):\n%s", diff)
 	}

@@ -310,7 +310,7 @@ func issuesWhatIsAskedFor(w *world, _ *running) {
 
 	w.presented(written, 1)
 	wantConditions := []metav1.Condition{
-		{Type: "Ready", Status: "True", ObservedGeneration: 1, Reason: "Ready", Message: "calls to the host leave over mutual TLS"},
+		{Type: "Ready", Status: "True", ObservedGeneration: 1, Reason: "Ready", Message: "calls to the host use mutual TLS"},
 		{Type: "CredentialValid", Status: "True", ObservedGeneration: 1, Reason: "Valid", Message: "the client certificate is valid: external-system-mtls-data until " + got.NotAfter.UTC().Format(time.RFC3339)},
 		{Type: "CertificateIssued", Status: "True", ObservedGeneration: 1, Reason: "Issued", Message: "cert-manager has issued the certificate into the Secret external-system-mtls-data and renews it"},
 	}
@@ -370,7 +370,7 @@ func tellsARefusal(w *world, _ *running) {
 	w.issued()
 	w.ready()
 	w.change(map[string]any{"appPort": 8080, "credential": map[string]any{"certificate": map[string]any{"commonName": nil, "subject": "orders"}}})
-	w.notIssued("CertificateRefused", `the Certificate was refused: admission webhook "webhook.cert-manager.io" denied the request: [spec.literalSubject: Invalid value: "orders": DN ended with incomplete type, value pair, spec: Invalid value: "": at least one of commonName (from the commonName field or from a literalSubject), dnsNames, emailSANs, ipAddresses, otherNames, or uriSANs must be set]`)
+	w.notIssued("CertificateRefused", `the Certificate was rejected: admission webhook "webhook.cert-manager.io" denied the request: [spec.literalSubject: Invalid value: "orders": DN ended with incomplete type, value pair, spec: Invalid value: "": at least one of commonName (from the commonName field or from a literalSubject), dnsNames, emailSANs, ipAddresses, otherNames, or uriSANs must be set]`)
 	w.ready()
 	w.programmed(w.issuedSpecs())
 	w.change(map[string]any{"credential": map[string]any{"certificate": map[string]any{"subject": "CN=orders,O=Example"}}})
@@ -384,7 +384,7 @@ func tellsARefusal(w *world, _ *running) {
 
 func waitsForAnIssuer(w *world, _ *running) {
 	asking := w.asks()
-	w.notIssued("Issuing", "cert-manager says of the Certificate "+egress.ObjectName(host)+": Issuing certificate as Secret does not exist")
+	w.notIssued("Issuing", "cert-manager reports for the Certificate "+egress.ObjectName(host)+": Issuing certificate as Secret does not exist")
 	w.authority()
 	if egressTarget := w.issued(); egressTarget.Generation != asking.Generation {
 		w.Errorf("the generation is %d, want %d", egressTarget.Generation, asking.Generation)
@@ -396,7 +396,7 @@ func waitsForAnAuthority(w *world, _ *running) {
 	w.create(broken)
 	w.create(caIssuer())
 	w.asks()
-	w.notIssued("Issuing", "cert-manager says of the Certificate "+egress.ObjectName(host)+": Issuing certificate as Secret does not exist")
+	w.notIssued("Issuing", "cert-manager reports for the Certificate "+egress.ObjectName(host)+": Issuing certificate as Secret does not exist")
 	ca := pki.NewCA(w, "partner's clients")
 	broken.Data = map[string][]byte{"tls.crt": ca.CertPEM, "tls.key": ca.KeyPEM}
 	if err := w.Update(w.Context(), broken); err != nil {
@@ -429,7 +429,7 @@ func tellsAFailure(w *world, _ *running) {
 	if err := w.Status().Update(w.Context(), failed); err != nil {
 		w.Fatal(err)
 	}
-	w.notIssued("IssuanceFailed", "cert-manager says of the Certificate "+egress.ObjectName(host)+": The certificate request has failed to complete and will be retried: no policy allows CN=orders; tries that failed: 1")
+	w.notIssued("IssuanceFailed", "cert-manager reports for the Certificate "+egress.ObjectName(host)+": The certificate request has failed to complete and will be retried: no policy allows CN=orders; failed attempts: 1")
 	w.change(map[string]any{"credential": map[string]any{"issuerRef": map[string]any{"group": certmanagerapi.GroupName, "kind": certmanagerv1.IssuerKind}}})
 	w.issued()
 }
@@ -463,8 +463,8 @@ func (w *world) leavesTheSecretAlone(running *running) {
 	theirs := w.secret(secret)
 	w.asks()
 	w.pod("app", host)
-	w.notIssued("SecretTaken", "the Secret external-system-mtls-data is there and was not written for the Certificate "+egress.ObjectName(host)+
-		", so cert-manager would overwrite what somebody put into it; remove the Secret, or name another one in credential.secretName")
+	w.notIssued("SecretTaken", "the Secret external-system-mtls-data exists but was not issued for the Certificate "+egress.ObjectName(host)+
+		", so cert-manager would overwrite its content; delete the Secret, or set another name in credential.secretName")
 	if diff := cmp.Diff(theirs, w.secret(secret)); diff != "" {
 		w.Errorf("the Secret before (-) and after (+):\n%s", diff)
 	}

@@ -43,7 +43,7 @@ func TestFirstUseCreatesTheTargetAndItsObjectsInOrder(t *testing.T) {
 		Status: v1alpha1.EgressTargetStatus{
 			ObservedGeneration: 1,
 			Conditions: []metav1.Condition{
-				{Type: "Ready", Status: "True", ObservedGeneration: 1, Reason: "Ready", Message: "calls to the host leave over mutual TLS"},
+				{Type: "Ready", Status: "True", ObservedGeneration: 1, Reason: "Ready", Message: "calls to the host use mutual TLS"},
 				{Type: "CredentialValid", Status: "True", ObservedGeneration: 1, Reason: "Valid", Message: "the client certificate is valid: external-system-mtls-data until 2120-01-01T00:00:00Z"},
 				{Type: "Programmed", Status: "True", ObservedGeneration: 1, Reason: "Programmed", Message: "the anchor, listener, VirtualService, DestinationRule and ServiceEntry are in sync"},
 				{Type: "Conflicted", Status: "False", ObservedGeneration: 1, Reason: "NoConflict", Message: "no conflicting Istio objects"},

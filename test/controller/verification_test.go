@@ -140,8 +140,8 @@ func TestACredentialIsTriedWithThePartnerBeforePodsGetIt(t *testing.T) {
 
 	egressTarget := w.settled(v1alpha1.ConditionVerified, metav1.ConditionTrue, "Verified")
 	message := meta.FindStatusCondition(egressTarget.Status.Conditions, v1alpha1.ConditionVerified).Message
-	want := fmt.Sprintf(`the Secret external-system-mtls-data: the server at 127.0.0.1:%d asked for a client certificate and accepted ours; its own is for "external.system.com" and leads to the CA that is `+
-		`expected; TLS 1.3; the server's certificate ends on 2120-01-01T00:00:00Z (%d days left), ours on 2120-01-01T00:00:00Z (%[2]d days left); our issuer "CN=client CA" is the only CA that it names`,
+	want := fmt.Sprintf(`the Secret external-system-mtls-data: the server at 127.0.0.1:%d asked for a client certificate and accepted ours; its own is for "external.system.com" and chains to the `+
+		`expected CA; TLS 1.3; the server's certificate expires on 2120-01-01T00:00:00Z (%d days left), ours on 2120-01-01T00:00:00Z (%[2]d days left); our issuer "CN=client CA" is the only CA that it names`,
 		p.port, daysUntil(2120))
 	if diff := cmp.Diff(want, message); diff != "" {
 		t.Errorf("the message (+) isn't as wanted (-):\n%s", diff)

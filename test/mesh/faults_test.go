@@ -469,7 +469,7 @@ func TestHandEditsAreRefused(t *testing.T) {
 		} {
 			_, _, err := s.Kubectl(t.Context(), append(args, "--namespace", ns)...)
 			// Two policies refuse an edit of the DestinationRule, and the API server tells of either.
-			refused := err != nil && (strings.Contains(err.Error(), "is generated from an EgressTarget and carries the mutual TLS of Pods") ||
+			refused := err != nil && (strings.Contains(err.Error(), "is generated from an EgressTarget and provides mutual TLS for Pods") ||
 				what == "edit" && strings.Contains(err.Error(), "which only the controller of mtls-egress-webhook does"))
 			if !refused {
 				t.Errorf("%s of %s %s: %v; want it refused because it is generated", what, object.word, object.name, err)

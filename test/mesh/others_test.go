@@ -64,14 +64,14 @@ func intruders() map[string]map[string]intruder {
 	return map[string]map[string]intruder{
 		"VirtualServices": {
 			"an older one, private to the namespace, that leads to the partner's port without our subset": {
-				kind: "VirtualService", name: "earlier", message: "private to the namespace as ours is, and older", reason: stopped, want: "503", manifests: `
+				kind: "VirtualService", name: "earlier", message: "is private to the namespace and is older", reason: stopped, want: "503", manifests: `
 apiVersion: networking.istio.io/v1
 kind: VirtualService
 metadata: {name: earlier, namespace: "${HERE}"}
 spec: {hosts: ["${HOST}"], exportTo: ["."], http: [{match: [{sourceLabels: {app: shop}}], route: [{destination: {host: "${HOST}", port: {number: 443}}}]}]}
 `},
 			"an older one, private to the namespace, with a ServiceEntry that leads it to the partner": {
-				kind: "VirtualService", name: "earlier", message: "private to the namespace as ours is, and older", reason: stopped, want: "503", manifests: `
+				kind: "VirtualService", name: "earlier", message: "is private to the namespace and is older", reason: stopped, want: "503", manifests: `
 apiVersion: networking.istio.io/v1
 kind: VirtualService
 metadata: {name: earlier, namespace: "${HERE}"}
@@ -83,7 +83,7 @@ metadata: {name: earlier, namespace: "${HERE}"}
 spec: {hosts: ["${HOST}"], exportTo: ["."], location: MESH_EXTERNAL, resolution: STATIC, endpoints: [{address: ${PARTNER}}], ports: [{number: 443, name: tls, protocol: HTTPS}]}
 `},
 			"an older one, private to the namespace, that leads to another host": {
-				kind: "VirtualService", name: "earlier", message: "private to the namespace as ours is, and older", reason: stopped, want: "503", neighbor: "200", manifests: `
+				kind: "VirtualService", name: "earlier", message: "is private to the namespace and is older", reason: stopped, want: "503", neighbor: "200", manifests: `
 apiVersion: networking.istio.io/v1
 kind: VirtualService
 metadata: {name: earlier, namespace: "${HERE}"}
@@ -95,28 +95,28 @@ metadata: {name: earlier, namespace: "${HERE}"}
 spec: {hosts: [other-name.example.org], exportTo: ["."], location: MESH_EXTERNAL, resolution: STATIC, endpoints: [{address: ${PARTNER}}], ports: [{number: 80, name: http, protocol: HTTP}]}
 `},
 			"a newer one, private to the namespace": {
-				kind: "VirtualService", name: "newer", message: "Istio takes ours before it", reason: conflicting, want: "200", neighbor: "418", manifests: `
+				kind: "VirtualService", name: "newer", message: "Istio prefers the generated VirtualService", reason: conflicting, want: "200", neighbor: "418", manifests: `
 apiVersion: networking.istio.io/v1
 kind: VirtualService
 metadata: {name: newer, namespace: "${HERE}"}
 spec: {hosts: ["${HOST}"], exportTo: ["."], http: [{directResponse: {status: 418}}]}
 `},
 			"an older one of the namespace, for all namespaces": {
-				kind: "VirtualService", name: "earlier", message: "Istio takes ours before it", reason: conflicting, want: "200", neighbor: "418", manifests: `
+				kind: "VirtualService", name: "earlier", message: "Istio prefers the generated VirtualService", reason: conflicting, want: "200", neighbor: "418", manifests: `
 apiVersion: networking.istio.io/v1
 kind: VirtualService
 metadata: {name: earlier, namespace: "${HERE}"}
 spec: {hosts: ["${HOST}"], http: [{directResponse: {status: 418}}]}
 `},
 			"an older one that another namespace exports": {
-				kind: "VirtualService", name: "earlier", elsewhere: true, message: "Istio takes ours before it", reason: conflicting, want: "200", neighbor: "418", manifests: `
+				kind: "VirtualService", name: "earlier", elsewhere: true, message: "Istio prefers the generated VirtualService", reason: conflicting, want: "200", neighbor: "418", manifests: `
 apiVersion: networking.istio.io/v1
 kind: VirtualService
 metadata: {name: earlier, namespace: "${ELSEWHERE}"}
 spec: {hosts: ["${HOST}"], exportTo: ["${HERE}"], http: [{directResponse: {status: 418}}]}
 `},
 			"an older one for a wildcard": {
-				kind: "VirtualService", name: "earlier", message: "covers ${HOST} with the wildcard *.system.com", reason: conflicting, want: "200", neighbor: "418", manifests: `
+				kind: "VirtualService", name: "earlier", message: "matches ${HOST} with the wildcard *.system.com", reason: conflicting, want: "200", neighbor: "418", manifests: `
 apiVersion: networking.istio.io/v1
 kind: VirtualService
 metadata: {name: earlier, namespace: "${HERE}"}
@@ -170,7 +170,7 @@ metadata: {name: earlier, namespace: "${ELSEWHERE}"}
 spec: {hosts: ["${HOST}"], exportTo: ["${HERE}"], location: MESH_EXTERNAL, resolution: STATIC, endpoints: [{address: ${PARTNER}}], ports: [{number: 443, name: tls, protocol: HTTPS}]}
 `},
 			"an older one for the host of ours, with our selector and our subset without TLS": {
-				kind: "DestinationRule", name: "earlier", message: "which only the controller may use", reason: stopped, want: "503", manifests: `
+				kind: "DestinationRule", name: "earlier", message: "which is reserved for the controller", reason: stopped, want: "503", manifests: `
 apiVersion: networking.istio.io/v1
 kind: DestinationRule
 metadata: {name: earlier, namespace: "${HERE}"}
@@ -181,7 +181,7 @@ spec:
   subsets: [{name: mtls-egress, trafficPolicy: {tls: {mode: DISABLE}}}]
 `},
 			"an older one for the host of ours, with another selector that matches and our subset without TLS": {
-				kind: "DestinationRule", name: "earlier", message: "which only the controller may use", reason: stopped, want: "503", manifests: `
+				kind: "DestinationRule", name: "earlier", message: "which is reserved for the controller", reason: stopped, want: "503", manifests: `
 apiVersion: networking.istio.io/v1
 kind: DestinationRule
 metadata: {name: earlier, namespace: "${HERE}"}
@@ -266,14 +266,14 @@ spec: {hosts: [api.example.org], addresses: ["${SINKHOLE}"], exportTo: ["."], lo
 		},
 		"Sidecars": {
 			"one that leaves the namespace out": {
-				kind: "Sidecar", name: "earlier", message: "leaves out ${HOST}", reason: conflicting, want: caller.OutcomeTimeout, hides: true, manifests: `
+				kind: "Sidecar", name: "earlier", message: "does not import ${HOST}", reason: conflicting, want: caller.OutcomeTimeout, hides: true, manifests: `
 apiVersion: networking.istio.io/v1
 kind: Sidecar
 metadata: {name: earlier, namespace: "${HERE}"}
 spec: {egress: [{hosts: [istio-system/*]}]}
 `},
 			"one for the Pods that asked": {
-				kind: "Sidecar", name: "earlier", message: "leaves out ${HOST}", reason: conflicting, want: caller.OutcomeTimeout, hides: true, manifests: `
+				kind: "Sidecar", name: "earlier", message: "does not import ${HOST}", reason: conflicting, want: caller.OutcomeTimeout, hides: true, manifests: `
 apiVersion: networking.istio.io/v1
 kind: Sidecar
 metadata: {name: earlier, namespace: "${HERE}"}
