@@ -17,26 +17,25 @@ import (
 	"mtls.egress/webhook/internal/meshconfig"
 )
 
-// LeaseName is the name of the Lease by which one controller becomes the leader.
+// LeaseName is the name of the Lease for leader election.
 const LeaseName = "mtls-egress-webhook-controller"
 
-// Controller holds the options of the process that programs targets.
+// Controller holds the options of the controller process.
 type Controller struct {
 	Process
 
-	// LeaderElection lets one replica at a time be the controller. The others fill their caches and
-	// wait.
+	// LeaderElection enables leader election. Standby replicas fill their caches and wait.
 	LeaderElection bool
-	// Namespace is the one of the Lease.
+	// Namespace is the namespace of the Lease.
 	Namespace string
-	// Options are those of the controller. MeshConfig, Policy, RootNamespace and Registerer are those
-	// of the process.
+	// Options configures the controller. Run overwrites MeshConfig, Policy, RootNamespace and
+	// Registerer with those of the process.
 	Options controller.Options
 }
 
-// Run programs targets until SIGTERM or SIGINT, and then waits for the reconciliations under way
-// and releases the Lease. A second signal ends it at once, with an error. So does the loss of the
-// Lease: whoever started the process starts it again.
+// Run runs the controller until SIGTERM or SIGINT. It then waits for running reconciliations and
+// releases the Lease. A second signal ends it immediately with an error. Losing the Lease also ends
+// it with an error, and the kubelet restarts the container.
 func (c Controller) Run() error {
 	begin := func() { c.Log.Info("Stopping") }
 	return runUntilStopped(0, begin, c.manager)
@@ -69,16 +68,12 @@ func (c Controller) manager(ctx context.Context) (ctrl.Manager, error) {
 	}
 	c.Options.MeshConfig, c.Options.RootNamespace = mesh.Config, c.MeshConfig.Namespace
 	c.Options.Policy, c.Options.Registerer = &c.Policy, metrics.Registry
-	return manager, errors.Join(
-		manager.Add(mesh),
-		metrics.Registry.Register(meshConfigMetric(mesh)),
-		controller.Setup(ctx, manager, c.Options),
-		c.addChecks(ctx, manager),
-	)
+	return manager, errors.Join(manager.Add(mesh), metrics.Registry.Register(meshConfigMetric(mesh)),
+		controller.Setup(ctx, manager, c.Options), c.addChecks(ctx, manager))
 }
 
-// addChecks makes /healthz succeed as long as the process answers at all, and /readyz once the
-// caches are filled, on a standby too.
+// addChecks adds the health checks. /healthz succeeds as long as the process responds. /readyz
+// succeeds after the caches have synced, also on a standby.
 func (c Controller) addChecks(ctx context.Context, manager ctrl.Manager) error {
 	egressTargets, err := manager.GetCache().GetInformer(ctx, &v1alpha1.EgressTarget{})
 	if err != nil {
@@ -89,8 +84,6 @@ func (c Controller) addChecks(ctx context.Context, manager ctrl.Manager) error {
 		return fmt.Errorf("reading the Pods: %w", err)
 	}
 	cache := synced("the EgressTargets and Pods", func() bool { return egressTargets.HasSynced() && pods.HasSynced() })
-	return errors.Join(
-		manager.AddHealthzCheck("ping", healthz.Ping),
-		manager.AddReadyzCheck("cache", reported(c.Log.WithName("health"), "cache", cache)),
-	)
+	return errors.Join(manager.AddHealthzCheck("ping", healthz.Ping),
+		manager.AddReadyzCheck("cache", reported(c.Log.WithName("health"), "cache", cache)))
 }

@@ -1,5 +1,5 @@
-// Package app wires the two server processes: the webhook, which answers admission requests, and
-// the controller, which programs targets. Neither needs the other to run.
+// Package app wires the two server processes: the webhook, which handles admission requests, and
+// the controller, which programs targets. Each runs without the other.
 package app
 
 import (
@@ -26,25 +26,26 @@ import (
 	"mtls.egress/webhook/internal/policy"
 )
 
-// Process holds the options that both processes have.
+// Process holds the options that both processes share.
 type Process struct {
 	// Config is the connection to the API server.
 	Config *rest.Config
-	// Policy is the cluster's part of the policy: which hosts a namespace may reach.
+	// Policy is the cluster-wide policy: which hosts a namespace may reach.
 	Policy policy.Cluster
-	// MeshConfig is the ConfigMap with the mesh configuration. Its namespace is the root namespace of
-	// the mesh.
+	// MeshConfig is the ConfigMap with the mesh configuration. Its namespace is the root namespace
+	// of the mesh.
 	MeshConfig types.NamespacedName
-	// MetricsAddress and HealthAddress are [HOST]:PORT. Metrics can be disabled with Disabled.
+	// MetricsAddress and HealthAddress are [HOST]:PORT. Set MetricsAddress to Disabled to turn
+	// metrics off.
 	MetricsAddress, HealthAddress string
 	Log                           logr.Logger
 }
 
-// Disabled is the address of a server that is not started.
+// Disabled is an address that disables a server.
 const Disabled = "0"
 
-// runUntilStopped builds a manager and runs it until a signal. It stops the manager after delay;
-// begin is called at once.
+// runUntilStopped builds a manager and runs it until a signal. On the signal it calls begin
+// immediately and stops the manager after delay.
 func runUntilStopped(delay time.Duration, begin func(), build func(context.Context) (ctrl.Manager, error)) error {
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
@@ -52,7 +53,8 @@ func runUntilStopped(delay time.Duration, begin func(), build func(context.Conte
 	return runUntilSignal(signals, delay, begin, func(ctx context.Context) error {
 		manager, err := build(ctx)
 		if meta.IsNoMatchError(err) {
-			return fmt.Errorf("the CRD of EgressTarget (%s) is missing; the chart installs it: %w", v1alpha1.GroupVersion(), err)
+			return fmt.Errorf("the CRD of EgressTarget (%s) is missing; the chart installs it: %w",
+				v1alpha1.GroupVersion(), err)
 		}
 		if err != nil {
 			return err
@@ -61,15 +63,15 @@ func runUntilStopped(delay time.Duration, begin func(), build func(context.Conte
 	})
 }
 
-// run runs a manager until ctx ends, and then waits until it has stopped. A manager that couldn't
-// fill its caches by then, or isn't the leader, does nothing that has to be waited for, and without
-// caches would never end:
+// run runs a manager until ctx is canceled, and then waits until it has stopped. It doesn't wait
+// for a manager whose caches never synced or that isn't the leader. Such a manager has no work to
+// finish, and without synced caches it never stops:
 // https://github.com/kubernetes-sigs/controller-runtime/pull/3440.
 func run(ctx context.Context, manager ctrl.Manager) error {
 	ended := make(chan error, 1)
 	go func() { ended <- manager.Start(ctx) }()
 	select {
-	case <-manager.Elected(): // all of it has started
+	case <-manager.Elected(): // all runnables have started
 		return <-ended
 	case err := <-ended:
 		return err
@@ -78,8 +80,8 @@ func run(ctx context.Context, manager ctrl.Manager) error {
 	}
 }
 
-// NewScheme returns a scheme with the kinds of Kubernetes' core, EgressTarget, and those of Istio
-// as the cache holds them.
+// NewScheme returns a scheme with the Kubernetes core kinds, EgressTarget, and the Istio kinds in
+// the form in which the cache holds them.
 func NewScheme() (*runtime.Scheme, error) {
 	scheme := runtime.NewScheme()
 	return scheme, errors.Join(corev1.AddToScheme(scheme), v1alpha1.AddToScheme(scheme), informers.AddToScheme(scheme))
@@ -88,7 +90,8 @@ func NewScheme() (*runtime.Scheme, error) {
 func meshConfigMetric(mesh *meshconfig.Watch) prometheus.Collector {
 	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "mtls_egress_mesh_config_readable",
-		Help: "1 if this process can read the mesh configuration, 0 if it can't; then the configuration that was last read applies.",
+		Help: "1 if this process can read the mesh configuration, or 0 if it can't. If 0, the configuration " +
+			"that was last read applies.",
 	}, func() float64 {
 		if mesh.Problem() != nil {
 			return 0

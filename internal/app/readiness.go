@@ -9,11 +9,11 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
 )
 
-// reported is check that logs when its outcome changes, with the reason: a probe's answer names the
-// checks that fail, but for everybody to read it withholds why.
+// reported wraps check and logs every change of its result with the reason. The probe response is
+// readable by anyone, so it names the failing checks but not the reason.
 func reported(log logr.Logger, name string, check healthz.Checker) healthz.Checker {
 	var mu sync.Mutex
-	last := "not asked yet"
+	last := "unknown"
 	return func(request *http.Request) error {
 		err := check(request)
 		outcome := ""
@@ -35,11 +35,12 @@ func reported(log logr.Logger, name string, check healthz.Checker) healthz.Check
 	}
 }
 
-// synced is a readiness check of a cache; what names what it holds.
+// synced returns a readiness check for a cache that holds what.
 func synced(what string, hasSynced func() bool) healthz.Checker {
 	return func(*http.Request) error {
 		if !hasSynced() {
-			return errors.New(what + " have not been read yet: the service account must be allowed to list and watch them")
+			return errors.New(
+				what + " have not been read yet: the service account must be allowed to list and watch them")
 		}
 		return nil
 	}

@@ -10,7 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// recorder returns a logger and what it logged.
+// recorder returns a logger and a function that returns its lines.
 func recorder() (logr.Logger, func() []string) {
 	var lines []string
 	log := funcr.New(func(_, line string) { lines = append(lines, line) }, funcr.Options{})
@@ -27,11 +27,11 @@ func TestReadinessIsLoggedWhenItChanges(t *testing.T) {
 			outcomes: []error{nil, nil},
 			want:     []string{`"level"=0 "msg"="Ready" "check"="certificate"`},
 		},
-		"the reason is told once": {
+		"the reason is logged once": {
 			outcomes: []error{missing, missing},
 			want:     []string{`"level"=0 "msg"="Not ready" "check"="certificate" "reason"="missing"`},
 		},
-		"every change is told": {
+		"every change is logged": {
 			outcomes: []error{missing, nil, expired, missing, nil},
 			want: []string{
 				`"level"=0 "msg"="Not ready" "check"="certificate" "reason"="missing"`,

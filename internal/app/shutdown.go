@@ -10,27 +10,27 @@ import (
 )
 
 const (
-	// MaxShutdownDelay is the longest Webhook.ShutdownDelay. With gracefulStop it stays below the 60
-	// seconds that the chart gives a Pod to stop.
+	// MaxShutdownDelay is the maximum of Webhook.ShutdownDelay. Together with gracefulStop it is
+	// below the termination grace period of 60 seconds in the chart.
 	MaxShutdownDelay = 30 * time.Second
-	// gracefulStop is how long requests and reconciliations under way may take after the shutdown
+	// gracefulStop bounds the time for in-flight requests and reconciliations after the shutdown
 	// delay.
 	gracefulStop = 20 * time.Second
 )
 
-// errSecondSignal ends the process without waiting for anything.
-var errSecondSignal = errors.New("stopped by a second signal, before all requests were answered")
+// errSecondSignal ends the process immediately.
+var errSecondSignal = errors.New("stopped by a second signal before all requests were finished")
 
-// drain is whether the process is about to stop. It still answers then, but asks everybody to go
-// elsewhere.
+// drain records whether the process is shutting down. While draining, it still handles requests but
+// asks clients to connect elsewhere.
 type drain struct {
 	begun atomic.Bool
 }
 
-// begin starts the drain. There is no way back.
+// begin starts the drain. It can't be undone.
 func (d *drain) begin() { d.begun.Store(true) }
 
-// check is a readiness check that fails from begin on.
+// check is a readiness check that fails after begin.
 func (d *drain) check(*http.Request) error {
 	if d.begun.Load() {
 		return errors.New("shutting down")
@@ -38,13 +38,15 @@ func (d *drain) check(*http.Request) error {
 	return nil
 }
 
-// handler serves next until the very end:
-//   - While draining it closes the connection after each answer. An API server keeps its connection
-//     to a replica open, also when the replica is no endpoint of the Service any more; what it
-//     sends when the replica stops would fail, and a POST is not repeated.
-//   - The end of the server does not cancel a request under way. controller-runtime derives the
-//     context of a request from the server's, which ends before requests are waited for. A client
-//     that goes away cancels its request, as usual.
+// handler serves next until the process ends.
+//
+// While draining, it closes the connection after each response. An API server keeps its connection
+// to a replica open, even if the replica is no longer an endpoint of the Service. Requests that it
+// sends when the replica stops would fail, and it doesn't retry a POST.
+//
+// A stopping server doesn't cancel in-flight requests. controller-runtime derives the context of a
+// request from the server's, which is canceled before the server waits for requests. A client that
+// disconnects still cancels its request.
 func (d *drain) handler(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, request *http.Request) {
 		if d.begun.Load() {
@@ -61,10 +63,15 @@ func (d *drain) handler(next http.Handler) http.Handler {
 	})
 }
 
-// runUntilSignal runs run until a signal, and then stops it in order: begin is called at once, the
-// context of run ends after delay, and what run returns is returned. A second signal ends it at
-// once with errSecondSignal. When run ends by itself, what it returns is returned.
-func runUntilSignal(signals <-chan os.Signal, delay time.Duration, begin func(), run func(context.Context) error) error {
+// runUntilSignal calls run and, on a signal, stops it in order. It calls begin immediately, cancels
+// the context of run after delay, and returns the result of run. A second signal makes it return
+// errSecondSignal immediately. If run ends without a signal, it returns the result of run.
+func runUntilSignal(
+	signals <-chan os.Signal,
+	delay time.Duration,
+	begin func(),
+	run func(context.Context) error,
+) error {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	ended := make(chan error, 1)

@@ -22,23 +22,23 @@ func TestStopIsInOrder(t *testing.T) {
 	const delay, work = 10 * time.Second, time.Second
 	failure := errors.New("failure")
 	tests := map[string]struct {
-		// signals come after these times.
+		// signals are the delays before each signal.
 		signals []time.Duration
-		// failsAfter is when run fails by itself; 0: never.
+		// failsAfter is the time after which run fails; 0 means never.
 		failsAfter time.Duration
 		want       error
 		events     []string
 	}{
-		"not ready at once, stopped after the delay, ended with the work": {
+		"not ready immediately, stopping after the delay, ended after the work": {
 			signals: []time.Duration{time.Minute},
 			events:  []string{"1m0s not ready", "1m10s stopping", "1m11s ended"},
 		},
-		"a second signal during the delay ends it at once": {
+		"a second signal during the delay ends it immediately": {
 			signals: []time.Duration{time.Minute, 3 * time.Second},
 			want:    errSecondSignal,
 			events:  []string{"1m0s not ready", "1m3s ended"},
 		},
-		"a second signal during the rest of the work ends it at once": {
+		"a second signal during the rest of the work ends it immediately": {
 			signals: []time.Duration{time.Minute, delay + work/2},
 			want:    errSecondSignal,
 			events:  []string{"1m0s not ready", "1m10s stopping", "1m10.5s ended"},
@@ -84,7 +84,7 @@ func TestStopIsInOrder(t *testing.T) {
 						return failure
 					case <-ctx.Done():
 					}
-					if time.Since(start) >= time.Minute+delay { // not when it is abandoned before
+					if time.Since(start) >= time.Minute+delay { // unless it was abandoned before
 						event("stopping")
 					}
 					time.Sleep(work)
@@ -97,29 +97,31 @@ func TestStopIsInOrder(t *testing.T) {
 				if diff := cmp.Diff(test.events, events); diff != "" {
 					t.Errorf("events differ (-want +got):\n%s", diff)
 				}
-				time.Sleep(work) // for run, when it was not waited for
+				time.Sleep(work) // for run, if it was not waited for
 			})
 		})
 	}
 }
 
-// TestDrainingServerAnswersAndSendsItsClientsAway is about a real server that is stopped as
-// controller-runtime stops its own: its base context ends, then Shutdown waits for requests.
+// The test stops a real server in the way controller-runtime does: it cancels the base context, and
+// then Shutdown waits for requests.
 func TestDrainingServerAnswersAndSendsItsClientsAway(t *testing.T) {
 	draining := &drain{}
 	working, release := make(chan struct{}, 1), make(chan struct{})
 	serving, stop := context.WithCancel(t.Context())
-	server := httptest.NewUnstartedServer(draining.handler(http.HandlerFunc(func(w http.ResponseWriter, request *http.Request) {
-		if request.URL.Path == "/slow" {
-			working <- struct{}{}
-			<-release
-		}
-		if err := request.Context().Err(); err != nil {
-			http.Error(w, err.Error(), http.StatusInternalServerError)
-			return
-		}
-		_, _ = io.WriteString(w, "done")
-	})))
+	server := httptest.NewUnstartedServer(
+		draining.handler(http.HandlerFunc(func(w http.ResponseWriter, request *http.Request) {
+			if request.URL.Path == "/slow" {
+				working <- struct{}{}
+				<-release
+			}
+			if err := request.Context().Err(); err != nil {
+				http.Error(w, err.Error(), http.StatusInternalServerError)
+				return
+			}
+			_, _ = io.WriteString(w, "done")
+		})),
+	)
 	server.Config.BaseContext = func(net.Listener) context.Context { return serving }
 	server.Start()
 	defer server.Close()
@@ -140,21 +142,21 @@ func TestDrainingServerAnswersAndSendsItsClientsAway(t *testing.T) {
 	go func() { ended <- server.Config.Shutdown(context.Background()) }()
 	close(release)
 	if got, want := <-answers, (answer{status: http.StatusOK, body: "done", closed: true}); got != want {
-		t.Errorf("a request under way at the end: got %+v, want %+v", got, want)
+		t.Errorf("in-flight request during shutdown: got %+v, want %+v", got, want)
 	}
 	if err := <-ended; err != nil {
-		t.Errorf("the server didn't end: %v", err)
+		t.Errorf("the server didn't shut down: %v", err)
 	}
 }
 
-// TestRequestEndsWithItsConnectionButNotWithTheServer: net/http tells of both by the same context.
+// net/http cancels the same context in both cases.
 func TestRequestEndsWithItsConnectionButNotWithTheServer(t *testing.T) {
 	tests := map[string]struct {
 		draining bool
 		want     error
 	}{
-		"before the drain only a client that goes away ends it": {want: context.Canceled},
-		"during the drain the server ends it no more":           {draining: true},
+		"before the drain only a client that disconnects cancels it": {want: context.Canceled},
+		"during the drain the server doesn't cancel it":              {draining: true},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -171,21 +173,23 @@ func TestRequestEndsWithItsConnectionButNotWithTheServer(t *testing.T) {
 						t.Errorf("the request's context ended with %v, want %v", err, test.want)
 					}
 				}))
-				handler.ServeHTTP(httptest.NewRecorder(), httptest.NewRequestWithContext(ctx, http.MethodPost, mutatePath, nil))
+				handler.ServeHTTP(httptest.NewRecorder(),
+					httptest.NewRequestWithContext(ctx, http.MethodPost, mutatePath, nil))
 			})
 		})
 	}
 }
 
-// TestClientThatGoesAwayCancelsItsRequest: otherwise abandoned requests would keep their places
-// among those that are worked on.
+// Otherwise abandoned requests would keep counting as in flight.
 func TestClientThatGoesAwayCancelsItsRequest(t *testing.T) {
 	working, cancelled := make(chan struct{}), make(chan error, 1)
-	server := httptest.NewServer((&drain{}).handler(http.HandlerFunc(func(_ http.ResponseWriter, request *http.Request) {
-		close(working)
-		<-request.Context().Done()
-		cancelled <- request.Context().Err()
-	})))
+	server := httptest.NewServer(
+		(&drain{}).handler(http.HandlerFunc(func(_ http.ResponseWriter, request *http.Request) {
+			close(working)
+			<-request.Context().Done()
+			cancelled <- request.Context().Err()
+		})),
+	)
 	defer server.Close()
 	ctx, leave := context.WithCancel(t.Context())
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, server.URL, nil)
@@ -205,7 +209,7 @@ func TestClientThatGoesAwayCancelsItsRequest(t *testing.T) {
 	}
 }
 
-// answer is what matters of an HTTP response.
+// answer is the relevant part of an HTTP response.
 type answer struct {
 	status int
 	body   string

@@ -30,38 +30,40 @@ import (
 	"mtls.egress/webhook/internal/webhookport"
 )
 
-// mutatePath is where the MutatingWebhookConfiguration of the chart sends admission requests.
+// mutatePath is the path in the chart's MutatingWebhookConfiguration.
 const mutatePath = "/mutate"
 
-// Webhook holds the options of the process that answers admission requests.
+// Webhook holds the options of the webhook process.
 type Webhook struct {
 	Process
 
-	// Host and Port are where admission requests are answered. An empty host is all addresses.
+	// Host and Port are the listen address for admission requests. An empty Host means all
+	// addresses.
 	Host string
 	Port int
-	// ClientCA has the certificate authorities of the clients that are answered; nil answers every
-	// client.
+	// ClientCA authenticates clients. If nil, every client is accepted.
 	ClientCA *webhookport.ClientCA
-	// ShutdownDelay is how long admission requests are still answered after the first signal.
+	// ShutdownDelay is how long the webhook still serves admission requests after the first signal.
 	ShutdownDelay time.Duration
-	// Certificate holds the options of the serving certificate. Its logger is that of the process.
+	// Certificate configures the serving certificate. Run overwrites its logger.
 	Certificate serving.Options
 }
 
-// Run answers admission requests until SIGTERM or SIGINT, and then for ShutdownDelay, while /readyz
-// fails. A second signal ends it at once, with an error.
+// Run serves admission requests until SIGTERM or SIGINT, and then for ShutdownDelay while /readyz
+// fails. A second signal ends it immediately with an error.
 func (w Webhook) Run() error {
 	draining := &drain{}
 	begin := func() {
-		w.Log.Info("Stopping: not ready any more, still answering", "shutdownDelay", w.ShutdownDelay.String())
+		w.Log.Info("Stopping: no longer ready, still serving admission requests", "shutdownDelay",
+			w.ShutdownDelay.String())
 		draining.begin()
 	}
-	return runUntilStopped(w.ShutdownDelay, begin, func(ctx context.Context) (ctrl.Manager, error) { return w.manager(ctx, draining) })
+	return runUntilStopped(w.ShutdownDelay, begin,
+		func(ctx context.Context) (ctrl.Manager, error) { return w.manager(ctx, draining) })
 }
 
-// manager wires admission, the serving certificate and the health checks. There is no leader: every
-// replica answers.
+// manager wires admission, the serving certificate and the health checks. There is no leader
+// election, because every replica serves.
 func (w Webhook) manager(ctx context.Context, draining *drain) (ctrl.Manager, error) {
 	w.Certificate.Logger = w.Log.WithName("serving")
 	source, err := serving.New(w.Config, w.Certificate)
@@ -89,18 +91,14 @@ func (w Webhook) manager(ctx context.Context, draining *drain) (ctrl.Manager, er
 	if err != nil {
 		return nil, err
 	}
-	return manager, errors.Join(
-		manager.Add(mesh),
-		metrics.Registry.Register(meshConfigMetric(mesh)),
-		manager.Add(source),
-		metrics.Registry.Register(notAfterMetric(source)),
+	return manager, errors.Join(manager.Add(mesh), metrics.Registry.Register(meshConfigMetric(mesh)),
+		manager.Add(source), metrics.Registry.Register(notAfterMetric(source)),
 		addAdmission(manager, w.Policy, func() bool { return mesh.Config().DynamicDNS }, w.ClientCA, draining),
-		addWebhookChecks(ctx, manager, source, draining, w.Log.WithName("health")),
-	)
+		addWebhookChecks(ctx, manager, source, draining, w.Log.WithName("health")))
 }
 
-// admissionCache holds what admission reads: of EgressTargets all but most of the status. Reading
-// anything else fails.
+// admissionCache returns the cache options for admission. Of EgressTargets the cache drops most of
+// the status. Reading any other kind fails.
 func admissionCache() cache.Options {
 	return cache.Options{
 		ByObject: map[client.Object]cache.ByObject{
@@ -121,8 +119,11 @@ func admissionTransform() toolscache.TransformFunc {
 		}
 		kept := compact(egressTarget)
 		status := v1alpha1.EgressTargetStatus{Credentials: kept.Status.Credentials}
-		if programmed := meta.FindStatusCondition(kept.Status.Conditions, v1alpha1.ConditionProgrammed); programmed != nil {
-			status.Conditions = []metav1.Condition{{Type: programmed.Type, Status: programmed.Status, Reason: egress.Once(programmed.Reason)}}
+		if programmed := meta.FindStatusCondition(kept.Status.Conditions,
+			v1alpha1.ConditionProgrammed); programmed != nil {
+			status.Conditions = []metav1.Condition{
+				{Type: programmed.Type, Status: programmed.Status, Reason: egress.Once(programmed.Reason)},
+			}
 		}
 		kept.Status = status
 		return kept, nil
@@ -132,7 +133,8 @@ func admissionTransform() toolscache.TransformFunc {
 func notAfterMetric(source *serving.Source) prometheus.Collector {
 	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "mtls_egress_serving_certificate_not_after_timestamp_seconds",
-		Help: "When the certificate that this replica answers admission requests with expires, in seconds since 1970; 0 while it has none.",
+		Help: "Expiry time of this replica's serving certificate, in seconds since the Unix " +
+			"epoch, or 0 if it has none.",
 	}, func() float64 {
 		if notAfter := source.NotAfter(); !notAfter.IsZero() {
 			return float64(notAfter.Unix())
@@ -141,24 +143,37 @@ func notAfterMetric(source *serving.Source) prometheus.Collector {
 	})
 }
 
-func addAdmission(manager ctrl.Manager, cluster policy.Cluster, dynamicDNS func() bool, clients *webhookport.ClientCA, draining *drain) error {
-	handler, err := mutate.NewHandler(manager.GetClient(), manager.GetAPIReader(), cluster, dynamicDNS, metrics.Registry)
+func addAdmission(
+	manager ctrl.Manager,
+	cluster policy.Cluster,
+	dynamicDNS func() bool,
+	clients *webhookport.ClientCA,
+	draining *drain,
+) error {
+	handler, err := mutate.NewHandler(manager.GetClient(), manager.GetAPIReader(), cluster, dynamicDNS,
+		metrics.Registry)
 	if err != nil {
 		return err
 	}
 	admissions, err := webhookport.NewAdmission(&webhook.Admission{Handler: handler}, clients, metrics.Registry)
 	if err != nil {
-		return fmt.Errorf("registering the metric of the webhook's port: %w", err)
+		return fmt.Errorf("registering the metrics of the webhook server: %w", err)
 	}
 	manager.GetWebhookServer().Register(mutatePath, draining.handler(admissions))
 	return nil
 }
 
-// addWebhookChecks makes /healthz succeed as long as the process answers at all, as a restart helps
-// against nothing else, and /readyz succeed when an admission request would be answered.
-func addWebhookChecks(ctx context.Context, manager ctrl.Manager, source *serving.Source, draining *drain, log logr.Logger) error {
-	// Asking for an informer also makes the cache read the objects: it has nothing that nobody asked
-	// for.
+// addWebhookChecks adds the health checks. /healthz succeeds as long as the process responds,
+// because a restart fixes nothing else. /readyz succeeds if the webhook can serve an admission
+// request.
+func addWebhookChecks(
+	ctx context.Context,
+	manager ctrl.Manager,
+	source *serving.Source,
+	draining *drain,
+	log logr.Logger,
+) error {
+	// GetInformer also starts the informer. The cache holds only kinds that have been requested.
 	egressTargets, err := manager.GetCache().GetInformer(ctx, &v1alpha1.EgressTarget{})
 	if err != nil {
 		return fmt.Errorf("reading the EgressTargets: %w", err)
@@ -169,7 +184,8 @@ func addWebhookChecks(ctx context.Context, manager ctrl.Manager, source *serving
 	}
 	problems := []error{manager.AddHealthzCheck("ping", healthz.Ping)}
 	for name, check := range map[string]healthz.Checker{
-		"cache":               synced("the EgressTargets and Namespaces", func() bool { return egressTargets.HasSynced() && namespaces.HasSynced() }),
+		"cache": synced("the EgressTargets and Namespaces",
+			func() bool { return egressTargets.HasSynced() && namespaces.HasSynced() }),
 		"serving-certificate": source.Check,
 		"webhook-server":      manager.GetWebhookServer().StartedChecker(),
 		"shutdown":            draining.check,

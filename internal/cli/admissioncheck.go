@@ -22,16 +22,16 @@ import (
 )
 
 const (
-	// probeTimeout bounds one request: the API server waits up to 30 seconds for each webhook.
+	// probeTimeout bounds one request. The API server waits up to 30 seconds for each webhook.
 	probeTimeout = 2 * time.Minute
-	// probeInterval is the time between two tries.
+	// probeInterval is the time between two attempts.
 	probeInterval = time.Second
-	// podsWebhook is the name of the webhook for Pods in the configuration, by which the API server
-	// speaks of it.
+	// podsWebhook is the name of the webhook for Pods in the configuration, which the API server's
+	// errors contain.
 	podsWebhook = "pods.mtls.egress"
 )
 
-// probe is the Pod that is asked for.
+// probe describes the Pod of the dry run.
 type probe struct {
 	namespace, host, image string
 }
@@ -42,13 +42,15 @@ func newAdmissionCheckCommand() *cobra.Command {
 	patience := time.Duration(0)
 	cmd := &cobra.Command{
 		Use:   "admission-check [flags]",
-		Short: "Fail unless a Pod that asks for a target is injected",
-		Long: `Ask the API server for a Pod with the annotation mtls.egress/target, as a dry run, so that nothing is made and nothing called,
-and fail unless the Pod that it would make is injected. It says what is wrong otherwise. The chart runs it on helm test.
+		Short: "Fail unless a Pod with a target is injected",
+		Long: `Ask the API server for a Pod with the annotation mtls.egress/target as a dry run, and fail unless
+the response shows that it would be injected. Nothing is created or called. The error states what is
+wrong. The chart runs this command in helm test.
 
-A webhook that was installed a moment ago is waited for: it is tried again until --timeout is over.
+If the webhook was installed just now, the command retries until --timeout is over.
 
-Exit codes: 0 the Pod is injected; 1 it isn't, or the cluster could not be asked; 2 wrong command line or unreadable kubeconfig.`,
+Exit codes: 0 the Pod is injected; 1 it is not, or the request to the cluster failed; 2 invalid
+command line or kubeconfig.`,
 		Args: arguments(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			host, err := egress.NormalizeHost(asked.host)
@@ -65,22 +67,32 @@ Exit codes: 0 the Pod is injected; 1 it isn't, or the cluster could not be asked
 			return checkAdmission(ctx, writer, asked, patience, cmd.OutOrStdout())
 		},
 	}
-	cmd.Flags().StringVar(&asked.namespace, "namespace", "default", "the namespace of the Pod; the webhook has to serve it")
-	cmd.Flags().StringVar(&asked.host, "target", "external.system.com", "the host that the Pod asks for; the namespace has to be allowed to reach it")
-	cmd.Flags().StringVar(&asked.image, "image", name, "the image of the Pod, which nobody pulls; for clusters that admit certain images only")
-	cmd.Flags().DurationVar(&patience, "timeout", 30*time.Second, "how long it is tried again while the webhook can't be called or isn't")
+	cmd.Flags().StringVar(&asked.namespace, "namespace", "default",
+		"the namespace of the Pod; the webhook must serve it")
+	cmd.Flags().StringVar(&asked.host, "target", "external.system.com",
+		"the target of the Pod; the namespace must be allowed to reach it")
+	cmd.Flags().StringVar(&asked.image, "image", name,
+		"the image of the Pod, which is never pulled; for clusters that admit only certain images")
+	cmd.Flags().DurationVar(&patience, "timeout", 30*time.Second,
+		"how long to retry while the webhook is not called or can't be called")
 	connection.add(cmd)
 	return cmd
 }
 
-// checkAdmission asks for the Pod until it is injected, until it is refused for a reason that
-// doesn't pass by itself, or until patience is over.
-func checkAdmission(ctx context.Context, writer client.Writer, asked probe, patience time.Duration, stdout io.Writer) error {
+// checkAdmission retries until the Pod is injected, until it is rejected for a permanent reason, or
+// until patience is over.
+func checkAdmission(
+	ctx context.Context,
+	writer client.Writer,
+	asked probe,
+	patience time.Duration,
+	stdout io.Writer,
+) error {
 	var verdict error
 	err := wait.PollUntilContextTimeout(ctx, probeInterval, patience, true, func(ctx context.Context) (bool, error) {
 		pod := asked.pod()
 		passes, problem := asked.check(pod, writer.Create(ctx, pod, client.DryRunAll))
-		// When the time is over during a later try, what the one before found says more.
+		// If the time is over during a retry, the previous result is more useful.
 		if verdict == nil || ctx.Err() == nil {
 			verdict = problem
 		}
@@ -89,58 +101,76 @@ func checkAdmission(ctx context.Context, writer client.Writer, asked probe, pati
 	if err := cmp.Or(verdict, err); err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(stdout, "a Pod of the namespace %s that asks for %s is injected\n", asked.namespace, asked.host)
+	_, err = fmt.Fprintf(stdout, "a Pod with the target %[2]s in the namespace %[1]s is injected\n", asked.namespace,
+		asked.host)
 	return err
 }
 
-// judge says what is wrong with the API server's answer, and whether that may pass by itself. The
-// Pod is the one that it would make.
+// check evaluates the response of the API server. It returns the problem, and whether it may be
+// temporary. pod is the Pod after admission.
 func (p probe) check(pod *corev1.Pod, refusal error) (passes bool, problem error) {
 	if refusal == nil {
 		if p.injected(pod) {
 			return false, nil
 		}
-		return true, fmt.Errorf("the API server admits a Pod of the namespace %s that asks for %s, but it isn't injected, so its calls could leave in plain text. Either the webhook leaves out "+
-			"the namespace (webhook.namespaceSelector in the chart's values), or it can't be called while webhook.failurePolicy is Ignore", p.namespace, p.host)
+		return true, fmt.Errorf(
+			"the API server admits a Pod with the target %[2]s in the namespace %[1]s, but it is not injected, so "+
+				"its calls could leave in plain text. Either the webhook excludes "+
+				"the namespace (webhook.namespaceSelector in the chart's values), or it can't be called while "+
+				"webhook.failurePolicy is Ignore", p.namespace, p.host)
 	}
 	text := refusal.Error()
 	switch {
 	case strings.Contains(text, fmt.Sprintf("failed calling webhook %q", podsWebhook)):
-		return true, fmt.Errorf("the API server can't call the webhook. Its Pods have to be ready, and to be reached by the API server on the port 9443, which firewalls of managed clusters "+
-			"often close: %w", refusal)
+		return true, fmt.Errorf(
+			"the API server can't call the webhook. Its Pods must be ready and the API server must reach them on "+
+				"port 9443, which firewalls of managed clusters "+
+				"often close: %w", refusal)
 	case strings.Contains(text, fmt.Sprintf("admission webhook %q denied the request", podsWebhook)):
-		return false, fmt.Errorf("the webhook answers, and refuses the target %s in the namespace %s. Choose others for the test, with test.target and test.namespace in the chart's values: %w",
-			p.host, p.namespace, refusal)
+		return false, fmt.Errorf(
+			"the webhook rejects the target %s in the namespace %s. Set test.target and test.namespace in the "+
+				"chart's values to others: %w", p.host, p.namespace, refusal)
 	case strings.Contains(text, "ValidatingAdmissionPolicy") && strings.Contains(text, "-injected'"):
-		return true, fmt.Errorf("the webhook isn't called for a Pod of the namespace %s, which a policy of the chart then refuses: %w", p.namespace, refusal)
+		return true, fmt.Errorf(
+			"the webhook is not called for a Pod in the namespace %s, so a policy of the chart rejects it: %w",
+			p.namespace, refusal)
 	}
-	return false, fmt.Errorf("the API server refuses a Pod of the namespace %s: %w", p.namespace, refusal)
+	return false, fmt.Errorf("the API server rejects a Pod in the namespace %s: %w", p.namespace, refusal)
 }
 
 func (p probe) injected(pod *corev1.Pod) bool {
 	address := egress.SinkholeAddress(p.host).String()
-	return pod.Labels[egress.LabelInjected] == egress.LabelValue && slices.ContainsFunc(pod.Spec.HostAliases, func(alias corev1.HostAlias) bool {
-		return alias.IP == address && slices.Contains(alias.Hostnames, p.host)
-	})
+	return pod.Labels[egress.LabelInjected] == egress.LabelValue &&
+		slices.ContainsFunc(pod.Spec.HostAliases, func(alias corev1.HostAlias) bool {
+			return alias.IP == address && slices.Contains(alias.Hostnames, p.host)
+		})
 }
 
-// pod is what Pod security restricted, quotas and limit ranges admit.
+// pod returns a Pod that the restricted Pod Security Standard, quotas and limit ranges admit.
 func (p probe) pod() *corev1.Pod {
-	amount := corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("10m"), corev1.ResourceMemory: resource.MustParse("16Mi")}
+	amount := corev1.ResourceList{
+		corev1.ResourceCPU:    resource.MustParse("10m"),
+		corev1.ResourceMemory: resource.MustParse("16Mi"),
+	}
 	return &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{
-			Namespace: p.namespace, GenerateName: name + "-admission-check-", Annotations: map[string]string{egress.AnnotationTarget: p.host},
+			Namespace:    p.namespace,
+			GenerateName: name + "-admission-check-",
+			Annotations:  map[string]string{egress.AnnotationTarget: p.host},
 		},
 		Spec: corev1.PodSpec{
 			AutomountServiceAccountToken: new(false),
 			SecurityContext: &corev1.PodSecurityContext{
-				RunAsNonRoot: new(true), SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
+				RunAsNonRoot:   new(true),
+				SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
 			},
 			Containers: []corev1.Container{{
 				Name: "never-started", Image: p.image,
 				Resources: corev1.ResourceRequirements{Requests: amount, Limits: amount},
 				SecurityContext: &corev1.SecurityContext{
-					AllowPrivilegeEscalation: new(false), ReadOnlyRootFilesystem: new(true), Capabilities: &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}},
+					AllowPrivilegeEscalation: new(false),
+					ReadOnlyRootFilesystem:   new(true),
+					Capabilities:             &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}},
 				},
 			}},
 		},

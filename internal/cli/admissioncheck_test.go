@@ -23,8 +23,8 @@ func TestHelpOfAdmissionCheckIsTheGoldenOne(t *testing.T) {
 	golden.Compare(t, filepath.Join("..", "..", "test", "testdata", "cli", "admission-check-help.txt"), []byte(stdout))
 }
 
-// answers is an API server that gives these answers one after the other, the last one again and
-// again: a mutation of the Pod, or a refusal.
+// answers simulates an API server that returns these responses in order and repeats the last one. A
+// response is a mutation of the Pod or a refusal.
 type answers struct {
 	client.Writer
 	given []func(*corev1.Pod) error
@@ -37,15 +37,17 @@ func (a *answers) Create(_ context.Context, object client.Object, _ ...client.Cr
 	return answer(object.(*corev1.Pod))
 }
 
-// What the API server really answers is tried in test/chart; these are the answers in an order that
-// can't be made there.
+// test/chart tests real responses of the API server. These tests use sequences that it can't
+// produce.
 func TestAdmissionCheckTriesAgainWhatPasses(t *testing.T) {
 	refuse := func(text string) func(*corev1.Pod) error {
 		return func(*corev1.Pod) error { return errors.New(text) }
 	}
 	inject := func(pod *corev1.Pod) error {
 		pod.Labels = map[string]string{"mtls.egress/injected": "true"}
-		pod.Spec.HostAliases = []corev1.HostAlias{{IP: egress.SinkholeAddress("external.system.com").String(), Hostnames: []string{"external.system.com"}}}
+		pod.Spec.HostAliases = []corev1.HostAlias{
+			{IP: egress.SinkholeAddress("external.system.com").String(), Hostnames: []string{"external.system.com"}},
+		}
 		return nil
 	}
 	tests := map[string]struct {
@@ -54,50 +56,80 @@ func TestAdmissionCheckTriesAgainWhatPasses(t *testing.T) {
 		tries    int
 		want     string
 	}{
-		"injected at once": {given: []func(*corev1.Pod) error{inject}, patience: time.Minute, tries: 1},
-		"a webhook that was installed a moment ago": {
-			given:    []func(*corev1.Pod) error{refuse(`Internal error occurred: failed calling webhook "pods.mtls.egress": x509: certificate signed by unknown authority`), inject},
-			patience: time.Minute, tries: 2,
+		"injected immediately": {given: []func(*corev1.Pod) error{inject}, patience: time.Minute, tries: 1},
+		"a webhook that was just installed": {
+			given: []func(*corev1.Pod) error{
+				refuse(`Internal error occurred: failed calling webhook "pods.mtls.egress": x509: certificate ` +
+					`signed by unknown authority`),
+				inject,
+			},
+			patience: time.Minute,
+			tries:    2,
 		},
 		"a webhook that stays away": {
-			given:    []func(*corev1.Pod) error{refuse(`Internal error occurred: failed calling webhook "pods.mtls.egress": connection refused`)},
-			patience: time.Millisecond, tries: 1, want: "the API server can't call the webhook. Its Pods have to be ready",
+			given: []func(*corev1.Pod) error{
+				refuse(`Internal error occurred: failed calling webhook "pods.mtls.egress": connection refused`),
+			},
+			patience: time.Millisecond,
+			tries:    1,
+			want:     "the API server can't call the webhook. Its Pods must be ready",
 		},
-		"a Pod as it was asked for": {
-			given: []func(*corev1.Pod) error{func(*corev1.Pod) error { return nil }}, patience: time.Millisecond, tries: 1,
-			want: "the API server admits a Pod of the namespace project that asks for external.system.com, but it isn't injected",
+		"an unchanged Pod": {
+			given: []func(*corev1.Pod) error{
+				func(*corev1.Pod) error { return nil },
+			},
+			patience: time.Millisecond,
+			tries:    1,
+			want: "the API server admits a Pod with the target external.system.com in the namespace " +
+				"project, but it is not injected",
 		},
 		"a label without the alias": {
 			given: []func(*corev1.Pod) error{func(pod *corev1.Pod) error {
 				pod.Labels = map[string]string{"mtls.egress/injected": "true"}
 				return nil
-			}}, patience: time.Millisecond, tries: 1,
-			want: "the API server admits a Pod of the namespace project that asks for external.system.com, but it isn't injected",
+			}},
+			patience: time.Millisecond,
+			tries:    1,
+			want: "the API server admits a Pod with the target external.system.com in the namespace " +
+				"project, but it is not injected",
 		},
 		"a refusal of the webhook's doesn't pass": {
-			given: []func(*corev1.Pod) error{refuse(`admission webhook "pods.mtls.egress" denied the request: no`), inject}, patience: time.Minute, tries: 1,
-			want: "the webhook answers, and refuses the target external.system.com in the namespace project.",
+			given: []func(*corev1.Pod) error{
+				refuse(`admission webhook "pods.mtls.egress" denied the request: no`),
+				inject,
+			},
+			patience: time.Minute,
+			tries:    1,
+			want:     "the webhook rejects the target external.system.com in the namespace project.",
 		},
-		"a refusal of somebody else's doesn't pass": {
-			given: []func(*corev1.Pod) error{refuse(`admission webhook "images.example.com" denied the request: no`), inject}, patience: time.Minute, tries: 1,
-			want: `the API server refuses a Pod of the namespace project: admission webhook "images.example.com" denied the request: no`,
+		"another webhook's refusal is permanent": {
+			given: []func(*corev1.Pod) error{
+				refuse(`admission webhook "images.example.com" denied the request: no`),
+				inject,
+			},
+			patience: time.Minute,
+			tries:    1,
+			want: `the API server rejects a Pod in the namespace project: admission webhook ` +
+				`"images.example.com" denied the request: no`,
 		},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			server := &answers{given: test.given}
 			var stdout strings.Builder
-			err := checkAdmission(t.Context(), server, probe{namespace: "project", host: "external.system.com", image: "app"}, test.patience, &stdout)
+			err := checkAdmission(t.Context(), server,
+				probe{namespace: "project", host: "external.system.com", image: "app"}, test.patience, &stdout)
 			if server.tries != test.tries {
-				t.Errorf("%d tries, want %d", server.tries, test.tries)
+				t.Errorf("%d attempts, want %d", server.tries, test.tries)
 			}
 			switch {
 			case test.want == "":
-				if want := "a Pod of the namespace project that asks for external.system.com is injected\n"; err != nil || stdout.String() != want {
+				if want := "a Pod with the target external.system.com in the namespace project is injected\n"; err != nil ||
+					stdout.String() != want {
 					t.Errorf("error %v, printed %q, want %q", err, stdout.String(), want)
 				}
 			case err == nil || !strings.HasPrefix(err.Error(), test.want):
-				t.Errorf("error %v, want it to begin with %q", err, test.want)
+				t.Errorf("error %v, want the prefix %q", err, test.want)
 			}
 		})
 	}

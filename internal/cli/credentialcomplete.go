@@ -24,33 +24,39 @@ func newCredentialCompleteCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "complete --key FILE --cert FILE [--chain FILE] --server-ca FILE|system --target HOST [flags]",
 		Short: "Join a private key and its signed certificate in a credential Secret",
-		Long: `Join the private key that credential csr made with the certificate that was signed for it, and print the Secret. The files may hold
-certificates in any order, PEM or DER: the one of the key comes first, its intermediates in order after it, the root is left out.
+		Long: `Combine the private key from credential csr with the signed certificate, and print the Secret. The
+files can contain certificates in any order, in PEM or DER. In the Secret, the certificate of the
+key comes first and its intermediates follow in order. The root is omitted.
 
-A certificate of another key, one that is no client's and one that isn't valid now are refused, with what they are instead. Where a
-kubeconfig names a cluster, a Secret that another host uses there is refused too.
+The command rejects a certificate of another key, one that is not for clients and one that is not
+valid now, and names the difference. If a kubeconfig names a cluster, it also rejects a Secret that
+another host uses there.
 
-Exit codes: 0 done; 1 refused; 2 wrong command line or unreadable input. On 1 and 2 nothing is printed on standard output.`,
-		Example: `  mtls-egress-webhook credential complete --key external.system.com.key --cert signed.pem --chain intermediate.pem --server-ca server-ca.pem --target external.system.com | kubectl apply -f -`,
-		Args:    arguments(cobra.NoArgs),
+Exit codes: 0 done; 1 rejected; 2 invalid command line or input. With 1 and 2, standard output is
+empty.`,
+		Example: `  mtls-egress-webhook credential complete --key external.system.com.key --cert signed.pem --chain ` +
+			`intermediate.pem --server-ca server-ca.pem --target external.system.com | kubectl apply -f -`,
+		Args: arguments(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return runComplete(cmd.Context(), cmd.OutOrStdout(), cmd.ErrOrStderr(), flags, time.Now())
 		},
 	}
 	flags.add(cmd)
-	cmd.Flags().StringVar(&flags.key, "key", "", "PEM file with the private key, not encrypted")
-	cmd.Flags().StringArrayVar(&flags.certificates, "cert", nil, "PEM or DER file with the signed certificate, and others if it has them; may be given several times")
-	cmd.Flags().StringArrayVar(&flags.chains, "chain", nil, "PEM or DER file with intermediate certificates; may be given several times")
+	cmd.Flags().StringVar(&flags.key, "key", "", "PEM file with the unencrypted private key")
+	cmd.Flags().StringArrayVar(&flags.certificates, "cert", nil,
+		"PEM or DER file with the signed certificate and optionally others; repeatable")
+	cmd.Flags().StringArrayVar(&flags.chains, "chain", nil,
+		"PEM or DER file with intermediate certificates; repeatable")
 	return cmd
 }
 
 func (f *completeFlags) validate() error {
 	var problems []error
 	if f.key == "" {
-		problems = append(problems, errors.New("--key is missing: it is the file with the private key, as credential csr made it"))
+		problems = append(problems, errors.New("--key is missing: set it to the private key file from credential csr"))
 	}
 	if len(f.certificates) == 0 {
-		problems = append(problems, errors.New("--cert is missing: it is the file with the certificate that was signed"))
+		problems = append(problems, errors.New("--cert is missing: set it to the file with the signed certificate"))
 	}
 	_, err := f.resolve()
 	return errors.Join(append(problems, err, f.secretFlags.validate("the chain of the certificate"))...)
@@ -75,7 +81,7 @@ func runComplete(ctx context.Context, out, diagnostics io.Writer, flags *complet
 	return flags.write(ctx, out, diagnostics, t, bundle, false, now)
 }
 
-// read reads all files, and tells all that can't be read.
+// read reads all files and returns all errors at once.
 func (f *completeFlags) read() (credential.Bundle, error) {
 	var bundle credential.Bundle
 	var problems []error

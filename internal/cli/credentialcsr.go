@@ -24,26 +24,32 @@ func newCredentialCSRCommand() *cobra.Command {
 	flags := &csrFlags{}
 	cmd := &cobra.Command{
 		Use:   "csr HOST [--subject NAME] [--dns NAME] [--uri URI] [--email ADDRESS] [flags]",
-		Short: "Make a private key and the certificate request to send to whoever signs",
-		Long: `Make a private key and a certificate signing request (PKCS#10) for the credential with which HOST is called: the files HOST.key, which
-nobody else can read, and HOST.csr. Files that are there already are not overwritten.
+		Short: "Create a private key and a certificate signing request",
+		Long: `Create a private key and a certificate signing request (PKCS#10) for the credential of HOST: the
+files HOST.key, which only you can read, and HOST.csr. Existing files are not overwritten.
 
-Send the .csr file to whoever signs for the partner; the key stays here. With the signed certificate go on with credential complete.
+Send the .csr file to the CA that signs for the partner, and keep the key. After you receive the
+signed certificate, run credential complete.
 
-Exit codes: 0 done; 1 the files could not be written; 2 wrong command line.`,
-		Example: `  mtls-egress-webhook credential csr external.system.com --subject CN=orders,O=Example,C=DE --dns orders.example.com`,
-		Args:    arguments(cobra.ExactArgs(1)),
+Exit codes: 0 done; 1 the files could not be written; 2 invalid command line.`,
+		Example: `  mtls-egress-webhook credential csr external.system.com --subject ` +
+			`CN=orders,O=Example,C=DE --dns orders.example.com`,
+		Args: arguments(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return runCSR(cmd.OutOrStdout(), cmd.ErrOrStderr(), args[0], flags)
 		},
 	}
 	set := cmd.Flags()
-	set.StringVar(&flags.identity.Subject, "subject", "", "the name of the certificate's holder as RFC 4514 writes it, the most specific part first: CN=orders,O=Example,C=DE")
-	set.StringArrayVar(&flags.identity.DNSNames, "dns", nil, "DNS name of the holder, which partners check; may be given several times")
-	set.StringArrayVar(&flags.identity.URIs, "uri", nil, "URI of the holder, for example spiffe://example.com/orders; may be given several times")
-	set.StringArrayVar(&flags.identity.Emails, "email", nil, "e-mail address of the holder; may be given several times")
-	set.StringVar(&flags.keyType, "key-type", credential.DefaultKeyType, "type of the key: "+strings.Join(credential.KeyTypes(), ", "))
-	set.StringVar(&flags.outDir, "out-dir", ".", "the folder for the two files")
+	set.StringVar(&flags.identity.Subject, "subject", "",
+		"the subject in RFC 4514 notation, most specific part first: CN=orders,O=Example,C=DE")
+	set.StringArrayVar(&flags.identity.DNSNames, "dns", nil,
+		"DNS subject alternative name, which partners check; repeatable")
+	set.StringArrayVar(&flags.identity.URIs, "uri", nil,
+		"URI subject alternative name, for example spiffe://example.com/orders; repeatable")
+	set.StringArrayVar(&flags.identity.Emails, "email", nil, "email subject alternative name; repeatable")
+	set.StringVar(&flags.keyType, "key-type", credential.DefaultKeyType,
+		"the key type: "+strings.Join(credential.KeyTypes(), ", "))
+	set.StringVar(&flags.outDir, "out-dir", ".", "the directory for the two files")
 	return cmd
 }
 
@@ -68,21 +74,22 @@ func runCSR(out, diagnostics io.Writer, host string, flags *csrFlags) error {
 	if err != nil {
 		return err
 	}
-	keyFile, requestFile := filepath.Join(flags.outDir, normalized+".key"), filepath.Join(flags.outDir, normalized+".csr")
+	keyFile, requestFile := filepath.Join(flags.outDir,
+		normalized+".key"), filepath.Join(flags.outDir, normalized+".csr")
 	if err := writePair(keyFile, keyPEM, requestFile, requestPEM); err != nil {
 		return err
 	}
 	if _, err := io.WriteString(diagnostics, findingLines(request.Findings())); err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(out, `%s is the private key (%s): keep it, and send it to nobody.
-%s is the request: send it to whoever signs for %s.
-With the signed certificate: %s credential complete --key %s --cert FILE --server-ca FILE --target %s
+	_, err = fmt.Fprintf(out, `%s is the private key (%s). Keep it secret.
+%s is the certificate signing request. Send it to the CA that signs for %s.
+After you receive the signed certificate, run: %s credential complete --key %s --cert FILE --server-ca FILE --target %s
 `, keyFile, flags.keyType, requestFile, normalized, name, keyFile, normalized)
 	return err
 }
 
-// writePair writes both files or none: a key without its request would block the next try.
+// writePair writes both files or none. A key without its request would block the next attempt.
 func writePair(keyFile string, key []byte, requestFile string, request []byte) error {
 	if err := writeNewFile(keyFile, key, privateFile); err != nil {
 		return err

@@ -36,40 +36,52 @@ func newCredentialDescribeCommand() *cobra.Command {
 	flags := &describeFlags{}
 	cmd := &cobra.Command{
 		Use:   "describe --for-partner (FILE | secret/NAME) [--target HOST] [flags]",
-		Short: "Say what the other side has to configure for a credential",
-		Long: `Print what a partner has to know to admit a credential: its subject as RFC 4514 writes it and as Envoy does, its names, serial number,
-validity and fingerprints, and the certificates of its issuers as PEM. With --target also what a partner on Istio applies: the Secret with
-the CA that the gateway trusts, the Gateway with mutual TLS, and the AuthorizationPolicy that lets this subject alone in. No key is printed,
-and nothing of the server, so that all of it can be mailed.
+		Short: "Print what the partner must configure for a credential",
+		Long: `Print what a partner needs to accept a credential: its subject in the notations of RFC 4514 and
+Envoy, its names, serial number, validity and fingerprints, and its issuer certificates in PEM. With
+--target, also print manifests for a partner with Istio: the Secret with the CA that the gateway
+trusts, the Gateway with mutual TLS, and an AuthorizationPolicy that admits only this subject. The
+output contains no key and nothing about the server, so it is safe to send by email.
 
-It reads what credential inspect reads. The issuers come from the credential's own chain. Where that ends early, give the missing
-certificates with --issuer-ca; the CA of the server is never taken for them.
+The command reads the same sources as credential inspect. The issuers come from the credential's own
+chain. If the chain is incomplete, pass the missing certificates with --issuer-ca. The CA of the
+server is never used as an issuer.
 
-With -o yaml the manifests alone are printed, ready for kubectl apply -f -, the rest as comments before them.
+With -o yaml, the output is ready for kubectl apply -f -: the manifests, after comments with
+everything else.
 
-Exit codes: 0 done; 1 refused; 2 wrong command line or unreadable input. On 1 and 2 nothing is printed on standard output.`,
+Exit codes: 0 done; 1 rejected; 2 invalid command line or input. With 1 and 2, standard output is
+empty.`,
 		Example: `  mtls-egress-webhook credential describe --for-partner secret/external-system-mtls-data -n project
 
   # What the partner applies
   mtls-egress-webhook credential describe --for-partner keystore.p12 --target external.system.com -o yaml`,
 		Args: arguments(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return runDescribe(cmd.Context(), cmd.InOrStdin(), cmd.OutOrStdout(), cmd.ErrOrStderr(), args[0], flags, time.Now())
+			return runDescribe(cmd.Context(), cmd.InOrStdin(), cmd.OutOrStdout(), cmd.ErrOrStderr(), args[0], flags,
+				time.Now())
 		},
 	}
 	flags.add(cmd)
 	set := cmd.Flags()
-	set.BoolVar(&flags.forPartner, "for-partner", false, "describe it for the other side of the connection; has to be given, as there is no other description yet")
-	set.StringArrayVar(&flags.issuerCAs, "issuer-ca", nil, "PEM or DER file with issuers of the client certificate that the credential doesn't hold; may be given several times")
-	set.StringVar(&flags.target, "target", "", "the host that the credential is for; with it manifests for the partner's Istio are printed")
-	set.StringVar(&flags.gatewayNamespace, "gateway-namespace", "istio-system", "the namespace of the partner's gateway")
-	set.StringVar(&flags.gatewaySelector, "gateway-selector", "istio=ingressgateway", "labels of the Pods of the partner's gateway, as in a=b,c=d")
-	set.StringVar(&flags.credentialName, "credential-name", "", "the name of the Secret with the certificate of the partner's server, and of the objects; default: the host with hyphens for dots")
+	set.BoolVar(&flags.forPartner, "for-partner", false,
+		"describe the credential for the partner; required, because there is no other description yet")
+	set.StringArrayVar(&flags.issuerCAs, "issuer-ca", nil,
+		"PEM or DER file with issuers of the client certificate that the credential lacks; repeatable")
+	set.StringVar(&flags.target, "target", "",
+		"the host of the credential; adds manifests for the partner's Istio to the output")
+	set.StringVar(&flags.gatewayNamespace, "gateway-namespace", "istio-system",
+		"the namespace of the partner's gateway")
+	set.StringVar(&flags.gatewaySelector, "gateway-selector", "istio=ingressgateway",
+		"Pod labels of the partner's gateway, as in a=b,c=d")
+	set.StringVar(&flags.credentialName, "credential-name", "",
+		"the name of the partner's server certificate Secret and of the objects (default: the "+
+			"host with hyphens for dots)")
 	set.StringVarP(&flags.output, "output", "o", outputText, "text, yaml or json")
 	return cmd
 }
 
-// gateway is where the partner admits clients, or all that is wrong with the flags that say so.
+// gateway returns the partner's gateway from the flags, or all errors in them.
 func (f *describeFlags) gateway() (credential.IstioGateway, error) {
 	var problems []error
 	host, err := egress.NormalizeHost(f.target)
@@ -81,17 +93,29 @@ func (f *describeFlags) gateway() (credential.IstioGateway, error) {
 	case err != nil:
 		problems = append(problems, fmt.Errorf("--gateway-selector %s: %w", printable(f.gatewaySelector), err))
 	case len(selector) == 0:
-		problems = append(problems, errors.New("--gateway-selector is empty, and would select every Pod of the namespace: give a label of the gateway's Pods, as in istio=ingressgateway"))
+		problems = append(
+			problems,
+			errors.New(
+				"--gateway-selector is empty, so it selects every Pod in the namespace: set it to a label of the "+
+					"gateway's Pods, such as istio=ingressgateway"),
+		)
 	}
 	if errs := validation.IsDNS1123Label(f.gatewayNamespace); len(errs) > 0 {
-		problems = append(problems, fmt.Errorf("--gateway-namespace %s: %s", printable(f.gatewayNamespace), strings.Join(errs, "; ")))
+		problems = append(problems,
+			fmt.Errorf("--gateway-namespace %s: %s", printable(f.gatewayNamespace), strings.Join(errs, "; ")))
 	}
-	gateway := credential.IstioGateway{Host: host, Namespace: f.gatewayNamespace, Selector: selector, CredentialName: f.credentialName}
+	gateway := credential.IstioGateway{
+		Host:           host,
+		Namespace:      f.gatewayNamespace,
+		Selector:       selector,
+		CredentialName: f.credentialName,
+	}
 	if gateway.CredentialName == "" {
 		gateway.CredentialName = strings.ReplaceAll(host, ".", "-")
 	}
 	if errs := validation.IsDNS1123Subdomain(gateway.CASecretName()); len(errs) > 0 {
-		problems = append(problems, fmt.Errorf("--credential-name %s: %s", printable(gateway.CredentialName), strings.Join(errs, "; ")))
+		problems = append(problems,
+			fmt.Errorf("--credential-name %s: %s", printable(gateway.CredentialName), strings.Join(errs, "; ")))
 	}
 	return gateway, errors.Join(problems...)
 }
@@ -99,7 +123,12 @@ func (f *describeFlags) gateway() (credential.IstioGateway, error) {
 func (f *describeFlags) validate(argument string) error {
 	var problems []error
 	if !f.forPartner {
-		problems = append(problems, errors.New("--for-partner is missing: it is the only description that there is; credential inspect says what is wrong with a credential"))
+		problems = append(
+			problems,
+			errors.New(
+				"--for-partner is missing: it is required, because there is no other description yet; to check a "+
+					"credential, use credential inspect"),
+		)
 	}
 	problems = append(problems, checkOutput(f.output), f.sourceFlags.validate(argument))
 	switch {
@@ -107,12 +136,17 @@ func (f *describeFlags) validate(argument string) error {
 		_, err := f.gateway()
 		problems = append(problems, err)
 	case f.output == outputYAML:
-		problems = append(problems, errors.New("--target is missing: -o yaml prints the manifests for the host that is called; -o text and -o json describe the certificate without one"))
+		problems = append(
+			problems,
+			errors.New(
+				"--target is missing: -o yaml needs the host for the manifests; -o text and -o json describe the "+
+					"certificate without a host"),
+		)
 	}
 	return errors.Join(problems...)
 }
 
-// readIssuers reads all files, and tells all that can't be read.
+// readIssuers reads all files and returns all errors at once.
 func (f *describeFlags) readIssuers() ([]*x509.Certificate, error) {
 	var issuers []*x509.Certificate
 	var problems []error
@@ -130,7 +164,14 @@ func (f *describeFlags) readIssuers() ([]*x509.Certificate, error) {
 	return issuers, errors.Join(problems...)
 }
 
-func runDescribe(ctx context.Context, in io.Reader, out, diagnostics io.Writer, argument string, flags *describeFlags, now time.Time) error {
+func runDescribe(
+	ctx context.Context,
+	in io.Reader,
+	out, diagnostics io.Writer,
+	argument string,
+	flags *describeFlags,
+	now time.Time,
+) error {
 	if err := flags.validate(argument); err != nil {
 		return usageError(err)
 	}
@@ -155,7 +196,7 @@ func runDescribe(ctx context.Context, in io.Reader, out, diagnostics io.Writer, 
 		printed.Manifests, err = description.Manifests(gateway)
 		switch {
 		case err != nil && len(description.Issuers) == 0:
-			return fmt.Errorf("%s: %w: give its certificate with --issuer-ca FILE", name, err)
+			return fmt.Errorf("%s: %w: pass its certificate with --issuer-ca FILE", name, err)
 		case err != nil:
 			return fmt.Errorf("%s: %w", name, err)
 		}
@@ -171,10 +212,10 @@ func runDescribe(ctx context.Context, in io.Reader, out, diagnostics io.Writer, 
 	return err
 }
 
-// describedForPartner is what is printed, in the form of -o json.
+// describedForPartner is the output, in the form of -o json.
 type describedForPartner struct {
 	*credential.Description
-	// Manifests are those of a partner on Istio, when there is a host.
+	// Manifests are those of a partner with Istio, if --target is set.
 	Manifests []credential.Manifest `json:"manifests,omitempty"`
 }
 
@@ -199,7 +240,7 @@ func (d describedForPartner) encode(output string) ([]byte, error) {
 	return []byte(facts + "\n" + d.issuerText() + "\nFor a partner on Istio:\n\n" + string(manifests)), nil
 }
 
-// facts are what a person compares, a line each.
+// facts returns one line per fact.
 func (d describedForPartner) facts() (string, error) {
 	var text bytes.Buffer
 	table := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
@@ -218,7 +259,7 @@ func (d describedForPartner) facts() (string, error) {
 		{"SHA-256 of the public key", d.PublicKeySHA256},
 	} {
 		if row[1] != "" {
-			// A tabwriter keeps its error for Flush.
+			// tabwriter returns write errors on Flush.
 			_, _ = fmt.Fprintf(table, "%s:\t%s\n", row[0], oneLine(row[1]))
 		}
 	}
@@ -226,23 +267,25 @@ func (d describedForPartner) facts() (string, error) {
 	return text.String(), err
 }
 
-// issuerText is the chain of issuers as PEM, and what is missing of it.
+// issuerText returns the chain of issuers as PEM, and notes what is missing.
 func (d describedForPartner) issuerText() string {
 	var text strings.Builder
 	text.WriteString("Issuers:\n")
 	for _, issuer := range d.Issuers {
-		fmt.Fprintf(&text, "%s, valid to %s, SHA-256 %s\n%s", oneLine(issuer.Subject), issuer.NotAfter.Format(time.RFC3339), issuer.SHA256, issuer.PEM)
+		fmt.Fprintf(&text, "%s, valid to %s, SHA-256 %s\n%s", oneLine(issuer.Subject),
+			issuer.NotAfter.Format(time.RFC3339), issuer.SHA256, issuer.PEM)
 	}
 	switch {
 	case len(d.Issuers) == 0:
-		text.WriteString("none in the credential: give the certificate of " + oneLine(d.Issuer) + " with --issuer-ca FILE\n")
+		text.WriteString(
+			"none in the credential: pass the certificate of " + oneLine(d.Issuer) + " with --issuer-ca FILE\n")
 	case !d.RootKnown:
-		text.WriteString("The root is not among them: where the partner needs it, give it with --issuer-ca FILE.\n")
+		text.WriteString("The root is not among them: if the partner needs it, pass it with --issuer-ca FILE.\n")
 	}
 	return text.String()
 }
 
-// manifests are the objects as YAML documents, each below what to know of it.
+// manifests returns the objects as YAML documents, each preceded by a comment.
 func (d describedForPartner) manifests() ([]byte, error) {
 	var text bytes.Buffer
 	for _, manifest := range d.Manifests {
@@ -256,12 +299,12 @@ func (d describedForPartner) manifests() ([]byte, error) {
 	return text.Bytes(), nil
 }
 
-// comment makes each line a comment of YAML.
+// comment turns each line into a YAML comment.
 func comment(text string) string {
 	return "# " + strings.ReplaceAll(strings.TrimSuffix(text, "\n"), "\n", "\n# ") + "\n"
 }
 
-// wrap breaks a text at blanks, into lines of about 120 characters.
+// wrap wraps text at about 120 columns.
 func wrap(text string) string {
 	const width = 120
 	var wrapped strings.Builder
@@ -282,6 +325,6 @@ func wrap(text string) string {
 	return wrapped.String()
 }
 
-// oneLine is printable without line breaks. A certificate may hold any character in its names, and
-// some end the line, and with it a comment of YAML.
+// oneLine replaces line breaks, too. A certificate can have any character in its names, and a line
+// break would end a YAML comment.
 func oneLine(text string) string { return egress.Printable(text) }

@@ -23,35 +23,50 @@ func newCredentialImportCommand() *cobra.Command {
 	flags := &importFlags{}
 	cmd := &cobra.Command{
 		Use:   "import (FILE.p12 --target HOST | --btp-destination FILE.json) --server-ca FILE|system [flags]",
-		Short: "Make a credential Secret of a PKCS#12 file",
-		Long: `Read a PKCS#12 file (.p12, .pfx), old or new, and print the Secret that holds its certificate, its intermediates in order without the
-root, and its private key. With --btp-destination read an exported destination of SAP BTP of the type ClientCertificateAuthentication,
-and print the EgressTarget of its URL as well. FILE may be - for standard input.
+		Short: "Create a credential Secret from a PKCS#12 file",
+		Long: `Read a PKCS#12 file (.p12, .pfx), old or new, and print the Secret with its certificate, its
+intermediates in order without the root, and its private key. With --btp-destination, read an
+exported SAP BTP destination of the type ClientCertificateAuthentication, and also print the
+EgressTarget of its URL. FILE can be - for standard input.
 
-The CA of the server has to be named, because the key store doesn't hold it: its chain leads to the issuer of the client certificate.
-With --server-ca system the Secret has no CA, and an EgressTarget that says so is printed before it.
+The CA of the server is required, because the key store doesn't contain it: the chain in the key
+store leads to the issuer of the client certificate. With --server-ca system, the Secret has no CA,
+and the output starts with a matching EgressTarget.
 
-What the controller would refuse is refused here, with the same words. Doubts go to standard error as warnings. Where a kubeconfig names a
-cluster, a Secret that another host uses there is refused too, so that applying the manifest overwrites no other credential.
+The command rejects what the controller would reject, with the same messages. It prints doubts as
+warnings to standard error. If a kubeconfig names a cluster, it also rejects a Secret that another
+host uses there, so that applying the manifest never overwrites another credential.
 
-Exit codes: 0 done; 1 refused; 2 wrong command line or unreadable input. On 1 and 2 nothing is printed on standard output.`,
-		Example: `  # The password is asked for on the terminal
+Exit codes: 0 done; 1 rejected; 2 invalid command line or input. With 1 and 2, standard output is
+empty.`,
+		Example: `  # Prompt for the password
   mtls-egress-webhook credential import keystore.p12 --target external.system.com --server-ca server-ca.pem | kubectl apply -f -
 
   # In a pipeline
   mtls-egress-webhook credential import keystore.p12 --password-file password.txt --target external.system.com --server-ca system --output-file secret.yaml`,
 		Args: arguments(cobra.MaximumNArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return runImport(cmd.Context(), cmd.InOrStdin(), cmd.OutOrStdout(), cmd.ErrOrStderr(), args, flags, time.Now())
+			return runImport(cmd.Context(), cmd.InOrStdin(), cmd.OutOrStdout(), cmd.ErrOrStderr(), args, flags,
+				time.Now())
 		},
 	}
 	flags.add(cmd)
-	cmd.Flags().StringVar(&flags.passwordFile, "password-file", "", "file with the password of the key store, - for standard input; one trailing newline is dropped. Default: the one in the destination, else a prompt on a terminal, else none")
-	cmd.Flags().StringVar(&flags.btpDestination, "btp-destination", "", "exported destination of SAP BTP, a JSON file")
+	cmd.Flags().StringVar(&flags.passwordFile, "password-file", "",
+		"file with the key store password, or - for standard input; one trailing newline is removed (default: the "+
+			"password in the destination, then a prompt on a terminal, then none)")
+	cmd.Flags().StringVar(&flags.btpDestination, "btp-destination", "",
+		"JSON file with an exported SAP BTP destination")
 	return cmd
 }
 
-func runImport(ctx context.Context, in io.Reader, out, diagnostics io.Writer, args []string, flags *importFlags, now time.Time) error {
+func runImport(
+	ctx context.Context,
+	in io.Reader,
+	out, diagnostics io.Writer,
+	args []string,
+	flags *importFlags,
+	now time.Time,
+) error {
 	if err := flags.validate(args); err != nil {
 		return usageError(err)
 	}
@@ -81,11 +96,15 @@ func (f *importFlags) validate(args []string) error {
 	var problems []error
 	switch {
 	case len(args) == 0 && f.btpDestination == "":
-		problems = append(problems, errors.New("say what to read: a PKCS#12 file, or --btp-destination FILE"))
+		problems = append(problems, errors.New("no input: pass a PKCS#12 file or --btp-destination FILE"))
 	case len(args) > 0 && f.btpDestination != "":
-		problems = append(problems, errors.New("a PKCS#12 file and --btp-destination can't be given together"))
+		problems = append(problems, errors.New("a PKCS#12 file and --btp-destination are mutually exclusive"))
 	case f.btpDestination != "" && f.target != "":
-		problems = append(problems, errors.New("--target and --btp-destination can't be given together: the host is that of the destination's URL"))
+		problems = append(
+			problems,
+			errors.New(
+				"--target and --btp-destination are mutually exclusive: the host comes from the destination's URL"),
+		)
 	}
 	reads := f.btpDestination
 	if len(args) > 0 {
@@ -101,8 +120,14 @@ func (f *importFlags) validate(args []string) error {
 	return errors.Join(append(problems, f.secretFlags.validate("the chain in the key store"))...)
 }
 
-// openKeyStore reads the password only after the file looks like a key store.
-func openKeyStore(in io.Reader, prompt io.Writer, name string, content []byte, passwordFile string) (credential.Bundle, error) {
+// openKeyStore reads the password only if content looks like a key store.
+func openKeyStore(
+	in io.Reader,
+	prompt io.Writer,
+	name string,
+	content []byte,
+	passwordFile string,
+) (credential.Bundle, error) {
 	password := ""
 	if credential.IsPKCS12(content) {
 		read, err := readPassword(passwordFile, in, prompt, "Password of "+name+": ")
@@ -115,14 +140,21 @@ func openKeyStore(in io.Reader, prompt io.Writer, name string, content []byte, p
 }
 
 func openWith(name string, content []byte, password string) (credential.Bundle, error) {
-	bundle, err := inTime(readingLimit, func() (credential.Bundle, error) { return credential.ReadPKCS12(content, password) })
+	bundle, err := inTime(readingLimit,
+		func() (credential.Bundle, error) { return credential.ReadPKCS12(content, password) })
 	if err != nil {
 		return credential.Bundle{}, fmt.Errorf("%s: %w", name, err)
 	}
 	return bundle, nil
 }
 
-func importDestination(ctx context.Context, in io.Reader, out, diagnostics io.Writer, flags *importFlags, now time.Time) error {
+func importDestination(
+	ctx context.Context,
+	in io.Reader,
+	out, diagnostics io.Writer,
+	flags *importFlags,
+	now time.Time,
+) error {
 	content, err := readFile(in, flags.btpDestination)
 	if err != nil {
 		return usageError(err)
@@ -145,7 +177,12 @@ func importDestination(ctx context.Context, in io.Reader, out, diagnostics io.Wr
 	return flags.write(ctx, out, diagnostics, t, bundle, true, now)
 }
 
-func openDestination(in io.Reader, prompt io.Writer, destination *credential.Destination, flags *importFlags) (credential.Bundle, error) {
+func openDestination(
+	in io.Reader,
+	prompt io.Writer,
+	destination *credential.Destination,
+	flags *importFlags,
+) (credential.Bundle, error) {
 	name := sourceName(flags.btpDestination) + ", its key store"
 	if flags.passwordFile == "" && destination.Password != "" {
 		return openWith(name, destination.KeyStore, destination.Password)
@@ -153,17 +190,37 @@ func openDestination(in io.Reader, prompt io.Writer, destination *credential.Des
 	return openKeyStore(in, prompt, name, destination.KeyStore, flags.passwordFile)
 }
 
-// destinationRemarks say what of the destination the manifests don't hold.
+// destinationRemarks warns of parts of the destination that the manifests don't contain.
 func destinationRemarks(destination *credential.Destination, t egress.Target) string {
 	var findings []credential.Finding
 	if destination.Path != "" {
-		findings = append(findings, credential.Finding{Message: fmt.Sprintf("the destination has the path %s, which an EgressTarget has not: the app calls http://%s%s", destination.Path, t.Host, destination.Path)})
+		findings = append(
+			findings,
+			credential.Finding{
+				Message: fmt.Sprintf(
+					"the destination has the path %s, which an EgressTarget can't hold: the app calls http://%s%s",
+					destination.Path, t.Host, destination.Path),
+			},
+		)
 	}
 	if destination.TrustAll {
-		findings = append(findings, credential.Finding{Message: "the destination trusts every server (TrustAll); here the certificate of the server is always checked"})
+		findings = append(
+			findings,
+			credential.Finding{
+				Message: "the destination trusts every server (TrustAll); the sidecar always " +
+					"validates the server certificate",
+			},
+		)
 	}
 	if destination.TrustStore != "" && t.ServerCA.System {
-		findings = append(findings, credential.Finding{Message: fmt.Sprintf("the destination has a trust store, %s, so that the server's CA is hardly a public one: --server-ca FILE with what that store holds may be right", destination.TrustStore)})
+		findings = append(
+			findings,
+			credential.Finding{
+				Message: fmt.Sprintf(
+					"the destination has a trust store, %s, so the server's CA is probably not public: consider "+
+						"--server-ca FILE with the content of that store", destination.TrustStore),
+			},
+		)
 	}
 	return findingLines(findings)
 }

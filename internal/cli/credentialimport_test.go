@@ -17,8 +17,8 @@ import (
 	"mtls.egress/webhook/test/pki"
 )
 
-// keyStore is a folder with what a partner sends: keystore.p12 with its password, and the CA of the
-// server.
+// keyStore returns a directory with what a partner sends: keystore.p12, its password, and the CA of
+// the server.
 type keyStore struct {
 	dir     string
 	client  pki.Pair
@@ -32,11 +32,16 @@ func newKeyStore(t *testing.T) keyStore {
 	t.Helper()
 	t.Setenv("KUBECONFIG", os.DevNull)
 	root := pki.NewCA(t, "Partner Root")
-	store := keyStore{dir: t.TempDir(), issuing: root.Intermediate(t, "Partner Client CA"), server: pki.NewCA(t, "Server CA")}
+	store := keyStore{
+		dir:     t.TempDir(),
+		issuing: root.Intermediate(t, "Partner Client CA"),
+		server:  pki.NewCA(t, "Server CA"),
+	}
 	template := pki.Client("orders")
 	template.DNSNames = []string{"orders.example.com"}
 	store.client = store.issuing.Issue(t, template)
-	file, err := pkcs12.Modern2023.Encode(store.client.Key, store.client.Certificate, []*x509.Certificate{root.Certificate, store.issuing.Certificate}, keyStorePassword)
+	file, err := pkcs12.Modern2023.Encode(store.client.Key, store.client.Certificate,
+		[]*x509.Certificate{root.Certificate, store.issuing.Certificate}, keyStorePassword)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -45,7 +50,9 @@ func newKeyStore(t *testing.T) keyStore {
 	write(t, store.path("server-ca.pem"), "Bag Attributes\n"+string(store.server.CertPEM))
 	write(t, store.path("destination.json"), fmt.Sprintf(
 		`{"destinationConfiguration":{"Name":"partner","URL":"https://api.partner.example:8443/orders","Authentication":"ClientCertificateAuthentication","KeyStoreLocation":"k.p12","KeyStorePassword":%q,"TrustStoreLocation":"t.jks","TrustAll":"true"},"certificates":[{"Name":"k.p12","Content":%q}]}`,
-		keyStorePassword, base64.StdEncoding.EncodeToString(file)))
+		keyStorePassword,
+		base64.StdEncoding.EncodeToString(file),
+	))
 	return store
 }
 
@@ -59,7 +66,7 @@ func (s keyStore) key() string { return base64.StdEncoding.EncodeToString(s.clie
 
 func (s keyStore) ca() string { return base64.StdEncoding.EncodeToString(s.server.CertPEM) }
 
-// executeCredential runs a credential command; stderr holds the error too, as main prints it there.
+// executeCredential runs a credential command. stderr includes the error, which main prints there.
 func executeCredential(stdin string, args ...string) (stdout, stderr string, code int) {
 	stdout, stderr, err := executeWith(stdin, append([]string{"credential"}, args...)...)
 	if err != nil {
@@ -86,34 +93,68 @@ func TestImportPrintsManifests(t *testing.T) {
 	}{
 		"a Secret under the name that is looked for": {
 			args: with(plain, "--target", "External.System.com.", "--server-ca", store.path("server-ca.pem")),
-			want: "apiVersion: v1\ndata:\n  cacert: " + store.ca() + "\n  cert: " + store.chain() + "\n  key: " + store.key() +
-				"\nkind: Secret\nmetadata:\n  annotations:\n    mtls.egress/host: external.system.com\n  name: external-system-mtls-data\ntype: Opaque\n",
+			want: "apiVersion: v1\ndata:\n  cacert: " + store.ca() + "\n  cert: " + store.chain() + "\n  key: " +
+				store.key() +
+				"\nkind: Secret\nmetadata:\n  annotations:\n    mtls.egress/host: external.system.com\n  name: " +
+				"external-system-mtls-data\ntype: Opaque\n",
 		},
 		"a Secret of type tls in a namespace, the password from standard input": {
 			stdin: keyStorePassword + "\r\n",
 			args: []string{
-				store.path("keystore.p12"), "--password-file", "-", "--target", "external.system.com", "--server-ca", store.path("server-ca.pem"),
-				"--layout", "tls", "-n", "project", "--secret-name", "partner",
+				store.path("keystore.p12"),
+				"--password-file",
+				"-",
+				"--target",
+				"external.system.com",
+				"--server-ca",
+				store.path("server-ca.pem"),
+				"--layout",
+				"tls",
+				"-n",
+				"project",
+				"--secret-name",
+				"partner",
 			},
-			want: "apiVersion: v1\ndata:\n  ca.crt: " + store.ca() + "\n  tls.crt: " + store.chain() + "\n  tls.key: " + store.key() +
-				"\nkind: Secret\nmetadata:\n  annotations:\n    mtls.egress/host: external.system.com\n  name: partner\n  namespace: project\ntype: kubernetes.io/tls\n",
+			want: "apiVersion: v1\ndata:\n  ca.crt: " + store.ca() + "\n  tls.crt: " + store.chain() + "\n  tls.key: " +
+				store.key() +
+				"\nkind: Secret\nmetadata:\n  annotations:\n    mtls.egress/host: external.system.com\n  name: " +
+				"partner\n  namespace: project\ntype: kubernetes.io/tls\n",
 		},
 		"the key store from standard input, and a server with a public CA": {
 			stdin: string(file),
-			args:  []string{"-", "--password-file", store.path("password.txt"), "--target", "external.system.com", "--server-ca", "system", "--secret-name", "partner"},
-			want: "apiVersion: mtls.egress/v1alpha1\nkind: EgressTarget\nmetadata:\n  name: external.system.com\nspec:\n  credential:\n    secretName: partner\n  serverCA:\n    system: true\n" +
-				"---\napiVersion: v1\ndata:\n  cert: " + store.chain() + "\n  key: " + store.key() + "\nkind: Secret\nmetadata:\n  annotations:\n    mtls.egress/host: external.system.com\n  name: partner\ntype: Opaque\n",
+			args: []string{
+				"-",
+				"--password-file",
+				store.path("password.txt"),
+				"--target",
+				"external.system.com",
+				"--server-ca",
+				"system",
+				"--secret-name",
+				"partner",
+			},
+			want: "apiVersion: mtls.egress/v1alpha1\nkind: EgressTarget\nmetadata:\n  name: " +
+				"external.system.com\nspec:\n  credential:\n    secretName: partner\n  serverCA:\n    system: true\n" +
+				"---\napiVersion: v1\ndata:\n  cert: " + store.chain() + "\n  key: " + store.key() +
+				"\nkind: Secret\nmetadata:\n  annotations:\n    mtls.egress/host: external.system.com\n  " +
+				"name: partner\ntype: Opaque\n",
 		},
 		"a destination": {
 			args: with(destination, "--server-ca", store.path("server-ca.pem"), "-n", "project"),
-			want: "apiVersion: mtls.egress/v1alpha1\nkind: EgressTarget\nmetadata:\n  name: api.partner.example\n  namespace: project\nspec:\n  port: 8443\n" +
-				"---\napiVersion: v1\ndata:\n  cacert: " + store.ca() + "\n  cert: " + store.chain() + "\n  key: " + store.key() +
-				"\nkind: Secret\nmetadata:\n  annotations:\n    mtls.egress/host: api.partner.example\n  name: api-partner-mtls-data\n  namespace: project\ntype: Opaque\n",
-			stderr: "Warning: the destination has the path /orders, which an EgressTarget has not: the app calls http://api.partner.example/orders\n" +
-				"Warning: the destination trusts every server (TrustAll); here the certificate of the server is always checked\n",
+			want: "apiVersion: mtls.egress/v1alpha1\nkind: EgressTarget\nmetadata:\n  name: api.partner.example\n  " +
+				"namespace: project\nspec:\n  port: 8443\n" +
+				"---\napiVersion: v1\ndata:\n  cacert: " + store.ca() + "\n  cert: " + store.chain() + "\n  key: " +
+				store.key() +
+				"\nkind: Secret\nmetadata:\n  annotations:\n    mtls.egress/host: api.partner.example\n  name: " +
+				"api-partner-mtls-data\n  namespace: project\ntype: Opaque\n",
+			stderr: "Warning: the destination has the path /orders, which an EgressTarget can't hold: the app calls " +
+				"http://api.partner.example/orders\n" +
+				"Warning: the destination trusts every server (TrustAll); the sidecar always " +
+				"validates the server certificate\n",
 		},
 		"JSON is one list": {
-			args: with(plain, "--target", "external.system.com", "--server-ca", "system", "-o", "json", "--secret-name", "s"),
+			args: with(plain, "--target", "external.system.com", "--server-ca", "system", "-o", "json", "--secret-name",
+				"s"),
 			want: `{
     "apiVersion": "v1",
     "items": [
@@ -168,14 +209,16 @@ func TestImportPrintsManifests(t *testing.T) {
 
 func TestImportAsTextHasNoKey(t *testing.T) {
 	store := newKeyStore(t)
-	stdout, stderr, code := executeCredential("", "import", store.path("keystore.p12"), "--password-file", store.path("password.txt"),
-		"--target", "external.system.com", "--server-ca", store.path("server-ca.pem"), "-o", "text")
+	stdout, stderr, code := executeCredential("", "import", store.path("keystore.p12"), "--password-file",
+		store.path("password.txt"), "--target", "external.system.com", "--server-ca", store.path("server-ca.pem"), "-o",
+		"text")
 	if code != ExitDone || stderr != "" {
 		t.Fatalf("exit code %d, standard error %q", code, stderr)
 	}
-	for _, want := range []string{"Target:         external.system.com:443\n", "Secret:         external-system-mtls-data (cert,key,cacert)\n", "Subject:        CN=orders\n", "Issuer:         CN=Partner Client CA\n", "DNS names:      orders.example.com\n", "Chain:          2 certificates\n"} {
+	for _, want := range []string{"Target:         external.system.com:443\n",
+		"Secret:         external-system-mtls-data (cert,key,cacert)\n", "Subject:        CN=orders\n", "Issuer:         CN=Partner Client CA\n", "DNS names:      orders.example.com\n", "Chain:          2 certificates\n"} {
 		if !strings.Contains(stdout, want) {
-			t.Errorf("%q is not in\n%s", want, stdout)
+			t.Errorf("missing %q in\n%s", want, stdout)
 		}
 	}
 	if strings.Contains(stdout, "PRIVATE") || strings.Contains(stdout, store.key()[60:100]) {
@@ -186,8 +229,16 @@ func TestImportAsTextHasNoKey(t *testing.T) {
 func TestImportWritesAFileForTheUserAlone(t *testing.T) {
 	store := newKeyStore(t)
 	args := []string{
-		"import", store.path("keystore.p12"), "--password-file", store.path("password.txt"), "--target", "external.system.com",
-		"--server-ca", store.path("server-ca.pem"), "--output-file", store.path("secret.yaml"),
+		"import",
+		store.path("keystore.p12"),
+		"--password-file",
+		store.path("password.txt"),
+		"--target",
+		"external.system.com",
+		"--server-ca",
+		store.path("server-ca.pem"),
+		"--output-file",
+		store.path("secret.yaml"),
 	}
 	stdout, stderr, code := executeCredential("", args...)
 	if code != ExitDone || stdout != "" || stderr != "" {
@@ -198,7 +249,10 @@ func TestImportWritesAFileForTheUserAlone(t *testing.T) {
 		t.Fatalf("%v: %v", info.Mode(), err)
 	}
 	_, stderr, code = executeCredential("", args...)
-	if want := store.path("secret.yaml") + " is there already and is not overwritten: move it away, or choose another name"; code != ExitFailed || stderr != want {
+	if want := store.path(
+		"secret.yaml",
+	) + " already exists and is not overwritten: move it, or choose another name"; code != ExitFailed ||
+		stderr != want {
 		t.Errorf("exit code %d, standard error %q, want %q", code, stderr, want)
 	}
 }
@@ -219,8 +273,10 @@ func TestImportWarnsAndRefuses(t *testing.T) {
 	password := []string{"--password-file", store.path("password.txt")}
 	target := []string{"--target", "external.system.com"}
 	ca := []string{"--server-ca", store.path("server-ca.pem")}
-	const noCA = "--server-ca is missing: the chain in the key store leads to the issuer of the client certificate, which says nothing about the server. " +
-		"Give --server-ca FILE with the CA that the partner names for the certificate of the server, or --server-ca system if that is signed by a public CA"
+	const noCA = "--server-ca is missing: the chain in the key store leads to the issuer of the client certificate, " +
+		"not of the server certificate. " +
+		"Set --server-ca FILE to the CA that the partner names for its server certificate, or --server-ca " +
+		"system if a public CA signs it"
 
 	tests := map[string]struct {
 		args []string
@@ -228,31 +284,97 @@ func TestImportWarnsAndRefuses(t *testing.T) {
 		want string
 	}{
 		"the CA of the client for the server": {
-			slices.Concat([]string{store.path("keystore.p12"), "--server-ca", store.path("issuer.pem"), "-o", "text"}, password, target), 0,
+			slices.Concat([]string{store.path("keystore.p12"), "--server-ca", store.path("issuer.pem"), "-o", "text"},
+				password, target),
+			0,
 			`Warning: the CA of the server is the issuer of the client certificate (subject "CN=Partner Client CA"`,
 		},
-		"an expired certificate":    {slices.Concat([]string{store.path("expired.p12")}, password, target, ca), 1, `"cert" (client certificate) has expired on 2021-01-01T00:00:00Z (subject "CN=orders"`},
-		"a wrong password":          {slices.Concat([]string{store.path("keystore.p12"), "--password-file", store.path("wrong.txt")}, target, ca), 2, store.path("keystore.p12") + ": the password is wrong"},
-		"no password":               {slices.Concat([]string{store.path("keystore.p12")}, target, ca), 2, store.path("keystore.p12") + ": the file has a password, and none was given"},
-		"a truncated file":          {slices.Concat([]string{store.path("truncated.p12")}, password, target, ca), 2, store.path("truncated.p12") + ": the file is truncated: it has 100 of the "},
-		"no CA of the server":       {slices.Concat([]string{store.path("keystore.p12")}, password, target), 2, noCA},
-		"everything at once":        {[]string{"--layout", "x", "-o", "xml", "--secret-name", "A", "-n", "B"}, 2, "say what to read: a PKCS#12 file, or --btp-destination FILE\n--target is missing: it is the host that the credential is for, for example external.system.com\n" + noCA + "\n--layout x: the layout is cert (cert, key, cacert) or tls (tls.crt, tls.key, ca.crt)\n--secret-name A: a lowercase RFC 1123 subdomain"},
-		"a host that is a URL":      {slices.Concat([]string{store.path("keystore.p12"), "--target", "https://a.example/x"}, ca), 2, `--target https://a.example/x has a scheme, "https"; write the host alone, as in "a.example"`},
-		"two sources":               {slices.Concat([]string{"k.p12", "--btp-destination", "d.json"}, target, ca), 2, "a PKCS#12 file and --btp-destination can't be given together"},
-		"a destination and a host":  {slices.Concat([]string{"--btp-destination", "d.json"}, target, ca), 2, "--target and --btp-destination can't be given together: the host is that of the destination's URL"},
-		"standard input twice":      {slices.Concat([]string{"-", "--password-file", "-"}, target, ca), 2, "the file and the password can't both come from standard input"},
-		"a file that isn't there":   {slices.Concat([]string{store.path("none.p12")}, password, target, ca), 2, "open " + store.path("none.p12") + ": no such file or directory"},
-		"a password file of others": {slices.Concat([]string{store.path("keystore.p12"), "--password-file", "/dev/zero"}, target, ca), 2, "reading the password from /dev/zero: it has more than 4096 bytes; is it the right file?"},
-		"a CA that is a key store":  {slices.Concat([]string{store.path("keystore.p12"), "--server-ca", store.path("keystore.p12")}, password, target), 2, `--server-ca: "` + store.path("keystore.p12") + `" (CA of the server) is not PEM: it looks like PKCS#12 (.p12, .pfx)`},
+		"an expired certificate": {
+			slices.Concat([]string{store.path("expired.p12")}, password, target, ca),
+			1,
+			`"cert" (client certificate) expired on 2021-01-01T00:00:00Z (subject "CN=orders"`,
+		},
+		"a wrong password": {
+			slices.Concat([]string{store.path("keystore.p12"), "--password-file", store.path("wrong.txt")}, target, ca),
+			2,
+			store.path("keystore.p12") + ": the password is wrong",
+		},
+		"no password": {
+			slices.Concat([]string{store.path("keystore.p12")}, target, ca),
+			2,
+			store.path("keystore.p12") + ": the file has a password, and none was given",
+		},
+		"a truncated file": {
+			slices.Concat([]string{store.path("truncated.p12")}, password, target, ca),
+			2,
+			store.path("truncated.p12") + ": the file is truncated: it has 100 of the ",
+		},
+		"no CA of the server": {slices.Concat([]string{store.path("keystore.p12")}, password, target), 2, noCA},
+		"everything at once": {
+			[]string{"--layout", "x", "-o", "xml", "--secret-name", "A", "-n", "B"},
+			2,
+			"no input: pass a PKCS#12 file or --btp-destination FILE\n--target is missing: set it to the host of the " +
+				"credential, for example external.system.com\n" + noCA + "\n--layout x: the layout is cert (cert, " +
+				"key, cacert) or tls (tls.crt, tls.key, ca.crt)\n--secret-name A: a lowercase RFC 1123 subdomain",
+		},
+		"a host that is a URL": {
+			slices.Concat([]string{store.path("keystore.p12"), "--target", "https://a.example/x"}, ca),
+			2,
+			`--target https://a.example/x has a scheme, "https"; write the host alone, as in "a.example"`,
+		},
+		"two sources": {
+			slices.Concat([]string{"k.p12", "--btp-destination", "d.json"}, target, ca),
+			2,
+			"a PKCS#12 file and --btp-destination are mutually exclusive",
+		},
+		"a destination and a host": {
+			slices.Concat([]string{"--btp-destination", "d.json"}, target, ca),
+			2,
+			"--target and --btp-destination are mutually exclusive: the host comes from the destination's URL",
+		},
+		"standard input twice": {
+			slices.Concat([]string{"-", "--password-file", "-"}, target, ca),
+			2,
+			"the file and the password can't both come from standard input",
+		},
+		"a file that isn't there": {
+			slices.Concat([]string{store.path("none.p12")}, password, target, ca),
+			2,
+			"open " + store.path("none.p12") + ": no such file or directory",
+		},
+		"a password file of others": {
+			slices.Concat([]string{store.path("keystore.p12"), "--password-file", "/dev/zero"}, target, ca),
+			2,
+			"reading the password from /dev/zero: it has more than 4096 bytes; check that it is the right file",
+		},
+		"a CA that is a key store": {
+			slices.Concat([]string{store.path("keystore.p12"), "--server-ca", store.path("keystore.p12")}, password,
+				target),
+			2,
+			`--server-ca: "` + store.path(
+				"keystore.p12") + `" (CA of the server) is not PEM: it looks like PKCS#12 (.p12, .pfx)`,
+		},
 		"a destination with a public CA": {
 			[]string{"--btp-destination", store.path("destination.json"), "--server-ca", "system", "-o", "text"}, 0,
-			"Warning: the destination has a trust store, t.jks, so that the server's CA is hardly a public one",
+			"Warning: the destination has a trust store, t.jks, so the server's CA is probably not public",
 		},
 		"a destination whose password is given too": {
-			[]string{"--btp-destination", store.path("destination.json"), "--server-ca", "system", "--password-file", store.path("wrong.txt")}, 2,
+			[]string{
+				"--btp-destination",
+				store.path("destination.json"),
+				"--server-ca",
+				"system",
+				"--password-file",
+				store.path("wrong.txt"),
+			},
+			2,
 			store.path("destination.json") + ", its key store: the password is wrong",
 		},
-		"a destination that is none": {[]string{"--btp-destination", store.path("password.txt"), "--server-ca", "system"}, 2, store.path("password.txt") + ": the file is not the JSON of a destination"},
+		"a destination that is none": {
+			[]string{"--btp-destination", store.path("password.txt"), "--server-ca", "system"},
+			2,
+			store.path("password.txt") + ": the file is not the JSON of a destination",
+		},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -261,7 +383,7 @@ func TestImportWarnsAndRefuses(t *testing.T) {
 				t.Errorf("exit code %d, want %d, standard error %q, want %q", code, test.code, stderr, test.want)
 			}
 			if code != ExitDone && stdout != "" {
-				t.Errorf("it failed and printed %q", stdout)
+				t.Errorf("the failed command printed %q", stdout)
 			}
 			if strings.Contains(stderr, keyStorePassword) {
 				t.Errorf("the password is in %q", stderr)
@@ -271,7 +393,8 @@ func TestImportWarnsAndRefuses(t *testing.T) {
 }
 
 func TestPasswordsLoseOneNewline(t *testing.T) {
-	for _, test := range []struct{ content, want string }{{"", ""}, {"\n", ""}, {"a\n", "a"}, {"a\r\n", "a"}, {"a\n\n", "a\n"}, {"a\r", "a\r"}, {" a ", " a "}} {
+	for _, test := range []struct{ content, want string }{{"", ""}, {"\n", ""}, {"a\n", "a"}, {"a\r\n", "a"},
+		{"a\n\n", "a\n"}, {"a\r", "a\r"}, {" a ", " a "}} {
 		content, want := test.content, test.want
 		got, err := readPassword(standardInput, strings.NewReader(content), nil, "")
 		if err != nil || got != want {
@@ -280,7 +403,7 @@ func TestPasswordsLoseOneNewline(t *testing.T) {
 	}
 }
 
-// TestHelpOfCredentialIsTheGoldenOne has every command of the group.
+// The test covers every command of the group.
 func TestHelpOfCredentialIsTheGoldenOne(t *testing.T) {
 	for _, command := range newCredentialCommand().Commands() {
 		t.Run(command.Name(), func(t *testing.T) {
@@ -288,7 +411,9 @@ func TestHelpOfCredentialIsTheGoldenOne(t *testing.T) {
 			if err != nil || stderr != "" {
 				t.Fatalf("error %v, standard error %q", err, stderr)
 			}
-			golden.Compare(t, filepath.Join("..", "..", "test", "testdata", "cli", "credential-"+command.Name()+"-help.txt"), []byte(stdout))
+			golden.Compare(t,
+				filepath.Join("..", "..", "test", "testdata", "cli", "credential-"+command.Name()+"-help.txt"),
+				[]byte(stdout))
 		})
 	}
 }
@@ -299,11 +424,27 @@ func TestCredentialLeadsToItsCommands(t *testing.T) {
 		code int
 		want string
 	}{
-		"no command prints the help":          {nil, 0, ""},
-		"a command that is nearly one":        {[]string{"imports"}, 2, `mtls-egress-webhook credential has no command "imports"; did you mean import?`},
-		"a command that is far from any":      {[]string{"destroy"}, 2, `mtls-egress-webhook credential has no command "destroy"; see mtls-egress-webhook credential --help`},
-		"import takes one file":               {[]string{"import", "a", "b"}, 2, "accepts at most 1 arg(s), received 2"},
-		"an unknown flag leads to the import": {[]string{"import", "--password", "x"}, 2, "unknown flag: --password; see mtls-egress-webhook credential import --help"},
+		"no command prints the help": {nil, 0, ""},
+		"a command that is nearly one": {
+			[]string{"imports"},
+			2,
+			`mtls-egress-webhook credential has no command "imports"; did you mean import?`,
+		},
+		"a command that is far from any": {
+			[]string{"destroy"},
+			2,
+			`mtls-egress-webhook credential has no command "destroy"; see mtls-egress-webhook credential --help`,
+		},
+		"import takes one file": {
+			[]string{"import", "a", "b"},
+			2,
+			"accepts at most 1 arg(s), received 2",
+		},
+		"an unknown flag leads to the import": {
+			[]string{"import", "--password", "x"},
+			2,
+			"unknown flag: --password; see mtls-egress-webhook credential import --help",
+		},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -18,11 +18,11 @@ import (
 	"mtls.egress/webhook/internal/egress"
 )
 
-// overwriteTimeout bounds each request that looks whether the Secret is in use: the command needs
-// no cluster, and must not wait long for one.
+// overwriteTimeout bounds each request of the check. The command works without a cluster, so it
+// must not wait long for one.
 const overwriteTimeout = 5 * time.Second
 
-// markFor notes in the manifest of a Secret which host it is for.
+// markFor sets the annotation with the host on a Secret manifest.
 func markFor(secret map[string]any, host string) map[string]any {
 	if fields, ok := secret["metadata"].(map[string]any); ok {
 		fields["annotations"] = map[string]any{egress.AnnotationHost: host}
@@ -30,32 +30,36 @@ func markFor(secret map[string]any, host string) map[string]any {
 	return secret
 }
 
-// inCluster is what a cluster has in the place of the manifests, as far as the user may read it.
+// inCluster is the state of the cluster, as far as the user may read it.
 type inCluster struct {
-	// secretFor is the host that the Secret of the name is marked for; "" without a Secret or a mark.
+	// secretFor is the host in the annotation of the existing Secret, or "".
 	secretFor     string
 	egressTargets []v1alpha1.EgressTarget
 }
 
-// checkOverwrite refuses a Secret that another host uses: one that was made for another host, or
-// whose name the EgressTarget of another host has by default, while no name is given here.
+// checkOverwrite rejects a Secret that another host uses: one that was created for another host or,
+// if no name is set, one that is the default Secret of another host's EgressTarget.
 func (c inCluster) checkOverwrite(t egress.Target, named bool) error {
 	if c.secretFor != "" && c.secretFor != t.Host {
-		return fmt.Errorf("the Secret %s holds the credential for %s (annotation %s), and would be overwritten: give --secret-name with another name, or --target %[2]s if both hosts are shown the same certificate",
+		return fmt.Errorf("the Secret %s holds the credential for %s (annotation %s), which would be overwritten: set "+
+			"--secret-name to another name, or use --target %[2]s if both hosts get the same certificate",
 			t.SecretName, printable(c.secretFor), egress.AnnotationHost)
 	}
 	for n := range c.egressTargets {
 		other := &c.egressTargets[n]
-		if !named && other.Name != t.Host && egress.DefaultSecretName(other.Name) == t.SecretName && egress.UsesDefaultSecret(other) {
-			return fmt.Errorf("the Secret %s is that of the EgressTarget %s too, which names none, and would be overwritten: give --secret-name with another name, and name it for %s in the annotation %s or in its EgressTarget",
+		if !named && other.Name != t.Host && egress.DefaultSecretName(other.Name) == t.SecretName &&
+			egress.UsesDefaultSecret(other) {
+			return fmt.Errorf(
+				"the Secret %s is also the default Secret of the EgressTarget %s and would be overwritten: set "+
+					"--secret-name to another name, and name it for %s in the annotation %s or in its EgressTarget",
 				t.SecretName, other.Name, t.Host, egress.AnnotationSecret)
 		}
 	}
 	return nil
 }
 
-// lookForOverwrite asks the cluster of the kubeconfig, if there is one, whether another host uses
-// the Secret of t. What can't be read is a finding: the command works without a cluster.
+// lookForOverwrite checks whether another host uses the Secret of t, if there is a kubeconfig. Read
+// errors are only findings, because the command works without a cluster.
 func (f *secretFlags) lookForOverwrite(ctx context.Context, t egress.Target) ([]credential.Finding, error) {
 	namespace, connected, err := f.namespaceOf(f.namespace)
 	if err != nil {
@@ -69,14 +73,19 @@ func (f *secretFlags) lookForOverwrite(ctx context.Context, t egress.Target) ([]
 		return nil, refusal
 	}
 	if err != nil {
-		return []credential.Finding{{Message: fmt.Sprintf("whether another host uses the Secret %s of the namespace %s could not be looked up: %s", t.SecretName, namespace, printable(err.Error()))}}, nil
+		return []credential.Finding{
+			{
+				Message: fmt.Sprintf("can't check whether another host uses the Secret %s in the namespace %s: %s",
+					t.SecretName, namespace, printable(err.Error())),
+			},
+		}, nil
 	}
 	return nil, nil
 }
 
-// namespaceOf is the namespace in which kubectl apply would put manifests, and whether a kubeconfig
-// names a cluster at all. A service account counts only where it is asked for: a job that prints a
-// manifest has one by chance.
+// namespaceOf returns the namespace that kubectl apply would use, and whether a kubeconfig names a
+// cluster. It ignores a service account unless flags ask for a cluster: a job that prints a
+// manifest often has one by chance.
 func (f *connectionFlags) namespaceOf(named string) (namespace string, connected bool, err error) {
 	config := clientConfig(f.kubeconfig, f.context)
 	raw, err := config.RawConfig()
@@ -93,8 +102,8 @@ func (f *connectionFlags) namespaceOf(named string) (namespace string, connected
 	return namespace, true, err
 }
 
-// readForOverwrite reads the metadata of the Secret, never what it holds, and the EgressTargets of
-// the namespace. It returns what it could read, and why it could not read the rest.
+// readForOverwrite reads the metadata of the Secret, never its data, and the EgressTargets of the
+// namespace. It returns what it could read, and the first error.
 func (f *secretFlags) readForOverwrite(ctx context.Context, namespace, secretName string) (inCluster, error) {
 	config, err := f.config(overwriteTimeout)
 	if err != nil {
@@ -109,11 +118,14 @@ func (f *secretFlags) readForOverwrite(ctx context.Context, namespace, secretNam
 		return inCluster{}, err
 	}
 	var found inCluster
-	secret, secretErr := secrets.Resource(schema.GroupVersionResource{Version: "v1", Resource: "secrets"}).Namespace(namespace).Get(ctx, secretName, metav1.GetOptions{})
+	secret, secretErr := secrets.Resource(
+		schema.GroupVersionResource{Version: "v1", Resource: "secrets"},
+	).Namespace(namespace).Get(ctx, secretName, metav1.GetOptions{})
 	if secretErr == nil {
 		found.secretFor = secret.Annotations[egress.AnnotationHost]
 	}
-	list, listErr := objects.Resource(v1alpha1.GroupVersion().WithResource("egresstargets")).Namespace(namespace).List(ctx, metav1.ListOptions{})
+	list, listErr := objects.Resource(
+		v1alpha1.GroupVersion().WithResource("egresstargets")).Namespace(namespace).List(ctx, metav1.ListOptions{})
 	if listErr == nil {
 		var typed v1alpha1.EgressTargetList
 		listErr = runtime.DefaultUnstructuredConverter.FromUnstructured(list.UnstructuredContent(), &typed)
@@ -122,8 +134,7 @@ func (f *secretFlags) readForOverwrite(ctx context.Context, namespace, secretNam
 	return found, cmp.Or(unlessMissing(secretErr), unlessMissing(listErr))
 }
 
-// unlessMissing drops the API server's own answer that there is no such object, or no such kind.
-// Whatever else failed is kept.
+// unlessMissing returns nil if the API server reports that the object or its kind doesn't exist.
 func unlessMissing(err error) error {
 	if apierrors.IsNotFound(err) {
 		return nil

@@ -24,15 +24,16 @@ func newCredentialInspectCommand() *cobra.Command {
 	flags := &inspectFlags{}
 	cmd := &cobra.Command{
 		Use:   "inspect (FILE | secret/NAME) [flags]",
-		Short: "Say what a credential is and what is wrong with it",
-		Long: `Look into a PKCS#12 file, a PEM or DER file with certificates, the manifest of a Secret, or a Secret in the cluster, and print its chain, with
-the subject as RFC 4514 writes it and as Envoy does, and every finding: what the controller would refuse, and what a partner may refuse.
-No key is printed.
+		Short: "Show a credential and its problems",
+		Long: `Read a PKCS#12 file, a PEM or DER file with certificates, a Secret manifest, or a Secret in the
+cluster. Print its chain, with the subject in the notations of RFC 4514 and Envoy, and all findings:
+what the controller would reject, and what a partner might reject. The output contains no key.
 
-secret/NAME is a Secret in the cluster, read with your own rights; you need get on that one Secret and no more. Everything else is a file,
-and - is standard input.
+secret/NAME is a Secret in the cluster, read with your own permissions. You need only get on that
+Secret. Everything else is a file, and - is standard input.
 
-Exit codes: 0 the credential can be used, perhaps with warnings; 1 it is refused; 2 wrong command line or unreadable input.`,
+Exit codes: 0 the credential is usable, possibly with warnings; 1 it is rejected; 2 invalid command
+line or input.`,
 		Example: `  mtls-egress-webhook credential inspect keystore.p12
 
   mtls-egress-webhook credential inspect secret/external-system-mtls-data -n project
@@ -40,7 +41,8 @@ Exit codes: 0 the credential can be used, perhaps with warnings; 1 it is refused
   kubectl get secret external-system-mtls-data -o yaml | mtls-egress-webhook credential inspect -`,
 		Args: arguments(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return runInspect(cmd.Context(), cmd.InOrStdin(), cmd.OutOrStdout(), cmd.ErrOrStderr(), args[0], flags, time.Now())
+			return runInspect(cmd.Context(), cmd.InOrStdin(), cmd.OutOrStdout(), cmd.ErrOrStderr(), args[0], flags,
+				time.Now())
 		},
 	}
 	flags.add(cmd)
@@ -48,7 +50,14 @@ Exit codes: 0 the credential can be used, perhaps with warnings; 1 it is refused
 	return cmd
 }
 
-func runInspect(ctx context.Context, in io.Reader, out, prompt io.Writer, argument string, flags *inspectFlags, now time.Time) error {
+func runInspect(
+	ctx context.Context,
+	in io.Reader,
+	out, prompt io.Writer,
+	argument string,
+	flags *inspectFlags,
+	now time.Time,
+) error {
 	if err := errors.Join(checkOutput(flags.output), flags.validate(argument)); err != nil {
 		return usageError(err)
 	}
@@ -65,7 +74,7 @@ func runInspect(ctx context.Context, in io.Reader, out, prompt io.Writer, argume
 		return err
 	}
 	if inspection.Refused() {
-		return fmt.Errorf("%s can't be used as a credential; the findings say why", name)
+		return fmt.Errorf("%s can't be used as a credential; see the findings", name)
 	}
 	return nil
 }
@@ -82,8 +91,8 @@ func encodeInspection(inspection *credential.Inspection, output string) ([]byte,
 	return []byte(inspectionText(inspection)), nil
 }
 
-// inspectionText is the inspection for a person: the chain as a tree, each certificate below the
-// one that it signed.
+// inspectionText formats the inspection for people. The chain is a tree with each certificate below
+// the one that it signed.
 func inspectionText(inspection *credential.Inspection) string {
 	var text strings.Builder
 	text.WriteString("Format:       " + inspection.Format + "\n")
@@ -92,7 +101,7 @@ func inspectionText(inspection *credential.Inspection) string {
 	}
 	key := inspection.KeyType
 	if key == "" {
-		key = "none that can be read"
+		key = "none"
 	}
 	text.WriteString("Private key:  " + key + "\n\nChain:\n")
 	for i, certificate := range inspection.Chain {
@@ -133,7 +142,8 @@ func writeDetails(text *strings.Builder, indent, relation string, certificate cr
 	for _, row := range [][2]string{
 		{"in Envoy", certificate.EnvoySubject},
 		{"serial number", certificate.SerialNumber},
-		{"valid", fmt.Sprintf("%s to %s (%d days left)", certificate.NotBefore.Format(time.RFC3339), certificate.NotAfter.Format(time.RFC3339), certificate.DaysLeft)},
+		{"valid", fmt.Sprintf("%s to %s (%d days left)", certificate.NotBefore.Format(time.RFC3339),
+			certificate.NotAfter.Format(time.RFC3339), certificate.DaysLeft)},
 		{"DNS names", strings.Join(certificate.DNSNames, ", ")},
 		{"URIs", strings.Join(certificate.URIs, ", ")},
 		{"e-mail", strings.Join(certificate.Emails, ", ")},

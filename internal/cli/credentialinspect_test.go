@@ -16,12 +16,12 @@ import (
 	"mtls.egress/webhook/test/pki"
 )
 
-// exampleOf is a file of the example of a credential.
+// exampleOf returns a file of the credential example.
 func exampleOf(name string) string {
 	return filepath.Join("..", "..", "examples", "credential", name)
 }
 
-// TestInspectPrintsTheGoldenText looks into the example, in which nothing changes but the day.
+// The test inspects the example, whose output depends only on the current day.
 func TestInspectPrintsTheGoldenText(t *testing.T) {
 	var out bytes.Buffer
 	flags := &inspectFlags{sourceFlags: sourceFlags{passwordFile: exampleOf("password.txt")}, output: outputText}
@@ -32,8 +32,7 @@ func TestInspectPrintsTheGoldenText(t *testing.T) {
 	golden.Compare(t, filepath.Join("..", "..", "test", "testdata", "cli", "credential-inspect.txt"), out.Bytes())
 }
 
-// TestInspectReadsWhatImportPrints: every form that import prints is one that inspect reads, and
-// both see the same certificates.
+// inspect reads every format that import prints, and shows the same certificates.
 func TestInspectReadsWhatImportPrints(t *testing.T) {
 	for _, args := range [][]string{
 		{"--server-ca", exampleOf("server-ca.pem")},
@@ -42,7 +41,9 @@ func TestInspectReadsWhatImportPrints(t *testing.T) {
 		{"--server-ca", "system"},
 	} {
 		t.Run(strings.Join(args[2:], " "), func(t *testing.T) {
-			manifests, stderr, code := executeCredential("", append([]string{"import", "--btp-destination", exampleOf("destination.json")}, args...)...)
+			manifests, stderr, code := executeCredential(
+				"",
+				append([]string{"import", "--btp-destination", exampleOf("destination.json")}, args...)...)
 			if code != ExitDone {
 				t.Fatal(stderr)
 			}
@@ -58,7 +59,8 @@ func TestInspectReadsWhatImportPrints(t *testing.T) {
 			for _, certificate := range inspection.Chain {
 				subjects = append(subjects, certificate.Subject)
 			}
-			if diff := cmp.Diff([]string{"CN=orders,OU=Shop,O=Example,C=DE", "CN=Partner Client CA,O=Partner,C=DE"}, subjects); diff != "" {
+			if diff := cmp.Diff([]string{"CN=orders,OU=Shop,O=Example,C=DE", "CN=Partner Client CA,O=Partner,C=DE"},
+				subjects); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})
@@ -78,7 +80,8 @@ func TestInspectPrintsTheSameAsYAMLAndJSON(t *testing.T) {
 		}
 		printed = append(printed, inspection)
 	}
-	if diff := cmp.Diff(printed[0], printed[1]); diff != "" || printed[0].Format != credential.FormatPEM || len(printed[0].Chain) != 1 {
+	if diff := cmp.Diff(printed[0], printed[1]); diff != "" || printed[0].Format != credential.FormatPEM ||
+		len(printed[0].Chain) != 1 {
 		t.Errorf("format %s, (-yaml +json):\n%s", printed[0].Format, diff)
 	}
 }
@@ -99,17 +102,68 @@ func TestInspectExitCodes(t *testing.T) {
 		stdout string
 		stderr string
 	}{
-		"an expired certificate is printed and refused": {args: []string{path("expired.pem")}, code: 1, stdout: "  refused (CertificateExpired): ", stderr: path("expired.pem") + " can't be used as a credential; the findings say why"},
-		"warnings are no failure":                       {args: []string{exampleOf("client.pem")}, stdout: "  warning (ChainIncomplete): the certificate stands alone"},
-		"a name that would write to the terminal":       {args: []string{path("escape.pem")}, stdout: `CN=a\1B[2Jb`},
-		"a Secret of another kind":                      {stdin: other, args: []string{"-"}, code: 1, stderr: `standard input: the Secret has neither the keys "cert" and "key" (with the CA in "cacert") nor "tls.crt" and "tls.key" (with the CA in "ca.crt"): rename its keys, or name the keys to use in spec.credential.keys of the EgressTarget; the Secret has only the key "password"`},
-		"two Secrets":                                   {stdin: other + "---\n" + other, args: []string{"-"}, code: 2, stderr: "standard input: the manifests have 2 Secrets, and one is inspected at a time"},
-		"a manifest without a Secret":                   {stdin: plainService, args: []string{"-"}, code: 2, stderr: "standard input: the manifests have 0 Secrets, and one is inspected at a time"},
-		"data that is no base64":                        {stdin: strings.Replace(other, "stringData", "data", 1) + "  x: '!secret'\n", args: []string{"-"}, code: 2, stderr: "standard input: can't be read as a Secret; data holds base64, stringData holds text"},
-		"a wrong password":                              {stdin: "wrong", args: []string{exampleOf("keystore.p12"), "--password-file", "-"}, code: 2, stderr: exampleOf("keystore.p12") + ": the password is wrong"},
-		"a key alone":                                   {args: []string{exampleOf("client.key")}, code: 2, stderr: `"` + exampleOf("client.key") + `" (client certificate) holds no certificate but a private key: were two parts swapped?`},
-		"no file":                                       {args: []string{path("none")}, code: 2, stderr: "open " + path("none") + ": no such file or directory"},
-		"all wrong flags at once":                       {args: []string{"-", "--password-file", "-", "-o", "xml"}, code: 2, stderr: "-o xml: the output is yaml, json or text\nthe file and the password can't both come from standard input"},
+		"an expired certificate is printed and refused": {
+			args:   []string{path("expired.pem")},
+			code:   1,
+			stdout: "  refused (CertificateExpired): ",
+			stderr: path("expired.pem") + " can't be used as a credential; see the findings",
+		},
+		"warnings are not a failure": {
+			args:   []string{exampleOf("client.pem")},
+			stdout: "  warning (ChainIncomplete): the certificate is alone",
+		},
+		"a name that would write to the terminal": {args: []string{path("escape.pem")}, stdout: `CN=a\1B[2Jb`},
+		"a Secret of another kind": {
+			stdin: other,
+			args:  []string{"-"},
+			code:  1,
+			stderr: `standard input: the Secret has neither the keys "cert" and "key" (with the CA in "cacert") nor ` +
+				`"tls.crt" and "tls.key" (with the CA in "ca.crt"): rename its keys, or name the keys to use in ` +
+				`spec.credential.keys of the EgressTarget; the Secret has only the key "password"`,
+		},
+		"two Secrets": {
+			stdin:  other + "---\n" + other,
+			args:   []string{"-"},
+			code:   2,
+			stderr: "standard input: the manifests contain 2 Secrets; pass exactly one",
+		},
+		"a manifest without a Secret": {
+			stdin:  plainService,
+			args:   []string{"-"},
+			code:   2,
+			stderr: "standard input: the manifests contain 0 Secrets; pass exactly one",
+		},
+		"data that is not base64": {
+			stdin: strings.Replace(other, "stringData", "data", 1) + "  x: '!secret'\n",
+			args:  []string{"-"},
+			code:  2,
+			stderr: "standard input: is not a valid Secret: values of data must be base64, " +
+				"and those of stringData text",
+		},
+		"a wrong password": {
+			stdin:  "wrong",
+			args:   []string{exampleOf("keystore.p12"), "--password-file", "-"},
+			code:   2,
+			stderr: exampleOf("keystore.p12") + ": the password is wrong",
+		},
+		"a key alone": {
+			args: []string{exampleOf("client.key")},
+			code: 2,
+			stderr: `"` + exampleOf(
+				"client.key",
+			) + `" (client certificate) holds no certificate but a private key: were two parts swapped?`,
+		},
+		"no file": {
+			args:   []string{path("none")},
+			code:   2,
+			stderr: "open " + path("none") + ": no such file or directory",
+		},
+		"all wrong flags at once": {
+			args: []string{"-", "--password-file", "-", "-o", "xml"},
+			code: 2,
+			stderr: "-o xml: the output is yaml, json or text\nthe file and the password can't " +
+				"both come from standard input",
+		},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

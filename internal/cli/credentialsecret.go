@@ -22,7 +22,7 @@ import (
 // systemCA is the value of --server-ca for the CAs that the sidecar image trusts.
 const systemCA = "system"
 
-// The values of --layout, and those of --output.
+// The values of --layout and --output.
 const (
 	layoutCert = "cert"
 	layoutTLS  = "tls"
@@ -31,7 +31,7 @@ const (
 	outputText = "text"
 )
 
-// secretFlags are those of the commands that make a Secret.
+// secretFlags are the flags of the commands that create a Secret.
 type secretFlags struct {
 	connectionFlags
 	target     string
@@ -45,26 +45,39 @@ type secretFlags struct {
 
 func (f *secretFlags) add(cmd *cobra.Command) {
 	set := cmd.Flags()
-	set.StringVar(&f.target, "target", "", "the host that the credential is for")
-	set.StringVar(&f.serverCA, "server-ca", "", "PEM or DER file with the CA that signs the certificate of the server, or system: the CAs that the sidecar image trusts")
-	set.StringVar(&f.layout, "layout", layoutCert, "the keys of the Secret: cert (cert, key, cacert) or tls (tls.crt, tls.key, ca.crt)")
-	set.StringVarP(&f.namespace, "namespace", "n", "", "the namespace of the manifests; without it they name none")
-	set.StringVar(&f.secretName, "secret-name", "", "the name of the Secret; default: the one that is looked for when nobody names any (external.system.com: external-system-mtls-data)")
-	set.StringVarP(&f.output, "output", "o", outputYAML, "yaml, json (one List), or text (what the credential is, without the key)")
-	set.StringVar(&f.outputFile, "output-file", "", "write to a new file that only you can read, instead of standard output")
+	set.StringVar(&f.target, "target", "", "the host of the credential")
+	set.StringVar(&f.serverCA, "server-ca", "",
+		"PEM or DER file with the CA of the server certificate, or system for the CAs that the sidecar image trusts")
+	set.StringVar(&f.layout, "layout", layoutCert,
+		"the keys of the Secret: cert (cert, key, cacert) or tls (tls.crt, tls.key, ca.crt)")
+	set.StringVarP(&f.namespace, "namespace", "n", "", "the namespace of the manifests (default: they have none)")
+	set.StringVar(&f.secretName, "secret-name", "",
+		"the name of the Secret (default: the default Secret of the host, such as "+
+			"external-system-mtls-data for external.system.com)")
+	set.StringVarP(&f.output, "output", "o", outputYAML,
+		"yaml, json (one List), or text (a description without the key)")
+	set.StringVar(&f.outputFile, "output-file", "",
+		"write to a new file that only you can read instead of standard output")
 	f.connectionFlags.add(cmd)
 }
 
-// validate says all that is wrong with the flags. chain is what the user might take for the CA of
-// the server.
+// validate returns all errors in the flags. chain describes what the user could mistake for the
+// server's CA.
 func (f *secretFlags) validate(chain string) error {
 	var problems []error
 	if f.serverCA == "" {
-		problems = append(problems, fmt.Errorf("--server-ca is missing: %s leads to the issuer of the client certificate, which says nothing about the server. "+
-			"Give --server-ca FILE with the CA that the partner names for the certificate of the server, or --server-ca %s if that is signed by a public CA", chain, systemCA))
+		problems = append(problems,
+			fmt.Errorf("--server-ca is missing: %s leads to the issuer of the client certificate, not "+
+				"of the server certificate. "+
+				"Set --server-ca FILE to the CA that the partner names for its server certificate, or "+
+				"--server-ca %s if a public CA signs it", chain, systemCA))
 	}
 	if f.layout != layoutCert && f.layout != layoutTLS {
-		problems = append(problems, fmt.Errorf("--layout %s: the layout is %s (cert, key, cacert) or %s (tls.crt, tls.key, ca.crt)", f.layout, layoutCert, layoutTLS))
+		problems = append(
+			problems,
+			fmt.Errorf("--layout %s: the layout is %s (cert, key, cacert) or %s (tls.crt, tls.key, ca.crt)", f.layout,
+				layoutCert, layoutTLS),
+		)
 	}
 	if errs := validation.IsDNS1123Subdomain(f.secretName); f.secretName != "" && len(errs) > 0 {
 		problems = append(problems, fmt.Errorf("--secret-name %s: %s", f.secretName, strings.Join(errs, "; ")))
@@ -83,10 +96,11 @@ func checkOutput(output string) error {
 	return fmt.Errorf("-o %s: the output is %s, %s or %s", output, outputYAML, outputJSON, outputText)
 }
 
-// resolve is the target of --target with the name of the Secret.
+// resolve returns the target of --target with its default Secret name.
 func (f *secretFlags) resolve() (egress.Target, error) {
 	if f.target == "" {
-		return egress.Target{}, errors.New("--target is missing: it is the host that the credential is for, for example external.system.com")
+		return egress.Target{}, errors.New(
+			"--target is missing: set it to the host of the credential, for example external.system.com")
 	}
 	host, err := egress.NormalizeHost(f.target)
 	if err != nil {
@@ -95,13 +109,13 @@ func (f *secretFlags) resolve() (egress.Target, error) {
 	return egress.FromEgressTarget(f.namespace, host, nil), nil
 }
 
-// finish applies the flags to a target.
 func (f *secretFlags) finish(t egress.Target) (egress.Target, error) {
 	if f.secretName != "" {
 		t.SecretName = f.secretName
 	}
 	if errs := validation.IsDNS1123Subdomain(t.SecretName); len(errs) > 0 {
-		return t, fmt.Errorf("the default name of the Secret, %s, is none (%s): give --secret-name", t.SecretName, strings.Join(errs, "; "))
+		return t, fmt.Errorf("the default Secret name %s is not valid (%s): set --secret-name", t.SecretName,
+			strings.Join(errs, "; "))
 	}
 	t.ServerCA.System = f.serverCA == systemCA
 	return t, nil
@@ -133,9 +147,16 @@ func (f *secretFlags) readServerCA() ([]*x509.Certificate, error) {
 	return authorities, nil
 }
 
-// write assembles the credential and writes its manifests: the Secret, and before it the
-// EgressTarget where it says more than the defaults or withTarget asks for it.
-func (f *secretFlags) write(ctx context.Context, out, diagnostics io.Writer, t egress.Target, bundle credential.Bundle, withTarget bool, now time.Time) error {
+// write assembles the credential and writes its manifests. They include the EgressTarget if it
+// differs from the defaults or withTarget is set.
+func (f *secretFlags) write(
+	ctx context.Context,
+	out, diagnostics io.Writer,
+	t egress.Target,
+	bundle credential.Bundle,
+	withTarget bool,
+	now time.Time,
+) error {
 	authorities, err := f.readServerCA()
 	if err != nil {
 		return usageError(err)
@@ -155,7 +176,8 @@ func (f *secretFlags) write(ctx context.Context, out, diagnostics io.Writer, t e
 	if withTarget || t.ServerCA.System {
 		objects = append(objects, credential.EgressTargetManifest(t))
 	}
-	objects = append(objects, markFor(credential.SecretManifest(t.Namespace, t.SecretName, layout, assembled.Data), t.Host))
+	objects = append(objects,
+		markFor(credential.SecretManifest(t.Namespace, t.SecretName, layout, assembled.Data), t.Host))
 
 	var encoded []byte
 	if f.output == outputText {
@@ -172,7 +194,7 @@ func (f *secretFlags) write(ctx context.Context, out, diagnostics io.Writer, t e
 	return writeOutput(out, f.outputFile, encoded)
 }
 
-// findingLines are warnings as kubectl writes them.
+// findingLines formats findings as warnings in kubectl's style.
 func findingLines(findings []credential.Finding) string {
 	var text strings.Builder
 	for _, finding := range findings {
@@ -181,13 +203,18 @@ func findingLines(findings []credential.Finding) string {
 	return printable(text.String())
 }
 
-// describeCredential is the credential for a person. It holds no secret.
-func describeCredential(t egress.Target, layout egress.Layout, c *credential.Credential, now time.Time) ([]byte, error) {
+// describeCredential describes the credential for people, without the private key.
+func describeCredential(
+	t egress.Target,
+	layout egress.Layout,
+	c *credential.Credential,
+	now time.Time,
+) ([]byte, error) {
 	var text bytes.Buffer
 	table := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
 	row := func(name, value string) {
 		if value != "" {
-			// A tabwriter keeps its error for Flush.
+			// tabwriter returns write errors on Flush.
 			_, _ = fmt.Fprintf(table, "%s:\t%s\n", name, printable(value))
 		}
 	}
@@ -196,7 +223,11 @@ func describeCredential(t egress.Target, layout egress.Layout, c *credential.Cre
 	row("Subject", c.Subject)
 	row("Issuer", c.Issuer)
 	row("Serial number", c.SerialNumber)
-	row("Valid", fmt.Sprintf("%s to %s (%d days left)", c.NotBefore.Format(time.RFC3339), c.NotAfter.Format(time.RFC3339), credential.DaysLeft(c.NotAfter, now)))
+	row(
+		"Valid",
+		fmt.Sprintf("%s to %s (%d days left)", c.NotBefore.Format(time.RFC3339), c.NotAfter.Format(time.RFC3339),
+			credential.DaysLeft(c.NotAfter, now)),
+	)
 	row("SHA-256", c.SHA256)
 	row("DNS names", strings.Join(c.DNSNames, ", "))
 	row("URIs", strings.Join(c.URIs, ", "))
@@ -208,7 +239,7 @@ func describeCredential(t egress.Target, layout egress.Layout, c *credential.Cre
 	return text.Bytes(), err
 }
 
-// readFile reads a file, or in when name is -, up to the size that parts of a credential may have.
+// readFile reads a file, or in if name is -, up to the maximum size of a credential.
 func readFile(in io.Reader, name string) ([]byte, error) {
 	if in != nil && name == standardInput {
 		return readLimited(in, sourceName(name))
@@ -221,7 +252,7 @@ func readFile(in io.Reader, name string) ([]byte, error) {
 	return content, errors.Join(err, file.Close())
 }
 
-// sourceName is a file in a message.
+// sourceName returns the name of a file for messages.
 func sourceName(name string) string {
 	if name == standardInput {
 		return "standard input"
@@ -229,7 +260,7 @@ func sourceName(name string) string {
 	return printable(name)
 }
 
-// readLimited allows for base64 and JSON around a part of a credential.
+// readLimited reads up to twice the maximum part size, to allow for base64 and JSON.
 func readLimited(reader io.Reader, name string) ([]byte, error) {
 	const limit = 2 * credential.MaxPartSize
 	content, err := io.ReadAll(io.LimitReader(reader, limit+1))
@@ -237,12 +268,13 @@ func readLimited(reader io.Reader, name string) ([]byte, error) {
 	case err != nil:
 		return nil, fmt.Errorf("reading %s: %w", name, err)
 	case len(content) > limit:
-		return nil, fmt.Errorf("reading %s: it has more than %d bytes, which no credential has", name, limit)
+		return nil, fmt.Errorf("reading %s: it has more than %d bytes, which is too large for a credential", name,
+			limit)
 	}
 	return content, nil
 }
 
-// writeOutput writes to out, or to a new file when name is not empty.
+// writeOutput writes to out, or to a new file if name is not empty.
 func writeOutput(out io.Writer, name string, content []byte) error {
 	if name == "" {
 		_, err := out.Write(content)
@@ -251,18 +283,18 @@ func writeOutput(out io.Writer, name string, content []byte) error {
 	return writeNewFile(name, content, privateFile)
 }
 
-// The rights of files that are written.
+// File modes.
 const (
 	privateFile os.FileMode = 0o600
 	publicFile  os.FileMode = 0o644
 )
 
-// writeNewFile writes a file that must not be there: what it holds may be the only copy of a key,
-// and its rights those of others.
+// writeNewFile writes a file that must not exist. An existing one may hold the only copy of a key,
+// or be readable by others.
 func writeNewFile(name string, content []byte, mode os.FileMode) error {
 	file, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
 	if errors.Is(err, os.ErrExist) {
-		return fmt.Errorf("%s is there already and is not overwritten: move it away, or choose another name", name)
+		return fmt.Errorf("%s already exists and is not overwritten: move it, or choose another name", name)
 	}
 	if err != nil {
 		return err

@@ -28,8 +28,8 @@ import (
 // secretTimeout bounds the request for a Secret.
 const secretTimeout = 30 * time.Second
 
-// sourceFlags are those of the commands that read a credential wherever it is: a file, standard
-// input, or a Secret of the cluster.
+// sourceFlags are the flags of the commands that read a credential from a file, standard input or a
+// Secret in the cluster.
 type sourceFlags struct {
 	connectionFlags
 	namespace    string
@@ -37,12 +37,15 @@ type sourceFlags struct {
 }
 
 func (f *sourceFlags) add(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&f.passwordFile, "password-file", "", "file with the password of a PKCS#12 file, - for standard input; one trailing newline is dropped. Default: a prompt on a terminal, else none")
-	cmd.Flags().StringVarP(&f.namespace, "namespace", "n", "", "the namespace of secret/NAME; default: that of the kubeconfig's context")
+	cmd.Flags().StringVar(&f.passwordFile, "password-file", "",
+		"file with the PKCS#12 password, or - for standard input; one trailing newline is removed (default: a prompt "+
+			"on a terminal, then none)")
+	cmd.Flags().StringVarP(&f.namespace, "namespace", "n", "",
+		"the namespace of secret/NAME (default: the namespace of the kubeconfig context)")
 	f.connectionFlags.add(cmd)
 }
 
-// secretNamed is the name in secret/NAME, as kubectl has it.
+// secretNamed parses secret/NAME, as kubectl does.
 func secretNamed(argument string) (name string, isSecret bool) {
 	if name, isSecret = strings.CutPrefix(argument, "secret/"); !isSecret {
 		name, isSecret = strings.CutPrefix(argument, "secrets/")
@@ -54,13 +57,19 @@ func (f *sourceFlags) validate(argument string) error {
 	var problems []error
 	name, isSecret := secretNamed(argument)
 	if errs := validation.IsDNS1123Subdomain(name); isSecret && len(errs) > 0 {
-		problems = append(problems, fmt.Errorf("%s names no Secret: %s; a file in a folder of that name is ./%[1]s", printable(argument), strings.Join(errs, "; ")))
+		problems = append(
+			problems,
+			fmt.Errorf("%s is not a valid Secret name: %s; for a file in a directory of that name, write ./%[1]s",
+				printable(argument), strings.Join(errs, "; ")),
+		)
 	}
 	if errs := validation.IsDNS1123Label(f.namespace); f.namespace != "" && len(errs) > 0 {
 		problems = append(problems, fmt.Errorf("--namespace %s: %s", printable(f.namespace), strings.Join(errs, "; ")))
 	}
 	if !isSecret && (f.namespace != "" || f.kubeconfig != "" || f.context != "") {
-		problems = append(problems, fmt.Errorf("--namespace, --kubeconfig and --context are for a Secret in the cluster, written secret/NAME; %s is a file", sourceName(argument)))
+		problems = append(problems,
+			fmt.Errorf("--namespace, --kubeconfig and --context require a Secret in the cluster, written as "+
+				"secret/NAME; %s is a file", sourceName(argument)))
 	}
 	if argument == standardInput && f.passwordFile == standardInput {
 		problems = append(problems, errors.New("the file and the password can't both come from standard input"))
@@ -68,9 +77,14 @@ func (f *sourceFlags) validate(argument string) error {
 	return errors.Join(problems...)
 }
 
-// read reads what argument names, and returns it with a name for messages. An error that isn't a
-// usageError says that what was read is no credential.
-func (f *sourceFlags) read(ctx context.Context, in io.Reader, prompt io.Writer, argument string) (name string, material *credential.Material, err error) {
+// read reads the credential in argument, and returns it with a name for messages. An error that
+// isn't a usageError means that the input is not a credential.
+func (f *sourceFlags) read(
+	ctx context.Context,
+	in io.Reader,
+	prompt io.Writer,
+	argument string,
+) (name string, material *credential.Material, err error) {
 	if secret, isSecret := secretNamed(argument); isSecret {
 		found, err := f.readFromCluster(ctx, secret)
 		if err != nil {
@@ -82,7 +96,7 @@ func (f *sourceFlags) read(ctx context.Context, in io.Reader, prompt io.Writer, 
 	content, err := readFile(in, argument)
 	if err != nil {
 		if errors.Is(err, fs.ErrNotExist) && len(validation.IsDNS1123Subdomain(argument)) == 0 {
-			err = fmt.Errorf("%w; to look at the Secret in the cluster write secret/%s", err, argument)
+			err = fmt.Errorf("%w; for the Secret in the cluster, write secret/%s", err, argument)
 		}
 		return "", nil, usageError(err)
 	}
@@ -91,7 +105,7 @@ func (f *sourceFlags) read(ctx context.Context, in io.Reader, prompt io.Writer, 
 	return name, material, err
 }
 
-// open finds out which kind of file it is by its content.
+// open detects the file type by content.
 func (f *sourceFlags) open(in io.Reader, prompt io.Writer, name string, content []byte) (*credential.Material, error) {
 	switch {
 	case credential.IsPKCS12(content):
@@ -99,7 +113,8 @@ func (f *sourceFlags) open(in io.Reader, prompt io.Writer, name string, content 
 		if err != nil {
 			return nil, usageError(err)
 		}
-		material, err := inTime(readingLimit, func() (*credential.Material, error) { return credential.MaterialOfPKCS12(content, password) })
+		material, err := inTime(readingLimit,
+			func() (*credential.Material, error) { return credential.MaterialOfPKCS12(content, password) })
 		if err != nil {
 			return nil, usageError(fmt.Errorf("%s: %w", name, err))
 		}
@@ -123,7 +138,7 @@ func materialOfSecret(name string, secret *corev1.Secret) (*credential.Material,
 	return material, nil
 }
 
-// readFromCluster reads one Secret with the rights of the user, who needs no others.
+// readFromCluster reads one Secret with the user's permissions. It needs only get.
 func (f *sourceFlags) readFromCluster(ctx context.Context, secretName string) (*corev1.Secret, error) {
 	config, err := restConfig(f.kubeconfig, f.context)
 	if err != nil {
@@ -132,14 +147,14 @@ func (f *sourceFlags) readFromCluster(ctx context.Context, secretName string) (*
 	namespace := f.namespace
 	if namespace == "" {
 		if namespace, _, err = clientConfig(f.kubeconfig, f.context).Namespace(); err != nil {
-			return nil, fmt.Errorf("finding out the namespace of the context: %w", err)
+			return nil, fmt.Errorf("reading the namespace of the kubeconfig context: %w", err)
 		}
 	}
 	config.UserAgent = name + "/" + ownVersion()
 	config.Timeout = secretTimeout
 	client, err := corev1client.NewForConfig(config)
 	if err != nil {
-		return nil, fmt.Errorf("reaching the API server: %w", err)
+		return nil, fmt.Errorf("connecting to the API server: %w", err)
 	}
 	secret, err := client.Secrets(namespace).Get(ctx, secretName, metav1.GetOptions{})
 	if err != nil {
@@ -148,15 +163,16 @@ func (f *sourceFlags) readFromCluster(ctx context.Context, secretName string) (*
 	return secret, nil
 }
 
-// explainUnread says in one sentence why a Secret was not read.
+// explainUnread returns an error that explains why a Secret could not be read.
 func explainUnread(err error, namespace, name, server string) error {
 	switch {
 	case absent.Object(err):
-		return fmt.Errorf("the namespace %s has no Secret %s; -n names another namespace", namespace, name)
+		return fmt.Errorf("the namespace %s has no Secret %s; set -n for another namespace", namespace, name)
 	case apierrors.IsForbidden(err):
-		return fmt.Errorf("the API server doesn't let you read the Secret %s of the namespace %s, for which the right to get it is enough: %w", name, namespace, err)
+		return fmt.Errorf("you are not allowed to get the Secret %s in the namespace %s: %w", name, namespace, err)
 	case apierrors.IsUnauthorized(err):
-		return fmt.Errorf("the API server %s doesn't accept the user of the kubeconfig; log in again: %w", server, err)
+		return fmt.Errorf("the API server %s doesn't accept the credentials in the kubeconfig; log in again: %w",
+			server, err)
 	}
 	if unreachable, ok := errors.AsType[*url.Error](err); ok {
 		return fmt.Errorf("the API server %s can't be reached: %w", server, unreachable.Err)
@@ -164,8 +180,7 @@ func explainUnread(err error, namespace, name, server string) error {
 	return fmt.Errorf("reading the Secret %s of the namespace %s from %s: %w", name, namespace, server, err)
 }
 
-// isManifest reports whether content is an object of Kubernetes. PEM has no kind, and neither has
-// anything that is binary.
+// isManifest reports whether content is a Kubernetes manifest. PEM and binary files have no kind.
 func isManifest(content []byte) bool {
 	for document := range bytes.SplitSeq(content, []byte("\n---")) {
 		var object struct {
@@ -178,10 +193,11 @@ func isManifest(content []byte) bool {
 	return false
 }
 
-// readSecret reads the only Secret among manifests, whose stringData wins over its data as on an
-// API server. Lists are looked into.
+// readSecret returns the only Secret among manifests, including Lists. stringData overrides data,
+// as on an API server.
 func readSecret(content []byte) (*corev1.Secret, error) {
-	documents, err := readDocuments(bytes.NewReader(content), resource.FilenameOptions{Filenames: []string{standardInput}})
+	documents, err := readDocuments(bytes.NewReader(content),
+		resource.FilenameOptions{Filenames: []string{standardInput}})
 	if err != nil {
 		return nil, err
 	}
@@ -190,12 +206,12 @@ func readSecret(content []byte) (*corev1.Secret, error) {
 		secrets = append(secrets, secretsOf(document.Object)...)
 	}
 	if len(secrets) != 1 {
-		return nil, fmt.Errorf("the manifests have %d Secrets, and one is inspected at a time", len(secrets))
+		return nil, fmt.Errorf("the manifests contain %d Secrets; pass exactly one", len(secrets))
 	}
 	typed := &corev1.Secret{}
 	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(secrets[0], typed); err != nil {
-		// The converter's words may repeat what it could not read, which is a key here.
-		return nil, errors.New("can't be read as a Secret; data holds base64, stringData holds text")
+		// The converter's error can contain the value, which may be a key.
+		return nil, errors.New("is not a valid Secret: values of data must be base64, and those of stringData text")
 	}
 	credential.MergeStringData(typed)
 	return typed, nil

@@ -11,11 +11,14 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 )
 
-// The words of Kubernetes for names that aren't.
+// The messages of Kubernetes for invalid names.
 const (
-	subdomainRule = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character " +
-		`(e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')`
-	labelRule = "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character " +
+	subdomainRule = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', " +
+		"and must start and end with an alphanumeric character " +
+		`(e.g. 'example.com', regex used for validation is ` +
+		`'[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')`
+	labelRule = "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must " +
+		"start and end with an alphanumeric character " +
 		"(e.g. 'my-name',  or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')"
 )
 
@@ -40,8 +43,8 @@ func TestSecretsInTheClusterAreNamedAsForKubectl(t *testing.T) {
 	}
 }
 
-// TestInspectSaysWhereToLook has what is wrong before any cluster is asked; test/credential has the
-// answers of an API server.
+// The test covers errors that occur before a request. test/credential covers the responses of an
+// API server.
 func TestInspectSaysWhereToLook(t *testing.T) {
 	kubeconfig := filepath.Join("testdata", "kubeconfig.yaml")
 	nowhere := filepath.Join(t.TempDir(), "none")
@@ -49,16 +52,25 @@ func TestInspectSaysWhereToLook(t *testing.T) {
 		args []string
 		want string
 	}{
-		"a name without a file":           {[]string{"external-system-mtls-data"}, "open external-system-mtls-data: no such file or directory; to look at the Secret in the cluster write secret/external-system-mtls-data"},
-		"a path can't be a Secret's":      {[]string{nowhere}, "open " + nowhere + ": no such file or directory"},
-		"a cluster for a file":            {[]string{exampleOf("client.pem"), "-n", "project"}, "--namespace, --kubeconfig and --context are for a Secret in the cluster, written secret/NAME; " + exampleOf("client.pem") + " is a file"},
-		"no name":                         {[]string{"secret/"}, "secret/ names no Secret: " + subdomainRule + "; a file in a folder of that name is ./secret/"},
-		"a namespace that is none":        {[]string{"secret/a", "-n", "A"}, "--namespace A: " + labelRule},
-		"a kubeconfig that isn't there":   {[]string{"secret/a", "--kubeconfig", nowhere}, "finding out how to reach the API server: stat " + nowhere + ": no such file or directory"},
-		"a context that isn't there":      {[]string{"secret/a", "--kubeconfig", kubeconfig, "--context", "third"}, `finding out how to reach the API server: context "third" does not exist`},
-		"a server that isn't there":       {[]string{"secret/a", "--kubeconfig", kubeconfig}, "the API server https://127.0.0.1:1 can't be reached: dial tcp 127.0.0.1:1: connect: connection refused"},
-		"the server of the context":       {[]string{"secret/a", "--kubeconfig", kubeconfig, "--context", "second"}, "the API server https://127.0.0.1:2 can't be reached: dial tcp 127.0.0.1:2: connect: connection refused"},
-		"the same for secrets, in plural": {[]string{"secrets/a", "--kubeconfig", kubeconfig}, "the API server https://127.0.0.1:1 can't be reached: dial tcp 127.0.0.1:1: connect: connection refused"},
+		"a name without a file": {[]string{"external-system-mtls-data"}, "open external-system-mtls-data: " +
+			"no such file or directory; for the Secret in the cluster, write secret/external-system-mtls-data"},
+		"a path can't be a Secret's": {[]string{nowhere}, "open " + nowhere + ": no such file or directory"},
+		"a cluster for a file": {[]string{exampleOf("client.pem"), "-n", "project"},
+			"--namespace, --kubeconfig and --context require a Secret in the cluster, written as secret/NAME; " +
+				exampleOf("client.pem") + " is a file"},
+		"no name": {[]string{"secret/"}, "secret/ is not a valid Secret name: " +
+			subdomainRule + "; for a file in a directory of that name, write ./secret/"},
+		"a namespace that is none": {[]string{"secret/a", "-n", "A"}, "--namespace A: " + labelRule},
+		"a kubeconfig that isn't there": {[]string{"secret/a", "--kubeconfig", nowhere},
+			"loading the kubeconfig: stat " + nowhere + ": no such file or directory"},
+		"a context that isn't there": {[]string{"secret/a", "--kubeconfig", kubeconfig, "--context", "third"},
+			`loading the kubeconfig: context "third" does not exist`},
+		"a server that isn't there": {[]string{"secret/a", "--kubeconfig", kubeconfig},
+			"the API server https://127.0.0.1:1 can't be reached: dial tcp 127.0.0.1:1: connect: connection refused"},
+		"the server of the context": {[]string{"secret/a", "--kubeconfig", kubeconfig, "--context", "second"},
+			"the API server https://127.0.0.1:2 can't be reached: dial tcp 127.0.0.1:2: connect: connection refused"},
+		"the same for secrets, in plural": {[]string{"secrets/a", "--kubeconfig", kubeconfig},
+			"the API server https://127.0.0.1:1 can't be reached: dial tcp 127.0.0.1:1: connect: connection refused"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			stdout, stderr, code := executeCredential("", append([]string{"inspect"}, test.args...)...)
@@ -75,10 +87,14 @@ func TestUnreadSecretsAreExplainedInOneSentence(t *testing.T) {
 		err  error
 		want string
 	}{
-		"not found":    {apierrors.NewNotFound(secrets, "a"), "the namespace ns has no Secret a; -n names another namespace"},
-		"forbidden":    {apierrors.NewForbidden(secrets, "a", errors.New("no")), `the API server doesn't let you read the Secret a of the namespace ns, for which the right to get it is enough: secrets "a" is forbidden: no`},
-		"unauthorized": {apierrors.NewUnauthorized("Unauthorized"), "the API server https://host doesn't accept the user of the kubeconfig; log in again: Unauthorized"},
-		"another":      {apierrors.NewInternalError(errors.New("etcd")), "reading the Secret a of the namespace ns from https://host: Internal error occurred: etcd"},
+		"not found": {apierrors.NewNotFound(secrets, "a"), "the namespace ns has no Secret a; " +
+			"set -n for another namespace"},
+		"forbidden": {apierrors.NewForbidden(secrets, "a", errors.New("no")), `you are not allowed to get the ` +
+			`Secret a in the namespace ns: secrets "a" is forbidden: no`},
+		"unauthorized": {apierrors.NewUnauthorized("Unauthorized"), "the API server https://host doesn't accept the " +
+			"credentials in the kubeconfig; log in again: Unauthorized"},
+		"another": {apierrors.NewInternalError(errors.New("etcd")), "reading the Secret a of the namespace ns " +
+			"from https://host: Internal error occurred: etcd"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := explainUnread(test.err, "ns", "a", "https://host").Error()

@@ -1,4 +1,4 @@
-// Package cli is the command line: one file per subcommand, each a thin shell around the packages
-// that do the work. Nothing in it ends the process; errors go up to main, and ExitCode says what
-// they exit with.
+// Package cli implements the command line. Each subcommand has its own file and is a thin shell
+// around other packages. The package never ends the process. It returns errors to main, which exits
+// with ExitCode.
 package cli

@@ -8,15 +8,15 @@ import (
 
 // The exit codes of every subcommand.
 const (
-	// ExitDone means that all was done.
+	// ExitDone means success.
 	ExitDone = 0
-	// ExitFailed means that a rule refused the input, or that the work failed.
+	// ExitFailed means that a rule rejected the input, or that the operation failed.
 	ExitFailed = 1
-	// ExitUsage means that the command line was wrong or that its input could not be read.
+	// ExitUsage means an invalid command line or unreadable input.
 	ExitUsage = 2
 )
 
-// exitError is an error that exits with another code than ExitFailed.
+// exitError is an error with an exit code other than ExitFailed.
 type exitError struct {
 	code int
 	err  error
@@ -34,8 +34,8 @@ func usageError(err error) error {
 	return &exitError{code: ExitUsage, err: err}
 }
 
-// ExitCode returns what the process exits with after err: ExitDone for nil, ExitUsage for a wrong
-// command line or unreadable input, ExitFailed for all else.
+// ExitCode returns the exit code for err: ExitDone for nil, ExitUsage for an invalid command line
+// or unreadable input, and ExitFailed otherwise.
 func ExitCode(err error) int {
 	var withCode *exitError
 	switch {
@@ -48,7 +48,7 @@ func ExitCode(err error) int {
 	}
 }
 
-// arguments is validate with errors that exit with ExitUsage.
+// arguments wraps validate so that its errors exit with ExitUsage.
 func arguments(validate cobra.PositionalArgs) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error { return usageError(validate(cmd, args)) }
 }

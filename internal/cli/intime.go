@@ -5,13 +5,13 @@ import (
 	"time"
 )
 
-// readingLimit bounds the reading of a PKCS#12 file. Whoever makes one chooses how many rounds of
-// key derivation its parts ask for, also within what is encrypted, and a library can't be told to
-// stop.
+// readingLimit bounds the time for reading a PKCS#12 file. The creator of the file chooses the
+// number of key derivation iterations, also in encrypted parts, and the library can't be
+// interrupted.
 const readingLimit = time.Minute
 
-// inTime returns what read returns, or an error after the limit. What read does then ends with the
-// process.
+// inTime returns the result of read, or an error after limit. In that case read continues until the
+// process ends.
 func inTime[T any](limit time.Duration, read func() (T, error)) (T, error) {
 	type result struct {
 		value T
@@ -27,6 +27,7 @@ func inTime[T any](limit time.Duration, read func() (T, error)) (T, error) {
 		return r.value, r.err
 	case <-time.After(limit):
 		var none T
-		return none, fmt.Errorf("the file isn't read within %s: it asks for too many rounds of key derivation; create it again with fewer", limit)
+		return none, fmt.Errorf("the file isn't read within %s: it requires too many iterations of key derivation; "+
+			"create it again with fewer", limit)
 	}
 }

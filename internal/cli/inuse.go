@@ -19,26 +19,30 @@ import (
 	"mtls.egress/webhook/internal/mutate"
 )
 
-// user is an object that needs the webhook: a Pod that was injected, or a workload whose next Pod
-// has to be.
+// user is an object that needs the webhook: an injected Pod, or a workload whose next Pod needs
+// injection.
 type user struct {
 	namespace, kind, name string
-	// targets is what it asks for, in its own words.
+	// targets are the requested targets, as in the annotation.
 	targets string
 }
 
 const kindPod = "Pod"
 
-// userOf reports whether the object needs the webhook, and what for. Object is a Pod or a workload,
-// as typed lists hold them. What makes no Pods any more doesn't: a workload that is being deleted,
-// a Job that has ended, a ReplicaSet that a Deployment rules or that another controller keeps at 0
-// as its history.
+// userOf reports whether the object, a Pod or a workload from a typed list, needs the webhook.
+// Workloads that create no more Pods don't: one that is being deleted, a finished Job, a ReplicaSet
+// that a Deployment controls, or one that another controller keeps at 0 replicas as its history.
 func userOf(object client.Object) (user, bool) {
 	switch object := object.(type) {
 	case *corev1.Pod:
-		// A terminating Pod still calls.
+		// A terminating Pod can still make calls.
 		ended := object.Status.Phase == corev1.PodSucceeded || object.Status.Phase == corev1.PodFailed
-		return newUser(object, kindPod, podTargets(object)), object.Labels[egress.LabelInjected] == egress.LabelValue && !ended
+		return newUser(
+				object,
+				kindPod,
+				podTargets(object),
+			), object.Labels[egress.LabelInjected] == egress.LabelValue &&
+				!ended
 	case *appsv1.Deployment:
 		return workloadUser(object, "Deployment", object.Spec.Template.Annotations)
 	case *appsv1.StatefulSet:
@@ -66,8 +70,8 @@ func newUser(object client.Object, kind, targets string) user {
 	return user{namespace: object.GetNamespace(), kind: kind, name: object.GetName(), targets: targets}
 }
 
-// workloadUser looks into the annotations of the Pod template before those of the workload, as
-// admission does.
+// workloadUser reads the annotations of the Pod template before those of the workload, like
+// admission.
 func workloadUser(workload client.Object, kind string, templates ...map[string]string) (user, bool) {
 	if !workload.GetDeletionTimestamp().IsZero() {
 		return user{}, false
@@ -80,8 +84,8 @@ func workloadUser(workload client.Object, kind string, templates ...map[string]s
 	return user{}, false
 }
 
-// podTargets is what the annotation asks for or, where somebody took it off the running Pod, what
-// the labels say.
+// podTargets returns the targets in the annotation or, if it was removed from the running Pod, in
+// the labels.
 func podTargets(pod *corev1.Pod) string {
 	if targets, asks := pod.Annotations[egress.AnnotationTarget]; asks {
 		return targets
@@ -98,19 +102,21 @@ func podTargets(pod *corev1.Pod) string {
 
 func isHistory(replicaSet *appsv1.ReplicaSet) bool {
 	controlled := metav1.GetControllerOfNoCopy(replicaSet) != nil
-	return mutate.MadeByDeployment(replicaSet) || controlled && replicaSet.Spec.Replicas != nil && *replicaSet.Spec.Replicas == 0
+	return mutate.MadeByDeployment(replicaSet) ||
+		controlled && replicaSet.Spec.Replicas != nil && *replicaSet.Spec.Replicas == 0
 }
 
 func hasEnded(job *batchv1.Job) bool {
 	return slices.ContainsFunc(job.Status.Conditions, func(condition batchv1.JobCondition) bool {
-		return (condition.Type == batchv1.JobComplete || condition.Type == batchv1.JobFailed) && condition.Status == corev1.ConditionTrue
+		return (condition.Type == batchv1.JobComplete || condition.Type == batchv1.JobFailed) &&
+			condition.Status == corev1.ConditionTrue
 	})
 }
 
-// shownUsers is how many rows the table has at most.
+// shownUsers is the maximum number of rows of the table.
 const shownUsers = 20
 
-// writeUsers writes users as a table, workloads before the Pods that they make.
+// writeUsers writes users as a table, with workloads before Pods.
 func writeUsers(w io.Writer, users []user) error {
 	users = slices.Clone(users)
 	isPod := func(u user) int {
@@ -120,7 +126,8 @@ func writeUsers(w io.Writer, users []user) error {
 		return 0
 	}
 	slices.SortFunc(users, func(a, b user) int {
-		return cmp.Or(cmp.Compare(isPod(a), isPod(b)), strings.Compare(a.namespace, b.namespace), strings.Compare(a.kind, b.kind), strings.Compare(a.name, b.name))
+		return cmp.Or(cmp.Compare(isPod(a), isPod(b)), strings.Compare(a.namespace, b.namespace),
+			strings.Compare(a.kind, b.kind), strings.Compare(a.name, b.name))
 	})
 	var text strings.Builder
 	table := tabwriter.NewWriter(&text, 0, 0, 3, ' ', 0)
@@ -143,8 +150,8 @@ func writeUsers(w io.Writer, users []user) error {
 	return err
 }
 
-// cell makes what somebody wrote into an annotation fit into a row, without anything that a
-// terminal would obey.
+// cell shortens the value of an annotation to fit a row, and removes characters that a terminal
+// interprets.
 func cell(text string) string {
 	const limit = 80
 	printed := []rune(strings.Map(func(r rune) rune {
@@ -159,7 +166,7 @@ func cell(text string) string {
 	return string(printed)
 }
 
-// inUse is the refusal of an uninstallation; nil when nobody needs the webhook.
+// inUse returns an error if users is not empty.
 func inUse(users []user) error {
 	if len(users) == 0 {
 		return nil
@@ -170,9 +177,12 @@ func inUse(users []user) error {
 			pods++
 		}
 	}
-	return fmt.Errorf("the webhook is in use: mutual TLS is asked for by %s and %s. Without the webhook and its policies their next Pods would call in plain text. "+
-		"Remove the annotation %s from the workloads and wait until their Pods are gone, then uninstall again. helm uninstall --no-hooks uninstalls all the same. "+
-		"helm rollback to the last revision (helm list --all) keeps the release",
+	return fmt.Errorf(
+		"the webhook is in use: %s and %s request mutual TLS. Without the webhook and its policies, their next Pods "+
+			"would call in plain text. "+
+			"Remove the annotation %s from the workloads and wait until their Pods are gone, then uninstall again. "+
+			"helm uninstall --no-hooks skips this check. "+
+			"helm rollback to the last revision (helm list --all) keeps the release",
 		counted(len(users)-pods, "workload"), counted(pods, "Pod"), egress.AnnotationTarget)
 }
 

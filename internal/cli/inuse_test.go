@@ -26,7 +26,11 @@ func TestWhatNeedsTheWebhook(t *testing.T) {
 	}
 	injected := func(phase corev1.PodPhase, annotations map[string]string) *corev1.Pod {
 		pod := &corev1.Pod{ObjectMeta: named(annotations), Status: corev1.PodStatus{Phase: phase}}
-		pod.Labels = map[string]string{"mtls.egress/injected": "true", "to.mtls.egress/b.example.com": "true", "to.mtls.egress/a.example.com": "true"}
+		pod.Labels = map[string]string{
+			"mtls.egress/injected":         "true",
+			"to.mtls.egress/b.example.com": "true",
+			"to.mtls.egress/a.example.com": "true",
+		}
 		return pod
 	}
 	going := func(object client.Object) client.Object {
@@ -34,7 +38,10 @@ func TestWhatNeedsTheWebhook(t *testing.T) {
 		return object
 	}
 	replicaSet := func(owner *metav1.OwnerReference, replicas int32) *appsv1.ReplicaSet {
-		object := &appsv1.ReplicaSet{ObjectMeta: named(nil), Spec: appsv1.ReplicaSetSpec{Replicas: &replicas, Template: template(asks)}}
+		object := &appsv1.ReplicaSet{
+			ObjectMeta: named(nil),
+			Spec:       appsv1.ReplicaSetSpec{Replicas: &replicas, Template: template(asks)},
+		}
 		if owner != nil {
 			owner.Controller = new(true)
 			object.OwnerReferences = []metav1.OwnerReference{*owner}
@@ -42,7 +49,11 @@ func TestWhatNeedsTheWebhook(t *testing.T) {
 		return object
 	}
 	job := func(conditions ...batchv1.JobCondition) *batchv1.Job {
-		return &batchv1.Job{ObjectMeta: named(nil), Spec: batchv1.JobSpec{Template: template(asks)}, Status: batchv1.JobStatus{Conditions: conditions}}
+		return &batchv1.Job{
+			ObjectMeta: named(nil),
+			Spec:       batchv1.JobSpec{Template: template(asks)},
+			Status:     batchv1.JobStatus{Conditions: conditions},
+		}
 	}
 	condition := func(kind batchv1.JobConditionType, status corev1.ConditionStatus) batchv1.JobCondition {
 		return batchv1.JobCondition{Type: kind, Status: status}
@@ -50,39 +61,99 @@ func TestWhatNeedsTheWebhook(t *testing.T) {
 	deployment := &metav1.OwnerReference{APIVersion: "apps/v1", Kind: "Deployment", Name: "orders"}
 	rollout := &metav1.OwnerReference{APIVersion: "argoproj.io/v1alpha1", Kind: "Rollout", Name: "orders"}
 
-	// want is kind and targets, "" for what doesn't need it.
+	// want is kind and targets, or "" if the object doesn't need the webhook.
 	tests := map[string]struct {
 		object client.Object
 		want   string
 	}{
-		"a running Pod that was injected":              {injected(corev1.PodRunning, asks), "Pod external.system.com"},
-		"a Pod that waits for its Secret":              {injected(corev1.PodPending, asks), "Pod external.system.com"},
-		"a Pod that ends":                              {going(injected(corev1.PodRunning, asks)), "Pod external.system.com"},
-		"a Pod whose annotation was taken away":        {injected(corev1.PodRunning, nil), "Pod a.example.com,b.example.com"},
-		"a Pod that has succeeded":                     {injected(corev1.PodSucceeded, asks), ""},
-		"a Pod that has failed":                        {injected(corev1.PodFailed, asks), ""},
-		"a Pod that was not injected":                  {&corev1.Pod{ObjectMeta: named(asks)}, ""},
-		"a Deployment that asks in its own metadata":   {&appsv1.Deployment{ObjectMeta: named(asks)}, "Deployment external.system.com"},
-		"a Deployment that asks in its template":       {&appsv1.Deployment{Spec: appsv1.DeploymentSpec{Template: template(asks)}, ObjectMeta: named(nil)}, "Deployment external.system.com"},
-		"a Deployment of 0 Pods":                       {&appsv1.Deployment{ObjectMeta: named(asks), Spec: appsv1.DeploymentSpec{Replicas: new(int32(0))}}, "Deployment external.system.com"},
-		"a Deployment that asks for nothing":           {&appsv1.Deployment{ObjectMeta: named(map[string]string{"mtls.egress/secret": "partner"})}, ""},
-		"a Deployment that is being deleted":           {going(&appsv1.Deployment{ObjectMeta: named(asks)}), ""},
-		"the template wins over the workload":          {&appsv1.StatefulSet{ObjectMeta: named(asks), Spec: appsv1.StatefulSetSpec{Template: template(map[string]string{"mtls.egress/target": "b.com"})}}, "StatefulSet b.com"},
-		"a StatefulSet":                                {&appsv1.StatefulSet{ObjectMeta: named(asks)}, "StatefulSet external.system.com"},
-		"a DaemonSet":                                  {&appsv1.DaemonSet{ObjectMeta: named(nil), Spec: appsv1.DaemonSetSpec{Template: template(asks)}}, "DaemonSet external.system.com"},
-		"a ReplicaSet of its own":                      {replicaSet(nil, 0), "ReplicaSet external.system.com"},
-		"a ReplicaSet of a Deployment":                 {replicaSet(deployment, 2), ""},
-		"a ReplicaSet of another controller":           {replicaSet(rollout, 2), "ReplicaSet external.system.com"},
-		"the history of another controller":            {replicaSet(rollout, 0), ""},
-		"a Job that runs":                              {job(condition(batchv1.JobComplete, corev1.ConditionFalse)), "Job external.system.com"},
-		"a Job that is suspended":                      {job(condition(batchv1.JobSuspended, corev1.ConditionTrue)), "Job external.system.com"},
-		"a Job that is complete":                       {job(condition(batchv1.JobComplete, corev1.ConditionTrue)), ""},
-		"a Job that has failed":                        {job(condition(batchv1.JobFailed, corev1.ConditionTrue)), ""},
-		"a CronJob that asks in its own metadata":      {&batchv1.CronJob{ObjectMeta: named(asks)}, "CronJob external.system.com"},
-		"a CronJob that asks in the Jobs' metadata":    {&batchv1.CronJob{ObjectMeta: named(nil), Spec: batchv1.CronJobSpec{JobTemplate: batchv1.JobTemplateSpec{ObjectMeta: metav1.ObjectMeta{Annotations: asks}}}}, "CronJob external.system.com"},
-		"a CronJob that asks in the Pods' metadata":    {&batchv1.CronJob{ObjectMeta: named(nil), Spec: batchv1.CronJobSpec{JobTemplate: batchv1.JobTemplateSpec{Spec: batchv1.JobSpec{Template: template(asks)}}}}, "CronJob external.system.com"},
-		"something that makes no Pods":                 {&corev1.ConfigMap{ObjectMeta: named(asks)}, ""},
-		"a value that admission would refuse asks too": {&appsv1.Deployment{ObjectMeta: named(map[string]string{"mtls.egress/target": ""})}, "Deployment "},
+		"a running Pod that was injected": {injected(corev1.PodRunning, asks), "Pod external.system.com"},
+		"a Pod that waits for its Secret": {injected(corev1.PodPending, asks), "Pod external.system.com"},
+		"a Pod that ends": {
+			going(injected(corev1.PodRunning, asks)),
+			"Pod external.system.com",
+		},
+		"a Pod whose annotation was removed": {
+			injected(corev1.PodRunning, nil),
+			"Pod a.example.com,b.example.com",
+		},
+		"a Pod that has succeeded":    {injected(corev1.PodSucceeded, asks), ""},
+		"a Pod that has failed":       {injected(corev1.PodFailed, asks), ""},
+		"a Pod that was not injected": {&corev1.Pod{ObjectMeta: named(asks)}, ""},
+		"a Deployment that asks in its own metadata": {
+			&appsv1.Deployment{ObjectMeta: named(asks)},
+			"Deployment external.system.com",
+		},
+		"a Deployment that asks in its template": {
+			&appsv1.Deployment{Spec: appsv1.DeploymentSpec{Template: template(asks)}, ObjectMeta: named(nil)},
+			"Deployment external.system.com",
+		},
+		"a Deployment of 0 Pods": {
+			&appsv1.Deployment{ObjectMeta: named(asks), Spec: appsv1.DeploymentSpec{Replicas: new(int32(0))}},
+			"Deployment external.system.com",
+		},
+		"a Deployment without targets": {
+			&appsv1.Deployment{ObjectMeta: named(map[string]string{"mtls.egress/secret": "partner"})},
+			"",
+		},
+		"a Deployment that is being deleted": {going(&appsv1.Deployment{ObjectMeta: named(asks)}), ""},
+		"the template wins over the workload": {
+			&appsv1.StatefulSet{
+				ObjectMeta: named(asks),
+				Spec: appsv1.StatefulSetSpec{
+					Template: template(map[string]string{"mtls.egress/target": "b.com"}),
+				},
+			},
+			"StatefulSet b.com",
+		},
+		"a StatefulSet": {
+			&appsv1.StatefulSet{ObjectMeta: named(asks)},
+			"StatefulSet external.system.com",
+		},
+		"a DaemonSet": {
+			&appsv1.DaemonSet{ObjectMeta: named(nil), Spec: appsv1.DaemonSetSpec{Template: template(asks)}},
+			"DaemonSet external.system.com",
+		},
+		"a standalone ReplicaSet":            {replicaSet(nil, 0), "ReplicaSet external.system.com"},
+		"a ReplicaSet of a Deployment":       {replicaSet(deployment, 2), ""},
+		"a ReplicaSet of another controller": {replicaSet(rollout, 2), "ReplicaSet external.system.com"},
+		"the history of another controller":  {replicaSet(rollout, 0), ""},
+		"a Job that runs": {
+			job(condition(batchv1.JobComplete, corev1.ConditionFalse)),
+			"Job external.system.com",
+		},
+		"a Job that is suspended": {
+			job(condition(batchv1.JobSuspended, corev1.ConditionTrue)),
+			"Job external.system.com",
+		},
+		"a Job that is complete": {job(condition(batchv1.JobComplete, corev1.ConditionTrue)), ""},
+		"a Job that has failed":  {job(condition(batchv1.JobFailed, corev1.ConditionTrue)), ""},
+		"a CronJob that asks in its own metadata": {
+			&batchv1.CronJob{ObjectMeta: named(asks)},
+			"CronJob external.system.com",
+		},
+		"a CronJob that asks in the Jobs' metadata": {
+			&batchv1.CronJob{
+				ObjectMeta: named(nil),
+				Spec: batchv1.CronJobSpec{
+					JobTemplate: batchv1.JobTemplateSpec{ObjectMeta: metav1.ObjectMeta{Annotations: asks}},
+				},
+			},
+			"CronJob external.system.com",
+		},
+		"a CronJob that asks in the Pods' metadata": {
+			&batchv1.CronJob{
+				ObjectMeta: named(nil),
+				Spec: batchv1.CronJobSpec{
+					JobTemplate: batchv1.JobTemplateSpec{Spec: batchv1.JobSpec{Template: template(asks)}},
+				},
+			},
+			"CronJob external.system.com",
+		},
+		"something that makes no Pods": {&corev1.ConfigMap{ObjectMeta: named(asks)}, ""},
+		"a value that admission would refuse asks too": {
+			&appsv1.Deployment{ObjectMeta: named(map[string]string{"mtls.egress/target": ""})},
+			"Deployment ",
+		},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -93,7 +164,7 @@ func TestWhatNeedsTheWebhook(t *testing.T) {
 			}
 			got, found := userOf(test.object)
 			if found != needs {
-				t.Errorf("it needs the webhook: %t, want %t", found, needs)
+				t.Errorf("needs the webhook: %t, want %t", found, needs)
 			}
 			if diff := cmp.Diff(want, got, cmp.AllowUnexported(user{})); needs && diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
@@ -113,7 +184,15 @@ func TestTheTableOfUsers(t *testing.T) {
 	}{
 		"workloads come before Pods, each in order": {
 			users: []user{
-				{"b", "Pod", "orders-1", asked}, {"b", "Deployment", "orders", asked + ",b.com:8443"}, {"a", "Pod", "stock-1", asked}, {"b", "CronJob", "orders", asked},
+				{
+					"b",
+					"Pod",
+					"orders-1",
+					asked,
+				},
+				{"b", "Deployment", "orders", asked + ",b.com:8443"},
+				{"a", "Pod", "stock-1", asked},
+				{"b", "CronJob", "orders", asked},
 				{"a", "StatefulSet", "stock", asked},
 			},
 			want: `NAMESPACE   KIND          NAME       TARGETS
@@ -124,9 +203,13 @@ a           Pod           stock-1    external.system.com
 b           Pod           orders-1   external.system.com
 `,
 		},
-		"what somebody wrote stays in its row": {
+		"a value with line breaks stays in its row": {
 			users: []user{{"a", "Pod", "a", "x.com,\n\ty.com\x1b[31m"}, {"a", "Pod", "b", strings.Repeat("ö", 100)}},
-			want:  "NAMESPACE   KIND   NAME   TARGETS\na           Pod    a      x.com, y.com[31m\na           Pod    b      " + strings.Repeat("ö", 79) + "…\n",
+			want: "NAMESPACE   KIND   NAME   TARGETS\na           Pod    a      x.com, " +
+				"y.com[31m\na           Pod    b      " + strings.Repeat(
+				"ö",
+				79,
+			) + "…\n",
 		},
 	}
 	for name, test := range tests {
@@ -142,7 +225,8 @@ b           Pod           orders-1   external.system.com
 		if diff := cmp.Diff(want, lines[20:]); diff != "" {
 			t.Errorf("the last lines (-want +got):\n%s", diff)
 		}
-		if lines := strings.Split(usersTable(t, many[:20]), "\n"); len(lines) != 22 || strings.Contains(lines[20], "more") {
+		if lines := strings.Split(usersTable(t, many[:20]), "\n"); len(lines) != 22 ||
+			strings.Contains(lines[20], "more") {
 			t.Errorf("twenty users give %q", lines)
 		}
 	})
@@ -158,15 +242,23 @@ func usersTable(t *testing.T, users []user) string {
 }
 
 func TestTheRefusalCountsWhoNeedsTheWebhook(t *testing.T) {
-	const rest = ". Without the webhook and its policies their next Pods would call in plain text. Remove the annotation mtls.egress/target from the workloads and wait until " +
-		"their Pods are gone, then uninstall again. helm uninstall --no-hooks uninstalls all the same. helm rollback to the last revision (helm list --all) keeps the release"
+	const rest = ". Without the webhook and its policies, their next Pods would call in plain text. Remove the " +
+		"annotation mtls.egress/target from the workloads and wait until " +
+		"their Pods are gone, then uninstall again. helm uninstall --no-hooks skips this check. helm rollback to the " +
+		"last revision (helm list --all) keeps the release"
 	tests := map[string]struct {
 		users []user
 		want  string
 	}{
-		"one of each":    {[]user{{kind: "Pod"}, {kind: "Job"}}, "the webhook is in use: mutual TLS is asked for by 1 workload and 1 Pod" + rest},
-		"only workloads": {[]user{{kind: "Job"}, {kind: "CronJob"}}, "the webhook is in use: mutual TLS is asked for by 2 workloads and 0 Pods" + rest},
-		"nobody":         {nil, ""},
+		"one of each": {
+			[]user{{kind: "Pod"}, {kind: "Job"}},
+			"the webhook is in use: 1 workload and 1 Pod request mutual TLS" + rest,
+		},
+		"only workloads": {
+			[]user{{kind: "Job"}, {kind: "CronJob"}},
+			"the webhook is in use: 2 workloads and 0 Pods request mutual TLS" + rest,
+		},
+		"no users": {nil, ""},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

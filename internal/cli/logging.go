@@ -14,7 +14,7 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 )
 
-// logOptions say what is logged, and how. Logs go to standard error.
+// logOptions configures logging to standard error.
 type logOptions struct {
 	format string
 	level  string
@@ -25,14 +25,19 @@ const (
 	logJSON = "json"
 )
 
-// logLevels are the values of --log-level.
+// logLevels returns the values of --log-level.
 func logLevels() map[string]slog.Level {
-	return map[string]slog.Level{"debug": slog.LevelDebug, "info": slog.LevelInfo, "warn": slog.LevelWarn, "error": slog.LevelError}
+	return map[string]slog.Level{
+		"debug": slog.LevelDebug,
+		"info":  slog.LevelInfo,
+		"warn":  slog.LevelWarn,
+		"error": slog.LevelError,
+	}
 }
 
 func (o *logOptions) addFlags(flags *pflag.FlagSet) {
-	flags.StringVar(&o.format, "log-format", logText, "The format of the log on standard error: text or json.")
-	flags.StringVar(&o.level, "log-level", "info", "The least level that is logged: debug, info, warn or error.")
+	flags.StringVar(&o.format, "log-format", logText, "The log format on standard error: text or json.")
+	flags.StringVar(&o.level, "log-level", "info", "The minimum log level: debug, info, warn or error.")
 }
 
 func (o *logOptions) validate() []error {
@@ -42,7 +47,7 @@ func (o *logOptions) validate() []error {
 	}
 	if _, known := logLevels()[o.level]; !known {
 		levels := slices.Sorted(maps.Keys(logLevels()))
-		problems = append(problems, fmt.Errorf("--log-level: %q is none of %s", o.level, strings.Join(levels, ", ")))
+		problems = append(problems, fmt.Errorf("--log-level: %q is not one of %s", o.level, strings.Join(levels, ", ")))
 	}
 	return problems
 }
@@ -55,8 +60,8 @@ func (o *logOptions) handler(w io.Writer) slog.Handler {
 	return slog.NewTextHandler(w, options)
 }
 
-// plainLevel calls all verbosities below info DEBUG. slog would call them DEBUG+3 and the like,
-// which no log collector knows.
+// plainLevel maps all levels below info to DEBUG. slog would print them as DEBUG+3 and similar,
+// which log collectors don't recognize.
 func plainLevel(groups []string, attribute slog.Attr) slog.Attr {
 	if len(groups) > 0 || attribute.Key != slog.LevelKey {
 		return attribute
@@ -67,9 +72,8 @@ func plainLevel(groups []string, attribute slog.Attr) slog.Attr {
 	return attribute
 }
 
-// install makes one logger of everything that logs in the process: our own code and
-// controller-runtime, client-go (klog), and the standard library, which reports failed TLS
-// handshakes.
+// install sets one logger for the whole process: this program, controller-runtime, client-go
+// (klog), and the standard library, which reports failed TLS handshakes.
 func (o *logOptions) install(w io.Writer) logr.Logger {
 	handler := o.handler(w)
 	log := logr.FromSlogHandler(handler)

@@ -16,10 +16,22 @@ func TestLogLevels(t *testing.T) {
 		level string
 		want  []string
 	}{
-		"debug has all verbosities, under the one name that collectors know": {level: "debug", want: []string{"DEBUG client", "DEBUG admission", "INFO start", "ERROR failure"}},
-		"info leaves verbosities out":                                        {level: "info", want: []string{"INFO start", "ERROR failure"}},
-		"warn is what logr can't say":                                        {level: "warn", want: []string{"ERROR failure"}},
-		"error is what can't be switched off":                                {level: "error", want: []string{"ERROR failure"}},
+		"debug has all verbosities, under the one name that collectors know": {
+			level: "debug",
+			want:  []string{"DEBUG client", "DEBUG admission", "INFO start", "ERROR failure"},
+		},
+		"info leaves verbosities out": {
+			level: "info",
+			want:  []string{"INFO start", "ERROR failure"},
+		},
+		"warn is what logr can't say": {
+			level: "warn",
+			want:  []string{"ERROR failure"},
+		},
+		"error is what can't be switched off": {
+			level: "error",
+			want:  []string{"ERROR failure"},
+		},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -53,7 +65,8 @@ func TestLogLevels(t *testing.T) {
 func TestLogAsText(t *testing.T) {
 	var output bytes.Buffer
 	options := logOptions{format: logText, level: "info"}
-	logr.FromSlogHandler(options.handler(&output)).WithName("health").Info("Not ready", "level", "own", "reason", "no certificate")
+	logr.FromSlogHandler(
+		options.handler(&output)).WithName("health").Info("Not ready", "level", "own", "reason", "no certificate")
 	_, got, _ := strings.Cut(output.String(), " ") // the time
 	if want := "level=INFO msg=\"Not ready\" logger=health level=own reason=\"no certificate\"\n"; got != want {
 		t.Errorf("got %q, want %q", got, want)

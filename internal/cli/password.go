@@ -10,14 +10,12 @@ import (
 	"golang.org/x/term"
 )
 
-// maxPassword is the longest password file that is read, in bytes. It is there for the file that
-// was named by mistake.
+// maxPassword is the maximum size of a password file in bytes. It detects a wrong file.
 const maxPassword = 4096
 
-// readPassword reads a password from the file that source names, from in when source is -, or, when
-// source is empty and in is a terminal, from a person, who is asked on prompt and sees nothing of
-// what is typed. One trailing newline is dropped, as editors and echo write it. Without a source
-// and a terminal the password is empty, which some key stores have.
+// readPassword reads a password from the file source, or from in if source is -. If source is empty
+// and in is a terminal, it prompts without echo. Otherwise the password is empty, which some key
+// stores accept. It removes one trailing newline, because editors and echo add one.
 func readPassword(source string, in io.Reader, prompt io.Writer, question string) (string, error) {
 	switch source {
 	case "":
@@ -55,7 +53,9 @@ func passwordOf(reader io.Reader, name string) (string, error) {
 	case err != nil:
 		return "", fmt.Errorf("reading the password from %s: %w", name, err)
 	case len(content) > maxPassword:
-		return "", fmt.Errorf("reading the password from %s: it has more than %d bytes; is it the right file?", name, maxPassword)
+		return "", fmt.Errorf(
+			"reading the password from %s: it has more than %d bytes; check that it is the right file", name,
+			maxPassword)
 	}
 	line, found := strings.CutSuffix(string(content), "\n")
 	if found {

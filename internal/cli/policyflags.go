@@ -12,7 +12,7 @@ import (
 	"mtls.egress/webhook/internal/policy"
 )
 
-// policyFlags say which namespace may reach which host.
+// policyFlags configure which namespaces may reach which hosts.
 type policyFlags struct {
 	allowedTargets []string
 	otherTargets   string
@@ -20,15 +20,18 @@ type policyFlags struct {
 }
 
 func (f *policyFlags) addFlags(set *pflag.FlagSet) {
-	set.StringSliceVar(&f.allowedTargets, "allowed-targets", nil, "The hosts that every namespace may reach. In place of a label, * stands for one label, and a leading ** for one or more; "+
-		"* alone is every host.")
-	set.StringVar(&f.otherTargets, "other-targets", string(policy.OtherAllow), "Allow or Deny: whether a namespace may reach what --allowed-targets doesn't match. A namespace with the annotation "+
-		egress.AnnotationAllowedTargets+" may reach what that matches, and no other.")
-	set.StringVar(&f.clusterDomain, "cluster-domain", policy.DefaultDomain, "The DNS domain of the cluster. Names at or below it, and those that end in .svc, "+
-		"are not partners, and refused.")
+	set.StringSliceVar(&f.allowedTargets, "allowed-targets", nil,
+		"The hosts that every namespace may reach. * matches one label, a leading ** one or more labels, "+
+			"and * alone every host.")
+	set.StringVar(&f.otherTargets, "other-targets", string(policy.OtherAllow),
+		"Allow or Deny: whether a namespace may reach hosts that --allowed-targets doesn't match. With the annotation "+
+			egress.AnnotationAllowedTargets+", it may reach only those of them that the annotation matches.")
+	set.StringVar(&f.clusterDomain, "cluster-domain", policy.DefaultDomain,
+		"The DNS domain of the cluster. Names in this domain, and names that end in .svc, "+
+			"are not external hosts and are rejected.")
 }
 
-// cluster returns what the flags say, and everything that is wrong with them.
+// cluster returns the policy in the flags, and all errors in them.
 func (f *policyFlags) cluster() (policy.Cluster, []error) {
 	var problems []error
 	allowed, wrong := policy.ParsePatterns(f.allowedTargets, field.NewPath("--allowed-targets"))
@@ -40,7 +43,8 @@ func (f *policyFlags) cluster() (policy.Cluster, []error) {
 		problems = append(problems, fmt.Errorf("--other-targets: %w", err))
 	}
 	if wrong := validation.IsDNS1123Subdomain(f.clusterDomain); len(wrong) > 0 {
-		problems = append(problems, fmt.Errorf("--cluster-domain: %q: %s", egress.Excerpt(f.clusterDomain), strings.Join(wrong, "; ")))
+		problems = append(problems,
+			fmt.Errorf("--cluster-domain: %q: %s", egress.Excerpt(f.clusterDomain), strings.Join(wrong, "; ")))
 	}
 	return policy.Cluster{Allowed: allowed, Other: other, Domain: f.clusterDomain}, problems
 }

@@ -9,7 +9,7 @@ import (
 	"mtls.egress/webhook/internal/egress"
 )
 
-// printable is egress.Printable line by line. Foreign text is printed through here.
+// printable applies egress.Printable to each line. Use it for all text from outside.
 func printable(text string) string {
 	lines := strings.Split(text, "\n")
 	for n, line := range lines {
@@ -18,11 +18,11 @@ func printable(text string) string {
 	return strings.Join(lines, "\n")
 }
 
-// Message is what the user is told of an error.
+// Message returns the printable text of an error.
 func Message(err error) string { return printable(err.Error()) }
 
-// printableJSON writes in JSON as an escape what a terminal would obey. Outside of strings JSON has
-// no such characters, line breaks aside.
+// printableJSON escapes the characters that a terminal interprets. In JSON they occur only in
+// strings, except for line breaks.
 func printableJSON(encoded []byte) []byte {
 	var text strings.Builder
 	for _, r := range string(encoded) {

@@ -8,14 +8,14 @@ import (
 
 func TestPrintable(t *testing.T) {
 	tests := map[string]struct{ text, want string }{
-		"plain text":                    {"Müller, Ωμέγα, 1\u00a0€", "Müller, Ωμέγα, 1\u00a0€"},
-		"line breaks stay":              {"a\nb", "a\nb"},
-		"control characters":            {"a\x1b[2Jb\tc\rd\u009be", "a�[2Jb�c�d�e"},
-		"the direction of the text":     {"moc.\u202eknab\u2066x\u2069", "moc.�knab�x�"},
-		"what is not seen":              {"pay\u200bpal\ufeff\u00ad.com", "pay�pal��.com"},
-		"tags beyond the first plane":   {"a\U000e0041", "a�"},
-		"separators of lines":           {"a\u2028b\u2029c\u0085d", "a�b�c�d"},
-		"bytes that are no text at all": {"a\xffb", "a�b"},
+		"plain text":                  {"Müller, Ωμέγα, 1\u00a0€", "Müller, Ωμέγα, 1\u00a0€"},
+		"line breaks stay":            {"a\nb", "a\nb"},
+		"control characters":          {"a\x1b[2Jb\tc\rd\u009be", "a�[2Jb�c�d�e"},
+		"the direction of the text":   {"moc.\u202eknab\u2066x\u2069", "moc.�knab�x�"},
+		"invisible characters":        {"pay\u200bpal\ufeff\u00ad.com", "pay�pal��.com"},
+		"tags beyond the first plane": {"a\U000e0041", "a�"},
+		"separators of lines":         {"a\u2028b\u2029c\u0085d", "a�b�c�d"},
+		"bytes that are not UTF-8":    {"a\xffb", "a�b"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -29,7 +29,7 @@ func TestPrintable(t *testing.T) {
 	}
 }
 
-// TestPrintableJSONMeansTheSame: a reader of JSON gets every character.
+// A JSON reader gets every character.
 func TestPrintableJSONMeansTheSame(t *testing.T) {
 	const text = "moc.\u202eknab\U000e0041\u009b\x7f\u2028 Ω"
 	encoded, err := json.MarshalIndent(map[string]string{"subject": text}, "", "    ")

@@ -19,14 +19,14 @@ import (
 	"mtls.egress/webhook/internal/render"
 )
 
-// The parts of the output that --show names.
+// The values of --show.
 const (
 	showManifests = "manifests"
 	showPods      = "pods"
 	showObjects   = "objects"
 )
 
-// standardInput is how kubectl writes it, as a file name and as a source.
+// The name of standard input in kubectl, as a file name and as a source.
 const (
 	standardInput       = "-"
 	standardInputSource = "STDIN"
@@ -46,14 +46,15 @@ func newRenderCommand() *cobra.Command {
 	flags := &renderFlags{}
 	cmd := &cobra.Command{
 		Use:   "render (-f FILE|DIR|- | -k DIR) [flags]",
-		Short: "Show without a cluster what admission and the controller do",
-		Long: `Render reads manifests as kubectl does and prints them as admission would leave them, then, as PodTemplates, the Pods that
-annotated workloads make, then the Istio objects of their targets, as the controller would write them: a target that it would
-close is printed closed. EgressTargets, Secrets and Namespaces among the manifests are taken into account. Documents that ask
-for nothing pass through unchanged and in order.
+		Short: "Show the results of admission and the controller without a cluster",
+		Long: `Render reads manifests as kubectl does. It prints them after admission, then the Pods of annotated
+workloads as PodTemplates, then the Istio objects of their targets as the controller would write
+them. A target that the controller would close is printed closed. Render takes EgressTargets,
+Secrets and Namespaces among the manifests into account. Documents without a target pass through
+unchanged and in order.
 
-Exit codes: 0 done; 1 refused by a rule, with all problems on standard error and nothing on standard output; 2 wrong command
-line or unreadable input. Warnings and explanations go to standard error.`,
+Exit codes: 0 done; 1 rejected by a rule, with all problems on standard error and nothing on
+standard output; 2 invalid command line or input. Warnings and explanations go to standard error.`,
 		Example: `  # What would admission and the controller do with these?
   mtls-egress-webhook render -f deployment.yaml --explain
 
@@ -65,13 +66,18 @@ line or unreadable input. Warnings and explanations go to standard error.`,
 		},
 	}
 	set := cmd.Flags()
-	set.StringSliceVarP(&flags.Filenames, "filename", "f", nil, "files, directories, URLs or - (standard input) to read; may be given several times")
-	set.BoolVarP(&flags.Recursive, "recursive", "R", false, "read the directories of -f with all below them")
-	set.StringVarP(&flags.Kustomize, "kustomize", "k", "", "a kustomization directory to read instead of -f")
-	set.StringVarP(&flags.namespace, "namespace", "n", "", "the namespace of manifests that name none; without it their objects name none either")
+	set.StringSliceVarP(&flags.Filenames, "filename", "f", nil,
+		"files, directories, URLs or - (standard input) to read; repeatable")
+	set.BoolVarP(&flags.Recursive, "recursive", "R", false, "read the directories of -f recursively")
+	set.StringVarP(&flags.Kustomize, "kustomize", "k", "", "a kustomization directory, instead of -f")
+	set.StringVarP(&flags.namespace, "namespace", "n", "",
+		"the namespace of manifests without one (default: their objects have none either)")
 	set.StringVarP(&flags.output, "output", "o", "yaml", "yaml, or json (one List)")
-	set.StringSliceVar(&flags.show, "show", []string{showManifests, showPods, showObjects}, "which parts to print: manifests, pods, objects")
-	set.BoolVar(&flags.explain, "explain", false, "say on standard error, in one sentence for each target, which call goes where, with which certificate, checked against which name and CA")
+	set.StringSliceVar(&flags.show, "show", []string{showManifests, showPods, showObjects},
+		"the parts to print: manifests, pods, objects")
+	set.BoolVar(&flags.explain, "explain", false,
+		"print one sentence per target on standard error: the call, its destination, the client certificate, and the "+
+			"name and CA that the server is checked against")
 	set.StringVar(&flags.rootNamespace, "root-namespace", "istio-system", "the root namespace of the mesh")
 	flags.policy.addFlags(set)
 	return cmd
@@ -80,10 +86,10 @@ line or unreadable input. Warnings and explanations go to standard error.`,
 func (f *renderFlags) validate() error {
 	var problems []error
 	if len(f.Filenames) == 0 && f.Kustomize == "" {
-		problems = append(problems, errors.New("say what to read: -f FILE|DIR|-, or -k DIR"))
+		problems = append(problems, errors.New("no input: pass -f FILE|DIR|- or -k DIR"))
 	}
 	if len(f.Filenames) > 0 && f.Kustomize != "" {
-		problems = append(problems, errors.New("-f and -k can't be given together"))
+		problems = append(problems, errors.New("-f and -k are mutually exclusive"))
 	}
 	if f.output != "yaml" && f.output != "json" {
 		problems = append(problems, fmt.Errorf("-o %s: the output is yaml or json", f.output))
@@ -96,7 +102,7 @@ func (f *renderFlags) validate() error {
 	return errors.Join(problems...)
 }
 
-// refusedError is all that is wrong with the input, a line each.
+// refusedError lists all problems of the input, one per line.
 type refusedError []render.Problem
 
 func (e refusedError) Error() string {
@@ -136,7 +142,7 @@ func runRender(in io.Reader, out, diagnostics io.Writer, flags *renderFlags, now
 	return err
 }
 
-// remarks is what a person is told besides the manifests.
+// remarks returns the warnings and explanations.
 func remarks(rendered *render.Output, explain bool) string {
 	var text strings.Builder
 	for _, warning := range rendered.Warnings {
@@ -150,8 +156,7 @@ func remarks(rendered *render.Output, explain bool) string {
 	return printable(text.String())
 }
 
-// readDocuments reads manifests with kubectl's own reader. All that can't be read is reported at
-// once.
+// readDocuments reads manifests with kubectl's reader and returns all read errors at once.
 func readDocuments(in io.Reader, options resource.FilenameOptions) ([]render.Document, error) {
 	builder := resource.NewLocalBuilder().Unstructured().ContinueOnError()
 	if at := slices.Index(options.Filenames, standardInput); at >= 0 {
@@ -169,17 +174,18 @@ func readDocuments(in io.Reader, options resource.FilenameOptions) ([]render.Doc
 		}
 		content, ok := info.Object.(runtime.Unstructured)
 		if !ok {
-			return fmt.Errorf("%s: %T is no manifest", info.Source, info.Object)
+			return fmt.Errorf("%s: %T is not a manifest", info.Source, info.Object)
 		}
 		numbers[info.Source]++
-		documents = append(documents, render.Document{Source: info.Source, Number: numbers[info.Source], Object: content.UnstructuredContent()})
+		documents = append(documents,
+			render.Document{Source: info.Source, Number: numbers[info.Source], Object: content.UnstructuredContent()})
 		return nil
 	})
 	return documents, withoutContent(err)
 }
 
-// withoutContent cuts off the manifest that kubectl's reader repeats when it can't tell the kind:
-// it may be a Secret.
+// withoutContent removes the manifest, which may be a Secret, from the error that kubectl's reader
+// returns for a missing kind.
 func withoutContent(err error) error {
 	if several, ok := errors.AsType[utilerrors.Aggregate](err); ok {
 		problems := several.Errors()
@@ -210,7 +216,7 @@ func selected(rendered *render.Output, show []string) []map[string]any {
 	return objects
 }
 
-// encode writes objects as YAML documents or, as kubectl does, as one JSON List.
+// encode encodes objects as YAML documents or, like kubectl, as one JSON List.
 func encode(objects []map[string]any, format string) ([]byte, error) {
 	if format == "json" {
 		list := map[string]any{"apiVersion": "v1", "kind": "List", "items": objects}

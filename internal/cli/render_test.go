@@ -17,7 +17,7 @@ const (
 	plainService = "apiVersion: v1\nkind: Service\nmetadata:\n  name: shop\nspec:\n  ports:\n  - port: 80\n"
 )
 
-// executeRender runs render; stderr holds the error too, as main prints it there.
+// executeRender runs render. stderr includes the error, which main prints there.
 func executeRender(stdin string, args ...string) (stdout, stderr string, code int) {
 	stdout, stderr, err := executeWith(stdin, append([]string{"render"}, args...)...)
 	if err != nil {
@@ -35,22 +35,74 @@ func TestRenderExitCodes(t *testing.T) {
 		code   int
 		stderr string
 	}{
-		"done":                          {annotatedPod, []string{"-f", "-"}, 0, ""},
-		"nothing to read":               {"", []string{"-f", "-"}, 0, ""},
-		"refused by a rule":             {badPod, []string{"-f", "-"}, 1, `STDIN, document 1, Pod bad: metadata.annotations[mtls.egress/target]: Invalid value: "localhost": has one label only`},
-		"a workload without a template": {`{"apiVersion":"apps/v1","kind":"Deployment","metadata":{"name":"x","annotations":{"mtls.egress/target":"a.example"}},"spec":{}}`, []string{"-f", "-"}, 1, "STDIN, document 1, Deployment x: has no Pod template (spec.template)"},
-		"a name that would write to the terminal": {strings.ReplaceAll(badPod, `"bad"`, `"a\u001b[2Jb"`), []string{"-f", "-"}, 1, "STDIN, document 1, Pod a�[2Jb: "},
-		"neither -f nor -k":                       {"", nil, 2, "say what to read: -f FILE|DIR|-, or -k DIR"},
-		"-f and -k":                               {"", []string{"-f", "-", "-k", "."}, 2, "-f and -k can't be given together"},
-		"an unknown output":                       {"", []string{"-f", "-", "-o", "xml"}, 2, "-o xml: the output is yaml or json"},
-		"an unknown part":                         {"", []string{"-f", "-", "--show", "secrets"}, 2, "--show secrets: the parts are manifests, pods and objects"},
-		"all wrong flags at once":                 {"", []string{"-o", "xml", "--show", "x"}, 2, "say what to read: -f FILE|DIR|-, or -k DIR\n-o xml: the output is yaml or json\n--show x: the parts are manifests, pods and objects"},
-		"an unknown flag":                         {"", []string{"--filenames", "x"}, 2, "unknown flag: --filenames"},
-		"an argument":                             {"", []string{"file.yaml"}, 2, "unknown command"},
-		"a file that isn't there":                 {"", []string{"-f", "missing.yaml"}, 2, `the path "missing.yaml" does not exist`},
-		"YAML that is none":                       {"", []string{"-f", broken}, 2, "error parsing " + broken},
-		"a document without a kind":               {`{"data":{"key":"c2VjcmV0"}}`, []string{"-f", "-"}, 2, `unable to decode "STDIN": Object 'Kind' is missing`},
-		"a kustomization without one":             {"", []string{"-k", t.TempDir()}, 2, "unable to find one of 'kustomization.yaml'"},
+		"done":            {annotatedPod, []string{"-f", "-"}, 0, ""},
+		"nothing to read": {"", []string{"-f", "-"}, 0, ""},
+		"refused by a rule": {
+			badPod,
+			[]string{"-f", "-"},
+			1,
+			`STDIN, document 1, Pod bad: metadata.annotations[mtls.egress/target]: Invalid value: ` +
+				`"localhost": has only one label`,
+		},
+		"a workload without a template": {
+			`{"apiVersion":"apps/v1","kind":"Deployment","metadata":{"name":"x","annotations":{"mtls.egress/target":"a.example"}},"spec":{}}`,
+			[]string{"-f", "-"},
+			1,
+			"STDIN, document 1, Deployment x: has no Pod template (spec.template)",
+		},
+		"a name that would write to the terminal": {
+			strings.ReplaceAll(badPod, `"bad"`, `"a\u001b[2Jb"`),
+			[]string{"-f", "-"},
+			1,
+			"STDIN, document 1, Pod a�[2Jb: ",
+		},
+		"neither -f nor -k": {"", nil, 2, "no input: pass -f FILE|DIR|- or -k DIR"},
+		"-f and -k": {
+			"",
+			[]string{"-f", "-", "-k", "."},
+			2,
+			"-f and -k are mutually exclusive",
+		},
+		"an unknown output": {
+			"",
+			[]string{"-f", "-", "-o", "xml"},
+			2,
+			"-o xml: the output is yaml or json",
+		},
+		"an unknown part": {
+			"",
+			[]string{"-f", "-", "--show", "secrets"},
+			2,
+			"--show secrets: the parts are manifests, pods and objects",
+		},
+		"all wrong flags at once": {
+			"",
+			[]string{"-o", "xml", "--show", "x"},
+			2,
+			"no input: pass -f FILE|DIR|- or -k DIR\n-o xml: the output is yaml or json\n--show x: the parts are " +
+				"manifests, pods and objects",
+		},
+		"an unknown flag": {"", []string{"--filenames", "x"}, 2, "unknown flag: --filenames"},
+		"an argument":     {"", []string{"file.yaml"}, 2, "unknown command"},
+		"a file that isn't there": {
+			"",
+			[]string{"-f", "missing.yaml"},
+			2,
+			`the path "missing.yaml" does not exist`,
+		},
+		"YAML that is none": {"", []string{"-f", broken}, 2, "error parsing " + broken},
+		"a document without a kind": {
+			`{"data":{"key":"c2VjcmV0"}}`,
+			[]string{"-f", "-"},
+			2,
+			`unable to decode "STDIN": Object 'Kind' is missing`,
+		},
+		"a kustomization without one": {
+			"",
+			[]string{"-k", t.TempDir()},
+			2,
+			"unable to find one of 'kustomization.yaml'",
+		},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -62,7 +114,7 @@ func TestRenderExitCodes(t *testing.T) {
 				t.Errorf("standard error %q, want %q", stderr, test.stderr)
 			}
 			if code != 0 && stdout != "" {
-				t.Errorf("it failed and printed %q", stdout)
+				t.Errorf("the failed command printed %q", stdout)
 			}
 		})
 	}
@@ -76,7 +128,8 @@ func TestRenderRefusesWithAllProblemsAndPrintsNothing(t *testing.T) {
 	if code != 1 || stdout != "" {
 		t.Fatalf("exit code %d, standard output %q", code, stdout)
 	}
-	for _, want := range []string{filepath.Join(dir, "a.yaml") + ", document 2, Pod bad", filepath.Join(dir, "b.yaml") + ", document 2, Pod bad"} {
+	for _, want := range []string{filepath.Join(dir, "a.yaml") + ", document 2, Pod bad", filepath.Join(dir, "b.yaml") +
+		", document 2, Pod bad"} {
 		if !strings.Contains(stderr, want) {
 			t.Errorf("standard error %q lacks %q", stderr, want)
 		}
@@ -97,16 +150,26 @@ func TestRenderReads(t *testing.T) {
 		args  []string
 		want  []string
 	}{
-		"standard input":                 {annotatedPod, []string{"-f", "-"}, []string{"probe"}},
-		"a file":                         {"", []string{"-f", filepath.Join(dir, "pod.json")}, []string{"probe"}},
-		"two files, in their order":      {"", []string{"-f", filepath.Join(below, "pod.yml"), "-f", filepath.Join(dir, "pod.json")}, []string{"deeper", "probe"}},
-		"a file and standard input":      {strings.ReplaceAll(annotatedPod, "probe", "streamed"), []string{"-f", "-," + filepath.Join(dir, "pod.json")}, []string{"streamed", "probe"}},
+		"standard input": {annotatedPod, []string{"-f", "-"}, []string{"probe"}},
+		"a file":         {"", []string{"-f", filepath.Join(dir, "pod.json")}, []string{"probe"}},
+		"two files, in their order": {
+			"",
+			[]string{"-f", filepath.Join(below, "pod.yml"), "-f", filepath.Join(dir, "pod.json")},
+			[]string{"deeper", "probe"},
+		},
+		"a file and standard input": {
+			strings.ReplaceAll(annotatedPod, "probe", "streamed"),
+			[]string{"-f", "-," + filepath.Join(dir, "pod.json")},
+			[]string{"streamed", "probe"},
+		},
 		"a directory and those below it": {"", []string{"-R", "-f", below}, []string{"deeper"}},
 		"a kustomization":                {"", []string{"-k", dir}, []string{"kustomized-probe"}},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			stdout, stderr, code := executeRender(test.stdin, append([]string{"--show", "manifests", "-o", "json"}, test.args...)...)
+			stdout, stderr, code := executeRender(
+				test.stdin,
+				append([]string{"--show", "manifests", "-o", "json"}, test.args...)...)
 			if code != 0 {
 				t.Fatalf("exit code %d: %s", code, stderr)
 			}
@@ -126,7 +189,7 @@ func TestRenderReads(t *testing.T) {
 			for _, item := range list.Items {
 				names = append(names, item.Metadata.Name)
 				if item.Metadata.Labels["mtls.egress/injected"] != "true" {
-					t.Errorf("%s isn't injected", item.Metadata.Name)
+					t.Errorf("%s is not injected", item.Metadata.Name)
 				}
 			}
 			if diff := cmp.Diff(test.want, names); diff != "" {
@@ -136,9 +199,10 @@ func TestRenderReads(t *testing.T) {
 	}
 }
 
-// Helm hands its manifests to a post-renderer on standard input and installs what comes out.
+// Helm passes its manifests to a post-renderer on standard input and installs the output.
 func TestRenderPassesWhatAsksForNothingThroughInOrder(t *testing.T) {
-	input := plainService + "---\n# only a comment\n---\n" + annotatedPod + "\n---\n" + strings.ReplaceAll(plainService, "shop", "last")
+	input := plainService + "---\n# only a comment\n---\n" + annotatedPod + "\n---\n" + strings.ReplaceAll(plainService,
+		"shop", "last")
 	stdout, stderr, code := executeRender(input, "-f", "-", "--show", "manifests")
 	if code != 0 {
 		t.Fatal(stderr)
@@ -156,10 +220,13 @@ func TestRenderPassesWhatAsksForNothingThroughInOrder(t *testing.T) {
 
 func TestRenderExplains(t *testing.T) {
 	_, stderr, code := executeRender(annotatedPod, "-f", "-", "-n", "project", "--explain")
-	want := "Namespace project: http://external.system.com leaves the Pods of Pod probe as TLS to external.system.com:443 (server name external.system.com), " +
-		"with the client certificate in key cert of the Secret external-system-mtls-data, which is not part of the input; " +
-		"the partner is believed only with a certificate for external.system.com signed by a CA in key cacert of that Secret; " +
-		"while any part is missing, the call ends at 254.110.240.171, an address that nobody has.\n"
+	want := "Namespace project: http://external.system.com leaves the Pods of Pod probe as TLS to " +
+		"external.system.com:443 (server name external.system.com), " +
+		"with the client certificate in key cert of the Secret external-system-mtls-data, which " +
+		"is not part of the input; " +
+		"the server certificate must be for external.system.com and signed by a CA in " +
+		"key cacert of that Secret; " +
+		"if any part is missing, the call is dropped at 254.110.240.171, which is not routed.\n"
 	if diff := cmp.Diff(want, stderr); diff != "" || code != 0 {
 		t.Errorf("exit code %d, standard error (-want +got):\n%s", code, diff)
 	}

@@ -15,12 +15,12 @@ import (
 	"mtls.egress/webhook/test/golden"
 )
 
-// execute runs the command and returns what it printed.
+// execute runs the command and returns its output.
 func execute(args ...string) (stdout, stderr string, err error) {
 	return executeWith("", args...)
 }
 
-// executeWith runs the command with stdin as its standard input.
+// executeWith runs the command with stdin as standard input.
 func executeWith(stdin string, args ...string) (stdout, stderr string, err error) {
 	var out, problems bytes.Buffer
 	root := NewRootCommand()
@@ -38,28 +38,109 @@ func TestExitCodesAndMessages(t *testing.T) {
 		code int
 		want string
 	}{
-		"no command prints the help":                          {},
-		"a command that is nearly one is suggested":           {args: []string{"serv"}, code: ExitUsage, want: `mtls-egress-webhook has no command "serv"; did you mean serve?`},
-		"a command that is far from any leads to the help":    {args: []string{"destroy"}, code: ExitUsage, want: `mtls-egress-webhook has no command "destroy"; see mtls-egress-webhook --help`},
-		"an unknown flag leads to the help of its command":    {args: []string{"serve", "webhook", "--port=1"}, code: ExitUsage, want: "unknown flag: --port; see mtls-egress-webhook serve webhook --help"},
-		"a value of the wrong type is named":                  {args: []string{"serve", "webhook", "--webhook-port=https"}, code: ExitUsage, want: `invalid argument "https" for "--webhook-port" flag: strconv.ParseInt: parsing "https": invalid syntax; see mtls-egress-webhook serve webhook --help`},
-		"serve has two servers":                               {args: []string{"serve", "now"}, code: ExitUsage, want: `mtls-egress-webhook serve has no command "now"; see mtls-egress-webhook serve --help`},
-		"a server that is nearly named is suggested":          {args: []string{"serve", "webhok"}, code: ExitUsage, want: `mtls-egress-webhook serve has no command "webhok"; did you mean webhook?`},
-		"serve webhook takes no arguments":                    {args: []string{"serve", "webhook", "now"}, code: ExitUsage, want: `unknown command "now" for "mtls-egress-webhook serve webhook"`},
-		"serve controller takes no arguments":                 {args: []string{"serve", "controller", "now"}, code: ExitUsage, want: `unknown command "now" for "mtls-egress-webhook serve controller"`},
-		"uninstall-check takes no arguments":                  {args: []string{"uninstall-check", "now"}, code: ExitUsage, want: `unknown command "now" for "mtls-egress-webhook uninstall-check"`},
-		"uninstall-cleanup takes no arguments":                {args: []string{"uninstall-cleanup", "now"}, code: ExitUsage, want: `unknown command "now" for "mtls-egress-webhook uninstall-cleanup"`},
-		"a Secret to clean up without its namespace":          {args: []string{"uninstall-cleanup", "--delete-secret=serving"}, code: ExitUsage, want: `--delete-secret: "serving" is no NAMESPACE/NAME`},
-		"a kubeconfig that uninstall-cleanup can't read":      {args: []string{"uninstall-cleanup", "--kubeconfig=/nowhere"}, code: ExitUsage, want: "finding out how to reach the API server: stat /nowhere: no such file or directory"},
-		"a kubeconfig that uninstall-check can't read":        {args: []string{"uninstall-check", "--kubeconfig=/nowhere"}, code: ExitUsage, want: "finding out how to reach the API server: stat /nowhere: no such file or directory"},
-		"admission-check takes no arguments":                  {args: []string{"admission-check", "now"}, code: ExitUsage, want: `unknown command "now" for "mtls-egress-webhook admission-check"`},
-		"a target of admission-check that is no host":         {args: []string{"admission-check", "--target=https://example.com"}, code: ExitUsage, want: `--target: has a scheme, "https"; write the host alone, as in "example.com"`},
-		"a kubeconfig that admission-check can't read":        {args: []string{"admission-check", "--kubeconfig=/nowhere"}, code: ExitUsage, want: "finding out how to reach the API server: stat /nowhere: no such file or directory"},
-		"version takes no arguments":                          {args: []string{"version", "now"}, code: ExitUsage, want: `unknown command "now" for "mtls-egress-webhook version"`},
-		"an option that can't be is usage":                    {args: []string{"serve", "controller"}, code: ExitUsage, want: "--namespace: is empty, and has to be set"},
-		"a kubeconfig that isn't there is unreadable input":   {args: []string{"serve", "webhook", "--namespace=here", "--kubeconfig=/nowhere"}, code: ExitUsage, want: "finding out how to reach the API server: stat /nowhere: no such file or directory"},
-		"a context that the kubeconfig doesn't have is named": {args: []string{"serve", "controller", "--namespace=here", "--kubeconfig=" + os.DevNull, "--context=there"}, code: ExitUsage, want: `finding out how to reach the API server: context "there" does not exist`},
-		"the version is no failure":                           {args: []string{"version"}},
+		"no command prints the help": {},
+		"a command that is nearly one is suggested": {
+			args: []string{"serv"},
+			code: ExitUsage,
+			want: `mtls-egress-webhook has no command "serv"; did you mean serve?`,
+		},
+		"a command that is far from any leads to the help": {
+			args: []string{"destroy"},
+			code: ExitUsage,
+			want: `mtls-egress-webhook has no command "destroy"; see mtls-egress-webhook --help`,
+		},
+		"an unknown flag leads to the help of its command": {
+			args: []string{"serve", "webhook", "--port=1"},
+			code: ExitUsage,
+			want: "unknown flag: --port; see mtls-egress-webhook serve webhook --help",
+		},
+		"a value of the wrong type is named": {
+			args: []string{"serve", "webhook", "--webhook-port=https"},
+			code: ExitUsage,
+			want: `invalid argument "https" for "--webhook-port" flag: strconv.ParseInt: parsing "https": invalid ` +
+				`syntax; see mtls-egress-webhook serve webhook --help`,
+		},
+		"serve has two servers": {
+			args: []string{"serve", "now"},
+			code: ExitUsage,
+			want: `mtls-egress-webhook serve has no command "now"; see mtls-egress-webhook serve --help`,
+		},
+		"a server that is nearly named is suggested": {
+			args: []string{"serve", "webhok"},
+			code: ExitUsage,
+			want: `mtls-egress-webhook serve has no command "webhok"; did you mean webhook?`,
+		},
+		"serve webhook takes no arguments": {
+			args: []string{"serve", "webhook", "now"},
+			code: ExitUsage,
+			want: `unknown command "now" for "mtls-egress-webhook serve webhook"`,
+		},
+		"serve controller takes no arguments": {
+			args: []string{"serve", "controller", "now"},
+			code: ExitUsage,
+			want: `unknown command "now" for "mtls-egress-webhook serve controller"`,
+		},
+		"uninstall-check takes no arguments": {
+			args: []string{"uninstall-check", "now"},
+			code: ExitUsage,
+			want: `unknown command "now" for "mtls-egress-webhook uninstall-check"`,
+		},
+		"uninstall-cleanup takes no arguments": {
+			args: []string{"uninstall-cleanup", "now"},
+			code: ExitUsage,
+			want: `unknown command "now" for "mtls-egress-webhook uninstall-cleanup"`,
+		},
+		"a Secret to clean up without its namespace": {
+			args: []string{"uninstall-cleanup", "--delete-secret=serving"},
+			code: ExitUsage,
+			want: `--delete-secret: "serving" is not NAMESPACE/NAME`,
+		},
+		"a kubeconfig that uninstall-cleanup can't read": {
+			args: []string{"uninstall-cleanup", "--kubeconfig=/nowhere"},
+			code: ExitUsage,
+			want: "loading the kubeconfig: stat /nowhere: no such file or directory",
+		},
+		"a kubeconfig that uninstall-check can't read": {
+			args: []string{"uninstall-check", "--kubeconfig=/nowhere"},
+			code: ExitUsage,
+			want: "loading the kubeconfig: stat /nowhere: no such file or directory",
+		},
+		"admission-check takes no arguments": {
+			args: []string{"admission-check", "now"},
+			code: ExitUsage,
+			want: `unknown command "now" for "mtls-egress-webhook admission-check"`,
+		},
+		"an invalid target of admission-check": {
+			args: []string{"admission-check", "--target=https://example.com"},
+			code: ExitUsage,
+			want: `--target: has a scheme, "https"; write the host alone, as in "example.com"`,
+		},
+		"a kubeconfig that admission-check can't read": {
+			args: []string{"admission-check", "--kubeconfig=/nowhere"},
+			code: ExitUsage,
+			want: "loading the kubeconfig: stat /nowhere: no such file or directory",
+		},
+		"version takes no arguments": {
+			args: []string{"version", "now"},
+			code: ExitUsage,
+			want: `unknown command "now" for "mtls-egress-webhook version"`,
+		},
+		"an option that can't be is usage": {
+			args: []string{"serve", "controller"},
+			code: ExitUsage,
+			want: "--namespace: is required",
+		},
+		"a kubeconfig that isn't there is unreadable input": {
+			args: []string{"serve", "webhook", "--namespace=here", "--kubeconfig=/nowhere"},
+			code: ExitUsage,
+			want: "loading the kubeconfig: stat /nowhere: no such file or directory",
+		},
+		"a context that the kubeconfig doesn't have is named": {
+			args: []string{"serve", "controller", "--namespace=here", "--kubeconfig=" + os.DevNull, "--context=there"},
+			code: ExitUsage,
+			want: `loading the kubeconfig: context "there" does not exist`,
+		},
+		"the version command succeeds": {args: []string{"version"}},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -109,14 +190,15 @@ func TestHelpOfTheServersIsTheGoldenOne(t *testing.T) {
 			if err != nil || stderr != "" {
 				t.Fatalf("error %v, standard error %q", err, stderr)
 			}
-			// component-base pads lines to the width.
+			// component-base pads lines to the full width.
 			got := regexp.MustCompile(` +\n`).ReplaceAllString(stdout, "\n")
-			golden.Compare(t, filepath.Join("..", "..", "test", "testdata", "cli", "serve-"+server+"-help.txt"), []byte(got))
+			golden.Compare(t, filepath.Join("..", "..", "test", "testdata", "cli", "serve-"+server+"-help.txt"),
+				[]byte(got))
 		})
 	}
 }
 
-// TestHelpNamesEverything: what a person can type stands in the help of the level above.
+// The help of the parent lists every subcommand.
 func TestHelpNamesEverything(t *testing.T) {
 	root := NewRootCommand()
 	stdout, _, err := execute()

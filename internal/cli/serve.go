@@ -21,15 +21,17 @@ import (
 	"mtls.egress/webhook/internal/mesh"
 )
 
-// helpColumns is the width of the help, the same for a terminal, a file and a test.
+// helpColumns is the width of the help output. It is fixed, so that files and tests match
+// terminals.
 const helpColumns = 120
 
 func newServeCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "serve",
 		Short: "Run one of the two servers: the webhook or the controller",
-		Long: `Run the webhook, which answers admission requests, or the controller, which programs targets. Neither needs the other to
-run. Each runs in the cluster with the chart's service account, or outside with a kubeconfig, and needs the CRD of EgressTarget.`,
+		Long: `Run the webhook, which serves admission requests, or the controller, which programs targets. Each
+runs without the other, in the cluster with the chart's service account or outside with a
+kubeconfig. Both need the EgressTarget CRD.`,
 		Args: arguments(noSuchCommand),
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
@@ -39,15 +41,15 @@ run. Each runs in the cluster with the chart's service account, or outside with 
 
 // server is one of the two servers.
 type server interface {
-	// flags returns the flags by group, with their defaults.
+	// flags returns the flags in groups.
 	flags() cliflag.NamedFlagSets
-	// validate returns all that is wrong with the flags, each with the flag and what would be right.
+	// validate returns all errors in the flags. Each names the flag and a fix.
 	validate() error
 	// run runs until a signal.
 	run(log logr.Logger) error
 }
 
-// serverCommand gives cmd the flags of a server, and has it run the server.
+// serverCommand adds the flags of s to cmd, and makes cmd run s.
 func serverCommand(cmd *cobra.Command, s server, logs *logOptions) *cobra.Command {
 	groups := s.flags()
 	cmd.Args = arguments(cobra.NoArgs)
@@ -71,7 +73,7 @@ func ownVersion() string {
 	return buildVersion(version, info)
 }
 
-// flagValues returns all flags but help, which say nothing secret.
+// flagValues returns all flags except help. None contains a secret.
 func flagValues(flags *pflag.FlagSet) map[string]string {
 	values := map[string]string{}
 	flags.VisitAll(func(flag *pflag.Flag) {
@@ -82,7 +84,7 @@ func flagValues(flags *pflag.FlagSet) map[string]string {
 	return values
 }
 
-// processFlags are the flags that both servers have.
+// processFlags are the flags of both servers.
 type processFlags struct {
 	policy policyFlags
 
@@ -99,32 +101,34 @@ type processFlags struct {
 	log logOptions
 }
 
-// add adds the flags to groups. namespaceOf says what the process has in its namespace.
+// add adds the flags to groups. namespaceOf describes the contents of --namespace.
 func (f *processFlags) add(groups *cliflag.NamedFlagSets, namespaceOf string) {
 	f.policy.addFlags(groups.FlagSet("policy"))
 
 	istio := groups.FlagSet("istio")
-	istio.StringVar(&f.meshConfig, "mesh-config", mesh.DefaultMeshConfigMap, "The ConfigMap of the root namespace that has the mesh configuration under the key "+
-		mesh.MeshConfigKey+". A control plane with a revision has istio-REVISION.")
+	istio.StringVar(&f.meshConfig, "mesh-config", mesh.DefaultMeshConfigMap,
+		"The ConfigMap in the root namespace with the mesh configuration in the key "+
+			mesh.MeshConfigKey+". A control plane with a revision uses istio-REVISION.")
 	istio.StringVar(&f.rootNamespace, "root-namespace", mesh.DefaultRootNamespace, "The root namespace of the mesh.")
 
 	kubernetes := groups.FlagSet("kubernetes")
-	kubernetes.StringVar(&f.namespace, "namespace", "", "The namespace of this installation, with "+namespaceOf+". Required.")
+	kubernetes.StringVar(&f.namespace, "namespace", "",
+		"The namespace of this installation, with "+namespaceOf+". Required.")
 	kubernetes.StringVar(&f.kubeconfig, "kubeconfig", "",
-		"The kubeconfig file. Default: the files in $KUBECONFIG, else ~/.kube/config, else the Pod's service account.")
-	kubernetes.StringVar(&f.context, "context", "", "The context of the kubeconfig. Default: its current one.")
+		"The kubeconfig file. Default: $KUBECONFIG, then ~/.kube/config, then the Pod's service account.")
+	kubernetes.StringVar(&f.context, "context", "", "The kubeconfig context. Default: the current one.")
 
 	observe := groups.FlagSet("health and metrics")
-	observe.StringVar(&f.healthAddress, "health-address", ":8081", "The address of /healthz and /readyz, over HTTP.")
-	observe.StringVar(&f.metricsAddress, "metrics-address", ":8080", "The address of /metrics, over HTTP. 0 disables it.")
+	observe.StringVar(&f.healthAddress, "health-address", ":8081", "The HTTP listen address of /healthz and /readyz.")
+	observe.StringVar(&f.metricsAddress, "metrics-address", ":8080",
+		"The HTTP listen address of /metrics. 0 disables it.")
 
 	f.log.addFlags(groups.FlagSet("logging"))
 
 	groups.FlagSet("global").BoolP("help", "h", false, "Print this help.")
 }
 
-// validate returns all that is wrong with the flags. usedPorts are ports that are taken, by the
-// flag that takes them.
+// validate returns all errors in the flags. usedPorts maps ports to the flags that use them.
 func (f *processFlags) validate(usedPorts map[int]string) []error {
 	problems := flagProblems{}
 	problems.name("mesh-config", f.meshConfig, validation.IsDNS1123Subdomain)
@@ -146,7 +150,7 @@ func (f *processFlags) validate(usedPorts map[int]string) []error {
 			continue
 		}
 		if other, taken := usedPorts[port]; taken {
-			problems.refusef(server.flag, "port %d is that of --%s already", port, other)
+			problems.refusef(server.flag, "port %d is already used by --%s", port, other)
 			continue
 		}
 		usedPorts[port] = server.flag
@@ -155,7 +159,6 @@ func (f *processFlags) validate(usedPorts map[int]string) []error {
 	return slices.Concat(problems, wrong, f.log.validate())
 }
 
-// process returns the options of a process.
 func (f *processFlags) process(log logr.Logger) (app.Process, error) {
 	config, err := restConfig(f.kubeconfig, f.context)
 	if err != nil {
@@ -173,17 +176,17 @@ func (f *processFlags) process(log logr.Logger) (app.Process, error) {
 	}, errors.Join(wrong...)
 }
 
-// flagProblems are what is wrong with flags.
+// flagProblems collects the errors in flags.
 type flagProblems []error
 
 func (p *flagProblems) refusef(flag, format string, args ...any) {
 	*p = append(*p, fmt.Errorf("--%s: "+format, append([]any{flag}, args...)...))
 }
 
-// name refuses a value that is empty or breaks a rule for names.
+// name rejects a value that is empty or breaks the naming rule.
 func (p *flagProblems) name(flag, value string, rule func(string) []string) {
 	if value == "" {
-		p.refusef(flag, "is empty, and has to be set")
+		p.refusef(flag, "is required")
 		return
 	}
 	if broken := rule(value); len(broken) > 0 {
@@ -191,8 +194,8 @@ func (p *flagProblems) name(flag, value string, rule func(string) []string) {
 	}
 }
 
-// listenPort returns the port of an address to listen on, [HOST]:PORT with an IP address or
-// localhost as host.
+// listenPort returns the port of a listen address, [HOST]:PORT. The host is an IP address or
+// localhost.
 func listenPort(address string) (int, error) {
 	host, portText, err := net.SplitHostPort(address)
 	if err != nil {

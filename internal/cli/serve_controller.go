@@ -19,15 +19,16 @@ func newServeControllerCommand() *cobra.Command {
 	return serverCommand(&cobra.Command{
 		Use:   "controller [flags]",
 		Short: "Program targets",
-		Long: `Program targets: generate the Istio objects of each EgressTarget, check its credentials, and write its status. One replica, the
-leader, does so; it ends when it loses its Lease, and has to be started again. It needs no webhook. While Istio's CRDs are
-missing, each EgressTarget says so in its condition Programmed.
+		Long: `Program targets: generate the Istio objects of each EgressTarget, check its credentials, and write
+its status. Only the leader does so. A replica that loses its Lease exits and must be restarted. The
+controller runs without the webhook. If Istio's CRDs are missing, the condition Programmed of each
+EgressTarget reports it.
 
-On SIGTERM or SIGINT it completes what is under way and releases the Lease. A second signal ends the process at once.`,
+On SIGTERM or SIGINT, the controller finishes running reconciliations and releases the Lease. A
+second signal ends the process immediately.`,
 	}, options, &options.log)
 }
 
-// controllerOptions are the flags of serve controller.
 type controllerOptions struct {
 	processFlags
 
@@ -43,34 +44,45 @@ func (o *controllerOptions) flags() cliflag.NamedFlagSets {
 	var groups cliflag.NamedFlagSets
 
 	program := groups.FlagSet("controller")
-	program.BoolVar(&o.leaderElect, "leader-elect", true, "Let only one replica at a time program targets. The others are on standby.")
-	program.DurationVar(&o.targetRetention, "target-retention", 10*time.Minute, "How long an EgressTarget that the controller made stays after its last Pod is gone.")
-	program.DurationSliceVar(&o.expiryWarnings, "expiry-warnings", plan.DefaultExpiryWarnings(), "How long before its end a client certificate is warned of, by a condition and "+
-		"an event for each. A certificate of a short life is warned of when a third of it is left, or a fifth where cert-manager renews it.")
-	program.StringVar(&o.verifyTargets, "verify-targets", string(controller.VerifyOff), "Which targets are verified: the controller makes a TLS handshake with the partner, with the very "+
-		"credential and without a request. off, marked for EgressTargets with spec.verify: true, or all but those with spec.verify: false. Without a value: all.")
+	program.BoolVar(&o.leaderElect, "leader-elect", true,
+		"Enable leader election: only the leader programs targets, and the other replicas are on standby.")
+	program.DurationVar(&o.targetRetention, "target-retention", 10*time.Minute,
+		"How long the controller keeps an EgressTarget that it created after its last Pod is gone.")
+	program.DurationSliceVar(&o.expiryWarnings, "expiry-warnings", plan.DefaultExpiryWarnings(),
+		"How long before a client certificate expires the controller warns, with a condition and "+
+			"an event for each. For a short-lived certificate it warns when a third of its lifetime is left, or a "+
+			"fifth if cert-manager renews it.")
+	program.StringVar(&o.verifyTargets, "verify-targets", string(controller.VerifyOff),
+		"Which targets to verify: the controller makes a TLS handshake with the partner, with the same "+
+			"credential but without a request. Use off, marked (EgressTargets with spec.verify: true) or all (except "+
+			"for those with spec.verify: false). Without a value: all.")
 	program.Lookup("verify-targets").NoOptDefVal = string(controller.VerifyAll)
-	program.DurationVar(&o.verifyInterval, "verify-interval", controller.DefaultVerifyInterval, "How often a credential is tried again that didn't change. A changed one is tried at once.")
-	program.DurationVar(&o.surveyInterval, "survey-interval", controller.DefaultSurveyInterval, "How often all Pods are looked through for those that ask for a target and were not "+
-		"injected, as they were created past the webhook.")
+	program.DurationVar(&o.verifyInterval, "verify-interval", controller.DefaultVerifyInterval,
+		"How often to verify an unchanged credential again. A changed one is verified immediately.")
+	program.DurationVar(&o.surveyInterval, "survey-interval", controller.DefaultSurveyInterval,
+		"How often to check all Pods for those that request a target but were not "+
+			"injected, because they were created without the webhook.")
 
-	o.add(&groups, "the Lease of the leader")
+	o.add(&groups, "the Lease for leader election")
 	return groups
 }
 
 func (o *controllerOptions) validate() error {
 	problems := flagProblems{}
 	if o.targetRetention <= 0 {
-		problems.refusef("target-retention", "%s is not positive; 1s is as good as none", o.targetRetention)
+		problems.refusef("target-retention", "%s is not positive; use 1s for almost no retention", o.targetRetention)
 	}
-	if !slices.Contains([]controller.VerifyTargets{controller.VerifyOff, controller.VerifyMarked, controller.VerifyAll}, controller.VerifyTargets(o.verifyTargets)) {
-		problems.refusef("verify-targets", "%q is none of off, marked, all", o.verifyTargets)
+	if !slices.Contains([]controller.VerifyTargets{controller.VerifyOff, controller.VerifyMarked, controller.VerifyAll},
+		controller.VerifyTargets(o.verifyTargets)) {
+		problems.refusef("verify-targets", "%q is not one of off, marked, all", o.verifyTargets)
 	}
 	if o.verifyInterval < time.Minute {
-		problems.refusef("verify-interval", "%s is less than a minute, which no partner should be asked for", o.verifyInterval)
+		problems.refusef("verify-interval", "%s is less than the minimum of 1m, which protects partners from load",
+			o.verifyInterval)
 	}
 	if o.surveyInterval < time.Second {
-		problems.refusef("survey-interval", "%s is less than a second, and each survey reads the metadata of all Pods", o.surveyInterval)
+		problems.refusef("survey-interval",
+			"%s is less than the minimum of 1s; each survey reads the metadata of all Pods", o.surveyInterval)
 	}
 	for _, period := range o.expiryWarnings {
 		if period <= 0 {

@@ -21,16 +21,17 @@ func newServeWebhookCommand() *cobra.Command {
 	options := &webhookOptions{}
 	return serverCommand(&cobra.Command{
 		Use:   "webhook [flags]",
-		Short: "Answer admission requests",
-		Long: `Answer admission requests: inject Pods with a target, and propagate the annotations of workloads to their Pod templates. Every
-replica answers. It needs neither Istio nor the controller.
+		Short: "Serve admission requests",
+		Long: `Serve admission requests: inject Pods with a target, and propagate the annotations of workloads to
+their Pod templates. Every replica serves. The webhook runs without Istio and without the
+controller.
 
-On SIGTERM or SIGINT /readyz fails at once, admission requests are answered for the time of --shutdown-delay, then those under
-way are completed. A second signal ends the process at once.`,
+On SIGTERM or SIGINT, /readyz fails immediately. The webhook serves new admission requests for the
+time of --shutdown-delay, and then finishes in-flight requests. A second signal ends the process
+immediately.`,
 	}, options, &options.log)
 }
 
-// webhookOptions are the flags of serve webhook.
 type webhookOptions struct {
 	processFlags
 
@@ -44,7 +45,7 @@ type webhookOptions struct {
 	caSecret       string
 	certificateDir string
 	tlsDNSNames    []string
-	// certificateDuration and adoptionDelay are those of serving.Options.
+	// certificateDuration and adoptionDelay are fields of serving.Options.
 	certificateDuration time.Duration
 	adoptionDelay       time.Duration
 }
@@ -53,27 +54,40 @@ func (o *webhookOptions) flags() cliflag.NamedFlagSets {
 	var groups cliflag.NamedFlagSets
 
 	webhook := groups.FlagSet("webhook")
-	webhook.StringVar(&o.host, "webhook-host", "", "The IP address to answer admission requests on. Empty: all addresses.")
-	webhook.IntVar(&o.port, "webhook-port", 9443, "The port to answer admission requests on, at /mutate.")
-	webhook.StringVar(&o.configuration, "webhook-configuration", "0-"+name, "The MutatingWebhookConfiguration whose caBundle is kept. The API server "+
-		"calls configurations in the order of their names, and this one has to come before Istio's.")
-	webhook.StringVar(&o.clientCAFile, "client-ca-file", "", "A PEM file with the certificate authorities of the clients that may ask for admission. A client without a certificate of one of them "+
-		"gets 401. A changed file is read again. Empty: every client is answered. API servers present a certificate only if they are configured to: see docs/security.md.")
-	webhook.DurationVar(&o.shutdownDelay, "shutdown-delay", 10*time.Second, "How long admission requests are still answered after SIGTERM, while /readyz fails. "+
-		"At most "+app.MaxShutdownDelay.String()+". A second signal ends the process at once.")
+	webhook.StringVar(&o.host, "webhook-host", "",
+		"The IP address to serve admission requests on. Default: all addresses.")
+	webhook.IntVar(&o.port, "webhook-port", 9443, "The port to serve admission requests on, at /mutate.")
+	webhook.StringVar(&o.configuration, "webhook-configuration", "0-"+name,
+		"The MutatingWebhookConfiguration whose caBundle the webhook maintains. The API server "+
+			"calls configurations in the order of their names, and this one must sort before Istio's.")
+	webhook.StringVar(&o.clientCAFile, "client-ca-file", "",
+		"A PEM file with the CA certificates of the clients that may send admission requests. A client without a "+
+			"certificate of one of these CAs "+
+			"gets 401. The file is reloaded when it changes. Default: every client is accepted. API servers present "+
+			"a certificate only if configured: see docs/security.md.")
+	webhook.DurationVar(&o.shutdownDelay, "shutdown-delay", 10*time.Second,
+		"How long to keep serving admission requests after SIGTERM, while /readyz fails. "+
+			"At most "+app.MaxShutdownDelay.String()+". A second signal ends the process immediately.")
 
 	certificate := groups.FlagSet("serving certificate")
-	certificate.StringVar(&o.serviceName, "service-name", name, "The Service that the API server calls; the certificate is for SERVICE.NAMESPACE.svc.")
-	certificate.StringVar(&o.caSecret, "ca-secret", name+"-ca", "The Secret with the certificate authority. It is made when it is missing.")
-	certificate.StringVar(&o.certificateDir, "serving-certificate-dir", "", "A directory with tls.crt, tls.key and ca.crt, such as a mounted Secret that cert-manager writes, in place of "+
-		"the certificate authority in --ca-secret. Changed files are read again; the caBundle gets what ca.crt holds.")
-	certificate.StringSliceVar(&o.tlsDNSNames, "tls-dns-names", nil, "Further DNS names or IP addresses that the certificate is for, such as the host in the URL "+
-		"of a webhook that runs outside the cluster.")
-	certificate.DurationVar(&o.certificateDuration, "certificate-duration", serving.DefaultLeafDuration, "How long a certificate of a replica is valid. It is replaced after two thirds of that.")
-	certificate.DurationVar(&o.adoptionDelay, "certificate-adoption-delay", serving.DefaultAdoptionDelay, "How long a new certificate is held back while the one in use still works: for the "+
-		"caBundle to reach every API server, and for clocks that are behind. Less than a third of --certificate-duration.")
+	certificate.StringVar(&o.serviceName, "service-name", name,
+		"The Service that the API server calls; the certificate is for SERVICE.NAMESPACE.svc.")
+	certificate.StringVar(&o.caSecret, "ca-secret", name+"-ca",
+		"The Secret with the CA. The webhook creates it if it is missing.")
+	certificate.StringVar(&o.certificateDir, "serving-certificate-dir", "",
+		"A directory with tls.crt, tls.key and ca.crt, such as a mounted Secret from cert-manager, instead of "+
+			"the CA in --ca-secret. The files are reloaded when they change. The caBundle is set to ca.crt.")
+	certificate.StringSliceVar(&o.tlsDNSNames, "tls-dns-names", nil,
+		"Additional DNS names or IP addresses of the certificate, such as the host in the URL "+
+			"of a webhook that runs outside the cluster.")
+	certificate.DurationVar(&o.certificateDuration, "certificate-duration", serving.DefaultLeafDuration,
+		"The lifetime of a replica's serving certificate. It is renewed after two thirds of that.")
+	certificate.DurationVar(&o.adoptionDelay, "certificate-adoption-delay", serving.DefaultAdoptionDelay,
+		"How long to delay the use of a new certificate while the current one is still valid. This gives the "+
+			"caBundle time to reach every API server, and tolerates clock skew. Must be less than a third "+
+			"of --certificate-duration.")
 
-	o.add(&groups, "the Service and the Secret of the certificate authority")
+	o.add(&groups, "the Service and the Secret of the CA")
 	return groups
 }
 
@@ -88,13 +102,15 @@ func (o *webhookOptions) validate() error {
 		problems.refusef("webhook-port", "%d: %s", o.port, strings.Join(broken, "; "))
 	}
 	problems.name("webhook-configuration", o.configuration, validation.IsDNS1123Subdomain)
-	// The API server sorts configurations by name: Istio's are istio-revision-tag-… and
-	// istio-sidecar-injector….
+	// The API server calls configurations in the order of their names. Istio's are
+	// istio-revision-tag-… and istio-sidecar-injector….
 	if o.configuration >= "istio-" {
-		problems.refusef("webhook-configuration", "%q sorts after Istio's istio-revision-tag-… and istio-sidecar-injector, but has to be called before them; start it with 0-", o.configuration)
+		problems.refusef("webhook-configuration",
+			"%q sorts after Istio's istio-revision-tag-… and istio-sidecar-injector, but must be called before them; "+
+				"use a name that starts with 0-", o.configuration)
 	}
 	if o.shutdownDelay < 0 || o.shutdownDelay > app.MaxShutdownDelay {
-		problems.refusef("shutdown-delay", "%s is not from 0s to %s", o.shutdownDelay, app.MaxShutdownDelay)
+		problems.refusef("shutdown-delay", "%s is not between 0s and %s", o.shutdownDelay, app.MaxShutdownDelay)
 	}
 	problems.name("service-name", o.serviceName, validation.IsDNS1123Label)
 	problems.name("ca-secret", o.caSecret, validation.IsDNS1123Subdomain)
@@ -104,10 +120,12 @@ func (o *webhookOptions) validate() error {
 		}
 	}
 	if longest := serving.DefaultCADuration / 3; o.certificateDuration <= 0 || o.certificateDuration >= longest {
-		problems.refusef("certificate-duration", "%s is not positive and less than %s, a third of the duration of the certificate authority", o.certificateDuration, longest)
+		problems.refusef("certificate-duration",
+			"%s must be positive and less than %s, a third of the lifetime of the CA", o.certificateDuration, longest)
 	}
 	if o.adoptionDelay <= 0 || o.adoptionDelay >= max(o.certificateDuration, 3)/3 {
-		problems.refusef("certificate-adoption-delay", "%s is not positive and less than a third of --certificate-duration", o.adoptionDelay)
+		problems.refusef("certificate-adoption-delay",
+			"%s must be positive and less than a third of --certificate-duration", o.adoptionDelay)
 	}
 	return errors.Join(append(problems, o.processFlags.validate(map[int]string{o.port: "webhook-port"})...)...)
 }
@@ -139,14 +157,14 @@ func (o *webhookOptions) run(log logr.Logger) error {
 	}.Run()
 }
 
-// servingNames are the names that the serving certificate is for. API servers ask a Service by
+// servingNames returns the names in the serving certificate. API servers call a Service by
 // SERVICE.NAMESPACE.svc:
 // https://kubernetes.io/docs/reference/access-authn-authz/extensible-admission-controllers/#service-reference
 func (o *webhookOptions) servingNames() []string {
 	return append([]string{o.serviceName + "." + o.namespace + ".svc"}, o.tlsDNSNames...)
 }
 
-// clientCA reads the authorities of clients, nil for none.
+// clientCA reads the CA certificates of clients. It returns nil if the flag is not set.
 func (o *webhookOptions) clientCA(log logr.Logger) (*webhookport.ClientCA, error) {
 	if o.clientCAFile == "" {
 		return nil, nil //nolint:nilnil // every client is answered

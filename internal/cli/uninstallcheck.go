@@ -26,8 +26,7 @@ import (
 )
 
 const (
-	// usersPage is how many objects are asked for at a time, so that a large cluster doesn't have to
-	// fit into memory.
+	// usersPage is the page size of lists, so that a large cluster doesn't have to fit into memory.
 	usersPage = 500
 	// usersTimeout bounds one request.
 	usersTimeout = time.Minute
@@ -38,19 +37,20 @@ func newUninstallCheckCommand() *cobra.Command {
 	deleteTargets := false
 	cmd := &cobra.Command{
 		Use:   "uninstall-check [flags]",
-		Short: "Fail while anything in the cluster needs the webhook",
-		Long: `Look in all namespaces for Pods that were injected and for workloads that ask for a target, and fail while there are any:
-without the webhook and its policies, the next Pod of such a workload would call in plain text. The chart runs it before
-helm uninstall removes anything.
+		Short: "Fail if anything in the cluster needs the webhook",
+		Long: `Check all namespaces for injected Pods and for workloads with a target, and fail if there are any.
+Without the webhook and its policies, the next Pod of such a workload would call in plain text. The
+chart runs this command before helm uninstall removes anything.
 
-Looks at Pods with the label mtls.egress/injected and at Deployments, StatefulSets, DaemonSets, ReplicaSets, Jobs and CronJobs.
-Other kinds that make Pods are seen by the Pods that they have.
+The command checks Pods with the label mtls.egress/injected, and Deployments, StatefulSets,
+DaemonSets, ReplicaSets, Jobs and CronJobs. Other kinds that create Pods are covered by their Pods.
 
-Exit codes: 0 nothing needs it; 1 something does, as a table on standard error, or the cluster could not be asked; 2 wrong
-command line or unreadable kubeconfig.`,
+Exit codes: 0 nothing needs the webhook; 1 something does, listed on standard error, or the cluster
+could not be read; 2 invalid command line or kubeconfig.`,
 		Args: arguments(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := connection.client(usersTimeout, corev1.AddToScheme, appsv1.AddToScheme, batchv1.AddToScheme, v1alpha1.AddToScheme)
+			c, err := connection.client(usersTimeout, corev1.AddToScheme, appsv1.AddToScheme, batchv1.AddToScheme,
+				v1alpha1.AddToScheme)
 			if err != nil {
 				return err
 			}
@@ -66,11 +66,12 @@ command line or unreadable kubeconfig.`,
 	}
 	connection.add(cmd)
 	cmd.Flags().BoolVar(&deleteTargets, "delete-targets", false,
-		"when nothing needs the webhook, delete all EgressTargets and wait until the controller has taken them down; for crds.keep: false of the chart")
+		"if nothing needs the webhook, delete all EgressTargets and wait until the controller has removed their "+
+			"objects; for crds.keep: false in the chart")
 	return cmd
 }
 
-// checkUninstall fails while anything needs the webhook, and when it can't find out.
+// checkUninstall returns an error if anything needs the webhook, or if it can't find out.
 func checkUninstall(ctx context.Context, reader client.Reader, stdout, stderr io.Writer) error {
 	users, err := findUsers(ctx, reader)
 	if err != nil {
@@ -83,8 +84,8 @@ func checkUninstall(ctx context.Context, reader client.Reader, stdout, stderr io
 	return err
 }
 
-// deleteAllTargets deletes all EgressTargets and waits until the controller, which must run, has
-// let them go.
+// deleteAllTargets deletes all EgressTargets and waits until the running controller has removed
+// their finalizers.
 func deleteAllTargets(ctx context.Context, c client.Client) error {
 	const between = time.Second
 	left := ""
@@ -107,7 +108,8 @@ func deleteAllTargets(ctx context.Context, c client.Client) error {
 		return len(list.Items) == 0, nil
 	})
 	if errors.Is(err, context.DeadlineExceeded) {
-		return fmt.Errorf("the EgressTarget %s is deleted and still there: does the controller run, and does no Pod use it? %w", left, err)
+		return fmt.Errorf("the EgressTarget %s is being deleted but still exists: check that the controller runs "+
+			"and that no Pod uses it: %w", left, err)
 	}
 	return err
 }
@@ -119,7 +121,8 @@ func findUsers(ctx context.Context, reader client.Reader) ([]user, error) {
 		newList func() client.ObjectList
 		options []client.ListOption
 	}{
-		{"Pods", func() client.ObjectList { return &corev1.PodList{} }, []client.ListOption{client.MatchingLabels{egress.LabelInjected: egress.LabelValue}}},
+		{"Pods", func() client.ObjectList { return &corev1.PodList{} },
+			[]client.ListOption{client.MatchingLabels{egress.LabelInjected: egress.LabelValue}}},
 		{"Deployments", func() client.ObjectList { return &appsv1.DeploymentList{} }, nil},
 		{"StatefulSets", func() client.ObjectList { return &appsv1.StatefulSetList{} }, nil},
 		{"DaemonSets", func() client.ObjectList { return &appsv1.DaemonSetList{} }, nil},
@@ -129,8 +132,12 @@ func findUsers(ctx context.Context, reader client.Reader) ([]user, error) {
 	} {
 		for page := ""; ; {
 			list := kind.newList()
-			if err := reader.List(ctx, list, slices.Concat(kind.options, []client.ListOption{client.Limit(usersPage), client.Continue(page)})...); err != nil {
-				return nil, fmt.Errorf("listing the %s of all namespaces, to see whether they need the webhook: %w", kind.plural, err)
+			if err := reader.List(
+				ctx,
+				list,
+				slices.Concat(kind.options,
+					[]client.ListOption{client.Limit(usersPage), client.Continue(page)})...); err != nil {
+				return nil, fmt.Errorf("listing the %s in all namespaces: %w", kind.plural, err)
 			}
 			if err := meta.EachListItem(list, func(item runtime.Object) error {
 				if object, ok := item.(client.Object); ok {

@@ -20,5 +20,6 @@ func TestHelpOfUninstallCleanupIsTheGoldenOne(t *testing.T) {
 	if err != nil || stderr != "" {
 		t.Fatalf("error %v, standard error %q", err, stderr)
 	}
-	golden.Compare(t, filepath.Join("..", "..", "test", "testdata", "cli", "uninstall-cleanup-help.txt"), []byte(stdout))
+	golden.Compare(t, filepath.Join("..", "..", "test", "testdata", "cli", "uninstall-cleanup-help.txt"),
+		[]byte(stdout))
 }

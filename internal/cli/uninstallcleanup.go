@@ -27,8 +27,8 @@ import (
 	"mtls.egress/webhook/internal/informers"
 )
 
-// defaultCleanupTimeout is less than the Job's deadline in the chart, so that the log has the
-// reason.
+// defaultCleanupTimeout is less than the Job's deadline in the chart, so that the log contains the
+// reason for a failure.
 const defaultCleanupTimeout = 100 * time.Second
 
 func newUninstallCleanupCommand() *cobra.Command {
@@ -37,16 +37,17 @@ func newUninstallCleanupCommand() *cobra.Command {
 	var secretNames []string
 	cmd := &cobra.Command{
 		Use:   "uninstall-cleanup [flags]",
-		Short: "Take down what the controller made, after it was uninstalled",
-		Long: `Delete the EgressTargets that the controller made, and the Istio objects and the finalizer of all of them. EgressTargets that
-somebody wrote stay, without finalizer and status. The chart runs it after helm uninstall has removed the controller; run it by
-hand after helm uninstall --no-hooks. While the release is installed its policies refuse this.
+		Short: "Delete the controller's objects after uninstalling it",
+		Long: `Delete the EgressTargets that the controller created, and the Istio objects and the finalizer of all
+EgressTargets. EgressTargets that users created remain, without finalizer and status. The chart runs
+this command after helm uninstall has removed the controller. After helm uninstall --no-hooks, run
+it yourself. While the release is installed, its policies reject these changes.
 
-A namespace in which a Pod uses a target is left as it is, as its calls go on over what is programmed there. Run it
-again when the Pods are gone.
+The command skips namespaces in which a Pod uses a target, because the Pod's calls still need the
+programmed objects. Run it again after the Pods are gone.
 
-Exit codes: 0 done, what is left is printed; 1 something couldn't be taken down, or the cluster couldn't be asked; 2 wrong
-command line or unreadable kubeconfig.`,
+Exit codes: 0 done, with a list of what is left; 1 something could not be deleted, or the cluster
+could not be read; 2 invalid command line or kubeconfig.`,
 		Args: arguments(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			secrets, err := namedSecrets(secretNames)
@@ -69,13 +70,15 @@ command line or unreadable kubeconfig.`,
 		},
 	}
 	connection.add(cmd)
-	cmd.Flags().DurationVar(&timeout, "timeout", timeout, "how long it tries")
-	cmd.Flags().StringSliceVar(&secretNames, "delete-secret", nil, "Secret to delete as well, as NAMESPACE/NAME: one that cert-manager made for the webhook's own certificate")
+	cmd.Flags().DurationVar(&timeout, "timeout", timeout, "how long to retry")
+	cmd.Flags().StringSliceVar(&secretNames, "delete-secret", nil,
+		"additional Secret to delete, as NAMESPACE/NAME, such as one that cert-manager created for the "+
+			"webhook's serving certificate")
 	return cmd
 }
 
-// cleanupClient is a client for EgressTargets, Pods, and the kinds of Istio also where nothing
-// serves them. unserved reports whether the API server says that it serves no EgressTargets.
+// cleanupClient returns a client for EgressTargets, Pods and the Istio kinds, even if no server
+// serves them. unserved reports whether the API server says that it doesn't serve EgressTargets.
 func cleanupClient(config *rest.Config) (c client.Client, unserved func(context.Context) (bool, error), err error) {
 	scheme, err := app.NewScheme()
 	if err != nil {
@@ -88,26 +91,27 @@ func cleanupClient(config *rest.Config) (c client.Client, unserved func(context.
 	discovered, mapperErr := apiutil.NewDynamicRESTMapper(config, httpClient)
 	server, err := discovery.NewDiscoveryClientForConfigAndClient(config, httpClient)
 	if err := errors.Join(mapperErr, err); err != nil {
-		return nil, nil, fmt.Errorf("reaching the API server: %w", err)
+		return nil, nil, fmt.Errorf("connecting to the API server: %w", err)
 	}
-	c, err = client.New(config, client.Options{Scheme: scheme, HTTPClient: httpClient, Mapper: informers.WithIstio(discovered)})
+	c, err = client.New(config,
+		client.Options{Scheme: scheme, HTTPClient: httpClient, Mapper: informers.WithIstio(discovered)})
 	return c, func(ctx context.Context) (bool, error) {
 		none, err := absent.Group(ctx, server.RESTClient(), v1alpha1.GroupVersion().Group)
 		if err != nil {
-			return false, fmt.Errorf("it is not known what is left of the controller's objects: %w", err)
+			return false, fmt.Errorf("can't determine which objects of the controller are left: %w", err)
 		}
 		return none, nil
 	}, err
 }
 
-// namedSecrets are the Secrets with these names, each NAMESPACE/NAME.
+// namedSecrets parses NAMESPACE/NAME names.
 func namedSecrets(names []string) ([]*corev1.Secret, error) {
 	var secrets []*corev1.Secret
 	var problems []error
 	for _, full := range names {
 		namespace, name, err := toolscache.SplitMetaNamespaceKey(full)
 		if err != nil || namespace == "" || name == "" {
-			problems = append(problems, fmt.Errorf("--delete-secret: %q is no NAMESPACE/NAME", full))
+			problems = append(problems, fmt.Errorf("--delete-secret: %q is not NAMESPACE/NAME", full))
 			continue
 		}
 		secrets = append(secrets, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}})
@@ -115,20 +119,26 @@ func namedSecrets(names []string) ([]*corev1.Secret, error) {
 	return secrets, errors.Join(problems...)
 }
 
-// deleteSecrets deletes those of them that are there.
+// deleteSecrets deletes the Secrets that exist.
 func deleteSecrets(ctx context.Context, c client.Client, secrets []*corev1.Secret) error {
 	var problems []error
 	for _, secret := range secrets {
 		if err := absent.Ignore(c.Delete(ctx, secret)); err != nil {
-			problems = append(problems, fmt.Errorf("delete the Secret %s/%s: %w", secret.Namespace, secret.Name, err))
+			problems = append(problems, fmt.Errorf("deleting the Secret %s/%s: %w", secret.Namespace, secret.Name, err))
 		}
 	}
 	return errors.Join(problems...)
 }
 
-// cleanUp tries again as long as it may: the API server goes on for a moment to refuse by policies
-// that are gone, and a replica that is about to end may still write.
-func cleanUp(ctx context.Context, c client.Client, unserved func(context.Context) (bool, error), secrets []*corev1.Secret, stdout io.Writer) error {
+// cleanUp retries until ctx is done. For a moment, the API server still enforces deleted policies,
+// and a terminating replica can still write.
+func cleanUp(
+	ctx context.Context,
+	c client.Client,
+	unserved func(context.Context) (bool, error),
+	secrets []*corev1.Secret,
+	stdout io.Writer,
+) error {
 	const between = time.Second
 	var used []string
 	var problem error
@@ -147,9 +157,10 @@ func cleanUp(ctx context.Context, c client.Client, unserved func(context.Context
 		return errors.Join(problem, err)
 	}
 	if len(used) > 0 {
-		_, err = fmt.Fprintf(stdout, "left as they are, as Pods of their namespaces use some of them: %s\n", strings.Join(used, ", "))
+		_, err = fmt.Fprintf(stdout, "not deleted, because Pods in their namespaces use some of them: %s\n",
+			strings.Join(used, ", "))
 		return err
 	}
-	_, err = fmt.Fprintln(stdout, "nothing is left of what the controller made")
+	_, err = fmt.Fprintln(stdout, "all objects of the controller are deleted")
 	return err
 }

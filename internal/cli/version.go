@@ -7,15 +7,15 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// version is the version of a release, such as v1.2.3. The linker sets it (-X
+// version is the release version, such as v1.2.3. Only the linker sets it (-X
 // mtls.egress/webhook/internal/cli.version=v1.2.3), because a build from a source archive or in an
-// image knows neither tag nor commit; nothing else writes it.
+// image knows neither tag nor commit.
 var version string
 
-// commit is the commit of a release, which the linker sets as well: the go command's own stamp
-// would hold the tags of the clone besides, so that two clones of a commit would give two binaries.
+// commit is the commit of the release, also set by the linker. The go command's own stamp would
+// include the tags of the clone, so two clones of a commit would produce different binaries.
 //
-//nolint:gochecknoglobals // the linker sets nothing but variables
+//nolint:gochecknoglobals // the linker can only set variables
 var commit string
 
 func newVersionCommand() *cobra.Command {
@@ -31,8 +31,8 @@ func newVersionCommand() *cobra.Command {
 	}
 }
 
-// buildVersion returns the released version, else the one that the Go toolchain knows, else
-// (devel).
+// buildVersion returns the released version, or else the version that the Go toolchain recorded, or
+// else (devel).
 func buildVersion(released string, info *debug.BuildInfo) string {
 	switch {
 	case released != "":
@@ -44,8 +44,8 @@ func buildVersion(released string, info *debug.BuildInfo) string {
 	}
 }
 
-// describeBuild returns the version, and in brackets the commit and the Go release as far as they
-// are known.
+// describeBuild returns the version, followed by the commit and the Go release in parentheses if
+// known.
 func describeBuild(released, commit string, info *debug.BuildInfo) string {
 	text := buildVersion(released, info)
 	if info == nil {

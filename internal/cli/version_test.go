@@ -21,8 +21,12 @@ func TestVersionSaysWhatIsKnown(t *testing.T) {
 		},
 		"the linker's version goes before that of the toolchain": {
 			released: "v1.2.3",
-			info:     &debug.BuildInfo{GoVersion: "go1.26.0", Main: debug.Module{Version: "v1.2.4-0.20260101000000-0123abc"}, Settings: commit},
-			want:     "v1.2.3 (commit 0123abc, go1.26.0)",
+			info: &debug.BuildInfo{
+				GoVersion: "go1.26.0",
+				Main:      debug.Module{Version: "v1.2.4-0.20260101000000-0123abc"},
+				Settings:  commit,
+			},
+			want: "v1.2.3 (commit 0123abc, go1.26.0)",
 		},
 		"a release without the toolchain's stamp has the commit from the linker": {
 			released: "v1.2.3",
@@ -34,7 +38,7 @@ func TestVersionSaysWhatIsKnown(t *testing.T) {
 			info: &debug.BuildInfo{GoVersion: "go1.26.0", Main: debug.Module{Version: "v1.2.3"}},
 			want: "v1.2.3 (go1.26.0)",
 		},
-		"a build from changed sources says so": {
+		"a build from modified sources": {
 			info: &debug.BuildInfo{GoVersion: "go1.26.0", Main: debug.Module{Version: "(devel)"}, Settings: changed},
 			want: "(devel) (commit 0123abc with changes, go1.26.0)",
 		},

@@ -1,65 +1,65 @@
 package egress
 
-// The annotations of a Pod, a Pod template or a workload. They are the whole contract with the
-// user: every other setting lives in the EgressTarget.
+// The annotations of a Pod, Pod template or workload. They are the entire contract with app
+// developers. All other settings live in the EgressTarget.
 const (
-	// AnnotationPrefix is the prefix of all annotations and of the label LabelInjected.
+	// AnnotationPrefix is the prefix of all annotations and of LabelInjected.
 	AnnotationPrefix = "mtls.egress/"
-	// AnnotationTarget asks for targets: a comma-separated list of host or host:port, the port being
-	// the partner's TLS port.
+	// AnnotationTarget requests targets: a comma-separated list of host or host:port, where port is
+	// the TLS port of the external host.
 	AnnotationTarget = AnnotationPrefix + "target"
-	// AnnotationSecret names the credential: one Secret for all targets, or a comma-separated list of
-	// host=secret.
+	// AnnotationSecret names the credential: one Secret for all targets, or a comma-separated list
+	// of host=secret.
 	AnnotationSecret = AnnotationPrefix + "secret"
-	// AnnotationPropagated is written by the webhook on a Pod template: the annotations that it copied
-	// there from the workload's own metadata, as a JSON object of name and value. What is not in it is
-	// the user's and is never touched.
+	// AnnotationPropagated is set by the webhook on a Pod template. It records the annotations that
+	// the webhook copied from the workload's metadata, as a JSON object of name and value. All
+	// other annotations belong to the user, and the webhook never changes them.
 	AnnotationPropagated = AnnotationPrefix + "propagated"
-	// AnnotationHost says, on a Secret that the credential commands made, for which host it is.
+	// AnnotationHost, on a Secret that the credential commands created, holds the host of the
+	// credential.
 	AnnotationHost = AnnotationPrefix + "host"
-	// AnnotationAllowedTargets lists, on a Namespace, the patterns of the hosts that the namespace may
-	// reach besides those of the cluster's list, separated by commas. It means nothing on any other
-	// object: whoever may annotate a Pod must not decide where it goes.
+	// AnnotationAllowedTargets, on a Namespace, is a comma-separated list of patterns. They allow
+	// hosts in addition to the cluster-wide list. The annotation has no effect on any other object,
+	// because a user who can annotate a Pod must not decide which hosts it can reach.
 	AnnotationAllowedTargets = AnnotationPrefix + "allowed-targets"
 )
 
 // The labels that the webhook sets on Pods.
 const (
-	// LabelInjected is "true" on every Pod with a target; the controller's cache selects it.
+	// LabelInjected is "true" on every Pod with a target. The controller's cache selects by it.
 	LabelInjected = AnnotationPrefix + "injected"
-	// LabelHostPrefix is followed by a host: such a label is "true" on every Pod that asks for the
-	// host. The Istio objects select it. See HostLabel.
+	// LabelHostPrefix is the prefix of one label per requested host, set to "true" on the Pod. The
+	// Istio objects select Pods by it. See HostLabel.
 	LabelHostPrefix = "to." + AnnotationPrefix
 	// LabelValue is the value of every label that the webhook sets.
 	LabelValue = "true"
 )
 
-// The label of everything that the controller makes. See MadeByController for what it says on an
-// EgressTarget.
+// LabelManagedBy is set on every object that the controller creates. On an EgressTarget, see
+// MadeByController for its meaning.
 const (
 	LabelManagedBy = "app.kubernetes.io/managed-by"
 	// ValueManagedBy is also the controller's field manager.
 	ValueManagedBy = "mtls-egress-webhook"
 )
 
-// Finalizer keeps a deleted EgressTarget, and with it its objects, until no Pod of the host is
-// left.
+// Finalizer keeps a deleted EgressTarget and its objects until the last Pod of the host is gone.
 const Finalizer = AnnotationPrefix + "teardown"
 
-// Limits of what one Pod may ask for. They bound the work of an admission request.
+// Limits on what one Pod can request. They bound the work of an admission request.
 const (
-	// MaxTargets is the number of targets that one Pod may have.
+	// MaxTargets is the maximum number of targets of one Pod.
 	MaxTargets = 16
-	// MaxAnnotationBytes is the length of an annotation value that is read; longer ones are refused
-	// unread.
+	// MaxAnnotationBytes is the maximum length of an annotation value. Longer values are rejected
+	// without being parsed.
 	MaxAnnotationBytes = 8 << 10
 )
 
-// userAnnotations are the annotations that a user may write.
+// userAnnotations returns the annotations that users may set.
 func userAnnotations() []string {
 	return []string{AnnotationTarget, AnnotationSecret}
 }
 
-// ProxyContainer is the name that Istio gives its sidecar, be it a container or, as a native
-// sidecar, an init container.
+// ProxyContainer is the name of Istio's sidecar container. A native sidecar is an init container of
+// the same name.
 const ProxyContainer = "istio-proxy"

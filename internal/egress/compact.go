@@ -9,23 +9,23 @@ import (
 	"mtls.egress/webhook/api/v1alpha1"
 )
 
-// Compactor returns a function that returns an EgressTarget as a cache should hold it: of its
-// managed fields only what MadeByController reads is left, and what is the same for nearly all of
-// them is held once. It doesn't change what it is given. Its results share their labels, so they
-// are for reading, and must never be written with their managed fields.
+// Compactor returns a transform that reduces an EgressTarget to what a cache needs. It drops the
+// managed fields except for those that MadeByController reads, and shares strings that most
+// EgressTargets have in common. The transform doesn't modify its argument. The results share their
+// labels, so treat them as read-only, and never write their managed fields back.
 func Compactor() func(*v1alpha1.EgressTarget) *v1alpha1.EgressTarget {
-	ours := map[string]string{LabelManagedBy: ValueManagedBy}
+	shared := map[string]string{LabelManagedBy: ValueManagedBy}
 	return func(egressTarget *v1alpha1.EgressTarget) *v1alpha1.EgressTarget {
 		compact := compacted(egressTarget)
-		if maps.Equal(compact.Labels, ours) {
-			compact.Labels = ours
+		if maps.Equal(compact.Labels, shared) {
+			compact.Labels = shared
 		}
 		return compact
 	}
 }
 
 func compacted(egressTarget *v1alpha1.EgressTarget) *v1alpha1.EgressTarget {
-	// A copy has no room for more in its lists, other than what was read.
+	// DeepCopy also drops the spare capacity of the decoded slices.
 	compact := egressTarget.DeepCopy()
 	compact.ManagedFields = nil
 	for _, entry := range egressTarget.ManagedFields {
@@ -39,7 +39,8 @@ func compacted(egressTarget *v1alpha1.EgressTarget) *v1alpha1.EgressTarget {
 	}
 	for n := range compact.Status.Conditions {
 		condition := &compact.Status.Conditions[n]
-		condition.Type, condition.Reason, condition.Message = Once(condition.Type), Once(condition.Reason), Once(condition.Message)
+		condition.Type, condition.Reason = Once(condition.Type), Once(condition.Reason)
+		condition.Message = Once(condition.Message)
 		condition.Status = metav1.ConditionStatus(Once(string(condition.Status)))
 	}
 	for n := range compact.Status.Credentials {
@@ -49,7 +50,7 @@ func compacted(egressTarget *v1alpha1.EgressTarget) *v1alpha1.EgressTarget {
 	return compact
 }
 
-// Once returns the text in a place in memory that it shares with equal ones: not with all, as the
-// collection of garbage forgets which there are, but with those that come together, as all do in
-// the beginning.
+// Once returns a canonical copy of text that shares its memory with equal strings. The garbage
+// collector drops canonical copies that are no longer referenced, so only strings that are alive at
+// the same time are shared. That covers the initial list of a cache.
 func Once(text string) string { return unique.Make(text).Value() }

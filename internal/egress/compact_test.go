@@ -11,45 +11,67 @@ import (
 	"mtls.egress/webhook/internal/egress"
 )
 
-// What is compact says the same as before of everything that somebody reads.
+// A compact EgressTarget equals the original in every field that is read.
 func TestCompactor(t *testing.T) {
-	ours := metav1.ManagedFieldsEntry{Manager: egress.ValueManagedBy, Operation: metav1.ManagedFieldsOperationUpdate, FieldsV1: metav1.NewFieldsV1(`{"f:spec":{}}`)}
-	status := metav1.ManagedFieldsEntry{Manager: "somebody", Subresource: "status"}
-	others := metav1.ManagedFieldsEntry{Manager: "kubectl-edit", Operation: metav1.ManagedFieldsOperationUpdate, FieldsV1: metav1.NewFieldsV1(`{"f:spec":{"f:port":{}}}`)}
+	ours := metav1.ManagedFieldsEntry{
+		Manager:   egress.ValueManagedBy,
+		Operation: metav1.ManagedFieldsOperationUpdate,
+		FieldsV1:  metav1.NewFieldsV1(`{"f:spec":{}}`),
+	}
+	status := metav1.ManagedFieldsEntry{Manager: "another", Subresource: "status"}
+	others := metav1.ManagedFieldsEntry{
+		Manager:   "kubectl-edit",
+		Operation: metav1.ManagedFieldsOperationUpdate,
+		FieldsV1:  metav1.NewFieldsV1(`{"f:spec":{"f:port":{}}}`),
+	}
 	for name, test := range map[string]struct {
 		managers []metav1.ManagedFieldsEntry
 		made     bool
 	}{
-		"nobody else wrote to it":         {[]metav1.ManagedFieldsEntry{ours}, true},
-		"nobody else but into its status": {[]metav1.ManagedFieldsEntry{ours, status}, true},
-		"somebody else wrote to it":       {[]metav1.ManagedFieldsEntry{ours, others, status}, false},
+		"only the controller wrote to it":       {[]metav1.ManagedFieldsEntry{ours}, true},
+		"another manager wrote only its status": {[]metav1.ManagedFieldsEntry{ours, status}, true},
+		"another manager wrote to it":           {[]metav1.ManagedFieldsEntry{ours, others, status}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			whole := &v1alpha1.EgressTarget{
 				ObjectMeta: metav1.ObjectMeta{
-					Namespace: "project", Name: "external.system.com", UID: "1", ResourceVersion: "2", ManagedFields: test.managers,
-					Labels: map[string]string{egress.LabelManagedBy: egress.ValueManagedBy}, Annotations: map[string]string{"note": "keep"}, Finalizers: []string{"a", "b"},
+					Namespace:       "project",
+					Name:            "external.system.com",
+					UID:             "1",
+					ResourceVersion: "2",
+					ManagedFields:   test.managers,
+					Labels: map[string]string{
+						egress.LabelManagedBy: egress.ValueManagedBy,
+					},
+					Annotations: map[string]string{"note": "keep"},
+					Finalizers:  []string{"a", "b"},
 				},
 				Spec: v1alpha1.EgressTargetSpec{Port: 8443},
 				Status: v1alpha1.EgressTargetStatus{
-					Conditions:  []metav1.Condition{{Type: "Ready", Status: metav1.ConditionTrue, Reason: "Ready", Message: "all is well"}},
-					Credentials: []v1alpha1.CredentialStatus{{SecretName: "a", Reason: "Expired", Issuer: "CN=Partner CA"}},
+					Conditions: []metav1.Condition{
+						{Type: "Ready", Status: metav1.ConditionTrue, Reason: "Ready", Message: "all is well"},
+					},
+					Credentials: []v1alpha1.CredentialStatus{
+						{SecretName: "a", Reason: "Expired", Issuer: "CN=Partner CA"},
+					},
 				},
 			}
 			before := whole.DeepCopy()
 			compactor := egress.Compactor()
 			compact := compactor(whole)
 			if diff := cmp.Diff(before, whole); diff != "" {
-				t.Errorf("it was changed (-before +after):\n%s", diff)
+				t.Errorf("the argument was modified (-before +after):\n%s", diff)
 			}
-			if diff := cmp.Diff(whole, compact, cmpopts.IgnoreFields(metav1.ObjectMeta{}, "ManagedFields")); diff != "" {
-				t.Errorf("it says something else (-whole +compact):\n%s", diff)
+			if diff := cmp.Diff(whole, compact,
+				cmpopts.IgnoreFields(metav1.ObjectMeta{}, "ManagedFields")); diff != "" {
+				t.Errorf("compact object differs (-whole +compact):\n%s", diff)
 			}
-			if got := egress.MadeByController(compact); got != test.made || egress.MadeByController(whole) != test.made {
-				t.Errorf("made by the controller: %v of the compact one, want %v", got, test.made)
+			if got := egress.MadeByController(compact); got != test.made ||
+				egress.MadeByController(whole) != test.made {
+				t.Errorf("MadeByController(compact) = %v, want %v", got, test.made)
 			}
 			if diff := cmp.Diff(compact, compactor(compact)); diff != "" {
-				t.Errorf("compacting twice changes something:\n%s", diff)
+				t.Errorf("a second pass changes the object:\n%s", diff)
 			}
 		})
 	}

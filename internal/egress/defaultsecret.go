@@ -16,12 +16,12 @@ func namesNoSecret(egressTarget *v1alpha1.EgressTarget) bool {
 	return egressTarget == nil || egressTarget.Spec.Credential.SecretName == ""
 }
 
-// defaultSecrets finds the hosts that would share a Secret because no one named one: a certificate
-// would be shown to a partner that it is not for.
+// defaultSecrets finds hosts that would share a Secret because no annotation and no EgressTarget
+// names one. Sharing would present a certificate to a partner that it wasn't issued for.
 type defaultSecrets struct {
 	egressTargets map[string]*v1alpha1.EgressTarget
-	// ofPod are the hosts of the Pod that were checked, others those of the namespace, by the default
-	// Secret that they have.
+	// ofPod holds the hosts of the Pod that were already checked, and others those of the
+	// namespace. Both are keyed by default Secret name.
 	ofPod, others map[string]string
 }
 
@@ -31,8 +31,9 @@ func newDefaultSecrets(intent Intent, egressTargets map[string]*v1alpha1.EgressT
 	for _, host := range intent.Hosts() {
 		asked[host] = true
 	}
-	// The eldest comes last, and stays.
-	for _, host := range slices.SortedFunc(maps.Keys(egressTargets), func(a, b string) int { return -byAge(egressTargets[a], egressTargets[b]) }) {
+	// Later entries overwrite earlier ones. The oldest comes last, so it keeps the name.
+	youngestFirst := func(a, b string) int { return -byAge(egressTargets[a], egressTargets[b]) }
+	for _, host := range slices.SortedFunc(maps.Keys(egressTargets), youngestFirst) {
 		if !asked[host] && UsesDefaultSecret(egressTargets[host]) {
 			d.others[DefaultSecretName(host)] = host
 		}
@@ -40,20 +41,22 @@ func newDefaultSecrets(intent Intent, egressTargets map[string]*v1alpha1.EgressT
 	return d
 }
 
-// UsesDefaultSecret reports whether Pods present the default Secret to the host, or will: the
-// EgressTarget names no Secret, and the status doesn't say that all Pods name another. An
-// EgressTarget that the controller made and no Pod uses is on its way out.
+// UsesDefaultSecret reports whether Pods present, or are going to present, the default Secret to
+// the host. That is the case if the EgressTarget names no Secret and its status doesn't show that
+// all Pods name another one. An EgressTarget that the controller created and that no Pod uses
+// doesn't count, because it is about to be deleted.
 func UsesDefaultSecret(egressTarget *v1alpha1.EgressTarget) bool {
 	if !namesNoSecret(egressTarget) {
 		return false
 	}
 	credentials := egressTarget.Status.Credentials
 	return len(credentials) == 0 || slices.ContainsFunc(credentials, func(one v1alpha1.CredentialStatus) bool {
-		return one.SecretName == DefaultSecretName(egressTarget.Name) && (one.Pods > 0 || !MadeByController(egressTarget))
+		return one.SecretName == DefaultSecretName(egressTarget.Name) &&
+			(one.Pods > 0 || !MadeByController(egressTarget))
 	})
 }
 
-// byAge orders EgressTargets by their creation, and by name where a second has several.
+// byAge orders EgressTargets by creation time, and by name if created within the same second.
 func byAge(a, b *v1alpha1.EgressTarget) int {
 	if order := a.CreationTimestamp.Compare(b.CreationTimestamp.Time); order != 0 {
 		return order
@@ -61,21 +64,22 @@ func byAge(a, b *v1alpha1.EgressTarget) int {
 	return strings.Compare(a.Name, b.Name)
 }
 
-// check refuses the default Secret name of host where it is too long to exist, or where another
-// host of the Pod or of the namespace has it too. Of two EgressTargets the elder keeps it, so that
-// one that is added later stops no Pod that ran before.
+// check rejects the default Secret name of host if it is too long to exist, or if another host of
+// the Pod or the namespace has the same one. Of two EgressTargets the older keeps the name, so
+// adding an EgressTarget never blocks Pods that were admitted before.
 func (d defaultSecrets) check(host string, path *field.Path) field.ErrorList {
 	name := DefaultSecretName(host)
 	if len(name) > validation.DNS1123SubdomainMaxLength {
 		return field.ErrorList{field.Required(path.Key(AnnotationSecret), fmt.Sprintf(
-			"the default Secret name of %s is longer than the %d characters that a name can have; write %s: <secret>",
+			"the default Secret name of %s is longer than %d characters; write %s: <secret>",
 			quoted(host), validation.DNS1123SubdomainMaxLength, AnnotationSecret))}
 	}
 	another := strings.TrimSuffix(name, secretSuffix) + "-2" + secretSuffix
 	if other, taken := d.ofPod[name]; taken {
 		return field.ErrorList{field.Required(path.Key(AnnotationSecret), fmt.Sprintf(
-			"%s and %s both default to the Secret %s; say which is whose, for example %s: %s=%s,%s=%s, or %s: %s if it is meant for both",
-			other, host, name, AnnotationSecret, other, name, host, another, AnnotationSecret, name))}
+			"%s and %s both default to the Secret %s; name a Secret for each host, for example %s: %s=%s,%s=%s, or "+
+				"%s: %s if it is meant for both", other, host, name, AnnotationSecret, other, name, host, another,
+			AnnotationSecret, name))}
 	}
 	d.ofPod[name] = host
 	other, taken := d.others[name]
@@ -83,6 +87,7 @@ func (d defaultSecrets) check(host string, path *field.Path) field.ErrorList {
 		return nil
 	}
 	return field.ErrorList{field.Required(path.Key(AnnotationSecret), fmt.Sprintf(
-		"%s defaults to the Secret %s, which %s of this namespace has by default already; name the Secret of this host, for example %s: %s=%s, or %s: %s=%s if the credential is meant for both",
-		host, name, other, AnnotationSecret, host, another, AnnotationSecret, host, name))}
+		"%s defaults to the Secret %s, which is already the default Secret of %s in this namespace; name a Secret "+
+			"for this host, for example %s: %s=%s, or %s: %s=%s if the credential is meant for both", host, name, other,
+		AnnotationSecret, host, another, AnnotationSecret, host, name))}
 }

@@ -1,5 +1,5 @@
-// Package egress is the domain: what the annotations of a workload ask for (Intent), what that
-// means together with the EgressTargets of the namespace (Target), and every name and address that
-// follows from a host. All of it is pure: the admission webhook, the controller and the offline
-// commands call the same functions.
+// Package egress is the domain model: what the annotations of a workload request (Intent), the
+// result of combining that with the EgressTargets of the namespace (Target), and all names and
+// addresses derived from a host. The package is pure: the admission webhook, the controller and the
+// offline commands call the same functions.
 package egress

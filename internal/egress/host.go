@@ -14,25 +14,26 @@ const (
 	maxLabelLength = 63
 )
 
-// hostRule is what a host has to look like, in the words that every message uses.
+// hostRule describes a valid host. All messages use the same wording.
 const hostRule = "a host has at least two labels of letters, digits and inner hyphens, for example external.system.com"
 
-// NormalizeHost returns host in lower case without a trailing dot, or an error that says what is
-// wrong with it and what would be right. A host has at least two labels of letters, digits and
-// inner hyphens, each of at most 63 characters, 253 in all (RFC 1035 §2.3.4, RFC 1123 §2.1).
-// Wildcards, IP addresses, schemes, paths and non-ASCII characters are refused.
+// NormalizeHost returns host in lowercase without a trailing dot. The error states what is wrong
+// and how to fix it. A host has at least two labels of letters, digits and inner hyphens. Each
+// label has at most 63 characters and the host at most 253 (RFC 1035 §2.3.4, RFC 1123 §2.1).
+// Wildcards, IP addresses, schemes, paths and non-ASCII characters are rejected.
 func NormalizeHost(host string) (string, error) {
 	if host == "" {
 		return "", fmt.Errorf("is empty: %s", hostRule)
 	}
 	if scheme, rest, ok := strings.Cut(host, "://"); ok {
-		return "", fmt.Errorf("has a scheme, %s; write the host alone, as in %s", quoted(scheme), quoted(firstSegment(rest)))
+		return "", fmt.Errorf("has a scheme, %s; write the host alone, as in %s", quoted(scheme),
+			quoted(firstSegment(rest)))
 	}
 	if strings.Contains(host, "/") {
 		return "", fmt.Errorf("has a path; write the host alone, as in %s", quoted(firstSegment(host)))
 	}
 	if strings.Contains(host, "*") {
-		return "", fmt.Errorf("is a wildcard; a target is one host, so name each of them: %s", hostRule)
+		return "", fmt.Errorf("is a wildcard; a target is one host, so list each host: %s", hostRule)
 	}
 	if address, is := ipAddress(host); is {
 		return "", fmt.Errorf("is the IP address %s; a certificate is checked against a name: %s", address, hostRule)
@@ -51,13 +52,14 @@ func NormalizeHost(host string) (string, error) {
 		}
 	}
 	if len(labels) < 2 {
-		return "", fmt.Errorf("has one label only; %s", hostRule)
+		return "", fmt.Errorf("has only one label; %s", hostRule)
 	}
 	if isNumber(labels[len(labels)-1]) {
 		return "", fmt.Errorf("ends in a number, as only an IP address does; %s", hostRule)
 	}
 	if IsMeshHost(host) {
-		return "", fmt.Errorf("is below %s, which is reserved for generated objects; write the partner's own host", MeshDomain)
+		return "", fmt.Errorf("is below %s, which is reserved for generated objects; write the partner's own host",
+			MeshDomain)
 	}
 	return host, nil
 }
@@ -73,14 +75,14 @@ func checkLabel(label string) error {
 	}
 	for _, c := range []byte(label) {
 		if !isLabelByte(c) {
-			return fmt.Errorf("has the character %q, which no host name has; %s", c, hostRule)
+			return fmt.Errorf("has the character %q, which is not allowed in a host name; %s", c, hostRule)
 		}
 	}
 	return nil
 }
 
-// ipAddress reads an address as URLs write it: an IPv6 one may stand in brackets, with a port
-// behind.
+// ipAddress parses an address in the form that URLs use: an IPv6 address can be in brackets and
+// have a port.
 func ipAddress(host string) (netip.Addr, bool) {
 	if withPort, err := netip.ParseAddrPort(host); err == nil {
 		return withPort.Addr(), true
@@ -89,8 +91,8 @@ func ipAddress(host string) (netip.Addr, bool) {
 	return address, err == nil
 }
 
-// isNumber reports whether resolvers take a name that ends in this label for an IP address:
-// decimal, or hexadecimal as inet_aton reads it.
+// isNumber reports whether resolvers treat a name whose last label is label as an IP address. They
+// accept decimal and hexadecimal numbers, as inet_aton does.
 func isNumber(label string) bool {
 	if digits, hexadecimal := strings.CutPrefix(label, "0x"); hexadecimal {
 		return strings.Trim(digits, "0123456789abcdef") == ""
@@ -114,7 +116,7 @@ func isASCII(s string) bool {
 func nonASCII(host string) error {
 	punycode, err := idna.Lookup.ToASCII(host)
 	if err != nil || !utf8.ValidString(host) {
-		return fmt.Errorf("has characters that no host name has; %s", hostRule)
+		return fmt.Errorf("has characters that are not allowed in a host name; %s", hostRule)
 	}
 	return fmt.Errorf("has non-ASCII characters; write its punycode form %s", quoted(punycode))
 }

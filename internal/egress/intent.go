@@ -11,23 +11,23 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
-// Entry is one target as an annotation asks for it.
+// Entry is one target that an annotation requests.
 type Entry struct {
 	// Host is the normalized host.
 	Host string
-	// Port is the partner's TLS port, 0 when the annotation doesn't say.
+	// Port is the partner's TLS port, or 0 if the annotation omits it.
 	Port int32
-	// SecretName is the Secret that holds the credential, "" when the annotation doesn't say.
+	// SecretName is the Secret with the credential, or "" if the annotation omits it.
 	SecretName string
 }
 
-// Intent is what the annotations of one Pod, Pod template or workload ask for, in the order in
-// which they ask for it.
+// Intent is what the annotations of one Pod, Pod template or workload request, in the order of the
+// annotation.
 type Intent struct {
 	Entries []Entry
 }
 
-// Hosts returns the hosts asked for, in order.
+// Hosts returns the requested hosts in order.
 func (i Intent) Hosts() []string {
 	hosts := make([]string, len(i.Entries))
 	for n, entry := range i.Entries {
@@ -36,9 +36,9 @@ func (i Intent) Hosts() []string {
 	return hosts
 }
 
-// ParseIntent reads the annotations found at path (such as metadata.annotations). The errors are
-// all that is wrong with them, each with the annotation, the entry and what would be right. The
-// warnings name annotations that start with mtls.egress/ and mean nothing.
+// ParseIntent parses the annotations at path, such as metadata.annotations. It returns all errors
+// at once, each with the annotation, the entry and a fix. The warnings list unknown annotations
+// that start with mtls.egress/.
 func ParseIntent(annotations map[string]string, path *field.Path) (Intent, []string, field.ErrorList) {
 	warnings := unknownAnnotations(annotations)
 	targets, asked := annotations[AnnotationTarget]
@@ -46,7 +46,7 @@ func ParseIntent(annotations map[string]string, path *field.Path) (Intent, []str
 	if !asked {
 		if named {
 			return Intent{}, warnings, field.ErrorList{field.Required(path.Key(AnnotationTarget),
-				fmt.Sprintf("%s names a Secret, but nothing asks for a target; add %s: <host> or remove %s",
+				fmt.Sprintf("%s names a Secret, but there is no target annotation; add %s: <host> or remove %s",
 					AnnotationSecret, AnnotationTarget, AnnotationSecret))}
 		}
 		return Intent{}, warnings, nil
@@ -67,7 +67,7 @@ func parseTargets(value string, path *field.Path) (Intent, field.ErrorList) {
 	}
 	if strings.TrimSpace(value) == "" {
 		return Intent{}, field.ErrorList{field.Required(path,
-			"names no target; write a host such as external.system.com, or remove the annotation")}
+			"is empty; write a host such as external.system.com, or remove the annotation")}
 	}
 	var intent Intent
 	var errs field.ErrorList
@@ -84,8 +84,11 @@ func parseTargets(value string, path *field.Path) (Intent, field.ErrorList) {
 			seen[entry.Host] = len(intent.Entries)
 			intent.Entries = append(intent.Entries, entry)
 		case intent.Entries[at].Port != entry.Port:
-			errs = append(errs, Invalid(path, text, fmt.Sprintf("the host stands here with two ports, %s and %s; a target has one",
-				portText(intent.Entries[at].Port), portText(entry.Port))))
+			errs = append(
+				errs,
+				Invalid(path, text, fmt.Sprintf("the host is listed with two ports, %s and %s; a target has one port",
+					portText(intent.Entries[at].Port), portText(entry.Port))),
+			)
 		}
 	}
 	if len(intent.Entries) > MaxTargets {
@@ -96,7 +99,7 @@ func parseTargets(value string, path *field.Path) (Intent, field.ErrorList) {
 
 func parseEntry(text string) (Entry, error) {
 	if text == "" {
-		return Entry{}, errors.New("an entry is empty; remove the comma too many")
+		return Entry{}, errors.New("an entry is empty; remove the extra comma")
 	}
 	hostText, portText, hasPort := cutPort(text)
 	host, err := NormalizeHost(hostText)
@@ -113,8 +116,8 @@ func parseEntry(text string) (Entry, error) {
 	return Entry{Host: host, Port: port}, nil
 }
 
-// cutPort cuts host:port at its only colon. With several colons, as in an IPv6 address or a URL,
-// all of text is left to the rules for hosts, which know how to say what is wrong.
+// cutPort splits host:port at its only colon. It returns text with several colons, such as an IPv6
+// address or a URL, unchanged, so that NormalizeHost reports the actual problem.
 func cutPort(text string) (host, port string, found bool) {
 	if strings.Count(text, ":") != 1 || strings.Contains(text, "://") {
 		return text, "", false
@@ -124,32 +127,37 @@ func cutPort(text string) (host, port string, found bool) {
 
 func parsePort(text string) (int32, error) {
 	if text == "" {
-		return 0, errors.New("has a colon and no port; write host:443 or the host alone")
+		return 0, errors.New("has a colon but no port; write host:443 or the host alone")
 	}
 	if strings.Contains(text, "/") {
 		return 0, errors.New("has a path; write host:port alone")
 	}
 	for _, c := range []byte(text) {
 		if c < '0' || c > '9' {
-			return 0, fmt.Errorf("has the port %s, which is no number; write the partner's TLS port, 1 to 65535, or leave it out for 443", quoted(text))
+			return 0, fmt.Errorf(
+				"has the port %s, which is not a number; write the partner's TLS port, 1 to 65535, or leave it out "+
+					"for 443", quoted(text))
 		}
 	}
 	port, err := strconv.ParseUint(text, 10, 16)
 	if err != nil || port == 0 {
-		return 0, fmt.Errorf("has the port %s, which no service can have; write the partner's TLS port, 1 to 65535", quoted(text))
+		return 0, fmt.Errorf("has the port %s, which is out of range; write the partner's TLS port, 1 to 65535",
+			quoted(text))
 	}
 	return int32(port), nil
 }
 
-// parseSecrets reads the value of the secret annotation into intent. The hosts are only held
-// against intent when the targets could be read, as otherwise every message would have the same
-// cause.
+// parseSecrets parses the value of the secret annotation into intent. It compares the hosts with
+// the targets only if the targets are valid. Otherwise every error would have the same cause.
 func parseSecrets(value string, intent *Intent, path *field.Path, targetsRead bool) field.ErrorList {
 	if errs := checkSize(value, path); errs != nil {
 		return errs
 	}
 	if strings.TrimSpace(value) == "" {
-		return field.ErrorList{field.Required(path, "names no Secret; write the name of a Secret, or remove the annotation for the default name")}
+		return field.ErrorList{
+			field.Required(path,
+				"is empty; write the name of a Secret, or remove the annotation to use the default name"),
+		}
 	}
 	if !strings.ContainsAny(value, ",=") {
 		name := strings.TrimSpace(value)
@@ -166,10 +174,20 @@ func parseSecrets(value string, intent *Intent, path *field.Path, targetsRead bo
 	return errs
 }
 
-func parseSecretEntry(text string, intent *Intent, seen map[string]string, path *field.Path, targetsRead bool) field.ErrorList {
+func parseSecretEntry(
+	text string,
+	intent *Intent,
+	seen map[string]string,
+	path *field.Path,
+	targetsRead bool,
+) field.ErrorList {
 	hostText, name, ok := strings.Cut(strings.TrimSpace(text), "=")
 	if !ok {
-		return field.ErrorList{Invalid(path, text, "is not host=secret; name one Secret for all targets, or write host=secret for each, separated by commas")}
+		return field.ErrorList{
+			Invalid(path, text,
+				"is not host=secret; name one Secret for all targets, or write host=secret for each, separated by "+
+					"commas"),
+		}
 	}
 	host, err := NormalizeHost(strings.TrimSpace(hostText))
 	if err != nil {
@@ -183,7 +201,9 @@ func parseSecretEntry(text string, intent *Intent, seen map[string]string, path 
 		if other == name {
 			return nil
 		}
-		return field.ErrorList{Invalid(path, text, fmt.Sprintf("the host %s gets two Secrets, %s and %s; name one", host, other, name))}
+		return field.ErrorList{
+			Invalid(path, text, fmt.Sprintf("the host %s gets two Secrets, %s and %s; name one", host, other, name)),
+		}
 	}
 	seen[host] = name
 	if !targetsRead {
@@ -191,8 +211,14 @@ func parseSecretEntry(text string, intent *Intent, seen map[string]string, path 
 	}
 	at := slices.IndexFunc(intent.Entries, func(e Entry) bool { return e.Host == host })
 	if at < 0 {
-		return field.ErrorList{Invalid(path, text, fmt.Sprintf("the host %s is not among the targets in %s (%s); add it there or remove it here",
-			host, AnnotationTarget, strings.Join(intent.Hosts(), ", ")))}
+		return field.ErrorList{
+			Invalid(
+				path,
+				text,
+				fmt.Sprintf("the host %s is not among the targets in %s (%s); add it there or remove it here",
+					host, AnnotationTarget, strings.Join(intent.Hosts(), ", ")),
+			),
+		}
 	}
 	intent.Entries[at].SecretName = name
 	return nil
@@ -200,11 +226,12 @@ func parseSecretEntry(text string, intent *Intent, seen map[string]string, path 
 
 func checkSecretName(name, text string, path *field.Path) field.ErrorList {
 	if name == "" {
-		return field.ErrorList{Invalid(path, text, "names no Secret after the =")}
+		return field.ErrorList{Invalid(path, text, "has no Secret name after the =")}
 	}
 	if problems := validation.IsDNS1123Subdomain(name); len(problems) > 0 {
 		return field.ErrorList{Invalid(path, text, fmt.Sprintf(
-			"is no name of a Secret: lower-case letters, digits, - and ., at most %d characters, for example external-system-mtls-data", validation.DNS1123SubdomainMaxLength))}
+			"is not a valid Secret name: use lowercase letters, digits, - and ., at most %d characters, for example "+
+				"external-system-mtls-data", validation.DNS1123SubdomainMaxLength))}
 	}
 	return nil
 }

@@ -8,16 +8,20 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
-// excerptLength is how much of a user's text a message repeats.
+// excerptLength is the number of bytes of user input that a message repeats.
 const excerptLength = 60
 
-// Invalid is field.Invalid with a value that is safe to print whatever the user wrote; quoting is
-// left to field.Error.
+// Invalid is field.Invalid with an excerpt of value that is safe to print. field.Error quotes it.
 func Invalid(path *field.Path, value, detail string) *field.Error {
-	return &field.Error{Type: field.ErrorTypeInvalid, Field: path.String(), BadValue: Excerpt(strings.TrimSpace(value)), Detail: detail}
+	return &field.Error{
+		Type:     field.ErrorTypeInvalid,
+		Field:    path.String(),
+		BadValue: Excerpt(strings.TrimSpace(value)),
+		Detail:   detail,
+	}
 }
 
-// Excerpt returns a user's text as a message may repeat it: at most 60 bytes of it and its length.
+// Excerpt returns user input for use in a message: at most 60 bytes, followed by the full length.
 func Excerpt(text string) string {
 	if len(text) <= excerptLength {
 		return strings.ToValidUTF8(text, "�")
@@ -25,9 +29,9 @@ func Excerpt(text string) string {
 	return fmt.Sprintf("%s… (%d bytes)", strings.ToValidUTF8(text[:excerptLength], ""), len(text))
 }
 
-// Printable replaces what a terminal obeys instead of showing it: control characters, and those of
-// format, which can turn the direction of a text around or hide parts of it (Unicode categories Cc
-// and Cf). Within quotes by %q they are written as escapes.
+// Printable replaces characters that a terminal interprets instead of printing: control characters
+// (Unicode category Cc) and format characters (Cf), which can reverse or hide text. Text quoted
+// with %q doesn't need it, because %q escapes them.
 func Printable(text string) string {
 	return strings.Map(func(r rune) rune {
 		if unicode.IsGraphic(r) {
@@ -37,8 +41,8 @@ func Printable(text string) string {
 	}, text)
 }
 
-// quoted is Excerpt in quotes, for use within a sentence: no control character reaches a terminal
-// or a log.
+// quoted returns Excerpt in quotes for use within a sentence. It escapes control characters, so
+// none reaches a terminal or a log.
 func quoted(text string) string {
 	if len(text) <= excerptLength {
 		return fmt.Sprintf("%q", text)

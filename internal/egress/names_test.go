@@ -16,29 +16,65 @@ func TestNamesOfAHost(t *testing.T) {
 		host string
 		want names
 	}{
-		"an ordinary host": {"external.system.com", names{
-			"to.mtls.egress/external.system.com", "mtls-egress-external.system.com", "mtls-egress-external-system-com", "mtls-ca-external-system-com",
-			"/etc/mtls-egress/external.system.com", "/etc/mtls-egress-ca/external.system.com", "external-system-mtls-data",
-		}},
-		"a host of two labels": {"partner.example", names{
-			"to.mtls.egress/partner.example", "mtls-egress-partner.example", "mtls-egress-partner-example", "mtls-ca-partner-example",
-			"/etc/mtls-egress/partner.example", "/etc/mtls-egress-ca/partner.example", "partner-mtls-data",
-		}},
-		"hyphens are doubled where dots become hyphens": {"api-1.partner.example", names{
-			"to.mtls.egress/api-1.partner.example", "mtls-egress-api-1.partner.example", "mtls-egress-api--1-partner-example", "mtls-ca-api--1-partner-example",
-			"/etc/mtls-egress/api-1.partner.example", "/etc/mtls-egress-ca/api-1.partner.example", "api-1-partner-mtls-data",
-		}},
-		"a host too long for a label and a volume is shortened and gets a hash": {strings.Repeat("a", 62) + ".example", names{
-			"to.mtls.egress/" + strings.Repeat("a", 52) + "-745393c19f", "mtls-egress-" + strings.Repeat("a", 62) + ".example",
-			"mtls-egress-" + strings.Repeat("a", 40) + "-1e1f39dcc0", "mtls-ca-" + strings.Repeat("a", 44) + "-08b0b2b053",
-			"/etc/mtls-egress/" + strings.Repeat("a", 62) + ".example", "/etc/mtls-egress-ca/" + strings.Repeat("a", 62) + ".example", strings.Repeat("a", 62) + "-mtls-data",
-		}},
+		"an ordinary host": {
+			"external.system.com",
+			names{
+				"to.mtls.egress/external.system.com",
+				"mtls-egress-external.system.com",
+				"mtls-egress-external-system-com",
+				"mtls-ca-external-system-com",
+				"/etc/mtls-egress/external.system.com",
+				"/etc/mtls-egress-ca/external.system.com",
+				"external-system-mtls-data",
+			},
+		},
+		"a host of two labels": {
+			"partner.example",
+			names{
+				"to.mtls.egress/partner.example",
+				"mtls-egress-partner.example",
+				"mtls-egress-partner-example",
+				"mtls-ca-partner-example",
+				"/etc/mtls-egress/partner.example",
+				"/etc/mtls-egress-ca/partner.example",
+				"partner-mtls-data",
+			},
+		},
+		"hyphens are doubled where dots become hyphens": {
+			"api-1.partner.example",
+			names{
+				"to.mtls.egress/api-1.partner.example",
+				"mtls-egress-api-1.partner.example",
+				"mtls-egress-api--1-partner-example",
+				"mtls-ca-api--1-partner-example",
+				"/etc/mtls-egress/api-1.partner.example",
+				"/etc/mtls-egress-ca/api-1.partner.example",
+				"api-1-partner-mtls-data",
+			},
+		},
+		"a host too long for a label and a volume is shortened and gets a hash": {
+			strings.Repeat("a", 62) + ".example",
+			names{
+				"to.mtls.egress/" + strings.Repeat("a", 52) + "-745393c19f",
+				"mtls-egress-" + strings.Repeat("a", 62) + ".example",
+				"mtls-egress-" + strings.Repeat("a", 40) + "-1e1f39dcc0",
+				"mtls-ca-" + strings.Repeat("a", 44) + "-08b0b2b053",
+				"/etc/mtls-egress/" + strings.Repeat("a", 62) + ".example",
+				"/etc/mtls-egress-ca/" + strings.Repeat("a", 62) + ".example",
+				strings.Repeat("a", 62) + "-mtls-data",
+			},
+		},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			got := names{
-				egress.HostLabel(test.host), egress.ObjectName(test.host), egress.VolumeName(test.host), egress.CAVolumeName(test.host),
-				egress.MountPath(test.host), egress.CAMountPath(test.host), egress.DefaultSecretName(test.host),
+				egress.HostLabel(test.host),
+				egress.ObjectName(test.host),
+				egress.VolumeName(test.host),
+				egress.CAVolumeName(test.host),
+				egress.MountPath(test.host),
+				egress.CAMountPath(test.host),
+				egress.DefaultSecretName(test.host),
 			}
 			if diff := cmp.Diff(test.want, got, cmp.AllowUnexported(names{})); diff != "" {
 				t.Errorf("names (-want +got):\n%s", diff)
@@ -65,7 +101,7 @@ func TestNamesAreWhatKubernetesAccepts(t *testing.T) {
 	}
 }
 
-// hostName returns what keeps a name from being a host of a ServiceEntry: Istio asks for a DNS name
+// hostName returns the problems of name as the host of a ServiceEntry. Istio requires a DNS name
 // whose labels are DNS labels
 // (https://github.com/istio/istio/blob/1.30.3/pkg/config/validation/agent/validation.go,
 // ValidateFQDN).
@@ -89,10 +125,10 @@ func TestTheMeshKnowsAHostByANameBelowOurDomain(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			got := egress.MeshHost(test.host)
 			if got != test.want || !egress.IsMeshHost(got) || !egress.IsMeshHost(strings.ToUpper(got)+".") {
-				t.Errorf("%s is known as %s, want %s", test.host, got, test.want)
+				t.Errorf("MeshHost(%s) = %s, want %s", test.host, got, test.want)
 			}
 			if egress.IsMeshHost(test.host) || egress.IsMeshHost("a-"+egress.MeshDomain) {
-				t.Errorf("%s is taken for a name of generated objects", test.host)
+				t.Errorf("IsMeshHost(%s) = true, want false", test.host)
 			}
 		})
 	}
@@ -101,7 +137,10 @@ func TestTheMeshKnowsAHostByANameBelowOurDomain(t *testing.T) {
 func TestNoTwoHostsShareAName(t *testing.T) {
 	for what, name := range map[string]func(string) string{
 		"label": egress.HostLabel, "object": egress.ObjectName, "volume": egress.VolumeName, "CA volume": egress.CAVolumeName, "mesh host": egress.MeshHost,
-		"listener": egress.ListenerName, "listener's host": func(host string) string { return egress.ListenerHost(host, 80) },
+		"listener": egress.ListenerName, "listener's host": func(host string) string {
+			return egress.ListenerHost(host,
+				80)
+		},
 	} {
 		owner := map[string]string{}
 		for _, host := range hostsOfAllShapes() {
@@ -116,19 +155,37 @@ func TestNoTwoHostsShareAName(t *testing.T) {
 			if egress.VolumeName(host) == egress.CAVolumeName(other) {
 				t.Errorf("the volume of %s is the CA volume of %s", host, other)
 			}
-			if egress.ObjectName(host) == egress.ListenerName(other) || egress.MeshHost(host) == egress.ListenerHost(other, 80) {
+			if egress.ObjectName(host) == egress.ListenerName(other) ||
+				egress.MeshHost(host) == egress.ListenerHost(other, 80) {
 				t.Errorf("an object of %s has the name or host of the listener of %s", host, other)
 			}
 		}
 	}
 }
 
-// hostsOfAllShapes holds the hosts that are easily confused: hyphens for dots, and long ones that
-// differ at the end only.
+// hostsOfAllShapes returns hosts that are easily confused: with hyphens in place of dots, and long
+// ones that differ only at the end.
 func hostsOfAllShapes() []string {
 	return []string{
-		"a.b.c", "a-b.c", "a.b-c", "a--b.c", "a.b--c", "a-b-c.d", "a.b.c.d", "a-b.c-d", "a--b--c.d", "ca.a.b", "egress.a.b",
-		longHost(60), longHost(100), longHost(253), longHost(252), strings.Repeat("a", 51) + ".b", strings.Repeat("a", 52) + ".b",
-		strings.Repeat("a", 50) + "-.b"[1:] + "c", strings.Repeat("x.", 60) + "y", strings.Repeat("x.", 60) + "z",
+		"a.b.c",
+		"a-b.c",
+		"a.b-c",
+		"a--b.c",
+		"a.b--c",
+		"a-b-c.d",
+		"a.b.c.d",
+		"a-b.c-d",
+		"a--b--c.d",
+		"ca.a.b",
+		"egress.a.b",
+		longHost(60),
+		longHost(100),
+		longHost(253),
+		longHost(252),
+		strings.Repeat("a", 51) + ".b",
+		strings.Repeat("a", 52) + ".b",
+		strings.Repeat("a", 50) + "-.b"[1:] + "c",
+		strings.Repeat("x.", 60) + "y",
+		strings.Repeat("x.", 60) + "z",
 	}
 }

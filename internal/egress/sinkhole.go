@@ -14,12 +14,12 @@ import (
 	"mtls.egress/webhook/api/v1alpha1"
 )
 
-// SinkholeAddress returns the address that host's name has inside the Pods of its target. It is a
-// function of the host alone and never changes between versions, as running Pods and the
-// ServiceEntry have to agree on it. It lies in 240.0.0.0/4, which RFC 1112 §4 reserves and nobody
-// routes, so a call that no sidecar takes over ends nowhere. Two parts of that range are left out:
+// SinkholeAddress returns the address of host inside the Pods of its target. It depends only on the
+// host and never changes between versions, because running Pods and the ServiceEntry must agree on
+// it. The address is in 240.0.0.0/4, which RFC 1112 §4 reserves and which is not routed. A call
+// that no sidecar intercepts is therefore dropped. Two parts of the range are excluded:
 // 240.240.0.0/16, from which Istio allocates addresses to ServiceEntries, and 255.0.0.0/8, which
-// holds the broadcast address. Two hosts may share an address; see Catches.
+// contains the broadcast address. Two hosts can share an address; see Catches.
 func SinkholeAddress(host string) netip.Addr {
 	for attempt := 0; ; attempt++ {
 		if address := sinkholeCandidate(host, attempt); !reserved(address) {
@@ -28,8 +28,8 @@ func SinkholeAddress(host string) netip.Addr {
 	}
 }
 
-// sinkholeCandidate is the attempt'th address of host: the first 28 bits of SHA-256 over the host,
-// then over the host, a zero byte and the number of the attempt.
+// sinkholeCandidate returns the first 28 bits of the SHA-256 of host as an address. From the second
+// attempt on, it hashes the host, a zero byte and the number of the attempt.
 func sinkholeCandidate(host string, attempt int) netip.Addr {
 	text := host
 	if attempt > 0 {
@@ -46,30 +46,36 @@ func reserved(address netip.Addr) bool {
 	return b[0] == 255 || b[0] == 240 && b[1] == 240
 }
 
-// Catches reports whether plain calls to other would go to t, which is another target of the same
-// namespace. Two hosts may share a sinkhole address, by chance or on purpose: the sidecar tells
-// http calls apart by their Host header and TLS by the server name. But t's ServiceEntry makes a
-// listener for the address and t's TLS port, and that passes on whatever other's apps send to it.
+// Catches reports whether plain calls to other would go to t, another target of the same namespace.
+// Two hosts can share a sinkhole address, by chance or on purpose. The sidecar distinguishes HTTP
+// calls by Host header and TLS connections by server name. However, t's ServiceEntry creates a
+// listener for the address and t's TLS port, which forwards everything that the apps of other send
+// to it.
 func (t Target) Catches(other Target) bool {
 	return t.Host != other.Host && t.Port == other.AppPort && t.Address() == other.Address()
 }
 
-// SharesAddress reports whether plain calls to other come to the address and port at which those to
-// t come. Then neither has a listener of its own, as that of one would take the calls of both.
+// SharesAddress reports whether plain calls to t and other arrive at the same address and port. In
+// that case neither gets its own listener, because it would take the calls to both.
 func (t Target) SharesAddress(other Target) bool {
 	return t.Host != other.Host && t.AppPort == other.AppPort && t.Address() == other.Address()
 }
 
-// Among returns t as it is beside others of its namespace, of which t may be one: with
-// AddressShared set if any shares its address.
+// Among returns t with AddressShared set if it shares its address with any of others, the targets
+// of its namespace. others may include t.
 func (t Target) Among(others []Target) Target {
 	t.AddressShared = slices.ContainsFunc(others, t.SharesAddress)
 	return t
 }
 
-// checkCatches refuses targets that catch calls to another one of the Pod or of the namespace, or
-// whose calls another one catches.
-func checkCatches(namespace string, targets []Target, egressTargets map[string]*v1alpha1.EgressTarget, path *field.Path) field.ErrorList {
+// checkCatches rejects targets that catch calls to another target of the Pod or the namespace, or
+// whose calls another target catches.
+func checkCatches(
+	namespace string,
+	targets []Target,
+	egressTargets map[string]*v1alpha1.EgressTarget,
+	path *field.Path,
+) field.ErrorList {
 	sharing := map[netip.Addr][]Target{}
 	for _, t := range targets {
 		sharing[t.Address()] = nil
@@ -77,7 +83,8 @@ func checkCatches(namespace string, targets []Target, egressTargets map[string]*
 	for _, host := range slices.Sorted(maps.Keys(egressTargets)) {
 		_, shared := sharing[SinkholeAddress(host)]
 		if shared && !slices.ContainsFunc(targets, func(t Target) bool { return t.Host == host }) {
-			sharing[SinkholeAddress(host)] = append(sharing[SinkholeAddress(host)], FromEgressTarget(namespace, host, egressTargets[host]))
+			sharing[SinkholeAddress(host)] = append(sharing[SinkholeAddress(host)],
+				FromEgressTarget(namespace, host, egressTargets[host]))
 		}
 	}
 	var errs field.ErrorList
@@ -97,7 +104,8 @@ func checkCatches(namespace string, targets []Target, egressTargets map[string]*
 
 func catches(path *field.Path, refused, catching, caught Target) *field.Error {
 	return Invalid(path, refused.Host, fmt.Sprintf(
-		"%s and %s have the same sinkhole address %s, and the TLS port of the first, %d, is the port that apps call at the second, so plain calls to it could go to the first; "+
-			"change spec.port of the EgressTarget %[1]s or spec.appPort of the EgressTarget %[2]s, or call one of the two from another namespace",
-		catching.Host, caught.Host, caught.Address(), catching.Port))
+		"%s and %s have the same sinkhole address %s, and the TLS port of the first, %d, is the port that apps call "+
+			"at the second, so plain calls to it could go to the first; "+
+			"change spec.port of the EgressTarget %[1]s or spec.appPort of the EgressTarget %[2]s, or call one of "+
+			"the two from another namespace", catching.Host, caught.Host, caught.Address(), catching.Port))
 }

@@ -10,8 +10,7 @@ import (
 	"mtls.egress/webhook/internal/egress"
 )
 
-// Running Pods have these addresses in their /etc/hosts: a change here breaks every one of them at
-// the upgrade.
+// The addresses are in the /etc/hosts of running Pods. A change here breaks all of them on upgrade.
 func TestSinkholeAddressNeverChanges(t *testing.T) {
 	want := map[string]string{
 		"external.system.com":   "254.110.240.171",
@@ -19,7 +18,7 @@ func TestSinkholeAddressNeverChanges(t *testing.T) {
 		"api.partner.example":   "254.17.62.192",
 		"xn--bcher-kva.example": "249.112.202.107",
 		longHost(253):           "252.26.11.242",
-		// The first candidate of these two lies in 240.240.0.0/16 and in 255.0.0.0/8.
+		// The first candidates of these two hosts are in 240.240.0.0/16 and 255.0.0.0/8.
 		"host-2369.example": "245.190.197.64",
 		"host-24.example":   "248.78.181.141",
 	}
@@ -45,8 +44,8 @@ func TestSinkholeAddressStaysInsideClassE(t *testing.T) {
 	}
 }
 
-// collidingHosts finds two hosts with the same address. With 2^28 addresses the birthday paradox
-// gives a pair among some twenty thousand hosts.
+// collidingHosts finds two hosts with the same address. There are 2^28 addresses, so by the
+// birthday paradox about twenty thousand hosts contain a pair.
 func collidingHosts(t *testing.T) (one, other string) {
 	t.Helper()
 	seen := map[netip.Addr]string{}
@@ -58,7 +57,7 @@ func collidingHosts(t *testing.T) (one, other string) {
 		}
 		seen[address] = host
 	}
-	t.Fatal("no two of a million hosts share an address: the function can't be what it says")
+	t.Fatal("no two of a million hosts share an address, which is practically impossible")
 	return "", ""
 }
 
@@ -73,12 +72,15 @@ func TestTargetsOfOneAddressAndAppPortShareIt(t *testing.T) {
 		"beside itself":                 {[]egress.Target{of(one, 80)}, false},
 		"beside one of another address": {[]egress.Target{of("external.system.com", 80)}, false},
 		"beside one of the address, on another port": {[]egress.Target{of(other, 8080)}, false},
-		"beside one of the address and port":         {[]egress.Target{of("external.system.com", 80), of(other, 80)}, true},
+		"beside one of the address and port": {
+			[]egress.Target{of("external.system.com", 80), of(other, 80)},
+			true,
+		},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			if got := of(one, 80).Among(test.others).AddressShared; got != test.want {
-				t.Errorf("shared is %t", got)
+				t.Errorf("AddressShared = %t", got)
 			}
 		})
 	}

@@ -12,7 +12,7 @@ import (
 	"mtls.egress/webhook/api/v1alpha1"
 )
 
-// The defaults of a Target. Those that the CRD can express stand there too.
+// The defaults of a Target. The CRD repeats those that it can express.
 const (
 	DefaultPort             = 443
 	DefaultAppPort          = 80
@@ -20,19 +20,20 @@ const (
 	DefaultMaxConnectionAge = 5 * time.Minute
 )
 
-// Layout names the keys of a Secret that hold the parts of a credential. They are also the file
-// names under which the sidecar finds the parts, because the whole Secret is mounted.
+// Layout names the Secret keys of the parts of a credential. The whole Secret is mounted, so the
+// keys are also the file names in the sidecar.
 type Layout struct {
-	// Certificate holds the client certificate as PEM: the leaf first, then its intermediates.
+	// Certificate is the key of the client certificate in PEM: the leaf first, then its
+	// intermediates.
 	Certificate string
-	// PrivateKey holds the private key of the leaf as PEM, not encrypted.
+	// PrivateKey is the key of the leaf's private key in PEM, unencrypted.
 	PrivateKey string
-	// ServerCA holds the CA certificates of the server as PEM; "" when the CA isn't taken from this
-	// Secret.
+	// ServerCA is the key of the server's CA certificates in PEM, or "" if the CA comes from
+	// elsewhere.
 	ServerCA string
 }
 
-// String is the layout as documents write it, for example cert,key,cacert.
+// String returns the layout in the notation of the docs, for example cert,key,cacert.
 func (l Layout) String() string {
 	if l.ServerCA == "" {
 		return l.Certificate + "," + l.PrivateKey
@@ -40,71 +41,78 @@ func (l Layout) String() string {
 	return l.Certificate + "," + l.PrivateKey + "," + l.ServerCA
 }
 
-// ServerCA says where the CA of the server comes from: a key of the credential Secret, a ConfigMap,
-// or, when both are empty and System is true, the CAs that the sidecar image trusts. All empty
-// means the layout's own key of the Secret.
+// ServerCA is the source of the server's CA: a key of the credential Secret, a ConfigMap, or the
+// CAs that the sidecar image trusts (System). If all fields are empty, the layout's own key of the
+// Secret applies.
 type ServerCA struct {
 	SecretKey string
 	ConfigMap v1alpha1.ConfigMapKey
 	System    bool
 }
 
-// InSecret reports whether the CA is expected in the credential Secret.
+// InSecret reports whether the CA must be in the credential Secret.
 func (c ServerCA) InSecret() bool {
 	return !c.System && c.ConfigMap.Name == ""
 }
 
-// Target is one external host with everything that Pods and Istio objects need to know of it: an
-// Intent's entry, the EgressTarget of the host if there is one, and the defaults.
+// Target is one external host with everything that Pods and Istio objects need. It combines an
+// entry of an Intent, the EgressTarget of the host if it exists, and the defaults.
 type Target struct {
-	// Namespace is that of the Pods, the EgressTarget, the Secret and the objects. "" offline when
-	// nobody says.
+	// Namespace is the namespace of the Pods, the EgressTarget, the Secret and the generated
+	// objects. It can be "" in offline commands.
 	Namespace string
 	// Host is the normalized host.
 	Host string
 	// Port is the partner's TLS port.
 	Port int32
-	// AppPort is the port of the app's http:// URL.
+	// AppPort is the port in the http:// URL that the app calls.
 	AppPort int32
-	// SecretName is the Secret that holds the credential.
+	// SecretName is the Secret with the credential.
 	SecretName string
-	// Keys are the keys of the Secret that the EgressTarget names; nil leaves it to the known layouts.
+	// Keys are the Secret keys that the EgressTarget names. If nil, the known layouts apply.
 	Keys *v1alpha1.CredentialKeys
-	// Issuer is who issues the certificate, and Certificate what it is asked for; both nil when the
-	// Secret comes from elsewhere.
+	// Issuer is the cert-manager issuer of the certificate, and Certificate the request to it. Both
+	// are nil if the Secret has another source.
 	Issuer      *v1alpha1.IssuerRef
 	Certificate *v1alpha1.IssuedCertificate
-	// ServerCA is the source of the CA of the server.
+	// ServerCA is the source of the server's CA.
 	ServerCA ServerCA
 	// SNI is the server name sent in the handshake.
 	SNI string
-	// SubjectAltNames are the names of which the server's certificate must carry one. Never empty.
+	// SubjectAltNames are the accepted names; the server certificate must have one of them. Never
+	// empty.
 	SubjectAltNames []string
-	// Retries is how often a request is tried again that was surely not executed.
+	// Retries is the maximum number of retries of a request that the server certainly did not
+	// process.
 	Retries int32
-	// Timeout bounds a call with its tries; 0 is no bound.
+	// Timeout bounds a call including its retries; 0 means no limit.
 	Timeout time.Duration
 	// HTTPVersion is auto, 1.1 or 2.
 	HTTPVersion v1alpha1.HTTPVersion
-	// MaxConnectionAge bounds how long a connection is used.
+	// MaxConnectionAge is the maximum lifetime of a connection.
 	MaxConnectionAge time.Duration
-	// AddressShared says that plain calls of another target of the namespace come to the same address
-	// and port: see SharesAddress.
+	// AddressShared reports whether plain calls to another target of the namespace arrive at the
+	// same address and port. See SharesAddress.
 	AddressShared bool
-	// ConnectionAgeChosen says that the EgressTarget sets MaxConnectionAge, so that it isn't shortened
-	// for certificates of a short life.
+	// ConnectionAgeChosen reports whether the EgressTarget sets MaxConnectionAge. If so, it is not
+	// shortened for short-lived certificates.
 	ConnectionAgeChosen bool
 }
 
-// Address is the sinkhole address of the target's host.
+// Address returns the sinkhole address of the host.
 func (t Target) Address() netip.Addr {
 	return SinkholeAddress(t.Host)
 }
 
-// Resolve makes targets of an intent whose annotations stand at path. egressTargets holds the
-// EgressTargets of the namespace by host; a host without one gets the defaults. The errors are all
-// that keeps the intent from being resolved.
-func Resolve(namespace string, intent Intent, egressTargets map[string]*v1alpha1.EgressTarget, path *field.Path) ([]Target, field.ErrorList) {
+// Resolve returns the targets of an intent whose annotations are at path. egressTargets holds the
+// EgressTargets of the namespace by host. A host without one gets the defaults. Resolve returns all
+// errors at once.
+func Resolve(
+	namespace string,
+	intent Intent,
+	egressTargets map[string]*v1alpha1.EgressTarget,
+	path *field.Path,
+) ([]Target, field.ErrorList) {
 	var errs field.ErrorList
 	targets := make([]Target, 0, len(intent.Entries))
 	secrets := newDefaultSecrets(intent, egressTargets)
@@ -132,32 +140,40 @@ func applyEntry(t *Target, entry Entry, egressTarget *v1alpha1.EgressTarget, pat
 		return checkInheritedPort(t, entry, egressTarget, path)
 	}
 	if egressTarget != nil && entry.Port != t.Port {
-		return field.ErrorList{Invalid(path.Key(AnnotationTarget), fmt.Sprintf("%s:%d", entry.Host, entry.Port), fmt.Sprintf(
-			"the EgressTarget %s says port %d; write %s:%d or %s alone, or change spec.port of the EgressTarget, which moves every workload of the namespace that calls the host",
-			entry.Host, t.Port, entry.Host, t.Port, entry.Host))}
+		return field.ErrorList{
+			Invalid(path.Key(AnnotationTarget), fmt.Sprintf("%s:%d", entry.Host, entry.Port), fmt.Sprintf(
+				"the EgressTarget %s sets port %d; write %s:%d or %s alone, or change spec.port of the EgressTarget, "+
+					"which affects every workload in the namespace that calls the host", entry.Host, t.Port, entry.Host,
+				t.Port, entry.Host)),
+		}
 	}
 	if entry.Port == t.AppPort {
-		return field.ErrorList{Invalid(path.Key(AnnotationTarget), fmt.Sprintf("%s:%d", entry.Host, entry.Port), fmt.Sprintf(
-			"%d is the plain HTTP port that the app calls; the port here is the partner's TLS port, usually 443", entry.Port))}
+		return field.ErrorList{
+			Invalid(path.Key(AnnotationTarget), fmt.Sprintf("%s:%d", entry.Host, entry.Port), fmt.Sprintf(
+				"%d is the plain HTTP port that the app calls; the port here is the partner's TLS port, usually 443",
+				entry.Port)),
+		}
 	}
 	t.Port = entry.Port
 	return nil
 }
 
-// checkInheritedPort refuses a host without a port where the controller made the EgressTarget for
-// another workload's port: a port that isn't said is 443, whoever came first.
+// checkInheritedPort rejects a host without a port if the controller created the EgressTarget with
+// another port for another workload. A missing port means 443, regardless of which workload came
+// first.
 func checkInheritedPort(t *Target, entry Entry, egressTarget *v1alpha1.EgressTarget, path *field.Path) field.ErrorList {
 	if egressTarget == nil || !MadeByController(egressTarget) || t.Port == DefaultPort {
 		return nil
 	}
 	return field.ErrorList{Invalid(path.Key(AnnotationTarget), entry.Host, fmt.Sprintf(
-		"means port %d, but other workloads of the namespace call %s:%d, and a target has one port; write %s:%d, or create an EgressTarget that says which port is right",
-		DefaultPort, entry.Host, t.Port, entry.Host, t.Port))}
+		"means port %d, but other workloads of the namespace call %s:%d, and a target has one port; write %s:%d, or "+
+			"create an EgressTarget that sets the port", DefaultPort, entry.Host, t.Port, entry.Host, t.Port))}
 }
 
-// MadeByController reports whether the controller made the EgressTarget, for the first Pod that
-// asked for the host, and nobody else ever wrote to it. Its port is then the one of that Pod.
-// Whoever takes the label off, or writes anything else to it, makes it his own.
+// MadeByController reports whether the controller created the EgressTarget for the first Pod that
+// requested the host, and no other manager has written to it. Its port is then the port of that
+// Pod. After any other manager changes it, or removes the label, the controller treats it as the
+// user's.
 func MadeByController(egressTarget *v1alpha1.EgressTarget) bool {
 	if egressTarget.Labels[LabelManagedBy] != ValueManagedBy {
 		return false
@@ -169,8 +185,8 @@ func writtenByOthers(entry metav1.ManagedFieldsEntry) bool {
 	return entry.Manager != ValueManagedBy && entry.Subresource == ""
 }
 
-// FromEgressTarget returns the target of host as its EgressTarget describes it; nil is an
-// EgressTarget with nothing set.
+// FromEgressTarget returns the target of host as its EgressTarget describes it. A nil EgressTarget
+// is equivalent to one with an empty spec.
 func FromEgressTarget(namespace, host string, egressTarget *v1alpha1.EgressTarget) Target {
 	t := Target{
 		Namespace:        namespace,
@@ -224,7 +240,7 @@ func serverCA(source *v1alpha1.ServerCA) ServerCA {
 	return ca
 }
 
-// setIf sets field to value unless value is the zero value.
+// setIf sets field to value if value is not the zero value.
 func setIf[T comparable](field *T, value T) {
 	var zero T
 	if value != zero {

@@ -7,31 +7,39 @@ import (
 	"strings"
 )
 
-// unknownAnnotations returns a warning for each annotation under our prefix that means nothing,
-// with the nearest name that does.
+// unknownAnnotations returns a warning for each unknown annotation with AnnotationPrefix. The
+// warning suggests the most similar known name.
 func unknownAnnotations(annotations map[string]string) []string {
 	var warnings []string
 	for _, key := range slices.Sorted(maps.Keys(annotations)) {
-		if !strings.HasPrefix(key, AnnotationPrefix) || key == AnnotationPropagated || slices.Contains(userAnnotations(), key) {
+		if !strings.HasPrefix(key, AnnotationPrefix) || key == AnnotationPropagated ||
+			slices.Contains(userAnnotations(), key) {
 			continue
 		}
 		if key == AnnotationAllowedTargets {
-			warnings = append(warnings, fmt.Sprintf("annotation %s has no effect here; it belongs on the Namespace, where whoever may change that says which hosts the namespace may reach", quoted(key)))
+			warnings = append(
+				warnings,
+				fmt.Sprintf(
+					"annotation %s has no effect here; set it on the Namespace, where an administrator decides which "+
+						"hosts the namespace may reach", quoted(key)),
+			)
 			continue
 		}
-		warnings = append(warnings, fmt.Sprintf("unknown annotation %s has no effect; %s", quoted(key), suggestion(key)))
+		warnings = append(warnings,
+			fmt.Sprintf("unknown annotation %s has no effect; %s", quoted(key), suggestion(key)))
 	}
 	return warnings
 }
 
-// maxDistance is how far a misspelt name may be off.
+// maxDistance is the maximum edit distance of a suggestion.
 const maxDistance = 4
 
 func suggestion(key string) string {
 	if near := nearest(key, userAnnotations()); editDistance(key, near) <= maxDistance {
 		return "did you mean " + near + "?"
 	}
-	return fmt.Sprintf("the annotations are %s; all else is a setting of the EgressTarget", strings.Join(userAnnotations(), " and "))
+	return fmt.Sprintf("the annotations are %s; set everything else in the EgressTarget",
+		strings.Join(userAnnotations(), " and "))
 }
 
 // nearest returns the candidate with the smallest edit distance to name, the first of several.
@@ -41,7 +49,7 @@ func nearest(name string, candidates []string) string {
 	})
 }
 
-// editDistance is the Levenshtein distance in bytes.
+// editDistance returns the Levenshtein distance of a and b in bytes.
 func editDistance(a, b string) int {
 	row := make([]int, len(b)+1)
 	for j := range row {

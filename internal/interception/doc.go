@@ -1,3 +1,3 @@
-// Package interception knows which outbound calls of a Pod Istio leads into the sidecar. It follows
-// istio-iptables and has no dependency but the standard library.
+// Package interception decides which outbound calls of a Pod the sidecar intercepts. It follows
+// istio-iptables and depends only on the standard library.
 package interception

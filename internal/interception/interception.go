@@ -7,7 +7,8 @@ import (
 	"strings"
 )
 
-// The annotations that Istio's injection template turns into arguments of istio-iptables.
+// The annotations that Istio's injection template passes to istio-iptables.
+//
 // https://istio.io/latest/docs/reference/config/annotations/
 const (
 	Mode              = "sidecar.istio.io/interceptionMode"
@@ -16,34 +17,33 @@ const (
 	ExcludeRanges     = "traffic.sidecar.istio.io/excludeOutboundIPRanges"
 	IncludePorts      = "traffic.sidecar.istio.io/includeOutboundPorts"
 	IncludeRanges     = "traffic.sidecar.istio.io/includeOutboundIPRanges"
-	// These two concern calls that come from a virtual machine in the Pod, but their values are
-	// written into the same rules.
+	// These two are for calls from a virtual machine in the Pod, but their values end up in the
+	// same rules.
 	RerouteInterfaces  = "istio.io/reroute-virtual-interfaces"
 	KubeVirtInterfaces = "traffic.sidecar.istio.io/kubevirtInterfaces"
 )
 
 const (
-	// Redirect is one of the modes in which istio-iptables writes rules for outbound calls.
+	// Redirect is one of the two modes in which istio-iptables intercepts outbound calls.
 	Redirect = "REDIRECT"
-	// TProxy is the other.
+	// TProxy is the other mode.
 	TProxy = "TPROXY"
-	// Everything is the value of IncludeRanges that stands for every address.
+	// Everything is the value of IncludeRanges for all addresses.
 	Everything = "*"
-	// MainInterface is the interface through which a Pod reaches addresses that no other interface
-	// serves.
+	// MainInterface is the Pod's default interface.
 	MainInterface = "eth0"
 )
 
-// Settings are the values that istio-iptables is called with, by the annotation that sets each.
+// Settings holds the arguments of istio-iptables, by annotation.
 type Settings map[string]string
 
-// Defaults returns the settings of a mesh whose installation changes nothing.
+// Defaults returns the settings of Istio's default installation.
 func Defaults() Settings {
 	return Settings{Mode: Redirect, IncludeRanges: Everything}
 }
 
-// Of returns the settings of a Pod: its annotations, and mesh where an annotation is missing. An
-// empty annotation counts.
+// Of returns the settings of a Pod: its annotations, with the mesh settings for missing ones. An
+// empty annotation is not missing.
 func Of(annotations map[string]string, mesh Settings) Settings {
 	settings := Settings{}
 	for _, name := range Names() {
@@ -56,22 +56,22 @@ func Of(annotations map[string]string, mesh Settings) Settings {
 	return settings
 }
 
-// Names returns the annotations in the order in which istio-iptables writes their rules: of two
-// rules that match, the first decides.
+// Names returns the annotations in the order of their istio-iptables rules. The first matching rule
+// decides.
 func Names() []string {
-	return []string{Mode, ExcludeInterfaces, ExcludePorts, ExcludeRanges, IncludePorts, IncludeRanges, RerouteInterfaces, KubeVirtInterfaces}
+	return []string{Mode, ExcludeInterfaces, ExcludePorts, ExcludeRanges, IncludePorts, IncludeRanges,
+		RerouteInterfaces, KubeVirtInterfaces}
 }
 
-// Intercepted reports whether the sidecar receives an app's TCP connection to address and port,
-// which leaves through MainInterface. Values that Malformed lists can have any effect; the others
-// have the one that istio-iptables gives them.
+// Intercepted reports whether the sidecar intercepts an app's TCP connection to address and port
+// through MainInterface. Values that Malformed returns can have any effect. All other values have
+// the same effect as in istio-iptables.
 func Intercepted(annotations map[string]string, mesh Settings, address netip.Addr, port int32) bool {
 	return len(Of(annotations, mesh).Obstacles(address, port)) == 0
 }
 
-// Obstacles returns the annotations, of Names, each of which alone keeps the connection to address
-// and port from the sidecar. IncludeRanges stands for itself and IncludePorts: one of the two has
-// to match.
+// Obstacles returns those of Names that on their own prevent the interception of a connection to
+// address and port. IncludeRanges also represents IncludePorts, because one of the two must match.
 func (s Settings) Obstacles(address netip.Addr, port int32) []string {
 	var obstacles []string
 	add := func(name string, keeps bool) {
@@ -83,14 +83,14 @@ func (s Settings) Obstacles(address netip.Addr, port int32) []string {
 	add(ExcludeInterfaces, slices.Contains(List(s[ExcludeInterfaces]), MainInterface))
 	add(ExcludePorts, hasPort(s[ExcludePorts], port))
 	add(ExcludeRanges, covers(s[ExcludeRanges], address))
-	add(IncludeRanges, s[IncludeRanges] != Everything && !covers(s[IncludeRanges], address) && !hasPort(s[IncludePorts], port))
+	add(IncludeRanges,
+		s[IncludeRanges] != Everything && !covers(s[IncludeRanges], address) && !hasPort(s[IncludePorts], port))
 	return obstacles
 }
 
-// Malformed returns the elements of the value of an annotation that are not what it is made of, so
-// that Istio could refuse the Pod or write other rules than the value seems to ask for. iptables
-// reads 0120 as octal, port 80, and Istio takes the value of IncludePorts over as it is, before
-// 1.31 that of ExcludeInterfaces too.
+// Malformed returns the invalid elements of an annotation value. For these, Istio could reject the
+// Pod or write unexpected rules. For example, iptables reads 0120 as octal (port 80). Istio copies
+// the value of IncludePorts unchanged, and before 1.31 also that of ExcludeInterfaces.
 func Malformed(name, value string) []string {
 	var wellFormed func(string) bool
 	switch name {
@@ -109,7 +109,7 @@ func Malformed(name, value string) []string {
 	return slices.DeleteFunc(List(value), wellFormed)
 }
 
-// List splits a comma-separated value and drops blanks around elements, and empty elements.
+// List splits a comma-separated value. It trims whitespace and drops empty elements.
 func List(value string) []string {
 	var elements []string
 	for element := range strings.SplitSeq(value, ",") {
@@ -120,7 +120,7 @@ func List(value string) []string {
 	return elements
 }
 
-// Covers reports whether the range that text writes holds address.
+// Covers reports whether text is an IP range that contains address.
 func Covers(text string, address netip.Addr) bool {
 	prefix, err := netip.ParsePrefix(text)
 	return err == nil && prefix.Contains(address)
@@ -134,8 +134,8 @@ func hasPort(ports string, port int32) bool {
 	return slices.Contains(List(ports), strconv.Itoa(int(port)))
 }
 
-// isPort reports whether text is a port in the only form that everything reads alike: decimal,
-// without a zero before it.
+// isPort reports whether text is a port in the only unambiguous form: decimal without leading
+// zeros.
 func isPort(text string) bool {
 	port, err := strconv.ParseUint(text, 10, 16)
 	return err == nil && strconv.FormatUint(port, 10) == text
@@ -146,9 +146,9 @@ func isRange(text string) bool {
 	return err == nil
 }
 
-// isInterface follows Istio's own rule: a letter, then letters, digits, underscores, dots and
-// hyphens, 15 characters in all. https://github.com/istio/istio/blob/master/pkg/util/net/ip.go
-// (ValidateInterfaceNames)
+// isInterface follows Istio's rule: a letter, then letters, digits, underscores, dots and hyphens,
+// at most 15 characters (ValidateInterfaceNames in
+// https://github.com/istio/istio/blob/master/pkg/util/net/ip.go).
 func isInterface(text string) bool {
 	const longest = 15
 	letter := func(c byte) bool { return c|0x20 >= 'a' && c|0x20 <= 'z' }
@@ -160,13 +160,21 @@ func isInterface(text string) bool {
 	return len(text) <= longest
 }
 
-// Variables returns the environment variables by which istio-iptables leaves out calls that its
-// arguments would include. The injection template hands over those in a ProxyConfig's
-// proxyMetadata.
+// Variables returns the environment variables with which istio-iptables excludes calls that its
+// arguments include. The injection template passes on those in proxyMetadata of a ProxyConfig.
+//
 // https://github.com/istio/istio/blob/master/tools/istio-iptables/pkg/constants/constants.go
 func Variables() []string {
 	return []string{
-		"CLEANUP_ONLY", "CNI_MODE", "DRY_RUN", "ISTIO_EXCLUDE_INTERFACES", "ISTIO_LOCAL_OUTBOUND_PORTS_EXCLUDE", "ISTIO_OUTBOUND_OWNER_GROUPS",
-		"ISTIO_OUTBOUND_OWNER_GROUPS_EXCLUDE", "NETWORK_NAMESPACE", "PROXY_GID", "SKIP_RULE_APPLY",
+		"CLEANUP_ONLY",
+		"CNI_MODE",
+		"DRY_RUN",
+		"ISTIO_EXCLUDE_INTERFACES",
+		"ISTIO_LOCAL_OUTBOUND_PORTS_EXCLUDE",
+		"ISTIO_OUTBOUND_OWNER_GROUPS",
+		"ISTIO_OUTBOUND_OWNER_GROUPS_EXCLUDE",
+		"NETWORK_NAMESPACE",
+		"PROXY_GID",
+		"SKIP_RULE_APPLY",
 	}
 }

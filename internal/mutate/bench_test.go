@@ -13,12 +13,14 @@ func BenchmarkInject(b *testing.B) {
 		"10 containers": func(pod *corev1.Pod) {
 			pod.Spec.Containers = nil
 			for n := range 10 {
-				pod.Spec.Containers = append(pod.Spec.Containers, corev1.Container{Name: fmt.Sprintf("app-%d", n), Image: "shop:1"})
+				pod.Spec.Containers = append(pod.Spec.Containers,
+					corev1.Container{Name: fmt.Sprintf("app-%d", n), Image: "shop:1"})
 			}
 		},
 		"2000 env vars": func(pod *corev1.Pod) {
 			for n := range 2000 {
-				pod.Spec.Containers[0].Env = append(pod.Spec.Containers[0].Env, corev1.EnvVar{Name: fmt.Sprintf("NAME_%d", n), Value: "value"})
+				pod.Spec.Containers[0].Env = append(pod.Spec.Containers[0].Env,
+					corev1.EnvVar{Name: fmt.Sprintf("NAME_%d", n), Value: "value"})
 			}
 		},
 	}

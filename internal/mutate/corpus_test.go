@@ -18,8 +18,8 @@ import (
 
 const corpus = "../../test/testdata/admission"
 
-// corpusCase is one input of the corpus: the object that admission sees, in an update what it
-// replaces, the EgressTargets of its namespace, and which hosts that may reach.
+// corpusCase is one input of the corpus: the object, the object before an update, the EgressTargets
+// of the namespace and the hosts that it may reach.
 type corpusCase struct {
 	object        []byte
 	egressTargets map[string]*v1alpha1.EgressTarget
@@ -27,7 +27,7 @@ type corpusCase struct {
 	rules         policy.Rules
 }
 
-// outcome is what a golden file holds.
+// outcome is the content of a golden file.
 type outcome struct {
 	Warnings   []string              `json:"warnings,omitempty"`
 	Errors     []string              `json:"errors,omitempty"`
@@ -43,7 +43,7 @@ func TestCorpus(t *testing.T) {
 			input := readCase(t, name, inputs[name])
 			result := input.mutate(t)
 			if len(result.Errors) > 0 && (len(result.Operations) > 0 || len(result.PodOperations) > 0) {
-				t.Error("refused, and yet operations")
+				t.Error("got errors and operations")
 			}
 			got, err := yaml.Marshal(describe(t, input, result))
 			if err != nil {
@@ -86,7 +86,7 @@ func readCase(t testing.TB, name, path string) corpusCase {
 		input.previous = &mutate.Previous{}
 	}
 	for _, document := range golden.Documents(t, path) {
-		// What an update replaces, as far as admission looks at it.
+		// The relevant part of the object before an update.
 		if kindOf(t, document).Kind == "Previous" {
 			if err := json.Unmarshal(document, input.previous); err != nil {
 				t.Fatal(err)
@@ -137,7 +137,7 @@ func kindOf(t testing.TB, object []byte) *metav1.TypeMeta {
 	return &kind
 }
 
-// apply patches object with the library that the API server patches with.
+// apply patches object with the API server's own patch library.
 func apply(t testing.TB, object []byte, operations []jsonpatch.Operation) []byte {
 	t.Helper()
 	if len(operations) == 0 {
@@ -181,5 +181,5 @@ func decode(t testing.TB, encoded []byte) map[string]any {
 	return decoded
 }
 
-// everyHost is the policy of the chart's defaults, in a namespace without the annotation.
+// everyHost is the chart's default policy, in a namespace without the annotation.
 var everyHost = policy.Rules{Cluster: policy.Cluster{Other: policy.OtherAllow}}

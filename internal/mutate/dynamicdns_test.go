@@ -12,18 +12,22 @@ import (
 	"mtls.egress/webhook/internal/policy"
 )
 
-// In a mesh that resolves unknown hosts itself, http://HOST./ leaves in plain text until the
-// objects of the target stand.
+// In a mesh that resolves unknown hosts, calls to http://HOST./ leave in plain text until the
+// objects of the target exist.
 func TestPodsWaitForTheirTargetWhereSidecarsResolveHosts(t *testing.T) {
 	const (
 		host = "external.system.com"
-		said = "the sidecars of this mesh resolve unknown hosts themselves (outboundTrafficPolicy ALLOW_ANY_DYNAMIC_DNS), and the target external.system.com is not programmed yet, so calls to it could leave in plain text. " +
-			"Create the EgressTarget external.system.com, and Pods once it is programmed: kubectl wait --for=condition=Programmed egresstarget/external.system.com"
+		said = "the sidecars of this mesh resolve unknown hosts (outboundTrafficPolicy ALLOW_ANY_DYNAMIC_DNS), and " +
+			"the target external.system.com is not programmed yet, so calls to it could leave in plain text. " +
+			"Create the EgressTarget external.system.com, and create Pods after it is programmed: kubectl wait " +
+			"--for=condition=Programmed egresstarget/external.system.com"
 	)
 	target := func(reason string) map[string]*v1alpha1.EgressTarget {
 		egressTarget := &v1alpha1.EgressTarget{ObjectMeta: metav1.ObjectMeta{Name: host}}
 		if reason != "" {
-			egressTarget.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionProgrammed, Status: metav1.ConditionFalse, Reason: reason}}
+			egressTarget.Status.Conditions = []metav1.Condition{
+				{Type: v1alpha1.ConditionProgrammed, Status: metav1.ConditionFalse, Reason: reason},
+			}
 		}
 		return map[string]*v1alpha1.EgressTarget{host: egressTarget}
 	}
@@ -32,9 +36,13 @@ func TestPodsWaitForTheirTargetWhereSidecarsResolveHosts(t *testing.T) {
 		egressTargets map[string]*v1alpha1.EgressTarget
 		refused       bool
 	}{
-		"without an EgressTarget":                  {dynamic: true, refused: true},
-		"an EgressTarget that is new":              {dynamic: true, egressTargets: target(""), refused: true},
-		"an EgressTarget that is not written":      {dynamic: true, egressTargets: target("WriteFailed"), refused: true},
+		"without an EgressTarget":     {dynamic: true, refused: true},
+		"an EgressTarget that is new": {dynamic: true, egressTargets: target(""), refused: true},
+		"an EgressTarget that is not written": {
+			dynamic:       true,
+			egressTargets: target("WriteFailed"),
+			refused:       true,
+		},
 		"an EgressTarget of which a name is taken": {dynamic: true, egressTargets: target("NameTaken"), refused: true},
 		"a target that is open":                    {dynamic: true, egressTargets: target("Programmed")},
 		"a target that is closed":                  {dynamic: true, egressTargets: target("CredentialInvalid")},
@@ -63,7 +71,11 @@ func TestPodsWaitForTheirTargetWhereSidecarsResolveHosts(t *testing.T) {
 			}
 			var wantErrs, wantWarnings []string
 			if test.refused {
-				wantErrs, wantWarnings = []string{"Pod: " + said}, []string{"Deployment: Pods are refused for now: " + said}
+				wantErrs, wantWarnings = []string{
+					"Pod: " + said,
+				}, []string{
+					"Deployment: Pods are rejected for now: " + said,
+				}
 			}
 			if diff := cmp.Diff([]any{wantErrs, wantWarnings}, []any{errs, warnings}); diff != "" {
 				t.Errorf("errors and warnings (-want +got):\n%s", diff)

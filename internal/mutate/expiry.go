@@ -8,9 +8,9 @@ import (
 	"mtls.egress/webhook/internal/egress"
 )
 
-// expiryWarnings tell of client certificates of the targets that end soon or have ended, as the
-// statuses of their EgressTargets have it. Nothing else that a status says of a credential is told
-// here: it may have been put right a moment ago.
+// expiryWarnings returns a warning for each client certificate that has expired or expires soon,
+// according to the status of its EgressTarget. It ignores all other parts of the status, because
+// they can be outdated: the problem may just have been fixed.
 func expiryWarnings(targets []egress.Target, egressTargets map[string]*v1alpha1.EgressTarget) []string {
 	var warnings []string
 	for _, t := range targets {
@@ -19,11 +19,16 @@ func expiryWarnings(targets []egress.Target, egressTargets map[string]*v1alpha1.
 		}
 		for _, known := range egressTargets[t.Host].Status.Credentials {
 			if known.SecretName == t.SecretName && known.NotAfter != nil && known.EndsWithin != nil {
-				cure := "put the next one into the Secret"
+				fix := "update the Secret with a new one"
 				if t.Issuer != nil {
-					cure = "cert-manager should have renewed it, and the condition CertificateIssued of the EgressTarget says why it hasn't"
+					fix = "cert-manager should have renewed it, and the condition CertificateIssued of the " +
+						"EgressTarget shows why it hasn't"
 				}
-				warnings = append(warnings, fmt.Sprintf("the client certificate for %s in the Secret %s is valid until %s only; %s", t.Host, t.SecretName, known.NotAfter.UTC().Format(time.RFC3339), cure))
+				warnings = append(
+					warnings,
+					fmt.Sprintf("the client certificate for %s in the Secret %s is valid only until %s; %s", t.Host,
+						t.SecretName, known.NotAfter.UTC().Format(time.RFC3339), fix),
+				)
 			}
 		}
 	}

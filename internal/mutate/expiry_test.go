@@ -22,12 +22,30 @@ func TestACertificateThatEndsSoonIsWarnedOf(t *testing.T) {
 		known []v1alpha1.CredentialStatus
 		want  []string
 	}{
-		"nothing is known":             {},
-		"far from its end":             {known: []v1alpha1.CredentialStatus{{SecretName: secretName, NotAfter: &end}}},
-		"another Secret's":             {known: []v1alpha1.CredentialStatus{{SecretName: "another", NotAfter: &end, EndsWithin: within}}},
-		"one that this Pod presents":   {known: []v1alpha1.CredentialStatus{{SecretName: secretName, NotAfter: &end, EndsWithin: within}}, want: []string{"the client certificate for external.system.com in the Secret external-system-mtls-data is valid until 2026-05-08T12:00:00Z only; put the next one into the Secret"}},
-		"and one that has ended, too":  {known: []v1alpha1.CredentialStatus{{SecretName: secretName, NotAfter: &end, EndsWithin: within, Reason: "CertificateExpired"}}, want: []string{"the client certificate for external.system.com in the Secret external-system-mtls-data is valid until 2026-05-08T12:00:00Z only; put the next one into the Secret"}},
-		"a Secret that has gone since": {known: []v1alpha1.CredentialStatus{{SecretName: secretName, Reason: "SecretMissing"}}},
+		"nothing is known": {},
+		"far from its end": {known: []v1alpha1.CredentialStatus{{SecretName: secretName, NotAfter: &end}}},
+		"another Secret's": {
+			known: []v1alpha1.CredentialStatus{{SecretName: "another", NotAfter: &end, EndsWithin: within}},
+		},
+		"one that this Pod presents": {
+			known: []v1alpha1.CredentialStatus{{SecretName: secretName, NotAfter: &end, EndsWithin: within}},
+			want: []string{
+				"the client certificate for external.system.com in the Secret external-system-mtls-data is valid " +
+					"only until 2026-05-08T12:00:00Z; update the Secret with a new one",
+			},
+		},
+		"one that has expired": {
+			known: []v1alpha1.CredentialStatus{
+				{SecretName: secretName, NotAfter: &end, EndsWithin: within, Reason: "CertificateExpired"},
+			},
+			want: []string{
+				"the client certificate for external.system.com in the Secret external-system-mtls-data is valid " +
+					"only until 2026-05-08T12:00:00Z; update the Secret with a new one",
+			},
+		},
+		"a Secret that has gone since": {
+			known: []v1alpha1.CredentialStatus{{SecretName: secretName, Reason: "SecretMissing"}},
+		},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -40,13 +58,17 @@ func TestACertificateThatEndsSoonIsWarnedOf(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			egressTarget := &v1alpha1.EgressTarget{ObjectMeta: metav1.ObjectMeta{Name: "external.system.com"}, Status: v1alpha1.EgressTargetStatus{Credentials: test.known}}
-			result := subject.Mutate("project", nil, map[string]*v1alpha1.EgressTarget{"external.system.com": egressTarget}, everyHost)
+			egressTarget := &v1alpha1.EgressTarget{
+				ObjectMeta: metav1.ObjectMeta{Name: "external.system.com"},
+				Status:     v1alpha1.EgressTargetStatus{Credentials: test.known},
+			}
+			result := subject.Mutate("project", nil,
+				map[string]*v1alpha1.EgressTarget{"external.system.com": egressTarget}, everyHost)
 			if diff := cmp.Diff(test.want, result.Warnings); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 			if len(result.Errors) > 0 || len(result.Operations) == 0 {
-				t.Errorf("the Pod isn't injected: %v", result.Errors)
+				t.Errorf("the Pod is not injected: %v", result.Errors)
 			}
 		})
 	}

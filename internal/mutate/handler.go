@@ -23,11 +23,11 @@ import (
 	"mtls.egress/webhook/internal/policy/lookup"
 )
 
-// maxLookups is how many EgressTargets are looked up one by one for a request. For more the
-// namespace is listed, which is one call.
+// maxLookups is the maximum number of EgressTargets that a request gets one by one. For more, it
+// lists the namespace, which takes one call.
 const maxLookups = 4
 
-// The decisions that the metric counts.
+// Values of the decision label.
 const (
 	decisionInjected   = "injected"
 	decisionPropagated = "propagated"
@@ -36,62 +36,86 @@ const (
 	decisionError      = "error"
 )
 
-// Handler answers admission requests. It writes nothing, so it needs no special case for dry runs.
+// Handler handles admission requests. It has no side effects, so dry runs need no special case.
 type Handler struct {
 	cached  client.Reader
 	live    client.Reader
 	cluster policy.Cluster
-	// dynamicDNS returns what the mesh configuration says: see mesh.Config.
+	// dynamicDNS reports the setting of the mesh configuration. See mesh.Config.
 	dynamicDNS func() bool
 	metrics    *metrics
 }
 
 // NewHandler returns a handler that reads EgressTargets and the metadata of Namespaces through
-// cached and, what the cache doesn't know, through live: a Pod may come right after the
-// EgressTarget that it needs, or its Namespace. cluster says which hosts all namespaces may reach,
-// and dynamicDNS returns what the mesh configuration says: see mesh.Config. Its metrics are
-// registered with registry.
-func NewHandler(cached, live client.Reader, cluster policy.Cluster, dynamicDNS func() bool, registry prometheus.Registerer) (*Handler, error) {
+// cached. It reads what the cache lacks through live, because a Pod can be created right after its
+// EgressTarget or Namespace. cluster holds the hosts that all namespaces may reach. dynamicDNS
+// reports the setting of the mesh configuration; see mesh.Config. The metrics are registered with
+// registry.
+func NewHandler(
+	cached, live client.Reader,
+	cluster policy.Cluster,
+	dynamicDNS func() bool,
+	registry prometheus.Registerer,
+) (*Handler, error) {
 	h := &Handler{cached: cached, live: live, cluster: cluster, dynamicDNS: dynamicDNS}
 	var err error
 	h.metrics, err = newMetrics(registry)
 	return h, err
 }
 
-// Handle injects a Pod or propagates a workload's annotations. One line of the log says for each
-// request what was decided and why.
+// Handle injects a Pod or propagates the annotations of a workload. It logs one line per request
+// with the decision and its reasons.
 func (h *Handler) Handle(ctx context.Context, request admission.Request) admission.Response {
-	// It stands while a panic passes through; whoever recovers answers the request.
-	said := outcome{decision: decisionError, reasons: []Reason{ReasonPanic}}
-	defer func(begun time.Time) { h.report(ctx, request, said, time.Since(begun)) }(time.Now())
+	// The initial value is reported if a panic passes through. The recovering caller answers the
+	// request.
+	result := outcome{decision: decisionError, reasons: []Reason{ReasonPanic}}
+	defer func(start time.Time) { h.report(ctx, request, result, time.Since(start)) }(time.Now())
 	var response admission.Response
-	response, said = h.answer(ctx, request)
+	response, result = h.answer(ctx, request)
 	return response
 }
 
-// outcome is what was decided of a request.
+// outcome is the decision about a request.
 type outcome struct {
 	decision string
-	// reasons are those of a refusal or an error; the first one is counted.
+	// reasons explain a refusal or an error. Only the first one is counted.
 	reasons []Reason
-	// err is why a request could not be judged.
+	// err is the error that prevented a decision.
 	err error
 }
 
-func (h *Handler) report(ctx context.Context, request admission.Request, said outcome, took time.Duration) {
+func (h *Handler) report(ctx context.Context, request admission.Request, result outcome, took time.Duration) {
 	kind := knownKind(schema.GroupKind{Group: request.Kind.Group, Kind: request.Kind.Kind})
 	reason := ""
-	if len(said.reasons) > 0 {
-		reason = string(said.reasons[0])
+	if len(result.reasons) > 0 {
+		reason = string(result.reasons[0])
 	}
-	h.metrics.requests.WithLabelValues(kind, said.decision, reason).Inc()
+	h.metrics.requests.WithLabelValues(kind, result.decision, reason).Inc()
 	h.metrics.duration.WithLabelValues(kind).Observe(took.Seconds())
 	log := logf.FromContext(ctx)
-	values := []any{"uid", request.UID, "kind", request.Kind.Kind, "namespace", request.Namespace, "name", request.Name, "operation", request.Operation,
-		"decision", said.decision, "reasons", said.reasons, "dryRun", request.DryRun != nil && *request.DryRun, "duration", took.String()}
-	switch said.decision {
+	values := []any{
+		"uid",
+		request.UID,
+		"kind",
+		request.Kind.Kind,
+		"namespace",
+		request.Namespace,
+		"name",
+		request.Name,
+		"operation",
+		request.Operation,
+		"decision",
+		result.decision,
+		"reasons",
+		result.reasons,
+		"dryRun",
+		request.DryRun != nil && *request.DryRun,
+		"duration",
+		took.String(),
+	}
+	switch result.decision {
 	case decisionError:
-		log.Error(said.err, "admission", values...)
+		log.Error(result.err, "admission", values...)
 	case decisionUnchanged:
 		log.V(1).Info("admission", values...)
 	default:
@@ -167,15 +191,19 @@ func decide(kind string, result Result) string {
 	}
 }
 
-// failed answers a request that could not be judged. The object isn't let through: it asks for a
-// client certificate, and without the mutation its calls would leave in plain text.
+// failed answers a request that could not be decided. It rejects the object, because the object may
+// request a client certificate, and without the mutation its calls would leave in plain text.
 func failed(code int32, reason Reason, err error) (admission.Response, outcome) {
 	return admission.Errored(code, err), outcome{decision: decisionError, reasons: []Reason{reason}, err: err}
 }
 
-// egressTargets returns the EgressTargets of a namespace by host. Those of hosts are looked up in
-// the API server when the cache lacks them.
-func (h *Handler) egressTargets(ctx context.Context, namespace string, hosts []string) (map[string]*v1alpha1.EgressTarget, error) {
+// egressTargets returns the EgressTargets of a namespace by host. It gets those of hosts that the
+// cache lacks from the API server.
+func (h *Handler) egressTargets(
+	ctx context.Context,
+	namespace string,
+	hosts []string,
+) (map[string]*v1alpha1.EgressTarget, error) {
 	if len(hosts) == 0 {
 		return nil, nil
 	}

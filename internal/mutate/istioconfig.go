@@ -11,26 +11,27 @@ import (
 	"mtls.egress/webhook/internal/interception"
 )
 
-// annotationProxyConfig is Istio's ProxyConfig as YAML. Its interceptionMode holds where the
-// annotation of that name is missing.
+// annotationProxyConfig holds Istio's ProxyConfig as YAML. Its interceptionMode applies if the
+// interception mode annotation is missing.
+//
 // https://istio.io/latest/docs/reference/config/istio.mesh.v1alpha1/#ProxyConfig
 const annotationProxyConfig = "proxy.istio.io/config"
 
-// noInterception is the mode in which Istio intercepts nothing.
+// noInterception is the mode that disables interception.
 const noInterception = "NONE"
 
-// istioConfig is what matters here of a Pod's ProxyConfig.
+// istioConfig is the relevant part of a Pod's ProxyConfig.
 type istioConfig struct {
-	// mode is an interception mode, "" when the configuration says none.
+	// mode is the interception mode, or "" if unset.
 	mode string
-	// variables are those that istio-iptables reads and that change which calls it leads to the
-	// sidecar.
+	// variables are the proxyMetadata variables that istio-iptables reads and that change which
+	// calls it redirects to the sidecar.
 	variables []string
 }
 
-// readIstioConfig reads the fields as Istio does: by the name in JSON or in Protobuf, an enum by
-// its name or number. Of a mode that is not one of those that intercept, whatever its spelling, it
-// says NONE.
+// readIstioConfig parses the fields as Istio does: by JSON or Protobuf name, and an enum by name or
+// number. It treats any mode that doesn't intercept calls, however it is spelled, as NONE.
+//
 // https://github.com/golang/protobuf/blob/v1.5.4/jsonpb/decode.go
 func readIstioConfig(annotations map[string]string) (istioConfig, error) {
 	value := annotations[annotationProxyConfig]
@@ -39,12 +40,12 @@ func readIstioConfig(annotations map[string]string) (istioConfig, error) {
 	}
 	var fields map[string]any
 	if err := yaml.Unmarshal([]byte(value), &fields); err != nil {
-		return istioConfig{}, errors.New("can't be read as YAML with the fields of a ProxyConfig, so Istio would refuse the Pod; " +
+		return istioConfig{}, errors.New("is not a YAML ProxyConfig, so Istio would reject the Pod; " +
 			"write it as in https://istio.io/latest/docs/reference/config/istio.mesh.v1alpha1/#ProxyConfig")
 	}
 	var config istioConfig
 	for _, name := range []string{"interception_mode", "interceptionMode"} {
-		if value, said := fields[name]; said && value != nil {
+		if value, found := fields[name]; found && value != nil {
 			config.mode = modeOf(value)
 		}
 		if config.mode == noInterception {
@@ -77,8 +78,13 @@ func modeOf(value any) string {
 func (c istioConfig) warnings() []string {
 	var warnings []string
 	for _, variable := range c.variables {
-		warnings = append(warnings, fmt.Sprintf("%s: %s in proxyMetadata changes which calls Istio leads to the sidecar; a call to a target that the sidecar doesn't see is dropped at its sinkhole address, so take it out if that happens",
-			annotationProxyConfig, egress.Excerpt(variable)))
+		warnings = append(
+			warnings,
+			fmt.Sprintf(
+				"%s: %s in proxyMetadata changes which calls the sidecar intercepts; calls to a target that are not "+
+					"intercepted are dropped, so remove it if that happens", annotationProxyConfig,
+				egress.Excerpt(variable)),
+		)
 	}
 	return warnings
 }

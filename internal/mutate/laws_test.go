@@ -13,12 +13,17 @@ import (
 	"mtls.egress/webhook/test/golden"
 )
 
-// ownAnnotations are those that propagation may change or take away, as they are the webhook's own
-// in a template.
-var ownAnnotations = map[string]bool{"mtls.egress/target": true, "mtls.egress/secret": true, "mtls.egress/propagated": true}
+// ownAnnotations are the template annotations that belong to the webhook. Propagation may change or
+// remove them.
+var ownAnnotations = map[string]bool{
+	"mtls.egress/target":     true,
+	"mtls.egress/secret":     true,
+	"mtls.egress/propagated": true,
+}
 
-// checkLaws holds what is true of every object: the patch applies, removes nothing but our own
-// propagation, loses and reorders nothing of the user's, and a second mutation changes nothing.
+// checkLaws checks the invariants of every object. The patch applies and removes only propagated
+// annotations. It neither removes nor reorders what the user wrote. A second mutation changes
+// nothing.
 func checkLaws(t testing.TB, input corpusCase) {
 	t.Helper()
 	result := input.mutate(t)
@@ -30,7 +35,12 @@ func checkLaws(t testing.TB, input corpusCase) {
 	patched := apply(t, input.object, result.Operations)
 	checkKept(t, "", decode(t, input.object), decode(t, patched))
 
-	again := corpusCase{rules: input.rules, object: patched, egressTargets: input.egressTargets, previous: input.previous}
+	again := corpusCase{
+		rules:         input.rules,
+		object:        patched,
+		egressTargets: input.egressTargets,
+		previous:      input.previous,
+	}
 	if second := again.mutate(t); len(result.Errors) == 0 && (len(second.Operations) > 0 || len(second.Errors) > 0) {
 		t.Errorf("the second time: operations %v, errors %v", second.Operations, second.Errors)
 	}
@@ -39,8 +49,7 @@ func checkLaws(t testing.TB, input corpusCase) {
 	}
 }
 
-// checkPodLaws follows a workload to the Pods that it makes: admission does to such a Pod what was
-// foretold.
+// checkPodLaws checks that admission changes the Pods of a workload as predicted.
 func checkPodLaws(t testing.TB, input corpusCase, workload map[string]any, result mutate.Result) {
 	t.Helper()
 	template := templateOf(workload)
@@ -48,18 +57,20 @@ func checkPodLaws(t testing.TB, input corpusCase, workload map[string]any, resul
 	asPod := corpusCase{rules: input.rules, object: encode(t, pod), egressTargets: input.egressTargets}
 	got := asPod.mutate(t)
 	if !reflect.DeepEqual(got.Operations, result.PodOperations) {
-		t.Errorf("the Pod gets %v, foretold was %v", got.Operations, result.PodOperations)
+		t.Errorf("operations on the Pod: %v, predicted: %v", got.Operations, result.PodOperations)
 	}
 	checkLaws(t, asPod)
 }
 
 func isOwnRemoval(operation, path string) bool {
 	key := strings.ReplaceAll(path[strings.LastIndexByte(path, '/')+1:], "~1", "/")
-	return operation == "remove" && strings.Contains(path, "emplate/") && strings.Contains(path, "/metadata/annotations/") && ownAnnotations[key]
+	return operation == "remove" && strings.Contains(path, "emplate/") &&
+		strings.Contains(path, "/metadata/annotations/") &&
+		ownAnnotations[key]
 }
 
-// checkKept walks through what the user wrote: every value is where it was, lists have grown at
-// their end only, and the text of Istio's two annotations has grown in one place only.
+// checkKept walks through the user's fields. Every value is unchanged, lists have grown only at the
+// end, and Istio's two annotations have exactly one insertion each.
 func checkKept(t testing.TB, path string, before, after any) {
 	t.Helper()
 	switch before := before.(type) {
@@ -75,7 +86,7 @@ func checkKept(t testing.TB, path string, before, after any) {
 	case []any:
 		after, _ := after.([]any)
 		if len(after) < len(before) {
-			t.Errorf("%s has become shorter", path)
+			t.Errorf("%s is shorter than before", path)
 			return
 		}
 		for i := range before {
@@ -112,8 +123,7 @@ func checkInsertedOnce(t testing.TB, path, before, after string) {
 	}
 }
 
-// FuzzMutate holds the laws for Pods and Deployments that nobody thought of; the seeds are the
-// corpus.
+// FuzzMutate checks the invariants for generated Pods and Deployments. The corpus is the seed.
 func FuzzMutate(f *testing.F) {
 	inputs := golden.Inputs(f, corpus)
 	for _, path := range inputs {
@@ -131,7 +141,9 @@ func FuzzMutate(f *testing.F) {
 				if err := json.Unmarshal(encode(f, template["metadata"]), &metadata); err != nil {
 					f.Fatal(err)
 				}
-				f.Add(annotations["mtls.egress/target"], annotations["mtls.egress/secret"], metadata.Annotations["mtls.egress/target"], metadata.Annotations["mtls.egress/propagated"], "", "", "", document)
+				f.Add(annotations["mtls.egress/target"], annotations["mtls.egress/secret"],
+					metadata.Annotations["mtls.egress/target"], metadata.Annotations["mtls.egress/propagated"], "", "",
+					"", document)
 				continue
 			}
 			f.Add(annotations["mtls.egress/target"], annotations["mtls.egress/secret"], "", "",
@@ -141,7 +153,8 @@ func FuzzMutate(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, hosts, secrets, templateHosts, marker, volumes, mounts, ranges string, document []byte) {
 		var pod corev1.Pod
-		// What is no Pod stays an empty one: the strings alone are input enough.
+		// Input that is not a Pod stays an empty Pod, because the strings alone are sufficient
+		// input.
 		if err := json.Unmarshal(document, &pod); err != nil {
 			pod = corev1.Pod{}
 		}

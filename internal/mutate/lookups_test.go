@@ -20,7 +20,7 @@ import (
 	"mtls.egress/webhook/internal/policy"
 )
 
-// asked counts the calls of the API server.
+// asked counts the calls to the API server.
 type asked struct{ Gets, Lists int }
 
 func newHandler(t *testing.T, calls *asked) *Handler {
@@ -30,16 +30,19 @@ func newHandler(t *testing.T, calls *asked) *Handler {
 		t.Fatal(err)
 	}
 	live := interceptor.NewClient(fake.NewClientBuilder().WithScheme(scheme).Build(), interceptor.Funcs{
-		Get: func(ctx context.Context, reader client.WithWatch, key client.ObjectKey, object client.Object, options ...client.GetOption) error {
+		Get: func(ctx context.Context, reader client.WithWatch, key client.ObjectKey, object client.Object,
+			options ...client.GetOption) error {
 			calls.Gets++
 			return reader.Get(ctx, key, object, options...)
 		},
-		List: func(ctx context.Context, reader client.WithWatch, list client.ObjectList, options ...client.ListOption) error {
+		List: func(ctx context.Context, reader client.WithWatch, list client.ObjectList,
+			options ...client.ListOption) error {
 			calls.Lists++
 			return reader.List(ctx, list, options...)
 		},
 	})
-	handler, err := NewHandler(fake.NewClientBuilder().WithScheme(scheme).Build(), live, policy.Cluster{Other: policy.OtherAllow}, func() bool { return false }, prometheus.NewRegistry())
+	handler, err := NewHandler(fake.NewClientBuilder().WithScheme(scheme).Build(), live,
+		policy.Cluster{Other: policy.OtherAllow}, func() bool { return false }, prometheus.NewRegistry())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -48,15 +51,22 @@ func newHandler(t *testing.T, calls *asked) *Handler {
 
 func podRequest(kind, targets string) admission.Request {
 	return admission.Request{AdmissionRequest: admissionv1.AdmissionRequest{
-		UID: "1", Kind: metav1.GroupVersionKind{Version: "v1", Kind: kind}, Namespace: "project", Operation: admissionv1.Create,
-		Object: runtime.RawExtension{Raw: []byte(`{"metadata":{"annotations":{"mtls.egress/target":"` + targets + `"}},"spec":{"containers":[{"name":"app"}]}}`)},
+		UID:       "1",
+		Kind:      metav1.GroupVersionKind{Version: "v1", Kind: kind},
+		Namespace: "project",
+		Operation: admissionv1.Create,
+		Object: runtime.RawExtension{
+			Raw: []byte(`{"metadata":{"annotations":{"mtls.egress/target":"` + targets +
+				`"}},"spec":{"containers":[{"name":"app"}]}}`),
+		},
 	}}
 }
 
-// TestARequestMakesFewCalls: an annotation has room for many hosts. One call is for the Namespace,
-// which the cache doesn't have here.
+// An annotation can hold many hosts. One of the calls reads the Namespace, which the cache lacks
+// here.
 func TestARequestMakesFewCalls(t *testing.T) {
-	for count, want := range map[int]asked{1: {Gets: 2}, maxLookups: {Gets: maxLookups + 1}, maxLookups + 1: {Gets: 1, Lists: 1}, 10: {Gets: 1, Lists: 1}} {
+	for count, want := range map[int]asked{1: {Gets: 2}, maxLookups: {Gets: maxLookups + 1}, maxLookups +
+		1: {Gets: 1, Lists: 1}, 10: {Gets: 1, Lists: 1}} {
 		hosts := make([]string, count)
 		for n := range hosts {
 			hosts[n] = fmt.Sprintf("h%d.example.com", n)

@@ -21,33 +21,33 @@ import (
 type Object struct {
 	kind     schema.GroupKind
 	metadata metav1.ObjectMeta
-	// pod is the Pod itself or what the template makes.
+	// pod is the Pod itself, or a Pod of the template.
 	pod corev1.Pod
-	// notStarted says that the object is a suspended Job that never ran, whose template can still be
-	// changed.
+	// notStarted reports whether the object is a suspended Job that never ran. Its template is
+	// still mutable.
 	notStarted bool
-	// template is where the Pod template stands, as a JSON pointer and as a path for messages; both
-	// empty for a Pod.
+	// template is the location of the Pod template, as a JSON pointer and as a field path for
+	// messages. Both are empty for a Pod.
 	template     string
 	templatePath *field.Path
 }
 
-// Result is what admission does to a subject.
+// Result is the outcome of admission for an object.
 type Result struct {
-	// Operations change the object; none are there when there are errors.
+	// Operations change the object. Empty if there are errors.
 	Operations []jsonpatch.Operation
-	// Warnings are sentences for the person who applies the object.
+	// Warnings are messages to the user who applies the object.
 	Warnings []string
-	// Errors are all the reasons for refusing the object.
+	// Errors are all reasons to reject the object.
 	Errors field.ErrorList
-	// PodOperations are, for a workload, what admission will do to the Pods that it makes: operations
-	// on the Pod template taken by itself.
+	// PodOperations predict, for a workload, the operations on its Pods. They apply to the Pod
+	// template by itself.
 	PodOperations []jsonpatch.Operation
-	// Targets are the targets of the Pod, or of the Pods that the workload makes.
+	// Targets are the targets of the Pod, or of the Pods of the workload.
 	Targets []egress.Target
 }
 
-// templates says where each kind that can be a subject keeps its Pod template; a Pod has none.
+// templates returns the fields that lead to the Pod template of a supported kind. A Pod has none.
 func templates(kind schema.GroupKind) (fields []string, known bool) {
 	switch kind {
 	case schema.GroupKind{Kind: "Pod"}:
@@ -62,20 +62,20 @@ func templates(kind schema.GroupKind) (fields []string, known bool) {
 	return nil, false
 }
 
-// IsMutable reports whether objects of this kind can be mutated.
+// IsMutable reports whether the webhook handles objects of this kind.
 func IsMutable(kind schema.GroupKind) bool {
 	_, known := templates(kind)
 	return known
 }
 
-// Template returns the fields that lead to the Pod template of a workload kind; none for a Pod and
-// for other kinds.
+// Template returns the fields that lead to the Pod template of a workload kind, or nil for a Pod
+// and unsupported kinds.
 func Template(kind schema.GroupKind) []string {
 	fields, _ := templates(kind)
 	return fields
 }
 
-// Decode reads an object of one of the kinds of IsMutable from JSON.
+// Decode decodes an object of a supported kind from JSON.
 func Decode(kind schema.GroupKind, object []byte) (*Object, error) {
 	fields, known := templates(kind)
 	if !known {
@@ -96,8 +96,8 @@ func Decode(kind schema.GroupKind, object []byte) (*Object, error) {
 	return subject, subject.decodeWorkload(object)
 }
 
-// decodeWorkload reads what all workloads have in common: metadata and, in one of two places, a Pod
-// template.
+// decodeWorkload decodes the fields that all workloads have: metadata and, at one of two paths, a
+// Pod template.
 func (s *Object) decodeWorkload(object []byte) error {
 	var workload struct {
 		Metadata metav1.ObjectMeta `json:"metadata"`
@@ -127,8 +127,8 @@ func (s *Object) decodeWorkload(object []byte) error {
 	return nil
 }
 
-// Hosts returns the hosts that the subject asks for anywhere, as far as its annotations can be
-// read: those whose EgressTargets Mutate needs.
+// Hosts returns all hosts that the object requests, as far as its annotations are valid. Mutate
+// needs the EgressTargets of these hosts.
 func (s *Object) Hosts() []string {
 	var hosts []string
 	for _, annotations := range []map[string]string{s.metadata.Annotations, s.pod.Annotations} {
@@ -139,18 +139,23 @@ func (s *Object) Hosts() []string {
 	return slices.Compact(hosts)
 }
 
-// Previous is the object that an update replaces.
+// Previous is the object before an update.
 type Previous struct {
-	// Annotations of its own metadata.
+	// Annotations are those of the object's own metadata.
 	Annotations map[string]string
 }
 
-// Mutate says what admission does to the subject in namespace. previous is nil unless the subject
-// is being updated. egressTargets are those of the namespace, by host, and rules say which hosts it
-// may reach. A Pod is injected; a workload's annotations are propagated, and its Pods are judged
-// ahead of time, so that a mistake is refused where it was made. A Job that has started can't get
-// another template; it gets a warning.
-func (s *Object) Mutate(namespace string, previous *Previous, egressTargets map[string]*v1alpha1.EgressTarget, rules policy.Rules) Result {
+// Mutate returns the outcome of admission for the object in namespace. previous is nil unless the
+// request is an update. egressTargets holds the EgressTargets of the namespace by host, and rules
+// the hosts that it may reach. Mutate injects a Pod. For a workload it propagates the annotations
+// and checks the Pods in advance, so that the user sees errors on the object with the mistake. The
+// template of a started Job is immutable, so the Job gets a warning.
+func (s *Object) Mutate(
+	namespace string,
+	previous *Previous,
+	egressTargets map[string]*v1alpha1.EgressTarget,
+	rules policy.Rules,
+) Result {
 	if s.metadata.DeletionTimestamp != nil {
 		return Result{}
 	}
@@ -163,7 +168,11 @@ func (s *Object) Mutate(namespace string, previous *Previous, egressTargets map[
 	return s.mutateWorkload(namespace, previous, egressTargets, rules)
 }
 
-func (s *Object) mutatePod(namespace string, egressTargets map[string]*v1alpha1.EgressTarget, rules policy.Rules) Result {
+func (s *Object) mutatePod(
+	namespace string,
+	egressTargets map[string]*v1alpha1.EgressTarget,
+	rules policy.Rules,
+) Result {
 	targets, p, warnings, errs := injectTargets(namespace, &s.pod, egressTargets, rules, nil)
 	if rules.DynamicDNS {
 		errs = append(errs, notProgrammed(s.Hosts(), egressTargets)...)
@@ -171,16 +180,25 @@ func (s *Object) mutatePod(namespace string, egressTargets map[string]*v1alpha1.
 	return Result{Operations: p.operations, Warnings: warnings, Errors: errs, Targets: targets}.bounded()
 }
 
-func (s *Object) mutateWorkload(namespace string, previous *Previous, egressTargets map[string]*v1alpha1.EgressTarget, rules policy.Rules) Result {
+func (s *Object) mutateWorkload(
+	namespace string,
+	previous *Previous,
+	egressTargets map[string]*v1alpha1.EgressTarget,
+	rules policy.Rules,
+) Result {
 	own, warnings, errs := s.parseOwn()
 	var before map[string]string
 	if previous != nil {
 		before = previous.Annotations
 	}
-	changes, propagationErrs := propagate(own, before, s.pod.Annotations, s.writtenInTemplate, s.templatePath.Child("metadata", "annotations"))
-	errs, warnings = because(ReasonInvalidAnnotation, append(errs, propagationErrs...)), append(warnings, changes.warnings...)
+	changes, propagationErrs := propagate(own, before, s.pod.Annotations, s.writtenInTemplate,
+		s.templatePath.Child("metadata", "annotations"))
+	errs = because(ReasonInvalidAnnotation, append(errs, propagationErrs...))
+	warnings = append(warnings, changes.warnings...)
 	if s.kind.Kind == "Job" && previous != nil && !s.notStarted && !changes.empty() {
-		warnings = append(warnings, "the Pod template of a Job that has started can't be changed, so its Pods keep what they have; delete the Job and create it again")
+		warnings = append(warnings,
+			"the Pod template of a started Job is immutable, so its Pods don't change; delete "+
+				"the Job and create it again")
 		return Result{Warnings: warnings, Errors: errs}.bounded()
 	}
 	pod := s.pod
@@ -189,7 +207,7 @@ func (s *Object) mutateWorkload(namespace string, previous *Previous, egressTarg
 	errs, warnings = append(errs, podErrs...), append(warnings, podWarnings...)
 	if rules.DynamicDNS {
 		for _, problem := range notProgrammed(s.Hosts(), egressTargets) {
-			warnings = append(warnings, "Pods are refused for now: "+problem.Detail)
+			warnings = append(warnings, "Pods are rejected for now: "+problem.Detail)
 		}
 	}
 	if _, judged := pod.Annotations[egress.AnnotationTarget]; len(errs) > 0 && !judged {
@@ -206,15 +224,14 @@ func (s *Object) mutateWorkload(namespace string, previous *Previous, egressTarg
 	}.bounded()
 }
 
-// parseOwn returns the annotations of the workload's own metadata that can be propagated: all of
-// them, or none when they are wrong. A Secret that is named here for targets that the template
-// names is judged there.
+// parseOwn returns the annotations of the workload's own metadata for propagation, or none if any
+// is invalid. If only the template names targets, the Secret annotation is checked there.
 func (s *Object) parseOwn() (map[string]string, []string, field.ErrorList) {
-	_, asks := s.metadata.Annotations[egress.AnnotationTarget]
-	_, templateAsks := s.pod.Annotations[egress.AnnotationTarget]
+	_, requested := s.metadata.Annotations[egress.AnnotationTarget]
+	_, requestedInTemplate := s.pod.Annotations[egress.AnnotationTarget]
 	_, warnings, errs := egress.ParseIntent(s.metadata.Annotations, field.NewPath("metadata", "annotations"))
 	switch {
-	case !asks && templateAsks:
+	case !requested && requestedInTemplate:
 		return s.metadata.Annotations, warnings, nil
 	case len(errs) > 0:
 		return nil, warnings, errs
@@ -222,16 +239,24 @@ func (s *Object) parseOwn() (map[string]string, []string, field.ErrorList) {
 	return s.metadata.Annotations, warnings, nil
 }
 
-// injectTargets reads what a Pod asks for and injects it.
-func injectTargets(namespace string, pod *corev1.Pod, egressTargets map[string]*v1alpha1.EgressTarget, rules policy.Rules, at *field.Path) ([]egress.Target, patch, []string, field.ErrorList) {
+// injectTargets parses the annotations of a Pod and injects it.
+func injectTargets(
+	namespace string,
+	pod *corev1.Pod,
+	egressTargets map[string]*v1alpha1.EgressTarget,
+	rules policy.Rules,
+	at *field.Path,
+) ([]egress.Target, patch, []string, field.ErrorList) {
 	annotations := at.Child("metadata", "annotations")
 	if err := validation.ValidateAnnotationsSize(pod.Annotations); err != nil {
-		return nil, patch{}, nil, because(ReasonInvalidAnnotation, field.ErrorList{field.TooLong(annotations, "", validation.TotalAnnotationSizeLimitB)})
+		return nil, patch{}, nil, because(ReasonInvalidAnnotation,
+			field.ErrorList{field.TooLong(annotations, "", validation.TotalAnnotationSizeLimitB)})
 	}
 	intent, warnings, errs := egress.ParseIntent(pod.Annotations, annotations)
 	forbidden := notAllowed(namespace, intent.Hosts(), rules, annotations.Key(egress.AnnotationTarget))
 	if len(errs) > 0 {
-		return nil, patch{}, warnings, slices.Concat(because(ReasonInvalidAnnotation, errs), forbidden, checkPod(pod, at))
+		return nil, patch{}, warnings, slices.Concat(because(ReasonInvalidAnnotation, errs), forbidden,
+			checkPod(pod, at))
 	}
 	if len(intent.Entries) == 0 {
 		return nil, patch{}, warnings, nil
@@ -245,10 +270,11 @@ func injectTargets(namespace string, pod *corev1.Pod, egressTargets map[string]*
 	if errs = append(errs, injectErrs...); len(errs) > 0 {
 		return nil, patch{}, warnings, errs
 	}
-	return targets, p, slices.Concat(warnings, more, serverFirstWarnings(targets), expiryWarnings(targets, egressTargets)), nil
+	return targets, p, slices.Concat(warnings, more, serverFirstWarnings(targets),
+		expiryWarnings(targets, egressTargets)), nil
 }
 
-// notAllowed are the hosts that the namespace may not reach.
+// notAllowed returns an error for each host that the namespace may not reach.
 func notAllowed(namespace string, hosts []string, rules policy.Rules, at *field.Path) field.ErrorList {
 	var errs field.ErrorList
 	for _, host := range hosts {
@@ -259,13 +285,13 @@ func notAllowed(namespace string, hosts []string, rules policy.Rules, at *field.
 	return because(ReasonNotAllowed, errs)
 }
 
-// maxRemarks is the number of errors, and of warnings, that an answer holds. More help nobody, and
-// they are stored in conditions and events of whoever made the request.
+// maxRemarks is the maximum number of errors, and of warnings, in a response. More are not useful,
+// and clients store them in conditions and events.
 const maxRemarks = 20
 
-// bounded returns the result with each warning once and with at most maxRemarks errors and
-// warnings, none of which holds anything that a terminal obeys: what they repeat of the object no
-// API server has validated yet.
+// bounded removes duplicate warnings and limits errors and warnings to maxRemarks each. It also
+// removes characters that a terminal interprets, because the API server has not validated the
+// object yet.
 func (r Result) bounded() Result {
 	for n, warning := range r.Warnings {
 		r.Warnings[n] = egress.Printable(warning)
@@ -280,7 +306,11 @@ func (r Result) bounded() Result {
 	}
 	if more := len(r.Errors) - maxRemarks; more > 0 {
 		r.Errors = append(r.Errors[:maxRemarks:maxRemarks], &field.Error{
-			Type: field.ErrorTypeTooMany, Field: r.Errors[maxRemarks].Field, BadValue: field.OmitValueType{}, Detail: fmt.Sprintf("%d more problems are not shown", more)})
+			Type:     field.ErrorTypeTooMany,
+			Field:    r.Errors[maxRemarks].Field,
+			BadValue: field.OmitValueType{},
+			Detail:   fmt.Sprintf("%d more problems are not shown", more),
+		})
 	}
 	return r
 }

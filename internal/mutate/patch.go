@@ -9,16 +9,15 @@ import (
 	"gomodules.xyz/jsonpatch/v2"
 )
 
-// patch collects JSON-patch operations (RFC 6902). They are made one by one and never by comparing
-// two objects, as a comparison takes time with the square of the object and removes fields that
-// this program's types don't know.
+// patch collects JSON patch operations (RFC 6902). They are built one by one, not by comparing two
+// objects. A comparison takes quadratic time and removes fields that this program's types lack.
 type patch struct {
 	operations []jsonpatch.Operation
 }
 
-// setKeys adds the keys of values to the object at path, in the order of their names. existing is
-// what stands there: RFC 6902 can't add below a missing object, so with nothing there the object
-// itself is added.
+// setKeys sets the keys of values, in sorted order, in the object at path. existing is the current
+// object. RFC 6902 can't add below a missing object, so setKeys adds the whole object if existing
+// is empty.
 func (p *patch) setKeys(path string, existing, values map[string]string) {
 	if len(values) == 0 {
 		return
@@ -32,13 +31,12 @@ func (p *patch) setKeys(path string, existing, values map[string]string) {
 	}
 }
 
-// removeKey removes the key of the object at path.
 func (p *patch) removeKey(path, key string) {
 	p.operations = append(p.operations, jsonpatch.NewOperation("remove", path+"/"+escape(key), nil))
 }
 
-// appendTo appends items to the list at path that has length elements; a list without any may be
-// missing and is added.
+// appendTo appends items to the list at path, which has length elements. An empty list may be
+// missing, so appendTo adds the whole list in that case.
 func appendTo[T any](p *patch, path string, length int, items []T) {
 	if len(items) == 0 {
 		return
@@ -56,7 +54,7 @@ func (p *patch) add(path string, value any) {
 	p.operations = append(p.operations, jsonpatch.NewOperation("add", path, value))
 }
 
-// escape writes a key as one reference token of a JSON pointer (RFC 6901 §3).
+// escape escapes a key as a reference token of a JSON pointer (RFC 6901 §3).
 func escape(key string) string {
 	return strings.ReplaceAll(strings.ReplaceAll(key, "~", "~0"), "/", "~1")
 }

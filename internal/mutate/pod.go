@@ -13,11 +13,10 @@ import (
 	"mtls.egress/webhook/internal/egress"
 )
 
-// inject adds to a Pod what its targets need: volumes and mounts for the sidecar, the sinkhole
-// address under each host's name, and the labels that the Istio objects select. at is where the
-// Pod's metadata and spec stand: nil for a Pod, spec.template for a workload. It changes nothing
-// that the user wrote; a clash is an error, and with any error there are no operations. Injecting
-// the result again gives no operations.
+// inject adds the volumes and mounts for the sidecar, the sinkhole address of each host, and the
+// labels that the Istio objects select. at is the parent path of metadata and spec: nil for a Pod,
+// spec.template for a workload. inject never changes what the user wrote. A conflict is an error,
+// and with any error there are no operations. It is idempotent.
 func inject(pod *corev1.Pod, targets []egress.Target, at *field.Path) (patch, []string, field.ErrorList) {
 	metadata, spec := at.Child("metadata"), at.Child("spec")
 	errs, warnings := checkTraffic(pod.Annotations, targets, metadata.Child("annotations"))
@@ -27,8 +26,9 @@ func inject(pod *corev1.Pod, targets []egress.Target, at *field.Path) (patch, []
 	labels, labelErrs := hostLabels(pod.Labels, targets, metadata.Child("labels"))
 	aliases, aliasErrs := hostAliases(pod.Spec.HostAliases, targets, spec.Child("hostAliases"))
 	missing, volumeErrs := missingVolumes(pod.Spec.Volumes, volumes, spec.Child("volumes"))
-	errs = slices.Concat(because(ReasonTrafficAnnotation, errs), because(ReasonVolumeClash, annotationErrs), because(ReasonReservedLabel, labelErrs),
-		because(ReasonHostAlias, aliasErrs), because(ReasonVolumeClash, volumeErrs))
+	errs = slices.Concat(because(ReasonTrafficAnnotation, errs), because(ReasonVolumeClash, annotationErrs),
+		because(ReasonReservedLabel, labelErrs), because(ReasonHostAlias, aliasErrs),
+		because(ReasonVolumeClash, volumeErrs))
 
 	var p patch
 	p.setKeys("/metadata/annotations", pod.Annotations, annotations)
@@ -36,8 +36,12 @@ func inject(pod *corev1.Pod, targets []egress.Target, at *field.Path) (patch, []
 	appendTo(&p, "/spec/hostAliases", len(pod.Spec.HostAliases), aliases)
 	if hasProxy(pod) {
 		appendTo(&p, "/spec/volumes", len(pod.Spec.Volumes), missing)
-		errs = append(errs, mountDirectly(&p, "/spec/initContainers", pod.Spec.InitContainers, mounts, spec.Child("initContainers"))...)
-		errs = append(errs, mountDirectly(&p, "/spec/containers", pod.Spec.Containers, mounts, spec.Child("containers"))...)
+		errs = append(
+			errs,
+			mountDirectly(&p, "/spec/initContainers", pod.Spec.InitContainers, mounts, spec.Child("initContainers"))...)
+		errs = append(
+			errs,
+			mountDirectly(&p, "/spec/containers", pod.Spec.Containers, mounts, spec.Child("containers"))...)
 	}
 	if len(errs) > 0 {
 		return patch{}, nil, because(ReasonVolumeClash, errs)
@@ -45,8 +49,9 @@ func inject(pod *corev1.Pod, targets []egress.Target, at *field.Path) (patch, []
 	return p, slices.Concat(warnings, proxyWarnings(pod, targets), rightsWarnings(pod)), nil
 }
 
-// sidecarVolumes returns the volumes and mounts that the sidecar needs. The whole Secret is
-// mounted, never a subPath, which the kubelet would not update when the Secret changes:
+// sidecarVolumes returns the volumes and mounts for the sidecar. It mounts the whole Secret,
+// because the kubelet doesn't update a subPath mount when the Secret changes.
+//
 // https://kubernetes.io/docs/concepts/configuration/secret/#using-secrets-as-files-from-a-pod
 func sidecarVolumes(targets []egress.Target) ([]corev1.Volume, []corev1.VolumeMount) {
 	volumes := make([]corev1.Volume, 0, len(targets))
@@ -54,22 +59,40 @@ func sidecarVolumes(targets []egress.Target) ([]corev1.Volume, []corev1.VolumeMo
 	for _, t := range targets {
 		volumes = append(volumes, corev1.Volume{Name: egress.VolumeName(t.Host), VolumeSource: corev1.VolumeSource{
 			Secret: &corev1.SecretVolumeSource{SecretName: t.SecretName}}})
-		mounts = append(mounts, corev1.VolumeMount{Name: egress.VolumeName(t.Host), MountPath: egress.MountPath(t.Host), ReadOnly: true})
+		mounts = append(mounts,
+			corev1.VolumeMount{Name: egress.VolumeName(t.Host), MountPath: egress.MountPath(t.Host), ReadOnly: true})
 		if t.ServerCA.ConfigMap.Name == "" {
 			continue
 		}
 		volumes = append(volumes, corev1.Volume{Name: egress.CAVolumeName(t.Host), VolumeSource: corev1.VolumeSource{
-			ConfigMap: &corev1.ConfigMapVolumeSource{LocalObjectReference: corev1.LocalObjectReference{Name: t.ServerCA.ConfigMap.Name}}}})
-		mounts = append(mounts, corev1.VolumeMount{Name: egress.CAVolumeName(t.Host), MountPath: egress.CAMountPath(t.Host), ReadOnly: true})
+			ConfigMap: &corev1.ConfigMapVolumeSource{
+				LocalObjectReference: corev1.LocalObjectReference{Name: t.ServerCA.ConfigMap.Name},
+			},
+		}})
+		mounts = append(
+			mounts,
+			corev1.VolumeMount{
+				Name:      egress.CAVolumeName(t.Host),
+				MountPath: egress.CAMountPath(t.Host),
+				ReadOnly:  true,
+			},
+		)
 	}
 	return volumes, mounts
 }
 
-// sidecarAnnotations returns the values of Istio's two annotations that have to change.
-func sidecarAnnotations(pod *corev1.Pod, volumes []corev1.Volume, mounts []corev1.VolumeMount, at *field.Path) (map[string]string, field.ErrorList) {
+// sidecarAnnotations returns the new values of Istio's two volume annotations if they must change.
+func sidecarAnnotations(
+	pod *corev1.Pod,
+	volumes []corev1.Volume,
+	mounts []corev1.VolumeMount,
+	at *field.Path,
+) (map[string]string, field.ErrorList) {
 	annotations := pod.Annotations
-	volumeText, errs := mergeVolumes(annotations[annotationUserVolume], volumes, pod.Spec.Volumes, at.Key(annotationUserVolume))
-	mountText, mountErrs := mergeMounts(annotations[annotationUserVolumeMount], mounts, at.Key(annotationUserVolumeMount))
+	volumeText, errs := mergeVolumes(annotations[annotationUserVolume], volumes, pod.Spec.Volumes,
+		at.Key(annotationUserVolume))
+	mountText, mountErrs := mergeMounts(annotations[annotationUserVolumeMount], mounts,
+		at.Key(annotationUserVolumeMount))
 	changed := map[string]string{}
 	for name, text := range map[string]string{annotationUserVolume: volumeText, annotationUserVolumeMount: mountText} {
 		if annotations[name] != text {
@@ -79,9 +102,13 @@ func sidecarAnnotations(pod *corev1.Pod, volumes []corev1.Volume, mounts []corev
 	return changed, append(errs, mountErrs...)
 }
 
-// hostLabels returns the labels that the Pod lacks. They are the webhook's alone: the controller
-// counts by them and the Istio objects select by them, so another value is refused, not replaced.
-func hostLabels(labels map[string]string, targets []egress.Target, at *field.Path) (map[string]string, field.ErrorList) {
+// hostLabels returns the missing labels. They are reserved for the webhook: the controller counts
+// by them and the Istio objects select by them. Another value is therefore rejected, not replaced.
+func hostLabels(
+	labels map[string]string,
+	targets []egress.Target,
+	at *field.Path,
+) (map[string]string, field.ErrorList) {
 	keys := []string{egress.LabelInjected}
 	for _, t := range targets {
 		keys = append(keys, egress.HostLabel(t.Host))
@@ -94,14 +121,18 @@ func hostLabels(labels map[string]string, targets []egress.Target, at *field.Pat
 		case !present:
 			missing[key] = egress.LabelValue
 		case value != egress.LabelValue:
-			errs = append(errs, egress.Invalid(at.Key(key), value, "the webhook sets this label itself; take it away"))
+			errs = append(errs, egress.Invalid(at.Key(key), value, "the label is reserved for the webhook; remove it"))
 		}
 	}
 	return missing, errs
 }
 
-// hostAliases returns the aliases that the Pod lacks: the sinkhole address under each host's name.
-func hostAliases(existing []corev1.HostAlias, targets []egress.Target, at *field.Path) ([]corev1.HostAlias, field.ErrorList) {
+// hostAliases returns the missing aliases, which map each host to its sinkhole address.
+func hostAliases(
+	existing []corev1.HostAlias,
+	targets []egress.Target,
+	at *field.Path,
+) ([]corev1.HostAlias, field.ErrorList) {
 	var missing []corev1.HostAlias
 	var errs field.ErrorList
 	for _, t := range targets {
@@ -116,7 +147,8 @@ func hostAliases(existing []corev1.HostAlias, targets []egress.Target, at *field
 				continue
 			}
 			errs = append(errs, egress.Invalid(at.Index(i), alias.IP, fmt.Sprintf(
-				"gives %s an address of your own, which would lead the calls past the sidecar; take the host out, as the webhook points it to %s", t.Host, address)))
+				"gives %s another address, so calls would bypass the sidecar; remove the host, because "+
+					"the webhook maps it to %s", t.Host, address)))
 		}
 		if !present {
 			missing = append(missing, corev1.HostAlias{IP: address, Hostnames: []string{t.Host}})
@@ -129,8 +161,8 @@ func sameHost(name, host string) bool {
 	return strings.EqualFold(strings.TrimSuffix(name, "."), host)
 }
 
-// missingVolumes returns the wanted volumes that spec.volumes lacks and refuses those whose name
-// stands for something else.
+// missingVolumes returns the wanted volumes that spec.volumes lacks. It rejects a volume with the
+// same name but other content.
 func missingVolumes(existing, wanted []corev1.Volume, at *field.Path) ([]corev1.Volume, field.ErrorList) {
 	var missing []corev1.Volume
 	var errs field.ErrorList
@@ -146,8 +178,7 @@ func missingVolumes(existing, wanted []corev1.Volume, at *field.Path) ([]corev1.
 	return missing, errs
 }
 
-// sameSource compares what is mounted, file modes aside: the API server fills those in when it
-// stores a Pod.
+// sameSource compares two volumes without their file modes, which the API server defaults.
 func sameSource(existing, wanted corev1.Volume) bool {
 	plain := *existing.DeepCopy()
 	if plain.Secret != nil {
@@ -159,9 +190,15 @@ func sameSource(existing, wanted corev1.Volume) bool {
 	return equality.Semantic.DeepEqual(plain, wanted)
 }
 
-// mountDirectly mounts into a sidecar that is in the Pod already: Istio's annotations are read at
-// injection only.
-func mountDirectly(p *patch, pointer string, containers []corev1.Container, mounts []corev1.VolumeMount, at *field.Path) field.ErrorList {
+// mountDirectly adds mounts to a sidecar that is already in the Pod, because Istio reads its
+// annotations only at injection.
+func mountDirectly(
+	p *patch,
+	pointer string,
+	containers []corev1.Container,
+	mounts []corev1.VolumeMount,
+	at *field.Path,
+) field.ErrorList {
 	var errs field.ErrorList
 	for i := range containers {
 		if !isInjectedProxy(containers[i]) {

@@ -11,9 +11,9 @@ import (
 	"mtls.egress/webhook/internal/egress"
 )
 
-// proxyWarnings names the containers whose environment sends plain HTTP calls to a forward proxy
-// without exempting a target: such a call goes to the proxy in clear text, and the sidecar sees the
-// proxy's name, not the target's. Variables that are not literal values can't be judged here.
+// proxyWarnings warns of containers whose environment sends plain HTTP calls to a forward proxy
+// without an exception for a target. Such a call goes to the proxy in plain text, and the sidecar
+// sees the proxy's host instead of the target's. Variables without a literal value are ignored.
 func proxyWarnings(pod *corev1.Pod, targets []egress.Target) []string {
 	var warnings []string
 	for _, containers := range [][]corev1.Container{pod.Spec.InitContainers, pod.Spec.Containers} {
@@ -39,14 +39,14 @@ func containerProxyWarnings(container *corev1.Container, targets []egress.Target
 			continue
 		}
 		warnings = append(warnings, fmt.Sprintf(
-			"container %s: %s sends the calls to http://%s to a proxy in plain text, past the client certificate; add %s to NO_PROXY",
-			container.Name, variable, t.Host, t.Host))
+			"container %s: %s sends the calls to http://%s to a proxy in plain text and without the client "+
+				"certificate; add %s to NO_PROXY", container.Name, variable, t.Host, t.Host))
 	}
 	return warnings
 }
 
-// proxyConfig reads the variables that curl, Go, Python and others follow. For http:// URLs the
-// lower-case form wins, as in curl; ALL_PROXY serves where neither is set.
+// proxyConfig reads the variables that curl, Go, Python and others support. For http:// URLs the
+// lowercase variable takes precedence, as in curl. ALL_PROXY applies if neither is set.
 func proxyConfig(env []corev1.EnvVar) (httpproxy.Config, string) {
 	values := map[string]string{}
 	for i := range env {

@@ -2,69 +2,83 @@ package mutate
 
 import "k8s.io/apimachinery/pkg/util/validation/field"
 
-// Reason says in one word why an object was refused, for metrics and logs. There is a fixed number
-// of them. An error of a Result carries its reason as Origin.
+// Reason is a short, stable reason for a rejection, for metrics and logs. An error of a Result
+// carries it as Origin.
 type Reason string
 
-// The reasons of refused objects.
+// Reasons of rejected objects.
 const (
-	// ReasonInvalidAnnotation is an annotation of ours that can't be read.
+	// ReasonInvalidAnnotation means that a mtls.egress/ annotation is invalid.
 	ReasonInvalidAnnotation Reason = "invalid-annotation"
-	// ReasonTargetClash is a target that contradicts another one or its EgressTarget: in its port, its
-	// Secret or its sinkhole address.
+	// ReasonTargetClash means that a target conflicts with another target or its EgressTarget in
+	// its port, Secret or sinkhole address.
 	ReasonTargetClash Reason = "target-clash"
-	// ReasonHostNetwork is a Pod in the host's network.
+	// ReasonHostNetwork means that the Pod uses the host network.
 	ReasonHostNetwork Reason = "host-network"
-	// ReasonInjectionOff is a Pod that switches its sidecar off, or asks for ambient mode or Windows,
-	// where it has none.
+	// ReasonInjectionOff means that the Pod disables its sidecar, or uses ambient mode or Windows,
+	// which have none.
 	ReasonInjectionOff Reason = "injection-off"
-	// ReasonStaticPod is a Pod that the kubelet runs from a file.
+	// ReasonStaticPod means that the kubelet runs the Pod from a file.
 	ReasonStaticPod Reason = "static-pod"
-	// ReasonProxyUser is a container that runs as the sidecar's user or in its group.
+	// ReasonProxyUser means that a container runs as the sidecar's user or group.
 	ReasonProxyUser Reason = "proxy-user"
-	// ReasonHostsFile is a container with a mount of its own at /etc/hosts, or where it can keep
+	// ReasonHostsFile means that a container has a mount at /etc/hosts, or one that can keep
 	// programs from reading that file.
 	ReasonHostsFile Reason = "hosts-file"
-	// ReasonTrafficAnnotation is an annotation of Istio's that leads the calls past the sidecar.
+	// ReasonTrafficAnnotation means that an Istio annotation makes calls bypass the sidecar.
 	ReasonTrafficAnnotation Reason = "traffic-annotation"
-	// ReasonHostAlias is an address of the user's for a target's host.
+	// ReasonHostAlias means that the user mapped a target's host to another address.
 	ReasonHostAlias Reason = "host-alias"
-	// ReasonReservedLabel is a label of ours with another value.
+	// ReasonReservedLabel means that a reserved label has another value.
 	ReasonReservedLabel Reason = "reserved-label"
-	// ReasonVolumeClash is a volume or mount in the way of ours, or an annotation of volumes that
-	// can't be read.
+	// ReasonVolumeClash means that a volume or mount conflicts with one of the webhook, or that an
+	// annotation with volumes is invalid.
 	ReasonVolumeClash Reason = "volume-clash"
-	// ReasonNotAllowed is a host that the namespace may not reach.
+	// ReasonNotAllowed means that the namespace may not reach the host.
 	ReasonNotAllowed Reason = "not-allowed"
-	// ReasonNotProgrammed is a target without its objects, in a mesh in which calls could leave in
-	// plain text until they stand.
+	// ReasonNotProgrammed means that the objects of a target don't exist yet, in a mesh in which
+	// calls could leave in plain text until then.
 	ReasonNotProgrammed Reason = "not-programmed"
-	// ReasonOther is every refusal that has no reason of its own.
+	// ReasonOther covers all other rejections.
 	ReasonOther Reason = "other"
 )
 
-// The reasons of requests that could not be judged.
+// Reasons of requests that could not be decided.
 const (
-	// ReasonUnreadable is an object that can't be decoded.
+	// ReasonUnreadable means that the object can't be decoded.
 	ReasonUnreadable Reason = "unreadable"
-	// ReasonLookupFailed is an EgressTarget that the API server didn't give out.
+	// ReasonLookupFailed means that reading an EgressTarget from the API server failed.
 	ReasonLookupFailed Reason = "lookup-failed"
-	// ReasonPanic is a mistake in this program.
+	// ReasonPanic means a bug in this program.
 	ReasonPanic Reason = "panic"
 )
 
-// refusals are all reasons that a Result can have.
+// refusals returns all reasons that a Result can have.
 func refusals() []Reason {
-	return []Reason{ReasonInvalidAnnotation, ReasonTargetClash, ReasonHostNetwork, ReasonInjectionOff, ReasonStaticPod, ReasonProxyUser, ReasonHostsFile,
-		ReasonTrafficAnnotation, ReasonHostAlias, ReasonReservedLabel, ReasonVolumeClash, ReasonNotAllowed, ReasonNotProgrammed, ReasonOther}
+	return []Reason{
+		ReasonInvalidAnnotation,
+		ReasonTargetClash,
+		ReasonHostNetwork,
+		ReasonInjectionOff,
+		ReasonStaticPod,
+		ReasonProxyUser,
+		ReasonHostsFile,
+		ReasonTrafficAnnotation,
+		ReasonHostAlias,
+		ReasonReservedLabel,
+		ReasonVolumeClash,
+		ReasonNotAllowed,
+		ReasonNotProgrammed,
+		ReasonOther,
+	}
 }
 
-// failures are all reasons of requests that could not be judged.
+// failures returns all reasons of requests that could not be decided.
 func failures() []Reason {
 	return []Reason{ReasonUnreadable, ReasonLookupFailed, ReasonPanic}
 }
 
-// because gives the reason to the errors that have none.
+// because sets the reason of the errors that have none.
 func because(reason Reason, errs field.ErrorList) field.ErrorList {
 	for _, err := range errs {
 		if err.Origin == "" {
@@ -74,7 +88,7 @@ func because(reason Reason, errs field.ErrorList) field.ErrorList {
 	return errs
 }
 
-// Reasons are those of the errors, each once, in the order of the errors.
+// Reasons returns the distinct reasons of the errors, in the order of the errors.
 func (r Result) Reasons() []Reason {
 	known := map[Reason]bool{}
 	for _, reason := range refusals() {

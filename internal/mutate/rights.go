@@ -7,9 +7,9 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// rightsWarnings names the containers whose rights let them change the network of the Pod, and with
-// it what leads calls to the sidecar. The sidecar and Istio's own init containers have such rights
-// in a Pod that Istio injected.
+// rightsWarnings warns of containers with privileges to change the network of the Pod, including
+// the redirection of calls to the sidecar. In an injected Pod, the sidecar and Istio's init
+// containers are exempt.
 func rightsWarnings(pod *corev1.Pod) []string {
 	_, injected := pod.Annotations[annotationStatus]
 	var warnings []string
@@ -19,16 +19,21 @@ func rightsWarnings(pod *corev1.Pod) []string {
 				continue
 			}
 			if right := rightOverNetwork(containers[i].SecurityContext); right != "" {
-				warnings = append(warnings, fmt.Sprintf("container %s: %s, and can change or pass the rules that lead calls to the sidecar; a call that misses the sidecar has no mutual TLS. "+
-					"Take the right away if the container doesn't need it", containers[i].Name, right))
+				warnings = append(
+					warnings,
+					fmt.Sprintf(
+						"container %s: %s, so it can change or bypass the redirection of calls to the sidecar; a "+
+							"call that bypasses the sidecar has no mutual TLS. "+
+							"Remove the privilege if the container doesn't need it", containers[i].Name, right),
+				)
 			}
 		}
 	}
 	return warnings
 }
 
-// rightOverNetwork says which right a container has, "" when it has none. Runtimes read
-// capabilities in any case, with CAP_ or without.
+// rightOverNetwork returns the container's privilege, or "" if it has none. Container runtimes
+// accept capabilities in any case, with or without the prefix CAP_.
 func rightOverNetwork(context *corev1.SecurityContext) string {
 	if context == nil {
 		return ""

@@ -14,13 +14,14 @@ import (
 )
 
 const (
-	// annotationTemplates names the injection templates; without sidecar among them there may be none.
+	// annotationTemplates lists the injection templates. Without sidecar, Istio may inject no
+	// sidecar.
 	annotationTemplates = "inject.istio.io/templates"
 	sidecarTemplate     = "sidecar"
 )
 
-// traffic is what a Pod's annotations tell Istio of its outbound calls, beside the targets that it
-// calls.
+// traffic combines the annotations of a Pod that configure the interception of outbound calls with
+// its targets.
 type traffic struct {
 	annotations map[string]string
 	settings    interception.Settings
@@ -28,13 +29,18 @@ type traffic struct {
 	at          *field.Path
 }
 
-// checkTraffic refuses annotations that keep the calls to targets from the sidecar, each with the
-// value that would work. It warns of those that keep only the app's own https calls from it. The
-// mesh is taken to have Istio's own defaults.
-func checkTraffic(annotations map[string]string, targets []egress.Target, at *field.Path) (errs field.ErrorList, warnings []string) {
+// checkTraffic rejects annotations that exclude the calls to targets from interception, and
+// suggests a value that works. It warns of annotations that exclude only the app's own https calls.
+// It assumes Istio's default mesh configuration.
+func checkTraffic(
+	annotations map[string]string,
+	targets []egress.Target,
+	at *field.Path,
+) (errs field.ErrorList, warnings []string) {
 	config, err := readIstioConfig(annotations)
 	if err != nil {
-		errs = append(errs, egress.Invalid(at.Key(annotationProxyConfig), annotations[annotationProxyConfig], err.Error()))
+		errs = append(errs,
+			egress.Invalid(at.Key(annotationProxyConfig), annotations[annotationProxyConfig], err.Error()))
 	}
 	mesh := interception.Defaults()
 	if config.mode != "" {
@@ -45,27 +51,31 @@ func checkTraffic(annotations map[string]string, targets []egress.Target, at *fi
 	calls, ownTLSCalls := t.obstacles(appCall), t.obstacles(ownTLSCall)
 	for _, name := range interception.Names() {
 		if affected := calls[name]; len(affected) > 0 {
-			errs = append(errs, t.refusal(name, affected))
+			errs = append(errs, t.invalid(name, affected))
 			continue
 		}
 		for _, own := range ownTLSCalls[name] {
 			warnings = append(warnings, ownTLSWarning(name, own))
 		}
 	}
-	if value, ok := annotations[annotationTemplates]; ok && !slices.Contains(interception.List(value), sidecarTemplate) {
-		warnings = append(warnings, fmt.Sprintf("%s: %q doesn't name the template %s; if Istio puts no sidecar into the Pod, its calls to %s fail",
-			annotationTemplates, egress.Excerpt(value), sidecarTemplate, hostList(targets)))
+	if value, ok := annotations[annotationTemplates]; ok &&
+		!slices.Contains(interception.List(value), sidecarTemplate) {
+		warnings = append(
+			warnings,
+			fmt.Sprintf("%s: %q doesn't include the template %s; if Istio doesn't inject a sidecar, calls to %s fail",
+				annotationTemplates, egress.Excerpt(value), sidecarTemplate, hostList(targets)),
+		)
 	}
 	return errs, append(warnings, config.warnings()...)
 }
 
-// appCall is the port of the calls that get mutual TLS, ownTLSCall that of the app's own https
-// calls to the same host.
+// appCall returns the port of the calls that get mutual TLS. ownTLSCall returns the port of the
+// app's own https calls to the same host.
 func appCall(t egress.Target) int32    { return t.AppPort }
 func ownTLSCall(t egress.Target) int32 { return t.Port }
 
-// obstacles are the annotations that keep calls at port from the sidecar, each with the targets of
-// these calls.
+// obstacles returns the annotations that exclude calls at port from interception, with the affected
+// targets.
 func (t traffic) obstacles(port func(egress.Target) int32) map[string][]egress.Target {
 	var obstacles map[string][]egress.Target
 	for _, one := range t.targets {
@@ -79,7 +89,7 @@ func (t traffic) obstacles(port func(egress.Target) int32) map[string][]egress.T
 	return obstacles
 }
 
-// malformed refuses values of which Istio could make other rules than they seem to ask for.
+// malformed rejects values that istio-iptables could interpret in an unexpected way.
 func (t traffic) malformed() field.ErrorList {
 	var errs field.ErrorList
 	for _, name := range interception.Names() {
@@ -87,7 +97,8 @@ func (t traffic) malformed() field.ErrorList {
 		if elements := interception.Malformed(name, value); len(elements) > 0 {
 			kind, example := elementOf(name)
 			errs = append(errs, egress.Invalid(t.at.Key(name), value, fmt.Sprintf(
-				"has %q, which is not %s that Istio's rules can hold; write %s", egress.Excerpt(elements[0]), kind, example)))
+				"has %q, which is not %s that istio-iptables accepts; write %s", egress.Excerpt(elements[0]), kind,
+				example)))
 		}
 	}
 	return errs
@@ -104,48 +115,59 @@ func elementOf(annotation string) (kind, example string) {
 	}
 }
 
-func (t traffic) refusal(name string, affected []egress.Target) *field.Error {
+func (t traffic) invalid(name string, affected []egress.Target) *field.Error {
 	value, annotated := t.annotations[name]
 	refuse := func(problem string) *field.Error { return egress.Invalid(t.at.Key(name), value, problem) }
 	switch name {
 	case interception.Mode:
 		if !annotated {
 			return egress.Invalid(t.at.Key(annotationProxyConfig), t.annotations[annotationProxyConfig],
-				"interceptionMode: NONE keeps the sidecar from seeing any call; write REDIRECT or take it out")
+				"interceptionMode: NONE disables the interception of calls; write REDIRECT or remove the field")
 		}
 		if value != noInterception {
-			return refuse("is not a mode that Istio knows; write REDIRECT or take it away")
+			return refuse("is not a mode that Istio supports; write REDIRECT or remove the annotation")
 		}
-		return refuse("NONE keeps the sidecar from seeing any call; write REDIRECT or take it away")
+		return refuse("NONE disables the interception of calls; write REDIRECT or remove the annotation")
 	case interception.ExcludeInterfaces:
-		return refuse("keeps the sidecar from seeing any call through " + interception.MainInterface + "; " +
-			wouldWork(without(value, func(name string) bool { return name == interception.MainInterface })))
+		return refuse("excludes all calls through " + interception.MainInterface + " from the sidecar; " +
+			suggest(without(value, func(name string) bool { return name == interception.MainInterface })))
 	case interception.ExcludePorts:
-		return refuse(fmt.Sprintf("keeps the sidecar from seeing the call to %s; %s", hostList(affected), wouldWork(without(value, isPortOf(affected)))))
+		return refuse(
+			fmt.Sprintf("excludes the call to %s from the sidecar; %s", hostList(affected),
+				suggest(without(value, isPortOf(affected)))),
+		)
 	case interception.ExcludeRanges:
-		return refuse(fmt.Sprintf("keeps the sidecar from seeing the sinkhole addresses of %s; %s", hostList(affected), wouldWork(without(value, coversOneOf(affected)))))
+		return refuse(
+			fmt.Sprintf("excludes the sinkhole addresses of %s from the sidecar; %s", hostList(affected),
+				suggest(without(value, coversOneOf(affected)))),
+		)
 	default:
-		return refuse(fmt.Sprintf("leaves out the sinkhole addresses of %s; %s", hostList(affected), wouldWork(append(interception.List(value), prefixes(affected)...))))
+		return refuse(
+			fmt.Sprintf("doesn't include the sinkhole addresses of %s; %s", hostList(affected),
+				suggest(append(interception.List(value), prefixes(affected)...))),
+		)
 	}
 }
 
 func ownTLSWarning(name string, t egress.Target) string {
 	if name == interception.ExcludePorts {
-		return fmt.Sprintf("%s: the app's own calls to https://%s would end at %s, as the sidecar doesn't see port %d; take %d out if the app makes such calls",
-			name, t.Host, t.Address(), t.Port, t.Port)
+		return fmt.Sprintf(
+			"%s: the app's own calls to https://%s would be dropped at %s, because the sidecar doesn't intercept "+
+				"port %d; remove %d if the app makes such calls", name, t.Host, t.Address(), t.Port, t.Port)
 	}
-	return fmt.Sprintf("%s: the app's own calls to https://%s would end at %s, as the sidecar doesn't see port %d of that address; add %s if the app makes such calls",
-		name, t.Host, t.Address(), t.Port, prefix(t))
+	return fmt.Sprintf(
+		"%s: the app's own calls to https://%s would be dropped at %s, because the sidecar doesn't intercept port %d "+
+			"of that address; add %s if the app makes such calls", name, t.Host, t.Address(), t.Port, prefix(t))
 }
 
-func wouldWork(values []string) string {
+func suggest(values []string) string {
 	if len(values) == 0 {
-		return "take the annotation away"
+		return "remove the annotation"
 	}
 	return fmt.Sprintf("write %q", strings.Join(values, ","))
 }
 
-// without returns the elements of value but those that matches accepts.
+// without returns the elements of value that matches rejects.
 func without(value string, matches func(string) bool) []string {
 	return slices.DeleteFunc(interception.List(value), matches)
 }
@@ -158,7 +180,8 @@ func isPortOf(targets []egress.Target) func(string) bool {
 
 func coversOneOf(targets []egress.Target) func(string) bool {
 	return func(text string) bool {
-		return slices.ContainsFunc(targets, func(t egress.Target) bool { return interception.Covers(text, t.Address()) })
+		return slices.ContainsFunc(targets,
+			func(t egress.Target) bool { return interception.Covers(text, t.Address()) })
 	}
 }
 
@@ -170,7 +193,7 @@ func prefixes(targets []egress.Target) []string {
 	return texts
 }
 
-// prefix is the range that holds the target's sinkhole address alone.
+// prefix returns the single-address range of the target's sinkhole address.
 func prefix(t egress.Target) string {
 	return netip.PrefixFrom(t.Address(), t.Address().BitLen()).String()
 }

@@ -16,26 +16,27 @@ import (
 	"mtls.egress/webhook/internal/egress"
 )
 
-// Istio's injector reads the volumes and mounts that a user wants in the sidecar from these two
-// annotations, each a JSON list or a JSON map from name to the rest. There is one of each per Pod,
-// so ours and the user's have to share it:
+// Istio's injector reads additional sidecar volumes and mounts from these two annotations. Each is
+// a JSON list, or a JSON map from name to content. A Pod has only one of each, so the webhook and
+// the user share them.
+//
 // https://istio.io/latest/docs/reference/config/annotations/#SidecarUserVolume
 const (
 	annotationUserVolume      = "sidecar.istio.io/userVolume"
 	annotationUserVolumeMount = "sidecar.istio.io/userVolumeMount"
 )
 
-// sidecarEntries is the value of one of Istio's two annotations, as the user wrote it.
+// sidecarEntries is the parsed value of one of Istio's two annotations.
 type sidecarEntries struct {
 	text  string
 	isMap bool
 	items []sidecarEntry
-	// end is where in text the last item ends, or where the first would stand.
+	// end is the offset in text at which to insert the next item.
 	end int
 }
 
-// sidecarEntry is one element. In the map form name is its key; in the list form it is its name
-// field or, as in Istio's template, its position.
+// sidecarEntry is one element. Its name is the key in the map form. In the list form it is the name
+// field or, as in Istio's template, the position.
 type sidecarEntry struct {
 	name string
 	raw  json.RawMessage
@@ -43,8 +44,8 @@ type sidecarEntry struct {
 
 const wantedForm = `it takes a JSON list such as [{"name": "a", …}] or a JSON map such as {"a": {…}}`
 
-// parseSidecarEntries reads the value of one of the two annotations. Nothing of it is ever written
-// anew: what the user wrote stays as it is, in odd spelling too.
+// parseSidecarEntries parses the value of one of the two annotations. The user's text is never
+// re-encoded, so it keeps its spelling and formatting.
 func parseSidecarEntries(text string) (sidecarEntries, error) {
 	if strings.TrimSpace(text) == "" {
 		return sidecarEntries{text: "[]", end: 1}, nil
@@ -66,7 +67,8 @@ func parseSidecarEntries(text string) (sidecarEntries, error) {
 			return sidecarEntries{}, err
 		}
 		if entries.isMap && seen[entry.name] {
-			return sidecarEntries{}, fmt.Errorf("has two entries named %q, of which Istio reads one only; give each its own name", egress.Excerpt(entry.name))
+			return sidecarEntries{}, fmt.Errorf(
+				"has two entries named %q, but Istio reads only one of them; rename one", egress.Excerpt(entry.name))
 		}
 		seen[entry.name] = true
 		entries.items = append(entries.items, entry)
@@ -76,7 +78,7 @@ func parseSidecarEntries(text string) (sidecarEntries, error) {
 		return sidecarEntries{}, unreadable(err)
 	}
 	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
-		return sidecarEntries{}, fmt.Errorf("goes on after the closing bracket; %s", wantedForm)
+		return sidecarEntries{}, fmt.Errorf("has text after the closing bracket; %s", wantedForm)
 	}
 	return entries, nil
 }
@@ -88,18 +90,19 @@ func nextEntry(decoder *json.Decoder, isMap bool, position int) (sidecarEntry, e
 		if err != nil {
 			return entry, unreadable(err)
 		}
-		// A JSON decoder returns nothing but strings where a key stands.
+		// The decoder returns only strings in key position.
 		entry.name, _ = key.(string)
 	}
 	if err := decoder.Decode(&entry.raw); err != nil {
 		return entry, unreadable(err)
 	}
 	if !strings.HasPrefix(string(entry.raw), "{") {
-		return entry, fmt.Errorf("has an entry (%s) that is no JSON object; %s", egress.Excerpt(entry.name), wantedForm)
+		return entry, fmt.Errorf("has an entry (%s) that is not a JSON object; %s", egress.Excerpt(entry.name),
+			wantedForm)
 	}
 	name, named, err := nameIn(entry.raw)
 	if err != nil {
-		return entry, fmt.Errorf("has an entry (%s) whose name is no string", egress.Excerpt(entry.name))
+		return entry, fmt.Errorf("has an entry (%s) whose name is not a string", egress.Excerpt(entry.name))
 	}
 	if named {
 		entry.name = name
@@ -107,9 +110,9 @@ func nextEntry(decoder *json.Decoder, isMap bool, position int) (sidecarEntry, e
 	return entry, nil
 }
 
-// nameIn reads the name of an entry. Istio writes the entry below a name of its own making, and
-// takes only a key spelt exactly so to replace it; the other keys reach Kubernetes' decoder, which
-// takes them in any case.
+// nameIn returns the name of an entry. Istio writes the entry below a generated name, which only a
+// key spelled exactly "name" replaces. The other keys reach the Kubernetes decoder, which ignores
+// case.
 func nameIn(raw json.RawMessage) (name string, named bool, err error) {
 	var fields map[string]json.RawMessage
 	if err := json.Unmarshal(raw, &fields); err != nil {
@@ -122,15 +125,15 @@ func nameIn(raw json.RawMessage) (name string, named bool, err error) {
 	return name, true, json.Unmarshal(text, &name)
 }
 
-// unreadable leaves the decoder's own words out: they may repeat bytes of the value.
+// unreadable omits the decoder's message, which can repeat bytes of the value.
 func unreadable(err error) error {
 	if syntax, ok := errors.AsType[*json.SyntaxError](err); ok {
-		return fmt.Errorf("is no JSON (at character %d); %s", syntax.Offset, wantedForm)
+		return fmt.Errorf("is not JSON (at character %d); %s", syntax.Offset, wantedForm)
 	}
-	return fmt.Errorf("is no complete JSON; %s", wantedForm)
+	return fmt.Errorf("is not complete JSON; %s", wantedForm)
 }
 
-// with returns the text with the added elements behind the user's own, in the user's form.
+// with returns the text with the added elements after the user's, in the same form.
 func (e sidecarEntries) with(added []addedEntry) (string, error) {
 	if len(added) == 0 {
 		return e.text, nil
@@ -154,15 +157,14 @@ func (e sidecarEntries) with(added []addedEntry) (string, error) {
 	return e.text[:e.end] + insertion.String() + e.text[e.end:], nil
 }
 
-// addedEntry is an element of ours; in the map form the name is the key.
+// addedEntry is an element that the webhook adds. In the map form the name is the key.
 type addedEntry struct {
 	name     string
 	listForm any
 	mapForm  any
 }
 
-// The two elements that Istio's template takes from us, written out so that nothing but these
-// fields appears.
+// The JSON forms of the elements that the webhook adds. They contain only the required fields.
 type (
 	secretSource struct {
 		SecretName string `json:"secretName"`
@@ -202,9 +204,9 @@ func addedMount(mount corev1.VolumeMount) addedEntry {
 	return addedEntry{name: mount.Name, listForm: entry, mapForm: unnamed}
 }
 
-// mergeVolumes returns the value of the userVolume annotation with the wanted volumes in it. Istio
-// merges the annotation's volumes into those of the Pod by name, so a name that stands in both with
-// other content is refused.
+// mergeVolumes returns the value of the userVolume annotation with the wanted volumes. Istio merges
+// these volumes into those of the Pod by name, so a name with different content in both is
+// rejected.
 func mergeVolumes(text string, wanted, ofPod []corev1.Volume, at *field.Path) (string, field.ErrorList) {
 	entries, err := parseSidecarEntries(text)
 	if err != nil {
@@ -219,16 +221,25 @@ func mergeVolumes(text string, wanted, ofPod []corev1.Volume, at *field.Path) (s
 	for _, item := range entries.items {
 		volume := corev1.Volume{}
 		if err := json.Unmarshal(item.raw, &volume); err != nil {
-			errs = append(errs, egress.Invalid(at, item.name, "is no volume as Kubernetes knows it; compare it with https://kubernetes.io/docs/concepts/storage/volumes/"))
+			errs = append(
+				errs,
+				egress.Invalid(at, item.name,
+					"is not a valid volume; see https://kubernetes.io/docs/concepts/storage/volumes/"),
+			)
 			continue
 		}
 		volume.Name = item.name
 		if _, twice := existing[item.name]; twice {
-			errs = append(errs, egress.Invalid(at, item.name, "two volumes have this name; give each its own"))
+			errs = append(errs, egress.Invalid(at, item.name, "two volumes have this name; rename one"))
 		}
 		existing[item.name] = volume
 		if other, both := podVolumes[item.name]; both && !sameSource(*other, volume) {
-			errs = append(errs, egress.Invalid(at, item.name, "a volume of this name is in spec.volumes too, with other content, and Istio would make one of them; rename one"))
+			errs = append(
+				errs,
+				egress.Invalid(at, item.name,
+					"spec.volumes has a volume of the same name with other content, and Istio "+
+						"would merge them; rename one"),
+			)
 		}
 	}
 	var added []addedEntry
@@ -245,7 +256,13 @@ func mergeVolumes(text string, wanted, ofPod []corev1.Volume, at *field.Path) (s
 }
 
 func volumeClash(at *field.Path, volume corev1.Volume) *field.Error {
-	return egress.Invalid(at, volume.Name, fmt.Sprintf("a volume of this name is there with other content; the webhook needs the name for %s, so rename yours", volumeContent(volume)))
+	return egress.Invalid(
+		at,
+		volume.Name,
+		fmt.Sprintf(
+			"a volume of this name exists with other content; the webhook uses the name for %s; rename your volume",
+			volumeContent(volume)),
+	)
 }
 
 func volumeContent(volume corev1.Volume) string {
@@ -255,7 +272,7 @@ func volumeContent(volume corev1.Volume) string {
 	return "the Secret " + volume.Secret.SecretName
 }
 
-// mergeMounts returns the value of the userVolumeMount annotation with the wanted mounts in it.
+// mergeMounts returns the value of the userVolumeMount annotation with the wanted mounts.
 func mergeMounts(text string, wanted []corev1.VolumeMount, at *field.Path) (string, field.ErrorList) {
 	entries, err := parseSidecarEntries(text)
 	if err != nil {
@@ -267,12 +284,17 @@ func mergeMounts(text string, wanted []corev1.VolumeMount, at *field.Path) (stri
 	for _, item := range entries.items {
 		mount := corev1.VolumeMount{}
 		if err := json.Unmarshal(item.raw, &mount); err != nil {
-			errs = append(errs, egress.Invalid(at, item.name, "is no volume mount as Kubernetes knows it: name, mountPath and, if wanted, readOnly and subPath"))
+			errs = append(
+				errs,
+				egress.Invalid(at, item.name,
+					"is not a valid volume mount: write name, mountPath and optionally readOnly and subPath"),
+			)
 			continue
 		}
 		mount.Name = item.name
 		if _, taken := existing.at(mount.MountPath); taken {
-			errs = append(errs, egress.Invalid(at, mount.MountPath, "two volumes are mounted at this path; give each its own"))
+			errs = append(errs,
+				egress.Invalid(at, mount.MountPath, "two volumes are mounted at this path; change one of the paths"))
 		}
 		existing.add(mount)
 		names[mount.Name] = true
@@ -285,7 +307,16 @@ func mergeMounts(text string, wanted []corev1.VolumeMount, at *field.Path) (stri
 		case found:
 			errs = append(errs, mountClash(at, mount, present.name))
 		case entries.isMap && names[mount.Name]:
-			errs = append(errs, egress.Invalid(at, mount.Name, fmt.Sprintf("the map mounts this volume elsewhere already, and a map has each name once; the webhook mounts it at %s, so remove yours or write the list form", mount.MountPath)))
+			errs = append(
+				errs,
+				egress.Invalid(
+					at,
+					mount.Name,
+					fmt.Sprintf(
+						"the map already mounts this volume at another path, and a map has each name only once; the "+
+							"webhook mounts it at %s, so remove your entry or use the list form", mount.MountPath),
+				),
+			)
 		default:
 			added = append(added, addedMount(mount))
 		}
@@ -293,7 +324,7 @@ func mergeMounts(text string, wanted []corev1.VolumeMount, at *field.Path) (stri
 	return finish(entries, added, errs, at)
 }
 
-// mountIdentity is what, besides its path, has to agree for a mount to be ours.
+// mountIdentity holds the fields, besides the path, that make a mount equal to the wanted one.
 type mountIdentity struct {
 	name     string
 	readOnly bool
@@ -308,8 +339,8 @@ func identityOf(mount corev1.VolumeMount) mountIdentity {
 	}
 }
 
-// mountTable holds mounts by their cleaned path. A list that is searched for each of its elements
-// would let one Pod with many mounts take minutes.
+// mountTable holds mounts by cleaned path. A linear search per element would take minutes for a Pod
+// with many mounts.
 type mountTable map[string]mountIdentity
 
 func (m mountTable) add(mount corev1.VolumeMount) {
@@ -322,11 +353,21 @@ func (m mountTable) at(mountPath string) (mountIdentity, bool) {
 }
 
 func mountClash(at *field.Path, mount corev1.VolumeMount, other string) *field.Error {
-	return egress.Invalid(at, mount.MountPath, fmt.Sprintf("something else is mounted at this path (volume %q); the webhook mounts the volume %s there, read-only and whole, so move yours",
-		egress.Excerpt(other), mount.Name))
+	return egress.Invalid(
+		at,
+		mount.MountPath,
+		fmt.Sprintf(
+			"another volume is mounted at this path (volume %q); the webhook mounts the volume %s there, read-only "+
+				"and without subPath; move your mount", egress.Excerpt(other), mount.Name),
+	)
 }
 
-func finish(entries sidecarEntries, added []addedEntry, errs field.ErrorList, at *field.Path) (string, field.ErrorList) {
+func finish(
+	entries sidecarEntries,
+	added []addedEntry,
+	errs field.ErrorList,
+	at *field.Path,
+) (string, field.ErrorList) {
 	if len(errs) > 0 {
 		return "", errs
 	}

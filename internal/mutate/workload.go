@@ -14,32 +14,42 @@ import (
 	"mtls.egress/webhook/internal/egress"
 )
 
-// propagated are the annotations that a workload hands to its Pod template.
+// propagated returns the annotations that a workload copies to its Pod template.
 func propagated() []string {
 	return []string{egress.AnnotationSecret, egress.AnnotationTarget}
 }
 
-// propagation is what has to change in the annotations of a Pod template so that it asks for what
-// the workload's own metadata asks for.
+// propagation is the change to a Pod template's annotations that makes them match the workload's
+// own metadata.
 type propagation struct {
 	set      map[string]string
 	remove   []string
 	warnings []string
 }
 
-// propagate compares the annotations of a workload with those of its Pod template. A template's
-// value that the marker doesn't record is the user's own and stays, whatever the workload says; one
-// that it records follows the workload to a new value, and away when an update takes the workload's
-// annotation away, which it had before. In every other case what the template asks for stays: a
-// template with a marker is handed on, by a CronJob to its Jobs, by an operator that copies a
-// Deployment, in an exported manifest, and that the new object's metadata lacks the annotation
-// takes nothing back. written says which annotations of the template the user's own manifest has:
-// who moves one there from the workload's metadata leaves it as it is, and the marker with it.
-func propagate(workload, before, template map[string]string, written func(key string) bool, at *field.Path) (propagation, field.ErrorList) {
+// propagate compares the annotations of a workload with those of its Pod template.
+//
+// A template value that the propagated annotation doesn't record belongs to the user and never
+// changes. A recorded value follows the workload's annotation. It is removed if an update removes
+// the annotation from the workload. In all other cases the template keeps it. The reason is that
+// templates with the propagated annotation are copied: by a CronJob to its Jobs, by an operator
+// that copies a Deployment, or in an exported manifest. The new object's metadata lacks the
+// annotation, which must not remove anything.
+//
+// written reports whether the user's own manifest sets an annotation of the template. A user who
+// moves an annotation from the metadata to the template keeps it, and the propagated annotation
+// goes away.
+func propagate(
+	workload, before, template map[string]string,
+	written func(key string) bool,
+	at *field.Path,
+) (propagation, field.ErrorList) {
 	recorded, err := readMarker(template)
 	if err != nil {
-		return propagation{}, field.ErrorList{egress.Invalid(at.Key(egress.AnnotationPropagated), template[egress.AnnotationPropagated],
-			"the webhook writes this annotation itself and can't read it; take it away")}
+		return propagation{}, field.ErrorList{
+			egress.Invalid(at.Key(egress.AnnotationPropagated), template[egress.AnnotationPropagated],
+				"the annotation is reserved for the webhook and its value is invalid; remove it"),
+		}
 	}
 	changes := propagation{set: map[string]string{}}
 	kept := map[string]string{}
@@ -52,7 +62,8 @@ func propagate(workload, before, template map[string]string, written func(key st
 		case asked && there && !ours:
 			if wanted != present {
 				changes.warnings = append(changes.warnings, fmt.Sprintf(
-					"the Pod template has its own %s, which stays; the one in the workload's metadata (%q) has no effect", key, egress.Excerpt(wanted)))
+					"the Pod template has its own %s, which takes precedence; the one in the workload's "+
+						"metadata (%q) has no effect", key, egress.Excerpt(wanted)))
 			}
 		case asked:
 			kept[key] = wanted
@@ -64,8 +75,8 @@ func propagate(workload, before, template map[string]string, written func(key st
 			changes.remove = append(changes.remove, key)
 			if key == egress.AnnotationTarget {
 				changes.warnings = append(changes.warnings, fmt.Sprintf(
-					"%s is taken off the Pod template too (%q), so new Pods call without mutual TLS; if your manifest has it in the Pod template, apply it again",
-					key, egress.Excerpt(present)))
+					"%s is also removed from the Pod template (%q), so new Pods call without mutual TLS; if your "+
+						"manifest has it in the Pod template, apply it again", key, egress.Excerpt(present)))
 			}
 		case ours:
 			kept[key] = present
@@ -74,8 +85,8 @@ func propagate(workload, before, template map[string]string, written func(key st
 	return changes.withMarker(template, kept)
 }
 
-// withMarker adds the change of the marker annotation: it records exactly what stands in the
-// template because of us.
+// withMarker adds the change of the propagated annotation, which records exactly the values that
+// the webhook set in the template.
 func (c propagation) withMarker(template, kept map[string]string) (propagation, field.ErrorList) {
 	current, marked := template[egress.AnnotationPropagated]
 	if len(kept) == 0 {
@@ -94,7 +105,7 @@ func (c propagation) withMarker(template, kept map[string]string) (propagation, 
 	return c, nil
 }
 
-// apply returns the template's annotations as they are after the changes.
+// apply returns the annotations of the template after the changes.
 func (c propagation) apply(template map[string]string) map[string]string {
 	after := maps.Clone(template)
 	if after == nil {
@@ -111,7 +122,7 @@ func (c propagation) empty() bool {
 	return len(c.set) == 0 && len(c.remove) == 0
 }
 
-// operations writes the changes as operations on the template at pointer.
+// operations returns the changes as operations on the template at pointer.
 func (c propagation) operations(pointer string, template map[string]string) patch {
 	var p patch
 	annotations := pointer + "/metadata/annotations"
@@ -134,15 +145,15 @@ func readMarker(template map[string]string) (map[string]string, error) {
 	return recorded, nil
 }
 
-// controlled reports whether a Deployment makes this ReplicaSet. Its metadata repeats the
-// Deployment's annotations and its template comes from there, so a change would be undone or start
-// a roll-out without end. What anything else controls is a workload like any other: that of an
-// operator, and the Job of a CronJob, which may carry annotations that stand nowhere else.
+// controlled reports whether a Deployment controls this ReplicaSet. The ReplicaSet repeats the
+// Deployment's annotations and template, so a change would be reverted or cause an endless rollout.
+// Any other controlled object is treated as a normal workload: one of an operator, or the Job of a
+// CronJob, which can have annotations that exist nowhere else.
 func (s *Object) controlled() bool {
 	return s.kind == schema.GroupKind{Group: "apps", Kind: "ReplicaSet"} && MadeByDeployment(&s.metadata)
 }
 
-// MadeByDeployment reports whether a Deployment of Kubernetes controls the object.
+// MadeByDeployment reports whether a Kubernetes Deployment controls the object.
 func MadeByDeployment(object metav1.Object) bool {
 	owner := metav1.GetControllerOfNoCopy(object)
 	return owner != nil && owner.Kind == "Deployment" && strings.HasPrefix(owner.APIVersion, "apps/")

@@ -9,13 +9,12 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
 
-// writtenInTemplate reports whether the manifest that a person applied has the annotation in the
-// Pod template, as far as the object tells: by the manifest that kubectl apply leaves in an
-// annotation, or by what server-side apply notes of each manager's fields. Tools that patch
-// otherwise, such as Helm before version 4, leave neither.
+// writtenInTemplate reports whether the user's manifest sets the annotation in the Pod template. It
+// checks the last-applied annotation of kubectl apply and the managed fields of server-side apply.
+// Tools that patch in other ways, such as Helm before version 4, leave no trace.
 func (s *Object) writtenInTemplate(annotation string) bool {
 	path := append(Template(s.kind), "metadata", "annotations", annotation)
-	if stands([]byte(s.metadata.Annotations[corev1.LastAppliedConfigAnnotation]), path) {
+	if hasPath([]byte(s.metadata.Annotations[corev1.LastAppliedConfigAnnotation]), path) {
 		return true
 	}
 	fields := make([]string, len(path))
@@ -23,13 +22,14 @@ func (s *Object) writtenInTemplate(annotation string) bool {
 		fields[i] = "f:" + name
 	}
 	return slices.ContainsFunc(s.metadata.ManagedFields, func(entry metav1.ManagedFieldsEntry) bool {
-		return entry.Operation == metav1.ManagedFieldsOperationApply && entry.FieldsV1 != nil && stands(entry.FieldsV1.GetRawBytes(), fields)
+		return entry.Operation == metav1.ManagedFieldsOperationApply && entry.FieldsV1 != nil &&
+			hasPath(entry.FieldsV1.GetRawBytes(), fields)
 	})
 }
 
-// stands reports whether a JSON object has a value at the path of member names. What is no JSON has
-// none.
-func stands(text []byte, path []string) bool {
+// hasPath reports whether the JSON object has a value at the path of member names. It returns false
+// if text is not a JSON object.
+func hasPath(text []byte, path []string) bool {
 	var object map[string]any
 	if json.Unmarshal(text, &object) != nil {
 		return false

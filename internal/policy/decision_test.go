@@ -14,9 +14,11 @@ import (
 
 func TestDecide(t *testing.T) {
 	const (
-		byAdmins    = "; the cluster's administrators can add it to policy.allowedTargets in the chart's values"
-		byNamespace = "namespace shop may not reach api.bank.example: neither the Namespace's annotation mtls.egress/allowed-targets nor policy.allowedTargets in the " +
-			"chart's values has an entry that matches it. Whoever may change the Namespace object can add it to the annotation" + byAdmins
+		byAdmins    = "; a cluster administrator can add it to policy.allowedTargets in the chart's values"
+		byNamespace = "namespace shop may not reach api.bank.example: neither the Namespace's annotation " +
+			"mtls.egress/allowed-targets nor policy.allowedTargets in the " +
+			"chart's values has an entry that matches it. A user who may change the Namespace object " +
+			"can add it to the annotation" + byAdmins
 	)
 	annotation := func(value string) map[string]string { return map[string]string{egress.AnnotationAllowedTargets: value} }
 	tests := map[string]struct {
@@ -27,31 +29,107 @@ func TestDecide(t *testing.T) {
 		rule        policy.Rule
 		explained   string
 	}{
-		"without any rule all is allowed": {nil, policy.OtherAllow, nil, true, policy.RuleOtherTargets,
-			"namespace shop may reach api.bank.example: no list matches it, and policy.otherTargets in the chart's values is Allow"},
-		"what no list matches is denied by default Deny": {[]string{"a.example"}, policy.OtherDeny, nil, false, policy.RuleOtherTargets,
-			"namespace shop may not reach api.bank.example: no entry of policy.allowedTargets in the chart's values matches it, and policy.otherTargets is Deny. " +
-				"Whoever may change the Namespace object can list it in the annotation mtls.egress/allowed-targets" + byAdmins},
-		"the zero default denies": {nil, "", nil, false, policy.RuleOtherTargets,
-			"namespace shop may not reach api.bank.example: no entry of policy.allowedTargets in the chart's values matches it, and policy.otherTargets is Deny. " +
-				"Whoever may change the Namespace object can list it in the annotation mtls.egress/allowed-targets" + byAdmins},
-		"the cluster's list allows under default Deny": {[]string{"*.bank.example"}, policy.OtherDeny, nil, true, policy.RuleClusterList,
-			"namespace shop may reach api.bank.example: the entry *.bank.example of policy.allowedTargets in the chart's values matches it"},
-		"the annotation widens default Deny": {nil, policy.OtherDeny, annotation("a.example, *.bank.example"), true, policy.RuleNamespaceList,
-			"namespace shop may reach api.bank.example: the entry *.bank.example of the Namespace's annotation mtls.egress/allowed-targets matches it"},
-		"the annotation narrows default Allow":        {nil, policy.OtherAllow, annotation("a.example"), false, policy.RuleNamespaceList, byNamespace},
-		"an empty annotation leaves the cluster's":    {[]string{"a.example"}, policy.OtherAllow, annotation(""), false, policy.RuleNamespaceList, byNamespace},
-		"an annotation can't take the cluster's away": {[]string{"*"}, policy.OtherDeny, annotation(""), true, policy.RuleClusterList, "namespace shop may reach api.bank.example: the entry * of policy.allowedTargets in the chart's values matches it"},
-		"an invalid annotation allows nothing, its right entries neither": {nil, policy.OtherAllow, annotation("api.bank.example,bank"), false, policy.RuleInvalidAnnotation,
-			"namespace shop may not reach api.bank.example: the Namespace's annotation is invalid, so it allows nothing " +
-				`(metadata.annotations[mtls.egress/allowed-targets]: Invalid value: "bank": has one label only; a host has at least two labels of letters, digits and ` +
-				"inner hyphens, for example external.system.com). Whoever may change the Namespace object can correct it" + byAdmins},
-		"an invalid annotation leaves the cluster's list": {[]string{"api.bank.example"}, policy.OtherDeny, annotation("bank"), true, policy.RuleClusterList,
-			"namespace shop may reach api.bank.example: the entry api.bank.example of policy.allowedTargets in the chart's values matches it"},
+		"without any rule every host is allowed": {
+			nil,
+			policy.OtherAllow,
+			nil,
+			true,
+			policy.RuleOtherTargets,
+			"namespace shop may reach api.bank.example: no list matches it, and policy.otherTargets in " +
+				"the chart's values is Allow",
+		},
+		"otherTargets Deny denies a host that no list matches": {
+			[]string{"a.example"},
+			policy.OtherDeny,
+			nil,
+			false,
+			policy.RuleOtherTargets,
+			"namespace shop may not reach api.bank.example: no entry of policy.allowedTargets in the chart's values " +
+				"matches it, and policy.otherTargets is Deny. " +
+				"A user who may change the Namespace object can list it in the annotation mtls.egress/allowed-targets" +
+				byAdmins,
+		},
+		"the zero default denies": {
+			nil,
+			"",
+			nil,
+			false,
+			policy.RuleOtherTargets,
+			"namespace shop may not reach api.bank.example: no entry of policy.allowedTargets in the chart's values " +
+				"matches it, and policy.otherTargets is Deny. " +
+				"A user who may change the Namespace object can list it in the annotation mtls.egress/allowed-targets" +
+				byAdmins,
+		},
+		"the cluster's list allows under default Deny": {
+			[]string{"*.bank.example"},
+			policy.OtherDeny,
+			nil,
+			true,
+			policy.RuleClusterList,
+			"namespace shop may reach api.bank.example: the entry *.bank.example of policy.allowedTargets in the " +
+				"chart's values matches it",
+		},
+		"the annotation widens default Deny": {
+			nil,
+			policy.OtherDeny,
+			annotation("a.example, *.bank.example"),
+			true,
+			policy.RuleNamespaceList,
+			"namespace shop may reach api.bank.example: the entry *.bank.example of the Namespace's annotation " +
+				"mtls.egress/allowed-targets matches it",
+		},
+		"the annotation narrows default Allow": {
+			nil,
+			policy.OtherAllow,
+			annotation("a.example"),
+			false,
+			policy.RuleNamespaceList,
+			byNamespace,
+		},
+		"an empty annotation allows only the cluster-wide list": {
+			[]string{"a.example"},
+			policy.OtherAllow,
+			annotation(""),
+			false,
+			policy.RuleNamespaceList,
+			byNamespace,
+		},
+		"an annotation can't restrict the cluster-wide list": {
+			[]string{"*"},
+			policy.OtherDeny,
+			annotation(""),
+			true,
+			policy.RuleClusterList,
+			"namespace shop may reach api.bank.example: the entry * of policy.allowedTargets in the " +
+				"chart's values matches it",
+		},
+		"an invalid annotation allows nothing, not even its valid entries": {
+			nil,
+			policy.OtherAllow,
+			annotation("api.bank.example,bank"),
+			false,
+			policy.RuleInvalidAnnotation,
+			"namespace shop may not reach api.bank.example: the Namespace's annotation is " +
+				"invalid, so it allows nothing " +
+				`(metadata.annotations[mtls.egress/allowed-targets]: Invalid value: "bank": has only one label; a ` +
+				`host has at least two labels of letters, digits and ` +
+				"inner hyphens, for example external.system.com). A user who may change the " +
+				"Namespace object can correct it" + byAdmins,
+		},
+		"an invalid annotation doesn't affect the cluster-wide list": {
+			[]string{"api.bank.example"},
+			policy.OtherDeny,
+			annotation("bank"),
+			true,
+			policy.RuleClusterList,
+			"namespace shop may reach api.bank.example: the entry api.bank.example of policy.allowedTargets in the " +
+				"chart's values matches it",
+		},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			got := policy.Decide(policy.Cluster{Allowed: patterns(t, test.cluster), Other: test.other}, policy.ReadNamespace(test.annotations), "api.bank.example")
+			got := policy.Decide(policy.Cluster{Allowed: patterns(t, test.cluster), Other: test.other},
+				policy.ReadNamespace(test.annotations), "api.bank.example")
 			if got.Allowed != test.want || got.Rule != test.rule {
 				t.Errorf("allowed %t by %s, want %t by %s", got.Allowed, got.Rule, test.want, test.rule)
 			}
@@ -65,7 +143,7 @@ func TestDecide(t *testing.T) {
 func TestParseOtherTakesTwoWordsOnly(t *testing.T) {
 	for _, text := range []string{"", "allow", "DENY", "Maybe"} {
 		if other, err := policy.ParseOther(text); err == nil {
-			t.Errorf("%q is read as %s", text, other)
+			t.Errorf("ParseOther(%q) = %s, want an error", text, other)
 		}
 	}
 	for _, want := range []policy.Other{policy.OtherAllow, policy.OtherDeny} {
@@ -75,7 +153,7 @@ func TestParseOtherTakesTwoWordsOnly(t *testing.T) {
 	}
 }
 
-// An entry more never forbids, in either list, and the order of entries decides nothing.
+// An additional entry never denies a host, in either list, and the order of entries doesn't matter.
 func TestLawsOfLists(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	pool := []string{"*", "a.example", "*.a.example", "**.a.example", "b.*.example", "**.*.example", "b.a.example"}
@@ -88,19 +166,22 @@ func TestLawsOfLists(t *testing.T) {
 		return chosen
 	}
 	for range 5000 {
-		cluster := policy.Cluster{Allowed: pick(), Other: []policy.Other{policy.OtherAllow, policy.OtherDeny}[random.IntN(2)]}
+		cluster := policy.Cluster{
+			Allowed: pick(),
+			Other:   []policy.Other{policy.OtherAllow, policy.OtherDeny}[random.IntN(2)],
+		}
 		namespace := policy.Namespace{Annotated: true, Allowed: pick()}
 		more, host := pick(), hosts[random.IntN(len(hosts))]
 		before := policy.Decide(cluster, namespace, host).Allowed
 		shuffled := slices.Clone(cluster.Allowed)
 		slices.Reverse(shuffled)
 		if policy.Decide(policy.Cluster{Allowed: shuffled, Other: cluster.Other}, namespace, host).Allowed != before {
-			t.Errorf("order decides over %s in %v", host, cluster.Allowed)
+			t.Errorf("the order of %[2]v affects %[1]s", host, cluster.Allowed)
 		}
 		wider := policy.Cluster{Allowed: slices.Concat(cluster.Allowed, more), Other: cluster.Other}
 		own := policy.Namespace{Annotated: true, Allowed: slices.Concat(namespace.Allowed, more)}
 		if before && (!policy.Decide(wider, namespace, host).Allowed || !policy.Decide(cluster, own, host).Allowed) {
-			t.Errorf("%v more forbids %s", more, host)
+			t.Errorf("adding %v denies %s", more, host)
 		}
 	}
 }
@@ -114,32 +195,46 @@ func patterns(t *testing.T, texts []string) []policy.Pattern {
 	return parsed
 }
 
-// What the cluster's DNS answers is not a partner, whatever the lists say.
+// Cluster-internal names are not external hosts, regardless of the lists.
 func TestNamesOfTheClusterAreRefused(t *testing.T) {
 	const (
-		byName    = " is a name that the cluster answers itself, and not a partner outside the mesh: call it without a target; the mesh has mutual TLS of its own for it"
-		byService = " is the name of a Service of the cluster, and not a partner outside the mesh: call it without a target; the mesh has mutual TLS of its own for it"
+		byName = " is a cluster-internal name, not an external host: call it without a target; the " +
+			"mesh uses its own mutual TLS for it"
+		byService = " is the name of a Service in the cluster, not an external host: call it without a target; the " +
+			"mesh uses its own mutual TLS for it"
 	)
 	tests := map[string]struct {
 		domain, host string
 		services     []string
 		want         string
 	}{
-		"a Service by its whole name":                  {host: "pay.other.svc.cluster.local", want: byName},
-		"a Pod by its whole name":                      {host: "10-0-0-1.other.pod.cluster.local", want: byName},
-		"the cluster's domain itself":                  {host: "cluster.local", want: byName},
-		"a Service without the domain":                 {host: "pay.other.svc", want: byName},
-		"a Service in a cluster of another domain":     {domain: "prod.example", host: "pay.other.svc.prod.example", want: byName},
+		"a Service by its whole name":  {host: "pay.other.svc.cluster.local", want: byName},
+		"a Pod by its whole name":      {host: "10-0-0-1.other.pod.cluster.local", want: byName},
+		"the cluster's domain itself":  {host: "cluster.local", want: byName},
+		"a Service without the domain": {host: "pay.other.svc", want: byName},
+		"a Service in a cluster of another domain": {
+			domain: "prod.example",
+			host:   "pay.other.svc.prod.example",
+			want:   byName,
+		},
 		"the usual domain in a cluster of another one": {domain: "prod.example", host: "pay.other.svc.cluster.local"},
-		"a Service by its short name":                  {host: "pay.other", services: []string{"pay.other"}, want: byService},
-		"a short name without a Service":               {host: "pay.other", services: []string{"pay.shop"}},
-		"a name that only ends like the domain":        {host: "notcluster.local"},
-		"a name with svc in the middle":                {host: "api.svc.bank.example"},
+		"a Service by its short name": {
+			host:     "pay.other",
+			services: []string{"pay.other"},
+			want:     byService,
+		},
+		"a short name without a Service":        {host: "pay.other", services: []string{"pay.shop"}},
+		"a name that only ends like the domain": {host: "notcluster.local"},
+		"a name with svc in the middle":         {host: "api.svc.bank.example"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			rules := policy.Rules{
-				Cluster:  policy.Cluster{Allowed: patterns(t, []string{"*"}), Other: policy.OtherAllow, Domain: test.domain},
+				Cluster: policy.Cluster{
+					Allowed: patterns(t, []string{"*"}),
+					Other:   policy.OtherAllow,
+					Domain:  test.domain,
+				},
 				Services: test.services,
 			}
 			decision := rules.Decide(test.host)

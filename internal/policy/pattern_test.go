@@ -19,14 +19,14 @@ func TestPatternMatches(t *testing.T) {
 		"a host in upper case with a trailing dot":   {"API.Bank.Example.", "api.bank.example", true},
 		"a host doesn't match what is below it":      {"bank.example", "api.bank.example", false},
 		"* is one label":                             {"*.bank.example", "api.bank.example", true},
-		"* is not no label":                          {"*.bank.example", "bank.example", false},
+		"* needs a label":                            {"*.bank.example", "bank.example", false},
 		"* is not two labels":                        {"*.bank.example", "a.b.bank.example", false},
 		"* may stand between labels":                 {"api.*.example", "api.bank.example", true},
 		"* doesn't match another suffix":             {"*.bank.example", "api.bank.example.evil", false},
 		"a name that only ends alike is another one": {"**.bank.example", "evilbank.example", false},
 		"** is one label":                            {"**.bank.example", "api.bank.example", true},
 		"** is several labels":                       {"**.bank.example", "a.b.c.bank.example", true},
-		"** is not no label":                         {"**.bank.example", "bank.example", false},
+		"** needs a label":                           {"**.bank.example", "bank.example", false},
 		"** before *":                                {"**.*.example", "a.b.example", true},
 		"** before * needs a label for each":         {"**.*.example", "b.example", false},
 		"** doesn't match another suffix":            {"**.bank.example", "a.b.other.example", false},
@@ -47,28 +47,35 @@ func TestPatternMatches(t *testing.T) {
 
 func TestTheZeroPatternMatchesNothing(t *testing.T) {
 	if (policy.Pattern{}).Matches("a.example") {
-		t.Error("it matches")
+		t.Error("the zero Pattern matches")
 	}
 }
 
 func TestParsePatternsRefusesAllThatIsWrongAtOnce(t *testing.T) {
-	patterns, errs := policy.ParsePatterns([]string{
-		"*.ok.example", "", "api-*.bank.example", "bank.*", "bank.*.", "**", "a.**.example", "https://*.bank.example", "bank.example:443", "*:443", "*.1.2.3", "bank",
-	}, field.NewPath("policy", "allowedTargets"))
+	patterns, errs := policy.ParsePatterns([]string{"*.ok.example", "", "api-*.bank.example", "bank.*", "bank.*.", "**",
+		"a.**.example", "https://*.bank.example", "bank.example:443", "*:443", "*.1.2.3",
+		"bank"}, field.NewPath("policy", "allowedTargets"))
 	const rule = "a host has at least two labels of letters, digits and inner hyphens, for example external.system.com"
-	const open = "ends in a glob, which hosts of anybody's domain match; write out the last label, or * alone for every host"
+	const open = "ends in a glob, which matches domains that anyone can register; write the last label, " +
+		"or * alone for every host"
 	want := []string{
-		`policy.allowedTargets[1]: Invalid value: "": an entry is empty; remove it, or write a host or a pattern such as *.bank.example`,
-		`policy.allowedTargets[2]: Invalid value: "api-*.bank.example": has the label "api-*"; * stands for a whole label, as in *.bank.example`,
+		`policy.allowedTargets[1]: Invalid value: "": an entry is empty; remove it, or write a host or a ` +
+			`pattern such as *.bank.example`,
+		`policy.allowedTargets[2]: Invalid value: "api-*.bank.example": has the label "api-*"; * must be a whole ` +
+			`label, as in *.bank.example`,
 		`policy.allowedTargets[3]: Invalid value: "bank.*": ` + open,
 		`policy.allowedTargets[4]: Invalid value: "bank.*.": ` + open,
-		`policy.allowedTargets[5]: Invalid value: "**": is ** alone; write * for every host`,
-		`policy.allowedTargets[6]: Invalid value: "a.**.example": has ** behind another label; ** stands in front only, as in **.bank.example`,
-		`policy.allowedTargets[7]: Invalid value: "https://*.bank.example": has a scheme, "https"; write the host alone, as in "*.bank.example"`,
-		`policy.allowedTargets[8]: Invalid value: "bank.example:443": has a port; a pattern is about hosts, whatever their port: write "bank.example"`,
-		`policy.allowedTargets[9]: Invalid value: "*:443": has a port; a pattern is about hosts, whatever their port: write "*"`,
+		`policy.allowedTargets[5]: Invalid value: "**": is only **; write * for every host`,
+		`policy.allowedTargets[6]: Invalid value: "a.**.example": has ** after another label; ** must come ` +
+			`first, as in **.bank.example`,
+		`policy.allowedTargets[7]: Invalid value: "https://*.bank.example": has a scheme, "https"; write the host ` +
+			`alone, as in "*.bank.example"`,
+		`policy.allowedTargets[8]: Invalid value: "bank.example:443": has a port, but a pattern matches hosts on any ` +
+			`port; write "bank.example"`,
+		`policy.allowedTargets[9]: Invalid value: "*:443": has a port, but a pattern matches ` +
+			`hosts on any port; write "*"`,
 		`policy.allowedTargets[10]: Invalid value: "*.1.2.3": ends in a number, as only an IP address does; ` + rule,
-		`policy.allowedTargets[11]: Invalid value: "bank": has one label only; ` + rule,
+		`policy.allowedTargets[11]: Invalid value: "bank": has only one label; ` + rule,
 	}
 	var got []string
 	for _, err := range errs {
@@ -84,7 +91,8 @@ func TestParsePatternsRefusesAllThatIsWrongAtOnce(t *testing.T) {
 
 func FuzzParsePattern(f *testing.F) {
 	for _, seed := range [][2]string{
-		{"*", "a.example"}, {"**.bank.example", "a.b.bank.example"}, {"API.*.Example.", "api.bank.example"}, {"**", "x"}, {"*.", "a.b"}, {"[::1]:443", "a.b"},
+		{"*", "a.example"}, {"**.bank.example", "a.b.bank.example"}, {"API.*.Example.", "api.bank.example"}, {"**",
+			"x"}, {"*.", "a.b"}, {"[::1]:443", "a.b"},
 	} {
 		f.Add(seed[0], seed[1])
 	}
@@ -92,7 +100,7 @@ func FuzzParsePattern(f *testing.F) {
 		pattern, err := policy.ParsePattern(text)
 		if err != nil {
 			if len(err.Error()) > 600 {
-				t.Errorf("a message of %d bytes repeats the user's text", len(err.Error()))
+				t.Errorf("the message has %d bytes, so it repeats the whole pattern", len(err.Error()))
 			}
 			return
 		}

@@ -15,19 +15,18 @@ type configMap struct {
 	object   *corev1.ConfigMap
 }
 
-// collectConfigMap reads a ConfigMap. One that can't be read is refused only where a target needs
-// it.
+// collectConfigMap decodes a ConfigMap. An invalid one is rejected only if a target needs it.
 func (r *renderer) collectConfigMap(item item) {
 	typed := &corev1.ConfigMap{}
 	if err := item.decodeInto(typed); err != nil {
-		r.warn(item.location, "can't be read as a ConfigMap, so it was not checked for the CA of a server")
+		r.warn(item.location, "is not a valid ConfigMap, so the CA of a server in it was not checked")
 		return
 	}
 	r.configMaps[nameKey(item.namespace(), typed.Name)] = configMap{location: item.location, object: typed}
 }
 
-// checkServerCA judges the CA of t's server where a ConfigMap of the input has it. One that isn't
-// part of the input is taken to be right.
+// checkServerCA checks the CA of t's server if it is in a ConfigMap of the input. A ConfigMap that
+// is not part of the input is assumed to be valid.
 func (r *renderer) checkServerCA(t egress.Target) bool {
 	source := t.ServerCA.ConfigMap
 	found, ok := r.configMaps[nameKey(t.Namespace, source.Name)]
@@ -36,7 +35,8 @@ func (r *renderer) checkServerCA(t egress.Target) bool {
 	}
 	err := credential.CheckConfigMap(found.object, source.Key, r.options.Now)
 	if err != nil {
-		r.refuse(found.location, fmt.Sprintf("can't hold the CA of the server of %s: %v", t.Host, credential.ForOwner(err)))
+		r.refuse(found.location,
+			fmt.Sprintf("doesn't have a usable CA for the server of %s: %v", t.Host, credential.ForOwner(err)))
 	}
 	return err == nil
 }

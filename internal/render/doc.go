@@ -1,4 +1,4 @@
-// Package render does without a cluster what admission and the controller do in one: manifests go
-// in, and out come the same manifests as admission would leave them, the Pods that they make, and
-// the Istio objects of their targets. It is pure; the command around it reads and writes.
+// Package render does offline what admission and the controller do in a cluster. It takes
+// manifests, and returns them after admission, with the resulting Pods and the Istio objects of
+// their targets. The package is pure: the command around it does all I/O.
 package render

@@ -9,17 +9,17 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 )
 
-// Document is one manifest as it was read.
+// Document is one manifest of the input.
 type Document struct {
-	// Source is the file, URL or STDIN.
+	// Source is the file, the URL or STDIN.
 	Source string
-	// Number is the place in Source, counted from 1.
+	// Number is the position in Source, starting at 1.
 	Number int
-	// Object is the manifest. A list holds its items.
+	// Object is the manifest. It may be a list with items.
 	Object map[string]any
 }
 
-// Location is where an object stands, for messages.
+// Location identifies an object in messages.
 type Location struct {
 	Source    string
 	Number    int
@@ -28,8 +28,8 @@ type Location struct {
 	Name      string
 }
 
-// String is the place as a message starts with it, for example "shop.yaml, document 2, Deployment
-// project/shop".
+// String returns the location in the format of messages, for example "shop.yaml, document 2,
+// Deployment project/shop".
 func (p Location) String() string {
 	name := p.Name
 	if p.Namespace != "" {
@@ -38,18 +38,18 @@ func (p Location) String() string {
 	return fmt.Sprintf("%s, document %d, %s %s", p.Source, p.Number, p.Kind, name)
 }
 
-// Problem is one reason for refusing the input.
+// Problem is one reason to reject the input.
 type Problem struct {
 	Location Location
 	Message  string
 }
 
-// String is the problem with its place.
+// String returns the location and the message.
 func (p Problem) String() string {
 	return p.Location.String() + ": " + p.Message
 }
 
-// item is one object of the input: a document, or an element of a list in one.
+// item is one object of the input: a document, or an element of a list.
 type item struct {
 	location Location
 	kind     schema.GroupVersionKind
@@ -58,19 +58,21 @@ type item struct {
 	put func(map[string]any)
 }
 
-// namespace is that of the object, or the one given for objects that name none; "" when nobody
-// says.
+// namespace returns the namespace of the object, or the default namespace of the input, which may
+// be "".
 func (i item) namespace() string {
 	return i.location.Namespace
 }
 
-// open returns the documents as a copy that may be changed and the objects in them.
+// open returns a mutable copy of the documents, and the objects in it.
 func open(documents []Document, namespace string) ([]map[string]any, []item) {
 	output := make([]map[string]any, len(documents))
 	var items []item
 	for n, document := range documents {
 		output[n] = runtime.DeepCopyJSON(document.Object)
-		items = append(items, itemsOf(output[n], document, namespace, func(object map[string]any) { output[n] = object })...)
+		items = append(
+			items,
+			itemsOf(output[n], document, namespace, func(object map[string]any) { output[n] = object })...)
 	}
 	return output, items
 }
@@ -83,13 +85,21 @@ func itemsOf(object map[string]any, document Document, namespace string, put fun
 		var items []item
 		for n, element := range elements {
 			if child, ok := element.(map[string]any); ok {
-				items = append(items, itemsOf(child, document, namespace, func(object map[string]any) { elements[n] = object })...)
+				items = append(
+					items,
+					itemsOf(child, document, namespace, func(object map[string]any) { elements[n] = object })...)
 			}
 		}
 		return items
 	}
 	metadata, _ := object["metadata"].(map[string]any)
-	location := Location{Source: document.Source, Number: document.Number, Kind: kind, Namespace: text(metadata, "namespace"), Name: text(metadata, "name")}
+	location := Location{
+		Source:    document.Source,
+		Number:    document.Number,
+		Kind:      kind,
+		Namespace: text(metadata, "namespace"),
+		Name:      text(metadata, "name"),
+	}
 	if location.Name == "" {
 		location.Name = text(metadata, "generateName")
 	}
@@ -100,15 +110,16 @@ func itemsOf(object map[string]any, document Document, namespace string, put fun
 }
 
 func text(fields map[string]any, name string) string {
-	// What is missing or no string counts as empty, as in the API machinery's own accessors.
+	// A missing value or one that is not a string is treated as empty, as in the API machinery's
+	// accessors.
 	value, _ := fields[name].(string)
 	return value
 }
 
-// decodeInto reads the object into a typed one. Unknown fields are ignored.
+// decodeInto converts the object to a typed one. It ignores unknown fields.
 func (i item) decodeInto(typed any) error {
 	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(i.object, typed); err != nil {
-		return fmt.Errorf("is no valid %s: %w", i.kind.Kind, err)
+		return fmt.Errorf("is not a valid %s: %w", i.kind.Kind, err)
 	}
 	return nil
 }
@@ -116,7 +127,7 @@ func (i item) decodeInto(typed any) error {
 func (i item) json() ([]byte, error) {
 	encoded, err := json.Marshal(i.object)
 	if err != nil {
-		return nil, fmt.Errorf("writing it as JSON: %w", err)
+		return nil, fmt.Errorf("encoding it as JSON: %w", err)
 	}
 	return encoded, nil
 }

@@ -11,16 +11,19 @@ import (
 	"mtls.egress/webhook/internal/plan"
 )
 
-// explain says in one sentence which call goes where, with which certificate, checked against which
-// name and CA, and what happens when a part is missing.
+// explain returns one sentence about a target: the call, its destination, the client certificate,
+// the name and CA that the server is checked against, and what happens if a part is missing.
 func explain(use *use, decided plan.Plan, credentials []plan.CredentialCheck) string {
 	t := use.target
 	if decided.Closed {
-		return fmt.Sprintf("%s%s of the Pods of %s: %s.", inNamespace(t.Namespace), appURL(t), callers(use, credentials), decided.Programmed.Message)
+		return fmt.Sprintf("%s%s of the Pods of %s: %s.", inNamespace(t.Namespace), appURL(t),
+			callers(use, credentials), decided.Programmed.Message)
 	}
-	return fmt.Sprintf("%s%s leaves the Pods of %s as TLS to %s:%d (server name %s), with %s; the partner is believed only with a certificate for %s signed by %s; while any part is missing, the call ends at %s, an address that nobody has.",
-		inNamespace(t.Namespace), appURL(t), callers(use, credentials), t.Host, t.Port, t.SNI, certificates(credentials),
-		strings.Join(t.SubjectAltNames, " or "), serverCA(t, decided.Layout), t.Address())
+	return fmt.Sprintf(
+		"%s%s leaves the Pods of %s as TLS to %s:%d (server name %s), with %s; the server certificate must be for %s "+
+			"and signed by %s; if any part is missing, the call is dropped at %s, which is not routed.",
+		inNamespace(t.Namespace), appURL(t), callers(use, credentials), t.Host, t.Port, t.SNI,
+		certificates(credentials), strings.Join(t.SubjectAltNames, " or "), serverCA(t, decided.Layout), t.Address())
 }
 
 func inNamespace(namespace string) string {
@@ -30,7 +33,7 @@ func inNamespace(namespace string) string {
 	return "Namespace " + namespace + ": "
 }
 
-// appURL is the URL that the app calls.
+// appURL returns the URL that the app calls.
 func appURL(t egress.Target) string {
 	if t.AppPort == egress.DefaultAppPort {
 		return "http://" + t.Host
@@ -40,7 +43,7 @@ func appURL(t egress.Target) string {
 
 func callers(use *use, credentials []plan.CredentialCheck) string {
 	if len(use.pods) == 0 {
-		return "any workload that asks for it"
+		return "any workload with this target"
 	}
 	var names []string
 	for _, one := range credentials {
@@ -65,10 +68,11 @@ func certificates(credentials []plan.CredentialCheck) string {
 
 func certificate(one plan.CredentialCheck) string {
 	if one.Credential == nil {
-		return fmt.Sprintf("the client certificate in key %s of the Secret %s, which is not part of the input", one.Layout.Certificate, one.SecretName)
+		return fmt.Sprintf("the client certificate in key %s of the Secret %s, which is not part of the input",
+			one.Layout.Certificate, one.SecretName)
 	}
-	return fmt.Sprintf("the client certificate %s in key %s of the Secret %s, valid until %s",
-		one.Credential.Subject, one.Layout.Certificate, one.SecretName, one.Credential.NotAfter.UTC().Format(time.DateOnly))
+	return fmt.Sprintf("the client certificate %s in key %s of the Secret %s, valid until %s", one.Credential.Subject,
+		one.Layout.Certificate, one.SecretName, one.Credential.NotAfter.UTC().Format(time.DateOnly))
 }
 
 func serverCA(t egress.Target, layout egress.Layout) string {

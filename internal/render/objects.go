@@ -13,8 +13,7 @@ import (
 	"mtls.egress/webhook/internal/plan"
 )
 
-// program adds the Istio objects of all targets, namespace by namespace, each with its anchor
-// first.
+// program adds the Istio objects of all targets. Each namespace starts with its anchor.
 func (r *renderer) program() {
 	others := r.others()
 	r.addUnused()
@@ -29,8 +28,8 @@ func (r *renderer) program() {
 	}
 }
 
-// addUnused adds the targets of EgressTargets that nothing in the input calls: the controller
-// programs them too.
+// addUnused adds the targets of EgressTargets that no object in the input uses, because the
+// controller programs them too.
 func (r *renderer) addUnused() {
 	for namespace, egressTargets := range r.egressTargets {
 		for host, egressTarget := range egressTargets {
@@ -41,7 +40,7 @@ func (r *renderer) addUnused() {
 	}
 }
 
-// targetsOf are the targets of a namespace.
+// targetsOf returns the targets of a namespace.
 func targetsOf(uses []*use, namespace string) []egress.Target {
 	var targets []egress.Target
 	for _, use := range uses {
@@ -52,7 +51,7 @@ func targetsOf(uses []*use, namespace string) []egress.Target {
 	return targets
 }
 
-// appPorts are those of the targets of a namespace that have Pods.
+// appPorts returns the app ports of the namespace's targets with Pods.
 func appPorts(uses []*use, namespace string) []int32 {
 	var ports []int32
 	for _, use := range uses {
@@ -63,11 +62,11 @@ func appPorts(uses []*use, namespace string) []int32 {
 	return ports
 }
 
-// programOne adds the objects of one target, as the controller decides.
+// programOne adds the objects of one target, using the controller's decision.
 func (r *renderer) programOne(use *use, targets []egress.Target, others mesh.Others) {
 	egressTarget := r.egressTargets[use.target.Namespace][use.target.Host].DeepCopy()
 	egressTarget.Namespace = use.target.Namespace
-	// Not as one workload asks for it, which may name a Secret of its own.
+	// Ignore the settings of a single workload, which may name its own Secret.
 	t := egress.FromEgressTarget(egressTarget.Namespace, egressTarget.Name, egressTarget)
 	demands := plan.DemandsOf(t, use.pods)
 	credentials, ok := r.credentials(t, plan.SecretsInUse(t, demands))
@@ -76,13 +75,14 @@ func (r *renderer) programOne(use *use, targets []egress.Target, others mesh.Oth
 	}
 	decided := plan.Decide(plan.Facts{
 		EgressTarget: egressTarget,
-		Siblings:     slices.DeleteFunc(slices.Clone(targets), func(other egress.Target) bool { return other.Host == t.Host }),
-		Demands:      demands,
-		Credentials:  credentials,
-		Others:       others,
-		Policy:       new(r.rules(t.Namespace).Decide(t.Host)),
-		Warnings:     plan.NewExpiryWarnings(nil),
-		Now:          r.options.Now,
+		Siblings: slices.DeleteFunc(slices.Clone(targets),
+			func(other egress.Target) bool { return other.Host == t.Host }),
+		Demands:     demands,
+		Credentials: credentials,
+		Others:      others,
+		Policy:      new(r.rules(t.Namespace).Decide(t.Host)),
+		Warnings:    plan.NewExpiryWarnings(nil),
+		Now:         r.options.Now,
 	})
 	if certificate := credential.Issuance(t); certificate != nil {
 		r.add(certificate)
@@ -102,13 +102,20 @@ func (r *renderer) programOne(use *use, targets []egress.Target, others mesh.Oth
 func (r *renderer) add(object mesh.Object) {
 	rendered, err := mesh.Unstructured(object)
 	if err != nil {
-		r.refuse(Location{Kind: object.GetObjectKind().GroupVersionKind().Kind, Namespace: object.GetNamespace(), Name: object.GetName()}, err.Error())
+		r.refuse(
+			Location{
+				Kind:      object.GetObjectKind().GroupVersionKind().Kind,
+				Namespace: object.GetNamespace(),
+				Name:      object.GetName(),
+			},
+			err.Error(),
+		)
 		return
 	}
 	r.output.Objects = append(r.output.Objects, rendered.Object)
 }
 
-// others are the objects of the input that may stand in the way of ours: those of Istio, and
+// others returns the objects of the input that may conflict with generated ones: Istio objects and
 // Services.
 func (r *renderer) others() mesh.Others {
 	others := mesh.Others{RootNamespace: r.options.RootNamespace}
@@ -138,15 +145,15 @@ func (r *renderer) others() mesh.Others {
 	return others
 }
 
-// appendTyped reads an Istio object and appends it. One that can't be read is none of ours to
-// refuse: it is passed through, with a warning that it was not looked at.
+// appendTyped decodes an Istio object and appends it. An invalid one passes through with a warning,
+// because render doesn't own it.
 func appendTyped[T mesh.Object](r *renderer, item item, list []T, typed T) []T {
 	encoded, err := item.json()
 	if err == nil {
 		err = json.Unmarshal(encoded, typed)
 	}
 	if err != nil {
-		r.warn(item.location, "can't be read, so it was not checked for conflicts")
+		r.warn(item.location, "is not valid, so it was not checked for conflicts")
 		return list
 	}
 	typed.SetNamespace(item.namespace())

@@ -18,53 +18,54 @@ import (
 	"mtls.egress/webhook/internal/policy"
 )
 
-// Options are what a cluster would know.
+// Options holds information that a cluster would provide.
 type Options struct {
-	// Namespace is that of objects that name none; "" leaves them without.
+	// Namespace is the namespace of objects without one. If "", they keep none.
 	Namespace string
-	// RootNamespace is that of the mesh's defaults. Default: istio-system.
+	// RootNamespace is the root namespace of the mesh. Defaults to istio-system.
 	RootNamespace string
-	// Policy says which hosts all namespaces may reach. The zero value lets none reach any.
+	// Policy is the cluster-wide policy. The zero value allows no hosts.
 	Policy policy.Cluster
-	// Now is the time at which credentials are judged.
+	// Now is the time for checking credentials.
 	Now time.Time
 }
 
-// Output is what the input becomes.
+// Output is the result for an input.
 type Output struct {
-	// Documents are the input in its order, workloads and Pods as admission leaves them, all others
+	// Documents are the input in its original order. Workloads and Pods are mutated; all others are
 	// unchanged.
 	Documents []map[string]any
-	// Pods are what the annotated workloads make, as admission leaves them. They are PodTemplates,
-	// which run nothing, so that applying the output starts no stray Pod.
+	// Pods are the mutated Pods of the annotated workloads. They are PodTemplates, so applying the
+	// output doesn't start Pods.
 	Pods []map[string]any
-	// Objects are the Istio objects of the targets, in the order of writing.
+	// Objects are the Istio objects of the targets, in the order in which the controller writes
+	// them.
 	Objects []map[string]any
-	// Warnings are sentences about what is allowed and probably not meant.
+	// Warnings report input that is valid but probably not intended.
 	Warnings []string
-	// Explanations are one sentence for each target.
+	// Explanations has one sentence per target.
 	Explanations []string
 }
 
 // key identifies a target.
 type key struct{ namespace, host string }
 
-// use is a target as the workloads of the input use it.
+// use is a target with the workloads of the input that use it.
 type use struct {
 	target egress.Target
 	// callers are the objects that call it, by the Secret that they present.
 	callers map[string][]Location
-	// pods are those that they make, one for each.
+	// pods has one Pod per caller.
 	pods []*caller
 }
 
-// caller is a Pod, or the one of a template, as admission leaves it.
+// caller is a Pod, or the Pod of a template, after admission.
 type caller struct{ metav1.ObjectMeta }
 
-// Ended is part of plan.Pod.
+// Ended implements plan.Pod.
 func (*caller) Ended() bool { return false }
 
-// renderer holds what is found on the way through the input.
+// renderer holds the state of one Render call.
 type renderer struct {
 	options       Options
 	items         []item
@@ -78,14 +79,18 @@ type renderer struct {
 	problems      []Problem
 }
 
-// Render returns what documents become, or all the problems for which admission or the controller
-// would refuse them.
+// Render returns the output for documents, or all problems for which admission or the controller
+// would reject them.
 func Render(documents []Document, options Options) (*Output, []Problem) {
 	copied, items := open(documents, options.Namespace)
 	r := &renderer{
-		options: options, items: items,
-		egressTargets: map[string]map[string]*v1alpha1.EgressTarget{}, secrets: map[string]secret{}, configMaps: map[string]configMap{},
-		namespaces: map[string]policy.Namespace{}, uses: map[key]*use{},
+		options:       options,
+		items:         items,
+		egressTargets: map[string]map[string]*v1alpha1.EgressTarget{},
+		secrets:       map[string]secret{},
+		configMaps:    map[string]configMap{},
+		namespaces:    map[string]policy.Namespace{},
+		uses:          map[key]*use{},
 	}
 	r.collect()
 	for _, item := range r.items {
@@ -109,8 +114,8 @@ func (r *renderer) warn(location Location, message string) {
 	r.output.Warnings = append(r.output.Warnings, location.String()+": "+message)
 }
 
-// collect reads the EgressTargets, Secrets, Namespaces and ConfigMaps of the input, wherever in it
-// they stand.
+// collect decodes the EgressTargets, Secrets, Namespaces and ConfigMaps of the input, which can be
+// in any order.
 func (r *renderer) collect() {
 	for _, item := range r.items {
 		switch {
@@ -148,7 +153,7 @@ func (r *renderer) know(namespace string, egressTarget *v1alpha1.EgressTarget) {
 	r.egressTargets[namespace][egressTarget.Name] = egressTarget
 }
 
-// mutate does to one object what admission does.
+// mutate applies admission to one object.
 func (r *renderer) mutate(item item) {
 	if fields := mutate.Template(item.kind.GroupKind()); descend(item.object, fields) == nil {
 		r.refuse(item.location, "has no Pod template ("+strings.Join(fields, ".")+")")
@@ -184,7 +189,7 @@ func (r *renderer) mutate(item item) {
 }
 
 // call records that the object, whose Pods have these annotations, calls the target. Later objects
-// of the namespace meet the EgressTarget that the controller would have made by then.
+// of the namespace see the EgressTarget that the controller would have created by then.
 func (r *renderer) call(item item, t egress.Target, annotations map[string]string) {
 	id := key{item.namespace(), t.Host}
 	if r.uses[id] == nil {
@@ -196,14 +201,17 @@ func (r *renderer) call(item item, t egress.Target, annotations map[string]strin
 	}})
 	if r.egressTargets[id.namespace][t.Host] == nil {
 		r.know(id.namespace, &v1alpha1.EgressTarget{
-			ObjectMeta: metav1.ObjectMeta{Name: t.Host, Labels: map[string]string{egress.LabelManagedBy: egress.ValueManagedBy}},
-			Spec:       v1alpha1.EgressTargetSpec{Port: t.Port},
+			ObjectMeta: metav1.ObjectMeta{
+				Name:   t.Host,
+				Labels: map[string]string{egress.LabelManagedBy: egress.ValueManagedBy},
+			},
+			Spec: v1alpha1.EgressTargetSpec{Port: t.Port},
 		})
 	}
 	notePresented(r.egressTargets[id.namespace][t.Host], t.SecretName)
 }
 
-// notePresented notes in the status that a Pod presents the Secret, as the controller would.
+// notePresented records in the status that a Pod presents the Secret, as the controller would.
 func notePresented(egressTarget *v1alpha1.EgressTarget, secretName string) {
 	for n := range egressTarget.Status.Credentials {
 		if known := &egressTarget.Status.Credentials[n]; known.SecretName == secretName {
@@ -211,11 +219,11 @@ func notePresented(egressTarget *v1alpha1.EgressTarget, secretName string) {
 			return
 		}
 	}
-	egressTarget.Status.Credentials = append(egressTarget.Status.Credentials, v1alpha1.CredentialStatus{SecretName: secretName, Pods: 1})
+	egressTarget.Status.Credentials = append(egressTarget.Status.Credentials,
+		v1alpha1.CredentialStatus{SecretName: secretName, Pods: 1})
 }
 
-// replace puts the object as admission leaves it in the place of the one that was read, and returns
-// the annotations of its Pods.
+// replace replaces the object with the mutated one, and returns the annotations of its Pods.
 func (r *renderer) replace(item item, result mutate.Result) (annotations map[string]string, ok bool) {
 	object := item.object
 	fields := mutate.Template(item.kind.GroupKind())
@@ -242,7 +250,7 @@ func (r *renderer) replace(item item, result mutate.Result) (annotations map[str
 	return annotationsOf(pod), true
 }
 
-// annotationsOf returns the annotations of an object. What is no text is none.
+// annotationsOf returns the annotations of an object, with "" for values that are not strings.
 func annotationsOf(object map[string]any) map[string]string {
 	metadata, _ := object["metadata"].(map[string]any)
 	values, _ := metadata["annotations"].(map[string]any)
@@ -253,15 +261,15 @@ func annotationsOf(object map[string]any) map[string]string {
 	return annotations
 }
 
-// withTemplateMetadata gives a Pod template the empty metadata that an API server gives it: a JSON
-// patch can't add below what is missing.
+// withTemplateMetadata adds empty metadata to a Pod template, as an API server does. A JSON patch
+// can't add below a missing field.
 func withTemplateMetadata(object map[string]any, fields []string) {
 	if template := descend(object, fields); len(fields) > 0 && template != nil && template["metadata"] == nil {
 		template["metadata"] = map[string]any{}
 	}
 }
 
-// descend follows fields into object; nil when they lead nowhere.
+// descend returns the value at the path fields, or nil if it doesn't exist.
 func descend(object map[string]any, fields []string) map[string]any {
 	for _, name := range fields {
 		object, _ = object[name].(map[string]any)
@@ -277,7 +285,7 @@ func podTemplate(location Location, pod map[string]any) map[string]any {
 	return map[string]any{"apiVersion": "v1", "kind": "PodTemplate", "metadata": metadata, "template": pod}
 }
 
-// patch applies operations with the library with which the API server applies a webhook's.
+// patch applies operations with the API server's own patch library.
 func patch(object map[string]any, operations []operation.Operation) (map[string]any, error) {
 	encodedPatch, err := json.Marshal(operations)
 	if err != nil {
@@ -299,7 +307,7 @@ func patch(object map[string]any, operations []operation.Operation) (map[string]
 	return result, json.Unmarshal(patched, &result)
 }
 
-// sortedUses returns the targets by namespace and host.
+// sortedUses returns the targets in the order of namespace and host.
 func (r *renderer) sortedUses() []*use {
 	ids := slices.SortedFunc(maps.Keys(r.uses), func(a, b key) int {
 		return cmp.Or(strings.Compare(a.namespace, b.namespace), strings.Compare(a.host, b.host))

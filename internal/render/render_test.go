@@ -19,12 +19,12 @@ import (
 
 const corpus = "../../test/testdata/render"
 
-// now is a day in the life of the certificates that package pki makes.
+// now is a time at which the certificates of package pki are valid.
 func now() time.Time {
 	return pki.Epoch().AddDate(1, 0, 0)
 }
 
-// outcome is what a golden file holds.
+// outcome is the content of a golden file.
 type outcome struct {
 	Problems     []string         `json:"problems,omitempty"`
 	Warnings     []string         `json:"warnings,omitempty"`
@@ -38,7 +38,8 @@ func TestCorpus(t *testing.T) {
 	inputs := golden.Inputs(t, corpus)
 	for _, name := range golden.Names(inputs) {
 		t.Run(name, func(t *testing.T) {
-			output, problems := render.Render(read(t, inputs[name]), render.Options{Policy: everyHost(), RootNamespace: "istio-system", Now: now()})
+			output, problems := render.Render(read(t, inputs[name]),
+				render.Options{Policy: everyHost(), RootNamespace: "istio-system", Now: now()})
 			var got outcome
 			for _, problem := range problems {
 				got.Problems = append(got.Problems, problem.String())
@@ -88,7 +89,7 @@ func TestRenderLeavesItsInputAlone(t *testing.T) {
 func TestSecretsOfTheInputAreJudged(t *testing.T) {
 	ca := pki.NewCA(t, "partner CA")
 	client := ca.Issue(t, pki.Client("orders"))
-	other := ca.Issue(t, pki.Client("somebody else"))
+	other := ca.Issue(t, pki.Client("another client"))
 	server := ca.Issue(t, pki.Server("external.system.com"))
 	expired := pki.Client("orders")
 	expired.NotAfter = now().AddDate(0, 0, -1)
@@ -99,33 +100,65 @@ func TestSecretsOfTheInputAreJudged(t *testing.T) {
 	caPEM := string(ca.CertPEM)
 	tests := map[string]struct {
 		data map[string]string
-		// want is what the only problem contains; "" is no problem.
+		// want is part of the only problem, or "" if there is none.
 		want string
 		// file is the certificate file in the DestinationRule.
 		file string
 	}{
-		"the layout cert, key, cacert":        {data: map[string]string{"cert": string(client.CertPEM), "key": string(client.KeyPEM), "cacert": caPEM}, file: "/etc/mtls-egress/external.system.com/cert"},
-		"the layout tls.crt, tls.key, ca.crt": {data: map[string]string{"tls.crt": string(client.CertPEM), "tls.key": string(client.KeyPEM), "ca.crt": caPEM}, file: "/etc/mtls-egress/external.system.com/tls.crt"},
-		"a Secret without a key":              {data: map[string]string{"cert": string(client.CertPEM), "cacert": caPEM}, want: `"key" (private key) is missing; the Secret has the keys "cacert", "cert"`},
-		"a Secret of neither layout":          {data: map[string]string{"certificate.pem": "x"}, want: `the Secret has only the key "certificate.pem"`},
-		"an empty Secret":                     {data: map[string]string{}, want: "; the Secret has no keys"},
-		"the key of another certificate":      {data: map[string]string{"cert": string(client.CertPEM), "key": string(other.KeyPEM), "cacert": caPEM}, want: "another"},
-		"an expired certificate":              {data: map[string]string{"cert": string(old.CertPEM), "key": string(old.KeyPEM), "cacert": caPEM}, want: "expired"},
-		"a certificate that is not yet valid": {data: map[string]string{"cert": string(early.CertPEM), "key": string(early.KeyPEM), "cacert": caPEM}, want: "is valid only from 2021-01-02"},
-		"a server's certificate":              {data: map[string]string{"cert": string(server.CertPEM), "key": string(server.KeyPEM), "cacert": caPEM}, want: "serverAuth"},
-		"a CA that is no certificate":         {data: map[string]string{"cert": string(client.CertPEM), "key": string(client.KeyPEM), "cacert": "none"}, want: `"cacert"`},
+		"the layout cert, key, cacert": {
+			data: map[string]string{"cert": string(client.CertPEM), "key": string(client.KeyPEM), "cacert": caPEM},
+			file: "/etc/mtls-egress/external.system.com/cert",
+		},
+		"the layout tls.crt, tls.key, ca.crt": {
+			data: map[string]string{
+				"tls.crt": string(client.CertPEM),
+				"tls.key": string(client.KeyPEM),
+				"ca.crt":  caPEM,
+			},
+			file: "/etc/mtls-egress/external.system.com/tls.crt",
+		},
+		"a Secret without a key": {
+			data: map[string]string{"cert": string(client.CertPEM), "cacert": caPEM},
+			want: `"key" (private key) is missing; the Secret has the keys "cacert", "cert"`,
+		},
+		"a Secret of neither layout": {
+			data: map[string]string{"certificate.pem": "x"},
+			want: `the Secret has only the key "certificate.pem"`,
+		},
+		"an empty Secret": {data: map[string]string{}, want: "; the Secret has no keys"},
+		"the key of another certificate": {
+			data: map[string]string{"cert": string(client.CertPEM), "key": string(other.KeyPEM), "cacert": caPEM},
+			want: "another",
+		},
+		"an expired certificate": {
+			data: map[string]string{"cert": string(old.CertPEM), "key": string(old.KeyPEM), "cacert": caPEM},
+			want: "expired",
+		},
+		"a certificate that is not yet valid": {
+			data: map[string]string{"cert": string(early.CertPEM), "key": string(early.KeyPEM), "cacert": caPEM},
+			want: "is valid only from 2021-01-02",
+		},
+		"a server's certificate": {
+			data: map[string]string{"cert": string(server.CertPEM), "key": string(server.KeyPEM), "cacert": caPEM},
+			want: "serverAuth",
+		},
+		"a CA that is not a certificate": {
+			data: map[string]string{"cert": string(client.CertPEM), "key": string(client.KeyPEM), "cacert": "none"},
+			want: `"cacert"`,
+		},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			documents := number([]map[string]any{pod("probe", "external.system.com"), secretObject(test.data)})
 			output, problems := render.Render(documents, render.Options{Policy: everyHost(), Now: now()})
 			if test.want != "" {
-				if len(problems) != 1 || !strings.Contains(problems[0].Message, test.want) || problems[0].Location.String() != "input.yaml, document 2, Secret external-system-mtls-data" {
-					t.Fatalf("problems: %v; wanted one with %q", problems, test.want)
+				if len(problems) != 1 || !strings.Contains(problems[0].Message, test.want) ||
+					problems[0].Location.String() != "input.yaml, document 2, Secret external-system-mtls-data" {
+					t.Fatalf("problems: %v, want one with %q", problems, test.want)
 				}
 				for _, value := range test.data {
 					if len(value) > 100 && strings.Contains(problems[0].Message, value[40:80]) {
-						t.Error("the message repeats the Secret")
+						t.Error("the message contains the Secret")
 					}
 				}
 				return
@@ -146,8 +179,15 @@ func TestSecretsOfTheInputAreJudged(t *testing.T) {
 func TestSecretsOfOneTargetWithOtherKeysGetAWarning(t *testing.T) {
 	ca := pki.NewCA(t, "partner CA")
 	client := ca.Issue(t, pki.Client("orders"))
-	first := secretObject(map[string]string{"cert": string(client.CertPEM), "key": string(client.KeyPEM), "cacert": string(ca.CertPEM)})
-	second := secretObject(map[string]string{"tls.crt": string(client.CertPEM), "tls.key": string(client.KeyPEM), "ca.crt": string(ca.CertPEM)})
+	first := secretObject(
+		map[string]string{"cert": string(client.CertPEM), "key": string(client.KeyPEM), "cacert": string(ca.CertPEM)})
+	second := secretObject(
+		map[string]string{
+			"tls.crt": string(client.CertPEM),
+			"tls.key": string(client.KeyPEM),
+			"ca.crt":  string(ca.CertPEM),
+		},
+	)
 	second["metadata"] = map[string]any{"name": "zweites"}
 	other := pod("other", "external.system.com")
 	annotationsOf(other)["mtls.egress/secret"] = "zweites"
@@ -156,8 +196,12 @@ func TestSecretsOfOneTargetWithOtherKeysGetAWarning(t *testing.T) {
 	if len(problems) > 0 {
 		t.Fatal(problems)
 	}
-	want := []string{"external.system.com: the Secrets of this host have different keys, and one set of objects serves all Pods of the namespace, " +
-		"so Pods with another layout can't call: external-system-mtls-data has cert, key; zweites has tls.crt, tls.key; give all of them the keys cert and key"}
+	want := []string{
+		"external.system.com: the Secrets of this host have different keys, and one set of objects serves " +
+			"all Pods of the namespace, " +
+			"so Pods with another layout can't call: external-system-mtls-data has cert, key; zweites has tls.crt, " +
+			"tls.key; give all of them the keys cert and key",
+	}
 	if diff := cmp.Diff(want, output.Warnings); diff != "" {
 		t.Errorf("warnings (-want +got):\n%s", diff)
 	}
@@ -167,7 +211,8 @@ func TestSecretsOfOneTargetWithOtherKeysGetAWarning(t *testing.T) {
 }
 
 func TestTheNamespaceIsThatOfObjectsThatNameNone(t *testing.T) {
-	output, problems := render.Render(number([]map[string]any{pod("probe", "external.system.com")}), render.Options{Policy: everyHost(), Namespace: "given", Now: now()})
+	output, problems := render.Render(number([]map[string]any{pod("probe", "external.system.com")}),
+		render.Options{Policy: everyHost(), Namespace: "given", Now: now()})
 	if len(problems) > 0 {
 		t.Fatal(problems)
 	}
@@ -186,9 +231,19 @@ func BenchmarkRender(b *testing.B) {
 	var documents []map[string]any
 	for n := range 1000 {
 		documents = append(documents, map[string]any{
-			"apiVersion": "apps/v1", "kind": "Deployment",
-			"metadata": map[string]any{"name": fmt.Sprintf("shop-%d", n), "namespace": "project", "annotations": map[string]any{"mtls.egress/target": fmt.Sprintf("host-%d.example", n)}},
-			"spec":     map[string]any{"template": map[string]any{"metadata": map[string]any{}, "spec": map[string]any{"containers": []any{map[string]any{"name": "app", "image": "shop:1"}}}}},
+			"apiVersion": "apps/v1",
+			"kind":       "Deployment",
+			"metadata": map[string]any{
+				"name":        fmt.Sprintf("shop-%d", n),
+				"namespace":   "project",
+				"annotations": map[string]any{"mtls.egress/target": fmt.Sprintf("host-%d.example", n)},
+			},
+			"spec": map[string]any{
+				"template": map[string]any{
+					"metadata": map[string]any{},
+					"spec":     map[string]any{"containers": []any{map[string]any{"name": "app", "image": "shop:1"}}},
+				},
+			},
 		})
 	}
 	input := number(documents)
@@ -238,7 +293,12 @@ func secretObject(text map[string]string) map[string]any {
 	for name, value := range text {
 		data[name] = value
 	}
-	return map[string]any{"apiVersion": "v1", "kind": "Secret", "metadata": map[string]any{"name": "external-system-mtls-data"}, "stringData": data}
+	return map[string]any{
+		"apiVersion": "v1",
+		"kind":       "Secret",
+		"metadata":   map[string]any{"name": "external-system-mtls-data"},
+		"stringData": data,
+	}
 }
 
 func certificateFile(t *testing.T, objects []map[string]any) string {
@@ -252,5 +312,5 @@ func certificateFile(t *testing.T, objects []map[string]any) string {
 	return subset["trafficPolicy"].(map[string]any)["tls"].(map[string]any)["clientCertificate"].(string)
 }
 
-// everyHost is the policy of the chart's defaults.
+// everyHost is the chart's default policy.
 func everyHost() policy.Cluster { return policy.Cluster{Other: policy.OtherAllow} }

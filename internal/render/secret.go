@@ -18,12 +18,12 @@ type secret struct {
 	object   *corev1.Secret
 }
 
-// collectSecret reads a Secret as an API server would store it.
+// collectSecret decodes a Secret in the form in which an API server stores it.
 func (r *renderer) collectSecret(item item) {
 	typed := &corev1.Secret{}
 	if err := item.decodeInto(typed); err != nil {
-		// The converter's words may repeat what it could not read, which is a key here.
-		r.refuse(item.location, "can't be read as a Secret; data holds base64, stringData holds text")
+		// The converter's error can contain the value, which may be a key.
+		r.refuse(item.location, "is not a valid Secret: values of data must be base64, and those of stringData text")
 		return
 	}
 	credential.MergeStringData(typed)
@@ -34,8 +34,8 @@ func nameKey(namespace, name string) string {
 	return namespace + "/" + name
 }
 
-// credentials checks the Secrets in use, and the CA of the server where a ConfigMap of the input
-// has it. What isn't part of the input is taken to be as it should be.
+// credentials checks the Secrets in use, and the CA of the server if it is in a ConfigMap of the
+// input. Objects that are not part of the input are assumed to be valid.
 func (r *renderer) credentials(t egress.Target, inUse map[string]int32) (checks []plan.CredentialCheck, ok bool) {
 	if !r.checkServerCA(t) {
 		return nil, false
@@ -48,7 +48,8 @@ func (r *renderer) credentials(t egress.Target, inUse map[string]int32) (checks 
 		}
 		check := plan.CheckCredential(t, secretName, inUse[secretName], found.object, r.options.Now)
 		if check.Err != nil {
-			r.refuse(found.location, fmt.Sprintf("can't be the credential of %s: %v", t.Host, credential.ForOwner(check.Err)))
+			r.refuse(found.location,
+				fmt.Sprintf("is not a usable credential for %s: %v", t.Host, credential.ForOwner(check.Err)))
 			return nil, false
 		}
 		checks = append(checks, check)

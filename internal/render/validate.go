@@ -29,8 +29,9 @@ import (
 	"mtls.egress/webhook/charts"
 )
 
-// validator judges EgressTargets by the CRD, with the parts of which the API server is made and in
-// its order, so that render refuses what a cluster refuses, in the same words.
+// validator validates EgressTargets against the CRD with the API server's own packages and in the
+// same order. Render therefore rejects what a cluster rejects, with the same messages.
+//
 // https://github.com/kubernetes/apiextensions-apiserver/blob/v0.36.3/pkg/registry/customresource/strategy.go
 type validator struct {
 	schema  *structuralschema.Structural
@@ -38,8 +39,8 @@ type validator struct {
 	rules   *cel.Validator
 }
 
-// newValidator compiles the CRD, which takes as long as judging a hundred EgressTargets: one
-// validator serves a whole input.
+// newValidator compiles the CRD. This takes as long as validating a hundred EgressTargets, so one
+// validator serves the whole input.
 func newValidator() (*validator, error) {
 	crd := &apiextensionsv1.CustomResourceDefinition{}
 	if err := yaml.UnmarshalStrict([]byte(charts.EgressTargetCRD()), crd); err != nil {
@@ -52,7 +53,8 @@ func newValidator() (*validator, error) {
 		return nil, fmt.Errorf("the CRD has no version %s", v1alpha1.Version)
 	}
 	internal := &apiextensions.CustomResourceValidation{}
-	if err := apiextensionsv1.Convert_v1_CustomResourceValidation_To_apiextensions_CustomResourceValidation(crd.Spec.Versions[at].Schema, internal, nil); err != nil {
+	if err := apiextensionsv1.Convert_v1_CustomResourceValidation_To_apiextensions_CustomResourceValidation(
+		crd.Spec.Versions[at].Schema, internal, nil); err != nil {
 		return nil, fmt.Errorf("converting the CRD: %w", err)
 	}
 	structural, err := structuralschema.NewStructural(internal.OpenAPIV3Schema)
@@ -63,10 +65,14 @@ func newValidator() (*validator, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the schema of the CRD: %w", err)
 	}
-	return &validator{schema: structural, openAPI: openAPI, rules: cel.NewValidator(structural, true, celconfig.PerCallLimit)}, nil
+	return &validator{
+		schema:  structural,
+		openAPI: openAPI,
+		rules:   cel.NewValidator(structural, true, celconfig.PerCallLimit),
+	}, nil
 }
 
-// egressTargetValidator is the validator of this input, made when the first EgressTarget needs it.
+// egressTargetValidator returns the validator of this input. The first EgressTarget creates it.
 func (r *renderer) egressTargetValidator() (*validator, error) {
 	if r.validator != nil {
 		return r.validator, nil
@@ -76,8 +82,8 @@ func (r *renderer) egressTargetValidator() (*validator, error) {
 	return made, err
 }
 
-// validate returns the EgressTarget as the API server would store it, defaults filled in, or all
-// that is wrong with it, each with its field.
+// validate returns the EgressTarget with defaults, as the API server would store it, or all
+// problems with their fields.
 func (v *validator) validate(item item) (*v1alpha1.EgressTarget, []string) {
 	object, err := item.copy()
 	if err != nil {
@@ -94,7 +100,7 @@ func (v *validator) validate(item item) (*v1alpha1.EgressTarget, []string) {
 	if len(unknown) > 0 {
 		problems = append(problems, runtime.NewStrictDecodingError(unknown).Error())
 	}
-	// An API server stops at an unknown field. What is wrong besides is told here at once.
+	// An API server stops at an unknown field. Here all other problems are reported, too.
 	for _, problem := range v.check(object, item.namespace()) {
 		problems = append(problems, message(problem))
 	}
@@ -109,7 +115,7 @@ func (v *validator) validate(item item) (*v1alpha1.EgressTarget, []string) {
 	return egressTarget, nil
 }
 
-// copy is the object as an API server reads it from JSON, with whole numbers as such.
+// copy returns the object as an API server decodes it from JSON, with integers as such.
 func (i item) copy() (*unstructured.Unstructured, error) {
 	encoded, err := i.json()
 	if err != nil {
@@ -119,28 +125,34 @@ func (i item) copy() (*unstructured.Unstructured, error) {
 	return object, json.Unmarshal(encoded, &object.Object)
 }
 
-// unreadable says what leaves nothing to judge: a version that the CRD doesn't have, or a host that
-// nobody knows yet. The second is no mistake in a cluster.
+// unreadable returns an error for an object that can't be validated: one with a version that the
+// CRD lacks, or one with a generated name, whose host is unknown. The latter is valid in a cluster.
 func unreadable(object *unstructured.Unstructured) *field.Error {
 	if apiVersion := v1alpha1.GroupVersion().String(); object.GetAPIVersion() != apiVersion {
 		return field.Invalid(field.NewPath("apiVersion"), object.GetAPIVersion(), "must be "+apiVersion)
 	}
 	if object.GetName() == "" && object.GetGenerateName() != "" {
 		return field.Invalid(field.NewPath("metadata", "generateName"), object.GetGenerateName(),
-			"the name of an EgressTarget is the host that it stands for, and only a cluster makes names up: write the host as metadata.name")
+			"the name of an EgressTarget is its host, and only a cluster generates names: set "+
+				"metadata.name to the host")
 	}
 	return nil
 }
 
-// coerce drops what the schema does not know and returns an error for each such field, then fills
-// in the defaults. Metadata that can't be decoded is an error by itself.
+// coerce removes the fields that the schema doesn't know and returns an error for each. Then it
+// applies the defaults. Invalid metadata is a separate error.
+//
 // https://github.com/kubernetes/apiextensions-apiserver/blob/v0.36.3/pkg/apiserver/customresource_handler.go#L1406
 func (v *validator) coerce(object *unstructured.Unstructured) ([]error, error) {
-	_, _, unknown, err := objectmeta.GetObjectMetaWithOptions(object.Object, objectmeta.ObjectMetaOptions{ReturnUnknownFieldPaths: true})
+	_, _, unknown, err := objectmeta.GetObjectMetaWithOptions(object.Object,
+		objectmeta.ObjectMetaOptions{ReturnUnknownFieldPaths: true})
 	if err != nil {
 		return nil, err
 	}
-	unknown = append(unknown, pruning.PruneWithOptions(object.Object, v.schema, true, structuralschema.UnknownFieldPathOptions{TrackUnknownFieldPaths: true})...)
+	unknown = append(
+		unknown,
+		pruning.PruneWithOptions(object.Object, v.schema, true,
+			structuralschema.UnknownFieldPathOptions{TrackUnknownFieldPaths: true})...)
 	defaulting.PruneNonNullableNullsWithoutDefaults(object.Object, v.schema)
 	defaulting.Default(object.Object, v.schema)
 	problems := make([]error, len(unknown))
@@ -150,36 +162,47 @@ func (v *validator) coerce(object *unstructured.Unstructured) ([]error, error) {
 	return problems, nil
 }
 
-// judge is what the API server does when an object is created.
+// check validates the object as the API server does on create.
 func (v *validator) check(object *unstructured.Unstructured, namespace string) field.ErrorList {
-	// The status is not for the user to write, and is dropped unread. Whoever applies an object that
-	// names no namespace says which.
+	// Users don't set the status, so the API server drops it without validation. The client that
+	// applies an object without a namespace sets one.
 	unstructured.RemoveNestedField(object.Object, "status")
 	object.SetGeneration(1)
 	object.SetNamespace(cmp.Or(namespace, metav1.NamespaceDefault))
-	problems := apivalidation.ValidateObjectMetaAccessor(object, true, apivalidation.NameIsDNSSubdomain, field.NewPath("metadata"))
+	problems := apivalidation.ValidateObjectMetaAccessor(object, true, apivalidation.NameIsDNSSubdomain,
+		field.NewPath("metadata"))
 	problems = append(problems, validation.ValidateCustomResource(nil, object.Object, v.openAPI)...)
 	problems = append(problems, listtype.ValidateListSetsAndMaps(nil, v.schema, object.Object)...)
 	if slices.ContainsFunc(problems, blocksRules) {
-		return append(problems, field.Invalid(nil, nil, "some validation rules were not checked because the object was invalid; correct the existing errors to complete validation"))
+		return append(
+			problems,
+			field.Invalid(nil, nil,
+				"some validation rules were not checked because the object was invalid; correct the existing "+
+					"errors to complete validation"),
+		)
 	}
-	broken, _ := v.rules.Validate(context.Background(), nil, v.schema, object.Object, nil, celconfig.RuntimeCELCostBudget)
+	broken, _ := v.rules.Validate(context.Background(), nil, v.schema, object.Object, nil,
+		celconfig.RuntimeCELCostBudget)
 	return append(problems, broken...)
 }
 
-// blocksRules reports whether the CEL rules could stumble over the problem.
+// blocksRules reports whether the problem prevents the evaluation of CEL rules.
+//
 // https://github.com/kubernetes/apiextensions-apiserver/blob/v0.36.3/pkg/registry/customresource/strategy.go#L405
 func blocksRules(problem *field.Error) bool {
 	switch problem.Type {
-	case field.ErrorTypeNotSupported, field.ErrorTypeRequired, field.ErrorTypeTooLong, field.ErrorTypeTooMany, field.ErrorTypeTypeInvalid:
+	case field.ErrorTypeNotSupported,
+		field.ErrorTypeRequired,
+		field.ErrorTypeTooLong,
+		field.ErrorTypeTooMany,
+		field.ErrorTypeTypeInvalid:
 		return true
 	default:
 		return false
 	}
 }
 
-// message leaves out the field of a problem that speaks of the whole object, which would be printed
-// as <nil>.
+// message omits the field of a problem with the whole object, which would be printed as <nil>.
 func message(problem *field.Error) string {
 	return strings.TrimPrefix(problem.Error(), (*field.Path)(nil).String()+": ")
 }

@@ -8,9 +8,10 @@ import (
 	"mtls.egress/webhook/internal/render"
 )
 
-// What the API server says of the same objects is compared in test/chart.
+// test/chart compares these messages with those of an API server.
 func TestEgressTargetsAreJudgedByTheCRD(t *testing.T) {
-	const incomplete = "Invalid value: null: some validation rules were not checked because the object was invalid; correct the existing errors to complete validation"
+	const incomplete = "Invalid value: null: some validation rules were not checked because the object was invalid; " +
+		"correct the existing errors to complete validation"
 	tests := map[string]struct {
 		apiVersion string // default: mtls.egress/v1alpha1
 		metadata   map[string]any
@@ -27,14 +28,22 @@ func TestEgressTargetsAreJudgedByTheCRD(t *testing.T) {
 		"no host": {
 			metadata: map[string]any{"name": "localhost"},
 			want: []string{
-				"Invalid value: the name of an EgressTarget is the host that it stands for: at least two labels of lower-case letters, digits and inner hyphens, each of at most 63 characters, for example external.system.com",
+				"Invalid value: the name of an EgressTarget must be the host of the target: at least two labels of " +
+					"lowercase letters, digits and inner hyphens, each of at most 63 characters, for " +
+					"example external.system.com",
 			},
 		},
 		"several mistakes are told together, in order": {
 			metadata: map[string]any{"name": "external.system.com"},
-			spec:     map[string]any{"prot": int64(1), "port": int64(0), "subjectAltNames": []any{"a", "a"}, "http": map[string]any{"timeout": "1d"}},
+			spec: map[string]any{
+				"prot":            int64(1),
+				"port":            int64(0),
+				"subjectAltNames": []any{"a", "a"},
+				"http":            map[string]any{"timeout": "1d"},
+			},
 			want: []string{
-				`spec.http.timeout: Invalid value: "1d": timeout is a duration of at least 1ms, in h, m, s and ms, for example 30s`,
+				`spec.http.timeout: Invalid value: "1d": timeout must be at least 1ms, in h, m, ` +
+					`s and ms, for example 30s`,
 				"spec.port: Invalid value: 0: spec.port in body should be greater than or equal to 1",
 				`spec.subjectAltNames[1]: Duplicate value: "a"`,
 				`strict decoding error: unknown field "spec.prot"`,
@@ -50,15 +59,18 @@ func TestEgressTargetsAreJudgedByTheCRD(t *testing.T) {
 		},
 		"metadata that can't be read": {
 			metadata: map[string]any{"name": "external.system.com", "labels": []any{}},
-			want:     []string{"json: cannot unmarshal array into Go struct field ObjectMeta.labels of type map[string]string"},
+			want: []string{
+				"json: cannot unmarshal array into Go struct field ObjectMeta.labels of type map[string]string",
+			},
 		},
 		"a name that the cluster would make up": {
 			metadata: map[string]any{"generateName": "external.system.com-"},
 			want: []string{
-				`metadata.generateName: Invalid value: "external.system.com-": the name of an EgressTarget is the host that it stands for, and only a cluster makes names up: write the host as metadata.name`,
+				`metadata.generateName: Invalid value: "external.system.com-": the name of an EgressTarget is its ` +
+					`host, and only a cluster generates names: set metadata.name to the host`,
 			},
 		},
-		"a version that there is not": {
+		"an unknown version": {
 			apiVersion: "mtls.egress/v1",
 			metadata:   map[string]any{"name": "external.system.com"},
 			want:       []string{`apiVersion: Invalid value: "mtls.egress/v1": must be mtls.egress/v1alpha1`},
@@ -66,14 +78,19 @@ func TestEgressTargetsAreJudgedByTheCRD(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			object := map[string]any{"apiVersion": "mtls.egress/v1alpha1", "kind": "EgressTarget", "metadata": test.metadata}
+			object := map[string]any{
+				"apiVersion": "mtls.egress/v1alpha1",
+				"kind":       "EgressTarget",
+				"metadata":   test.metadata,
+			}
 			if test.apiVersion != "" {
 				object["apiVersion"] = test.apiVersion
 			}
 			if test.spec != nil {
 				object["spec"] = test.spec
 			}
-			_, problems := render.Render(number([]map[string]any{object}), render.Options{Policy: everyHost(), Now: now()})
+			_, problems := render.Render(number([]map[string]any{object}),
+				render.Options{Policy: everyHost(), Now: now()})
 			var got []string
 			for _, problem := range problems {
 				got = append(got, problem.Message)
@@ -85,15 +102,24 @@ func TestEgressTargetsAreJudgedByTheCRD(t *testing.T) {
 	}
 }
 
-// In a cluster the defaults of the CRD are part of an EgressTarget before a workload meets it.
+// In a cluster, an EgressTarget has the defaults of the CRD before any workload uses it.
 func TestAnEgressTargetWithoutPortSaysTheDefaultPort(t *testing.T) {
-	object := map[string]any{"apiVersion": "mtls.egress/v1alpha1", "kind": "EgressTarget", "metadata": map[string]any{"name": "external.system.com"}}
-	_, problems := render.Render(number([]map[string]any{object, pod("probe", "external.system.com:8443")}), render.Options{Policy: everyHost(), Now: now()})
-	want := []render.Problem{{
-		Location: render.Location{Source: "input.yaml", Number: 2, Kind: "Pod", Name: "probe"},
-		Message: `metadata.annotations[mtls.egress/target]: Invalid value: "external.system.com:8443": the EgressTarget external.system.com says port 443; ` +
-			"write external.system.com:443 or external.system.com alone, or change spec.port of the EgressTarget, which moves every workload of the namespace that calls the host",
-	}}
+	object := map[string]any{
+		"apiVersion": "mtls.egress/v1alpha1",
+		"kind":       "EgressTarget",
+		"metadata":   map[string]any{"name": "external.system.com"},
+	}
+	_, problems := render.Render(number([]map[string]any{object, pod("probe", "external.system.com:8443")}),
+		render.Options{Policy: everyHost(), Now: now()})
+	want := []render.Problem{
+		{
+			Location: render.Location{Source: "input.yaml", Number: 2, Kind: "Pod", Name: "probe"},
+			Message: `metadata.annotations[mtls.egress/target]: Invalid value: "external.system.com:8443": the ` +
+				`EgressTarget external.system.com sets port 443; ` +
+				"write external.system.com:443 or external.system.com alone, or change spec.port of the " +
+				"EgressTarget, which affects every workload in the namespace that calls the host",
+		},
+	}
 	if diff := cmp.Diff(want, problems); diff != "" {
 		t.Errorf("problems (-want +got):\n%s", diff)
 	}

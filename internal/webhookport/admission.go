@@ -18,30 +18,31 @@ import (
 )
 
 const (
-	// maxBody is what controller-runtime allows, too: two objects of the 3 MiB that an API server
-	// takes, and something around them.
+	// maxBody is also controller-runtime's limit: two objects of 3 MiB, the maximum of an API
+	// server, plus some overhead.
 	maxBody = 7 << 20
-	// smallBody is the most that a body may have that is read at once. All connections together can
-	// hold no more than maxConnections of them. Nearly every admission request is smaller.
+	// smallBody is the maximum size of a body that is read without waiting. There are at most
+	// maxConnections of them at a time. Nearly all admission requests are smaller.
 	smallBody = 32 << 10
-	// largeBodies is how many bytes of larger bodies are read at one time: two of the largest.
+	// largeBodies bounds the bytes of larger bodies that are read at the same time: two of the
+	// maximum size.
 	largeBodies = 2 * maxBody
-	// lightMemory is what the requests of no more than maxLight take at one time, by weight, and
-	// heavyMemory what the others do. Nearly every request is light, so they don't stand behind the
-	// others. The heaviest may take half: two objects of 3 MiB that are not far from plain text. With
-	// what the garbage collector has not yet collected all stay within the memory limit of the chart.
+	// lightMemory bounds the total weight of concurrent requests of at most maxLight, and
+	// heavyMemory that of the others. Nearly all requests are light, so they never wait for heavy
+	// ones. The heaviest request can take half of heavyMemory: two objects of 3 MiB that are mostly
+	// text. Including uncollected garbage, all of them stay within the chart's memory limit.
 	lightMemory, maxLight, heavyMemory = 16 << 20, 1 << 20, 64 << 20
-	// minWeight makes at most 128 of the light ones, 64 of one source, as each may ask the API server
-	// for EgressTargets.
+	// minWeight limits light requests to 128, and to 64 per source, because each can read
+	// EgressTargets from the API server.
 	minWeight = lightMemory / 128
-	// maxUID bounds what of a request is logged, and sent back. An API server's have 36.
+	// maxUID bounds the UID, which is logged and returned. An API server's UID has 36 bytes.
 	maxUID = 128
-	// maxWait is how long a request waits for its turn. No API server waits longer:
+	// maxWait is the maximum time that a request waits for its turn. No API server waits longer:
 	// https://kubernetes.io/docs/reference/access-authn-authz/extensible-admission-controllers/#timeouts
 	maxWait = 30 * time.Second
 )
 
-// The reasons that the metric counts.
+// Values of the reason label.
 const (
 	reasonClientCertificate = "client-certificate"
 	reasonMethod            = "method"
@@ -52,9 +53,9 @@ const (
 	reasonMalformed         = "malformed"
 )
 
-// Admission answers admission requests by a webhook, and everything else by a bare status. It is
-// what controller-runtime's admission.Webhook does as an http.Handler, but for the bounds, and for
-// what that one tells and logs of requests it can't read.
+// Admission serves admission requests with a webhook, and answers everything else with a bare
+// status code. It replaces the http.Handler of controller-runtime's admission.Webhook, because that
+// one has no limits, and its responses and logs reveal details of unreadable requests.
 type Admission struct {
 	webhook             *admission.Webhook
 	clients             *ClientCA
@@ -63,37 +64,49 @@ type Admission struct {
 	lines               *lines
 }
 
-// NewAdmission returns a handler of the requests for webhook, whose log it bounds, of clients with
-// a certificate that one of the authorities has signed; of all where those are nil. Its counters
-// mtls_egress_webhook_refused_requests_total, by reason, and
-// mtls_egress_webhook_dropped_log_lines_total are registered with registry.
+// NewAdmission returns a handler that passes requests to webhook and limits its log. If clients is
+// not nil, it accepts only clients with a certificate from one of these CAs. It registers the
+// counters mtls_egress_webhook_refused_requests_total (by reason) and
+// mtls_egress_webhook_dropped_log_lines_total with registry.
 func NewAdmission(webhook *admission.Webhook, clients *ClientCA, registry prometheus.Registerer) (*Admission, error) {
 	refused := prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "mtls_egress_webhook_refused_requests_total",
-		Help: "HTTP requests to the webhook's port that were not admission requests, or came while there was no room for them, by reason (client-certificate, method, content-type, too-large, unreadable, busy, malformed).",
+		Help: "HTTP requests to the webhook port that were refused because they were not admission requests or " +
+			"exceeded a limit, by reason (client-certificate, method, content-type, too-large, " +
+			"unreadable, busy, malformed).",
 	}, []string{"reason"})
-	for _, reason := range []string{reasonClientCertificate, reasonMethod, reasonContentType, reasonTooLarge, reasonUnreadable, reasonBusy, reasonMalformed} {
+	for _, reason := range []string{reasonClientCertificate, reasonMethod, reasonContentType, reasonTooLarge,
+		reasonUnreadable, reasonBusy, reasonMalformed} {
 		refused.WithLabelValues(reason)
 	}
 	dropped := prometheus.NewCounter(prometheus.CounterOpts{
 		Name: "mtls_egress_webhook_dropped_log_lines_total",
-		Help: "Lines that admission requests of one source would have written into the log beyond a hundred in a second.",
+		Help: "Log lines of admission requests that were dropped because their source exceeded a " +
+			"hundred lines per second.",
 	})
 	if err := errors.Join(registry.Register(refused), registry.Register(dropped)); err != nil {
 		return nil, err
 	}
 	bounds := &lines{dropped: dropped, bySource: map[string]*rate.Limiter{}}
 	webhook.Handler, webhook.LogConstructor = bounds.bound(webhook.Handler), requestLog
-	return &Admission{webhook: webhook, clients: clients, lines: bounds, large: newShares(largeBodies), light: newShares(lightMemory), heavy: newShares(heavyMemory), refused: refused}, nil
+	return &Admission{
+		webhook: webhook,
+		clients: clients,
+		lines:   bounds,
+		large:   newShares(largeBodies),
+		light:   newShares(lightMemory),
+		heavy:   newShares(heavyMemory),
+		refused: refused,
+	}, nil
 }
 
-// refusal is why a request is not answered, with the status to say so.
+// refusal is the reason and status code of a refused request.
 type refusal struct {
 	status int
 	reason string
 }
 
-// ServeHTTP answers one request.
+// ServeHTTP serves one request.
 func (a *Admission) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	answer, refused := a.answer(r)
 	if refused != nil {
@@ -123,7 +136,7 @@ func (a *Admission) answer(r *http.Request) (answer []byte, refused *refusal) {
 	defer cancel()
 	source := sourceOf(r.RemoteAddr)
 	size := r.ContentLength
-	if size < 0 { // it isn't told
+	if size < 0 { // unknown
 		size = maxBody
 	}
 	if size > smallBody {
@@ -154,7 +167,7 @@ func (a *Admission) answer(r *http.Request) (answer []byte, refused *refusal) {
 	return a.review(context.WithValue(r.Context(), sourceKey{}, source), body)
 }
 
-// read returns the body, of which size is the most that there can be.
+// read returns the body, which has at most size bytes.
 func read(r *http.Request, size int64) ([]byte, *refusal) {
 	body, err := io.ReadAll(http.MaxBytesReader(nil, r.Body, size))
 	if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
@@ -172,20 +185,32 @@ func (a *Admission) review(ctx context.Context, body []byte) ([]byte, *refusal) 
 		return nil, &refusal{http.StatusBadRequest, reasonMalformed}
 	}
 	response := a.webhook.Handle(ctx, admission.Request{AdmissionRequest: *review.Request})
-	answer, err := json.Marshal(admissionv1.AdmissionReview{TypeMeta: review.TypeMeta, Response: &response.AdmissionResponse})
+	answer, err := json.Marshal(
+		admissionv1.AdmissionReview{TypeMeta: review.TypeMeta, Response: &response.AdmissionResponse})
 	if err != nil {
 		return nil, &refusal{http.StatusInternalServerError, reasonMalformed}
 	}
 	return answer, nil
 }
 
-// wellFormed reports whether an API server can have sent this: our kinds are all in namespaces.
-// Without one, EgressTargets of all namespaces would be found. What is logged of a request is
-// bounded here.
+// wellFormed reports whether an API server can have sent the review. All supported kinds are
+// namespaced. Without a namespace, the lookup would return EgressTargets of all namespaces. The
+// checks also bound what is logged about a request.
 func wellFormed(review *admissionv1.AdmissionReview) bool {
 	request := review.Request
 	return review.GroupVersionKind() == admissionv1.SchemeGroupVersion.WithKind("AdmissionReview") && request != nil &&
-		slices.Contains([]admissionv1.Operation{"", admissionv1.Create, admissionv1.Update, admissionv1.Delete, admissionv1.Connect}, request.Operation) &&
+		slices.Contains(
+			[]admissionv1.Operation{
+				"",
+				admissionv1.Create,
+				admissionv1.Update,
+				admissionv1.Delete,
+				admissionv1.Connect,
+			},
+			request.Operation,
+		) &&
 		request.UID != "" && len(request.UID) <= maxUID && len(request.Kind.Kind) <= validation.DNS1123LabelMaxLength &&
-		len(validation.IsDNS1123Label(request.Namespace)) == 0 && len(request.Name) <= validation.DNS1123SubdomainMaxLength
+		len(
+			validation.IsDNS1123Label(request.Namespace),
+		) == 0 && len(request.Name) <= validation.DNS1123SubdomainMaxLength
 }

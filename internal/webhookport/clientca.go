@@ -15,15 +15,15 @@ import (
 )
 
 const (
-	// rereadAfter is how old the authorities may be that a client is verified with. A kubelet writes a
-	// changed ConfigMap within about a minute.
+	// rereadAfter is the maximum age of the CA certificates. A kubelet updates a mounted ConfigMap
+	// within about a minute.
 	rereadAfter = 10 * time.Second
-	// maxClientCA bounds the file, in bytes: a ConfigMap has no more.
+	// maxClientCA bounds the file in bytes. A ConfigMap is at most this large.
 	maxClientCA = 1 << 20
 )
 
-// ClientCA are the authorities that sign the certificates of the clients that may ask for
-// admission. They are read again when their file has changed.
+// ClientCA holds the CA certificates for client authentication. It reloads them when the file
+// changes.
 type ClientCA struct {
 	file string
 	log  logr.Logger
@@ -34,7 +34,7 @@ type ClientCA struct {
 	read    time.Time
 }
 
-// ReadClientCA reads the authorities from a PEM file. The error says why there are none.
+// ReadClientCA reads the CA certificates from a PEM file. It returns an error if there are none.
 func ReadClientCA(file string, log logr.Logger) (*ClientCA, error) {
 	c := &ClientCA{file: file, log: log}
 	if err := c.readFile(); err != nil {
@@ -50,33 +50,35 @@ func (c *ClientCA) readFile() error {
 	case err != nil:
 		return err
 	case len(content) > maxClientCA:
-		return fmt.Errorf("%s has %d bytes: at most %d are read", c.file, len(content), maxClientCA)
+		return fmt.Errorf("%s has %d bytes; the maximum is %d", c.file, len(content), maxClientCA)
 	case c.pool != nil && bytes.Equal(content, c.content):
 		return nil
 	}
 	pool := x509.NewCertPool()
 	if !pool.AppendCertsFromPEM(content) {
-		return errors.New(c.file + " holds no certificate that can be read: it must hold the CA of the API server's client certificate, as PEM")
+		return errors.New(c.file + " contains no valid certificate: it must contain the CA of the API server's " +
+			"client certificate in PEM")
 	}
 	c.content, c.pool = content, pool
 	return nil
 }
 
-// current are the authorities of now. While their file can't be read they are those of before.
+// current returns the current CA certificates. If the file can't be read, it returns the previous
+// ones.
 func (c *ClientCA) current() *x509.CertPool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if time.Since(c.read) >= rereadAfter {
 		if err := c.readFile(); err != nil {
-			c.log.Error(err, "Cannot read the CA of clients again, going on with the one from before", "file", c.file)
+			c.log.Error(err, "Failed to reload the client CA; continuing with the previous one", "file", c.file)
 		}
 	}
 	return c.pool
 }
 
-// configure has a TLS server ask for a certificate. A client without one gets through the
-// handshake, as the check of readiness does, and no further: see presented. No session is resumed,
-// so that every connection is verified with the authorities of now.
+// configure makes a TLS server request a client certificate. A client without one completes the
+// handshake, which the readiness check needs, but gets no further; see presented. Sessions are
+// never resumed, so every connection is verified with the current CA certificates.
 func (c *ClientCA) configure(config *tls.Config) {
 	config.SessionTicketsDisabled = true
 	config.ClientAuth = tls.VerifyClientCertIfGiven
@@ -89,8 +91,8 @@ func (c *ClientCA) configure(config *tls.Config) {
 	}
 }
 
-// presented reports whether a request came with a certificate that one of the authorities has
-// signed for a client.
+// presented reports whether the client presented a certificate that one of the CAs signed for
+// client authentication.
 func presented(r *http.Request) bool {
 	return r.TLS != nil && len(r.TLS.VerifiedChains) > 0
 }

@@ -20,7 +20,7 @@ import (
 	"mtls.egress/webhook/test/pki"
 )
 
-// TestOnlyClientsOfTheCAReachTheHandlers asks over real TLS.
+// The test uses real TLS.
 func TestOnlyClientsOfTheCAReachTheHandlers(t *testing.T) {
 	ca, other := pki.NewCA(t, "API servers"), pki.NewCA(t, "Others")
 	server, err := tls.X509KeyPair(func() ([]byte, []byte) {
@@ -36,15 +36,17 @@ func TestOnlyClientsOfTheCAReachTheHandlers(t *testing.T) {
 	for name, test := range map[string]struct {
 		open   bool
 		client *pki.Pair
-		// status is that of the answer, judged whether a handler saw the request; "" is a handshake that
-		// fails.
+		// status is the response status, or "" if the handshake fails. judged reports whether the
+		// handler saw the request.
 		status string
 		judged bool
 	}{
-		"without the option, no certificate":       {open: true, status: "200", judged: true},
-		"without the option, any certificate":      {open: true, client: new(other.Issue(t, pki.Client("anybody"))), status: "200", judged: true},
-		"no certificate":                           {status: refused},
-		"a certificate of the CA":                  {client: new(ca.Issue(t, pki.Client("kube-apiserver"))), status: "200", judged: true},
+		"without the option, no certificate": {open: true, status: "200", judged: true},
+		"without the option, any certificate": {open: true, client: new(other.Issue(t, pki.Client("anybody"))),
+			status: "200", judged: true},
+		"no certificate": {status: refused},
+		"a certificate of the CA": {client: new(ca.Issue(t, pki.Client("kube-apiserver"))),
+			status: "200", judged: true},
 		"a certificate of an intermediate's":       {client: new(chained(t, ca)), status: "200", judged: true},
 		"a certificate of another CA":              {client: new(other.Issue(t, pki.Client("kube-apiserver")))},
 		"a certificate that signed itself":         {client: &pki.SelfSigned(t, pki.Client("kube-apiserver")).Pair},
@@ -63,14 +65,21 @@ func TestOnlyClientsOfTheCAReachTheHandlers(t *testing.T) {
 				}
 			}
 			judged := false
-			admissions, err := NewAdmission(&admission.Webhook{Handler: admission.HandlerFunc(func(context.Context, admission.Request) admission.Response {
-				judged = true
-				return admission.Allowed("")
-			})}, clientCA, prometheus.NewRegistry())
+			admissions, err := NewAdmission(
+				&admission.Webhook{
+					Handler: admission.HandlerFunc(func(context.Context, admission.Request) admission.Response {
+						judged = true
+						return admission.Allowed("")
+					}),
+				},
+				clientCA,
+				prometheus.NewRegistry(),
+			)
 			if err != nil {
 				t.Fatal(err)
 			}
-			s := NewServer("127.0.0.1", 0, func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return &server, nil }, clientCA, logr.Discard())
+			s := NewServer("127.0.0.1", 0, func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return &server, nil },
+				clientCA, logr.Discard())
 			s.Register("/mutate", admissions)
 			listener, err := net.Listen("tcp", "127.0.0.1:0")
 			if err != nil {
@@ -94,7 +103,8 @@ func TestOnlyClientsOfTheCAReachTheHandlers(t *testing.T) {
 				}
 			}
 			client := &http.Client{Transport: &http.Transport{TLSClientConfig: config, DisableKeepAlives: true}}
-			answer, err := client.Post("https://"+listener.Addr().String()+"/mutate", "application/json", strings.NewReader(review(goodRequest)))
+			answer, err := client.Post("https://"+listener.Addr().String()+"/mutate", "application/json",
+				strings.NewReader(review(goodRequest)))
 			status := ""
 			if err == nil {
 				status = answer.Status[:3]
@@ -108,13 +118,13 @@ func TestOnlyClientsOfTheCAReachTheHandlers(t *testing.T) {
 				counted = 1
 			}
 			if got := testutil.ToFloat64(admissions.refused.WithLabelValues(reasonClientCertificate)); got != counted {
-				t.Errorf("%g refusals were counted, want %g", got, counted)
+				t.Errorf("%g refused requests counted, want %g", got, counted)
 			}
 		})
 	}
 }
 
-// chained is a certificate that an intermediate of the CA has signed, which stands behind it.
+// chained returns a certificate from an intermediate CA, followed by the intermediate certificate.
 func chained(t *testing.T, ca *pki.CA) pki.Pair {
 	t.Helper()
 	intermediate := ca.Intermediate(t, "Intermediate")
@@ -132,10 +142,12 @@ func TestClientCAIsReadAgain(t *testing.T) {
 		}
 	}
 	if _, err := ReadClientCA(file, logr.Discard()); err == nil {
-		t.Error("a file that isn't there is read")
+		t.Error("reading a missing file succeeded")
 	}
 	write([]byte("no PEM"))
-	if _, err := ReadClientCA(file, logr.Discard()); err == nil || !strings.HasSuffix(err.Error(), "holds no certificate that can be read: it must hold the CA of the API server's client certificate, as PEM") {
+	if _, err := ReadClientCA(file, logr.Discard()); err == nil ||
+		!strings.HasSuffix(err.Error(),
+			"contains no valid certificate: it must contain the CA of the API server's client certificate in PEM") {
 		t.Errorf("a file without a certificate: %v", err)
 	}
 	write(before.CertPEM)
@@ -149,7 +161,7 @@ func TestClientCAIsReadAgain(t *testing.T) {
 		pool := x509.NewCertPool()
 		pool.AddCert(ca.Certificate)
 		if !c.current().Equal(pool) {
-			t.Errorf("%s there are other authorities", when)
+			t.Errorf("%s, the pool has other certificates", when)
 		}
 	}
 	want("at first", before)

@@ -6,39 +6,39 @@ import (
 	"sync"
 )
 
-// connections bounds how many connections are open. When there are too many, the source that has
-// most of them loses the one that has been of no use the longest: it never carried a request, or
-// its last one is longest ago. A connection whose request is being worked on is not closed.
+// connections limits the number of open connections. Above the limit, it closes a connection of the
+// source with the most connections: one that never carried a request, or else the one whose last
+// request is the oldest. It never closes a connection with a request in progress.
 type connections struct {
 	limit int
 
 	mu       sync.Mutex
 	bySource map[string]map[*connection]struct{}
 	count    int
-	uses     uint64 // a clock that ticks at every use
+	uses     uint64 // a logical clock that advances with every use
 }
 
-// connection is one that is counted until it is closed.
+// connection is counted until it is closed.
 type connection struct {
 	net.Conn
 	source string
 	all    *connections
-	// Of connections.mu: when it was last of use, 0 for never, in the order of uses; how many requests
-	// of it are being worked on; when it came.
+	// Guarded by connections.mu. used is the logical time of the last request, or 0. working is the
+	// number of requests in progress. came is the logical time of the accept.
 	used    uint64
 	working int
 	came    uint64
 	closed  bool
 }
 
-// connectionKey is the key of the connection in the context of a request.
+// connectionKey is the context key of a request's connection.
 type connectionKey struct{}
 
 func newConnections(limit int) *connections {
 	return &connections{limit: limit, bySource: map[string]map[*connection]struct{}{}}
 }
 
-// listen counts the connections that a listener accepts.
+// listen returns a listener that counts the accepted connections.
 func (c *connections) listen(listener net.Listener) net.Listener {
 	return &countingListener{Listener: listener, connections: c}
 }
@@ -48,7 +48,7 @@ type countingListener struct {
 	connections *connections
 }
 
-// Accept returns the next connection, for which it may have closed another one.
+// Accept returns the next connection. It may close another one.
 func (l *countingListener) Accept() (net.Conn, error) {
 	accepted, err := l.Listener.Accept()
 	if err != nil {
@@ -57,7 +57,7 @@ func (l *countingListener) Accept() (net.Conn, error) {
 	return l.connections.add(accepted, sourceOf(accepted.RemoteAddr().String())), nil
 }
 
-// sourceOf is who stands behind an address, HOST:PORT.
+// sourceOf returns the host of an address in the form HOST:PORT.
 func sourceOf(address string) string {
 	host, _, err := net.SplitHostPort(address)
 	if err != nil {
@@ -80,7 +80,7 @@ func (c *connections) add(accepted net.Conn, source string) *connection {
 	}
 	c.mu.Unlock()
 	if victim != nil {
-		_ = victim.Close() // whoever still uses it gets an error
+		_ = victim.Close() // its current user gets an error
 	}
 	return added
 }
@@ -90,7 +90,7 @@ func (c *connections) tick() uint64 {
 	return c.uses
 }
 
-// leastUseful is a connection of the source that has most, of those that may be closed.
+// leastUseful returns the connection to close, from the source with the most connections.
 func (c *connections) leastUseful() *connection {
 	var victim *connection
 	most := 0
@@ -118,7 +118,7 @@ func (c *connection) lessUseful(other *connection) bool {
 	return c.came < other.came
 }
 
-// Close closes the connection and counts it no more.
+// Close closes the connection and removes it from the count.
 func (c *connection) Close() error {
 	c.all.mu.Lock()
 	if !c.closed {
@@ -133,7 +133,7 @@ func (c *connection) Close() error {
 	return c.Conn.Close()
 }
 
-// work marks the connection of a request as one to keep until done is called.
+// work protects the connection of a request from being closed until done is called.
 func work(ctx context.Context) (done func()) {
 	c, found := ctx.Value(connectionKey{}).(*connection)
 	if !found {

@@ -8,7 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// fakeConn remembers that it was closed.
+// fakeConn records that it was closed.
 type fakeConn struct {
 	net.Conn
 	name   string
@@ -22,7 +22,8 @@ func (c *fakeConn) Close() error {
 
 func TestTheLeastUsefulConnectionIsClosed(t *testing.T) {
 	const limit = 3
-	// A step is what happens to a connection: it opens, named SOURCE-NUMBER, works or has worked.
+	// A step is an event of the connection SOURCE-NUMBER: it opens, starts a request or completes
+	// one.
 	type step struct{ what, name string }
 	for name, test := range map[string]struct {
 		steps []step
@@ -40,20 +41,24 @@ func TestTheLeastUsefulConnectionIsClosed(t *testing.T) {
 			want:  []string{"a-2"},
 		},
 		"one that was of use longest ago goes first": {
-			steps: []step{{"open", "a-1"}, {"open", "a-2"}, {"open", "a-3"}, {"use", "a-2"}, {"use", "a-1"}, {"use", "a-3"}, {"open", "b-1"}},
-			want:  []string{"a-2"},
+			steps: []step{{"open", "a-1"}, {"open", "a-2"}, {"open", "a-3"}, {"use", "a-2"}, {"use", "a-1"},
+				{"use", "a-3"}, {"open", "b-1"}},
+			want: []string{"a-2"},
 		},
 		"one whose request is worked on stays": {
-			steps: []step{{"open", "a-1"}, {"work", "a-1"}, {"open", "a-2"}, {"work", "a-2"}, {"open", "b-1"}, {"open", "b-2"}},
-			want:  []string{"b-1"},
+			steps: []step{{"open", "a-1"}, {"work", "a-1"}, {"open", "a-2"}, {"work", "a-2"}, {"open", "b-1"},
+				{"open", "b-2"}},
+			want: []string{"b-1"},
 		},
 		"one source can't push out another": {
-			steps: []step{{"open", "api-1"}, {"open", "a-1"}, {"open", "a-2"}, {"open", "a-3"}, {"open", "a-4"}, {"open", "a-5"}},
-			want:  []string{"a-1", "a-2", "a-3"},
+			steps: []step{{"open", "api-1"}, {"open", "a-1"}, {"open", "a-2"}, {"open", "a-3"}, {"open", "a-4"},
+				{"open", "a-5"}},
+			want: []string{"a-1", "a-2", "a-3"},
 		},
 		"when all are worked on the newest goes": {
-			steps: []step{{"open", "a-1"}, {"work", "a-1"}, {"open", "a-2"}, {"work", "a-2"}, {"open", "a-3"}, {"work", "a-3"}, {"open", "a-4"}},
-			want:  []string{"a-4"},
+			steps: []step{{"open", "a-1"}, {"work", "a-1"}, {"open", "a-2"}, {"work", "a-2"}, {"open", "a-3"},
+				{"work", "a-3"}, {"open", "a-4"}},
+			want: []string{"a-4"},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -1,9 +1,9 @@
-// Package webhookport is the server of admission requests, for a port that everybody in the cluster
-// can reach. It stands in front of the handler that judges objects, and bounds what a client can
-// take: connections, time, bytes and the memory that they grow to. Each bound is shared out by
-// source address, so that one client that takes all it can get leaves the API servers theirs. What
-// is not an admission request gets a bare status, which tells nothing.
+// Package webhookport is the server for admission requests on a port that everything in the cluster
+// can reach. It runs in front of the admission handler and limits what a client can use:
+// connections, time, bytes and memory. Each limit is shared among source addresses, so a client
+// that uses as much as it can doesn't starve the API servers. A request that is not an admission
+// request gets a bare status code, which reveals nothing.
 //
-// The bounds hold for clients that nobody has identified. A NetworkPolicy keeps them from the port
-// altogether, where the API server's address is known.
+// The limits apply to unauthenticated clients. If the API server's address is known, a
+// NetworkPolicy blocks all other clients.
 package webhookport

@@ -15,17 +15,17 @@ import (
 )
 
 const (
-	// linesPerSecond and linesAtOnce bound what requests of one source write into the log. An API
-	// server that creates hundreds of Pods at once stays below.
+	// linesPerSecond and linesAtOnce limit the log lines of requests from one source. An API server
+	// that creates hundreds of Pods at once stays below the limit.
 	linesPerSecond, linesAtOnce = 100, 1000
-	// maxSources is how many sources are told apart. All begin anew after that many.
+	// maxSources is the maximum number of tracked sources. Above it, all limiters are reset.
 	maxSources = 10_000
-	// maxLogged is how many bytes of a text of a request are logged.
+	// maxLogged is the maximum number of bytes of a request's text that are logged.
 	maxLogged = 256
 )
 
-// lines bounds what requests write into the log: whoever reaches the port can make up as many as he
-// likes, and what is in them.
+// lines limits what requests write to the log, because any client that reaches the port can forge
+// requests with arbitrary content.
 type lines struct {
 	dropped prometheus.Counter
 
@@ -33,10 +33,10 @@ type lines struct {
 	bySource map[string]*rate.Limiter
 }
 
-// sourceKey is the key of a request's source in its context.
+// sourceKey is the context key of a request's source.
 type sourceKey struct{}
 
-// limiter is that of a source.
+// limiter returns the limiter of a source.
 func (l *lines) limiter(source string) *rate.Limiter {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -51,7 +51,7 @@ func (l *lines) limiter(source string) *rate.Limiter {
 	return own
 }
 
-// bound has a handler log through the bounds.
+// bound returns a handler whose log is limited.
 func (l *lines) bound(handler admission.Handler) admission.Handler {
 	return admission.HandlerFunc(func(ctx context.Context, request admission.Request) admission.Response {
 		source, _ := ctx.Value(sourceKey{}).(string)
@@ -61,18 +61,20 @@ func (l *lines) bound(handler admission.Handler) admission.Handler {
 	})
 }
 
-// requestLog names a request in its lines, as admission.DefaultLogConstructor does, with bounds.
+// requestLog adds the request to log lines like admission.DefaultLogConstructor, but with bounded
+// values.
 func requestLog(base logr.Logger, request *admission.Request) logr.Logger {
 	if request == nil {
 		return base
 	}
 	resource := request.Resource
-	resource.Group, resource.Version, resource.Resource = excerpt(resource.Group), excerpt(resource.Version), excerpt(resource.Resource)
-	return base.WithValues("object", klog.KRef(request.Namespace, request.Name), "namespace", request.Namespace, "name", request.Name,
-		"resource", resource, "user", excerpt(request.UserInfo.Username), "requestID", request.UID)
+	resource.Group, resource.Version, resource.Resource = excerpt(
+		resource.Group), excerpt(resource.Version), excerpt(resource.Resource)
+	return base.WithValues("object", klog.KRef(request.Namespace, request.Name), "namespace", request.Namespace, "name",
+		request.Name, "resource", resource, "user", excerpt(request.UserInfo.Username), "requestID", request.UID)
 }
 
-// excerpt is the beginning of a text that a client chose.
+// excerpt returns the start of a text from a client.
 func excerpt(text string) string {
 	if len(text) <= maxLogged {
 		return text
@@ -80,8 +82,8 @@ func excerpt(text string) string {
 	return strings.ToValidUTF8(text[:maxLogged], "") + "…"
 }
 
-// boundedSink drops lines when there are too many, and the end of errors that are too long: those
-// of decoders repeat what they could not read.
+// boundedSink drops lines above the limit and truncates long errors. Decoder errors repeat the
+// input.
 type boundedSink struct {
 	logr.LogSink
 	limiter *rate.Limiter
@@ -96,14 +98,14 @@ func (s *boundedSink) allowed() bool {
 	return false
 }
 
-// Info is part of logr.LogSink.
+// Info implements logr.LogSink.
 func (s *boundedSink) Info(level int, message string, values ...any) {
 	if s.allowed() {
 		s.LogSink.Info(level, message, values...)
 	}
 }
 
-// Error is part of logr.LogSink.
+// Error implements logr.LogSink.
 func (s *boundedSink) Error(err error, message string, values ...any) {
 	if !s.allowed() {
 		return
@@ -114,12 +116,12 @@ func (s *boundedSink) Error(err error, message string, values ...any) {
 	s.LogSink.Error(err, message, values...)
 }
 
-// WithValues is part of logr.LogSink.
+// WithValues implements logr.LogSink.
 func (s *boundedSink) WithValues(values ...any) logr.LogSink {
 	return &boundedSink{s.LogSink.WithValues(values...), s.limiter, s.dropped}
 }
 
-// WithName is part of logr.LogSink.
+// WithName implements logr.LogSink.
 func (s *boundedSink) WithName(name string) logr.LogSink {
 	return &boundedSink{s.LogSink.WithName(name), s.limiter, s.dropped}
 }

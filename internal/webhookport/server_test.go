@@ -18,8 +18,7 @@ import (
 	"mtls.egress/webhook/test/pki"
 )
 
-// started is a server on the loopback interface with a limit of connections, which is stopped by
-// stop.
+// started is a running server on the loopback interface with a connection limit.
 type started struct {
 	address string
 	stop    context.CancelFunc
@@ -33,7 +32,8 @@ func start(t *testing.T, limit int, handler http.Handler) *started {
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := NewServer("127.0.0.1", 0, func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return &certificate, nil }, nil, logr.Discard())
+	server := NewServer("127.0.0.1", 0,
+		func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return &certificate, nil }, nil, logr.Discard())
 	server.Register("/mutate", handler)
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -56,7 +56,7 @@ func (s *started) dial(t *testing.T) *tls.Conn {
 	return connection
 }
 
-// ask sends a request on a connection and returns the first line of the answer.
+// ask sends a request and returns the first line of the response.
 func ask(t *testing.T, connection net.Conn) string {
 	t.Helper()
 	if _, err := io.WriteString(connection, "GET /mutate HTTP/1.1\r\nHost: a\r\n\r\n"); err != nil {
@@ -90,7 +90,7 @@ func TestAConnectionThatWasOfUseOutlivesOthers(t *testing.T) {
 	}
 	for _, connection := range idle[:len(idle)-limit+1] {
 		if _, err := connection.Read(make([]byte, 1)); err == nil {
-			t.Error("it was sent something")
+			t.Error("the server sent data")
 		}
 	}
 	if got := ask(t, idle[len(idle)-1]); got != "HTTP/1.1 200 OK" {
@@ -110,7 +110,7 @@ func TestTheEndWaitsForRequestsUnderWay(t *testing.T) {
 	go func() { answer <- ask(t, connection) }()
 	<-working
 	s.stop()
-	for { // until nobody is let in any more
+	for { // until the listener is closed
 		late, err := net.Dial("tcp", s.address)
 		if err != nil {
 			break
@@ -146,7 +146,7 @@ func TestFailedConnectionsAreLoggedSeldom(t *testing.T) {
 	})
 }
 
-// counting counts lines of a log.
+// counting counts log lines.
 type counting struct {
 	logr.LogSink
 	lines *int

@@ -7,9 +7,8 @@ import (
 	"golang.org/x/sync/semaphore"
 )
 
-// shares is an amount of which no source ever holds more than half. Who asks for more than there is
-// waits, behind others of the same source first: a source that asks for everything does not stand
-// in the way of others.
+// shares is an amount of which each source can hold at most half. Requests beyond that wait, first
+// behind other requests of the same source, so a greedy source doesn't block others.
 type shares struct {
 	half  int64
 	total *semaphore.Weighted
@@ -18,7 +17,7 @@ type shares struct {
 	sources map[string]*share
 }
 
-// share is the part of one source, for as long as anybody holds or waits for some of it.
+// share is the part of one source. It exists while the source holds or waits for some of it.
 type share struct {
 	users int
 	part  *semaphore.Weighted
@@ -28,8 +27,8 @@ func newShares(total int64) *shares {
 	return &shares{half: total / 2, total: semaphore.NewWeighted(total), sources: map[string]*share{}}
 }
 
-// take waits for an amount, which release gives back. The error is that of ctx; an amount of more
-// than half is never there.
+// take waits for amount and returns a function that releases it. It returns the error of ctx. More
+// than half is never available.
 func (s *shares) take(ctx context.Context, source string, amount int64) (release func(), err error) {
 	own := s.enter(source)
 	if err := own.part.Acquire(ctx, amount); err != nil {

@@ -28,11 +28,11 @@ func TestOneSourceLeavesHalfToOthers(t *testing.T) {
 		}
 		synctest.Wait()
 		if len(waiting) != 0 {
-			t.Errorf("%d more than half were taken", len(waiting))
+			t.Errorf("the source got %d more than half", len(waiting))
 		}
 		release, err := s.take(ctx, "modest", 5)
 		if err != nil {
-			t.Errorf("the other half was not there: %v", err)
+			t.Errorf("the other half is not available: %v", err)
 		}
 		release()
 
@@ -47,10 +47,10 @@ func TestOneSourceLeavesHalfToOthers(t *testing.T) {
 			release()
 		}
 		if len(s.sources) != 0 {
-			t.Errorf("%d sources are remembered that hold nothing", len(s.sources))
+			t.Errorf("%d sources remain that hold nothing", len(s.sources))
 		}
 		if !s.total.TryAcquire(10) {
-			t.Error("not all came back")
+			t.Error("not everything was released")
 		}
 	})
 }
@@ -64,7 +64,7 @@ func TestMoreThanHalfIsNeverThere(t *testing.T) {
 			t.Errorf("error %v, want that of the context", err)
 		}
 		if len(s.sources) != 0 {
-			t.Error("the source is remembered")
+			t.Error("the source remains")
 		}
 	})
 }

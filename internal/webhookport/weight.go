@@ -1,25 +1,25 @@
 package webhookport
 
-// What a request takes in memory while it is worked on, at most and roughly: its bytes several
-// times over, as text and as parsed, and what the elements of its arrays and the members of its
-// objects grow to. "[0,0,…" makes a whole Container of two bytes, twice where the slice is being
-// grown, also when it is refused in the end.
+// The approximate maximum memory of a request in progress. It includes its bytes several times, as
+// text and parsed, and the growth of array elements and object members. "[0,0,…" creates a whole
+// Container from two bytes, and twice that while the slice grows, even if the request is refused in
+// the end.
 const (
 	weightOfByte    = 4
 	weightOfMember  = 128
 	weightOfElement = 2 << 10
 )
 
-// weight is what the JSON text takes in memory while it is worked on. Text that is no JSON has a
-// weight, too.
+// weight returns the approximate memory that the JSON text needs. It also works for invalid JSON.
 func weight(text []byte) int64 {
 	members, elements := count(text)
 	return weightOfByte*int64(len(text)) + weightOfMember*int64(members) + weightOfElement*int64(elements)
 }
 
-// count counts the members of all objects and the elements of all arrays; an empty one has one.
+// count returns the number of object members and array elements. An empty object or array counts as
+// one.
 func count(text []byte) (members, elements int) {
-	inArray := make([]bool, 0, 64) // for each level that is open
+	inArray := make([]bool, 0, 64) // for each open level
 	for i := 0; i < len(text); i++ {
 		switch text[i] {
 		case '"':

@@ -166,10 +166,10 @@ func TestWhereTheNamespaceIsProtectedNobodyTouchesAGeneratedObject(t *testing.T)
 	w.ready()
 	for _, o := range generated() {
 		const want = `%s.networking.istio.io %q is forbidden: ValidatingAdmissionPolicy 'mtls-egress-webhook-generated-objects' with binding 'mtls-egress-webhook-generated-objects' ` +
-			`denied request: %s %s is generated from an EgressTarget and carries the mutual TLS of Pods: without it, or with another spec, owner, finalizer, or ` +
-			`Istio label or annotation, their calls fail or lose it. Change the EgressTarget instead; delete the EgressTarget when no Pod needs the host any more. ` +
-			`An administrator who has to write this very object switches the protection off for the namespace, which takes two keys: ` +
-			`the namespace in the chart's value policy.exemptNamespaces, and its label: kubectl label namespace %s mtls.egress/protection=off`
+			`denied request: %s %s is generated from an EgressTarget and provides mutual TLS for Pods: without it, or with another spec, owner, finalizer, ` +
+			`or Istio label or annotation, their calls fail or leave in plain text. Change the EgressTarget instead, or delete it when no Pod uses the host anymore. ` +
+			`To write this object anyway, an administrator must exempt the namespace in two places: the chart's value policy.exemptNamespaces, ` +
+			`and its label: kubectl label namespace %s mtls.egress/protection=off`
 		plural := map[string]string{"ServiceEntry": "serviceentries", "VirtualService": "virtualservices", "DestinationRule": "destinationrules"}[o.kind]
 		wanted := fmt.Sprintf(want, plural, o.name, o.kind, o.name, w.namespace)
 		before := w.istio(o)
@@ -229,8 +229,8 @@ func TestAPodWithoutASidecarIsToldOf(t *testing.T) {
 	w.create(annotated("with", withSidecar))
 	without := annotated("without")
 	w.create(without)
-	const want = "Warning NoSidecar without the Pod has a target in mtls.egress/target and no container istio-proxy, so its calls end at an address that nobody has; " +
-		"switch injection on for the namespace (istio-injection: enabled, or istio.io/rev) and create the Pod anew\n"
+	const want = "Warning NoSidecar without the Pod has a target in mtls.egress/target but no container istio-proxy, so its calls are dropped: " +
+		"the sinkhole address is not routed; enable sidecar injection for the namespace (istio-injection: enabled, or istio.io/rev) and recreate the Pod\n"
 	w.eventually("there is an event", func() error {
 		got := w.kubectl("get", "events", "--field-selector=involvedObject.kind=Pod",
 			"--output=jsonpath={range .items[*]}{.type} {.reason} {.involvedObject.name} {.message}{\"\\n\"}{end}")
@@ -319,17 +319,17 @@ func TestASecretThatCantBeUsedIsToldOfAndClosesTheTarget(t *testing.T) {
 			`"key" (private key) is missing`},
 		"an empty key": {data(good.CertPEM, nil, ca.CertPEM), "SecretKeyMissing", `"key" (private key) is empty`},
 		"the key of another": {data(good.CertPEM, early.KeyPEM, ca.CertPEM), "PrivateKeyMismatch",
-			`"key" (private key) does not belong to the certificate in "cert" ` + subject(good) + ` but to another one: store the key that this certificate was requested with`},
+			`"key" (private key) does not match the certificate in "cert" ` + subject(good) + ` but another one: store the private key that this certificate was requested with`},
 		"an expired certificate": {data(expired.CertPEM, expired.KeyPEM, ca.CertPEM), "CertificateExpired",
-			`"cert" (client certificate) has expired on ` + expired.Certificate.NotAfter.Format(time.RFC3339) + " " + subject(expired) + `: ask its issuer for a new one`},
+			`"cert" (client certificate) expired on ` + expired.Certificate.NotAfter.Format(time.RFC3339) + " " + subject(expired) + `: request a new one from its issuer`},
 		"one that is not yet valid": {data(early.CertPEM, early.KeyPEM, ca.CertPEM), "CertificateNotYetValid",
 			`"cert" (client certificate) is valid only from ` + early.Certificate.NotBefore.Format(time.RFC3339) + " on " + subject(early) + `: use the previous one until then`},
 		"one for servers only": {data(server.CertPEM, server.KeyPEM, ca.CertPEM), "NotForClientAuth",
-			`"cert" (client certificate) may not be used as a client ` + subject(server) + `: its extended key usage is serverAuth; it must be clientAuth`},
+			`"cert" (client certificate) can't be used as a TLS client ` + subject(server) + `: its extended key usage is serverAuth; it must be clientAuth`},
 		"a certificate that is garbage": {data([]byte("garbage"), good.KeyPEM, ca.CertPEM), "CertificateUnreadable",
 			`"cert" (client certificate) is not PEM: it has no BEGIN line`},
 		"a Secret without a CA": {map[string][]byte{"cert": good.CertPEM, "key": good.KeyPEM}, "ServerCAMissing",
-			`"cacert" (CA of the server) is missing; without it the server cannot be told from an impostor`},
+			`"cacert" (CA of the server) is missing; without it the sidecar can't authenticate the server`},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -51,8 +51,8 @@ func TestANamespaceReachesWhatItsAnnotationLists(t *testing.T) {
 	before := w.admissions("kind=Pod", "decision=refused", "reason=not-allowed")
 	w.kubectl("annotate", "namespace", w.namespace, annotate+"api.bank.example, *.partner.example")
 	w.refused("metadata.annotations[mtls.egress/target]: Forbidden: namespace " + w.namespace + " may not reach external.system.com: neither the Namespace's annotation " +
-		"mtls.egress/allowed-targets nor policy.allowedTargets in the chart's values has an entry that matches it. Whoever may change the Namespace object can add it to the " +
-		"annotation; the cluster's administrators can add it to policy.allowedTargets in the chart's values")
+		"mtls.egress/allowed-targets nor policy.allowedTargets in the chart's values has an entry that matches it. A user who may change the Namespace object can add it to the " +
+		"annotation; a cluster administrator can add it to policy.allowedTargets in the chart's values")
 	if after := w.admissions("kind=Pod", "decision=refused", "reason=not-allowed"); after <= before {
 		t.Errorf("%v refusals are counted, before %v", after, before)
 	}

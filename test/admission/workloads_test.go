@@ -135,7 +135,7 @@ func TestTheTemplateOfAJobThatMayHaveStartedStays(t *testing.T) {
 	w.kubectlWith(k.manifest("mtls.egress/target="+host), "apply", "--filename=-")
 	first := w.templateAnnotations(k)
 	_, warnings, err := installed.Kubectl(t.Context(), "annotate", "job/shop", "--overwrite", "mtls.egress/target=api.partner.example", "--namespace", w.namespace)
-	const want = "Warning: the Pod template of a Job that has started can't be changed, so its Pods keep what they have; delete the Job and create it again\n"
+	const want = "Warning: the Pod template of a started Job is immutable, so its Pods don't change; delete the Job and create it again\n"
 	if err != nil || warnings != want {
 		t.Errorf("error %v, warnings %q, want %q", err, warnings, want)
 	}
@@ -152,15 +152,15 @@ func TestAWorkloadIsRefusedWhereTheMistakeIsAndNothingIsWritten(t *testing.T) {
 		tests := map[string]struct{ manifest, want string }{
 			"in its own metadata": {
 				k.manifest("mtls.egress/target=" + host + ":0"),
-				`metadata.annotations[mtls.egress/target]: Invalid value: "external.system.com:0": has the port "0", which no service can have; write the partner's TLS port, 1 to 65535`,
+				`metadata.annotations[mtls.egress/target]: Invalid value: "external.system.com:0": has the port "0", which is out of range; write the partner's TLS port, 1 to 65535`,
 			},
 			"in its template's spec": {
 				strings.Replace(good, `"containers"`, `"hostNetwork":true,"containers"`, 1),
-				at + `.spec.hostNetwork: Invalid value: "true": a Pod in the host's network gets no sidecar, which mtls.egress/target needs; take hostNetwork away or the annotation`,
+				at + `.spec.hostNetwork: Invalid value: "true": a Pod with hostNetwork has no sidecar, which mtls.egress/target needs; remove hostNetwork or the annotation`,
 			},
 			"in its template's annotations": {
 				strings.Replace(good, `"note":"the user's"`, `"mtls.egress/propagated":"by hand"`, 1),
-				at + `.metadata.annotations[mtls.egress/propagated]: Invalid value: "by hand": the webhook writes this annotation itself and can't read it; take it away`,
+				at + `.metadata.annotations[mtls.egress/propagated]: Invalid value: "by hand": the annotation is reserved for the webhook and its value is invalid; remove it`,
 			},
 		}
 		for name, test := range tests {
@@ -198,7 +198,7 @@ func TestWhatTheUserWroteIntoTheTemplateStays(t *testing.T) {
 			cmd := installed.Server.Command(t.Context(), "kubectl", "apply", "--filename=-", "--namespace", w.namespace)
 			cmd.Stdin = strings.NewReader(manifest)
 			said, err := cmd.CombinedOutput()
-			const want = `Warning: the Pod template has its own mtls.egress/target, which stays; the one in the workload's metadata ("external.system.com") has no effect` + "\n"
+			const want = `Warning: the Pod template has its own mtls.egress/target, which takes precedence; the one in the workload's metadata ("external.system.com") has no effect` + "\n"
 			if err != nil || !strings.Contains(string(said), want) {
 				t.Errorf("error %v, output %q, want the warning %q", err, said, want)
 			}

@@ -205,7 +205,7 @@ func TestImportOverwritesNoOtherCredential(t *testing.T) {
 	apply(t, server, charts.EgressTargetCRD())
 	kubectl(t, server, "wait", "--for=condition=Established", "--timeout=1m", "crd/egresstargets.mtls.egress")
 	apply(t, server, "{apiVersion: mtls.egress/v1alpha1, kind: EgressTarget, metadata: {name: orders.partner.com, namespace: project}, spec: {}}")
-	refuse("orders.partner.org", "the Secret orders-partner-mtls-data is that of the EgressTarget orders.partner.com too, which names none")
+	refuse("orders.partner.org", "the Secret orders-partner-mtls-data is also the default Secret of the EgressTarget orders.partner.com")
 	succeed(t, "", append(imported("orders.partner.org"), "--secret-name", "partner-org")...)
 }
 
@@ -245,17 +245,17 @@ func refusals(t *testing.T, server *apiserver.Server, reader, admin string) {
 		want string
 	}{
 		"a Secret that isn't there": {
-			[]string{"secret/none", "--kubeconfig", admin}, cli.ExitUsage, "the namespace project has no Secret none; -n names another namespace",
+			[]string{"secret/none", "--kubeconfig", admin}, cli.ExitUsage, "the namespace project has no Secret none; set -n for another namespace",
 		},
 		"a namespace that isn't there": {
-			[]string{"secret/" + secret, "--kubeconfig", admin, "-n", "none"}, cli.ExitUsage, "the namespace none has no Secret " + secret + "; -n names another namespace",
+			[]string{"secret/" + secret, "--kubeconfig", admin, "-n", "none"}, cli.ExitUsage, "the namespace none has no Secret " + secret + "; set -n for another namespace",
 		},
 		"a Secret that the user may not read": {
-			[]string{"secret/other", "--kubeconfig", reader}, cli.ExitUsage, "the API server doesn't let you read the Secret other of the namespace project, for which the right to get it is enough: " +
+			[]string{"secret/other", "--kubeconfig", reader}, cli.ExitUsage, "you are not allowed to get the Secret other in the namespace project: " +
 				`secrets "other" is forbidden: User "reader" cannot get resource "secrets" in API group "" in the namespace "project"`,
 		},
 		"a user whom the server doesn't know": {
-			[]string{"secret/" + secret, "--kubeconfig", nobody}, cli.ExitUsage, "the API server " + host + " doesn't accept the user of the kubeconfig; log in again: Unauthorized",
+			[]string{"secret/" + secret, "--kubeconfig", nobody}, cli.ExitUsage, "the API server " + host + " doesn't accept the credentials in the kubeconfig; log in again: Unauthorized",
 		},
 		"a server that isn't the one": {
 			[]string{"secret/" + secret, "--kubeconfig", impostor}, cli.ExitUsage, "the API server " + host + " can't be reached: tls: failed to verify certificate: x509: certificate signed by unknown authority",

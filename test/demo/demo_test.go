@@ -17,7 +17,7 @@ import (
 )
 
 func TestTheFirstRunSaysHowLongItTakes(t *testing.T) {
-	const first = "The first run builds what it needs: about 10 minutes on 2 cores, less where the API server can be downloaded. Later runs start at once.\n"
+	const first = "The first run builds its tools: about 10 minutes on 2 cores, less if the API server can be downloaded. Later runs start immediately.\n"
 	// So that the cache of the go command knows what the result depends on.
 	if _, err := os.ReadFile("../../Makefile"); err != nil {
 		t.Fatal(err)

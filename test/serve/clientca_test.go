@@ -78,7 +78,7 @@ plugins:
 	wrong := c.webhook(t, "--client-ca-file="+users)
 	wrong.start(t)
 	wrong.wantExit(t, 2)
-	wrong.wantSaid(t, "error: --client-ca-file: "+users+" holds no certificate that can be read: it must hold the CA of the API server's client certificate, as PEM")
+	wrong.wantSaid(t, "error: --client-ca-file: "+users+" contains no valid certificate: it must contain the CA of the API server's client certificate in PEM")
 }
 
 // askAs sends an admission request with a client certificate, nil for none, and returns the status

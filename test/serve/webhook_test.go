@@ -57,7 +57,7 @@ func TestServeWebhook(t *testing.T) {
 	hasty.waitNotReady(t)
 	hasty.signal(t, syscall.SIGTERM)
 	hasty.wantExit(t, 1)
-	hasty.wantSaid(t, "error: stopped by a second signal, before all requests were answered")
+	hasty.wantSaid(t, "error: stopped by a second signal before all requests were finished")
 
 	c.webhookSeesNoSecrets(t)
 }

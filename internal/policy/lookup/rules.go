@@ -1,5 +1,4 @@
-// Package lookup reads from the cluster what the policy decides by, for admission and for the
-// controller.
+// Package lookup reads the inputs of the policy from the cluster, for admission and the controller.
 package lookup
 
 import (
@@ -17,15 +16,16 @@ import (
 	"mtls.egress/webhook/internal/policy"
 )
 
-// NamespaceMetadata returns an object into which the metadata of a Namespace can be read, and by
-// which caches know it. Nothing else of a Namespace is needed.
+// NamespaceMetadata returns an object for reading the metadata of a Namespace. Caches use the same
+// type. Nothing else of a Namespace is needed.
 func NamespaceMetadata() *metav1.PartialObjectMetadata {
 	metadata := &metav1.PartialObjectMetadata{}
 	metadata.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Namespace"))
 	return metadata
 }
 
-// CacheOptions are how a cache keeps NamespaceMetadata: with the annotation alone.
+// CacheOptions returns the cache options for NamespaceMetadata. The cache keeps only the
+// annotation.
 func CacheOptions() cache.ByObject {
 	return cache.ByObject{Transform: func(object any) (any, error) {
 		metadata, ok := object.(*metav1.PartialObjectMetadata)
@@ -41,9 +41,10 @@ func CacheOptions() cache.ByObject {
 	}}
 }
 
-// Services returns those of hosts that are the short name, NAME.NAMESPACE, of a Service, which the
-// cluster's DNS answers: hosts of two labels of which the last is a Namespace. cached is asked for
-// the Namespace, so that for nearly all hosts nothing else is read, and live for the Service.
+// Services returns the hosts that equal the short name, NAME.NAMESPACE, of a Service, which the
+// cluster's DNS resolves. Only a host of two labels whose second label is a Namespace can be one.
+// The Namespace is read from cached, so for most hosts nothing else is read. The Service is read
+// from live.
 func Services(ctx context.Context, cached, live client.Reader, hosts []string) ([]string, error) {
 	var found []string
 	for _, host := range hosts {
@@ -71,10 +72,15 @@ func serviceMetadata() *metav1.PartialObjectMetadata {
 	return metadata
 }
 
-// Rules returns what decides over the targets of a namespace. cached is asked for the Namespace
-// first and then, as one may have been made a moment ago, live. A Namespace that is nowhere has no
-// annotation: the API server lets nobody make anything in it.
-func Rules(ctx context.Context, cached, live client.Reader, cluster policy.Cluster, namespace string) (policy.Rules, error) {
+// Rules returns the rules for the targets of a namespace. It reads the Namespace from cached and,
+// if it is missing there, from live, because it may have just been created. A Namespace that
+// doesn't exist has no annotation, because the API server rejects all objects in it.
+func Rules(
+	ctx context.Context,
+	cached, live client.Reader,
+	cluster policy.Cluster,
+	namespace string,
+) (policy.Rules, error) {
 	metadata := NamespaceMetadata()
 	err := cached.Get(ctx, client.ObjectKey{Name: namespace}, metadata)
 	if absent.Object(err) {

@@ -29,37 +29,58 @@ func reader(t *testing.T, err error, allowed ...string) client.Reader {
 	}
 	builder := fake.NewClientBuilder().WithScheme(scheme)
 	for _, value := range allowed {
-		builder = builder.WithObjects(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "shop", Annotations: map[string]string{"mtls.egress/allowed-targets": value}}})
+		builder = builder.WithObjects(
+			&corev1.Namespace{
+				ObjectMeta: metav1.ObjectMeta{
+					Name:        "shop",
+					Annotations: map[string]string{"mtls.egress/allowed-targets": value},
+				},
+			},
+		)
 	}
-	return interceptor.NewClient(builder.Build(), interceptor.Funcs{Get: func(ctx context.Context, c client.WithWatch, key client.ObjectKey, object client.Object, options ...client.GetOption) error {
-		if err != nil {
-			return err
-		}
-		return c.Get(ctx, key, object, options...)
-	}})
+	return interceptor.NewClient(
+		builder.Build(),
+		interceptor.Funcs{
+			Get: func(ctx context.Context, c client.WithWatch, key client.ObjectKey, object client.Object,
+				options ...client.GetOption) error {
+				if err != nil {
+					return err
+				}
+				return c.Get(ctx, key, object, options...)
+			},
+		},
+	)
 }
 
 func TestRules(t *testing.T) {
 	const host = "external.system.com"
 	away := errors.New("away")
-	page := apierrors.NewGenericServerResponse(http.StatusNotFound, "GET", schema.GroupResource{Resource: "namespaces"}, "shop", "404 page not found", 0, true)
+	page := apierrors.NewGenericServerResponse(http.StatusNotFound, "GET", schema.GroupResource{Resource: "namespaces"},
+		"shop", "404 page not found", 0, true)
 	tests := map[string]struct {
 		cached, live client.Reader
 		want         bool
 		problem      error
 	}{
-		"the cache knows the Namespace":                         {reader(t, nil, "*"), reader(t, away), true, nil},
-		"the cache doesn't know it yet":                         {reader(t, nil), reader(t, nil, "*"), true, nil},
-		"its annotation has another host":                       {reader(t, nil, "a.example"), reader(t, away), false, nil},
-		"there is none":                                         {reader(t, nil), reader(t, nil), false, nil},
+		"the cache knows the Namespace": {reader(t, nil, "*"), reader(t, away), true, nil},
+		"the cache doesn't know it yet": {reader(t, nil), reader(t, nil, "*"), true, nil},
+		"its annotation has another host": {
+			reader(t, nil, "a.example"),
+			reader(t, away),
+			false,
+			nil,
+		},
+		"there is none": {reader(t, nil), reader(t, nil), false, nil},
 		"the cache doesn't know it, and the API server is away": {reader(t, nil), reader(t, away), false, away},
 		"something else than an API server answers":             {reader(t, nil), reader(t, page), false, page},
-		"the cache fails":                                       {reader(t, away), reader(t, nil, "*"), false, away},
+		"the cache fails": {reader(t, away), reader(t, nil, "*"), false, away},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			rules, err := lookup.Rules(t.Context(), test.cached, test.live, policy.Cluster{Other: policy.OtherDeny}, "shop")
-			if !errors.Is(err, test.problem) || test.problem != nil && !strings.Contains(err.Error(), "the namespace shop") {
+			rules, err := lookup.Rules(t.Context(), test.cached, test.live, policy.Cluster{Other: policy.OtherDeny},
+				"shop")
+			if !errors.Is(err, test.problem) ||
+				test.problem != nil && !strings.Contains(err.Error(), "the namespace shop") {
 				t.Fatalf("error %v, want %v", err, test.problem)
 			}
 			if got := rules.Decide(host).Allowed; got != test.want {
@@ -72,11 +93,20 @@ func TestRules(t *testing.T) {
 func TestTheCacheKeepsTheAnnotationAlone(t *testing.T) {
 	metadata := lookup.NamespaceMetadata()
 	metadata.ObjectMeta = metav1.ObjectMeta{
-		Name: "shop", UID: "1", ResourceVersion: "2", Labels: map[string]string{"a": "b"}, ManagedFields: []metav1.ManagedFieldsEntry{{Manager: "a"}},
-		Annotations: map[string]string{"mtls.egress/allowed-targets": "*", "other": "much"},
+		Name:            "shop",
+		UID:             "1",
+		ResourceVersion: "2",
+		Labels:          map[string]string{"a": "b"},
+		ManagedFields:   []metav1.ManagedFieldsEntry{{Manager: "a"}},
+		Annotations:     map[string]string{"mtls.egress/allowed-targets": "*", "other": "much"},
 	}
 	want := lookup.NamespaceMetadata()
-	want.ObjectMeta = metav1.ObjectMeta{Name: "shop", UID: "1", ResourceVersion: "2", Annotations: map[string]string{"mtls.egress/allowed-targets": "*"}}
+	want.ObjectMeta = metav1.ObjectMeta{
+		Name:            "shop",
+		UID:             "1",
+		ResourceVersion: "2",
+		Annotations:     map[string]string{"mtls.egress/allowed-targets": "*"},
+	}
 	got, err := lookup.CacheOptions().Transform(metadata)
 	if err != nil {
 		t.Fatal(err)
@@ -93,18 +123,41 @@ func TestServices(t *testing.T) {
 		t.Fatal(err)
 	}
 	live := fake.NewClientBuilder().WithScheme(scheme).WithObjects(
-		&corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "pay"}},
-	).Build()
+		&corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "pay"}}).Build()
 	tests := map[string]struct {
 		cached, live client.Reader
 		hosts        []string
 		want         []string
 		problem      error
 	}{
-		"a Service by its short name":                 {reader(t, nil, "*"), live, []string{"pay.shop", "ship.shop"}, []string{"pay.shop"}, nil},
-		"the last label is not a Namespace":           {reader(t, nil), reader(t, away), []string{"pay.shop"}, nil, nil},
-		"hosts of more labels are not asked for":      {reader(t, away), reader(t, away), []string{"pay.shop.com"}, nil, nil},
-		"the API server is away":                      {reader(t, nil, "*"), reader(t, away), []string{"pay.shop"}, nil, away},
+		"a Service by its short name": {
+			reader(t, nil, "*"),
+			live,
+			[]string{"pay.shop", "ship.shop"},
+			[]string{"pay.shop"},
+			nil,
+		},
+		"the last label is not a Namespace": {
+			reader(t, nil),
+			reader(t, away),
+			[]string{"pay.shop"},
+			nil,
+			nil,
+		},
+		"hosts with more labels are not looked up": {
+			reader(t, away),
+			reader(t, away),
+			[]string{"pay.shop.com"},
+			nil,
+			nil,
+		},
+		"the API server is away": {
+			reader(t, nil, "*"),
+			reader(t, away),
+			[]string{"pay.shop"},
+			nil,
+			away,
+		},
 		"the cache fails, and nothing can be decided": {reader(t, away), live, []string{"pay.shop"}, nil, away},
 	}
 	for name, test := range tests {
