@@ -134,7 +134,7 @@ func (r *VerificationReconciler) Reconcile(ctx context.Context, request reconcil
 		r.forget(request.NamespacedName)
 		return again(0, r.write(ctx, &egressTarget, off))
 	}
-	rules, err := lookup.Rules(ctx, r.cache, r.live, r.policy, request.Namespace)
+	rules, err := lookup.Rules(ctx, r.cache, nil, r.policy, request.Namespace)
 	if err != nil {
 		return reconcile.Result{}, err
 	}

@@ -69,15 +69,16 @@ func serviceMetadata() *metav1.PartialObjectMetadata {
 	return metadata
 }
 
-// Rules returns what decides over the targets of a namespace. cached is asked for the Namespace first and then, as one may have been made a moment ago, live. A Namespace that is
-// nowhere has no annotation: the API server lets nobody make anything in it.
+// Rules returns the rules for the targets of a namespace. It reads the Namespace from cached. If the cache doesn't have it, as it
+// may be new, it asks live; a Namespace that doesn't exist has no annotation, because the API server creates nothing in it.
+// Without live, a Namespace that the cache doesn't have is an error.
 func Rules(ctx context.Context, cached, live client.Reader, cluster policy.Cluster, namespace string) (policy.Rules, error) {
 	metadata := NamespaceMetadata()
 	err := cached.Get(ctx, client.ObjectKey{Name: namespace}, metadata)
-	if absent.Object(err) {
-		err = live.Get(ctx, client.ObjectKey{Name: namespace}, metadata)
+	if absent.Object(err) && live != nil {
+		err = absent.Ignore(live.Get(ctx, client.ObjectKey{Name: namespace}, metadata))
 	}
-	if absent.Ignore(err) != nil {
+	if err != nil {
 		return policy.Rules{}, fmt.Errorf("reading which targets the namespace %s may reach: %w", namespace, err)
 	}
 	return policy.Rules{Cluster: cluster, Namespace: policy.ReadNamespace(metadata.Annotations)}, nil
