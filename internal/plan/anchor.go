@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 
@@ -26,24 +27,26 @@ func Anchor(
 	return anchor
 }
 
-// anchorOwners returns the owners of an anchor among members: those that it has, and if it has none, the first by name. So a
-// target that comes costs a write of the anchor only for a new port.
+// anchorOwners returns the owners of an anchor among members: those that it has, and then the first by name.
 func anchorOwners(members []v1alpha1.EgressTarget, present metav1.Object) []metav1.OwnerReference {
 	members = slices.Clone(members)
+	slices.SortFunc(members, func(a, b v1alpha1.EgressTarget) int {
+		return cmp.Or(ownerFirst(&a, present)-ownerFirst(&b, present), strings.Compare(a.Name, b.Name))
+	})
+	members = members[:min(len(members), maxAnchorOwners)]
 	slices.SortFunc(members, func(a, b v1alpha1.EgressTarget) int { return strings.Compare(a.Name, b.Name) })
 	var owners []metav1.OwnerReference
 	for i := range members {
-		if ownsAnchor(&members[i], present) {
-			owners = append(owners, mesh.OwnerReference(&members[i], false))
-		}
-	}
-	if len(owners) > 0 {
-		return owners
-	}
-	for i := range members[:min(len(members), maxAnchorOwners)] {
 		owners = append(owners, mesh.OwnerReference(&members[i], false))
 	}
 	return owners
+}
+
+func ownerFirst(egressTarget *v1alpha1.EgressTarget, present metav1.Object) int {
+	if ownsAnchor(egressTarget, present) {
+		return 0
+	}
+	return 1
 }
 
 func ownsAnchor(egressTarget *v1alpha1.EgressTarget, present metav1.Object) bool {
