@@ -25,8 +25,7 @@ type AnchorOf func(ctx context.Context, present metav1.Object) (*networkingv1.Se
 // of the others.
 func (w *Writer) ensureAnchor(ctx context.Context, egressTarget *v1alpha1.EgressTarget, anchorOf AnchorOf) (free bool, err error) {
 	namespace := egressTarget.Namespace
-	w.anchors.LockKey(namespace)
-	defer func() { _ = w.anchors.UnlockKey(namespace) }() // it fails for no key
+	defer w.lockAnchor(namespace)()
 	present, err := w.Cached(ctx, mesh.KindServiceEntry, namespace, target.AnchorName)
 	if err != nil {
 		return false, err
@@ -34,14 +33,20 @@ func (w *Writer) ensureAnchor(ctx context.Context, egressTarget *v1alpha1.Egress
 	if present == nil {
 		made, err := w.Read(ctx, mesh.KindServiceEntry, namespace, target.AnchorName)
 		if err != nil || made != nil {
-			return false, cmp.Or(err, ErrCacheBehind)
+			return false, cmp.Or(err, errCacheBehind)
 		}
 	}
 	desired, err := desiredAnchor(ctx, present, anchorOf)
 	if err != nil || desired == nil {
 		return true, err
 	}
-	return w.ensure(ctx, egressTarget, desired)
+	return w.write(ctx, egressTarget, present, desired)
+}
+
+// lockAnchor waits until no other worker writes the anchor of a namespace, and keeps others waiting until unlock is called.
+func (w *Writer) lockAnchor(namespace string) (unlock func()) {
+	w.anchors.LockKey(namespace)
+	return func() { _ = w.anchors.UnlockKey(namespace) } // it fails for no key
 }
 
 func desiredAnchor(ctx context.Context, present *unstructured.Unstructured, anchorOf AnchorOf) (*unstructured.Unstructured, error) {
@@ -60,6 +65,7 @@ func desiredAnchor(ctx context.Context, present *unstructured.Unstructured, anch
 // EgressTarget are gone, and removes it if none needs it. It returns false if the anchor is still there and should not be, as a
 // finalizer of another owner holds it.
 func (w *Writer) releaseAnchor(ctx context.Context, egressTarget *v1alpha1.EgressTarget, anchorOf AnchorOf) (done bool, err error) {
+	defer w.lockAnchor(egressTarget.Namespace)()
 	present, err := w.Read(ctx, mesh.KindServiceEntry, egressTarget.Namespace, target.AnchorName)
 	if err != nil || present == nil || !mesh.Owned(present) {
 		return err == nil, err
@@ -69,7 +75,7 @@ func (w *Writer) releaseAnchor(ctx context.Context, egressTarget *v1alpha1.Egres
 		return false, err
 	}
 	if desired != nil {
-		_, err = w.ensure(ctx, egressTarget, desired)
+		_, err = w.write(ctx, egressTarget, present, desired)
 		return err == nil, err
 	}
 	// The last of several that are removed at once takes the anchor along: whoever sees objects of another here was not.

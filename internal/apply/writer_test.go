@@ -35,6 +35,18 @@ func (something) Get(context.Context, client.ObjectKey, client.Object, ...client
 	return nil
 }
 
+// holding is an API server that has one object.
+type holding struct {
+	client.Reader
+
+	object *unstructured.Unstructured
+}
+
+func (h holding) Get(_ context.Context, _ client.ObjectKey, object client.Object, _ ...client.GetOption) error {
+	h.object.DeepCopyInto(object.(*unstructured.Unstructured))
+	return nil
+}
+
 // write is what the tests look at of one.
 type write struct {
 	UID, ResourceVersion string
@@ -75,10 +87,15 @@ func TestWritesAreBoundToWhatWasRead(t *testing.T) {
 		object.SetOwnerReferences([]metav1.OwnerReference{mesh.OwnerReference(egressTarget, true)})
 		return object
 	}
+	anchorOf := func(context.Context, metav1.Object) (*networkingv1.ServiceEntry, error) {
+		return mesh.Anchor("shop", nil), nil
+	}
 	anchor := func(w *Writer) error {
-		_, err := w.ensureAnchor(t.Context(), egressTarget, func(context.Context, metav1.Object) (*networkingv1.ServiceEntry, error) {
-			return mesh.Anchor("shop", nil), nil
-		})
+		_, err := w.ensureAnchor(t.Context(), egressTarget, anchorOf)
+		return err
+	}
+	release := func(w *Writer) error {
+		_, err := w.releaseAnchor(t.Context(), egressTarget, anchorOf)
 		return err
 	}
 	object := func(w *Writer) error {
@@ -95,7 +112,8 @@ func TestWritesAreBoundToWhatWasRead(t *testing.T) {
 		"an object that the cache has":                                {cached: true, ensure: object, err: errWritten, want: []write{{"a", "7", true}}},
 		"an object that the cache lacks may have come from elsewhere": {ensure: object, err: errWritten, want: []write{{}}},
 		"an anchor that nobody has":                                   {live: nothing{}, ensure: anchor, err: errWritten, want: []write{{}}},
-		"an anchor that the cache has not yet":                        {live: something{}, ensure: anchor, err: ErrCacheBehind},
+		"an anchor that the cache has not yet":                        {live: something{}, ensure: anchor, err: errCacheBehind},
+		"an anchor that others need and the cache has not yet":        {live: holding{object: cached(mesh.KindServiceEntry)}, ensure: release, err: errWritten, want: []write{{"a", "7", true}}},
 		"an anchor that the cache has":                                {cached: true, ensure: anchor, err: errWritten, want: []write{{"a", "7", true}}},
 	}
 	for name, test := range tests {
