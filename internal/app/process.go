@@ -19,6 +19,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
 	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	"mtls.egress/webhook/api/v1alpha1"
 	"mtls.egress/webhook/internal/informers"
@@ -79,6 +80,15 @@ func run(ctx context.Context, manager ctrl.Manager) error {
 func NewScheme() (*runtime.Scheme, error) {
 	scheme := runtime.NewScheme()
 	return scheme, errors.Join(corev1.AddToScheme(scheme), v1alpha1.AddToScheme(scheme), informers.AddToScheme(scheme))
+}
+
+// followMeshConfig has a manager follow the mesh configuration, and registers the metric that reports whether it is readable.
+func (p Process) followMeshConfig(manager ctrl.Manager) (*meshconfig.Watch, error) {
+	mesh, err := meshconfig.New(p.Config, p.MeshConfig, p.Log.WithName("mesh-config"))
+	if err != nil {
+		return nil, err
+	}
+	return mesh, errors.Join(manager.Add(mesh), metrics.Registry.Register(meshConfigMetric(mesh)))
 }
 
 func meshConfigMetric(mesh *meshconfig.Watch) prometheus.Collector {

@@ -367,21 +367,16 @@ const VerificationFieldManager = FieldManager + "-verification"
 // write brings the condition Verified into the status; nil takes it out. What else stands there doesn't matter to it, so it is
 // not bound to the version that was read.
 func (r *VerificationReconciler) write(ctx context.Context, egressTarget *v1alpha1.EgressTarget, c *plan.Condition) error {
-	old := meta.FindStatusCondition(egressTarget.Status.Conditions, v1alpha1.ConditionVerified)
-	if old == nil && c == nil {
-		return nil
-	}
+	old := slices.DeleteFunc(slices.Clone(egressTarget.Status.Conditions), func(condition metav1.Condition) bool {
+		return condition.Type != v1alpha1.ConditionVerified
+	})
 	var conditions []metav1.Condition
-	if old != nil {
-		conditions = append(conditions, *old)
-	}
-	if c == nil {
-		conditions = nil
-	} else {
+	if c != nil {
+		conditions = slices.Clone(old)
 		c.Set(&conditions, v1alpha1.ConditionVerified, egressTarget.Generation, r.clock.Now())
-		if old != nil && equality.Semantic.DeepEqual(*old, conditions[0]) {
-			return nil
-		}
+	}
+	if equality.Semantic.DeepEqual(old, conditions) {
+		return nil
 	}
 	unbound := &v1alpha1.EgressTarget{ObjectMeta: metav1.ObjectMeta{
 		Namespace: egressTarget.Namespace, Name: egressTarget.Name, UID: egressTarget.UID,

@@ -127,7 +127,7 @@ func revisions(pods []*Pod) []string {
 // the host's own object has to be among them: see claimsToFind.
 func claiming[T any](ctx context.Context, c Cache, kind string, t target.Target, names ...string) ([]*T, error) {
 	found := map[types.NamespacedName]*unstructured.Unstructured{}
-	for _, concern := range ConcernsOf(t) {
+	for _, concern := range concernsOf(t) {
 		for object, err := range c.istioObjects(ctx, kind, client.MatchingFields{indexClaim: concern}) {
 			if err != nil {
 				return nil, fmt.Errorf("list the objects of kind %s for %s: %w", kind, concern, err)

@@ -158,8 +158,8 @@ func serverFirstClaims(object *unstructured.Unstructured) []string {
 	return found
 }
 
-// ConcernsOf returns the claims of Istio objects that concern a target: those that concern its host, and one to its app port.
-func ConcernsOf(t target.Target) []string {
+// concernsOf returns the claims of Istio objects that concern a target: those that concern its host, and one to its app port.
+func concernsOf(t target.Target) []string {
 	return append(concerns(t.Host), fmt.Sprint(claimServerFirst, t.AppPort))
 }
 

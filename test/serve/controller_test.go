@@ -72,13 +72,7 @@ func TestServeController(t *testing.T) {
 func (c *cluster) controllerNamesWhatFails(t *testing.T) {
 	t.Helper()
 	p := c.controller(t, "--kubeconfig="+c.kubeconfigOf(t, "nobody"), "--leader-elect=false")
-	p.start(t)
-	p.waitNotReady(t)
-	p.wantHealth(t, "/readyz?verbose", http.StatusInternalServerError, "[-]cache failed: reason withheld\nhealthz check failed\n")
-	p.wantHealth(t, "/healthz?verbose", http.StatusOK, "[+]ping ok\nhealthz check passed\n")
-	p.wantSaid(t, emptyCache+" and Pods have not been read yet: the service account must be allowed to list and watch them")
-	p.signal(t, syscall.SIGTERM)
-	p.wantExit(t, 0)
+	p.namesWhatFails(t, "[-]cache failed: reason withheld\n", " and Pods")
 }
 
 // waitsForIstio creates a Pod while Istio's CRDs are missing: its target says so, and an event.
