@@ -60,21 +60,40 @@ func runUntilStopped(delay time.Duration, begin func(), build func(context.Conte
 	})
 }
 
-// run runs a manager until ctx ends, and then waits until it has stopped. A manager that couldn't fill its caches by then, or
-// isn't the leader, does nothing that has to be waited for, and without caches would never end:
+// run runs a manager until ctx ends, and then waits until it has stopped and, if it was the leader, has released its Lease. A
+// manager that hasn't filled its caches by then isn't waited for: it would never stop,
 // https://github.com/kubernetes-sigs/controller-runtime/pull/3440.
 func run(ctx context.Context, manager ctrl.Manager) error {
-	ended := make(chan error, 1)
-	go func() { ended <- manager.Start(ctx) }()
+	cachesFilled := make(started)
+	if err := manager.Add(cachesFilled); err != nil {
+		return err
+	}
+	stopped := make(chan error, 1)
+	go func() { stopped <- manager.Start(ctx) }()
 	select {
-	case <-manager.Elected(): // all of it has started
-		return <-ended
-	case err := <-ended:
+	case err := <-stopped:
 		return err
 	case <-ctx.Done():
+	}
+	select {
+	case <-cachesFilled:
+		return <-stopped
+	default:
 		return nil
 	}
 }
+
+// started is closed when a manager starts what needs its caches, before it tries to become the leader.
+type started chan struct{}
+
+// Start is part of manager.Runnable.
+func (s started) Start(context.Context) error {
+	close(s)
+	return nil
+}
+
+// NeedLeaderElection is false: a standby fills its caches too.
+func (started) NeedLeaderElection() bool { return false }
 
 // NewScheme returns a scheme with the kinds of Kubernetes' core, EgressTarget, and those of Istio as the cache holds them.
 func NewScheme() (*runtime.Scheme, error) {
