@@ -14,7 +14,6 @@ import (
 	"mtls.egress/webhook/api/v1alpha1"
 	"mtls.egress/webhook/internal/controller"
 	"mtls.egress/webhook/internal/informers"
-	"mtls.egress/webhook/internal/meshconfig"
 )
 
 // LeaseName is the name of the Lease for leader election.
@@ -62,14 +61,16 @@ func (c Controller) manager(ctx context.Context) (ctrl.Manager, error) {
 	if err != nil {
 		return nil, err
 	}
-	mesh, err := meshconfig.New(c.Config, c.MeshConfig, c.Log.WithName("mesh-config"))
+	mesh, err := c.followMeshConfig(manager)
 	if err != nil {
 		return nil, err
 	}
 	c.Options.MeshConfig, c.Options.RootNamespace = mesh.Config, c.MeshConfig.Namespace
 	c.Options.Policy, c.Options.Registerer = &c.Policy, metrics.Registry
-	return manager, errors.Join(manager.Add(mesh), metrics.Registry.Register(meshConfigMetric(mesh)),
-		controller.Setup(ctx, manager, c.Options), c.addChecks(ctx, manager))
+	return manager, errors.Join(
+		controller.Setup(ctx, manager, c.Options),
+		c.addChecks(ctx, manager),
+	)
 }
 
 // addChecks adds the health checks. /healthz succeeds as long as the process responds. /readyz

@@ -19,6 +19,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
 	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	"mtls.egress/webhook/api/v1alpha1"
 	"mtls.egress/webhook/internal/informers"
@@ -63,28 +64,57 @@ func runUntilStopped(delay time.Duration, begin func(), build func(context.Conte
 	})
 }
 
-// run runs a manager until ctx is canceled, and then waits until it has stopped. It doesn't wait
-// for a manager whose caches never synced or that isn't the leader. Such a manager has no work to
-// finish, and without synced caches it never stops:
+// run runs a manager until ctx is canceled, and then waits until it has stopped and, if it was the
+// leader, has released its Lease. It doesn't wait for a manager whose caches never synced, because
+// such a manager never stops:
 // https://github.com/kubernetes-sigs/controller-runtime/pull/3440.
 func run(ctx context.Context, manager ctrl.Manager) error {
-	ended := make(chan error, 1)
-	go func() { ended <- manager.Start(ctx) }()
+	cachesFilled := make(started)
+	if err := manager.Add(cachesFilled); err != nil {
+		return err
+	}
+	stopped := make(chan error, 1)
+	go func() { stopped <- manager.Start(ctx) }()
 	select {
-	case <-manager.Elected(): // all runnables have started
-		return <-ended
-	case err := <-ended:
+	case err := <-stopped:
 		return err
 	case <-ctx.Done():
+	}
+	select {
+	case <-cachesFilled:
+		return <-stopped
+	default:
 		return nil
 	}
 }
+
+// started is closed when a manager starts the runnables that need its caches. That is before it
+// tries to become the leader.
+type started chan struct{}
+
+// Start is part of manager.Runnable.
+func (s started) Start(context.Context) error {
+	close(s)
+	return nil
+}
+
+// NeedLeaderElection is false: the caches of a standby sync too.
+func (started) NeedLeaderElection() bool { return false }
 
 // NewScheme returns a scheme with the Kubernetes core kinds, EgressTarget, and the Istio kinds in
 // the form in which the cache holds them.
 func NewScheme() (*runtime.Scheme, error) {
 	scheme := runtime.NewScheme()
 	return scheme, errors.Join(corev1.AddToScheme(scheme), v1alpha1.AddToScheme(scheme), informers.AddToScheme(scheme))
+}
+
+// followMeshConfig has a manager follow the mesh configuration, and registers the metric that reports whether it is readable.
+func (p Process) followMeshConfig(manager ctrl.Manager) (*meshconfig.Watch, error) {
+	mesh, err := meshconfig.New(p.Config, p.MeshConfig, p.Log.WithName("mesh-config"))
+	if err != nil {
+		return nil, err
+	}
+	return mesh, errors.Join(manager.Add(mesh), metrics.Registry.Register(meshConfigMetric(mesh)))
 }
 
 func meshConfigMetric(mesh *meshconfig.Watch) prometheus.Collector {

@@ -22,7 +22,6 @@ import (
 	"mtls.egress/webhook/api/v1alpha1"
 	"mtls.egress/webhook/internal/certs/serving"
 	"mtls.egress/webhook/internal/egress"
-	"mtls.egress/webhook/internal/meshconfig"
 	"mtls.egress/webhook/internal/mutate"
 	"mtls.egress/webhook/internal/paging"
 	"mtls.egress/webhook/internal/policy"
@@ -87,12 +86,13 @@ func (w Webhook) manager(ctx context.Context, draining *drain) (ctrl.Manager, er
 	if err != nil {
 		return nil, err
 	}
-	mesh, err := meshconfig.New(w.Config, w.MeshConfig, w.Log.WithName("mesh-config"))
+	mesh, err := w.followMeshConfig(manager)
 	if err != nil {
 		return nil, err
 	}
-	return manager, errors.Join(manager.Add(mesh), metrics.Registry.Register(meshConfigMetric(mesh)),
-		manager.Add(source), metrics.Registry.Register(notAfterMetric(source)),
+	return manager, errors.Join(
+		manager.Add(source),
+		metrics.Registry.Register(notAfterMetric(source)),
 		addAdmission(manager, w.Policy, func() bool { return mesh.Config().DynamicDNS }, w.ClientCA, draining),
 		addWebhookChecks(ctx, manager, source, draining, w.Log.WithName("health")))
 }

@@ -27,8 +27,7 @@ func (w *Writer) ensureAnchor(
 	ctx context.Context, egressTarget *v1alpha1.EgressTarget, anchorOf AnchorOf,
 ) (free bool, err error) {
 	namespace := egressTarget.Namespace
-	w.anchors.LockKey(namespace)
-	defer func() { _ = w.anchors.UnlockKey(namespace) }() // it never fails
+	defer w.lockAnchor(namespace)()
 	present, err := w.Cached(ctx, mesh.KindServiceEntry, namespace, egress.AnchorName)
 	if err != nil {
 		return false, err
@@ -36,14 +35,20 @@ func (w *Writer) ensureAnchor(
 	if present == nil {
 		made, err := w.Read(ctx, mesh.KindServiceEntry, namespace, egress.AnchorName)
 		if err != nil || made != nil {
-			return false, cmp.Or(err, ErrCacheBehind)
+			return false, cmp.Or(err, errCacheBehind)
 		}
 	}
 	desired, err := desiredAnchor(ctx, present, anchorOf)
 	if err != nil || desired == nil {
 		return true, err
 	}
-	return w.ensure(ctx, egressTarget, desired)
+	return w.write(ctx, egressTarget, present, desired)
+}
+
+// lockAnchor waits until no other worker writes the anchor of a namespace, and keeps others waiting until unlock is called.
+func (w *Writer) lockAnchor(namespace string) (unlock func()) {
+	w.anchors.LockKey(namespace)
+	return func() { _ = w.anchors.UnlockKey(namespace) } // it fails for no key
 }
 
 func desiredAnchor(
@@ -66,6 +71,7 @@ func desiredAnchor(
 func (w *Writer) releaseAnchor(
 	ctx context.Context, egressTarget *v1alpha1.EgressTarget, anchorOf AnchorOf,
 ) (done bool, err error) {
+	defer w.lockAnchor(egressTarget.Namespace)()
 	present, err := w.Read(ctx, mesh.KindServiceEntry, egressTarget.Namespace, egress.AnchorName)
 	if err != nil || present == nil || !mesh.Owned(present) {
 		return err == nil, err
@@ -75,7 +81,7 @@ func (w *Writer) releaseAnchor(
 		return false, err
 	}
 	if desired != nil {
-		_, err = w.ensure(ctx, egressTarget, desired)
+		_, err = w.write(ctx, egressTarget, present, desired)
 		return err == nil, err
 	}
 	// If several targets are deleted at the same time, the last one deletes the anchor. A target that

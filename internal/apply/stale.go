@@ -8,12 +8,12 @@ import (
 	"mtls.egress/webhook/internal/absent"
 )
 
-// ErrCacheBehind means that an object exists but is not in the cache yet.
-var ErrCacheBehind = errors.New("the cache is stale: it doesn't have the last write yet")
+// errCacheBehind means that an object exists but is not in the cache yet.
+var errCacheBehind = errors.New("the cache is stale: it doesn't have the last write yet")
 
 // Stale reports whether a write failed because the cache was stale. The watch event that updates
 // the cache triggers the next attempt.
 func Stale(err error) bool {
-	return errors.Is(err, ErrCacheBehind) || apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) ||
+	return errors.Is(err, errCacheBehind) || apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) ||
 		absent.Object(err)
 }

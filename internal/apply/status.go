@@ -3,7 +3,6 @@ package apply
 import (
 	"context"
 	"fmt"
-	"maps"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -23,11 +22,7 @@ func Status(
 	ctx context.Context, c client.Client,
 	egressTarget *v1alpha1.EgressTarget, status v1alpha1.EgressTargetStatus, manager string,
 ) error {
-	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(&status)
-	if err != nil {
-		return fmt.Errorf("write the status: %w", err)
-	}
-	return applyStatus(ctx, c, egressTarget, content, manager)
+	return applyStatus(ctx, c, egressTarget, &status, manager)
 }
 
 // Conditions is like Status, for a manager that only writes conditions.
@@ -35,18 +30,18 @@ func Conditions(
 	ctx context.Context, c client.Client,
 	egressTarget *v1alpha1.EgressTarget, conditions []metav1.Condition, manager string,
 ) error {
-	status := v1alpha1.EgressTargetStatus{Conditions: conditions}
-	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(&status)
-	if err != nil {
-		return fmt.Errorf("write the conditions: %w", err)
-	}
-	maps.DeleteFunc(content, func(field string, _ any) bool { return field != "conditions" })
-	return applyStatus(ctx, c, egressTarget, content, manager)
+	status := struct {
+		Conditions []metav1.Condition `json:"conditions,omitempty"`
+	}{conditions}
+	return applyStatus(ctx, c, egressTarget, &status, manager)
 }
 
-func applyStatus(
-	ctx context.Context, c client.Client, egressTarget *v1alpha1.EgressTarget, content map[string]any, manager string,
-) error {
+// applyStatus writes a pointer to a status, or to a part of one.
+func applyStatus(ctx context.Context, c client.Client, egressTarget *v1alpha1.EgressTarget, status any, manager string) error {
+	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(status)
+	if err != nil {
+		return fmt.Errorf("write the status: %w", err)
+	}
 	object := &unstructured.Unstructured{Object: map[string]any{"status": content}}
 	object.SetGroupVersionKind(v1alpha1.GroupVersion().WithKind(v1alpha1.Kind))
 	object.SetNamespace(egressTarget.Namespace)

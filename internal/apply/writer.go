@@ -76,9 +76,17 @@ func (w *Writer) ensure(
 	ctx context.Context, egressTarget *v1alpha1.EgressTarget, desired *unstructured.Unstructured,
 ) (free bool, err error) {
 	present, err := w.Cached(ctx, desired.GetKind(), desired.GetNamespace(), desired.GetName())
-	switch {
-	case err != nil:
+	if err != nil {
 		return false, err
+	}
+	return w.write(ctx, egressTarget, present, desired)
+}
+
+// write is ensure for an object that was read: present is nil if there is none.
+func (w *Writer) write(
+	ctx context.Context, egressTarget *v1alpha1.EgressTarget, present, desired *unstructured.Unstructured,
+) (free bool, err error) {
+	switch {
 	case present != nil && !ours(egressTarget, present):
 		return false, nil
 	case present != nil && AsDesired(present, desired):

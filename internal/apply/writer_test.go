@@ -35,6 +35,20 @@ func (something) Get(context.Context, client.ObjectKey, client.Object, ...client
 	return nil
 }
 
+// holding is an API server that has one object.
+type holding struct {
+	client.Reader
+
+	object *unstructured.Unstructured
+}
+
+func (h holding) Get(
+	_ context.Context, _ client.ObjectKey, object client.Object, _ ...client.GetOption,
+) error {
+	h.object.DeepCopyInto(object.(*unstructured.Unstructured))
+	return nil
+}
+
 // write is the part of a write that the tests compare.
 type write struct {
 	UID, ResourceVersion string
@@ -78,11 +92,15 @@ func TestWritesAreBoundToWhatWasRead(t *testing.T) {
 		object.SetOwnerReferences([]metav1.OwnerReference{mesh.OwnerReference(egressTarget, true)})
 		return object
 	}
+	anchorOf := func(context.Context, metav1.Object) (*networkingv1.ServiceEntry, error) {
+		return mesh.Anchor("shop", nil), nil
+	}
 	anchor := func(w *Writer) error {
-		anchorOf := func(context.Context, metav1.Object) (*networkingv1.ServiceEntry, error) {
-			return mesh.Anchor("shop", nil), nil
-		}
 		_, err := w.ensureAnchor(t.Context(), egressTarget, anchorOf)
+		return err
+	}
+	release := func(w *Writer) error {
+		_, err := w.releaseAnchor(t.Context(), egressTarget, anchorOf)
 		return err
 	}
 	object := func(w *Writer) error {
@@ -104,7 +122,11 @@ func TestWritesAreBoundToWhatWasRead(t *testing.T) {
 			live: nothing{}, ensure: anchor, err: errWritten, want: []write{{}},
 		},
 		"an anchor that is not in the cache yet": {
-			live: something{}, ensure: anchor, err: ErrCacheBehind,
+			live: something{}, ensure: anchor, err: errCacheBehind,
+		},
+		"an anchor that others need and that is not in the cache yet": {
+			live: holding{object: cached(mesh.KindServiceEntry)}, ensure: release, err: errWritten,
+			want: []write{{"a", "7", true}},
 		},
 		"an anchor that the cache has": {
 			cached: true, ensure: anchor, err: errWritten, want: []write{{"a", "7", true}},

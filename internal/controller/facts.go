@@ -53,7 +53,7 @@ func (r *factReader) read(
 	egressTargets, siblingsErr := r.siblings(ctx, egressTarget)
 	facts.Siblings = targetsOf(egressTargets)
 	t = t.Among(facts.Siblings)
-	rules, rulesErr := lookup.Rules(ctx, r.cache, r.live, r.policy, t.Namespace)
+	rules, rulesErr := lookup.Rules(ctx, r.cache, nil, r.policy, t.Namespace)
 	if rulesErr == nil {
 		facts.Policy = new(rules.Decide(t.Host))
 	}

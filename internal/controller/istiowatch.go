@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/discovery"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -49,11 +48,7 @@ func addIstioWatch(
 		return fmt.Errorf("connect to the API server: %w", err)
 	}
 	w := &istioWatch{
-		missing: func() ([]string, error) {
-			return informers.MissingKinds(func(groupVersion string) (*metav1.APIResourceList, error) {
-				return asking.ServerResourcesForGroupVersion(groupVersion)
-			})
-		},
+		missing:    func() ([]string, error) { return informers.MissingKinds(asking.ServerResourcesForGroupVersion) },
 		setMissing: cache.SetMissing,
 		add: func(ctx context.Context) error {
 			if err := cache.AddIstio(ctx); err != nil {
@@ -78,7 +73,7 @@ func addIstioWatch(
 	case len(missing) == 0:
 		return w.add(ctx)
 	}
-	w.reportMissing(missing)
+	w.setMissing(missing) // before a target is reconciled
 	if err := mgr.Add(w); err != nil {
 		return fmt.Errorf("add the watch for Istio's CRDs: %w", err)
 	}
@@ -97,7 +92,9 @@ func (w *istioWatch) Start(ctx context.Context) error {
 			w.log.Error(err, "Can't check for Istio's CRDs", "retryAfter", retryIstio.String())
 			return false, nil
 		case len(missing) > 0:
-			w.reportMissing(missing)
+			w.setMissing(missing)
+			w.log.Error(nil, "Istio's CRDs are missing: no target can be programmed, so calls of injected Pods fail. Install Istio 1.22 or newer",
+				"missing", missing, "retryAfter", retryIstio.String())
 			return false, nil
 		}
 		if err := w.add(ctx); err != nil {
@@ -111,10 +108,4 @@ func (w *istioWatch) Start(ctx context.Context) error {
 		return err
 	}
 	return nil
-}
-
-func (w *istioWatch) reportMissing(missing []string) {
-	w.setMissing(missing)
-	w.log.Error(nil, "Istio's CRDs are missing: no target can be programmed, so calls of injected Pods fail. "+
-		"Install Istio 1.22 or newer", "missing", missing, "retryAfter", retryIstio.String())
 }

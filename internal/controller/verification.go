@@ -143,7 +143,7 @@ func (r *VerificationReconciler) Reconcile(ctx context.Context, request reconcil
 		r.forget(request.NamespacedName)
 		return again(0, r.write(ctx, &egressTarget, off))
 	}
-	rules, err := lookup.Rules(ctx, r.cache, r.live, r.policy, request.Namespace)
+	rules, err := lookup.Rules(ctx, r.cache, nil, r.policy, request.Namespace)
 	if err != nil {
 		return reconcile.Result{}, err
 	}
@@ -397,21 +397,15 @@ const VerificationFieldManager = FieldManager + "-verification"
 func (r *VerificationReconciler) write(
 	ctx context.Context, egressTarget *v1alpha1.EgressTarget, c *plan.Condition,
 ) error {
-	old := meta.FindStatusCondition(egressTarget.Status.Conditions, v1alpha1.ConditionVerified)
-	if old == nil && c == nil {
-		return nil
-	}
+	isOther := func(condition metav1.Condition) bool { return condition.Type != v1alpha1.ConditionVerified }
+	old := slices.DeleteFunc(slices.Clone(egressTarget.Status.Conditions), isOther)
 	var conditions []metav1.Condition
-	if old != nil {
-		conditions = append(conditions, *old)
-	}
-	if c == nil {
-		conditions = nil
-	} else {
+	if c != nil {
+		conditions = slices.Clone(old)
 		c.Set(&conditions, v1alpha1.ConditionVerified, egressTarget.Generation, r.clock.Now())
-		if old != nil && equality.Semantic.DeepEqual(*old, conditions[0]) {
-			return nil
-		}
+	}
+	if equality.Semantic.DeepEqual(old, conditions) {
+		return nil
 	}
 	unbound := &v1alpha1.EgressTarget{ObjectMeta: metav1.ObjectMeta{
 		Namespace: egressTarget.Namespace, Name: egressTarget.Name, UID: egressTarget.UID,

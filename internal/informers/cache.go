@@ -131,7 +131,7 @@ func revisions(pods []*Pod) []string {
 // of names. names must include the name of the target's own object. See claimsToFind.
 func claiming[T any](ctx context.Context, c Cache, kind string, t egress.Target, names ...string) ([]*T, error) {
 	found := map[types.NamespacedName]*unstructured.Unstructured{}
-	for _, concern := range ConcernsOf(t) {
+	for _, concern := range concernsOf(t) {
 		for object, err := range c.istioObjects(ctx, kind, client.MatchingFields{indexClaim: concern}) {
 			if err != nil {
 				return nil, fmt.Errorf("list the objects of kind %s for %s: %w", kind, concern, err)

@@ -163,9 +163,9 @@ func serverFirstClaims(object *unstructured.Unstructured) []string {
 	return found
 }
 
-// ConcernsOf returns the claims of Istio objects that concern a target: those that concern its
+// concernsOf returns the claims of Istio objects that concern a target: those that concern its
 // host, and the one to its app port.
-func ConcernsOf(t egress.Target) []string {
+func concernsOf(t egress.Target) []string {
 	return append(concerns(t.Host), fmt.Sprint(claimServerFirst, t.AppPort))
 }
 

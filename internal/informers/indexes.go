@@ -25,7 +25,7 @@ const (
 func addIndexes(ctx context.Context, indexer client.FieldIndexer) error {
 	err := indexer.IndexField(ctx, &v1alpha1.EgressTarget{}, IndexConcern, func(object client.Object) []string {
 		egressTarget, _ := object.(*v1alpha1.EgressTarget)
-		return ConcernsOf(egress.FromEgressTarget(object.GetNamespace(), object.GetName(), egressTarget))
+		return concernsOf(egress.FromEgressTarget(object.GetNamespace(), object.GetName(), egressTarget))
 	})
 	if err != nil {
 		return fmt.Errorf("index EgressTargets (is their CRD installed?): %w", err)

@@ -72,26 +72,19 @@ func (m istioMapper) RESTMapping(kind schema.GroupKind, versions ...string) (*me
 // group/version". serverResources returns the kinds of a group and version, like discovery's
 // ServerResourcesForGroupVersion.
 func MissingKinds(serverResources func(groupVersion string) (*metav1.APIResourceList, error)) ([]string, error) {
-	served := map[schema.GroupVersionKind]bool{}
-	asked := map[schema.GroupVersion]bool{}
+	groupVersion := mesh.GroupVersion()
+	resources, err := serverResources(groupVersion.String())
+	if apierrors.IsNotFound(err) {
+		resources, err = &metav1.APIResourceList{}, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("asking for the resources of %s: %w", groupVersion, err)
+	}
 	var missing []string
-	for _, kind := range istioKinds() {
-		groupVersion := kind.GroupVersion()
-		if !asked[groupVersion] {
-			asked[groupVersion] = true
-			resources, err := serverResources(groupVersion.String())
-			if apierrors.IsNotFound(err) {
-				resources, err = &metav1.APIResourceList{}, nil
-			}
-			if err != nil {
-				return nil, fmt.Errorf("list the resources of %s: %w", groupVersion, err)
-			}
-			for _, resource := range resources.APIResources {
-				served[groupVersion.WithKind(resource.Kind)] = true
-			}
-		}
-		if !served[kind] {
-			missing = append(missing, fmt.Sprintf("%s in %s", kind.Kind, groupVersion))
+	for _, kind := range slices.Sorted(slices.Values(Kinds())) {
+		isKind := func(served metav1.APIResource) bool { return served.Kind == kind }
+		if !slices.ContainsFunc(resources.APIResources, isKind) {
+			missing = append(missing, fmt.Sprintf("%s in %s", kind, groupVersion))
 		}
 	}
 	return missing, nil

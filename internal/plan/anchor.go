@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 
@@ -27,24 +28,27 @@ func Anchor(
 	return anchor
 }
 
-// anchorOwners returns the members that already own the anchor or, if none does, the first members
-// by name. A new target therefore causes a write of the anchor only if it adds a port.
+// anchorOwners returns the owners of the anchor: the members that already own it, and then the first
+// by name.
 func anchorOwners(members []v1alpha1.EgressTarget, present metav1.Object) []metav1.OwnerReference {
 	members = slices.Clone(members)
+	slices.SortFunc(members, func(a, b v1alpha1.EgressTarget) int {
+		return cmp.Or(ownerFirst(&a, present)-ownerFirst(&b, present), strings.Compare(a.Name, b.Name))
+	})
+	members = members[:min(len(members), maxAnchorOwners)]
 	slices.SortFunc(members, func(a, b v1alpha1.EgressTarget) int { return strings.Compare(a.Name, b.Name) })
 	var owners []metav1.OwnerReference
 	for i := range members {
-		if ownsAnchor(&members[i], present) {
-			owners = append(owners, mesh.OwnerReference(&members[i], false))
-		}
-	}
-	if len(owners) > 0 {
-		return owners
-	}
-	for i := range members[:min(len(members), maxAnchorOwners)] {
 		owners = append(owners, mesh.OwnerReference(&members[i], false))
 	}
 	return owners
+}
+
+func ownerFirst(egressTarget *v1alpha1.EgressTarget, present metav1.Object) int {
+	if ownsAnchor(egressTarget, present) {
+		return 0
+	}
+	return 1
 }
 
 func ownsAnchor(egressTarget *v1alpha1.EgressTarget, present metav1.Object) bool {

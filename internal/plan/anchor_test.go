@@ -91,12 +91,16 @@ func TestAnAnchorHasFewOwnersAndKeepsThem(t *testing.T) {
 			nil,
 			strings.Fields("0010 0011 0012 0013 0014 0015 0016 0017 0018 0019 0020 0021 0022 0023 0024 0025"),
 		},
-		"existing owners stay, and no owner is added": {
-			members, present, strings.Fields("2990 2991 2992 2993 2994 2995 2996 2997 2998 2999"),
+		"existing owners stay, however many come before them by name": {
+			members,
+			present,
+			strings.Fields("0000 0001 0002 0003 0004 0005 2990 2991 2992 2993 2994 2995 2996 2997 2998 2999"),
 		},
-		"deleted owners are removed": {members[:2992], present, strings.Fields("2990 2991")},
-		"new owners replace the last one": {members[:2990], present,
-			strings.Fields("0000 0001 0002 0003 0004 0005 0006 0007 0008 0009 0010 0011 0012 0013 0014 0015")},
+		"deleted owners are replaced": {
+			members[:2998],
+			present,
+			strings.Fields("0000 0001 0002 0003 0004 0005 0006 0007 2990 2991 2992 2993 2994 2995 2996 2997"),
+		},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -112,7 +112,7 @@ func testAccounts(t *testing.T, c cluster) {
 		"write the mesh configuration":            {do: patch(meshConfig), allowed: nobody},
 		"delete the mesh configuration":           {do: remove(meshConfig), allowed: nobody},
 		"list EgressTargets":                      {do: list(egressTargets.DeepCopy()), allowed: both},
-		"read a new namespace":                    {do: get(&corev1.Namespace{ObjectMeta: named("", "account")}), allowed: both},
+		"read a new namespace":                    {do: get(&corev1.Namespace{ObjectMeta: named("", "account")}), allowed: webhook},
 		"list Pods":                               {do: list(&corev1.PodList{}), allowed: controller},
 		"list Services":                           {do: list(&corev1.ServiceList{}), allowed: controller},
 		"create a Pod":                            {do: create(newPod("account", "pod", nil)), allowed: nobody},

@@ -179,7 +179,8 @@ func TestARequestIsSentOnce(t *testing.T) {
 func TestAPOSTIsSentOnceWhenThePartnerGoesAway(t *testing.T) {
 	s := play(t)
 	pod, _, _ := callsItself(t, s, "", "/away/loop")
-	post := caller.Call{Method: http.MethodPost, URL: "http://" + host + "/away/post", Body: "order", Count: 3, KeepAlive: true}
+	// The sidecar may try three connections of ten seconds each.
+	post := caller.Call{Method: http.MethodPost, URL: "http://" + host + "/away/post", Body: "order", Count: 3, KeepAlive: true, Timeout: caller.Duration(time.Minute)}
 	answered(t, s, pod, post)
 	if saw := seen(t, s, partner.Filter{Path: "/away/post"}); saw.Posts != 3 {
 		t.Errorf("the partner got %d POSTs, want 3", saw.Posts)

@@ -58,8 +58,9 @@ func (d *demo) stop(ctx context.Context) error {
 // play tells the story up to its end.
 func (d *demo) play(ctx context.Context) (err error) {
 	start := time.Now()
-	d.Sayf("A real Kubernetes node with Istio, webhook and controller with two replicas each, and a partner outside")
-	d.Sayf("of the mesh that demands client certificates. The first time on a machine all of it is built: some minutes.\n")
+	d.Sayf("A real Kubernetes node with Istio, the webhook and the controller with two replicas each, and a")
+	d.Sayf("partner outside of the mesh that demands client certificates. On a new machine, all of it is")
+	d.Sayf("built first, which takes some minutes.\n")
 	if d.scene, err = scene.Start(ctx, scene.Options{Values: []string{"policy.exemptNamespaces={" + namespace + "}"}, Say: d.Begin}); err != nil {
 		return err
 	}

@@ -227,6 +227,19 @@ func (p *process) wantHealth(t *testing.T, path string, status int, body string)
 	}
 }
 
+// namesWhatFails starts a process whose account has no right: it isn't ready, lists its checks, logs that it couldn't read
+// EgressTargets and what else its cache holds, and stops when it is told to.
+func (p *process) namesWhatFails(t *testing.T, checks, andOthers string) {
+	t.Helper()
+	p.start(t)
+	p.waitNotReady(t)
+	p.wantHealth(t, "/readyz?verbose", http.StatusInternalServerError, checks+"healthz check failed\n")
+	p.wantHealth(t, "/healthz?verbose", http.StatusOK, "[+]ping ok\nhealthz check passed\n")
+	p.wantSaid(t, emptyCache+andOthers+" have not been read yet: the service account must be allowed to list and watch them")
+	p.signal(t, syscall.SIGTERM)
+	p.wantExit(t, 0)
+}
+
 // handshake returns the application protocol that was agreed on, or why there was no connection.
 func (p *process) handshake(config *tls.Config) string {
 	connection, err := tls.Dial("tcp", "127.0.0.1:"+p.webhook, config)

@@ -68,14 +68,8 @@ func TestServeWebhook(t *testing.T) {
 func (c *cluster) webhookNamesWhatFails(t *testing.T) {
 	t.Helper()
 	p := c.webhook(t, "--kubeconfig="+c.kubeconfigOf(t, "nobody"), "--shutdown-delay=0s")
-	p.start(t)
-	p.waitNotReady(t)
-	p.wantHealth(t, "/readyz?verbose", http.StatusInternalServerError, "[-]cache failed: reason withheld\n"+
-		"[-]serving-certificate failed: reason withheld\n[+]shutdown ok\n[-]webhook-server failed: reason withheld\nhealthz check failed\n")
-	p.wantHealth(t, "/healthz?verbose", http.StatusOK, "[+]ping ok\nhealthz check passed\n")
-	p.wantSaid(t, emptyCache+" and Namespaces have not been read yet: the service account must be allowed to list and watch them")
-	p.signal(t, syscall.SIGTERM)
-	p.wantExit(t, 0)
+	p.namesWhatFails(t, "[-]cache failed: reason withheld\n[-]serving-certificate failed: reason withheld\n"+
+		"[+]shutdown ok\n[-]webhook-server failed: reason withheld\n", " and Namespaces")
 }
 
 // injectsAlone has the API server ask a webhook in a cluster without Istio and without a

@@ -74,19 +74,17 @@ func serviceMetadata() *metav1.PartialObjectMetadata {
 
 // Rules returns the rules for the targets of a namespace. It reads the Namespace from cached and,
 // if it is missing there, from live, because it may have just been created. A Namespace that
-// doesn't exist has no annotation, because the API server rejects all objects in it.
+// doesn't exist has no annotation, because the API server rejects all objects in it. If live is nil,
+// a Namespace that is missing in cached is an error.
 func Rules(
-	ctx context.Context,
-	cached, live client.Reader,
-	cluster policy.Cluster,
-	namespace string,
+	ctx context.Context, cached, live client.Reader, cluster policy.Cluster, namespace string,
 ) (policy.Rules, error) {
 	metadata := NamespaceMetadata()
 	err := cached.Get(ctx, client.ObjectKey{Name: namespace}, metadata)
-	if absent.Object(err) {
-		err = live.Get(ctx, client.ObjectKey{Name: namespace}, metadata)
+	if absent.Object(err) && live != nil {
+		err = absent.Ignore(live.Get(ctx, client.ObjectKey{Name: namespace}, metadata))
 	}
-	if absent.Ignore(err) != nil {
+	if err != nil {
 		return policy.Rules{}, fmt.Errorf("reading which targets the namespace %s may reach: %w", namespace, err)
 	}
 	return policy.Rules{Cluster: cluster, Namespace: policy.ReadNamespace(metadata.Annotations)}, nil

@@ -74,6 +74,8 @@ func TestRules(t *testing.T) {
 		"the cache doesn't know it, and the API server is away": {reader(t, nil), reader(t, away), false, away},
 		"something else than an API server answers":             {reader(t, nil), reader(t, page), false, page},
 		"the cache fails": {reader(t, away), reader(t, nil, "*"), false, away},
+		"the cache knows the Namespace, and no live": {reader(t, nil, "*"), nil, true, nil},
+		"the cache fails, and no live":               {reader(t, away), nil, false, away},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -87,6 +89,14 @@ func TestRules(t *testing.T) {
 				t.Errorf("allowed %t, want %t", got, test.want)
 			}
 		})
+	}
+}
+
+// A Namespace that isn't in the cache yet may have an annotation that allows less than the default.
+func TestANamespaceThatTheCacheLacksIsNotTakenForOneWithoutAnnotation(t *testing.T) {
+	_, err := lookup.Rules(t.Context(), reader(t, nil), nil, policy.Cluster{Other: policy.OtherAllow}, "shop")
+	if !apierrors.IsNotFound(err) {
+		t.Errorf("error %v, want that it wasn't found", err)
 	}
 }
 
