@@ -108,7 +108,8 @@ func NewScheme() (*runtime.Scheme, error) {
 	return scheme, errors.Join(corev1.AddToScheme(scheme), v1alpha1.AddToScheme(scheme), informers.AddToScheme(scheme))
 }
 
-// followMeshConfig has a manager follow the mesh configuration, and registers the metric that reports whether it is readable.
+// followMeshConfig has a manager follow the mesh configuration, and registers the metric that
+// reports whether it is readable.
 func (p Process) followMeshConfig(manager ctrl.Manager) (*meshconfig.Watch, error) {
 	mesh, err := meshconfig.New(p.Config, p.MeshConfig, p.Log.WithName("mesh-config"))
 	if err != nil {

@@ -17,8 +17,9 @@ import (
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 )
 
-// TestAManagerThatIsStoppedAsItBecomesTheLeaderReleasesTheLease stops a manager after the API server made it the leader, and
-// before it has read that. The API server is a fake: a real one can't be held between the two.
+// TestAManagerThatIsStoppedAsItBecomesTheLeaderReleasesTheLease stops a manager after the API
+// server made it the leader, and before it has read that. The API server is a fake: a real one
+// can't be held between the two.
 func TestAManagerThatIsStoppedAsItBecomesTheLeaderReleasesTheLease(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()

@@ -45,7 +45,8 @@ func (w *Writer) ensureAnchor(
 	return w.write(ctx, egressTarget, present, desired)
 }
 
-// lockAnchor waits until no other worker writes the anchor of a namespace, and keeps others waiting until unlock is called.
+// lockAnchor waits until no other worker writes the anchor of a namespace, and keeps others waiting
+// until unlock is called.
 func (w *Writer) lockAnchor(namespace string) (unlock func()) {
 	w.anchors.LockKey(namespace)
 	return func() { _ = w.anchors.UnlockKey(namespace) } // it fails for no key

@@ -37,7 +37,9 @@ func Conditions(
 }
 
 // applyStatus writes a pointer to a status, or to a part of one.
-func applyStatus(ctx context.Context, c client.Client, egressTarget *v1alpha1.EgressTarget, status any, manager string) error {
+func applyStatus(
+	ctx context.Context, c client.Client, egressTarget *v1alpha1.EgressTarget, status any, manager string,
+) error {
 	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(status)
 	if err != nil {
 		return fmt.Errorf("write the status: %w", err)

@@ -216,7 +216,8 @@ func TestImportAsTextHasNoKey(t *testing.T) {
 		t.Fatalf("exit code %d, standard error %q", code, stderr)
 	}
 	for _, want := range []string{"Target:         external.system.com:443\n",
-		"Secret:         external-system-mtls-data (cert,key,cacert)\n", "Subject:        CN=orders\n", "Issuer:         CN=Partner Client CA\n", "DNS names:      orders.example.com\n", "Chain:          2 certificates\n"} {
+		"Secret:         external-system-mtls-data (cert,key,cacert)\n", "Subject:        CN=orders\n", "Issuer:         " +
+			"CN=Partner Client CA\n", "DNS names:      orders.example.com\n", "Chain:          2 certificates\n"} {
 		if !strings.Contains(stdout, want) {
 			t.Errorf("missing %q in\n%s", want, stdout)
 		}

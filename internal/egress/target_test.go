@@ -214,7 +214,9 @@ func TestResolveRefuses(t *testing.T) {
 				"metadata.annotations[mtls.egress/secret]: Required value: external.system.com and " +
 					"external.system.org both default to the Secret external-system-mtls-data; name a Secret for " +
 					"each host, for example " +
-					"mtls.egress/secret: external.system.com=external-system-mtls-data,external.system.org=external-system-2-mtls-data, or mtls.egress/secret: external-system-mtls-data if it is meant for both",
+					"mtls.egress/secret: " +
+					"external.system.com=external-system-mtls-data,external.system.org=external-system-2-mtls-data, or " +
+					"mtls.egress/secret: external-system-mtls-data if it is meant for both",
 			},
 		},
 		"a default Secret that another host of the namespace has by default": {
@@ -298,7 +300,9 @@ func TestResolveRefuses(t *testing.T) {
 				"metadata.annotations[mtls.egress/secret]: Required value: external.system.com and " +
 					"external.system.org both default to the Secret external-system-mtls-data; name a Secret for " +
 					"each host, for example " +
-					"mtls.egress/secret: external.system.com=external-system-mtls-data,external.system.org=external-system-2-mtls-data, or mtls.egress/secret: external-system-mtls-data if it is meant for both",
+					"mtls.egress/secret: " +
+					"external.system.com=external-system-mtls-data,external.system.org=external-system-2-mtls-data, or " +
+					"mtls.egress/secret: external-system-mtls-data if it is meant for both",
 			},
 		},
 	}

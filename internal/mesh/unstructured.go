@@ -34,9 +34,9 @@ func Unstructured(obj runtime.Object) (*unstructured.Unstructured, error) {
 	return &unstructured.Unstructured{Object: content}, nil
 }
 
-// setZeroFields adds zero values that JSON of protocol buffers omits: the location of a ServiceEntry
-// and the retry attempts of a route. Readers would miss them, and server-side apply would leave
-// these fields to any other manager that sets them.
+// setZeroFields adds zero values that JSON of protocol buffers omits: the location of a
+// ServiceEntry and the retry attempts of a route. Readers would miss them, and server-side apply
+// would leave these fields to any other manager that sets them.
 func setZeroFields(content map[string]any) error {
 	switch content["kind"] {
 	case KindServiceEntry:

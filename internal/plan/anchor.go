@@ -28,8 +28,8 @@ func Anchor(
 	return anchor
 }
 
-// anchorOwners returns the owners of the anchor: the members that already own it, and then the first
-// by name.
+// anchorOwners returns the owners of the anchor: the members that already own it, and then the
+// first by name.
 func anchorOwners(members []v1alpha1.EgressTarget, present metav1.Object) []metav1.OwnerReference {
 	members = slices.Clone(members)
 	slices.SortFunc(members, func(a, b v1alpha1.EgressTarget) int {

@@ -57,8 +57,16 @@ func runPartner(ctx context.Context, args []string, problems io.Writer) error {
 	plain := list(flags, "plain", "`addresses` for plain HTTP, for example :80; comma-separated or repeated")
 	secured := list(flags, "tls", "`addresses` for TLS, for example :443,:8443")
 	control := flags.String("control", ":9000", "`address` of the control port")
-	certificates := flags.String("certificates", "", "`folder` with default.crt and .key, further pairs chosen by their DNS names, and client-ca.crt")
-	clientAuth := flags.String("client-auth", string(partner.ClientAuthRequire), "client certificates: require, request or none")
+	certificates := flags.String(
+		"certificates",
+		"",
+		"`folder` with default.crt and .key, further pairs chosen by their DNS names, and client-ca.crt",
+	)
+	clientAuth := flags.String(
+		"client-auth",
+		string(partner.ClientAuthRequire),
+		"client certificates: require, request or none",
+	)
 	if err := parse(flags, args); err != nil {
 		return err
 	}
@@ -75,10 +83,14 @@ func runCaller(ctx context.Context, args []string, out, problems io.Writer) erro
 	flags := newFlags("actor caller", problems)
 	// A URL may hold a comma: it is not split.
 	var loops []string
-	flags.Func("loop", "`URL` to call back to back from the first moment on; repeated for more", func(address string) error {
-		loops = append(loops, address)
-		return nil
-	})
+	flags.Func(
+		"loop",
+		"`URL` to call back to back from the first moment on; repeated for more",
+		func(address string) error {
+			loops = append(loops, address)
+			return nil
+		},
+	)
 	control := flags.String("control", ":9100", "`address` of the control port")
 	timeout := flags.Duration("timeout", time.Second, "of each call of a loop")
 	pause := flags.Duration("pause", 5*time.Millisecond, "between two calls of a loop")

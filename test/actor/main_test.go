@@ -16,11 +16,23 @@ func TestRunNamesWhatIsWrong(t *testing.T) {
 		args []string
 		want string
 	}{
-		"no part":               {nil, "which part? The first argument must be partner or caller"},
-		"a part nobody knows":   {[]string{"client"}, `there is no part "client"; the first argument must be partner or caller`},
-		"an argument":           {[]string{"caller", "http://external.system.com"}, `actor caller takes flags only, not ["http://external.system.com"]`},
-		"a partner's own error": {[]string{"partner", "--client-auth", "maybe"}, `client authentication "maybe": it must be require, request or none`},
-		"a caller's own error":  {[]string{"caller", "--loop", "x"}, `url "x": it must begin with http:// or https:// and a host`},
+		"no part": {nil, "which part? The first argument must be partner or caller"},
+		"a part nobody knows": {
+			[]string{"client"},
+			`there is no part "client"; the first argument must be partner or caller`,
+		},
+		"an argument": {
+			[]string{"caller", "http://external.system.com"},
+			`actor caller takes flags only, not ["http://external.system.com"]`,
+		},
+		"a partner's own error": {
+			[]string{"partner", "--client-auth", "maybe"},
+			`client authentication "maybe": it must be require, request or none`,
+		},
+		"a caller's own error": {
+			[]string{"caller", "--loop", "x"},
+			`url "x": it must begin with http:// or https:// and a host`,
+		},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -53,7 +53,10 @@ func TestTheExampleBecomesInTheClusterWhatRenderShows(t *testing.T) {
 	if at < 0 {
 		t.Fatalf("the dry run shows no Deployment:\n%s", dry)
 	}
-	want := map[string]string{"mtls.egress/target": host, "mtls.egress/propagated": `{"mtls.egress/target":"external.system.com"}`}
+	want := map[string]string{
+		"mtls.egress/target":     host,
+		"mtls.egress/propagated": `{"mtls.egress/target":"external.system.com"}`,
+	}
 	got, _, err := unstructured.NestedStringMap(list.Items[at].Object, "spec", "template", "metadata", "annotations")
 	if diff := cmp.Diff(want, got); diff != "" || err != nil {
 		t.Errorf("the template in the dry run (-want +got), error %v:\n%s", err, diff)
@@ -93,7 +96,12 @@ func TestTheExampleBecomesInTheClusterWhatRenderShows(t *testing.T) {
 		}
 		template := rendered(t, dir, "pods")[0]["template"].(map[string]any)
 		metadata, spec := template["metadata"].(map[string]any), template["spec"].(map[string]any)
-		offline := map[string]any{"annotations": metadata["annotations"], "labels": metadata["labels"], "hostAliases": spec["hostAliases"], "volumes": spec["volumes"]}
+		offline := map[string]any{
+			"annotations": metadata["annotations"],
+			"labels":      metadata["labels"],
+			"hostAliases": spec["hostAliases"],
+			"volumes":     spec["volumes"],
+		}
 		sameJSON(t, offline, inCluster)
 		sameJSON(t, map[string]any{
 			"annotations": map[string]any{
@@ -120,7 +128,11 @@ func TestTheExampleBecomesInTheClusterWhatRenderShows(t *testing.T) {
 			}
 			object := w.istio(o).Object
 			metadata := object["metadata"].(map[string]any)
-			object["metadata"] = map[string]any{"name": metadata["name"], "namespace": metadata["namespace"], "labels": metadata["labels"]}
+			object["metadata"] = map[string]any{
+				"name":      metadata["name"],
+				"namespace": metadata["namespace"],
+				"labels":    metadata["labels"],
+			}
 			inCluster = append(inCluster, object)
 		}
 		sameJSON(t, offline, inCluster)
@@ -158,7 +170,9 @@ func TestTheExampleOfAnEgressTargetSetsEverything(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := installed.Admin.CoreV1().Namespaces().Get(t.Context(), "project", getOptions()); apierrors.IsNotFound(err) {
+	if _, err := installed.Admin.CoreV1().Namespaces().Get(t.Context(), "project", getOptions()); apierrors.IsNotFound(
+		err,
+	) {
 		w.kubectlIn(dir, "create", "namespace", "project")
 	}
 	w.namespace = "project"
@@ -190,7 +204,11 @@ func TestTheExampleOfAnEgressTargetSetsEverything(t *testing.T) {
 	metadata, podSpec := template["metadata"].(map[string]any), template["spec"].(map[string]any)
 	labels := pod.DeepCopy().Labels
 	delete(labels, "pod-template-hash")
-	sameJSON(t, []any{metadata["annotations"], metadata["labels"], podSpec["hostAliases"]}, []any{pod.Annotations, labels, pod.Spec.HostAliases})
+	sameJSON(
+		t,
+		[]any{metadata["annotations"], metadata["labels"], podSpec["hostAliases"]},
+		[]any{pod.Annotations, labels, pod.Spec.HostAliases},
+	)
 	if objects := rendered(t, dir, "objects"); len(objects) != 5 {
 		t.Errorf("render shows %d objects, want 5", len(objects))
 	}

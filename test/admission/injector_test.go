@@ -40,12 +40,18 @@ func (w *world) inject(configuration string, change func(*corev1.Pod)) *injector
 		Webhooks: []admissionregistrationv1.MutatingWebhook{{
 			Name: "injector.test.mtls.egress", AdmissionReviewVersions: []string{"v1"}, SideEffects: ptr.To(admissionregistrationv1.SideEffectClassNone),
 			ClientConfig: admissionregistrationv1.WebhookClientConfig{
-				URL: new(server.URL), CABundle: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw}),
+				URL: new(
+					server.URL,
+				), CABundle: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw}),
 			},
 			NamespaceSelector: &metav1.LabelSelector{MatchLabels: map[string]string{corev1.LabelMetadataName: w.namespace}},
 			Rules: []admissionregistrationv1.RuleWithOperations{{
 				Operations: []admissionregistrationv1.OperationType{admissionregistrationv1.Create},
-				Rule:       admissionregistrationv1.Rule{APIGroups: []string{""}, APIVersions: []string{"v1"}, Resources: []string{"pods"}},
+				Rule: admissionregistrationv1.Rule{
+					APIGroups:   []string{""},
+					APIVersions: []string{"v1"},
+					Resources:   []string{"pods"},
+				},
 			}},
 		}},
 	}
@@ -75,7 +81,8 @@ func (w *world) inject(configuration string, change func(*corev1.Pod)) *injector
 func (i *injector) serve(w http.ResponseWriter, r *http.Request) {
 	var review admissionv1.AdmissionReview
 	var pod corev1.Pod
-	if err := json.NewDecoder(r.Body).Decode(&review); err != nil || json.Unmarshal(review.Request.Object.Raw, &pod) != nil {
+	if err := json.NewDecoder(r.Body).Decode(&review); err != nil ||
+		json.Unmarshal(review.Request.Object.Raw, &pod) != nil {
 		http.Error(w, "this is no Pod", http.StatusBadRequest)
 		return
 	}
@@ -85,7 +92,11 @@ func (i *injector) serve(w http.ResponseWriter, r *http.Request) {
 	if i.change != nil {
 		i.change(&pod)
 	}
-	response := &admissionv1.AdmissionResponse{UID: review.Request.UID, Allowed: true, PatchType: ptr.To(admissionv1.PatchTypeJSONPatch)}
+	response := &admissionv1.AdmissionResponse{
+		UID:       review.Request.UID,
+		Allowed:   true,
+		PatchType: ptr.To(admissionv1.PatchTypeJSONPatch),
+	}
 	changed, err := json.Marshal(pod)
 	if err == nil {
 		response.Patch, err = patchOf(review.Request.Object.Raw, changed)

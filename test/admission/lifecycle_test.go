@@ -229,8 +229,10 @@ func TestAPodWithoutASidecarIsToldOf(t *testing.T) {
 	w.create(annotated("with", withSidecar))
 	without := annotated("without")
 	w.create(without)
-	const want = "Warning NoSidecar without the Pod has a target in mtls.egress/target but no container istio-proxy, so its calls are dropped: " +
-		"the sinkhole address is not routed; enable sidecar injection for the namespace (istio-injection: enabled, or istio.io/rev) and recreate the Pod\n"
+	const want = "Warning NoSidecar without the Pod has a target in mtls.egress/target but no container istio-proxy, so " +
+		"its calls are dropped: " +
+		"the sinkhole address is not routed; enable sidecar injection for the namespace (istio-injection: enabled, or " +
+		"istio.io/rev) and recreate the Pod\n"
 	w.eventually("there is an event", func() error {
 		got := w.kubectl("get", "events", "--field-selector=involvedObject.kind=Pod",
 			"--output=jsonpath={range .items[*]}{.type} {.reason} {.involvedObject.name} {.message}{\"\\n\"}{end}")
@@ -262,7 +264,8 @@ func (w *world) closed() {
 		return nil
 	})
 	route := w.istio(istioObject{"VirtualService", "mtls-egress-" + host}).Object["spec"].(map[string]any)["http"].([]any)[0].(map[string]any)
-	if response, _ := route["directResponse"].(map[string]any); fmt.Sprint(response["status"]) != "503" || route["route"] != nil {
+	if response, _ := route["directResponse"].(map[string]any); fmt.Sprint(response["status"]) != "503" ||
+		route["route"] != nil {
 		w.Errorf("the route is %v, want a direct response with 503", route)
 	}
 }
@@ -272,8 +275,13 @@ func TestAMissingSecretIsToldOfWithTheCommandThatMakesIt(t *testing.T) {
 	w.create(annotated("shop", withSidecar))
 	egressTarget := w.egressTarget(host, v1alpha1.ConditionReady, metav1.ConditionFalse, "SecretMissing")
 	message := meta.FindStatusCondition(egressTarget.Status.Conditions, v1alpha1.ConditionReady).Message
-	want := fmt.Sprintf("the Secret external-system-mtls-data doesn't exist in the namespace %s; create it with: kubectl create secret generic external-system-mtls-data -n %s "+
-		"--from-file=cert=client.crt --from-file=key=client.key --from-file=cacert=server-ca.crt", w.namespace, w.namespace)
+	want := fmt.Sprintf(
+		"the Secret external-system-mtls-data doesn't exist in the namespace %s; create it with: kubectl create secret "+
+			"generic external-system-mtls-data -n %s "+
+			"--from-file=cert=client.crt --from-file=key=client.key --from-file=cacert=server-ca.crt",
+		w.namespace,
+		w.namespace,
+	)
 	if diff := cmp.Diff(want, message); diff != "" {
 		t.Errorf("message (-want +got):\n%s", diff)
 	}
@@ -306,7 +314,11 @@ func TestASecretThatCantBeUsedIsToldOfAndClosesTheTarget(t *testing.T) {
 		return map[string][]byte{"cert": certificate, "key": key, "cacert": serverCA}
 	}
 	subject := func(pair pki.Pair) string {
-		return fmt.Sprintf("(subject %q, serial %x)", pair.Certificate.Subject.String(), pair.Certificate.SerialNumber.Bytes())
+		return fmt.Sprintf(
+			"(subject %q, serial %x)",
+			pair.Certificate.Subject.String(),
+			pair.Certificate.SerialNumber.Bytes(),
+		)
 	}
 	tests := map[string]struct {
 		data         map[string][]byte
@@ -319,13 +331,25 @@ func TestASecretThatCantBeUsedIsToldOfAndClosesTheTarget(t *testing.T) {
 			`"key" (private key) is missing`},
 		"an empty key": {data(good.CertPEM, nil, ca.CertPEM), "SecretKeyMissing", `"key" (private key) is empty`},
 		"the key of another": {data(good.CertPEM, early.KeyPEM, ca.CertPEM), "PrivateKeyMismatch",
-			`"key" (private key) does not match the certificate in "cert" ` + subject(good) + ` but another one: store the private key that this certificate was requested with`},
+			`"key" (private key) does not match the certificate in "cert" ` + subject(
+				good,
+			) + ` but another one: store the private key that this certificate was requested with`},
 		"an expired certificate": {data(expired.CertPEM, expired.KeyPEM, ca.CertPEM), "CertificateExpired",
-			`"cert" (client certificate) expired on ` + expired.Certificate.NotAfter.Format(time.RFC3339) + " " + subject(expired) + `: request a new one from its issuer`},
+			`"cert" (client certificate) expired on ` + expired.Certificate.NotAfter.Format(
+				time.RFC3339,
+			) + " " + subject(
+				expired,
+			) + `: request a new one from its issuer`},
 		"one that is not yet valid": {data(early.CertPEM, early.KeyPEM, ca.CertPEM), "CertificateNotYetValid",
-			`"cert" (client certificate) is valid only from ` + early.Certificate.NotBefore.Format(time.RFC3339) + " on " + subject(early) + `: use the previous one until then`},
+			`"cert" (client certificate) is valid only from ` + early.Certificate.NotBefore.Format(
+				time.RFC3339,
+			) + " on " + subject(
+				early,
+			) + `: use the previous one until then`},
 		"one for servers only": {data(server.CertPEM, server.KeyPEM, ca.CertPEM), "NotForClientAuth",
-			`"cert" (client certificate) can't be used as a TLS client ` + subject(server) + `: its extended key usage is serverAuth; it must be clientAuth`},
+			`"cert" (client certificate) can't be used as a TLS client ` + subject(
+				server,
+			) + `: its extended key usage is serverAuth; it must be clientAuth`},
 		"a certificate that is garbage": {data([]byte("garbage"), good.KeyPEM, ca.CertPEM), "CertificateUnreadable",
 			`"cert" (client certificate) is not PEM: it has no BEGIN line`},
 		"a Secret without a CA": {map[string][]byte{"cert": good.CertPEM, "key": good.KeyPEM}, "ServerCAMissing",

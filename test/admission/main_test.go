@@ -213,7 +213,11 @@ func (w *world) eventually(what string, check func() error) {
 }
 
 // egressTarget waits until the EgressTarget of a host has the condition and returns it.
-func (w *world) egressTarget(name, condition string, status metav1.ConditionStatus, reason string) *v1alpha1.EgressTarget {
+func (w *world) egressTarget(
+	name, condition string,
+	status metav1.ConditionStatus,
+	reason string,
+) *v1alpha1.EgressTarget {
 	w.Helper()
 	egressTarget := &v1alpha1.EgressTarget{}
 	w.eventually(condition+" is "+string(status)+", "+reason, func() error {
@@ -221,7 +225,8 @@ func (w *world) egressTarget(name, condition string, status metav1.ConditionStat
 			return err
 		}
 		found := meta.FindStatusCondition(egressTarget.Status.Conditions, condition)
-		if found == nil || found.Status != status || found.Reason != reason || found.ObservedGeneration != egressTarget.Generation {
+		if found == nil || found.Status != status || found.Reason != reason ||
+			found.ObservedGeneration != egressTarget.Generation {
 			return fmt.Errorf("the condition is %+v", found)
 		}
 		return nil
@@ -262,7 +267,10 @@ type istioObject struct{ kind, name string }
 // generated are the objects of the host in the order of their writing.
 func generated() []istioObject {
 	return []istioObject{
-		{"ServiceEntry", "mtls-egress"}, {"VirtualService", "mtls-egress-" + host}, {"DestinationRule", "mtls-egress-" + host}, {"ServiceEntry", "mtls-egress-" + host},
+		{
+			"ServiceEntry",
+			"mtls-egress",
+		}, {"VirtualService", "mtls-egress-" + host}, {"DestinationRule", "mtls-egress-" + host}, {"ServiceEntry", "mtls-egress-" + host},
 		{"ServiceEntry", "mtls-egress--app." + host},
 	}
 }
@@ -322,7 +330,10 @@ func annotated(name string, change ...func(*corev1.Pod)) *corev1.Pod {
 }
 
 func plain(name string) *corev1.Pod {
-	return &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "app", Image: "app"}}}}
+	return &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Name: name},
+		Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "app", Image: "app"}}},
+	}
 }
 
 // withSidecar gives a Pod a sidecar, as somebody who injects by hand.

@@ -10,7 +10,12 @@ import (
 
 // secretVolume and secretMount are what a Pod gets, in the API server's form.
 func secretVolume() corev1.Volume {
-	return corev1.Volume{Name: volume, VolumeSource: corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{SecretName: secret, DefaultMode: ptr.To[int32](0o644)}}}
+	return corev1.Volume{
+		Name: volume,
+		VolumeSource: corev1.VolumeSource{
+			Secret: &corev1.SecretVolumeSource{SecretName: secret, DefaultMode: ptr.To[int32](0o644)},
+		},
+	}
 }
 
 func secretMount() corev1.VolumeMount {
@@ -25,7 +30,10 @@ func TestOursIsCalledBeforeIstios(t *testing.T) {
 			w.create(annotated("shop"))
 			var seen []map[string]any
 			for _, pod := range istio.pods() {
-				seen = append(seen, map[string]any{"annotations": pod.Annotations, "labels": pod.Labels, "hostAliases": pod.Spec.HostAliases})
+				seen = append(
+					seen,
+					map[string]any{"annotations": pod.Annotations, "labels": pod.Labels, "hostAliases": pod.Spec.HostAliases},
+				)
 			}
 			want := []map[string]any{{
 				"annotations": map[string]string{

@@ -40,7 +40,13 @@ func TestAStoppedWebhookStopsAnnotatedObjectsOnly(t *testing.T) {
 	}
 	// What runs is still scaled, reports its status, and can be taken away.
 	w.kubectl("scale", "deployment/shop", "--replicas=3")
-	w.kubectl("patch", "deployment/shop", "--subresource=status", "--type=merge", `--patch={"status":{"observedGeneration":1}}`)
+	w.kubectl(
+		"patch",
+		"deployment/shop",
+		"--subresource=status",
+		"--type=merge",
+		`--patch={"status":{"observedGeneration":1}}`,
+	)
 	pod := &corev1.Pod{}
 	w.read(pod, "before")
 	w.remove(pod)
@@ -103,7 +109,12 @@ func TestWithFailurePolicyIgnoreThePolicyRefusesAnUninjectedPod(t *testing.T) {
 	deployment := annotatedDeployment("shop")
 	deployment.Namespace = w.namespace
 	err = w.Create(t.Context(), deployment)
-	if err == nil || !strings.Contains(err.Error(), "denied request: Deployment shop asks for mutual TLS (annotation mtls.egress/target), but the annotation was not propagated to its Pod template, so its Pods would call in plain text.") {
+	if err == nil ||
+		!strings.Contains(
+			err.Error(),
+			"denied request: Deployment shop asks for mutual TLS (annotation mtls.egress/target), but the annotation was not "+
+				"propagated to its Pod template, so its Pods would call in plain text.",
+		) {
 		t.Errorf("error %v, want a refusal of the Deployment whose annotation nobody propagated", err)
 	}
 }

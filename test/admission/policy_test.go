@@ -23,7 +23,8 @@ func (w *world) refused(want string) {
 	w.eventually("a Pod is refused", func() error {
 		pod := annotated("refused")
 		pod.Namespace = w.namespace
-		if err := w.Create(w.Context(), pod, client.DryRunAll); !apierrors.IsForbidden(err) || !strings.Contains(err.Error(), want) {
+		if err := w.Create(w.Context(), pod, client.DryRunAll); !apierrors.IsForbidden(err) ||
+			!strings.Contains(err.Error(), want) {
 			return fmt.Errorf("the Pod gets %w, want it refused with %q", err, want)
 		}
 		return nil
@@ -50,15 +51,20 @@ func TestANamespaceReachesWhatItsAnnotationLists(t *testing.T) {
 	const annotate = "mtls.egress/allowed-targets="
 	before := w.admissions("kind=Pod", "decision=refused", "reason=not-allowed")
 	w.kubectl("annotate", "namespace", w.namespace, annotate+"api.bank.example, *.partner.example")
-	w.refused("metadata.annotations[mtls.egress/target]: Forbidden: namespace " + w.namespace + " may not reach external.system.com: neither the Namespace's annotation " +
-		"mtls.egress/allowed-targets nor policy.allowedTargets in the chart's values has an entry that matches it. A user who may change the Namespace object can add it to the " +
-		"annotation; a cluster administrator can add it to policy.allowedTargets in the chart's values")
+	w.refused(
+		"metadata.annotations[mtls.egress/target]: Forbidden: namespace " + w.namespace + " may not reach " +
+			"external.system.com: neither the Namespace's annotation " +
+			"mtls.egress/allowed-targets nor policy.allowedTargets in the chart's values has an entry that matches it. A user " +
+			"who may change the Namespace object can add it to the " +
+			"annotation; a cluster administrator can add it to policy.allowedTargets in the chart's values",
+	)
 	if after := w.admissions("kind=Pod", "decision=refused", "reason=not-allowed"); after <= before {
 		t.Errorf("%v refusals are counted, before %v", after, before)
 	}
 	deployment := annotatedDeployment("shop")
 	deployment.Namespace = w.namespace
-	if err := w.Create(t.Context(), deployment, client.DryRunAll); !apierrors.IsForbidden(err) || !strings.Contains(err.Error(), "spec.template.metadata.annotations[mtls.egress/target]: Forbidden") {
+	if err := w.Create(t.Context(), deployment, client.DryRunAll); !apierrors.IsForbidden(err) ||
+		!strings.Contains(err.Error(), "spec.template.metadata.annotations[mtls.egress/target]: Forbidden") {
 		t.Errorf("the Deployment gets %v, want it refused where its mistake is", err)
 	}
 	// What runs is closed: a list that became shorter holds for Pods that were admitted before.
@@ -90,10 +96,26 @@ func TestWhoDeploysCantWidenTheList(t *testing.T) {
 			})
 		}
 		w.eventually("the role "+role+" counts", func() error {
-			_, _, err := installed.Kubectl(t.Context(), "--as=who-has-"+role, "--namespace", w.namespace, "auth", "can-i", "create", right)
+			_, _, err := installed.Kubectl(
+				t.Context(),
+				"--as=who-has-"+role,
+				"--namespace",
+				w.namespace,
+				"auth",
+				"can-i",
+				"create",
+				right,
+			)
 			return err
 		})
-		_, said, err := installed.Kubectl(t.Context(), "--as=who-has-"+role, "annotate", "namespace", w.namespace, "mtls.egress/allowed-targets=*")
+		_, said, err := installed.Kubectl(
+			t.Context(),
+			"--as=who-has-"+role,
+			"annotate",
+			"namespace",
+			w.namespace,
+			"mtls.egress/allowed-targets=*",
+		)
 		if err == nil || !strings.Contains(said, "cannot patch resource \"namespaces\"") {
 			t.Errorf("%s annotates the Namespace and is told %q", role, said)
 		}

@@ -37,7 +37,10 @@ func TestTwoHostsDoNotShareACredentialSilently(t *testing.T) {
 			w.remove(annotated("second", func(pod *corev1.Pod) { pod.Namespace = w.namespace }))
 			return errors.New("admitted")
 		}
-		if want := second + " defaults to the Secret api-bank-mtls-data, which is already the default Secret of " + first + " in this namespace"; !strings.Contains(err.Error(), want) {
+		if want := second + " defaults to the Secret api-bank-mtls-data, which is already the default Secret of " + first + " in this namespace"; !strings.Contains(
+			err.Error(),
+			want,
+		) {
 			return err
 		}
 		return nil

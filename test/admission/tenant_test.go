@@ -24,23 +24,50 @@ func TestATenantCantLoosenWhatRuns(t *testing.T) {
 	w.ready()
 	denied := func(resource, name, policy, said string) string {
 		policy = "mtls-egress-webhook-" + policy
-		return fmt.Sprintf("%s %q is forbidden: ValidatingAdmissionPolicy '%s' with binding '%s' denied request: %s", resource, name, policy, policy, said)
+		return fmt.Sprintf(
+			"%s %q is forbidden: ValidatingAdmissionPolicy '%s' with binding '%s' denied request: %s",
+			resource,
+			name,
+			policy,
+			policy,
+			said,
+		)
 	}
-	kept := denied("pods", "shop", "injected", `the labels mtls.egress/injected and to.mtls.egress/HOST and the annotations mtls.egress/target and mtls.egress/secret of the Pod shop `+
-		`cannot be changed while it exists: its sidecar depends on them, so calls would fail or leave in plain text. Change the annotations of the workload that creates the Pod, or `+
-		`delete the Pod and create it again`)
+	kept := denied(
+		"pods",
+		"shop",
+		"injected",
+		`the labels mtls.egress/injected and to.mtls.egress/HOST and the annotations mtls.egress/target and mtls.egress/secret of the Pod shop `+
+			`cannot be changed while it exists: its sidecar depends on them, so calls would fail or leave in plain text. Change the annotations of the workload that creates the Pod, or `+
+			`delete the Pod and create it again`,
+	)
 	forged := func(label string) string {
-		return denied("pods", "plain", "injected", `the Pod has the label `+label+`, which its annotation mtls.egress/target does not ask for. The webhook 0-mtls-egress-webhook sets these `+
-			`labels itself, so remove them from the Pod or its template; to call a host over mutual TLS, write the host into the annotation`)
+		return denied(
+			"pods",
+			"plain",
+			"injected",
+			`the Pod has the label `+label+`, which its annotation mtls.egress/target does not ask for. The webhook 0-mtls-egress-webhook sets these `+
+				`labels itself, so remove them from the Pod or its template; to call a host over mutual TLS, write the host into the annotation`,
+		)
 	}
 	generated := func(name, said string) string {
-		return denied("virtualservices.networking.istio.io", name, "generated-objects", "VirtualService "+name+" "+said+` To write this object anyway, an administrator must exempt `+
-			`the namespace in two places: the chart's value policy.exemptNamespaces, and its label: kubectl label namespace `+w.namespace+
-			` mtls.egress/protection=off`)
+		return denied(
+			"virtualservices.networking.istio.io",
+			name,
+			"generated-objects",
+			"VirtualService "+name+" "+said+` To write this object anyway, an administrator must exempt `+
+				`the namespace in two places: the chart's value policy.exemptNamespaces, and its label: kubectl label namespace `+w.namespace+
+				` mtls.egress/protection=off`,
+		)
 	}
 	taken := func(resource, kind, field string) string {
-		return denied(resource, "theirs", "sinkhole", kind+` theirs uses `+address+` (`+field+`), but 240.0.0.0/4 is reserved for the sinkhole addresses of mtls-egress-webhook, where calls `+
-			`are dropped that no sidecar intercepts. With this object, such calls from Pods of every namespace would arrive in plain text. Use an address outside that range`)
+		return denied(
+			resource,
+			"theirs",
+			"sinkhole",
+			kind+` theirs uses `+address+` (`+field+`), but 240.0.0.0/4 is reserved for the sinkhole addresses of mtls-egress-webhook, where calls `+
+				`are dropped that no sidecar intercepts. With this object, such calls from Pods of every namespace would arrive in plain text. Use an address outside that range`,
+		)
 	}
 	const ours = "mtls-egress-" + host
 	virtualService := func(metadata, hosts string) string {
@@ -58,27 +85,48 @@ func TestATenantCantLoosenWhatRuns(t *testing.T) {
 		"the annotation goes":           {args: "annotate pod shop mtls.egress/target-", want: kept},
 		"another Secret":                {args: "annotate pod shop mtls.egress/secret=other", want: kept},
 		"a label for another host":      {args: "label pod shop to.mtls.egress/other.system.com=true", want: kept},
-		"a label on another Pod":        {args: "label pod plain to.mtls.egress/" + host + "=true", want: forged("to.mtls.egress/" + host)},
-		"another Pod is counted":        {args: "label pod plain mtls.egress/injected=true", want: forged("mtls.egress/injected")},
-		"labels of somebody's own":      {args: "label pod shop app=shop"},
+		"a label on another Pod": {
+			args: "label pod plain to.mtls.egress/" + host + "=true",
+			want: forged("to.mtls.egress/" + host),
+		},
+		"another Pod is counted": {
+			args: "label pod plain mtls.egress/injected=true",
+			want: forged("mtls.egress/injected"),
+		},
+		"labels of somebody's own": {args: "label pod shop app=shop"},
 		"another revision of Istio": {
 			args: "label virtualservice " + ours + " istio.io/rev=nobody",
-			want: generated(ours, `is generated from an EgressTarget and provides mutual TLS for Pods: without it, or with another spec, owner, finalizer, or Istio label or annotation, `+
-				`their calls fail or leave in plain text. Change the EgressTarget instead, or delete it when no Pod uses the host anymore.`),
+			want: generated(
+				ours,
+				`is generated from an EgressTarget and provides mutual TLS for Pods: without it, or with another spec, owner, finalizer, or Istio label or annotation, `+
+					`their calls fail or leave in plain text. Change the EgressTarget instead, or delete it when no Pod uses the host anymore.`,
+			),
 		},
 		"a generated object's host": {
 			args: "create -f -", manifest: virtualService("", host+".mtls-egress.internal"),
-			want: generated("theirs", "is for "+host+`.mtls-egress.internal, but the domain mtls-egress.internal is reserved for the controller of mtls-egress-webhook: Istio could `+
-				`use the object instead of a generated one, so calls could fail or leave in plain text. Use the host of the partner, such as external.system.com, and configure its calls in `+
-				`the EgressTarget.`),
+			want: generated(
+				"theirs",
+				"is for "+host+`.mtls-egress.internal, but the domain mtls-egress.internal is reserved for the controller of mtls-egress-webhook: Istio could `+
+					`use the object instead of a generated one, so calls could fail or leave in plain text. Use the host of the partner, such as external.system.com, and configure its calls in `+
+					`the EgressTarget.`,
+			),
 		},
 		"a generated object's owner": {
-			args:     "create -f -",
-			manifest: virtualService(`,"ownerReferences":[{"apiVersion":"mtls.egress/v1alpha1","kind":"EgressTarget","name":"`+host+`","uid":"0c4f9bb0-57a8-4d3b-8a4c-4d3c8d1c6b52"}]`, host),
-			want: generated("theirs", "has the owner EgressTarget "+host+`, but only the controller of mtls-egress-webhook can create objects that an EgressTarget owns. Remove the owner from `+
-				`metadata.ownerReferences.`),
+			args: "create -f -",
+			manifest: virtualService(
+				`,"ownerReferences":[{"apiVersion":"mtls.egress/v1alpha1","kind":"EgressTarget","name":"`+host+`","uid":"0c4f9bb0-57a8-4d3b-8a4c-4d3c8d1c6b52"}]`,
+				host,
+			),
+			want: generated(
+				"theirs",
+				"has the owner EgressTarget "+host+`, but only the controller of mtls-egress-webhook can create objects that an EgressTarget owns. Remove the owner from `+
+					`metadata.ownerReferences.`,
+			),
 		},
-		"the label of generated objects is free": {args: "create -f -", manifest: virtualService(`,"labels":{"app.kubernetes.io/managed-by":"mtls-egress-webhook"}`, "theirs.example.com")},
+		"the label of generated objects is free": {
+			args:     "create -f -",
+			manifest: virtualService(`,"labels":{"app.kubernetes.io/managed-by":"mtls-egress-webhook"}`, "theirs.example.com"),
+		},
 		"a Service takes the sinkhole": {
 			args: "create -f -", manifest: `{"apiVersion":"v1","kind":"Service","metadata":{"name":"theirs"},"spec":{"ports":[{"port":80}],"externalIPs":["` + address + `"]}}`,
 			want: taken("services", "Service", "spec.externalIPs, spec.loadBalancerIP or status.loadBalancer"),

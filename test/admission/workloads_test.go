@@ -29,7 +29,13 @@ func kinds() []kind {
 		{"daemonset", "apps/v1", "DaemonSet", template, `{` + selector + `,"template":%s}`},
 		{"replicaset", "apps/v1", "ReplicaSet", template, `{` + selector + `,"template":%s}`},
 		{"job", "batch/v1", "Job", template, `{"suspend":true,"template":%s}`},
-		{"cronjob", "batch/v1", "CronJob", []string{"spec", "jobTemplate", "spec", "template"}, `{"schedule":"0 0 1 1 *","jobTemplate":{"spec":{"template":%s}}}`},
+		{
+			"cronjob",
+			"batch/v1",
+			"CronJob",
+			[]string{"spec", "jobTemplate", "spec", "template"},
+			`{"schedule":"0 0 1 1 *","jobTemplate":{"spec":{"template":%s}}}`,
+		},
 	}
 }
 
@@ -46,7 +52,13 @@ func (k kind) manifest(annotations ...string) string {
 		restart = "Never"
 	}
 	template := `{"metadata":{"labels":{"app":"shop"},"annotations":{"note":"the user's"}},"spec":{"restartPolicy":"` + restart + `","containers":[{"name":"app","image":"app"}]}}`
-	return fmt.Sprintf(`{"apiVersion":%q,"kind":%q,"metadata":{"name":"shop","annotations":{%s}},"spec":`+k.spec+`}`, k.apiVersion, k.name, strings.Join(pairs, ","), template)
+	return fmt.Sprintf(
+		`{"apiVersion":%q,"kind":%q,"metadata":{"name":"shop","annotations":{%s}},"spec":`+k.spec+`}`,
+		k.apiVersion,
+		k.name,
+		strings.Join(pairs, ","),
+		template,
+	)
 }
 
 // templateAnnotations are those of the Pod template in the cluster.
@@ -56,7 +68,9 @@ func (w *world) templateAnnotations(k kind) map[string]string {
 	object.SetAPIVersion(k.apiVersion)
 	object.SetKind(k.name)
 	w.read(object, "shop")
-	annotations, _, err := unstructured.NestedStringMap(object.Object, append(append([]string{}, k.template...), "metadata", "annotations")...)
+	annotations, _, err := unstructured.NestedStringMap(
+		object.Object,
+		append(append([]string{}, k.template...), "metadata", "annotations")...)
 	if err != nil {
 		w.Fatal(err)
 	}
@@ -68,7 +82,11 @@ func (w *world) templateAnnotations(k kind) map[string]string {
 func TestTheTemplateFollowsTheWorkload(t *testing.T) {
 	const target = "mtls.egress/target"
 	own := map[string]string{"note": "the user's"}
-	first := map[string]string{"note": "the user's", target: host, "mtls.egress/propagated": `{"mtls.egress/target":"external.system.com"}`}
+	first := map[string]string{
+		"note":                   "the user's",
+		target:                   host,
+		"mtls.egress/propagated": `{"mtls.egress/target":"external.system.com"}`,
+	}
 	second := map[string]string{
 		"note": "the user's", target: "api.partner.example", "mtls.egress/secret": "partner",
 		"mtls.egress/propagated": `{"mtls.egress/secret":"partner","mtls.egress/target":"api.partner.example"}`,
@@ -134,8 +152,17 @@ func TestTheTemplateOfAJobThatMayHaveStartedStays(t *testing.T) {
 	k := kind{"job", "batch/v1", "Job", []string{"spec", "template"}, `{"template":%s}`}
 	w.kubectlWith(k.manifest("mtls.egress/target="+host), "apply", "--filename=-")
 	first := w.templateAnnotations(k)
-	_, warnings, err := installed.Kubectl(t.Context(), "annotate", "job/shop", "--overwrite", "mtls.egress/target=api.partner.example", "--namespace", w.namespace)
-	const want = "Warning: the Pod template of a started Job is immutable, so its Pods don't change; delete the Job and create it again\n"
+	_, warnings, err := installed.Kubectl(
+		t.Context(),
+		"annotate",
+		"job/shop",
+		"--overwrite",
+		"mtls.egress/target=api.partner.example",
+		"--namespace",
+		w.namespace,
+	)
+	const want = "Warning: the Pod template of a started Job is immutable, so its Pods don't change; delete the Job and " +
+		"create it again\n"
 	if err != nil || warnings != want {
 		t.Errorf("error %v, warnings %q, want %q", err, warnings, want)
 	}
@@ -179,8 +206,20 @@ func TestAWorkloadIsRefusedWhereTheMistakeIsAndNothingIsWritten(t *testing.T) {
 			w := newWorld(t)
 			w.kubectlWith(good, "apply", "--filename=-")
 			before := w.kubectl("get", k.resource+"/shop", "--output=json")
-			_, _, err := installed.Kubectl(t.Context(), "annotate", "--overwrite", k.resource+"/shop", "mtls.egress/target=*.system.com", "--namespace", w.namespace)
-			if err == nil || !strings.Contains(err.Error(), denied+`metadata.annotations[mtls.egress/target]: Invalid value: "*.system.com": is a wildcard`) {
+			_, _, err := installed.Kubectl(
+				t.Context(),
+				"annotate",
+				"--overwrite",
+				k.resource+"/shop",
+				"mtls.egress/target=*.system.com",
+				"--namespace",
+				w.namespace,
+			)
+			if err == nil ||
+				!strings.Contains(
+					err.Error(),
+					denied+`metadata.annotations[mtls.egress/target]: Invalid value: "*.system.com": is a wildcard`,
+				) {
 				t.Errorf("error %v, want a refusal", err)
 			}
 			if diff := cmp.Diff(before, w.kubectl("get", k.resource+"/shop", "--output=json")); diff != "" {
@@ -194,7 +233,11 @@ func TestWhatTheUserWroteIntoTheTemplateStays(t *testing.T) {
 	for _, k := range kinds() {
 		t.Run(k.name, func(t *testing.T) {
 			w := newWorld(t)
-			manifest := strings.ReplaceAll(k.manifest("mtls.egress/target="+host), `"note":"the user's"`, `"mtls.egress/target":"api.partner.example"`)
+			manifest := strings.ReplaceAll(
+				k.manifest("mtls.egress/target="+host),
+				`"note":"the user's"`,
+				`"mtls.egress/target":"api.partner.example"`,
+			)
 			cmd := installed.Server.Command(t.Context(), "kubectl", "apply", "--filename=-", "--namespace", w.namespace)
 			cmd.Stdin = strings.NewReader(manifest)
 			said, err := cmd.CombinedOutput()

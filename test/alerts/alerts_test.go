@@ -89,7 +89,12 @@ func TestEveryAlertFiresByItsCause(t *testing.T) {
 		t.Fatal(err)
 	}
 	blind = addresses[0]
-	prometheus := startPrometheus(t, i, rules, map[string]string{"panicking": other.Listener.Addr().String(), "blind": blind})
+	prometheus := startPrometheus(
+		t,
+		i,
+		rules,
+		map[string]string{"panicking": other.Listener.Addr().String(), "blind": blind},
+	)
 	for _, c := range causes {
 		t.Run(c.alert+" "+c.severity, func(t *testing.T) {
 			s := scene{i, t}
@@ -105,7 +110,10 @@ func TestEveryAlertFiresByItsCause(t *testing.T) {
 			prometheus.waitFor(t, c.alert, c.severity, false)
 		})
 	}
-	t.Run("every query of the dashboard has data", func(t *testing.T) { scene{i, t}.fillsTheDashboard(prometheus, causes) })
+	t.Run(
+		"every query of the dashboard has data",
+		func(t *testing.T) { scene{i, t}.fillsTheDashboard(prometheus, causes) },
+	)
 }
 
 // blind is the address of /metrics of a webhook that may do nothing.
@@ -156,8 +164,19 @@ func causes(t *testing.T) (all []cause, again map[string]func(scene)) {
 			func(s scene) {
 				s.secret("conflict", time.Now().AddDate(1, 0, 0))
 				s.pod("conflict", host, nil)
-				s.apply("conflict", map[string]any{"apiVersion": "networking.istio.io/v1", "kind": "VirtualService", "metadata": map[string]any{"name": "theirs"},
-					"spec": map[string]any{"exportTo": []string{"."}, "hosts": []string{host}, "http": []any{map[string]any{"route": []any{map[string]any{"destination": map[string]any{"host": host}}}}}}})
+				s.apply(
+					"conflict",
+					map[string]any{
+						"apiVersion": "networking.istio.io/v1",
+						"kind":       "VirtualService",
+						"metadata":   map[string]any{"name": "theirs"},
+						"spec": map[string]any{
+							"exportTo": []string{"."},
+							"hosts":    []string{host},
+							"http":     []any{map[string]any{"route": []any{map[string]any{"destination": map[string]any{"host": host}}}}},
+						},
+					},
+				)
 			},
 			func(s scene) { s.kubectl("delete", "virtualservice", "theirs", "--namespace=conflict") }},
 		{"MTLSEgressPodsWithoutSidecar", "warning",
@@ -194,11 +213,26 @@ func causes(t *testing.T) (all []cause, again map[string]func(scene)) {
 			// No name server knows it.
 			func(s scene) {
 				s.secretNamed("verified", "partner-mtls-data", time.Now().AddDate(1, 0, 0))
-				s.apply("verified", map[string]any{"apiVersion": "mtls.egress/v1alpha1", "kind": "EgressTarget", "metadata": map[string]any{"name": "partner.invalid"}, "spec": map[string]any{"verify": true}})
+				s.apply(
+					"verified",
+					map[string]any{
+						"apiVersion": "mtls.egress/v1alpha1",
+						"kind":       "EgressTarget",
+						"metadata":   map[string]any{"name": "partner.invalid"},
+						"spec":       map[string]any{"verify": true},
+					},
+				)
 				s.pod("verified", "partner.invalid", nil)
 			},
 			func(s scene) {
-				s.kubectl("patch", "egresstarget", "partner.invalid", "--namespace=verified", "--type=merge", `--patch={"spec":{"verify":false}}`)
+				s.kubectl(
+					"patch",
+					"egresstarget",
+					"partner.invalid",
+					"--namespace=verified",
+					"--type=merge",
+					`--patch={"spec":{"verify":false}}`,
+				)
 			}},
 		{"MTLSEgressAdmissionSlow", "warning", func(scene) {}, func(scene) {}},
 		{"MTLSEgressPanics", "critical", func(scene) {}, func(scene) {}},
@@ -266,8 +300,17 @@ func (s scene) upgrade() {
 // alerts.
 func (s scene) rules() (rules any, alerts []string) {
 	s.Helper()
-	args := []string{"template", installation.Release, filepath.Join(s.Root, "charts", "mtls-egress-webhook"), "--namespace", installation.Namespace,
-		"--show-only", "templates/prometheusrule.yaml", "--set-json", shorter}
+	args := []string{
+		"template",
+		installation.Release,
+		filepath.Join(s.Root, "charts", "mtls-egress-webhook"),
+		"--namespace",
+		installation.Namespace,
+		"--show-only",
+		"templates/prometheusrule.yaml",
+		"--set-json",
+		shorter,
+	}
 	text, _, err := s.Helm(s.Context(), args...)
 	if err != nil {
 		s.Fatal(err)
@@ -296,7 +339,9 @@ func (s scene) rules() (rules any, alerts []string) {
 func pod(name, host string) *corev1.Pod {
 	return &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{GenerateName: name + "-", Annotations: map[string]string{"mtls.egress/target": host}},
-		Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "app", Image: "app"}, {Name: "istio-proxy", Image: "proxyv2"}}},
+		Spec: corev1.PodSpec{
+			Containers: []corev1.Container{{Name: "app", Image: "app"}, {Name: "istio-proxy", Image: "proxyv2"}},
+		},
 	}
 }
 
@@ -316,7 +361,9 @@ func (s scene) create(namespace, host string, dryRun []string) error {
 
 func (s scene) namespace(name string) {
 	s.Helper()
-	_, err := s.Admin.CoreV1().Namespaces().Create(s.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}, metav1.CreateOptions{})
+	_, err := s.Admin.CoreV1().
+		Namespaces().
+		Create(s.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}, metav1.CreateOptions{})
 	if client.IgnoreAlreadyExists(err) != nil {
 		s.Fatal(err)
 	}
@@ -343,7 +390,11 @@ func (s scene) secretNamed(namespace, name string, notAfter time.Time) {
 	template.NotBefore, template.NotAfter = time.Now().AddDate(-1, 0, 0), notAfter
 	pair := ca.Issue(s.T, template)
 	s.apply(namespace, map[string]any{"apiVersion": "v1", "kind": "Secret", "metadata": map[string]any{"name": name},
-		"stringData": map[string]string{"cert": string(pair.CertPEM), "key": string(pair.KeyPEM), "cacert": string(ca.CertPEM)}})
+		"stringData": map[string]string{
+			"cert":   string(pair.CertPEM),
+			"key":    string(pair.KeyPEM),
+			"cacert": string(ca.CertPEM),
+		}})
 }
 
 func (s scene) apply(namespace string, object map[string]any) {
@@ -375,11 +426,15 @@ func (s scene) eventually(what string, try func() error) {
 // startBlind starts a webhook whose account may do nothing, so that it gets no certificate.
 func (s scene) startBlind() (stop func()) {
 	s.Helper()
-	_, err := s.Admin.CoreV1().ServiceAccounts(installation.Namespace).Create(s.Context(), &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: "blind"}}, metav1.CreateOptions{})
+	_, err := s.Admin.CoreV1().
+		ServiceAccounts(installation.Namespace).
+		Create(s.Context(), &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: "blind"}}, metav1.CreateOptions{})
 	if err != nil {
 		s.Fatal(err)
 	}
-	token, err := s.Admin.CoreV1().ServiceAccounts(installation.Namespace).CreateToken(s.Context(), "blind", &authenticationv1.TokenRequest{}, metav1.CreateOptions{})
+	token, err := s.Admin.CoreV1().
+		ServiceAccounts(installation.Namespace).
+		CreateToken(s.Context(), "blind", &authenticationv1.TokenRequest{}, metav1.CreateOptions{})
 	if err != nil {
 		s.Fatal(err)
 	}
@@ -402,8 +457,21 @@ func (s scene) startBlind() (stop func()) {
 		s.Fatal(err)
 	}
 	log := filepath.Join(s.TempDir(), "log")
-	process, err := apiserver.StartProcess(exec.Command(s.Command, "serve", "webhook", "--kubeconfig="+kubeconfig, "--namespace="+installation.Namespace,
-		"--webhook-host=127.0.0.1", "--webhook-port="+port, "--health-address="+addresses[1], "--metrics-address="+blind), log, s.StartGuarded)
+	process, err := apiserver.StartProcess(
+		exec.Command(
+			s.Command,
+			"serve",
+			"webhook",
+			"--kubeconfig="+kubeconfig,
+			"--namespace="+installation.Namespace,
+			"--webhook-host=127.0.0.1",
+			"--webhook-port="+port,
+			"--health-address="+addresses[1],
+			"--metrics-address="+blind,
+		),
+		log,
+		s.StartGuarded,
+	)
 	if err != nil {
 		s.Fatal(err)
 	}

@@ -22,7 +22,12 @@ import (
 
 // troubles are the alerts whose causes are there when the dashboard is asked for.
 func troubles() []string {
-	return []string{"MTLSEgressConflict", "MTLSEgressPodsWithoutSidecar", "MTLSEgressCredentialExpires", "MTLSEgressTargetNotVerified"}
+	return []string{
+		"MTLSEgressConflict",
+		"MTLSEgressPodsWithoutSidecar",
+		"MTLSEgressCredentialExpires",
+		"MTLSEgressTargetNotVerified",
+	}
 }
 
 // fillsTheDashboard asks Prometheus each query of the dashboard over the time of the test, which
@@ -48,9 +53,24 @@ func (s scene) fillsTheDashboard(prometheus *server, causes []cause) {
 func (s scene) busy() {
 	s.Helper()
 	s.renew("shop")
-	s.kubectl("wait", "--for=create", "--timeout="+patience.String(), "--namespace=shop", "egresstarget/external.system.com")
-	s.kubectl("wait", "--for=condition=Ready", "--timeout="+patience.String(), "--namespace=shop", "egresstargets", "--all")
-	knocker := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, DisableKeepAlives: true}}
+	s.kubectl(
+		"wait",
+		"--for=create",
+		"--timeout="+patience.String(),
+		"--namespace=shop",
+		"egresstarget/external.system.com",
+	)
+	s.kubectl(
+		"wait",
+		"--for=condition=Ready",
+		"--timeout="+patience.String(),
+		"--namespace=shop",
+		"egresstargets",
+		"--all",
+	)
+	knocker := &http.Client{
+		Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, DisableKeepAlives: true},
+	}
 	ctx, cancel := context.WithTimeout(s.Context(), 6*apiServerInterval)
 	defer cancel()
 	for n := 0; ctx.Err() == nil || n < 40; n++ { // each of them twice at least
@@ -60,7 +80,13 @@ func (s scene) busy() {
 				s.Error("a host with a scheme was admitted")
 			}
 		case n%20 == 4:
-			s.kubectl("delete", "serviceentries,destinationrules", "--all", "--namespace=shop", "--as="+installation.User) // others may not
+			s.kubectl(
+				"delete",
+				"serviceentries,destinationrules",
+				"--all",
+				"--namespace=shop",
+				"--as="+installation.User,
+			) // others may not
 		case n%20 == 14:
 			response, err := knocker.Get("https://" + s.Replicas[0].Address() + "/mutate")
 			if err != nil {
@@ -93,7 +119,9 @@ type board struct {
 
 func (s scene) askDashboard(prometheus *server) {
 	s.Helper()
-	text, err := os.ReadFile(filepath.Join(s.Root, "charts", "mtls-egress-webhook", "files", "dashboards", "mtls-egress.json"))
+	text, err := os.ReadFile(
+		filepath.Join(s.Root, "charts", "mtls-egress-webhook", "files", "dashboards", "mtls-egress.json"),
+	)
 	if err != nil {
 		s.Fatal(err)
 	}

@@ -78,9 +78,19 @@ func startPrometheus(t *testing.T, i *installation.Installation, rules any, more
 		"rule_files": []string{write("rules.yaml", encoded(rules))},
 		"scrape_configs": []any{
 			map[string]any{"job_name": "webhook", "honor_labels": true, "static_configs": pods},
-			map[string]any{"job_name": "apiserver", "scheme": "https", "scrape_interval": apiServerInterval.String(), "scrape_timeout": apiServerInterval.String(), "static_configs": []any{map[string]any{"targets": []string{host}}}, "tls_config": map[string]any{
-				"ca_file": write("ca.crt", i.Config.CAData), "cert_file": write("client.crt", i.Config.CertData), "key_file": write("client.key", i.Config.KeyData),
-			}},
+			map[string]any{
+				"job_name":        "apiserver",
+				"scheme":          "https",
+				"scrape_interval": apiServerInterval.String(),
+				"scrape_timeout":  apiServerInterval.String(),
+				"static_configs":  []any{map[string]any{"targets": []string{host}}},
+				"tls_config": map[string]any{
+					"ca_file": write(
+						"ca.crt",
+						i.Config.CAData,
+					), "cert_file": write("client.crt", i.Config.CertData), "key_file": write("client.key", i.Config.KeyData),
+				},
+			},
 		},
 	}))
 	addresses, err := apiserver.FreeAddresses(1)
@@ -88,8 +98,12 @@ func startPrometheus(t *testing.T, i *installation.Installation, rules any, more
 		t.Fatal(err)
 	}
 	log := filepath.Join(dir, "log")
-	process, err := apiserver.StartProcess(exec.Command(filepath.Join(folder, "prometheus"),
-		"--config.file="+config, "--storage.tsdb.path="+filepath.Join(dir, "data"), "--web.listen-address="+addresses[0]), log, i.StartGuarded)
+	process, err := apiserver.StartProcess(exec.Command(
+		filepath.Join(folder, "prometheus"),
+		"--config.file="+config,
+		"--storage.tsdb.path="+filepath.Join(dir, "data"),
+		"--web.listen-address="+addresses[0],
+	), log, i.StartGuarded)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -106,7 +120,12 @@ func startPrometheus(t *testing.T, i *installation.Installation, rules any, more
 
 // query returns the labels of the series that a query gives now, and their values.
 func (s *server) query(ctx context.Context, query string) (series []map[string]string, values []string, err error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, s.address+"/api/v1/query?query="+url.QueryEscape(query), nil)
+	request, err := http.NewRequestWithContext(
+		ctx,
+		http.MethodGet,
+		s.address+"/api/v1/query?query="+url.QueryEscape(query),
+		nil,
+	)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -142,16 +161,21 @@ func (s *server) query(ctx context.Context, query string) (series []map[string]s
 func (s *server) waitFor(t *testing.T, alert, severity string, firing bool, meanwhile ...func()) {
 	t.Helper()
 	query := fmt.Sprintf(`ALERTS{alertname=%q, severity=%q, alertstate="firing"}`, alert, severity)
-	err := apiserver.Await(t.Context(), patience, fmt.Sprintf("%s %s fires: %t", alert, severity, firing), func(ctx context.Context) error {
-		for _, do := range meanwhile {
-			do()
-		}
-		series, _, err := s.query(ctx, query)
-		if err == nil && (len(series) > 0) != firing {
-			err = fmt.Errorf("%d series of %s", len(series), query)
-		}
-		return err
-	})
+	err := apiserver.Await(
+		t.Context(),
+		patience,
+		fmt.Sprintf("%s %s fires: %t", alert, severity, firing),
+		func(ctx context.Context) error {
+			for _, do := range meanwhile {
+				do()
+			}
+			series, _, err := s.query(ctx, query)
+			if err == nil && (len(series) > 0) != firing {
+				err = fmt.Errorf("%d series of %s", len(series), query)
+			}
+			return err
+		},
+	)
 	if err != nil {
 		t.Error(err)
 	}

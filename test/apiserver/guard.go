@@ -77,7 +77,9 @@ func (s *Server) StartGuarded(cmd *exec.Cmd) (release func() error, err error) {
 	if cmd.Err != nil {
 		return nil, cmd.Err
 	}
-	cmd.Args = append([]string{"/bin/sh", "-c", `: >"$1/$$"; shift; exec "$@"`, "guarded", filepath.Join(s.Dir, "pids"), cmd.Path}, cmd.Args[1:]...)
+	cmd.Args = append(
+		[]string{"/bin/sh", "-c", `: >"$1/$$"; shift; exec "$@"`, "guarded", filepath.Join(s.Dir, "pids"), cmd.Path},
+		cmd.Args[1:]...)
 	cmd.Path = "/bin/sh"
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := cmd.Start(); err != nil {
@@ -93,7 +95,8 @@ func (g *guard) pid(program string) (int, error) {
 		return 0, err
 	}
 	for _, note := range notes {
-		if content, err := os.ReadFile(filepath.Join(g.dir, "pids", note.Name())); err == nil && strings.TrimSpace(string(content)) == program {
+		if content, err := os.ReadFile(filepath.Join(g.dir, "pids", note.Name())); err == nil &&
+			strings.TrimSpace(string(content)) == program {
 			return strconv.Atoi(note.Name())
 		}
 	}

@@ -102,10 +102,14 @@ func (s *Server) start(ctx context.Context, assets string, options Options) (err
 		}
 	}
 	s.plane.Etcd = &envtest.Etcd{
-		Path: s.guard.wrapper("etcd"), DataDir: filepath.Join(s.Dir, "etcd"), Out: etcdLog, Err: etcdLog, StartTimeout: limit, StopTimeout: limit,
+		Path: s.guard.wrapper(
+			"etcd",
+		), DataDir: filepath.Join(s.Dir, "etcd"), Out: etcdLog, Err: etcdLog, StartTimeout: limit, StopTimeout: limit,
 	}
 	s.plane.APIServer = &envtest.APIServer{
-		Path: s.guard.wrapper("kube-apiserver"), CertDir: filepath.Join(s.Dir, "certificates"), Out: apiserverLog, Err: apiserverLog, StartTimeout: limit, StopTimeout: limit,
+		Path: s.guard.wrapper(
+			"kube-apiserver",
+		), CertDir: filepath.Join(s.Dir, "certificates"), Out: apiserverLog, Err: apiserverLog, StartTimeout: limit, StopTimeout: limit,
 	}
 	for name, values := range options.Args {
 		s.plane.APIServer.Configure().Append(name, values...)
@@ -115,7 +119,10 @@ func (s *Server) start(ctx context.Context, assets string, options Options) (err
 		if err := os.WriteFile(policy, []byte(options.AuditPolicy), 0o600); err != nil {
 			return err
 		}
-		s.plane.APIServer.Configure().Append("audit-policy-file", policy).Append("audit-log-path", s.AuditLog()).Append("audit-log-mode", "blocking")
+		s.plane.APIServer.Configure().
+			Append("audit-policy-file", policy).
+			Append("audit-log-path", s.AuditLog()).
+			Append("audit-log-mode", "blocking")
 	}
 	if err := ctx.Err(); err != nil {
 		return err
@@ -123,7 +130,10 @@ func (s *Server) start(ctx context.Context, assets string, options Options) (err
 	if err := s.plane.Start(); err != nil {
 		return fmt.Errorf("%w\n%s", err, s.lastWords())
 	}
-	admin, err := s.plane.AddUser(envtest.User{Name: "admin", Groups: []string{"system:masters"}}, &rest.Config{QPS: 1000, Burst: 2000})
+	admin, err := s.plane.AddUser(
+		envtest.User{Name: "admin", Groups: []string{"system:masters"}},
+		&rest.Config{QPS: 1000, Burst: 2000},
+	)
 	if err != nil {
 		return err
 	}
@@ -170,7 +180,10 @@ func (s *Server) Restart(away time.Duration) error {
 	if err != nil {
 		return err
 	}
-	impatient := time.AfterFunc(restartGrace, func() { _ = syscall.Kill(pid, syscall.SIGKILL) }) // it may have ended just now
+	impatient := time.AfterFunc(
+		restartGrace,
+		func() { _ = syscall.Kill(pid, syscall.SIGKILL) },
+	) // it may have ended just now
 	err = s.plane.APIServer.Stop()
 	impatient.Stop()
 	if err == nil {

@@ -45,11 +45,13 @@ func TestServerServesKubectlAndHelmAndLeavesNothing(t *testing.T) {
 	if _, _, err := server.Kubectl(t.Context(), "wait", "--for=condition=Established", "--timeout=3m", "--filename", crds); err != nil {
 		t.Fatal(err)
 	}
-	if stdout, _, err = server.Kubectl(t.Context(), "get", "serviceentries.networking.istio.io", "--output=name"); err != nil || stdout != "" {
+	if stdout, _, err = server.Kubectl(t.Context(), "get", "serviceentries.networking.istio.io", "--output=name"); err != nil ||
+		stdout != "" {
 		t.Errorf("a new server has service entries %q, error %v", stdout, err)
 	}
 
-	if stdout, _, err = server.Helm(t.Context(), "version", "--template={{.Version}}"); err != nil || !strings.HasPrefix(stdout, "v3.") {
+	if stdout, _, err = server.Helm(t.Context(), "version", "--template={{.Version}}"); err != nil ||
+		!strings.HasPrefix(stdout, "v3.") {
 		t.Errorf("helm version is %q, error %v; want v3.…", stdout, err)
 	}
 	if stdout, _, err = server.Helm(t.Context(), "list", "--short"); err != nil || stdout != "" {

@@ -84,7 +84,12 @@ type CertManager struct {
 
 // Beside are the options for a server of test/apiserver.
 func Beside(server *apiserver.Server) Options {
-	return Options{Kubeconfig: server.Kubeconfig, Dir: server.Dir, Tools: filepath.Join(server.Dir, "assets"), Start: server.StartGuarded}
+	return Options{
+		Kubeconfig: server.Kubeconfig,
+		Dir:        server.Dir,
+		Tools:      filepath.Join(server.Dir, "assets"),
+		Start:      server.StartGuarded,
+	}
 }
 
 // Start installs cert-manager's CustomResourceDefinitions and webhook configurations, starts the
@@ -191,7 +196,12 @@ func (c *CertManager) install(ctx context.Context, port string) error {
 	if err := c.installTypes(ctx); err != nil {
 		return err
 	}
-	webhooks, err := c.render(ctx, []string{"webhook-mutating-webhook.yaml", "webhook-validating-webhook.yaml"}, "--set", "webhook.url.host="+net.JoinHostPort(webhookHost, port))
+	webhooks, err := c.render(
+		ctx,
+		[]string{"webhook-mutating-webhook.yaml", "webhook-validating-webhook.yaml"},
+		"--set",
+		"webhook.url.host="+net.JoinHostPort(webhookHost, port),
+	)
 	if err != nil {
 		return err
 	}
@@ -223,7 +233,9 @@ func (c *CertManager) chart() string { return filepath.Join(c.programs, "chart")
 
 // render returns what the chart makes of some of its templates.
 func (c *CertManager) render(ctx context.Context, templates []string, values ...string) (manifests string, err error) {
-	args := append([]string{"template", release, c.chart(), "--namespace", Namespace, "--set", "crds.enabled=true"}, values...)
+	args := append(
+		[]string{"template", release, c.chart(), "--namespace", Namespace, "--set", "crds.enabled=true"},
+		values...)
 	for _, template := range templates {
 		args = append(args, "--show-only", filepath.Join("templates", filepath.Base(template)))
 	}
@@ -257,7 +269,10 @@ func (c *CertManager) awaitWebhooks(ctx context.Context) error {
 		return err
 	}
 	return c.await(ctx, "cert-manager's webhook mutates", func(ctx context.Context) error {
-		made := &certmanagerv1.CertificateRequest{ObjectMeta: probe, Spec: certmanagerv1.CertificateRequestSpec{Request: request, IssuerRef: issuer}}
+		made := &certmanagerv1.CertificateRequest{
+			ObjectMeta: probe,
+			Spec:       certmanagerv1.CertificateRequestSpec{Request: request, IssuerRef: issuer},
+		}
 		if err := c.Client.Create(ctx, made, client.DryRunAll); err != nil {
 			return err
 		}
@@ -294,14 +309,25 @@ func signingRequest() ([]byte, error) {
 // was asked for.
 func Refused(err error) bool {
 	status, ok := errors.AsType[*apierrors.StatusError](err)
-	return ok && strings.HasPrefix(status.ErrStatus.Message, fmt.Sprintf("admission webhook %q denied the request: ", webhookName))
+	return ok &&
+		strings.HasPrefix(status.ErrStatus.Message, fmt.Sprintf("admission webhook %q denied the request: ", webhookName))
 }
 
 // AwaitReady waits until an object of cert-manager in a namespace, such as "certificate/orders" or
 // "issuer/partner", has the condition Ready for its present generation. The error carries what the
 // programs said last.
 func (c *CertManager) AwaitReady(ctx context.Context, namespace, object string) error {
-	_, err := c.run(ctx, "", "kubectl", "wait", "--for=condition=Ready", "--timeout="+patience.String(), "--namespace", namespace, object)
+	_, err := c.run(
+		ctx,
+		"",
+		"kubectl",
+		"wait",
+		"--for=condition=Ready",
+		"--timeout="+patience.String(),
+		"--namespace",
+		namespace,
+		object,
+	)
 	if err != nil {
 		err = errors.Join(err, c.lastWords())
 	}

@@ -56,13 +56,25 @@ func TestCertificateOfACAIssuerGetsItsSecret(t *testing.T) {
 	namespace := newNamespace(t)
 	create(t, &certmanagerv1.Issuer{
 		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "root"},
-		Spec:       certmanagerv1.IssuerSpec{IssuerConfig: certmanagerv1.IssuerConfig{SelfSigned: &certmanagerv1.SelfSignedIssuer{}}},
+		Spec: certmanagerv1.IssuerSpec{
+			IssuerConfig: certmanagerv1.IssuerConfig{SelfSigned: &certmanagerv1.SelfSignedIssuer{}},
+		},
 	})
-	create(t, certificate(namespace, "authority", "root", func(spec *certmanagerv1.CertificateSpec) { spec.IsCA, spec.CommonName = true, "authority" }))
+	create(
+		t,
+		certificate(
+			namespace,
+			"authority",
+			"root",
+			func(spec *certmanagerv1.CertificateSpec) { spec.IsCA, spec.CommonName = true, "authority" },
+		),
+	)
 	ready(t, namespace, "certificate/authority")
 	create(t, &certmanagerv1.Issuer{
 		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "partner"},
-		Spec:       certmanagerv1.IssuerSpec{IssuerConfig: certmanagerv1.IssuerConfig{CA: &certmanagerv1.CAIssuer{SecretName: "authority"}}},
+		Spec: certmanagerv1.IssuerSpec{
+			IssuerConfig: certmanagerv1.IssuerConfig{CA: &certmanagerv1.CAIssuer{SecretName: "authority"}},
+		},
 	})
 	ready(t, namespace, "issuer/partner")
 	create(t, certificate(namespace, "orders", "partner", func(spec *certmanagerv1.CertificateSpec) {
@@ -106,16 +118,23 @@ func TestClusterIssuerFindsItsSecretInTheNamespaceOfCertManager(t *testing.T) {
 	namespace := newNamespace(t)
 	create(t, &certmanagerv1.ClusterIssuer{
 		ObjectMeta: metav1.ObjectMeta{Name: namespace + "-root"},
-		Spec:       certmanagerv1.IssuerSpec{IssuerConfig: certmanagerv1.IssuerConfig{SelfSigned: &certmanagerv1.SelfSignedIssuer{}}},
+		Spec: certmanagerv1.IssuerSpec{
+			IssuerConfig: certmanagerv1.IssuerConfig{SelfSigned: &certmanagerv1.SelfSignedIssuer{}},
+		},
 	})
 	byClusterIssuer := func(spec *certmanagerv1.CertificateSpec) { spec.IssuerRef.Kind = "ClusterIssuer" }
-	create(t, certificate(Namespace, namespace, namespace+"-root", byClusterIssuer, func(spec *certmanagerv1.CertificateSpec) {
-		spec.IsCA, spec.CommonName = true, "authority"
-	}))
+	create(
+		t,
+		certificate(Namespace, namespace, namespace+"-root", byClusterIssuer, func(spec *certmanagerv1.CertificateSpec) {
+			spec.IsCA, spec.CommonName = true, "authority"
+		}),
+	)
 	ready(t, Namespace, "certificate/"+namespace)
 	create(t, &certmanagerv1.ClusterIssuer{
 		ObjectMeta: metav1.ObjectMeta{Name: namespace},
-		Spec:       certmanagerv1.IssuerSpec{IssuerConfig: certmanagerv1.IssuerConfig{CA: &certmanagerv1.CAIssuer{SecretName: namespace}}},
+		Spec: certmanagerv1.IssuerSpec{
+			IssuerConfig: certmanagerv1.IssuerConfig{CA: &certmanagerv1.CAIssuer{SecretName: namespace}},
+		},
 	})
 	create(t, certificate(namespace, "orders", namespace, byClusterIssuer))
 	ready(t, namespace, "certificate/orders")
@@ -177,7 +196,10 @@ func TestStartThatFailsSaysWhyAndStopEndsThePrograms(t *testing.T) {
 		}
 	})
 
-	c, err := Start(t.Context(), Options{Kubeconfig: server.Kubeconfig, Dir: t.TempDir()}) // as in a cluster of test/cluster
+	c, err := Start(
+		t.Context(),
+		Options{Kubeconfig: server.Kubeconfig, Dir: t.TempDir()},
+	) // as in a cluster of test/cluster
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -217,7 +239,8 @@ func broken(t *testing.T, programs string) string {
 			t.Fatal(err)
 		}
 	}
-	if err := os.WriteFile(filepath.Join(directory, "bin", "cert-manager-webhook"), []byte("#!/bin/sh\necho the webhook is broken >&2\nexit 1\n"), 0o700); err != nil {
+	if err := os.WriteFile(filepath.Join(directory, "bin", "cert-manager-webhook"), []byte("#!/bin/sh\necho the webhook "+
+		"is broken >&2\nexit 1\n"), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	return directory
@@ -231,10 +254,17 @@ func newNamespace(t *testing.T) string {
 }
 
 // certificate has a Secret and a DNS name of its own name, and an Issuer.
-func certificate(namespace, name, issuer string, changes ...func(*certmanagerv1.CertificateSpec)) *certmanagerv1.Certificate {
+func certificate(
+	namespace, name, issuer string,
+	changes ...func(*certmanagerv1.CertificateSpec),
+) *certmanagerv1.Certificate {
 	made := &certmanagerv1.Certificate{
 		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name},
-		Spec:       certmanagerv1.CertificateSpec{SecretName: name, DNSNames: []string{name}, IssuerRef: cmmeta.IssuerReference{Kind: "Issuer", Name: issuer}},
+		Spec: certmanagerv1.CertificateSpec{
+			SecretName: name,
+			DNSNames:   []string{name},
+			IssuerRef:  cmmeta.IssuerReference{Kind: "Issuer", Name: issuer},
+		},
 	}
 	for _, change := range changes {
 		change(&made.Spec)

@@ -42,7 +42,14 @@ func TestTheExampleIsIssued(t *testing.T) {
 	}
 	create(t, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: project}})
 	kubectlIn(t, dir, "apply", "--server-side", "--filename", absolute(t, "../../charts/mtls-egress-webhook/files/crds"))
-	kubectlIn(t, dir, "wait", "--for=condition=Established", "--timeout="+patience.String(), "customresourcedefinition/egresstargets.mtls.egress")
+	kubectlIn(
+		t,
+		dir,
+		"wait",
+		"--for=condition=Established",
+		"--timeout="+patience.String(),
+		"customresourcedefinition/egresstargets.mtls.egress",
+	)
 
 	commands, err := installation.DocumentedCommands(filepath.Join(dir, "README.md"))
 	if err != nil {
@@ -56,7 +63,11 @@ func TestTheExampleIsIssued(t *testing.T) {
 	certificate := rendered(t, dir, "Certificate")
 	create(t, certificate)
 	ready(t, project, "certificate/"+certificate.GetName())
-	if shown := kubectlIn(t, dir, commands[2]...); !strings.Contains(shown, "egresstarget.mtls.egress/external.system.com") || !strings.Contains(shown, "external-system-mtls-data") {
+	if shown := kubectlIn(t, dir, commands[2]...); !strings.Contains(
+		shown,
+		"egresstarget.mtls.egress/external.system.com",
+	) ||
+		!strings.Contains(shown, "external-system-mtls-data") {
 		t.Errorf("the README shows\n%s", shown)
 	}
 
@@ -73,7 +84,13 @@ func TestTheExampleIsIssued(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got := []string{layout.Certificate, layout.PrivateKey, judged.Subject, judged.Issuer, judged.NotAfter.Sub(judged.NotBefore).String()}
+	got := []string{
+		layout.Certificate,
+		layout.PrivateKey,
+		judged.Subject,
+		judged.Issuer,
+		judged.NotAfter.Sub(judged.NotBefore).String(),
+	}
 	if diff := cmp.Diff([]string{"tls.crt", "tls.key", "CN=orders,O=Example,C=DE", "CN=Example CA", "720h0m0s"}, got); diff != "" {
 		t.Errorf("the credential (-want +got):\n%s", diff)
 	}

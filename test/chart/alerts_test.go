@@ -61,12 +61,20 @@ func TestEveryAlertIsTried(t *testing.T) {
 }
 
 func TestAlertsFollowTheValues(t *testing.T) {
-	rendered := render(t, "--set-json", `prometheusRule={"enabled": true, "namespace": "monitoring", "labels": {"release": "prometheus", "app.kubernetes.io/name": "other"},
+	rendered := render(
+		t,
+		"--set-json",
+		`prometheusRule={"enabled": true, "namespace": "monitoring", "labels": {"release": "prometheus", "app.kubernetes.io/name": "other"},
 		"alertLabels": {"team": "shop", "severity": "none"}, "runbookURL": "https://example.com/alerts.html", "expiresWarningDays": 14, "expiresCriticalDays": 0.5,
 		"invalidFor": "1h30m", "notVerifiedFor": "0", "notProgrammedSeconds": 1.5, "conflictFor": "1m", "withoutSidecarFor": "2m", "notInjectedFor": "3m", "rateWindow": "4m",
-		"slowSeconds": 0.25, "slowFor": "6m", "absentFor": "7m", "reconcileErrors": 8, "reconcileErrorsFor": "9m", "servingCertificateHours": 10, "servingCertificateFor": "11m"}`).one(t, "PrometheusRule")
+		"slowSeconds": 0.25, "slowFor": "6m", "absentFor": "7m", "reconcileErrors": 8, "reconcileErrorsFor": "9m", "servingCertificateHours": 10, "servingCertificateFor": "11m"}`,
+	).one(t, "PrometheusRule")
 	labels := rendered.GetLabels()
-	got := map[string]any{"namespace": rendered.GetNamespace(), "release": labels["release"], "name": labels["app.kubernetes.io/name"]}
+	got := map[string]any{
+		"namespace": rendered.GetNamespace(),
+		"release":   labels["release"],
+		"name":      labels["app.kubernetes.io/name"],
+	}
 	for _, rule := range alertsOf(t, rendered.Object) {
 		got[rule.Alert+" "+rule.Labels["severity"]] = map[string]any{
 			"team": rule.Labels["team"], "for": rule.For, "runbook": rule.Annotations["runbook_url"], "expression": rule.Expr,
@@ -74,29 +82,67 @@ func TestAlertsFollowTheValues(t *testing.T) {
 	}
 	const runbook = "https://example.com/alerts.html#"
 	expires := func(threshold string) map[string]any {
-		return map[string]any{"team": "shop", "for": "", "runbook": runbook + "mtlsegresscredentialexpires", "expression": "min by (namespace, host, secret) " +
-			"(mtls_egress_credential_not_after_timestamp_seconds) < time() + " + threshold + " and max by (namespace, host, secret) (mtls_egress_credential_ends_within_seconds)"}
+		return map[string]any{
+			"team":    "shop",
+			"for":     "",
+			"runbook": runbook + "mtlsegresscredentialexpires",
+			"expression": "min by (namespace, host, secret) " +
+				"(mtls_egress_credential_not_after_timestamp_seconds) < time() + " + threshold + " and max by (namespace, host, " +
+				"secret) (mtls_egress_credential_ends_within_seconds)",
+		}
 	}
 	other := func(name, wait, expression string) map[string]any {
-		return map[string]any{"team": "shop", "for": wait, "runbook": runbook + strings.ToLower(name), "expression": expression}
+		return map[string]any{
+			"team":       "shop",
+			"for":        wait,
+			"runbook":    runbook + strings.ToLower(name),
+			"expression": expression,
+		}
 	}
 	want := map[string]any{
 		"MTLSEgressTargetNotProgrammed critical": other("MTLSEgressTargetNotProgrammed", "",
 			"time() - min by (namespace, host) (mtls_egress_pods_not_programmed_since_timestamp_seconds) > 1.5"),
-		"MTLSEgressConflict warning":           other("MTLSEgressConflict", "1m", "max by (namespace, host) (mtls_egress_target_conflicted) == 1"),
-		"MTLSEgressPodsWithoutSidecar warning": other("MTLSEgressPodsWithoutSidecar", "2m", "max by (namespace) (mtls_egress_pods_without_sidecar) > 0"),
-		"MTLSEgressPodsNotInjected critical":   other("MTLSEgressPodsNotInjected", "3m", "max by (namespace) (mtls_egress_pods_not_injected) > 0"),
-		"MTLSEgressWebhookFailing critical": other("MTLSEgressWebhookFailing", "",
+		"MTLSEgressConflict warning": other(
+			"MTLSEgressConflict",
+			"1m",
+			"max by (namespace, host) (mtls_egress_target_conflicted) == 1",
+		),
+		"MTLSEgressPodsWithoutSidecar warning": other(
+			"MTLSEgressPodsWithoutSidecar",
+			"2m",
+			"max by (namespace) (mtls_egress_pods_without_sidecar) > 0",
+		),
+		"MTLSEgressPodsNotInjected critical": other(
+			"MTLSEgressPodsNotInjected",
+			"3m",
+			"max by (namespace) (mtls_egress_pods_not_injected) > 0",
+		),
+		"MTLSEgressWebhookFailing critical": other(
+			"MTLSEgressWebhookFailing",
+			"",
 			`sum(increase(apiserver_admission_webhook_rejection_count{name=~"(pods|workloads).mtls.egress", error_type!="no_error"}[4m]) or `+
-				`increase(apiserver_admission_webhook_fail_open_count{name=~"(pods|workloads).mtls.egress"}[4m])) > 0`),
+				`increase(apiserver_admission_webhook_fail_open_count{name=~"(pods|workloads).mtls.egress"}[4m])) > 0`,
+		),
 		"MTLSEgressAdmissionErrors critical": other("MTLSEgressAdmissionErrors", "",
 			`sum by (reason) (increase(mtls_egress_admission_requests_total{decision="error", reason!="panic"}[4m])) > 0`),
-		"MTLSEgressPanics critical": other("MTLSEgressPanics", "", `sum(increase(mtls_egress_admission_requests_total{reason="panic"}[4m]) or vector(0)) + `+
-			`sum(increase(controller_runtime_reconcile_panics_total{controller="egresstarget"}[4m]) or vector(0)) > 0`),
+		"MTLSEgressPanics critical": other(
+			"MTLSEgressPanics",
+			"",
+			`sum(increase(mtls_egress_admission_requests_total{reason="panic"}[4m]) or vector(0)) + `+
+				`sum(increase(controller_runtime_reconcile_panics_total{controller="egresstarget"}[4m]) or vector(0)) > 0`,
+		),
 		"MTLSEgressAdmissionSlow warning": other("MTLSEgressAdmissionSlow", "6m",
 			"histogram_quantile(0.99, sum by (le) (rate(mtls_egress_admission_duration_seconds_bucket[4m]))) > 0.25"),
-		"MTLSEgressWebhookAbsent critical":    other("MTLSEgressWebhookAbsent", "7m", "absent(mtls_egress_serving_certificate_not_after_timestamp_seconds)"),
-		"MTLSEgressControllerAbsent critical": other("MTLSEgressControllerAbsent", "7m", `absent(leader_election_master_status{name="mtls-egress-webhook-controller"} == 1)`),
+		"MTLSEgressWebhookAbsent critical": other(
+			"MTLSEgressWebhookAbsent",
+			"7m",
+			"absent(mtls_egress_serving_certificate_not_after_timestamp_seconds)",
+		),
+		"MTLSEgressControllerAbsent critical": other(
+			"MTLSEgressControllerAbsent",
+			"7m",
+			`absent(leader_election_master_status{name="mtls-egress-webhook-controller"} == 1)`,
+		),
 		"MTLSEgressReconcileErrors warning": other("MTLSEgressReconcileErrors", "9m",
 			`sum(increase(controller_runtime_reconcile_errors_total{controller="egresstarget"}[4m])) > 8`),
 		"MTLSEgressServingCertificateExpires critical": other("MTLSEgressServingCertificateExpires", "11m",
@@ -105,10 +151,12 @@ func TestAlertsFollowTheValues(t *testing.T) {
 		"MTLSEgressCredentialExpires warning":  expires("14 * 86400"),
 		"MTLSEgressCredentialExpires critical": expires("0.5 * 86400"),
 		"MTLSEgressCredentialInvalid critical": map[string]any{
-			"team": "shop", "for": "1h30m", "runbook": runbook + "mtlsegresscredentialinvalid", "expression": "min by (namespace, host, secret) (mtls_egress_credential_valid) == 0",
+			"team": "shop", "for": "1h30m", "runbook": runbook + "mtlsegresscredentialinvalid", "expression": "min by " +
+				"(namespace, host, secret) (mtls_egress_credential_valid) == 0",
 		},
 		"MTLSEgressTargetNotVerified warning": map[string]any{
-			"team": "shop", "for": "0", "runbook": runbook + "mtlsegresstargetnotverified", "expression": "min by (namespace, host) (mtls_egress_target_verified) == 0",
+			"team": "shop", "for": "0", "runbook": runbook + "mtlsegresstargetnotverified", "expression": "min by (namespace, " +
+				"host) (mtls_egress_target_verified) == 0",
 		},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {

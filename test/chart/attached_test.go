@@ -20,14 +20,18 @@ func attached(namespace, kind string, to ...[2]string) *unstructured.Unstructure
 		}
 		references = append(references, map[string]any{"group": group, "kind": each[0], "name": each[1]})
 	}
-	field, rules := "parentRefs", []any{map[string]any{"backendRefs": []any{map[string]any{"name": "relay", "port": int64(80)}}}}
+	field, rules := "parentRefs", []any{
+		map[string]any{"backendRefs": []any{map[string]any{"name": "relay", "port": int64(80)}}},
+	}
 	spec := map[string]any{"rules": rules}
 	switch kind {
 	case "TLSRoute":
 		spec["hostnames"] = []any{"external.system.com"}
 	case "BackendTLSPolicy":
 		field = "targetRefs"
-		spec = map[string]any{"validation": map[string]any{"hostname": "relay.example.com", "wellKnownCACertificates": "System"}}
+		spec = map[string]any{
+			"validation": map[string]any{"hostname": "relay.example.com", "wellKnownCACertificates": "System"},
+		}
 	}
 	spec[field] = references
 	object := &unstructured.Unstructured{Object: map[string]any{"spec": spec}}
@@ -55,15 +59,23 @@ func testAttached(t *testing.T, c cluster) {
 		// want are the ServiceEntries that the refusal names, "" without one.
 		want string
 	}{
-		"a ServiceEntry of others":                    {to: [][2]string{theirs}},
-		"one whose name begins nearly so":             {to: [][2]string{{entry, "mtls-egresses"}}},
-		"a Service":                                   {to: [][2]string{{mesh.KindService, "mtls-egress"}}},
-		"the listener of a target":                    {to: [][2]string{listener}, want: listener[1]},
-		"the ServiceEntry of a target, and others":    {to: [][2]string{theirs, {entry, "mtls-egress-a.com"}}, want: "mtls-egress-a.com"},
-		"the anchor":                                  {to: [][2]string{{entry, "mtls-egress"}}, want: "mtls-egress"},
+		"a ServiceEntry of others":        {to: [][2]string{theirs}},
+		"one whose name begins nearly so": {to: [][2]string{{entry, "mtls-egresses"}}},
+		"a Service":                       {to: [][2]string{{mesh.KindService, "mtls-egress"}}},
+		"the listener of a target":        {to: [][2]string{listener}, want: listener[1]},
+		"the ServiceEntry of a target, and others": {
+			to:   [][2]string{theirs, {entry, "mtls-egress-a.com"}},
+			want: "mtls-egress-a.com",
+		},
+		"the anchor": {to: [][2]string{{entry, "mtls-egress"}}, want: "mtls-egress"},
 		"the listener, where the protection is off":   {labels: off, listed: true, to: [][2]string{listener}},
 		"the listener, where the label alone says so": {labels: off, to: [][2]string{listener}, want: listener[1]},
-		"the listener, where it was before":           {labels: off, listed: true, before: [][2]string{listener}, to: [][2]string{listener, theirs}},
+		"the listener, where it was before": {
+			labels: off,
+			listed: true,
+			before: [][2]string{listener},
+			to:     [][2]string{listener, theirs},
+		},
 	}
 	number, listed := 0, 0
 	for name, test := range tests {
@@ -93,10 +105,18 @@ func testAttached(t *testing.T, c cluster) {
 				}
 				want := ""
 				if test.want != "" {
-					want = fmt.Sprintf(`%s.gateway.networking.k8s.io "theirs" is forbidden: ValidatingAdmissionPolicy '%s' with binding '%s' denied request: `+
-						`%s theirs is attached to the ServiceEntry %s, which is generated from an EgressTarget: Istio could use it instead of the generated `+
-						`objects, so calls could fail or leave in plain text. Attach it to another ServiceEntry, and configure calls `+
-						`to the partner in the EgressTarget. %s`, plural, attachedPolicy, attachedPolicy, kind, test.want, wayAround(in, test.labels, test.listed))
+					want = fmt.Sprintf(
+						`%s.gateway.networking.k8s.io "theirs" is forbidden: ValidatingAdmissionPolicy '%s' with binding '%s' denied request: `+
+							`%s theirs is attached to the ServiceEntry %s, which is generated from an EgressTarget: Istio could use it instead of the generated `+
+							`objects, so calls could fail or leave in plain text. Attach it to another ServiceEntry, and configure calls `+
+							`to the partner in the EgressTarget. %s`,
+						plural,
+						attachedPolicy,
+						attachedPolicy,
+						kind,
+						test.want,
+						wayAround(in, test.labels, test.listed),
+					)
 				}
 				if diff := gocmp.Diff(want, message(err)); diff != "" {
 					t.Errorf("(-want +got):\n%s", diff)

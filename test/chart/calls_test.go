@@ -59,7 +59,14 @@ func testCalls(t *testing.T, c cluster, webhook *stub) {
 	})
 
 	t.Run("any annotation under our prefix, so that a misspelt one is warned of", func(t *testing.T) {
-		do(t, c.Create(t.Context(), newPod("calls", "misspelt", map[string]string{"mtls.egress/targets": "external.system.com"}), client.DryRunAll))
+		do(
+			t,
+			c.Create(
+				t.Context(),
+				newPod("calls", "misspelt", map[string]string{"mtls.egress/targets": "external.system.com"}),
+				client.DryRunAll,
+			),
+		)
 		wantCalls(t, "Pod", "CREATE Pod misspelt")
 	})
 
@@ -225,19 +232,24 @@ func testCalls(t *testing.T, c cluster, webhook *stub) {
 		c.namespace(t, "chosen", map[string]string{"mesh": "on"})
 		called := func(ctx context.Context, in string) bool {
 			webhook.take()
-			return c.Create(ctx, injectedPod(in, "asks"), client.DryRunAll) == nil && slices.Equal(webhook.take(), []string{"CREATE Pod asks"})
+			return c.Create(ctx, injectedPod(in, "asks"), client.DryRunAll) == nil &&
+				slices.Equal(webhook.take(), []string{"CREATE Pod asks"})
 		}
 		c.upgrade(t, webhook, "--set-json", `webhook.namespaceSelector={"matchLabels": {"mesh": "on"}}`)
 		until(t, "a namespace without the label is left out", func(ctx context.Context) bool { return !called(ctx, "calls") })
 		if !called(t.Context(), "chosen") {
 			t.Error("not called for the namespace that was chosen")
 		}
-		if err := c.Create(t.Context(), newPod("calls", "left-out", map[string]string{egress.AnnotationTarget: "external.system.com"})); !denied(err, "mtls-egress-webhook-injected") {
+		if err := c.Create(t.Context(), newPod("calls", "left-out", map[string]string{egress.AnnotationTarget: "external.system.com"})); !denied(
+			err,
+			"mtls-egress-webhook-injected",
+		) {
 			t.Errorf("a Pod that asks where the webhook is not called: %v", err)
 		}
 		c.upgrade(t, webhook)
 		until(t, "all namespaces are served again, and what isn't propagated is refused", func(ctx context.Context) bool {
-			return called(ctx, "calls") && denied(c.Create(ctx, asking.DeepCopy(), client.DryRunAll), "mtls-egress-webhook-propagated")
+			return called(ctx, "calls") &&
+				denied(c.Create(ctx, asking.DeepCopy(), client.DryRunAll), "mtls-egress-webhook-propagated")
 		})
 	})
 }

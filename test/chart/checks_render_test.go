@@ -26,7 +26,11 @@ func TestUninstallCheckHasOnlyItsRights(t *testing.T) {
 		"account": at(t, rendered["Job "+checkName], "spec", "template", "spec", "serviceAccountName"),
 	}
 	want := map[string]any{
-		"rules":   []any{list("", "pods"), list("apps", "deployments", "statefulsets", "daemonsets", "replicasets"), list("batch", "jobs", "cronjobs")},
+		"rules": []any{
+			list("", "pods"),
+			list("apps", "deployments", "statefulsets", "daemonsets", "replicasets"),
+			list("batch", "jobs", "cronjobs"),
+		},
 		"role":    map[string]any{"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": checkName},
 		"bound":   []any{map[string]any{"kind": "ServiceAccount", "name": checkName, "namespace": namespace}},
 		"account": checkName,
@@ -57,7 +61,11 @@ func TestUninstallCheckDeletesEgressTargetsWithTheirDefinition(t *testing.T) {
 				t.Errorf("arguments (-want +got):\n%s", diff)
 			}
 			rules := at(t, rendered["ClusterRole "+checkName], "rules").([]any)
-			right := map[string]any{"apiGroups": []any{"mtls.egress"}, "resources": []any{"egresstargets"}, "verbs": []any{"list", "delete"}}
+			right := map[string]any{
+				"apiGroups": []any{"mtls.egress"},
+				"resources": []any{"egresstargets"},
+				"verbs":     []any{"list", "delete"},
+			}
 			if got := cmp.Equal(right, rules[len(rules)-1]); got != test.deletes {
 				t.Errorf("the right to delete them: %v, want %v", got, test.deletes)
 			}
@@ -110,9 +118,15 @@ func TestCleanupDeletesTheSecretsOfCertManager(t *testing.T) {
 		set     string
 		secrets []any
 	}{
-		"the webhook's own CA":                {set: ""},
-		"cert-manager with a CA of the chart": {set: certManager, secrets: []any{"mtls-egress-webhook-serving", "mtls-egress-webhook-serving-ca"}},
-		"cert-manager with an issuer of the user, which may have had the chart's CA before": {set: certManager + ",servingCertificate.issuerRef.name=corporate", secrets: []any{"mtls-egress-webhook-serving", "mtls-egress-webhook-serving-ca"}},
+		"the webhook's own CA": {set: ""},
+		"cert-manager with a CA of the chart": {
+			set:     certManager,
+			secrets: []any{"mtls-egress-webhook-serving", "mtls-egress-webhook-serving-ca"},
+		},
+		"cert-manager with an issuer of the user, which may have had the chart's CA before": {
+			set:     certManager + ",servingCertificate.issuerRef.name=corporate",
+			secrets: []any{"mtls-egress-webhook-serving", "mtls-egress-webhook-serving-ca"},
+		},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -131,9 +145,21 @@ func TestCleanupDeletesTheSecretsOfCertManager(t *testing.T) {
 				}
 				return
 			}
-			got := map[string]any{"rules": at(t, role, "rules"), "role": at(t, binding, "roleRef"), "bound": at(t, binding, "subjects"), "places": []string{role.GetNamespace(), binding.GetNamespace()}}
+			got := map[string]any{
+				"rules":  at(t, role, "rules"),
+				"role":   at(t, binding, "roleRef"),
+				"bound":  at(t, binding, "subjects"),
+				"places": []string{role.GetNamespace(), binding.GetNamespace()},
+			}
 			want := map[string]any{
-				"rules":  []any{map[string]any{"apiGroups": []any{""}, "resources": []any{"secrets"}, "resourceNames": test.secrets, "verbs": []any{"delete"}}},
+				"rules": []any{
+					map[string]any{
+						"apiGroups":     []any{""},
+						"resources":     []any{"secrets"},
+						"resourceNames": test.secrets,
+						"verbs":         []any{"delete"},
+					},
+				},
 				"role":   map[string]any{"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": cleanupName},
 				"bound":  []any{map[string]any{"kind": "ServiceAccount", "name": cleanupName, "namespace": namespace}},
 				"places": []string{namespace, namespace},
@@ -147,7 +173,11 @@ func TestCleanupDeletesTheSecretsOfCertManager(t *testing.T) {
 
 // The right of helm test is to ask for Pods in the one namespace.
 func TestAdmissionCheckHasOnlyItsRights(t *testing.T) {
-	rendered := render(t, "--set", "webhook.serviceAccount.name=runner,test.namespace=project,test.target=b.example.com,image.tag=v2")
+	rendered := render(
+		t,
+		"--set",
+		"webhook.serviceAccount.name=runner,test.namespace=project,test.target=b.example.com,image.tag=v2",
+	)
 	got := map[string]any{
 		"rules":           at(t, rendered["Role "+testName], "rules"),
 		"role":            at(t, rendered["RoleBinding "+testName], "roleRef"),
@@ -159,14 +189,21 @@ func TestAdmissionCheckHasOnlyItsRights(t *testing.T) {
 		"place":           rendered["Pod "+testName].GetNamespace(),
 	}
 	want := map[string]any{
-		"rules":           []any{map[string]any{"apiGroups": []any{""}, "resources": []any{"pods"}, "verbs": []any{"create"}}},
+		"rules": []any{
+			map[string]any{"apiGroups": []any{""}, "resources": []any{"pods"}, "verbs": []any{"create"}},
+		},
 		"role":            map[string]any{"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": testName},
 		"bound":           []any{map[string]any{"kind": "ServiceAccount", "name": testName, "namespace": namespace}},
 		"role's place":    "project",
 		"binding's place": "project",
 		"account":         testName,
-		"arguments":       []any{"admission-check", "--namespace=project", "--target=b.example.com", "--image=mtls-egress-webhook:v2"},
-		"place":           namespace,
+		"arguments": []any{
+			"admission-check",
+			"--namespace=project",
+			"--target=b.example.com",
+			"--image=mtls-egress-webhook:v2",
+		},
+		"place": namespace,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
@@ -279,8 +316,10 @@ func TestChecksRunAsTheWebhookDoes(t *testing.T) {
 			"affinity": podSpec(t, check)["affinity"],
 		}
 		want := map[string]any{
-			"restart":  "Never",
-			"affinity": map[string]any{"nodeAffinity": map[string]any{"preferredDuringSchedulingIgnoredDuringExecution": []any{}}},
+			"restart": "Never",
+			"affinity": map[string]any{
+				"nodeAffinity": map[string]any{"preferredDuringSchedulingIgnoredDuringExecution": []any{}},
+			},
 		}
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", check.GetKind(), diff)

@@ -25,7 +25,9 @@ const cleanupName = "mtls-egress-webhook-cleanup"
 func (r *installedRelease) program(t *testing.T, namespace string, made bool) {
 	t.Helper()
 	egressTarget := &v1alpha1.EgressTarget{}
-	egressTarget.Namespace, egressTarget.Name, egressTarget.Finalizers = namespace, "external.system.com", []string{egress.Finalizer}
+	egressTarget.Namespace, egressTarget.Name, egressTarget.Finalizers = namespace, "external.system.com", []string{
+		egress.Finalizer,
+	}
 	var options []client.CreateOption
 	if made {
 		egressTarget.Labels = map[string]string{egress.LabelManagedBy: egress.ValueManagedBy}
@@ -53,7 +55,16 @@ func (r *installedRelease) program(t *testing.T, namespace string, made bool) {
 // programmed names the EgressTargets and the Istio objects of a namespace.
 func (r *installedRelease) programmed(t *testing.T, namespace string) []string {
 	t.Helper()
-	found := strings.Fields(r.kubectl(t, "get", "egresstargets,serviceentries,virtualservices,destinationrules", "--namespace", namespace, "--output=name"))
+	found := strings.Fields(
+		r.kubectl(
+			t,
+			"get",
+			"egresstargets,serviceentries,virtualservices,destinationrules",
+			"--namespace",
+			namespace,
+			"--output=name",
+		),
+	)
 	slices.Sort(found)
 	return found
 }
@@ -71,7 +82,8 @@ func all() []string {
 // cleanUp runs the cleanup as an administrator does who has uninstalled without hooks.
 func (r *installedRelease) cleanUp(t *testing.T, args ...string) (said string, err error) {
 	t.Helper()
-	output, err := exec.CommandContext(t.Context(), r.command, append([]string{"uninstall-cleanup", "--kubeconfig=" + r.Kubeconfig}, args...)...).CombinedOutput()
+	output, err := exec.CommandContext(t.Context(), r.command, append([]string{"uninstall-cleanup", "--kubeconfig=" + r.Kubeconfig}, args...)...).
+		CombinedOutput()
 	return string(output), err
 }
 
@@ -95,8 +107,13 @@ func (r *installedRelease) wantAbandoned(t *testing.T, namespace string) {
 	if err := r.targets.Get(t.Context(), client.ObjectKey{Namespace: namespace, Name: "external.system.com"}, &egressTarget); err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(v1alpha1.EgressTargetStatus{}, egressTarget.Status); len(egressTarget.Finalizers) > 0 || diff != "" {
-		t.Errorf("the user's EgressTarget has the finalizers %q and the status (-want +got):\n%s", egressTarget.Finalizers, diff)
+	if diff := cmp.Diff(v1alpha1.EgressTargetStatus{}, egressTarget.Status); len(egressTarget.Finalizers) > 0 ||
+		diff != "" {
+		t.Errorf(
+			"the user's EgressTarget has the finalizers %q and the status (-want +got):\n%s",
+			egressTarget.Finalizers,
+			diff,
+		)
 	}
 }
 

@@ -28,7 +28,10 @@ func TestNetworkPoliciesFollowTheValues(t *testing.T) {
 			set: `log={}`,
 			webhook: map[string]any{
 				"policyTypes": []any{"Ingress"},
-				"ingress":     []any{map[string]any{"ports": port("webhook")}, map[string]any{"ports": port("metrics"), "from": everywhere}},
+				"ingress": []any{
+					map[string]any{"ports": port("webhook")},
+					map[string]any{"ports": port("metrics"), "from": everywhere},
+				},
 			},
 			controller: map[string]any{
 				"policyTypes": []any{"Ingress"}, "ingress": []any{map[string]any{"ports": port("metrics"), "from": everywhere}},
@@ -40,21 +43,33 @@ func TestNetworkPoliciesFollowTheValues(t *testing.T) {
 				"controllerEgress": [{"to": [{"ipBlock": {"cidr": "192.0.2.0/24"}}]}]}`,
 			webhook: map[string]any{
 				"policyTypes": []any{"Ingress", "Egress"},
-				"ingress":     []any{map[string]any{"ports": port("webhook"), "from": servers}, map[string]any{"ports": port("metrics")}},
-				"egress":      []any{map[string]any{"to": servers, "ports": []any{map[string]any{"port": 6443.0}}}},
+				"ingress": []any{
+					map[string]any{"ports": port("webhook"), "from": servers},
+					map[string]any{"ports": port("metrics")},
+				},
+				"egress": []any{map[string]any{"to": servers, "ports": []any{map[string]any{"port": 6443.0}}}},
 			},
 			controller: map[string]any{
-				"policyTypes": []any{"Ingress", "Egress"}, "ingress": []any{map[string]any{"ports": port("metrics")}}, "egress": []any{map[string]any{"to": partners}},
+				"policyTypes": []any{
+					"Ingress",
+					"Egress",
+				}, "ingress": []any{map[string]any{"ports": port("metrics")}}, "egress": []any{map[string]any{"to": partners}},
 			},
 		},
 		"egress of the controller alone": {
 			set: `networkPolicy.controllerEgress=[{"to": [{"ipBlock": {"cidr": "192.0.2.0/24"}}]}]`,
 			webhook: map[string]any{
 				"policyTypes": []any{"Ingress"},
-				"ingress":     []any{map[string]any{"ports": port("webhook")}, map[string]any{"ports": port("metrics"), "from": everywhere}},
+				"ingress": []any{
+					map[string]any{"ports": port("webhook")},
+					map[string]any{"ports": port("metrics"), "from": everywhere},
+				},
 			},
 			controller: map[string]any{
-				"policyTypes": []any{"Ingress", "Egress"}, "ingress": []any{map[string]any{"ports": port("metrics"), "from": everywhere}},
+				"policyTypes": []any{
+					"Ingress",
+					"Egress",
+				}, "ingress": []any{map[string]any{"ports": port("metrics"), "from": everywhere}},
 				"egress": []any{map[string]any{"to": partners}},
 			},
 		},
@@ -73,7 +88,11 @@ func TestNetworkPoliciesFollowTheValues(t *testing.T) {
 				}
 				deployment := rendered["Deployment "+name]
 				if diff := cmp.Diff(any(selectorOf(component)), at(t, deployment, "spec", "selector")); diff != "" {
-					t.Errorf("%s: the NetworkPolicy doesn't select the Pods of the Deployment (-NetworkPolicy +Deployment):\n%s", name, diff)
+					t.Errorf(
+						"%s: the NetworkPolicy doesn't select the Pods of the Deployment (-NetworkPolicy +Deployment):\n%s",
+						name,
+						diff,
+					)
 				}
 				var ports []any
 				for _, port := range at(t, deployment, "spec", "template", "spec", "containers", 0, "ports").([]any) {
@@ -88,7 +107,12 @@ func TestNetworkPoliciesFollowTheValues(t *testing.T) {
 }
 
 func TestServiceMonitorFollowsTheValues(t *testing.T) {
-	selector := map[string]any{"matchLabels": map[string]any{"app.kubernetes.io/instance": "mtls-egress-webhook", "app.kubernetes.io/name": "mtls-egress-webhook"}}
+	selector := map[string]any{
+		"matchLabels": map[string]any{
+			"app.kubernetes.io/instance": "mtls-egress-webhook",
+			"app.kubernetes.io/name":     "mtls-egress-webhook",
+		},
+	}
 	relabeling := []any{map[string]any{"action": "labeldrop", "regex": "pod"}}
 	tests := map[string]struct {
 		set  string
@@ -124,7 +148,13 @@ func TestServiceMonitorFollowsTheValues(t *testing.T) {
 			monitor := rendered.one(t, "ServiceMonitor")
 			got := map[string]any{
 				"namespace": monitor.GetNamespace(), "spec": monitor.Object["spec"],
-				"release": at(t, monitor, "metadata", "labels", "release"), "name": at(t, monitor, "metadata", "labels", "app.kubernetes.io/name"),
+				"release": at(
+					t,
+					monitor,
+					"metadata",
+					"labels",
+					"release",
+				), "name": at(t, monitor, "metadata", "labels", "app.kubernetes.io/name"),
 			}
 			if diff := cmp.Diff(test.want, got); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
@@ -171,7 +201,12 @@ func TestDisruptionBudgetsFollowTheValues(t *testing.T) {
 					}
 					budget := rendered["PodDisruptionBudget "+name]
 					got := map[string]any{
-						"minAvailable": at(t, budget, "spec", "minAvailable"), "maxUnavailable": at(t, budget, "spec", "maxUnavailable"), "selector": at(t, budget, "spec", "selector"),
+						"minAvailable": at(
+							t,
+							budget,
+							"spec",
+							"minAvailable",
+						), "maxUnavailable": at(t, budget, "spec", "maxUnavailable"), "selector": at(t, budget, "spec", "selector"),
 					}
 					if diff := cmp.Diff(want, got); diff != "" {
 						t.Errorf("%s (-want +got):\n%s", name, diff)
@@ -188,10 +223,19 @@ func TestTheResourceQuotaNamesTheClassesOfBothProcesses(t *testing.T) {
 		set  string
 		want []any
 	}{
-		"by default":            {set: "log.level=info", want: []any{"system-cluster-critical"}},
-		"another class of each": {set: "controller.deployment.priorityClassName=system-node-critical", want: []any{"system-cluster-critical", "system-node-critical"}},
-		"of the webhook alone":  {set: "controller.deployment.priorityClassName=important", want: []any{"system-cluster-critical"}},
-		"no controller":         {set: "controller.deployment.enabled=false,controller.deployment.priorityClassName=system-node-critical", want: []any{"system-cluster-critical"}},
+		"by default": {set: "log.level=info", want: []any{"system-cluster-critical"}},
+		"another class of each": {
+			set:  "controller.deployment.priorityClassName=system-node-critical",
+			want: []any{"system-cluster-critical", "system-node-critical"},
+		},
+		"of the webhook alone": {
+			set:  "controller.deployment.priorityClassName=important",
+			want: []any{"system-cluster-critical"},
+		},
+		"no controller": {
+			set:  "controller.deployment.enabled=false,controller.deployment.priorityClassName=system-node-critical",
+			want: []any{"system-cluster-critical"},
+		},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -207,7 +251,13 @@ func TestTheResourceQuotaNamesTheClassesOfBothProcesses(t *testing.T) {
 func TestCommonLabelsAreOnEveryObject(t *testing.T) {
 	args := []string{"--set", "serviceMonitor.enabled=true,prometheusRule.enabled=true"}
 	plain := render(t, args...)
-	labeled := render(t, append(args, "--set-json", `commonLabels={"team": "shop", "app.kubernetes.io/name": "other", "helm.sh/chart": "other"}`)...)
+	labeled := render(
+		t,
+		append(
+			args,
+			"--set-json",
+			`commonLabels={"team": "shop", "app.kubernetes.io/name": "other", "helm.sh/chart": "other"}`,
+		)...)
 	for name, object := range labeled {
 		want := plain[name].GetLabels()
 		want["team"] = "shop"
@@ -228,8 +278,13 @@ func TestCommonLabelsAreOnEveryObject(t *testing.T) {
 }
 
 func TestFurtherEnvironmentComesAfterTheCharts(t *testing.T) {
-	rendered := render(t, "--set-json", `webhook.deployment={"extraEnv": [{"name": "GODEBUG", "value": "madvdontneed=1"}], "revisionHistoryLimit": 3}`,
-		"--set-json", `controller.deployment={"extraEnv": [{"name": "GOGC", "value": "50"}], "revisionHistoryLimit": 4}`)
+	rendered := render(
+		t,
+		"--set-json",
+		`webhook.deployment={"extraEnv": [{"name": "GODEBUG", "value": "madvdontneed=1"}], "revisionHistoryLimit": 3}`,
+		"--set-json",
+		`controller.deployment={"extraEnv": [{"name": "GOGC", "value": "50"}], "revisionHistoryLimit": 4}`,
+	)
 	got := map[string]any{"Job": at(t, rendered["Job "+checkName], "spec", "template", "spec", "containers", 0, "env")}
 	for _, name := range []string{release, controllerName} {
 		deployment := rendered["Deployment "+name]

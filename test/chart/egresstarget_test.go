@@ -18,11 +18,15 @@ func testEgressTargets(t *testing.T, c cluster) {
 	const host = "external.system.com"
 	const (
 		// The API server says so when a structural error keeps it from evaluating CEL.
-		unchecked = "<nil>: Invalid value: null: some validation rules were not checked because the object was invalid; correct the existing errors to complete validation"
-		noHost    = "<nil>: Invalid value: the name of an EgressTarget must be the host of the target: at least two labels of lowercase letters, digits and inner hyphens, each of at most 63 characters, for example external.system.com"
-		address   = "<nil>: Invalid value: the name of an EgressTarget must be a host name, not an IP address"
-		samePort  = "spec: Invalid value: appPort (the plain HTTP port that the app calls) and port (the partner's TLS port) must differ: on the same port, the app's own https calls can't be distinguished from its http calls"
-		oneCA     = "spec.serverCA: Invalid value: serverCA must have exactly one of secretKey (a key of the credential Secret), configMap (name and key) and system: true (the CAs that the sidecar image trusts)"
+		unchecked = "<nil>: Invalid value: null: some validation rules were not checked because the object was invalid; " +
+			"correct the existing errors to complete validation"
+		noHost = "<nil>: Invalid value: the name of an EgressTarget must be the host of the target: at least two labels " +
+			"of lowercase letters, digits and inner hyphens, each of at most 63 characters, for example external.system.com"
+		address  = "<nil>: Invalid value: the name of an EgressTarget must be a host name, not an IP address"
+		samePort = "spec: Invalid value: appPort (the plain HTTP port that the app calls) and port (the partner's TLS " +
+			"port) must differ: on the same port, the app's own https calls can't be distinguished from its http calls"
+		oneCA = "spec.serverCA: Invalid value: serverCA must have exactly one of secretKey (a key of the credential " +
+			"Secret), configMap (name and key) and system: true (the CAs that the sidecar image trusts)"
 	)
 	longest := strings.Repeat(strings.Repeat("a", 62)+".", 4) + "b"
 	tests := map[string]struct {
@@ -30,13 +34,19 @@ func testEgressTargets(t *testing.T, c cluster) {
 		spec string
 		want []string // what is wrong, by field; nothing when it is accepted
 	}{
-		"nothing set":                     {spec: `{}`},
-		"every field":                     {spec: `{port: 8443, appPort: 8080, credential: {secretName: partner.mtls, keys: {certificate: client.pem, privateKey: client.key}}, serverCA: {secretKey: ca.pem}, sni: Other.Example.com, subjectAltNames: [a.example.com, b.example.com], http: {retries: 0, timeout: 1m30s, version: "2"}, connection: {maxAge: 1s}}`},
-		"the CA from a ConfigMap":         {spec: `{serverCA: {configMap: {name: partner-ca, key: ca-bundle.crt}}}`},
-		"the CAs of the sidecar":          {spec: `{serverCA: {system: true}}`},
-		"a certificate of cert-manager's": {spec: `{credential: {issuerRef: {name: partner-ca}, certificate: {subject: "CN=orders,O=Example"}}, serverCA: {system: true}}`},
-		"every field of a certificate of cert-manager's": {spec: `{credential: {secretName: orders-tls, issuerRef: {name: vault, kind: ClusterIssuer, group: cert-manager.io},
-			certificate: {commonName: orders, dnsNames: [orders.example.com], uris: ["spiffe://example.com/orders"], emails: [team@example.com], keyType: rsa-4096, duration: 24h, renewBefore: 8h}}, serverCA: {secretKey: ca.crt}}`},
+		"nothing set": {spec: `{}`},
+		"every field": {
+			spec: `{port: 8443, appPort: 8080, credential: {secretName: partner.mtls, keys: {certificate: client.pem, privateKey: client.key}}, serverCA: {secretKey: ca.pem}, sni: Other.Example.com, subjectAltNames: [a.example.com, b.example.com], http: {retries: 0, timeout: 1m30s, version: "2"}, connection: {maxAge: 1s}}`,
+		},
+		"the CA from a ConfigMap": {spec: `{serverCA: {configMap: {name: partner-ca, key: ca-bundle.crt}}}`},
+		"the CAs of the sidecar":  {spec: `{serverCA: {system: true}}`},
+		"a certificate of cert-manager's": {
+			spec: `{credential: {issuerRef: {name: partner-ca}, certificate: {subject: "CN=orders,O=Example"}}, serverCA: {system: true}}`,
+		},
+		"every field of a certificate of cert-manager's": {
+			spec: `{credential: {secretName: orders-tls, issuerRef: {name: vault, kind: ClusterIssuer, group: cert-manager.io},
+			certificate: {commonName: orders, dnsNames: [orders.example.com], uris: ["spiffe://example.com/orders"], emails: [team@example.com], keyType: rsa-4096, duration: 24h, renewBefore: 8h}}, serverCA: {secretKey: ca.crt}}`,
+		},
 		"the ports swapped round":         {spec: `{port: 80, appPort: 8080}`},
 		"app ports next to the sidecar's": {spec: `{appPort: 14999}`},
 		"the last port":                   {spec: `{port: 65535, appPort: 15100}`},
@@ -47,7 +57,9 @@ func testEgressTargets(t *testing.T, c cluster) {
 		"the longest name":                {name: longest, spec: `{}`},
 		"a server name of one label":      {spec: `{sni: partner}`},
 		"the shortest time-out":           {spec: `{http: {timeout: 1ms}}`},
-		"sixteen names, the most":         {spec: `{subjectAltNames: [a1, a2, a3, a4, a5, a6, a7, a8, a9, a10, a11, a12, a13, a14, a15, a16]}`},
+		"sixteen names, the most": {
+			spec: `{subjectAltNames: [a1, a2, a3, a4, a5, a6, a7, a8, a9, a10, a11, a12, a13, a14, a15, a16]}`,
+		},
 
 		"one label": {
 			name: "localhost", spec: `{}`,
@@ -67,7 +79,10 @@ func testEgressTargets(t *testing.T, c cluster) {
 		},
 		"a host in capitals": {
 			name: "External.system.com", spec: `{}`,
-			want: []string{noHost, `metadata.name: Invalid value: "External.system.com": a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')`},
+			want: []string{
+				noHost,
+				`metadata.name: Invalid value: "External.system.com": a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')`,
+			},
 		},
 		"port 0": {
 			spec: `{port: 0}`,
@@ -91,15 +106,24 @@ func testEgressTargets(t *testing.T, c cluster) {
 		},
 		"app port 443": {
 			spec: `{appPort: 443, port: 8443}`,
-			want: []string{"spec.appPort: Invalid value: 443: appPort can't be 443, which the app's own TLS calls use: set the port of its http:// URL, usually 80"},
+			want: []string{
+				"spec.appPort: Invalid value: 443: appPort can't be 443, which the app's own TLS calls use: set the port of its " +
+					"http:// URL, usually 80",
+			},
 		},
 		"the sidecar's first port": {
 			spec: `{appPort: 15000}`,
-			want: []string{"spec.appPort: Invalid value: 15000: appPort can't be in the range 15000-15099, which is reserved for the Istio sidecar"},
+			want: []string{
+				"spec.appPort: Invalid value: 15000: appPort can't be in the range 15000-15099, which is reserved for the Istio " +
+					"sidecar",
+			},
 		},
 		"the sidecar's last port": {
 			spec: `{appPort: 15099}`,
-			want: []string{"spec.appPort: Invalid value: 15099: appPort can't be in the range 15000-15099, which is reserved for the Istio sidecar"},
+			want: []string{
+				"spec.appPort: Invalid value: 15099: appPort can't be in the range 15000-15099, which is reserved for the Istio " +
+					"sidecar",
+			},
 		},
 		"one port for both": {
 			spec: `{appPort: 8443, port: 8443}`,
@@ -111,15 +135,21 @@ func testEgressTargets(t *testing.T, c cluster) {
 		},
 		"a Secret in capitals": {
 			spec: `{credential: {secretName: Partner}}`,
-			want: []string{`spec.credential.secretName: Invalid value: "Partner": secretName must be the name of a Secret: lowercase letters, digits, - and .`},
+			want: []string{
+				`spec.credential.secretName: Invalid value: "Partner": secretName must be the name of a Secret: lowercase letters, digits, - and .`,
+			},
 		},
 		"an empty Secret name": {
 			spec: `{credential: {secretName: ""}}`,
-			want: []string{`spec.credential.secretName: Invalid value: "": secretName must be the name of a Secret: lowercase letters, digits, - and .`},
+			want: []string{
+				`spec.credential.secretName: Invalid value: "": secretName must be the name of a Secret: lowercase letters, digits, - and .`,
+			},
 		},
 		"a Secret of another namespace": {
 			spec: `{credential: {secretName: other/partner}}`,
-			want: []string{`spec.credential.secretName: Invalid value: "other/partner": secretName must be the name of a Secret: lowercase letters, digits, - and .`},
+			want: []string{
+				`spec.credential.secretName: Invalid value: "other/partner": secretName must be the name of a Secret: lowercase letters, digits, - and .`,
+			},
 		},
 		"a Secret name too long": {
 			spec: `{credential: {secretName: ` + strings.Repeat("a", 254) + `}}`,
@@ -131,39 +161,66 @@ func testEgressTargets(t *testing.T, c cluster) {
 		},
 		"one key for both": {
 			spec: `{credential: {keys: {certificate: client.pem, privateKey: client.pem}}}`,
-			want: []string{"spec.credential.keys: Invalid value: certificate and privateKey must be different keys of the Secret: the sidecar reads them from separate files"},
+			want: []string{
+				"spec.credential.keys: Invalid value: certificate and privateKey must be different keys of the Secret: the " +
+					"sidecar reads them from separate files",
+			},
 		},
 		"a key that is a path": {
 			spec: `{credential: {keys: {certificate: ../client.pem, privateKey: client.key}}}`,
-			want: []string{`spec.credential.keys.certificate: Invalid value: "../client.pem": spec.credential.keys.certificate in body should match '^[.]?[-_a-zA-Z0-9][-._a-zA-Z0-9]*$'`},
+			want: []string{
+				`spec.credential.keys.certificate: Invalid value: "../client.pem": spec.credential.keys.certificate in body should match '^[.]?[-_a-zA-Z0-9][-._a-zA-Z0-9]*$'`,
+			},
 		},
 		"an issuer without a certificate": {
 			spec: `{credential: {issuerRef: {name: partner-ca}}, serverCA: {system: true}}`,
-			want: []string{"spec.credential: Invalid value: issuerRef (the issuer of the client certificate) and certificate (its names) must be set together: set both or neither"},
+			want: []string{
+				"spec.credential: Invalid value: issuerRef (the issuer of the client certificate) and certificate (its names) " +
+					"must be set together: set both or neither",
+			},
 		},
 		"a certificate without an issuer": {
 			spec: `{credential: {certificate: {commonName: orders}}, serverCA: {system: true}}`,
-			want: []string{"spec.credential: Invalid value: issuerRef (the issuer of the client certificate) and certificate (its names) must be set together: set both or neither"},
+			want: []string{
+				"spec.credential: Invalid value: issuerRef (the issuer of the client certificate) and certificate (its names) " +
+					"must be set together: set both or neither",
+			},
 		},
 		"an issuer and keys": {
 			spec: `{credential: {issuerRef: {name: partner-ca}, certificate: {commonName: orders}, keys: {certificate: a, privateKey: b}}, serverCA: {system: true}}`,
-			want: []string{"spec.credential: Invalid value: keys can't be set with issuerRef: a Secret that cert-manager writes has the keys tls.crt and tls.key, which are detected automatically"},
+			want: []string{
+				"spec.credential: Invalid value: keys can't be set with issuerRef: a Secret that cert-manager writes has the " +
+					"keys tls.crt and tls.key, which are detected automatically",
+			},
 		},
 		"an issuer and no CA of the server": {
 			spec: `{credential: {issuerRef: {name: partner-ca}, certificate: {commonName: orders}}}`,
-			want: []string{"spec: Invalid value: serverCA is required with credential.issuerRef, because the ca.crt that cert-manager writes to the Secret is the CA of the client certificate. Set configMap, system: true, or secretKey: ca.crt if the same CA signs the server's certificate"},
+			want: []string{
+				"spec: Invalid value: serverCA is required with credential.issuerRef, because the ca.crt that cert-manager " +
+					"writes to the Secret is the CA of the client certificate. Set configMap, system: true, or secretKey: ca.crt " +
+					"if the same CA signs the server's certificate",
+			},
 		},
 		"a certificate that names nobody": {
 			spec: `{credential: {issuerRef: {name: partner-ca}, certificate: {keyType: rsa-2048}}, serverCA: {system: true}}`,
-			want: []string{"spec.credential.certificate: Invalid value: the certificate needs at least one name: set subject, commonName, dnsNames, uris or emails, as the partner expects it"},
+			want: []string{
+				"spec.credential.certificate: Invalid value: the certificate needs at least one name: set subject, commonName, " +
+					"dnsNames, uris or emails, as the partner expects it",
+			},
 		},
 		"a subject and a common name": {
 			spec: `{credential: {issuerRef: {name: partner-ca}, certificate: {subject: CN=orders, commonName: orders}}, serverCA: {system: true}}`,
-			want: []string{"spec.credential.certificate: Invalid value: subject and commonName can't both be set: write the common name into the subject, as in CN=orders,O=Example"},
+			want: []string{
+				"spec.credential.certificate: Invalid value: subject and commonName can't both be set: write the common name " +
+					"into the subject, as in CN=orders,O=Example",
+			},
 		},
 		"a renewal without end": {
 			spec: `{credential: {issuerRef: {name: partner-ca}, certificate: {commonName: orders, duration: 2h, renewBefore: 2h}}, serverCA: {system: true}}`,
-			want: []string{"spec.credential.certificate: Invalid value: renewBefore must be shorter than duration (2160h by default), otherwise cert-manager renews the certificate endlessly"},
+			want: []string{
+				"spec.credential.certificate: Invalid value: renewBefore must be shorter than duration (2160h by default), " +
+					"otherwise cert-manager renews the certificate endlessly",
+			},
 		},
 		"too short a life and too late a renewal": {
 			spec: `{credential: {issuerRef: {name: partner-ca}, certificate: {commonName: orders, duration: 30m, renewBefore: 1m}}, serverCA: {system: true}}`,
@@ -174,7 +231,10 @@ func testEgressTargets(t *testing.T, c cluster) {
 		},
 		"a key type that nobody knows": {
 			spec: `{credential: {issuerRef: {name: partner-ca}, certificate: {commonName: orders, keyType: ed25519}}, serverCA: {system: true}}`,
-			want: []string{unchecked, `spec.credential.certificate.keyType: Unsupported value: "ed25519": supported values: "ecdsa-p256", "ecdsa-p384", "rsa-2048", "rsa-3072", "rsa-4096"`},
+			want: []string{
+				unchecked,
+				`spec.credential.certificate.keyType: Unsupported value: "ed25519": supported values: "ecdsa-p256", "ecdsa-p384", "rsa-2048", "rsa-3072", "rsa-4096"`,
+			},
 		},
 		"no CA": {
 			spec: `{serverCA: {}}`,
@@ -190,7 +250,9 @@ func testEgressTargets(t *testing.T, c cluster) {
 		},
 		"a CA key with a blank": {
 			spec: `{serverCA: {secretKey: "ca crt"}}`,
-			want: []string{`spec.serverCA.secretKey: Invalid value: "ca crt": spec.serverCA.secretKey in body should match '^[.]?[-_a-zA-Z0-9][-._a-zA-Z0-9]*$'`},
+			want: []string{
+				`spec.serverCA.secretKey: Invalid value: "ca crt": spec.serverCA.secretKey in body should match '^[.]?[-_a-zA-Z0-9][-._a-zA-Z0-9]*$'`,
+			},
 		},
 		"a ConfigMap without key": {
 			spec: `{serverCA: {configMap: {name: partner-ca}}}`,
@@ -198,23 +260,33 @@ func testEgressTargets(t *testing.T, c cluster) {
 		},
 		"a ConfigMap in capitals": {
 			spec: `{serverCA: {configMap: {name: Partner-CA, key: ca.crt}}}`,
-			want: []string{`spec.serverCA.configMap.name: Invalid value: "Partner-CA": name must be the name of a ConfigMap: lowercase letters, digits, - and .`},
+			want: []string{
+				`spec.serverCA.configMap.name: Invalid value: "Partner-CA": name must be the name of a ConfigMap: lowercase letters, digits, - and .`,
+			},
 		},
 		"a server name with wildcard": {
 			spec: `{sni: "*.example.com"}`,
-			want: []string{`spec.sni: Invalid value: "*.example.com": sni must be a host name without wildcard, scheme or port, for example external.system.com`},
+			want: []string{
+				`spec.sni: Invalid value: "*.example.com": sni must be a host name without wildcard, scheme or port, for example external.system.com`,
+			},
 		},
 		"a server name with scheme": {
 			spec: `{sni: "https://example.com"}`,
-			want: []string{`spec.sni: Invalid value: "https://example.com": sni must be a host name without wildcard, scheme or port, for example external.system.com`},
+			want: []string{
+				`spec.sni: Invalid value: "https://example.com": sni must be a host name without wildcard, scheme or port, for example external.system.com`,
+			},
 		},
 		"a server name with port": {
 			spec: `{sni: "example.com:443"}`,
-			want: []string{`spec.sni: Invalid value: "example.com:443": sni must be a host name without wildcard, scheme or port, for example external.system.com`},
+			want: []string{
+				`spec.sni: Invalid value: "example.com:443": sni must be a host name without wildcard, scheme or port, for example external.system.com`,
+			},
 		},
 		"an empty server name": {
 			spec: `{sni: ""}`,
-			want: []string{`spec.sni: Invalid value: "": sni must be a host name without wildcard, scheme or port, for example external.system.com`},
+			want: []string{
+				`spec.sni: Invalid value: "": sni must be a host name without wildcard, scheme or port, for example external.system.com`,
+			},
 		},
 		"no names": {
 			spec: `{subjectAltNames: []}`,
@@ -222,7 +294,9 @@ func testEgressTargets(t *testing.T, c cluster) {
 		},
 		"an empty name": {
 			spec: `{subjectAltNames: [""]}`,
-			want: []string{`spec.subjectAltNames[0]: Invalid value: "": spec.subjectAltNames[0] in body should be at least 1 chars long`},
+			want: []string{
+				`spec.subjectAltNames[0]: Invalid value: "": spec.subjectAltNames[0] in body should be at least 1 chars long`,
+			},
 		},
 		"a name twice": {
 			spec: `{subjectAltNames: [a.com, a.com]}`,
@@ -234,7 +308,9 @@ func testEgressTargets(t *testing.T, c cluster) {
 		},
 		"retries below 0": {
 			spec: `{http: {retries: -1}}`,
-			want: []string{"spec.http.retries: Invalid value: -1: spec.http.retries in body should be greater than or equal to 0"},
+			want: []string{
+				"spec.http.retries: Invalid value: -1: spec.http.retries in body should be greater than or equal to 0",
+			},
 		},
 		"retries without end": {
 			spec: `{http: {retries: 11}}`,
@@ -242,19 +318,28 @@ func testEgressTargets(t *testing.T, c cluster) {
 		},
 		"a time-out of nothing": {
 			spec: `{http: {timeout: 0s}}`,
-			want: []string{`spec.http.timeout: Invalid value: "0s": timeout must be at least 1ms, in h, m, s and ms, for example 30s`},
+			want: []string{
+				`spec.http.timeout: Invalid value: "0s": timeout must be at least 1ms, in h, m, s and ms, for example 30s`,
+			},
 		},
 		"a time-out in days": {
 			spec: `{http: {timeout: 1d}}`,
-			want: []string{`spec.http.timeout: Invalid value: "1d": timeout must be at least 1ms, in h, m, s and ms, for example 30s`},
+			want: []string{
+				`spec.http.timeout: Invalid value: "1d": timeout must be at least 1ms, in h, m, s and ms, for example 30s`,
+			},
 		},
 		"a time-out without unit": {
 			spec: `{http: {timeout: "30"}}`,
-			want: []string{`spec.http.timeout: Invalid value: "30": timeout must be at least 1ms, in h, m, s and ms, for example 30s`},
+			want: []string{
+				`spec.http.timeout: Invalid value: "30": timeout must be at least 1ms, in h, m, s and ms, for example 30s`,
+			},
 		},
 		"a time-out as number": {
 			spec: `{http: {timeout: 30}}`,
-			want: []string{unchecked, `spec.http.timeout: Invalid value: "integer": spec.http.timeout in body must be of type string: "integer"`},
+			want: []string{
+				unchecked,
+				`spec.http.timeout: Invalid value: "integer": spec.http.timeout in body must be of type string: "integer"`,
+			},
 		},
 		"HTTP/3": {
 			spec: `{http: {version: "3"}}`,
@@ -262,23 +347,37 @@ func testEgressTargets(t *testing.T, c cluster) {
 		},
 		"the HTTP version as number": {
 			spec: `{http: {version: 1.1}}`,
-			want: []string{unchecked, `spec.http.version: Invalid value: "number": spec.http.version in body must be of type string: "number"`, `spec.http.version: Unsupported value: 1.1: supported values: "auto", "1.1", "2"`},
+			want: []string{
+				unchecked,
+				`spec.http.version: Invalid value: "number": spec.http.version in body must be of type string: "number"`,
+				`spec.http.version: Unsupported value: 1.1: supported values: "auto", "1.1", "2"`,
+			},
 		},
 		"connections that may not live": {
 			spec: `{connection: {maxAge: 999ms}}`,
-			want: []string{`spec.connection.maxAge: Invalid value: "999ms": maxAge must be at least 1s, in h, m, s and ms, for example 5m`},
+			want: []string{
+				`spec.connection.maxAge: Invalid value: "999ms": maxAge must be at least 1s, in h, m, s and ms, for example 5m`,
+			},
 		},
 		"connections of negative age": {
 			spec: `{connection: {maxAge: -5m}}`,
-			want: []string{`spec.connection.maxAge: Invalid value: "-5m": maxAge must be at least 1s, in h, m, s and ms, for example 5m`},
+			want: []string{
+				`spec.connection.maxAge: Invalid value: "-5m": maxAge must be at least 1s, in h, m, s and ms, for example 5m`,
+			},
 		},
 		"a field that is misspelt": {
 			spec: `{apport: 8080}`,
-			want: []string{`EgressTarget in version "v1alpha1" cannot be handled as a EgressTarget: strict decoding error: unknown field "spec.apport"`},
+			want: []string{
+				`EgressTarget in version "v1alpha1" cannot be handled as a EgressTarget: strict decoding error: unknown field "spec.apport"`,
+			},
 		},
 		"several mistakes are told together": {
 			spec: `{port: 0, sni: "*.a.com", http: {retries: 11}}`,
-			want: []string{"spec.http.retries: Invalid value: 11: spec.http.retries in body should be less than or equal to 10", "spec.port: Invalid value: 0: spec.port in body should be greater than or equal to 1", `spec.sni: Invalid value: "*.a.com": sni must be a host name without wildcard, scheme or port, for example external.system.com`},
+			want: []string{
+				"spec.http.retries: Invalid value: 11: spec.http.retries in body should be less than or equal to 10",
+				"spec.port: Invalid value: 0: spec.port in body should be greater than or equal to 1",
+				`spec.sni: Invalid value: "*.a.com": sni must be a host name without wildcard, scheme or port, for example external.system.com`,
+			},
 		},
 	}
 	for name, test := range tests {

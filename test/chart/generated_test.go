@@ -343,10 +343,13 @@ func wayAround(namespace string, labels map[string]string, listed bool) string {
 	command := "kubectl label namespace " + namespace + " mtls.egress/protection=off"
 	switch {
 	case labels["mtls.egress/protection"] == "off":
-		return "The namespace has the label mtls.egress/protection=off, which has an effect only for namespaces in the chart's value policy.exemptNamespaces."
+		return "The namespace has the label mtls.egress/protection=off, which has an effect only for namespaces in the " +
+			"chart's value policy.exemptNamespaces."
 	case listed:
-		return "The namespace is in the chart's value policy.exemptNamespaces, which has an effect only together with its label: " + command
+		return "The namespace is in the chart's value policy.exemptNamespaces, which has an effect only together with its " +
+			"label: " + command
 	}
-	return "To write this object anyway, an administrator must exempt the namespace in two places: the chart's value policy.exemptNamespaces, " +
+	return "To write this object anyway, an administrator must exempt the namespace in two places: the chart's value " +
+		"policy.exemptNamespaces, " +
 		"and its label: " + command
 }

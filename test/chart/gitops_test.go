@@ -86,12 +86,17 @@ func TestGitOpsExamples(t *testing.T) {
 			}
 			rendered := render(t, "--values", writeFile(t, "values.json", string(encoded)))
 			image, _ := at(t, rendered["Deployment "+release], "spec", "template", "spec", "containers", 0, "image").(string)
-			wanted := fmt.Sprintf("%s:%s", values["image"].(map[string]any)["repository"], values["image"].(map[string]any)["tag"])
+			wanted := fmt.Sprintf(
+				"%s:%s",
+				values["image"].(map[string]any)["repository"],
+				values["image"].(map[string]any)["tag"],
+			)
 			if image != wanted {
 				t.Errorf("the chart renders the image %q, want %q", image, wanted)
 			}
 			configuration, paths := test.spared(object.Object)
-			if want := "admissionregistration.k8s.io/MutatingWebhookConfiguration " + configurationName; configuration != want || !slices.Equal(paths, test.want) {
+			if want := "admissionregistration.k8s.io/MutatingWebhookConfiguration " + configurationName; configuration != want ||
+				!slices.Equal(paths, test.want) {
 				t.Errorf("left to the webhook are %q of %s, want %q of %s", paths, configuration, test.want, want)
 			}
 		})

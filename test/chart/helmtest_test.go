@@ -28,7 +28,10 @@ func TestHelmTest(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	installed := installedRelease{cluster: cluster{Server: running.Server, Client: newClient(t, running.Config)}, command: running.Command}
+	installed := installedRelease{
+		cluster: cluster{Server: running.Server, Client: newClient(t, running.Config)},
+		command: running.Command,
+	}
 
 	said, left, err := installed.helmTest(t, patience)
 	if err != nil {
@@ -61,22 +64,34 @@ func TestHelmTest(t *testing.T) {
 		if err := running.Upgrade(t.Context(), append(values, "test.namespace=kube-node-lease")...); err != nil {
 			t.Fatal(err)
 		}
-		fails(t, "the webhook is not called for a Pod in the namespace kube-node-lease, so a policy of the chart rejects it: ")
+		fails(
+			t,
+			"the webhook is not called for a Pod in the namespace kube-node-lease, so a policy of the chart rejects it: ",
+		)
 	})
 	t.Run("the same without the policy", func(t *testing.T) {
 		if err := running.Upgrade(t.Context(), append(values, "test.namespace=kube-node-lease", "policy.requireInjected=false")...); err != nil {
 			t.Fatal(err)
 		}
 		until(t, "the API server doesn't know the policy any more", func(ctx context.Context) bool {
-			return installed.Create(ctx, newPod("kube-node-lease", "asks", map[string]string{"mtls.egress/target": "external.system.com"}), client.DryRunAll) == nil
+			return installed.Create(
+				ctx,
+				newPod("kube-node-lease", "asks", map[string]string{"mtls.egress/target": "external.system.com"}),
+				client.DryRunAll,
+			) == nil
 		})
-		fails(t, "the API server admits a Pod with the target external.system.com in the namespace kube-node-lease, but it is not injected")
+		fails(
+			t,
+			"the API server admits a Pod with the target external.system.com in the namespace kube-node-lease, but it is not "+
+				"injected",
+		)
 	})
 	t.Run("a namespace that isn't there", func(t *testing.T) {
 		if err := running.Upgrade(t.Context(), append(values, "test.namespace=nowhere")...); err != nil {
 			t.Fatal(err)
 		}
-		if _, _, err := installed.Helm(t.Context(), "test", release, "--namespace", namespace); err == nil || !strings.Contains(err.Error(), `namespaces "nowhere" not found`) {
+		if _, _, err := installed.Helm(t.Context(), "test", release, "--namespace", namespace); err == nil ||
+			!strings.Contains(err.Error(), `namespaces "nowhere" not found`) {
 			t.Errorf("Helm: %v", err)
 		}
 	})
@@ -101,7 +116,16 @@ func (r *installedRelease) helmTest(t *testing.T, giveUp time.Duration) (said st
 	go func() { logged <- r.runPod(ctx, t, giveUp) }()
 	_, _, err = r.Helm(t.Context(), "test", release, "--namespace", namespace)
 	cancel()
-	left = strings.Fields(r.kubectl(t, "get", "pods,serviceaccounts,roles,rolebindings", "--output=name", "--all-namespaces", "--selector=app.kubernetes.io/name="+testName))
+	left = strings.Fields(
+		r.kubectl(
+			t,
+			"get",
+			"pods,serviceaccounts,roles,rolebindings",
+			"--output=name",
+			"--all-namespaces",
+			"--selector=app.kubernetes.io/name="+testName,
+		),
+	)
 	slices.Sort(left)
 	return <-logged, left, err
 }

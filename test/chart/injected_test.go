@@ -17,17 +17,32 @@ func testInjected(t *testing.T, c cluster) {
 	c.namespace(t, "project", nil)
 	const policy = "mtls-egress-webhook-injected"
 	refused := func(namespace, hosts string) string {
-		return fmt.Sprintf(`pods "pod" is forbidden: ValidatingAdmissionPolicy '%s' with binding '%s' denied request: the Pod asks for mutual TLS (annotation `+
-			`mtls.egress/target), but it was not injected for %s, so its calls could leave in plain text. Either the webhook 0-mtls-egress-webhook was not called, `+
-			`because it was down while its failurePolicy is Ignore or because it does not serve the namespace %s, or something changed the Pod after the webhook. `+
-			`Create the Pod again when the webhook runs and serves the namespace; remove the annotation if the Pod needs no mutual TLS`, policy, policy, hosts, namespace)
+		return fmt.Sprintf(
+			`pods "pod" is forbidden: ValidatingAdmissionPolicy '%s' with binding '%s' denied request: the Pod asks for mutual TLS (annotation `+
+				`mtls.egress/target), but it was not injected for %s, so its calls could leave in plain text. Either the webhook 0-mtls-egress-webhook was not called, `+
+				`because it was down while its failurePolicy is Ignore or because it does not serve the namespace %s, or something changed the Pod after the webhook. `+
+				`Create the Pod again when the webhook runs and serves the namespace; remove the annotation if the Pod needs no mutual TLS`,
+			policy,
+			policy,
+			hosts,
+			namespace,
+		)
 	}
-	hostNetwork := fmt.Sprintf(`pods "pod" is forbidden: ValidatingAdmissionPolicy '%s' with binding '%s' denied request: a Pod with hostNetwork: true has no sidecar, `+
-		`so there is no mutual TLS for it (annotation mtls.egress/target): remove hostNetwork or the annotation`, policy, policy)
+	hostNetwork := fmt.Sprintf(
+		`pods "pod" is forbidden: ValidatingAdmissionPolicy '%s' with binding '%s' denied request: a Pod with hostNetwork: true has no sidecar, `+
+			`so there is no mutual TLS for it (annotation mtls.egress/target): remove hostNetwork or the annotation`,
+		policy,
+		policy,
+	)
 	ownHosts := func(containers string) string {
-		return fmt.Sprintf(`pods "pod" is forbidden: ValidatingAdmissionPolicy '%s' with binding '%s' denied request: the Pod asks for mutual TLS (annotation `+
-			`mtls.egress/target), but something is mounted at /etc/hosts, /etc/nsswitch.conf, /etc or /, or at a path with .., in %s, where the host aliases may `+
-			`then have no effect, so calls could leave in plain text. Mount it elsewhere, and write names that it holds into hostAliases; remove the annotation if the Pod needs no mutual TLS`, policy, policy, containers)
+		return fmt.Sprintf(
+			`pods "pod" is forbidden: ValidatingAdmissionPolicy '%s' with binding '%s' denied request: the Pod asks for mutual TLS (annotation `+
+				`mtls.egress/target), but something is mounted at /etc/hosts, /etc/nsswitch.conf, /etc or /, or at a path with .., in %s, where the host aliases may `+
+				`then have no effect, so calls could leave in plain text. Mount it elsewhere, and write names that it holds into hostAliases; remove the annotation if the Pod needs no mutual TLS`,
+			policy,
+			policy,
+			containers,
+		)
 	}
 	mounted := func(paths ...string) func(*corev1.Pod) {
 		return func(pod *corev1.Pod) {
@@ -47,9 +62,14 @@ func testInjected(t *testing.T, c cluster) {
 		}
 	}
 	forged := func(labels ...string) string {
-		return fmt.Sprintf(`pods "pod" is forbidden: ValidatingAdmissionPolicy '%s' with binding '%s' denied request: the Pod has the label %s, which its annotation `+
-			`mtls.egress/target does not ask for. The webhook 0-mtls-egress-webhook sets these labels itself, so remove them from the Pod or its template; to call a `+
-			`host over mutual TLS, write the host into the annotation`, policy, policy, strings.Join(labels, ", "))
+		return fmt.Sprintf(
+			`pods "pod" is forbidden: ValidatingAdmissionPolicy '%s' with binding '%s' denied request: the Pod has the label %s, which its annotation `+
+				`mtls.egress/target does not ask for. The webhook 0-mtls-egress-webhook sets these labels itself, so remove them from the Pod or its template; to call a `+
+				`host over mutual TLS, write the host into the annotation`,
+			policy,
+			policy,
+			strings.Join(labels, ", "),
+		)
 	}
 	hosts := []string{"external.system.com", "api.example.org"}
 	otherHash := egress.HostLabel(longHost(64))
@@ -77,7 +97,9 @@ func testInjected(t *testing.T, c cluster) {
 			pod.Labels = labelsFor(hosts...)
 			pod.Spec.HostAliases = []corev1.HostAlias{alias(hosts[0]), alias(hosts[1])}
 		}},
-		"one host, written twice": {change: func(pod *corev1.Pod) { ask(pod, "external.system.com, external.system.com:443") }},
+		"one host, written twice": {
+			change: func(pod *corev1.Pod) { ask(pod, "external.system.com, external.system.com:443") },
+		},
 		"labels of other people's": {change: func(pod *corev1.Pod) {
 			pod.Labels["to.mtls.egress.example.com/other.system.com"] = "true"
 			pod.Labels["mtls.egress/team"] = "shop"
@@ -89,16 +111,33 @@ func testInjected(t *testing.T, c cluster) {
 			askInjected(pod, longHost(64), "api.example.org", longHost(65), "external.system.com")
 		}},
 		"hosts that are cut where a hyphen, a dot, or several of them stand": {change: func(pod *corev1.Pod) {
-			askInjected(pod, strings.Repeat("a", 51)+"-b."+longHost(63), strings.Repeat("a", 51)+".b."+longHost(63), strings.Repeat("a", 20)+strings.Repeat("-", 35)+"b."+longHost(63))
+			askInjected(
+				pod,
+				strings.Repeat("a", 51)+"-b."+longHost(63),
+				strings.Repeat("a", 51)+".b."+longHost(63),
+				strings.Repeat("a", 20)+strings.Repeat("-", 35)+"b."+longHost(63),
+			)
 		}},
 		"the user's alias for another host": {change: func(pod *corev1.Pod) {
-			pod.Spec.HostAliases = append(pod.Spec.HostAliases, corev1.HostAlias{IP: "10.0.0.1", Hostnames: []string{"db.internal"}})
+			pod.Spec.HostAliases = append(
+				pod.Spec.HostAliases,
+				corev1.HostAlias{IP: "10.0.0.1", Hostnames: []string{"db.internal"}},
+			)
 		}},
 		"one alias with several names": {change: func(pod *corev1.Pod) {
 			pod.Spec.HostAliases[0].Hostnames = []string{"other", hosts[0]}
 		}},
 		"mounts close to /etc/hosts": {change: func(pod *corev1.Pod) {
-			mount(&pod.Spec.Containers[0], "/etc/hosts.d", "/hosts", "/opt/etc/hosts", "/etc/hosts/more", "/etc/hostname", "/nsswitch.conf", "/etc/..data")
+			mount(
+				&pod.Spec.Containers[0],
+				"/etc/hosts.d",
+				"/hosts",
+				"/opt/etc/hosts",
+				"/etc/hosts/more",
+				"/etc/hostname",
+				"/nsswitch.conf",
+				"/etc/..data",
+			)
 			pod.Spec.InitContainers = []corev1.Container{{Name: "copy", Image: "copy"}}
 			mount(&pod.Spec.InitContainers[0], "/tmp/hosts")
 			volume(pod)
@@ -190,9 +229,18 @@ func testInjected(t *testing.T, c cluster) {
 			want: forged(otherHash, egress.HostLabel(longHost(64))),
 			or:   forged(egress.HostLabel(longHost(64)), otherHash),
 		},
-		"the label is missing":          {change: func(pod *corev1.Pod) { pod.Labels = nil }, want: refused("project", hosts[0])},
-		"the label says something else": {change: func(pod *corev1.Pod) { pod.Labels[egress.LabelInjected] = "false" }, want: refused("project", hosts[0])},
-		"the label was written by hand": {change: func(pod *corev1.Pod) { pod.Spec.HostAliases = nil }, want: refused("project", hosts[0])},
+		"the label is missing": {
+			change: func(pod *corev1.Pod) { pod.Labels = nil },
+			want:   refused("project", hosts[0]),
+		},
+		"the label says something else": {
+			change: func(pod *corev1.Pod) { pod.Labels[egress.LabelInjected] = "false" },
+			want:   refused("project", hosts[0]),
+		},
+		"the label was written by hand": {
+			change: func(pod *corev1.Pod) { pod.Spec.HostAliases = nil },
+			want:   refused("project", hosts[0]),
+		},
 		"one host of two": {
 			change: func(pod *corev1.Pod) { ask(pod, "external.system.com, api.example.org:8443") },
 			want:   refused("project", hosts[1]),
@@ -201,10 +249,22 @@ func testInjected(t *testing.T, c cluster) {
 			change: func(pod *corev1.Pod) { ask(pod, "external.system.com,api.example.org"); pod.Spec.HostAliases = nil },
 			want:   refused("project", "external.system.com, api.example.org"),
 		},
-		"the name leads elsewhere":       {change: func(pod *corev1.Pod) { pod.Spec.HostAliases[0].IP = "203.0.113.7" }, want: refused("project", hosts[0])},
-		"the name leads to IPv6":         {change: func(pod *corev1.Pod) { pod.Spec.HostAliases[0].IP = "2400::1" }, want: refused("project", hosts[0])},
-		"just below class E":             {change: func(pod *corev1.Pod) { pod.Spec.HostAliases[0].IP = "239.255.255.255" }, want: refused("project", hosts[0])},
-		"an address that only starts so": {change: func(pod *corev1.Pod) { pod.Spec.HostAliases[0].IP = "24.0.0.1" }, want: refused("project", hosts[0])},
+		"the name leads elsewhere": {
+			change: func(pod *corev1.Pod) { pod.Spec.HostAliases[0].IP = "203.0.113.7" },
+			want:   refused("project", hosts[0]),
+		},
+		"the name leads to IPv6": {
+			change: func(pod *corev1.Pod) { pod.Spec.HostAliases[0].IP = "2400::1" },
+			want:   refused("project", hosts[0]),
+		},
+		"just below class E": {
+			change: func(pod *corev1.Pod) { pod.Spec.HostAliases[0].IP = "239.255.255.255" },
+			want:   refused("project", hosts[0]),
+		},
+		"an address that only starts so": {
+			change: func(pod *corev1.Pod) { pod.Spec.HostAliases[0].IP = "24.0.0.1" },
+			want:   refused("project", hosts[0]),
+		},
 		"the name leads elsewhere too": {
 			change: func(pod *corev1.Pod) {
 				pod.Spec.HostAliases = append(pod.Spec.HostAliases, corev1.HostAlias{IP: "203.0.113.7", Hostnames: hosts[:1]})
@@ -215,20 +275,29 @@ func testInjected(t *testing.T, c cluster) {
 			change: func(pod *corev1.Pod) { pod.Spec.HostAliases[0].Hostnames[0] = "www.external.system.com" },
 			want:   refused("project", hosts[0]),
 		},
-		"an empty entry":        {change: func(pod *corev1.Pod) { ask(pod, "external.system.com,") }, want: refused("project", "")},
-		"an empty annotation":   {change: func(pod *corev1.Pod) { ask(pod, ""); pod.Labels = labelsFor() }, want: refused("project", "")},
+		"an empty entry": {
+			change: func(pod *corev1.Pod) { ask(pod, "external.system.com,") },
+			want:   refused("project", ""),
+		},
+		"an empty annotation": {
+			change: func(pod *corev1.Pod) { ask(pod, ""); pod.Labels = labelsFor() },
+			want:   refused("project", ""),
+		},
 		"hostNetwork":           {change: func(pod *corev1.Pod) { pod.Spec.HostNetwork = true }, want: hostNetwork},
 		"a mount at /etc/hosts": {change: mounted("/etc/hosts"), want: ownHosts("app")},
-		"a mount at /etc/hosts with a trailing slash":       {change: mounted("/etc/hosts/"), want: ownHosts("app")},
-		"a mount at /etc/hosts with slashes everywhere":     {change: mounted("//etc///hosts//"), want: ownHosts("app")},
-		"a mount at /etc/hosts with dots":                   {change: mounted("/./etc/./hosts/."), want: ownHosts("app")},
-		"a mount at /etc/hosts without the first slash":     {change: mounted("etc/hosts"), want: ownHosts("app")},
-		"a mount at /etc/hosts after others":                {change: mounted("/tmp", "/etc/hosts"), want: ownHosts("app")},
-		"a mount at /etc/nsswitch.conf":                     {change: mounted("/etc/nsswitch.conf"), want: ownHosts("app")},
-		"a mount at /etc/nsswitch.conf in another spelling": {change: mounted("etc/.//nsswitch.conf/"), want: ownHosts("app")},
-		"a mount at /etc":                                   {change: mounted("/etc"), want: ownHosts("app")},
-		"a mount at /":                                      {change: mounted("/"), want: ownHosts("app")},
-		"a mount at a path with ..":                         {change: mounted("/data/../etc/hosts"), want: ownHosts("app")},
+		"a mount at /etc/hosts with a trailing slash":   {change: mounted("/etc/hosts/"), want: ownHosts("app")},
+		"a mount at /etc/hosts with slashes everywhere": {change: mounted("//etc///hosts//"), want: ownHosts("app")},
+		"a mount at /etc/hosts with dots":               {change: mounted("/./etc/./hosts/."), want: ownHosts("app")},
+		"a mount at /etc/hosts without the first slash": {change: mounted("etc/hosts"), want: ownHosts("app")},
+		"a mount at /etc/hosts after others":            {change: mounted("/tmp", "/etc/hosts"), want: ownHosts("app")},
+		"a mount at /etc/nsswitch.conf":                 {change: mounted("/etc/nsswitch.conf"), want: ownHosts("app")},
+		"a mount at /etc/nsswitch.conf in another spelling": {
+			change: mounted("etc/.//nsswitch.conf/"),
+			want:   ownHosts("app"),
+		},
+		"a mount at /etc":           {change: mounted("/etc"), want: ownHosts("app")},
+		"a mount at /":              {change: mounted("/"), want: ownHosts("app")},
+		"a mount at a path with ..": {change: mounted("/data/../etc/hosts"), want: ownHosts("app")},
 		"containers named like Istio's with a mount at /etc/hosts": {
 			change: func(pod *corev1.Pod) {
 				pod.Spec.Containers[0].Name = "istio-proxy"
@@ -241,7 +310,11 @@ func testInjected(t *testing.T, c cluster) {
 		},
 		"init containers with a mount at /etc/hosts": {
 			change: func(pod *corev1.Pod) {
-				pod.Spec.InitContainers = []corev1.Container{{Name: "first", Image: "first"}, {Name: "second", Image: "second"}, {Name: "third", Image: "third"}}
+				pod.Spec.InitContainers = []corev1.Container{
+					{Name: "first", Image: "first"},
+					{Name: "second", Image: "second"},
+					{Name: "third", Image: "third"},
+				}
 				mount(&pod.Spec.InitContainers[0], "/etc/hosts")
 				mount(&pod.Spec.InitContainers[2], "/etc/hosts")
 				volume(pod)
@@ -250,8 +323,12 @@ func testInjected(t *testing.T, c cluster) {
 		},
 		"a value of which no message can tell": {
 			change: func(pod *corev1.Pod) { ask(pod, strings.Repeat("a", 6000)+".com"); pod.Labels = labelsFor() },
-			want: fmt.Sprintf(`pods "pod" is forbidden: ValidatingAdmissionPolicy '%s' with binding '%s' denied request: the Pod asks for mutual TLS (annotation `+
-				`mtls.egress/target), but the webhook 0-mtls-egress-webhook has not injected it, so its calls could leave in plain text`, policy, policy),
+			want: fmt.Sprintf(
+				`pods "pod" is forbidden: ValidatingAdmissionPolicy '%s' with binding '%s' denied request: the Pod asks for mutual TLS (annotation `+
+					`mtls.egress/target), but the webhook 0-mtls-egress-webhook has not injected it, so its calls could leave in plain text`,
+				policy,
+				policy,
+			),
 		},
 	}
 	for name, test := range tests {
@@ -338,21 +415,36 @@ func testInjected(t *testing.T, c cluster) {
 func testInjectedLater(t *testing.T, c cluster) {
 	const policy = "mtls-egress-webhook-injected"
 	refused := func(hosts string) string {
-		return fmt.Sprintf(`ValidatingAdmissionPolicy '%s' with binding '%s' denied request: the annotation mtls.egress/target asks for mutual `+
-			`TLS, but the Pod was not injected for %s when it was created. Volumes and host aliases cannot be added to an existing Pod, so its calls could leave `+
-			`in plain text. Create the Pod again with the annotation, or annotate the workload that creates it`, policy, policy, hosts)
+		return fmt.Sprintf(
+			`ValidatingAdmissionPolicy '%s' with binding '%s' denied request: the annotation mtls.egress/target asks for mutual `+
+				`TLS, but the Pod was not injected for %s when it was created. Volumes and host aliases cannot be added to an existing Pod, so its calls could leave `+
+				`in plain text. Create the Pod again with the annotation, or annotate the workload that creates it`,
+			policy,
+			policy,
+			hosts,
+		)
 	}
 	asks := func(value string) map[string]string { return map[string]string{egress.AnnotationTarget: value} }
 	const host = "external.system.com"
 	kept := func(pod string) string {
-		return fmt.Sprintf(`ValidatingAdmissionPolicy '%s' with binding '%s' denied request: the labels mtls.egress/injected and to.mtls.egress/HOST and the `+
-			`annotations mtls.egress/target and mtls.egress/secret of the Pod %s cannot be changed while it exists: its sidecar depends on them, so calls would `+
-			`fail or leave in plain text. Change the annotations of the workload that creates the Pod, or delete the Pod and create it again`, policy, policy, pod)
+		return fmt.Sprintf(
+			`ValidatingAdmissionPolicy '%s' with binding '%s' denied request: the labels mtls.egress/injected and to.mtls.egress/HOST and the `+
+				`annotations mtls.egress/target and mtls.egress/secret of the Pod %s cannot be changed while it exists: its sidecar depends on them, so calls would `+
+				`fail or leave in plain text. Change the annotations of the workload that creates the Pod, or delete the Pod and create it again`,
+			policy,
+			policy,
+			pod,
+		)
 	}
 	forged := func(label string) string {
-		return fmt.Sprintf(`ValidatingAdmissionPolicy '%s' with binding '%s' denied request: the Pod has the label %s, which its annotation mtls.egress/target does `+
-			`not ask for. The webhook 0-mtls-egress-webhook sets these labels itself, so remove them from the Pod or its template; to call a host over mutual TLS, `+
-			`write the host into the annotation`, policy, policy, label)
+		return fmt.Sprintf(
+			`ValidatingAdmissionPolicy '%s' with binding '%s' denied request: the Pod has the label %s, which its annotation mtls.egress/target does `+
+				`not ask for. The webhook 0-mtls-egress-webhook sets these labels itself, so remove them from the Pod or its template; to call a host over mutual TLS, `+
+				`write the host into the annotation`,
+			policy,
+			policy,
+			label,
+		)
 	}
 
 	tests := map[string]struct {
@@ -384,13 +476,21 @@ func testInjectedLater(t *testing.T, c cluster) {
 			change: func(pod *corev1.Pod) { pod.Annotations = asks(host + ",api.example.org:8443,example.com") },
 			want:   kept("injected"),
 		},
-		"an empty annotation": {pod: "injected", change: func(pod *corev1.Pod) { pod.Annotations = asks("") }, want: kept("injected")},
+		"an empty annotation": {
+			pod:    "injected",
+			change: func(pod *corev1.Pod) { pod.Annotations = asks("") },
+			want:   kept("injected"),
+		},
 		"several hosts come": {
 			pod:    "not injected",
 			change: func(pod *corev1.Pod) { pod.Annotations = asks(host + ",api.example.org:8443,example.com") },
 			want:   refused(host + ", api.example.org, example.com"),
 		},
-		"an empty annotation comes": {pod: "plain", change: func(pod *corev1.Pod) { pod.Annotations = asks("") }, want: refused("")},
+		"an empty annotation comes": {
+			pod:    "plain",
+			change: func(pod *corev1.Pod) { pod.Annotations = asks("") },
+			want:   refused(""),
+		},
 		"the annotation changes and the label goes": {
 			pod:    "injected",
 			change: func(pod *corev1.Pod) { pod.Annotations, pod.Labels = asks(host+":443"), nil },
@@ -401,18 +501,42 @@ func testInjectedLater(t *testing.T, c cluster) {
 		},
 		"a host of which no message can tell": {
 			pod: "plain", change: func(pod *corev1.Pod) { pod.Annotations = asks(strings.Repeat("a", 6000) + ".com") },
-			want: fmt.Sprintf(`ValidatingAdmissionPolicy '%s' with binding '%s' denied request: the annotation mtls.egress/target asks for mutual `+
-				`TLS, but the Pod was not injected for it when it was created, and volumes and host aliases cannot be added to an existing Pod: create the Pod again`, policy, policy),
+			want: fmt.Sprintf(
+				`ValidatingAdmissionPolicy '%s' with binding '%s' denied request: the annotation mtls.egress/target asks for mutual `+
+					`TLS, but the Pod was not injected for it when it was created, and volumes and host aliases cannot be added to an existing Pod: create the Pod again`,
+				policy,
+				policy,
+			),
 		},
 
 		"the same host, written another way": {
 			pod: "injected", change: func(pod *corev1.Pod) { pod.Annotations = asks("External.System.com.:443") }, want: kept("injected"),
 		},
-		"the annotation goes":   {pod: "injected", change: func(pod *corev1.Pod) { pod.Annotations = nil }, want: kept("injected")},
-		"a Secret comes":        {pod: "injected", change: func(pod *corev1.Pod) { pod.Annotations[egress.AnnotationSecret] = "other" }, want: kept("injected")},
-		"all of it goes":        {pod: "injected", change: func(pod *corev1.Pod) { pod.Annotations, pod.Labels = nil, nil }, want: kept("injected")},
-		"the label says no":     {pod: "injected", change: func(pod *corev1.Pod) { pod.Labels[egress.LabelInjected] = "false" }, want: kept("injected")},
-		"the host's label goes": {pod: "injected", change: func(pod *corev1.Pod) { delete(pod.Labels, egress.HostLabel(host)) }, want: kept("injected")},
+		"the annotation goes": {
+			pod:    "injected",
+			change: func(pod *corev1.Pod) { pod.Annotations = nil },
+			want:   kept("injected"),
+		},
+		"a Secret comes": {
+			pod:    "injected",
+			change: func(pod *corev1.Pod) { pod.Annotations[egress.AnnotationSecret] = "other" },
+			want:   kept("injected"),
+		},
+		"all of it goes": {
+			pod:    "injected",
+			change: func(pod *corev1.Pod) { pod.Annotations, pod.Labels = nil, nil },
+			want:   kept("injected"),
+		},
+		"the label says no": {
+			pod:    "injected",
+			change: func(pod *corev1.Pod) { pod.Labels[egress.LabelInjected] = "false" },
+			want:   kept("injected"),
+		},
+		"the host's label goes": {
+			pod:    "injected",
+			change: func(pod *corev1.Pod) { delete(pod.Labels, egress.HostLabel(host)) },
+			want:   kept("injected"),
+		},
 		"the host's label says no": {
 			pod: "injected", change: func(pod *corev1.Pod) { pod.Labels[egress.HostLabel(host)] = "false" }, want: kept("injected"),
 		},
@@ -431,19 +555,39 @@ func testInjectedLater(t *testing.T, c cluster) {
 		"a plain Pod gets the label of all": {
 			pod: "plain", change: func(pod *corev1.Pod) { pod.Labels = map[string]string{egress.LabelInjected: egress.LabelValue} }, want: forged(egress.LabelInjected),
 		},
-		"an Pod that was not injected gets the labels": {pod: "not injected", change: func(pod *corev1.Pod) { pod.Labels = labelsFor(host) }, want: refused(host)},
+		"an Pod that was not injected gets the labels": {
+			pod:    "not injected",
+			change: func(pod *corev1.Pod) { pod.Labels = labelsFor(host) },
+			want:   refused(host),
+		},
 		"a injected Pod gets other labels, and loses them": {pod: "injected", change: func(pod *corev1.Pod) {
 			delete(pod.Labels, "app")
 			pod.Labels["statefulset.kubernetes.io/pod-name"], pod.Labels["mtls.egress/team"] = "injected", "shop"
 		}},
-		"a Pod with labels only, from before, gets another one": {pod: "labeled", change: func(pod *corev1.Pod) { pod.Labels["a"] = "b" }},
-		"the annotation of an Pod that was not injected goes":   {pod: "not injected", change: func(pod *corev1.Pod) { pod.Annotations = map[string]string{"a": "b"} }},
-		"a plain Pod gets a label":                              {pod: "plain", change: func(pod *corev1.Pod) { pod.Labels = map[string]string{"a": "b"} }},
+		"a Pod with labels only, from before, gets another one": {
+			pod:    "labeled",
+			change: func(pod *corev1.Pod) { pod.Labels["a"] = "b" },
+		},
+		"the annotation of an Pod that was not injected goes": {
+			pod:    "not injected",
+			change: func(pod *corev1.Pod) { pod.Annotations = map[string]string{"a": "b"} },
+		},
+		"a plain Pod gets a label": {
+			pod:    "plain",
+			change: func(pod *corev1.Pod) { pod.Labels = map[string]string{"a": "b"} },
+		},
 		"a plain Pod loses its annotations": {
 			pod: "noted", change: func(pod *corev1.Pod) { pod.Annotations = nil },
 		},
-		"a injected Pod gets another image": {pod: "injected", change: func(pod *corev1.Pod) { pod.Spec.Containers[0].Image = "newer" }},
-		"the labels of a injected Pod go":   {pod: "injected", change: func(pod *corev1.Pod) { pod.Labels = nil }, want: kept("injected")},
+		"a injected Pod gets another image": {
+			pod:    "injected",
+			change: func(pod *corev1.Pod) { pod.Spec.Containers[0].Image = "newer" },
+		},
+		"the labels of a injected Pod go": {
+			pod:    "injected",
+			change: func(pod *corev1.Pod) { pod.Labels = nil },
+			want:   kept("injected"),
+		},
 		"an Pod that was not injected gets another image and another annotation": {
 			pod: "not injected",
 			change: func(pod *corev1.Pod) {
@@ -488,7 +632,16 @@ func olderPods(t *testing.T, c cluster) {
 	c.namespace(t, "later", nil)
 	asks := func(value string) map[string]string { return map[string]string{egress.AnnotationTarget: value} }
 	ending := newPod("later", "ending", asks("external.system.com"))
-	injected, injectedEnding, labeled := injectedPod("later", "injected"), injectedPod("later", "injected-ending"), injectedPod("later", "labeled")
+	injected, injectedEnding, labeled := injectedPod(
+		"later",
+		"injected",
+	), injectedPod(
+		"later",
+		"injected-ending",
+	), injectedPod(
+		"later",
+		"labeled",
+	)
 	injected.Labels["app"] = "shop"
 	labeled.Annotations = nil
 	ending.Finalizers, injectedEnding.Finalizers = []string{"example.com/finalizer"}, []string{"example.com/finalizer"}

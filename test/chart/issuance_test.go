@@ -32,12 +32,28 @@ func testIssuance(t *testing.T, c cluster) {
 		"an issuer is asked later":            {user: editor, before: `{}`, spec: asking, refused: true},
 		"another certificate is asked for":    {user: editor, before: asking, spec: askingForMore, refused: true},
 		"another certificate, by one who may": {user: issuer, before: asking, spec: askingForMore},
-		"something else is changed":           {user: editor, before: asking, spec: strings.Replace(asking, "{credential", "{port: 8443, credential", 1)},
-		"an issuer is not asked any more":     {user: editor, before: asking, spec: `{}`},
+		"something else is changed": {
+			user:   editor,
+			before: asking,
+			spec:   strings.Replace(asking, "{credential", "{port: 8443, credential", 1),
+		},
+		"an issuer is not asked any more": {user: editor, before: asking, spec: `{}`},
 	}
-	c.grant(t, editor, rbacv1.PolicyRule{APIGroups: []string{v1alpha1.Group}, Resources: []string{"egresstargets"}, Verbs: []string{"*"}})
-	c.grant(t, issuer, rbacv1.PolicyRule{APIGroups: []string{v1alpha1.Group}, Resources: []string{"egresstargets"}, Verbs: []string{"*"}},
-		rbacv1.PolicyRule{APIGroups: []string{"cert-manager.io"}, Resources: []string{"certificates"}, Verbs: []string{"create"}})
+	c.grant(
+		t,
+		editor,
+		rbacv1.PolicyRule{APIGroups: []string{v1alpha1.Group}, Resources: []string{"egresstargets"}, Verbs: []string{"*"}},
+	)
+	c.grant(
+		t,
+		issuer,
+		rbacv1.PolicyRule{APIGroups: []string{v1alpha1.Group}, Resources: []string{"egresstargets"}, Verbs: []string{"*"}},
+		rbacv1.PolicyRule{
+			APIGroups: []string{"cert-manager.io"},
+			Resources: []string{"certificates"},
+			Verbs:     []string{"create"},
+		},
+	)
 	number := 0
 	for name, test := range tests {
 		number++
@@ -93,9 +109,11 @@ func (c cluster) grant(t *testing.T, user string, rules ...rbacv1.PolicyRule) {
 	}
 	last := rules[len(rules)-1]
 	until(t, "the API server knows the rights of "+user, func(ctx context.Context) bool {
-		review := &authorizationv1.SubjectAccessReview{Spec: authorizationv1.SubjectAccessReviewSpec{User: user, ResourceAttributes: &authorizationv1.ResourceAttributes{
-			Namespace: "default", Group: last.APIGroups[0], Resource: last.Resources[0], Verb: last.Verbs[0],
-		}}}
+		review := &authorizationv1.SubjectAccessReview{
+			Spec: authorizationv1.SubjectAccessReviewSpec{User: user, ResourceAttributes: &authorizationv1.ResourceAttributes{
+				Namespace: "default", Group: last.APIGroups[0], Resource: last.Resources[0], Verb: last.Verbs[0],
+			}},
+		}
 		return c.Create(ctx, review) == nil && review.Status.Allowed
 	})
 }

@@ -159,7 +159,12 @@ func istioSpec(kind, host string) map[string]any {
 			"http":  []any{map[string]any{"route": []any{map[string]any{"destination": map[string]any{"host": host}}}}},
 		}
 	case mesh.KindDestinationRule:
-		return map[string]any{"host": host, "trafficPolicy": map[string]any{"tls": map[string]any{"mode": "MUTUAL", "clientCertificate": "cert", "privateKey": "key"}}}
+		return map[string]any{
+			"host": host,
+			"trafficPolicy": map[string]any{
+				"tls": map[string]any{"mode": "MUTUAL", "clientCertificate": "cert", "privateKey": "key"},
+			},
+		}
 	default:
 		return map[string]any{
 			"hosts": []any{host}, "resolution": "DNS", "location": "MESH_EXTERNAL",

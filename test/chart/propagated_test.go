@@ -81,14 +81,34 @@ func testPropagated(t *testing.T, c cluster) {
 			},
 			refused: true,
 		},
-		"a namespace that the webhook leaves out":       {namespace: "kube-system", change: asks, refused: true},
-		"the release namespace":                         {namespace: namespace, change: asks, refused: true},
-		"it is an operator's":                           {change: ownedAs("example.com/v1", "App"), refused: true},
-		"a ReplicaSet of a CronJob":                     {kinds: []string{"ReplicaSet"}, change: ownedAs("batch/v1", "CronJob"), refused: true},
-		"a Job of a Deployment":                         {kinds: []string{"Job"}, change: ownedAs("apps/v1", "Deployment"), refused: true},
-		"another kind, of a Deployment":                 {kinds: []string{"Deployment", "StatefulSet", "DaemonSet", "CronJob"}, change: ownedAs("apps/v1", "Deployment"), refused: true},
-		"a ReplicaSet of a Deployment of another group": {kinds: []string{"ReplicaSet"}, change: ownedAs("apps.example.com/v1", "Deployment"), refused: true},
-		"a Job of a CronJob of another group":           {kinds: []string{"Job"}, change: ownedAs("batch.example.com/v1", "CronJob"), refused: true},
+		"a namespace that the webhook leaves out": {namespace: "kube-system", change: asks, refused: true},
+		"the release namespace":                   {namespace: namespace, change: asks, refused: true},
+		"it is an operator's":                     {change: ownedAs("example.com/v1", "App"), refused: true},
+		"a ReplicaSet of a CronJob": {
+			kinds:   []string{"ReplicaSet"},
+			change:  ownedAs("batch/v1", "CronJob"),
+			refused: true,
+		},
+		"a Job of a Deployment": {
+			kinds:   []string{"Job"},
+			change:  ownedAs("apps/v1", "Deployment"),
+			refused: true,
+		},
+		"another kind, of a Deployment": {
+			kinds:   []string{"Deployment", "StatefulSet", "DaemonSet", "CronJob"},
+			change:  ownedAs("apps/v1", "Deployment"),
+			refused: true,
+		},
+		"a ReplicaSet of a Deployment of another group": {
+			kinds:   []string{"ReplicaSet"},
+			change:  ownedAs("apps.example.com/v1", "Deployment"),
+			refused: true,
+		},
+		"a Job of a CronJob of another group": {
+			kinds:   []string{"Job"},
+			change:  ownedAs("batch.example.com/v1", "CronJob"),
+			refused: true,
+		},
 		"a ReplicaSet whose Deployment doesn't control it": {
 			kinds: []string{"ReplicaSet"},
 			change: func(workload *unstructured.Unstructured) {
@@ -106,8 +126,15 @@ func testPropagated(t *testing.T, c cluster) {
 			refused: true,
 		},
 
-		"the annotation comes, propagated":   {kinds: changeable, before: func(*unstructured.Unstructured) {}, change: propagated},
-		"something else changes, propagated": {before: propagated, change: func(workload *unstructured.Unstructured) { workload.SetLabels(map[string]string{"a": "b"}) }},
+		"the annotation comes, propagated": {
+			kinds:  changeable,
+			before: func(*unstructured.Unstructured) {},
+			change: propagated,
+		},
+		"something else changes, propagated": {
+			before: propagated,
+			change: func(workload *unstructured.Unstructured) { workload.SetLabels(map[string]string{"a": "b"}) },
+		},
 		"something else changes, it asks for nothing": {
 			before: func(*unstructured.Unstructured) {},
 			change: func(workload *unstructured.Unstructured) { workload.SetLabels(map[string]string{"a": "b"}) },
@@ -116,8 +143,18 @@ func testPropagated(t *testing.T, c cluster) {
 			workload.SetAnnotations(nil)
 			unannotateTemplate(workload)
 		}},
-		"the annotation comes":                    {kinds: changeable, before: func(*unstructured.Unstructured) {}, change: asks, refused: true},
-		"the annotation of the Pod template goes": {kinds: changeable, before: propagated, change: unannotateTemplate, refused: true},
+		"the annotation comes": {
+			kinds:   changeable,
+			before:  func(*unstructured.Unstructured) {},
+			change:  asks,
+			refused: true,
+		},
+		"the annotation of the Pod template goes": {
+			kinds:   changeable,
+			before:  propagated,
+			change:  unannotateTemplate,
+			refused: true,
+		},
 		"the annotation comes to a Job that exists, whose Pod template can't change": {
 			kinds: []string{"Job"}, before: func(*unstructured.Unstructured) {}, change: asks,
 		},
@@ -206,9 +243,18 @@ func unpropagated(namespace, kind, name string) string {
 		"Deployment": "deployments.apps", "StatefulSet": "statefulsets.apps", "DaemonSet": "daemonsets.apps", "ReplicaSet": "replicasets.apps",
 		"Job": "jobs.batch", "CronJob": "cronjobs.batch",
 	}[kind]
-	return fmt.Sprintf(`%s "%s" is forbidden: ValidatingAdmissionPolicy '%s' with binding '%s' denied request: %s %s asks for mutual TLS (annotation `+
-		`mtls.egress/target), but the annotation was not propagated to its Pod template, so its Pods would call in plain text. Either the webhook `+
-		`0-mtls-egress-webhook was not called, because it was down while its failurePolicy is Ignore or because it does not serve the namespace %s, or something `+
-		`changed the %s after the webhook. Apply it again when the webhook runs and serves the namespace; remove the annotation if the Pods need no mutual TLS`,
-		resource, name, policy, policy, kind, name, namespace, kind)
+	return fmt.Sprintf(
+		`%s "%s" is forbidden: ValidatingAdmissionPolicy '%s' with binding '%s' denied request: %s %s asks for mutual TLS (annotation `+
+			`mtls.egress/target), but the annotation was not propagated to its Pod template, so its Pods would call in plain text. Either the webhook `+
+			`0-mtls-egress-webhook was not called, because it was down while its failurePolicy is Ignore or because it does not serve the namespace %s, or something `+
+			`changed the %s after the webhook. Apply it again when the webhook runs and serves the namespace; remove the annotation if the Pods need no mutual TLS`,
+		resource,
+		name,
+		policy,
+		policy,
+		kind,
+		name,
+		namespace,
+		kind,
+	)
 }

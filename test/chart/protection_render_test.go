@@ -13,8 +13,11 @@ func TestThePoliciesThatKnowTheLabelKnowTheListOfNamespaces(t *testing.T) {
 		set  string
 		want string
 	}{
-		"by default":                      {set: `log={}`, want: `request.namespace in []`},
-		"namespaces":                      {set: `policy.exemptNamespaces=["shop", "2024"]`, want: `request.namespace in ["shop","2024"]`},
+		"by default": {set: `log={}`, want: `request.namespace in []`},
+		"namespaces": {
+			set:  `policy.exemptNamespaces=["shop", "2024"]`,
+			want: `request.namespace in ["shop","2024"]`,
+		},
 		"values of a release without one": {set: `policy.exemptNamespaces=null`, want: `request.namespace in []`},
 	}
 	for name, test := range tests {
@@ -22,11 +25,13 @@ func TestThePoliciesThatKnowTheLabelKnowTheListOfNamespaces(t *testing.T) {
 			got := map[string][]string{}
 			for _, object := range render(t, "--set-json", test.set) {
 				found := expressions(object.Object)
-				if object.GetKind() != "ValidatingAdmissionPolicy" || !strings.Contains(strings.Join(found, "\n"), "mtls.egress/protection") {
+				if object.GetKind() != "ValidatingAdmissionPolicy" ||
+					!strings.Contains(strings.Join(found, "\n"), "mtls.egress/protection") {
 					continue
 				}
 				for _, expression := range found {
-					if strings.HasPrefix(expression, "request.namespace in ") || strings.HasPrefix(expression, "variables.exemptBy") && !strings.Contains(expression, "?") {
+					if strings.HasPrefix(expression, "request.namespace in ") ||
+						strings.HasPrefix(expression, "variables.exemptBy") && !strings.Contains(expression, "?") {
 						got[object.GetName()] = append(got[object.GetName()], expression)
 					}
 				}

@@ -159,16 +159,22 @@ func TestRenderedObjects(t *testing.T) {
 	crd := []string{"CustomResourceDefinition egresstargets.mtls.egress"}
 	users := []string{"ClusterRole mtls-egress-webhook-edit", "ClusterRole mtls-egress-webhook-view"}
 	injected := []string{
-		"ValidatingAdmissionPolicy mtls-egress-webhook-injected", "ValidatingAdmissionPolicyBinding mtls-egress-webhook-injected",
+		"ValidatingAdmissionPolicy mtls-egress-webhook-injected", "ValidatingAdmissionPolicyBinding " +
+			"mtls-egress-webhook-injected",
 	}
 	propagated := []string{
-		"ValidatingAdmissionPolicy mtls-egress-webhook-propagated", "ValidatingAdmissionPolicyBinding mtls-egress-webhook-propagated",
+		"ValidatingAdmissionPolicy mtls-egress-webhook-propagated", "ValidatingAdmissionPolicyBinding " +
+			"mtls-egress-webhook-propagated",
 	}
 	generated := []string{
-		"ValidatingAdmissionPolicy mtls-egress-webhook-attached", "ValidatingAdmissionPolicyBinding mtls-egress-webhook-attached",
-		"ValidatingAdmissionPolicy mtls-egress-webhook-generated-objects", "ValidatingAdmissionPolicyBinding mtls-egress-webhook-generated-objects",
-		"ValidatingAdmissionPolicy mtls-egress-webhook-sinkhole", "ValidatingAdmissionPolicyBinding mtls-egress-webhook-sinkhole",
-		"ValidatingAdmissionPolicy mtls-egress-webhook-issuance", "ValidatingAdmissionPolicyBinding mtls-egress-webhook-issuance",
+		"ValidatingAdmissionPolicy mtls-egress-webhook-attached", "ValidatingAdmissionPolicyBinding " +
+			"mtls-egress-webhook-attached",
+		"ValidatingAdmissionPolicy mtls-egress-webhook-generated-objects", "ValidatingAdmissionPolicyBinding " +
+			"mtls-egress-webhook-generated-objects",
+		"ValidatingAdmissionPolicy mtls-egress-webhook-sinkhole", "ValidatingAdmissionPolicyBinding " +
+			"mtls-egress-webhook-sinkhole",
+		"ValidatingAdmissionPolicy mtls-egress-webhook-issuance", "ValidatingAdmissionPolicyBinding " +
+			"mtls-egress-webhook-issuance",
 	}
 	webhook := []string{
 		"Deployment mtls-egress-webhook", "Service mtls-egress-webhook",
@@ -176,9 +182,11 @@ func TestRenderedObjects(t *testing.T) {
 	}
 	controller := []string{"Deployment mtls-egress-webhook-controller", "Service mtls-egress-webhook-controller"}
 	deployed := slices.Concat(webhook, controller)
-	webhookRestricted, controllerRestricted := []string{"NetworkPolicy mtls-egress-webhook"}, []string{"NetworkPolicy mtls-egress-webhook-controller"}
+	webhookRestricted := []string{"NetworkPolicy mtls-egress-webhook"}
+	controllerRestricted := []string{"NetworkPolicy mtls-egress-webhook-controller"}
 	restricted := slices.Concat(webhookRestricted, controllerRestricted)
-	webhookBudget, controllerBudget := []string{"PodDisruptionBudget mtls-egress-webhook"}, []string{"PodDisruptionBudget mtls-egress-webhook-controller"}
+	webhookBudget := []string{"PodDisruptionBudget mtls-egress-webhook"}
+	controllerBudget := []string{"PodDisruptionBudget mtls-egress-webhook-controller"}
 	budget := slices.Concat(webhookBudget, controllerBudget)
 	quota := []string{"ResourceQuota mtls-egress-webhook"}
 	check := []string{
@@ -195,51 +203,196 @@ func TestRenderedObjects(t *testing.T) {
 		want [][]string
 	}{
 		"by default": {
-			want: [][]string{everywhere, accounts, crd, users, injected, propagated, generated, deployed, restricted, check, cleanup, budget, quota},
+			want: [][]string{
+				everywhere,
+				accounts,
+				crd,
+				users,
+				injected,
+				propagated,
+				generated,
+				deployed,
+				restricted,
+				check,
+				cleanup,
+				budget,
+				quota,
+			},
 		},
 		"a single replica has no PodDisruptionBudget": {
 			args: []string{"--set", "webhook.deployment.replicas=1,controller.deployment.replicas=1"},
-			want: [][]string{everywhere, accounts, crd, users, injected, propagated, generated, deployed, restricted, check, cleanup, quota},
+			want: [][]string{
+				everywhere,
+				accounts,
+				crd,
+				users,
+				injected,
+				propagated,
+				generated,
+				deployed,
+				restricted,
+				check,
+				cleanup,
+				quota,
+			},
 		},
 		"a single replica of the webhook": {
 			args: []string{"--set", "webhook.deployment.replicas=1"},
-			want: [][]string{everywhere, accounts, crd, users, injected, propagated, generated, deployed, restricted, check, cleanup, controllerBudget, quota},
+			want: [][]string{
+				everywhere,
+				accounts,
+				crd,
+				users,
+				injected,
+				propagated,
+				generated,
+				deployed,
+				restricted,
+				check,
+				cleanup,
+				controllerBudget,
+				quota,
+			},
 		},
 		"an ordinary priority needs no ResourceQuota": {
-			args: []string{"--set", "webhook.deployment.priorityClassName=important,controller.deployment.priorityClassName=important"},
-			want: [][]string{everywhere, accounts, crd, users, injected, propagated, generated, deployed, restricted, check, cleanup, budget},
+			args: []string{
+				"--set",
+				"webhook.deployment.priorityClassName=important,controller.deployment.priorityClassName=important",
+			},
+			want: [][]string{
+				everywhere,
+				accounts,
+				crd,
+				users,
+				injected,
+				propagated,
+				generated,
+				deployed,
+				restricted,
+				check,
+				cleanup,
+				budget,
+			},
 		},
 		"an uninstallation that asks nobody": {
 			args: []string{"--set", "uninstall.refuseWhileInUse=false"},
-			want: [][]string{everywhere, accounts, crd, users, injected, propagated, generated, deployed, restricted, cleanup, budget, quota},
+			want: [][]string{
+				everywhere,
+				accounts,
+				crd,
+				users,
+				injected,
+				propagated,
+				generated,
+				deployed,
+				restricted,
+				cleanup,
+				budget,
+				quota,
+			},
 		},
 		"an uninstallation that leaves what the controller made": {
 			args: []string{"--set", "uninstall.cleanUp=false"},
-			want: [][]string{everywhere, accounts, crd, users, injected, propagated, generated, deployed, restricted, check, budget, quota},
+			want: [][]string{
+				everywhere,
+				accounts,
+				crd,
+				users,
+				injected,
+				propagated,
+				generated,
+				deployed,
+				restricted,
+				check,
+				budget,
+				quota,
+			},
 		},
 		"alerts": {
 			args: []string{"--set", "prometheusRule.enabled=true"},
-			want: [][]string{everywhere, accounts, crd, users, injected, propagated, generated, deployed, restricted, check, cleanup, budget, quota, {"PrometheusRule mtls-egress-webhook"}},
+			want: [][]string{
+				everywhere,
+				accounts,
+				crd,
+				users,
+				injected,
+				propagated,
+				generated,
+				deployed,
+				restricted,
+				check,
+				cleanup,
+				budget,
+				quota,
+				{"PrometheusRule mtls-egress-webhook"},
+			},
 		},
 		"what finds the metrics": {
 			args: []string{"--set", "serviceMonitor.enabled=true"},
-			want: [][]string{everywhere, accounts, crd, users, injected, propagated, generated, deployed, restricted, check, cleanup, budget, quota, {"ServiceMonitor mtls-egress-webhook"}},
+			want: [][]string{
+				everywhere,
+				accounts,
+				crd,
+				users,
+				injected,
+				propagated,
+				generated,
+				deployed,
+				restricted,
+				check,
+				cleanup,
+				budget,
+				quota,
+				{"ServiceMonitor mtls-egress-webhook"},
+			},
 		},
 		"nothing that keeps others off": {
-			args: []string{"--set", "networkPolicy.enabled=false,webhook.podDisruptionBudget.enabled=false,controller.podDisruptionBudget.enabled=false"},
+			args: []string{
+				"--set",
+				"networkPolicy.enabled=false,webhook.podDisruptionBudget.enabled=false,controller.podDisruptionBudget.enabled=false",
+			},
 			want: [][]string{everywhere, accounts, crd, users, injected, propagated, generated, deployed, check, cleanup, quota},
 		},
 		"both processes outside the cluster": {
-			args: []string{"--set", "webhook.deployment.enabled=false,controller.deployment.enabled=false,webhook.url=https://127.0.0.1:9443"},
+			args: []string{
+				"--set",
+				"webhook.deployment.enabled=false,controller.deployment.enabled=false,webhook.url=https://127.0.0.1:9443",
+			},
 			want: [][]string{everywhere, accounts, crd, users, injected, propagated, generated},
 		},
 		"the webhook outside the cluster": {
 			args: []string{"--set", "webhook.deployment.enabled=false,webhook.url=https://127.0.0.1:9443"},
-			want: [][]string{everywhere, accounts, crd, users, injected, propagated, generated, controller, controllerRestricted, controllerBudget, quota},
+			want: [][]string{
+				everywhere,
+				accounts,
+				crd,
+				users,
+				injected,
+				propagated,
+				generated,
+				controller,
+				controllerRestricted,
+				controllerBudget,
+				quota,
+			},
 		},
 		"the controller outside the cluster": {
 			args: []string{"--set", "controller.deployment.enabled=false"},
-			want: [][]string{everywhere, accounts, crd, users, injected, propagated, generated, webhook, webhookRestricted, check, cleanup, webhookBudget, quota},
+			want: [][]string{
+				everywhere,
+				accounts,
+				crd,
+				users,
+				injected,
+				propagated,
+				generated,
+				webhook,
+				webhookRestricted,
+				check,
+				cleanup,
+				webhookBudget,
+				quota,
+			},
 		},
 		"everything that can be left out is left out": {
 			args: []string{
@@ -281,26 +434,59 @@ func TestWebhookConfigurationSortsBeforeIstio(t *testing.T) {
 
 // Everything that speaks of the release by name says the same name, whatever the release is called.
 func TestNamesAgree(t *testing.T) {
-	manifests, problems, err := template(t, "team-a", "--set", "webhook.serviceAccount.name=answerer,controller.serviceAccount.name=programmer")
+	manifests, problems, err := template(
+		t,
+		"team-a",
+		"--set",
+		"webhook.serviceAccount.name=answerer,controller.serviceAccount.name=programmer",
+	)
 	if err != nil {
 		t.Fatalf("%v\n%s", err, problems)
 	}
 	rendered := read(t, manifests)
-	webhook, controller := rendered["Deployment team-a-mtls-egress-webhook"], rendered["Deployment team-a-mtls-egress-webhook-controller"]
+	webhook, controller := rendered["Deployment team-a-mtls-egress-webhook"], rendered["Deployment "+
+		"team-a-mtls-egress-webhook-controller"]
 	got := map[string]any{
-		"arguments":          at(t, webhook, "spec", "template", "spec", "containers", 0, "args"),
-		"controller's":       at(t, controller, "spec", "template", "spec", "containers", 0, "args"),
-		"account":            at(t, webhook, "spec", "template", "spec", "serviceAccountName"),
-		"controller's own":   at(t, controller, "spec", "template", "spec", "serviceAccountName"),
-		"service":            at(t, rendered.one(t, "MutatingWebhookConfiguration"), "webhooks", 1, "clientConfig"),
-		"selected":           at(t, rendered["Service team-a-mtls-egress-webhook"], "spec", "selector"),
-		"configuration":      rendered.one(t, "MutatingWebhookConfiguration").GetName(),
-		"named in RBAC":      at(t, rendered["ClusterRole team-a-mtls-egress-webhook-admission"], "rules", 4, "resourceNames"),
-		"CA in RBAC":         at(t, rendered["Role team-a-mtls-egress-webhook"], "rules", 1, "resourceNames"),
-		"bound":              subjects(t, rendered),
-		"named in a refusal": at(t, rendered["ValidatingAdmissionPolicy team-a-mtls-egress-webhook-propagated"], "spec", "validations", 0, "message"),
-		"free to change":     at(t, rendered["ValidatingAdmissionPolicy team-a-mtls-egress-webhook-generated-objects"], "spec", "matchConditions", 0, "expression"),
-		"free to take":       at(t, rendered["ValidatingAdmissionPolicy team-a-mtls-egress-webhook-sinkhole"], "spec", "matchConditions", 0, "expression"),
+		"arguments":        at(t, webhook, "spec", "template", "spec", "containers", 0, "args"),
+		"controller's":     at(t, controller, "spec", "template", "spec", "containers", 0, "args"),
+		"account":          at(t, webhook, "spec", "template", "spec", "serviceAccountName"),
+		"controller's own": at(t, controller, "spec", "template", "spec", "serviceAccountName"),
+		"service":          at(t, rendered.one(t, "MutatingWebhookConfiguration"), "webhooks", 1, "clientConfig"),
+		"selected":         at(t, rendered["Service team-a-mtls-egress-webhook"], "spec", "selector"),
+		"configuration":    rendered.one(t, "MutatingWebhookConfiguration").GetName(),
+		"named in RBAC": at(
+			t,
+			rendered["ClusterRole team-a-mtls-egress-webhook-admission"],
+			"rules",
+			4,
+			"resourceNames",
+		),
+		"CA in RBAC": at(t, rendered["Role team-a-mtls-egress-webhook"], "rules", 1, "resourceNames"),
+		"bound":      subjects(t, rendered),
+		"named in a refusal": at(
+			t,
+			rendered["ValidatingAdmissionPolicy team-a-mtls-egress-webhook-propagated"],
+			"spec",
+			"validations",
+			0,
+			"message",
+		),
+		"free to change": at(
+			t,
+			rendered["ValidatingAdmissionPolicy team-a-mtls-egress-webhook-generated-objects"],
+			"spec",
+			"matchConditions",
+			0,
+			"expression",
+		),
+		"free to take": at(
+			t,
+			rendered["ValidatingAdmissionPolicy team-a-mtls-egress-webhook-sinkhole"],
+			"spec",
+			"matchConditions",
+			0,
+			"expression",
+		),
 	}
 	want := map[string]any{
 		"arguments": []any{
@@ -351,10 +537,12 @@ func TestNamesAgree(t *testing.T) {
 		"named in RBAC": []any{"0-team-a-mtls-egress-webhook"},
 		"CA in RBAC":    []any{"team-a-mtls-egress-webhook-ca"},
 		"bound": map[string]any{
-			"ClusterRoleBinding team-a-mtls-egress-webhook-admission": "answerer", "ClusterRoleBinding team-a-mtls-egress-webhook-controller": "programmer",
+			"ClusterRoleBinding team-a-mtls-egress-webhook-admission": "answerer", "ClusterRoleBinding " +
+				"team-a-mtls-egress-webhook-controller": "programmer",
 			"RoleBinding team-a-mtls-egress-webhook": "answerer", "RoleBinding team-a-mtls-egress-webhook-controller": "programmer",
 		},
-		"named in a refusal": "the workload asks for mutual TLS (annotation mtls.egress/target), but the webhook 0-team-a-mtls-egress-webhook has not propagated the " +
+		"named in a refusal": "the workload asks for mutual TLS (annotation mtls.egress/target), but the webhook " +
+			"0-team-a-mtls-egress-webhook has not propagated the " +
 			"annotation to its Pod template, so its Pods would call in plain text",
 		"free to change": "request.userInfo.username != 'system:serviceaccount:mtls-egress:programmer'",
 		"free to take":   "request.userInfo.username != 'system:serviceaccount:mtls-egress:programmer'",
@@ -407,14 +595,26 @@ func TestVerificationReachesTheCommand(t *testing.T) {
 		set  string
 		want []string
 	}{
-		"by default":     {set: `log={}`, want: []string{"--verify-targets=off", "--verify-interval=1h"}},
-		"off as a bool":  {set: `controller.verifyTargets=false`, want: []string{"--verify-targets=off", "--verify-interval=1h"}},
-		"marked":         {set: `controller.verifyTargets="marked"`, want: []string{"--verify-targets=marked", "--verify-interval=1h"}},
-		"all, every day": {set: `controller={"verifyTargets": "all", "verifyInterval": "24h"}`, want: []string{"--verify-targets=all", "--verify-interval=24h"}},
+		"by default": {set: `log={}`, want: []string{"--verify-targets=off", "--verify-interval=1h"}},
+		"off as a bool": {
+			set:  `controller.verifyTargets=false`,
+			want: []string{"--verify-targets=off", "--verify-interval=1h"},
+		},
+		"marked": {
+			set:  `controller.verifyTargets="marked"`,
+			want: []string{"--verify-targets=marked", "--verify-interval=1h"},
+		},
+		"all, every day": {
+			set:  `controller={"verifyTargets": "all", "verifyInterval": "24h"}`,
+			want: []string{"--verify-targets=all", "--verify-interval=24h"},
+		},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			got := slices.DeleteFunc(serveArgs(t, controllerName, "--set-json", test.set), func(arg string) bool { return !strings.HasPrefix(arg, "--verify-") })
+			got := slices.DeleteFunc(
+				serveArgs(t, controllerName, "--set-json", test.set),
+				func(arg string) bool { return !strings.HasPrefix(arg, "--verify-") },
+			)
 			if diff := cmp.Diff(test.want, got); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
@@ -452,11 +652,18 @@ func TestNamespaceSelectorCannotBeWidened(t *testing.T) {
 				}},
 			},
 		},
-		"an empty list of expressions": {selector: `{"matchExpressions": []}`, want: map[string]any{"matchExpressions": []any{ours}}},
+		"an empty list of expressions": {
+			selector: `{"matchExpressions": []}`,
+			want:     map[string]any{"matchExpressions": []any{ours}},
+		},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			configuration := render(t, "--set-json", "webhook.namespaceSelector="+test.selector).one(t, "MutatingWebhookConfiguration")
+			configuration := render(
+				t,
+				"--set-json",
+				"webhook.namespaceSelector="+test.selector,
+			).one(t, "MutatingWebhookConfiguration")
 			for i := range 2 {
 				if diff := cmp.Diff(test.want, at(t, configuration, "webhooks", i, "namespaceSelector")); diff != "" {
 					t.Errorf("webhook %d (-want +got):\n%s", i, diff)
@@ -471,7 +678,16 @@ func TestReleaseNamespaceIsLeftOutOnce(t *testing.T) {
 	if err != nil {
 		t.Fatalf("%v\n%s", err, problems)
 	}
-	got := at(t, read(t, manifests).one(t, "MutatingWebhookConfiguration"), "webhooks", 0, "namespaceSelector", "matchExpressions", 0, "values")
+	got := at(
+		t,
+		read(t, manifests).one(t, "MutatingWebhookConfiguration"),
+		"webhooks",
+		0,
+		"namespaceSelector",
+		"matchExpressions",
+		0,
+		"values",
+	)
 	if diff := cmp.Diff([]any{"kube-system", "kube-node-lease"}, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
@@ -484,8 +700,14 @@ func TestImage(t *testing.T) {
 		want string
 	}{
 		"the appVersion by default": {want: "mtls-egress-webhook:0.1.0"},
-		"a tag":                     {args: []string{"--set", "image.repository=example.com/webhook,image.tag=v2"}, want: "example.com/webhook:v2"},
-		"a digest wins over a tag":  {args: []string{"--set", "image.tag=v2,image.digest=" + digest}, want: "mtls-egress-webhook@" + digest},
+		"a tag": {
+			args: []string{"--set", "image.repository=example.com/webhook,image.tag=v2"},
+			want: "example.com/webhook:v2",
+		},
+		"a digest wins over a tag": {
+			args: []string{"--set", "image.tag=v2,image.digest=" + digest},
+			want: "mtls-egress-webhook@" + digest,
+		},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -504,7 +726,13 @@ func TestImage(t *testing.T) {
 // Pods, or the label that disables sidecar injection.
 func TestPodLabelsAreKept(t *testing.T) {
 	const podLabels = `={"app.kubernetes.io/name": "other", "app.kubernetes.io/component": "other", "sidecar.istio.io/inject": "true", "team": "a"}`
-	rendered := render(t, "--set-json", "webhook.deployment.podLabels"+podLabels, "--set-json", "controller.deployment.podLabels"+podLabels)
+	rendered := render(
+		t,
+		"--set-json",
+		"webhook.deployment.podLabels"+podLabels,
+		"--set-json",
+		"controller.deployment.podLabels"+podLabels,
+	)
 	for name, component := range map[string]string{release: "webhook", controllerName: "controller"} {
 		got := at(t, rendered["Deployment "+name], "spec", "template", "metadata", "labels")
 		want := map[string]any{
@@ -555,8 +783,14 @@ func TestGeneratedFilesArriveWhole(t *testing.T) {
 func TestTheMeshConfigurationIsReadByItsName(t *testing.T) {
 	for setting, name := range map[string]string{"log.level=info": "istio", "istio.meshConfigMap=istio-1-31": "istio-1-31", "istio.meshConfigMap=true": "true"} {
 		rendered := render(t, "--set-string", setting)
-		want := map[string]any{"apiGroups": []any{""}, "resources": []any{"configmaps"}, "resourceNames": []any{name}, "verbs": []any{"list", "watch"}}
-		for _, role := range []string{"ClusterRole mtls-egress-webhook-admission", "ClusterRole mtls-egress-webhook-controller"} {
+		want := map[string]any{
+			"apiGroups":     []any{""},
+			"resources":     []any{"configmaps"},
+			"resourceNames": []any{name},
+			"verbs":         []any{"list", "watch"},
+		}
+		for _, role := range []string{"ClusterRole mtls-egress-webhook-admission", "ClusterRole " +
+			"mtls-egress-webhook-controller"} {
 			rules, _ := rendered[role].Object["rules"].([]any)
 			if !slices.ContainsFunc(rules, func(rule any) bool { return cmp.Equal(rule, any(want)) }) {
 				t.Errorf("with %s no rule of the %s is %v", setting, role, want)
@@ -591,7 +825,10 @@ func TestExpressionsCompileOnTheOldestKubernetes(t *testing.T) {
 		IntroducedVersion: version.MajorMinor(1, 0),
 		EnvOptions: []cel.EnvOption{
 			cel.Variable("object", cel.DynType), cel.Variable("oldObject", cel.DynType), cel.Variable("request", cel.DynType),
-			cel.Variable("namespaceObject", cel.DynType), cel.Variable("variables", cel.DynType), cel.Variable("self", cel.DynType),
+			cel.Variable(
+				"namespaceObject",
+				cel.DynType,
+			), cel.Variable("variables", cel.DynType), cel.Variable("self", cel.DynType),
 			cel.Variable("authorizer", library.AuthorizerType),
 		},
 	})

@@ -23,7 +23,10 @@ func testReserved(t *testing.T, c cluster) {
 	}
 	withSubset := func(host, name string) change {
 		return func(object *unstructured.Unstructured) {
-			object.Object["spec"] = map[string]any{"host": host, "subsets": []any{map[string]any{"name": "v1"}, map[string]any{"name": name}}}
+			object.Object["spec"] = map[string]any{
+				"host":    host,
+				"subsets": []any{map[string]any{"name": "v1"}, map[string]any{"name": name}},
+			}
 		}
 	}
 	labeled := func(object *unstructured.Unstructured) { object.SetLabels(map[string]string{"team": "a"}) }
@@ -39,47 +42,149 @@ func testReserved(t *testing.T, c cluster) {
 		change     []change // the object as it is written
 		want       func(kind string) string
 	}{
-		"the partner's host":                          {change: []change{forHost("external.system.com")}},
-		"a host whose end is only like the domain":    {change: []change{forHost("external.my-mtls-egress.internal")}},
-		"a host whose beginning is the domain":        {change: []change{forHost("mtls-egress.internal.example.com")}},
-		"a host of another domain":                    {change: []change{forHost("mtls-egress.internals")}},
-		"a wildcard that has the domain in it":        {change: []change{forHost("*.internal")}},
-		"the host of a generated object":              {change: []change{forHost(ours)}, want: reservedName(ours)},
-		"the host of a generated object, with a dot":  {change: []change{forHost(ours + ".")}, want: reservedName(ours + ".")},
-		"the host of a generated object, upper case":  {change: []change{forHost("External.System.com.MTLS-Egress.Internal")}, want: reservedName("External.System.com.MTLS-Egress.Internal")},
-		"the host of the anchor":                      {change: []change{forHost("anchor.mtls-egress.internal")}, want: reservedName("anchor.mtls-egress.internal")},
-		"the domain":                                  {change: []change{forHost("mtls-egress.internal")}, want: reservedName("mtls-egress.internal")},
-		"a wildcard below the domain":                 {change: []change{forHost("*.mtls-egress.internal")}, want: reservedName("*.mtls-egress.internal")},
-		"an older version":                            {apiVersion: "networking.istio.io/v1alpha3", change: []change{forHost(ours)}, want: reservedName(ours)},
-		"the version between":                         {apiVersion: "networking.istio.io/v1beta1", change: []change{forHost(ours)}, want: reservedName(ours)},
-		"a user that is called like the controller":   {user: "system:serviceaccount:project:mtls-egress-webhook-controller", change: []change{forHost(ours)}, want: reservedName(ours)},
-		"the webhook":                                 {user: webhookUser, change: []change{forHost(ours)}, want: reservedName(ours)},
-		"the controller":                              {user: controllerUser, change: []change{forHost(ours), owned("mtls.egress/v1alpha1", "EgressTarget")}},
-		"where the protection is off":                 {labels: off, listed: true, change: []change{forHost(ours), owned("mtls.egress/v1alpha1", "EgressTarget")}},
-		"where the label alone says so":               {labels: off, change: []change{forHost(ours)}, want: reservedName(ours)},
-		"where the chart alone says so":               {listed: true, change: []change{forHost(ours)}, want: reservedName(ours)},
-		"where the protection is on by name":          {labels: map[string]string{"mtls.egress/protection": "on"}, listed: true, change: []change{forHost(ours)}, want: reservedName(ours)},
-		"the host comes":                              {before: []change{forHost("a.example")}, change: []change{forHost(ours)}, want: reservedName(ours)},
-		"the host goes":                               {before: []change{forHost(ours)}, change: []change{forHost("a.example")}},
-		"the host is there, and a label comes":        {before: []change{forHost(ours)}, change: []change{labeled}},
-		"the host is there, and the spec changes":     {before: []change{forHost(ours)}, change: []change{exported}, want: reservedName(ours)},
-		"a route to a generated object":               {kinds: []string{mesh.KindVirtualService}, change: []change{routedTo(ours)}},
-		"an owner of another group":                   {change: []change{owned("apps/v1", "Deployment")}},
-		"an owner of a group that is only like ours":  {change: []change{owned("mtls.egress.example.com/v1", "EgressTarget")}},
-		"an EgressTarget as owner":                    {change: []change{owned("mtls.egress/v1alpha1", "EgressTarget")}, want: forgedOwner("EgressTarget owner")},
-		"an EgressTarget of a version to come":        {change: []change{owned("mtls.egress/v2", "EgressTarget")}, want: forgedOwner("EgressTarget owner")},
-		"an EgressTarget as owner, where label says":  {labels: off, change: []change{owned("mtls.egress/v1alpha1", "EgressTarget")}, want: forgedOwner("EgressTarget owner")},
-		"an EgressTarget comes to be the owner":       {before: []change{labeled}, change: []change{owned("mtls.egress/v1alpha1", "EgressTarget")}, want: forgedOwner("EgressTarget owner")},
-		"an EgressTarget was the owner":               {before: []change{owned("mtls.egress/v1alpha1", "EgressTarget")}, change: []change{labeled}},
-		"an EgressTarget is no owner any more":        {before: []change{owned("mtls.egress/v1alpha1", "EgressTarget")}, change: []change{owned("apps/v1", "Deployment")}},
-		"a wildcard with another subset":              {kinds: ruleOnly, change: []change{withSubset("*.internal", "mtls")}},
-		"a wildcard with the generated subset":        {kinds: ruleOnly, change: []change{withSubset("*.internal", mesh.SubsetName)}, want: reservedSubset("*.internal")},
-		"every host with the generated subset":        {kinds: ruleOnly, change: []change{withSubset("*", mesh.SubsetName)}, want: reservedSubset("*")},
-		"a host of its own with the generated subset": {kinds: ruleOnly, change: []change{withSubset("external.system.com", mesh.SubsetName)}},
+		"the partner's host":                       {change: []change{forHost("external.system.com")}},
+		"a host whose end is only like the domain": {change: []change{forHost("external.my-mtls-egress.internal")}},
+		"a host whose beginning is the domain":     {change: []change{forHost("mtls-egress.internal.example.com")}},
+		"a host of another domain":                 {change: []change{forHost("mtls-egress.internals")}},
+		"a wildcard that has the domain in it":     {change: []change{forHost("*.internal")}},
+		"the host of a generated object":           {change: []change{forHost(ours)}, want: reservedName(ours)},
+		"the host of a generated object, with a dot": {
+			change: []change{forHost(ours + ".")},
+			want:   reservedName(ours + "."),
+		},
+		"the host of a generated object, upper case": {
+			change: []change{forHost("External.System.com.MTLS-Egress.Internal")},
+			want:   reservedName("External.System.com.MTLS-Egress.Internal"),
+		},
+		"the host of the anchor": {
+			change: []change{forHost("anchor.mtls-egress.internal")},
+			want:   reservedName("anchor.mtls-egress.internal"),
+		},
+		"the domain": {
+			change: []change{forHost("mtls-egress.internal")},
+			want:   reservedName("mtls-egress.internal"),
+		},
+		"a wildcard below the domain": {
+			change: []change{forHost("*.mtls-egress.internal")},
+			want:   reservedName("*.mtls-egress.internal"),
+		},
+		"an older version": {
+			apiVersion: "networking.istio.io/v1alpha3",
+			change:     []change{forHost(ours)},
+			want:       reservedName(ours),
+		},
+		"the version between": {
+			apiVersion: "networking.istio.io/v1beta1",
+			change:     []change{forHost(ours)},
+			want:       reservedName(ours),
+		},
+		"a user that is called like the controller": {
+			user:   "system:serviceaccount:project:mtls-egress-webhook-controller",
+			change: []change{forHost(ours)},
+			want:   reservedName(ours),
+		},
+		"the webhook": {
+			user:   webhookUser,
+			change: []change{forHost(ours)},
+			want:   reservedName(ours),
+		},
+		"the controller": {
+			user:   controllerUser,
+			change: []change{forHost(ours), owned("mtls.egress/v1alpha1", "EgressTarget")},
+		},
+		"where the protection is off": {
+			labels: off,
+			listed: true,
+			change: []change{forHost(ours), owned("mtls.egress/v1alpha1", "EgressTarget")},
+		},
+		"where the label alone says so": {
+			labels: off,
+			change: []change{forHost(ours)},
+			want:   reservedName(ours),
+		},
+		"where the chart alone says so": {
+			listed: true,
+			change: []change{forHost(ours)},
+			want:   reservedName(ours),
+		},
+		"where the protection is on by name": {
+			labels: map[string]string{"mtls.egress/protection": "on"},
+			listed: true,
+			change: []change{forHost(ours)},
+			want:   reservedName(ours),
+		},
+		"the host comes": {
+			before: []change{forHost("a.example")},
+			change: []change{forHost(ours)},
+			want:   reservedName(ours),
+		},
+		"the host goes": {
+			before: []change{forHost(ours)},
+			change: []change{forHost("a.example")},
+		},
+		"the host is there, and a label comes": {before: []change{forHost(ours)}, change: []change{labeled}},
+		"the host is there, and the spec changes": {
+			before: []change{forHost(ours)},
+			change: []change{exported},
+			want:   reservedName(ours),
+		},
+		"a route to a generated object": {
+			kinds:  []string{mesh.KindVirtualService},
+			change: []change{routedTo(ours)},
+		},
+		"an owner of another group": {change: []change{owned("apps/v1", "Deployment")}},
+		"an owner of a group that is only like ours": {
+			change: []change{owned("mtls.egress.example.com/v1", "EgressTarget")},
+		},
+		"an EgressTarget as owner": {
+			change: []change{owned("mtls.egress/v1alpha1", "EgressTarget")},
+			want:   forgedOwner("EgressTarget owner"),
+		},
+		"an EgressTarget of a version to come": {
+			change: []change{owned("mtls.egress/v2", "EgressTarget")},
+			want:   forgedOwner("EgressTarget owner"),
+		},
+		"an EgressTarget as owner, where label says": {
+			labels: off,
+			change: []change{owned("mtls.egress/v1alpha1", "EgressTarget")},
+			want:   forgedOwner("EgressTarget owner"),
+		},
+		"an EgressTarget comes to be the owner": {
+			before: []change{labeled},
+			change: []change{owned("mtls.egress/v1alpha1", "EgressTarget")},
+			want:   forgedOwner("EgressTarget owner"),
+		},
+		"an EgressTarget was the owner": {
+			before: []change{owned("mtls.egress/v1alpha1", "EgressTarget")},
+			change: []change{labeled},
+		},
+		"an EgressTarget is no owner any more": {
+			before: []change{owned("mtls.egress/v1alpha1", "EgressTarget")},
+			change: []change{owned("apps/v1", "Deployment")},
+		},
+		"a wildcard with another subset": {kinds: ruleOnly, change: []change{withSubset("*.internal", "mtls")}},
+		"a wildcard with the generated subset": {
+			kinds:  ruleOnly,
+			change: []change{withSubset("*.internal", mesh.SubsetName)},
+			want:   reservedSubset("*.internal"),
+		},
+		"every host with the generated subset": {
+			kinds:  ruleOnly,
+			change: []change{withSubset("*", mesh.SubsetName)},
+			want:   reservedSubset("*"),
+		},
+		"a host of its own with the generated subset": {
+			kinds:  ruleOnly,
+			change: []change{withSubset("external.system.com", mesh.SubsetName)},
+		},
 		"a wildcard gets the generated subset": {
 			kinds: ruleOnly, before: []change{forHost("*")}, change: []change{withSubset("*", mesh.SubsetName)}, want: reservedSubset("*"),
 		},
-		"a wildcard had the generated subset": {kinds: ruleOnly, before: []change{withSubset("*", mesh.SubsetName)}, change: []change{labeled}},
+		"a wildcard had the generated subset": {
+			kinds:  ruleOnly,
+			before: []change{withSubset("*", mesh.SubsetName)},
+			change: []change{labeled},
+		},
 	}
 	number, listed := 0, 0
 	for name, test := range tests {
@@ -133,8 +238,14 @@ func testReserved(t *testing.T, c cluster) {
 				}
 				want := ""
 				if test.want != nil {
-					want = fmt.Sprintf(`%s.networking.istio.io "theirs" is forbidden: ValidatingAdmissionPolicy '%s' with binding '%s' denied request: %s %s`,
-						pluralOf(kind), generatedPolicy, generatedPolicy, test.want(kind), wayAround(in, test.labels, test.listed))
+					want = fmt.Sprintf(
+						`%s.networking.istio.io "theirs" is forbidden: ValidatingAdmissionPolicy '%s' with binding '%s' denied request: %s %s`,
+						pluralOf(kind),
+						generatedPolicy,
+						generatedPolicy,
+						test.want(kind),
+						wayAround(in, test.labels, test.listed),
+					)
 				}
 				if diff := gocmp.Diff(want, message(err)); diff != "" {
 					t.Errorf("(-want +got):\n%s", diff)

@@ -73,7 +73,10 @@ func explainedRights(document string) ([]string, error) {
 			continue
 		}
 		if len(cells) != 5 || cells[4] == "" {
-			return nil, fmt.Errorf("the row %q has to have five cells, and in the last what the right is for", strings.TrimSpace(line))
+			return nil, fmt.Errorf(
+				"the row %q has to have five cells, and in the last what the right is for",
+				strings.TrimSpace(line),
+			)
 		}
 		right := strings.Join(cells[:4], " | ")
 		rights = append(rights, strings.ReplaceAll(strings.ReplaceAll(right, "`", ""), "NAME", release))
@@ -104,7 +107,13 @@ func rightsOf(t *testing.T, object *unstructured.Unstructured) []string {
 		if len(rule.ResourceNames) > 0 {
 			named = strings.Join(rule.ResourceNames, ", ")
 		}
-		rights = append(rights, strings.Join([]string{object.GetKind() + " " + role.Name, strings.Join(what, ", "), named, strings.Join(rule.Verbs, ", ")}, " | "))
+		rights = append(
+			rights,
+			strings.Join(
+				[]string{object.GetKind() + " " + role.Name, strings.Join(what, ", "), named, strings.Join(rule.Verbs, ", ")},
+				" | ",
+			),
+		)
 	}
 	return rights
 }

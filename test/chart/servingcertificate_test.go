@@ -39,7 +39,8 @@ func TestCertManagerTakesThePlaceOfTheCA(t *testing.T) {
 			}
 			embedded := len(test.want) == 0
 			args := serveArgs(t, release, "--set", test.set)
-			if slices.Contains(args, "--ca-secret=mtls-egress-webhook-ca") != embedded || slices.Contains(args, "--serving-certificate-dir=/var/run/secrets/serving-certificate") == embedded {
+			if slices.Contains(args, "--ca-secret=mtls-egress-webhook-ca") != embedded ||
+				slices.Contains(args, "--serving-certificate-dir=/var/run/secrets/serving-certificate") == embedded {
 				t.Errorf("arguments %q", args)
 			}
 			if role := rendered["Role mtls-egress-webhook"]; (role != nil) != embedded {

@@ -50,9 +50,17 @@ func testSinkhole(t *testing.T, c cluster) {
 		if kind != "Service" {
 			resource = pluralOf(kind) + ".networking.istio.io"
 		}
-		return fmt.Sprintf(`%s "theirs" is forbidden: ValidatingAdmissionPolicy '%s' with binding '%s' denied request: %s theirs uses %s (%s), but 240.0.0.0/4 `+
-			`is reserved for the sinkhole addresses of mtls-egress-webhook, where calls are dropped that no sidecar intercepts. With this object, such calls from Pods `+
-			`of every namespace would arrive in plain text. Use an address outside that range`, resource, policy, policy, kind, taken, field[kind])
+		return fmt.Sprintf(
+			`%s "theirs" is forbidden: ValidatingAdmissionPolicy '%s' with binding '%s' denied request: %s theirs uses %s (%s), but 240.0.0.0/4 `+
+				`is reserved for the sinkhole addresses of mtls-egress-webhook, where calls are dropped that no sidecar intercepts. With this object, such calls from Pods `+
+				`of every namespace would arrive in plain text. Use an address outside that range`,
+			resource,
+			policy,
+			policy,
+			kind,
+			taken,
+			field[kind],
+		)
 	}
 	addresses := func(list ...any) *unstructured.Unstructured {
 		entry := claiming("sinkhole", "ServiceEntry", "spec", "addresses", list)
@@ -65,14 +73,21 @@ func testSinkhole(t *testing.T, c cluster) {
 			match["sniHosts"] = []any{"theirs.example.com"}
 		}
 		return claiming("sinkhole", "VirtualService", "spec", section, []any{
-			map[string]any{"match": []any{map[string]any{"port": int64(81), "sniHosts": []any{"a.example"}}, match}, "route": []any{map[string]any{"destination": map[string]any{"host": "theirs.example.com"}}}},
+			map[string]any{
+				"match": []any{map[string]any{"port": int64(81), "sniHosts": []any{"a.example"}}, match},
+				"route": []any{map[string]any{"destination": map[string]any{"host": "theirs.example.com"}}},
+			},
 		})
 	}
 
 	bind := func(address string) *unstructured.Unstructured {
 		return claiming("sinkhole", "Sidecar", "spec", "egress", []any{
 			map[string]any{"hosts": []any{"./*"}},
-			map[string]any{"bind": address, "port": map[string]any{"number": int64(80), "name": "tcp", "protocol": "TCP"}, "hosts": []any{"./*"}},
+			map[string]any{
+				"bind":  address,
+				"port":  map[string]any{"number": int64(80), "name": "tcp", "protocol": "TCP"},
+				"hosts": []any{"./*"},
+			},
 		})
 	}
 
@@ -81,26 +96,53 @@ func testSinkhole(t *testing.T, c cluster) {
 		object *unstructured.Unstructured
 		taken  string
 	}{
-		"a Service without any":                        {object: claiming("sinkhole", "Service", "spec", "type", "ClusterIP")},
-		"a Service with an external address":           {object: claiming("sinkhole", "Service", "spec", "externalIPs", []any{"203.0.113.7", "2001:db8::f101:203"})},
-		"a Service with an external address of ours":   {object: claiming("sinkhole", "Service", "spec", "externalIPs", []any{"203.0.113.7", "241.0.0.1"}), taken: "241.0.0.1"},
-		"a Service with several":                       {object: claiming("sinkhole", "Service", "spec", "externalIPs", []any{"254.1.2.3", "241.0.0.1"}), taken: "254.1.2.3, 241.0.0.1"},
-		"a Service with an address of a load balancer": {object: claiming("sinkhole", "Service", "spec", "loadBalancerIP", "203.0.113.7")},
-		"a Service with a load balancer's of ours":     {object: claiming("sinkhole", "Service", "spec", "loadBalancerIP", "241.0.0.1"), taken: "241.0.0.1"},
-		"a Service with one that kube-proxy reads so":  {object: claiming("sinkhole", "Service", "spec", "loadBalancerIP", "::ffff:241.0.0.1"), taken: "::ffff:241.0.0.1"},
-		"a Service with an external host":              {object: externalName("241.0.0.1")},
-		"a ServiceEntry with an address":               {object: addresses("10.0.0.1")},
-		"a ServiceEntry with an address of ours":       {object: addresses("10.0.0.1", "241.0.0.1"), taken: "241.0.0.1"},
-		"a VirtualService with a subnet":               {object: subnet("tcp", "192.168.0.0/16")},
-		"a VirtualService with a subnet of ours":       {object: subnet("tcp", "241.0.0.0/8"), taken: "241.0.0.0/8"},
-		"a VirtualService with one in TLS":             {object: subnet("tls", "241.0.0.0/8"), taken: "241.0.0.0/8"},
-		"a Sidecar with a listener":                    {object: bind("127.0.0.1")},
-		"a Sidecar with a listener at one of ours":     {object: bind("241.0.0.1"), taken: "241.0.0.1"},
-		"a WorkloadEntry":                              {object: claiming("sinkhole", "WorkloadEntry", "spec", "address", "10.0.0.2")},
-		"a WorkloadEntry with an address of ours":      {object: claiming("sinkhole", "WorkloadEntry", "spec", "address", "241.0.0.1"), taken: "241.0.0.1"},
-		"a WorkloadEntry with a host that looks so":    {object: claiming("sinkhole", "WorkloadEntry", "spec", "address", "241.example.com")},
-		"a DestinationRule, which has no such field":   {object: claiming("sinkhole", "DestinationRule", "spec", "host", "241.0.0.1")},
-		"a ServiceEntry, of an older version":          {object: older(addresses("241.0.0.1")), taken: "241.0.0.1"},
+		"a Service without any": {
+			object: claiming("sinkhole", "Service", "spec", "type", "ClusterIP"),
+		},
+		"a Service with an external address": {
+			object: claiming("sinkhole", "Service", "spec", "externalIPs", []any{"203.0.113.7", "2001:db8::f101:203"}),
+		},
+		"a Service with an external address of ours": {
+			object: claiming("sinkhole", "Service", "spec", "externalIPs", []any{"203.0.113.7", "241.0.0.1"}),
+			taken:  "241.0.0.1",
+		},
+		"a Service with several": {
+			object: claiming("sinkhole", "Service", "spec", "externalIPs", []any{"254.1.2.3", "241.0.0.1"}),
+			taken:  "254.1.2.3, 241.0.0.1",
+		},
+		"a Service with an address of a load balancer": {
+			object: claiming("sinkhole", "Service", "spec", "loadBalancerIP", "203.0.113.7"),
+		},
+		"a Service with a load balancer's of ours": {
+			object: claiming("sinkhole", "Service", "spec", "loadBalancerIP", "241.0.0.1"),
+			taken:  "241.0.0.1",
+		},
+		"a Service with one that kube-proxy reads so": {
+			object: claiming("sinkhole", "Service", "spec", "loadBalancerIP", "::ffff:241.0.0.1"),
+			taken:  "::ffff:241.0.0.1",
+		},
+		"a Service with an external host":          {object: externalName("241.0.0.1")},
+		"a ServiceEntry with an address":           {object: addresses("10.0.0.1")},
+		"a ServiceEntry with an address of ours":   {object: addresses("10.0.0.1", "241.0.0.1"), taken: "241.0.0.1"},
+		"a VirtualService with a subnet":           {object: subnet("tcp", "192.168.0.0/16")},
+		"a VirtualService with a subnet of ours":   {object: subnet("tcp", "241.0.0.0/8"), taken: "241.0.0.0/8"},
+		"a VirtualService with one in TLS":         {object: subnet("tls", "241.0.0.0/8"), taken: "241.0.0.0/8"},
+		"a Sidecar with a listener":                {object: bind("127.0.0.1")},
+		"a Sidecar with a listener at one of ours": {object: bind("241.0.0.1"), taken: "241.0.0.1"},
+		"a WorkloadEntry": {
+			object: claiming("sinkhole", "WorkloadEntry", "spec", "address", "10.0.0.2"),
+		},
+		"a WorkloadEntry with an address of ours": {
+			object: claiming("sinkhole", "WorkloadEntry", "spec", "address", "241.0.0.1"),
+			taken:  "241.0.0.1",
+		},
+		"a WorkloadEntry with a host that looks so": {
+			object: claiming("sinkhole", "WorkloadEntry", "spec", "address", "241.example.com"),
+		},
+		"a DestinationRule, which has no such field": {
+			object: claiming("sinkhole", "DestinationRule", "spec", "host", "241.0.0.1"),
+		},
+		"a ServiceEntry, of an older version": {object: older(addresses("241.0.0.1")), taken: "241.0.0.1"},
 	}
 	for _, address := range []string{
 		"240.0.0.1", "240.239.255.255", "240.241.0.0", "249.1.1.1", "250.1.1.1", "254.255.255.255", "241.0.0.1/32", "240.0.0.0/4", "240.0.0.0/8", "240.240.0.0/12", "240.240.0.0/15",
@@ -143,11 +185,28 @@ func testSinkhole(t *testing.T, c cluster) {
 		path   []any
 		taken  string
 	}{
-		"an address comes":                       {object: claiming("", "Service", "spec", "type", "ClusterIP"), path: []any{"spec", "externalIPs", ours}, taken: "241.0.0.1"},
-		"another address comes":                  {object: claiming("", "Service", "spec", "externalIPs", ours), path: []any{"spec", "externalIPs", []any{"241.0.0.1", "242.0.0.1"}}, taken: "242.0.0.1"},
-		"an address was there":                   {object: claiming("", "Service", "spec", "externalIPs", ours), path: []any{"metadata", "labels", map[string]any{"a": "b"}}},
-		"an address was there, and a port comes": {object: claiming("", "Service", "spec", "externalIPs", ours), path: []any{"spec", "ports", []any{map[string]any{"port": int64(81)}}}},
-		"an address goes":                        {object: claiming("", "Service", "spec", "externalIPs", ours), path: []any{"spec", "externalIPs", []any{"203.0.113.7"}}},
+		"an address comes": {
+			object: claiming("", "Service", "spec", "type", "ClusterIP"),
+			path:   []any{"spec", "externalIPs", ours},
+			taken:  "241.0.0.1",
+		},
+		"another address comes": {
+			object: claiming("", "Service", "spec", "externalIPs", ours),
+			path:   []any{"spec", "externalIPs", []any{"241.0.0.1", "242.0.0.1"}},
+			taken:  "242.0.0.1",
+		},
+		"an address was there": {
+			object: claiming("", "Service", "spec", "externalIPs", ours),
+			path:   []any{"metadata", "labels", map[string]any{"a": "b"}},
+		},
+		"an address was there, and a port comes": {
+			object: claiming("", "Service", "spec", "externalIPs", ours),
+			path:   []any{"spec", "ports", []any{map[string]any{"port": int64(81)}}},
+		},
+		"an address goes": {
+			object: claiming("", "Service", "spec", "externalIPs", ours),
+			path:   []any{"spec", "externalIPs", []any{"203.0.113.7"}},
+		},
 		"a load balancer gets an address": {
 			object: loadBalancer(), status: true, path: []any{"status", "loadBalancer", map[string]any{"ingress": []any{map[string]any{"hostname": "lb.example.com"}, map[string]any{"ip": "203.0.113.7"}}}},
 		},
@@ -155,17 +214,36 @@ func testSinkhole(t *testing.T, c cluster) {
 			object: loadBalancer(), status: true, path: []any{"status", "loadBalancer", map[string]any{"ingress": []any{map[string]any{"ip": "203.0.113.7"}, map[string]any{"ip": "241.0.0.1"}}}},
 			taken: "241.0.0.1",
 		},
-		"an entry gets an address": {object: claiming("", "ServiceEntry", "spec", "addresses", []any{"10.0.0.1"}), path: []any{"spec", "addresses", ours}, taken: "241.0.0.1"},
-		"an entry had an address":  {object: claiming("", "ServiceEntry", "spec", "addresses", ours), path: []any{"spec", "exportTo", []any{"."}}},
+		"an entry gets an address": {
+			object: claiming("", "ServiceEntry", "spec", "addresses", []any{"10.0.0.1"}),
+			path:   []any{"spec", "addresses", ours},
+			taken:  "241.0.0.1",
+		},
+		"an entry had an address": {
+			object: claiming("", "ServiceEntry", "spec", "addresses", ours),
+			path:   []any{"spec", "exportTo", []any{"."}},
+		},
 		"an entry is given an address by Istio": {
 			object: claiming("", "ServiceEntry", "spec", "location", "MESH_EXTERNAL"), status: true,
-			path: []any{"status", "addresses", []any{map[string]any{"host": "theirs.example.com", "value": "240.240.0.7"}, map[string]any{"value": "2001:2::7"}}},
+			path: []any{
+				"status",
+				"addresses",
+				[]any{map[string]any{"host": "theirs.example.com", "value": "240.240.0.7"}, map[string]any{"value": "2001:2::7"}},
+			},
 		},
 		"an entry gives itself an address": {
 			object: claiming("", "ServiceEntry", "spec", "location", "MESH_EXTERNAL"), status: true,
-			path: []any{"status", "addresses", []any{map[string]any{"host": "theirs.example.com", "value": "241.0.0.1"}}}, taken: "241.0.0.1",
+			path: []any{
+				"status",
+				"addresses",
+				[]any{map[string]any{"host": "theirs.example.com", "value": "241.0.0.1"}},
+			}, taken: "241.0.0.1",
 		},
-		"the controller gives an entry an address": {user: controllerUser, object: claiming("", "ServiceEntry", "spec", "addresses", []any{"10.0.0.1"}), path: []any{"spec", "addresses", ours}},
+		"the controller gives an entry an address": {
+			user:   controllerUser,
+			object: claiming("", "ServiceEntry", "spec", "addresses", []any{"10.0.0.1"}),
+			path:   []any{"spec", "addresses", ours},
+		},
 	}
 	number := 0
 	for name, test := range changed {

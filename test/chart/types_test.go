@@ -25,7 +25,10 @@ func testTypes(t *testing.T, c cluster) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	checker := validating.TypeChecker{SchemaResolver: &resolver.ClientDiscoveryResolver{Discovery: openAPI}, RestMapper: c.RESTMapper()}
+	checker := validating.TypeChecker{
+		SchemaResolver: &resolver.ClientDiscoveryResolver{Discovery: openAPI},
+		RestMapper:     c.RESTMapper(),
+	}
 	for _, policy := range policies.Items {
 		if diff := cmp.Diff([]admissionregistrationv1.ExpressionWarning(nil), checker.Check(&policy)); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", policy.Name, diff)

@@ -95,10 +95,15 @@ func TestUninstall(t *testing.T) {
 	installed.program(t, "project", true)
 	installed.program(t, "unused", false)
 	said, err := installed.cleanUp(t)
-	if want := "not deleted, because Pods in their namespaces use some of them: default/external.system.com\n"; said != want || err != nil {
+	if want := "not deleted, because Pods in their namespaces use some of them: default/external.system.com\n"; said != want ||
+		err != nil {
 		t.Errorf("the cleanup ends with %v and says %q, want %q", err, said, want)
 	}
-	installed.wantProgrammed(t, "after the cleanup by hand", map[string][]string{"default": all(), "project": nil, "unused": {targetName}})
+	installed.wantProgrammed(
+		t,
+		"after the cleanup by hand",
+		map[string][]string{"default": all(), "project": nil, "unused": {targetName}},
+	)
 	installed.wantAbandoned(t, "unused")
 
 	for _, object := range users {
@@ -109,9 +114,13 @@ func TestUninstall(t *testing.T) {
 	installed.install(t)
 	installed.program(t, "project", true)
 	until(t, "the protection of what is generated", func(ctx context.Context) bool {
-		return denied(c.Delete(ctx, generated("project", mesh.KindServiceEntry), client.DryRunAll), "mtls-egress-webhook-generated-objects")
+		return denied(
+			c.Delete(ctx, generated("project", mesh.KindServiceEntry), client.DryRunAll),
+			"mtls-egress-webhook-generated-objects",
+		)
 	})
-	if said, err := installed.cleanUp(t, "--timeout=10s"); err == nil || !strings.Contains(said, "is generated from an EgressTarget and provides mutual TLS for Pods") {
+	if said, err := installed.cleanUp(t, "--timeout=10s"); err == nil ||
+		!strings.Contains(said, "is generated from an EgressTarget and provides mutual TLS for Pods") {
 		t.Errorf("the cleanup of what is installed ends with %v and says %q; want it refused", err, said)
 	}
 	said, problem = installed.uninstall(t)
@@ -124,7 +133,11 @@ func TestUninstall(t *testing.T) {
 	if left := installed.leftOfTheHooks(t); len(left) > 0 {
 		t.Errorf("left of the hooks: %q", left)
 	}
-	installed.wantProgrammed(t, "after helm uninstall", map[string][]string{"default": {targetName}, "project": nil, "unused": {targetName}})
+	installed.wantProgrammed(
+		t,
+		"after helm uninstall",
+		map[string][]string{"default": {targetName}, "project": nil, "unused": {targetName}},
+	)
 	installed.wantAbandoned(t, "default")
 }
 
@@ -146,10 +159,16 @@ func TestUninstallLeavesNoSecretOfCertManager(t *testing.T) {
 	installed := installedRelease{cluster: c, targets: newTargetClient(t, c.Config), command: buildCommand(t)}
 	installed.install(t, "--set", "servingCertificate.provider=cert-manager")
 	secrets := func() []string {
-		return strings.Fields(c.kubectl(t, "get", "secrets", "--namespace", namespace, "--field-selector=type=kubernetes.io/tls", "--output=name"))
+		return strings.Fields(
+			c.kubectl(t, "get", "secrets", "--namespace", namespace, "--field-selector=type=kubernetes.io/tls", "--output=name"),
+		)
 	}
 	issued := []string{"secret/mtls-egress-webhook-serving", "secret/mtls-egress-webhook-serving-ca"}
-	until(t, "the Secrets of the webhook's own certificate", func(context.Context) bool { return slices.Equal(secrets(), issued) })
+	until(
+		t,
+		"the Secrets of the webhook's own certificate",
+		func(context.Context) bool { return slices.Equal(secrets(), issued) },
+	)
 	if _, problem := installed.uninstall(t); problem != "" {
 		t.Errorf("Helm says %q", problem)
 	}
@@ -207,8 +226,16 @@ func (r *installedRelease) objects(t *testing.T) []string {
 // leftOfTheHooks are their objects that are in the cluster.
 func (r *installedRelease) leftOfTheHooks(t *testing.T) []string {
 	t.Helper()
-	return strings.Fields(r.kubectl(t, "get", "jobs,serviceaccounts,roles,rolebindings,clusterroles,clusterrolebindings", "--output=name", "--all-namespaces",
-		"--selector=app.kubernetes.io/name in ("+checkName+","+cleanupName+")"))
+	return strings.Fields(
+		r.kubectl(
+			t,
+			"get",
+			"jobs,serviceaccounts,roles,rolebindings,clusterroles,clusterrolebindings",
+			"--output=name",
+			"--all-namespaces",
+			"--selector=app.kubernetes.io/name in ("+checkName+","+cleanupName+")",
+		),
+	)
 }
 
 // uninstall runs helm uninstall, and the check and the cleanup that it starts, with the rights that
@@ -241,7 +268,12 @@ func (r *installedRelease) runJob(ctx context.Context, t *testing.T, name string
 		case <-time.After(20 * time.Millisecond):
 		}
 	}
-	said, err := r.check(ctx, t.TempDir(), namespace, job.Spec.Template.Spec.ServiceAccountName, job.Spec.Template.Spec.Containers[0].Args...)
+	said, err := r.check(
+		ctx,
+		t.TempDir(),
+		namespace,
+		job.Spec.Template.Spec.ServiceAccountName,
+		job.Spec.Template.Spec.Containers[0].Args...)
 	now := metav1.Now()
 	condition := func(kind batchv1.JobConditionType) batchv1.JobCondition {
 		return batchv1.JobCondition{Type: kind, Status: corev1.ConditionTrue, Reason: "Test", LastTransitionTime: now}
@@ -261,7 +293,11 @@ func (r *installedRelease) runJob(ctx context.Context, t *testing.T, name string
 }
 
 // check runs the built command as a service account, and returns what it prints.
-func (r *installedRelease) check(ctx context.Context, dir, accountNamespace, account string, args ...string) (said string, problem error) {
+func (r *installedRelease) check(
+	ctx context.Context,
+	dir, accountNamespace, account string,
+	args ...string,
+) (said string, problem error) {
 	token, _, err := r.Kubectl(ctx, "create", "token", account, "--namespace", accountNamespace)
 	if err != nil {
 		return "", err
@@ -275,6 +311,7 @@ func (r *installedRelease) check(ctx context.Context, dir, accountNamespace, acc
 	}, kubeconfig); err != nil {
 		return "", err
 	}
-	printed, problem := exec.CommandContext(ctx, r.command, append(slices.Clone(args), "--kubeconfig="+kubeconfig)...).CombinedOutput()
+	printed, problem := exec.CommandContext(ctx, r.command, append(slices.Clone(args), "--kubeconfig="+kubeconfig)...).
+		CombinedOutput()
 	return string(printed), problem
 }

@@ -24,13 +24,28 @@ func TestServerTakesEveryObject(t *testing.T) {
 	if err := certmanager.InstallTypes(t.Context(), certmanager.Beside(c.Server)); err != nil {
 		t.Fatal(err)
 	}
-	c.namespace(t, namespace, map[string]string{"pod-security.kubernetes.io/enforce": "restricted", "pod-security.kubernetes.io/enforce-version": "latest"})
+	c.namespace(
+		t,
+		namespace,
+		map[string]string{
+			"pod-security.kubernetes.io/enforce":         "restricted",
+			"pod-security.kubernetes.io/enforce-version": "latest",
+		},
+	)
 	c.namespace(t, "monitoring", nil)
 	c.namespace(t, "project", nil)
 
 	apply := func(t *testing.T, manifests string) error {
 		t.Helper()
-		_, _, err := c.Kubectl(t.Context(), "apply", "--server-side", "--dry-run=server", "--validate=strict", "--filename", writeFile(t, "chart.yaml", manifests))
+		_, _, err := c.Kubectl(
+			t.Context(),
+			"apply",
+			"--server-side",
+			"--dry-run=server",
+			"--validate=strict",
+			"--filename",
+			writeFile(t, "chart.yaml", manifests),
+		)
 		return err
 	}
 	for name, values := range states(t) {
@@ -75,7 +90,8 @@ func TestServerTakesEveryObject(t *testing.T) {
 			} {
 				loose := pod.DeepCopy()
 				loosen(loose)
-				if err := c.Create(t.Context(), loose, client.DryRunAll); !apierrors.IsForbidden(err) || !strings.Contains(err.Error(), "violates PodSecurity") {
+				if err := c.Create(t.Context(), loose, client.DryRunAll); !apierrors.IsForbidden(err) ||
+					!strings.Contains(err.Error(), "violates PodSecurity") {
 					t.Errorf("%s without %s: %v", name, line, err)
 				}
 			}

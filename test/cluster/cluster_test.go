@@ -83,7 +83,15 @@ spec:
 	if err := c.Rollout(ctx, "app", "deployment/app"); err != nil {
 		return err
 	}
-	stdout, _, err := c.Kubectl(ctx, "--namespace", "app", "get", "pods", "--output", "jsonpath={.items[*].status.initContainerStatuses[*].name}")
+	stdout, _, err := c.Kubectl(
+		ctx,
+		"--namespace",
+		"app",
+		"get",
+		"pods",
+		"--output",
+		"jsonpath={.items[*].status.initContainerStatuses[*].name}",
+	)
 	if err == nil && !slices.Contains(strings.Fields(stdout), "istio-proxy") {
 		err = fmt.Errorf("init containers %q: no sidecar among them", stdout)
 	}
@@ -169,7 +177,9 @@ func footprint(t *testing.T) traces {
 		t.Fatal(err)
 	}
 	seen := traces{
-		Mounts: string(mounts), Devices: ask(t, "ip", "-brief", "link"), Rules: ask(t, "nft", "list", "ruleset"), Namespaces: ask(t, "ip", "netns", "list"),
+		Mounts: string(
+			mounts,
+		), Devices: ask(t, "ip", "-brief", "link"), Rules: ask(t, "nft", "list", "ruleset"), Namespaces: ask(t, "ip", "netns", "list"),
 	}
 	processes, err := filepath.Glob("/proc/[0-9]*")
 	if err != nil {

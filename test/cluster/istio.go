@@ -41,7 +41,10 @@ func (c *Cluster) ConfigureIstio(ctx context.Context, values ...string) error {
 // namespace, and waits until it runs.
 func (c *Cluster) InstallGateway(ctx context.Context, release, namespace string, values ...string) error {
 	if c.node == "" {
-		return fmt.Errorf("a gateway needs Istio's chart: set %s to what `go -C test/tools run . node` prints", assetsVariable)
+		return fmt.Errorf(
+			"a gateway needs Istio's chart: set %s to what `go -C test/tools run . node` prints",
+			assetsVariable,
+		)
 	}
 	if err := c.helmIstio(ctx, release, "gateway", namespace, values...); err != nil {
 		return err
@@ -50,7 +53,15 @@ func (c *Cluster) InstallGateway(ctx context.Context, release, namespace string,
 }
 
 func (c *Cluster) helmIstio(ctx context.Context, release, chart, namespace string, values ...string) error {
-	args := []string{"upgrade", "--install", release, filepath.Join(c.node, "istio-charts", chart), "--namespace", namespace, "--create-namespace"}
+	args := []string{
+		"upgrade",
+		"--install",
+		release,
+		filepath.Join(c.node, "istio-charts", chart),
+		"--namespace",
+		namespace,
+		"--create-namespace",
+	}
 	if chart != "gateway" {
 		args = append(args, "--values", filepath.Join(c.dir, "istio-values.yaml"))
 	}

@@ -40,7 +40,13 @@ func (c *Cluster) writePKI() error {
 	if err != nil {
 		return err
 	}
-	apiserver := pki.Server("kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local", "localhost")
+	apiserver := pki.Server(
+		"kubernetes",
+		"kubernetes.default",
+		"kubernetes.default.svc",
+		"kubernetes.default.svc.cluster.local",
+		"localhost",
+	)
 	apiserver.IPAddresses = []net.IP{net.ParseIP("10.96.0.1"), net.ParseIP("127.0.0.1"), net.ParseIP(nodeAddress)}
 	kubelet := pki.Server(nodeName)
 	kubelet.IPAddresses = []net.IP{net.ParseIP(nodeAddress)}
@@ -48,8 +54,16 @@ func (c *Cluster) writePKI() error {
 	kubeletClient.Subject.Organization = []string{"system:masters"}
 
 	err = errors.Join(
-		c.writePair("ca", ca.Pair), c.writePair("front", front.Pair), c.writePair("service-accounts", accounts),
-		c.issue(ca, "apiserver", apiserver), c.issue(ca, "kubelet-server", kubelet), c.issue(ca, "apiserver-kubelet-client", kubeletClient),
+		c.writePair("ca", ca.Pair),
+		c.writePair("front", front.Pair),
+		c.writePair("service-accounts", accounts),
+		c.issue(
+			ca,
+			"apiserver",
+			apiserver,
+		),
+		c.issue(ca, "kubelet-server", kubelet),
+		c.issue(ca, "apiserver-kubelet-client", kubeletClient),
 		c.issue(front, "front-client", pki.Client("front-proxy-client")),
 	)
 	if err != nil {

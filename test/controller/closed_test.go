@@ -29,7 +29,9 @@ const foreignName = "a-by-hand"
 // labels.
 func takesOurSubset(labels map[string]any) foreign {
 	return foreign{mesh.KindDestinationRule, map[string]any{
-		"host": egress.MeshHost(host), "workloadSelector": map[string]any{"matchLabels": labels}, "subsets": []any{map[string]any{"name": mesh.SubsetName}},
+		"host": egress.MeshHost(
+			host,
+		), "workloadSelector": map[string]any{"matchLabels": labels}, "subsets": []any{map[string]any{"name": mesh.SubsetName}},
 	}}
 }
 
@@ -38,7 +40,9 @@ func takesOurSubset(labels map[string]any) foreign {
 func takesOurRoute() foreign {
 	destination := map[string]any{"host": host, "port": map[string]any{"number": int64(443)}}
 	return foreign{mesh.KindVirtualService, map[string]any{
-		"hosts": []any{host}, "exportTo": []any{"."}, "http": []any{map[string]any{"route": []any{map[string]any{"destination": destination}}}},
+		"hosts": []any{
+			host,
+		}, "exportTo": []any{"."}, "http": []any{map[string]any{"route": []any{map[string]any{"destination": destination}}}},
 	}}
 }
 
@@ -75,11 +79,15 @@ func standardLayout() egress.Layout {
 
 func TestATargetIsClosedWhileSomebodyElsesObjectCouldLeadItsCallsOut(t *testing.T) {
 	tests := map[string]foreign{
-		"a DestinationRule with our label and our subset":      takesOurSubset(map[string]any{egress.HostLabel(host): "true"}),
-		"a DestinationRule with another label and our subset":  takesOurSubset(map[string]any{"app": "orders"}),
-		"a VirtualService that is private to the namespace":    takesOurRoute(),
-		"a DestinationRule that selects every injected Pod":    takesOurSubset(map[string]any{egress.LabelInjected: "true"}),
-		"a DestinationRule that asks for both of those labels": takesOurSubset(map[string]any{egress.LabelInjected: "true", egress.HostLabel(host): "true"}),
+		"a DestinationRule with our label and our subset": takesOurSubset(
+			map[string]any{egress.HostLabel(host): "true"},
+		),
+		"a DestinationRule with another label and our subset": takesOurSubset(map[string]any{"app": "orders"}),
+		"a VirtualService that is private to the namespace":   takesOurRoute(),
+		"a DestinationRule that selects every injected Pod":   takesOurSubset(map[string]any{egress.LabelInjected: "true"}),
+		"a DestinationRule that asks for both of those labels": takesOurSubset(
+			map[string]any{egress.LabelInjected: "true", egress.HostLabel(host): "true"},
+		),
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -108,7 +116,11 @@ func TestAnObjectThatBecomesDangerousClosesTheTarget(t *testing.T) {
 	w := newWorld(t)
 	w.credential(secret)
 	dangerous := takesOurSubset(map[string]any{"app": "orders"})
-	harmless := map[string]any{"host": "elsewhere.system.com", "workloadSelector": dangerous.spec["workloadSelector"], "subsets": dangerous.spec["subsets"]}
+	harmless := map[string]any{
+		"host":             "elsewhere.system.com",
+		"workloadSelector": dangerous.spec["workloadSelector"],
+		"subsets":          dangerous.spec["subsets"],
+	}
 	theirs := w.theirs(dangerous.kind, foreignName, harmless)
 	r := w.start(controller.Options{})
 	w.pod("app", host)

@@ -27,9 +27,28 @@ func TestASecretThatAppearsIsNoticed(t *testing.T) {
 	want := []metav1.Condition{
 		{Type: "Ready", Status: "False", ObservedGeneration: 1, Reason: "SecretMissing"},
 		{Type: "CredentialValid", Status: "False", ObservedGeneration: 1, Reason: "SecretMissing"},
-		{Type: "Programmed", Status: "False", ObservedGeneration: 1, Reason: "CredentialInvalid", Message: "the target is closed, and calls on its route get 503 from the sidecar until a credential is usable; see the condition CredentialValid"},
-		{Type: "Conflicted", Status: "False", ObservedGeneration: 1, Reason: "NoConflict", Message: "no conflicting Istio objects"},
-		{Type: "PodsOutdated", Status: "False", ObservedGeneration: 1, Reason: "PodsUpToDate", Message: "all Pods are up to date"},
+		{
+			Type:               "Programmed",
+			Status:             "False",
+			ObservedGeneration: 1,
+			Reason:             "CredentialInvalid",
+			Message: "the target is closed, and calls on its route get 503 from the sidecar until a credential is " +
+				"usable; see the condition CredentialValid",
+		},
+		{
+			Type:               "Conflicted",
+			Status:             "False",
+			ObservedGeneration: 1,
+			Reason:             "NoConflict",
+			Message:            "no conflicting Istio objects",
+		},
+		{
+			Type:               "PodsOutdated",
+			Status:             "False",
+			ObservedGeneration: 1,
+			Reason:             "PodsUpToDate",
+			Message:            "all Pods are up to date",
+		},
 	}
 	for i := range want[:2] {
 		want[i].Message = "the Secret external-system-mtls-data doesn't exist in the namespace " + w.namespace +
@@ -85,18 +104,30 @@ func TestBadSecretsAreReportedAndCloseTheTarget(t *testing.T) {
 		data   map[string][]byte
 		reason string
 	}{
-		"no keys at all":                      {map[string][]byte{}, "LayoutUnknown"},
-		"keys of no layout":                   {map[string][]byte{"client.pem": good["cert"], "client.key": good["key"]}, "LayoutUnknown"},
-		"two layouts":                         {both, "LayoutAmbiguous"},
-		"no certificate":                      {without("cert"), "SecretKeyMissing"},
-		"no private key":                      {without("key"), "SecretKeyMissing"},
-		"an empty private key":                {with("key", nil), "SecretKeyMissing"},
-		"a certificate that is none":          {with("cert", []byte("certificate")), "CertificateUnreadable"},
-		"a private key that is none":          {with("key", []byte("key")), "PrivateKeyUnreadable"},
-		"the private key of another":          {with("key", issued(func(*pki.Template) {})["key"]), "PrivateKeyMismatch"},
-		"a certificate that has ended":        {issued(func(c *pki.Template) { c.NotAfter = now.Add(-time.Hour) }), "CertificateExpired"},
-		"a certificate that hasn't begun":     {issued(func(c *pki.Template) { c.NotBefore = now.Add(time.Hour) }), "CertificateNotYetValid"},
-		"a certificate for servers only":      {issued(func(c *pki.Template) { c.ExtKeyUsage = pki.Server("a.b").ExtKeyUsage }), "NotForClientAuth"},
+		"no keys at all": {map[string][]byte{}, "LayoutUnknown"},
+		"keys of no layout": {
+			map[string][]byte{"client.pem": good["cert"], "client.key": good["key"]},
+			"LayoutUnknown",
+		},
+		"two layouts":                {both, "LayoutAmbiguous"},
+		"no certificate":             {without("cert"), "SecretKeyMissing"},
+		"no private key":             {without("key"), "SecretKeyMissing"},
+		"an empty private key":       {with("key", nil), "SecretKeyMissing"},
+		"a certificate that is none": {with("cert", []byte("certificate")), "CertificateUnreadable"},
+		"a private key that is none": {with("key", []byte("key")), "PrivateKeyUnreadable"},
+		"the private key of another": {with("key", issued(func(*pki.Template) {})["key"]), "PrivateKeyMismatch"},
+		"a certificate that has ended": {
+			issued(func(c *pki.Template) { c.NotAfter = now.Add(-time.Hour) }),
+			"CertificateExpired",
+		},
+		"a certificate that hasn't begun": {
+			issued(func(c *pki.Template) { c.NotBefore = now.Add(time.Hour) }),
+			"CertificateNotYetValid",
+		},
+		"a certificate for servers only": {
+			issued(func(c *pki.Template) { c.ExtKeyUsage = pki.Server("a.b").ExtKeyUsage }),
+			"NotForClientAuth",
+		},
 		"no CA of the server":                 {without("cacert"), "ServerCAMissing"},
 		"a CA of the server that is none":     {with("cacert", []byte("CA")), "ServerCAUnreadable"},
 		"a CA of the server whose time is up": {with("cacert", expiredCA(t, now)), "ServerCAExpired"},
@@ -132,7 +163,10 @@ func TestTheLastGoodSetStaysWhenTheCredentialGoesBad(t *testing.T) {
 	w.start(controller.Options{Clock: clock})
 	w.pod("app", host)
 	w.ready()
-	want := w.wantSpecs(egress.FromEgressTarget(w.namespace, host, nil), egress.Layout{Certificate: "tls.crt", PrivateKey: "tls.key", ServerCA: "ca.crt"})
+	want := w.wantSpecs(
+		egress.FromEgressTarget(w.namespace, host, nil),
+		egress.Layout{Certificate: "tls.crt", PrivateKey: "tls.key", ServerCA: "ca.crt"},
+	)
 	w.programmed(want)
 
 	clock.SetTime(time.Date(2121, 1, 1, 0, 0, 0, 0, time.UTC))
@@ -156,7 +190,12 @@ func TestACertificateNearItsEndIsTold(t *testing.T) {
 	template := pki.Client("orders")
 	template.NotBefore, template.NotAfter = end.AddDate(-1, 0, 0), end
 	client := ca.Issue(t, template)
-	w.create(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: secret}, Data: map[string][]byte{"cert": client.CertPEM, "key": client.KeyPEM, "cacert": ca.CertPEM}})
+	w.create(
+		&corev1.Secret{
+			ObjectMeta: metav1.ObjectMeta{Name: secret},
+			Data:       map[string][]byte{"cert": client.CertPEM, "key": client.KeyPEM, "cacert": ca.CertPEM},
+		},
+	)
 	clock := clocktesting.NewFakePassiveClock(end.AddDate(0, 0, -40))
 	running := w.start(controller.Options{Clock: clock})
 	w.pod("app", host)
@@ -180,7 +219,11 @@ func TestACertificateNearItsEndIsTold(t *testing.T) {
 	shortened.MaxConnectionAge = 150 * time.Second
 	w.programmed(w.wantSpecs(shortened, egress.Layout{Certificate: "cert", PrivateKey: "key", ServerCA: "cacert"}))
 
-	want := map[string]float64{"mtls_egress_credential_not_after_timestamp_seconds": float64(end.Unix()), "mtls_egress_credential_ends_within_seconds": 86400, "mtls_egress_credential_valid": 1}
+	want := map[string]float64{
+		"mtls_egress_credential_not_after_timestamp_seconds": float64(end.Unix()),
+		"mtls_egress_credential_ends_within_seconds":         86400,
+		"mtls_egress_credential_valid":                       1,
+	}
 	if diff := cmp.Diff(want, w.credentialMetrics(running)); diff != "" {
 		t.Errorf("the metrics (+) aren't as wanted (-):\n%s", diff)
 	}
@@ -242,7 +285,12 @@ func TestSecretsOfDifferentLayouts(t *testing.T) {
 
 	w.remove(&corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "app"}})
 	w.ready()
-	w.programmed(w.wantSpecs(egress.FromEgressTarget(w.namespace, host, nil), egress.Layout{Certificate: "tls.crt", PrivateKey: "tls.key", ServerCA: "ca.crt"}))
+	w.programmed(
+		w.wantSpecs(
+			egress.FromEgressTarget(w.namespace, host, nil),
+			egress.Layout{Certificate: "tls.crt", PrivateKey: "tls.key", ServerCA: "ca.crt"},
+		),
+	)
 }
 
 func TestACAThatPodsDoNotMountIsNotProgrammedUnderThem(t *testing.T) {
@@ -255,7 +303,10 @@ func TestACAThatPodsDoNotMountIsNotProgrammedUnderThem(t *testing.T) {
 		"serverCA": map[string]any{"configMap": map[string]any{"name": "partner-ca", "key": "ca.pem"}}}})
 	w.settled(v1alpha1.ConditionCredentialValid, metav1.ConditionFalse, "ConfigMapMissing")
 	w.settled(v1alpha1.ConditionProgrammed, metav1.ConditionTrue, "LastGoodKept")
-	bundle := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "partner-ca"}, Data: map[string]string{"ca.pem": "no certificate"}}
+	bundle := &corev1.ConfigMap{
+		ObjectMeta: metav1.ObjectMeta{Name: "partner-ca"},
+		Data:       map[string]string{"ca.pem": "no certificate"},
+	}
 	w.create(bundle)
 	w.settled(v1alpha1.ConditionCredentialValid, metav1.ConditionFalse, "ServerCAUnreadable")
 	w.patch(bundle, map[string]any{"data": map[string]any{"ca.pem": string(goodData(t)["cacert"])}})
@@ -271,8 +322,12 @@ func TestACAThatPodsDoNotMountIsNotProgrammedUnderThem(t *testing.T) {
 	w.programmed(w.wantSpecs(kept, egress.Layout{Certificate: "cert", PrivateKey: "key", ServerCA: "cacert"}))
 
 	w.pod("app-2", host, func(pod *corev1.Pod) {
-		pod.Annotations["sidecar.istio.io/userVolume"] = fmt.Sprintf(`{%q:{"secret":{"secretName":%q}},%q:{"configMap":{"name":"partner-ca"}}}`,
-			egress.VolumeName(host), secret, egress.CAVolumeName(host))
+		pod.Annotations["sidecar.istio.io/userVolume"] = fmt.Sprintf(
+			`{%q:{"secret":{"secretName":%q}},%q:{"configMap":{"name":"partner-ca"}}}`,
+			egress.VolumeName(host),
+			secret,
+			egress.CAVolumeName(host),
+		)
 	})
 	w.remove(old)
 	w.ready()
@@ -289,12 +344,18 @@ func TestPodsThatGotSomethingElseThanIsAskedForNowAreNamed(t *testing.T) {
 	w.pod("other-port", host+":8443")
 	egressTarget := w.settled(v1alpha1.ConditionReady, metav1.ConditionFalse, "PortsDiffer")
 	message := meta.FindStatusCondition(egressTarget.Status.Conditions, v1alpha1.ConditionReady).Message
-	want := "the Pod other-port: the annotation mtls.egress/target names a port other than 443; write external.system.com:443 or external.system.com there, or change spec.port here, which applies to every workload of the namespace that calls the host"
+	want := "the Pod other-port: the annotation mtls.egress/target names a port other than 443; write " +
+		"external.system.com:443 or external.system.com there, or change spec.port here, which applies to every workload " +
+		"of the namespace that calls the host"
 	if diff := cmp.Diff(want, message); diff != "" {
 		t.Errorf("the message (+) isn't as wanted (-):\n%s", diff)
 	}
 	w.pod("mounts-the-default", host, func(pod *corev1.Pod) {
-		pod.Annotations["sidecar.istio.io/userVolume"] = fmt.Sprintf(`[{"name":%q,"secret":{"secretName":%q}}]`, egress.VolumeName(host), secret)
+		pod.Annotations["sidecar.istio.io/userVolume"] = fmt.Sprintf(
+			`[{"name":%q,"secret":{"secretName":%q}}]`,
+			egress.VolumeName(host),
+			secret,
+		)
 	})
 	w.patch(egressTarget, map[string]any{"spec": map[string]any{"credential": map[string]any{"secretName": "renamed"}}})
 	w.settled(v1alpha1.ConditionReady, metav1.ConditionFalse, "PodsOutdated")
@@ -304,7 +365,15 @@ func TestPodsThatGotSomethingElseThanIsAskedForNowAreNamed(t *testing.T) {
 // TestTheCAOfCertManagersSecretsIsAskedFor has a Secret as cert-manager writes it.
 func TestTheCAOfCertManagersSecretsIsAskedFor(t *testing.T) {
 	w := newWorld(t)
-	w.create(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: secret, Annotations: map[string]string{"cert-manager.io/certificate-name": "orders"}}, Data: tlsLayout(goodData(t))})
+	w.create(
+		&corev1.Secret{
+			ObjectMeta: metav1.ObjectMeta{
+				Name:        secret,
+				Annotations: map[string]string{"cert-manager.io/certificate-name": "orders"},
+			},
+			Data: tlsLayout(goodData(t)),
+		},
+	)
 	w.create(&v1alpha1.EgressTarget{ObjectMeta: metav1.ObjectMeta{Name: host}})
 	w.start(controller.Options{})
 	w.pod("app", host)
@@ -318,23 +387,31 @@ func TestTheCAOfCertManagersSecretsIsAskedFor(t *testing.T) {
 func TestWithoutCertManagerATargetThatAsksForItSaysSo(t *testing.T) {
 	w := newWorld(t)
 	w.create(&v1alpha1.EgressTarget{ObjectMeta: metav1.ObjectMeta{Name: host}, Spec: v1alpha1.EgressTargetSpec{
-		Credential: v1alpha1.Credential{IssuerRef: &v1alpha1.IssuerRef{Name: "partner-ca"}, Certificate: &v1alpha1.IssuedCertificate{CommonName: "orders"}},
-		ServerCA:   &v1alpha1.ServerCA{SecretKey: "ca.crt"},
+		Credential: v1alpha1.Credential{
+			IssuerRef:   &v1alpha1.IssuerRef{Name: "partner-ca"},
+			Certificate: &v1alpha1.IssuedCertificate{CommonName: "orders"},
+		},
+		ServerCA: &v1alpha1.ServerCA{SecretKey: "ca.crt"},
 	}})
 	w.start(controller.Options{})
 	w.pod("app", host)
 	egressTarget := w.settled(v1alpha1.ConditionCertificateIssued, metav1.ConditionFalse, "CertManagerMissing")
-	want := "the Secret external-system-mtls-data doesn't exist yet in the namespace " + w.namespace + "; waiting for cert-manager to issue it, see the condition CertificateIssued"
+	want := "the Secret external-system-mtls-data doesn't exist yet in the namespace " + w.namespace + "; waiting for " +
+		"cert-manager to issue it, see the condition CertificateIssued"
 	if diff := cmp.Diff(want, meta.FindStatusCondition(egressTarget.Status.Conditions, v1alpha1.ConditionReady).Message); diff != "" {
 		t.Errorf("the message (+) isn't as wanted (-):\n%s", diff)
 	}
 	w.create(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: secret}, Data: tlsLayout(goodData(t))})
 	egressTarget = w.ready()
 
-	w.patch(egressTarget, map[string]any{"spec": map[string]any{"credential": map[string]any{"issuerRef": nil, "certificate": nil}}})
+	w.patch(
+		egressTarget,
+		map[string]any{"spec": map[string]any{"credential": map[string]any{"issuerRef": nil, "certificate": nil}}},
+	)
 	w.eventually(func() error {
 		egressTarget, err := w.egressTarget()
-		if condition := meta.FindStatusCondition(egressTarget.Status.Conditions, v1alpha1.ConditionCertificateIssued); err != nil || condition != nil {
+		if condition := meta.FindStatusCondition(egressTarget.Status.Conditions, v1alpha1.ConditionCertificateIssued); err != nil ||
+			condition != nil {
 			return fmt.Errorf("the condition is %+v, want none (error %w)", condition, err)
 		}
 		return nil
@@ -350,7 +427,11 @@ func TestKeysAndSourcesOfTheCA(t *testing.T) {
 		layout egress.Layout
 	}{
 		"keys that the EgressTarget names": {
-			v1alpha1.EgressTargetSpec{Credential: v1alpha1.Credential{Keys: &v1alpha1.CredentialKeys{Certificate: "client.pem", PrivateKey: "client.key"}}},
+			v1alpha1.EgressTargetSpec{
+				Credential: v1alpha1.Credential{
+					Keys: &v1alpha1.CredentialKeys{Certificate: "client.pem", PrivateKey: "client.key"},
+				},
+			},
 			map[string][]byte{"client.pem": data["cert"], "client.key": data["key"], "ca.crt": data["cacert"]},
 			egress.Layout{Certificate: "client.pem", PrivateKey: "client.key", ServerCA: "ca.crt"},
 		},

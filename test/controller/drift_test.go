@@ -30,17 +30,52 @@ func TestDriftIsRepaired(t *testing.T) {
 		object
 		patch map[string]any
 	}{
-		"a port of the anchor changed":                     {anchor, map[string]any{"spec": map[string]any{"ports": []any{map[string]any{"number": 81, "name": "http", "protocol": "HTTP"}}}}},
-		"a field added to the anchor":                      {anchor, map[string]any{"spec": map[string]any{"addresses": []string{"10.0.0.1"}}}},
-		"the address of the listener changed":              {listener, map[string]any{"spec": map[string]any{"addresses": []string{"10.0.0.1"}}}},
-		"the host of the VirtualService changed":           {virtualService, map[string]any{"spec": map[string]any{"hosts": []string{"elsewhere.system.com"}}}},
-		"gateways added to the VirtualService":             {virtualService, map[string]any{"spec": map[string]any{"gateways": []string{"gateway"}}}},
-		"the TLS of the DestinationRule removed":           {destinationRule, map[string]any{"spec": map[string]any{"subsets": []any{map[string]any{"name": "mtls-egress"}}}}},
-		"a traffic policy added to the DestinationRule":    {destinationRule, map[string]any{"spec": map[string]any{"trafficPolicy": map[string]any{"tls": map[string]any{"mode": "DISABLE"}}}}},
-		"the endpoint of the ServiceEntry changed":         {serviceEntry, map[string]any{"spec": map[string]any{"endpoints": []any{map[string]any{"address": "10.0.0.1"}}}}},
-		"a field of the ServiceEntry removed":              {serviceEntry, map[string]any{"spec": map[string]any{"exportTo": nil}}},
-		"the label of the ServiceEntry removed":            {serviceEntry, map[string]any{"metadata": map[string]any{"labels": nil}}},
-		"subjectAltNames added to the ServiceEntry itself": {serviceEntry, map[string]any{"spec": map[string]any{"subjectAltNames": []string{"elsewhere.system.com"}}}},
+		"a port of the anchor changed": {
+			anchor,
+			map[string]any{
+				"spec": map[string]any{"ports": []any{map[string]any{"number": 81, "name": "http", "protocol": "HTTP"}}},
+			},
+		},
+		"a field added to the anchor": {
+			anchor,
+			map[string]any{"spec": map[string]any{"addresses": []string{"10.0.0.1"}}},
+		},
+		"the address of the listener changed": {
+			listener,
+			map[string]any{"spec": map[string]any{"addresses": []string{"10.0.0.1"}}},
+		},
+		"the host of the VirtualService changed": {
+			virtualService,
+			map[string]any{"spec": map[string]any{"hosts": []string{"elsewhere.system.com"}}},
+		},
+		"gateways added to the VirtualService": {
+			virtualService,
+			map[string]any{"spec": map[string]any{"gateways": []string{"gateway"}}},
+		},
+		"the TLS of the DestinationRule removed": {
+			destinationRule,
+			map[string]any{"spec": map[string]any{"subsets": []any{map[string]any{"name": "mtls-egress"}}}},
+		},
+		"a traffic policy added to the DestinationRule": {
+			destinationRule,
+			map[string]any{"spec": map[string]any{"trafficPolicy": map[string]any{"tls": map[string]any{"mode": "DISABLE"}}}},
+		},
+		"the endpoint of the ServiceEntry changed": {
+			serviceEntry,
+			map[string]any{"spec": map[string]any{"endpoints": []any{map[string]any{"address": "10.0.0.1"}}}},
+		},
+		"a field of the ServiceEntry removed": {
+			serviceEntry,
+			map[string]any{"spec": map[string]any{"exportTo": nil}},
+		},
+		"the label of the ServiceEntry removed": {
+			serviceEntry,
+			map[string]any{"metadata": map[string]any{"labels": nil}},
+		},
+		"subjectAltNames added to the ServiceEntry itself": {
+			serviceEntry,
+			map[string]any{"spec": map[string]any{"subjectAltNames": []string{"elsewhere.system.com"}}},
+		},
 	}
 	for name, edit := range edits {
 		t.Run(name, func(t *testing.T) {
@@ -127,7 +162,9 @@ func TestAnObjectUnderOurNameIsLeftAlone(t *testing.T) {
 		"a listener": {generated()[4], map[string]any{"hosts": []any{"elsewhere.system.com"}, "resolution": "DNS",
 			"ports": []any{map[string]any{"number": int64(81), "name": "http", "protocol": "HTTP"}}}},
 		"a VirtualService": {generated()[1], map[string]any{"hosts": []any{"elsewhere.system.com"},
-			"http": []any{map[string]any{"route": []any{map[string]any{"destination": map[string]any{"host": "elsewhere.system.com"}}}}}}},
+			"http": []any{
+				map[string]any{"route": []any{map[string]any{"destination": map[string]any{"host": "elsewhere.system.com"}}}},
+			}}},
 		"a DestinationRule": {generated()[2], map[string]any{"host": "elsewhere.system.com"}},
 		"a ServiceEntry": {generated()[3], map[string]any{"hosts": []any{"elsewhere.system.com"}, "resolution": "DNS",
 			"ports": []any{map[string]any{"number": int64(443), "name": "https", "protocol": "HTTPS"}}}},
@@ -186,7 +223,9 @@ func TestAnObjectOfAnotherNamespaceIsNoticedWhenItComes(t *testing.T) {
 	w.ready()
 	other := newWorld(t)
 	theirs := other.theirs(mesh.KindVirtualService, "exported", map[string]any{"hosts": []any{"*.system.com"},
-		"http": []any{map[string]any{"route": []any{map[string]any{"destination": map[string]any{"host": "elsewhere.system.com"}}}}}})
+		"http": []any{
+			map[string]any{"route": []any{map[string]any{"destination": map[string]any{"host": "elsewhere.system.com"}}}},
+		}})
 	w.settled(v1alpha1.ConditionConflicted, metav1.ConditionTrue, "Conflict")
 	other.remove(theirs)
 	w.ready()
@@ -198,7 +237,11 @@ func TestASidecarThatHidesTheObjectsIsNoticed(t *testing.T) {
 	w.start(controller.Options{})
 	w.pod("app", host)
 	w.ready()
-	theirs := w.theirs(mesh.KindSidecar, "default", map[string]any{"egress": []any{map[string]any{"hosts": []any{"istio-system/*"}}}})
+	theirs := w.theirs(
+		mesh.KindSidecar,
+		"default",
+		map[string]any{"egress": []any{map[string]any{"hosts": []any{"istio-system/*"}}}},
+	)
 	w.settled(v1alpha1.ConditionConflicted, metav1.ConditionTrue, "Conflict")
 	w.remove(theirs)
 	w.ready()

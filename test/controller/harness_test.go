@@ -218,7 +218,8 @@ func secretsBeyondGet(line string) bool {
 // writes returns the requests that changed anything in the namespace, events aside.
 func (w *world) writes(r *running) []string {
 	return r.requests.matching(func(line string) bool {
-		return !strings.HasPrefix(line, "GET ") && strings.Contains(line, "/"+w.namespace+"/") && !strings.Contains(line, "/events")
+		return !strings.HasPrefix(line, "GET ") && strings.Contains(line, "/"+w.namespace+"/") &&
+			!strings.Contains(line, "/events")
 	})
 }
 
@@ -245,12 +246,17 @@ func (w *world) pod(name, wantedTarget string, options ...func(*corev1.Pod)) *co
 	entryHost, _, _ := strings.Cut(wantedTarget, ":")
 	pod := &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{
-			Namespace:   w.namespace,
-			Name:        name,
-			Labels:      map[string]string{egress.LabelInjected: egress.LabelValue, egress.HostLabel(entryHost): egress.LabelValue},
+			Namespace: w.namespace,
+			Name:      name,
+			Labels: map[string]string{
+				egress.LabelInjected:        egress.LabelValue,
+				egress.HostLabel(entryHost): egress.LabelValue,
+			},
 			Annotations: map[string]string{egress.AnnotationTarget: wantedTarget},
 		},
-		Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "app", Image: "app"}, {Name: egress.ProxyContainer, Image: "proxy"}}},
+		Spec: corev1.PodSpec{
+			Containers: []corev1.Container{{Name: "app", Image: "app"}, {Name: egress.ProxyContainer, Image: "proxy"}},
+		},
 	}
 	for _, option := range options {
 		option(pod)
@@ -265,7 +271,11 @@ func (w *world) pod(name, wantedTarget string, options ...func(*corev1.Pod)) *co
 func presenting(secretName string) func(*corev1.Pod) {
 	return func(pod *corev1.Pod) {
 		pod.Annotations[egress.AnnotationSecret] = secretName
-		pod.Annotations["sidecar.istio.io/userVolume"] = fmt.Sprintf(`[{"name":%q,"secret":{"secretName":%q}}]`, egress.VolumeName(host), secretName)
+		pod.Annotations["sidecar.istio.io/userVolume"] = fmt.Sprintf(
+			`[{"name":%q,"secret":{"secretName":%q}}]`,
+			egress.VolumeName(host),
+			secretName,
+		)
 	}
 }
 
@@ -322,8 +332,16 @@ func (w *world) settled(kind string, status metav1.ConditionStatus, reason strin
 			return err
 		}
 		condition := meta.FindStatusCondition(egressTarget.Status.Conditions, kind)
-		if condition == nil || condition.Status != status || condition.Reason != reason || condition.ObservedGeneration != egressTarget.Generation {
-			return fmt.Errorf("the condition %s is %+v, want %s %s for generation %d", kind, condition, status, reason, egressTarget.Generation)
+		if condition == nil || condition.Status != status || condition.Reason != reason ||
+			condition.ObservedGeneration != egressTarget.Generation {
+			return fmt.Errorf(
+				"the condition %s is %+v, want %s %s for generation %d",
+				kind,
+				condition,
+				status,
+				reason,
+				egressTarget.Generation,
+			)
 		}
 		return nil
 	})
@@ -388,7 +406,10 @@ func (w *world) wantSpecs(t egress.Target, layout egress.Layout) map[object]any 
 // defaultSpecs are those of an EgressTarget with nothing set and a Secret of the first layout.
 func (w *world) defaultSpecs() map[object]any {
 	w.Helper()
-	return w.wantSpecs(egress.FromEgressTarget(w.namespace, host, nil), egress.Layout{Certificate: "cert", PrivateKey: "key", ServerCA: "cacert"})
+	return w.wantSpecs(
+		egress.FromEgressTarget(w.namespace, host, nil),
+		egress.Layout{Certificate: "cert", PrivateKey: "key", ServerCA: "cacert"},
+	)
 }
 
 // specs are those in the cluster.

@@ -114,8 +114,11 @@ func issuances() map[string]func(*world, *running) {
 func (w *world) asks(changes ...func(*v1alpha1.EgressTargetSpec)) *v1alpha1.EgressTarget {
 	w.Helper()
 	asking := &v1alpha1.EgressTarget{ObjectMeta: metav1.ObjectMeta{Name: host}, Spec: v1alpha1.EgressTargetSpec{
-		Credential: v1alpha1.Credential{IssuerRef: &v1alpha1.IssuerRef{Name: issuer}, Certificate: &v1alpha1.IssuedCertificate{CommonName: "orders"}},
-		ServerCA:   &v1alpha1.ServerCA{SecretKey: "ca.crt"},
+		Credential: v1alpha1.Credential{
+			IssuerRef:   &v1alpha1.IssuerRef{Name: issuer},
+			Certificate: &v1alpha1.IssuedCertificate{CommonName: "orders"},
+		},
+		ServerCA: &v1alpha1.ServerCA{SecretKey: "ca.crt"},
 	}}
 	for _, change := range changes {
 		change(&asking.Spec)
@@ -127,20 +130,34 @@ func (w *world) asks(changes ...func(*v1alpha1.EgressTargetSpec)) *v1alpha1.Egre
 // change merges into the spec of the EgressTarget.
 func (w *world) change(spec map[string]any) {
 	w.Helper()
-	w.patch(&v1alpha1.EgressTarget{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: host}}, map[string]any{"spec": spec})
+	w.patch(
+		&v1alpha1.EgressTarget{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: host}},
+		map[string]any{"spec": spec},
+	)
 }
 
 // authority creates an authority, and the Issuer that signs with it.
 func (w *world) authority() *pki.CA {
 	w.Helper()
 	ca := pki.NewCA(w, "partner's clients")
-	w.create(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: authority}, Type: corev1.SecretTypeTLS, Data: map[string][]byte{"tls.crt": ca.CertPEM, "tls.key": ca.KeyPEM}})
+	w.create(
+		&corev1.Secret{
+			ObjectMeta: metav1.ObjectMeta{Name: authority},
+			Type:       corev1.SecretTypeTLS,
+			Data:       map[string][]byte{"tls.crt": ca.CertPEM, "tls.key": ca.KeyPEM},
+		},
+	)
 	w.create(caIssuer())
 	return ca
 }
 
 func caIssuer() *certmanagerv1.Issuer {
-	return &certmanagerv1.Issuer{ObjectMeta: metav1.ObjectMeta{Name: issuer}, Spec: certmanagerv1.IssuerSpec{IssuerConfig: certmanagerv1.IssuerConfig{CA: &certmanagerv1.CAIssuer{SecretName: authority}}}}
+	return &certmanagerv1.Issuer{
+		ObjectMeta: metav1.ObjectMeta{Name: issuer},
+		Spec: certmanagerv1.IssuerSpec{
+			IssuerConfig: certmanagerv1.IssuerConfig{CA: &certmanagerv1.CAIssuer{SecretName: authority}},
+		},
+	}
 }
 
 func (w *world) issued() *v1alpha1.EgressTarget {
@@ -238,7 +255,10 @@ func (w *world) issuedSpecs() map[object]any {
 	if err != nil {
 		w.Fatal(err)
 	}
-	return w.wantSpecs(egress.FromEgressTarget(w.namespace, host, egressTarget), egress.Layout{Certificate: "tls.crt", PrivateKey: "tls.key", ServerCA: "ca.crt"})
+	return w.wantSpecs(
+		egress.FromEgressTarget(w.namespace, host, egressTarget),
+		egress.Layout{Certificate: "tls.crt", PrivateKey: "tls.key", ServerCA: "ca.crt"},
+	)
 }
 
 func issuesWhatIsAskedFor(w *world, _ *running) {
@@ -262,12 +282,22 @@ func issuesWhatIsAskedFor(w *world, _ *running) {
 	}
 	want := made{
 		labels: map[string]string{"app.kubernetes.io/managed-by": "mtls-egress-webhook"},
-		owners: []metav1.OwnerReference{{APIVersion: "mtls.egress/v1alpha1", Kind: "EgressTarget", Name: host, UID: asking.UID, Controller: new(true)}},
+		owners: []metav1.OwnerReference{
+			{APIVersion: "mtls.egress/v1alpha1", Kind: "EgressTarget", Name: host, UID: asking.UID, Controller: new(true)},
+		},
 		spec: certmanagerv1.CertificateSpec{
 			SecretName: secret, IssuerRef: cmmeta.IssuerReference{Name: issuer, Kind: "Issuer", Group: "cert-manager.io"}, LiteralSubject: subject,
-			DNSNames: []string{"orders.example.com", "shop.example.com"}, URIs: []string{"spiffe://example.com/orders"}, EmailAddresses: []string{"orders@example.com"},
-			Usages:     []certmanagerv1.KeyUsage{certmanagerv1.UsageDigitalSignature, certmanagerv1.UsageClientAuth},
-			PrivateKey: &certmanagerv1.CertificatePrivateKey{RotationPolicy: certmanagerv1.RotationPolicyAlways, Encoding: certmanagerv1.PKCS8, Algorithm: certmanagerv1.RSAKeyAlgorithm, Size: 2048},
+			DNSNames: []string{
+				"orders.example.com",
+				"shop.example.com",
+			}, URIs: []string{"spiffe://example.com/orders"}, EmailAddresses: []string{"orders@example.com"},
+			Usages: []certmanagerv1.KeyUsage{certmanagerv1.UsageDigitalSignature, certmanagerv1.UsageClientAuth},
+			PrivateKey: &certmanagerv1.CertificatePrivateKey{
+				RotationPolicy: certmanagerv1.RotationPolicyAlways,
+				Encoding:       certmanagerv1.PKCS8,
+				Algorithm:      certmanagerv1.RSAKeyAlgorithm,
+				Size:           2048,
+			},
 		},
 	}
 	if diff := cmp.Diff(want, made{certificate.Labels, certificate.OwnerReferences, certificate.Spec}, cmp.AllowUnexported(made{})); diff != "" {
@@ -291,7 +321,9 @@ func issuesWhatIsAskedFor(w *world, _ *running) {
 		w.Fatalf("the key is a %T, want an RSA key", got.PublicKey)
 	}
 	found := leaf{
-		subject: w.rfc4514(got.RawSubject), dnsNames: got.DNSNames, emails: got.EmailAddresses, addresses: len(got.IPAddresses), usage: got.KeyUsage, extended: got.ExtKeyUsage,
+		subject: w.rfc4514(
+			got.RawSubject,
+		), dnsNames: got.DNSNames, emails: got.EmailAddresses, addresses: len(got.IPAddresses), usage: got.KeyUsage, extended: got.ExtKeyUsage,
 		bits: key.N.BitLen(), authority: got.IsCA, signed: got.CheckSignatureFrom(ca.Certificate),
 	}
 	for _, uri := range got.URIs {
@@ -311,12 +343,29 @@ func issuesWhatIsAskedFor(w *world, _ *running) {
 	w.presented(written, 1)
 	wantConditions := []metav1.Condition{
 		{Type: "Ready", Status: "True", ObservedGeneration: 1, Reason: "Ready", Message: "calls to the host use mutual TLS"},
-		{Type: "CredentialValid", Status: "True", ObservedGeneration: 1, Reason: "Valid", Message: "the client certificate is valid: external-system-mtls-data until " + got.NotAfter.UTC().Format(time.RFC3339)},
-		{Type: "CertificateIssued", Status: "True", ObservedGeneration: 1, Reason: "Issued", Message: "cert-manager has issued the certificate into the Secret external-system-mtls-data and renews it"},
+		{
+			Type:               "CredentialValid",
+			Status:             "True",
+			ObservedGeneration: 1,
+			Reason:             "Valid",
+			Message: "the client certificate is valid: external-system-mtls-data until " + got.NotAfter.UTC().
+				Format(time.RFC3339),
+		},
+		{
+			Type:               "CertificateIssued",
+			Status:             "True",
+			ObservedGeneration: 1,
+			Reason:             "Issued",
+			Message: "cert-manager has issued the certificate into the Secret external-system-mtls-data and renews " +
+				"it",
+		},
 	}
 	egressTarget := w.issued()
 	conditions := slices.DeleteFunc(withoutTimes(egressTarget.Status.Conditions), func(condition metav1.Condition) bool {
-		return !slices.ContainsFunc(wantConditions, func(wanted metav1.Condition) bool { return wanted.Type == condition.Type })
+		return !slices.ContainsFunc(
+			wantConditions,
+			func(wanted metav1.Condition) bool { return wanted.Type == condition.Type },
+		)
 	})
 	if diff := cmp.Diff(wantConditions, conditions); diff != "" {
 		w.Errorf("the conditions (+) aren't as wanted (-):\n%s", diff)
@@ -327,7 +376,11 @@ func renews(w *world, running *running) {
 	w.authority()
 	w.asks(func(spec *v1alpha1.EgressTargetSpec) {
 		// Certificates live for an hour at least; such a one is renewed every ten seconds.
-		spec.Credential.Certificate.Duration, spec.Credential.Certificate.RenewBefore = &metav1.Duration{Duration: time.Hour}, &metav1.Duration{Duration: 59*time.Minute + 50*time.Second}
+		spec.Credential.Certificate.Duration, spec.Credential.Certificate.RenewBefore = &metav1.Duration{
+			Duration: time.Hour,
+		}, &metav1.Duration{
+			Duration: 59*time.Minute + 50*time.Second,
+		}
 	})
 	w.pod("app", host)
 	w.issued()
@@ -348,7 +401,8 @@ func renews(w *world, running *running) {
 			}
 			return nil
 		})
-		if w.leaf(before).SerialNumber.Cmp(w.leaf(after).SerialNumber) == 0 || bytes.Equal(before.Data["tls.key"], after.Data["tls.key"]) {
+		if w.leaf(before).SerialNumber.Cmp(w.leaf(after).SerialNumber) == 0 ||
+			bytes.Equal(before.Data["tls.key"], after.Data["tls.key"]) {
 			w.Error("the renewed certificate has the serial number or the key of the one before")
 		}
 		w.presented(after, 1)
@@ -369,8 +423,16 @@ func tellsARefusal(w *world, _ *running) {
 	w.pod("app", host)
 	w.issued()
 	w.ready()
-	w.change(map[string]any{"appPort": 8080, "credential": map[string]any{"certificate": map[string]any{"commonName": nil, "subject": "orders"}}})
-	w.notIssued("CertificateRefused", `the Certificate was rejected: admission webhook "webhook.cert-manager.io" denied the request: [spec.literalSubject: Invalid value: "orders": DN ended with incomplete type, value pair, spec: Invalid value: "": at least one of commonName (from the commonName field or from a literalSubject), dnsNames, emailSANs, ipAddresses, otherNames, or uriSANs must be set]`)
+	w.change(
+		map[string]any{
+			"appPort":    8080,
+			"credential": map[string]any{"certificate": map[string]any{"commonName": nil, "subject": "orders"}},
+		},
+	)
+	w.notIssued(
+		"CertificateRefused",
+		`the Certificate was rejected: admission webhook "webhook.cert-manager.io" denied the request: [spec.literalSubject: Invalid value: "orders": DN ended with incomplete type, value pair, spec: Invalid value: "": at least one of commonName (from the commonName field or from a literalSubject), dnsNames, emailSANs, ipAddresses, otherNames, or uriSANs must be set]`,
+	)
 	w.ready()
 	w.programmed(w.issuedSpecs())
 	w.change(map[string]any{"credential": map[string]any{"certificate": map[string]any{"subject": "CN=orders,O=Example"}}})
@@ -384,7 +446,10 @@ func tellsARefusal(w *world, _ *running) {
 
 func waitsForAnIssuer(w *world, _ *running) {
 	asking := w.asks()
-	w.notIssued("Issuing", "cert-manager reports for the Certificate "+egress.ObjectName(host)+": Issuing certificate as Secret does not exist")
+	w.notIssued(
+		"Issuing",
+		"cert-manager reports for the Certificate "+egress.ObjectName(host)+": Issuing certificate as Secret does not exist",
+	)
 	w.authority()
 	if egressTarget := w.issued(); egressTarget.Generation != asking.Generation {
 		w.Errorf("the generation is %d, want %d", egressTarget.Generation, asking.Generation)
@@ -392,11 +457,17 @@ func waitsForAnIssuer(w *world, _ *running) {
 }
 
 func waitsForAnAuthority(w *world, _ *running) {
-	broken := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: authority}, Data: map[string][]byte{"tls.crt": []byte("none"), "tls.key": []byte("none")}}
+	broken := &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Name: authority},
+		Data:       map[string][]byte{"tls.crt": []byte("none"), "tls.key": []byte("none")},
+	}
 	w.create(broken)
 	w.create(caIssuer())
 	w.asks()
-	w.notIssued("Issuing", "cert-manager reports for the Certificate "+egress.ObjectName(host)+": Issuing certificate as Secret does not exist")
+	w.notIssued(
+		"Issuing",
+		"cert-manager reports for the Certificate "+egress.ObjectName(host)+": Issuing certificate as Secret does not exist",
+	)
 	ca := pki.NewCA(w, "partner's clients")
 	broken.Data = map[string][]byte{"tls.crt": ca.CertPEM, "tls.key": ca.KeyPEM}
 	if err := w.Update(w.Context(), broken); err != nil {
@@ -429,8 +500,20 @@ func tellsAFailure(w *world, _ *running) {
 	if err := w.Status().Update(w.Context(), failed); err != nil {
 		w.Fatal(err)
 	}
-	w.notIssued("IssuanceFailed", "cert-manager reports for the Certificate "+egress.ObjectName(host)+": The certificate request has failed to complete and will be retried: no policy allows CN=orders; failed attempts: 1")
-	w.change(map[string]any{"credential": map[string]any{"issuerRef": map[string]any{"group": certmanagerapi.GroupName, "kind": certmanagerv1.IssuerKind}}})
+	w.notIssued(
+		"IssuanceFailed",
+		"cert-manager reports for the Certificate "+egress.ObjectName(
+			host,
+		)+": The certificate request has failed to complete and will be retried: no policy allows CN=orders; failed "+
+			"attempts: 1",
+	)
+	w.change(
+		map[string]any{
+			"credential": map[string]any{
+				"issuerRef": map[string]any{"group": certmanagerapi.GroupName, "kind": certmanagerv1.IssuerKind},
+			},
+		},
+	)
 	w.issued()
 }
 
@@ -463,8 +546,11 @@ func (w *world) leavesTheSecretAlone(running *running) {
 	theirs := w.secret(secret)
 	w.asks()
 	w.pod("app", host)
-	w.notIssued("SecretTaken", "the Secret external-system-mtls-data exists but was not issued for the Certificate "+egress.ObjectName(host)+
-		", so cert-manager would overwrite its content; delete the Secret, or set another name in credential.secretName")
+	w.notIssued(
+		"SecretTaken",
+		"the Secret external-system-mtls-data exists but was not issued for the Certificate "+egress.ObjectName(host)+
+			", so cert-manager would overwrite its content; delete the Secret, or set another name in credential.secretName",
+	)
 	if diff := cmp.Diff(theirs, w.secret(secret)); diff != "" {
 		w.Errorf("the Secret before (-) and after (+):\n%s", diff)
 	}
@@ -483,13 +569,23 @@ func leavesACertificateAlone(w *world, running *running) {
 	w.authority()
 	theirs := &certmanagerv1.Certificate{
 		// The label is no proof: anybody can copy it.
-		ObjectMeta: metav1.ObjectMeta{Name: egress.ObjectName(host), Labels: map[string]string{egress.LabelManagedBy: egress.ValueManagedBy}},
-		Spec:       certmanagerv1.CertificateSpec{SecretName: "theirs", DNSNames: []string{"theirs.example.com"}, IssuerRef: cmmeta.IssuerReference{Name: issuer}},
+		ObjectMeta: metav1.ObjectMeta{
+			Name:   egress.ObjectName(host),
+			Labels: map[string]string{egress.LabelManagedBy: egress.ValueManagedBy},
+		},
+		Spec: certmanagerv1.CertificateSpec{
+			SecretName: "theirs",
+			DNSNames:   []string{"theirs.example.com"},
+			IssuerRef:  cmmeta.IssuerReference{Name: issuer},
+		},
 	}
 	w.create(theirs)
 	w.asks()
 	w.pod("app", host)
-	w.notIssued("CertificateNameTaken", "the Certificate "+egress.ObjectName(host)+" exists and does not belong to this EgressTarget; rename it")
+	w.notIssued(
+		"CertificateNameTaken",
+		"the Certificate "+egress.ObjectName(host)+" exists and does not belong to this EgressTarget; rename it",
+	)
 	var after *certmanagerv1.Certificate
 	// Wholly, with the condition Issuing gone again: as long as cert-manager issues it makes requests
 	// anew that are removed.
@@ -527,7 +623,8 @@ func withdraws(w *world, _ *running) {
 	w.change(map[string]any{"credential": map[string]any{"issuerRef": nil, "certificate": nil}})
 	w.eventually(func() error {
 		egressTarget, err := w.egressTarget()
-		if condition := meta.FindStatusCondition(egressTarget.Status.Conditions, v1alpha1.ConditionCertificateIssued); err != nil || condition != nil {
+		if condition := meta.FindStatusCondition(egressTarget.Status.Conditions, v1alpha1.ConditionCertificateIssued); err != nil ||
+			condition != nil {
 			return fmt.Errorf("the condition is %+v, want none (error %w)", condition, err)
 		}
 		return nil
@@ -543,7 +640,15 @@ func withdraws(w *world, _ *running) {
 		w.Errorf("the Secret before (-) and after (+):\n%s", diff)
 	}
 	// Asked for again, the Secret isn't somebody's: it was written for this Certificate.
-	w.change(map[string]any{"credential": map[string]any{"issuerRef": map[string]any{"name": issuer}, "certificate": map[string]any{"commonName": "orders"}}, "serverCA": map[string]any{"secretKey": "ca.crt"}})
+	w.change(
+		map[string]any{
+			"credential": map[string]any{
+				"issuerRef":   map[string]any{"name": issuer},
+				"certificate": map[string]any{"commonName": "orders"},
+			},
+			"serverCA": map[string]any{"secretKey": "ca.crt"},
+		},
+	)
 	w.issued()
 	w.ready()
 }
@@ -555,7 +660,10 @@ func putsEditsBack(w *world, _ *running) {
 	})
 	w.issued()
 	// What isn't asked for stays as somebody wants it.
-	w.patch(w.certificate(), map[string]any{"spec": map[string]any{"secretTemplate": map[string]any{"labels": map[string]any{"team": "orders"}}}})
+	w.patch(
+		w.certificate(),
+		map[string]any{"spec": map[string]any{"secretTemplate": map[string]any{"labels": map[string]any{"team": "orders"}}}},
+	)
 	for name, edit := range map[string]map[string]any{
 		"a DNS name added":              {"spec": map[string]any{"dnsNames": []string{"orders.example.com", "elsewhere.example.com"}}},
 		"an address added":              {"spec": map[string]any{"ipAddresses": []string{"192.0.2.1"}}},
@@ -605,7 +713,9 @@ func leavesTheEndToTheOwner(w *world, running *running) {
 	w.issued()
 	w.remove(asking)
 	w.gone()
-	want := []metav1.OwnerReference{{APIVersion: "mtls.egress/v1alpha1", Kind: "EgressTarget", Name: host, UID: asking.UID, Controller: new(true)}}
+	want := []metav1.OwnerReference{
+		{APIVersion: "mtls.egress/v1alpha1", Kind: "EgressTarget", Name: host, UID: asking.UID, Controller: new(true)},
+	}
 	if diff := cmp.Diff(want, w.certificate().OwnerReferences); diff != "" {
 		w.Errorf("the owners (+) aren't as wanted (-):\n%s", diff)
 	}
@@ -618,7 +728,9 @@ func leavesTheEndToTheOwner(w *world, running *running) {
 	if diff := cmp.Diff(want, w.certificate().OwnerReferences); diff != "" {
 		w.Errorf("the owners (+) aren't as wanted (-):\n%s", diff)
 	}
-	if wrong := slices.DeleteFunc(w.writesOfCertificates(running), func(line string) bool { return !strings.HasPrefix(line, "DELETE ") }); len(wrong) > 0 {
+	if wrong := slices.DeleteFunc(w.writesOfCertificates(running), func(line string) bool { return !strings.HasPrefix(line, "DELETE ") }); len(
+		wrong,
+	) > 0 {
 		w.Errorf("the garbage collector removes Certificates, but there was %q", wrong)
 	}
 }
@@ -643,8 +755,13 @@ func (w *world) programsWithoutTheWebhook() {
 	w.remove(w.certificate())
 	egressTarget := w.settled(v1alpha1.ConditionCertificateIssued, metav1.ConditionFalse, "IssuanceFailed")
 	// The end names a port and how the system says that nobody listens there.
-	want := "write the Certificate " + egress.ObjectName(host) + `: Internal error occurred: failed calling webhook "webhook.cert-manager.io": `
-	if message := meta.FindStatusCondition(egressTarget.Status.Conditions, v1alpha1.ConditionCertificateIssued).Message; !strings.HasPrefix(message, want) {
+	want := "write the Certificate " + egress.ObjectName(
+		host,
+	) + `: Internal error occurred: failed calling webhook "webhook.cert-manager.io": `
+	if message := meta.FindStatusCondition(egressTarget.Status.Conditions, v1alpha1.ConditionCertificateIssued).Message; !strings.HasPrefix(
+		message,
+		want,
+	) {
 		w.Errorf("the message is %q, want that it begins with %q", message, want)
 	}
 	w.change(map[string]any{"appPort": 8080})

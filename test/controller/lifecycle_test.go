@@ -43,11 +43,41 @@ func TestFirstUseCreatesTheTargetAndItsObjectsInOrder(t *testing.T) {
 		Status: v1alpha1.EgressTargetStatus{
 			ObservedGeneration: 1,
 			Conditions: []metav1.Condition{
-				{Type: "Ready", Status: "True", ObservedGeneration: 1, Reason: "Ready", Message: "calls to the host use mutual TLS"},
-				{Type: "CredentialValid", Status: "True", ObservedGeneration: 1, Reason: "Valid", Message: "the client certificate is valid: external-system-mtls-data until 2120-01-01T00:00:00Z"},
-				{Type: "Programmed", Status: "True", ObservedGeneration: 1, Reason: "Programmed", Message: "the anchor, listener, VirtualService, DestinationRule and ServiceEntry are in sync"},
-				{Type: "Conflicted", Status: "False", ObservedGeneration: 1, Reason: "NoConflict", Message: "no conflicting Istio objects"},
-				{Type: "PodsOutdated", Status: "False", ObservedGeneration: 1, Reason: "PodsUpToDate", Message: "all Pods are up to date"},
+				{
+					Type:               "Ready",
+					Status:             "True",
+					ObservedGeneration: 1,
+					Reason:             "Ready",
+					Message:            "calls to the host use mutual TLS",
+				},
+				{
+					Type:               "CredentialValid",
+					Status:             "True",
+					ObservedGeneration: 1,
+					Reason:             "Valid",
+					Message:            "the client certificate is valid: external-system-mtls-data until 2120-01-01T00:00:00Z",
+				},
+				{
+					Type:               "Programmed",
+					Status:             "True",
+					ObservedGeneration: 1,
+					Reason:             "Programmed",
+					Message:            "the anchor, listener, VirtualService, DestinationRule and ServiceEntry are in sync",
+				},
+				{
+					Type:               "Conflicted",
+					Status:             "False",
+					ObservedGeneration: 1,
+					Reason:             "NoConflict",
+					Message:            "no conflicting Istio objects",
+				},
+				{
+					Type:               "PodsOutdated",
+					Status:             "False",
+					ObservedGeneration: 1,
+					Reason:             "PodsUpToDate",
+					Message:            "all Pods are up to date",
+				},
 			},
 			Credentials: []v1alpha1.CredentialStatus{{
 				SecretName: secret, Pods: 1, Subject: "CN=orders", Issuer: "CN=partner CA",
@@ -83,7 +113,12 @@ func TestFirstUseCreatesTheTargetAndItsObjectsInOrder(t *testing.T) {
 			t.Errorf("%v was written at %d, before the one that has to come first (%d)", o, version, last)
 		}
 		last = version
-		owner := metav1.OwnerReference{APIVersion: "mtls.egress/v1alpha1", Kind: "EgressTarget", Name: host, UID: egressTarget.UID}
+		owner := metav1.OwnerReference{
+			APIVersion: "mtls.egress/v1alpha1",
+			Kind:       "EgressTarget",
+			Name:       host,
+			UID:        egressTarget.UID,
+		}
 		if i > 0 {
 			yes := true
 			owner.Controller = &yes
@@ -92,7 +127,8 @@ func TestFirstUseCreatesTheTargetAndItsObjectsInOrder(t *testing.T) {
 			t.Errorf("the owners of %v (+) aren't as wanted (-):\n%s", o, diff)
 		}
 		managers := content.GetManagedFields()
-		if len(managers) != 1 || managers[0].Manager != controller.FieldManager || managers[0].Operation != metav1.ManagedFieldsOperationApply {
+		if len(managers) != 1 || managers[0].Manager != controller.FieldManager ||
+			managers[0].Operation != metav1.ManagedFieldsOperationApply {
 			t.Errorf("%v was written by %v, want server-side apply by %s alone", o, managers, controller.FieldManager)
 		}
 	}
@@ -149,7 +185,8 @@ func (w *world) watchRemovals() func() []object {
 	var mutex sync.Mutex
 	versions := map[object]int{}
 	for _, kind := range []string{mesh.KindServiceEntry, mesh.KindVirtualService, mesh.KindDestinationRule} {
-		mapping, err := w.RESTMapper().RESTMapping(mesh.GroupVersion().WithKind(kind).GroupKind(), mesh.GroupVersion().Version)
+		mapping, err := w.RESTMapper().
+			RESTMapping(mesh.GroupVersion().WithKind(kind).GroupKind(), mesh.GroupVersion().Version)
 		if err != nil {
 			w.Fatal(err)
 		}
@@ -219,7 +256,11 @@ func TestWhatAUserWroteIsNeverRemoved(t *testing.T) {
 			w.ready()
 		},
 		"an EgressTarget with the controller's label that the user created": func(w *world) {
-			w.create(&v1alpha1.EgressTarget{ObjectMeta: metav1.ObjectMeta{Name: host, Labels: map[string]string{egress.LabelManagedBy: egress.ValueManagedBy}}})
+			w.create(
+				&v1alpha1.EgressTarget{
+					ObjectMeta: metav1.ObjectMeta{Name: host, Labels: map[string]string{egress.LabelManagedBy: egress.ValueManagedBy}},
+				},
+			)
 			w.ready()
 		},
 		"one of the controller's that the user annotated": func(w *world) {
@@ -241,14 +282,19 @@ func TestWhatAUserWroteIsNeverRemoved(t *testing.T) {
 			setUp(w)
 			w.eventually(func() error {
 				egressTarget, err := w.egressTarget()
-				if err != nil || egressTarget.Status.Pods != 0 || egressTarget.Status.ObservedGeneration != egressTarget.Generation {
+				if err != nil || egressTarget.Status.Pods != 0 ||
+					egressTarget.Status.ObservedGeneration != egressTarget.Generation {
 					return fmt.Errorf("not seen without Pods: %+v (error %w)", egressTarget.Status, err)
 				}
 				return nil
 			})
 			egressTarget := w.ready()
 			if !egressTarget.DeletionTimestamp.IsZero() || egressTarget.Status.UnusedSince != nil {
-				t.Errorf("the user's EgressTarget is about to go: deleted %v, unused since %v", egressTarget.DeletionTimestamp, egressTarget.Status.UnusedSince)
+				t.Errorf(
+					"the user's EgressTarget is about to go: deleted %v, unused since %v",
+					egressTarget.DeletionTimestamp,
+					egressTarget.Status.UnusedSince,
+				)
 			}
 			if len(w.specs()) != len(generated()) {
 				t.Errorf("the objects of the user's EgressTarget are %v, want all of them", w.specs())
@@ -316,9 +362,18 @@ func TestTheAnchorServesTheTargetsOfTheNamespaceAndGoesWithTheLast(t *testing.T)
 	w.credential("other")
 	removals := w.watchRemovals()
 	w.start(controller.Options{})
-	first := &v1alpha1.EgressTarget{ObjectMeta: metav1.ObjectMeta{Name: host}, Spec: v1alpha1.EgressTargetSpec{AppPort: 8080}}
-	second := &v1alpha1.EgressTarget{ObjectMeta: metav1.ObjectMeta{Name: "other.system.com"}, Spec: v1alpha1.EgressTargetSpec{Credential: v1alpha1.Credential{SecretName: "other"}}}
-	closed := &v1alpha1.EgressTarget{ObjectMeta: metav1.ObjectMeta{Name: "no.credential.com"}, Spec: v1alpha1.EgressTargetSpec{AppPort: 9090}}
+	first := &v1alpha1.EgressTarget{
+		ObjectMeta: metav1.ObjectMeta{Name: host},
+		Spec:       v1alpha1.EgressTargetSpec{AppPort: 8080},
+	}
+	second := &v1alpha1.EgressTarget{
+		ObjectMeta: metav1.ObjectMeta{Name: "other.system.com"},
+		Spec:       v1alpha1.EgressTargetSpec{Credential: v1alpha1.Credential{SecretName: "other"}},
+	}
+	closed := &v1alpha1.EgressTarget{
+		ObjectMeta: metav1.ObjectMeta{Name: "no.credential.com"},
+		Spec:       v1alpha1.EgressTargetSpec{AppPort: 9090},
+	}
 	pods := map[string]*corev1.Pod{}
 	for _, egressTarget := range []*v1alpha1.EgressTarget{first, second, closed} {
 		w.create(egressTarget)

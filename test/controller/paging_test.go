@@ -20,7 +20,15 @@ func TestCachesAreFilledInPages(t *testing.T) {
 	w.pod("app", host, presenting(secret))
 	running := w.start(controller.Options{})
 	w.ready()
-	kinds := []string{"namespaces", "pods", "egresstargets", "serviceentries", "virtualservices", "destinationrules", "sidecars"}
+	kinds := []string{
+		"namespaces",
+		"pods",
+		"egresstargets",
+		"serviceentries",
+		"virtualservices",
+		"destinationrules",
+		"sidecars",
+	}
 	inPages := map[string]bool{}
 	for _, line := range running.requests.matching(func(line string) bool { return strings.HasPrefix(line, "GET ") && !strings.Contains(line, "watch=") }) {
 		for _, kind := range kinds {

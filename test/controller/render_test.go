@@ -78,7 +78,9 @@ func TestRenderPrintsWhatTheControllerWrites(t *testing.T) {
 		}, warnings: 2},
 		"closed, as a ServiceEntry holds the sinkhole address": {set: func(w *world) {
 			w.theirs(mesh.KindServiceEntry, foreignName, map[string]any{
-				"hosts": []any{"api.example.org"}, "addresses": []any{egress.SinkholeAddress(host).String()}, "exportTo": []any{"."},
+				"hosts": []any{
+					"api.example.org",
+				}, "addresses": []any{egress.SinkholeAddress(host).String()}, "exportTo": []any{"."},
 				"ports": []any{map[string]any{"number": int64(80), "name": "tcp", "protocol": "TCP"}},
 			})
 			w.pod("app", host)
@@ -111,7 +113,10 @@ func TestRenderPrintsWhatTheControllerWrites(t *testing.T) {
 			w.eventually(func() error {
 				documents, written := w.exported()
 				var problems []render.Problem
-				output, problems = render.Render(documents, render.Options{Policy: policy.Cluster{Other: policy.OtherAllow}, Now: time.Now()})
+				output, problems = render.Render(
+					documents,
+					render.Options{Policy: policy.Cluster{Other: policy.OtherAllow}, Now: time.Now()},
+				)
 				if len(problems) > 0 {
 					return fmt.Errorf("render refuses: %v", problems)
 				}

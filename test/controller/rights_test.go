@@ -25,7 +25,10 @@ var used = &rightsUsed{rights: sets.New[string]()}
 
 // add takes note of what the API server authorized.
 func (u *rightsUsed) add(response *http.Response) error {
-	factory := apirequest.RequestInfoFactory{APIPrefixes: sets.NewString("apis", "api"), GrouplessAPIPrefixes: sets.NewString("api")}
+	factory := apirequest.RequestInfoFactory{
+		APIPrefixes:          sets.NewString("apis", "api"),
+		GrouplessAPIPrefixes: sets.NewString("api"),
+	}
 	info, err := factory.NewRequestInfo(response.Request)
 	if err != nil || !info.IsResourceRequest {
 		return err

@@ -23,8 +23,11 @@ func TestATargetIsClosedWhateverItsPodsSayTheyMount(t *testing.T) {
 	tests := map[string]string{
 		"a name that no Secret can have": `[{"name":"mtls-egress-external-system-com","secret":{"secretName":"a/b"}}]`,
 		"a name that leaves its path":    `[{"name":"mtls-egress-external-system-com","secret":{"secretName":".."}}]`,
-		"a name that is too long":        `[{"name":"mtls-egress-external-system-com","secret":{"secretName":"` + fmt.Sprintf("%0300d", 1) + `"}}]`,
-		"not JSON":                       `{`,
+		"a name that is too long": `[{"name":"mtls-egress-external-system-com","secret":{"secretName":"` + fmt.Sprintf(
+			"%0300d",
+			1,
+		) + `"}}]`,
+		"not JSON": `{`,
 	}
 	for name, volumes := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -70,7 +73,10 @@ func TestMarksForIstioAreTakenOffGeneratedObjects(t *testing.T) {
 				}
 				before := content.DeepCopy()
 				w.patch(content, map[string]any{"metadata": metadata})
-				w.patch(content, map[string]any{"metadata": map[string]any{"annotations": map[string]any{"example.com/note": "stays"}}})
+				w.patch(
+					content,
+					map[string]any{"metadata": map[string]any{"annotations": map[string]any{"example.com/note": "stays"}}},
+				)
 				w.eventually(func() error {
 					after, err := w.istio(o.kind, o.name)
 					if err != nil {
@@ -112,8 +118,10 @@ func TestAForgedOwnerMakesNoObjectOurs(t *testing.T) {
 			route := takesOurRoute()
 			theirs := w.theirs(route.kind, foreignName, route.spec)
 			w.patch(theirs, map[string]any{"metadata": map[string]any{
-				"labels":          map[string]any{egress.LabelManagedBy: egress.ValueManagedBy},
-				"ownerReferences": []any{map[string]any{"apiVersion": owner.APIVersion, "kind": owner.Kind, "name": owner.Name, "uid": string(owner.UID)}},
+				"labels": map[string]any{egress.LabelManagedBy: egress.ValueManagedBy},
+				"ownerReferences": []any{
+					map[string]any{"apiVersion": owner.APIVersion, "kind": owner.Kind, "name": owner.Name, "uid": string(owner.UID)},
+				},
 			}})
 			w.start(controller.Options{})
 			w.pod("app", host)
@@ -151,7 +159,10 @@ func TestAServiceOfTheHostsNameClosesTheTarget(t *testing.T) {
 	w.start(controller.Options{})
 	w.pod("app", short)
 	w.eventually(func() error { return w.hasCondition(short, v1alpha1.ConditionReady, metav1.ConditionTrue, "Ready") })
-	service := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Name: "pay"}, Spec: corev1.ServiceSpec{Ports: []corev1.ServicePort{{Port: 80}}}}
+	service := &corev1.Service{
+		ObjectMeta: metav1.ObjectMeta{Name: "pay"},
+		Spec:       corev1.ServiceSpec{Ports: []corev1.ServicePort{{Port: 80}}},
+	}
 	other.create(service)
 	w.eventually(func() error {
 		return w.hasCondition(short, v1alpha1.ConditionProgrammed, metav1.ConditionFalse, "PlaintextPossible")
@@ -178,7 +189,9 @@ func TestTheAnchorHasThePortsOfTargetsWithPodsAlone(t *testing.T) {
 	w := newWorld(t)
 	w.credential(secret)
 	w.start(controller.Options{})
-	w.create(&v1alpha1.EgressTarget{ObjectMeta: metav1.ObjectMeta{Name: host}, Spec: v1alpha1.EgressTargetSpec{AppPort: 5432}})
+	w.create(
+		&v1alpha1.EgressTarget{ObjectMeta: metav1.ObjectMeta{Name: host}, Spec: v1alpha1.EgressTargetSpec{AppPort: 5432}},
+	)
 	w.ready()
 	w.anchorIs([]int64{80}, host)
 	pod := w.pod("app", host)

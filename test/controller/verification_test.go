@@ -45,7 +45,9 @@ func newPartner(t *testing.T) *partner {
 		t.Fatal(err)
 	}
 	listener, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{
-		Certificates: []tls.Certificate{certificate}, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: p.clientCA.Pool(), MinVersion: tls.VersionTLS13})
+		Certificates: []tls.Certificate{
+			certificate,
+		}, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: p.clientCA.Pool(), MinVersion: tls.VersionTLS13})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -113,7 +115,13 @@ func (w *world) sawOnly(p *partner, refused int, clients ...string) {
 func (p *partner) secretData(t *testing.T, issuer *pki.CA, commonName string) (data map[string][]byte, serial string) {
 	t.Helper()
 	client := issuer.Issue(t, pki.Client(commonName))
-	return map[string][]byte{"cert": client.CertPEM, "key": client.KeyPEM, "cacert": p.serverCA.CertPEM}, client.Certificate.SerialNumber.Text(16)
+	return map[string][]byte{
+			"cert":   client.CertPEM,
+			"key":    client.KeyPEM,
+			"cacert": p.serverCA.CertPEM,
+		}, client.Certificate.SerialNumber.Text(
+			16,
+		)
 }
 
 // verifying are options with which names lead to this machine.
@@ -125,7 +133,12 @@ func verifying(t *testing.T, targets controller.VerifyTargets) controller.Option
 
 func (w *world) verifiedTarget(p *partner) {
 	w.Helper()
-	w.create(&v1alpha1.EgressTarget{ObjectMeta: metav1.ObjectMeta{Name: host}, Spec: v1alpha1.EgressTargetSpec{Port: p.port, Verify: new(true)}})
+	w.create(
+		&v1alpha1.EgressTarget{
+			ObjectMeta: metav1.ObjectMeta{Name: host},
+			Spec:       v1alpha1.EgressTargetSpec{Port: p.port, Verify: new(true)},
+		},
+	)
 }
 
 // TestACredentialIsTriedWithThePartnerBeforePodsGetIt follows a credential that the partner takes,
@@ -140,9 +153,12 @@ func TestACredentialIsTriedWithThePartnerBeforePodsGetIt(t *testing.T) {
 
 	egressTarget := w.settled(v1alpha1.ConditionVerified, metav1.ConditionTrue, "Verified")
 	message := meta.FindStatusCondition(egressTarget.Status.Conditions, v1alpha1.ConditionVerified).Message
-	want := fmt.Sprintf(`the Secret external-system-mtls-data: the server at 127.0.0.1:%d asked for a client certificate and accepted ours; its own is for "external.system.com" and chains to the `+
-		`expected CA; TLS 1.3; the server's certificate expires on 2120-01-01T00:00:00Z (%d days left), ours on 2120-01-01T00:00:00Z (%[2]d days left); our issuer "CN=client CA" is the only CA that it names`,
-		p.port, daysUntil(2120))
+	want := fmt.Sprintf(
+		`the Secret external-system-mtls-data: the server at 127.0.0.1:%d asked for a client certificate and accepted ours; its own is for "external.system.com" and chains to the `+
+			`expected CA; TLS 1.3; the server's certificate expires on 2120-01-01T00:00:00Z (%d days left), ours on 2120-01-01T00:00:00Z (%[2]d days left); our issuer "CN=client CA" is the only CA that it names`,
+		p.port,
+		daysUntil(2120),
+	)
 	if diff := cmp.Diff(want, message); diff != "" {
 		t.Errorf("the message (+) isn't as wanted (-):\n%s", diff)
 	}
@@ -179,7 +195,8 @@ func TestACredentialIsTriedWithThePartnerBeforePodsGetIt(t *testing.T) {
 	w.patch(egressTarget, map[string]any{"spec": map[string]any{"verify": false}})
 	w.eventually(func() error {
 		egressTarget, err := w.egressTarget()
-		if condition := meta.FindStatusCondition(egressTarget.Status.Conditions, v1alpha1.ConditionVerified); err != nil || condition != nil {
+		if condition := meta.FindStatusCondition(egressTarget.Status.Conditions, v1alpha1.ConditionVerified); err != nil ||
+			condition != nil {
 			return fmt.Errorf("the condition is %+v, want none (error %w)", condition, err)
 		}
 		return nil
@@ -200,7 +217,8 @@ func (w *world) verifiedMetric(running *running, want float64) {
 		for _, family := range families {
 			for _, metric := range family.GetMetric() {
 				labels := metric.GetLabel()
-				if family.GetName() == "mtls_egress_target_verified" && len(labels) == 2 && labels[0].GetValue() == host && labels[1].GetValue() == w.namespace {
+				if family.GetName() == "mtls_egress_target_verified" && len(labels) == 2 && labels[0].GetValue() == host &&
+					labels[1].GetValue() == w.namespace {
 					if got := metric.GetGauge().GetValue(); got != want {
 						return fmt.Errorf("%s is %v, want %v", family.GetName(), got, want)
 					}

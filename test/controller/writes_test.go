@@ -29,7 +29,11 @@ func TestATargetCostsSixWritesAndNoneWhenNothingHappens(t *testing.T) {
 	w.credential(secret)
 	running := w.start(controller.Options{})
 	for n := range targets {
-		w.pod(fmt.Sprintf("app-%d", n), fmt.Sprintf("partner-%d.system.com", n), func(pod *corev1.Pod) { pod.Annotations[egress.AnnotationSecret] = secret })
+		w.pod(
+			fmt.Sprintf("app-%d", n),
+			fmt.Sprintf("partner-%d.system.com", n),
+			func(pod *corev1.Pod) { pod.Annotations[egress.AnnotationSecret] = secret },
+		)
 	}
 	w.eventually(func() error {
 		var list v1alpha1.EgressTargetList
@@ -70,7 +74,8 @@ func TestATargetCostsSixWritesAndNoneWhenNothingHappens(t *testing.T) {
 	delete(counts, "the anchor")
 	delete(counts, "PATCH egresstargets/status")
 	want := map[string]int{
-		"POST egresstargets": targets, "PATCH virtualservices": targets, "PATCH destinationrules": targets, "PATCH serviceentries": 2 * targets,
+		"POST egresstargets": targets, "PATCH virtualservices": targets, "PATCH destinationrules": targets, "PATCH " +
+			"serviceentries": 2 * targets,
 	}
 	if diff := cmp.Diff(want, counts); diff != "" {
 		t.Errorf("writes of %d targets, the anchor's and the statuses aside (-want +got):\n%s", targets, diff)

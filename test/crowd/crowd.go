@@ -52,7 +52,9 @@ func (*Crowd) Host(target int) string { return fmt.Sprintf("partner-%d.example.c
 // days.
 func (c *Crowd) Prepare(ctx context.Context) error {
 	err := each(ctx, c.Namespaces, func(ctx context.Context, n int) error {
-		_, err := c.client.CoreV1().Namespaces().Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: c.Namespace(n)}}, metav1.CreateOptions{})
+		_, err := c.client.CoreV1().
+			Namespaces().
+			Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: c.Namespace(n)}}, metav1.CreateOptions{})
 		return err
 	})
 	if err != nil {
@@ -82,7 +84,9 @@ func (c *Crowd) Prepare(ctx context.Context) error {
 func (c *Crowd) CreatePods(ctx context.Context, count int) error {
 	return each(ctx, count, func(ctx context.Context, n int) error {
 		return retry.OnError(retry.DefaultBackoff, apierrors.IsInternalError, func() error {
-			_, err := c.client.CoreV1().Pods(c.Namespace(n%c.Targets)).Create(ctx, Pod(c.Host(n%c.Targets)), metav1.CreateOptions{})
+			_, err := c.client.CoreV1().
+				Pods(c.Namespace(n%c.Targets)).
+				Create(ctx, Pod(c.Host(n%c.Targets)), metav1.CreateOptions{})
 			return err
 		})
 	})
@@ -101,15 +105,26 @@ func each(ctx context.Context, count int, do func(ctx context.Context, n int) er
 // is no Istio to inject one.
 func Pod(host string) *corev1.Pod {
 	probe := func(path string, port int32) *corev1.Probe {
-		return &corev1.Probe{ProbeHandler: corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{Path: path, Port: intstr.FromInt32(port)}}, PeriodSeconds: 10}
+		return &corev1.Probe{
+			ProbeHandler:  corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{Path: path, Port: intstr.FromInt32(port)}},
+			PeriodSeconds: 10,
+		}
 	}
 	resources := func(cpu, memory string) corev1.ResourceRequirements {
-		return corev1.ResourceRequirements{Requests: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse(cpu), corev1.ResourceMemory: resource.MustParse(memory)}}
+		return corev1.ResourceRequirements{
+			Requests: corev1.ResourceList{
+				corev1.ResourceCPU:    resource.MustParse(cpu),
+				corev1.ResourceMemory: resource.MustParse(memory),
+			},
+		}
 	}
 	env := func(count int) []corev1.EnvVar {
 		var variables []corev1.EnvVar
 		for n := range count {
-			variables = append(variables, corev1.EnvVar{Name: fmt.Sprintf("SETTING_%d", n), Value: "the value of a setting, as long as many are"})
+			variables = append(
+				variables,
+				corev1.EnvVar{Name: fmt.Sprintf("SETTING_%d", n), Value: "the value of a setting, as long as many are"},
+			)
 		}
 		return variables
 	}
@@ -117,12 +132,19 @@ func Pod(host string) *corev1.Pod {
 		ObjectMeta: metav1.ObjectMeta{
 			GenerateName: "shop-6d4cf56db6-",
 			Labels:       map[string]string{"app": "shop", "version": "v1", "pod-template-hash": "6d4cf56db6"},
-			Annotations:  map[string]string{"mtls.egress/target": host, "prometheus.io/scrape": "true", "prometheus.io/port": "8080"},
+			Annotations: map[string]string{
+				"mtls.egress/target":   host,
+				"prometheus.io/scrape": "true",
+				"prometheus.io/port":   "8080",
+			},
 		},
 		Spec: corev1.PodSpec{
 			InitContainers: []corev1.Container{{
 				Name: "istio-proxy", Image: "registry.example/proxy:1.31.1", RestartPolicy: ptr.To(corev1.ContainerRestartPolicyAlways), Env: env(30),
-				StartupProbe: probe("/healthz/ready", 15021), ReadinessProbe: probe("/healthz/ready", 15021), Resources: resources("100m", "128Mi"),
+				StartupProbe: probe(
+					"/healthz/ready",
+					15021,
+				), ReadinessProbe: probe("/healthz/ready", 15021), Resources: resources("100m", "128Mi"),
 			}},
 			Containers: []corev1.Container{{
 				Name: "app", Image: "registry.example/shop:1.0", Ports: []corev1.ContainerPort{{Name: "http", ContainerPort: 8080}}, Env: env(20),

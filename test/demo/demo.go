@@ -138,8 +138,11 @@ func changes(template corev1.PodTemplateSpec, pod *corev1.Pod) map[string]any {
 		return more
 	}
 	return map[string]any{
-		"metadata": map[string]any{"annotations": added(pod.Annotations, template.Annotations), "labels": added(pod.Labels, template.Labels)},
-		"spec":     map[string]any{"hostAliases": pod.Spec.HostAliases},
+		"metadata": map[string]any{
+			"annotations": added(pod.Annotations, template.Annotations),
+			"labels":      added(pod.Labels, template.Labels),
+		},
+		"spec": map[string]any{"hostAliases": pod.Spec.HostAliases},
 	}
 }
 
@@ -147,8 +150,14 @@ func changes(template corev1.PodTemplateSpec, pod *corev1.Pod) map[string]any {
 func purposes() [][2]string {
 	return [][2]string{
 		{"serviceentry/mtls-egress", "has the sidecars of the namespace listen on the app's port; shared by all targets"},
-		{"virtualservice/mtls-egress-" + host, "leads http://" + host + " to the partner's TLS port, and says what is retried"},
-		{"destinationrule/mtls-egress-" + host, "the mutual TLS: client certificate, server name, CA and the name that is checked"},
+		{
+			"virtualservice/mtls-egress-" + host,
+			"leads http://" + host + " to the partner's TLS port, and says what is retried",
+		},
+		{
+			"destinationrule/mtls-egress-" + host,
+			"the mutual TLS: client certificate, server name, CA and the name that is checked",
+		},
 		{"serviceentry/mtls-egress-" + host, "makes the host known, with the partner's real address"},
 		{"serviceentry/mtls-egress--app." + host, "has the sidecars listen at the address that the host has inside the Pod"},
 	}
@@ -173,7 +182,16 @@ func (d *demo) objects(ctx context.Context) error {
 
 // explain is what render --explain says of the example and its Secret.
 func (d *demo) explain(ctx context.Context, dir string) (string, error) {
-	secret, err := d.installed.KubectlIn(ctx, dir, "get", "secret", "external-system-mtls-data", "--namespace", namespace, "--output=yaml")
+	secret, err := d.installed.KubectlIn(
+		ctx,
+		dir,
+		"get",
+		"secret",
+		"external-system-mtls-data",
+		"--namespace",
+		namespace,
+		"--output=yaml",
+	)
 	if err != nil {
 		return "", err
 	}

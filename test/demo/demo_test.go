@@ -17,7 +17,8 @@ import (
 )
 
 func TestTheFirstRunSaysHowLongItTakes(t *testing.T) {
-	const first = "The first run builds its tools: about 10 minutes on 2 cores, less if the API server can be downloaded. Later runs start immediately.\n"
+	const first = "The first run builds its tools: about 10 minutes on 2 cores, less if the API server can be " +
+		"downloaded. Later runs start immediately.\n"
 	// So that the cache of the go command knows what the result depends on.
 	if _, err := os.ReadFile("../../Makefile"); err != nil {
 		t.Fatal(err)
@@ -36,7 +37,15 @@ func TestTheFirstRunSaysHowLongItTakes(t *testing.T) {
 				t.Fatal(err)
 			}
 			// What `make demo` runs before anything else.
-			cmd := exec.CommandContext(t.Context(), "make", "--no-print-directory", "-C", "../..", "first-build", "MTLS_EGRESS_CACHE="+cache)
+			cmd := exec.CommandContext(
+				t.Context(),
+				"make",
+				"--no-print-directory",
+				"-C",
+				"../..",
+				"first-build",
+				"MTLS_EGRESS_CACHE="+cache,
+			)
 			if said, _, err := apiserver.Output(cmd); err != nil || said != test.want {
 				t.Errorf("it says %q (error %v), want %q", said, err, test.want)
 			}
@@ -93,7 +102,8 @@ In a sentence (mtls-egress-webhook render -f examples/egress --explain):
 	if diff := cmp.Diff(want, got+"--explain):\n\n"); diff != "" {
 		t.Errorf("the story (-want +got):\n%s", diff)
 	}
-	const wantSentence = "Namespace project: http://external.system.com leaves the Pods of Deployment shop as TLS to external.system.com:443"
+	const wantSentence = "Namespace project: http://external.system.com leaves the Pods of Deployment shop as TLS to " +
+		"external.system.com:443"
 	if joined := strings.Join(strings.Fields(sentence), " "); !strings.HasPrefix(joined, wantSentence) {
 		t.Errorf("the sentence %q doesn't start with %q", joined, wantSentence)
 	}

@@ -45,11 +45,24 @@ func TestBooks(t *testing.T) {
 	b.apply(`{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "project"}}`)
 	b.apply(deploymentThatAsks("shop"))
 	b.wantPod("project", asks("before"), "")
-	b.kubectl("wait", "--for=create", "virtualservice/mtls-egress-external.system.com", "--namespace=project", "--timeout="+patience.String())
+	b.kubectl(
+		"wait",
+		"--for=create",
+		"virtualservice/mtls-egress-external.system.com",
+		"--namespace=project",
+		"--timeout="+patience.String(),
+	)
 	// What the Deployment controller would say of the chart's, whatever their generations.
 	for _, name := range []string{installation.Release, installation.ControllerName} {
-		b.kubectl("patch", "deployment", name, "--namespace="+installation.Namespace, "--subresource=status", "--type=merge",
-			`--patch={"status": {"observedGeneration": 1000, "replicas": 2, "updatedReplicas": 2, "readyReplicas": 2, "availableReplicas": 2}}`)
+		b.kubectl(
+			"patch",
+			"deployment",
+			name,
+			"--namespace="+installation.Namespace,
+			"--subresource=status",
+			"--type=merge",
+			`--patch={"status": {"observedGeneration": 1000, "replicas": 2, "updatedReplicas": 2, "readyReplicas": 2, "availableReplicas": 2}}`,
+		)
 	}
 
 	for _, book := range []struct {
@@ -72,12 +85,23 @@ func operations(b *books) {
 	mistaken.Spec.HostNetwork = true
 	b.wantRefusal("project", mistaken, `admission webhook "pods.mtls.egress" denied the request`)
 
-	b.apply(`{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "restricted", "labels": {"pod-security.kubernetes.io/enforce": "restricted"}}}`)
+	b.apply(
+		`{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "restricted", "labels": {"pod-security.kubernetes.io/enforce": "restricted"}}}`,
+	)
 	b.wantRefusal("restricted", asks("insecure"), "violates PodSecurity")
 
 	b.apply(`{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "full"}}`)
-	b.apply(`{"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "none", "namespace": "full"}, "spec": {"hard": {"pods": "0"}}}`)
-	b.kubectl("patch", "resourcequota/none", "--namespace=full", "--subresource=status", "--type=merge", `--patch={"status": {"hard": {"pods": "0"}, "used": {"pods": "0"}}}`)
+	b.apply(
+		`{"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "none", "namespace": "full"}, "spec": {"hard": {"pods": "0"}}}`,
+	)
+	b.kubectl(
+		"patch",
+		"resourcequota/none",
+		"--namespace=full",
+		"--subresource=status",
+		"--type=merge",
+		`--patch={"status": {"hard": {"pods": "0"}, "used": {"pods": "0"}}}`,
+	)
 	b.eventually("the quota is full", func(ctx context.Context) bool {
 		return strings.Contains(b.create(ctx, "full", asks("many"), true), "exceeded quota")
 	})
@@ -138,7 +162,8 @@ func emergency(b *books) {
 	b.kubectl("scale", "deployment/shop", "--namespace=project", "--replicas=3")
 	b.kubectl("annotate", "deployment/shop", "--namespace=project", "note=mine")
 	_, err := b.KubectlWith(b.Context(), deploymentThatAsks("other"), "apply", "--filename=-")
-	if want := "ValidatingAdmissionPolicy 'mtls-egress-webhook-propagated'"; err == nil || !strings.Contains(err.Error(), want) {
+	if want := "ValidatingAdmissionPolicy 'mtls-egress-webhook-propagated'"; err == nil ||
+		!strings.Contains(err.Error(), want) {
 		b.Errorf("a Deployment whose annotation nobody propagates: error %v, want one with %q", err, want)
 	}
 
@@ -147,7 +172,10 @@ func emergency(b *books) {
 		`--output=jsonpath={.metadata.annotations.mtls\.egress/target}{.spec.template.metadata.annotations}`); left != "" {
 		b.Errorf("the Deployment still has annotations of ours: %s", left)
 	}
-	b.eventually("the policies are out of force", func(ctx context.Context) bool { return b.create(ctx, "project", asks("plaintext"), true) == "" })
+	b.eventually(
+		"the policies are out of force",
+		func(ctx context.Context) bool { return b.create(ctx, "project", asks("plaintext"), true) == "" },
+	)
 	b.wantPod("project", asks("plaintext"), "")
 	if aliases := b.kubectl("get", "pod/plaintext", "--namespace=project", "--output=jsonpath={.spec.hostAliases}"); aliases != "" {
 		b.Errorf("a Pod that nobody injected has the aliases %s", aliases)
@@ -165,8 +193,14 @@ func emergency(b *books) {
 	}
 	b.eventually("annotated Pods are injected after a rollback", b.injects)
 
-	remove := []string{"delete", "virtualservice/mtls-egress-external.system.com", "--namespace=project", "--dry-run=server"}
-	if _, _, err := b.Kubectl(b.Context(), remove...); err == nil || !strings.Contains(err.Error(), "mtls-egress-webhook-generated-objects") {
+	remove := []string{
+		"delete",
+		"virtualservice/mtls-egress-external.system.com",
+		"--namespace=project",
+		"--dry-run=server",
+	}
+	if _, _, err := b.Kubectl(b.Context(), remove...); err == nil ||
+		!strings.Contains(err.Error(), "mtls-egress-webhook-generated-objects") {
 		b.Errorf("a generated object is deleted: error %v, want the policy's", err)
 	}
 	removable := func(ctx context.Context) bool {
@@ -184,7 +218,10 @@ func emergency(b *books) {
 			b.eventually("a generated object can be deleted with both keys", removable)
 			open = true
 		case open && strings.HasPrefix(command.line, "helm"):
-			b.eventually("a generated object can't be deleted with the label alone", func(ctx context.Context) bool { return !removable(ctx) })
+			b.eventually(
+				"a generated object can't be deleted with the label alone",
+				func(ctx context.Context) bool { return !removable(ctx) },
+			)
 		}
 	}
 	if !open {
@@ -235,13 +272,16 @@ func (b *books) create(ctx context.Context, namespace string, pod *corev1.Pod, d
 }
 
 func (b *books) injects(ctx context.Context) bool {
-	pod, err := b.Admin.CoreV1().Pods("project").Create(ctx, asks("injected"), metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+	pod, err := b.Admin.CoreV1().
+		Pods("project").
+		Create(ctx, asks("injected"), metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
 	return err == nil && pod.Labels["mtls.egress/injected"] == "true"
 }
 
 func (b *books) wantPod(namespace string, pod *corev1.Pod, refusal string) {
 	b.Helper()
-	if got := b.create(b.Context(), namespace, pod, false); (got == "") != (refusal == "") || !strings.Contains(got, refusal) {
+	if got := b.create(b.Context(), namespace, pod, false); (got == "") != (refusal == "") ||
+		!strings.Contains(got, refusal) {
 		b.Errorf("the Pod %s: answer %q, want %q", pod.Name, got, refusal)
 	}
 }

@@ -39,8 +39,13 @@ func (c command) try(t *testing.T, cluster *apiserver.Server, programs string) (
 	t.Helper()
 	shell := exec.CommandContext(t.Context(), "/bin/sh", "-c", c.line)
 	shell.Dir = c.dir
-	shell.Env = append(apiserver.Environment(cluster.Kubeconfig, cluster.Dir),
-		"PATH="+strings.Join([]string{filepath.Join(cluster.Dir, "assets"), programs, os.Getenv("PATH")}, string(os.PathListSeparator)))
+	shell.Env = append(
+		apiserver.Environment(cluster.Kubeconfig, cluster.Dir),
+		"PATH="+strings.Join(
+			[]string{filepath.Join(cluster.Dir, "assets"), programs, os.Getenv("PATH")},
+			string(os.PathListSeparator),
+		),
+	)
 	stdout, _, err = apiserver.Output(shell)
 	if err != nil {
 		err = fmt.Errorf("%s: %w", c.place, err)

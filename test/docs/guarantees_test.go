@@ -32,7 +32,14 @@ func TestGuaranteesAreShownByTests(t *testing.T) {
 			t.Errorf("%s, %s: test/mesh has no test %s", row.Promise, row.Fault, row.Test)
 		}
 		if row.PlaintextBytes != 0 || row.Requests <= 0 || row.Failed < 0 || row.Failed > row.Requests {
-			t.Errorf("%s, %s: %d bytes in plain text, %d of %d requests failed", row.Promise, row.Fault, row.PlaintextBytes, row.Failed, row.Requests)
+			t.Errorf(
+				"%s, %s: %d bytes in plain text, %d of %d requests failed",
+				row.Promise,
+				row.Fault,
+				row.PlaintextBytes,
+				row.Failed,
+				row.Requests,
+			)
 		}
 	}
 	for _, promise := range evidence.Promises() {
@@ -59,7 +66,8 @@ func meshTests(t *testing.T) []string {
 			t.Fatal(err)
 		}
 		for _, declaration := range parsed.Decls {
-			if function, ok := declaration.(*ast.FuncDecl); ok && function.Recv == nil && strings.HasPrefix(function.Name.Name, "Test") {
+			if function, ok := declaration.(*ast.FuncDecl); ok && function.Recv == nil &&
+				strings.HasPrefix(function.Name.Name, "Test") {
 				names = append(names, function.Name.Name)
 			}
 		}

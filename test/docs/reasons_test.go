@@ -44,7 +44,21 @@ func TestTroubleshootingHasEveryReason(t *testing.T) {
 
 // reasonsOfOthers are what Kubernetes and Envoy say and the document has headings for.
 func reasonsOfOthers() []string {
-	return []string{"FailedMount", "UF", "UC", "NC", "UH", "NR", "UT", "URX", "DC", "DPE", "UPE", "BlackHoleCluster", "PassthroughCluster"}
+	return []string{
+		"FailedMount",
+		"UF",
+		"UC",
+		"NC",
+		"UH",
+		"NR",
+		"UT",
+		"URX",
+		"DC",
+		"DPE",
+		"UPE",
+		"BlackHoleCluster",
+		"PassthroughCluster",
+	}
 }
 
 // unseen is a reason that no status and no event has: the controller ends its own handshakes when it stops, and says nothing of them.
@@ -85,7 +99,8 @@ func reasonsInCode(t *testing.T) []string {
 func reasonsOf(node ast.Node) []string {
 	var reasons []string
 	take := func(name string, value ast.Expr) {
-		if literal, ok := value.(*ast.BasicLit); ok && strings.HasPrefix(strings.ToLower(name), "reason") && literal.Kind == token.STRING {
+		if literal, ok := value.(*ast.BasicLit); ok && strings.HasPrefix(strings.ToLower(name), "reason") &&
+			literal.Kind == token.STRING {
 			if text, err := strconv.Unquote(literal.Value); err == nil && text != "" {
 				reasons = append(reasons, text)
 			}

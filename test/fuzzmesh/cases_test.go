@@ -138,7 +138,9 @@ spec:
   tcp: [{match: [{destinationSubnets: [254.110.240.171]}], route: [{destination: {host: relay.example.org}}]}]` + relayEntry, want: []string{limitSinkhole}},
 		"an HTTPRoute for the listener": {theirs: routeFor("HTTPRoute", "mtls-egress--app.external.system.com") + relayEntry},
 		"an HTTPRoute for the listener that the mesh's default makes private": {
-			mesh: Mesh{VirtualServiceExportTo: []string{"."}}, theirs: routeFor("HTTPRoute", "mtls-egress--app.external.system.com") + relayEntry,
+			mesh: Mesh{
+				VirtualServiceExportTo: []string{"."},
+			}, theirs: routeFor("HTTPRoute", "mtls-egress--app.external.system.com") + relayEntry,
 			want: []string{limitAttached},
 		},
 		"a Sidecar that listens at the sinkhole address": {theirs: `
@@ -172,11 +174,20 @@ spec:
   addresses: [254.110.240.171]
   ports: [{number: 80, name: tcp, protocol: TCP}]
   resolution: DNS`, want: []string{limitSinkhole}},
-		"a TCPRoute for the listener":                         {theirs: routeFor("TCPRoute", "mtls-egress--app.external.system.com") + relayEntry},
-		"an HTTPRoute for the ServiceEntry":                   {theirs: routeFor("HTTPRoute", "mtls-egress-external.system.com") + relayEntry},
-		"a TLSRoute for the ServiceEntry":                     {theirs: routeFor("TLSRoute", "mtls-egress-external.system.com") + relayEntry},
-		"an HTTPRoute for the anchor":                         {theirs: routeFor("HTTPRoute", "mtls-egress") + relayEntry},
-		"an HTTPRoute for the anchor of another app port":     {appPort: 8081, theirs: routeFor("HTTPRoute", "mtls-egress") + relayEntry},
+		"a TCPRoute for the listener": {
+			theirs: routeFor("TCPRoute", "mtls-egress--app.external.system.com") + relayEntry,
+		},
+		"an HTTPRoute for the ServiceEntry": {
+			theirs: routeFor("HTTPRoute", "mtls-egress-external.system.com") + relayEntry,
+		},
+		"a TLSRoute for the ServiceEntry": {
+			theirs: routeFor("TLSRoute", "mtls-egress-external.system.com") + relayEntry,
+		},
+		"an HTTPRoute for the anchor": {theirs: routeFor("HTTPRoute", "mtls-egress") + relayEntry},
+		"an HTTPRoute for the anchor of another app port": {
+			appPort: 8081,
+			theirs:  routeFor("HTTPRoute", "mtls-egress") + relayEntry,
+		},
 		"an HTTPRoute for a ServiceEntry that names the host": {theirs: routeFor("HTTPRoute", "b") + plainEntry + relayEntry},
 		"a BackendTLSPolicy for the ServiceEntry": {theirs: `
 kind: BackendTLSPolicy
@@ -416,7 +427,9 @@ func TestNamedWorlds(t *testing.T) {
 func TestRoutesOfTheGatewayAPIReachSidecars(t *testing.T) {
 	each := namedCase{written: nothingWritten, theirs: routeFor("HTTPRoute", "b") + plainEntry + relayEntry}
 	sidecar := start(t, each.world(t)).sidecar(neighbors()[0])
-	ends := sidecar.ends(sidecar.resolved(Call{Scheme: "http", Address: "external.system.com", Port: 80, Host: "external.system.com"}))
+	ends := sidecar.ends(
+		sidecar.resolved(Call{Scheme: "http", Address: "external.system.com", Port: 80, Host: "external.system.com"}),
+	)
 	if len(ends) != 1 || !slices.Equal(ends[0].To, []string{"relay.example.org:80"}) {
 		t.Errorf("the neighbor's call ends so, want at the relay: %v", ends)
 	}

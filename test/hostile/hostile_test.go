@@ -73,9 +73,13 @@ func TestHostileClient(t *testing.T) {
 		{"whoever is slow is cut off", slow},
 		{"names that nobody knows make no series, and long ones no lines", names},
 		{"500 connections that say nothing", func(t *testing.T, v *victim) { v.hold(t, crowd, nil) }},
-		{"500 requests that are never finished", func(t *testing.T, v *victim) { v.hold(t, crowd, []byte("POST /mutate HTTP/1.1\r\nHost: a\r\n")) }},
+		{"500 requests that are never finished", func(t *testing.T, v *victim) {
+			v.hold(t, crowd, []byte("POST /mutate "+
+				"HTTP/1.1\r\nHost: a\r\n"))
+		}},
 		{"500 bodies that are never finished", func(t *testing.T, v *victim) {
-			v.hold(t, crowd, append([]byte("POST /mutate HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 7000000\r\n\r\n"), bytes.Repeat([]byte("["), 30_000)...))
+			v.hold(t, crowd, append([]byte("POST /mutate HTTP/1.1\r\nHost: a\r\nContent-Type: "+
+				"application/json\r\nContent-Length: 7000000\r\n\r\n"), bytes.Repeat([]byte("["), 30_000)...))
 		}},
 		{"more connections than there may be", func(t *testing.T, v *victim) { v.hold(t, 4*crowd, nil) }},
 		{"500 of the largest requests at once", func(t *testing.T, v *victim) {
@@ -222,7 +226,12 @@ func wrongRequests(t *testing.T, v *victim) {
 		"an oversized query":   {method: "POST", path: "/mutate?" + strings.Repeat("a", 20_000), want: 431},
 	} {
 		t.Run(name, func(t *testing.T) {
-			request, err := http.NewRequestWithContext(t.Context(), test.method, "https://"+v.webhook, strings.NewReader(test.body))
+			request, err := http.NewRequestWithContext(
+				t.Context(),
+				test.method,
+				"https://"+v.webhook,
+				strings.NewReader(test.body),
+			)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -231,7 +240,8 @@ func wrongRequests(t *testing.T, v *victim) {
 				request.Header.Set("Content-Type", test.contentType)
 			}
 			response, err := client.Do(request)
-			if test.want == http.StatusRequestEntityTooLarge && (errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)) {
+			if test.want == http.StatusRequestEntityTooLarge &&
+				(errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)) {
 				return // it was cut off before it had sent all
 			}
 			if err != nil {
@@ -263,15 +273,21 @@ func wrongRequests(t *testing.T, v *victim) {
 
 func wrongBytes(t *testing.T, v *victim) {
 	for name, test := range map[string]struct{ bytes, want string }{
-		"the preface of HTTP/2":         {"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "HTTP/1.1 404 Not Found"},
-		"garbage":                       {"\x00\x01\x02\x03\r\n\r\n", "HTTP/1.1 400 Bad Request"},
-		"a header without an end":       {"POST /mutate HTTP/1.1\r\nHost: a\r\nA: " + strings.Repeat("a", 100_000), "HTTP/1.1 431 Request Header Fields Too Large"},
-		"two lengths":                   {"POST /mutate HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", "HTTP/1.1 400 Bad Request"},
-		"a chunk of no length":          {"POST /mutate HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n", "HTTP/1.1 400 Bad Request"},
-		"a tunnel to somewhere else":    {"CONNECT example.com:443 HTTP/1.1\r\nHost: example.com\r\n\r\n", "HTTP/1.1 404 Not Found"},
-		"another protocol on the way":   {"GET /mutate HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n", "HTTP/1.1 405 Method Not Allowed"},
-		"HTTP/1.0 without a host":       {"GET /mutate HTTP/1.0\r\n\r\n", "HTTP/1.0 405 Method Not Allowed"},
-		"a length that is far too long": {"POST /mutate HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 9223372036854775807\r\n\r\n", "HTTP/1.1 413 Request Entity Too Large"},
+		"the preface of HTTP/2": {"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "HTTP/1.1 404 Not Found"},
+		"garbage":               {"\x00\x01\x02\x03\r\n\r\n", "HTTP/1.1 400 Bad Request"},
+		"a header without an end": {"POST /mutate HTTP/1.1\r\nHost: a\r\nA: " + strings.Repeat("a", 100_000), "HTTP/1.1 " +
+			"431 Request Header Fields Too Large"},
+		"two lengths": {"POST /mutate HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: " +
+			"2\r\n\r\n", "HTTP/1.1 400 Bad Request"},
+		"a chunk of no length": {"POST /mutate HTTP/1.1\r\nHost: a\r\nContent-Type: " +
+			"application/json\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n", "HTTP/1.1 400 Bad Request"},
+		"a tunnel to somewhere else": {"CONNECT example.com:443 HTTP/1.1\r\nHost: example.com\r\n\r\n", "HTTP/1.1 404 " +
+			"Not Found"},
+		"another protocol on the way": {"GET /mutate HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: " +
+			"Upgrade\r\n\r\n", "HTTP/1.1 405 Method Not Allowed"},
+		"HTTP/1.0 without a host": {"GET /mutate HTTP/1.0\r\n\r\n", "HTTP/1.0 405 Method Not Allowed"},
+		"a length that is far too long": {"POST /mutate HTTP/1.1\r\nHost: a\r\nContent-Type: " +
+			"application/json\r\nContent-Length: 9223372036854775807\r\n\r\n", "HTTP/1.1 413 Request Entity Too Large"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			connection, err := v.secure(t.Context())
@@ -316,7 +332,9 @@ func wrongProtocols(t *testing.T, v *victim) {
 	defer func() { _ = connection.Close() }()
 	_, _ = io.WriteString(connection, "POST /mutate HTTP/1.1\r\nHost: a\r\n\r\n")
 	answer, _ := io.ReadAll(connection)
-	if want := "HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n"; string(answer) != want {
+	if want := "HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n"; string(
+		answer,
+	) != want {
 		t.Errorf("plain HTTP: the answer is %q, want %q", answer, want)
 	}
 }
@@ -326,9 +344,11 @@ func slow(t *testing.T, v *victim) {
 	for name, first := range map[string]string{
 		"the handshake": "",
 		"the header":    "POST /mutate HTTP/1.1\r\nHost: a\r\nA: ",
-		"the body":      "POST /mutate HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 1000000\r\n\r\n",
-		"a small body":  "POST /mutate HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n",
-		"a chunked one": "POST /mutate HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\nffff\r\n",
+		"the body": "POST /mutate HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: " +
+			"1000000\r\n\r\n",
+		"a small body": "POST /mutate HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n",
+		"a chunked one": "POST /mutate HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nTransfer-Encoding: " +
+			"chunked\r\n\r\nffff\r\n",
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -510,7 +530,11 @@ func (v *victim) wantUnharmed(t *testing.T) {
 	peak := v.peak(t)
 	t.Logf("%d Pods were created, all of them injected; the peak of memory was %d MiB", v.created.Load(), peak>>20)
 	if peak >= memoryLimit {
-		t.Errorf("the peak of memory was %d MiB, with a limit of %d MiB the Pod would have been killed", peak>>20, memoryLimit>>20)
+		t.Errorf(
+			"the peak of memory was %d MiB, with a limit of %d MiB the Pod would have been killed",
+			peak>>20,
+			memoryLimit>>20,
+		)
 	}
 	if page := v.metricsPage(t); !strings.Contains(page, "\ncontroller_runtime_webhook_panics_total 0\n") {
 		t.Error("a panic was counted")

@@ -156,7 +156,17 @@ func (i *Installation) shutDown() error {
 
 func (i *Installation) build(ctx context.Context) error {
 	i.Command = filepath.Join(i.Dir, Release)
-	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", i.Command, "mtls.egress/webhook/cmd/webhook") // as make build does
+	cmd := exec.CommandContext(
+		ctx,
+		"go",
+		"build",
+		"-trimpath",
+		"-ldflags",
+		"-s -w",
+		"-o",
+		i.Command,
+		"mtls.egress/webhook/cmd/webhook",
+	) // as make build does
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	// Interrupted it ends its compilers and removes its files; killed it would leave both.
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
@@ -297,8 +307,11 @@ func (i *Installation) awaitAdmission(ctx context.Context) error {
 			}
 		}
 		pod, err := i.Admin.CoreV1().Pods(metav1.NamespaceDefault).Create(ctx, &corev1.Pod{
-			ObjectMeta: metav1.ObjectMeta{GenerateName: "probe-", Annotations: map[string]string{"mtls.egress/target": ProbeHost}},
-			Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "app", Image: "app"}}},
+			ObjectMeta: metav1.ObjectMeta{
+				GenerateName: "probe-",
+				Annotations:  map[string]string{"mtls.egress/target": ProbeHost},
+			},
+			Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "app", Image: "app"}}},
 		}, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
 		if err != nil {
 			return err

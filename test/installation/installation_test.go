@@ -30,7 +30,8 @@ func TestReplicasAreReplacedOneByOneWithoutARefusedPodAndNothingIsLeft(t *testin
 		}
 	})
 	want := []string{
-		"starting etcd and kube-apiserver", "building the program", "installing Istio's CRDs", "installing the chart with Helm",
+		"starting etcd and kube-apiserver", "building the program", "installing Istio's CRDs", "installing the chart with " +
+			"Helm",
 		"starting webhook and controller beside the API server",
 	}
 	if diff := cmp.Diff(want, steps); diff != "" {
@@ -41,8 +42,11 @@ func TestReplicasAreReplacedOneByOneWithoutARefusedPodAndNothingIsLeft(t *testin
 	create := func() {
 		t.Helper()
 		_, err := i.Admin.CoreV1().Pods("default").Create(t.Context(), &corev1.Pod{
-			ObjectMeta: metav1.ObjectMeta{GenerateName: "shop-", Annotations: map[string]string{"mtls.egress/target": "external.system.com"}},
-			Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "app", Image: "app"}}},
+			ObjectMeta: metav1.ObjectMeta{
+				GenerateName: "shop-",
+				Annotations:  map[string]string{"mtls.egress/target": "external.system.com"},
+			},
+			Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "app", Image: "app"}}},
 		}, metav1.CreateOptions{})
 		if err != nil {
 			t.Errorf("Pod %d: %v", created, err)
@@ -64,12 +68,20 @@ func TestReplicasAreReplacedOneByOneWithoutARefusedPodAndNothingIsLeft(t *testin
 		}
 	}
 	t.Logf("%d Pods were created while two replicas were replaced", created)
-	before, err := i.Metric(t.Context(), "mtls_egress_admission_requests_total", map[string]string{"kind": "Pod", "decision": "injected"})
+	before, err := i.Metric(
+		t.Context(),
+		"mtls_egress_admission_requests_total",
+		map[string]string{"kind": "Pod", "decision": "injected"},
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
 	create()
-	after, err := i.Metric(t.Context(), "mtls_egress_admission_requests_total", map[string]string{"kind": "Pod", "decision": "injected"})
+	after, err := i.Metric(
+		t.Context(),
+		"mtls_egress_admission_requests_total",
+		map[string]string{"kind": "Pod", "decision": "injected"},
+	)
 	if err != nil || after != before+1 {
 		t.Errorf("the replicas injected %v Pods more (error %v), want 1", after-before, err)
 	}

@@ -79,7 +79,9 @@ func replicaSetOf(deployment *appsv1.Deployment) (*appsv1.ReplicaSet, error) {
 	return &appsv1.ReplicaSet{
 		ObjectMeta: metav1.ObjectMeta{
 			Name: deployment.Name + "-" + hash, Namespace: deployment.Namespace, Labels: template.Labels, Annotations: annotations,
-			OwnerReferences: []metav1.OwnerReference{*metav1.NewControllerRef(deployment, appsv1.SchemeGroupVersion.WithKind("Deployment"))},
+			OwnerReferences: []metav1.OwnerReference{
+				*metav1.NewControllerRef(deployment, appsv1.SchemeGroupVersion.WithKind("Deployment")),
+			},
 		},
 		Spec: appsv1.ReplicaSetSpec{
 			Replicas: deployment.Spec.Replicas,
@@ -98,7 +100,9 @@ func podOf(replicaSet *appsv1.ReplicaSet) *corev1.Pod {
 		ObjectMeta: metav1.ObjectMeta{
 			GenerateName: replicaSet.Name + "-", Namespace: replicaSet.Namespace,
 			Labels: template.Labels, Annotations: template.Annotations, Finalizers: template.Finalizers,
-			OwnerReferences: []metav1.OwnerReference{*metav1.NewControllerRef(replicaSet, appsv1.SchemeGroupVersion.WithKind("ReplicaSet"))},
+			OwnerReferences: []metav1.OwnerReference{
+				*metav1.NewControllerRef(replicaSet, appsv1.SchemeGroupVersion.WithKind("ReplicaSet")),
+			},
 		},
 		Spec: template.Spec,
 	}

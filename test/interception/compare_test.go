@@ -74,7 +74,16 @@ func TestAsIstioIptables(t *testing.T) {
 				t.Fatalf("SEED=%d: %v", seed, err)
 			case got != want:
 				counted.differences++
-				t.Errorf("SEED=%d: %v, mesh %v, call to %s port %d: istio-iptables %t, here %t", seed, annotations, mesh, one.address, one.port, want, got)
+				t.Errorf(
+					"SEED=%d: %v, mesh %v, call to %s port %d: istio-iptables %t, here %t",
+					seed,
+					annotations,
+					mesh,
+					one.address,
+					one.port,
+					want,
+					got,
+				)
 			default:
 				counted.calls++
 				if want {
@@ -102,8 +111,29 @@ var pools = map[string][]string{
 	interception.ExcludeInterfaces: {"eth0", "net1", "lo", "eth0.100", " eth0", "eth+", "e+"},
 	interception.ExcludePorts:      {"80", "443", "8080", "5432", " 80", "0120", "0x50", "080", "65535"},
 	interception.IncludePorts:      {"80", "443", "8080", "5432", "80 ", "0120", "0x50"},
-	interception.ExcludeRanges:     {"240.0.0.0/4", "254.110.240.171/32", "254.110.240.160/28", "241.0.0.0/8", "10.0.0.0/8", "0.0.0.0/0", "::/0", "254.110.240.171", "10.0.0.0/33"},
-	interception.IncludeRanges:     {"*", "240.0.0.0/4", "254.110.240.171/32", "254.110.240.160/28", "241.0.0.0/8", "10.0.0.0/8", "0.0.0.0/0", "127.0.0.0/8", "::/0", "x"},
+	interception.ExcludeRanges: {
+		"240.0.0.0/4",
+		"254.110.240.171/32",
+		"254.110.240.160/28",
+		"241.0.0.0/8",
+		"10.0.0.0/8",
+		"0.0.0.0/0",
+		"::/0",
+		"254.110.240.171",
+		"10.0.0.0/33",
+	},
+	interception.IncludeRanges: {
+		"*",
+		"240.0.0.0/4",
+		"254.110.240.171/32",
+		"254.110.240.160/28",
+		"241.0.0.0/8",
+		"10.0.0.0/8",
+		"0.0.0.0/0",
+		"127.0.0.0/8",
+		"::/0",
+		"x",
+	},
 	interception.RerouteInterfaces: {"net1", "eth1"},
 }
 
@@ -149,12 +179,21 @@ func TestTheInterpreter(t *testing.T) {
 		annotations map[string]string
 		want        []string
 	}{
-		"nothing said":                    {nil, []string{"254.110.240.171:80", "254.110.240.171:443"}},
-		"another port included":           {map[string]string{interception.IncludePorts: "8080"}, []string{"254.110.240.171:80", "254.110.240.171:443"}},
-		"no range included":               {map[string]string{interception.IncludeRanges: ""}, nil},
-		"no range, but the port included": {map[string]string{interception.IncludeRanges: "", interception.IncludePorts: "80"}, []string{"254.110.240.171:80"}},
-		"the port excluded in octal":      {map[string]string{interception.ExcludePorts: "0120"}, []string{"254.110.240.171:443"}},
-		"all interfaces excluded":         {map[string]string{interception.ExcludeInterfaces: "eth+"}, nil},
+		"nothing said": {nil, []string{"254.110.240.171:80", "254.110.240.171:443"}},
+		"another port included": {
+			map[string]string{interception.IncludePorts: "8080"},
+			[]string{"254.110.240.171:80", "254.110.240.171:443"},
+		},
+		"no range included": {map[string]string{interception.IncludeRanges: ""}, nil},
+		"no range, but the port included": {
+			map[string]string{interception.IncludeRanges: "", interception.IncludePorts: "80"},
+			[]string{"254.110.240.171:80"},
+		},
+		"the port excluded in octal": {
+			map[string]string{interception.ExcludePorts: "0120"},
+			[]string{"254.110.240.171:443"},
+		},
+		"all interfaces excluded": {map[string]string{interception.ExcludeInterfaces: "eth+"}, nil},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

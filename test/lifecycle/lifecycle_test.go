@@ -51,7 +51,9 @@ func TestLifecycle(t *testing.T) {
 		scene.Namespace: {"pod-security.kubernetes.io/enforce": "restricted"},
 		appNamespace:    {"istio-injection": "enabled"}, targetNamespace: nil,
 	} {
-		_, err := s.Client.CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: labels}}, metav1.CreateOptions{})
+		_, err := s.Client.CoreV1().
+			Namespaces().
+			Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: labels}}, metav1.CreateOptions{})
 		must(t, err)
 	}
 	made, err := s.Credential("lifecycle")
@@ -69,40 +71,68 @@ func TestLifecycle(t *testing.T) {
 	first := app.pod
 	t.Run("upgrade to a chart with another image and other values", func(t *testing.T) {
 		r.unnoticed(t, app, "upgrade", func() {
-			r.helm(t, "upgrade", r.pack(t, "0.0.2", nextVersion), r.values("3", "log.level=debug", "webhook.deployment.shutdownDelay=5s", "webhook.deployment.resources.requests.cpu=20m",
-				"controller.deployment.resources.limits.memory=300Mi", "policy.checkIssuance=false", "webhook.timeoutSeconds=7", "controller.expiryWarnings={48h,12h}")...)
+			r.helm(
+				t,
+				"upgrade",
+				r.pack(t, "0.0.2", nextVersion),
+				r.values(
+					"3",
+					"log.level=debug",
+					"webhook.deployment.shutdownDelay=5s",
+					"webhook.deployment.resources.requests.cpu=20m",
+					"controller.deployment.resources.limits.memory=300Mi",
+					"policy.checkIssuance=false",
+					"webhook.timeoutSeconds=7",
+					"controller.expiryWarnings={48h,12h}",
+				)...)
 			r.runs(t, nextVersion, 3)
 			r.hasValues(t, "debug", false)
 		})
 	})
 	t.Run("rollback", func(t *testing.T) {
 		r.unnoticed(t, app, "rollback", func() {
-			_, _, err := s.Helm(t.Context(), "rollback", scene.Release, "1", "--namespace", scene.Namespace, "--wait", "--timeout", "3m")
+			_, _, err := s.Helm(
+				t.Context(),
+				"rollback",
+				scene.Release,
+				"1",
+				"--namespace",
+				scene.Namespace,
+				"--wait",
+				"--timeout",
+				"3m",
+			)
 			must(t, err)
 			r.runs(t, "test", 2)
 			r.hasValues(t, "info", true)
 		})
 	})
-	t.Run("uninstall, refused while the app asks, and leaves nothing but the definition of EgressTarget", func(t *testing.T) {
-		stop := createPods(t, s, appNamespace)
-		app.begin(t)
-		if err := r.uninstall(t); err == nil || !strings.Contains(err.Error(), "the webhook is in use") {
-			t.Errorf("helm uninstall, while Pods need the webhook: %v; want it refused", err)
-		}
-		printed(t, "refused uninstallation", stop(), app.unharmed(t))
-		r.runs(t, "test", 2)
-		r.stopApp(t, first)
-		must(t, r.uninstall(t))
-		leftSince(t, s, r.before, crd, service)
-	})
-	t.Run("install again and uninstall, with an EgressTarget that nobody uses: it stays, and nothing of what was made for it", func(t *testing.T) {
-		r.helm(t, "install", r.pack(t, "0.0.1", "test"), r.values("2")...)
-		r.prepareTarget(t)
-		must(t, r.uninstall(t))
-		leftSince(t, s, r.before, crd, service, "mtls.egress EgressTarget "+targetNamespace+" "+host)
-		_, _, err := s.Kubectl(t.Context(), "delete", "egresstarget", host, "--namespace", targetNamespace, "--timeout=20s")
-		must(t, err)
-	})
+	t.Run(
+		"uninstall, refused while the app asks, and leaves nothing but the definition of EgressTarget",
+		func(t *testing.T) {
+			stop := createPods(t, s, appNamespace)
+			app.begin(t)
+			if err := r.uninstall(t); err == nil || !strings.Contains(err.Error(), "the webhook is in use") {
+				t.Errorf("helm uninstall, while Pods need the webhook: %v; want it refused", err)
+			}
+			printed(t, "refused uninstallation", stop(), app.unharmed(t))
+			r.runs(t, "test", 2)
+			r.stopApp(t, first)
+			must(t, r.uninstall(t))
+			leftSince(t, s, r.before, crd, service)
+		},
+	)
+	t.Run(
+		"install again and uninstall, with an EgressTarget that nobody uses: it stays, and nothing of what was made for it",
+		func(t *testing.T) {
+			r.helm(t, "install", r.pack(t, "0.0.1", "test"), r.values("2")...)
+			r.prepareTarget(t)
+			must(t, r.uninstall(t))
+			leftSince(t, s, r.before, crd, service, "mtls.egress EgressTarget "+targetNamespace+" "+host)
+			_, _, err := s.Kubectl(t.Context(), "delete", "egresstarget", host, "--namespace", targetNamespace, "--timeout=20s")
+			must(t, err)
+		},
+	)
 	t.Run("install to keep nothing, and uninstall leaves nothing", func(t *testing.T) {
 		r.helm(t, "install", r.pack(t, "0.0.1", "test"), r.values("2", "crds.keep=false")...)
 		r.prepareTarget(t)
@@ -116,7 +146,17 @@ func TestLifecycle(t *testing.T) {
 // pack makes a chart of a version whose default image is another.
 func (r *release) pack(t *testing.T, chartVersion, appVersion string) string {
 	t.Helper()
-	_, _, err := r.Helm(t.Context(), "package", r.Chart(), "--destination", r.Dir, "--version", chartVersion, "--app-version", appVersion)
+	_, _, err := r.Helm(
+		t.Context(),
+		"package",
+		r.Chart(),
+		"--destination",
+		r.Dir,
+		"--version",
+		chartVersion,
+		"--app-version",
+		appVersion,
+	)
 	must(t, err)
 	return filepath.Join(r.Dir, scene.Release+"-"+chartVersion+".tgz")
 }
@@ -141,7 +181,16 @@ func (r *release) helm(t *testing.T, command, chart string, values ...string) {
 
 func (r *release) uninstall(t *testing.T) error {
 	t.Helper()
-	_, _, err := r.Helm(t.Context(), "uninstall", scene.Release, "--namespace", scene.Namespace, "--wait", "--timeout", "2m")
+	_, _, err := r.Helm(
+		t.Context(),
+		"uninstall",
+		scene.Release,
+		"--namespace",
+		scene.Namespace,
+		"--wait",
+		"--timeout",
+		"2m",
+	)
 	return err
 }
 
@@ -173,7 +222,10 @@ func (r *release) runs(t *testing.T, version string, webhooks int) {
 }
 
 func (r *release) podRuns(ctx context.Context, pod *corev1.Pod, version string) error {
-	if !slices.ContainsFunc(pod.Status.ContainerStatuses, func(status corev1.ContainerStatus) bool { return status.Ready }) {
+	if !slices.ContainsFunc(
+		pod.Status.ContainerStatuses,
+		func(status corev1.ContainerStatus) bool { return status.Ready },
+	) {
 		return fmt.Errorf("%s is not ready", pod.Name)
 	}
 	said, _, err := r.Kubectl(ctx, "--namespace", scene.Namespace, "exec", pod.Name, "--", "/"+scene.Release, "version")
@@ -194,7 +246,9 @@ func (r *release) hasValues(t *testing.T, level string, checksIssuance bool) {
 			t.Errorf("%s has the arguments %q, want the log level %s among them", name, args, level)
 		}
 	}
-	_, err := r.Client.AdmissionregistrationV1().ValidatingAdmissionPolicies().Get(t.Context(), scene.Release+"-issuance", metav1.GetOptions{})
+	_, err := r.Client.AdmissionregistrationV1().
+		ValidatingAdmissionPolicies().
+		Get(t.Context(), scene.Release+"-issuance", metav1.GetOptions{})
 	if found := err == nil; found != checksIssuance {
 		t.Errorf("the policy of issuance is there: %v (%v), want %v", found, err, checksIssuance)
 	}
@@ -228,7 +282,15 @@ func (r *release) unnoticed(t *testing.T, app *load, what string, do func()) {
 // printed tells the counts, and fails the test when one of them isn't as it should be.
 func printed(t *testing.T, what string, count creates, calls int) {
 	t.Helper()
-	t.Logf("%s: %d annotated Pods were created, %d of them stored; %d failed, %d missed; the app made %d calls", what, count.Created, count.Stored, count.Failed, count.Missed, calls)
+	t.Logf(
+		"%s: %d annotated Pods were created, %d of them stored; %d failed, %d missed; the app made %d calls",
+		what,
+		count.Created,
+		count.Stored,
+		count.Failed,
+		count.Missed,
+		calls,
+	)
 	if count.Created < 30 || count.Stored == 0 || calls < 100 {
 		t.Errorf("%s: too little happened to tell anything", what)
 	}
@@ -249,7 +311,14 @@ func url(name string) string { return "http://" + host + "/" + name }
 
 // app calls a path of its name.
 func (r *release) app(name, kind string) scene.App {
-	return scene.App{Namespace: appNamespace, Name: name, Kind: kind, PodAnnotations: scene.Target(host), Loops: []string{url(name)}, Args: []string{"--timeout", "10s"}}
+	return scene.App{
+		Namespace:      appNamespace,
+		Name:           name,
+		Kind:           kind,
+		PodAnnotations: scene.Target(host),
+		Loops:          []string{url(name)},
+		Args:           []string{"--timeout", "10s"},
+	}
 }
 
 // startApp deploys an app and returns when it is answered.
@@ -287,14 +356,27 @@ func (l *load) unharmed(t *testing.T) (calls int) {
 	now, err := l.s.Caller(l.pod).Loop(t.Context(), l.url)
 	must(t, err)
 	calls = now.Calls - l.mark.Calls
-	if answered, overTLS := now.ByOutcome["200"]-l.mark.ByOutcome["200"], now.TLSAnswers-l.mark.TLSAnswers; answered != calls || overTLS != calls {
-		t.Errorf("of %d calls %d were answered, %d over mutual TLS: %v before, %v after", calls, answered, overTLS, l.mark.ByOutcome, now.ByOutcome)
+	if answered, overTLS := now.ByOutcome["200"]-l.mark.ByOutcome["200"], now.TLSAnswers-l.mark.TLSAnswers; answered != calls ||
+		overTLS != calls {
+		t.Errorf(
+			"of %d calls %d were answered, %d over mutual TLS: %v before, %v after",
+			calls,
+			answered,
+			overTLS,
+			l.mark.ByOutcome,
+			now.ByOutcome,
+		)
 	}
 	for _, filter := range []partner.Filter{{Remote: l.pod.Status.PodIP}, {Path: strings.TrimPrefix(l.url, "http://"+host)}} {
 		saw, err := l.s.Partner().Summary(t.Context(), filter)
 		must(t, err)
 		if saw.PlainConnections != 0 || saw.PlaintextBytes != 0 || now.PlainAnswers != 0 || saw.TLSConnections == 0 {
-			t.Errorf("%d plain connections with %d bytes in clear reached the partner, and %d over TLS", saw.PlainConnections, saw.PlaintextBytes, saw.TLSConnections)
+			t.Errorf(
+				"%d plain connections with %d bytes in clear reached the partner, and %d over TLS",
+				saw.PlainConnections,
+				saw.PlaintextBytes,
+				saw.TLSConnections,
+			)
 		}
 	}
 	return calls
@@ -311,7 +393,13 @@ func (r *release) stopApp(t *testing.T, pod *corev1.Pod) {
 // prepareTarget writes an EgressTarget that no Pod asks for, and waits until it is programmed.
 func (r *release) prepareTarget(t *testing.T) {
 	t.Helper()
-	must(t, r.Apply(t.Context(), "apiVersion: mtls.egress/v1alpha1\nkind: EgressTarget\nmetadata: {name: "+host+", namespace: "+targetNamespace+"}\n"))
+	must(
+		t,
+		r.Apply(
+			t.Context(),
+			"apiVersion: mtls.egress/v1alpha1\nkind: EgressTarget\nmetadata: {name: "+host+", namespace: "+targetNamespace+"}\n",
+		),
+	)
 	must(t, scene.Until(t.Context(), "the EgressTarget's objects", func(ctx context.Context) error {
 		names, err := allObjects(ctx, r.Scene)
 		if err == nil && !slices.ContainsFunc(names, func(name string) bool {

@@ -46,7 +46,10 @@ func allObjects(ctx context.Context, s *scene.Scene) ([]string, error) {
 				return nil, fmt.Errorf("list %s: %w", resource.Name, err)
 			}
 			for i := range found.Items {
-				names = append(names, strings.Join([]string{version.Group, resource.Kind, found.Items[i].GetNamespace(), found.Items[i].GetName()}, " "))
+				names = append(
+					names,
+					strings.Join([]string{version.Group, resource.Kind, found.Items[i].GetNamespace(), found.Items[i].GetName()}, " "),
+				)
 			}
 		}
 	}
@@ -115,7 +118,11 @@ func generated(t *testing.T, s *scene.Scene, namespace string) []unstructured.Un
 		}
 	}
 	if len(all) < 5 {
-		t.Fatalf("%d objects are generated in %s, want the EgressTarget, its three objects and the anchor", len(all), namespace)
+		t.Fatalf(
+			"%d objects are generated in %s, want the EgressTarget, its three objects and the anchor",
+			len(all),
+			namespace,
+		)
 	}
 	return all
 }

@@ -156,7 +156,9 @@ func (l *load) burst(ctx context.Context, clients []kubernetes.Interface) {
 	for _, client := range clients {
 		all.Go(func() {
 			begun := time.Now()
-			pod, err := client.CoreV1().Pods(metav1.NamespaceDefault).Create(ctx, crowd.Pod("external.system.com"), metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+			pod, err := client.CoreV1().
+				Pods(metav1.NamespaceDefault).
+				Create(ctx, crowd.Pod("external.system.com"), metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
 			l.ledger.write(phase, begun, pod, err)
 		})
 	}
@@ -307,7 +309,11 @@ func (l *load) outage(away time.Duration) {
 	l.outages = append(l.outages, span{from, time.Now()})
 	for replica, pid := range before {
 		if !replica.Running() || replica.PID() != pid {
-			l.Errorf("a webhook ended in an outage of the API server of %s; its log ends with\n%s", time.Since(from).Round(time.Second), apiserver.LastLines(replica.Log, 5))
+			l.Errorf(
+				"a webhook ended in an outage of the API server of %s; its log ends with\n%s",
+				time.Since(from).Round(time.Second),
+				apiserver.LastLines(replica.Log, 5),
+			)
 		}
 	}
 	l.await("a controller that leads", func(ctx context.Context) error {
@@ -333,7 +339,12 @@ func (l *load) judge() {
 	for _, phase := range l.ledger.phases {
 		for _, call := range phase.calls {
 			if call.outcome == missed || !l.explained(call) {
-				l.Errorf("while %s, after %.1f s: a create was missed or failed that may not: %s", phase.name, call.begun.Sub(phase.begun).Seconds(), call.cause)
+				l.Errorf(
+					"while %s, after %.1f s: a create was missed or failed that may not: %s",
+					phase.name,
+					call.begun.Sub(phase.begun).Seconds(),
+					call.cause,
+				)
 			}
 		}
 	}
@@ -353,7 +364,9 @@ func (l *load) wouldSeeMissedPods() {
 	configurations := l.Admin.AdmissionregistrationV1().MutatingWebhookConfigurations()
 	l.do(configurations.Delete(l.Context(), installation.WebhookConfiguration, metav1.DeleteOptions{}))
 	l.await("the API server calls no webhook", func(ctx context.Context) error {
-		pod, err := l.Admin.CoreV1().Pods(metav1.NamespaceDefault).Create(ctx, crowd.Pod("external.system.com"), metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+		pod, err := l.Admin.CoreV1().
+			Pods(metav1.NamespaceDefault).
+			Create(ctx, crowd.Pod("external.system.com"), metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
 		if how := outcomeOf(pod, err); how != missed {
 			return fmt.Errorf("outcome %d, error %w", how, err)
 		}

@@ -98,11 +98,33 @@ func TestAnEgressTargetLeavesAHandWrittenSetAlone(t *testing.T) {
 			ns := namespace(t, s)
 			url := "http://" + host + "/beside-" + name
 			pod, made := writtenByHand(t, s, ns, exportTo, url)
-			must(t, s.Apply(t.Context(), "apiVersion: mtls.egress/v1alpha1\nkind: EgressTarget\nmetadata: {name: "+host+", namespace: "+ns+"}\nspec: {}\n"))
-			_, _, err := s.Kubectl(t.Context(), "--namespace", ns, "wait", "--for=create", "virtualservice/mtls-egress-"+host, "--timeout=120s")
+			must(
+				t,
+				s.Apply(
+					t.Context(),
+					"apiVersion: mtls.egress/v1alpha1\nkind: EgressTarget\nmetadata: {name: "+host+", namespace: "+ns+"}\nspec: {}\n",
+				),
+			)
+			_, _, err := s.Kubectl(
+				t.Context(),
+				"--namespace",
+				ns,
+				"wait",
+				"--for=create",
+				"virtualservice/mtls-egress-"+host,
+				"--timeout=120s",
+			)
 			must(t, err)
 			if exportTo == "*" {
-				_, _, err = s.Kubectl(t.Context(), "--namespace", ns, "wait", "--for=create", "serviceentry/mtls-egress-"+host, "--timeout=120s")
+				_, _, err = s.Kubectl(
+					t.Context(),
+					"--namespace",
+					ns,
+					"wait",
+					"--for=create",
+					"serviceentry/mtls-egress-"+host,
+					"--timeout=120s",
+				)
 				must(t, err)
 			}
 			loop := moreCalls(t, s, pod, url, 200)
@@ -141,7 +163,15 @@ func TestAHandWrittenSetIsAdoptedInAnyOrder(t *testing.T) {
 				_, _, err := s.Kubectl(t.Context(), "--namespace", ns, "delete", kind+".networking.istio.io/by-hand")
 				must(t, err)
 			}
-			_, _, err = s.Kubectl(t.Context(), "--namespace", ns, "wait", "--for=condition=Ready", "egresstarget/"+host, "--timeout=120s")
+			_, _, err = s.Kubectl(
+				t.Context(),
+				"--namespace",
+				ns,
+				"wait",
+				"--for=condition=Ready",
+				"egresstarget/"+host,
+				"--timeout=120s",
+			)
 			must(t, err)
 			loop := moreCalls(t, s, pod, url, 100)
 			onlyMutualTLS(t, "the annotated Pod", loop, made.Serial())
@@ -160,7 +190,16 @@ func TestAHostInUpperCase(t *testing.T) {
 	s := play(t)
 	ns := namespace(t, s)
 	made := credential(t, s, ns, "upper case")
-	pod := deployed(t, s, scene.App{Namespace: ns, Name: "shop", Annotations: scene.Target(host), Loops: []string{"http://" + host + "/upper-case/loop"}})
+	pod := deployed(
+		t,
+		s,
+		scene.App{
+			Namespace:   ns,
+			Name:        "shop",
+			Annotations: scene.Target(host),
+			Loops:       []string{"http://" + host + "/upper-case/loop"},
+		},
+	)
 	must(t, onceAnswered(t, s, pod))
 	calls := 0
 	for _, header := range []string{"External.System.Com", "EXTERNAL.SYSTEM.COM", "External.System.Com:80", "External.System.Com."} {
@@ -175,7 +214,11 @@ func TestAHostInUpperCase(t *testing.T) {
 			t.Errorf("the partner saw %+v, want the certificate %s", connection, made.Serial())
 		}
 	}
-	neverPlain(t, summaryOf(connections), figures{Promise: "Never plaintext", Fault: "the host in upper case, at the partner's own address", Requests: calls})
+	neverPlain(
+		t,
+		summaryOf(connections),
+		figures{Promise: "Never plaintext", Fault: "the host in upper case, at the partner's own address", Requests: calls},
+	)
 }
 
 func onceAnswered(t *testing.T, s *scene.Scene, pod *corev1.Pod) error {
@@ -199,29 +242,54 @@ func TestSidecarsThatResolveHostsThemselves(t *testing.T) {
 	ns := namespace(t, s)
 	made := credential(t, s, ns, "dynamic")
 	const dotted = "http://" + host + "./dynamic-dns"
-	app := scene.App{Namespace: ns, Name: "shop", Kind: "Pod", PodAnnotations: scene.Target(host), Loops: []string{dotted}, Args: []string{"--timeout", "5s"}}
-	must(t, scene.Until(t.Context(), "a Pod to be refused before its target is programmed", func(ctx context.Context) error {
-		early := app
-		early.Name = fmt.Sprintf("early-%d", time.Now().UnixNano()&0xffffff)
-		err := s.Deploy(ctx, early)
-		if err == nil {
-			_, _, err := s.Kubectl(ctx, "--namespace", ns, "delete", "pod", early.Name, "--grace-period=0", "--force")
-			return errors.Join(errors.New("it was admitted"), err)
-		}
-		if !strings.Contains(err.Error(), "is not programmed yet") {
-			return err
-		}
-		return nil
-	}))
-	must(t, s.Apply(t.Context(), "apiVersion: mtls.egress/v1alpha1\nkind: EgressTarget\nmetadata: {name: "+host+", namespace: "+ns+"}\nspec: {}\n"))
-	_, _, err := s.Kubectl(t.Context(), "--namespace", ns, "wait", "--for=condition=Programmed", "egresstarget/"+host, "--timeout=120s")
+	app := scene.App{
+		Namespace:      ns,
+		Name:           "shop",
+		Kind:           "Pod",
+		PodAnnotations: scene.Target(host),
+		Loops:          []string{dotted},
+		Args:           []string{"--timeout", "5s"},
+	}
+	must(
+		t,
+		scene.Until(t.Context(), "a Pod to be refused before its target is programmed", func(ctx context.Context) error {
+			early := app
+			early.Name = fmt.Sprintf("early-%d", time.Now().UnixNano()&0xffffff)
+			err := s.Deploy(ctx, early)
+			if err == nil {
+				_, _, err := s.Kubectl(ctx, "--namespace", ns, "delete", "pod", early.Name, "--grace-period=0", "--force")
+				return errors.Join(errors.New("it was admitted"), err)
+			}
+			if !strings.Contains(err.Error(), "is not programmed yet") {
+				return err
+			}
+			return nil
+		}),
+	)
+	must(
+		t,
+		s.Apply(
+			t.Context(),
+			"apiVersion: mtls.egress/v1alpha1\nkind: EgressTarget\nmetadata: {name: "+host+", namespace: "+ns+"}\nspec: {}\n",
+		),
+	)
+	_, _, err := s.Kubectl(
+		t.Context(),
+		"--namespace",
+		ns,
+		"wait",
+		"--for=condition=Programmed",
+		"egresstarget/"+host,
+		"--timeout=120s",
+	)
 	must(t, err)
 	must(t, s.Deploy(t.Context(), app))
 	pod := calling(t, s, ns, "shop")
 	loop := moreCalls(t, s, pod, dotted, 50)
 	onlyMutualTLS(t, "the host with a trailing dot", loop, made.Serial())
 	neverPlain(t, summaryOf(fromPod(t, s, pod)), figures{
-		Promise: "Never plaintext", Fault: "ALLOW_ANY_DYNAMIC_DNS, the host with a trailing dot from the first moment of a Pod",
+		Promise: "Never plaintext", Fault: "ALLOW_ANY_DYNAMIC_DNS, the host with a trailing dot from the first moment of a " +
+			"Pod",
 		Requests: loop.Calls, Failed: loop.Calls - loop.ByOutcome["200"],
 	})
 }

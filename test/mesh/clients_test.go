@@ -72,7 +72,9 @@ func withForeignClients(t *testing.T, s *scene.Scene, app scene.App, url string)
 	change := app.Spec
 	app.Spec = func(spec *corev1.PodSpec) {
 		spec.Volumes = append(spec.Volumes, corev1.Volume{Name: "clients", VolumeSource: corev1.VolumeSource{
-			ConfigMap: &corev1.ConfigMapVolumeSource{LocalObjectReference: corev1.LocalObjectReference{Name: app.Name + "-clients"}},
+			ConfigMap: &corev1.ConfigMapVolumeSource{
+				LocalObjectReference: corev1.LocalObjectReference{Name: app.Name + "-clients"},
+			},
 		}})
 		if change != nil {
 			change(spec)
@@ -91,7 +93,10 @@ type foreignLog struct {
 
 // foreign reads what a foreign client has written.
 func foreign(ctx context.Context, s *scene.Scene, pod *corev1.Pod, name string) (read foreignLog, err error) {
-	content, err := s.Client.CoreV1().Pods(pod.Namespace).GetLogs(pod.Name, &corev1.PodLogOptions{Container: name}).DoRaw(ctx)
+	content, err := s.Client.CoreV1().
+		Pods(pod.Namespace).
+		GetLogs(pod.Name, &corev1.PodLogOptions{Container: name}).
+		DoRaw(ctx)
 	for line := range strings.Lines(string(content)) {
 		said, ofClient := strings.CutPrefix(strings.TrimSpace(line), name+" ")
 		if !ofClient {
@@ -119,7 +124,8 @@ func foreignOverTLS(t *testing.T, s *scene.Scene, pod *corev1.Pod, path string, 
 				byName := func(request partner.Request) bool {
 					return request.Path == path+"/"+name && request.Headers.Get("User-Agent") == name
 				}
-				if connection.Client != nil && connection.Client.SerialNumber == made.Serial() && slices.ContainsFunc(connection.FirstRequests, byName) {
+				if connection.Client != nil && connection.Client.SerialNumber == made.Serial() &&
+					slices.ContainsFunc(connection.FirstRequests, byName) {
 					return nil
 				}
 			}
@@ -143,7 +149,14 @@ func TestClientsThatAreNotInGoSpeakMutualTLS(t *testing.T) {
 			ns := namespace(t, s)
 			made := credential(t, s, ns, "foreign")
 			// New connections every second, as the partner keeps the first requests of each only.
-			must(t, s.Apply(t.Context(), "apiVersion: mtls.egress/v1alpha1\nkind: EgressTarget\nmetadata: {name: "+host+", namespace: "+ns+"}\nspec: {connection: {maxAge: 1s}}\n"))
+			must(
+				t,
+				s.Apply(
+					t.Context(),
+					"apiVersion: mtls.egress/v1alpha1\nkind: EgressTarget\nmetadata: {name: "+host+", namespace: "+ns+"}\nspec: "+
+						"{connection: {maxAge: 1s}}\n",
+				),
+			)
 			path := "/clients-" + strings.Fields(sidecar)[0]
 			app := scene.App{Namespace: ns, Name: "asked", Annotations: scene.Target(host), PodAnnotations: annotations}
 			must(t, s.Deploy(t.Context(), withForeignClients(t, s, app, "http://"+host+path)))
@@ -154,14 +167,29 @@ func TestClientsThatAreNotInGoSpeakMutualTLS(t *testing.T) {
 			// The clients count in hundreds, so that the calls of a hundred that isn't over are the
 			// partner's to count.
 			calls, failed := foreignCounts(t, s, pod)
-			neverPlain(t, saw, figures{Promise: "Never plaintext", Fault: "clients: curl, musl, Java, Node; " + sidecar, Requests: max(calls, saw.Requests+failed), Failed: failed})
+			neverPlain(
+				t,
+				saw,
+				figures{
+					Promise:  "Never plaintext",
+					Fault:    "clients: curl, musl, Java, Node; " + sidecar,
+					Requests: max(calls, saw.Requests+failed),
+					Failed:   failed,
+				},
+			)
 		})
 	}
 	t.Run("control: who didn't ask is seen", func(t *testing.T) {
 		t.Parallel()
 		s := play(t)
 		ns := namespace(t, s)
-		must(t, s.Deploy(t.Context(), withForeignClients(t, s, scene.App{Namespace: ns, Name: "neighbor"}, "http://"+host+"/clients-control")))
+		must(
+			t,
+			s.Deploy(
+				t.Context(),
+				withForeignClients(t, s, scene.App{Namespace: ns, Name: "neighbor"}, "http://"+host+"/clients-control"),
+			),
+		)
 		pod, err := s.ReadyPod(t.Context(), ns, "neighbor")
 		must(t, err)
 		for name := range foreignClients() {
@@ -201,14 +229,33 @@ func TestANameWithATrailingDot(t *testing.T) {
 		ns := namespace(t, s)
 		made := credential(t, s, ns, "dot")
 		const path = "/trailing-dot"
-		app := scene.App{Namespace: ns, Name: "waits", Annotations: scene.Target(host), Loops: []string{"http://" + host + path + "/waits"}}
+		app := scene.App{
+			Namespace:   ns,
+			Name:        "waits",
+			Annotations: scene.Target(host),
+			Loops:       []string{"http://" + host + path + "/waits"},
+		}
 		must(t, s.Deploy(t.Context(), app))
 		_, err := s.ReadyPod(t.Context(), ns, "waits")
 		must(t, err)
-		_, _, err = s.Kubectl(t.Context(), "--namespace", ns, "wait", "--for=condition=Ready", "egresstarget/"+host, "--timeout=120s")
+		_, _, err = s.Kubectl(
+			t.Context(),
+			"--namespace",
+			ns,
+			"wait",
+			"--for=condition=Ready",
+			"egresstarget/"+host,
+			"--timeout=120s",
+		)
 		must(t, err)
 		// These start when all is programmed.
-		app = scene.App{Namespace: ns, Name: "dot", Annotations: scene.Target(host), Loops: []string{dotted + path + "/go"}, Args: []string{"--timeout", patient}}
+		app = scene.App{
+			Namespace:   ns,
+			Name:        "dot",
+			Annotations: scene.Target(host),
+			Loops:       []string{dotted + path + "/go"},
+			Args:        []string{"--timeout", patient},
+		}
 		must(t, s.Deploy(t.Context(), withForeignClients(t, s, app, dotted+path)))
 		pod, err := s.ReadyPod(t.Context(), ns, "dot")
 		must(t, err)
@@ -232,13 +279,35 @@ func TestANameWithATrailingDot(t *testing.T) {
 		t.Parallel()
 		s := play(t)
 		ns := namespace(t, s)
-		must(t, s.WriteSecret(t.Context(), ns, secretName, map[string][]byte{"cert": []byte("garbage"), "key": []byte("garbage"), "cacert": []byte("garbage")}))
+		must(
+			t,
+			s.WriteSecret(
+				t.Context(),
+				ns,
+				secretName,
+				map[string][]byte{"cert": []byte("garbage"), "key": []byte("garbage"), "cacert": []byte("garbage")},
+			),
+		)
 		must(t, s.Deploy(t.Context(), scene.App{Namespace: ns, Name: "waits", Annotations: scene.Target(host)}))
-		_, _, err := s.Kubectl(t.Context(), "--namespace", ns, "wait", "--for=create", "virtualservice/mtls-egress-"+host, "--timeout=120s")
+		_, _, err := s.Kubectl(
+			t.Context(),
+			"--namespace",
+			ns,
+			"wait",
+			"--for=create",
+			"virtualservice/mtls-egress-"+host,
+			"--timeout=120s",
+		)
 		must(t, err)
 		// These start when the target is closed.
 		const path = "/no-credential-yet"
-		app := scene.App{Namespace: ns, Name: "dot", Annotations: scene.Target(host), Loops: []string{dotted + path + "/go", "http://" + host + path + "/undotted"}, Args: []string{"--timeout", patient}}
+		app := scene.App{
+			Namespace:   ns,
+			Name:        "dot",
+			Annotations: scene.Target(host),
+			Loops:       []string{dotted + path + "/go", "http://" + host + path + "/undotted"},
+			Args:        []string{"--timeout", patient},
+		}
 		must(t, s.Deploy(t.Context(), withForeignClients(t, s, app, dotted+path)))
 		pod, err := s.ReadyPod(t.Context(), ns, "dot")
 		must(t, err)
@@ -254,7 +323,11 @@ func TestANameWithATrailingDot(t *testing.T) {
 		results, err := s.Caller(pod).Call(t.Context(), caller.Call{URL: "http://" + host + path + "/asked"})
 		must(t, err)
 		if results[0].Status != 503 || !strings.Contains(results[0].Body, "The EgressTarget "+host+" says why.") {
-			t.Errorf("the answer is %d %q, want 503 with a sentence that names the EgressTarget", results[0].Status, results[0].Body)
+			t.Errorf(
+				"the answer is %d %q, want 503 with a sentence that names the EgressTarget",
+				results[0].Status,
+				results[0].Body,
+			)
 		}
 		loops, err := s.Caller(pod).Loops(t.Context())
 		must(t, err)
@@ -269,6 +342,15 @@ func TestANameWithATrailingDot(t *testing.T) {
 		if saw.Connections != 0 {
 			t.Errorf("the partner saw %+v, want nothing", saw)
 		}
-		neverPlain(t, saw, figures{Promise: "Never plaintext", Fault: "there is no credential yet; the host with and without a trailing dot", Requests: calls, Failed: calls})
+		neverPlain(
+			t,
+			saw,
+			figures{
+				Promise:  "Never plaintext",
+				Fault:    "there is no credential yet; the host with and without a trailing dot",
+				Requests: calls,
+				Failed:   calls,
+			},
+		)
 	})
 }

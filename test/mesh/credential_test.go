@@ -86,7 +86,17 @@ func (i issuers) openssl(args ...string) {
 // request makes NAME.key and a request, whose file it returns.
 func (i issuers) request(name, keyType string) string {
 	i.Helper()
-	i.openssl(append(append([]string{"req"}, keyArguments()[keyType]...), "-subj", "/O=Example/CN="+name, "-nodes", "-keyout", i.path(name+".key"), "-out", i.path(name+".csr"))...)
+	i.openssl(
+		append(
+			append([]string{"req"}, keyArguments()[keyType]...),
+			"-subj",
+			"/O=Example/CN="+name,
+			"-nodes",
+			"-keyout",
+			i.path(name+".key"),
+			"-out",
+			i.path(name+".csr"),
+		)...)
 	return i.path(name + ".csr")
 }
 
@@ -94,7 +104,21 @@ func (i issuers) request(name, keyType string) string {
 // are none.
 func (i issuers) sign(name, request, issuer, extensions string) {
 	i.Helper()
-	args := []string{"x509", "-req", "-in", request, "-CA", i.path(issuer + ".pem"), "-CAkey", i.path(issuer + ".key"), "-CAcreateserial", "-days", "365", "-out", i.path(name + ".pem")}
+	args := []string{
+		"x509",
+		"-req",
+		"-in",
+		request,
+		"-CA",
+		i.path(issuer + ".pem"),
+		"-CAkey",
+		i.path(issuer + ".key"),
+		"-CAcreateserial",
+		"-days",
+		"365",
+		"-out",
+		i.path(name + ".pem"),
+	}
 	if extensions == "" {
 		args = append(args, "-copy_extensions", "copyall")
 	} else {
@@ -139,19 +163,67 @@ func (r received) imported(i issuers) (manifest string) {
 	i.Helper()
 	password := i.write("password.txt", []byte("correct horse\n"))
 	i.sign(r.name(), i.request(r.name(), r.keyType), r.issuers[0], fmt.Sprintf(clientExtensions, r.name()))
-	i.openssl("pkcs12", "-export", "-inkey", i.path(r.name()+".key"), "-in", i.path(r.name()+".pem"), "-certfile", r.chain(i),
-		"-passout", "file:"+password, "-out", i.path(r.name()+".p12"))
-	return credentialCommand(i.T, "import", i.path(r.name()+".p12"), "--password-file", password, "--server-ca", i.path(serverIssuer+".pem"), "--target", r.host)
+	i.openssl(
+		"pkcs12",
+		"-export",
+		"-inkey",
+		i.path(r.name()+".key"),
+		"-in",
+		i.path(r.name()+".pem"),
+		"-certfile",
+		r.chain(i),
+		"-passout",
+		"file:"+password,
+		"-out",
+		i.path(r.name()+".p12"),
+	)
+	return credentialCommand(
+		i.T,
+		"import",
+		i.path(r.name()+".p12"),
+		"--password-file",
+		password,
+		"--server-ca",
+		i.path(serverIssuer+".pem"),
+		"--target",
+		r.host,
+	)
 }
 
 // completed is the Secret that credential complete makes of the answer to the request of credential
 // csr.
 func (r received) completed(i issuers) (manifest string) {
 	i.Helper()
-	credentialCommand(i.T, "csr", r.host, "--subject", "CN="+r.name()+",O=Example", "--dns", r.name()+".client.example.com", "--key-type", r.keyType, "--out-dir", i.dir)
+	credentialCommand(
+		i.T,
+		"csr",
+		r.host,
+		"--subject",
+		"CN="+r.name()+",O=Example",
+		"--dns",
+		r.name()+".client.example.com",
+		"--key-type",
+		r.keyType,
+		"--out-dir",
+		i.dir,
+	)
 	i.sign(r.name(), i.path(r.host+".csr"), r.issuers[0], "")
-	return credentialCommand(i.T, "complete", "--key", i.path(r.host+".key"), "--cert", i.path(r.name()+".pem"), "--chain", r.chain(i),
-		"--server-ca", i.path(serverIssuer+".pem"), "--target", r.host, "--layout", "tls")
+	return credentialCommand(
+		i.T,
+		"complete",
+		"--key",
+		i.path(r.host+".key"),
+		"--cert",
+		i.path(r.name()+".pem"),
+		"--chain",
+		r.chain(i),
+		"--server-ca",
+		i.path(serverIssuer+".pem"),
+		"--target",
+		r.host,
+		"--layout",
+		"tls",
+	)
 }
 
 // certificate is the client certificate as the partner's CA signed it.
@@ -183,8 +255,20 @@ func TestCredentialsOfEveryKindReachThePartner(t *testing.T) {
 	for way, manifest := range ways {
 		for keyType := range keyArguments() {
 			for _, line := range [][]string{{outerIssuer, rootIssuer}, {innerIssuer, outerIssuer, rootIssuer}} {
-				r := received{way: way, host: fmt.Sprintf("%s-%s-%s.system.com", way, keyType, line[0]), keyType: keyType, issuers: line}
-				_, _, err := s.Kubectl(t.Context(), "--namespace", ns, "create", "--filename", i.write(r.name()+".yaml", []byte(manifest(r, i))))
+				r := received{
+					way:     way,
+					host:    fmt.Sprintf("%s-%s-%s.system.com", way, keyType, line[0]),
+					keyType: keyType,
+					issuers: line,
+				}
+				_, _, err := s.Kubectl(
+					t.Context(),
+					"--namespace",
+					ns,
+					"create",
+					"--filename",
+					i.write(r.name()+".yaml", []byte(manifest(r, i))),
+				)
 				must(t, err)
 				all, hosts = append(all, r), append(hosts, r.host)
 				app.Loops = append(app.Loops, "http://"+r.host+path)
@@ -206,8 +290,12 @@ func TestCredentialsOfEveryKindReachThePartner(t *testing.T) {
 		t.Errorf("what the partner saw (-want +got):\n%s", diff)
 	}
 	rows := map[string]*figures{}
-	for way, what := range map[string]string{importing: "imported from PKCS#12 files", completing: "completed of requests that the partner's CA signed"} {
-		rows[way] = &figures{Promise: "Every form of workload", Fault: "credentials " + what + "; ECDSA and RSA, one and two intermediates"}
+	for way, what := range map[string]string{importing: "imported from PKCS#12 files", completing: "completed of " +
+		"requests that the partner's CA signed"} {
+		rows[way] = &figures{
+			Promise: "Every form of workload",
+			Fault:   "credentials " + what + "; ECDSA and RSA, one and two intermediates",
+		}
 	}
 	for _, r := range all {
 		onlyThis(t, r, connections, r.certificate(i).Certificate)
@@ -244,7 +332,9 @@ func onlyThis(t *testing.T, r received, connections []partner.Connection, certif
 // intermediatesAreNeeded shows that the partner trusts the root alone: the app itself is let in
 // with what the Secret holds, and not with its first certificate.
 func intermediatesAreNeeded(t *testing.T, s *scene.Scene, pod *corev1.Pod, r received) {
-	secret, err := s.Client.CoreV1().Secrets(pod.Namespace).Get(t.Context(), egress.DefaultSecretName(r.host), metav1.GetOptions{})
+	secret, err := s.Client.CoreV1().
+		Secrets(pod.Namespace).
+		Get(t.Context(), egress.DefaultSecretName(r.host), metav1.GetOptions{})
 	must(t, err)
 	part := func(names ...string) string {
 		for _, name := range names {
@@ -256,7 +346,12 @@ func intermediatesAreNeeded(t *testing.T, s *scene.Scene, pod *corev1.Pod, r rec
 		return ""
 	}
 	chain := part("cert", "tls.crt")
-	call := caller.Call{URL: "https://" + r.host + "/credentials/itself", CAPEM: part("cacert", "ca.crt"), ClientCertPEM: chain, ClientKeyPEM: part("key", "tls.key")}
+	call := caller.Call{
+		URL:           "https://" + r.host + "/credentials/itself",
+		CAPEM:         part("cacert", "ca.crt"),
+		ClientCertPEM: chain,
+		ClientKeyPEM:  part("key", "tls.key"),
+	}
 	_, err = expect(t.Context(), s.Caller(pod), call, "200")
 	must(t, err)
 	leaf, rest := pem.Decode([]byte(chain))

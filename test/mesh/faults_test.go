@@ -99,7 +99,14 @@ func (l *load) begin(t *testing.T) {
 // fails waits until a call that began after now is not answered by the partner.
 func (l *load) fails(t *testing.T) {
 	t.Helper()
-	outcomesSince(t, l.s, l.pod, l.url, 1, func(got map[caller.Outcome]int) bool { return len(got) > 1 || got["200"] == 0 })
+	outcomesSince(
+		t,
+		l.s,
+		l.pod,
+		l.url,
+		1,
+		func(got map[caller.Outcome]int) bool { return len(got) > 1 || got["200"] == 0 },
+	)
 }
 
 // reached waits until the loop has made so many calls since the mark.
@@ -120,8 +127,15 @@ func (l *load) unharmed(t *testing.T, while string) (calls int) {
 	t.Helper()
 	now := l.state(t)
 	calls = now.Calls - l.mark.Calls
-	if got := outcomesBetween(l.mark, now); calls == 0 || got["200"] != calls || now.TLSAnswers-l.mark.TLSAnswers != calls {
-		t.Errorf("while %s: of %d calls %d were answered over mutual TLS, by outcome: %v", while, calls, now.TLSAnswers-l.mark.TLSAnswers, got)
+	if got := outcomesBetween(l.mark, now); calls == 0 || got["200"] != calls ||
+		now.TLSAnswers-l.mark.TLSAnswers != calls {
+		t.Errorf(
+			"while %s: of %d calls %d were answered over mutual TLS, by outcome: %v",
+			while,
+			calls,
+			now.TLSAnswers-l.mark.TLSAnswers,
+			got,
+		)
 	}
 	return calls
 }
@@ -146,7 +160,10 @@ func row(t *testing.T, s *scene.Scene, fault, path string, loads ...*load) {
 // connectionsOf are those that came from a Pod; another may have had its address before.
 func connectionsOf(ctx context.Context, s *scene.Scene, pod *corev1.Pod) ([]partner.Connection, error) {
 	connections, err := s.Partner().Connections(ctx, partner.Filter{Remote: pod.Status.PodIP})
-	return slices.DeleteFunc(connections, func(c partner.Connection) bool { return c.Began.Before(pod.CreationTimestamp.Time) }), err
+	return slices.DeleteFunc(
+		connections,
+		func(c partner.Connection) bool { return c.Began.Before(pod.CreationTimestamp.Time) },
+	), err
 }
 
 // nothingPlainFrom fails the test if the partner got anything without TLS from a Pod, whatever it
@@ -169,7 +186,16 @@ func stopDeployment(t *testing.T, s *scene.Scene, namespace, name string) (start
 	deployment, err := s.Client.AppsV1().Deployments(namespace).Get(t.Context(), name, metav1.GetOptions{})
 	must(t, err)
 	scale := func(ctx context.Context, replicas int32) error {
-		_, _, err := s.Kubectl(ctx, "--namespace", namespace, "scale", "deployment", name, "--replicas", strconv.Itoa(int(replicas)))
+		_, _, err := s.Kubectl(
+			ctx,
+			"--namespace",
+			namespace,
+			"scale",
+			"deployment",
+			name,
+			"--replicas",
+			strconv.Itoa(int(replicas)),
+		)
 		return err
 	}
 	start = sync.OnceFunc(func() {
@@ -181,7 +207,9 @@ func stopDeployment(t *testing.T, s *scene.Scene, namespace, name string) (start
 	t.Cleanup(start)
 	must(t, scale(t.Context(), 0))
 	must(t, scene.Until(t.Context(), "the end of "+name, func(ctx context.Context) error {
-		pods, err := s.Client.CoreV1().Pods(namespace).List(ctx, metav1.ListOptions{LabelSelector: metav1.FormatLabelSelector(deployment.Spec.Selector)})
+		pods, err := s.Client.CoreV1().
+			Pods(namespace).
+			List(ctx, metav1.ListOptions{LabelSelector: metav1.FormatLabelSelector(deployment.Spec.Selector)})
 		if err == nil && len(pods.Items) > 0 {
 			err = fmt.Errorf("%d Pods are left", len(pods.Items))
 		}
@@ -197,9 +225,15 @@ func TestWhoDidNotAskIsSeenInPlainText(t *testing.T) {
 	s := play(t)
 	ns := namespace(t, s)
 	const path = "/control"
-	must(t, s.Deploy(t.Context(), scene.App{Namespace: ns, Name: "neighbor", Args: []string{"--timeout", patient}, Loops: []string{
-		"http://" + host + path, "http://" + host + ":443" + path,
-	}}))
+	must(
+		t,
+		s.Deploy(
+			t.Context(),
+			scene.App{Namespace: ns, Name: "neighbor", Args: []string{"--timeout", patient}, Loops: []string{
+				"http://" + host + path, "http://" + host + ":443" + path,
+			}},
+		),
+	)
 	pod, err := s.ReadyPod(t.Context(), ns, "neighbor")
 	must(t, err)
 	for _, port := range []int{80, 443} {
@@ -233,7 +267,13 @@ func TestTheFirstPodOfATarget(t *testing.T) {
 			path := "/first-" + strings.Fields(sidecar)[0]
 			l := underLoad(t, s, scene.App{Namespace: ns, Name: "first", PodAnnotations: annotations}, path)
 			if state := l.state(t); state.ByClientSerial[made.Serial()] != state.ByOutcome["200"] {
-				t.Errorf("%d of %d answers came with the certificate %s: %v", state.ByClientSerial[made.Serial()], state.ByOutcome["200"], made.Serial(), state.ByClientSerial)
+				t.Errorf(
+					"%d of %d answers came with the certificate %s: %v",
+					state.ByClientSerial[made.Serial()],
+					state.ByOutcome["200"],
+					made.Serial(),
+					state.ByClientSerial,
+				)
 			}
 			row(t, s, "the Pod is the first of its target; "+sidecar, path, l)
 		})
@@ -254,7 +294,9 @@ func TestAPodWithoutASidecar(t *testing.T) {
 	l.runs(t, app)
 	l.reached(t, 2)
 	must(t, scene.Until(t.Context(), "an event that says why", func(ctx context.Context) error {
-		events, err := s.Client.CoreV1().Events(ns).List(ctx, metav1.ListOptions{FieldSelector: "reason=NoSidecar,involvedObject.name=" + l.pod.Name})
+		events, err := s.Client.CoreV1().
+			Events(ns).
+			List(ctx, metav1.ListOptions{FieldSelector: "reason=NoSidecar,involvedObject.name=" + l.pod.Name})
 		if err == nil && len(events.Items) == 0 {
 			err = errors.New("there is none")
 		}
@@ -285,11 +327,29 @@ func TestTheEgressTargetIsDeletedUnderLoad(t *testing.T) {
 	l.unharmed(t, "the EgressTarget is being deleted")
 	row(t, s, "the EgressTarget is deleted", path, l, late)
 
-	_, _, err = s.Kubectl(t.Context(), "--namespace", ns, "delete", "deployment", "deleted", "late", "--cascade=foreground", "--wait")
+	_, _, err = s.Kubectl(
+		t.Context(),
+		"--namespace",
+		ns,
+		"delete",
+		"deployment",
+		"deleted",
+		"late",
+		"--cascade=foreground",
+		"--wait",
+	)
 	must(t, err)
 	_, _, err = s.Kubectl(t.Context(), "--namespace", ns, "wait", "--for=delete", "egresstarget/"+host, "--timeout=120s")
 	must(t, err)
-	left, _, err := s.Kubectl(t.Context(), "--namespace", ns, "get", "serviceentries,virtualservices,destinationrules", "--output", "name")
+	left, _, err := s.Kubectl(
+		t.Context(),
+		"--namespace",
+		ns,
+		"get",
+		"serviceentries,virtualservices,destinationrules",
+		"--output",
+		"name",
+	)
 	must(t, err)
 	if left != "" {
 		t.Errorf("when no Pod is left these are:\n%s", left)
@@ -342,30 +402,45 @@ func secretFaults() map[string]secretFault {
 			t.Helper()
 			must(t, s.Client.CoreV1().Secrets(namespace).Delete(t.Context(), secretName, metav1.DeleteOptions{}))
 		}},
-		"the Secret is emptied": {running: true, mounted: gone, do: write(func(*testing.T, *scene.Scene, scene.Credential) map[string][]byte { return nil })},
-		"the Secret is replaced by garbage": {running: true, mounted: changed, do: write(func(_ *testing.T, _ *scene.Scene, made scene.Credential) map[string][]byte {
-			data := made.Data(scene.LayoutCert)
-			data["cert"], data["key"] = []byte("garbage"), []byte("garbage")
-			return data
-		})},
-		"the Secret's key is another's": {running: true, mounted: changed, do: write(func(t *testing.T, _ *scene.Scene, made scene.Credential) map[string][]byte {
-			t.Helper()
-			data := made.Data(scene.LayoutCert)
-			data["key"] = foreignPair(t).KeyPEM
-			return data
-		})},
+		"the Secret is emptied": {
+			running: true,
+			mounted: gone,
+			do:      write(func(*testing.T, *scene.Scene, scene.Credential) map[string][]byte { return nil }),
+		},
+		"the Secret is replaced by garbage": {
+			running: true,
+			mounted: changed,
+			do: write(func(_ *testing.T, _ *scene.Scene, made scene.Credential) map[string][]byte {
+				data := made.Data(scene.LayoutCert)
+				data["cert"], data["key"] = []byte("garbage"), []byte("garbage")
+				return data
+			}),
+		},
+		"the Secret's key is another's": {
+			running: true,
+			mounted: changed,
+			do: write(func(t *testing.T, _ *scene.Scene, made scene.Credential) map[string][]byte {
+				t.Helper()
+				data := made.Data(scene.LayoutCert)
+				data["key"] = foreignPair(t).KeyPEM
+				return data
+			}),
+		},
 		"the certificate is replaced by one of a CA that the partner doesn't know": {mounted: changed, do: write(
 			func(t *testing.T, s *scene.Scene, _ scene.Credential) map[string][]byte {
 				t.Helper()
 				return scene.Credential{Pair: foreignPair(t), ServerCA: s.ServerCA.CertPEM}.Data(scene.LayoutCert)
 			})},
-		"the server's CA is replaced by another": {mounted: changed, do: write(func(t *testing.T, _ *scene.Scene, made scene.Credential) map[string][]byte {
-			t.Helper()
-			ca, err := pki.Authority("Somebody Else's CA")
-			must(t, err)
-			made.ServerCA = ca.CertPEM
-			return made.Data(scene.LayoutCert)
-		})},
+		"the server's CA is replaced by another": {
+			mounted: changed,
+			do: write(func(t *testing.T, _ *scene.Scene, made scene.Credential) map[string][]byte {
+				t.Helper()
+				ca, err := pki.Authority("Somebody Else's CA")
+				must(t, err)
+				made.ServerCA = ca.CertPEM
+				return made.Data(scene.LayoutCert)
+			}),
+		},
 	}
 }
 
@@ -382,7 +457,14 @@ func TestTheSecretIsBroken(t *testing.T) {
 			s := play(t)
 			ns := namespace(t, s)
 			made := credential(t, s, ns, "secret")
-			must(t, s.Apply(t.Context(), "apiVersion: mtls.egress/v1alpha1\nkind: EgressTarget\nmetadata: {name: "+host+", namespace: "+ns+"}\nspec: {connection: {maxAge: 1s}}\n"))
+			must(
+				t,
+				s.Apply(
+					t.Context(),
+					"apiVersion: mtls.egress/v1alpha1\nkind: EgressTarget\nmetadata: {name: "+host+", namespace: "+ns+"}\nspec: "+
+						"{connection: {maxAge: 1s}}\n",
+				),
+			)
 			l := underLoad(t, s, scene.App{Namespace: ns, Name: "running"}, path)
 			before, err := readMounted(t.Context(), s, l.pod)
 			must(t, err)
@@ -399,7 +481,11 @@ func TestTheSecretIsBroken(t *testing.T) {
 				}))
 			}
 			// Beside its sidecar, so that it calls whatever state that is in.
-			lateApp := scene.App{Namespace: ns, Name: "late", PodAnnotations: map[string]string{"sidecar.istio.io/nativeSidecar": "false"}}
+			lateApp := scene.App{
+				Namespace:      ns,
+				Name:           "late",
+				PodAnnotations: map[string]string{"sidecar.istio.io/nativeSidecar": "false"},
+			}
 			late := newLoad(t, s, lateApp, path+"/late")
 			if fault.running {
 				had, err := connectionsOf(t.Context(), s, l.pod)
@@ -469,8 +555,9 @@ func TestHandEditsAreRefused(t *testing.T) {
 		} {
 			_, _, err := s.Kubectl(t.Context(), append(args, "--namespace", ns)...)
 			// Two policies refuse an edit of the DestinationRule, and the API server tells of either.
-			refused := err != nil && (strings.Contains(err.Error(), "is generated from an EgressTarget and provides mutual TLS for Pods") ||
-				what == "edit" && strings.Contains(err.Error(), "which only the controller of mtls-egress-webhook does"))
+			refused := err != nil &&
+				(strings.Contains(err.Error(), "is generated from an EgressTarget and provides mutual TLS for Pods") ||
+					what == "edit" && strings.Contains(err.Error(), "which only the controller of mtls-egress-webhook does"))
 			if !refused {
 				t.Errorf("%s of %s %s: %v; want it refused because it is generated", what, object.word, object.name, err)
 			}
@@ -504,7 +591,10 @@ func TestPartsAreStoppedUnderLoad(t *testing.T) {
 	}
 	create := func(t *testing.T, name string, annotations map[string]string) error {
 		t.Helper()
-		return s.Deploy(t.Context(), scene.App{Namespace: ns, Name: name, Kind: "Pod", Spec: gated, PodAnnotations: annotations})
+		return s.Deploy(
+			t.Context(),
+			scene.App{Namespace: ns, Name: name, Kind: "Pod", Spec: gated, PodAnnotations: annotations},
+		)
 	}
 
 	t.Run("controller and webhook", func(t *testing.T) {
@@ -512,7 +602,8 @@ func TestPartsAreStoppedUnderLoad(t *testing.T) {
 		l.begin(t)
 		startWebhook := stopDeployment(t, s, scene.Namespace, scene.Webhook)
 		startController := stopDeployment(t, s, scene.Namespace, scene.Controller)
-		if err := create(t, "refused", scene.Target(host)); err == nil || !strings.Contains(err.Error(), "failed calling webhook") {
+		if err := create(t, "refused", scene.Target(host)); err == nil ||
+			!strings.Contains(err.Error(), "failed calling webhook") {
 			t.Errorf("an annotated Pod, without the webhook: %v; want it refused", err)
 		}
 		must(t, create(t, "unannotated", nil))
@@ -522,7 +613,14 @@ func TestPartsAreStoppedUnderLoad(t *testing.T) {
 		l.unharmed(t, "controller and webhook are stopped")
 		startWebhook()
 		startController()
-		must(t, scene.Until(t.Context(), "an annotated Pod", func(context.Context) error { return create(t, "admitted", scene.Target(host)) }))
+		must(
+			t,
+			scene.Until(
+				t.Context(),
+				"an annotated Pod",
+				func(context.Context) error { return create(t, "admitted", scene.Target(host)) },
+			),
+		)
 		l.unharmed(t, "controller and webhook are stopped and started")
 		row(t, s, "controller and webhook are stopped and started", path, l, meanwhile)
 	})
@@ -598,7 +696,16 @@ func TestPartsAreStoppedUnderLoad(t *testing.T) {
 
 	t.Run("helm uninstall", func(t *testing.T) {
 		l.begin(t)
-		_, _, err := s.Helm(t.Context(), "uninstall", scene.Release, "--namespace", scene.Namespace, "--wait", "--timeout", "60s")
+		_, _, err := s.Helm(
+			t.Context(),
+			"uninstall",
+			scene.Release,
+			"--namespace",
+			scene.Namespace,
+			"--wait",
+			"--timeout",
+			"60s",
+		)
 		if err == nil || !strings.Contains(err.Error(), "the webhook is in use") {
 			t.Errorf("helm uninstall, while Pods need the webhook: %v; want it refused", err)
 		}
@@ -620,7 +727,15 @@ func TestPartsAreStoppedUnderLoad(t *testing.T) {
 		l.reached(t, 100)
 		l.unharmed(t, "the chart is uninstalled")
 		must(t, s.Install(t.Context()))
-		_, _, err = s.Kubectl(t.Context(), "--namespace", ns, "wait", "--for=condition=Ready", "egresstarget/"+host, "--timeout=60s")
+		_, _, err = s.Kubectl(
+			t.Context(),
+			"--namespace",
+			ns,
+			"wait",
+			"--for=condition=Ready",
+			"egresstarget/"+host,
+			"--timeout=60s",
+		)
 		must(t, err)
 		must(t, s.AwaitAdmission(t.Context(), ns))
 		must(t, create(t, "reinstalled", scene.Target(host)))
@@ -632,7 +747,9 @@ func TestPartsAreStoppedUnderLoad(t *testing.T) {
 // restarts is how often the containers of the webhook have started again, by Pod.
 func restarts(t *testing.T, s *scene.Scene) map[string]int32 {
 	t.Helper()
-	pods, err := s.Client.CoreV1().Pods(scene.Namespace).List(t.Context(), metav1.ListOptions{LabelSelector: scene.WebhookLabel})
+	pods, err := s.Client.CoreV1().
+		Pods(scene.Namespace).
+		List(t.Context(), metav1.ListOptions{LabelSelector: scene.WebhookLabel})
 	must(t, err)
 	counts := map[string]int32{}
 	for _, pod := range pods.Items {
@@ -689,7 +806,12 @@ func makePodsUntil(t *testing.T, s *scene.Scene, namespace string, work func() e
 		}
 		created++
 		if made.Labels["to.mtls.egress/"+host] != "true" || len(made.Spec.HostAliases) != 1 {
-			t.Errorf("Pod %d was admitted without being injected: labels %v, aliases %v", created, made.Labels, made.Spec.HostAliases)
+			t.Errorf(
+				"Pod %d was admitted without being injected: labels %v, aliases %v",
+				created,
+				made.Labels,
+				made.Spec.HostAliases,
+			)
 		}
 		must(t, pods.Delete(t.Context(), made.Name, metav1.DeleteOptions{GracePeriodSeconds: new(int64(0))}))
 	}

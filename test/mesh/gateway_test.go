@@ -28,10 +28,12 @@ import (
 // first, attributes separated by a comma alone. The certificate itself begins with the country, as
 // is usual.
 const (
-	admittedSubject = "CN=shop (P000000),L=a1b2c3.accounts.example.com,OU=8e1affb2-62a1-43cc-a687,OU=Clients,O=Example SE,C=DE"
-	otherSubject    = "CN=shop (P000001),L=a1b2c3.accounts.example.com,OU=8e1affb2-62a1-43cc-a687,OU=Clients,O=Example SE,C=DE"
-	issuerSubject   = "CN=Partner Client Issuer,O=Example SE,C=DE"
-	admittedURI     = "urn:example:shop"
+	admittedSubject = "CN=shop (P000000),L=a1b2c3.accounts.example.com,OU=8e1affb2-62a1-43cc-a687,OU=Clients,O=Example " +
+		"SE,C=DE"
+	otherSubject = "CN=shop (P000001),L=a1b2c3.accounts.example.com,OU=8e1affb2-62a1-43cc-a687,OU=Clients,O=Example " +
+		"SE,C=DE"
+	issuerSubject = "CN=Partner Client Issuer,O=Example SE,C=DE"
+	admittedURI   = "urn:example:shop"
 )
 
 // identityClient is a client of the partner that looks at subjects. Its certificate has the subject
@@ -50,7 +52,13 @@ func identityClient(t *testing.T, g *scene.Gateway, subject string) pki.Pair {
 // characters.
 func distinguishedName(t *testing.T, name string) []byte {
 	t.Helper()
-	types := map[string]asn1.ObjectIdentifier{"C": {2, 5, 4, 6}, "L": {2, 5, 4, 7}, "O": {2, 5, 4, 10}, "OU": {2, 5, 4, 11}, "CN": {2, 5, 4, 3}}
+	types := map[string]asn1.ObjectIdentifier{
+		"C":  {2, 5, 4, 6},
+		"L":  {2, 5, 4, 7},
+		"O":  {2, 5, 4, 10},
+		"OU": {2, 5, 4, 11},
+		"CN": {2, 5, 4, 3},
+	}
 	var sequence pkix.RDNSequence
 	for attribute := range strings.SplitSeq(name, ",") {
 		kind, value, _ := strings.Cut(attribute, "=")
@@ -103,15 +111,34 @@ func TestAPartnerBehindAnIstioGateway(t *testing.T) {
 				"X-Forwarded-Client-Cert": {forwarded(admitted, admittedSubject)},
 			},
 		},
-		"another subject of the same issuer": {host: scene.IdentityHost, client: identityClient(t, g, otherSubject), want: "403", says: "RBAC: access denied"},
-		"a name that the server's certificate doesn't cover": {
-			host: scene.UncoveredHost, client: identityClient(t, g, admittedSubject), want: "503", says: "remote connection failure",
-			logs: regexp.MustCompile(`" 503 [A-Z,]*UF[ ,].*CERTIFICATE_VERIFY_FAILED:verify_cert_failed:_SAN_matcher,_certificate_SANs_are_\[\*\.mtls\.example\.net\]`),
+		"another subject of the same issuer": {
+			host:   scene.IdentityHost,
+			client: identityClient(t, g, otherSubject),
+			want:   "403",
+			says:   "RBAC: access denied",
 		},
-		"the client's name is among those that may call": {host: scene.NamesHost, client: namesClient(t, s, scene.NamesClient), want: "200"},
-		"a certificate with another name":                {host: scene.NamesHost, client: namesClient(t, s, "other.example.com"), want: "503", says: "connection termination", logs: refused},
+		"a name that the server's certificate doesn't cover": {
+			host: scene.UncoveredHost, client: identityClient(t, g, admittedSubject), want: "503", says: "remote connection " +
+				"failure",
+			logs: regexp.MustCompile(
+				`" 503 [A-Z,]*UF[ ,].*CERTIFICATE_VERIFY_FAILED:verify_cert_failed:_SAN_matcher,_certificate_SANs_are_\[\*\.mtls\.example\.net\]`,
+			),
+		},
+		"the client's name is among those that may call": {
+			host:   scene.NamesHost,
+			client: namesClient(t, s, scene.NamesClient),
+			want:   "200",
+		},
+		"a certificate with another name": {
+			host:   scene.NamesHost,
+			client: namesClient(t, s, "other.example.com"),
+			want:   "503",
+			says:   "connection termination",
+			logs:   refused,
+		},
 		"a certificate with no name, whatever its subject": {
-			host: scene.NamesHost, client: s.ClientCA.Issue(t, pki.Client(scene.NamesClient)), want: "503", says: "connection termination", logs: refused,
+			host: scene.NamesHost, client: s.ClientCA.Issue(t, pki.Client(scene.NamesClient)), want: "503", says: "connection " +
+				"termination", logs: refused,
 		},
 		"any certificate of the CA": {host: scene.SignedHost, client: namesClient(t, s), want: "200"},
 	}
@@ -127,7 +154,10 @@ func TestAPartnerBehindAnIstioGateway(t *testing.T) {
 
 	after, err := g.PlainConnections(t.Context())
 	must(t, err)
-	row := figures{Promise: "Partner behind an Istio gateway", Fault: "subjects, names and certificates that one of the two refuses"}
+	row := figures{
+		Promise: "Partner behind an Istio gateway",
+		Fault:   "subjects, names and certificates that one of the two refuses",
+	}
 	for _, call := range calls {
 		row.Requests += gatewayCalls
 		if call.want == "503" {
@@ -169,9 +199,33 @@ type gatewayCall struct {
 
 func (c gatewayCall) make(t *testing.T, s *scene.Scene, g *scene.Gateway, ns string) {
 	name := "app-" + c.client.Certificate.SerialNumber.Text(16)[:8]
-	must(t, s.WriteSecret(t.Context(), ns, name, scene.Credential{Pair: c.client, ServerCA: s.ServerCA.CertPEM}.Data(scene.LayoutTLS)))
-	pod := deployed(t, s, scene.App{Namespace: ns, Name: name, Annotations: map[string]string{egress.AnnotationTarget: c.host, egress.AnnotationSecret: name}})
-	_, _, err := s.Kubectl(t.Context(), "--namespace", ns, "wait", "--for=condition=Ready", "egresstarget/"+c.host, "--timeout=60s")
+	must(
+		t,
+		s.WriteSecret(
+			t.Context(),
+			ns,
+			name,
+			scene.Credential{Pair: c.client, ServerCA: s.ServerCA.CertPEM}.Data(scene.LayoutTLS),
+		),
+	)
+	pod := deployed(
+		t,
+		s,
+		scene.App{
+			Namespace:   ns,
+			Name:        name,
+			Annotations: map[string]string{egress.AnnotationTarget: c.host, egress.AnnotationSecret: name},
+		},
+	)
+	_, _, err := s.Kubectl(
+		t.Context(),
+		"--namespace",
+		ns,
+		"wait",
+		"--for=condition=Ready",
+		"egresstarget/"+c.host,
+		"--timeout=60s",
+	)
 	must(t, err)
 	path := "/gateway/" + name
 	plain := "http://" + c.host + path
@@ -188,7 +242,14 @@ func (c gatewayCall) make(t *testing.T, s *scene.Scene, g *scene.Gateway, ns str
 		}
 	}
 	if c.logs != nil {
-		must(t, scene.Until(t.Context(), "the sidecar's log", func(ctx context.Context) error { return c.logged(ctx, s, pod, path) }))
+		must(
+			t,
+			scene.Until(
+				t.Context(),
+				"the sidecar's log",
+				func(ctx context.Context) error { return c.logged(ctx, s, pod, path) },
+			),
+		)
 	}
 	saw, err := g.Backend().Connections(t.Context(), partner.Filter{Path: path})
 	must(t, err)
@@ -263,7 +324,14 @@ func expect(ctx context.Context, app *caller.Client, call caller.Call, want call
 	}
 	for _, result := range results {
 		if result.Outcome != want {
-			return results, fmt.Errorf("%s: the app got %s (%s%s), want %s", call.URL, result.Outcome, result.Error, result.Body, want)
+			return results, fmt.Errorf(
+				"%s: the app got %s (%s%s), want %s",
+				call.URL,
+				result.Outcome,
+				result.Error,
+				result.Body,
+				want,
+			)
 		}
 	}
 	return results, nil
@@ -306,7 +374,12 @@ func callWithTLS(t *testing.T, s *scene.Scene, pod *corev1.Pod) {
 		t.Run(sentence, func(t *testing.T) { refusedByAlert(t, s, pod, test.call, test.says) })
 	}
 	t.Run("both", func(t *testing.T) {
-		_, err := expect(t.Context(), s.Caller(pod), caller.Call{URL: address, CAPEM: ca, ClientCertPEM: certificate, ClientKeyPEM: key}, "200")
+		_, err := expect(
+			t.Context(),
+			s.Caller(pod),
+			caller.Call{URL: address, CAPEM: ca, ClientCertPEM: certificate, ClientKeyPEM: key},
+			"200",
+		)
 		must(t, err)
 	})
 }

@@ -72,7 +72,10 @@ func play(t *testing.T) *scene.Scene {
 		for number := range exemptNamespaces {
 			begun.exempt = append(begun.exempt, fmt.Sprintf("unprotected-%d-%x", number, begin.UnixNano()&0xfff))
 		}
-		values := []string{"controller.verifyTargets=marked", "policy.exemptNamespaces={" + strings.Join(begun.exempt, ",") + "}"}
+		values := []string{
+			"controller.verifyTargets=marked",
+			"policy.exemptNamespaces={" + strings.Join(begun.exempt, ",") + "}",
+		}
 		// Not the context of the first test, which ends before the others begin.
 		begun.Scene, begun.err = scene.Start(context.Background(), scene.Options{Values: values, Say: func(step string) {
 			fmt.Fprintf(os.Stderr, "test/mesh: %5.1fs %s\n", time.Since(begin).Seconds(), step)

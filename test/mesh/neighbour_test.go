@@ -113,7 +113,8 @@ func (n *neighbor) behaves(t *testing.T, s *scene.Scene) behavior {
 	n.rounds++
 	b := behavior{HTTP: map[caller.Outcome]int{}, HTTPS: map[caller.Outcome]int{}}
 	path := fmt.Sprintf("/%s/http-%d", n.Namespace, n.rounds)
-	results, err := s.Caller(n.Pod).Call(t.Context(), caller.Call{URL: "http://" + host + path, Count: 3, Timeout: caller.Duration(10 * time.Second)})
+	results, err := s.Caller(n.Pod).
+		Call(t.Context(), caller.Call{URL: "http://" + host + path, Count: 3, Timeout: caller.Duration(10 * time.Second)})
 	must(t, err)
 	for _, result := range results {
 		b.HTTP[closed(result.Outcome)]++
@@ -182,7 +183,12 @@ func (n *neighbor) asAlways(http, https caller.Outcome) behavior {
 }
 
 // asks deploys an app that asks for the target and waits until it has it.
-func asks(t *testing.T, s *scene.Scene, namespace, path string, annotations map[string]string) (pod *corev1.Pod, made, own scene.Credential) {
+func asks(
+	t *testing.T,
+	s *scene.Scene,
+	namespace, path string,
+	annotations map[string]string,
+) (pod *corev1.Pod, made, own scene.Credential) {
 	t.Helper()
 	made = credential(t, s, namespace, "shop")
 	own, err := s.Credential("shop itself")
@@ -257,15 +263,24 @@ func TestANeighborKeepsItsBehavior(t *testing.T) {
 			}
 			if test.timed {
 				readyAfter = timesToReady(t, s, ns, "late")
-				t.Logf("time to ready, medians of %d: %v before, %v after", len(readyBefore), median(readyBefore), median(readyAfter))
+				t.Logf(
+					"time to ready, medians of %d: %v before, %v after",
+					len(readyBefore),
+					median(readyBefore),
+					median(readyAfter),
+				)
 			}
 			noComplaints(t, s, ns)
 
 			asked, err := s.Caller(shop).Loop(t.Context(), "http://"+host+n.path+"/shop")
 			must(t, err)
 			onlyMutualTLS(t, "the one who asked", asked, made.Serial())
-			neverPlain(t, summaryOf(fromPod(t, s, shop)), figures{Promise: "Only those who asked", Fault: "beside a neighbor that calls plainly, " + name,
-				Requests: asked.Calls, Failed: asked.Calls - asked.ByOutcome["200"]})
+			neverPlain(
+				t,
+				summaryOf(fromPod(t, s, shop)),
+				figures{Promise: "Only those who asked", Fault: "beside a neighbor that calls plainly, " + name,
+					Requests: asked.Calls, Failed: asked.Calls - asked.ByOutcome["200"]},
+			)
 
 			leave(t, s, ns)
 			unchanged(t, n.loop(t, s), test.http, test.before)
@@ -284,7 +299,13 @@ func unchanged(t *testing.T, loop caller.State, outcomes ...caller.Outcome) {
 		}
 	}
 	if loop.Calls == 0 || loop.PlainAnswers != loop.ByOutcome["200"] || loop.TLSAnswers != 0 {
-		t.Errorf("%d calls of the neighbor's loop: %d plain answers and %d over TLS, want %d plain", loop.Calls, loop.PlainAnswers, loop.TLSAnswers, loop.ByOutcome["200"])
+		t.Errorf(
+			"%d calls of the neighbor's loop: %d plain answers and %d over TLS, want %d plain",
+			loop.Calls,
+			loop.PlainAnswers,
+			loop.TLSAnswers,
+			loop.ByOutcome["200"],
+		)
 	}
 }
 
@@ -316,7 +337,13 @@ func timesToReady(t *testing.T, s *scene.Scene, namespace, app string) []time.Du
 	for i := range 3 {
 		name := fmt.Sprintf("%s-%d", app, i)
 		begin := time.Now()
-		must(t, s.Deploy(t.Context(), scene.App{Namespace: namespace, Name: name, Kind: "Pod", PodLabels: map[string]string{"batch": app}}))
+		must(
+			t,
+			s.Deploy(
+				t.Context(),
+				scene.App{Namespace: namespace, Name: name, Kind: "Pod", PodLabels: map[string]string{"batch": app}},
+			),
+		)
 		_, err := s.ReadyPod(t.Context(), namespace, name)
 		must(t, err)
 		took = append(took, time.Since(begin))
@@ -333,10 +360,20 @@ func median(durations []time.Duration) time.Duration {
 // for those that did.
 func noComplaints(t *testing.T, s *scene.Scene, namespace string) {
 	t.Helper()
-	pods, err := s.Client.CoreV1().Pods(namespace).List(t.Context(), metav1.ListOptions{LabelSelector: "!" + egress.LabelInjected})
+	pods, err := s.Client.CoreV1().
+		Pods(namespace).
+		List(t.Context(), metav1.ListOptions{LabelSelector: "!" + egress.LabelInjected})
 	must(t, err)
 	for i := range pods.Items {
-		logs, _, err := s.Kubectl(t.Context(), "--namespace", namespace, "logs", pods.Items[i].Name, "--container", "istio-proxy")
+		logs, _, err := s.Kubectl(
+			t.Context(),
+			"--namespace",
+			namespace,
+			"logs",
+			pods.Items[i].Name,
+			"--container",
+			"istio-proxy",
+		)
 		must(t, err)
 		if !strings.Contains(logs, "Envoy proxy is ready") {
 			t.Errorf("%s: its proxy's log doesn't tell of its start", pods.Items[i].Name)
@@ -417,7 +454,8 @@ func captured(t *testing.T, s *scene.Scene, policy, path string, pod *corev1.Pod
 func (n *neighbor) settles(t *testing.T, s *scene.Scene, what string, wanted caller.Outcome, read bool) {
 	t.Helper()
 	must(t, scene.Until(t.Context(), what, func(ctx context.Context) error {
-		results, err := s.Caller(n.Pod).Call(ctx, caller.Call{URL: "http://" + host + n.path + "/settles", Timeout: caller.Duration(10 * time.Second)})
+		results, err := s.Caller(n.Pod).
+			Call(ctx, caller.Call{URL: "http://" + host + n.path + "/settles", Timeout: caller.Duration(10 * time.Second)})
 		if err != nil {
 			return err
 		}

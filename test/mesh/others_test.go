@@ -332,7 +332,15 @@ func newStand(t *testing.T, s *scene.Scene, host string) *stand {
 	here, elsewhere := unprotectedNamespace(t, s), namespace(t, s)
 	service, err := s.Client.CoreV1().Services(scene.PartnerNamespace).Get(t.Context(), "partner", metav1.GetOptions{})
 	must(t, err)
-	d := &stand{Scene: s, host: host, partner: service.Spec.ClusterIP, namespace: here, elsewhere: elsewhere, credential: credential(t, s, here, "shop"), url: "http://" + host + "/others/" + here}
+	d := &stand{
+		Scene:      s,
+		host:       host,
+		partner:    service.Spec.ClusterIP,
+		namespace:  here,
+		elsewhere:  elsewhere,
+		credential: credential(t, s, here, "shop"),
+		url:        "http://" + host + "/others/" + here,
+	}
 	must(t, s.Deploy(t.Context(), scene.App{Namespace: here, Name: "neighbor"}))
 	d.pod = deployed(t, s, scene.App{
 		Namespace: here, Name: "shop", Annotations: map[string]string{egress.AnnotationTarget: host, egress.AnnotationSecret: "external-system-mtls-data"},
@@ -351,7 +359,8 @@ func (d *stand) undisturbed(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if ready := meta.FindStatusCondition(egressTarget.Status.Conditions, v1alpha1.ConditionReady); ready == nil || ready.Status != metav1.ConditionTrue {
+		if ready := meta.FindStatusCondition(egressTarget.Status.Conditions, v1alpha1.ConditionReady); ready == nil ||
+			ready.Status != metav1.ConditionTrue {
 			return fmt.Errorf("the condition Ready is %+v", ready)
 		}
 		_, err = expect(ctx, d.Caller(d.pod), caller.Call{URL: d.url + "/undisturbed", Count: 3}, "200")
@@ -360,7 +369,9 @@ func (d *stand) undisturbed(ctx context.Context) error {
 }
 
 func (d *stand) egressTarget(ctx context.Context) (*v1alpha1.EgressTarget, error) {
-	content, err := d.Dynamic.Resource(v1alpha1.GroupVersion().WithResource("egresstargets")).Namespace(d.namespace).Get(ctx, d.host, metav1.GetOptions{})
+	content, err := d.Dynamic.Resource(v1alpha1.GroupVersion().WithResource("egresstargets")).
+		Namespace(d.namespace).
+		Get(ctx, d.host, metav1.GetOptions{})
 	if err != nil {
 		return nil, err
 	}
@@ -447,7 +458,14 @@ func (d *stand) open(t *testing.T) {
 
 func (d *stand) scale(t *testing.T, replicas int) {
 	t.Helper()
-	_, _, err := d.Kubectl(t.Context(), "--namespace", d.namespace, "scale", "deployment/shop", fmt.Sprintf("--replicas=%d", replicas))
+	_, _, err := d.Kubectl(
+		t.Context(),
+		"--namespace",
+		d.namespace,
+		"scale",
+		"deployment/shop",
+		fmt.Sprintf("--replicas=%d", replicas),
+	)
 	must(t, err)
 }
 

@@ -41,8 +41,17 @@ func outboundPolicies() map[string]string {
 
 // withOwnSecret mounts the Secret of the app's own credential into the app.
 func withOwnSecret(spec *corev1.PodSpec) {
-	spec.Volumes = append(spec.Volumes, corev1.Volume{Name: ownSecret, VolumeSource: corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{SecretName: ownSecret}}})
-	spec.Containers[0].VolumeMounts = append(spec.Containers[0].VolumeMounts, corev1.VolumeMount{Name: ownSecret, MountPath: ownDirectory, ReadOnly: true})
+	spec.Volumes = append(
+		spec.Volumes,
+		corev1.Volume{
+			Name:         ownSecret,
+			VolumeSource: corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{SecretName: ownSecret}},
+		},
+	)
+	spec.Containers[0].VolumeMounts = append(
+		spec.Containers[0].VolumeMounts,
+		corev1.VolumeMount{Name: ownSecret, MountPath: ownDirectory, ReadOnly: true},
+	)
 }
 
 // ownHTTPS is load of calls in which the app does mutual TLS itself.
@@ -55,7 +64,11 @@ func ownHTTPS(path string) caller.Bench {
 
 // callsItself deploys an app that asks for the target and has a credential of its own besides, and
 // returns both credentials.
-func callsItself(t *testing.T, s *scene.Scene, manifest, loop string) (pod *corev1.Pod, sidecars, own scene.Credential) {
+func callsItself(
+	t *testing.T,
+	s *scene.Scene,
+	manifest, loop string,
+) (pod *corev1.Pod, sidecars, own scene.Credential) {
 	t.Helper()
 	ns := namespace(t, s)
 	if manifest != "" {
@@ -65,10 +78,15 @@ func callsItself(t *testing.T, s *scene.Scene, manifest, loop string) (pod *core
 	own, err := s.Credential("shop itself")
 	must(t, err)
 	must(t, s.WriteSecret(t.Context(), ns, ownSecret, own.Data(scene.LayoutCert)))
-	must(t, s.Deploy(t.Context(), scene.App{Namespace: ns, Name: "shop", Annotations: scene.Target(host), Spec: withOwnSecret,
-		Loops: []string{"http://" + host + loop}, Args: []string{"--timeout", "5s"},
-		// Istio leaves out the counter that retries reads.
-		PodAnnotations: map[string]string{"proxy.istio.io/config": `{"proxyStatsMatcher": {"inclusionSuffixes": ["upstream_rq_retry"]}}`}}))
+	must(
+		t,
+		s.Deploy(t.Context(), scene.App{Namespace: ns, Name: "shop", Annotations: scene.Target(host), Spec: withOwnSecret,
+			Loops: []string{"http://" + host + loop}, Args: []string{"--timeout", "5s"},
+			// Istio leaves out the counter that retries reads.
+			PodAnnotations: map[string]string{
+				"proxy.istio.io/config": `{"proxyStatsMatcher": {"inclusionSuffixes": ["upstream_rq_retry"]}}`,
+			}}),
+	)
 	return calling(t, s, ns, "shop"), sidecars, own
 }
 
@@ -88,7 +106,8 @@ func TestOwnHTTPSIsUntouched(t *testing.T) {
 			}
 			// The partner demands a certificate. That it gets none shows that the sidecar adds none of its
 			// own.
-			results, err := s.Caller(pod).Call(t.Context(), caller.Call{URL: "https://" + host + path + "/no-certificate", CAPEM: string(own.ServerCA)})
+			results, err := s.Caller(pod).
+				Call(t.Context(), caller.Call{URL: "https://" + host + path + "/no-certificate", CAPEM: string(own.ServerCA)})
 			must(t, err)
 			if results[0].Outcome != caller.OutcomeTLS {
 				t.Errorf("without a certificate: %+v, want the partner's refusal", results[0])
@@ -114,8 +133,12 @@ func TestOwnHTTPSIsUntouched(t *testing.T) {
 			loop, err := s.Caller(pod).Loop(t.Context(), "http://"+host+path+"/loop")
 			must(t, err)
 			onlyMutualTLS(t, "http meanwhile", loop, sidecars.Serial())
-			neverPlain(t, summaryOf(connections), figures{Promise: "Your own https and POST", Fault: "own https beside http, " + policy,
-				Requests: loop.Calls + 5, Failed: loop.Calls - loop.ByOutcome["200"]})
+			neverPlain(
+				t,
+				summaryOf(connections),
+				figures{Promise: "Your own https and POST", Fault: "own https beside http, " + policy,
+					Requests: loop.Calls + 5, Failed: loop.Calls - loop.ByOutcome["200"]},
+			)
 		})
 	}
 }
@@ -154,7 +177,8 @@ func TestARequestIsSentOnce(t *testing.T) {
 					if method != "GET" {
 						body = "order"
 					}
-					results, err := s.Caller(pod).Call(t.Context(), caller.Call{Method: method, URL: "http://" + host + path + test.fault, Body: body, Timeout: timeout})
+					results, err := s.Caller(pod).
+						Call(t.Context(), caller.Call{Method: method, URL: "http://" + host + path + test.fault, Body: body, Timeout: timeout})
 					must(t, err)
 					requests++
 					if results[0].Outcome != test.want {
@@ -169,8 +193,12 @@ func TestARequestIsSentOnce(t *testing.T) {
 			loop, err := s.Caller(pod).Loop(t.Context(), "http://"+host+prefix+"/loop")
 			must(t, err)
 			onlyMutualTLS(t, "calls meanwhile", loop, sidecars.Serial())
-			neverPlain(t, summaryOf(fromPod(t, s, pod)), figures{Promise: "Your own https and POST", Fault: "the partner answers 503, closes, resets, hangs, " + policy,
-				Requests: loop.Calls + requests, Failed: loop.Calls - loop.ByOutcome["200"]})
+			neverPlain(
+				t,
+				summaryOf(fromPod(t, s, pod)),
+				figures{Promise: "Your own https and POST", Fault: "the partner answers 503, closes, resets, hangs, " + policy,
+					Requests: loop.Calls + requests, Failed: loop.Calls - loop.ByOutcome["200"]},
+			)
 		})
 	}
 }
@@ -180,14 +208,29 @@ func TestAPOSTIsSentOnceWhenThePartnerGoesAway(t *testing.T) {
 	s := play(t)
 	pod, _, _ := callsItself(t, s, "", "/away/loop")
 	// The sidecar may try three connections of ten seconds each.
-	post := caller.Call{Method: http.MethodPost, URL: "http://" + host + "/away/post", Body: "order", Count: 3, KeepAlive: true, Timeout: caller.Duration(time.Minute)}
+	post := caller.Call{
+		Method:    http.MethodPost,
+		URL:       "http://" + host + "/away/post",
+		Body:      "order",
+		Count:     3,
+		KeepAlive: true,
+		Timeout:   caller.Duration(time.Minute),
+	}
 	answered(t, s, pod, post)
 	if saw := seen(t, s, partner.Filter{Path: "/away/post"}); saw.Posts != 3 {
 		t.Errorf("the partner got %d POSTs, want 3", saw.Posts)
 	}
 	scale := func(replicas string) {
 		t.Helper()
-		_, _, err := s.Kubectl(context.Background(), "--namespace", scene.PartnerNamespace, "scale", "deployment/partner", "--replicas", replicas)
+		_, _, err := s.Kubectl(
+			context.Background(),
+			"--namespace",
+			scene.PartnerNamespace,
+			"scale",
+			"deployment/partner",
+			"--replicas",
+			replicas,
+		)
 		must(t, err)
 	}
 	t.Cleanup(func() {
@@ -195,7 +238,16 @@ func TestAPOSTIsSentOnceWhenThePartnerGoesAway(t *testing.T) {
 		must(t, s.Rollout(context.Background(), scene.PartnerNamespace, "deployment/partner"))
 	})
 	scale("0")
-	_, _, err := s.Kubectl(t.Context(), "--namespace", scene.PartnerNamespace, "wait", "--for=delete", "pod", "--selector=app=partner", "--timeout=1m")
+	_, _, err := s.Kubectl(
+		t.Context(),
+		"--namespace",
+		scene.PartnerNamespace,
+		"wait",
+		"--for=delete",
+		"pod",
+		"--selector=app=partner",
+		"--timeout=1m",
+	)
 	must(t, err)
 	// Until kube-proxy knows it, connections to the partner's address are not refused but end nowhere.
 	must(t, scene.Until(t.Context(), "connections are refused", func(ctx context.Context) error {
@@ -225,14 +277,30 @@ func TestAPOSTIsSentOnceWhenThePartnerGoesAway(t *testing.T) {
 	if saw.Posts != 3 {
 		t.Errorf("the partner that came back got %d POSTs, want the 3 that were made then", saw.Posts)
 	}
-	neverPlain(t, summaryOf(fromPod(t, s, pod)), figures{Promise: "Your own https and POST", Fault: "the partner is away", Requests: 9, Failed: 3})
+	neverPlain(
+		t,
+		summaryOf(fromPod(t, s, pod)),
+		figures{Promise: "Your own https and POST", Fault: "the partner is away", Requests: 9, Failed: 3},
+	)
 }
 
 // retries is how often the sidecar of a Pod has tried a call to the target again.
 func retries(t *testing.T, s *scene.Scene, pod *corev1.Pod) int {
 	t.Helper()
-	stats, _, err := s.Kubectl(t.Context(), "--namespace", pod.Namespace, "exec", pod.Name, "--container", "istio-proxy", "--",
-		"pilot-agent", "request", "GET", "stats?filter=upstream_rq_retry$&format=json")
+	stats, _, err := s.Kubectl(
+		t.Context(),
+		"--namespace",
+		pod.Namespace,
+		"exec",
+		pod.Name,
+		"--container",
+		"istio-proxy",
+		"--",
+		"pilot-agent",
+		"request",
+		"GET",
+		"stats?filter=upstream_rq_retry$&format=json",
+	)
 	must(t, err)
 	var answer struct {
 		Stats []struct {
@@ -319,13 +387,29 @@ func TestKeepAliveAndLargeBodies(t *testing.T) {
 	s := play(t)
 	pod, sidecars, _ := callsItself(t, s, "", "/keep-alive/loop")
 	const mebibyte = 1 << 20
-	results := answered(t, s, pod, caller.Call{URL: fmt.Sprintf("http://%s/keep-alive/download?bytes=%d", host, mebibyte), Count: 20, KeepAlive: true})
+	results := answered(
+		t,
+		s,
+		pod,
+		caller.Call{URL: fmt.Sprintf("http://%s/keep-alive/download?bytes=%d", host, mebibyte), Count: 20, KeepAlive: true},
+	)
 	for i, result := range results {
 		if result.BodyLength != mebibyte {
 			t.Errorf("download %d has %d bytes, want %d", i, result.BodyLength, mebibyte)
 		}
 	}
-	answered(t, s, pod, caller.Call{Method: http.MethodPost, URL: "http://" + host + "/keep-alive/upload", Body: strings.Repeat("x", mebibyte), Count: 5, KeepAlive: true})
+	answered(
+		t,
+		s,
+		pod,
+		caller.Call{
+			Method:    http.MethodPost,
+			URL:       "http://" + host + "/keep-alive/upload",
+			Body:      strings.Repeat("x", mebibyte),
+			Count:     5,
+			KeepAlive: true,
+		},
+	)
 	uploads, err := s.Partner().Connections(t.Context(), partner.Filter{Path: "/keep-alive/upload"})
 	must(t, err)
 	for _, connection := range uploads {
@@ -340,8 +424,18 @@ func TestKeepAliveAndLargeBodies(t *testing.T) {
 	answered(t, s, pod, caller.Call{URL: "http://" + host + "/keep-alive/calls", Count: 40})
 	saw := seen(t, s, partner.Filter{Path: "/keep-alive"})
 	t.Logf("%d connections for %d requests", saw.Connections, saw.Requests)
-	if only := saw.ByClientSerial[sidecars.Serial()]; saw.Connections > 4 || only.Requests != saw.Requests || only.Requests < 65 {
-		t.Errorf("%d connections for %d requests, %d of these with the sidecar's certificate; want few connections, all with it", saw.Connections, saw.Requests, only.Requests)
+	if only := saw.ByClientSerial[sidecars.Serial()]; saw.Connections > 4 || only.Requests != saw.Requests ||
+		only.Requests < 65 {
+		t.Errorf(
+			"%d connections for %d requests, %d of these with the sidecar's certificate; want few connections, all with it",
+			saw.Connections,
+			saw.Requests,
+			only.Requests,
+		)
 	}
-	neverPlain(t, saw, figures{Promise: "Your own https and POST", Fault: "keep-alive, bodies of 1 MiB", Requests: saw.Requests})
+	neverPlain(
+		t,
+		saw,
+		figures{Promise: "Your own https and POST", Fault: "keep-alive, bodies of 1 MiB", Requests: saw.Requests},
+	)
 }

@@ -65,14 +65,30 @@ func startDescribed(t *testing.T, s *scene.Scene) *scene.Gateway {
 		if t.Failed() {
 			explain(t, s, scene.GatewayNamespace)
 		}
-		_, _, err := s.Kubectl(context.Background(), "delete", "namespace", scene.GatewayNamespace, "--ignore-not-found", "--wait", "--timeout=120s")
+		_, _, err := s.Kubectl(
+			context.Background(),
+			"delete",
+			"namespace",
+			scene.GatewayNamespace,
+			"--ignore-not-found",
+			"--wait",
+			"--timeout=120s",
+		)
 		must(t, err)
 	})
 	g, err := s.StartGateway(t.Context(), scene.Admitted{Subject: otherSubject, URI: admittedURI})
 	must(t, err)
 	server, err := s.ServerCA.Sign(pki.Server(describedHost))
 	must(t, err)
-	must(t, s.WriteSecret(t.Context(), scene.GatewayNamespace, describedName, map[string][]byte{"tls.crt": server.CertPEM, "tls.key": server.KeyPEM}))
+	must(
+		t,
+		s.WriteSecret(
+			t.Context(),
+			scene.GatewayNamespace,
+			describedName,
+			map[string][]byte{"tls.crt": server.CertPEM, "tls.key": server.KeyPEM},
+		),
+	)
 	return g
 }
 
@@ -82,8 +98,28 @@ func described(t *testing.T, s *scene.Scene, namespace, secret string) string {
 	t.Helper()
 	root := filepath.Join(t.TempDir(), "root.pem")
 	must(t, os.WriteFile(root, s.ClientCA.CertPEM, 0o600))
-	return credentialCommand(t, "describe", "--for-partner", "secret/"+secret, "--namespace", namespace, "--kubeconfig", s.Kubeconfig, "--issuer-ca", root,
-		"--target", describedHost, "--credential-name", describedName, "--gateway-namespace", scene.GatewayNamespace, "--gateway-selector", "istio=gateway", "-o", "yaml")
+	return credentialCommand(
+		t,
+		"describe",
+		"--for-partner",
+		"secret/"+secret,
+		"--namespace",
+		namespace,
+		"--kubeconfig",
+		s.Kubeconfig,
+		"--issuer-ca",
+		root,
+		"--target",
+		describedHost,
+		"--credential-name",
+		describedName,
+		"--gateway-namespace",
+		scene.GatewayNamespace,
+		"--gateway-selector",
+		"istio=gateway",
+		"-o",
+		"yaml",
+	)
 }
 
 // credentialCommand is what a credential command prints that has to succeed without a warning.
@@ -108,10 +144,34 @@ func TestAPartnerConfiguredByWhatWeDescribe(t *testing.T) {
 	g := startDescribed(t, s)
 	ns := namespace(t, s)
 	ours := describedClient(t, g.Issuer, admittedSubject, describedDNS)
-	chain := pki.Pair{Certificate: ours.Certificate, Key: ours.Key, CertPEM: slices.Concat(ours.CertPEM, g.Issuer.CertPEM), KeyPEM: ours.KeyPEM}
-	must(t, s.WriteSecret(t.Context(), ns, "ours", scene.Credential{Pair: chain, ServerCA: s.ServerCA.CertPEM}.Data(scene.LayoutCert)))
+	chain := pki.Pair{
+		Certificate: ours.Certificate,
+		Key:         ours.Key,
+		CertPEM:     slices.Concat(ours.CertPEM, g.Issuer.CertPEM),
+		KeyPEM:      ours.KeyPEM,
+	}
+	must(
+		t,
+		s.WriteSecret(
+			t.Context(),
+			ns,
+			"ours",
+			scene.Credential{Pair: chain, ServerCA: s.ServerCA.CertPEM}.Data(scene.LayoutCert),
+		),
+	)
 	must(t, s.Apply(t.Context(), described(t, s, ns, "ours")))
-	must(t, s.Apply(t.Context(), strings.Replace(describedPartner, "{name: described}", "{name: described, namespace: "+scene.GatewayNamespace+"}", 1)))
+	must(
+		t,
+		s.Apply(
+			t.Context(),
+			strings.Replace(
+				describedPartner,
+				"{name: described}",
+				"{name: described, namespace: "+scene.GatewayNamespace+"}",
+				1,
+			),
+		),
+	)
 	stranger := deployed(t, s, scene.App{Namespace: ns, Name: "stranger"})
 	// The gateway learns of the host a moment after the API server did. Until then what it gets for
 	// the host counts as a plain connection, as it matches nothing.
@@ -130,13 +190,58 @@ func TestAPartnerConfiguredByWhatWeDescribe(t *testing.T) {
 		sentence string
 		gatewayCall
 	}{
-		{"our credential", gatewayCall{host: describedHost, client: chain, want: "200", identity: http.Header{"X-Client-Ssl-Cn": {admittedSubject}}}},
-		{"another subject of the same issuer, with the same names", gatewayCall{host: describedHost, client: describedClient(t, g.Issuer, otherSubject, describedDNS), want: "403", says: "RBAC: access denied"}},
-		{"the same subject and URI, with another name beside", gatewayCall{host: describedHost, client: describedClient(t, g.Issuer, admittedSubject, describedDNS, "more.example.com"), want: "403", says: "RBAC: access denied"}},
-		{"a certificate of the same CA without the names", gatewayCall{host: describedHost, client: namesClient(t, s, "other.example.com"), want: "503", says: "connection termination", logs: refused}},
-		{"the same subject and names, signed by another CA", gatewayCall{host: describedHost, client: describedClient(t, foreign, admittedSubject, describedDNS), want: "503", says: "connection termination", logs: refused}},
+		{
+			"our credential",
+			gatewayCall{
+				host:     describedHost,
+				client:   chain,
+				want:     "200",
+				identity: http.Header{"X-Client-Ssl-Cn": {admittedSubject}},
+			},
+		},
+		{
+			"another subject of the same issuer, with the same names",
+			gatewayCall{
+				host:   describedHost,
+				client: describedClient(t, g.Issuer, otherSubject, describedDNS),
+				want:   "403",
+				says:   "RBAC: access denied",
+			},
+		},
+		{
+			"the same subject and URI, with another name beside",
+			gatewayCall{
+				host:   describedHost,
+				client: describedClient(t, g.Issuer, admittedSubject, describedDNS, "more.example.com"),
+				want:   "403",
+				says:   "RBAC: access denied",
+			},
+		},
+		{
+			"a certificate of the same CA without the names",
+			gatewayCall{
+				host:   describedHost,
+				client: namesClient(t, s, "other.example.com"),
+				want:   "503",
+				says:   "connection termination",
+				logs:   refused,
+			},
+		},
+		{
+			"the same subject and names, signed by another CA",
+			gatewayCall{
+				host:   describedHost,
+				client: describedClient(t, foreign, admittedSubject, describedDNS),
+				want:   "503",
+				says:   "connection termination",
+				logs:   refused,
+			},
+		},
 	}
-	row := figures{Promise: "Partner behind an Istio gateway", Fault: "configured with what credential describe prints, and called by strangers"}
+	row := figures{
+		Promise: "Partner behind an Istio gateway",
+		Fault:   "configured with what credential describe prints, and called by strangers",
+	}
 	for _, call := range calls {
 		t.Run(call.sentence, func(t *testing.T) { call.make(t, s, g, ns) })
 		row.Requests += gatewayCalls
@@ -162,8 +267,12 @@ func describedCall(s *scene.Scene, client pki.Pair, headers map[string]string) c
 // ours in the headers that the gateway writes.
 func callAsAStranger(t *testing.T, s *scene.Scene, g *scene.Gateway, pod *corev1.Pod, ours pki.Pair) {
 	other := describedClient(t, g.Issuer, otherSubject, describedDNS)
-	forged := map[string]string{"X-Forwarded-Client-Cert": forwarded(ours, admittedSubject) + ";DNS=" + describedDNS, "X-Client-Ssl-Cn": admittedSubject}
-	for sentence, headers := range map[string]map[string]string{"no certificate": nil, "no certificate, and a forged header": forged} {
+	forged := map[string]string{
+		"X-Forwarded-Client-Cert": forwarded(ours, admittedSubject) + ";DNS=" + describedDNS,
+		"X-Client-Ssl-Cn":         admittedSubject,
+	}
+	for sentence, headers := range map[string]map[string]string{"no certificate": nil, "no certificate, and a forged " +
+		"header": forged} {
 		t.Run(sentence, func(t *testing.T) {
 			refusedByAlert(t, s, pod, describedCall(s, pki.Pair{}, headers), "certificate required")
 		})

@@ -139,7 +139,18 @@ func (f form) play(t *testing.T, s *scene.Scene, name string) {
 		must(t, err)
 	}
 	if f.spec != "" {
-		must(t, s.Apply(t.Context(), fmt.Sprintf("apiVersion: mtls.egress/v1alpha1\nkind: EgressTarget\nmetadata: {name: %s, namespace: %s}\nspec: %s\n", host, ns, f.spec)))
+		must(
+			t,
+			s.Apply(
+				t.Context(),
+				fmt.Sprintf(
+					"apiVersion: mtls.egress/v1alpha1\nkind: EgressTarget\nmetadata: {name: %s, namespace: %s}\nspec: %s\n",
+					host,
+					ns,
+					f.spec,
+				),
+			),
+		)
 	}
 	f.app.Args = []string{"--timeout", "5s"} // patient, as a machine that is busy with starting Pods is no fault
 	ends := f.app.Kind == "Job" || f.app.Kind == "CronJob"
@@ -162,7 +173,15 @@ func (f form) play(t *testing.T, s *scene.Scene, name string) {
 		must(t, err)
 	}
 	if f.app.Kind == "Job" && !f.plain {
-		_, _, err := s.Kubectl(t.Context(), "--namespace", ns, "wait", "--for=condition=Complete", "job/"+f.app.Name, "--timeout=2m")
+		_, _, err := s.Kubectl(
+			t.Context(),
+			"--namespace",
+			ns,
+			"wait",
+			"--for=condition=Complete",
+			"job/"+f.app.Name,
+			"--timeout=2m",
+		)
 		must(t, err)
 	}
 
@@ -177,7 +196,11 @@ func (f form) play(t *testing.T, s *scene.Scene, name string) {
 	if diff := gocmp.Diff(sorted(want), sights(connections)); diff != "" {
 		t.Errorf("what the partner saw (-want +got):\n%s", diff)
 	}
-	neverPlain(t, summaryOf(connections), figures{Promise: "Every form of workload", Fault: name, Requests: requests, Failed: failed})
+	neverPlain(
+		t,
+		summaryOf(connections),
+		figures{Promise: "Every form of workload", Fault: name, Requests: requests, Failed: failed},
+	)
 }
 
 // prepare writes the Secret of a target.
@@ -203,7 +226,10 @@ func (f form) injected(t *testing.T, pod *corev1.Pod) {
 		}}
 	}
 	for _, ask := range f.asks {
-		want = append(want, corev1.VolumeMount{Name: egress.VolumeName(ask.host), MountPath: egress.MountPath(ask.host), ReadOnly: true})
+		want = append(
+			want,
+			corev1.VolumeMount{Name: egress.VolumeName(ask.host), MountPath: egress.MountPath(ask.host), ReadOnly: true},
+		)
 		sources[egress.VolumeName(ask.host)] = corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{
 			SecretName: cmp.Or(ask.secret, egress.DefaultSecretName(ask.host)), DefaultMode: new(int32(0o644)),
 		}}
@@ -221,7 +247,10 @@ func (f form) injected(t *testing.T, pod *corev1.Pod) {
 		_, found := sources[mount.Name]
 		return found
 	}
-	mounts := slices.DeleteFunc(slices.Clone(sidecars[i].VolumeMounts), func(mount corev1.VolumeMount) bool { return !wanted(mount) })
+	mounts := slices.DeleteFunc(
+		slices.Clone(sidecars[i].VolumeMounts),
+		func(mount corev1.VolumeMount) bool { return !wanted(mount) },
+	)
 	byPath := func(a, b corev1.VolumeMount) int { return cmp.Compare(a.MountPath, b.MountPath) }
 	slices.SortFunc(want, byPath)
 	slices.SortFunc(mounts, byPath)
@@ -253,10 +282,19 @@ func TestTwoWorkloadsPresentTheirOwnCertificatesToOneHost(t *testing.T) {
 	made := map[string]scene.Credential{}
 	for _, name := range []string{"shop", "billing"} {
 		made[name] = form{}.prepare(t, s, ns, asked{host: host, secret: name})
-		must(t, s.Deploy(t.Context(), scene.App{Namespace: ns, Name: name, Loops: []string{url}, Args: []string{"--timeout", "5s"},
-			Annotations: map[string]string{egress.AnnotationTarget: host, egress.AnnotationSecret: name}}))
+		must(
+			t,
+			s.Deploy(t.Context(), scene.App{Namespace: ns, Name: name, Loops: []string{url}, Args: []string{"--timeout", "5s"},
+				Annotations: map[string]string{egress.AnnotationTarget: host, egress.AnnotationSecret: name}}),
+		)
 	}
-	presentsItsOwn(t, s, url, "two certificates for one host in a namespace", map[string]scene.Credential{ns + "/shop": made["shop"], ns + "/billing": made["billing"]})
+	presentsItsOwn(
+		t,
+		s,
+		url,
+		"two certificates for one host in a namespace",
+		map[string]scene.Credential{ns + "/shop": made["shop"], ns + "/billing": made["billing"]},
+	)
 }
 
 func TestTwoNamespacesHaveTheSameHost(t *testing.T) {
@@ -267,7 +305,19 @@ func TestTwoNamespacesHaveTheSameHost(t *testing.T) {
 	for range 2 {
 		ns := namespace(t, s)
 		made[ns+"/shop"] = credential(t, s, ns, "shop of "+ns)
-		must(t, s.Deploy(t.Context(), scene.App{Namespace: ns, Name: "shop", Loops: []string{url}, Args: []string{"--timeout", "5s"}, Annotations: scene.Target(host)}))
+		must(
+			t,
+			s.Deploy(
+				t.Context(),
+				scene.App{
+					Namespace:   ns,
+					Name:        "shop",
+					Loops:       []string{url},
+					Args:        []string{"--timeout", "5s"},
+					Annotations: scene.Target(host),
+				},
+			),
+		)
 	}
 	presentsItsOwn(t, s, url, "one host in two namespaces", made)
 }
@@ -288,7 +338,16 @@ func presentsItsOwn(t *testing.T, s *scene.Scene, url, what string, apps map[str
 		if diff := gocmp.Diff([]sight{mutualTLS(host, made, 443, host, path)}, sights(connections)); diff != "" {
 			t.Errorf("what the partner saw of %s (-want +got):\n%s", app, diff)
 		}
-		neverPlain(t, summaryOf(connections), figures{Promise: "Every form of workload", Fault: what, Requests: loop.Calls, Failed: loop.Calls - loop.ByOutcome["200"]})
+		neverPlain(
+			t,
+			summaryOf(connections),
+			figures{
+				Promise:  "Every form of workload",
+				Fault:    what,
+				Requests: loop.Calls,
+				Failed:   loop.Calls - loop.ByOutcome["200"],
+			},
+		)
 	}
 }
 
@@ -347,7 +406,10 @@ func fromPod(t *testing.T, s *scene.Scene, pod *corev1.Pod) (connections []partn
 	t.Helper()
 	must(t, scene.Until(t.Context(), "the handshakes with the partner to end", func(ctx context.Context) (err error) {
 		connections, err = s.Partner().Connections(ctx, partner.Filter{Remote: pod.Status.PodIP})
-		connections = slices.DeleteFunc(connections, func(c partner.Connection) bool { return c.Began.Before(pod.CreationTimestamp.Time) })
+		connections = slices.DeleteFunc(
+			connections,
+			func(c partner.Connection) bool { return c.Began.Before(pod.CreationTimestamp.Time) },
+		)
 		for _, c := range connections {
 			switch {
 			case c.Kind == partner.KindEmpty && c.Ended.IsZero():
@@ -410,7 +472,14 @@ func onlyMutualTLS(t *testing.T, what string, loop caller.State, serial string) 
 	t.Helper()
 	successes := loop.ByOutcome["200"]
 	if successes == 0 || loop.TLSAnswers != successes || loop.PlainAnswers != 0 || loop.UnknownAnswers != 0 {
-		t.Errorf("%s: %d answers 200, of these %d over TLS, %d plain, %d of somebody else", what, successes, loop.TLSAnswers, loop.PlainAnswers, loop.UnknownAnswers)
+		t.Errorf(
+			"%s: %d answers 200, of these %d over TLS, %d plain, %d of somebody else",
+			what,
+			successes,
+			loop.TLSAnswers,
+			loop.PlainAnswers,
+			loop.UnknownAnswers,
+		)
 	}
 	if diff := gocmp.Diff(map[string]int{serial: successes}, loop.ByClientSerial); diff != "" {
 		t.Errorf("%s: certificates that the partner saw (-want +got):\n%s", what, diff)

@@ -67,7 +67,10 @@ spec: {appPort: %d}
 	// With a Pod the neighbor's sidecar reads HTTP on the port, and waits for a request that never
 	// comes. The warning at admission and the limits tell of it.
 	url := "http://" + net.JoinHostPort(host, strconv.Itoa(serverFirstPort)) + "/server-first"
-	must(t, s.Deploy(t.Context(), scene.App{Namespace: ns, Name: "shop", Annotations: scene.Target(host), Loops: []string{url}}))
+	must(
+		t,
+		s.Deploy(t.Context(), scene.App{Namespace: ns, Name: "shop", Annotations: scene.Target(host), Loops: []string{url}}),
+	)
 	calling(t, s, ns, "shop")
 	hears(t, s, pod, "silent")
 
@@ -101,7 +104,10 @@ func hears(t *testing.T, s *scene.Scene, pod *corev1.Pod, want string) {
 		if listens := strings.Contains(results[0].Body, fmt.Sprintf("0.0.0.0_%d::", serverFirstPort)); listens != (want == "silent") {
 			return fmt.Errorf("the sidecar listens on the port: %t", listens)
 		}
-		content, err := s.Client.CoreV1().Pods(pod.Namespace).GetLogs(pod.Name, &corev1.PodLogOptions{Container: "client"}).DoRaw(ctx)
+		content, err := s.Client.CoreV1().
+			Pods(pod.Namespace).
+			GetLogs(pod.Name, &corev1.PodLogOptions{Container: "client"}).
+			DoRaw(ctx)
 		if err != nil {
 			return err
 		}

@@ -65,9 +65,21 @@ func generatedObjects() []generatedObject {
 	return []generatedObject{
 		{withAnchor, "anchor", "serviceentries", "mtls-egress", `{"spec": {"hosts": ["anchor.example.com"]}}`},
 		{withListener, "listener", "serviceentries", egress.ListenerName(host), `{"spec": {"addresses": ["203.0.113.9"]}}`},
-		{withVirtualService, "VirtualService", "virtualservices", "mtls-egress-" + host, `{"spec": {"hosts": ["elsewhere.example.com"]}}`},
+		{
+			withVirtualService,
+			"VirtualService",
+			"virtualservices",
+			"mtls-egress-" + host,
+			`{"spec": {"hosts": ["elsewhere.example.com"]}}`,
+		},
 		{withDestinationRule, "DestinationRule", "destinationrules", "mtls-egress-" + host, `{"spec": {"subsets": null}}`},
-		{withServiceEntry, "ServiceEntry", "serviceentries", "mtls-egress-" + host, `{"spec": {"hosts": ["elsewhere.example.com"]}}`},
+		{
+			withServiceEntry,
+			"ServiceEntry",
+			"serviceentries",
+			"mtls-egress-" + host,
+			`{"spec": {"hosts": ["elsewhere.example.com"]}}`,
+		},
 	}
 }
 
@@ -112,7 +124,13 @@ func TestTheTourTakesEveryWayOnce(t *testing.T) {
 		}
 	}
 	if ways := 32 * 5; len(taken) != ways || walked[0] != withEverything || walked[ways] != withEverything {
-		t.Errorf("the tour takes %d ways from %s to %s, want %d from everything to everything", len(taken), walked[0], walked[len(walked)-1], ways)
+		t.Errorf(
+			"the tour takes %d ways from %s to %s, want %d from everything to everything",
+			len(taken),
+			walked[0],
+			walked[len(walked)-1],
+			ways,
+		)
 	}
 }
 
@@ -149,13 +167,20 @@ func (w *walk) outcomes(p presence) []caller.Outcome {
 	case p.has(withAnchor|withVirtualService) && !p.has(withListener), p.has(withListener | withVirtualService):
 		return []caller.Outcome{"503"} // The route leads to a cluster that isn't there.
 	case p.has(withListener|withAnchor) && w.registryOnly:
-		return []caller.Outcome{caller.OutcomeTimeout, "503", "502"} // A kept connection stays with the listener that the anchor made.
+		return []caller.Outcome{
+			caller.OutcomeTimeout,
+			"503",
+			"502",
+		} // A kept connection stays with the listener that the anchor made.
 	case p.has(withListener):
 		return []caller.Outcome{caller.OutcomeTimeout, "503"} // It leads to the listener's own endpoint, which is nowhere.
 	case p.has(withAnchor) && w.registryOnly:
 		return []caller.Outcome{"502"} // The sidecar listens, and the host isn't in its registry.
 	case w.registryOnly:
-		return []caller.Outcome{caller.OutcomeEOF, caller.OutcomeReset} // It doesn't even listen for HTTP: the connection leads to Istio's black hole.
+		return []caller.Outcome{
+			caller.OutcomeEOF,
+			caller.OutcomeReset,
+		} // It doesn't even listen for HTTP: the connection leads to Istio's black hole.
 	case p.has(withAnchor):
 		return []caller.Outcome{caller.OutcomeTimeout, "503"} // It connects to the sinkhole, and gives up.
 	default:
@@ -181,7 +206,9 @@ func gated(spec *corev1.PodSpec) {
 // startGated lets a gated Pod start and returns it when its containers run, ready or not.
 func startGated(t *testing.T, s *scene.Scene, namespace, name string) *corev1.Pod {
 	t.Helper()
-	_, err := s.Client.CoreV1().Pods(namespace).Patch(t.Context(), name, types.JSONPatchType, []byte(`[{"op": "remove", "path": "/spec/schedulingGates"}]`), metav1.PatchOptions{})
+	_, err := s.Client.CoreV1().
+		Pods(namespace).
+		Patch(t.Context(), name, types.JSONPatchType, []byte(`[{"op": "remove", "path": "/spec/schedulingGates"}]`), metav1.PatchOptions{})
 	must(t, err)
 	pod, err := s.Pod(t.Context(), namespace, name)
 	must(t, err)
@@ -234,10 +261,14 @@ func (w *walk) begin(t *testing.T) {
 	w.overTLS(t, "go")
 	w.objects = map[presence]*unstructured.Unstructured{}
 	for _, object := range generatedObjects() {
-		found, err := w.s.Dynamic.Resource(object.gvr()).Namespace(w.namespace).Get(t.Context(), object.name, metav1.GetOptions{})
+		found, err := w.s.Dynamic.Resource(object.gvr()).
+			Namespace(w.namespace).
+			Get(t.Context(), object.name, metav1.GetOptions{})
 		must(t, err)
 		// With its owner: the controller takes objects without one for somebody else's when it is back.
-		kept := &unstructured.Unstructured{Object: map[string]any{"apiVersion": found.GetAPIVersion(), "kind": found.GetKind(), "spec": found.Object["spec"]}}
+		kept := &unstructured.Unstructured{
+			Object: map[string]any{"apiVersion": found.GetAPIVersion(), "kind": found.GetKind(), "spec": found.Object["spec"]},
+		}
 		kept.SetName(found.GetName())
 		kept.SetLabels(found.GetLabels())
 		kept.SetOwnerReferences(found.GetOwnerReferences())
@@ -294,7 +325,9 @@ func (w *walk) followed(t *testing.T, p presence) {
 		listeners, err1 := admin("/listeners")
 		clusters, err2 := admin("/config_dump?resource=dynamic_active_clusters&name_regex=.*" + egress.MeshHost(host))
 		routes, err3 := admin("/config_dump?resource=dynamic_route_configs&name_regex=80")
-		ownRoutes, err4 := admin("/config_dump?resource=dynamic_route_configs&name_regex=" + egress.ListenerHost(host, 80) + ":80")
+		ownRoutes, err4 := admin(
+			"/config_dump?resource=dynamic_route_configs&name_regex=" + egress.ListenerHost(host, 80) + ":80",
+		)
 		if err := errors.Join(err1, err2, err3, err4); err != nil {
 			return err
 		}
@@ -318,7 +351,14 @@ func (w *walk) followed(t *testing.T, p presence) {
 
 // outcomesSince waits until a loop has made some calls that began after it was asked, and enough
 // says yes, and counts what came of them.
-func outcomesSince(t *testing.T, s *scene.Scene, pod *corev1.Pod, url string, calls int, enough func(map[caller.Outcome]int) bool) map[caller.Outcome]int {
+func outcomesSince(
+	t *testing.T,
+	s *scene.Scene,
+	pod *corev1.Pod,
+	url string,
+	calls int,
+	enough func(map[caller.Outcome]int) bool,
+) map[caller.Outcome]int {
 	t.Helper()
 	var before *caller.State
 	underWay := 0
@@ -396,7 +436,12 @@ func (w *walk) startLate(t *testing.T, p presence) {
 	w.check(t, "a new Pod", p, state.ByOutcome)
 	w.lateCalls += state.Calls
 	w.lateFailed += state.Calls - state.ByOutcome["200"]
-	must(t, w.s.Client.CoreV1().Pods(w.namespace).Delete(t.Context(), pod.Name, metav1.DeleteOptions{GracePeriodSeconds: new(int64(0))}))
+	must(
+		t,
+		w.s.Client.CoreV1().
+			Pods(w.namespace).
+			Delete(t.Context(), pod.Name, metav1.DeleteOptions{GracePeriodSeconds: new(int64(0))}),
+	)
 }
 
 func (w *walk) takeTour(t *testing.T) {
@@ -434,7 +479,10 @@ func (w *walk) hide(t *testing.T) {
 // all; the partner gets calls over mutual TLS and no other.
 func TestEveryStateOfTheObjects(t *testing.T) {
 	s := play(t)
-	walks := map[string]*walk{"ALLOW_ANY": {path: "/states-any"}, "REGISTRY_ONLY": {path: "/states-registry", registryOnly: true}}
+	walks := map[string]*walk{
+		"ALLOW_ANY":     {path: "/states-any"},
+		"REGISTRY_ONLY": {path: "/states-registry", registryOnly: true},
+	}
 	for _, w := range walks {
 		w.s, w.namespace = s, unprotectedNamespace(t, s)
 		w.prepare(t)

@@ -50,7 +50,15 @@ func (d *demo) stop(ctx context.Context) error {
 	}
 	var err error
 	if !d.scene.Own {
-		_, _, err = d.scene.Kubectl(ctx, "delete", "namespace", namespace, withoutSecret, "--ignore-not-found", "--wait=false")
+		_, _, err = d.scene.Kubectl(
+			ctx,
+			"delete",
+			"namespace",
+			namespace,
+			withoutSecret,
+			"--ignore-not-found",
+			"--wait=false",
+		)
 	}
 	return errors.Join(err, d.scene.Remove(ctx))
 }
@@ -214,7 +222,16 @@ func (d *demo) sidecarSaid(ctx context.Context, pod *corev1.Pod, url string) err
 	line := regexp.MustCompile(`"GET /` + regexp.QuoteMeta(path) + ` [^"]*" 503 (\S+) (\S+) \S+ "([^"]*)"`)
 	var said []string
 	err := scene.Until(ctx, "the access log of "+pod.Name+" for "+host, func(ctx context.Context) error {
-		log, _, err := d.scene.Kubectl(ctx, "logs", pod.Name, "--namespace", pod.Namespace, "--container", "istio-proxy", "--tail=200")
+		log, _, err := d.scene.Kubectl(
+			ctx,
+			"logs",
+			pod.Name,
+			"--namespace",
+			pod.Namespace,
+			"--container",
+			"istio-proxy",
+			"--tail=200",
+		)
 		if err != nil {
 			return err
 		}
@@ -235,7 +252,12 @@ func (d *demo) sidecarSaid(ctx context.Context, pod *corev1.Pod, url string) err
 }
 
 // until calls until the outcome is one of which reached says yes.
-func (d *demo) until(ctx context.Context, pod *corev1.Pod, url string, reached func(caller.Result) bool) (result caller.Result, err error) {
+func (d *demo) until(
+	ctx context.Context,
+	pod *corev1.Pod,
+	url string,
+	reached func(caller.Result) bool,
+) (result caller.Result, err error) {
 	err = scene.Until(ctx, "the outcome of "+url, func(ctx context.Context) error {
 		results, err := d.scene.Caller(pod).Call(ctx, caller.Call{URL: url, Timeout: caller.Duration(3 * time.Second)})
 		if err != nil {

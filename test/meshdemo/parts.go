@@ -77,7 +77,12 @@ func (d *demo) withoutSecret(ctx context.Context) error {
 	if err := d.scene.CreateNamespace(ctx, withoutSecret); err != nil {
 		return err
 	}
-	app := scene.App{Namespace: withoutSecret, Name: deployment, Annotations: scene.Target(host), Loops: []string{"http://" + host + "/without-secret"}}
+	app := scene.App{
+		Namespace:   withoutSecret,
+		Name:        deployment,
+		Annotations: scene.Target(host),
+		Loops:       []string{"http://" + host + "/without-secret"},
+	}
 	if err := d.scene.Deploy(ctx, app); err != nil {
 		return err
 	}
@@ -106,7 +111,9 @@ func (d *demo) withoutSecret(ctx context.Context) error {
 // event waits for an event with a reason and returns what it says.
 func (d *demo) event(ctx context.Context, namespace, reason string) (message string, err error) {
 	err = scene.Until(ctx, "the event "+reason, func(ctx context.Context) error {
-		events, err := d.scene.Client.CoreV1().Events(namespace).List(ctx, metav1.ListOptions{FieldSelector: "reason=" + reason})
+		events, err := d.scene.Client.CoreV1().
+			Events(namespace).
+			List(ctx, metav1.ListOptions{FieldSelector: "reason=" + reason})
 		if err != nil {
 			return err
 		}
@@ -167,7 +174,10 @@ func (d *demo) withoutDestinationRule(ctx context.Context) error {
 		return errors.New("the policy let an administrator delete the DestinationRule")
 	}
 	d.says("kubectl", strings.TrimSpace(stderr))
-	d.Sayf("\n  The policy switched off for the namespace, which the chart's values allow, and the controller,\n  which would repair it, stopped:\n")
+	d.Sayf(
+		"\n  The policy switched off for the namespace, which the chart's values allow, and the controller,\n  which would " +
+			"repair it, stopped:\n",
+	)
 	for _, args := range [][]string{
 		{"label", "namespace", namespace, "mtls.egress/protection=off"},
 		{"scale", "deployment", scene.Controller, "-n", scene.Namespace, "--replicas=0"},

@@ -77,7 +77,13 @@ func (c contender) pod() *corev1.Pod {
 			Annotations: map[string]string{"prometheus.io/scrape": "true"},
 		},
 		Spec: corev1.PodSpec{
-			InitContainers: []corev1.Container{{Name: "istio-proxy", Image: "registry.example/proxy:1.0", RestartPolicy: ptr.To(corev1.ContainerRestartPolicyAlways)}},
+			InitContainers: []corev1.Container{
+				{
+					Name:          "istio-proxy",
+					Image:         "registry.example/proxy:1.0",
+					RestartPolicy: ptr.To(corev1.ContainerRestartPolicyAlways),
+				},
+			},
 			Containers: []corev1.Container{{
 				Name: "app", Image: "registry.example/shop:1.0", Ports: []corev1.ContainerPort{{Name: "http", ContainerPort: 8080}},
 				Env: []corev1.EnvVar{{Name: "PARTNER", Value: "http://" + host}},
@@ -92,7 +98,10 @@ func (c contender) pod() *corev1.Pod {
 
 // check fails when a Pod did not become what the contender makes of it.
 func (c contender) check(pod *corev1.Pod) error {
-	want := outcome{Injected: c.admission.webhook && c.asks, Mounted: c.asks && (c.admission.webhook || c.admission.mutatingPolicy)}
+	want := outcome{
+		Injected: c.admission.webhook && c.asks,
+		Mounted:  c.asks && (c.admission.webhook || c.admission.mutatingPolicy),
+	}
 	if got := outcomeOf(pod); got != want {
 		return fmt.Errorf("%s: Pod %s is %+v, want %+v", c.name, pod.Name, got, want)
 	}
@@ -133,7 +142,11 @@ func newStage(ctx context.Context, ours *installation.Installation) (*stage, err
 		return nil, err
 	}
 	if len(policies.Items) == 0 || len(policies.Items) != len(bindings.Items) {
-		return nil, fmt.Errorf("the chart brought %d policies and %d bindings, want some, and as many of each", len(policies.Items), len(bindings.Items))
+		return nil, fmt.Errorf(
+			"the chart brought %d policies and %d bindings, want some, and as many of each",
+			len(policies.Items),
+			len(bindings.Items),
+		)
 	}
 	injected := contender{asks: true}.pod()
 	injected.Namespace = namespace
@@ -169,12 +182,20 @@ func mutatingPolicyOf(injected *corev1.Pod) ([]client.Object, error) {
 		&admissionv1.MutatingAdmissionPolicy{
 			ObjectMeta: metav1.ObjectMeta{Name: name},
 			Spec: admissionv1.MutatingAdmissionPolicySpec{
-				MatchConstraints: &admissionv1.MatchResources{MatchPolicy: ptr.To(admissionv1.Equivalent), ResourceRules: []admissionv1.NamedRuleWithOperations{{
-					RuleWithOperations: admissionv1.RuleWithOperations{
-						Operations: []admissionv1.OperationType{admissionv1.Create},
-						Rule:       admissionv1.Rule{APIGroups: []string{""}, APIVersions: []string{"v1"}, Resources: []string{"pods"}, Scope: ptr.To(admissionv1.NamespacedScope)},
-					},
-				}}},
+				MatchConstraints: &admissionv1.MatchResources{
+					MatchPolicy: ptr.To(admissionv1.Equivalent),
+					ResourceRules: []admissionv1.NamedRuleWithOperations{{
+						RuleWithOperations: admissionv1.RuleWithOperations{
+							Operations: []admissionv1.OperationType{admissionv1.Create},
+							Rule: admissionv1.Rule{
+								APIGroups:   []string{""},
+								APIVersions: []string{"v1"},
+								Resources:   []string{"pods"},
+								Scope:       ptr.To(admissionv1.NamespacedScope),
+							},
+						},
+					}},
+				},
 				MatchConditions: []admissionv1.MatchCondition{{
 					Name: "annotated", Expression: "'" + annotationTarget + "' in object.metadata.?annotations.orValue({})",
 				}},

@@ -80,7 +80,12 @@ func create(ctx context.Context, clients []corev1client.PodInterface, count int,
 	return sample{calls: calls, all: time.Since(start)}, context.Cause(ctx)
 }
 
-func createOne(ctx context.Context, client corev1client.PodInterface, pod *corev1.Pod, of contender) (time.Duration, error) {
+func createOne(
+	ctx context.Context,
+	client corev1client.PodInterface,
+	pod *corev1.Pod,
+	of contender,
+) (time.Duration, error) {
 	start := time.Now()
 	created, err := client.Create(ctx, pod, metav1.CreateOptions{})
 	took := time.Since(start)

@@ -173,7 +173,9 @@ func (a *arena) round(ctx context.Context, number int, at level) error {
 func reportTurn(of contender, at level, measured, baseline turn) error {
 	nanoseconds := func(duration time.Duration) float64 { return float64(duration.Nanoseconds()) }
 	figures := map[string]float64{
-		"p50-ns": nanoseconds(measured.quantile(0.5)), "p99-ns": nanoseconds(measured.quantile(0.99)), "creates/s": measured.perSecond(),
+		"p50-ns": nanoseconds(
+			measured.quantile(0.5),
+		), "p99-ns": nanoseconds(measured.quantile(0.99)), "creates/s": measured.perSecond(),
 	}
 	if of.name != none {
 		figures["added-p50-ns"] = nanoseconds(measured.quantile(0.5) - baseline.quantile(0.5))
@@ -218,7 +220,12 @@ func (a *arena) measure(ctx context.Context, of contender, at level) (turn, erro
 	if err := remove(ctx, a.clients[0]); err != nil {
 		return turn{}, err
 	}
-	return turn{sample: measured, webhookCPU: time.Duration((after.cpuSeconds - before.cpuSeconds) * float64(time.Second))}, a.settle(ctx)
+	return turn{
+			sample:     measured,
+			webhookCPU: time.Duration((after.cpuSeconds - before.cpuSeconds) * float64(time.Second)),
+		}, a.settle(
+			ctx,
+		)
 }
 
 // settle waits until the controller has done what the Pods of before gave it to do, and collects

@@ -127,8 +127,10 @@ func (s *scale) program(ctx context.Context) error {
 	}
 	writes := after.Since(before)
 	return report.Line(fmt.Sprintf("BenchmarkProgram/targets=%d", manyTargets), 1, map[string]float64{
-		"ns/op":             float64(took.Nanoseconds()),
-		"writes/target":     float64(writes.Sum(func(what string) bool { return !anchor(what) && !lease(what) })) / manyTargets,
+		"ns/op": float64(took.Nanoseconds()),
+		"writes/target": float64(
+			writes.Sum(func(what string) bool { return !anchor(what) && !lease(what) }),
+		) / manyTargets,
 		"writes/anchor":     float64(writes.Sum(anchor)) / manyNamespaces,
 		"writes-all/target": float64(writes.Sum(func(what string) bool { return !lease(what) })) / manyTargets,
 	})
@@ -170,7 +172,8 @@ func (s *scale) settle(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if written := writes.Sum(func(what string) bool { return !lease(what) }); written != last || waiting > 0 || s.Leader(ctx) == nil {
+		if written := writes.Sum(func(what string) bool { return !lease(what) }); written != last || waiting > 0 ||
+			s.Leader(ctx) == nil {
 			last, since = written, time.Now()
 		}
 		if time.Since(since) < settling {

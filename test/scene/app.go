@@ -70,8 +70,11 @@ func (s *Scene) template(app App) corev1.PodTemplateSpec {
 	}
 	template := corev1.PodTemplateSpec{
 		ObjectMeta: metav1.ObjectMeta{
-			Labels:      map[string]string{"app": app.Name},
-			Annotations: map[string]string{"traffic.sidecar.istio.io/excludeInboundPorts": controlPort, "sidecar.istio.io/proxyCPU": "10m"},
+			Labels: map[string]string{"app": app.Name},
+			Annotations: map[string]string{
+				"traffic.sidecar.istio.io/excludeInboundPorts": controlPort,
+				"sidecar.istio.io/proxyCPU":                    "10m",
+			},
 		},
 		Spec: spec,
 	}
@@ -90,17 +93,37 @@ func (s *Scene) Object(app App) (runtime.Object, error) {
 	kind := func(group, name string) metav1.TypeMeta { return metav1.TypeMeta{APIVersion: group, Kind: name} }
 	switch app.Kind {
 	case "", "Deployment":
-		return &appsv1.Deployment{TypeMeta: kind("apps/v1", "Deployment"), ObjectMeta: meta, Spec: appsv1.DeploymentSpec{Replicas: one, Selector: selector, Template: template}}, nil
+		return &appsv1.Deployment{
+			TypeMeta:   kind("apps/v1", "Deployment"),
+			ObjectMeta: meta,
+			Spec:       appsv1.DeploymentSpec{Replicas: one, Selector: selector, Template: template},
+		}, nil
 	case "StatefulSet":
-		return &appsv1.StatefulSet{TypeMeta: kind("apps/v1", "StatefulSet"), ObjectMeta: meta, Spec: appsv1.StatefulSetSpec{Replicas: one, Selector: selector, Template: template}}, nil
+		return &appsv1.StatefulSet{
+			TypeMeta:   kind("apps/v1", "StatefulSet"),
+			ObjectMeta: meta,
+			Spec:       appsv1.StatefulSetSpec{Replicas: one, Selector: selector, Template: template},
+		}, nil
 	case "DaemonSet":
-		return &appsv1.DaemonSet{TypeMeta: kind("apps/v1", "DaemonSet"), ObjectMeta: meta, Spec: appsv1.DaemonSetSpec{Selector: selector, Template: template}}, nil
+		return &appsv1.DaemonSet{
+			TypeMeta:   kind("apps/v1", "DaemonSet"),
+			ObjectMeta: meta,
+			Spec:       appsv1.DaemonSetSpec{Selector: selector, Template: template},
+		}, nil
 	case "ReplicaSet":
-		return &appsv1.ReplicaSet{TypeMeta: kind("apps/v1", "ReplicaSet"), ObjectMeta: meta, Spec: appsv1.ReplicaSetSpec{Replicas: one, Selector: selector, Template: template}}, nil
+		return &appsv1.ReplicaSet{
+			TypeMeta:   kind("apps/v1", "ReplicaSet"),
+			ObjectMeta: meta,
+			Spec:       appsv1.ReplicaSetSpec{Replicas: one, Selector: selector, Template: template},
+		}, nil
 	case "Job":
 		return &batchv1.Job{TypeMeta: kind("batch/v1", "Job"), ObjectMeta: meta, Spec: job}, nil
 	case "CronJob":
-		return &batchv1.CronJob{TypeMeta: kind("batch/v1", "CronJob"), ObjectMeta: meta, Spec: batchv1.CronJobSpec{Schedule: "* * * * *", JobTemplate: batchv1.JobTemplateSpec{Spec: job}}}, nil
+		return &batchv1.CronJob{
+			TypeMeta:   kind("batch/v1", "CronJob"),
+			ObjectMeta: meta,
+			Spec:       batchv1.CronJobSpec{Schedule: "* * * * *", JobTemplate: batchv1.JobTemplateSpec{Spec: job}},
+		}, nil
 	case "Pod":
 		meta.Annotations, meta.Labels = template.Annotations, template.Labels
 		return &corev1.Pod{TypeMeta: kind("v1", "Pod"), ObjectMeta: meta, Spec: template.Spec}, nil

@@ -68,7 +68,9 @@ func (s *Scene) StartGateway(ctx context.Context, admitted Admitted) (*Gateway, 
 
 func (g *Gateway) start(ctx context.Context, admitted Admitted) error {
 	s := g.scene
-	_, err := s.Client.CoreV1().Namespaces().Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: GatewayNamespace}}, metav1.CreateOptions{})
+	_, err := s.Client.CoreV1().
+		Namespaces().
+		Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: GatewayNamespace}}, metav1.CreateOptions{})
 	if err != nil && !apierrors.IsAlreadyExists(err) {
 		return err
 	}
@@ -92,7 +94,11 @@ func (g *Gateway) start(ctx context.Context, admitted Admitted) error {
 func (g *Gateway) apply(ctx context.Context, admitted Admitted) error {
 	s := g.scene
 	issuer, err := s.ClientCA.Sign(pki.Template{
-		Subject: pkix.Name{CommonName: "Partner Client Issuer", Organization: []string{"Example SE"}, Country: []string{"DE"}}, KeyUsage: x509.KeyUsageCertSign, IsCA: true,
+		Subject: pkix.Name{
+			CommonName:   "Partner Client Issuer",
+			Organization: []string{"Example SE"},
+			Country:      []string{"DE"},
+		}, KeyUsage: x509.KeyUsageCertSign, IsCA: true,
 	})
 	if err != nil {
 		return err
@@ -116,14 +122,20 @@ func (g *Gateway) apply(ctx context.Context, admitted Admitted) error {
 // Backend asks the backend what it has seen. Everything reaches it as plain HTTP, from the gateway.
 func (g *Gateway) Backend() *partner.Client {
 	return &partner.Client{Get: func(ctx context.Context, path string) ([]byte, error) {
-		return g.scene.Client.CoreV1().RESTClient().Get().RequestURI("/api/v1/namespaces/" + GatewayNamespace + "/services/backend:9000/proxy" + path).DoRaw(ctx)
+		return g.scene.Client.CoreV1().
+			RESTClient().
+			Get().
+			RequestURI("/api/v1/namespaces/" + GatewayNamespace + "/services/backend:9000/proxy" + path).
+			DoRaw(ctx)
 	}}
 }
 
 // PlainConnections is how many connections without TLS have reached the gateway on any of its ports
 // since it runs.
 func (g *Gateway) PlainConnections(ctx context.Context) (int, error) {
-	pods, err := g.scene.Client.CoreV1().Pods(GatewayNamespace).List(ctx, metav1.ListOptions{LabelSelector: "istio=gateway"})
+	pods, err := g.scene.Client.CoreV1().
+		Pods(GatewayNamespace).
+		List(ctx, metav1.ListOptions{LabelSelector: "istio=gateway"})
 	if err != nil {
 		return 0, err
 	}
@@ -131,7 +143,11 @@ func (g *Gateway) PlainConnections(ctx context.Context) (int, error) {
 		return 0, fmt.Errorf("%d Pods of the gateway: there must be one, as each counts for itself", len(pods.Items))
 	}
 	const envoy = ":15090/proxy/stats/prometheus"
-	metrics, err := g.scene.Client.CoreV1().RESTClient().Get().RequestURI("/api/v1/namespaces/" + GatewayNamespace + "/pods/" + pods.Items[0].Name + envoy).DoRaw(ctx)
+	metrics, err := g.scene.Client.CoreV1().
+		RESTClient().
+		Get().
+		RequestURI("/api/v1/namespaces/" + GatewayNamespace + "/pods/" + pods.Items[0].Name + envoy).
+		DoRaw(ctx)
 	if err != nil {
 		return 0, err
 	}

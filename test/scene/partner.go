@@ -49,7 +49,11 @@ func (s *Scene) partnerReady(ctx context.Context) error {
 func (s *Scene) Partner() *partner.Client {
 	return &partner.Client{Get: func(ctx context.Context, path string) ([]byte, error) {
 		// Through the API server, as that works wherever the tests run.
-		return s.Client.CoreV1().RESTClient().Get().RequestURI("/api/v1/namespaces/" + PartnerNamespace + "/services/control:9000/proxy" + path).DoRaw(ctx)
+		return s.Client.CoreV1().
+			RESTClient().
+			Get().
+			RequestURI("/api/v1/namespaces/" + PartnerNamespace + "/services/control:9000/proxy" + path).
+			DoRaw(ctx)
 	}}
 }
 
@@ -77,7 +81,15 @@ const (
 // Data is the credential in one of the layouts.
 func (c Credential) Data(layout string) map[string][]byte {
 	if layout == LayoutTLS {
-		return map[string][]byte{"tls.crt": bytes.Clone(c.CertPEM), "tls.key": bytes.Clone(c.KeyPEM), "ca.crt": bytes.Clone(c.ServerCA)}
+		return map[string][]byte{
+			"tls.crt": bytes.Clone(c.CertPEM),
+			"tls.key": bytes.Clone(c.KeyPEM),
+			"ca.crt":  bytes.Clone(c.ServerCA),
+		}
 	}
-	return map[string][]byte{"cert": bytes.Clone(c.CertPEM), "key": bytes.Clone(c.KeyPEM), "cacert": bytes.Clone(c.ServerCA)}
+	return map[string][]byte{
+		"cert":   bytes.Clone(c.CertPEM),
+		"key":    bytes.Clone(c.KeyPEM),
+		"cacert": bytes.Clone(c.ServerCA),
+	}
 }

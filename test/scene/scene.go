@@ -133,7 +133,15 @@ func (s *Scene) Remove(ctx context.Context) error {
 		return err
 	}
 	_, _, uninstall := s.Helm(ctx, "uninstall", Release, "--namespace", Namespace, "--no-hooks", "--wait")
-	_, _, remove := s.Kubectl(ctx, "delete", "namespace", PartnerNamespace, Namespace, "--wait=false", "--ignore-not-found")
+	_, _, remove := s.Kubectl(
+		ctx,
+		"delete",
+		"namespace",
+		PartnerNamespace,
+		Namespace,
+		"--wait=false",
+		"--ignore-not-found",
+	)
 	return errors.Join(err, uninstall, remove)
 }
 
@@ -201,7 +209,12 @@ func (s *Scene) buildImage(ctx context.Context, name, version string) error {
 	if _, _, err := apiserver.Output(build); err != nil {
 		return err
 	}
-	pack := exec.CommandContext(ctx, "go", append([]string{"run", "./pack", "-tag", registry + name + ":" + version, "-output", s.tarball(name, version)}, content...)...)
+	pack := exec.CommandContext(
+		ctx,
+		"go",
+		append(
+			[]string{"run", "./pack", "-tag", registry + name + ":" + version, "-output", s.tarball(name, version)},
+			content...)...)
 	pack.Dir = filepath.Join(root, "release")
 	_, _, err = apiserver.Output(pack)
 	return err
@@ -225,7 +238,18 @@ func (s *Scene) Chart() string { return filepath.Join(s.Root, "charts", "mtls-eg
 // Install installs the chart, or upgrades it to further values, and returns when all replicas of
 // both Deployments run and the webhook is reached.
 func (s *Scene) Install(ctx context.Context, values ...string) error {
-	args := []string{"upgrade", "--install", Release, s.Chart(), "--namespace", Namespace, "--create-namespace", "--wait", "--timeout", patience.String()}
+	args := []string{
+		"upgrade",
+		"--install",
+		Release,
+		s.Chart(),
+		"--namespace",
+		Namespace,
+		"--create-namespace",
+		"--wait",
+		"--timeout",
+		patience.String(),
+	}
 	if _, _, err := s.Helm(ctx, append(args, s.ChartValues(values...)...)...); err != nil {
 		return err
 	}

@@ -45,7 +45,10 @@ plugins:
     kind: WebhookAdmissionConfiguration
     kubeConfigFile: %s
 `, users))
-	server, err := apiserver.Start(t.Context(), apiserver.Options{Args: map[string][]string{"admission-control-config-file": {configuration}}})
+	server, err := apiserver.Start(
+		t.Context(),
+		apiserver.Options{Args: map[string][]string{"admission-control-config-file": {configuration}}},
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -61,7 +64,10 @@ plugins:
 	r.start(t)
 	r.waitReady(t)
 	eventually(t, "a Pod is injected", func() error { return c.createPod(t, "app") })
-	if labels := c.kubectl(t, "get", "pod", "app", "--namespace=default", "--output=jsonpath={.metadata.labels}"); !strings.Contains(labels, "mtls.egress/injected") {
+	if labels := c.kubectl(t, "get", "pod", "app", "--namespace=default", "--output=jsonpath={.metadata.labels}"); !strings.Contains(
+		labels,
+		"mtls.egress/injected",
+	) {
 		t.Errorf("the Pod has the labels %s", labels)
 	}
 	if status := r.askAs(t, nil); status != 401 {
@@ -78,7 +84,11 @@ plugins:
 	wrong := c.webhook(t, "--client-ca-file="+users)
 	wrong.start(t)
 	wrong.wantExit(t, 2)
-	wrong.wantSaid(t, "error: --client-ca-file: "+users+" contains no valid certificate: it must contain the CA of the API server's client certificate in PEM")
+	wrong.wantSaid(
+		t,
+		"error: --client-ca-file: "+users+" contains no valid certificate: it must contain the CA of the API server's "+
+			"client certificate in PEM",
+	)
 }
 
 // askAs sends an admission request with a client certificate, nil for none, and returns the status
@@ -91,8 +101,14 @@ func (p *process) askAs(t *testing.T, client *pki.Pair) int {
 	}
 	transport := &http.Transport{TLSClientConfig: config}
 	defer transport.CloseIdleConnections()
-	body := `{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{"uid":"1","kind":{"version":"v1","kind":"Pod"},"namespace":"default","operation":"CREATE","object":` + podManifest("posted") + `}}`
-	response, err := (&http.Client{Transport: transport}).Post("https://127.0.0.1:"+p.webhook+"/mutate", "application/json", strings.NewReader(body))
+	body := `{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{"uid":"1","kind":{"version":"v1","kind":"Pod"},"namespace":"default","operation":"CREATE","object":` + podManifest(
+		"posted",
+	) + `}}`
+	response, err := (&http.Client{Transport: transport}).Post(
+		"https://127.0.0.1:"+p.webhook+"/mutate",
+		"application/json",
+		strings.NewReader(body),
+	)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -103,7 +103,13 @@ func (c *cluster) installChart(t *testing.T, webhookPort string, values ...strin
 		t.Fatal(err)
 	}
 	c.kubectl(t, "apply", "--server-side", "--filename", file)
-	c.kubectl(t, "wait", "--for=condition=Established", "--timeout="+patience.String(), "customresourcedefinition/egresstargets.mtls.egress")
+	c.kubectl(
+		t,
+		"wait",
+		"--for=condition=Established",
+		"--timeout="+patience.String(),
+		"customresourcedefinition/egresstargets.mtls.egress",
+	)
 }
 
 // createPod creates an annotated Pod through the API server, which asks the webhook.

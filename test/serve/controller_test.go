@@ -93,7 +93,13 @@ func (c *cluster) waitsForIstio(t *testing.T, p *process) {
 		return err
 	})
 	eventually(t, "an event", func() error {
-		said := c.kubectl(t, "get", "events", "--field-selector=reason=IstioMissing", "--output=jsonpath={.items[*].type} {.items[*].involvedObject.kind}")
+		said := c.kubectl(
+			t,
+			"get",
+			"events",
+			"--field-selector=reason=IstioMissing",
+			"--output=jsonpath={.items[*].type} {.items[*].involvedObject.kind}",
+		)
 		if said != "Warning EgressTarget" {
 			return fmt.Errorf("there is %q", said)
 		}
@@ -134,8 +140,8 @@ func (c *cluster) losesItsLease(t *testing.T, leader, other *process) {
 	leader.wantSaid(t, "error: leader election lost")
 }
 
-// waitForLeader waits until another controller than the holder before has the Lease, and leader knows
-// that it is the one.
+// waitForLeader waits until another controller than the holder before has the Lease, and leader
+// knows that it is the one.
 func (c *cluster) waitForLeader(t *testing.T, before string, leader *process) {
 	t.Helper()
 	eventually(t, "a new leader", func() error {
@@ -154,7 +160,9 @@ func (c *cluster) holder(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	lease, err := client.CoordinationV1().Leases(namespace).Get(t.Context(), "mtls-egress-webhook-controller", metav1.GetOptions{})
+	lease, err := client.CoordinationV1().
+		Leases(namespace).
+		Get(t.Context(), "mtls-egress-webhook-controller", metav1.GetOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -40,7 +40,12 @@ type process struct {
 func (c *cluster) webhook(t *testing.T, flags ...string) *process {
 	t.Helper()
 	port := freePorts(t, 1)[0]
-	p := c.process(t, "webhook", webhookAccount, append([]string{"--webhook-host=127.0.0.1", "--webhook-port=" + port}, flags...))
+	p := c.process(
+		t,
+		"webhook",
+		webhookAccount,
+		append([]string{"--webhook-host=127.0.0.1", "--webhook-port=" + port}, flags...),
+	)
 	p.webhook = port
 	return p
 }
@@ -227,15 +232,19 @@ func (p *process) wantHealth(t *testing.T, path string, status int, body string)
 	}
 }
 
-// namesWhatFails starts a process whose account has no right: it isn't ready, lists its checks, logs that it couldn't read
-// EgressTargets and what else its cache holds, and stops when it is told to.
+// namesWhatFails starts a process whose account has no right: it isn't ready, lists its checks,
+// logs that it couldn't read EgressTargets and what else its cache holds, and stops when it is told
+// to.
 func (p *process) namesWhatFails(t *testing.T, checks, andOthers string) {
 	t.Helper()
 	p.start(t)
 	p.waitNotReady(t)
 	p.wantHealth(t, "/readyz?verbose", http.StatusInternalServerError, checks+"healthz check failed\n")
 	p.wantHealth(t, "/healthz?verbose", http.StatusOK, "[+]ping ok\nhealthz check passed\n")
-	p.wantSaid(t, emptyCache+andOthers+" have not been read yet: the service account must be allowed to list and watch them")
+	p.wantSaid(
+		t,
+		emptyCache+andOthers+" have not been read yet: the service account must be allowed to list and watch them",
+	)
 	p.signal(t, syscall.SIGTERM)
 	p.wantExit(t, 0)
 }
@@ -283,7 +292,8 @@ func (p *process) mutate(t *testing.T, trust *x509.CertPool, name string) (close
 	if err := json.NewDecoder(response.Body).Decode(&answered); err != nil {
 		t.Fatal(err)
 	}
-	if answered.Response == nil || !answered.Response.Allowed || answered.Response.UID != review.Request.UID || len(answered.Response.Patch) == 0 {
+	if answered.Response == nil || !answered.Response.Allowed || answered.Response.UID != review.Request.UID ||
+		len(answered.Response.Patch) == 0 {
 		t.Fatalf("no patch for this request, but %+v", answered.Response)
 	}
 	return response.Close

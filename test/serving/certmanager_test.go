@@ -46,7 +46,10 @@ func TestCertManagerRotatesWithoutGap(t *testing.T) {
 	var kubelets sync.WaitGroup
 	installed, err := installation.Start(t.Context(), installation.Options{
 		Replicas: len(kubeletLags),
-		Values:   []string{"servingCertificate.provider=cert-manager", "webhook.deployment.extraArgs={--certificate-adoption-delay=3s}"},
+		Values: []string{
+			"servingCertificate.provider=cert-manager",
+			"webhook.deployment.extraArgs={--certificate-adoption-delay=3s}",
+		},
 		BeforeInstall: func(ctx2 context.Context, i *installation.Installation) (err error) {
 			if manager, err = certmanager.Start(ctx2, certmanager.Beside(i.Server)); err != nil {
 				return err
@@ -102,8 +105,16 @@ func TestCertManagerRotatesWithoutGap(t *testing.T) {
 	}
 	stop()
 
-	t.Logf("%d Pods created, %d refused, %d not injected; %d handshakes by the caBundle, %d failed; by the newest CA alone, which a CA injector publishes, %d would have failed",
-		r.created.Load(), r.refused.Load(), r.missed.Load(), r.handshakes.Load(), r.distrusted.Load(), r.alone.Load())
+	t.Logf(
+		"%d Pods created, %d refused, %d not injected; %d handshakes by the caBundle, %d failed; by the newest CA alone, "+
+			"which a CA injector publishes, %d would have failed",
+		r.created.Load(),
+		r.refused.Load(),
+		r.missed.Load(),
+		r.handshakes.Load(),
+		r.distrusted.Load(),
+		r.alone.Load(),
+	)
 	if r.refused.Load()+r.missed.Load()+r.distrusted.Load() > 0 {
 		t.Error("there was a gap")
 	}
@@ -155,7 +166,8 @@ func writeSecret(directory string, data map[string][]byte) error {
 		if err := os.WriteFile(filepath.Join(state, name), content, 0o600); err != nil {
 			return err
 		}
-		if err := os.Symlink(filepath.Join("..data", name), filepath.Join(directory, name)); err != nil && !errors.Is(err, os.ErrExist) {
+		if err := os.Symlink(filepath.Join("..data", name), filepath.Join(directory, name)); err != nil &&
+			!errors.Is(err, os.ErrExist) {
 			return err
 		}
 	}
@@ -205,8 +217,11 @@ func (r *rotation) watch(t *testing.T) (stop func()) {
 
 func (r *rotation) createPod(ctx context.Context, t *testing.T) {
 	pod, err := r.Admin.CoreV1().Pods(metav1.NamespaceDefault).Create(ctx, &corev1.Pod{
-		ObjectMeta: metav1.ObjectMeta{GenerateName: "pod-", Annotations: map[string]string{"mtls.egress/target": "external.system.com"}},
-		Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "app", Image: "app"}}},
+		ObjectMeta: metav1.ObjectMeta{
+			GenerateName: "pod-",
+			Annotations:  map[string]string{"mtls.egress/target": "external.system.com"},
+		},
+		Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "app", Image: "app"}}},
 	}, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
 	if ctx.Err() != nil {
 		return
@@ -223,7 +238,9 @@ func (r *rotation) createPod(ctx context.Context, t *testing.T) {
 
 // shakeHands connects as the API server does, with the caBundle of just before.
 func (r *rotation) shakeHands(ctx context.Context, t *testing.T, replica *installation.Replica) {
-	configuration, err := r.Admin.AdmissionregistrationV1().MutatingWebhookConfigurations().Get(ctx, installation.WebhookConfiguration, metav1.GetOptions{})
+	configuration, err := r.Admin.AdmissionregistrationV1().
+		MutatingWebhookConfigurations().
+		Get(ctx, installation.WebhookConfiguration, metav1.GetOptions{})
 	if err != nil {
 		if ctx.Err() == nil {
 			t.Error(err)
@@ -299,7 +316,9 @@ func (r *rotation) secret(t *testing.T) map[string][]byte {
 
 func (r *rotation) bundle(t *testing.T) []byte {
 	t.Helper()
-	configuration, err := r.Admin.AdmissionregistrationV1().MutatingWebhookConfigurations().Get(t.Context(), installation.WebhookConfiguration, metav1.GetOptions{})
+	configuration, err := r.Admin.AdmissionregistrationV1().
+		MutatingWebhookConfigurations().
+		Get(t.Context(), installation.WebhookConfiguration, metav1.GetOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -79,11 +79,18 @@ type cluster struct {
 
 func newCluster(t *testing.T, server *rest.Config, admin kubernetes.Interface) *cluster {
 	t.Helper()
-	namespace, err := admin.CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "serving-"}}, metav1.CreateOptions{})
+	namespace, err := admin.CoreV1().
+		Namespaces().
+		Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "serving-"}}, metav1.CreateOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &cluster{admin: admin, namespace: namespace.Name, configName: "0-" + namespace.Name, config: rest.CopyConfig(server)}
+	c := &cluster{
+		admin:      admin,
+		namespace:  namespace.Name,
+		configName: "0-" + namespace.Name,
+		config:     rest.CopyConfig(server),
+	}
 	c.config.Impersonate = rest.ImpersonationConfig{UserName: "webhook-" + namespace.Name}
 	inNamespace, inCluster := c.rights()
 	c.allow(t, inNamespace, inCluster)
@@ -94,9 +101,19 @@ func newCluster(t *testing.T, server *rest.Config, admin kubernetes.Interface) *
 func (c *cluster) rights() (inNamespace, inCluster []rbacv1.PolicyRule) {
 	return []rbacv1.PolicyRule{
 			{APIGroups: []string{""}, Resources: []string{"secrets"}, Verbs: []string{"create"}},
-			{APIGroups: []string{""}, Resources: []string{"secrets"}, ResourceNames: []string{secretName}, Verbs: []string{"list", "watch", "update"}},
+			{
+				APIGroups:     []string{""},
+				Resources:     []string{"secrets"},
+				ResourceNames: []string{secretName},
+				Verbs:         []string{"list", "watch", "update"},
+			},
 		}, []rbacv1.PolicyRule{
-			{APIGroups: []string{"admissionregistration.k8s.io"}, Resources: []string{"mutatingwebhookconfigurations"}, ResourceNames: []string{c.configName}, Verbs: []string{"list", "watch", "patch"}},
+			{
+				APIGroups:     []string{"admissionregistration.k8s.io"},
+				Resources:     []string{"mutatingwebhookconfigurations"},
+				ResourceNames: []string{c.configName},
+				Verbs:         []string{"list", "watch", "patch"},
+			},
 		}
 }
 
@@ -106,11 +123,13 @@ func (c *cluster) allow(t *testing.T, inNamespace, inCluster []rbacv1.PolicyRule
 	ctx, rbac := t.Context(), c.admin.RbacV1()
 	meta := metav1.ObjectMeta{Name: c.namespace}
 	subjects := []rbacv1.Subject{{Kind: rbacv1.UserKind, APIGroup: rbacv1.GroupName, Name: c.config.Impersonate.UserName}}
-	_, roleErr := rbac.Roles(c.namespace).Create(ctx, &rbacv1.Role{ObjectMeta: meta, Rules: inNamespace}, metav1.CreateOptions{})
+	_, roleErr := rbac.Roles(c.namespace).
+		Create(ctx, &rbacv1.Role{ObjectMeta: meta, Rules: inNamespace}, metav1.CreateOptions{})
 	_, bindingErr := rbac.RoleBindings(c.namespace).Create(ctx, &rbacv1.RoleBinding{
 		ObjectMeta: meta, Subjects: subjects, RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: meta.Name},
 	}, metav1.CreateOptions{})
-	_, clusterRoleErr := rbac.ClusterRoles().Create(ctx, &rbacv1.ClusterRole{ObjectMeta: meta, Rules: inCluster}, metav1.CreateOptions{})
+	_, clusterRoleErr := rbac.ClusterRoles().
+		Create(ctx, &rbacv1.ClusterRole{ObjectMeta: meta, Rules: inCluster}, metav1.CreateOptions{})
 	_, clusterBindingErr := rbac.ClusterRoleBindings().Create(ctx, &rbacv1.ClusterRoleBinding{
 		ObjectMeta: meta, Subjects: subjects, RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: meta.Name},
 	}, metav1.CreateOptions{})
@@ -196,7 +215,9 @@ func verify(leaf *x509.Certificate, bundle []byte, name string) error {
 // does.
 func (c *cluster) configure(t *testing.T) *admissionregistrationv1.MutatingWebhookConfiguration {
 	t.Helper()
-	config := &admissionregistrationv1.MutatingWebhookConfiguration{ObjectMeta: metav1.ObjectMeta{Name: c.configName, Labels: map[string]string{"kept": "true"}}}
+	config := &admissionregistrationv1.MutatingWebhookConfiguration{
+		ObjectMeta: metav1.ObjectMeta{Name: c.configName, Labels: map[string]string{"kept": "true"}},
+	}
 	path, sideEffects, timeout := "/mutate", admissionregistrationv1.SideEffectClassNone, int32(5)
 	for _, kind := range []string{"pods", "workloads"} {
 		config.Webhooks = append(config.Webhooks, admissionregistrationv1.MutatingWebhook{
@@ -210,7 +231,9 @@ func (c *cluster) configure(t *testing.T) *admissionregistrationv1.MutatingWebho
 			AdmissionReviewVersions: []string{"v1"},
 		})
 	}
-	created, err := c.admin.AdmissionregistrationV1().MutatingWebhookConfigurations().Create(t.Context(), config, metav1.CreateOptions{})
+	created, err := c.admin.AdmissionregistrationV1().
+		MutatingWebhookConfigurations().
+		Create(t.Context(), config, metav1.CreateOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -228,7 +251,9 @@ func (c *cluster) removeAtEnd(t *testing.T) {
 
 func (c *cluster) configuration(t *testing.T) *admissionregistrationv1.MutatingWebhookConfiguration {
 	t.Helper()
-	config, err := c.admin.AdmissionregistrationV1().MutatingWebhookConfigurations().Get(t.Context(), c.configName, metav1.GetOptions{})
+	config, err := c.admin.AdmissionregistrationV1().
+		MutatingWebhookConfigurations().
+		Get(t.Context(), c.configName, metav1.GetOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -317,7 +342,8 @@ func leafVerifies(t *testing.T, c *cluster) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if lifetime := ca.NotAfter.Sub(ca.NotBefore); lifetime != serving.DefaultCADuration || ca.Subject.CommonName != serving.CACommonName {
+	if lifetime := ca.NotAfter.Sub(ca.NotBefore); lifetime != serving.DefaultCADuration ||
+		ca.Subject.CommonName != serving.CACommonName {
 		t.Errorf("CA %s is valid for %s", ca.Subject, lifetime)
 	}
 }
@@ -373,7 +399,9 @@ func emptiedBundleIsRestored(t *testing.T, c *cluster) {
 		update.Webhooks[i].ClientConfig.CABundle = nil
 		update.Webhooks[i].TimeoutSeconds = &timeout
 	}
-	emptied, err := c.admin.AdmissionregistrationV1().MutatingWebhookConfigurations().Update(t.Context(), update, metav1.UpdateOptions{})
+	emptied, err := c.admin.AdmissionregistrationV1().
+		MutatingWebhookConfigurations().
+		Update(t.Context(), update, metav1.UpdateOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -516,7 +544,9 @@ func clearingEndsTrust(t *testing.T, c *cluster) {
 	c.assertRotated(t, source, old, nil)
 
 	// The way to end it that the documents give.
-	patch := []byte(`[{"op": "remove", "path": "/webhooks/0/clientConfig/caBundle"}, {"op": "remove", "path": "/webhooks/1/clientConfig/caBundle"}]`)
+	patch := []byte(
+		`[{"op": "remove", "path": "/webhooks/0/clientConfig/caBundle"}, {"op": "remove", "path": "/webhooks/1/clientConfig/caBundle"}]`,
+	)
 	if _, err := c.admin.AdmissionregistrationV1().MutatingWebhookConfigurations().Patch(t.Context(), c.configName, types.JSONPatchType, patch, metav1.PatchOptions{}); err != nil {
 		t.Fatal(err)
 	}
@@ -535,7 +565,12 @@ func configurationComesLater(t *testing.T, c *cluster) {
 
 func notReadyWithoutRights(t *testing.T, c *cluster) {
 	c.configure(t)
-	weak := &cluster{admin: c.admin, namespace: c.namespace + "-weak", configName: c.configName, config: c.withoutImpersonation()}
+	weak := &cluster{
+		admin:      c.admin,
+		namespace:  c.namespace + "-weak",
+		configName: c.configName,
+		config:     c.withoutImpersonation(),
+	}
 	weak.config.Impersonate = rest.ImpersonationConfig{UserName: "weak-" + c.namespace}
 	if _, err := c.admin.CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: weak.namespace}}, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
@@ -588,9 +623,16 @@ func rotationWithoutGap(t *testing.T, c *cluster) {
 			ClientConfig: admissionregistrationv1.WebhookClientConfig{URL: &url},
 			Rules: []admissionregistrationv1.RuleWithOperations{{
 				Operations: []admissionregistrationv1.OperationType{admissionregistrationv1.Create},
-				Rule:       admissionregistrationv1.Rule{APIGroups: []string{""}, APIVersions: []string{"v1"}, Resources: []string{"configmaps"}, Scope: &scope},
+				Rule: admissionregistrationv1.Rule{
+					APIGroups:   []string{""},
+					APIVersions: []string{"v1"},
+					Resources:   []string{"configmaps"},
+					Scope:       &scope,
+				},
 			}},
-			NamespaceSelector:       &metav1.LabelSelector{MatchLabels: map[string]string{corev1.LabelMetadataName: c.namespace}},
+			NamespaceSelector: &metav1.LabelSelector{
+				MatchLabels: map[string]string{corev1.LabelMetadataName: c.namespace},
+			},
 			FailurePolicy:           &fail,
 			SideEffects:             &sideEffects,
 			AdmissionReviewVersions: []string{"v1"},
@@ -605,8 +647,10 @@ func rotationWithoutGap(t *testing.T, c *cluster) {
 	c.bundle(t, exactly(old))
 
 	create := func() error {
-		_, err := c.admin.CoreV1().ConfigMaps(c.namespace).Create(t.Context(), &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{GenerateName: "call-"}},
-			metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+		_, err := c.admin.CoreV1().
+			ConfigMaps(c.namespace).
+			Create(t.Context(), &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{GenerateName: "call-"}},
+				metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
 		return err
 	}
 	eventually(t, create) // the API server's own watch of the configuration
@@ -644,7 +688,12 @@ func rotationWithoutGap(t *testing.T, c *cluster) {
 	}
 	made := handshakes.Load() - before
 	if made < int64(calls*len(sources)) {
-		t.Errorf("%d handshakes for %d calls to %d replicas: connections were reused, so nothing was proved", made, calls, len(sources))
+		t.Errorf(
+			"%d handshakes for %d calls to %d replicas: connections were reused, so nothing was proved",
+			made,
+			calls,
+			len(sources),
+		)
 	}
 	t.Logf("%d calls, %d handshakes, %d refused", calls, made, refused)
 }

@@ -65,7 +65,11 @@ func provide(ctx context.Context, entry string, progress io.Writer) (map[string]
 	case built:
 	}
 	folder := builtFolder(entry)
-	links, fromSource := linkSet(folder, directory, func(name string) bool { return isProgram(filepath.Join(directory, name)) })
+	links, fromSource := linkSet(
+		folder,
+		directory,
+		func(name string) bool { return isProgram(filepath.Join(directory, name)) },
+	)
 	missing := slices.DeleteFunc(fromSource, func(p program) bool { return isProgram(filepath.Join(folder, p.name)) })
 	return links, build(ctx, assetSet().module, folder, missing, progress)
 }
@@ -117,15 +121,20 @@ func look(entry string, now time.Time) (findings, error) {
 		}
 		f.given = directory
 		if missing := missingServers(f.given); len(missing) > 0 {
-			return f, fmt.Errorf("KUBEBUILDER_ASSETS=%s has no program %s: point it to a directory with %s, or unset it to have them provided",
-				f.given, strings.Join(missing, ", "), strings.Join(servers(), ", "))
+			return f, fmt.Errorf(
+				"KUBEBUILDER_ASSETS=%s has no program %s: point it to a directory with %s, or unset it to have them provided",
+				f.given,
+				strings.Join(missing, ", "),
+				strings.Join(servers(), ", "),
+			)
 		}
 	}
 	links, _ := linkSet(builtFolder(entry), "", nil)
 	for _, name := range servers() {
 		f.built = f.built && isProgram(links[name])
 	}
-	if path, err := os.ReadFile(filepath.Join(entry, downloadedFile)); err == nil && len(missingServers(string(path))) == 0 {
+	if path, err := os.ReadFile(filepath.Join(entry, downloadedFile)); err == nil &&
+		len(missingServers(string(path))) == 0 {
 		f.downloaded = string(path)
 	}
 	info, err := os.Stat(filepath.Join(entry, failedFile))

@@ -89,7 +89,11 @@ func TestLinkSet(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			links, fromSource := linkSet("/built", test.directory, func(name string) bool { return slices.Contains(test.holds, name) })
+			links, fromSource := linkSet(
+				"/built",
+				test.directory,
+				func(name string) bool { return slices.Contains(test.holds, name) },
+			)
 			if !maps.Equal(links, test.links) {
 				t.Errorf("links %v, want %v", links, test.links)
 			}
@@ -233,16 +237,25 @@ func TestCacheKey(t *testing.T) {
 		platform string
 		keeps    bool
 	}{
-		"nothing":                {change: same, keeps: true},
-		"this command's sources": {change: func(m fstest.MapFS) { m["main.go"].Data = []byte("package main // changed") }, keeps: true},
-		"another set's sources":  {change: func(m fstest.MapFS) { m["cmd/node/main.go"].Data = []byte("package main // changed") }, keeps: true},
-		"a test in cmd":          {change: func(m fstest.MapFS) { m["cmd/kube/main_test.go"] = &fstest.MapFile{} }, keeps: true},
-		"go.mod":                 {change: func(m fstest.MapFS) { m["go.mod"].Data = []byte("module n") }},
-		"go.sum":                 {change: func(m fstest.MapFS) { m["go.sum"].Data = nil }},
-		"a source in cmd":        {change: func(m fstest.MapFS) { m["cmd/kube/main.go"].Data = []byte("package other") }},
-		"a new source in cmd":    {change: func(m fstest.MapFS) { m["cmd/kube/new.go"] = &fstest.MapFile{} }},
-		"the recipe":             {change: same, recipe: "other"},
-		"the platform":           {change: same, platform: "darwin/arm64"},
+		"nothing": {change: same, keeps: true},
+		"this command's sources": {
+			change: func(m fstest.MapFS) { m["main.go"].Data = []byte("package main // changed") },
+			keeps:  true,
+		},
+		"another set's sources": {
+			change: func(m fstest.MapFS) { m["cmd/node/main.go"].Data = []byte("package main // changed") },
+			keeps:  true,
+		},
+		"a test in cmd": {
+			change: func(m fstest.MapFS) { m["cmd/kube/main_test.go"] = &fstest.MapFile{} },
+			keeps:  true,
+		},
+		"go.mod":              {change: func(m fstest.MapFS) { m["go.mod"].Data = []byte("module n") }},
+		"go.sum":              {change: func(m fstest.MapFS) { m["go.sum"].Data = nil }},
+		"a source in cmd":     {change: func(m fstest.MapFS) { m["cmd/kube/main.go"].Data = []byte("package other") }},
+		"a new source in cmd": {change: func(m fstest.MapFS) { m["cmd/kube/new.go"] = &fstest.MapFile{} }},
+		"the recipe":          {change: same, recipe: "other"},
+		"the platform":        {change: same, platform: "darwin/arm64"},
 		"bytes that move from one file to the next": {change: func(m fstest.MapFS) {
 			m["go.mod"].Data, m["go.sum"].Data = []byte("module msu"), []byte("m")
 		}},
@@ -284,7 +297,10 @@ func TestCacheRoot(t *testing.T) {
 		environment map[string]string
 		want        string
 	}{
-		"own variable first":  {map[string]string{"MTLS_EGRESS_CACHE": "/own", "XDG_CACHE_HOME": "/xdg", "HOME": "/home/me"}, "/own"},
+		"own variable first": {
+			map[string]string{"MTLS_EGRESS_CACHE": "/own", "XDG_CACHE_HOME": "/xdg", "HOME": "/home/me"},
+			"/own",
+		},
 		"the desktop's cache": {map[string]string{"XDG_CACHE_HOME": "/xdg", "HOME": "/home/me"}, "/xdg/mtls-egress-webhook"},
 		"the home folder":     {map[string]string{"HOME": "/home/me"}, "/home/me/.cache/mtls-egress-webhook"},
 		"nothing is set":      {nil, ""},

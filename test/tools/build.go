@@ -42,7 +42,11 @@ func assetSet() set {
 func nodeSet() set {
 	return set{module: ".", sources: []string{"cmd/node", "cmd/pause"}, programs: []program{
 		{name: "pause", path: "./cmd/pause"},
-		{name: "node", path: "./cmd/node", names: []string{"kube-controller-manager", "kube-scheduler", "kube-proxy", "kubelet"}},
+		{
+			name:  "node",
+			path:  "./cmd/node",
+			names: []string{"kube-controller-manager", "kube-scheduler", "kube-proxy", "kubelet"},
+		},
 	}}
 }
 
@@ -50,7 +54,11 @@ func containerdSet() set {
 	const commands = containerdModule + "/cmd/"
 	return set{module: "containerd", programs: []program{
 		{name: "ctr", path: commands + "ctr", names: []string{"ctr"}},
-		{name: "containerd-shim-runc-v2", path: commands + "containerd-shim-runc-v2", names: []string{"containerd-shim-runc-v2"}},
+		{
+			name:  "containerd-shim-runc-v2",
+			path:  commands + "containerd-shim-runc-v2",
+			names: []string{"containerd-shim-runc-v2"},
+		},
 		{name: "containerd", path: commands + "containerd", names: []string{"containerd"}},
 	}}
 }
@@ -69,7 +77,11 @@ func istioSet() set {
 // certManagerSet is cert-manager, which only the tests of what it is asked for need.
 func certManagerSet() set {
 	return set{module: "certmanager", sources: []string{"."}, programs: []program{
-		{name: "cert-manager", path: ".", names: []string{"cert-manager-controller", "cert-manager-webhook", "cert-manager-cainjector"}},
+		{
+			name:  "cert-manager",
+			path:  ".",
+			names: []string{"cert-manager-controller", "cert-manager-webhook", "cert-manager-cainjector"},
+		},
 	}}
 }
 
@@ -89,7 +101,11 @@ const containerdModule = "github.com/containerd/containerd/v2"
 const packerProgram = "pack"
 
 func packerSet() set {
-	return set{module: "../../release", sources: []string{"image", packerProgram}, programs: []program{{name: packerProgram, path: "./" + packerProgram}}}
+	return set{
+		module:   "../../release",
+		sources:  []string{"image", packerProgram},
+		programs: []program{{name: packerProgram, path: "./" + packerProgram}},
+	}
 }
 
 // versions are those of the modules in go.mod, such as v1.36.3.
@@ -125,9 +141,19 @@ func linkFlags(v versions) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	flags := []string{"-s", "-w", "-X helm.sh/helm/v3/internal/version.version=" + v.helm, "-X " + containerdModule + "/version.Version=" + v.containerd}
+	flags := []string{
+		"-s",
+		"-w",
+		"-X helm.sh/helm/v3/internal/version.version=" + v.helm,
+		"-X " + containerdModule + "/version.Version=" + v.containerd,
+	}
 	for _, pkg := range []string{"k8s.io/component-base/version", "k8s.io/client-go/pkg/version"} {
-		flags = append(flags, "-X "+pkg+".gitVersion="+v.kubernetes, "-X "+pkg+".gitMajor="+major, "-X "+pkg+".gitMinor="+minor)
+		flags = append(
+			flags,
+			"-X "+pkg+".gitVersion="+v.kubernetes,
+			"-X "+pkg+".gitMajor="+major,
+			"-X "+pkg+".gitMinor="+minor,
+		)
 	}
 	for _, pkg := range []string{"helm.sh/helm/v3/pkg/chartutil", "helm.sh/helm/v3/pkg/lint/rules"} {
 		flags = append(flags, "-X "+pkg+".k8sVersionMajor="+major, "-X "+pkg+".k8sVersionMinor="+minor)

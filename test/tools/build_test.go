@@ -71,8 +71,14 @@ func TestBrief(t *testing.T) {
 		err  error
 		want string
 	}{
-		"a command's last words":               {failed(&exec.ExitError{}, "go: downloading it", "no such host", "exit status 2"), "no such host"},
-		"a command that ran out of time":       {failed(errors.New("not done after 1m0s"), "go: downloading it"), "not done after 1m0s"},
+		"a command's last words": {
+			failed(&exec.ExitError{}, "go: downloading it", "no such host", "exit status 2"),
+			"no such host",
+		},
+		"a command that ran out of time": {
+			failed(errors.New("not done after 1m0s"), "go: downloading it"),
+			"not done after 1m0s",
+		},
 		"an error that is none of a command's": {context.Canceled, "context canceled"},
 	}
 	for name, test := range tests {
@@ -86,7 +92,8 @@ func TestBrief(t *testing.T) {
 
 func TestFailedGoCommandSaysWhy(t *testing.T) {
 	_, err := runGo(t.Context(), ".", func(int) {}, "list", "./no-such-package")
-	if err == nil || !strings.HasPrefix(err.Error(), "go list ./no-such-package: exit status 1\n") || !strings.Contains(err.Error(), "no-such-package: directory not found") {
+	if err == nil || !strings.HasPrefix(err.Error(), "go list ./no-such-package: exit status 1\n") ||
+		!strings.Contains(err.Error(), "no-such-package: directory not found") {
 		t.Errorf("error %v: want command, exit status and what the go command said", err)
 	}
 }

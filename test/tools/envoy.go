@@ -78,7 +78,12 @@ func checkSum(path, want string) error {
 		return err
 	}
 	if got := hex.EncodeToString(sum.Sum(nil)); got != want {
-		return fmt.Errorf("%s has the SHA-256 sum %s, want %s: it is not the file that was published, or is for another architecture", filepath.Base(path), got, want)
+		return fmt.Errorf(
+			"%s has the SHA-256 sum %s, want %s: it is not the file that was published, or is for another architecture",
+			filepath.Base(path),
+			got,
+			want,
+		)
 	}
 	return nil
 }

@@ -61,7 +61,8 @@ func TestUnzipWritesAProgram(t *testing.T) {
 	if got, err := os.ReadFile(program); err != nil || string(got) != "program" || !isProgram(program) {
 		t.Errorf("content %q, error %v, a program: %t", got, err, isProgram(program))
 	}
-	if err := unzip(archive, "no/such/file", filepath.Join(folder, "other")); err == nil || err.Error() != "a.whl: open no/such/file: file does not exist" {
+	if err := unzip(archive, "no/such/file", filepath.Join(folder, "other")); err == nil ||
+		err.Error() != "a.whl: open no/such/file: file does not exist" {
 		t.Errorf("a file that isn't in the archive: %v", err)
 	}
 }

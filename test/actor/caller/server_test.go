@@ -52,7 +52,12 @@ func makeFiles(t *testing.T) files {
 
 // startPartner runs a partner on the plain address and on a TLS port until stop or the end of the
 // test.
-func startPartner(t *testing.T, plain string, f files, clientAuth partner.ClientAuth) (running *partner.Server, stop func()) {
+func startPartner(
+	t *testing.T,
+	plain string,
+	f files,
+	clientAuth partner.ClientAuth,
+) (running *partner.Server, stop func()) {
 	t.Helper()
 	running, err := partner.Listen(t.Context(), partner.Options{
 		Plain: []string{plain}, TLS: []string{"127.0.0.1:0"}, Control: "127.0.0.1:0",
@@ -186,27 +191,41 @@ func TestOutcomes(t *testing.T) {
 		call Call
 		want Outcome
 	}{
-		"an answer":                        {Call{URL: plain + "/"}, "200"},
-		"an answer of another status":      {Call{URL: plain + "/?status=503"}, "503"},
-		"nobody listens":                   {Call{URL: "http://" + freeAddress(t)}, OutcomeRefused},
-		"nobody answers":                   {Call{URL: "http://" + silent(t), Timeout: soon}, OutcomeTimeout},
-		"an answer that comes too late":    {Call{URL: plain + "/?delay=1h", Timeout: soon}, OutcomeTimeout},
-		"a reset":                          {Call{URL: plain + "/?reset=1"}, OutcomeReset},
-		"a connection closed":              {Call{URL: plain + "/?close=before"}, OutcomeEOF},
-		"a body that breaks off":           {Call{URL: "http://" + raw(t, "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf")}, OutcomeEOF},
+		"an answer":                     {Call{URL: plain + "/"}, "200"},
+		"an answer of another status":   {Call{URL: plain + "/?status=503"}, "503"},
+		"nobody listens":                {Call{URL: "http://" + freeAddress(t)}, OutcomeRefused},
+		"nobody answers":                {Call{URL: "http://" + silent(t), Timeout: soon}, OutcomeTimeout},
+		"an answer that comes too late": {Call{URL: plain + "/?delay=1h", Timeout: soon}, OutcomeTimeout},
+		"a reset":                       {Call{URL: plain + "/?reset=1"}, OutcomeReset},
+		"a connection closed":           {Call{URL: plain + "/?close=before"}, OutcomeEOF},
+		"a body that breaks off": {
+			Call{URL: "http://" + raw(t, "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf")},
+			OutcomeEOF,
+		},
 		"a name that nobody has":           {Call{URL: "http://a..b/"}, OutcomeDNS},
 		"a server that nobody vouches for": {Call{URL: secured}, OutcomeTLS},
 		"a server that wants to know us":   {Call{URL: secured, CAPEM: string(f.caPEM)}, OutcomeTLS},
 		"a server that wants to know us and does": {
-			Call{URL: secured, CAPEM: string(f.caPEM), ClientCertPEM: string(f.app.CertPEM), ClientKeyPEM: string(f.app.KeyPEM)}, "200",
+			Call{
+				URL:           secured,
+				CAPEM:         string(f.caPEM),
+				ClientCertPEM: string(f.app.CertPEM),
+				ClientKeyPEM:  string(f.app.KeyPEM),
+			}, "200",
 		},
 		"a server that wants to know us and that we don't check": {Call{URL: secured, InsecureSkipVerify: true}, OutcomeTLS},
-		"a server that speaks no TLS":                            {Call{URL: strings.Replace(plain, "http:", "https:", 1)}, OutcomeTLS},
-		"a server that speaks no HTTP":                           {Call{URL: "http://" + raw(t, "hello\r\n")}, notHTTP},
-		"an address of another family":                           {Call{URL: plain, Network: "tcp6"}, noAddress},
-		"a redirection, which we ignore":                         {Call{URL: "http://" + redirection}, "302"},
-		"a TLS call that is hung up on":                          {Call{URL: "https://" + raw(t, "")}, OutcomeEOF},
-		"a TLS call answered by nonsense":                        {Call{URL: "https://" + raw(t, "hello, I speak no TLS\r\n")}, OutcomeTLS},
+		"a server that speaks no TLS": {
+			Call{URL: strings.Replace(plain, "http:", "https:", 1)},
+			OutcomeTLS,
+		},
+		"a server that speaks no HTTP":   {Call{URL: "http://" + raw(t, "hello\r\n")}, notHTTP},
+		"an address of another family":   {Call{URL: plain, Network: "tcp6"}, noAddress},
+		"a redirection, which we ignore": {Call{URL: "http://" + redirection}, "302"},
+		"a TLS call that is hung up on":  {Call{URL: "https://" + raw(t, "")}, OutcomeEOF},
+		"a TLS call answered by nonsense": {
+			Call{URL: "https://" + raw(t, "hello, I speak no TLS\r\n")},
+			OutcomeTLS,
+		},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -230,7 +249,10 @@ func TestACallReturnsWhatTheAppGot(t *testing.T) {
 	client := startCaller(t, Options{Timeout: time.Second})
 	got, err := client.Call(t.Context(), Call{
 		Method: "POST", URL: fmt.Sprintf("http://127.0.0.1:%d/orders?bytes=70000&status=201", running.PlainPorts()[0]),
-		Headers: map[string]string{"Host": "external.system.com", "X-Test": "yes"}, Body: "hello", Count: 30, Parallel: 3, KeepAlive: true,
+		Headers: map[string]string{
+			"Host":   "external.system.com",
+			"X-Test": "yes",
+		}, Body: "hello", Count: 30, Parallel: 3, KeepAlive: true,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -261,15 +283,23 @@ func TestACallReturnsWhatTheAppGot(t *testing.T) {
 		t.Errorf("the partner saw %d requests on %d connections; it must have seen 30 on fewer", requests, len(seen))
 	}
 	first := seen[0].FirstRequests[0]
-	wantHeaders := http.Header{"Accept-Encoding": {"gzip"}, "Content-Length": {"5"}, "User-Agent": {"Go-http-client/1.1"}, "X-Test": {"yes"}}
-	if diff := cmp.Diff(wantHeaders, first.Headers); diff != "" || first.Host != "external.system.com" || first.BodyLength != 5 {
+	wantHeaders := http.Header{
+		"Accept-Encoding": {"gzip"},
+		"Content-Length":  {"5"},
+		"User-Agent":      {"Go-http-client/1.1"},
+		"X-Test":          {"yes"},
+	}
+	if diff := cmp.Diff(wantHeaders, first.Headers); diff != "" || first.Host != "external.system.com" ||
+		first.BodyLength != 5 {
 		t.Errorf("the partner saw %+v (-want +got):\n%s", first, diff)
 	}
 }
 
 func partnerClient(running *partner.Server) partner.Client {
 	do := clientOf(fmt.Sprintf("127.0.0.1:%d", running.ControlPort())).Do
-	return partner.Client{Get: func(ctx context.Context, path string) ([]byte, error) { return do(ctx, http.MethodGet, path, nil) }}
+	return partner.Client{
+		Get: func(ctx context.Context, path string) ([]byte, error) { return do(ctx, http.MethodGet, path, nil) },
+	}
 }
 
 func TestAllThatIsWrongWithARequestIsSaid(t *testing.T) {
@@ -291,9 +321,14 @@ network "udp": it must be tcp4 or tcp6
 		},
 		"a certificate of a call without its key": {
 			"/call", `{"url":"http://h","clientCertPEM":"x"}`,
-			"clientCertPEM and clientKeyPEM: tls: failed to find any PEM data in certificate input; they must be a certificate and its key, both or neither\n",
+			"clientCertPEM and clientKeyPEM: tls: failed to find any PEM data in certificate input; they must be a " +
+				"certificate and its key, both or neither\n",
 		},
-		"load of two sizes": {"/bench", `{"url":"http://h","seconds":1,"requests":1}`, "exactly one of seconds and requests must be given\n"},
+		"load of two sizes": {
+			"/bench",
+			`{"url":"http://h","seconds":1,"requests":1}`,
+			"exactly one of seconds and requests must be given\n",
+		},
 		"load that is too much": {
 			"/bench", `{"url":"http://h","seconds":301,"connections":10001}`,
 			"connections 10001: it must be from 1 to 10000\nseconds 301: it must be from 0 to 300\n",
@@ -302,8 +337,12 @@ network "udp": it must be tcp4 or tcp6
 			"/bench", `{"url":"http://h","requests":1,"clientCertificate":"a"}`,
 			"clientCertificate and clientKey must be given together\n",
 		},
-		"a certificate that isn't there": {"/bench", `{"url":"http://h","requests":1,"ca":"/nowhere"}`, "read the CA: open /nowhere: no such file or directory\n"},
-		"a loop that isn't there":        {"/loops/reset?url=x", "", "no loop calls \"x\"; there are: \n"},
+		"a certificate that isn't there": {
+			"/bench",
+			`{"url":"http://h","requests":1,"ca":"/nowhere"}`,
+			"read the CA: open /nowhere: no such file or directory\n",
+		},
+		"a loop that isn't there": {"/loops/reset?url=x", "", "no loop calls \"x\"; there are: \n"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -320,7 +359,10 @@ func TestALoopTellsItsWholeStory(t *testing.T) {
 	address := freeAddress(t)
 	url := "http://" + address + "/loop"
 	var out lines
-	client := startCaller(t, Options{Loops: []string{url}, Timeout: time.Second, Pause: time.Millisecond, KeepAlive: true, Out: &out})
+	client := startCaller(
+		t,
+		Options{Loops: []string{url}, Timeout: time.Second, Pause: time.Millisecond, KeepAlive: true, Out: &out},
+	)
 	loopHas := func(outcome Outcome) func() bool {
 		return func() bool {
 			state, err := client.Loop(t.Context(), url)
@@ -352,7 +394,13 @@ func TestALoopTellsItsWholeStory(t *testing.T) {
 		t.Fatal(err)
 	}
 	if state.PlainAnswers != state.ByOutcome["200"] || state.TLSAnswers != 0 || state.UnknownAnswers != 0 {
-		t.Errorf("of %d answers %d were plain, %d TLS, %d unknown", state.ByOutcome["200"], state.PlainAnswers, state.TLSAnswers, state.UnknownAnswers)
+		t.Errorf(
+			"of %d answers %d were plain, %d TLS, %d unknown",
+			state.ByOutcome["200"],
+			state.PlainAnswers,
+			state.TLSAnswers,
+			state.UnknownAnswers,
+		)
 	}
 	if first := state.Transitions[0]; first.From != "" || first.To != "200" || first.Call != 1 {
 		t.Errorf("after the reset the first transition is %+v", first)
@@ -433,7 +481,9 @@ func TestUntilEndsTheProcess(t *testing.T) {
 		},
 	}}
 	options := cmp.Options{
-		cmpopts.IgnoreUnexported(State{}), cmpopts.IgnoreFields(State{}, "FirstOutcome"), cmpopts.IgnoreFields(Transition{}, "At"),
+		cmpopts.IgnoreUnexported(
+			State{},
+		), cmpopts.IgnoreFields(State{}, "FirstOutcome"), cmpopts.IgnoreFields(Transition{}, "At"),
 	}
 	if diff := cmp.Diff(want, got, options); diff != "" {
 		t.Error("(-want +got):\n" + diff)
@@ -443,7 +493,11 @@ func TestUntilEndsTheProcess(t *testing.T) {
 		t.Fatal(err)
 	}
 	if seen.Requests != 14 || seen.Connections != 14 {
-		t.Errorf("the partner saw %d requests on %d connections; without keep-alive it must be 14 on 14", seen.Requests, seen.Connections)
+		t.Errorf(
+			"the partner saw %d requests on %d connections; without keep-alive it must be 14 on 14",
+			seen.Requests,
+			seen.Connections,
+		)
 	}
 }
 
@@ -457,7 +511,10 @@ func TestRunNamesWhatIsWrong(t *testing.T) {
 			Options{Loops: []string{"example.com"}},
 			"url \"example.com\": it must begin with http:// or https:// and a host\ntimeout 0s: it must be more than 0",
 		},
-		"nothing to wait for": {Options{Until: 1, Timeout: time.Second}, "until: there is no loop whose calls could be counted"},
+		"nothing to wait for": {
+			Options{Until: 1, Timeout: time.Second},
+			"until: there is no loop whose calls could be counted",
+		},
 		"a port that is taken": {
 			Options{Timeout: time.Second, Control: taken},
 			fmt.Sprintf("listen for the control port on %q: listen tcp %s: bind: address already in use", taken, taken),
@@ -490,7 +547,13 @@ func TestBenchCountsWhatThePartnerCounts(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			test.load.Connections, test.load.Requests = 4, 200
-			test.load.ClientCertificate, test.load.ClientKey, test.load.CA = f.path("app.pem"), f.path("app-key.pem"), f.path("client-ca.crt")
+			test.load.ClientCertificate, test.load.ClientKey, test.load.CA = f.path(
+				"app.pem",
+			), f.path(
+				"app-key.pem",
+			), f.path(
+				"client-ca.crt",
+			)
 			got, err := client.Bench(t.Context(), test.load)
 			if err != nil {
 				t.Fatal(err)
@@ -506,7 +569,9 @@ func TestBenchCountsWhatThePartnerCounts(t *testing.T) {
 			if got.PerSecond <= 0 || got.P50Micros <= 0 || got.P99Micros < got.P50Micros || got.P999Micros < got.P99Micros {
 				t.Errorf("the figures make no sense: %+v", got)
 			}
-			seen, err := partnerClient(running).Summary(t.Context(), partner.Filter{Path: strings.TrimPrefix(test.load.URL, secured)})
+			seen, err := partnerClient(
+				running,
+			).Summary(t.Context(), partner.Filter{Path: strings.TrimPrefix(test.load.URL, secured)})
 			if err != nil {
 				t.Fatal(err)
 			}

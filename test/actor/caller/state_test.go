@@ -47,12 +47,22 @@ func TestAStateIsTheSumOfItsCalls(t *testing.T) {
 		},
 		"the longest failure is the one that lasts longest, not the one with most calls": {
 			calls: []call{
-				made(0, "503", nil), made(1, "200", nil), made(2, OutcomeRefused, nil), made(12, OutcomeTimeout, nil), made(13, "204", nil),
+				made(
+					0,
+					"503",
+					nil,
+				), made(1, "200", nil), made(2, OutcomeRefused, nil), made(12, OutcomeTimeout, nil), made(13, "204", nil),
 				made(14, "503", nil), made(15, "503", nil), made(16, "503", nil),
 			},
 			want: State{
 				Calls: 8, ByOutcome: map[Outcome]int{"200": 1, "204": 1, "503": 4, OutcomeRefused: 1, OutcomeTimeout: 1},
-				FirstOutcome: map[Outcome]time.Time{"200": at(2), "204": at(14), "503": at(1), OutcomeRefused: at(3), OutcomeTimeout: at(13)},
+				FirstOutcome: map[Outcome]time.Time{
+					"200":          at(2),
+					"204":          at(14),
+					"503":          at(1),
+					OutcomeRefused: at(3),
+					OutcomeTimeout: at(13),
+				},
 				Transitions: []Transition{
 					{At: at(1), To: "503", Call: 1},
 					{At: at(2), From: "503", To: "200", Call: 2},
@@ -114,12 +124,15 @@ func TestErrorsHaveAnOutcome(t *testing.T) {
 		"the kernel's own time-out":        {connect(syscall.ETIMEDOUT), OutcomeTimeout},
 		"a broken pipe":                    {connect(syscall.EPIPE), OutcomeReset},
 		"a DNS server that doesn't answer": {&net.DNSError{Err: "i/o timeout", IsTimeout: true}, OutcomeDNS},
-		"a certificate of nobody known":    {&tls.CertificateVerificationError{Err: x509.UnknownAuthorityError{}}, OutcomeTLS},
-		"an alert":                         {&net.OpError{Op: "remote error", Err: tls.AlertError(42)}, OutcomeTLS},
-		"a plain answer to a TLS call":     {fmt.Errorf("%w", http.ErrSchemeMismatch), OutcomeTLS},
-		"an answer cut off":                {io.ErrUnexpectedEOF, OutcomeEOF},
-		"an idle connection closed":        {errors.New("http: server closed idle connection"), OutcomeEOF},
-		"anything else":                    {errors.New("malformed HTTP response"), "other:malformed HTTP response"},
+		"a certificate of nobody known": {
+			&tls.CertificateVerificationError{Err: x509.UnknownAuthorityError{}},
+			OutcomeTLS,
+		},
+		"an alert":                     {&net.OpError{Op: "remote error", Err: tls.AlertError(42)}, OutcomeTLS},
+		"a plain answer to a TLS call": {fmt.Errorf("%w", http.ErrSchemeMismatch), OutcomeTLS},
+		"an answer cut off":            {io.ErrUnexpectedEOF, OutcomeEOF},
+		"an idle connection closed":    {errors.New("http: server closed idle connection"), OutcomeEOF},
+		"anything else":                {errors.New("malformed HTTP response"), "other:malformed HTTP response"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -135,7 +148,13 @@ func TestQuantiles(t *testing.T) {
 	for i := range 1000 {
 		samples = append(samples, time.Duration(i+1)*time.Microsecond)
 	}
-	got := []float64{quantile(samples, 0.5), quantile(samples, 0.99), quantile(samples, 0.999), quantile(samples[:1], 0.999), quantile(nil, 0.5)}
+	got := []float64{
+		quantile(samples, 0.5),
+		quantile(samples, 0.99),
+		quantile(samples, 0.999),
+		quantile(samples[:1], 0.999),
+		quantile(nil, 0.5),
+	}
 	if diff := cmp.Diff([]float64{500, 990, 999, 1, 0}, got); diff != "" {
 		t.Error("(-want +got):\n" + diff)
 	}

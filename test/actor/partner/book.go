@@ -322,7 +322,8 @@ func (b *book) visit(filter Filter, show func(found)) (dropped int64, undecided 
 // judge reports whether an entry matches, with which requests, and whether that is sure.
 func (e *entry) judge(filter Filter) (matched tally, exact, matches bool) {
 	c := &e.connection
-	if c.ID <= filter.After || filter.Port != 0 && c.Port != filter.Port || filter.Remote != "" && c.RemoteIP != filter.Remote {
+	if c.ID <= filter.After || filter.Port != 0 && c.Port != filter.Port ||
+		filter.Remote != "" && c.RemoteIP != filter.Remote {
 		return tally{}, true, false
 	}
 	matched, exact = e.match(filter.Path)

@@ -83,9 +83,17 @@ func TestAPathIsFoundOrSaidToBeUndecided(t *testing.T) {
 		filter string
 		want   answer
 	}{
-		"the first segment":                               {numbered("/a/%d", 3), "/a", answer{1, 3, 0}},
-		"a beginning that ends inside of a segment":       {[]string{"/case1/x", "/case12/x", "/case2/x"}, "/case1", answer{1, 2, 0}},
-		"two segments beyond the kept requests":           {append(numbered("/x?%d", 30), "/a/b/c", "/a/b"), "/a/b", answer{1, 2, 0}},
+		"the first segment": {numbered("/a/%d", 3), "/a", answer{1, 3, 0}},
+		"a beginning that ends inside of a segment": {
+			[]string{"/case1/x", "/case12/x", "/case2/x"},
+			"/case1",
+			answer{1, 2, 0},
+		},
+		"two segments beyond the kept requests": {
+			append(numbered("/x?%d", 30), "/a/b/c", "/a/b"),
+			"/a/b",
+			answer{1, 2, 0},
+		},
 		"two segments and a slash":                        {[]string{"/a/b/c", "/a/b", "/a/bc"}, "/a/b/", answer{1, 1, 0}},
 		"a deeper path among the kept requests":           {[]string{"/a/b/c", "/a/b/d"}, "/a/b/c", answer{1, 1, 0}},
 		"a deeper path with more requests than are kept":  {numbered("/a/b/%d", 21), "/a/b/20", answer{0, 0, 1}},
@@ -154,7 +162,15 @@ func TestNoCountIsWrong(t *testing.T) {
 				connections += min(count, 1)
 			}
 			if summary.Undecided == 0 && (summary.Requests != requests || summary.Connections != connections) {
-				t.Fatalf("seed %d, %s: counted %d on %d connections, sent %d on %d", seed, filter, summary.Requests, summary.Connections, requests, connections)
+				t.Fatalf(
+					"seed %d, %s: counted %d on %d connections, sent %d on %d",
+					seed,
+					filter,
+					summary.Requests,
+					summary.Connections,
+					requests,
+					connections,
+				)
 			}
 			if summary.Requests > requests || summary.Connections > connections {
 				t.Fatalf("seed %d, %s: counted %d on %d connections, but only %d on %d were sent",

@@ -74,11 +74,19 @@ func (c Client) get(ctx context.Context, path string, filter Filter, answer any)
 // complete refuses an answer that does not tell all: a count of zero would be no proof.
 func complete(filter Filter, dropped int64, undecided int) error {
 	if dropped > 0 {
-		return fmt.Errorf("the partner has forgotten %d connections to make room: no count is complete any more, start it anew", dropped)
+		return fmt.Errorf(
+			"the partner has forgotten %d connections to make room: no count is complete any more, start it anew",
+			dropped,
+		)
 	}
 	if undecided > 0 {
-		return fmt.Errorf("the partner can't say of %d connections whether they carried %q: ask for a path of at most two segments, "+
-			"and call no more than %d of them on a connection", undecided, filter.Path, maxPaths)
+		return fmt.Errorf(
+			"the partner can't say of %d connections whether they carried %q: ask for a path of at most two segments, "+
+				"and call no more than %d of them on a connection",
+			undecided,
+			filter.Path,
+			maxPaths,
+		)
 	}
 	return nil
 }

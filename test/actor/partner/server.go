@@ -93,7 +93,12 @@ func listen(ctx context.Context, options Options, bounds limits) (_ *Server, err
 			return nil, err
 		}
 		if clientAuth != tls.NoClientCert && s.keyrings.ring.clientCAs == nil {
-			return nil, fmt.Errorf("client authentication %s: %s holds no %s", options.ClientAuth, options.Certificates, clientCA)
+			return nil, fmt.Errorf(
+				"client authentication %s: %s holds no %s",
+				options.ClientAuth,
+				options.Certificates,
+				clientCA,
+			)
 		}
 	}
 	defer func() {
@@ -207,7 +212,13 @@ func (s *Server) Serve(ctx context.Context) error {
 }
 
 // accept records every connection from the moment that it is accepted and hands it on.
-func (s *Server) accept(ctx context.Context, fail context.CancelCauseFunc, listener *net.TCPListener, speaksTLS bool, hand func(*conn)) {
+func (s *Server) accept(
+	ctx context.Context,
+	fail context.CancelCauseFunc,
+	listener *net.TCPListener,
+	speaksTLS bool,
+	hand func(*conn),
+) {
 	for {
 		accepted, err := listener.AcceptTCP()
 		if ctx.Err() != nil {

@@ -273,7 +273,8 @@ func TestEveryConnectionIsRecordedFromItsFirstByte(t *testing.T) {
 					"HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n")
 			},
 			want: Connection{
-				Kind: KindPlain, PlaintextBytes: 53, Plaintext: []byte("POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nhello"), Requests: 1,
+				Kind: KindPlain, PlaintextBytes: 53, Plaintext: []byte("POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: " +
+					"5\r\n\r\nhello"), Requests: 1,
 				FirstRequests: []Request{{
 					Method: "POST", Host: "h", Path: "/a", HTTPVersion: "HTTP/1.1", Headers: http.Header{"Content-Length": {"5"}},
 					BodyLength: 5, BodySHA256: helloSHA256,
@@ -625,7 +626,10 @@ func TestListenNamesWhatIsWrong(t *testing.T) {
 		options Options
 		want    string
 	}{
-		"client authentication of no known kind": {Options{ClientAuth: "maybe"}, `client authentication "maybe": it must be require, request or none`},
+		"client authentication of no known kind": {
+			Options{ClientAuth: "maybe"},
+			`client authentication "maybe": it must be require, request or none`,
+		},
 		"a folder without a certificate": {
 			Options{ClientAuth: ClientAuthNone, TLS: []string{"127.0.0.1:0"}, Certificates: empty},
 			empty + " holds no default.crt: there must be a certificate for callers that no other fits",

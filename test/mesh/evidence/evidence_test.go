@@ -15,8 +15,20 @@ const empty = "# Guarantees\n\n" + begin + "\n" + end + "\n\nThe rest.\n"
 func counted() []Row {
 	return []Row{
 		{Promise: "Rotation", Fault: "three times", Test: "TestRotation", Requests: 1000},
-		{Promise: "Never plaintext", Fault: "istiod stopped", Test: "TestFaults/istiod/native_sidecar", Requests: 10, Failed: 1},
-		{Promise: "Never plaintext", Fault: "istiod stopped", Test: "TestFaults/istiod/plain_sidecar", Requests: 20, Failed: 2},
+		{
+			Promise:  "Never plaintext",
+			Fault:    "istiod stopped",
+			Test:     "TestFaults/istiod/native_sidecar",
+			Requests: 10,
+			Failed:   1,
+		},
+		{
+			Promise:  "Never plaintext",
+			Fault:    "istiod stopped",
+			Test:     "TestFaults/istiod/plain_sidecar",
+			Requests: 20,
+			Failed:   2,
+		},
 		{Promise: "Never plaintext", Fault: "a; b, c", Test: "TestStates", Requests: 7},
 	}
 }
@@ -61,7 +73,12 @@ func TestTheTableIsThatOfTheRows(t *testing.T) {
 
 func TestRowsThatAreNoEvidenceAreRefusedAtOnce(t *testing.T) {
 	_, err := Replace(empty, []Row{
-		{Promise: "Never plaintext", Fault: "x", Test: "TestA", PlaintextBytes: 7}, {Promise: "Rottation", Fault: "y", Test: "TestB"},
+		{
+			Promise:        "Never plaintext",
+			Fault:          "x",
+			Test:           "TestA",
+			PlaintextBytes: 7,
+		}, {Promise: "Rottation", Fault: "y", Test: "TestB"},
 		{Promise: "Rotation", Fault: "a|b", Test: "TestC"}, {Promise: "Rotation", Test: "TestD"},
 	})
 	if err == nil {
@@ -95,7 +112,10 @@ func TestDifferencesNameEachClaim(t *testing.T) {
 	if got := Differences(tabled(), counted()); len(got) > 0 {
 		t.Errorf("merging makes a difference: %q", got)
 	}
-	want := []string{`the table has "Rotation", "three times", which no test counted`, `the table lacks "Rotation", "once"`}
+	want := []string{
+		`the table has "Rotation", "three times", which no test counted`,
+		`the table lacks "Rotation", "once"`,
+	}
 	changed := slices.Concat(counted()[1:], []Row{{Promise: "Rotation", Fault: "once"}})
 	if diff := cmp.Diff(want, Differences(tabled(), changed)); diff != "" {
 		t.Errorf("differences (-want +got):\n%s", diff)

@@ -78,7 +78,10 @@ func Claims(rows []Row) []Claim {
 	for _, row := range rows {
 		claims = append(claims, row.Claim())
 	}
-	slices.SortFunc(claims, func(a, b Claim) int { return cmp.Or(cmp.Compare(a.Promise, b.Promise), cmp.Compare(a.Fault, b.Fault)) })
+	slices.SortFunc(
+		claims,
+		func(a, b Claim) int { return cmp.Or(cmp.Compare(a.Promise, b.Promise), cmp.Compare(a.Fault, b.Fault)) },
+	)
 	return slices.Compact(claims)
 }
 
@@ -88,7 +91,10 @@ func Differences(document, counted []Row) []string {
 	inDocument, inRun := Claims(document), Claims(counted)
 	for _, claim := range inDocument {
 		if !slices.Contains(inRun, claim) {
-			differences = append(differences, fmt.Sprintf("the table has %q, %q, which no test counted", claim.Promise, claim.Fault))
+			differences = append(
+				differences,
+				fmt.Sprintf("the table has %q, %q, which no test counted", claim.Promise, claim.Fault),
+			)
 		}
 	}
 	for _, claim := range inRun {

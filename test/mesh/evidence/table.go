@@ -19,7 +19,8 @@ const (
 // part is where the table stands.
 func part() marked.Part { return marked.Part{Begin: begin, End: end} }
 
-const header = "| promise | fault | requests | without an answer | plaintext bytes | test |\n|---|---|---|---|---|---|\n"
+const header = "| promise | fault | requests | without an answer | plaintext bytes | test " +
+	"|\n|---|---|---|---|---|---|\n"
 
 // Replace puts the table of the rows between the markers of a document. Rows of an unknown promise,
 // and rows with plaintext, are refused: all are named.
@@ -29,7 +30,16 @@ func Replace(document string, rows []Row) (string, error) {
 	table.WriteString(header)
 	for _, row := range Merged(rows) {
 		problems = append(problems, row.check())
-		fmt.Fprintf(&table, "| %s | %s | %d | %d | %d | `%s` |\n", row.Promise, row.Fault, row.Requests, row.Failed, row.PlaintextBytes, row.Test)
+		fmt.Fprintf(
+			&table,
+			"| %s | %s | %d | %d | %d | `%s` |\n",
+			row.Promise,
+			row.Fault,
+			row.Requests,
+			row.Failed,
+			row.PlaintextBytes,
+			row.Test,
+		)
 	}
 	written, err := part().Replace(document, table.String())
 	if err != nil {
@@ -47,10 +57,22 @@ func (r Row) check() error {
 		problems = append(problems, fmt.Errorf("%s: the fault %q can't stand in a table", r.Test, r.Fault))
 	}
 	if r.Requests <= 0 || r.Failed < 0 || r.Failed > r.Requests {
-		problems = append(problems, fmt.Errorf("%s, %s: %d of %d requests without an answer; no requests are no evidence", r.Test, r.Fault, r.Failed, r.Requests))
+		problems = append(
+			problems,
+			fmt.Errorf(
+				"%s, %s: %d of %d requests without an answer; no requests are no evidence",
+				r.Test,
+				r.Fault,
+				r.Failed,
+				r.Requests,
+			),
+		)
 	}
 	if r.PlaintextBytes != 0 {
-		problems = append(problems, fmt.Errorf("%s, %s: %d bytes in plain text; such a run is no evidence", r.Test, r.Fault, r.PlaintextBytes))
+		problems = append(
+			problems,
+			fmt.Errorf("%s, %s: %d bytes in plain text; such a run is no evidence", r.Test, r.Fault, r.PlaintextBytes),
+		)
 	}
 	return errors.Join(problems...)
 }
@@ -87,5 +109,12 @@ func rowOf(line string) (Row, error) {
 	if err := errors.Join(notRequests, notFailed, notPlaintext); err != nil {
 		return Row{}, fmt.Errorf("the row %q: %w", line, err)
 	}
-	return Row{Promise: cells[0], Fault: cells[1], Requests: requests, Failed: failed, PlaintextBytes: plaintext, Test: strings.Trim(cells[5], "`")}, nil
+	return Row{
+		Promise:        cells[0],
+		Fault:          cells[1],
+		Requests:       requests,
+		Failed:         failed,
+		PlaintextBytes: plaintext,
+		Test:           strings.Trim(cells[5], "`"),
+	}, nil
 }

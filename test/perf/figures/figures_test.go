@@ -20,7 +20,12 @@ PASS
 ok  	mtls.egress/webhook/internal/mesh	1.673s
 `)
 	want := results{
-		environment: map[string]string{"goos": "linux", "pkg": "mtls.egress/webhook/internal/mesh", "cpu": "Some Processor @ 2.00GHz", "procs": "2"},
+		environment: map[string]string{
+			"goos":  "linux",
+			"pkg":   "mtls.egress/webhook/internal/mesh",
+			"cpu":   "Some Processor @ 2.00GHz",
+			"procs": "2",
+		},
 		figures: map[string]map[string]samples{
 			"BenchmarkObjects":        {"ns/op": {200.5, 100}, "B/op": {6728, 6728}},
 			"BenchmarkJudge/rsa-3072": {"ns/op": {30}},
@@ -67,8 +72,15 @@ func whole() string {
 	}
 	for _, clients := range levels() {
 		for at, contender := range contenders() {
-			fmt.Fprintf(&text, "BenchmarkPodCreate/clients=%d/contender=%s-2 100 2000000 p50-ns 4000000 p99-ns %d added-p50-ns %d added-p99-ns 500 creates/s 3000 webhook-cpu-ns/op\n",
-				clients, contender, 1000*(at-1), 2000*(at-1))
+			fmt.Fprintf(
+				&text,
+				"BenchmarkPodCreate/clients=%d/contender=%s-2 100 2000000 p50-ns 4000000 p99-ns %d added-p50-ns %d added-p99-ns "+
+					"500 creates/s 3000 webhook-cpu-ns/op\n",
+				clients,
+				contender,
+				1000*(at-1),
+				2000*(at-1),
+			)
 		}
 	}
 	return text.String()
@@ -82,7 +94,8 @@ func TestTablesSayWhichGoalsAreMet(t *testing.T) {
 	for _, want := range []string{
 		"Measured on Some Processor, 2 processors, linux/amd64, go1.26.0, Kubernetes v1.36.3.\n",
 		"| inject a Pod of 10 containers | below 50.0 µs | 10.0 ns | yes |\n",
-		"| parse the annotations of a Pod (two targets, two Secrets) | at least 200000 annotations/s | 10.0 annotations/s | **no** |\n",
+		"| parse the annotations of a Pod (two targets, two Secrets) | at least 200000 annotations/s | 10.0 annotations/s " +
+			"| **no** |\n",
 		"| the Istio objects of a target |  | 10.0 ns |  |\n",
 		"| judge 1,000 credentials with chains of two, keys of three types | below 2.00 s | 10.0 ns | yes |\n",
 		"| writes for each of them, the anchors of their namespaces aside | at most 5.00 | 10.0 | **no** |\n",
@@ -157,7 +170,13 @@ func TestMeshTablesHaveEveryContenderAtEveryLevel(t *testing.T) {
 	text.WriteString("goos: linux\ngoarch: amd64\ncpu: Some Processor\ngo: go1.26.0\nkubernetes: v1.36.3\nenvoy: 1.40.0\n")
 	for _, level := range callLevels() {
 		for at, contender := range callContenders() {
-			fmt.Fprintf(&text, "BenchmarkCall/%s/contender=%s-2\t 100\t %d p50-ns\t 4000000 p99-ns\t 2500 requests/s\t 25.00 handshakes/10k\n", level, contender, 1000*(at+1))
+			fmt.Fprintf(
+				&text,
+				"BenchmarkCall/%s/contender=%s-2\t 100\t %d p50-ns\t 4000000 p99-ns\t 2500 requests/s\t 25.00 handshakes/10k\n",
+				level,
+				contender,
+				1000*(at+1),
+			)
 		}
 	}
 	got, err := meshTables(parse(text.String()))

@@ -12,7 +12,16 @@ type section struct {
 // sections by their names on the command line.
 func sections() map[string]section {
 	return map[string]section{
-		"bench": {Part: marked.Part{Begin: "<!-- figures: written by test/perf/figures -->", End: "<!-- end of figures -->"}, tables: tables},
-		"mesh":  {Part: marked.Part{Begin: "<!-- figures of the mesh: written by test/perf/figures -->", End: "<!-- end of the figures of the mesh -->"}, tables: meshTables},
+		"bench": {
+			Part:   marked.Part{Begin: "<!-- figures: written by test/perf/figures -->", End: "<!-- end of figures -->"},
+			tables: tables,
+		},
+		"mesh": {
+			Part: marked.Part{
+				Begin: "<!-- figures of the mesh: written by test/perf/figures -->",
+				End:   "<!-- end of the figures of the mesh -->",
+			},
+			tables: meshTables,
+		},
 	}
 }

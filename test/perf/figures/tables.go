@@ -21,39 +21,151 @@ type row struct {
 func rows() []row {
 	const micro, milli, second, mebibyte = 1e3, 1e6, 1e9, 1 << 20
 	return []row{
-		{what: "inject a Pod of 10 containers", benchmark: "BenchmarkInject/10_containers/inject", unit: "ns/op", goal: 50 * micro},
+		{
+			what:      "inject a Pod of 10 containers",
+			benchmark: "BenchmarkInject/10_containers/inject",
+			unit:      "ns/op",
+			goal:      50 * micro,
+		},
 		{what: "the same", benchmark: "BenchmarkInject/10_containers/inject", unit: "allocs/op", goal: 100},
 		{what: "decode and inject it", benchmark: "BenchmarkInject/10_containers/decode_and_inject", unit: "ns/op"},
-		{what: "decode and inject a Pod with 2,000 environment variables", benchmark: "BenchmarkInject/2000_env_vars/decode_and_inject", unit: "ns/op", goal: 1.5 * milli},
-		{what: "parse the annotations of a Pod (two targets, two Secrets)", benchmark: "BenchmarkParseIntent", unit: "annotations/s", goal: 200_000, least: true},
+		{
+			what:      "decode and inject a Pod with 2,000 environment variables",
+			benchmark: "BenchmarkInject/2000_env_vars/decode_and_inject",
+			unit:      "ns/op",
+			goal:      1.5 * milli,
+		},
+		{
+			what:      "parse the annotations of a Pod (two targets, two Secrets)",
+			benchmark: "BenchmarkParseIntent",
+			unit:      "annotations/s",
+			goal:      200_000,
+			least:     true,
+		},
 		{what: "the Istio objects of a target", benchmark: "BenchmarkObjects", unit: "ns/op"},
-		{what: "look for conflicts in 1,000 objects of others", benchmark: "BenchmarkConflicts/one_in_ten_for_the_host", unit: "ns/op"},
+		{
+			what:      "look for conflicts in 1,000 objects of others",
+			benchmark: "BenchmarkConflicts/one_in_ten_for_the_host",
+			unit:      "ns/op",
+		},
 		{what: "judge a credential (ECDSA P-256)", benchmark: "BenchmarkJudge/ecdsa-p256", unit: "ns/op"},
 		{what: "judge a credential (RSA 3072)", benchmark: "BenchmarkJudge/rsa-3072", unit: "ns/op"},
-		{what: "judge 1,000 credentials with chains of two, keys of three types", benchmark: "BenchmarkJudgeThousand", unit: "ns/op", goal: 2 * second},
-		{what: "one scrape of the controller's metrics, 1,000 targets and 10,000 Pods", benchmark: "BenchmarkScrape", unit: "ns/op", goal: 100 * milli},
+		{
+			what:      "judge 1,000 credentials with chains of two, keys of three types",
+			benchmark: "BenchmarkJudgeThousand",
+			unit:      "ns/op",
+			goal:      2 * second,
+		},
+		{
+			what:      "one scrape of the controller's metrics, 1,000 targets and 10,000 Pods",
+			benchmark: "BenchmarkScrape",
+			unit:      "ns/op",
+			goal:      100 * milli,
+		},
 		{what: "merge a caBundle of two", benchmark: "BenchmarkMergeBundle/2", unit: "ns/op"},
 		{what: "render 1,000 Deployments, in process", benchmark: "BenchmarkRender", unit: "ns/op"},
-		{what: "`render` of 1,000 Deployments, process start included", benchmark: "BenchmarkRenderProcess/deployments=1000", unit: "ns/op", goal: 1500 * milli},
+		{
+			what:      "`render` of 1,000 Deployments, process start included",
+			benchmark: "BenchmarkRenderProcess/deployments=1000",
+			unit:      "ns/op",
+			goal:      1500 * milli,
+		},
 		{what: "its processor time", benchmark: "BenchmarkRenderProcess/deployments=1000", unit: "cpu-ns/op"},
-		{what: "peak memory of the webhook's process, in the run below", benchmark: "BenchmarkWebhookProcess", unit: "peak-RSS-bytes"},
-		{what: "1,000 new targets at once, in 100 namespaces, until all are ready", benchmark: "BenchmarkProgram/targets=1000", unit: "ns/op", goal: 30 * second},
-		{what: "writes for each of them, the anchors of their namespaces aside", benchmark: "BenchmarkProgram/targets=1000", unit: "writes/target", goal: 5, most: true},
-		{what: "the same with the anchors", benchmark: "BenchmarkProgram/targets=1000", unit: "writes-all/target", goal: 5, most: true},
+		{
+			what:      "peak memory of the webhook's process, in the run below",
+			benchmark: "BenchmarkWebhookProcess",
+			unit:      "peak-RSS-bytes",
+		},
+		{
+			what:      "1,000 new targets at once, in 100 namespaces, until all are ready",
+			benchmark: "BenchmarkProgram/targets=1000",
+			unit:      "ns/op",
+			goal:      30 * second,
+		},
+		{
+			what:      "writes for each of them, the anchors of their namespaces aside",
+			benchmark: "BenchmarkProgram/targets=1000",
+			unit:      "writes/target",
+			goal:      5,
+			most:      true,
+		},
+		{
+			what:      "the same with the anchors",
+			benchmark: "BenchmarkProgram/targets=1000",
+			unit:      "writes-all/target",
+			goal:      5,
+			most:      true,
+		},
 		{what: "writes of each anchor", benchmark: "BenchmarkProgram/targets=1000", unit: "writes/anchor"},
-		{what: "start of a webhook until it is ready, with 1,000 targets and 10,000 Pods", benchmark: "BenchmarkStart/process=webhook", unit: "ns/op", goal: 2 * second},
-		{what: "start of a controller until it is ready, there", benchmark: "BenchmarkStart/process=controller", unit: "ns/op", goal: 2 * second},
-		{what: "memory of a webhook, there", benchmark: "BenchmarkProcess/role=webhook", unit: "RSS-bytes", goal: 64 * mebibyte},
-		{what: "its peak since its start", benchmark: "BenchmarkProcess/role=webhook", unit: "peak-RSS-bytes", goal: 128 * mebibyte},
-		{what: "its processor time, in a second in which nothing happens", benchmark: "BenchmarkProcess/role=webhook", unit: "cpu-ns/s"},
-		{what: "memory of a controller that isn't the leader, there", benchmark: "BenchmarkProcess/role=standby", unit: "RSS-bytes"},
-		{what: "its processor time, in a second in which nothing happens", benchmark: "BenchmarkProcess/role=standby", unit: "cpu-ns/s"},
-		{what: "memory of the leader, there", benchmark: "BenchmarkProcess/role=leader", unit: "RSS-bytes", goal: 64 * mebibyte},
-		{what: "of that its own, without the pages of the program's file", benchmark: "BenchmarkProcess/role=leader", unit: "own-RSS-bytes"},
-		{what: "its peak since its start", benchmark: "BenchmarkProcess/role=leader", unit: "peak-RSS-bytes", goal: 128 * mebibyte},
-		{what: "its processor time, in a second in which nothing happens", benchmark: "BenchmarkProcess/role=leader", unit: "cpu-ns/s"},
+		{
+			what:      "start of a webhook until it is ready, with 1,000 targets and 10,000 Pods",
+			benchmark: "BenchmarkStart/process=webhook",
+			unit:      "ns/op",
+			goal:      2 * second,
+		},
+		{
+			what:      "start of a controller until it is ready, there",
+			benchmark: "BenchmarkStart/process=controller",
+			unit:      "ns/op",
+			goal:      2 * second,
+		},
+		{
+			what:      "memory of a webhook, there",
+			benchmark: "BenchmarkProcess/role=webhook",
+			unit:      "RSS-bytes",
+			goal:      64 * mebibyte,
+		},
+		{
+			what:      "its peak since its start",
+			benchmark: "BenchmarkProcess/role=webhook",
+			unit:      "peak-RSS-bytes",
+			goal:      128 * mebibyte,
+		},
+		{
+			what:      "its processor time, in a second in which nothing happens",
+			benchmark: "BenchmarkProcess/role=webhook",
+			unit:      "cpu-ns/s",
+		},
+		{
+			what:      "memory of a controller that isn't the leader, there",
+			benchmark: "BenchmarkProcess/role=standby",
+			unit:      "RSS-bytes",
+		},
+		{
+			what:      "its processor time, in a second in which nothing happens",
+			benchmark: "BenchmarkProcess/role=standby",
+			unit:      "cpu-ns/s",
+		},
+		{
+			what:      "memory of the leader, there",
+			benchmark: "BenchmarkProcess/role=leader",
+			unit:      "RSS-bytes",
+			goal:      64 * mebibyte,
+		},
+		{
+			what:      "of that its own, without the pages of the program's file",
+			benchmark: "BenchmarkProcess/role=leader",
+			unit:      "own-RSS-bytes",
+		},
+		{
+			what:      "its peak since its start",
+			benchmark: "BenchmarkProcess/role=leader",
+			unit:      "peak-RSS-bytes",
+			goal:      128 * mebibyte,
+		},
+		{
+			what:      "its processor time, in a second in which nothing happens",
+			benchmark: "BenchmarkProcess/role=leader",
+			unit:      "cpu-ns/s",
+		},
 		{what: "how long writes were counted while nothing happened", benchmark: "BenchmarkSteady", unit: "counted-ns"},
-		{what: "writes in that time, renewals of the leader's Lease aside", benchmark: "BenchmarkSteady", unit: "writes", goal: 0, most: true},
+		{
+			what:      "writes in that time, renewals of the leader's Lease aside",
+			benchmark: "BenchmarkSteady",
+			unit:      "writes",
+			goal:      0,
+			most:      true,
+		},
 		{what: "renewals of the leader's Lease", benchmark: "BenchmarkSteady", unit: "leases/s"},
 	}
 }
@@ -91,14 +203,25 @@ func (l *lookup) pods(clients int, contender, unit string) samples {
 func tables(found results) (string, error) {
 	from := &lookup{results: found}
 	var text strings.Builder
-	fmt.Fprintf(&text, "Measured on %s, %s processors, %s/%s, %s, Kubernetes %s.\n\n",
-		from.environment["cpu"], from.environment["procs"], from.environment["goos"], from.environment["goarch"], from.environment["go"], from.environment["kubernetes"])
+	fmt.Fprintf(
+		&text,
+		"Measured on %s, %s processors, %s/%s, %s, Kubernetes %s.\n\n",
+		from.environment["cpu"],
+		from.environment["procs"],
+		from.environment["goos"],
+		from.environment["goarch"],
+		from.environment["go"],
+		from.environment["kubernetes"],
+	)
 	text.WriteString("| what | goal | measured | met |\n|---|---|---|---|\n")
 	for _, row := range rows() {
 		measured := from.get(row.benchmark, row.unit)
 		fmt.Fprintf(&text, "| %s | %s | %s | %s |\n", row.what, row.goalText(), measured.text(row.unit), row.met(measured))
 	}
-	text.WriteString("\nPod creates:\n\n| clients | contender | p50 | added p50 | p99 | added p99 | creates/s | processor time of the webhook, each Pod |\n|---|---|---|---|---|---|---|---|\n")
+	text.WriteString(
+		"\nPod creates:\n\n| clients | contender | p50 | added p50 | p99 | added p99 | creates/s | processor time of the " +
+			"webhook, each Pod |\n|---|---|---|---|---|---|---|---|\n",
+	)
 	for _, clients := range levels() {
 		for _, contender := range contenders() {
 			fmt.Fprintf(&text, "| %d | %s |", clients, contender)
@@ -115,7 +238,10 @@ func tables(found results) (string, error) {
 			clients, added.text("added-p50-ns"), yes(slices.Min(added) <= 0 && slices.Max(added) >= 0))
 	}
 	for _, clients := range levels() {
-		ours, theirs := from.pods(clients, asks, "added-p50-ns").median(), from.pods(clients, mutatingPolicy, "added-p50-ns").median()
+		ours, theirs := from.pods(clients, asks, "added-p50-ns").
+			median(),
+			from.pods(clients, mutatingPolicy, "added-p50-ns").
+				median()
 		fmt.Fprintf(&text, "| Pods that ask: less than the mutating policy adds | %d | %s, the policy %s | %s |\n",
 			clients, quantity(ours, "added-p50-ns"), quantity(theirs, "added-p50-ns"), yes(ours < theirs))
 	}
@@ -124,7 +250,8 @@ func tables(found results) (string, error) {
 
 // podsCell is empty where a contender has no such figure: none adds nothing, and has no webhook.
 func (l *lookup) podsCell(clients int, contender, unit string) string {
-	if (contender == "none" && strings.HasPrefix(unit, "added")) || ((contender == "none" || contender == mutatingPolicy) && strings.HasPrefix(unit, "webhook")) {
+	if (contender == "none" && strings.HasPrefix(unit, "added")) ||
+		((contender == "none" || contender == mutatingPolicy) && strings.HasPrefix(unit, "webhook")) {
 		return ""
 	}
 	return l.pods(clients, contender, unit).text(unit)

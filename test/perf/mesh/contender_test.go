@@ -52,14 +52,22 @@ func (a app) deployment() scene.App {
 		spec.Volumes = append(spec.Volumes, corev1.Volume{
 			Name: "credential", VolumeSource: corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{SecretName: secret}},
 		})
-		spec.Containers[0].VolumeMounts = append(spec.Containers[0].VolumeMounts, corev1.VolumeMount{Name: "credential", MountPath: credentialPath, ReadOnly: true})
+		spec.Containers[0].VolumeMounts = append(
+			spec.Containers[0].VolumeMounts,
+			corev1.VolumeMount{Name: "credential", MountPath: credentialPath, ReadOnly: true},
+		)
 	}
 	return deployed
 }
 
 // load is what the app is asked to do.
 func (a app) load(connections, requests int, keepAlive bool) caller.Bench {
-	asked := caller.Bench{URL: "http://" + host + "/bench?bytes=" + answerBytes, Connections: connections, Requests: requests, KeepAlive: keepAlive}
+	asked := caller.Bench{
+		URL:         "http://" + host + "/bench?bytes=" + answerBytes,
+		Connections: connections,
+		Requests:    requests,
+		KeepAlive:   keepAlive,
+	}
 	if !a.asks {
 		asked.URL = "https://" + host + "/bench?bytes=" + answerBytes
 		asked.ClientCertificate, asked.ClientKey = filepath.Join(credentialPath, "cert"), filepath.Join(credentialPath, "key")

@@ -13,7 +13,9 @@ import (
 // Environment prints what the lines after it have in common, as go test does: the package, and
 // further keys with their values, as in "kubernetes: v1.36.3".
 func Environment(pkg string, further ...string) error {
-	lines := append([]string{"goos: " + runtime.GOOS, "goarch: " + runtime.GOARCH, "pkg: " + pkg, "go: " + runtime.Version()}, further...)
+	lines := append(
+		[]string{"goos: " + runtime.GOOS, "goarch: " + runtime.GOARCH, "pkg: " + pkg, "go: " + runtime.Version()},
+		further...)
 	_, err := fmt.Fprintln(os.Stdout, strings.Join(lines, "\n"))
 	return err
 }

@@ -49,7 +49,11 @@ func start(ctx context.Context, name string, args []string) error {
 		"cert-manager-cainjector": cainjectorProgram,
 	}[name]
 	if !known {
-		return fmt.Errorf("%s: no such program in this binary: start it through a link named cert-manager-controller, cert-manager-webhook or cert-manager-cainjector", name)
+		return fmt.Errorf(
+			"%s: no such program in this binary: start it through a link named cert-manager-controller, cert-manager-webhook "+
+				"or cert-manager-cainjector",
+			name,
+		)
 	}
 	flags := pflag.NewFlagSet(name, pflag.ContinueOnError)
 	run, err := program(flags)

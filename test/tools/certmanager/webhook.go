@@ -45,7 +45,8 @@ func webhookProgram(flags *pflag.FlagSet) (func(context.Context) error, error) {
 			return err
 		}
 		manager.GetWebhookServer().Register("/mutate", admission.NewCustomMutationWebhook(parts.MutationWebhook))
-		manager.GetWebhookServer().Register("/validate", admission.NewCustomValidationWebhook(parts.ResourceScheme, parts.ValidationWebhook))
+		manager.GetWebhookServer().
+			Register("/validate", admission.NewCustomValidationWebhook(parts.ResourceScheme, parts.ValidationWebhook))
 		return manager.Start(ctx)
 	}, nil
 }

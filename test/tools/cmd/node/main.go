@@ -38,7 +38,12 @@ func run(program string) int {
 		// closed channel").
 		return cli.Run(kubelet.NewKubeletCommand(context.Background()))
 	default:
-		fmt.Fprintf(os.Stderr, "%s: no such program in this binary: start it through a link named kube-controller-manager, kube-scheduler, kube-proxy or kubelet\n", program)
+		fmt.Fprintf(
+			os.Stderr,
+			"%s: no such program in this binary: start it through a link named kube-controller-manager, kube-scheduler, "+
+				"kube-proxy or kubelet\n",
+			program,
+		)
 		return 2
 	}
 }
