@@ -62,7 +62,7 @@ func BenchmarkScrape(b *testing.B) {
 				Namespace: fmt.Sprintf("team-%d", i%100),
 				Labels:    map[string]string{egress.LabelInjected: egress.LabelValue},
 			},
-			Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "app"}, {Name: egress.ProxyContainer}}},
+			Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "app"}, {Name: egress.ProxyContainer, Image: "proxy"}}},
 		}))
 		if err != nil {
 			b.Fatal(err)

@@ -59,7 +59,3 @@ const (
 func userAnnotations() []string {
 	return []string{AnnotationTarget, AnnotationSecret}
 }
-
-// ProxyContainer is the name of Istio's sidecar container. A native sidecar is an init container of
-// the same name.
-const ProxyContainer = "istio-proxy"

@@ -72,7 +72,7 @@ func (d defaultSecrets) check(host string, path *field.Path) field.ErrorList {
 	if len(name) > validation.DNS1123SubdomainMaxLength {
 		return field.ErrorList{field.Required(path.Key(AnnotationSecret), fmt.Sprintf(
 			"the default Secret name of %s is longer than %d characters; write %s: <secret>",
-			quoted(host), validation.DNS1123SubdomainMaxLength, AnnotationSecret))}
+			quotedExcerpt(host), validation.DNS1123SubdomainMaxLength, AnnotationSecret))}
 	}
 	another := strings.TrimSuffix(name, secretSuffix) + "-2" + secretSuffix
 	if other, taken := d.ofPod[name]; taken {

@@ -26,11 +26,11 @@ func NormalizeHost(host string) (string, error) {
 		return "", fmt.Errorf("is empty: %s", hostRule)
 	}
 	if scheme, rest, ok := strings.Cut(host, "://"); ok {
-		return "", fmt.Errorf("has a scheme, %s; write the host alone, as in %s", quoted(scheme),
-			quoted(firstSegment(rest)))
+		return "", fmt.Errorf("has a scheme, %s; write the host alone, as in %s", quotedExcerpt(scheme),
+			quotedExcerpt(firstSegment(rest)))
 	}
 	if strings.Contains(host, "/") {
-		return "", fmt.Errorf("has a path; write the host alone, as in %s", quoted(firstSegment(host)))
+		return "", fmt.Errorf("has a path; write the host alone, as in %s", quotedExcerpt(firstSegment(host)))
 	}
 	if strings.Contains(host, "*") {
 		return "", fmt.Errorf("is a wildcard; a target is one host, so list each host: %s", hostRule)
@@ -118,7 +118,7 @@ func nonASCII(host string) error {
 	if err != nil || !utf8.ValidString(host) {
 		return fmt.Errorf("has characters that are not allowed in a host name; %s", hostRule)
 	}
-	return fmt.Errorf("has non-ASCII characters; write its punycode form %s", quoted(punycode))
+	return fmt.Errorf("has non-ASCII characters; write its punycode form %s", quotedExcerpt(punycode))
 }
 
 func firstSegment(s string) string {

@@ -136,13 +136,13 @@ func parsePort(text string) (int32, error) {
 		if c < '0' || c > '9' {
 			return 0, fmt.Errorf(
 				"has the port %s, which is not a number; write the partner's TLS port, 1 to 65535, or leave it out "+
-					"for 443", quoted(text))
+					"for 443", quotedExcerpt(text))
 		}
 	}
 	port, err := strconv.ParseUint(text, 10, 16)
 	if err != nil || port == 0 {
 		return 0, fmt.Errorf("has the port %s, which is out of range; write the partner's TLS port, 1 to 65535",
-			quoted(text))
+			quotedExcerpt(text))
 	}
 	return int32(port), nil
 }

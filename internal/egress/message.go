@@ -41,9 +41,9 @@ func Printable(text string) string {
 	}, text)
 }
 
-// quoted returns Excerpt in quotes for use within a sentence. It escapes control characters, so
+// quotedExcerpt returns Excerpt in quotes for use within a sentence. It escapes control characters, so
 // none reaches a terminal or a log.
-func quoted(text string) string {
+func quotedExcerpt(text string) string {
 	if len(text) <= excerptLength {
 		return fmt.Sprintf("%q", text)
 	}

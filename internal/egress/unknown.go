@@ -21,12 +21,12 @@ func unknownAnnotations(annotations map[string]string) []string {
 				warnings,
 				fmt.Sprintf(
 					"annotation %s has no effect here; set it on the Namespace, where an administrator decides which "+
-						"hosts the namespace may reach", quoted(key)),
+						"hosts the namespace may reach", quotedExcerpt(key)),
 			)
 			continue
 		}
 		warnings = append(warnings,
-			fmt.Sprintf("unknown annotation %s has no effect; %s", quoted(key), suggestion(key)))
+			fmt.Sprintf("unknown annotation %s has no effect; %s", quotedExcerpt(key), suggestion(key)))
 	}
 	return warnings
 }

@@ -85,7 +85,7 @@ func NewPod(from *corev1.Pod) *Pod { return newPod(from, nil) }
 func newPod(from *corev1.Pod, contents *podContents) *Pod {
 	content := &podContent{
 		phase:   corev1.PodPhase(egress.Once(string(from.Status.Phase))),
-		sidecar: slices.ContainsFunc(from.Spec.Containers, isProxy) || slices.ContainsFunc(from.Spec.InitContainers, isProxy),
+		sidecar: egress.HasSidecar(from),
 	}
 	for name, value := range from.Labels {
 		if name == egress.LabelInjected || strings.HasPrefix(name, egress.LabelHostPrefix) {
@@ -121,8 +121,6 @@ func with(texts map[string]string, name, value string) map[string]string {
 	texts[name] = value
 	return texts
 }
-
-func isProxy(container corev1.Container) bool { return container.Name == egress.ProxyContainer }
 
 // HostLabels returns the keys of the host labels of a Pod.
 func HostLabels(object client.Object) []string {

@@ -30,7 +30,7 @@ func injected(name string, phase corev1.PodPhase) *corev1.Pod {
 		},
 		Spec: corev1.PodSpec{
 			InitContainers: []corev1.Container{
-				{Name: egress.ProxyContainer, Env: []corev1.EnvVar{{Name: "PASSWORD", Value: "secret"}}},
+				{Name: egress.ProxyContainer, Image: "proxy", Env: []corev1.EnvVar{{Name: "PASSWORD", Value: "secret"}}},
 			},
 			Containers: []corev1.Container{{Name: "app", Image: "app"}},
 		},
@@ -77,7 +77,7 @@ func TestOfAPodIsKeptWhatTheControllerReads(t *testing.T) {
 }
 
 func TestASidecar(t *testing.T) {
-	native := []corev1.Container{{Name: egress.ProxyContainer}}
+	native := []corev1.Container{{Name: egress.ProxyContainer, Image: "proxy"}}
 	for name, test := range map[string]struct {
 		spec corev1.PodSpec
 		want bool

@@ -5,22 +5,25 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"istio.io/api/annotation"
 )
 
-// The annotations that Istio's injection template passes to istio-iptables.
+// The annotations that Istio's injection template passes to istio-iptables. The last two are for
+// calls from a virtual machine in the Pod, but their values end up in the same rules.
 //
 // https://istio.io/latest/docs/reference/config/annotations/
-const (
-	Mode              = "sidecar.istio.io/interceptionMode"
-	ExcludeInterfaces = "traffic.sidecar.istio.io/excludeInterfaces"
-	ExcludePorts      = "traffic.sidecar.istio.io/excludeOutboundPorts"
-	ExcludeRanges     = "traffic.sidecar.istio.io/excludeOutboundIPRanges"
-	IncludePorts      = "traffic.sidecar.istio.io/includeOutboundPorts"
-	IncludeRanges     = "traffic.sidecar.istio.io/includeOutboundIPRanges"
-	// These two are for calls from a virtual machine in the Pod, but their values end up in the
-	// same rules.
-	RerouteInterfaces  = "istio.io/reroute-virtual-interfaces"
-	KubeVirtInterfaces = "traffic.sidecar.istio.io/kubevirtInterfaces"
+//
+//nolint:gochecknoglobals // short names for those of istio.io/api, which are variables too
+var (
+	Mode               = annotation.SidecarInterceptionMode.Name
+	ExcludeInterfaces  = annotation.SidecarTrafficExcludeInterfaces.Name
+	ExcludePorts       = annotation.SidecarTrafficExcludeOutboundPorts.Name
+	ExcludeRanges      = annotation.SidecarTrafficExcludeOutboundIPRanges.Name
+	IncludePorts       = annotation.SidecarTrafficIncludeOutboundPorts.Name
+	IncludeRanges      = annotation.SidecarTrafficIncludeOutboundIPRanges.Name
+	RerouteInterfaces  = annotation.IoIstioRerouteVirtualInterfaces.Name
+	KubeVirtInterfaces = annotation.SidecarTrafficKubevirtInterfaces.Name
 )
 
 const (

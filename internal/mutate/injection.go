@@ -6,41 +6,25 @@ import (
 	"strconv"
 	"strings"
 
+	"istio.io/api/annotation"
+	"istio.io/api/label"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"mtls.egress/webhook/internal/egress"
 )
 
-// labelInject controls sidecar injection for one Pod. The annotation of the same name is the older
-// form, and the label overrides it.
-const labelInject = "sidecar.istio.io/inject"
-
-// Annotations that show the origin of a Pod.
-const (
-	// annotationStatus is set by Istio's injector.
-	annotationStatus = "sidecar.istio.io/status"
-	// annotationMirror is set on the mirror Pod of a static Pod, which the kubelet runs from a
-	// file.
-	annotationMirror = "kubernetes.io/config.mirror"
-)
+// annotationMirror is set on the mirror Pod of a static Pod, which the kubelet runs from a file.
+const annotationMirror = "kubernetes.io/config.mirror"
 
 // proxyUser is the user and group ID of the sidecar. Istio doesn't redirect calls of either, to
 // avoid a loop.
 const proxyUser = 1337
 
-// labelDataplane adds a Pod to Istio's ambient mode.
+// ambient is the value of the label that adds a Pod to Istio's ambient mode.
 //
 // https://istio.io/latest/docs/reference/config/labels/#IoIstioDataplaneMode
-const (
-	labelDataplane = "istio.io/dataplane-mode"
-	ambient        = "ambient"
-)
-
-// imageAuto is the image of an istio-proxy container that only customizes the injected sidecar.
-//
-// https://istio.io/latest/docs/setup/additional-setup/sidecar-injection/#customizing-injection
-const imageAuto = "auto"
+const ambient = "ambient"
 
 // checkPod rejects Pods whose calls no sidecar would intercept, or whose containers would ignore
 // the sinkhole address.
@@ -71,7 +55,7 @@ func checkContainers(containers []corev1.Container, at *field.Path, name string)
 		// Build the path lazily, because most containers have no problem.
 		container := func() *field.Path { return at.Child("spec", name).Index(i) }
 		errs = append(errs, checkMounts(containers[i].VolumeMounts, container)...)
-		if isProxy(containers[i]) || isIstioInit(containers[i]) {
+		if egress.IsProxy(containers[i]) || isIstioInit(containers[i]) {
 			continue
 		}
 		if context := containers[i].SecurityContext; context != nil {
@@ -152,23 +136,23 @@ func checkInjection(pod *corev1.Pod, at *field.Path) field.ErrorList {
 			"a Pod with hostNetwork has no sidecar, which %s needs; remove hostNetwork or the annotation",
 			egress.AnnotationTarget)).WithOrigin(string(ReasonHostNetwork)))
 	}
-	if _, injected := pod.Annotations[annotationStatus]; injected || hasProxy(pod) {
+	if _, injected := pod.Annotations[annotation.SidecarStatus.Name]; injected || egress.HasSidecar(pod) {
 		return errs
 	}
-	if value, labeled := pod.Labels[labelInject]; labeled {
+	if value, labeled := pod.Labels[label.SidecarInject.Name]; labeled {
 		if switchesOff(value) {
 			errs = append(errs, injectionOff(at.Child("metadata", "labels"), value))
 		}
 		return errs
 	}
-	if value, annotated := pod.Annotations[labelInject]; annotated && switchesOff(value) {
+	if value, annotated := pod.Annotations[label.SidecarInject.Name]; annotated && switchesOff(value) {
 		errs = append(errs, injectionOff(at.Child("metadata", "annotations"), value))
 	}
-	if pod.Labels[labelDataplane] == ambient {
-		errs = append(errs, egress.Invalid(at.Child("metadata", "labels").Key(labelDataplane), ambient, fmt.Sprintf(
+	if pod.Labels[label.IoIstioDataplaneMode.Name] == ambient {
+		errs = append(errs, egress.Invalid(at.Child("metadata", "labels").Key(label.IoIstioDataplaneMode.Name), ambient, fmt.Sprintf(
 			"Istio's ambient mode has no sidecar, which %s needs; remove the label, or add the label %s: \"true\" if "+
 				"the Pod has a sidecar anyway", egress.AnnotationTarget,
-			labelInject)).WithOrigin(string(ReasonInjectionOff)))
+			label.SidecarInject.Name)).WithOrigin(string(ReasonInjectionOff)))
 	}
 	return errs
 }
@@ -182,26 +166,9 @@ func switchesOff(value string) bool {
 }
 
 func injectionOff(at *field.Path, value string) *field.Error {
-	return egress.Invalid(at.Key(labelInject), value, fmt.Sprintf(
+	return egress.Invalid(at.Key(label.SidecarInject.Name), value, fmt.Sprintf(
 		"turns off sidecar injection, which %s needs; write \"true\" or remove it",
 		egress.AnnotationTarget)).WithOrigin(string(ReasonInjectionOff))
-}
-
-// hasProxy reports whether the Pod has Istio's sidecar, as a container or as a native sidecar among
-// the init containers.
-func hasProxy(pod *corev1.Pod) bool {
-	return slices.ContainsFunc(pod.Spec.Containers, isInjectedProxy) ||
-		slices.ContainsFunc(pod.Spec.InitContainers, isInjectedProxy)
-}
-
-func isProxy(container corev1.Container) bool {
-	return container.Name == egress.ProxyContainer
-}
-
-// isInjectedProxy reports whether the container is the sidecar itself, and not a customization of
-// one that Istio still has to inject.
-func isInjectedProxy(container corev1.Container) bool {
-	return isProxy(container) && container.Image != "" && container.Image != imageAuto
 }
 
 // isIstioInit reports whether Istio added the init container. One of them runs as the sidecar's

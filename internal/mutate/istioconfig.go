@@ -5,22 +5,20 @@ import (
 	"fmt"
 	"slices"
 
+	"istio.io/api/annotation"
 	"sigs.k8s.io/yaml"
 
 	"mtls.egress/webhook/internal/egress"
 	"mtls.egress/webhook/internal/interception"
 )
 
-// annotationProxyConfig holds Istio's ProxyConfig as YAML. Its interceptionMode applies if the
-// interception mode annotation is missing.
-//
-// https://istio.io/latest/docs/reference/config/istio.mesh.v1alpha1/#ProxyConfig
-const annotationProxyConfig = "proxy.istio.io/config"
-
 // noInterception is the mode that disables interception.
 const noInterception = "NONE"
 
-// istioConfig is the relevant part of a Pod's ProxyConfig.
+// istioConfig is the relevant part of a Pod's ProxyConfig, which an annotation holds as YAML. Its
+// interceptionMode applies if the interception mode annotation is missing.
+//
+// https://istio.io/latest/docs/reference/config/istio.mesh.v1alpha1/#ProxyConfig
 type istioConfig struct {
 	// mode is the interception mode, or "" if unset.
 	mode string
@@ -34,7 +32,7 @@ type istioConfig struct {
 //
 // https://github.com/golang/protobuf/blob/v1.5.4/jsonpb/decode.go
 func readIstioConfig(annotations map[string]string) (istioConfig, error) {
-	value := annotations[annotationProxyConfig]
+	value := annotations[annotation.ProxyConfig.Name]
 	if value == "" {
 		return istioConfig{}, nil
 	}
@@ -82,7 +80,7 @@ func (c istioConfig) warnings() []string {
 			warnings,
 			fmt.Sprintf(
 				"%s: %s in proxyMetadata changes which calls the sidecar intercepts; calls to a target that are not "+
-					"intercepted are dropped, so remove it if that happens", annotationProxyConfig,
+					"intercepted are dropped, so remove it if that happens", annotation.ProxyConfig.Name,
 				egress.Excerpt(variable)),
 		)
 	}

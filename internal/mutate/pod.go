@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"istio.io/api/annotation"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -34,7 +35,7 @@ func inject(pod *corev1.Pod, targets []egress.Target, at *field.Path) (patch, []
 	p.setKeys("/metadata/annotations", pod.Annotations, annotations)
 	p.setKeys("/metadata/labels", pod.Labels, labels)
 	appendTo(&p, "/spec/hostAliases", len(pod.Spec.HostAliases), aliases)
-	if hasProxy(pod) {
+	if egress.HasSidecar(pod) {
 		appendTo(&p, "/spec/volumes", len(pod.Spec.Volumes), missing)
 		errs = append(
 			errs,
@@ -89,12 +90,12 @@ func sidecarAnnotations(
 	at *field.Path,
 ) (map[string]string, field.ErrorList) {
 	annotations := pod.Annotations
-	volumeText, errs := mergeVolumes(annotations[annotationUserVolume], volumes, pod.Spec.Volumes,
-		at.Key(annotationUserVolume))
-	mountText, mountErrs := mergeMounts(annotations[annotationUserVolumeMount], mounts,
-		at.Key(annotationUserVolumeMount))
+	volumeText, errs := mergeVolumes(annotations[annotation.SidecarUserVolume.Name], volumes, pod.Spec.Volumes,
+		at.Key(annotation.SidecarUserVolume.Name))
+	mountText, mountErrs := mergeMounts(annotations[annotation.SidecarUserVolumeMount.Name], mounts,
+		at.Key(annotation.SidecarUserVolumeMount.Name))
 	changed := map[string]string{}
-	for name, text := range map[string]string{annotationUserVolume: volumeText, annotationUserVolumeMount: mountText} {
+	for name, text := range map[string]string{annotation.SidecarUserVolume.Name: volumeText, annotation.SidecarUserVolumeMount.Name: mountText} {
 		if annotations[name] != text {
 			changed[name] = text
 		}
@@ -201,7 +202,7 @@ func mountDirectly(
 ) field.ErrorList {
 	var errs field.ErrorList
 	for i := range containers {
-		if !isInjectedProxy(containers[i]) {
+		if !egress.IsSidecar(containers[i]) {
 			continue
 		}
 		existing := mountTable{}

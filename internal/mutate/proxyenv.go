@@ -18,7 +18,7 @@ func proxyWarnings(pod *corev1.Pod, targets []egress.Target) []string {
 	var warnings []string
 	for _, containers := range [][]corev1.Container{pod.Spec.InitContainers, pod.Spec.Containers} {
 		for i := range containers {
-			if !isProxy(containers[i]) {
+			if !egress.IsProxy(containers[i]) {
 				warnings = append(warnings, containerProxyWarnings(&containers[i], targets)...)
 			}
 		}

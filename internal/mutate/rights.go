@@ -4,18 +4,21 @@ import (
 	"fmt"
 	"strings"
 
+	"istio.io/api/annotation"
 	corev1 "k8s.io/api/core/v1"
+
+	"mtls.egress/webhook/internal/egress"
 )
 
 // rightsWarnings warns of containers with privileges to change the network of the Pod, including
 // the redirection of calls to the sidecar. In an injected Pod, the sidecar and Istio's init
 // containers are exempt.
 func rightsWarnings(pod *corev1.Pod) []string {
-	_, injected := pod.Annotations[annotationStatus]
+	_, injected := pod.Annotations[annotation.SidecarStatus.Name]
 	var warnings []string
 	for _, containers := range [][]corev1.Container{pod.Spec.InitContainers, pod.Spec.Containers} {
 		for i := range containers {
-			if injected && (isProxy(containers[i]) || isIstioInit(containers[i])) {
+			if injected && (egress.IsProxy(containers[i]) || isIstioInit(containers[i])) {
 				continue
 			}
 			if right := rightOverNetwork(containers[i].SecurityContext); right != "" {

@@ -7,18 +7,16 @@ import (
 	"strconv"
 	"strings"
 
+	"istio.io/api/annotation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"mtls.egress/webhook/internal/egress"
 	"mtls.egress/webhook/internal/interception"
 )
 
-const (
-	// annotationTemplates lists the injection templates. Without sidecar, Istio may inject no
-	// sidecar.
-	annotationTemplates = "inject.istio.io/templates"
-	sidecarTemplate     = "sidecar"
-)
+// sidecarTemplate is the injection template of the sidecar. If the annotation with the templates
+// doesn't list it, Istio may inject no sidecar.
+const sidecarTemplate = "sidecar"
 
 // traffic combines the annotations of a Pod that configure the interception of outbound calls with
 // its targets.
@@ -40,7 +38,7 @@ func checkTraffic(
 	config, err := readIstioConfig(annotations)
 	if err != nil {
 		errs = append(errs,
-			egress.Invalid(at.Key(annotationProxyConfig), annotations[annotationProxyConfig], err.Error()))
+			egress.Invalid(at.Key(annotation.ProxyConfig.Name), annotations[annotation.ProxyConfig.Name], err.Error()))
 	}
 	mesh := interception.Defaults()
 	if config.mode != "" {
@@ -58,12 +56,12 @@ func checkTraffic(
 			warnings = append(warnings, ownTLSWarning(name, own))
 		}
 	}
-	if value, ok := annotations[annotationTemplates]; ok &&
+	if value, ok := annotations[annotation.InjectTemplates.Name]; ok &&
 		!slices.Contains(interception.List(value), sidecarTemplate) {
 		warnings = append(
 			warnings,
 			fmt.Sprintf("%s: %q doesn't include the template %s; if Istio doesn't inject a sidecar, calls to %s fail",
-				annotationTemplates, egress.Excerpt(value), sidecarTemplate, hostList(targets)),
+				annotation.InjectTemplates.Name, egress.Excerpt(value), sidecarTemplate, hostList(targets)),
 		)
 	}
 	return errs, append(warnings, config.warnings()...)
@@ -121,7 +119,7 @@ func (t traffic) invalid(name string, affected []egress.Target) *field.Error {
 	switch name {
 	case interception.Mode:
 		if !annotated {
-			return egress.Invalid(t.at.Key(annotationProxyConfig), t.annotations[annotationProxyConfig],
+			return egress.Invalid(t.at.Key(annotation.ProxyConfig.Name), t.annotations[annotation.ProxyConfig.Name],
 				"interceptionMode: NONE disables the interception of calls; write REDIRECT or remove the field")
 		}
 		if value != noInterception {

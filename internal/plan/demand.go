@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"mtls.egress/webhook/internal/egress"
+	"mtls.egress/webhook/internal/uservolume"
 )
 
 // Demand is what one live Pod requests for a host, and what it mounts for it.
@@ -85,7 +86,6 @@ func objectName(name string) string {
 
 // sidecarVolume is the part of a volume in Istio's annotation that this package reads.
 type sidecarVolume struct {
-	Name   string `json:"name"`
 	Secret struct {
 		SecretName string `json:"secretName"`
 	} `json:"secret"`
@@ -94,20 +94,19 @@ type sidecarVolume struct {
 	} `json:"configMap"`
 }
 
-// sidecarVolumes parses the annotation in either of its two forms: a JSON list, or a JSON map keyed
-// by name. Any other text yields no volumes.
+// sidecarVolumes returns the volumes in Istio's annotation by name. An invalid value yields no
+// volumes.
 func sidecarVolumes(text string) map[string]sidecarVolume {
-	var byName map[string]sidecarVolume
-	if json.Unmarshal([]byte(text), &byName) == nil {
-		return byName
-	}
-	var list []sidecarVolume
-	if json.Unmarshal([]byte(text), &list) != nil {
+	entries, err := uservolume.Parse(text)
+	if err != nil {
 		return nil
 	}
-	byName = make(map[string]sidecarVolume, len(list))
-	for _, volume := range list {
-		byName[volume.Name] = volume
+	byName := make(map[string]sidecarVolume, len(entries.Items))
+	for _, item := range entries.Items {
+		var volume sidecarVolume
+		if json.Unmarshal(item.Raw, &volume) == nil {
+			byName[item.Name] = volume
+		}
 	}
 	return byName
 }

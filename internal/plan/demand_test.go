@@ -1,7 +1,6 @@
 package plan
 
 import (
-	"strings"
 	"testing"
 	"time"
 
@@ -142,8 +141,7 @@ func TestSecretsInUse(t *testing.T) {
 	}
 }
 
-// FuzzSidecarVolumes checks that any text in a Pod's annotation parses without a panic, and that
-// volumes are keyed by their name.
+// FuzzSidecarVolumes checks that a Pod with any text in the annotation asks for its target.
 func FuzzSidecarVolumes(f *testing.F) {
 	for _, text := range []string{
 		"", "[]", "{}", "null", "[null]", `[{"name":"a","secret":{"secretName":"s"}}]`, `{"a":{"configMap":{"name":"c"}}}`,
@@ -157,11 +155,6 @@ func FuzzSidecarVolumes(f *testing.F) {
 		d := demandOf(wanted, &metav1.ObjectMeta{Name: "p", Annotations: annotations})
 		if !d.Asks || d.SecretName == "" || d.WantedSecret != wanted.SecretName {
 			t.Errorf("%+v", d)
-		}
-		for name, volume := range sidecarVolumes(text) {
-			if volume.Name != "" && volume.Name != name && !strings.HasPrefix(strings.TrimSpace(text), "{") {
-				t.Errorf("%q stands for %+v", name, volume)
-			}
 		}
 	})
 }

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"mtls.egress/webhook/internal/certs/credential"
 )
 
 // Reason is the result of a handshake in one word. It is a valid reason of a Kubernetes condition.
@@ -204,9 +206,9 @@ func (a *Asked) cas() string {
 	case len(a.AcceptedCAs) == 0:
 		return "it names no acceptable CAs"
 	case ok && len(a.AcceptedCAs) == 1:
-		return fmt.Sprintf("our issuer %s is the only CA that it names", quoted(name))
+		return fmt.Sprintf("our issuer %s is the only CA that it names", credential.Quote(name))
 	case ok:
-		return fmt.Sprintf("our issuer %s is among the %d CAs that it names", quoted(name), len(a.AcceptedCAs))
+		return fmt.Sprintf("our issuer %s is among the %d CAs that it names", credential.Quote(name), len(a.AcceptedCAs))
 	default:
 		return fmt.Sprintf("our issuer (%s) is not among the CAs that it names (%s)",
 			list(a.Issuers, "unknown"), list(a.AcceptedCAs, "none"))
@@ -257,7 +259,7 @@ func (o Observation) success() Outcome {
 		reason,
 		fmt.Sprintf(
 			"the server at %s asked for a client certificate and %s; its own is for %s and chains to the expected CA; %s; %s",
-			o.Address, accepted, quoted(o.Matched), o.facts(), cas),
+			o.Address, accepted, credential.Quote(o.Matched), o.facts(), cas),
 	}
 }
 
@@ -386,7 +388,7 @@ func (o Observation) alerted() Problem {
 		return Problem{
 			ServerNameUnknown,
 			fmt.Sprintf("the server at %s doesn't know the name %s: %s; set another name in spec.sni of the EgressTarget",
-				o.Address, quoted(o.ServerName), name),
+				o.Address, credential.Quote(o.ServerName), name),
 		}
 	case noApplicationProtocol:
 		return Problem{
@@ -399,7 +401,7 @@ func (o Observation) alerted() Problem {
 			fmt.Sprintf(
 				"the server at %s refused the handshake with %s: it may have no cipher suite or curve in common with the "+
 					"sidecar, or not know the name %s",
-				o.Address, name, quoted(o.ServerName)),
+				o.Address, name, credential.Quote(o.ServerName)),
 		}
 	default:
 		return Problem{HandshakeFailed, fmt.Sprintf("the server at %s refused the handshake with %s", o.Address, name)}

@@ -171,14 +171,12 @@ func otherNames(leaf *x509.Certificate) []string {
 }
 
 func subject(certificate *x509.Certificate) string {
-	return "subject " + quoted(credential.DistinguishedName(certificate.RawSubject))
+	return "subject " + credential.Quote(credential.DistinguishedName(certificate.RawSubject))
 }
 
 func issuer(certificate *x509.Certificate) string {
-	return quoted(credential.DistinguishedName(certificate.RawIssuer))
+	return credential.Quote(credential.DistinguishedName(certificate.RawIssuer))
 }
-
-func quoted(text string) string { return `"` + credential.Printable(text) + `"` }
 
 // list formats the first few of many values for a message, because a server can send thousands.
 func list(texts []string, none string) string {
@@ -188,7 +186,7 @@ func list(texts []string, none string) string {
 	}
 	var words []string
 	for _, text := range texts[:min(shown, len(texts))] {
-		words = append(words, quoted(text))
+		words = append(words, credential.Quote(text))
 	}
 	joined := strings.Join(words, ", ")
 	if more := len(texts) - shown; more > 0 {

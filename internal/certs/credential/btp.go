@@ -112,7 +112,7 @@ func quoteField(value string) string {
 	if value == "" {
 		return "missing"
 	}
-	return strconv.Quote(Printable(value))
+	return Quote(value)
 }
 
 func (d *Destination) setURL(text string) error {

@@ -9,6 +9,7 @@ import (
 	"crypto/x509"
 	"encoding/hex"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 	"unicode"
@@ -137,7 +138,7 @@ func keyType(key crypto.PublicKey) string {
 
 // identify names a certificate in a message.
 func identify(certificate *x509.Certificate) string {
-	return fmt.Sprintf(`subject "%s", serial %s`, Printable(DistinguishedName(certificate.RawSubject)),
+	return fmt.Sprintf("subject %s, serial %s", Quote(DistinguishedName(certificate.RawSubject)),
 		Printable(serialNumber(certificate)))
 }
 
@@ -210,6 +211,10 @@ func Printable(text string) string {
 	}
 	return string(runes)
 }
+
+// Quote returns Printable text as a Go string literal, for use within a sentence. Text from outside
+// can't end the quotation.
+func Quote(text string) string { return strconv.Quote(Printable(text)) }
 
 // visible replaces all characters that are not printable.
 func visible(text string) string {

@@ -142,7 +142,7 @@ func missingIssuer(all []*x509.Certificate, i int) Finding {
 }
 
 func issuerName(certificate *x509.Certificate) string {
-	return strconv.Quote(Printable(DistinguishedName(certificate.RawIssuer)))
+	return Quote(DistinguishedName(certificate.RawIssuer))
 }
 
 func reviewUnrelated(chain Chain) []Finding {

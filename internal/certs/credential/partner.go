@@ -209,7 +209,7 @@ func (d *Description) indistinct() []error {
 					fmt.Errorf(
 						"the %s %s has a semicolon or a quotation mark, which X-Forwarded-Client-Cert doesn't "+
 							"escape, so the gateway can't find its end: request a certificate without it", kind.name,
-						quoted(name)),
+						Quote(name)),
 				)
 			}
 		}

@@ -34,7 +34,7 @@ func CheckKeyType(keyType string) error {
 	if slices.Contains(KeyTypes(), keyType) {
 		return nil
 	}
-	return fmt.Errorf("%s is not a key type: use one of %s", quoted(keyType), strings.Join(KeyTypes(), ", "))
+	return fmt.Errorf("%s is not a key type: use one of %s", Quote(keyType), strings.Join(KeyTypes(), ", "))
 }
 
 // GenerateKey generates a private key of one of [KeyTypes].
@@ -88,7 +88,7 @@ func NewRequest(identity Identity) (*CertificateRequest, error) {
 			problems = append(
 				problems,
 				fmt.Errorf("%s is not a DNS name: it must have labels of letters, digits and inner hyphens, for "+
-					"example orders.example.com", quoted(name)),
+					"example orders.example.com", Quote(name)),
 			)
 		}
 		request.template.DNSNames = append(request.template.DNSNames, lower)
@@ -100,14 +100,14 @@ func NewRequest(identity Identity) (*CertificateRequest, error) {
 			problems = append(
 				problems,
 				fmt.Errorf("%s is not a URI: it must have a scheme and a host in ASCII, for example "+
-					"spiffe://example.com/orders", quoted(text)),
+					"spiffe://example.com/orders", Quote(text)),
 			)
 			continue
 		}
 		if written := uri.String(); written != text {
 			// Partners compare URIs byte by byte.
 			problems = append(problems,
-				fmt.Errorf("the URI %s would be in the certificate as %s: write it so", quoted(text), quoted(written)))
+				fmt.Errorf("the URI %s would be in the certificate as %s: write it so", Quote(text), Quote(written)))
 			continue
 		}
 		if strings.ContainsAny(text, forwardedSyntax) {
@@ -115,7 +115,7 @@ func NewRequest(identity Identity) (*CertificateRequest, error) {
 				problems,
 				fmt.Errorf(
 					"the URI %s has a semicolon or a quotation mark, so gateways that write it into a header read it "+
-						"as several URIs: remove it", quoted(text)),
+						"as several URIs: remove it", Quote(text)),
 			)
 			continue
 		}
@@ -125,7 +125,7 @@ func NewRequest(identity Identity) (*CertificateRequest, error) {
 		if address, err := mail.ParseAddress(text); err != nil || address.Address != text ||
 			strings.ContainsFunc(text, func(r rune) bool { return r > '~' }) {
 			problems = append(problems,
-				fmt.Errorf("%s is not an ASCII email address, for example team@example.com", quoted(text)))
+				fmt.Errorf("%s is not an ASCII email address, for example team@example.com", Quote(text)))
 		}
 		request.template.EmailAddresses = append(request.template.EmailAddresses, text)
 	}

@@ -65,13 +65,13 @@ func parseAttribute(text string) (pkix.AttributeTypeAndValue, error) {
 	if !found || name == "" {
 		return pkix.AttributeTypeAndValue{}, fmt.Errorf(
 			"%s is not an attribute: write NAME=VALUE, as in CN=orders; escape a comma in a value as \\,",
-			quoted(strings.TrimSpace(text)))
+			Quote(strings.TrimSpace(text)))
 	}
 	kind, known := attributeType(name)
 	if !known {
 		return pkix.AttributeTypeAndValue{}, fmt.Errorf(
 			"%s is not a known attribute: use CN, OU, O, L, ST, STREET, C, DC, UID, serialNumber, "+
-				"emailAddress, or a dotted OID", quoted(name))
+				"emailAddress, or a dotted OID", Quote(name))
 	}
 	if encoded, binary := strings.CutPrefix(strings.TrimSpace(value), "#"); binary {
 		return parseBinary(kind, name, encoded)
@@ -85,8 +85,6 @@ func parseAttribute(text string) (pkix.AttributeTypeAndValue, error) {
 	}
 	return pkix.AttributeTypeAndValue{Type: kind, Value: encodable(kind, plain)}, nil
 }
-
-func quoted(text string) string { return strconv.Quote(Printable(text)) }
 
 // parseBinary parses a value in hexadecimal DER (RFC 4514 §2.4).
 func parseBinary(kind asn1.ObjectIdentifier, name, encoded string) (pkix.AttributeTypeAndValue, error) {
@@ -171,7 +169,7 @@ func checkValue(name, value string) error {
 	case strings.ContainsFunc(value, unicode.IsControl):
 		return errors.New("has a control character, which CAs reject")
 	case name == "C" && (length != 2 || strings.Trim(value, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") != ""):
-		return fmt.Errorf("is %s: a country has two capital letters (ISO 3166), for example DE", quoted(value))
+		return fmt.Errorf("is %s: a country has two capital letters (ISO 3166), for example DE", Quote(value))
 	case longest > 0 && length > longest:
 		return fmt.Errorf("has %d characters; X.509 allows %d", length, longest)
 	case (name == "DC" || name == "emailAddress") &&
