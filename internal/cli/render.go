@@ -16,7 +16,7 @@ import (
 	"k8s.io/cli-runtime/pkg/resource"
 	"sigs.k8s.io/yaml"
 
-	"mtls.egress/webhook/internal/render"
+	"mtls.egress/webhook/internal/manifests"
 )
 
 // The values of --show.
@@ -103,7 +103,7 @@ func (f *renderFlags) validate() error {
 }
 
 // refusedError lists all problems of the input, one per line.
-type refusedError []render.Problem
+type refusedError []manifests.Problem
 
 func (e refusedError) Error() string {
 	lines := make([]string, len(e))
@@ -125,7 +125,7 @@ func runRender(in io.Reader, out, diagnostics io.Writer, flags *renderFlags, now
 	if err != nil {
 		return usageError(err)
 	}
-	rendered, problems := render.Render(documents, render.Options{
+	rendered, problems := manifests.Render(documents, manifests.Options{
 		Namespace: flags.namespace, RootNamespace: flags.rootNamespace, Policy: cluster, Now: now,
 	})
 	if len(problems) > 0 {
@@ -143,7 +143,7 @@ func runRender(in io.Reader, out, diagnostics io.Writer, flags *renderFlags, now
 }
 
 // remarks returns the warnings and explanations.
-func remarks(rendered *render.Output, explain bool) string {
+func remarks(rendered *manifests.Output, explain bool) string {
 	var text strings.Builder
 	for _, warning := range rendered.Warnings {
 		text.WriteString("Warning: " + warning + "\n")
@@ -157,7 +157,7 @@ func remarks(rendered *render.Output, explain bool) string {
 }
 
 // readDocuments reads manifests with kubectl's reader and returns all read errors at once.
-func readDocuments(in io.Reader, options resource.FilenameOptions) ([]render.Document, error) {
+func readDocuments(in io.Reader, options resource.FilenameOptions) ([]manifests.Document, error) {
 	builder := resource.NewLocalBuilder().Unstructured().ContinueOnError()
 	if at := slices.Index(options.Filenames, standardInput); at >= 0 {
 		options.Filenames = slices.Delete(slices.Clone(options.Filenames), at, at+1)
@@ -166,7 +166,7 @@ func readDocuments(in io.Reader, options resource.FilenameOptions) ([]render.Doc
 	if len(options.Filenames) > 0 || options.Kustomize != "" {
 		builder = builder.FilenameParam(false, &options)
 	}
-	var documents []render.Document
+	var documents []manifests.Document
 	numbers := map[string]int{}
 	err := builder.Do().Visit(func(info *resource.Info, err error) error {
 		if err != nil {
@@ -178,7 +178,7 @@ func readDocuments(in io.Reader, options resource.FilenameOptions) ([]render.Doc
 		}
 		numbers[info.Source]++
 		documents = append(documents,
-			render.Document{Source: info.Source, Number: numbers[info.Source], Object: content.UnstructuredContent()})
+			manifests.Document{Source: info.Source, Number: numbers[info.Source], Object: content.UnstructuredContent()})
 		return nil
 	})
 	return documents, withoutContent(err)
@@ -203,7 +203,7 @@ func withoutContent(err error) error {
 	return err
 }
 
-func selected(rendered *render.Output, show []string) []map[string]any {
+func selected(rendered *manifests.Output, show []string) []map[string]any {
 	var objects []map[string]any
 	for _, part := range []struct {
 		name    string

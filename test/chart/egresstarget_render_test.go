@@ -11,7 +11,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
 
-	offline "mtls.egress/webhook/internal/render"
+	offline "mtls.egress/webhook/internal/manifests"
 )
 
 // testRenderedEgressTargets holds the manifests on which render, which asks no API server, could

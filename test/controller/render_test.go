@@ -19,9 +19,9 @@ import (
 	"mtls.egress/webhook/api/v1alpha1"
 	"mtls.egress/webhook/internal/controller"
 	"mtls.egress/webhook/internal/egress"
+	"mtls.egress/webhook/internal/manifests"
 	"mtls.egress/webhook/internal/mesh"
 	"mtls.egress/webhook/internal/policy"
-	"mtls.egress/webhook/internal/render"
 )
 
 // TestRenderPrintsWhatTheControllerWrites exports a namespace, without what the controller made for
@@ -109,13 +109,13 @@ func TestRenderPrintsWhatTheControllerWrites(t *testing.T) {
 			w.credential(secret)
 			test.set(w)
 			w.start(controller.Options{})
-			var output *render.Output
+			var output *manifests.Output
 			w.eventually(func() error {
 				documents, written := w.exported()
-				var problems []render.Problem
-				output, problems = render.Render(
+				var problems []manifests.Problem
+				output, problems = manifests.Render(
 					documents,
-					render.Options{Policy: policy.Cluster{Other: policy.OtherAllow}, Now: time.Now()},
+					manifests.Options{Policy: policy.Cluster{Other: policy.OtherAllow}, Now: time.Now()},
 				)
 				if len(problems) > 0 {
 					return fmt.Errorf("render refuses: %v", problems)
@@ -139,10 +139,10 @@ func TestRenderPrintsWhatTheControllerWrites(t *testing.T) {
 
 // exported returns what a team would have in its manifests, and what the controller wrote for the
 // mesh.
-func (w *world) exported() (documents []render.Document, written []string) {
+func (w *world) exported() (documents []manifests.Document, written []string) {
 	w.Helper()
 	add := func(object map[string]any) {
-		documents = append(documents, render.Document{Source: "export.yaml", Number: len(documents) + 1, Object: object})
+		documents = append(documents, manifests.Document{Source: "export.yaml", Number: len(documents) + 1, Object: object})
 	}
 	namespace := &unstructured.Unstructured{}
 	namespace.SetGroupVersionKind(schema.GroupVersionKind{Version: "v1", Kind: "Namespace"})

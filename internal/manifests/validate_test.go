@@ -1,11 +1,11 @@
-package render_test
+package manifests_test
 
 import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
-	"mtls.egress/webhook/internal/render"
+	"mtls.egress/webhook/internal/manifests"
 )
 
 // test/chart compares these messages with those of an API server.
@@ -89,8 +89,8 @@ func TestEgressTargetsAreJudgedByTheCRD(t *testing.T) {
 			if test.spec != nil {
 				object["spec"] = test.spec
 			}
-			_, problems := render.Render(number([]map[string]any{object}),
-				render.Options{Policy: everyHost(), Now: now()})
+			_, problems := manifests.Render(number([]map[string]any{object}),
+				manifests.Options{Policy: everyHost(), Now: now()})
 			var got []string
 			for _, problem := range problems {
 				got = append(got, problem.Message)
@@ -109,11 +109,11 @@ func TestAnEgressTargetWithoutPortSaysTheDefaultPort(t *testing.T) {
 		"kind":       "EgressTarget",
 		"metadata":   map[string]any{"name": "external.system.com"},
 	}
-	_, problems := render.Render(number([]map[string]any{object, pod("probe", "external.system.com:8443")}),
-		render.Options{Policy: everyHost(), Now: now()})
-	want := []render.Problem{
+	_, problems := manifests.Render(number([]map[string]any{object, pod("probe", "external.system.com:8443")}),
+		manifests.Options{Policy: everyHost(), Now: now()})
+	want := []manifests.Problem{
 		{
-			Location: render.Location{Source: "input.yaml", Number: 2, Kind: "Pod", Name: "probe"},
+			Location: manifests.Location{Source: "input.yaml", Number: 2, Kind: "Pod", Name: "probe"},
 			Message: `metadata.annotations[mtls.egress/target]: Invalid value: "external.system.com:8443": the ` +
 				`EgressTarget external.system.com sets port 443; ` +
 				"write external.system.com:443 or external.system.com alone, or change spec.port of the " +

@@ -1,4 +1,4 @@
-package render_test
+package manifests_test
 
 import (
 	"encoding/json"
@@ -11,8 +11,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"sigs.k8s.io/yaml"
 
+	"mtls.egress/webhook/internal/manifests"
 	"mtls.egress/webhook/internal/policy"
-	"mtls.egress/webhook/internal/render"
 	"mtls.egress/webhook/test/golden"
 	"mtls.egress/webhook/test/pki"
 )
@@ -38,8 +38,8 @@ func TestCorpus(t *testing.T) {
 	inputs := golden.Inputs(t, corpus)
 	for _, name := range golden.Names(inputs) {
 		t.Run(name, func(t *testing.T) {
-			output, problems := render.Render(read(t, inputs[name]),
-				render.Options{Policy: everyHost(), RootNamespace: "istio-system", Now: now()})
+			output, problems := manifests.Render(read(t, inputs[name]),
+				manifests.Options{Policy: everyHost(), RootNamespace: "istio-system", Now: now()})
 			var got outcome
 			for _, problem := range problems {
 				got.Problems = append(got.Problems, problem.String())
@@ -61,11 +61,11 @@ func TestRenderingTheOutputAgainChangesNothing(t *testing.T) {
 	inputs := golden.Inputs(t, corpus)
 	for _, name := range golden.Names(inputs) {
 		t.Run(name, func(t *testing.T) {
-			output, problems := render.Render(read(t, inputs[name]), render.Options{Policy: everyHost(), Now: now()})
+			output, problems := manifests.Render(read(t, inputs[name]), manifests.Options{Policy: everyHost(), Now: now()})
 			if len(problems) > 0 {
 				t.Skip("refused")
 			}
-			again, problems := render.Render(number(output.Documents), render.Options{Policy: everyHost(), Now: now()})
+			again, problems := manifests.Render(number(output.Documents), manifests.Options{Policy: everyHost(), Now: now()})
 			if len(problems) > 0 {
 				t.Fatal(problems)
 			}
@@ -79,7 +79,7 @@ func TestRenderingTheOutputAgainChangesNothing(t *testing.T) {
 func TestRenderLeavesItsInputAlone(t *testing.T) {
 	for _, path := range golden.Inputs(t, corpus) {
 		documents, before := read(t, path), read(t, path)
-		render.Render(documents, render.Options{Policy: everyHost(), Now: now()})
+		manifests.Render(documents, manifests.Options{Policy: everyHost(), Now: now()})
 		if diff := cmp.Diff(before, documents); diff != "" {
 			t.Errorf("%s (-before +after):\n%s", path, diff)
 		}
@@ -150,7 +150,7 @@ func TestSecretsOfTheInputAreJudged(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			documents := number([]map[string]any{pod("probe", "external.system.com"), secretObject(test.data)})
-			output, problems := render.Render(documents, render.Options{Policy: everyHost(), Now: now()})
+			output, problems := manifests.Render(documents, manifests.Options{Policy: everyHost(), Now: now()})
 			if test.want != "" {
 				if len(problems) != 1 || !strings.Contains(problems[0].Message, test.want) ||
 					problems[0].Location.String() != "input.yaml, document 2, Secret external-system-mtls-data" {
@@ -192,7 +192,7 @@ func TestSecretsOfOneTargetWithOtherKeysGetAWarning(t *testing.T) {
 	other := pod("other", "external.system.com")
 	annotationsOf(other)["mtls.egress/secret"] = "zweites"
 	input := number([]map[string]any{first, second, pod("probe", "external.system.com"), other})
-	output, problems := render.Render(input, render.Options{Policy: everyHost(), Now: now()})
+	output, problems := manifests.Render(input, manifests.Options{Policy: everyHost(), Now: now()})
 	if len(problems) > 0 {
 		t.Fatal(problems)
 	}
@@ -211,8 +211,8 @@ func TestSecretsOfOneTargetWithOtherKeysGetAWarning(t *testing.T) {
 }
 
 func TestTheNamespaceIsThatOfObjectsThatNameNone(t *testing.T) {
-	output, problems := render.Render(number([]map[string]any{pod("probe", "external.system.com")}),
-		render.Options{Policy: everyHost(), Namespace: "given", Now: now()})
+	output, problems := manifests.Render(number([]map[string]any{pod("probe", "external.system.com")}),
+		manifests.Options{Policy: everyHost(), Namespace: "given", Now: now()})
 	if len(problems) > 0 {
 		t.Fatal(problems)
 	}
@@ -249,13 +249,13 @@ func BenchmarkRender(b *testing.B) {
 	input := number(documents)
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, problems := render.Render(input, render.Options{Policy: everyHost(), Now: now()}); len(problems) > 0 {
+		if _, problems := manifests.Render(input, manifests.Options{Policy: everyHost(), Now: now()}); len(problems) > 0 {
 			b.Fatal(problems[0])
 		}
 	}
 }
 
-func read(t *testing.T, path string) []render.Document {
+func read(t *testing.T, path string) []manifests.Document {
 	t.Helper()
 	var objects []map[string]any
 	for _, document := range golden.Documents(t, path) {
@@ -268,10 +268,10 @@ func read(t *testing.T, path string) []render.Document {
 	return number(objects)
 }
 
-func number(objects []map[string]any) []render.Document {
-	documents := make([]render.Document, len(objects))
+func number(objects []map[string]any) []manifests.Document {
+	documents := make([]manifests.Document, len(objects))
 	for n, object := range objects {
-		documents[n] = render.Document{Source: "input.yaml", Number: n + 1, Object: object}
+		documents[n] = manifests.Document{Source: "input.yaml", Number: n + 1, Object: object}
 	}
 	return documents
 }
