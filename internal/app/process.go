@@ -22,7 +22,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	"mtls.egress/webhook/api/v1alpha1"
-	"mtls.egress/webhook/internal/informers"
 	"mtls.egress/webhook/internal/meshconfig"
 	"mtls.egress/webhook/internal/policy"
 )
@@ -101,11 +100,10 @@ func (s started) Start(context.Context) error {
 // NeedLeaderElection is false: the caches of a standby sync too.
 func (started) NeedLeaderElection() bool { return false }
 
-// NewScheme returns a scheme with the Kubernetes core kinds, EgressTarget, and the Istio kinds in
-// the form in which the cache holds them.
+// NewScheme returns a scheme with the Kubernetes core kinds and EgressTarget.
 func NewScheme() (*runtime.Scheme, error) {
 	scheme := runtime.NewScheme()
-	return scheme, errors.Join(corev1.AddToScheme(scheme), v1alpha1.AddToScheme(scheme), informers.AddToScheme(scheme))
+	return scheme, errors.Join(corev1.AddToScheme(scheme), v1alpha1.AddToScheme(scheme))
 }
 
 // followMeshConfig has a manager follow the mesh configuration, and registers the metric that

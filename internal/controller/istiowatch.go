@@ -17,6 +17,7 @@ import (
 
 	"mtls.egress/webhook/api/v1alpha1"
 	"mtls.egress/webhook/internal/informers"
+	"mtls.egress/webhook/internal/mesh"
 )
 
 // retryIstio is the interval of checks for Istio's CRDs.
@@ -55,7 +56,7 @@ func addIstioWatch(
 				return err
 			}
 			for _, kind := range informers.Kinds() {
-				watch := source.Kind(mgr.GetCache(), client.Object(informers.NewIstioObject(kind)),
+				watch := source.Kind(mgr.GetCache(), client.Object(mesh.NewUnstructured(kind)),
 					handler.EnqueueRequestsFromMapFunc(requests.istio), changed(istioObjectChanged))
 				if err := to.Watch(watch); err != nil {
 					return fmt.Errorf("watch the objects of kind %s: %w", kind, err)

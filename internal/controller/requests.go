@@ -80,8 +80,8 @@ type requests struct {
 // EgressTargets whose host it claims, in other namespaces too if it is exported. Our own objects
 // never affect other namespaces.
 func (r requests) istio(ctx context.Context, object client.Object) []reconcile.Request {
-	content := informers.Unpacked(object)
-	if content == nil {
+	content, ok := object.(*unstructured.Unstructured)
+	if !ok {
 		return nil
 	}
 	named := func(e *v1alpha1.EgressTarget) bool {

@@ -52,7 +52,7 @@ func (c Cache) AddIstio(ctx context.Context) error {
 		return err
 	}
 	for _, kind := range Kinds() {
-		if _, err := c.from.GetInformer(ctx, NewIstioObject(kind)); err != nil {
+		if _, err := c.from.GetInformer(ctx, mesh.NewUnstructured(kind)); err != nil {
 			return fmt.Errorf("read the objects of kind %s: %w", kind, err)
 		}
 	}
@@ -159,25 +159,27 @@ func claiming[T any](ctx context.Context, c Cache, kind string, t egress.Target,
 
 // IstioObject returns an object from the cache, or nil if it doesn't exist.
 func (c Cache) IstioObject(ctx context.Context, kind, namespace, name string) (*unstructured.Unstructured, error) {
-	object := NewIstioObject(kind)
+	object := mesh.NewUnstructured(kind)
 	if there, err := absent.Read(ctx, c, kind, namespace, name, object); err != nil || !there {
 		return nil, err
 	}
-	return object.Unpack()
+	return object, nil
 }
 
-// istioObjects yields the objects of a kind from the cache.
+// istioObjects yields the objects of a kind from the cache. They share its memory, so they must not
+// be changed.
 func (c Cache) istioObjects(
 	ctx context.Context, kind string, options ...client.ListOption,
 ) iter.Seq2[*unstructured.Unstructured, error] {
 	return func(yield func(*unstructured.Unstructured, error) bool) {
-		list := newIstioList(kind)
+		list := &unstructured.UnstructuredList{}
+		list.SetGroupVersionKind(mesh.GroupVersion().WithKind(kind + "List"))
 		if err := c.List(ctx, list, append(options, client.UnsafeDisableDeepCopy)...); err != nil {
 			yield(nil, err)
 			return
 		}
-		for object := range list.objects() {
-			if !yield(object.Unpack()) {
+		for i := range list.Items {
+			if !yield(&list.Items[i], nil) {
 				return
 			}
 		}

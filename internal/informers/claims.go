@@ -39,8 +39,8 @@ func claims(content *unstructured.Unstructured) []string {
 
 // claimsToFind returns the index keys of a cached object. See ClaimsBeyondItsHost.
 func claimsToFind(object client.Object) []string {
-	content := Unpacked(object)
-	if content == nil {
+	content, ok := object.(*unstructured.Unstructured)
+	if !ok {
 		return nil
 	}
 	return ClaimsBeyondItsHost(content)

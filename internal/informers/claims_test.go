@@ -89,18 +89,18 @@ func TestClaims(t *testing.T) {
 func TestClaimsToFind(t *testing.T) {
 	const other = "other.system.com"
 	private := []any{"."}
-	object := func(kind, name string, spec map[string]any) IstioObject {
+	object := func(kind, name string, spec map[string]any) *unstructured.Unstructured {
 		content := istioObject(kind, spec)
 		content.SetName(name)
 		of, _ := egress.ObjectHost(name)
 		content.SetOwnerReferences(
 			[]metav1.OwnerReference{mesh.OwnerReference(&v1alpha1.EgressTarget{ObjectMeta: metav1.ObjectMeta{Name: of}}, true)},
 		)
-		return pack(t, content)
+		return content
 	}
 	sinkhole := egress.SinkholeAddress(host).String()
 	for name, test := range map[string]struct {
-		object IstioObject
+		object *unstructured.Unstructured
 		want   []string
 	}{
 		"a generated VirtualService": {

@@ -38,7 +38,7 @@ func addIndexes(ctx context.Context, indexer client.FieldIndexer) error {
 
 func addIstioIndexes(ctx context.Context, indexer client.FieldIndexer) error {
 	for _, kind := range mesh.HostKinds() {
-		if err := indexer.IndexField(ctx, NewIstioObject(kind), indexClaim, claimsToFind); err != nil {
+		if err := indexer.IndexField(ctx, mesh.NewUnstructured(kind), indexClaim, claimsToFind); err != nil {
 			return fmt.Errorf("index the objects of kind %s: %w", kind, err)
 		}
 	}

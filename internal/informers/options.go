@@ -45,7 +45,7 @@ func Options() cache.Options {
 		&corev1.Service{}:          {Transform: serviceTransform()},
 	}
 	for _, kind := range Kinds() {
-		byObject[NewIstioObject(kind)] = cache.ByObject{Transform: istioTransform()}
+		byObject[mesh.NewUnstructured(kind)] = cache.ByObject{Transform: transformIstioObject}
 	}
 	return cache.Options{ByObject: byObject, ReaderFailOnMissingInformer: true, NewInformer: paging.NewInformer}
 }
@@ -62,24 +62,13 @@ func egressTargetTransform() toolscache.TransformFunc {
 	}
 }
 
-// istioTransform returns the transform that keeps the fields of Istio objects that are needed to
-// find conflicts and drift.
-func istioTransform() toolscache.TransformFunc {
-	// Nearly all our objects have exactly these labels, so they share the map. It is never changed.
-	ours := map[string]string{egress.LabelManagedBy: egress.ValueManagedBy}
-	return func(object any) (any, error) {
-		kept, ok := object.(IstioObject)
-		if !ok {
-			return object, nil
-		}
-		if maps.Equal(kept.GetLabels(), ours) {
-			kept.SetLabels(ours)
-		}
-		return transformIstioObject(kept)
+// transformIstioObject drops the fields of an Istio object that are not needed to find conflicts and
+// drift.
+func transformIstioObject(object any) (any, error) {
+	kept, ok := object.(*unstructured.Unstructured)
+	if !ok {
+		return object, nil
 	}
-}
-
-func transformIstioObject(kept IstioObject) (any, error) {
 	kept.SetManagedFields(nil)
 	annotations := kept.GetAnnotations()
 	maps.DeleteFunc(annotations, func(key, _ string) bool { return !mesh.ReadByIstio(key) })
@@ -87,21 +76,9 @@ func transformIstioObject(kept IstioObject) (any, error) {
 		annotations = nil
 	}
 	kept.SetAnnotations(annotations)
-	kept.SetNamespace(egress.Once(kept.GetNamespace()))
-	// Clone drops the spare capacity of the decoded slice.
-	owners := slices.Clone(kept.GetOwnerReferences())
-	for i := range owners {
-		owners[i].APIVersion, owners[i].Kind = egress.Once(owners[i].APIVersion), egress.Once(owners[i].Kind)
-	}
-	kept.SetOwnerReferences(owners)
-	if virtualService, is := kept.(*packed[virtualServices]); is && !mesh.Owned(kept) {
-		content, err := kept.Unpack()
-		if err != nil {
-			return nil, err
-		}
-		if !reachesSidecars(content) {
-			virtualService.Spec = nil
-		}
+	delete(kept.Object, "status")
+	if kept.GetKind() == mesh.KindVirtualService && !mesh.Owned(kept) && !reachesSidecars(kept) {
+		delete(kept.Object, "spec")
 	}
 	return kept, nil
 }
