@@ -147,7 +147,8 @@ bench: $(BENCHSTAT) ## Run the benchmarks. The raw results are in bin/bench.txt,
 	mkdir -p bin
 	go test -run '^$$' -bench . -benchmem -count $(BENCHCOUNT) ./internal/... | tee bin/bench.txt
 	$(assets); \
-	go test -run '^$$' -bench . -benchtime 1x -timeout 60m ./test/perf | tee -a bin/bench.txt
+	go test -run '^$$' -bench . -benchtime 1x -timeout 60m ./test/perf | tee -a bin/bench.txt; \
+	MTLS_EGRESS_SCALE=10 go test -run '^$$' -bench Scale -benchtime 1x -timeout 60m ./test/perf | tee -a bin/bench.txt
 	$(BENCHSTAT) bin/bench.txt
 
 .PHONY: bench-mesh

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -15,12 +16,25 @@ import (
 	"mtls.egress/webhook/test/perf/report"
 )
 
-// A large cluster.
-const (
-	manyNamespaces = 100
-	manyTargets    = 1000
-	manyPods       = 10_000
-)
+// size is that of a cluster.
+type size struct{ namespaces, targets, pods int }
+
+// large returns a large cluster, or one that is MTLS_EGRESS_SCALE times as large.
+func large() (size, error) {
+	times := 1
+	if text := os.Getenv("MTLS_EGRESS_SCALE"); text != "" {
+		var err error
+		if times, err = strconv.Atoi(text); err != nil {
+			return size{}, fmt.Errorf("MTLS_EGRESS_SCALE: %w", err)
+		}
+	}
+	return size{100 * times, 1000 * times, 10_000 * times}, nil
+}
+
+// named returns the name of a benchmark of processes in a cluster of the size.
+func (s size) named(benchmark string) string {
+	return fmt.Sprintf("%s/targets=%d/pods=%d", benchmark, s.targets, s.pods)
+}
 
 // steadily is for how long writes and processor time are counted while nothing happens.
 // MTLS_EGRESS_STEADY is another duration, such as 10m.
@@ -30,9 +44,10 @@ const steadily = 3 * time.Minute
 // counted.
 const settling = 10 * time.Second
 
-// BenchmarkScale fills a cluster, with 1,000 Pods at once that ask for a host of their own each,
-// and with 9,000 more for the same hosts. It measures how soon the targets are programmed and with
-// how many writes, how soon webhooks and controllers start in such a cluster, and what they need.
+// BenchmarkScale fills a cluster: 1,000 Pods at once that ask for a different host each, and then
+// 9,000 more for the same hosts. It measures how long it takes until the targets are programmed,
+// with how many writes, how long webhooks and controllers need to start in such a cluster, and what
+// they need. MTLS_EGRESS_SCALE multiplies the numbers, and those of the namespaces, by a factor.
 func BenchmarkScale(b *testing.B) {
 	ctx := b.Context()
 	period := steadily
@@ -61,7 +76,7 @@ func BenchmarkScale(b *testing.B) {
 	if err := s.program(ctx); err != nil {
 		b.Fatal(err)
 	}
-	if err := s.crowd.CreatePods(ctx, manyPods-manyTargets); err != nil {
+	if err := s.crowd.CreatePods(ctx, s.pods-s.targets); err != nil {
 		b.Fatal(err)
 	}
 	if err := s.settle(ctx); err != nil {
@@ -78,10 +93,15 @@ func BenchmarkScale(b *testing.B) {
 
 type scale struct {
 	*installation.Installation
+	size
 	crowd *crowd.Crowd
 }
 
 func newScale(ctx context.Context) (*scale, error) {
+	size, err := large()
+	if err != nil {
+		return nil, err
+	}
 	installed, err := installation.Start(ctx, installation.Options{
 		Replicas: 2, Controllers: 2,
 		Values:    []string{"controller.targetRetention=24h"},
@@ -90,8 +110,8 @@ func newScale(ctx context.Context) (*scale, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &scale{Installation: installed}
-	if s.crowd, err = crowd.New(installed.Config, manyNamespaces, manyTargets); err == nil {
+	s := &scale{Installation: installed, size: size}
+	if s.crowd, err = crowd.New(installed.Config, s.namespaces, s.targets); err == nil {
 		err = s.crowd.Prepare(ctx)
 	}
 	if err != nil {
@@ -107,13 +127,13 @@ func (s *scale) program(ctx context.Context) error {
 		return err
 	}
 	start := time.Now()
-	if err := s.crowd.CreatePods(ctx, manyTargets); err != nil {
+	if err := s.crowd.CreatePods(ctx, s.targets); err != nil {
 		return err
 	}
 	err = apiserver.Await(ctx, 10*time.Minute, "all targets are ready", func(ctx context.Context) error {
 		ready, err := s.Metric(ctx, "mtls_egress_targets", map[string]string{"ready": "true"})
-		if err == nil && ready < manyTargets {
-			err = fmt.Errorf("%v of %d are", ready, manyTargets)
+		if err == nil && ready < float64(s.targets) {
+			err = fmt.Errorf("%v of %d are", ready, s.targets)
 		}
 		return err
 	})
@@ -126,13 +146,13 @@ func (s *scale) program(ctx context.Context) error {
 		return err
 	}
 	writes := after.Since(before)
-	return report.Line(fmt.Sprintf("BenchmarkProgram/targets=%d", manyTargets), 1, map[string]float64{
+	return report.Line(fmt.Sprintf("BenchmarkProgram/targets=%d", s.targets), 1, map[string]float64{
 		"ns/op": float64(took.Nanoseconds()),
 		"writes/target": float64(
 			writes.Sum(func(what string) bool { return !anchor(what) && !lease(what) }),
-		) / manyTargets,
-		"writes/anchor":     float64(writes.Sum(anchor)) / manyNamespaces,
-		"writes-all/target": float64(writes.Sum(func(what string) bool { return !lease(what) })) / manyTargets,
+		) / float64(s.targets),
+		"writes/anchor":     float64(writes.Sum(anchor)) / float64(s.namespaces),
+		"writes-all/target": float64(writes.Sum(func(what string) bool { return !lease(what) })) / float64(s.targets),
 	})
 }
 
@@ -153,7 +173,7 @@ func (s *scale) restart(ctx context.Context) error {
 			return err
 		}
 		kind, _, _ := strings.Cut(process.Name, "-")
-		if err := report.Line("BenchmarkStart/process="+kind, 1, map[string]float64{"ns/op": float64(took.Nanoseconds())}); err != nil {
+		if err := report.Line(s.named("BenchmarkStart/process="+kind), 1, map[string]float64{"ns/op": float64(took.Nanoseconds())}); err != nil {
 			return err
 		}
 	}
@@ -202,7 +222,7 @@ func (s *scale) rest(ctx context.Context, period time.Duration) error {
 		return err
 	}
 	writes := after.Since(before)
-	err = report.Line("BenchmarkSteady", 1, map[string]float64{
+	err = report.Line(s.named("BenchmarkSteady"), 1, map[string]float64{
 		"counted-ns": float64(period.Nanoseconds()),
 		"writes":     float64(writes.Sum(func(what string) bool { return !lease(what) })),
 		"leases/s":   float64(writes.Sum(lease)) / period.Seconds(),
@@ -222,7 +242,7 @@ func (s *scale) rest(ctx context.Context, period time.Duration) error {
 				return err
 			}
 		}
-		if err := report.Line("BenchmarkProcess/role="+roles[process], 1, figures); err != nil {
+		if err := report.Line(s.named("BenchmarkProcess/role="+roles[process]), 1, figures); err != nil {
 			return err
 		}
 	}
