@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"sync"
@@ -45,12 +46,17 @@ func ReadClientCA(file string, log logr.Logger) (*ClientCA, error) {
 
 func (c *ClientCA) readFile() error {
 	c.read = time.Now()
-	content, err := os.ReadFile(c.file)
+	file, err := os.Open(c.file)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = file.Close() }() // it was only read
+	content, err := io.ReadAll(io.LimitReader(file, maxClientCA+1))
 	switch {
 	case err != nil:
 		return err
 	case len(content) > maxClientCA:
-		return fmt.Errorf("%s has %d bytes; the maximum is %d", c.file, len(content), maxClientCA)
+		return fmt.Errorf("%s has more than %d bytes", c.file, maxClientCA)
 	case c.pool != nil && bytes.Equal(content, c.content):
 		return nil
 	}
