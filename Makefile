@@ -40,6 +40,7 @@ HELM_DOCS := $(MTLS_EGRESS_CACHE)/bin/helm-docs-v1.14.2
 BENCHSTAT := $(MTLS_EGRESS_CACHE)/bin/benchstat-v0.0.0-20260908200009-22c9c6c9d4da
 GOVULNCHECK := $(MTLS_EGRESS_CACHE)/bin/govulncheck-v1.9.0
 ACTIONLINT := $(MTLS_EGRESS_CACHE)/bin/actionlint-v1.7.12
+VALE := $(MTLS_EGRESS_CACHE)/bin/vale-v3.21.0
 export MTLS_EGRESS_CACHE
 # Separate modules: programs that tests run, tests with their own libraries, and the release tool.
 TOOL_MODULES := $(patsubst %/go.mod,%,$(wildcard release/go.mod test/*/go.mod test/*/*/go.mod))
@@ -109,8 +110,15 @@ generate: $(CONTROLLER_GEN) $(HELM_DOCS) ## Generate deepcopy functions, the CRD
 lint-workflows: $(ACTIONLINT) ## Check the GitHub workflows.
 	$(ACTIONLINT) -shellcheck= -pyflakes=
 
+# The rules are in .vale.ini and .vale. --no-global ignores the user's own configuration.
+PROSE := README.md CONTRIBUTING.md docs examples api charts cmd internal release test
+
+.PHONY: lint-prose
+lint-prose: $(VALE) ## Check the words and the width of comments and documents.
+	$(VALE) --no-global --output=line $(PROSE)
+
 .PHONY: verify
-verify: verify-generate verify-modules lint lint-workflows ## Fail if generated files or modules are out of date, or if linters find problems.
+verify: verify-generate verify-modules lint lint-workflows lint-prose ## Fail if generated files or modules are out of date, or if linters find problems.
 
 .PHONY: verify-generate
 verify-generate: $(CONTROLLER_GEN) $(HELM_DOCS) ## Fail if `make generate` would change anything.
@@ -254,3 +262,8 @@ $(GOVULNCHECK):
 
 $(ACTIONLINT):
 	$(call install,github.com/rhysd/actionlint/cmd/actionlint@v1.7.12)
+
+# Its parsers are written in C. With CGO_ENABLED=1, the build names a missing C compiler.
+$(VALE): export CGO_ENABLED := 1
+$(VALE):
+	$(call install,github.com/vale-cli/vale/v3/cmd/vale@v3.21.0)

@@ -1,6 +1,7 @@
 // Command actor plays the two ends of a call in the mesh tests, from one static binary:
 //
-//	actor partner --plain :80 --tls :443,:8443 --control :9000 --certificates DIR --client-auth require
+//	actor partner --plain :80 --tls :443,:8443 --control :9000 --certificates DIR \
+//		--client-auth require
 //	actor caller --control :9100 --loop http://external.system.com/
 //
 // Package partner says what the first records, package caller what the second does.

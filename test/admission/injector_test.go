@@ -139,7 +139,7 @@ func asIstio(native bool) func(*corev1.Pod) {
 	return func(pod *corev1.Pod) {
 		sidecar := corev1.Container{Name: "istio-proxy", Image: "proxy"}
 		var volumes []corev1.Volume
-		// What can't be read is none, as in Istio.
+		// Istio, too, ignores volumes that it can't read.
 		_ = json.Unmarshal([]byte(pod.Annotations["sidecar.istio.io/userVolume"]), &volumes)
 		_ = json.Unmarshal([]byte(pod.Annotations["sidecar.istio.io/userVolumeMount"]), &sidecar.VolumeMounts)
 		pod.Spec.Volumes = append(pod.Spec.Volumes, volumes...)

@@ -35,8 +35,8 @@ const (
 	address = "254.110.240.171"
 )
 
-// patience bounds every wait. It is no measure: what is waited for takes milliseconds, or never
-// happens.
+// patience bounds every wait. Tests don't measure time: what they wait for takes milliseconds, or
+// never happens.
 const patience = 3 * time.Minute
 
 // installed is shared by the tests of this package, which use a namespace each and run one after

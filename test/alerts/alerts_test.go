@@ -287,8 +287,8 @@ func startControllers(s scene) {
 	}
 }
 
-// upgrade puts back what was deleted of the release. Helm makes anew what it has in its record and
-// doesn't find.
+// upgrade puts back what was deleted of the release. Helm recreates what is in its record and
+// doesn't exist.
 func (s scene) upgrade() {
 	s.Helper()
 	if err := s.Upgrade(s.Context(), values()...); err != nil {
@@ -476,6 +476,6 @@ func (s scene) startBlind() (stop func()) {
 		s.Fatal(err)
 	}
 	return func() {
-		_ = process.Stop(time.Second) // how it ends is no matter here: it gets no time to end by itself, so this is an error
+		_ = process.Stop(time.Second) // the error is expected: it gets no time to end by itself
 	}
 }

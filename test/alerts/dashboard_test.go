@@ -96,7 +96,7 @@ func (s scene) busy() {
 		default:
 			s.pod("shop", "external.system.com", []string{metav1.DryRunAll})
 		}
-		time.Sleep(50 * time.Millisecond) // the rate is no matter, as long as there is one
+		time.Sleep(50 * time.Millisecond) // any rate will do, as long as there is one
 	}
 }
 

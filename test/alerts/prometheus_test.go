@@ -18,7 +18,8 @@ import (
 	"mtls.egress/webhook/test/installation"
 )
 
-// patience bounds every wait. It is no measure: what is waited for takes seconds, or never happens.
+// patience bounds every wait. Tests don't measure time: what they wait for takes seconds, or never
+// happens.
 const patience = 3 * time.Minute
 
 // apiServerInterval is how often the API server is scraped, which has many metrics. The others are

@@ -50,7 +50,8 @@ const release = "cert-manager"
 // webhookName is the name of the webhook in both configurations.
 const webhookName = "webhook.cert-manager.io"
 
-// patience bounds every wait. It is no measure: what is waited for takes seconds, or never happens.
+// patience bounds every wait. Tests don't measure time: what they wait for takes seconds, or never
+// happens.
 const patience = 2 * time.Minute
 
 // stopLimit is how long a program may take to end, which takes a second.

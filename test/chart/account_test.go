@@ -84,7 +84,7 @@ func testAccounts(t *testing.T, c cluster) {
 		}
 	}
 
-	// Each account is allowed what stands under its name, and nothing else.
+	// Each account is allowed what is listed under its name, and nothing else.
 	webhook, controller, both := []string{webhookUser}, []string{controllerUser}, []string{webhookUser, controllerUser}
 	nobody := []string(nil)
 	tests := map[string]struct {

@@ -28,8 +28,8 @@ func testCalls(t *testing.T, c cluster, webhook *stub) {
 			t.Errorf("%s (-want +got):\n%s", step, diff)
 		}
 	}
-	// An update that the API server bases on what its cache had before the last one is judged twice:
-	// wait for the cache.
+	// If the API server's cache lacks the update before this one, it calls the webhook twice: wait for
+	// the cache.
 	// https://kubernetes.io/docs/reference/using-api/api-concepts/#semantics-for-get-and-list
 	settle := func(t *testing.T, object client.Object) {
 		t.Helper()

@@ -249,7 +249,8 @@ func TestChecksAreHooks(t *testing.T) {
 	}
 }
 
-// No account gives its token to whoever runs under it: the Pods of the chart mount one themselves.
+// No account mounts its token into every Pod that runs under it: the chart's Pods mount one
+// themselves.
 func TestTokensAreMountedNowhereByThemselves(t *testing.T) {
 	accounts, pods := 0, 0
 	for name, object := range render(t) {

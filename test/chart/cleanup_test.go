@@ -99,8 +99,8 @@ func (r *installedRelease) wantProgrammed(t *testing.T, when string, want map[st
 	}
 }
 
-// wantAbandoned fails the test unless the EgressTarget of a user stands there as if nobody had ever
-// looked at it.
+// wantAbandoned fails the test unless the EgressTarget of a user is there as if no controller had
+// ever read it.
 func (r *installedRelease) wantAbandoned(t *testing.T, namespace string) {
 	t.Helper()
 	var egressTarget v1alpha1.EgressTarget

@@ -158,7 +158,8 @@ func (c cluster) configuration(t *testing.T) *admissionregistrationv1.MutatingWe
 	return configuration
 }
 
-// patience bounds every wait. It is no measure: what is waited for takes seconds, or never happens.
+// patience bounds every wait. Tests don't measure time: what they wait for takes seconds, or never
+// happens.
 const patience = 3 * time.Minute
 
 // until waits for what the API server does in its own time, such as taking note of a policy.

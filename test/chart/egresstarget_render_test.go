@@ -15,7 +15,7 @@ import (
 )
 
 // testRenderedEgressTargets holds the manifests on which render, which asks no API server, could
-// judge otherwise than one: whole ones, wrong in metadata, types and nulls. The rows of
+// decide otherwise than one: whole ones, wrong in metadata, types and nulls. The rows of
 // testEgressTargets are compared as well.
 func testRenderedEgressTargets(t *testing.T, c cluster) {
 	tests := map[string]struct {
@@ -175,7 +175,7 @@ func compareWithRender(t *testing.T, c cluster, object *unstructured.Unstructure
 
 // refusal is what the API server says of an object. Left out is what render doesn't say: that the
 // field of a problem with the whole object is <nil>, and, before what could not be decoded, the
-// kind, which stands in the place of a problem.
+// kind, which replaces a problem.
 func refusal(
 	t *testing.T,
 	c cluster,

@@ -107,7 +107,7 @@ func TestHelmTest(t *testing.T) {
 }
 
 // helmTest runs helm test, and the Pod's command with the rights that the chart gives it, which
-// gives up after a time. It returns what the Pod would have logged and what is left of the test.
+// times out after giveUp. It returns what the Pod would have logged and what is left of the test.
 func (r *installedRelease) helmTest(t *testing.T, giveUp time.Duration) (said string, left []string, err error) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())

@@ -7,7 +7,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// A policy that knows the label and not the list would be open to whoever labels a namespace.
+// A policy that reads the label but not the list would be open to anyone who can label a namespace.
 func TestThePoliciesThatKnowTheLabelKnowTheListOfNamespaces(t *testing.T) {
 	tests := map[string]struct {
 		set  string

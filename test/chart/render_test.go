@@ -432,7 +432,8 @@ func TestWebhookConfigurationSortsBeforeIstio(t *testing.T) {
 	}
 }
 
-// Everything that speaks of the release by name says the same name, whatever the release is called.
+// Everything that contains the name of the release has the same one, whatever the release is
+// called.
 func TestNamesAgree(t *testing.T) {
 	manifests, problems, err := template(
 		t,

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// TestEveryRightHasItsReason: whoever reviews the chart reads above each rule what it is for.
+// TestEveryRightHasItsReason: above each rule, reviewers of the chart read what it is for.
 func TestEveryRightHasItsReason(t *testing.T) {
 	for name, values := range states(t) {
 		manifests, problems, err := template(t, release, values...)

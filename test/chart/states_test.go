@@ -118,7 +118,7 @@ func TestEveryTemplateIsTriedInTwoStates(t *testing.T) {
 		}
 	}
 	for template, contents := range seen {
-		// Whoever leads writes into the Lease, wherever it runs.
+		// The leader writes into the Lease, wherever it runs.
 		if len(contents) < 2 && template != "lease.yaml" {
 			t.Errorf("%s is the same in every state", template)
 		}

@@ -37,8 +37,8 @@ const (
 	gatewayVariable = "MTLS_EGRESS_GATEWAY_IP"
 )
 
-// patience bounds every wait for a part of the cluster. It is no measure: parts come up in seconds,
-// or never.
+// patience bounds every wait for a part of the cluster. Tests don't measure time: parts come up in
+// seconds, or never.
 const patience = 3 * time.Minute
 
 // Options of Start. The zero value is fine.

@@ -234,8 +234,8 @@ func shadowSysctls() error {
 }
 
 // network makes the node's network. The node's address is on lo. The default route leads to a wire
-// at whose other end nobody is, so what leaves the node for an address that nobody has is dropped
-// without a word, as in most clusters, and nothing reaches the host's network.
+// at whose other end nobody is, so what leaves the node for an address that is not routed is
+// dropped silently, as in most clusters, and nothing reaches the host's network.
 func network() error {
 	if err := os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1"), 0o644); err != nil {
 		return err

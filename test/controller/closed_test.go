@@ -16,8 +16,8 @@ import (
 	"mtls.egress/webhook/internal/mesh"
 )
 
-// foreign is an object of somebody else's. Its name sorts before ours, so that of two made in the
-// same second it counts as older.
+// foreign is an object that the controller doesn't own. Its name sorts before ours, so that of two
+// made in the same second it counts as older.
 type foreign struct {
 	kind string
 	spec map[string]any

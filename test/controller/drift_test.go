@@ -192,7 +192,7 @@ func TestAnObjectUnderOurNameIsLeftAlone(t *testing.T) {
 	}
 }
 
-// theirs creates an Istio object of somebody else's.
+// theirs creates an Istio object that the controller doesn't own.
 func (w *world) theirs(kind, name string, spec map[string]any) *unstructured.Unstructured {
 	w.Helper()
 	content := &unstructured.Unstructured{Object: map[string]any{"spec": spec}}
@@ -247,9 +247,9 @@ func TestASidecarThatHidesTheObjectsIsNoticed(t *testing.T) {
 	w.ready()
 }
 
-// Whoever comes first with a host of the same address must not lock another host out. Calls are
-// told apart by host. The ServiceEntry of such a target would lead plain calls to the other to its
-// own partner, so it must never stand.
+// The first target with a host of an address must not lock out another host of the same address.
+// Calls are told apart by host. The ServiceEntry of such a target would lead plain calls to the
+// other to its own partner, so it must never stand.
 func TestATargetThatCatchesCallsToAnotherIsClosed(t *testing.T) {
 	const victim, catching = "h12065.example.com", "h12089.example.com"
 	w := newWorld(t)

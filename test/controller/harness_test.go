@@ -203,7 +203,7 @@ func (l *forbiddenLog) add(response *http.Response) error {
 	return nil
 }
 
-// beyondRights are those of the answers that speak of the user's rights; admission forbids as well.
+// beyondRights are the answers that mention the user's rights; admission forbids as well.
 func (l *forbiddenLog) beyondRights() []string {
 	l.mutex.Lock()
 	defer l.mutex.Unlock()

@@ -233,7 +233,7 @@ func (w *world) credentialOf(secret *corev1.Secret, pods int32) []v1alpha1.Crede
 	}}
 }
 
-// presented waits until the status speaks of what is in the Secret.
+// presented waits until the status reports what is in the Secret.
 func (w *world) presented(secret *corev1.Secret, pods int32) {
 	w.Helper()
 	w.eventually(func() error {
@@ -476,7 +476,7 @@ func waitsForAnAuthority(w *world, _ *running) {
 	w.issued()
 }
 
-// tellsAFailure has a request fail as an issuer of somebody else's fails it, with a reason of its
+// tellsAFailure has a request fail as an issuer of another project fails it, with a reason of its
 // own.
 func tellsAFailure(w *world, _ *running) {
 	w.authority()
@@ -568,7 +568,7 @@ func (w *world) writesOfCertificates(running *running) []string {
 func leavesACertificateAlone(w *world, running *running) {
 	w.authority()
 	theirs := &certmanagerv1.Certificate{
-		// The label is no proof: anybody can copy it.
+		// The label proves nothing: anyone can copy it.
 		ObjectMeta: metav1.ObjectMeta{
 			Name:   egress.ObjectName(host),
 			Labels: map[string]string{egress.LabelManagedBy: egress.ValueManagedBy},
@@ -587,8 +587,8 @@ func leavesACertificateAlone(w *world, running *running) {
 		"the Certificate "+egress.ObjectName(host)+" exists and does not belong to this EgressTarget; rename it",
 	)
 	var after *certmanagerv1.Certificate
-	// Wholly, with the condition Issuing gone again: as long as cert-manager issues it makes requests
-	// anew that are removed.
+	// Wholly, with the condition Issuing gone again: as long as cert-manager issues it recreates
+	// requests that are removed.
 	w.eventually(func() error {
 		after = w.certificate()
 		if conditions := after.Status.Conditions; len(conditions) != 1 || conditions[0].Status != cmmeta.ConditionTrue {

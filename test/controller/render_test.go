@@ -25,7 +25,7 @@ import (
 )
 
 // TestRenderPrintsWhatTheControllerWrites exports a namespace, without what the controller made for
-// the mesh, and compares what the command makes of it with what stands in the cluster, to the last
+// the mesh, and compares what the command makes of it with what is in the cluster, to the last
 // byte of labels and spec.
 func TestRenderPrintsWhatTheControllerWrites(t *testing.T) {
 	// Of one sinkhole address.

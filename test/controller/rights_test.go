@@ -38,8 +38,7 @@ func (u *rightsUsed) add(response *http.Response) error {
 		resource += "/" + info.Subresource
 	}
 	verbs := []string{info.Verb}
-	// Server-side apply is a patch, for which whoever makes an object by it needs the right to create
-	// as well.
+	// Server-side apply is a patch, and creating an object by it needs the right to create as well.
 	if info.Verb == "patch" && response.StatusCode == http.StatusCreated {
 		verbs = append(verbs, "create")
 	}

@@ -14,8 +14,7 @@ import (
 
 // command is one line of a shell block in a document.
 type command struct {
-	// document is the file, as from the top of the project, and heading the one that the block stands
-	// under.
+	// document is the file, as from the top of the project, and heading the one above the block.
 	document, heading string
 	// place is the document and the number of the line.
 	place string

@@ -68,7 +68,7 @@ func TestCommandsOfTheDocumentsRun(t *testing.T) {
 	}
 }
 
-// startCluster returns an API server with the namespace that the documents speak of, and in it the
+// startCluster returns an API server with the namespace that the documents mention, and in it the
 // credential that they make of the example.
 func startCluster(t *testing.T, binary string) *apiserver.Server {
 	t.Helper()

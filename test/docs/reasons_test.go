@@ -61,10 +61,12 @@ func reasonsOfOthers() []string {
 	}
 }
 
-// unseen is a reason that no status and no event has: the controller ends its own handshakes when it stops, and says nothing of them.
+// unseen is a reason that no status and no event has: when the controller stops, it ends its own
+// handshakes and doesn't report them.
 const unseen = "ProbeInterrupted"
 
-// reasonsInCode are the texts that the controller gives to something called a reason, the reasons of credentials that are refused, and those of handshakes.
+// reasonsInCode are the texts that the controller gives to something called a reason, the reasons
+// of credentials that are refused, and those of handshakes.
 func reasonsInCode(t *testing.T) []string {
 	t.Helper()
 	var reasons []string

@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// TestNamedTestsExist finds tests that a book refers to and nobody has any more.
+// TestNamedTestsExist finds tests that a book refers to and that no longer exist.
 func TestNamedTestsExist(t *testing.T) {
 	var tests []string
 	err := filepath.WalkDir(root, func(path string, _ fs.DirEntry, err error) error {

@@ -168,7 +168,7 @@ func (f Finding) resolved() bool {
 		slices.ContainsFunc(f.Ends, func(end End) bool { return end.Cluster == util.AllowAnyDynamicDNSCluster })
 }
 
-// says reports whether a conflict of t with one of effects tells of an object of a kind.
+// says reports whether a conflict of t with one of effects names an object of a kind.
 func (w World) says(t Target, kind string, effects ...mesh.Effect) bool {
 	return slices.ContainsFunc(w.conflicts(t), func(c mesh.Conflict) bool {
 		return c.Kind == kind && slices.Contains(effects, c.Effect)

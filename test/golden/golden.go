@@ -1,6 +1,6 @@
 // Package golden compares what a test made with what a file holds. Inputs are found by themselves,
 // so that a new file is a new test, and a golden file without an input fails. UPDATE_GOLDEN=1 in
-// the environment writes the files anew.
+// the environment regenerates the files.
 package golden
 
 import (

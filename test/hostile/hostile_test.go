@@ -33,8 +33,8 @@ import (
 )
 
 const (
-	// patience bounds every wait. It is no measure: what is waited for comes within the port's own
-	// bounds, or never.
+	// patience bounds every wait. Tests don't measure time: what they wait for comes within the
+	// port's own bounds, or never.
 	patience = 2 * time.Minute
 	// memoryLimit is the chart's: with more the kernel would kill the Pod.
 	memoryLimit = 256 << 20

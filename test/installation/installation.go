@@ -45,7 +45,8 @@ const (
 // WebhookConfiguration is the name of the release's MutatingWebhookConfiguration.
 const WebhookConfiguration = "0-" + Release
 
-// patience bounds every wait. It is no measure: what is waited for takes seconds, or never happens.
+// patience bounds every wait. Tests don't measure time: what they wait for takes seconds, or never
+// happens.
 const patience = 2 * time.Minute
 
 // Options of Start. The zero value is fine.
@@ -54,7 +55,7 @@ type Options struct {
 	// processes outside of the cluster, let the webhook stop without delay, and have unused
 	// EgressTargets removed after two seconds.
 	Values []string
-	// Replicas is how many webhooks run. Default: 1, which the API server calls directly; more stand
+	// Replicas is how many webhooks run. Default: 1, which the API server calls directly; more run
 	// behind a Service.
 	Replicas int
 	// Controllers is how many controllers run, one of which is the leader. Default: 1.

@@ -16,8 +16,8 @@ import (
 type Replica struct {
 	*Process
 	// CertificateDir is the directory of the certificate that the chart mounts if
-	// servingCertificate.provider is cert-manager. Nothing is mounted here: whoever sets the value
-	// writes the files.
+	// servingCertificate.provider is cert-manager. Nothing is mounted here: a test that sets the
+	// value writes the files.
 	CertificateDir string
 
 	address string

@@ -35,7 +35,7 @@ const sets = 20_000
 
 // TestAsIstioIptables generates annotations and mesh defaults, and asks for each set and several
 // calls whether the sidecar receives them. Values that are malformed are refused at admission;
-// whatever else istio-iptables accepts has to be judged as its rules do.
+// whatever else istio-iptables accepts must be decided as its rules decide it.
 func TestAsIstioIptables(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	if text := os.Getenv("SEED"); text != "" {

@@ -22,7 +22,7 @@ import (
 type outcome int
 
 const (
-	// injected is a Pod as it has to be.
+	// injected is a Pod as expected.
 	injected outcome = iota
 	// missed is a Pod that was admitted and not injected.
 	missed
@@ -62,7 +62,7 @@ func cause(err error) string {
 	return "the API server: " + text
 }
 
-// call is one create that was not as it has to be.
+// call is one create that was not as expected.
 type call struct {
 	begun, ended time.Time
 	outcome      outcome
@@ -125,7 +125,7 @@ func (l *ledger) write(to *phase, begun time.Time, pod *corev1.Pod, err error) {
 	to.calls = append(to.calls, bad)
 }
 
-// created is the number of all Pods that are as they have to be.
+// created is the number of all Pods that are as expected.
 func (l *ledger) created() int {
 	l.mutex.Lock()
 	defer l.mutex.Unlock()

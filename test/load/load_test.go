@@ -1,8 +1,8 @@
 // Package load_test creates Pods, 10,000 or more and 50 at a time, while what can happen to the
 // webhook, to the controller and to the API server happens, and counts those that were admitted
 // without being injected and those that failed. They are dry runs, which pass all of admission.
-// Three webhooks stand behind a Service that learns of their readiness as late as a cluster's does;
-// two of them run but for a roll-out. Two controllers run beside them.
+// Three webhooks run behind a Service that learns of their readiness as late as a cluster's does;
+// two of them run except during a rollout. Two controllers run beside them.
 package load_test
 
 import (
@@ -33,8 +33,8 @@ const (
 	// interval is from the beginning of 50 creates to that of the next 50, so that 10,000 take as long
 	// as everything that happens meanwhile.
 	interval = 700 * time.Millisecond
-	// patience bounds every wait. It is no measure: what is waited for takes seconds, or never
-	// happens.
+	// patience bounds every wait. Tests don't measure time: what they wait for takes seconds, or
+	// never happens.
 	patience = 2 * time.Minute
 	// after is how long Pods are still created when something has happened.
 	after = 3 * time.Second

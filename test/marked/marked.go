@@ -1,4 +1,4 @@
-// Package marked reads and writes the part of a document that stands between two lines of its own,
+// Package marked reads and writes the part of a document that is between two lines of its own,
 // as comments of Markdown are: what a program made of figures, in the middle of what a person
 // wrote.
 package marked

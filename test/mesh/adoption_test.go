@@ -184,7 +184,7 @@ func TestAHandWrittenSetIsAdoptedInAnyOrder(t *testing.T) {
 }
 
 // TestAHostInUpperCase: musl compares /etc/hosts letter by letter, so such a call goes to the
-// partner's own address, and only the sidecar stands in its way.
+// partner's own address, and only the sidecar blocks it.
 func TestAHostInUpperCase(t *testing.T) {
 	t.Parallel()
 	s := play(t)

@@ -218,7 +218,7 @@ func foreignCounts(t *testing.T, s *scene.Scene, pod *corev1.Pod) (calls, failed
 }
 
 // TestANameWithATrailingDot: C libraries look such a name up in DNS, past the sinkhole, so the
-// objects alone stand between the call and plain text. With a credential it is mutual TLS, and
+// objects alone keep the call from leaving in plain text. With a credential it is mutual TLS, and
 // without one the sidecar answers 503 itself.
 func TestANameWithATrailingDot(t *testing.T) {
 	t.Parallel()

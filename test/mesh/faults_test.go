@@ -554,7 +554,7 @@ func TestHandEditsAreRefused(t *testing.T) {
 			"disown":     {"patch", kind, object.name, "--type", "merge", "--patch", `{"metadata": {"ownerReferences": null}}`},
 		} {
 			_, _, err := s.Kubectl(t.Context(), append(args, "--namespace", ns)...)
-			// Two policies refuse an edit of the DestinationRule, and the API server tells of either.
+			// Two policies refuse an edit of the DestinationRule, and the API server reports either.
 			refused := err != nil &&
 				(strings.Contains(err.Error(), "is generated from an EgressTarget and provides mutual TLS for Pods") ||
 					what == "edit" && strings.Contains(err.Error(), "which only the controller of mtls-egress-webhook does"))

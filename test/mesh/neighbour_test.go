@@ -83,7 +83,7 @@ func moveIn(t *testing.T, s *scene.Scene, namespace, path string, annotations ma
 	must(t, s.WriteSecret(t.Context(), namespace, ownSecret, own.Data(scene.LayoutCert)))
 	must(t, s.Deploy(t.Context(), scene.App{
 		Namespace: namespace, Name: "neighbor", Spec: withOwnSecret, PodAnnotations: annotations,
-		// Patient, as a machine that is busy with starting Pods is no fault.
+		// Patient, as a machine that is busy with starting Pods is not a fault.
 		Loops: []string{"http://" + host + path + "/loop"}, Args: []string{"--timeout", "20s", "--pause", "50ms"},
 	}))
 	pod, err := s.ReadyPod(t.Context(), namespace, "neighbor")
@@ -356,7 +356,7 @@ func median(durations []time.Duration) time.Duration {
 	return ordered[len(ordered)/2].Round(10 * time.Millisecond)
 }
 
-// noComplaints asserts that the proxies of the Pods that didn't ask say nothing of what was mounted
+// noComplaints asserts that the proxies of the Pods that didn't ask don't log what was mounted
 // for those that did.
 func noComplaints(t *testing.T, s *scene.Scene, namespace string) {
 	t.Helper()

@@ -23,7 +23,7 @@ import (
 	"mtls.egress/webhook/test/scene"
 )
 
-// intruder is an object of somebody else's for the host of a target.
+// intruder is an object for the host of a target. The controller doesn't own it.
 type intruder struct {
 	// manifests and message may contain ${HOST}, ${HERE} for the target's namespace, ${ELSEWHERE} for
 	// another one, ${SINKHOLE} for the sinkhole address of the host, and ${PARTNER} for the partner's.
@@ -283,8 +283,9 @@ spec: {workloadSelector: {labels: {app: shop}}, egress: [{hosts: [istio-system/*
 	}
 }
 
-// TestOtherPeoplesObjectsForTheHost adds objects of somebody else's to a target that works, one at
-// a time, and takes them away again. The namespace's protection is off, so that nothing is refused.
+// TestOtherPeoplesObjectsForTheHost adds objects that the controller doesn't own to a target that
+// works, one at a time, and takes them away again. The namespace's protection is off, so that
+// nothing is refused.
 func TestOtherPeoplesObjectsForTheHost(t *testing.T) {
 	t.Parallel()
 	s := play(t)

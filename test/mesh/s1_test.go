@@ -152,7 +152,7 @@ func (f form) play(t *testing.T, s *scene.Scene, name string) {
 			),
 		)
 	}
-	f.app.Args = []string{"--timeout", "5s"} // patient, as a machine that is busy with starting Pods is no fault
+	f.app.Args = []string{"--timeout", "5s"} // patient: busy starting Pods is not a fault
 	ends := f.app.Kind == "Job" || f.app.Kind == "CronJob"
 	if ends {
 		f.app.Args = append(f.app.Args, "--until", strconv.Itoa(untilSuccesses))

@@ -65,7 +65,7 @@ spec: {appPort: %d}
 	hears(t, s, pod, "greeted")
 
 	// With a Pod the neighbor's sidecar reads HTTP on the port, and waits for a request that never
-	// comes. The warning at admission and the limits tell of it.
+	// comes. The warning at admission and the limits mention it.
 	url := "http://" + net.JoinHostPort(host, strconv.Itoa(serverFirstPort)) + "/server-first"
 	must(
 		t,

@@ -158,8 +158,8 @@ const walkTimeout = "300ms"
 
 func (w *walk) url() string { return "http://" + host + w.path }
 
-// outcomes are what a call can come to in a state, besides a time-out. One of them must be seen,
-// unless a time-out is among them.
+// outcomes are what a call can come to in a state, besides a timeout. One of them must be seen,
+// unless a timeout is among them.
 func (w *walk) outcomes(p presence) []caller.Outcome {
 	switch {
 	case p|withAnchor == withEverything || p|withListener == withEverything:
@@ -182,7 +182,7 @@ func (w *walk) outcomes(p presence) []caller.Outcome {
 			caller.OutcomeReset,
 		} // It doesn't even listen for HTTP: the connection leads to Istio's black hole.
 	case p.has(withAnchor):
-		return []caller.Outcome{caller.OutcomeTimeout, "503"} // It connects to the sinkhole, and gives up.
+		return []caller.Outcome{caller.OutcomeTimeout, "503"} // It connects to the sinkhole, and times out.
 	default:
 		return []caller.Outcome{caller.OutcomeTimeout, caller.OutcomeReset, caller.OutcomeEOF}
 	}
@@ -265,7 +265,7 @@ func (w *walk) begin(t *testing.T) {
 			Namespace(w.namespace).
 			Get(t.Context(), object.name, metav1.GetOptions{})
 		must(t, err)
-		// With its owner: the controller takes objects without one for somebody else's when it is back.
+		// With its owner: the controller doesn't own objects without one when it is back.
 		kept := &unstructured.Unstructured{
 			Object: map[string]any{"apiVersion": found.GetAPIVersion(), "kind": found.GetKind(), "spec": found.Object["spec"]},
 		}

@@ -155,7 +155,7 @@ func (d *demo) example(ctx context.Context) error {
 	return nil
 }
 
-// writeCredential writes the files that the example speaks of. The certificate is valid for 90
+// writeCredential writes the files that the example mentions. The certificate is valid for 90
 // days.
 func (d *demo) writeCredential(dir string, now time.Time) error {
 	template := pki.Client("shop")

@@ -160,7 +160,7 @@ func anchor(what string) bool { return strings.HasSuffix(what, installation.Anch
 
 func lease(what string) bool { return strings.HasSuffix(what, " leases") }
 
-// restart starts all processes anew, one after the other.
+// restart restarts all processes, one after the other.
 func (s *scale) restart(ctx context.Context) error {
 	for _, process := range s.Processes() {
 		if err := process.Stop(); err != nil {

@@ -33,8 +33,8 @@ const (
 	// IdentityHost admits one subject alone, and tells its backend in headers who calls. The server's
 	// certificate covers *.mtls.example.net.
 	IdentityHost = "shop.mtls.example.net"
-	// UncoveredHost leads to the same partner, and its name has a label too many for the server's
-	// certificate.
+	// UncoveredHost leads to the same partner, and its name has one label more than the server's
+	// certificate covers.
 	UncoveredHost = "eu.shop.mtls.example.net"
 	// NamesHost admits certificates with the subject alternative name NamesClient.
 	NamesHost   = "names.example.net"
@@ -151,8 +151,8 @@ func (g *Gateway) PlainConnections(ctx context.Context) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	// On its TLS port Envoy has no filter chain for what says no server name, and so for what is no
-	// TLS.
+	// On its TLS port Envoy has no filter chain for a call without a server name, and so none
+	// for a call without TLS.
 	var plain int
 	for _, counter := range []string{`envoy_listener_downstream_cx_total{listener_address="0.0.0.0_80"}`, `envoy_listener_no_filter_chain_match{listener_address="0.0.0.0_443"}`} {
 		found := regexp.MustCompile("(?m)^" + regexp.QuoteMeta(counter) + ` (\d+)$`).FindSubmatch(bytes.TrimSpace(metrics))

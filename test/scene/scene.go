@@ -50,7 +50,7 @@ const (
 // as in registry.example/team: mtls-egress-webhook, actor and clients, with the tag test.
 const imagesVariable = "MTLS_EGRESS_IMAGES"
 
-// patience bounds every wait. It is no measure.
+// patience bounds every wait. It doesn't measure anything.
 const patience = 2 * time.Minute
 
 // Options of Start. The zero value is fine.

@@ -153,7 +153,7 @@ func (c *cluster) waitForLeader(t *testing.T, before string, leader *process) {
 	leader.waitSaid(t, "Successfully acquired lease")
 }
 
-// holder returns who has the Lease of the controllers; empty if nobody has.
+// holder returns who holds the Lease of the controllers; empty if it has no holder.
 func (c *cluster) holder(t *testing.T) string {
 	t.Helper()
 	client, err := kubernetes.NewForConfig(c.server.Config)

@@ -89,7 +89,7 @@ func freePorts(t *testing.T, count int) []string {
 	return ports
 }
 
-// start starts the command, anew when it has ended. It is killed at the end of the test when it
+// start starts the command, again when it has ended. It is killed at the end of the test when it
 // still runs then.
 func (p *process) start(t *testing.T) {
 	t.Helper()

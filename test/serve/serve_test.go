@@ -16,7 +16,8 @@ import (
 const (
 	namespace = "mtls-egress"
 	host      = "external.system.com"
-	// patience bounds every wait. It is no measure: what it waits for comes soon, or never.
+	// patience bounds every wait. Tests don't measure time: what they wait for comes soon, or
+	// never.
 	patience = 2 * time.Minute
 )
 

@@ -39,8 +39,8 @@ import (
 
 const secretName = "webhook-ca"
 
-// patience bounds every wait. It is no measure: what it waits for takes milliseconds, or never
-// happens.
+// patience bounds every wait. Tests don't measure time: what they wait for takes milliseconds, or
+// never happens.
 const patience = 3 * time.Minute
 
 func TestServing(t *testing.T) {
@@ -391,7 +391,7 @@ func emptiedBundleIsRestored(t *testing.T, c *cluster) {
 	c.bundle(t, exactly(ca))
 	before := c.configuration(t)
 
-	// As helm upgrade does: the whole object is written anew, without a caBundle and with a change of
+	// As helm upgrade does: the whole object is replaced, without a caBundle and with a change of
 	// its own.
 	update := before.DeepCopy()
 	timeout := int32(3)
@@ -605,7 +605,7 @@ func notReadyWithoutRights(t *testing.T, c *cluster) {
 }
 
 // rotationWithoutGap has the API server call two replicas, failurePolicy Fail, with a TLS handshake
-// for every call, while the CA's Secret is deleted and made anew.
+// for every call, while the CA's Secret is deleted and recreated.
 func rotationWithoutGap(t *testing.T, c *cluster) {
 	// In place of the five minutes: long for an API server on the same machine, whose watch lags by
 	// milliseconds, or seconds when the machine is busy.

@@ -19,7 +19,7 @@ type program struct {
 	tags  string   // build tags
 }
 
-// set is programs that are built from the same sources, and are kept and built anew together.
+// set is programs that are built from the same sources, and are kept and rebuilt together.
 type set struct {
 	module   string   // directory of the module, relative to this one
 	sources  []string // what the programs are made of besides the pinned modules, relative to the module; "." is all of it

@@ -60,7 +60,7 @@ func cacheKey(module fs.FS, sources []string, recipe, platform string) (string, 
 	return hex.EncodeToString(sum.Sum(nil))[:16], nil
 }
 
-// keyOf names what follows from these facts alone. Whoever adds a kind of thing to the cache starts
+// keyOf names what follows from these facts alone. To add a kind of thing to the cache, start
 // with a fact that says what it is.
 func keyOf(facts ...string) string {
 	sum := sha256.Sum256(fmt.Appendf(nil, "%q", facts))

@@ -134,7 +134,7 @@ func brief(err error) string {
 	return failed.err.Error()
 }
 
-// tellf writes what is being done for whoever waits for it. Nothing depends on its being read.
+// tellf writes what is being done, for users who wait for it. Nothing depends on its being read.
 func tellf(progress io.Writer, format string, args ...any) {
 	_, _ = fmt.Fprintf(progress, format, args...)
 }

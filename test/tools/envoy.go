@@ -27,7 +27,7 @@ func envoyWheels() map[string]string {
 	}
 }
 
-// envoyFile is where Envoy stands in its wheel.
+// envoyFile is the path of Envoy in its wheel.
 const envoyFile = "envoy/_bin/envoy"
 
 func envoyKey() string { return keyOf("Envoy", envoyVersion, envoyWheels()[runtime.GOARCH]) }

@@ -153,7 +153,7 @@ func install(ctx context.Context, packages []hostPackage, progress io.Writer) er
 	return nil
 }
 
-// aptGet waits for whoever else installs something at the moment, and asks no questions.
+// aptGet waits for other installations that are under way, and asks no questions.
 func aptGet(args ...string) command {
 	return command{
 		dir: ".", args: append([]string{"apt-get", "-q", "-o", "DPkg::Lock::Timeout=300"}, args...),

@@ -1,14 +1,14 @@
 // Command tools provides the servers and clients that the project's tests and its demos run: etcd,
 // kube-apiserver, kubectl and Helm, everything that a Kubernetes node with Istio is made of,
-// cert-manager, and Prometheus with its promtool.
+// cert-manager, and Prometheus with its promtool. Each command prints one path:
 //
-//	go -C test/tools run . assets            prints the directory that holds etcd, kube-apiserver, kubectl and helm
-//	go -C test/tools run . node              prints the directory that holds the parts of a node
-//	go -C test/tools run . istio-crds        prints the file with Istio's CustomResourceDefinitions
-//	go -C test/tools run . gateway-crds      prints the folder with the Gateway API's CustomResourceDefinitions
-//	go -C test/tools run . prometheus-crds   prints the folder with the Prometheus operator's CustomResourceDefinitions
-//	go -C test/tools run . certmanager       prints the directory that holds cert-manager's programs and its chart
-//	go -C test/tools run . promtool          prints the directory that holds promtool and prometheus
+//	go -C test/tools run . assets            the directory of etcd, kube-apiserver, kubectl and helm
+//	go -C test/tools run . node              the directory that holds the parts of a node
+//	go -C test/tools run . istio-crds        the file with Istio's CRDs
+//	go -C test/tools run . gateway-crds      the folder with the Gateway API's CRDs
+//	go -C test/tools run . prometheus-crds   the folder with the Prometheus operator's CRDs
+//	go -C test/tools run . certmanager       the directory of cert-manager's programs and its chart
+//	go -C test/tools run . promtool          the directory that holds promtool and prometheus
 //
 // Standard output carries the path and nothing else; what is being done, and how long it takes,
 // goes to standard error. For assets only Go is needed on the machine.
@@ -40,7 +40,7 @@
 // Everything is kept in
 // ${MTLS_EGRESS_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/mtls-egress-webhook}/<key>. What is made
 // together has a key: of programs, it stands for the content of their go.mod, go.sum and sources,
-// their link flags and the platform; of an image, for its parts. So an update builds anew what it
+// their link flags and the platform; of an image, for its parts. So an update rebuilds what it
 // concerns; an old key that nothing has used for thirty days is removed. Two callers at a time
 // build once: the second one waits. An interrupted build leaves nothing half done.
 //

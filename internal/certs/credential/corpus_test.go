@@ -225,7 +225,7 @@ func (c *corpus) classes() map[string]class {
 	return map[string]class{
 		"whole, in order":                         {},
 		"whole, with the root":                    {root: always},
-		"signed by the root, which stands behind": {depths: rootAlone, root: always},
+		"signed by the root, which is at the end": {depths: rootAlone, root: always},
 		"signed by the root, alone":               {depths: rootAlone, root: never},
 		"an Ed25519 key":                          {leaf: keyed("ed25519")},
 		"no usages at all": {
@@ -299,11 +299,11 @@ func (c *corpus) classes() map[string]class {
 		},
 		"a critical extension nobody knows": {leaf: extended(true, "x", 1, 2, 3, 4)},
 		"an intermediate for servers only":  {issuing: usages(x509.ExtKeyUsageServerAuth)},
-		"an intermediate that is no CA": {
+		"an intermediate that is not a CA": {
 			issuing: func(t *pki.Template) { t.IsCA, t.KeyUsage = false, x509.KeyUsageDigitalSignature },
 		},
 		"an intermediate that may not sign": {issuing: usage(x509.KeyUsageDigitalSignature)},
-		"an intermediate too many": {
+		"an intermediate too deep for the path length": {
 			depths: []int{2},
 			anchor: extended(true, basicConstraints{true, 0}, 2, 5, 29, 19),
 		},
@@ -377,11 +377,11 @@ func differences() map[outcome]string {
 			"refused: PERMITTED_VIOLATION"}: partnersCA,
 		{"an intermediate for servers only", "accepted",
 			"refused: INVALID_PURPOSE"}: partnersCA,
-		{"an intermediate too many", "accepted",
+		{"an intermediate too deep for the path length", "accepted",
 			"refused: PATH_LENGTH_EXCEEDED"}: partnersCA,
 		{"an intermediate of that name, with another key", "accepted, with ChainIncomplete",
 			"refused: UNABLE_TO_GET_ISSUER_CERT_LOCALLY"}: notAnIssuer,
-		{"an intermediate that is no CA", "accepted, with ChainIncomplete", "refused: INVALID_CA, " +
+		{"an intermediate that is not a CA", "accepted, with ChainIncomplete", "refused: INVALID_CA, " +
 			"INVALID_PURPOSE, KEYUSAGE_NO_CERTSIGN"}: notAnIssuer,
 		{"an intermediate that may not sign", "accepted, with ChainIncomplete", "refused: INVALID_CA, " +
 			"INVALID_PURPOSE, KEYUSAGE_NO_CERTSIGN"}: notAnIssuer,
@@ -401,7 +401,7 @@ func differences() map[outcome]string {
 		{"the root expired, in the file", "accepted, with IntermediateExpired",
 			"refused: CERT_HAS_EXPIRED"}: outOfTime,
 		{"the root expired, not in the file", "accepted",
-			"refused: CERT_HAS_EXPIRED"}: "a root that isn't there can't be judged; the partner trusts its own copy",
+			"refused: CERT_HAS_EXPIRED"}: "a root that isn't there can't be checked; the partner trusts its own copy",
 		{"the upper intermediate missing", "accepted",
 			"refused: UNABLE_TO_GET_ISSUER_CERT_LOCALLY"}: notSeen,
 		{"the upper intermediate missing", "accepted, with ChainIncomplete",
@@ -439,7 +439,7 @@ func TestCorpusAgainstOpenSSL(t *testing.T) {
 		}
 	}
 
-	const page = "../../../docs/credential-judgement.md"
+	const page = "../../../docs/credential-check.md"
 	part := marked.Part{
 		Begin: "<!-- corpus: written by UPDATE_GOLDEN=1 go test ./internal/certs/credential -->",
 		End:   "<!-- end of the corpus -->",

@@ -72,7 +72,7 @@ type Result struct {
 	Body       string  `json:"body,omitempty"`
 	BodyLength int64   `json:"bodyLength"`
 	Outcome    Outcome `json:"outcome"`
-	// Error is the text behind an outcome that is no status.
+	// Error is the error text of a call that got no HTTP status.
 	Error string `json:"error,omitempty"`
 	// Millis is how long the call took, in milliseconds.
 	Millis int64 `json:"millis"`

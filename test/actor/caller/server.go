@@ -127,7 +127,7 @@ func (s *server) serve(
 }
 
 func (s *server) changed(address string, transition Transition) {
-	_ = s.print(LoopTransition{Loop: address, Transition: transition}) // the loop goes on, whoever reads
+	_ = s.print(LoopTransition{Loop: address, Transition: transition}) // the loop goes on even if nothing reads
 }
 
 func (s *server) print(line any) error {

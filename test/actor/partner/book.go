@@ -93,7 +93,7 @@ func (b *book) makeRoom() {
 	}
 }
 
-// strip gives up the kept requests of an entry.
+// strip drops the kept requests of an entry.
 func (b *book) strip(e *entry) {
 	b.kept -= len(e.kept)
 	e.kept = nil
@@ -297,8 +297,8 @@ func (b *book) visit(filter Filter, show func(found)) (dropped int64, undecided 
 	b.mu.Unlock()
 	slices.SortFunc(entries, func(x, y *entry) int { return cmp.Compare(x.connection.ID, y.connection.ID) })
 
-	// The book is closed for a few entries at a time: the calls that are under way must not wait for
-	// whoever asks about the past.
+	// The book is closed for a few entries at a time, so that calls that are under way don't wait for
+	// queries about the past.
 	const few = 256
 	for some := range slices.Chunk(entries, few) {
 		b.mu.Lock()

@@ -2,7 +2,7 @@
 //
 //	go run ./test/mesh/guarantees bin/evidence.json docs/guarantees.md
 //
-// It replaces what stands between the two markers and nothing else. Rows that are no evidence are
+// It replaces what is between the two markers and nothing else. Rows that are no evidence are
 // named, and nothing is written.
 package main
 

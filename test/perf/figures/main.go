@@ -4,7 +4,7 @@
 //	go run ./test/perf/figures bench bin/bench.txt docs/performance.md
 //	go run ./test/perf/figures mesh bin/bench-mesh.txt docs/performance.md
 //
-// It replaces what stands between the two markers of the section and nothing else. When the results
+// It replaces what is between the two markers of the section and nothing else. When the results
 // lack a figure, it names all that are missing and writes nothing.
 package main
 

@@ -26,7 +26,7 @@ type app struct {
 	name string
 	// asks for the target: the sidecar speaks TLS. Otherwise the app does.
 	asks bool
-	// sidecar is missing in a Pod that is no part of the mesh.
+	// sidecar is missing in a Pod that is not part of the mesh.
 	sidecar bool
 }
 
