@@ -41,8 +41,8 @@ func Printable(text string) string {
 	}, text)
 }
 
-// quotedExcerpt returns Excerpt in quotes for use within a sentence. It escapes control characters, so
-// none reaches a terminal or a log.
+// quotedExcerpt returns Excerpt in quotes for use within a sentence. It escapes control characters,
+// so none reaches a terminal or a log.
 func quotedExcerpt(text string) string {
 	if len(text) <= excerptLength {
 		return fmt.Sprintf("%q", text)

@@ -13,7 +13,8 @@ import (
 	"mtls.egress/webhook/internal/mesh"
 )
 
-// A written object must be in sync when it is cached, and not in sync after any change of any field.
+// A written object must be in sync when it is cached, and not in sync after any change of any
+// field.
 func TestCachedObjectsAreComparedToTheLastField(t *testing.T) {
 	wanted := egress.FromEgressTarget("project", host, nil)
 	layout := egress.Layout{Certificate: "cert", PrivateKey: "key", ServerCA: "cacert"}

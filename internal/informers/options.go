@@ -62,8 +62,8 @@ func egressTargetTransform() toolscache.TransformFunc {
 	}
 }
 
-// transformIstioObject drops the fields of an Istio object that are not needed to find conflicts and
-// drift.
+// transformIstioObject drops the fields of an Istio object that are not needed to find conflicts
+// and drift.
 func transformIstioObject(object any) (any, error) {
 	kept, ok := object.(*unstructured.Unstructured)
 	if !ok {

@@ -1,7 +1,7 @@
 // Package uservolume reads and extends the annotations sidecar.istio.io/userVolume and
 // userVolumeMount, from which Istio's injector reads additional volumes and mounts of the sidecar.
-// Each is a JSON list, or a JSON map from name to content. A Pod has only one of each, so the webhook
-// and the user share them.
+// Each is a JSON list, or a JSON map from name to content. A Pod has only one of each, so the
+// webhook and the user share them.
 //
 // https://istio.io/latest/docs/reference/config/annotations/#SidecarUserVolume
 package uservolume
@@ -133,9 +133,9 @@ func unreadable(err error) error {
 	return fmt.Errorf("is not complete JSON; %s", wantedForm)
 }
 
-// With returns the value with the added elements after the user's, in the same form. The user's text
-// is never re-encoded, so it keeps its spelling and formatting. It returns an error if an added
-// element can't be encoded.
+// With returns the value with the added elements after the user's, in the same form. The user's
+// text is never re-encoded, so it keeps its spelling and formatting. It returns an error if an
+// added element can't be encoded.
 func (e Entries) With(added []Added) (string, error) {
 	if len(added) == 0 {
 		return e.text, nil
