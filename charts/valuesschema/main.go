@@ -1,7 +1,8 @@
 // Command valuesschema writes the JSON Schema of a chart's values from the comments in its
 // values.yaml.
 //
-//	go run ./charts/valuesschema charts/mtls-egress-webhook/values.yaml charts/mtls-egress-webhook/values.schema.json
+//	go run ./charts/valuesschema charts/mtls-egress-webhook/values.yaml \
+//	  charts/mtls-egress-webhook/values.schema.json
 package main
 
 import (
