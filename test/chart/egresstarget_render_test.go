@@ -25,7 +25,8 @@ func testRenderedEgressTargets(t *testing.T, c cluster) {
 		"no spec":        {manifest: `{metadata: {name: a.example}}`},
 		"a spec of null": {manifest: `{metadata: {name: a.example}, spec: null}`},
 		"nulls, which are defaults": {
-			manifest: `{metadata: {name: a.example}, spec: {port: null, appPort: null, credential: null, sni: null, http: {version: null, retries: null}}}`,
+			manifest: `{metadata: {name: a.example}, spec: {port: null, appPort: null, credential: null, sni: null, ` +
+				`http: {version: null, retries: null}}}`,
 		},
 		"a status, which is dropped": {manifest: `{metadata: {name: a.example}, status: {pods: 3}}`},
 		"a wrong status, which is dropped": {
@@ -36,7 +37,9 @@ func testRenderedEgressTargets(t *testing.T, c cluster) {
 			manifest: `{metadata: {name: a.example, labels: {team: a}, annotations: {note: "1"}}}`,
 		},
 		"what an exported manifest brings": {
-			manifest: `{metadata: {name: a.example, uid: "1", generation: -1, creationTimestamp: null, managedFields: [{manager: kubectl, operation: Update, apiVersion: mtls.egress/v1alpha1, time: "2024-01-01T00:00:00Z", fieldsType: FieldsV1, fieldsV1: {"f:spec": {}}}]}}`,
+			manifest: `{metadata: {name: a.example, uid: "1", generation: -1, creationTimestamp: null, managedFields: ` +
+				`[{manager: kubectl, operation: Update, apiVersion: mtls.egress/v1alpha1, time: "2024-01-01T00:00:00Z", ` +
+				`fieldsType: FieldsV1, fieldsV1: {"f:spec": {}}}]}}`,
 		},
 
 		"no name":     {refused: true, manifest: `{metadata: {}}`},
@@ -152,8 +155,7 @@ func compareWithRender(t *testing.T, c cluster, object *unstructured.Unstructure
 	t.Helper()
 	said := refusal(t, c, object, "Strict")
 	if slices.ContainsFunc(
-		said,
-		func(problem string) bool { return strings.HasPrefix(problem, "strict decoding error: ") },
+		said, func(problem string) bool { return strings.HasPrefix(problem, "strict decoding error: ") },
 	) {
 		said = append(said, refusal(t, c, object, "Ignore")...)
 	}
