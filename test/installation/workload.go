@@ -78,7 +78,10 @@ func replicaSetOf(deployment *appsv1.Deployment) (*appsv1.ReplicaSet, error) {
 	delete(annotations, corev1.LastAppliedConfigAnnotation)
 	return &appsv1.ReplicaSet{
 		ObjectMeta: metav1.ObjectMeta{
-			Name: deployment.Name + "-" + hash, Namespace: deployment.Namespace, Labels: template.Labels, Annotations: annotations,
+			Name:        deployment.Name + "-" + hash,
+			Namespace:   deployment.Namespace,
+			Labels:      template.Labels,
+			Annotations: annotations,
 			OwnerReferences: []metav1.OwnerReference{
 				*metav1.NewControllerRef(deployment, appsv1.SchemeGroupVersion.WithKind("Deployment")),
 			},

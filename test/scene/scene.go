@@ -133,15 +133,8 @@ func (s *Scene) Remove(ctx context.Context) error {
 		return err
 	}
 	_, _, uninstall := s.Helm(ctx, "uninstall", Release, "--namespace", Namespace, "--no-hooks", "--wait")
-	_, _, remove := s.Kubectl(
-		ctx,
-		"delete",
-		"namespace",
-		PartnerNamespace,
-		Namespace,
-		"--wait=false",
-		"--ignore-not-found",
-	)
+	_, _, remove := s.Kubectl(ctx, "delete", "namespace", PartnerNamespace, Namespace, "--wait=false",
+		"--ignore-not-found")
 	return errors.Join(err, uninstall, remove)
 }
 
@@ -212,8 +205,7 @@ func (s *Scene) buildImage(ctx context.Context, name, version string) error {
 	pack := exec.CommandContext(
 		ctx,
 		"go",
-		append(
-			[]string{"run", "./pack", "-tag", registry + name + ":" + version, "-output", s.tarball(name, version)},
+		append([]string{"run", "./pack", "-tag", registry + name + ":" + version, "-output", s.tarball(name, version)},
 			content...)...)
 	pack.Dir = filepath.Join(root, "release")
 	_, _, err = apiserver.Output(pack)
@@ -225,7 +217,8 @@ func (s *Scene) buildImage(ctx context.Context, name, version string) error {
 func (s *Scene) ChartValues(values ...string) []string {
 	var args []string
 	for _, value := range slices.Concat([]string{
-		"image.repository=" + s.repository(Release), "image.tag=" + testTag, "image.pullPolicy=IfNotPresent", "controller.targetRetention=2s", "webhook.deployment.shutdownDelay=3s",
+		"image.repository=" + s.repository(Release), "image.tag=" + testTag, "image.pullPolicy=IfNotPresent",
+		"controller.targetRetention=2s", "webhook.deployment.shutdownDelay=3s",
 	}, s.values, values) {
 		args = append(args, "--set", value)
 	}
