@@ -58,10 +58,10 @@ func testCalls(t *testing.T, c cluster, webhook *stub) {
 		wantCalls(t, "110 Pods", want...)
 	})
 
-	t.Run("any annotation under our prefix, so that a misspelt one is warned of", func(t *testing.T) {
+	t.Run("any annotation under our prefix, so that a misspelled one is warned of", func(t *testing.T) {
 		do(t, c.Create(t.Context(),
-			newPod("calls", "misspelt", map[string]string{"mtls.egress/targets": "external.system.com"}), client.DryRunAll))
-		wantCalls(t, "Pod", "CREATE Pod misspelt")
+			newPod("calls", "misspelled", map[string]string{"mtls.egress/targets": "external.system.com"}), client.DryRunAll))
+		wantCalls(t, "Pod", "CREATE Pod misspelled")
 	})
 
 	t.Run("a change of a Pod comes too late for anything", func(t *testing.T) {

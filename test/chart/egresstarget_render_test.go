@@ -77,11 +77,11 @@ func testRenderedEgressTargets(t *testing.T, c cluster) {
 			refused:  true,
 			manifest: `{metadata: {name: a.example, lables: {}}, spec: {ports: 1, http: {retry: 1}}, status: {pod: 1}}`,
 		},
-		"a required field misspelt": {
+		"a required field misspelled": {
 			refused:  true,
 			manifest: `{metadata: {name: a.example}, spec: {credential: {keys: {certificate: a, privatekey: b}}}}`,
 		},
-		"a misspelt field beside others that are wrong": {
+		"a misspelled field beside others that are wrong": {
 			refused:  true,
 			manifest: `{metadata: {name: localhost}, spec: {prot: 1, port: 80, sni: "*.a.example"}}`,
 		},

@@ -389,7 +389,7 @@ func testEgressTargets(t *testing.T, c cluster) {
 				`spec.connection.maxAge: Invalid value: "-5m": maxAge must be at least 1s, in h, m, s and ms, for example 5m`,
 			},
 		},
-		"a field that is misspelt": {
+		"a field that is misspelled": {
 			spec: `{apport: 8080}`,
 			want: []string{
 				`EgressTarget in version "v1alpha1" cannot be handled as a EgressTarget: strict ` +

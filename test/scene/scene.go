@@ -192,7 +192,7 @@ func (s *Scene) buildImage(ctx context.Context, name, version string) error {
 	binary := filepath.Join(folder, name)
 	// The webhook exactly as it is released; with the same flags both share what is compiled.
 	build := exec.CommandContext(ctx, "make", "build", "VERSION="+version, "BINARY="+binary)
-	content := []string{"-binary", binary, "-licence", filepath.Join(root, "LICENSE")}
+	content := []string{"-binary", binary, "-license", filepath.Join(root, "LICENSE")}
 	if name != Release {
 		build = exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-o", binary, "./test/actor")
 		content = []string{"-file", binary + ":/" + name, "-entrypoint", "/" + name}
