@@ -197,7 +197,7 @@ licences: ## List the licenses of all dependencies. Fail if one is unknown or no
 .PHONY: image
 image: build ## Pack the binary as an OCI image, bin/image.tar, without Docker.
 	go -C release run . licences -output bin/THIRD_PARTY_LICENSES
-	go -C release run ./pack -binary $(CURDIR)/bin/mtls-egress-webhook -licence $(CURDIR)/LICENSE -licence $(CURDIR)/bin/THIRD_PARTY_LICENSES \
+	go -C release run ./pack -binary $(CURDIR)/bin/mtls-egress-webhook -license $(CURDIR)/LICENSE -license $(CURDIR)/bin/THIRD_PARTY_LICENSES \
 		-tag $(IMAGE) -output $(CURDIR)/bin/image.tar
 
 .PHONY: release

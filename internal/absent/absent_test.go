@@ -69,17 +69,20 @@ func TestGroupIsAnAPIServersAnswer(t *testing.T) {
 			want:   "is not a Kubernetes API server, because it doesn't have that path",
 		},
 		"another server that accepts all paths": {
-			status: http.StatusOK, body: "hello", want: "is not a Kubernetes API server, because its response is not an " +
-				"APIGroupList",
+			status: http.StatusOK,
+			body:   "hello",
+			want:   "is not a Kubernetes API server, because its response is not an APIGroupList",
 		},
 		"another server that answers in JSON": {
-			status: http.StatusOK, body: "{}", want: "is not a Kubernetes API server, because its response is not an " +
-				"APIGroupList",
+			status: http.StatusOK,
+			body:   "{}",
+			want:   "is not a Kubernetes API server, because its response is not an APIGroupList",
 		},
 		"an unauthenticated user": {
 			status: http.StatusUnauthorized,
-			body:   `{"kind":"Status","apiVersion":"v1","status":"Failure","message":"Unauthorized","reason":"Unauthorized","code":401}`,
-			want:   "Unauthorized",
+			body: `{"kind":"Status","apiVersion":"v1","status":"Failure",` +
+				`"message":"Unauthorized","reason":"Unauthorized","code":401}`,
+			want: "Unauthorized",
 		},
 		"a forbidden request": {
 			status: http.StatusForbidden,

@@ -182,12 +182,12 @@ func TestRequestEndsWithItsConnectionButNotWithTheServer(t *testing.T) {
 
 // Otherwise abandoned requests would keep counting as in flight.
 func TestClientThatGoesAwayCancelsItsRequest(t *testing.T) {
-	working, cancelled := make(chan struct{}), make(chan error, 1)
+	working, canceled := make(chan struct{}), make(chan error, 1)
 	server := httptest.NewServer(
 		(&drain{}).handler(http.HandlerFunc(func(_ http.ResponseWriter, request *http.Request) {
 			close(working)
 			<-request.Context().Done()
-			cancelled <- request.Context().Err()
+			canceled <- request.Context().Err()
 		})),
 	)
 	defer server.Close()
@@ -204,7 +204,7 @@ func TestClientThatGoesAwayCancelsItsRequest(t *testing.T) {
 		_ = response.Body.Close()
 		t.Error("an abandoned request was answered")
 	}
-	if err := <-cancelled; !errors.Is(err, context.Canceled) {
+	if err := <-canceled; !errors.Is(err, context.Canceled) {
 		t.Errorf("the request's context ended with %v", err)
 	}
 }

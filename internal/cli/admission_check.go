@@ -123,9 +123,8 @@ func (p probe) check(pod *corev1.Pod, refusal error) (passes bool, problem error
 	switch {
 	case strings.Contains(text, fmt.Sprintf("failed calling webhook %q", podsWebhook)):
 		return true, fmt.Errorf(
-			"the API server can't call the webhook. Its Pods must be ready and the API server must reach them on "+
-				"port 9443, which firewalls of managed clusters "+
-				"often close: %w", refusal)
+			"the API server can't call the webhook. Its Pods must be ready and the API server must reach them on port 9443, "+
+				"which firewalls of managed clusters often close: %w", refusal)
 	case strings.Contains(text, fmt.Sprintf("admission webhook %q denied the request", podsWebhook)):
 		return false, fmt.Errorf(
 			"the webhook rejects the target %s in the namespace %s. Set test.target and test.namespace in the "+

@@ -39,11 +39,13 @@ host uses there, so that applying the manifest never overwrites another credenti
 
 Exit codes: 0 done; 1 rejected; 2 invalid command line or input. With 1 and 2, standard output is
 empty.`,
-		Example: `  # Prompt for the password
-  mtls-egress-webhook credential import keystore.p12 --target external.system.com --server-ca server-ca.pem | kubectl apply -f -
-
-  # In a pipeline
-  mtls-egress-webhook credential import keystore.p12 --password-file password.txt --target external.system.com --server-ca system --output-file secret.yaml`,
+		Example: "  # Prompt for the password\n" +
+			"  mtls-egress-webhook credential import keystore.p12 --target external.system.com " +
+			"--server-ca server-ca.pem | kubectl apply -f -\n" +
+			"\n" +
+			"  # In a pipeline\n" +
+			"  mtls-egress-webhook credential import keystore.p12 --password-file password.txt " +
+			"--target external.system.com --server-ca system --output-file secret.yaml",
 		Args: arguments(cobra.MaximumNArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return runImport(cmd.Context(), cmd.InOrStdin(), cmd.OutOrStdout(), cmd.ErrOrStderr(), args, flags,

@@ -47,7 +47,8 @@ func kubeconfigFor(t *testing.T, url string) string {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "kubeconfig")
 	content := fmt.Sprintf(
-		`{"apiVersion":"v1","kind":"Config","clusters":[{"name":"c","cluster":{"server":%q}}],"contexts":[{"name":"c","context":{"cluster":"c","namespace":"project"}}],"current-context":"c"}`,
+		`{"apiVersion":"v1","kind":"Config","clusters":[{"name":"c","cluster":{"server":%q}}],"contexts":[{"name":"c",`+
+			`"context":{"cluster":"c","namespace":"project"}}],"current-context":"c"}`,
 		url,
 	)
 	if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
@@ -58,9 +59,11 @@ func kubeconfigFor(t *testing.T, url string) string {
 
 func TestImportLooksForWhatItWouldOverwrite(t *testing.T) {
 	const (
-		secretOf  = `{"apiVersion":"meta.k8s.io/v1","kind":"PartialObjectMetadata","metadata":{"name":"api-bank-mtls-data","annotations":{"mtls.egress/host":%s}}}`
-		targetsOf = `{"apiVersion":"mtls.egress/v1alpha1","kind":"EgressTargetList","items":[{"apiVersion":"mtls.egress/v1alpha1","kind":"EgressTarget","metadata":{"name":%q},"spec":%s}]}`
-		unread    = "Warning: can't check whether another host uses the Secret api-bank-mtls-data " +
+		secretOf = `{"apiVersion":"meta.k8s.io/v1","kind":"PartialObjectMetadata","metadata":{"name":"api-bank-mtls-data",` +
+			`"annotations":{"mtls.egress/host":%s}}}`
+		targetsOf = `{"apiVersion":"mtls.egress/v1alpha1","kind":"EgressTargetList",` +
+			`"items":[{"apiVersion":"mtls.egress/v1alpha1","kind":"EgressTarget","metadata":{"name":%q},"spec":%s}]}`
+		unread = "Warning: can't check whether another host uses the Secret api-bank-mtls-data " +
 			"in the namespace project: "
 	)
 	store := newKeyStore(t)

@@ -49,9 +49,10 @@ func newKeyStore(t *testing.T) keyStore {
 	write(t, store.path("password.txt"), keyStorePassword+"\n")
 	write(t, store.path("server-ca.pem"), "Bag Attributes\n"+string(store.server.CertPEM))
 	write(t, store.path("destination.json"), fmt.Sprintf(
-		`{"destinationConfiguration":{"Name":"partner","URL":"https://api.partner.example:8443/orders","Authentication":"ClientCertificateAuthentication","KeyStoreLocation":"k.p12","KeyStorePassword":%q,"TrustStoreLocation":"t.jks","TrustAll":"true"},"certificates":[{"Name":"k.p12","Content":%q}]}`,
-		keyStorePassword,
-		base64.StdEncoding.EncodeToString(file),
+		`{"destinationConfiguration":{"Name":"partner","URL":"https://api.partner.example:8443/orders",`+
+			`"Authentication":"ClientCertificateAuthentication","KeyStoreLocation":"k.p12","KeyStorePassword":%q,`+
+			`"TrustStoreLocation":"t.jks","TrustAll":"true"},"certificates":[{"Name":"k.p12","Content":%q}]}`,
+		keyStorePassword, base64.StdEncoding.EncodeToString(file),
 	))
 	return store
 }
@@ -216,8 +217,9 @@ func TestImportAsTextHasNoKey(t *testing.T) {
 		t.Fatalf("exit code %d, standard error %q", code, stderr)
 	}
 	for _, want := range []string{"Target:         external.system.com:443\n",
-		"Secret:         external-system-mtls-data (cert,key,cacert)\n", "Subject:        CN=orders\n", "Issuer:         " +
-			"CN=Partner Client CA\n", "DNS names:      orders.example.com\n", "Chain:          2 certificates\n"} {
+		"Secret:         external-system-mtls-data (cert,key,cacert)\n", "Subject:        CN=orders\n",
+		"Issuer:         CN=Partner Client " +
+			"CA\n", "DNS names:      orders.example.com\n", "Chain:          2 certificates\n"} {
 		if !strings.Contains(stdout, want) {
 			t.Errorf("missing %q in\n%s", want, stdout)
 		}

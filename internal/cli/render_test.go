@@ -12,8 +12,11 @@ import (
 )
 
 const (
-	annotatedPod = `{"apiVersion":"v1","kind":"Pod","metadata":{"name":"probe","annotations":{"mtls.egress/target":"external.system.com"}},"spec":{"containers":[{"name":"app","image":"probe:1"}]}}`
-	badPod       = `{"apiVersion":"v1","kind":"Pod","metadata":{"name":"bad","annotations":{"mtls.egress/target":"localhost"}},"spec":{"containers":[{"name":"app","image":"probe:1"}]}}`
+	annotatedPod = `{"apiVersion":"v1","kind":"Pod","metadata":{"name":"probe",` +
+		`"annotations":{"mtls.egress/target":"external.system.com"}},` +
+		`"spec":{"containers":[{"name":"app","image":"probe:1"}]}}`
+	badPod = `{"apiVersion":"v1","kind":"Pod","metadata":{"name":"bad",` +
+		`"annotations":{"mtls.egress/target":"localhost"}},"spec":{"containers":[{"name":"app","image":"probe:1"}]}}`
 	plainService = "apiVersion: v1\nkind: Service\nmetadata:\n  name: shop\nspec:\n  ports:\n  - port: 80\n"
 )
 
@@ -45,7 +48,8 @@ func TestRenderExitCodes(t *testing.T) {
 				`"localhost": has only one label`,
 		},
 		"a workload without a template": {
-			`{"apiVersion":"apps/v1","kind":"Deployment","metadata":{"name":"x","annotations":{"mtls.egress/target":"a.example"}},"spec":{}}`,
+			`{"apiVersion":"apps/v1","kind":"Deployment","metadata":{"name":"x",` +
+				`"annotations":{"mtls.egress/target":"a.example"}},"spec":{}}`,
 			[]string{"-f", "-"},
 			1,
 			"STDIN, document 1, Deployment x: has no Pod template (spec.template)",

@@ -66,8 +66,8 @@ func (o *webhookOptions) flags() cliflag.NamedFlagSets {
 			"gets 401. The file is reloaded when it changes. Default: every client is accepted. API servers present "+
 			"a certificate only if configured: see docs/security.md.")
 	webhook.DurationVar(&o.shutdownDelay, "shutdown-delay", 10*time.Second,
-		"How long to keep serving admission requests after SIGTERM, while /readyz fails. "+
-			"At most "+app.MaxShutdownDelay.String()+". A second signal ends the process immediately.")
+		"How long to keep serving admission requests after SIGTERM, while /readyz fails. At most "+
+			app.MaxShutdownDelay.String()+". A second signal ends the process immediately.")
 
 	certificate := groups.FlagSet("serving certificate")
 	certificate.StringVar(&o.serviceName, "service-name", name,

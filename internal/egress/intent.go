@@ -135,8 +135,8 @@ func parsePort(text string) (int32, error) {
 	for _, c := range []byte(text) {
 		if c < '0' || c > '9' {
 			return 0, fmt.Errorf(
-				"has the port %s, which is not a number; write the partner's TLS port, 1 to 65535, or leave it out "+
-					"for 443", quotedExcerpt(text))
+				"has the port %s, which is not a number; write the partner's TLS port, 1 to 65535, or leave it out for 443",
+				quotedExcerpt(text))
 		}
 	}
 	port, err := strconv.ParseUint(text, 10, 16)
@@ -185,8 +185,7 @@ func parseSecretEntry(
 	if !ok {
 		return field.ErrorList{
 			Invalid(path, text,
-				"is not host=secret; name one Secret for all targets, or write host=secret for each, separated by "+
-					"commas"),
+				"is not host=secret; name one Secret for all targets, or write host=secret for each, separated by commas"),
 		}
 	}
 	host, err := NormalizeHost(strings.TrimSpace(hostText))

@@ -106,9 +106,8 @@ func TestParseIntentRefuses(t *testing.T) {
 	const (
 		targetField = "metadata.annotations[mtls.egress/target]"
 		secretField = "metadata.annotations[mtls.egress/secret]"
-		rule        = "a host has at least two labels of letters, digits and inner hyphens, for example " +
-			"external.system.com"
-		secretRule = "is not a valid Secret name: use lowercase letters, digits, - and ., at most 253 characters, " +
+		rule        = "a host has at least two labels of letters, digits and inner hyphens, for example external.system.com"
+		secretRule  = "is not a valid Secret name: use lowercase letters, digits, - and ., at most 253 characters, " +
 			"for example external-system-mtls-data"
 	)
 	tests := map[string]struct {
@@ -118,15 +117,13 @@ func TestParseIntentRefuses(t *testing.T) {
 		"an empty value": {
 			targets(""),
 			[]string{
-				targetField + ": Required value: is empty; write a host such as external.system.com, or remove the " +
-					"annotation",
+				targetField + ": Required value: is empty; write a host such as external.system.com, or remove the annotation",
 			},
 		},
 		"blanks only": {
 			targets(" \t"),
 			[]string{
-				targetField + ": Required value: is empty; write a host such as external.system.com, or remove the " +
-					"annotation",
+				targetField + ": Required value: is empty; write a host such as external.system.com, or remove the annotation",
 			},
 		},
 		"an extra comma": {
@@ -136,8 +133,8 @@ func TestParseIntentRefuses(t *testing.T) {
 		"a scheme": {
 			targets("https://a.example"),
 			[]string{
-				targetField + `: Invalid value: "https://a.example": has a scheme, "https"; write the host alone, as ` +
-					`in "a.example"`,
+				targetField + `: Invalid value: "https://a.example": has a scheme, "https"; ` +
+					`write the host alone, as in "a.example"`,
 			},
 		},
 		"a scheme, a port and a path": {
@@ -167,15 +164,15 @@ func TestParseIntentRefuses(t *testing.T) {
 		"an IPv4 address": {
 			targets("10.1.2.3"),
 			[]string{
-				targetField + `: Invalid value: "10.1.2.3": is the IP address 10.1.2.3; a certificate is checked ` +
-					`against a name: ` + rule,
+				targetField + `: Invalid value: "10.1.2.3": is the IP address 10.1.2.3; a ` +
+					`certificate is checked against a name: ` + rule,
 			},
 		},
 		"an IPv4 address with a port": {
 			targets("10.1.2.3:443"),
 			[]string{
-				targetField + `: Invalid value: "10.1.2.3:443": is the IP address 10.1.2.3; a certificate is checked ` +
-					`against a name: ` + rule,
+				targetField + `: Invalid value: "10.1.2.3:443": is the IP address 10.1.2.3; a ` +
+					`certificate is checked against a name: ` + rule,
 			},
 		},
 		"an IPv6 address": {
@@ -220,7 +217,8 @@ func TestParseIntentRefuses(t *testing.T) {
 		"something like an IPv4 address": {
 			targets("300.1.2.3"),
 			[]string{
-				targetField + `: Invalid value: "300.1.2.3": ends in a number, as only an IP address does; ` + rule,
+				targetField + `: Invalid value: "300.1.2.3": ends in a number, as only an IP address does; ` +
+					rule,
 			},
 		},
 		"a single label": {
@@ -234,110 +232,113 @@ func TestParseIntentRefuses(t *testing.T) {
 		"a dot alone": {
 			targets("."),
 			[]string{
-				targetField + `: Invalid value: ".": has an empty label (two dots in a row, or a leading dot); ` + rule,
+				targetField + `: Invalid value: ".": has an empty label (two dots in a row, or a leading dot); ` +
+					rule,
 			},
 		},
 		"a leading dot": {
 			targets(".a.example"),
 			[]string{
-				targetField + `: Invalid value: ".a.example": has an empty label (two dots in a row, or a leading ` +
-					`dot); ` + rule,
+				targetField + `: Invalid value: ".a.example": has an empty label (two dots in a row, or a leading dot); ` +
+					rule,
 			},
 		},
 		"two dots in a row": {
 			targets("a..example"),
 			[]string{
-				targetField + `: Invalid value: "a..example": has an empty label (two dots in a row, or a leading ` +
-					`dot); ` + rule,
+				targetField + `: Invalid value: "a..example": has an empty label (two dots in a row, or a leading dot); ` +
+					rule,
 			},
 		},
 		"a leading hyphen": {
 			targets("-a.example"),
 			[]string{
-				targetField + `: Invalid value: "-a.example": has the label "-a", which starts or ends with a hyphen; ` + rule,
+				targetField + `: Invalid value: "-a.example": has the label "-a", which starts or ends with a hyphen; ` +
+					rule,
 			},
 		},
 		"a trailing hyphen": {
 			targets("a-.example"),
 			[]string{
-				targetField + `: Invalid value: "a-.example": has the label "a-", which starts or ends with a hyphen; ` + rule,
+				targetField + `: Invalid value: "a-.example": has the label "a-", which starts or ends with a hyphen; ` +
+					rule,
 			},
 		},
 		"an underscore": {
 			targets("a_b.example"),
 			[]string{
-				targetField + `: Invalid value: "a_b.example": has the character '_', which is not allowed in a host ` +
-					`name; ` + rule,
+				targetField + `: Invalid value: "a_b.example": has the character '_', which is not allowed in a host name; ` +
+					rule,
 			},
 		},
 		"a blank inside": {
 			targets("a b.example"),
 			[]string{
-				targetField + `: Invalid value: "a b.example": has the character ' ', which is not allowed in a host ` +
-					`name; ` + rule,
+				targetField + `: Invalid value: "a b.example": has the character ' ', which is not allowed in a host name; ` +
+					rule,
 			},
 		},
 		"a newline inside": {
 			targets("a\nb.example"),
 			[]string{
-				targetField + `: Invalid value: "a\nb.example": has the character '\n', which is not allowed in a ` +
-					`host name; ` + rule,
+				targetField + `: Invalid value: "a\nb.example": has the character '\n', which is not allowed in a host name; ` +
+					rule,
 			},
 		},
 		"a NUL byte": {
 			targets("a\x00.example"),
 			[]string{
-				targetField + `: Invalid value: "a\x00.example": has the character '\x00', which is not allowed in a ` +
-					`host name; ` + rule,
+				targetField + `: Invalid value: "a\x00.example": has the character '\x00', ` +
+					`which is not allowed in a host name; ` + rule,
 			},
 		},
 		"an escape sequence": {
 			targets("a\x1b[31m.example"),
 			[]string{
-				targetField + `: Invalid value: "a\x1b[31m.example": has the character '\x1b', which is not allowed ` +
-					`in a host name; ` + rule,
+				targetField + `: Invalid value: "a\x1b[31m.example": has the character '\x1b', ` +
+					`which is not allowed in a host name; ` + rule,
 			},
 		},
 		"template syntax": {
 			targets("{{.Host}}.example"),
 			[]string{
-				targetField + `: Invalid value: "{{.Host}}.example": has the character '{', which is not allowed in ` +
-					`a host name; ` + rule,
+				targetField + `: Invalid value: "{{.Host}}.example": has the character '{', ` +
+					`which is not allowed in a host name; ` + rule,
 			},
 		},
 		"shell syntax": {
 			targets("$(id).example"),
 			[]string{
-				targetField + `: Invalid value: "$(id).example": has the character '$', which is not allowed in a ` +
-					`host name; ` + rule,
+				targetField + `: Invalid value: "$(id).example": has the character '$', which is not allowed in a host name; ` +
+					rule,
 			},
 		},
 		"YAML syntax": {
 			targets("a.example\"]}"),
 			[]string{
-				targetField + `: Invalid value: "a.example\"]}": has the character '"', which is not allowed in a ` +
-					`host name; ` + rule,
+				targetField + `: Invalid value: "a.example\"]}": has the character '"', which is not allowed in a host name; ` +
+					rule,
 			},
 		},
 		"a user before the host": {
 			targets("me@a.example"),
 			[]string{
-				targetField + `: Invalid value: "me@a.example": has the character '@', which is not allowed in a ` +
-					`host name; ` + rule,
+				targetField + `: Invalid value: "me@a.example": has the character '@', which is not allowed in a host name; ` +
+					rule,
 			},
 		},
 		"a backslash": {
 			targets(`a\.example`),
 			[]string{
-				targetField + `: Invalid value: "a\\.example": has the character '\\', which is not allowed in a ` +
-					`host name; ` + rule,
+				targetField + `: Invalid value: "a\\.example": has the character '\\', which is not allowed in a host name; ` +
+					rule,
 			},
 		},
 		"a semicolon between hosts": {
 			targets("a.example;b.example"),
 			[]string{
-				targetField + `: Invalid value: "a.example;b.example": has the character ';', which is not allowed ` +
-					`in a host name; ` + rule,
+				targetField + `: Invalid value: "a.example;b.example": has the character ';', ` +
+					`which is not allowed in a host name; ` + rule,
 			},
 		},
 		"letters beyond ASCII": {
@@ -350,8 +351,8 @@ func TestParseIntentRefuses(t *testing.T) {
 		"bytes that are not UTF-8": {
 			targets("a\xff.example"),
 			[]string{
-				targetField + `: Invalid value: "a` + "�" + `.example": has characters that are not allowed in a ` +
-					`host name; ` + rule,
+				targetField + `: Invalid value: "a` + "�" + `.example": has characters that are not allowed in a host name; ` +
+					rule,
 			},
 		},
 		"a label of 64 characters": {
@@ -371,8 +372,7 @@ func TestParseIntentRefuses(t *testing.T) {
 		"a colon without a port": {
 			targets("a.example:"),
 			[]string{
-				targetField + `: Invalid value: "a.example:": has a colon but no port; write host:443 or the host ` +
-					`alone`,
+				targetField + `: Invalid value: "a.example:": has a colon but no port; write host:443 or the host alone`,
 			},
 		},
 		"a port that is not a number": {
@@ -413,8 +413,8 @@ func TestParseIntentRefuses(t *testing.T) {
 		"two ports for one host": {
 			targets("a.example:443,a.example:8443"),
 			[]string{
-				targetField + `: Invalid value: "a.example:8443": the host is listed with two ports, 443 and 8443; a ` +
-					`target has one port`,
+				targetField + `: Invalid value: "a.example:8443": the host is listed with two ` +
+					`ports, 443 and 8443; a target has one port`,
 			},
 		},
 		"a host with and without a port": {
@@ -435,15 +435,16 @@ func TestParseIntentRefuses(t *testing.T) {
 		"all mistakes are reported at once": {
 			targets("*.a.example,localhost,b.example:0"),
 			[]string{
-				targetField + `: Invalid value: "*.a.example": is a wildcard; a target is one host, so list each ` +
-					`host: ` + rule,
-				targetField + `: Invalid value: "localhost": has only one label; ` + rule,
+				targetField + `: Invalid value: "*.a.example": is a wildcard; a target is one host, so list each host: ` + rule,
+				targetField + `: Invalid value: "localhost": has only one label; ` +
+					rule,
 				targetField + `: Invalid value: "b.example:0": has the port "0", which is out of range; write the ` +
 					`partner's TLS port, 1 to 65535`,
 			},
 		},
 		"mistakes in both annotations are reported at once": {both("localhost", "Big"), []string{
-			targetField + `: Invalid value: "localhost": has only one label; ` + rule,
+			targetField + `: Invalid value: "localhost": has only one label; ` +
+				rule,
 			secretField + `: Invalid value: "Big": ` + secretRule,
 		}},
 		"a Secret without a target": {
@@ -494,8 +495,7 @@ func TestParseIntentRefuses(t *testing.T) {
 		"a Secret for an invalid host": {
 			both("a.example", "*=one"),
 			[]string{
-				secretField + `: Invalid value: "*=one": the host is a wildcard; a target is one host, so list each ` +
-					`host: ` + rule,
+				secretField + `: Invalid value: "*=one": the host is a wildcard; a target is one host, so list each host: ` + rule,
 			},
 		},
 		"no Secret behind the equals sign": {
@@ -514,8 +514,7 @@ func TestParseIntentRefuses(t *testing.T) {
 		"two Secrets for one host": {
 			both("a.example", "a.example=one,a.example=two"),
 			[]string{
-				secretField + `: Invalid value: "a.example=two": the host a.example gets two Secrets, one and two; ` +
-					`name one`,
+				secretField + `: Invalid value: "a.example=two": the host a.example gets two Secrets, one and two; name one`,
 			},
 		},
 		"a Secret annotation of a megabyte": {

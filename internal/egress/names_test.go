@@ -136,8 +136,13 @@ func TestTheMeshKnowsAHostByANameBelowOurDomain(t *testing.T) {
 
 func TestNoTwoHostsShareAName(t *testing.T) {
 	for what, name := range map[string]func(string) string{
-		"label": egress.HostLabel, "object": egress.ObjectName, "volume": egress.VolumeName, "CA volume": egress.CAVolumeName, "mesh host": egress.MeshHost,
-		"listener": egress.ListenerName, "listener's host": func(host string) string {
+		"label":     egress.HostLabel,
+		"object":    egress.ObjectName,
+		"volume":    egress.VolumeName,
+		"CA volume": egress.CAVolumeName,
+		"mesh host": egress.MeshHost,
+		"listener":  egress.ListenerName,
+		"listener's host": func(host string) string {
 			return egress.ListenerHost(host,
 				80)
 		},

@@ -47,9 +47,8 @@ func TestMapperKnowsIstioWithoutItsCRDs(t *testing.T) {
 	if diff := cmp.Diff(want, resources); diff != "" {
 		t.Errorf("resources differ (-want +got):\n%s", diff)
 	}
-	if _, err := mapper.RESTMapping(schema.GroupKind{Group: "mtls.egress", Kind: "EgressTarget"}); !meta.IsNoMatchError(
-		err,
-	) {
+	_, err := mapper.RESTMapping(schema.GroupKind{Group: "mtls.egress", Kind: "EgressTarget"})
+	if !meta.IsNoMatchError(err) {
 		t.Errorf("EgressTarget without its CRD: %v, want no match", err)
 	}
 }

@@ -16,7 +16,8 @@ import (
 const closedRoute = `directResponse:
   body:
     string: |
-      mtls-egress: the target is closed, so the call was stopped. See the status of the EgressTarget external.system.com.
+      mtls-egress: the target is closed, so the call was stopped. See the status of the EgressTarget ` +
+	`external.system.com.
   status: 503
 match:
 - port: 80

@@ -70,9 +70,9 @@ func (s search) serverFirst(entry *networkingv1.ServiceEntry) (Conflict, bool) {
 		return Conflict{}, false
 	}
 	conflict := s.conflict(KindServiceEntry, entry, fmt.Sprintf("spec.ports[%d]", index), BreaksOurs,
-		"gives port %d the protocol %s for all addresses, so calls of the target's Pods to addresses of %s other than the "+
-			"sinkhole (for example http://%[3]s./) bypass the target; set spec.addresses in it, or change spec.appPort of the "+
-			"EgressTarget",
+		"gives port %d the protocol %s for all addresses, so calls of the target's Pods to addresses of %s "+
+			"other than the sinkhole (for example http://%[3]s./) bypass the target; set spec.addresses in it, or "+
+			"change spec.appPort of the EgressTarget",
 		s.target.AppPort, entry.Spec.GetPorts()[index].GetProtocol(), s.target.Host)
 	if s.target.AddressShared { // The target has no listener.
 		conflict = conflict.closing()

@@ -106,8 +106,8 @@ func (s search) hidden(sidecar *networkingv1.Sidecar) (Conflict, bool) {
 	index, found := s.listener(listeners)
 	if !found {
 		return s.conflict(KindSidecar, sidecar, "spec.egress", HidesOurs,
-			"has no egress listener for port %d, so calls of the target's Pods to %s time out; add one without a port, with "+
-				"the host ./*",
+			"has no egress listener for port %d, so calls of the target's Pods to %s time out; "+
+				"add one without a port, with the host ./*",
 			s.target.AppPort, s.target.Host), true
 	}
 	field := fmt.Sprintf("spec.egress[%d].hosts", index)
@@ -124,8 +124,8 @@ func (s search) hidden(sidecar *networkingv1.Sidecar) (Conflict, bool) {
 			egress.AnchorHost, s.target.Host), true
 	case s.needsAnchor(hosts) && !s.listens(hosts):
 		return s.conflict(KindSidecar, sidecar, field, HidesOurs,
-			"does not import %s, so the sidecars that it applies to don't route calls on port %d, and calls to %s time out; "+
-				"add ./* or ./%s",
+			"does not import %s, so the sidecars that it applies to don't route calls on port %d, "+
+				"and calls to %s time out; add ./* or ./%s",
 			egress.AnchorHost, s.target.AppPort, s.target.Host, egress.AnchorHost), true
 	case !s.importsServiceEntry(listeners):
 		return s.conflict(KindSidecar, sidecar, "spec.egress", HidesOurs,

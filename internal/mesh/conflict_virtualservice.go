@@ -46,9 +46,9 @@ func (s search) virtualServices(all []*networkingv1.VirtualService) []Conflict {
 		if wildcard >= 0 && s.routesSinkhole(virtualService) {
 			field := fmt.Sprintf("spec.hosts[%d]", wildcard)
 			conflicts = append(conflicts, s.conflict(KindVirtualService, virtualService, field, BreaksOurs,
-				"has a TCP route for %s, the sinkhole address of %s, and matches the generated ServiceEntries with the wildcard "+
-					"%s, so calls of the target's Pods may follow that route in plain text; use subnets outside 240.0.0.0/4 in the "+
-					"route",
+				"has a TCP route for %s, the sinkhole address of %s, and matches the generated ServiceEntries "+
+					"with the wildcard %s, so calls of the target's Pods may follow that route in plain text; use "+
+					"subnets outside 240.0.0.0/4 in the route",
 				s.target.Address(), s.target.Host, virtualService.Spec.GetHosts()[wildcard]).closing())
 			continue
 		}

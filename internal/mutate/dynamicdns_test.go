@@ -53,8 +53,10 @@ func TestPodsWaitForTheirTargetWhereSidecarsResolveHosts(t *testing.T) {
 			rules := policy.Rules{Cluster: policy.Cluster{Other: policy.OtherAllow}, DynamicDNS: test.dynamic}
 			var errs, warnings []string
 			for kind, object := range map[string]string{
-				"Pod":        `{"metadata":{"annotations":{"mtls.egress/target":"external.system.com"}},"spec":{"containers":[{"name":"app"}]}}`,
-				"Deployment": `{"metadata":{"annotations":{"mtls.egress/target":"external.system.com"}},"spec":{"template":{"spec":{"containers":[{"name":"app"}]}}}}`,
+				"Pod": `{"metadata":{"annotations":{"mtls.egress/target":"external.system.com"}},` +
+					`"spec":{"containers":[{"name":"app"}]}}`,
+				"Deployment": `{"metadata":{"annotations":{"mtls.egress/target":"external.system.com"}},` +
+					`"spec":{"template":{"spec":{"containers":[{"name":"app"}]}}}}`,
 			} {
 				group := map[string]string{"Deployment": "apps"}[kind]
 				subject, err := mutate.Decode(schema.GroupKind{Group: group, Kind: kind}, []byte(object))
@@ -71,11 +73,8 @@ func TestPodsWaitForTheirTargetWhereSidecarsResolveHosts(t *testing.T) {
 			}
 			var wantErrs, wantWarnings []string
 			if test.refused {
-				wantErrs, wantWarnings = []string{
-					"Pod: " + said,
-				}, []string{
-					"Deployment: Pods are rejected for now: " + said,
-				}
+				wantErrs = []string{"Pod: " + said}
+				wantWarnings = []string{"Deployment: Pods are rejected for now: " + said}
 			}
 			if diff := cmp.Diff([]any{wantErrs, wantWarnings}, []any{errs, warnings}); diff != "" {
 				t.Errorf("errors and warnings (-want +got):\n%s", diff)

@@ -31,8 +31,7 @@ func TestRightsOverTheNetworkAreWarnedOf(t *testing.T) {
 		}, nil},
 		"a privileged container": {func(pod *corev1.Pod) {
 			pod.Spec.Containers[0].SecurityContext = &corev1.SecurityContext{Privileged: &yes}
-		}, []string{
-			"container app: is privileged, so" + ending}},
+		}, []string{"container app: is privileged, so" + ending}},
 		"NET_ADMIN, in the runtime's spelling": {
 			func(pod *corev1.Pod) { pod.Spec.Containers[0].SecurityContext = adds("CAP_NET_ADMIN") },
 			[]string{

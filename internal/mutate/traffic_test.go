@@ -60,9 +60,8 @@ func TestTrafficAnnotationsThatWork(t *testing.T) {
 					"ISTIO_LOCAL_OUTBOUND_PORTS_EXCLUDE: \"80\"}",
 			},
 			[]string{
-				`proxy.istio.io/config: ISTIO_LOCAL_OUTBOUND_PORTS_EXCLUDE in proxyMetadata changes which calls ` +
-					`the sidecar intercepts; calls to a target that are not intercepted are dropped, so remove it ` +
-					`if that happens`,
+				`proxy.istio.io/config: ISTIO_LOCAL_OUTBOUND_PORTS_EXCLUDE in proxyMetadata changes which calls the sidecar ` +
+					`intercepts; calls to a target that are not intercepted are dropped, so remove it if that happens`,
 			},
 		},
 	}

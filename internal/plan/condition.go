@@ -50,7 +50,7 @@ const (
 	maxConditionMessage = 32768
 	// MaxEventNote is the API server's limit for an event's note, in bytes.
 	// https://github.com/kubernetes/kubernetes/blob/v1.36.0/pkg/apis/core/validation/events.go
-	// (NoteLengthLimit)
+	// (NoteLengthLimit).
 	MaxEventNote = 1024
 	// maxStatusName limits each name that a status copies from a certificate, in bytes. A certificate
 	// can be as large as a Secret, and the API server would reject a status with the names of a few of

@@ -365,12 +365,11 @@ func TestVerdictOfServersOfGo(t *testing.T) {
 			server: serverPair(belowOld, oldIntermediate),
 			want: verify.Outcome{
 				Reason: verify.ServerNotTrusted,
-				Message: `the server's certificate (subject "") does not chain to the expected CA: ` +
-					`its issuer is "CN=Old Issuing", ` +
-					`the server sends 2 certificates, and above it a certificate (subject "CN=Old Issuing") is valid only from ` +
-					`2020-01-01T00:00:00Z to 2025-07-01T12:00:00Z; ` +
-					"ask the partner which CA signs the server's certificate, and store that CA where serverCA of the EgressTarget " +
-					"points" + withheld,
+				Message: `the server's certificate (subject "") does not chain to the expected CA: its issuer is "CN=Old ` +
+					`Issuing", the server sends 2 certificates, and above it a certificate (subject "CN=Old Issuing") is valid only ` +
+					`from 2020-01-01T00:00:00Z to 2025-07-01T12:00:00Z; ` +
+					"ask the partner which CA signs the server's certificate, and store that CA where serverCA " +
+					"of the EgressTarget points" + withheld,
 			},
 			saw: visit{ServerName: host, End: seenNothing},
 		},
@@ -388,14 +387,11 @@ func TestVerdictOfServersOfGo(t *testing.T) {
 			want: verify.Outcome{
 				Reason: verify.ServerNotTrusted,
 				Message: `the server's certificate (subject "") does not chain to the expected CA: its issuer is "CN=Other CA", ` +
-					`the server sends 1 certificate; ` +
-					`ask the partner which CA signs the server's certificate, and store that CA where serverCA of the EgressTarget ` +
-					`points; ` +
-					`the server's certificate is for "another.example.com", but must be for "external.system.com": another server ` +
-					`answers there, or the EgressTarget must list its name in subjectAltNames; ` +
-					`the server's certificate (subject "") is valid only from 2026-08-01T12:00:00Z on: the partner must use the ` +
-					`previous one until then, or a clock is ` +
-					`wrong` + withheld,
+					`the server sends 1 certificate; ask the partner which CA signs the server's certificate, and store that CA ` +
+					`where serverCA of the EgressTarget points; the server's certificate is for "another.example.com", but must be ` +
+					`for "external.system.com": another server answers there, or the EgressTarget must list its name in ` +
+					`subjectAltNames; the server's certificate (subject "") is valid only from 2026-08-01T12:00:00Z on: the partner ` +
+					`must use the previous one until then, or a clock is wrong` + withheld,
 			},
 			saw: visit{ServerName: host, End: seenNothing},
 		},
@@ -404,9 +400,7 @@ func TestVerdictOfServersOfGo(t *testing.T) {
 			want: verify.Outcome{
 				Reason: verify.NotForServerAuth,
 				Message: `the server's certificate (subject "CN=backwards") may not be used by a server: its extended key usage, ` +
-					`or that of a CA above it, must ` +
-					`include serverAuth` +
-					withheld,
+					`or that of a CA above it, must include serverAuth` + withheld,
 			},
 			saw: visit{ServerName: host, End: seenNothing},
 		},
@@ -435,9 +429,7 @@ func TestVerdictOfServersOfGo(t *testing.T) {
 			want: verify.Outcome{
 				Reason: verify.HandshakeFailed,
 				Message: "the server at ADDRESS refused the handshake with the alert 40 (handshake failure): it may have no " +
-					"cipher suite or curve in common with the " +
-					"sidecar, " +
-					`or not know the name "external.system.com"`,
+					"cipher suite or curve in common with the sidecar, " + `or not know the name "external.system.com"`,
 			},
 			saw: visit{End: "tls: no key exchanges supported by both client and server"},
 		},
@@ -529,8 +521,8 @@ func TestWithoutATicketTheAnswerIsWaitedFor(t *testing.T) {
 			want: verify.Outcome{
 				Verified: true,
 				Reason:   verify.Verified,
-				Message: "the server at ADDRESS asked for a client certificate and did not refuse " +
-					"ours within 50ms; " + own + "TLS 1.3" + ends + "; " + only,
+				Message: "the server at ADDRESS asked for a client certificate and did not refuse ours " +
+					"within 50ms; " + own + "TLS 1.3" + ends + "; " + only,
 			},
 		},
 		"it sends data for a while": {
@@ -546,8 +538,8 @@ func TestWithoutATicketTheAnswerIsWaitedFor(t *testing.T) {
 			want: verify.Outcome{
 				Verified: true,
 				Reason:   verify.Verified,
-				Message: "the server at ADDRESS asked for a client certificate and did not refuse " +
-					"ours within 50ms; " + own + "TLS 1.3" + ends + "; " + only,
+				Message: "the server at ADDRESS asked for a client certificate and did not refuse ours " +
+					"within 50ms; " + own + "TLS 1.3" + ends + "; " + only,
 			},
 		},
 		"it sends more data than the limit": {
@@ -678,8 +670,8 @@ func TestVerdictOfWhatIsNoTLSServer(t *testing.T) {
 			server: accept(func(c net.Conn) { _, _ = io.WriteString(c, "\x16\x03\x03\x00\x04\x02\xff\xff\xff"); hold(c) }),
 			want: verify.Outcome{
 				Reason: verify.HandshakeFailed,
-				Message: "the handshake with ADDRESS failed: tls: handshake message of length 16777215 bytes exceeds maximum of " +
-					"65536 bytes",
+				Message: "the handshake with ADDRESS failed: tls: handshake message of length " +
+					"16777215 bytes exceeds maximum of 65536 bytes",
 			},
 		},
 		"endless empty records": {
@@ -832,8 +824,8 @@ func TestSystemCAs(t *testing.T) {
 
 func TestCertificateSaysAllThatCannotBeRead(t *testing.T) {
 	_, err := verify.Certificate(map[string][]byte{"cert": []byte("x"), "key": []byte("y")}, credential.CertKeyLayout())
-	want := "\"cert\" (client certificate) is not PEM: it has no BEGIN line\n\"key\" (private key) is not PEM: it has " +
-		"no BEGIN line"
+	want := "\"cert\" (client certificate) is not PEM: it has no BEGIN line\n" +
+		"\"key\" (private key) is not PEM: it has no BEGIN line"
 	if err == nil || err.Error() != want {
 		t.Errorf("%v, want %s", err, want)
 	}

@@ -96,8 +96,8 @@ func TestVerdictOfServersOfOpenSSL(t *testing.T) {
 	const (
 		none     = "it names no acceptable CAs"
 		withheld = "; it asks for a client certificate, but got none because it is not trusted; " + only
-		unknown  = "48 (unknown certificate authority): the partner must trust its issuer, and the chain in the Secret " +
-			"must be complete; "
+		unknown  = "48 (unknown certificate authority): the partner must trust its issuer, and the " +
+			"chain in the Secret must be complete; "
 		foreign = `our issuer ("CN=Client CA") is not among the CAs that it names ("CN=Other CA")`
 	)
 
@@ -114,8 +114,8 @@ func TestVerdictOfServersOfOpenSSL(t *testing.T) {
 			want: verify.Outcome{
 				Verified: true,
 				Reason:   verify.Verified,
-				Message: "the server at ADDRESS asked for a client certificate and did not refuse " +
-					"ours within 500ms; " + own + "TLS 1.3" + ends + "; " + only,
+				Message: "the server at ADDRESS asked for a client certificate and did not refuse ours " +
+					"within 500ms; " + own + "TLS 1.3" + ends + "; " + only,
 			},
 		},
 		"any certificate in TLS 1.3, refused later if at all": {
@@ -161,8 +161,7 @@ func TestVerdictOfServersOfOpenSSL(t *testing.T) {
 			want: verify.Outcome{
 				Reason: verify.KeyTypeNotAccepted,
 				Message: `the server at ADDRESS accepts no signature scheme of our key, only "PSSWithSHA256", "PSSWithSHA384": ` +
-					`ask for a certificate with a key of ` +
-					`that type`,
+					`ask for a certificate with a key of that type`,
 			},
 		},
 		"signatures of RSA only, in TLS 1.2": {

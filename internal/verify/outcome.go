@@ -320,8 +320,8 @@ func (o Observation) failures() []Problem {
 				o.Host, o.Port, o.Timeout)
 		}
 		return problem(ProbeTimedOut,
-			"the server at %s accepts the connection, but does not finish a TLS handshake within %s: check that it is a TLS "+
-				"port",
+			"the server at %s accepts the connection, but does not finish a TLS handshake "+
+				"within %s: check that it is a TLS port",
 			o.Address, o.Timeout)
 	case PlainText:
 		answer := "something that is not TLS"
@@ -336,8 +336,8 @@ func (o Observation) failures() []Problem {
 	case Closed:
 		if o.Presented {
 			return problem(ConnectionClosed,
-				"the server at %s closed the connection after it received our certificate, without an alert: it probably rejects "+
-					"it; %s",
+				"the server at %s closed the connection after it received our certificate, "+
+					"without an alert: it probably rejects it; %s",
 				o.Address, o.Asked.cas())
 		}
 		return problem(ConnectionClosed,
@@ -380,8 +380,8 @@ func (o Observation) alerted() Problem {
 		return Problem{
 			VersionTooOld,
 			fmt.Sprintf(
-				"the server at %s refused TLS 1.2 and 1.3 with %s: the sidecar supports no older version, so the partner must "+
-					"enable one of them",
+				"the server at %s refused TLS 1.2 and 1.3 with %s: the sidecar supports no older version, "+
+					"so the partner must enable one of them",
 				o.Address, name),
 		}
 	case unrecognizedName:
@@ -414,8 +414,8 @@ func (o Observation) alertAdvice() string {
 	case certificateRevoked:
 		return "its issuer has revoked it; ask for a new one"
 	case certificateExpired:
-		return "it, or one of its intermediates, is expired for the server; compare the validity of the chain with the " +
-			"server's clock"
+		return "it, or one of its intermediates, is expired for the server; compare the " +
+			"validity of the chain with the server's clock"
 	case unknownCA:
 		return "the partner must trust its issuer, and the chain in the Secret must be complete"
 	default:

@@ -80,8 +80,8 @@ func verifyValidity(leaf *x509.Certificate, now time.Time) []Problem {
 			{
 				ServerCertificateNotYetValid,
 				fmt.Sprintf(
-					"the server's certificate (%s) is valid only from %s on: the partner must use the previous one until then, "+
-						"or a clock is wrong",
+					"the server's certificate (%s) is valid only from %s on: the partner must use the "+
+						"previous one until then, or a clock is wrong",
 					subject(leaf), date(leaf.NotBefore)),
 			},
 		}
@@ -107,9 +107,8 @@ func distrust(chain []*x509.Certificate, err error) Problem {
 	return Problem{
 		ServerNotTrusted,
 		fmt.Sprintf(
-			"the server's certificate (%s) does not chain to the expected CA: its issuer is %s, the server sends %s%s; "+
-				"ask the partner which CA signs the server's certificate, and store that CA where serverCA of the EgressTarget "+
-				"points",
+			"the server's certificate (%s) does not chain to the expected CA: its issuer is %s, the server sends %s%s; ask "+
+				"the partner which CA signs the server's certificate, and store that CA where serverCA of the EgressTarget points",
 			subject(chain[0]), issuer(chain[0]), count(len(chain), "certificate"), why),
 	}
 }

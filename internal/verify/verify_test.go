@@ -121,8 +121,8 @@ func TestMessagesOfWhatIsHardToMeet(t *testing.T) {
 			observation: Observation{Host: "external.system.com", Port: 443, Failure: TimedOut, Timeout: DefaultTimeout},
 			want: Outcome{
 				Reason: ProbeTimedOut,
-				Message: "the controller can't connect to external.system.com:443 within 10s: check the port, firewalls and " +
-					"NetworkPolicies",
+				Message: "the controller can't connect to external.system.com:443 within 10s: check " +
+					"the port, firewalls and NetworkPolicies",
 			},
 		},
 		"CAs that the server names by the thousand": {
@@ -135,13 +135,10 @@ func TestMessagesOfWhatIsHardToMeet(t *testing.T) {
 			want: Outcome{
 				Reason: IssuerNotNamed,
 				Message: "the server at 192.0.2.1:443 asked for a client certificate and accepted ours; its own is for \"a.b\" " +
-					"and chains to the expected CA; " +
-					"TLS 1.2; the server's certificate expires on 0001-01-01T00:00:00Z (1 day left), ours on 0001-01-01T00:00:00Z " +
-					"(2 days left); " +
-					"our issuer (\"CN=\uFFFD[2J\") is not among the CAs that it names (\"CN=x\", \"CN=x\", \"CN=x\", \"CN=x\", " +
-					"\"CN=x\" and 995 more), " +
-					"but it accepts ours: servers such as nginx do, and reject the first request instead, so ask the partner " +
-					"whether it trusts our issuer",
+					"and chains to the expected CA; TLS 1.2; the server's certificate expires on 0001-01-01T00:00:00Z (1 day left), " +
+					"ours on 0001-01-01T00:00:00Z (2 days left); our issuer (\"CN=\uFFFD[2J\") is not among the CAs that it names " +
+					"(\"CN=x\", \"CN=x\", \"CN=x\", \"CN=x\", \"CN=x\" and 995 more), but it accepts ours: servers such as nginx " +
+					"do, and reject the first request instead, so ask the partner whether it trusts our issuer",
 			},
 		},
 	}

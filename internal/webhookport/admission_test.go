@@ -22,7 +22,8 @@ func review(request string) string {
 	return `{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":` + request + `}`
 }
 
-const goodRequest = `{"uid":"5f2f1f6e","kind":{"version":"v1","kind":"Pod"},"namespace":"project","object":{"kind":"Pod"}}`
+const goodRequest = `{"uid":"5f2f1f6e","kind":{"version":"v1","kind":"Pod"},` +
+	`"namespace":"project","object":{"kind":"Pod"}}`
 
 func newAdmission(t *testing.T, handle admission.HandlerFunc) *Admission {
 	t.Helper()
@@ -73,7 +74,8 @@ func TestWhatIsNoAdmissionRequestGetsABareStatus(t *testing.T) {
 			reason: reasonTooLarge},
 		"too large without a length": {body: long(maxBody + 1), chunked: true,
 			status: http.StatusRequestEntityTooLarge, reason: reasonTooLarge},
-		"arrays that grow in memory": {body: review(`{"uid":"1","namespace":"project","object":{"spec":{"containers":[` + strings.Repeat("0,", 50_000) + `0]}}}`), status: http.StatusRequestEntityTooLarge, reason: reasonTooLarge},
+		"arrays that grow in memory": {body: review(`{"uid":"1","namespace":"project","object":{"spec":{"containers":[` +
+			strings.Repeat("0,", 50_000) + `0]}}}`), status: http.StatusRequestEntityTooLarge, reason: reasonTooLarge},
 		"objects that grow in memory": {body: review(`{"uid":"1","namespace":"project","object":{` +
 			strings.Repeat(`"a":"",`, 500_000) +
 			`"a":""}}`), status: http.StatusRequestEntityTooLarge, reason: reasonTooLarge},

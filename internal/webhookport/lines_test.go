@@ -38,7 +38,8 @@ func TestForgedRequestsWriteLittle(t *testing.T) {
 	quoted := strings.ReplaceAll(long, "\u001b", `\u001b`)
 	forged := review(
 		fmt.Sprintf(
-			`{"uid":"1","namespace":"project","operation":"CREATE","kind":{"kind":"Pod"},"resource":{"group":%q,"version":%[1]q,"resource":%[1]q},"userInfo":{"username":%[1]q},"object":{"a":%[1]q}}`,
+			`{"uid":"1","namespace":"project","operation":"CREATE","kind":{"kind":"Pod"},"resource":{"group":%q,`+
+				`"version":%[1]q,"resource":%[1]q},"userInfo":{"username":%[1]q},"object":{"a":%[1]q}}`,
 			"LONG",
 		),
 	)

@@ -35,7 +35,7 @@ const (
 	// retried.
 	//
 	// https://github.com/kubernetes/kubernetes/blob/v1.36.0/staging/src/k8s.io/apimachinery/pkg/util/net/http.go
-	// (SetOldTransportDefaults)
+	// (SetOldTransportDefaults).
 	idleTimeout = 2 * time.Minute
 	// drainTimeout bounds the wait for in-flight requests on shutdown. The manager's own limit is
 	// lower.
@@ -127,8 +127,9 @@ func withConnection(ctx context.Context, c net.Conn) context.Context {
 func (s *Server) StartedChecker() healthz.Checker {
 	return func(r *http.Request) error {
 		dialer := &tls.Dialer{
+			//nolint:gosec // the process asks itself whether it answers
 			Config: &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS13},
-		} //nolint:gosec // the process asks itself whether it answers
+		}
 		ctx, cancel := context.WithTimeout(r.Context(), handshakeTimeout)
 		defer cancel()
 		c, err := dialer.DialContext(ctx, "tcp", net.JoinHostPort(s.Options.Host, strconv.Itoa(s.Options.Port)))

@@ -1,7 +1,7 @@
 // Command pack builds an OCI image without Docker, as a tarball for containerd (ctr images import),
 // podman and docker (load).
 //
-//	go -C release run ./pack -binary PATH -licence FILE -tag NAME:TAG -output FILE.tar
+//	go -C release run ./pack -binary PATH -license FILE -tag NAME:TAG -output FILE.tar
 //
 // builds the webhook's image for the architecture of this machine, as in a release: its static
 // binary and the licenses. The build is reproducible. Other images are composed of
@@ -46,7 +46,7 @@ func parse(args []string) (c image.Contents, tag, output string, err error) {
 	flags := flag.NewFlagSet("pack", flag.ContinueOnError)
 	binary := flags.String("binary", "", "`PATH` of the webhook's static binary, instead of the flags for other images")
 	var licences []string
-	flags.Func("licence", "`FILE` with a license of the binary, for /licenses; repeatable", func(value string) error {
+	flags.Func("license", "`FILE` with a license of the binary, for /licenses; repeatable", func(value string) error {
 		licences = append(licences, value)
 		return nil
 	})
@@ -100,11 +100,11 @@ func parse(args []string) (c image.Contents, tag, output string, err error) {
 				"-env are for other images")
 	case *binary != "" && len(licences) == 0:
 		return image.Contents{}, "", "", errors.New(
-			"the webhook's image must contain its licenses: set -licence for each file")
+			"the webhook's image must contain its licenses: set -license for each file")
 	case *binary != "":
 		return image.Webhook(*binary, runtime.GOARCH, licences...), tag, output, nil
 	case len(licences) > 0:
-		return image.Contents{}, "", "", errors.New("-licence requires -binary")
+		return image.Contents{}, "", "", errors.New("-license requires -binary")
 	case c.Base == "" && len(c.Files) == 0:
 		return image.Contents{}, "", "", errors.New("the image would be empty: set -binary, -layer or -file")
 	}

@@ -16,7 +16,7 @@ func TestParse(t *testing.T) {
 		err  string
 	}{
 		"the webhook": {
-			args: "-binary b -licence /a/LICENSE -tag t -output o",
+			args: "-binary b -license /a/LICENSE -tag t -output o",
 			want: image.Webhook("b", runtime.GOARCH, "/a/LICENSE"),
 		},
 		"all flags of other images": {
@@ -51,9 +51,9 @@ func TestParse(t *testing.T) {
 		},
 		"no licence": {
 			args: "-tag t -output o -binary b",
-			err:  "the webhook's image must contain its licenses: set -licence for each file",
+			err:  "the webhook's image must contain its licenses: set -license for each file",
 		},
-		"a licence of another": {args: "-tag t -output o -file a:/b -licence l", err: "-licence requires -binary"},
+		"a licence of another": {args: "-tag t -output o -file a:/b -license l", err: "-license requires -binary"},
 		"an argument":          {args: "-tag t -output o -binary b more", err: `"more" is not a flag`},
 		"the webhook and more": {
 			args: "-binary b -tag t -output o -user 1:1",

@@ -38,18 +38,8 @@ func foreigners() map[string]foreign {
 		"java": script("java", "Loop.java"),
 		"musl": {needs: "musl-gcc", command: func(t *testing.T) *exec.Cmd {
 			binary := filepath.Join(t.TempDir(), "musl-client")
-			build := exec.CommandContext(
-				t.Context(),
-				"musl-gcc",
-				"-static",
-				"-O2",
-				"-Wall",
-				"-Wextra",
-				"-Werror",
-				"-o",
-				binary,
-				"clients/musl.c",
-			)
+			build := exec.CommandContext(t.Context(), "musl-gcc", "-static", "-O2", "-Wall", "-Wextra", "-Werror",
+				"-o", binary, "clients/musl.c")
 			if out, err := build.CombinedOutput(); err != nil {
 				t.Fatalf("build musl.c: %v\n%s", err, out)
 			}

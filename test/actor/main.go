@@ -1,7 +1,7 @@
 // Command actor plays the two ends of a call in the mesh tests, from one static binary:
 //
-//	actor partner --plain :80 --tls :443,:8443 --control :9000 --certificates DIR \
-//		--client-auth require
+//	actor partner --plain :80 --tls :443,:8443 --control :9000 \
+//	  --certificates DIR --client-auth require
 //	actor caller --control :9100 --loop http://external.system.com/
 //
 // Package partner says what the first records, package caller what the second does.
@@ -58,21 +58,20 @@ func runPartner(ctx context.Context, args []string, problems io.Writer) error {
 	plain := list(flags, "plain", "`addresses` for plain HTTP, for example :80; comma-separated or repeated")
 	secured := list(flags, "tls", "`addresses` for TLS, for example :443,:8443")
 	control := flags.String("control", ":9000", "`address` of the control port")
-	certificates := flags.String(
-		"certificates",
-		"",
-		"`folder` with default.crt and .key, further pairs chosen by their DNS names, and client-ca.crt",
-	)
-	clientAuth := flags.String(
-		"client-auth",
-		string(partner.ClientAuthRequire),
-		"client certificates: require, request or none",
-	)
+	certificates := flags.String("certificates", "",
+		"`folder` with default.crt and .key, further pairs chosen by their DNS names, and client-ca.crt")
+	clientAuth := flags.String("client-auth", string(partner.ClientAuthRequire),
+		"client certificates: require, request or none")
 	if err := parse(flags, args); err != nil {
 		return err
 	}
 	server, err := partner.Listen(ctx, partner.Options{
-		Plain: *plain, TLS: *secured, Control: *control, Certificates: *certificates, ClientAuth: partner.ClientAuth(*clientAuth), Log: problems,
+		Plain:        *plain,
+		TLS:          *secured,
+		Control:      *control,
+		Certificates: *certificates,
+		ClientAuth:   partner.ClientAuth(*clientAuth),
+		Log:          problems,
 	})
 	if err != nil {
 		return err
@@ -85,8 +84,7 @@ func runCaller(ctx context.Context, args []string, out, problems io.Writer) erro
 	// A URL may hold a comma: it is not split.
 	var loops []string
 	flags.Func(
-		"loop",
-		"`URL` to call back to back from the first moment on; repeated for more",
+		"loop", "`URL` to call back to back from the first moment on; repeated for more",
 		func(address string) error {
 			loops = append(loops, address)
 			return nil

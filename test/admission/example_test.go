@@ -71,7 +71,9 @@ func TestTheExampleBecomesInTheClusterWhatRenderShows(t *testing.T) {
 	if diff := cmp.Diff(want, deployment.Spec.Template.Annotations); diff != "" {
 		t.Errorf("the template in the cluster (-want +got):\n%s", diff)
 	}
-	if found := w.kubectl("get", "egt", "--output=name") + w.kubectl("get", "serviceentries,virtualservices,destinationrules", "--output=name"); found != "" {
+	if found := w.kubectl("get", "egt", "--output=name") + w.kubectl(
+		"get", "serviceentries,virtualservices,destinationrules", "--output=name",
+	); found != "" {
 		t.Errorf("before there is a Pod there is %s", found)
 	}
 	created, err := installed.CreatePod(t.Context(), &deployment)
@@ -105,10 +107,11 @@ func TestTheExampleBecomesInTheClusterWhatRenderShows(t *testing.T) {
 		sameJSON(t, offline, inCluster)
 		sameJSON(t, map[string]any{
 			"annotations": map[string]any{
-				"mtls.egress/propagated":           `{"mtls.egress/target":"external.system.com"}`,
-				"mtls.egress/target":               host,
-				"sidecar.istio.io/userVolume":      `[{"name":"` + volume + `","secret":{"secretName":"` + secret + `"}}]`,
-				"sidecar.istio.io/userVolumeMount": `[{"name":"` + volume + `","mountPath":"/etc/mtls-egress/` + host + `","readOnly":true}]`,
+				"mtls.egress/propagated":      `{"mtls.egress/target":"external.system.com"}`,
+				"mtls.egress/target":          host,
+				"sidecar.istio.io/userVolume": `[{"name":"` + volume + `","secret":{"secretName":"` + secret + `"}}]`,
+				"sidecar.istio.io/userVolumeMount": `[{"name":"` + volume +
+					`","mountPath":"/etc/mtls-egress/` + host + `","readOnly":true}]`,
 			},
 			"labels":      map[string]any{"app": "shop", "mtls.egress/injected": "true", "to.mtls.egress/" + host: "true"},
 			"hostAliases": []any{map[string]any{"ip": address, "hostnames": []any{host}}},
@@ -170,9 +173,8 @@ func TestTheExampleOfAnEgressTargetSetsEverything(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := installed.Admin.CoreV1().Namespaces().Get(t.Context(), "project", getOptions()); apierrors.IsNotFound(
-		err,
-	) {
+	_, err = installed.Admin.CoreV1().Namespaces().Get(t.Context(), "project", getOptions())
+	if apierrors.IsNotFound(err) {
 		w.kubectlIn(dir, "create", "namespace", "project")
 	}
 	w.namespace = "project"
@@ -187,8 +189,9 @@ func TestTheExampleOfAnEgressTargetSetsEverything(t *testing.T) {
 	fields(&set, "", spec)
 	slices.Sort(set)
 	want := []string{
-		"appPort", "connection.maxAge", "credential.keys.certificate", "credential.keys.privateKey", "credential.secretName", "http.retries", "http.timeout", "http.version",
-		"port", "serverCA.configMap.key", "serverCA.configMap.name", "sni", "subjectAltNames", "verify",
+		"appPort", "connection.maxAge", "credential.keys.certificate", "credential.keys.privateKey",
+		"credential.secretName", "http.retries", "http.timeout", "http.version", "port", "serverCA.configMap.key",
+		"serverCA.configMap.name", "sni", "subjectAltNames", "verify",
 	}
 	if diff := cmp.Diff(want, set); diff != "" {
 		t.Errorf("the fields of the example (-want +got):\n%s", diff)
@@ -204,11 +207,8 @@ func TestTheExampleOfAnEgressTargetSetsEverything(t *testing.T) {
 	metadata, podSpec := template["metadata"].(map[string]any), template["spec"].(map[string]any)
 	labels := pod.DeepCopy().Labels
 	delete(labels, "pod-template-hash")
-	sameJSON(
-		t,
-		[]any{metadata["annotations"], metadata["labels"], podSpec["hostAliases"]},
-		[]any{pod.Annotations, labels, pod.Spec.HostAliases},
-	)
+	sameJSON(t, []any{metadata["annotations"], metadata["labels"], podSpec["hostAliases"]},
+		[]any{pod.Annotations, labels, pod.Spec.HostAliases})
 	if objects := rendered(t, dir, "objects"); len(objects) != 5 {
 		t.Errorf("render shows %d objects, want 5", len(objects))
 	}

@@ -38,7 +38,8 @@ func TestEveryGeneratedObjectIsValidForIstio(t *testing.T) {
 			// In a namespace where none of them is, and with the protection off: what is generated is
 			// reserved to the controller.
 			manifests := strings.ReplaceAll(string(content), "namespace: project\n", "namespace: "+w.namespace+"\n")
-			applied, err := installed.KubectlWith(t.Context(), manifests, "apply", "--namespace", w.namespace, "--server-side", "--dry-run=server", "--validate=strict", "--filename=-")
+			applied, err := installed.KubectlWith(t.Context(), manifests, "apply", "--namespace", w.namespace, "--server-side",
+				"--dry-run=server", "--validate=strict", "--filename=-")
 			if err != nil {
 				t.Fatal(err)
 			}

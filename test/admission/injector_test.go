@@ -38,7 +38,9 @@ func (w *world) inject(configuration string, change func(*corev1.Pod)) *injector
 	object := &admissionregistrationv1.MutatingWebhookConfiguration{
 		ObjectMeta: metav1.ObjectMeta{Name: configuration},
 		Webhooks: []admissionregistrationv1.MutatingWebhook{{
-			Name: "injector.test.mtls.egress", AdmissionReviewVersions: []string{"v1"}, SideEffects: ptr.To(admissionregistrationv1.SideEffectClassNone),
+			Name:                    "injector.test.mtls.egress",
+			AdmissionReviewVersions: []string{"v1"},
+			SideEffects:             ptr.To(admissionregistrationv1.SideEffectClassNone),
 			ClientConfig: admissionregistrationv1.WebhookClientConfig{
 				URL: new(
 					server.URL,

@@ -40,8 +40,11 @@ func TestTenDeploymentsShareAHost(t *testing.T) {
 	w.podsAre(10)
 	all := w.istioObjects()
 	want := []string{
-		"serviceentry.networking.istio.io/mtls-egress", "serviceentry.networking.istio.io/mtls-egress--app.external.system.com", "serviceentry.networking.istio.io/mtls-egress-external.system.com",
-		"virtualservice.networking.istio.io/mtls-egress-external.system.com", "destinationrule.networking.istio.io/mtls-egress-external.system.com",
+		"serviceentry.networking.istio.io/mtls-egress",
+		"serviceentry.networking.istio.io/mtls-egress--app.external.system.com",
+		"serviceentry.networking.istio.io/mtls-egress-external.system.com",
+		"virtualservice.networking.istio.io/mtls-egress-external.system.com",
+		"destinationrule.networking.istio.io/mtls-egress-external.system.com",
 	}
 	if diff := cmp.Diff(want, all); diff != "" {
 		t.Errorf("objects of ten Deployments (-want +got):\n%s", diff)
@@ -138,12 +141,17 @@ func TestAGeneratedObjectThatSomebodyChangesOrDeletesIsBack(t *testing.T) {
 		w.remove(w.istio(o))
 		back("deleted")
 		for what, patch := range map[string]string{
-			"hosts changed":       map[bool]string{true: `{"spec":{"host":"evil.example"}}`, false: `{"spec":{"hosts":["evil.example"]}}`}[o.kind == "DestinationRule"],
+			"hosts changed": map[bool]string{
+				true:  `{"spec":{"host":"evil.example"}}`,
+				false: `{"spec":{"hosts":["evil.example"]}}`,
+			}[o.kind == "DestinationRule"],
 			"exported to all":     `{"spec":{"exportTo":["*"]}}`,
 			"its label taken off": `{"metadata":{"labels":{"app.kubernetes.io/managed-by":null}}}`,
 		} {
 			changed := o.in(w.namespace)
-			if err := w.Patch(t.Context(), changed, client.RawPatch(types.MergePatchType, []byte(patch)), client.FieldOwner("somebody")); err != nil {
+			if err := w.Patch(
+				t.Context(), changed, client.RawPatch(types.MergePatchType, []byte(patch)), client.FieldOwner("somebody"),
+			); err != nil {
 				t.Fatal(err)
 			}
 			if cmp.Equal(meaning(want), meaning(changed)) {
@@ -165,20 +173,28 @@ func TestWhereTheNamespaceIsProtectedNobodyTouchesAGeneratedObject(t *testing.T)
 	w.create(annotated("shop", withSidecar))
 	w.ready()
 	for _, o := range generated() {
-		const want = `%s.networking.istio.io %q is forbidden: ValidatingAdmissionPolicy 'mtls-egress-webhook-generated-objects' with binding 'mtls-egress-webhook-generated-objects' ` +
-			`denied request: %s %s is generated from an EgressTarget and provides mutual TLS for Pods: without it, or with another spec, owner, finalizer, ` +
-			`or Istio label or annotation, their calls fail or leave in plain text. Change the EgressTarget instead, or delete it when no Pod uses the host anymore. ` +
-			`To write this object anyway, an administrator must exempt the namespace in two places: the chart's value policy.exemptNamespaces, ` +
-			`and its label: kubectl label namespace %s mtls.egress/protection=off`
-		plural := map[string]string{"ServiceEntry": "serviceentries", "VirtualService": "virtualservices", "DestinationRule": "destinationrules"}[o.kind]
+		const want = `%s.networking.istio.io %q is forbidden: ValidatingAdmissionPolicy ` +
+			`'mtls-egress-webhook-generated-objects' with binding 'mtls-egress-webhook-generated-objects' denied request: %s ` +
+			`%s is generated from an EgressTarget and provides mutual TLS for Pods: without it, or with another spec, owner, ` +
+			`finalizer, or Istio label or annotation, their calls fail or leave in plain text. Change the EgressTarget ` +
+			`instead, or delete it when no Pod uses the host anymore. To write this object anyway, an administrator must ` +
+			`exempt the namespace in two places: the chart's value policy.exemptNamespaces, and its label: kubectl label ` +
+			`namespace %s mtls.egress/protection=off`
+		plural := map[string]string{
+			"ServiceEntry":    "serviceentries",
+			"VirtualService":  "virtualservices",
+			"DestinationRule": "destinationrules",
+		}[o.kind]
 		wanted := fmt.Sprintf(want, plural, o.name, o.kind, o.name, w.namespace)
 		before := w.istio(o)
 		for what, err := range map[string]error{
 			"deleted": w.Delete(t.Context(), o.in(w.namespace)),
-			"changed": w.Patch(t.Context(), o.in(w.namespace), client.RawPatch(types.MergePatchType, []byte(`{"spec":{"exportTo":["*"]}}`))),
+			"changed": w.Patch(t.Context(), o.in(w.namespace),
+				client.RawPatch(types.MergePatchType, []byte(`{"spec":{"exportTo":["*"]}}`))),
 			"given to another revision of Istio": w.Patch(t.Context(), o.in(w.namespace),
 				client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"labels":{"istio.io/rev":"nobody"}}}`))),
-			"held by a finalizer": w.Patch(t.Context(), o.in(w.namespace), client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"finalizers":["example.com/a"]}}`))),
+			"held by a finalizer": w.Patch(t.Context(), o.in(w.namespace),
+				client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"finalizers":["example.com/a"]}}`))),
 		} {
 			if err == nil || err.Error() != wanted {
 				t.Errorf("%s %s: error %q, want %q", o.kind, what, err, wanted)
@@ -200,7 +216,8 @@ func TestAnotherVirtualServiceStaysAsItIsAndIsNamed(t *testing.T) {
 	w := newWorld(t)
 	w.credential()
 	w.kubectlWith(`{"apiVersion":"networking.istio.io/v1","kind":"VirtualService","metadata":{"name":"partner"},
-		"spec":{"hosts":["external.system.com"],"http":[{"route":[{"destination":{"host":"elsewhere.system.com"}}]}]}}`, "apply", "--filename=-")
+		"spec":{"hosts":["external.system.com"],"http":[{"route":[{"destination":{"host":"elsewhere.system.com"}}]}]}}`,
+		"apply", "--filename=-")
 	theirs := istioObject{"VirtualService", "partner"}
 	before := w.istio(theirs)
 	w.create(annotated("shop", withSidecar))
@@ -263,7 +280,8 @@ func (w *world) closed() {
 		}
 		return nil
 	})
-	route := w.istio(istioObject{"VirtualService", "mtls-egress-" + host}).Object["spec"].(map[string]any)["http"].([]any)[0].(map[string]any)
+	spec := w.istio(istioObject{"VirtualService", "mtls-egress-" + host}).Object["spec"].(map[string]any)
+	route := spec["http"].([]any)[0].(map[string]any)
 	if response, _ := route["directResponse"].(map[string]any); fmt.Sprint(response["status"]) != "503" ||
 		route["route"] != nil {
 		w.Errorf("the route is %v, want a direct response with 503", route)
@@ -279,8 +297,7 @@ func TestAMissingSecretIsToldOfWithTheCommandThatMakesIt(t *testing.T) {
 		"the Secret external-system-mtls-data doesn't exist in the namespace %s; create it with: kubectl create secret "+
 			"generic external-system-mtls-data -n %s "+
 			"--from-file=cert=client.crt --from-file=key=client.key --from-file=cacert=server-ca.crt",
-		w.namespace,
-		w.namespace,
+		w.namespace, w.namespace,
 	)
 	if diff := cmp.Diff(want, message); diff != "" {
 		t.Errorf("message (-want +got):\n%s", diff)
@@ -314,42 +331,31 @@ func TestASecretThatCantBeUsedIsToldOfAndClosesTheTarget(t *testing.T) {
 		return map[string][]byte{"cert": certificate, "key": key, "cacert": serverCA}
 	}
 	subject := func(pair pki.Pair) string {
-		return fmt.Sprintf(
-			"(subject %q, serial %x)",
-			pair.Certificate.Subject.String(),
-			pair.Certificate.SerialNumber.Bytes(),
-		)
+		return fmt.Sprintf("(subject %q, serial %x)", pair.Certificate.Subject.String(),
+			pair.Certificate.SerialNumber.Bytes())
 	}
 	tests := map[string]struct {
 		data         map[string][]byte
 		reason, want string
 	}{
 		"an empty Secret": {map[string][]byte{}, "LayoutUnknown",
-			`the Secret has neither the keys "cert" and "key" (with the CA in "cacert") nor "tls.crt" and "tls.key" (with the CA in "ca.crt"): ` +
-				`rename its keys, or name the keys to use in spec.credential.keys of the EgressTarget`},
+			`the Secret has neither the keys "cert" and "key" (with the CA in "cacert") nor "tls.crt" and "tls.key" (with the ` +
+				`CA in "ca.crt"): rename its keys, or name the keys to use in spec.credential.keys of the EgressTarget`},
 		"a Secret without a key": {map[string][]byte{"cert": good.CertPEM, "cacert": ca.CertPEM}, "SecretKeyMissing",
 			`"key" (private key) is missing`},
 		"an empty key": {data(good.CertPEM, nil, ca.CertPEM), "SecretKeyMissing", `"key" (private key) is empty`},
 		"the key of another": {data(good.CertPEM, early.KeyPEM, ca.CertPEM), "PrivateKeyMismatch",
-			`"key" (private key) does not match the certificate in "cert" ` + subject(
-				good,
-			) + ` but another one: store the private key that this certificate was requested with`},
+			`"key" (private key) does not match the certificate in "cert" ` + subject(good) + ` but another one: store the ` +
+				`private key that this certificate was requested with`},
 		"an expired certificate": {data(expired.CertPEM, expired.KeyPEM, ca.CertPEM), "CertificateExpired",
-			`"cert" (client certificate) expired on ` + expired.Certificate.NotAfter.Format(
-				time.RFC3339,
-			) + " " + subject(
-				expired,
-			) + `: request a new one from its issuer`},
+			`"cert" (client certificate) expired on ` + expired.Certificate.NotAfter.Format(time.RFC3339) + " " +
+				subject(expired) + `: request a new one from its issuer`},
 		"one that is not yet valid": {data(early.CertPEM, early.KeyPEM, ca.CertPEM), "CertificateNotYetValid",
-			`"cert" (client certificate) is valid only from ` + early.Certificate.NotBefore.Format(
-				time.RFC3339,
-			) + " on " + subject(
-				early,
-			) + `: use the previous one until then`},
+			`"cert" (client certificate) is valid only from ` + early.Certificate.NotBefore.Format(time.RFC3339) + " on " +
+				subject(early) + `: use the previous one until then`},
 		"one for servers only": {data(server.CertPEM, server.KeyPEM, ca.CertPEM), "NotForClientAuth",
-			`"cert" (client certificate) can't be used as a TLS client ` + subject(
-				server,
-			) + `: its extended key usage is serverAuth; it must be clientAuth`},
+			`"cert" (client certificate) can't be used as a TLS client ` + subject(server) + `: its extended key ` +
+				`usage is serverAuth; it must be clientAuth`},
 		"a certificate that is garbage": {data([]byte("garbage"), good.KeyPEM, ca.CertPEM), "CertificateUnreadable",
 			`"cert" (client certificate) is not PEM: it has no BEGIN line`},
 		"a Secret without a CA": {map[string][]byte{"cert": good.CertPEM, "key": good.KeyPEM}, "ServerCAMissing",
@@ -383,7 +389,10 @@ func TestADryRunWritesNothing(t *testing.T) {
 	w := newWorld(t)
 	dir := t.TempDir()
 	for n, k := range kinds() {
-		if err := os.WriteFile(filepath.Join(dir, k.name+".json"), []byte(k.manifest("mtls.egress/target="+fmt.Sprintf("host-%d.example", n))), 0o600); err != nil {
+		if err := os.WriteFile(
+			filepath.Join(dir, k.name+".json"), []byte(k.manifest("mtls.egress/target="+fmt.Sprintf("host-%d.example", n))),
+			0o600,
+		); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -405,7 +414,8 @@ func TestADryRunWritesNothing(t *testing.T) {
 	other.credential()
 	other.create(annotated("shop", withSidecar))
 	other.ready()
-	if found := w.kubectl("get", "all,egresstargets,serviceentries,virtualservices,destinationrules", "--output=name"); found != "" {
+	if found := w.kubectl("get", "all,egresstargets,serviceentries,virtualservices,destinationrules",
+		"--output=name"); found != "" {
 		t.Errorf("written: %s", found)
 	}
 }

@@ -65,7 +65,9 @@ func TestMain(m *testing.M) {
 }
 
 func run(ctx context.Context, m *testing.M) (code int, err error) {
-	if installed, err = installation.Start(ctx, installation.Options{APIServer: apiserver.Options{AuditPolicy: auditPolicy}}); err != nil {
+	if installed, err = installation.Start(ctx, installation.Options{
+		APIServer: apiserver.Options{AuditPolicy: auditPolicy},
+	}); err != nil {
 		return 1, err
 	}
 	defer func() { err = errors.Join(err, installed.Stop()) }()
@@ -267,10 +269,9 @@ type istioObject struct{ kind, name string }
 // generated are the objects of the host in the order of their writing.
 func generated() []istioObject {
 	return []istioObject{
-		{
-			"ServiceEntry",
-			"mtls-egress",
-		}, {"VirtualService", "mtls-egress-" + host}, {"DestinationRule", "mtls-egress-" + host}, {"ServiceEntry", "mtls-egress-" + host},
+		{"ServiceEntry", "mtls-egress"}, {
+			"VirtualService", "mtls-egress-" + host,
+		}, {"DestinationRule", "mtls-egress-" + host}, {"ServiceEntry", "mtls-egress-" + host},
 		{"ServiceEntry", "mtls-egress--app." + host},
 	}
 }

@@ -30,16 +30,15 @@ func TestOursIsCalledBeforeIstios(t *testing.T) {
 			w.create(annotated("shop"))
 			var seen []map[string]any
 			for _, pod := range istio.pods() {
-				seen = append(
-					seen,
-					map[string]any{"annotations": pod.Annotations, "labels": pod.Labels, "hostAliases": pod.Spec.HostAliases},
-				)
+				seen = append(seen,
+					map[string]any{"annotations": pod.Annotations, "labels": pod.Labels, "hostAliases": pod.Spec.HostAliases})
 			}
 			want := []map[string]any{{
 				"annotations": map[string]string{
-					"mtls.egress/target":               host,
-					"sidecar.istio.io/userVolume":      `[{"name":"` + volume + `","secret":{"secretName":"` + secret + `"}}]`,
-					"sidecar.istio.io/userVolumeMount": `[{"name":"` + volume + `","mountPath":"/etc/mtls-egress/` + host + `","readOnly":true}]`,
+					"mtls.egress/target":          host,
+					"sidecar.istio.io/userVolume": `[{"name":"` + volume + `","secret":{"secretName":"` + secret + `"}}]`,
+					"sidecar.istio.io/userVolumeMount": `[{"name":"` + volume +
+						`","mountPath":"/etc/mtls-egress/` + host + `","readOnly":true}]`,
 				},
 				"labels":      map[string]string{"mtls.egress/injected": "true", "to.mtls.egress/" + host: "true"},
 				"hostAliases": []corev1.HostAlias{{IP: address, Hostnames: []string{host}}},

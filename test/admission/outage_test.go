@@ -40,13 +40,8 @@ func TestAStoppedWebhookStopsAnnotatedObjectsOnly(t *testing.T) {
 	}
 	// What runs is still scaled, reports its status, and can be taken away.
 	w.kubectl("scale", "deployment/shop", "--replicas=3")
-	w.kubectl(
-		"patch",
-		"deployment/shop",
-		"--subresource=status",
-		"--type=merge",
-		`--patch={"status":{"observedGeneration":1}}`,
-	)
+	w.kubectl("patch", "deployment/shop", "--subresource=status", "--type=merge",
+		`--patch={"status":{"observedGeneration":1}}`)
 	pod := &corev1.Pod{}
 	w.read(pod, "before")
 	w.remove(pod)
@@ -85,10 +80,12 @@ func TestWithFailurePolicyIgnoreThePolicyRefusesAnUninjectedPod(t *testing.T) {
 	})
 	w.stopWebhook()
 
-	const want = `pods "refused" is forbidden: ValidatingAdmissionPolicy 'mtls-egress-webhook-injected' with binding 'mtls-egress-webhook-injected' denied request: ` +
-		`the Pod asks for mutual TLS (annotation mtls.egress/target), but it was not injected for external.system.com, so its calls could leave in plain text. ` +
-		`Either the webhook 0-mtls-egress-webhook was not called, because it was down while its failurePolicy is Ignore or because it does not serve the namespace NAMESPACE, ` +
-		`or something changed the Pod after the webhook. Create the Pod again when the webhook runs and serves the namespace; remove the annotation if the Pod needs no mutual TLS`
+	const want = `pods "refused" is forbidden: ValidatingAdmissionPolicy 'mtls-egress-webhook-injected' with binding ` +
+		`'mtls-egress-webhook-injected' denied request: the Pod asks for mutual TLS (annotation mtls.egress/target), but ` +
+		`it was not injected for external.system.com, so its calls could leave in plain text. Either the webhook ` +
+		`0-mtls-egress-webhook was not called, because it was down while its failurePolicy is Ignore or because it does ` +
+		`not serve the namespace NAMESPACE, or something changed the Pod after the webhook. Create the Pod again when the ` +
+		`webhook runs and serves the namespace; remove the annotation if the Pod needs no mutual TLS`
 	var err error
 	w.eventually("the API server knows the other failurePolicy", func() error {
 		pod := annotated("refused")

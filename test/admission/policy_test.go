@@ -53,9 +53,8 @@ func TestANamespaceReachesWhatItsAnnotationLists(t *testing.T) {
 	w.kubectl("annotate", "namespace", w.namespace, annotate+"api.bank.example, *.partner.example")
 	w.refused(
 		"metadata.annotations[mtls.egress/target]: Forbidden: namespace " + w.namespace + " may not reach " +
-			"external.system.com: neither the Namespace's annotation " +
-			"mtls.egress/allowed-targets nor policy.allowedTargets in the chart's values has an entry that matches it. A user " +
-			"who may change the Namespace object can add it to the " +
+			"external.system.com: neither the Namespace's annotation mtls.egress/allowed-targets nor policy.allowedTargets in " +
+			"the chart's values has an entry that matches it. A user who may change the Namespace object can add it to the " +
 			"annotation; a cluster administrator can add it to policy.allowedTargets in the chart's values",
 	)
 	if after := w.admissions("kind=Pod", "decision=refused", "reason=not-allowed"); after <= before {
@@ -87,7 +86,10 @@ func TestWhoDeploysCantWidenTheList(t *testing.T) {
 	w := newWorld(t)
 	// Those that edit and admin are made of, as nobody here makes them:
 	// https://kubernetes.io/docs/reference/access-authn-authz/rbac/#user-facing-roles
-	for role, right := range map[string]string{"system:aggregate-to-edit": "pods", "system:aggregate-to-admin": "rolebindings"} {
+	for role, right := range map[string]string{
+		"system:aggregate-to-edit":  "pods",
+		"system:aggregate-to-admin": "rolebindings",
+	} {
 		for _, part := range []string{"system:aggregate-to-view", role} {
 			w.create(&rbacv1.RoleBinding{
 				ObjectMeta: metav1.ObjectMeta{GenerateName: "role-"},
@@ -96,31 +98,19 @@ func TestWhoDeploysCantWidenTheList(t *testing.T) {
 			})
 		}
 		w.eventually("the role "+role+" counts", func() error {
-			_, _, err := installed.Kubectl(
-				t.Context(),
-				"--as=who-has-"+role,
-				"--namespace",
-				w.namespace,
-				"auth",
-				"can-i",
-				"create",
-				right,
-			)
+			_, _, err := installed.Kubectl(t.Context(), "--as=who-has-"+role, "--namespace", w.namespace, "auth",
+				"can-i", "create", right)
 			return err
 		})
-		_, said, err := installed.Kubectl(
-			t.Context(),
-			"--as=who-has-"+role,
-			"annotate",
-			"namespace",
-			w.namespace,
-			"mtls.egress/allowed-targets=*",
-		)
+		_, said, err := installed.Kubectl(t.Context(), "--as=who-has-"+role, "annotate", "namespace", w.namespace,
+			"mtls.egress/allowed-targets=*")
 		if err == nil || !strings.Contains(said, "cannot patch resource \"namespaces\"") {
 			t.Errorf("%s annotates the Namespace and is told %q", role, said)
 		}
 	}
-	if _, said, err := installed.Kubectl(t.Context(), "annotate", "namespace", w.namespace, "mtls.egress/allowed-targets=*"); err != nil {
+	if _, said, err := installed.Kubectl(
+		t.Context(), "annotate", "namespace", w.namespace, "mtls.egress/allowed-targets=*",
+	); err != nil {
 		t.Errorf("an administrator can't either: %s", said)
 	}
 }
@@ -131,7 +121,9 @@ func TestTheClusterAllowsSomeHostsOnly(t *testing.T) {
 	w := newWorld(t)
 	again := func(ctx context.Context, values ...string) {
 		t.Helper()
-		if err := errors.Join(installed.StopWebhook(), installed.StopControllers(), installed.Upgrade(ctx, values...)); err != nil {
+		if err := errors.Join(
+			installed.StopWebhook(), installed.StopControllers(), installed.Upgrade(ctx, values...),
+		); err != nil {
 			t.Fatal(err)
 		}
 		if err := errors.Join(installed.StartWebhook(ctx), installed.StartControllers(ctx)); err != nil {

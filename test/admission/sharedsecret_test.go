@@ -37,10 +37,8 @@ func TestTwoHostsDoNotShareACredentialSilently(t *testing.T) {
 			w.remove(annotated("second", func(pod *corev1.Pod) { pod.Namespace = w.namespace }))
 			return errors.New("admitted")
 		}
-		if want := second + " defaults to the Secret api-bank-mtls-data, which is already the default Secret of " + first + " in this namespace"; !strings.Contains(
-			err.Error(),
-			want,
-		) {
+		if want := second + " defaults to the Secret api-bank-mtls-data, which is already the " +
+			"default Secret of " + first + " in this namespace"; !strings.Contains(err.Error(), want) {
 			return err
 		}
 		return nil
@@ -51,7 +49,9 @@ func TestTwoHostsDoNotShareACredentialSilently(t *testing.T) {
 		return w.Get(t.Context(), client.ObjectKey{Namespace: w.namespace, Name: first}, &v1alpha1.EgressTarget{})
 	})
 	w.eventually("a Pod of the second host is refused", refused)
-	if _, err := installed.KubectlWith(t.Context(), kinds()[0].manifest("mtls.egress/target="+second), "apply", "--filename=-", "--namespace", w.namespace); err == nil {
+	if _, err := installed.KubectlWith(
+		t.Context(), kinds()[0].manifest("mtls.egress/target="+second), "apply", "--filename=-", "--namespace", w.namespace,
+	); err == nil {
 		t.Error("a Deployment of the second host is admitted")
 	}
 	if err := attempt("first-again", first, ""); err != nil {

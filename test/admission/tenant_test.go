@@ -24,55 +24,44 @@ func TestATenantCantLoosenWhatRuns(t *testing.T) {
 	w.ready()
 	denied := func(resource, name, policy, said string) string {
 		policy = "mtls-egress-webhook-" + policy
-		return fmt.Sprintf(
-			"%s %q is forbidden: ValidatingAdmissionPolicy '%s' with binding '%s' denied request: %s",
-			resource,
-			name,
-			policy,
-			policy,
-			said,
-		)
+		return fmt.Sprintf("%s %q is forbidden: ValidatingAdmissionPolicy '%s' with binding '%s' denied request: %s",
+			resource, name, policy, policy, said)
 	}
 	kept := denied(
-		"pods",
-		"shop",
-		"injected",
-		`the labels mtls.egress/injected and to.mtls.egress/HOST and the annotations mtls.egress/target and mtls.egress/secret of the Pod shop `+
-			`cannot be changed while it exists: its sidecar depends on them, so calls would fail or leave in plain text. Change the annotations of the workload that creates the Pod, or `+
-			`delete the Pod and create it again`,
+		"pods", "shop", "injected",
+		`the labels mtls.egress/injected and to.mtls.egress/HOST and the annotations mtls.egress/target and `+
+			`mtls.egress/secret of the Pod shop cannot be changed while it exists: its sidecar depends on them, `+
+			`so calls would fail or leave in plain text. Change the annotations of the workload that creates the `+
+			`Pod, or delete the Pod and create it again`,
 	)
 	forged := func(label string) string {
 		return denied(
-			"pods",
-			"plain",
-			"injected",
-			`the Pod has the label `+label+`, which its annotation mtls.egress/target does not ask for. The webhook 0-mtls-egress-webhook sets these `+
-				`labels itself, so remove them from the Pod or its template; to call a host over mutual TLS, write the host into the annotation`,
+			"pods", "plain", "injected",
+			`the Pod has the label `+label+`, which its annotation mtls.egress/target does not ask for. The webhook `+
+				`0-mtls-egress-webhook sets these labels itself, so remove them from the Pod or its template; to call a host `+
+				`over mutual TLS, write the host into the annotation`,
 		)
 	}
 	generated := func(name, said string) string {
 		return denied(
-			"virtualservices.networking.istio.io",
-			name,
-			"generated-objects",
-			"VirtualService "+name+" "+said+` To write this object anyway, an administrator must exempt `+
-				`the namespace in two places: the chart's value policy.exemptNamespaces, and its label: kubectl label namespace `+w.namespace+
-				` mtls.egress/protection=off`,
+			"virtualservices.networking.istio.io", name, "generated-objects",
+			"VirtualService "+name+" "+said+` To write this object anyway, an administrator must exempt the namespace `+
+				`in two places: the chart's value policy.exemptNamespaces, and its label: kubectl label namespace `+
+				w.namespace+` mtls.egress/protection=off`,
 		)
 	}
 	taken := func(resource, kind, field string) string {
 		return denied(
-			resource,
-			"theirs",
-			"sinkhole",
-			kind+` theirs uses `+address+` (`+field+`), but 240.0.0.0/4 is reserved for the sinkhole addresses of mtls-egress-webhook, where calls `+
-				`are dropped that no sidecar intercepts. With this object, such calls from Pods of every namespace would arrive in plain text. Use an address outside that range`,
+			resource, "theirs", "sinkhole",
+			kind+` theirs uses `+address+` (`+field+`), but 240.0.0.0/4 is reserved for the sinkhole addresses of `+
+				`mtls-egress-webhook, where calls are dropped that no sidecar intercepts. With this object, such calls from Pods `+
+				`of every namespace would arrive in plain text. Use an address outside that range`,
 		)
 	}
 	const ours = "mtls-egress-" + host
 	virtualService := func(metadata, hosts string) string {
-		return `{"apiVersion":"networking.istio.io/v1","kind":"VirtualService","metadata":{"name":"theirs"` + metadata + `},"spec":{"hosts":["` + hosts + `"],
-			"http":[{"route":[{"destination":{"host":"theirs.example.com"}}]}]}}`
+		return `{"apiVersion":"networking.istio.io/v1","kind":"VirtualService","metadata":{"name":"theirs"` + metadata + `},
+			"spec":{"hosts":["` + hosts + `"],"http":[{"route":[{"destination":{"host":"theirs.example.com"}}]}]}}`
 	}
 	tests := map[string]struct {
 		args     string
@@ -98,29 +87,32 @@ func TestATenantCantLoosenWhatRuns(t *testing.T) {
 			args: "label virtualservice " + ours + " istio.io/rev=nobody",
 			want: generated(
 				ours,
-				`is generated from an EgressTarget and provides mutual TLS for Pods: without it, or with another spec, owner, finalizer, or Istio label or annotation, `+
-					`their calls fail or leave in plain text. Change the EgressTarget instead, or delete it when no Pod uses the host anymore.`,
+				`is generated from an EgressTarget and provides mutual TLS for Pods: without it, or with another spec, owner, `+
+					`finalizer, or Istio label or annotation, their calls fail or leave in plain text. Change the EgressTarget `+
+					`instead, or delete it when no Pod uses the host anymore.`,
 			),
 		},
 		"a generated object's host": {
 			args: "create -f -", manifest: virtualService("", host+".mtls-egress.internal"),
 			want: generated(
 				"theirs",
-				"is for "+host+`.mtls-egress.internal, but the domain mtls-egress.internal is reserved for the controller of mtls-egress-webhook: Istio could `+
-					`use the object instead of a generated one, so calls could fail or leave in plain text. Use the host of the partner, such as external.system.com, and configure its calls in `+
-					`the EgressTarget.`,
+				"is for "+host+`.mtls-egress.internal, but the domain mtls-egress.internal is reserved for the `+
+					`controller of mtls-egress-webhook: Istio could use the object instead of a generated one, so calls `+
+					`could fail or leave in plain text. Use the host of the partner, such as external.system.com, and `+
+					`configure its calls in the EgressTarget.`,
 			),
 		},
 		"a generated object's owner": {
 			args: "create -f -",
 			manifest: virtualService(
-				`,"ownerReferences":[{"apiVersion":"mtls.egress/v1alpha1","kind":"EgressTarget","name":"`+host+`","uid":"0c4f9bb0-57a8-4d3b-8a4c-4d3c8d1c6b52"}]`,
+				`,"ownerReferences":[{"apiVersion":"mtls.egress/v1alpha1","kind":"EgressTarget","name":"`+host+
+					`","uid":"0c4f9bb0-57a8-4d3b-8a4c-4d3c8d1c6b52"}]`,
 				host,
 			),
 			want: generated(
 				"theirs",
-				"has the owner EgressTarget "+host+`, but only the controller of mtls-egress-webhook can create objects that an EgressTarget owns. Remove the owner from `+
-					`metadata.ownerReferences.`,
+				"has the owner EgressTarget "+host+`, but only the controller of mtls-egress-webhook can create objects that an `+
+					`EgressTarget owns. Remove the owner from metadata.ownerReferences.`,
 			),
 		},
 		"the label of generated objects is free": {
@@ -128,12 +120,15 @@ func TestATenantCantLoosenWhatRuns(t *testing.T) {
 			manifest: virtualService(`,"labels":{"app.kubernetes.io/managed-by":"mtls-egress-webhook"}`, "theirs.example.com"),
 		},
 		"a Service takes the sinkhole": {
-			args: "create -f -", manifest: `{"apiVersion":"v1","kind":"Service","metadata":{"name":"theirs"},"spec":{"ports":[{"port":80}],"externalIPs":["` + address + `"]}}`,
+			args: "create -f -",
+			manifest: `{"apiVersion":"v1","kind":"Service","metadata":{"name":"theirs"},` +
+				`"spec":{"ports":[{"port":80}],"externalIPs":["` + address + `"]}}`,
 			want: taken("services", "Service", "spec.externalIPs, spec.loadBalancerIP or status.loadBalancer"),
 		},
 		"a ServiceEntry takes the sinkhole": {
 			args: "create -f -", want: taken("serviceentries.networking.istio.io", "ServiceEntry", "spec.addresses"),
-			manifest: `{"apiVersion":"networking.istio.io/v1","kind":"ServiceEntry","metadata":{"name":"theirs"},"spec":{"hosts":["theirs.example.com"],"addresses":["` + address + `"],
+			manifest: `{"apiVersion":"networking.istio.io/v1","kind":"ServiceEntry","metadata":{"name":"theirs"},
+				"spec":{"hosts":["theirs.example.com"],"addresses":["` + address + `"],
 				"ports":[{"number":80,"name":"tcp","protocol":"TCP"}],"resolution":"STATIC","endpoints":[{"address":"10.0.0.7"}]}}`,
 		},
 	}

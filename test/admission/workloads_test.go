@@ -51,14 +51,10 @@ func (k kind) manifest(annotations ...string) string {
 	if strings.HasPrefix(k.apiVersion, "batch") {
 		restart = "Never"
 	}
-	template := `{"metadata":{"labels":{"app":"shop"},"annotations":{"note":"the user's"}},"spec":{"restartPolicy":"` + restart + `","containers":[{"name":"app","image":"app"}]}}`
-	return fmt.Sprintf(
-		`{"apiVersion":%q,"kind":%q,"metadata":{"name":"shop","annotations":{%s}},"spec":`+k.spec+`}`,
-		k.apiVersion,
-		k.name,
-		strings.Join(pairs, ","),
-		template,
-	)
+	template := `{"metadata":{"labels":{"app":"shop"},"annotations":{"note":"the user's"}},"spec":{"restartPolicy":"` +
+		restart + `","containers":[{"name":"app","image":"app"}]}}`
+	return fmt.Sprintf(`{"apiVersion":%q,"kind":%q,"metadata":{"name":"shop","annotations":{%s}},"spec":`+k.spec+`}`,
+		k.apiVersion, k.name, strings.Join(pairs, ","), template)
 }
 
 // templateAnnotations are those of the Pod template in the cluster.
@@ -68,8 +64,7 @@ func (w *world) templateAnnotations(k kind) map[string]string {
 	object.SetAPIVersion(k.apiVersion)
 	object.SetKind(k.name)
 	w.read(object, "shop")
-	annotations, _, err := unstructured.NestedStringMap(
-		object.Object,
+	annotations, _, err := unstructured.NestedStringMap(object.Object,
 		append(append([]string{}, k.template...), "metadata", "annotations")...)
 	if err != nil {
 		w.Fatal(err)
@@ -108,7 +103,9 @@ func TestTheTemplateFollowsTheWorkload(t *testing.T) {
 				}
 				wantClean := func(step, manifest string) {
 					t.Helper()
-					if diff, err := installed.KubectlWith(t.Context(), manifest, append([]string{"diff", "--filename=-", "--namespace", w.namespace}, flags...)...); err != nil {
+					if diff, err := installed.KubectlWith(
+						t.Context(), manifest, append([]string{"diff", "--filename=-", "--namespace", w.namespace}, flags...)...,
+					); err != nil {
 						t.Errorf("%s: kubectl diff: %v\n%s", step, err, diff)
 					}
 				}
@@ -152,17 +149,10 @@ func TestTheTemplateOfAJobThatMayHaveStartedStays(t *testing.T) {
 	k := kind{"job", "batch/v1", "Job", []string{"spec", "template"}, `{"template":%s}`}
 	w.kubectlWith(k.manifest("mtls.egress/target="+host), "apply", "--filename=-")
 	first := w.templateAnnotations(k)
-	_, warnings, err := installed.Kubectl(
-		t.Context(),
-		"annotate",
-		"job/shop",
-		"--overwrite",
-		"mtls.egress/target=api.partner.example",
-		"--namespace",
-		w.namespace,
-	)
-	const want = "Warning: the Pod template of a started Job is immutable, so its Pods don't change; delete the Job and " +
-		"create it again\n"
+	_, warnings, err := installed.Kubectl(t.Context(), "annotate", "job/shop",
+		"--overwrite", "mtls.egress/target=api.partner.example", "--namespace", w.namespace)
+	const want = "Warning: the Pod template of a started Job is immutable, so its Pods don't " +
+		"change; delete the Job and create it again\n"
 	if err != nil || warnings != want {
 		t.Errorf("error %v, warnings %q, want %q", err, warnings, want)
 	}
@@ -179,15 +169,18 @@ func TestAWorkloadIsRefusedWhereTheMistakeIsAndNothingIsWritten(t *testing.T) {
 		tests := map[string]struct{ manifest, want string }{
 			"in its own metadata": {
 				k.manifest("mtls.egress/target=" + host + ":0"),
-				`metadata.annotations[mtls.egress/target]: Invalid value: "external.system.com:0": has the port "0", which is out of range; write the partner's TLS port, 1 to 65535`,
+				`metadata.annotations[mtls.egress/target]: Invalid value: "external.system.com:0": has the port "0", which is ` +
+					`out of range; write the partner's TLS port, 1 to 65535`,
 			},
 			"in its template's spec": {
 				strings.Replace(good, `"containers"`, `"hostNetwork":true,"containers"`, 1),
-				at + `.spec.hostNetwork: Invalid value: "true": a Pod with hostNetwork has no sidecar, which mtls.egress/target needs; remove hostNetwork or the annotation`,
+				at + `.spec.hostNetwork: Invalid value: "true": a Pod with hostNetwork has no sidecar, which mtls.egress/target ` +
+					`needs; remove hostNetwork or the annotation`,
 			},
 			"in its template's annotations": {
 				strings.Replace(good, `"note":"the user's"`, `"mtls.egress/propagated":"by hand"`, 1),
-				at + `.metadata.annotations[mtls.egress/propagated]: Invalid value: "by hand": the annotation is reserved for the webhook and its value is invalid; remove it`,
+				at + `.metadata.annotations[mtls.egress/propagated]: Invalid value: "by hand": the annotation is reserved ` +
+					`for the webhook and its value is invalid; remove it`,
 			},
 		}
 		for name, test := range tests {
@@ -206,19 +199,11 @@ func TestAWorkloadIsRefusedWhereTheMistakeIsAndNothingIsWritten(t *testing.T) {
 			w := newWorld(t)
 			w.kubectlWith(good, "apply", "--filename=-")
 			before := w.kubectl("get", k.resource+"/shop", "--output=json")
-			_, _, err := installed.Kubectl(
-				t.Context(),
-				"annotate",
-				"--overwrite",
-				k.resource+"/shop",
-				"mtls.egress/target=*.system.com",
-				"--namespace",
-				w.namespace,
-			)
+			_, _, err := installed.Kubectl(t.Context(), "annotate", "--overwrite", k.resource+"/shop",
+				"mtls.egress/target=*.system.com", "--namespace", w.namespace)
 			if err == nil ||
 				!strings.Contains(
-					err.Error(),
-					denied+`metadata.annotations[mtls.egress/target]: Invalid value: "*.system.com": is a wildcard`,
+					err.Error(), denied+`metadata.annotations[mtls.egress/target]: Invalid value: "*.system.com": is a wildcard`,
 				) {
 				t.Errorf("error %v, want a refusal", err)
 			}
@@ -233,19 +218,19 @@ func TestWhatTheUserWroteIntoTheTemplateStays(t *testing.T) {
 	for _, k := range kinds() {
 		t.Run(k.name, func(t *testing.T) {
 			w := newWorld(t)
-			manifest := strings.ReplaceAll(
-				k.manifest("mtls.egress/target="+host),
-				`"note":"the user's"`,
-				`"mtls.egress/target":"api.partner.example"`,
-			)
+			manifest := strings.ReplaceAll(k.manifest("mtls.egress/target="+host), `"note":"the user's"`,
+				`"mtls.egress/target":"api.partner.example"`)
 			cmd := installed.Server.Command(t.Context(), "kubectl", "apply", "--filename=-", "--namespace", w.namespace)
 			cmd.Stdin = strings.NewReader(manifest)
 			said, err := cmd.CombinedOutput()
-			const want = `Warning: the Pod template has its own mtls.egress/target, which takes precedence; the one in the workload's metadata ("external.system.com") has no effect` + "\n"
+			const want = `Warning: the Pod template has its own mtls.egress/target, which takes precedence; the one in the ` +
+				`workload's metadata ("external.system.com") has no effect` + "\n"
 			if err != nil || !strings.Contains(string(said), want) {
 				t.Errorf("error %v, output %q, want the warning %q", err, said, want)
 			}
-			if diff := cmp.Diff(map[string]string{"mtls.egress/target": "api.partner.example"}, w.templateAnnotations(k)); diff != "" {
+			if diff := cmp.Diff(map[string]string{
+				"mtls.egress/target": "api.partner.example",
+			}, w.templateAnnotations(k)); diff != "" {
 				t.Errorf("the template's annotations (-want +got):\n%s", diff)
 			}
 		})

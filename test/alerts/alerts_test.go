@@ -39,9 +39,10 @@ import (
 
 // shorter are the values that make the alerts quick. A slow answer is one in which the API server
 // was asked for something.
-const shorter = `prometheusRule={"enabled": true, "rateWindow": "10s", "invalidFor": "1s", "notVerifiedFor": "1s", "notProgrammedSeconds": 1, "conflictFor": "1s",
-	"withoutSidecarFor": "1s", "notInjectedFor": "1s", "slowSeconds": 0.0002, "slowFor": "0s", "absentFor": "2s", "reconcileErrors": 0, "reconcileErrorsFor": "0s",
-	"servingCertificateFor": "1s"}`
+const shorter = `prometheusRule={"enabled": true, "rateWindow": "10s",
+	"invalidFor": "1s", "notVerifiedFor": "1s", "notProgrammedSeconds": 1, "conflictFor": "1s",
+	"withoutSidecarFor": "1s", "notInjectedFor": "1s", "slowSeconds": 0.0002, "slowFor": "0s",
+	"absentFor": "2s", "reconcileErrors": 0, "reconcileErrorsFor": "0s", "servingCertificateFor": "1s"}`
 
 // values are those of the chart.
 func values() []string {
@@ -89,12 +90,8 @@ func TestEveryAlertFiresByItsCause(t *testing.T) {
 		t.Fatal(err)
 	}
 	blind = addresses[0]
-	prometheus := startPrometheus(
-		t,
-		i,
-		rules,
-		map[string]string{"panicking": other.Listener.Addr().String(), "blind": blind},
-	)
+	prometheus := startPrometheus(t, i, rules,
+		map[string]string{"panicking": other.Listener.Addr().String(), "blind": blind})
 	for _, c := range causes {
 		t.Run(c.alert+" "+c.severity, func(t *testing.T) {
 			s := scene{i, t}
@@ -110,10 +107,8 @@ func TestEveryAlertFiresByItsCause(t *testing.T) {
 			prometheus.waitFor(t, c.alert, c.severity, false)
 		})
 	}
-	t.Run(
-		"every query of the dashboard has data",
-		func(t *testing.T) { scene{i, t}.fillsTheDashboard(prometheus, causes) },
-	)
+	t.Run("every query of the dashboard has data",
+		func(t *testing.T) { scene{i, t}.fillsTheDashboard(prometheus, causes) })
 }
 
 // blind is the address of /metrics of a webhook that may do nothing.
@@ -144,12 +139,18 @@ func causes(t *testing.T) (all []cause, again map[string]func(scene)) {
 				s.Fatal(err)
 			}
 			response := webhook.Handle(s.Context(), admission.Request{AdmissionRequest: admissionv1.AdmissionRequest{
-				UID: "1", Kind: metav1.GroupVersionKind{Version: "v1", Kind: "Pod"}, Namespace: "panic", Object: runtime.RawExtension{Raw: object}}})
+				UID:       "1",
+				Kind:      metav1.GroupVersionKind{Version: "v1", Kind: "Pod"},
+				Namespace: "panic",
+				Object:    runtime.RawExtension{Raw: object},
+			}})
 			if response.Allowed {
 				s.Error("an object was let through by a panic")
 			}
 		},
-		"MTLSEgressAdmissionErrors": func(s scene) { _ = s.create("errors", "unknown.system.com", []string{metav1.DryRunAll}) },
+		"MTLSEgressAdmissionErrors": func(s scene) {
+			_ = s.create("errors", "unknown.system.com", []string{metav1.DryRunAll})
+		},
 		"MTLSEgressWebhookFailing": func(s scene) {
 			if err := s.create("failing", host, []string{metav1.DryRunAll}); err == nil {
 				s.Error("a Pod was admitted without the webhook")
@@ -164,19 +165,16 @@ func causes(t *testing.T) (all []cause, again map[string]func(scene)) {
 			func(s scene) {
 				s.secret("conflict", time.Now().AddDate(1, 0, 0))
 				s.pod("conflict", host, nil)
-				s.apply(
-					"conflict",
-					map[string]any{
-						"apiVersion": "networking.istio.io/v1",
-						"kind":       "VirtualService",
-						"metadata":   map[string]any{"name": "theirs"},
-						"spec": map[string]any{
-							"exportTo": []string{"."},
-							"hosts":    []string{host},
-							"http":     []any{map[string]any{"route": []any{map[string]any{"destination": map[string]any{"host": host}}}}},
-						},
+				s.apply("conflict", map[string]any{
+					"apiVersion": "networking.istio.io/v1",
+					"kind":       "VirtualService",
+					"metadata":   map[string]any{"name": "theirs"},
+					"spec": map[string]any{
+						"exportTo": []string{"."},
+						"hosts":    []string{host},
+						"http":     []any{map[string]any{"route": []any{map[string]any{"destination": map[string]any{"host": host}}}}},
 					},
-				)
+				})
 			},
 			func(s scene) { s.kubectl("delete", "virtualservice", "theirs", "--namespace=conflict") }},
 		{"MTLSEgressPodsWithoutSidecar", "warning",
@@ -213,26 +211,17 @@ func causes(t *testing.T) (all []cause, again map[string]func(scene)) {
 			// No name server knows it.
 			func(s scene) {
 				s.secretNamed("verified", "partner-mtls-data", time.Now().AddDate(1, 0, 0))
-				s.apply(
-					"verified",
-					map[string]any{
-						"apiVersion": "mtls.egress/v1alpha1",
-						"kind":       "EgressTarget",
-						"metadata":   map[string]any{"name": "partner.invalid"},
-						"spec":       map[string]any{"verify": true},
-					},
-				)
+				s.apply("verified", map[string]any{
+					"apiVersion": "mtls.egress/v1alpha1",
+					"kind":       "EgressTarget",
+					"metadata":   map[string]any{"name": "partner.invalid"},
+					"spec":       map[string]any{"verify": true},
+				})
 				s.pod("verified", "partner.invalid", nil)
 			},
 			func(s scene) {
-				s.kubectl(
-					"patch",
-					"egresstarget",
-					"partner.invalid",
-					"--namespace=verified",
-					"--type=merge",
-					`--patch={"spec":{"verify":false}}`,
-				)
+				s.kubectl("patch", "egresstarget", "partner.invalid", "--namespace=verified", "--type=merge",
+					`--patch={"spec":{"verify":false}}`)
 			}},
 		{"MTLSEgressAdmissionSlow", "warning", func(scene) {}, func(scene) {}},
 		{"MTLSEgressPanics", "critical", func(scene) {}, func(scene) {}},
@@ -404,7 +393,9 @@ func (s scene) apply(namespace string, object map[string]any) {
 	if err != nil {
 		s.Fatal(err)
 	}
-	if _, err := s.KubectlWith(s.Context(), string(encoded), "apply", "--namespace="+namespace, "--filename=-"); err != nil {
+	if _, err := s.KubectlWith(
+		s.Context(), string(encoded), "apply", "--namespace="+namespace, "--filename=-",
+	); err != nil {
 		s.Fatal(err)
 	}
 }
@@ -458,19 +449,9 @@ func (s scene) startBlind() (stop func()) {
 	}
 	log := filepath.Join(s.TempDir(), "log")
 	process, err := apiserver.StartProcess(
-		exec.Command(
-			s.Command,
-			"serve",
-			"webhook",
-			"--kubeconfig="+kubeconfig,
-			"--namespace="+installation.Namespace,
-			"--webhook-host=127.0.0.1",
-			"--webhook-port="+port,
-			"--health-address="+addresses[1],
-			"--metrics-address="+blind,
-		),
-		log,
-		s.StartGuarded,
+		exec.Command(s.Command, "serve", "webhook", "--kubeconfig="+kubeconfig, "--namespace="+installation.Namespace,
+			"--webhook-host=127.0.0.1", "--webhook-port="+port, "--health-address="+addresses[1], "--metrics-address="+blind),
+		log, s.StartGuarded,
 	)
 	if err != nil {
 		s.Fatal(err)

@@ -23,9 +23,7 @@ import (
 // troubles are the alerts whose causes are there when the dashboard is asked for.
 func troubles() []string {
 	return []string{
-		"MTLSEgressConflict",
-		"MTLSEgressPodsWithoutSidecar",
-		"MTLSEgressCredentialExpires",
+		"MTLSEgressConflict", "MTLSEgressPodsWithoutSidecar", "MTLSEgressCredentialExpires",
 		"MTLSEgressTargetNotVerified",
 	}
 }
@@ -53,21 +51,10 @@ func (s scene) fillsTheDashboard(prometheus *server, causes []cause) {
 func (s scene) busy() {
 	s.Helper()
 	s.renew("shop")
-	s.kubectl(
-		"wait",
-		"--for=create",
-		"--timeout="+patience.String(),
-		"--namespace=shop",
-		"egresstarget/external.system.com",
-	)
-	s.kubectl(
-		"wait",
-		"--for=condition=Ready",
-		"--timeout="+patience.String(),
-		"--namespace=shop",
-		"egresstargets",
-		"--all",
-	)
+	s.kubectl("wait", "--for=create", "--timeout="+patience.String(), "--namespace=shop",
+		"egresstarget/external.system.com")
+	s.kubectl("wait", "--for=condition=Ready", "--timeout="+patience.String(), "--namespace=shop",
+		"egresstargets", "--all")
 	knocker := &http.Client{
 		Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, DisableKeepAlives: true},
 	}
@@ -80,13 +67,8 @@ func (s scene) busy() {
 				s.Error("a host with a scheme was admitted")
 			}
 		case n%20 == 4:
-			s.kubectl(
-				"delete",
-				"serviceentries,destinationrules",
-				"--all",
-				"--namespace=shop",
-				"--as="+installation.User,
-			) // others may not
+			s.kubectl("delete", "serviceentries,destinationrules", "--all", "--namespace=shop",
+				"--as="+installation.User) // others may not
 		case n%20 == 14:
 			response, err := knocker.Get("https://" + s.Replicas[0].Address() + "/mutate")
 			if err != nil {

@@ -99,12 +99,8 @@ func startPrometheus(t *testing.T, i *installation.Installation, rules any, more
 		t.Fatal(err)
 	}
 	log := filepath.Join(dir, "log")
-	process, err := apiserver.StartProcess(exec.Command(
-		filepath.Join(folder, "prometheus"),
-		"--config.file="+config,
-		"--storage.tsdb.path="+filepath.Join(dir, "data"),
-		"--web.listen-address="+addresses[0],
-	), log, i.StartGuarded)
+	process, err := apiserver.StartProcess(exec.Command(filepath.Join(folder, "prometheus"), "--config.file="+config,
+		"--storage.tsdb.path="+filepath.Join(dir, "data"), "--web.listen-address="+addresses[0]), log, i.StartGuarded)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -121,12 +117,8 @@ func startPrometheus(t *testing.T, i *installation.Installation, rules any, more
 
 // query returns the labels of the series that a query gives now, and their values.
 func (s *server) query(ctx context.Context, query string) (series []map[string]string, values []string, err error) {
-	request, err := http.NewRequestWithContext(
-		ctx,
-		http.MethodGet,
-		s.address+"/api/v1/query?query="+url.QueryEscape(query),
-		nil,
-	)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet,
+		s.address+"/api/v1/query?query="+url.QueryEscape(query), nil)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -163,9 +155,7 @@ func (s *server) waitFor(t *testing.T, alert, severity string, firing bool, mean
 	t.Helper()
 	query := fmt.Sprintf(`ALERTS{alertname=%q, severity=%q, alertstate="firing"}`, alert, severity)
 	err := apiserver.Await(
-		t.Context(),
-		patience,
-		fmt.Sprintf("%s %s fires: %t", alert, severity, firing),
+		t.Context(), patience, fmt.Sprintf("%s %s fires: %t", alert, severity, firing),
 		func(ctx context.Context) error {
 			for _, do := range meanwhile {
 				do()

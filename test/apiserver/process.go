@@ -75,18 +75,13 @@ func (p *Process) Stop(limit time.Duration) error {
 	select {
 	case <-p.ended:
 	case <-time.After(limit):
-		problems = append(
-			problems,
-			fmt.Errorf("the program of %s did not stop within %s and was killed", name, limit),
-			p.cmd.Process.Kill(),
-		)
+		problems = append(problems,
+			fmt.Errorf("the program of %s did not stop within %s and was killed", name, limit), p.cmd.Process.Kill())
 		<-p.ended
 	}
 	if p.exit != nil {
-		problems = append(
-			problems,
-			fmt.Errorf("the program of %s ended with %w; it said at the end:\n%s", name, p.exit, p.LastWords()),
-		)
+		problems = append(problems,
+			fmt.Errorf("the program of %s ended with %w; it said at the end:\n%s", name, p.exit, p.LastWords()))
 	}
 	return errors.Join(append(problems, p.release())...)
 }

@@ -107,9 +107,12 @@ func (s *Server) start(ctx context.Context, assets string, options Options) (err
 		), DataDir: filepath.Join(s.Dir, "etcd"), Out: etcdLog, Err: etcdLog, StartTimeout: limit, StopTimeout: limit,
 	}
 	s.plane.APIServer = &envtest.APIServer{
-		Path: s.guard.wrapper(
-			"kube-apiserver",
-		), CertDir: filepath.Join(s.Dir, "certificates"), Out: apiserverLog, Err: apiserverLog, StartTimeout: limit, StopTimeout: limit,
+		Path:         s.guard.wrapper("kube-apiserver"),
+		CertDir:      filepath.Join(s.Dir, "certificates"),
+		Out:          apiserverLog,
+		Err:          apiserverLog,
+		StartTimeout: limit,
+		StopTimeout:  limit,
 	}
 	for name, values := range options.Args {
 		s.plane.APIServer.Configure().Append(name, values...)
@@ -130,10 +133,8 @@ func (s *Server) start(ctx context.Context, assets string, options Options) (err
 	if err := s.plane.Start(); err != nil {
 		return fmt.Errorf("%w\n%s", err, s.lastWords())
 	}
-	admin, err := s.plane.AddUser(
-		envtest.User{Name: "admin", Groups: []string{"system:masters"}},
-		&rest.Config{QPS: 1000, Burst: 2000},
-	)
+	admin, err := s.plane.AddUser(envtest.User{Name: "admin", Groups: []string{"system:masters"}},
+		&rest.Config{QPS: 1000, Burst: 2000})
 	if err != nil {
 		return err
 	}
@@ -180,10 +181,8 @@ func (s *Server) Restart(away time.Duration) error {
 	if err != nil {
 		return err
 	}
-	impatient := time.AfterFunc(
-		restartGrace,
-		func() { _ = syscall.Kill(pid, syscall.SIGKILL) },
-	) // it may have ended just now
+	impatient := time.AfterFunc(restartGrace,
+		func() { _ = syscall.Kill(pid, syscall.SIGKILL) }) // it may have ended just now
 	err = s.plane.APIServer.Stop()
 	impatient.Stop()
 	if err == nil {

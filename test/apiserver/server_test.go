@@ -42,11 +42,14 @@ func TestServerServesKubectlAndHelmAndLeavesNothing(t *testing.T) {
 	if _, _, err := server.Kubectl(t.Context(), "apply", "--server-side", "--filename", crds); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := server.Kubectl(t.Context(), "wait", "--for=condition=Established", "--timeout=3m", "--filename", crds); err != nil {
+	if _, _, err := server.Kubectl(
+		t.Context(), "wait", "--for=condition=Established", "--timeout=3m", "--filename", crds,
+	); err != nil {
 		t.Fatal(err)
 	}
-	if stdout, _, err = server.Kubectl(t.Context(), "get", "serviceentries.networking.istio.io", "--output=name"); err != nil ||
-		stdout != "" {
+	if stdout, _, err = server.Kubectl(
+		t.Context(), "get", "serviceentries.networking.istio.io", "--output=name",
+	); err != nil || stdout != "" {
 		t.Errorf("a new server has service entries %q, error %v", stdout, err)
 	}
 
@@ -157,7 +160,9 @@ func broken(t *testing.T, assets string) string {
 	if err := os.Symlink(filepath.Join(assets, "kube-apiserver"), filepath.Join(directory, "kube-apiserver")); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(directory, "etcd"), []byte("#!/bin/sh\necho etcd is broken >&2\nexit 1\n"), 0o700); err != nil {
+	if err := os.WriteFile(
+		filepath.Join(directory, "etcd"), []byte("#!/bin/sh\necho etcd is broken >&2\nexit 1\n"), 0o700,
+	); err != nil {
 		t.Fatal(err)
 	}
 	return directory

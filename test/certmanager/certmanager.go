@@ -135,8 +135,8 @@ func (c *CertManager) start(ctx context.Context) (err error) {
 		"cert-manager-controller": {"--cluster-resource-namespace=" + Namespace},
 		"cert-manager-cainjector": nil,
 		"cert-manager-webhook": {
-			"--secure-port=" + port, "--dynamic-serving-ca-secret-namespace=" + Namespace, "--dynamic-serving-ca-secret-name=" + release + "-webhook-ca",
-			"--dynamic-serving-dns-names=" + webhookHost,
+			"--secure-port=" + port, "--dynamic-serving-ca-secret-namespace=" + Namespace,
+			"--dynamic-serving-ca-secret-name=" + release + "-webhook-ca", "--dynamic-serving-dns-names=" + webhookHost,
 		},
 	} {
 		cmd := exec.Command(filepath.Join(c.programs, "bin", name), append(args, "--kubeconfig="+c.options.Kubeconfig)...)
@@ -197,12 +197,8 @@ func (c *CertManager) install(ctx context.Context, port string) error {
 	if err := c.installTypes(ctx); err != nil {
 		return err
 	}
-	webhooks, err := c.render(
-		ctx,
-		[]string{"webhook-mutating-webhook.yaml", "webhook-validating-webhook.yaml"},
-		"--set",
-		"webhook.url.host="+net.JoinHostPort(webhookHost, port),
-	)
+	webhooks, err := c.render(ctx, []string{"webhook-mutating-webhook.yaml", "webhook-validating-webhook.yaml"},
+		"--set", "webhook.url.host="+net.JoinHostPort(webhookHost, port))
 	if err != nil {
 		return err
 	}
@@ -234,8 +230,7 @@ func (c *CertManager) chart() string { return filepath.Join(c.programs, "chart")
 
 // render returns what the chart makes of some of its templates.
 func (c *CertManager) render(ctx context.Context, templates []string, values ...string) (manifests string, err error) {
-	args := append(
-		[]string{"template", release, c.chart(), "--namespace", Namespace, "--set", "crds.enabled=true"},
+	args := append([]string{"template", release, c.chart(), "--namespace", Namespace, "--set", "crds.enabled=true"},
 		values...)
 	for _, template := range templates {
 		args = append(args, "--show-only", filepath.Join("templates", filepath.Base(template)))
@@ -261,7 +256,10 @@ func (c *CertManager) awaitWebhooks(ctx context.Context) error {
 	probe := metav1.ObjectMeta{GenerateName: "probe-", Namespace: Namespace}
 	issuer := cmmeta.IssuerReference{Name: "probe"}
 	if err := c.await(ctx, "cert-manager's webhook validates", func(ctx context.Context) error {
-		err := c.Client.Create(ctx, &certmanagerv1.Certificate{ObjectMeta: probe, Spec: certmanagerv1.CertificateSpec{SecretName: "probe", IssuerRef: issuer}}, client.DryRunAll)
+		err := c.Client.Create(ctx, &certmanagerv1.Certificate{
+			ObjectMeta: probe,
+			Spec:       certmanagerv1.CertificateSpec{SecretName: "probe", IssuerRef: issuer},
+		}, client.DryRunAll)
 		if Refused(err) {
 			return nil
 		}
@@ -318,17 +316,8 @@ func Refused(err error) bool {
 // "issuer/partner", has the condition Ready for its present generation. The error carries what the
 // programs said last.
 func (c *CertManager) AwaitReady(ctx context.Context, namespace, object string) error {
-	_, err := c.run(
-		ctx,
-		"",
-		"kubectl",
-		"wait",
-		"--for=condition=Ready",
-		"--timeout="+patience.String(),
-		"--namespace",
-		namespace,
-		object,
-	)
+	_, err := c.run(ctx, "", "kubectl", "wait", "--for=condition=Ready", "--timeout="+patience.String(),
+		"--namespace", namespace, object)
 	if err != nil {
 		err = errors.Join(err, c.lastWords())
 	}

@@ -60,15 +60,8 @@ func TestCertificateOfACAIssuerGetsItsSecret(t *testing.T) {
 			IssuerConfig: certmanagerv1.IssuerConfig{SelfSigned: &certmanagerv1.SelfSignedIssuer{}},
 		},
 	})
-	create(
-		t,
-		certificate(
-			namespace,
-			"authority",
-			"root",
-			func(spec *certmanagerv1.CertificateSpec) { spec.IsCA, spec.CommonName = true, "authority" },
-		),
-	)
+	create(t, certificate(namespace, "authority", "root",
+		func(spec *certmanagerv1.CertificateSpec) { spec.IsCA, spec.CommonName = true, "authority" }))
 	ready(t, namespace, "certificate/authority")
 	create(t, &certmanagerv1.Issuer{
 		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "partner"},
@@ -92,7 +85,10 @@ func TestCertificateOfACAIssuerGetsItsSecret(t *testing.T) {
 	}
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM(orders.Data["ca.crt"])
-	if _, err := pair.Leaf.Verify(x509.VerifyOptions{Roots: roots, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}); err != nil {
+	if _, err := pair.Leaf.Verify(x509.VerifyOptions{
+		Roots:     roots,
+		KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+	}); err != nil {
 		t.Error(err)
 	}
 
@@ -138,7 +134,9 @@ func TestClusterIssuerFindsItsSecretInTheNamespaceOfCertManager(t *testing.T) {
 	})
 	create(t, certificate(namespace, "orders", namespace, byClusterIssuer))
 	ready(t, namespace, "certificate/orders")
-	if diff := cmp.Diff(secret(t, Namespace, namespace).Data["tls.crt"], secret(t, namespace, "orders").Data["ca.crt"]); diff != "" {
+	if diff := cmp.Diff(
+		secret(t, Namespace, namespace).Data["tls.crt"], secret(t, namespace, "orders").Data["ca.crt"],
+	); diff != "" {
 		t.Errorf("ca.crt isn't the authority's certificate:\n%s", diff)
 	}
 }
@@ -154,11 +152,14 @@ func TestWebhookRefusesWhatTheAPIServerWouldTake(t *testing.T) {
 			func(spec *certmanagerv1.CertificateSpec) {
 				spec.Duration, spec.RenewBefore = &metav1.Duration{Duration: time.Hour}, &metav1.Duration{Duration: 2 * time.Hour}
 			},
-			`admission webhook "webhook.cert-manager.io" denied the request: spec.renewBefore: Invalid value: 7200000000000: certificate duration 1h0m0s must be greater than renewBefore 2h0m0s`,
+			`admission webhook "webhook.cert-manager.io" denied the request: spec.renewBefore: Invalid value: 7200000000000: ` +
+				`certificate duration 1h0m0s must be greater than renewBefore 2h0m0s`,
 		},
 		"one without names": {
 			func(spec *certmanagerv1.CertificateSpec) { spec.DNSNames = nil },
-			`admission webhook "webhook.cert-manager.io" denied the request: spec: Invalid value: "": at least one of commonName (from the commonName field or from a literalSubject), dnsNames, emailSANs, ipAddresses, otherNames, or uriSANs must be set`,
+			`admission webhook "webhook.cert-manager.io" denied the request: spec: Invalid value: "": at least ` +
+				`one of commonName (from the commonName field or from a literalSubject), dnsNames, emailSANs, ` +
+				`ipAddresses, otherNames, or uriSANs must be set`,
 		},
 	}
 	for name, test := range tests {
@@ -196,20 +197,26 @@ func TestStartThatFailsSaysWhyAndStopEndsThePrograms(t *testing.T) {
 		}
 	})
 
-	c, err := Start(
-		t.Context(),
-		Options{Kubeconfig: server.Kubeconfig, Dir: t.TempDir()},
-	) // as in a cluster of test/cluster
+	c, err := Start(t.Context(),
+		Options{Kubeconfig: server.Kubeconfig, Dir: t.TempDir()}) // as in a cluster of test/cluster
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(map[string]bool{"cert-manager-cainjector": true, "cert-manager-controller": true, "cert-manager-webhook": true}, programsRunning(c)); diff != "" {
+	if diff := cmp.Diff(map[string]bool{
+		"cert-manager-cainjector": true,
+		"cert-manager-controller": true,
+		"cert-manager-webhook":    true,
+	}, programsRunning(c)); diff != "" {
 		t.Errorf("programs that run after the start (-want +got):\n%s", diff)
 	}
 	if err := c.Stop(); err != nil {
 		t.Error(err)
 	}
-	if diff := cmp.Diff(map[string]bool{"cert-manager-cainjector": false, "cert-manager-controller": false, "cert-manager-webhook": false}, programsRunning(c)); diff != "" {
+	if diff := cmp.Diff(map[string]bool{
+		"cert-manager-cainjector": false,
+		"cert-manager-controller": false,
+		"cert-manager-webhook":    false,
+	}, programsRunning(c)); diff != "" {
 		t.Errorf("programs that run after the stop (-want +got):\n%s", diff)
 	}
 	err = c.Client.Create(t.Context(), certificate(Namespace, "orders", "partner"), client.DryRunAll)

@@ -42,14 +42,8 @@ func TestTheExampleIsIssued(t *testing.T) {
 	}
 	create(t, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: project}})
 	kubectlIn(t, dir, "apply", "--server-side", "--filename", absolute(t, "../../charts/mtls-egress-webhook/files/crds"))
-	kubectlIn(
-		t,
-		dir,
-		"wait",
-		"--for=condition=Established",
-		"--timeout="+patience.String(),
-		"customresourcedefinition/egresstargets.mtls.egress",
-	)
+	kubectlIn(t, dir, "wait", "--for=condition=Established", "--timeout="+patience.String(),
+		"customresourcedefinition/egresstargets.mtls.egress")
 
 	commands, err := installation.DocumentedCommands(filepath.Join(dir, "README.md"))
 	if err != nil {
@@ -63,10 +57,8 @@ func TestTheExampleIsIssued(t *testing.T) {
 	certificate := rendered(t, dir, "Certificate")
 	create(t, certificate)
 	ready(t, project, "certificate/"+certificate.GetName())
-	if shown := kubectlIn(t, dir, commands[2]...); !strings.Contains(
-		shown,
-		"egresstarget.mtls.egress/external.system.com",
-	) ||
+	shown := kubectlIn(t, dir, commands[2]...)
+	if !strings.Contains(shown, "egresstarget.mtls.egress/external.system.com") ||
 		!strings.Contains(shown, "external-system-mtls-data") {
 		t.Errorf("the README shows\n%s", shown)
 	}
@@ -91,11 +83,15 @@ func TestTheExampleIsIssued(t *testing.T) {
 		judged.Issuer,
 		judged.NotAfter.Sub(judged.NotBefore).String(),
 	}
-	if diff := cmp.Diff([]string{"tls.crt", "tls.key", "CN=orders,O=Example,C=DE", "CN=Example CA", "720h0m0s"}, got); diff != "" {
+	if diff := cmp.Diff(
+		[]string{"tls.crt", "tls.key", "CN=orders,O=Example,C=DE", "CN=Example CA", "720h0m0s"}, got,
+	); diff != "" {
 		t.Errorf("the credential (-want +got):\n%s", diff)
 	}
 	var configMap corev1.ConfigMap
-	if err := yaml.Unmarshal([]byte(kubectlIn(t, dir, "get", "configmap", wanted.ServerCA.ConfigMap.Name, "--namespace", project, "--output=yaml")), &configMap); err != nil {
+	if err := yaml.Unmarshal([]byte(
+		kubectlIn(t, dir, "get", "configmap", wanted.ServerCA.ConfigMap.Name, "--namespace", project, "--output=yaml"),
+	), &configMap); err != nil {
 		t.Fatal(err)
 	}
 	if err := credential.CheckConfigMap(&configMap, wanted.ServerCA.ConfigMap.Key, time.Now()); err != nil {

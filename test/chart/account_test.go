@@ -57,12 +57,9 @@ func testAccounts(t *testing.T, c cluster) {
 	}
 	patch := func(object client.Object) func(context.Context, client.Client) error {
 		return func(ctx context.Context, account client.Client) error {
-			return account.Patch(
-				ctx,
-				object,
+			return account.Patch(ctx, object,
 				client.RawPatch("application/merge-patch+json", []byte(`{"metadata": {"annotations": {"a": "b"}}}`)),
-				client.DryRunAll,
-			)
+				client.DryRunAll)
 		}
 	}
 	remove := func(object client.Object) func(context.Context, client.Client) error {
@@ -164,9 +161,9 @@ func testAccounts(t *testing.T, c cluster) {
 			allowed: nobody,
 		},
 		"change the policy that it is subject to": {
-			do: patch(
-				&admissionregistrationv1.ValidatingAdmissionPolicy{ObjectMeta: named("", "mtls-egress-webhook-injected")},
-			),
+			do: patch(&admissionregistrationv1.ValidatingAdmissionPolicy{
+				ObjectMeta: named("", "mtls-egress-webhook-injected"),
+			}),
 			allowed: nobody,
 		},
 		"give itself a role": {do: patch(roleBinding()), allowed: nobody},

@@ -33,15 +33,11 @@ func TestAdmission(t *testing.T) {
 	t.Run("the domain and the owners of generated objects are the controller's", func(t *testing.T) { testReserved(t, c) })
 	t.Run("nothing is attached to generated objects", func(t *testing.T) { testAttached(t, c) })
 	t.Run("nothing takes an address of the sinkhole", func(t *testing.T) { testSinkhole(t, c) })
-	t.Run(
-		"an issuer is asked for a certificate by those who may create Certificates",
-		func(t *testing.T) { testIssuance(t, c) },
-	)
+	t.Run("an issuer is asked for a certificate by those who may create Certificates",
+		func(t *testing.T) { testIssuance(t, c) })
 	t.Run("each ServiceAccount has the rights that it needs, and no others", func(t *testing.T) { testAccounts(t, c) })
-	t.Run(
-		"a stopped webhook stops what asks for something, and nothing else",
-		func(t *testing.T) { testStopped(t, c, webhook) },
-	)
+	t.Run("a stopped webhook stops what asks for something, and nothing else",
+		func(t *testing.T) { testStopped(t, c, webhook) })
 }
 
 // upgrade installs or upgrades the release with the stub as its webhook, and with the namespaces of
@@ -55,7 +51,8 @@ func (c cluster) upgrade(t *testing.T, webhook *stub, args ...string) {
 		}
 	}
 	c.helm(t, append([]string{
-		"upgrade", release, chartDir, "--namespace", namespace, "--set", "webhook.deployment.enabled=false,controller.deployment.enabled=false,webhook.url=" + webhook.URL,
+		"upgrade", release, chartDir, "--namespace", namespace, "--set",
+		"webhook.deployment.enabled=false,controller.deployment.enabled=false,webhook.url=" + webhook.URL,
 		"--set", "policy.exemptNamespaces={" + strings.Join(exempt, ",") + "}",
 	}, args...)...)
 }

@@ -62,12 +62,14 @@ func TestEveryAlertIsTried(t *testing.T) {
 
 func TestAlertsFollowTheValues(t *testing.T) {
 	rendered := render(
-		t,
-		"--set-json",
-		`prometheusRule={"enabled": true, "namespace": "monitoring", "labels": {"release": "prometheus", "app.kubernetes.io/name": "other"},
-		"alertLabels": {"team": "shop", "severity": "none"}, "runbookURL": "https://example.com/alerts.html", "expiresWarningDays": 14, "expiresCriticalDays": 0.5,
-		"invalidFor": "1h30m", "notVerifiedFor": "0", "notProgrammedSeconds": 1.5, "conflictFor": "1m", "withoutSidecarFor": "2m", "notInjectedFor": "3m", "rateWindow": "4m",
-		"slowSeconds": 0.25, "slowFor": "6m", "absentFor": "7m", "reconcileErrors": 8, "reconcileErrorsFor": "9m", "servingCertificateHours": 10, "servingCertificateFor": "11m"}`,
+		t, "--set-json",
+		`prometheusRule={"enabled": true, "namespace": "monitoring",
+		"labels": {"release": "prometheus", "app.kubernetes.io/name": "other"},
+		"alertLabels": {"team": "shop", "severity": "none"}, "runbookURL": "https://example.com/alerts.html",
+		"expiresWarningDays": 14, "expiresCriticalDays": 0.5, "invalidFor": "1h30m", "notVerifiedFor": "0",
+		"notProgrammedSeconds": 1.5, "conflictFor": "1m", "withoutSidecarFor": "2m", "notInjectedFor": "3m",
+		"rateWindow": "4m", "slowSeconds": 0.25, "slowFor": "6m", "absentFor": "7m", "reconcileErrors": 8,
+		"reconcileErrorsFor": "9m", "servingCertificateHours": 10, "servingCertificateFor": "11m"}`,
 	).one(t, "PrometheusRule")
 	labels := rendered.GetLabels()
 	got := map[string]any{
@@ -102,47 +104,31 @@ func TestAlertsFollowTheValues(t *testing.T) {
 	want := map[string]any{
 		"MTLSEgressTargetNotProgrammed critical": other("MTLSEgressTargetNotProgrammed", "",
 			"time() - min by (namespace, host) (mtls_egress_pods_not_programmed_since_timestamp_seconds) > 1.5"),
-		"MTLSEgressConflict warning": other(
-			"MTLSEgressConflict",
-			"1m",
-			"max by (namespace, host) (mtls_egress_target_conflicted) == 1",
-		),
-		"MTLSEgressPodsWithoutSidecar warning": other(
-			"MTLSEgressPodsWithoutSidecar",
-			"2m",
-			"max by (namespace) (mtls_egress_pods_without_sidecar) > 0",
-		),
-		"MTLSEgressPodsNotInjected critical": other(
-			"MTLSEgressPodsNotInjected",
-			"3m",
-			"max by (namespace) (mtls_egress_pods_not_injected) > 0",
-		),
+		"MTLSEgressConflict warning": other("MTLSEgressConflict", "1m",
+			"max by (namespace, host) (mtls_egress_target_conflicted) == 1"),
+		"MTLSEgressPodsWithoutSidecar warning": other("MTLSEgressPodsWithoutSidecar", "2m",
+			"max by (namespace) (mtls_egress_pods_without_sidecar) > 0"),
+		"MTLSEgressPodsNotInjected critical": other("MTLSEgressPodsNotInjected", "3m",
+			"max by (namespace) (mtls_egress_pods_not_injected) > 0"),
 		"MTLSEgressWebhookFailing critical": other(
-			"MTLSEgressWebhookFailing",
-			"",
-			`sum(increase(apiserver_admission_webhook_rejection_count{name=~"(pods|workloads).mtls.egress", error_type!="no_error"}[4m]) or `+
+			"MTLSEgressWebhookFailing", "",
+			`sum(increase(apiserver_admission_webhook_rejection_count{name=~"(pods|workloads).mtls.egress", `+
+				`error_type!="no_error"}[4m]) or `+
 				`increase(apiserver_admission_webhook_fail_open_count{name=~"(pods|workloads).mtls.egress"}[4m])) > 0`,
 		),
 		"MTLSEgressAdmissionErrors critical": other("MTLSEgressAdmissionErrors", "",
 			`sum by (reason) (increase(mtls_egress_admission_requests_total{decision="error", reason!="panic"}[4m])) > 0`),
 		"MTLSEgressPanics critical": other(
-			"MTLSEgressPanics",
-			"",
+			"MTLSEgressPanics", "",
 			`sum(increase(mtls_egress_admission_requests_total{reason="panic"}[4m]) or vector(0)) + `+
 				`sum(increase(controller_runtime_reconcile_panics_total{controller="egresstarget"}[4m]) or vector(0)) > 0`,
 		),
 		"MTLSEgressAdmissionSlow warning": other("MTLSEgressAdmissionSlow", "6m",
 			"histogram_quantile(0.99, sum by (le) (rate(mtls_egress_admission_duration_seconds_bucket[4m]))) > 0.25"),
-		"MTLSEgressWebhookAbsent critical": other(
-			"MTLSEgressWebhookAbsent",
-			"7m",
-			"absent(mtls_egress_serving_certificate_not_after_timestamp_seconds)",
-		),
-		"MTLSEgressControllerAbsent critical": other(
-			"MTLSEgressControllerAbsent",
-			"7m",
-			`absent(leader_election_master_status{name="mtls-egress-webhook-controller"} == 1)`,
-		),
+		"MTLSEgressWebhookAbsent critical": other("MTLSEgressWebhookAbsent", "7m",
+			"absent(mtls_egress_serving_certificate_not_after_timestamp_seconds)"),
+		"MTLSEgressControllerAbsent critical": other("MTLSEgressControllerAbsent", "7m",
+			`absent(leader_election_master_status{name="mtls-egress-webhook-controller"} == 1)`),
 		"MTLSEgressReconcileErrors warning": other("MTLSEgressReconcileErrors", "9m",
 			`sum(increase(controller_runtime_reconcile_errors_total{controller="egresstarget"}[4m])) > 8`),
 		"MTLSEgressServingCertificateExpires critical": other("MTLSEgressServingCertificateExpires", "11m",
@@ -151,12 +137,16 @@ func TestAlertsFollowTheValues(t *testing.T) {
 		"MTLSEgressCredentialExpires warning":  expires("14 * 86400"),
 		"MTLSEgressCredentialExpires critical": expires("0.5 * 86400"),
 		"MTLSEgressCredentialInvalid critical": map[string]any{
-			"team": "shop", "for": "1h30m", "runbook": runbook + "mtlsegresscredentialinvalid", "expression": "min by " +
-				"(namespace, host, secret) (mtls_egress_credential_valid) == 0",
+			"team":       "shop",
+			"for":        "1h30m",
+			"runbook":    runbook + "mtlsegresscredentialinvalid",
+			"expression": "min by (namespace, host, secret) (mtls_egress_credential_valid) == 0",
 		},
 		"MTLSEgressTargetNotVerified warning": map[string]any{
-			"team": "shop", "for": "0", "runbook": runbook + "mtlsegresstargetnotverified", "expression": "min by (namespace, " +
-				"host) (mtls_egress_target_verified) == 0",
+			"team":       "shop",
+			"for":        "0",
+			"runbook":    runbook + "mtlsegresstargetnotverified",
+			"expression": "min by (namespace, host) (mtls_egress_target_verified) == 0",
 		},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {

@@ -106,16 +106,11 @@ func testAttached(t *testing.T, c cluster) {
 				want := ""
 				if test.want != "" {
 					want = fmt.Sprintf(
-						`%s.gateway.networking.k8s.io "theirs" is forbidden: ValidatingAdmissionPolicy '%s' with binding '%s' denied request: `+
-							`%s theirs is attached to the ServiceEntry %s, which is generated from an EgressTarget: Istio could use it instead of the generated `+
-							`objects, so calls could fail or leave in plain text. Attach it to another ServiceEntry, and configure calls `+
-							`to the partner in the EgressTarget. %s`,
-						plural,
-						attachedPolicy,
-						attachedPolicy,
-						kind,
-						test.want,
-						wayAround(in, test.labels, test.listed),
+						`%s.gateway.networking.k8s.io "theirs" is forbidden: ValidatingAdmissionPolicy '%s' with binding '%s' denied `+
+							`request: %s theirs is attached to the ServiceEntry %s, which is generated from an EgressTarget: Istio could `+
+							`use it instead of the generated objects, so calls could fail or leave in plain text. Attach it to another `+
+							`ServiceEntry, and configure calls to the partner in the EgressTarget. %s`,
+						plural, attachedPolicy, attachedPolicy, kind, test.want, wayAround(in, test.labels, test.listed),
 					)
 				}
 				if diff := gocmp.Diff(want, message(err)); diff != "" {

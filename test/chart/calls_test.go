@@ -58,16 +58,10 @@ func testCalls(t *testing.T, c cluster, webhook *stub) {
 		wantCalls(t, "110 Pods", want...)
 	})
 
-	t.Run("any annotation under our prefix, so that a misspelt one is warned of", func(t *testing.T) {
-		do(
-			t,
-			c.Create(
-				t.Context(),
-				newPod("calls", "misspelt", map[string]string{"mtls.egress/targets": "external.system.com"}),
-				client.DryRunAll,
-			),
-		)
-		wantCalls(t, "Pod", "CREATE Pod misspelt")
+	t.Run("any annotation under our prefix, so that a misspelled one is warned of", func(t *testing.T) {
+		do(t, c.Create(t.Context(),
+			newPod("calls", "misspelled", map[string]string{"mtls.egress/targets": "external.system.com"}), client.DryRunAll))
+		wantCalls(t, "Pod", "CREATE Pod misspelled")
 	})
 
 	t.Run("a change of a Pod comes too late for anything", func(t *testing.T) {
@@ -132,19 +126,71 @@ func testCalls(t *testing.T, c cluster, webhook *stub) {
 		"the ReplicaSet of a Deployment, which others own too": {
 			kind: "ReplicaSet", owners: append(ownedBy("example.com/v1", "App"), controlledBy("apps/v1", "Deployment")...),
 		},
-		"the Deployment of an operator":                    {kind: "Deployment", owners: controlledBy("example.com/v1", "App"), called: true},
-		"the StatefulSet of an operator":                   {kind: "StatefulSet", owners: controlledBy("example.com/v1", "Database"), called: true},
-		"the DaemonSet of an operator":                     {kind: "DaemonSet", owners: controlledBy("example.com/v1", "Agent"), called: true},
-		"the CronJob of an operator":                       {kind: "CronJob", owners: controlledBy("example.com/v1", "App"), called: true},
-		"the Job of an operator":                           {kind: "Job", owners: controlledBy("example.com/v1", "Workflow"), called: true},
-		"the ReplicaSet of an operator":                    {kind: "ReplicaSet", owners: controlledBy("example.com/v1", "Rollout"), called: true},
-		"the ReplicaSet of a Deployment of another group":  {kind: "ReplicaSet", owners: controlledBy("apps.example.com/v1", "Deployment"), called: true},
-		"the Job of a CronJob of another group":            {kind: "Job", owners: controlledBy("batch.example.com/v1", "CronJob"), called: true},
-		"the Job of a Deployment":                          {kind: "Job", owners: controlledBy("apps/v1", "Deployment"), called: true},
-		"the ReplicaSet of a CronJob":                      {kind: "ReplicaSet", owners: controlledBy("batch/v1", "CronJob"), called: true},
-		"a Deployment of a Deployment":                     {kind: "Deployment", owners: controlledBy("apps/v1", "Deployment"), called: true},
-		"a ReplicaSet whose Deployment doesn't control it": {kind: "ReplicaSet", owners: ownedBy("apps/v1", "Deployment"), called: true},
-		"a Job whose CronJob doesn't control it":           {kind: "Job", owners: ownedBy("batch/v1", "CronJob"), called: true},
+		"the Deployment of an operator": {
+			kind:   "Deployment",
+			owners: controlledBy("example.com/v1", "App"),
+			called: true,
+		},
+		"the StatefulSet of an operator": {
+			kind:   "StatefulSet",
+			owners: controlledBy("example.com/v1", "Database"),
+			called: true,
+		},
+		"the DaemonSet of an operator": {
+			kind:   "DaemonSet",
+			owners: controlledBy("example.com/v1", "Agent"),
+			called: true,
+		},
+		"the CronJob of an operator": {
+			kind:   "CronJob",
+			owners: controlledBy("example.com/v1", "App"),
+			called: true,
+		},
+		"the Job of an operator": {
+			kind:   "Job",
+			owners: controlledBy("example.com/v1", "Workflow"),
+			called: true,
+		},
+		"the ReplicaSet of an operator": {
+			kind:   "ReplicaSet",
+			owners: controlledBy("example.com/v1", "Rollout"),
+			called: true,
+		},
+		"the ReplicaSet of a Deployment of another group": {
+			kind:   "ReplicaSet",
+			owners: controlledBy("apps.example.com/v1", "Deployment"),
+			called: true,
+		},
+		"the Job of a CronJob of another group": {
+			kind:   "Job",
+			owners: controlledBy("batch.example.com/v1", "CronJob"),
+			called: true,
+		},
+		"the Job of a Deployment": {
+			kind:   "Job",
+			owners: controlledBy("apps/v1", "Deployment"),
+			called: true,
+		},
+		"the ReplicaSet of a CronJob": {
+			kind:   "ReplicaSet",
+			owners: controlledBy("batch/v1", "CronJob"),
+			called: true,
+		},
+		"a Deployment of a Deployment": {
+			kind:   "Deployment",
+			owners: controlledBy("apps/v1", "Deployment"),
+			called: true,
+		},
+		"a ReplicaSet whose Deployment doesn't control it": {
+			kind:   "ReplicaSet",
+			owners: ownedBy("apps/v1", "Deployment"),
+			called: true,
+		},
+		"a Job whose CronJob doesn't control it": {
+			kind:   "Job",
+			owners: ownedBy("batch/v1", "CronJob"),
+			called: true,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			owned++
@@ -240,10 +286,9 @@ func testCalls(t *testing.T, c cluster, webhook *stub) {
 		if !called(t.Context(), "chosen") {
 			t.Error("not called for the namespace that was chosen")
 		}
-		if err := c.Create(t.Context(), newPod("calls", "left-out", map[string]string{egress.AnnotationTarget: "external.system.com"})); !denied(
-			err,
-			"mtls-egress-webhook-injected",
-		) {
+		if err := c.Create(t.Context(), newPod("calls", "left-out", map[string]string{
+			egress.AnnotationTarget: "external.system.com",
+		})); !denied(err, "mtls-egress-webhook-injected") {
 			t.Errorf("a Pod that asks where the webhook is not called: %v", err)
 		}
 		c.upgrade(t, webhook)

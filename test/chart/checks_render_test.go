@@ -57,7 +57,9 @@ func TestUninstallCheckDeletesEgressTargetsWithTheirDefinition(t *testing.T) {
 			if test.deletes {
 				args = append(args, "--delete-targets")
 			}
-			if diff := cmp.Diff(args, at(t, rendered["Job "+checkName], "spec", "template", "spec", "containers", 0, "args")); diff != "" {
+			if diff := cmp.Diff(
+				args, at(t, rendered["Job "+checkName], "spec", "template", "spec", "containers", 0, "args"),
+			); diff != "" {
 				t.Errorf("arguments (-want +got):\n%s", diff)
 			}
 			rules := at(t, rendered["ClusterRole "+checkName], "rules").([]any)
@@ -135,7 +137,9 @@ func TestCleanupDeletesTheSecretsOfCertManager(t *testing.T) {
 			for _, secret := range test.secrets {
 				args = append(args, fmt.Sprintf("--delete-secret=%s/%s", namespace, secret))
 			}
-			if diff := cmp.Diff(args, at(t, rendered["Job "+cleanupName], "spec", "template", "spec", "containers", 0, "args")); diff != "" {
+			if diff := cmp.Diff(
+				args, at(t, rendered["Job "+cleanupName], "spec", "template", "spec", "containers", 0, "args"),
+			); diff != "" {
 				t.Errorf("arguments (-want +got):\n%s", diff)
 			}
 			role, binding := rendered["Role "+cleanupName], rendered["RoleBinding "+cleanupName]
@@ -173,11 +177,8 @@ func TestCleanupDeletesTheSecretsOfCertManager(t *testing.T) {
 
 // The right of helm test is to ask for Pods in the one namespace.
 func TestAdmissionCheckHasOnlyItsRights(t *testing.T) {
-	rendered := render(
-		t,
-		"--set",
-		"webhook.serviceAccount.name=runner,test.namespace=project,test.target=b.example.com,image.tag=v2",
-	)
+	rendered := render(t,
+		"--set", "webhook.serviceAccount.name=runner,test.namespace=project,test.target=b.example.com,image.tag=v2")
 	got := map[string]any{
 		"rules":           at(t, rendered["Role "+testName], "rules"),
 		"role":            at(t, rendered["RoleBinding "+testName], "roleRef"),
@@ -198,10 +199,7 @@ func TestAdmissionCheckHasOnlyItsRights(t *testing.T) {
 		"binding's place": "project",
 		"account":         testName,
 		"arguments": []any{
-			"admission-check",
-			"--namespace=project",
-			"--target=b.example.com",
-			"--image=mtls-egress-webhook:v2",
+			"admission-check", "--namespace=project", "--target=b.example.com", "--image=mtls-egress-webhook:v2",
 		},
 		"place": namespace,
 	}
@@ -216,7 +214,9 @@ func TestChecksAreHooks(t *testing.T) {
 	rendered := render(t, "--set", "servingCertificate.provider=cert-manager")
 	hook := func(event, weight string, further map[string]string) map[string]string {
 		annotations := map[string]string{
-			"helm.sh/hook": event, "helm.sh/hook-weight": weight, "helm.sh/hook-delete-policy": "before-hook-creation,hook-succeeded",
+			"helm.sh/hook":               event,
+			"helm.sh/hook-weight":        weight,
+			"helm.sh/hook-delete-policy": "before-hook-creation,hook-succeeded",
 		}
 		maps.Copy(annotations, further)
 		return annotations
@@ -290,14 +290,17 @@ func podSpec(t *testing.T, object *unstructured.Unstructured) map[string]any {
 // PodDisruptionBudget selects their Pods.
 func TestChecksRunAsTheWebhookDoes(t *testing.T) {
 	rendered := render(t, "--set-json", `webhook.deployment={
-		"podAnnotations": {"team": "a"}, "podLabels": {"team": "a", "app.kubernetes.io/name": "mtls-egress-webhook"}, "priorityClassName": "important",
+		"podAnnotations": {"team": "a"}, "priorityClassName": "important",
+		"podLabels": {"team": "a", "app.kubernetes.io/name": "mtls-egress-webhook"},
 		"nodeSelector": {"disk": "fast"}, "tolerations": [{"key": "only", "operator": "Exists"}],
-		"affinity": {"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": []}, "podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": []}}}`,
+		"affinity": {"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": []},
+			"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": []}}}`,
 		"--set-json", `imagePullSecrets=[{"name": "registry"}]`, "--set", "image.tag=v2,image.pullPolicy=Always")
 	deployment, job, pod := rendered["Deployment "+release], rendered["Job "+checkName], rendered["Pod "+testName]
 	for _, check := range []*unstructured.Unstructured{job, pod} {
 		for _, field := range []string{
-			"securityContext", "automountServiceAccountToken", "volumes", "nodeSelector", "tolerations", "priorityClassName", "imagePullSecrets",
+			"securityContext", "automountServiceAccountToken", "volumes", "nodeSelector", "tolerations",
+			"priorityClassName", "imagePullSecrets",
 		} {
 			if diff := cmp.Diff(podSpec(t, deployment)[field], podSpec(t, check)[field]); diff != "" {
 				t.Errorf("%s (-Deployment +%s):\n%s", field, check.GetKind(), diff)

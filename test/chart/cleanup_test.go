@@ -37,12 +37,17 @@ func (r *installedRelease) program(t *testing.T, namespace string, made bool) {
 		t.Fatal(err)
 	}
 	egressTarget.Status.Pods = 1
-	if err := r.targets.Status().Update(t.Context(), egressTarget, client.FieldOwner(controller.FieldManager)); err != nil {
+	if err := r.targets.Status().Update(
+		t.Context(), egressTarget, client.FieldOwner(controller.FieldManager),
+	); err != nil {
 		t.Fatal(err)
 	}
 	anchor := generated(namespace, mesh.KindServiceEntry)
 	anchor.SetName(egress.AnchorName)
-	for _, object := range append([]client.Object{anchor}, generated(namespace, mesh.KindVirtualService), generated(namespace, mesh.KindDestinationRule), generated(namespace, mesh.KindServiceEntry)) {
+	for _, object := range append(
+		[]client.Object{anchor}, generated(namespace, mesh.KindVirtualService),
+		generated(namespace, mesh.KindDestinationRule), generated(namespace, mesh.KindServiceEntry),
+	) {
 		owners := object.GetOwnerReferences()
 		owners[0].UID = egressTarget.UID
 		object.SetOwnerReferences(owners)
@@ -55,16 +60,8 @@ func (r *installedRelease) program(t *testing.T, namespace string, made bool) {
 // programmed names the EgressTargets and the Istio objects of a namespace.
 func (r *installedRelease) programmed(t *testing.T, namespace string) []string {
 	t.Helper()
-	found := strings.Fields(
-		r.kubectl(
-			t,
-			"get",
-			"egresstargets,serviceentries,virtualservices,destinationrules",
-			"--namespace",
-			namespace,
-			"--output=name",
-		),
-	)
+	found := strings.Fields(r.kubectl(t, "get", "egresstargets,serviceentries,virtualservices,destinationrules",
+		"--namespace", namespace, "--output=name"))
 	slices.Sort(found)
 	return found
 }
@@ -74,15 +71,18 @@ const targetName = "egresstarget.mtls.egress/external.system.com"
 // all are the objects of one target.
 func all() []string {
 	return []string{
-		"destinationrule.networking.istio.io/mtls-egress-external.system.com", targetName, "serviceentry.networking.istio.io/mtls-egress",
-		"serviceentry.networking.istio.io/mtls-egress-external.system.com", "virtualservice.networking.istio.io/mtls-egress-external.system.com",
+		"destinationrule.networking.istio.io/mtls-egress-external.system.com", targetName,
+		"serviceentry.networking.istio.io/mtls-egress",
+		"serviceentry.networking.istio.io/mtls-egress-external.system.com",
+		"virtualservice.networking.istio.io/mtls-egress-external.system.com",
 	}
 }
 
 // cleanUp runs the cleanup as an administrator does who has uninstalled without hooks.
 func (r *installedRelease) cleanUp(t *testing.T, args ...string) (said string, err error) {
 	t.Helper()
-	output, err := exec.CommandContext(t.Context(), r.command, append([]string{"uninstall-cleanup", "--kubeconfig=" + r.Kubeconfig}, args...)...).
+	output, err := exec.CommandContext(t.Context(), r.command,
+		append([]string{"uninstall-cleanup", "--kubeconfig=" + r.Kubeconfig}, args...)...).
 		CombinedOutput()
 	return string(output), err
 }
@@ -104,16 +104,16 @@ func (r *installedRelease) wantProgrammed(t *testing.T, when string, want map[st
 func (r *installedRelease) wantAbandoned(t *testing.T, namespace string) {
 	t.Helper()
 	var egressTarget v1alpha1.EgressTarget
-	if err := r.targets.Get(t.Context(), client.ObjectKey{Namespace: namespace, Name: "external.system.com"}, &egressTarget); err != nil {
+	if err := r.targets.Get(t.Context(), client.ObjectKey{
+		Namespace: namespace,
+		Name:      "external.system.com",
+	}, &egressTarget); err != nil {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(v1alpha1.EgressTargetStatus{}, egressTarget.Status); len(egressTarget.Finalizers) > 0 ||
 		diff != "" {
-		t.Errorf(
-			"the user's EgressTarget has the finalizers %q and the status (-want +got):\n%s",
-			egressTarget.Finalizers,
-			diff,
-		)
+		t.Errorf("the user's EgressTarget has the finalizers %q and the status (-want +got):\n%s",
+			egressTarget.Finalizers, diff)
 	}
 }
 

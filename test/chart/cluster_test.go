@@ -131,7 +131,9 @@ func (c cluster) prometheus(t *testing.T) {
 // namespace makes a namespace.
 func (c cluster) namespace(t *testing.T, name string, labels map[string]string) {
 	t.Helper()
-	if err := c.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: labels}}); err != nil {
+	if err := c.Create(t.Context(), &corev1.Namespace{
+		ObjectMeta: metav1.ObjectMeta{Name: name, Labels: labels},
+	}); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -9,7 +9,9 @@ import (
 // selectorOf returns the labels by which the objects of a process select its Pods.
 func selectorOf(component string) map[string]any {
 	return map[string]any{"matchLabels": map[string]any{
-		"app.kubernetes.io/component": component, "app.kubernetes.io/instance": "mtls-egress-webhook", "app.kubernetes.io/name": "mtls-egress-webhook",
+		"app.kubernetes.io/component": component,
+		"app.kubernetes.io/instance":  "mtls-egress-webhook",
+		"app.kubernetes.io/name":      "mtls-egress-webhook",
 	}}
 }
 
@@ -88,11 +90,8 @@ func TestNetworkPoliciesFollowTheValues(t *testing.T) {
 				}
 				deployment := rendered["Deployment "+name]
 				if diff := cmp.Diff(any(selectorOf(component)), at(t, deployment, "spec", "selector")); diff != "" {
-					t.Errorf(
-						"%s: the NetworkPolicy doesn't select the Pods of the Deployment (-NetworkPolicy +Deployment):\n%s",
-						name,
-						diff,
-					)
+					t.Errorf("%s: the NetworkPolicy doesn't select the Pods of the Deployment (-NetworkPolicy +Deployment):\n%s",
+						name, diff)
 				}
 				var ports []any
 				for _, port := range at(t, deployment, "spec", "template", "spec", "containers", 0, "ports").([]any) {
@@ -129,14 +128,22 @@ func TestServiceMonitorFollowsTheValues(t *testing.T) {
 			},
 		},
 		"everything": {
-			set: `serviceMonitor={"enabled": true, "namespace": "monitoring", "labels": {"release": "prometheus", "app.kubernetes.io/name": "other"}, "interval": "30s", "scrapeTimeout": "5s",
-				"relabelings": [{"action": "labeldrop", "regex": "pod"}], "metricRelabelings": [{"action": "labeldrop", "regex": "pod"}]}`,
+			set: `serviceMonitor={"enabled": true, "namespace": "monitoring",
+				"labels": {"release": "prometheus", "app.kubernetes.io/name": "other"},
+				"interval": "30s", "scrapeTimeout": "5s",
+				"relabelings": [{"action": "labeldrop", "regex": "pod"}],
+				"metricRelabelings": [{"action": "labeldrop", "regex": "pod"}]}`,
 			want: map[string]any{
 				"namespace": "monitoring", "release": "prometheus", "name": "mtls-egress-webhook",
 				"spec": map[string]any{
 					"namespaceSelector": map[string]any{"matchNames": []any{"mtls-egress"}}, "selector": selector,
 					"endpoints": []any{map[string]any{
-						"port": "metrics", "honorLabels": true, "interval": "30s", "scrapeTimeout": "5s", "relabelings": relabeling, "metricRelabelings": relabeling,
+						"port":              "metrics",
+						"honorLabels":       true,
+						"interval":          "30s",
+						"scrapeTimeout":     "5s",
+						"relabelings":       relabeling,
+						"metricRelabelings": relabeling,
 					}},
 				},
 			},
@@ -148,13 +155,8 @@ func TestServiceMonitorFollowsTheValues(t *testing.T) {
 			monitor := rendered.one(t, "ServiceMonitor")
 			got := map[string]any{
 				"namespace": monitor.GetNamespace(), "spec": monitor.Object["spec"],
-				"release": at(
-					t,
-					monitor,
-					"metadata",
-					"labels",
-					"release",
-				), "name": at(t, monitor, "metadata", "labels", "app.kubernetes.io/name"),
+				"release": at(t, monitor, "metadata", "labels",
+					"release"), "name": at(t, monitor, "metadata", "labels", "app.kubernetes.io/name"),
 			}
 			if diff := cmp.Diff(test.want, got); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
@@ -240,7 +242,9 @@ func TestTheResourceQuotaNamesTheClassesOfBothProcesses(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			quota := render(t, "--set", test.set).one(t, "ResourceQuota")
-			if diff := cmp.Diff(any(test.want), at(t, quota, "spec", "scopeSelector", "matchExpressions", 0, "values")); diff != "" {
+			if diff := cmp.Diff(
+				any(test.want), at(t, quota, "spec", "scopeSelector", "matchExpressions", 0, "values"),
+			); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})
@@ -253,11 +257,8 @@ func TestCommonLabelsAreOnEveryObject(t *testing.T) {
 	plain := render(t, args...)
 	labeled := render(
 		t,
-		append(
-			args,
-			"--set-json",
-			`commonLabels={"team": "shop", "app.kubernetes.io/name": "other", "helm.sh/chart": "other"}`,
-		)...)
+		append(args,
+			"--set-json", `commonLabels={"team": "shop", "app.kubernetes.io/name": "other", "helm.sh/chart": "other"}`)...)
 	for name, object := range labeled {
 		want := plain[name].GetLabels()
 		want["team"] = "shop"

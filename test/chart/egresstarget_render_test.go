@@ -25,7 +25,8 @@ func testRenderedEgressTargets(t *testing.T, c cluster) {
 		"no spec":        {manifest: `{metadata: {name: a.example}}`},
 		"a spec of null": {manifest: `{metadata: {name: a.example}, spec: null}`},
 		"nulls, which are defaults": {
-			manifest: `{metadata: {name: a.example}, spec: {port: null, appPort: null, credential: null, sni: null, http: {version: null, retries: null}}}`,
+			manifest: `{metadata: {name: a.example}, spec: {port: null, appPort: null, credential: null, sni: null, ` +
+				`http: {version: null, retries: null}}}`,
 		},
 		"a status, which is dropped": {manifest: `{metadata: {name: a.example}, status: {pods: 3}}`},
 		"a wrong status, which is dropped": {
@@ -36,7 +37,9 @@ func testRenderedEgressTargets(t *testing.T, c cluster) {
 			manifest: `{metadata: {name: a.example, labels: {team: a}, annotations: {note: "1"}}}`,
 		},
 		"what an exported manifest brings": {
-			manifest: `{metadata: {name: a.example, uid: "1", generation: -1, creationTimestamp: null, managedFields: [{manager: kubectl, operation: Update, apiVersion: mtls.egress/v1alpha1, time: "2024-01-01T00:00:00Z", fieldsType: FieldsV1, fieldsV1: {"f:spec": {}}}]}}`,
+			manifest: `{metadata: {name: a.example, uid: "1", generation: -1, creationTimestamp: null, managedFields: ` +
+				`[{manager: kubectl, operation: Update, apiVersion: mtls.egress/v1alpha1, time: "2024-01-01T00:00:00Z", ` +
+				`fieldsType: FieldsV1, fieldsV1: {"f:spec": {}}}]}}`,
 		},
 
 		"no name":     {refused: true, manifest: `{metadata: {}}`},
@@ -74,11 +77,11 @@ func testRenderedEgressTargets(t *testing.T, c cluster) {
 			refused:  true,
 			manifest: `{metadata: {name: a.example, lables: {}}, spec: {ports: 1, http: {retry: 1}}, status: {pod: 1}}`,
 		},
-		"a required field misspelt": {
+		"a required field misspelled": {
 			refused:  true,
 			manifest: `{metadata: {name: a.example}, spec: {credential: {keys: {certificate: a, privatekey: b}}}}`,
 		},
-		"a misspelt field beside others that are wrong": {
+		"a misspelled field beside others that are wrong": {
 			refused:  true,
 			manifest: `{metadata: {name: localhost}, spec: {prot: 1, port: 80, sni: "*.a.example"}}`,
 		},
@@ -152,8 +155,7 @@ func compareWithRender(t *testing.T, c cluster, object *unstructured.Unstructure
 	t.Helper()
 	said := refusal(t, c, object, "Strict")
 	if slices.ContainsFunc(
-		said,
-		func(problem string) bool { return strings.HasPrefix(problem, "strict decoding error: ") },
+		said, func(problem string) bool { return strings.HasPrefix(problem, "strict decoding error: ") },
 	) {
 		said = append(said, refusal(t, c, object, "Ignore")...)
 	}

@@ -36,16 +36,20 @@ func testEgressTargets(t *testing.T, c cluster) {
 	}{
 		"nothing set": {spec: `{}`},
 		"every field": {
-			spec: `{port: 8443, appPort: 8080, credential: {secretName: partner.mtls, keys: {certificate: client.pem, privateKey: client.key}}, serverCA: {secretKey: ca.pem}, sni: Other.Example.com, subjectAltNames: [a.example.com, b.example.com], http: {retries: 0, timeout: 1m30s, version: "2"}, connection: {maxAge: 1s}}`,
+			spec: `{port: 8443, appPort: 8080, credential: {secretName: partner.mtls, keys: {certificate: client.pem, ` +
+				`privateKey: client.key}}, serverCA: {secretKey: ca.pem}, sni: Other.Example.com, subjectAltNames: ` +
+				`[a.example.com, b.example.com], http: {retries: 0, timeout: 1m30s, version: "2"}, connection: {maxAge: 1s}}`,
 		},
 		"the CA from a ConfigMap": {spec: `{serverCA: {configMap: {name: partner-ca, key: ca-bundle.crt}}}`},
 		"the CAs of the sidecar":  {spec: `{serverCA: {system: true}}`},
 		"a certificate of cert-manager's": {
-			spec: `{credential: {issuerRef: {name: partner-ca}, certificate: {subject: "CN=orders,O=Example"}}, serverCA: {system: true}}`,
+			spec: `{credential: {issuerRef: {name: partner-ca}, certificate: {subject: ` +
+				`"CN=orders,O=Example"}}, serverCA: {system: true}}`,
 		},
 		"every field of a certificate of cert-manager's": {
 			spec: `{credential: {secretName: orders-tls, issuerRef: {name: vault, kind: ClusterIssuer, group: cert-manager.io},
-			certificate: {commonName: orders, dnsNames: [orders.example.com], uris: ["spiffe://example.com/orders"], emails: [team@example.com], keyType: rsa-4096, duration: 24h, renewBefore: 8h}}, serverCA: {secretKey: ca.crt}}`,
+			certificate: {commonName: orders, dnsNames: [orders.example.com], uris: ["spiffe://example.com/orders"],
+			emails: [team@example.com], keyType: rsa-4096, duration: 24h, renewBefore: 8h}}, serverCA: {secretKey: ca.crt}}`,
 		},
 		"the ports swapped round":         {spec: `{port: 80, appPort: 8080}`},
 		"app ports next to the sidecar's": {spec: `{appPort: 14999}`},
@@ -81,7 +85,9 @@ func testEgressTargets(t *testing.T, c cluster) {
 			name: "External.system.com", spec: `{}`,
 			want: []string{
 				noHost,
-				`metadata.name: Invalid value: "External.system.com": a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')`,
+				`metadata.name: Invalid value: "External.system.com": a lowercase RFC 1123 subdomain must consist of lower case ` +
+					`alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. ` +
+					`'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')`,
 			},
 		},
 		"port 0": {
@@ -114,15 +120,15 @@ func testEgressTargets(t *testing.T, c cluster) {
 		"the sidecar's first port": {
 			spec: `{appPort: 15000}`,
 			want: []string{
-				"spec.appPort: Invalid value: 15000: appPort can't be in the range 15000-15099, which is reserved for the Istio " +
-					"sidecar",
+				"spec.appPort: Invalid value: 15000: appPort can't be in the range 15000-15099, " +
+					"which is reserved for the Istio sidecar",
 			},
 		},
 		"the sidecar's last port": {
 			spec: `{appPort: 15099}`,
 			want: []string{
-				"spec.appPort: Invalid value: 15099: appPort can't be in the range 15000-15099, which is reserved for the Istio " +
-					"sidecar",
+				"spec.appPort: Invalid value: 15099: appPort can't be in the range 15000-15099, " +
+					"which is reserved for the Istio sidecar",
 			},
 		},
 		"one port for both": {
@@ -136,19 +142,22 @@ func testEgressTargets(t *testing.T, c cluster) {
 		"a Secret in capitals": {
 			spec: `{credential: {secretName: Partner}}`,
 			want: []string{
-				`spec.credential.secretName: Invalid value: "Partner": secretName must be the name of a Secret: lowercase letters, digits, - and .`,
+				`spec.credential.secretName: Invalid value: "Partner": secretName must be the name of a ` +
+					`Secret: lowercase letters, digits, - and .`,
 			},
 		},
 		"an empty Secret name": {
 			spec: `{credential: {secretName: ""}}`,
 			want: []string{
-				`spec.credential.secretName: Invalid value: "": secretName must be the name of a Secret: lowercase letters, digits, - and .`,
+				`spec.credential.secretName: Invalid value: "": secretName must be the name of a ` +
+					`Secret: lowercase letters, digits, - and .`,
 			},
 		},
 		"a Secret of another namespace": {
 			spec: `{credential: {secretName: other/partner}}`,
 			want: []string{
-				`spec.credential.secretName: Invalid value: "other/partner": secretName must be the name of a Secret: lowercase letters, digits, - and .`,
+				`spec.credential.secretName: Invalid value: "other/partner": secretName must be the name of a ` +
+					`Secret: lowercase letters, digits, - and .`,
 			},
 		},
 		"a Secret name too long": {
@@ -169,7 +178,8 @@ func testEgressTargets(t *testing.T, c cluster) {
 		"a key that is a path": {
 			spec: `{credential: {keys: {certificate: ../client.pem, privateKey: client.key}}}`,
 			want: []string{
-				`spec.credential.keys.certificate: Invalid value: "../client.pem": spec.credential.keys.certificate in body should match '^[.]?[-_a-zA-Z0-9][-._a-zA-Z0-9]*$'`,
+				`spec.credential.keys.certificate: Invalid value: "../client.pem": spec.credential.keys.certificate in body ` +
+					`should match '^[.]?[-_a-zA-Z0-9][-._a-zA-Z0-9]*$'`,
 			},
 		},
 		"an issuer without a certificate": {
@@ -187,7 +197,8 @@ func testEgressTargets(t *testing.T, c cluster) {
 			},
 		},
 		"an issuer and keys": {
-			spec: `{credential: {issuerRef: {name: partner-ca}, certificate: {commonName: orders}, keys: {certificate: a, privateKey: b}}, serverCA: {system: true}}`,
+			spec: `{credential: {issuerRef: {name: partner-ca}, certificate: {commonName: orders}, keys: {certificate: a, ` +
+				`privateKey: b}}, serverCA: {system: true}}`,
 			want: []string{
 				"spec.credential: Invalid value: keys can't be set with issuerRef: a Secret that cert-manager writes has the " +
 					"keys tls.crt and tls.key, which are detected automatically",
@@ -209,31 +220,38 @@ func testEgressTargets(t *testing.T, c cluster) {
 			},
 		},
 		"a subject and a common name": {
-			spec: `{credential: {issuerRef: {name: partner-ca}, certificate: {subject: CN=orders, commonName: orders}}, serverCA: {system: true}}`,
+			spec: `{credential: {issuerRef: {name: partner-ca}, certificate: {subject: CN=orders, ` +
+				`commonName: orders}}, serverCA: {system: true}}`,
 			want: []string{
 				"spec.credential.certificate: Invalid value: subject and commonName can't both be set: write the common name " +
 					"into the subject, as in CN=orders,O=Example",
 			},
 		},
 		"a renewal without end": {
-			spec: `{credential: {issuerRef: {name: partner-ca}, certificate: {commonName: orders, duration: 2h, renewBefore: 2h}}, serverCA: {system: true}}`,
+			spec: `{credential: {issuerRef: {name: partner-ca}, certificate: {commonName: orders, duration: 2h, ` +
+				`renewBefore: 2h}}, serverCA: {system: true}}`,
 			want: []string{
 				"spec.credential.certificate: Invalid value: renewBefore must be shorter than duration (2160h by default), " +
 					"otherwise cert-manager renews the certificate endlessly",
 			},
 		},
 		"too short a life and too late a renewal": {
-			spec: `{credential: {issuerRef: {name: partner-ca}, certificate: {commonName: orders, duration: 30m, renewBefore: 1m}}, serverCA: {system: true}}`,
+			spec: `{credential: {issuerRef: {name: partner-ca}, certificate: {commonName: orders, duration: 30m, ` +
+				`renewBefore: 1m}}, serverCA: {system: true}}`,
 			want: []string{
-				`spec.credential.certificate.duration: Invalid value: "30m": duration must be at least 1h, in h, m, s and ms, for example 720h`,
-				`spec.credential.certificate.renewBefore: Invalid value: "1m": renewBefore must be at least 5m, in h, m, s and ms, for example 240h`,
+				`spec.credential.certificate.duration: Invalid value: "30m": duration must be at least ` +
+					`1h, in h, m, s and ms, for example 720h`,
+				`spec.credential.certificate.renewBefore: Invalid value: "1m": renewBefore must be at least ` +
+					`5m, in h, m, s and ms, for example 240h`,
 			},
 		},
 		"a key type that nobody knows": {
-			spec: `{credential: {issuerRef: {name: partner-ca}, certificate: {commonName: orders, keyType: ed25519}}, serverCA: {system: true}}`,
+			spec: `{credential: {issuerRef: {name: partner-ca}, certificate: {commonName: orders, ` +
+				`keyType: ed25519}}, serverCA: {system: true}}`,
 			want: []string{
 				unchecked,
-				`spec.credential.certificate.keyType: Unsupported value: "ed25519": supported values: "ecdsa-p256", "ecdsa-p384", "rsa-2048", "rsa-3072", "rsa-4096"`,
+				`spec.credential.certificate.keyType: Unsupported value: "ed25519": supported values: "ecdsa-p256", ` +
+					`"ecdsa-p384", "rsa-2048", "rsa-3072", "rsa-4096"`,
 			},
 		},
 		"no CA": {
@@ -251,7 +269,8 @@ func testEgressTargets(t *testing.T, c cluster) {
 		"a CA key with a blank": {
 			spec: `{serverCA: {secretKey: "ca crt"}}`,
 			want: []string{
-				`spec.serverCA.secretKey: Invalid value: "ca crt": spec.serverCA.secretKey in body should match '^[.]?[-_a-zA-Z0-9][-._a-zA-Z0-9]*$'`,
+				`spec.serverCA.secretKey: Invalid value: "ca crt": spec.serverCA.secretKey in body should ` +
+					`match '^[.]?[-_a-zA-Z0-9][-._a-zA-Z0-9]*$'`,
 			},
 		},
 		"a ConfigMap without key": {
@@ -261,31 +280,36 @@ func testEgressTargets(t *testing.T, c cluster) {
 		"a ConfigMap in capitals": {
 			spec: `{serverCA: {configMap: {name: Partner-CA, key: ca.crt}}}`,
 			want: []string{
-				`spec.serverCA.configMap.name: Invalid value: "Partner-CA": name must be the name of a ConfigMap: lowercase letters, digits, - and .`,
+				`spec.serverCA.configMap.name: Invalid value: "Partner-CA": name must be the name of a ` +
+					`ConfigMap: lowercase letters, digits, - and .`,
 			},
 		},
 		"a server name with wildcard": {
 			spec: `{sni: "*.example.com"}`,
 			want: []string{
-				`spec.sni: Invalid value: "*.example.com": sni must be a host name without wildcard, scheme or port, for example external.system.com`,
+				`spec.sni: Invalid value: "*.example.com": sni must be a host name without wildcard, scheme ` +
+					`or port, for example external.system.com`,
 			},
 		},
 		"a server name with scheme": {
 			spec: `{sni: "https://example.com"}`,
 			want: []string{
-				`spec.sni: Invalid value: "https://example.com": sni must be a host name without wildcard, scheme or port, for example external.system.com`,
+				`spec.sni: Invalid value: "https://example.com": sni must be a host name without wildcard, scheme ` +
+					`or port, for example external.system.com`,
 			},
 		},
 		"a server name with port": {
 			spec: `{sni: "example.com:443"}`,
 			want: []string{
-				`spec.sni: Invalid value: "example.com:443": sni must be a host name without wildcard, scheme or port, for example external.system.com`,
+				`spec.sni: Invalid value: "example.com:443": sni must be a host name without wildcard, scheme ` +
+					`or port, for example external.system.com`,
 			},
 		},
 		"an empty server name": {
 			spec: `{sni: ""}`,
 			want: []string{
-				`spec.sni: Invalid value: "": sni must be a host name without wildcard, scheme or port, for example external.system.com`,
+				`spec.sni: Invalid value: "": sni must be a host name without wildcard, scheme ` +
+					`or port, for example external.system.com`,
 			},
 		},
 		"no names": {
@@ -365,10 +389,11 @@ func testEgressTargets(t *testing.T, c cluster) {
 				`spec.connection.maxAge: Invalid value: "-5m": maxAge must be at least 1s, in h, m, s and ms, for example 5m`,
 			},
 		},
-		"a field that is misspelt": {
+		"a field that is misspelled": {
 			spec: `{apport: 8080}`,
 			want: []string{
-				`EgressTarget in version "v1alpha1" cannot be handled as a EgressTarget: strict decoding error: unknown field "spec.apport"`,
+				`EgressTarget in version "v1alpha1" cannot be handled as a EgressTarget: strict ` +
+					`decoding error: unknown field "spec.apport"`,
 			},
 		},
 		"several mistakes are told together": {
@@ -376,7 +401,8 @@ func testEgressTargets(t *testing.T, c cluster) {
 			want: []string{
 				"spec.http.retries: Invalid value: 11: spec.http.retries in body should be less than or equal to 10",
 				"spec.port: Invalid value: 0: spec.port in body should be greater than or equal to 1",
-				`spec.sni: Invalid value: "*.a.com": sni must be a host name without wildcard, scheme or port, for example external.system.com`,
+				`spec.sni: Invalid value: "*.a.com": sni must be a host name without wildcard, scheme ` +
+					`or port, for example external.system.com`,
 			},
 		},
 	}
@@ -416,7 +442,8 @@ func testEgressTargets(t *testing.T, c cluster) {
 func egressTarget(t *testing.T, spec string) *unstructured.Unstructured {
 	t.Helper()
 	object := &unstructured.Unstructured{}
-	manifest := "{apiVersion: mtls.egress/v1alpha1, kind: EgressTarget, metadata: {namespace: default}, spec: " + spec + "}"
+	manifest := "{apiVersion: mtls.egress/v1alpha1, kind: EgressTarget, metadata: {namespace: default}, spec: " +
+		spec + "}"
 	if err := yaml.Unmarshal([]byte(manifest), &object.Object); err != nil {
 		t.Fatal(err)
 	}

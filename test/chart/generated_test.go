@@ -54,7 +54,7 @@ func testGeneratedObjects(t *testing.T, c cluster) {
 		act    act
 		before func(object *unstructured.Unstructured) // what is different about the object
 		labels map[string]string                       // of the namespace
-		listed bool                                    // whether the namespace is in the chart's value policy.exemptNamespaces
+		listed bool                                    // whether policy.exemptNamespaces of the chart has the namespace
 		ends   bool                                    // whether the namespace is being deleted
 		denied bool
 		name   string   // in the message, default: the object's
@@ -82,7 +82,9 @@ func testGeneratedObjects(t *testing.T, c cluster) {
 			denied: true,
 		},
 		"somebody takes the owner away": {
-			user: somebody, act: update(func(object *unstructured.Unstructured) { object.SetOwnerReferences(nil) }), denied: true,
+			user:   somebody,
+			act:    update(func(object *unstructured.Unstructured) { object.SetOwnerReferences(nil) }),
+			denied: true,
 		},
 		"somebody adds an owner": {
 			user: somebody,
@@ -92,17 +94,22 @@ func testGeneratedObjects(t *testing.T, c cluster) {
 			denied: true,
 		},
 		"somebody gives it to another revision of Istio": {
-			user: somebody, act: update(func(object *unstructured.Unstructured) { addLabel(object, "istio.io/rev", "nobody") }), denied: true,
+			user:   somebody,
+			act:    update(func(object *unstructured.Unstructured) { addLabel(object, "istio.io/rev", "nobody") }),
+			denied: true,
 		},
 		"somebody gives it to another revision of Istio, by a patch": {
 			user: somebody,
 			act: func(ctx context.Context, user client.Client, object *unstructured.Unstructured) error {
-				return user.Patch(ctx, object, client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"labels":{"istio.io/rev":"nobody"}}}`)))
+				return user.Patch(ctx, object,
+					client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"labels":{"istio.io/rev":"nobody"}}}`)))
 			},
 			denied: true,
 		},
 		"somebody changes a label of Istio": {
-			user: somebody, act: update(func(object *unstructured.Unstructured) { addLabel(object, "istio.io/rev", "b") }), denied: true,
+			user:   somebody,
+			act:    update(func(object *unstructured.Unstructured) { addLabel(object, "istio.io/rev", "b") }),
+			denied: true,
 			before: func(object *unstructured.Unstructured) { addLabel(object, "istio.io/rev", "a") },
 		},
 		"somebody takes a label of Istio away": {
@@ -113,7 +120,9 @@ func testGeneratedObjects(t *testing.T, c cluster) {
 			before: func(object *unstructured.Unstructured) { addLabel(object, "istio.io/rev", "a") },
 		},
 		"somebody adds a label of a part of Istio": {
-			user: somebody, act: update(func(object *unstructured.Unstructured) { addLabel(object, "networking.istio.io/a", "") }), denied: true,
+			user:   somebody,
+			act:    update(func(object *unstructured.Unstructured) { addLabel(object, "networking.istio.io/a", "") }),
+			denied: true,
 		},
 		"somebody adds an annotation of Istio": {
 			user: somebody, denied: true,
@@ -139,7 +148,10 @@ func testGeneratedObjects(t *testing.T, c cluster) {
 			before: func(object *unstructured.Unstructured) { object.SetFinalizers([]string{"example.com/a"}) },
 		},
 		"somebody deletes the anchor": {
-			user: somebody, act: remove, before: func(object *unstructured.Unstructured) { object.SetName(egress.AnchorName) }, denied: true,
+			user:   somebody,
+			act:    remove,
+			before: func(object *unstructured.Unstructured) { object.SetName(egress.AnchorName) },
+			denied: true,
 		},
 		"somebody changes the spec by an older API version": {
 			user: somebody,
@@ -149,8 +161,12 @@ func testGeneratedObjects(t *testing.T, c cluster) {
 			}),
 			denied: true,
 		},
-		"the garbage collector deletes it":                              {user: garbageCollector, act: remove, denied: true},
-		"the namespace controller deletes it while the namespace lives": {user: namespaceController, act: remove, denied: true},
+		"the garbage collector deletes it": {user: garbageCollector, act: remove, denied: true},
+		"the namespace controller deletes it while the namespace lives": {
+			user:   namespaceController,
+			act:    remove,
+			denied: true,
+		},
 		"the service account of the same name in another namespace": {
 			user: "system:serviceaccount:project:mtls-egress-webhook", act: update(changeSpec), denied: true,
 		},
@@ -166,8 +182,18 @@ func testGeneratedObjects(t *testing.T, c cluster) {
 		"somebody changes it where the chart alone says that the protection may be off": {
 			user: somebody, act: update(changeSpec), listed: true, denied: true,
 		},
-		"somebody deletes it where the chart alone says that the protection may be off": {user: somebody, act: remove, listed: true, denied: true},
-		"somebody changes it in a namespace that is being deleted":                      {user: somebody, act: update(changeSpec), ends: true, denied: true},
+		"somebody deletes it where the chart alone says that the protection may be off": {
+			user:   somebody,
+			act:    remove,
+			listed: true,
+			denied: true,
+		},
+		"somebody changes it in a namespace that is being deleted": {
+			user:   somebody,
+			act:    update(changeSpec),
+			ends:   true,
+			denied: true,
+		},
 
 		"somebody adds a label and an annotation": {
 			user: somebody,
@@ -177,7 +203,8 @@ func testGeneratedObjects(t *testing.T, c cluster) {
 			}),
 		},
 		"somebody takes a finalizer away": {
-			user: somebody, act: update(func(object *unstructured.Unstructured) { object.SetFinalizers([]string{"example.com/b"}) }),
+			user: somebody,
+			act:  update(func(object *unstructured.Unstructured) { object.SetFinalizers([]string{"example.com/b"}) }),
 			before: func(object *unstructured.Unstructured) {
 				object.SetFinalizers([]string{"example.com/a", "example.com/b"})
 			},
@@ -185,7 +212,12 @@ func testGeneratedObjects(t *testing.T, c cluster) {
 		"somebody adds a label and an annotation that are only like Istio's": {
 			user: somebody,
 			act: update(func(object *unstructured.Unstructured) {
-				object.SetLabels(map[string]string{egress.LabelManagedBy: egress.ValueManagedBy, "myistio.io/rev": "a", "istio.io.example.com/rev": "a", "istio.io": "a"})
+				object.SetLabels(map[string]string{
+					egress.LabelManagedBy:      egress.ValueManagedBy,
+					"myistio.io/rev":           "a",
+					"istio.io.example.com/rev": "a",
+					"istio.io":                 "a",
+				})
 				object.SetAnnotations(map[string]string{"example.com/istio.io": "b", "istio": "c"})
 			}),
 		},
@@ -219,14 +251,30 @@ func testGeneratedObjects(t *testing.T, c cluster) {
 		"somebody deletes it where the protection is off": {
 			user: somebody, act: remove, labels: map[string]string{"mtls.egress/protection": "off"}, listed: true,
 		},
-		"the namespace controller deletes it with its namespace":                         {user: namespaceController, act: remove, ends: true},
-		"a controller manager without accounts of its own deletes it with its namespace": {user: "system:kube-controller-manager", act: remove, ends: true},
-		"somebody changes an object without the label":                                   {user: somebody, act: update(changeSpec), before: unlabeled},
+		"the namespace controller deletes it with its namespace": {
+			user: namespaceController,
+			act:  remove,
+			ends: true,
+		},
+		"a controller manager without accounts of its own deletes it with its namespace": {
+			user: "system:kube-controller-manager",
+			act:  remove,
+			ends: true,
+		},
+		"somebody changes an object without the label": {
+			user:   somebody,
+			act:    update(changeSpec),
+			before: unlabeled,
+		},
 		"somebody changes an object whose name is none of ours": {
-			user: somebody, act: update(changeSpec), before: func(object *unstructured.Unstructured) { object.SetName("mtls-egresses") },
+			user:   somebody,
+			act:    update(changeSpec),
+			before: func(object *unstructured.Unstructured) { object.SetName("mtls-egresses") },
 		},
 		"somebody deletes an object whose name is none of ours": {
-			user: somebody, act: remove, before: func(object *unstructured.Unstructured) { object.SetName("external.system.com") },
+			user:   somebody,
+			act:    remove,
+			before: func(object *unstructured.Unstructured) { object.SetName("external.system.com") },
 		},
 		"somebody deletes an object without owner": {
 			user: somebody, act: remove, before: func(object *unstructured.Unstructured) { object.SetOwnerReferences(nil) },
@@ -283,7 +331,8 @@ func testGeneratedObjects(t *testing.T, c cluster) {
 				}
 				want := ""
 				if test.denied {
-					want = protection(kind, cmp.Or(test.name, object.GetName()), object.GetName(), wayAround(in, test.labels, test.listed))
+					want = protection(kind, cmp.Or(test.name, object.GetName()), object.GetName(),
+						wayAround(in, test.labels, test.listed))
 				}
 				got := ""
 				if err := test.act(t.Context(), user, object); err != nil {
@@ -305,7 +354,8 @@ func testGeneratedObjects(t *testing.T, c cluster) {
 		}
 		_, command, _ := strings.Cut(wayAround(in, nil, true), ": kubectl ")
 		c.kubectl(t, strings.Fields(command)...)
-		until(t, "the protection is off", func(ctx context.Context) bool { return c.Delete(ctx, object, client.DryRunAll) == nil })
+		until(t, "the protection is off",
+			func(ctx context.Context) bool { return c.Delete(ctx, object, client.DryRunAll) == nil })
 		c.kubectl(t, "label", "namespace", in, "mtls.egress/protection-")
 		until(t, "the protection is on again", func(ctx context.Context) bool {
 			return denied(c.Delete(ctx, object, client.DryRunAll), "mtls-egress-webhook-generated-objects")
@@ -317,7 +367,9 @@ func testGeneratedObjects(t *testing.T, c cluster) {
 // that is being deleted.
 func (c cluster) end(t *testing.T, object *unstructured.Unstructured) {
 	t.Helper()
-	if err := c.Delete(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: object.GetNamespace()}}); err != nil {
+	if err := c.Delete(t.Context(), &corev1.Namespace{
+		ObjectMeta: metav1.ObjectMeta{Name: object.GetNamespace()},
+	}); err != nil {
 		t.Fatal(err)
 	}
 	until(t, "the API server knows that the namespace is being deleted", func(ctx context.Context) bool {
@@ -330,11 +382,14 @@ func (c cluster) end(t *testing.T, object *unstructured.Unstructured) {
 func protection(kind, requested, name, wayAround string) string {
 	const policy = "mtls-egress-webhook-generated-objects"
 	resource := map[string]string{
-		mesh.KindVirtualService: "virtualservices", mesh.KindDestinationRule: "destinationrules", mesh.KindServiceEntry: "serviceentries",
+		mesh.KindVirtualService:  "virtualservices",
+		mesh.KindDestinationRule: "destinationrules",
+		mesh.KindServiceEntry:    "serviceentries",
 	}[kind]
-	return fmt.Sprintf(`%s.networking.istio.io "%s" is forbidden: ValidatingAdmissionPolicy '%s' with binding '%s' denied request: `+
-		`%s %s is generated from an EgressTarget and provides mutual TLS for Pods: without it, or with another spec, owner, finalizer, or Istio label `+
-		`or annotation, their calls fail or leave in plain text. Change the EgressTarget instead, or delete it when no Pod uses the host anymore. %s`,
+	return fmt.Sprintf(`%s.networking.istio.io "%s" is forbidden: ValidatingAdmissionPolicy '%s' with binding '%s' `+
+		`denied request: %s %s is generated from an EgressTarget and provides mutual TLS for Pods: without it, or with `+
+		`another spec, owner, finalizer, or Istio label or annotation, their calls fail or leave in plain text. Change the `+
+		`EgressTarget instead, or delete it when no Pod uses the host anymore. %s`,
 		resource, requested, policy, policy, kind, name, wayAround)
 }
 
@@ -346,10 +401,9 @@ func wayAround(namespace string, labels map[string]string, listed bool) string {
 		return "The namespace has the label mtls.egress/protection=off, which has an effect only for namespaces in the " +
 			"chart's value policy.exemptNamespaces."
 	case listed:
-		return "The namespace is in the chart's value policy.exemptNamespaces, which has an effect only together with its " +
-			"label: " + command
+		return "The namespace is in the chart's value policy.exemptNamespaces, which has an effect " +
+			"only together with its label: " + command
 	}
 	return "To write this object anyway, an administrator must exempt the namespace in two places: the chart's value " +
-		"policy.exemptNamespaces, " +
-		"and its label: " + command
+		"policy.exemptNamespaces, and its label: " + command
 }

@@ -73,7 +73,9 @@ func TestGitOpsExamples(t *testing.T) {
 				where = text(test.where)
 			}
 			folder := filepath.Join("..", "..", text(test.chart))
-			if diff := cmp.Diff([]string{release, namespace, filepath.Clean(chartDir)}, []string{text(test.name), where, folder}); diff != "" {
+			if diff := cmp.Diff(
+				[]string{release, namespace, filepath.Clean(chartDir)}, []string{text(test.name), where, folder},
+			); diff != "" {
 				t.Errorf("release, namespace, chart (-want +got):\n%s", diff)
 			}
 			values, found, err := unstructured.NestedMap(object.Object, append([]string{"spec"}, test.values...)...)
@@ -86,11 +88,8 @@ func TestGitOpsExamples(t *testing.T) {
 			}
 			rendered := render(t, "--values", writeFile(t, "values.json", string(encoded)))
 			image, _ := at(t, rendered["Deployment "+release], "spec", "template", "spec", "containers", 0, "image").(string)
-			wanted := fmt.Sprintf(
-				"%s:%s",
-				values["image"].(map[string]any)["repository"],
-				values["image"].(map[string]any)["tag"],
-			)
+			wanted := fmt.Sprintf("%s:%s", values["image"].(map[string]any)["repository"],
+				values["image"].(map[string]any)["tag"])
 			if image != wanted {
 				t.Errorf("the chart renders the image %q, want %q", image, wanted)
 			}

@@ -64,26 +64,24 @@ func TestHelmTest(t *testing.T) {
 		if err := running.Upgrade(t.Context(), append(values, "test.namespace=kube-node-lease")...); err != nil {
 			t.Fatal(err)
 		}
-		fails(
-			t,
-			"the webhook is not called for a Pod in the namespace kube-node-lease, so a policy of the chart rejects it: ",
-		)
+		fails(t,
+			"the webhook is not called for a Pod in the namespace kube-node-lease, so a policy of the chart rejects it: ")
 	})
 	t.Run("the same without the policy", func(t *testing.T) {
-		if err := running.Upgrade(t.Context(), append(values, "test.namespace=kube-node-lease", "policy.requireInjected=false")...); err != nil {
+		if err := running.Upgrade(
+			t.Context(), append(values, "test.namespace=kube-node-lease", "policy.requireInjected=false")...,
+		); err != nil {
 			t.Fatal(err)
 		}
 		until(t, "the API server doesn't know the policy any more", func(ctx context.Context) bool {
-			return installed.Create(
-				ctx,
+			return installed.Create(ctx,
 				newPod("kube-node-lease", "asks", map[string]string{"mtls.egress/target": "external.system.com"}),
-				client.DryRunAll,
-			) == nil
+				client.DryRunAll) == nil
 		})
 		fails(
 			t,
-			"the API server admits a Pod with the target external.system.com in the namespace kube-node-lease, but it is not "+
-				"injected",
+			"the API server admits a Pod with the target external.system.com in the namespace "+
+				"kube-node-lease, but it is not injected",
 		)
 	})
 	t.Run("a namespace that isn't there", func(t *testing.T) {
@@ -116,16 +114,8 @@ func (r *installedRelease) helmTest(t *testing.T, giveUp time.Duration) (said st
 	go func() { logged <- r.runPod(ctx, t, giveUp) }()
 	_, _, err = r.Helm(t.Context(), "test", release, "--namespace", namespace)
 	cancel()
-	left = strings.Fields(
-		r.kubectl(
-			t,
-			"get",
-			"pods,serviceaccounts,roles,rolebindings",
-			"--output=name",
-			"--all-namespaces",
-			"--selector=app.kubernetes.io/name="+testName,
-		),
-	)
+	left = strings.Fields(r.kubectl(t, "get", "pods,serviceaccounts,roles,rolebindings", "--output=name",
+		"--all-namespaces", "--selector=app.kubernetes.io/name="+testName))
 	slices.Sort(left)
 	return <-logged, left, err
 }
@@ -134,7 +124,8 @@ func (r *installedRelease) helmTest(t *testing.T, giveUp time.Duration) (said st
 // the kubelet would.
 func (r *installedRelease) runPod(ctx context.Context, t *testing.T, giveUp time.Duration) string {
 	pod := &corev1.Pod{}
-	for r.Get(ctx, client.ObjectKey{Namespace: namespace, Name: testName}, pod) != nil || pod.DeletionTimestamp != nil || pod.Status.Phase != corev1.PodPending {
+	key := client.ObjectKey{Namespace: namespace, Name: testName}
+	for r.Get(ctx, key, pod) != nil || pod.DeletionTimestamp != nil || pod.Status.Phase != corev1.PodPending {
 		select {
 		case <-ctx.Done():
 			return ""

@@ -18,30 +18,29 @@ func testInjected(t *testing.T, c cluster) {
 	const policy = "mtls-egress-webhook-injected"
 	refused := func(namespace, hosts string) string {
 		return fmt.Sprintf(
-			`pods "pod" is forbidden: ValidatingAdmissionPolicy '%s' with binding '%s' denied request: the Pod asks for mutual TLS (annotation `+
-				`mtls.egress/target), but it was not injected for %s, so its calls could leave in plain text. Either the webhook 0-mtls-egress-webhook was not called, `+
-				`because it was down while its failurePolicy is Ignore or because it does not serve the namespace %s, or something changed the Pod after the webhook. `+
-				`Create the Pod again when the webhook runs and serves the namespace; remove the annotation if the Pod needs no mutual TLS`,
-			policy,
-			policy,
-			hosts,
-			namespace,
+			`pods "pod" is forbidden: ValidatingAdmissionPolicy '%s' with binding '%s' denied request: the Pod asks `+
+				`for mutual TLS (annotation mtls.egress/target), but it was not injected for %s, so its calls could `+
+				`leave in plain text. Either the webhook 0-mtls-egress-webhook was not called, because it was down `+
+				`while its failurePolicy is Ignore or because it does not serve the namespace %s, or something changed `+
+				`the Pod after the webhook. Create the Pod again when the webhook runs and serves the namespace; remove `+
+				`the annotation if the Pod needs no mutual TLS`,
+			policy, policy, hosts, namespace,
 		)
 	}
 	hostNetwork := fmt.Sprintf(
-		`pods "pod" is forbidden: ValidatingAdmissionPolicy '%s' with binding '%s' denied request: a Pod with hostNetwork: true has no sidecar, `+
-			`so there is no mutual TLS for it (annotation mtls.egress/target): remove hostNetwork or the annotation`,
-		policy,
-		policy,
+		`pods "pod" is forbidden: ValidatingAdmissionPolicy '%s' with binding '%s' denied request: a Pod `+
+			`with hostNetwork: true has no sidecar, so there is no mutual TLS for it (annotation `+
+			`mtls.egress/target): remove hostNetwork or the annotation`,
+		policy, policy,
 	)
 	ownHosts := func(containers string) string {
 		return fmt.Sprintf(
-			`pods "pod" is forbidden: ValidatingAdmissionPolicy '%s' with binding '%s' denied request: the Pod asks for mutual TLS (annotation `+
-				`mtls.egress/target), but something is mounted at /etc/hosts, /etc/nsswitch.conf, /etc or /, or at a path with .., in %s, where the host aliases may `+
-				`then have no effect, so calls could leave in plain text. Mount it elsewhere, and write names that it holds into hostAliases; remove the annotation if the Pod needs no mutual TLS`,
-			policy,
-			policy,
-			containers,
+			`pods "pod" is forbidden: ValidatingAdmissionPolicy '%s' with binding '%s' denied request: the Pod asks for `+
+				`mutual TLS (annotation mtls.egress/target), but something is mounted at /etc/hosts, /etc/nsswitch.conf, `+
+				`/etc or /, or at a path with .., in %s, where the host aliases may then have no effect, so calls could `+
+				`leave in plain text. Mount it elsewhere, and write names that it holds into hostAliases; remove the `+
+				`annotation if the Pod needs no mutual TLS`,
+			policy, policy, containers,
 		)
 	}
 	mounted := func(paths ...string) func(*corev1.Pod) {
@@ -63,12 +62,11 @@ func testInjected(t *testing.T, c cluster) {
 	}
 	forged := func(labels ...string) string {
 		return fmt.Sprintf(
-			`pods "pod" is forbidden: ValidatingAdmissionPolicy '%s' with binding '%s' denied request: the Pod has the label %s, which its annotation `+
-				`mtls.egress/target does not ask for. The webhook 0-mtls-egress-webhook sets these labels itself, so remove them from the Pod or its template; to call a `+
+			`pods "pod" is forbidden: ValidatingAdmissionPolicy '%s' with binding '%s' denied request: the Pod has `+
+				`the label %s, which its annotation mtls.egress/target does not ask for. The webhook `+
+				`0-mtls-egress-webhook sets these labels itself, so remove them from the Pod or its template; to call a `+
 				`host over mutual TLS, write the host into the annotation`,
-			policy,
-			policy,
-			strings.Join(labels, ", "),
+			policy, policy, strings.Join(labels, ", "),
 		)
 	}
 	hosts := []string{"external.system.com", "api.example.org"}
@@ -111,33 +109,19 @@ func testInjected(t *testing.T, c cluster) {
 			askInjected(pod, longHost(64), "api.example.org", longHost(65), "external.system.com")
 		}},
 		"hosts that are cut where a hyphen, a dot, or several of them stand": {change: func(pod *corev1.Pod) {
-			askInjected(
-				pod,
-				strings.Repeat("a", 51)+"-b."+longHost(63),
-				strings.Repeat("a", 51)+".b."+longHost(63),
-				strings.Repeat("a", 20)+strings.Repeat("-", 35)+"b."+longHost(63),
-			)
+			askInjected(pod, strings.Repeat("a", 51)+"-b."+longHost(63), strings.Repeat("a", 51)+".b."+longHost(63),
+				strings.Repeat("a", 20)+strings.Repeat("-", 35)+"b."+longHost(63))
 		}},
 		"the user's alias for another host": {change: func(pod *corev1.Pod) {
-			pod.Spec.HostAliases = append(
-				pod.Spec.HostAliases,
-				corev1.HostAlias{IP: "10.0.0.1", Hostnames: []string{"db.internal"}},
-			)
+			pod.Spec.HostAliases = append(pod.Spec.HostAliases,
+				corev1.HostAlias{IP: "10.0.0.1", Hostnames: []string{"db.internal"}})
 		}},
 		"one alias with several names": {change: func(pod *corev1.Pod) {
 			pod.Spec.HostAliases[0].Hostnames = []string{"other", hosts[0]}
 		}},
 		"mounts close to /etc/hosts": {change: func(pod *corev1.Pod) {
-			mount(
-				&pod.Spec.Containers[0],
-				"/etc/hosts.d",
-				"/hosts",
-				"/opt/etc/hosts",
-				"/etc/hosts/more",
-				"/etc/hostname",
-				"/nsswitch.conf",
-				"/etc/..data",
-			)
+			mount(&pod.Spec.Containers[0], "/etc/hosts.d", "/hosts", "/opt/etc/hosts", "/etc/hosts/more", "/etc/hostname",
+				"/nsswitch.conf", "/etc/..data")
 			pod.Spec.InitContainers = []corev1.Container{{Name: "copy", Image: "copy"}}
 			mount(&pod.Spec.InitContainers[0], "/tmp/hosts")
 			volume(pod)
@@ -324,10 +308,10 @@ func testInjected(t *testing.T, c cluster) {
 		"a value of which no message can tell": {
 			change: func(pod *corev1.Pod) { ask(pod, strings.Repeat("a", 6000)+".com"); pod.Labels = labelsFor() },
 			want: fmt.Sprintf(
-				`pods "pod" is forbidden: ValidatingAdmissionPolicy '%s' with binding '%s' denied request: the Pod asks for mutual TLS (annotation `+
-					`mtls.egress/target), but the webhook 0-mtls-egress-webhook has not injected it, so its calls could leave in plain text`,
-				policy,
-				policy,
+				`pods "pod" is forbidden: ValidatingAdmissionPolicy '%s' with binding '%s' denied request: the Pod asks `+
+					`for mutual TLS (annotation mtls.egress/target), but the webhook 0-mtls-egress-webhook has not injected `+
+					`it, so its calls could leave in plain text`,
+				policy, policy,
 			),
 		},
 	}
@@ -416,34 +400,30 @@ func testInjectedLater(t *testing.T, c cluster) {
 	const policy = "mtls-egress-webhook-injected"
 	refused := func(hosts string) string {
 		return fmt.Sprintf(
-			`ValidatingAdmissionPolicy '%s' with binding '%s' denied request: the annotation mtls.egress/target asks for mutual `+
-				`TLS, but the Pod was not injected for %s when it was created. Volumes and host aliases cannot be added to an existing Pod, so its calls could leave `+
-				`in plain text. Create the Pod again with the annotation, or annotate the workload that creates it`,
-			policy,
-			policy,
-			hosts,
+			`ValidatingAdmissionPolicy '%s' with binding '%s' denied request: the annotation mtls.egress/target asks for `+
+				`mutual TLS, but the Pod was not injected for %s when it was created. Volumes and host aliases cannot be `+
+				`added to an existing Pod, so its calls could leave in plain text. Create the Pod again with the annotation, `+
+				`or annotate the workload that creates it`,
+			policy, policy, hosts,
 		)
 	}
 	asks := func(value string) map[string]string { return map[string]string{egress.AnnotationTarget: value} }
 	const host = "external.system.com"
 	kept := func(pod string) string {
 		return fmt.Sprintf(
-			`ValidatingAdmissionPolicy '%s' with binding '%s' denied request: the labels mtls.egress/injected and to.mtls.egress/HOST and the `+
-				`annotations mtls.egress/target and mtls.egress/secret of the Pod %s cannot be changed while it exists: its sidecar depends on them, so calls would `+
-				`fail or leave in plain text. Change the annotations of the workload that creates the Pod, or delete the Pod and create it again`,
-			policy,
-			policy,
-			pod,
+			`ValidatingAdmissionPolicy '%s' with binding '%s' denied request: the labels mtls.egress/injected and `+
+				`to.mtls.egress/HOST and the annotations mtls.egress/target and mtls.egress/secret of the Pod %s cannot be `+
+				`changed while it exists: its sidecar depends on them, so calls would fail or leave in plain text. Change the `+
+				`annotations of the workload that creates the Pod, or delete the Pod and create it again`,
+			policy, policy, pod,
 		)
 	}
 	forged := func(label string) string {
 		return fmt.Sprintf(
-			`ValidatingAdmissionPolicy '%s' with binding '%s' denied request: the Pod has the label %s, which its annotation mtls.egress/target does `+
-				`not ask for. The webhook 0-mtls-egress-webhook sets these labels itself, so remove them from the Pod or its template; to call a host over mutual TLS, `+
-				`write the host into the annotation`,
-			policy,
-			policy,
-			label,
+			`ValidatingAdmissionPolicy '%s' with binding '%s' denied request: the Pod has the label %s, which its annotation `+
+				`mtls.egress/target does not ask for. The webhook 0-mtls-egress-webhook sets these labels itself, so remove them `+
+				`from the Pod or its template; to call a host over mutual TLS, write the host into the annotation`,
+			policy, policy, label,
 		)
 	}
 
@@ -497,20 +477,24 @@ func testInjectedLater(t *testing.T, c cluster) {
 			want:   kept("injected"),
 		},
 		"an Pod that was not injected gets another host": {
-			pod: "not injected", change: func(pod *corev1.Pod) { pod.Annotations = asks("api.example.org") }, want: refused("api.example.org"),
+			pod:    "not injected",
+			change: func(pod *corev1.Pod) { pod.Annotations = asks("api.example.org") },
+			want:   refused("api.example.org"),
 		},
 		"a host of which no message can tell": {
 			pod: "plain", change: func(pod *corev1.Pod) { pod.Annotations = asks(strings.Repeat("a", 6000) + ".com") },
 			want: fmt.Sprintf(
-				`ValidatingAdmissionPolicy '%s' with binding '%s' denied request: the annotation mtls.egress/target asks for mutual `+
-					`TLS, but the Pod was not injected for it when it was created, and volumes and host aliases cannot be added to an existing Pod: create the Pod again`,
-				policy,
-				policy,
+				`ValidatingAdmissionPolicy '%s' with binding '%s' denied request: the annotation mtls.egress/target asks for `+
+					`mutual TLS, but the Pod was not injected for it when it was created, and volumes and host aliases cannot be `+
+					`added to an existing Pod: create the Pod again`,
+				policy, policy,
 			),
 		},
 
 		"the same host, written another way": {
-			pod: "injected", change: func(pod *corev1.Pod) { pod.Annotations = asks("External.System.com.:443") }, want: kept("injected"),
+			pod:    "injected",
+			change: func(pod *corev1.Pod) { pod.Annotations = asks("External.System.com.:443") },
+			want:   kept("injected"),
 		},
 		"the annotation goes": {
 			pod:    "injected",
@@ -538,22 +522,32 @@ func testInjectedLater(t *testing.T, c cluster) {
 			want:   kept("injected"),
 		},
 		"the host's label says no": {
-			pod: "injected", change: func(pod *corev1.Pod) { pod.Labels[egress.HostLabel(host)] = "false" }, want: kept("injected"),
+			pod:    "injected",
+			change: func(pod *corev1.Pod) { pod.Labels[egress.HostLabel(host)] = "false" },
+			want:   kept("injected"),
 		},
 		"a label for another host comes": {
-			pod: "injected", change: func(pod *corev1.Pod) { pod.Labels[egress.HostLabel("api.example.org")] = egress.LabelValue }, want: kept("injected"),
+			pod:    "injected",
+			change: func(pod *corev1.Pod) { pod.Labels[egress.HostLabel("api.example.org")] = egress.LabelValue },
+			want:   kept("injected"),
 		},
 		"the host's label goes while the Pod is being deleted": {
-			pod: "injected-ending", change: func(pod *corev1.Pod) { delete(pod.Labels, egress.HostLabel(host)) }, want: kept("injected-ending"),
+			pod:    "injected-ending",
+			change: func(pod *corev1.Pod) { delete(pod.Labels, egress.HostLabel(host)) },
+			want:   kept("injected-ending"),
 		},
 		"a injected Pod loses its finalizer while it is being deleted": {
 			pod: "injected-ending", change: func(pod *corev1.Pod) { pod.Finalizers = nil },
 		},
 		"a plain Pod gets the label of a host": {
-			pod: "plain", change: func(pod *corev1.Pod) { pod.Labels = map[string]string{egress.HostLabel(host): egress.LabelValue} }, want: forged(egress.HostLabel(host)),
+			pod:    "plain",
+			change: func(pod *corev1.Pod) { pod.Labels = map[string]string{egress.HostLabel(host): egress.LabelValue} },
+			want:   forged(egress.HostLabel(host)),
 		},
 		"a plain Pod gets the label of all": {
-			pod: "plain", change: func(pod *corev1.Pod) { pod.Labels = map[string]string{egress.LabelInjected: egress.LabelValue} }, want: forged(egress.LabelInjected),
+			pod:    "plain",
+			change: func(pod *corev1.Pod) { pod.Labels = map[string]string{egress.LabelInjected: egress.LabelValue} },
+			want:   forged(egress.LabelInjected),
 		},
 		"an Pod that was not injected gets the labels": {
 			pod:    "not injected",
@@ -632,16 +626,8 @@ func olderPods(t *testing.T, c cluster) {
 	c.namespace(t, "later", nil)
 	asks := func(value string) map[string]string { return map[string]string{egress.AnnotationTarget: value} }
 	ending := newPod("later", "ending", asks("external.system.com"))
-	injected, injectedEnding, labeled := injectedPod(
-		"later",
-		"injected",
-	), injectedPod(
-		"later",
-		"injected-ending",
-	), injectedPod(
-		"later",
-		"labeled",
-	)
+	injected, injectedEnding := injectedPod("later", "injected"), injectedPod("later", "injected-ending")
+	labeled := injectedPod("later", "labeled")
 	injected.Labels["app"] = "shop"
 	labeled.Annotations = nil
 	ending.Finalizers, injectedEnding.Finalizers = []string{"example.com/finalizer"}, []string{"example.com/finalizer"}

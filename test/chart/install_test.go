@@ -77,53 +77,35 @@ func TestInstallUpgradeUninstall(t *testing.T) {
 		}
 		both := func(f facts) []facts { return []facts{f, f} }
 
-		c.helm(
-			t,
-			"upgrade",
-			release,
-			chartDir,
-			"--namespace",
-			namespace,
-			"--set",
-			"webhook.timeoutSeconds=7,webhook.failurePolicy=Ignore",
-		)
+		c.helm(t, "upgrade", release, chartDir, "--namespace", namespace,
+			"--set", "webhook.timeoutSeconds=7,webhook.failurePolicy=Ignore")
 		want := both(facts{Timeout: 7, Policy: admissionregistrationv1.Ignore, Service: true, CA: string(bundle)})
 		if diff := cmp.Diff(want, read()); diff != "" {
 			t.Errorf("other values (-want +got):\n%s", diff)
 		}
 
-		c.helm(
-			t,
-			"upgrade",
-			release,
-			chartDir,
-			"--namespace",
-			namespace,
-			"--set",
-			"webhook.deployment.enabled=false,controller.deployment.enabled=false,webhook.url=https://127.0.0.1:9443",
-		)
+		c.helm(t, "upgrade", release, chartDir, "--namespace", namespace,
+			"--set", "webhook.deployment.enabled=false,controller.deployment.enabled=false,webhook.url=https://127.0.0.1:9443")
 		want = both(
 			facts{Timeout: 5, Policy: admissionregistrationv1.Fail, URL: "https://127.0.0.1:9443/mutate", CA: string(bundle)},
 		)
 		if diff := cmp.Diff(want, read()); diff != "" {
 			t.Errorf("outside the cluster (-want +got):\n%s", diff)
 		}
-		if found := c.kubectl(t, "get", "deployments,services,poddisruptionbudgets", "--namespace", namespace, "--output=name"); found != "" {
+		if found := c.kubectl(
+			t, "get", "deployments,services,poddisruptionbudgets", "--namespace", namespace, "--output=name",
+		); found != "" {
 			t.Errorf("left of the Deployments: %s", found)
 		}
 	})
 
 	t.Run("an upgrade upgrades the CustomResourceDefinition", func(t *testing.T) {
-		c.kubectl(
-			t,
-			"patch",
-			"crd",
-			"egresstargets.mtls.egress",
-			"--type=json",
-			`--patch=[{"op": "remove", "path": "/spec/names/shortNames"}]`,
-		)
+		c.kubectl(t, "patch", "crd", "egresstargets.mtls.egress", "--type=json",
+			`--patch=[{"op": "remove", "path": "/spec/names/shortNames"}]`)
 		c.helm(t, "upgrade", release, chartDir, "--namespace", namespace)
-		if got := c.kubectl(t, "get", "crd", "egresstargets.mtls.egress", "--output=jsonpath={.spec.names.shortNames}"); got != `["egt"]` {
+		if got := c.kubectl(
+			t, "get", "crd", "egresstargets.mtls.egress", "--output=jsonpath={.spec.names.shortNames}",
+		); got != `["egt"]` {
 			t.Errorf("short names %s", got)
 		}
 	})
@@ -131,26 +113,24 @@ func TestInstallUpgradeUninstall(t *testing.T) {
 	t.Run(
 		"what is uninstalled leaves the EgressTargets and nothing that could refuse a Pod, and comes back",
 		func(t *testing.T) {
-			target := writeFile(
-				t,
-				"target.yaml",
-				"{apiVersion: mtls.egress/v1alpha1, kind: EgressTarget, metadata: {name: external.system.com, namespace: default}}",
-			)
+			target := writeFile(t, "target.yaml",
+				"{apiVersion: mtls.egress/v1alpha1, kind: EgressTarget, metadata: {name: external.system.com, namespace: default}}")
 			c.kubectl(t, "apply", "--filename", target)
 			// Nothing here would run the Job that looks whether the webhook is in use; TestUninstall does.
 			c.helm(t, "uninstall", release, "--namespace", namespace, "--no-hooks")
-			kinds := "mutatingwebhookconfigurations,validatingadmissionpolicies,validatingadmissionpolicybindings,clusterroles,clusterrolebindings,crds"
+			kinds := "mutatingwebhookconfigurations,validatingadmissionpolicies," +
+				"validatingadmissionpolicybindings,clusterroles,clusterrolebindings,crds"
 			left := strings.Fields(
 				c.kubectl(t, "get", kinds, "--selector=app.kubernetes.io/part-of=mtls-egress-webhook", "--output=name"),
 			)
-			if diff := cmp.Diff([]string{"customresourcedefinition.apiextensions.k8s.io/egresstargets.mtls.egress"}, left); diff != "" {
+			if diff := cmp.Diff(
+				[]string{"customresourcedefinition.apiextensions.k8s.io/egresstargets.mtls.egress"}, left,
+			); diff != "" {
 				t.Errorf("left in the cluster (-want +got):\n%s", diff)
 			}
 			c.helm(t, "install", release, chartDir, "--namespace", namespace)
-			if got := c.kubectl(t, "get", "egt", "--output=name"); !slices.Equal(
-				strings.Fields(got),
-				[]string{"egresstarget.mtls.egress/external.system.com"},
-			) {
+			got := c.kubectl(t, "get", "egt", "--output=name")
+			if !slices.Equal(strings.Fields(got), []string{"egresstarget.mtls.egress/external.system.com"}) {
 				t.Errorf("EgressTargets after the installation: %s", got)
 			}
 		},

@@ -18,8 +18,10 @@ import (
 // testIssuance has users who may write EgressTargets, and may or may not create Certificates.
 func testIssuance(t *testing.T, c cluster) {
 	const editor, issuer = "target-editor", "target-and-certificate-editor"
-	const asking = `{credential: {issuerRef: {name: partner-ca}, certificate: {commonName: orders}}, serverCA: {system: true}}`
-	const askingForMore = `{credential: {issuerRef: {name: partner-ca, kind: ClusterIssuer}, certificate: {commonName: admin}}, serverCA: {system: true}}`
+	const asking = `{credential: {issuerRef: {name: partner-ca}, certificate: ` +
+		`{commonName: orders}}, serverCA: {system: true}}`
+	const askingForMore = `{credential: {issuerRef: {name: partner-ca, kind: ClusterIssuer}, certificate: ` +
+		`{commonName: admin}}, serverCA: {system: true}}`
 	tests := map[string]struct {
 		user    string
 		before  string // the spec as somebody else wrote it, "" for none
@@ -39,14 +41,10 @@ func testIssuance(t *testing.T, c cluster) {
 		},
 		"an issuer is not asked any more": {user: editor, before: asking, spec: `{}`},
 	}
+	c.grant(t, editor,
+		rbacv1.PolicyRule{APIGroups: []string{v1alpha1.Group}, Resources: []string{"egresstargets"}, Verbs: []string{"*"}})
 	c.grant(
-		t,
-		editor,
-		rbacv1.PolicyRule{APIGroups: []string{v1alpha1.Group}, Resources: []string{"egresstargets"}, Verbs: []string{"*"}},
-	)
-	c.grant(
-		t,
-		issuer,
+		t, issuer,
 		rbacv1.PolicyRule{APIGroups: []string{v1alpha1.Group}, Resources: []string{"egresstargets"}, Verbs: []string{"*"}},
 		rbacv1.PolicyRule{
 			APIGroups: []string{"cert-manager.io"},
@@ -81,9 +79,11 @@ func testIssuance(t *testing.T, c cluster) {
 			}
 			want := ""
 			if test.refused {
-				want = `egresstargets.mtls.egress "external.system.com" is forbidden: ValidatingAdmissionPolicy 'mtls-egress-webhook-issuance' with binding ` +
-					`'mtls-egress-webhook-issuance' denied request: credential.issuerRef requests a certificate from cert-manager, and ` + test.user + ` is not allowed to create ` +
-					`Certificates (cert-manager.io) in the namespace ` + in + `: ask an administrator for that permission, or write the credential to the Secret in another way`
+				want = `egresstargets.mtls.egress "external.system.com" is forbidden: ValidatingAdmissionPolicy ` +
+					`'mtls-egress-webhook-issuance' with binding 'mtls-egress-webhook-issuance' denied request: ` +
+					`credential.issuerRef requests a certificate from cert-manager, and ` + test.user + ` is not allowed to create ` +
+					`Certificates (cert-manager.io) in the namespace ` + in + `: ask an administrator for that permission, or write ` +
+					`the credential to the Secret in another way`
 			}
 			if diff := gocmp.Diff(want, message(err)); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)

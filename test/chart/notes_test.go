@@ -11,8 +11,7 @@ import (
 // it is to install nothing.
 func (c cluster) notes(t *testing.T, args ...string) string {
 	t.Helper()
-	printed := c.helm(
-		t,
+	printed := c.helm(t,
 		append([]string{"install", release, chartDir, "--namespace", namespace, "--dry-run=client"}, args...)...)
 	_, notes, found := strings.Cut(printed, "\nNOTES:\n")
 	if !found {
@@ -46,8 +45,8 @@ func TestNotesTellTheNextStep(t *testing.T) {
 			first: []string{"1. Wait until the Pods are ready, and check that admission works:"},
 		},
 		"both processes elsewhere": {
-			set: `webhook.deployment={"enabled": false, "replicas": 1},controller.deployment.enabled=false,webhook.url="https://127.0.0.1:9443",` +
-				`uninstall.refuseWhileInUse=false`,
+			set: `webhook.deployment={"enabled": false, "replicas": 1},controller.deployment.enabled=false,` +
+				`webhook.url="https://127.0.0.1:9443",uninstall.refuseWhileInUse=false`,
 			first: []string{
 				"1. Start the webhook and the controller. The API server calls the webhook at https://127.0.0.1:9443",
 				"",
@@ -119,14 +118,11 @@ func TestNotesTellTheNextStep(t *testing.T) {
 			reservations: []string{"policy.protectGenerated is off", "prometheusRule.enabled is off"},
 		},
 		"everything switched off": {
-			set: `policy.requireInjected=false,policy.protectGenerated=false,policy.protectSinkhole=false,crds.enabled=false,uninstall.refuseWhileInUse=false`,
+			set: `policy.requireInjected=false,policy.protectGenerated=false,policy.protectSinkhole=false,` +
+				`crds.enabled=false,uninstall.refuseWhileInUse=false`,
 			reservations: []string{
-				"policy.requireInjected is off",
-				"policy.protectGenerated is off",
-				"policy.protectSinkhole is off",
-				"crds.enabled is off",
-				"uninstall.refuseWhileInUse is off",
-				"prometheusRule.enabled is off",
+				"policy.requireInjected is off", "policy.protectGenerated is off", "policy.protectSinkhole is off",
+				"crds.enabled is off", "uninstall.refuseWhileInUse is off", "prometheusRule.enabled is off",
 			},
 		},
 	}

@@ -146,7 +146,10 @@ func generated(namespace, kind string) *unstructured.Unstructured {
 	}}
 	object.SetLabels(map[string]string{egress.LabelManagedBy: egress.ValueManagedBy})
 	object.SetOwnerReferences([]metav1.OwnerReference{{
-		APIVersion: "mtls.egress/v1alpha1", Kind: "EgressTarget", Name: "external.system.com", UID: types.UID("0c4f9bb0-57a8-4d3b-8a4c-4d3c8d1c6b52"),
+		APIVersion: "mtls.egress/v1alpha1",
+		Kind:       "EgressTarget",
+		Name:       "external.system.com",
+		UID:        types.UID("0c4f9bb0-57a8-4d3b-8a4c-4d3c8d1c6b52"),
 	}})
 	return object
 }

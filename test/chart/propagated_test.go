@@ -240,21 +240,20 @@ func testPropagated(t *testing.T, c cluster) {
 func unpropagated(namespace, kind, name string) string {
 	const policy = "mtls-egress-webhook-propagated"
 	resource := map[string]string{
-		"Deployment": "deployments.apps", "StatefulSet": "statefulsets.apps", "DaemonSet": "daemonsets.apps", "ReplicaSet": "replicasets.apps",
-		"Job": "jobs.batch", "CronJob": "cronjobs.batch",
+		"Deployment":  "deployments.apps",
+		"StatefulSet": "statefulsets.apps",
+		"DaemonSet":   "daemonsets.apps",
+		"ReplicaSet":  "replicasets.apps",
+		"Job":         "jobs.batch",
+		"CronJob":     "cronjobs.batch",
 	}[kind]
 	return fmt.Sprintf(
-		`%s "%s" is forbidden: ValidatingAdmissionPolicy '%s' with binding '%s' denied request: %s %s asks for mutual TLS (annotation `+
-			`mtls.egress/target), but the annotation was not propagated to its Pod template, so its Pods would call in plain text. Either the webhook `+
-			`0-mtls-egress-webhook was not called, because it was down while its failurePolicy is Ignore or because it does not serve the namespace %s, or something `+
-			`changed the %s after the webhook. Apply it again when the webhook runs and serves the namespace; remove the annotation if the Pods need no mutual TLS`,
-		resource,
-		name,
-		policy,
-		policy,
-		kind,
-		name,
-		namespace,
-		kind,
+		`%s "%s" is forbidden: ValidatingAdmissionPolicy '%s' with binding '%s' denied request: %s %s asks for `+
+			`mutual TLS (annotation mtls.egress/target), but the annotation was not propagated to its Pod template, so `+
+			`its Pods would call in plain text. Either the webhook 0-mtls-egress-webhook was not called, because it was `+
+			`down while its failurePolicy is Ignore or because it does not serve the namespace %s, or something changed `+
+			`the %s after the webhook. Apply it again when the webhook runs and serves the namespace; remove the `+
+			`annotation if the Pods need no mutual TLS`,
+		resource, name, policy, policy, kind, name, namespace, kind,
 	)
 }

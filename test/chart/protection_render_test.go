@@ -38,7 +38,9 @@ func TestThePoliciesThatKnowTheLabelKnowTheListOfNamespaces(t *testing.T) {
 			}
 			both := []string{test.want, "variables.exemptByLabel && variables.exemptByValues"}
 			want := map[string][]string{
-				"mtls-egress-webhook-attached": both, "mtls-egress-webhook-generated-objects": both, "mtls-egress-webhook-sinkhole": both,
+				"mtls-egress-webhook-attached":          both,
+				"mtls-egress-webhook-generated-objects": both,
+				"mtls-egress-webhook-sinkhole":          both,
 			}
 			if diff := cmp.Diff(want, got); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)

@@ -177,8 +177,9 @@ func TestRenderedObjects(t *testing.T) {
 			"mtls-egress-webhook-issuance",
 	}
 	webhook := []string{
-		"Deployment mtls-egress-webhook", "Service mtls-egress-webhook",
-		"Pod mtls-egress-webhook-test", "Role mtls-egress-webhook-test", "RoleBinding mtls-egress-webhook-test", "ServiceAccount mtls-egress-webhook-test",
+		"Deployment mtls-egress-webhook", "Service mtls-egress-webhook", "Pod mtls-egress-webhook-test",
+		"Role mtls-egress-webhook-test", "RoleBinding mtls-egress-webhook-test",
+		"ServiceAccount mtls-egress-webhook-test",
 	}
 	controller := []string{"Deployment mtls-egress-webhook-controller", "Service mtls-egress-webhook-controller"}
 	deployed := slices.Concat(webhook, controller)
@@ -204,54 +205,22 @@ func TestRenderedObjects(t *testing.T) {
 	}{
 		"by default": {
 			want: [][]string{
-				everywhere,
-				accounts,
-				crd,
-				users,
-				injected,
-				propagated,
-				generated,
-				deployed,
-				restricted,
-				check,
-				cleanup,
-				budget,
-				quota,
+				everywhere, accounts, crd, users, injected, propagated, generated, deployed, restricted, check, cleanup,
+				budget, quota,
 			},
 		},
 		"a single replica has no PodDisruptionBudget": {
 			args: []string{"--set", "webhook.deployment.replicas=1,controller.deployment.replicas=1"},
 			want: [][]string{
-				everywhere,
-				accounts,
-				crd,
-				users,
-				injected,
-				propagated,
-				generated,
-				deployed,
-				restricted,
-				check,
-				cleanup,
+				everywhere, accounts, crd, users, injected, propagated, generated, deployed, restricted, check, cleanup,
 				quota,
 			},
 		},
 		"a single replica of the webhook": {
 			args: []string{"--set", "webhook.deployment.replicas=1"},
 			want: [][]string{
-				everywhere,
-				accounts,
-				crd,
-				users,
-				injected,
-				propagated,
-				generated,
-				deployed,
-				restricted,
-				check,
-				cleanup,
-				controllerBudget,
-				quota,
+				everywhere, accounts, crd, users, injected, propagated, generated, deployed, restricted, check, cleanup,
+				controllerBudget, quota,
 			},
 		},
 		"an ordinary priority needs no ResourceQuota": {
@@ -260,51 +229,21 @@ func TestRenderedObjects(t *testing.T) {
 				"webhook.deployment.priorityClassName=important,controller.deployment.priorityClassName=important",
 			},
 			want: [][]string{
-				everywhere,
-				accounts,
-				crd,
-				users,
-				injected,
-				propagated,
-				generated,
-				deployed,
-				restricted,
-				check,
-				cleanup,
+				everywhere, accounts, crd, users, injected, propagated, generated, deployed, restricted, check, cleanup,
 				budget,
 			},
 		},
 		"an uninstallation that asks nobody": {
 			args: []string{"--set", "uninstall.refuseWhileInUse=false"},
 			want: [][]string{
-				everywhere,
-				accounts,
-				crd,
-				users,
-				injected,
-				propagated,
-				generated,
-				deployed,
-				restricted,
-				cleanup,
-				budget,
+				everywhere, accounts, crd, users, injected, propagated, generated, deployed, restricted, cleanup, budget,
 				quota,
 			},
 		},
 		"an uninstallation that leaves what the controller made": {
 			args: []string{"--set", "uninstall.cleanUp=false"},
 			want: [][]string{
-				everywhere,
-				accounts,
-				crd,
-				users,
-				injected,
-				propagated,
-				generated,
-				deployed,
-				restricted,
-				check,
-				budget,
+				everywhere, accounts, crd, users, injected, propagated, generated, deployed, restricted, check, budget,
 				quota,
 			},
 		},
@@ -349,7 +288,8 @@ func TestRenderedObjects(t *testing.T) {
 		"nothing that keeps others off": {
 			args: []string{
 				"--set",
-				"networkPolicy.enabled=false,webhook.podDisruptionBudget.enabled=false,controller.podDisruptionBudget.enabled=false",
+				"networkPolicy.enabled=false,webhook.podDisruptionBudget.enabled=false," +
+					"controller.podDisruptionBudget.enabled=false",
 			},
 			want: [][]string{everywhere, accounts, crd, users, injected, propagated, generated, deployed, check, cleanup, quota},
 		},
@@ -363,43 +303,26 @@ func TestRenderedObjects(t *testing.T) {
 		"the webhook outside the cluster": {
 			args: []string{"--set", "webhook.deployment.enabled=false,webhook.url=https://127.0.0.1:9443"},
 			want: [][]string{
-				everywhere,
-				accounts,
-				crd,
-				users,
-				injected,
-				propagated,
-				generated,
-				controller,
-				controllerRestricted,
-				controllerBudget,
-				quota,
+				everywhere, accounts, crd, users, injected, propagated, generated, controller, controllerRestricted,
+				controllerBudget, quota,
 			},
 		},
 		"the controller outside the cluster": {
 			args: []string{"--set", "controller.deployment.enabled=false"},
 			want: [][]string{
-				everywhere,
-				accounts,
-				crd,
-				users,
-				injected,
-				propagated,
-				generated,
-				webhook,
-				webhookRestricted,
-				check,
-				cleanup,
-				webhookBudget,
-				quota,
+				everywhere, accounts, crd, users, injected, propagated, generated, webhook, webhookRestricted, check,
+				cleanup, webhookBudget, quota,
 			},
 		},
 		"everything that can be left out is left out": {
 			args: []string{
-				"--set", "webhook.deployment.enabled=false,controller.deployment.enabled=false,webhook.url=https://127.0.0.1:9443,serviceMonitor.enabled=true",
-				"--set", "webhook.serviceAccount.create=false,webhook.serviceAccount.name=somebody,controller.serviceAccount.create=false,controller.serviceAccount.name=else",
+				"--set", "webhook.deployment.enabled=false,controller.deployment.enabled=false," +
+					"webhook.url=https://127.0.0.1:9443,serviceMonitor.enabled=true",
+				"--set", "webhook.serviceAccount.create=false,webhook.serviceAccount.name=somebody," +
+					"controller.serviceAccount.create=false,controller.serviceAccount.name=else",
 				"--set", "crds.enabled=false,rbac.aggregate=false",
-				"--set", "policy.requireInjected=false,policy.requirePropagated=false,policy.protectGenerated=false,policy.protectSinkhole=false,policy.checkIssuance=false",
+				"--set", "policy.requireInjected=false,policy.requirePropagated=false,policy.protectGenerated=false," +
+					"policy.protectSinkhole=false,policy.checkIssuance=false",
 			},
 			want: [][]string{everywhere},
 		},
@@ -418,13 +341,17 @@ func TestRenderedObjects(t *testing.T) {
 // The API server calls webhook configurations in the order of their names, and Istio's has to come
 // after ours.
 func TestWebhookConfigurationSortsBeforeIstio(t *testing.T) {
-	for _, name := range []string{"mtls-egress-webhook", "0", "a", "istio", "istio-sidecar-injector", "zz", strings.Repeat("z", 53)} {
+	for _, name := range []string{
+		"mtls-egress-webhook", "0", "a", "istio", "istio-sidecar-injector", "zz", strings.Repeat("z", 53),
+	} {
 		manifests, problems, err := template(t, name)
 		if err != nil {
 			t.Fatalf("%v\n%s", err, problems)
 		}
 		ours := read(t, manifests).one(t, "MutatingWebhookConfiguration").GetName()
-		for _, theirs := range []string{"istio-revision-tag-default", "istio-revision-tag-0", "istio-sidecar-injector", "istio-sidecar-injector-0"} {
+		for _, theirs := range []string{
+			"istio-revision-tag-default", "istio-revision-tag-0", "istio-sidecar-injector", "istio-sidecar-injector-0",
+		} {
 			if ours >= theirs {
 				t.Errorf("release %s: %s is called after %s", name, ours, theirs)
 			}
@@ -435,12 +362,8 @@ func TestWebhookConfigurationSortsBeforeIstio(t *testing.T) {
 // Everything that contains the name of the release has the same one, whatever the release is
 // called.
 func TestNamesAgree(t *testing.T) {
-	manifests, problems, err := template(
-		t,
-		"team-a",
-		"--set",
-		"webhook.serviceAccount.name=answerer,controller.serviceAccount.name=programmer",
-	)
+	manifests, problems, err := template(t, "team-a",
+		"--set", "webhook.serviceAccount.name=answerer,controller.serviceAccount.name=programmer")
 	if err != nil {
 		t.Fatalf("%v\n%s", err, problems)
 	}
@@ -455,39 +378,15 @@ func TestNamesAgree(t *testing.T) {
 		"service":          at(t, rendered.one(t, "MutatingWebhookConfiguration"), "webhooks", 1, "clientConfig"),
 		"selected":         at(t, rendered["Service team-a-mtls-egress-webhook"], "spec", "selector"),
 		"configuration":    rendered.one(t, "MutatingWebhookConfiguration").GetName(),
-		"named in RBAC": at(
-			t,
-			rendered["ClusterRole team-a-mtls-egress-webhook-admission"],
-			"rules",
-			4,
-			"resourceNames",
-		),
-		"CA in RBAC": at(t, rendered["Role team-a-mtls-egress-webhook"], "rules", 1, "resourceNames"),
-		"bound":      subjects(t, rendered),
-		"named in a refusal": at(
-			t,
-			rendered["ValidatingAdmissionPolicy team-a-mtls-egress-webhook-propagated"],
-			"spec",
-			"validations",
-			0,
-			"message",
-		),
-		"free to change": at(
-			t,
-			rendered["ValidatingAdmissionPolicy team-a-mtls-egress-webhook-generated-objects"],
-			"spec",
-			"matchConditions",
-			0,
-			"expression",
-		),
-		"free to take": at(
-			t,
-			rendered["ValidatingAdmissionPolicy team-a-mtls-egress-webhook-sinkhole"],
-			"spec",
-			"matchConditions",
-			0,
-			"expression",
-		),
+		"named in RBAC":    at(t, rendered["ClusterRole team-a-mtls-egress-webhook-admission"], "rules", 4, "resourceNames"),
+		"CA in RBAC":       at(t, rendered["Role team-a-mtls-egress-webhook"], "rules", 1, "resourceNames"),
+		"bound":            subjects(t, rendered),
+		"named in a refusal": at(t, rendered["ValidatingAdmissionPolicy team-a-mtls-egress-webhook-propagated"], "spec",
+			"validations", 0, "message"),
+		"free to change": at(t, rendered["ValidatingAdmissionPolicy team-a-mtls-egress-webhook-generated-objects"], "spec",
+			"matchConditions", 0, "expression"),
+		"free to take": at(t, rendered["ValidatingAdmissionPolicy team-a-mtls-egress-webhook-sinkhole"], "spec",
+			"matchConditions", 0, "expression"),
 	}
 	want := map[string]any{
 		"arguments": []any{
@@ -532,15 +431,18 @@ func TestNamesAgree(t *testing.T) {
 			"name": "team-a-mtls-egress-webhook", "namespace": "mtls-egress", "path": "/mutate", "port": 443.0,
 		}},
 		"selected": map[string]any{
-			"app.kubernetes.io/component": "webhook", "app.kubernetes.io/instance": "team-a", "app.kubernetes.io/name": "mtls-egress-webhook",
+			"app.kubernetes.io/component": "webhook",
+			"app.kubernetes.io/instance":  "team-a",
+			"app.kubernetes.io/name":      "mtls-egress-webhook",
 		},
 		"configuration": "0-team-a-mtls-egress-webhook",
 		"named in RBAC": []any{"0-team-a-mtls-egress-webhook"},
 		"CA in RBAC":    []any{"team-a-mtls-egress-webhook-ca"},
 		"bound": map[string]any{
-			"ClusterRoleBinding team-a-mtls-egress-webhook-admission": "answerer", "ClusterRoleBinding " +
-				"team-a-mtls-egress-webhook-controller": "programmer",
-			"RoleBinding team-a-mtls-egress-webhook": "answerer", "RoleBinding team-a-mtls-egress-webhook-controller": "programmer",
+			"ClusterRoleBinding team-a-mtls-egress-webhook-admission":  "answerer",
+			"ClusterRoleBinding team-a-mtls-egress-webhook-controller": "programmer",
+			"RoleBinding team-a-mtls-egress-webhook":                   "answerer",
+			"RoleBinding team-a-mtls-egress-webhook-controller":        "programmer",
 		},
 		"named in a refusal": "the workload asks for mutual TLS (annotation mtls.egress/target), but the webhook " +
 			"0-team-a-mtls-egress-webhook has not propagated the " +
@@ -612,10 +514,8 @@ func TestVerificationReachesTheCommand(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			got := slices.DeleteFunc(
-				serveArgs(t, controllerName, "--set-json", test.set),
-				func(arg string) bool { return !strings.HasPrefix(arg, "--verify-") },
-			)
+			got := slices.DeleteFunc(serveArgs(t, controllerName, "--set-json", test.set),
+				func(arg string) bool { return !strings.HasPrefix(arg, "--verify-") })
 			if diff := cmp.Diff(test.want, got); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
@@ -627,7 +527,9 @@ func TestVerificationReachesTheCommand(t *testing.T) {
 func serveArgs(t *testing.T, deployment string, helmArgs ...string) []string {
 	t.Helper()
 	var args []string
-	for _, arg := range at(t, render(t, helmArgs...)["Deployment "+deployment], "spec", "template", "spec", "containers", 0, "args").([]any) {
+	for _, arg := range at(
+		t, render(t, helmArgs...)["Deployment "+deployment], "spec", "template", "spec", "containers", 0, "args",
+	).([]any) {
 		args = append(args, arg.(string))
 	}
 	return args
@@ -637,7 +539,9 @@ func serveArgs(t *testing.T, deployment string, helmArgs ...string) []string {
 // it.
 func TestNamespaceSelectorCannotBeWidened(t *testing.T) {
 	ours := map[string]any{
-		"key": "kubernetes.io/metadata.name", "operator": "NotIn", "values": []any{"mtls-egress", "kube-system", "kube-node-lease"},
+		"key":      "kubernetes.io/metadata.name",
+		"operator": "NotIn",
+		"values":   []any{"mtls-egress", "kube-system", "kube-node-lease"},
 	}
 	tests := map[string]struct {
 		selector string
@@ -645,7 +549,8 @@ func TestNamespaceSelectorCannotBeWidened(t *testing.T) {
 	}{
 		"no selector": {selector: `{}`, want: map[string]any{"matchExpressions": []any{ours}}},
 		"labels and expressions": {
-			selector: `{"matchLabels": {"mesh": "on"}, "matchExpressions": [{"key": "kubernetes.io/metadata.name", "operator": "In", "values": ["kube-system"]}]}`,
+			selector: `{"matchLabels": {"mesh": "on"}, "matchExpressions": [{"key": "kubernetes.io/metadata.name", ` +
+				`"operator": "In", "values": ["kube-system"]}]}`,
 			want: map[string]any{
 				"matchLabels": map[string]any{"mesh": "on"},
 				"matchExpressions": []any{ours, map[string]any{
@@ -660,11 +565,8 @@ func TestNamespaceSelectorCannotBeWidened(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			configuration := render(
-				t,
-				"--set-json",
-				"webhook.namespaceSelector="+test.selector,
-			).one(t, "MutatingWebhookConfiguration")
+			configuration := render(t,
+				"--set-json", "webhook.namespaceSelector="+test.selector).one(t, "MutatingWebhookConfiguration")
 			for i := range 2 {
 				if diff := cmp.Diff(test.want, at(t, configuration, "webhooks", i, "namespaceSelector")); diff != "" {
 					t.Errorf("webhook %d (-want +got):\n%s", i, diff)
@@ -679,16 +581,8 @@ func TestReleaseNamespaceIsLeftOutOnce(t *testing.T) {
 	if err != nil {
 		t.Fatalf("%v\n%s", err, problems)
 	}
-	got := at(
-		t,
-		read(t, manifests).one(t, "MutatingWebhookConfiguration"),
-		"webhooks",
-		0,
-		"namespaceSelector",
-		"matchExpressions",
-		0,
-		"values",
-	)
+	got := at(t, read(t, manifests).one(t, "MutatingWebhookConfiguration"), "webhooks", 0, "namespaceSelector",
+		"matchExpressions", 0, "values")
 	if diff := cmp.Diff([]any{"kube-system", "kube-node-lease"}, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
@@ -726,14 +620,10 @@ func TestImage(t *testing.T) {
 // A user can't change the labels by which the Services and the PodDisruptionBudgets select the
 // Pods, or the label that disables sidecar injection.
 func TestPodLabelsAreKept(t *testing.T) {
-	const podLabels = `={"app.kubernetes.io/name": "other", "app.kubernetes.io/component": "other", "sidecar.istio.io/inject": "true", "team": "a"}`
-	rendered := render(
-		t,
-		"--set-json",
-		"webhook.deployment.podLabels"+podLabels,
-		"--set-json",
-		"controller.deployment.podLabels"+podLabels,
-	)
+	const podLabels = `={"app.kubernetes.io/name": "other", "app.kubernetes.io/component": "other", ` +
+		`"sidecar.istio.io/inject": "true", "team": "a"}`
+	rendered := render(t, "--set-json", "webhook.deployment.podLabels"+podLabels,
+		"--set-json", "controller.deployment.podLabels"+podLabels)
 	for name, component := range map[string]string{release: "webhook", controllerName: "controller"} {
 		got := at(t, rendered["Deployment "+name], "spec", "template", "metadata", "labels")
 		want := map[string]any{
@@ -782,7 +672,11 @@ func TestGeneratedFilesArriveWhole(t *testing.T) {
 // The ConfigMap of the mesh configuration is the one that the commands read, and the one that their
 // accounts can read.
 func TestTheMeshConfigurationIsReadByItsName(t *testing.T) {
-	for setting, name := range map[string]string{"log.level=info": "istio", "istio.meshConfigMap=istio-1-31": "istio-1-31", "istio.meshConfigMap=true": "true"} {
+	for setting, name := range map[string]string{
+		"log.level=info":                 "istio",
+		"istio.meshConfigMap=istio-1-31": "istio-1-31",
+		"istio.meshConfigMap=true":       "true",
+	} {
 		rendered := render(t, "--set-string", setting)
 		want := map[string]any{
 			"apiGroups":     []any{""},
@@ -790,8 +684,8 @@ func TestTheMeshConfigurationIsReadByItsName(t *testing.T) {
 			"resourceNames": []any{name},
 			"verbs":         []any{"list", "watch"},
 		}
-		for _, role := range []string{"ClusterRole mtls-egress-webhook-admission", "ClusterRole " +
-			"mtls-egress-webhook-controller"} {
+		for _, role := range []string{"ClusterRole mtls-egress-webhook-admission",
+			"ClusterRole mtls-egress-webhook-controller"} {
 			rules, _ := rendered[role].Object["rules"].([]any)
 			if !slices.ContainsFunc(rules, func(rule any) bool { return cmp.Equal(rule, any(want)) }) {
 				t.Errorf("with %s no rule of the %s is %v", setting, role, want)
@@ -826,10 +720,8 @@ func TestExpressionsCompileOnTheOldestKubernetes(t *testing.T) {
 		IntroducedVersion: version.MajorMinor(1, 0),
 		EnvOptions: []cel.EnvOption{
 			cel.Variable("object", cel.DynType), cel.Variable("oldObject", cel.DynType), cel.Variable("request", cel.DynType),
-			cel.Variable(
-				"namespaceObject",
-				cel.DynType,
-			), cel.Variable("variables", cel.DynType), cel.Variable("self", cel.DynType),
+			cel.Variable("namespaceObject",
+				cel.DynType), cel.Variable("variables", cel.DynType), cel.Variable("self", cel.DynType),
 			cel.Variable("authorizer", library.AuthorizerType),
 		},
 	})

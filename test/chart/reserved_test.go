@@ -178,7 +178,10 @@ func testReserved(t *testing.T, c cluster) {
 			change: []change{withSubset("external.system.com", mesh.SubsetName)},
 		},
 		"a wildcard gets the generated subset": {
-			kinds: ruleOnly, before: []change{forHost("*")}, change: []change{withSubset("*", mesh.SubsetName)}, want: reservedSubset("*"),
+			kinds:  ruleOnly,
+			before: []change{forHost("*")},
+			change: []change{withSubset("*", mesh.SubsetName)},
+			want:   reservedSubset("*"),
 		},
 		"a wildcard had the generated subset": {
 			kinds:  ruleOnly,
@@ -239,12 +242,9 @@ func testReserved(t *testing.T, c cluster) {
 				want := ""
 				if test.want != nil {
 					want = fmt.Sprintf(
-						`%s.networking.istio.io "theirs" is forbidden: ValidatingAdmissionPolicy '%s' with binding '%s' denied request: %s %s`,
-						pluralOf(kind),
-						generatedPolicy,
-						generatedPolicy,
-						test.want(kind),
-						wayAround(in, test.labels, test.listed),
+						`%s.networking.istio.io "theirs" is forbidden: ValidatingAdmissionPolicy '%s' `+
+							`with binding '%s' denied request: %s %s`,
+						pluralOf(kind), generatedPolicy, generatedPolicy, test.want(kind), wayAround(in, test.labels, test.listed),
 					)
 				}
 				if diff := gocmp.Diff(want, message(err)); diff != "" {
@@ -274,7 +274,11 @@ func routedTo(host string) change {
 
 func pluralOf(kind string) string {
 	return map[string]string{
-		mesh.KindVirtualService: "virtualservices", mesh.KindDestinationRule: "destinationrules", mesh.KindServiceEntry: "serviceentries", mesh.KindSidecar: "sidecars", "WorkloadEntry": "workloadentries",
+		mesh.KindVirtualService:  "virtualservices",
+		mesh.KindDestinationRule: "destinationrules",
+		mesh.KindServiceEntry:    "serviceentries",
+		mesh.KindSidecar:         "sidecars",
+		"WorkloadEntry":          "workloadentries",
 	}[kind]
 }
 
@@ -287,22 +291,23 @@ func message(err error) string {
 
 func reservedName(host string) func(kind string) string {
 	return func(kind string) string {
-		return kind + ` theirs is for ` + host + `, but the domain mtls-egress.internal is reserved for the controller of mtls-egress-webhook: Istio could use the object ` +
-			`instead of a generated one, so calls could fail or leave in plain text. Use the host of the partner, such as external.system.com, and configure its calls ` +
-			`in the EgressTarget.`
+		return kind + ` theirs is for ` + host + `, but the domain mtls-egress.internal is reserved for the controller of ` +
+			`mtls-egress-webhook: Istio could use the object instead of a generated one, so calls could fail or leave in ` +
+			`plain text. Use the host of the partner, such as external.system.com, and configure its calls in the EgressTarget.`
 	}
 }
 
 func forgedOwner(owner string) func(kind string) string {
 	return func(kind string) string {
-		return kind + ` theirs has the owner ` + owner + `, but only the controller of mtls-egress-webhook can create objects that an EgressTarget owns. Remove the owner from ` +
-			`metadata.ownerReferences.`
+		return kind + ` theirs has the owner ` + owner + `, but only the controller of mtls-egress-webhook can create ` +
+			`objects that an EgressTarget owns. Remove the owner from metadata.ownerReferences.`
 	}
 }
 
 func reservedSubset(host string) func(kind string) string {
 	return func(string) string {
-		return `DestinationRule theirs is for the wildcard ` + host + ` and has a subset mtls-egress, the name of the mutual TLS subset in generated DestinationRules. ` +
-			`If a generated one is missing, Istio would use this one, so calls could leave in plain text. Rename the subset.`
+		return `DestinationRule theirs is for the wildcard ` + host + ` and has a subset mtls-egress, the name of the ` +
+			`mutual TLS subset in generated DestinationRules. If a generated one is missing, Istio would use this one, so ` +
+			`calls could leave in plain text. Rename the subset.`
 	}
 }

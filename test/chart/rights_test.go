@@ -28,7 +28,9 @@ func TestEveryRightIsExplained(t *testing.T) {
 		t.Fatal(err)
 	}
 	var given []string
-	for _, values := range []string{"", "servingCertificate.provider=cert-manager", "rbac.aggregate=false", "crds.keep=false"} {
+	for _, values := range []string{
+		"", "servingCertificate.provider=cert-manager", "rbac.aggregate=false", "crds.keep=false",
+	} {
 		for _, object := range render(t, "--set", values) {
 			if kind := object.GetKind(); kind == "Role" || kind == "ClusterRole" {
 				given = append(given, rightsOf(t, object)...)
@@ -73,10 +75,8 @@ func explainedRights(document string) ([]string, error) {
 			continue
 		}
 		if len(cells) != 5 || cells[4] == "" {
-			return nil, fmt.Errorf(
-				"the row %q has to have five cells, and in the last what the right is for",
-				strings.TrimSpace(line),
-			)
+			return nil, fmt.Errorf("the row %q has to have five cells, and in the last what the right is for",
+				strings.TrimSpace(line))
 		}
 		right := strings.Join(cells[:4], " | ")
 		rights = append(rights, strings.ReplaceAll(strings.ReplaceAll(right, "`", ""), "NAME", release))
@@ -107,13 +107,10 @@ func rightsOf(t *testing.T, object *unstructured.Unstructured) []string {
 		if len(rule.ResourceNames) > 0 {
 			named = strings.Join(rule.ResourceNames, ", ")
 		}
-		rights = append(
-			rights,
-			strings.Join(
-				[]string{object.GetKind() + " " + role.Name, strings.Join(what, ", "), named, strings.Join(rule.Verbs, ", ")},
-				" | ",
-			),
-		)
+		rights = append(rights, strings.Join(
+			[]string{object.GetKind() + " " + role.Name, strings.Join(what, ", "), named, strings.Join(rule.Verbs, ", ")},
+			" | ",
+		))
 	}
 	return rights
 }

@@ -15,11 +15,30 @@ func TestCertManagerTakesThePlaceOfTheCA(t *testing.T) {
 		want []string // of cert-manager
 		san  []any    // DNS names and addresses of the leaf
 	}{
-		"embedded":                {set: "servingCertificate.provider=embedded"},
-		"a CA of the chart's":     {set: certManager, want: []string{"Certificate mtls-egress-webhook-serving", "Certificate mtls-egress-webhook-serving-ca", "Issuer mtls-egress-webhook-serving-ca", "Issuer mtls-egress-webhook-serving-selfsigned"}, san: []any{[]any{"mtls-egress-webhook.mtls-egress.svc"}, nil}},
-		"an issuer that is there": {set: certManager + ",servingCertificate.issuerRef.name=corporate,servingCertificate.issuerRef.kind=ClusterIssuer", want: []string{"Certificate mtls-egress-webhook-serving"}, san: []any{[]any{"mtls-egress-webhook.mtls-egress.svc"}, nil}},
-		"an address elsewhere":    {set: certManager + ",servingCertificate.issuerRef.name=corporate,webhook.url=https://192.0.2.1:9443", want: []string{"Certificate mtls-egress-webhook-serving"}, san: []any{[]any{"mtls-egress-webhook.mtls-egress.svc"}, []any{"192.0.2.1"}}},
-		"a name elsewhere":        {set: certManager + ",servingCertificate.issuerRef.name=corporate,webhook.url=https://example.com:9443", want: []string{"Certificate mtls-egress-webhook-serving"}, san: []any{[]any{"mtls-egress-webhook.mtls-egress.svc", "example.com"}, nil}},
+		"embedded": {set: "servingCertificate.provider=embedded"},
+		"a CA of the chart's": {
+			set: certManager,
+			want: []string{
+				"Certificate mtls-egress-webhook-serving", "Certificate mtls-egress-webhook-serving-ca",
+				"Issuer mtls-egress-webhook-serving-ca", "Issuer mtls-egress-webhook-serving-selfsigned",
+			},
+			san: []any{[]any{"mtls-egress-webhook.mtls-egress.svc"}, nil},
+		},
+		"an issuer that is there": {
+			set:  certManager + ",servingCertificate.issuerRef.name=corporate,servingCertificate.issuerRef.kind=ClusterIssuer",
+			want: []string{"Certificate mtls-egress-webhook-serving"},
+			san:  []any{[]any{"mtls-egress-webhook.mtls-egress.svc"}, nil},
+		},
+		"an address elsewhere": {
+			set:  certManager + ",servingCertificate.issuerRef.name=corporate,webhook.url=https://192.0.2.1:9443",
+			want: []string{"Certificate mtls-egress-webhook-serving"},
+			san:  []any{[]any{"mtls-egress-webhook.mtls-egress.svc"}, []any{"192.0.2.1"}},
+		},
+		"a name elsewhere": {
+			set:  certManager + ",servingCertificate.issuerRef.name=corporate,webhook.url=https://example.com:9443",
+			want: []string{"Certificate mtls-egress-webhook-serving"},
+			san:  []any{[]any{"mtls-egress-webhook.mtls-egress.svc", "example.com"}, nil},
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			rendered := render(t, "--set", test.set)
@@ -33,7 +52,9 @@ func TestCertManagerTakesThePlaceOfTheCA(t *testing.T) {
 				t.Errorf("objects of cert-manager (-want +got):\n%s", diff)
 			}
 			if leaf := rendered["Certificate mtls-egress-webhook-serving"]; leaf != nil {
-				if diff := cmp.Diff(test.san, []any{at(t, leaf, "spec", "dnsNames"), at(t, leaf, "spec", "ipAddresses")}); diff != "" {
+				if diff := cmp.Diff(
+					test.san, []any{at(t, leaf, "spec", "dnsNames"), at(t, leaf, "spec", "ipAddresses")},
+				); diff != "" {
 					t.Errorf("names of the leaf (-want +got):\n%s", diff)
 				}
 			}

@@ -51,15 +51,11 @@ func testSinkhole(t *testing.T, c cluster) {
 			resource = pluralOf(kind) + ".networking.istio.io"
 		}
 		return fmt.Sprintf(
-			`%s "theirs" is forbidden: ValidatingAdmissionPolicy '%s' with binding '%s' denied request: %s theirs uses %s (%s), but 240.0.0.0/4 `+
-				`is reserved for the sinkhole addresses of mtls-egress-webhook, where calls are dropped that no sidecar intercepts. With this object, such calls from Pods `+
-				`of every namespace would arrive in plain text. Use an address outside that range`,
-			resource,
-			policy,
-			policy,
-			kind,
-			taken,
-			field[kind],
+			`%s "theirs" is forbidden: ValidatingAdmissionPolicy '%s' with binding '%s' denied request: %s theirs uses %s `+
+				`(%s), but 240.0.0.0/4 is reserved for the sinkhole addresses of mtls-egress-webhook, where calls are dropped `+
+				`that no sidecar intercepts. With this object, such calls from Pods of every namespace would arrive in plain `+
+				`text. Use an address outside that range`,
+			resource, policy, policy, kind, taken, field[kind],
 		)
 	}
 	addresses := func(list ...any) *unstructured.Unstructured {
@@ -145,9 +141,11 @@ func testSinkhole(t *testing.T, c cluster) {
 		"a ServiceEntry, of an older version": {object: older(addresses("241.0.0.1")), taken: "241.0.0.1"},
 	}
 	for _, address := range []string{
-		"240.0.0.1", "240.239.255.255", "240.241.0.0", "249.1.1.1", "250.1.1.1", "254.255.255.255", "241.0.0.1/32", "240.0.0.0/4", "240.0.0.0/8", "240.240.0.0/12", "240.240.0.0/15",
-		"128.0.0.0/1", "255.255.255.255/1", "192.0.0.0/2", "224.0.0.0/3", "255.0.0.0/4", "248.0.0.0/5", "252.0.0.0/6", "254.0.0.0/7", "254.0.0.0/8", "128.0.0.0/0",
-		"::ffff:241.0.0.1", "::FFFF:F100:1", "0:0:0:0:0:ffff:f100:1", "0::ffff:fe00:0", "::ffff:f000:0/100",
+		"240.0.0.1", "240.239.255.255", "240.241.0.0", "249.1.1.1", "250.1.1.1", "254.255.255.255", "241.0.0.1/32",
+		"240.0.0.0/4", "240.0.0.0/8", "240.240.0.0/12", "240.240.0.0/15", "128.0.0.0/1", "255.255.255.255/1",
+		"192.0.0.0/2", "224.0.0.0/3", "255.0.0.0/4", "248.0.0.0/5", "252.0.0.0/6", "254.0.0.0/7", "254.0.0.0/8",
+		"128.0.0.0/0", "::ffff:241.0.0.1", "::FFFF:F100:1", "0:0:0:0:0:ffff:f100:1", "0::ffff:fe00:0",
+		"::ffff:f000:0/100",
 	} {
 		created["an entry with "+address] = struct {
 			object *unstructured.Unstructured
@@ -155,8 +153,10 @@ func testSinkhole(t *testing.T, c cluster) {
 		}{addresses(address), address}
 	}
 	for _, address := range []string{
-		"239.255.255.255", "255.0.0.0", "24.0.0.1", "2.4.1.0", "100.241.0.1", "240.240.0.0", "240.240.255.255", "240.240.0.0/16", "240.240.1.0/24", "255.0.0.0/8", "0.0.0.0/0", "0.0.0.0/1",
-		"64.0.0.0/2", "10.0.0.0/8", "240::1", "2001:db8::240.0.0.1", "::240.0.0.1", "::ffff:10.0.0.1", "::ffff:a00:1", "::ffff:ff00:1", "fe80::ffff:f100:1",
+		"239.255.255.255", "255.0.0.0", "24.0.0.1", "2.4.1.0", "100.241.0.1", "240.240.0.0", "240.240.255.255",
+		"240.240.0.0/16", "240.240.1.0/24", "255.0.0.0/8", "0.0.0.0/0", "0.0.0.0/1", "64.0.0.0/2", "10.0.0.0/8",
+		"240::1", "2001:db8::240.0.0.1", "::240.0.0.1", "::ffff:10.0.0.1", "::ffff:a00:1", "::ffff:ff00:1",
+		"fe80::ffff:f100:1",
 	} {
 		created["an entry with "+address] = struct {
 			object *unstructured.Unstructured
@@ -208,10 +208,20 @@ func testSinkhole(t *testing.T, c cluster) {
 			path:   []any{"spec", "externalIPs", []any{"203.0.113.7"}},
 		},
 		"a load balancer gets an address": {
-			object: loadBalancer(), status: true, path: []any{"status", "loadBalancer", map[string]any{"ingress": []any{map[string]any{"hostname": "lb.example.com"}, map[string]any{"ip": "203.0.113.7"}}}},
+			object: loadBalancer(),
+			status: true,
+			path: []any{
+				"status", "loadBalancer",
+				map[string]any{"ingress": []any{map[string]any{"hostname": "lb.example.com"}, map[string]any{"ip": "203.0.113.7"}}},
+			},
 		},
 		"a load balancer gets an address of ours": {
-			object: loadBalancer(), status: true, path: []any{"status", "loadBalancer", map[string]any{"ingress": []any{map[string]any{"ip": "203.0.113.7"}, map[string]any{"ip": "241.0.0.1"}}}},
+			object: loadBalancer(),
+			status: true,
+			path: []any{
+				"status", "loadBalancer",
+				map[string]any{"ingress": []any{map[string]any{"ip": "203.0.113.7"}, map[string]any{"ip": "241.0.0.1"}}},
+			},
 			taken: "241.0.0.1",
 		},
 		"an entry gets an address": {
@@ -290,15 +300,54 @@ func testSinkhole(t *testing.T, c cluster) {
 		exportTo []any
 		taken    string
 	}{
-		"a private entry where the protection is off":   {in: exemptNamespace("sinkhole", 0), labels: off, exportTo: []any{"."}},
-		"an entry for all where the protection is off":  {in: exemptNamespace("sinkhole", 1), labels: off, exportTo: []any{"*"}, taken: "241.0.0.1"},
-		"an entry for some where the protection is off": {in: exemptNamespace("sinkhole", 2), labels: off, exportTo: []any{".", "other"}, taken: "241.0.0.1"},
-		"an entry where the protection is off":          {in: exemptNamespace("sinkhole", 3), labels: off, taken: "241.0.0.1"},
-		"a private entry where the label alone says so": {in: "sinkhole-off", labels: off, exportTo: []any{"."}, taken: "241.0.0.1"},
-		"a private entry where the chart alone says so": {in: exemptNamespace("sinkhole", 4), exportTo: []any{"."}, taken: "241.0.0.1"},
-		"a Service where the protection is off":         {in: exemptNamespace("sinkhole", 5), labels: off, kind: "Service", path: []any{"spec", "externalIPs", ours}, taken: "241.0.0.1"},
-		"a WorkloadEntry where the protection is off":   {in: exemptNamespace("sinkhole", 6), labels: off, kind: "WorkloadEntry", path: []any{"spec", "address", "241.0.0.1"}, taken: "241.0.0.1"},
-		"a private entry where nothing says so":         {in: "sinkhole-on", exportTo: []any{"."}, taken: "241.0.0.1"},
+		"a private entry where the protection is off": {
+			in:       exemptNamespace("sinkhole", 0),
+			labels:   off,
+			exportTo: []any{"."},
+		},
+		"an entry for all where the protection is off": {
+			in:       exemptNamespace("sinkhole", 1),
+			labels:   off,
+			exportTo: []any{"*"},
+			taken:    "241.0.0.1",
+		},
+		"an entry for some where the protection is off": {
+			in:       exemptNamespace("sinkhole", 2),
+			labels:   off,
+			exportTo: []any{".", "other"},
+			taken:    "241.0.0.1",
+		},
+		"an entry where the protection is off": {
+			in:     exemptNamespace("sinkhole", 3),
+			labels: off,
+			taken:  "241.0.0.1",
+		},
+		"a private entry where the label alone says so": {
+			in:       "sinkhole-off",
+			labels:   off,
+			exportTo: []any{"."},
+			taken:    "241.0.0.1",
+		},
+		"a private entry where the chart alone says so": {
+			in:       exemptNamespace("sinkhole", 4),
+			exportTo: []any{"."},
+			taken:    "241.0.0.1",
+		},
+		"a Service where the protection is off": {
+			in:     exemptNamespace("sinkhole", 5),
+			labels: off,
+			kind:   "Service",
+			path:   []any{"spec", "externalIPs", ours},
+			taken:  "241.0.0.1",
+		},
+		"a WorkloadEntry where the protection is off": {
+			in:     exemptNamespace("sinkhole", 6),
+			labels: off,
+			kind:   "WorkloadEntry",
+			path:   []any{"spec", "address", "241.0.0.1"},
+			taken:  "241.0.0.1",
+		},
+		"a private entry where nothing says so": {in: "sinkhole-on", exportTo: []any{"."}, taken: "241.0.0.1"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c.namespace(t, test.in, test.labels)

@@ -77,8 +77,7 @@ func leaves(schema, values map[string]any, path string) map[string]any {
 func TestHelmFindsNothingWrong(t *testing.T) {
 	for name, values := range states(t) {
 		t.Run(name, func(t *testing.T) {
-			said, problems, err := helm(
-				t,
+			said, problems, err := helm(t,
 				append([]string{"lint", chartDir, "--strict", "--namespace", namespace}, values...)...)
 			if err != nil {
 				t.Errorf("%v\n%s%s", err, said, problems)
@@ -97,9 +96,7 @@ func TestEveryTemplateIsTriedInTwoStates(t *testing.T) {
 	seen := map[string]map[string]bool{}
 	for name, values := range states(t) {
 		// What names and labels all objects would make all templates differ.
-		manifests, problems, err := template(
-			t,
-			release,
+		manifests, problems, err := template(t, release,
 			append(values, "--set", "nameOverride=,fullnameOverride=", "--set-json", "commonLabels=null")...)
 		if err != nil {
 			t.Fatalf("%s: %v\n%s", name, err, problems)

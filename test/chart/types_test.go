@@ -15,7 +15,9 @@ import (
 // It looks at validations, not at variables.
 func testTypes(t *testing.T, c cluster) {
 	var policies admissionregistrationv1.ValidatingAdmissionPolicyList
-	if err := c.List(t.Context(), &policies, client.MatchingLabels{"app.kubernetes.io/part-of": "mtls-egress-webhook"}); err != nil {
+	if err := c.List(t.Context(), &policies, client.MatchingLabels{
+		"app.kubernetes.io/part-of": "mtls-egress-webhook",
+	}); err != nil {
 		t.Fatal(err)
 	}
 	if len(policies.Items) != 6 {

@@ -95,15 +95,13 @@ func TestUninstall(t *testing.T) {
 	installed.program(t, "project", true)
 	installed.program(t, "unused", false)
 	said, err := installed.cleanUp(t)
-	if want := "not deleted, because Pods in their namespaces use some of them: default/external.system.com\n"; said != want ||
+	if want := "not deleted, because Pods in their namespaces use some of them: " +
+		"default/external.system.com\n"; said != want ||
 		err != nil {
 		t.Errorf("the cleanup ends with %v and says %q, want %q", err, said, want)
 	}
-	installed.wantProgrammed(
-		t,
-		"after the cleanup by hand",
-		map[string][]string{"default": all(), "project": nil, "unused": {targetName}},
-	)
+	installed.wantProgrammed(t, "after the cleanup by hand",
+		map[string][]string{"default": all(), "project": nil, "unused": {targetName}})
 	installed.wantAbandoned(t, "unused")
 
 	for _, object := range users {
@@ -114,10 +112,8 @@ func TestUninstall(t *testing.T) {
 	installed.install(t)
 	installed.program(t, "project", true)
 	until(t, "the protection of what is generated", func(ctx context.Context) bool {
-		return denied(
-			c.Delete(ctx, generated("project", mesh.KindServiceEntry), client.DryRunAll),
-			"mtls-egress-webhook-generated-objects",
-		)
+		return denied(c.Delete(ctx, generated("project", mesh.KindServiceEntry), client.DryRunAll),
+			"mtls-egress-webhook-generated-objects")
 	})
 	if said, err := installed.cleanUp(t, "--timeout=10s"); err == nil ||
 		!strings.Contains(said, "is generated from an EgressTarget and provides mutual TLS for Pods") {
@@ -133,11 +129,8 @@ func TestUninstall(t *testing.T) {
 	if left := installed.leftOfTheHooks(t); len(left) > 0 {
 		t.Errorf("left of the hooks: %q", left)
 	}
-	installed.wantProgrammed(
-		t,
-		"after helm uninstall",
-		map[string][]string{"default": {targetName}, "project": nil, "unused": {targetName}},
-	)
+	installed.wantProgrammed(t, "after helm uninstall",
+		map[string][]string{"default": {targetName}, "project": nil, "unused": {targetName}})
 	installed.wantAbandoned(t, "default")
 }
 
@@ -164,11 +157,8 @@ func TestUninstallLeavesNoSecretOfCertManager(t *testing.T) {
 		)
 	}
 	issued := []string{"secret/mtls-egress-webhook-serving", "secret/mtls-egress-webhook-serving-ca"}
-	until(
-		t,
-		"the Secrets of the webhook's own certificate",
-		func(context.Context) bool { return slices.Equal(secrets(), issued) },
-	)
+	until(t, "the Secrets of the webhook's own certificate",
+		func(context.Context) bool { return slices.Equal(secrets(), issued) })
 	if _, problem := installed.uninstall(t); problem != "" {
 		t.Errorf("Helm says %q", problem)
 	}
@@ -184,7 +174,9 @@ func TestUninstallLeavesNoSecretOfCertManager(t *testing.T) {
 func buildCommand(t *testing.T) string {
 	t.Helper()
 	command := filepath.Join(t.TempDir(), "webhook")
-	if output, err := exec.CommandContext(t.Context(), "go", "build", "-o", command, "mtls.egress/webhook/cmd/webhook").CombinedOutput(); err != nil {
+	if output, err := exec.CommandContext(
+		t.Context(), "go", "build", "-o", command, "mtls.egress/webhook/cmd/webhook",
+	).CombinedOutput(); err != nil {
 		t.Fatalf("go build: %v\n%s", err, output)
 	}
 	return command
@@ -196,9 +188,10 @@ const (
 project     CronJob      report    external.system.com, b.example.com:8443
 project     Deployment   orders    external.system.com
 default     Pod          by-hand   external.system.com
-error: the webhook is in use: 2 workloads and 1 Pod request mutual TLS. Without the webhook and its policies, their next Pods would call in plain text. ` +
-		`Remove the annotation mtls.egress/target from the workloads and wait until their Pods are gone, then uninstall again. helm uninstall --no-hooks skips this check. ` +
-		"helm rollback to the last revision (helm list --all) keeps the release\n"
+error: the webhook is in use: 2 workloads and 1 Pod request mutual TLS. ` +
+		"Without the webhook and its policies, their next Pods would call in plain text. Remove the annotation " +
+		"mtls.egress/target from the workloads and wait until their Pods are gone, then uninstall again. " +
+		"helm uninstall --no-hooks skips this check. helm rollback to the last revision (helm list --all) keeps the release\n"
 )
 
 type installedRelease struct {
@@ -226,16 +219,8 @@ func (r *installedRelease) objects(t *testing.T) []string {
 // leftOfTheHooks are their objects that are in the cluster.
 func (r *installedRelease) leftOfTheHooks(t *testing.T) []string {
 	t.Helper()
-	return strings.Fields(
-		r.kubectl(
-			t,
-			"get",
-			"jobs,serviceaccounts,roles,rolebindings,clusterroles,clusterrolebindings",
-			"--output=name",
-			"--all-namespaces",
-			"--selector=app.kubernetes.io/name in ("+checkName+","+cleanupName+")",
-		),
-	)
+	return strings.Fields(r.kubectl(t, "get", "jobs,serviceaccounts,roles,rolebindings,clusterroles,clusterrolebindings",
+		"--output=name", "--all-namespaces", "--selector=app.kubernetes.io/name in ("+checkName+","+cleanupName+")"))
 }
 
 // uninstall runs helm uninstall, and the check and the cleanup that it starts, with the rights that
@@ -268,11 +253,7 @@ func (r *installedRelease) runJob(ctx context.Context, t *testing.T, name string
 		case <-time.After(20 * time.Millisecond):
 		}
 	}
-	said, err := r.check(
-		ctx,
-		t.TempDir(),
-		namespace,
-		job.Spec.Template.Spec.ServiceAccountName,
+	said, err := r.check(ctx, t.TempDir(), namespace, job.Spec.Template.Spec.ServiceAccountName,
 		job.Spec.Template.Spec.Containers[0].Args...)
 	now := metav1.Now()
 	condition := func(kind batchv1.JobConditionType) batchv1.JobCondition {
@@ -284,7 +265,9 @@ func (r *installedRelease) runJob(ctx context.Context, t *testing.T, name string
 		job.Status.Conditions = []batchv1.JobCondition{condition(batchv1.JobFailureTarget), condition(batchv1.JobFailed)}
 	} else {
 		job.Status.Succeeded, job.Status.CompletionTime = 1, &now
-		job.Status.Conditions = []batchv1.JobCondition{condition(batchv1.JobSuccessCriteriaMet), condition(batchv1.JobComplete)}
+		job.Status.Conditions = []batchv1.JobCondition{
+			condition(batchv1.JobSuccessCriteriaMet), condition(batchv1.JobComplete),
+		}
 	}
 	if err := r.Status().Update(ctx, job); err != nil {
 		t.Error(err)

@@ -24,28 +24,17 @@ func TestServerTakesEveryObject(t *testing.T) {
 	if err := certmanager.InstallTypes(t.Context(), certmanager.Beside(c.Server)); err != nil {
 		t.Fatal(err)
 	}
-	c.namespace(
-		t,
-		namespace,
-		map[string]string{
-			"pod-security.kubernetes.io/enforce":         "restricted",
-			"pod-security.kubernetes.io/enforce-version": "latest",
-		},
-	)
+	c.namespace(t, namespace, map[string]string{
+		"pod-security.kubernetes.io/enforce":         "restricted",
+		"pod-security.kubernetes.io/enforce-version": "latest",
+	})
 	c.namespace(t, "monitoring", nil)
 	c.namespace(t, "project", nil)
 
 	apply := func(t *testing.T, manifests string) error {
 		t.Helper()
-		_, _, err := c.Kubectl(
-			t.Context(),
-			"apply",
-			"--server-side",
-			"--dry-run=server",
-			"--validate=strict",
-			"--filename",
-			writeFile(t, "chart.yaml", manifests),
-		)
+		_, _, err := c.Kubectl(t.Context(), "apply", "--server-side", "--dry-run=server", "--validate=strict",
+			"--filename", writeFile(t, "chart.yaml", manifests))
 		return err
 	}
 	for name, values := range states(t) {
@@ -83,10 +72,12 @@ func TestServerTakesEveryObject(t *testing.T) {
 	t.Run("a Pod is refused without any of the lines that make it restricted", func(t *testing.T) {
 		for name, pod := range podsOf(t, render(t)) {
 			for line, loosen := range map[string]func(*corev1.Pod){
-				"runAsNonRoot":             func(pod *corev1.Pod) { pod.Spec.SecurityContext.RunAsNonRoot = nil },
-				"seccompProfile":           func(pod *corev1.Pod) { pod.Spec.SecurityContext.SeccompProfile = nil },
-				"allowPrivilegeEscalation": func(pod *corev1.Pod) { pod.Spec.Containers[0].SecurityContext.AllowPrivilegeEscalation = nil },
-				"capabilities":             func(pod *corev1.Pod) { pod.Spec.Containers[0].SecurityContext.Capabilities = nil },
+				"runAsNonRoot":   func(pod *corev1.Pod) { pod.Spec.SecurityContext.RunAsNonRoot = nil },
+				"seccompProfile": func(pod *corev1.Pod) { pod.Spec.SecurityContext.SeccompProfile = nil },
+				"allowPrivilegeEscalation": func(pod *corev1.Pod) {
+					pod.Spec.Containers[0].SecurityContext.AllowPrivilegeEscalation = nil
+				},
+				"capabilities": func(pod *corev1.Pod) { pod.Spec.Containers[0].SecurityContext.Capabilities = nil },
 			} {
 				loose := pod.DeepCopy()
 				loosen(loose)

@@ -96,8 +96,8 @@ func Unavailable() string {
 	case os.Geteuid() != 0:
 		return "needs root to run a Kubernetes node, or a cluster with Istio in KUBECONFIG"
 	case !mayIsolate():
-		return "needs the capabilities SYS_ADMIN and NET_ADMIN to run a Kubernetes node, or a cluster with Istio in " +
-			"KUBECONFIG"
+		return "needs the capabilities SYS_ADMIN and NET_ADMIN to run a Kubernetes " +
+			"node, or a cluster with Istio in KUBECONFIG"
 	}
 	return ""
 }
@@ -157,10 +157,7 @@ func (c *Cluster) connect(ctx context.Context, kubeconfig string) (err error) {
 		return fmt.Errorf(
 			"in the cluster of KUBECONFIG have DNS answer every name below %s with one free cluster IP, and every name below "+
 				"%s with another, and say which in %s and %s",
-			strings.ReplaceAll(PartnerZones, " ", " and "),
-			GatewayZones,
-			partnerVariable,
-			gatewayVariable,
+			strings.ReplaceAll(PartnerZones, " ", " and "), GatewayZones, partnerVariable, gatewayVariable,
 		)
 	}
 	if c.programs, err = apiserver.Assets(ctx); err != nil {
@@ -220,25 +217,11 @@ func (c *Cluster) Apply(ctx context.Context, manifests string) error {
 // imagePullPolicy IfNotPresent. Nothing is pulled from anywhere, ever.
 func (c *Cluster) LoadImage(ctx context.Context, tarball string) error {
 	if !c.Own {
-		return fmt.Errorf(
-			"the image %s can't be loaded into the cluster of KUBECONFIG: push it to where its nodes pull from",
-			filepath.Base(tarball),
-		)
+		return fmt.Errorf("the image %s can't be loaded into the cluster of KUBECONFIG: push it to where its nodes pull from",
+			filepath.Base(tarball))
 	}
-	_, _, err := apiserver.Output(
-		exec.CommandContext(
-			ctx,
-			c.Program("ctr"),
-			"--address",
-			c.containerdSocket(),
-			"--namespace",
-			"k8s.io",
-			"images",
-			"import",
-			"--local",
-			tarball,
-		),
-	)
+	_, _, err := apiserver.Output(exec.CommandContext(ctx, c.Program("ctr"), "--address", c.containerdSocket(),
+		"--namespace", "k8s.io", "images", "import", "--local", tarball))
 	return err
 }
 

@@ -83,15 +83,8 @@ spec:
 	if err := c.Rollout(ctx, "app", "deployment/app"); err != nil {
 		return err
 	}
-	stdout, _, err := c.Kubectl(
-		ctx,
-		"--namespace",
-		"app",
-		"get",
-		"pods",
-		"--output",
-		"jsonpath={.items[*].status.initContainerStatuses[*].name}",
-	)
+	stdout, _, err := c.Kubectl(ctx, "--namespace", "app", "get", "pods",
+		"--output", "jsonpath={.items[*].status.initContainerStatuses[*].name}")
 	if err == nil && !slices.Contains(strings.Fields(stdout), "istio-proxy") {
 		err = fmt.Errorf("init containers %q: no sidecar among them", stdout)
 	}
@@ -113,9 +106,18 @@ func TestAClusterLeavesNothing(t *testing.T) {
 		end  func(*exec.Cmd, io.Closer) error
 		code int
 	}{
-		"after its end":                     {end: func(_ *exec.Cmd, stdin io.Closer) error { return stdin.Close() }, code: 0},
-		"after Ctrl-C":                      {end: func(cmd *exec.Cmd, _ io.Closer) error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGINT) }, code: 3},
-		"after it was killed in the middle": {end: func(cmd *exec.Cmd, _ io.Closer) error { return cmd.Process.Kill() }, code: -1},
+		"after its end": {
+			end:  func(_ *exec.Cmd, stdin io.Closer) error { return stdin.Close() },
+			code: 0,
+		},
+		"after Ctrl-C": {
+			end:  func(cmd *exec.Cmd, _ io.Closer) error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGINT) },
+			code: 3,
+		},
+		"after it was killed in the middle": {
+			end:  func(cmd *exec.Cmd, _ io.Closer) error { return cmd.Process.Kill() },
+			code: -1,
+		},
 	} {
 		t.Run(sentence, func(t *testing.T) {
 			before := footprint(t)
@@ -177,9 +179,10 @@ func footprint(t *testing.T) traces {
 		t.Fatal(err)
 	}
 	seen := traces{
-		Mounts: string(
-			mounts,
-		), Devices: ask(t, "ip", "-brief", "link"), Rules: ask(t, "nft", "list", "ruleset"), Namespaces: ask(t, "ip", "netns", "list"),
+		Mounts:     string(mounts),
+		Devices:    ask(t, "ip", "-brief", "link"),
+		Rules:      ask(t, "nft", "list", "ruleset"),
+		Namespaces: ask(t, "ip", "netns", "list"),
 	}
 	processes, err := filepath.Glob("/proc/[0-9]*")
 	if err != nil {

@@ -24,7 +24,9 @@ const (
 // containerd beside them, as it takes its time to unpack the images.
 func (c *Cluster) startControlPlane(ctx context.Context) error {
 	c.say("starting etcd, containerd and the control plane")
-	for _, folder := range []string{"", "pki", "etcd", "containerd", "containerd/certs.d/_default", "cni", "kubelet", "kubelet-plugins"} {
+	for _, folder := range []string{
+		"", "pki", "etcd", "containerd", "containerd/certs.d/_default", "cni", "kubelet", "kubelet-plugins",
+	} {
 		if err := os.MkdirAll(filepath.Join(c.dir, folder), 0o755); err != nil {
 			return err
 		}
@@ -39,24 +41,33 @@ func (c *Cluster) startControlPlane(ctx context.Context) error {
 		return err
 	}
 	const etcd = "http://127.0.0.1:2379"
-	if err := c.start("etcd", "--data-dir="+filepath.Join(c.dir, "etcd"), "--listen-client-urls="+etcd, "--advertise-client-urls="+etcd,
-		"--unsafe-no-fsync", "--logger=zap"); err != nil {
+	if err := c.start("etcd",
+		"--data-dir="+filepath.Join(c.dir, "etcd"), "--listen-client-urls="+etcd, "--advertise-client-urls="+etcd,
+		"--unsafe-no-fsync", "--logger=zap",
+	); err != nil {
 		return err
 	}
-	if err := Until(ctx, patience, "etcd", func(ctx context.Context) error { return c.healthy(ctx, etcd+"/health") }); err != nil {
+	if err := Until(
+		ctx, patience, "etcd", func(ctx context.Context) error { return c.healthy(ctx, etcd+"/health") },
+	); err != nil {
 		return err
 	}
 	if err := c.start("kube-apiserver",
 		"--etcd-servers="+etcd, "--bind-address="+nodeAddress, "--advertise-address="+nodeAddress, "--secure-port=6443",
-		"--tls-cert-file="+c.pkiFile("apiserver.crt"), "--tls-private-key-file="+c.pkiFile("apiserver.key"), "--client-ca-file="+c.pkiFile("ca.crt"), "--cert-dir="+c.pkiFile(""),
-		"--kubelet-client-certificate="+c.pkiFile("apiserver-kubelet-client.crt"), "--kubelet-client-key="+c.pkiFile("apiserver-kubelet-client.key"),
+		"--tls-cert-file="+c.pkiFile("apiserver.crt"), "--tls-private-key-file="+c.pkiFile("apiserver.key"),
+		"--client-ca-file="+c.pkiFile("ca.crt"), "--cert-dir="+c.pkiFile(""),
+		"--kubelet-client-certificate="+c.pkiFile("apiserver-kubelet-client.crt"),
+		"--kubelet-client-key="+c.pkiFile("apiserver-kubelet-client.key"),
 		"--kubelet-certificate-authority="+c.pkiFile("ca.crt"), "--kubelet-preferred-address-types=InternalIP",
-		"--requestheader-client-ca-file="+c.pkiFile("front.crt"), "--requestheader-allowed-names=front-proxy-client", "--requestheader-extra-headers-prefix=X-Remote-Extra-",
+		"--requestheader-client-ca-file="+c.pkiFile("front.crt"), "--requestheader-allowed-names=front-proxy-client",
+		"--requestheader-extra-headers-prefix=X-Remote-Extra-",
 		"--requestheader-group-headers=X-Remote-Group", "--requestheader-username-headers=X-Remote-User",
 		"--proxy-client-cert-file="+c.pkiFile("front-client.crt"), "--proxy-client-key-file="+c.pkiFile("front-client.key"),
 		"--service-account-issuer=https://kubernetes.default.svc.cluster.local",
-		"--service-account-key-file="+c.pkiFile("service-accounts.crt"), "--service-account-signing-key-file="+c.pkiFile("service-accounts.key"),
-		"--authorization-mode=Node,RBAC", "--enable-admission-plugins=NodeRestriction", "--service-cluster-ip-range="+serviceNet, "--allow-privileged=true",
+		"--service-account-key-file="+c.pkiFile("service-accounts.crt"),
+		"--service-account-signing-key-file="+c.pkiFile("service-accounts.key"),
+		"--authorization-mode=Node,RBAC", "--enable-admission-plugins=NodeRestriction",
+		"--service-cluster-ip-range="+serviceNet, "--allow-privileged=true",
 	); err != nil {
 		return err
 	}
@@ -68,14 +79,17 @@ func (c *Cluster) startControlPlane(ctx context.Context) error {
 	}
 	for name, args := range map[string][]string{
 		"kube-controller-manager": {
-			"--service-account-private-key-file=" + c.pkiFile("service-accounts.key"), "--root-ca-file=" + c.pkiFile("ca.crt"), "--use-service-account-credentials",
+			"--service-account-private-key-file=" + c.pkiFile("service-accounts.key"),
+			"--root-ca-file=" + c.pkiFile("ca.crt"), "--use-service-account-credentials",
 			"--cluster-signing-cert-file=" + c.pkiFile("ca.crt"), "--cluster-signing-key-file=" + c.pkiFile("ca.key"),
 		},
 		"kube-scheduler": nil,
 	} {
 		kubeconfig := c.kubeconfigOf(name)
-		if err := c.start(name, append(args, "--kubeconfig="+kubeconfig, "--authentication-kubeconfig="+kubeconfig, "--authorization-kubeconfig="+kubeconfig,
-			"--bind-address=127.0.0.1", "--leader-elect=false")...); err != nil {
+		if err := c.start(name, append(args,
+			"--kubeconfig="+kubeconfig, "--authentication-kubeconfig="+kubeconfig,
+			"--authorization-kubeconfig="+kubeconfig, "--bind-address=127.0.0.1", "--leader-elect=false",
+		)...); err != nil {
 			return err
 		}
 	}

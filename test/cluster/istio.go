@@ -31,7 +31,9 @@ func (c *Cluster) installIstio(ctx context.Context) error {
 // ConfigureIstio installs or upgrades istiod with further values of its chart, each as Helm's --set
 // takes it, and waits until it runs.
 func (c *Cluster) ConfigureIstio(ctx context.Context, values ...string) error {
-	if err := c.helmIstio(ctx, "istiod", filepath.Join("istio-control", "istio-discovery"), IstioNamespace, values...); err != nil {
+	if err := c.helmIstio(
+		ctx, "istiod", filepath.Join("istio-control", "istio-discovery"), IstioNamespace, values...,
+	); err != nil {
 		return err
 	}
 	return c.Rollout(ctx, IstioNamespace, "deployment/istiod")
@@ -41,10 +43,8 @@ func (c *Cluster) ConfigureIstio(ctx context.Context, values ...string) error {
 // namespace, and waits until it runs.
 func (c *Cluster) InstallGateway(ctx context.Context, release, namespace string, values ...string) error {
 	if c.node == "" {
-		return fmt.Errorf(
-			"a gateway needs Istio's chart: set %s to what `go -C test/tools run . node` prints",
-			assetsVariable,
-		)
+		return fmt.Errorf("a gateway needs Istio's chart: set %s to what `go -C test/tools run . node` prints",
+			assetsVariable)
 	}
 	if err := c.helmIstio(ctx, release, "gateway", namespace, values...); err != nil {
 		return err

@@ -42,10 +42,19 @@ const (
 
 func (c *Cluster) values() map[string]string {
 	return map[string]string{
-		"DIR": c.dir, "BIN": filepath.Join(c.node, "bin"), "PKI": c.pkiFile(""), "CGROUP": os.Getenv(cgroupVariable),
-		"NODE": nodeName, "ADDRESS": nodeAddress, "PODS": podRange, "DNS": dnsAddress,
-		"PARTNER_ZONES": PartnerZones, "PARTNER_ADDRESS": c.PartnerAddress, "GATEWAY_ZONES": GatewayZones, "GATEWAY_ADDRESS": c.GatewayAddress,
-		"KUBECONFIG": c.kubeconfigOf("kube-proxy"),
+		"DIR":             c.dir,
+		"BIN":             filepath.Join(c.node, "bin"),
+		"PKI":             c.pkiFile(""),
+		"CGROUP":          os.Getenv(cgroupVariable),
+		"NODE":            nodeName,
+		"ADDRESS":         nodeAddress,
+		"PODS":            podRange,
+		"DNS":             dnsAddress,
+		"PARTNER_ZONES":   PartnerZones,
+		"PARTNER_ADDRESS": c.PartnerAddress,
+		"GATEWAY_ZONES":   GatewayZones,
+		"GATEWAY_ADDRESS": c.GatewayAddress,
+		"KUBECONFIG":      c.kubeconfigOf("kube-proxy"),
 	}
 }
 
@@ -72,7 +81,8 @@ func (c *Cluster) startContainerd() error {
 	}
 	// A missing image is an error, and never a question to a registry.
 	if _, err := c.write("containerd/certs.d/_default/hosts.toml",
-		"server = \"http://127.0.0.1:1\"\n[host.\"http://127.0.0.1:1\"]\n  capabilities = [\"pull\", \"resolve\"]\n"); err != nil {
+		"server = \"http://127.0.0.1:1\"\n[host.\"http://127.0.0.1:1\"]\n"+
+			"  capabilities = [\"pull\", \"resolve\"]\n"); err != nil {
 		return err
 	}
 	return c.start("containerd", "--config", config)
@@ -83,7 +93,8 @@ func (c *Cluster) importImages(ctx context.Context) error {
 		if err := c.alive(); err != nil {
 			return err
 		}
-		_, _, err := apiserver.Output(exec.CommandContext(ctx, c.Program("ctr"), "--address", c.containerdSocket(), "version"))
+		_, _, err := apiserver.Output(exec.CommandContext(ctx, c.Program("ctr"),
+			"--address", c.containerdSocket(), "version"))
 		return err
 	}); err != nil {
 		return err
@@ -107,8 +118,10 @@ func (c *Cluster) startNode(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := c.start("kubelet", "--config="+kubelet, "--kubeconfig="+c.kubeconfigOf("kubelet"), "--root-dir="+filepath.Join(c.dir, "kubelet"),
-		"--cert-dir="+c.pkiFile(""), "--hostname-override="+nodeName, "--node-ip="+nodeAddress); err != nil {
+	if err := c.start("kubelet",
+		"--config="+kubelet, "--kubeconfig="+c.kubeconfigOf("kubelet"), "--root-dir="+filepath.Join(c.dir, "kubelet"),
+		"--cert-dir="+c.pkiFile(""), "--hostname-override="+nodeName, "--node-ip="+nodeAddress,
+	); err != nil {
 		return err
 	}
 	proxy, err := c.write("kube-proxy.yaml", kubeProxyConfig)

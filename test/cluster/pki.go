@@ -40,13 +40,8 @@ func (c *Cluster) writePKI() error {
 	if err != nil {
 		return err
 	}
-	apiserver := pki.Server(
-		"kubernetes",
-		"kubernetes.default",
-		"kubernetes.default.svc",
-		"kubernetes.default.svc.cluster.local",
-		"localhost",
-	)
+	apiserver := pki.Server("kubernetes", "kubernetes.default", "kubernetes.default.svc",
+		"kubernetes.default.svc.cluster.local", "localhost")
 	apiserver.IPAddresses = []net.IP{net.ParseIP("10.96.0.1"), net.ParseIP("127.0.0.1"), net.ParseIP(nodeAddress)}
 	kubelet := pki.Server(nodeName)
 	kubelet.IPAddresses = []net.IP{net.ParseIP(nodeAddress)}
@@ -54,16 +49,9 @@ func (c *Cluster) writePKI() error {
 	kubeletClient.Subject.Organization = []string{"system:masters"}
 
 	err = errors.Join(
-		c.writePair("ca", ca.Pair),
-		c.writePair("front", front.Pair),
-		c.writePair("service-accounts", accounts),
-		c.issue(
-			ca,
-			"apiserver",
-			apiserver,
-		),
-		c.issue(ca, "kubelet-server", kubelet),
-		c.issue(ca, "apiserver-kubelet-client", kubeletClient),
+		c.writePair("ca", ca.Pair), c.writePair("front", front.Pair), c.writePair("service-accounts", accounts),
+		c.issue(ca, "apiserver", apiserver),
+		c.issue(ca, "kubelet-server", kubelet), c.issue(ca, "apiserver-kubelet-client", kubeletClient),
 		c.issue(front, "front-client", pki.Client("front-proxy-client")),
 	)
 	if err != nil {
@@ -100,7 +88,9 @@ func (c *Cluster) kubeconfigOf(user string) string {
 
 func (c *Cluster) writeKubeconfig(ca *pki.CA, user string, subject pkix.Name) error {
 	pair, err := ca.Sign(pki.Template{
-		Subject: subject, KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+		Subject:     subject,
+		KeyUsage:    x509.KeyUsageDigitalSignature,
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
 	})
 	if err != nil {
 		return err

@@ -29,9 +29,9 @@ const foreignName = "a-by-hand"
 // labels.
 func takesOurSubset(labels map[string]any) foreign {
 	return foreign{mesh.KindDestinationRule, map[string]any{
-		"host": egress.MeshHost(
-			host,
-		), "workloadSelector": map[string]any{"matchLabels": labels}, "subsets": []any{map[string]any{"name": mesh.SubsetName}},
+		"host":             egress.MeshHost(host),
+		"workloadSelector": map[string]any{"matchLabels": labels},
+		"subsets":          []any{map[string]any{"name": mesh.SubsetName}},
 	}}
 }
 
@@ -79,9 +79,7 @@ func standardLayout() egress.Layout {
 
 func TestATargetIsClosedWhileSomebodyElsesObjectCouldLeadItsCallsOut(t *testing.T) {
 	tests := map[string]foreign{
-		"a DestinationRule with our label and our subset": takesOurSubset(
-			map[string]any{egress.HostLabel(host): "true"},
-		),
+		"a DestinationRule with our label and our subset":     takesOurSubset(map[string]any{egress.HostLabel(host): "true"}),
 		"a DestinationRule with another label and our subset": takesOurSubset(map[string]any{"app": "orders"}),
 		"a VirtualService that is private to the namespace":   takesOurRoute(),
 		"a DestinationRule that selects every injected Pod":   takesOurSubset(map[string]any{egress.LabelInjected: "true"}),

@@ -60,7 +60,9 @@ func TestASecretThatAppearsIsNoticed(t *testing.T) {
 	}
 	w.programmed(w.closedSpecs(egress.Layout{}))
 	w.eventually(func() error {
-		if diff := cmp.Diff([]string{"Warning SecretMissing", "Warning CredentialInvalid"}, w.events(egressTarget)); diff != "" {
+		if diff := cmp.Diff(
+			[]string{"Warning SecretMissing", "Warning CredentialInvalid"}, w.events(egressTarget),
+		); diff != "" {
 			return fmt.Errorf("the events (+) aren't as wanted (-):\n%s", diff)
 		}
 		return nil
@@ -106,8 +108,7 @@ func TestBadSecretsAreReportedAndCloseTheTarget(t *testing.T) {
 	}{
 		"no keys at all": {map[string][]byte{}, "LayoutUnknown"},
 		"keys of no layout": {
-			map[string][]byte{"client.pem": good["cert"], "client.key": good["key"]},
-			"LayoutUnknown",
+			map[string][]byte{"client.pem": good["cert"], "client.key": good["key"]}, "LayoutUnknown",
 		},
 		"two layouts":                {both, "LayoutAmbiguous"},
 		"no certificate":             {without("cert"), "SecretKeyMissing"},
@@ -163,10 +164,8 @@ func TestTheLastGoodSetStaysWhenTheCredentialGoesBad(t *testing.T) {
 	w.start(controller.Options{Clock: clock})
 	w.pod("app", host)
 	w.ready()
-	want := w.wantSpecs(
-		egress.FromEgressTarget(w.namespace, host, nil),
-		egress.Layout{Certificate: "tls.crt", PrivateKey: "tls.key", ServerCA: "ca.crt"},
-	)
+	want := w.wantSpecs(egress.FromEgressTarget(w.namespace, host, nil),
+		egress.Layout{Certificate: "tls.crt", PrivateKey: "tls.key", ServerCA: "ca.crt"})
 	w.programmed(want)
 
 	clock.SetTime(time.Date(2121, 1, 1, 0, 0, 0, 0, time.UTC))
@@ -285,12 +284,8 @@ func TestSecretsOfDifferentLayouts(t *testing.T) {
 
 	w.remove(&corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "app"}})
 	w.ready()
-	w.programmed(
-		w.wantSpecs(
-			egress.FromEgressTarget(w.namespace, host, nil),
-			egress.Layout{Certificate: "tls.crt", PrivateKey: "tls.key", ServerCA: "ca.crt"},
-		),
-	)
+	w.programmed(w.wantSpecs(egress.FromEgressTarget(w.namespace, host, nil),
+		egress.Layout{Certificate: "tls.crt", PrivateKey: "tls.key", ServerCA: "ca.crt"}))
 }
 
 func TestACAThatPodsDoNotMountIsNotProgrammedUnderThem(t *testing.T) {
@@ -313,7 +308,8 @@ func TestACAThatPodsDoNotMountIsNotProgrammedUnderThem(t *testing.T) {
 	w.settled(v1alpha1.ConditionProgrammed, metav1.ConditionFalse, "PodsOutdated")
 	egressTarget = w.settled(v1alpha1.ConditionPodsOutdated, metav1.ConditionTrue, "ServerCANotMounted")
 	message := meta.FindStatusCondition(egressTarget.Status.Conditions, v1alpha1.ConditionPodsOutdated).Message
-	if diff := cmp.Diff("the Pod app started without the ConfigMap partner-ca; restart the Pods to use its CA", message); diff != "" {
+	if diff := cmp.Diff("the Pod app started without the ConfigMap partner-ca; restart the Pods to use its CA",
+		message); diff != "" {
 		t.Errorf("the message (+) isn't as wanted (-):\n%s", diff)
 	}
 	wanted := egress.FromEgressTarget(w.namespace, host, egressTarget)
@@ -351,11 +347,8 @@ func TestPodsThatGotSomethingElseThanIsAskedForNowAreNamed(t *testing.T) {
 		t.Errorf("the message (+) isn't as wanted (-):\n%s", diff)
 	}
 	w.pod("mounts-the-default", host, func(pod *corev1.Pod) {
-		pod.Annotations["sidecar.istio.io/userVolume"] = fmt.Sprintf(
-			`[{"name":%q,"secret":{"secretName":%q}}]`,
-			egress.VolumeName(host),
-			secret,
-		)
+		pod.Annotations["sidecar.istio.io/userVolume"] = fmt.Sprintf(`[{"name":%q,"secret":{"secretName":%q}}]`,
+			egress.VolumeName(host), secret)
 	})
 	w.patch(egressTarget, map[string]any{"spec": map[string]any{"credential": map[string]any{"secretName": "renamed"}}})
 	w.settled(v1alpha1.ConditionReady, metav1.ConditionFalse, "PodsOutdated")
@@ -398,20 +391,20 @@ func TestWithoutCertManagerATargetThatAsksForItSaysSo(t *testing.T) {
 	egressTarget := w.settled(v1alpha1.ConditionCertificateIssued, metav1.ConditionFalse, "CertManagerMissing")
 	want := "the Secret external-system-mtls-data doesn't exist yet in the namespace " + w.namespace + "; waiting for " +
 		"cert-manager to issue it, see the condition CertificateIssued"
-	if diff := cmp.Diff(want, meta.FindStatusCondition(egressTarget.Status.Conditions, v1alpha1.ConditionReady).Message); diff != "" {
+	if diff := cmp.Diff(
+		want, meta.FindStatusCondition(egressTarget.Status.Conditions, v1alpha1.ConditionReady).Message,
+	); diff != "" {
 		t.Errorf("the message (+) isn't as wanted (-):\n%s", diff)
 	}
 	w.create(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: secret}, Data: tlsLayout(goodData(t))})
 	egressTarget = w.ready()
 
-	w.patch(
-		egressTarget,
-		map[string]any{"spec": map[string]any{"credential": map[string]any{"issuerRef": nil, "certificate": nil}}},
-	)
+	w.patch(egressTarget,
+		map[string]any{"spec": map[string]any{"credential": map[string]any{"issuerRef": nil, "certificate": nil}}})
 	w.eventually(func() error {
 		egressTarget, err := w.egressTarget()
-		if condition := meta.FindStatusCondition(egressTarget.Status.Conditions, v1alpha1.ConditionCertificateIssued); err != nil ||
-			condition != nil {
+		condition := meta.FindStatusCondition(egressTarget.Status.Conditions, v1alpha1.ConditionCertificateIssued)
+		if err != nil || condition != nil {
 			return fmt.Errorf("the condition is %+v, want none (error %w)", condition, err)
 		}
 		return nil

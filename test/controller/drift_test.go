@@ -25,7 +25,8 @@ func TestDriftIsRepaired(t *testing.T) {
 	w.ready()
 
 	objects := generated()
-	anchor, virtualService, destinationRule, serviceEntry, listener := objects[0], objects[1], objects[2], objects[3], objects[4]
+	anchor, virtualService, destinationRule := objects[0], objects[1], objects[2]
+	serviceEntry, listener := objects[3], objects[4]
 	edits := map[string]struct {
 		object
 		patch map[string]any
@@ -36,10 +37,7 @@ func TestDriftIsRepaired(t *testing.T) {
 				"spec": map[string]any{"ports": []any{map[string]any{"number": 81, "name": "http", "protocol": "HTTP"}}},
 			},
 		},
-		"a field added to the anchor": {
-			anchor,
-			map[string]any{"spec": map[string]any{"addresses": []string{"10.0.0.1"}}},
-		},
+		"a field added to the anchor": {anchor, map[string]any{"spec": map[string]any{"addresses": []string{"10.0.0.1"}}}},
 		"the address of the listener changed": {
 			listener,
 			map[string]any{"spec": map[string]any{"addresses": []string{"10.0.0.1"}}},
@@ -64,14 +62,8 @@ func TestDriftIsRepaired(t *testing.T) {
 			serviceEntry,
 			map[string]any{"spec": map[string]any{"endpoints": []any{map[string]any{"address": "10.0.0.1"}}}},
 		},
-		"a field of the ServiceEntry removed": {
-			serviceEntry,
-			map[string]any{"spec": map[string]any{"exportTo": nil}},
-		},
-		"the label of the ServiceEntry removed": {
-			serviceEntry,
-			map[string]any{"metadata": map[string]any{"labels": nil}},
-		},
+		"a field of the ServiceEntry removed":   {serviceEntry, map[string]any{"spec": map[string]any{"exportTo": nil}}},
+		"the label of the ServiceEntry removed": {serviceEntry, map[string]any{"metadata": map[string]any{"labels": nil}}},
 		"subjectAltNames added to the ServiceEntry itself": {
 			serviceEntry,
 			map[string]any{"spec": map[string]any{"subjectAltNames": []string{"elsewhere.system.com"}}},
@@ -237,11 +229,8 @@ func TestASidecarThatHidesTheObjectsIsNoticed(t *testing.T) {
 	w.start(controller.Options{})
 	w.pod("app", host)
 	w.ready()
-	theirs := w.theirs(
-		mesh.KindSidecar,
-		"default",
-		map[string]any{"egress": []any{map[string]any{"hosts": []any{"istio-system/*"}}}},
-	)
+	theirs := w.theirs(mesh.KindSidecar, "default",
+		map[string]any{"egress": []any{map[string]any{"hosts": []any{"istio-system/*"}}}})
 	w.settled(v1alpha1.ConditionConflicted, metav1.ConditionTrue, "Conflict")
 	w.remove(theirs)
 	w.ready()

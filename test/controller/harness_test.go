@@ -86,7 +86,9 @@ func newWorldOn(t *testing.T, server *apiserver.Server) *world {
 func scheme(tb testing.TB) *runtime.Scheme {
 	tb.Helper()
 	scheme := runtime.NewScheme()
-	if err := errors.Join(corev1.AddToScheme(scheme), eventsv1.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
+	if err := errors.Join(
+		corev1.AddToScheme(scheme), eventsv1.AddToScheme(scheme), v1alpha1.AddToScheme(scheme),
+	); err != nil {
 		tb.Fatal(err)
 	}
 	return scheme
@@ -135,7 +137,9 @@ func (w *world) start(options controller.Options) *running {
 	}
 	ctx, cancel := context.WithCancel(context.WithoutCancel(w.Context()))
 	// As serve does, once the manager runs.
-	if err := manager.Add(ctrlmanager.RunnableFunc(func(ctx context.Context) error { return controller.Setup(ctx, manager, options) })); err != nil {
+	if err := manager.Add(
+		ctrlmanager.RunnableFunc(func(ctx context.Context) error { return controller.Setup(ctx, manager, options) }),
+	); err != nil {
 		cancel()
 		w.Fatal(err)
 	}
@@ -271,11 +275,8 @@ func (w *world) pod(name, wantedTarget string, options ...func(*corev1.Pod)) *co
 func presenting(secretName string) func(*corev1.Pod) {
 	return func(pod *corev1.Pod) {
 		pod.Annotations[egress.AnnotationSecret] = secretName
-		pod.Annotations["sidecar.istio.io/userVolume"] = fmt.Sprintf(
-			`[{"name":%q,"secret":{"secretName":%q}}]`,
-			egress.VolumeName(host),
-			secretName,
-		)
+		pod.Annotations["sidecar.istio.io/userVolume"] = fmt.Sprintf(`[{"name":%q,"secret":{"secretName":%q}}]`,
+			egress.VolumeName(host), secretName)
 	}
 }
 
@@ -334,14 +335,8 @@ func (w *world) settled(kind string, status metav1.ConditionStatus, reason strin
 		condition := meta.FindStatusCondition(egressTarget.Status.Conditions, kind)
 		if condition == nil || condition.Status != status || condition.Reason != reason ||
 			condition.ObservedGeneration != egressTarget.Generation {
-			return fmt.Errorf(
-				"the condition %s is %+v, want %s %s for generation %d",
-				kind,
-				condition,
-				status,
-				reason,
-				egressTarget.Generation,
-			)
+			return fmt.Errorf("the condition %s is %+v, want %s %s for generation %d",
+				kind, condition, status, reason, egressTarget.Generation)
 		}
 		return nil
 	})
@@ -406,10 +401,8 @@ func (w *world) wantSpecs(t egress.Target, layout egress.Layout) map[object]any 
 // defaultSpecs are those of an EgressTarget with nothing set and a Secret of the first layout.
 func (w *world) defaultSpecs() map[object]any {
 	w.Helper()
-	return w.wantSpecs(
-		egress.FromEgressTarget(w.namespace, host, nil),
-		egress.Layout{Certificate: "cert", PrivateKey: "key", ServerCA: "cacert"},
-	)
+	return w.wantSpecs(egress.FromEgressTarget(w.namespace, host, nil),
+		egress.Layout{Certificate: "cert", PrivateKey: "key", ServerCA: "cacert"})
 }
 
 // specs are those in the cluster.
@@ -473,7 +466,9 @@ func (w *world) patch(object client.Object, document map[string]any) {
 	if err != nil {
 		w.Fatal(err)
 	}
-	if err := w.Patch(w.Context(), object, client.RawPatch(types.MergePatchType, data), client.FieldOwner("somebody")); err != nil {
+	if err := w.Patch(
+		w.Context(), object, client.RawPatch(types.MergePatchType, data), client.FieldOwner("somebody"),
+	); err != nil {
 		w.Fatal(err)
 	}
 }

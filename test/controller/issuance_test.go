@@ -130,10 +130,8 @@ func (w *world) asks(changes ...func(*v1alpha1.EgressTargetSpec)) *v1alpha1.Egre
 // change merges into the spec of the EgressTarget.
 func (w *world) change(spec map[string]any) {
 	w.Helper()
-	w.patch(
-		&v1alpha1.EgressTarget{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: host}},
-		map[string]any{"spec": spec},
-	)
+	w.patch(&v1alpha1.EgressTarget{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: host}},
+		map[string]any{"spec": spec})
 }
 
 // authority creates an authority, and the Issuer that signs with it.
@@ -171,7 +169,9 @@ func (w *world) notIssued(reason, message string) *v1alpha1.EgressTarget {
 	var egressTarget *v1alpha1.EgressTarget
 	w.eventually(func() error {
 		egressTarget = w.settled(v1alpha1.ConditionCertificateIssued, metav1.ConditionFalse, reason)
-		if diff := cmp.Diff(message, meta.FindStatusCondition(egressTarget.Status.Conditions, v1alpha1.ConditionCertificateIssued).Message); diff != "" {
+		if diff := cmp.Diff(
+			message, meta.FindStatusCondition(egressTarget.Status.Conditions, v1alpha1.ConditionCertificateIssued).Message,
+		); diff != "" {
 			return fmt.Errorf("the message (+) isn't as wanted (-):\n%s", diff)
 		}
 		return nil
@@ -228,8 +228,13 @@ func (w *world) credentialOf(secret *corev1.Secret, pods int32) []v1alpha1.Crede
 	leaf := w.leaf(secret)
 	fingerprint := sha256.Sum256(leaf.Raw)
 	return []v1alpha1.CredentialStatus{{
-		SecretName: secret.Name, Pods: pods, NotAfter: &metav1.Time{Time: leaf.NotAfter}, Subject: w.rfc4514(leaf.RawSubject), Issuer: w.rfc4514(leaf.RawIssuer),
-		SerialNumber: hex.EncodeToString(leaf.SerialNumber.Bytes()), SHA256: hex.EncodeToString(fingerprint[:]),
+		SecretName:   secret.Name,
+		Pods:         pods,
+		NotAfter:     &metav1.Time{Time: leaf.NotAfter},
+		Subject:      w.rfc4514(leaf.RawSubject),
+		Issuer:       w.rfc4514(leaf.RawIssuer),
+		SerialNumber: hex.EncodeToString(leaf.SerialNumber.Bytes()),
+		SHA256:       hex.EncodeToString(fingerprint[:]),
 	}}
 }
 
@@ -255,10 +260,8 @@ func (w *world) issuedSpecs() map[object]any {
 	if err != nil {
 		w.Fatal(err)
 	}
-	return w.wantSpecs(
-		egress.FromEgressTarget(w.namespace, host, egressTarget),
-		egress.Layout{Certificate: "tls.crt", PrivateKey: "tls.key", ServerCA: "ca.crt"},
-	)
+	return w.wantSpecs(egress.FromEgressTarget(w.namespace, host, egressTarget),
+		egress.Layout{Certificate: "tls.crt", PrivateKey: "tls.key", ServerCA: "ca.crt"})
 }
 
 func issuesWhatIsAskedFor(w *world, _ *running) {
@@ -266,7 +269,11 @@ func issuesWhatIsAskedFor(w *world, _ *running) {
 	const subject = "CN=orders,OU=Shop,OU=EU,O=Example\\, Inc.,C=DE"
 	asking := w.asks(func(spec *v1alpha1.EgressTargetSpec) {
 		spec.Credential.Certificate = &v1alpha1.IssuedCertificate{
-			Subject: subject, DNSNames: []string{"orders.example.com", "shop.example.com"}, URIs: []string{"spiffe://example.com/orders"}, Emails: []string{"orders@example.com"}, KeyType: "rsa-2048",
+			Subject:  subject,
+			DNSNames: []string{"orders.example.com", "shop.example.com"},
+			URIs:     []string{"spiffe://example.com/orders"},
+			Emails:   []string{"orders@example.com"},
+			KeyType:  "rsa-2048",
 		}
 	})
 	w.pod("app", host)
@@ -286,12 +293,16 @@ func issuesWhatIsAskedFor(w *world, _ *running) {
 			{APIVersion: "mtls.egress/v1alpha1", Kind: "EgressTarget", Name: host, UID: asking.UID, Controller: new(true)},
 		},
 		spec: certmanagerv1.CertificateSpec{
-			SecretName: secret, IssuerRef: cmmeta.IssuerReference{Name: issuer, Kind: "Issuer", Group: "cert-manager.io"}, LiteralSubject: subject,
+			SecretName:     secret,
+			IssuerRef:      cmmeta.IssuerReference{Name: issuer, Kind: "Issuer", Group: "cert-manager.io"},
+			LiteralSubject: subject,
 			DNSNames: []string{
 				"orders.example.com",
 				"shop.example.com",
-			}, URIs: []string{"spiffe://example.com/orders"}, EmailAddresses: []string{"orders@example.com"},
-			Usages: []certmanagerv1.KeyUsage{certmanagerv1.UsageDigitalSignature, certmanagerv1.UsageClientAuth},
+			},
+			URIs:           []string{"spiffe://example.com/orders"},
+			EmailAddresses: []string{"orders@example.com"},
+			Usages:         []certmanagerv1.KeyUsage{certmanagerv1.UsageDigitalSignature, certmanagerv1.UsageClientAuth},
 			PrivateKey: &certmanagerv1.CertificatePrivateKey{
 				RotationPolicy: certmanagerv1.RotationPolicyAlways,
 				Encoding:       certmanagerv1.PKCS8,
@@ -300,7 +311,9 @@ func issuesWhatIsAskedFor(w *world, _ *running) {
 			},
 		},
 	}
-	if diff := cmp.Diff(want, made{certificate.Labels, certificate.OwnerReferences, certificate.Spec}, cmp.AllowUnexported(made{})); diff != "" {
+	if diff := cmp.Diff(
+		want, made{certificate.Labels, certificate.OwnerReferences, certificate.Spec}, cmp.AllowUnexported(made{}),
+	); diff != "" {
 		w.Errorf("the Certificate (+) isn't as wanted (-):\n%s", diff)
 	}
 
@@ -321,17 +334,27 @@ func issuesWhatIsAskedFor(w *world, _ *running) {
 		w.Fatalf("the key is a %T, want an RSA key", got.PublicKey)
 	}
 	found := leaf{
-		subject: w.rfc4514(
-			got.RawSubject,
-		), dnsNames: got.DNSNames, emails: got.EmailAddresses, addresses: len(got.IPAddresses), usage: got.KeyUsage, extended: got.ExtKeyUsage,
-		bits: key.N.BitLen(), authority: got.IsCA, signed: got.CheckSignatureFrom(ca.Certificate),
+		subject:   w.rfc4514(got.RawSubject),
+		dnsNames:  got.DNSNames,
+		emails:    got.EmailAddresses,
+		addresses: len(got.IPAddresses),
+		usage:     got.KeyUsage,
+		extended:  got.ExtKeyUsage,
+		bits:      key.N.BitLen(),
+		authority: got.IsCA,
+		signed:    got.CheckSignatureFrom(ca.Certificate),
 	}
 	for _, uri := range got.URIs {
 		found.uris = append(found.uris, uri.String())
 	}
 	wantLeaf := leaf{
-		subject: subject, dnsNames: []string{"orders.example.com", "shop.example.com"}, emails: []string{"orders@example.com"}, uris: []string{"spiffe://example.com/orders"},
-		usage: x509.KeyUsageDigitalSignature, extended: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}, bits: 2048,
+		subject:  subject,
+		dnsNames: []string{"orders.example.com", "shop.example.com"},
+		emails:   []string{"orders@example.com"},
+		uris:     []string{"spiffe://example.com/orders"},
+		usage:    x509.KeyUsageDigitalSignature,
+		extended: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+		bits:     2048,
 	}
 	if diff := cmp.Diff(wantLeaf, found, cmp.AllowUnexported(leaf{})); diff != "" {
 		w.Errorf("the certificate (+) isn't as wanted (-):\n%s", diff)
@@ -356,16 +379,14 @@ func issuesWhatIsAskedFor(w *world, _ *running) {
 			Status:             "True",
 			ObservedGeneration: 1,
 			Reason:             "Issued",
-			Message: "cert-manager has issued the certificate into the Secret external-system-mtls-data and renews " +
-				"it",
+			Message: "cert-manager has issued the certificate into the Secret " +
+				"external-system-mtls-data and renews it",
 		},
 	}
 	egressTarget := w.issued()
 	conditions := slices.DeleteFunc(withoutTimes(egressTarget.Status.Conditions), func(condition metav1.Condition) bool {
-		return !slices.ContainsFunc(
-			wantConditions,
-			func(wanted metav1.Condition) bool { return wanted.Type == condition.Type },
-		)
+		return !slices.ContainsFunc(wantConditions,
+			func(wanted metav1.Condition) bool { return wanted.Type == condition.Type })
 	})
 	if diff := cmp.Diff(wantConditions, conditions); diff != "" {
 		w.Errorf("the conditions (+) aren't as wanted (-):\n%s", diff)
@@ -376,11 +397,8 @@ func renews(w *world, running *running) {
 	w.authority()
 	w.asks(func(spec *v1alpha1.EgressTargetSpec) {
 		// Certificates live for an hour at least; such a one is renewed every ten seconds.
-		spec.Credential.Certificate.Duration, spec.Credential.Certificate.RenewBefore = &metav1.Duration{
-			Duration: time.Hour,
-		}, &metav1.Duration{
-			Duration: 59*time.Minute + 50*time.Second,
-		}
+		spec.Credential.Certificate.Duration = &metav1.Duration{Duration: time.Hour}
+		spec.Credential.Certificate.RenewBefore = &metav1.Duration{Duration: 59*time.Minute + 50*time.Second}
 	})
 	w.pod("app", host)
 	w.issued()
@@ -423,15 +441,16 @@ func tellsARefusal(w *world, _ *running) {
 	w.pod("app", host)
 	w.issued()
 	w.ready()
-	w.change(
-		map[string]any{
-			"appPort":    8080,
-			"credential": map[string]any{"certificate": map[string]any{"commonName": nil, "subject": "orders"}},
-		},
-	)
+	w.change(map[string]any{
+		"appPort":    8080,
+		"credential": map[string]any{"certificate": map[string]any{"commonName": nil, "subject": "orders"}},
+	})
 	w.notIssued(
 		"CertificateRefused",
-		`the Certificate was rejected: admission webhook "webhook.cert-manager.io" denied the request: [spec.literalSubject: Invalid value: "orders": DN ended with incomplete type, value pair, spec: Invalid value: "": at least one of commonName (from the commonName field or from a literalSubject), dnsNames, emailSANs, ipAddresses, otherNames, or uriSANs must be set]`,
+		`the Certificate was rejected: admission webhook "webhook.cert-manager.io" denied the request: `+
+			`[spec.literalSubject: Invalid value: "orders": DN ended with incomplete type, value pair, spec: Invalid value: `+
+			`"": at least one of commonName (from the commonName field or from a literalSubject), dnsNames, emailSANs, `+
+			`ipAddresses, otherNames, or uriSANs must be set]`,
 	)
 	w.ready()
 	w.programmed(w.issuedSpecs())
@@ -446,10 +465,8 @@ func tellsARefusal(w *world, _ *running) {
 
 func waitsForAnIssuer(w *world, _ *running) {
 	asking := w.asks()
-	w.notIssued(
-		"Issuing",
-		"cert-manager reports for the Certificate "+egress.ObjectName(host)+": Issuing certificate as Secret does not exist",
-	)
+	w.notIssued("Issuing",
+		"cert-manager reports for the Certificate "+egress.ObjectName(host)+": Issuing certificate as Secret does not exist")
 	w.authority()
 	if egressTarget := w.issued(); egressTarget.Generation != asking.Generation {
 		w.Errorf("the generation is %d, want %d", egressTarget.Generation, asking.Generation)
@@ -464,10 +481,8 @@ func waitsForAnAuthority(w *world, _ *running) {
 	w.create(broken)
 	w.create(caIssuer())
 	w.asks()
-	w.notIssued(
-		"Issuing",
-		"cert-manager reports for the Certificate "+egress.ObjectName(host)+": Issuing certificate as Secret does not exist",
-	)
+	w.notIssued("Issuing",
+		"cert-manager reports for the Certificate "+egress.ObjectName(host)+": Issuing certificate as Secret does not exist")
 	ca := pki.NewCA(w, "partner's clients")
 	broken.Data = map[string][]byte{"tls.crt": ca.CertPEM, "tls.key": ca.KeyPEM}
 	if err := w.Update(w.Context(), broken); err != nil {
@@ -495,25 +510,24 @@ func tellsAFailure(w *world, _ *running) {
 	})
 	failed := &requests.Items[0]
 	failed.Status.Conditions = append(failed.Status.Conditions, certmanagerv1.CertificateRequestCondition{
-		Type: certmanagerv1.CertificateRequestConditionInvalidRequest, Status: cmmeta.ConditionTrue, Reason: "policy.example.com", Message: "no policy allows CN=orders",
+		Type:    certmanagerv1.CertificateRequestConditionInvalidRequest,
+		Status:  cmmeta.ConditionTrue,
+		Reason:  "policy.example.com",
+		Message: "no policy allows CN=orders",
 	})
 	if err := w.Status().Update(w.Context(), failed); err != nil {
 		w.Fatal(err)
 	}
 	w.notIssued(
 		"IssuanceFailed",
-		"cert-manager reports for the Certificate "+egress.ObjectName(
-			host,
-		)+": The certificate request has failed to complete and will be retried: no policy allows CN=orders; failed "+
-			"attempts: 1",
+		"cert-manager reports for the Certificate "+egress.ObjectName(host)+": The certificate request has failed to "+
+			"complete and will be retried: no policy allows CN=orders; failed attempts: 1",
 	)
-	w.change(
-		map[string]any{
-			"credential": map[string]any{
-				"issuerRef": map[string]any{"group": certmanagerapi.GroupName, "kind": certmanagerv1.IssuerKind},
-			},
+	w.change(map[string]any{
+		"credential": map[string]any{
+			"issuerRef": map[string]any{"group": certmanagerapi.GroupName, "kind": certmanagerv1.IssuerKind},
 		},
-	)
+	})
 	w.issued()
 }
 
@@ -529,7 +543,10 @@ func leavesASecretAlone(w *world, running *running) {
 func leavesASecretOfAnotherCertificateAlone(w *world, running *running) {
 	w.authority()
 	own := &certmanagerv1.Certificate{ObjectMeta: metav1.ObjectMeta{Name: "orders"}, Spec: certmanagerv1.CertificateSpec{
-		SecretName: secret, CommonName: "orders", IssuerRef: cmmeta.IssuerReference{Name: issuer}, Usages: []certmanagerv1.KeyUsage{certmanagerv1.UsageClientAuth},
+		SecretName: secret,
+		CommonName: "orders",
+		IssuerRef:  cmmeta.IssuerReference{Name: issuer},
+		Usages:     []certmanagerv1.KeyUsage{certmanagerv1.UsageClientAuth},
 	}}
 	w.create(own)
 	w.eventually(func() error {
@@ -582,10 +599,8 @@ func leavesACertificateAlone(w *world, running *running) {
 	w.create(theirs)
 	w.asks()
 	w.pod("app", host)
-	w.notIssued(
-		"CertificateNameTaken",
-		"the Certificate "+egress.ObjectName(host)+" exists and does not belong to this EgressTarget; rename it",
-	)
+	w.notIssued("CertificateNameTaken",
+		"the Certificate "+egress.ObjectName(host)+" exists and does not belong to this EgressTarget; rename it")
 	var after *certmanagerv1.Certificate
 	// Wholly, with the condition Issuing gone again: as long as cert-manager issues it recreates
 	// requests that are removed.
@@ -605,7 +620,9 @@ func leavesACertificateAlone(w *world, running *running) {
 	// As the garbage collector does; else the request of their Certificate would have the name that
 	// cert-manager gives to that of ours. Before ours can be there, as its request is not to be
 	// removed.
-	if err := w.DeleteAllOf(w.Context(), &certmanagerv1.CertificateRequest{}, client.InNamespace(w.namespace)); err != nil {
+	if err := w.DeleteAllOf(
+		w.Context(), &certmanagerv1.CertificateRequest{}, client.InNamespace(w.namespace),
+	); err != nil {
 		w.Fatal(err)
 	}
 	w.remove(after)
@@ -623,8 +640,8 @@ func withdraws(w *world, _ *running) {
 	w.change(map[string]any{"credential": map[string]any{"issuerRef": nil, "certificate": nil}})
 	w.eventually(func() error {
 		egressTarget, err := w.egressTarget()
-		if condition := meta.FindStatusCondition(egressTarget.Status.Conditions, v1alpha1.ConditionCertificateIssued); err != nil ||
-			condition != nil {
+		condition := meta.FindStatusCondition(egressTarget.Status.Conditions, v1alpha1.ConditionCertificateIssued)
+		if err != nil || condition != nil {
 			return fmt.Errorf("the condition is %+v, want none (error %w)", condition, err)
 		}
 		return nil
@@ -640,15 +657,13 @@ func withdraws(w *world, _ *running) {
 		w.Errorf("the Secret before (-) and after (+):\n%s", diff)
 	}
 	// Asked for again, the Secret isn't somebody's: it was written for this Certificate.
-	w.change(
-		map[string]any{
-			"credential": map[string]any{
-				"issuerRef":   map[string]any{"name": issuer},
-				"certificate": map[string]any{"commonName": "orders"},
-			},
-			"serverCA": map[string]any{"secretKey": "ca.crt"},
+	w.change(map[string]any{
+		"credential": map[string]any{
+			"issuerRef":   map[string]any{"name": issuer},
+			"certificate": map[string]any{"commonName": "orders"},
 		},
-	)
+		"serverCA": map[string]any{"secretKey": "ca.crt"},
+	})
 	w.issued()
 	w.ready()
 }
@@ -660,12 +675,12 @@ func putsEditsBack(w *world, _ *running) {
 	})
 	w.issued()
 	// What isn't asked for stays as somebody wants it.
-	w.patch(
-		w.certificate(),
-		map[string]any{"spec": map[string]any{"secretTemplate": map[string]any{"labels": map[string]any{"team": "orders"}}}},
-	)
+	w.patch(w.certificate(),
+		map[string]any{"spec": map[string]any{"secretTemplate": map[string]any{"labels": map[string]any{"team": "orders"}}}})
 	for name, edit := range map[string]map[string]any{
-		"a DNS name added":              {"spec": map[string]any{"dnsNames": []string{"orders.example.com", "elsewhere.example.com"}}},
+		"a DNS name added": {
+			"spec": map[string]any{"dnsNames": []string{"orders.example.com", "elsewhere.example.com"}},
+		},
 		"an address added":              {"spec": map[string]any{"ipAddresses": []string{"192.0.2.1"}}},
 		"made an authority":             {"spec": map[string]any{"isCA": true}},
 		"another issuer":                {"spec": map[string]any{"issuerRef": map[string]any{"name": "elsewhere"}}},
@@ -673,7 +688,10 @@ func putsEditsBack(w *world, _ *running) {
 		"the subject written otherwise": {"spec": map[string]any{"commonName": nil, "literalSubject": "CN=orders"}},
 		"a key that stays":              {"spec": map[string]any{"privateKey": map[string]any{"rotationPolicy": "Never"}}},
 		"the label removed":             {"metadata": map[string]any{"labels": nil}},
-		"several of them at a time":     {"metadata": map[string]any{"labels": nil}, "spec": map[string]any{"dnsNames": nil, "uris": []string{"spiffe://example.com/elsewhere"}, "usages": nil}},
+		"several of them at a time": {
+			"metadata": map[string]any{"labels": nil},
+			"spec":     map[string]any{"dnsNames": nil, "uris": []string{"spiffe://example.com/elsewhere"}, "usages": nil},
+		},
 	} {
 		before := w.certificate()
 		edited := before.DeepCopy()
@@ -728,9 +746,9 @@ func leavesTheEndToTheOwner(w *world, running *running) {
 	if diff := cmp.Diff(want, w.certificate().OwnerReferences); diff != "" {
 		w.Errorf("the owners (+) aren't as wanted (-):\n%s", diff)
 	}
-	if wrong := slices.DeleteFunc(w.writesOfCertificates(running), func(line string) bool { return !strings.HasPrefix(line, "DELETE ") }); len(
-		wrong,
-	) > 0 {
+	if wrong := slices.DeleteFunc(
+		w.writesOfCertificates(running), func(line string) bool { return !strings.HasPrefix(line, "DELETE ") },
+	); len(wrong) > 0 {
 		w.Errorf("the garbage collector removes Certificates, but there was %q", wrong)
 	}
 }
@@ -755,13 +773,10 @@ func (w *world) programsWithoutTheWebhook() {
 	w.remove(w.certificate())
 	egressTarget := w.settled(v1alpha1.ConditionCertificateIssued, metav1.ConditionFalse, "IssuanceFailed")
 	// The end names a port and how the system says that nobody listens there.
-	want := "write the Certificate " + egress.ObjectName(
-		host,
-	) + `: Internal error occurred: failed calling webhook "webhook.cert-manager.io": `
-	if message := meta.FindStatusCondition(egressTarget.Status.Conditions, v1alpha1.ConditionCertificateIssued).Message; !strings.HasPrefix(
-		message,
-		want,
-	) {
+	want := "write the Certificate " + egress.ObjectName(host) + `: Internal error occurred: failed ` +
+		`calling webhook "webhook.cert-manager.io": `
+	if message := meta.FindStatusCondition(egressTarget.Status.Conditions,
+		v1alpha1.ConditionCertificateIssued).Message; !strings.HasPrefix(message, want) {
 		w.Errorf("the message is %q, want that it begins with %q", message, want)
 	}
 	w.change(map[string]any{"appPort": 8080})

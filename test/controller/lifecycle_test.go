@@ -90,7 +90,8 @@ func TestFirstUseCreatesTheTargetAndItsObjectsInOrder(t *testing.T) {
 		},
 	}
 	if diff := cmp.Diff(want, egressTarget,
-		cmpopts.IgnoreFields(metav1.ObjectMeta{}, "UID", "ResourceVersion", "Generation", "CreationTimestamp", "ManagedFields"),
+		cmpopts.IgnoreFields(metav1.ObjectMeta{}, "UID", "ResourceVersion", "Generation",
+			"CreationTimestamp", "ManagedFields"),
 		cmpopts.IgnoreFields(metav1.TypeMeta{}, "Kind", "APIVersion"),
 		cmpopts.IgnoreFields(metav1.Condition{}, "LastTransitionTime"),
 		cmpopts.IgnoreFields(v1alpha1.CredentialStatus{}, "SerialNumber", "SHA256")); diff != "" {
@@ -290,11 +291,8 @@ func TestWhatAUserWroteIsNeverRemoved(t *testing.T) {
 			})
 			egressTarget := w.ready()
 			if !egressTarget.DeletionTimestamp.IsZero() || egressTarget.Status.UnusedSince != nil {
-				t.Errorf(
-					"the user's EgressTarget is about to go: deleted %v, unused since %v",
-					egressTarget.DeletionTimestamp,
-					egressTarget.Status.UnusedSince,
-				)
+				t.Errorf("the user's EgressTarget is about to go: deleted %v, unused since %v",
+					egressTarget.DeletionTimestamp, egressTarget.Status.UnusedSince)
 			}
 			if len(w.specs()) != len(generated()) {
 				t.Errorf("the objects of the user's EgressTarget are %v, want all of them", w.specs())
@@ -321,7 +319,9 @@ func TestADeletedTargetKeepsItsObjectsWhilePodsLive(t *testing.T) {
 
 	// Foreground, as Argo CD deletes.
 	egressTarget := w.ready()
-	if err := w.Delete(t.Context(), egressTarget, client.PropagationPolicy(metav1.DeletePropagationForeground)); err != nil {
+	if err := w.Delete(
+		t.Context(), egressTarget, client.PropagationPolicy(metav1.DeletePropagationForeground),
+	); err != nil {
 		t.Fatal(err)
 	}
 	w.settled(v1alpha1.ConditionProgrammed, metav1.ConditionTrue, "DeletionPending")

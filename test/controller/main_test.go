@@ -93,16 +93,8 @@ func install(ctx context.Context, server *apiserver.Server) error {
 // chartRights writes the rights of the controller, as the chart renders them, into a file that goes
 // with the server.
 func chartRights(ctx context.Context, server *apiserver.Server) (file string, err error) {
-	manifests, _, err := server.Helm(
-		ctx,
-		"template",
-		"mtls-egress-webhook",
-		chart,
-		"--namespace",
-		"mtls-egress",
-		"--show-only",
-		rights,
-	)
+	manifests, _, err := server.Helm(ctx, "template", "mtls-egress-webhook", chart,
+		"--namespace", "mtls-egress", "--show-only", rights)
 	if err != nil {
 		return "", err
 	}

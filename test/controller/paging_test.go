@@ -21,16 +21,12 @@ func TestCachesAreFilledInPages(t *testing.T) {
 	running := w.start(controller.Options{})
 	w.ready()
 	kinds := []string{
-		"namespaces",
-		"pods",
-		"egresstargets",
-		"serviceentries",
-		"virtualservices",
-		"destinationrules",
-		"sidecars",
+		"namespaces", "pods", "egresstargets", "serviceentries", "virtualservices", "destinationrules", "sidecars",
 	}
 	inPages := map[string]bool{}
-	for _, line := range running.requests.matching(func(line string) bool { return strings.HasPrefix(line, "GET ") && !strings.Contains(line, "watch=") }) {
+	for _, line := range running.requests.matching(
+		func(line string) bool { return strings.HasPrefix(line, "GET ") && !strings.Contains(line, "watch=") },
+	) {
 		for _, kind := range kinds {
 			_, query, collection := strings.Cut(line, "/"+kind+"?")
 			switch {

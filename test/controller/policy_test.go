@@ -22,10 +22,8 @@ func (w *world) allow(targets any) {
 	if err := w.Get(w.Context(), types.NamespacedName{Name: w.namespace}, namespace); err != nil {
 		w.Fatal(err)
 	}
-	w.patch(
-		namespace,
-		map[string]any{"metadata": map[string]any{"annotations": map[string]any{egress.AnnotationAllowedTargets: targets}}},
-	)
+	w.patch(namespace,
+		map[string]any{"metadata": map[string]any{"annotations": map[string]any{egress.AnnotationAllowedTargets: targets}}})
 }
 
 // notAllowed waits until the target is closed for the reason that holds for as long as the host
@@ -33,10 +31,8 @@ func (w *world) allow(targets any) {
 func (w *world) notAllowed(because string) {
 	w.Helper()
 	egressTarget := w.settled(v1alpha1.ConditionProgrammed, metav1.ConditionFalse, "NotAllowed")
-	if message := meta.FindStatusCondition(egressTarget.Status.Conditions, v1alpha1.ConditionProgrammed).Message; !strings.Contains(
-		message,
-		because,
-	) {
+	if message := meta.FindStatusCondition(egressTarget.Status.Conditions,
+		v1alpha1.ConditionProgrammed).Message; !strings.Contains(message, because) {
 		w.Errorf("the message is %q, want %q in it", message, because)
 	}
 	w.programmed(w.closedSpecs(standardLayout()))

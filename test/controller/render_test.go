@@ -113,10 +113,8 @@ func TestRenderPrintsWhatTheControllerWrites(t *testing.T) {
 			w.eventually(func() error {
 				documents, written := w.exported()
 				var problems []manifests.Problem
-				output, problems = manifests.Render(
-					documents,
-					manifests.Options{Policy: policy.Cluster{Other: policy.OtherAllow}, Now: time.Now()},
-				)
+				output, problems = manifests.Render(documents,
+					manifests.Options{Policy: policy.Cluster{Other: policy.OtherAllow}, Now: time.Now()})
 				if len(problems) > 0 {
 					return fmt.Errorf("render refuses: %v", problems)
 				}
@@ -180,7 +178,8 @@ func (w *world) bytes(object map[string]any) string {
 	w.Helper()
 	content := unstructured.Unstructured{Object: object}
 	text, err := json.Marshal([]any{
-		content.GetAPIVersion(), content.GetKind(), content.GetNamespace(), content.GetName(), content.GetLabels(), object["spec"],
+		content.GetAPIVersion(), content.GetKind(), content.GetNamespace(), content.GetName(), content.GetLabels(),
+		object["spec"],
 	})
 	if err != nil {
 		w.Fatal(err)

@@ -37,9 +37,9 @@ func TestAPodWithoutASidecarIsToldOfOnce(t *testing.T) {
 			t.Errorf("the Pod %s has a sidecar, but events %v", pod.Name, events)
 		}
 	}
-	if noted := running.requests.matching(func(line string) bool { return strings.HasPrefix(line, "PATCH ") && strings.Contains(line, "/events") }); len(
-		noted,
-	) > 0 {
+	if noted := running.requests.matching(
+		func(line string) bool { return strings.HasPrefix(line, "PATCH ") && strings.Contains(line, "/events") },
+	); len(noted) > 0 {
 		t.Errorf("events were repeated: %q", noted)
 	}
 	w.remove(without)

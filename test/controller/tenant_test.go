@@ -62,7 +62,9 @@ func TestMarksForIstioAreTakenOffGeneratedObjects(t *testing.T) {
 	for name, metadata := range map[string]map[string]any{
 		"the label of a revision":        {"labels": map[string]any{"istio.io/rev": "nobody"}},
 		"another label that Istio reads": {"labels": map[string]any{"networking.istio.io/enable-autoallocate-ip": "true"}},
-		"an annotation that Istio reads": {"annotations": map[string]any{"networking.istio.io/traffic-distribution": "PreferClose"}},
+		"an annotation that Istio reads": {
+			"annotations": map[string]any{"networking.istio.io/traffic-distribution": "PreferClose"},
+		},
 	} {
 		for _, o := range generated() {
 			t.Run(name+" on the "+o.kind+" "+o.name, func(t *testing.T) {
@@ -73,10 +75,8 @@ func TestMarksForIstioAreTakenOffGeneratedObjects(t *testing.T) {
 				}
 				before := content.DeepCopy()
 				w.patch(content, map[string]any{"metadata": metadata})
-				w.patch(
-					content,
-					map[string]any{"metadata": map[string]any{"annotations": map[string]any{"example.com/note": "stays"}}},
-				)
+				w.patch(content,
+					map[string]any{"metadata": map[string]any{"annotations": map[string]any{"example.com/note": "stays"}}})
 				w.eventually(func() error {
 					after, err := w.istio(o.kind, o.name)
 					if err != nil {
@@ -108,8 +108,13 @@ func TestAForgedOwnerMakesNoObjectOurs(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, owner := range map[string]metav1.OwnerReference{
-		"kind and name": {APIVersion: "mtls.egress/v1alpha1", Kind: "EgressTarget", Name: host, UID: "12345678-1234-1234-1234-123456789012"},
-		"all of it":     {APIVersion: "mtls.egress/v1alpha1", Kind: "EgressTarget", Name: host, UID: egressTarget.UID},
+		"kind and name": {
+			APIVersion: "mtls.egress/v1alpha1",
+			Kind:       "EgressTarget",
+			Name:       host,
+			UID:        "12345678-1234-1234-1234-123456789012",
+		},
+		"all of it": {APIVersion: "mtls.egress/v1alpha1", Kind: "EgressTarget", Name: host, UID: egressTarget.UID},
 	} {
 		t.Run(name, func(t *testing.T) {
 			// Of two VirtualServices of one second the name decides, and theirs sorts before ours.

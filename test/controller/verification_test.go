@@ -116,19 +116,20 @@ func (p *partner) secretData(t *testing.T, issuer *pki.CA, commonName string) (d
 	t.Helper()
 	client := issuer.Issue(t, pki.Client(commonName))
 	return map[string][]byte{
-			"cert":   client.CertPEM,
-			"key":    client.KeyPEM,
-			"cacert": p.serverCA.CertPEM,
-		}, client.Certificate.SerialNumber.Text(
-			16,
-		)
+		"cert":   client.CertPEM,
+		"key":    client.KeyPEM,
+		"cacert": p.serverCA.CertPEM,
+	}, client.Certificate.SerialNumber.Text(16)
 }
 
 // verifying are options with which names lead to this machine.
 func verifying(t *testing.T, targets controller.VerifyTargets) controller.Options {
 	t.Helper()
 	return controller.Options{VerifyTargets: targets, Prober: &verify.Prober{
-		AllowLoopback: true, Patience: patience, Resolver: nameserver.Resolver(t, map[string][]string{host + ".": {"127.0.0.1"}})}}
+		AllowLoopback: true,
+		Patience:      patience,
+		Resolver:      nameserver.Resolver(t, map[string][]string{host + ".": {"127.0.0.1"}}),
+	}}
 }
 
 func (w *world) verifiedTarget(p *partner) {
@@ -154,10 +155,11 @@ func TestACredentialIsTriedWithThePartnerBeforePodsGetIt(t *testing.T) {
 	egressTarget := w.settled(v1alpha1.ConditionVerified, metav1.ConditionTrue, "Verified")
 	message := meta.FindStatusCondition(egressTarget.Status.Conditions, v1alpha1.ConditionVerified).Message
 	want := fmt.Sprintf(
-		`the Secret external-system-mtls-data: the server at 127.0.0.1:%d asked for a client certificate and accepted ours; its own is for "external.system.com" and chains to the `+
-			`expected CA; TLS 1.3; the server's certificate expires on 2120-01-01T00:00:00Z (%d days left), ours on 2120-01-01T00:00:00Z (%[2]d days left); our issuer "CN=client CA" is the only CA that it names`,
-		p.port,
-		daysUntil(2120),
+		`the Secret external-system-mtls-data: the server at 127.0.0.1:%d asked for a client certificate and accepted `+
+			`ours; its own is for "external.system.com" and chains to the expected CA; TLS 1.3; the server's certificate `+
+			`expires on 2120-01-01T00:00:00Z (%d days left), ours on 2120-01-01T00:00:00Z (%[2]d days left); our issuer `+
+			`"CN=client CA" is the only CA that it names`,
+		p.port, daysUntil(2120),
 	)
 	if diff := cmp.Diff(want, message); diff != "" {
 		t.Errorf("the message (+) isn't as wanted (-):\n%s", diff)

@@ -29,11 +29,8 @@ func TestATargetCostsSixWritesAndNoneWhenNothingHappens(t *testing.T) {
 	w.credential(secret)
 	running := w.start(controller.Options{})
 	for n := range targets {
-		w.pod(
-			fmt.Sprintf("app-%d", n),
-			fmt.Sprintf("partner-%d.system.com", n),
-			func(pod *corev1.Pod) { pod.Annotations[egress.AnnotationSecret] = secret },
-		)
+		w.pod(fmt.Sprintf("app-%d", n), fmt.Sprintf("partner-%d.system.com", n),
+			func(pod *corev1.Pod) { pod.Annotations[egress.AnnotationSecret] = secret })
 	}
 	w.eventually(func() error {
 		var list v1alpha1.EgressTargetList

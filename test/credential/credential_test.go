@@ -121,20 +121,8 @@ func TestCredentialsAreReadFromTheCluster(t *testing.T) {
 	t.Setenv("KUBECONFIG", os.DevNull)
 	server := apiserver.ForTest(t)
 	kubectl(t, server, "create", "namespace", "project")
-	manifest := succeed(
-		t,
-		"",
-		"import",
-		examples+"keystore.p12",
-		"--password-file",
-		examples+"password.txt",
-		"--target",
-		"external.system.com",
-		"--server-ca",
-		examples+"server-ca.pem",
-		"-n",
-		"project",
-	)
+	manifest := succeed(t, "", "import", examples+"keystore.p12", "--password-file", examples+"password.txt",
+		"--target", "external.system.com", "--server-ca", examples+"server-ca.pem", "-n", "project")
 	apply(t, server, manifest)
 	apply(t, server, rights)
 	reader, admin := kubeconfig(t, server, asReader), kubeconfig(t, server, inProject)
@@ -168,16 +156,8 @@ func TestCredentialsAreReadFromTheCluster(t *testing.T) {
 			t.Errorf("(-manifest +cluster):\n%s", diff)
 		}
 		apply(t, server, got)
-		kubectl(
-			t,
-			server,
-			"get",
-			"--namespace",
-			"istio-system",
-			"secret/external-system-com-cacert",
-			"gateways.networking.istio.io/external-system-com",
-			"authorizationpolicies.security.istio.io/external-system-com",
-		)
+		kubectl(t, server, "get", "--namespace", "istio-system", "secret/external-system-com-cacert",
+			"gateways.networking.istio.io/external-system-com", "authorizationpolicies.security.istio.io/external-system-com")
 	})
 	t.Run("what can't be read is told in one sentence", func(t *testing.T) { refusals(t, server, reader, admin) })
 	t.Run("no output has the key", func(t *testing.T) {
@@ -209,8 +189,8 @@ func TestImportOverwritesNoOtherCredential(t *testing.T) {
 	admin := kubeconfig(t, server, inProject)
 	imported := func(target string) []string {
 		return []string{
-			"import", examples + "keystore.p12", "--password-file", examples + "password.txt", "--target", target, "--server-ca", examples + "server-ca.pem",
-			"--kubeconfig", admin, "-n", "project",
+			"import", examples + "keystore.p12", "--password-file", examples + "password.txt", "--target", target,
+			"--server-ca", examples + "server-ca.pem", "--kubeconfig", admin, "-n", "project",
 		}
 	}
 	// Without the API of this project installed.
@@ -228,15 +208,12 @@ func TestImportOverwritesNoOtherCredential(t *testing.T) {
 	apply(t, server, charts.EgressTargetCRD())
 	kubectl(t, server, "wait", "--for=condition=Established", "--timeout=1m", "crd/egresstargets.mtls.egress")
 	apply(
-		t,
-		server,
-		"{apiVersion: mtls.egress/v1alpha1, kind: EgressTarget, metadata: {name: orders.partner.com, namespace: project}, "+
-			"spec: {}}",
+		t, server,
+		"{apiVersion: mtls.egress/v1alpha1, kind: EgressTarget, metadata: {name: "+
+			"orders.partner.com, namespace: project}, spec: {}}",
 	)
-	refuse(
-		"orders.partner.org",
-		"the Secret orders-partner-mtls-data is also the default Secret of the EgressTarget orders.partner.com",
-	)
+	refuse("orders.partner.org",
+		"the Secret orders-partner-mtls-data is also the default Secret of the EgressTarget orders.partner.com")
 	succeed(t, "", append(imported("orders.partner.org"), "--secret-name", "partner-org")...)
 }
 
@@ -280,38 +257,36 @@ func refusals(t *testing.T, server *apiserver.Server, reader, admin string) {
 				"for another namespace",
 		},
 		"a namespace that isn't there": {
-			[]string{"secret/" + secret, "--kubeconfig", admin, "-n", "none"}, cli.ExitUsage, "the namespace none has no " +
-				"Secret " + secret + "; set -n for another namespace",
+			[]string{"secret/" + secret, "--kubeconfig", admin, "-n", "none"}, cli.ExitUsage,
+			"the namespace none has no Secret " + secret + "; set -n for another namespace",
 		},
 		"a Secret that the user may not read": {
-			[]string{"secret/other", "--kubeconfig", reader}, cli.ExitUsage, "you are not allowed to get the Secret other in " +
-				"the namespace project: " +
-				`secrets "other" is forbidden: User "reader" cannot get resource "secrets" in API group "" in the namespace "project"`,
+			[]string{"secret/other", "--kubeconfig", reader}, cli.ExitUsage,
+			"you are not allowed to get the Secret other in the namespace project: " + `secrets "other" is forbidden: User ` +
+				`"reader" cannot get resource "secrets" in API group "" in the namespace "project"`,
 		},
 		"a user whom the server doesn't know": {
-			[]string{"secret/" + secret, "--kubeconfig", nobody}, cli.ExitUsage, "the API server " + host + " doesn't accept " +
-				"the credentials in the kubeconfig; log in again: Unauthorized",
+			[]string{"secret/" + secret, "--kubeconfig", nobody}, cli.ExitUsage,
+			"the API server " + host + " doesn't accept the credentials in the kubeconfig; log in again: Unauthorized",
 		},
 		"a server that isn't the one": {
-			[]string{"secret/" + secret, "--kubeconfig", impostor}, cli.ExitUsage, "the API server " + host + " can't be " +
-				"reached: tls: failed to verify certificate: x509: certificate signed by unknown authority",
+			[]string{"secret/" + secret, "--kubeconfig", impostor}, cli.ExitUsage,
+			"the API server " + host + " can't be reached: tls: failed to verify certificate: x509: " +
+				"certificate signed by unknown authority",
 		},
 		"a Secret that is no credential": {
-			[]string{"secret/other", "--kubeconfig", admin}, cli.ExitFailed, `secret/other: the Secret has neither the keys "cert" and "key" (with the CA in "cacert") nor "tls.crt" and "tls.key" (with the CA in "ca.crt"): ` +
-				`rename its keys, or name the keys to use in spec.credential.keys of the EgressTarget; the Secret has only the key "password"`,
+			[]string{"secret/other", "--kubeconfig", admin}, cli.ExitFailed,
+			`secret/other: the Secret has neither the keys "cert" and "key" (with the CA in "cacert") nor "tls.crt" and ` +
+				`"tls.key" (with the CA in "ca.crt"): rename its keys, or name the keys to use in spec.credential.keys of the ` +
+				`EgressTarget; the Secret has only the key "password"`,
 		},
 	} {
 		for command, args := range map[string][]string{"inspect": {"inspect"}, "describe": {"describe", "--for-partner"}} {
 			t.Run(name+", "+command, func(t *testing.T) {
 				stdout, stderr, code := run(t, "", append(args, test.args...)...)
 				if diff := cmp.Diff(test.want, stderr); diff != "" || stdout != "" || code != test.code {
-					t.Errorf(
-						"exit code %d, want %d, standard output %q, standard error (-want +got):\n%s",
-						code,
-						test.code,
-						stdout,
-						diff,
-					)
+					t.Errorf("exit code %d, want %d, standard output %q, standard error (-want +got):\n%s",
+						code, test.code, stdout, diff)
 				}
 			})
 		}

@@ -121,10 +121,8 @@ func Pod(host string) *corev1.Pod {
 	env := func(count int) []corev1.EnvVar {
 		var variables []corev1.EnvVar
 		for n := range count {
-			variables = append(
-				variables,
-				corev1.EnvVar{Name: fmt.Sprintf("SETTING_%d", n), Value: "the value of a setting, as long as many are"},
-			)
+			variables = append(variables,
+				corev1.EnvVar{Name: fmt.Sprintf("SETTING_%d", n), Value: "the value of a setting, as long as many are"})
 		}
 		return variables
 	}
@@ -140,15 +138,22 @@ func Pod(host string) *corev1.Pod {
 		},
 		Spec: corev1.PodSpec{
 			InitContainers: []corev1.Container{{
-				Name: "istio-proxy", Image: "registry.example/proxy:1.31.1", RestartPolicy: ptr.To(corev1.ContainerRestartPolicyAlways), Env: env(30),
-				StartupProbe: probe(
-					"/healthz/ready",
-					15021,
-				), ReadinessProbe: probe("/healthz/ready", 15021), Resources: resources("100m", "128Mi"),
+				Name:           "istio-proxy",
+				Image:          "registry.example/proxy:1.31.1",
+				RestartPolicy:  ptr.To(corev1.ContainerRestartPolicyAlways),
+				Env:            env(30),
+				StartupProbe:   probe("/healthz/ready", 15021),
+				ReadinessProbe: probe("/healthz/ready", 15021),
+				Resources:      resources("100m", "128Mi"),
 			}},
 			Containers: []corev1.Container{{
-				Name: "app", Image: "registry.example/shop:1.0", Ports: []corev1.ContainerPort{{Name: "http", ContainerPort: 8080}}, Env: env(20),
-				LivenessProbe: probe("/live", 8080), ReadinessProbe: probe("/ready", 8080), Resources: resources("250m", "512Mi"),
+				Name:           "app",
+				Image:          "registry.example/shop:1.0",
+				Ports:          []corev1.ContainerPort{{Name: "http", ContainerPort: 8080}},
+				Env:            env(20),
+				LivenessProbe:  probe("/live", 8080),
+				ReadinessProbe: probe("/ready", 8080),
+				Resources:      resources("250m", "512Mi"),
 			}},
 		},
 	}

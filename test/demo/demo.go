@@ -63,10 +63,14 @@ func (d *demo) play(ctx context.Context) (err error) {
 		return err
 	}
 	d.Begin("waiting for the Istio objects")
-	if _, _, err := d.installed.Kubectl(ctx, "wait", "--for=create", "egresstarget/"+host, "--namespace", namespace, "--timeout=1m"); err != nil {
+	if _, _, err := d.installed.Kubectl(
+		ctx, "wait", "--for=create", "egresstarget/"+host, "--namespace", namespace, "--timeout=1m",
+	); err != nil {
 		return err
 	}
-	if _, _, err := d.installed.Kubectl(ctx, "wait", "--for=condition=Ready", "egresstarget/"+host, "--namespace", namespace, "--timeout=1m"); err != nil {
+	if _, _, err := d.installed.Kubectl(
+		ctx, "wait", "--for=condition=Ready", "egresstarget/"+host, "--namespace", namespace, "--timeout=1m",
+	); err != nil {
 		return err
 	}
 	d.End()
@@ -102,7 +106,11 @@ func (d *demo) applyExample(ctx context.Context) (dir string, err error) {
 // show prints what became of the annotation.
 func (d *demo) show(ctx context.Context, dir string, before *appsv1.Deployment, pod *corev1.Pod) error {
 	d.Sayf("\nThe Deployment %s asks with one annotation:\n", before.Name)
-	if err := d.yaml(map[string]any{"metadata": map[string]any{"annotations": map[string]any{"mtls.egress/target": before.Annotations["mtls.egress/target"]}}}); err != nil {
+	if err := d.yaml(map[string]any{
+		"metadata": map[string]any{
+			"annotations": map[string]any{"mtls.egress/target": before.Annotations["mtls.egress/target"]},
+		},
+	}); err != nil {
 		return err
 	}
 	d.Sayf("\nWhat its Pod %s got:\n", pod.Name)
@@ -172,7 +180,9 @@ func (d *demo) objects(ctx context.Context) error {
 	}
 	for _, purpose := range purposes() {
 		kind, name, _ := strings.Cut(purpose[0], "/")
-		if _, _, err := d.installed.Kubectl(ctx, "get", kind+".networking.istio.io", name, "--namespace", namespace); err != nil {
+		if _, _, err := d.installed.Kubectl(
+			ctx, "get", kind+".networking.istio.io", name, "--namespace", namespace,
+		); err != nil {
 			return err
 		}
 		d.Sayf("  %-*s  %s", width, purpose[0], purpose[1])
@@ -182,16 +192,8 @@ func (d *demo) objects(ctx context.Context) error {
 
 // explain is what render --explain says of the example and its Secret.
 func (d *demo) explain(ctx context.Context, dir string) (string, error) {
-	secret, err := d.installed.KubectlIn(
-		ctx,
-		dir,
-		"get",
-		"secret",
-		"external-system-mtls-data",
-		"--namespace",
-		namespace,
-		"--output=yaml",
-	)
+	secret, err := d.installed.KubectlIn(ctx, dir, "get", "secret", "external-system-mtls-data",
+		"--namespace", namespace, "--output=yaml")
 	if err != nil {
 		return "", err
 	}

@@ -37,15 +37,8 @@ func TestTheFirstRunSaysHowLongItTakes(t *testing.T) {
 				t.Fatal(err)
 			}
 			// What `make demo` runs before anything else.
-			cmd := exec.CommandContext(
-				t.Context(),
-				"make",
-				"--no-print-directory",
-				"-C",
-				"../..",
-				"first-build",
-				"MTLS_EGRESS_CACHE="+cache,
-			)
+			cmd := exec.CommandContext(t.Context(), "make", "--no-print-directory", "-C", "../..", "first-build",
+				"MTLS_EGRESS_CACHE="+cache)
 			if said, _, err := apiserver.Output(cmd); err != nil || said != test.want {
 				t.Errorf("it says %q (error %v), want %q", said, err, test.want)
 			}
@@ -71,8 +64,10 @@ What its Pod POD got:
 
   metadata:
     annotations:
-      sidecar.istio.io/userVolume: '[{"name":"mtls-egress-external-system-com","secret":{"secretName":"external-system-mtls-data"}}]'
-      sidecar.istio.io/userVolumeMount: '[{"name":"mtls-egress-external-system-com","mountPath":"/etc/mtls-egress/external.system.com","readOnly":true}]'
+      sidecar.istio.io/userVolume: '[{"name":"mtls-egress-external-system-com",` +
+		`"secret":{"secretName":"external-system-mtls-data"}}]'
+      sidecar.istio.io/userVolumeMount: '[{"name":"mtls-egress-external-system-com",` +
+		`"mountPath":"/etc/mtls-egress/external.system.com","readOnly":true}]'
     labels:
       mtls.egress/injected: "true"
       to.mtls.egress/external.system.com: "true"
@@ -84,11 +79,16 @@ What its Pod POD got:
 
 The Istio objects beside it:
 
-  serviceentry/mtls-egress                           has the sidecars of the namespace listen on the app's port; shared by all targets
-  virtualservice/mtls-egress-external.system.com     leads http://external.system.com to the partner's TLS port, and says what is retried
-  destinationrule/mtls-egress-external.system.com    the mutual TLS: client certificate, server name, CA and the name that is checked
-  serviceentry/mtls-egress-external.system.com       makes the host known, with the partner's real address
-  serviceentry/mtls-egress--app.external.system.com  has the sidecars listen at the address that the host has inside the Pod
+  serviceentry/mtls-egress                           ` +
+		`has the sidecars of the namespace listen on the app's port; shared by all targets
+  virtualservice/mtls-egress-external.system.com     ` +
+		`leads http://external.system.com to the partner's TLS port, and says what is retried
+  destinationrule/mtls-egress-external.system.com    ` +
+		`the mutual TLS: client certificate, server name, CA and the name that is checked
+  serviceentry/mtls-egress-external.system.com       ` +
+		`makes the host known, with the partner's real address
+  serviceentry/mtls-egress--app.external.system.com  ` +
+		`has the sidecars listen at the address that the host has inside the Pod
 
 kubectl get egt -n project
 
@@ -156,7 +156,9 @@ func (w *watched) Write(p []byte) (int, error) {
 	n, err := w.text.Write(p)
 	if w.files == nil && strings.Contains(w.text.String(), w.until) {
 		w.files = map[string]bool{}
-		for _, word := range strings.FieldsFunc(w.text.String(), func(r rune) bool { return strings.ContainsRune(" \n=", r) }) {
+		for _, word := range strings.FieldsFunc(
+			w.text.String(), func(r rune) bool { return strings.ContainsRune(" \n=", r) },
+		) {
 			if _, err := os.Stat(word); err == nil {
 				w.files[word] = true
 			}

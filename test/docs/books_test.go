@@ -46,23 +46,14 @@ func TestBooks(t *testing.T) {
 	b.apply(`{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "project"}}`)
 	b.apply(deploymentThatAsks("shop"))
 	b.wantPod("project", asks("before"), "")
-	b.kubectl(
-		"wait",
-		"--for=create",
-		"virtualservice/mtls-egress-external.system.com",
-		"--namespace=project",
-		"--timeout="+patience.String(),
-	)
+	b.kubectl("wait", "--for=create", "virtualservice/mtls-egress-external.system.com", "--namespace=project",
+		"--timeout="+patience.String())
 	// What the Deployment controller would say of the chart's, whatever their generations.
 	for _, name := range []string{installation.Release, installation.ControllerName} {
 		b.kubectl(
-			"patch",
-			"deployment",
-			name,
-			"--namespace="+installation.Namespace,
-			"--subresource=status",
-			"--type=merge",
-			`--patch={"status": {"observedGeneration": 1000, "replicas": 2, "updatedReplicas": 2, "readyReplicas": 2, "availableReplicas": 2}}`,
+			"patch", "deployment", name, "--namespace="+installation.Namespace, "--subresource=status", "--type=merge",
+			`--patch={"status": {"observedGeneration": 1000, "replicas": 2, "updatedReplicas": 2, `+
+				`"readyReplicas": 2, "availableReplicas": 2}}`,
 		)
 	}
 
@@ -87,22 +78,18 @@ func operations(b *books) {
 	b.wantRefusal("project", mistaken, `admission webhook "pods.mtls.egress" denied the request`)
 
 	b.apply(
-		`{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "restricted", "labels": {"pod-security.kubernetes.io/enforce": "restricted"}}}`,
+		`{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "restricted", "labels": ` +
+			`{"pod-security.kubernetes.io/enforce": "restricted"}}}`,
 	)
 	b.wantRefusal("restricted", asks("insecure"), "violates PodSecurity")
 
 	b.apply(`{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "full"}}`)
 	b.apply(
-		`{"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "none", "namespace": "full"}, "spec": {"hard": {"pods": "0"}}}`,
+		`{"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "none", "namespace": ` +
+			`"full"}, "spec": {"hard": {"pods": "0"}}}`,
 	)
-	b.kubectl(
-		"patch",
-		"resourcequota/none",
-		"--namespace=full",
-		"--subresource=status",
-		"--type=merge",
-		`--patch={"status": {"hard": {"pods": "0"}, "used": {"pods": "0"}}}`,
-	)
+	b.kubectl("patch", "resourcequota/none", "--namespace=full", "--subresource=status", "--type=merge",
+		`--patch={"status": {"hard": {"pods": "0"}, "used": {"pods": "0"}}}`)
 	b.eventually("the quota is full", func(ctx context.Context) bool {
 		return strings.Contains(b.create(ctx, "full", asks("many"), true), "exceeded quota")
 	})
@@ -111,7 +98,8 @@ func operations(b *books) {
 
 // upgrade sees that neither it nor the way back changes anything of a workload and its target.
 func upgrade(b *books) {
-	const theirs = "deployments,replicasets,pods,virtualservices.networking.istio.io,destinationrules.networking.istio.io,serviceentries.networking.istio.io"
+	const theirs = "deployments,replicasets,pods,virtualservices.networking.istio.io," +
+		"destinationrules.networking.istio.io,serviceentries.networking.istio.io"
 	before := b.kubectl("get", theirs, "--namespace=project", "--output=json")
 	for _, command := range commandsOf(b.T, "../../docs/upgrade.md") {
 		printed := command.run(b.T, b.Server, "")
@@ -146,7 +134,9 @@ func emergency(b *books) {
 	}
 	b.wantRefusal("project", asks("unreachable"), `failed calling webhook "pods.mtls.egress"`)
 	b.wantPod("project", plain("plain-unreachable"), "")
-	if _, _, err := b.Kubectl(b.Context(), "annotate", "deployment/shop", "--namespace=project", "mtls.egress/target-"); err == nil {
+	if _, _, err := b.Kubectl(
+		b.Context(), "annotate", "deployment/shop", "--namespace=project", "mtls.egress/target-",
+	); err == nil {
 		b.Error("the annotation can be taken out while the webhook is down and called")
 	}
 	if err := b.StartWebhook(b.Context()); err != nil {
@@ -173,12 +163,12 @@ func emergency(b *books) {
 		`--output=jsonpath={.metadata.annotations.mtls\.egress/target}{.spec.template.metadata.annotations}`); left != "" {
 		b.Errorf("the Deployment still has annotations of ours: %s", left)
 	}
-	b.eventually(
-		"the policies are out of force",
-		func(ctx context.Context) bool { return b.create(ctx, "project", asks("plaintext"), true) == "" },
-	)
+	b.eventually("the policies are out of force",
+		func(ctx context.Context) bool { return b.create(ctx, "project", asks("plaintext"), true) == "" })
 	b.wantPod("project", asks("plaintext"), "")
-	if aliases := b.kubectl("get", "pod/plaintext", "--namespace=project", "--output=jsonpath={.spec.hostAliases}"); aliases != "" {
+	if aliases := b.kubectl(
+		"get", "pod/plaintext", "--namespace=project", "--output=jsonpath={.spec.hostAliases}",
+	); aliases != "" {
 		b.Errorf("a Pod that nobody injected has the aliases %s", aliases)
 	}
 
@@ -189,16 +179,15 @@ func emergency(b *books) {
 	b.eventually("annotated Pods are injected again", b.injects)
 
 	b.kubectl("delete", "mutatingwebhookconfiguration", installation.WebhookConfiguration)
-	if _, _, err := b.Helm(b.Context(), "rollback", installation.Release, "--namespace", installation.Namespace); err != nil {
+	if _, _, err := b.Helm(
+		b.Context(), "rollback", installation.Release, "--namespace", installation.Namespace,
+	); err != nil {
 		b.Fatal(err)
 	}
 	b.eventually("annotated Pods are injected after a rollback", b.injects)
 
 	remove := []string{
-		"delete",
-		"virtualservice/mtls-egress-external.system.com",
-		"--namespace=project",
-		"--dry-run=server",
+		"delete", "virtualservice/mtls-egress-external.system.com", "--namespace=project", "--dry-run=server",
 	}
 	if _, _, err := b.Kubectl(b.Context(), remove...); err == nil ||
 		!strings.Contains(err.Error(), "mtls-egress-webhook-generated-objects") {
@@ -219,10 +208,8 @@ func emergency(b *books) {
 			b.eventually("a generated object can be deleted with both keys", removable)
 			open = true
 		case open && strings.HasPrefix(command.line, "helm"):
-			b.eventually(
-				"a generated object can't be deleted with the label alone",
-				func(ctx context.Context) bool { return !removable(ctx) },
-			)
+			b.eventually("a generated object can't be deleted with the label alone",
+				func(ctx context.Context) bool { return !removable(ctx) })
 		}
 	}
 	if !open {
@@ -305,7 +292,8 @@ func deploymentThatAsks(name string) string {
 	return strings.ReplaceAll(`{"apiVersion": "apps/v1", "kind": "Deployment",
 		"metadata": {"name": "NAME", "namespace": "project", "annotations": {"mtls.egress/target": "external.system.com"}},
 		"spec": {"selector": {"matchLabels": {"app": "NAME"}},
-			"template": {"metadata": {"labels": {"app": "NAME"}}, "spec": {"containers": [{"name": "app", "image": "app"}]}}}}`, "NAME", name)
+			"template": {"metadata": {"labels": {"app": "NAME"}},
+				"spec": {"containers": [{"name": "app", "image": "app"}]}}}}`, "NAME", name)
 }
 
 func plain(name string) *corev1.Pod {

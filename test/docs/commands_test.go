@@ -40,10 +40,8 @@ func (c command) try(t *testing.T, cluster *apiserver.Server, programs string) (
 	shell.Dir = c.dir
 	shell.Env = append(
 		apiserver.Environment(cluster.Kubeconfig, cluster.Dir),
-		"PATH="+strings.Join(
-			[]string{filepath.Join(cluster.Dir, "assets"), programs, os.Getenv("PATH")},
-			string(os.PathListSeparator),
-		),
+		"PATH="+strings.Join([]string{filepath.Join(cluster.Dir, "assets"), programs, os.Getenv("PATH")},
+			string(os.PathListSeparator)),
 	)
 	stdout, _, err = apiserver.Output(shell)
 	if err != nil {

@@ -31,14 +31,8 @@ func ownTests() map[string]string {
 
 func TestCommandsOfTheDocumentsRun(t *testing.T) {
 	programs := t.TempDir()
-	build := exec.CommandContext(
-		t.Context(),
-		"go",
-		"build",
-		"-o",
-		filepath.Join(programs, "mtls-egress-webhook"),
-		"./cmd/webhook",
-	)
+	build := exec.CommandContext(t.Context(), "go", "build",
+		"-o", filepath.Join(programs, "mtls-egress-webhook"), "./cmd/webhook")
 	build.Dir = root
 	if output, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, output)
@@ -74,26 +68,16 @@ func startCluster(t *testing.T, binary string) *apiserver.Server {
 	t.Helper()
 	cluster := apiserver.ForTest(t)
 	manifest := filepath.Join(t.TempDir(), "secret.yaml")
-	load := exec.CommandContext(
-		t.Context(),
-		binary,
-		"credential",
-		"import",
-		"examples/credential/keystore.p12",
-		"--password-file",
-		"examples/credential/password.txt",
-		"--target",
-		"external.system.com",
-		"--server-ca",
-		"examples/credential/server-ca.pem",
-		"--output-file",
-		manifest,
-	)
+	load := exec.CommandContext(t.Context(), binary, "credential", "import", "examples/credential/keystore.p12",
+		"--password-file", "examples/credential/password.txt", "--target", "external.system.com",
+		"--server-ca", "examples/credential/server-ca.pem", "--output-file", manifest)
 	load.Dir = root
 	if _, _, err := apiserver.Output(load); err != nil {
 		t.Fatal(err)
 	}
-	for _, args := range [][]string{{"create", "namespace", "project"}, {"apply", "--namespace", "project", "--filename", manifest}} {
+	for _, args := range [][]string{
+		{"create", "namespace", "project"}, {"apply", "--namespace", "project", "--filename", manifest},
+	} {
 		if _, _, err := cluster.Kubectl(t.Context(), args...); err != nil {
 			t.Fatal(err)
 		}

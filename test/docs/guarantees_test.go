@@ -32,14 +32,8 @@ func TestGuaranteesAreShownByTests(t *testing.T) {
 			t.Errorf("%s, %s: test/mesh has no test %s", row.Promise, row.Fault, row.Test)
 		}
 		if row.PlaintextBytes != 0 || row.Requests <= 0 || row.Failed < 0 || row.Failed > row.Requests {
-			t.Errorf(
-				"%s, %s: %d bytes in plain text, %d of %d requests failed",
-				row.Promise,
-				row.Fault,
-				row.PlaintextBytes,
-				row.Failed,
-				row.Requests,
-			)
+			t.Errorf("%s, %s: %d bytes in plain text, %d of %d requests failed",
+				row.Promise, row.Fault, row.PlaintextBytes, row.Failed, row.Requests)
 		}
 	}
 	for _, promise := range evidence.Promises() {

@@ -45,18 +45,7 @@ func TestTroubleshootingHasEveryReason(t *testing.T) {
 // reasonsOfOthers are what Kubernetes and Envoy say and the document has headings for.
 func reasonsOfOthers() []string {
 	return []string{
-		"FailedMount",
-		"UF",
-		"UC",
-		"NC",
-		"UH",
-		"NR",
-		"UT",
-		"URX",
-		"DC",
-		"DPE",
-		"UPE",
-		"BlackHoleCluster",
+		"FailedMount", "UF", "UC", "NC", "UH", "NR", "UT", "URX", "DC", "DPE", "UPE", "BlackHoleCluster",
 		"PassthroughCluster",
 	}
 }
@@ -70,7 +59,10 @@ const unseen = "ProbeInterrupted"
 func reasonsInCode(t *testing.T) []string {
 	t.Helper()
 	var reasons []string
-	for _, room := range []string{"api/v1alpha1", "internal/plan", "internal/issuance", "internal/controller", "internal/certs/credential", "internal/verify"} {
+	for _, room := range []string{
+		"api/v1alpha1", "internal/plan", "internal/issuance", "internal/controller", "internal/certs/credential",
+		"internal/verify",
+	} {
 		files, err := filepath.Glob(filepath.Join(root, room, "*.go"))
 		if err != nil || len(files) == 0 {
 			t.Fatalf("%s: %d files, error %v", room, len(files), err)

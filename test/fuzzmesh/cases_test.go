@@ -122,7 +122,8 @@ kind: VirtualService
 metadata: {name: a, namespace: other}
 spec:
   hosts: [external.system.com., external.system.com.mtls-egress.internal]
-  http: [{route: [{destination: {host: external.system.com.mtls-egress.internal, port: {number: 443}}}]}]`, want: []string{limitReserved}},
+  http: [{route: [{destination: {host: external.system.com.mtls-egress.internal, port: {number: 443}}}]}]`,
+			want: []string{limitReserved}},
 		"an older VirtualService for the host of the listener": {theirs: `
 kind: VirtualService
 metadata: {name: a, namespace: project}
@@ -135,7 +136,9 @@ kind: VirtualService
 metadata: {name: a, namespace: project}
 spec:
   hosts: ["*.internal"]
-  tcp: [{match: [{destinationSubnets: [254.110.240.171]}], route: [{destination: {host: relay.example.org}}]}]` + relayEntry, want: []string{limitSinkhole}},
+  tcp: [{match: [{destinationSubnets: [254.110.240.171]}], route: [{destination: {host: relay.example.org}}]}]` +
+			relayEntry,
+			want: []string{limitSinkhole}},
 		"an HTTPRoute for the listener": {theirs: routeFor("HTTPRoute", "mtls-egress--app.external.system.com") + relayEntry},
 		"an HTTPRoute for the listener that the mesh's default makes private": {
 			mesh: Mesh{
@@ -260,7 +263,10 @@ kind: VirtualService
 metadata: {name: a, namespace: other}
 spec:
   hosts: ["*.mtls-egress.internal", external.system.com]
-  tls: [{match: [{sniHosts: ["*.mtls-egress.internal", external.system.com]}], route: [{destination: {host: relay.example.org}}]}]`, want: []string{gapOwnTLS}},
+  tls:
+  - match: [{sniHosts: ["*.mtls-egress.internal", external.system.com]}]
+    route: [{destination: {host: relay.example.org}}]`,
+			want: []string{gapOwnTLS}},
 		"a VirtualService for a wildcard, and the host known": {theirs: wildcardRoute,
 			want: []string{saidWildcardRoute}},
 		"a ServiceEntry for a wildcard with HTTPS": {theirs: wildcardEntry},
@@ -396,7 +402,8 @@ spec:
   trafficPolicy:
     portLevelSettings:
     - port: {number: 443}
-      tls: {mode: MUTUAL, clientCertificate: /mine/cert, privateKey: /mine/key, caCertificates: /mine/ca, sni: external.system.com}`
+      tls: {mode: MUTUAL, clientCertificate: /mine/cert, privateKey: /mine/key, caCertificates: /mine/ca,
+        sni: external.system.com}`
 
 func TestNamedWorlds(t *testing.T) {
 	for name, each := range namedCases() {

@@ -188,28 +188,10 @@ func (d *dice) ports() []uint32 {
 func (d *dice) host() string {
 	t := pick(d, d.world.Targets...)
 	return pick(
-		d,
-		t.Host,
-		t.Host,
-		t.Host,
-		t.Host,
-		t.Host+".",
-		"External.System.Com",
-		"*.system.com",
-		"*.com",
-		"*",
-		egress.MeshHost(
-			t.Host,
-		),
-		egress.ListenerHost(t.Host, t.AppPort),
-		"*.mtls-egress.internal",
-		"*.internal",
-		egress.AnchorHost,
-		"relay.example.org",
-		"web",
-		"web.other",
-		"web.other.svc.cluster.local",
-		"web.project.svc.cluster.local",
+		d, t.Host, t.Host, t.Host, t.Host, t.Host+".", "External.System.Com", "*.system.com", "*.com", "*",
+		egress.MeshHost(t.Host),
+		egress.ListenerHost(t.Host, t.AppPort), "*.mtls-egress.internal", "*.internal", egress.AnchorHost,
+		"relay.example.org", "web", "web.other", "web.other.svc.cluster.local", "web.project.svc.cluster.local",
 	)
 }
 

@@ -14,16 +14,14 @@ import (
 
 // The laws. Each is the sentence that says how a world breaks it.
 const (
-	lawProgrammed = "a call to the sinkhole address leaves a programmed target without our TLS, and no conflict " +
-		"closes it"
-	lawWritten = "a call to the sinkhole address leaves a target between two states without our TLS, and no " +
-		"conflict closes it"
+	lawProgrammed = "a call to the sinkhole address leaves a programmed target without our TLS, and no conflict closes it"
+	lawWritten    = "a call to the sinkhole address leaves a target between two states " +
+		"without our TLS, and no conflict closes it"
 	lawPast = "a call past the sinkhole leaves a target with anchor and VirtualService without our TLS, " +
 		"and no conflict says so"
-	lawClosed = "a call to the sinkhole address leaves a closed target without our TLS"
-	lawWorks  = "a call of a programmed target doesn't reach the partner over our TLS, and no conflict says so"
-	lawOwnTLS = "the app's own https of a programmed target doesn't reach the partner as it is, and no " +
-		"conflict says so"
+	lawClosed   = "a call to the sinkhole address leaves a closed target without our TLS"
+	lawWorks    = "a call of a programmed target doesn't reach the partner over our TLS, and no conflict says so"
+	lawOwnTLS   = "the app's own https of a programmed target doesn't reach the partner as it is, and no conflict says so"
 	lawNeighbor = "a neighbor's call ends otherwise than without us"
 	lawAnchor   = "a neighbor's call on an app port ends otherwise than without us, by the anchor alone"
 	lawOther    = "a caller's call to the host of another target ends otherwise than without us"

@@ -17,36 +17,31 @@ import (
 const (
 	limitDynamicDNS = "with ALLOW_ANY_DYNAMIC_DNS, http://HOST./ leaves in plain text if the target's route is " +
 		"not written or does not reach the sidecar"
-	limitUnwritten = "before the anchor and the VirtualService are written, another listener on the app port " +
-		"takes the calls"
-	limitSinkhole = "another ServiceEntry, VirtualService or Sidecar with the sinkhole address takes the calls; a " +
-		"policy refuses it"
+	limitUnwritten = "before the anchor and the VirtualService are written, another " +
+		"listener on the app port takes the calls"
+	limitSinkhole = "another ServiceEntry, VirtualService or Sidecar with the sinkhole " +
+		"address takes the calls; a policy refuses it"
 	limitAnchor = "if no other HTTP service has the app port, the anchor makes sidecars read HTTP on it, and " +
 		"follow VirtualServices there"
 	limitName     = "another object has the name of the anchor or of our VirtualService, which is not written then"
-	limitReserved = "an object of others that names a host below mtls-egress.internal, which a policy refuses, changes " +
-		"its " +
-		"meaning or takes the calls"
-	limitService = "a Sidecar hides the target's objects, and a Service with its host as a name takes the calls; " +
-		"conflicts say so"
+	limitReserved = "an object of others that names a host below mtls-egress.internal, which a policy refuses, " +
+		"changes its meaning or takes the calls"
+	limitService = "a Sidecar hides the target's objects, and a Service with its host as a " +
+		"name takes the calls; conflicts say so"
 	limitOwnListener = "a Sidecar with a listener of its own on the app port hides the target's objects, and calls go " +
-		"where " +
-		"that listener leads; a conflict says so"
-	limitAttached = "a route of the Gateway API is attached to a generated ServiceEntry, which a policy refuses, and " +
-		"the mesh's " +
-		"default makes it private"
+		"where that listener leads; a conflict says so"
+	limitAttached = "a route of the Gateway API is attached to a generated ServiceEntry, which a policy refuses, " +
+		"and the mesh's default makes it private"
 	limitResolved = "with DNS capture, http://HOST./ goes to the address that another ServiceEntry gives the host"
 )
 
 // What conflicts say, though the target stays open: it changes calls that are not the target's.
 const (
 	saidListener = "a Sidecar's own listener on a port of the target, for TLS or TCP, leads neighbors' calls there to " +
-		"the " +
-		"generated ServiceEntries; a conflict says so"
+		"the generated ServiceEntries; a conflict says so"
 	saidWildcardRoute = "neighbors' calls to the host no longer follow a VirtualService for a wildcard; a conflict says so"
 	saidWildcardTLS   = "where unknown hosts are refused, https calls of the target's Pods to other hosts no longer " +
-		"find the " +
-		"ServiceEntry for a wildcard that covers both; a conflict says so"
+		"find the ServiceEntry for a wildcard that covers both; a conflict says so"
 )
 
 // The gaps: what no conflict says yet. A fix removes the sentence. In none of them does a
@@ -54,8 +49,7 @@ const (
 const (
 	gapProtocol = "not detected: a ServiceEntry for the host, or a Sidecar's listener, gives the app port " +
 		"another protocol than HTTP, and calls past the sinkhole time out"
-	gapAdmits = "not detected: a Sidecar leaves out listener, anchor and all HTTP services on port 80, and calls " +
-		"time out"
+	gapAdmits = "not detected: a Sidecar leaves out listener, anchor and all HTTP services on port 80, and calls time out"
 	gapOwnTLS = "not detected: a Sidecar leaves out the host of ours, or a VirtualService or TLSRoute has a TLS route " +
 		"for the host, and the app's own https fails"
 )
@@ -71,10 +65,10 @@ func limits() []limit {
 	return []limit{
 		{limitAnchor, func(_ World, f Finding) bool { return f.Law == lawAnchor }},
 		{limitReserved, func(w World, f Finding) bool {
-			return (f.compares() || f.Law == lawWritten || f.Law == lawClosed && w.says(f.Target, mesh.KindVirtualService, mesh.BreaksOurs)) &&
+			return (f.compares() || f.Law == lawWritten ||
+				f.Law == lawClosed && w.says(f.Target, mesh.KindVirtualService, mesh.BreaksOurs)) &&
 				w.theirs(func(object mesh.Object) bool {
-					return strings.Contains(text(object),
-						egress.MeshDomain)
+					return strings.Contains(text(object), egress.MeshDomain)
 				})
 		}},
 		{limitSinkhole, func(w World, f Finding) bool {
@@ -82,10 +76,8 @@ func limits() []limit {
 		}},
 		{saidListener, func(w World, f Finding) bool {
 			return f.compares() &&
-				slices.ContainsFunc(
-					w.Targets,
-					func(t Target) bool { return w.says(t, mesh.KindSidecar, mesh.HiddenByOurs, mesh.HidesOurs) },
-				)
+				slices.ContainsFunc(w.Targets,
+					func(t Target) bool { return w.says(t, mesh.KindSidecar, mesh.HiddenByOurs, mesh.HidesOurs) })
 		}},
 		{saidWildcardRoute, func(w World, f Finding) bool {
 			return f.compares() && f.Call.Scheme == "http" &&

@@ -77,7 +77,8 @@ func (s *sidecar) socket(socket *core.TransportSocket) *TLS {
 	found.Certificate = strings.Join(certificates, ",")
 	combined := common.GetCombinedValidationContext()
 	found.CA = combined.GetValidationContextSdsSecretConfig().GetName()
-	for _, name := range combined.GetDefaultValidationContext().GetMatchSubjectAltNames() { //nolint:staticcheck // what Istio sets
+	validation := combined.GetDefaultValidationContext()
+	for _, name := range validation.GetMatchSubjectAltNames() { //nolint:staticcheck // what Istio sets
 		found.Names = append(found.Names, name.GetExact())
 	}
 	slices.Sort(found.Names)

@@ -74,8 +74,7 @@ func TestHostileClient(t *testing.T) {
 		{"names that nobody knows make no series, and long ones no lines", names},
 		{"500 connections that say nothing", func(t *testing.T, v *victim) { v.hold(t, crowd, nil) }},
 		{"500 requests that are never finished", func(t *testing.T, v *victim) {
-			v.hold(t, crowd, []byte("POST /mutate "+
-				"HTTP/1.1\r\nHost: a\r\n"))
+			v.hold(t, crowd, []byte("POST /mutate HTTP/1.1\r\nHost: a\r\n"))
 		}},
 		{"500 bodies that are never finished", func(t *testing.T, v *victim) {
 			v.hold(t, crowd, append([]byte("POST /mutate HTTP/1.1\r\nHost: a\r\nContent-Type: "+
@@ -92,7 +91,8 @@ func TestHostileClient(t *testing.T) {
 			v.flood(t, crowd, review("Pod", `{"spec":{"containers":[`+strings.Repeat("0,", 15_000)+`0]}}`))
 		}},
 		{"500 requests with as many targets as there may be at once", func(t *testing.T, v *victim) {
-			v.flood(t, crowd, review("Pod", `{"metadata":{"annotations":{"mtls.egress/target":"`+hosts(16)+`"}},"spec":{"containers":[{"name":"a"}]}}`))
+			v.flood(t, crowd, review("Pod", `{"metadata":{"annotations":{"mtls.egress/target":"`+hosts(16)+
+				`"}},"spec":{"containers":[{"name":"a"}]}}`))
 		}},
 	} {
 		t.Run(attack.name, func(t *testing.T) {
@@ -186,8 +186,8 @@ func (v *victim) client(t *testing.T) *http.Client {
 }
 
 func review(kind, object string) string {
-	return `{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{"uid":"1","kind":{"version":"v1","kind":"` + kind +
-		`"},"namespace":"default","name":"posted","operation":"CREATE","object":` + object + `}}`
+	return `{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{"uid":"1","kind":{"version":"v1",` +
+		`"kind":"` + kind + `"},"namespace":"default","name":"posted","operation":"CREATE","object":` + object + `}}`
 }
 
 func hosts(count int) string {
@@ -213,25 +213,57 @@ func wrongRequests(t *testing.T, v *victim) {
 		"a path to be cleaned": {method: "POST", path: "//mutate", want: 404},
 		"GET":                  {method: "GET", path: "/mutate", want: 405},
 		"OPTIONS":              {method: "OPTIONS", path: "/mutate", want: 405},
-		"a form":               {method: "POST", path: "/mutate", contentType: "application/x-www-form-urlencoded", body: "a=b", want: 415},
-		"YAML":                 {method: "POST", path: "/mutate", contentType: "application/yaml", body: "a: b", want: 415},
-		"no content type":      {method: "POST", path: "/mutate", body: "{}", want: 415},
-		"no body":              {method: "POST", path: "/mutate", contentType: "application/json", want: 400},
-		"no JSON":              {method: "POST", path: "/mutate", contentType: "application/json", body: "{", want: 400},
-		"no request":           {method: "POST", path: "/mutate", contentType: "application/json", body: `{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview"}`, want: 400},
-		"no namespace":         {method: "POST", path: "/mutate", contentType: "application/json", body: strings.Replace(review("Pod", "{}"), `"default"`, `""`, 1), want: 400},
-		"nesting without end":  {method: "POST", path: "/mutate", contentType: "application/json", body: review("Pod", strings.Repeat(`{"a":`, 100_000)+strings.Repeat("}", 100_000)), want: 400},
-		"arrays without end":   {method: "POST", path: "/mutate", contentType: "application/json", body: strings.Repeat("[", 1<<20), want: 413},
-		"an oversized body":    {method: "POST", path: "/mutate", contentType: "application/json", body: strings.Repeat("a", largest+1), want: 413},
-		"an oversized query":   {method: "POST", path: "/mutate?" + strings.Repeat("a", 20_000), want: 431},
+		"a form": {
+			method:      "POST",
+			path:        "/mutate",
+			contentType: "application/x-www-form-urlencoded",
+			body:        "a=b",
+			want:        415,
+		},
+		"YAML":            {method: "POST", path: "/mutate", contentType: "application/yaml", body: "a: b", want: 415},
+		"no content type": {method: "POST", path: "/mutate", body: "{}", want: 415},
+		"no body":         {method: "POST", path: "/mutate", contentType: "application/json", want: 400},
+		"no JSON":         {method: "POST", path: "/mutate", contentType: "application/json", body: "{", want: 400},
+		"no request": {
+			method:      "POST",
+			path:        "/mutate",
+			contentType: "application/json",
+			body:        `{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview"}`,
+			want:        400,
+		},
+		"no namespace": {
+			method:      "POST",
+			path:        "/mutate",
+			contentType: "application/json",
+			body:        strings.Replace(review("Pod", "{}"), `"default"`, `""`, 1),
+			want:        400,
+		},
+		"nesting without end": {
+			method:      "POST",
+			path:        "/mutate",
+			contentType: "application/json",
+			body:        review("Pod", strings.Repeat(`{"a":`, 100_000)+strings.Repeat("}", 100_000)),
+			want:        400,
+		},
+		"arrays without end": {
+			method:      "POST",
+			path:        "/mutate",
+			contentType: "application/json",
+			body:        strings.Repeat("[", 1<<20),
+			want:        413,
+		},
+		"an oversized body": {
+			method:      "POST",
+			path:        "/mutate",
+			contentType: "application/json",
+			body:        strings.Repeat("a", largest+1),
+			want:        413,
+		},
+		"an oversized query": {method: "POST", path: "/mutate?" + strings.Repeat("a", 20_000), want: 431},
 	} {
 		t.Run(name, func(t *testing.T) {
-			request, err := http.NewRequestWithContext(
-				t.Context(),
-				test.method,
-				"https://"+v.webhook,
-				strings.NewReader(test.body),
-			)
+			request, err := http.NewRequestWithContext(t.Context(), test.method, "https://"+v.webhook,
+				strings.NewReader(test.body))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -275,16 +307,16 @@ func wrongBytes(t *testing.T, v *victim) {
 	for name, test := range map[string]struct{ bytes, want string }{
 		"the preface of HTTP/2": {"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "HTTP/1.1 404 Not Found"},
 		"garbage":               {"\x00\x01\x02\x03\r\n\r\n", "HTTP/1.1 400 Bad Request"},
-		"a header without an end": {"POST /mutate HTTP/1.1\r\nHost: a\r\nA: " + strings.Repeat("a", 100_000), "HTTP/1.1 " +
-			"431 Request Header Fields Too Large"},
-		"two lengths": {"POST /mutate HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: " +
-			"2\r\n\r\n", "HTTP/1.1 400 Bad Request"},
+		"a header without an end": {"POST /mutate HTTP/1.1\r\nHost: a\r\nA: " + strings.Repeat("a", 100_000),
+			"HTTP/1.1 431 Request Header Fields Too Large"},
+		"two lengths": {"POST /mutate HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n" +
+			"Content-Length: 2\r\n\r\n", "HTTP/1.1 400 Bad Request"},
 		"a chunk of no length": {"POST /mutate HTTP/1.1\r\nHost: a\r\nContent-Type: " +
 			"application/json\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n", "HTTP/1.1 400 Bad Request"},
-		"a tunnel to somewhere else": {"CONNECT example.com:443 HTTP/1.1\r\nHost: example.com\r\n\r\n", "HTTP/1.1 404 " +
-			"Not Found"},
-		"another protocol on the way": {"GET /mutate HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: " +
-			"Upgrade\r\n\r\n", "HTTP/1.1 405 Method Not Allowed"},
+		"a tunnel to somewhere else": {"CONNECT example.com:443 HTTP/1.1\r\nHost: example.com\r\n\r\n",
+			"HTTP/1.1 404 Not Found"},
+		"another protocol on the way": {"GET /mutate HTTP/1.1\r\nHost: a\r\n" +
+			"Upgrade: websocket\r\nConnection: Upgrade\r\n\r\n", "HTTP/1.1 405 Method Not Allowed"},
 		"HTTP/1.0 without a host": {"GET /mutate HTTP/1.0\r\n\r\n", "HTTP/1.0 405 Method Not Allowed"},
 		"a length that is far too long": {"POST /mutate HTTP/1.1\r\nHost: a\r\nContent-Type: " +
 			"application/json\r\nContent-Length: 9223372036854775807\r\n\r\n", "HTTP/1.1 413 Request Entity Too Large"},
@@ -332,9 +364,8 @@ func wrongProtocols(t *testing.T, v *victim) {
 	defer func() { _ = connection.Close() }()
 	_, _ = io.WriteString(connection, "POST /mutate HTTP/1.1\r\nHost: a\r\n\r\n")
 	answer, _ := io.ReadAll(connection)
-	if want := "HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n"; string(
-		answer,
-	) != want {
+	if want := "HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an " +
+		"HTTPS server.\n"; string(answer) != want {
 		t.Errorf("plain HTTP: the answer is %q, want %q", answer, want)
 	}
 }
@@ -344,8 +375,8 @@ func slow(t *testing.T, v *victim) {
 	for name, first := range map[string]string{
 		"the handshake": "",
 		"the header":    "POST /mutate HTTP/1.1\r\nHost: a\r\nA: ",
-		"the body": "POST /mutate HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: " +
-			"1000000\r\n\r\n",
+		"the body": "POST /mutate HTTP/1.1\r\nHost: a\r\n" +
+			"Content-Type: application/json\r\nContent-Length: 1000000\r\n\r\n",
 		"a small body": "POST /mutate HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n",
 		"a chunked one": "POST /mutate HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nTransfer-Encoding: " +
 			"chunked\r\n\r\nffff\r\n",
@@ -417,7 +448,9 @@ func names(t *testing.T, v *victim) {
 func kindsWithSeries(t *testing.T, v *victim) map[string]bool {
 	t.Helper()
 	kinds := map[string]bool{}
-	for _, series := range regexp.MustCompile(`(?m)^mtls_egress_admission_requests_total\{.*kind="([^"]*)"`).FindAllStringSubmatch(v.metricsPage(t), -1) {
+	for _, series := range regexp.MustCompile(
+		`(?m)^mtls_egress_admission_requests_total\{.*kind="([^"]*)"`,
+	).FindAllStringSubmatch(v.metricsPage(t), -1) {
 		kinds[series[1]] = true
 	}
 	return kinds
@@ -530,11 +563,8 @@ func (v *victim) wantUnharmed(t *testing.T) {
 	peak := v.peak(t)
 	t.Logf("%d Pods were created, all of them injected; the peak of memory was %d MiB", v.created.Load(), peak>>20)
 	if peak >= memoryLimit {
-		t.Errorf(
-			"the peak of memory was %d MiB, with a limit of %d MiB the Pod would have been killed",
-			peak>>20,
-			memoryLimit>>20,
-		)
+		t.Errorf("the peak of memory was %d MiB, with a limit of %d MiB the Pod would have been killed",
+			peak>>20, memoryLimit>>20)
 	}
 	if page := v.metricsPage(t); !strings.Contains(page, "\ncontroller_runtime_webhook_panics_total 0\n") {
 		t.Error("a panic was counted")

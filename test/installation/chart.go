@@ -24,7 +24,9 @@ import (
 // chartArgs are the arguments of Helm that name the chart and its values; later values win.
 func (i *Installation) chartArgs(values ...string) []string {
 	args := []string{Release, filepath.Join(i.Root, "charts", "mtls-egress-webhook"), "--namespace", Namespace}
-	for _, value := range append([]string{"webhook.deployment.shutdownDelay=0s", "controller.targetRetention=2s"}, values...) {
+	for _, value := range append(
+		[]string{"webhook.deployment.shutdownDelay=0s", "controller.targetRetention=2s"}, values...,
+	) {
 		args = append(args, "--set", value)
 	}
 	return args

@@ -26,7 +26,11 @@ func WriteCredential(dir string, now time.Time) error {
 	if err != nil {
 		return err
 	}
-	for name, content := range map[string][]byte{"client.crt": client.CertPEM, "client.key": client.KeyPEM, "server-ca.crt": ca.CertPEM} {
+	for name, content := range map[string][]byte{
+		"client.crt":    client.CertPEM,
+		"client.key":    client.KeyPEM,
+		"server-ca.crt": ca.CertPEM,
+	} {
 		if err := os.WriteFile(filepath.Join(dir, name), content, 0o600); err != nil {
 			return err
 		}

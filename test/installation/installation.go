@@ -157,17 +157,8 @@ func (i *Installation) shutDown() error {
 
 func (i *Installation) build(ctx context.Context) error {
 	i.Command = filepath.Join(i.Dir, Release)
-	cmd := exec.CommandContext(
-		ctx,
-		"go",
-		"build",
-		"-trimpath",
-		"-ldflags",
-		"-s -w",
-		"-o",
-		i.Command,
-		"mtls.egress/webhook/cmd/webhook",
-	) // as make build does
+	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", i.Command,
+		"mtls.egress/webhook/cmd/webhook") // as make build does
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	// Interrupted it ends its compilers and removes its files; killed it would leave both.
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }

@@ -19,7 +19,10 @@ func TestReplicasAreReplacedOneByOneWithoutARefusedPodAndNothingIsLeft(t *testin
 	t.Setenv("TMPDIR", t.TempDir())
 	var steps []string
 	i, err := installation.Start(t.Context(), installation.Options{
-		Replicas: 2, Controllers: 2, Values: []string{"webhook.deployment.shutdownDelay=3s"}, Say: func(step string) { steps = append(steps, step) },
+		Replicas:    2,
+		Controllers: 2,
+		Values:      []string{"webhook.deployment.shutdownDelay=3s"},
+		Say:         func(step string) { steps = append(steps, step) },
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -30,8 +33,8 @@ func TestReplicasAreReplacedOneByOneWithoutARefusedPodAndNothingIsLeft(t *testin
 		}
 	})
 	want := []string{
-		"starting etcd and kube-apiserver", "building the program", "installing Istio's CRDs", "installing the chart with " +
-			"Helm",
+		"starting etcd and kube-apiserver", "building the program", "installing Istio's CRDs",
+		"installing the chart with Helm",
 		"starting webhook and controller beside the API server",
 	}
 	if diff := cmp.Diff(want, steps); diff != "" {
@@ -68,20 +71,14 @@ func TestReplicasAreReplacedOneByOneWithoutARefusedPodAndNothingIsLeft(t *testin
 		}
 	}
 	t.Logf("%d Pods were created while two replicas were replaced", created)
-	before, err := i.Metric(
-		t.Context(),
-		"mtls_egress_admission_requests_total",
-		map[string]string{"kind": "Pod", "decision": "injected"},
-	)
+	before, err := i.Metric(t.Context(), "mtls_egress_admission_requests_total",
+		map[string]string{"kind": "Pod", "decision": "injected"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	create()
-	after, err := i.Metric(
-		t.Context(),
-		"mtls_egress_admission_requests_total",
-		map[string]string{"kind": "Pod", "decision": "injected"},
-	)
+	after, err := i.Metric(t.Context(), "mtls_egress_admission_requests_total",
+		map[string]string{"kind": "Pod", "decision": "injected"})
 	if err != nil || after != before+1 {
 		t.Errorf("the replicas injected %v Pods more (error %v), want 1", after-before, err)
 	}

@@ -18,12 +18,12 @@ import (
 const (
 	// relist is how often the kubelet looks which containers run: one that was killed counts as ready
 	// until then. https://github.com/kubernetes/kubernetes/blob/v1.36.0/pkg/kubelet/kubelet.go
-	// (genericPlegRelistPeriod)
+	// (genericPlegRelistPeriod).
 	relist = time.Second
 	// propagation is how long it takes from a change of a Pod to the node of the API server:
 	// kube-proxy writes its rules at most once a second.
 	// https://github.com/kubernetes/kubernetes/blob/v1.36.0/pkg/proxy/apis/config/v1alpha1/defaults.go
-	// (MinSyncPeriod)
+	// (MinSyncPeriod).
 	propagation = time.Second
 )
 

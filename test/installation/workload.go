@@ -56,7 +56,7 @@ func (i *Installation) as(controller string) (kubernetes.Interface, error) {
 // replicaSetOf is what the Deployment controller makes of a template: its hash is part of the name,
 // the selector and the labels.
 // https://github.com/kubernetes/kubernetes/blob/v1.36.0/pkg/controller/deployment/sync.go
-// (getNewReplicaSet)
+// (getNewReplicaSet).
 func replicaSetOf(deployment *appsv1.Deployment) (*appsv1.ReplicaSet, error) {
 	encoded, err := json.Marshal(deployment.Spec.Template)
 	if err != nil {
@@ -78,7 +78,10 @@ func replicaSetOf(deployment *appsv1.Deployment) (*appsv1.ReplicaSet, error) {
 	delete(annotations, corev1.LastAppliedConfigAnnotation)
 	return &appsv1.ReplicaSet{
 		ObjectMeta: metav1.ObjectMeta{
-			Name: deployment.Name + "-" + hash, Namespace: deployment.Namespace, Labels: template.Labels, Annotations: annotations,
+			Name:        deployment.Name + "-" + hash,
+			Namespace:   deployment.Namespace,
+			Labels:      template.Labels,
+			Annotations: annotations,
 			OwnerReferences: []metav1.OwnerReference{
 				*metav1.NewControllerRef(deployment, appsv1.SchemeGroupVersion.WithKind("Deployment")),
 			},
@@ -93,7 +96,7 @@ func replicaSetOf(deployment *appsv1.Deployment) (*appsv1.ReplicaSet, error) {
 
 // podOf is what the ReplicaSet controller makes of a template.
 // https://github.com/kubernetes/kubernetes/blob/v1.36.0/pkg/controller/controller_utils.go
-// (GetPodFromTemplate)
+// (GetPodFromTemplate).
 func podOf(replicaSet *appsv1.ReplicaSet) *corev1.Pod {
 	template := replicaSet.Spec.Template.DeepCopy()
 	return &corev1.Pod{

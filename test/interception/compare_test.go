@@ -74,16 +74,8 @@ func TestAsIstioIptables(t *testing.T) {
 				t.Fatalf("SEED=%d: %v", seed, err)
 			case got != want:
 				counted.differences++
-				t.Errorf(
-					"SEED=%d: %v, mesh %v, call to %s port %d: istio-iptables %t, here %t",
-					seed,
-					annotations,
-					mesh,
-					one.address,
-					one.port,
-					want,
-					got,
-				)
+				t.Errorf("SEED=%d: %v, mesh %v, call to %s port %d: istio-iptables %t, here %t",
+					seed, annotations, mesh, one.address, one.port, want, got)
 			default:
 				counted.calls++
 				if want {
@@ -112,27 +104,12 @@ var pools = map[string][]string{
 	interception.ExcludePorts:      {"80", "443", "8080", "5432", " 80", "0120", "0x50", "080", "65535"},
 	interception.IncludePorts:      {"80", "443", "8080", "5432", "80 ", "0120", "0x50"},
 	interception.ExcludeRanges: {
-		"240.0.0.0/4",
-		"254.110.240.171/32",
-		"254.110.240.160/28",
-		"241.0.0.0/8",
-		"10.0.0.0/8",
-		"0.0.0.0/0",
-		"::/0",
-		"254.110.240.171",
-		"10.0.0.0/33",
+		"240.0.0.0/4", "254.110.240.171/32", "254.110.240.160/28", "241.0.0.0/8", "10.0.0.0/8", "0.0.0.0/0", "::/0",
+		"254.110.240.171", "10.0.0.0/33",
 	},
 	interception.IncludeRanges: {
-		"*",
-		"240.0.0.0/4",
-		"254.110.240.171/32",
-		"254.110.240.160/28",
-		"241.0.0.0/8",
-		"10.0.0.0/8",
-		"0.0.0.0/0",
-		"127.0.0.0/8",
-		"::/0",
-		"x",
+		"*", "240.0.0.0/4", "254.110.240.171/32", "254.110.240.160/28", "241.0.0.0/8", "10.0.0.0/8", "0.0.0.0/0",
+		"127.0.0.0/8", "::/0", "x",
 	},
 	interception.RerouteInterfaces: {"net1", "eth1"},
 }
@@ -189,11 +166,8 @@ func TestTheInterpreter(t *testing.T) {
 			map[string]string{interception.IncludeRanges: "", interception.IncludePorts: "80"},
 			[]string{"254.110.240.171:80"},
 		},
-		"the port excluded in octal": {
-			map[string]string{interception.ExcludePorts: "0120"},
-			[]string{"254.110.240.171:443"},
-		},
-		"all interfaces excluded": {map[string]string{interception.ExcludeInterfaces: "eth+"}, nil},
+		"the port excluded in octal": {map[string]string{interception.ExcludePorts: "0120"}, []string{"254.110.240.171:443"}},
+		"all interfaces excluded":    {map[string]string{interception.ExcludeInterfaces: "eth+"}, nil},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -202,7 +176,9 @@ func TestTheInterpreter(t *testing.T) {
 				t.Fatal(err)
 			}
 			var got []string
-			for _, one := range []call{{netip.MustParseAddr("254.110.240.171"), 80}, {netip.MustParseAddr("254.110.240.171"), 443}} {
+			for _, one := range []call{
+				{netip.MustParseAddr("254.110.240.171"), 80}, {netip.MustParseAddr("254.110.240.171"), 443},
+			} {
 				intercepted, err := natTable(lines).intercepted(one)
 				if err != nil {
 					t.Fatal(err)

@@ -46,11 +46,8 @@ func rules(annotations map[string]string, mesh interception.Settings, dnsCapture
 	cfg.ProxyUID, cfg.ProxyGID = "1337", "1337"
 	cfg.InboundInterceptionMode = value(interception.Mode)
 	cfg.InboundPortsInclude, cfg.InboundPortsExclude = "*", "15090,15021"
-	cfg.OutboundIPRangesInclude, cfg.OutboundIPRangesExclude = value(
-		interception.IncludeRanges,
-	), value(
-		interception.ExcludeRanges,
-	)
+	cfg.OutboundIPRangesInclude = value(interception.IncludeRanges)
+	cfg.OutboundIPRangesExclude = value(interception.ExcludeRanges)
 	cfg.OutboundPortsInclude, cfg.OutboundPortsExclude = value(interception.IncludePorts), value(interception.ExcludePorts)
 	cfg.ExcludeInterfaces = annotations[interception.ExcludeInterfaces]
 	cfg.RerouteVirtualInterfaces = annotations[interception.RerouteInterfaces]

@@ -53,7 +53,9 @@ func TestLifecycle(t *testing.T) {
 	} {
 		_, err := s.Client.CoreV1().
 			Namespaces().
-			Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: labels}}, metav1.CreateOptions{})
+			Create(t.Context(), &corev1.Namespace{
+				ObjectMeta: metav1.ObjectMeta{Name: name, Labels: labels},
+			}, metav1.CreateOptions{})
 		must(t, err)
 	}
 	made, err := s.Credential("lifecycle")
@@ -71,37 +73,18 @@ func TestLifecycle(t *testing.T) {
 	first := app.pod
 	t.Run("upgrade to a chart with another image and other values", func(t *testing.T) {
 		r.unnoticed(t, app, "upgrade", func() {
-			r.helm(
-				t,
-				"upgrade",
-				r.pack(t, "0.0.2", nextVersion),
-				r.values(
-					"3",
-					"log.level=debug",
-					"webhook.deployment.shutdownDelay=5s",
-					"webhook.deployment.resources.requests.cpu=20m",
-					"controller.deployment.resources.limits.memory=300Mi",
-					"policy.checkIssuance=false",
-					"webhook.timeoutSeconds=7",
-					"controller.expiryWarnings={48h,12h}",
-				)...)
+			values := r.values("3", "log.level=debug", "webhook.deployment.shutdownDelay=5s",
+				"webhook.deployment.resources.requests.cpu=20m", "controller.deployment.resources.limits.memory=300Mi",
+				"policy.checkIssuance=false", "webhook.timeoutSeconds=7", "controller.expiryWarnings={48h,12h}")
+			r.helm(t, "upgrade", r.pack(t, "0.0.2", nextVersion), values...)
 			r.runs(t, nextVersion, 3)
 			r.hasValues(t, "debug", false)
 		})
 	})
 	t.Run("rollback", func(t *testing.T) {
 		r.unnoticed(t, app, "rollback", func() {
-			_, _, err := s.Helm(
-				t.Context(),
-				"rollback",
-				scene.Release,
-				"1",
-				"--namespace",
-				scene.Namespace,
-				"--wait",
-				"--timeout",
-				"3m",
-			)
+			_, _, err := s.Helm(t.Context(), "rollback", scene.Release, "1", "--namespace", scene.Namespace,
+				"--wait", "--timeout", "3m")
 			must(t, err)
 			r.runs(t, "test", 2)
 			r.hasValues(t, "info", true)
@@ -146,17 +129,8 @@ func TestLifecycle(t *testing.T) {
 // pack makes a chart of a version whose default image is another.
 func (r *release) pack(t *testing.T, chartVersion, appVersion string) string {
 	t.Helper()
-	_, _, err := r.Helm(
-		t.Context(),
-		"package",
-		r.Chart(),
-		"--destination",
-		r.Dir,
-		"--version",
-		chartVersion,
-		"--app-version",
-		appVersion,
-	)
+	_, _, err := r.Helm(t.Context(), "package", r.Chart(), "--destination", r.Dir, "--version", chartVersion,
+		"--app-version", appVersion)
 	must(t, err)
 	return filepath.Join(r.Dir, scene.Release+"-"+chartVersion+".tgz")
 }
@@ -166,7 +140,11 @@ func (r *release) pack(t *testing.T, chartVersion, appVersion string) string {
 func (r *release) values(replicas string, further ...string) []string {
 	repository, _, _ := strings.Cut(r.Image(scene.Release), ":")
 	var args []string
-	for _, value := range slices.Concat([]string{"image.repository=" + repository, "webhook.deployment.replicas=" + replicas, "webhook.deployment.shutdownDelay=3s"}, further) {
+	own := []string{
+		"image.repository=" + repository, "webhook.deployment.replicas=" + replicas,
+		"webhook.deployment.shutdownDelay=3s",
+	}
+	for _, value := range slices.Concat(own, further) {
 		args = append(args, "--set", value)
 	}
 	return args
@@ -181,16 +159,8 @@ func (r *release) helm(t *testing.T, command, chart string, values ...string) {
 
 func (r *release) uninstall(t *testing.T) error {
 	t.Helper()
-	_, _, err := r.Helm(
-		t.Context(),
-		"uninstall",
-		scene.Release,
-		"--namespace",
-		scene.Namespace,
-		"--wait",
-		"--timeout",
-		"2m",
-	)
+	_, _, err := r.Helm(t.Context(), "uninstall", scene.Release, "--namespace", scene.Namespace,
+		"--wait", "--timeout", "2m")
 	return err
 }
 
@@ -223,8 +193,7 @@ func (r *release) runs(t *testing.T, version string, webhooks int) {
 
 func (r *release) podRuns(ctx context.Context, pod *corev1.Pod, version string) error {
 	if !slices.ContainsFunc(
-		pod.Status.ContainerStatuses,
-		func(status corev1.ContainerStatus) bool { return status.Ready },
+		pod.Status.ContainerStatuses, func(status corev1.ContainerStatus) bool { return status.Ready },
 	) {
 		return fmt.Errorf("%s is not ready", pod.Name)
 	}
@@ -282,15 +251,8 @@ func (r *release) unnoticed(t *testing.T, app *load, what string, do func()) {
 // printed tells the counts, and fails the test when one of them isn't as it should be.
 func printed(t *testing.T, what string, count creates, calls int) {
 	t.Helper()
-	t.Logf(
-		"%s: %d annotated Pods were created, %d of them stored; %d failed, %d missed; the app made %d calls",
-		what,
-		count.Created,
-		count.Stored,
-		count.Failed,
-		count.Missed,
-		calls,
-	)
+	t.Logf("%s: %d annotated Pods were created, %d of them stored; %d failed, %d missed; the app made %d calls",
+		what, count.Created, count.Stored, count.Failed, count.Missed, calls)
 	if count.Created < 30 || count.Stored == 0 || calls < 100 {
 		t.Errorf("%s: too little happened to tell anything", what)
 	}
@@ -356,27 +318,19 @@ func (l *load) unharmed(t *testing.T) (calls int) {
 	now, err := l.s.Caller(l.pod).Loop(t.Context(), l.url)
 	must(t, err)
 	calls = now.Calls - l.mark.Calls
-	if answered, overTLS := now.ByOutcome["200"]-l.mark.ByOutcome["200"], now.TLSAnswers-l.mark.TLSAnswers; answered != calls ||
-		overTLS != calls {
-		t.Errorf(
-			"of %d calls %d were answered, %d over mutual TLS: %v before, %v after",
-			calls,
-			answered,
-			overTLS,
-			l.mark.ByOutcome,
-			now.ByOutcome,
-		)
+	answered, overTLS := now.ByOutcome["200"]-l.mark.ByOutcome["200"], now.TLSAnswers-l.mark.TLSAnswers
+	if answered != calls || overTLS != calls {
+		t.Errorf("of %d calls %d were answered, %d over mutual TLS: %v before, %v after",
+			calls, answered, overTLS, l.mark.ByOutcome, now.ByOutcome)
 	}
-	for _, filter := range []partner.Filter{{Remote: l.pod.Status.PodIP}, {Path: strings.TrimPrefix(l.url, "http://"+host)}} {
+	for _, filter := range []partner.Filter{
+		{Remote: l.pod.Status.PodIP}, {Path: strings.TrimPrefix(l.url, "http://"+host)},
+	} {
 		saw, err := l.s.Partner().Summary(t.Context(), filter)
 		must(t, err)
 		if saw.PlainConnections != 0 || saw.PlaintextBytes != 0 || now.PlainAnswers != 0 || saw.TLSConnections == 0 {
-			t.Errorf(
-				"%d plain connections with %d bytes in clear reached the partner, and %d over TLS",
-				saw.PlainConnections,
-				saw.PlaintextBytes,
-				saw.TLSConnections,
-			)
+			t.Errorf("%d plain connections with %d bytes in clear reached the partner, and %d over TLS",
+				saw.PlainConnections, saw.PlaintextBytes, saw.TLSConnections)
 		}
 	}
 	return calls
@@ -393,13 +347,8 @@ func (r *release) stopApp(t *testing.T, pod *corev1.Pod) {
 // prepareTarget writes an EgressTarget that no Pod asks for, and waits until it is programmed.
 func (r *release) prepareTarget(t *testing.T) {
 	t.Helper()
-	must(
-		t,
-		r.Apply(
-			t.Context(),
-			"apiVersion: mtls.egress/v1alpha1\nkind: EgressTarget\nmetadata: {name: "+host+", namespace: "+targetNamespace+"}\n",
-		),
-	)
+	must(t, r.Apply(t.Context(),
+		"apiVersion: mtls.egress/v1alpha1\nkind: EgressTarget\nmetadata: {name: "+host+", namespace: "+targetNamespace+"}\n"))
 	must(t, scene.Until(t.Context(), "the EgressTarget's objects", func(ctx context.Context) error {
 		names, err := allObjects(ctx, r.Scene)
 		if err == nil && !slices.ContainsFunc(names, func(name string) bool {

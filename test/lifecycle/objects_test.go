@@ -46,10 +46,8 @@ func allObjects(ctx context.Context, s *scene.Scene) ([]string, error) {
 				return nil, fmt.Errorf("list %s: %w", resource.Name, err)
 			}
 			for i := range found.Items {
-				names = append(
-					names,
-					strings.Join([]string{version.Group, resource.Kind, found.Items[i].GetNamespace(), found.Items[i].GetName()}, " "),
-				)
+				names = append(names,
+					strings.Join([]string{version.Group, resource.Kind, found.Items[i].GetNamespace(), found.Items[i].GetName()}, " "))
 			}
 		}
 	}
@@ -103,7 +101,8 @@ func generated(t *testing.T, s *scene.Scene, namespace string) []unstructured.Un
 	istio := schema.GroupVersion{Group: "networking.istio.io", Version: "v1"}
 	var all []unstructured.Unstructured
 	for _, resource := range []schema.GroupVersionResource{
-		istio.WithResource("serviceentries"), istio.WithResource("virtualservices"), istio.WithResource("destinationrules"), istio.WithResource("sidecars"),
+		istio.WithResource("serviceentries"), istio.WithResource("virtualservices"),
+		istio.WithResource("destinationrules"), istio.WithResource("sidecars"),
 		v1alpha1.GroupVersion().WithResource("egresstargets"),
 	} {
 		list, err := s.Dynamic.Resource(resource).Namespace(namespace).List(t.Context(), metav1.ListOptions{})
@@ -118,11 +117,8 @@ func generated(t *testing.T, s *scene.Scene, namespace string) []unstructured.Un
 		}
 	}
 	if len(all) < 5 {
-		t.Fatalf(
-			"%d objects are generated in %s, want the EgressTarget, its three objects and the anchor",
-			len(all),
-			namespace,
-		)
+		t.Fatalf("%d objects are generated in %s, want the EgressTarget, its three objects and the anchor",
+			len(all), namespace)
 	}
 	return all
 }

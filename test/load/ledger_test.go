@@ -142,16 +142,11 @@ func (l *ledger) String() string {
 	defer l.mutex.Unlock()
 	var text strings.Builder
 	table := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
-	row := func(cells ...string) { _, _ = fmt.Fprintln(table, strings.Join(cells, "\t")) } // a strings.Builder takes everything
+	// A strings.Builder takes everything.
+	row := func(cells ...string) { _, _ = fmt.Fprintln(table, strings.Join(cells, "\t")) }
 	count := func(p *phase) {
-		row(
-			p.name,
-			strconv.Itoa(p.created),
-			strconv.Itoa(p.count(missed)),
-			strconv.Itoa(p.count(refused)),
-			strconv.Itoa(p.count(unanswered)),
-			p.longest.Round(time.Millisecond).String(),
-		)
+		row(p.name, strconv.Itoa(p.created), strconv.Itoa(p.count(missed)), strconv.Itoa(p.count(refused)),
+			strconv.Itoa(p.count(unanswered)), p.longest.Round(time.Millisecond).String())
 	}
 	row("while", "created", "missed", "refused", "unanswered", "longest call")
 	type when struct {
@@ -182,14 +177,8 @@ func (l *ledger) String() string {
 	_ = table.Flush()
 	for _, what := range slices.Sorted(maps.Keys(causes)) {
 		seen := causes[what]
-		_, _ = fmt.Fprintf(
-			&text,
-			"%d × while %s (from %.1f s to %.1f s)\n",
-			seen.calls,
-			what,
-			seen.first.Seconds(),
-			seen.last.Seconds(),
-		)
+		_, _ = fmt.Fprintf(&text, "%d × while %s (from %.1f s to %.1f s)\n",
+			seen.calls, what, seen.first.Seconds(), seen.last.Seconds())
 	}
 	return text.String()
 }

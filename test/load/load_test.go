@@ -64,7 +64,8 @@ func TestNoPodIsMissedAndNoneFailsWhateverHappensToReplicas(t *testing.T) {
 		"policy.requireInjected=false",
 		// How long an answer takes is nothing to fail for; the machine is busy.
 		"webhook.timeoutSeconds=30",
-		"webhook.deployment.shutdownDelay=10s", "webhook.deployment.extraArgs={--certificate-duration=30s,--certificate-adoption-delay=2s}",
+		"webhook.deployment.shutdownDelay=10s", "webhook.deployment.extraArgs={--certificate-duration=30s," +
+			"--certificate-adoption-delay=2s}",
 	}})
 	if err != nil {
 		t.Fatal(err)
@@ -84,7 +85,8 @@ func TestNoPodIsMissedAndNoneFailsWhateverHappensToReplicas(t *testing.T) {
 	}{
 		{"nothing happens", func() { time.Sleep(5 * time.Second) }},
 		{"a rolling restart", l.roll},
-		{"a webhook's Pod is deleted, and then the other's", func() { l.everyWebhook(func(webhook *installation.Replica) error { return webhook.Stop() }) }},
+		{"a webhook's Pod is deleted, and then the " +
+			"other's", func() { l.everyWebhook(func(webhook *installation.Replica) error { return webhook.Stop() }) }},
 		{"the leading controller's Pod is deleted, twice", func() { l.everyLeader((*installation.Process).Stop) }},
 		{"every certificate is replaced", l.leaves},
 		{"the certificate authority is replaced", l.authority},
@@ -122,7 +124,8 @@ func (l *load) create() (stop func()) {
 	for n := range clients {
 		own := rest.CopyConfig(l.Config)
 		own.QPS = -1
-		own.Dial = (&net.Dialer{}).DialContext // client-go shares connections between clients that don't bring their own dialler
+		// client-go shares connections between clients that don't bring their own dialer.
+		own.Dial = (&net.Dialer{}).DialContext
 		var err error
 		if clients[n], err = kubernetes.NewForConfig(own); err != nil {
 			l.Fatal(err)
@@ -309,11 +312,8 @@ func (l *load) outage(away time.Duration) {
 	l.outages = append(l.outages, span{from, time.Now()})
 	for replica, pid := range before {
 		if !replica.Running() || replica.PID() != pid {
-			l.Errorf(
-				"a webhook ended in an outage of the API server of %s; its log ends with\n%s",
-				time.Since(from).Round(time.Second),
-				apiserver.LastLines(replica.Log, 5),
-			)
+			l.Errorf("a webhook ended in an outage of the API server of %s; its log ends with\n%s",
+				time.Since(from).Round(time.Second), apiserver.LastLines(replica.Log, 5))
 		}
 	}
 	l.await("a controller that leads", func(ctx context.Context) error {
@@ -339,12 +339,8 @@ func (l *load) judge() {
 	for _, phase := range l.ledger.phases {
 		for _, call := range phase.calls {
 			if call.outcome == missed || !l.explained(call) {
-				l.Errorf(
-					"while %s, after %.1f s: a create was missed or failed that may not: %s",
-					phase.name,
-					call.begun.Sub(phase.begun).Seconds(),
-					call.cause,
-				)
+				l.Errorf("while %s, after %.1f s: a create was missed or failed that may not: %s",
+					phase.name, call.begun.Sub(phase.begun).Seconds(), call.cause)
 			}
 		}
 	}

@@ -20,11 +20,8 @@ func (p Part) Cut(document string) (before, text, after string, err error) {
 	before, rest, hasBegin := strings.Cut(document, p.Begin)
 	text, after, hasEnd := strings.Cut(rest, p.End)
 	if !hasBegin || !hasEnd {
-		return "", "", "", fmt.Errorf(
-			"the lines %q and, below it, %q are missing: what is generated goes between them",
-			p.Begin,
-			p.End,
-		)
+		return "", "", "", fmt.Errorf("the lines %q and, below it, %q are missing: what is generated goes between them",
+			p.Begin, p.End)
 	}
 	return before, text, after, nil
 }

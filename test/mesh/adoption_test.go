@@ -67,7 +67,11 @@ func writtenByHand(t *testing.T, s *scene.Scene, namespace, exportTo, url string
 	made := credential(t, s, namespace, "by hand")
 	must(t, s.Apply(t.Context(), fmt.Sprintf(byHand, namespace, exportTo)))
 	must(t, s.Deploy(t.Context(), scene.App{
-		Namespace: namespace, Name: "shop", PodAnnotations: mountedByHand(), Loops: []string{url}, Args: []string{"--pause", "20ms", "--timeout", "5s"},
+		Namespace:      namespace,
+		Name:           "shop",
+		PodAnnotations: mountedByHand(),
+		Loops:          []string{url},
+		Args:           []string{"--pause", "20ms", "--timeout", "5s"},
 	}))
 	return calling(t, s, namespace, "shop"), made
 }
@@ -98,33 +102,14 @@ func TestAnEgressTargetLeavesAHandWrittenSetAlone(t *testing.T) {
 			ns := namespace(t, s)
 			url := "http://" + host + "/beside-" + name
 			pod, made := writtenByHand(t, s, ns, exportTo, url)
-			must(
-				t,
-				s.Apply(
-					t.Context(),
-					"apiVersion: mtls.egress/v1alpha1\nkind: EgressTarget\nmetadata: {name: "+host+", namespace: "+ns+"}\nspec: {}\n",
-				),
-			)
-			_, _, err := s.Kubectl(
-				t.Context(),
-				"--namespace",
-				ns,
-				"wait",
-				"--for=create",
-				"virtualservice/mtls-egress-"+host,
-				"--timeout=120s",
-			)
+			must(t, s.Apply(t.Context(),
+				"apiVersion: mtls.egress/v1alpha1\nkind: EgressTarget\nmetadata: {name: "+host+", namespace: "+ns+"}\nspec: {}\n"))
+			_, _, err := s.Kubectl(t.Context(), "--namespace", ns, "wait", "--for=create",
+				"virtualservice/mtls-egress-"+host, "--timeout=120s")
 			must(t, err)
 			if exportTo == "*" {
-				_, _, err = s.Kubectl(
-					t.Context(),
-					"--namespace",
-					ns,
-					"wait",
-					"--for=create",
-					"serviceentry/mtls-egress-"+host,
-					"--timeout=120s",
-				)
+				_, _, err = s.Kubectl(t.Context(), "--namespace", ns, "wait", "--for=create",
+					"serviceentry/mtls-egress-"+host, "--timeout=120s")
 				must(t, err)
 			}
 			loop := moreCalls(t, s, pod, url, 200)
@@ -163,15 +148,8 @@ func TestAHandWrittenSetIsAdoptedInAnyOrder(t *testing.T) {
 				_, _, err := s.Kubectl(t.Context(), "--namespace", ns, "delete", kind+".networking.istio.io/by-hand")
 				must(t, err)
 			}
-			_, _, err = s.Kubectl(
-				t.Context(),
-				"--namespace",
-				ns,
-				"wait",
-				"--for=condition=Ready",
-				"egresstarget/"+host,
-				"--timeout=120s",
-			)
+			_, _, err = s.Kubectl(t.Context(), "--namespace", ns, "wait", "--for=condition=Ready",
+				"egresstarget/"+host, "--timeout=120s")
 			must(t, err)
 			loop := moreCalls(t, s, pod, url, 100)
 			onlyMutualTLS(t, "the annotated Pod", loop, made.Serial())
@@ -190,21 +168,21 @@ func TestAHostInUpperCase(t *testing.T) {
 	s := play(t)
 	ns := namespace(t, s)
 	made := credential(t, s, ns, "upper case")
-	pod := deployed(
-		t,
-		s,
-		scene.App{
-			Namespace:   ns,
-			Name:        "shop",
-			Annotations: scene.Target(host),
-			Loops:       []string{"http://" + host + "/upper-case/loop"},
-		},
-	)
+	pod := deployed(t, s, scene.App{
+		Namespace:   ns,
+		Name:        "shop",
+		Annotations: scene.Target(host),
+		Loops:       []string{"http://" + host + "/upper-case/loop"},
+	})
 	must(t, onceAnswered(t, s, pod))
 	calls := 0
-	for _, header := range []string{"External.System.Com", "EXTERNAL.SYSTEM.COM", "External.System.Com:80", "External.System.Com."} {
+	for _, header := range []string{
+		"External.System.Com", "EXTERNAL.SYSTEM.COM", "External.System.Com:80", "External.System.Com.",
+	} {
 		results := answered(t, s, pod, caller.Call{
-			URL: "http://" + s.PartnerAddress + "/upper-case/call", Headers: map[string]string{"Host": header}, Timeout: caller.Duration(10 * time.Second),
+			URL:     "http://" + s.PartnerAddress + "/upper-case/call",
+			Headers: map[string]string{"Host": header},
+			Timeout: caller.Duration(10 * time.Second),
 		})
 		calls += len(results)
 	}
@@ -214,11 +192,8 @@ func TestAHostInUpperCase(t *testing.T) {
 			t.Errorf("the partner saw %+v, want the certificate %s", connection, made.Serial())
 		}
 	}
-	neverPlain(
-		t,
-		summaryOf(connections),
-		figures{Promise: "Never plaintext", Fault: "the host in upper case, at the partner's own address", Requests: calls},
-	)
+	neverPlain(t, summaryOf(connections),
+		figures{Promise: "Never plaintext", Fault: "the host in upper case, at the partner's own address", Requests: calls})
 }
 
 func onceAnswered(t *testing.T, s *scene.Scene, pod *corev1.Pod) error {
@@ -266,30 +241,19 @@ func TestSidecarsThatResolveHostsThemselves(t *testing.T) {
 			return nil
 		}),
 	)
-	must(
-		t,
-		s.Apply(
-			t.Context(),
-			"apiVersion: mtls.egress/v1alpha1\nkind: EgressTarget\nmetadata: {name: "+host+", namespace: "+ns+"}\nspec: {}\n",
-		),
-	)
-	_, _, err := s.Kubectl(
-		t.Context(),
-		"--namespace",
-		ns,
-		"wait",
-		"--for=condition=Programmed",
-		"egresstarget/"+host,
-		"--timeout=120s",
-	)
+	must(t, s.Apply(t.Context(),
+		"apiVersion: mtls.egress/v1alpha1\nkind: EgressTarget\nmetadata: {name: "+host+", namespace: "+ns+"}\nspec: {}\n"))
+	_, _, err := s.Kubectl(t.Context(), "--namespace", ns, "wait", "--for=condition=Programmed",
+		"egresstarget/"+host, "--timeout=120s")
 	must(t, err)
 	must(t, s.Deploy(t.Context(), app))
 	pod := calling(t, s, ns, "shop")
 	loop := moreCalls(t, s, pod, dotted, 50)
 	onlyMutualTLS(t, "the host with a trailing dot", loop, made.Serial())
 	neverPlain(t, summaryOf(fromPod(t, s, pod)), figures{
-		Promise: "Never plaintext", Fault: "ALLOW_ANY_DYNAMIC_DNS, the host with a trailing dot from the first moment of a " +
-			"Pod",
-		Requests: loop.Calls, Failed: loop.Calls - loop.ByOutcome["200"],
+		Promise:  "Never plaintext",
+		Fault:    "ALLOW_ANY_DYNAMIC_DNS, the host with a trailing dot from the first moment of a Pod",
+		Requests: loop.Calls,
+		Failed:   loop.Calls - loop.ByOutcome["200"],
 	})
 }

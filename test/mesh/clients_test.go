@@ -149,14 +149,11 @@ func TestClientsThatAreNotInGoSpeakMutualTLS(t *testing.T) {
 			ns := namespace(t, s)
 			made := credential(t, s, ns, "foreign")
 			// New connections every second, as the partner keeps the first requests of each only.
-			must(
-				t,
-				s.Apply(
-					t.Context(),
-					"apiVersion: mtls.egress/v1alpha1\nkind: EgressTarget\nmetadata: {name: "+host+", namespace: "+ns+"}\nspec: "+
-						"{connection: {maxAge: 1s}}\n",
-				),
-			)
+			must(t, s.Apply(
+				t.Context(),
+				"apiVersion: mtls.egress/v1alpha1\nkind: EgressTarget\nmetadata: {name: "+host+", namespace: "+
+					ns+"}\nspec: {connection: {maxAge: 1s}}\n",
+			))
 			path := "/clients-" + strings.Fields(sidecar)[0]
 			app := scene.App{Namespace: ns, Name: "asked", Annotations: scene.Target(host), PodAnnotations: annotations}
 			must(t, s.Deploy(t.Context(), withForeignClients(t, s, app, "http://"+host+path)))
@@ -167,29 +164,20 @@ func TestClientsThatAreNotInGoSpeakMutualTLS(t *testing.T) {
 			// The clients count in hundreds, so that the calls of a hundred that isn't over are the
 			// partner's to count.
 			calls, failed := foreignCounts(t, s, pod)
-			neverPlain(
-				t,
-				saw,
-				figures{
-					Promise:  "Never plaintext",
-					Fault:    "clients: curl, musl, Java, Node; " + sidecar,
-					Requests: max(calls, saw.Requests+failed),
-					Failed:   failed,
-				},
-			)
+			neverPlain(t, saw, figures{
+				Promise:  "Never plaintext",
+				Fault:    "clients: curl, musl, Java, Node; " + sidecar,
+				Requests: max(calls, saw.Requests+failed),
+				Failed:   failed,
+			})
 		})
 	}
 	t.Run("control: who didn't ask is seen", func(t *testing.T) {
 		t.Parallel()
 		s := play(t)
 		ns := namespace(t, s)
-		must(
-			t,
-			s.Deploy(
-				t.Context(),
-				withForeignClients(t, s, scene.App{Namespace: ns, Name: "neighbor"}, "http://"+host+"/clients-control"),
-			),
-		)
+		must(t, s.Deploy(t.Context(),
+			withForeignClients(t, s, scene.App{Namespace: ns, Name: "neighbor"}, "http://"+host+"/clients-control")))
 		pod, err := s.ReadyPod(t.Context(), ns, "neighbor")
 		must(t, err)
 		for name := range foreignClients() {
@@ -238,15 +226,8 @@ func TestANameWithATrailingDot(t *testing.T) {
 		must(t, s.Deploy(t.Context(), app))
 		_, err := s.ReadyPod(t.Context(), ns, "waits")
 		must(t, err)
-		_, _, err = s.Kubectl(
-			t.Context(),
-			"--namespace",
-			ns,
-			"wait",
-			"--for=condition=Ready",
-			"egresstarget/"+host,
-			"--timeout=120s",
-		)
+		_, _, err = s.Kubectl(t.Context(), "--namespace", ns, "wait", "--for=condition=Ready",
+			"egresstarget/"+host, "--timeout=120s")
 		must(t, err)
 		// These start when all is programmed.
 		app = scene.App{
@@ -272,32 +253,21 @@ func TestANameWithATrailingDot(t *testing.T) {
 		must(t, err)
 		calls, failed := foreignCounts(t, s, pod)
 		neverPlain(t, seen(t, s, partner.Filter{Path: path}), figures{
-			Promise: "Never plaintext", Fault: "the host is written with a trailing dot, all is programmed", Requests: calls + loop.Calls, Failed: failed + loop.Calls - loop.ByOutcome["200"],
+			Promise:  "Never plaintext",
+			Fault:    "the host is written with a trailing dot, all is programmed",
+			Requests: calls + loop.Calls,
+			Failed:   failed + loop.Calls - loop.ByOutcome["200"],
 		})
 	})
 	t.Run("there is no credential yet", func(t *testing.T) {
 		t.Parallel()
 		s := play(t)
 		ns := namespace(t, s)
-		must(
-			t,
-			s.WriteSecret(
-				t.Context(),
-				ns,
-				secretName,
-				map[string][]byte{"cert": []byte("garbage"), "key": []byte("garbage"), "cacert": []byte("garbage")},
-			),
-		)
+		must(t, s.WriteSecret(t.Context(), ns, secretName,
+			map[string][]byte{"cert": []byte("garbage"), "key": []byte("garbage"), "cacert": []byte("garbage")}))
 		must(t, s.Deploy(t.Context(), scene.App{Namespace: ns, Name: "waits", Annotations: scene.Target(host)}))
-		_, _, err := s.Kubectl(
-			t.Context(),
-			"--namespace",
-			ns,
-			"wait",
-			"--for=create",
-			"virtualservice/mtls-egress-"+host,
-			"--timeout=120s",
-		)
+		_, _, err := s.Kubectl(t.Context(), "--namespace", ns, "wait", "--for=create",
+			"virtualservice/mtls-egress-"+host, "--timeout=120s")
 		must(t, err)
 		// These start when the target is closed.
 		const path = "/no-credential-yet"
@@ -323,11 +293,8 @@ func TestANameWithATrailingDot(t *testing.T) {
 		results, err := s.Caller(pod).Call(t.Context(), caller.Call{URL: "http://" + host + path + "/asked"})
 		must(t, err)
 		if results[0].Status != 503 || !strings.Contains(results[0].Body, "The EgressTarget "+host+" says why.") {
-			t.Errorf(
-				"the answer is %d %q, want 503 with a sentence that names the EgressTarget",
-				results[0].Status,
-				results[0].Body,
-			)
+			t.Errorf("the answer is %d %q, want 503 with a sentence that names the EgressTarget",
+				results[0].Status, results[0].Body)
 		}
 		loops, err := s.Caller(pod).Loops(t.Context())
 		must(t, err)
@@ -342,15 +309,11 @@ func TestANameWithATrailingDot(t *testing.T) {
 		if saw.Connections != 0 {
 			t.Errorf("the partner saw %+v, want nothing", saw)
 		}
-		neverPlain(
-			t,
-			saw,
-			figures{
-				Promise:  "Never plaintext",
-				Fault:    "there is no credential yet; the host with and without a trailing dot",
-				Requests: calls,
-				Failed:   calls,
-			},
-		)
+		neverPlain(t, saw, figures{
+			Promise:  "Never plaintext",
+			Fault:    "there is no credential yet; the host with and without a trailing dot",
+			Requests: calls,
+			Failed:   calls,
+		})
 	})
 }

@@ -28,7 +28,8 @@ import (
 // The extensions of certificates that openssl signs, as it reads them from a file.
 const (
 	authorityExtensions = "basicConstraints=critical,CA:TRUE\nkeyUsage=critical,keyCertSign,cRLSign\n"
-	clientExtensions    = "keyUsage=critical,digitalSignature\nextendedKeyUsage=clientAuth\nsubjectAltName=DNS:%s.client.example.com\n"
+	clientExtensions    = "keyUsage=critical,digitalSignature\nextendedKeyUsage=clientAuth\n" +
+		"subjectAltName=DNS:%s.client.example.com\n"
 )
 
 // keyArguments are what openssl makes a new key of, by the type as the credential commands call it.
@@ -87,16 +88,8 @@ func (i issuers) openssl(args ...string) {
 func (i issuers) request(name, keyType string) string {
 	i.Helper()
 	i.openssl(
-		append(
-			append([]string{"req"}, keyArguments()[keyType]...),
-			"-subj",
-			"/O=Example/CN="+name,
-			"-nodes",
-			"-keyout",
-			i.path(name+".key"),
-			"-out",
-			i.path(name+".csr"),
-		)...)
+		append(append([]string{"req"}, keyArguments()[keyType]...), "-subj", "/O=Example/CN="+name, "-nodes",
+			"-keyout", i.path(name+".key"), "-out", i.path(name+".csr"))...)
 	return i.path(name + ".csr")
 }
 
@@ -163,67 +156,21 @@ func (r received) imported(i issuers) (manifest string) {
 	i.Helper()
 	password := i.write("password.txt", []byte("correct horse\n"))
 	i.sign(r.name(), i.request(r.name(), r.keyType), r.issuers[0], fmt.Sprintf(clientExtensions, r.name()))
-	i.openssl(
-		"pkcs12",
-		"-export",
-		"-inkey",
-		i.path(r.name()+".key"),
-		"-in",
-		i.path(r.name()+".pem"),
-		"-certfile",
-		r.chain(i),
-		"-passout",
-		"file:"+password,
-		"-out",
-		i.path(r.name()+".p12"),
-	)
-	return credentialCommand(
-		i.T,
-		"import",
-		i.path(r.name()+".p12"),
-		"--password-file",
-		password,
-		"--server-ca",
-		i.path(serverIssuer+".pem"),
-		"--target",
-		r.host,
-	)
+	i.openssl("pkcs12", "-export", "-inkey", i.path(r.name()+".key"), "-in", i.path(r.name()+".pem"),
+		"-certfile", r.chain(i), "-passout", "file:"+password, "-out", i.path(r.name()+".p12"))
+	return credentialCommand(i.T, "import", i.path(r.name()+".p12"), "--password-file", password,
+		"--server-ca", i.path(serverIssuer+".pem"), "--target", r.host)
 }
 
 // completed is the Secret that credential complete makes of the answer to the request of credential
 // csr.
 func (r received) completed(i issuers) (manifest string) {
 	i.Helper()
-	credentialCommand(
-		i.T,
-		"csr",
-		r.host,
-		"--subject",
-		"CN="+r.name()+",O=Example",
-		"--dns",
-		r.name()+".client.example.com",
-		"--key-type",
-		r.keyType,
-		"--out-dir",
-		i.dir,
-	)
+	credentialCommand(i.T, "csr", r.host, "--subject", "CN="+r.name()+",O=Example",
+		"--dns", r.name()+".client.example.com", "--key-type", r.keyType, "--out-dir", i.dir)
 	i.sign(r.name(), i.path(r.host+".csr"), r.issuers[0], "")
-	return credentialCommand(
-		i.T,
-		"complete",
-		"--key",
-		i.path(r.host+".key"),
-		"--cert",
-		i.path(r.name()+".pem"),
-		"--chain",
-		r.chain(i),
-		"--server-ca",
-		i.path(serverIssuer+".pem"),
-		"--target",
-		r.host,
-		"--layout",
-		"tls",
-	)
+	return credentialCommand(i.T, "complete", "--key", i.path(r.host+".key"), "--cert", i.path(r.name()+".pem"),
+		"--chain", r.chain(i), "--server-ca", i.path(serverIssuer+".pem"), "--target", r.host, "--layout", "tls")
 }
 
 // certificate is the client certificate as the partner's CA signed it.
@@ -261,14 +208,8 @@ func TestCredentialsOfEveryKindReachThePartner(t *testing.T) {
 					keyType: keyType,
 					issuers: line,
 				}
-				_, _, err := s.Kubectl(
-					t.Context(),
-					"--namespace",
-					ns,
-					"create",
-					"--filename",
-					i.write(r.name()+".yaml", []byte(manifest(r, i))),
-				)
+				_, _, err := s.Kubectl(t.Context(), "--namespace", ns, "create",
+					"--filename", i.write(r.name()+".yaml", []byte(manifest(r, i))))
 				must(t, err)
 				all, hosts = append(all, r), append(hosts, r.host)
 				app.Loops = append(app.Loops, "http://"+r.host+path)
@@ -290,8 +231,10 @@ func TestCredentialsOfEveryKindReachThePartner(t *testing.T) {
 		t.Errorf("what the partner saw (-want +got):\n%s", diff)
 	}
 	rows := map[string]*figures{}
-	for way, what := range map[string]string{importing: "imported from PKCS#12 files", completing: "completed of " +
-		"requests that the partner's CA signed"} {
+	for way, what := range map[string]string{
+		importing:  "imported from PKCS#12 files",
+		completing: "completed of requests that the partner's CA signed",
+	} {
 		rows[way] = &figures{
 			Promise: "Every form of workload",
 			Fault:   "credentials " + what + "; ECDSA and RSA, one and two intermediates",
@@ -316,8 +259,11 @@ func onlyThis(t *testing.T, r received, connections []partner.Connection, certif
 	t.Helper()
 	sum := sha256.Sum256(certificate.Raw)
 	want := &partner.ClientCertificate{
-		Subject: "CN=" + r.name() + ",O=Example", Issuer: "CN=" + r.issuers[0] + ",O=Example", DNSNames: []string{r.name() + ".client.example.com"},
-		SerialNumber: certificate.SerialNumber.Text(16), SHA256: hex.EncodeToString(sum[:]),
+		Subject:      "CN=" + r.name() + ",O=Example",
+		Issuer:       "CN=" + r.issuers[0] + ",O=Example",
+		DNSNames:     []string{r.name() + ".client.example.com"},
+		SerialNumber: certificate.SerialNumber.Text(16),
+		SHA256:       hex.EncodeToString(sum[:]),
 	}
 	for _, connection := range connections {
 		if connection.SNI != r.host {

@@ -35,24 +35,12 @@ type ledger struct {
 func neverPlain(t *testing.T, saw partner.Summary, row figures) {
 	t.Helper()
 	if saw.PlainConnections != 0 || saw.PlaintextBytes != 0 || saw.PlainRequests != 0 {
-		t.Errorf(
-			"%s, while %s: %d plain connections with %d bytes and %d requests reached the partner",
-			row.Promise,
-			row.Fault,
-			saw.PlainConnections,
-			saw.PlaintextBytes,
-			saw.PlainRequests,
-		)
+		t.Errorf("%s, while %s: %d plain connections with %d bytes and %d requests reached the partner",
+			row.Promise, row.Fault, saw.PlainConnections, saw.PlaintextBytes, saw.PlainRequests)
 	}
 	row.Test, row.PlaintextBytes = t.Name(), saw.PlaintextBytes
-	t.Logf(
-		"%s; %s: %d calls, %d without an answer, %d bytes without TLS",
-		row.Promise,
-		row.Fault,
-		row.Requests,
-		row.Failed,
-		row.PlaintextBytes,
-	)
+	t.Logf("%s; %s: %d calls, %d without an answer, %d bytes without TLS",
+		row.Promise, row.Fault, row.Requests, row.Failed, row.PlaintextBytes)
 	counted.Lock()
 	defer counted.Unlock()
 	counted.rows = append(counted.rows, row)

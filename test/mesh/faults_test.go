@@ -99,14 +99,8 @@ func (l *load) begin(t *testing.T) {
 // fails waits until a call that began after now is not answered by the partner.
 func (l *load) fails(t *testing.T) {
 	t.Helper()
-	outcomesSince(
-		t,
-		l.s,
-		l.pod,
-		l.url,
-		1,
-		func(got map[caller.Outcome]int) bool { return len(got) > 1 || got["200"] == 0 },
-	)
+	outcomesSince(t, l.s, l.pod, l.url, 1,
+		func(got map[caller.Outcome]int) bool { return len(got) > 1 || got["200"] == 0 })
 }
 
 // reached waits until the loop has made so many calls since the mark.
@@ -129,13 +123,8 @@ func (l *load) unharmed(t *testing.T, while string) (calls int) {
 	calls = now.Calls - l.mark.Calls
 	if got := outcomesBetween(l.mark, now); calls == 0 || got["200"] != calls ||
 		now.TLSAnswers-l.mark.TLSAnswers != calls {
-		t.Errorf(
-			"while %s: of %d calls %d were answered over mutual TLS, by outcome: %v",
-			while,
-			calls,
-			now.TLSAnswers-l.mark.TLSAnswers,
-			got,
-		)
+		t.Errorf("while %s: of %d calls %d were answered over mutual TLS, by outcome: %v",
+			while, calls, now.TLSAnswers-l.mark.TLSAnswers, got)
 	}
 	return calls
 }
@@ -160,10 +149,8 @@ func row(t *testing.T, s *scene.Scene, fault, path string, loads ...*load) {
 // connectionsOf are those that came from a Pod; another may have had its address before.
 func connectionsOf(ctx context.Context, s *scene.Scene, pod *corev1.Pod) ([]partner.Connection, error) {
 	connections, err := s.Partner().Connections(ctx, partner.Filter{Remote: pod.Status.PodIP})
-	return slices.DeleteFunc(
-		connections,
-		func(c partner.Connection) bool { return c.Began.Before(pod.CreationTimestamp.Time) },
-	), err
+	return slices.DeleteFunc(connections,
+		func(c partner.Connection) bool { return c.Began.Before(pod.CreationTimestamp.Time) }), err
 }
 
 // nothingPlainFrom fails the test if the partner got anything without TLS from a Pod, whatever it
@@ -186,21 +173,15 @@ func stopDeployment(t *testing.T, s *scene.Scene, namespace, name string) (start
 	deployment, err := s.Client.AppsV1().Deployments(namespace).Get(t.Context(), name, metav1.GetOptions{})
 	must(t, err)
 	scale := func(ctx context.Context, replicas int32) error {
-		_, _, err := s.Kubectl(
-			ctx,
-			"--namespace",
-			namespace,
-			"scale",
-			"deployment",
-			name,
-			"--replicas",
-			strconv.Itoa(int(replicas)),
-		)
+		_, _, err := s.Kubectl(ctx, "--namespace", namespace, "scale", "deployment", name,
+			"--replicas", strconv.Itoa(int(replicas)))
 		return err
 	}
 	start = sync.OnceFunc(func() {
 		ctx := context.WithoutCancel(t.Context())
-		if err := errors.Join(scale(ctx, *deployment.Spec.Replicas), s.Rollout(ctx, namespace, "deployment/"+name)); err != nil {
+		if err := errors.Join(
+			scale(ctx, *deployment.Spec.Replicas), s.Rollout(ctx, namespace, "deployment/"+name),
+		); err != nil {
 			t.Error(err)
 		}
 	})
@@ -225,15 +206,12 @@ func TestWhoDidNotAskIsSeenInPlainText(t *testing.T) {
 	s := play(t)
 	ns := namespace(t, s)
 	const path = "/control"
-	must(
-		t,
-		s.Deploy(
-			t.Context(),
-			scene.App{Namespace: ns, Name: "neighbor", Args: []string{"--timeout", patient}, Loops: []string{
-				"http://" + host + path, "http://" + host + ":443" + path,
-			}},
-		),
-	)
+	must(t, s.Deploy(
+		t.Context(),
+		scene.App{Namespace: ns, Name: "neighbor", Args: []string{"--timeout", patient}, Loops: []string{
+			"http://" + host + path, "http://" + host + ":443" + path,
+		}},
+	))
 	pod, err := s.ReadyPod(t.Context(), ns, "neighbor")
 	must(t, err)
 	for _, port := range []int{80, 443} {
@@ -267,13 +245,8 @@ func TestTheFirstPodOfATarget(t *testing.T) {
 			path := "/first-" + strings.Fields(sidecar)[0]
 			l := underLoad(t, s, scene.App{Namespace: ns, Name: "first", PodAnnotations: annotations}, path)
 			if state := l.state(t); state.ByClientSerial[made.Serial()] != state.ByOutcome["200"] {
-				t.Errorf(
-					"%d of %d answers came with the certificate %s: %v",
-					state.ByClientSerial[made.Serial()],
-					state.ByOutcome["200"],
-					made.Serial(),
-					state.ByClientSerial,
-				)
+				t.Errorf("%d of %d answers came with the certificate %s: %v",
+					state.ByClientSerial[made.Serial()], state.ByOutcome["200"], made.Serial(), state.ByClientSerial)
 			}
 			row(t, s, "the Pod is the first of its target; "+sidecar, path, l)
 		})
@@ -327,29 +300,13 @@ func TestTheEgressTargetIsDeletedUnderLoad(t *testing.T) {
 	l.unharmed(t, "the EgressTarget is being deleted")
 	row(t, s, "the EgressTarget is deleted", path, l, late)
 
-	_, _, err = s.Kubectl(
-		t.Context(),
-		"--namespace",
-		ns,
-		"delete",
-		"deployment",
-		"deleted",
-		"late",
-		"--cascade=foreground",
-		"--wait",
-	)
+	_, _, err = s.Kubectl(t.Context(), "--namespace", ns, "delete", "deployment", "deleted", "late",
+		"--cascade=foreground", "--wait")
 	must(t, err)
 	_, _, err = s.Kubectl(t.Context(), "--namespace", ns, "wait", "--for=delete", "egresstarget/"+host, "--timeout=120s")
 	must(t, err)
-	left, _, err := s.Kubectl(
-		t.Context(),
-		"--namespace",
-		ns,
-		"get",
-		"serviceentries,virtualservices,destinationrules",
-		"--output",
-		"name",
-	)
+	left, _, err := s.Kubectl(t.Context(), "--namespace", ns, "get",
+		"serviceentries,virtualservices,destinationrules", "--output", "name")
 	must(t, err)
 	if left != "" {
 		t.Errorf("when no Pod is left these are:\n%s", left)
@@ -369,7 +326,9 @@ type secretFault struct {
 const secretName = "external-system-mtls-data"
 
 func secretFaults() map[string]secretFault {
-	write := func(change func(t *testing.T, s *scene.Scene, made scene.Credential) map[string][]byte) func(*testing.T, *scene.Scene, string) {
+	write := func(
+		change func(t *testing.T, s *scene.Scene, made scene.Credential) map[string][]byte,
+	) func(*testing.T, *scene.Scene, string) {
 		return func(t *testing.T, s *scene.Scene, namespace string) {
 			t.Helper()
 			made, err := s.Credential("other")
@@ -457,14 +416,11 @@ func TestTheSecretIsBroken(t *testing.T) {
 			s := play(t)
 			ns := namespace(t, s)
 			made := credential(t, s, ns, "secret")
-			must(
-				t,
-				s.Apply(
-					t.Context(),
-					"apiVersion: mtls.egress/v1alpha1\nkind: EgressTarget\nmetadata: {name: "+host+", namespace: "+ns+"}\nspec: "+
-						"{connection: {maxAge: 1s}}\n",
-				),
-			)
+			must(t, s.Apply(
+				t.Context(),
+				"apiVersion: mtls.egress/v1alpha1\nkind: EgressTarget\nmetadata: {name: "+host+", namespace: "+
+					ns+"}\nspec: {connection: {maxAge: 1s}}\n",
+			))
 			l := underLoad(t, s, scene.App{Namespace: ns, Name: "running"}, path)
 			before, err := readMounted(t.Context(), s, l.pod)
 			must(t, err)
@@ -588,10 +544,8 @@ func TestPartsAreStoppedUnderLoad(t *testing.T) {
 	}
 	create := func(t *testing.T, name string, annotations map[string]string) error {
 		t.Helper()
-		return s.Deploy(
-			t.Context(),
-			scene.App{Namespace: ns, Name: name, Kind: "Pod", Spec: gated, PodAnnotations: annotations},
-		)
+		return s.Deploy(t.Context(),
+			scene.App{Namespace: ns, Name: name, Kind: "Pod", Spec: gated, PodAnnotations: annotations})
 	}
 
 	t.Run("controller and webhook", func(t *testing.T) {
@@ -610,14 +564,8 @@ func TestPartsAreStoppedUnderLoad(t *testing.T) {
 		l.unharmed(t, "controller and webhook are stopped")
 		startWebhook()
 		startController()
-		must(
-			t,
-			scene.Until(
-				t.Context(),
-				"an annotated Pod",
-				func(context.Context) error { return create(t, "admitted", scene.Target(host)) },
-			),
-		)
+		must(t, scene.Until(t.Context(), "an annotated Pod",
+			func(context.Context) error { return create(t, "admitted", scene.Target(host)) }))
 		l.unharmed(t, "controller and webhook are stopped and started")
 		row(t, s, "controller and webhook are stopped and started", path, l, meanwhile)
 	})
@@ -693,16 +641,8 @@ func TestPartsAreStoppedUnderLoad(t *testing.T) {
 
 	t.Run("helm uninstall", func(t *testing.T) {
 		l.begin(t)
-		_, _, err := s.Helm(
-			t.Context(),
-			"uninstall",
-			scene.Release,
-			"--namespace",
-			scene.Namespace,
-			"--wait",
-			"--timeout",
-			"60s",
-		)
+		_, _, err := s.Helm(t.Context(), "uninstall", scene.Release, "--namespace", scene.Namespace,
+			"--wait", "--timeout", "60s")
 		if err == nil || !strings.Contains(err.Error(), "the webhook is in use") {
 			t.Errorf("helm uninstall, while Pods need the webhook: %v; want it refused", err)
 		}
@@ -724,15 +664,8 @@ func TestPartsAreStoppedUnderLoad(t *testing.T) {
 		l.reached(t, 100)
 		l.unharmed(t, "the chart is uninstalled")
 		must(t, s.Install(t.Context()))
-		_, _, err = s.Kubectl(
-			t.Context(),
-			"--namespace",
-			ns,
-			"wait",
-			"--for=condition=Ready",
-			"egresstarget/"+host,
-			"--timeout=60s",
-		)
+		_, _, err = s.Kubectl(t.Context(), "--namespace", ns, "wait", "--for=condition=Ready",
+			"egresstarget/"+host, "--timeout=60s")
 		must(t, err)
 		must(t, s.AwaitAdmission(t.Context(), ns))
 		must(t, create(t, "reinstalled", scene.Target(host)))
@@ -803,12 +736,8 @@ func makePodsUntil(t *testing.T, s *scene.Scene, namespace string, work func() e
 		}
 		created++
 		if made.Labels["to.mtls.egress/"+host] != "true" || len(made.Spec.HostAliases) != 1 {
-			t.Errorf(
-				"Pod %d was admitted without being injected: labels %v, aliases %v",
-				created,
-				made.Labels,
-				made.Spec.HostAliases,
-			)
+			t.Errorf("Pod %d was admitted without being injected: labels %v, aliases %v",
+				created, made.Labels, made.Spec.HostAliases)
 		}
 		must(t, pods.Delete(t.Context(), made.Name, metav1.DeleteOptions{GracePeriodSeconds: new(int64(0))}))
 	}

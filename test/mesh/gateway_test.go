@@ -28,10 +28,10 @@ import (
 // first, attributes separated by a comma alone. The certificate itself begins with the country, as
 // is usual.
 const (
-	admittedSubject = "CN=shop (P000000),L=a1b2c3.accounts.example.com,OU=8e1affb2-62a1-43cc-a687,OU=Clients,O=Example " +
-		"SE,C=DE"
-	otherSubject = "CN=shop (P000001),L=a1b2c3.accounts.example.com,OU=8e1affb2-62a1-43cc-a687,OU=Clients,O=Example " +
-		"SE,C=DE"
+	admittedSubject = "CN=shop (P000000),L=a1b2c3.accounts.example.com," +
+		"OU=8e1affb2-62a1-43cc-a687,OU=Clients,O=Example SE,C=DE"
+	otherSubject = "CN=shop (P000001),L=a1b2c3.accounts.example.com," +
+		"OU=8e1affb2-62a1-43cc-a687,OU=Clients,O=Example SE,C=DE"
 	issuerSubject = "CN=Partner Client Issuer,O=Example SE,C=DE"
 	admittedURI   = "urn:example:shop"
 )
@@ -118,10 +118,13 @@ func TestAPartnerBehindAnIstioGateway(t *testing.T) {
 			says:   "RBAC: access denied",
 		},
 		"a name that the server's certificate doesn't cover": {
-			host: scene.UncoveredHost, client: identityClient(t, g, admittedSubject), want: "503", says: "remote connection " +
-				"failure",
+			host:   scene.UncoveredHost,
+			client: identityClient(t, g, admittedSubject),
+			want:   "503",
+			says:   "remote connection failure",
 			logs: regexp.MustCompile(
-				`" 503 [A-Z,]*UF[ ,].*CERTIFICATE_VERIFY_FAILED:verify_cert_failed:_SAN_matcher,_certificate_SANs_are_\[\*\.mtls\.example\.net\]`,
+				`" 503 [A-Z,]*UF[ ,].*CERTIFICATE_VERIFY_FAILED:verify_cert_failed:_SAN_matcher,` +
+					`_certificate_SANs_are_\[\*\.mtls\.example\.net\]`,
 			),
 		},
 		"the client's name is among those that may call": {
@@ -137,8 +140,11 @@ func TestAPartnerBehindAnIstioGateway(t *testing.T) {
 			logs:   refused,
 		},
 		"a certificate with no name, whatever its subject": {
-			host: scene.NamesHost, client: s.ClientCA.Issue(t, pki.Client(scene.NamesClient)), want: "503", says: "connection " +
-				"termination", logs: refused,
+			host:   scene.NamesHost,
+			client: s.ClientCA.Issue(t, pki.Client(scene.NamesClient)),
+			want:   "503",
+			says:   "connection termination",
+			logs:   refused,
 		},
 		"any certificate of the CA": {host: scene.SignedHost, client: namesClient(t, s), want: "200"},
 	}
@@ -199,33 +205,15 @@ type gatewayCall struct {
 
 func (c gatewayCall) make(t *testing.T, s *scene.Scene, g *scene.Gateway, ns string) {
 	name := "app-" + c.client.Certificate.SerialNumber.Text(16)[:8]
-	must(
-		t,
-		s.WriteSecret(
-			t.Context(),
-			ns,
-			name,
-			scene.Credential{Pair: c.client, ServerCA: s.ServerCA.CertPEM}.Data(scene.LayoutTLS),
-		),
-	)
-	pod := deployed(
-		t,
-		s,
-		scene.App{
-			Namespace:   ns,
-			Name:        name,
-			Annotations: map[string]string{egress.AnnotationTarget: c.host, egress.AnnotationSecret: name},
-		},
-	)
-	_, _, err := s.Kubectl(
-		t.Context(),
-		"--namespace",
-		ns,
-		"wait",
-		"--for=condition=Ready",
-		"egresstarget/"+c.host,
-		"--timeout=60s",
-	)
+	must(t, s.WriteSecret(t.Context(), ns, name,
+		scene.Credential{Pair: c.client, ServerCA: s.ServerCA.CertPEM}.Data(scene.LayoutTLS)))
+	pod := deployed(t, s, scene.App{
+		Namespace:   ns,
+		Name:        name,
+		Annotations: map[string]string{egress.AnnotationTarget: c.host, egress.AnnotationSecret: name},
+	})
+	_, _, err := s.Kubectl(t.Context(), "--namespace", ns, "wait", "--for=condition=Ready",
+		"egresstarget/"+c.host, "--timeout=60s")
 	must(t, err)
 	path := "/gateway/" + name
 	plain := "http://" + c.host + path
@@ -242,14 +230,8 @@ func (c gatewayCall) make(t *testing.T, s *scene.Scene, g *scene.Gateway, ns str
 		}
 	}
 	if c.logs != nil {
-		must(
-			t,
-			scene.Until(
-				t.Context(),
-				"the sidecar's log",
-				func(ctx context.Context) error { return c.logged(ctx, s, pod, path) },
-			),
-		)
+		must(t, scene.Until(t.Context(), "the sidecar's log",
+			func(ctx context.Context) error { return c.logged(ctx, s, pod, path) }))
 	}
 	saw, err := g.Backend().Connections(t.Context(), partner.Filter{Path: path})
 	must(t, err)
@@ -324,14 +306,8 @@ func expect(ctx context.Context, app *caller.Client, call caller.Call, want call
 	}
 	for _, result := range results {
 		if result.Outcome != want {
-			return results, fmt.Errorf(
-				"%s: the app got %s (%s%s), want %s",
-				call.URL,
-				result.Outcome,
-				result.Error,
-				result.Body,
-				want,
-			)
+			return results, fmt.Errorf("%s: the app got %s (%s%s), want %s",
+				call.URL, result.Outcome, result.Error, result.Body, want)
 		}
 	}
 	return results, nil
@@ -369,17 +345,15 @@ func callWithTLS(t *testing.T, s *scene.Scene, pod *corev1.Pod) {
 	}{
 		"the CA and no certificate: the server refuses": {caller.Call{URL: address, CAPEM: ca}, "certificate required"},
 		"neither: the app doesn't trust the server":     {caller.Call{URL: address}, "signed by unknown authority"},
-		"a certificate and no CA: the same":             {caller.Call{URL: address, ClientCertPEM: certificate, ClientKeyPEM: key}, "signed by unknown authority"},
+		"a certificate and no CA: the same": {
+			caller.Call{URL: address, ClientCertPEM: certificate, ClientKeyPEM: key}, "signed by unknown authority",
+		},
 	} {
 		t.Run(sentence, func(t *testing.T) { refusedByAlert(t, s, pod, test.call, test.says) })
 	}
 	t.Run("both", func(t *testing.T) {
-		_, err := expect(
-			t.Context(),
-			s.Caller(pod),
-			caller.Call{URL: address, CAPEM: ca, ClientCertPEM: certificate, ClientKeyPEM: key},
-			"200",
-		)
+		_, err := expect(t.Context(), s.Caller(pod),
+			caller.Call{URL: address, CAPEM: ca, ClientCertPEM: certificate, ClientKeyPEM: key}, "200")
 		must(t, err)
 	})
 }

@@ -222,14 +222,33 @@ func TestANeighborKeepsItsBehavior(t *testing.T) {
 		// printed.
 		timed bool
 	}{
-		"ALLOW_ANY":     {manifests: []string{ownService}, http: "200", https: "200", before: "200", read: true, timed: true},
-		"REGISTRY_ONLY": {manifests: []string{ownService, registryOnly}, http: "502", https: caller.OutcomeEOF, before: "502", read: true},
+		"ALLOW_ANY": {manifests: []string{ownService}, http: "200", https: "200", before: "200", read: true, timed: true},
+		"REGISTRY_ONLY": {
+			manifests: []string{ownService, registryOnly},
+			http:      "502",
+			https:     caller.OutcomeEOF,
+			before:    "502",
+			read:      true,
+		},
 		// Our anchor is then the first HTTP on port 80 that the sidecars of the namespace know, with the
 		// effect that any Service of this kind has.
 		"ALLOW_ANY, no HTTP in the mesh": {
-			manifests: []string{ownNamespaceOnly}, http: "200", https: "200", before: "200", added: map[string]string{"X-Envoy-Attempt-Count": "1", "X-Forwarded-Proto": "http", "X-Request-Id": idOfASidecar},
+			manifests: []string{ownNamespaceOnly},
+			http:      "200",
+			https:     "200",
+			before:    "200",
+			added: map[string]string{
+				"X-Envoy-Attempt-Count": "1",
+				"X-Forwarded-Proto":     "http",
+				"X-Request-Id":          idOfASidecar,
+			},
 		},
-		"REGISTRY_ONLY, no HTTP in the mesh": {manifests: []string{registryOnly}, http: "502", https: caller.OutcomeEOF, before: caller.OutcomeEOF},
+		"REGISTRY_ONLY, no HTTP in the mesh": {
+			manifests: []string{registryOnly},
+			http:      "502",
+			https:     caller.OutcomeEOF,
+			before:    caller.OutcomeEOF,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -263,12 +282,8 @@ func TestANeighborKeepsItsBehavior(t *testing.T) {
 			}
 			if test.timed {
 				readyAfter = timesToReady(t, s, ns, "late")
-				t.Logf(
-					"time to ready, medians of %d: %v before, %v after",
-					len(readyBefore),
-					median(readyBefore),
-					median(readyAfter),
-				)
+				t.Logf("time to ready, medians of %d: %v before, %v after",
+					len(readyBefore), median(readyBefore), median(readyAfter))
 			}
 			noComplaints(t, s, ns)
 
@@ -276,8 +291,7 @@ func TestANeighborKeepsItsBehavior(t *testing.T) {
 			must(t, err)
 			onlyMutualTLS(t, "the one who asked", asked, made.Serial())
 			neverPlain(
-				t,
-				summaryOf(fromPod(t, s, shop)),
+				t, summaryOf(fromPod(t, s, shop)),
 				figures{Promise: "Only those who asked", Fault: "beside a neighbor that calls plainly, " + name,
 					Requests: asked.Calls, Failed: asked.Calls - asked.ByOutcome["200"]},
 			)
@@ -299,13 +313,8 @@ func unchanged(t *testing.T, loop caller.State, outcomes ...caller.Outcome) {
 		}
 	}
 	if loop.Calls == 0 || loop.PlainAnswers != loop.ByOutcome["200"] || loop.TLSAnswers != 0 {
-		t.Errorf(
-			"%d calls of the neighbor's loop: %d plain answers and %d over TLS, want %d plain",
-			loop.Calls,
-			loop.PlainAnswers,
-			loop.TLSAnswers,
-			loop.ByOutcome["200"],
-		)
+		t.Errorf("%d calls of the neighbor's loop: %d plain answers and %d over TLS, want %d plain",
+			loop.Calls, loop.PlainAnswers, loop.TLSAnswers, loop.ByOutcome["200"])
 	}
 }
 
@@ -337,13 +346,8 @@ func timesToReady(t *testing.T, s *scene.Scene, namespace, app string) []time.Du
 	for i := range 3 {
 		name := fmt.Sprintf("%s-%d", app, i)
 		begin := time.Now()
-		must(
-			t,
-			s.Deploy(
-				t.Context(),
-				scene.App{Namespace: namespace, Name: name, Kind: "Pod", PodLabels: map[string]string{"batch": app}},
-			),
-		)
+		must(t, s.Deploy(t.Context(),
+			scene.App{Namespace: namespace, Name: name, Kind: "Pod", PodLabels: map[string]string{"batch": app}}))
 		_, err := s.ReadyPod(t.Context(), namespace, name)
 		must(t, err)
 		took = append(took, time.Since(begin))
@@ -365,15 +369,8 @@ func noComplaints(t *testing.T, s *scene.Scene, namespace string) {
 		List(t.Context(), metav1.ListOptions{LabelSelector: "!" + egress.LabelInjected})
 	must(t, err)
 	for i := range pods.Items {
-		logs, _, err := s.Kubectl(
-			t.Context(),
-			"--namespace",
-			namespace,
-			"logs",
-			pods.Items[i].Name,
-			"--container",
-			"istio-proxy",
-		)
+		logs, _, err := s.Kubectl(t.Context(), "--namespace", namespace, "logs", pods.Items[i].Name,
+			"--container", "istio-proxy")
 		must(t, err)
 		if !strings.Contains(logs, "Envoy proxy is ready") {
 			t.Errorf("%s: its proxy's log doesn't tell of its start", pods.Items[i].Name)
@@ -437,7 +434,15 @@ func captured(t *testing.T, s *scene.Scene, policy, path string, pod *corev1.Pod
 	}
 	connections := fromPod(t, s, pod)
 	want := sorted([]sight{mutualTLS(host, made, 443, host, path+"/shop"), {
-		Kind: partner.KindTLS, Port: 443, TLSVersion: "TLS 1.3", SNI: host, Serial: own.Serial(), Method: "GET", Host: host, Path: path + "/own", HTTPVersion: "HTTP/1.1",
+		Kind:        partner.KindTLS,
+		Port:        443,
+		TLSVersion:  "TLS 1.3",
+		SNI:         host,
+		Serial:      own.Serial(),
+		Method:      "GET",
+		Host:        host,
+		Path:        path + "/own",
+		HTTPVersion: "HTTP/1.1",
 	}})
 	if diff := gocmp.Diff(want, sights(connections)); diff != "" {
 		t.Errorf("%s, what the partner saw of the one who asked (-want +got):\n%s", policy, diff)

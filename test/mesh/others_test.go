@@ -64,64 +64,117 @@ func intruders() map[string]map[string]intruder {
 	return map[string]map[string]intruder{
 		"VirtualServices": {
 			"an older one, private to the namespace, that leads to the partner's port without our subset": {
-				kind: "VirtualService", name: "earlier", message: "is private to the namespace and is older", reason: stopped, want: "503", manifests: `
+				kind:    "VirtualService",
+				name:    "earlier",
+				message: "is private to the namespace and is older",
+				reason:  stopped,
+				want:    "503",
+				manifests: `
 apiVersion: networking.istio.io/v1
 kind: VirtualService
 metadata: {name: earlier, namespace: "${HERE}"}
-spec: {hosts: ["${HOST}"], exportTo: ["."], http: [{match: [{sourceLabels: {app: shop}}], route: [{destination: {host: "${HOST}", port: {number: 443}}}]}]}
-`},
+spec: {hosts: ["${HOST}"], exportTo: ["."],
+  http: [{match: [{sourceLabels: {app: shop}}], route: [{destination: {host: "${HOST}", port: {number: 443}}}]}]}
+`,
+			},
 			"an older one, private to the namespace, with a ServiceEntry that leads it to the partner": {
-				kind: "VirtualService", name: "earlier", message: "is private to the namespace and is older", reason: stopped, want: "503", manifests: `
+				kind:    "VirtualService",
+				name:    "earlier",
+				message: "is private to the namespace and is older",
+				reason:  stopped,
+				want:    "503",
+				manifests: `
 apiVersion: networking.istio.io/v1
 kind: VirtualService
 metadata: {name: earlier, namespace: "${HERE}"}
-spec: {hosts: ["${HOST}"], exportTo: ["."], http: [{match: [{sourceLabels: {app: shop}}], route: [{destination: {host: "${HOST}", port: {number: 443}}}]}]}
+spec: {hosts: ["${HOST}"], exportTo: ["."],
+  http: [{match: [{sourceLabels: {app: shop}}], route: [{destination: {host: "${HOST}", port: {number: 443}}}]}]}
 ---
 apiVersion: networking.istio.io/v1
 kind: ServiceEntry
 metadata: {name: earlier, namespace: "${HERE}"}
-spec: {hosts: ["${HOST}"], exportTo: ["."], location: MESH_EXTERNAL, resolution: STATIC, endpoints: [{address: ${PARTNER}}], ports: [{number: 443, name: tls, protocol: HTTPS}]}
-`},
+spec: {hosts: ["${HOST}"], exportTo: ["."], location: MESH_EXTERNAL, resolution: STATIC,
+  endpoints: [{address: ${PARTNER}}], ports: [{number: 443, name: tls, protocol: HTTPS}]}
+`,
+			},
 			"an older one, private to the namespace, that leads to another host": {
-				kind: "VirtualService", name: "earlier", message: "is private to the namespace and is older", reason: stopped, want: "503", neighbor: "200", manifests: `
+				kind:     "VirtualService",
+				name:     "earlier",
+				message:  "is private to the namespace and is older",
+				reason:   stopped,
+				want:     "503",
+				neighbor: "200",
+				manifests: `
 apiVersion: networking.istio.io/v1
 kind: VirtualService
 metadata: {name: earlier, namespace: "${HERE}"}
-spec: {hosts: ["${HOST}"], exportTo: ["."], http: [{route: [{destination: {host: other-name.example.org, port: {number: 80}}}]}]}
+spec: {hosts: ["${HOST}"], exportTo: ["."],
+  http: [{route: [{destination: {host: other-name.example.org, port: {number: 80}}}]}]}
 ---
 apiVersion: networking.istio.io/v1
 kind: ServiceEntry
 metadata: {name: earlier, namespace: "${HERE}"}
-spec: {hosts: [other-name.example.org], exportTo: ["."], location: MESH_EXTERNAL, resolution: STATIC, endpoints: [{address: ${PARTNER}}], ports: [{number: 80, name: http, protocol: HTTP}]}
-`},
+spec: {hosts: [other-name.example.org], exportTo: ["."], location: MESH_EXTERNAL, resolution: STATIC,
+  endpoints: [{address: ${PARTNER}}], ports: [{number: 80, name: http, protocol: HTTP}]}
+`,
+			},
 			"a newer one, private to the namespace": {
-				kind: "VirtualService", name: "newer", message: "Istio prefers the generated VirtualService", reason: conflicting, want: "200", neighbor: "418", manifests: `
+				kind:     "VirtualService",
+				name:     "newer",
+				message:  "Istio prefers the generated VirtualService",
+				reason:   conflicting,
+				want:     "200",
+				neighbor: "418",
+				manifests: `
 apiVersion: networking.istio.io/v1
 kind: VirtualService
 metadata: {name: newer, namespace: "${HERE}"}
 spec: {hosts: ["${HOST}"], exportTo: ["."], http: [{directResponse: {status: 418}}]}
-`},
+`,
+			},
 			"an older one of the namespace, for all namespaces": {
-				kind: "VirtualService", name: "earlier", message: "Istio prefers the generated VirtualService", reason: conflicting, want: "200", neighbor: "418", manifests: `
+				kind:     "VirtualService",
+				name:     "earlier",
+				message:  "Istio prefers the generated VirtualService",
+				reason:   conflicting,
+				want:     "200",
+				neighbor: "418",
+				manifests: `
 apiVersion: networking.istio.io/v1
 kind: VirtualService
 metadata: {name: earlier, namespace: "${HERE}"}
 spec: {hosts: ["${HOST}"], http: [{directResponse: {status: 418}}]}
-`},
+`,
+			},
 			"an older one that another namespace exports": {
-				kind: "VirtualService", name: "earlier", elsewhere: true, message: "Istio prefers the generated VirtualService", reason: conflicting, want: "200", neighbor: "418", manifests: `
+				kind:      "VirtualService",
+				name:      "earlier",
+				elsewhere: true,
+				message:   "Istio prefers the generated VirtualService",
+				reason:    conflicting,
+				want:      "200",
+				neighbor:  "418",
+				manifests: `
 apiVersion: networking.istio.io/v1
 kind: VirtualService
 metadata: {name: earlier, namespace: "${ELSEWHERE}"}
 spec: {hosts: ["${HOST}"], exportTo: ["${HERE}"], http: [{directResponse: {status: 418}}]}
-`},
+`,
+			},
 			"an older one for a wildcard": {
-				kind: "VirtualService", name: "earlier", message: "matches ${HOST} with the wildcard *.system.com", reason: conflicting, want: "200", neighbor: "418", manifests: `
+				kind:     "VirtualService",
+				name:     "earlier",
+				message:  "matches ${HOST} with the wildcard *.system.com",
+				reason:   conflicting,
+				want:     "200",
+				neighbor: "418",
+				manifests: `
 apiVersion: networking.istio.io/v1
 kind: VirtualService
 metadata: {name: earlier, namespace: "${HERE}"}
 spec: {hosts: ["*.system.com"], exportTo: ["."], http: [{directResponse: {status: 418}}]}
-`},
+`,
+			},
 		},
 		"DestinationRules": {
 			"an older one for the partner's host, without a selector": {
@@ -167,10 +220,16 @@ spec: {host: "${HOST}", exportTo: ["${HERE}"], trafficPolicy: {tls: {mode: DISAB
 apiVersion: networking.istio.io/v1
 kind: ServiceEntry
 metadata: {name: earlier, namespace: "${ELSEWHERE}"}
-spec: {hosts: ["${HOST}"], exportTo: ["${HERE}"], location: MESH_EXTERNAL, resolution: STATIC, endpoints: [{address: ${PARTNER}}], ports: [{number: 443, name: tls, protocol: HTTPS}]}
+spec: {hosts: ["${HOST}"], exportTo: ["${HERE}"], location: MESH_EXTERNAL, resolution: STATIC,
+  endpoints: [{address: ${PARTNER}}], ports: [{number: 443, name: tls, protocol: HTTPS}]}
 `},
 			"an older one for the host of ours, with our selector and our subset without TLS": {
-				kind: "DestinationRule", name: "earlier", message: "which is reserved for the controller", reason: stopped, want: "503", manifests: `
+				kind:    "DestinationRule",
+				name:    "earlier",
+				message: "which is reserved for the controller",
+				reason:  stopped,
+				want:    "503",
+				manifests: `
 apiVersion: networking.istio.io/v1
 kind: DestinationRule
 metadata: {name: earlier, namespace: "${HERE}"}
@@ -179,9 +238,15 @@ spec:
   exportTo: ["."]
   workloadSelector: {matchLabels: {"to.mtls.egress/${HOST}": "true"}}
   subsets: [{name: mtls-egress, trafficPolicy: {tls: {mode: DISABLE}}}]
-`},
+`,
+			},
 			"an older one for the host of ours, with another selector that matches and our subset without TLS": {
-				kind: "DestinationRule", name: "earlier", message: "which is reserved for the controller", reason: stopped, want: "503", manifests: `
+				kind:    "DestinationRule",
+				name:    "earlier",
+				message: "which is reserved for the controller",
+				reason:  stopped,
+				want:    "503",
+				manifests: `
 apiVersion: networking.istio.io/v1
 kind: DestinationRule
 metadata: {name: earlier, namespace: "${HERE}"}
@@ -190,7 +255,8 @@ spec:
   exportTo: ["."]
   workloadSelector: {matchLabels: {app: shop}}
   subsets: [{name: mtls-egress, trafficPolicy: {tls: {mode: DISABLE}}}]
-`},
+`,
+			},
 		},
 		"ServiceEntries": {
 			"a newer one for the partner's host with an endpoint of its own": {
@@ -198,87 +264,138 @@ spec:
 apiVersion: networking.istio.io/v1
 kind: ServiceEntry
 metadata: {name: newer, namespace: "${HERE}"}
-spec: {hosts: ["${HOST}"], exportTo: ["."], location: MESH_EXTERNAL, resolution: STATIC, endpoints: [{address: ${PARTNER}, ports: {tls: 8443}}], ports: [{number: 443, name: tls, protocol: HTTPS}]}
+spec: {hosts: ["${HOST}"], exportTo: ["."], location: MESH_EXTERNAL, resolution: STATIC,
+  endpoints: [{address: ${PARTNER}, ports: {tls: 8443}}], ports: [{number: 443, name: tls, protocol: HTTPS}]}
 `},
 			"a newer one for the partner's host that is resolved by name": {
 				kind: "ServiceEntry", name: "newer", want: "200", manifests: `
 apiVersion: networking.istio.io/v1
 kind: ServiceEntry
 metadata: {name: newer, namespace: "${HERE}"}
-spec: {hosts: ["${HOST}"], exportTo: ["."], location: MESH_EXTERNAL, resolution: DNS, ports: [{number: 443, name: tls, protocol: HTTPS}]}
+spec: {hosts: ["${HOST}"], exportTo: ["."], location: MESH_EXTERNAL, resolution: DNS,
+  ports: [{number: 443, name: tls, protocol: HTTPS}]}
 `},
 			"a newer one for the partner's host with port 80": {
 				kind: "ServiceEntry", name: "newer", want: "200", manifests: `
 apiVersion: networking.istio.io/v1
 kind: ServiceEntry
 metadata: {name: newer, namespace: "${HERE}"}
-spec: {hosts: ["${HOST}"], location: MESH_EXTERNAL, resolution: STATIC, endpoints: [{address: ${PARTNER}}], ports: [{number: 80, name: http, protocol: HTTP}]}
+spec: {hosts: ["${HOST}"], location: MESH_EXTERNAL, resolution: STATIC,
+  endpoints: [{address: ${PARTNER}}], ports: [{number: 80, name: http, protocol: HTTP}]}
 `},
 			"a newer one for the partner's host with port 80, private to the namespace": {
 				kind: "ServiceEntry", name: "newer", want: "200", manifests: `
 apiVersion: networking.istio.io/v1
 kind: ServiceEntry
 metadata: {name: newer, namespace: "${HERE}"}
-spec: {hosts: ["${HOST}"], exportTo: ["."], location: MESH_EXTERNAL, resolution: STATIC, endpoints: [{address: ${PARTNER}}], ports: [{number: 80, name: http, protocol: HTTP}]}
+spec: {hosts: ["${HOST}"], exportTo: ["."], location: MESH_EXTERNAL, resolution: STATIC,
+  endpoints: [{address: ${PARTNER}}], ports: [{number: 80, name: http, protocol: HTTP}]}
 `},
 			"one for the partner's host that another namespace exports": {
 				kind: "ServiceEntry", name: "earlier", elsewhere: true, want: "200", neighborTLS: unsettled, manifests: `
 apiVersion: networking.istio.io/v1
 kind: ServiceEntry
 metadata: {name: earlier, namespace: "${ELSEWHERE}"}
-spec: {hosts: ["${HOST}"], exportTo: ["${HERE}"], location: MESH_EXTERNAL, resolution: STATIC, endpoints: [{address: 10.96.0.77}], ports: [{number: 443, name: tls, protocol: HTTPS}]}
+spec: {hosts: ["${HOST}"], exportTo: ["${HERE}"], location: MESH_EXTERNAL, resolution: STATIC,
+  endpoints: [{address: 10.96.0.77}], ports: [{number: 443, name: tls, protocol: HTTPS}]}
 `},
 			"one that makes the host a service of the mesh": {
-				kind: "ServiceEntry", name: "newer", message: "makes ${HOST} a service of the mesh", reason: stopped, want: "503", neighborTLS: unsettled, manifests: `
+				kind:        "ServiceEntry",
+				name:        "newer",
+				message:     "makes ${HOST} a service of the mesh",
+				reason:      stopped,
+				want:        "503",
+				neighborTLS: unsettled,
+				manifests: `
 apiVersion: networking.istio.io/v1
 kind: ServiceEntry
 metadata: {name: newer, namespace: "${HERE}"}
-spec: {hosts: ["${HOST}"], location: MESH_INTERNAL, resolution: STATIC, endpoints: [{address: 10.96.0.77}], ports: [{number: 443, name: tls, protocol: HTTPS}]}
-`},
+spec: {hosts: ["${HOST}"], location: MESH_INTERNAL, resolution: STATIC,
+  endpoints: [{address: 10.96.0.77}], ports: [{number: 443, name: tls, protocol: HTTPS}]}
+`,
+			},
 			"an older one of another host that takes port 80 as TCP": {
 				kind: "ServiceEntry", name: "earlier", want: "200", manifests: `
 apiVersion: networking.istio.io/v1
 kind: ServiceEntry
 metadata: {name: earlier, namespace: "${HERE}"}
-spec: {hosts: [api.example.org], exportTo: ["."], location: MESH_EXTERNAL, resolution: STATIC, endpoints: [{address: ${PARTNER}}], ports: [{number: 80, name: tcp, protocol: TCP}]}
+spec: {hosts: [api.example.org], exportTo: ["."], location: MESH_EXTERNAL, resolution: STATIC,
+  endpoints: [{address: ${PARTNER}}], ports: [{number: 80, name: tcp, protocol: TCP}]}
 `},
 			"an older one of another host, of another namespace, that takes port 80 as MySQL": {
-				kind: "ServiceEntry", name: "earlier", elsewhere: true, message: "gives port 80 the protocol MYSQL", reason: conflicting, want: "200", neighbor: unsettled, manifests: `
+				kind:      "ServiceEntry",
+				name:      "earlier",
+				elsewhere: true,
+				message:   "gives port 80 the protocol MYSQL",
+				reason:    conflicting,
+				want:      "200",
+				neighbor:  unsettled,
+				manifests: `
 apiVersion: networking.istio.io/v1
 kind: ServiceEntry
 metadata: {name: earlier, namespace: "${ELSEWHERE}"}
-spec: {hosts: [db.example.org], exportTo: ["${HERE}"], location: MESH_EXTERNAL, resolution: STATIC, endpoints: [{address: ${PARTNER}}], ports: [{number: 80, name: mysql, protocol: MYSQL}]}
-`},
+spec: {hosts: [db.example.org], exportTo: ["${HERE}"], location: MESH_EXTERNAL, resolution: STATIC,
+  endpoints: [{address: ${PARTNER}}], ports: [{number: 80, name: mysql, protocol: MYSQL}]}
+`,
+			},
 			"an older one of another host with the sinkhole address for TCP": {
-				kind: "ServiceEntry", name: "earlier", message: "the sinkhole address of ${HOST}", reason: stopped, want: "503", manifests: `
+				kind:    "ServiceEntry",
+				name:    "earlier",
+				message: "the sinkhole address of ${HOST}",
+				reason:  stopped,
+				want:    "503",
+				manifests: `
 apiVersion: networking.istio.io/v1
 kind: ServiceEntry
 metadata: {name: earlier, namespace: "${HERE}"}
-spec: {hosts: [api.example.org], addresses: ["${SINKHOLE}"], exportTo: ["."], location: MESH_EXTERNAL, resolution: STATIC, endpoints: [{address: ${PARTNER}}], ports: [{number: 80, name: tcp, protocol: TCP}]}
-`},
+spec: {hosts: [api.example.org], addresses: ["${SINKHOLE}"], exportTo: ["."], location: MESH_EXTERNAL,
+  resolution: STATIC, endpoints: [{address: ${PARTNER}}], ports: [{number: 80, name: tcp, protocol: TCP}]}
+`,
+			},
 			"an older one of another host with the sinkhole address for HTTP": {
-				kind: "ServiceEntry", name: "earlier", message: "the sinkhole address of ${HOST}", reason: stopped, want: "503", manifests: `
+				kind:    "ServiceEntry",
+				name:    "earlier",
+				message: "the sinkhole address of ${HOST}",
+				reason:  stopped,
+				want:    "503",
+				manifests: `
 apiVersion: networking.istio.io/v1
 kind: ServiceEntry
 metadata: {name: earlier, namespace: "${HERE}"}
-spec: {hosts: [api.example.org], addresses: ["${SINKHOLE}"], exportTo: ["."], location: MESH_EXTERNAL, resolution: STATIC, endpoints: [{address: ${PARTNER}}], ports: [{number: 80, name: http, protocol: HTTP}]}
-`},
+spec: {hosts: [api.example.org], addresses: ["${SINKHOLE}"], exportTo: ["."], location: MESH_EXTERNAL,
+  resolution: STATIC, endpoints: [{address: ${PARTNER}}], ports: [{number: 80, name: http, protocol: HTTP}]}
+`,
+			},
 		},
 		"Sidecars": {
 			"one that leaves the namespace out": {
-				kind: "Sidecar", name: "earlier", message: "does not import ${HOST}", reason: conflicting, want: caller.OutcomeTimeout, hides: true, manifests: `
+				kind:    "Sidecar",
+				name:    "earlier",
+				message: "does not import ${HOST}",
+				reason:  conflicting,
+				want:    caller.OutcomeTimeout,
+				hides:   true,
+				manifests: `
 apiVersion: networking.istio.io/v1
 kind: Sidecar
 metadata: {name: earlier, namespace: "${HERE}"}
 spec: {egress: [{hosts: [istio-system/*]}]}
-`},
+`,
+			},
 			"one for the Pods that asked": {
-				kind: "Sidecar", name: "earlier", message: "does not import ${HOST}", reason: conflicting, want: caller.OutcomeTimeout, hides: true, manifests: `
+				kind:    "Sidecar",
+				name:    "earlier",
+				message: "does not import ${HOST}",
+				reason:  conflicting,
+				want:    caller.OutcomeTimeout,
+				hides:   true,
+				manifests: `
 apiVersion: networking.istio.io/v1
 kind: Sidecar
 metadata: {name: earlier, namespace: "${HERE}"}
 spec: {workloadSelector: {labels: {app: shop}}, egress: [{hosts: [istio-system/*]}]}
-`},
+`,
+			},
 		},
 	}
 }
@@ -344,8 +461,11 @@ func newStand(t *testing.T, s *scene.Scene, host string) *stand {
 	}
 	must(t, s.Deploy(t.Context(), scene.App{Namespace: here, Name: "neighbor"}))
 	d.pod = deployed(t, s, scene.App{
-		Namespace: here, Name: "shop", Annotations: map[string]string{egress.AnnotationTarget: host, egress.AnnotationSecret: "external-system-mtls-data"},
-		Loops: []string{d.url}, Args: []string{"--pause", "50ms"},
+		Namespace:   here,
+		Name:        "shop",
+		Annotations: map[string]string{egress.AnnotationTarget: host, egress.AnnotationSecret: "external-system-mtls-data"},
+		Loops:       []string{d.url},
+		Args:        []string{"--pause", "50ms"},
 	})
 	d.neighbor, err = s.ReadyPod(t.Context(), here, "neighbor")
 	must(t, err)
@@ -459,14 +579,8 @@ func (d *stand) open(t *testing.T) {
 
 func (d *stand) scale(t *testing.T, replicas int) {
 	t.Helper()
-	_, _, err := d.Kubectl(
-		t.Context(),
-		"--namespace",
-		d.namespace,
-		"scale",
-		"deployment/shop",
-		fmt.Sprintf("--replicas=%d", replicas),
-	)
+	_, _, err := d.Kubectl(t.Context(), "--namespace", d.namespace, "scale", "deployment/shop",
+		fmt.Sprintf("--replicas=%d", replicas))
 	must(t, err)
 }
 
@@ -499,7 +613,8 @@ func (d *stand) says(ctx context.Context, row intruder) error {
 		return fmt.Errorf("the condition Ready is %+v", ready)
 	case row.message == "":
 		return nil
-	case conflicted == nil || conflicted.Status != metav1.ConditionTrue || !strings.Contains(conflicted.Message, object) || !strings.Contains(conflicted.Message, row.message):
+	case conflicted == nil || conflicted.Status != metav1.ConditionTrue ||
+		!strings.Contains(conflicted.Message, object) || !strings.Contains(conflicted.Message, row.message):
 		return fmt.Errorf("the condition Conflicted is %+v; it must name the %s) and say %q", conflicted, object, row.message)
 	case ready == nil || ready.Status != metav1.ConditionFalse || ready.Reason != row.reason:
 		return fmt.Errorf("the condition Ready is %+v; its reason must be %s", ready, row.reason)
@@ -515,7 +630,9 @@ func (d *stand) mark(t *testing.T) {
 	d.markers++
 	// 192.0.2.2 is nobody's (RFC 5737): a call that the marker doesn't answer comes to nothing.
 	marker := caller.Call{
-		URL: "http://192.0.2.2/", Headers: map[string]string{"Host": "marker.internal"}, Timeout: caller.Duration(time.Second),
+		URL:     "http://192.0.2.2/",
+		Headers: map[string]string{"Host": "marker.internal"},
+		Timeout: caller.Duration(time.Second),
 	}
 	status := caller.Outcome(strconv.Itoa(210 + d.markers))
 	must(t, d.Apply(t.Context(), fmt.Sprintf(`
@@ -566,7 +683,11 @@ func (d *stand) call(t *testing.T, row intruder) {
 			want = "200"
 		}
 		call := caller.Call{
-			URL: address, CAPEM: string(d.ServerCA.CertPEM), ClientCertPEM: string(d.credential.CertPEM), ClientKeyPEM: string(d.credential.KeyPEM), Timeout: caller.Duration(2 * time.Second),
+			URL:           address,
+			CAPEM:         string(d.ServerCA.CertPEM),
+			ClientCertPEM: string(d.credential.CertPEM),
+			ClientKeyPEM:  string(d.credential.KeyPEM),
+			Timeout:       caller.Duration(2 * time.Second),
 		}
 		// The sidecar resolves the name of a new ServiceEntry first.
 		must(t, scene.Until(t.Context(), "what the neighbor gets", func(ctx context.Context) error {

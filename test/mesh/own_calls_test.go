@@ -41,17 +41,12 @@ func outboundPolicies() map[string]string {
 
 // withOwnSecret mounts the Secret of the app's own credential into the app.
 func withOwnSecret(spec *corev1.PodSpec) {
-	spec.Volumes = append(
-		spec.Volumes,
-		corev1.Volume{
-			Name:         ownSecret,
-			VolumeSource: corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{SecretName: ownSecret}},
-		},
-	)
-	spec.Containers[0].VolumeMounts = append(
-		spec.Containers[0].VolumeMounts,
-		corev1.VolumeMount{Name: ownSecret, MountPath: ownDirectory, ReadOnly: true},
-	)
+	spec.Volumes = append(spec.Volumes, corev1.Volume{
+		Name:         ownSecret,
+		VolumeSource: corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{SecretName: ownSecret}},
+	})
+	spec.Containers[0].VolumeMounts = append(spec.Containers[0].VolumeMounts,
+		corev1.VolumeMount{Name: ownSecret, MountPath: ownDirectory, ReadOnly: true})
 }
 
 // ownHTTPS is load of calls in which the app does mutual TLS itself.
@@ -78,15 +73,18 @@ func callsItself(
 	own, err := s.Credential("shop itself")
 	must(t, err)
 	must(t, s.WriteSecret(t.Context(), ns, ownSecret, own.Data(scene.LayoutCert)))
-	must(
-		t,
-		s.Deploy(t.Context(), scene.App{Namespace: ns, Name: "shop", Annotations: scene.Target(host), Spec: withOwnSecret,
-			Loops: []string{"http://" + host + loop}, Args: []string{"--timeout", "5s"},
-			// Istio leaves out the counter that retries reads.
-			PodAnnotations: map[string]string{
-				"proxy.istio.io/config": `{"proxyStatsMatcher": {"inclusionSuffixes": ["upstream_rq_retry"]}}`,
-			}}),
-	)
+	must(t, s.Deploy(t.Context(), scene.App{
+		Namespace:   ns,
+		Name:        "shop",
+		Annotations: scene.Target(host),
+		Spec:        withOwnSecret,
+		Loops:       []string{"http://" + host + loop},
+		Args:        []string{"--timeout", "5s"},
+		// Istio leaves out the counter that retries reads.
+		PodAnnotations: map[string]string{
+			"proxy.istio.io/config": `{"proxyStatsMatcher": {"inclusionSuffixes": ["upstream_rq_retry"]}}`,
+		},
+	}))
 	return calling(t, s, ns, "shop"), sidecars, own
 }
 
@@ -122,7 +120,8 @@ func TestOwnHTTPSIsUntouched(t *testing.T) {
 			ownTLS := sight{Kind: partner.KindTLS, Port: 443, SNI: host}
 			withCertificate, noCertificate, noCA := ownTLS, ownTLS, ownTLS
 			withCertificate.TLSVersion, withCertificate.Serial = "TLS 1.3", own.Serial()
-			withCertificate.Method, withCertificate.Host, withCertificate.Path, withCertificate.HTTPVersion = "GET", host, path+"/own-certificate", "HTTP/1.1"
+			withCertificate.Method, withCertificate.HTTPVersion = "GET", "HTTP/1.1"
+			withCertificate.Host, withCertificate.Path = host, path+"/own-certificate"
 			noCertificate.HandshakeError = "tls: client didn't provide a certificate"
 			noCA.HandshakeError = "remote error: tls: bad certificate"
 			connections := fromPod(t, s, pod)
@@ -134,8 +133,7 @@ func TestOwnHTTPSIsUntouched(t *testing.T) {
 			must(t, err)
 			onlyMutualTLS(t, "http meanwhile", loop, sidecars.Serial())
 			neverPlain(
-				t,
-				summaryOf(connections),
+				t, summaryOf(connections),
 				figures{Promise: "Your own https and POST", Fault: "own https beside http, " + policy,
 					Requests: loop.Calls + 5, Failed: loop.Calls - loop.ByOutcome["200"]},
 			)
@@ -178,7 +176,12 @@ func TestARequestIsSentOnce(t *testing.T) {
 						body = "order"
 					}
 					results, err := s.Caller(pod).
-						Call(t.Context(), caller.Call{Method: method, URL: "http://" + host + path + test.fault, Body: body, Timeout: timeout})
+						Call(t.Context(), caller.Call{
+							Method:  method,
+							URL:     "http://" + host + path + test.fault,
+							Body:    body,
+							Timeout: timeout,
+						})
 					must(t, err)
 					requests++
 					if results[0].Outcome != test.want {
@@ -194,8 +197,7 @@ func TestARequestIsSentOnce(t *testing.T) {
 			must(t, err)
 			onlyMutualTLS(t, "calls meanwhile", loop, sidecars.Serial())
 			neverPlain(
-				t,
-				summaryOf(fromPod(t, s, pod)),
+				t, summaryOf(fromPod(t, s, pod)),
 				figures{Promise: "Your own https and POST", Fault: "the partner answers 503, closes, resets, hangs, " + policy,
 					Requests: loop.Calls + requests, Failed: loop.Calls - loop.ByOutcome["200"]},
 			)
@@ -222,15 +224,8 @@ func TestAPOSTIsSentOnceWhenThePartnerGoesAway(t *testing.T) {
 	}
 	scale := func(replicas string) {
 		t.Helper()
-		_, _, err := s.Kubectl(
-			context.Background(),
-			"--namespace",
-			scene.PartnerNamespace,
-			"scale",
-			"deployment/partner",
-			"--replicas",
-			replicas,
-		)
+		_, _, err := s.Kubectl(context.Background(), "--namespace", scene.PartnerNamespace, "scale",
+			"deployment/partner", "--replicas", replicas)
 		must(t, err)
 	}
 	t.Cleanup(func() {
@@ -238,16 +233,8 @@ func TestAPOSTIsSentOnceWhenThePartnerGoesAway(t *testing.T) {
 		must(t, s.Rollout(context.Background(), scene.PartnerNamespace, "deployment/partner"))
 	})
 	scale("0")
-	_, _, err := s.Kubectl(
-		t.Context(),
-		"--namespace",
-		scene.PartnerNamespace,
-		"wait",
-		"--for=delete",
-		"pod",
-		"--selector=app=partner",
-		"--timeout=1m",
-	)
+	_, _, err := s.Kubectl(t.Context(), "--namespace", scene.PartnerNamespace, "wait", "--for=delete", "pod",
+		"--selector=app=partner", "--timeout=1m")
 	must(t, err)
 	// Until kube-proxy knows it, connections to the partner's address are not refused but end nowhere.
 	must(t, scene.Until(t.Context(), "connections are refused", func(ctx context.Context) error {
@@ -277,30 +264,15 @@ func TestAPOSTIsSentOnceWhenThePartnerGoesAway(t *testing.T) {
 	if saw.Posts != 3 {
 		t.Errorf("the partner that came back got %d POSTs, want the 3 that were made then", saw.Posts)
 	}
-	neverPlain(
-		t,
-		summaryOf(fromPod(t, s, pod)),
-		figures{Promise: "Your own https and POST", Fault: "the partner is away", Requests: 9, Failed: 3},
-	)
+	neverPlain(t, summaryOf(fromPod(t, s, pod)),
+		figures{Promise: "Your own https and POST", Fault: "the partner is away", Requests: 9, Failed: 3})
 }
 
 // retries is how often the sidecar of a Pod has tried a call to the target again.
 func retries(t *testing.T, s *scene.Scene, pod *corev1.Pod) int {
 	t.Helper()
-	stats, _, err := s.Kubectl(
-		t.Context(),
-		"--namespace",
-		pod.Namespace,
-		"exec",
-		pod.Name,
-		"--container",
-		"istio-proxy",
-		"--",
-		"pilot-agent",
-		"request",
-		"GET",
-		"stats?filter=upstream_rq_retry$&format=json",
-	)
+	stats, _, err := s.Kubectl(t.Context(), "--namespace", pod.Namespace, "exec", pod.Name, "--container", "istio-proxy",
+		"--", "pilot-agent", "request", "GET", "stats?filter=upstream_rq_retry$&format=json")
 	must(t, err)
 	var answer struct {
 		Stats []struct {
@@ -334,7 +306,12 @@ func TestHeadersThatReachThePartner(t *testing.T) {
 		},
 		"of a POST": {
 			call: caller.Call{Method: http.MethodPost, Body: "order"},
-			want: http.Header{"Accept-Encoding": {"gzip"}, "User-Agent": {"Go-http-client/1.1"}, "Content-Length": {"5"}, "X-Request-Id": {idOfASidecar}},
+			want: http.Header{
+				"Accept-Encoding": {"gzip"},
+				"User-Agent":      {"Go-http-client/1.1"},
+				"Content-Length":  {"5"},
+				"X-Request-Id":    {idOfASidecar},
+			},
 		},
 		"of an app that sets its own": {
 			call: caller.Call{Headers: map[string]string{
@@ -346,18 +323,32 @@ func TestHeadersThatReachThePartner(t *testing.T) {
 				"X-Request-Id": "11111111-1111-4111-8111-111111111111",
 			}},
 			want: http.Header{
-				"User-Agent": {"shop/1"}, "Accept-Encoding": {"identity"}, "Authorization": {"Bearer token"}, "Cookie": {"a=b"},
-				"Traceparent":  {"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"},
-				"X-B3-Traceid": {"463ac35c9f6413ad48485a3953bb6124"}, "X-Shop": {"kept"}, "Via": {"1.1 shop"}, "X-Request-Id": {"11111111-1111-4111-8111-111111111111"},
+				"User-Agent":      {"shop/1"},
+				"Accept-Encoding": {"identity"},
+				"Authorization":   {"Bearer token"},
+				"Cookie":          {"a=b"},
+				"Traceparent":     {"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"},
+				"X-B3-Traceid":    {"463ac35c9f6413ad48485a3953bb6124"},
+				"X-Shop":          {"kept"},
+				"Via":             {"1.1 shop"},
+				"X-Request-Id":    {"11111111-1111-4111-8111-111111111111"},
 			},
 		},
 		"of an app that claims to be a proxy": {
 			call: caller.Call{Headers: map[string]string{
-				"X-Forwarded-Client-Cert": "By=spiffe://cluster.local/ns/a/sa/b;Subject=\"CN=forged\"",
-				"X-Forwarded-For":         "192.0.2.7", "X-Forwarded-Proto": "https", "X-Forwarded-Host": "shop.example",
-				"X-Envoy-Attempt-Count": "7", "X-Envoy-Decorator-Operation": "forged", "X-Envoy-Peer-Metadata": "forged", "X-Envoy-Peer-Metadata-Id": "forged",
-				"X-Envoy-External-Address": "192.0.2.7", "X-Envoy-Max-Retries": "9", "X-Envoy-Retry-On": "5xx",
-				"X-Envoy-Upstream-Rq-Timeout-Ms": "1", "X-Envoy-Expected-Rq-Timeout-Ms": "1",
+				"X-Forwarded-Client-Cert":        "By=spiffe://cluster.local/ns/a/sa/b;Subject=\"CN=forged\"",
+				"X-Forwarded-For":                "192.0.2.7",
+				"X-Forwarded-Proto":              "https",
+				"X-Forwarded-Host":               "shop.example",
+				"X-Envoy-Attempt-Count":          "7",
+				"X-Envoy-Decorator-Operation":    "forged",
+				"X-Envoy-Peer-Metadata":          "forged",
+				"X-Envoy-Peer-Metadata-Id":       "forged",
+				"X-Envoy-External-Address":       "192.0.2.7",
+				"X-Envoy-Max-Retries":            "9",
+				"X-Envoy-Retry-On":               "5xx",
+				"X-Envoy-Upstream-Rq-Timeout-Ms": "1",
+				"X-Envoy-Expected-Rq-Timeout-Ms": "1",
 			}},
 			// X-Forwarded-For and such are the app's to say: the sidecar adds nothing to them.
 			want: http.Header{
@@ -370,7 +361,9 @@ func TestHeadersThatReachThePartner(t *testing.T) {
 			call := test.call
 			call.URL = "http://" + host + "/headers/calls"
 			results := answered(t, s, pod, call)
-			if diff := gocmp.Diff(map[string][]string(test.want), headersOf(t, results[0], call.Headers["X-Request-Id"])); diff != "" {
+			if diff := gocmp.Diff(
+				map[string][]string(test.want), headersOf(t, results[0], call.Headers["X-Request-Id"]),
+			); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 			var said partner.Answer
@@ -387,29 +380,20 @@ func TestKeepAliveAndLargeBodies(t *testing.T) {
 	s := play(t)
 	pod, sidecars, _ := callsItself(t, s, "", "/keep-alive/loop")
 	const mebibyte = 1 << 20
-	results := answered(
-		t,
-		s,
-		pod,
-		caller.Call{URL: fmt.Sprintf("http://%s/keep-alive/download?bytes=%d", host, mebibyte), Count: 20, KeepAlive: true},
-	)
+	results := answered(t, s, pod,
+		caller.Call{URL: fmt.Sprintf("http://%s/keep-alive/download?bytes=%d", host, mebibyte), Count: 20, KeepAlive: true})
 	for i, result := range results {
 		if result.BodyLength != mebibyte {
 			t.Errorf("download %d has %d bytes, want %d", i, result.BodyLength, mebibyte)
 		}
 	}
-	answered(
-		t,
-		s,
-		pod,
-		caller.Call{
-			Method:    http.MethodPost,
-			URL:       "http://" + host + "/keep-alive/upload",
-			Body:      strings.Repeat("x", mebibyte),
-			Count:     5,
-			KeepAlive: true,
-		},
-	)
+	answered(t, s, pod, caller.Call{
+		Method:    http.MethodPost,
+		URL:       "http://" + host + "/keep-alive/upload",
+		Body:      strings.Repeat("x", mebibyte),
+		Count:     5,
+		KeepAlive: true,
+	})
 	uploads, err := s.Partner().Connections(t.Context(), partner.Filter{Path: "/keep-alive/upload"})
 	must(t, err)
 	for _, connection := range uploads {
@@ -433,9 +417,6 @@ func TestKeepAliveAndLargeBodies(t *testing.T) {
 			only.Requests,
 		)
 	}
-	neverPlain(
-		t,
-		saw,
-		figures{Promise: "Your own https and POST", Fault: "keep-alive, bodies of 1 MiB", Requests: saw.Requests},
-	)
+	neverPlain(t, saw,
+		figures{Promise: "Your own https and POST", Fault: "keep-alive, bodies of 1 MiB", Requests: saw.Requests})
 }

@@ -65,30 +65,16 @@ func startDescribed(t *testing.T, s *scene.Scene) *scene.Gateway {
 		if t.Failed() {
 			explain(t, s, scene.GatewayNamespace)
 		}
-		_, _, err := s.Kubectl(
-			context.Background(),
-			"delete",
-			"namespace",
-			scene.GatewayNamespace,
-			"--ignore-not-found",
-			"--wait",
-			"--timeout=120s",
-		)
+		_, _, err := s.Kubectl(context.Background(), "delete", "namespace", scene.GatewayNamespace, "--ignore-not-found",
+			"--wait", "--timeout=120s")
 		must(t, err)
 	})
 	g, err := s.StartGateway(t.Context(), scene.Admitted{Subject: otherSubject, URI: admittedURI})
 	must(t, err)
 	server, err := s.ServerCA.Sign(pki.Server(describedHost))
 	must(t, err)
-	must(
-		t,
-		s.WriteSecret(
-			t.Context(),
-			scene.GatewayNamespace,
-			describedName,
-			map[string][]byte{"tls.crt": server.CertPEM, "tls.key": server.KeyPEM},
-		),
-	)
+	must(t, s.WriteSecret(t.Context(), scene.GatewayNamespace, describedName,
+		map[string][]byte{"tls.crt": server.CertPEM, "tls.key": server.KeyPEM}))
 	return g
 }
 
@@ -98,28 +84,9 @@ func described(t *testing.T, s *scene.Scene, namespace, secret string) string {
 	t.Helper()
 	root := filepath.Join(t.TempDir(), "root.pem")
 	must(t, os.WriteFile(root, s.ClientCA.CertPEM, 0o600))
-	return credentialCommand(
-		t,
-		"describe",
-		"--for-partner",
-		"secret/"+secret,
-		"--namespace",
-		namespace,
-		"--kubeconfig",
-		s.Kubeconfig,
-		"--issuer-ca",
-		root,
-		"--target",
-		describedHost,
-		"--credential-name",
-		describedName,
-		"--gateway-namespace",
-		scene.GatewayNamespace,
-		"--gateway-selector",
-		"istio=gateway",
-		"-o",
-		"yaml",
-	)
+	return credentialCommand(t, "describe", "--for-partner", "secret/"+secret, "--namespace", namespace,
+		"--kubeconfig", s.Kubeconfig, "--issuer-ca", root, "--target", describedHost, "--credential-name", describedName,
+		"--gateway-namespace", scene.GatewayNamespace, "--gateway-selector", "istio=gateway", "-o", "yaml")
 }
 
 // credentialCommand is what a credential command prints that has to succeed without a warning.
@@ -150,28 +117,11 @@ func TestAPartnerConfiguredByWhatWeDescribe(t *testing.T) {
 		CertPEM:     slices.Concat(ours.CertPEM, g.Issuer.CertPEM),
 		KeyPEM:      ours.KeyPEM,
 	}
-	must(
-		t,
-		s.WriteSecret(
-			t.Context(),
-			ns,
-			"ours",
-			scene.Credential{Pair: chain, ServerCA: s.ServerCA.CertPEM}.Data(scene.LayoutCert),
-		),
-	)
+	must(t, s.WriteSecret(t.Context(), ns, "ours",
+		scene.Credential{Pair: chain, ServerCA: s.ServerCA.CertPEM}.Data(scene.LayoutCert)))
 	must(t, s.Apply(t.Context(), described(t, s, ns, "ours")))
-	must(
-		t,
-		s.Apply(
-			t.Context(),
-			strings.Replace(
-				describedPartner,
-				"{name: described}",
-				"{name: described, namespace: "+scene.GatewayNamespace+"}",
-				1,
-			),
-		),
-	)
+	must(t, s.Apply(t.Context(), strings.Replace(describedPartner, "{name: described}",
+		"{name: described, namespace: "+scene.GatewayNamespace+"}", 1)))
 	stranger := deployed(t, s, scene.App{Namespace: ns, Name: "stranger"})
 	// The gateway learns of the host a moment after the API server did. Until then what it gets for
 	// the host counts as a plain connection, as it matches nothing.
@@ -259,7 +209,11 @@ func TestAPartnerConfiguredByWhatWeDescribe(t *testing.T) {
 // describedCall is a call without a sidecar's help.
 func describedCall(s *scene.Scene, client pki.Pair, headers map[string]string) caller.Call {
 	return caller.Call{
-		URL: "https://" + describedHost + "/described/itself", Headers: headers, CAPEM: string(s.ServerCA.CertPEM), ClientCertPEM: string(client.CertPEM), ClientKeyPEM: string(client.KeyPEM),
+		URL:           "https://" + describedHost + "/described/itself",
+		Headers:       headers,
+		CAPEM:         string(s.ServerCA.CertPEM),
+		ClientCertPEM: string(client.CertPEM),
+		ClientKeyPEM:  string(client.KeyPEM),
 	}
 }
 

@@ -65,17 +65,13 @@ func (r *rotating) begin(t *testing.T, path, fields string) {
 		r.loops = append(r.loops, "http://"+r.host+path+loop)
 	}
 	r.specify(t, fields)
-	r.pod = deployed(
-		t,
-		r.Scene,
-		scene.App{
-			Namespace:   r.namespace,
-			Name:        "shop",
-			Annotations: scene.Target(r.host),
-			Loops:       r.loops,
-			Args:        []string{"--pause", "10ms", "--timeout", "10s"},
-		},
-	)
+	r.pod = deployed(t, r.Scene, scene.App{
+		Namespace:   r.namespace,
+		Name:        "shop",
+		Annotations: scene.Target(r.host),
+		Loops:       r.loops,
+		Args:        []string{"--pause", "10ms", "--timeout", "10s"},
+	})
 	must(t, r.becomes(t.Context(), metav1.ConditionTrue, "Ready", "Valid", "Programmed"))
 	must(t, scene.Until(t.Context(), "the first answer", func(ctx context.Context) error {
 		_, err := expect(ctx, r.Caller(r.pod), caller.Call{URL: r.loops[0]}, "200")
@@ -107,7 +103,9 @@ func (r *rotating) becomes(ctx context.Context, ready metav1.ConditionStatus, re
 		if err != nil {
 			return err
 		}
-		for i, kind := range []string{v1alpha1.ConditionReady, v1alpha1.ConditionCredentialValid, v1alpha1.ConditionProgrammed} {
+		for i, kind := range []string{
+			v1alpha1.ConditionReady, v1alpha1.ConditionCredentialValid, v1alpha1.ConditionProgrammed,
+		} {
 			if condition := meta.FindStatusCondition(status.Conditions, kind); condition == nil ||
 				condition.Reason != reasons[i] {
 				return fmt.Errorf("the condition %s is %+v, its reason must be %s", kind, condition, reasons[i])
@@ -152,10 +150,8 @@ func (r *rotating) status(ctx context.Context) (v1alpha1.EgressTargetStatus, err
 func (r *rotating) connections(ctx context.Context, after int64) ([]partner.Connection, error) {
 	connections, err := r.Partner().Connections(ctx, partner.Filter{Remote: r.pod.Status.PodIP, After: after})
 	// A connection is only of use here once its certificate is known.
-	return slices.DeleteFunc(
-		connections,
-		func(c partner.Connection) bool { return c.Client == nil && c.HandshakeError == "" },
-	), err
+	return slices.DeleteFunc(connections,
+		func(c partner.Connection) bool { return c.Client == nil && c.HandshakeError == "" }), err
 }
 
 // last is the number of the Pod's last connection.
@@ -199,20 +195,14 @@ func (r *rotating) moves(t *testing.T, written time.Time, serial string) {
 	t.Logf(
 		"%s: the first connection with it %.2f s after the Secret was written, the last without it begun %.2f s and ended "+
 			"%.2f s after that one",
-		serial[:8],
-		first.Sub(written).Seconds(),
-		lastBegan.Sub(first).Seconds(),
-		lastEnded.Sub(first).Seconds(),
+		serial[:8], first.Sub(written).Seconds(), lastBegan.Sub(first).Seconds(), lastEnded.Sub(first).Seconds(),
 	)
 	if apart := lastBegan.Sub(first); apart > workersApart {
 		t.Errorf("%s after the first connection with the new certificate one began with the old", apart)
 	}
 	if gone := lastEnded.Sub(first); gone > maxAge+ageSlack {
-		t.Errorf(
-			"the old certificate was presented for %s after the first connection with the new one, want %s at most",
-			gone,
-			maxAge,
-		)
+		t.Errorf("the old certificate was presented for %s after the first connection with the new one, want %s at most",
+			gone, maxAge)
 	}
 }
 
@@ -279,16 +269,8 @@ func TestTheSecretChangesUnderLoad(t *testing.T) {
 // any change of the EgressTarget.
 func (r *rotating) lookNow(t *testing.T) {
 	t.Helper()
-	_, _, err := r.Kubectl(
-		t.Context(),
-		"--namespace",
-		r.namespace,
-		"annotate",
-		"--overwrite",
-		"egresstarget",
-		r.host,
-		"example.com/look=now",
-	)
+	_, _, err := r.Kubectl(t.Context(), "--namespace", r.namespace, "annotate", "--overwrite", "egresstarget",
+		r.host, "example.com/look=now")
 	must(t, err)
 }
 
@@ -312,18 +294,8 @@ func (r *rotating) warned(ctx context.Context, reason string) error {
 // mounts waits until the sidecar finds a file of the Secret with the content.
 func (r *rotating) mounts(ctx context.Context, key string, content []byte) error {
 	return scene.Until(ctx, "the kubelet", func(ctx context.Context) error {
-		found, _, err := r.Kubectl(
-			ctx,
-			"--namespace",
-			r.namespace,
-			"exec",
-			r.pod.Name,
-			"--container",
-			"istio-proxy",
-			"--",
-			"cat",
-			"/etc/mtls-egress/"+r.host+"/"+key,
-		)
+		found, _, err := r.Kubectl(ctx, "--namespace", r.namespace, "exec", r.pod.Name, "--container", "istio-proxy", "--",
+			"cat", "/etc/mtls-egress/"+r.host+"/"+key)
 		if err == nil && found != string(content) {
 			err = errors.New("the file " + key + " is still the old one")
 		}
@@ -376,7 +348,10 @@ func TestTheServersCAChangesUnderLoad(t *testing.T) {
 	serve(t, s, rotating, next)
 	must(t, scene.Until(t.Context(), "the partner's new certificate", func(ctx context.Context) error {
 		_, err := expect(ctx, s.Caller(r.pod), caller.Call{
-			URL: "https://" + rotating + path + "/own", CAPEM: string(next.CertPEM), ClientCertPEM: string(made.CertPEM), ClientKeyPEM: string(made.KeyPEM),
+			URL:           "https://" + rotating + path + "/own",
+			CAPEM:         string(next.CertPEM),
+			ClientCertPEM: string(made.CertPEM),
+			ClientKeyPEM:  string(made.KeyPEM),
 		}, "200")
 		return err
 	}))
@@ -391,11 +366,8 @@ func TestTheServersCAChangesUnderLoad(t *testing.T) {
 		_, err := expect(ctx, s.Caller(r.pod), caller.Call{URL: r.loops[0], Count: 3}, "503")
 		return err
 	}))
-	neverPlain(
-		t,
-		seen(t, s, partner.Filter{Path: path}),
-		figures{Promise: "Rotation", Fault: "the CA in the Secret is no longer the server's", Requests: 3, Failed: 3},
-	)
+	neverPlain(t, seen(t, s, partner.Filter{Path: path}),
+		figures{Promise: "Rotation", Fault: "the CA in the Secret is no longer the server's", Requests: 3, Failed: 3})
 }
 
 // TestTheServersCAMovesToAConfigMap has an EgressTarget ask for the CA of a ConfigMap, as
@@ -434,15 +406,8 @@ func TestTheServersCAMovesToAConfigMap(t *testing.T) {
 // doesn't show in calls: a sidecar goes on with what it had.
 func (r *rotating) programmedCA(t *testing.T, file string) {
 	t.Helper()
-	found, _, err := r.Kubectl(
-		t.Context(),
-		"--namespace",
-		r.namespace,
-		"get",
-		"destinationrules",
-		"--output",
-		"jsonpath={.items[*].spec.subsets[*].trafficPolicy.tls.caCertificates}",
-	)
+	found, _, err := r.Kubectl(t.Context(), "--namespace", r.namespace, "get", "destinationrules",
+		"--output", "jsonpath={.items[*].spec.subsets[*].trafficPolicy.tls.caCertificates}")
 	must(t, err)
 	if found != file {
 		t.Errorf("the CA of the server is programmed as %q, want %q", found, file)
@@ -470,40 +435,25 @@ func TestCertManagerRenewsUnderLoad(t *testing.T) {
 		skip(t, "cert-manager runs beside the API server, and the one of the cluster in KUBECONFIG wouldn't reach it")
 	}
 	const path = "/renewal"
-	running, err := certmanager.Start(
-		t.Context(),
-		certmanager.Options{Kubeconfig: s.Kubeconfig, Dir: t.TempDir(), Tools: filepath.Dir(s.Program("kubectl"))},
-	)
+	running, err := certmanager.Start(t.Context(),
+		certmanager.Options{Kubeconfig: s.Kubeconfig, Dir: t.TempDir(), Tools: filepath.Dir(s.Program("kubectl"))})
 	must(t, err)
 	t.Cleanup(func() { must(t, running.Stop()) })
 	r := &rotating{Scene: s, host: "renewed.system.com", namespace: namespace(t, s)}
 	r.bundle(t, s.ServerCA)
 	issuer := s.ClientCA.Intermediate(t, "Partner Client Issuer")
-	must(
-		t,
-		s.WriteSecret(
-			t.Context(),
-			r.namespace,
-			"issuer",
-			map[string][]byte{"tls.crt": slices.Concat(issuer.CertPEM, s.ClientCA.CertPEM), "tls.key": issuer.KeyPEM},
-		),
-	)
-	must(
-		t,
-		s.Apply(
-			t.Context(),
-			fmt.Sprintf(
-				"{apiVersion: cert-manager.io/v1, kind: Issuer, metadata: {name: partner, namespace: %s}, spec: {ca: "+
-					"{secretName: issuer}}}",
-				r.namespace,
-			),
-		),
-	)
+	must(t, s.WriteSecret(t.Context(), r.namespace, "issuer",
+		map[string][]byte{"tls.crt": slices.Concat(issuer.CertPEM, s.ClientCA.CertPEM), "tls.key": issuer.KeyPEM}))
+	must(t, s.Apply(t.Context(), fmt.Sprintf(
+		"{apiVersion: cert-manager.io/v1, kind: Issuer, metadata: {name: partner, namespace: %s}, spec: {ca: "+
+			"{secretName: issuer}}}",
+		r.namespace,
+	)))
 	must(t, running.AwaitReady(t.Context(), r.namespace, "issuer/partner"))
 	r.begin(
-		t,
-		path,
-		`credential: {issuerRef: {name: partner}, certificate: {commonName: shop, dnsNames: [shop.example.com], duration: 1h, renewBefore: 59m30s}},
+		t, path,
+		`credential: {issuerRef: {name: partner}, certificate: {commonName: shop,
+    dnsNames: [shop.example.com], duration: 1h, renewBefore: 59m30s}},
   serverCA: {configMap: {name: bundle, key: ca.pem}}`,
 	)
 	must(t, r.has(t.Context(), v1alpha1.ConditionCertificateIssued, metav1.ConditionTrue, "Issued"))
@@ -532,12 +482,8 @@ func (r *rotating) renews(t *testing.T) {
 		}
 		status, err := r.status(ctx)
 		if err == nil && (len(serials) <= 2 || len(status.Credentials) != 1 || status.Credentials[0].SerialNumber != last) {
-			err = fmt.Errorf(
-				"the partner has seen %d, the last is %s, and the status has %+v",
-				len(serials),
-				last,
-				status.Credentials,
-			)
+			err = fmt.Errorf("the partner has seen %d, the last is %s, and the status has %+v",
+				len(serials), last, status.Credentials)
 		}
 		return err
 	}))
@@ -548,7 +494,11 @@ func (r *rotating) renews(t *testing.T) {
 			got = *connection.Client
 			got.SerialNumber, got.SHA256 = "", ""
 		}
-		if diff := cmp.Diff(partner.ClientCertificate{Subject: "CN=shop", Issuer: "CN=Partner Client Issuer", DNSNames: []string{"shop.example.com"}}, got); diff != "" {
+		if diff := cmp.Diff(partner.ClientCertificate{
+			Subject:  "CN=shop",
+			Issuer:   "CN=Partner Client Issuer",
+			DNSNames: []string{"shop.example.com"},
+		}, got); diff != "" {
 			t.Errorf("connection %d (-want +got):\n%s", connection.ID, diff)
 		}
 	}
@@ -569,10 +519,8 @@ func serve(t *testing.T, s *scene.Scene, name string, ca *pki.CA) {
 		return err
 	}
 	pair := ca.Issue(t, pki.Server(name))
-	must(
-		t,
-		patch(t.Context(), base64.StdEncoding.EncodeToString(pair.CertPEM), base64.StdEncoding.EncodeToString(pair.KeyPEM)),
-	)
+	must(t,
+		patch(t.Context(), base64.StdEncoding.EncodeToString(pair.CertPEM), base64.StdEncoding.EncodeToString(pair.KeyPEM)))
 	t.Cleanup(func() { must(t, patch(context.WithoutCancel(t.Context()), nil, nil)) })
 }
 
@@ -580,20 +528,8 @@ func serve(t *testing.T, s *scene.Scene, name string, ca *pki.CA) {
 func (r *rotating) trusts(ctx context.Context, serials []string) error {
 	slices.Sort(serials)
 	return scene.Until(ctx, "the sidecar's CAs", func(ctx context.Context) error {
-		stdout, _, err := r.Kubectl(
-			ctx,
-			"--namespace",
-			r.namespace,
-			"exec",
-			r.pod.Name,
-			"--container",
-			"istio-proxy",
-			"--",
-			"pilot-agent",
-			"request",
-			"GET",
-			"certs",
-		)
+		stdout, _, err := r.Kubectl(ctx, "--namespace", r.namespace, "exec", r.pod.Name, "--container", "istio-proxy", "--",
+			"pilot-agent", "request", "GET", "certs")
 		if err != nil {
 			return err
 		}

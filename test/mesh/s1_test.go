@@ -64,31 +64,43 @@ func TestEveryFormOfWorkload(t *testing.T) {
 	plainSidecar := map[string]string{"sidecar.istio.io/nativeSidecar": "false"}
 	ownMount := &corev1.VolumeMount{Name: "own-files", MountPath: "/etc/own-files", ReadOnly: true}
 	for name, test := range map[string]form{
-		"Deployment":                      {app: scene.App{Kind: "Deployment", Annotations: scene.Target(host)}},
-		"Deployment, on the template":     {app: scene.App{Kind: "Deployment", PodAnnotations: scene.Target(host)}},
-		"StatefulSet":                     {app: scene.App{Kind: "StatefulSet", Annotations: scene.Target(host)}},
-		"StatefulSet, on the template":    {app: scene.App{Kind: "StatefulSet", PodAnnotations: scene.Target(host)}},
-		"DaemonSet":                       {app: scene.App{Kind: "DaemonSet", Annotations: scene.Target(host)}},
-		"DaemonSet, on the template":      {app: scene.App{Kind: "DaemonSet", PodAnnotations: scene.Target(host)}},
-		"ReplicaSet":                      {app: scene.App{Kind: "ReplicaSet", Annotations: scene.Target(host)}},
-		"ReplicaSet, on the template":     {app: scene.App{Kind: "ReplicaSet", PodAnnotations: scene.Target(host)}},
-		"Job":                             {app: scene.App{Kind: "Job", Annotations: scene.Target(host)}},
-		"Job, on the template":            {app: scene.App{Kind: "Job", PodAnnotations: scene.Target(host)}},
-		"CronJob":                         {app: scene.App{Kind: "CronJob", Annotations: scene.Target(host)}},
-		"CronJob, on the template":        {app: scene.App{Kind: "CronJob", PodAnnotations: scene.Target(host)}},
-		"bare Pod":                        {app: scene.App{Kind: "Pod", PodAnnotations: scene.Target(host)}},
-		"plain container as sidecar":      {app: scene.App{Annotations: scene.Target(host), PodAnnotations: plainSidecar}, plain: true},
-		"Job, plain container as sidecar": {app: scene.App{Kind: "Job", Annotations: scene.Target(host), PodAnnotations: plainSidecar}, plain: true},
-		"Secret with tls.crt":             {app: scene.App{Annotations: scene.Target(host)}, layout: scene.LayoutTLS},
-		"user volumes as a list": {own: ownMount, app: scene.App{Annotations: scene.Target(host), PodAnnotations: map[string]string{
-			"sidecar.istio.io/userVolume": `[{"name":"own-files","configMap":{"name":"own-files"}}]`,
-			// The odd spelling is that of published examples.
-			"sidecar.istio.io/userVolumeMount": `[{"mountPath":"/etc/own-files","name":"own-files","readonly":true}]`,
-		}}},
-		"user volumes as a map": {own: ownMount, app: scene.App{Annotations: scene.Target(host), PodAnnotations: map[string]string{
-			"sidecar.istio.io/userVolume":      `{"own-files":{"configMap":{"name":"own-files"}}}`,
-			"sidecar.istio.io/userVolumeMount": `{"own-files":{"mountPath":"/etc/own-files","readonly":true}}`,
-		}}},
+		"Deployment":                   {app: scene.App{Kind: "Deployment", Annotations: scene.Target(host)}},
+		"Deployment, on the template":  {app: scene.App{Kind: "Deployment", PodAnnotations: scene.Target(host)}},
+		"StatefulSet":                  {app: scene.App{Kind: "StatefulSet", Annotations: scene.Target(host)}},
+		"StatefulSet, on the template": {app: scene.App{Kind: "StatefulSet", PodAnnotations: scene.Target(host)}},
+		"DaemonSet":                    {app: scene.App{Kind: "DaemonSet", Annotations: scene.Target(host)}},
+		"DaemonSet, on the template":   {app: scene.App{Kind: "DaemonSet", PodAnnotations: scene.Target(host)}},
+		"ReplicaSet":                   {app: scene.App{Kind: "ReplicaSet", Annotations: scene.Target(host)}},
+		"ReplicaSet, on the template":  {app: scene.App{Kind: "ReplicaSet", PodAnnotations: scene.Target(host)}},
+		"Job":                          {app: scene.App{Kind: "Job", Annotations: scene.Target(host)}},
+		"Job, on the template":         {app: scene.App{Kind: "Job", PodAnnotations: scene.Target(host)}},
+		"CronJob":                      {app: scene.App{Kind: "CronJob", Annotations: scene.Target(host)}},
+		"CronJob, on the template":     {app: scene.App{Kind: "CronJob", PodAnnotations: scene.Target(host)}},
+		"bare Pod":                     {app: scene.App{Kind: "Pod", PodAnnotations: scene.Target(host)}},
+		"plain container as sidecar": {
+			app:   scene.App{Annotations: scene.Target(host), PodAnnotations: plainSidecar},
+			plain: true,
+		},
+		"Job, plain container as sidecar": {
+			app:   scene.App{Kind: "Job", Annotations: scene.Target(host), PodAnnotations: plainSidecar},
+			plain: true,
+		},
+		"Secret with tls.crt": {app: scene.App{Annotations: scene.Target(host)}, layout: scene.LayoutTLS},
+		"user volumes as a list": {
+			own: ownMount,
+			app: scene.App{Annotations: scene.Target(host), PodAnnotations: map[string]string{
+				"sidecar.istio.io/userVolume": `[{"name":"own-files","configMap":{"name":"own-files"}}]`,
+				// The odd spelling is that of published examples.
+				"sidecar.istio.io/userVolumeMount": `[{"mountPath":"/etc/own-files","name":"own-files","readonly":true}]`,
+			}},
+		},
+		"user volumes as a map": {
+			own: ownMount,
+			app: scene.App{Annotations: scene.Target(host), PodAnnotations: map[string]string{
+				"sidecar.istio.io/userVolume":      `{"own-files":{"configMap":{"name":"own-files"}}}`,
+				"sidecar.istio.io/userVolumeMount": `{"own-files":{"mountPath":"/etc/own-files","readonly":true}}`,
+			}},
+		},
 		"partner's port 8443": {
 			app:  scene.App{Annotations: scene.Target(host + ":8443")},
 			asks: []asked{{host: host, url: "http://" + host, port: 8443}},
@@ -108,7 +120,10 @@ func TestEveryFormOfWorkload(t *testing.T) {
 				egress.AnnotationTarget: host + "," + otherHost,
 				egress.AnnotationSecret: host + "=one," + otherHost + "=another",
 			}},
-			asks: []asked{{host: host, secret: "one", url: "http://" + host, port: 443}, {host: otherHost, secret: "another", url: "http://" + otherHost, port: 443}},
+			asks: []asked{
+				{host: host, secret: "one", url: "http://" + host, port: 443},
+				{host: otherHost, secret: "another", url: "http://" + otherHost, port: 443},
+			},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -139,18 +154,12 @@ func (f form) play(t *testing.T, s *scene.Scene, name string) {
 		must(t, err)
 	}
 	if f.spec != "" {
-		must(
-			t,
-			s.Apply(
-				t.Context(),
-				fmt.Sprintf(
-					"apiVersion: mtls.egress/v1alpha1\nkind: EgressTarget\nmetadata: {name: %s, namespace: %s}\nspec: %s\n",
-					host,
-					ns,
-					f.spec,
-				),
-			),
-		)
+		must(t, s.Apply(t.Context(), fmt.Sprintf(
+			"apiVersion: mtls.egress/v1alpha1\nkind: EgressTarget\nmetadata: {name: %s, namespace: %s}\nspec: %s\n",
+			host,
+			ns,
+			f.spec,
+		)))
 	}
 	f.app.Args = []string{"--timeout", "5s"} // patient: busy starting Pods is not a fault
 	ends := f.app.Kind == "Job" || f.app.Kind == "CronJob"
@@ -173,15 +182,8 @@ func (f form) play(t *testing.T, s *scene.Scene, name string) {
 		must(t, err)
 	}
 	if f.app.Kind == "Job" && !f.plain {
-		_, _, err := s.Kubectl(
-			t.Context(),
-			"--namespace",
-			ns,
-			"wait",
-			"--for=condition=Complete",
-			"job/"+f.app.Name,
-			"--timeout=2m",
-		)
+		_, _, err := s.Kubectl(t.Context(), "--namespace", ns, "wait", "--for=condition=Complete",
+			"job/"+f.app.Name, "--timeout=2m")
 		must(t, err)
 	}
 
@@ -196,11 +198,8 @@ func (f form) play(t *testing.T, s *scene.Scene, name string) {
 	if diff := gocmp.Diff(sorted(want), sights(connections)); diff != "" {
 		t.Errorf("what the partner saw (-want +got):\n%s", diff)
 	}
-	neverPlain(
-		t,
-		summaryOf(connections),
-		figures{Promise: "Every form of workload", Fault: name, Requests: requests, Failed: failed},
-	)
+	neverPlain(t, summaryOf(connections),
+		figures{Promise: "Every form of workload", Fault: name, Requests: requests, Failed: failed})
 }
 
 // prepare writes the Secret of a target.
@@ -226,10 +225,8 @@ func (f form) injected(t *testing.T, pod *corev1.Pod) {
 		}}
 	}
 	for _, ask := range f.asks {
-		want = append(
-			want,
-			corev1.VolumeMount{Name: egress.VolumeName(ask.host), MountPath: egress.MountPath(ask.host), ReadOnly: true},
-		)
+		want = append(want,
+			corev1.VolumeMount{Name: egress.VolumeName(ask.host), MountPath: egress.MountPath(ask.host), ReadOnly: true})
 		sources[egress.VolumeName(ask.host)] = corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{
 			SecretName: cmp.Or(ask.secret, egress.DefaultSecretName(ask.host)), DefaultMode: new(int32(0o644)),
 		}}
@@ -247,10 +244,8 @@ func (f form) injected(t *testing.T, pod *corev1.Pod) {
 		_, found := sources[mount.Name]
 		return found
 	}
-	mounts := slices.DeleteFunc(
-		slices.Clone(sidecars[i].VolumeMounts),
-		func(mount corev1.VolumeMount) bool { return !wanted(mount) },
-	)
+	mounts := slices.DeleteFunc(slices.Clone(sidecars[i].VolumeMounts),
+		func(mount corev1.VolumeMount) bool { return !wanted(mount) })
 	byPath := func(a, b corev1.VolumeMount) int { return cmp.Compare(a.MountPath, b.MountPath) }
 	slices.SortFunc(want, byPath)
 	slices.SortFunc(mounts, byPath)
@@ -282,19 +277,16 @@ func TestTwoWorkloadsPresentTheirOwnCertificatesToOneHost(t *testing.T) {
 	made := map[string]scene.Credential{}
 	for _, name := range []string{"shop", "billing"} {
 		made[name] = form{}.prepare(t, s, ns, asked{host: host, secret: name})
-		must(
-			t,
-			s.Deploy(t.Context(), scene.App{Namespace: ns, Name: name, Loops: []string{url}, Args: []string{"--timeout", "5s"},
-				Annotations: map[string]string{egress.AnnotationTarget: host, egress.AnnotationSecret: name}}),
-		)
+		must(t, s.Deploy(t.Context(), scene.App{
+			Namespace:   ns,
+			Name:        name,
+			Annotations: map[string]string{egress.AnnotationTarget: host, egress.AnnotationSecret: name},
+			Loops:       []string{url},
+			Args:        []string{"--timeout", "5s"},
+		}))
 	}
-	presentsItsOwn(
-		t,
-		s,
-		url,
-		"two certificates for one host in a namespace",
-		map[string]scene.Credential{ns + "/shop": made["shop"], ns + "/billing": made["billing"]},
-	)
+	presentsItsOwn(t, s, url, "two certificates for one host in a namespace",
+		map[string]scene.Credential{ns + "/shop": made["shop"], ns + "/billing": made["billing"]})
 }
 
 func TestTwoNamespacesHaveTheSameHost(t *testing.T) {
@@ -305,19 +297,13 @@ func TestTwoNamespacesHaveTheSameHost(t *testing.T) {
 	for range 2 {
 		ns := namespace(t, s)
 		made[ns+"/shop"] = credential(t, s, ns, "shop of "+ns)
-		must(
-			t,
-			s.Deploy(
-				t.Context(),
-				scene.App{
-					Namespace:   ns,
-					Name:        "shop",
-					Loops:       []string{url},
-					Args:        []string{"--timeout", "5s"},
-					Annotations: scene.Target(host),
-				},
-			),
-		)
+		must(t, s.Deploy(t.Context(), scene.App{
+			Namespace:   ns,
+			Name:        "shop",
+			Loops:       []string{url},
+			Args:        []string{"--timeout", "5s"},
+			Annotations: scene.Target(host),
+		}))
 	}
 	presentsItsOwn(t, s, url, "one host in two namespaces", made)
 }
@@ -338,16 +324,12 @@ func presentsItsOwn(t *testing.T, s *scene.Scene, url, what string, apps map[str
 		if diff := gocmp.Diff([]sight{mutualTLS(host, made, 443, host, path)}, sights(connections)); diff != "" {
 			t.Errorf("what the partner saw of %s (-want +got):\n%s", app, diff)
 		}
-		neverPlain(
-			t,
-			summaryOf(connections),
-			figures{
-				Promise:  "Every form of workload",
-				Fault:    what,
-				Requests: loop.Calls,
-				Failed:   loop.Calls - loop.ByOutcome["200"],
-			},
-		)
+		neverPlain(t, summaryOf(connections), figures{
+			Promise:  "Every form of workload",
+			Fault:    what,
+			Requests: loop.Calls,
+			Failed:   loop.Calls - loop.ByOutcome["200"],
+		})
 	}
 }
 
@@ -378,7 +360,11 @@ func sights(connections []partner.Connection) []sight {
 	different := map[sight]struct{}{}
 	for _, connection := range connections {
 		seen := sight{
-			Kind: connection.Kind, Port: connection.Port, TLSVersion: connection.TLSVersion, SNI: connection.SNI, ALPN: connection.ALPN,
+			Kind:           connection.Kind,
+			Port:           connection.Port,
+			TLSVersion:     connection.TLSVersion,
+			SNI:            connection.SNI,
+			ALPN:           connection.ALPN,
 			HandshakeError: connection.HandshakeError,
 		}
 		if connection.Client != nil {
@@ -406,10 +392,8 @@ func fromPod(t *testing.T, s *scene.Scene, pod *corev1.Pod) (connections []partn
 	t.Helper()
 	must(t, scene.Until(t.Context(), "the handshakes with the partner to end", func(ctx context.Context) (err error) {
 		connections, err = s.Partner().Connections(ctx, partner.Filter{Remote: pod.Status.PodIP})
-		connections = slices.DeleteFunc(
-			connections,
-			func(c partner.Connection) bool { return c.Began.Before(pod.CreationTimestamp.Time) },
-		)
+		connections = slices.DeleteFunc(connections,
+			func(c partner.Connection) bool { return c.Began.Before(pod.CreationTimestamp.Time) })
 		for _, c := range connections {
 			switch {
 			case c.Kind == partner.KindEmpty && c.Ended.IsZero():
@@ -472,14 +456,8 @@ func onlyMutualTLS(t *testing.T, what string, loop caller.State, serial string) 
 	t.Helper()
 	successes := loop.ByOutcome["200"]
 	if successes == 0 || loop.TLSAnswers != successes || loop.PlainAnswers != 0 || loop.UnknownAnswers != 0 {
-		t.Errorf(
-			"%s: %d answers 200, of these %d over TLS, %d plain, %d of somebody else",
-			what,
-			successes,
-			loop.TLSAnswers,
-			loop.PlainAnswers,
-			loop.UnknownAnswers,
-		)
+		t.Errorf("%s: %d answers 200, of these %d over TLS, %d plain, %d of somebody else",
+			what, successes, loop.TLSAnswers, loop.PlainAnswers, loop.UnknownAnswers)
 	}
 	if diff := gocmp.Diff(map[string]int{serial: successes}, loop.ByClientSerial); diff != "" {
 		t.Errorf("%s: certificates that the partner saw (-want +got):\n%s", what, diff)

@@ -44,7 +44,10 @@ func TestANeighborWhoseServerSpeaksFirst(t *testing.T) {
 	must(t, s.Apply(t.Context(), fmt.Sprintf(ownNamespaceOnly, ns)))
 	server := outsideServer(t, s, ns)
 	must(t, s.Deploy(t.Context(), scene.App{Namespace: ns, Name: "neighbor", Kind: "Pod", Containers: []corev1.Container{{
-		Name: "client", Image: clientsImage(t, s), Command: []string{"node", "-e", listens}, Env: []corev1.EnvVar{{Name: "SERVER", Value: server}},
+		Name:    "client",
+		Image:   clientsImage(t, s),
+		Command: []string{"node", "-e", listens},
+		Env:     []corev1.EnvVar{{Name: "SERVER", Value: server}},
 	}}}))
 	pod, err := s.ReadyPod(t.Context(), ns, "neighbor")
 	must(t, err)
@@ -67,10 +70,8 @@ spec: {appPort: %d}
 	// With a Pod the neighbor's sidecar reads HTTP on the port, and waits for a request that never
 	// comes. The warning at admission and the limits mention it.
 	url := "http://" + net.JoinHostPort(host, strconv.Itoa(serverFirstPort)) + "/server-first"
-	must(
-		t,
-		s.Deploy(t.Context(), scene.App{Namespace: ns, Name: "shop", Annotations: scene.Target(host), Loops: []string{url}}),
-	)
+	must(t,
+		s.Deploy(t.Context(), scene.App{Namespace: ns, Name: "shop", Annotations: scene.Target(host), Loops: []string{url}}))
 	calling(t, s, ns, "shop")
 	hears(t, s, pod, "silent")
 
@@ -101,7 +102,9 @@ func hears(t *testing.T, s *scene.Scene, pod *corev1.Pod, want string) {
 		if err != nil {
 			return err
 		}
-		if listens := strings.Contains(results[0].Body, fmt.Sprintf("0.0.0.0_%d::", serverFirstPort)); listens != (want == "silent") {
+		if listens := strings.Contains(
+			results[0].Body, fmt.Sprintf("0.0.0.0_%d::", serverFirstPort),
+		); listens != (want == "silent") {
 			return fmt.Errorf("the sidecar listens on the port: %t", listens)
 		}
 		content, err := s.Client.CoreV1().

@@ -66,18 +66,12 @@ func generatedObjects() []generatedObject {
 		{withAnchor, "anchor", "serviceentries", "mtls-egress", `{"spec": {"hosts": ["anchor.example.com"]}}`},
 		{withListener, "listener", "serviceentries", egress.ListenerName(host), `{"spec": {"addresses": ["203.0.113.9"]}}`},
 		{
-			withVirtualService,
-			"VirtualService",
-			"virtualservices",
-			"mtls-egress-" + host,
+			withVirtualService, "VirtualService", "virtualservices", "mtls-egress-" + host,
 			`{"spec": {"hosts": ["elsewhere.example.com"]}}`,
 		},
 		{withDestinationRule, "DestinationRule", "destinationrules", "mtls-egress-" + host, `{"spec": {"subsets": null}}`},
 		{
-			withServiceEntry,
-			"ServiceEntry",
-			"serviceentries",
-			"mtls-egress-" + host,
+			withServiceEntry, "ServiceEntry", "serviceentries", "mtls-egress-" + host,
 			`{"spec": {"hosts": ["elsewhere.example.com"]}}`,
 		},
 	}
@@ -124,13 +118,8 @@ func TestTheTourTakesEveryWayOnce(t *testing.T) {
 		}
 	}
 	if ways := 32 * 5; len(taken) != ways || walked[0] != withEverything || walked[ways] != withEverything {
-		t.Errorf(
-			"the tour takes %d ways from %s to %s, want %d from everything to everything",
-			len(taken),
-			walked[0],
-			walked[len(walked)-1],
-			ways,
-		)
+		t.Errorf("the tour takes %d ways from %s to %s, want %d from everything to everything",
+			len(taken), walked[0], walked[len(walked)-1], ways)
 	}
 }
 
@@ -168,9 +157,7 @@ func (w *walk) outcomes(p presence) []caller.Outcome {
 		return []caller.Outcome{"503"} // The route leads to a cluster that isn't there.
 	case p.has(withListener|withAnchor) && w.registryOnly:
 		return []caller.Outcome{
-			caller.OutcomeTimeout,
-			"503",
-			"502",
+			caller.OutcomeTimeout, "503", "502",
 		} // A kept connection stays with the listener that the anchor made.
 	case p.has(withListener):
 		return []caller.Outcome{caller.OutcomeTimeout, "503"} // It leads to the listener's own endpoint, which is nowhere.
@@ -192,8 +179,9 @@ func (w *walk) outcomes(p presence) []caller.Outcome {
 // to mutual TLS.
 func lateStates() []presence {
 	return []presence{
-		withNothing, withAnchor | withServiceEntry, withAnchor | withServiceEntry | withDestinationRule, withAnchor | withVirtualService | withServiceEntry,
-		withListener | withServiceEntry | withDestinationRule, withListener | withVirtualService | withServiceEntry,
+		withNothing, withAnchor | withServiceEntry, withAnchor | withServiceEntry | withDestinationRule,
+		withAnchor | withVirtualService | withServiceEntry, withListener | withServiceEntry | withDestinationRule,
+		withListener | withVirtualService | withServiceEntry,
 	}
 }
 
@@ -208,7 +196,8 @@ func startGated(t *testing.T, s *scene.Scene, namespace, name string) *corev1.Po
 	t.Helper()
 	_, err := s.Client.CoreV1().
 		Pods(namespace).
-		Patch(t.Context(), name, types.JSONPatchType, []byte(`[{"op": "remove", "path": "/spec/schedulingGates"}]`), metav1.PatchOptions{})
+		Patch(t.Context(), name, types.JSONPatchType,
+			[]byte(`[{"op": "remove", "path": "/spec/schedulingGates"}]`), metav1.PatchOptions{})
 	must(t, err)
 	pod, err := s.Pod(t.Context(), namespace, name)
 	must(t, err)
@@ -223,14 +212,24 @@ func (w *walk) prepare(t *testing.T) {
 	}
 	w.made = credential(t, w.s, w.namespace, "walk")
 	app := scene.App{
-		Namespace: w.namespace, Name: "steady", Annotations: scene.Target(host), Loops: []string{w.url() + "/go"}, Args: []string{"--timeout", walkTimeout},
+		Namespace:   w.namespace,
+		Name:        "steady",
+		Annotations: scene.Target(host),
+		Loops:       []string{w.url() + "/go"},
+		Args:        []string{"--timeout", walkTimeout},
 	}
 	must(t, w.s.Deploy(t.Context(), withForeignClients(t, w.s, app, w.url())))
 	w.late = map[presence]string{}
 	for _, p := range lateStates() {
 		w.late[p] = "late-" + strconv.Itoa(int(p))
 		must(t, w.s.Deploy(t.Context(), scene.App{
-			Namespace: w.namespace, Name: w.late[p], Kind: "Pod", PodAnnotations: scene.Target(host), Loops: []string{w.url() + "/late"}, Args: []string{"--timeout", walkTimeout}, Spec: gated,
+			Namespace:      w.namespace,
+			Name:           w.late[p],
+			Kind:           "Pod",
+			PodAnnotations: scene.Target(host),
+			Loops:          []string{w.url() + "/late"},
+			Args:           []string{"--timeout", walkTimeout},
+			Spec:           gated,
 		}))
 	}
 }
@@ -335,11 +334,22 @@ func (w *walk) followed(t *testing.T, p presence) {
 		var problems []error
 		for what, is := range map[string][2]bool{
 			"listener for all addresses": {listens, p.has(withAnchor)},
-			"listener":                   {strings.Contains(listeners, egress.SinkholeAddress(host).String()+"_80::"), p.has(withListener)},
-			"route of the listener":      {strings.Contains(ownRoutes, `"outbound|443|mtls-egress|`), p.has(withListener | withVirtualService)},
-			"cluster":                    {strings.Contains(clusters, `"outbound|443||`+egress.MeshHost(host)+`"`), p.has(withServiceEntry)},
-			"subset":                     {strings.Contains(clusters, `"outbound|443|mtls-egress|`+egress.MeshHost(host)+`"`), p.has(withServiceEntry | withDestinationRule)},
-			"route":                      {listens && strings.Contains(routes, `"`+host+`:80"`), p.has(withAnchor | withVirtualService)},
+			"listener": {
+				strings.Contains(listeners, egress.SinkholeAddress(host).String()+"_80::"), p.has(withListener),
+			},
+			"route of the listener": {
+				strings.Contains(ownRoutes, `"outbound|443|mtls-egress|`), p.has(withListener | withVirtualService),
+			},
+			"cluster": {
+				strings.Contains(clusters, `"outbound|443||`+egress.MeshHost(host)+`"`), p.has(withServiceEntry),
+			},
+			"subset": {
+				strings.Contains(clusters, `"outbound|443|mtls-egress|`+egress.MeshHost(host)+`"`),
+				p.has(withServiceEntry | withDestinationRule),
+			},
+			"route": {
+				listens && strings.Contains(routes, `"`+host+`:80"`), p.has(withAnchor | withVirtualService),
+			},
 		} {
 			if is[0] != is[1] {
 				problems = append(problems, fmt.Errorf("%s: %t, want %t", what, is[0], is[1]))
@@ -436,12 +446,9 @@ func (w *walk) startLate(t *testing.T, p presence) {
 	w.check(t, "a new Pod", p, state.ByOutcome)
 	w.lateCalls += state.Calls
 	w.lateFailed += state.Calls - state.ByOutcome["200"]
-	must(
-		t,
-		w.s.Client.CoreV1().
-			Pods(w.namespace).
-			Delete(t.Context(), pod.Name, metav1.DeleteOptions{GracePeriodSeconds: new(int64(0))}),
-	)
+	must(t, w.s.Client.CoreV1().
+		Pods(w.namespace).
+		Delete(t.Context(), pod.Name, metav1.DeleteOptions{GracePeriodSeconds: new(int64(0))}))
 }
 
 func (w *walk) takeTour(t *testing.T) {

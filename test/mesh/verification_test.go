@@ -39,15 +39,8 @@ spec: {credential: {secretName: tried}, verify: true}
 	must(t, err)
 	pair, err := stranger.Sign(pki.Client("tried"))
 	must(t, err)
-	must(
-		t,
-		s.WriteSecret(
-			t.Context(),
-			namespace,
-			"tried",
-			scene.Credential{Pair: pair, ServerCA: s.ServerCA.CertPEM}.Data(scene.LayoutCert),
-		),
-	)
+	must(t, s.WriteSecret(t.Context(), namespace, "tried",
+		scene.Credential{Pair: pair, ServerCA: s.ServerCA.CertPEM}.Data(scene.LayoutCert)))
 	must(t, verified(t.Context(), s, namespace, host, metav1.ConditionFalse, "IssuerNotAccepted"))
 
 	connections, err := s.Partner().Connections(t.Context(), partner.Filter{})
@@ -65,13 +58,8 @@ spec: {credential: {secretName: tried}, verify: true}
 		requests += connection.Requests
 	}
 	if taken != 1 || refused != 1 || requests != 0 {
-		t.Errorf(
-			"the partner took %d handshakes for %s, refused %d, and got %d requests; want one of each and none",
-			taken,
-			host,
-			refused,
-			requests,
-		)
+		t.Errorf("the partner took %d handshakes for %s, refused %d, and got %d requests; want one of each and none",
+			taken, host, refused, requests)
 	}
 	var saw partner.Summary
 	for _, address := range controllers(t, s) {
@@ -81,16 +69,12 @@ spec: {credential: {secretName: tried}, verify: true}
 		saw.PlainRequests += one.PlainRequests
 	}
 	// A handshake counts as a call here.
-	neverPlain(
-		t,
-		saw,
-		figures{
-			Promise:  "Never plaintext",
-			Fault:    "the controller tries a credential, which the partner takes and then doesn't",
-			Requests: taken + refused,
-			Failed:   refused,
-		},
-	)
+	neverPlain(t, saw, figures{
+		Promise:  "Never plaintext",
+		Fault:    "the controller tries a credential, which the partner takes and then doesn't",
+		Requests: taken + refused,
+		Failed:   refused,
+	})
 }
 
 // verified waits until the condition Verified is as wanted.
@@ -123,17 +107,8 @@ func verified(
 // controllers are the addresses of the controller's Pods, one of which is the leader.
 func controllers(t *testing.T, s *scene.Scene) []string {
 	t.Helper()
-	stdout, _, err := s.Kubectl(
-		t.Context(),
-		"get",
-		"pods",
-		"--namespace",
-		scene.Namespace,
-		"--selector",
-		scene.ControllerLabel,
-		"--output",
-		"jsonpath={.items[*].status.podIP}",
-	)
+	stdout, _, err := s.Kubectl(t.Context(), "get", "pods", "--namespace", scene.Namespace,
+		"--selector", scene.ControllerLabel, "--output", "jsonpath={.items[*].status.podIP}")
 	must(t, err)
 	addresses := strings.Fields(stdout)
 	if len(addresses) == 0 {

@@ -50,15 +50,8 @@ func (d *demo) stop(ctx context.Context) error {
 	}
 	var err error
 	if !d.scene.Own {
-		_, _, err = d.scene.Kubectl(
-			ctx,
-			"delete",
-			"namespace",
-			namespace,
-			withoutSecret,
-			"--ignore-not-found",
-			"--wait=false",
-		)
+		_, _, err = d.scene.Kubectl(ctx, "delete", "namespace", namespace, withoutSecret,
+			"--ignore-not-found", "--wait=false")
 	}
 	return errors.Join(err, d.scene.Remove(ctx))
 }
@@ -69,7 +62,10 @@ func (d *demo) play(ctx context.Context) (err error) {
 	d.Sayf("A real Kubernetes node with Istio, the webhook and the controller with two replicas each, and a")
 	d.Sayf("partner outside of the mesh that demands client certificates. On a new machine, all of it is")
 	d.Sayf("built first, which takes some minutes.\n")
-	if d.scene, err = scene.Start(ctx, scene.Options{Values: []string{"policy.exemptNamespaces={" + namespace + "}"}, Say: d.Begin}); err != nil {
+	if d.scene, err = scene.Start(ctx, scene.Options{
+		Values: []string{"policy.exemptNamespaces={" + namespace + "}"},
+		Say:    d.Begin,
+	}); err != nil {
 		return err
 	}
 	d.End()
@@ -164,7 +160,11 @@ func (d *demo) writeCredential(dir string, now time.Time) error {
 	if err != nil {
 		return err
 	}
-	for name, content := range map[string][]byte{"client.crt": client.CertPEM, "client.key": client.KeyPEM, "server-ca.crt": d.scene.ServerCA.CertPEM} {
+	for name, content := range map[string][]byte{
+		"client.crt":    client.CertPEM,
+		"client.key":    client.KeyPEM,
+		"server-ca.crt": d.scene.ServerCA.CertPEM,
+	} {
 		if err := os.WriteFile(filepath.Join(dir, name), content, 0o600); err != nil {
 			return err
 		}
@@ -189,7 +189,9 @@ func (d *demo) letItCall(path string) error {
 // programmed waits until a target is ready.
 func (d *demo) programmed(ctx context.Context, namespace, host string) error {
 	for _, state := range []string{"create", "condition=Ready"} {
-		if _, _, err := d.scene.Kubectl(ctx, "wait", "--for="+state, "egresstarget/"+host, "--namespace", namespace, "--timeout=2m"); err != nil {
+		if _, _, err := d.scene.Kubectl(
+			ctx, "wait", "--for="+state, "egresstarget/"+host, "--namespace", namespace, "--timeout=2m",
+		); err != nil {
 			return err
 		}
 	}
@@ -222,16 +224,8 @@ func (d *demo) sidecarSaid(ctx context.Context, pod *corev1.Pod, url string) err
 	line := regexp.MustCompile(`"GET /` + regexp.QuoteMeta(path) + ` [^"]*" 503 (\S+) (\S+) \S+ "([^"]*)"`)
 	var said []string
 	err := scene.Until(ctx, "the access log of "+pod.Name+" for "+host, func(ctx context.Context) error {
-		log, _, err := d.scene.Kubectl(
-			ctx,
-			"logs",
-			pod.Name,
-			"--namespace",
-			pod.Namespace,
-			"--container",
-			"istio-proxy",
-			"--tail=200",
-		)
+		log, _, err := d.scene.Kubectl(ctx, "logs", pod.Name, "--namespace", pod.Namespace,
+			"--container", "istio-proxy", "--tail=200")
 		if err != nil {
 			return err
 		}

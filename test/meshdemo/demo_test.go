@@ -15,21 +15,33 @@ func TestMain(m *testing.M) { os.Exit(cluster.Isolate(m.Run)) }
 // blanks.
 func essentials() map[string]string {
 	return map[string]string{
-		"the example's commands": `\$ kubectl apply -f 00-namespace\.yaml \$ kubectl create secret generic external-system-mtls-data -n project .* \$ kubectl apply -f deployment\.yaml`,
-		"the target is ready":    `external\.system\.com True Ready \S+ 1 `,
-		"the call, with the client's name as the partner saw it": `GET http://external\.system\.com/secured-endpoint → 200 its body has the client's name as the partner saw it: CN=shop ` +
-			`partner port 443, TLS 1\.3 for the name external\.system\.com client certificate CN=shop, issued by CN=Partner Client CA GET /secured-endpoint HTTP/1\.1, 0 bytes in plain text`,
-		"without the annotation, plain text": `GET http://external\.system\.com/without-annotation → 200 partner port 80, PLAIN TEXT, [1-9][0-9]* bytes, no client certificate GET /without-annotation HTTP/1\.1`,
-		"without the Secret, a Pod that waits": `MountVolume\.SetUp failed for volume "mtls-egress-external-system-com" : secret "external-system-mtls-data" not found ` +
-			`egt SecretMissing: the Secret external-system-mtls-data doesn't exist in the namespace project-without-secret; create it with: kubectl create secret .* ` +
-			`partner saw nothing: no connection, no byte 3\.`,
-		"with the wrong name, a handshake that the sidecar ends": `GET http://other-name\.example\.org/wrong-name → 503 from the sidecar\ssidecar response flag \S+: .*CERTIFICATE VERIFY FAILED.* ` +
-			`partner port 443, TLS for the name other-name\.example\.org, ended in the handshake by the sidecar: remote error: tls: \S.* 0 requests, 0 bytes in plain text 4\.`,
-		"the DestinationRule is protected": `\$ kubectl delete destinationrule mtls-egress-external\.system\.com -n project kubectl Error from server \(Forbidden\): .*ValidatingAdmissionPolicy`,
-		"without the DestinationRule, 503": `/without-destination-rule → 503 from the sidecar\ssidecar response flag NC: \S.* partner saw nothing: no connection, no byte`,
-		"without all objects, nothing":     `/without-everything → no answer: the connection leads nowhere partner saw nothing: no connection, no byte`,
-		"and repaired":                     `/repaired → 200 partner port 443, TLS 1\.3 for the name external\.system\.com client certificate CN=shop,`,
-		"the sum":                          `partner [1-9][0-9]* connections, [1-9][0-9]* requests, 0 bytes in plain text Done in `,
+		"the example's commands": `\$ kubectl apply -f 00-namespace\.yaml \$ kubectl create secret generic ` +
+			`external-system-mtls-data -n project .* \$ kubectl apply -f deployment\.yaml`,
+		"the target is ready": `external\.system\.com True Ready \S+ 1 `,
+		"the call, with the client's name as the partner saw it": `GET http://external\.system\.com/secured-endpoint ` +
+			`→ 200 its body has the client's name as the partner saw it: CN=shop partner port 443, TLS 1\.3 for the ` +
+			`name external\.system\.com client certificate CN=shop, issued by CN=Partner Client CA GET ` +
+			`/secured-endpoint HTTP/1\.1, 0 bytes in plain text`,
+		"without the annotation, plain text": `GET http://external\.system\.com/without-annotation → 200 partner port 80, ` +
+			`PLAIN TEXT, [1-9][0-9]* bytes, no client certificate GET /without-annotation HTTP/1\.1`,
+		"without the Secret, a Pod that waits": `MountVolume\.SetUp failed for volume ` +
+			`"mtls-egress-external-system-com" : secret "external-system-mtls-data" not found egt SecretMissing: the ` +
+			`Secret external-system-mtls-data doesn't exist in the namespace project-without-secret; create it with: ` +
+			`kubectl create secret .* partner saw nothing: no connection, no byte 3\.`,
+		"with the wrong name, a handshake that the sidecar ends": `GET http://other-name\.example\.org/wrong-name ` +
+			`→ 503 from the sidecar\ssidecar response flag \S+: .*CERTIFICATE VERIFY FAILED.* partner port 443, TLS ` +
+			`for the name other-name\.example\.org, ended in the handshake by the sidecar: remote error: tls: \S.* 0 ` +
+			`requests, 0 bytes in plain text 4\.`,
+		"the DestinationRule is protected": `\$ kubectl delete destinationrule mtls-egress-external\.system\.com -n ` +
+			`project kubectl Error from server \(Forbidden\): .*ValidatingAdmissionPolicy`,
+		"without the DestinationRule, 503": `/without-destination-rule → 503 from the sidecar\ssidecar response flag NC: ` +
+			`\S.* partner saw nothing: no connection, no byte`,
+		"without all objects, nothing": `/without-everything → no answer: the connection leads nowhere ` +
+			`partner saw nothing: no connection, no byte`,
+		"and repaired": `/repaired → 200 partner port 443, TLS 1\.3 for the name ` +
+			`external\.system\.com client certificate CN=shop,`,
+		"the sum": `partner [1-9][0-9]* connections, [1-9][0-9]* ` +
+			`requests, 0 bytes in plain text Done in `,
 	}
 }
 

@@ -44,10 +44,8 @@ func description(c partner.Connection, path string) []string {
 	}
 	for _, request := range c.FirstRequests {
 		if strings.HasPrefix(request.Path, path) {
-			return append(
-				lines,
-				fmt.Sprintf("%s %s %s, 0 bytes in plain text", request.Method, request.Path, request.HTTPVersion),
-			)
+			return append(lines,
+				fmt.Sprintf("%s %s %s, 0 bytes in plain text", request.Method, request.Path, request.HTTPVersion))
 		}
 	}
 	return lines

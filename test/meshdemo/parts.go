@@ -148,7 +148,11 @@ func (d *demo) withWrongName(ctx context.Context) error {
 	d.title("3. With a partner that can't prove its name: the sidecar ends the handshake")
 	annotations := scene.Target(scene.OtherName)
 	annotations[egress.AnnotationSecret] = "external-system-mtls-data"
-	if err := d.scene.Deploy(ctx, scene.App{Namespace: namespace, Name: "wrong-name", Annotations: annotations}); err != nil {
+	if err := d.scene.Deploy(ctx, scene.App{
+		Namespace:   namespace,
+		Name:        "wrong-name",
+		Annotations: annotations,
+	}); err != nil {
 		return err
 	}
 	d.says("name", scene.OtherName+" leads to the same partner, whose certificate doesn't carry it")

@@ -56,15 +56,11 @@ func answer(message *dnsmessage.Message, records map[string][]string) *dnsmessag
 		header := dnsmessage.ResourceHeader{Name: question.Name, Class: dnsmessage.ClassINET, TTL: 1}
 		switch {
 		case question.Type == dnsmessage.TypeA && address.Is4():
-			message.Answers = append(
-				message.Answers,
-				dnsmessage.Resource{Header: header, Body: &dnsmessage.AResource{A: address.As4()}},
-			)
+			message.Answers = append(message.Answers,
+				dnsmessage.Resource{Header: header, Body: &dnsmessage.AResource{A: address.As4()}})
 		case question.Type == dnsmessage.TypeAAAA && address.Is6():
-			message.Answers = append(
-				message.Answers,
-				dnsmessage.Resource{Header: header, Body: &dnsmessage.AAAAResource{AAAA: address.As16()}},
-			)
+			message.Answers = append(message.Answers,
+				dnsmessage.Resource{Header: header, Body: &dnsmessage.AAAAResource{AAAA: address.As16()}})
 		}
 	}
 	return message

@@ -142,11 +142,8 @@ func newStage(ctx context.Context, ours *installation.Installation) (*stage, err
 		return nil, err
 	}
 	if len(policies.Items) == 0 || len(policies.Items) != len(bindings.Items) {
-		return nil, fmt.Errorf(
-			"the chart brought %d policies and %d bindings, want some, and as many of each",
-			len(policies.Items),
-			len(bindings.Items),
-		)
+		return nil, fmt.Errorf("the chart brought %d policies and %d bindings, want some, and as many of each",
+			len(policies.Items), len(bindings.Items))
 	}
 	injected := contender{asks: true}.pod()
 	injected.Namespace = namespace

@@ -27,7 +27,8 @@ func newClients(config *rest.Config, count int) ([]corev1client.PodInterface, er
 		own.QPS = -1
 		own.ContentType = runtime.ContentTypeProtobuf
 		own.AcceptContentTypes = runtime.ContentTypeProtobuf
-		own.Dial = (&net.Dialer{}).DialContext // client-go shares connections between clients that don't bring their own dialler
+		// client-go shares connections between clients that don't bring their own dialer.
+		own.Dial = (&net.Dialer{}).DialContext
 		client, err := corev1client.NewForConfig(own)
 		if err != nil {
 			return nil, err

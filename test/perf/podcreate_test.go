@@ -136,7 +136,9 @@ func (a *arena) prepare(ctx context.Context) (err error) {
 		}
 	}
 	for _, state := range []string{"create", "condition=Ready"} {
-		if _, _, err := a.ours.Kubectl(ctx, "wait", "--for="+state, "--timeout=1m", "--namespace", namespace, "egresstarget/"+host); err != nil {
+		if _, _, err := a.ours.Kubectl(
+			ctx, "wait", "--for="+state, "--timeout=1m", "--namespace", namespace, "egresstarget/"+host,
+		); err != nil {
 			return err
 		}
 	}
@@ -221,11 +223,9 @@ func (a *arena) measure(ctx context.Context, of contender, at level) (turn, erro
 		return turn{}, err
 	}
 	return turn{
-			sample:     measured,
-			webhookCPU: time.Duration((after.cpuSeconds - before.cpuSeconds) * float64(time.Second)),
-		}, a.settle(
-			ctx,
-		)
+		sample:     measured,
+		webhookCPU: time.Duration((after.cpuSeconds - before.cpuSeconds) * float64(time.Second)),
+	}, a.settle(ctx)
 }
 
 // settle waits until the controller has done what the Pods of before gave it to do, and collects

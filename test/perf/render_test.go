@@ -23,17 +23,8 @@ func BenchmarkRenderProcess(b *testing.B) {
 		b.Fatal(err)
 	}
 	command := filepath.Join(b.TempDir(), "mtls-egress-webhook")
-	build := exec.CommandContext(
-		b.Context(),
-		"go",
-		"build",
-		"-trimpath",
-		"-ldflags",
-		"-s -w",
-		"-o",
-		command,
-		"./cmd/webhook",
-	)
+	build := exec.CommandContext(b.Context(), "go", "build", "-trimpath", "-ldflags", "-s -w",
+		"-o", command, "./cmd/webhook")
 	build.Dir, build.Env = root, append(os.Environ(), "CGO_ENABLED=0")
 	if output, err := build.CombinedOutput(); err != nil {
 		b.Fatalf("%v\n%s", err, output)

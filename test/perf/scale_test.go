@@ -146,11 +146,10 @@ func (s *scale) program(ctx context.Context) error {
 		return err
 	}
 	writes := after.Since(before)
+	own := writes.Sum(func(what string) bool { return !anchor(what) && !lease(what) })
 	return report.Line(fmt.Sprintf("BenchmarkProgram/targets=%d", s.targets), 1, map[string]float64{
-		"ns/op": float64(took.Nanoseconds()),
-		"writes/target": float64(
-			writes.Sum(func(what string) bool { return !anchor(what) && !lease(what) }),
-		) / float64(s.targets),
+		"ns/op":             float64(took.Nanoseconds()),
+		"writes/target":     float64(own) / float64(s.targets),
 		"writes/anchor":     float64(writes.Sum(anchor)) / float64(s.namespaces),
 		"writes-all/target": float64(writes.Sum(func(what string) bool { return !lease(what) })) / float64(s.targets),
 	})
@@ -173,7 +172,9 @@ func (s *scale) restart(ctx context.Context) error {
 			return err
 		}
 		kind, _, _ := strings.Cut(process.Name, "-")
-		if err := report.Line(s.named("BenchmarkStart/process="+kind), 1, map[string]float64{"ns/op": float64(took.Nanoseconds())}); err != nil {
+		if err := report.Line(s.named("BenchmarkStart/process="+kind), 1, map[string]float64{
+			"ns/op": float64(took.Nanoseconds()),
+		}); err != nil {
 			return err
 		}
 	}
@@ -237,7 +238,11 @@ func (s *scale) rest(ctx context.Context, period time.Duration) error {
 			return err
 		}
 		figures := map[string]float64{"cpu-ns/s": (spent - cpu[process]) * float64(time.Second) / period.Seconds()}
-		for unit, name := range map[string]string{"RSS-bytes": "VmRSS", "own-RSS-bytes": "RssAnon", "peak-RSS-bytes": "VmHWM"} {
+		for unit, name := range map[string]string{
+			"RSS-bytes":      "VmRSS",
+			"own-RSS-bytes":  "RssAnon",
+			"peak-RSS-bytes": "VmHWM",
+		} {
 			if figures[unit], err = process.Memory(name); err != nil {
 				return err
 			}

@@ -78,7 +78,8 @@ func (g *Gateway) start(ctx context.Context, admitted Admitted) error {
 		return err
 	}
 	values := []string{
-		"service.type=ClusterIP", `service.annotations.networking\.istio\.io/exportTo=~`, "autoscaling.enabled=false", "resources.requests.cpu=10m", "terminationGracePeriodSeconds=1", "imagePullPolicy=IfNotPresent",
+		"service.type=ClusterIP", `service.annotations.networking\.istio\.io/exportTo=~`, "autoscaling.enabled=false",
+		"resources.requests.cpu=10m", "terminationGracePeriodSeconds=1", "imagePullPolicy=IfNotPresent",
 		"service.clusterIP=" + s.GatewayAddress,
 		// By this label Istio finds the policies that refer to the gateway.
 		`labels.gateway\.networking\.k8s\.io/gateway-name=partner`,
@@ -106,8 +107,10 @@ func (g *Gateway) apply(ctx context.Context, admitted Admitted) error {
 	g.Issuer = &pki.CA{Pair: issuer}
 	encode := base64.StdEncoding.EncodeToString
 	values := []string{
-		"${NAMESPACE}", GatewayNamespace, "${IMAGE}", s.Image("actor"), "${SUBJECT}", admitted.Subject, "${URI}", admitted.URI,
-		"${CLIENT_CA}", encode(s.ClientCA.CertPEM), "${IDENTITY_CLIENT_CAS}", encode(slices.Concat(issuer.CertPEM, s.ClientCA.CertPEM)),
+		"${NAMESPACE}", GatewayNamespace, "${IMAGE}", s.Image("actor"),
+		"${SUBJECT}", admitted.Subject, "${URI}", admitted.URI,
+		"${CLIENT_CA}", encode(s.ClientCA.CertPEM),
+		"${IDENTITY_CLIENT_CAS}", encode(slices.Concat(issuer.CertPEM, s.ClientCA.CertPEM)),
 	}
 	for name, host := range map[string]string{"IDENTITY": "*.mtls.example.net", "NAMES": NamesHost, "SIGNED": SignedHost} {
 		server, err := s.ServerCA.Sign(pki.Server(host))
@@ -154,7 +157,10 @@ func (g *Gateway) PlainConnections(ctx context.Context) (int, error) {
 	// On its TLS port Envoy has no filter chain for a call without a server name, and so none
 	// for a call without TLS.
 	var plain int
-	for _, counter := range []string{`envoy_listener_downstream_cx_total{listener_address="0.0.0.0_80"}`, `envoy_listener_no_filter_chain_match{listener_address="0.0.0.0_443"}`} {
+	for _, counter := range []string{
+		`envoy_listener_downstream_cx_total{listener_address="0.0.0.0_80"}`,
+		`envoy_listener_no_filter_chain_match{listener_address="0.0.0.0_443"}`,
+	} {
 		found := regexp.MustCompile("(?m)^" + regexp.QuoteMeta(counter) + ` (\d+)$`).FindSubmatch(bytes.TrimSpace(metrics))
 		if found == nil {
 			return 0, fmt.Errorf("the gateway has no counter %s", counter)

@@ -133,15 +133,8 @@ func (s *Scene) Remove(ctx context.Context) error {
 		return err
 	}
 	_, _, uninstall := s.Helm(ctx, "uninstall", Release, "--namespace", Namespace, "--no-hooks", "--wait")
-	_, _, remove := s.Kubectl(
-		ctx,
-		"delete",
-		"namespace",
-		PartnerNamespace,
-		Namespace,
-		"--wait=false",
-		"--ignore-not-found",
-	)
+	_, _, remove := s.Kubectl(ctx, "delete", "namespace", PartnerNamespace, Namespace, "--wait=false",
+		"--ignore-not-found")
 	return errors.Join(err, uninstall, remove)
 }
 
@@ -199,7 +192,7 @@ func (s *Scene) buildImage(ctx context.Context, name, version string) error {
 	binary := filepath.Join(folder, name)
 	// The webhook exactly as it is released; with the same flags both share what is compiled.
 	build := exec.CommandContext(ctx, "make", "build", "VERSION="+version, "BINARY="+binary)
-	content := []string{"-binary", binary, "-licence", filepath.Join(root, "LICENSE")}
+	content := []string{"-binary", binary, "-license", filepath.Join(root, "LICENSE")}
 	if name != Release {
 		build = exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-o", binary, "./test/actor")
 		content = []string{"-file", binary + ":/" + name, "-entrypoint", "/" + name}
@@ -212,8 +205,7 @@ func (s *Scene) buildImage(ctx context.Context, name, version string) error {
 	pack := exec.CommandContext(
 		ctx,
 		"go",
-		append(
-			[]string{"run", "./pack", "-tag", registry + name + ":" + version, "-output", s.tarball(name, version)},
+		append([]string{"run", "./pack", "-tag", registry + name + ":" + version, "-output", s.tarball(name, version)},
 			content...)...)
 	pack.Dir = filepath.Join(root, "release")
 	_, _, err = apiserver.Output(pack)
@@ -225,7 +217,8 @@ func (s *Scene) buildImage(ctx context.Context, name, version string) error {
 func (s *Scene) ChartValues(values ...string) []string {
 	var args []string
 	for _, value := range slices.Concat([]string{
-		"image.repository=" + s.repository(Release), "image.tag=" + testTag, "image.pullPolicy=IfNotPresent", "controller.targetRetention=2s", "webhook.deployment.shutdownDelay=3s",
+		"image.repository=" + s.repository(Release), "image.tag=" + testTag, "image.pullPolicy=IfNotPresent",
+		"controller.targetRetention=2s", "webhook.deployment.shutdownDelay=3s",
 	}, s.values, values) {
 		args = append(args, "--set", value)
 	}

@@ -45,10 +45,8 @@ plugins:
     kind: WebhookAdmissionConfiguration
     kubeConfigFile: %s
 `, users))
-	server, err := apiserver.Start(
-		t.Context(),
-		apiserver.Options{Args: map[string][]string{"admission-control-config-file": {configuration}}},
-	)
+	server, err := apiserver.Start(t.Context(),
+		apiserver.Options{Args: map[string][]string{"admission-control-config-file": {configuration}}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -64,10 +62,8 @@ plugins:
 	r.start(t)
 	r.waitReady(t)
 	eventually(t, "a Pod is injected", func() error { return c.createPod(t, "app") })
-	if labels := c.kubectl(t, "get", "pod", "app", "--namespace=default", "--output=jsonpath={.metadata.labels}"); !strings.Contains(
-		labels,
-		"mtls.egress/injected",
-	) {
+	if labels := c.kubectl(t, "get", "pod", "app", "--namespace=default",
+		"--output=jsonpath={.metadata.labels}"); !strings.Contains(labels, "mtls.egress/injected") {
 		t.Errorf("the Pod has the labels %s", labels)
 	}
 	if status := r.askAs(t, nil); status != 401 {
@@ -101,14 +97,10 @@ func (p *process) askAs(t *testing.T, client *pki.Pair) int {
 	}
 	transport := &http.Transport{TLSClientConfig: config}
 	defer transport.CloseIdleConnections()
-	body := `{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{"uid":"1","kind":{"version":"v1","kind":"Pod"},"namespace":"default","operation":"CREATE","object":` + podManifest(
-		"posted",
-	) + `}}`
-	response, err := (&http.Client{Transport: transport}).Post(
-		"https://127.0.0.1:"+p.webhook+"/mutate",
-		"application/json",
-		strings.NewReader(body),
-	)
+	body := `{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{"uid":"1","kind":{"version":"v1",` +
+		`"kind":"Pod"},"namespace":"default","operation":"CREATE","object":` + podManifest("posted") + `}}`
+	response, err := (&http.Client{Transport: transport}).Post("https://127.0.0.1:"+p.webhook+"/mutate",
+		"application/json", strings.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -32,7 +32,9 @@ func TestMain(m *testing.M) {
 	}
 	command = filepath.Join(dir, "mtls-egress-webhook")
 	code := 1
-	if output, err := exec.Command("go", "build", "-o", command, "mtls.egress/webhook/cmd/webhook").CombinedOutput(); err != nil {
+	if output, err := exec.Command(
+		"go", "build", "-o", command, "mtls.egress/webhook/cmd/webhook",
+	).CombinedOutput(); err != nil {
 		fmt.Fprintf(os.Stderr, "go build: %v\n%s", err, output)
 	} else {
 		code = m.Run()
@@ -87,7 +89,8 @@ func (c *cluster) kubectl(t *testing.T, args ...string) string {
 func (c *cluster) installChart(t *testing.T, webhookPort string, values ...string) {
 	t.Helper()
 	args := []string{
-		"template", "mtls-egress-webhook", filepath.Join("..", "..", "charts", "mtls-egress-webhook"), "--namespace", namespace,
+		"template", "mtls-egress-webhook", filepath.Join("..", "..", "charts", "mtls-egress-webhook"),
+		"--namespace", namespace,
 		"--set", "webhook.deployment.enabled=false", "--set", "controller.deployment.enabled=false",
 		"--set", "webhook.url=https://127.0.0.1:" + webhookPort,
 	}
@@ -103,13 +106,8 @@ func (c *cluster) installChart(t *testing.T, webhookPort string, values ...strin
 		t.Fatal(err)
 	}
 	c.kubectl(t, "apply", "--server-side", "--filename", file)
-	c.kubectl(
-		t,
-		"wait",
-		"--for=condition=Established",
-		"--timeout="+patience.String(),
-		"customresourcedefinition/egresstargets.mtls.egress",
-	)
+	c.kubectl(t, "wait", "--for=condition=Established", "--timeout="+patience.String(),
+		"customresourcedefinition/egresstargets.mtls.egress")
 }
 
 // createPod creates an annotated Pod through the API server, which asks the webhook.
@@ -130,8 +128,8 @@ func (c *cluster) create(t *testing.T, manifest string) error {
 
 // podManifest is an annotated Pod as JSON.
 func podManifest(name string) string {
-	return `{"apiVersion":"v1","kind":"Pod","metadata":{"name":"` + name + `","namespace":"default","annotations":{"mtls.egress/target":"` + host +
-		`"}},"spec":{"containers":[{"name":"app","image":"app"}]}}`
+	return `{"apiVersion":"v1","kind":"Pod","metadata":{"name":"` + name + `","namespace":"default",` +
+		`"annotations":{"mtls.egress/target":"` + host + `"}},"spec":{"containers":[{"name":"app","image":"app"}]}}`
 }
 
 // trust is the certificate authority in the Secret that the flag --ca-secret names.

@@ -18,7 +18,8 @@ import (
 const injectedPod = `{"apiVersion":"v1","kind":"Pod","metadata":{"name":"app","namespace":"default",
 	"annotations":{"mtls.egress/target":"` + host + `"},
 	"labels":{"mtls.egress/injected":"true","to.mtls.egress/` + host + `":"true"}},
-	"spec":{"containers":[{"name":"app","image":"app"}],"hostAliases":[{"ip":"254.110.240.171","hostnames":["` + host + `"]}]}}`
+	"spec":{"containers":[{"name":"app","image":"app"}],
+		"hostAliases":[{"ip":"254.110.240.171","hostnames":["` + host + `"]}]}}`
 
 // TestServeController is one story: a controller comes up in a cluster without its CRD, then
 // without Istio, then with Istio, and never with a webhook. It gets a second replica, loses its
@@ -93,13 +94,8 @@ func (c *cluster) waitsForIstio(t *testing.T, p *process) {
 		return err
 	})
 	eventually(t, "an event", func() error {
-		said := c.kubectl(
-			t,
-			"get",
-			"events",
-			"--field-selector=reason=IstioMissing",
-			"--output=jsonpath={.items[*].type} {.items[*].involvedObject.kind}",
-		)
+		said := c.kubectl(t, "get", "events", "--field-selector=reason=IstioMissing",
+			"--output=jsonpath={.items[*].type} {.items[*].involvedObject.kind}")
 		if said != "Warning EgressTarget" {
 			return fmt.Errorf("there is %q", said)
 		}

@@ -40,12 +40,8 @@ type process struct {
 func (c *cluster) webhook(t *testing.T, flags ...string) *process {
 	t.Helper()
 	port := freePorts(t, 1)[0]
-	p := c.process(
-		t,
-		"webhook",
-		webhookAccount,
-		append([]string{"--webhook-host=127.0.0.1", "--webhook-port=" + port}, flags...),
-	)
+	p := c.process(t, "webhook", webhookAccount,
+		append([]string{"--webhook-host=127.0.0.1", "--webhook-port=" + port}, flags...))
 	p.webhook = port
 	return p
 }
@@ -241,10 +237,8 @@ func (p *process) namesWhatFails(t *testing.T, checks, andOthers string) {
 	p.waitNotReady(t)
 	p.wantHealth(t, "/readyz?verbose", http.StatusInternalServerError, checks+"healthz check failed\n")
 	p.wantHealth(t, "/healthz?verbose", http.StatusOK, "[+]ping ok\nhealthz check passed\n")
-	p.wantSaid(
-		t,
-		emptyCache+andOthers+" have not been read yet: the service account must be allowed to list and watch them",
-	)
+	p.wantSaid(t,
+		emptyCache+andOthers+" have not been read yet: the service account must be allowed to list and watch them")
 	p.signal(t, syscall.SIGTERM)
 	p.wantExit(t, 0)
 }

@@ -103,10 +103,15 @@ func (c *cluster) speaksOnlyModernTLS(t *testing.T, p *process) {
 		protocols  []string
 		want       string
 	}{
-		"TLS 1.2 is refused": {maxVersion: tls.VersionTLS12, want: "remote error: tls: protocol version not " +
-			"supported"},
-		"HTTP/2 alone is refused": {maxVersion: tls.VersionTLS13, protocols: []string{"h2"}, want: "remote error: tls: " +
-			"no application protocol"},
+		"TLS 1.2 is refused": {
+			maxVersion: tls.VersionTLS12,
+			want:       "remote error: tls: protocol version not supported",
+		},
+		"HTTP/2 alone is refused": {
+			maxVersion: tls.VersionTLS13,
+			protocols:  []string{"h2"},
+			want:       "remote error: tls: no application protocol",
+		},
 		"HTTP/1.1 is chosen of both": {maxVersion: tls.VersionTLS13, protocols: []string{"h2", "http/1.1"}, want: "http/1.1"},
 	} {
 		config := &tls.Config{
@@ -136,11 +141,9 @@ func (c *cluster) stopsInOrder(t *testing.T, p *process) {
 	}
 	p.wantHealth(t, "/healthz", http.StatusOK, "ok")
 	p.wantHealth(
-		t,
-		"/readyz",
-		http.StatusInternalServerError,
-		"[+]cache ok\n[+]serving-certificate ok\n[-]shutdown failed: reason withheld\n[+]webhook-server ok\nhealthz check "+
-			"failed\n",
+		t, "/readyz", http.StatusInternalServerError,
+		"[+]cache ok\n[+]serving-certificate ok\n[-]shutdown failed: reason withheld\n"+
+			"[+]webhook-server ok\nhealthz check failed\n",
 	)
 	p.wantExit(t, 0)
 }

@@ -108,12 +108,7 @@ func TestCertManagerRotatesWithoutGap(t *testing.T) {
 	t.Logf(
 		"%d Pods created, %d refused, %d not injected; %d handshakes by the caBundle, %d failed; by the newest CA alone, "+
 			"which a CA injector publishes, %d would have failed",
-		r.created.Load(),
-		r.refused.Load(),
-		r.missed.Load(),
-		r.handshakes.Load(),
-		r.distrusted.Load(),
-		r.alone.Load(),
+		r.created.Load(), r.refused.Load(), r.missed.Load(), r.handshakes.Load(), r.distrusted.Load(), r.alone.Load(),
 	)
 	if r.refused.Load()+r.missed.Load()+r.distrusted.Load() > 0 {
 		t.Error("there was a gap")
@@ -248,7 +243,10 @@ func (r *rotation) shakeHands(ctx context.Context, t *testing.T, replica *instal
 		return
 	}
 	var secret corev1.Secret
-	if err := r.manager.Client.Get(ctx, client.ObjectKey{Namespace: installation.Namespace, Name: leafName}, &secret); err != nil {
+	if err := r.manager.Client.Get(ctx, client.ObjectKey{
+		Namespace: installation.Namespace,
+		Name:      leafName,
+	}, &secret); err != nil {
 		if ctx.Err() == nil {
 			t.Error(err)
 		}
@@ -288,7 +286,10 @@ func (r *rotation) renew(t *testing.T, name string) {
 	t.Helper()
 	eventually(t, func() error {
 		var certificate certmanagerv1.Certificate
-		if err := r.manager.Client.Get(t.Context(), client.ObjectKey{Namespace: installation.Namespace, Name: name}, &certificate); err != nil {
+		if err := r.manager.Client.Get(t.Context(), client.ObjectKey{
+			Namespace: installation.Namespace,
+			Name:      name,
+		}, &certificate); err != nil {
 			return err
 		}
 		now := metav1.Now()
@@ -303,7 +304,10 @@ func (r *rotation) renew(t *testing.T, name string) {
 func (r *rotation) secretNamed(t *testing.T, name string) map[string][]byte {
 	t.Helper()
 	var secret corev1.Secret
-	if err := r.manager.Client.Get(t.Context(), client.ObjectKey{Namespace: installation.Namespace, Name: name}, &secret); err != nil {
+	if err := r.manager.Client.Get(t.Context(), client.ObjectKey{
+		Namespace: installation.Namespace,
+		Name:      name,
+	}, &secret); err != nil {
 		t.Fatal(err)
 	}
 	return secret.Data

@@ -81,7 +81,9 @@ func newCluster(t *testing.T, server *rest.Config, admin kubernetes.Interface) *
 	t.Helper()
 	namespace, err := admin.CoreV1().
 		Namespaces().
-		Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "serving-"}}, metav1.CreateOptions{})
+		Create(t.Context(), &corev1.Namespace{
+			ObjectMeta: metav1.ObjectMeta{GenerateName: "serving-"},
+		}, metav1.CreateOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -126,12 +128,16 @@ func (c *cluster) allow(t *testing.T, inNamespace, inCluster []rbacv1.PolicyRule
 	_, roleErr := rbac.Roles(c.namespace).
 		Create(ctx, &rbacv1.Role{ObjectMeta: meta, Rules: inNamespace}, metav1.CreateOptions{})
 	_, bindingErr := rbac.RoleBindings(c.namespace).Create(ctx, &rbacv1.RoleBinding{
-		ObjectMeta: meta, Subjects: subjects, RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: meta.Name},
+		ObjectMeta: meta,
+		Subjects:   subjects,
+		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: meta.Name},
 	}, metav1.CreateOptions{})
 	_, clusterRoleErr := rbac.ClusterRoles().
 		Create(ctx, &rbacv1.ClusterRole{ObjectMeta: meta, Rules: inCluster}, metav1.CreateOptions{})
 	_, clusterBindingErr := rbac.ClusterRoleBindings().Create(ctx, &rbacv1.ClusterRoleBinding{
-		ObjectMeta: meta, Subjects: subjects, RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: meta.Name},
+		ObjectMeta: meta,
+		Subjects:   subjects,
+		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: meta.Name},
 	}, metav1.CreateOptions{})
 	if err := errors.Join(roleErr, bindingErr, clusterRoleErr, clusterBindingErr); err != nil {
 		t.Fatal(err)
@@ -243,7 +249,9 @@ func (c *cluster) configure(t *testing.T) *admissionregistrationv1.MutatingWebho
 
 func (c *cluster) removeAtEnd(t *testing.T) {
 	t.Cleanup(func() {
-		if err := c.admin.AdmissionregistrationV1().MutatingWebhookConfigurations().Delete(context.WithoutCancel(t.Context()), c.configName, metav1.DeleteOptions{}); err != nil {
+		if err := c.admin.AdmissionregistrationV1().MutatingWebhookConfigurations().Delete(
+			context.WithoutCancel(t.Context()), c.configName, metav1.DeleteOptions{},
+		); err != nil {
 			t.Error(err)
 		}
 	})
@@ -428,7 +436,9 @@ func foreignCAStays(t *testing.T, c *cluster) {
 	for i := range config.Webhooks {
 		config.Webhooks[i].ClientConfig.CABundle = foreign
 	}
-	if _, err := c.admin.AdmissionregistrationV1().MutatingWebhookConfigurations().Update(t.Context(), config, metav1.UpdateOptions{}); err != nil {
+	if _, err := c.admin.AdmissionregistrationV1().MutatingWebhookConfigurations().Update(
+		t.Context(), config, metav1.UpdateOptions{},
+	); err != nil {
 		t.Fatal(err)
 	}
 	ready(t, c.replica(t))
@@ -444,7 +454,11 @@ func filesAreTrusted(t *testing.T, c *cluster) {
 	authority := pki.NewCA(t, "Corporate CA")
 	pair := authority.Issue(t, pki.Server("localhost"))
 	directory := t.TempDir()
-	if err := writeSecret(directory, map[string][]byte{"tls.crt": pair.CertPEM, "tls.key": pair.KeyPEM, "ca.crt": authority.CertPEM}); err != nil {
+	if err := writeSecret(directory, map[string][]byte{
+		"tls.crt": pair.CertPEM,
+		"tls.key": pair.KeyPEM,
+		"ca.crt":  authority.CertPEM,
+	}); err != nil {
 		t.Fatal(err)
 	}
 	fromFiles := c.replica(t, func(options *serving.Options) { options.Directory = directory })
@@ -460,8 +474,10 @@ func filesAreTrusted(t *testing.T, c *cluster) {
 func brokenSecretIsMadeAnew(t *testing.T, c *cluster) {
 	other := pki.NewCA(t, "other")
 	for name, damage := range map[string]func(map[string][]byte){
-		"no data":                     func(data map[string][]byte) { clear(data) },
-		"text for the CA":             func(data map[string][]byte) { data["ca.crt"], data["tls.crt"] = []byte("text"), []byte("text") },
+		"no data": func(data map[string][]byte) { clear(data) },
+		"text for the CA": func(data map[string][]byte) {
+			data["ca.crt"], data["tls.crt"] = []byte("text"), []byte("text")
+		},
 		"the key of another CA":       func(data map[string][]byte) { data["tls.key"] = other.KeyPEM },
 		"another ca.crt than tls.crt": func(data map[string][]byte) { data["ca.crt"] = other.CertPEM },
 		"a certificate that is not a CA": func(data map[string][]byte) {
@@ -545,9 +561,12 @@ func clearingEndsTrust(t *testing.T, c *cluster) {
 
 	// The way to end it that the documents give.
 	patch := []byte(
-		`[{"op": "remove", "path": "/webhooks/0/clientConfig/caBundle"}, {"op": "remove", "path": "/webhooks/1/clientConfig/caBundle"}]`,
+		`[{"op": "remove", "path": "/webhooks/0/clientConfig/caBundle"}, ` +
+			`{"op": "remove", "path": "/webhooks/1/clientConfig/caBundle"}]`,
 	)
-	if _, err := c.admin.AdmissionregistrationV1().MutatingWebhookConfigurations().Patch(t.Context(), c.configName, types.JSONPatchType, patch, metav1.PatchOptions{}); err != nil {
+	if _, err := c.admin.AdmissionregistrationV1().MutatingWebhookConfigurations().Patch(
+		t.Context(), c.configName, types.JSONPatchType, patch, metav1.PatchOptions{},
+	); err != nil {
 		t.Fatal(err)
 	}
 	c.bundle(t, exactly(c.secret(t).Data["ca.crt"]))
@@ -572,7 +591,9 @@ func notReadyWithoutRights(t *testing.T, c *cluster) {
 		config:     c.withoutImpersonation(),
 	}
 	weak.config.Impersonate = rest.ImpersonationConfig{UserName: "weak-" + c.namespace}
-	if _, err := c.admin.CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: weak.namespace}}, metav1.CreateOptions{}); err != nil {
+	if _, err := c.admin.CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{
+		ObjectMeta: metav1.ObjectMeta{Name: weak.namespace},
+	}, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	inNamespace, inCluster := weak.rights()
@@ -580,8 +601,8 @@ func notReadyWithoutRights(t *testing.T, c *cluster) {
 	weak.allow(t, inNamespace, inCluster)
 	source := weak.replica(t)
 
-	want := "serving certificate: the caBundle of webhook pods.mtls.egress in MutatingWebhookConfiguration " + c.configName +
-		" does not hold the CA yet: the service account must be allowed to patch it"
+	want := "serving certificate: the caBundle of webhook pods.mtls.egress in MutatingWebhookConfiguration " +
+		c.configName + " does not hold the CA yet: the service account must be allowed to patch it"
 	eventually(t, func() error {
 		if err := source.Check(nil); err == nil || err.Error() != want {
 			return fmt.Errorf("got %w, want %q", err, want)
@@ -612,7 +633,8 @@ func rotationWithoutGap(t *testing.T, c *cluster) {
 	const delay = 15 * time.Second
 	var handshakes atomic.Int64
 	config := &admissionregistrationv1.MutatingWebhookConfiguration{ObjectMeta: metav1.ObjectMeta{Name: c.configName}}
-	fail, sideEffects, scope := admissionregistrationv1.Fail, admissionregistrationv1.SideEffectClassNone, admissionregistrationv1.NamespacedScope
+	fail, scope := admissionregistrationv1.Fail, admissionregistrationv1.NamespacedScope
+	sideEffects := admissionregistrationv1.SideEffectClassNone
 	sources := make([]*serving.Source, 0, 2)
 	for i := range cap(sources) {
 		source := c.replica(t, func(options *serving.Options) { options.AdoptionDelay = delay })
@@ -638,7 +660,9 @@ func rotationWithoutGap(t *testing.T, c *cluster) {
 			AdmissionReviewVersions: []string{"v1"},
 		})
 	}
-	if _, err := c.admin.AdmissionregistrationV1().MutatingWebhookConfigurations().Create(t.Context(), config, metav1.CreateOptions{}); err != nil {
+	if _, err := c.admin.AdmissionregistrationV1().MutatingWebhookConfigurations().Create(
+		t.Context(), config, metav1.CreateOptions{},
+	); err != nil {
 		t.Fatal(err)
 	}
 	c.removeAtEnd(t)
@@ -688,12 +712,8 @@ func rotationWithoutGap(t *testing.T, c *cluster) {
 	}
 	made := handshakes.Load() - before
 	if made < int64(calls*len(sources)) {
-		t.Errorf(
-			"%d handshakes for %d calls to %d replicas: connections were reused, so nothing was proved",
-			made,
-			calls,
-			len(sources),
-		)
+		t.Errorf("%d handshakes for %d calls to %d replicas: connections were reused, so nothing was proved",
+			made, calls, len(sources))
 	}
 	t.Logf("%d calls, %d handshakes, %d refused", calls, made, refused)
 }

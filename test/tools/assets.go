@@ -65,11 +65,8 @@ func provide(ctx context.Context, entry string, progress io.Writer) (map[string]
 	case built:
 	}
 	folder := builtFolder(entry)
-	links, fromSource := linkSet(
-		folder,
-		directory,
-		func(name string) bool { return isProgram(filepath.Join(directory, name)) },
-	)
+	links, fromSource := linkSet(folder, directory,
+		func(name string) bool { return isProgram(filepath.Join(directory, name)) })
 	missing := slices.DeleteFunc(fromSource, func(p program) bool { return isProgram(filepath.Join(folder, p.name)) })
 	return links, build(ctx, assetSet().module, folder, missing, progress)
 }

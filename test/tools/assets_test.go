@@ -75,7 +75,10 @@ func TestLinkSet(t *testing.T) {
 			directory: "/given",
 			holds:     []string{"etcd", "kube-apiserver", "kubectl"},
 			links: map[string]string{
-				"etcd": "/given/etcd", "helm": "/built/helm", "kube-apiserver": "/given/kube-apiserver", "kubectl": "/given/kubectl",
+				"etcd":           "/given/etcd",
+				"helm":           "/built/helm",
+				"kube-apiserver": "/given/kube-apiserver",
+				"kubectl":        "/given/kubectl",
 			},
 			fromSource: []string{"helm"},
 		},
@@ -83,17 +86,17 @@ func TestLinkSet(t *testing.T) {
 			directory: "/given",
 			holds:     []string{"etcd", "helm", "kube-apiserver", "kubectl", "kubelet"},
 			links: map[string]string{
-				"etcd": "/given/etcd", "helm": "/given/helm", "kube-apiserver": "/given/kube-apiserver", "kubectl": "/given/kubectl",
+				"etcd":           "/given/etcd",
+				"helm":           "/given/helm",
+				"kube-apiserver": "/given/kube-apiserver",
+				"kubectl":        "/given/kubectl",
 			},
 		},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			links, fromSource := linkSet(
-				"/built",
-				test.directory,
-				func(name string) bool { return slices.Contains(test.holds, name) },
-			)
+			links, fromSource := linkSet("/built", test.directory,
+				func(name string) bool { return slices.Contains(test.holds, name) })
 			if !maps.Equal(links, test.links) {
 				t.Errorf("links %v, want %v", links, test.links)
 			}
@@ -317,7 +320,11 @@ func TestCacheRoot(t *testing.T) {
 
 func TestPruneRemovesWhatNothingUsesAnyMore(t *testing.T) {
 	root, now := t.TempDir(), time.Now().Truncate(time.Second)
-	for name, used := range map[string]time.Duration{"current": 100 * 24 * time.Hour, "recent": keepUnused, "old": keepUnused + time.Second} {
+	for name, used := range map[string]time.Duration{
+		"current": 100 * 24 * time.Hour,
+		"recent":  keepUnused,
+		"old":     keepUnused + time.Second,
+	} {
 		lock := filepath.Join(root, name, "lock")
 		write(t, lock, 0o644, "")
 		write(t, filepath.Join(root, name, "built", "etcd"), 0o755, "")

@@ -148,12 +148,8 @@ func linkFlags(v versions) (string, error) {
 		"-X " + containerdModule + "/version.Version=" + v.containerd,
 	}
 	for _, pkg := range []string{"k8s.io/component-base/version", "k8s.io/client-go/pkg/version"} {
-		flags = append(
-			flags,
-			"-X "+pkg+".gitVersion="+v.kubernetes,
-			"-X "+pkg+".gitMajor="+major,
-			"-X "+pkg+".gitMinor="+minor,
-		)
+		flags = append(flags, "-X "+pkg+".gitVersion="+v.kubernetes, "-X "+pkg+".gitMajor="+major,
+			"-X "+pkg+".gitMinor="+minor)
 	}
 	for _, pkg := range []string{"helm.sh/helm/v3/pkg/chartutil", "helm.sh/helm/v3/pkg/lint/rules"} {
 		flags = append(flags, "-X "+pkg+".k8sVersionMajor="+major, "-X "+pkg+".k8sVersionMinor="+minor)

@@ -34,28 +34,13 @@ func setupEnvtest(ctx context.Context, entry string, progress io.Writer) (string
 	if err != nil {
 		return "", err
 	}
-	tellf(
-		progress,
-		"setup-envtest: downloading %s for Kubernetes %s.%s, for at most %s\n",
-		strings.Join(servers(), ", "),
-		major,
-		minor,
-		downloadLimit,
-	)
+	tellf(progress, "setup-envtest: downloading %s for Kubernetes %s.%s, for at most %s\n",
+		strings.Join(servers(), ", "), major, minor, downloadLimit)
 	begin := time.Now()
 	limited, cancel := context.WithTimeoutCause(ctx, downloadLimit, fmt.Errorf("not done after %s", downloadLimit))
 	defer cancel()
-	directory, err := runGo(
-		limited,
-		".",
-		func(int) {},
-		"run",
-		setupEnvtestModule,
-		"use",
-		major+"."+minor+".x",
-		"-p",
-		"path",
-	)
+	directory, err := runGo(limited, ".", func(int) {}, "run", setupEnvtestModule, "use",
+		major+"."+minor+".x", "-p", "path")
 	if err == nil {
 		if missing := missingServers(directory); len(missing) > 0 {
 			err = fmt.Errorf("%s has no program %s", directory, strings.Join(missing, ", "))

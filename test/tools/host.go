@@ -78,10 +78,8 @@ func (h host) refusal(absent []hostPackage) error {
 	case h.os != "linux":
 		return fmt.Errorf("a node needs Linux, and this is %s: use a Debian machine or container, as root", h.os)
 	case envoyWheels()[h.architecture] == "":
-		return fmt.Errorf(
-			"a node needs a machine with amd64 or arm64, and this one has %s: there is no Envoy for it",
-			h.architecture,
-		)
+		return fmt.Errorf("a node needs a machine with amd64 or arm64, and this one has %s: there is no Envoy for it",
+			h.architecture)
 	case !h.root:
 		return errors.New(
 			"a node is made and run by root, and this process isn't root's: run it with sudo, or in a container",
@@ -91,8 +89,7 @@ func (h host) refusal(absent []hostPackage) error {
 		return fmt.Errorf(
 			"this host lacks %s and has no apt-get to install the Debian packages %s with: install what provides these "+
 				"programs, or use a Debian machine",
-			strings.Join(files, ", "),
-			strings.Join(names, ", "),
+			strings.Join(files, ", "), strings.Join(names, ", "),
 		)
 	default:
 		return nil
@@ -132,12 +129,8 @@ func install(ctx context.Context, packages []hostPackage, progress io.Writer) er
 	}
 	names, files := missingOf(packages)
 	begin := time.Now()
-	tellf(
-		progress,
-		"apt-get: installing %s, as this host lacks %s: about 20s\n",
-		strings.Join(names, ", "),
-		strings.Join(files, ", "),
-	)
+	tellf(progress, "apt-get: installing %s, as this host lacks %s: about 20s\n",
+		strings.Join(names, ", "), strings.Join(files, ", "))
 	if _, err := aptGet("update").run(ctx, still(progress, "apt-get update", begin)); err != nil {
 		if ctx.Err() != nil {
 			return err

@@ -14,8 +14,7 @@ func TestHostPackages(t *testing.T) {
 	}{
 		"everything is made: what a cluster runs with": {},
 		"a root file system has to be made": {
-			work{rootFS: true},
-			[]string{"debootstrap", "debian-archive-keyring"},
+			work{rootFS: true}, []string{"debootstrap", "debian-archive-keyring"},
 		},
 		"Envoy has to be downloaded":         {work{envoy: true}, []string{"python3-pip"}},
 		"the musl client has to be compiled": {work{musl: true}, []string{"musl-tools", "gcc"}},

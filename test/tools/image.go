@@ -39,14 +39,21 @@ func nodeImages(entries map[string]string) []image {
 		{name: "pause", files: []imageFile{{built(nodePart, "pause"), "/pause"}}, entrypoint: "/pause", user: "65535:65535"},
 		{name: "coredns", files: []imageFile{{built(corednsPart, "coredns"), "/coredns"}}, entrypoint: "/coredns"},
 		{
-			name: "pilot", entrypoint: "/usr/local/bin/pilot-discovery", user: proxy + ":" + proxy, env: path, folders: []string{"/tmp"},
+			name:       "pilot",
+			entrypoint: "/usr/local/bin/pilot-discovery",
+			user:       proxy + ":" + proxy,
+			env:        path,
+			folders:    []string{"/tmp"},
 			files: []imageFile{
 				{built(istioPart, "pilot-discovery"), "/usr/local/bin/pilot-discovery"},
 				{filepath.Join(entries[proxyRootPart], caCertificates), "/etc/ssl/certs/" + caCertificates},
 			},
 		},
 		{
-			name: "proxyv2", entrypoint: "/usr/local/bin/pilot-agent", env: path, layer: filepath.Join(entries[proxyRootPart], rootArchive),
+			name:       "proxyv2",
+			entrypoint: "/usr/local/bin/pilot-agent",
+			env:        path,
+			layer:      filepath.Join(entries[proxyRootPart], rootArchive),
 			files: []imageFile{
 				{built(istioPart, "pilot-agent"), "/usr/local/bin/pilot-agent"},
 				{filepath.Join(entries[envoyPart], "envoy"), "/usr/local/bin/envoy"},

@@ -3,15 +3,15 @@
 // cert-manager, and Prometheus with its promtool. Each command prints one path:
 //
 //	go -C test/tools run . assets            the directory of etcd, kube-apiserver, kubectl and helm
-//	go -C test/tools run . node              the directory that holds the parts of a node
+//	go -C test/tools run . node              the directory of the parts of a node
 //	go -C test/tools run . istio-crds        the file with Istio's CRDs
-//	go -C test/tools run . gateway-crds      the folder with the Gateway API's CRDs
-//	go -C test/tools run . prometheus-crds   the folder with the Prometheus operator's CRDs
+//	go -C test/tools run . gateway-crds      the directory of the Gateway API's CRDs
+//	go -C test/tools run . prometheus-crds   the directory of the Prometheus operator's CRDs
 //	go -C test/tools run . certmanager       the directory of cert-manager's programs and its chart
-//	go -C test/tools run . promtool          the directory that holds promtool and prometheus
+//	go -C test/tools run . promtool          the directory of promtool and prometheus
 //
-// Standard output carries the path and nothing else; what is being done, and how long it takes,
-// goes to standard error. For assets only Go is needed on the machine.
+// Each prints a path. Standard output carries the path and nothing else; what is being done, and
+// how long it takes, goes to standard error. For assets only Go is needed on the machine.
 //
 // The servers and kubectl come from the first of these that has them:
 //

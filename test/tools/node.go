@@ -94,7 +94,10 @@ func nodeParts() ([]part, error) {
 	for _, s := range []struct {
 		name string
 		set  set
-	}{{packerPart, packerSet()}, {corednsPart, corednsSet()}, {containerdPart, containerdSet()}, {nodePart, nodeSet()}, {istioPart, istioSet()}} {
+	}{
+		{packerPart, packerSet()}, {corednsPart, corednsSet()}, {containerdPart, containerdSet()},
+		{nodePart, nodeSet()}, {istioPart, istioSet()},
+	} {
 		p, err := s.set.part(s.name)
 		if err != nil {
 			return nil, err

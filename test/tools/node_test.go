@@ -77,11 +77,13 @@ func TestImageArguments(t *testing.T) {
 			"-tag", "registry.local/proxyv2:1", "-output", "out.tar", "-layer", "/cache/root-file-system-of-the-proxy/root.tar",
 			"-file", "/cache/istio/built/pilot-agent:/usr/local/bin/pilot-agent",
 			"-file", "/cache/envoy/envoy:/usr/local/bin/envoy",
-			"-file", "/cache/istio/module/tools/packaging/common/envoy_bootstrap.json:/var/lib/istio/envoy/envoy_bootstrap_tmpl.json",
+			"-file", "/cache/istio/module/tools/packaging/common/envoy_bootstrap.json:" +
+				"/var/lib/istio/envoy/envoy_bootstrap_tmpl.json",
 			"-env", path, "-entrypoint", "/usr/local/bin/pilot-agent",
 		},
 		"clients": {
-			"-tag", "registry.local/clients:1", "-output", "out.tar", "-layer", "/cache/root-file-system-of-the-clients/root.tar",
+			"-tag", "registry.local/clients:1", "-output", "out.tar",
+			"-layer", "/cache/root-file-system-of-the-clients/root.tar",
 			"-file", "/cache/musl/musl-client:/usr/local/bin/musl-client", "-env", path,
 		},
 	}

@@ -36,8 +36,11 @@ const proxyUID = 1337
 // proxyRootFS is where pilot-agent runs Envoy, and iptables in the init container.
 func proxyRootFS() rootFS {
 	return rootFS{
-		name: "proxyv2", packages: []string{"ca-certificates", "iptables"},
-		account: "istio-proxy", folders: []string{"etc/istio/proxy", "var/lib/istio/data", "var/lib/istio/envoy"}, takes: 30 * time.Second,
+		name:     "proxyv2",
+		packages: []string{"ca-certificates", "iptables"},
+		account:  "istio-proxy",
+		folders:  []string{"etc/istio/proxy", "var/lib/istio/data", "var/lib/istio/envoy"},
+		takes:    30 * time.Second,
 	}
 }
 
@@ -67,12 +70,8 @@ func needless() []string {
 }
 
 func (r rootFS) key() string {
-	return keyOf(
-		"root file system",
-		debian,
-		runtime.GOARCH,
-		fmt.Sprintf("%q %q %q %q", r.packages, r.account, r.folders, needless()),
-	)
+	return keyOf("root file system", debian, runtime.GOARCH,
+		fmt.Sprintf("%q %q %q %q", r.packages, r.account, r.folders, needless()))
 }
 
 func (r rootFS) complete(entry string) bool {
@@ -123,7 +122,9 @@ func (r rootFS) make(ctx context.Context, entry string, progress io.Writer) (err
 	if _, err := tar.run(ctx, still(progress, step, begin)); err != nil {
 		return err
 	}
-	if err := os.Rename(filepath.Join(root, "etc", "ssl", "certs", caCertificates), filepath.Join(entry, caCertificates)); err != nil {
+	if err := os.Rename(
+		filepath.Join(root, "etc", "ssl", "certs", caCertificates), filepath.Join(entry, caCertificates),
+	); err != nil {
 		return err
 	}
 	tellf(progress, "%s: done in %s\n", step, since(begin))
@@ -182,7 +183,8 @@ func debianMirror(ctx context.Context, progress io.Writer) (string, error) {
 		return "", nil //nolint:nilerr // debootstrap works without apt-get
 	}
 	targets := command{dir: ".", args: []string{
-		"apt-get", "indextargets", "--format", "$(REPO_URI)", "Identifier: Packages", "Origin: Debian", "Codename: " + debian, "Component: main",
+		"apt-get", "indextargets", "--format", "$(REPO_URI)", "Identifier: Packages", "Origin: Debian",
+		"Codename: " + debian, "Component: main",
 	}}
 	lines, err := targets.run(ctx, func(int) {})
 	if err != nil || lines != "" {

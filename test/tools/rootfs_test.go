@@ -38,8 +38,9 @@ func TestRootFSKey(t *testing.T) {
 func TestFinishRemovesWhatIsNeedless(t *testing.T) {
 	root := t.TempDir()
 	for _, path := range []string{
-		"etc/hostname", "etc/passwd", "etc/resolv.conf", "usr/bin/java", "usr/lib/jvm/java-17/jmods/java.base.jmod", "usr/lib/jvm/java-17/lib/modules",
-		"usr/share/doc/curl/copyright", "usr/share/ca-certificates/a.crt", "var/cache/apt/archives/curl.deb", "var/lib/apt/lists/main", "var/lib/dpkg/status",
+		"etc/hostname", "etc/passwd", "etc/resolv.conf", "usr/bin/java", "usr/lib/jvm/java-17/jmods/java.base.jmod",
+		"usr/lib/jvm/java-17/lib/modules", "usr/share/doc/curl/copyright", "usr/share/ca-certificates/a.crt",
+		"var/cache/apt/archives/curl.deb", "var/lib/apt/lists/main", "var/lib/dpkg/status",
 	} {
 		write(t, filepath.Join(root, path), 0o644, path)
 	}
@@ -47,10 +48,7 @@ func TestFinishRemovesWhatIsNeedless(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []string{
-		"etc/passwd",
-		"usr/bin/java",
-		"usr/lib/jvm/java-17/lib/modules",
-		"usr/share/ca-certificates/a.crt",
+		"etc/passwd", "usr/bin/java", "usr/lib/jvm/java-17/lib/modules", "usr/share/ca-certificates/a.crt",
 		"var/lib/dpkg/status",
 	}
 	if got := filesIn(t, root); !slices.Equal(got, want) {
@@ -93,8 +91,7 @@ func TestFirstMirror(t *testing.T) {
 		"none": {"", ""},
 		"one":  {"http://mirror.example/debian/", "http://mirror.example/debian/"},
 		"several": {
-			"https://one.example/debian/\nhttp://two.example/debian/",
-			"https://one.example/debian/",
+			"https://one.example/debian/\nhttp://two.example/debian/", "https://one.example/debian/",
 		},
 		"one that debootstrap can't do": {"cdrom://Debian/\nfile:/srv/debian/", "file:/srv/debian/"},
 	}

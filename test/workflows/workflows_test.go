@@ -57,8 +57,8 @@ func problems(text string, targets []string) error {
 	for line := range strings.Lines(text) {
 		if strings.Contains(line, "uses:") && !pinned.MatchString(strings.TrimRight(line, "\n")) {
 			report(
-				"%s: want an action by the 40 digits of its commit, and its version behind it, as in - uses: owner/name@0123… # "+
-					"v1.2.3",
+				"%s: want an action by the 40 digits of its commit, and its version behind it, "+
+					"as in - uses: owner/name@0123… # v1.2.3",
 				strings.TrimSpace(line),
 			)
 		}
@@ -173,11 +173,7 @@ jobs:
 			"- uses: actions/checkout@0123456789abcdef0123456789abcdef01234567 # main: want an action by the 40 digits of its " +
 				"commit, and its version behind it, as in - uses: owner/name@0123… # v1.2.3",
 		},
-		"no rights said": {
-			"permissions: {}\n",
-			"",
-			"want permissions: {} for the workflow, and for each job what it needs",
-		},
+		"no rights said": {"permissions: {}\n", "", "want permissions: {} for the workflow, and for each job what it needs"},
 		"rights for all": {
 			"permissions: {}\n",
 			"permissions: {contents: read}\n",

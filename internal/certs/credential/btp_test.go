@@ -12,8 +12,9 @@ import (
 
 func TestReadsADestination(t *testing.T) {
 	content := base64.StdEncoding.EncodeToString([]byte("the key store"))
-	fields := `"Name":"partner","Type":"HTTP","URL":"https://API.Partner.example:8443/orders","Authentication":"ClientCertificateAuthentication",` +
-		`"ProxyType":"Internet","KeyStoreLocation":"keystore.p12","KeyStorePassword":"secret","TrustStoreLocation":"trust.jks","TrustAll":"TRUE"`
+	fields := `"Name":"partner","Type":"HTTP","URL":"https://API.Partner.example:8443/orders",` +
+		`"Authentication":"ClientCertificateAuthentication","ProxyType":"Internet","KeyStoreLocation":"keystore.p12",` +
+		`"KeyStorePassword":"secret","TrustStoreLocation":"trust.jks","TrustAll":"TRUE"`
 	certificates := `"certificates":[{"Name":"trust.jks","Content":"AA=="},{"Name":"keystore.p12","Content":"` +
 		content + `","Type":"CERTIFICATE"}]`
 	whole := &credential.Destination{
@@ -31,7 +32,8 @@ func TestReadsADestination(t *testing.T) {
 			want: whole,
 		},
 		"no more than is needed": {
-			file: `{"URL":"https://partner.example/","Authentication":"ClientCertificateAuthentication","KeyStoreLocation":"k","certificates":[{"Name":"k","Content":"AA==\n"}],"TrustAll":false}`,
+			file: `{"URL":"https://partner.example/","Authentication":"ClientCertificateAuthentication",` +
+				`"KeyStoreLocation":"k","certificates":[{"Name":"k","Content":"AA==\n"}],"TrustAll":false}`,
 			want: &credential.Destination{Host: "partner.example", Port: 443, KeyStore: []byte{0}},
 		},
 		"no JSON": {
@@ -46,7 +48,8 @@ func TestReadsADestination(t *testing.T) {
 				"the key store among the certificates",
 		},
 		"another kind, in plain text, with another store": {
-			file: `{"URL":"http://partner.example","Authentication":"BasicAuthentication","KeyStoreLocation":"k.p12","certificates":[{"Name":"other.p12"}]}`,
+			file: `{"URL":"http://partner.example","Authentication":"BasicAuthentication","KeyStoreLocation":"k.p12",` +
+				`"certificates":[{"Name":"other.p12"}]}`,
 			err: `the Authentication is "BasicAuthentication", and only ` +
 				`ClientCertificateAuthentication has a client certificate` + "\n" +
 				`URL has the scheme "http": it must be https://host or https://host:port, because a ` +
@@ -62,13 +65,14 @@ func TestReadsADestination(t *testing.T) {
 				`(certificates[] with Name and Content), or download the key store and import it separately`,
 		},
 		"a store that is no base64, and a port that is none": {
-			file: `{"URL":"https://partner.example:70000","Authentication":"ClientCertificateAuthentication","KeyStoreLocation":"k.p12","certificates":[{"Name":"k.p12","Content":"!"}]}`,
+			file: `{"URL":"https://partner.example:70000","Authentication":"ClientCertificateAuthentication",` +
+				`"KeyStoreLocation":"k.p12","certificates":[{"Name":"k.p12","Content":"!"}]}`,
 			err: `URL has the port "70000": a port is a number from 1 to 65535` + "\n" +
 				`the certificate "k.p12" has no Content in base64`,
 		},
 		"a URL that can't be read": {
-			file: `{"URL":"https://user:secret@a ` +
-				`b","Authentication":"ClientCertificateAuthentication","KeyStoreLocation":"k","certificates":[{"Name":"k","Content":"AA=="}]}`,
+			file: `{"URL":"https://user:secret@a b","Authentication":"ClientCertificateAuthentication","KeyStoreLocation":"k",` +
+				`"certificates":[{"Name":"k","Content":"AA=="}]}`,
 			err: "URL can't be read: it must be https://host or https://host:port",
 		},
 	}
@@ -95,7 +99,8 @@ func TestReadsADestination(t *testing.T) {
 func FuzzReadDestination(f *testing.F) {
 	f.Add(
 		[]byte(
-			`{"URL":"https://a.example:1/x","Authentication":"ClientCertificateAuthentication","KeyStoreLocation":"k","KeyStorePassword":"p","certificates":[{"Name":"k","Content":"AA=="}],"TrustAll":"true"}`,
+			`{"URL":"https://a.example:1/x","Authentication":"ClientCertificateAuthentication","KeyStoreLocation":"k",` +
+				`"KeyStorePassword":"p","certificates":[{"Name":"k","Content":"AA=="}],"TrustAll":"true"}`,
 		),
 	)
 	f.Add([]byte(`{"destinationConfiguration":{"URL":"::"},"certificates":[{}]}`))

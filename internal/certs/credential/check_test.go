@@ -548,7 +548,8 @@ func TestJudge(t *testing.T) {
 			want: only(
 				credential.CertificateNotYetValid,
 				"cert",
-				`"cert" (client certificate) is valid only from 2026-07-01T12:00:01Z on `+ordersID+`: use the previous one until then`,
+				`"cert" (client certificate) is valid only from 2026-07-01T12:00:01Z on `+
+					ordersID+`: use the previous one until then`,
 			),
 		},
 
@@ -573,7 +574,8 @@ func TestJudge(t *testing.T) {
 			want: only(
 				credential.NotForClientAuth,
 				"cert",
-				`"cert" (client certificate) can't be used as a TLS client `+ordersID+`: its key usage is keyEncipherment, dataEncipherment; it must include digitalSignature`,
+				`"cert" (client certificate) can't be used as a TLS client `+ordersID+`: its key usage is keyEncipherment, `+
+					`dataEncipherment; it must include digitalSignature`,
 			),
 		},
 		"a Netscape type without SSL client": {

@@ -93,7 +93,13 @@ func newCorpus(t *testing.T) *corpus {
 		keys[name] = must[*rsa.PrivateKey](t)(rsa.GenerateKey(cryptorand.Reader, bits))
 	}
 	for name, curve := range map[string]elliptic.Curve{
-		"p224": elliptic.P224(), "p256": elliptic.P256(), "p384": elliptic.P384(), "ecdsa-other": elliptic.P256(), "ecdsa-0": elliptic.P256(), "ecdsa-1": elliptic.P256(), "ecdsa-2": elliptic.P256(),
+		"p224":        elliptic.P224(),
+		"p256":        elliptic.P256(),
+		"p384":        elliptic.P384(),
+		"ecdsa-other": elliptic.P256(),
+		"ecdsa-0":     elliptic.P256(),
+		"ecdsa-1":     elliptic.P256(),
+		"ecdsa-2":     elliptic.P256(),
 	} {
 		keys[name] = must[*ecdsa.PrivateKey](t)(ecdsa.GenerateKey(curve, cryptorand.Reader))
 	}
@@ -386,8 +392,8 @@ func differences() map[outcome]string {
 		{"an intermediate that may not sign", "accepted, with ChainIncomplete", "refused: INVALID_CA, " +
 			"INVALID_PURPOSE, KEYUSAGE_NO_CERTSIGN"}: notAnIssuer,
 		{"for any purpose", "accepted",
-			"refused: INVALID_PURPOSE"}: "RFC 5280 §4.2.1.12 lets it stand for every purpose, and servers in Go and Java take " +
-			"it",
+			"refused: INVALID_PURPOSE"}: "RFC 5280 §4.2.1.12 lets it stand for every " +
+			"purpose, and servers in Go and Java take it",
 		{"in the last second", "accepted, with ExpiresSoon",
 			"refused: CERT_HAS_EXPIRED"}: "RFC 5280 §4.1.2.5 counts the last second in",
 		{"key usage keyAgreement", "refused: NotForClientAuth",
@@ -599,5 +605,6 @@ func corpusTable(counts map[outcome]int, known map[outcome]string) string {
 	}
 	return fmt.Sprintf("Of %d chains both accept or both refuse %d. The other %d:\n\n"+
 		"| chain | here | OpenSSL | chains | why |\n|---|---|---|---|---|\n%s\n"+
-		"And those in which both agree:\n\n| chain | here | OpenSSL | chains |\n|---|---|---|---|\n%s", agree+differ, agree, differ, different.String(), alike.String())
+		"And those in which both agree:\n\n| chain | here | OpenSSL | chains |\n|---|---|---|---|\n%s",
+		agree+differ, agree, differ, different.String(), alike.String())
 }

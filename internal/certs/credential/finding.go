@@ -209,8 +209,9 @@ func reviewNames(leaf *x509.Certificate) []Finding {
 	}
 	return []Finding{
 		warning(NoSubjectAltName,
-			"the certificate has no subject alternative name (%s): partners that check names, such as Istio's "+
-				"gateway with subjectAltNames, use these and not the CN; if the request had some, the CA removed them", identify(leaf)),
+			"the certificate has no subject alternative name (%s): partners that check names, such as Istio's gateway with "+
+				"subjectAltNames, use these and not the CN; if the request had some, the CA removed them",
+			identify(leaf)),
 	}
 }
 

@@ -440,7 +440,8 @@ func TestArrangeTellsIssuersOfOneNameApart(t *testing.T) {
 				t,
 				"config",
 				[]byte(
-					"[req]\ndistinguished_name=name\nx509_extensions=ca\n[name]\n[ca]\nbasicConstraints=critical,CA:TRUE\n"+test.identifiers,
+					"[req]\ndistinguished_name=name\nx509_extensions=ca\n[name]\n[ca]\n"+
+						"basicConstraints=critical,CA:TRUE\n"+test.identifiers,
 				),
 			)
 			extensions := write(t, "extensions", []byte(test.identifiers))

@@ -150,8 +150,11 @@ func FuzzReadPrivateKey(f *testing.F) {
 	}
 	key := must[*ecdsa.PrivateKey](f)(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))
 	for kind, der := range map[string][]byte{
-		"EC PRIVATE KEY": must[[]byte](f)(x509.MarshalECPrivateKey(key)), "PRIVATE KEY": must[[]byte](f)(x509.MarshalPKCS8PrivateKey(key)),
-		"ENCRYPTED PRIVATE KEY": {0}, "OPENSSH PRIVATE KEY": {0}, "RSA PRIVATE KEY": {0},
+		"EC PRIVATE KEY":        must[[]byte](f)(x509.MarshalECPrivateKey(key)),
+		"PRIVATE KEY":           must[[]byte](f)(x509.MarshalPKCS8PrivateKey(key)),
+		"ENCRYPTED PRIVATE KEY": {0},
+		"OPENSSH PRIVATE KEY":   {0},
+		"RSA PRIVATE KEY":       {0},
 	} {
 		f.Add(block(kind, der), []byte{})
 	}
@@ -316,15 +319,8 @@ func FuzzNewRequest(f *testing.F) {
 		for _, uri := range read.URIs {
 			uris = append(uris, uri.String())
 		}
-		got, want := [][]string{
-			read.DNSNames,
-			uris,
-			read.EmailAddresses,
-		}, [][]string{
-			given(strings.ToLower(strings.TrimSuffix(dns, "."))),
-			given(uri),
-			given(email),
-		}
+		got := [][]string{read.DNSNames, uris, read.EmailAddresses}
+		want := [][]string{given(strings.ToLower(strings.TrimSuffix(dns, "."))), given(uri), given(email)}
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("(-given +read):\n%s", diff)
 		}

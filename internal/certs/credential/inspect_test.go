@@ -57,19 +57,23 @@ func TestEnvoySubjectIsWhatOpenSSLPrints(t *testing.T) {
 			name: pkix.RDNSequence{set("Main 1", 2, 5, 4, 9)},
 			want: "street=Main 1",
 		},
-		"attributes that the RFC has no name for": {name: pkix.RDNSequence{
-			set("a", 2, 5, 4, 4),
-			set("b", 2, 5, 4, 12),
-			set("c", 2, 5, 4, 13),
-			set("d", 2, 5, 4, 15),
-			set("e", 2, 5, 4, 17),
-			set("f", 2, 5, 4, 41),
-			set("g", 2, 5, 4, 42),
-			set("h", 2, 5, 4, 43),
-			set("i", 2, 5, 4, 44),
-			set("j", 2, 5, 4, 46),
-			set("k", 2, 5, 4, 65),
-		}, want: "pseudonym=k,dnQualifier=j,generationQualifier=i,initials=h,GN=g,name=f,postalCode=e,businessCategory=d,description=c,title=b,SN=a"},
+		"attributes that the RFC has no name for": {
+			name: pkix.RDNSequence{
+				set("a", 2, 5, 4, 4),
+				set("b", 2, 5, 4, 12),
+				set("c", 2, 5, 4, 13),
+				set("d", 2, 5, 4, 15),
+				set("e", 2, 5, 4, 17),
+				set("f", 2, 5, 4, 41),
+				set("g", 2, 5, 4, 42),
+				set("h", 2, 5, 4, 43),
+				set("i", 2, 5, 4, 44),
+				set("j", 2, 5, 4, 46),
+				set("k", 2, 5, 4, 65),
+			},
+			want: "pseudonym=k,dnQualifier=j,generationQualifier=i,initials=h,GN=g,name=f,postalCode=e," +
+				"businessCategory=d,description=c,title=b,SN=a",
+		},
 		"an attribute that nobody knows": {name: pkix.RDNSequence{set("x", 1, 2, 3, 4)}, want: "1.2.3.4=#130178"},
 		"two in one set": {
 			name: pkix.RDNSequence{
@@ -105,12 +109,14 @@ func TestEnvoySubjectIsWhatOpenSSLPrints(t *testing.T) {
 		},
 		"all of X.520": {
 			name: named(3, 54, 2, 5, 4),
-			want: "dmdName=x,deltaRevocationList=x,supportedAlgorithms=x,houseIdentifier=x,uniqueMember=x,distinguishedName=x,protocolInformation=x," +
-				"enhancedSearchGuide=x,dnQualifier=x,x500UniqueIdentifier=x,generationQualifier=x,initials=x,GN=x,name=x,crossCertificatePair=x," +
-				"certificateRevocationList=x,authorityRevocationList=x,cACertificate=x,userCertificate=x,userPassword=x,seeAlso=x,roleOccupant=x," +
-				"owner=x,member=x,supportedApplicationContext=x,presentationAddress=x,preferredDeliveryMethod=x,destinationIndicator=x," +
-				"registeredAddress=x,internationaliSDNNumber=x,x121Address=x,facsimileTelephoneNumber=x,teletexTerminalIdentifier=x,telexNumber=x," +
-				"telephoneNumber=x,physicalDeliveryOfficeName=x,postOfficeBox=x,postalCode=x,postalAddress=x,businessCategory=x,searchGuide=x," +
+			want: "dmdName=x,deltaRevocationList=x,supportedAlgorithms=x,houseIdentifier=x,uniqueMember=x," +
+				"distinguishedName=x,protocolInformation=x,enhancedSearchGuide=x,dnQualifier=x,x500UniqueIdentifier=x," +
+				"generationQualifier=x,initials=x,GN=x,name=x,crossCertificatePair=x,certificateRevocationList=x," +
+				"authorityRevocationList=x,cACertificate=x,userCertificate=x,userPassword=x,seeAlso=x,roleOccupant=x,owner=x," +
+				"member=x,supportedApplicationContext=x,presentationAddress=x,preferredDeliveryMethod=x," +
+				"destinationIndicator=x,registeredAddress=x,internationaliSDNNumber=x,x121Address=x," +
+				"facsimileTelephoneNumber=x,teletexTerminalIdentifier=x,telexNumber=x,telephoneNumber=x," +
+				"physicalDeliveryOfficeName=x,postOfficeBox=x,postalCode=x,postalAddress=x,businessCategory=x,searchGuide=x," +
 				"description=x,title=x,OU=x,O=x,street=x,ST=x,L=x,C=x,serialNumber=x,SN=x,CN=x",
 		},
 		"pseudonym and role": {
@@ -119,8 +125,8 @@ func TestEnvoySubjectIsWhatOpenSSLPrints(t *testing.T) {
 		},
 		"PKCS#9": {
 			name: named(1, 9, 1, 2, 840, 113549, 1, 9),
-			want: "extendedCertificateAttributes=x,unstructuredAddress=x,challengePassword=x,countersignature=x,signingTime=x,messageDigest=x," +
-				"contentType=x,unstructuredName=x,emailAddress=x",
+			want: "extendedCertificateAttributes=x,unstructuredAddress=x,challengePassword=x,countersignature=x,signingTime=x," +
+				"messageDigest=x,contentType=x,unstructuredName=x,emailAddress=x",
 		},
 		"PKCS#9, requests and S/MIME": {
 			name: named(14, 16, 1, 2, 840, 113549, 1, 9),
@@ -132,23 +138,24 @@ func TestEnvoySubjectIsWhatOpenSSLPrints(t *testing.T) {
 		},
 		"the pilot, to documents": {
 			name: named(1, 15, 0, 9, 2342, 19200300, 100, 1),
-			want: "documentLocation=x,documentAuthor=x,documentVersion=x,documentTitle=x,documentIdentifier=x,manager=x,host=x,userClass=x,photo=x," +
-				"roomNumber=x,favouriteDrink=x,info=x,mail=x,textEncodedORAddress=x,UID=x",
+			want: "documentLocation=x,documentAuthor=x,documentVersion=x,documentTitle=x,documentIdentifier=x,manager=x," +
+				"host=x,userClass=x,photo=x,roomNumber=x,favouriteDrink=x,info=x,mail=x,textEncodedORAddress=x,UID=x",
 		},
 		"the pilot, to domains": {
 			name: named(20, 31, 0, 9, 2342, 19200300, 100, 1),
-			want: "cNAMERecord=x,sOARecord=x,nSRecord=x,mXRecord=x,pilotAttributeType27=x,aRecord=x,DC=x,lastModifiedBy=x,lastModifiedTime=x," +
-				"otherMailbox=x,secretary=x,homeTelephoneNumber=x",
+			want: "cNAMERecord=x,sOARecord=x,nSRecord=x,mXRecord=x,pilotAttributeType27=x,aRecord=x,DC=x,lastModifiedBy=x," +
+				"lastModifiedTime=x,otherMailbox=x,secretary=x,homeTelephoneNumber=x",
 		},
 		"the pilot, to countries": {
 			name: named(37, 43, 0, 9, 2342, 19200300, 100, 1),
-			want: "friendlyCountryName=x,pagerTelephoneNumber=x,mobileTelephoneNumber=x,personalTitle=x,homePostalAddress=x,associatedName=x," +
-				"associatedDomain=x",
+			want: "friendlyCountryName=x,pagerTelephoneNumber=x,mobileTelephoneNumber=x,personalTitle=x," +
+				"homePostalAddress=x,associatedName=x,associatedDomain=x",
 		},
 		"the pilot, to its end": {
 			name: named(45, 56, 0, 9, 2342, 19200300, 100, 1),
-			want: "documentPublisher=x,audio=x,dITRedirect=x,personalSignature=x,subtreeMaximumQuality=x,subtreeMinimumQuality=x,singleLevelQuality=x," +
-				"dSAQuality=x,buildingName=x,mailPreferenceOption=x,janetMailbox=x,organizationalStatus=x",
+			want: "documentPublisher=x,audio=x,dITRedirect=x,personalSignature=x,subtreeMaximumQuality=x," +
+				"subtreeMinimumQuality=x,singleLevelQuality=x,dSAQuality=x,buildingName=x," +
+				"mailPreferenceOption=x,janetMailbox=x,organizationalStatus=x",
 		},
 	}
 	ca := pki.NewCA(t, "Partner CA")

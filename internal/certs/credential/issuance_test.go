@@ -58,22 +58,14 @@ func TestIssuance(t *testing.T) {
 		"a subject": {issued(func(c *v1alpha1.IssuedCertificate) { c.Subject = "CN=orders,O=Example" }),
 			want(func(s *certmanagerv1.CertificateSpec) { s.LiteralSubject = "CN=orders,O=Example" })},
 		"names of every kind, an RSA key and times": {issued(func(c *v1alpha1.IssuedCertificate) {
-			c.DNSNames, c.URIs, c.Emails = []string{
-				"orders.example.com",
-			}, []string{
-				"spiffe://example.com/orders",
-			}, []string{
-				"team@example.com",
-			}
+			c.DNSNames = []string{"orders.example.com"}
+			c.URIs = []string{"spiffe://example.com/orders"}
+			c.Emails = []string{"team@example.com"}
 			c.KeyType, c.Duration, c.RenewBefore = "rsa-3072", day, hour
 		}), want(func(s *certmanagerv1.CertificateSpec) {
-			s.DNSNames, s.URIs, s.EmailAddresses = []string{
-				"orders.example.com",
-			}, []string{
-				"spiffe://example.com/orders",
-			}, []string{
-				"team@example.com",
-			}
+			s.DNSNames = []string{"orders.example.com"}
+			s.URIs = []string{"spiffe://example.com/orders"}
+			s.EmailAddresses = []string{"team@example.com"}
 			s.PrivateKey.Algorithm, s.PrivateKey.Size, s.Duration, s.RenewBefore = "RSA", 3072, day, hour
 		})},
 		"another kind of issuer and another Secret": {byClusterIssuer, want(func(s *certmanagerv1.CertificateSpec) {
@@ -145,9 +137,8 @@ func TestReissuance(t *testing.T) {
 	present.UID, want.UID = "1", "1"
 	asOthersLeftIt(&want.Spec)
 	asOthersLeftIt(&present.Spec)
-	present.Spec.LiteralSubject, present.Spec.CommonName, present.Spec.IPAddresses, present.Spec.IsCA = "", "elsewhere", []string{
-		"192.0.2.1",
-	}, true
+	present.Spec.LiteralSubject, present.Spec.CommonName = "", "elsewhere"
+	present.Spec.IPAddresses, present.Spec.IsCA = []string{"192.0.2.1"}, true
 	before := present.DeepCopy()
 	if diff := cmp.Diff(want, credential.Reissuance(present, wanted)); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)

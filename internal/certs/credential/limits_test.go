@@ -269,10 +269,8 @@ func hostileInputs(tb testing.TB) map[string]map[string][]byte {
 	whole := hostileCertificate(tb, ca, orders(), 16_384)
 	inputs := map[string]map[string][]byte{
 		"262,144 bits, PKCS#1": with("key", block("RSA PRIVATE KEY", hostileKey(tb, 0, 262_144, 131_072, true))),
-		"262,144 bits, PKCS#8": with(
-			"key",
-			block("PRIVATE KEY", pkcs8(tb, hostileKey(tb, 0, 262_144, 131_072, true))),
-		),
+		"262,144 bits, PKCS#8": with("key",
+			block("PRIVATE KEY", pkcs8(tb, hostileKey(tb, 0, 262_144, 131_072, true)))),
 		"16,384 bits, half primes":      with("key", block("RSA PRIVATE KEY", hostileKey(tb, 0, 16_384, 8_192, true))),
 		"16,384 bits, long primes":      with("key", block("RSA PRIVATE KEY", hostileKey(tb, 0, 16_384, 16_384, true))),
 		"16,384 bits, without CRT":      with("key", block("RSA PRIVATE KEY", hostileKey(tb, 0, 16_384, 16_384, false))),
@@ -281,10 +279,8 @@ func hostileInputs(tb testing.TB) map[string]map[string][]byte {
 		"the CA, as many as fit":        with("cacert", certificates(ca.Certificate.Raw, 1_000)),
 		"the CA, 3,000 names each":      with("cacert", certificates(ca.Issue(tb, names).Certificate.Raw, 10)),
 		"the CA, 3,000 extensions each": with("cacert", certificates(ca.Issue(tb, extensions).Certificate.Raw, 10)),
-		"PEM without an end": with(
-			"cacert",
-			bytes.Repeat([]byte("-----BEGIN A-----\n"), credential.MaxPartSize/18),
-		),
+		"PEM without an end": with("cacert",
+			bytes.Repeat([]byte("-----BEGIN A-----\n"), credential.MaxPartSize/18)),
 		"PEM of empty blocks": with(
 			"cacert",
 			bytes.Repeat([]byte("-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n"), credential.MaxPartSize/54),

@@ -83,11 +83,8 @@ func TestTextOfCertificatesIsPrintable(t *testing.T) {
 				Locality:     []string{"Town" + text},
 			}
 			if text[0] < 0x80 {
-				template.DNSNames, template.EmailAddresses = []string{
-					"a" + text + ".example",
-				}, []string{
-					"a" + text + "@example.com",
-				}
+				template.DNSNames = []string{"a" + text + ".example"}
+				template.EmailAddresses = []string{"a" + text + "@example.com"}
 			}
 			client := ca.Issue(t, template)
 			other := pki.NewCA(t, "other"+text)

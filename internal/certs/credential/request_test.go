@@ -305,7 +305,8 @@ func TestRequestWithoutNamesIsDoubted(t *testing.T) {
 
 func TestUnknownKeyTypesAreRefused(t *testing.T) {
 	_, err := credential.GenerateKey("rsa-1024")
-	if want := `"rsa-1024" is not a key type: use one of ecdsa-p256, ecdsa-p384, rsa-2048, rsa-3072, rsa-4096`; err == nil ||
+	if want := `"rsa-1024" is not a key type: use one of ecdsa-p256, ecdsa-p384, ` +
+		`rsa-2048, rsa-3072, rsa-4096`; err == nil ||
 		err.Error() != want {
 		t.Errorf("got %v, want %s", err, want)
 	}

@@ -52,8 +52,10 @@ func TestToDER(t *testing.T) {
 			want: result{DER: "3009060101300080024142"},
 		},
 		"encrypted content in one": {
-			ber:  "3080 060101 3000 800141 0000",
-			want: result{DER: "3008060101" + "3000800141"},
+			ber: "3080 060101 3000 800141 0000",
+			want: result{
+				DER: "30080601013000800141",
+			},
 		},
 		"explicitly tagged content": {
 			ber:  "3080 060101 a080 2480 040141 0000 0000 0000",

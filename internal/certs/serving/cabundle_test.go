@@ -167,8 +167,8 @@ func TestCheckBeforeStartSaysWhatIsMissing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := "serving certificate: not signed yet: waiting for the CA's Secret; if this persists, see the log for the " +
-		"reason"
+	want := "serving certificate: not signed yet: waiting for the CA's Secret; if " +
+		"this persists, see the log for the reason"
 	if err := source.Check(nil); err == nil || err.Error() != want {
 		t.Errorf("got %v, want %q", err, want)
 	}

@@ -174,14 +174,14 @@ func (c *Call) client() (*http.Client, error) {
 	if c.ClientCertPEM != "" || c.ClientKeyPEM != "" {
 		pair, err := tls.X509KeyPair([]byte(c.ClientCertPEM), []byte(c.ClientKeyPEM))
 		if err != nil {
-			return nil, fmt.Errorf(
-				"clientCertPEM and clientKeyPEM: %w; they must be a certificate and its key, both or neither",
-				err,
-			)
+			return nil, fmt.Errorf("clientCertPEM and clientKeyPEM: %w; they must be a certificate and its key, both or neither",
+				err)
 		}
 		// Not Certificates, of which crypto/tls presents only one whose issuers lead to a CA that the
 		// server names.
-		transport.TLSClientConfig.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &pair, nil }
+		transport.TLSClientConfig.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+			return &pair, nil
+		}
 	}
 	return &http.Client{
 		Transport:     transport,

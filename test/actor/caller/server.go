@@ -196,11 +196,9 @@ func (s *server) reset(w http.ResponseWriter, r *http.Request) {
 	}
 	l, ok := s.loops[address]
 	if !ok {
-		http.Error(
-			w,
+		http.Error(w,
 			fmt.Sprintf("no loop calls %q; there are: %s", address, strings.Join(sortedURLs(s.loops), ", ")),
-			http.StatusNotFound,
-		)
+			http.StatusNotFound)
 		return
 	}
 	l.reset()

@@ -215,16 +215,14 @@ func TestOutcomes(t *testing.T) {
 		},
 		"a server that wants to know us and that we don't check": {Call{URL: secured, InsecureSkipVerify: true}, OutcomeTLS},
 		"a server that speaks no TLS": {
-			Call{URL: strings.Replace(plain, "http:", "https:", 1)},
-			OutcomeTLS,
+			Call{URL: strings.Replace(plain, "http:", "https:", 1)}, OutcomeTLS,
 		},
 		"a server that speaks no HTTP":   {Call{URL: "http://" + raw(t, "hello\r\n")}, notHTTP},
 		"an address of another family":   {Call{URL: plain, Network: "tcp6"}, noAddress},
 		"a redirection, which we ignore": {Call{URL: "http://" + redirection}, "302"},
 		"a TLS call that is hung up on":  {Call{URL: "https://" + raw(t, "")}, OutcomeEOF},
 		"a TLS call answered by nonsense": {
-			Call{URL: "https://" + raw(t, "hello, I speak no TLS\r\n")},
-			OutcomeTLS,
+			Call{URL: "https://" + raw(t, "hello, I speak no TLS\r\n")}, OutcomeTLS,
 		},
 	}
 	for name, test := range tests {
@@ -359,10 +357,8 @@ func TestALoopTellsItsWholeStory(t *testing.T) {
 	address := freeAddress(t)
 	url := "http://" + address + "/loop"
 	var out lines
-	client := startCaller(
-		t,
-		Options{Loops: []string{url}, Timeout: time.Second, Pause: time.Millisecond, KeepAlive: true, Out: &out},
-	)
+	client := startCaller(t,
+		Options{Loops: []string{url}, Timeout: time.Second, Pause: time.Millisecond, KeepAlive: true, Out: &out})
 	loopHas := func(outcome Outcome) func() bool {
 		return func() bool {
 			state, err := client.Loop(t.Context(), url)
@@ -394,13 +390,8 @@ func TestALoopTellsItsWholeStory(t *testing.T) {
 		t.Fatal(err)
 	}
 	if state.PlainAnswers != state.ByOutcome["200"] || state.TLSAnswers != 0 || state.UnknownAnswers != 0 {
-		t.Errorf(
-			"of %d answers %d were plain, %d TLS, %d unknown",
-			state.ByOutcome["200"],
-			state.PlainAnswers,
-			state.TLSAnswers,
-			state.UnknownAnswers,
-		)
+		t.Errorf("of %d answers %d were plain, %d TLS, %d unknown",
+			state.ByOutcome["200"], state.PlainAnswers, state.TLSAnswers, state.UnknownAnswers)
 	}
 	if first := state.Transitions[0]; first.From != "" || first.To != "200" || first.Call != 1 {
 		t.Errorf("after the reset the first transition is %+v", first)
@@ -458,7 +449,11 @@ func TestUntilEndsTheProcess(t *testing.T) {
 	base := fmt.Sprintf("http://127.0.0.1:%d", running.PlainPorts()[0])
 	var out bytes.Buffer
 	err := Run(t.Context(), Options{
-		Control: "127.0.0.1:0", Loops: []string{base + "/a", base + "/b?status=204"}, Timeout: time.Second, Until: 7, Out: &out,
+		Control: "127.0.0.1:0",
+		Loops:   []string{base + "/a", base + "/b?status=204"},
+		Timeout: time.Second,
+		Until:   7,
+		Out:     &out,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -477,7 +472,10 @@ func TestUntilEndsTheProcess(t *testing.T) {
 			ByClientSerial: map[string]int{},
 		},
 		base + "/b?status=204": {
-			Calls: 7, ByOutcome: map[Outcome]int{"204": 7}, Transitions: []Transition{{To: "204", Call: 1}}, ByClientSerial: map[string]int{},
+			Calls:          7,
+			ByOutcome:      map[Outcome]int{"204": 7},
+			Transitions:    []Transition{{To: "204", Call: 1}},
+			ByClientSerial: map[string]int{},
 		},
 	}}
 	options := cmp.Options{
@@ -493,11 +491,8 @@ func TestUntilEndsTheProcess(t *testing.T) {
 		t.Fatal(err)
 	}
 	if seen.Requests != 14 || seen.Connections != 14 {
-		t.Errorf(
-			"the partner saw %d requests on %d connections; without keep-alive it must be 14 on 14",
-			seen.Requests,
-			seen.Connections,
-		)
+		t.Errorf("the partner saw %d requests on %d connections; without keep-alive it must be 14 on 14",
+			seen.Requests, seen.Connections)
 	}
 }
 
@@ -547,13 +542,8 @@ func TestBenchCountsWhatThePartnerCounts(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			test.load.Connections, test.load.Requests = 4, 200
-			test.load.ClientCertificate, test.load.ClientKey, test.load.CA = f.path(
-				"app.pem",
-			), f.path(
-				"app-key.pem",
-			), f.path(
-				"client-ca.crt",
-			)
+			test.load.ClientCertificate, test.load.ClientKey = f.path("app.pem"), f.path("app-key.pem")
+			test.load.CA = f.path("client-ca.crt")
 			got, err := client.Bench(t.Context(), test.load)
 			if err != nil {
 				t.Fatal(err)
@@ -576,7 +566,9 @@ func TestBenchCountsWhatThePartnerCounts(t *testing.T) {
 				t.Fatal(err)
 			}
 			byClient := map[string]partner.ClientSummary{"abc1": {Connections: got.Dials, Requests: 200}}
-			if diff := cmp.Diff(byClient, seen.ByClientSerial, cmpopts.IgnoreFields(partner.ClientSummary{}, "FirstSeen", "LastSeen")); diff != "" {
+			if diff := cmp.Diff(
+				byClient, seen.ByClientSerial, cmpopts.IgnoreFields(partner.ClientSummary{}, "FirstSeen", "LastSeen"),
+			); diff != "" {
 				t.Error("the partner's (-want +got):\n" + diff)
 			}
 		})

@@ -79,7 +79,10 @@ type answer struct {
 // newState is the state before the first call.
 func newState() State {
 	return State{
-		ByOutcome: map[Outcome]int{}, FirstOutcome: map[Outcome]time.Time{}, Transitions: []Transition{}, ByClientSerial: map[string]int{},
+		ByOutcome:      map[Outcome]int{},
+		FirstOutcome:   map[Outcome]time.Time{},
+		Transitions:    []Transition{},
+		ByClientSerial: map[string]int{},
 	}
 }
 

@@ -32,7 +32,10 @@ func TestAStateIsTheSumOfItsCalls(t *testing.T) {
 		want  State
 	}{
 		"no call": {want: State{
-			ByOutcome: map[Outcome]int{}, FirstOutcome: map[Outcome]time.Time{}, Transitions: []Transition{}, ByClientSerial: map[string]int{},
+			ByOutcome:      map[Outcome]int{},
+			FirstOutcome:   map[Outcome]time.Time{},
+			Transitions:    []Transition{},
+			ByClientSerial: map[string]int{},
 		}},
 		"answers of the partner and of somebody else": {
 			calls: []call{
@@ -47,11 +50,8 @@ func TestAStateIsTheSumOfItsCalls(t *testing.T) {
 		},
 		"the longest failure is the one that lasts longest, not the one with most calls": {
 			calls: []call{
-				made(
-					0,
-					"503",
-					nil,
-				), made(1, "200", nil), made(2, OutcomeRefused, nil), made(12, OutcomeTimeout, nil), made(13, "204", nil),
+				made(0, "503",
+					nil), made(1, "200", nil), made(2, OutcomeRefused, nil), made(12, OutcomeTimeout, nil), made(13, "204", nil),
 				made(14, "503", nil), made(15, "503", nil), made(16, "503", nil),
 			},
 			want: State{
@@ -125,8 +125,7 @@ func TestErrorsHaveAnOutcome(t *testing.T) {
 		"a broken pipe":                    {connect(syscall.EPIPE), OutcomeReset},
 		"a DNS server that doesn't answer": {&net.DNSError{Err: "i/o timeout", IsTimeout: true}, OutcomeDNS},
 		"a certificate of nobody known": {
-			&tls.CertificateVerificationError{Err: x509.UnknownAuthorityError{}},
-			OutcomeTLS,
+			&tls.CertificateVerificationError{Err: x509.UnknownAuthorityError{}}, OutcomeTLS,
 		},
 		"an alert":                     {&net.OpError{Op: "remote error", Err: tls.AlertError(42)}, OutcomeTLS},
 		"a plain answer to a TLS call": {fmt.Errorf("%w", http.ErrSchemeMismatch), OutcomeTLS},

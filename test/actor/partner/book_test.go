@@ -64,7 +64,8 @@ func TestTheRequestsOfTheOldestConnectionsMakeRoom(t *testing.T) {
 	if diff := cmp.Diff([]kept{{30, 0, 0}, {30, 0, 0}, {30, 20, 20}}, got); diff != "" {
 		t.Error("(-want +got):\n" + diff)
 	}
-	if diff := cmp.Diff([2]int{90, 90}, [2]int{b.summary(Filter{Path: "/a/b"}).Requests, b.summary(Filter{Path: "/a/b"}).Posts}); diff != "" {
+	summary := b.summary(Filter{Path: "/a/b"})
+	if diff := cmp.Diff([2]int{90, 90}, [2]int{summary.Requests, summary.Posts}); diff != "" {
 		t.Error("counts (-want +got):\n" + diff)
 	}
 }
@@ -90,9 +91,7 @@ func TestAPathIsFoundOrSaidToBeUndecided(t *testing.T) {
 			answer{1, 2, 0},
 		},
 		"two segments beyond the kept requests": {
-			append(numbered("/x?%d", 30), "/a/b/c", "/a/b"),
-			"/a/b",
-			answer{1, 2, 0},
+			append(numbered("/x?%d", 30), "/a/b/c", "/a/b"), "/a/b", answer{1, 2, 0},
 		},
 		"two segments and a slash":                        {[]string{"/a/b/c", "/a/b", "/a/bc"}, "/a/b/", answer{1, 1, 0}},
 		"a deeper path among the kept requests":           {[]string{"/a/b/c", "/a/b/d"}, "/a/b/c", answer{1, 1, 0}},
@@ -162,15 +161,8 @@ func TestNoCountIsWrong(t *testing.T) {
 				connections += min(count, 1)
 			}
 			if summary.Undecided == 0 && (summary.Requests != requests || summary.Connections != connections) {
-				t.Fatalf(
-					"seed %d, %s: counted %d on %d connections, sent %d on %d",
-					seed,
-					filter,
-					summary.Requests,
-					summary.Connections,
-					requests,
-					connections,
-				)
+				t.Fatalf("seed %d, %s: counted %d on %d connections, sent %d on %d",
+					seed, filter, summary.Requests, summary.Connections, requests, connections)
 			}
 			if summary.Requests > requests || summary.Connections > connections {
 				t.Fatalf("seed %d, %s: counted %d on %d connections, but only %d on %d were sent",
@@ -242,7 +234,8 @@ func TestManyConnectionsAreAllCountedAndInOrder(t *testing.T) {
 	if diff := cmp.Diff(want, b.ids(Filter{})); diff != "" {
 		t.Error("(-want +got):\n" + diff)
 	}
-	if diff := cmp.Diff([2]int{600, 600}, [2]int{b.summary(Filter{}).Connections, b.summary(Filter{Path: "/"}).Requests}); diff != "" {
+	counts := [2]int{b.summary(Filter{}).Connections, b.summary(Filter{Path: "/"}).Requests}
+	if diff := cmp.Diff([2]int{600, 600}, counts); diff != "" {
 		t.Error("summary (-want +got):\n" + diff)
 	}
 }

@@ -83,9 +83,7 @@ func complete(filter Filter, dropped int64, undecided int) error {
 		return fmt.Errorf(
 			"the partner can't say of %d connections whether they carried %q: ask for a path of at most two segments, "+
 				"and call no more than %d of them on a connection",
-			undecided,
-			filter.Path,
-			maxPaths,
+			undecided, filter.Path, maxPaths,
 		)
 	}
 	return nil

@@ -67,11 +67,8 @@ func readKeyring(folder string) (*keyring, error) {
 		return nil, err
 	}
 	if !hasDefault {
-		return nil, fmt.Errorf(
-			"%s holds no %s.crt: there must be a certificate for callers that no other fits",
-			folder,
-			defaultPair,
-		)
+		return nil, fmt.Errorf("%s holds no %s.crt: there must be a certificate for callers that no other fits",
+			folder, defaultPair)
 	}
 	return ring, nil
 }

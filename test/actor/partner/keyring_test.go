@@ -76,16 +76,9 @@ func TestAChangedSecretVolumeIsInUseAtOnce(t *testing.T) {
 			"default.crt": certificate.CertPEM, "default.key": key.KeyPEM, "client-ca.crt": ca.CertPEM,
 		})
 	}
-	first, second, third := ca.Issue(
-		t,
-		pki.Server("one.example.com"),
-	), ca.Issue(
-		t,
-		pki.Server("two.example.com"),
-	), ca.Issue(
-		t,
-		pki.Server("three.example.com"),
-	)
+	first := ca.Issue(t, pki.Server("one.example.com"))
+	second := ca.Issue(t, pki.Server("two.example.com"))
+	third := ca.Issue(t, pki.Server("three.example.com"))
 	put("1", first, first)
 	rings, err := newKeyrings(folder, &log)
 	if err != nil {

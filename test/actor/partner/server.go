@@ -93,12 +93,8 @@ func listen(ctx context.Context, options Options, bounds limits) (_ *Server, err
 			return nil, err
 		}
 		if clientAuth != tls.NoClientCert && s.keyrings.ring.clientCAs == nil {
-			return nil, fmt.Errorf(
-				"client authentication %s: %s holds no %s",
-				options.ClientAuth,
-				options.Certificates,
-				clientCA,
-			)
+			return nil, fmt.Errorf("client authentication %s: %s holds no %s",
+				options.ClientAuth, options.Certificates, clientCA)
 		}
 	}
 	defer func() {

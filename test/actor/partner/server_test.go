@@ -263,7 +263,11 @@ func TestEveryConnectionIsRecordedFromItsFirstByte(t *testing.T) {
 			want: Connection{
 				Kind: KindPlain, PlaintextBytes: 35, Plaintext: []byte("GET /a HTTP/1.0\r\nUser-Agent: me\r\n\r\n"), Requests: 1,
 				FirstRequests: []Request{{
-					Method: "GET", Path: "/a", HTTPVersion: "HTTP/1.0", Headers: http.Header{"User-Agent": {"me"}}, BodySHA256: emptySHA256,
+					Method:      "GET",
+					Path:        "/a",
+					HTTPVersion: "HTTP/1.0",
+					Headers:     http.Header{"User-Agent": {"me"}},
+					BodySHA256:  emptySHA256,
 				}},
 			},
 		},
@@ -273,8 +277,8 @@ func TestEveryConnectionIsRecordedFromItsFirstByte(t *testing.T) {
 					"HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n")
 			},
 			want: Connection{
-				Kind: KindPlain, PlaintextBytes: 53, Plaintext: []byte("POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: " +
-					"5\r\n\r\nhello"), Requests: 1,
+				Kind: KindPlain, PlaintextBytes: 53, Plaintext: []byte("POST /a HTTP/1.1\r\n" +
+					"Host: h\r\nContent-Length: 5\r\n\r\nhello"), Requests: 1,
 				FirstRequests: []Request{{
 					Method: "POST", Host: "h", Path: "/a", HTTPVersion: "HTTP/1.1", Headers: http.Header{"Content-Length": {"5"}},
 					BodyLength: 5, BodySHA256: helloSHA256,
@@ -445,7 +449,9 @@ func TestClientAuthentication(t *testing.T) {
 				return err == nil
 			}
 			got := outcome{
-				Without: answered(), Trusted: answered(p.wellKnown(t)), Stranger: answered(pki.NewCA(t, "another CA").Issue(t, pki.Client("stranger"))),
+				Without:  answered(),
+				Trusted:  answered(p.wellKnown(t)),
+				Stranger: answered(pki.NewCA(t, "another CA").Issue(t, pki.Client("stranger"))),
 			}
 			if diff := cmp.Diff(want, got); diff != "" {
 				t.Error("(-want +got):\n" + diff)
@@ -475,11 +481,16 @@ func TestCountsAreExact(t *testing.T) {
 		one, two := ClientSummary{Connections: 2, Requests: 2 * requests}, ClientSummary{Connections: 1, Requests: requests}
 		return map[string]ClientSummary{"1": one, "2": two}, map[string]ClientSummary{"CN=first": one, "CN=second": two}
 	}
-	all, b := Summary{
-		Connections: 4, PlainConnections: 1, TLSConnections: 3, PlaintextBytes: 24, Requests: 3*31 + 1, PlainRequests: 1, Posts: 3,
-	}, Summary{
-		Connections: 3, TLSConnections: 3, Requests: 3 * 6, Posts: 3,
+	all := Summary{
+		Connections:      4,
+		PlainConnections: 1,
+		TLSConnections:   3,
+		PlaintextBytes:   24,
+		Requests:         3*31 + 1,
+		PlainRequests:    1,
+		Posts:            3,
 	}
+	b := Summary{Connections: 3, TLSConnections: 3, Requests: 3 * 6, Posts: 3}
 	all.ByClientSerial, all.ByClientSubject = byClient(31)
 	b.ByClientSerial, b.ByClientSubject = byClient(6)
 	plain := Summary{
@@ -544,10 +555,11 @@ func TestAnswers(t *testing.T) {
 			get(t, client, base+"/a/b?c=d")
 			return len(connections) > 0
 		})[0].Client
-		want := fmt.Sprintf(`{"partner":%q,"connection":1,"plain":false,"client":{"subject":"O=Example\\, Inc.,C=DE,CN=app",`+
-			`"issuer":"CN=client CA","dnsNames":["client.example.com"],"uris":["spiffe://cluster.local/ns/project/sa/app"],`+
-			`"serialNumber":"abc1","sha256":%q},"method":"GET","path":"/a/b?c=d",`+
-			`"headers":{"Accept-Encoding":["gzip"],"User-Agent":["Go-http-client/1.1"]},"bodyLength":0}`+"\n", name, certificate.SHA256)
+		want := fmt.Sprintf(`{"partner":%q,"connection":1,"plain":false,"client":{"subject":"O=Example\\, `+
+			`Inc.,C=DE,CN=app","issuer":"CN=client CA","dnsNames":["client.example.com"],`+
+			`"uris":["spiffe://cluster.local/ns/project/sa/app"],"serialNumber":"abc1","sha256":%q},"method":"GET",`+
+			`"path":"/a/b?c=d","headers":{"Accept-Encoding":["gzip"],"User-Agent":["Go-http-client/1.1"]},"bodyLength":0}`+"\n",
+			name, certificate.SHA256)
 		if diff := cmp.Diff(want, string(get(t, client, base+"/a/b?c=d"))); diff != "" {
 			t.Error("(-want +got):\n" + diff)
 		}

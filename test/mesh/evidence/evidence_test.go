@@ -84,7 +84,10 @@ func TestRowsThatAreNoEvidenceAreRefusedAtOnce(t *testing.T) {
 	if err == nil {
 		t.Fatal("no error")
 	}
-	for _, want := range []string{"TestA, x: 7 bytes in plain text", `TestB: there is no promise "Rottation"`, `TestC: the fault "a|b"`, `TestD: the fault ""`} {
+	for _, want := range []string{
+		"TestA, x: 7 bytes in plain text", `TestB: there is no promise "Rottation"`, `TestC: the fault "a|b"`,
+		`TestD: the fault ""`,
+	} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("the error lacks %q:\n%v", want, err)
 		}

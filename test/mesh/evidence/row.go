@@ -38,8 +38,8 @@ func (r Row) Claim() Claim { return Claim{r.Promise, r.Fault} }
 // Promises are the promises of docs/guarantees.md, in its order. Each has a heading there.
 func Promises() []string {
 	return []string{
-		"Never plaintext", "Only those who asked", "Other people's objects", "Your own https and POST", "Rotation", "Partner behind an Istio gateway",
-		"Every form of workload",
+		"Never plaintext", "Only those who asked", "Other people's objects", "Your own https and POST", "Rotation",
+		"Partner behind an Istio gateway", "Every form of workload",
 	}
 }
 
@@ -78,10 +78,8 @@ func Claims(rows []Row) []Claim {
 	for _, row := range rows {
 		claims = append(claims, row.Claim())
 	}
-	slices.SortFunc(
-		claims,
-		func(a, b Claim) int { return cmp.Or(cmp.Compare(a.Promise, b.Promise), cmp.Compare(a.Fault, b.Fault)) },
-	)
+	slices.SortFunc(claims,
+		func(a, b Claim) int { return cmp.Or(cmp.Compare(a.Promise, b.Promise), cmp.Compare(a.Fault, b.Fault)) })
 	return slices.Compact(claims)
 }
 
@@ -91,10 +89,8 @@ func Differences(document, counted []Row) []string {
 	inDocument, inRun := Claims(document), Claims(counted)
 	for _, claim := range inDocument {
 		if !slices.Contains(inRun, claim) {
-			differences = append(
-				differences,
-				fmt.Sprintf("the table has %q, %q, which no test counted", claim.Promise, claim.Fault),
-			)
+			differences = append(differences,
+				fmt.Sprintf("the table has %q, %q, which no test counted", claim.Promise, claim.Fault))
 		}
 	}
 	for _, claim := range inRun {

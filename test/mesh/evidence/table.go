@@ -30,16 +30,8 @@ func Replace(document string, rows []Row) (string, error) {
 	table.WriteString(header)
 	for _, row := range Merged(rows) {
 		problems = append(problems, row.check())
-		fmt.Fprintf(
-			&table,
-			"| %s | %s | %d | %d | %d | `%s` |\n",
-			row.Promise,
-			row.Fault,
-			row.Requests,
-			row.Failed,
-			row.PlaintextBytes,
-			row.Test,
-		)
+		fmt.Fprintf(&table, "| %s | %s | %d | %d | %d | `%s` |\n",
+			row.Promise, row.Fault, row.Requests, row.Failed, row.PlaintextBytes, row.Test)
 	}
 	written, err := part().Replace(document, table.String())
 	if err != nil {
@@ -57,22 +49,12 @@ func (r Row) check() error {
 		problems = append(problems, fmt.Errorf("%s: the fault %q can't stand in a table", r.Test, r.Fault))
 	}
 	if r.Requests <= 0 || r.Failed < 0 || r.Failed > r.Requests {
-		problems = append(
-			problems,
-			fmt.Errorf(
-				"%s, %s: %d of %d requests without an answer; no requests are no evidence",
-				r.Test,
-				r.Fault,
-				r.Failed,
-				r.Requests,
-			),
-		)
+		problems = append(problems, fmt.Errorf("%s, %s: %d of %d requests without an answer; no requests are no evidence",
+			r.Test, r.Fault, r.Failed, r.Requests))
 	}
 	if r.PlaintextBytes != 0 {
-		problems = append(
-			problems,
-			fmt.Errorf("%s, %s: %d bytes in plain text; such a run is no evidence", r.Test, r.Fault, r.PlaintextBytes),
-		)
+		problems = append(problems,
+			fmt.Errorf("%s, %s: %d bytes in plain text; such a run is no evidence", r.Test, r.Fault, r.PlaintextBytes))
 	}
 	return errors.Join(problems...)
 }

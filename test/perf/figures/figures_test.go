@@ -76,10 +76,7 @@ func whole() string {
 				&text,
 				"BenchmarkPodCreate/clients=%d/contender=%s-2 100 2000000 p50-ns 4000000 p99-ns %d added-p50-ns %d added-p99-ns "+
 					"500 creates/s 3000 webhook-cpu-ns/op\n",
-				clients,
-				contender,
-				1000*(at-1),
-				2000*(at-1),
+				clients, contender, 1000*(at-1), 2000*(at-1),
 			)
 		}
 	}
@@ -94,8 +91,8 @@ func TestTablesSayWhichGoalsAreMet(t *testing.T) {
 	for _, want := range []string{
 		"Measured on Some Processor, 2 processors, linux/amd64, go1.26.0, Kubernetes v1.36.3.\n",
 		"| inject a Pod of 10 containers | below 50.0 µs | 10.0 ns | yes |\n",
-		"| parse the annotations of a Pod (two targets, two Secrets) | at least 200000 annotations/s | 10.0 annotations/s " +
-			"| **no** |\n",
+		"| parse the annotations of a Pod (two targets, two Secrets) | at least 200000 " +
+			"annotations/s | 10.0 annotations/s | **no** |\n",
 		"| the Istio objects of a target |  | 10.0 ns |  |\n",
 		"| judge 1,000 credentials with chains of two, keys of three types | below 2.00 s | 10.0 ns | yes |\n",
 		"| writes for each of them, the anchors of their namespaces aside | at most 5.00 | 10.0 | **no** |\n",
@@ -122,7 +119,8 @@ func TestAllMissingFiguresAreNamed(t *testing.T) {
 	if err == nil {
 		t.Fatal("no error")
 	}
-	for _, want := range []string{"BenchmarkParseIntent has no annotations/s", "BenchmarkPodCreate/clients=50/contender=plain has no p99-ns"} {
+	for _, want := range []string{"BenchmarkParseIntent has no annotations/s",
+		"BenchmarkPodCreate/clients=50/contender=plain has no p99-ns"} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("error lacks %q:\n%v", want, err)
 		}
@@ -170,13 +168,9 @@ func TestMeshTablesHaveEveryContenderAtEveryLevel(t *testing.T) {
 	text.WriteString("goos: linux\ngoarch: amd64\ncpu: Some Processor\ngo: go1.26.0\nkubernetes: v1.36.3\nenvoy: 1.40.0\n")
 	for _, level := range callLevels() {
 		for at, contender := range callContenders() {
-			fmt.Fprintf(
-				&text,
+			fmt.Fprintf(&text,
 				"BenchmarkCall/%s/contender=%s-2\t 100\t %d p50-ns\t 4000000 p99-ns\t 2500 requests/s\t 25.00 handshakes/10k\n",
-				level,
-				contender,
-				1000*(at+1),
-			)
+				level, contender, 1000*(at+1))
 		}
 	}
 	got, err := meshTables(parse(text.String()))

@@ -11,9 +11,7 @@ func callContenders() []string { return []string{"sidecar", "own-tls-in-mesh", "
 
 func callLevels() []string {
 	return []string{
-		"connections=1/keepalive=yes",
-		"connections=50/keepalive=yes",
-		"connections=1/keepalive=no",
+		"connections=1/keepalive=yes", "connections=50/keepalive=yes", "connections=1/keepalive=no",
 		"connections=50/keepalive=no",
 	}
 }
@@ -22,17 +20,9 @@ func callLevels() []string {
 func meshTables(found results) (string, error) {
 	from := &lookup{results: found}
 	var text strings.Builder
-	fmt.Fprintf(
-		&text,
-		"Measured on %s, %s processors, %s/%s, %s, Kubernetes %s, Envoy %s.\n\n",
-		from.environment["cpu"],
-		from.environment["procs"],
-		from.environment["goos"],
-		from.environment["goarch"],
-		from.environment["go"],
-		from.environment["kubernetes"],
-		from.environment["envoy"],
-	)
+	fmt.Fprintf(&text, "Measured on %s, %s processors, %s/%s, %s, Kubernetes %s, Envoy %s.\n\n",
+		from.environment["cpu"], from.environment["procs"], from.environment["goos"], from.environment["goarch"],
+		from.environment["go"], from.environment["kubernetes"], from.environment["envoy"])
 	text.WriteString(
 		"| connections of the app | kept alive | contender | requests/s | p50 | p99 | handshakes per 10,000 requests " +
 			"|\n|---|---|---|---|---|---|---|\n",

@@ -228,16 +228,9 @@ func (l *lookup) pods(clients int, contender, unit string) samples {
 func tables(found results) (string, error) {
 	from := &lookup{results: found}
 	var text strings.Builder
-	fmt.Fprintf(
-		&text,
-		"Measured on %s, %s processors, %s/%s, %s, Kubernetes %s.\n\n",
-		from.environment["cpu"],
-		from.environment["procs"],
-		from.environment["goos"],
-		from.environment["goarch"],
-		from.environment["go"],
-		from.environment["kubernetes"],
-	)
+	fmt.Fprintf(&text, "Measured on %s, %s processors, %s/%s, %s, Kubernetes %s.\n\n",
+		from.environment["cpu"], from.environment["procs"], from.environment["goos"], from.environment["goarch"],
+		from.environment["go"], from.environment["kubernetes"])
 	text.WriteString("| what | goal | measured | met |\n|---|---|---|---|\n")
 	for _, row := range rows() {
 		measured := from.get(row.benchmark, row.unit)
@@ -263,10 +256,8 @@ func tables(found results) (string, error) {
 			clients, added.text("added-p50-ns"), yes(slices.Min(added) <= 0 && slices.Max(added) >= 0))
 	}
 	for _, clients := range levels() {
-		ours, theirs := from.pods(clients, asks, "added-p50-ns").
-			median(),
-			from.pods(clients, mutatingPolicy, "added-p50-ns").
-				median()
+		ours := from.pods(clients, asks, "added-p50-ns").median()
+		theirs := from.pods(clients, mutatingPolicy, "added-p50-ns").median()
 		fmt.Fprintf(&text, "| Pods that ask: less than the mutating policy adds | %d | %s, the policy %s | %s |\n",
 			clients, quantity(ours, "added-p50-ns"), quantity(theirs, "added-p50-ns"), yes(ours < theirs))
 	}

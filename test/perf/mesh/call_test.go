@@ -98,18 +98,8 @@ func versions(ctx context.Context, s *scene.Scene) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	envoy, _, err := s.Kubectl(
-		ctx,
-		"exec",
-		"--namespace",
-		namespace,
-		"deployment/sidecar",
-		"--container",
-		"istio-proxy",
-		"--",
-		"envoy",
-		"--version",
-	)
+	envoy, _, err := s.Kubectl(ctx, "exec", "--namespace", namespace, "deployment/sidecar", "--container", "istio-proxy",
+		"--", "envoy", "--version")
 	if err != nil {
 		return nil, err
 	}
@@ -164,13 +154,8 @@ func turn(ctx context.Context, s *scene.Scene, c contender, at level) error {
 		return err
 	}
 	if came := after.Requests - before.Requests; came != at.requests || after.PlainConnections != 0 {
-		return fmt.Errorf(
-			"%s: of %d requests the partner saw %d; %d connections were plain",
-			c.name,
-			at.requests,
-			came,
-			after.PlainConnections,
-		)
+		return fmt.Errorf("%s: of %d requests the partner saw %d; %d connections were plain",
+			c.name, at.requests, came, after.PlainConnections)
 	}
 	return report.Line(fmt.Sprintf("BenchmarkCall/%v/contender=%s", at, c.name), at.requests, map[string]float64{
 		"p50-ns": result.P50Micros * 1000, "p99-ns": result.P99Micros * 1000, "requests/s": result.PerSecond,

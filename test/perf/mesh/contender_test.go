@@ -52,10 +52,8 @@ func (a app) deployment() scene.App {
 		spec.Volumes = append(spec.Volumes, corev1.Volume{
 			Name: "credential", VolumeSource: corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{SecretName: secret}},
 		})
-		spec.Containers[0].VolumeMounts = append(
-			spec.Containers[0].VolumeMounts,
-			corev1.VolumeMount{Name: "credential", MountPath: credentialPath, ReadOnly: true},
-		)
+		spec.Containers[0].VolumeMounts = append(spec.Containers[0].VolumeMounts,
+			corev1.VolumeMount{Name: "credential", MountPath: credentialPath, ReadOnly: true})
 	}
 	return deployed
 }

@@ -22,7 +22,9 @@ import (
 func cainjectorProgram(flags *pflag.FlagSet) (func(context.Context) error, error) {
 	kubeconfig := flags.String("kubeconfig", "", "file with the connection to the API server")
 	types := runtime.NewScheme()
-	for _, add := range []func(*runtime.Scheme) error{scheme.AddToScheme, certmanagerscheme.AddToScheme, apiextensionsv1.AddToScheme, apiregistrationv1.AddToScheme} {
+	for _, add := range []func(*runtime.Scheme) error{
+		scheme.AddToScheme, certmanagerscheme.AddToScheme, apiextensionsv1.AddToScheme, apiregistrationv1.AddToScheme,
+	} {
 		if err := add(types); err != nil {
 			return nil, err
 		}

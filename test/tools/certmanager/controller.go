@@ -34,22 +34,15 @@ func controllerProgram(flags *pflag.FlagSet) (func(context.Context) error, error
 		KubernetesAPIBurst: 50,
 		CertificateOptions: controller.CertificateOptions{
 			CopiedAnnotationPrefixes: []string{
-				"*",
-				"-kubectl.kubernetes.io/",
-				"-fluxcd.io/",
-				"-argocd.argoproj.io/",
+				"*", "-kubectl.kubernetes.io/", "-fluxcd.io/", "-argocd.argoproj.io/",
 			},
 			CertificateRequestMinimumBackoffDuration: time.Hour,
 			CertificateRequestMaximumBackoffDuration: 32 * time.Hour,
 		},
 	}
 	flags.StringVar(&options.Kubeconfig, "kubeconfig", "", "file with the connection to the API server")
-	flags.StringVar(
-		&options.ClusterResourceNamespace,
-		"cluster-resource-namespace",
-		"kube-system",
-		"namespace of the Secrets of ClusterIssuers",
-	)
+	flags.StringVar(&options.ClusterResourceNamespace, "cluster-resource-namespace", "kube-system",
+		"namespace of the Secrets of ClusterIssuers")
 	return func(ctx context.Context) error {
 		factory, err := controller.NewContextFactory(ctx, options)
 		if err != nil {

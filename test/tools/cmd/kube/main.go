@@ -31,11 +31,8 @@ func run(program string) int {
 		kubectlutil.CheckErr(cli.RunNoErrOutput(kubectl.NewDefaultKubectlCommand()))
 		return 0
 	default:
-		fmt.Fprintf(
-			os.Stderr,
-			"%s: no such program in this binary: start it through a link named kube-apiserver or kubectl\n",
-			program,
-		)
+		fmt.Fprintf(os.Stderr,
+			"%s: no such program in this binary: start it through a link named kube-apiserver or kubectl\n", program)
 		return 2
 	}
 }

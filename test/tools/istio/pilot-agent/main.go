@@ -16,9 +16,12 @@ import (
 
 func main() {
 	log.EnableKlogWithCobra()
-	if err := app.NewRootCommand(func(o *security.Options, c security.SecretManager, p *meshconfig.PrivateKeyProvider) istioagent.SDSService {
+	command := app.NewRootCommand(func(
+		o *security.Options, c security.SecretManager, p *meshconfig.PrivateKeyProvider,
+	) istioagent.SDSService {
 		return sds.NewServer(o, c, p)
-	}).Execute(); err != nil {
+	})
+	if err := command.Execute(); err != nil {
 		log.Error(err)
 		os.Exit(1)
 	}
