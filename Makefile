@@ -36,6 +36,7 @@ MTLS_EGRESS_CACHE ?= $(if $(XDG_CACHE_HOME),$(XDG_CACHE_HOME),$(HOME)/.cache)/mt
 XDG_CACHE_HOME ?=
 GOLANGCI_LINT := $(MTLS_EGRESS_CACHE)/bin/golangci-lint-v2.15.0
 CONTROLLER_GEN := $(MTLS_EGRESS_CACHE)/bin/controller-gen-v0.21.0
+HELM := $(MTLS_EGRESS_CACHE)/bin/helm-v4.3.2
 HELM_DOCS := $(MTLS_EGRESS_CACHE)/bin/helm-docs-v1.14.2
 BENCHSTAT := $(MTLS_EGRESS_CACHE)/bin/benchstat-v0.0.0-20260908200009-22c9c6c9d4da
 GOVULNCHECK := $(MTLS_EGRESS_CACHE)/bin/govulncheck-v1.9.0
@@ -73,8 +74,13 @@ test-unit: ## Run the tests that need no server (seconds).
 # The packages that run their own cluster.
 ON_A_NODE := mtls.egress/webhook/test/(cluster|lifecycle|mesh|meshdemo)
 
+# Provides the Helm of the release, and prints its path.
+.PHONY: helm
+helm: $(HELM)
+	@echo $(HELM)
+
 .PHONY: test
-test: ## Run all tests. The first run builds the servers that they need.
+test: $(HELM) ## Run all tests. The first run builds the servers that they need.
 	$(node); $(cert_manager); $(promtool); $(crds); $(assets); test/all/all.sh '$(ON_A_NODE)'
 
 .PHONY: test-mesh
@@ -192,11 +198,11 @@ image: build ## Pack the binary as an OCI image, bin/image.tar, without Docker.
 		-tag $(IMAGE) -output $(CURDIR)/bin/image.tar
 
 .PHONY: release
-release: ## Build all release artifacts of this commit in dist/: binaries, image, chart, SBOM, licenses, checksums.
+release: $(HELM) ## Build all release artifacts of this commit in dist/: binaries, image, chart, SBOM, licenses, checksums.
 	for platform in $(PLATFORMS); do \
 		GOOS=$${platform%/*} GOARCH=$${platform#*/} $(MAKE) --no-print-directory build BINARY=bin/release/$$platform/mtls-egress-webhook; \
 	done
-	assets=$$(go -C test/tools run . assets) && go -C release run . assemble -output dist -helm "$$assets/helm" \
+	go -C release run . assemble -output dist -helm $(HELM) \
 		-version '$(VERSION)' -commit '$(COMMIT)' -created '$(SOURCE_DATE_EPOCH)' -image '$(if $(REGISTRY),$(REGISTRY)/)mtls-egress-webhook' -source '$(SOURCE)' \
 		$(foreach platform,$(PLATFORMS),-binary $(platform)=bin/release/$(platform)/mtls-egress-webhook)
 
@@ -209,13 +215,13 @@ verify-reproducible: ## Build the release of HEAD twice, in two folders, and fai
 	done && diff -r "$$folder/one/dist" "$$folder/elsewhere/two/dist" && echo 'both builds are identical'
 
 .PHONY: registry-login
-registry-login: ## Log in to REGISTRY with REGISTRY_USER and REGISTRY_PASSWORD from the environment.
-	assets=$$(go -C test/tools run . assets) && printf '%s' "$$REGISTRY_PASSWORD" | HELM_REGISTRY_CONFIG=$${DOCKER_CONFIG:-$$HOME/.docker}/config.json \
-	"$$assets/helm" registry login '$(firstword $(subst /, ,$(REGISTRY)))' --username "$$REGISTRY_USER" --password-stdin
+registry-login: $(HELM) ## Log in to REGISTRY with REGISTRY_USER and REGISTRY_PASSWORD from the environment.
+	printf '%s' "$$REGISTRY_PASSWORD" | HELM_REGISTRY_CONFIG=$${DOCKER_CONFIG:-$$HOME/.docker}/config.json \
+	$(HELM) registry login '$(firstword $(subst /, ,$(REGISTRY)))' --username "$$REGISTRY_USER" --password-stdin
 
 .PHONY: publish
-publish: ## Push the image and the chart in dist/ to REGISTRY. Write the subjects of the provenance to bin/release/subjects.
-	assets=$$(go -C test/tools run . assets) && go -C release run . publish -dist dist -registry '$(REGISTRY)' -helm "$$assets/helm"
+publish: $(HELM) ## Push the image and the chart in dist/ to REGISTRY. Write the subjects of the provenance to bin/release/subjects.
+	go -C release run . publish -dist dist -registry '$(REGISTRY)' -helm $(HELM)
 	mkdir -p bin/release
 	{ cat dist/SHA256SUMS; sed 's#^sha256:\(.*\)#\1  $(REGISTRY)/mtls-egress-webhook#' dist/image.digest; } > bin/release/subjects
 
@@ -241,6 +247,9 @@ $(GOLANGCI_LINT):
 
 $(CONTROLLER_GEN):
 	$(call install,sigs.k8s.io/controller-tools/cmd/controller-gen@v0.21.0)
+
+$(HELM):
+	$(call install,helm.sh/helm/v4/cmd/helm@v4.3.2)
 
 $(HELM_DOCS):
 	$(call install,github.com/norwoodj/helm-docs/cmd/helm-docs@v1.14.2)

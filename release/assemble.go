@@ -33,7 +33,7 @@ type release struct {
 	created    time.Time // the time of the commit, which is the only time in any artifact
 	repository string    // the name of the image, with its registry
 	source     string    // the URL of the sources, or empty
-	helm       string    // the path of Helm
+	helm       string    // the path of Helm 4
 	binaries   map[platform]string
 }
 

@@ -61,7 +61,7 @@ func assembleCommand(ctx context.Context, args []string, stdout io.Writer) error
 	created := flags.Int64("created", 0, "time of the commit, in `SECONDS` since 1970")
 	flags.StringVar(&r.repository, "image", product, "`NAME` of the image, with its registry")
 	flags.StringVar(&r.source, "source", "", "`URL` of the sources; optional")
-	flags.StringVar(&r.helm, "helm", "helm", "`PATH` of Helm")
+	flags.StringVar(&r.helm, "helm", "helm", "`PATH` of Helm 4")
 	output := flags.String("output", "dist", "`FOLDER` for the artifacts; its content is replaced")
 	flags.Func("binary", "a binary, `OS/ARCH=PATH`; repeatable", func(value string) error {
 		name, path, found := strings.Cut(value, "=")
@@ -113,7 +113,7 @@ func publishCommand(ctx context.Context, args []string, stdout io.Writer) error 
 	flags := flag.NewFlagSet("publish", flag.ContinueOnError)
 	folder := flags.String("dist", "dist", "`FOLDER` with the artifacts")
 	registry := flags.String("registry", "", "the registry, as in `HOST/OWNER`; required")
-	helm := flags.String("helm", "helm", "`PATH` of Helm")
+	helm := flags.String("helm", "helm", "`PATH` of Helm 4")
 	if err := parse(flags, args); err != nil {
 		return err
 	}

@@ -472,19 +472,14 @@ func buildNothing(t *testing.T, p platform) string {
 	return binary
 }
 
-// helm returns the path of Helm in the assets, which are in MTLS_EGRESS_ASSETS or come from
-// test/tools.
+// helm returns the path of the Helm that `make release` uses.
 func helm(t *testing.T) string {
 	t.Helper()
-	folder := os.Getenv("MTLS_EGRESS_ASSETS")
-	if folder == "" {
-		printed, err := output(exec.CommandContext(t.Context(), "go", "-C", "test/tools", "run", ".", "assets"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		folder = strings.TrimSpace(printed)
+	path, err := output(exec.CommandContext(t.Context(), "make", "--no-print-directory", "helm"))
+	if err != nil {
+		t.Fatal(err)
 	}
-	return filepath.Join(folder, "helm")
+	return strings.TrimSpace(path[strings.LastIndex(strings.TrimSpace(path), "\n")+1:])
 }
 
 func filesOf(t *testing.T, folder string) map[string][]byte {
