@@ -18,6 +18,9 @@ SOURCE ?=
 PLATFORMS ?= linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64
 BINARY ?= bin/mtls-egress-webhook
 COSIGN ?= cosign
+# Where the release is, and the list of its files for the provenance.
+DIST ?= dist
+SUBJECTS ?= bin/release/subjects
 CHART := charts/mtls-egress-webhook
 CRDS := $(CHART)/files/crds
 RBAC := $(CHART)/files/rbac
@@ -202,7 +205,7 @@ release: $(HELM) ## Build all release artifacts of this commit in dist/: binarie
 	for platform in $(PLATFORMS); do \
 		GOOS=$${platform%/*} GOARCH=$${platform#*/} $(MAKE) --no-print-directory build BINARY=bin/release/$$platform/mtls-egress-webhook; \
 	done
-	go -C release run . assemble -output dist -helm $(HELM) \
+	go -C release run . assemble -output '$(DIST)' -helm $(HELM) \
 		-version '$(VERSION)' -commit '$(COMMIT)' -created '$(SOURCE_DATE_EPOCH)' -image '$(if $(REGISTRY),$(REGISTRY)/)mtls-egress-webhook' -source '$(SOURCE)' \
 		$(foreach platform,$(PLATFORMS),-binary $(platform)=bin/release/$(platform)/mtls-egress-webhook)
 
@@ -215,26 +218,29 @@ verify-reproducible: ## Build the release of HEAD twice, in two folders, and fai
 	done && diff -r "$$folder/one/dist" "$$folder/elsewhere/two/dist" && echo 'both builds are identical'
 
 .PHONY: registry-login
-registry-login: $(HELM) ## Log in to REGISTRY with REGISTRY_USER and REGISTRY_PASSWORD from the environment.
-	printf '%s' "$$REGISTRY_PASSWORD" | HELM_REGISTRY_CONFIG=$${DOCKER_CONFIG:-$$HOME/.docker}/config.json \
-	$(HELM) registry login '$(firstword $(subst /, ,$(REGISTRY)))' --username "$$REGISTRY_USER" --password-stdin
+registry-login: ## Log in to REGISTRY with REGISTRY_USER and REGISTRY_PASSWORD from the environment.
+	printf '%s' "$$REGISTRY_PASSWORD" | go -C release tool crane auth login '$(firstword $(subst /, ,$(REGISTRY)))' --username "$$REGISTRY_USER" --password-stdin
 
+# Both commands read the credentials from Docker's configuration. A registry on this machine has no TLS.
 .PHONY: publish
 publish: $(HELM) ## Push the image and the chart in dist/ to REGISTRY. Write the subjects of the provenance to bin/release/subjects.
-	go -C release run . publish -dist dist -registry '$(REGISTRY)' -helm $(HELM)
-	mkdir -p bin/release
-	{ cat dist/SHA256SUMS; sed 's#^sha256:\(.*\)#\1  $(REGISTRY)/mtls-egress-webhook#' dist/image.digest; } > bin/release/subjects
+	layout=$$(mktemp -d) && trap 'rm -rf "$$layout"' EXIT && \
+	tar -xf '$(DIST)/mtls-egress-webhook_$(VERSION)_image.tar' -C "$$layout" && \
+	go -C release tool crane push "$$layout" '$(REGISTRY)/mtls-egress-webhook:$(VERSION)'
+	$(HELM) push '$(DIST)'/mtls-egress-webhook-*.tgz 'oci://$(REGISTRY)/charts' $(if $(filter localhost:% 127.0.0.1:%,$(REGISTRY)),--plain-http)
+	mkdir -p '$(dir $(SUBJECTS))'
+	{ cat '$(DIST)/SHA256SUMS'; sed 's#^sha256:\(.*\)#\1  $(REGISTRY)/mtls-egress-webhook#' '$(DIST)/image.digest'; } > '$(SUBJECTS)'
 
 # Keyless signing: the signature contains the identity of the workflow. https://docs.sigstore.dev/cosign/signing/overview/
 .PHONY: sign
 sign: ## Sign the checksums and the published image, and attach the SBOM to the image (cosign).
-	$(COSIGN) sign-blob --yes --bundle dist/SHA256SUMS.sigstore.json dist/SHA256SUMS
-	$(COSIGN) sign --yes '$(REGISTRY)/mtls-egress-webhook@'$$(cat dist/image.digest)
-	$(COSIGN) attest --yes --type spdxjson --predicate dist/mtls-egress-webhook_$(VERSION).spdx.json '$(REGISTRY)/mtls-egress-webhook@'$$(cat dist/image.digest)
+	$(COSIGN) sign-blob --yes --bundle '$(DIST)/SHA256SUMS.sigstore.json' '$(DIST)/SHA256SUMS'
+	$(COSIGN) sign --yes '$(REGISTRY)/mtls-egress-webhook@'$$(cat '$(DIST)/image.digest')
+	$(COSIGN) attest --yes --type spdxjson --predicate '$(DIST)/mtls-egress-webhook_$(VERSION).spdx.json' '$(REGISTRY)/mtls-egress-webhook@'$$(cat '$(DIST)/image.digest')
 
 .PHONY: publish-files
 publish-files: ## Create the GitHub release of the tag VERSION with the files in dist/ (gh).
-	gh release create '$(VERSION)' dist/* --verify-tag --generate-notes
+	gh release create '$(VERSION)' '$(DIST)'/* --verify-tag --generate-notes
 
 # The file name of a tool contains its version, so that each version is a separate file.
 define install
