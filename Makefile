@@ -18,6 +18,9 @@ SOURCE ?=
 PLATFORMS ?= linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64
 BINARY ?= bin/mtls-egress-webhook
 COSIGN ?= cosign
+# Where the release is, and the list of its files for the provenance.
+DIST ?= dist
+SUBJECTS ?= bin/release/subjects
 CHART := charts/mtls-egress-webhook
 CRDS := $(CHART)/files/crds
 RBAC := $(CHART)/files/rbac
@@ -36,6 +39,7 @@ MTLS_EGRESS_CACHE ?= $(if $(XDG_CACHE_HOME),$(XDG_CACHE_HOME),$(HOME)/.cache)/mt
 XDG_CACHE_HOME ?=
 GOLANGCI_LINT := $(MTLS_EGRESS_CACHE)/bin/golangci-lint-v2.15.0
 CONTROLLER_GEN := $(MTLS_EGRESS_CACHE)/bin/controller-gen-v0.21.0
+HELM := $(MTLS_EGRESS_CACHE)/bin/helm-v4.3.2
 HELM_DOCS := $(MTLS_EGRESS_CACHE)/bin/helm-docs-v1.14.2
 BENCHSTAT := $(MTLS_EGRESS_CACHE)/bin/benchstat-v0.0.0-20260908200009-22c9c6c9d4da
 GOVULNCHECK := $(MTLS_EGRESS_CACHE)/bin/govulncheck-v1.9.0
@@ -74,8 +78,13 @@ test-unit: ## Run the tests that need no server (seconds).
 # The packages that run their own cluster.
 ON_A_NODE := mtls.egress/webhook/test/(cluster|lifecycle|mesh|meshdemo)
 
+# Provides the Helm of the release, and prints its path.
+.PHONY: helm
+helm: $(HELM)
+	@echo $(HELM)
+
 .PHONY: test
-test: ## Run all tests. The first run builds the servers that they need.
+test: $(HELM) ## Run all tests. The first run builds the servers that they need.
 	$(node); $(cert_manager); $(promtool); $(crds); $(assets); test/all/all.sh '$(ON_A_NODE)'
 
 .PHONY: test-mesh
@@ -201,11 +210,11 @@ image: build ## Pack the binary as an OCI image, bin/image.tar, without Docker.
 		-tag $(IMAGE) -output $(CURDIR)/bin/image.tar
 
 .PHONY: release
-release: ## Build all release artifacts of this commit in dist/: binaries, image, chart, SBOM, licenses, checksums.
+release: $(HELM) ## Build all release artifacts of this commit in dist/: binaries, image, chart, SBOM, licenses, checksums.
 	for platform in $(PLATFORMS); do \
 		GOOS=$${platform%/*} GOARCH=$${platform#*/} $(MAKE) --no-print-directory build BINARY=bin/release/$$platform/mtls-egress-webhook; \
 	done
-	assets=$$(go -C test/tools run . assets) && go -C release run . assemble -output dist -helm "$$assets/helm" \
+	go -C release run . assemble -output '$(DIST)' -helm $(HELM) \
 		-version '$(VERSION)' -commit '$(COMMIT)' -created '$(SOURCE_DATE_EPOCH)' -image '$(if $(REGISTRY),$(REGISTRY)/)mtls-egress-webhook' -source '$(SOURCE)' \
 		$(foreach platform,$(PLATFORMS),-binary $(platform)=bin/release/$(platform)/mtls-egress-webhook)
 
@@ -219,25 +228,28 @@ verify-reproducible: ## Build the release of HEAD twice, in two folders, and fai
 
 .PHONY: registry-login
 registry-login: ## Log in to REGISTRY with REGISTRY_USER and REGISTRY_PASSWORD from the environment.
-	assets=$$(go -C test/tools run . assets) && printf '%s' "$$REGISTRY_PASSWORD" | HELM_REGISTRY_CONFIG=$${DOCKER_CONFIG:-$$HOME/.docker}/config.json \
-	"$$assets/helm" registry login '$(firstword $(subst /, ,$(REGISTRY)))' --username "$$REGISTRY_USER" --password-stdin
+	printf '%s' "$$REGISTRY_PASSWORD" | go -C release tool crane auth login '$(firstword $(subst /, ,$(REGISTRY)))' --username "$$REGISTRY_USER" --password-stdin
 
+# Both commands read the credentials from Docker's configuration. A registry on this machine has no TLS.
 .PHONY: publish
-publish: ## Push the image and the chart in dist/ to REGISTRY. Write the subjects of the provenance to bin/release/subjects.
-	assets=$$(go -C test/tools run . assets) && go -C release run . publish -dist dist -registry '$(REGISTRY)' -helm "$$assets/helm"
-	mkdir -p bin/release
-	{ cat dist/SHA256SUMS; sed 's#^sha256:\(.*\)#\1  $(REGISTRY)/mtls-egress-webhook#' dist/image.digest; } > bin/release/subjects
+publish: $(HELM) ## Push the image and the chart in dist/ to REGISTRY. Write the subjects of the provenance to bin/release/subjects.
+	layout=$$(mktemp -d) && trap 'rm -rf "$$layout"' EXIT && \
+	tar -xf '$(DIST)/mtls-egress-webhook_$(VERSION)_image.tar' -C "$$layout" && \
+	go -C release tool crane push "$$layout" '$(REGISTRY)/mtls-egress-webhook:$(VERSION)'
+	$(HELM) push '$(DIST)'/mtls-egress-webhook-*.tgz 'oci://$(REGISTRY)/charts' $(if $(filter localhost:% 127.0.0.1:%,$(REGISTRY)),--plain-http)
+	mkdir -p '$(dir $(SUBJECTS))'
+	{ cat '$(DIST)/SHA256SUMS'; sed 's#^sha256:\(.*\)#\1  $(REGISTRY)/mtls-egress-webhook#' '$(DIST)/image.digest'; } > '$(SUBJECTS)'
 
 # Keyless signing: the signature contains the identity of the workflow. https://docs.sigstore.dev/cosign/signing/overview/
 .PHONY: sign
 sign: ## Sign the checksums and the published image, and attach the SBOM to the image (cosign).
-	$(COSIGN) sign-blob --yes --bundle dist/SHA256SUMS.sigstore.json dist/SHA256SUMS
-	$(COSIGN) sign --yes '$(REGISTRY)/mtls-egress-webhook@'$$(cat dist/image.digest)
-	$(COSIGN) attest --yes --type spdxjson --predicate dist/mtls-egress-webhook_$(VERSION).spdx.json '$(REGISTRY)/mtls-egress-webhook@'$$(cat dist/image.digest)
+	$(COSIGN) sign-blob --yes --bundle '$(DIST)/SHA256SUMS.sigstore.json' '$(DIST)/SHA256SUMS'
+	$(COSIGN) sign --yes '$(REGISTRY)/mtls-egress-webhook@'$$(cat '$(DIST)/image.digest')
+	$(COSIGN) attest --yes --type spdxjson --predicate '$(DIST)/mtls-egress-webhook_$(VERSION).spdx.json' '$(REGISTRY)/mtls-egress-webhook@'$$(cat '$(DIST)/image.digest')
 
 .PHONY: publish-files
 publish-files: ## Create the GitHub release of the tag VERSION with the files in dist/ (gh).
-	gh release create '$(VERSION)' dist/* --verify-tag --generate-notes
+	gh release create '$(VERSION)' '$(DIST)'/* --verify-tag --generate-notes
 
 # The file name of a tool contains its version, so that each version is a separate file.
 define install
@@ -250,6 +262,9 @@ $(GOLANGCI_LINT):
 
 $(CONTROLLER_GEN):
 	$(call install,sigs.k8s.io/controller-tools/cmd/controller-gen@v0.21.0)
+
+$(HELM):
+	$(call install,helm.sh/helm/v4/cmd/helm@v4.3.2)
 
 $(HELM_DOCS):
 	$(call install,github.com/norwoodj/helm-docs/cmd/helm-docs@v1.14.2)

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"crypto/sha256"
-	"debug/buildinfo"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -33,7 +32,7 @@ type release struct {
 	created    time.Time // the time of the commit, which is the only time in any artifact
 	repository string    // the name of the image, with its registry
 	source     string    // the URL of the sources, or empty
-	helm       string    // the path of Helm
+	helm       string    // the path of Helm 4
 	binaries   map[platform]string
 }
 
@@ -76,7 +75,7 @@ func chartVersion(version string) string {
 	return "0.0.0-g" + version
 }
 
-// check validates the input, so that the artifacts match their names. The error lists all problems.
+// check validates the input. The error lists all problems.
 func (r release) check() error {
 	var problems []error
 	// The version is the tag of the image and a Kubernetes label, which allow no other characters.
@@ -92,30 +91,7 @@ func (r release) check() error {
 	if !slices.ContainsFunc(r.platforms(), func(p platform) bool { return p.system == "linux" }) {
 		problems = append(problems, errors.New("-binary: want at least one for Linux, for the image"))
 	}
-	for _, p := range r.platforms() {
-		if err := checkBinary(r.binaries[p], p); err != nil {
-			problems = append(problems, err)
-		}
-	}
 	return errors.Join(problems...)
-}
-
-// checkBinary validates the platform and the build settings of a binary.
-func checkBinary(path string, p platform) error {
-	info, err := buildinfo.ReadFile(path)
-	if err != nil {
-		return err
-	}
-	settings := map[string]string{}
-	for _, setting := range info.Settings {
-		settings[setting.Key] = setting.Value
-	}
-	got := fmt.Sprintf("GOOS=%s GOARCH=%s CGO_ENABLED=%s -trimpath=%s", settings["GOOS"], settings["GOARCH"],
-		settings["CGO_ENABLED"], settings["-trimpath"])
-	if want := fmt.Sprintf("GOOS=%s GOARCH=%s CGO_ENABLED=0 -trimpath=true", p.system, p.architecture); got != want {
-		return fmt.Errorf("%s was built with %s: want %s, as `make build` does", path, got, want)
-	}
-	return nil
 }
 
 // assemble replaces the content of the folder with the artifacts.

@@ -1,16 +1,12 @@
 package main
 
 import (
-	"archive/tar"
-	"compress/gzip"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 
 	"sigs.k8s.io/yaml"
@@ -52,11 +48,10 @@ func (r release) chart(ctx context.Context, folder, imageDigest string) (artefac
 		return artefact{}, err
 	}
 	pack := exec.CommandContext(ctx, r.helm, "package", source, "--version", chartVersion(r.version), "--app-version",
-		r.version, "--destination", staged)
+		r.version, "--destination", folder)
+	// Helm 4 writes this time into the archive. Helm 3 writes the current time.
+	pack.Env = append(os.Environ(), fmt.Sprintf("SOURCE_DATE_EPOCH=%d", r.created.Unix()))
 	if _, err := output(pack); err != nil {
-		return artefact{}, err
-	}
-	if err := r.withoutTimes(filepath.Join(staged, r.chartName()), filepath.Join(folder, r.chartName())); err != nil {
 		return artefact{}, err
 	}
 	return newArtefact(folder, r.chartName(), "INSTALL")
@@ -104,42 +99,4 @@ func (r release) setRepository(text string) (string, error) {
 		return "", fmt.Errorf("%d lines %q: want exactly one", found, strings.TrimSpace(line))
 	}
 	return strings.Replace(text, line, "\n  repository: "+r.repository+"\n", 1), nil
-}
-
-// withoutTimes copies Helm's archive with the time of the commit, because Helm writes the current
-// time.
-func (r release) withoutTimes(from, to string) (err error) {
-	folder, err := os.MkdirTemp("", "mtls-egress-chart-")
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, os.RemoveAll(folder)) }()
-	file, err := os.Open(from)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = file.Close() }()
-	content, err := gzip.NewReader(file)
-	if err != nil {
-		return err
-	}
-	var files []member
-	for archive := tar.NewReader(content); ; {
-		header, err := archive.Next()
-		if errors.Is(err, io.EOF) {
-			return writeArchive(to, files, r.created)
-		}
-		if err != nil {
-			return err
-		}
-		source := filepath.Join(folder, strconv.Itoa(len(files)))
-		text, err := io.ReadAll(archive)
-		if err != nil {
-			return err
-		}
-		if err := os.WriteFile(source, text, 0o600); err != nil {
-			return err
-		}
-		files = append(files, member{name: header.Name, source: source, mode: header.Mode})
-	}
 }

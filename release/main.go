@@ -2,7 +2,6 @@
 //
 //	go -C release run . assemble …   writes the artifacts and their checksums into a folder
 //	go -C release run . licences …   writes the licenses of all dependencies of the program
-//	go -C release run . publish …    pushes the image and the chart in the folder to a registry
 //
 // Releases are reproducible: the same binaries result in the same artifacts, because all times in
 // them are the time of the commit. Paths are relative to the root of the project.
@@ -44,11 +43,9 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 	commands := map[string]func(context.Context, []string, io.Writer) error{
 		"assemble": assembleCommand,
 		"licences": licencesCommand,
-		"publish":  publishCommand,
 	}
 	if len(args) == 0 || commands[args[0]] == nil {
-		return errors.New(
-			"usage: go -C release run . assemble|licences|publish …; use -h to list the flags of a command")
+		return errors.New("usage: go -C release run . assemble|licences …; use -h to list the flags of a command")
 	}
 	return commands[args[0]](ctx, args[1:], stdout)
 }
@@ -61,7 +58,7 @@ func assembleCommand(ctx context.Context, args []string, stdout io.Writer) error
 	created := flags.Int64("created", 0, "time of the commit, in `SECONDS` since 1970")
 	flags.StringVar(&r.repository, "image", product, "`NAME` of the image, with its registry")
 	flags.StringVar(&r.source, "source", "", "`URL` of the sources; optional")
-	flags.StringVar(&r.helm, "helm", "helm", "`PATH` of Helm")
+	flags.StringVar(&r.helm, "helm", "helm", "`PATH` of Helm 4")
 	output := flags.String("output", "dist", "`FOLDER` for the artifacts; its content is replaced")
 	flags.Func("binary", "a binary, `OS/ARCH=PATH`; repeatable", func(value string) error {
 		name, path, found := strings.Cut(value, "=")
@@ -107,20 +104,6 @@ func licencesCommand(ctx context.Context, args []string, stdout io.Writer) error
 		return err
 	}
 	return os.WriteFile(*output, text, 0o644)
-}
-
-func publishCommand(ctx context.Context, args []string, stdout io.Writer) error {
-	flags := flag.NewFlagSet("publish", flag.ContinueOnError)
-	folder := flags.String("dist", "dist", "`FOLDER` with the artifacts")
-	registry := flags.String("registry", "", "the registry, as in `HOST/OWNER`; required")
-	helm := flags.String("helm", "helm", "`PATH` of Helm")
-	if err := parse(flags, args); err != nil {
-		return err
-	}
-	if *registry == "" {
-		return errors.New("-registry is required")
-	}
-	return publish(ctx, *folder, *registry, *helm, stdout)
 }
 
 func parse(flags *flag.FlagSet, args []string) error {

@@ -18,12 +18,12 @@ import (
 // layers returns the base root file system, if there is one, and a layer with the files and
 // folders.
 func (c Contents) layers() ([]v1.Layer, error) {
-	newLayer := func(open tarball.Opener) (v1.Layer, error) { return newPlainLayer(open) }
+	level := gzip.NoCompression
 	if c.Compressed {
-		newLayer = func(open tarball.Opener) (v1.Layer, error) {
-			return tarball.LayerFromOpener(open, tarball.WithMediaType(types.OCILayer),
-				tarball.WithCompressionLevel(gzip.BestCompression))
-		}
+		level = gzip.BestCompression
+	}
+	newLayer := func(open tarball.Opener) (v1.Layer, error) {
+		return tarball.LayerFromOpener(open, tarball.WithMediaType(types.OCILayer), tarball.WithCompressionLevel(level))
 	}
 	var layers []v1.Layer
 	if c.Base != "" {
@@ -92,28 +92,3 @@ func (f File) pack(archive *tar.Writer, entrypoint bool) error {
 	_, err = io.Copy(archive, content)
 	return err
 }
-
-// plainLayer is an uncompressed layer, which tarball.LayerFromOpener of the library doesn't
-// support.
-type plainLayer struct {
-	open tarball.Opener
-	hash v1.Hash
-	size int64
-}
-
-func newPlainLayer(open tarball.Opener) (*plainLayer, error) {
-	content, err := open()
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = content.Close() }()
-	hash, size, err := v1.SHA256(content)
-	return &plainLayer{open: open, hash: hash, size: size}, err
-}
-
-func (l *plainLayer) Digest() (v1.Hash, error)             { return l.hash, nil }
-func (l *plainLayer) DiffID() (v1.Hash, error)             { return l.hash, nil }
-func (l *plainLayer) Size() (int64, error)                 { return l.size, nil }
-func (l *plainLayer) Compressed() (io.ReadCloser, error)   { return l.open() }
-func (l *plainLayer) Uncompressed() (io.ReadCloser, error) { return l.open() }
-func (l *plainLayer) MediaType() (types.MediaType, error)  { return types.OCIUncompressedLayer, nil }
