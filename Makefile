@@ -199,13 +199,13 @@ fuzz-mesh: ## Test the generated objects in random worlds of Istio objects for F
 vulncheck: $(GOVULNCHECK) ## Fail if the program calls code with a known vulnerability. Needs internet access.
 	$(GOVULNCHECK) ./cmd/... && $(GOVULNCHECK) -C release .
 
-.PHONY: licences
-licences: ## List the licenses of all dependencies. Fail if one is unknown or not allowed.
-	go -C release run . licences -systems linux,darwin,windows
+.PHONY: licenses
+licenses: ## List the licenses of all dependencies. Fail if one is unknown or not allowed.
+	go -C release run . licenses -systems linux,darwin,windows
 
 .PHONY: image
 image: build ## Pack the binary as an OCI image, bin/image.tar, without Docker.
-	go -C release run . licences -output bin/THIRD_PARTY_LICENSES
+	go -C release run . licenses -output bin/THIRD_PARTY_LICENSES
 	go -C release run ./pack -binary $(CURDIR)/bin/mtls-egress-webhook -license $(CURDIR)/LICENSE -license $(CURDIR)/bin/THIRD_PARTY_LICENSES \
 		-tag $(IMAGE) -output $(CURDIR)/bin/image.tar
 

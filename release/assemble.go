@@ -19,7 +19,7 @@ import (
 
 // The names of the artifacts whose names don't contain the version.
 const (
-	licenceFile     = "LICENSE"              // the license of the project
+	licenseFile     = "LICENSE"              // the license of the project
 	thirdPartyFile  = "THIRD_PARTY_LICENSES" // the licenses of all dependencies
 	imageDigestFile = "image.digest"         // the digest of the image index, as in a registry
 	checksumsFile   = "SHA256SUMS"           // checksums of all other files, for sha256sum --check
@@ -55,8 +55,8 @@ func (r release) systems() []string {
 	return slices.Compact(all)
 }
 
-// artefact is a file of the release.
-type artefact struct {
+// artifact is a file of the release.
+type artifact struct {
 	name    string
 	purpose string // in SPDX
 	sha256  string
@@ -109,16 +109,16 @@ func (r release) assemble(ctx context.Context, folder string) error {
 	if err != nil {
 		return err
 	}
-	if err := r.writeLicences(folder, libraries); err != nil {
+	if err := r.writeLicenses(folder, libraries); err != nil {
 		return err
 	}
-	var artefacts []artefact
+	var artifacts []artifact
 	for _, p := range r.platforms() {
 		a, err := r.archive(folder, p)
 		if err != nil {
 			return err
 		}
-		artefacts = append(artefacts, a)
+		artifacts = append(artifacts, a)
 	}
 	image, err := r.image(folder)
 	if err != nil {
@@ -128,50 +128,50 @@ func (r release) assemble(ctx context.Context, folder string) error {
 	if err != nil {
 		return err
 	}
-	if err := r.bill(folder, append(artefacts, image, chart), libraries); err != nil {
+	if err := r.bill(folder, append(artifacts, image, chart), libraries); err != nil {
 		return err
 	}
 	return writeChecksums(folder)
 }
 
-func (r release) writeLicences(folder string, libraries []library) error {
-	own, err := os.ReadFile(licenceFile)
+func (r release) writeLicenses(folder string, libraries []library) error {
+	own, err := os.ReadFile(licenseFile)
 	if err != nil {
 		return err
 	}
-	others, err := licenceTexts(libraries)
+	others, err := licenseTexts(libraries)
 	if err != nil {
 		return err
 	}
-	return errors.Join(os.WriteFile(filepath.Join(folder, licenceFile), own, 0o644),
+	return errors.Join(os.WriteFile(filepath.Join(folder, licenseFile), own, 0o644),
 		os.WriteFile(filepath.Join(folder, thirdPartyFile), others, 0o644))
 }
 
-// licences returns the license files in every artifact.
-func (r release) licences(folder string) []string {
-	return []string{filepath.Join(folder, licenceFile), filepath.Join(folder, thirdPartyFile)}
+// licenses returns the license files in every artifact.
+func (r release) licenses(folder string) []string {
+	return []string{filepath.Join(folder, licenseFile), filepath.Join(folder, thirdPartyFile)}
 }
 
 // archive packs a binary with its licenses.
-func (r release) archive(folder string, p platform) (artefact, error) {
+func (r release) archive(folder string, p platform) (artifact, error) {
 	program := product
 	if p.system == "windows" {
 		program += ".exe"
 	}
 	files := []member{{name: program, source: r.binaries[p], mode: 0o755}}
-	for _, licence := range r.licences(folder) {
-		files = append(files, member{name: filepath.Base(licence), source: licence, mode: 0o644})
+	for _, license := range r.licenses(folder) {
+		files = append(files, member{name: filepath.Base(license), source: license, mode: 0o644})
 	}
 	name := fmt.Sprintf("%s_%s_%s_%s.tar.gz", product, r.version, p.system, p.architecture)
 	if err := writeArchive(filepath.Join(folder, name), files, r.created); err != nil {
-		return artefact{}, err
+		return artifact{}, err
 	}
-	return newArtefact(folder, name, "ARCHIVE")
+	return newArtifact(folder, name, "ARCHIVE")
 }
 
-func newArtefact(folder, name, purpose string) (artefact, error) {
+func newArtifact(folder, name, purpose string) (artifact, error) {
 	sum, err := sha256Of(filepath.Join(folder, name))
-	return artefact{name: name, purpose: purpose, sha256: sum}, err
+	return artifact{name: name, purpose: purpose, sha256: sum}, err
 }
 
 func sha256Of(path string) (string, error) {

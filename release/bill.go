@@ -25,12 +25,12 @@ func (r release) billName() string { return fmt.Sprintf("%s_%s.spdx.json", produ
 // bill writes the SBOM in SPDX 2.3: the artifacts, the program in them, and the modules in the
 // program, according to the build information in the binaries.
 // https://spdx.github.io/spdx-spec/v2.3/
-func (r release) bill(folder string, artefacts []artefact, libraries []library) (err error) {
+func (r release) bill(folder string, artifacts []artifact, libraries []library) (err error) {
 	modules, err := r.modules()
 	if err != nil {
 		return err
 	}
-	document := r.document(artefacts, modules, libraries)
+	document := r.document(artifacts, modules, libraries)
 	if err := uniqueIdentifiers(document); err != nil {
 		return err
 	}
@@ -63,7 +63,7 @@ func (r release) modules() (map[string]string, error) {
 	return modules, nil
 }
 
-func (r release) document(artefacts []artefact, modules map[string]string, libraries []library) *spdx.Document {
+func (r release) document(artifacts []artifact, modules map[string]string, libraries []library) *spdx.Document {
 	document := &spdx.Document{
 		SPDXVersion: spdx.Version, DataLicense: spdx.DataLicense, SPDXIdentifier: "DOCUMENT",
 		DocumentName:      product + " " + r.version,
@@ -73,15 +73,15 @@ func (r release) document(artefacts []artefact, modules map[string]string, libra
 			Created:  r.created.Format(time.RFC3339),
 		},
 	}
-	program := pack("Application-"+product, product, r.version, ownLicence)
-	program.PrimaryPackagePurpose, program.PackageLicenseDeclared = "APPLICATION", ownLicence
+	program := pack("Application-"+product, product, r.version, ownLicense)
+	program.PrimaryPackagePurpose, program.PackageLicenseDeclared = "APPLICATION", ownLicense
 	program.PackageSourceInfo = "commit " + r.commit
 	if r.source != "" {
 		program.PackageDownloadLocation = fmt.Sprintf("git+%s@%s", r.source, r.commit)
 	}
 	document.Packages = append(document.Packages, program)
-	for _, a := range artefacts {
-		described := pack("Artefact-"+a.name, a.name, r.version, ownLicence)
+	for _, a := range artifacts {
+		described := pack("Artifact-"+a.name, a.name, r.version, ownLicense)
 		described.PrimaryPackagePurpose, described.PackageFileName = a.purpose, a.name
 		described.PackageChecksums = []common.Checksum{{Algorithm: common.SHA256, Value: a.sha256}}
 		if a.purpose == "CONTAINER" {
@@ -100,7 +100,7 @@ func (r release) document(artefacts []artefact, modules map[string]string, libra
 		}
 	}
 	for _, path := range slices.Sorted(maps.Keys(modules)) {
-		module := pack("Module-"+path, path, modules[path], licenceOf(path, libraries))
+		module := pack("Module-"+path, path, modules[path], licenseOf(path, libraries))
 		module.PrimaryPackagePurpose = "LIBRARY"
 		module.PackageExternalReferences = []*spdx.PackageExternalReference{
 			{
@@ -119,13 +119,13 @@ func (r release) document(artefacts []artefact, modules map[string]string, libra
 	return document
 }
 
-func pack(identifier, name, version, licence string) *spdx.Package {
+func pack(identifier, name, version, license string) *spdx.Package {
 	return &spdx.Package{
 		PackageName:             name,
 		PackageSPDXIdentifier:   common.ElementID(identifierOf(identifier)),
 		PackageVersion:          version,
 		PackageDownloadLocation: noAssertion,
-		PackageLicenseConcluded: licence,
+		PackageLicenseConcluded: license,
 		PackageLicenseDeclared:  noAssertion,
 		PackageCopyrightText:    noAssertion,
 	}
@@ -157,12 +157,12 @@ func uniqueIdentifiers(document *spdx.Document) error {
 	return nil
 }
 
-// licenceOf returns the license of a module, including those of parts with another license.
-func licenceOf(module string, libraries []library) string {
+// licenseOf returns the license of a module, including those of parts with another license.
+func licenseOf(module string, libraries []library) string {
 	var found []string
 	for _, l := range libraries {
 		if l.name == module || strings.HasPrefix(l.name, module+"/") {
-			found = append(found, l.licences...)
+			found = append(found, l.licenses...)
 		}
 	}
 	if len(found) == 0 {

@@ -24,37 +24,37 @@ func (r release) chartName() string {
 // The digest of the image is only in an annotation, and not the default of image.digest. `helm
 // upgrade --reuse-values` uses the defaults of the previous chart, so it would install a new chart
 // with the old image. In addition, the digest would override a custom image.tag.
-func (r release) chart(ctx context.Context, folder, imageDigest string) (artefact, error) {
+func (r release) chart(ctx context.Context, folder, imageDigest string) (artifact, error) {
 	staged, err := os.MkdirTemp("", "mtls-egress-chart-")
 	if err != nil {
-		return artefact{}, err
+		return artifact{}, err
 	}
 	defer func() { _ = os.RemoveAll(staged) }()
 	source := filepath.Join(staged, product)
 	if err := os.CopyFS(source, os.DirFS(chartFolder)); err != nil {
-		return artefact{}, err
+		return artifact{}, err
 	}
-	licence, err := os.ReadFile(licenceFile)
+	license, err := os.ReadFile(licenseFile)
 	if err != nil {
-		return artefact{}, err
+		return artifact{}, err
 	}
 	err = errors.Join(
-		os.WriteFile(filepath.Join(source, licenceFile), licence, 0o644),
+		os.WriteFile(filepath.Join(source, licenseFile), license, 0o644),
 		rewrite(filepath.Join(source, "Chart.yaml"),
 			func(text string) (string, error) { return r.annotate(text, imageDigest) }),
 		rewrite(filepath.Join(source, "values.yaml"), r.setRepository),
 	)
 	if err != nil {
-		return artefact{}, err
+		return artifact{}, err
 	}
 	pack := exec.CommandContext(ctx, r.helm, "package", source, "--version", chartVersion(r.version), "--app-version",
 		r.version, "--destination", folder)
 	// Helm 4 writes this time into the archive. Helm 3 writes the current time.
 	pack.Env = append(os.Environ(), fmt.Sprintf("SOURCE_DATE_EPOCH=%d", r.created.Unix()))
 	if _, err := output(pack); err != nil {
-		return artefact{}, err
+		return artifact{}, err
 	}
-	return newArtefact(folder, r.chartName(), "INSTALL")
+	return newArtifact(folder, r.chartName(), "INSTALL")
 }
 
 func rewrite(path string, change func(string) (string, error)) error {
@@ -80,7 +80,7 @@ func (r release) annotate(text, imageDigest string) (string, error) {
 	if !ok {
 		annotations = map[string]any{}
 	}
-	annotations["artifacthub.io/license"] = ownLicence
+	annotations["artifacthub.io/license"] = ownLicense
 	annotations["artifacthub.io/images"] = fmt.Sprintf("- name: %s\n  image: %s@sha256:%s\n", product, r.reference(),
 		imageDigest)
 	chart["annotations"] = annotations

@@ -36,17 +36,17 @@ func fullReference(reference string) (string, error) {
 
 // image writes the image with all binaries for Linux. The checksum of the artifact is the digest of
 // the image index.
-func (r release) image(folder string) (artefact, error) {
+func (r release) image(folder string) (artifact, error) {
 	index := mutate.IndexMediaType(empty.Index, types.OCIImageIndex)
 	for _, p := range r.platforms() {
 		if p.system != "linux" {
 			continue
 		}
-		contents := image.Webhook(r.binaries[p], p.architecture, r.licences(folder)...)
+		contents := image.Webhook(r.binaries[p], p.architecture, r.licenses(folder)...)
 		contents.Labels, contents.Created = r.labels(), r.created
 		built, err := contents.Build()
 		if err != nil {
-			return artefact{}, err
+			return artifact{}, err
 		}
 		index = mutate.AppendManifests(
 			index,
@@ -58,16 +58,16 @@ func (r release) image(folder string) (artefact, error) {
 	}
 	annotated, ok := mutate.Annotations(index, r.labels()).(v1.ImageIndex)
 	if !ok {
-		return artefact{}, fmt.Errorf("an index of type %T lost its manifests", annotated)
+		return artifact{}, fmt.Errorf("an index of type %T lost its manifests", annotated)
 	}
 	digest, err := annotated.Digest()
 	if err != nil {
-		return artefact{}, err
+		return artifact{}, err
 	}
 	if err := r.writeLayout(filepath.Join(folder, r.imageName()), annotated); err != nil {
-		return artefact{}, err
+		return artifact{}, err
 	}
-	return artefact{
+	return artifact{
 		name:    r.imageName(),
 		purpose: "CONTAINER",
 		sha256:  digest.Hex,
@@ -81,7 +81,7 @@ func (r release) labels() map[string]string {
 		"org.opencontainers.image.title": product,
 		"org.opencontainers.image.description": "Mutual TLS to hosts outside the Istio mesh, with one " +
 			"annotation on a workload.",
-		"org.opencontainers.image.licenses": ownLicence,
+		"org.opencontainers.image.licenses": ownLicense,
 		"org.opencontainers.image.version":  r.version,
 		"org.opencontainers.image.revision": r.commit,
 		"org.opencontainers.image.created":  r.created.Format(time.RFC3339),

@@ -1,7 +1,7 @@
 // Command release creates the artifacts of a release from the binaries that `make release` builds:
 //
 //	go -C release run . assemble …   writes the artifacts and their checksums into a folder
-//	go -C release run . licences …   writes the licenses of all dependencies of the program
+//	go -C release run . licenses …   writes the licenses of all dependencies of the program
 //
 // Releases are reproducible: the same binaries result in the same artifacts, because all times in
 // them are the time of the commit. Paths are relative to the root of the project.
@@ -42,10 +42,10 @@ func main() {
 func run(ctx context.Context, args []string, stdout io.Writer) error {
 	commands := map[string]func(context.Context, []string, io.Writer) error{
 		"assemble": assembleCommand,
-		"licences": licencesCommand,
+		"licenses": licensesCommand,
 	}
 	if len(args) == 0 || commands[args[0]] == nil {
-		return errors.New("usage: go -C release run . assemble|licences …; use -h to list the flags of a command")
+		return errors.New("usage: go -C release run . assemble|licenses …; use -h to list the flags of a command")
 	}
 	return commands[args[0]](ctx, args[1:], stdout)
 }
@@ -84,8 +84,8 @@ func assembleCommand(ctx context.Context, args []string, stdout io.Writer) error
 	return err
 }
 
-func licencesCommand(ctx context.Context, args []string, stdout io.Writer) error {
-	flags := flag.NewFlagSet("licences", flag.ContinueOnError)
+func licensesCommand(ctx context.Context, args []string, stdout io.Writer) error {
+	flags := flag.NewFlagSet("licenses", flag.ContinueOnError)
 	systems := flags.String("systems", "linux", "`OS,…` of the program")
 	output := flags.String("output", "", "`FILE` for the license texts; default: print only the list")
 	if err := parse(flags, args); err != nil {
@@ -96,10 +96,10 @@ func licencesCommand(ctx context.Context, args []string, stdout io.Writer) error
 		return err
 	}
 	if *output == "" {
-		_, err := io.WriteString(stdout, licenceTable(libraries))
+		_, err := io.WriteString(stdout, licenseTable(libraries))
 		return err
 	}
-	text, err := licenceTexts(libraries)
+	text, err := licenseTexts(libraries)
 	if err != nil {
 		return err
 	}

@@ -119,7 +119,7 @@ func TestRelease(t *testing.T) {
 
 	t.Run("the program says its version", func(t *testing.T) {
 		inside := unpacked(t, files["mtls-egress-webhook_v1.2.3_linux_"+own.architecture+".tar.gz"])
-		if diff := cmp.Diff([]string{licenceFile, thirdPartyFile, product},
+		if diff := cmp.Diff([]string{licenseFile, thirdPartyFile, product},
 			slices.Sorted(maps.Keys(inside))); diff != "" {
 			t.Errorf("files of the archive (-want +got):\n%s", diff)
 		}
@@ -141,7 +141,7 @@ func TestRelease(t *testing.T) {
 
 	t.Run("an archive for Windows has an exe", func(t *testing.T) {
 		inside := unpacked(t, files["mtls-egress-webhook_v1.2.3_windows_amd64.tar.gz"])
-		if diff := cmp.Diff([]string{licenceFile, thirdPartyFile, product + ".exe"},
+		if diff := cmp.Diff([]string{licenseFile, thirdPartyFile, product + ".exe"},
 			slices.Sorted(maps.Keys(inside))); diff != "" {
 			t.Errorf("(-want +got):\n%s", diff)
 		}
@@ -211,11 +211,11 @@ func checkImage(t *testing.T, index v1.ImageIndex, files map[string][]byte) {
 		archive := unpacked(t, files[product+"_"+testVersion+"_linux_"+entry.Platform.Architecture+".tar.gz"])
 		want := map[string][]byte{
 			product:                      archive[product],
-			"licenses/" + licenceFile:    files[licenceFile],
+			"licenses/" + licenseFile:    files[licenseFile],
 			"licenses/" + thirdPartyFile: files[thirdPartyFile],
 		}
 		if !maps.EqualFunc(want, inside, bytes.Equal) {
-			t.Errorf("%s: the image has %q: want the program of the archive and the licences", entry.Platform,
+			t.Errorf("%s: the image has %q: want the program of the archive and the licenses", entry.Platform,
 				slices.Sorted(maps.Keys(inside)))
 		}
 	}
@@ -227,8 +227,8 @@ func checkImage(t *testing.T, index v1.ImageIndex, files map[string][]byte) {
 func checkChart(t *testing.T, r release, path string, files map[string][]byte) {
 	t.Helper()
 	inside := unpacked(t, files[r.chartName()])
-	if !bytes.Equal(inside[product+"/"+licenceFile], files[licenceFile]) {
-		t.Error("the chart doesn't have the licence")
+	if !bytes.Equal(inside[product+"/"+licenseFile], files[licenseFile]) {
+		t.Error("the chart doesn't have the license")
 	}
 	var got struct {
 		Version, AppVersion string
@@ -271,7 +271,7 @@ func checkBill(t *testing.T, files map[string][]byte) {
 		case "LIBRARY":
 			modules[p.PackageName] = p.PackageVersion
 			if p.PackageLicenseConcluded == noAssertion {
-				t.Errorf("%s has no licence", p.PackageName)
+				t.Errorf("%s has no license", p.PackageName)
 			}
 		case "ARCHIVE", "INSTALL":
 			sums[p.PackageFileName] = p.PackageChecksums[0].Value
@@ -300,7 +300,7 @@ func checkBill(t *testing.T, files map[string][]byte) {
 		}
 	}
 	if diff := cmp.Diff(wantSums, sums); diff != "" {
-		t.Errorf("artefacts (-want +got):\n%s", diff)
+		t.Errorf("artifacts (-want +got):\n%s", diff)
 	}
 }
 
@@ -401,21 +401,21 @@ func TestContainerdKnowsTheImageByItsFullName(t *testing.T) {
 	}
 }
 
-func TestLicencesAreJudged(t *testing.T) {
+func TestLicensesAreJudged(t *testing.T) {
 	tests := map[string]struct {
-		licences []string
+		licenses []string
 		want     string
 	}{
-		"an allowed one":       {licences: []string{"MIT"}},
-		"two that are allowed": {licences: []string{"Apache-2.0", "BSD-3-Clause"}},
+		"an allowed one":       {licenses: []string{"MIT"}},
+		"two that are allowed": {licenses: []string{"Apache-2.0", "BSD-3-Clause"}},
 		"none that is known":   {want: "example.com/a v1.0.0: no license found"},
 		"one that asks for sources": {
-			licences: []string{"GPL-3.0"},
+			licenses: []string{"GPL-3.0"},
 			want: "example.com/a v1.0.0 has the license GPL-3.0: want one of Apache-2.0, " +
 				"BSD-2-Clause, BSD-3-Clause, ISC, MIT",
 		},
 		"one of two is not allowed": {
-			licences: []string{"MIT", "AGPL-3.0"},
+			licenses: []string{"MIT", "AGPL-3.0"},
 			want: "example.com/a v1.0.0 has the license AGPL-3.0: want one of Apache-2.0, " +
 				"BSD-2-Clause, BSD-3-Clause, ISC, MIT",
 		},
@@ -423,8 +423,8 @@ func TestLicencesAreJudged(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			got := ""
-			if err := checkLicences(
-				[]library{{name: "example.com/a", version: "v1.0.0", licences: test.licences}}); err != nil {
+			if err := checkLicenses(
+				[]library{{name: "example.com/a", version: "v1.0.0", licenses: test.licenses}}); err != nil {
 				got = err.Error()
 			}
 			if got != test.want {

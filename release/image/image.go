@@ -20,8 +20,8 @@ const (
 	webhookUser       = "65532:65532"
 )
 
-// licenceFolder is the folder for licenses in an image.
-const licenceFolder = "/licenses"
+// licenseFolder is the folder for licenses in an image.
+const licenseFolder = "/licenses"
 
 // Contents is the content of an image. Files belong to root. Executable files stay executable.
 type Contents struct {
@@ -41,10 +41,10 @@ type Contents struct {
 type File struct{ Source, Target string }
 
 // Webhook returns the contents of the webhook's image: only its static binary and the licenses.
-func Webhook(binary, architecture string, licences ...string) Contents {
+func Webhook(binary, architecture string, licenses ...string) Contents {
 	files := []File{{binary, webhookEntrypoint}}
-	for _, licence := range licences {
-		files = append(files, File{licence, path.Join(licenceFolder, filepath.Base(licence))})
+	for _, license := range licenses {
+		files = append(files, File{license, path.Join(licenseFolder, filepath.Base(license))})
 	}
 	return Contents{
 		Files:        files,

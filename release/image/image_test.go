@@ -16,14 +16,14 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 )
 
-func TestWebhookImageHoldsTheBinaryAndLicencesAndNothingElse(t *testing.T) {
+func TestWebhookImageHoldsTheBinaryAndLicensesAndNothingElse(t *testing.T) {
 	binary := filepath.Join(t.TempDir(), "webhook")
 	put(t, binary, 0o600, "\x7fELF and so on")
-	licence := filepath.Join(t.TempDir(), "LICENSE")
-	put(t, licence, 0o600, "Do what you like.")
+	license := filepath.Join(t.TempDir(), "LICENSE")
+	put(t, license, 0o600, "Do what you like.")
 	digests := map[string]bool{}
 	for range 2 {
-		built, image := written(t, Webhook(binary, "arm64", licence))
+		built, image := written(t, Webhook(binary, "arm64", license))
 		wantConfig := v1.Config{User: "65532:65532", Entrypoint: []string{"/mtls-egress-webhook"}}
 		if got := configuration(t, image); !reflect.DeepEqual(got, wantConfig) {
 			t.Errorf("configuration %+v, want %+v", got, wantConfig)

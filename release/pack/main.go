@@ -45,9 +45,9 @@ func main() {
 func parse(args []string) (c image.Contents, tag, output string, err error) {
 	flags := flag.NewFlagSet("pack", flag.ContinueOnError)
 	binary := flags.String("binary", "", "`PATH` of the webhook's static binary, instead of the flags for other images")
-	var licences []string
+	var licenses []string
 	flags.Func("license", "`FILE` with a license of the binary, for /licenses; repeatable", func(value string) error {
-		licences = append(licences, value)
+		licenses = append(licenses, value)
 		return nil
 	})
 	flags.StringVar(&tag, "tag", "", "`NAME:TAG` of the image, required")
@@ -98,12 +98,12 @@ func parse(args []string) (c image.Contents, tag, output string, err error) {
 		return image.Contents{}, "", "", errors.New(
 			"-binary builds the webhook's image: -layer, -file, -folder, -entrypoint, -user and " +
 				"-env are for other images")
-	case *binary != "" && len(licences) == 0:
+	case *binary != "" && len(licenses) == 0:
 		return image.Contents{}, "", "", errors.New(
 			"the webhook's image must contain its licenses: set -license for each file")
 	case *binary != "":
-		return image.Webhook(*binary, runtime.GOARCH, licences...), tag, output, nil
-	case len(licences) > 0:
+		return image.Webhook(*binary, runtime.GOARCH, licenses...), tag, output, nil
+	case len(licenses) > 0:
 		return image.Contents{}, "", "", errors.New("-license requires -binary")
 	case c.Base == "" && len(c.Files) == 0:
 		return image.Contents{}, "", "", errors.New("the image would be empty: set -binary, -layer or -file")

@@ -49,11 +49,11 @@ func TestParse(t *testing.T) {
 			args: "-tag t -output o -env A",
 			err:  `invalid value "A" for flag -env: want NAME=VALUE`,
 		},
-		"no licence": {
+		"no license": {
 			args: "-tag t -output o -binary b",
 			err:  "the webhook's image must contain its licenses: set -license for each file",
 		},
-		"a licence of another": {args: "-tag t -output o -file a:/b -license l", err: "-license requires -binary"},
+		"a license of another": {args: "-tag t -output o -file a:/b -license l", err: "-license requires -binary"},
 		"an argument":          {args: "-tag t -output o -binary b more", err: `"more" is not a flag`},
 		"the webhook and more": {
 			args: "-binary b -tag t -output o -user 1:1",

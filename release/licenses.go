@@ -19,9 +19,9 @@ import (
 	"k8s.io/klog/v2"
 )
 
-// ownLicence is the SPDX license of the project, and program its main package.
+// ownLicense is the SPDX license of the project, and program its main package.
 const (
-	ownLicence = "Apache-2.0"
+	ownLicense = "Apache-2.0"
 	ownModule  = "mtls.egress/webhook"
 	program    = ownModule + "/cmd/webhook"
 )
@@ -34,12 +34,12 @@ var allowed = []string{"Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "ISC", "MIT
 type library struct {
 	name     string   // import path
 	version  string   // of its module
-	licences []string // SPDX identifiers, which all apply
+	licenses []string // SPDX identifiers, which all apply
 	file     string   // path of the license text
 }
 
 // expression returns the SPDX license expression.
-func (l library) expression() string { return strings.Join(l.licences, " AND ") }
+func (l library) expression() string { return strings.Join(l.licenses, " AND ") }
 
 // standardLibrary is the name of Go's standard library.
 const standardLibrary = "std"
@@ -73,7 +73,7 @@ func libraries(ctx context.Context, systems []string) ([]library, error) {
 			found[cmp.Or(l.LicenseFile, l.Name())] = library{
 				name:     l.Name(),
 				version:  l.Version(),
-				licences: names(l.Licenses),
+				licenses: names(l.Licenses),
 				file:     l.LicenseFile,
 			}
 		}
@@ -81,7 +81,7 @@ func libraries(ctx context.Context, systems []string) ([]library, error) {
 	all := slices.SortedFunc(maps.Values(found), func(a, b library) int {
 		return cmp.Or(strings.Compare(a.name, b.name), strings.Compare(a.file, b.file))
 	})
-	return all, checkLicences(all)
+	return all, checkLicenses(all)
 }
 
 // librariesOn returns the dependencies on one system. The library runs the go command, which reads
@@ -126,24 +126,24 @@ func goItself(ctx context.Context) (library, error) {
 	return library{
 		name:     standardLibrary,
 		version:  version,
-		licences: []string{"BSD-3-Clause"},
+		licenses: []string{"BSD-3-Clause"},
 		file:     filepath.Join(root, "LICENSE"),
 	}, nil
 }
 
-// checkLicences returns an error that lists all libraries with an unknown or disallowed license.
-func checkLicences(all []library) error {
+// checkLicenses returns an error that lists all libraries with an unknown or disallowed license.
+func checkLicenses(all []library) error {
 	var problems []error
 	for _, l := range all {
-		if len(l.licences) == 0 {
+		if len(l.licenses) == 0 {
 			problems = append(problems, fmt.Errorf("%s %s: no license found", l.name, l.version))
 			continue
 		}
-		for _, licence := range l.licences {
-			if !slices.Contains(allowed, licence) {
+		for _, license := range l.licenses {
+			if !slices.Contains(allowed, license) {
 				problems = append(
 					problems,
-					fmt.Errorf("%s %s has the license %s: want one of %s", l.name, l.version, licence,
+					fmt.Errorf("%s %s has the license %s: want one of %s", l.name, l.version, license,
 						strings.Join(allowed, ", ")),
 				)
 			}
@@ -152,8 +152,8 @@ func checkLicences(all []library) error {
 	return errors.Join(problems...)
 }
 
-// licenceTable returns a table with one line per library.
-func licenceTable(all []library) string {
+// licenseTable returns a table with one line per library.
+func licenseTable(all []library) string {
 	var text strings.Builder
 	table := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
 	for _, l := range all {
@@ -163,9 +163,9 @@ func licenceTable(all []library) string {
 	return text.String()
 }
 
-// licenceTexts returns the table, followed by each distinct text with its libraries. NOTICE files
+// licenseTexts returns the table, followed by each distinct text with its libraries. NOTICE files
 // are also texts, because licenses require their distribution.
-func licenceTexts(all []library) ([]byte, error) {
+func licenseTexts(all []library) ([]byte, error) {
 	type text struct {
 		content []byte
 		of      []string
@@ -191,7 +191,7 @@ func licenceTexts(all []library) ([]byte, error) {
 		}
 	}
 	var written bytes.Buffer
-	fmt.Fprintf(&written, "%s contains:\n\n%s", product, licenceTable(all))
+	fmt.Fprintf(&written, "%s contains:\n\n%s", product, licenseTable(all))
 	for _, t := range texts {
 		fmt.Fprintf(&written, "\n%s\n%s\n\n%s\n", strings.Repeat("=", 80), strings.Join(t.of, "\n"), t.content)
 	}
