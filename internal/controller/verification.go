@@ -296,7 +296,8 @@ func (r *VerificationReconciler) requests(ctx context.Context, t egress.Target) 
 		if err != nil {
 			return nil, err
 		}
-		if configMap == nil || credential.CheckConfigMap(configMap, inConfigMap.Key, r.clock.Now()) != nil {
+		usable := configMap != nil && credential.CheckConfigMap(configMap, inConfigMap.Key, r.clock.Now()) == nil
+		if !usable {
 			return nil, nil
 		}
 		authority = credential.ConfigMapData(configMap)[inConfigMap.Key]
