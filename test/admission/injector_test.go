@@ -17,6 +17,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"mtls.egress/webhook/test/await"
 )
 
 // injector is a webhook for the Pods of one namespace that remembers the Pods that it sees and may
@@ -65,7 +67,7 @@ func (w *world) inject(configuration string, change func(*corev1.Pod)) *injector
 			w.Error(err)
 		}
 	})
-	w.eventually("the API server asks the injector", func() error {
+	await.Eventually(w, "the API server asks the injector", func() error {
 		probe := plain("probe")
 		probe.Namespace = w.namespace
 		if err := w.Create(w.Context(), probe, client.DryRunAll); err != nil {

@@ -19,6 +19,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"mtls.egress/webhook/api/v1alpha1"
+	"mtls.egress/webhook/test/await"
 	"mtls.egress/webhook/test/installation"
 	"mtls.egress/webhook/test/pki"
 )
@@ -72,7 +73,7 @@ func TestTenDeploymentsShareAHost(t *testing.T) {
 
 	w.remove(pods[9])
 	start := time.Now()
-	w.eventually("the EgressTarget leaves", func() error {
+	await.Eventually(w, "the EgressTarget leaves", func() error {
 		if err := w.Get(t.Context(), key(w, host), &v1alpha1.EgressTarget{}); !apierrors.IsNotFound(err) {
 			return fmt.Errorf("it is there (error %w)", err)
 		}
@@ -84,7 +85,7 @@ func TestTenDeploymentsShareAHost(t *testing.T) {
 	for n := range wantRemoved {
 		wantRemoved[n] = strings.Replace(wantRemoved[n], "patch", "delete", 1)
 	}
-	w.eventually("the objects leave in the order opposite to that of their coming", func() error {
+	await.Eventually(w, "the objects leave in the order opposite to that of their coming", func() error {
 		if diff := cmp.Diff(append(slices.Clone(written), wantRemoved...), w.writes()); diff != "" {
 			return fmt.Errorf("writes (-want +got):\n%s", diff)
 		}
@@ -98,7 +99,7 @@ func TestTenDeploymentsShareAHost(t *testing.T) {
 // podsAre waits until so many Pods are counted.
 func (w *world) podsAre(count int32) {
 	w.Helper()
-	w.eventually(fmt.Sprintf("%d Pods are counted", count), func() error {
+	await.Eventually(w, fmt.Sprintf("%d Pods are counted", count), func() error {
 		var egressTarget v1alpha1.EgressTarget
 		if err := w.Get(w.Context(), key(w, host), &egressTarget); err != nil || egressTarget.Status.Pods != count {
 			return fmt.Errorf("%d Pods, error %w", egressTarget.Status.Pods, err)
@@ -126,7 +127,7 @@ func TestAGeneratedObjectThatSomebodyChangesOrDeletesIsBack(t *testing.T) {
 		back := func(what string) {
 			t.Helper()
 			start := time.Now()
-			w.eventually(what, func() error {
+			await.Eventually(w, what, func() error {
 				got := o.empty()
 				if err := w.Get(t.Context(), key(w, o.name), got); err != nil {
 					return err
@@ -250,7 +251,7 @@ func TestAPodWithoutASidecarIsToldOf(t *testing.T) {
 		"its calls are dropped: " +
 		"the sinkhole address is not routed; enable sidecar injection for the namespace (istio-injection: enabled, or " +
 		"istio.io/rev) and recreate the Pod\n"
-	w.eventually("there is an event", func() error {
+	await.Eventually(w, "there is an event", func() error {
 		got := w.kubectl("get", "events", "--field-selector=involvedObject.kind=Pod",
 			"--output=jsonpath={range .items[*]}{.type} {.reason} {.involvedObject.name} {.message}{\"\\n\"}{end}")
 		if got != want {
@@ -258,7 +259,7 @@ func TestAPodWithoutASidecarIsToldOf(t *testing.T) {
 		}
 		return nil
 	})
-	w.eventually("it is counted", func() error {
+	await.Eventually(w, "it is counted", func() error {
 		if got := w.metric("mtls_egress_pods_without_sidecar", map[string]string{"namespace": w.namespace}); got != 1 {
 			return fmt.Errorf("the metric counts %v Pods without a sidecar, want 1", got)
 		}
@@ -270,7 +271,7 @@ func TestAPodWithoutASidecarIsToldOf(t *testing.T) {
 // itself.
 func (w *world) closed() {
 	w.Helper()
-	w.eventually("the target is closed", func() error {
+	await.Eventually(w, "the target is closed", func() error {
 		want := []string{
 			"serviceentry.networking.istio.io/mtls-egress", "serviceentry.networking.istio.io/mtls-egress--app." + host,
 			"virtualservice.networking.istio.io/mtls-egress-" + host,
@@ -367,7 +368,7 @@ func TestASecretThatCantBeUsedIsToldOfAndClosesTheTarget(t *testing.T) {
 			w.create(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: secret}, Data: test.data})
 			w.create(annotated("shop", withSidecar))
 			var condition *metav1.Condition
-			w.eventually("there is a verdict", func() error {
+			await.Eventually(w, "there is a verdict", func() error {
 				var egressTarget v1alpha1.EgressTarget
 				err := w.Get(t.Context(), key(w, host), &egressTarget)
 				if condition = meta.FindStatusCondition(egressTarget.Status.Conditions, v1alpha1.ConditionReady); condition == nil {

@@ -24,6 +24,7 @@ import (
 
 	"mtls.egress/webhook/api/v1alpha1"
 	"mtls.egress/webhook/test/apiserver"
+	"mtls.egress/webhook/test/await"
 	"mtls.egress/webhook/test/installation"
 )
 
@@ -34,10 +35,6 @@ const (
 	volume  = "mtls-egress-external-system-com"
 	address = "254.110.240.171"
 )
-
-// patience bounds every wait. Tests don't measure time: what they wait for takes milliseconds, or
-// never happens.
-const patience = 3 * time.Minute
 
 // installed is shared by the tests of this package, which use a namespace each and run one after
 // the other.
@@ -121,7 +118,7 @@ func (w *world) unprotect(attempt func() error) {
 		w.Fatal(err)
 	}
 	w.kubectl("label", "namespace", w.namespace, "mtls.egress/protection=off")
-	w.eventually("the protection is off", attempt)
+	await.Eventually(w, "the protection is off", attempt)
 }
 
 func ending(file string) string {
@@ -198,22 +195,6 @@ func (w *world) admissions(labels ...string) float64 {
 	return w.metric("mtls_egress_admission_requests_total", wanted)
 }
 
-// eventually waits until check returns nil.
-func (w *world) eventually(what string, check func() error) {
-	w.Helper()
-	deadline := time.Now().Add(patience)
-	for {
-		err := check()
-		if err == nil {
-			return
-		}
-		if time.Now().After(deadline) {
-			w.Fatalf("%s: not within %s: %v", what, patience, err)
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
-}
-
 // egressTarget waits until the EgressTarget of a host has the condition and returns it.
 func (w *world) egressTarget(
 	name, condition string,
@@ -222,7 +203,7 @@ func (w *world) egressTarget(
 ) *v1alpha1.EgressTarget {
 	w.Helper()
 	egressTarget := &v1alpha1.EgressTarget{}
-	w.eventually(condition+" is "+string(status)+", "+reason, func() error {
+	await.Eventually(w, condition+" is "+string(status)+", "+reason, func() error {
 		if err := w.Get(w.Context(), client.ObjectKey{Namespace: w.namespace, Name: name}, egressTarget); err != nil {
 			return err
 		}

@@ -9,6 +9,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"mtls.egress/webhook/test/await"
 )
 
 // stopWebhook stops it until the end of the test.
@@ -87,7 +89,7 @@ func TestWithFailurePolicyIgnoreThePolicyRefusesAnUninjectedPod(t *testing.T) {
 		`not serve the namespace NAMESPACE, or something changed the Pod after the webhook. Create the Pod again when the ` +
 		`webhook runs and serves the namespace; remove the annotation if the Pod needs no mutual TLS`
 	var err error
-	w.eventually("the API server knows the other failurePolicy", func() error {
+	await.Eventually(w, "the API server knows the other failurePolicy", func() error {
 		pod := annotated("refused")
 		pod.Namespace = w.namespace
 		if err = w.Create(t.Context(), pod); apierrors.IsInternalError(err) {

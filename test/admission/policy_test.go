@@ -14,13 +14,14 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"mtls.egress/webhook/api/v1alpha1"
+	"mtls.egress/webhook/test/await"
 	"mtls.egress/webhook/test/installation"
 )
 
 // refused waits until the annotated Pod is refused with a message, as a dry run.
 func (w *world) refused(want string) {
 	w.Helper()
-	w.eventually("a Pod is refused", func() error {
+	await.Eventually(w, "a Pod is refused", func() error {
 		pod := annotated("refused")
 		pod.Namespace = w.namespace
 		if err := w.Create(w.Context(), pod, client.DryRunAll); !apierrors.IsForbidden(err) ||
@@ -33,7 +34,7 @@ func (w *world) refused(want string) {
 
 func (w *world) allowed() {
 	w.Helper()
-	w.eventually("a Pod is admitted", func() error {
+	await.Eventually(w, "a Pod is admitted", func() error {
 		pod := annotated("admitted")
 		pod.Namespace = w.namespace
 		return w.Create(w.Context(), pod, client.DryRunAll)
@@ -68,7 +69,7 @@ func TestANamespaceReachesWhatItsAnnotationLists(t *testing.T) {
 	}
 	// What runs is closed: a list that became shorter holds for Pods that were admitted before.
 	w.egressTarget(host, v1alpha1.ConditionProgrammed, metav1.ConditionFalse, "NotAllowed")
-	w.eventually("the ServiceEntry is gone", func() error {
+	await.Eventually(w, "the ServiceEntry is gone", func() error {
 		if objects := w.istioObjects(); slices.Contains(objects, "serviceentry.networking.istio.io/mtls-egress-"+host) {
 			return fmt.Errorf("the objects are %q", objects)
 		}
@@ -97,7 +98,7 @@ func TestWhoDeploysCantWidenTheList(t *testing.T) {
 				Subjects:   []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: "who-has-" + role}},
 			})
 		}
-		w.eventually("the role "+role+" counts", func() error {
+		await.Eventually(w, "the role "+role+" counts", func() error {
 			_, _, err := installed.Kubectl(t.Context(), "--as=who-has-"+role, "--namespace", w.namespace, "auth",
 				"can-i", "create", right)
 			return err

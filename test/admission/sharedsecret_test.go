@@ -9,6 +9,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"mtls.egress/webhook/api/v1alpha1"
+	"mtls.egress/webhook/test/await"
 )
 
 // TestTwoHostsDoNotShareACredentialSilently: the second host of a namespace whose default Secret is
@@ -45,10 +46,10 @@ func TestTwoHostsDoNotShareACredentialSilently(t *testing.T) {
 	}
 
 	w.create(annotated("first", asks(first, "")))
-	w.eventually("the controller made the EgressTarget of the first host", func() error {
+	await.Eventually(w, "the controller made the EgressTarget of the first host", func() error {
 		return w.Get(t.Context(), client.ObjectKey{Namespace: w.namespace, Name: first}, &v1alpha1.EgressTarget{})
 	})
-	w.eventually("a Pod of the second host is refused", refused)
+	await.Eventually(w, "a Pod of the second host is refused", refused)
 	if _, err := installed.KubectlWith(
 		t.Context(), kinds()[0].manifest("mtls.egress/target="+second), "apply", "--filename=-", "--namespace", w.namespace,
 	); err == nil {

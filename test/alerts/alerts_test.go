@@ -4,7 +4,6 @@
 package alerts
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -33,6 +32,7 @@ import (
 	"mtls.egress/webhook/internal/mutate"
 	"mtls.egress/webhook/internal/policy"
 	"mtls.egress/webhook/test/apiserver"
+	"mtls.egress/webhook/test/await"
 	"mtls.egress/webhook/test/installation"
 	"mtls.egress/webhook/test/pki"
 )
@@ -193,7 +193,7 @@ func causes(t *testing.T) (all []cause, again map[string]func(scene)) {
 			// The webhook leaves kube-system alone.
 			func(s scene) {
 				s.kubectl("delete", "validatingadmissionpolicybinding", installation.Release+"-injected")
-				s.eventually("the policy is gone", func() error { return s.create("kube-system", host, nil) })
+				await.Eventually(s, "the policy is gone", func() error { return s.create("kube-system", host, nil) })
 			},
 			func(s scene) {
 				s.kubectl("delete", "pods", "--all", "--namespace=kube-system", "--grace-period=0", "--force")
@@ -231,7 +231,7 @@ func causes(t *testing.T) (all []cause, again map[string]func(scene)) {
 		{"MTLSEgressAdmissionErrors", "critical",
 			func(s scene) {
 				s.kubectl("delete", "clusterrolebinding", installation.Release+"-admission")
-				s.eventually("the webhook can't read an EgressTarget", func() error {
+				await.Eventually(s, "the webhook can't read an EgressTarget", func() error {
 					if err := s.create("errors", "unknown.system.com", []string{metav1.DryRunAll}); err == nil {
 						return errors.New("the Pod was admitted")
 					}
@@ -243,7 +243,7 @@ func causes(t *testing.T) (all []cause, again map[string]func(scene)) {
 			func(s scene) {
 				s.secret("reconcile", time.Now().AddDate(1, 0, 0))
 				s.kubectl("delete", "clusterrolebinding", installation.Release+"-controller")
-				s.eventually("a Pod is admitted", func() error { return s.create("reconcile", host, nil) })
+				await.Eventually(s, "a Pod is admitted", func() error { return s.create("reconcile", host, nil) })
 			},
 			func(s scene) { s.upgrade() }},
 		{"MTLSEgressControllerAbsent", "critical", stopControllers, startControllers},
@@ -403,13 +403,6 @@ func (s scene) apply(namespace string, object map[string]any) {
 func (s scene) kubectl(args ...string) {
 	s.Helper()
 	if _, _, err := s.Kubectl(s.Context(), args...); err != nil {
-		s.Fatal(err)
-	}
-}
-
-func (s scene) eventually(what string, try func() error) {
-	s.Helper()
-	if err := apiserver.Await(s.Context(), patience, what, func(context.Context) error { return try() }); err != nil {
 		s.Fatal(err)
 	}
 }

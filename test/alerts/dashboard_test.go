@@ -17,6 +17,7 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"mtls.egress/webhook/test/await"
 	"mtls.egress/webhook/test/installation"
 )
 
@@ -51,9 +52,9 @@ func (s scene) fillsTheDashboard(prometheus *server, causes []cause) {
 func (s scene) busy() {
 	s.Helper()
 	s.renew("shop")
-	s.kubectl("wait", "--for=create", "--timeout="+patience.String(), "--namespace=shop",
+	s.kubectl("wait", "--for=create", "--timeout="+await.Patience.String(), "--namespace=shop",
 		"egresstarget/external.system.com")
-	s.kubectl("wait", "--for=condition=Ready", "--timeout="+patience.String(), "--namespace=shop",
+	s.kubectl("wait", "--for=condition=Ready", "--timeout="+await.Patience.String(), "--namespace=shop",
 		"egresstargets", "--all")
 	knocker := &http.Client{
 		Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, DisableKeepAlives: true},

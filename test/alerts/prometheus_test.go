@@ -15,12 +15,9 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"mtls.egress/webhook/test/apiserver"
+	"mtls.egress/webhook/test/await"
 	"mtls.egress/webhook/test/installation"
 )
-
-// patience bounds every wait. Tests don't measure time: what they wait for takes seconds, or never
-// happens.
-const patience = 3 * time.Minute
 
 // apiServerInterval is how often the API server is scraped, which has many metrics. The others are
 // scraped more often.
@@ -140,7 +137,7 @@ func (s *server) query(ctx context.Context, query string) (series []map[string]s
 		return nil, nil, err
 	}
 	if answer.Status != "success" {
-		return nil, nil, apiserver.Final(fmt.Errorf("%s: %s", query, answer.Error))
+		return nil, nil, await.Final(fmt.Errorf("%s: %s", query, answer.Error))
 	}
 	for _, one := range answer.Data.Result {
 		series = append(series, one.Metric)
@@ -154,8 +151,8 @@ func (s *server) query(ctx context.Context, query string) (series []map[string]s
 func (s *server) waitFor(t *testing.T, alert, severity string, firing bool, meanwhile ...func()) {
 	t.Helper()
 	query := fmt.Sprintf(`ALERTS{alertname=%q, severity=%q, alertstate="firing"}`, alert, severity)
-	err := apiserver.Await(
-		t.Context(), patience, fmt.Sprintf("%s %s fires: %t", alert, severity, firing),
+	err := await.Until(
+		t.Context(), await.Patience, fmt.Sprintf("%s %s fires: %t", alert, severity, firing),
 		func(ctx context.Context) error {
 			for _, do := range meanwhile {
 				do()

@@ -1,7 +1,6 @@
 package apiserver
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -110,33 +109,3 @@ func FreeAddresses(count int) (addresses []string, problem error) {
 	}
 	return addresses, nil
 }
-
-// Await calls reached until it returns no error or a FinalError, until the limit at most. What is
-// waited for is part of the error.
-func Await(ctx context.Context, limit time.Duration, what string, reached func(context.Context) error) error {
-	ctx, cancel := context.WithTimeout(ctx, limit)
-	defer cancel()
-	for {
-		err := reached(ctx)
-		if err == nil {
-			return nil
-		}
-		if _, final := errors.AsType[FinalError](err); final {
-			return fmt.Errorf("%s: %w", what, err)
-		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("%s: %w; at the end: %w", what, ctx.Err(), err)
-		case <-time.After(20 * time.Millisecond):
-		}
-	}
-}
-
-// FinalError is one that waiting doesn't help against.
-type FinalError struct{ error }
-
-// Final makes an error one that Await doesn't wait against.
-func Final(err error) error { return FinalError{err} }
-
-// Unwrap is part of errors.As.
-func (e FinalError) Unwrap() error { return e.error }

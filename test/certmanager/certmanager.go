@@ -38,6 +38,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"mtls.egress/webhook/test/apiserver"
+	"mtls.egress/webhook/test/await"
 )
 
 // Namespace is where cert-manager keeps the CA of its webhook and the Secrets of ClusterIssuers.
@@ -49,10 +50,6 @@ const release = "cert-manager"
 
 // webhookName is the name of the webhook in both configurations.
 const webhookName = "webhook.cert-manager.io"
-
-// patience bounds every wait. Tests don't measure time: what they wait for takes seconds, or never
-// happens.
-const patience = 2 * time.Minute
 
 // stopLimit is how long a program may take to end, which takes a second.
 const stopLimit = 30 * time.Second
@@ -217,7 +214,7 @@ func (c *CertManager) installTypes(ctx context.Context) error {
 	}
 	for _, args := range [][]string{
 		{"apply", "--server-side", "--filename", "-"},
-		{"wait", "--for=condition=Established", "--timeout=" + patience.String(), "--filename", "-"},
+		{"wait", "--for=condition=Established", "--timeout=" + await.Patience.String(), "--filename", "-"},
 	} {
 		if _, err := c.run(ctx, types, "kubectl", args...); err != nil {
 			return err
@@ -284,10 +281,10 @@ func (c *CertManager) awaitWebhooks(ctx context.Context) error {
 
 // await calls reached until it returns no error, while the programs run.
 func (c *CertManager) await(ctx context.Context, what string, reached func(context.Context) error) error {
-	return apiserver.Await(ctx, patience, what, func(ctx context.Context) error {
+	return await.Until(ctx, await.Patience, what, func(ctx context.Context) error {
 		for name, process := range c.processes {
 			if !process.Running() {
-				return apiserver.Final(fmt.Errorf("%s ended", name))
+				return await.Final(fmt.Errorf("%s ended", name))
 			}
 		}
 		return reached(ctx)
@@ -316,7 +313,7 @@ func Refused(err error) bool {
 // "issuer/partner", has the condition Ready for its present generation. The error carries what the
 // programs said last.
 func (c *CertManager) AwaitReady(ctx context.Context, namespace, object string) error {
-	_, err := c.run(ctx, "", "kubectl", "wait", "--for=condition=Ready", "--timeout="+patience.String(),
+	_, err := c.run(ctx, "", "kubectl", "wait", "--for=condition=Ready", "--timeout="+await.Patience.String(),
 		"--namespace", namespace, object)
 	if err != nil {
 		err = errors.Join(err, c.lastWords())

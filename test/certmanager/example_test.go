@@ -21,6 +21,7 @@ import (
 	"mtls.egress/webhook/internal/cli"
 	"mtls.egress/webhook/internal/egress"
 	"mtls.egress/webhook/test/apiserver"
+	"mtls.egress/webhook/test/await"
 	"mtls.egress/webhook/test/installation"
 	"mtls.egress/webhook/test/pki"
 )
@@ -42,7 +43,7 @@ func TestTheExampleIsIssued(t *testing.T) {
 	}
 	create(t, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: project}})
 	kubectlIn(t, dir, "apply", "--server-side", "--filename", absolute(t, "../../charts/mtls-egress-webhook/files/crds"))
-	kubectlIn(t, dir, "wait", "--for=condition=Established", "--timeout="+patience.String(),
+	kubectlIn(t, dir, "wait", "--for=condition=Established", "--timeout="+await.Patience.String(),
 		"customresourcedefinition/egresstargets.mtls.egress")
 
 	commands, err := installation.DocumentedCommands(filepath.Join(dir, "README.md"))

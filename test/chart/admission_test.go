@@ -8,6 +8,8 @@ import (
 
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"mtls.egress/webhook/test/await"
 )
 
 // TestAdmission installs the chart with a stub in place of the webhook and exercises every
@@ -19,7 +21,7 @@ func TestAdmission(t *testing.T) {
 	olderPods(t, c)
 	webhook := startStub(t)
 	c.upgrade(t, webhook, "--install", "--create-namespace")
-	c.kubectl(t, "wait", "--for=condition=Established", "--timeout="+patience.String(), "crd/egresstargets.mtls.egress")
+	c.kubectl(t, "wait", "--for=condition=Established", "--timeout="+await.Patience.String(), "crd/egresstargets.mtls.egress")
 	c.trust(t, webhook.bundle())
 	c.waitForAdmission(t, webhook)
 
@@ -72,12 +74,12 @@ func (c cluster) waitForAdmission(t *testing.T, webhook *stub) {
 	t.Helper()
 	c.namespace(t, "probe", nil)
 	pod := newPod("probe", "asks", map[string]string{"mtls.egress/target": "external.system.com"})
-	until(t, "the policy on Pods refuses", func(ctx context.Context) bool {
+	await.True(t, "the policy on Pods refuses", func(ctx context.Context) bool {
 		return denied(c.Create(ctx, pod.DeepCopy(), client.DryRunAll), "mtls-egress-webhook-injected")
 	})
 	deployment := newWorkload("Deployment", "probe", "asks")
 	deployment.SetAnnotations(map[string]string{"mtls.egress/target": "external.system.com"})
-	until(t, "both webhooks are called, and the policy on workloads refuses", func(ctx context.Context) bool {
+	await.True(t, "both webhooks are called, and the policy on workloads refuses", func(ctx context.Context) bool {
 		webhook.take()
 		podErr := c.Create(ctx, pod.DeepCopy(), client.DryRunAll)
 		deploymentErr := c.Create(ctx, deployment.DeepCopy(), client.DryRunAll)
@@ -88,11 +90,11 @@ func (c cluster) waitForAdmission(t *testing.T, webhook *stub) {
 	if err := c.as(t, controllerUser).Create(t.Context(), object); err != nil {
 		t.Fatal(err)
 	}
-	until(t, "the policy on generated objects refuses", func(ctx context.Context) bool {
+	await.True(t, "the policy on generated objects refuses", func(ctx context.Context) bool {
 		return denied(c.Delete(ctx, object, client.DryRunAll), "mtls-egress-webhook-generated-objects")
 	})
 	service := claiming("probe", "Service", "spec", "externalIPs", []any{"241.0.0.1"})
-	until(t, "the policy on addresses refuses", func(ctx context.Context) bool {
+	await.True(t, "the policy on addresses refuses", func(ctx context.Context) bool {
 		return denied(c.Create(ctx, service.DeepCopy(), client.DryRunAll), "mtls-egress-webhook-sinkhole")
 	})
 }
@@ -141,7 +143,7 @@ func testStopped(t *testing.T, c cluster, webhook *stub) {
 			t.Errorf("failurePolicy %s", *webhook.FailurePolicy)
 		}
 	}
-	until(t, "the API server ignores that the webhook fails", func(ctx context.Context) bool {
+	await.True(t, "the API server ignores that the webhook fails", func(ctx context.Context) bool {
 		return c.Create(ctx, injected.DeepCopy(), client.DryRunAll) == nil
 	})
 	if err := c.Create(t.Context(), newPod("stopped", "asks", asks)); !denied(err, "mtls-egress-webhook-injected") {

@@ -12,6 +12,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"mtls.egress/webhook/internal/egress"
+	"mtls.egress/webhook/test/await"
 )
 
 func testCalls(t *testing.T, c cluster, webhook *stub) {
@@ -40,7 +41,7 @@ func testCalls(t *testing.T, c cluster, webhook *stub) {
 	c.upgrade(t, webhook, "--set", "policy.requirePropagated=false")
 	asking := newWorkload("Deployment", "calls", "asks")
 	asking.SetAnnotations(map[string]string{"mtls.egress/target": "external.system.com"})
-	until(t, "nothing has to be propagated", func(ctx context.Context) bool {
+	await.True(t, "nothing has to be propagated", func(ctx context.Context) bool {
 		return c.Create(ctx, asking.DeepCopy(), client.DryRunAll) == nil
 	})
 	webhook.take()
@@ -282,7 +283,7 @@ func testCalls(t *testing.T, c cluster, webhook *stub) {
 				slices.Equal(webhook.take(), []string{"CREATE Pod asks"})
 		}
 		c.upgrade(t, webhook, "--set-json", `webhook.namespaceSelector={"matchLabels": {"mesh": "on"}}`)
-		until(t, "a namespace without the label is left out", func(ctx context.Context) bool { return !called(ctx, "calls") })
+		await.True(t, "a namespace without the label is left out", func(ctx context.Context) bool { return !called(ctx, "calls") })
 		if !called(t.Context(), "chosen") {
 			t.Error("not called for the namespace that was chosen")
 		}
@@ -292,7 +293,7 @@ func testCalls(t *testing.T, c cluster, webhook *stub) {
 			t.Errorf("a Pod that asks where the webhook is not called: %v", err)
 		}
 		c.upgrade(t, webhook)
-		until(t, "all namespaces are served again, and what isn't propagated is refused", func(ctx context.Context) bool {
+		await.True(t, "all namespaces are served again, and what isn't propagated is refused", func(ctx context.Context) bool {
 			return called(ctx, "calls") &&
 				denied(c.Create(ctx, asking.DeepCopy(), client.DryRunAll), "mtls-egress-webhook-propagated")
 		})

@@ -1,7 +1,6 @@
 package chart
 
 import (
-	"context"
 	"encoding/json"
 	"encoding/pem"
 	"fmt"
@@ -13,7 +12,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	admissionv1 "k8s.io/api/admission/v1"
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
@@ -23,6 +21,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"mtls.egress/webhook/test/apiserver"
+	"mtls.egress/webhook/test/await"
 )
 
 // The names of the installed release.
@@ -100,7 +99,7 @@ func (c cluster) istio(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.kubectl(t, "apply", "--server-side", "--filename", crds)
-	c.kubectl(t, "wait", "--for=condition=Established", "--timeout="+patience.String(), "--filename", crds)
+	c.kubectl(t, "wait", "--for=condition=Established", "--timeout="+await.Patience.String(), "--filename", crds)
 }
 
 // gatewayAPI installs the CustomResourceDefinitions of the Gateway API.
@@ -113,7 +112,7 @@ func (c cluster) gatewayAPI(t *testing.T) {
 	for _, plural := range []string{"httproutes", "grpcroutes", "tlsroutes", "tcproutes", "backendtlspolicies"} {
 		file := filepath.Join(crds, "gateway.networking.k8s.io_"+plural+".yaml")
 		c.kubectl(t, "apply", "--server-side", "--filename", file)
-		c.kubectl(t, "wait", "--for=condition=Established", "--timeout="+patience.String(), "--filename", file)
+		c.kubectl(t, "wait", "--for=condition=Established", "--timeout="+await.Patience.String(), "--filename", file)
 	}
 }
 
@@ -125,7 +124,7 @@ func (c cluster) prometheus(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.kubectl(t, "apply", "--server-side", "--filename", crds)
-	c.kubectl(t, "wait", "--for=condition=Established", "--timeout="+patience.String(), "--filename", crds)
+	c.kubectl(t, "wait", "--for=condition=Established", "--timeout="+await.Patience.String(), "--filename", crds)
 }
 
 // namespace makes a namespace.
@@ -158,24 +157,6 @@ func (c cluster) configuration(t *testing.T) *admissionregistrationv1.MutatingWe
 		t.Fatal(err)
 	}
 	return configuration
-}
-
-// patience bounds every wait. Tests don't measure time: what they wait for takes seconds, or never
-// happens.
-const patience = 3 * time.Minute
-
-// until waits for what the API server does in its own time, such as taking note of a policy.
-func until(t *testing.T, what string, reached func(context.Context) bool) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
-	for !reached(ctx) {
-		select {
-		case <-ctx.Done():
-			t.Fatalf("not reached: %s", what)
-		case <-time.After(20 * time.Millisecond):
-		}
-	}
 }
 
 // stub is a webhook that admits everything as it is and remembers what it was asked.

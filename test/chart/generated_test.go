@@ -16,6 +16,7 @@ import (
 
 	"mtls.egress/webhook/internal/egress"
 	"mtls.egress/webhook/internal/mesh"
+	"mtls.egress/webhook/test/await"
 )
 
 // act is what a user does to a generated object.
@@ -354,10 +355,10 @@ func testGeneratedObjects(t *testing.T, c cluster) {
 		}
 		_, command, _ := strings.Cut(wayAround(in, nil, true), ": kubectl ")
 		c.kubectl(t, strings.Fields(command)...)
-		until(t, "the protection is off",
+		await.True(t, "the protection is off",
 			func(ctx context.Context) bool { return c.Delete(ctx, object, client.DryRunAll) == nil })
 		c.kubectl(t, "label", "namespace", in, "mtls.egress/protection-")
-		until(t, "the protection is on again", func(ctx context.Context) bool {
+		await.True(t, "the protection is on again", func(ctx context.Context) bool {
 			return denied(c.Delete(ctx, object, client.DryRunAll), "mtls-egress-webhook-generated-objects")
 		})
 	})
@@ -372,7 +373,7 @@ func (c cluster) end(t *testing.T, object *unstructured.Unstructured) {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	until(t, "the API server knows that the namespace is being deleted", func(ctx context.Context) bool {
+	await.True(t, "the API server knows that the namespace is being deleted", func(ctx context.Context) bool {
 		return c.Delete(ctx, object, client.DryRunAll) == nil
 	})
 }

@@ -11,6 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"mtls.egress/webhook/test/await"
 	"mtls.egress/webhook/test/installation"
 )
 
@@ -33,7 +34,7 @@ func TestHelmTest(t *testing.T) {
 		command: running.Command,
 	}
 
-	said, left, err := installed.helmTest(t, patience)
+	said, left, err := installed.helmTest(t, await.Patience)
 	if err != nil {
 		t.Errorf("Helm: %v", err)
 	}
@@ -73,7 +74,7 @@ func TestHelmTest(t *testing.T) {
 		); err != nil {
 			t.Fatal(err)
 		}
-		until(t, "the API server doesn't know the policy any more", func(ctx context.Context) bool {
+		await.True(t, "the API server doesn't know the policy any more", func(ctx context.Context) bool {
 			return installed.Create(ctx,
 				newPod("kube-node-lease", "asks", map[string]string{"mtls.egress/target": "external.system.com"}),
 				client.DryRunAll) == nil

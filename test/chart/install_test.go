@@ -7,6 +7,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
+
+	"mtls.egress/webhook/test/await"
 )
 
 func TestInstallUpgradeUninstall(t *testing.T) {
@@ -48,7 +50,7 @@ func TestInstallUpgradeUninstall(t *testing.T) {
 		if len(found) != len(rendered) {
 			t.Errorf("objects %q: want %d", found, len(rendered))
 		}
-		c.kubectl(t, "wait", "--for=condition=Established", "--timeout="+patience.String(), "crd/egresstargets.mtls.egress")
+		c.kubectl(t, "wait", "--for=condition=Established", "--timeout="+await.Patience.String(), "crd/egresstargets.mtls.egress")
 	})
 
 	t.Run("an upgrade changes what the values say and keeps the caBundle that the webhook wrote", func(t *testing.T) {

@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"mtls.egress/webhook/api/v1alpha1"
+	"mtls.egress/webhook/test/await"
 )
 
 // testIssuance has users who may write EgressTargets, and may or may not create Certificates.
@@ -108,7 +109,7 @@ func (c cluster) grant(t *testing.T, user string, rules ...rbacv1.PolicyRule) {
 		t.Fatal(err)
 	}
 	last := rules[len(rules)-1]
-	until(t, "the API server knows the rights of "+user, func(ctx context.Context) bool {
+	await.True(t, "the API server knows the rights of "+user, func(ctx context.Context) bool {
 		review := &authorizationv1.SubjectAccessReview{
 			Spec: authorizationv1.SubjectAccessReviewSpec{User: user, ResourceAttributes: &authorizationv1.ResourceAttributes{
 				Namespace: "default", Group: last.APIGroups[0], Resource: last.Resources[0], Verb: last.Verbs[0],

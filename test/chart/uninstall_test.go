@@ -22,6 +22,7 @@ import (
 	"mtls.egress/webhook/internal/cli"
 	"mtls.egress/webhook/internal/egress"
 	"mtls.egress/webhook/internal/mesh"
+	"mtls.egress/webhook/test/await"
 	"mtls.egress/webhook/test/certmanager"
 )
 
@@ -111,7 +112,7 @@ func TestUninstall(t *testing.T) {
 	}
 	installed.install(t)
 	installed.program(t, "project", true)
-	until(t, "the protection of what is generated", func(ctx context.Context) bool {
+	await.True(t, "the protection of what is generated", func(ctx context.Context) bool {
 		return denied(c.Delete(ctx, generated("project", mesh.KindServiceEntry), client.DryRunAll),
 			"mtls-egress-webhook-generated-objects")
 	})
@@ -157,7 +158,7 @@ func TestUninstallLeavesNoSecretOfCertManager(t *testing.T) {
 		)
 	}
 	issued := []string{"secret/mtls-egress-webhook-serving", "secret/mtls-egress-webhook-serving-ca"}
-	until(t, "the Secrets of the webhook's own certificate",
+	await.True(t, "the Secrets of the webhook's own certificate",
 		func(context.Context) bool { return slices.Equal(secrets(), issued) })
 	if _, problem := installed.uninstall(t); problem != "" {
 		t.Errorf("Helm says %q", problem)

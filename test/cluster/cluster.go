@@ -37,10 +37,6 @@ const (
 	gatewayVariable = "MTLS_EGRESS_GATEWAY_IP"
 )
 
-// patience bounds every wait for a part of the cluster. Tests don't measure time: parts come up in
-// seconds, or never.
-const patience = 3 * time.Minute
-
 // Options of Start. The zero value is fine.
 type Options struct {
 	// Say is told each step before it is taken, as a sentence without a full stop. Default: nobody is

@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"mtls.egress/webhook/test/await"
 )
 
 // Addresses and names of the node. Its network is its own, so they can't clash with anybody's.
@@ -48,7 +50,7 @@ func (c *Cluster) startControlPlane(ctx context.Context) error {
 		return err
 	}
 	if err := Until(
-		ctx, patience, "etcd", func(ctx context.Context) error { return c.healthy(ctx, etcd+"/health") },
+		ctx, await.Patience, "etcd", func(ctx context.Context) error { return c.healthy(ctx, etcd+"/health") },
 	); err != nil {
 		return err
 	}
@@ -98,7 +100,7 @@ func (c *Cluster) startControlPlane(ctx context.Context) error {
 
 // AwaitAPIServer waits until the API server is ready.
 func (c *Cluster) AwaitAPIServer(ctx context.Context) error {
-	return Until(ctx, patience, "kube-apiserver", func(ctx context.Context) error {
+	return Until(ctx, await.Patience, "kube-apiserver", func(ctx context.Context) error {
 		if err := c.alive(); err != nil {
 			return err
 		}

@@ -110,7 +110,7 @@ func outside() (code int, err error) {
 			syscall.CLONE_NEWUTS | syscall.CLONE_NEWIPC,
 		Pdeathsig: syscall.SIGKILL,
 	}
-	return await(cmd)
+	return exitCode(cmd)
 }
 
 // initialize is process 1 of the namespaces.
@@ -154,8 +154,8 @@ func again(stage string) *exec.Cmd {
 	return cmd
 }
 
-// await runs the command, hands signals on to it, and returns its exit code.
-func await(cmd *exec.Cmd) (int, error) {
+// exitCode runs the command, hands signals on to it, and returns its exit code.
+func exitCode(cmd *exec.Cmd) (int, error) {
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGQUIT)
 	defer signal.Stop(signals)

@@ -13,6 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"mtls.egress/webhook/test/apiserver"
+	"mtls.egress/webhook/test/await"
 )
 
 var (
@@ -89,7 +90,7 @@ func (c *Cluster) startContainerd() error {
 }
 
 func (c *Cluster) importImages(ctx context.Context) error {
-	if err := Until(ctx, patience, "containerd", func(ctx context.Context) error {
+	if err := Until(ctx, await.Patience, "containerd", func(ctx context.Context) error {
 		if err := c.alive(); err != nil {
 			return err
 		}
@@ -134,7 +135,7 @@ func (c *Cluster) startNode(ctx context.Context) error {
 	if err := c.Apply(ctx, fill(coreDNS, c.values())); err != nil {
 		return err
 	}
-	return Until(ctx, patience, "the node", c.nodeReady)
+	return Until(ctx, await.Patience, "the node", c.nodeReady)
 }
 
 func (c *Cluster) nodeReady(ctx context.Context) error {
@@ -158,6 +159,6 @@ func (c *Cluster) nodeReady(ctx context.Context) error {
 // Rollout waits until a workload runs as asked, as kubectl rollout status does. what is as in
 // deployment/coredns.
 func (c *Cluster) Rollout(ctx context.Context, namespace, what string) error {
-	_, _, err := c.Kubectl(ctx, "--namespace", namespace, "rollout", "status", what, "--timeout="+patience.String())
+	_, _, err := c.Kubectl(ctx, "--namespace", namespace, "rollout", "status", what, "--timeout="+await.Patience.String())
 	return err
 }

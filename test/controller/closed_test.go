@@ -14,6 +14,7 @@ import (
 	"mtls.egress/webhook/internal/controller"
 	"mtls.egress/webhook/internal/egress"
 	"mtls.egress/webhook/internal/mesh"
+	"mtls.egress/webhook/test/await"
 )
 
 // foreign is an object that the controller doesn't own. Its name sorts before ours, so that of two
@@ -65,7 +66,7 @@ func (w *world) closedSpecs(layout egress.Layout) map[object]any {
 // told waits for an event about an object.
 func (w *world) told(about client.Object, event string) {
 	w.Helper()
-	w.eventually(func() error {
+	await.Eventually(w, "", func() error {
 		if events := w.events(about); !slices.Contains(events, event) {
 			return fmt.Errorf("the events are %q, want %q among them", events, event)
 		}

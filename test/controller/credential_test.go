@@ -16,6 +16,7 @@ import (
 	"mtls.egress/webhook/api/v1alpha1"
 	"mtls.egress/webhook/internal/controller"
 	"mtls.egress/webhook/internal/egress"
+	"mtls.egress/webhook/test/await"
 	"mtls.egress/webhook/test/pki"
 )
 
@@ -59,7 +60,7 @@ func TestASecretThatAppearsIsNoticed(t *testing.T) {
 		t.Errorf("the conditions (+) aren't as wanted (-):\n%s", diff)
 	}
 	w.programmed(w.closedSpecs(egress.Layout{}))
-	w.eventually(func() error {
+	await.Eventually(w, "", func() error {
 		if diff := cmp.Diff(
 			[]string{"Warning SecretMissing", "Warning CredentialInvalid"}, w.events(egressTarget),
 		); diff != "" {
@@ -207,7 +208,7 @@ func TestACertificateNearItsEndIsTold(t *testing.T) {
 		for range n + 1 {
 			want = append(want, "Warning ExpiresSoon")
 		}
-		w.eventually(func() error {
+		await.Eventually(w, "", func() error {
 			if diff := cmp.Diff(want, w.events(egressTarget)); diff != "" {
 				return fmt.Errorf("the events (+) aren't as wanted (-):\n%s", diff)
 			}
@@ -230,7 +231,7 @@ func TestACertificateNearItsEndIsTold(t *testing.T) {
 	w.pod("app-late", host)
 	w.settled(v1alpha1.ConditionReady, metav1.ConditionFalse, "CertificateExpired")
 	want["mtls_egress_credential_valid"] = 0
-	w.eventually(func() error {
+	await.Eventually(w, "", func() error {
 		if diff := cmp.Diff(want, w.credentialMetrics(running)); diff != "" {
 			return fmt.Errorf("the metrics (+) aren't as wanted (-):\n%s", diff)
 		}
@@ -401,7 +402,7 @@ func TestWithoutCertManagerATargetThatAsksForItSaysSo(t *testing.T) {
 
 	w.patch(egressTarget,
 		map[string]any{"spec": map[string]any{"credential": map[string]any{"issuerRef": nil, "certificate": nil}}})
-	w.eventually(func() error {
+	await.Eventually(w, "", func() error {
 		egressTarget, err := w.egressTarget()
 		condition := meta.FindStatusCondition(egressTarget.Status.Conditions, v1alpha1.ConditionCertificateIssued)
 		if err != nil || condition != nil {

@@ -15,6 +15,7 @@ import (
 	"mtls.egress/webhook/internal/controller"
 	"mtls.egress/webhook/internal/egress"
 	"mtls.egress/webhook/internal/mesh"
+	"mtls.egress/webhook/test/await"
 )
 
 func TestDriftIsRepaired(t *testing.T) {
@@ -82,7 +83,7 @@ func TestDriftIsRepaired(t *testing.T) {
 				t.Fatal("the edit changed nothing")
 			}
 			w.programmed(w.defaultSpecs())
-			w.eventually(func() error {
+			await.Eventually(w, "", func() error {
 				after, err := w.istio(edit.kind, edit.name)
 				if err != nil {
 					return err
@@ -106,7 +107,7 @@ func TestDriftIsRepaired(t *testing.T) {
 		})
 	}
 	w.ready()
-	w.eventually(func() error {
+	await.Eventually(w, "", func() error {
 		want := float64(len(edits) + len(objects))
 		got := 0.0
 		families, err := running.registry.Gather()
@@ -246,10 +247,10 @@ func TestATargetThatCatchesCallsToAnotherIsClosed(t *testing.T) {
 	w.start(controller.Options{})
 	spec := v1alpha1.EgressTargetSpec{Credential: v1alpha1.Credential{SecretName: "both"}}
 	w.create(&v1alpha1.EgressTarget{ObjectMeta: metav1.ObjectMeta{Name: victim}, Spec: spec})
-	w.eventually(func() error { return w.hasCondition(victim, v1alpha1.ConditionReady, metav1.ConditionTrue, "Ready") })
+	await.Eventually(w, "", func() error { return w.hasCondition(victim, v1alpha1.ConditionReady, metav1.ConditionTrue, "Ready") })
 	spec.Port, spec.AppPort = 80, 8080
 	w.create(&v1alpha1.EgressTarget{ObjectMeta: metav1.ObjectMeta{Name: catching}, Spec: spec})
-	w.eventually(func() error {
+	await.Eventually(w, "", func() error {
 		return w.hasCondition(catching, v1alpha1.ConditionProgrammed, metav1.ConditionFalse, "SinkholeCollision")
 	})
 	if _, err := w.istio(mesh.KindServiceEntry, egress.ObjectName(catching)); !apierrors.IsNotFound(err) {
@@ -261,7 +262,7 @@ func TestATargetThatCatchesCallsToAnotherIsClosed(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.patch(&changed, map[string]any{"spec": map[string]any{"appPort": 8081}})
-	w.eventually(func() error { return w.hasCondition(catching, v1alpha1.ConditionReady, metav1.ConditionTrue, "Ready") })
+	await.Eventually(w, "", func() error { return w.hasCondition(catching, v1alpha1.ConditionReady, metav1.ConditionTrue, "Ready") })
 }
 
 func TestTwoHostsOfOneSinkholeAddressAreBothProgrammed(t *testing.T) {
@@ -279,7 +280,7 @@ func TestTwoHostsOfOneSinkholeAddressAreBothProgrammed(t *testing.T) {
 		})
 	}
 	for _, name := range []string{one, other} {
-		w.eventually(func() error {
+		await.Eventually(w, "", func() error {
 			var egressTarget v1alpha1.EgressTarget
 			if err := w.Get(t.Context(), types.NamespacedName{Namespace: w.namespace, Name: name}, &egressTarget); err != nil {
 				return err

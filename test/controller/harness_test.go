@@ -13,7 +13,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	certmanagerv1 "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
 	"github.com/go-logr/logr"
@@ -41,6 +40,7 @@ import (
 	"mtls.egress/webhook/internal/informers"
 	"mtls.egress/webhook/internal/mesh"
 	"mtls.egress/webhook/test/apiserver"
+	"mtls.egress/webhook/test/await"
 	"mtls.egress/webhook/test/pki"
 )
 
@@ -48,10 +48,6 @@ const (
 	host   = "external.system.com"
 	secret = "external-system-mtls-data"
 )
-
-// patience bounds every wait: long enough for a busy machine, so that only a state that never comes
-// is a failure.
-const patience = 3 * time.Minute
 
 // world is one test's namespace, and the controller running on the server.
 type world struct {
@@ -130,7 +126,7 @@ func (w *world) start(options controller.Options) *running {
 		Logger:                  quiet(w),
 		Metrics:                 metricsserver.Options{BindAddress: "0"},
 		Controller:              config.Controller{SkipNameValidation: new(true), Logger: quiet(w)},
-		GracefulShutdownTimeout: new(patience),
+		GracefulShutdownTimeout: new(await.Patience),
 	})
 	if err != nil {
 		w.Fatal(err)
@@ -227,22 +223,6 @@ func (w *world) writes(r *running) []string {
 	})
 }
 
-// eventually waits until check returns nil.
-func (w *world) eventually(check func() error) {
-	w.Helper()
-	deadline := time.Now().Add(patience)
-	for {
-		err := check()
-		if err == nil {
-			return
-		}
-		if time.Now().After(deadline) {
-			w.Fatalf("not within %s: %v", patience, err)
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
-}
-
 // pod creates a Pod as the webhook and Istio leave it. Without options it has a sidecar and
 // presents the default Secret.
 func (w *world) pod(name, wantedTarget string, options ...func(*corev1.Pod)) *corev1.Pod {
@@ -328,7 +308,7 @@ func (w *world) egressTarget() (*v1alpha1.EgressTarget, error) {
 func (w *world) settled(kind string, status metav1.ConditionStatus, reason string) *v1alpha1.EgressTarget {
 	w.Helper()
 	var egressTarget *v1alpha1.EgressTarget
-	w.eventually(func() (err error) {
+	await.Eventually(w, "", func() (err error) {
 		if egressTarget, err = w.egressTarget(); err != nil {
 			return err
 		}
@@ -351,7 +331,7 @@ func (w *world) ready() *v1alpha1.EgressTarget {
 // gone waits until there is no EgressTarget.
 func (w *world) gone() {
 	w.Helper()
-	w.eventually(func() error {
+	await.Eventually(w, "", func() error {
 		_, err := w.egressTarget()
 		if apierrors.IsNotFound(err) {
 			return nil
@@ -425,7 +405,7 @@ func (w *world) specs() map[object]any {
 // programmed waits until the objects in the cluster have exactly these specs.
 func (w *world) programmed(want map[object]any) {
 	w.Helper()
-	w.eventually(func() error {
+	await.Eventually(w, "", func() error {
 		if diff := cmp.Diff(want, w.specs(), cmp.Comparer(func(a, b object) bool { return a == b })); diff != "" {
 			return fmt.Errorf("the specs in the cluster (+) aren't those wanted (-):\n%s", diff)
 		}

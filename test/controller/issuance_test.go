@@ -31,6 +31,7 @@ import (
 	"mtls.egress/webhook/internal/controller"
 	"mtls.egress/webhook/internal/egress"
 	"mtls.egress/webhook/test/apiserver"
+	"mtls.egress/webhook/test/await"
 	"mtls.egress/webhook/test/certmanager"
 	"mtls.egress/webhook/test/pki"
 )
@@ -167,7 +168,7 @@ func (w *world) issued() *v1alpha1.EgressTarget {
 func (w *world) notIssued(reason, message string) *v1alpha1.EgressTarget {
 	w.Helper()
 	var egressTarget *v1alpha1.EgressTarget
-	w.eventually(func() error {
+	await.Eventually(w, "", func() error {
 		egressTarget = w.settled(v1alpha1.ConditionCertificateIssued, metav1.ConditionFalse, reason)
 		if diff := cmp.Diff(
 			message, meta.FindStatusCondition(egressTarget.Status.Conditions, v1alpha1.ConditionCertificateIssued).Message,
@@ -241,7 +242,7 @@ func (w *world) credentialOf(secret *corev1.Secret, pods int32) []v1alpha1.Crede
 // presented waits until the status reports what is in the Secret.
 func (w *world) presented(secret *corev1.Secret, pods int32) {
 	w.Helper()
-	w.eventually(func() error {
+	await.Eventually(w, "", func() error {
 		egressTarget, err := w.egressTarget()
 		if err != nil {
 			return err
@@ -413,7 +414,7 @@ func renews(w *world, running *running) {
 	before := w.secret(secret)
 	for range 2 {
 		var after *corev1.Secret
-		w.eventually(func() error {
+		await.Eventually(w, "", func() error {
 			if after = w.secret(secret); bytes.Equal(before.Data["tls.crt"], after.Data["tls.crt"]) {
 				return errors.New("the certificate is not renewed yet")
 			}
@@ -499,7 +500,7 @@ func tellsAFailure(w *world, _ *running) {
 		spec.Credential.IssuerRef.Group, spec.Credential.IssuerRef.Kind = "issuers.example.com", "Partner"
 	})
 	var requests certmanagerv1.CertificateRequestList
-	w.eventually(func() error {
+	await.Eventually(w, "", func() error {
 		if err := w.List(w.Context(), &requests, client.InNamespace(w.namespace)); err != nil {
 			return err
 		}
@@ -549,7 +550,7 @@ func leavesASecretOfAnotherCertificateAlone(w *world, running *running) {
 		Usages:     []certmanagerv1.KeyUsage{certmanagerv1.UsageClientAuth},
 	}}
 	w.create(own)
-	w.eventually(func() error {
+	await.Eventually(w, "", func() error {
 		return w.Get(w.Context(), types.NamespacedName{Namespace: w.namespace, Name: secret}, &corev1.Secret{})
 	})
 	w.leavesTheSecretAlone(running)
@@ -604,7 +605,7 @@ func leavesACertificateAlone(w *world, running *running) {
 	var after *certmanagerv1.Certificate
 	// Wholly, with the condition Issuing gone again: as long as cert-manager issues it recreates
 	// requests that are removed.
-	w.eventually(func() error {
+	await.Eventually(w, "", func() error {
 		after = w.certificate()
 		if conditions := after.Status.Conditions; len(conditions) != 1 || conditions[0].Status != cmmeta.ConditionTrue {
 			return fmt.Errorf("their Certificate isn't issued: %+v", conditions)
@@ -638,7 +639,7 @@ func withdraws(w *world, _ *running) {
 	w.programmed(w.issuedSpecs())
 	written := w.secret(secret)
 	w.change(map[string]any{"credential": map[string]any{"issuerRef": nil, "certificate": nil}})
-	w.eventually(func() error {
+	await.Eventually(w, "", func() error {
 		egressTarget, err := w.egressTarget()
 		condition := meta.FindStatusCondition(egressTarget.Status.Conditions, v1alpha1.ConditionCertificateIssued)
 		if err != nil || condition != nil {
@@ -699,7 +700,7 @@ func putsEditsBack(w *world, _ *running) {
 		if cmp.Equal(before.Spec, edited.Spec) && cmp.Equal(before.Labels, edited.Labels) {
 			w.Fatalf("%s: the edit changed nothing", name)
 		}
-		w.eventually(func() error {
+		await.Eventually(w, "", func() error {
 			after := w.certificate()
 			if diff := cmp.Diff(before.Spec, after.Spec) + cmp.Diff(before.Labels, after.Labels); diff != "" {
 				return fmt.Errorf("%s: the Certificate before (-) and after (+):\n%s", name, diff)
@@ -710,7 +711,7 @@ func putsEditsBack(w *world, _ *running) {
 	before := w.certificate()
 	before.Spec.SecretTemplate = nil
 	w.remove(before.DeepCopy())
-	w.eventually(func() error {
+	await.Eventually(w, "", func() error {
 		after := w.certificate()
 		if after == nil {
 			return errors.New("the Certificate was deleted and isn't there again")

@@ -24,6 +24,7 @@ import (
 	"mtls.egress/webhook/internal/controller"
 	"mtls.egress/webhook/internal/egress"
 	"mtls.egress/webhook/internal/mesh"
+	"mtls.egress/webhook/test/await"
 )
 
 func TestFirstUseCreatesTheTargetAndItsObjectsInOrder(t *testing.T) {
@@ -152,7 +153,7 @@ func TestTenPodsShareAHostAndTheLastOneTakesTheObjectsAlong(t *testing.T) {
 	for _, pod := range pods[1:] {
 		w.remove(pod)
 	}
-	w.eventually(func() error {
+	await.Eventually(w, "", func() error {
 		egressTarget, err := w.egressTarget()
 		if err != nil || egressTarget.Status.Pods != 1 {
 			return fmt.Errorf("%d Pods are counted, want 1 (error %w)", egressTarget.Status.Pods, err)
@@ -167,7 +168,7 @@ func TestTenPodsShareAHostAndTheLastOneTakesTheObjectsAlong(t *testing.T) {
 	w.gone()
 	want := slices.Clone(generated())
 	slices.Reverse(want)
-	w.eventually(func() error {
+	await.Eventually(w, "", func() error {
 		if diff := cmp.Diff(want, removals(), cmp.AllowUnexported(object{})); diff != "" {
 			return fmt.Errorf("the objects went in another order (+) than wanted (-):\n%s", diff)
 		}
@@ -232,7 +233,7 @@ func TestAPodThatComesBackKeepsTheTarget(t *testing.T) {
 	pod := w.pod("app", host)
 	w.ready()
 	w.remove(pod)
-	w.eventually(func() error {
+	await.Eventually(w, "", func() error {
 		egressTarget, err := w.egressTarget()
 		if err != nil || egressTarget.Status.UnusedSince == nil {
 			return fmt.Errorf("the EgressTarget isn't known to be unused (error %w)", err)
@@ -240,7 +241,7 @@ func TestAPodThatComesBackKeepsTheTarget(t *testing.T) {
 		return nil
 	})
 	w.pod("app-2", host)
-	w.eventually(func() error {
+	await.Eventually(w, "", func() error {
 		egressTarget, err := w.egressTarget()
 		if err != nil || egressTarget.Status.UnusedSince != nil || egressTarget.Status.Pods != 1 {
 			return fmt.Errorf("the EgressTarget isn't known to be used: %+v (error %w)", egressTarget.Status, err)
@@ -281,7 +282,7 @@ func TestWhatAUserWroteIsNeverRemoved(t *testing.T) {
 			w.credential(secret)
 			w.start(controller.Options{TargetRetention: time.Nanosecond})
 			setUp(w)
-			w.eventually(func() error {
+			await.Eventually(w, "", func() error {
 				egressTarget, err := w.egressTarget()
 				if err != nil || egressTarget.Status.Pods != 0 ||
 					egressTarget.Status.ObservedGeneration != egressTarget.Generation {
@@ -308,7 +309,7 @@ func TestADeletedTargetKeepsItsObjectsWhilePodsLive(t *testing.T) {
 	w.start(controller.Options{})
 	pod := w.pod("app", host, func(pod *corev1.Pod) { pod.Finalizers = []string{"test.mtls.egress/terminating"} })
 	w.ready()
-	w.eventually(func() error {
+	await.Eventually(w, "", func() error {
 		egressTarget, err := w.egressTarget()
 		if err != nil || egressTarget.Status.Pods != 1 {
 			return fmt.Errorf("the Pod isn't counted (error %w)", err)
@@ -341,13 +342,13 @@ func TestADeletedTargetKeepsItsObjectsWhilePodsLive(t *testing.T) {
 	w.patch(pod, map[string]any{"metadata": map[string]any{"finalizers": nil}})
 	want := slices.Clone(generated())
 	slices.Reverse(want)
-	w.eventually(func() error {
+	await.Eventually(w, "", func() error {
 		if diff := cmp.Diff(want, removals(), cmp.AllowUnexported(object{})); diff != "" {
 			return fmt.Errorf("the objects went in another order (+) than wanted (-):\n%s", diff)
 		}
 		return nil
 	})
-	w.eventually(func() error {
+	await.Eventually(w, "", func() error {
 		left, err := w.egressTarget()
 		if err == nil && slices.Contains(left.Finalizers, egress.Finalizer) {
 			return errors.New("the finalizer is still there")
@@ -394,7 +395,7 @@ func TestTheAnchorServesTheTargetsOfTheNamespaceAndGoesWithTheLast(t *testing.T)
 	w.anchorIs([]int64{80}, "other.system.com")
 	w.remove(pods[second.Name])
 	w.remove(second)
-	w.eventually(func() error {
+	await.Eventually(w, "", func() error {
 		removed := removals()
 		if len(removed) != 11 || removed[10] != generated()[0] {
 			return fmt.Errorf("removed are %v, want eleven, the anchor last", removed)
@@ -406,7 +407,7 @@ func TestTheAnchorServesTheTargetsOfTheNamespaceAndGoesWithTheLast(t *testing.T)
 // hasObjects waits until there are so many Istio objects in the namespace.
 func (w *world) hasObjects(want int) {
 	w.Helper()
-	w.eventually(func() error {
+	await.Eventually(w, "", func() error {
 		var found []object
 		for _, kind := range []string{mesh.KindServiceEntry, mesh.KindVirtualService, mesh.KindDestinationRule} {
 			list := &unstructured.UnstructuredList{}
@@ -428,7 +429,7 @@ func (w *world) hasObjects(want int) {
 // anchorIs waits until the anchor has the ports and owners.
 func (w *world) anchorIs(ports []int64, owners ...string) {
 	w.Helper()
-	w.eventually(func() error {
+	await.Eventually(w, "", func() error {
 		anchor, err := w.istio(mesh.KindServiceEntry, egress.AnchorName)
 		if err != nil {
 			return err
@@ -468,7 +469,7 @@ func TestARestartLosesNothingAndWritesNothing(t *testing.T) {
 	w.ready()
 	w.remove(pod)
 	var unused *metav1.Time
-	w.eventually(func() error {
+	await.Eventually(w, "", func() error {
 		egressTarget, err := w.egressTarget()
 		if unused = egressTarget.Status.UnusedSince; unused == nil {
 			return fmt.Errorf("the EgressTarget isn't known to be unused (error %w)", err)
@@ -479,7 +480,7 @@ func TestARestartLosesNothingAndWritesNothing(t *testing.T) {
 
 	// Nothing to do: a second controller looks at everything and writes nothing.
 	second := w.start(controller.Options{TargetRetention: time.Hour})
-	w.eventually(func() error {
+	await.Eventually(w, "", func() error {
 		if reads := second.requests.matching(func(line string) bool {
 			return strings.HasPrefix(line, "GET /api/v1/namespaces/"+w.namespace+"/secrets/"+secret)
 		}); len(reads) == 0 {
@@ -507,7 +508,7 @@ func TestARestartLosesNothingAndWritesNothing(t *testing.T) {
 	w.pod("app-2", host)
 	w.start(controller.Options{TargetRetention: time.Hour})
 	w.programmed(w.defaultSpecs())
-	w.eventually(func() error {
+	await.Eventually(w, "", func() error {
 		egressTarget, err := w.egressTarget()
 		if err != nil || egressTarget.Status.UnusedSince != nil || egressTarget.Status.Pods != 1 {
 			return fmt.Errorf("the new Pod isn't seen: %+v (error %w)", egressTarget.Status, err)

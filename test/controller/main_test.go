@@ -15,6 +15,7 @@ import (
 	"testing"
 
 	"mtls.egress/webhook/test/apiserver"
+	"mtls.egress/webhook/test/await"
 )
 
 // The parts of the chart that the controller needs: its CRD, and the rights that it runs with in
@@ -81,7 +82,7 @@ func install(ctx context.Context, server *apiserver.Server) error {
 	}
 	for _, args := range [][]string{
 		{"apply", "--server-side", "--filename", istio, "--filename", crdFile, "--filename", role},
-		{"wait", "--for=condition=Established", "--timeout=" + patience.String(), "--filename", istio, "--filename", crdFile},
+		{"wait", "--for=condition=Established", "--timeout=" + await.Patience.String(), "--filename", istio, "--filename", crdFile},
 	} {
 		if _, _, err := server.Kubectl(ctx, args...); err != nil {
 			return err

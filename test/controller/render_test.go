@@ -22,6 +22,7 @@ import (
 	"mtls.egress/webhook/internal/manifests"
 	"mtls.egress/webhook/internal/mesh"
 	"mtls.egress/webhook/internal/policy"
+	"mtls.egress/webhook/test/await"
 )
 
 // TestRenderPrintsWhatTheControllerWrites exports a namespace, without what the controller made for
@@ -110,7 +111,7 @@ func TestRenderPrintsWhatTheControllerWrites(t *testing.T) {
 			test.set(w)
 			w.start(controller.Options{})
 			var output *manifests.Output
-			w.eventually(func() error {
+			await.Eventually(w, "", func() error {
 				documents, written := w.exported()
 				var problems []manifests.Problem
 				output, problems = manifests.Render(documents,

@@ -12,6 +12,7 @@ import (
 
 	"mtls.egress/webhook/internal/controller"
 	"mtls.egress/webhook/internal/egress"
+	"mtls.egress/webhook/test/await"
 )
 
 func TestAPodWithoutASidecarIsToldOfOnce(t *testing.T) {
@@ -26,7 +27,7 @@ func TestAPodWithoutASidecarIsToldOfOnce(t *testing.T) {
 	w.ready()
 	w.patch(without, map[string]any{"metadata": map[string]any{"labels": map[string]any{"changed": "yes"}}})
 	w.metricIs(running, 1)
-	w.eventually(func() error {
+	await.Eventually(w, "", func() error {
 		if diff := cmp.Diff([]string{"Warning NoSidecar"}, w.events(without)); diff != "" {
 			return fmt.Errorf("the events (+) aren't as wanted (-):\n%s", diff)
 		}
@@ -56,7 +57,7 @@ func (w *world) metricIs(running *running, count int) {
 // test's namespace.
 func (w *world) gaugeOfNamespace(running *running, name string, count int) {
 	w.Helper()
-	w.eventually(func() error {
+	await.Eventually(w, "", func() error {
 		families, err := running.registry.Gather()
 		if err != nil {
 			return err

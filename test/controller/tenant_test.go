@@ -13,6 +13,7 @@ import (
 	"mtls.egress/webhook/api/v1alpha1"
 	"mtls.egress/webhook/internal/controller"
 	"mtls.egress/webhook/internal/egress"
+	"mtls.egress/webhook/test/await"
 )
 
 // What an ordinary tenant of the namespace can write, without any rights on Istio's objects unless
@@ -39,7 +40,7 @@ func TestATargetIsClosedWhateverItsPodsSayTheyMount(t *testing.T) {
 			w.pod("hostile", host, func(pod *corev1.Pod) {
 				pod.Annotations = map[string]string{"sidecar.istio.io/userVolume": volumes}
 			})
-			w.eventually(func() error {
+			await.Eventually(w, "", func() error {
 				egressTarget, err := w.egressTarget()
 				if err == nil && egressTarget.Status.Pods != 2 {
 					err = fmt.Errorf("the status counts %d Pods, want 2", egressTarget.Status.Pods)
@@ -77,7 +78,7 @@ func TestMarksForIstioAreTakenOffGeneratedObjects(t *testing.T) {
 				w.patch(content, map[string]any{"metadata": metadata})
 				w.patch(content,
 					map[string]any{"metadata": map[string]any{"annotations": map[string]any{"example.com/note": "stays"}}})
-				w.eventually(func() error {
+				await.Eventually(w, "", func() error {
 					after, err := w.istio(o.kind, o.name)
 					if err != nil {
 						return err
@@ -163,17 +164,17 @@ func TestAServiceOfTheHostsNameClosesTheTarget(t *testing.T) {
 	w.credential("pay-mtls-data")
 	w.start(controller.Options{})
 	w.pod("app", short)
-	w.eventually(func() error { return w.hasCondition(short, v1alpha1.ConditionReady, metav1.ConditionTrue, "Ready") })
+	await.Eventually(w, "", func() error { return w.hasCondition(short, v1alpha1.ConditionReady, metav1.ConditionTrue, "Ready") })
 	service := &corev1.Service{
 		ObjectMeta: metav1.ObjectMeta{Name: "pay"},
 		Spec:       corev1.ServiceSpec{Ports: []corev1.ServicePort{{Port: 80}}},
 	}
 	other.create(service)
-	w.eventually(func() error {
+	await.Eventually(w, "", func() error {
 		return w.hasCondition(short, v1alpha1.ConditionProgrammed, metav1.ConditionFalse, "PlaintextPossible")
 	})
 	other.remove(service)
-	w.eventually(func() error { return w.hasCondition(short, v1alpha1.ConditionReady, metav1.ConditionTrue, "Ready") })
+	await.Eventually(w, "", func() error { return w.hasCondition(short, v1alpha1.ConditionReady, metav1.ConditionTrue, "Ready") })
 }
 
 // hasCondition reports why the EgressTarget of a host does not have a condition, nil if it has.

@@ -20,6 +20,7 @@ import (
 	"mtls.egress/webhook/api/v1alpha1"
 	"mtls.egress/webhook/internal/controller"
 	"mtls.egress/webhook/internal/verify"
+	"mtls.egress/webhook/test/await"
 	"mtls.egress/webhook/test/nameserver"
 	"mtls.egress/webhook/test/pki"
 )
@@ -102,7 +103,7 @@ func (p *partner) saw() (clients []string, refused, data int) {
 // have ended, and no data.
 func (w *world) sawOnly(p *partner, refused int, clients ...string) {
 	w.Helper()
-	w.eventually(func() error {
+	await.Eventually(w, "", func() error {
 		took, failed, data := p.saw()
 		if diff := cmp.Diff(clients, took); diff != "" || failed != refused || data != 0 {
 			return fmt.Errorf("the partner refused %d and got %d bytes, want %d and none; it took (-want +got):\n%s",
@@ -127,7 +128,7 @@ func verifying(t *testing.T, targets controller.VerifyTargets) controller.Option
 	t.Helper()
 	return controller.Options{VerifyTargets: targets, Prober: &verify.Prober{
 		AllowLoopback: true,
-		Patience:      patience,
+		Patience:      await.Patience,
 		Resolver:      nameserver.Resolver(t, map[string][]string{host + ".": {"127.0.0.1"}}),
 	}}
 }
@@ -180,7 +181,7 @@ func TestACredentialIsTriedWithThePartnerBeforePodsGetIt(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.settled(v1alpha1.ConditionVerified, metav1.ConditionTrue, "Verified")
-	w.eventually(func() error {
+	await.Eventually(w, "", func() error {
 		var told []string
 		for _, reason := range w.events(egressTarget) {
 			if strings.HasSuffix(reason, " Verified") || strings.HasSuffix(reason, " IssuerNotAccepted") {
@@ -195,7 +196,7 @@ func TestACredentialIsTriedWithThePartnerBeforePodsGetIt(t *testing.T) {
 	w.sawOnly(p, 1, serial, serial)
 
 	w.patch(egressTarget, map[string]any{"spec": map[string]any{"verify": false}})
-	w.eventually(func() error {
+	await.Eventually(w, "", func() error {
 		egressTarget, err := w.egressTarget()
 		if condition := meta.FindStatusCondition(egressTarget.Status.Conditions, v1alpha1.ConditionVerified); err != nil ||
 			condition != nil {
@@ -211,7 +212,7 @@ func daysUntil(year int) int {
 
 func (w *world) verifiedMetric(running *running, want float64) {
 	w.Helper()
-	w.eventually(func() error {
+	await.Eventually(w, "", func() error {
 		families, err := running.registry.Gather()
 		if err != nil {
 			return err

@@ -16,6 +16,7 @@ import (
 	"mtls.egress/webhook/api/v1alpha1"
 	"mtls.egress/webhook/internal/controller"
 	"mtls.egress/webhook/internal/egress"
+	"mtls.egress/webhook/test/await"
 )
 
 // written finds what a write is about: the resource, and the subresource.
@@ -32,7 +33,7 @@ func TestATargetCostsSixWritesAndNoneWhenNothingHappens(t *testing.T) {
 		w.pod(fmt.Sprintf("app-%d", n), fmt.Sprintf("partner-%d.system.com", n),
 			func(pod *corev1.Pod) { pod.Annotations[egress.AnnotationSecret] = secret })
 	}
-	w.eventually(func() error {
+	await.Eventually(w, "", func() error {
 		var list v1alpha1.EgressTargetList
 		if err := w.List(t.Context(), &list, client.InNamespace(w.namespace)); err != nil {
 			return err
@@ -90,7 +91,7 @@ func TestATargetCostsSixWritesAndNoneWhenNothingHappens(t *testing.T) {
 	t.Logf("%d statuses of %d targets, and %d anchors", statuses, targets, anchors)
 
 	before := len(w.allWrites(running))
-	w.eventually(func() error {
+	await.Eventually(w, "", func() error {
 		time.Sleep(settling)
 		last := before
 		if before = len(w.allWrites(running)); before > last {

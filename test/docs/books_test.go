@@ -2,24 +2,18 @@ package docs
 
 import (
 	"context"
-	"errors"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"mtls.egress/webhook/test/apiserver"
+	"mtls.egress/webhook/test/await"
 	"mtls.egress/webhook/test/installation"
 )
-
-// patience bounds every wait. Tests don't measure time: what they wait for takes seconds, or never
-// happens.
-const patience = 3 * time.Minute
 
 // books is an installation to which somebody does what the documents say.
 type books struct {
@@ -47,7 +41,7 @@ func TestBooks(t *testing.T) {
 	b.apply(deploymentThatAsks("shop"))
 	b.wantPod("project", asks("before"), "")
 	b.kubectl("wait", "--for=create", "virtualservice/mtls-egress-external.system.com", "--namespace=project",
-		"--timeout="+patience.String())
+		"--timeout="+await.Patience.String())
 	// What the Deployment controller would say of the chart's, whatever their generations.
 	for _, name := range []string{installation.Release, installation.ControllerName} {
 		b.kubectl(
@@ -90,7 +84,7 @@ func operations(b *books) {
 	)
 	b.kubectl("patch", "resourcequota/none", "--namespace=full", "--subresource=status", "--type=merge",
 		`--patch={"status": {"hard": {"pods": "0"}, "used": {"pods": "0"}}}`)
-	b.eventually("the quota is full", func(ctx context.Context) bool {
+	await.True(b, "the quota is full", func(ctx context.Context) bool {
 		return strings.Contains(b.create(ctx, "full", asks("many"), true), "exceeded quota")
 	})
 	b.wantRefusal("full", asks("many"), "exceeded quota")
@@ -110,7 +104,7 @@ func upgrade(b *books) {
 			b.Fatalf("%s changes (-before +after):\n%s", command.place, diff)
 		}
 	}
-	b.eventually("annotated Pods are injected", b.injects)
+	await.True(b, "annotated Pods are injected", b.injects)
 }
 
 func emergency(b *books) {
@@ -145,7 +139,7 @@ func emergency(b *books) {
 
 	do("Out in one command")
 	const policy = "ValidatingAdmissionPolicy 'mtls-egress-webhook-injected'"
-	b.eventually("an annotated Pod is refused by the policy", func(ctx context.Context) bool {
+	await.True(b, "an annotated Pod is refused by the policy", func(ctx context.Context) bool {
 		return strings.Contains(b.create(ctx, "project", asks("out"), true), policy)
 	})
 	b.wantRefusal("project", asks("out"), policy)
@@ -163,7 +157,7 @@ func emergency(b *books) {
 		`--output=jsonpath={.metadata.annotations.mtls\.egress/target}{.spec.template.metadata.annotations}`); left != "" {
 		b.Errorf("the Deployment still has annotations of ours: %s", left)
 	}
-	b.eventually("the policies are out of force",
+	await.True(b, "the policies are out of force",
 		func(ctx context.Context) bool { return b.create(ctx, "project", asks("plaintext"), true) == "" })
 	b.wantPod("project", asks("plaintext"), "")
 	if aliases := b.kubectl(
@@ -176,7 +170,7 @@ func emergency(b *books) {
 	if got := printed[len(printed)-1]; got != "project plaintext\n" {
 		b.Errorf("Pods that were started without mutual TLS: %q, want the one", got)
 	}
-	b.eventually("annotated Pods are injected again", b.injects)
+	await.True(b, "annotated Pods are injected again", b.injects)
 
 	b.kubectl("delete", "mutatingwebhookconfiguration", installation.WebhookConfiguration)
 	if _, _, err := b.Helm(
@@ -184,7 +178,7 @@ func emergency(b *books) {
 	); err != nil {
 		b.Fatal(err)
 	}
-	b.eventually("annotated Pods are injected after a rollback", b.injects)
+	await.True(b, "annotated Pods are injected after a rollback", b.injects)
 
 	remove := []string{
 		"delete", "virtualservice/mtls-egress-external.system.com", "--namespace=project", "--dry-run=server",
@@ -205,10 +199,10 @@ func emergency(b *books) {
 		command.run(b.T, b.Server, "")
 		switch {
 		case strings.HasSuffix(command.line, "mtls.egress/protection=off"):
-			b.eventually("a generated object can be deleted with both keys", removable)
+			await.True(b, "a generated object can be deleted with both keys", removable)
 			open = true
 		case open && strings.HasPrefix(command.line, "helm"):
-			b.eventually("a generated object can't be deleted with the label alone",
+			await.True(b, "a generated object can't be deleted with the label alone",
 				func(ctx context.Context) bool { return !removable(ctx) })
 		}
 	}
@@ -216,7 +210,7 @@ func emergency(b *books) {
 		b.Error("no command gives both keys to a namespace")
 	}
 	do("A generated object has to be changed")
-	b.eventually("a generated object can be deleted", removable)
+	await.True(b, "a generated object can be deleted", removable)
 }
 
 func (b *books) apply(manifest string) {
@@ -233,18 +227,6 @@ func (b *books) kubectl(args ...string) string {
 		b.Fatal(err)
 	}
 	return stdout
-}
-
-func (b *books) eventually(what string, reached func(context.Context) bool) {
-	b.Helper()
-	if err := apiserver.Await(b.Context(), patience, what, func(ctx context.Context) error {
-		if !reached(ctx) {
-			return errors.New("not yet")
-		}
-		return nil
-	}); err != nil {
-		b.Fatal(err)
-	}
 }
 
 // create returns the API server's answer to a Pod, empty when it takes it.

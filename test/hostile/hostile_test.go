@@ -29,13 +29,11 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"mtls.egress/webhook/test/apiserver"
+	"mtls.egress/webhook/test/await"
 	"mtls.egress/webhook/test/installation"
 )
 
 const (
-	// patience bounds every wait. Tests don't measure time: what they wait for comes within the
-	// port's own bounds, or never.
-	patience = 2 * time.Minute
 	// memoryLimit is the chart's: with more the kernel would kill the Pod.
 	memoryLimit = 256 << 20
 	// crowd is how many connections or requests are there at once.
@@ -182,7 +180,7 @@ func (v *victim) client(t *testing.T) *http.Client {
 		DisableKeepAlives: true,
 	}
 	t.Cleanup(transport.CloseIdleConnections)
-	return &http.Client{Transport: transport, Timeout: patience}
+	return &http.Client{Transport: transport, Timeout: await.Patience}
 }
 
 func review(kind, object string) string {
@@ -328,7 +326,7 @@ func wrongBytes(t *testing.T, v *victim) {
 			}
 			defer func() { _ = connection.Close() }()
 			_, _ = io.WriteString(connection, test.bytes) // it may be cut off while it still writes
-			if err := connection.SetReadDeadline(time.Now().Add(patience)); err != nil {
+			if err := connection.SetReadDeadline(time.Now().Add(await.Patience)); err != nil {
 				t.Fatal(err)
 			}
 			got, _ := bufio.NewReader(connection).ReadString('\n')
@@ -397,7 +395,7 @@ func slow(t *testing.T, v *victim) {
 			defer func() { _ = connection.Close() }()
 			start := time.Now()
 			_, err = io.WriteString(connection, first)
-			for ; err == nil && time.Since(start) < patience; _, err = io.WriteString(connection, "1") {
+			for ; err == nil && time.Since(start) < await.Patience; _, err = io.WriteString(connection, "1") {
 				select {
 				case <-t.Context().Done():
 				case <-time.After(time.Second):
@@ -519,7 +517,7 @@ func (v *victim) flood(t *testing.T, count int, body string) {
 func (v *victim) wantPods(t *testing.T, count int64) {
 	t.Helper()
 	want := v.created.Load() + count
-	if err := apiserver.Await(t.Context(), patience, "Pods are created", func(context.Context) error {
+	if err := await.Until(t.Context(), await.Patience, "Pods are created", func(context.Context) error {
 		if got := v.created.Load(); got < want {
 			return fmt.Errorf("%d of %d", got, want)
 		}

@@ -19,6 +19,8 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/client-go/tools/clientcmd/api"
 	"sigs.k8s.io/yaml"
+
+	"mtls.egress/webhook/test/await"
 )
 
 // chartArgs are the arguments of Helm that name the chart and its values; later values win.
@@ -53,7 +55,7 @@ func (i *Installation) install(ctx context.Context, values []string) error {
 	if _, _, err := i.Helm(ctx, args...); err != nil {
 		return err
 	}
-	if _, _, err := i.Kubectl(ctx, "wait", "--for=condition=Established", "--timeout="+patience.String(),
+	if _, _, err := i.Kubectl(ctx, "wait", "--for=condition=Established", "--timeout="+await.Patience.String(),
 		"customresourcedefinition/egresstargets.mtls.egress"); err != nil {
 		return err
 	}

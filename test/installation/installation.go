@@ -20,6 +20,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 
 	"mtls.egress/webhook/test/apiserver"
+	"mtls.egress/webhook/test/await"
 )
 
 // What the release is called, and where it is installed.
@@ -44,10 +45,6 @@ const (
 
 // WebhookConfiguration is the name of the release's MutatingWebhookConfiguration.
 const WebhookConfiguration = "0-" + Release
-
-// patience bounds every wait. Tests don't measure time: what they wait for takes seconds, or never
-// happens.
-const patience = 2 * time.Minute
 
 // Options of Start. The zero value is fine.
 type Options struct {
@@ -177,7 +174,7 @@ func (i *Installation) installIstio(ctx context.Context) error {
 	if _, _, err := i.Kubectl(ctx, "apply", "--server-side", "--filename", crds); err != nil {
 		return err
 	}
-	_, _, err = i.Kubectl(ctx, "wait", "--for=condition=Established", "--timeout="+patience.String(), "--filename", crds)
+	_, _, err = i.Kubectl(ctx, "wait", "--for=condition=Established", "--timeout="+await.Patience.String(), "--filename", crds)
 	return err
 }
 
@@ -238,7 +235,7 @@ func (i *Installation) TimeStart(ctx context.Context, process *Process) (time.Du
 	if err := process.start(ctx, containers[process.deployment]); err != nil {
 		return 0, err
 	}
-	err = await(ctx, process.Name+" gets ready", process.ready)
+	err = await.Until(ctx, await.Patience, process.Name+" gets ready", process.ready)
 	return time.Since(begun), err
 }
 
@@ -281,10 +278,6 @@ func (i *Installation) KubectlWith(ctx context.Context, input string, args ...st
 	return stdout, err
 }
 
-func await(ctx context.Context, what string, reached func(context.Context) error) error {
-	return apiserver.Await(ctx, patience, what, reached)
-}
-
 // ProbeHost is the target of the Pod by which an installation finds out that it is ready: its
 // policy has to allow it.
 const ProbeHost = "probe.mtls-egress.invalid"
@@ -292,7 +285,7 @@ const ProbeHost = "probe.mtls-egress.invalid"
 // awaitAdmission waits until the API server has the webhook inject an annotated Pod, and refuses
 // one that was not injected.
 func (i *Installation) awaitAdmission(ctx context.Context) error {
-	return await(ctx, "an annotated Pod is injected", func(ctx context.Context) error {
+	return await.Until(ctx, await.Patience, "an annotated Pod is injected", func(ctx context.Context) error {
 		for _, process := range i.webhooks() {
 			if err := process.alive(); err != nil {
 				return err

@@ -17,6 +17,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"mtls.egress/webhook/test/apiserver"
+	"mtls.egress/webhook/test/await"
 )
 
 // stopLimit is how long a process may take to end: more than the 30 seconds of the longest shutdown
@@ -149,7 +150,7 @@ func (p *Process) noticed(ctx context.Context) error {
 	if pod == nil || !pod.killed.Load() {
 		return nil
 	}
-	return await(ctx, "the kubelet notices that "+p.Name+" was killed", func(context.Context) error {
+	return await.Until(ctx, await.Patience, "the kubelet notices that "+p.Name+" was killed", func(context.Context) error {
 		if pod.ready.Load() {
 			return errors.New("its Pod is still ready")
 		}
@@ -159,7 +160,7 @@ func (p *Process) noticed(ctx context.Context) error {
 
 // awaitReady waits until /readyz answers with OK, and the kubelet has seen that.
 func (p *Process) awaitReady(ctx context.Context) error {
-	return await(ctx, p.Name+" gets ready", func(ctx context.Context) error {
+	return await.Until(ctx, await.Patience, p.Name+" gets ready", func(ctx context.Context) error {
 		if err := p.alive(); err != nil {
 			return err
 		}
@@ -182,7 +183,7 @@ func (p *Process) alive() error {
 	if pod := p.pod.Load(); pod != nil {
 		words = pod.process.LastWords()
 	}
-	return apiserver.Final(fmt.Errorf("%s ended; its log ends with:\n%s", p.Name, words))
+	return await.Final(fmt.Errorf("%s ended; its log ends with:\n%s", p.Name, words))
 }
 
 func (p *Process) ready(ctx context.Context) error {

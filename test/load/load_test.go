@@ -23,6 +23,7 @@ import (
 	"k8s.io/client-go/rest"
 
 	"mtls.egress/webhook/test/apiserver"
+	"mtls.egress/webhook/test/await"
 	"mtls.egress/webhook/test/crowd"
 	"mtls.egress/webhook/test/installation"
 )
@@ -33,9 +34,6 @@ const (
 	// interval is from the beginning of 50 creates to that of the next 50, so that 10,000 take as long
 	// as everything that happens meanwhile.
 	interval = 700 * time.Millisecond
-	// patience bounds every wait. Tests don't measure time: what they wait for takes seconds, or
-	// never happens.
-	patience = 2 * time.Minute
 	// after is how long Pods are still created when something has happened.
 	after = 3 * time.Second
 	// outage is longer than the leading controller may take to renew its Lease.
@@ -177,7 +175,7 @@ func (l *load) do(err error) {
 
 func (l *load) await(what string, reached func(context.Context) error) {
 	l.Helper()
-	l.do(apiserver.Await(l.Context(), patience, what, reached))
+	l.do(await.Until(l.Context(), await.Patience, what, reached))
 }
 
 // roll does what a Deployment does that may surge by one: a new Pod first, and when it is ready an
@@ -241,7 +239,7 @@ func (l *load) leader(before *installation.Process) (leader *installation.Proces
 func (l *load) kill(webhook *installation.Replica) error {
 	from := time.Now()
 	l.do(webhook.Kill())
-	err := apiserver.Await(l.Context(), patience, "the Service drops the webhook", func(context.Context) error {
+	err := await.Until(l.Context(), await.Patience, "the Service drops the webhook", func(context.Context) error {
 		if l.InService(webhook) {
 			return errors.New("it has it")
 		}

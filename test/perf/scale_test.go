@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"mtls.egress/webhook/test/apiserver"
+	"mtls.egress/webhook/test/await"
 	"mtls.egress/webhook/test/crowd"
 	"mtls.egress/webhook/test/installation"
 	"mtls.egress/webhook/test/perf/report"
@@ -130,7 +131,7 @@ func (s *scale) program(ctx context.Context) error {
 	if err := s.crowd.CreatePods(ctx, s.targets); err != nil {
 		return err
 	}
-	err = apiserver.Await(ctx, 10*time.Minute, "all targets are ready", func(ctx context.Context) error {
+	err = await.Until(ctx, 10*time.Minute, "all targets are ready", func(ctx context.Context) error {
 		ready, err := s.Metric(ctx, "mtls_egress_targets", map[string]string{"ready": "true"})
 		if err == nil && ready < float64(s.targets) {
 			err = fmt.Errorf("%v of %d are", ready, s.targets)
@@ -184,7 +185,7 @@ func (s *scale) restart(ctx context.Context) error {
 // settle waits until the leader has nothing to do, and has written nothing for a while.
 func (s *scale) settle(ctx context.Context) error {
 	last, since := -1, time.Now()
-	return apiserver.Await(ctx, 20*time.Minute, "the leader has nothing to do", func(ctx context.Context) error {
+	return await.Until(ctx, 20*time.Minute, "the leader has nothing to do", func(ctx context.Context) error {
 		waiting, err := s.Metric(ctx, "workqueue_depth", nil)
 		if err != nil {
 			return err

@@ -14,7 +14,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -22,6 +21,7 @@ import (
 	"k8s.io/client-go/rest"
 
 	"mtls.egress/webhook/test/apiserver"
+	"mtls.egress/webhook/test/await"
 	"mtls.egress/webhook/test/cluster"
 	"mtls.egress/webhook/test/pki"
 )
@@ -49,9 +49,6 @@ const (
 // imagesVariable is where the nodes of the cluster in KUBECONFIG have the images of the tests from,
 // as in registry.example/team: mtls-egress-webhook, actor and clients, with the tag test.
 const imagesVariable = "MTLS_EGRESS_IMAGES"
-
-// patience bounds every wait. It doesn't measure anything.
-const patience = 2 * time.Minute
 
 // Options of Start. The zero value is fine.
 type Options struct {
@@ -241,7 +238,7 @@ func (s *Scene) Install(ctx context.Context, values ...string) error {
 		"--create-namespace",
 		"--wait",
 		"--timeout",
-		patience.String(),
+		await.Patience.String(),
 	}
 	if _, _, err := s.Helm(ctx, append(args, s.ChartValues(values...)...)...); err != nil {
 		return err
@@ -270,5 +267,5 @@ func (s *Scene) AwaitAdmission(ctx context.Context, namespace string) error {
 
 // Until calls reached until it returns no error, for two minutes at most.
 func Until(ctx context.Context, what string, reached func(context.Context) error) error {
-	return cluster.Until(ctx, patience, what, reached)
+	return cluster.Until(ctx, await.Patience, what, reached)
 }

@@ -13,6 +13,7 @@ import (
 	"k8s.io/client-go/tools/clientcmd/api"
 
 	"mtls.egress/webhook/test/apiserver"
+	"mtls.egress/webhook/test/await"
 	"mtls.egress/webhook/test/pki"
 )
 
@@ -61,7 +62,7 @@ plugins:
 	c.installChart(t, r.webhook)
 	r.start(t)
 	r.waitReady(t)
-	eventually(t, "a Pod is injected", func() error { return c.createPod(t, "app") })
+	await.Eventually(t, "a Pod is injected", func() error { return c.createPod(t, "app") })
 	if labels := c.kubectl(t, "get", "pod", "app", "--namespace=default",
 		"--output=jsonpath={.metadata.labels}"); !strings.Contains(labels, "mtls.egress/injected") {
 		t.Errorf("the Pod has the labels %s", labels)

@@ -14,6 +14,7 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 
 	"mtls.egress/webhook/test/apiserver"
+	"mtls.egress/webhook/test/await"
 )
 
 // The service accounts of the chart.
@@ -106,7 +107,7 @@ func (c *cluster) installChart(t *testing.T, webhookPort string, values ...strin
 		t.Fatal(err)
 	}
 	c.kubectl(t, "apply", "--server-side", "--filename", file)
-	c.kubectl(t, "wait", "--for=condition=Established", "--timeout="+patience.String(),
+	c.kubectl(t, "wait", "--for=condition=Established", "--timeout="+await.Patience.String(),
 		"customresourcedefinition/egresstargets.mtls.egress")
 }
 

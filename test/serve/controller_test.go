@@ -12,6 +12,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 
 	"mtls.egress/webhook/test/apiserver"
+	"mtls.egress/webhook/test/await"
 )
 
 // injectedPod is an annotated Pod as the webhook leaves it, as JSON.
@@ -86,14 +87,14 @@ func (c *cluster) waitsForIstio(t *testing.T, p *process) {
 	}
 	p.waitSaid(t, "Istio's CRDs are missing")
 	const programmed = `--output=jsonpath={range .status.conditions[?(@.type=="Programmed")]}{.status} {.reason}{end}`
-	eventually(t, "the condition Programmed", func() error {
+	await.Eventually(t, "the condition Programmed", func() error {
 		said, _, err := c.server.Kubectl(t.Context(), "get", "egresstarget/"+host, programmed)
 		if err == nil && said != "False IstioMissing" {
 			err = fmt.Errorf("it is %q", said)
 		}
 		return err
 	})
-	eventually(t, "an event", func() error {
+	await.Eventually(t, "an event", func() error {
 		said := c.kubectl(t, "get", "events", "--field-selector=reason=IstioMissing",
 			"--output=jsonpath={.items[*].type} {.items[*].involvedObject.kind}")
 		if said != "Warning EgressTarget" {
@@ -113,8 +114,8 @@ func (c *cluster) programsOnceIstioIsThere(t *testing.T, p *process) {
 	}
 	c.kubectl(t, "apply", "--server-side", "--filename", crds)
 	p.waitSaid(t, "Istio's CRDs are installed")
-	c.kubectl(t, "wait", "--for=create", "virtualservice/mtls-egress-"+host, "--timeout="+patience.String())
-	eventually(t, "the condition Programmed has another reason", func() error {
+	c.kubectl(t, "wait", "--for=create", "virtualservice/mtls-egress-"+host, "--timeout="+await.Patience.String())
+	await.Eventually(t, "the condition Programmed has another reason", func() error {
 		said := c.kubectl(t, "get", "egresstarget/"+host, "--output=jsonpath={.status.conditions}")
 		if strings.Contains(said, "IstioMissing") {
 			return errors.New(said)
@@ -140,7 +141,7 @@ func (c *cluster) losesItsLease(t *testing.T, leader, other *process) {
 // knows that it is the one.
 func (c *cluster) waitForLeader(t *testing.T, before string, leader *process) {
 	t.Helper()
-	eventually(t, "a new leader", func() error {
+	await.Eventually(t, "a new leader", func() error {
 		if holder := c.holder(t); holder == "" || holder == before {
 			return fmt.Errorf("the holder of the Lease is %q", holder)
 		}

@@ -22,6 +22,8 @@ import (
 	admissionv1 "k8s.io/api/admission/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+
+	"mtls.egress/webhook/test/await"
 )
 
 // process is the command serve webhook or serve controller, on its own ports of the loopback
@@ -133,7 +135,7 @@ func (p *process) wantSaid(t *testing.T, text string) {
 // waitSaid waits for what doesn't belong to being ready.
 func (p *process) waitSaid(t *testing.T, text string) {
 	t.Helper()
-	eventually(t, fmt.Sprintf("standard error has %q", text), func() error {
+	await.Eventually(t, fmt.Sprintf("standard error has %q", text), func() error {
 		if !strings.Contains(p.said(t), text) {
 			return errors.New("it hasn't")
 		}
@@ -151,7 +153,7 @@ func (p *process) signal(t *testing.T, signal syscall.Signal) {
 // wantExit waits for the end, after which nobody may listen on the ports.
 func (p *process) wantExit(t *testing.T, code int) {
 	t.Helper()
-	eventually(t, "the command ends", func() error {
+	await.Eventually(t, "the command ends", func() error {
 		select {
 		case <-p.exited:
 			return nil
@@ -185,7 +187,7 @@ func (p *process) waitNotReady(t *testing.T) {
 
 func (p *process) waitStatus(t *testing.T, want int) {
 	t.Helper()
-	eventually(t, fmt.Sprintf("/readyz has status %d", want), func() error {
+	await.Eventually(t, fmt.Sprintf("/readyz has status %d", want), func() error {
 		select {
 		case <-p.exited:
 			t.Fatalf("the command ended: %s", p.cmd.ProcessState)

@@ -3,22 +3,15 @@
 package serve_test
 
 import (
-	"context"
 	"net/http"
 	"regexp"
 	"strings"
 	"testing"
-	"time"
-
-	"mtls.egress/webhook/test/apiserver"
 )
 
 const (
 	namespace = "mtls-egress"
 	host      = "external.system.com"
-	// patience bounds every wait. Tests don't measure time: what they wait for comes soon, or
-	// never.
-	patience = 2 * time.Minute
 )
 
 // missingCRD is the end of a server that runs before the chart is installed.
@@ -67,12 +60,4 @@ func (c *cluster) may(t *testing.T, account, in, verb, object string) bool {
 	}
 	t.Fatalf("kubectl auth can-i: %s: %v", stderr, err)
 	return false
-}
-
-// eventually waits until try returns nil.
-func eventually(t *testing.T, what string, try func() error) {
-	t.Helper()
-	if err := apiserver.Await(t.Context(), patience, what, func(context.Context) error { return try() }); err != nil {
-		t.Fatal(err)
-	}
 }

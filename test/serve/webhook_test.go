@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"mtls.egress/webhook/test/apiserver"
+	"mtls.egress/webhook/test/await"
 )
 
 // TestServeWebhook is one story: a webhook comes up in a cluster without its CRD, and then without
@@ -78,7 +79,7 @@ func (c *cluster) injectsAlone(t *testing.T, p *process) {
 	t.Helper()
 	c.answers(t, p, "127.0.0.1")
 	// The API server may not have read the caBundle yet, which the webhook wrote before it was ready.
-	eventually(t, "the API server creates a injected Pod", func() error { return c.createPod(t, "before-istio") })
+	await.Eventually(t, "the API server creates a injected Pod", func() error { return c.createPod(t, "before-istio") })
 	labels := c.kubectl(t, "get", "pod", "before-istio", "--output=jsonpath={.metadata.labels}")
 	if want := `{"mtls.egress/injected":"true","to.mtls.egress/` + host + `":"true"}`; labels != want {
 		t.Errorf("the Pod has the labels %s, want %s", labels, want)

@@ -21,7 +21,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"mtls.egress/webhook/test/apiserver"
+	"mtls.egress/webhook/test/await"
 	"mtls.egress/webhook/test/certmanager"
 	"mtls.egress/webhook/test/installation"
 )
@@ -88,7 +88,7 @@ func TestCertManagerRotatesWithoutGap(t *testing.T) {
 	}
 	before := r.secretNamed(t, caName)["tls.crt"]
 	r.renew(t, caName)
-	eventually(t, func() error {
+	await.Eventually(t, "", func() error {
 		if bytes.Equal(r.secretNamed(t, caName)["tls.crt"], before) {
 			return errors.New("the CA is the old one")
 		}
@@ -284,7 +284,7 @@ func servedLeaf(ctx context.Context, replica *installation.Replica) (*x509.Certi
 // renew does what `cmctl renew` does: https://cert-manager.io/docs/reference/cmctl/#renew
 func (r *rotation) renew(t *testing.T, name string) {
 	t.Helper()
-	eventually(t, func() error {
+	await.Eventually(t, "", func() error {
 		var certificate certmanagerv1.Certificate
 		if err := r.manager.Client.Get(t.Context(), client.ObjectKey{
 			Namespace: installation.Namespace,
@@ -334,7 +334,7 @@ func (r *rotation) bundle(t *testing.T) []byte {
 func (r *rotation) served(t *testing.T, old map[string][]byte) map[string][]byte {
 	t.Helper()
 	var found map[string][]byte
-	if err := apiserver.Await(t.Context(), 2*patience, "all replicas serve the new leaf", func(ctx context.Context) error {
+	if err := await.Until(t.Context(), 2*await.Patience, "all replicas serve the new leaf", func(ctx context.Context) error {
 		found = r.secret(t) //nolint:contextcheck // it takes the test's own, which this one ends with
 		if bytes.Equal(found["tls.crt"], old["tls.crt"]) {
 			return errors.New("it isn't issued")

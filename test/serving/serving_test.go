@@ -34,14 +34,11 @@ import (
 
 	"mtls.egress/webhook/internal/certs/serving"
 	"mtls.egress/webhook/test/apiserver"
+	"mtls.egress/webhook/test/await"
 	"mtls.egress/webhook/test/pki"
 )
 
 const secretName = "webhook-ca"
-
-// patience bounds every wait. Tests don't measure time: what they wait for takes milliseconds, or
-// never happens.
-const patience = 3 * time.Minute
 
 func TestServing(t *testing.T) {
 	server := apiserver.ForTest(t)
@@ -173,30 +170,10 @@ func (c *cluster) replica(t *testing.T, change ...func(*serving.Options)) *servi
 	return source
 }
 
-// eventually repeats try until it succeeds.
-func eventually(t *testing.T, try func() error) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		err := try()
-		if err == nil {
-			return
-		}
-		select {
-		case <-ctx.Done():
-			t.Fatalf("still: %v", err)
-		case <-tick.C:
-		}
-	}
-}
-
 func ready(t *testing.T, sources ...*serving.Source) {
 	t.Helper()
 	for _, source := range sources {
-		eventually(t, func() error { return source.Check(nil) })
+		await.Eventually(t, "", func() error { return source.Check(nil) })
 	}
 }
 
@@ -272,7 +249,7 @@ func (c *cluster) configuration(t *testing.T) *admissionregistrationv1.MutatingW
 func (c *cluster) bundle(t *testing.T, ok func(bundle []byte) error) []byte {
 	t.Helper()
 	var bundle []byte
-	eventually(t, func() error {
+	await.Eventually(t, "", func() error {
 		for _, webhook := range c.configuration(t).Webhooks {
 			bundle = webhook.ClientConfig.CABundle
 			if err := ok(bundle); err != nil {
@@ -306,7 +283,7 @@ func (c *cluster) secret(t *testing.T) *corev1.Secret {
 func (c *cluster) newCA(t *testing.T, old []byte) []byte {
 	t.Helper()
 	var ca []byte
-	eventually(t, func() error {
+	await.Eventually(t, "", func() error {
 		secret, err := c.admin.CoreV1().Secrets(c.namespace).Get(t.Context(), secretName, metav1.GetOptions{})
 		if err != nil {
 			return err
@@ -532,7 +509,7 @@ func (c *cluster) withoutImpersonation() *rest.Config {
 func (c *cluster) assertRotated(t *testing.T, source *serving.Source, old, damaged []byte) {
 	t.Helper()
 	var ca []byte
-	eventually(t, func() error {
+	await.Eventually(t, "", func() error {
 		if ca = c.newCA(t, old); bytes.Equal(ca, damaged) {
 			return errors.New("the damaged CA is still in the Secret")
 		}
@@ -547,7 +524,7 @@ func (c *cluster) assertRotated(t *testing.T, source *serving.Source, old, damag
 	if count := strings.Count(string(bundle), "BEGIN CERTIFICATE"); count != 2 {
 		t.Errorf("%d CAs in the caBundle, want the old and the new one", count)
 	}
-	eventually(t, func() error { return verify(leaf(t, source), ca, "localhost") })
+	await.Eventually(t, "", func() error { return verify(leaf(t, source), ca, "localhost") })
 }
 
 func clearingEndsTrust(t *testing.T, c *cluster) {
@@ -603,7 +580,7 @@ func notReadyWithoutRights(t *testing.T, c *cluster) {
 
 	want := "serving certificate: the caBundle of webhook pods.mtls.egress in MutatingWebhookConfiguration " +
 		c.configName + " does not hold the CA yet: the service account must be allowed to patch it"
-	eventually(t, func() error {
+	await.Eventually(t, "", func() error {
 		if err := source.Check(nil); err == nil || err.Error() != want {
 			return fmt.Errorf("got %w, want %q", err, want)
 		}
@@ -677,7 +654,7 @@ func rotationWithoutGap(t *testing.T, c *cluster) {
 				metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
 		return err
 	}
-	eventually(t, create) // the API server's own watch of the configuration
+	await.Eventually(t, "", create) // the API server's own watch of the configuration
 	before := handshakes.Load()
 	calls, refused := 0, 0
 	call := func() {
@@ -692,7 +669,7 @@ func rotationWithoutGap(t *testing.T, c *cluster) {
 	}
 	c.deleteSecret(t)
 	var ca []byte
-	eventually(t, func() error {
+	await.Eventually(t, "", func() error {
 		call()
 		for _, source := range sources {
 			if verify(leaf(t, source), old, "localhost") == nil {
@@ -726,7 +703,7 @@ func webhook(t *testing.T, source *serving.Source, handshakes *atomic.Int64) (ur
 		t.Fatal(err)
 	}
 	server := &http.Server{
-		ReadHeaderTimeout: patience,
+		ReadHeaderTimeout: await.Patience,
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			var review admissionv1.AdmissionReview
 			if err := json.NewDecoder(r.Body).Decode(&review); err != nil {

@@ -20,6 +20,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"mtls.egress/webhook/test/actor/partner"
+	"mtls.egress/webhook/test/await"
 	"mtls.egress/webhook/test/pki"
 )
 
@@ -104,7 +105,7 @@ func startCaller(t *testing.T, options Options) Client {
 	}
 	background(t, func(ctx context.Context) error { return Run(ctx, options) })
 	client := clientOf(options.Control)
-	await(t, func() bool {
+	await.True(t, "the control port answers", func(context.Context) bool {
 		body, err := client.Do(t.Context(), http.MethodGet, "/healthz", nil)
 		return err == nil && string(body) == "ok\n"
 	})
@@ -128,20 +129,6 @@ func clientOf(address string) Client {
 		}
 		return answer, err
 	}}
-}
-
-// await asks until the answer is yes.
-func await(t *testing.T, yes func() bool) {
-	t.Helper()
-	again := time.NewTicker(2 * time.Millisecond)
-	defer again.Stop()
-	for !yes() {
-		select {
-		case <-again.C:
-		case <-t.Context().Done():
-			t.Fatal("it never came true")
-		}
-	}
 }
 
 // raw answers every connection with the text, whatever is said on it, and closes it.
@@ -359,8 +346,8 @@ func TestALoopTellsItsWholeStory(t *testing.T) {
 	var out lines
 	client := startCaller(t,
 		Options{Loops: []string{url}, Timeout: time.Second, Pause: time.Millisecond, KeepAlive: true, Out: &out})
-	loopHas := func(outcome Outcome) func() bool {
-		return func() bool {
+	loopHas := func(outcome Outcome) func(context.Context) bool {
+		return func(context.Context) bool {
 			state, err := client.Loop(t.Context(), url)
 			if err != nil {
 				t.Fatal(err)
@@ -368,13 +355,13 @@ func TestALoopTellsItsWholeStory(t *testing.T) {
 			return state.ByOutcome[outcome] > 2
 		}
 	}
-	await(t, loopHas(OutcomeRefused))
+	await.True(t, "the loop has the outcome", loopHas(OutcomeRefused))
 	running, stop := startPartner(t, address, makeFiles(t), partner.ClientAuthNone)
-	await(t, loopHas("200"))
+	await.True(t, "the loop has the outcome", loopHas("200"))
 	if err := client.ResetLoop(t.Context(), url); err != nil {
 		t.Fatal(err)
 	}
-	await(t, loopHas("200"))
+	await.True(t, "the loop has the outcome", loopHas("200"))
 	seen, err := partnerClient(running).Summary(t.Context(), partner.Filter{Path: "/loop"})
 	if err != nil {
 		t.Fatal(err)
@@ -383,7 +370,7 @@ func TestALoopTellsItsWholeStory(t *testing.T) {
 		t.Errorf("the loop used %d connections for as many calls, in spite of keep-alive", seen.Connections)
 	}
 	stop()
-	await(t, loopHas(OutcomeRefused))
+	await.True(t, "the loop has the outcome", loopHas(OutcomeRefused))
 
 	state, err := client.Loop(t.Context(), url)
 	if err != nil {

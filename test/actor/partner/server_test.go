@@ -18,11 +18,11 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
+	"mtls.egress/webhook/test/await"
 	"mtls.egress/webhook/test/pki"
 )
 
@@ -178,22 +178,14 @@ func (p *running) ended(t *testing.T, count int) []Connection {
 // await asks until the connections are as wanted.
 func (p *running) await(t *testing.T, wanted func([]Connection) bool) []Connection {
 	t.Helper()
-	again := time.NewTicker(2 * time.Millisecond)
-	defer again.Stop()
-	for {
-		connections, err := p.Connections(t.Context(), Filter{})
-		if err != nil {
-			t.Fatal(err)
+	var connections []Connection
+	await.Eventually(t, "the connections are as wanted", func() (err error) {
+		if connections, err = p.Connections(t.Context(), Filter{}); err == nil && !wanted(connections) {
+			err = fmt.Errorf("they are %+v", connections)
 		}
-		if wanted(connections) {
-			return connections
-		}
-		select {
-		case <-again.C:
-		case <-t.Context().Done():
-			t.Fatalf("the connections never became as wanted: %+v", connections)
-		}
-	}
+		return err
+	})
+	return connections
 }
 
 // theSame compares all but times, ports and hashes of certificates, which no test chooses.
