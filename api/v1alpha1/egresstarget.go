@@ -27,7 +27,7 @@ type EgressTarget struct {
 	// +optional
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 
-	// The desired configuration of the target. Every field has a default.
+	// The desired configuration of the target. Every field is optional.
 	// +kubebuilder:default={}
 	// +optional
 	Spec EgressTargetSpec `json:"spec,omitempty"`

@@ -12,7 +12,7 @@ import (
 	"mtls.egress/webhook/api/v1alpha1"
 )
 
-// The defaults of a Target. The CRD repeats those that it can express.
+// The defaults of a Target. The CRD repeats some of them.
 const (
 	DefaultPort             = 443
 	DefaultAppPort          = 80

@@ -59,9 +59,9 @@ func VirtualService(t egress.Target) *networkingv1.VirtualService {
 
 // routing returns the VirtualService of a target without the destinations of its routes.
 //
-// The TLS route matches the server name even if it leads to the same place as the ServiceEntry
-// alone. Without that match, the listener on the sinkhole address would forward anything that an
-// app sends to the partner's port, including plain HTTP.
+// The TLS route leads to the same place as the ServiceEntry alone would. It exists because it
+// matches the server name: without that match, the listener on the sinkhole address would forward
+// anything that an app sends to the partner's port, including plain HTTP.
 func routing(t egress.Target) *networkingv1.VirtualService {
 	virtualService := &networkingv1.VirtualService{
 		TypeMeta:   typeMeta(KindVirtualService),

@@ -144,7 +144,7 @@ func (f form) play(t *testing.T, s *scene.Scene, name string) {
 	serials := map[string]string{} // by URL
 	for _, ask := range f.asks {
 		made := f.prepare(t, s, ns, ask)
-		path := "/s1/" + ns + "?item=a%2Fb"
+		path := "/forms/" + ns + "?item=a%2Fb"
 		f.app.Loops = append(f.app.Loops, ask.url+path)
 		serials[ask.url+path] = made.Serial()
 		want = append(want, mutualTLS(ask.host, made, ask.port, strings.TrimPrefix(ask.url, "http://"), path))
