@@ -16,9 +16,9 @@ const closedStatus = 503
 //
 // The closed VirtualService answers http calls with 503 in the sidecar, and routes the app's own
 // https calls to a cluster that does not exist. It is not deleted, for two reasons. Without it,
-// calls would follow any ServiceEntry that opens the app port. And when it is recreated, it would
-// be younger than objects that it is older than now. The DestinationRule stays as the record of the
-// last usable credential.
+// calls would follow any ServiceEntry that opens the app port. And among VirtualServices for one
+// host the oldest wins, so a recreated one could lose. The DestinationRule stays as the record of
+// the last usable credential.
 func Closed(t egress.Target, layout egress.Layout) []Object {
 	virtualService := routing(t)
 	virtualService.Spec.Http[0].DirectResponse = &networking.HTTPDirectResponse{
