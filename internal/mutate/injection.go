@@ -149,7 +149,8 @@ func checkInjection(pod *corev1.Pod, at *field.Path) field.ErrorList {
 		errs = append(errs, injectionOff(at.Child("metadata", "annotations"), value))
 	}
 	if pod.Labels[label.IoIstioDataplaneMode.Name] == ambient {
-		errs = append(errs, egress.Invalid(at.Child("metadata", "labels").Key(label.IoIstioDataplaneMode.Name), ambient, fmt.Sprintf(
+		key := at.Child("metadata", "labels").Key(label.IoIstioDataplaneMode.Name)
+		errs = append(errs, egress.Invalid(key, ambient, fmt.Sprintf(
 			"Istio's ambient mode has no sidecar, which %s needs; remove the label, or add the label %s: \"true\" if "+
 				"the Pod has a sidecar anyway", egress.AnnotationTarget,
 			label.SidecarInject.Name)).WithOrigin(string(ReasonInjectionOff)))

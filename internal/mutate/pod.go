@@ -95,7 +95,10 @@ func sidecarAnnotations(
 	mountText, mountErrs := mergeMounts(annotations[annotation.SidecarUserVolumeMount.Name], mounts,
 		at.Key(annotation.SidecarUserVolumeMount.Name))
 	changed := map[string]string{}
-	for name, text := range map[string]string{annotation.SidecarUserVolume.Name: volumeText, annotation.SidecarUserVolumeMount.Name: mountText} {
+	for name, text := range map[string]string{
+		annotation.SidecarUserVolume.Name:      volumeText,
+		annotation.SidecarUserVolumeMount.Name: mountText,
+	} {
 		if annotations[name] != text {
 			changed[name] = text
 		}

@@ -21,7 +21,8 @@ func TestAdmission(t *testing.T) {
 	olderPods(t, c)
 	webhook := startStub(t)
 	c.upgrade(t, webhook, "--install", "--create-namespace")
-	c.kubectl(t, "wait", "--for=condition=Established", "--timeout="+await.Patience.String(), "crd/egresstargets.mtls.egress")
+	c.kubectl(t, "wait", "--for=condition=Established", "--timeout="+await.Patience.String(),
+		"crd/egresstargets.mtls.egress")
 	c.trust(t, webhook.bundle())
 	c.waitForAdmission(t, webhook)
 

@@ -283,7 +283,11 @@ func testCalls(t *testing.T, c cluster, webhook *stub) {
 				slices.Equal(webhook.take(), []string{"CREATE Pod asks"})
 		}
 		c.upgrade(t, webhook, "--set-json", `webhook.namespaceSelector={"matchLabels": {"mesh": "on"}}`)
-		await.True(t, "a namespace without the label is left out", func(ctx context.Context) bool { return !called(ctx, "calls") })
+		await.True(
+			t,
+			"a namespace without the label is left out",
+			func(ctx context.Context) bool { return !called(ctx, "calls") },
+		)
 		if !called(t.Context(), "chosen") {
 			t.Error("not called for the namespace that was chosen")
 		}
@@ -293,9 +297,13 @@ func testCalls(t *testing.T, c cluster, webhook *stub) {
 			t.Errorf("a Pod that asks where the webhook is not called: %v", err)
 		}
 		c.upgrade(t, webhook)
-		await.True(t, "all namespaces are served again, and what isn't propagated is refused", func(ctx context.Context) bool {
-			return called(ctx, "calls") &&
-				denied(c.Create(ctx, asking.DeepCopy(), client.DryRunAll), "mtls-egress-webhook-propagated")
-		})
+		await.True(
+			t,
+			"all namespaces are served again, and what isn't propagated is refused",
+			func(ctx context.Context) bool {
+				return called(ctx, "calls") &&
+					denied(c.Create(ctx, asking.DeepCopy(), client.DryRunAll), "mtls-egress-webhook-propagated")
+			},
+		)
 	})
 }

@@ -50,7 +50,8 @@ func TestInstallUpgradeUninstall(t *testing.T) {
 		if len(found) != len(rendered) {
 			t.Errorf("objects %q: want %d", found, len(rendered))
 		}
-		c.kubectl(t, "wait", "--for=condition=Established", "--timeout="+await.Patience.String(), "crd/egresstargets.mtls.egress")
+		c.kubectl(t, "wait", "--for=condition=Established", "--timeout="+await.Patience.String(),
+			"crd/egresstargets.mtls.egress")
 	})
 
 	t.Run("an upgrade changes what the values say and keeps the caBundle that the webhook wrote", func(t *testing.T) {

@@ -247,7 +247,9 @@ func TestATargetThatCatchesCallsToAnotherIsClosed(t *testing.T) {
 	w.start(controller.Options{})
 	spec := v1alpha1.EgressTargetSpec{Credential: v1alpha1.Credential{SecretName: "both"}}
 	w.create(&v1alpha1.EgressTarget{ObjectMeta: metav1.ObjectMeta{Name: victim}, Spec: spec})
-	await.Eventually(w, "", func() error { return w.hasCondition(victim, v1alpha1.ConditionReady, metav1.ConditionTrue, "Ready") })
+	await.Eventually(w, "", func() error {
+		return w.hasCondition(victim, v1alpha1.ConditionReady, metav1.ConditionTrue, "Ready")
+	})
 	spec.Port, spec.AppPort = 80, 8080
 	w.create(&v1alpha1.EgressTarget{ObjectMeta: metav1.ObjectMeta{Name: catching}, Spec: spec})
 	await.Eventually(w, "", func() error {
@@ -262,7 +264,9 @@ func TestATargetThatCatchesCallsToAnotherIsClosed(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.patch(&changed, map[string]any{"spec": map[string]any{"appPort": 8081}})
-	await.Eventually(w, "", func() error { return w.hasCondition(catching, v1alpha1.ConditionReady, metav1.ConditionTrue, "Ready") })
+	await.Eventually(w, "", func() error {
+		return w.hasCondition(catching, v1alpha1.ConditionReady, metav1.ConditionTrue, "Ready")
+	})
 }
 
 func TestTwoHostsOfOneSinkholeAddressAreBothProgrammed(t *testing.T) {

@@ -82,7 +82,10 @@ func install(ctx context.Context, server *apiserver.Server) error {
 	}
 	for _, args := range [][]string{
 		{"apply", "--server-side", "--filename", istio, "--filename", crdFile, "--filename", role},
-		{"wait", "--for=condition=Established", "--timeout=" + await.Patience.String(), "--filename", istio, "--filename", crdFile},
+		{
+			"wait", "--for=condition=Established", "--timeout=" + await.Patience.String(),
+			"--filename", istio, "--filename", crdFile,
+		},
 	} {
 		if _, _, err := server.Kubectl(ctx, args...); err != nil {
 			return err

@@ -164,7 +164,9 @@ func TestAServiceOfTheHostsNameClosesTheTarget(t *testing.T) {
 	w.credential("pay-mtls-data")
 	w.start(controller.Options{})
 	w.pod("app", short)
-	await.Eventually(w, "", func() error { return w.hasCondition(short, v1alpha1.ConditionReady, metav1.ConditionTrue, "Ready") })
+	await.Eventually(w, "", func() error {
+		return w.hasCondition(short, v1alpha1.ConditionReady, metav1.ConditionTrue, "Ready")
+	})
 	service := &corev1.Service{
 		ObjectMeta: metav1.ObjectMeta{Name: "pay"},
 		Spec:       corev1.ServiceSpec{Ports: []corev1.ServicePort{{Port: 80}}},
@@ -174,7 +176,9 @@ func TestAServiceOfTheHostsNameClosesTheTarget(t *testing.T) {
 		return w.hasCondition(short, v1alpha1.ConditionProgrammed, metav1.ConditionFalse, "PlaintextPossible")
 	})
 	other.remove(service)
-	await.Eventually(w, "", func() error { return w.hasCondition(short, v1alpha1.ConditionReady, metav1.ConditionTrue, "Ready") })
+	await.Eventually(w, "", func() error {
+		return w.hasCondition(short, v1alpha1.ConditionReady, metav1.ConditionTrue, "Ready")
+	})
 }
 
 // hasCondition reports why the EgressTarget of a host does not have a condition, nil if it has.

@@ -174,7 +174,8 @@ func (i *Installation) installIstio(ctx context.Context) error {
 	if _, _, err := i.Kubectl(ctx, "apply", "--server-side", "--filename", crds); err != nil {
 		return err
 	}
-	_, _, err = i.Kubectl(ctx, "wait", "--for=condition=Established", "--timeout="+await.Patience.String(), "--filename", crds)
+	_, _, err = i.Kubectl(ctx, "wait", "--for=condition=Established", "--timeout="+await.Patience.String(),
+		"--filename", crds)
 	return err
 }
 

@@ -334,7 +334,8 @@ func (r *rotation) bundle(t *testing.T) []byte {
 func (r *rotation) served(t *testing.T, old map[string][]byte) map[string][]byte {
 	t.Helper()
 	var found map[string][]byte
-	if err := await.Until(t.Context(), 2*await.Patience, "all replicas serve the new leaf", func(ctx context.Context) error {
+	const what = "all replicas serve the new leaf"
+	if err := await.Until(t.Context(), 2*await.Patience, what, func(ctx context.Context) error {
 		found = r.secret(t) //nolint:contextcheck // it takes the test's own, which this one ends with
 		if bytes.Equal(found["tls.crt"], old["tls.crt"]) {
 			return errors.New("it isn't issued")

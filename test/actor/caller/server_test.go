@@ -105,8 +105,8 @@ func startCaller(t *testing.T, options Options) Client {
 	}
 	background(t, func(ctx context.Context) error { return Run(ctx, options) })
 	client := clientOf(options.Control)
-	await.True(t, "the control port answers", func(context.Context) bool {
-		body, err := client.Do(t.Context(), http.MethodGet, "/healthz", nil)
+	await.True(t, "the control port answers", func(ctx context.Context) bool {
+		body, err := client.Do(ctx, http.MethodGet, "/healthz", nil)
 		return err == nil && string(body) == "ok\n"
 	})
 	return client
@@ -347,8 +347,8 @@ func TestALoopTellsItsWholeStory(t *testing.T) {
 	client := startCaller(t,
 		Options{Loops: []string{url}, Timeout: time.Second, Pause: time.Millisecond, KeepAlive: true, Out: &out})
 	loopHas := func(outcome Outcome) func(context.Context) bool {
-		return func(context.Context) bool {
-			state, err := client.Loop(t.Context(), url)
+		return func(ctx context.Context) bool {
+			state, err := client.Loop(ctx, url)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -177,7 +177,11 @@ func rows() []row {
 			benchmark: "BenchmarkStart/process=controller" + huge,
 			unit:      "ns/op",
 		},
-		{what: "how long writes were counted while nothing happened", benchmark: "BenchmarkSteady" + large, unit: "counted-ns"},
+		{
+			what:      "how long writes were counted while nothing happened",
+			benchmark: "BenchmarkSteady" + large,
+			unit:      "counted-ns",
+		},
 		{
 			what:      "writes in that time, renewals of the leader's Lease aside",
 			benchmark: "BenchmarkSteady" + large,
