@@ -462,7 +462,7 @@ func testInjectedLater(t *testing.T, c cluster) {
 			want:   kept("injected"),
 		},
 		"several hosts come": {
-			pod:    "not injected",
+			pod:    "not-injected",
 			change: func(pod *corev1.Pod) { pod.Annotations = asks(host + ",api.example.org:8443,example.com") },
 			want:   refused(host + ", api.example.org, example.com"),
 		},
@@ -477,7 +477,7 @@ func testInjectedLater(t *testing.T, c cluster) {
 			want:   kept("injected"),
 		},
 		"an Pod that was not injected gets another host": {
-			pod:    "not injected",
+			pod:    "not-injected",
 			change: func(pod *corev1.Pod) { pod.Annotations = asks("api.example.org") },
 			want:   refused("api.example.org"),
 		},
@@ -550,7 +550,7 @@ func testInjectedLater(t *testing.T, c cluster) {
 			want:   forged(egress.LabelInjected),
 		},
 		"an Pod that was not injected gets the labels": {
-			pod:    "not injected",
+			pod:    "not-injected",
 			change: func(pod *corev1.Pod) { pod.Labels = labelsFor(host) },
 			want:   refused(host),
 		},
@@ -563,7 +563,7 @@ func testInjectedLater(t *testing.T, c cluster) {
 			change: func(pod *corev1.Pod) { pod.Labels["a"] = "b" },
 		},
 		"the annotation of an Pod that was not injected goes": {
-			pod:    "not injected",
+			pod:    "not-injected",
 			change: func(pod *corev1.Pod) { pod.Annotations = map[string]string{"a": "b"} },
 		},
 		"a plain Pod gets a label": {
@@ -583,7 +583,7 @@ func testInjectedLater(t *testing.T, c cluster) {
 			want:   kept("injected"),
 		},
 		"an Pod that was not injected gets another image and another annotation": {
-			pod: "not injected",
+			pod: "not-injected",
 			change: func(pod *corev1.Pod) {
 				pod.Spec.Containers[0].Image = "newer"
 				pod.Annotations["a"] = "b"
@@ -634,7 +634,7 @@ func olderPods(t *testing.T, c cluster) {
 	for _, pod := range []*corev1.Pod{
 		newPod("later", "plain", nil),
 		newPod("later", "noted", map[string]string{"a": "b"}),
-		newPod("later", "not injected", asks("external.system.com")),
+		newPod("later", "not-injected", asks("external.system.com")),
 		newPod("later", "huge", asks(strings.Repeat("a.b,", 60<<10))),
 		injected,
 		labeled,
