@@ -292,7 +292,7 @@ func TestANameWithATrailingDot(t *testing.T) {
 		}
 		results, err := s.Caller(pod).Call(t.Context(), caller.Call{URL: "http://" + host + path + "/asked"})
 		must(t, err)
-		if results[0].Status != 503 || !strings.Contains(results[0].Body, "The EgressTarget "+host+" says why.") {
+		if results[0].Status != 503 || !strings.Contains(results[0].Body, "See the status of the EgressTarget "+host+".") {
 			t.Errorf("the answer is %d %q, want 503 with a sentence that names the EgressTarget",
 				results[0].Status, results[0].Body)
 		}
