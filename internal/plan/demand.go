@@ -3,6 +3,7 @@ package plan
 import (
 	"cmp"
 	"encoding/json"
+	"maps"
 	"slices"
 	"strings"
 
@@ -51,7 +52,13 @@ func DemandsOf[P Pod](t egress.Target, pods []P) []Demand {
 		)
 	})
 	demands := make([]Demand, 0, len(live))
-	for _, pod := range live {
+	for i, pod := range live {
+		// Pods of a Deployment have the same annotations, which are parsed once.
+		if i > 0 && maps.Equal(pod.GetAnnotations(), live[i-1].GetAnnotations()) {
+			demands = append(demands, demands[i-1])
+			demands[i].Pod = pod.GetName()
+			continue
+		}
 		demands = append(demands, demandOf(t, pod))
 	}
 	return demands
