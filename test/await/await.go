@@ -12,8 +12,9 @@ import (
 // takes milliseconds or seconds, or never happens.
 const Patience = 3 * time.Minute
 
-// interval is the time between two attempts.
-const interval = 20 * time.Millisecond
+// The time between two attempts grows from firstInterval to lastInterval: what is soon there is
+// soon seen, and a busy machine isn't asked too often.
+const firstInterval, lastInterval = 20 * time.Millisecond, 100 * time.Millisecond
 
 // T is the part of a test that Eventually needs.
 type T interface {
@@ -56,7 +57,7 @@ func Until(ctx context.Context, limit time.Duration, what string, reached func(c
 	if what != "" {
 		what += ": "
 	}
-	for {
+	for interval := firstInterval; ; interval = min(2*interval, lastInterval) {
 		err := reached(ctx)
 		if err == nil {
 			return nil
@@ -66,7 +67,7 @@ func Until(ctx context.Context, limit time.Duration, what string, reached func(c
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("%s%w; the last error: %w", what, ctx.Err(), err)
+			return fmt.Errorf("%s%w; the last error: %w", what, context.Cause(ctx), err)
 		case <-time.After(interval):
 		}
 	}

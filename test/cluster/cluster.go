@@ -17,7 +17,6 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
-	"time"
 
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
@@ -223,20 +222,3 @@ func (c *Cluster) LoadImage(ctx context.Context, tarball string) error {
 
 // Images is the directory of the node's image tarballs.
 func (c *Cluster) Images() string { return filepath.Join(c.node, "images") }
-
-// Until calls reached until it returns no error, until the limit at most.
-func Until(ctx context.Context, limit time.Duration, what string, reached func(context.Context) error) error {
-	ctx, cancel := context.WithTimeout(ctx, limit)
-	defer cancel()
-	for {
-		err := reached(ctx)
-		if err == nil {
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("%s: %w", what, errors.Join(context.Cause(ctx), err))
-		case <-time.After(100 * time.Millisecond):
-		}
-	}
-}

@@ -49,7 +49,7 @@ func (c *Cluster) startControlPlane(ctx context.Context) error {
 	); err != nil {
 		return err
 	}
-	if err := Until(
+	if err := await.Until(
 		ctx, await.Patience, "etcd", func(ctx context.Context) error { return c.healthy(ctx, etcd+"/health") },
 	); err != nil {
 		return err
@@ -100,7 +100,7 @@ func (c *Cluster) startControlPlane(ctx context.Context) error {
 
 // AwaitAPIServer waits until the API server is ready.
 func (c *Cluster) AwaitAPIServer(ctx context.Context) error {
-	return Until(ctx, await.Patience, "kube-apiserver", func(ctx context.Context) error {
+	return await.Until(ctx, await.Patience, "kube-apiserver", func(ctx context.Context) error {
 		if err := c.alive(); err != nil {
 			return err
 		}

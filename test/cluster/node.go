@@ -90,7 +90,7 @@ func (c *Cluster) startContainerd() error {
 }
 
 func (c *Cluster) importImages(ctx context.Context) error {
-	if err := Until(ctx, await.Patience, "containerd", func(ctx context.Context) error {
+	if err := await.Until(ctx, await.Patience, "containerd", func(ctx context.Context) error {
 		if err := c.alive(); err != nil {
 			return err
 		}
@@ -135,7 +135,7 @@ func (c *Cluster) startNode(ctx context.Context) error {
 	if err := c.Apply(ctx, fill(coreDNS, c.values())); err != nil {
 		return err
 	}
-	return Until(ctx, await.Patience, "the node", c.nodeReady)
+	return await.Until(ctx, await.Patience, "the node", c.nodeReady)
 }
 
 func (c *Cluster) nodeReady(ctx context.Context) error {

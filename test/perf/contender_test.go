@@ -16,6 +16,7 @@ import (
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"mtls.egress/webhook/test/await"
 	"mtls.egress/webhook/test/installation"
 )
 
@@ -247,23 +248,16 @@ func (s *stage) change(ctx context.Context, object client.Object, wanted bool) e
 // await waits: the API server takes up new objects within milliseconds, new policies within a
 // second or two.
 func (s *stage) await(ctx context.Context) error {
-	const patience = time.Minute
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
-	for {
+	return await.Until(ctx, time.Minute, "the API server's admission", func(ctx context.Context) error {
 		present, err := s.observe(ctx)
 		if err != nil {
-			return err
+			return await.Final(err)
 		}
-		if present == s.present {
-			return nil
+		if present != s.present {
+			return fmt.Errorf("(-want +got):\n%s", cmp.Diff(s.present, present))
 		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("the API server's admission after %s (-want +got):\n%s", patience, cmp.Diff(s.present, present))
-		case <-time.After(50 * time.Millisecond):
-		}
-	}
+		return nil
+	})
 }
 
 // observe finds out by dry runs what is in force. The webhook leaves kube-system out, so there the

@@ -265,7 +265,7 @@ func (s *Scene) AwaitAdmission(ctx context.Context, namespace string) error {
 	})
 }
 
-// Until calls reached until it returns no error, for two minutes at most.
+// Until calls reached until it returns nil, but not longer than await.Patience.
 func Until(ctx context.Context, what string, reached func(context.Context) error) error {
-	return cluster.Until(ctx, await.Patience, what, reached)
+	return await.Until(ctx, await.Patience, what, reached)
 }
