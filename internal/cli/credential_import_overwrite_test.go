@@ -142,18 +142,7 @@ func TestImportLooksForWhatItWouldOverwrite(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			args := []string{
-				"import",
-				store.path("keystore.p12"),
-				"--password-file",
-				store.path("password.txt"),
-				"--target",
-				"api.bank.de",
-				"--server-ca",
-				store.path("server-ca.pem"),
-				"--kubeconfig",
-				apiServer(t, test.secret, test.egressTargets, test.status),
-			}
+			args := store.importing("api.bank.de", "--kubeconfig", apiServer(t, test.secret, test.egressTargets, test.status))
 			stdout, stderr, code := executeCredential("", append(args, test.args...)...)
 			if diff := cmp.Diff(test.want, stderr); diff != "" || code != test.code {
 				t.Errorf("exit code %d, want %d; standard error (-want +got):\n%s", code, test.code, diff)
@@ -170,16 +159,7 @@ func TestImportNeedsNoCluster(t *testing.T) {
 	store := newKeyStore(t)
 	closed := httptest.NewServer(http.NotFoundHandler())
 	closed.Close()
-	args := []string{
-		"import",
-		store.path("keystore.p12"),
-		"--password-file",
-		store.path("password.txt"),
-		"--target",
-		"external.system.com",
-		"--server-ca",
-		store.path("server-ca.pem"),
-	}
+	args := store.importing("external.system.com")
 	stdout, stderr, code := executeCredential("", append(args, "--kubeconfig", kubeconfigFor(t, closed.URL))...)
 	if code != 0 || stdout == "" ||
 		!strings.Contains(stderr,

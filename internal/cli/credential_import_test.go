@@ -28,6 +28,14 @@ type keyStore struct {
 
 const keyStorePassword = "correct horse"
 
+// importing returns the arguments that import the store for a host, followed by more.
+func (s keyStore) importing(host string, more ...string) []string {
+	return append([]string{
+		"import", s.path("keystore.p12"), "--password-file", s.path("password.txt"), "--target", host,
+		"--server-ca", s.path("server-ca.pem"),
+	}, more...)
+}
+
 func newKeyStore(t *testing.T) keyStore {
 	t.Helper()
 	t.Setenv("KUBECONFIG", os.DevNull)
@@ -210,9 +218,7 @@ func TestImportPrintsManifests(t *testing.T) {
 
 func TestImportAsTextHasNoKey(t *testing.T) {
 	store := newKeyStore(t)
-	stdout, stderr, code := executeCredential("", "import", store.path("keystore.p12"), "--password-file",
-		store.path("password.txt"), "--target", "external.system.com", "--server-ca", store.path("server-ca.pem"), "-o",
-		"text")
+	stdout, stderr, code := executeCredential("", store.importing("external.system.com", "-o", "text")...)
 	if code != ExitDone || stderr != "" {
 		t.Fatalf("exit code %d, standard error %q", code, stderr)
 	}
@@ -231,18 +237,7 @@ func TestImportAsTextHasNoKey(t *testing.T) {
 
 func TestImportWritesAFileForTheUserAlone(t *testing.T) {
 	store := newKeyStore(t)
-	args := []string{
-		"import",
-		store.path("keystore.p12"),
-		"--password-file",
-		store.path("password.txt"),
-		"--target",
-		"external.system.com",
-		"--server-ca",
-		store.path("server-ca.pem"),
-		"--output-file",
-		store.path("secret.yaml"),
-	}
+	args := store.importing("external.system.com", "--output-file", store.path("secret.yaml"))
 	stdout, stderr, code := executeCredential("", args...)
 	if code != ExitDone || stdout != "" || stderr != "" {
 		t.Fatalf("exit code %d, standard output %q, standard error %q", code, stdout, stderr)
@@ -373,7 +368,7 @@ func TestImportWarnsAndRefuses(t *testing.T) {
 			2,
 			store.path("destination.json") + ", its key store: the password is wrong",
 		},
-		"a destination that is none": {
+		"something else than a destination": {
 			[]string{"--btp-destination", store.path("password.txt"), "--server-ca", "system"},
 			2,
 			store.path("password.txt") + ": the file is not the JSON of a destination",

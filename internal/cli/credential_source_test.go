@@ -60,7 +60,7 @@ func TestInspectSaysWhereToLook(t *testing.T) {
 				exampleOf("client.pem") + " is a file"},
 		"no name": {[]string{"secret/"}, "secret/ is not a valid Secret name: " +
 			subdomainRule + "; for a file in a directory of that name, write ./secret/"},
-		"a namespace that is none": {[]string{"secret/a", "-n", "A"}, "--namespace A: " + labelRule},
+		"an invalid namespace": {[]string{"secret/a", "-n", "A"}, "--namespace A: " + labelRule},
 		"a kubeconfig that isn't there": {[]string{"secret/a", "--kubeconfig", nowhere},
 			"loading the kubeconfig: stat " + nowhere + ": no such file or directory"},
 		"a context that isn't there": {[]string{"secret/a", "--kubeconfig", kubeconfig, "--context", "third"},

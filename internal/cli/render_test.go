@@ -94,7 +94,7 @@ func TestRenderExitCodes(t *testing.T) {
 			2,
 			`the path "missing.yaml" does not exist`,
 		},
-		"YAML that is none": {"", []string{"-f", broken}, 2, "error parsing " + broken},
+		"invalid YAML": {"", []string{"-f", broken}, 2, "error parsing " + broken},
 		"a document without a kind": {
 			`{"data":{"key":"c2VjcmV0"}}`,
 			[]string{"-f", "-"},

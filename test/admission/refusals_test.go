@@ -94,7 +94,7 @@ func TestBadInputIsRefusedAndNothingIsWritten(t *testing.T) {
 		"port 65536": {annotation(target, host+":65536"),
 			`metadata.annotations[mtls.egress/target]: Invalid value: "external.system.com:65536": has the port "65536", ` +
 				`which is out of range; write the partner's TLS port, 1 to 65535`},
-		"a port that is none": {annotation(target, host+":https"),
+		"an invalid port": {annotation(target, host+":https"),
 			`metadata.annotations[mtls.egress/target]: Invalid value: "external.system.com:https": has the port "https", ` +
 				`which is not a number; write the partner's TLS port, 1 to 65535, or leave it out for 443`},
 		"a negative port": {annotation(target, host+":-1"),

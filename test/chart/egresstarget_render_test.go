@@ -44,7 +44,7 @@ func testRenderedEgressTargets(t *testing.T, c cluster) {
 
 		"no name":     {refused: true, manifest: `{metadata: {}}`},
 		"no metadata": {refused: true, manifest: `{spec: {}}`},
-		"a label that is none": {
+		"an invalid label": {
 			refused:  true,
 			manifest: `{metadata: {name: a.example, labels: {"a b": "c d"}}}`,
 		},

@@ -47,7 +47,7 @@ func TestValuesThatAreRefused(t *testing.T) {
 			set:  `webhook.deployment.enabled=false`,
 			want: "at '/webhook/url': minLength: got 0, want 1",
 		},
-		"a selector that is none": {
+		"an invalid selector": {
 			set:  `webhook.namespaceSelector={"names": ["project"]}`,
 			want: "at '/webhook/namespaceSelector': additional properties 'names' not allowed",
 		},
@@ -91,7 +91,7 @@ func TestValuesThatAreRefused(t *testing.T) {
 			set:  `prometheusRule.runbookURL="https://example.com/#alerts"`,
 			want: "at '/prometheusRule/runbookURL': 'https://example.com/#alerts' does not match pattern",
 		},
-		"a digest that is none": {
+		"an invalid digest": {
 			set:  `image.digest="latest"`,
 			want: "at '/image/digest': 'latest' does not match pattern",
 		},
@@ -217,7 +217,7 @@ func TestValuesThatAreRefused(t *testing.T) {
 			set:  `webhook.deployment.extraEnv={"GODEBUG": "a"}`,
 			want: "at '/webhook/deployment/extraEnv': got object, want array",
 		},
-		"a budget that is no number": {
+		"a budget that is not a number": {
 			set:  `webhook.podDisruptionBudget.minAvailable="half"`,
 			want: "at '/webhook/podDisruptionBudget/minAvailable': 'half' does not match pattern",
 		},

@@ -115,8 +115,8 @@ func TestBadSecretsAreReportedAndCloseTheTarget(t *testing.T) {
 		"no certificate":             {without("cert"), "SecretKeyMissing"},
 		"no private key":             {without("key"), "SecretKeyMissing"},
 		"an empty private key":       {with("key", nil), "SecretKeyMissing"},
-		"a certificate that is none": {with("cert", []byte("certificate")), "CertificateUnreadable"},
-		"a private key that is none": {with("key", []byte("key")), "PrivateKeyUnreadable"},
+		"an invalid certificate":     {with("cert", []byte("certificate")), "CertificateUnreadable"},
+		"an invalid private key":     {with("key", []byte("key")), "PrivateKeyUnreadable"},
 		"the private key of another": {with("key", issued(func(*pki.Template) {})["key"]), "PrivateKeyMismatch"},
 		"a certificate that has ended": {
 			issued(func(c *pki.Template) { c.NotAfter = now.Add(-time.Hour) }),
@@ -131,7 +131,7 @@ func TestBadSecretsAreReportedAndCloseTheTarget(t *testing.T) {
 			"NotForClientAuth",
 		},
 		"no CA of the server":                 {without("cacert"), "ServerCAMissing"},
-		"a CA of the server that is none":     {with("cacert", []byte("CA")), "ServerCAUnreadable"},
+		"an invalid CA of the server":         {with("cacert", []byte("CA")), "ServerCAUnreadable"},
 		"a CA of the server whose time is up": {with("cacert", expiredCA(t, now)), "ServerCAExpired"},
 	}
 	w := newWorld(t)

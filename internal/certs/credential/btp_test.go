@@ -64,7 +64,7 @@ func TestReadsADestination(t *testing.T) {
 				`KeyStoreLocation is "k.p12", but the file has no certificates: export the destination with them ` +
 				`(certificates[] with Name and Content), or download the key store and import it separately`,
 		},
-		"a store that is no base64, and a port that is none": {
+		"a store that is not base64, and an invalid port": {
 			file: `{"URL":"https://partner.example:70000","Authentication":"ClientCertificateAuthentication",` +
 				`"KeyStoreLocation":"k.p12","certificates":[{"Name":"k.p12","Content":"!"}]}`,
 			err: `URL has the port "70000": a port is a number from 1 to 65535` + "\n" +

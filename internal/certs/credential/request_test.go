@@ -124,7 +124,7 @@ func TestRequestsAreRefusedWithAllProblems(t *testing.T) {
 			credential.Identity{Subject: `CN=a\0Ab`},
 			"subject: CN has a control character, which CAs reject",
 		},
-		"binary that is none": {
+		"invalid binary": {
 			credential.Identity{Subject: "CN=#1"},
 			`subject: CN: the text after # is not DER in hexadecimal; escape a # at the start of a value as \#`,
 		},

@@ -300,7 +300,7 @@ network "udp": it must be tcp4 or tcp6
 `,
 		},
 		"a field that nobody knows": {"/call", `{"uri":""}`, "read the request: json: unknown field \"uri\"\n"},
-		"an authority that is none": {
+		"an invalid authority": {
 			"/call", `{"url":"http://h","caPEM":"x"}`,
 			"caPEM: there is no certificate in it; it must be one or more CERTIFICATE blocks\n",
 		},
