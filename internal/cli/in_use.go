@@ -37,12 +37,8 @@ func userOf(object client.Object) (user, bool) {
 	case *corev1.Pod:
 		// A terminating Pod can still make calls.
 		ended := object.Status.Phase == corev1.PodSucceeded || object.Status.Phase == corev1.PodFailed
-		return newUser(
-				object,
-				kindPod,
-				podTargets(object),
-			), object.Labels[egress.LabelInjected] == egress.LabelValue &&
-				!ended
+		injected := object.Labels[egress.LabelInjected] == egress.LabelValue
+		return newUser(object, kindPod, podTargets(object)), injected && !ended
 	case *appsv1.Deployment:
 		return workloadUser(object, "Deployment", object.Spec.Template.Annotations)
 	case *appsv1.StatefulSet:

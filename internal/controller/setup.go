@@ -77,9 +77,9 @@ type Options struct {
 const workers = 16
 
 // Setup adds the controllers to a manager. The manager must use informers.Options and a scheme with
-// api/v1alpha1, the Kubernetes kinds and those of informers.AddToScheme. The controllers run on the
-// leader, but every replica fills its caches. Setup fails if the CRD of EgressTarget is not
-// installed. Istio's CRDs can be installed later.
+// api/v1alpha1 and the Kubernetes kinds. The controllers run on the leader, but every replica fills
+// its caches. Setup fails if the CRD of EgressTarget is not installed. Istio's CRDs can be
+// installed later.
 func Setup(ctx context.Context, mgr ctrl.Manager, options Options) error {
 	if options.Clock == nil {
 		options.Clock = clock.RealClock{}

@@ -198,19 +198,13 @@ func (a *Admission) review(ctx context.Context, body []byte) ([]byte, *refusal) 
 // checks also bound what is logged about a request.
 func wellFormed(review *admissionv1.AdmissionReview) bool {
 	request := review.Request
+	operations := []admissionv1.Operation{
+		"", admissionv1.Create, admissionv1.Update, admissionv1.Delete, admissionv1.Connect,
+	}
 	return review.GroupVersionKind() == admissionv1.SchemeGroupVersion.WithKind("AdmissionReview") && request != nil &&
-		slices.Contains(
-			[]admissionv1.Operation{
-				"",
-				admissionv1.Create,
-				admissionv1.Update,
-				admissionv1.Delete,
-				admissionv1.Connect,
-			},
-			request.Operation,
-		) &&
-		request.UID != "" && len(request.UID) <= maxUID && len(request.Kind.Kind) <= validation.DNS1123LabelMaxLength &&
-		len(
-			validation.IsDNS1123Label(request.Namespace),
-		) == 0 && len(request.Name) <= validation.DNS1123SubdomainMaxLength
+		slices.Contains(operations, request.Operation) &&
+		request.UID != "" && len(request.UID) <= maxUID &&
+		len(request.Kind.Kind) <= validation.DNS1123LabelMaxLength &&
+		len(validation.IsDNS1123Label(request.Namespace)) == 0 &&
+		len(request.Name) <= validation.DNS1123SubdomainMaxLength
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/go-logr/logr"
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/time/rate"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/klog/v2"
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
@@ -67,9 +68,11 @@ func requestLog(base logr.Logger, request *admission.Request) logr.Logger {
 	if request == nil {
 		return base
 	}
-	resource := request.Resource
-	resource.Group, resource.Version, resource.Resource = excerpt(
-		resource.Group), excerpt(resource.Version), excerpt(resource.Resource)
+	resource := metav1.GroupVersionResource{
+		Group:    excerpt(request.Resource.Group),
+		Version:  excerpt(request.Resource.Version),
+		Resource: excerpt(request.Resource.Resource),
+	}
 	return base.WithValues("object", klog.KRef(request.Namespace, request.Name), "namespace", request.Namespace, "name",
 		request.Name, "resource", resource, "user", excerpt(request.UserInfo.Username), "requestID", request.UID)
 }
