@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
 	admissionv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -254,7 +253,7 @@ func (s *stage) await(ctx context.Context) error {
 			return await.Final(err)
 		}
 		if present != s.present {
-			return fmt.Errorf("(-want +got):\n%s", cmp.Diff(s.present, present))
+			return fmt.Errorf("in force are %+v, want %+v", present, s.present)
 		}
 		return nil
 	})
