@@ -105,7 +105,11 @@ func newScale(ctx context.Context) (*scale, error) {
 	}
 	installed, err := installation.Start(ctx, installation.Options{
 		Replicas: 2, Controllers: 2,
-		Values:    []string{"controller.targetRetention=24h"},
+		Values: []string{
+			"controller.targetRetention=24h",
+			// The garbage collector keeps the memory below the limit, whatever that costs.
+			fmt.Sprintf("controller.deployment.resources.limits.memory=%dMi", 256*size.targets/1000),
+		},
 		APIServer: apiserver.Options{AuditPolicy: installation.AuditOfWrites},
 	})
 	if err != nil {
@@ -121,6 +125,10 @@ func newScale(ctx context.Context) (*scale, error) {
 	return s, nil
 }
 
+// askAgain is the time for each target after which the metric is asked for again. A controller counts
+// all Pods and targets for an answer, which must not take much of its time.
+const askAgain = 100 * time.Microsecond
+
 // program creates the first Pod of every target and waits until all are ready.
 func (s *scale) program(ctx context.Context) error {
 	before, err := s.Writes()
@@ -131,10 +139,11 @@ func (s *scale) program(ctx context.Context) error {
 	if err := s.crowd.CreatePods(ctx, s.targets); err != nil {
 		return err
 	}
-	err = await.Until(ctx, 10*time.Minute, "all targets are ready", func(ctx context.Context) error {
+	err = await.Until(ctx, 20*time.Minute, "all targets are ready", func(ctx context.Context) error {
 		ready, err := s.Metric(ctx, "mtls_egress_targets", map[string]string{"ready": "true"})
 		if err == nil && ready < float64(s.targets) {
 			err = fmt.Errorf("%v of %d are", ready, s.targets)
+			time.Sleep(time.Duration(s.targets) * askAgain)
 		}
 		return err
 	})
