@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/semaphore"
 	"golang.org/x/time/rate"
 	admissionv1 "k8s.io/api/admission/v1"
 	"k8s.io/apimachinery/pkg/util/validation"
@@ -29,11 +30,10 @@ const (
 	largeBodies = 2 * maxBody
 	// lightMemory bounds the total weight of concurrent requests of at most maxLight, and
 	// heavyMemory that of the others. Nearly all requests are light, so they never wait for heavy
-	// ones. The heaviest request can take half of heavyMemory: two objects of 3 MiB that are mostly
-	// text. Including uncollected garbage, all of them stay within the chart's memory limit.
-	lightMemory, maxLight, heavyMemory = 16 << 20, 1 << 20, 64 << 20
-	// minWeight limits light requests to 128, and to 64 per source, because each can read
-	// EgressTargets from the API server.
+	// ones. The heaviest request has maxHeavy: two objects of 3 MiB that are mostly text. Including
+	// uncollected garbage, all of them stay within the chart's memory limit.
+	lightMemory, maxLight, heavyMemory, maxHeavy = 16 << 20, 1 << 20, 64 << 20, 32 << 20
+	// minWeight limits light requests to 128, because each can read EgressTargets from the API server.
 	minWeight = lightMemory / 128
 	// maxUID bounds the UID, which is logged and returned. An API server's UID has 36 bytes.
 	maxUID = 128
@@ -59,7 +59,7 @@ const (
 type Admission struct {
 	webhook             *admission.Webhook
 	clients             *ClientCA
-	large, light, heavy *shares
+	large, light, heavy *semaphore.Weighted
 	refused             *prometheus.CounterVec
 	lines               *lines
 }
@@ -93,9 +93,9 @@ func NewAdmission(webhook *admission.Webhook, clients *ClientCA, registry promet
 		webhook: webhook,
 		clients: clients,
 		lines:   bounds,
-		large:   newShares(largeBodies),
-		light:   newShares(lightMemory),
-		heavy:   newShares(heavyMemory),
+		large:   semaphore.NewWeighted(largeBodies),
+		light:   semaphore.NewWeighted(lightMemory),
+		heavy:   semaphore.NewWeighted(heavyMemory),
 		refused: refused,
 	}, nil
 }
@@ -134,37 +134,33 @@ func (a *Admission) answer(r *http.Request) (answer []byte, refused *refusal) {
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), maxWait)
 	defer cancel()
-	source := sourceOf(r.RemoteAddr)
 	size := r.ContentLength
 	if size < 0 { // unknown
 		size = maxBody
 	}
 	if size > smallBody {
-		release, err := a.large.take(ctx, source, size)
-		if err != nil {
+		if err := a.large.Acquire(ctx, size); err != nil {
 			return nil, &refusal{http.StatusServiceUnavailable, reasonBusy}
 		}
-		defer release()
+		defer a.large.Release(size)
 	}
 	body, refused := read(r, size)
 	if refused != nil {
 		return nil, refused
 	}
-	defer work(r.Context())()
 	cost := max(minWeight, weight(body))
-	if cost > heavyMemory/2 {
+	if cost > maxHeavy {
 		return nil, &refusal{http.StatusRequestEntityTooLarge, reasonTooLarge}
 	}
 	memory := a.light
 	if cost > maxLight {
 		memory = a.heavy
 	}
-	release, err := memory.take(ctx, source, cost)
-	if err != nil {
+	if err := memory.Acquire(ctx, cost); err != nil {
 		return nil, &refusal{http.StatusServiceUnavailable, reasonBusy}
 	}
-	defer release()
-	return a.review(context.WithValue(r.Context(), sourceKey{}, source), body)
+	defer memory.Release(cost)
+	return a.review(context.WithValue(r.Context(), sourceKey{}, sourceOf(r.RemoteAddr)), body)
 }
 
 // read returns the body, which has at most size bytes.

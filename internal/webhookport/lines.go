@@ -3,6 +3,7 @@ package webhookport
 import (
 	"context"
 	"errors"
+	"net"
 	"strings"
 	"sync"
 
@@ -32,6 +33,15 @@ type lines struct {
 
 	mu       sync.Mutex
 	bySource map[string]*rate.Limiter
+}
+
+// sourceOf returns the host of an address in the form HOST:PORT.
+func sourceOf(address string) string {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return address
+	}
+	return host
 }
 
 // sourceKey is the context key of a request's source.

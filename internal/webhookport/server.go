@@ -12,14 +12,16 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	"golang.org/x/net/netutil"
 	"golang.org/x/time/rate"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	"sigs.k8s.io/controller-runtime/pkg/webhook"
 )
 
 const (
-	// maxConnections is the maximum number of open connections. An API server keeps one to 25 of
-	// them open, and opens more for concurrent requests.
+	// maxConnections is the maximum number of open connections. More wait until one is closed: one
+	// that says nothing is closed after handshakeTimeout. An API server keeps one to 25 of them open,
+	// and opens more for concurrent requests.
 	maxConnections = 1024
 	// maxHeader is the maximum size of a request header. An API server sends a few hundred bytes.
 	maxHeader = 8 << 10
@@ -82,14 +84,13 @@ func (s *Server) Start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return s.serve(ctx, listener, newConnections(maxConnections))
+	return s.serve(ctx, netutil.LimitListener(listener, maxConnections))
 }
 
-func (s *Server) serve(ctx context.Context, listener net.Listener, all *connections) error {
+func (s *Server) serve(ctx context.Context, listener net.Listener) error {
 	server := &http.Server{
 		Handler:           bare(s.Options.WebhookMux),
 		BaseContext:       func(net.Listener) context.Context { return ctx },
-		ConnContext:       withConnection,
 		MaxHeaderBytes:    maxHeader,
 		ReadHeaderTimeout: handshakeTimeout,
 		ReadTimeout:       requestTimeout,
@@ -107,19 +108,11 @@ func (s *Server) serve(ctx context.Context, listener net.Listener, all *connecti
 		ended <- server.Shutdown(ctx)
 	})
 	s.log.Info("Serving admission requests", "address", listener.Addr().String())
-	if err := server.Serve(tls.NewListener(all.listen(listener), s.tls)); !errors.Is(err, http.ErrServerClosed) {
+	if err := server.Serve(tls.NewListener(listener, s.tls)); !errors.Is(err, http.ErrServerClosed) {
 		stop()
 		return err
 	}
 	return <-ended
-}
-
-// withConnection adds the connection to the context, for work.
-func withConnection(ctx context.Context, c net.Conn) context.Context {
-	if secure, ok := c.(*tls.Conn); ok {
-		c = secure.NetConn()
-	}
-	return context.WithValue(ctx, connectionKey{}, c)
 }
 
 // StartedChecker returns a check that the port completes a TLS handshake. It ignores the
