@@ -52,6 +52,7 @@ func (c Controller) manager(ctx context.Context) (ctrl.Manager, error) {
 		MapperProvider:                informers.MapperProvider,
 		Metrics:                       metricsserver.Options{BindAddress: c.MetricsAddress},
 		HealthProbeBindAddress:        c.HealthAddress,
+		PprofBindAddress:              c.ProfilingAddress,
 		LeaderElection:                c.LeaderElection,
 		LeaderElectionID:              LeaseName,
 		LeaderElectionNamespace:       c.Namespace,

@@ -35,10 +35,10 @@ type Process struct {
 	// MeshConfig is the ConfigMap with the mesh configuration. Its namespace is the root namespace
 	// of the mesh.
 	MeshConfig types.NamespacedName
-	// MetricsAddress and HealthAddress are [HOST]:PORT. Set MetricsAddress to Disabled to turn
-	// metrics off.
-	MetricsAddress, HealthAddress string
-	Log                           logr.Logger
+	// MetricsAddress, HealthAddress and ProfilingAddress are [HOST]:PORT. Disabled turns the first and
+	// the last off.
+	MetricsAddress, HealthAddress, ProfilingAddress string
+	Log                                             logr.Logger
 }
 
 // Disabled is an address that disables a server.

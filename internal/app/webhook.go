@@ -80,6 +80,7 @@ func (w Webhook) manager(ctx context.Context, draining *drain) (ctrl.Manager, er
 		Cache:                   admissionCache(),
 		Metrics:                 metricsserver.Options{BindAddress: w.MetricsAddress},
 		HealthProbeBindAddress:  w.HealthAddress,
+		PprofBindAddress:        w.ProfilingAddress,
 		WebhookServer:           webhookport.NewServer(w.Host, w.Port, source.GetCertificate, w.ClientCA, log),
 		GracefulShutdownTimeout: new(gracefulStop),
 	})

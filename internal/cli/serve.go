@@ -95,8 +95,9 @@ type processFlags struct {
 	kubeconfig string
 	context    string
 
-	metricsAddress string
-	healthAddress  string
+	metricsAddress   string
+	healthAddress    string
+	profilingAddress string
 
 	log logOptions
 }
@@ -122,6 +123,9 @@ func (f *processFlags) add(groups *cliflag.NamedFlagSets, namespaceOf string) {
 	observe.StringVar(&f.healthAddress, "health-address", ":8081", "The HTTP listen address of /healthz and /readyz.")
 	observe.StringVar(&f.metricsAddress, "metrics-address", ":8080",
 		"The HTTP listen address of /metrics. 0 disables it.")
+	observe.StringVar(&f.profilingAddress, "profiling-address", app.Disabled,
+		"The HTTP listen address of /debug/pprof, such as 127.0.0.1:6060, which kubectl port-forward reaches. "+
+			"0 disables it.")
 
 	f.log.addFlags(groups.FlagSet("logging"))
 
@@ -140,6 +144,7 @@ func (f *processFlags) validate(usedPorts map[int]string) []error {
 	}{
 		{flag: "metrics-address", address: f.metricsAddress, optional: true},
 		{flag: "health-address", address: f.healthAddress},
+		{flag: "profiling-address", address: f.profilingAddress, optional: true},
 	} {
 		if server.optional && server.address == app.Disabled {
 			continue
@@ -167,12 +172,13 @@ func (f *processFlags) process(log logr.Logger) (app.Process, error) {
 	config.UserAgent = name + "/" + ownVersion()
 	cluster, wrong := f.policy.cluster()
 	return app.Process{
-		Config:         config,
-		Policy:         cluster,
-		MeshConfig:     types.NamespacedName{Namespace: f.rootNamespace, Name: f.meshConfig},
-		MetricsAddress: f.metricsAddress,
-		HealthAddress:  f.healthAddress,
-		Log:            log,
+		Config:           config,
+		Policy:           cluster,
+		MeshConfig:       types.NamespacedName{Namespace: f.rootNamespace, Name: f.meshConfig},
+		MetricsAddress:   f.metricsAddress,
+		HealthAddress:    f.healthAddress,
+		ProfilingAddress: f.profilingAddress,
+		Log:              log,
 	}, errors.Join(wrong...)
 }
 

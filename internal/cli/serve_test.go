@@ -82,6 +82,15 @@ func TestServeControllerRefusesOptions(t *testing.T) {
 			args: []string{"--health-address=:8080"},
 			want: []string{"--health-address: port 8080 is already used by --metrics-address"},
 		},
+		"profiling on the port of the metrics": {
+			args: []string{"--profiling-address=127.0.0.1:8080"},
+			want: []string{"--profiling-address: port 8080 is already used by --metrics-address"},
+		},
+		"profiling": {args: []string{"--profiling-address=127.0.0.1:6060"}},
+		"profiling without a port": {
+			args: []string{"--profiling-address=6060"},
+			want: []string{"--profiling-address: address 6060: missing port in address"},
+		},
 		"a namespace that isn't set": {args: []string{"--namespace="}, want: []string{"--namespace: is required"}},
 		"all errors are reported at once": {args: []string{"--namespace=", "--target-retention=0s"}, want: []string{
 			"--target-retention: 0s is not positive; use 1s for almost no retention", "--namespace: is required",

@@ -40,6 +40,9 @@ func TestServeController(t *testing.T) {
 	first.waitReady(t)
 	first.wantHealth(t, "/readyz?verbose", http.StatusOK, "[+]cache ok\nhealthz check passed\n")
 	first.wantHealth(t, "/healthz?verbose", http.StatusOK, "[+]ping ok\nhealthz check passed\n")
+	if status, _ := first.get(t, first.profiling, "/debug/pprof/cmdline"); status != http.StatusOK {
+		t.Errorf("/debug/pprof/cmdline: status %d", status)
+	}
 	c.controllerNamesWhatFails(t)
 	c.waitsForIstio(t, first)
 	c.programsOnceIstioIsThere(t, first)

@@ -30,8 +30,8 @@ import (
 // interface.
 type process struct {
 	cmd *exec.Cmd
-	// webhook, health and metrics are its ports. A controller has no webhook.
-	webhook, health, metrics string
+	// webhook, health, metrics and profiling are its ports. A controller has no webhook.
+	webhook, health, metrics, profiling string
 
 	command []string
 	stderr  string
@@ -57,13 +57,14 @@ func (c *cluster) controller(t *testing.T, flags ...string) *process {
 // process prepares a process with the rights of an account. Later flags win.
 func (c *cluster) process(t *testing.T, kind, account string, flags []string) *process {
 	t.Helper()
-	ports := freePorts(t, 2)
+	ports := freePorts(t, 3)
 	return &process{
-		health: ports[0], metrics: ports[1], stderr: filepath.Join(t.TempDir(), "stderr"),
+		health: ports[0], metrics: ports[1], profiling: ports[2], stderr: filepath.Join(t.TempDir(), "stderr"),
 		command: append([]string{
 			command, "serve", kind, "--kubeconfig=" + c.kubeconfigOf(t, account), "--namespace=" + namespace,
 			"--log-format=json", "--log-level=debug",
 			"--health-address=127.0.0.1:" + ports[0], "--metrics-address=127.0.0.1:" + ports[1],
+			"--profiling-address=127.0.0.1:" + ports[2],
 		}, flags...),
 	}
 }

@@ -30,6 +30,9 @@ func TestServeWebhook(t *testing.T) {
 	first.wantHealth(t, "/readyz?verbose", http.StatusOK,
 		"[+]cache ok\n[+]serving-certificate ok\n[+]shutdown ok\n[+]webhook-server ok\nhealthz check passed\n")
 	first.wantHealth(t, "/healthz?verbose", http.StatusOK, "[+]ping ok\nhealthz check passed\n")
+	if status, _ := first.get(t, first.profiling, "/debug/pprof/cmdline"); status != http.StatusOK {
+		t.Errorf("/debug/pprof/cmdline: status %d", status)
+	}
 	c.webhookNamesWhatFails(t)
 	c.injectsAlone(t, first)
 	c.speaksOnlyModernTLS(t, first)
