@@ -2,7 +2,6 @@ package egress
 
 import (
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 
@@ -31,11 +30,13 @@ func newDefaultSecrets(intent Intent, egressTargets map[string]*v1alpha1.EgressT
 	for _, host := range intent.Hosts() {
 		asked[host] = true
 	}
-	// Later entries overwrite earlier ones. The oldest comes last, so it keeps the name.
-	youngestFirst := func(a, b string) int { return -byAge(egressTargets[a], egressTargets[b]) }
-	for _, host := range slices.SortedFunc(maps.Keys(egressTargets), youngestFirst) {
-		if !asked[host] && UsesDefaultSecret(egressTargets[host]) {
-			d.others[DefaultSecretName(host)] = host
+	for host, egressTarget := range egressTargets {
+		if asked[host] || !UsesDefaultSecret(egressTarget) {
+			continue
+		}
+		name := DefaultSecretName(host)
+		if oldest, taken := d.others[name]; !taken || byAge(egressTarget, egressTargets[oldest]) < 0 {
+			d.others[name] = host
 		}
 	}
 	return d

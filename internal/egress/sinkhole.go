@@ -1,10 +1,11 @@
 package egress
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
-	"maps"
+	"iter"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -77,15 +78,9 @@ func checkCatches(
 	path *field.Path,
 ) field.ErrorList {
 	sharing := map[netip.Addr][]Target{}
-	for _, t := range targets {
-		sharing[t.Address()] = nil
-	}
-	for _, host := range slices.Sorted(maps.Keys(egressTargets)) {
-		_, shared := sharing[SinkholeAddress(host)]
-		if shared && !slices.ContainsFunc(targets, func(t Target) bool { return t.Host == host }) {
-			sharing[SinkholeAddress(host)] = append(sharing[SinkholeAddress(host)],
-				FromEgressTarget(namespace, host, egressTargets[host]))
-		}
+	for _, host := range slices.Sorted(mayCatch(targets, egressTargets)) {
+		sharing[SinkholeAddress(host)] = append(sharing[SinkholeAddress(host)],
+			FromEgressTarget(namespace, host, egressTargets[host]))
 	}
 	var errs field.ErrorList
 	for _, t := range targets {
@@ -100,6 +95,22 @@ func checkCatches(
 		sharing[t.Address()] = append(sharing[t.Address()], t)
 	}
 	return errs
+}
+
+// mayCatch returns the hosts of EgressTargets whose ports allow that they and one of targets catch
+// each other's calls, without those of targets. Nearly none do, so addresses are computed only of
+// these.
+func mayCatch(targets []Target, egressTargets map[string]*v1alpha1.EgressTarget) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for host, egressTarget := range egressTargets {
+			port, appPort := cmp.Or(egressTarget.Spec.Port, DefaultPort), cmp.Or(egressTarget.Spec.AppPort, DefaultAppPort)
+			caught := func(t Target) bool { return t.Port == appPort || t.AppPort == port }
+			own := func(t Target) bool { return t.Host == host }
+			if slices.ContainsFunc(targets, caught) && !slices.ContainsFunc(targets, own) && !yield(host) {
+				return
+			}
+		}
+	}
 }
 
 func catches(path *field.Path, refused, catching, caught Target) *field.Error {

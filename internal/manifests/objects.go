@@ -2,6 +2,7 @@ package manifests
 
 import (
 	"encoding/json"
+	"net/netip"
 	"slices"
 
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
@@ -18,13 +19,13 @@ func (r *renderer) program() {
 	others := r.others()
 	r.addUnused()
 	uses := r.sortedUses()
-	var targets []egress.Target
+	var byAddress map[netip.Addr][]egress.Target
 	for n, use := range uses {
 		if n == 0 || uses[n-1].target.Namespace != use.target.Namespace {
-			targets = targetsOf(uses, use.target.Namespace)
+			byAddress = targetsByAddress(uses, use.target.Namespace)
 			r.add(mesh.Anchor(use.target.Namespace, appPorts(uses, use.target.Namespace)))
 		}
-		r.programOne(use, targets, others)
+		r.programOne(use, byAddress[use.target.Address()], others)
 	}
 }
 
@@ -40,12 +41,13 @@ func (r *renderer) addUnused() {
 	}
 }
 
-// targetsOf returns the targets of a namespace.
-func targetsOf(uses []*use, namespace string) []egress.Target {
-	var targets []egress.Target
+// targetsByAddress returns the targets of a namespace by their sinkhole addresses. Only targets with
+// the same address affect each other.
+func targetsByAddress(uses []*use, namespace string) map[netip.Addr][]egress.Target {
+	targets := map[netip.Addr][]egress.Target{}
 	for _, use := range uses {
 		if use.target.Namespace == namespace {
-			targets = append(targets, use.target)
+			targets[use.target.Address()] = append(targets[use.target.Address()], use.target)
 		}
 	}
 	return targets
@@ -62,7 +64,8 @@ func appPorts(uses []*use, namespace string) []int32 {
 	return ports
 }
 
-// programOne adds the objects of one target, using the controller's decision.
+// programOne adds the objects of one target, using the controller's decision. targets are those with
+// its sinkhole address.
 func (r *renderer) programOne(use *use, targets []egress.Target, others mesh.Others) {
 	egressTarget := r.egressTargets[use.target.Namespace][use.target.Host].DeepCopy()
 	egressTarget.Namespace = use.target.Namespace
