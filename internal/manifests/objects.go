@@ -41,8 +41,8 @@ func (r *renderer) addUnused() {
 	}
 }
 
-// targetsByAddress returns the targets of a namespace by their sinkhole addresses. Only targets with
-// the same address affect each other.
+// targetsByAddress returns the targets of a namespace by their sinkhole addresses. Only targets
+// with the same address affect each other.
 func targetsByAddress(uses []*use, namespace string) map[netip.Addr][]egress.Target {
 	targets := map[netip.Addr][]egress.Target{}
 	for _, use := range uses {
@@ -64,8 +64,8 @@ func appPorts(uses []*use, namespace string) []int32 {
 	return ports
 }
 
-// programOne adds the objects of one target, using the controller's decision. targets are those with
-// its sinkhole address.
+// programOne adds the objects of one target, using the controller's decision. targets are those
+// with its sinkhole address.
 func (r *renderer) programOne(use *use, targets []egress.Target, others mesh.Others) {
 	egressTarget := r.egressTargets[use.target.Namespace][use.target.Host].DeepCopy()
 	egressTarget.Namespace = use.target.Namespace

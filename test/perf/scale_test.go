@@ -125,8 +125,8 @@ func newScale(ctx context.Context) (*scale, error) {
 	return s, nil
 }
 
-// askAgain is the time for each target after which the metric is asked for again. A controller counts
-// all Pods and targets for an answer, which must not take much of its time.
+// askAgain is the time for each target after which the metric is asked for again. A controller
+// counts all Pods and targets for an answer, which must not take much of its time.
 const askAgain = 100 * time.Microsecond
 
 // program creates the first Pod of every target and waits until all are ready.
