@@ -331,7 +331,7 @@ const looksBeforePush = 100
 // objects when it begins a push, and tells a sidecar only if that depended on a changed object
 // before or after the push. An object that is deleted after the changes of a push for another
 // namespace were collected, and before the objects are read, is missing from both looks of the
-// push that should tell of it: [proxyDependentOnConfig], with computeProxyState before it.
+// push that should report it: [proxyDependentOnConfig], with computeProxyState before it.
 //
 // [proxyDependentOnConfig]: https://github.com/istio/istio/blob/eed52ebb66ad/pilot/pkg/xds/proxy_dependencies.go
 func (w *walk) followed(t *testing.T, p presence) {
