@@ -89,7 +89,7 @@ func TestServeControllerRefusesOptions(t *testing.T) {
 		"profiling": {args: []string{"--profiling-address=127.0.0.1:6060"}},
 		"profiling without a port": {
 			args: []string{"--profiling-address=6060"},
-			want: []string{"--profiling-address: address 6060: missing port in address"},
+			want: []string{`--profiling-address: "6060" is not [HOST]:PORT`},
 		},
 		"a namespace that isn't set": {args: []string{"--namespace="}, want: []string{"--namespace: is required"}},
 		"all errors are reported at once": {args: []string{"--namespace=", "--target-retention=0s"}, want: []string{
