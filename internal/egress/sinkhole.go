@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
-	"iter"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -78,9 +77,10 @@ func checkCatches(
 	path *field.Path,
 ) field.ErrorList {
 	sharing := map[netip.Addr][]Target{}
-	for _, host := range slices.Sorted(mayCatch(targets, egressTargets)) {
-		sharing[SinkholeAddress(host)] = append(sharing[SinkholeAddress(host)],
-			FromEgressTarget(namespace, host, egressTargets[host]))
+	for _, host := range mayCatch(targets, egressTargets) {
+		other := FromEgressTarget(namespace, host, egressTargets[host])
+		address := other.Address()
+		sharing[address] = append(sharing[address], other)
 	}
 	var errs field.ErrorList
 	for _, t := range targets {
@@ -97,20 +97,21 @@ func checkCatches(
 	return errs
 }
 
-// mayCatch returns the hosts of EgressTargets whose ports allow that they and one of targets catch
-// each other's calls, without those of targets. Nearly none do, so addresses are computed only of
-// these.
-func mayCatch(targets []Target, egressTargets map[string]*v1alpha1.EgressTarget) iter.Seq[string] {
-	return func(yield func(string) bool) {
-		for host, egressTarget := range egressTargets {
-			port, appPort := cmp.Or(egressTarget.Spec.Port, DefaultPort), cmp.Or(egressTarget.Spec.AppPort, DefaultAppPort)
-			caught := func(t Target) bool { return t.Port == appPort || t.AppPort == port }
-			own := func(t Target) bool { return t.Host == host }
-			if slices.ContainsFunc(targets, caught) && !slices.ContainsFunc(targets, own) && !yield(host) {
-				return
-			}
+// mayCatch returns the sorted hosts of EgressTargets whose ports allow that they and one of targets
+// catch each other's calls, without those of targets. Nearly none do, so addresses are computed only
+// of these.
+func mayCatch(targets []Target, egressTargets map[string]*v1alpha1.EgressTarget) []string {
+	var hosts []string
+	for host, egressTarget := range egressTargets {
+		port, appPort := cmp.Or(egressTarget.Spec.Port, DefaultPort), cmp.Or(egressTarget.Spec.AppPort, DefaultAppPort)
+		caught := func(t Target) bool { return t.Port == appPort || t.AppPort == port }
+		own := func(t Target) bool { return t.Host == host }
+		if slices.ContainsFunc(targets, caught) && !slices.ContainsFunc(targets, own) {
+			hosts = append(hosts, host)
 		}
 	}
+	slices.Sort(hosts)
+	return hosts
 }
 
 func catches(path *field.Path, refused, catching, caught Target) *field.Error {

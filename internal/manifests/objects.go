@@ -47,7 +47,8 @@ func targetsByAddress(uses []*use, namespace string) map[netip.Addr][]egress.Tar
 	targets := map[netip.Addr][]egress.Target{}
 	for _, use := range uses {
 		if use.target.Namespace == namespace {
-			targets[use.target.Address()] = append(targets[use.target.Address()], use.target)
+			address := use.target.Address()
+			targets[address] = append(targets[address], use.target)
 		}
 	}
 	return targets

@@ -87,7 +87,7 @@ func TestOnlyClientsOfTheCAReachTheHandlers(t *testing.T) {
 			}
 			ctx, stop := context.WithCancel(t.Context())
 			ended := make(chan error, 1)
-			go func() { ended <- s.serve(ctx, listener) }()
+			go func() { ended <- s.serve(ctx, listener, maxConnections) }()
 			t.Cleanup(func() {
 				stop()
 				if err := <-ended; err != nil {

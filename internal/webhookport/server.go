@@ -84,10 +84,12 @@ func (s *Server) Start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return s.serve(ctx, netutil.LimitListener(listener, maxConnections))
+	return s.serve(ctx, listener, maxConnections)
 }
 
-func (s *Server) serve(ctx context.Context, listener net.Listener) error {
+// serve serves until ctx is canceled, on at most connections connections of the listener at a time.
+func (s *Server) serve(ctx context.Context, listener net.Listener, connections int) error {
+	listener = netutil.LimitListener(listener, connections)
 	server := &http.Server{
 		Handler:           bare(s.Options.WebhookMux),
 		BaseContext:       func(net.Listener) context.Context { return ctx },

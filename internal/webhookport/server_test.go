@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
-	"golang.org/x/net/netutil"
 	"golang.org/x/time/rate"
 
 	"mtls.egress/webhook/test/pki"
@@ -42,7 +41,7 @@ func start(t *testing.T, limit int, handler http.Handler) *started {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	s := &started{address: listener.Addr().String(), stop: cancel, ended: make(chan error, 1)}
-	go func() { s.ended <- server.serve(ctx, netutil.LimitListener(listener, limit)) }()
+	go func() { s.ended <- server.serve(ctx, listener, limit) }()
 	t.Cleanup(cancel)
 	return s
 }
