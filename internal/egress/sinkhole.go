@@ -98,8 +98,8 @@ func checkCatches(
 }
 
 // mayCatch returns the sorted hosts of EgressTargets whose ports allow that they and one of targets
-// catch each other's calls, without those of targets. Nearly none do, so addresses are computed only
-// of these.
+// catch each other's calls, without those of targets. Nearly none do, so only these need an
+// address.
 func mayCatch(targets []Target, egressTargets map[string]*v1alpha1.EgressTarget) []string {
 	var hosts []string
 	for host, egressTarget := range egressTargets {

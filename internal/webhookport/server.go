@@ -87,9 +87,9 @@ func (s *Server) Start(ctx context.Context) error {
 	return s.serve(ctx, listener, maxConnections)
 }
 
-// serve serves until ctx is canceled, on at most connections connections of the listener at a time.
-func (s *Server) serve(ctx context.Context, listener net.Listener, connections int) error {
-	listener = netutil.LimitListener(listener, connections)
+// serve is Start with a listener, and with a limit on the number of open connections.
+func (s *Server) serve(ctx context.Context, listener net.Listener, limit int) error {
+	listener = netutil.LimitListener(listener, limit)
 	server := &http.Server{
 		Handler:           bare(s.Options.WebhookMux),
 		BaseContext:       func(net.Listener) context.Context { return ctx },

@@ -422,7 +422,8 @@ func TestOtherPeoplesObjectsForTheHost(t *testing.T) {
 			all := seen(t, s, stand.asked(0))
 			stand.count(t)
 			neverPlain(t, all, figures{
-				Promise: "Other people's objects", Fault: kind + " of another owner", Requests: stand.requests, Failed: stand.failed,
+				Promise: "Other people's objects", Fault: kind + " of another owner",
+				Requests: stand.requests, Failed: stand.failed,
 			})
 		})
 	}
