@@ -24,9 +24,9 @@ import (
 	"mtls.egress/webhook/internal/egress"
 	"mtls.egress/webhook/internal/mutate"
 	"mtls.egress/webhook/internal/paging"
-	"mtls.egress/webhook/internal/policy"
 	"mtls.egress/webhook/internal/policy/lookup"
 	"mtls.egress/webhook/internal/webhookport"
+	"mtls.egress/webhook/internal/workload"
 )
 
 // mutatePath is the path in the chart's MutatingWebhookConfiguration.
@@ -36,6 +36,8 @@ const mutatePath = "/mutate"
 type Webhook struct {
 	Process
 
+	// Workloads are the kinds of workloads whose annotations admission propagates.
+	Workloads workload.Kinds
 	// Host and Port are the listen address for admission requests. An empty Host means all
 	// addresses.
 	Host string
@@ -94,7 +96,7 @@ func (w Webhook) manager(ctx context.Context, draining *drain) (ctrl.Manager, er
 	return manager, errors.Join(
 		manager.Add(source),
 		metrics.Registry.Register(notAfterMetric(source)),
-		addAdmission(manager, w.Policy, func() bool { return mesh.Config().DynamicDNS }, w.ClientCA, draining),
+		w.addAdmission(manager, func() bool { return mesh.Config().DynamicDNS }, draining),
 		addWebhookChecks(ctx, manager, source, draining, w.Log.WithName("health")))
 }
 
@@ -144,19 +146,13 @@ func notAfterMetric(source *serving.Source) prometheus.Collector {
 	})
 }
 
-func addAdmission(
-	manager ctrl.Manager,
-	cluster policy.Cluster,
-	dynamicDNS func() bool,
-	clients *webhookport.ClientCA,
-	draining *drain,
-) error {
-	handler, err := mutate.NewHandler(manager.GetClient(), manager.GetAPIReader(), cluster, dynamicDNS,
+func (w Webhook) addAdmission(manager ctrl.Manager, dynamicDNS func() bool, draining *drain) error {
+	handler, err := mutate.NewHandler(manager.GetClient(), manager.GetAPIReader(), w.Workloads, w.Policy, dynamicDNS,
 		metrics.Registry)
 	if err != nil {
 		return err
 	}
-	admissions, err := webhookport.NewAdmission(&webhook.Admission{Handler: handler}, clients, metrics.Registry)
+	admissions, err := webhookport.NewAdmission(&webhook.Admission{Handler: handler}, w.ClientCA, metrics.Registry)
 	if err != nil {
 		return fmt.Errorf("registering the metrics of the webhook server: %w", err)
 	}

@@ -17,6 +17,8 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"mtls.egress/webhook/internal/workload"
 )
 
 // clusterAt returns a kubeconfig for an API server at url.
@@ -258,7 +260,7 @@ func TestNothingIsTakenForDoneUnasked(t *testing.T) {
 				t.Fatal(err)
 			}
 			var out, table bytes.Buffer
-			if err := checkUninstall(t.Context(), c, &out,
+			if err := checkUninstall(t.Context(), c, workload.Known(), &out,
 				&table); err == nil || !strings.Contains(err.Error(), test.check) ||
 				out.String() != "" {
 				t.Errorf("the check returned %v, want %q; standard output %q", err, test.check, out.String())

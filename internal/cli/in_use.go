@@ -2,6 +2,7 @@ package cli
 
 import (
 	"cmp"
+	"encoding/json"
 	"fmt"
 	"io"
 	"slices"
@@ -9,14 +10,15 @@ import (
 	"text/tabwriter"
 	"unicode"
 
-	appsv1 "k8s.io/api/apps/v1"
-	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"mtls.egress/webhook/internal/egress"
 	"mtls.egress/webhook/internal/mutate"
+	"mtls.egress/webhook/internal/workload"
 )
 
 // user is an object that needs the webhook: an injected Pod, or a workload whose next Pod needs
@@ -29,55 +31,44 @@ type user struct {
 
 const kindPod = "Pod"
 
-// userOf reports whether the object, a Pod or a workload from a typed list, needs the webhook.
-// Workloads that create no more Pods don't: one that is being deleted, a finished Job, a ReplicaSet
-// that a Deployment controls, or one that another controller keeps at 0 replicas as its history.
-func userOf(object client.Object) (user, bool) {
-	switch object := object.(type) {
-	case *corev1.Pod:
-		// A terminating Pod can still make calls.
-		ended := object.Status.Phase == corev1.PodSucceeded || object.Status.Phase == corev1.PodFailed
-		injected := object.Labels[egress.LabelInjected] == egress.LabelValue
-		return newUser(object, kindPod, podTargets(object)), injected && !ended
-	case *appsv1.Deployment:
-		return workloadUser(object, "Deployment", object.Spec.Template.Annotations)
-	case *appsv1.StatefulSet:
-		return workloadUser(object, "StatefulSet", object.Spec.Template.Annotations)
-	case *appsv1.DaemonSet:
-		return workloadUser(object, "DaemonSet", object.Spec.Template.Annotations)
-	case *appsv1.ReplicaSet:
-		if isHistory(object) {
-			return user{}, false
-		}
-		return workloadUser(object, "ReplicaSet", object.Spec.Template.Annotations)
-	case *batchv1.Job:
-		if hasEnded(object) {
-			return user{}, false
-		}
-		return workloadUser(object, "Job", object.Spec.Template.Annotations)
-	case *batchv1.CronJob:
-		template := object.Spec.JobTemplate
-		return workloadUser(object, "CronJob", template.Spec.Template.Annotations, template.Annotations)
+// podUser reports whether the Pod needs the webhook.
+func podUser(pod *corev1.Pod) (user, bool) {
+	// A terminating Pod can still make calls.
+	ended := pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed
+	injected := pod.Labels[egress.LabelInjected] == egress.LabelValue
+	return newUser(pod, kindPod, podTargets(pod)), injected && !ended
+}
+
+// workloadUser reports whether the workload needs the webhook. Workloads that create no more Pods
+// don't: one that is being deleted or has ended, and a revision of another workload's Pod template
+// (see mutate.IsRevision), also one that another controller keeps at 0 replicas. The annotations of
+// the Pods come before those of the workload, like in admission.
+func workloadUser(kind workload.Kind, object *unstructured.Unstructured) (user, bool, error) {
+	if object.GetDeletionTimestamp() != nil || isHistory(object) || hasEnded(object) {
+		return user{}, false, nil
 	}
-	return user{}, false
+	encoded, err := object.MarshalJSON()
+	if err != nil {
+		return user{}, false, fmt.Errorf("reading the %s %s: %w", kind.Kind, object.GetName(), err)
+	}
+	places := kind.PodAnnotations(encoded)
+	if isCronJob := object.GroupVersionKind().GroupKind() == (schema.GroupKind{Group: "batch", Kind: "CronJob"}); isCronJob {
+		places = append(places, workload.Path("spec.jobTemplate.metadata.annotations").Find(encoded)...)
+	}
+	for _, place := range append(places, workload.Path("metadata.annotations").Find(encoded)...) {
+		if target := place.Child(egress.AnnotationTarget); target.JSON != nil {
+			var targets string
+			if err := json.Unmarshal(target.JSON, &targets); err != nil {
+				return user{}, false, fmt.Errorf("reading %s of the %s %s: %w", place.Path, kind.Kind, object.GetName(), err)
+			}
+			return newUser(object, kind.Kind, targets), true, nil
+		}
+	}
+	return user{}, false, nil
 }
 
 func newUser(object client.Object, kind, targets string) user {
 	return user{namespace: object.GetNamespace(), kind: kind, name: object.GetName(), targets: targets}
-}
-
-// workloadUser reads the annotations of the Pod template before those of the workload, like
-// admission.
-func workloadUser(workload client.Object, kind string, templates ...map[string]string) (user, bool) {
-	if !workload.GetDeletionTimestamp().IsZero() {
-		return user{}, false
-	}
-	for _, annotations := range append(templates, workload.GetAnnotations()) {
-		if targets, asks := annotations[egress.AnnotationTarget]; asks {
-			return newUser(workload, kind, targets), true
-		}
-	}
-	return user{}, false
 }
 
 // podTargets returns the targets in the annotation or, if it was removed from the running Pod, in
@@ -96,17 +87,33 @@ func podTargets(pod *corev1.Pod) string {
 	return strings.Join(hosts, ",")
 }
 
-func isHistory(replicaSet *appsv1.ReplicaSet) bool {
-	controlled := metav1.GetControllerOfNoCopy(replicaSet) != nil
-	return mutate.MadeByDeployment(replicaSet) ||
-		controlled && replicaSet.Spec.Replicas != nil && *replicaSet.Spec.Replicas == 0
+func isHistory(object *unstructured.Unstructured) bool {
+	if mutate.IsRevision(object.GroupVersionKind().GroupKind(), object) {
+		return true
+	}
+	replicas, found, err := unstructured.NestedInt64(object.Object, "spec", "replicas")
+	return object.GetKind() == "ReplicaSet" && metav1.GetControllerOfNoCopy(object) != nil &&
+		found && err == nil && replicas == 0
 }
 
-func hasEnded(job *batchv1.Job) bool {
-	return slices.ContainsFunc(job.Status.Conditions, func(condition batchv1.JobCondition) bool {
-		return (condition.Type == batchv1.JobComplete || condition.Type == batchv1.JobFailed) &&
-			condition.Status == corev1.ConditionTrue
-	})
+// hasEnded reports whether the workload has ended: the conditions Complete (Job) and Completed
+// (JobSet), and Failed, and the phases of Workflows, SparkApplications and Volcano Jobs say so.
+func hasEnded(object *unstructured.Unstructured) bool {
+	conditions, _, err := unstructured.NestedSlice(object.Object, "status", "conditions")
+	if err == nil && slices.ContainsFunc(conditions, func(condition any) bool {
+		fields, _ := condition.(map[string]any)
+		return fields["status"] == "True" && slices.Contains([]any{"Complete", "Completed", "Failed"}, fields["type"])
+	}) {
+		return true
+	}
+	for _, path := range [][]string{{"phase"}, {"applicationState", "state"}, {"state", "phase"}} {
+		phase, found, err := unstructured.NestedString(object.Object, append([]string{"status"}, path...)...)
+		if found && err == nil && slices.Contains([]string{"succeeded", "completed", "failed", "error", "aborted",
+			"terminated"}, strings.ToLower(phase)) {
+			return true
+		}
+	}
+	return false
 }
 
 // shownUsers is the maximum number of rows of the table.

@@ -11,7 +11,12 @@ import (
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/kubernetes/scheme"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"mtls.egress/webhook/internal/workload"
 )
 
 const asked = "external.system.com"
@@ -59,6 +64,7 @@ func TestWhatNeedsTheWebhook(t *testing.T) {
 		return batchv1.JobCondition{Type: kind, Status: status}
 	}
 	deployment := &metav1.OwnerReference{APIVersion: "apps/v1", Kind: "Deployment", Name: "orders"}
+	other := &metav1.OwnerReference{APIVersion: "example.com/v1", Kind: "Deployment", Name: "orders"}
 	rollout := &metav1.OwnerReference{APIVersion: "argoproj.io/v1alpha1", Kind: "Rollout", Name: "orders"}
 
 	// want is kind and targets, or "" if the object doesn't need the webhook.
@@ -115,8 +121,9 @@ func TestWhatNeedsTheWebhook(t *testing.T) {
 		},
 		"a standalone ReplicaSet":            {replicaSet(nil, 0), "ReplicaSet external.system.com"},
 		"a ReplicaSet of a Deployment":       {replicaSet(deployment, 2), ""},
-		"a ReplicaSet of another controller": {replicaSet(rollout, 2), "ReplicaSet external.system.com"},
-		"the history of another controller":  {replicaSet(rollout, 0), ""},
+		"a ReplicaSet of a Rollout":          {replicaSet(rollout, 2), ""},
+		"a ReplicaSet of another controller": {replicaSet(other, 2), "ReplicaSet external.system.com"},
+		"the history of another controller":  {replicaSet(other, 0), ""},
 		"a Job that runs": {
 			job(condition(batchv1.JobComplete, corev1.ConditionFalse)),
 			"Job external.system.com",
@@ -162,7 +169,7 @@ func TestWhatNeedsTheWebhook(t *testing.T) {
 			if needs {
 				want = user{namespace: "project", kind: kind, name: "orders", targets: targets}
 			}
-			got, found := userOf(test.object)
+			got, found := userOf(t, test.object)
 			if found != needs {
 				t.Errorf("needs the webhook: %t, want %t", found, needs)
 			}
@@ -171,6 +178,33 @@ func TestWhatNeedsTheWebhook(t *testing.T) {
 			}
 		})
 	}
+}
+
+// userOf reports whether an object of the cluster needs the webhook.
+func userOf(t *testing.T, object client.Object) (user, bool) {
+	t.Helper()
+	if pod, ok := object.(*corev1.Pod); ok {
+		return podUser(pod)
+	}
+	kinds, _, err := scheme.Scheme.ObjectKinds(object)
+	if err != nil {
+		t.Fatal(err)
+	}
+	kind, known := workload.Known().ByKind()[kinds[0].GroupKind()]
+	if !known {
+		return user{}, false
+	}
+	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(object)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stored := &unstructured.Unstructured{Object: content}
+	stored.SetGroupVersionKind(kinds[0])
+	found, needs, err := workloadUser(kind, stored)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return found, needs
 }
 
 func TestTheTableOfUsers(t *testing.T) {

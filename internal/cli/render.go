@@ -40,6 +40,7 @@ type renderFlags struct {
 	explain       bool
 	rootNamespace string
 	policy        policyFlags
+	workloads     workloadFlag
 }
 
 func newRenderCommand() *cobra.Command {
@@ -80,6 +81,7 @@ standard output; 2 invalid command line or input. Warnings and explanations go t
 			"name and CA that the server is checked against")
 	set.StringVar(&flags.rootNamespace, "root-namespace", "istio-system", "the root namespace of the mesh")
 	flags.policy.addFlags(set)
+	flags.workloads.addFlag(set)
 	return cmd
 }
 
@@ -118,6 +120,10 @@ func runRender(in io.Reader, out, diagnostics io.Writer, flags *renderFlags, now
 		return usageError(err)
 	}
 	cluster, wrong := flags.policy.cluster()
+	workloads, err := flags.workloads.kinds()
+	if err != nil {
+		wrong = append(wrong, err)
+	}
 	if len(wrong) > 0 {
 		return usageError(errors.Join(wrong...))
 	}
@@ -126,7 +132,7 @@ func runRender(in io.Reader, out, diagnostics io.Writer, flags *renderFlags, now
 		return usageError(err)
 	}
 	rendered, problems := manifests.Render(documents, manifests.Options{
-		Namespace: flags.namespace, RootNamespace: flags.rootNamespace, Policy: cluster, Now: now,
+		Namespace: flags.namespace, RootNamespace: flags.rootNamespace, Workloads: workloads, Policy: cluster, Now: now,
 	})
 	if len(problems) > 0 {
 		return refusedError(problems)

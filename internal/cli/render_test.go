@@ -52,7 +52,8 @@ func TestRenderExitCodes(t *testing.T) {
 				`"annotations":{"mtls.egress/target":"a.example"}},"spec":{}}`,
 			[]string{"-f", "-"},
 			1,
-			"STDIN, document 1, Deployment x: has no Pod template (spec.template)",
+			"STDIN, document 1, Deployment x: metadata.annotations[mtls.egress/target]: Forbidden: the Deployment has no " +
+				"Pod template (spec.template)",
 		},
 		"a name that would write to the terminal": {
 			strings.ReplaceAll(badPod, `"bad"`, `"a\u001b[2Jb"`),

@@ -34,6 +34,7 @@ immediately.`,
 
 type webhookOptions struct {
 	processFlags
+	workloads workloadFlag
 
 	host          string
 	port          int
@@ -68,6 +69,8 @@ func (o *webhookOptions) flags() cliflag.NamedFlagSets {
 	webhook.DurationVar(&o.shutdownDelay, "shutdown-delay", 10*time.Second,
 		"How long to keep serving admission requests after SIGTERM, while /readyz fails. At most "+
 			app.MaxShutdownDelay.String()+". A second signal ends the process immediately.")
+
+	o.workloads.addFlag(webhook)
 
 	certificate := groups.FlagSet("serving certificate")
 	certificate.StringVar(&o.serviceName, "service-name", name,
@@ -112,6 +115,9 @@ func (o *webhookOptions) validate() error {
 	if o.shutdownDelay < 0 || o.shutdownDelay > app.MaxShutdownDelay {
 		problems.refusef("shutdown-delay", "%s is not between 0s and %s", o.shutdownDelay, app.MaxShutdownDelay)
 	}
+	if _, err := o.workloads.kinds(); err != nil {
+		problems = append(problems, err)
+	}
 	problems.name("service-name", o.serviceName, validation.IsDNS1123Label)
 	problems.name("ca-secret", o.caSecret, validation.IsDNS1123Subdomain)
 	for _, dnsName := range o.tlsDNSNames {
@@ -139,8 +145,13 @@ func (o *webhookOptions) run(log logr.Logger) error {
 	if err != nil {
 		return usageError(err)
 	}
+	kinds, err := o.workloads.kinds()
+	if err != nil {
+		return usageError(err)
+	}
 	return app.Webhook{
 		Process:       process,
+		Workloads:     kinds,
 		Host:          o.host,
 		Port:          o.port,
 		ClientCA:      clients,

@@ -5,24 +5,26 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os/signal"
 	"slices"
 	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
-	appsv1 "k8s.io/api/apps/v1"
-	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"mtls.egress/webhook/api/v1alpha1"
 	"mtls.egress/webhook/internal/absent"
 	"mtls.egress/webhook/internal/egress"
+	"mtls.egress/webhook/internal/workload"
 )
 
 const (
@@ -35,6 +37,7 @@ const (
 func newUninstallCheckCommand() *cobra.Command {
 	connection := &connectionFlags{}
 	deleteTargets := false
+	workloads := &workloadFlag{}
 	cmd := &cobra.Command{
 		Use:   "uninstall-check [flags]",
 		Short: "Fail if anything in the cluster needs the webhook",
@@ -42,21 +45,24 @@ func newUninstallCheckCommand() *cobra.Command {
 Without the webhook and its policies, the next Pod of such a workload would call in plain text. The
 chart runs this command before helm uninstall removes anything.
 
-The command checks Pods with the label mtls.egress/injected, and Deployments, StatefulSets,
-DaemonSets, ReplicaSets, Jobs and CronJobs. Other kinds that create Pods are covered by their Pods.
+The command checks Pods with the label mtls.egress/injected, and workloads of the kinds that the
+cluster has. Other kinds that create Pods are covered by their Pods.
 
 Exit codes: 0 nothing needs the webhook; 1 something does, listed on standard error, or the cluster
 could not be read; 2 invalid command line or kubeconfig.`,
 		Args: arguments(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := connection.client(usersTimeout, corev1.AddToScheme, appsv1.AddToScheme, batchv1.AddToScheme,
-				v1alpha1.AddToScheme)
+			kinds, err := workloads.kinds()
+			if err != nil {
+				return usageError(err)
+			}
+			c, err := connection.client(usersTimeout, corev1.AddToScheme, v1alpha1.AddToScheme)
 			if err != nil {
 				return err
 			}
 			ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM)
 			defer stop()
-			if err := checkUninstall(ctx, c, cmd.OutOrStdout(), cmd.ErrOrStderr()); err != nil || !deleteTargets {
+			if err := checkUninstall(ctx, c, kinds, cmd.OutOrStdout(), cmd.ErrOrStderr()); err != nil || !deleteTargets {
 				return err
 			}
 			ctx, cancel := context.WithTimeout(ctx, defaultCleanupTimeout)
@@ -65,6 +71,7 @@ could not be read; 2 invalid command line or kubeconfig.`,
 		},
 	}
 	connection.add(cmd)
+	workloads.addFlag(cmd.Flags())
 	cmd.Flags().BoolVar(&deleteTargets, "delete-targets", false,
 		"if nothing needs the webhook, delete all EgressTargets and wait until the controller has removed their "+
 			"objects; for crds.keep: false in the chart")
@@ -72,8 +79,8 @@ could not be read; 2 invalid command line or kubeconfig.`,
 }
 
 // checkUninstall returns an error if anything needs the webhook, or if it can't find out.
-func checkUninstall(ctx context.Context, reader client.Reader, stdout, stderr io.Writer) error {
-	users, err := findUsers(ctx, reader)
+func checkUninstall(ctx context.Context, c client.Client, kinds workload.Kinds, stdout, stderr io.Writer) error {
+	users, err := findUsers(ctx, c, kinds)
 	if err != nil {
 		return err
 	}
@@ -114,45 +121,68 @@ func deleteAllTargets(ctx context.Context, c client.Client) error {
 	return err
 }
 
-func findUsers(ctx context.Context, reader client.Reader) ([]user, error) {
+func findUsers(ctx context.Context, c client.Client, kinds workload.Kinds) ([]user, error) {
 	var users []user
-	for _, kind := range []struct {
-		plural  string
-		newList func() client.ObjectList
-		options []client.ListOption
-	}{
-		{"Pods", func() client.ObjectList { return &corev1.PodList{} },
-			[]client.ListOption{client.MatchingLabels{egress.LabelInjected: egress.LabelValue}}},
-		{"Deployments", func() client.ObjectList { return &appsv1.DeploymentList{} }, nil},
-		{"StatefulSets", func() client.ObjectList { return &appsv1.StatefulSetList{} }, nil},
-		{"DaemonSets", func() client.ObjectList { return &appsv1.DaemonSetList{} }, nil},
-		{"ReplicaSets", func() client.ObjectList { return &appsv1.ReplicaSetList{} }, nil},
-		{"Jobs", func() client.ObjectList { return &batchv1.JobList{} }, nil},
-		{"CronJobs", func() client.ObjectList { return &batchv1.CronJobList{} }, nil},
-	} {
-		for page := ""; ; {
-			list := kind.newList()
-			if err := reader.List(
-				ctx,
-				list,
-				slices.Concat(kind.options,
-					[]client.ListOption{client.Limit(usersPage), client.Continue(page)})...); err != nil {
-				return nil, fmt.Errorf("listing the %s in all namespaces: %w", kind.plural, err)
+	err := listAll(ctx, c, &corev1.PodList{}, "Pods", func(item client.Object) error {
+		if pod, ok := item.(*corev1.Pod); ok {
+			if found, needs := podUser(pod); needs {
+				users = append(users, found)
 			}
-			if err := meta.EachListItem(list, func(item runtime.Object) error {
-				if object, ok := item.(client.Object); ok {
-					if found, needs := userOf(object); needs {
-						users = append(users, found)
-					}
-				}
+		}
+		return nil
+	}, client.MatchingLabels{egress.LabelInjected: egress.LabelValue})
+	if err != nil {
+		return nil, err
+	}
+	for _, resource := range slices.Sorted(maps.Keys(kinds)) {
+		kind := kinds[resource]
+		group := schema.ParseGroupResource(resource).Group
+		mapping, err := c.RESTMapper().RESTMapping(schema.GroupKind{Group: group, Kind: kind.Kind})
+		if meta.IsNoMatchError(err) {
+			continue // the cluster has no such kind
+		}
+		if err != nil {
+			return nil, fmt.Errorf("looking for the kind %s (%s): %w", kind.Kind, resource, err)
+		}
+		list := &unstructured.UnstructuredList{}
+		list.SetGroupVersionKind(mapping.GroupVersionKind.GroupVersion().WithKind(kind.Kind + "List"))
+		if err := listAll(ctx, c, list, resource, func(item client.Object) error {
+			object, ok := item.(*unstructured.Unstructured)
+			if !ok {
 				return nil
-			}); err != nil {
-				return nil, err
 			}
-			if page = list.GetContinue(); page == "" {
-				break
+			found, needs, err := workloadUser(kind, object)
+			if needs {
+				users = append(users, found)
 			}
+			return err
+		}); err != nil {
+			return nil, err
 		}
 	}
 	return users, nil
+}
+
+// listAll calls found with the objects of all namespaces, in pages.
+func listAll(
+	ctx context.Context, reader client.Reader, list client.ObjectList, plural string,
+	found func(client.Object) error, options ...client.ListOption,
+) error {
+	for page := ""; ; {
+		within := slices.Concat(options, []client.ListOption{client.Limit(usersPage), client.Continue(page)})
+		if err := reader.List(ctx, list, within...); err != nil {
+			return fmt.Errorf("listing the %s in all namespaces: %w", plural, err)
+		}
+		if err := meta.EachListItem(list, func(item runtime.Object) error {
+			if object, ok := item.(client.Object); ok {
+				return found(object)
+			}
+			return nil
+		}); err != nil {
+			return err
+		}
+		if page = list.GetContinue(); page == "" {
+			return nil
+		}
+	}
 }

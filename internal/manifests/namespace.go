@@ -27,3 +27,14 @@ func (r *renderer) collectNamespace(item item) {
 func (r *renderer) rules(namespace string) policy.Rules {
 	return policy.Rules{Cluster: r.options.Policy, Namespace: r.namespaces[namespace]}
 }
+
+// annotationsOf returns the annotations of an object, with "" for values that are not strings.
+func annotationsOf(object map[string]any) map[string]string {
+	metadata, _ := object["metadata"].(map[string]any)
+	values, _ := metadata["annotations"].(map[string]any)
+	annotations := map[string]string{}
+	for name := range values {
+		annotations[name] = text(values, name)
+	}
+	return annotations
+}

@@ -2,20 +2,24 @@ package manifests
 
 import (
 	"cmp"
+	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
 	operation "gomodules.xyz/jsonpatch/v2"
 	jsonpatch "gopkg.in/evanphx/json-patch.v4"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/json"
 
 	"mtls.egress/webhook/api/v1alpha1"
 	"mtls.egress/webhook/internal/egress"
 	"mtls.egress/webhook/internal/mutate"
 	"mtls.egress/webhook/internal/policy"
+	"mtls.egress/webhook/internal/workload"
 )
 
 // Options holds information that a cluster would provide.
@@ -24,6 +28,8 @@ type Options struct {
 	Namespace string
 	// RootNamespace is the root namespace of the mesh. Defaults to istio-system.
 	RootNamespace string
+	// Workloads are the kinds of workloads. The zero value means the known ones.
+	Workloads workload.Kinds
 	// Policy is the cluster-wide policy. The zero value allows no hosts.
 	Policy policy.Cluster
 	// Now is the time for checking credentials.
@@ -68,6 +74,7 @@ func (*caller) Ended() bool { return false }
 // renderer holds the state of one Render call.
 type renderer struct {
 	options       Options
+	kinds         map[schema.GroupKind]workload.Kind
 	items         []item
 	egressTargets map[string]map[string]*v1alpha1.EgressTarget
 	secrets       map[string]secret
@@ -82,9 +89,13 @@ type renderer struct {
 // Render returns the output for documents, or all problems for which admission or the controller
 // would reject them.
 func Render(documents []Document, options Options) (*Output, []Problem) {
+	if options.Workloads == nil {
+		options.Workloads = workload.Known()
+	}
 	copied, items := open(documents, options.Namespace)
 	r := &renderer{
 		options:       options,
+		kinds:         options.Workloads.ByKind(),
 		items:         items,
 		egressTargets: map[string]map[string]*v1alpha1.EgressTarget{},
 		secrets:       map[string]secret{},
@@ -94,7 +105,7 @@ func Render(documents []Document, options Options) (*Output, []Problem) {
 	}
 	r.collect()
 	for _, item := range r.items {
-		if mutate.IsMutable(item.kind.GroupKind()) {
+		if _, isWorkload := r.kinds[item.kind.GroupKind()]; isWorkload || mutate.IsPod(item.kind.GroupKind()) {
 			r.mutate(item)
 		}
 	}
@@ -155,16 +166,12 @@ func (r *renderer) know(namespace string, egressTarget *v1alpha1.EgressTarget) {
 
 // mutate applies admission to one object.
 func (r *renderer) mutate(item item) {
-	if fields := mutate.Template(item.kind.GroupKind()); descend(item.object, fields) == nil {
-		r.refuse(item.location, "has no Pod template ("+strings.Join(fields, ".")+")")
-		return
-	}
 	encoded, err := item.json()
 	if err != nil {
 		r.refuse(item.location, err.Error())
 		return
 	}
-	subject, err := mutate.Decode(item.kind.GroupKind(), encoded)
+	subject, err := mutate.Decode(r.kinds, item.kind.GroupKind(), encoded)
 	if err != nil {
 		r.refuse(item.location, err.Error())
 		return
@@ -179,26 +186,55 @@ func (r *renderer) mutate(item item) {
 	if len(result.Errors) > 0 {
 		return
 	}
-	annotations, ok := r.replace(item, result)
-	if !ok {
+	object, err := patch(item.object, result.Operations)
+	if err != nil {
+		r.refuse(item.location, err.Error())
 		return
 	}
-	for _, t := range result.Targets {
-		r.call(item, t, annotations)
+	item.put(object)
+	for n, pod := range result.Pods {
+		name := item.podName()
+		if len(result.Pods) > 1 {
+			name += "-" + strconv.Itoa(n)
+		}
+		if err := r.addPod(item, name, object, pod); err != nil {
+			r.refuse(item.location, err.Error())
+			return
+		}
+		for _, t := range pod.Targets {
+			r.call(item, name, t, pod.Annotations)
+		}
 	}
+}
+
+// addPod adds the Pods of a Pod template to the output.
+func (r *renderer) addPod(item item, name string, object map[string]any, pod mutate.PodResult) error {
+	if len(pod.Operations) == 0 {
+		return nil
+	}
+	template, ok := at(object, pod.Template).(map[string]any)
+	if !ok {
+		return fmt.Errorf("has no Pod template at %s", pod.Template)
+	}
+	patched, err := patch(map[string]any{"metadata": template["metadata"], "spec": template["spec"]}, pod.Operations)
+	if err != nil {
+		return err
+	}
+	r.output.Pods = append(r.output.Pods, podTemplate(name, item.location.Namespace, patched))
+	return nil
 }
 
 // call records that the object, whose Pods have these annotations, calls the target. Later objects
 // of the namespace see the EgressTarget that the controller would have created by then.
-func (r *renderer) call(item item, t egress.Target, annotations map[string]string) {
+func (r *renderer) call(item item, name string, t egress.Target, annotations map[string]string) {
 	id := key{item.namespace(), t.Host}
 	if r.uses[id] == nil {
 		r.uses[id] = &use{target: t, callers: map[string][]Location{}}
 	}
-	r.uses[id].callers[t.SecretName] = append(r.uses[id].callers[t.SecretName], item.location)
-	r.uses[id].pods = append(r.uses[id].pods, &caller{metav1.ObjectMeta{
-		Name: strings.ToLower(item.location.Kind) + "-" + item.location.Name, Annotations: annotations,
-	}})
+	if !slices.Contains(r.uses[id].callers[t.SecretName], item.location) {
+		r.uses[id].callers[t.SecretName] = append(r.uses[id].callers[t.SecretName], item.location)
+	}
+	r.uses[id].pods = append(r.uses[id].pods, &caller{metav1.ObjectMeta{Name: name, Annotations: annotations}})
 	if r.egressTargets[id.namespace][t.Host] == nil {
 		r.know(id.namespace, &v1alpha1.EgressTarget{
 			ObjectMeta: metav1.ObjectMeta{
@@ -223,70 +259,41 @@ func notePresented(egressTarget *v1alpha1.EgressTarget, secretName string) {
 		v1alpha1.CredentialStatus{SecretName: secretName, Pods: 1})
 }
 
-// replace replaces the object with the mutated one, and returns the annotations of its Pods.
-func (r *renderer) replace(item item, result mutate.Result) (annotations map[string]string, ok bool) {
-	object := item.object
-	fields := mutate.Template(item.kind.GroupKind())
-	if len(result.Operations) > 0 {
-		withTemplateMetadata(object, fields)
-		patched, err := patch(object, result.Operations)
-		if err != nil {
-			r.refuse(item.location, err.Error())
-			return nil, false
+// at returns the value at a JSON pointer (RFC 6901) without escaped characters, or nil.
+func at(value any, pointer string) any {
+	for token := range strings.SplitSeq(strings.TrimPrefix(pointer, "/"), "/") {
+		switch parent := value.(type) {
+		case map[string]any:
+			value = parent[token]
+		case []any:
+			n, err := strconv.Atoi(token)
+			if err != nil || n < 0 || n >= len(parent) {
+				return nil
+			}
+			value = parent[n]
+		default:
+			return nil
 		}
-		object = patched
-		item.put(patched)
 	}
-	pod := descend(object, fields)
-	if len(result.PodOperations) > 0 {
-		patched, err := patch(map[string]any{"metadata": pod["metadata"], "spec": pod["spec"]}, result.PodOperations)
-		if err != nil {
-			r.refuse(item.location, err.Error())
-			return nil, false
-		}
-		pod = patched
-		r.output.Pods = append(r.output.Pods, podTemplate(item.location, pod))
-	}
-	return annotationsOf(pod), true
+	return value
 }
 
-// annotationsOf returns the annotations of an object, with "" for values that are not strings.
-func annotationsOf(object map[string]any) map[string]string {
-	metadata, _ := object["metadata"].(map[string]any)
-	values, _ := metadata["annotations"].(map[string]any)
-	annotations := map[string]string{}
-	for name := range values {
-		annotations[name] = text(values, name)
-	}
-	return annotations
-}
+// podName is the name of the Pods of a workload in the output.
+func (i item) podName() string { return strings.ToLower(i.location.Kind) + "-" + i.location.Name }
 
-// withTemplateMetadata adds empty metadata to a Pod template, as an API server does. A JSON patch
-// can't add below a missing field.
-func withTemplateMetadata(object map[string]any, fields []string) {
-	if template := descend(object, fields); len(fields) > 0 && template != nil && template["metadata"] == nil {
-		template["metadata"] = map[string]any{}
-	}
-}
-
-// descend returns the value at the path fields, or nil if it doesn't exist.
-func descend(object map[string]any, fields []string) map[string]any {
-	for _, name := range fields {
-		object, _ = object[name].(map[string]any)
-	}
-	return object
-}
-
-func podTemplate(location Location, pod map[string]any) map[string]any {
-	metadata := map[string]any{"name": strings.ToLower(location.Kind) + "-" + location.Name}
-	if location.Namespace != "" {
-		metadata["namespace"] = location.Namespace
+func podTemplate(name, namespace string, pod map[string]any) map[string]any {
+	metadata := map[string]any{"name": name}
+	if namespace != "" {
+		metadata["namespace"] = namespace
 	}
 	return map[string]any{"apiVersion": "v1", "kind": "PodTemplate", "metadata": metadata, "template": pod}
 }
 
 // patch applies operations with the API server's own patch library.
 func patch(object map[string]any, operations []operation.Operation) (map[string]any, error) {
+	if len(operations) == 0 {
+		return object, nil
+	}
 	encodedPatch, err := json.Marshal(operations)
 	if err != nil {
 		return nil, err

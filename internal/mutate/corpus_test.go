@@ -2,6 +2,7 @@ package mutate_test
 
 import (
 	"encoding/json"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -13,6 +14,7 @@ import (
 	"mtls.egress/webhook/api/v1alpha1"
 	"mtls.egress/webhook/internal/mutate"
 	"mtls.egress/webhook/internal/policy"
+	"mtls.egress/webhook/internal/workload"
 	"mtls.egress/webhook/test/golden"
 )
 
@@ -34,6 +36,8 @@ type outcome struct {
 	Operations []jsonpatch.Operation `json:"operations,omitempty"`
 	Object     map[string]any        `json:"object,omitempty"`
 	Pods       map[string]any        `json:"pods,omitempty"`
+	// AllPods are the Pods of a workload with several Pod templates.
+	AllPods []map[string]any `json:"allPods,omitempty"`
 }
 
 func TestCorpus(t *testing.T) {
@@ -42,7 +46,7 @@ func TestCorpus(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			input := readCase(t, name, inputs[name])
 			result := input.mutate(t)
-			if len(result.Errors) > 0 && (len(result.Operations) > 0 || len(result.PodOperations) > 0) {
+			if len(result.Errors) > 0 && (len(result.Operations) > 0 || len(result.Pods) > 0) {
 				t.Error("got errors and operations")
 			}
 			got, err := yaml.Marshal(describe(t, input, result))
@@ -72,9 +76,17 @@ func describe(t *testing.T, input corpusCase, result mutate.Result) outcome {
 	if len(result.Operations) > 0 {
 		described.Object = decode(t, apply(t, input.object, result.Operations))
 	}
-	if len(result.PodOperations) > 0 {
-		patched := decode(t, apply(t, input.object, result.Operations))
-		described.Pods = decode(t, apply(t, encode(t, templateOf(patched)), result.PodOperations))
+	patched := decode(t, apply(t, input.object, result.Operations))
+	var pods []map[string]any
+	for _, pod := range result.Pods {
+		if len(pod.Operations) > 0 {
+			pods = append(pods, decode(t, apply(t, encode(t, at(t, patched, pod.Template)), pod.Operations)))
+		}
+	}
+	if len(pods) > 1 {
+		described.AllPods = pods
+	} else if len(pods) == 1 {
+		described.Pods = pods[0]
 	}
 	return described
 }
@@ -125,7 +137,7 @@ func (c corpusCase) mutate(t testing.TB) mutate.Result {
 
 func decodeSubject(t testing.TB, object []byte) (*mutate.Object, error) {
 	t.Helper()
-	return mutate.Decode(kindOf(t, object).GroupVersionKind().GroupKind(), object)
+	return mutate.Decode(workload.Known().ByKind(), kindOf(t, object).GroupVersionKind().GroupKind(), object)
 }
 
 func kindOf(t testing.TB, object []byte) *metav1.TypeMeta {
@@ -154,13 +166,27 @@ func apply(t testing.TB, object []byte, operations []jsonpatch.Operation) []byte
 	return patched
 }
 
-func templateOf(object map[string]any) map[string]any {
-	spec, _ := object["spec"].(map[string]any)
-	if jobTemplate, ok := spec["jobTemplate"].(map[string]any); ok {
-		spec, _ = jobTemplate["spec"].(map[string]any)
+// at returns the object at a JSON pointer.
+func at(t testing.TB, object map[string]any, pointer string) map[string]any {
+	t.Helper()
+	var value any = object
+	for token := range strings.SplitSeq(strings.TrimPrefix(pointer, "/"), "/") {
+		switch parent := value.(type) {
+		case map[string]any:
+			value = parent[token]
+		case []any:
+			n, err := strconv.Atoi(token)
+			if err != nil {
+				t.Fatal(err)
+			}
+			value = parent[n]
+		}
 	}
-	template, _ := spec["template"].(map[string]any)
-	return template
+	found, ok := value.(map[string]any)
+	if !ok {
+		t.Fatalf("there is no object at %s", pointer)
+	}
+	return found
 }
 
 func encode(t testing.TB, value any) []byte {

@@ -10,6 +10,7 @@ import (
 	"mtls.egress/webhook/api/v1alpha1"
 	"mtls.egress/webhook/internal/mutate"
 	"mtls.egress/webhook/internal/policy"
+	"mtls.egress/webhook/internal/workload"
 )
 
 // In a mesh that resolves unknown hosts, calls to http://HOST./ leave in plain text until the
@@ -59,7 +60,7 @@ func TestPodsWaitForTheirTargetWhereSidecarsResolveHosts(t *testing.T) {
 					`"spec":{"template":{"spec":{"containers":[{"name":"app"}]}}}}`,
 			} {
 				group := map[string]string{"Deployment": "apps"}[kind]
-				subject, err := mutate.Decode(schema.GroupKind{Group: group, Kind: kind}, []byte(object))
+				subject, err := mutate.Decode(workload.Known().ByKind(), schema.GroupKind{Group: group, Kind: kind}, []byte(object))
 				if err != nil {
 					t.Fatal(err)
 				}

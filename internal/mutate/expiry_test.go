@@ -12,6 +12,7 @@ import (
 
 	"mtls.egress/webhook/api/v1alpha1"
 	"mtls.egress/webhook/internal/mutate"
+	"mtls.egress/webhook/internal/workload"
 )
 
 func TestACertificateThatEndsSoonIsWarnedOf(t *testing.T) {
@@ -54,7 +55,7 @@ func TestACertificateThatEndsSoonIsWarnedOf(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			subject, err := mutate.Decode(schema.GroupKind{Kind: "Pod"}, encoded)
+			subject, err := mutate.Decode(workload.Known().ByKind(), schema.GroupKind{Kind: "Pod"}, encoded)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -21,6 +21,7 @@ import (
 	"mtls.egress/webhook/internal/absent"
 	"mtls.egress/webhook/internal/policy"
 	"mtls.egress/webhook/internal/policy/lookup"
+	"mtls.egress/webhook/internal/workload"
 )
 
 // maxLookups is the maximum number of EgressTargets that a request gets one by one. For more, it
@@ -38,8 +39,10 @@ const (
 
 // Handler handles admission requests. It has no side effects, so dry runs need no special case.
 type Handler struct {
-	cached  client.Reader
-	live    client.Reader
+	cached client.Reader
+	live   client.Reader
+	// kinds are the kinds of workloads.
+	kinds   map[schema.GroupKind]workload.Kind
 	cluster policy.Cluster
 	// dynamicDNS reports the setting of the mesh configuration. See mesh.Config.
 	dynamicDNS func() bool
@@ -48,18 +51,19 @@ type Handler struct {
 
 // NewHandler returns a handler that reads EgressTargets and the metadata of Namespaces through
 // cached. It reads what the cache lacks through live, because a Pod can be created right after its
-// EgressTarget or Namespace. cluster holds the hosts that all namespaces may reach. dynamicDNS
+// EgressTarget or Namespace. It propagates the annotations of workloads of the kinds. cluster holds the hosts that all namespaces may reach. dynamicDNS
 // reports the setting of the mesh configuration; see mesh.Config. The metrics are registered with
 // registry.
 func NewHandler(
 	cached, live client.Reader,
+	kinds workload.Kinds,
 	cluster policy.Cluster,
 	dynamicDNS func() bool,
 	registry prometheus.Registerer,
 ) (*Handler, error) {
-	h := &Handler{cached: cached, live: live, cluster: cluster, dynamicDNS: dynamicDNS}
+	h := &Handler{cached: cached, live: live, kinds: kinds.ByKind(), cluster: cluster, dynamicDNS: dynamicDNS}
 	var err error
-	h.metrics, err = newMetrics(registry)
+	h.metrics, err = newMetrics(h.kinds, registry)
 	return h, err
 }
 
@@ -85,7 +89,7 @@ type outcome struct {
 }
 
 func (h *Handler) report(ctx context.Context, request admission.Request, result outcome, took time.Duration) {
-	kind := knownKind(schema.GroupKind{Group: request.Kind.Group, Kind: request.Kind.Kind})
+	kind := h.knownKind(schema.GroupKind{Group: request.Kind.Group, Kind: request.Kind.Kind})
 	reason := ""
 	if len(result.reasons) > 0 {
 		reason = string(result.reasons[0])
@@ -126,7 +130,8 @@ func (h *Handler) report(ctx context.Context, request admission.Request, result 
 func (h *Handler) answer(ctx context.Context, request admission.Request) (admission.Response, outcome) {
 	h.metrics.inFlight.Inc()
 	defer h.metrics.inFlight.Dec()
-	subject, err := Decode(schema.GroupKind{Group: request.Kind.Group, Kind: request.Kind.Kind}, request.Object.Raw)
+	kind := schema.GroupKind{Group: request.Kind.Group, Kind: request.Kind.Kind}
+	subject, err := Decode(h.kinds, kind, request.Object.Raw)
 	if err != nil {
 		return failed(http.StatusBadRequest, ReasonUnreadable, err)
 	}
@@ -152,7 +157,7 @@ func (h *Handler) answer(ctx context.Context, request admission.Request) (admiss
 		}
 	}
 	result := subject.Mutate(request.Namespace, previous, egressTargets, rules)
-	return respond(result), outcome{decision: decide(request.Kind.Kind, result), reasons: result.Reasons()}
+	return respond(result), outcome{decision: decide(kind, result), reasons: result.Reasons()}
 }
 
 func decodePrevious(object []byte) (*Previous, error) {
@@ -178,13 +183,13 @@ func respond(result Result) admission.Response {
 	return response
 }
 
-func decide(kind string, result Result) string {
+func decide(kind schema.GroupKind, result Result) string {
 	switch {
 	case len(result.Errors) > 0:
 		return decisionRefused
 	case len(result.Operations) == 0:
 		return decisionUnchanged
-	case kind == "Pod":
+	case IsPod(kind):
 		return decisionInjected
 	default:
 		return decisionPropagated

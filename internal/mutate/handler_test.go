@@ -23,6 +23,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 
 	"mtls.egress/webhook/internal/mutate"
+	"mtls.egress/webhook/internal/workload"
 )
 
 // emptyNamespace is a reader without EgressTargets, or one whose API server fails.
@@ -70,7 +71,7 @@ func TestEveryRequestIsCountedAndLogged(t *testing.T) {
 			level:  "DEBUG",
 		},
 		"a workload": {
-			object: []byte(`{"metadata":{"annotations":{"mtls.egress/target":"external.system.com"}}}`),
+			object: []byte(`{"metadata":{"annotations":{"mtls.egress/target":"external.system.com"}},"spec":{"template":{}}}`),
 			kind:   "Deployment",
 			count:  "Deployment propagated ",
 			level:  "INFO",
@@ -178,7 +179,7 @@ func TestEveryRequestIsCountedAndLogged(t *testing.T) {
 			if reader == nil && test.count != "Pod error panic" {
 				reader = emptyNamespace{}
 			}
-			handler, err := mutate.NewHandler(reader, reader, everyHost.Cluster, func() bool { return false }, registry)
+			handler, err := mutate.NewHandler(reader, reader, workload.Known(), everyHost.Cluster, func() bool { return false }, registry)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -10,6 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"mtls.egress/webhook/internal/mutate"
+	"mtls.egress/webhook/internal/workload"
 	"mtls.egress/webhook/test/golden"
 )
 
@@ -27,7 +28,11 @@ var ownAnnotations = map[string]bool{
 func checkLaws(t testing.TB, input corpusCase) {
 	t.Helper()
 	result := input.mutate(t)
-	for _, operation := range append(result.Operations, result.PodOperations...) {
+	operations := result.Operations
+	for _, pod := range result.Pods {
+		operations = append(operations, pod.Operations...)
+	}
+	for _, operation := range operations {
 		if operation.Operation != "add" && !isOwnRemoval(operation.Operation, operation.Path) {
 			t.Errorf("operation %s %s", operation.Operation, operation.Path)
 		}
@@ -44,20 +49,22 @@ func checkLaws(t testing.TB, input corpusCase) {
 	if second := again.mutate(t); len(result.Errors) == 0 && (len(second.Operations) > 0 || len(second.Errors) > 0) {
 		t.Errorf("the second time: operations %v, errors %v", second.Operations, second.Errors)
 	}
-	if len(result.PodOperations) > 0 {
-		checkPodLaws(t, input, decode(t, patched), result)
+	for _, pod := range result.Pods {
+		if len(pod.Operations) > 0 {
+			checkPodLaws(t, input, decode(t, patched), pod)
+		}
 	}
 }
 
 // checkPodLaws checks that admission changes the Pods of a workload as predicted.
-func checkPodLaws(t testing.TB, input corpusCase, workload map[string]any, result mutate.Result) {
+func checkPodLaws(t testing.TB, input corpusCase, workload map[string]any, predicted mutate.PodResult) {
 	t.Helper()
-	template := templateOf(workload)
+	template := at(t, workload, predicted.Template)
 	pod := map[string]any{"apiVersion": "v1", "kind": "Pod", "metadata": template["metadata"], "spec": template["spec"]}
 	asPod := corpusCase{rules: input.rules, object: encode(t, pod), egressTargets: input.egressTargets}
 	got := asPod.mutate(t)
-	if !reflect.DeepEqual(got.Operations, result.PodOperations) {
-		t.Errorf("operations on the Pod: %v, predicted: %v", got.Operations, result.PodOperations)
+	if !reflect.DeepEqual(got.Operations, predicted.Operations) {
+		t.Errorf("operations on the Pod: %v, predicted: %v", got.Operations, predicted.Operations)
 	}
 	checkLaws(t, asPod)
 }
@@ -102,6 +109,7 @@ func checkKept(t testing.TB, path string, before, after any) {
 		default:
 			t.Errorf("%s was %q and is %q", path, before, after)
 		}
+	case nil: // as if it were missing
 	default:
 		if !reflect.DeepEqual(before, after) {
 			t.Errorf("%s was %v and is %v", path, before, after)
@@ -135,15 +143,19 @@ func FuzzMutate(f *testing.F) {
 				f.Fatal(err)
 			}
 			annotations := object.Metadata.Annotations
-			template := templateOf(decode(f, document))
-			if template != nil {
+			kind := workload.Known().ByKind()[kindOf(f, document).GroupVersionKind().GroupKind()]
+			for _, place := range kind.PodAnnotations(document) {
 				var metadata metav1.ObjectMeta
-				if err := json.Unmarshal(encode(f, template["metadata"]), &metadata); err != nil {
-					f.Fatal(err)
+				if place.JSON != nil {
+					if err := json.Unmarshal(place.JSON, &metadata.Annotations); err != nil {
+						f.Fatal(err)
+					}
 				}
 				f.Add(annotations["mtls.egress/target"], annotations["mtls.egress/secret"],
 					metadata.Annotations["mtls.egress/target"], metadata.Annotations["mtls.egress/propagated"], "", "",
 					"", document)
+			}
+			if kind.Kind != "" {
 				continue
 			}
 			f.Add(annotations["mtls.egress/target"], annotations["mtls.egress/secret"], "", "",

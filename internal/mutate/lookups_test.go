@@ -18,6 +18,7 @@ import (
 
 	"mtls.egress/webhook/api/v1alpha1"
 	"mtls.egress/webhook/internal/policy"
+	"mtls.egress/webhook/internal/workload"
 )
 
 // asked counts the calls to the API server.
@@ -41,7 +42,7 @@ func newHandler(t *testing.T, calls *asked) *Handler {
 			return reader.List(ctx, list, options...)
 		},
 	})
-	handler, err := NewHandler(fake.NewClientBuilder().WithScheme(scheme).Build(), live,
+	handler, err := NewHandler(fake.NewClientBuilder().WithScheme(scheme).Build(), live, workload.Known(),
 		policy.Cluster{Other: policy.OtherAllow}, func() bool { return false }, prometheus.NewRegistry())
 	if err != nil {
 		t.Fatal(err)

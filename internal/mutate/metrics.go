@@ -6,6 +6,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"mtls.egress/webhook/internal/workload"
 )
 
 // metrics holds the metrics of admission.
@@ -19,7 +21,7 @@ type metrics struct {
 // each one would create a new time series.
 const kindOther = "other"
 
-func newMetrics(registry prometheus.Registerer) (*metrics, error) {
+func newMetrics(kinds map[schema.GroupKind]workload.Kind, registry prometheus.Registerer) (*metrics, error) {
 	m := &metrics{
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "mtls_egress_admission_requests_total",
@@ -39,8 +41,11 @@ func newMetrics(registry prometheus.Registerer) (*metrics, error) {
 	}
 	// Prometheus sees no increase in a counter that first appears with the value 1. Therefore the
 	// counters that alerts use start at 0.
-	for _, kind := range []string{"Pod", "Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "Job", "CronJob",
-		kindOther} {
+	named := []string{"Pod", kindOther}
+	for kind := range kinds {
+		named = append(named, kind.Kind)
+	}
+	for _, kind := range named {
 		for _, reason := range failures() {
 			m.requests.WithLabelValues(kind, decisionError, string(reason))
 		}
@@ -55,8 +60,8 @@ func newMetrics(registry prometheus.Registerer) (*metrics, error) {
 }
 
 // knownKind returns the name of a kind that the webhook handles, or kindOther.
-func knownKind(kind schema.GroupKind) string {
-	if IsMutable(kind) {
+func (h *Handler) knownKind(kind schema.GroupKind) string {
+	if _, known := h.kinds[kind]; known || IsPod(kind) {
 		return kind.Kind
 	}
 	return kindOther

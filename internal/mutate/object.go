@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 
 	"gomodules.xyz/jsonpatch/v2"
 	corev1 "k8s.io/api/core/v1"
@@ -15,21 +16,36 @@ import (
 	"mtls.egress/webhook/api/v1alpha1"
 	"mtls.egress/webhook/internal/egress"
 	"mtls.egress/webhook/internal/policy"
+	"mtls.egress/webhook/internal/workload"
 )
 
-// Object is an object that admission mutates: a Pod, or a workload with a Pod template.
+// Object is an object that admission mutates: a Pod, or a workload.
 type Object struct {
 	kind     schema.GroupKind
 	metadata metav1.ObjectMeta
-	// pod is the Pod itself, or a Pod of the template.
-	pod corev1.Pod
+	// workload describes the kind of a workload. Of a Pod it is nil.
+	workload *workload.Kind
+	// templates are the Pod itself, or what the workload has of its Pods.
+	templates []template
 	// notStarted reports whether the object is a suspended Job that never ran. Its template is
 	// still mutable.
 	notStarted bool
-	// template is the location of the Pod template, as a JSON pointer and as a field path for
-	// messages. Both are empty for a Pod.
-	template     string
-	templatePath *field.Path
+}
+
+// template is a Pod, the Pod template of a workload, or the annotations of Pods without one.
+type template struct {
+	// pod is the Pod itself, or a Pod of the template.
+	pod corev1.Pod
+	// pointer is the location of the template as a JSON pointer, and at for messages. Both are empty
+	// for a Pod.
+	pointer string
+	at      *field.Path
+	// annotations is the location of the annotations.
+	annotations workload.Place
+	// path is the path of the annotations in the kind.
+	path workload.Path
+	// bare means that only the annotations of the Pods are known.
+	bare bool
 }
 
 // Result is the outcome of admission for an object.
@@ -40,100 +56,119 @@ type Result struct {
 	Warnings []string
 	// Errors are all reasons to reject the object.
 	Errors field.ErrorList
-	// PodOperations predict, for a workload, the operations on its Pods. They apply to the Pod
-	// template by itself.
-	PodOperations []jsonpatch.Operation
-	// Targets are the targets of the Pod, or of the Pods of the workload.
+	// Pods are the Pod itself, or those of the workload, one for each Pod template. Empty if there are
+	// errors.
+	Pods []PodResult
+}
+
+// PodResult is what admission does, or will do, with a Pod.
+type PodResult struct {
+	// Template is the location of the Pod template in the mutated workload, as a JSON pointer. It is
+	// empty for a Pod, and for a workload that has only annotations of its Pods.
+	Template string
+	// Operations predict, for a Pod template, the operations on its Pods. They apply to the Pod template
+	// by itself.
+	Operations []jsonpatch.Operation
+	// Annotations are the annotations of the Pod in the end.
+	Annotations map[string]string
+	// Targets are the targets of the Pod.
 	Targets []egress.Target
 }
 
-// templates returns the fields that lead to the Pod template of a supported kind. A Pod has none.
-func templates(kind schema.GroupKind) (fields []string, known bool) {
-	switch kind {
-	case schema.GroupKind{Kind: "Pod"}:
-		return nil, true
-	case schema.GroupKind{Group: "apps", Kind: "Deployment"}, schema.GroupKind{Group: "apps", Kind: "StatefulSet"},
-		schema.GroupKind{Group: "apps", Kind: "DaemonSet"}, schema.GroupKind{Group: "apps", Kind: "ReplicaSet"},
-		schema.GroupKind{Group: "batch", Kind: "Job"}:
-		return []string{"spec", "template"}, true
-	case schema.GroupKind{Group: "batch", Kind: "CronJob"}:
-		return []string{"spec", "jobTemplate", "spec", "template"}, true
+// Decode decodes an object from JSON: a Pod, or a workload of one of the kinds.
+func Decode(kinds map[schema.GroupKind]workload.Kind, kind schema.GroupKind, object []byte) (*Object, error) {
+	subject := &Object{kind: kind}
+	if IsPod(kind) {
+		var pod template
+		if err := json.Unmarshal(object, &pod.pod); err != nil {
+			return nil, fmt.Errorf("reading the Pod: %w", err)
+		}
+		subject.metadata, subject.templates = pod.pod.ObjectMeta, []template{pod}
+		return subject, nil
 	}
-	return nil, false
-}
-
-// IsMutable reports whether the webhook handles objects of this kind.
-func IsMutable(kind schema.GroupKind) bool {
-	_, known := templates(kind)
-	return known
-}
-
-// Template returns the fields that lead to the Pod template of a workload kind, or nil for a Pod
-// and unsupported kinds.
-func Template(kind schema.GroupKind) []string {
-	fields, _ := templates(kind)
-	return fields
-}
-
-// Decode decodes an object of a supported kind from JSON.
-func Decode(kind schema.GroupKind, object []byte) (*Object, error) {
-	fields, known := templates(kind)
+	described, known := kinds[kind]
 	if !known {
 		return nil, fmt.Errorf("%s is neither a Pod nor a workload with a Pod template", kind)
 	}
-	subject := &Object{kind: kind}
-	if len(fields) == 0 {
-		if err := json.Unmarshal(object, &subject.pod); err != nil {
-			return nil, fmt.Errorf("reading the Pod: %w", err)
-		}
-		subject.metadata = subject.pod.ObjectMeta
-		return subject, nil
-	}
-	subject.templatePath = field.NewPath(fields[0], fields[1:]...)
-	for _, name := range fields {
-		subject.template += "/" + name
-	}
+	subject.workload = &described
 	return subject, subject.decodeWorkload(object)
 }
 
-// decodeWorkload decodes the fields that all workloads have: metadata and, at one of two paths, a
-// Pod template.
+// IsPod reports whether the kind is that of Pods.
+func IsPod(kind schema.GroupKind) bool { return kind == schema.GroupKind{Kind: "Pod"} }
+
+// decodeWorkload decodes the metadata and the templates.
 func (s *Object) decodeWorkload(object []byte) error {
-	var workload struct {
+	var fields struct {
 		Metadata metav1.ObjectMeta `json:"metadata"`
-		Spec     struct {
-			Suspend     bool                   `json:"suspend"`
-			Template    corev1.PodTemplateSpec `json:"template"`
-			JobTemplate struct {
-				Spec struct {
-					Template corev1.PodTemplateSpec `json:"template"`
-				} `json:"spec"`
-			} `json:"jobTemplate"`
-		} `json:"spec"`
-		Status struct {
-			StartTime *metav1.Time `json:"startTime"`
-		} `json:"status"`
 	}
-	if err := json.Unmarshal(object, &workload); err != nil {
-		return fmt.Errorf("reading the %s: %w", s.kind.Kind, err)
+	if err := json.Unmarshal(object, &fields); err != nil {
+		return fmt.Errorf("reading the metadata of the %s: %w", s.kind.Kind, err)
 	}
-	template := workload.Spec.Template
-	if s.kind.Kind == "CronJob" {
-		template = workload.Spec.JobTemplate.Spec.Template
+	s.metadata = fields.Metadata
+	if s.kind == (schema.GroupKind{Group: "batch", Kind: "Job"}) {
+		var job struct {
+			Spec struct {
+				Suspend bool `json:"suspend"`
+			} `json:"spec"`
+			Status struct {
+				StartTime *metav1.Time `json:"startTime"`
+			} `json:"status"`
+		}
+		if err := json.Unmarshal(object, &job); err != nil {
+			return fmt.Errorf("reading the Job: %w", err)
+		}
+		s.notStarted = job.Spec.Suspend && job.Status.StartTime == nil
 	}
-	s.notStarted = workload.Spec.Suspend && workload.Status.StartTime == nil
-	s.metadata = workload.Metadata
-	s.pod = corev1.Pod{ObjectMeta: template.ObjectMeta, Spec: template.Spec}
+	for _, path := range s.workload.Templates {
+		for _, place := range path.Find(object) {
+			if place.JSON == nil {
+				continue
+			}
+			read, err := s.decodeTemplate(place)
+			if err != nil {
+				return err
+			}
+			read.path = path + ".metadata.annotations"
+			s.templates = append(s.templates, read)
+		}
+	}
+	for _, path := range s.workload.Annotations {
+		place := path.Find(object)[0]
+		read := template{annotations: place, path: path, bare: true}
+		if place.JSON != nil {
+			if err := json.Unmarshal(place.JSON, &read.pod.Annotations); err != nil {
+				return fmt.Errorf("reading %s of the %s: %w", path, s.kind.Kind, err)
+			}
+		}
+		s.templates = append(s.templates, read)
+	}
 	return nil
+}
+
+func (s *Object) decodeTemplate(place workload.Place) (template, error) {
+	read := template{
+		pointer: place.Pointer, at: place.Path, annotations: place.Child("metadata").Child("annotations"),
+	}
+	var decoded corev1.PodTemplateSpec
+	if err := json.Unmarshal(place.JSON, &decoded); err != nil {
+		return template{}, fmt.Errorf("reading %s of the %s: %w", place.Path, s.kind.Kind, err)
+	}
+	read.pod = corev1.Pod{ObjectMeta: decoded.ObjectMeta, Spec: decoded.Spec}
+	return read, nil
 }
 
 // Hosts returns all hosts that the object requests, as far as its annotations are valid. Mutate
 // needs the EgressTargets of these hosts.
 func (s *Object) Hosts() []string {
 	var hosts []string
-	for _, annotations := range []map[string]string{s.metadata.Annotations, s.pod.Annotations} {
+	add := func(annotations map[string]string) {
 		intent, _, _ := egress.ParseIntent(annotations, nil)
 		hosts = append(hosts, intent.Hosts()...)
+	}
+	add(s.metadata.Annotations)
+	for n := range s.templates {
+		add(s.templates[n].pod.Annotations)
 	}
 	slices.Sort(hosts)
 	return slices.Compact(hosts)
@@ -156,16 +191,13 @@ func (s *Object) Mutate(
 	egressTargets map[string]*v1alpha1.EgressTarget,
 	rules policy.Rules,
 ) Result {
-	if s.metadata.DeletionTimestamp != nil {
+	switch {
+	case s.metadata.DeletionTimestamp != nil, s.controlled():
 		return Result{}
+	case s.workload == nil:
+		return s.mutatePod(namespace, egressTargets, rules).bounded()
 	}
-	if s.template == "" {
-		return s.mutatePod(namespace, egressTargets, rules)
-	}
-	if s.controlled() {
-		return Result{}
-	}
-	return s.mutateWorkload(namespace, previous, egressTargets, rules)
+	return s.mutateWorkload(namespace, previous, egressTargets, rules).bounded()
 }
 
 func (s *Object) mutatePod(
@@ -173,12 +205,23 @@ func (s *Object) mutatePod(
 	egressTargets map[string]*v1alpha1.EgressTarget,
 	rules policy.Rules,
 ) Result {
-	targets, p, warnings, errs := injectTargets(namespace, &s.pod, egressTargets, rules, nil)
+	pod := s.templates[0].pod
+	targets, p, warnings, errs := injectTargets(namespace, &pod, egressTargets, rules, nil, annotationsOf(nil))
 	if rules.DynamicDNS {
 		errs = append(errs, notProgrammed(s.Hosts(), egressTargets)...)
 	}
-	return Result{Operations: p.operations, Warnings: warnings, Errors: errs, Targets: targets}.bounded()
+	if len(errs) > 0 {
+		return Result{Warnings: warnings, Errors: errs}
+	}
+	return Result{
+		Operations: p.operations,
+		Warnings:   warnings,
+		Pods:       []PodResult{{Annotations: p.annotated(pod.Annotations), Targets: targets}},
+	}
 }
+
+// annotationsOf returns the annotations of a Pod or Pod template for messages.
+func annotationsOf(at *field.Path) *field.Path { return at.Child("metadata", "annotations") }
 
 func (s *Object) mutateWorkload(
 	namespace string,
@@ -187,48 +230,95 @@ func (s *Object) mutateWorkload(
 	rules policy.Rules,
 ) Result {
 	own, warnings, errs := s.parseOwn()
+	errs = append(errs, s.checkTemplates()...)
 	var before map[string]string
 	if previous != nil {
 		before = previous.Annotations
 	}
-	changes, propagationErrs := propagate(own, before, s.pod.Annotations, s.writtenInTemplate,
-		s.templatePath.Child("metadata", "annotations"))
-	errs = because(ReasonInvalidAnnotation, append(errs, propagationErrs...))
-	warnings = append(warnings, changes.warnings...)
-	if s.kind.Kind == "Job" && previous != nil && !s.notStarted && !changes.empty() {
-		warnings = append(warnings,
-			"the Pod template of a started Job is immutable, so its Pods don't change; delete "+
-				"the Job and create it again")
-		return Result{Warnings: warnings, Errors: errs}.bounded()
+	result := Result{Warnings: warnings, Errors: because(ReasonInvalidAnnotation, errs)}
+	var p patch
+	for n := range s.templates {
+		t := &s.templates[n]
+		changes, propagationErrs := propagate(own, before, t.pod.Annotations,
+			func(key string) bool { return s.writtenInTemplate(t.path, key) }, t.annotations.Path)
+		result.Errors = append(result.Errors, because(ReasonInvalidAnnotation, propagationErrs)...)
+		result.Warnings = append(result.Warnings, changes.warnings...)
+		if s.workload.Immutable && previous != nil && !s.notStarted && !changes.empty() {
+			result.Warnings = append(result.Warnings, fmt.Sprintf("the Pod template of %s is immutable, so "+
+				"its Pods don't change; delete the %s and create it again", s.existing(), s.kind.Kind))
+			continue
+		}
+		t.foresee(namespace, changes, egressTargets, rules, &result)
+		changes.operations(&p, t.annotations, t.pod.Annotations)
 	}
-	pod := s.pod
-	pod.Annotations = changes.apply(s.pod.Annotations)
-	targets, injected, podWarnings, podErrs := injectTargets(namespace, &pod, egressTargets, rules, s.templatePath)
-	errs, warnings = append(errs, podErrs...), append(warnings, podWarnings...)
 	if rules.DynamicDNS {
 		for _, problem := range notProgrammed(s.Hosts(), egressTargets) {
-			warnings = append(warnings, "Pods are rejected for now: "+problem.Detail)
+			result.Warnings = append(result.Warnings, "Pods are rejected for now: "+problem.Detail)
 		}
 	}
-	if _, judged := pod.Annotations[egress.AnnotationTarget]; len(errs) > 0 && !judged {
-		errs = append(errs, checkPod(&pod, s.templatePath)...)
+	if len(result.Errors) > 0 {
+		result.Pods = nil
+		return result
 	}
-	if len(errs) > 0 {
-		return Result{Warnings: warnings, Errors: errs}.bounded()
+	result.Operations = p.operations
+	return result
+}
+
+// existing names the workload in a message about an immutable template.
+func (s *Object) existing() string {
+	if s.kind == (schema.GroupKind{Group: "batch", Kind: "Job"}) {
+		return "a started Job"
 	}
-	return Result{
-		Operations:    changes.operations(s.template, s.pod.Annotations).operations,
-		PodOperations: injected.operations,
-		Warnings:      warnings,
-		Targets:       targets,
-	}.bounded()
+	return "an existing " + s.kind.Kind
+}
+
+// checkTemplates rejects a workload whose annotation would be ignored, because it has no Pod template.
+func (s *Object) checkTemplates() field.ErrorList {
+	_, requested := s.metadata.Annotations[egress.AnnotationTarget]
+	if len(s.templates) > 0 || !requested {
+		return nil
+	}
+	paths := make([]string, len(s.workload.Templates))
+	for n, path := range s.workload.Templates {
+		paths[n] = string(path)
+	}
+	return field.ErrorList{field.Forbidden(field.NewPath("metadata", "annotations").Key(egress.AnnotationTarget),
+		fmt.Sprintf("the %s has no Pod template (%s), so the annotation would have no effect; write it in the "+
+			"object that has the Pod template", s.kind.Kind, strings.Join(paths, ", ")))}
+}
+
+// foresee injects a Pod of the template after the changes, and adds the outcome to result.
+func (t *template) foresee(
+	namespace string,
+	changes propagation,
+	egressTargets map[string]*v1alpha1.EgressTarget,
+	rules policy.Rules,
+	result *Result,
+) {
+	pod := t.pod
+	pod.Annotations = changes.apply(t.pod.Annotations)
+	targets, injected, warnings, errs := injectTargets(
+		namespace, &pod, egressTargets, rules, t.at, t.annotations.Path)
+	result.Warnings = append(result.Warnings, warnings...)
+	if _, judged := pod.Annotations[egress.AnnotationTarget]; len(result.Errors)+len(errs) > 0 && !judged {
+		errs = append(errs, checkPod(&pod, t.at)...)
+	}
+	result.Errors = append(result.Errors, errs...)
+	foreseen := PodResult{Annotations: injected.annotated(pod.Annotations), Targets: targets}
+	if !t.bare {
+		foreseen.Template, foreseen.Operations = t.pointer, injected.operations
+	}
+	result.Pods = append(result.Pods, foreseen)
 }
 
 // parseOwn returns the annotations of the workload's own metadata for propagation, or none if any
-// is invalid. If only the template names targets, the Secret annotation is checked there.
+// is invalid. If only the templates name targets, the Secret annotation is checked there.
 func (s *Object) parseOwn() (map[string]string, []string, field.ErrorList) {
 	_, requested := s.metadata.Annotations[egress.AnnotationTarget]
-	_, requestedInTemplate := s.pod.Annotations[egress.AnnotationTarget]
+	requestedInTemplate := slices.ContainsFunc(s.templates, func(t template) bool {
+		_, found := t.pod.Annotations[egress.AnnotationTarget]
+		return found
+	})
 	_, warnings, errs := egress.ParseIntent(s.metadata.Annotations, field.NewPath("metadata", "annotations"))
 	switch {
 	case !requested && requestedInTemplate:
@@ -239,15 +329,15 @@ func (s *Object) parseOwn() (map[string]string, []string, field.ErrorList) {
 	return s.metadata.Annotations, warnings, nil
 }
 
-// injectTargets parses the annotations of a Pod and injects it.
+// injectTargets parses the annotations of a Pod and injects it. at and annotations are the locations of
+// the Pod and of its annotations for messages.
 func injectTargets(
 	namespace string,
 	pod *corev1.Pod,
 	egressTargets map[string]*v1alpha1.EgressTarget,
 	rules policy.Rules,
-	at *field.Path,
+	at, annotations *field.Path,
 ) ([]egress.Target, patch, []string, field.ErrorList) {
-	annotations := at.Child("metadata", "annotations")
 	if err := validation.ValidateAnnotationsSize(pod.Annotations); err != nil {
 		return nil, patch{}, nil, because(ReasonInvalidAnnotation,
 			field.ErrorList{field.TooLong(annotations, "", validation.TotalAnnotationSizeLimitB)})

@@ -13,6 +13,28 @@ import (
 // objects. A comparison takes quadratic time and removes fields that this program's types lack.
 type patch struct {
 	operations []jsonpatch.Operation
+	// annotations are the annotations of a Pod that the operations set.
+	annotations map[string]string
+	// added are the locations of empty objects that operations added.
+	added []string
+}
+
+// annotated returns the annotations of a Pod after the patch.
+func (p *patch) annotated(annotations map[string]string) map[string]string {
+	after := make(map[string]string, len(annotations)+len(p.annotations))
+	maps.Copy(after, annotations)
+	maps.Copy(after, p.annotations)
+	return after
+}
+
+// addMissing adds the objects at these locations, from the outside in, that the patch doesn't add yet.
+func (p *patch) addMissing(pointers []string) {
+	for _, pointer := range pointers {
+		if !slices.Contains(p.added, pointer) {
+			p.add(pointer, map[string]any{})
+			p.added = append(p.added, pointer)
+		}
+	}
 }
 
 // setKeys sets the keys of values, in sorted order, in the object at path. existing is the current

@@ -31,7 +31,7 @@ func inject(pod *corev1.Pod, targets []egress.Target, at *field.Path) (patch, []
 		because(ReasonReservedLabel, labelErrs), because(ReasonHostAlias, aliasErrs),
 		because(ReasonVolumeClash, volumeErrs))
 
-	var p patch
+	p := patch{annotations: annotations}
 	p.setKeys("/metadata/annotations", pod.Annotations, annotations)
 	p.setKeys("/metadata/labels", pod.Labels, labels)
 	appendTo(&p, "/spec/hostAliases", len(pod.Spec.HostAliases), aliases)

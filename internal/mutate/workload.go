@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"mtls.egress/webhook/internal/egress"
+	"mtls.egress/webhook/internal/workload"
 )
 
 // propagated returns the annotations that a workload copies to its Pod template.
@@ -40,7 +41,7 @@ type propagation struct {
 // moves an annotation from the metadata to the template keeps it, and the propagated annotation
 // goes away.
 func propagate(
-	workload, before, template map[string]string,
+	own, before, template map[string]string,
 	written func(key string) bool,
 	at *field.Path,
 ) (propagation, field.ErrorList) {
@@ -54,7 +55,7 @@ func propagate(
 	changes := propagation{set: map[string]string{}}
 	kept := map[string]string{}
 	for _, key := range propagated() {
-		wanted, asked := workload[key]
+		wanted, asked := own[key]
 		present, there := template[key]
 		was, copied := recorded[key]
 		ours := there && copied && was == present
@@ -122,15 +123,15 @@ func (c propagation) empty() bool {
 	return len(c.set) == 0 && len(c.remove) == 0
 }
 
-// operations returns the changes as operations on the template at pointer.
-func (c propagation) operations(pointer string, template map[string]string) patch {
-	var p patch
-	annotations := pointer + "/metadata/annotations"
-	p.setKeys(annotations, template, c.set)
-	for _, key := range slices.Sorted(slices.Values(c.remove)) {
-		p.removeKey(annotations, key)
+// operations adds the changes as operations on the annotations of a template.
+func (c propagation) operations(p *patch, at workload.Place, template map[string]string) {
+	if len(c.set) > 0 {
+		p.addMissing(at.Missing)
 	}
-	return p
+	p.setKeys(at.Pointer, template, c.set)
+	for _, key := range slices.Sorted(slices.Values(c.remove)) {
+		p.removeKey(at.Pointer, key)
+	}
 }
 
 func readMarker(template map[string]string) (map[string]string, error) {
@@ -145,18 +146,28 @@ func readMarker(template map[string]string) (map[string]string, error) {
 	return recorded, nil
 }
 
-// controlled reports whether a Deployment controls this ReplicaSet. The ReplicaSet repeats the
-// Deployment's annotations and template, so a change would be reverted or cause an endless rollout.
-// Any other controlled object is treated as a normal workload: one of an operator, or the Job of a
-// CronJob, which can have annotations that exist nowhere else.
-func (s *Object) controlled() bool {
-	return s.kind == schema.GroupKind{Group: "apps", Kind: "ReplicaSet"} && MadeByDeployment(&s.metadata)
-}
+// controlled reports whether another workload made this one and keeps it as it is. See IsRevision.
+func (s *Object) controlled() bool { return IsRevision(s.kind, &s.metadata) }
 
-// MadeByDeployment reports whether a Kubernetes Deployment controls the object.
-func MadeByDeployment(object metav1.Object) bool {
+// IsRevision reports whether the object is a revision of the Pod template of another workload, which
+// controls it: the ReplicaSet of a Deployment or of an Argo Rollout, or the ReplicationController of
+// an OpenShift DeploymentConfig. It repeats the annotations and the template of that workload, so a
+// change would be reverted or cause an endless rollout. Any other controlled object is treated as a
+// normal workload: one of an operator, or the Job of a CronJob, which can have annotations that exist
+// nowhere else.
+func IsRevision(kind schema.GroupKind, object metav1.Object) bool {
 	owner := metav1.GetControllerOfNoCopy(object)
-	return owner != nil && owner.Kind == "Deployment" && strings.HasPrefix(owner.APIVersion, "apps/")
+	if owner == nil {
+		return false
+	}
+	group, _, _ := strings.Cut(owner.APIVersion, "/")
+	makers := map[schema.GroupKind][]schema.GroupKind{
+		{Group: "apps", Kind: "ReplicaSet"}: {
+			{Group: "apps", Kind: "Deployment"}, {Group: "argoproj.io", Kind: "Rollout"},
+		},
+		{Kind: "ReplicationController"}: {{Group: "apps.openshift.io", Kind: "DeploymentConfig"}},
+	}[kind]
+	return slices.Contains(makers, schema.GroupKind{Group: group, Kind: owner.Kind})
 }
 
 func had(annotations map[string]string, key string) bool {

@@ -24,6 +24,13 @@ func GatewayCRDs(ctx context.Context) (string, error) { return Tools(ctx, "gatew
 // PrometheusCRDs returns the folder with the CustomResourceDefinitions of the Prometheus operator.
 func PrometheusCRDs(ctx context.Context) (string, error) { return Tools(ctx, "prometheus-crds") }
 
+// WorkloadCRDs returns the files with the CustomResourceDefinitions of Argo Rollouts, Knative
+// Services and JobSets.
+func WorkloadCRDs(ctx context.Context) ([]string, error) {
+	files, err := Tools(ctx, "workload-crds")
+	return filepath.SplitList(files), err
+}
+
 // Root returns the project's directory. The process must run within it.
 func Root(ctx context.Context) (string, error) {
 	root, _, err := Output(exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}", "mtls.egress/webhook"))

@@ -7,6 +7,7 @@
 //	go -C test/tools run . istio-crds        the file with Istio's CRDs
 //	go -C test/tools run . gateway-crds      the directory of the Gateway API's CRDs
 //	go -C test/tools run . prometheus-crds   the directory of the Prometheus operator's CRDs
+//	go -C test/tools run . workload-crds     the files with the CRDs of Argo Rollouts, Knative and JobSet
 //	go -C test/tools run . certmanager       the directory of cert-manager's programs and its chart
 //	go -C test/tools run . promtool          the directory of promtool and prometheus
 //
@@ -70,6 +71,7 @@ commands:
   istio-crds       print the file with Istio's CustomResourceDefinitions
   gateway-crds     print the folder with the Gateway API's CustomResourceDefinitions
   prometheus-crds  print the folder with the Prometheus operator's CustomResourceDefinitions
+  workload-crds    print the files with the CustomResourceDefinitions of Argo Rollouts, Knative Services and JobSets
   certmanager      print the directory that holds cert-manager's programs and its chart
   promtool         print the directory that holds promtool and prometheus`
 
@@ -100,6 +102,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		path, err = gatewayCRDs(ctx)
 	case "prometheus-crds":
 		path, err = prometheusCRDs(ctx)
+	case "workload-crds":
+		path, err = workloadCRDs(ctx)
 	case "certmanager":
 		path, err = certManager(ctx, stderr)
 	case "promtool":

@@ -14,3 +14,11 @@ hyphen and ten digits of a hash.
   key.matches('^to[.]mtls[.]egress/.+-[0-9a-f]{10}$') && host.startsWith(key.substring(15, size(key) - 11)) &&
   host.substring(size(key) - 26, 52).matches('^[-.]*$'))
 {{- end }}
+{{/*
+A CEL expression that is true if key, an annotation or a label, looks like one of this project and is
+none, as mtls-egress/target, egress.mtls/target, mtls.egress.io/target and mtls.egess/target.
+*/}}
+{{- define "mtls-egress-webhook.lookalike" -}}
+key.contains('mtls') && (key.contains('egr') || key.matches('eg[^/]*/(targets?|secrets?)$')) &&
+  !key.startsWith('mtls.egress/') && !key.startsWith('to.mtls.egress/')
+{{- end }}

@@ -10,6 +10,7 @@ The part of the Deployment that only the webhook has.
 {{- else }}
 - --serving-certificate-dir=/var/run/secrets/serving-certificate
 {{- end }}
+- {{ printf "--workloads=%s" (toJson .Values.workloads) | quote }}
 - --webhook-configuration={{ include "mtls-egress-webhook.webhookConfiguration" . }}
 {{- if .Values.webhook.clientCAConfigMap }}
 - --client-ca-file=/etc/mtls-egress-webhook/client-ca/ca.crt
