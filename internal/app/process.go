@@ -22,6 +22,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	"mtls.egress/webhook/api/v1alpha1"
+	"mtls.egress/webhook/internal/mesh"
 	"mtls.egress/webhook/internal/meshconfig"
 	"mtls.egress/webhook/internal/policy"
 )
@@ -106,25 +107,30 @@ func NewScheme() (*runtime.Scheme, error) {
 	return scheme, errors.Join(corev1.AddToScheme(scheme), v1alpha1.AddToScheme(scheme))
 }
 
-// followMeshConfig has a manager follow the mesh configuration, and registers the metric that
-// reports whether it is readable.
-func (p Process) followMeshConfig(manager ctrl.Manager) (*meshconfig.Watch, error) {
-	mesh, err := meshconfig.New(p.Config, p.MeshConfig, p.Log.WithName("mesh-config"))
+// followMeshConfig has a manager follow the mesh configuration. See follow.
+func (p Process) followMeshConfig(manager ctrl.Manager) (*meshconfig.Watch[mesh.Config], error) {
+	return follow(manager, p, p.MeshConfig, meshconfig.Mesh(), p.Log.WithName("mesh-config"))
+}
+
+// follow has a manager follow a configuration of Istio, and registers the metric that reports whether
+// it is readable.
+func follow[T any](
+	manager ctrl.Manager, p Process, name types.NamespacedName, source meshconfig.Source[T], log logr.Logger,
+) (*meshconfig.Watch[T], error) {
+	watch, err := meshconfig.New(p.Config, name, source, log)
 	if err != nil {
 		return nil, err
 	}
-	return mesh, errors.Join(manager.Add(mesh), metrics.Registry.Register(meshConfigMetric(mesh)))
-}
-
-func meshConfigMetric(mesh *meshconfig.Watch) prometheus.Collector {
-	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+	readable := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "mtls_egress_mesh_config_readable",
-		Help: "1 if this process can read the mesh configuration, or 0 if it can't. If 0, the configuration " +
-			"that was last read applies.",
+		Help: "1 if this process can read a ConfigMap with Istio's configuration, or 0 if it can't. If 0, the " +
+			"configuration that was last read applies.",
+		ConstLabels: prometheus.Labels{"configmap": name.Name},
 	}, func() float64 {
-		if mesh.Problem() != nil {
+		if watch.Problem() != nil {
 			return 0
 		}
 		return 1
 	})
+	return watch, errors.Join(manager.Add(watch), metrics.Registry.Register(readable))
 }

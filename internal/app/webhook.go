@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	toolscache "k8s.io/client-go/tools/cache"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
@@ -22,6 +23,8 @@ import (
 	"mtls.egress/webhook/api/v1alpha1"
 	"mtls.egress/webhook/internal/certs/serving"
 	"mtls.egress/webhook/internal/egress"
+	"mtls.egress/webhook/internal/mesh"
+	"mtls.egress/webhook/internal/meshconfig"
 	"mtls.egress/webhook/internal/mutate"
 	"mtls.egress/webhook/internal/paging"
 	"mtls.egress/webhook/internal/policy/lookup"
@@ -38,6 +41,11 @@ type Webhook struct {
 
 	// Workloads are the kinds of workloads whose annotations admission propagates.
 	Workloads workload.Kinds
+	// Injector is the name of the ConfigMap in the root namespace with the configuration of Istio's
+	// sidecar injector.
+	Injector string
+	// RequireInjection rejects Pods into which Istio will inject no sidecar.
+	RequireInjection bool
 	// Host and Port are the listen address for admission requests. An empty Host means all
 	// addresses.
 	Host string
@@ -89,15 +97,25 @@ func (w Webhook) manager(ctx context.Context, draining *drain) (ctrl.Manager, er
 	if err != nil {
 		return nil, err
 	}
-	mesh, err := w.followMeshConfig(manager)
+	meshConfig, err := w.followMeshConfig(manager)
+	if err != nil {
+		return nil, err
+	}
+	injector, err := w.followInjector(manager)
 	if err != nil {
 		return nil, err
 	}
 	return manager, errors.Join(
 		manager.Add(source),
 		metrics.Registry.Register(notAfterMetric(source)),
-		w.addAdmission(manager, func() bool { return mesh.Config().DynamicDNS }, draining),
+		w.addAdmission(manager, func() bool { return meshConfig.Config().DynamicDNS }, injector.Config, draining),
 		addWebhookChecks(ctx, manager, source, draining, w.Log.WithName("health")))
+}
+
+// followInjector has a manager follow the configuration of the sidecar injector.
+func (w Webhook) followInjector(manager ctrl.Manager) (*meshconfig.Watch[mesh.Injector], error) {
+	name := types.NamespacedName{Namespace: w.MeshConfig.Namespace, Name: w.Injector}
+	return follow(manager, w.Process, name, meshconfig.Injector(), w.Log.WithName("injector-config"))
 }
 
 // admissionCache returns the cache options for admission. Of EgressTargets the cache drops most of
@@ -146,9 +164,14 @@ func notAfterMetric(source *serving.Source) prometheus.Collector {
 	})
 }
 
-func (w Webhook) addAdmission(manager ctrl.Manager, dynamicDNS func() bool, draining *drain) error {
-	handler, err := mutate.NewHandler(manager.GetClient(), manager.GetAPIReader(), w.Workloads, w.Policy, dynamicDNS,
-		metrics.Registry)
+func (w Webhook) addAdmission(
+	manager ctrl.Manager, dynamicDNS func() bool, injector func() mesh.Injector, draining *drain,
+) error {
+	handler, err := mutate.NewHandler(mutate.Options{
+		Cached: manager.GetClient(), Live: manager.GetAPIReader(),
+		Workloads: w.Workloads, Policy: w.Policy, RequireInjection: w.RequireInjection,
+		DynamicDNS: dynamicDNS, Injector: injector, Registry: metrics.Registry,
+	})
 	if err != nil {
 		return err
 	}

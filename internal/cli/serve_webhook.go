@@ -14,6 +14,7 @@ import (
 
 	"mtls.egress/webhook/internal/app"
 	"mtls.egress/webhook/internal/certs/serving"
+	"mtls.egress/webhook/internal/mesh"
 	"mtls.egress/webhook/internal/webhookport"
 )
 
@@ -35,6 +36,9 @@ immediately.`,
 type webhookOptions struct {
 	processFlags
 	workloads workloadFlag
+
+	injectorConfig   string
+	requireInjection bool
 
 	host          string
 	port          int
@@ -71,6 +75,11 @@ func (o *webhookOptions) flags() cliflag.NamedFlagSets {
 			app.MaxShutdownDelay.String()+". A second signal ends the process immediately.")
 
 	o.workloads.addFlag(webhook)
+	webhook.StringVar(&o.injectorConfig, "injector-config", mesh.DefaultInjectorConfigMap,
+		"The ConfigMap in the root namespace with the configuration of Istio's sidecar injector. A control plane with "+
+			"a revision uses "+mesh.DefaultInjectorConfigMap+"-REVISION.")
+	webhook.BoolVar(&o.requireInjection, "require-injection", false,
+		"Reject Pods with a target, and their workloads, if Istio will inject no sidecar. Default: warn.")
 
 	certificate := groups.FlagSet("serving certificate")
 	certificate.StringVar(&o.serviceName, "service-name", name,
@@ -118,6 +127,7 @@ func (o *webhookOptions) validate() error {
 	if _, err := o.workloads.kinds(); err != nil {
 		problems = append(problems, err)
 	}
+	problems.name("injector-config", o.injectorConfig, validation.IsDNS1123Subdomain)
 	problems.name("service-name", o.serviceName, validation.IsDNS1123Label)
 	problems.name("ca-secret", o.caSecret, validation.IsDNS1123Subdomain)
 	for _, dnsName := range o.tlsDNSNames {
@@ -150,12 +160,14 @@ func (o *webhookOptions) run(log logr.Logger) error {
 		return usageError(err)
 	}
 	return app.Webhook{
-		Process:       process,
-		Workloads:     kinds,
-		Host:          o.host,
-		Port:          o.port,
-		ClientCA:      clients,
-		ShutdownDelay: o.shutdownDelay,
+		Process:          process,
+		Workloads:        kinds,
+		Injector:         o.injectorConfig,
+		Host:             o.host,
+		Port:             o.port,
+		ClientCA:         clients,
+		ShutdownDelay:    o.shutdownDelay,
+		RequireInjection: o.requireInjection,
 		Certificate: serving.Options{
 			Directory:                o.certificateDir,
 			Namespace:                o.namespace,

@@ -43,6 +43,10 @@ const (
 	ValueManagedBy = "mtls-egress-webhook"
 )
 
+// LabelInjection is the label of a Namespace with which Istio injects sidecars. Unlike its other
+// labels, it is not in istio.io/api.
+const LabelInjection = "istio-injection"
+
 // Finalizer keeps a deleted EgressTarget and its objects until the last Pod of the host is gone.
 const Finalizer = AnnotationPrefix + "teardown"
 

@@ -181,3 +181,38 @@ func Variables() []string {
 		"SKIP_RULE_APPLY",
 	}
 }
+
+// Without returns ranges that cover the same addresses except the excluded ones. A range without
+// any of them is unchanged, and an invalid one is left out.
+func Without(ranges string, excluded ...netip.Addr) []string {
+	var kept []string
+	for _, text := range List(ranges) {
+		prefix, err := netip.ParsePrefix(text)
+		if err != nil {
+			continue
+		}
+		if !slices.ContainsFunc(excluded, prefix.Contains) {
+			kept = append(kept, text)
+			continue
+		}
+		for _, part := range split(prefix.Masked(), excluded) {
+			kept = append(kept, part.String())
+		}
+	}
+	return kept
+}
+
+// split returns the largest ranges within prefix that contain none of the excluded addresses.
+func split(prefix netip.Prefix, excluded []netip.Addr) []netip.Prefix {
+	switch {
+	case !slices.ContainsFunc(excluded, prefix.Contains):
+		return []netip.Prefix{prefix}
+	case prefix.IsSingleIP():
+		return nil
+	}
+	lower := netip.PrefixFrom(prefix.Addr(), prefix.Bits()+1)
+	bytes := prefix.Addr().AsSlice()
+	bytes[prefix.Bits()/8] |= 0x80 >> (prefix.Bits() % 8)
+	address, _ := netip.AddrFromSlice(bytes) // it has the length of an address
+	return append(split(lower, excluded), split(netip.PrefixFrom(address, prefix.Bits()+1), excluded)...)
+}

@@ -176,7 +176,9 @@ func (r *renderer) mutate(item item) {
 		r.refuse(item.location, err.Error())
 		return
 	}
-	result := subject.Mutate(item.namespace(), nil, r.egressTargets[item.namespace()], r.rules(item.namespace()))
+	result := subject.Mutate(mutate.Facts{
+		Namespace: item.namespace(), EgressTargets: r.egressTargets[item.namespace()], Rules: r.rules(item.namespace()),
+	})
 	for _, problem := range result.Errors {
 		r.refuse(item.location, problem.Error())
 	}

@@ -1,4 +1,4 @@
-// Package meshconfig watches the ConfigMap that contains Istio's mesh configuration.
+// Package meshconfig watches the ConfigMaps that contain Istio's configuration.
 package meshconfig
 
 import (
@@ -26,22 +26,79 @@ import (
 const readAgain = 5 * time.Second
 
 // errNotRead is the problem before the first read.
-var errNotRead = errors.New("the mesh configuration has not been read yet")
+var errNotRead = errors.New("the configuration has not been read yet")
 
-// Watch watches the ConfigMap that contains the mesh configuration. It is not an informer of a
-// manager's cache: without permission to read the ConfigMap, that cache would never sync. It is the
-// store of its own reflector, and stores only the configuration.
-type Watch struct {
+// Source describes a configuration of type T in a ConfigMap.
+type Source[T any] struct {
+	// Name is what messages call it.
+	Name string
+	// Flag is the flag with the name of the ConfigMap.
+	Flag string
+	// Read parses the data of the ConfigMap.
+	Read func(data map[string]string) (T, error)
+	// Describe returns keys and values for the log.
+	Describe func(T) []any
+}
+
+// Mesh is the mesh configuration.
+func Mesh() Source[mesh.Config] {
+	return Source[mesh.Config]{
+		Name: "mesh configuration", Flag: "--mesh-config",
+		Read: func(data map[string]string) (mesh.Config, error) {
+			text, found := data[mesh.MeshConfigKey]
+			if !found {
+				return mesh.Config{}, fmt.Errorf("the ConfigMap has no key %s", mesh.MeshConfigKey)
+			}
+			return mesh.ReadConfig(text)
+		},
+		Describe: func(config mesh.Config) []any {
+			return []any{
+				"dynamicDNS", config.DynamicDNS, "registryOnly", config.RegistryOnly,
+				"virtualServiceExportTo", config.VirtualServiceExportTo,
+				"destinationRuleExportTo", config.DestinationRuleExportTo, "serviceExportTo", config.ServiceExportTo,
+			}
+		},
+	}
+}
+
+// Injector is the configuration of the sidecar injector.
+func Injector() Source[mesh.Injector] {
+	return Source[mesh.Injector]{
+		Name: "injector's configuration", Flag: "--injector-config",
+		Read: func(data map[string]string) (mesh.Injector, error) {
+			for _, key := range []string{mesh.InjectorConfigKey, mesh.InjectorValuesKey} {
+				if _, found := data[key]; !found {
+					return mesh.Injector{}, fmt.Errorf("the ConfigMap has no key %s", key)
+				}
+			}
+			return mesh.ReadInjector(data[mesh.InjectorConfigKey], data[mesh.InjectorValuesKey])
+		},
+		Describe: func(injector mesh.Injector) []any {
+			return []any{
+				"everyNamespace", injector.EveryNamespace, "onRequest", injector.OnRequest,
+				"interception", injector.Interception,
+			}
+		},
+	}
+}
+
+// Watch watches the ConfigMap that contains a configuration. It is not an informer of a manager's
+// cache: without permission to read the ConfigMap, that cache would never sync. It is the store of
+// its own reflector, and stores only the configuration.
+type Watch[T any] struct {
+	source     Source[T]
 	configMaps toolscache.ListerWatcher
 	log        logr.Logger
 
 	mutex   sync.Mutex
-	config  mesh.Config
+	config  T
 	problem error
 }
 
 // New returns a watch of the ConfigMap with that name. It does nothing until Start.
-func New(config *rest.Config, name types.NamespacedName, log logr.Logger) (*Watch, error) {
+func New[T any](
+	config *rest.Config, name types.NamespacedName, source Source[T], log logr.Logger,
+) (*Watch[T], error) {
 	clients, err := kubernetes.NewForConfig(config)
 	if err != nil {
 		return nil, fmt.Errorf("connect to the API server: %w", err)
@@ -49,7 +106,8 @@ func New(config *rest.Config, name types.NamespacedName, log logr.Logger) (*Watc
 	// RBAC's resourceNames require a field selector on the name.
 	// https://kubernetes.io/docs/reference/access-authn-authz/rbac/#referring-to-resources
 	byName := fields.OneTermEqualSelector(metav1.ObjectNameField, name.Name)
-	return &Watch{
+	return &Watch[T]{
+		source: source,
 		configMaps: toolscache.NewListWatchFromClient(
 			clients.CoreV1().RESTClient(), string(corev1.ResourceConfigMaps), name.Namespace, byName),
 		log:     log.WithValues("configMap", name.String()),
@@ -58,11 +116,11 @@ func New(config *rest.Config, name types.NamespacedName, log logr.Logger) (*Watc
 }
 
 // NeedLeaderElection returns false, because every replica answers admission requests.
-func (w *Watch) NeedLeaderElection() bool { return false }
+func (w *Watch[T]) NeedLeaderElection() bool { return false }
 
 // Start watches the ConfigMap until ctx is done.
-func (w *Watch) Start(ctx context.Context) error {
-	options := toolscache.ReflectorOptions{Name: "mesh configuration"}
+func (w *Watch[T]) Start(ctx context.Context) error {
+	options := toolscache.ReflectorOptions{Name: w.source.Name}
 	reflector := toolscache.NewReflectorWithOptions(w.configMaps, &corev1.ConfigMap{}, w, options)
 	wait.UntilWithContext(ctx, func(ctx context.Context) {
 		if err := reflector.ListAndWatchWithContext(ctx); err != nil && ctx.Err() == nil {
@@ -72,33 +130,33 @@ func (w *Watch) Start(ctx context.Context) error {
 	return nil
 }
 
-// Config returns the last mesh configuration that was read, or Istio's defaults before the first
-// read.
-func (w *Watch) Config() mesh.Config {
+// Config returns the last configuration that was read, or Istio's defaults, the zero value, before
+// the first read.
+func (w *Watch[T]) Config() T {
 	w.mutex.Lock()
 	defer w.mutex.Unlock()
 	return w.config
 }
 
-// Problem returns the reason why the mesh configuration can't be read now, or nil if it can.
-func (w *Watch) Problem() error {
+// Problem returns the reason why the configuration can't be read now, or nil if it can.
+func (w *Watch[T]) Problem() error {
 	w.mutex.Lock()
 	defer w.mutex.Unlock()
 	return w.problem
 }
 
 // Add is part of toolscache.ReflectorStore.
-func (w *Watch) Add(object any) error { return w.see(object) }
+func (w *Watch[T]) Add(object any) error { return w.see(object) }
 
 // Update is part of toolscache.ReflectorStore.
-func (w *Watch) Update(object any) error { return w.see(object) }
+func (w *Watch[T]) Update(object any) error { return w.see(object) }
 
 // Delete is part of toolscache.ReflectorStore.
-func (w *Watch) Delete(any) error { return w.see(nil) }
+func (w *Watch[T]) Delete(any) error { return w.see(nil) }
 
 // Replace is part of toolscache.ReflectorStore. It gets the result of a list: nothing or the
 // ConfigMap.
-func (w *Watch) Replace(objects []any, _ string) error {
+func (w *Watch[T]) Replace(objects []any, _ string) error {
 	if len(objects) == 0 {
 		return w.see(nil)
 	}
@@ -106,11 +164,11 @@ func (w *Watch) Replace(objects []any, _ string) error {
 }
 
 // Resync is part of toolscache.ReflectorStore.
-func (w *Watch) Resync() error { return nil }
+func (w *Watch[T]) Resync() error { return nil }
 
 // see processes the current ConfigMap, or nil if it doesn't exist.
-func (w *Watch) see(object any) error {
-	config, err := read(object)
+func (w *Watch[T]) see(object any) error {
+	config, err := w.read(object)
 	if err != nil {
 		w.fail(err)
 		return nil
@@ -120,34 +178,28 @@ func (w *Watch) see(object any) error {
 	w.config, w.problem = config, nil
 	w.mutex.Unlock()
 	if news {
-		w.log.Info("Read the mesh configuration", "dynamicDNS", config.DynamicDNS, "registryOnly", config.RegistryOnly,
-			"virtualServiceExportTo", config.VirtualServiceExportTo,
-			"destinationRuleExportTo", config.DestinationRuleExportTo, "serviceExportTo", config.ServiceExportTo)
+		w.log.Info("Read the "+w.source.Name, w.source.Describe(config)...)
 	}
 	return nil
 }
 
-func read(object any) (mesh.Config, error) {
+func (w *Watch[T]) read(object any) (config T, err error) {
 	configMap, _ := object.(*corev1.ConfigMap)
 	if configMap == nil {
-		return mesh.Config{}, errors.New("the ConfigMap does not exist")
+		return config, errors.New("the ConfigMap does not exist")
 	}
-	text, found := configMap.Data[mesh.MeshConfigKey]
-	if !found {
-		return mesh.Config{}, fmt.Errorf("the ConfigMap has no key %s", mesh.MeshConfigKey)
-	}
-	return mesh.ReadConfig(text)
+	return w.source.Read(configMap.Data)
 }
 
-// fail records why the mesh configuration can't be read. The last one that was read stays in
+// fail records why the configuration can't be read. The last one that was read stays in
 // effect.
-func (w *Watch) fail(err error) {
+func (w *Watch[T]) fail(err error) {
 	w.mutex.Lock()
 	news := w.problem == nil || w.problem.Error() != err.Error()
 	w.problem = err
 	w.mutex.Unlock()
 	if news {
-		w.log.Error(err, "Can't read the mesh configuration, so the last one that was read stays in effect. "+
-			"Set the ConfigMap with --mesh-config")
+		w.log.Error(err, "Can't read the "+w.source.Name+", so the last one that was read stays in effect. "+
+			"Set the ConfigMap with "+w.source.Flag)
 	}
 }

@@ -7,6 +7,8 @@ import (
 	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/rest"
+
+	"mtls.egress/webhook/internal/mesh"
 )
 
 func TestWhatWasLastReadHolds(t *testing.T) {
@@ -21,39 +23,39 @@ func TestWhatWasLastReadHolds(t *testing.T) {
 	}
 	steps := []struct {
 		name string
-		do   func(*Watch) error
+		do   func(*Watch[mesh.Config]) error
 		want state
 	}{
 		{
 			"before it was read",
-			func(*Watch) error { return nil },
-			state{false, "the mesh configuration has not been read yet"},
+			func(*Watch[mesh.Config]) error { return nil },
+			state{false, "the configuration has not been read yet"},
 		},
 		{
 			"a list without it",
-			func(w *Watch) error { return w.Replace(nil, "") },
+			func(w *Watch[mesh.Config]) error { return w.Replace(nil, "") },
 			state{false, "the ConfigMap does not exist"},
 		},
-		{"a list with it", func(w *Watch) error { return w.Replace([]any{configMap(dynamic)}, "") }, state{true, ""}},
+		{"a list with it", func(w *Watch[mesh.Config]) error { return w.Replace([]any{configMap(dynamic)}, "") }, state{true, ""}},
 		{
 			"without the key",
-			func(w *Watch) error { return w.Update(&corev1.ConfigMap{}) },
+			func(w *Watch[mesh.Config]) error { return w.Update(&corev1.ConfigMap{}) },
 			state{true, "the ConfigMap has no key mesh"},
 		},
-		{"with another mode", func(w *Watch) error { return w.Update(configMap(static)) }, state{false, ""}},
-		{"with the mode again", func(w *Watch) error { return w.Add(configMap(dynamic)) }, state{true, ""}},
+		{"with another mode", func(w *Watch[mesh.Config]) error { return w.Update(configMap(static)) }, state{false, ""}},
+		{"with the mode again", func(w *Watch[mesh.Config]) error { return w.Add(configMap(dynamic)) }, state{true, ""}},
 		{
 			"deleted",
-			func(w *Watch) error { return w.Delete(configMap(dynamic)) },
+			func(w *Watch[mesh.Config]) error { return w.Delete(configMap(dynamic)) },
 			state{true, "the ConfigMap does not exist"},
 		},
 		{
 			"a failed watch",
-			func(w *Watch) error { w.fail(errors.New("forbidden")); return nil },
+			func(w *Watch[mesh.Config]) error { w.fail(errors.New("forbidden")); return nil },
 			state{true, "forbidden"},
 		},
 	}
-	watch, err := New(&rest.Config{}, struct{ Namespace, Name string }{"istio-system", "istio"}, logr.Discard())
+	watch, err := New(&rest.Config{}, struct{ Namespace, Name string }{"istio-system", "istio"}, Mesh(), logr.Discard())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -6,9 +6,12 @@ import (
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+
+	"mtls.egress/webhook/internal/mutate"
 )
 
 func BenchmarkInject(b *testing.B) {
+	facts := mutate.Facts{Namespace: "project", Rules: everyHost}
 	sizes := map[string]func(*corev1.Pod){
 		"10 containers": func(pod *corev1.Pod) {
 			pod.Spec.Containers = nil
@@ -42,7 +45,7 @@ func BenchmarkInject(b *testing.B) {
 			}
 			b.ReportAllocs()
 			for b.Loop() {
-				if result := subject.Mutate("project", nil, nil, everyHost); len(result.Operations) == 0 {
+				if result := subject.Mutate(facts); len(result.Operations) == 0 {
 					b.Fatal(result.Errors)
 				}
 			}
@@ -54,7 +57,7 @@ func BenchmarkInject(b *testing.B) {
 				if err != nil {
 					b.Fatal(err)
 				}
-				if result := subject.Mutate("project", nil, nil, everyHost); len(result.Operations) == 0 {
+				if result := subject.Mutate(facts); len(result.Operations) == 0 {
 					b.Fatal(result.Errors)
 				}
 			}

@@ -12,6 +12,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"mtls.egress/webhook/api/v1alpha1"
+	"mtls.egress/webhook/internal/mesh"
 	"mtls.egress/webhook/internal/mutate"
 	"mtls.egress/webhook/internal/policy"
 	"mtls.egress/webhook/internal/workload"
@@ -27,6 +28,11 @@ type corpusCase struct {
 	egressTargets map[string]*v1alpha1.EgressTarget
 	previous      *mutate.Previous
 	rules         policy.Rules
+	// namespaceLabels are nil if the case has no Namespace.
+	namespaceLabels map[string]string
+	// injector and requireInjection come from a document of the kind Injector.
+	injector         mesh.Injector
+	requireInjection bool
 }
 
 // outcome is the content of a golden file.
@@ -105,12 +111,17 @@ func readCase(t testing.TB, name, path string) corpusCase {
 			}
 			continue
 		}
+		if kindOf(t, document).Kind == "Injector" {
+			input.readInjector(t, document)
+			continue
+		}
 		if kindOf(t, document).Kind == "Namespace" {
 			namespace := &metav1.PartialObjectMetadata{}
 			if err := json.Unmarshal(document, namespace); err != nil {
 				t.Fatal(err)
 			}
 			input.rules.Namespace = policy.ReadNamespace(namespace.Annotations)
+			input.namespaceLabels = namespace.Labels
 			continue
 		}
 		if kindOf(t, document).Kind != v1alpha1.Kind {
@@ -126,13 +137,35 @@ func readCase(t testing.TB, name, path string) corpusCase {
 	return input
 }
 
+// readInjector reads the configuration of Istio's injector: the two texts of the ConfigMap, and whether
+// the webhook requires an injection.
+func (c *corpusCase) readInjector(t testing.TB, document []byte) {
+	t.Helper()
+	var injector struct {
+		Config  string         `json:"config"`
+		Values  map[string]any `json:"values"`
+		Require bool           `json:"require"`
+	}
+	if err := json.Unmarshal(document, &injector); err != nil {
+		t.Fatal(err)
+	}
+	var err error
+	if c.injector, err = mesh.ReadInjector(injector.Config, string(encode(t, injector.Values))); err != nil {
+		t.Fatal(err)
+	}
+	c.requireInjection = injector.Require
+}
+
 func (c corpusCase) mutate(t testing.TB) mutate.Result {
 	t.Helper()
 	subject, err := decodeSubject(t, c.object)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return subject.Mutate("project", c.previous, c.egressTargets, c.rules)
+	return subject.Mutate(mutate.Facts{
+		Namespace: "project", Previous: c.previous, EgressTargets: c.egressTargets, Rules: c.rules,
+		NamespaceLabels: c.namespaceLabels, Injector: c.injector, RequireInjection: c.requireInjection,
+	})
 }
 
 func decodeSubject(t testing.TB, object []byte) (*mutate.Object, error) {

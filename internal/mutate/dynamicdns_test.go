@@ -64,7 +64,9 @@ func TestPodsWaitForTheirTargetWhereSidecarsResolveHosts(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				result := subject.Mutate("shop", nil, test.egressTargets, rules)
+				result := subject.Mutate(mutate.Facts{
+					Namespace: "shop", EgressTargets: test.egressTargets, Rules: rules,
+				})
 				for _, problem := range result.Errors {
 					errs = append(errs, kind+": "+problem.Detail)
 				}

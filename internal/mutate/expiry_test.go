@@ -63,8 +63,10 @@ func TestACertificateThatEndsSoonIsWarnedOf(t *testing.T) {
 				ObjectMeta: metav1.ObjectMeta{Name: "external.system.com"},
 				Status:     v1alpha1.EgressTargetStatus{Credentials: test.known},
 			}
-			result := subject.Mutate("project", nil,
-				map[string]*v1alpha1.EgressTarget{"external.system.com": egressTarget}, everyHost)
+			result := subject.Mutate(mutate.Facts{
+				Namespace: "project", Rules: everyHost,
+				EgressTargets: map[string]*v1alpha1.EgressTarget{"external.system.com": egressTarget},
+			})
 			if diff := cmp.Diff(test.want, result.Warnings); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -19,6 +20,7 @@ import (
 
 	"mtls.egress/webhook/api/v1alpha1"
 	"mtls.egress/webhook/internal/absent"
+	"mtls.egress/webhook/internal/mesh"
 	"mtls.egress/webhook/internal/policy"
 	"mtls.egress/webhook/internal/policy/lookup"
 	"mtls.egress/webhook/internal/workload"
@@ -37,33 +39,38 @@ const (
 	decisionError      = "error"
 )
 
-// Handler handles admission requests. It has no side effects, so dry runs need no special case.
-type Handler struct {
-	cached client.Reader
-	live   client.Reader
-	// kinds are the kinds of workloads.
-	kinds   map[schema.GroupKind]workload.Kind
-	cluster policy.Cluster
-	// dynamicDNS reports the setting of the mesh configuration. See mesh.Config.
-	dynamicDNS func() bool
-	metrics    *metrics
+// Options are what a Handler needs. All fields are required.
+type Options struct {
+	// Cached reads EgressTargets and the metadata of Namespaces. What it lacks is read through Live,
+	// because a Pod can be created right after its EgressTarget or Namespace.
+	Cached, Live client.Reader
+	// Workloads are the kinds whose annotations are propagated.
+	Workloads workload.Kinds
+	// Policy holds the hosts that all namespaces may reach.
+	Policy policy.Cluster
+	// DynamicDNS reports the setting of the mesh configuration. See mesh.Config.
+	DynamicDNS func() bool
+	// Injector returns the configuration of Istio's sidecar injector.
+	Injector func() mesh.Injector
+	// RequireInjection is Facts.RequireInjection.
+	RequireInjection bool
+	// Registry registers the metrics.
+	Registry prometheus.Registerer
 }
 
-// NewHandler returns a handler that reads EgressTargets and the metadata of Namespaces through
-// cached. It reads what the cache lacks through live, because a Pod can be created right after its
-// EgressTarget or Namespace. It propagates the annotations of workloads of the kinds. cluster holds the hosts that all namespaces may reach. dynamicDNS
-// reports the setting of the mesh configuration; see mesh.Config. The metrics are registered with
-// registry.
-func NewHandler(
-	cached, live client.Reader,
-	kinds workload.Kinds,
-	cluster policy.Cluster,
-	dynamicDNS func() bool,
-	registry prometheus.Registerer,
-) (*Handler, error) {
-	h := &Handler{cached: cached, live: live, kinds: kinds.ByKind(), cluster: cluster, dynamicDNS: dynamicDNS}
+// Handler handles admission requests. It has no side effects, so dry runs need no special case.
+type Handler struct {
+	Options
+
+	kinds   map[schema.GroupKind]workload.Kind
+	metrics *metrics
+}
+
+// NewHandler returns a handler. It fails if a metric can't be registered.
+func NewHandler(options Options) (*Handler, error) {
+	h := &Handler{Options: options, kinds: options.Workloads.ByKind()}
 	var err error
-	h.metrics, err = newMetrics(h.kinds, registry)
+	h.metrics, err = newMetrics(h.kinds, options.Registry)
 	return h, err
 }
 
@@ -135,29 +142,44 @@ func (h *Handler) answer(ctx context.Context, request admission.Request) (admiss
 	if err != nil {
 		return failed(http.StatusBadRequest, ReasonUnreadable, err)
 	}
-	var previous *Previous
-	if request.Operation == admissionv1.Update {
-		if previous, err = decodePrevious(request.OldObject.Raw); err != nil {
-			return failed(http.StatusBadRequest, ReasonUnreadable, err)
-		}
-	}
-	hosts := subject.Hosts()
-	egressTargets, err := h.egressTargets(ctx, request.Namespace, hosts)
+	facts, err := h.facts(ctx, request.Namespace, subject.Hosts())
 	if err != nil {
 		return failed(http.StatusInternalServerError, ReasonLookupFailed, err)
 	}
-	rules := policy.Rules{Cluster: h.cluster}
-	if len(hosts) > 0 {
-		if rules, err = lookup.Rules(ctx, h.cached, h.live, h.cluster, request.Namespace); err != nil {
-			return failed(http.StatusInternalServerError, ReasonLookupFailed, err)
-		}
-		rules.DynamicDNS = h.dynamicDNS()
-		if rules.Services, err = lookup.Services(ctx, h.cached, h.live, hosts); err != nil {
-			return failed(http.StatusInternalServerError, ReasonLookupFailed, err)
+	if request.Operation == admissionv1.Update {
+		if facts.Previous, err = decodePrevious(request.OldObject.Raw); err != nil {
+			return failed(http.StatusBadRequest, ReasonUnreadable, err)
 		}
 	}
-	result := subject.Mutate(request.Namespace, previous, egressTargets, rules)
+	result := subject.Mutate(facts)
 	return respond(result), outcome{decision: decide(kind, result), reasons: result.Reasons()}
+}
+
+// facts reads what admission needs to know for these hosts.
+func (h *Handler) facts(ctx context.Context, namespace string, hosts []string) (Facts, error) {
+	facts := Facts{Namespace: namespace, Rules: policy.Rules{Cluster: h.Policy}, RequireInjection: h.RequireInjection}
+	if len(hosts) == 0 {
+		return facts, nil
+	}
+	var err error
+	if facts.EgressTargets, err = h.egressTargets(ctx, namespace, hosts); err != nil {
+		return facts, err
+	}
+	metadata, err := lookup.Namespace(ctx, h.Cached, h.Live, namespace)
+	if err != nil {
+		return facts, err
+	}
+	facts.Rules.Namespace = policy.ReadNamespace(metadata.Annotations)
+	facts.Rules.DynamicDNS = h.DynamicDNS()
+	if facts.Rules.Services, err = lookup.Services(ctx, h.Cached, h.Live, hosts); err != nil {
+		return facts, err
+	}
+	facts.Injector = h.Injector()
+	if metadata.UID != "" { // it exists
+		facts.NamespaceLabels = map[string]string{}
+		maps.Copy(facts.NamespaceLabels, metadata.Labels)
+	}
+	return facts, nil
 }
 
 func decodePrevious(object []byte) (*Previous, error) {
@@ -209,11 +231,8 @@ func (h *Handler) egressTargets(
 	namespace string,
 	hosts []string,
 ) (map[string]*v1alpha1.EgressTarget, error) {
-	if len(hosts) == 0 {
-		return nil, nil
-	}
 	var cached v1alpha1.EgressTargetList
-	if err := h.cached.List(ctx, &cached, client.InNamespace(namespace)); err != nil {
+	if err := h.Cached.List(ctx, &cached, client.InNamespace(namespace)); err != nil {
 		return nil, fmt.Errorf("reading the EgressTargets of namespace %s: %w", namespace, err)
 	}
 	found := make(map[string]*v1alpha1.EgressTarget, len(cached.Items))
@@ -226,7 +245,7 @@ func (h *Handler) egressTargets(
 	unknown := slices.DeleteFunc(slices.Clone(hosts), func(host string) bool { return found[host] != nil })
 	if len(unknown) > maxLookups {
 		var live v1alpha1.EgressTargetList
-		if err := h.live.List(ctx, &live, client.InNamespace(namespace)); err != nil {
+		if err := h.Live.List(ctx, &live, client.InNamespace(namespace)); err != nil {
 			return nil, fmt.Errorf("reading the EgressTargets of namespace %s: %w", namespace, err)
 		}
 		add(live.Items)
@@ -234,7 +253,7 @@ func (h *Handler) egressTargets(
 	}
 	for _, host := range unknown {
 		var egressTarget v1alpha1.EgressTarget
-		err := h.live.Get(ctx, client.ObjectKey{Namespace: namespace, Name: host}, &egressTarget)
+		err := h.Live.Get(ctx, client.ObjectKey{Namespace: namespace, Name: host}, &egressTarget)
 		switch {
 		case err == nil:
 			found[host] = &egressTarget

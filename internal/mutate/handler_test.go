@@ -22,6 +22,7 @@ import (
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 
+	"mtls.egress/webhook/internal/mesh"
 	"mtls.egress/webhook/internal/mutate"
 	"mtls.egress/webhook/internal/workload"
 )
@@ -179,7 +180,11 @@ func TestEveryRequestIsCountedAndLogged(t *testing.T) {
 			if reader == nil && test.count != "Pod error panic" {
 				reader = emptyNamespace{}
 			}
-			handler, err := mutate.NewHandler(reader, reader, workload.Known(), everyHost.Cluster, func() bool { return false }, registry)
+			handler, err := mutate.NewHandler(mutate.Options{
+				Cached: reader, Live: reader, Workloads: workload.Known(), Policy: everyHost.Cluster,
+				DynamicDNS: func() bool { return false }, Injector: func() mesh.Injector { return mesh.Injector{} },
+				Registry: registry,
+			})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -158,6 +158,56 @@ func checkInjection(pod *corev1.Pod, at *field.Path) field.ErrorList {
 	return errs
 }
 
+// foreseeInjection returns a warning or an error if Istio will inject no sidecar into the Pod, as all
+// its calls would be dropped at the sinkhole. It follows the selectors of Istio's webhooks:
+// https://github.com/istio/istio/blob/1.31.0/manifests/charts/istio-control/istio-discovery/templates/mutatingwebhook.yaml
+//
+// A Pod that already has the sidecar needs no injection.
+func (f Facts) foreseeInjection(pod *corev1.Pod, at *field.Path) (warning string, errs field.ErrorList) {
+	if _, injected := pod.Annotations[annotation.SidecarStatus.Name]; injected || egress.HasSidecar(pod) ||
+		f.NamespaceLabels == nil {
+		return "", nil
+	}
+	missing := f.notInjected(pod)
+	if missing == "" {
+		return "", nil
+	}
+	message := fmt.Sprintf("Istio will inject no sidecar, which %s needs, so calls would fail: %s",
+		egress.AnnotationTarget, missing)
+	inAmbient := f.NamespaceLabels[label.IoIstioDataplaneMode.Name] == ambient &&
+		pod.Labels[label.IoIstioDataplaneMode.Name] != "none"
+	if inAmbient {
+		message += ". Ambient mode, which the Namespace has, is not enough"
+	}
+	if !f.RequireInjection && !inAmbient {
+		return message, nil
+	}
+	return "", field.ErrorList{
+		field.Forbidden(at.Key(egress.AnnotationTarget), message).WithOrigin(string(ReasonInjectionOff)),
+	}
+}
+
+// notInjected returns what is missing for an injection, or "" if nothing is.
+func (f Facts) notInjected(pod *corev1.Pod) string {
+	inNamespace, labeled := f.NamespaceLabels[egress.LabelInjection]
+	_, revision := f.NamespaceLabels[label.IoIstioRev.Name]
+	_, ownRevision := pod.Labels[label.IoIstioRev.Name]
+	own := pod.Labels[label.SidecarInject.Name] == "true"
+	switch {
+	case labeled && inNamespace != "enabled":
+		return fmt.Sprintf("the Namespace %s has the label %s: %s; set it to enabled",
+			f.Namespace, egress.LabelInjection, inNamespace)
+	case f.Injector.OnRequest && !own:
+		return fmt.Sprintf("its injector has policy: disabled; set the label %s: \"true\" on the Pod",
+			label.SidecarInject.Name)
+	case !labeled && !revision && !own && !ownRevision && !f.Injector.EveryNamespace:
+		return fmt.Sprintf("neither the Namespace %s nor the Pod has a label for it; label the Namespace with "+
+			"%s=enabled, or with %s=REVISION if the control plane has a revision",
+			f.Namespace, egress.LabelInjection, label.IoIstioRev.Name)
+	}
+	return ""
+}
+
 // switchesOff interprets the value strictly. Istio has accepted four words as true, and later only
 // one of them. An empty value defers to the namespace. Any other value means false.
 //

@@ -40,12 +40,8 @@ func checkLaws(t testing.TB, input corpusCase) {
 	patched := apply(t, input.object, result.Operations)
 	checkKept(t, "", decode(t, input.object), decode(t, patched))
 
-	again := corpusCase{
-		rules:         input.rules,
-		object:        patched,
-		egressTargets: input.egressTargets,
-		previous:      input.previous,
-	}
+	again := input
+	again.object = patched
 	if second := again.mutate(t); len(result.Errors) == 0 && (len(second.Operations) > 0 || len(second.Errors) > 0) {
 		t.Errorf("the second time: operations %v, errors %v", second.Operations, second.Errors)
 	}
@@ -61,7 +57,8 @@ func checkPodLaws(t testing.TB, input corpusCase, workload map[string]any, predi
 	t.Helper()
 	template := at(t, workload, predicted.Template)
 	pod := map[string]any{"apiVersion": "v1", "kind": "Pod", "metadata": template["metadata"], "spec": template["spec"]}
-	asPod := corpusCase{rules: input.rules, object: encode(t, pod), egressTargets: input.egressTargets}
+	asPod := input
+	asPod.object, asPod.previous = encode(t, pod), nil
 	got := asPod.mutate(t)
 	if !reflect.DeepEqual(got.Operations, predicted.Operations) {
 		t.Errorf("operations on the Pod: %v, predicted: %v", got.Operations, predicted.Operations)

@@ -15,6 +15,7 @@ import (
 
 	"mtls.egress/webhook/api/v1alpha1"
 	"mtls.egress/webhook/internal/egress"
+	"mtls.egress/webhook/internal/mesh"
 	"mtls.egress/webhook/internal/policy"
 	"mtls.egress/webhook/internal/workload"
 )
@@ -180,35 +181,43 @@ type Previous struct {
 	Annotations map[string]string
 }
 
-// Mutate returns the outcome of admission for the object in namespace. previous is nil unless the
-// request is an update. egressTargets holds the EgressTargets of the namespace by host, and rules
-// the hosts that it may reach. Mutate injects a Pod. For a workload it propagates the annotations
-// and checks the Pods in advance, so that the user sees errors on the object with the mistake. The
-// template of a started Job is immutable, so the Job gets a warning.
-func (s *Object) Mutate(
-	namespace string,
-	previous *Previous,
-	egressTargets map[string]*v1alpha1.EgressTarget,
-	rules policy.Rules,
-) Result {
+// Facts are what admission knows besides the object.
+type Facts struct {
+	Namespace string
+	// Previous is the object before an update, or nil.
+	Previous *Previous
+	// EgressTargets are the EgressTargets of the namespace by host.
+	EgressTargets map[string]*v1alpha1.EgressTarget
+	// Rules are the hosts that the namespace may reach.
+	Rules policy.Rules
+	// NamespaceLabels are the labels of the Namespace. nil means that they are not known.
+	NamespaceLabels map[string]string
+	// Injector is the configuration of Istio's sidecar injector. The zero value has Istio's defaults.
+	Injector mesh.Injector
+	// RequireInjection rejects Pods into which Istio will inject no sidecar. Otherwise they get a
+	// warning.
+	RequireInjection bool
+}
+
+// Mutate returns the outcome of admission for the object. Mutate injects a Pod. For a workload it
+// propagates the annotations and checks the Pods in advance, so that the user sees errors on the
+// object with the mistake. An immutable template, as that of a started Job, stays as it is, and the
+// workload gets a warning.
+func (s *Object) Mutate(facts Facts) Result {
 	switch {
 	case s.metadata.DeletionTimestamp != nil, s.controlled():
 		return Result{}
 	case s.workload == nil:
-		return s.mutatePod(namespace, egressTargets, rules).bounded()
+		return s.mutatePod(facts).bounded()
 	}
-	return s.mutateWorkload(namespace, previous, egressTargets, rules).bounded()
+	return s.mutateWorkload(facts).bounded()
 }
 
-func (s *Object) mutatePod(
-	namespace string,
-	egressTargets map[string]*v1alpha1.EgressTarget,
-	rules policy.Rules,
-) Result {
+func (s *Object) mutatePod(facts Facts) Result {
 	pod := s.templates[0].pod
-	targets, p, warnings, errs := injectTargets(namespace, &pod, egressTargets, rules, nil, annotationsOf(nil))
-	if rules.DynamicDNS {
-		errs = append(errs, notProgrammed(s.Hosts(), egressTargets)...)
+	targets, p, warnings, errs := facts.inject(&pod, nil, annotationsOf(nil))
+	if facts.Rules.DynamicDNS {
+		errs = append(errs, notProgrammed(s.Hosts(), facts.EgressTargets)...)
 	}
 	if len(errs) > 0 {
 		return Result{Warnings: warnings, Errors: errs}
@@ -223,17 +232,12 @@ func (s *Object) mutatePod(
 // annotationsOf returns the annotations of a Pod or Pod template for messages.
 func annotationsOf(at *field.Path) *field.Path { return at.Child("metadata", "annotations") }
 
-func (s *Object) mutateWorkload(
-	namespace string,
-	previous *Previous,
-	egressTargets map[string]*v1alpha1.EgressTarget,
-	rules policy.Rules,
-) Result {
+func (s *Object) mutateWorkload(facts Facts) Result {
 	own, warnings, errs := s.parseOwn()
 	errs = append(errs, s.checkTemplates()...)
 	var before map[string]string
-	if previous != nil {
-		before = previous.Annotations
+	if facts.Previous != nil {
+		before = facts.Previous.Annotations
 	}
 	result := Result{Warnings: warnings, Errors: because(ReasonInvalidAnnotation, errs)}
 	var p patch
@@ -243,16 +247,16 @@ func (s *Object) mutateWorkload(
 			func(key string) bool { return s.writtenInTemplate(t.path, key) }, t.annotations.Path)
 		result.Errors = append(result.Errors, because(ReasonInvalidAnnotation, propagationErrs)...)
 		result.Warnings = append(result.Warnings, changes.warnings...)
-		if s.workload.Immutable && previous != nil && !s.notStarted && !changes.empty() {
+		if s.workload.Immutable && facts.Previous != nil && !s.notStarted && !changes.empty() {
 			result.Warnings = append(result.Warnings, fmt.Sprintf("the Pod template of %s is immutable, so "+
 				"its Pods don't change; delete the %s and create it again", s.existing(), s.kind.Kind))
 			continue
 		}
-		t.foresee(namespace, changes, egressTargets, rules, &result)
+		t.foresee(facts, changes, &result)
 		changes.operations(&p, t.annotations, t.pod.Annotations)
 	}
-	if rules.DynamicDNS {
-		for _, problem := range notProgrammed(s.Hosts(), egressTargets) {
+	if facts.Rules.DynamicDNS {
+		for _, problem := range notProgrammed(s.Hosts(), facts.EgressTargets) {
 			result.Warnings = append(result.Warnings, "Pods are rejected for now: "+problem.Detail)
 		}
 	}
@@ -288,17 +292,10 @@ func (s *Object) checkTemplates() field.ErrorList {
 }
 
 // foresee injects a Pod of the template after the changes, and adds the outcome to result.
-func (t *template) foresee(
-	namespace string,
-	changes propagation,
-	egressTargets map[string]*v1alpha1.EgressTarget,
-	rules policy.Rules,
-	result *Result,
-) {
+func (t *template) foresee(facts Facts, changes propagation, result *Result) {
 	pod := t.pod
 	pod.Annotations = changes.apply(t.pod.Annotations)
-	targets, injected, warnings, errs := injectTargets(
-		namespace, &pod, egressTargets, rules, t.at, t.annotations.Path)
+	targets, injected, warnings, errs := facts.inject(&pod, t.at, t.annotations.Path)
 	result.Warnings = append(result.Warnings, warnings...)
 	if _, judged := pod.Annotations[egress.AnnotationTarget]; len(result.Errors)+len(errs) > 0 && !judged {
 		errs = append(errs, checkPod(&pod, t.at)...)
@@ -329,21 +326,17 @@ func (s *Object) parseOwn() (map[string]string, []string, field.ErrorList) {
 	return s.metadata.Annotations, warnings, nil
 }
 
-// injectTargets parses the annotations of a Pod and injects it. at and annotations are the locations of
-// the Pod and of its annotations for messages.
-func injectTargets(
-	namespace string,
-	pod *corev1.Pod,
-	egressTargets map[string]*v1alpha1.EgressTarget,
-	rules policy.Rules,
-	at, annotations *field.Path,
+// inject parses the annotations of a Pod and injects it. at and annotations are the locations of the
+// Pod and of its annotations for messages.
+func (f Facts) inject(
+	pod *corev1.Pod, at, annotations *field.Path,
 ) ([]egress.Target, patch, []string, field.ErrorList) {
 	if err := validation.ValidateAnnotationsSize(pod.Annotations); err != nil {
 		return nil, patch{}, nil, because(ReasonInvalidAnnotation,
 			field.ErrorList{field.TooLong(annotations, "", validation.TotalAnnotationSizeLimitB)})
 	}
 	intent, warnings, errs := egress.ParseIntent(pod.Annotations, annotations)
-	forbidden := notAllowed(namespace, intent.Hosts(), rules, annotations.Key(egress.AnnotationTarget))
+	forbidden := notAllowed(f.Namespace, intent.Hosts(), f.Rules, annotations.Key(egress.AnnotationTarget))
 	if len(errs) > 0 {
 		return nil, patch{}, warnings, slices.Concat(because(ReasonInvalidAnnotation, errs), forbidden,
 			checkPod(pod, at))
@@ -352,16 +345,22 @@ func injectTargets(
 		return nil, patch{}, warnings, nil
 	}
 	errs = slices.Concat(forbidden, checkPod(pod, at))
-	targets, resolveErrs := egress.Resolve(namespace, intent, egressTargets, annotations)
+	if len(errs) == 0 {
+		var warning string
+		if warning, errs = f.foreseeInjection(pod, annotations); warning != "" {
+			warnings = append(warnings, warning)
+		}
+	}
+	targets, resolveErrs := egress.Resolve(f.Namespace, intent, f.EgressTargets, annotations)
 	if errs = append(errs, because(ReasonTargetClash, resolveErrs)...); len(resolveErrs) > 0 {
 		return nil, patch{}, warnings, errs
 	}
-	p, more, injectErrs := inject(pod, targets, at)
+	p, more, injectErrs := inject(pod, targets, f.Injector.Interception, at)
 	if errs = append(errs, injectErrs...); len(errs) > 0 {
 		return nil, patch{}, warnings, errs
 	}
 	return targets, p, slices.Concat(warnings, more, serverFirstWarnings(targets),
-		expiryWarnings(targets, egressTargets)), nil
+		expiryWarnings(targets, f.EgressTargets)), nil
 }
 
 // notAllowed returns an error for each host that the namespace may not reach.

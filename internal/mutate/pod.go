@@ -2,6 +2,7 @@ package mutate
 
 import (
 	"fmt"
+	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -12,18 +13,23 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"mtls.egress/webhook/internal/egress"
+	"mtls.egress/webhook/internal/interception"
 )
 
 // inject adds the volumes and mounts for the sidecar, the sinkhole address of each host, and the
 // labels that the Istio objects select. at is the parent path of metadata and spec: nil for a Pod,
 // spec.template for a workload. inject never changes what the user wrote. A conflict is an error,
-// and with any error there are no operations. It is idempotent.
-func inject(pod *corev1.Pod, targets []egress.Target, at *field.Path) (patch, []string, field.ErrorList) {
+// and with any error there are no operations. It is idempotent. settings are those of the mesh for
+// Pods without annotations.
+func inject(
+	pod *corev1.Pod, targets []egress.Target, settings interception.Settings, at *field.Path,
+) (patch, []string, field.ErrorList) {
 	metadata, spec := at.Child("metadata"), at.Child("spec")
-	errs, warnings := checkTraffic(pod.Annotations, targets, metadata.Child("annotations"))
+	included, warnings, errs := checkTraffic(pod.Annotations, targets, settings, metadata.Child("annotations"))
 	volumes, mounts := sidecarVolumes(targets)
 
 	annotations, annotationErrs := sidecarAnnotations(pod, volumes, mounts, metadata.Child("annotations"))
+	maps.Copy(annotations, included)
 	labels, labelErrs := hostLabels(pod.Labels, targets, metadata.Child("labels"))
 	aliases, aliasErrs := hostAliases(pod.Spec.HostAliases, targets, spec.Child("hostAliases"))
 	missing, volumeErrs := missingVolumes(pod.Spec.Volumes, volumes, spec.Child("volumes"))

@@ -2,6 +2,7 @@ package mutate
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -29,18 +30,23 @@ type traffic struct {
 
 // checkTraffic rejects annotations that exclude the calls to targets from interception, and
 // suggests a value that works. It warns of annotations that exclude only the app's own https calls.
-// It assumes Istio's default mesh configuration.
+// mesh are the settings for Pods without annotations. If they exclude calls because of their
+// address, included has annotations for the Pod that include them, and change nothing else.
 func checkTraffic(
 	annotations map[string]string,
 	targets []egress.Target,
+	mesh interception.Settings,
 	at *field.Path,
-) (errs field.ErrorList, warnings []string) {
+) (included map[string]string, warnings []string, errs field.ErrorList) {
 	config, err := readIstioConfig(annotations)
 	if err != nil {
 		errs = append(errs,
 			egress.Invalid(at.Key(annotation.ProxyConfig.Name), annotations[annotation.ProxyConfig.Name], err.Error()))
 	}
-	mesh := interception.Defaults()
+	if mesh == nil {
+		mesh = interception.Defaults()
+	}
+	mesh = maps.Clone(mesh)
 	if config.mode != "" {
 		mesh[interception.Mode] = config.mode
 	}
@@ -49,7 +55,19 @@ func checkTraffic(
 	calls, ownTLSCalls := t.obstacles(appCall), t.obstacles(ownTLSCall)
 	for _, name := range interception.Names() {
 		if affected := calls[name]; len(affected) > 0 {
-			errs = append(errs, t.invalid(name, affected))
+			_, annotated := annotations[name]
+			value, possible := t.include(name, affected)
+			switch {
+			case !annotated && possible:
+				if included == nil {
+					included = map[string]string{}
+				}
+				included[name] = value
+			case !annotated && name == interception.ExcludePorts:
+				errs = append(errs, t.meshExcludesPort(affected))
+			default:
+				errs = append(errs, t.invalid(name, affected))
+			}
 			continue
 		}
 		for _, own := range ownTLSCalls[name] {
@@ -64,7 +82,36 @@ func checkTraffic(
 				annotation.InjectTemplates.Name, egress.Excerpt(value), sidecarTemplate, hostList(targets)),
 		)
 	}
-	return errs, append(warnings, config.warnings()...)
+	return included, append(warnings, config.warnings()...), errs
+}
+
+// include returns the value of the annotation that has the effect of the mesh's setting, except that
+// the calls to targets are intercepted. Only settings about addresses can be changed without an effect
+// on other calls.
+func (t traffic) include(name string, affected []egress.Target) (value string, possible bool) {
+	switch name {
+	case interception.IncludeRanges:
+		return strings.Join(append(interception.List(t.settings[name]), prefixes(affected)...), ","), true
+	case interception.ExcludeRanges:
+		return strings.Join(interception.Without(t.settings[name], addresses(affected)...), ","), true
+	}
+	return "", false
+}
+
+func addresses(targets []egress.Target) []netip.Addr {
+	all := make([]netip.Addr, len(targets))
+	for i, t := range targets {
+		all[i] = t.Address()
+	}
+	return all
+}
+
+// meshExcludesPort is the error for a port that the mesh's configuration excludes.
+func (t traffic) meshExcludesPort(affected []egress.Target) *field.Error {
+	rest := strings.Join(without(t.settings[interception.ExcludePorts], isPortOf(affected)), ",")
+	return field.Required(t.at.Key(interception.ExcludePorts), fmt.Sprintf("the mesh's configuration excludes the call to "+
+		"%s from the sidecar (excludeOutboundPorts: %q); write %q here, or have the app call another port "+
+		"(appPort in the EgressTarget)", hostList(affected), t.settings[interception.ExcludePorts], rest))
 }
 
 // appCall returns the port of the calls that get mutual TLS. ownTLSCall returns the port of the

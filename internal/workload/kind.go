@@ -30,7 +30,7 @@ type Kind struct {
 }
 
 // Path is a path of fields, separated by dots, as in spec.template. The suffix [*] of a field stands
-// for all elements of a list, as in spec.tasks[*].template.
+// for all elements of a list, as in spec.tasks[*].template. There is at most one.
 type Path string
 
 // Elements is the suffix of a field of a Path that is a list.
@@ -40,7 +40,7 @@ const Elements = "[*]"
 const fieldName = `[A-Za-z][A-Za-z0-9]*`
 
 var (
-	templatePath   = regexp.MustCompile(`^` + fieldName + `(\[\*\])?(\.` + fieldName + `(\[\*\])?)*$`)
+	templatePath   = regexp.MustCompile(`^` + fieldName + `(\.` + fieldName + `)*(\[\*\](\.` + fieldName + `)+)?$`)
 	annotationPath = regexp.MustCompile(`^` + fieldName + `(\.` + fieldName + `)+$`)
 )
 
@@ -105,7 +105,7 @@ func (k Kinds) validate() field.ErrorList {
 	var errs field.ErrorList
 	resources := map[schema.GroupKind]string{}
 	for _, resource := range slices.Sorted(maps.Keys(k)) {
-		at := field.NewPath("").Key(resource)
+		at := (*field.Path)(nil).Key(resource)
 		kind := k[resource]
 		errs = append(errs, kind.validate(resource, at)...)
 		id := kind.groupKind(resource)

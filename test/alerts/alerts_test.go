@@ -30,7 +30,6 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"mtls.egress/webhook/internal/mutate"
-	"mtls.egress/webhook/internal/policy"
 	"mtls.egress/webhook/internal/workload"
 	"mtls.egress/webhook/test/apiserver"
 	"mtls.egress/webhook/test/await"
@@ -118,7 +117,7 @@ var blind string
 // causes are those of all alerts. What is in again has to go on until the alert fires: it is a
 // moment, and Prometheus has to see a counter before and after it.
 func causes(t *testing.T) (all []cause, again map[string]func(scene)) {
-	panicking, err := mutate.NewHandler(nil, nil, workload.Known(), policy.Cluster{}, nil, metrics.Registry)
+	panicking, err := mutate.NewHandler(mutate.Options{Workloads: workload.Known(), Registry: metrics.Registry})
 	if err != nil {
 		t.Fatal(err)
 	}

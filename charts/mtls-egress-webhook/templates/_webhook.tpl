@@ -11,6 +11,8 @@ The part of the Deployment that only the webhook has.
 - --serving-certificate-dir=/var/run/secrets/serving-certificate
 {{- end }}
 - {{ printf "--workloads=%s" (toJson .Values.workloads) | quote }}
+- --injector-config={{ .Values.istio.injectorConfigMap }}
+- --require-injection={{ .Values.policy.requireInjection }}
 - --webhook-configuration={{ include "mtls-egress-webhook.webhookConfiguration" . }}
 {{- if .Values.webhook.clientCAConfigMap }}
 - --client-ca-file=/etc/mtls-egress-webhook/client-ca/ca.crt

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 
+	"istio.io/api/label"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
@@ -24,8 +25,13 @@ func NamespaceMetadata() *metav1.PartialObjectMetadata {
 	return metadata
 }
 
-// CacheOptions returns the cache options for NamespaceMetadata. The cache keeps only the
-// annotation.
+// injectionLabels returns the labels of a Namespace that say whether Istio injects a sidecar.
+func injectionLabels() []string {
+	return []string{egress.LabelInjection, label.IoIstioRev.Name, label.IoIstioDataplaneMode.Name}
+}
+
+// CacheOptions returns the cache options for NamespaceMetadata. The cache keeps only the annotation
+// and the labels for injection.
 func CacheOptions() cache.ByObject {
 	return cache.ByObject{Transform: func(object any) (any, error) {
 		metadata, ok := object.(*metav1.PartialObjectMetadata)
@@ -36,6 +42,11 @@ func CacheOptions() cache.ByObject {
 		kept.Name, kept.UID, kept.ResourceVersion = metadata.Name, metadata.UID, metadata.ResourceVersion
 		if value, found := metadata.Annotations[egress.AnnotationAllowedTargets]; found {
 			metav1.SetMetaDataAnnotation(&kept.ObjectMeta, egress.AnnotationAllowedTargets, value)
+		}
+		for _, name := range injectionLabels() {
+			if value, found := metadata.Labels[name]; found {
+				metav1.SetMetaDataLabel(&kept.ObjectMeta, name, value)
+			}
 		}
 		return kept, nil
 	}}
@@ -72,20 +83,29 @@ func serviceMetadata() *metav1.PartialObjectMetadata {
 	return metadata
 }
 
-// Rules returns the rules for the targets of a namespace. It reads the Namespace from cached and,
-// if it is missing there, from live, because it may have just been created. A Namespace that
-// doesn't exist has no annotation, because the API server rejects all objects in it. If live is
-// nil, a Namespace that is missing in cached is an error.
+// Namespace returns the metadata of a Namespace. It reads the Namespace from cached and, if it is
+// missing there, from live, because it may have just been created. A Namespace that doesn't exist has
+// no metadata; the API server rejects all objects in it. If live is nil, a Namespace that is missing
+// in cached is an error.
+func Namespace(ctx context.Context, cached, live client.Reader, name string) (*metav1.PartialObjectMetadata, error) {
+	metadata := NamespaceMetadata()
+	err := cached.Get(ctx, client.ObjectKey{Name: name}, metadata)
+	if absent.Object(err) && live != nil {
+		err = absent.Ignore(live.Get(ctx, client.ObjectKey{Name: name}, metadata))
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading the namespace %s: %w", name, err)
+	}
+	return metadata, nil
+}
+
+// Rules returns the rules for the targets of a namespace. See Namespace.
 func Rules(
 	ctx context.Context, cached, live client.Reader, cluster policy.Cluster, namespace string,
 ) (policy.Rules, error) {
-	metadata := NamespaceMetadata()
-	err := cached.Get(ctx, client.ObjectKey{Name: namespace}, metadata)
-	if absent.Object(err) && live != nil {
-		err = absent.Ignore(live.Get(ctx, client.ObjectKey{Name: namespace}, metadata))
-	}
+	metadata, err := Namespace(ctx, cached, live, namespace)
 	if err != nil {
-		return policy.Rules{}, fmt.Errorf("reading which targets the namespace %s may reach: %w", namespace, err)
+		return policy.Rules{}, err
 	}
 	return policy.Rules{Cluster: cluster, Namespace: policy.ReadNamespace(metadata.Annotations)}, nil
 }
