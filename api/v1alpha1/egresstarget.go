@@ -14,9 +14,12 @@ import (
 // +kubebuilder:subresource:status
 // +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
 // +kubebuilder:printcolumn:name="Reason",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].reason`
+// +kubebuilder:printcolumn:name="Secret",type=string,JSONPath=`.status.credentials[0].secretName`
 // +kubebuilder:printcolumn:name="Expires",type=string,JSONPath=`.status.notAfter`
 // +kubebuilder:printcolumn:name="Pods",type=integer,JSONPath=`.status.pods`
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
+// +kubebuilder:printcolumn:name="Port",type=integer,priority=1,JSONPath=`.spec.port`
+// +kubebuilder:printcolumn:name="Verified",type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="Verified")].status`
 // +kubebuilder:printcolumn:name="Pod label",type=string,priority=1,JSONPath=`.status.podLabel`
 // +kubebuilder:printcolumn:name="Address",type=string,priority=1,JSONPath=`.status.address`
 // +kubebuilder:validation:XValidation:rule="self.metadata.name.matches('^([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?[.])+[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$')",message="the name of an EgressTarget must be the host of the target: at least two labels of lowercase letters, digits and inner hyphens, each of at most 63 characters, for example external.system.com"
@@ -309,7 +312,10 @@ type Connection struct {
 
 // The condition types of an EgressTarget.
 const (
-	// ConditionReady is true when CredentialValid and Programmed are true and Conflicted is false.
+	// ConditionReady is true when a call from every Pod that asks for the target succeeds, as far as
+	// the controller knows: CredentialValid and Programmed are true, Conflicted is false, all Pods have
+	// a sidecar, the partner did not refuse the last handshake (if the target is verified), and the
+	// EgressTarget is not being deleted.
 	ConditionReady = "Ready"
 	// ConditionCredentialValid reports whether every credential that Pods present to the host is
 	// usable now.
@@ -333,6 +339,9 @@ const (
 	// ConditionPodsOutdated reports whether Pods started with another configuration than the target
 	// has now, so that they must be restarted.
 	ConditionPodsOutdated = "PodsOutdated"
+	// ConditionRotationUnreliable is true if Pods have a sidecar that ignores renewed certificates
+	// (https://github.com/istio/istio/issues/59912). It is absent otherwise.
+	ConditionRotationUnreliable = "RotationUnreliable"
 )
 
 // EgressTargetStatus is the observed state of a target.
@@ -341,7 +350,8 @@ type EgressTargetStatus struct {
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 	// The conditions of the target: Ready, CredentialValid, Programmed, Conflicted and PodsOutdated.
-	// With credential.issuerRef also CertificateIssued, and with verification also Verified.
+	// With credential.issuerRef also CertificateIssued, and with verification also Verified. With Pods
+	// whose sidecars ignore renewed certificates also RotationUnreliable.
 	// +listType=map
 	// +listMapKey=type
 	// +optional

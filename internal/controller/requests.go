@@ -8,6 +8,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/util/workqueue"
@@ -168,13 +170,24 @@ func changed(matters func(before, after client.Object) bool) predicate.Predicate
 	return predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool { return matters(e.ObjectOld, e.ObjectNew) }}
 }
 
-// egressTargetChanged ignores changes of the status, which the controller writes.
+// egressTargetChanged ignores changes of the status, which the controller writes, except for the
+// condition Verified, on which Ready depends.
 func egressTargetChanged(before, after client.Object) bool {
 	return before.GetGeneration() != after.GetGeneration() ||
 		before.GetDeletionTimestamp().IsZero() != after.GetDeletionTimestamp().IsZero() ||
 		!equality.Semantic.DeepEqual(before.GetLabels(), after.GetLabels()) ||
 		!equality.Semantic.DeepEqual(before.GetAnnotations(), after.GetAnnotations()) ||
-		!equality.Semantic.DeepEqual(before.GetFinalizers(), after.GetFinalizers())
+		!equality.Semantic.DeepEqual(before.GetFinalizers(), after.GetFinalizers()) ||
+		!equality.Semantic.DeepEqual(verifiedOf(before), verifiedOf(after))
+}
+
+// verifiedOf returns the condition Verified of an EgressTarget, or nil.
+func verifiedOf(object client.Object) *metav1.Condition {
+	egressTarget, ok := object.(*v1alpha1.EgressTarget)
+	if !ok {
+		return nil
+	}
+	return meta.FindStatusCondition(egressTarget.Status.Conditions, v1alpha1.ConditionVerified)
 }
 
 // annotationsChanged is for Namespaces. The cache has only one of their annotations.

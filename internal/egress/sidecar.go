@@ -2,6 +2,7 @@ package egress
 
 import (
 	"slices"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 )
@@ -20,6 +21,24 @@ const imageAuto = "auto"
 func HasSidecar(pod *corev1.Pod) bool {
 	return slices.ContainsFunc(pod.Spec.Containers, IsSidecar) ||
 		slices.ContainsFunc(pod.Spec.InitContainers, IsSidecar)
+}
+
+// ProxyVersion returns the Istio version of the Pod's sidecar, as in 1.30.2: the tag of its image
+// without the variant. It is "" if the Pod has no sidecar, or the tag is not a version.
+func ProxyVersion(pod *corev1.Pod) string {
+	for _, container := range slices.Concat(pod.Spec.InitContainers, pod.Spec.Containers) {
+		if !IsSidecar(container) {
+			continue
+		}
+		image, _, _ := strings.Cut(container.Image, "@")
+		name := image[strings.LastIndexByte(image, '/')+1:]
+		_, tag, _ := strings.Cut(name, ":")
+		version, _, _ := strings.Cut(tag, "-")
+		if strings.Count(version, ".") == 2 && strings.Trim(version, "0123456789.") == "" {
+			return version
+		}
+	}
+	return ""
 }
 
 // IsSidecar reports whether the container is Istio's sidecar itself, and not a customization of one

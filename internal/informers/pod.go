@@ -28,7 +28,7 @@ import (
 )
 
 // Pod is a Pod as the cache stores it: name, timestamps, our labels and annotations, phase, and
-// whether it has a sidecar. A corev1.Pod with only these fields takes five times the memory.
+// its sidecar. A corev1.Pod with only these fields takes five times the memory.
 type Pod struct {
 	metav1.ObjectMeta
 
@@ -43,6 +43,8 @@ type podContent struct {
 	// sidecar reports whether the containers or, for a native sidecar, the init containers include the
 	// sidecar.
 	sidecar bool
+	// proxyVersion is the Istio version of the sidecar, or "".
+	proxyVersion string
 }
 
 // GetLabels is part of metav1.Object.
@@ -70,11 +72,14 @@ func (p *Pod) Ended() bool {
 // sidecar only at admission.
 func (p *Pod) HasSidecar() bool { return p.content.sidecar }
 
+// ProxyVersion is the Istio version of the sidecar, or "" if it is unknown.
+func (p *Pod) ProxyVersion() string { return p.content.proxyVersion }
+
 // SameContent reports whether two Pods are equal for the controller, except for their metadata.
 func (p *Pod) SameContent(other *Pod) bool { return p.content.equal(other.content) }
 
 func (c *podContent) equal(other *podContent) bool {
-	return c == other || c.phase == other.phase && c.sidecar == other.sidecar &&
+	return c == other || c.phase == other.phase && c.sidecar == other.sidecar && c.proxyVersion == other.proxyVersion &&
 		maps.Equal(c.labels, other.labels) && maps.Equal(c.annotations, other.annotations)
 }
 
@@ -85,7 +90,7 @@ func NewPod(from *corev1.Pod) *Pod { return newPod(from, nil) }
 func newPod(from *corev1.Pod, contents *podContents) *Pod {
 	content := &podContent{
 		phase:   corev1.PodPhase(egress.Once(string(from.Status.Phase))),
-		sidecar: egress.HasSidecar(from),
+		sidecar: egress.HasSidecar(from), proxyVersion: egress.Once(egress.ProxyVersion(from)),
 	}
 	for name, value := range from.Labels {
 		if name == egress.LabelInjected || strings.HasPrefix(name, egress.LabelHostPrefix) {
@@ -171,7 +176,8 @@ func (c *podContents) intern(like *podContent) *podContent {
 		return like
 	}
 	// fmt prints maps in the order of their keys.
-	key := sha256.Sum256(fmt.Appendf(nil, "%q %q %q %t", like.labels, like.annotations, like.phase, like.sidecar))
+	key := sha256.Sum256(fmt.Appendf(nil, "%q %q %q %t %q",
+		like.labels, like.annotations, like.phase, like.sidecar, like.proxyVersion))
 	c.mutex.Lock()
 	defer c.mutex.Unlock()
 	if known := c.known[key].Value(); known != nil {

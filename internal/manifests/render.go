@@ -68,8 +68,10 @@ type use struct {
 // caller is a Pod, or the Pod of a template, after admission.
 type caller struct{ metav1.ObjectMeta }
 
-// Ended implements plan.Pod.
-func (*caller) Ended() bool { return false }
+// Ended, HasSidecar and ProxyVersion implement plan.Pod. Whether Istio injects the sidecar is not known.
+func (*caller) Ended() bool          { return false }
+func (*caller) HasSidecar() bool     { return true }
+func (*caller) ProxyVersion() string { return "" }
 
 // renderer holds the state of one Render call.
 type renderer struct {

@@ -32,11 +32,20 @@ type Demand struct {
 	WantedSecret string
 	// CAConfigMap is the ConfigMap with the server's CA that the Pod's sidecar mounts, or "".
 	CAConfigMap string
+	// NoSidecar reports whether the Pod has no sidecar, so that its calls are dropped.
+	NoSidecar bool
+	// ProxyVersion is the Istio version of its sidecar, or "" if it is unknown.
+	ProxyVersion string
 }
 
-// Pod is the part of a Pod that this package reads: its name, its age and its annotations.
+// Pod is the part of a Pod that this package reads: its name, its age, its annotations and its
+// sidecar.
 type Pod interface {
 	metav1.Object
+	// HasSidecar reports whether the Pod has a sidecar.
+	HasSidecar() bool
+	// ProxyVersion is the Istio version of its sidecar, or "" if it is unknown.
+	ProxyVersion() string
 	// Ended reports whether all containers have terminated and won't restart.
 	Ended() bool
 }
@@ -56,16 +65,17 @@ func DemandsOf[P Pod](t egress.Target, pods []P) []Demand {
 		// Pods of a Deployment have the same annotations, which are parsed once.
 		if i > 0 && maps.Equal(pod.GetAnnotations(), live[i-1].GetAnnotations()) {
 			demands = append(demands, demands[i-1])
-			demands[i].Pod = pod.GetName()
-			continue
+		} else {
+			demands = append(demands, demandOf(t, pod))
 		}
-		demands = append(demands, demandOf(t, pod))
+		demands[i].Pod = pod.GetName()
+		demands[i].NoSidecar, demands[i].ProxyVersion = !pod.HasSidecar(), pod.ProxyVersion()
 	}
 	return demands
 }
 
 func demandOf(t egress.Target, pod metav1.Object) Demand {
-	d := Demand{Pod: pod.GetName(), WantedSecret: t.SecretName}
+	d := Demand{WantedSecret: t.SecretName}
 	// Admission rejects annotations that don't parse, so these were edited later. The Pod presents
 	// what it mounts.
 	intent, _, _ := egress.ParseIntent(pod.GetAnnotations(), field.NewPath("metadata", "annotations"))

@@ -15,12 +15,15 @@ import (
 // pod is a Pod for tests.
 type pod struct{ corev1.Pod }
 
-func (p pod) Ended() bool { return p.Status.Phase == corev1.PodSucceeded }
+func (p pod) Ended() bool          { return p.Status.Phase == corev1.PodSucceeded }
+func (p pod) HasSidecar() bool     { return egress.HasSidecar(&p.Pod) }
+func (p pod) ProxyVersion() string { return egress.ProxyVersion(&p.Pod) }
 
 func testPod(name string, created int64, annotations map[string]string) pod {
-	return pod{corev1.Pod{ObjectMeta: metav1.ObjectMeta{
-		Name: name, CreationTimestamp: metav1.Unix(created, 0), Annotations: annotations,
-	}}}
+	return pod{corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Name: name, CreationTimestamp: metav1.Unix(created, 0), Annotations: annotations},
+		Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "istio-proxy", Image: "proxyv2"}}},
+	}}
 }
 
 func pointers(pods []pod) []*pod {

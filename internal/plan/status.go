@@ -17,7 +17,7 @@ import (
 
 // Reasons of the conditions CredentialValid, Conflicted and Ready. If CredentialValid is false, its
 // reason is a credential.Reason, SecretMissing or LayoutsDiffer. If Ready is false, it has the
-// reason of the condition that makes it false.
+// reason of the condition that makes it false, or NoSidecar or DeletionPending.
 const (
 	reasonValid         = "Valid"
 	reasonExpiresSoon   = "ExpiresSoon"
@@ -25,6 +25,7 @@ const (
 	reasonNoConflict    = "NoConflict"
 	reasonConflict      = "Conflict"
 	reasonReady         = "Ready"
+	reasonNoSidecar     = "NoSidecar"
 )
 
 // Status returns the status of the EgressTarget after the attempt to write the plan. Equal facts
@@ -51,16 +52,20 @@ func (p Plan) Status(written Written) v1alpha1.EgressTargetStatus {
 	set := func(conditionType string, c Condition) {
 		c.Set(&status.Conditions, conditionType, generation, facts.Now)
 	}
-	set(v1alpha1.ConditionReady, ready(credentialValid, programmed, conflicted))
+	set(v1alpha1.ConditionReady, p.ready(credentialValid, programmed, conflicted))
 	set(v1alpha1.ConditionCredentialValid, credentialValid)
 	set(v1alpha1.ConditionProgrammed, programmed)
 	set(v1alpha1.ConditionConflicted, conflicted)
 	set(v1alpha1.ConditionPodsOutdated, p.outdated)
-	if facts.Issued != nil {
-		set(v1alpha1.ConditionCertificateIssued, *facts.Issued)
-	} else {
-		meta.RemoveStatusCondition(&status.Conditions, v1alpha1.ConditionCertificateIssued)
+	setIfAny := func(conditionType string, c *Condition) {
+		if c != nil {
+			set(conditionType, *c)
+		} else {
+			meta.RemoveStatusCondition(&status.Conditions, conditionType)
+		}
 	}
+	setIfAny(v1alpha1.ConditionCertificateIssued, facts.Issued)
+	setIfAny(v1alpha1.ConditionRotationUnreliable, rotation(facts.Demands))
 	return status
 }
 
@@ -126,9 +131,11 @@ func conflicted(conflicts []mesh.Conflict) Condition {
 	return True(reasonConflict, strings.Join(messages, "; "))
 }
 
-// ready is CredentialValid ∧ Programmed ∧ ¬Conflicted, with the reason of the first that fails. If
-// none fails, it warns of a certificate that expires soon.
-func ready(credentialValid, programmed, conflicted Condition) Condition {
+// ready reports whether a call from every Pod succeeds, as far as the controller knows. If not, it has
+// the reason of the first problem. If there is none, it warns of a certificate that expires soon.
+func (p Plan) ready(credentialValid, programmed, conflicted Condition) Condition {
+	verified := meta.FindStatusCondition(p.facts.EgressTarget.Status.Conditions, v1alpha1.ConditionVerified)
+	withoutSidecar := podsWithout(p.facts.Demands, func(d Demand) bool { return !d.NoSidecar })
 	switch {
 	case !credentialValid.isTrue():
 		return credentialValid
@@ -136,6 +143,14 @@ func ready(credentialValid, programmed, conflicted Condition) Condition {
 		return programmed
 	case conflicted.isTrue():
 		return False(conflicted.Reason, conflicted.Message)
+	case len(withoutSidecar) > 0:
+		return False(reasonNoSidecar, fmt.Sprintf("%d of %d Pods have no sidecar, so their calls are dropped: %s; enable "+
+			"sidecar injection for the namespace (istio-injection: enabled, or istio.io/rev) and recreate the Pods",
+			len(withoutSidecar), len(p.facts.Demands), some(withoutSidecar)))
+	case verified != nil && verified.Status == metav1.ConditionFalse:
+		return False(verified.Reason, verified.Message)
+	case programmed.Reason == reasonDeletionPending:
+		return False(reasonDeletionPending, programmed.Message)
 	case credentialValid.Reason == reasonExpiresSoon:
 		return credentialValid
 	default:
