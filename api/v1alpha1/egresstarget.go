@@ -339,6 +339,9 @@ const (
 	// ConditionPodsOutdated reports whether Pods started with another configuration than the target
 	// has now, so that they must be restarted.
 	ConditionPodsOutdated = "PodsOutdated"
+	// ConditionRenewalAtRisk is true if a public CA issued a client certificate. Public CAs stop issuing
+	// certificates for TLS clients in 2026. It is absent otherwise.
+	ConditionRenewalAtRisk = "RenewalAtRisk"
 	// ConditionRotationUnreliable is true if Pods have a sidecar that ignores renewed certificates
 	// (https://github.com/istio/istio/issues/59912). It is absent otherwise.
 	ConditionRotationUnreliable = "RotationUnreliable"
@@ -351,7 +354,8 @@ type EgressTargetStatus struct {
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 	// The conditions of the target: Ready, CredentialValid, Programmed, Conflicted and PodsOutdated.
 	// With credential.issuerRef also CertificateIssued, and with verification also Verified. With Pods
-	// whose sidecars ignore renewed certificates also RotationUnreliable.
+	// whose sidecars ignore renewed certificates also RotationUnreliable, and with a client certificate
+	// of a public CA also RenewalAtRisk.
 	// +listType=map
 	// +listMapKey=type
 	// +optional
@@ -404,6 +408,10 @@ type CredentialStatus struct {
 	// The serial number of the client certificate, in hexadecimal.
 	// +optional
 	SerialNumber string `json:"serialNumber,omitempty"`
+	// Whether a public CA issued the client certificate. Public CAs stop issuing certificates for TLS
+	// clients in 2026, so its renewal will fail.
+	// +optional
+	PublicCA bool `json:"publicCA,omitempty"`
 	// The SHA-256 fingerprint of the client certificate, in hexadecimal.
 	// +optional
 	SHA256 string `json:"sha256,omitempty"`

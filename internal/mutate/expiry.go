@@ -8,6 +8,25 @@ import (
 	"mtls.egress/webhook/internal/egress"
 )
 
+// publicCAWarnings returns a warning for each client certificate that a public CA issued, according to
+// the status of its EgressTarget.
+func publicCAWarnings(targets []egress.Target, egressTargets map[string]*v1alpha1.EgressTarget) []string {
+	var warnings []string
+	for _, t := range targets {
+		if egressTargets[t.Host] == nil {
+			continue
+		}
+		for _, known := range egressTargets[t.Host].Status.Credentials {
+			if known.SecretName == t.SecretName && known.PublicCA {
+				warnings = append(warnings, fmt.Sprintf("the client certificate for %s in the Secret %s comes from a public CA; "+
+					"those stop issuing certificates for TLS clients in 2026, so ask the partner which private CA it accepts",
+					t.Host, t.SecretName))
+			}
+		}
+	}
+	return warnings
+}
+
 // expiryWarnings returns a warning for each client certificate that has expired or expires soon,
 // according to the status of its EgressTarget. It ignores all other parts of the status, because
 // they can be outdated: the problem may just have been fixed.

@@ -360,7 +360,7 @@ func (f Facts) inject(
 		return nil, patch{}, warnings, errs
 	}
 	return targets, p, slices.Concat(warnings, more, serverFirstWarnings(targets),
-		expiryWarnings(targets, f.EgressTargets)), nil
+		expiryWarnings(targets, f.EgressTargets), publicCAWarnings(targets, f.EgressTargets)), nil
 }
 
 // notAllowed returns an error for each host that the namespace may not reach.

@@ -41,6 +41,7 @@ func transitions(old, updated []metav1.Condition) []Event {
 		{v1alpha1.ConditionConflicted, "FindConflicts", metav1.ConditionFalse},
 		{v1alpha1.ConditionPodsOutdated, "ComparePods", metav1.ConditionFalse},
 		{v1alpha1.ConditionCertificateIssued, "IssueCertificate", metav1.ConditionTrue},
+		{v1alpha1.ConditionRenewalAtRisk, "CheckCredential", metav1.ConditionFalse},
 		{v1alpha1.ConditionRotationUnreliable, "CheckSidecars", metav1.ConditionFalse},
 	} {
 		before, now := meta.FindStatusCondition(old, kind.condition), meta.FindStatusCondition(updated, kind.condition)

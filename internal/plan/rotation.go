@@ -4,8 +4,11 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"k8s.io/apimachinery/pkg/util/version"
+
+	"mtls.egress/webhook/internal/certs/credential"
 )
 
 const reasonProxyIgnoresRenewals = "ProxyIgnoresRenewals"
@@ -20,6 +23,23 @@ func ignoresRenewals(proxy string) bool {
 		return false // a version that is not Istio's own
 	}
 	return (parsed.Minor() == 29 || parsed.Minor() == 30) && parsed.Patch() < 3
+}
+
+// renewalAtRisk returns the condition RenewalAtRisk, or nil if no client certificate comes from a public CA.
+func renewalAtRisk(checks []CredentialCheck) *Condition {
+	var messages []string
+	for _, c := range checks {
+		if c.Credential != nil && c.Credential.PublicCA {
+			messages = append(messages, fmt.Sprintf("%s, issued by %s and valid until %s", c.SecretName,
+				Shorten(c.Credential.Issuer, maxStatusName), c.Credential.NotAfter.UTC().Format(time.RFC3339)))
+		}
+	}
+	if len(messages) == 0 {
+		return nil
+	}
+	return new(True(string(credential.PublicCA), "public CAs stop issuing certificates for TLS clients in 2026, so these can't "+
+		"be renewed; ask the partner which private CA it accepts, and request the next certificate there: "+
+		strings.Join(messages, "; ")))
 }
 
 // rotation returns the condition RotationUnreliable, or nil if no sidecar is affected.

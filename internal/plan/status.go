@@ -65,6 +65,7 @@ func (p Plan) Status(written Written) v1alpha1.EgressTargetStatus {
 		}
 	}
 	setIfAny(v1alpha1.ConditionCertificateIssued, facts.Issued)
+	setIfAny(v1alpha1.ConditionRenewalAtRisk, renewalAtRisk(facts.Credentials))
 	setIfAny(v1alpha1.ConditionRotationUnreliable, rotation(facts.Demands))
 	return status
 }
@@ -75,7 +76,7 @@ func credentialStatus(c CredentialCheck) v1alpha1.CredentialStatus {
 		status.NotAfter = &metav1.Time{Time: read.NotAfter}
 		status.Subject, status.Issuer = Shorten(read.Subject, maxStatusName), Shorten(read.Issuer, maxStatusName)
 		status.SerialNumber, status.SHA256 = Shorten(read.SerialNumber, maxStatusName), read.SHA256
-		status.EndsWithin = endsWithin(c.endsWithin)
+		status.EndsWithin, status.PublicCA = endsWithin(c.endsWithin), read.PublicCA
 	}
 	return status
 }

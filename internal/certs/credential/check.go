@@ -33,6 +33,8 @@ type Credential struct {
 	ChainLength int
 	// KeyType is the algorithm and size of the leaf's key, for example "ecdsa-p256" or "rsa-3072".
 	KeyType string
+	// PublicCA reports whether a public CA issued the certificate. See the Reason PublicCA.
+	PublicCA bool
 }
 
 // Check validates the credential that data contains under the keys of layout, at the time now, and
@@ -113,6 +115,7 @@ func describe(chain []*x509.Certificate) *Credential {
 		URIs:         visibleNames(uris),
 		ChainLength:  len(chain),
 		KeyType:      keyType(leaf.PublicKey),
+		PublicCA:     leadsTo(publicCAs(), chain),
 	}
 }
 

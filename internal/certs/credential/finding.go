@@ -82,7 +82,8 @@ func Review(chain Chain, serverCA []*x509.Certificate, now time.Time) []Finding 
 		return nil
 	}
 	return slices.Concat(reviewOrder(chain), reviewUnrelated(chain), reviewValidity(chain, now),
-		reviewNames(chain.Certificates[0]), reviewStrength(chain), reviewServerCA(chain, serverCA))
+		reviewNames(chain.Certificates[0]), reviewStrength(chain), reviewServerCA(chain, serverCA),
+		reviewIssuer(publicCAs(), chain.withRoot()))
 }
 
 func warning(reason Reason, format string, args ...any) Finding {
