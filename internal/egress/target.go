@@ -2,8 +2,10 @@ package egress
 
 import (
 	"fmt"
+	"net"
 	"net/netip"
 	"slices"
+	"strconv"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -97,6 +99,14 @@ type Target struct {
 	// ConnectionAgeChosen reports whether the EgressTarget sets MaxConnectionAge. If so, it is not
 	// shortened for short-lived certificates.
 	ConnectionAgeChosen bool
+}
+
+// AppURL returns the URL that the app calls.
+func (t Target) AppURL() string {
+	if t.AppPort == DefaultAppPort {
+		return "http://" + t.Host
+	}
+	return "http://" + net.JoinHostPort(t.Host, strconv.Itoa(int(t.AppPort)))
 }
 
 // Address returns the sinkhole address of the host.

@@ -2,8 +2,6 @@ package manifests
 
 import (
 	"fmt"
-	"net"
-	"strconv"
 	"strings"
 	"time"
 
@@ -16,13 +14,13 @@ import (
 func explain(use *use, decided plan.Plan, credentials []plan.CredentialCheck) string {
 	t := use.target
 	if decided.Closed {
-		return fmt.Sprintf("%s%s of the Pods of %s: %s.", inNamespace(t.Namespace), appURL(t),
+		return fmt.Sprintf("%s%s of the Pods of %s: %s.", inNamespace(t.Namespace), t.AppURL(),
 			callers(use, credentials), decided.Programmed.Message)
 	}
 	return fmt.Sprintf(
 		"%s%s leaves the Pods of %s as TLS to %s:%d (server name %s), with %s; the server certificate must be for %s "+
 			"and signed by %s; if any part is missing, the call is dropped at %s, which is not routed.",
-		inNamespace(t.Namespace), appURL(t), callers(use, credentials), t.Host, t.Port, t.SNI,
+		inNamespace(t.Namespace), t.AppURL(), callers(use, credentials), t.Host, t.Port, t.SNI,
 		certificates(credentials), strings.Join(t.SubjectAltNames, " or "), serverCA(t, decided.Layout), t.Address())
 }
 
@@ -31,14 +29,6 @@ func inNamespace(namespace string) string {
 		return ""
 	}
 	return "Namespace " + namespace + ": "
-}
-
-// appURL returns the URL that the app calls.
-func appURL(t egress.Target) string {
-	if t.AppPort == egress.DefaultAppPort {
-		return "http://" + t.Host
-	}
-	return "http://" + net.JoinHostPort(t.Host, strconv.Itoa(int(t.AppPort)))
 }
 
 func callers(use *use, credentials []plan.CredentialCheck) string {

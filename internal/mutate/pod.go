@@ -53,7 +53,7 @@ func inject(
 	if len(errs) > 0 {
 		return patch{}, nil, because(ReasonVolumeClash, errs)
 	}
-	return p, slices.Concat(warnings, proxyWarnings(pod, targets), rightsWarnings(pod)), nil
+	return p, slices.Concat(warnings, proxyWarnings(pod, targets), ownTLSWarnings(pod, targets), rightsWarnings(pod)), nil
 }
 
 // sidecarVolumes returns the volumes and mounts for the sidecar. It mounts the whole Secret,

@@ -3,9 +3,9 @@ The common parts of the roles of both processes.
 */}}
 
 {{- define "mtls-egress-webhook.meshConfigRule" -}}
-# {{ if eq .component "webhook" }}The mesh configuration and that of the sidecar injector{{ else }}The mesh configuration{{ end }}, by list and watch with a field selector on its name. In all namespaces,
-# because a Role can't be installed into a root namespace that doesn't exist yet, and the chart may
-# be installed before Istio.
+# The mesh configuration and, for the webhook, that of Istio's sidecar injector, by list and watch with
+# a field selector on the name. In all namespaces, because a Role can't be installed into a root
+# namespace that doesn't exist yet, and the chart may be installed before Istio.
 - apiGroups: [""]
   resources: [configmaps]
   resourceNames: [{{ .top.Values.istio.meshConfigMap | quote }}{{ if eq .component "webhook" }}, {{ .top.Values.istio.injectorConfigMap | quote }}{{ end }}]

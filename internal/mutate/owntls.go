@@ -1,0 +1,55 @@
+package mutate
+
+import (
+	"fmt"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"mtls.egress/webhook/internal/egress"
+)
+
+// ownTLSWarnings returns a warning for each https URL of a target in the commands and environment
+// variables of a Pod. The app would speak TLS itself, without the client certificate, and the sidecar
+// passes that on.
+func ownTLSWarnings(pod *corev1.Pod, targets []egress.Target) []string {
+	var warnings []string
+	look := func(container, where, text string) {
+		for _, t := range targets {
+			if hasURL(text, "https://"+t.Host) {
+				warnings = append(warnings, fmt.Sprintf("container %s: %s has https://%s: such calls leave with the app's own TLS, "+
+					"without the client certificate; use %s", egress.Excerpt(container), where, t.Host, t.AppURL()))
+			}
+		}
+	}
+	each := func(containers []corev1.Container) {
+		for i := range containers {
+			c := &containers[i]
+			if egress.IsProxy(*c) || isIstioInit(*c) {
+				continue
+			}
+			for _, variable := range c.Env {
+				look(c.Name, "the environment variable "+egress.Excerpt(variable.Name), variable.Value)
+			}
+			look(c.Name, "command or args", strings.Join(append(c.Command[:len(c.Command):len(c.Command)], c.Args...), "\n"))
+		}
+	}
+	each(pod.Spec.InitContainers)
+	each(pod.Spec.Containers)
+	return warnings
+}
+
+// hasURL reports whether text has the URL, and not one of a longer host. Case doesn't matter.
+func hasURL(text, url string) bool {
+	for rest := strings.ToLower(text); ; {
+		_, after, found := strings.Cut(rest, url)
+		if !found {
+			return false
+		}
+		next := strings.TrimPrefix(after, ".") // a trailing dot, or the next label
+		if next == "" || !strings.ContainsAny(next[:1], "abcdefghijklmnopqrstuvwxyz0123456789-.") {
+			return true
+		}
+		rest = after
+	}
+}
