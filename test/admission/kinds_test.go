@@ -60,7 +60,7 @@ var withCRDs = sync.OnceValue(func() error {
 			continue
 		}
 		crd := fmt.Sprintf(`{"apiVersion":"apiextensions.k8s.io/v1","kind":"CustomResourceDefinition",
-"metadata":{"name":%q},"spec":{"group":%q,"scope":"Namespaced","names":{"plural":%q,"kind":%q,"singular":%q},
+"metadata":{"name":%q,"annotations":{"api-approved.kubernetes.io":"unapproved, for a test"}},"spec":{"group":%q,"scope":"Namespaced","names":{"plural":%q,"kind":%q,"singular":%q},
 "versions":[{"name":%q,"served":true,"storage":true,"schema":{"openAPIV3Schema":{"type":"object",
 "x-kubernetes-preserve-unknown-fields":true}}}]}}`,
 			resource, group, plural, kind.Kind, strings.ToLower(kind.Kind), version(resource))

@@ -8,7 +8,6 @@ nowhere else.
 */}}
 {{- define "mtls-egress-webhook.notControlled" -}}
 !object.metadata.?ownerReferences.orValue([]).exists(owner, owner.?controller.orValue(false) &&
-  [request.kind.kind, owner.kind, owner.apiVersion.split('/')[0]] in [
-    ['ReplicaSet', 'Deployment', 'apps'], ['ReplicaSet', 'Rollout', 'argoproj.io'],
-    ['ReplicationController', 'DeploymentConfig', 'apps.openshift.io']])
+  request.kind.kind + ' ' + owner.kind + ' ' + owner.apiVersion.split('/')[0] in [
+    'ReplicaSet Deployment apps', 'ReplicaSet Rollout argoproj.io', 'ReplicationController DeploymentConfig apps.openshift.io'])
 {{- end }}
