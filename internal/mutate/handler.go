@@ -2,7 +2,6 @@ package mutate
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"maps"
 	"net/http"
@@ -12,7 +11,6 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	admissionv1 "k8s.io/api/admission/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
@@ -147,7 +145,7 @@ func (h *Handler) answer(ctx context.Context, request admission.Request) (admiss
 		return failed(http.StatusInternalServerError, ReasonLookupFailed, err)
 	}
 	if request.Operation == admissionv1.Update {
-		if facts.Previous, err = decodePrevious(request.OldObject.Raw); err != nil {
+		if facts.Previous, err = subject.decodePrevious(request.OldObject.Raw); err != nil {
 			return failed(http.StatusBadRequest, ReasonUnreadable, err)
 		}
 	}
@@ -180,14 +178,6 @@ func (h *Handler) facts(ctx context.Context, namespace string, hosts []string) (
 		maps.Copy(facts.NamespaceLabels, metadata.Labels)
 	}
 	return facts, nil
-}
-
-func decodePrevious(object []byte) (*Previous, error) {
-	var previous metav1.PartialObjectMetadata
-	if err := json.Unmarshal(object, &previous); err != nil {
-		return nil, fmt.Errorf("reading the object before the update: %w", err)
-	}
-	return &Previous{Annotations: previous.Annotations}, nil
 }
 
 func respond(result Result) admission.Response {

@@ -179,6 +179,9 @@ func (s *Object) Hosts() []string {
 type Previous struct {
 	// Annotations are those of the object's own metadata.
 	Annotations map[string]string
+	// PodAnnotations are those of the Pod templates of an immutable kind, by the JSON pointer of the
+	// annotations.
+	PodAnnotations map[string]map[string]string
 }
 
 // Facts are what admission knows besides the object.
@@ -235,14 +238,19 @@ func annotationsOf(at *field.Path) *field.Path { return at.Child("metadata", "an
 func (s *Object) mutateWorkload(facts Facts) Result {
 	own, warnings, errs := s.parseOwn()
 	errs = append(errs, s.checkTemplates()...)
-	var before map[string]string
+	var previous Previous
 	if facts.Previous != nil {
-		before = facts.Previous.Annotations
+		previous = *facts.Previous
 	}
+	before := previous.Annotations
 	result := Result{Warnings: warnings, Errors: because(ReasonInvalidAnnotation, errs)}
 	var p patch
 	for n := range s.templates {
 		t := &s.templates[n]
+		written := t.pod.Annotations
+		restored := restore(written, previous.PodAnnotations[t.annotations.Pointer])
+		restored.operations(&p, t.annotations, written)
+		t.pod.Annotations = restored.apply(written)
 		changes, propagationErrs := propagate(own, before, t.pod.Annotations,
 			func(key string) bool { return s.writtenInTemplate(t.path, key) }, t.annotations.Path)
 		result.Errors = append(result.Errors, because(ReasonInvalidAnnotation, propagationErrs)...)

@@ -86,6 +86,52 @@ func propagate(
 	return changes.withMarker(template, kept)
 }
 
+// restore returns the changes that give the template of an immutable workload what the webhook set
+// in it when the workload was created. A client that applies its manifest again, and replaces the
+// list that contains the template, doesn't send it, and the kind would reject the change. previous
+// are the annotations of the template before. A template with values of its own stays as it is.
+func restore(template, previous map[string]string) propagation {
+	recorded, err := readMarker(previous)
+	if _, marked := template[egress.AnnotationPropagated]; marked || err != nil {
+		return propagation{}
+	}
+	changes := propagation{set: map[string]string{}}
+	for key, value := range recorded {
+		if present, there := template[key]; there && present != value || previous[key] != value {
+			return propagation{}
+		}
+		changes.set[key] = value
+	}
+	if len(recorded) > 0 {
+		changes.set[egress.AnnotationPropagated] = previous[egress.AnnotationPropagated]
+	}
+	return changes
+}
+
+// decodePrevious decodes the object before an update.
+func (s *Object) decodePrevious(object []byte) (*Previous, error) {
+	var decoded metav1.PartialObjectMetadata
+	if err := json.Unmarshal(object, &decoded); err != nil {
+		return nil, fmt.Errorf("reading the object before the update: %w", err)
+	}
+	previous := &Previous{Annotations: decoded.Annotations}
+	if s.workload == nil || !s.workload.Immutable || s.notStarted {
+		return previous, nil
+	}
+	previous.PodAnnotations = map[string]map[string]string{}
+	for _, place := range s.workload.PodAnnotations(object) {
+		if place.JSON == nil {
+			continue
+		}
+		var annotations map[string]string
+		if err := json.Unmarshal(place.JSON, &annotations); err != nil {
+			return nil, fmt.Errorf("reading %s of the %s before the update: %w", place.Path, s.kind.Kind, err)
+		}
+		previous.PodAnnotations[place.Pointer] = annotations
+	}
+	return previous, nil
+}
+
 // withMarker adds the change of the propagated annotation, which records exactly the values that
 // the webhook set in the template.
 func (c propagation) withMarker(template, kept map[string]string) (propagation, field.ErrorList) {

@@ -20,8 +20,8 @@ func testTypes(t *testing.T, c cluster) {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	if len(policies.Items) != 6 {
-		t.Errorf("%d policies, want 6", len(policies.Items))
+	if len(policies.Items) != 8 {
+		t.Errorf("%d policies, want 8", len(policies.Items))
 	}
 	openAPI, err := discovery.NewDiscoveryClientForConfig(c.Config)
 	if err != nil {

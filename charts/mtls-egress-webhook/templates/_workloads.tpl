@@ -16,10 +16,11 @@ rejected.
 {{- end }}
 {{- end }}
 
-{{- /* The permissions for all workloads. The dict has top and verbs. */}}
+{{- /* The permissions for all workloads. The dict has top, verbs, and what they are for. */}}
 {{- define "mtls-egress-webhook.workloadRights" -}}
 {{- range $resource, $kind := .top.Values.workloads }}
 {{- $named := splitn "." 2 $resource }}
+# {{ $.reason }}
 - apiGroups: [{{ $named._1 | default "" | quote }}]
   resources: [{{ $named._0 }}]
   verbs: {{ $.verbs | toJson }}
