@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
@@ -54,8 +55,31 @@ func TestBooks(t *testing.T) {
 	for _, book := range []struct {
 		name string
 		read func(*books)
-	}{{"operations", operations}, {"upgrade", upgrade}, {"emergency", emergency}} {
+	}{{"egresstarget", egressTarget}, {"operations", operations}, {"upgrade", upgrade}, {"emergency", emergency}} {
 		t.Run(book.name, func(t *testing.T) { book.read(&books{T: t, Installation: i}) })
+	}
+}
+
+// egressTarget waits for a target that is not ready while it has no credential. Nothing here
+// injects sidecars, so the Pod brings its own.
+func egressTarget(b *books) {
+	b.kubectl("delete", "pods", "--namespace=project", "--all", "--force")
+	b.kubectl("wait", "--for=condition=Ready=false", "egresstarget/external.system.com", "--namespace=project",
+		"--timeout="+await.Patience.String())
+	proxied := asks("proxied")
+	proxied.Spec.Containers = append(proxied.Spec.Containers, corev1.Container{Name: "istio-proxy", Image: "proxyv2"})
+	b.wantPod("project", proxied, "")
+	dir := b.TempDir()
+	if err := installation.WriteCredential(dir, time.Now()); err != nil {
+		b.Fatal(err)
+	}
+	if _, err := b.KubectlIn(b.Context(), dir, "create", "secret", "generic", "external-system-mtls-data",
+		"--namespace=project", "--from-file=cert=client.crt", "--from-file=key=client.key",
+		"--from-file=cacert=server-ca.crt"); err != nil {
+		b.Fatal(err)
+	}
+	for _, command := range commandsOf(b.T, "../../docs/egresstarget.md") {
+		command.run(b.T, b.Server, "")
 	}
 }
 

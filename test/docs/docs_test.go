@@ -20,6 +20,7 @@ const root = "../.."
 // ownTests are the documents whose commands a test of their own runs, on what they need.
 func ownTests() map[string]string {
 	return map[string]string{
+		"docs/egresstarget.md":            "TestBooks",
 		"docs/emergency.md":               "TestBooks",
 		"docs/operations.md":              "TestBooks",
 		"docs/upgrade.md":                 "TestBooks",
