@@ -81,7 +81,7 @@ func TestTheExampleBecomesInTheClusterWhatRenderShows(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	egressTarget := w.ready()
+	egressTarget := w.programmed()
 
 	t.Run("the Pod", func(t *testing.T) {
 		pod, err := asMap(created)
@@ -155,10 +155,10 @@ func TestTheExampleBecomesInTheClusterWhatRenderShows(t *testing.T) {
 		for n, line := range lines {
 			table[n] = strings.Fields(line)
 		}
-		age := table[1][5]
+		age := table[1][6]
 		want := [][]string{
-			{"NAME", "READY", "REASON", "EXPIRES", "PODS", "AGE"},
-			{host, "True", "Ready", egressTarget.Status.NotAfter.UTC().Format(time.RFC3339), "1", age},
+			{"NAME", "READY", "REASON", "SECRET", "EXPIRES", "PODS", "AGE"},
+			{host, "False", "NoSidecar", secret, egressTarget.Status.NotAfter.UTC().Format(time.RFC3339), "1", age},
 		}
 		if diff := cmp.Diff(want, table); diff != "" {
 			t.Errorf("(-want +got):\n%s", diff)

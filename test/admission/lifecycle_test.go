@@ -37,7 +37,7 @@ func TestTenDeploymentsShareAHost(t *testing.T) {
 		}
 		pods[n] = pod
 	}
-	w.ready()
+	w.programmed()
 	w.podsAre(10)
 	all := w.istioObjects()
 	want := []string{
@@ -112,7 +112,7 @@ func TestAGeneratedObjectThatSomebodyChangesOrDeletesIsBack(t *testing.T) {
 	w := newWorld(t)
 	w.credential()
 	w.create(annotated("shop", withSidecar))
-	w.ready()
+	w.programmed()
 	w.unprotect(func() error {
 		patch := client.RawPatch(types.MergePatchType, []byte(`{"spec":{"exportTo":["*"]}}`))
 		for _, o := range generated() {
@@ -172,7 +172,7 @@ func TestWhereTheNamespaceIsProtectedNobodyTouchesAGeneratedObject(t *testing.T)
 	w := newWorld(t)
 	w.credential()
 	w.create(annotated("shop", withSidecar))
-	w.ready()
+	w.programmed()
 	for _, o := range generated() {
 		const want = `%s.networking.istio.io %q is forbidden: ValidatingAdmissionPolicy ` +
 			`'mtls-egress-webhook-generated-objects' with binding 'mtls-egress-webhook-generated-objects' denied request: %s ` +
@@ -239,7 +239,7 @@ func TestAnotherVirtualServiceStaysAsItIsAndIsNamed(t *testing.T) {
 	}
 
 	w.remove(w.istio(theirs))
-	w.ready()
+	w.programmed()
 }
 
 func TestAPodWithoutASidecarIsToldOf(t *testing.T) {
@@ -312,7 +312,7 @@ func TestAMissingSecretIsToldOfWithTheCommandThatMakesIt(t *testing.T) {
 	}
 	w.kubectlIn(dir, strings.Fields(command)...)
 	start := time.Now()
-	w.ready()
+	w.programmed()
 	t.Logf("ready %s after the Secret was created", time.Since(start).Round(time.Millisecond))
 }
 
@@ -414,7 +414,7 @@ func TestADryRunWritesNothing(t *testing.T) {
 	other := newWorld(t)
 	other.credential()
 	other.create(annotated("shop", withSidecar))
-	other.ready()
+	other.programmed()
 	if found := w.kubectl("get", "all,egresstargets,serviceentries,virtualservices,destinationrules",
 		"--output=name"); found != "" {
 		t.Errorf("written: %s", found)

@@ -217,10 +217,11 @@ func (w *world) egressTarget(
 	return egressTarget
 }
 
-// ready waits until calls to the host leave over mutual TLS.
-func (w *world) ready() *v1alpha1.EgressTarget {
+// programmed waits until the Istio objects are there. The Pods have no sidecar, so the target isn't
+// ready.
+func (w *world) programmed() *v1alpha1.EgressTarget {
 	w.Helper()
-	return w.egressTarget(host, v1alpha1.ConditionReady, metav1.ConditionTrue, "Ready")
+	return w.egressTarget(host, v1alpha1.ConditionProgrammed, metav1.ConditionTrue, "Programmed")
 }
 
 // credential creates the Secret with the command that the example documents.

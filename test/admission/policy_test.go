@@ -47,7 +47,7 @@ func TestANamespaceReachesWhatItsAnnotationLists(t *testing.T) {
 	w := newWorld(t)
 	w.credential()
 	w.create(annotated("before", withSidecar))
-	w.ready()
+	w.programmed()
 
 	const annotate = "mtls.egress/allowed-targets="
 	before := w.admissions("kind=Pod", "decision=refused", "reason=not-allowed")
@@ -78,7 +78,7 @@ func TestANamespaceReachesWhatItsAnnotationLists(t *testing.T) {
 
 	w.kubectl("annotate", "--overwrite", "namespace", w.namespace, annotate+"api.bank.example, *.system.com")
 	w.allowed()
-	w.ready()
+	w.programmed()
 }
 
 // TestWhoDeploysCantWidenTheList: the roles that Kubernetes has for the people of a namespace don't

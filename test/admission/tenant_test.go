@@ -21,7 +21,7 @@ func TestATenantCantLoosenWhatRuns(t *testing.T) {
 	w.credential()
 	w.create(annotated("shop", withSidecar))
 	w.create(plain("plain"))
-	w.ready()
+	w.programmed()
 	denied := func(resource, name, policy, said string) string {
 		policy = "mtls-egress-webhook-" + policy
 		return fmt.Sprintf("%s %q is forbidden: ValidatingAdmissionPolicy '%s' with binding '%s' denied request: %s",

@@ -176,6 +176,12 @@ func TestRenderedObjects(t *testing.T) {
 		"ValidatingAdmissionPolicy mtls-egress-webhook-issuance", "ValidatingAdmissionPolicyBinding " +
 			"mtls-egress-webhook-issuance",
 	}
+	nearMisses := []string{
+		"ValidatingAdmissionPolicy mtls-egress-webhook-lookalike", "ValidatingAdmissionPolicyBinding " +
+			"mtls-egress-webhook-lookalike",
+		"ValidatingAdmissionPolicy mtls-egress-webhook-misplaced", "ValidatingAdmissionPolicyBinding " +
+			"mtls-egress-webhook-misplaced",
+	}
 	webhook := []string{
 		"Deployment mtls-egress-webhook", "Service mtls-egress-webhook", "Pod mtls-egress-webhook-test",
 		"Role mtls-egress-webhook-test", "RoleBinding mtls-egress-webhook-test",
@@ -199,27 +205,29 @@ func TestRenderedObjects(t *testing.T) {
 		"Job mtls-egress-webhook-cleanup", "ServiceAccount mtls-egress-webhook-cleanup",
 	}
 
+	policies := slices.Concat(injected, propagated, generated, nearMisses)
+
 	tests := map[string]struct {
 		args []string
 		want [][]string
 	}{
 		"by default": {
 			want: [][]string{
-				everywhere, accounts, crd, users, injected, propagated, generated, deployed, restricted, check, cleanup,
+				everywhere, accounts, crd, users, policies, deployed, restricted, check, cleanup,
 				budget, quota,
 			},
 		},
 		"a single replica has no PodDisruptionBudget": {
 			args: []string{"--set", "webhook.deployment.replicas=1,controller.deployment.replicas=1"},
 			want: [][]string{
-				everywhere, accounts, crd, users, injected, propagated, generated, deployed, restricted, check, cleanup,
+				everywhere, accounts, crd, users, policies, deployed, restricted, check, cleanup,
 				quota,
 			},
 		},
 		"a single replica of the webhook": {
 			args: []string{"--set", "webhook.deployment.replicas=1"},
 			want: [][]string{
-				everywhere, accounts, crd, users, injected, propagated, generated, deployed, restricted, check, cleanup,
+				everywhere, accounts, crd, users, policies, deployed, restricted, check, cleanup,
 				controllerBudget, quota,
 			},
 		},
@@ -229,21 +237,21 @@ func TestRenderedObjects(t *testing.T) {
 				"webhook.deployment.priorityClassName=important,controller.deployment.priorityClassName=important",
 			},
 			want: [][]string{
-				everywhere, accounts, crd, users, injected, propagated, generated, deployed, restricted, check, cleanup,
+				everywhere, accounts, crd, users, policies, deployed, restricted, check, cleanup,
 				budget,
 			},
 		},
 		"an uninstallation that asks nobody": {
 			args: []string{"--set", "uninstall.refuseWhileInUse=false"},
 			want: [][]string{
-				everywhere, accounts, crd, users, injected, propagated, generated, deployed, restricted, cleanup, budget,
+				everywhere, accounts, crd, users, policies, deployed, restricted, cleanup, budget,
 				quota,
 			},
 		},
 		"an uninstallation that leaves what the controller made": {
 			args: []string{"--set", "uninstall.cleanUp=false"},
 			want: [][]string{
-				everywhere, accounts, crd, users, injected, propagated, generated, deployed, restricted, check, budget,
+				everywhere, accounts, crd, users, policies, deployed, restricted, check, budget,
 				quota,
 			},
 		},
@@ -254,9 +262,7 @@ func TestRenderedObjects(t *testing.T) {
 				accounts,
 				crd,
 				users,
-				injected,
-				propagated,
-				generated,
+				policies,
 				deployed,
 				restricted,
 				check,
@@ -273,9 +279,7 @@ func TestRenderedObjects(t *testing.T) {
 				accounts,
 				crd,
 				users,
-				injected,
-				propagated,
-				generated,
+				policies,
 				deployed,
 				restricted,
 				check,
@@ -291,26 +295,26 @@ func TestRenderedObjects(t *testing.T) {
 				"networkPolicy.enabled=false,webhook.podDisruptionBudget.enabled=false," +
 					"controller.podDisruptionBudget.enabled=false",
 			},
-			want: [][]string{everywhere, accounts, crd, users, injected, propagated, generated, deployed, check, cleanup, quota},
+			want: [][]string{everywhere, accounts, crd, users, policies, deployed, check, cleanup, quota},
 		},
 		"both processes outside the cluster": {
 			args: []string{
 				"--set",
 				"webhook.deployment.enabled=false,controller.deployment.enabled=false,webhook.url=https://127.0.0.1:9443",
 			},
-			want: [][]string{everywhere, accounts, crd, users, injected, propagated, generated},
+			want: [][]string{everywhere, accounts, crd, users, policies},
 		},
 		"the webhook outside the cluster": {
 			args: []string{"--set", "webhook.deployment.enabled=false,webhook.url=https://127.0.0.1:9443"},
 			want: [][]string{
-				everywhere, accounts, crd, users, injected, propagated, generated, controller, controllerRestricted,
+				everywhere, accounts, crd, users, policies, controller, controllerRestricted,
 				controllerBudget, quota,
 			},
 		},
 		"the controller outside the cluster": {
 			args: []string{"--set", "controller.deployment.enabled=false"},
 			want: [][]string{
-				everywhere, accounts, crd, users, injected, propagated, generated, webhook, webhookRestricted, check,
+				everywhere, accounts, crd, users, policies, webhook, webhookRestricted, check,
 				cleanup, webhookBudget, quota,
 			},
 		},
@@ -322,7 +326,7 @@ func TestRenderedObjects(t *testing.T) {
 					"controller.serviceAccount.create=false,controller.serviceAccount.name=else",
 				"--set", "crds.enabled=false,rbac.aggregate=false",
 				"--set", "policy.requireInjected=false,policy.requirePropagated=false,policy.protectGenerated=false," +
-					"policy.protectSinkhole=false,policy.checkIssuance=false",
+					"policy.protectSinkhole=false,policy.checkIssuance=false,policy.nearMisses=false",
 			},
 			want: [][]string{everywhere},
 		},
@@ -370,8 +374,11 @@ func TestNamesAgree(t *testing.T) {
 	rendered := read(t, manifests)
 	webhook, controller := rendered["Deployment team-a-mtls-egress-webhook"], rendered["Deployment "+
 		"team-a-mtls-egress-webhook-controller"]
+	// The value workloads as JSON has no name in it.
+	args := slices.DeleteFunc(at(t, webhook, "spec", "template", "spec", "containers", 0, "args").([]any),
+		func(arg any) bool { return strings.HasPrefix(arg.(string), "--workloads=") })
 	got := map[string]any{
-		"arguments":        at(t, webhook, "spec", "template", "spec", "containers", 0, "args"),
+		"arguments":        args,
 		"controller's":     at(t, controller, "spec", "template", "spec", "containers", 0, "args"),
 		"account":          at(t, webhook, "spec", "template", "spec", "serviceAccountName"),
 		"controller's own": at(t, controller, "spec", "template", "spec", "serviceAccountName"),
@@ -395,6 +402,8 @@ func TestNamesAgree(t *testing.T) {
 			"--webhook-port=9443",
 			"--service-name=team-a-mtls-egress-webhook",
 			"--ca-secret=team-a-mtls-egress-webhook-ca",
+			"--injector-config=istio-sidecar-injector",
+			"--require-injection=false",
 			"--webhook-configuration=0-team-a-mtls-egress-webhook",
 			"--shutdown-delay=10s",
 			"--metrics-address=:8080",
@@ -669,31 +678,44 @@ func TestGeneratedFilesArriveWhole(t *testing.T) {
 	}
 }
 
-// The ConfigMap of the mesh configuration is the one that the commands read, and the one that their
-// accounts can read.
-func TestTheMeshConfigurationIsReadByItsName(t *testing.T) {
-	for setting, name := range map[string]string{
-		"log.level=info":                 "istio",
-		"istio.meshConfigMap=istio-1-31": "istio-1-31",
-		"istio.meshConfigMap=true":       "true",
+// The ConfigMaps of the mesh and of its injector are those that the commands read, and those that
+// their accounts can read. The injector's is the webhook's business alone.
+func TestTheConfigurationsOfTheMeshAreReadByTheirNames(t *testing.T) {
+	for setting, names := range map[string]struct{ mesh, injector string }{
+		"log.level=info":                 {"istio", "istio-sidecar-injector"},
+		"istio.meshConfigMap=istio-1-31": {"istio-1-31", "istio-sidecar-injector"},
+		"istio.meshConfigMap=true":       {"true", "istio-sidecar-injector"},
+		"istio.injectorConfigMap=theirs": {"istio", "theirs"},
 	} {
 		rendered := render(t, "--set-string", setting)
-		want := map[string]any{
-			"apiGroups":     []any{""},
-			"resources":     []any{"configmaps"},
-			"resourceNames": []any{name},
-			"verbs":         []any{"list", "watch"},
-		}
-		for _, role := range []string{"ClusterRole mtls-egress-webhook-admission",
-			"ClusterRole mtls-egress-webhook-controller"} {
-			rules, _ := rendered[role].Object["rules"].([]any)
-			if !slices.ContainsFunc(rules, func(rule any) bool { return cmp.Equal(rule, any(want)) }) {
-				t.Errorf("with %s no rule of the %s is %v", setting, role, want)
+		for process, test := range map[string]struct {
+			role, deployment string
+			named            []any
+			args             []string
+		}{
+			"the webhook": {
+				"admission", release, []any{names.mesh, names.injector},
+				[]string{"--mesh-config=" + names.mesh, "--injector-config=" + names.injector},
+			},
+			"the controller": {
+				"controller", controllerName, []any{names.mesh}, []string{"--mesh-config=" + names.mesh},
+			},
+		} {
+			want := map[string]any{
+				"apiGroups":     []any{""},
+				"resources":     []any{"configmaps"},
+				"resourceNames": test.named,
+				"verbs":         []any{"list", "watch"},
 			}
-		}
-		for _, deployment := range []string{release, controllerName} {
-			if args := serveArgs(t, deployment, "--set-string", setting); !slices.Contains(args, "--mesh-config="+name) {
-				t.Errorf("with %s the arguments of %s are %v", setting, deployment, args)
+			rules, _ := rendered["ClusterRole mtls-egress-webhook-"+test.role].Object["rules"].([]any)
+			if !slices.ContainsFunc(rules, func(rule any) bool { return cmp.Equal(rule, any(want)) }) {
+				t.Errorf("with %s no rule of %s is %v", setting, process, want)
+			}
+			args := serveArgs(t, test.deployment, "--set-string", setting)
+			for _, arg := range test.args {
+				if !slices.Contains(args, arg) {
+					t.Errorf("with %s the arguments of %s are %v, want %s", setting, process, args, arg)
+				}
 			}
 		}
 	}

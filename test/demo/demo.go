@@ -69,7 +69,7 @@ func (d *demo) play(ctx context.Context) (err error) {
 		return err
 	}
 	if _, _, err := d.installed.Kubectl(
-		ctx, "wait", "--for=condition=Ready", "egresstarget/"+host, "--namespace", namespace, "--timeout=1m",
+		ctx, "wait", "--for=condition=Programmed", "egresstarget/"+host, "--namespace", namespace, "--timeout=1m",
 	); err != nil {
 		return err
 	}
@@ -124,7 +124,7 @@ func (d *demo) show(ctx context.Context, dir string, before *appsv1.Deployment, 
 	if err != nil {
 		return err
 	}
-	d.Sayf("\nkubectl get egt -n %s\n", namespace)
+	d.Sayf("\nkubectl get egt -n %s (no mesh injects a sidecar here; with make demo-mesh it is ready)\n", namespace)
 	d.Indented(table)
 	explained, err := d.explain(ctx, dir)
 	if err != nil {

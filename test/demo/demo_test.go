@@ -90,10 +90,10 @@ The Istio objects beside it:
   serviceentry/mtls-egress--app.external.system.com  ` +
 		`has the sidecars listen at the address that the host has inside the Pod
 
-kubectl get egt -n project
+kubectl get egt -n project (no mesh injects a sidecar here; with make demo-mesh it is ready)
 
-  NAME                  READY   REASON   EXPIRES                PODS   AGE
-  external.system.com   True    Ready    TIME   1      AGE
+  NAME                  READY   REASON      SECRET                      EXPIRES                PODS   AGE
+  external.system.com   False   NoSidecar   external-system-mtls-data   TIME   1      AGE
 
 In a sentence (mtls-egress-webhook render -f examples/egress --explain):
 
