@@ -11,6 +11,9 @@ import (
 	"testing"
 	"time"
 
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
 	"mtls.egress/webhook/test/actor/partner"
 	"mtls.egress/webhook/test/cluster"
 	"mtls.egress/webhook/test/scene"
@@ -173,6 +176,23 @@ func credential(t *testing.T, s *scene.Scene, namespace, commonName string) scen
 	must(t, err)
 	must(t, s.WriteSecret(t.Context(), namespace, "external-system-mtls-data", made.Data(scene.LayoutCert)))
 	return made
+}
+
+// hasCondition waits until a condition of an EgressTarget has its status and reason.
+func hasCondition(
+	ctx context.Context, s *scene.Scene, namespace, host, kind string, want metav1.ConditionStatus, reason string,
+) error {
+	return scene.Until(ctx, "the condition "+kind, func(ctx context.Context) error {
+		egressTarget, err := s.EgressTarget(ctx, namespace, host)
+		if err != nil {
+			return err
+		}
+		condition := meta.FindStatusCondition(egressTarget.Status.Conditions, kind)
+		if condition == nil || condition.Status != want || condition.Reason != reason {
+			return fmt.Errorf("it is %+v, and must be %s with the reason %s", condition, want, reason)
+		}
+		return nil
+	})
 }
 
 // seen asks the partner for what came to a path, or from a Pod.

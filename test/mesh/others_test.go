@@ -12,7 +12,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"mtls.egress/webhook/api/v1alpha1"
@@ -491,14 +490,7 @@ func (d *stand) undisturbed(ctx context.Context) error {
 }
 
 func (d *stand) egressTarget(ctx context.Context) (*v1alpha1.EgressTarget, error) {
-	content, err := d.Dynamic.Resource(v1alpha1.GroupVersion().WithResource("egresstargets")).
-		Namespace(d.namespace).
-		Get(ctx, d.host, metav1.GetOptions{})
-	if err != nil {
-		return nil, err
-	}
-	egressTarget := &v1alpha1.EgressTarget{}
-	return egressTarget, runtime.DefaultUnstructuredConverter.FromUnstructured(content.Object, egressTarget)
+	return d.EgressTarget(ctx, d.namespace, d.host)
 }
 
 // meet adds an object, checks what everybody says and gets, and removes it.

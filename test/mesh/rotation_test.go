@@ -16,7 +16,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 
 	"mtls.egress/webhook/api/v1alpha1"
@@ -120,30 +119,16 @@ func (r *rotating) becomes(ctx context.Context, ready metav1.ConditionStatus, re
 
 // has waits until a condition has its status and reason.
 func (r *rotating) has(ctx context.Context, kind string, want metav1.ConditionStatus, reason string) error {
-	return scene.Until(ctx, "the condition "+kind, func(ctx context.Context) error {
-		status, err := r.status(ctx)
-		if err != nil {
-			return err
-		}
-		if condition := meta.FindStatusCondition(status.Conditions, kind); condition == nil || condition.Status != want ||
-			condition.Reason != reason {
-			return fmt.Errorf("it is %+v, and must be %s with the reason %s", condition, want, reason)
-		}
-		return nil
-	})
+	return hasCondition(ctx, r.Scene, r.namespace, r.host, kind, want, reason)
 }
 
 // status is that of the EgressTarget.
 func (r *rotating) status(ctx context.Context) (v1alpha1.EgressTargetStatus, error) {
-	content, err := r.Dynamic.Resource(v1alpha1.GroupVersion().WithResource("egresstargets")).
-		Namespace(r.namespace).
-		Get(ctx, r.host, metav1.GetOptions{})
+	egressTarget, err := r.EgressTarget(ctx, r.namespace, r.host)
 	if err != nil {
 		return v1alpha1.EgressTargetStatus{}, err
 	}
-	egressTarget := v1alpha1.EgressTarget{}
-	err = runtime.DefaultUnstructuredConverter.FromUnstructured(content.Object, &egressTarget)
-	return egressTarget.Status, err
+	return egressTarget.Status, nil
 }
 
 // connections are those of the Pod to the partner.

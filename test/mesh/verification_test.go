@@ -1,14 +1,11 @@
 package mesh
 
 import (
-	"context"
 	"fmt"
 	"strings"
 	"testing"
 
-	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 
 	"mtls.egress/webhook/api/v1alpha1"
 	"mtls.egress/webhook/test/actor/partner"
@@ -33,7 +30,7 @@ kind: EgressTarget
 metadata: {name: %s, namespace: %s}
 spec: {credential: {secretName: tried}, verify: true}
 `, host, namespace)))
-	must(t, verified(t.Context(), s, namespace, host, metav1.ConditionTrue, "Verified"))
+	must(t, hasCondition(t.Context(), s, namespace, host, v1alpha1.ConditionVerified, metav1.ConditionTrue, "Verified"))
 
 	stranger, err := pki.Authority("Somebody Else's CA")
 	must(t, err)
@@ -41,7 +38,8 @@ spec: {credential: {secretName: tried}, verify: true}
 	must(t, err)
 	must(t, s.WriteSecret(t.Context(), namespace, "tried",
 		scene.Credential{Pair: pair, ServerCA: s.ServerCA.CertPEM}.Data(scene.LayoutCert)))
-	must(t, verified(t.Context(), s, namespace, host, metav1.ConditionFalse, "IssuerNotAccepted"))
+	must(t, hasCondition(t.Context(), s, namespace, host, v1alpha1.ConditionVerified, metav1.ConditionFalse,
+		"IssuerNotAccepted"))
 
 	connections, err := s.Partner().Connections(t.Context(), partner.Filter{})
 	must(t, err)
@@ -74,33 +72,6 @@ spec: {credential: {secretName: tried}, verify: true}
 		Fault:    "the controller tries a credential, which the partner takes and then doesn't",
 		Requests: taken + refused,
 		Failed:   refused,
-	})
-}
-
-// verified waits until the condition Verified is as wanted.
-func verified(
-	ctx context.Context,
-	s *scene.Scene,
-	namespace, host string,
-	status metav1.ConditionStatus,
-	reason string,
-) error {
-	return scene.Until(ctx, "the condition Verified", func(ctx context.Context) error {
-		content, err := s.Dynamic.Resource(v1alpha1.GroupVersion().WithResource("egresstargets")).
-			Namespace(namespace).
-			Get(ctx, host, metav1.GetOptions{})
-		if err != nil {
-			return err
-		}
-		egressTarget := v1alpha1.EgressTarget{}
-		if err := runtime.DefaultUnstructuredConverter.FromUnstructured(content.Object, &egressTarget); err != nil {
-			return err
-		}
-		condition := meta.FindStatusCondition(egressTarget.Status.Conditions, v1alpha1.ConditionVerified)
-		if condition == nil || condition.Status != status || condition.Reason != reason {
-			return fmt.Errorf("it is %+v, want %s %s", condition, status, reason)
-		}
-		return nil
 	})
 }
 
