@@ -45,6 +45,9 @@ func TestReadInjector(t *testing.T) {
 			values: `{"global":{"proxy":{"includeIPRanges":""}}}`,
 			want:   mesh.Injector{Interception: settings(map[string]string{interception.IncludeRanges: ""})},
 		},
+		"a port as a number, which istiod refuses too": {
+			values: `{"global":{"proxy":{"excludeOutboundPorts":80}}}`, problem: "not those of Istio's chart",
+		},
 		"a configuration that is not YAML": {config: "policy: [", values: "{}", problem: "is not YAML"},
 		"values that are not JSON":         {values: "global: {}", problem: "not those of Istio's chart"},
 	}

@@ -45,9 +45,8 @@ spec:
 `
 	// capturesDNS makes the sidecar of a Pod answer its DNS queries.
 	capturesDNS = `{"proxyMetadata": {"ISTIO_META_DNS_CAPTURE": "true"}}`
-	// meshCapturesDNS makes that the default of the mesh, as a value of istiod's chart. Helm takes
-	// "true" for a boolean, which Istio refuses here; Istio reads "T" like "true".
-	meshCapturesDNS = "meshConfig.defaultConfig.proxyMetadata.ISTIO_META_DNS_CAPTURE=T"
+	// meshCapturesDNS makes that the default of the mesh, as a value of istiod's chart.
+	meshCapturesDNS = "meshConfig.defaultConfig.proxyMetadata.ISTIO_META_DNS_CAPTURE=true"
 )
 
 // idOfASidecar stands for an x-request-id that no app has set.
