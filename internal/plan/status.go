@@ -26,6 +26,8 @@ const (
 	reasonConflict      = "Conflict"
 	reasonReady         = "Ready"
 	reasonNoSidecar     = "NoSidecar"
+	// reasonVerificationPending is the reason of an Unknown Ready.
+	reasonVerificationPending = "VerificationPending"
 )
 
 // Status returns the status of the EgressTarget after the attempt to write the plan. Equal facts
@@ -132,8 +134,9 @@ func conflicted(conflicts []mesh.Conflict) Condition {
 	return True(reasonConflict, strings.Join(messages, "; "))
 }
 
-// ready reports whether a call from every Pod succeeds, as far as the controller knows. If not, it has
-// the reason of the first problem. If there is none, it warns of a certificate that expires soon.
+// ready reports whether a call from every Pod succeeds, as far as the controller knows. If not, it
+// has the reason of the first problem. If there is none, it warns of a certificate that expires
+// soon.
 func (p Plan) ready(credentialValid, programmed, conflicted Condition) Condition {
 	verified := meta.FindStatusCondition(p.facts.EgressTarget.Status.Conditions, v1alpha1.ConditionVerified)
 	withoutSidecar := podsWithout(p.facts.Demands, func(d Demand) bool { return !d.NoSidecar })
@@ -150,6 +153,9 @@ func (p Plan) ready(credentialValid, programmed, conflicted Condition) Condition
 			len(withoutSidecar), len(p.facts.Demands), some(withoutSidecar)))
 	case verified != nil && verified.Status == metav1.ConditionFalse:
 		return False(verified.Reason, verified.Message)
+	case p.handshakePending(verified):
+		return Unknown(reasonVerificationPending, "the controller hasn't tried the credential with the partner yet; "+
+			"the condition Verified will have the result")
 	case programmed.Reason == reasonDeletionPending:
 		return False(reasonDeletionPending, programmed.Message)
 	case credentialValid.Reason == reasonExpiresSoon:
@@ -157,4 +163,14 @@ func (p Plan) ready(credentialValid, programmed, conflicted Condition) Condition
 	default:
 		return True(reasonReady, "calls to the host use mutual TLS")
 	}
+}
+
+// handshakePending reports whether the controller is about to make the first handshake with a
+// usable credential. It does so within seconds.
+func (p Plan) handshakePending(verified *metav1.Condition) bool {
+	if verified == nil {
+		asked := p.facts.EgressTarget.Spec.Verify
+		return asked != nil && *asked
+	}
+	return verified.Reason == ReasonCredentialInvalid // there was none before
 }
