@@ -18,6 +18,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"mtls.egress/webhook/api/v1alpha1"
 	"mtls.egress/webhook/test/actor/caller"
 	"mtls.egress/webhook/test/actor/partner"
 	"mtls.egress/webhook/test/pki"
@@ -42,7 +43,7 @@ type load struct {
 func newLoad(t *testing.T, s *scene.Scene, app scene.App, path string) *load {
 	t.Helper()
 	l := &load{s: s, path: path, url: "http://" + host + path}
-	app.Loops, app.Args = []string{l.url}, append(app.Args, "--timeout", patient)
+	app.Loops, app.Args = []string{l.url}, append([]string{"--timeout", patient}, app.Args...)
 	if app.Kind == "Pod" {
 		app.PodAnnotations = withTarget(app.PodAnnotations)
 	} else {
@@ -65,6 +66,15 @@ func underLoad(t *testing.T, s *scene.Scene, app scene.App, path string) *load {
 	l.runs(t, app)
 	l.answered(t)
 	return l
+}
+
+// recreated deletes the app's Pods and waits until a new one runs.
+func (l *load) recreated(t *testing.T, app scene.App) {
+	t.Helper()
+	_, _, err := l.s.Kubectl(t.Context(), "--namespace", app.Namespace, "delete", "pods", "--selector", "app="+app.Name)
+	must(t, err)
+	l.mark = caller.State{}
+	l.runs(t, app)
 }
 
 // runs waits until the app runs, ready or not.
@@ -134,16 +144,22 @@ func row(t *testing.T, s *scene.Scene, fault, path string, loads ...*load) {
 	t.Helper()
 	made := figures{Promise: "Never plaintext", Fault: fault}
 	for _, l := range loads {
-		now := l.state(t)
-		if now.PlainAnswers != 0 {
-			t.Errorf("while %s: %d answers came without TLS", fault, now.PlainAnswers)
-		}
-		calls := now.Calls - l.mark.Calls
-		made.Requests += calls
-		made.Failed += calls - outcomesBetween(l.mark, now)["200"]
-		nothingPlainFrom(t, s, l.pod)
+		l.count(t, &made)
 	}
 	neverPlain(t, seen(t, s, partner.Filter{Path: path}), made)
+}
+
+// count adds the calls since the mark to a row.
+func (l *load) count(t *testing.T, row *figures) {
+	t.Helper()
+	now := l.state(t)
+	if now.PlainAnswers != 0 {
+		t.Errorf("while %s: %d answers came without TLS", row.Fault, now.PlainAnswers)
+	}
+	calls := now.Calls - l.mark.Calls
+	row.Requests += calls
+	row.Failed += calls - outcomesBetween(l.mark, now)["200"]
+	nothingPlainFrom(t, l.s, l.pod)
 }
 
 // connectionsOf are those that came from a Pod; another may have had its address before.
@@ -253,36 +269,6 @@ func TestTheFirstPodOfATarget(t *testing.T) {
 	}
 }
 
-// TestAPodWithoutASidecar is injected, and has nothing that would take its calls over.
-func TestAPodWithoutASidecar(t *testing.T) {
-	t.Parallel()
-	s := play(t)
-	ns := namespace(t, s)
-	_, _, err := s.Kubectl(t.Context(), "label", "namespace", ns, "istio-injection-")
-	must(t, err)
-	credential(t, s, ns, "lonely")
-	const path = "/no-sidecar"
-	app := scene.App{Namespace: ns, Name: "lonely"}
-	l := newLoad(t, s, app, path)
-	l.runs(t, app)
-	l.reached(t, 2)
-	must(t, scene.Until(t.Context(), "an event that says why", func(ctx context.Context) error {
-		events, err := s.Client.CoreV1().
-			Events(ns).
-			List(ctx, metav1.ListOptions{FieldSelector: "reason=NoSidecar,involvedObject.name=" + l.pod.Name})
-		if err == nil && len(events.Items) == 0 {
-			err = errors.New("there is none")
-		}
-		return err
-	}))
-	connections, err := connectionsOf(t.Context(), s, l.pod)
-	must(t, err)
-	if len(connections) != 0 {
-		t.Errorf("%d connections reached the partner, the first: %+v", len(connections), connections[0])
-	}
-	row(t, s, "the Pod has no sidecar", path, l)
-}
-
 // TestTheEgressTargetIsDeletedUnderLoad: it and its objects stay for as long as a Pod needs them,
 // also one that comes later.
 func TestTheEgressTargetIsDeletedUnderLoad(t *testing.T) {
@@ -295,6 +281,7 @@ func TestTheEgressTargetIsDeletedUnderLoad(t *testing.T) {
 	l.begin(t)
 	_, _, err := s.Kubectl(t.Context(), "--namespace", ns, "delete", "egresstarget", host, "--wait=false")
 	must(t, err)
+	must(t, hasCondition(t.Context(), s, ns, host, v1alpha1.ConditionReady, metav1.ConditionFalse, "DeletionPending"))
 	late := underLoad(t, s, scene.App{Namespace: ns, Name: "late"}, path+"/late")
 	l.reached(t, 100)
 	l.unharmed(t, "the EgressTarget is being deleted")

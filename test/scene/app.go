@@ -133,18 +133,24 @@ func (s *Scene) Object(app App) (runtime.Object, error) {
 
 // Deploy creates the app. It doesn't wait for it to run.
 func (s *Scene) Deploy(ctx context.Context, app App) error {
+	_, err := s.Create(ctx, app)
+	return err
+}
+
+// Create is Deploy, and returns what kubectl prints on standard error: the warnings.
+func (s *Scene) Create(ctx context.Context, app App) (warnings string, err error) {
 	object, err := s.Object(app)
 	if err != nil {
-		return err
+		return "", err
 	}
 	manifest, err := yaml.Marshal(object)
 	if err != nil {
-		return err
+		return "", err
 	}
 	cmd := s.Command(ctx, "kubectl", "create", "--filename", "-")
 	cmd.Stdin = bytes.NewReader(manifest)
-	_, _, err = apiserver.Output(cmd)
-	return err
+	_, warnings, err = apiserver.Output(cmd)
+	return warnings, err
 }
 
 // Pod waits until a Pod of the app runs its container, ready or not, and returns it.

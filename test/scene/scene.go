@@ -15,6 +15,7 @@ import (
 	"strings"
 	"sync"
 
+	"istio.io/api/label"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/dynamic"
@@ -255,8 +256,11 @@ func (s *Scene) AwaitAdmission(ctx context.Context, namespace string) error {
 	}
 	return Until(ctx, "the API server to reach the webhook", func(ctx context.Context) error {
 		_, err := s.Client.CoreV1().Pods(namespace).Create(ctx, &corev1.Pod{
-			ObjectMeta: metav1.ObjectMeta{GenerateName: "probe-", Annotations: Target("external.system.com")},
-			Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "app", Image: s.Image("actor")}}},
+			ObjectMeta: metav1.ObjectMeta{
+				GenerateName: "probe-", Annotations: Target("external.system.com"),
+				Labels: map[string]string{label.SidecarInject.Name: "true"}, // else a warning is logged
+			},
+			Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "app", Image: s.Image("actor")}}},
 		}, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
 		if err != nil && !strings.Contains(err.Error(), "failed calling webhook") {
 			return nil // refused by one that answers
