@@ -34,6 +34,7 @@ type situation struct {
 		Pods                        int32
 		Layout                      egress.Layout
 		NotBefore, NotAfter         *metav1.Time
+		PublicCA                    bool
 	} `json:"credentials"`
 	Standing    *Standing    `json:"standing"`
 	NotAllowed  bool         `json:"notAllowed"`
@@ -141,7 +142,7 @@ func (s situation) facts(t *testing.T) Facts {
 		}
 		if c.NotAfter != nil {
 			check.Credential = &credential.Credential{
-				Subject: "CN=orders", NotBefore: c.NotBefore.UTC(), NotAfter: c.NotAfter.UTC(),
+				Subject: "CN=orders", Issuer: "CN=Partner CA", NotBefore: c.NotBefore.UTC(), NotAfter: c.NotAfter.UTC(), PublicCA: c.PublicCA,
 			}
 			check.longestWarning = longestWarning(egress.Target{}, c.SecretName, false, check.Credential)
 		}
