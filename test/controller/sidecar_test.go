@@ -9,7 +9,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"mtls.egress/webhook/api/v1alpha1"
 	"mtls.egress/webhook/internal/controller"
 	"mtls.egress/webhook/internal/egress"
 	"mtls.egress/webhook/test/await"
@@ -24,7 +26,7 @@ func TestAPodWithoutASidecarIsToldOfOnce(t *testing.T) {
 		pod.Spec.InitContainers = []corev1.Container{{Name: egress.ProxyContainer, Image: "proxy"}}
 	})
 	with := w.pod("with", host)
-	w.ready()
+	w.settled(v1alpha1.ConditionReady, metav1.ConditionFalse, "NoSidecar")
 	w.patch(without, map[string]any{"metadata": map[string]any{"labels": map[string]any{"changed": "yes"}}})
 	w.metricIs(running, 1)
 	await.Eventually(w, "", func() error {
@@ -45,6 +47,7 @@ func TestAPodWithoutASidecarIsToldOfOnce(t *testing.T) {
 	}
 	w.remove(without)
 	w.metricIs(running, 0)
+	w.ready()
 }
 
 // metricIs waits until the metric has the number of Pods without a sidecar in the test's namespace.

@@ -174,7 +174,7 @@ func TestACredentialIsTriedWithThePartnerBeforePodsGetIt(t *testing.T) {
 	}
 	w.settled(v1alpha1.ConditionVerified, metav1.ConditionFalse, "IssuerNotAccepted")
 	w.verifiedMetric(running, 0)
-	w.settled(v1alpha1.ConditionReady, metav1.ConditionTrue, "Ready")
+	w.settled(v1alpha1.ConditionReady, metav1.ConditionFalse, "IssuerNotAccepted")
 
 	credential.Data = good
 	if err := w.Update(t.Context(), credential); err != nil {

@@ -39,7 +39,7 @@ func TestServeWebhook(t *testing.T) {
 	first.wantMetrics(t,
 		`mtls_egress_admission_requests_total{decision="injected",kind="Pod",reason=""} [1-9]\d*`,
 		`mtls_egress_serving_certificate_not_after_timestamp_seconds 1\.\d+e\+09`,
-		`mtls_egress_mesh_config_readable 0`,
+		`mtls_egress_mesh_config_readable{configmap="istio"} 0`,
 		`controller_runtime_webhook_panics_total 0`,
 	)
 	first.wantNoMetrics(t, "mtls_egress_targets", "mtls_egress_credential", "mtls_egress_repairs", "leader_election")
