@@ -31,6 +31,7 @@ second signal ends the process immediately.`,
 
 type controllerOptions struct {
 	processFlags
+	workloads workloadFlag
 
 	leaderElect     bool
 	targetRetention time.Duration
@@ -38,6 +39,7 @@ type controllerOptions struct {
 	verifyTargets   string
 	verifyInterval  time.Duration
 	surveyInterval  time.Duration
+	readOwners      bool
 }
 
 func (o *controllerOptions) flags() cliflag.NamedFlagSets {
@@ -62,6 +64,11 @@ func (o *controllerOptions) flags() cliflag.NamedFlagSets {
 	program.DurationVar(&o.surveyInterval, "survey-interval", controller.DefaultSurveyInterval,
 		"How often to check all Pods for those that request a target but were not "+
 			"injected, because they were created without the webhook.")
+	program.BoolVar(&o.readOwners, "read-owners", true,
+		"Read the metadata of the owners of Pods, such as Deployments. Each survey then also finds "+
+			"annotations on kinds that are not in --workloads, which have no effect. Needs the right to list and get these "+
+			"kinds; kinds that can't be read are left out.")
+	o.workloads.addFlag(program)
 
 	o.add(&groups, "the Lease for leader election")
 	return groups
@@ -84,6 +91,9 @@ func (o *controllerOptions) validate() error {
 		problems.refusef("survey-interval",
 			"%s is less than the minimum of 1s; each survey reads the metadata of all Pods", o.surveyInterval)
 	}
+	if _, err := o.workloads.kinds(); err != nil {
+		problems = append(problems, err)
+	}
 	for _, period := range o.expiryWarnings {
 		if period <= 0 {
 			problems.refusef("expiry-warnings", "%s is not positive", period)
@@ -97,6 +107,10 @@ func (o *controllerOptions) run(log logr.Logger) error {
 	if err != nil {
 		return err
 	}
+	kinds, err := o.workloads.kinds()
+	if err != nil {
+		return usageError(err)
+	}
 	return app.Controller{
 		Process:        process,
 		LeaderElection: o.leaderElect,
@@ -107,6 +121,8 @@ func (o *controllerOptions) run(log logr.Logger) error {
 			VerifyTargets:   controller.VerifyTargets(o.verifyTargets),
 			VerifyInterval:  o.verifyInterval,
 			SurveyInterval:  o.surveyInterval,
+			ReadOwners:      o.readOwners,
+			Workloads:       kinds,
 		},
 	}.Run()
 }

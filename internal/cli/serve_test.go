@@ -48,6 +48,8 @@ func TestServeControllerRefusesOptions(t *testing.T) {
 			"--expiry-warnings=720h,168h",
 			"--verify-targets=marked",
 			"--verify-interval=1h",
+			"--read-owners=true",
+			`--workloads={"deployments.apps":{"kind":"Deployment","templates":["spec.template"]}}`,
 			"--mesh-config=istio",
 			"--root-namespace=istio-system",
 			"--log-format=json",
@@ -72,6 +74,12 @@ func TestServeControllerRefusesOptions(t *testing.T) {
 			args: []string{"--survey-interval=1ms"},
 			want: []string{
 				"--survey-interval: 1ms is less than the minimum of 1s; each survey reads the metadata of all Pods",
+			},
+		},
+		"workloads that are not a table": {
+			args: []string{`--workloads={"pods":{"kind":"Pod","templates":["spec.template"]}}`},
+			want: []string{
+				`--workloads: [pods]: Invalid value: "pods": Pods are not workloads, and always included; remove them`,
 			},
 		},
 		"a warning after the end": {

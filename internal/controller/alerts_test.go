@@ -48,7 +48,7 @@ func descriptions(t *testing.T) map[string]string {
 	go func() {
 		defer close(sent)
 		newCollector(informers.Cache{}, nil).Describe(sent)
-		newSurvey(nil, 0).Describe(sent)
+		newSurvey(nil, nil, nil, nil, 0).Describe(sent)
 		apply.NewWriter(apply.Writer{}).Repairs().Describe(sent)
 	}()
 	found := map[string]string{}

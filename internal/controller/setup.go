@@ -9,7 +9,9 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/events"
 	"k8s.io/client-go/util/workqueue"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -31,6 +33,7 @@ import (
 	"mtls.egress/webhook/internal/policy"
 	"mtls.egress/webhook/internal/policy/lookup"
 	"mtls.egress/webhook/internal/verify"
+	"mtls.egress/webhook/internal/workload"
 )
 
 // DefaultTargetRetention is the default of Options.TargetRetention.
@@ -66,6 +69,11 @@ type Options struct {
 	// SurveyInterval is the interval of surveys for Pods that ask for a target but were not injected.
 	// Default: DefaultSurveyInterval.
 	SurveyInterval time.Duration
+	// ReadOwners enables reading the metadata of the owners of Pods: Deployments and other kinds.
+	// Default: false.
+	ReadOwners bool
+	// Workloads are the kinds whose annotations admission propagates. Default (nil): workload.Known().
+	Workloads workload.Kinds
 	// Clock is the clock for expiry and retention. Default: the system's clock.
 	Clock clock.PassiveClock
 	// Registerer registers the metrics. Default (nil): no metrics.
@@ -89,6 +97,9 @@ func Setup(ctx context.Context, mgr ctrl.Manager, options Options) error {
 	}
 	if options.Policy == nil {
 		options.Policy = &policy.Cluster{Other: policy.OtherAllow}
+	}
+	if options.Workloads == nil {
+		options.Workloads = workload.Known()
 	}
 	recorder := mgr.GetEventRecorder(FieldManager)
 	cache, err := informers.NewCache(ctx, mgr.GetCache())
@@ -139,9 +150,9 @@ func Setup(ctx context.Context, mgr ctrl.Manager, options Options) error {
 	if err := addSidecarController(mgr, sidecars); err != nil {
 		return err
 	}
-	survey := newSurvey(mgr.GetAPIReader(), cmp.Or(options.SurveyInterval, DefaultSurveyInterval))
-	if err := mgr.Add(survey); err != nil {
-		return fmt.Errorf("add the survey of Pods: %w", err)
+	survey, err := addSurvey(mgr, recorder, options)
+	if err != nil {
+		return err
 	}
 	if options.Registerer == nil {
 		return nil
@@ -155,6 +166,19 @@ func Setup(ctx context.Context, mgr ctrl.Manager, options Options) error {
 		return fmt.Errorf("register the controller's metrics: %w", err)
 	}
 	return nil
+}
+
+func addSurvey(mgr ctrl.Manager, recorder events.EventRecorder, options Options) (*survey, error) {
+	var mapper meta.RESTMapper
+	if options.ReadOwners {
+		mapper = mgr.GetRESTMapper()
+	}
+	survey := newSurvey(mgr.GetAPIReader(), recorder, mapper, options.Workloads,
+		cmp.Or(options.SurveyInterval, DefaultSurveyInterval))
+	if err := mgr.Add(survey); err != nil {
+		return nil, fmt.Errorf("add the survey of Pods: %w", err)
+	}
+	return survey, nil
 }
 
 // followCertificates adds a watch that sends changed Certificates to certificates. When
