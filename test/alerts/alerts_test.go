@@ -22,6 +22,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/client-go/tools/clientcmd/api"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -41,7 +42,7 @@ import (
 // was asked for something.
 const shorter = `prometheusRule={"enabled": true, "rateWindow": "10s",
 	"invalidFor": "1s", "notVerifiedFor": "1s", "notProgrammedSeconds": 1, "conflictFor": "1s",
-	"withoutSidecarFor": "1s", "notInjectedFor": "1s", "slowSeconds": 0.0002, "slowFor": "0s",
+	"withoutSidecarFor": "1s", "notInjectedFor": "1s", "notPropagatedFor": "1s", "slowSeconds": 0.0002, "slowFor": "0s",
 	"absentFor": "2s", "reconcileErrors": 0, "reconcileErrorsFor": "0s", "servingCertificateFor": "1s"}`
 
 // values are those of the chart.
@@ -197,6 +198,12 @@ func causes(t *testing.T) (all []cause, again map[string]func(scene)) {
 			},
 			func(s scene) {
 				s.kubectl("delete", "pods", "--all", "--namespace=kube-system", "--grace-period=0", "--force")
+			}},
+		{"MTLSEgressPodsNotPropagated", "critical",
+			// Nothing at admission knows Shops.
+			func(s scene) { s.shop("unknown-kind") },
+			func(s scene) {
+				s.kubectl("delete", "pods", "--all", "--namespace=unknown-kind", "--grace-period=0", "--force")
 			}},
 		{"MTLSEgressCredentialInvalid", "critical",
 			func(s scene) { s.secret("invalid", time.Now().AddDate(0, 0, -1)); s.pod("invalid", host, nil) },
@@ -396,6 +403,49 @@ func (s scene) apply(namespace string, object map[string]any) {
 	if _, err := s.KubectlWith(
 		s.Context(), string(encoded), "apply", "--namespace="+namespace, "--filename=-",
 	); err != nil {
+		s.Fatal(err)
+	}
+}
+
+// shop creates an annotated object of a kind that the webhook doesn't know, and a Pod that it owns.
+// kube-controller-manager doesn't run here, so nothing fills the ClusterRole view.
+func (s scene) shop(namespace string) {
+	s.Helper()
+	s.apply(namespace, map[string]any{
+		"apiVersion": "apiextensions.k8s.io/v1",
+		"kind":       "CustomResourceDefinition",
+		"metadata":   map[string]any{"name": "shops.example.com"},
+		"spec": map[string]any{
+			"group": "example.com", "scope": "Namespaced", "names": map[string]any{"kind": "Shop", "plural": "shops"},
+			"versions": []any{map[string]any{
+				"name": "v1", "served": true, "storage": true,
+				"schema": map[string]any{"openAPIV3Schema": map[string]any{"type": "object"}},
+			}},
+		},
+	})
+	s.kubectl("wait", "--for=condition=Established", "--timeout="+await.Patience.String(),
+		"customresourcedefinition/shops.example.com")
+	s.kubectl("create", "clusterrole", "shops", "--verb=list", "--resource=shops.example.com")
+	s.kubectl("create", "clusterrolebinding", "shops", "--clusterrole=shops",
+		"--serviceaccount="+installation.Namespace+":"+installation.Release+"-controller")
+	s.apply(namespace, map[string]any{
+		"apiVersion": "example.com/v1",
+		"kind":       "Shop",
+		"metadata": map[string]any{
+			"name": "shop", "annotations": map[string]any{"mtls.egress/target": "external.system.com"},
+		},
+	})
+	uid, _, err := s.Kubectl(s.Context(), "get", "shop", "shop", "--namespace="+namespace,
+		"--output=jsonpath={.metadata.uid}")
+	if err != nil {
+		s.Fatal(err)
+	}
+	owned := pod("app", "")
+	owned.Annotations = nil
+	owned.OwnerReferences = []metav1.OwnerReference{
+		{APIVersion: "example.com/v1", Kind: "Shop", Name: "shop", UID: types.UID(uid), Controller: new(true)},
+	}
+	if _, err := s.Admin.CoreV1().Pods(namespace).Create(s.Context(), owned, metav1.CreateOptions{}); err != nil {
 		s.Fatal(err)
 	}
 }

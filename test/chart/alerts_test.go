@@ -68,6 +68,7 @@ func TestAlertsFollowTheValues(t *testing.T) {
 		"alertLabels": {"team": "shop", "severity": "none"}, "runbookURL": "https://example.com/alerts.html",
 		"expiresWarningDays": 14, "expiresCriticalDays": 0.5, "invalidFor": "1h30m", "notVerifiedFor": "0",
 		"notProgrammedSeconds": 1.5, "conflictFor": "1m", "withoutSidecarFor": "2m", "notInjectedFor": "3m",
+		"notPropagatedFor": "5m",
 		"rateWindow": "4m", "slowSeconds": 0.25, "slowFor": "6m", "absentFor": "7m", "reconcileErrors": 8,
 		"reconcileErrorsFor": "9m", "servingCertificateHours": 10, "servingCertificateFor": "11m"}`,
 	).one(t, "PrometheusRule")
@@ -110,6 +111,8 @@ func TestAlertsFollowTheValues(t *testing.T) {
 			"max by (namespace) (mtls_egress_pods_without_sidecar) > 0"),
 		"MTLSEgressPodsNotInjected critical": other("MTLSEgressPodsNotInjected", "3m",
 			"max by (namespace) (mtls_egress_pods_not_injected) > 0"),
+		"MTLSEgressPodsNotPropagated critical": other("MTLSEgressPodsNotPropagated", "5m",
+			"max by (namespace) (mtls_egress_pods_not_propagated) > 0"),
 		"MTLSEgressWebhookFailing critical": other(
 			"MTLSEgressWebhookFailing", "",
 			`sum(increase(apiserver_admission_webhook_rejection_count{name=~"(pods|workloads).mtls.egress", `+

@@ -206,6 +206,7 @@ func TestRenderedObjects(t *testing.T) {
 	}
 
 	policies := slices.Concat(injected, propagated, generated, nearMisses)
+	owners := []string{"ClusterRoleBinding mtls-egress-webhook-controller-owners"}
 
 	tests := map[string]struct {
 		args []string
@@ -213,21 +214,21 @@ func TestRenderedObjects(t *testing.T) {
 	}{
 		"by default": {
 			want: [][]string{
-				everywhere, accounts, crd, users, policies, deployed, restricted, check, cleanup,
+				everywhere, owners, accounts, crd, users, policies, deployed, restricted, check, cleanup,
 				budget, quota,
 			},
 		},
 		"a single replica has no PodDisruptionBudget": {
 			args: []string{"--set", "webhook.deployment.replicas=1,controller.deployment.replicas=1"},
 			want: [][]string{
-				everywhere, accounts, crd, users, policies, deployed, restricted, check, cleanup,
+				everywhere, owners, accounts, crd, users, policies, deployed, restricted, check, cleanup,
 				quota,
 			},
 		},
 		"a single replica of the webhook": {
 			args: []string{"--set", "webhook.deployment.replicas=1"},
 			want: [][]string{
-				everywhere, accounts, crd, users, policies, deployed, restricted, check, cleanup,
+				everywhere, owners, accounts, crd, users, policies, deployed, restricted, check, cleanup,
 				controllerBudget, quota,
 			},
 		},
@@ -237,21 +238,21 @@ func TestRenderedObjects(t *testing.T) {
 				"webhook.deployment.priorityClassName=important,controller.deployment.priorityClassName=important",
 			},
 			want: [][]string{
-				everywhere, accounts, crd, users, policies, deployed, restricted, check, cleanup,
+				everywhere, owners, accounts, crd, users, policies, deployed, restricted, check, cleanup,
 				budget,
 			},
 		},
 		"an uninstallation that asks nobody": {
 			args: []string{"--set", "uninstall.refuseWhileInUse=false"},
 			want: [][]string{
-				everywhere, accounts, crd, users, policies, deployed, restricted, cleanup, budget,
+				everywhere, owners, accounts, crd, users, policies, deployed, restricted, cleanup, budget,
 				quota,
 			},
 		},
 		"an uninstallation that leaves what the controller made": {
 			args: []string{"--set", "uninstall.cleanUp=false"},
 			want: [][]string{
-				everywhere, accounts, crd, users, policies, deployed, restricted, check, budget,
+				everywhere, owners, accounts, crd, users, policies, deployed, restricted, check, budget,
 				quota,
 			},
 		},
@@ -259,6 +260,7 @@ func TestRenderedObjects(t *testing.T) {
 			args: []string{"--set", "prometheusRule.enabled=true"},
 			want: [][]string{
 				everywhere,
+				owners,
 				accounts,
 				crd,
 				users,
@@ -276,6 +278,7 @@ func TestRenderedObjects(t *testing.T) {
 			args: []string{"--set", "serviceMonitor.enabled=true"},
 			want: [][]string{
 				everywhere,
+				owners,
 				accounts,
 				crd,
 				users,
@@ -295,26 +298,26 @@ func TestRenderedObjects(t *testing.T) {
 				"networkPolicy.enabled=false,webhook.podDisruptionBudget.enabled=false," +
 					"controller.podDisruptionBudget.enabled=false",
 			},
-			want: [][]string{everywhere, accounts, crd, users, policies, deployed, check, cleanup, quota},
+			want: [][]string{everywhere, owners, accounts, crd, users, policies, deployed, check, cleanup, quota},
 		},
 		"both processes outside the cluster": {
 			args: []string{
 				"--set",
 				"webhook.deployment.enabled=false,controller.deployment.enabled=false,webhook.url=https://127.0.0.1:9443",
 			},
-			want: [][]string{everywhere, accounts, crd, users, policies},
+			want: [][]string{everywhere, owners, accounts, crd, users, policies},
 		},
 		"the webhook outside the cluster": {
 			args: []string{"--set", "webhook.deployment.enabled=false,webhook.url=https://127.0.0.1:9443"},
 			want: [][]string{
-				everywhere, accounts, crd, users, policies, controller, controllerRestricted,
+				everywhere, owners, accounts, crd, users, policies, controller, controllerRestricted,
 				controllerBudget, quota,
 			},
 		},
 		"the controller outside the cluster": {
 			args: []string{"--set", "controller.deployment.enabled=false"},
 			want: [][]string{
-				everywhere, accounts, crd, users, policies, webhook, webhookRestricted, check,
+				everywhere, owners, accounts, crd, users, policies, webhook, webhookRestricted, check,
 				cleanup, webhookBudget, quota,
 			},
 		},
@@ -326,7 +329,7 @@ func TestRenderedObjects(t *testing.T) {
 					"controller.serviceAccount.create=false,controller.serviceAccount.name=else",
 				"--set", "crds.enabled=false,rbac.aggregate=false",
 				"--set", "policy.requireInjected=false,policy.requirePropagated=false,policy.protectGenerated=false," +
-					"policy.protectSinkhole=false,policy.checkIssuance=false,policy.nearMisses=false",
+					"policy.protectSinkhole=false,policy.checkIssuance=false,policy.nearMisses=false,controller.readOwners=false",
 			},
 			want: [][]string{everywhere},
 		},
@@ -374,12 +377,9 @@ func TestNamesAgree(t *testing.T) {
 	rendered := read(t, manifests)
 	webhook, controller := rendered["Deployment team-a-mtls-egress-webhook"], rendered["Deployment "+
 		"team-a-mtls-egress-webhook-controller"]
-	// The value workloads as JSON has no name in it.
-	args := slices.DeleteFunc(at(t, webhook, "spec", "template", "spec", "containers", 0, "args").([]any),
-		func(arg any) bool { return strings.HasPrefix(arg.(string), "--workloads=") })
 	got := map[string]any{
-		"arguments":        args,
-		"controller's":     at(t, controller, "spec", "template", "spec", "containers", 0, "args"),
+		"arguments":        withoutWorkloads(at(t, webhook, "spec", "template", "spec", "containers", 0, "args")),
+		"controller's":     withoutWorkloads(at(t, controller, "spec", "template", "spec", "containers", 0, "args")),
 		"account":          at(t, webhook, "spec", "template", "spec", "serviceAccountName"),
 		"controller's own": at(t, controller, "spec", "template", "spec", "serviceAccountName"),
 		"service":          at(t, rendered.one(t, "MutatingWebhookConfiguration"), "webhooks", 1, "clientConfig"),
@@ -424,6 +424,7 @@ func TestNamesAgree(t *testing.T) {
 			"--expiry-warnings=720h,168h,24h",
 			"--verify-targets=off",
 			"--verify-interval=1h",
+			"--read-owners=true",
 			"--metrics-address=:8080",
 			"--health-address=:8081",
 			"--namespace=$(POD_NAMESPACE)",
@@ -448,10 +449,11 @@ func TestNamesAgree(t *testing.T) {
 		"named in RBAC": []any{"0-team-a-mtls-egress-webhook"},
 		"CA in RBAC":    []any{"team-a-mtls-egress-webhook-ca"},
 		"bound": map[string]any{
-			"ClusterRoleBinding team-a-mtls-egress-webhook-admission":  "answerer",
-			"ClusterRoleBinding team-a-mtls-egress-webhook-controller": "programmer",
-			"RoleBinding team-a-mtls-egress-webhook":                   "answerer",
-			"RoleBinding team-a-mtls-egress-webhook-controller":        "programmer",
+			"ClusterRoleBinding team-a-mtls-egress-webhook-admission":         "answerer",
+			"ClusterRoleBinding team-a-mtls-egress-webhook-controller":        "programmer",
+			"ClusterRoleBinding team-a-mtls-egress-webhook-controller-owners": "programmer",
+			"RoleBinding team-a-mtls-egress-webhook":                          "answerer",
+			"RoleBinding team-a-mtls-egress-webhook-controller":               "programmer",
 		},
 		"named in a refusal": "the workload asks for mutual TLS (annotation mtls.egress/target), but the webhook " +
 			"0-team-a-mtls-egress-webhook has not propagated the " +
@@ -462,6 +464,14 @@ func TestNamesAgree(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
+}
+
+// withoutWorkloads returns arguments without the long table of workloads.
+func withoutWorkloads(arguments any) []any {
+	list, _ := arguments.([]any)
+	return slices.DeleteFunc(slices.Clone(list), func(argument any) bool {
+		return strings.HasPrefix(argument.(string), "--workloads=")
+	})
 }
 
 // subjects returns the names of the ServiceAccounts that the roles of the two processes are bound

@@ -40,7 +40,7 @@ func TestEveryRightIsExplained(t *testing.T) {
 		}
 	}
 	slices.Sort(explained)
-	given = withoutWorkloads(t, given)
+	given = withoutWorkloadRules(t, given)
 	slices.Sort(given)
 	given = slices.Compact(given)
 	if diff := cmp.Diff(explained, given); diff != "" {
@@ -87,9 +87,9 @@ func explainedRights(document string) ([]string, error) {
 	return rights, nil
 }
 
-// withoutWorkloads replaces the rules of the uninstall check for the kinds in the value workloads by
+// withoutWorkloadRules replaces the rules of the uninstall check for the kinds in the value workloads by
 // one that names the value.
-func withoutWorkloads(t *testing.T, given []string) []string {
+func withoutWorkloadRules(t *testing.T, given []string) []string {
 	t.Helper()
 	const role = "ClusterRole " + release + "-uninstall | "
 	kinds := workload.Known()

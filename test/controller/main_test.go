@@ -14,6 +14,9 @@ import (
 	"path/filepath"
 	"testing"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+
 	"mtls.egress/webhook/test/apiserver"
 	"mtls.egress/webhook/test/await"
 )
@@ -91,7 +94,31 @@ func install(ctx context.Context, server *apiserver.Server) error {
 			return err
 		}
 	}
-	return nil
+	return aggregateView(ctx, server)
+}
+
+// aggregateView writes the rules of the ClusterRole view, as kube-controller-manager does: those of
+// all ClusterRoles with the label for it.
+func aggregateView(ctx context.Context, server *apiserver.Server) error {
+	admin, err := kubernetes.NewForConfig(server.Config)
+	if err != nil {
+		return err
+	}
+	roles := admin.RbacV1().ClusterRoles()
+	parts, err := roles.List(ctx, metav1.ListOptions{LabelSelector: "rbac.authorization.k8s.io/aggregate-to-view=true"})
+	if err != nil {
+		return err
+	}
+	view, err := roles.Get(ctx, "view", metav1.GetOptions{})
+	if err != nil {
+		return err
+	}
+	view.Rules = nil
+	for _, part := range parts.Items {
+		view.Rules = append(view.Rules, part.Rules...)
+	}
+	_, err = roles.Update(ctx, view, metav1.UpdateOptions{})
+	return err
 }
 
 // chartRights writes the rights of the controller, as the chart renders them, into a file that goes

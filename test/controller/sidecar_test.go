@@ -60,6 +60,12 @@ func (w *world) metricIs(running *running, count int) {
 // test's namespace.
 func (w *world) gaugeOfNamespace(running *running, name string, count int) {
 	w.Helper()
+	w.gauge(running, name, w.namespace, count)
+}
+
+// gauge waits until a gauge with one label has the value.
+func (w *world) gauge(running *running, name, label string, count int) {
+	w.Helper()
 	await.Eventually(w, "", func() error {
 		families, err := running.registry.Gather()
 		if err != nil {
@@ -68,7 +74,7 @@ func (w *world) gaugeOfNamespace(running *running, name string, count int) {
 		got := 0
 		for _, family := range families {
 			for _, metric := range family.GetMetric() {
-				if family.GetName() == name && metric.GetLabel()[0].GetValue() == w.namespace {
+				if family.GetName() == name && metric.GetLabel()[0].GetValue() == label {
 					got = int(metric.GetGauge().GetValue())
 				}
 			}

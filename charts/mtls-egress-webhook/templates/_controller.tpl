@@ -9,6 +9,8 @@ The part of the Deployment that only the controller has.
 {{- /* YAML parses an unquoted off as false. */}}
 - --verify-targets={{ .Values.controller.verifyTargets | default "off" }}
 - --verify-interval={{ .Values.controller.verifyInterval }}
+- --read-owners={{ .Values.controller.readOwners }}
+- {{ printf "--workloads=%s" (toJson .Values.workloads) | quote }}
 {{- end }}
 
 {{- define "mtls-egress-webhook.controller.ports" }}{{ end }}
