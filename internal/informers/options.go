@@ -20,7 +20,7 @@ import (
 
 // Options returns the options of the cache that NewCache uses. It contains:
 //   - Pods with the label mtls.egress/injected: name, our labels, phase, whether there is a
-//     sidecar, and the annotations that say what the Pod asks for and mounts
+//     sidecar, the owner, and the annotations that say what the Pod asks for and mounts
 //   - Namespaces: the annotation with the allowed hosts
 //   - EgressTargets: of the managed fields, only whether a user wrote to an EgressTarget that the
 //     controller created

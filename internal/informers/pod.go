@@ -10,10 +10,12 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"unique"
 	"weak"
 
 	"istio.io/api/annotation"
 	"istio.io/api/label"
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	kruntime "k8s.io/apimachinery/pkg/runtime"
@@ -27,12 +29,14 @@ import (
 	"mtls.egress/webhook/internal/egress"
 )
 
-// Pod is a Pod as the cache stores it: name, timestamps, our labels and annotations, phase, and
-// its sidecar. A corev1.Pod with only these fields takes five times the memory.
+// Pod is a Pod as the cache stores it: name, timestamps, our labels and annotations, phase, its
+// sidecar and its owner. A corev1.Pod with only these fields takes five times the memory.
 type Pod struct {
 	metav1.ObjectMeta
 
 	content *podContent
+	// owner is not part of content, because Pods of several ReplicaSets and Jobs have equal contents.
+	owner unique.Handle[metav1.OwnerReference]
 }
 
 // podContent is the part that is equal in all Pods of a Deployment, which share it. It is
@@ -58,7 +62,7 @@ func (*Pod) GetObjectKind() schema.ObjectKind { return schema.EmptyObjectKind }
 
 // DeepCopyObject is part of runtime.Object.
 func (p *Pod) DeepCopyObject() kruntime.Object {
-	copied := &Pod{content: p.content}
+	copied := &Pod{content: p.content, owner: p.owner}
 	p.DeepCopyInto(&copied.ObjectMeta)
 	return copied
 }
@@ -74,6 +78,10 @@ func (p *Pod) HasSidecar() bool { return p.content.sidecar }
 
 // ProxyVersion is the Istio version of the sidecar, or "" if it is unknown.
 func (p *Pod) ProxyVersion() string { return p.content.proxyVersion }
+
+// Owner is the owner that controls the Pod, without Controller and BlockOwnerDeletion, or the zero
+// value. For the ReplicaSet of a Deployment, it is the Deployment, whose UID is unknown and empty.
+func (p *Pod) Owner() metav1.OwnerReference { return p.owner.Value() }
 
 // SameContent reports whether two Pods are equal for the controller, except for their metadata.
 func (p *Pod) SameContent(other *Pod) bool { return p.content.equal(other.content) }
@@ -116,7 +124,28 @@ func newPod(from *corev1.Pod, contents *podContents) *Pod {
 			DeletionTimestamp: from.DeletionTimestamp,
 		},
 		content: contents.intern(content),
+		owner:   unique.Make(podOwner(from)),
 	}
+}
+
+// podOwner returns the owner for Pod.Owner. The ReplicaSet of a Deployment has the name of the
+// Deployment and the hash that its Pods have as a label:
+// https://kubernetes.io/docs/concepts/workloads/controllers/deployment/#pod-template-hash-label
+func podOwner(from *corev1.Pod) metav1.OwnerReference {
+	controller := metav1.GetControllerOfNoCopy(from)
+	if controller == nil {
+		return metav1.OwnerReference{}
+	}
+	owner := metav1.OwnerReference{
+		APIVersion: egress.Once(controller.APIVersion), Kind: egress.Once(controller.Kind),
+		Name: controller.Name, UID: controller.UID,
+	}
+	hash := from.Labels[appsv1.DefaultDeploymentUniqueLabelKey]
+	name, named := strings.CutSuffix(owner.Name, "-"+hash)
+	if owner.APIVersion == appsv1.SchemeGroupVersion.String() && owner.Kind == "ReplicaSet" && hash != "" && named {
+		owner.Kind, owner.Name, owner.UID = "Deployment", name, ""
+	}
+	return owner
 }
 
 func with(texts map[string]string, name, value string) map[string]string {

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"testing"
 	"time"
+	"unique"
 
 	"github.com/google/go-cmp/cmp"
 	"istio.io/api/annotation"
@@ -26,7 +27,8 @@ func injected(name string, phase corev1.PodPhase) *corev1.Pod {
 			Annotations: map[string]string{
 				egress.AnnotationTarget: host, annotation.SidecarUserVolume.Name: "[]", "big": "thing",
 			},
-			ManagedFields: []metav1.ManagedFieldsEntry{{Manager: "kubelet"}},
+			ManagedFields:   []metav1.ManagedFieldsEntry{{Manager: "kubelet"}},
+			OwnerReferences: []metav1.OwnerReference{ownedBy("apps/v1", "StatefulSet", "db", "9")},
 		},
 		Spec: corev1.PodSpec{
 			InitContainers: []corev1.Container{
@@ -55,8 +57,9 @@ func TestOfAPodIsKeptWhatTheControllerReads(t *testing.T) {
 			phase:       corev1.PodRunning,
 			sidecar:     true,
 		},
+		owner: unique.Make(metav1.OwnerReference{APIVersion: "apps/v1", Kind: "StatefulSet", Name: "db", UID: "9"}),
 	}
-	unexported := cmp.AllowUnexported(Pod{}, podContent{})
+	unexported := cmp.AllowUnexported(Pod{}, podContent{}, want.owner)
 	if diff := cmp.Diff(any(want), once, unexported); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
@@ -73,6 +76,53 @@ func TestOfAPodIsKeptWhatTheControllerReads(t *testing.T) {
 	}
 	if copied.DeletionTimestamp == want.DeletionTimestamp {
 		t.Error("a copy shares mutable fields")
+	}
+}
+
+func ownedBy(apiVersion, kind, name string, uid types.UID) metav1.OwnerReference {
+	return metav1.OwnerReference{
+		APIVersion: apiVersion, Kind: kind, Name: name, UID: uid, Controller: new(true), BlockOwnerDeletion: new(true),
+	}
+}
+
+func TestOwner(t *testing.T) {
+	hashed := map[string]string{"pod-template-hash": "5d4f"}
+	for name, test := range map[string]struct {
+		labels map[string]string
+		owners []metav1.OwnerReference
+		want   metav1.OwnerReference
+	}{
+		"no owner": {},
+		"an owner without control": {
+			owners: []metav1.OwnerReference{{APIVersion: "v1", Kind: "ConfigMap", Name: "a", UID: "1"}},
+		},
+		"a StatefulSet": {
+			owners: []metav1.OwnerReference{ownedBy("apps/v1", "StatefulSet", "db", "1")},
+			want:   metav1.OwnerReference{APIVersion: "apps/v1", Kind: "StatefulSet", Name: "db", UID: "1"},
+		},
+		"the ReplicaSet of a Deployment": {
+			labels: hashed, owners: []metav1.OwnerReference{ownedBy("apps/v1", "ReplicaSet", "shop-5d4f", "1")},
+			want: metav1.OwnerReference{APIVersion: "apps/v1", Kind: "Deployment", Name: "shop"},
+		},
+		"a ReplicaSet with another name": {
+			labels: hashed, owners: []metav1.OwnerReference{ownedBy("apps/v1", "ReplicaSet", "shop", "1")},
+			want: metav1.OwnerReference{APIVersion: "apps/v1", Kind: "ReplicaSet", Name: "shop", UID: "1"},
+		},
+		"a ReplicaSet without a Deployment": {
+			owners: []metav1.OwnerReference{ownedBy("apps/v1", "ReplicaSet", "shop-", "1")},
+			want:   metav1.OwnerReference{APIVersion: "apps/v1", Kind: "ReplicaSet", Name: "shop-", UID: "1"},
+		},
+		"another kind with the same name": {
+			labels: hashed, owners: []metav1.OwnerReference{ownedBy("example.com/v1", "ReplicaSet", "shop-5d4f", "1")},
+			want: metav1.OwnerReference{APIVersion: "example.com/v1", Kind: "ReplicaSet", Name: "shop-5d4f", UID: "1"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := NewPod(&corev1.Pod{ObjectMeta: metav1.ObjectMeta{Labels: test.labels, OwnerReferences: test.owners}}).Owner()
+			if diff := cmp.Diff(test.want, got); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
 	}
 }
 
