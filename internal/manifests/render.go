@@ -68,10 +68,12 @@ type use struct {
 // caller is a Pod, or the Pod of a template, after admission.
 type caller struct{ metav1.ObjectMeta }
 
-// Ended, HasSidecar and ProxyVersion implement plan.Pod. Whether Istio injects the sidecar is not known.
-func (*caller) Ended() bool          { return false }
-func (*caller) HasSidecar() bool     { return true }
-func (*caller) ProxyVersion() string { return "" }
+// Ended, HasSidecar, ProxyVersion and Owner implement plan.Pod. Whether Istio injects the sidecar
+// is not known.
+func (*caller) Ended() bool                  { return false }
+func (*caller) HasSidecar() bool             { return true }
+func (*caller) ProxyVersion() string         { return "" }
+func (*caller) Owner() metav1.OwnerReference { return metav1.OwnerReference{} }
 
 // renderer holds the state of one Render call.
 type renderer struct {

@@ -36,10 +36,12 @@ type Demand struct {
 	NoSidecar bool
 	// ProxyVersion is the Istio version of its sidecar, or "" if it is unknown.
 	ProxyVersion string
+	// Owner is the workload that created the Pod, or the zero value. See Pod.
+	Owner metav1.OwnerReference
 }
 
-// Pod is the part of a Pod that this package reads: its name, its age, its annotations and its
-// sidecar.
+// Pod is the part of a Pod that this package reads: its name, its age, its annotations, its sidecar
+// and its owner.
 type Pod interface {
 	metav1.Object
 	// HasSidecar reports whether the Pod has a sidecar.
@@ -48,6 +50,8 @@ type Pod interface {
 	ProxyVersion() string
 	// Ended reports whether all containers have terminated and won't restart.
 	Ended() bool
+	// Owner is the workload that created the Pod, or the zero value. Its UID can be empty.
+	Owner() metav1.OwnerReference
 }
 
 // DemandsOf returns the demands of the live Pods for t's host, the oldest Pod first. t is the
@@ -70,6 +74,7 @@ func DemandsOf[P Pod](t egress.Target, pods []P) []Demand {
 		}
 		demands[i].Pod = pod.GetName()
 		demands[i].NoSidecar, demands[i].ProxyVersion = !pod.HasSidecar(), pod.ProxyVersion()
+		demands[i].Owner = pod.Owner()
 	}
 	return demands
 }

@@ -18,6 +18,12 @@ type pod struct{ corev1.Pod }
 func (p pod) Ended() bool          { return p.Status.Phase == corev1.PodSucceeded }
 func (p pod) HasSidecar() bool     { return egress.HasSidecar(&p.Pod) }
 func (p pod) ProxyVersion() string { return egress.ProxyVersion(&p.Pod) }
+func (p pod) Owner() metav1.OwnerReference {
+	if len(p.OwnerReferences) == 0 {
+		return metav1.OwnerReference{}
+	}
+	return p.OwnerReferences[0]
+}
 
 func testPod(name string, created int64, annotations map[string]string) pod {
 	return pod{corev1.Pod{

@@ -1,6 +1,8 @@
 package plan
 
 import (
+	"fmt"
+
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -22,28 +24,49 @@ type Event struct {
 // returned.
 func (p Plan) Events(status v1alpha1.EgressTargetStatus) []Event {
 	before := p.facts.EgressTarget.Status
-	events := transitions(before.Conditions, status.Conditions)
-	return append(events, expiryEvents(p.Target, before.Credentials, status.Credentials)...)
+	events := transitions(before.Conditions, status.Conditions, ofTarget())
+	events = append(events, expiryEvents(p.Target, before.Credentials, status.Credentials)...)
+	if workloads := len(p.workloads("")); workloads > MaxWorkloadEvents {
+		for at := range events {
+			if events[at].Type == corev1.EventTypeWarning {
+				events[at].Note += fmt.Sprintf(" (workloads with the target: %d; %d of them have an event)",
+					workloads, MaxWorkloadEvents)
+			}
+		}
+	}
+	return events
 }
 
-// transitions returns one event for each condition whose status or reason changed. Ready has no
-// events, because it follows from the others. A condition that is good from the start has none
-// either: a thousand new targets would cause thousands of events.
-func transitions(old, updated []metav1.Condition) []Event {
-	var events []Event
-	for _, kind := range []struct {
-		condition string
-		action    string
-		good      metav1.ConditionStatus
-	}{
+// watched is a condition whose transitions are events.
+type watched struct {
+	condition, action string
+	good              metav1.ConditionStatus
+}
+
+// ofPods are the conditions that Ready doesn't follow from, but that concern the Pods.
+func ofPods() []watched {
+	return []watched{
+		{v1alpha1.ConditionRenewalAtRisk, "CheckCredential", metav1.ConditionFalse},
+		{v1alpha1.ConditionRotationUnreliable, "CheckSidecars", metav1.ConditionFalse},
+	}
+}
+
+// ofTarget are all conditions with events. Ready has none, because it follows from the others.
+func ofTarget() []watched {
+	return append([]watched{
 		{v1alpha1.ConditionCredentialValid, "CheckCredential", metav1.ConditionTrue},
 		{v1alpha1.ConditionProgrammed, "Program", metav1.ConditionTrue},
 		{v1alpha1.ConditionConflicted, "FindConflicts", metav1.ConditionFalse},
 		{v1alpha1.ConditionPodsOutdated, "ComparePods", metav1.ConditionFalse},
 		{v1alpha1.ConditionCertificateIssued, "IssueCertificate", metav1.ConditionTrue},
-		{v1alpha1.ConditionRenewalAtRisk, "CheckCredential", metav1.ConditionFalse},
-		{v1alpha1.ConditionRotationUnreliable, "CheckSidecars", metav1.ConditionFalse},
-	} {
+	}, ofPods()...)
+}
+
+// transitions returns one event for each condition whose status or reason changed. A condition that
+// is good from the start has none: a thousand new targets would cause thousands of events.
+func transitions(old, updated []metav1.Condition, conditions []watched) []Event {
+	var events []Event
+	for _, kind := range conditions {
 		before, now := meta.FindStatusCondition(old, kind.condition), meta.FindStatusCondition(updated, kind.condition)
 		if now == nil || before != nil && before.Status == now.Status && before.Reason == now.Reason {
 			continue

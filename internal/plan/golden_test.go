@@ -43,7 +43,12 @@ type situation struct {
 	// MissingKinds are the Istio kinds that the API server doesn't serve.
 	MissingKinds []string `json:"missingKinds"`
 	Taken        []string `json:"taken"`
-	WriteError   string   `json:"writeError"`
+	// Told are the workloads that know the problem.
+	Told []struct {
+		metav1.OwnerReference
+		Reason string
+	} `json:"told"`
+	WriteError string `json:"writeError"`
 }
 
 // decision is a golden file.
@@ -55,7 +60,9 @@ type decision struct {
 	ServerCA egress.ServerCA             `json:"serverCA"`
 	Status   v1alpha1.EgressTargetStatus `json:"status"`
 	Events   []Event                     `json:"events"`
-	NextLook metav1.Duration             `json:"nextLook"`
+	// Workloads are the events on workloads.
+	Workloads []WorkloadEvent `json:"workloads,omitempty"`
+	NextLook  metav1.Duration `json:"nextLook"`
 }
 
 // TestPlansAreTheGoldenOnes compares the plan for each situation of the corpus with its golden
@@ -75,6 +82,7 @@ func TestPlansAreTheGoldenOnes(t *testing.T) {
 				Closed: p.Closed, Layout: p.Layout, ServerCA: p.Target.ServerCA, Status: status, Events: p.Events(status),
 				NextLook: metav1.Duration{Duration: p.NextLook(status)},
 			}
+			got.Workloads, _ = p.WorkloadEvents(status, given.told())
 			for _, object := range p.Objects() {
 				got.Objects = append(got.Objects, object.GetObjectKind().GroupVersionKind().Kind+" "+object.GetName())
 			}
@@ -98,6 +106,9 @@ func TestDecidingAgainChangesNothing(t *testing.T) {
 			if events := p.Events(second); len(events) > 0 {
 				t.Errorf("events: %+v", events)
 			}
+			if events, _ := p.WorkloadEvents(second, p.ToldBefore()); len(events) > 0 {
+				t.Errorf("events on workloads: %+v", events)
+			}
 			if got, want := asYAML(t, second), asYAML(t, first); got != want {
 				t.Errorf("the status is then\n%s\nand was\n%s", got, want)
 			}
@@ -114,6 +125,14 @@ func readSituation(t *testing.T, file string) situation {
 		}
 	}
 	return given
+}
+
+func (s situation) told() Told {
+	told := Told{}
+	for _, workload := range s.Told {
+		told[workload.OwnerReference] = workload.Reason
+	}
+	return told
 }
 
 func asYAML(t *testing.T, value any) string {

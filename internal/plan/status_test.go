@@ -255,7 +255,7 @@ func TestTransitions(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			if diff := cmp.Diff(test.want, transitions(test.old, test.updated)); diff != "" {
+			if diff := cmp.Diff(test.want, transitions(test.old, test.updated, ofTarget())); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})
