@@ -65,9 +65,9 @@ func (o *controllerOptions) flags() cliflag.NamedFlagSets {
 		"How often to check all Pods for those that request a target but were not "+
 			"injected, because they were created without the webhook.")
 	program.BoolVar(&o.readOwners, "read-owners", true,
-		"Read the metadata of the owners of Pods, such as Deployments. Each survey then also finds "+
-			"annotations on kinds that are not in --workloads, which have no effect. Needs the right to list and get these "+
-			"kinds; kinds that can't be read are left out.")
+		"Read the metadata of the owners of Pods, such as Deployments. Events on them are then shown by "+
+			"kubectl describe, and each survey also finds annotations on kinds that are not in --workloads, which have no "+
+			"effect. Needs the right to get and list these kinds; kinds that can't be read are left out.")
 	o.workloads.addFlag(program)
 
 	o.add(&groups, "the Lease for leader election")

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -38,7 +39,10 @@ type EgressTargetReconciler struct {
 	client client.Client
 	writer *apply.Writer
 	events events.EventRecorder
-	clock  clock.PassiveClock
+	// workloads records events on the workloads of Pods. told remembers which have one.
+	workloads *workloadEvents
+	told      told
+	clock     clock.PassiveClock
 	// retention is Options.TargetRetention.
 	retention time.Duration
 }
@@ -74,6 +78,7 @@ func (r *EgressTargetReconciler) reconcile(ctx context.Context, key types.Namesp
 	var egressTarget v1alpha1.EgressTarget
 	err = r.facts.cache.Get(ctx, key, &egressTarget)
 	if absent.Object(err) {
+		r.told.set(key, nil)
 		return reconcile.Result{}, r.createOnFirstUse(ctx, key, pods)
 	}
 	if err != nil {
@@ -224,6 +229,7 @@ func (r *EgressTargetReconciler) reconcileTarget(
 	if err := r.writeStatus(ctx, egressTarget, decided, status); err != nil {
 		return reconcile.Result{}, err
 	}
+	r.recordOnWorkloads(egressTarget, decided, status)
 	return reconcile.Result{RequeueAfter: decided.NextLook(status)}, errors.Join(writeErr, readErr, credentialsErr)
 }
 
@@ -247,6 +253,52 @@ func (r *EgressTargetReconciler) writeStatus(
 		record(r.events, egressTarget, event)
 	}
 	return nil
+}
+
+// recordOnWorkloads records the problems of a target on the workloads of its Pods.
+func (r *EgressTargetReconciler) recordOnWorkloads(
+	egressTarget *v1alpha1.EgressTarget, decided plan.Plan, status v1alpha1.EgressTargetStatus,
+) {
+	key := client.ObjectKeyFromObject(egressTarget)
+	before := r.told.of(key)
+	if before == nil {
+		before = decided.ToldBefore()
+	}
+	events, now := decided.WorkloadEvents(status, before)
+	r.told.set(key, now)
+	related := &corev1.ObjectReference{
+		APIVersion: v1alpha1.GroupVersion().String(), Kind: v1alpha1.Kind,
+		Namespace: key.Namespace, Name: key.Name, UID: egressTarget.UID,
+	}
+	for _, event := range events {
+		r.workloads.add(workloadEvent{namespace: key.Namespace, WorkloadEvent: event, related: related})
+	}
+}
+
+// told remembers the workloads that know the problem of a target. The zero value is ready to use.
+type told struct {
+	mutex   sync.Mutex
+	targets map[types.NamespacedName]plan.Told
+}
+
+// of returns nil for targets without a problem, and for all targets after a start.
+func (t *told) of(target types.NamespacedName) plan.Told {
+	t.mutex.Lock()
+	defer t.mutex.Unlock()
+	return t.targets[target]
+}
+
+func (t *told) set(target types.NamespacedName, now plan.Told) {
+	t.mutex.Lock()
+	defer t.mutex.Unlock()
+	if now == nil {
+		delete(t.targets, target)
+		return
+	}
+	if t.targets == nil {
+		t.targets = map[types.NamespacedName]plan.Told{}
+	}
+	t.targets[target] = now
 }
 
 // record records an event. The Secret is its related object

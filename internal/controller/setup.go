@@ -106,6 +106,10 @@ func Setup(ctx context.Context, mgr ctrl.Manager, options Options) error {
 	if err != nil {
 		return err
 	}
+	workloads, err := addWorkloadEvents(mgr, recorder, options)
+	if err != nil {
+		return err
+	}
 	live, writing := mgr.GetAPIReader(), client.WithFieldOwner(mgr.GetClient(), FieldManager)
 	reconciler := &EgressTargetReconciler{
 		facts: &factReader{
@@ -124,6 +128,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, options Options) error {
 			Cached: cache.IstioObject, Live: live, Client: writing,
 		}),
 		events:    recorder,
+		workloads: workloads,
 		clock:     options.Clock,
 		retention: cmp.Or(options.TargetRetention, DefaultTargetRetention),
 	}
@@ -144,10 +149,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, options Options) error {
 	if err := addVerificationController(mgr, reconciler, requests, options); err != nil {
 		return err
 	}
-	sidecars := &SidecarReconciler{
-		pods: cache.Pods, events: recorder, reported: map[types.NamespacedName]types.UID{},
-	}
-	if err := addSidecarController(mgr, sidecars); err != nil {
+	if err := addSidecarController(mgr, newSidecarReconciler(cache.Pods, recorder, workloads)); err != nil {
 		return err
 	}
 	survey, err := addSurvey(mgr, recorder, options)
@@ -166,6 +168,18 @@ func Setup(ctx context.Context, mgr ctrl.Manager, options Options) error {
 		return fmt.Errorf("register the controller's metrics: %w", err)
 	}
 	return nil
+}
+
+func addWorkloadEvents(mgr ctrl.Manager, recorder events.EventRecorder, options Options) (*workloadEvents, error) {
+	var live client.Reader
+	if options.ReadOwners {
+		live = mgr.GetAPIReader()
+	}
+	workloads := newWorkloadEvents(live, recorder)
+	if err := mgr.Add(workloads); err != nil {
+		return nil, fmt.Errorf("add the events on workloads: %w", err)
+	}
+	return workloads, nil
 }
 
 func addSurvey(mgr ctrl.Manager, recorder events.EventRecorder, options Options) (*survey, error) {

@@ -150,15 +150,23 @@ func (w *world) owner(apiVersion, kind, name string, above client.Object) *unstr
 	if above != nil {
 		object.SetOwnerReferences([]metav1.OwnerReference{reference(above)})
 	}
-	if kind == "ReplicaSet" || kind == "Deployment" {
-		labels := map[string]any{"app": name}
-		object.Object["spec"] = map[string]any{
-			"selector": map[string]any{"matchLabels": labels},
-			"template": map[string]any{
-				"metadata": map[string]any{"labels": labels},
-				"spec":     map[string]any{"containers": []any{map[string]any{"name": "app", "image": "app"}}},
-			},
-		}
+	labels := map[string]any{"app": name}
+	template := map[string]any{
+		"metadata": map[string]any{"labels": labels},
+		"spec": map[string]any{
+			"containers": []any{map[string]any{"name": "app", "image": "app"}}, "restartPolicy": "Always",
+		},
+	}
+	ofJob := map[string]any{"template": map[string]any{"spec": map[string]any{
+		"containers": []any{map[string]any{"name": "app", "image": "app"}}, "restartPolicy": "Never",
+	}}}
+	switch kind {
+	case "ReplicaSet", "Deployment":
+		object.Object["spec"] = map[string]any{"selector": map[string]any{"matchLabels": labels}, "template": template}
+	case "Job":
+		object.Object["spec"] = ofJob
+	case "CronJob":
+		object.Object["spec"] = map[string]any{"schedule": "0 3 * * *", "jobTemplate": map[string]any{"spec": ofJob}}
 	}
 	w.create(object)
 	return object
