@@ -13,6 +13,7 @@ import (
 	"mtls.egress/webhook/api/v1alpha1"
 	"mtls.egress/webhook/internal/egress"
 	"mtls.egress/webhook/internal/mesh"
+	"mtls.egress/webhook/internal/verify"
 )
 
 // Reasons of the conditions CredentialValid, Conflicted and Ready. If CredentialValid is false, its
@@ -151,6 +152,9 @@ func (p Plan) ready(credentialValid, programmed, conflicted Condition) Condition
 		return False(reasonNoSidecar, fmt.Sprintf("%d of %d Pods have no sidecar, so their calls are dropped: %s; enable "+
 			"sidecar injection for the namespace (istio-injection: enabled, or istio.io/rev) and recreate the Pods",
 			len(withoutSidecar), len(p.facts.Demands), some(withoutSidecar)))
+	case verified != nil && verified.Status == metav1.ConditionFalse && !verify.Reason(verified.Reason).Answered():
+		// The Pods may reach what the controller doesn't.
+		return Unknown(verified.Reason, verified.Message)
 	case verified != nil && verified.Status == metav1.ConditionFalse:
 		return False(verified.Reason, verified.Message)
 	case p.handshakePending(verified):
