@@ -313,9 +313,9 @@ type Connection struct {
 // The condition types of an EgressTarget.
 const (
 	// ConditionReady is true when a call from every Pod that asks for the target succeeds, as far as
-	// the controller knows: CredentialValid and Programmed are true, Conflicted is false, all Pods have
-	// a sidecar, the partner did not refuse the last handshake (if the target is verified), and the
-	// EgressTarget is not being deleted.
+	// the controller knows: CredentialValid and Programmed are true, Conflicted is false, all Pods
+	// have a sidecar, the partner did not refuse the last handshake (if the target is verified), and
+	// the EgressTarget is not being deleted.
 	ConditionReady = "Ready"
 	// ConditionCredentialValid reports whether every credential that Pods present to the host is
 	// usable now.
@@ -339,8 +339,8 @@ const (
 	// ConditionPodsOutdated reports whether Pods started with another configuration than the target
 	// has now, so that they must be restarted.
 	ConditionPodsOutdated = "PodsOutdated"
-	// ConditionRenewalAtRisk is true if a public CA issued a client certificate. Public CAs stop issuing
-	// certificates for TLS clients in 2026. It is absent otherwise.
+	// ConditionRenewalAtRisk is true if a public CA issued a client certificate. Public CAs stop
+	// issuing certificates for TLS clients in 2026. It is absent otherwise.
 	ConditionRenewalAtRisk = "RenewalAtRisk"
 	// ConditionRotationUnreliable is true if Pods have a sidecar that ignores renewed certificates
 	// (https://github.com/istio/istio/issues/59912). It is absent otherwise.
@@ -354,8 +354,8 @@ type EgressTargetStatus struct {
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 	// The conditions of the target: Ready, CredentialValid, Programmed, Conflicted and PodsOutdated.
 	// With credential.issuerRef also CertificateIssued, and with verification also Verified. With Pods
-	// whose sidecars ignore renewed certificates also RotationUnreliable, and with a client certificate
-	// of a public CA also RenewalAtRisk.
+	// whose sidecars ignore renewed certificates also RotationUnreliable, and with a client
+	// certificate of a public CA also RenewalAtRisk.
 	// +listType=map
 	// +listMapKey=type
 	// +optional

@@ -112,8 +112,8 @@ func (p Process) followMeshConfig(manager ctrl.Manager) (*meshconfig.Watch[mesh.
 	return follow(manager, p, p.MeshConfig, meshconfig.Mesh(), p.Log.WithName("mesh-config"))
 }
 
-// follow has a manager follow a configuration of Istio, and registers the metric that reports whether
-// it is readable.
+// follow has a manager follow a configuration of Istio, and registers the metric that reports
+// whether it is readable.
 func follow[T any](
 	manager ctrl.Manager, p Process, name types.NamespacedName, source meshconfig.Source[T], log logr.Logger,
 ) (*meshconfig.Watch[T], error) {

@@ -23,7 +23,7 @@ import (
 	"mtls.egress/webhook/api/v1alpha1"
 	"mtls.egress/webhook/internal/certs/serving"
 	"mtls.egress/webhook/internal/egress"
-	"mtls.egress/webhook/internal/mesh"
+	"mtls.egress/webhook/internal/interception"
 	"mtls.egress/webhook/internal/meshconfig"
 	"mtls.egress/webhook/internal/mutate"
 	"mtls.egress/webhook/internal/paging"
@@ -113,7 +113,7 @@ func (w Webhook) manager(ctx context.Context, draining *drain) (ctrl.Manager, er
 }
 
 // followInjector has a manager follow the configuration of the sidecar injector.
-func (w Webhook) followInjector(manager ctrl.Manager) (*meshconfig.Watch[mesh.Injector], error) {
+func (w Webhook) followInjector(manager ctrl.Manager) (*meshconfig.Watch[interception.Injector], error) {
 	name := types.NamespacedName{Namespace: w.MeshConfig.Namespace, Name: w.Injector}
 	return follow(manager, w.Process, name, meshconfig.Injector(), w.Log.WithName("injector-config"))
 }
@@ -165,7 +165,7 @@ func notAfterMetric(source *serving.Source) prometheus.Collector {
 }
 
 func (w Webhook) addAdmission(
-	manager ctrl.Manager, dynamicDNS func() bool, injector func() mesh.Injector, draining *drain,
+	manager ctrl.Manager, dynamicDNS func() bool, injector func() interception.Injector, draining *drain,
 ) error {
 	handler, err := mutate.NewHandler(mutate.Options{
 		Cached: manager.GetClient(), Live: manager.GetAPIReader(),

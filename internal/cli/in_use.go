@@ -52,7 +52,8 @@ func workloadUser(kind workload.Kind, object *unstructured.Unstructured) (user, 
 		return user{}, false, fmt.Errorf("reading the %s %s: %w", kind.Kind, object.GetName(), err)
 	}
 	places := kind.PodAnnotations(encoded)
-	if isCronJob := object.GroupVersionKind().GroupKind() == (schema.GroupKind{Group: "batch", Kind: "CronJob"}); isCronJob {
+	cronJob := schema.GroupKind{Group: "batch", Kind: "CronJob"}
+	if object.GroupVersionKind().GroupKind() == cronJob {
 		places = append(places, workload.Path("spec.jobTemplate.metadata.annotations").Find(encoded)...)
 	}
 	for _, place := range append(places, workload.Path("metadata.annotations").Find(encoded)...) {

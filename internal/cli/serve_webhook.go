@@ -14,7 +14,7 @@ import (
 
 	"mtls.egress/webhook/internal/app"
 	"mtls.egress/webhook/internal/certs/serving"
-	"mtls.egress/webhook/internal/mesh"
+	"mtls.egress/webhook/internal/interception"
 	"mtls.egress/webhook/internal/webhookport"
 )
 
@@ -75,9 +75,9 @@ func (o *webhookOptions) flags() cliflag.NamedFlagSets {
 			app.MaxShutdownDelay.String()+". A second signal ends the process immediately.")
 
 	o.workloads.addFlag(webhook)
-	webhook.StringVar(&o.injectorConfig, "injector-config", mesh.DefaultInjectorConfigMap,
+	webhook.StringVar(&o.injectorConfig, "injector-config", interception.DefaultInjectorConfigMap,
 		"The ConfigMap in the root namespace with the configuration of Istio's sidecar injector. A control plane with "+
-			"a revision uses "+mesh.DefaultInjectorConfigMap+"-REVISION.")
+			"a revision uses "+interception.DefaultInjectorConfigMap+"-REVISION.")
 	webhook.BoolVar(&o.requireInjection, "require-injection", false,
 		"Reject Pods with a target, and their workloads, if Istio will inject no sidecar. Default: warn.")
 

@@ -19,6 +19,7 @@ import (
 	"k8s.io/client-go/rest"
 	toolscache "k8s.io/client-go/tools/cache"
 
+	"mtls.egress/webhook/internal/interception"
 	"mtls.egress/webhook/internal/mesh"
 )
 
@@ -62,18 +63,18 @@ func Mesh() Source[mesh.Config] {
 }
 
 // Injector is the configuration of the sidecar injector.
-func Injector() Source[mesh.Injector] {
-	return Source[mesh.Injector]{
+func Injector() Source[interception.Injector] {
+	return Source[interception.Injector]{
 		Name: "injector's configuration", Flag: "--injector-config",
-		Read: func(data map[string]string) (mesh.Injector, error) {
-			for _, key := range []string{mesh.InjectorConfigKey, mesh.InjectorValuesKey} {
+		Read: func(data map[string]string) (interception.Injector, error) {
+			for _, key := range []string{interception.InjectorConfigKey, interception.InjectorValuesKey} {
 				if _, found := data[key]; !found {
-					return mesh.Injector{}, fmt.Errorf("the ConfigMap has no key %s", key)
+					return interception.Injector{}, fmt.Errorf("the ConfigMap has no key %s", key)
 				}
 			}
-			return mesh.ReadInjector(data[mesh.InjectorConfigKey], data[mesh.InjectorValuesKey])
+			return interception.ReadInjector(data[interception.InjectorConfigKey], data[interception.InjectorValuesKey])
 		},
-		Describe: func(injector mesh.Injector) []any {
+		Describe: func(injector interception.Injector) []any {
 			return []any{
 				"everyNamespace", injector.EveryNamespace, "onRequest", injector.OnRequest,
 				"interception", injector.Interception,

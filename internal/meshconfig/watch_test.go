@@ -36,7 +36,9 @@ func TestWhatWasLastReadHolds(t *testing.T) {
 			func(w *Watch[mesh.Config]) error { return w.Replace(nil, "") },
 			state{false, "the ConfigMap does not exist"},
 		},
-		{"a list with it", func(w *Watch[mesh.Config]) error { return w.Replace([]any{configMap(dynamic)}, "") }, state{true, ""}},
+		{"a list with it", func(w *Watch[mesh.Config]) error {
+			return w.Replace([]any{configMap(dynamic)}, "")
+		}, state{true, ""}},
 		{
 			"without the key",
 			func(w *Watch[mesh.Config]) error { return w.Update(&corev1.ConfigMap{}) },

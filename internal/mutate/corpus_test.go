@@ -12,7 +12,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"mtls.egress/webhook/api/v1alpha1"
-	"mtls.egress/webhook/internal/mesh"
+	"mtls.egress/webhook/internal/interception"
 	"mtls.egress/webhook/internal/mutate"
 	"mtls.egress/webhook/internal/policy"
 	"mtls.egress/webhook/internal/workload"
@@ -31,7 +31,7 @@ type corpusCase struct {
 	// namespaceLabels are nil if the case has no Namespace.
 	namespaceLabels map[string]string
 	// injector and requireInjection come from a document of the kind Injector.
-	injector         mesh.Injector
+	injector         interception.Injector
 	requireInjection bool
 }
 
@@ -137,8 +137,8 @@ func readCase(t testing.TB, name, path string) corpusCase {
 	return input
 }
 
-// readInjector reads the configuration of Istio's injector: the two texts of the ConfigMap, and whether
-// the webhook requires an injection.
+// readInjector reads the configuration of Istio's injector: the two texts of the ConfigMap, and
+// whether the webhook requires an injection.
 func (c *corpusCase) readInjector(t testing.TB, document []byte) {
 	t.Helper()
 	var injector struct {
@@ -150,7 +150,7 @@ func (c *corpusCase) readInjector(t testing.TB, document []byte) {
 		t.Fatal(err)
 	}
 	var err error
-	if c.injector, err = mesh.ReadInjector(injector.Config, string(encode(t, injector.Values))); err != nil {
+	if c.injector, err = interception.ReadInjector(injector.Config, string(encode(t, injector.Values))); err != nil {
 		t.Fatal(err)
 	}
 	c.requireInjection = injector.Require

@@ -8,8 +8,8 @@ import (
 	"mtls.egress/webhook/internal/egress"
 )
 
-// publicCAWarnings returns a warning for each client certificate that a public CA issued, according to
-// the status of its EgressTarget.
+// publicCAWarnings returns a warning for each client certificate that a public CA issued, according
+// to the status of its EgressTarget.
 func publicCAWarnings(targets []egress.Target, egressTargets map[string]*v1alpha1.EgressTarget) []string {
 	var warnings []string
 	for _, t := range targets {

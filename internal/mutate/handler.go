@@ -18,7 +18,7 @@ import (
 
 	"mtls.egress/webhook/api/v1alpha1"
 	"mtls.egress/webhook/internal/absent"
-	"mtls.egress/webhook/internal/mesh"
+	"mtls.egress/webhook/internal/interception"
 	"mtls.egress/webhook/internal/policy"
 	"mtls.egress/webhook/internal/policy/lookup"
 	"mtls.egress/webhook/internal/workload"
@@ -49,7 +49,7 @@ type Options struct {
 	// DynamicDNS reports the setting of the mesh configuration. See mesh.Config.
 	DynamicDNS func() bool
 	// Injector returns the configuration of Istio's sidecar injector.
-	Injector func() mesh.Injector
+	Injector func() interception.Injector
 	// RequireInjection is Facts.RequireInjection.
 	RequireInjection bool
 	// Registry registers the metrics.

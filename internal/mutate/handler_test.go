@@ -22,7 +22,7 @@ import (
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 
-	"mtls.egress/webhook/internal/mesh"
+	"mtls.egress/webhook/internal/interception"
 	"mtls.egress/webhook/internal/mutate"
 	"mtls.egress/webhook/internal/workload"
 )
@@ -182,7 +182,7 @@ func TestEveryRequestIsCountedAndLogged(t *testing.T) {
 			}
 			handler, err := mutate.NewHandler(mutate.Options{
 				Cached: reader, Live: reader, Workloads: workload.Known(), Policy: everyHost.Cluster,
-				DynamicDNS: func() bool { return false }, Injector: func() mesh.Injector { return mesh.Injector{} },
+				DynamicDNS: func() bool { return false }, Injector: func() interception.Injector { return interception.Injector{} },
 				Registry: registry,
 			})
 			if err != nil {

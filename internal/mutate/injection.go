@@ -158,8 +158,8 @@ func checkInjection(pod *corev1.Pod, at *field.Path) field.ErrorList {
 	return errs
 }
 
-// foreseeInjection returns a warning or an error if Istio will inject no sidecar into the Pod, as all
-// its calls would be dropped at the sinkhole. It follows the selectors of Istio's webhooks:
+// foreseeInjection returns a warning or an error if Istio will inject no sidecar into the Pod, as
+// all its calls would be dropped at the sinkhole. It follows the selectors of Istio's webhooks:
 // https://github.com/istio/istio/blob/1.31.0/manifests/charts/istio-control/istio-discovery/templates/mutatingwebhook.yaml
 //
 // A Pod that already has the sidecar needs no injection.

@@ -17,7 +17,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 
 	"mtls.egress/webhook/api/v1alpha1"
-	"mtls.egress/webhook/internal/mesh"
+	"mtls.egress/webhook/internal/interception"
 	"mtls.egress/webhook/internal/policy"
 	"mtls.egress/webhook/internal/workload"
 )
@@ -46,7 +46,7 @@ func newHandler(t *testing.T, calls *asked) *Handler {
 	handler, err := NewHandler(Options{
 		Cached: fake.NewClientBuilder().WithScheme(scheme).Build(), Live: live, Workloads: workload.Known(),
 		Policy: policy.Cluster{Other: policy.OtherAllow}, DynamicDNS: func() bool { return false },
-		Injector: func() mesh.Injector { return mesh.Injector{} }, Registry: prometheus.NewRegistry(),
+		Injector: func() interception.Injector { return interception.Injector{} }, Registry: prometheus.NewRegistry(),
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -15,7 +15,7 @@ import (
 
 	"mtls.egress/webhook/api/v1alpha1"
 	"mtls.egress/webhook/internal/egress"
-	"mtls.egress/webhook/internal/mesh"
+	"mtls.egress/webhook/internal/interception"
 	"mtls.egress/webhook/internal/policy"
 	"mtls.egress/webhook/internal/workload"
 )
@@ -67,8 +67,8 @@ type PodResult struct {
 	// Template is the location of the Pod template in the mutated workload, as a JSON pointer. It is
 	// empty for a Pod, and for a workload that has only annotations of its Pods.
 	Template string
-	// Operations predict, for a Pod template, the operations on its Pods. They apply to the Pod template
-	// by itself.
+	// Operations predict, for a Pod template, the operations on its Pods. They apply to the Pod
+	// template by itself.
 	Operations []jsonpatch.Operation
 	// Annotations are the annotations of the Pod in the end.
 	Annotations map[string]string
@@ -196,7 +196,7 @@ type Facts struct {
 	// NamespaceLabels are the labels of the Namespace. nil means that they are not known.
 	NamespaceLabels map[string]string
 	// Injector is the configuration of Istio's sidecar injector. The zero value has Istio's defaults.
-	Injector mesh.Injector
+	Injector interception.Injector
 	// RequireInjection rejects Pods into which Istio will inject no sidecar. Otherwise they get a
 	// warning.
 	RequireInjection bool
@@ -284,7 +284,8 @@ func (s *Object) existing() string {
 	return "an existing " + s.kind.Kind
 }
 
-// checkTemplates rejects a workload whose annotation would be ignored, because it has no Pod template.
+// checkTemplates rejects a workload whose annotation would be ignored, because it has no Pod
+// template.
 func (s *Object) checkTemplates() field.ErrorList {
 	_, requested := s.metadata.Annotations[egress.AnnotationTarget]
 	if len(s.templates) > 0 || !requested {
@@ -334,8 +335,8 @@ func (s *Object) parseOwn() (map[string]string, []string, field.ErrorList) {
 	return s.metadata.Annotations, warnings, nil
 }
 
-// inject parses the annotations of a Pod and injects it. at and annotations are the locations of the
-// Pod and of its annotations for messages.
+// inject parses the annotations of a Pod and injects it. at and annotations are the locations of
+// the Pod and of its annotations for messages.
 func (f Facts) inject(
 	pod *corev1.Pod, at, annotations *field.Path,
 ) ([]egress.Target, patch, []string, field.ErrorList) {

@@ -2,6 +2,7 @@ package mutate
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -10,15 +11,16 @@ import (
 )
 
 // ownTLSWarnings returns a warning for each https URL of a target in the commands and environment
-// variables of a Pod. The app would speak TLS itself, without the client certificate, and the sidecar
-// passes that on.
+// variables of a Pod. The app would speak TLS itself, without the client certificate, and the
+// sidecar passes that on.
 func ownTLSWarnings(pod *corev1.Pod, targets []egress.Target) []string {
 	var warnings []string
 	look := func(container, where, text string) {
 		for _, t := range targets {
 			if hasURL(text, "https://"+t.Host) {
-				warnings = append(warnings, fmt.Sprintf("container %s: %s has https://%s: such calls leave with the app's own TLS, "+
-					"without the client certificate; use %s", egress.Excerpt(container), where, t.Host, t.AppURL()))
+				warnings = append(warnings, fmt.Sprintf("container %s: %s has https://%s: such calls leave with the "+
+					"app's own TLS, without the client certificate; use %s", egress.Excerpt(container), where, t.Host,
+					t.AppURL()))
 			}
 		}
 	}
@@ -31,7 +33,7 @@ func ownTLSWarnings(pod *corev1.Pod, targets []egress.Target) []string {
 			for _, variable := range c.Env {
 				look(c.Name, "the environment variable "+egress.Excerpt(variable.Name), variable.Value)
 			}
-			look(c.Name, "command or args", strings.Join(append(c.Command[:len(c.Command):len(c.Command)], c.Args...), "\n"))
+			look(c.Name, "command or args", strings.Join(slices.Concat(c.Command, c.Args), "\n"))
 		}
 	}
 	each(pod.Spec.InitContainers)

@@ -27,7 +27,8 @@ func (p *patch) annotated(annotations map[string]string) map[string]string {
 	return after
 }
 
-// addMissing adds the objects at these locations, from the outside in, that the patch doesn't add yet.
+// addMissing adds the objects at these locations, from the outside in, that the patch doesn't add
+// yet.
 func (p *patch) addMissing(pointers []string) {
 	for _, pointer := range pointers {
 		if !slices.Contains(p.added, pointer) {

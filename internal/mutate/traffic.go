@@ -85,9 +85,9 @@ func checkTraffic(
 	return included, append(warnings, config.warnings()...), errs
 }
 
-// include returns the value of the annotation that has the effect of the mesh's setting, except that
-// the calls to targets are intercepted. Only settings about addresses can be changed without an effect
-// on other calls.
+// include returns the value of the annotation that has the effect of the mesh's setting, except
+// that the calls to targets are intercepted. Only settings about addresses can be changed without
+// an effect on other calls.
 func (t traffic) include(name string, affected []egress.Target) (value string, possible bool) {
 	switch name {
 	case interception.IncludeRanges:
@@ -109,8 +109,8 @@ func addresses(targets []egress.Target) []netip.Addr {
 // meshExcludesPort is the error for a port that the mesh's configuration excludes.
 func (t traffic) meshExcludesPort(affected []egress.Target) *field.Error {
 	rest := strings.Join(without(t.settings[interception.ExcludePorts], isPortOf(affected)), ",")
-	return field.Required(t.at.Key(interception.ExcludePorts), fmt.Sprintf("the mesh's configuration excludes the call to "+
-		"%s from the sidecar (excludeOutboundPorts: %q); write %q here, or have the app call another port "+
+	return field.Required(t.at.Key(interception.ExcludePorts), fmt.Sprintf("the mesh's configuration excludes the "+
+		"call to %s from the sidecar (excludeOutboundPorts: %q); write %q here, or have the app call another port "+
 		"(appPort in the EgressTarget)", hostList(affected), t.settings[interception.ExcludePorts], rest))
 }
 

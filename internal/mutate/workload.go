@@ -195,12 +195,12 @@ func readMarker(template map[string]string) (map[string]string, error) {
 // controlled reports whether another workload made this one and keeps it as it is. See IsRevision.
 func (s *Object) controlled() bool { return IsRevision(s.kind, &s.metadata) }
 
-// IsRevision reports whether the object is a revision of the Pod template of another workload, which
-// controls it: the ReplicaSet of a Deployment or of an Argo Rollout, or the ReplicationController of
-// an OpenShift DeploymentConfig. It repeats the annotations and the template of that workload, so a
-// change would be reverted or cause an endless rollout. Any other controlled object is treated as a
-// normal workload: one of an operator, or the Job of a CronJob, which can have annotations that exist
-// nowhere else.
+// IsRevision reports whether the object is a revision of the Pod template of another workload,
+// which controls it: the ReplicaSet of a Deployment or of an Argo Rollout, or the
+// ReplicationController of an OpenShift DeploymentConfig. It repeats the annotations and the
+// template of that workload, so a change would be reverted or cause an endless rollout. Any other
+// controlled object is treated as a normal workload: one of an operator, or the Job of a CronJob,
+// which can have annotations that exist nowhere else.
 func IsRevision(kind schema.GroupKind, object metav1.Object) bool {
 	owner := metav1.GetControllerOfNoCopy(object)
 	if owner == nil {

@@ -12,10 +12,10 @@ import (
 	"mtls.egress/webhook/internal/workload"
 )
 
-// writtenInTemplate reports whether the user's manifest sets the annotation at path, the annotations
-// of a Pod template. It checks the last-applied annotation of kubectl apply and the managed fields of
-// server-side apply. Of a list, any element counts. Tools that patch in other ways, such as Helm before
-// version 4, leave no trace.
+// writtenInTemplate reports whether the user's manifest sets the annotation at path, the
+// annotations of a Pod template. It checks the last-applied annotation of kubectl apply and the
+// managed fields of server-side apply. Of a list, any element counts. Tools that patch in other
+// ways, such as Helm before version 4, leave no trace.
 func (s *Object) writtenInTemplate(path workload.Path, annotation string) bool {
 	if hasPath([]byte(s.metadata.Annotations[corev1.LastAppliedConfigAnnotation]), path.Fields(), annotation) {
 		return true
@@ -30,8 +30,8 @@ func (s *Object) writtenInTemplate(path workload.Path, annotation string) bool {
 	})
 }
 
-// hasPath reports whether the JSON object has the member at the path. It returns false if text is not
-// a JSON object.
+// hasPath reports whether the JSON object has the member at the path. It returns false if text is
+// not a JSON object.
 func hasPath(text []byte, path []string, member string) bool {
 	var object any
 	return json.Unmarshal(text, &object) == nil && has(object, append(slices.Clone(path), member))

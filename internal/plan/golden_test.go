@@ -161,7 +161,8 @@ func (s situation) facts(t *testing.T) Facts {
 		}
 		if c.NotAfter != nil {
 			check.Credential = &credential.Credential{
-				Subject: "CN=orders", Issuer: "CN=Partner CA", NotBefore: c.NotBefore.UTC(), NotAfter: c.NotAfter.UTC(), PublicCA: c.PublicCA,
+				Subject: "CN=orders", Issuer: "CN=Partner CA", PublicCA: c.PublicCA,
+				NotBefore: c.NotBefore.UTC(), NotAfter: c.NotAfter.UTC(),
 			}
 			check.longestWarning = longestWarning(egress.Target{}, c.SecretName, false, check.Credential)
 		}

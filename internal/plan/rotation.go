@@ -14,8 +14,8 @@ import (
 const reasonProxyIgnoresRenewals = "ProxyIgnoresRenewals"
 
 // ignoresRenewals reports whether sidecars of an Istio version ignore a renewed certificate in a
-// mounted file after the second renewal: those with 3cf3b784e4b (1.29.0) and without its fix (1.29.3,
-// 1.30.3).
+// mounted file after the second renewal: those with 3cf3b784e4b (1.29.0) and without its fix
+// (1.29.3, 1.30.3).
 // https://github.com/istio/istio/issues/59912
 func ignoresRenewals(proxy string) bool {
 	parsed, err := version.ParseGeneric(proxy)
@@ -25,7 +25,8 @@ func ignoresRenewals(proxy string) bool {
 	return (parsed.Minor() == 29 || parsed.Minor() == 30) && parsed.Patch() < 3
 }
 
-// renewalAtRisk returns the condition RenewalAtRisk, or nil if no client certificate comes from a public CA.
+// renewalAtRisk returns the condition RenewalAtRisk, or nil if no client certificate comes from a
+// public CA.
 func renewalAtRisk(checks []CredentialCheck) *Condition {
 	var messages []string
 	for _, c := range checks {
@@ -37,8 +38,8 @@ func renewalAtRisk(checks []CredentialCheck) *Condition {
 	if len(messages) == 0 {
 		return nil
 	}
-	return new(True(string(credential.PublicCA), "public CAs stop issuing certificates for TLS clients in 2026, so these can't "+
-		"be renewed; ask the partner which private CA it accepts, and request the next certificate there: "+
+	return new(True(string(credential.PublicCA), "public CAs stop issuing certificates for TLS clients in 2026, so "+
+		"these can't be renewed; ask the partner which private CA it accepts, and request the next certificate there: "+
 		strings.Join(messages, "; ")))
 }
 
@@ -56,7 +57,7 @@ func rotation(demands []Demand) *Condition {
 		return nil
 	}
 	slices.Sort(versions)
-	return new(True(reasonProxyIgnoresRenewals, fmt.Sprintf("the sidecars of %s (Istio %s) use a renewed certificate once, and "+
-		"ignore later renewals until they restart (istio/istio#59912); upgrade the sidecars to 1.29.3, 1.30.3 or newer, or "+
-		"restart the Pods after each renewal", some(affected), strings.Join(slices.Compact(versions), ", "))))
+	return new(True(reasonProxyIgnoresRenewals, fmt.Sprintf("the sidecars of %s (Istio %s) use a renewed certificate "+
+		"once, and ignore later renewals until they restart (istio/istio#59912); upgrade the sidecars to 1.29.3, 1.30.3 or "+
+		"newer, or restart the Pods after each renewal", some(affected), strings.Join(slices.Compact(versions), ", "))))
 }

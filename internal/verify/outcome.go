@@ -67,8 +67,8 @@ const (
 	Verified Reason = "Verified"
 )
 
-// Answered reports whether the partner answered in TLS. If it didn't, only the network of the prober may
-// be the reason.
+// Answered reports whether the partner answered in TLS. If it didn't, only the network of the
+// prober may be the reason.
 func (r Reason) Answered() bool { return rank(r) > rank(ProbeTimedOut) }
 
 func rank(reason Reason) int {

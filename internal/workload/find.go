@@ -2,6 +2,7 @@ package workload
 
 import (
 	"encoding/json"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -31,7 +32,7 @@ func (p Place) Child(name string) Place {
 	}
 	var fields map[string]json.RawMessage
 	if p.JSON == nil || json.Unmarshal(p.JSON, &fields) != nil || fields == nil {
-		child.Missing = append(child.Missing[:len(child.Missing):len(child.Missing)], p.Pointer)
+		child.Missing = append(slices.Clip(child.Missing), p.Pointer)
 		return child
 	}
 	if value := fields[name]; string(value) != "null" {

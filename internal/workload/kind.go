@@ -1,4 +1,5 @@
-// Package workload has the kinds of objects that create Pods, and the places of their Pod templates.
+// Package workload has the kinds of objects that create Pods, and the places of their Pod
+// templates.
 package workload
 
 import (
@@ -29,8 +30,8 @@ type Kind struct {
 	Immutable bool `json:"immutable,omitempty"`
 }
 
-// Path is a path of fields, separated by dots, as in spec.template. The suffix [*] of a field stands
-// for all elements of a list, as in spec.tasks[*].template. There is at most one.
+// Path is a path of fields, separated by dots, as in spec.template. The suffix [*] of a field
+// stands for all elements of a list, as in spec.tasks[*].template. There is at most one.
 type Path string
 
 // Elements is the suffix of a field of a Path that is a list.
@@ -44,8 +45,8 @@ var (
 	annotationPath = regexp.MustCompile(`^` + fieldName + `(\.` + fieldName + `)+$`)
 )
 
-// Kinds are the kinds of workloads by resource, as in kubectl: RESOURCE.GROUP, or RESOURCE alone for
-// the core group.
+// Kinds are the kinds of workloads by resource, as in kubectl: RESOURCE.GROUP, or RESOURCE alone
+// for the core group.
 type Kinds map[string]Kind
 
 // Known returns the well-known kinds. They are also the default of the chart's value workloads.

@@ -12,7 +12,8 @@ import (
 	"mtls.egress/webhook/internal/workload"
 )
 
-// TestTheChartHasTheKnownKinds compares the default of the chart's value with the table in the code.
+// TestTheChartHasTheKnownKinds compares the default of the chart's value with the table in the
+// code.
 func TestTheChartHasTheKnownKinds(t *testing.T) {
 	text, err := os.ReadFile(filepath.Join("..", "..", "charts", "mtls-egress-webhook", "values.yaml"))
 	if err != nil {
@@ -68,7 +69,8 @@ func TestParseNamesEachProblem(t *testing.T) {
 			`widgets.example.com: {kind: my-widget, templates: [spec.template]}`, "is not the name of a kind",
 		},
 		"a kind twice": {
-			"a.example.com: {kind: Widget, templates: [spec.template]}\nb.example.com: {kind: Widget, templates: [spec.template]}",
+			"a.example.com: {kind: Widget, templates: [spec.template]}\n" +
+				"b.example.com: {kind: Widget, templates: [spec.template]}",
 			"is also the kind of a.example.com; keep one of the two",
 		},
 	}
@@ -82,20 +84,24 @@ func TestParseNamesEachProblem(t *testing.T) {
 }
 
 func TestFind(t *testing.T) {
-	const object = `{"spec":{"template":{"a":1},"none":null,"tasks":[{"template":{"b":2}},{"template":null},{},7],"text":"x"}}`
+	const object = `{"spec":{"template":{"a":1},"none":null,` +
+		`"tasks":[{"template":{"b":2}},{"template":null},{},7],"text":"x"}}`
 	type place struct {
 		Pointer, Path, JSON string
 		Missing             []string
 	}
 	tests := map[workload.Path][]place{
-		"spec.template":                  {{"/spec/template", "spec.template", `{"a":1}`, nil}},
-		"spec.missing":                   {{"/spec/missing", "spec.missing", "", nil}},
-		"spec.none":                      {{"/spec/none", "spec.none", "", nil}},
-		"spec.none.metadata.annotations": {{"/spec/none/metadata/annotations", "spec.none.metadata.annotations", "", []string{"/spec/none", "/spec/none/metadata"}}},
-		"spec.text.annotations":          {{"/spec/text/annotations", "spec.text.annotations", "", []string{"/spec/text"}}},
-		"spec.text[*].template":          nil,
-		"spec.missing[*].template":       nil,
-		"other.annotations":              {{"/other/annotations", "other.annotations", "", []string{"/other"}}},
+		"spec.template": {{"/spec/template", "spec.template", `{"a":1}`, nil}},
+		"spec.missing":  {{"/spec/missing", "spec.missing", "", nil}},
+		"spec.none":     {{"/spec/none", "spec.none", "", nil}},
+		"spec.none.metadata.annotations": {{
+			"/spec/none/metadata/annotations", "spec.none.metadata.annotations", "",
+			[]string{"/spec/none", "/spec/none/metadata"},
+		}},
+		"spec.text.annotations":    {{"/spec/text/annotations", "spec.text.annotations", "", []string{"/spec/text"}}},
+		"spec.text[*].template":    nil,
+		"spec.missing[*].template": nil,
+		"other.annotations":        {{"/other/annotations", "other.annotations", "", []string{"/other"}}},
 		"spec.tasks[*].template": {
 			{"/spec/tasks/0/template", "spec.tasks[0].template", `{"b":2}`, nil},
 			{"/spec/tasks/1/template", "spec.tasks[1].template", "", nil},

@@ -60,7 +60,8 @@ var withCRDs = sync.OnceValue(func() error {
 			continue
 		}
 		crd := fmt.Sprintf(`{"apiVersion":"apiextensions.k8s.io/v1","kind":"CustomResourceDefinition",
-"metadata":{"name":%q,"annotations":{"api-approved.kubernetes.io":"unapproved, for a test"}},"spec":{"group":%q,"scope":"Namespaced","names":{"plural":%q,"kind":%q,"singular":%q},
+"metadata":{"name":%q,"annotations":{"api-approved.kubernetes.io":"unapproved, for a test"}},
+"spec":{"group":%q,"scope":"Namespaced","names":{"plural":%q,"kind":%q,"singular":%q},
 "versions":[{"name":%q,"served":true,"storage":true,"schema":{"openAPIV3Schema":{"type":"object",
 "x-kubernetes-preserve-unknown-fields":true}}}]}}`,
 			resource, group, plural, kind.Kind, strings.ToLower(kind.Kind), version(resource))
@@ -186,8 +187,8 @@ func manifest(t *testing.T, object map[string]any) string {
 	return string(encoded)
 }
 
-// TestEveryKindOfWorkloadIsPropagated creates a workload of each known kind, changes and removes the
-// annotation.
+// TestEveryKindOfWorkloadIsPropagated creates a workload of each known kind, changes and removes
+// the annotation.
 func TestEveryKindOfWorkloadIsPropagated(t *testing.T) {
 	if err := withCRDs(); err != nil {
 		t.Fatal(err)

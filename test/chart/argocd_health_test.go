@@ -11,8 +11,8 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// TestArgoCDKnowsTheHealthOfAnEgressTarget runs the script in examples/gitops/argocd-cm.yaml with the
-// Lua library that Argo CD has (https://github.com/argoproj/argo-cd/blob/v3.1.0/go.mod#L90).
+// TestArgoCDKnowsTheHealthOfAnEgressTarget runs the script in examples/gitops/argocd-cm.yaml with
+// the Lua library that Argo CD has (https://github.com/argoproj/argo-cd/blob/v3.1.0/go.mod#L90).
 func TestArgoCDKnowsTheHealthOfAnEgressTarget(t *testing.T) {
 	content, err := os.ReadFile(filepath.Join("..", "..", "examples", "gitops", "argocd-cm.yaml"))
 	if err != nil {

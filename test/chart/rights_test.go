@@ -87,8 +87,8 @@ func explainedRights(document string) ([]string, error) {
 	return rights, nil
 }
 
-// withoutWorkloadRules replaces the rules of the uninstall check for the kinds in the value workloads by
-// one that names the value.
+// withoutWorkloadRules replaces the rules of the uninstall check for the kinds in the value
+// workloads by one that names the value.
 func withoutWorkloadRules(t *testing.T, given []string) []string {
 	t.Helper()
 	const role = "ClusterRole " + release + "-uninstall | "

@@ -17,7 +17,6 @@ import (
 	"mtls.egress/webhook/api/v1alpha1"
 	"mtls.egress/webhook/internal/egress"
 	"mtls.egress/webhook/internal/interception"
-	"mtls.egress/webhook/internal/mesh"
 	"mtls.egress/webhook/test/actor/partner"
 	"mtls.egress/webhook/test/await"
 	"mtls.egress/webhook/test/cluster"
@@ -229,11 +228,12 @@ func configureInjector(ctx context.Context, s *scene.Scene, values ...string) er
 	}
 	configMap, err := s.Client.CoreV1().
 		ConfigMaps(cluster.IstioNamespace).
-		Get(ctx, mesh.DefaultInjectorConfigMap, metav1.GetOptions{})
+		Get(ctx, interception.DefaultInjectorConfigMap, metav1.GetOptions{})
 	if err != nil {
 		return err
 	}
-	written, err := mesh.ReadInjector(configMap.Data[mesh.InjectorConfigKey], configMap.Data[mesh.InjectorValuesKey])
+	written, err := interception.ReadInjector(
+		configMap.Data[interception.InjectorConfigKey], configMap.Data[interception.InjectorValuesKey])
 	if err != nil {
 		return err
 	}

@@ -7,7 +7,7 @@
 //	go -C test/tools run . istio-crds        the file with Istio's CRDs
 //	go -C test/tools run . gateway-crds      the directory of the Gateway API's CRDs
 //	go -C test/tools run . prometheus-crds   the directory of the Prometheus operator's CRDs
-//	go -C test/tools run . workload-crds     the files with the CRDs of Argo Rollouts, Knative and JobSet
+//	go -C test/tools run . workload-crds     the files with CRDs of Argo Rollouts, Knative and JobSet
 //	go -C test/tools run . certmanager       the directory of cert-manager's programs and its chart
 //	go -C test/tools run . promtool          the directory of promtool and prometheus
 //

@@ -7,8 +7,8 @@ import (
 	"golang.org/x/crypto/x509roots/fallback/bundle"
 )
 
-// PublicCA: a public CA issued the client certificate. Browsers require that public CAs stop issuing
-// certificates for TLS clients in 2026, so a renewal fails or lacks clientAuth.
+// PublicCA means that a public CA issued the client certificate. Browsers require that public CAs
+// stop issuing certificates for TLS clients in 2026, so a renewal fails or lacks clientAuth.
 // https://letsencrypt.org/2025/05/14/ending-tls-client-authentication/
 const PublicCA Reason = "PublicCA"
 
@@ -23,9 +23,9 @@ var publicCAs = sync.OnceValue(func() *x509.CertPool { //nolint:gochecknoglobals
 	return pool
 })
 
-// leadsTo reports whether the chain of the first certificate ends at one of the roots. It is verified
-// at the beginning of that certificate's validity, because whether a CA has expired since doesn't
-// matter.
+// leadsTo reports whether the chain of the first certificate ends at one of the roots. It is
+// verified at the beginning of that certificate's validity, because whether a CA has expired since
+// doesn't matter.
 func leadsTo(roots *x509.CertPool, chain []*x509.Certificate) bool {
 	intermediates := x509.NewCertPool()
 	for _, certificate := range chain[1:] {

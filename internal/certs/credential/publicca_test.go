@@ -24,9 +24,13 @@ func TestTheIssuerIsReviewed(t *testing.T) {
 		chain  []*x509.Certificate
 		public bool
 	}{
-		"issued by a public root":                   {[]*x509.Certificate{public.Issue(t, leaf).Certificate}, true},
-		"issued by an intermediate in the chain":    {[]*x509.Certificate{issuing.Issue(t, leaf).Certificate, issuing.Certificate}, true},
-		"with the root in the chain":                {[]*x509.Certificate{issuing.Issue(t, leaf).Certificate, issuing.Certificate, public.Certificate}, true},
+		"issued by a public root": {[]*x509.Certificate{public.Issue(t, leaf).Certificate}, true},
+		"issued by an intermediate in the chain": {
+			[]*x509.Certificate{issuing.Issue(t, leaf).Certificate, issuing.Certificate}, true,
+		},
+		"with the root in the chain": {
+			[]*x509.Certificate{issuing.Issue(t, leaf).Certificate, issuing.Certificate, public.Certificate}, true,
+		},
 		"issued by an intermediate that is missing": {[]*x509.Certificate{issuing.Issue(t, leaf).Certificate}, false},
 		"issued by a private root":                  {[]*x509.Certificate{private.Issue(t, leaf).Certificate}, false},
 	}

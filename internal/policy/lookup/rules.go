@@ -84,9 +84,9 @@ func serviceMetadata() *metav1.PartialObjectMetadata {
 }
 
 // Namespace returns the metadata of a Namespace. It reads the Namespace from cached and, if it is
-// missing there, from live, because it may have just been created. A Namespace that doesn't exist has
-// no metadata; the API server rejects all objects in it. If live is nil, a Namespace that is missing
-// in cached is an error.
+// missing there, from live, because it may have just been created. A Namespace that doesn't exist
+// has no metadata; the API server rejects all objects in it. If live is nil, a Namespace that is
+// missing in cached is an error.
 func Namespace(ctx context.Context, cached, live client.Reader, name string) (*metav1.PartialObjectMetadata, error) {
 	metadata := NamespaceMetadata()
 	err := cached.Get(ctx, client.ObjectKey{Name: name}, metadata)

@@ -1,12 +1,10 @@
-package mesh
+package interception
 
 import (
 	"encoding/json"
 	"fmt"
 
 	"sigs.k8s.io/yaml"
-
-	"mtls.egress/webhook/internal/interception"
 )
 
 // The defaults for where istiod reads the configuration of its sidecar injector.
@@ -14,8 +12,10 @@ const (
 	// DefaultInjectorConfigMap is the name of the ConfigMap. A control plane with a revision uses
 	// istio-sidecar-injector-REVISION.
 	DefaultInjectorConfigMap = "istio-sidecar-injector"
-	// InjectorConfigKey and InjectorValuesKey are its keys.
-	InjectorConfigKey, InjectorValuesKey = "config", "values"
+	// InjectorConfigKey is its key with the injector's configuration.
+	InjectorConfigKey = "config"
+	// InjectorValuesKey is its key with the values of Istio's chart.
+	InjectorValuesKey = "values"
 )
 
 // Injector is the part of the configuration of Istio's sidecar injector that says which Pods get a
@@ -30,13 +30,13 @@ type Injector struct {
 	OnRequest bool
 	// Interception are the settings for Pods without annotations (global.proxy). nil means Istio's
 	// defaults.
-	Interception interception.Settings
+	Interception Settings
 }
 
 // ReadInjector parses the two texts of the ConfigMap: the injector's configuration in YAML, and the
 // values of Istio's chart in JSON. It ignores all other fields.
 func ReadInjector(config, values string) (Injector, error) {
-	injector := Injector{Interception: interception.Defaults()}
+	injector := Injector{Interception: Defaults()}
 	var policy struct {
 		Policy string `json:"policy"`
 	}
@@ -63,10 +63,10 @@ func ReadInjector(config, values string) (Injector, error) {
 	injector.EveryNamespace = read.SidecarInjectorWebhook.EnableNamespacesByDefault
 	proxy := read.Global.Proxy
 	if proxy.IncludeIPRanges != nil {
-		injector.Interception[interception.IncludeRanges] = *proxy.IncludeIPRanges
+		injector.Interception[IncludeRanges] = *proxy.IncludeIPRanges
 	}
-	injector.Interception[interception.ExcludeRanges] = proxy.ExcludeIPRanges
-	injector.Interception[interception.IncludePorts] = proxy.IncludeOutboundPorts
-	injector.Interception[interception.ExcludePorts] = proxy.ExcludeOutboundPorts
+	injector.Interception[ExcludeRanges] = proxy.ExcludeIPRanges
+	injector.Interception[IncludePorts] = proxy.IncludeOutboundPorts
+	injector.Interception[ExcludePorts] = proxy.ExcludeOutboundPorts
 	return injector, nil
 }
