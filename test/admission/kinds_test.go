@@ -1,7 +1,6 @@
 package admission_test
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -11,7 +10,7 @@ import (
 	"sync"
 	"testing"
 
-	gocmp "github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
@@ -44,10 +43,8 @@ var withCRDs = sync.OnceValue(func() error {
 	if err != nil {
 		return err
 	}
-	for _, file := range files {
-		if _, _, err := installed.Kubectl(ctx, "apply", "--server-side", "--filename", file); err != nil {
-			return err
-		}
+	if err := installed.InstallCRDs(ctx, files...); err != nil {
+		return err
 	}
 	var names []string
 	for resource, kind := range workload.Known() {
@@ -218,7 +215,7 @@ func TestEveryKindOfWorkloadIsPropagated(t *testing.T) {
 						if metadata != nil && len(kind.Templates) > 0 {
 							wanted["note"] = "the user's"
 						}
-						if diff := gocmp.Diff(wanted, annotations); diff != "" && len(wanted)+len(annotations) > 0 {
+						if diff := cmp.Diff(wanted, annotations); diff != "" && len(wanted)+len(annotations) > 0 {
 							t.Errorf("%s: (-want +got):\n%s", step, diff)
 						}
 					}
@@ -228,7 +225,10 @@ func TestEveryKindOfWorkloadIsPropagated(t *testing.T) {
 				expect("created", want)
 				object["metadata"].(map[string]any)["annotations"] = map[string]any{target: "api.partner.example"}
 				if kind.Immutable {
-					said := w.applied(manifest(t, object))
+					said, err := installed.Submit(t.Context(), "apply", w.namespace, manifest(t, object))
+					if err != nil {
+						t.Fatal(err)
+					}
 					if !strings.Contains(said, "is immutable, so its Pods don't change; delete the "+kind.Kind) {
 						t.Errorf("the change of an immutable template said %q", said)
 					}
@@ -243,16 +243,4 @@ func TestEveryKindOfWorkloadIsPropagated(t *testing.T) {
 			})
 		}
 	}
-}
-
-// applied returns what kubectl apply prints, warnings first.
-func (w *world) applied(manifest string) string {
-	w.Helper()
-	cmd := installed.Server.Command(w.Context(), "kubectl", "apply", "--filename=-", "--namespace", w.namespace)
-	cmd.Stdin = strings.NewReader(manifest)
-	said, err := cmd.CombinedOutput()
-	if err != nil {
-		return "refused: " + string(said)
-	}
-	return cmp.Or(string(said), "nothing")
 }

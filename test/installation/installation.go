@@ -171,12 +171,23 @@ func (i *Installation) installIstio(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if _, _, err := i.Kubectl(ctx, "apply", "--server-side", "--filename", crds); err != nil {
-		return err
+	return i.InstallCRDs(ctx, crds)
+}
+
+// InstallCRDs installs the CustomResourceDefinitions in files and folders, and returns when the API
+// server serves them.
+func (i *Installation) InstallCRDs(ctx context.Context, paths ...string) error {
+	for _, args := range [][]string{
+		{"apply", "--server-side"}, {"wait", "--for=condition=Established", "--timeout=" + await.Patience.String()},
+	} {
+		for _, path := range paths {
+			args = append(args, "--filename", path)
+		}
+		if _, _, err := i.Kubectl(ctx, args...); err != nil {
+			return err
+		}
 	}
-	_, _, err = i.Kubectl(ctx, "wait", "--for=condition=Established", "--timeout="+await.Patience.String(),
-		"--filename", crds)
-	return err
+	return nil
 }
 
 // StartWebhook starts the webhooks that don't run and returns when annotated Pods are injected.
@@ -277,6 +288,18 @@ func (i *Installation) KubectlWith(ctx context.Context, input string, args ...st
 	cmd.Stdin = strings.NewReader(input)
 	stdout, _, err = apiserver.Output(cmd)
 	return stdout, err
+}
+
+// Submit passes a manifest to a command of kubectl, such as apply, in a namespace. It returns what
+// kubectl prints, warnings included, and the error carries it too.
+func (i *Installation) Submit(ctx context.Context, command, namespace, manifest string) (said string, err error) {
+	cmd := i.Server.Command(ctx, "kubectl", command, "--filename=-", "--namespace", namespace)
+	cmd.Stdin = strings.NewReader(manifest)
+	output, err := cmd.CombinedOutput()
+	if err != nil {
+		err = fmt.Errorf("kubectl %s: %w\n%s", command, err, output)
+	}
+	return string(output), err
 }
 
 // ProbeHost is the target of the Pod by which an installation finds out that it is ready: its
