@@ -94,6 +94,18 @@ func promtoolSet() set {
 	}}
 }
 
+// workloadSet is the controllers of workloads that Kubernetes itself doesn't have.
+func workloadSet() set {
+	return set{module: "workloads", programs: []program{
+		{name: "jobset", path: jobSetModule, names: []string{"jobset"}},
+		{
+			name:  "argo-rollouts",
+			path:  argoRolloutsModule + "/cmd/rollouts-controller",
+			names: []string{"argo-rollouts"},
+		},
+	}}
+}
+
 // containerdModule is also the start of the names of its packages.
 const containerdModule = "github.com/containerd/containerd/v2"
 

@@ -51,23 +51,7 @@ func prometheusCRDs(ctx context.Context) (string, error) {
 // Services and JobSets, as a list like $PATH.
 func workloadCRDs(ctx context.Context) (string, error) {
 	var files []string
-	for _, wanted := range []manifests{
-		{
-			module: "github.com/argoproj/argo-rollouts@v1.9.0",
-			sum:    "h1:bXgBpwCByXyAUcgBnyP0fxkSW2CEot78InTFjFlag5g=",
-			path:   "manifests/crds/rollout-crd.yaml",
-		},
-		{
-			module: "knative.dev/serving@v0.51.0",
-			sum:    "h1:yN2Q7eYqJgoPfZkATjoBZyGbZ2P1Qhns9HIMU4mF+to=",
-			path:   "config/core/300-resources/service.yaml",
-		},
-		{
-			module: "sigs.k8s.io/jobset@v0.10.1",
-			sum:    "h1:u8QKifNsrWVrlRFe6w2ofYTqFT9ma2DRHxfeB2m9xyU=",
-			path:   "config/components/crd/bases/jobset.x-k8s.io_jobsets.yaml",
-		},
-	} {
+	for _, wanted := range workloadManifests() {
 		file, err := wanted.download(ctx)
 		if err != nil {
 			return "", err
@@ -75,4 +59,24 @@ func workloadCRDs(ctx context.Context) (string, error) {
 		files = append(files, file)
 	}
 	return strings.Join(files, string(filepath.ListSeparator)), nil
+}
+
+func workloadManifests() []manifests {
+	return []manifests{
+		{
+			module: argoRolloutsModule + "@v1.9.0",
+			sum:    "h1:bXgBpwCByXyAUcgBnyP0fxkSW2CEot78InTFjFlag5g=",
+			path:   argoRolloutsCRDs + "/rollout-crd.yaml",
+		},
+		{
+			module: "knative.dev/serving@v0.51.0",
+			sum:    "h1:yN2Q7eYqJgoPfZkATjoBZyGbZ2P1Qhns9HIMU4mF+to=",
+			path:   "config/core/300-resources/service.yaml",
+		},
+		{
+			module: jobSetModule + "@v0.10.1",
+			sum:    "h1:u8QKifNsrWVrlRFe6w2ofYTqFT9ma2DRHxfeB2m9xyU=",
+			path:   jobSetCRD,
+		},
+	}
 }
