@@ -60,6 +60,8 @@ provided = MTLS_EGRESS_$(1)=$$(go -C test/tools run . $(2)); export MTLS_EGRESS_
 assets := $(call provided,ASSETS,assets)
 cert_manager := $(call provided,CERTMANAGER,certmanager)
 promtool := $(call provided,PROMTOOL,promtool)
+# The controllers of Argo Rollouts and JobSet, which only `make test-workloads` needs.
+workloads := $(call provided,WORKLOADS,workloads)
 crds := $(call provided,ISTIO_CRDS,istio-crds); $(call provided,GATEWAY_CRDS,gateway-crds); $(call provided,PROMETHEUS_CRDS,prometheus-crds); $(call provided,WORKLOAD_CRDS,workload-crds)
 
 .PHONY: help
@@ -94,6 +96,10 @@ test-mesh: ## Run the tests of the data path on a real mesh (root on Linux, or a
 .PHONY: test-load
 test-load: ## Create 10,000 Pods while replicas and the API server restart, and print the counts.
 	$(assets); go test -count 1 -v -timeout 20m ./test/load
+
+.PHONY: test-workloads
+test-workloads: ## Run the tests of workloads with the real controllers of Argo Rollouts and JobSet. The first run builds them.
+	$(workloads); $(assets); go test -count 1 -v -timeout 20m ./test/workloads
 
 .PHONY: guarantees
 guarantees: ## Run test-mesh and write its counts into docs/guarantees.md.
