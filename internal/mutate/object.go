@@ -2,7 +2,10 @@ package mutate
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
+	"maps"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -43,6 +46,10 @@ type template struct {
 	at      *field.Path
 	// annotations is the location of the annotations.
 	annotations workload.Place
+	// job are the annotations of the Job template that the Pod template is part of, with their
+	// location. Jobs propagate them, so they come before those of the workload's own metadata.
+	job   map[string]string
+	jobAt *field.Path
 	// path is the path of the annotations in the kind.
 	path workload.Path
 	// bare means that only the annotations of the Pods are known.
@@ -82,7 +89,7 @@ func Decode(kinds map[schema.GroupKind]workload.Kind, kind schema.GroupKind, obj
 	if IsPod(kind) {
 		var pod template
 		if err := json.Unmarshal(object, &pod.pod); err != nil {
-			return nil, fmt.Errorf("reading the Pod: %w", err)
+			return nil, fmt.Errorf("reading the Pod: %w", wrongType(err))
 		}
 		subject.metadata, subject.templates = pod.pod.ObjectMeta, []template{pod}
 		return subject, nil
@@ -104,7 +111,7 @@ func (s *Object) decodeWorkload(object []byte) error {
 		Metadata metav1.ObjectMeta `json:"metadata"`
 	}
 	if err := json.Unmarshal(object, &fields); err != nil {
-		return fmt.Errorf("reading the metadata of the %s: %w", s.kind.Kind, err)
+		return fmt.Errorf("reading the metadata of the %s: %w", s.kind.Kind, wrongType(err))
 	}
 	s.metadata = fields.Metadata
 	if s.kind == (schema.GroupKind{Group: "batch", Kind: "Job"}) {
@@ -122,13 +129,22 @@ func (s *Object) decodeWorkload(object []byte) error {
 		s.notStarted = job.Spec.Suspend && job.Status.StartTime == nil
 	}
 	for _, path := range s.workload.Templates {
-		for _, place := range path.Find(object) {
+		var jobs []workload.Place
+		if ofJob, found := path.OfWorkload(); found {
+			jobs = ofJob.Find(object) // as many as there are templates
+		}
+		for n, place := range path.Find(object) {
 			if place.JSON == nil {
 				continue
 			}
 			read, err := s.decodeTemplate(place)
 			if err != nil {
 				return err
+			}
+			if n < len(jobs) {
+				if read.jobAt, err = jobs[n].Path, s.decodeAnnotations(jobs[n], &read.job); err != nil {
+					return err
+				}
 			}
 			read.path = path + ".metadata.annotations"
 			s.templates = append(s.templates, read)
@@ -137,14 +153,35 @@ func (s *Object) decodeWorkload(object []byte) error {
 	for _, path := range s.workload.Annotations {
 		place := path.Find(object)[0]
 		read := template{annotations: place, path: path, bare: true}
-		if place.JSON != nil {
-			if err := json.Unmarshal(place.JSON, &read.pod.Annotations); err != nil {
-				return fmt.Errorf("reading %s of the %s: %w", path, s.kind.Kind, err)
-			}
+		if err := s.decodeAnnotations(place, &read.pod.Annotations); err != nil {
+			return err
 		}
 		s.templates = append(s.templates, read)
 	}
 	return nil
+}
+
+// decodeAnnotations decodes the annotations at a place, which may be missing.
+func (s *Object) decodeAnnotations(place workload.Place, annotations *map[string]string) error {
+	if place.JSON == nil {
+		return nil
+	}
+	if err := json.Unmarshal(place.JSON, annotations); err != nil {
+		return fmt.Errorf("reading %s of the %s: %w", place.Path, s.kind.Kind, wrongType(err))
+	}
+	return nil
+}
+
+// wrongType says of a value of the wrong type which field has it, in the words of YAML.
+func wrongType(err error) error {
+	mistaken, ok := errors.AsType[*json.UnmarshalTypeError](err)
+	if !ok {
+		return err
+	}
+	if mistaken.Type.Kind() == reflect.String {
+		return fmt.Errorf("%s: has a %s, want text: write it in quotes", mistaken.Field, mistaken.Value)
+	}
+	return fmt.Errorf("%s: has a %s, want another type", mistaken.Field, mistaken.Value)
 }
 
 func (s *Object) decodeTemplate(place workload.Place) (template, error) {
@@ -153,7 +190,7 @@ func (s *Object) decodeTemplate(place workload.Place) (template, error) {
 	}
 	var decoded corev1.PodTemplateSpec
 	if err := json.Unmarshal(place.JSON, &decoded); err != nil {
-		return template{}, fmt.Errorf("reading %s of the %s: %w", place.Path, s.kind.Kind, err)
+		return template{}, fmt.Errorf("reading %s of the %s: %w", place.Path, s.kind.Kind, wrongType(err))
 	}
 	read.pod = corev1.Pod{ObjectMeta: decoded.ObjectMeta, Spec: decoded.Spec}
 	return read, nil
@@ -169,6 +206,7 @@ func (s *Object) Hosts() []string {
 	}
 	add(s.metadata.Annotations)
 	for n := range s.templates {
+		add(s.templates[n].job)
 		add(s.templates[n].pod.Annotations)
 	}
 	slices.Sort(hosts)
@@ -177,7 +215,7 @@ func (s *Object) Hosts() []string {
 
 // Previous is the object before an update.
 type Previous struct {
-	// Annotations are those of the object's own metadata.
+	// Annotations are those of the object's own metadata, and of its Job templates.
 	Annotations map[string]string
 	// PodAnnotations are those of the Pod templates of an immutable kind, by the JSON pointer of the
 	// annotations.
@@ -251,6 +289,9 @@ func (s *Object) mutateWorkload(facts Facts) Result {
 		restored := restore(written, previous.PodAnnotations[t.annotations.Pointer])
 		restored.operations(&p, t.annotations, written)
 		t.pod.Annotations = restored.apply(written)
+		own, ofJob, jobErrs := t.withJob(own)
+		result.Errors = append(result.Errors, because(ReasonInvalidAnnotation, jobErrs)...)
+		result.Warnings = append(result.Warnings, ofJob...)
 		changes, propagationErrs := propagate(own, before, t.pod.Annotations,
 			func(key string) bool { return s.writtenInTemplate(t.path, key) }, t.annotations.Path)
 		result.Errors = append(result.Errors, because(ReasonInvalidAnnotation, propagationErrs)...)
@@ -315,6 +356,35 @@ func (t *template) foresee(facts Facts, changes propagation, result *Result) {
 		foreseen.Template, foreseen.Operations = t.pointer, injected.operations
 	}
 	result.Pods = append(result.Pods, foreseen)
+}
+
+// withJob returns the annotations to propagate: own, and those of the Job template, which Jobs will
+// propagate in any case.
+func (t *template) withJob(own map[string]string) (
+	all map[string]string, warnings []string, errs field.ErrorList,
+) {
+	if len(t.job) == 0 {
+		return own, nil, nil
+	}
+	if _, warnings, errs = egress.ParseIntent(t.job, t.jobAt); len(errs) > 0 {
+		return own, warnings, errs
+	}
+	all = maps.Clone(own)
+	if all == nil {
+		all = map[string]string{}
+	}
+	for _, key := range propagated() {
+		value, found := t.job[key]
+		if !found {
+			continue
+		}
+		if before, twice := own[key]; twice && before != value {
+			warnings = append(warnings, fmt.Sprintf("%s takes precedence over the one in the workload's metadata (%q)",
+				t.jobAt.Key(key), egress.Excerpt(before)))
+		}
+		all[key] = value
+	}
+	return all, warnings, nil
 }
 
 // parseOwn returns the annotations of the workload's own metadata for propagation, or none if any

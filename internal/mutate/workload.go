@@ -108,6 +108,25 @@ func restore(template, previous map[string]string) propagation {
 	return changes
 }
 
+// addJobs adds the annotations of the Job templates of the object before an update.
+func (s *Object) addJobs(previous *Previous, object []byte) error {
+	if s.workload == nil {
+		return nil
+	}
+	for _, path := range s.workload.Templates {
+		ofJob, found := path.OfWorkload()
+		if !found {
+			continue
+		}
+		for _, place := range ofJob.Find(object) {
+			if err := s.decodeAnnotations(place, &previous.Annotations); err != nil {
+				return fmt.Errorf("before the update: %w", err)
+			}
+		}
+	}
+	return nil
+}
+
 // decodePrevious decodes the object before an update.
 func (s *Object) decodePrevious(object []byte) (*Previous, error) {
 	var decoded metav1.PartialObjectMetadata
@@ -115,6 +134,9 @@ func (s *Object) decodePrevious(object []byte) (*Previous, error) {
 		return nil, fmt.Errorf("reading the object before the update: %w", err)
 	}
 	previous := &Previous{Annotations: decoded.Annotations}
+	if err := s.addJobs(previous, object); err != nil {
+		return nil, err
+	}
 	if s.workload == nil || !s.workload.Immutable || s.notStarted {
 		return previous, nil
 	}

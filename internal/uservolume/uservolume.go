@@ -44,10 +44,11 @@ type Added struct {
 
 const wantedForm = `it takes a JSON list such as [{"name": "a", …}] or a JSON map such as {"a": {…}}`
 
-// Parse parses the value of one of the two annotations. An empty value is an empty list. The error
+// Parse parses the value of one of the two annotations. An empty value, and null, which Istio also
+// ignores, is an empty list. The error
 // says what is wrong with the value and what it must contain, to follow a field name.
 func Parse(text string) (Entries, error) {
-	if strings.TrimSpace(text) == "" {
+	if text := strings.TrimSpace(text); text == "" || text == "null" {
 		return Entries{text: "[]", end: 1}, nil
 	}
 	decoder := json.NewDecoder(strings.NewReader(text))

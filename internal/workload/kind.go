@@ -34,6 +34,14 @@ type Kind struct {
 // stands for all elements of a list, as in spec.tasks[*].template. There is at most one.
 type Path string
 
+// OfWorkload returns the path of the annotations of the workload that a template belongs to, if
+// that is part of another workload: spec.jobTemplate.metadata.annotations of a CronJob, whose Jobs
+// get that metadata, and thereby propagate it. Otherwise found is false.
+func (p Path) OfWorkload() (path Path, found bool) {
+	part, found := strings.CutSuffix(string(p), ".spec.template")
+	return Path(part + ".metadata.annotations"), found
+}
+
 // Elements is the suffix of a field of a Path that is a list.
 const Elements = "[*]"
 

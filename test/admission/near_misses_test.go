@@ -38,6 +38,8 @@ func nearMisses() []nearMiss {
 			set(object, "labels", "mtls.egress/target")
 		}},
 		{"the label mtls.egress/target in the Pod template", inTemplates("labels", "mtls.egress/target")},
+		{"the label mtls.egress/target in the Job template", inTemplates("labels", "mtls.egress/target")},
+		{"the annotation mtls.egress/target in the Job template", inTemplates("annotations", "mtls.egress/target")},
 		{"the annotation mtls-egress/target in the Pod template", inTemplates("annotations", "mtls-egress/target")},
 	}
 	for _, key := range []string{
@@ -67,8 +69,24 @@ func set(object map[string]any, field, key string) {
 	values[key] = host
 }
 
-// templatesOf returns the Pod templates of a workload, or the parents of the metadata of its Pods.
+// templatesOf returns the Pod templates of a workload.
 func templatesOf(object map[string]any, resource string) []map[string]any {
+	return objectsAt(object, workload.Known()[resource].Templates)
+}
+
+// jobTemplatesOf returns the templates of Jobs in a workload.
+func jobTemplatesOf(object map[string]any, resource string) []map[string]any {
+	var paths []workload.Path
+	for _, path := range workload.Known()[resource].Templates {
+		if ofJob, found := path.OfWorkload(); found {
+			paths = append(paths, workload.Path(strings.TrimSuffix(string(ofJob), ".metadata.annotations")))
+		}
+	}
+	return objectsAt(object, paths)
+}
+
+// objectsAt returns the objects at the paths.
+func objectsAt(object map[string]any, paths []workload.Path) []map[string]any {
 	var found []map[string]any
 	var walk func(value any, path []string)
 	walk = func(value any, path []string) {
@@ -89,7 +107,7 @@ func templatesOf(object map[string]any, resource string) []map[string]any {
 			}
 		}
 	}
-	for _, path := range workload.Known()[resource].Templates {
+	for _, path := range paths {
 		walk(object, path.Fields())
 	}
 	return found
@@ -165,7 +183,13 @@ func TestNearMissesAreRefusedOrWarnedOf(t *testing.T) {
 				continue
 			}
 			object := workloadOf(resource, nil, map[string]any{})
-			miss.change(object, templatesOf(object, resource))
+			templates := templatesOf(object, resource)
+			if strings.Contains(miss.name, "Job template") {
+				if templates = jobTemplatesOf(object, resource); len(templates) == 0 {
+					continue
+				}
+			}
+			miss.change(object, templates)
 			try(resource, object)
 		}
 		for resource, object := range map[string]map[string]any{

@@ -39,7 +39,7 @@ rejected.
 {{- end }}
 
 {{- /*
-A CEL expression: the annotations of the Pods of the workload o, as a list of optional values. With
+A CEL expression: the annotations of the Pods of the workload o, and of the Job templates in it, as a list of optional values. With
 field: labels in the dict, their labels instead.
 */}}
 {{- define "mtls-egress-webhook.ofPods" -}}
@@ -49,6 +49,9 @@ field: labels in the dict, their labels instead.
 {{- $values := list }}
 {{- range $kind.templates }}
 {{- $values = append $values (include "mtls-egress-webhook.valuesAt" (printf "%s.metadata.%s" . $field)) }}
+{{- if hasSuffix ".spec.template" . }}
+{{- $values = append $values (include "mtls-egress-webhook.valuesAt" (printf "%s.metadata.%s" (trimSuffix ".spec.template" .) $field)) }}
+{{- end }}
 {{- end }}
 {{- range $kind.annotations }}
 {{- $values = append $values (include "mtls-egress-webhook.valuesAt" (printf "%s%s" (trimSuffix "annotations" .) $field)) }}
