@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,10 +10,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"k8s.io/apimachinery/pkg/runtime"
-	utilerrors "k8s.io/apimachinery/pkg/util/errors"
 	"k8s.io/cli-runtime/pkg/resource"
-	"sigs.k8s.io/yaml"
 
 	"mtls.egress/webhook/internal/manifests"
 )
@@ -24,12 +20,6 @@ const (
 	showManifests = "manifests"
 	showPods      = "pods"
 	showObjects   = "objects"
-)
-
-// The name of standard input in kubectl, as a file name and as a source.
-const (
-	standardInput       = "-"
-	standardInputSource = "STDIN"
 )
 
 type renderFlags struct {
@@ -162,53 +152,6 @@ func remarks(rendered *manifests.Output, explain bool) string {
 	return printable(text.String())
 }
 
-// readDocuments reads manifests with kubectl's reader and returns all read errors at once.
-func readDocuments(in io.Reader, options resource.FilenameOptions) ([]manifests.Document, error) {
-	builder := resource.NewLocalBuilder().Unstructured().ContinueOnError()
-	if at := slices.Index(options.Filenames, standardInput); at >= 0 {
-		options.Filenames = slices.Delete(slices.Clone(options.Filenames), at, at+1)
-		builder = builder.Stream(in, standardInputSource)
-	}
-	if len(options.Filenames) > 0 || options.Kustomize != "" {
-		builder = builder.FilenameParam(false, &options)
-	}
-	var documents []manifests.Document
-	numbers := map[string]int{}
-	err := builder.Do().Visit(func(info *resource.Info, err error) error {
-		if err != nil {
-			return err
-		}
-		content, ok := info.Object.(runtime.Unstructured)
-		if !ok {
-			return fmt.Errorf("%s: %T is not a manifest", info.Source, info.Object)
-		}
-		numbers[info.Source]++
-		documents = append(documents,
-			manifests.Document{Source: info.Source, Number: numbers[info.Source], Object: content.UnstructuredContent()})
-		return nil
-	})
-	return documents, withoutContent(err)
-}
-
-// withoutContent removes the manifest, which may be a Secret, from the error that kubectl's reader
-// returns for a missing kind.
-func withoutContent(err error) error {
-	if several, ok := errors.AsType[utilerrors.Aggregate](err); ok {
-		problems := several.Errors()
-		for n := range problems {
-			problems[n] = withoutContent(problems[n])
-		}
-		return errors.Join(problems...)
-	}
-	if err == nil {
-		return nil
-	}
-	if before, _, found := strings.Cut(err.Error(), " is missing in '"); found {
-		return errors.New(before + " is missing")
-	}
-	return err
-}
-
 func selected(rendered *manifests.Output, show []string) []map[string]any {
 	var objects []map[string]any
 	for _, part := range []struct {
@@ -232,16 +175,5 @@ func encode(objects []map[string]any, format string) ([]byte, error) {
 		encoded, err := json.MarshalIndent(list, "", "    ")
 		return append(encoded, '\n'), err
 	}
-	var buffer bytes.Buffer
-	for n, object := range objects {
-		if n > 0 {
-			buffer.WriteString("---\n")
-		}
-		encoded, err := yaml.Marshal(object)
-		if err != nil {
-			return nil, err
-		}
-		buffer.Write(encoded)
-	}
-	return buffer.Bytes(), nil
+	return manifests.YAML(objects)
 }

@@ -44,7 +44,7 @@ func TestRenderExitCodes(t *testing.T) {
 			badPod,
 			[]string{"-f", "-"},
 			1,
-			`STDIN, document 1, Pod bad: metadata.annotations[mtls.egress/target]: Invalid value: ` +
+			`STDIN, document 1, line 1, Pod bad: metadata.annotations[mtls.egress/target]: Invalid value: ` +
 				`"localhost": has only one label`,
 		},
 		"a workload without a template": {
@@ -52,14 +52,14 @@ func TestRenderExitCodes(t *testing.T) {
 				`"annotations":{"mtls.egress/target":"a.example"}},"spec":{}}`,
 			[]string{"-f", "-"},
 			1,
-			"STDIN, document 1, Deployment x: metadata.annotations[mtls.egress/target]: Forbidden: the Deployment has no " +
-				"Pod template (spec.template)",
+			"STDIN, document 1, line 1, Deployment x: metadata.annotations[mtls.egress/target]: Forbidden: the Deployment " +
+				"has no Pod template (spec.template)",
 		},
 		"a name that would write to the terminal": {
 			strings.ReplaceAll(badPod, `"bad"`, `"a\u001b[2Jb"`),
 			[]string{"-f", "-"},
 			1,
-			"STDIN, document 1, Pod a�[2Jb: ",
+			"STDIN, document 1, line 1, Pod a�[2Jb: ",
 		},
 		"neither -f nor -k": {"", nil, 2, "no input: pass -f FILE|DIR|- or -k DIR"},
 		"-f and -k": {
@@ -95,12 +95,15 @@ func TestRenderExitCodes(t *testing.T) {
 			2,
 			`the path "missing.yaml" does not exist`,
 		},
-		"invalid YAML": {"", []string{"-f", broken}, 2, "error parsing " + broken},
+		"invalid YAML": {
+			"", []string{"-f", broken}, 2,
+			broken + ", document 1, line 1: is not valid YAML: did not find expected node content",
+		},
 		"a document without a kind": {
 			`{"data":{"key":"c2VjcmV0"}}`,
 			[]string{"-f", "-"},
 			2,
-			`unable to decode "STDIN": Object 'Kind' is missing`,
+			`STDIN, document 1, line 1: has no kind, so it is not a manifest`,
 		},
 		"a kustomization without one": {
 			"",
@@ -133,8 +136,10 @@ func TestRenderRefusesWithAllProblemsAndPrintsNothing(t *testing.T) {
 	if code != 1 || stdout != "" {
 		t.Fatalf("exit code %d, standard output %q", code, stdout)
 	}
-	for _, want := range []string{filepath.Join(dir, "a.yaml") + ", document 2, Pod bad", filepath.Join(dir, "b.yaml") +
-		", document 2, Pod bad"} {
+	for _, want := range []string{
+		filepath.Join(dir, "a.yaml") + ", document 2, line 9, Pod bad",
+		filepath.Join(dir, "b.yaml") + ", document 2, line 3, Pod bad",
+	} {
 		if !strings.Contains(stderr, want) {
 			t.Errorf("standard error %q lacks %q", stderr, want)
 		}

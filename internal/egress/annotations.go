@@ -24,6 +24,10 @@ const (
 	AnnotationAllowedTargets = AnnotationPrefix + "allowed-targets"
 )
 
+// LabelProtection is the label of a Namespace that switches the protection of the generated objects
+// off.
+const LabelProtection = AnnotationPrefix + "protection"
+
 // The labels that the webhook sets on Pods.
 const (
 	// LabelInjected is "true" on every Pod with a target. The controller's cache selects by it.

@@ -1,6 +1,7 @@
 package manifests
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"strings"
@@ -13,8 +14,8 @@ import (
 type Document struct {
 	// Source is the file, the URL or STDIN.
 	Source string
-	// Number is the position in Source, starting at 1.
-	Number int
+	// Number is the position in Source, starting at 1. Line is the line at which the document starts.
+	Number, Line int
 	// Object is the manifest. It may be a list with items.
 	Object map[string]any
 }
@@ -23,19 +24,24 @@ type Document struct {
 type Location struct {
 	Source    string
 	Number    int
+	Line      int
 	Kind      string
 	Namespace string
 	Name      string
 }
 
-// String returns the location in the format of messages, for example "shop.yaml, document 2,
-// Deployment project/shop".
+// String returns the location in the format of messages, for example "shop.yaml, document 2, line
+// 14, Deployment project/shop". What isn't known is left out.
 func (p Location) String() string {
 	name := p.Name
 	if p.Namespace != "" {
 		name = p.Namespace + "/" + name
 	}
-	return fmt.Sprintf("%s, document %d, %s %s", p.Source, p.Number, p.Kind, name)
+	place := fmt.Sprintf("%s, document %d, line %d", p.Source, p.Number, p.Line)
+	if object := strings.TrimSpace(p.Kind + " " + name); object != "" {
+		place += ", " + object
+	}
+	return place
 }
 
 // Problem is one reason to reject the input.
@@ -92,21 +98,21 @@ func itemsOf(object map[string]any, document Document, namespace string, put fun
 		}
 		return items
 	}
-	metadata, _ := object["metadata"].(map[string]any)
-	location := Location{
-		Source:    document.Source,
-		Number:    document.Number,
-		Kind:      kind,
-		Namespace: text(metadata, "namespace"),
-		Name:      text(metadata, "name"),
-	}
-	if location.Name == "" {
-		location.Name = text(metadata, "generateName")
-	}
+	location := locate(object, document.Source)
+	location.Number, location.Line = document.Number, document.Line
 	if location.Namespace == "" {
 		location.Namespace = namespace
 	}
 	return []item{{location: location, kind: schema.FromAPIVersionAndKind(apiVersion, kind), object: object, put: put}}
+}
+
+// locate returns what the object itself says of its location.
+func locate(object map[string]any, source string) Location {
+	metadata, _ := object["metadata"].(map[string]any)
+	return Location{
+		Source: source, Kind: text(object, "kind"), Namespace: text(metadata, "namespace"),
+		Name: cmp.Or(text(metadata, "name"), text(metadata, "generateName")),
+	}
 }
 
 func text(fields map[string]any, name string) string {

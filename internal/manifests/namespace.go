@@ -13,6 +13,7 @@ func (r *renderer) collectNamespace(item item) {
 			Location{
 				Source: item.location.Source,
 				Number: item.location.Number,
+				Line:   item.location.Line,
 				Kind:   item.location.Kind,
 				Name:   item.location.Name,
 			},

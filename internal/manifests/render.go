@@ -109,6 +109,7 @@ func Render(documents []Document, options Options) (*Output, []Problem) {
 	}
 	r.collect()
 	for _, item := range r.items {
+		r.unheard(item)
 		if _, isWorkload := r.kinds[item.kind.GroupKind()]; isWorkload || mutate.IsPod(item.kind.GroupKind()) {
 			r.mutate(item)
 		}
@@ -285,7 +286,10 @@ func at(value any, pointer string) any {
 }
 
 // podName is the name of the Pods of a workload in the output.
-func (i item) podName() string { return strings.ToLower(i.location.Kind) + "-" + i.location.Name }
+func (i item) podName() string {
+	// A generated name ends before the part that the API server adds.
+	return strings.ToLower(i.location.Kind) + "-" + strings.TrimRight(i.location.Name, "-.")
+}
 
 func podTemplate(name, namespace string, pod map[string]any) map[string]any {
 	metadata := map[string]any{"name": name}

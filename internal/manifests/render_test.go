@@ -1,8 +1,8 @@
 package manifests_test
 
 import (
-	"encoding/json"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -65,7 +65,11 @@ func TestRenderingTheOutputAgainChangesNothing(t *testing.T) {
 			if len(problems) > 0 {
 				t.Skip("refused")
 			}
-			again, problems := manifests.Render(number(output.Documents), manifests.Options{Policy: everyHost(), Now: now()})
+			documents := read(t, inputs[name])
+			for n := range documents {
+				documents[n].Object = output.Documents[n]
+			}
+			again, problems := manifests.Render(documents, manifests.Options{Policy: everyHost(), Now: now()})
 			if len(problems) > 0 {
 				t.Fatal(problems)
 			}
@@ -153,7 +157,7 @@ func TestSecretsOfTheInputAreJudged(t *testing.T) {
 			output, problems := manifests.Render(documents, manifests.Options{Policy: everyHost(), Now: now()})
 			if test.want != "" {
 				if len(problems) != 1 || !strings.Contains(problems[0].Message, test.want) ||
-					problems[0].Location.String() != "input.yaml, document 2, Secret external-system-mtls-data" {
+					problems[0].Location.String() != "input.yaml, document 2, line 1, Secret external-system-mtls-data" {
 					t.Fatalf("problems: %v, want one with %q", problems, test.want)
 				}
 				for _, value := range test.data {
@@ -257,21 +261,21 @@ func BenchmarkRender(b *testing.B) {
 
 func read(t *testing.T, path string) []manifests.Document {
 	t.Helper()
-	var objects []map[string]any
-	for _, document := range golden.Documents(t, path) {
-		var object map[string]any
-		if err := json.Unmarshal(document, &object); err != nil {
-			t.Fatal(err)
-		}
-		objects = append(objects, object)
+	content, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
 	}
-	return number(objects)
+	documents, problems := manifests.Read("input.yaml", content)
+	if len(problems) > 0 {
+		t.Fatal(problems)
+	}
+	return documents
 }
 
 func number(objects []map[string]any) []manifests.Document {
 	documents := make([]manifests.Document, len(objects))
 	for n, object := range objects {
-		documents[n] = manifests.Document{Source: "input.yaml", Number: n + 1, Object: object}
+		documents[n] = manifests.Document{Source: "input.yaml", Number: n + 1, Line: 1, Object: object}
 	}
 	return documents
 }

@@ -1,0 +1,280 @@
+package manifests
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+	kubernetesjson "k8s.io/apimachinery/pkg/util/json"
+	kubernetesyaml "sigs.k8s.io/yaml"
+)
+
+// Read decodes the manifests of a file or stream: YAML documents, JSON documents, or both, as
+// kubectl reads them. Documents without content are left out. The problems are all that keep
+// documents from being read, with their lines; they contain no values, because a document can be a
+// Secret.
+func Read(source string, content []byte) (documents []Document, problems []Problem) {
+	number := 0
+	for _, part := range split(content) {
+		texts, err := part.documents()
+		if err != nil {
+			number++
+			problems = append(problems, part.problem(source, number, err))
+			continue
+		}
+		for _, text := range texts {
+			object, found := text.decode(source, number+1)
+			if object == nil && len(found) == 0 {
+				continue // nothing but comments
+			}
+			number++
+			problems = append(problems, found...)
+			if len(found) == 0 {
+				documents = append(documents,
+					Document{Source: source, Number: number, Line: text.firstLine(), Object: object})
+			}
+		}
+	}
+	return documents, problems
+}
+
+// excerpt is a part of a stream, and the line at which it starts.
+type excerpt struct {
+	text []byte
+	line int
+}
+
+// firstLine returns the line of the first content.
+func (e excerpt) firstLine() int {
+	line := e.line
+	for text := range bytes.Lines(e.text) {
+		if text = bytes.TrimSpace(text); len(text) > 0 && text[0] != '#' {
+			break
+		}
+		line++
+	}
+	return line
+}
+
+// split cuts a stream at the lines that start a YAML document.
+func split(content []byte) []excerpt {
+	var parts []excerpt
+	current, line := excerpt{line: 1}, 0
+	for text := range bytes.Lines(content) {
+		line++
+		rest, found := bytes.CutPrefix(text, []byte("---"))
+		if found && (len(rest) == 0 || bytes.ContainsAny(rest[:1], " \t\r\n")) {
+			parts = append(parts, current)
+			// What follows in the same line belongs to the new document.
+			current, text = excerpt{line: line}, append([]byte("   "), rest...)
+		}
+		current.text = append(current.text, text...)
+	}
+	return append(parts, current)
+}
+
+// documents returns the JSON documents of the part, which can be several, or the YAML document as
+// it is.
+func (e excerpt) documents() ([]excerpt, error) {
+	if !bytes.HasPrefix(bytes.TrimSpace(e.text), []byte("{")) {
+		return []excerpt{e}, nil
+	}
+	var texts []excerpt
+	decoder := json.NewDecoder(bytes.NewReader(e.text))
+	for {
+		var text json.RawMessage
+		err := decoder.Decode(&text)
+		switch {
+		case errors.Is(err, io.EOF):
+			return texts, nil
+		case err == nil:
+			start := int(decoder.InputOffset()) - len(text)
+			texts = append(texts, excerpt{text: text, line: e.line + bytes.Count(e.text[:start], []byte("\n"))})
+			continue
+		}
+		if yaml.Unmarshal(e.text, new(yaml.Node)) == nil {
+			return []excerpt{e}, nil // a mapping in YAML's own form, such as {a: b}
+		}
+		return nil, fmt.Errorf("is not valid JSON: %w", err)
+	}
+}
+
+// lineIn is how the parser of YAML names a line.
+var lineIn = regexp.MustCompile(`\bline ([0-9]+): `)
+
+// problem returns the problem of a document that can't be parsed.
+func (e excerpt) problem(source string, number int, err error) Problem {
+	location := Location{Source: source, Number: number, Line: e.line}
+	message := err.Error()
+	if syntax, ok := errors.AsType[*json.SyntaxError](err); ok {
+		location.Line += bytes.Count(e.text[:min(int(syntax.Offset), len(e.text))], []byte("\n"))
+	}
+	if at := lineIn.FindStringSubmatchIndex(message); at != nil {
+		if line, err := strconv.Atoi(message[at[2]:at[3]]); err == nil {
+			location.Line += line - 1
+		}
+		message = message[:at[0]] + message[at[1]:]
+	}
+	return Problem{Location: location, Message: message}
+}
+
+// decode returns the object of a document, or all its problems. Without either, the document is
+// empty.
+func (e excerpt) decode(source string, number int) (map[string]any, []Problem) {
+	encoded, err := kubernetesyaml.YAMLToJSON(e.text)
+	if err != nil {
+		message := strings.TrimPrefix(err.Error(), "error converting YAML to JSON: ")
+		message = strings.ReplaceAll(message, "yaml: ", "is not valid YAML: ")
+		return nil, []Problem{e.problem(source, number, errors.New(message))}
+	}
+	var value any
+	if err := kubernetesjson.Unmarshal(encoded, &value); err != nil {
+		return nil, []Problem{e.problem(source, number, err)}
+	}
+	if value == nil {
+		return nil, nil
+	}
+	object, isObject := value.(map[string]any)
+	var faults []fault
+	if isObject {
+		faults = faultsOf(object, nil)
+	} else {
+		faults = []fault{{message: "is " + typeOf(value) +
+			", but a manifest is an object with apiVersion, kind and metadata"}}
+	}
+	if len(faults) == 0 {
+		return object, nil
+	}
+	var root yaml.Node
+	_ = yaml.Unmarshal(e.text, &root) // without it, problems are at the first line
+	problems := make([]Problem, len(faults))
+	for n, fault := range faults {
+		location := locate(object, source)
+		location.Number, location.Line = number, e.line+lineOf(&root, fault.path)
+		problems[n] = Problem{Location: location, Message: fault.String()}
+	}
+	return nil, problems
+}
+
+// fault is something in an object that no API server would read.
+type fault struct {
+	// path are the fields and indices down to it.
+	path    []any
+	message string
+}
+
+// String returns the path as in kubectl's messages, and the message.
+func (f fault) String() string {
+	var path strings.Builder
+	for _, step := range f.path {
+		switch step := step.(type) {
+		case int:
+			fmt.Fprintf(&path, "[%d]", step)
+		case string:
+			if strings.ContainsAny(step, "./") {
+				fmt.Fprintf(&path, "[%s]", step)
+				continue
+			}
+			path.WriteString("." + step)
+		}
+	}
+	return strings.TrimPrefix(strings.TrimPrefix(path.String()+": "+f.message, "."), ": ")
+}
+
+// faultsOf returns the faults of an object or, in a list, of its elements: a missing kind, and
+// metadata of the wrong types.
+func faultsOf(object map[string]any, at []any) []fault {
+	under := func(steps ...any) []any { return append(slices.Clip(at), steps...) }
+	kind, _ := object["kind"].(string)
+	if kind == "" {
+		return []fault{{path: at, message: "has no kind, so it is not a manifest"}}
+	}
+	var faults []fault
+	if elements, isList := object["items"].([]any); isList && strings.HasSuffix(kind, "List") {
+		for n, element := range elements {
+			if child, ok := element.(map[string]any); ok {
+				faults = append(faults, faultsOf(child, under("items", n))...)
+			} else if element != nil {
+				faults = append(faults, fault{under("items", n), "is " + typeOf(element) + ", want an object"})
+			}
+		}
+	}
+	metadata, isMap := object["metadata"].(map[string]any)
+	if !isMap && object["metadata"] != nil {
+		return append(faults, fault{under("metadata"), "is " + typeOf(object["metadata"]) + ", want a mapping"})
+	}
+	for _, name := range []string{"name", "namespace", "generateName"} {
+		if _, isText := metadata[name].(string); !isText && metadata[name] != nil {
+			faults = append(faults, fault{under("metadata", name), "is " + typeOf(metadata[name]) + ", want text: " + quote})
+		}
+	}
+	for _, name := range []string{"annotations", "labels"} {
+		values, isMap := metadata[name].(map[string]any)
+		if !isMap && metadata[name] != nil {
+			faults = append(faults, fault{under("metadata", name), "is " + typeOf(metadata[name]) + ", want a mapping"})
+		}
+		for _, key := range slices.Sorted(maps.Keys(values)) {
+			if _, isText := values[key].(string); !isText && values[key] != nil {
+				faults = append(faults,
+					fault{under("metadata", name, key), "is " + typeOf(values[key]) + ", want text: " + quote})
+			}
+		}
+	}
+	return faults
+}
+
+const quote = "write it in quotes"
+
+// typeOf names the type of a value.
+func typeOf(value any) string {
+	switch value.(type) {
+	case string:
+		return "text"
+	case bool:
+		return "true or false"
+	case int64, float64:
+		return "a number"
+	case []any:
+		return "a list"
+	case map[string]any:
+		return "a mapping"
+	default:
+		return "empty"
+	}
+}
+
+// lineOf returns how many lines below the first one of the document the value at the path is, or
+// the last part of the path that is there.
+func lineOf(node *yaml.Node, path []any) int {
+	line := max(node.Line, 1)
+	if node.Kind == yaml.DocumentNode && len(node.Content) == 1 {
+		return lineOf(node.Content[0], path)
+	}
+	if len(path) == 0 {
+		return line - 1
+	}
+	switch step := path[0].(type) {
+	case int:
+		if node.Kind == yaml.SequenceNode && step < len(node.Content) {
+			return lineOf(node.Content[step], path[1:])
+		}
+	case string:
+		for n := 0; node.Kind == yaml.MappingNode && n+1 < len(node.Content); n += 2 {
+			if node.Content[n].Value == step {
+				if len(path) == 1 {
+					return node.Content[n].Line - 1
+				}
+				return lineOf(node.Content[n+1], path[1:])
+			}
+		}
+	}
+	return line - 1
+}

@@ -1,0 +1,116 @@
+package manifests_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"mtls.egress/webhook/internal/manifests"
+)
+
+func TestRead(t *testing.T) {
+	const service = "apiVersion: v1\nkind: Service\nmetadata: {name: shop}\n"
+	tests := map[string]struct {
+		content string
+		// documents are the lines of the documents with their kinds.
+		documents []string
+		problems  []string
+	}{
+		"nothing":        {"", nil, nil},
+		"only a comment": {"# nothing\n---\n\n---\n# here\n", nil, nil},
+		"one document":   {service, []string{"1 Service"}, nil},
+		"several documents": {
+			"# a chart\n---\n" + service + "---\n\n# Source: b.yaml\n" + service,
+			[]string{"3 Service", "9 Service"}, nil,
+		},
+		"a comment behind the separator": {
+			"--- # Source: a.yaml\n" + service, []string{"2 Service"}, nil,
+		},
+		"Windows line ends": {
+			strings.ReplaceAll(service+"---\n"+service, "\n", "\r\n"), []string{"1 Service", "5 Service"}, nil,
+		},
+		"a separator without a line end": {service + "---", []string{"1 Service"}, nil},
+		"three hyphens in a text": {
+			"apiVersion: v1\nkind: ConfigMap\ndata:\n  a: |\n    ---\n    b\n", []string{"1 ConfigMap"}, nil,
+		},
+		"JSON documents in a row": {
+			"{\"kind\": \"A\"}\n{\"kind\": \"B\"} {\"kind\": \"C\"}\n", []string{"1 A", "2 B", "2 C"}, nil,
+		},
+		"JSON in a YAML stream": {service + "---\n{\n \"kind\": \"A\"\n}\n", []string{"1 Service", "5 A"}, nil},
+		"a mapping in braces":   {"{kind: A, metadata: {name: b}}\n", []string{"1 A"}, nil},
+		"YAML with a mistake": {
+			service + "---\nkind: A\nb: [1\nc: 2\n---\n" + service, []string{"1 Service", "9 Service"},
+			[]string{"a.yaml, document 2, line 6: is not valid YAML: did not find expected ',' or ']'"},
+		},
+		"a tab": {
+			"kind: A\nb:\n\tc: d\n", nil,
+			[]string{"a.yaml, document 1, line 3: is not valid YAML: found character that cannot start any token"},
+		},
+		"JSON with a mistake": {
+			"{\n \"kind\": \"A\",\n \"b\" 2\n}\n", nil,
+			[]string{"a.yaml, document 1, line 3: is not valid JSON: invalid character '2' after object key"},
+		},
+		"a list": {"- a\n- b\n", nil, []string{
+			"a.yaml, document 1, line 1: is a list, but a manifest is an object with apiVersion, kind and metadata",
+		}},
+		"text": {service + "---\nhello\n", []string{"1 Service"}, []string{
+			"a.yaml, document 2, line 5: is text, but a manifest is an object with apiVersion, kind and metadata",
+		}},
+		"no kind": {"apiVersion: v1\nmetadata: {name: a}\n", nil, []string{
+			"a.yaml, document 1, line 1, a: has no kind, so it is not a manifest",
+		}},
+		"an annotation that is a number": {
+			service + "---\nkind: Service\nmetadata:\n  name: a\n  annotations:\n    example.com/b: 1\n    c: d\n",
+			[]string{"1 Service"},
+			[]string{"a.yaml, document 2, line 9, Service a: metadata.annotations[example.com/b]: is a number, want text: " +
+				"write it in quotes"},
+		},
+		"all mistakes at once": {
+			"kind: A\nmetadata:\n  name: 1\n  namespace: true\n  labels: x\n  annotations: {a: null, b: [c]}\n" +
+				"---\nkind: B\nmetadata: x\n",
+			nil,
+			[]string{
+				"a.yaml, document 1, line 3, A: metadata.name: is a number, want text: write it in quotes",
+				"a.yaml, document 1, line 4, A: metadata.namespace: is true or false, want text: write it in quotes",
+				"a.yaml, document 1, line 6, A: metadata.annotations.b: is a list, want text: write it in quotes",
+				"a.yaml, document 1, line 5, A: metadata.labels: is text, want a mapping",
+				"a.yaml, document 2, line 9, B: metadata: is text, want a mapping",
+			},
+		},
+		"an element of a list": {
+			"kind: List\nitems:\n- kind: A\n- kind: B\n  metadata: {labels: {a: 1}}\n- null\n- c\n", nil,
+			[]string{
+				"a.yaml, document 1, line 5, List: items[1].metadata.labels.a: is a number, want text: write it in quotes",
+				"a.yaml, document 1, line 7, List: items[3]: is text, want an object",
+			},
+		},
+		"a Secret whose value is no text": {
+			"kind: Secret\nmetadata: {name: a}\ndata: [hunter2\n", nil,
+			[]string{"a.yaml, document 1, line 3: is not valid YAML: did not find expected ',' or ']'"},
+		},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			documents, problems := manifests.Read("a.yaml", []byte(test.content))
+			var read, said []string
+			for n, document := range documents {
+				kind, _ := document.Object["kind"].(string)
+				read = append(read, fmt.Sprintf("%d %s", document.Line, kind))
+				if n > 0 && document.Number <= documents[n-1].Number {
+					t.Errorf("document %d has the number %d", n, document.Number)
+				}
+			}
+			for _, problem := range problems {
+				said = append(said, problem.String())
+			}
+			if diff := cmp.Diff(test.documents, read); diff != "" {
+				t.Errorf("documents (-want +got):\n%s", diff)
+			}
+			if diff := cmp.Diff(test.problems, said); diff != "" {
+				t.Errorf("problems (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
