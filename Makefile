@@ -60,6 +60,7 @@ provided = MTLS_EGRESS_$(1)=$$(go -C test/tools run . $(2)); export MTLS_EGRESS_
 assets := $(call provided,ASSETS,assets)
 cert_manager := $(call provided,CERTMANAGER,certmanager)
 promtool := $(call provided,PROMTOOL,promtool)
+pyyaml := $(call provided,PYYAML,pyyaml)
 # The controllers of Argo Rollouts and JobSet, which only `make test-workloads` needs.
 workloads := $(call provided,WORKLOADS,workloads)
 crds := $(call provided,ISTIO_CRDS,istio-crds); $(call provided,GATEWAY_CRDS,gateway-crds); $(call provided,PROMETHEUS_CRDS,prometheus-crds); $(call provided,WORKLOAD_CRDS,workload-crds)
@@ -87,7 +88,7 @@ helm: $(HELM)
 
 .PHONY: test
 test: $(HELM) ## Run all tests. The first run builds the servers that they need.
-	$(node); $(cert_manager); $(promtool); $(crds); $(assets); test/all/all.sh '$(ON_A_NODE)'
+	$(node); $(cert_manager); $(promtool); $(pyyaml); $(crds); $(assets); test/all/all.sh '$(ON_A_NODE)'
 
 .PHONY: test-mesh
 test-mesh: ## Run the tests of the data path on a real mesh (root on Linux, or a cluster in KUBECONFIG).

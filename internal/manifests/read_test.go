@@ -2,12 +2,15 @@ package manifests_test
 
 import (
 	"fmt"
+	"os"
+	"reflect"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
 	"mtls.egress/webhook/internal/manifests"
+	"mtls.egress/webhook/test/golden"
 )
 
 func TestRead(t *testing.T) {
@@ -113,4 +116,38 @@ func TestRead(t *testing.T) {
 			}
 		})
 	}
+}
+
+// FuzzRead checks that each problem and document is at a line of the input, and that what can be
+// read is the same after it was written.
+func FuzzRead(f *testing.F) {
+	for _, path := range golden.Inputs(f, corpus) {
+		content, err := os.ReadFile(path)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(content)
+	}
+	f.Fuzz(func(t *testing.T, content []byte) {
+		documents, problems := manifests.Read("input.yaml", content)
+		lines := strings.Count(string(content), "\n") + 1
+		for _, problem := range problems {
+			if line := problem.Location.Line; line < 1 || line > lines {
+				t.Errorf("line %d of %d: %s", line, lines, problem)
+			}
+		}
+		for _, document := range documents {
+			if document.Line < 1 || document.Line > lines {
+				t.Errorf("a document at line %d of %d", document.Line, lines)
+			}
+			stream, err := manifests.YAML([]map[string]any{document.Object})
+			if err != nil {
+				t.Fatal(err)
+			}
+			again, problems := manifests.Read("input.yaml", stream)
+			if len(problems) > 0 || len(again) != 1 || !reflect.DeepEqual(document.Object, again[0].Object) {
+				t.Errorf("%q was written as %q, and read as %v %v", document.Object, stream, again, problems)
+			}
+		}
+	})
 }

@@ -11,6 +11,7 @@
 //	go -C test/tools run . workload-crds     the CRDs of Argo Rollouts, Knative Services and JobSets
 //	go -C test/tools run . certmanager       the directory of cert-manager's programs and its chart
 //	go -C test/tools run . promtool          the directory of promtool and prometheus
+//	go -C test/tools run . pyyaml            the directory of the Python module yaml
 //	go -C test/tools run . workloads         the directory of the controllers of workloads
 //
 // Each prints a path. Standard output carries the path and nothing else; what is being done, and
@@ -81,6 +82,7 @@ commands:
   workload-crds    print the files with the CustomResourceDefinitions of Argo Rollouts, Knative Services and JobSets
   certmanager      print the directory that holds cert-manager's programs and its chart
   promtool         print the directory that holds promtool and prometheus
+  pyyaml           print the directory that holds the Python module yaml
   workloads        print the directory that holds the controllers of Argo Rollouts and JobSet`
 
 func main() {
@@ -116,6 +118,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		path, err = certManager(ctx, stderr)
 	case "promtool":
 		path, err = promtool(ctx, stderr)
+	case "pyyaml":
+		path, err = pyyaml(ctx, stderr)
 	case "workloads":
 		path, err = workloads(ctx, stderr)
 	default:
