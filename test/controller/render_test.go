@@ -141,7 +141,8 @@ func TestRenderPrintsWhatTheControllerWrites(t *testing.T) {
 func (w *world) exported() (documents []manifests.Document, written []string) {
 	w.Helper()
 	add := func(object map[string]any) {
-		documents = append(documents, manifests.Document{Source: "export.yaml", Number: len(documents) + 1, Line: 1, Object: object})
+		documents = append(documents,
+			manifests.Document{Source: "export.yaml", Number: len(documents) + 1, Line: 1, Object: object})
 	}
 	namespace := &unstructured.Unstructured{}
 	namespace.SetGroupVersionKind(schema.GroupVersionKind{Version: "v1", Kind: "Namespace"})
