@@ -13,7 +13,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"mtls.egress/webhook/internal/egress"
@@ -51,12 +50,8 @@ func workloadUser(kind workload.Kind, object *unstructured.Unstructured) (user, 
 	if err != nil {
 		return user{}, false, fmt.Errorf("reading the %s %s: %w", kind.Kind, object.GetName(), err)
 	}
-	places := kind.PodAnnotations(encoded)
-	cronJob := schema.GroupKind{Group: "batch", Kind: "CronJob"}
-	if object.GroupVersionKind().GroupKind() == cronJob {
-		places = append(places, workload.Path("spec.jobTemplate.metadata.annotations").Find(encoded)...)
-	}
-	for _, place := range append(places, workload.Path("metadata.annotations").Find(encoded)...) {
+	for _, place := range slices.Concat(kind.PodAnnotations(encoded), kind.JobAnnotations(encoded),
+		workload.Path("metadata.annotations").Find(encoded)) {
 		if target := place.Child(egress.AnnotationTarget); target.JSON != nil {
 			var targets string
 			if err := json.Unmarshal(target.JSON, &targets); err != nil {

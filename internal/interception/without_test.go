@@ -15,12 +15,12 @@ func TestWithout(t *testing.T) {
 		ranges string
 		want   []string
 	}{
-		"no range":                          {"", nil},
-		"ranges without the address":        {"10.0.0.0/8, 172.16.0.0/12", []string{"10.0.0.0/8", "172.16.0.0/12"}},
-		"the address itself":                {"254.110.240.171/32,10.0.0.0/8", []string{"10.0.0.0/8"}},
-		"a small range with the address":    {"254.110.240.170/31", []string{"254.110.240.170/32"}},
-		"an invalid range is left out":      {"everything,10.0.0.0/8", []string{"10.0.0.0/8"}},
-		"a range of IPv6 is none of IPv4's": {"::/0", []string{"::/0"}},
+		"no range":                            {"", nil},
+		"ranges without the address":          {"10.0.0.0/8, 172.16.0.0/12", []string{"10.0.0.0/8", "172.16.0.0/12"}},
+		"the address itself":                  {"254.110.240.171/32,10.0.0.0/8", []string{"10.0.0.0/8"}},
+		"a small range with the address":      {"254.110.240.170/31", []string{"254.110.240.170/32"}},
+		"an invalid range is left out":        {"everything,10.0.0.0/8", []string{"10.0.0.0/8"}},
+		"a range of IPv6 has no IPv4 address": {"::/0", []string{"::/0"}},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

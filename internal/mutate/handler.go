@@ -3,7 +3,6 @@ package mutate
 import (
 	"context"
 	"fmt"
-	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -173,9 +172,9 @@ func (h *Handler) facts(ctx context.Context, namespace string, hosts []string) (
 		return facts, err
 	}
 	facts.Injector = h.Injector()
-	if metadata.UID != "" { // it exists
+	facts.NamespaceLabels = metadata.Labels
+	if metadata.UID != "" && metadata.Labels == nil { // it exists, and its labels are known
 		facts.NamespaceLabels = map[string]string{}
-		maps.Copy(facts.NamespaceLabels, metadata.Labels)
 	}
 	return facts, nil
 }

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -113,15 +112,9 @@ func (s *Object) addJobs(previous *Previous, object []byte) error {
 	if s.workload == nil {
 		return nil
 	}
-	for _, path := range s.workload.Templates {
-		ofJob, found := path.OfWorkload()
-		if !found {
-			continue
-		}
-		for _, place := range ofJob.Find(object) {
-			if err := s.decodeAnnotations(place, &previous.Annotations); err != nil {
-				return fmt.Errorf("before the update: %w", err)
-			}
+	for _, place := range s.workload.JobAnnotations(object) {
+		if err := s.decodeAnnotations(place, &previous.Annotations); err != nil {
+			return fmt.Errorf("before the update: %w", err)
 		}
 	}
 	return nil
@@ -228,14 +221,15 @@ func IsRevision(kind schema.GroupKind, object metav1.Object) bool {
 	if owner == nil {
 		return false
 	}
-	group, _, _ := strings.Cut(owner.APIVersion, "/")
-	makers := map[schema.GroupKind][]schema.GroupKind{
-		{Group: "apps", Kind: "ReplicaSet"}: {
-			{Group: "apps", Kind: "Deployment"}, {Group: "argoproj.io", Kind: "Rollout"},
-		},
-		{Kind: "ReplicationController"}: {{Group: "apps.openshift.io", Kind: "DeploymentConfig"}},
-	}[kind]
-	return slices.Contains(makers, schema.GroupKind{Group: group, Kind: owner.Kind})
+	maker := schema.FromAPIVersionAndKind(owner.APIVersion, owner.Kind).GroupKind()
+	switch kind {
+	case schema.GroupKind{Group: "apps", Kind: "ReplicaSet"}:
+		return maker == schema.GroupKind{Group: "apps", Kind: "Deployment"} ||
+			maker == schema.GroupKind{Group: "argoproj.io", Kind: "Rollout"}
+	case schema.GroupKind{Kind: "ReplicationController"}:
+		return maker == schema.GroupKind{Group: "apps.openshift.io", Kind: "DeploymentConfig"}
+	}
+	return false
 }
 
 func had(annotations map[string]string, key string) bool {

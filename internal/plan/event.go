@@ -26,6 +26,9 @@ func (p Plan) Events(status v1alpha1.EgressTargetStatus) []Event {
 	before := p.facts.EgressTarget.Status
 	events := transitions(before.Conditions, status.Conditions, ofTarget())
 	events = append(events, expiryEvents(p.Target, before.Credentials, status.Credentials)...)
+	if len(events) == 0 {
+		return nil // without a look at all Pods
+	}
 	if workloads := len(p.workloads("")); workloads > MaxWorkloadEvents {
 		for at := range events {
 			if events[at].Type == corev1.EventTypeWarning {

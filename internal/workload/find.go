@@ -78,6 +78,18 @@ func (p Path) Find(object json.RawMessage) []Place {
 // Fields returns the fields of the path, with the suffix Elements for lists.
 func (p Path) Fields() []string { return strings.Split(string(p), ".") }
 
+// JobAnnotations returns the places of the annotations of the Job templates in an object. See
+// Path.OfWorkload.
+func (k Kind) JobAnnotations(object json.RawMessage) []Place {
+	var places []Place
+	for _, path := range k.Templates {
+		if ofJob, found := path.OfWorkload(); found {
+			places = append(places, ofJob.Find(object)...)
+		}
+	}
+	return places
+}
+
 // PodAnnotations returns the places of the annotations of the Pods of an object.
 func (k Kind) PodAnnotations(object json.RawMessage) []Place {
 	var places []Place

@@ -65,7 +65,7 @@ func TestParseNamesEachProblem(t *testing.T) {
 		},
 		"Pods":     {`pods: {kind: Pod, templates: [spec]}`, "Pods are not workloads"},
 		"no group": {`Widgets.example.com: {kind: Widget, templates: [spec.template]}`, "is not RESOURCE.GROUP"},
-		"a kind that is none": {
+		"a kind that is not a name": {
 			`widgets.example.com: {kind: my-widget, templates: [spec.template]}`, "is not the name of a kind",
 		},
 		"a kind twice": {
