@@ -14,8 +14,8 @@ import (
 var provided = regexp.MustCompile(
 	`(MTLS_EGRESS_[A-Z_]+)=\$\(go -C test/tools run \. ([a-z-]+)\); export (MTLS_EGRESS_[A-Z_]+)`)
 
-// TestMakeProvidesWhatTestsNeed compares what `make test` makes before it runs any test with all
-// that test/tools can make.
+// TestMakeProvidesWhatTestsNeed compares what `make test` and `make test-workloads` provide before
+// they run any test with all commands of test/tools.
 func TestMakeProvidesWhatTestsNeed(t *testing.T) {
 	root := filepath.Join("..", "..")
 	source, err := os.ReadFile(filepath.Join(root, "test", "tools", "main.go"))
@@ -30,7 +30,7 @@ func TestMakeProvidesWhatTestsNeed(t *testing.T) {
 	if _, err := os.ReadFile(filepath.Join(root, "Makefile")); err != nil {
 		t.Fatal(err)
 	}
-	dryRun := exec.CommandContext(t.Context(), "make", "--no-print-directory", "--dry-run", "-C", root, "test")
+	dryRun := exec.CommandContext(t.Context(), "make", "--no-print-directory", "--dry-run", "-C", root, "test", "test-workloads")
 	recipe, _, err := Output(dryRun)
 	if err != nil {
 		t.Fatal(err)
