@@ -178,9 +178,10 @@ func TestRenderedObjects(t *testing.T) {
 	}
 	nearMisses := []string{
 		"ValidatingAdmissionPolicy mtls-egress-webhook-lookalike", "ValidatingAdmissionPolicyBinding " +
-			"mtls-egress-webhook-lookalike",
+			"mtls-egress-webhook-lookalike", "ValidatingAdmissionPolicyBinding mtls-egress-webhook-lookalike-pods",
 		"ValidatingAdmissionPolicy mtls-egress-webhook-misplaced", "ValidatingAdmissionPolicyBinding " +
-			"mtls-egress-webhook-misplaced",
+			"mtls-egress-webhook-misplaced", "ValidatingAdmissionPolicyBinding mtls-egress-webhook-misplaced-pods-secret",
+		"ValidatingAdmissionPolicyBinding mtls-egress-webhook-misplaced-pods-target",
 	}
 	webhook := []string{
 		"Deployment mtls-egress-webhook", "Service mtls-egress-webhook", "Pod mtls-egress-webhook-test",

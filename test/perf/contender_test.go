@@ -141,8 +141,8 @@ func newStage(ctx context.Context, ours *installation.Installation) (*stage, err
 	); err != nil {
 		return nil, err
 	}
-	if len(policies.Items) == 0 || len(policies.Items) != len(bindings.Items) {
-		return nil, fmt.Errorf("the chart brought %d policies and %d bindings, want some, and as many of each",
+	if len(policies.Items) == 0 || len(policies.Items) > len(bindings.Items) {
+		return nil, fmt.Errorf("the chart brought %d policies and %d bindings, want some, and a binding for each policy",
 			len(policies.Items), len(bindings.Items))
 	}
 	injected := contender{asks: true}.pod()
