@@ -4,8 +4,10 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 
+	"go.yaml.in/yaml/v3"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 )
@@ -18,6 +20,47 @@ type Document struct {
 	Number, Line int
 	// Object is the manifest. It may be a list with items.
 	Object map[string]any
+	// text is the YAML or JSON of the document. It is empty for documents that come from elsewhere, such
+	// as kustomize or a cluster.
+	text excerpt
+}
+
+// Object is one object of a document: the document itself, or an element of a list.
+type Object struct {
+	Location Location
+	Kind     schema.GroupVersionKind
+	// Content is the object. It must not be changed.
+	Content map[string]any
+
+	document Document
+	// path leads from the document to the object.
+	path []any
+}
+
+// Objects returns the objects in the documents, in order. namespace is the namespace of those that
+// have none; it may be "".
+func Objects(documents []Document, namespace string) []Object {
+	var objects []Object
+	for _, document := range documents {
+		for _, item := range itemsOf(document.Object, document, namespace, nil, func(map[string]any) {}) {
+			objects = append(objects, Object{
+				Location: item.location, Kind: item.kind, Content: item.object, document: document, path: item.path,
+			})
+		}
+	}
+	return objects
+}
+
+// Position returns the line and the column, both from 1, of the field that path leads to: names of
+// fields and indices of lists. If the field isn't there, it is the position of the last part of the
+// path that is. A document without text has the line of the document, and the column 1.
+func (o Object) Position(path ...any) (line, column int) {
+	var root yaml.Node
+	if len(o.document.text.text) == 0 || yaml.Unmarshal(o.document.text.text, &root) != nil {
+		return o.document.Line, 1
+	}
+	node := nodeAt(&root, append(slices.Clip(o.path), path...))
+	return o.document.text.line + max(node.Line, 1) - 1, max(node.Column, 1)
 }
 
 // Location identifies an object in messages.
@@ -60,6 +103,8 @@ type item struct {
 	location Location
 	kind     schema.GroupVersionKind
 	object   map[string]any
+	// path leads from the document to the object.
+	path []any
 	// put replaces the object in the output.
 	put func(map[string]any)
 }
@@ -78,12 +123,14 @@ func open(documents []Document, namespace string) ([]map[string]any, []item) {
 		output[n] = runtime.DeepCopyJSON(document.Object)
 		items = append(
 			items,
-			itemsOf(output[n], document, namespace, func(object map[string]any) { output[n] = object })...)
+			itemsOf(output[n], document, namespace, nil, func(object map[string]any) { output[n] = object })...)
 	}
 	return output, items
 }
 
-func itemsOf(object map[string]any, document Document, namespace string, put func(map[string]any)) []item {
+func itemsOf(
+	object map[string]any, document Document, namespace string, path []any, put func(map[string]any),
+) []item {
 	kind, _ := object["kind"].(string)
 	apiVersion, _ := object["apiVersion"].(string)
 	elements, isList := object["items"].([]any)
@@ -93,7 +140,8 @@ func itemsOf(object map[string]any, document Document, namespace string, put fun
 			if child, ok := element.(map[string]any); ok {
 				items = append(
 					items,
-					itemsOf(child, document, namespace, func(object map[string]any) { elements[n] = object })...)
+					itemsOf(child, document, namespace, append(slices.Clip(path), "items", n),
+						func(object map[string]any) { elements[n] = object })...)
 			}
 		}
 		return items
@@ -103,7 +151,9 @@ func itemsOf(object map[string]any, document Document, namespace string, put fun
 	if location.Namespace == "" {
 		location.Namespace = namespace
 	}
-	return []item{{location: location, kind: schema.FromAPIVersionAndKind(apiVersion, kind), object: object, put: put}}
+	return []item{{
+		location: location, kind: schema.FromAPIVersionAndKind(apiVersion, kind), object: object, path: path, put: put,
+	}}
 }
 
 // locate returns what the object itself says of its location.

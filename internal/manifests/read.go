@@ -39,7 +39,7 @@ func Read(source string, content []byte) (documents []Document, problems []Probl
 			problems = append(problems, found...)
 			if len(found) == 0 {
 				documents = append(documents,
-					Document{Source: source, Number: number, Line: text.firstLine(), Object: object})
+					Document{Source: source, Number: number, Line: text.firstLine(), Object: object, text: text})
 			}
 		}
 	}
@@ -171,22 +171,28 @@ type fault struct {
 	message string
 }
 
-// String returns the path as in kubectl's messages, and the message.
+// String returns the path and the message.
 func (f fault) String() string {
-	var path strings.Builder
-	for _, step := range f.path {
+	return strings.TrimPrefix(FieldPath(f.path)+": "+f.message, ": ")
+}
+
+// FieldPath returns the path of field names and indices as in kubectl's messages, for example
+// spec.ports[0].name.
+func FieldPath(path []any) string {
+	var text strings.Builder
+	for _, step := range path {
 		switch step := step.(type) {
 		case int:
-			fmt.Fprintf(&path, "[%d]", step)
+			fmt.Fprintf(&text, "[%d]", step)
 		case string:
 			if strings.ContainsAny(step, "./") {
-				fmt.Fprintf(&path, "[%s]", step)
+				fmt.Fprintf(&text, "[%s]", step)
 				continue
 			}
-			path.WriteString("." + step)
+			text.WriteString("." + step)
 		}
 	}
-	return strings.TrimPrefix(strings.TrimPrefix(path.String()+": "+f.message, "."), ": ")
+	return strings.TrimPrefix(text.String(), ".")
 }
 
 // faultsOf returns the faults of an object or, in a list, of its elements: a missing kind, and
@@ -251,30 +257,35 @@ func typeOf(value any) string {
 	}
 }
 
-// lineOf returns how many lines below the first one of the document the value at the path is, or
-// the last part of the path that is there.
+// lineOf returns how many lines below the first one of the document the value at the path is.
 func lineOf(node *yaml.Node, path []any) int {
-	line := max(node.Line, 1)
+	return max(nodeAt(node, path).Line, 1) - 1
+}
+
+// nodeAt returns the node at the path, or of the last part of the path that is there. For a field it
+// is the node of its name.
+func nodeAt(node *yaml.Node, path []any) *yaml.Node {
 	if node.Kind == yaml.DocumentNode && len(node.Content) == 1 {
-		return lineOf(node.Content[0], path)
+		return nodeAt(node.Content[0], path)
 	}
 	if len(path) == 0 {
-		return line - 1
+		return node
 	}
 	switch step := path[0].(type) {
 	case int:
 		if node.Kind == yaml.SequenceNode && step < len(node.Content) {
-			return lineOf(node.Content[step], path[1:])
+			return nodeAt(node.Content[step], path[1:])
 		}
 	case string:
 		for n := 0; node.Kind == yaml.MappingNode && n+1 < len(node.Content); n += 2 {
-			if node.Content[n].Value == step {
-				if len(path) == 1 {
-					return node.Content[n].Line - 1
-				}
-				return lineOf(node.Content[n+1], path[1:])
+			if node.Content[n].Value != step {
+				continue
 			}
+			if len(path) == 1 {
+				return node.Content[n]
+			}
+			return nodeAt(node.Content[n+1], path[1:])
 		}
 	}
-	return line - 1
+	return node
 }

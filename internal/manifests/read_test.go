@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"mtls.egress/webhook/internal/manifests"
 	"mtls.egress/webhook/test/golden"
@@ -108,7 +109,7 @@ func TestRead(t *testing.T) {
 			for _, problem := range problems {
 				said = append(said, problem.String())
 			}
-			if diff := cmp.Diff(test.documents, read); diff != "" {
+			if diff := cmp.Diff(test.documents, read, cmpopts.IgnoreUnexported(manifests.Document{})); diff != "" {
 				t.Errorf("documents (-want +got):\n%s", diff)
 			}
 			if diff := cmp.Diff(test.problems, said); diff != "" {

@@ -1,0 +1,124 @@
+package check
+
+import (
+	"encoding/json"
+	"strconv"
+	"strings"
+
+	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"mtls.egress/webhook/internal/manifests"
+	"mtls.egress/webhook/internal/mesh"
+	"mtls.egress/webhook/internal/mutate"
+	"mtls.egress/webhook/internal/workload"
+)
+
+// World is the input of the rules: the objects of all documents, by their kinds.
+type World struct {
+	Options          manifests.Options
+	Documents        []manifests.Document
+	Objects          []manifests.Object
+	ServiceEntries   []Typed[*networkingv1.ServiceEntry]
+	VirtualServices  []Typed[*networkingv1.VirtualService]
+	DestinationRules []Typed[*networkingv1.DestinationRule]
+	Sidecars         []Typed[*networkingv1.Sidecar]
+	Services         []Typed[*corev1.Service]
+	Secrets          []Typed[*corev1.Secret]
+	Pods             []Pods
+}
+
+// Typed is an object with its decoded content.
+type Typed[T any] struct {
+	manifests.Object
+
+	Value T
+}
+
+// Pods are the Pods of a workload, or of one of its templates, or a single Pod.
+type Pods struct {
+	manifests.Object
+
+	// Path leads to the template. It is empty for a Pod.
+	Path []any
+	// Value is the Pod, or the template as a Pod.
+	Value corev1.Pod
+}
+
+func newWorld(documents []manifests.Document, options manifests.Options) *World {
+	if options.Workloads == nil {
+		options.Workloads = workload.Known()
+	}
+	w := &World{Options: options, Documents: documents, Objects: manifests.Objects(documents, options.Namespace)}
+	kinds := options.Workloads.ByKind()
+	for _, object := range w.Objects {
+		group, kind := object.Kind.Group, object.Kind.Kind
+		switch {
+		case group == "" && kind == "Service":
+			w.Services = appendTyped(w.Services, object, &corev1.Service{})
+		case group == "" && kind == "Secret":
+			w.Secrets = appendTyped(w.Secrets, object, &corev1.Secret{})
+		case group == mesh.GroupVersion().Group && kind == mesh.KindServiceEntry:
+			w.ServiceEntries = appendTyped(w.ServiceEntries, object, &networkingv1.ServiceEntry{})
+		case group == mesh.GroupVersion().Group && kind == mesh.KindVirtualService:
+			w.VirtualServices = appendTyped(w.VirtualServices, object, &networkingv1.VirtualService{})
+		case group == mesh.GroupVersion().Group && kind == mesh.KindDestinationRule:
+			w.DestinationRules = appendTyped(w.DestinationRules, object, &networkingv1.DestinationRule{})
+		case group == mesh.GroupVersion().Group && kind == mesh.KindSidecar:
+			w.Sidecars = appendTyped(w.Sidecars, object, &networkingv1.Sidecar{})
+		case mutate.IsPod(object.Kind.GroupKind()):
+			if encoded, err := json.Marshal(object.Content); err == nil {
+				w.addPods(object, encoded, nil)
+			}
+		default:
+			w.addTemplates(object, kinds[object.Kind.GroupKind()])
+		}
+	}
+	return w
+}
+
+// appendTyped decodes the object. One that can't be decoded is not for these rules: the API server
+// refuses it.
+func appendTyped[T metav1.Object](list []Typed[T], object manifests.Object, value T) []Typed[T] {
+	encoded, err := json.Marshal(object.Content)
+	if err != nil || json.Unmarshal(encoded, value) != nil {
+		return list
+	}
+	value.SetNamespace(object.Location.Namespace)
+	return append(list, Typed[T]{Object: object, Value: value})
+}
+
+// addTemplates adds the Pods of a workload.
+func (w *World) addTemplates(object manifests.Object, kind workload.Kind) {
+	encoded, err := json.Marshal(object.Content)
+	if err != nil {
+		return
+	}
+	for _, path := range kind.Templates {
+		for _, place := range path.Find(encoded) {
+			w.addPods(object, place.JSON, stepsOf(place.Pointer))
+		}
+	}
+}
+
+// addPods adds the Pods of a template, or a Pod.
+func (w *World) addPods(object manifests.Object, encoded []byte, path []any) {
+	var pod corev1.Pod
+	if json.Unmarshal(encoded, &pod) == nil {
+		w.Pods = append(w.Pods, Pods{Object: object, Path: path, Value: pod})
+	}
+}
+
+// stepsOf returns the fields and indices of a JSON pointer without escaped characters.
+func stepsOf(pointer string) []any {
+	var steps []any
+	for token := range strings.SplitSeq(strings.TrimPrefix(pointer, "/"), "/") {
+		if index, err := strconv.Atoi(token); err == nil {
+			steps = append(steps, index)
+		} else {
+			steps = append(steps, token)
+		}
+	}
+	return steps
+}
