@@ -46,6 +46,20 @@ func (p *Process) Metric(ctx context.Context, name string, labels map[string]str
 	if err != nil {
 		return 0, err
 	}
+	return metricIn(text, name, labels)
+}
+
+// APIServerMetric is like Metric, for the API server.
+func (i *Installation) APIServerMetric(ctx context.Context, name string) (float64, error) {
+	text, err := i.Admin.Discovery().RESTClient().Get().AbsPath("/metrics").DoRaw(ctx)
+	if err != nil {
+		return 0, err
+	}
+	return metricIn(text, name, nil)
+}
+
+// metricIn is the sum of a counter or gauge over the label values of a page of metrics.
+func metricIn(text []byte, name string, labels map[string]string) (float64, error) {
 	parser := expfmt.NewTextParser(model.UTF8Validation)
 	families, err := parser.TextToMetricFamilies(bytes.NewReader(text))
 	if err != nil {

@@ -150,6 +150,8 @@ type turn struct {
 	sample
 	// webhookCPU is the processor time of the webhook's process, the controller included.
 	webhookCPU time.Duration
+	// apiServerCPU is that of the API server, which evaluates match conditions and policies.
+	apiServerCPU time.Duration
 }
 
 // round gives each contender a turn at a level, each round in another order, and reports the turns.
@@ -179,6 +181,7 @@ func reportTurn(of contender, at level, measured, baseline turn) error {
 			measured.quantile(0.5),
 		), "p99-ns": nanoseconds(measured.quantile(0.99)), "creates/s": measured.perSecond(),
 	}
+	figures["apiserver-cpu-ns/op"] = nanoseconds(measured.apiServerCPU) / float64(at.creates)
 	if of.name != none {
 		figures["added-p50-ns"] = nanoseconds(measured.quantile(0.5) - baseline.quantile(0.5))
 		figures["added-p99-ns"] = nanoseconds(measured.quantile(0.99) - baseline.quantile(0.99))
@@ -200,7 +203,7 @@ func (a *arena) measure(ctx context.Context, of contender, at level) (turn, erro
 	if err := a.settle(ctx); err != nil {
 		return turn{}, err
 	}
-	before, err := a.webhook(ctx)
+	before, err := a.counts(ctx)
 	if err != nil {
 		return turn{}, err
 	}
@@ -208,7 +211,7 @@ func (a *arena) measure(ctx context.Context, of contender, at level) (turn, erro
 	if err != nil {
 		return turn{}, err
 	}
-	after, err := a.webhook(ctx)
+	after, err := a.counts(ctx)
 	if err != nil {
 		return turn{}, err
 	}
@@ -223,8 +226,9 @@ func (a *arena) measure(ctx context.Context, of contender, at level) (turn, erro
 		return turn{}, err
 	}
 	return turn{
-		sample:     measured,
-		webhookCPU: time.Duration((after.cpuSeconds - before.cpuSeconds) * float64(time.Second)),
+		sample:       measured,
+		webhookCPU:   time.Duration((after.cpuSeconds - before.cpuSeconds) * float64(time.Second)),
+		apiServerCPU: time.Duration((after.apiServerCPUSeconds - before.apiServerCPUSeconds) * float64(time.Second)),
 	}, a.settle(ctx)
 }
 
@@ -252,16 +256,20 @@ func (a *arena) settle(ctx context.Context) error {
 	}
 }
 
-// counts of the webhook's process, from its start.
-type counts struct{ requests, cpuSeconds float64 }
+// counts are those of the webhook's process and of the API server's, from their start.
+type counts struct{ requests, cpuSeconds, apiServerCPUSeconds float64 }
 
-func (a *arena) webhook(ctx context.Context) (counts, error) {
+func (a *arena) counts(ctx context.Context) (counts, error) {
 	requests, err := a.ours.Replicas[0].Metric(ctx, "mtls_egress_admission_requests_total", nil)
 	if err != nil {
 		return counts{}, err
 	}
 	cpuSeconds, err := a.ours.Replicas[0].Metric(ctx, "process_cpu_seconds_total", nil)
-	return counts{requests: requests, cpuSeconds: cpuSeconds}, err
+	if err != nil {
+		return counts{}, err
+	}
+	apiServerCPUSeconds, err := a.ours.APIServerMetric(ctx, "process_cpu_seconds_total")
+	return counts{requests: requests, cpuSeconds: cpuSeconds, apiServerCPUSeconds: apiServerCPUSeconds}, err
 }
 
 // peakMemory is the most memory that the webhook's process had at any time, in bytes.
