@@ -41,6 +41,14 @@ type platform struct{ system, architecture string }
 
 func (p platform) String() string { return p.system + "/" + p.architecture }
 
+// program returns the name of the binary.
+func (p platform) program() string {
+	if p.system == "windows" {
+		return product + ".exe"
+	}
+	return product
+}
+
 // platforms returns the platforms of the binaries, sorted by name.
 func (r release) platforms() []platform {
 	return slices.SortedFunc(maps.Keys(r.binaries),
@@ -113,12 +121,15 @@ func (r release) assemble(ctx context.Context, folder string) error {
 		return err
 	}
 	var artifacts []artifact
+	archives := map[platform]artifact{}
 	for _, p := range r.platforms() {
-		a, err := r.archive(folder, p)
-		if err != nil {
+		if archives[p], err = r.archive(folder, p); err != nil {
 			return err
 		}
-		artifacts = append(artifacts, a)
+		artifacts = append(artifacts, archives[p])
+	}
+	if err := r.writeKrew(folder, archives); err != nil {
+		return err
 	}
 	image, err := r.image(folder)
 	if err != nil {
@@ -154,11 +165,7 @@ func (r release) licenses(folder string) []string {
 
 // archive packs a binary with its licenses.
 func (r release) archive(folder string, p platform) (artifact, error) {
-	program := product
-	if p.system == "windows" {
-		program += ".exe"
-	}
-	files := []member{{name: program, source: r.binaries[p], mode: 0o755}}
+	files := []member{{name: p.program(), source: r.binaries[p], mode: 0o755}}
 	for _, license := range r.licenses(folder) {
 		files = append(files, member{name: filepath.Base(license), source: license, mode: 0o644})
 	}

@@ -9,7 +9,7 @@ import (
 )
 
 func main() {
-	err := cli.NewRootCommand().Execute()
+	err := cli.Typed(cli.NewRootCommand(), os.Args[0]).Execute()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "error:", cli.Message(err))
 	}
