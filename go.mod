@@ -2,6 +2,9 @@ module mtls.egress/webhook
 
 go 1.26.0
 
+// Some CAs have a certificate with a negative serial number, and the sidecar accepts it.
+godebug x509negativeserial=1
+
 require (
 	github.com/cert-manager/cert-manager v1.21.2
 	github.com/go-logr/logr v1.4.3

@@ -102,11 +102,12 @@ func (f *completeFlags) read() (credential.Bundle, error) {
 				problems = append(problems, fmt.Errorf("%s: %w", source.flag, err))
 				continue
 			}
-			certificates, err := credential.ReadCertificates(name, content)
+			certificates, skipped, err := credential.ReadChain(name, content)
 			if err != nil {
 				problems = append(problems, fmt.Errorf("%s: %w", source.flag, err))
 			}
 			bundle.Certificates = append(bundle.Certificates, certificates...)
+			bundle.Skipped = append(bundle.Skipped, skipped...)
 		}
 	}
 	return bundle, errors.Join(problems...)

@@ -3,7 +3,6 @@ package cli
 import (
 	"bytes"
 	"context"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -132,17 +131,17 @@ func (f *secretFlags) secretLayout() egress.Layout {
 	return layout
 }
 
-func (f *secretFlags) readServerCA() ([]*x509.Certificate, error) {
+func (f *secretFlags) readServerCA() (credential.Authorities, error) {
 	if f.serverCA == systemCA {
-		return nil, nil
+		return credential.Authorities{}, nil
 	}
 	content, err := readFile(nil, f.serverCA)
 	if err != nil {
-		return nil, fmt.Errorf("--server-ca: %w", err)
+		return credential.Authorities{}, fmt.Errorf("--server-ca: %w", err)
 	}
 	authorities, err := credential.ReadServerCA(f.serverCA, content)
 	if err != nil {
-		return nil, fmt.Errorf("--server-ca: %w", err)
+		return credential.Authorities{}, fmt.Errorf("--server-ca: %w", err)
 	}
 	return authorities, nil
 }

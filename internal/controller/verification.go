@@ -337,9 +337,11 @@ func requestOf(t egress.Target, secret *corev1.Secret, authority []byte, now tim
 		authority = secret.Data[layout.ServerCA]
 	}
 	if !request.System {
-		if request.ServerCA, err = credential.ReadServerCA(layout.ServerCA, authority); err != nil {
+		authorities, err := credential.ReadServerCA(layout.ServerCA, authority)
+		if err != nil {
 			return probeRequest{}, false
 		}
+		request.ServerCA = authorities.Certificates
 	}
 	return probeRequest{request, fingerprintOf(request, authority), digest("%x", request.Certificate.Certificate)}, true
 }

@@ -7,6 +7,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"mtls.egress/webhook/internal/egress"
@@ -26,7 +27,7 @@ type Assembled struct {
 // leaf and its intermediates in order and without the root, the private key as PKCS#8, and the CA
 // of the server. If layout.ServerCA is "", the CA is omitted. If [Check] refuses the credential,
 // the error is a [*RefusedError].
-func Assemble(bundle Bundle, serverCA []*x509.Certificate, layout egress.Layout, now time.Time) (*Assembled, error) {
+func Assemble(bundle Bundle, serverCA Authorities, layout egress.Layout, now time.Time) (*Assembled, error) {
 	chain, err := Arrange(bundle)
 	if err != nil {
 		return nil, err
@@ -37,19 +38,27 @@ func Assemble(bundle Bundle, serverCA []*x509.Certificate, layout egress.Layout,
 	}
 	data := map[string][]byte{layout.Certificate: encodeCertificates(chain.Certificates), layout.PrivateKey: key}
 	if layout.ServerCA != "" {
-		data[layout.ServerCA] = encodeCertificates(serverCA)
+		data[layout.ServerCA] = encodeDER(serverCA.encoded)
 	}
 	credential, err := Check(data, layout, now)
 	if err != nil {
 		return nil, err
 	}
-	return &Assembled{Data: data, Credential: credential, Findings: Review(chain, serverCA, now)}, nil
+	return &Assembled{Data: data, Credential: credential, Findings: append(slices.Clone(bundle.Skipped), Review(chain, serverCA, now)...)}, nil
 }
 
 func encodeCertificates(certificates []*x509.Certificate) []byte {
-	var out bytes.Buffer
+	encoded := make([][]byte, 0, len(certificates))
 	for _, certificate := range certificates {
-		out.Write(pem.EncodeToMemory(&pem.Block{Type: certificateBlock, Bytes: certificate.Raw}))
+		encoded = append(encoded, certificate.Raw)
+	}
+	return encodeDER(encoded)
+}
+
+func encodeDER(certificates [][]byte) []byte {
+	var out bytes.Buffer
+	for _, der := range certificates {
+		out.Write(pem.EncodeToMemory(&pem.Block{Type: certificateBlock, Bytes: der}))
 	}
 	return out.Bytes()
 }
@@ -62,12 +71,6 @@ func encodePrivateKey(key crypto.Signer) ([]byte, error) {
 		return nil, errors.New("the private key can't be encoded as PKCS#8: use an RSA or ECDSA key")
 	}
 	return pem.EncodeToMemory(&pem.Block{Type: pkcs8Block, Bytes: der}), nil
-}
-
-// ReadServerCA parses the CA certificates of a server from a PEM or DER file. name is the name of
-// the file, for error messages.
-func ReadServerCA(name string, content []byte) ([]*x509.Certificate, error) {
-	return readCertificateFile(part{serverCAPart, name}, content)
 }
 
 // ReadCertificates parses a client certificate, and others in the same file, from a PEM or DER
@@ -87,26 +90,29 @@ func ReadPrivateKey(name string, content []byte) (crypto.Signer, error) {
 }
 
 func readCertificateFile(p part, content []byte) ([]*x509.Certificate, error) {
-	if isDER(content) && !isPKCS12(content) && len(content) <= MaxPartSize {
-		encoded, ok := splitDER(content)
-		if !ok || len(encoded[0]) <= maxCertificateSize && !isCertificate(encoded[0]) {
-			return nil, fmt.Errorf(
-				"%s is DER, but not a certificate; extract the certificates from a PKCS#7 file (.p7b) with openssl "+
-					"pkcs7 -inform DER -print_certs", p)
-		}
-		return certificatesOrError(parseCertificates(p, encoded))
+	encoded, problem := encodedCertificates(p, content)
+	if problem != "" {
+		return nil, errors.New(problem)
 	}
-	return certificatesOrError(readCertificates(p, content))
-}
-
-func isCertificate(der []byte) bool {
-	_, err := x509.ParseCertificate(der)
-	return err == nil
-}
-
-func certificatesOrError(certificates []*x509.Certificate, problem string) ([]*x509.Certificate, error) {
+	certificates, problem := parseCertificates(p, encoded)
 	if problem != "" {
 		return nil, errors.New(problem)
 	}
 	return certificates, nil
+}
+
+// encodedCertificates returns the certificates of a PEM or DER file in DER.
+func encodedCertificates(p part, content []byte) (encoded [][]byte, problem string) {
+	if !isDER(content) || isPKCS12(content) || len(content) > MaxPartSize {
+		return certificateBlocks(p, content)
+	}
+	encoded, ok := splitDER(content)
+	if ok && len(encoded[0]) <= maxCertificateSize {
+		_, ok = outlined(encoded[0])
+	}
+	if !ok {
+		return nil, fmt.Sprintf("%s is DER, but not a certificate; extract the certificates from a PKCS#7 file (.p7b) "+
+			"with openssl pkcs7 -inform DER -print_certs", p)
+	}
+	return encoded, ""
 }

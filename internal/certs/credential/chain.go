@@ -17,18 +17,25 @@ type Chain struct {
 	// Certificates are those to present: the leaf first, each followed by its issuer, without the root
 	// (RFC 8446 §4.4.2 allows omitting it). A self-signed leaf is the only one.
 	Certificates []*x509.Certificate
-	// Root is the self-signed end of the chain. nil if it wasn't found.
+	// Root is the self-signed end of the chain. nil if it wasn't found. If another root signed its key
+	// too, Certificates end with that cross certificate, and a server can trust either root.
 	Root *x509.Certificate
+	// CrossRoot is the self-signed end of the chain through the cross certificate. nil if it wasn't
+	// found.
+	CrossRoot *x509.Certificate
 	// Unrelated are the other certificates in the bundle.
 	Unrelated []*x509.Certificate
 }
 
-// withRoot returns the certificates to present, followed by the root if it was found.
+// withRoot returns the certificates to present, followed by the roots that were found.
 func (c Chain) withRoot() []*x509.Certificate {
-	if c.Root == nil {
-		return c.Certificates
+	whole := slices.Clone(c.Certificates)
+	for _, root := range []*x509.Certificate{c.Root, c.CrossRoot} {
+		if root != nil {
+			whole = append(whole, root)
+		}
 	}
-	return append(slices.Clone(c.Certificates), c.Root)
+	return whole
 }
 
 // Arrange returns the chain of the private key in a bundle. The certificates can have any order. If
@@ -51,13 +58,35 @@ func follow(leaf *x509.Certificate, candidates []*x509.Certificate) Chain {
 	chain := Chain{Certificates: path}
 	if end := len(path) - 1; end > 0 && selfSigned(path[end]) {
 		chain = Chain{Certificates: path[:end:end], Root: path[end]}
+		chain.cross(candidates)
 	}
 	for _, certificate := range candidates {
-		if !slices.ContainsFunc(slices.Concat(path, chain.Unrelated), certificate.Equal) {
+		if !slices.ContainsFunc(slices.Concat(chain.withRoot(), chain.Unrelated), certificate.Equal) {
 			chain.Unrelated = append(chain.Unrelated, certificate)
 		}
 	}
 	return chain
+}
+
+// cross appends the certificate that another root issued for the key of c's root, if it is among
+// candidates, and its issuers. Servers that only trust the other root need it.
+func (c *Chain) cross(candidates []*x509.Certificate) {
+	first := newest(candidates, func(candidate *x509.Certificate) bool { return isCross(candidate, c.Root) })
+	if first == nil {
+		return
+	}
+	path := pathOf(first, candidates)
+	if end := len(path) - 1; selfSigned(path[end]) {
+		path, c.CrossRoot = path[:end], path[end]
+	}
+	c.Certificates = append(c.Certificates, path...)
+}
+
+// isCross reports whether certificate is for the name and the key of root, but from another issuer.
+func isCross(certificate, root *x509.Certificate) bool {
+	return root != nil && bytes.Equal(certificate.RawSubject, root.RawSubject) &&
+		bytes.Equal(certificate.RawSubjectPublicKeyInfo, root.RawSubjectPublicKeyInfo) &&
+		!bytes.Equal(certificate.RawIssuer, certificate.RawSubject)
 }
 
 // maxLinks is the maximum number of certificates in a path. Real chains have three or four, and by
@@ -97,7 +126,7 @@ func noLeaf(bundle Bundle) error {
 }
 
 // issuerOf returns the issuer of certificate among candidates. It prefers a self-signed one, which
-// ends the chain. A cross-signed certificate of the same key would make it longer.
+// ends the chain, to a cross certificate of the same key.
 func issuerOf(certificate *x509.Certificate, candidates, used []*x509.Certificate) *x509.Certificate {
 	var matching []*x509.Certificate
 	for _, candidate := range candidates {

@@ -21,7 +21,8 @@ import (
 type Credential struct {
 	// Subject and Issuer are RFC 4514 strings, for example "CN=orders,O=Example,C=DE".
 	Subject, Issuer string
-	// SerialNumber is in lowercase hexadecimal, two digits per byte, without separators.
+	// SerialNumber is in lowercase hexadecimal, two digits per byte, without separators, and with a
+	// minus sign if the CA wrote a negative number.
 	SerialNumber string
 	// NotBefore and NotAfter are the bounds of the validity, inclusive and in UTC.
 	NotBefore, NotAfter time.Time
@@ -120,10 +121,14 @@ func describe(chain []*x509.Certificate) *Credential {
 }
 
 func serialNumber(certificate *x509.Certificate) string {
-	if certificate.SerialNumber.Sign() == 0 {
+	digits := hex.EncodeToString(certificate.SerialNumber.Bytes())
+	switch certificate.SerialNumber.Sign() {
+	case 0:
 		return "00"
+	case -1:
+		return "-" + digits
 	}
-	return hex.EncodeToString(certificate.SerialNumber.Bytes())
+	return digits
 }
 
 func keyType(key crypto.PublicKey) string {

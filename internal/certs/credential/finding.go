@@ -77,13 +77,13 @@ func FindingsOf(err error) []Finding {
 
 // Review returns warnings about a chain that [Check] accepts, and about the CA of the server, at
 // the time now. serverCA is empty if the CA has another source. Review doesn't reorder the chain.
-func Review(chain Chain, serverCA []*x509.Certificate, now time.Time) []Finding {
+func Review(chain Chain, serverCA Authorities, now time.Time) []Finding {
 	if len(chain.Certificates) == 0 {
-		return nil
+		return serverCA.Skipped
 	}
 	return slices.Concat(reviewOrder(chain), reviewUnrelated(chain), reviewValidity(chain, now),
-		reviewNames(chain.Certificates[0]), reviewStrength(chain), reviewServerCA(chain, serverCA),
-		reviewIssuer(publicCAs(), chain.withRoot()))
+		reviewNames(chain.Certificates[0]), reviewStrength(chain), reviewClientIssuer(chain, serverCA.Certificates),
+		serverCA.Skipped, reviewIssuer(publicCAs(), chain.withRoot()))
 }
 
 func warning(reason Reason, format string, args ...any) Finding {
@@ -92,18 +92,17 @@ func warning(reason Reason, format string, args ...any) Finding {
 
 func reviewOrder(chain Chain) []Finding {
 	certificates, everything := chain.Certificates, chain.withRoot()
-	path := pathOf(certificates[0], everything)
+	found := follow(certificates[0], everything)
 	// The issuer of the last certificate in a path can be missing, if it is the root. It is the last
 	// one if all certificates are in the path.
-	whole := len(path) > 1 &&
-		!slices.ContainsFunc(everything, func(c *x509.Certificate) bool { return !slices.ContainsFunc(path, c.Equal) })
+	whole := len(found.withRoot()) > 1 && len(found.Unrelated) == 0
 	var findings []Finding
 	// Certificates after the longest possible path need no order. Checking them would verify a
 	// signature for each pair.
 	for i, certificate := range certificates[:min(len(certificates)-1, maxLinks)] {
 		switch at := slices.IndexFunc(everything,
 			func(c *x509.Certificate) bool { return c != certificate && issuedBy(certificate, c) }); {
-		case at == i+1, at < 0 && whole, selfSigned(certificate):
+		case at == i+1, at < 0 && (whole || isCross(certificate, found.Root)), selfSigned(certificate):
 		case at < 0:
 			findings = append(findings, missingIssuer(everything, i))
 		default:
@@ -256,9 +255,9 @@ func weakSignature(certificate *x509.Certificate) bool {
 	return strings.Contains(name, "SHA1") || strings.Contains(name, "MD5") || strings.Contains(name, "MD2")
 }
 
-// reviewServerCA detects a common mistake: using the ca.crt of the client certificate's issuer as
+// reviewClientIssuer detects a common mistake: using the ca.crt of the client certificate's issuer as
 // the CA of the server (https://github.com/cert-manager/cert-manager/issues/1571).
-func reviewServerCA(chain Chain, serverCA []*x509.Certificate) []Finding {
+func reviewClientIssuer(chain Chain, serverCA []*x509.Certificate) []Finding {
 	if len(serverCA) == 0 {
 		return nil
 	}

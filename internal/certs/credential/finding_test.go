@@ -210,7 +210,7 @@ func TestReviewTellsEveryDoubt(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			if diff := cmp.Diff(test.want, credential.Review(test.chain, test.serverCA, now())); diff != "" {
+			if diff := cmp.Diff(test.want, credential.Review(test.chain, credential.Authorities{Certificates: test.serverCA}, now())); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})
@@ -258,7 +258,7 @@ func TestReviewKnowsSHA1(t *testing.T) {
 				`most servers reject: request SHA-256`,
 		},
 	}
-	if diff := cmp.Diff(want, credential.Review(chain, nil, time.Now())); diff != "" {
+	if diff := cmp.Diff(want, credential.Review(chain, credential.Authorities{}, time.Now())); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
@@ -313,9 +313,19 @@ func TestArrangeFindsTheChain(t *testing.T) {
 				Certificates: list(client.Certificate, cross, other.Certificate, issuing.Certificate, root.Certificate),
 			},
 			want: credential.Chain{
-				Certificates: list(client.Certificate, issuing.Certificate),
+				Certificates: list(client.Certificate, issuing.Certificate, cross),
 				Root:         root.Certificate,
-				Unrelated:    list(cross, other.Certificate),
+				CrossRoot:    other.Certificate,
+			},
+		},
+		"a root that another one signed, which is not in the file": {
+			bundle: credential.Bundle{
+				PrivateKey:   client.Key,
+				Certificates: list(client.Certificate, root.Certificate, issuing.Certificate, cross),
+			},
+			want: credential.Chain{
+				Certificates: list(client.Certificate, issuing.Certificate, cross),
+				Root:         root.Certificate,
 			},
 		},
 		"only the other root": {
@@ -381,7 +391,7 @@ func TestOrderIsReviewedAsFarAsPathsGo(t *testing.T) {
 		chain.Certificates = append(chain.Certificates, ca.Issue(t, numbered(i+2)).Certificate)
 	}
 	var got []credential.Reason
-	for _, finding := range credential.Review(chain, nil, now()) {
+	for _, finding := range credential.Review(chain, credential.Authorities{}, now()) {
 		got = append(got, finding.Reason)
 	}
 	if diff := cmp.Diff(slices.Repeat([]credential.Reason{credential.ChainIncomplete}, longest), got); diff != "" {

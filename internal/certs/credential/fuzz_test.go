@@ -130,14 +130,18 @@ func FuzzReadCertificates(f *testing.F) {
 	f.Add([]byte("-----BEGIN PKCS7-----\n"), []byte("-----END PKCS7-----\n"))
 	f.Fuzz(func(t *testing.T, head, tail []byte) {
 		for _, content := range withCanary(head, tail) {
-			for _, read := range []func(string, []byte) ([]*x509.Certificate, error){credential.ReadCertificates,
-				credential.ReadServerCA} {
-				switch certificates, err := read("client.pem", content); {
+			certificates, err := credential.ReadCertificates("client.pem", content)
+			authorities, caErr := credential.ReadServerCA("client.pem", content)
+			for err, read := range map[error][]*x509.Certificate{err: certificates, caErr: authorities.Certificates} {
+				switch {
 				case err != nil:
 					checkMessage(t, err.Error())
-				case len(certificates) == 0:
+				case len(read) == 0:
 					t.Error("neither a certificate nor an error")
 				}
+			}
+			for _, skipped := range authorities.Skipped {
+				checkMessage(t, skipped.Message)
 			}
 		}
 	})

@@ -189,14 +189,14 @@ func (m *Material) Inspect(now time.Time) *Inspection {
 	if _, absent := authority.absence(m.data); absent {
 		layout.ServerCA = ""
 	}
-	var serverCA []*x509.Certificate
+	var serverCA Authorities
 	if layout.ServerCA != "" {
-		serverCA, _ = readCertificates(authority, m.data[layout.ServerCA])
+		serverCA, _ = readAuthorities(authority, m.data[layout.ServerCA])
 	}
 	inspection := &Inspection{
 		Format:   m.format,
 		Chain:    detail(slices.Concat(m.chain.withRoot(), m.chain.Unrelated), now),
-		ServerCA: detail(serverCA, now),
+		ServerCA: detail(serverCA.Certificates, now),
 		Findings: slices.Concat([]Finding{}, FindingsOf(m.check(layout, now)), m.doubts,
 			Review(m.chain, serverCA, now)),
 	}

@@ -114,18 +114,9 @@ func parseCertificates(p part, encoded [][]byte) (certificates []*x509.Certifica
 		return nil, problem
 	}
 	for i, der := range encoded {
-		which := fmt.Sprintf("%s: certificate %d of %d", p, i+1, len(encoded))
-		if len(der) > maxCertificateSize {
-			return certificates, fmt.Sprintf(
-				"%s has %d bytes; at most %d are read: have it issued with fewer names or extensions", which, len(der),
-				maxCertificateSize)
-		}
-		certificate, err := x509.ParseCertificate(der)
-		if err != nil {
-			return certificates, fmt.Sprintf("%s cannot be read: %s", which, Printable(err.Error()))
-		}
-		if problem := checkModulus(certificate); problem != "" {
-			return certificates, which + " " + problem
+		certificate, why := parseCertificate(der)
+		if why != "" {
+			return certificates, fmt.Sprintf("%s: certificate %d of %d %s", p, i+1, len(encoded), why)
 		}
 		certificates = append(certificates, certificate)
 	}

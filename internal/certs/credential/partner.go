@@ -87,7 +87,7 @@ func (m *Material) Describe(issuers []*x509.Certificate, now time.Time) (*Descri
 		return nil, foreignIssuers(follow(leaf, known), issuers)
 	}
 	d := describeForPartner(leaf)
-	d.Findings = append([]Finding{}, Review(chain, nil, now)...)
+	d.Findings = append([]Finding{}, Review(chain, Authorities{}, now)...)
 	d.issuers, d.RootKnown = chain.issuers()
 	for _, issuer := range d.issuers {
 		facts := describe([]*x509.Certificate{issuer})
@@ -131,14 +131,14 @@ func foreignIssuers(chain Chain, issuers []*x509.Certificate) error {
 
 // leadsThrough reports whether certificate is one of the issuers in the chain.
 func (c Chain) leadsThrough(certificate *x509.Certificate) bool {
-	return slices.ContainsFunc(c.Certificates[1:], certificate.Equal) || c.Root != nil && certificate.Equal(c.Root)
+	return slices.ContainsFunc(c.withRoot()[1:], certificate.Equal)
 }
 
 // issuers returns the issuers in the chain, and whether the root is one of them.
 func (c Chain) issuers() (issuers []*x509.Certificate, rootKnown bool) {
 	switch {
 	case c.Root != nil:
-		return append(slices.Clone(c.Certificates[1:]), c.Root), true
+		return c.withRoot()[1:], true
 	case selfSigned(c.Certificates[0]):
 		return c.Certificates[:1], true
 	}

@@ -18,6 +18,8 @@ import (
 type Bundle struct {
 	PrivateKey   crypto.Signer
 	Certificates []*x509.Certificate
+	// Skipped are warnings about certificates that can't be read.
+	Skipped []Finding
 }
 
 // ReadPKCS12 decodes a PKCS#12 file (RFC 7292; .p12, .pfx) with its password, which can be empty.

@@ -243,6 +243,7 @@ func TestImportsWhatToolsWrite(t *testing.T) {
 		}},
 	}
 	server := pki.NewCA(t, "Server CA")
+	authorities := must[credential.Authorities](t)(credential.ReadServerCA("server-ca.crt", server.CertPEM))
 	read := 0
 	defer func() { t.Logf("%d files read of %d, the others need tools that are not here", read, len(tests)) }()
 	for name, test := range tests {
@@ -253,7 +254,7 @@ func TestImportsWhatToolsWrite(t *testing.T) {
 				t.Fatal(err)
 			}
 			read++
-			assembled, err := credential.Assemble(bundle, []*x509.Certificate{server.Certificate},
+			assembled, err := credential.Assemble(bundle, authorities,
 				credential.CertKeyLayout(), now())
 			if err != nil {
 				t.Fatal(err)
@@ -705,7 +706,7 @@ func TestPKCS12OfEveryKeyType(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			assembled, err := credential.Assemble(bundle, nil, withoutCA(credential.TLSLayout()), now())
+			assembled, err := credential.Assemble(bundle, credential.Authorities{}, withoutCA(credential.TLSLayout()), now())
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -32,11 +32,19 @@ const (
 // sidecar. problem is "" if all certificates are valid. Otherwise, the certificates before the
 // first invalid one are returned.
 func readCertificates(p part, value []byte) (certificates []*x509.Certificate, problem string) {
+	encoded, problem := certificateBlocks(p, value)
+	if problem != "" {
+		return nil, problem
+	}
+	return parseCertificates(p, encoded)
+}
+
+// certificateBlocks returns the certificates of a part in DER, of which there is at least one.
+func certificateBlocks(p part, value []byte) (encoded [][]byte, problem string) {
 	blocks, problem := readPEM(p, value, "openssl x509 -inform DER -in FILE -out "+p.key)
 	if problem != "" {
 		return nil, problem
 	}
-	var encoded [][]byte
 	for _, block := range blocks {
 		if block.Type == certificateBlock {
 			encoded = append(encoded, block.Bytes)
@@ -45,7 +53,7 @@ func readCertificates(p part, value []byte) (certificates []*x509.Certificate, p
 	if len(encoded) == 0 {
 		return nil, fmt.Sprintf("%s holds no certificate but %s", p, contents(blocks))
 	}
-	return parseCertificates(p, encoded)
+	return encoded, ""
 }
 
 // readPrivateKey parses the only private key of a part. It doesn't wrap errors of parsers, which

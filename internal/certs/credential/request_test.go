@@ -250,7 +250,7 @@ func TestRequestIsSignedByOpenSSLAndCompleted(t *testing.T) {
 				t.Fatal(err)
 			}
 			assembled, err := credential.Assemble(
-				credential.Bundle{PrivateKey: read, Certificates: append(certificates, ca.Certificate)}, nil,
+				credential.Bundle{PrivateKey: read, Certificates: append(certificates, ca.Certificate)}, credential.Authorities{},
 				withoutCA(credential.CertKeyLayout()), time.Now())
 			if err != nil {
 				t.Fatal(err)

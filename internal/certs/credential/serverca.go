@@ -31,12 +31,12 @@ func checkServerCA(p part, data map[string][]byte, now time.Time) []Problem {
 	if why, absent := p.absence(data); absent {
 		return []Problem{{ServerCAMissing, p.key, why + "; without it the sidecar can't authenticate the server"}}
 	}
-	authorities, problem := readCertificates(p, data[p.key])
+	authorities, problem := readAuthorities(p, data[p.key])
 	if problem != "" {
 		return []Problem{{ServerCAUnreadable, p.key, problem}}
 	}
 	var latest time.Time
-	for _, authority := range authorities {
+	for _, authority := range authorities.Certificates {
 		if !now.Before(authority.NotBefore) && !now.After(authority.NotAfter) {
 			return nil
 		}

@@ -1,0 +1,156 @@
+package credential
+
+import (
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"strings"
+)
+
+const (
+	// ServerCASkipped means that a certificate of the CA of the server can't be read, and others can.
+	ServerCASkipped Reason = "ServerCASkipped"
+	// CertificateSkipped means that a certificate next to the client certificate can't be read.
+	CertificateSkipped Reason = "CertificateSkipped"
+)
+
+// Authorities are the CA certificates of a server. They are alternatives: the sidecar accepts a
+// server whose chain ends at any of them.
+type Authorities struct {
+	// Certificates are those that can be read, in the order of the file.
+	Certificates []*x509.Certificate
+	// Skipped are warnings about the others. The sidecar loads them, so they can stay in the file.
+	Skipped []Finding
+	// encoded are all certificates in DER, in the order of the file.
+	encoded [][]byte
+}
+
+// ReadServerCA parses the CA certificates of a server from a PEM or DER file. name is the name of
+// the file, for messages. It skips certificates that can't be read, except for those for which the
+// sidecar refuses the whole file. It returns an error if none is left.
+func ReadServerCA(name string, content []byte) (Authorities, error) {
+	p := part{serverCAPart, name}
+	encoded, problem := encodedCertificates(p, content)
+	var authorities Authorities
+	if problem == "" {
+		authorities, problem = parseAuthorities(p, encoded)
+	}
+	if problem != "" {
+		return Authorities{}, errors.New(problem)
+	}
+	return authorities, nil
+}
+
+// readAuthorities is like ReadServerCA for a PEM value of a Secret or ConfigMap. problem is "" if
+// the CA can be used.
+func readAuthorities(p part, value []byte) (authorities Authorities, problem string) {
+	encoded, problem := certificateBlocks(p, value)
+	if problem != "" {
+		return Authorities{}, problem
+	}
+	return parseAuthorities(p, encoded)
+}
+
+func parseAuthorities(p part, encoded [][]byte) (authorities Authorities, problem string) {
+	if problem := checkCount(p, len(encoded)); problem != "" {
+		return Authorities{}, problem
+	}
+	read, unread := parseEach(encoded)
+	var refused, all []string
+	for _, one := range unread {
+		all = append(all, one.String())
+		if !one.outlined {
+			refused = append(refused, one.String())
+		}
+		authorities.Skipped = append(authorities.Skipped, warning(ServerCASkipped,
+			"%s: %s is skipped, because it %s; if it signs the server's certificate, ask the partner for a CA with an RSA "+
+				"key or a key on P-256 or P-384; otherwise remove it", p, one.which, one.why))
+	}
+	switch {
+	case len(refused) > 0:
+		return Authorities{}, fmt.Sprintf("%s: %s; the sidecar refuses the whole file with it, so remove it or fetch it again",
+			p, few(refused))
+	case len(read) == 0:
+		return Authorities{}, fmt.Sprintf("%s holds no certificate that can be read: %s; ask the partner for a CA with an "+
+			"RSA key or a key on P-256 or P-384", p, few(all))
+	}
+	authorities.Certificates, authorities.encoded = read, encoded
+	return authorities, ""
+}
+
+// ReadChain is like [ReadCertificates], but skips certificates that can't be read, and returns
+// warnings about them. It returns an error if none is left.
+func ReadChain(name string, content []byte) (certificates []*x509.Certificate, skipped []Finding, err error) {
+	p := part{certificatePart, name}
+	encoded, problem := encodedCertificates(p, content)
+	if problem == "" {
+		problem = checkCount(p, len(encoded))
+	}
+	if problem != "" {
+		return nil, nil, errors.New(problem)
+	}
+	certificates, unread := parseEach(encoded)
+	var all []string
+	for _, one := range unread {
+		all = append(all, one.String())
+		skipped = append(skipped, warning(CertificateSkipped, "%s: %s is skipped, because it %s; if it belongs to the chain "+
+			"of the client certificate, request it again from the issuer", p, one.which, one.why))
+	}
+	if len(certificates) == 0 {
+		return nil, nil, fmt.Errorf("%s: %s", p, few(all))
+	}
+	return certificates, skipped, nil
+}
+
+// unreadable is a certificate of a file that crypto/x509 can't read, or that is too large to.
+type unreadable struct {
+	// which has the position in the file, and the subject if it is known. why is the reason.
+	which, why string
+	// outlined reports whether the sidecar loads the certificate.
+	outlined bool
+}
+
+func (u unreadable) String() string { return u.which + " " + u.why }
+
+func parseEach(encoded [][]byte) (certificates []*x509.Certificate, unread []unreadable) {
+	for i, der := range encoded {
+		certificate, why := parseCertificate(der)
+		if why == "" {
+			certificates = append(certificates, certificate)
+			continue
+		}
+		one := unreadable{which: fmt.Sprintf("certificate %d of %d", i+1, len(encoded)), why: why}
+		var subject []byte
+		if subject, one.outlined = outlined(der); one.outlined {
+			one.which += fmt.Sprintf(" (subject %s)", Quote(DistinguishedName(subject)))
+		}
+		unread = append(unread, one)
+	}
+	return certificates, unread
+}
+
+// few joins the first of many texts for a message.
+func few(texts []string) string {
+	const shown = 5
+	joined := strings.Join(texts[:min(shown, len(texts))], "; ")
+	if more := len(texts) - shown; more > 0 {
+		joined += fmt.Sprintf("; and %d more", more)
+	}
+	return joined
+}
+
+// parseCertificate parses a certificate in DER. why is "" if it is valid.
+func parseCertificate(der []byte) (certificate *x509.Certificate, why string) {
+	if len(der) > maxCertificateSize {
+		return nil, fmt.Sprintf("has %d bytes; at most %d are read: have it issued with fewer names or extensions",
+			len(der), maxCertificateSize)
+	}
+	certificate, err := x509.ParseCertificate(der)
+	if err != nil {
+		return nil, "cannot be read: " + Printable(err.Error())
+	}
+	if problem := checkModulus(certificate); problem != "" {
+		return nil, problem
+	}
+	return certificate, ""
+}
