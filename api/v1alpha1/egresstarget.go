@@ -342,6 +342,9 @@ const (
 	// ConditionRenewalAtRisk is true if a public CA issued a client certificate. Public CAs stop
 	// issuing certificates for TLS clients in 2026. It is absent otherwise.
 	ConditionRenewalAtRisk = "RenewalAtRisk"
+	// ConditionServerCAAtRisk is true if the CA of the server is not a CA, or if some of its
+	// certificates can't be read. It is absent otherwise.
+	ConditionServerCAAtRisk = "ServerCAAtRisk"
 	// ConditionRotationUnreliable is true if Pods have a sidecar that ignores renewed certificates
 	// (https://github.com/istio/istio/issues/59912). It is absent otherwise.
 	ConditionRotationUnreliable = "RotationUnreliable"
@@ -355,7 +358,8 @@ type EgressTargetStatus struct {
 	// The conditions of the target: Ready, CredentialValid, Programmed, Conflicted and PodsOutdated.
 	// With credential.issuerRef also CertificateIssued, and with verification also Verified. With Pods
 	// whose sidecars ignore renewed certificates also RotationUnreliable, and with a client
-	// certificate of a public CA also RenewalAtRisk.
+	// certificate of a public CA also RenewalAtRisk. With warnings about the CA of the server also
+	// ServerCAAtRisk.
 	// +listType=map
 	// +listMapKey=type
 	// +optional
@@ -415,4 +419,30 @@ type CredentialStatus struct {
 	// The SHA-256 fingerprint of the client certificate, in hexadecimal.
 	// +optional
 	SHA256 string `json:"sha256,omitempty"`
+	// The CA of the server. Empty if it can't be read, or if it is that of the system.
+	// +optional
+	ServerCA *ServerCAStatus `json:"serverCA,omitempty"`
+}
+
+// ServerCAStatus is the observed state of the CA of a server. Of several certificates, it describes
+// the one that expires last.
+type ServerCAStatus struct {
+	// The subject, in the notation of RFC 4514.
+	Subject string `json:"subject"`
+	// The serial number, in hexadecimal.
+	// +optional
+	SerialNumber string `json:"serialNumber,omitempty"`
+	// When the last certificate of the CA expires.
+	// +optional
+	NotAfter *metav1.Time `json:"notAfter,omitempty"`
+	// The shortest warning period within which it expires. Empty if it expires later than all of them.
+	// +optional
+	EndsWithin *metav1.Duration `json:"endsWithin,omitempty"`
+	// Whether none of the certificates is a CA, for example because the file has the certificate of
+	// the server. Calls then fail after the partner renews it.
+	// +optional
+	NotCA bool `json:"notCA,omitempty"`
+	// The number of certificates that can't be read and are skipped.
+	// +optional
+	Skipped int32 `json:"skipped,omitempty"`
 }

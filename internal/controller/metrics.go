@@ -25,6 +25,8 @@ type collector struct {
 	credentialNotAfter *prometheus.Desc
 	credentialEnds     *prometheus.Desc
 	credentialValid    *prometheus.Desc
+	serverCANotAfter   *prometheus.Desc
+	serverCAEnds       *prometheus.Desc
 	verified           *prometheus.Desc
 	withoutSidecar     *prometheus.Desc
 	conflicted         *prometheus.Desc
@@ -49,6 +51,12 @@ func newCollector(cache informers.Cache, elected <-chan struct{}) *collector {
 			"The shortest warning period (--expiry-warnings) within which the client certificate that Pods present "+
 				"for a host expires, in seconds; absent until its warning begins, when at most a third of the "+
 				"certificate's lifetime is left, or less for certificates that cert-manager renews."),
+		serverCANotAfter: description("mtls_egress_credential_server_ca_not_after_timestamp_seconds", credentialLabels,
+			"When the last certificate of the CA with which Pods authenticate the server of a host expires, in seconds since "+
+				"1970; absent for the CAs of the system, and while the CA can't be read."),
+		serverCAEnds: description("mtls_egress_credential_server_ca_ends_within_seconds", credentialLabels,
+			"The shortest warning period (--expiry-warnings) within which that CA expires, in seconds; absent until its "+
+				"warning begins, when at most a third of its lifetime is left."),
 		credentialValid: description("mtls_egress_credential_valid", credentialLabels,
 			"1 if the credential that Pods present for a host can be used, 0 if it can't; "+
 				"see the status of the EgressTarget for the reason."),
@@ -82,6 +90,8 @@ func (c *collector) Describe(descriptions chan<- *prometheus.Desc) {
 	descriptions <- c.credentialNotAfter
 	descriptions <- c.credentialEnds
 	descriptions <- c.credentialValid
+	descriptions <- c.serverCANotAfter
+	descriptions <- c.serverCAEnds
 	descriptions <- c.verified
 	descriptions <- c.withoutSidecar
 	descriptions <- c.conflicted
@@ -147,6 +157,12 @@ func (c *collector) collectCredentials(egressTarget *v1alpha1.EgressTarget, metr
 		}
 		if one.EndsWithin != nil {
 			gauge(metrics, c.credentialEnds, one.EndsWithin.Seconds(), labels...)
+		}
+		if ca := one.ServerCA; ca != nil && ca.NotAfter != nil {
+			gauge(metrics, c.serverCANotAfter, float64(ca.NotAfter.Unix()), labels...)
+			if ca.EndsWithin != nil {
+				gauge(metrics, c.serverCAEnds, ca.EndsWithin.Seconds(), labels...)
+			}
 		}
 	}
 }

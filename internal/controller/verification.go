@@ -296,9 +296,11 @@ func (r *VerificationReconciler) requests(ctx context.Context, t egress.Target) 
 		if err != nil {
 			return nil, err
 		}
-		usable := configMap != nil && credential.CheckConfigMap(configMap, inConfigMap.Key, r.clock.Now()) == nil
-		if !usable {
+		if configMap == nil {
 			return nil, nil
+		}
+		if _, err := credential.CheckConfigMap(configMap, inConfigMap.Key, r.clock.Now()); err != nil {
+			return nil, nil //nolint:nilerr // CredentialValid has the reason.
 		}
 		authority = credential.ConfigMapData(configMap)[inConfigMap.Key]
 	}

@@ -46,6 +46,9 @@ func compacted(egressTarget *v1alpha1.EgressTarget) *v1alpha1.EgressTarget {
 	for n := range compact.Status.Credentials {
 		credential := &compact.Status.Credentials[n]
 		credential.Reason, credential.Issuer = Once(credential.Reason), Once(credential.Issuer)
+		if ca := credential.ServerCA; ca != nil {
+			ca.Subject, ca.SerialNumber = Once(ca.Subject), Once(ca.SerialNumber)
+		}
 	}
 	return compact
 }

@@ -33,7 +33,7 @@ func (r *renderer) checkServerCA(t egress.Target) bool {
 	if source.Name == "" || !ok {
 		return true
 	}
-	err := credential.CheckConfigMap(found.object, source.Key, r.options.Now)
+	_, err := credential.CheckConfigMap(found.object, source.Key, r.options.Now)
 	if err != nil {
 		r.refuse(found.location,
 			fmt.Sprintf("doesn't have a usable CA for the server of %s: %v", t.Host, credential.ForOwner(err)))

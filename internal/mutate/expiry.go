@@ -27,6 +27,47 @@ func publicCAWarnings(targets []egress.Target, egressTargets map[string]*v1alpha
 	return warnings
 }
 
+// serverCAWarnings returns a warning for each CA of a server that expires soon, is not a CA or has
+// certificates that can't be read, according to the status of its EgressTarget.
+func serverCAWarnings(targets []egress.Target, egressTargets map[string]*v1alpha1.EgressTarget) []string {
+	var warnings []string
+	for _, t := range targets {
+		if egressTargets[t.Host] == nil {
+			continue
+		}
+		for _, known := range egressTargets[t.Host].Status.Credentials {
+			if ca := known.ServerCA; known.SecretName == t.SecretName && ca != nil {
+				warnings = append(warnings, serverCAWarningsOf(ca, "the CA of the server "+t.Host+" in the "+serverCAObject(t))...)
+			}
+		}
+	}
+	return warnings
+}
+
+func serverCAObject(t egress.Target) string {
+	if configMap := t.ServerCA.ConfigMap.Name; configMap != "" {
+		return "ConfigMap " + configMap
+	}
+	return "Secret " + t.SecretName
+}
+
+func serverCAWarningsOf(ca *v1alpha1.ServerCAStatus, which string) []string {
+	var warnings []string
+	if ca.NotAfter != nil && ca.EndsWithin != nil {
+		warnings = append(warnings, fmt.Sprintf("%s is valid only until %s; ask the partner for the current one, and add it",
+			which, ca.NotAfter.UTC().Format(time.RFC3339)))
+	}
+	if ca.NotCA {
+		warnings = append(warnings, fmt.Sprintf("%s is not a CA but the certificate of a server (%s), so calls fail after the "+
+			"partner renews it; ask the partner for the CA that issued it", which, ca.Subject))
+	}
+	if ca.Skipped > 0 {
+		warnings = append(warnings, fmt.Sprintf("%s has certificates that can't be read: %d; the condition %s of the "+
+			"EgressTarget names them", which, ca.Skipped, v1alpha1.ConditionServerCAAtRisk))
+	}
+	return warnings
+}
+
 // expiryWarnings returns a warning for each client certificate that has expired or expires soon,
 // according to the status of its EgressTarget. It ignores all other parts of the status, because
 // they can be outdated: the problem may just have been fixed.

@@ -44,6 +44,25 @@ func TestACertificateThatEndsSoonIsWarnedOf(t *testing.T) {
 					"only until 2026-05-08T12:00:00Z; update the Secret with a new one",
 			},
 		},
+		"its CA of the server ends soon, is no CA and is not all readable": {
+			known: []v1alpha1.CredentialStatus{{SecretName: secretName, ServerCA: &v1alpha1.ServerCAStatus{
+				Subject: "CN=external.system.com", NotAfter: &end, EndsWithin: within, NotCA: true, Skipped: 2,
+			}}},
+			want: []string{
+				"the CA of the server external.system.com in the Secret external-system-mtls-data has certificates that can't " +
+					"be read: 2; the condition ServerCAAtRisk of the EgressTarget names them",
+				"the CA of the server external.system.com in the Secret external-system-mtls-data is not a CA but the " +
+					"certificate of a server (CN=external.system.com), so calls fail after the partner renews it; ask the " +
+					"partner for the CA that issued it",
+				"the CA of the server external.system.com in the Secret external-system-mtls-data is valid only until " +
+					"2026-05-08T12:00:00Z; ask the partner for the current one, and add it",
+			},
+		},
+		"its CA of the server is far from its end": {
+			known: []v1alpha1.CredentialStatus{{SecretName: secretName, ServerCA: &v1alpha1.ServerCAStatus{
+				Subject: "CN=Partner CA", NotAfter: &end,
+			}}},
+		},
 		"a Secret that has gone since": {
 			known: []v1alpha1.CredentialStatus{{SecretName: secretName, Reason: "SecretMissing"}},
 		},

@@ -439,7 +439,8 @@ func (f Facts) inject(
 		return nil, patch{}, warnings, errs
 	}
 	return targets, p, slices.Concat(warnings, more, serverFirstWarnings(targets),
-		expiryWarnings(targets, f.EgressTargets), publicCAWarnings(targets, f.EgressTargets)), nil
+		expiryWarnings(targets, f.EgressTargets), publicCAWarnings(targets, f.EgressTargets),
+		serverCAWarnings(targets, f.EgressTargets)), nil
 }
 
 // notAllowed returns an error for each host that the namespace may not reach.

@@ -21,6 +21,8 @@ type CredentialCheck struct {
 	Layout egress.Layout
 	// Credential is nil if the certificate was not read or could not be parsed.
 	Credential *credential.Credential
+	// ServerCA is nil if it was not read, could not be parsed, or is that of the system.
+	ServerCA *credential.ServerCA
 	// Reason and Message explain why the credential can't be used. Empty for a usable credential.
 	Reason, Message string
 	// Err is the validation error of the Secret's content, or nil if the content is not the problem.
@@ -28,8 +30,9 @@ type CredentialCheck struct {
 
 	// longestWarning caps the warning periods of the certificate.
 	longestWarning time.Duration
-	// endsWithin is the shortest warning period that has begun for the certificate, or 0.
-	endsWithin time.Duration
+	// endsWithin is the shortest warning period that has begun for the certificate, or 0. caEndsWithin
+	// is that of the CA of the server.
+	endsWithin, caEndsWithin time.Duration
 }
 
 // Usable reports whether Pods can call with the credential.
@@ -85,6 +88,7 @@ func CheckCredential(
 		c.Reason, c.Message = refusal("Secret "+secretName, c.Err)
 	}
 	if c.Credential != nil {
+		c.ServerCA = c.Credential.ServerCA
 		_, byCertManager := credential.IssuedFor(secret.Annotations)
 		c.longestWarning = longestWarning(t, secretName, byCertManager, c.Credential)
 	}
@@ -108,7 +112,8 @@ func (c CredentialCheck) WithServerCA(t egress.Target, configMap *corev1.ConfigM
 		)
 		return c
 	}
-	if err := credential.CheckConfigMap(configMap, source.Key, now); err != nil {
+	var err error
+	if c.ServerCA, err = credential.CheckConfigMap(configMap, source.Key, now); err != nil {
 		c.Reason, c.Message = refusal("ConfigMap "+source.Name, err)
 	}
 	return c

@@ -65,7 +65,10 @@ func Decide(facts Facts) Plan {
 	facts.Credentials = slices.Clone(facts.Credentials)
 	for i, c := range facts.Credentials {
 		if c.Credential != nil {
-			facts.Credentials[i].endsWithin = facts.Warnings.within(c, facts.Now)
+			facts.Credentials[i].endsWithin = facts.Warnings.within(c.expiry(), facts.Now)
+		}
+		if c.ServerCA != nil {
+			facts.Credentials[i].caEndsWithin = facts.Warnings.within(expiryOf(c.ServerCA), facts.Now)
 		}
 	}
 	p := withoutConflicts(asked, facts)

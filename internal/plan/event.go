@@ -26,6 +26,7 @@ func (p Plan) Events(status v1alpha1.EgressTargetStatus) []Event {
 	before := p.facts.EgressTarget.Status
 	events := transitions(before.Conditions, status.Conditions, ofTarget())
 	events = append(events, expiryEvents(p.Target, before.Credentials, status.Credentials)...)
+	events = append(events, serverCAEvents(p.Target, before.Credentials, status.Credentials)...)
 	if len(events) == 0 {
 		return nil // without a look at all Pods
 	}
@@ -50,6 +51,7 @@ type watched struct {
 func ofPods() []watched {
 	return []watched{
 		{v1alpha1.ConditionRenewalAtRisk, "CheckCredential", metav1.ConditionFalse},
+		{v1alpha1.ConditionServerCAAtRisk, "CheckCredential", metav1.ConditionFalse},
 		{v1alpha1.ConditionRotationUnreliable, "CheckSidecars", metav1.ConditionFalse},
 	}
 }
@@ -74,8 +76,8 @@ func transitions(old, updated []metav1.Condition, conditions []watched) []Event 
 		if now == nil || before != nil && before.Status == now.Status && before.Reason == now.Reason {
 			continue
 		}
-		// expiryEvents returns the events of certificates that expire soon.
-		if now.Reason == reasonExpiresSoon {
+		// expiryEvents and serverCAEvents return the events of certificates that expire soon.
+		if now.Reason == reasonExpiresSoon || now.Reason == reasonServerCAExpiresSoon {
 			continue
 		}
 		if before == nil && now.Status == kind.good && now.Reason != reasonLastGoodKept {

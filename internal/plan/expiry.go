@@ -50,27 +50,54 @@ func longestWarning(t egress.Target, secretName string, byCertManager bool, c *c
 	}
 }
 
-// warnedFrom returns the time at which the warning of a period begins.
-func (c CredentialCheck) warnedFrom(period time.Duration) time.Time {
-	return c.Credential.NotAfter.Add(-min(period, c.longestWarning))
+// expiry is the end of a certificate, and the cap on its warning periods.
+type expiry struct {
+	notAfter time.Time
+	longest  time.Duration
 }
 
-// within returns the shortest period whose warning has begun, or 0. c must have a certificate.
-func (w ExpiryWarnings) within(c CredentialCheck, now time.Time) time.Duration {
+// expiries returns the ends of the certificates of a check: of the client certificate and of the CA
+// of the server, as far as they are known.
+func (c CredentialCheck) expiries() []expiry {
+	var found []expiry
+	if c.Credential != nil {
+		found = append(found, c.expiry())
+	}
+	if c.ServerCA != nil {
+		found = append(found, expiryOf(c.ServerCA))
+	}
+	return found
+}
+
+// expiry returns the end of the client certificate, which must be known.
+func (c CredentialCheck) expiry() expiry { return expiry{c.Credential.NotAfter, c.longestWarning} }
+
+// expiryOf returns the end of the CA of a server. A person renews it, so the cap is a third of its
+// lifetime.
+func expiryOf(authority *credential.ServerCA) expiry {
+	return expiry{authority.NotAfter, authority.NotAfter.Sub(authority.NotBefore) / 3}
+}
+
+// warnedFrom returns the time at which the warning of a period begins.
+func (e expiry) warnedFrom(period time.Duration) time.Time {
+	return e.notAfter.Add(-min(period, e.longest))
+}
+
+// within returns the shortest period whose warning has begun, or 0.
+func (w ExpiryWarnings) within(e expiry, now time.Time) time.Duration {
 	var shortest time.Duration
 	for _, period := range w {
-		if !now.Before(c.warnedFrom(period)) && (shortest == 0 || period < shortest) {
+		if !now.Before(e.warnedFrom(period)) && (shortest == 0 || period < shortest) {
 			shortest = period
 		}
 	}
 	return shortest
 }
 
-// next returns the time until the next warning begins, and false if there is none. c must have a
-// certificate.
-func (w ExpiryWarnings) next(c CredentialCheck, now time.Time) (wait time.Duration, found bool) {
+// next returns the time until the next warning begins, and false if there is none.
+func (w ExpiryWarnings) next(e expiry, now time.Time) (wait time.Duration, found bool) {
 	for _, period := range w {
-		if left := c.warnedFrom(period).Sub(now); left > 0 && (!found || left < wait) {
+		if left := e.warnedFrom(period).Sub(now); left > 0 && (!found || left < wait) {
 			wait, found = left, true
 		}
 	}
@@ -101,6 +128,44 @@ func expiryEvents(t egress.Target, old, updated []v1alpha1.CredentialStatus) []E
 		})
 	}
 	return events
+}
+
+// serverCAEvents returns the events of CAs of servers that entered a warning period: one for each
+// Secret and period.
+func serverCAEvents(t egress.Target, old, updated []v1alpha1.CredentialStatus) []Event {
+	var events []Event
+	for _, now := range updated {
+		ca := now.ServerCA
+		if now.Reason != "" || ca == nil || ca.EndsWithin == nil || ca.NotAfter == nil {
+			continue
+		}
+		known := slices.ContainsFunc(old, func(before v1alpha1.CredentialStatus) bool {
+			was := before.ServerCA
+			return before.SecretName == now.SecretName && was != nil && was.EndsWithin != nil && was.Subject == ca.Subject &&
+				was.NotAfter.Equal(ca.NotAfter) && was.EndsWithin.Duration <= ca.EndsWithin.Duration
+		})
+		if known {
+			continue
+		}
+		note := fmt.Sprintf(
+			"the CA of the server %q in the %s expires on %s, within %s; Pods that trust it: %d; ask the partner for the "+
+				"current one, and add it there; no restart is needed",
+			ca.Subject, caSource(t, now.SecretName), ca.NotAfter.UTC().Format(time.RFC3339),
+			inDays(ca.EndsWithin.Duration), now.Pods)
+		events = append(events, Event{
+			Type: corev1.EventTypeWarning, Reason: reasonServerCAExpiresSoon, Action: "CheckCredential",
+			SecretName: now.SecretName, Note: note,
+		})
+	}
+	return events
+}
+
+// caSource names the object that holds the CA of t's server.
+func caSource(t egress.Target, secretName string) string {
+	if configMap := t.ServerCA.ConfigMap.Name; configMap != "" {
+		return "ConfigMap " + configMap
+	}
+	return "Secret " + secretName
 }
 
 // renewal returns the advice for a certificate that expires.

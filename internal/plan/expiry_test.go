@@ -94,8 +94,8 @@ func TestExpiryWarnings(t *testing.T) {
 			warnings := NewExpiryWarnings(test.warnings)
 			now := end.Add(-test.left)
 			var got result
-			got.Within = warnings.within(f, now)
-			got.Next, got.Found = warnings.next(f, now)
+			got.Within = warnings.within(f.expiry(), now)
+			got.Next, got.Found = warnings.next(f.expiry(), now)
 			if diff := cmp.Diff(test.want, got); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
@@ -142,6 +142,49 @@ func TestEachWarningOfACertificateIsOneEvent(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			got := expiryEvents(egress.FromEgressTarget("project", host, nil), test.old, test.updated)
 			if diff := cmp.Diff(test.want, got); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestEachWarningOfACAIsOneEvent(t *testing.T) {
+	status := func(subject string, within time.Duration) []v1alpha1.CredentialStatus {
+		return []v1alpha1.CredentialStatus{{
+			SecretName: "s", Pods: 3, Subject: "CN=orders",
+			ServerCA: &v1alpha1.ServerCAStatus{
+				Subject: subject, NotAfter: &metav1.Time{Time: noon()}, EndsWithin: endsWithin(within),
+			},
+		}}
+	}
+	bad := status("CN=A", day)
+	bad[0].Reason = "ServerCAExpired"
+	inSecret, inConfigMap := egress.FromEgressTarget("project", host, nil), egress.FromEgressTarget("project", host, nil)
+	inConfigMap.ServerCA.ConfigMap = v1alpha1.ConfigMapKey{Name: "partner-ca", Key: "ca.pem"}
+	event := func(subject, source, period string) []Event {
+		return []Event{{Type: "Warning", Reason: "ServerCAExpiresSoon", Action: "CheckCredential", SecretName: "s",
+			Note: "the CA of the server \"" + subject + "\" in the " + source + " expires on 2026-05-01T12:00:00Z, within " +
+				period + "; Pods that trust it: 3; ask the partner for the current one, and add it there; no restart is needed"}}
+	}
+	tests := map[string]struct {
+		target       egress.Target
+		old, updated []v1alpha1.CredentialStatus
+		want         []Event
+	}{
+		"of the system":           {inSecret, nil, []v1alpha1.CredentialStatus{{SecretName: "s"}}, nil},
+		"far from its end":        {inSecret, nil, status("CN=A", 0), nil},
+		"seen for the first time": {inSecret, nil, status("CN=A", 7*day), event("CN=A", "Secret s", "7 days")},
+		"in a ConfigMap":          {inConfigMap, nil, status("CN=A", 7*day), event("CN=A", "ConfigMap partner-ca", "7 days")},
+		"the first warning":       {inSecret, status("CN=A", 0), status("CN=A", 30*day), event("CN=A", "Secret s", "30 days")},
+		"the same again":          {inSecret, status("CN=A", 30*day), status("CN=A", 30*day), nil},
+		"the next warning":        {inSecret, status("CN=A", 7*day), status("CN=A", day), event("CN=A", "Secret s", "a day")},
+		"another CA ends soon":    {inSecret, status("CN=A", day), status("CN=B", day), event("CN=B", "Secret s", "a day")},
+		"longer since a restart":  {inSecret, status("CN=A", day), status("CN=A", 30*day), nil},
+		"refused, with own event": {inSecret, status("CN=A", 0), bad, nil},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			if diff := cmp.Diff(test.want, serverCAEvents(test.target, test.old, test.updated)); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})

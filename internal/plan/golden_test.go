@@ -35,6 +35,12 @@ type situation struct {
 		Layout                      egress.Layout
 		NotBefore, NotAfter         *metav1.Time
 		PublicCA                    bool
+		ServerCA                    *struct {
+			NotBefore, NotAfter metav1.Time
+			NotCA               bool
+			Skipped             int
+			Warnings            []credential.Finding
+		}
 	} `json:"credentials"`
 	Standing    *Standing    `json:"standing"`
 	NotAllowed  bool         `json:"notAllowed"`
@@ -165,6 +171,12 @@ func (s situation) facts(t *testing.T) Facts {
 				NotBefore: c.NotBefore.UTC(), NotAfter: c.NotAfter.UTC(),
 			}
 			check.longestWarning = longestWarning(egress.Target{}, c.SecretName, false, check.Credential)
+		}
+		if ca := c.ServerCA; ca != nil {
+			check.ServerCA = &credential.ServerCA{
+				Subject: "CN=Server CA", SerialNumber: "01", NotBefore: ca.NotBefore.UTC(), NotAfter: ca.NotAfter.UTC(),
+				NotCA: ca.NotCA, Skipped: ca.Skipped, Warnings: ca.Warnings,
+			}
 		}
 		facts.Credentials = append(facts.Credentials, check)
 	}

@@ -48,17 +48,16 @@ func (p Plan) readAgain(status v1alpha1.EgressTargetStatus) time.Duration {
 	}
 	pause := readValid - Spread(p.Target.Host, readValid/5)
 	for _, c := range p.facts.Credentials {
-		if c.Credential == nil {
-			continue
-		}
-		if wait, found := p.facts.Warnings.next(c, now); found {
-			pause = min(pause, wait)
-		}
-		// A certificate is valid through the second NotAfter (RFC 5280 §4.1.2.5).
-		end := c.Credential.NotAfter.Add(time.Second)
-		for _, moment := range []time.Time{end.Add(-p.Target.MaxConnectionAge), end} {
-			if wait := moment.Sub(now); wait > 0 {
+		for _, e := range c.expiries() {
+			if wait, found := p.facts.Warnings.next(e, now); found {
 				pause = min(pause, wait)
+			}
+			// A certificate is valid through the second NotAfter (RFC 5280 §4.1.2.5).
+			end := e.notAfter.Add(time.Second)
+			for _, moment := range []time.Time{end.Add(-p.Target.MaxConnectionAge), end} {
+				if wait := moment.Sub(now); wait > 0 {
+					pause = min(pause, wait)
+				}
 			}
 		}
 	}

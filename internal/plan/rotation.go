@@ -43,6 +43,33 @@ func renewalAtRisk(checks []CredentialCheck) *Condition {
 		strings.Join(messages, "; ")))
 }
 
+// serverCAAtRisk returns the condition ServerCAAtRisk, or nil if there are no warnings about the CA
+// of the server.
+func serverCAAtRisk(checks []CredentialCheck) *Condition {
+	const shown = 3
+	var reason credential.Reason
+	var messages []string
+	for _, c := range checks {
+		if c.ServerCA == nil {
+			continue
+		}
+		warnings := c.ServerCA.Warnings
+		for _, one := range warnings[:min(shown, len(warnings))] {
+			if reason == "" || one.Reason == credential.ServerCANotCA {
+				reason = one.Reason
+			}
+			messages = append(messages, c.SecretName+": "+one.Message)
+		}
+		if more := len(warnings) - shown; more > 0 {
+			messages = append(messages, fmt.Sprintf("%s: %d more", c.SecretName, more))
+		}
+	}
+	if len(messages) == 0 {
+		return nil
+	}
+	return new(True(string(reason), strings.Join(messages, "; ")))
+}
+
 // rotation returns the condition RotationUnreliable, or nil if no sidecar is affected.
 func rotation(demands []Demand) *Condition {
 	var versions []string

@@ -11,6 +11,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"mtls.egress/webhook/api/v1alpha1"
+	"mtls.egress/webhook/internal/certs/credential"
 	"mtls.egress/webhook/internal/egress"
 	"mtls.egress/webhook/internal/mesh"
 	"mtls.egress/webhook/internal/verify"
@@ -20,13 +21,15 @@ import (
 // reason is a credential.Reason, SecretMissing or LayoutsDiffer. If Ready is false, it has the
 // reason of the condition that makes it false, or NoSidecar or DeletionPending.
 const (
-	reasonValid         = "Valid"
-	reasonExpiresSoon   = "ExpiresSoon"
-	reasonLayoutsDiffer = "LayoutsDiffer"
-	reasonNoConflict    = "NoConflict"
-	reasonConflict      = "Conflict"
-	reasonReady         = "Ready"
-	reasonNoSidecar     = "NoSidecar"
+	reasonValid       = "Valid"
+	reasonExpiresSoon = "ExpiresSoon"
+	// reasonServerCAExpiresSoon is the reason if only the CA of the server expires soon.
+	reasonServerCAExpiresSoon = string(credential.ServerCAExpiresSoon)
+	reasonLayoutsDiffer       = "LayoutsDiffer"
+	reasonNoConflict          = "NoConflict"
+	reasonConflict            = "Conflict"
+	reasonReady               = "Ready"
+	reasonNoSidecar           = "NoSidecar"
 	// reasonVerificationPending is the reason of an Unknown Ready.
 	reasonVerificationPending = "VerificationPending"
 )
@@ -69,6 +72,7 @@ func (p Plan) Status(written Written) v1alpha1.EgressTargetStatus {
 	}
 	setIfAny(v1alpha1.ConditionCertificateIssued, facts.Issued)
 	setIfAny(v1alpha1.ConditionRenewalAtRisk, renewalAtRisk(facts.Credentials))
+	setIfAny(v1alpha1.ConditionServerCAAtRisk, serverCAAtRisk(facts.Credentials))
 	setIfAny(v1alpha1.ConditionRotationUnreliable, rotation(facts.Demands))
 	return status
 }
@@ -81,11 +85,18 @@ func credentialStatus(c CredentialCheck) v1alpha1.CredentialStatus {
 		status.SerialNumber, status.SHA256 = Shorten(read.SerialNumber, maxStatusName), read.SHA256
 		status.EndsWithin, status.PublicCA = endsWithin(c.endsWithin), read.PublicCA
 	}
+	if ca := c.ServerCA; ca != nil {
+		status.ServerCA = &v1alpha1.ServerCAStatus{
+			Subject: Shorten(ca.Subject, maxStatusName), SerialNumber: Shorten(ca.SerialNumber, maxStatusName),
+			NotAfter: &metav1.Time{Time: ca.NotAfter}, EndsWithin: endsWithin(c.caEndsWithin),
+			NotCA: ca.NotCA, Skipped: int32(min(ca.Skipped, math.MaxInt32)),
+		}
+	}
 	return status
 }
 
 func credentialValid(checks []CredentialCheck) Condition {
-	var reasons, messages, valid []string
+	var reasons, messages, valid, authorities []string
 	ending := false
 	for _, c := range checks {
 		if !c.Usable() {
@@ -99,6 +110,9 @@ func credentialValid(checks []CredentialCheck) Condition {
 		}
 		valid = append(valid, fmt.Sprintf("%s until %s", c.SecretName, c.Credential.NotAfter.UTC().Format(time.RFC3339)))
 		ending = ending || c.endsWithin > 0
+		if c.ServerCA != nil && c.caEndsWithin > 0 {
+			authorities = append(authorities, fmt.Sprintf("%s until %s", c.SecretName, c.ServerCA.NotAfter.UTC().Format(time.RFC3339)))
+		}
 	}
 	if len(reasons) > 0 {
 		return False(reasons[0], strings.Join(messages, "; "))
@@ -106,8 +120,19 @@ func credentialValid(checks []CredentialCheck) Condition {
 	if layout, uniform, _ := chooseLayout(checks, Standing{}); !uniform {
 		return False(reasonLayoutsDiffer, layoutsMessage(checks, layout))
 	}
-	if ending {
-		return True(reasonExpiresSoon, "the client certificate expires soon, renew it: valid in "+strings.Join(valid, ", "))
+	var soon string
+	if len(authorities) > 0 {
+		soon = "the CA of the server expires soon, ask the partner for the current one: valid for " +
+			strings.Join(authorities, ", ")
+	}
+	switch {
+	case ending && soon != "":
+		soon = "; " + soon
+		fallthrough
+	case ending:
+		return True(reasonExpiresSoon, "the client certificate expires soon, renew it: valid in "+strings.Join(valid, ", ")+soon)
+	case soon != "":
+		return True(reasonServerCAExpiresSoon, soon)
 	}
 	return True(reasonValid, "the client certificate is valid: "+strings.Join(valid, ", "))
 }
@@ -162,7 +187,7 @@ func (p Plan) ready(credentialValid, programmed, conflicted Condition) Condition
 			"the condition Verified will have the result")
 	case programmed.Reason == reasonDeletionPending:
 		return False(reasonDeletionPending, programmed.Message)
-	case credentialValid.Reason == reasonExpiresSoon:
+	case credentialValid.Reason == reasonExpiresSoon, credentialValid.Reason == reasonServerCAExpiresSoon:
 		return credentialValid
 	default:
 		return True(reasonReady, "calls to the host use mutual TLS")

@@ -61,7 +61,8 @@ func (p Plan) WorkloadEvents(status v1alpha1.EgressTargetStatus, told Told) (eve
 	}
 	before := p.facts.EgressTarget.Status
 	for _, event := range slices.Concat(transitions(before.Conditions, status.Conditions, ofPods()),
-		expiryEvents(p.Target, before.Credentials, status.Credentials)) {
+		expiryEvents(p.Target, before.Credentials, status.Credentials),
+		serverCAEvents(p.Target, before.Credentials, status.Credentials)) {
 		if event.Type == corev1.EventTypeWarning {
 			add(event, p.workloads(event.SecretName))
 		}

@@ -4,6 +4,8 @@
 package alerts
 
 import (
+	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -214,6 +216,15 @@ func causes(t *testing.T) (all []cause, again map[string]func(scene)) {
 		{"MTLSEgressCredentialExpires", "critical",
 			func(s scene) { s.secret("expires-now", time.Now().Add(12*time.Hour)); s.pod("expires-now", host, nil) },
 			func(s scene) { s.renew("expires-now") }},
+		{"MTLSEgressServerCAExpires", "warning",
+			func(s scene) { s.secretTrusting("ca-expires", time.Now().AddDate(0, 0, 5)); s.pod("ca-expires", host, nil) },
+			func(s scene) { s.renew("ca-expires") }},
+		{"MTLSEgressServerCAExpires", "critical",
+			func(s scene) {
+				s.secretTrusting("ca-expires-now", time.Now().Add(12*time.Hour))
+				s.pod("ca-expires-now", host, nil)
+			},
+			func(s scene) { s.renew("ca-expires-now") }},
 		{"MTLSEgressTargetNotVerified", "warning",
 			// No name server knows it.
 			func(s scene) {
@@ -381,7 +392,22 @@ func (s scene) renew(namespace string) {
 
 func (s scene) secretNamed(namespace, name string, notAfter time.Time) {
 	s.Helper()
-	ca := pki.NewCA(s.T, "Partner CA")
+	s.credential(namespace, name, notAfter, pki.NewCA(s.T, "Partner CA"))
+}
+
+// secretTrusting writes the default Secret of external.system.com, with a CA of the server that ends
+// at a time.
+func (s scene) secretTrusting(namespace string, notAfter time.Time) {
+	s.Helper()
+	ca := pki.SelfSigned(s.T, pki.Template{
+		Subject: pkix.Name{CommonName: "Partner CA"}, IsCA: true, KeyUsage: x509.KeyUsageCertSign,
+		NotBefore: time.Now().AddDate(-1, 0, 0), NotAfter: notAfter,
+	})
+	s.credential(namespace, "external-system-mtls-data", time.Now().AddDate(1, 0, 0), ca)
+}
+
+func (s scene) credential(namespace, name string, notAfter time.Time, ca *pki.CA) {
+	s.Helper()
 	template := pki.Client("shop")
 	template.NotBefore, template.NotAfter = time.Now().AddDate(-1, 0, 0), notAfter
 	pair := ca.Issue(s.T, template)

@@ -95,7 +95,7 @@ func TestTheExampleIsIssued(t *testing.T) {
 	), &configMap); err != nil {
 		t.Fatal(err)
 	}
-	if err := credential.CheckConfigMap(&configMap, wanted.ServerCA.ConfigMap.Key, time.Now()); err != nil {
+	if _, err := credential.CheckConfigMap(&configMap, wanted.ServerCA.ConfigMap.Key, time.Now()); err != nil {
 		t.Error(err)
 	}
 

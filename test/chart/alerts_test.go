@@ -94,6 +94,12 @@ func TestAlertsFollowTheValues(t *testing.T) {
 				"secret) (mtls_egress_credential_ends_within_seconds)",
 		}
 	}
+	serverCAExpires := func(threshold string) map[string]any {
+		alert := expires(threshold)
+		alert["runbook"] = runbook + "mtlsegressservercaexpires"
+		alert["expression"] = strings.ReplaceAll(alert["expression"].(string), "credential_", "credential_server_ca_")
+		return alert
+	}
 	other := func(name, wait, expression string) map[string]any {
 		return map[string]any{
 			"team":       "shop",
@@ -139,6 +145,8 @@ func TestAlertsFollowTheValues(t *testing.T) {
 		"namespace": "monitoring", "release": "prometheus", "name": "mtls-egress-webhook",
 		"MTLSEgressCredentialExpires warning":  expires("14 * 86400"),
 		"MTLSEgressCredentialExpires critical": expires("0.5 * 86400"),
+		"MTLSEgressServerCAExpires warning":    serverCAExpires("14 * 86400"),
+		"MTLSEgressServerCAExpires critical":   serverCAExpires("0.5 * 86400"),
 		"MTLSEgressCredentialInvalid critical": map[string]any{
 			"team":       "shop",
 			"for":        "1h30m",

@@ -1,6 +1,8 @@
 package controller
 
 import (
+	"crypto/x509"
+	"crypto/x509/pkix"
 	"fmt"
 	"maps"
 	"strings"
@@ -186,7 +188,10 @@ func TestTheLastGoodSetStaysWhenTheCredentialGoesBad(t *testing.T) {
 func TestACertificateNearItsEndIsTold(t *testing.T) {
 	w := newWorld(t)
 	end := time.Date(2120, 1, 1, 0, 0, 0, 0, time.UTC)
-	ca := pki.NewCA(t, "partner CA")
+	// The CA has a warning of its own.
+	ca := pki.SelfSigned(t, pki.Template{
+		Subject: pkix.Name{CommonName: "partner CA"}, IsCA: true, KeyUsage: x509.KeyUsageCertSign, NotAfter: end.AddDate(10, 0, 0),
+	})
 	template := pki.Client("orders")
 	template.NotBefore, template.NotAfter = end.AddDate(-1, 0, 0), end
 	client := ca.Issue(t, template)
@@ -220,9 +225,10 @@ func TestACertificateNearItsEndIsTold(t *testing.T) {
 	w.programmed(w.wantSpecs(shortened, egress.Layout{Certificate: "cert", PrivateKey: "key", ServerCA: "cacert"}))
 
 	want := map[string]float64{
-		"mtls_egress_credential_not_after_timestamp_seconds": float64(end.Unix()),
-		"mtls_egress_credential_ends_within_seconds":         86400,
-		"mtls_egress_credential_valid":                       1,
+		"mtls_egress_credential_not_after_timestamp_seconds":           float64(end.Unix()),
+		"mtls_egress_credential_ends_within_seconds":                   86400,
+		"mtls_egress_credential_valid":                                 1,
+		"mtls_egress_credential_server_ca_not_after_timestamp_seconds": float64(ca.Certificate.NotAfter.Unix()),
 	}
 	if diff := cmp.Diff(want, w.credentialMetrics(running)); diff != "" {
 		t.Errorf("the metrics (+) aren't as wanted (-):\n%s", diff)

@@ -9,6 +9,7 @@ import (
 	"crypto/x509/pkix"
 	"encoding/asn1"
 	"encoding/hex"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"slices"
@@ -228,6 +229,11 @@ func (w *world) credentialOf(secret *corev1.Secret, pods int32) []v1alpha1.Crede
 	w.Helper()
 	leaf := w.leaf(secret)
 	fingerprint := sha256.Sum256(leaf.Raw)
+	block, _ := pem.Decode(secret.Data["ca.crt"])
+	ca, err := x509.ParseCertificate(block.Bytes)
+	if err != nil {
+		w.Fatal(err)
+	}
 	return []v1alpha1.CredentialStatus{{
 		SecretName:   secret.Name,
 		Pods:         pods,
@@ -236,6 +242,11 @@ func (w *world) credentialOf(secret *corev1.Secret, pods int32) []v1alpha1.Crede
 		Issuer:       w.rfc4514(leaf.RawIssuer),
 		SerialNumber: hex.EncodeToString(leaf.SerialNumber.Bytes()),
 		SHA256:       hex.EncodeToString(fingerprint[:]),
+		ServerCA: &v1alpha1.ServerCAStatus{
+			Subject:      w.rfc4514(ca.RawSubject),
+			SerialNumber: hex.EncodeToString(ca.SerialNumber.Bytes()),
+			NotAfter:     &metav1.Time{Time: ca.NotAfter},
+		},
 	}}
 }
 

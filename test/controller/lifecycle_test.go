@@ -83,6 +83,9 @@ func TestFirstUseCreatesTheTargetAndItsObjectsInOrder(t *testing.T) {
 			Credentials: []v1alpha1.CredentialStatus{{
 				SecretName: secret, Pods: 1, Subject: "CN=orders", Issuer: "CN=partner CA",
 				NotAfter: &metav1.Time{Time: time.Date(2120, 1, 1, 0, 0, 0, 0, time.UTC)},
+				ServerCA: &v1alpha1.ServerCAStatus{
+					Subject: "CN=partner CA", NotAfter: &metav1.Time{Time: time.Date(2120, 1, 1, 0, 0, 0, 0, time.UTC)},
+				},
 			}},
 			NotAfter: &metav1.Time{Time: time.Date(2120, 1, 1, 0, 0, 0, 0, time.UTC)},
 			Pods:     1,
@@ -95,7 +98,8 @@ func TestFirstUseCreatesTheTargetAndItsObjectsInOrder(t *testing.T) {
 			"CreationTimestamp", "ManagedFields"),
 		cmpopts.IgnoreFields(metav1.TypeMeta{}, "Kind", "APIVersion"),
 		cmpopts.IgnoreFields(metav1.Condition{}, "LastTransitionTime"),
-		cmpopts.IgnoreFields(v1alpha1.CredentialStatus{}, "SerialNumber", "SHA256")); diff != "" {
+		cmpopts.IgnoreFields(v1alpha1.CredentialStatus{}, "SerialNumber", "SHA256"),
+		cmpopts.IgnoreFields(v1alpha1.ServerCAStatus{}, "SerialNumber")); diff != "" {
 		t.Errorf("the EgressTarget (+) isn't as wanted (-):\n%s", diff)
 	}
 

@@ -4,12 +4,19 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
+	"time"
 )
 
 const (
 	// ServerCASkipped means that a certificate of the CA of the server can't be read, and others can.
 	ServerCASkipped Reason = "ServerCASkipped"
+	// ServerCANotCA means that no certificate of the CA of the server is a CA.
+	ServerCANotCA Reason = "ServerCANotCA"
+	// ServerCAExpiresSoon means that all certificates of the CA of the server expire within [SoonDays]
+	// days.
+	ServerCAExpiresSoon Reason = "ServerCAExpiresSoon"
 	// CertificateSkipped means that a certificate next to the client certificate can't be read.
 	CertificateSkipped Reason = "CertificateSkipped"
 )
@@ -23,6 +30,73 @@ type Authorities struct {
 	Skipped []Finding
 	// encoded are all certificates in DER, in the order of the file.
 	encoded [][]byte
+}
+
+// ServerCA describes the CA of a server by the certificate that expires last. Until then, one of its
+// certificates is valid.
+type ServerCA struct {
+	// Subject and SerialNumber are like those of a [Credential].
+	Subject, SerialNumber string
+	// NotBefore and NotAfter are the bounds of the validity, inclusive and in UTC.
+	NotBefore, NotAfter time.Time
+	// NotCA reports whether none of the certificates is a CA. See the Reason ServerCANotCA.
+	NotCA bool
+	// Skipped is the number of certificates that can't be read.
+	Skipped int
+	// Warnings are the findings with the reasons ServerCANotCA and ServerCASkipped.
+	Warnings []Finding
+}
+
+// last returns the certificate that expires last: of those that are CAs, or of all if none is.
+func (a Authorities) last() (certificate *x509.Certificate, notCA bool) {
+	if authority := newest(a.Certificates, isAuthority); authority != nil {
+		return authority, false
+	}
+	return newest(a.Certificates, func(*x509.Certificate) bool { return true }), true
+}
+
+// isAuthority reports whether certificate can sign others. Certificates before version 3 have no
+// extension that says so.
+func isAuthority(certificate *x509.Certificate) bool {
+	return certificate.IsCA || certificate.Version < 3 && selfSigned(certificate)
+}
+
+// describe describes the CA, which must have a certificate.
+func (a Authorities) describe() *ServerCA {
+	last, notCA := a.last()
+	return &ServerCA{
+		Subject: DistinguishedName(last.RawSubject), SerialNumber: serialNumber(last),
+		NotBefore: last.NotBefore.UTC(), NotAfter: last.NotAfter.UTC(),
+		NotCA: notCA, Skipped: len(a.Skipped), Warnings: a.warnings(),
+	}
+}
+
+// warnings returns the findings that don't depend on the time.
+func (a Authorities) warnings() []Finding {
+	last, notCA := a.last()
+	if last == nil || !notCA {
+		return a.Skipped
+	}
+	ask := "the certificate of its issuer " + issuerName(last)
+	if selfSigned(last) {
+		ask = "a CA certificate, or for each new certificate before the server presents it"
+	}
+	return append([]Finding{warning(ServerCANotCA,
+		"the CA of the server is not a CA but the certificate of a server (%s): calls succeed only while the server "+
+			"presents this very certificate, and fail after the partner renews it; ask the partner for %s",
+		identify(last), ask)}, a.Skipped...)
+}
+
+// review returns all findings about the CA at the time now.
+func (a Authorities) review(now time.Time) []Finding {
+	findings := a.warnings()
+	last, _ := a.last()
+	if last == nil || now.After(last.NotAfter) || !last.NotAfter.Before(now.AddDate(0, 0, SoonDays)) {
+		return findings
+	}
+	return append(slices.Clip(findings), warning(ServerCAExpiresSoon,
+		"the CA of the server expires on %s (%s): %s; ask the partner for the current one", date(last.NotAfter),
+		identify(last), days(DaysLeft(last.NotAfter, now))))
 }
 
 // ReadServerCA parses the CA certificates of a server from a PEM or DER file. name is the name of

@@ -10,8 +10,11 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	corev1 "k8s.io/api/core/v1"
 
 	"mtls.egress/webhook/internal/certs/credential"
 	"mtls.egress/webhook/test/pki"
@@ -194,6 +197,72 @@ func TestACrossCertificateBelongsToTheChain(t *testing.T) {
 			chain := credential.Chain{Certificates: append([]*x509.Certificate{leaf, issuing.Certificate}, rest...)}
 			if findings := credential.Review(chain, credential.Authorities{}, now()); len(findings) > 0 {
 				t.Errorf("%+v", findings)
+			}
+		})
+	}
+}
+
+// TestTheCAOfTheServerIsReviewed checks what inspect and the status say of the CA of a server.
+func TestTheCAOfTheServerIsReviewed(t *testing.T) {
+	ending := func(name string, serial int64, left time.Duration) pki.Template {
+		template := authority(name, serial)
+		template.NotAfter = now().Add(left)
+		return template
+	}
+	const day = 24 * time.Hour
+	soon, later := pki.SelfSigned(t, ending("Soon", 1, 3*day)), pki.SelfSigned(t, ending("Later", 2, 300*day))
+	over := pki.SelfSigned(t, ending("Over", 3, -day))
+	server := numbered(4)
+	server.Subject.CommonName, server.NotAfter = "external.system.com", now().Add(200*day)
+	leaf, alone := later.Issue(t, server), pki.SelfSigned(t, server)
+	const notCA = `the CA of the server is not a CA but the certificate of a server (subject "CN=external.system.com", ` +
+		`serial 04): calls succeed only while the server presents this very certificate, and fail after the partner ` +
+		`renews it; ask the partner for `
+	tests := map[string]struct {
+		file     [][]byte
+		subject  string
+		findings map[credential.Reason]string
+	}{
+		"far from its end": {file: [][]byte{later.CertPEM}, subject: "CN=Later"},
+		"three days left": {
+			file: [][]byte{soon.CertPEM}, subject: "CN=Soon",
+			findings: map[credential.Reason]string{
+				credential.ServerCAExpiresSoon: "the CA of the server expires on 2026-07-04T12:00:00Z (subject \"CN=Soon\", " +
+					"serial 01): 3 days left; ask the partner for the current one",
+			},
+		},
+		"the next one is there":      {file: [][]byte{soon.CertPEM, later.CertPEM}, subject: "CN=Later"},
+		"one that has expired too":   {file: [][]byte{over.CertPEM, later.CertPEM}, subject: "CN=Later"},
+		"a CA and what it issued":    {file: [][]byte{leaf.CertPEM, later.CertPEM}, subject: "CN=Later"},
+		"expired, which has refusal": {file: [][]byte{over.CertPEM}, subject: "CN=Over"},
+		"the certificate of the server": {
+			file: [][]byte{leaf.CertPEM}, subject: "CN=external.system.com",
+			findings: map[credential.Reason]string{
+				credential.ServerCANotCA: notCA + `the certificate of its issuer "CN=Later"`,
+			},
+		},
+		"the certificate of the server, self-signed": {
+			file: [][]byte{alone.CertPEM}, subject: "CN=external.system.com",
+			findings: map[credential.Reason]string{
+				credential.ServerCANotCA: notCA + "a CA certificate, or for each new certificate before the server presents it",
+			},
+		},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			content := slices.Concat(test.file...)
+			configMap := &corev1.ConfigMap{Data: map[string]string{"ca.pem": string(content)}}
+			described, _ := credential.CheckConfigMap(configMap, "ca.pem", now())
+			if described == nil || described.Subject != test.subject {
+				t.Errorf("described as %+v, want %s", described, test.subject)
+			}
+			authorities := must[credential.Authorities](t)(credential.ReadServerCA("ca.pem", content))
+			got := map[credential.Reason]string{}
+			for _, finding := range credential.Review(credential.Chain{}, authorities, now()) {
+				got[finding.Reason] = finding.Message
+			}
+			if diff := cmp.Diff(test.findings, got, cmpopts.EquateEmpty()); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})
 	}

@@ -36,6 +36,8 @@ type Credential struct {
 	KeyType string
 	// PublicCA reports whether a public CA issued the certificate. See the Reason PublicCA.
 	PublicCA bool
+	// ServerCA describes the CA of the server. nil if it can't be read or has another source.
+	ServerCA *ServerCA
 }
 
 // Check validates the credential that data contains under the keys of layout, at the time now, and
@@ -83,14 +85,18 @@ func Check(data map[string][]byte, layout egress.Layout, now time.Time) (*Creden
 		problems = append(problems, checkValidity(certificate, chain[0], now)...)
 		problems = append(problems, checkUsage(certificate, chain[0])...)
 	}
+	var serverCA *ServerCA
 	if layout.ServerCA != "" {
-		problems = append(problems, checkServerCA(part{serverCAPart, layout.ServerCA}, data, now)...)
+		read, found := checkServerCA(part{serverCAPart, layout.ServerCA}, data, now)
+		serverCA, problems = read, append(problems, found...)
 	}
 
 	if len(chain) == 0 {
 		return nil, refuseKeys("the Secret", data, problems...)
 	}
-	return describe(chain), refuseKeys("the Secret", data, problems...)
+	described := describe(chain)
+	described.ServerCA = serverCA
+	return described, refuseKeys("the Secret", data, problems...)
 }
 
 func describe(chain []*x509.Certificate) *Credential {

@@ -91,10 +91,11 @@ func TestJudgeTellsWhatACredentialIs(t *testing.T) {
 	template.URIs = []*url.URL{{Scheme: "spiffe", Host: "example.com", Path: "/ns/project/sa/orders"}}
 	client := issuing.Issue(t, template)
 
+	server := pki.SelfSigned(t, authority("Server CA", 7))
 	got, err := credential.Check(map[string][]byte{
 		"tls.crt": slices.Concat(client.CertPEM, issuing.CertPEM),
 		"tls.key": client.KeyPEM,
-		"ca.crt":  pki.NewCA(t, "Server CA").CertPEM,
+		"ca.crt":  server.CertPEM,
 	}, credential.TLSLayout(), now())
 	if err != nil {
 		t.Fatal(err)
@@ -114,6 +115,9 @@ func TestJudgeTellsWhatACredentialIs(t *testing.T) {
 		URIs:         []string{"spiffe://example.com/ns/project/sa/orders"},
 		ChainLength:  2,
 		KeyType:      "ecdsa-p256",
+		ServerCA: &credential.ServerCA{
+			Subject: "CN=Server CA", SerialNumber: "07", NotBefore: pki.Epoch(), NotAfter: server.Certificate.NotAfter,
+		},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)

@@ -79,11 +79,11 @@ func FindingsOf(err error) []Finding {
 // the time now. serverCA is empty if the CA has another source. Review doesn't reorder the chain.
 func Review(chain Chain, serverCA Authorities, now time.Time) []Finding {
 	if len(chain.Certificates) == 0 {
-		return serverCA.Skipped
+		return serverCA.review(now)
 	}
 	return slices.Concat(reviewOrder(chain), reviewUnrelated(chain), reviewValidity(chain, now),
 		reviewNames(chain.Certificates[0]), reviewStrength(chain), reviewClientIssuer(chain, serverCA.Certificates),
-		serverCA.Skipped, reviewIssuer(publicCAs(), chain.withRoot()))
+		serverCA.review(now), reviewIssuer(publicCAs(), chain.withRoot()))
 }
 
 func warning(reason Reason, format string, args ...any) Finding {

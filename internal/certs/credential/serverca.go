@@ -10,11 +10,12 @@ import (
 	"mtls.egress/webhook/internal/egress"
 )
 
-// CheckConfigMap validates the CA of the server under key in a ConfigMap, at the time now. The
-// error is a [*RefusedError].
-func CheckConfigMap(configMap *corev1.ConfigMap, key string, now time.Time) error {
+// CheckConfigMap validates the CA of the server under key in a ConfigMap, at the time now, and
+// describes it. The error is a [*RefusedError]. The ServerCA is not nil if the CA is readable.
+func CheckConfigMap(configMap *corev1.ConfigMap, key string, now time.Time) (*ServerCA, error) {
 	data := ConfigMapData(configMap)
-	return refuseKeys("the ConfigMap "+configMap.Name, data, checkServerCA(part{serverCAPart, key}, data, now)...)
+	described, problems := checkServerCA(part{serverCAPart, key}, data, now)
+	return described, refuseKeys("the ConfigMap "+configMap.Name, data, problems...)
 }
 
 // ConfigMapData returns the text and binary data of a ConfigMap by key, like the files in a volume.
@@ -27,24 +28,25 @@ func ConfigMapData(configMap *corev1.ConfigMap) map[string][]byte {
 	return data
 }
 
-func checkServerCA(p part, data map[string][]byte, now time.Time) []Problem {
+func checkServerCA(p part, data map[string][]byte, now time.Time) (*ServerCA, []Problem) {
 	if why, absent := p.absence(data); absent {
-		return []Problem{{ServerCAMissing, p.key, why + "; without it the sidecar can't authenticate the server"}}
+		return nil, []Problem{{ServerCAMissing, p.key, why + "; without it the sidecar can't authenticate the server"}}
 	}
 	authorities, problem := readAuthorities(p, data[p.key])
 	if problem != "" {
-		return []Problem{{ServerCAUnreadable, p.key, problem}}
+		return nil, []Problem{{ServerCAUnreadable, p.key, problem}}
 	}
+	described := authorities.describe()
 	var latest time.Time
 	for _, authority := range authorities.Certificates {
 		if !now.Before(authority.NotBefore) && !now.After(authority.NotAfter) {
-			return nil
+			return described, nil
 		}
 		if authority.NotAfter.After(latest) {
 			latest = authority.NotAfter
 		}
 	}
-	return []Problem{
+	return described, []Problem{
 		{
 			ServerCAExpired,
 			p.key,

@@ -103,8 +103,11 @@ func TestJudgeConfigMap(t *testing.T) {
 				Data:       test.text,
 				BinaryData: test.binary,
 			}
-			if diff := cmp.Diff(test.problems,
-				problemsOf(t, credential.CheckConfigMap(configMap, "ca.pem", now()))); diff != "" {
+			described, err := credential.CheckConfigMap(configMap, "ca.pem", now())
+			if (described == nil) != (err != nil) {
+				t.Errorf("described as %+v, error %v", described, err)
+			}
+			if diff := cmp.Diff(test.problems, problemsOf(t, err)); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})
