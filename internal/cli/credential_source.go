@@ -182,7 +182,11 @@ func explainUnread(err error, namespace, name, server string) error {
 
 // isManifest reports whether content is a Kubernetes manifest. PEM and binary files have no kind.
 func isManifest(content []byte) bool {
-	for document := range bytes.SplitSeq(content, []byte("\n---")) {
+	text, _, err := credential.Text(content)
+	if err != nil {
+		return false
+	}
+	for document := range bytes.SplitSeq(text, []byte("\n---")) {
 		var object struct {
 			Kind string `json:"kind"`
 		}

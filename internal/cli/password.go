@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"golang.org/x/term"
+
+	"mtls.egress/webhook/internal/certs/credential"
 )
 
 // maxPassword is the maximum size of a password file in bytes. It detects a wrong file.
@@ -15,7 +17,8 @@ const maxPassword = 4096
 
 // readPassword reads a password from the file source, or from in if source is -. If source is empty
 // and in is a terminal, it prompts without echo. Otherwise the password is empty, which some key
-// stores accept. It removes one trailing newline, because editors and echo add one.
+// stores accept. It converts the encodings of [credential.Text], and removes one trailing newline, because
+// editors and echo add one.
 func readPassword(source string, in io.Reader, prompt io.Writer, question string) (string, error) {
 	switch source {
 	case "":
@@ -57,7 +60,11 @@ func passwordOf(reader io.Reader, name string) (string, error) {
 			"reading the password from %s: it has more than %d bytes; check that it is the right file", name,
 			maxPassword)
 	}
-	line, found := strings.CutSuffix(string(content), "\n")
+	text, _, err := credential.Text(content)
+	if err != nil {
+		return "", fmt.Errorf("reading the password from %s: it %w", name, err)
+	}
+	line, found := strings.CutSuffix(string(text), "\n")
 	if found {
 		line = strings.TrimSuffix(line, "\r")
 	}

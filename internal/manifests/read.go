@@ -15,15 +15,21 @@ import (
 	"go.yaml.in/yaml/v3"
 	kubernetesjson "k8s.io/apimachinery/pkg/util/json"
 	kubernetesyaml "sigs.k8s.io/yaml"
+
+	"mtls.egress/webhook/internal/certs/credential"
 )
 
 // Read decodes the manifests of a file or stream: YAML documents, JSON documents, or both, as
-// kubectl reads them. Documents without content are left out. The problems are all that keep
+// kubectl reads them, and in the encodings of [credential.Text]. Documents without content are left out. The problems are all that keep
 // documents from being read, with their lines; they contain no values, because a document can be a
 // Secret.
 func Read(source string, content []byte) (documents []Document, problems []Problem) {
+	text, _, err := credential.Text(content)
+	if err != nil {
+		return nil, []Problem{{Location: Location{Source: source, Number: 1, Line: 1}, Message: err.Error()}}
+	}
 	number := 0
-	for _, part := range split(content) {
+	for _, part := range split(text) {
 		texts, err := part.documents()
 		if err != nil {
 			number++

@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"mtls.egress/webhook/internal/manifests"
+	"mtls.egress/webhook/test/encodings"
 	"mtls.egress/webhook/test/golden"
 )
 
@@ -151,4 +152,28 @@ func FuzzRead(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestManifestsAreReadInEveryEncoding checks the objects and their lines.
+func TestManifestsAreReadInEveryEncoding(t *testing.T) {
+	const stream = "# Grüße\nkind: A\n---\nkind: B\n---\n{\"kind\": \"C\"}\n"
+	want, problems := manifests.Read("a.yaml", []byte(stream))
+	if len(problems) > 0 || len(want) != 3 {
+		t.Fatalf("%d documents, %+v", len(want), problems)
+	}
+	for encoding, content := range encodings.Of(stream) {
+		t.Run(encoding, func(t *testing.T) {
+			documents, problems := manifests.Read("a.yaml", content)
+			if diff := cmp.Diff(want, documents); diff != "" || len(problems) > 0 {
+				t.Errorf("%+v, documents (-want +got):\n%s", problems, diff)
+			}
+		})
+	}
+	_, problems = manifests.Read("a.yaml", []byte("\xff\xfe\x00\x00k\x00\x00\x00"))
+	refused := []manifests.Problem{{
+		Location: manifests.Location{Source: "a.yaml", Number: 1, Line: 1}, Message: "is UTF-32: save it as UTF-8",
+	}}
+	if diff := cmp.Diff(refused, problems); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
 }

@@ -82,7 +82,12 @@ func ReadCertificates(name string, content []byte) ([]*x509.Certificate, error) 
 // ReadPrivateKey parses the private key in a PEM file. name is the name of the file, for error
 // messages.
 func ReadPrivateKey(name string, content []byte) (crypto.Signer, error) {
-	key, problem := readPrivateKey(part{privateKeyPart, name}, content)
+	p := part{privateKeyPart, name}
+	text, problem := readable(p, content)
+	var key crypto.Signer
+	if problem == "" {
+		key, problem = readPrivateKey(p, text)
+	}
 	if problem != "" {
 		return nil, errors.New(problem)
 	}
@@ -104,7 +109,11 @@ func readCertificateFile(p part, content []byte) ([]*x509.Certificate, error) {
 // encodedCertificates returns the certificates of a PEM or DER file in DER.
 func encodedCertificates(p part, content []byte) (encoded [][]byte, problem string) {
 	if !isDER(content) || isPKCS12(content) || len(content) > MaxPartSize {
-		return certificateBlocks(p, content)
+		text, problem := readable(p, content)
+		if problem != "" {
+			return nil, problem
+		}
+		return certificateBlocks(p, text)
 	}
 	encoded, ok := splitDER(content)
 	if ok && len(encoded[0]) <= maxCertificateSize {

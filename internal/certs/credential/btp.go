@@ -74,8 +74,12 @@ func ReadDestination(content []byte) (*Destination, error) {
 	if most := 2 * MaxPartSize; len(content) > most {
 		return nil, fmt.Errorf("the file has %d bytes: the limit is %d", len(content), most)
 	}
+	text, _, err := Text(content)
+	if err != nil {
+		return nil, fmt.Errorf("the file %w", err)
+	}
 	var exported exportedDestination
-	if err := json.Unmarshal(content, &exported); err != nil {
+	if err := json.Unmarshal(text, &exported); err != nil {
 		// The error of the decoder can contain a value, such as the password.
 		return nil, errors.New(
 			"the file is not the JSON of a destination: it must have an object with URL, Authentication, " +

@@ -29,6 +29,7 @@ import (
 
 	"mtls.egress/webhook/internal/certs/credential"
 	"mtls.egress/webhook/internal/egress"
+	"mtls.egress/webhook/test/encodings"
 	"mtls.egress/webhook/test/pki"
 )
 
@@ -218,6 +219,7 @@ func TestJudge(t *testing.T) {
 	pkcs12 := append([]byte{0x30, 0x82, 0x09, 0x00, 0x02, 0x01, 0x03}, make([]byte, 100)...)
 	const displaced = `does not start a line; remove the text before it, including blanks and byte order ` +
 		`marks, or add a line break`
+	const unread = `, and the sidecar can't read it: save it as plain ASCII with line breaks`
 	damaged := `is damaged: 1 of its 1 PEM blocks cannot be decoded; a block needs its BEGIN and END lines and ` +
 		`the line breaks in between`
 
@@ -348,8 +350,32 @@ func TestJudge(t *testing.T) {
 		"a byte order mark": {
 			data: withCert(append([]byte("\xef\xbb\xbf"), client.CertPEM...)),
 			want: only(credential.CertificateUnreadable, "cert",
-				`"cert" (client certificate) is not PEM: it starts with a byte order mark, as some editors write `+
-					`it; save it as plain ASCII`),
+				`"cert" (client certificate) starts with a byte order mark, as some editors write it`+unread),
+		},
+		"lines that end with a carriage return": {
+			data: withCert(bytes.ReplaceAll(client.CertPEM, []byte("\n"), []byte("\r"))),
+			want: only(credential.CertificateUnreadable, "cert",
+				`"cert" (client certificate) ends its lines with a carriage return only`+unread),
+		},
+		"UTF-16": {
+			data: withCert(encodings.Of(string(client.CertPEM))["UTF-16 LE without a mark"]),
+			want: only(credential.CertificateUnreadable, "cert",
+				`"cert" (client certificate) is UTF-16, as PowerShell writes it`+unread),
+		},
+		"UTF-16 that ends in half a character": {
+			data: withCert(append(encodings.Of(string(client.CertPEM))["UTF-16 LE with a mark"], 0)),
+			want: only(credential.CertificateUnreadable, "cert",
+				`"cert" (client certificate) is UTF-16 with half a character at its end: save it as UTF-8`),
+		},
+		"UTF-32": {
+			data: withCert([]byte("\xff\xfe\x00\x00-\x00\x00\x00")),
+			want: only(credential.CertificateUnreadable, "cert",
+				`"cert" (client certificate) is UTF-32: save it as UTF-8`),
+		},
+		`\n in place of line breaks`: {
+			data: withCert(bytes.ReplaceAll(client.CertPEM, []byte("\n"), []byte(`\n`))),
+			want: only(credential.CertificateUnreadable, "cert",
+				`"cert" (client certificate) has \n in place of line breaks`+unread),
 		},
 		"an indented block": {
 			data: withCert(append([]byte("  "), client.CertPEM...)),
@@ -360,8 +386,7 @@ func TestJudge(t *testing.T) {
 		"a byte order mark before the first of several, which a decoder would skip": {
 			data: withCert(slices.Concat([]byte("\xef\xbb\xbf"), client.CertPEM, partner.CertPEM)),
 			want: only(credential.CertificateUnreadable, "cert",
-				`"cert" (client certificate) is damaged: it starts with a byte order mark, as some editors write `+
-					`it; save it as plain ASCII`),
+				`"cert" (client certificate) starts with a byte order mark, as some editors write it`+unread),
 		},
 		"a blank before the first of several": {
 			data: withCert(slices.Concat([]byte(" "), client.CertPEM, partner.CertPEM)),
@@ -374,7 +399,7 @@ func TestJudge(t *testing.T) {
 					partner.CertPEM),
 			),
 			want: only(credential.CertificateUnreadable, "cert",
-				`"cert" (client certificate) is damaged: the BEGIN line of 2 of its 3 PEM blocks `+displaced),
+				`"cert" (client certificate) has byte order marks in the middle, as joined files have them`+unread),
 		},
 		"a block without the line break before the next one": {
 			data: withCert(slices.Concat(bytes.TrimSpace(client.CertPEM), partner.CertPEM)),

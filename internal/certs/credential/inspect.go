@@ -88,7 +88,7 @@ type Material struct {
 	chain Chain
 	// keyless reports whether the material is without a private key, and may be.
 	keyless bool
-	// doubts are warnings about the Secret as a whole.
+	// doubts are warnings about the Secret or the file as a whole.
 	doubts []Finding
 }
 
@@ -100,11 +100,18 @@ func MaterialOfCertificates(name string, content []byte) (*Material, error) {
 	if err != nil {
 		return nil, err
 	}
-	if countBegin(content) == 0 {
+	var doubts []Finding
+	if isDER(content) {
 		content = encodeCertificates(certificates)
+	} else if text, form, err := Text(content); err == nil && form != "" {
+		content = text
+		doubts = append(doubts, warning(EncodingConverted,
+			"%s %s: the commands here read it, but the sidecar can't; save it as plain ASCII with line breaks before you put "+
+				"it into a Secret", part{certificatePart, name}, form))
 	}
 	return &Material{
 		format:  FormatPEM,
+		doubts:  doubts,
 		data:    map[string][]byte{name: content},
 		layout:  egress.Layout{Certificate: name, PrivateKey: name},
 		chain:   Chain{Certificates: certificates},

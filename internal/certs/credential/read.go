@@ -129,6 +129,12 @@ func readPEM(p part, value []byte, convert string) (blocks []*pem.Block, problem
 	if len(value) > MaxPartSize {
 		return nil, fmt.Sprintf("%s has %d bytes: the limit is %d", p, len(value), MaxPartSize)
 	}
+	// A part of a Secret is read by the sidecar as it is. Files are converted before.
+	if text, form, err := Text(value); err != nil {
+		return nil, p.String() + " " + err.Error()
+	} else if form != "" && bytes.Contains(text, []byte(begin)) {
+		return nil, fmt.Sprintf("%s %s, and the sidecar can't read it: save it as plain ASCII with line breaks", p, form)
+	}
 	begun := countBegin(value)
 	for rest := value; ; {
 		var block *pem.Block
@@ -142,8 +148,6 @@ func readPEM(p part, value []byte, convert string) (blocks []*pem.Block, problem
 	switch {
 	case len(blocks) == 0 && begun == 0:
 		return nil, fmt.Sprintf("%s is not PEM: %s", p, guess(value, convert))
-	case bytes.HasPrefix(value, []byte(utf8Mark+begin)):
-		return nil, fmt.Sprintf("%s is damaged: %s", p, marked)
 	case begun < all:
 		return nil, fmt.Sprintf(
 			"%s is damaged: the BEGIN line of %d of its %d PEM blocks does not start a line; remove the text before "+
@@ -157,12 +161,7 @@ func readPEM(p part, value []byte, convert string) (blocks []*pem.Block, problem
 	}
 }
 
-const (
-	begin = "-----BEGIN "
-	// utf8Mark is the byte order mark in UTF-8.
-	utf8Mark = "\xef\xbb\xbf"
-	marked   = "it starts with a byte order mark, as some editors write it; save it as plain ASCII"
-)
+const begin = "-----BEGIN "
 
 // countBegin counts the blocks that begin at the start of a line.
 func countBegin(value []byte) int {
@@ -196,10 +195,6 @@ func contents(blocks []*pem.Block) string {
 // contains the value.
 func guess(value []byte, convert string) string {
 	switch {
-	case bytes.HasPrefix(value, []byte(utf8Mark)),
-		bytes.HasPrefix(value, []byte("\xff\xfe")),
-		bytes.HasPrefix(value, []byte("\xfe\xff")):
-		return marked
 	case bytes.HasPrefix(value, []byte("\xfe\xed\xfe\xed")):
 		return "it looks like a Java key store; extract the certificate and the key from it as PEM"
 	case IsPKCS12(value):
