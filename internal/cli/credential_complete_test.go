@@ -82,8 +82,8 @@ func TestCSRTellsAllProblems(t *testing.T) {
 			2,
 			"HOST localhost has only one label; a host has at least two labels of letters, digits and inner hyphens, " +
 				"for example external.system.com\n" +
-				`subject: "X" is not a known attribute: use CN, OU, O, L, ST, STREET, C, DC, UID, serialNumber, ` +
-				`emailAddress, or a dotted OID` + "\n" +
+				`subject: "X" is not a known attribute: use CN, OU, O, L, ST, STREET, postalCode, C, DC, UID, ` +
+				`serialNumber, organizationIdentifier, emailAddress, or a dotted OID` + "\n" +
 				`"a b" is not a DNS name: it must have labels of letters, digits and inner hyphens, for ` +
 				`example orders.example.com` + "\n" +
 				`--key-type "dsa" is not a key type: use one of ecdsa-p256, ecdsa-p384, rsa-2048, rsa-3072, rsa-4096`,

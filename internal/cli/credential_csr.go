@@ -23,7 +23,7 @@ type csrFlags struct {
 func newCredentialCSRCommand() *cobra.Command {
 	flags := &csrFlags{}
 	cmd := &cobra.Command{
-		Use:   "csr HOST [--subject NAME] [--dns NAME] [--uri URI] [--email ADDRESS] [flags]",
+		Use:   "csr HOST [--subject NAME] [--dns NAME] [--uri URI] [--email ADDRESS] [--ip ADDRESS] [flags]",
 		Short: "Create a private key and a certificate signing request",
 		Long: `Create a private key and a certificate signing request (PKCS#10) for the credential of HOST: the
 files HOST.key, which only you can read, and HOST.csr. Existing files are not overwritten.
@@ -47,6 +47,7 @@ Exit codes: 0 done; 1 the files could not be written; 2 invalid command line.`,
 	set.StringArrayVar(&flags.identity.URIs, "uri", nil,
 		"URI subject alternative name, for example spiffe://example.com/orders; repeatable")
 	set.StringArrayVar(&flags.identity.Emails, "email", nil, "email subject alternative name; repeatable")
+	set.StringArrayVar(&flags.identity.IPAddresses, "ip", nil, "IP address subject alternative name; repeatable")
 	set.StringVar(&flags.keyType, "key-type", credential.DefaultKeyType,
 		"the key type: "+strings.Join(credential.KeyTypes(), ", "))
 	set.StringVar(&flags.outDir, "out-dir", ".", "the directory for the two files")

@@ -39,7 +39,7 @@ func NormalizeHost(host string) (string, error) {
 		return "", fmt.Errorf("is the IP address %s; a certificate is checked against a name: %s", address, hostRule)
 	}
 	if !isASCII(host) {
-		return "", nonASCII(host)
+		return "", NonASCII(host)
 	}
 	host = strings.TrimSuffix(strings.ToLower(host), ".")
 	if len(host) > maxHostLength {
@@ -113,7 +113,9 @@ func isASCII(s string) bool {
 	return true
 }
 
-func nonASCII(host string) error {
+// NonASCII returns the error for a host with non-ASCII characters. It has the punycode form, if there
+// is one, and continues a sentence about the host.
+func NonASCII(host string) error {
 	punycode, err := idna.Lookup.ToASCII(host)
 	if err != nil || !utf8.ValidString(host) {
 		return fmt.Errorf("has characters that are not allowed in a host name; %s", hostRule)

@@ -183,8 +183,12 @@ func reviewValidity(chain Chain, now time.Time) []Finding {
 // DaysLeft returns the number of whole days from now until notAfter, rounded down: 0 on the last
 // day, negative after the expiry.
 func DaysLeft(notAfter, now time.Time) int {
-	const day = 24 * time.Hour
-	left := notAfter.Sub(now)
+	// A Duration ends after 292 years, and certificates without an end are valid until 9999.
+	const day = 24 * 60 * 60
+	left := notAfter.Unix() - now.Unix()
+	if notAfter.Nanosecond() < now.Nanosecond() {
+		left--
+	}
 	if left < 0 {
 		return int((left - day + 1) / day)
 	}

@@ -539,6 +539,19 @@ func TestArrangeTellsIssuersOfOneNameApart(t *testing.T) {
 	}
 }
 
+// TestDaysLeftBeyondADuration counts the days until the end of a certificate without one (RFC 5280
+// §4.1.2.5).
+func TestDaysLeftBeyondADuration(t *testing.T) {
+	from, end := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC)
+	const want = 2_912_442
+	if got := credential.DaysLeft(end, from); got != want {
+		t.Errorf("%d days, want %d", got, want)
+	}
+	if got := credential.DaysLeft(from, end); got != -want-1 {
+		t.Errorf("%d days, want %d", got, -want-1)
+	}
+}
+
 func TestDaysLeftAreWholeDays(t *testing.T) {
 	const day = 24 * time.Hour
 	for left, want := range map[time.Duration]int{0: 0, day - 1: 0, day: 1, 10*day + time.Hour: 10, -1: -1, -day: -1,

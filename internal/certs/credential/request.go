@@ -13,11 +13,15 @@ import (
 	"errors"
 	"fmt"
 	"net/mail"
+	"net/netip"
 	"net/url"
 	"slices"
 	"strings"
+	"unicode"
 
 	"k8s.io/apimachinery/pkg/util/validation"
+
+	"mtls.egress/webhook/internal/egress"
 )
 
 // DefaultKeyType is the default type of keys. It is the fastest, and all current sidecars and
@@ -59,7 +63,7 @@ type Identity struct {
 	// Subject is a distinguished name in the notation of [ParseSubject], or "".
 	Subject string
 	// The subject alternative names. Partners that follow RFC 6125 check these and not the subject.
-	DNSNames, URIs, Emails []string
+	DNSNames, URIs, Emails, IPAddresses []string
 }
 
 // CertificateRequest is a validated [Identity].
@@ -71,9 +75,10 @@ type CertificateRequest struct {
 func NewRequest(identity Identity) (*CertificateRequest, error) {
 	request := &CertificateRequest{}
 	var problems []error
-	if identity.Subject == "" && len(identity.DNSNames)+len(identity.URIs)+len(identity.Emails) == 0 {
-		problems = append(problems,
-			errors.New("the certificate needs at least one name: specify a subject, DNS name, URI or email address"))
+	names := len(identity.DNSNames) + len(identity.URIs) + len(identity.Emails) + len(identity.IPAddresses)
+	if identity.Subject == "" && names == 0 {
+		problems = append(problems, errors.New(
+			"the certificate needs at least one name: specify a subject, DNS name, URI, email address or IP address"))
 	}
 	if identity.Subject != "" {
 		der, err := ParseSubject(identity.Subject)
@@ -84,14 +89,17 @@ func NewRequest(identity Identity) (*CertificateRequest, error) {
 	}
 	for _, name := range identity.DNSNames {
 		lower := strings.ToLower(strings.TrimSuffix(name, "."))
-		if len(validation.IsDNS1123Subdomain(lower)) > 0 {
-			problems = append(
-				problems,
-				fmt.Errorf("%s is not a DNS name: it must have labels of letters, digits and inner hyphens, for "+
-					"example orders.example.com", Quote(name)),
-			)
-		}
+		problems = append(problems, checkDNSName(name, lower))
 		request.template.DNSNames = append(request.template.DNSNames, lower)
+	}
+	for _, text := range identity.IPAddresses {
+		address, err := netip.ParseAddr(text)
+		if err != nil || address.Zone() != "" {
+			problems = append(problems,
+				fmt.Errorf("%s is not an IP address, for example 192.0.2.1 or 2001:db8::1", Quote(text)))
+			continue
+		}
+		request.template.IPAddresses = append(request.template.IPAddresses, address.Unmap().AsSlice())
 	}
 	for _, text := range identity.URIs {
 		uri, err := url.Parse(text)
@@ -132,6 +140,22 @@ func NewRequest(identity Identity) (*CertificateRequest, error) {
 	return request, errors.Join(problems...)
 }
 
+// checkDNSName validates a DNS name and its form in the certificate.
+func checkDNSName(name, lower string) error {
+	address, err := netip.ParseAddr(strings.Trim(name, "[]"))
+	switch {
+	case err == nil:
+		return fmt.Errorf("%s is an IP address and not a DNS name: servers compare the two kinds apart, so request it as "+
+			"an IP address (--ip %s)", Quote(name), address)
+	case strings.ContainsFunc(name, func(r rune) bool { return r > unicode.MaxASCII }):
+		return fmt.Errorf("the DNS name %s %w", Quote(name), egress.NonASCII(lower))
+	case len(validation.IsDNS1123Subdomain(lower)) > 0:
+		return fmt.Errorf("%s is not a DNS name: it must have labels of letters, digits and inner hyphens, for "+
+			"example orders.example.com", Quote(name))
+	}
+	return nil
+}
+
 // prefixed adds a prefix to each line of an error.
 func prefixed(word string, err error) error {
 	return errors.New(word + ": " + strings.ReplaceAll(err.Error(), "\n", "\n"+word+": "))
@@ -139,7 +163,8 @@ func prefixed(word string, err error) error {
 
 // Findings returns warnings about a certificate that is issued for the request.
 func (r *CertificateRequest) Findings() []Finding {
-	if len(r.template.DNSNames)+len(r.template.URIs)+len(r.template.EmailAddresses) > 0 {
+	t := r.template
+	if len(t.DNSNames)+len(t.URIs)+len(t.EmailAddresses)+len(t.IPAddresses) > 0 {
 		return nil
 	}
 	return []Finding{

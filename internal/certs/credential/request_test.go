@@ -47,6 +47,23 @@ func TestSubjectsAreReadAsOpenSSLReadsThem(t *testing.T) {
 		"an attribute by its number":      {subject: "1.2.3.4=#130178"},
 		"a named attribute by its number": {subject: "2.5.4.3=orders", want: "CN=orders"},
 		"an equals sign in a value":       {subject: "CN=a=b"},
+		"as keytool asks for it": {
+			subject: `CN=orders, OU=Shop, O="Example, Inc.", L=Berlin, S=Berlin, C=DE`,
+			want:    `CN=orders,OU=Shop,O=Example\, Inc.,L=Berlin,ST=Berlin,C=DE`,
+		},
+		"quotation marks as Windows doubles them": {
+			subject: `CN="a ""b"" c",O="d+OU=e"+OU=f`, want: `CN=a \"b\" c,O=d\+OU=e+OU=f`,
+		},
+		"escapes and blanks in quotes": {subject: `CN=" a\"b\\ ",O="#1"`, want: `CN=\ a\"b\\\ ,O=\#1`},
+		"as guides for PSD2 write it": {
+			subject: "CN=bank,OID.2.5.4.97=PSDDE-BAFIN-123456,O=Bank,postalCode=10115,C=DE",
+			want:    "CN=bank,organizationIdentifier=PSDDE-BAFIN-123456,O=Bank,postalCode=10115,C=DE",
+		},
+		"an organization identifier by name": {subject: "organizationIdentifier=PSDDE-BAFIN-123456"},
+		"other names of Windows and OpenSSL": {
+			subject: "SERIALNUMBER=1,G=Ann,SN=Lee,T=Dr,STREETADDRESS=Road 1,businessCategory=Private",
+			want:    "serialNumber=1,GN=Ann,SN=Lee,title=Dr,street=Road 1,businessCategory=Private",
+		},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -80,7 +97,7 @@ func TestRequestsAreRefusedWithAllProblems(t *testing.T) {
 		want     string
 	}{
 		"nobody": {
-			want: "the certificate needs at least one name: specify a subject, DNS name, URI or email address",
+			want: "the certificate needs at least one name: specify a subject, DNS name, URI, email address or IP address",
 		},
 		"the form of openssl": {
 			credential.Identity{Subject: "/CN=orders/C=DE"},
@@ -97,19 +114,45 @@ func TestRequestsAreRefusedWithAllProblems(t *testing.T) {
 		},
 		"an unknown attribute": {
 			credential.Identity{Subject: "X=1"},
-			`subject: "X" is not a known attribute: use CN, OU, O, L, ST, STREET, C, DC, UID, serialNumber, ` +
-				`emailAddress, or a dotted OID`,
+			`subject: "X" is not a known attribute: use CN, OU, O, L, ST, STREET, postalCode, C, DC, UID, ` +
+				`serialNumber, organizationIdentifier, emailAddress, or a dotted OID`,
 		},
 		"a number that is no OID": {
 			credential.Identity{Subject: "7=1"},
-			`subject: "7" is not a known attribute: use CN, OU, O, L, ST, STREET, C, DC, UID, serialNumber, ` +
-				`emailAddress, or a dotted OID`,
+			`subject: "7" is not a known attribute: use CN, OU, O, L, ST, STREET, postalCode, C, DC, UID, ` +
+				`serialNumber, organizationIdentifier, emailAddress, or a dotted OID`,
 		},
 		"no value": {
 			credential.Identity{Subject: "CN="},
 			"subject: CN has no value: remove it, or specify a value",
 		},
-		"quotes": {credential.Identity{Subject: `CN="a"`}, `subject: CN: '"' must be escaped as \"`},
+		"a quotation mark in a value": {
+			credential.Identity{Subject: `CN=a"b`}, `subject: CN: '"' must be escaped as \"`,
+		},
+		"a quotation mark that is not closed": {
+			credential.Identity{Subject: `CN="a,O=b`},
+			`subject: CN: the quotation mark at the start is not closed; close it, or escape it as \"`,
+		},
+		"text behind a quoted value": {
+			credential.Identity{Subject: `CN="a" b`},
+			"subject: CN: text follows the closing quotation mark; quote the whole value",
+		},
+		"IP addresses as DNS names": {
+			credential.Identity{DNSNames: []string{"192.0.2.1", "[2001:DB8::1]"}},
+			`"192.0.2.1" is an IP address and not a DNS name: servers compare the two kinds apart, so request it as an ` +
+				`IP address (--ip 192.0.2.1)` + "\n" +
+				`"[2001:DB8::1]" is an IP address and not a DNS name: servers compare the two kinds apart, so request it as ` +
+				`an IP address (--ip 2001:db8::1)`,
+		},
+		"a DNS name beyond ASCII": {
+			credential.Identity{DNSNames: []string{"Bücher.example"}},
+			`the DNS name "Bücher.example" has non-ASCII characters; write its punycode form "xn--bcher-kva.example"`,
+		},
+		"what is no IP address": {
+			credential.Identity{IPAddresses: []string{"192.0.2", "fe80::1%eth0"}},
+			`"192.0.2" is not an IP address, for example 192.0.2.1 or 2001:db8::1` + "\n" +
+				`"fe80::1%eth0" is not an IP address, for example 192.0.2.1 or 2001:db8::1`,
+		},
 		"a backslash at the end": {
 			credential.Identity{Subject: `CN=a\`},
 			`subject: CN: a backslash at the end must be escaped as \\`,
@@ -182,8 +225,8 @@ func TestRequestsAreRefusedWithAllProblems(t *testing.T) {
 			},
 			`subject: C is "Germany": a country has two capital letters (ISO 3166), for example DE` + "\n" +
 				`subject: C is "de": a country has two capital letters (ISO 3166), for example DE` + "\n" +
-				`subject: "X" is not a known attribute: use CN, OU, O, L, ST, STREET, C, DC, UID, serialNumber, ` +
-				`emailAddress, or a dotted OID` + "\n" +
+				`subject: "X" is not a known attribute: use CN, OU, O, L, ST, STREET, postalCode, C, DC, UID, ` +
+				`serialNumber, organizationIdentifier, emailAddress, or a dotted OID` + "\n" +
 				`"a b" is not a DNS name: it must have labels of letters, digits and inner hyphens, for ` +
 				`example orders.example.com` + "\n" +
 				`":" is not a URI: it must have a scheme and a host in ASCII, for example spiffe://example.com/orders` +
@@ -214,10 +257,11 @@ func TestRequestIsSignedByOpenSSLAndCompleted(t *testing.T) {
 	for _, keyType := range credential.KeyTypes() {
 		t.Run(keyType, func(t *testing.T) {
 			request, err := credential.NewRequest(credential.Identity{
-				Subject:  "CN=orders,O=Example,C=DE",
-				DNSNames: []string{"Orders.example.com"},
-				URIs:     []string{"spiffe://example.com/orders"},
-				Emails:   []string{"team@example.com"},
+				Subject:     "CN=orders,O=Example,C=DE",
+				DNSNames:    []string{"Orders.example.com"},
+				URIs:        []string{"spiffe://example.com/orders"},
+				Emails:      []string{"team@example.com"},
+				IPAddresses: []string{"192.0.2.1", "::ffff:192.0.2.2", "2001:db8::1"},
 			})
 			if err != nil {
 				t.Fatal(err)
@@ -268,6 +312,7 @@ func TestRequestIsSignedByOpenSSLAndCompleted(t *testing.T) {
 				},
 				URIs:        []string{"spiffe://example.com/orders"},
 				Emails:      []string{"team@example.com"},
+				IPAddresses: []string{"192.0.2.1", "192.0.2.2", "2001:db8::1"},
 				ChainLength: 1,
 				KeyType:     keyType,
 			}

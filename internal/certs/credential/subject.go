@@ -14,8 +14,9 @@ import (
 
 // ParseSubject parses a distinguished name in the notation of RFC 4514, with the most specific part
 // first, for example "CN=orders,O=Example,C=DE", and returns it in DER. It drops blanks around
-// parts. In addition to the names of the RFC, it supports serialNumber, emailAddress (or E) and
-// dotted OIDs. The error lists all problems, one per line.
+// parts. In addition to the RFC, it supports the names and notations of keytool, Windows and the
+// guides for PSD2 certificates: quoted values (RFC 2253 §4), more attributes, and OID. before a
+// dotted OID. The error lists all problems, one per line.
 func ParseSubject(text string) ([]byte, error) {
 	if strings.HasPrefix(strings.TrimSpace(text), "/") {
 		return nil, errors.New("has the syntax of OpenSSL's -subj; use commas, with the most specific part first, as " +
@@ -41,22 +42,69 @@ func ParseSubject(text string) ([]byte, error) {
 	return asn1.Marshal(name)
 }
 
-// splitUnescaped splits at separators that are not escaped with a backslash.
-func splitUnescaped(text string, separator rune) []string {
+// splitUnescaped splits at separators that are not escaped with a backslash, and not in a quoted
+// value.
+func splitUnescaped(text string, separator byte) []string {
 	var parts []string
-	start, escaped := 0, false
-	for at, r := range text {
+	start := 0
+	for at := 0; at < len(text); at++ {
 		switch {
-		case escaped:
-			escaped = false
-		case r == '\\':
-			escaped = true
-		case r == separator:
+		case text[at] == '\\':
+			at++
+		case text[at] == '"' && strings.HasSuffix(strings.TrimRight(text[start:at], " "), "="):
+			at += max(quotedLength(text[at:])-1, 0)
+		case text[at] == separator:
 			parts = append(parts, text[start:at])
 			start = at + 1
 		}
 	}
 	return append(parts, text[start:])
+}
+
+// quotedLength returns the length of the quoted value at the start of text, including the quotation
+// marks, or 0 if the closing one is missing. Windows doubles a quotation mark in the value.
+func quotedLength(text string) int {
+	for at := 1; at < len(text); at++ {
+		switch {
+		case text[at] == '\\', text[at] == '"' && strings.HasPrefix(text[at+1:], `"`):
+			at++
+		case text[at] == '"':
+			return at + 1
+		}
+	}
+	return 0
+}
+
+// unquote returns a quoted value without its marks, as an unquoted value with escapes. Other values
+// are returned as they are.
+func unquote(value string) (string, error) {
+	if !strings.HasPrefix(value, `"`) {
+		return value, nil
+	}
+	length := quotedLength(value)
+	switch {
+	case length == 0:
+		return "", errors.New(`the quotation mark at the start is not closed; close it, or escape it as \"`)
+	case length < len(value):
+		return "", errors.New(`text follows the closing quotation mark; quote the whole value`)
+	}
+	var escaped strings.Builder
+	quoted := value[1 : length-1]
+	for at := 0; at < len(quoted); at++ {
+		switch c := quoted[at]; {
+		case c == '\\' && at+1 < len(quoted):
+			at++
+			escaped.WriteString(quoted[at-1 : at+1])
+		case c == '"':
+			at++ // the second one
+			escaped.WriteString(`\"`)
+		case strings.IndexByte(`+,;<>#= `, c) >= 0:
+			escaped.WriteString(`\` + string(c))
+		default:
+			escaped.WriteByte(c)
+		}
+	}
+	return escaped.String(), nil
 }
 
 func parseAttribute(text string) (pkix.AttributeTypeAndValue, error) {
@@ -70,13 +118,17 @@ func parseAttribute(text string) (pkix.AttributeTypeAndValue, error) {
 	kind, known := attributeType(name)
 	if !known {
 		return pkix.AttributeTypeAndValue{}, fmt.Errorf(
-			"%s is not a known attribute: use CN, OU, O, L, ST, STREET, C, DC, UID, serialNumber, "+
-				"emailAddress, or a dotted OID", Quote(name))
+			"%s is not a known attribute: use CN, OU, O, L, ST, STREET, postalCode, C, DC, UID, serialNumber, "+
+				"organizationIdentifier, emailAddress, or a dotted OID", Quote(name))
 	}
 	if encoded, binary := strings.CutPrefix(strings.TrimSpace(value), "#"); binary {
 		return parseBinary(kind, name, encoded)
 	}
-	plain, err := unescape(trimBlanks(value))
+	value, err := unquote(trimBlanks(value))
+	if err != nil {
+		return pkix.AttributeTypeAndValue{}, fmt.Errorf("%s: %w", name, err)
+	}
+	plain, err := unescape(value)
 	if err != nil {
 		return pkix.AttributeTypeAndValue{}, fmt.Errorf("%s: %w", name, err)
 	}
@@ -190,15 +242,20 @@ func encodable(kind asn1.ObjectIdentifier, value string) any {
 	return value
 }
 
-// attributeType returns the attribute type for a name, which is case-insensitive, or a dotted OID.
+// attributeType returns the attribute type for a name, which is case-insensitive, or a dotted OID,
+// which keytool and Windows write after "OID.".
 func attributeType(name string) (asn1.ObjectIdentifier, bool) {
-	if strings.EqualFold(name, "E") {
-		name = "emailAddress"
-	}
 	for _, kind := range namedAttributes() {
 		if strings.EqualFold(name, shortName(kind)) {
 			return kind, true
 		}
+	}
+	if kind, known := otherNamesOfAttributes()[strings.ToLower(name)]; known {
+		return kind, true
+	}
+	const prefix = "OID."
+	if len(name) > len(prefix) && strings.EqualFold(name[:len(prefix)], prefix) {
+		name = name[len(prefix):]
 	}
 	arcs := strings.Split(name, ".")
 	kind := make(asn1.ObjectIdentifier, 0, len(arcs))
@@ -211,6 +268,29 @@ func attributeType(name string) (asn1.ObjectIdentifier, bool) {
 	}
 	_, err := asn1.Marshal(kind)
 	return kind, err == nil && len(kind) > 1
+}
+
+// otherNamesOfAttributes returns names in lowercase that certificates are requested with, but that
+// [DistinguishedName] doesn't write. They are those of OpenSSL, keytool and Windows
+// (https://learn.microsoft.com/windows/win32/api/wincrypt/nf-wincrypt-certstrtonamew), and of
+// certificates for PSD2 (ETSI TS 119 495 §5.1, ETSI EN 319 412-1 §5.1.4).
+func otherNamesOfAttributes() map[string]asn1.ObjectIdentifier {
+	return map[string]asn1.ObjectIdentifier{
+		"e":                      {1, 2, 840, 113549, 1, 9, 1},
+		"email":                  {1, 2, 840, 113549, 1, 9, 1},
+		"s":                      {2, 5, 4, 8},
+		"streetaddress":          {2, 5, 4, 9},
+		"sn":                     {2, 5, 4, 4},
+		"surname":                {2, 5, 4, 4},
+		"t":                      {2, 5, 4, 12},
+		"title":                  {2, 5, 4, 12},
+		"businesscategory":       {2, 5, 4, 15},
+		"postalcode":             {2, 5, 4, 17},
+		"g":                      {2, 5, 4, 42},
+		"gn":                     {2, 5, 4, 42},
+		"givenname":              {2, 5, 4, 42},
+		"organizationidentifier": {2, 5, 4, 97},
+	}
 }
 
 func namedAttributes() []asn1.ObjectIdentifier {
