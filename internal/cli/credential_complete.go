@@ -107,7 +107,7 @@ func (f *completeFlags) read() (credential.Bundle, error) {
 				problems = append(problems, fmt.Errorf("%s: %w", source.flag, err))
 			}
 			bundle.Certificates = append(bundle.Certificates, certificates...)
-			bundle.Skipped = append(bundle.Skipped, skipped...)
+			bundle.Findings = append(bundle.Findings, skipped...)
 		}
 	}
 	return bundle, errors.Join(problems...)

@@ -44,7 +44,8 @@ func Assemble(bundle Bundle, serverCA Authorities, layout egress.Layout, now tim
 	if err != nil {
 		return nil, err
 	}
-	return &Assembled{Data: data, Credential: credential, Findings: append(slices.Clone(bundle.Skipped), Review(chain, serverCA, now)...)}, nil
+	return &Assembled{Data: data, Credential: credential,
+		Findings: slices.Concat(bundle.Findings, Review(chain, serverCA, now))}, nil
 }
 
 func encodeCertificates(certificates []*x509.Certificate) []byte {
@@ -103,25 +104,38 @@ func readCertificateFile(p part, content []byte) ([]*x509.Certificate, error) {
 	if problem != "" {
 		return nil, errors.New(problem)
 	}
+	if _, isBundle, _ := expandPKCS7(p, content); isBundle {
+		return leafFirst(certificates), nil
+	}
 	return certificates, nil
 }
 
-// encodedCertificates returns the certificates of a PEM or DER file in DER.
+// encodedCertificates returns the certificates of a PEM, DER or PKCS#7 file in DER.
 func encodedCertificates(p part, content []byte) (encoded [][]byte, problem string) {
-	if !isDER(content) || isPKCS12(content) || len(content) > MaxPartSize {
-		text, problem := readable(p, content)
-		if problem != "" {
+	isBinary := len(content) <= MaxPartSize && (isPKCS7(content) || isDER(content) && !isPKCS12(content))
+	if !isBinary {
+		if content, problem = readable(p, content); problem != "" {
 			return nil, problem
 		}
-		return certificateBlocks(p, text)
+	}
+	if len(content) <= MaxPartSize {
+		expanded, found, problem := expandPKCS7(p, content)
+		switch {
+		case problem != "":
+			return nil, problem
+		case found:
+			return certificateBlocks(p, expanded)
+		}
+	}
+	if !isBinary {
+		return certificateBlocks(p, content)
 	}
 	encoded, ok := splitDER(content)
 	if ok && len(encoded[0]) <= maxCertificateSize {
 		_, ok = outlined(encoded[0])
 	}
 	if !ok {
-		return nil, fmt.Sprintf("%s is DER, but not a certificate; extract the certificates from a PKCS#7 file (.p7b) "+
-			"with openssl pkcs7 -inform DER -print_certs", p)
+		return nil, fmt.Sprintf("%s is DER, but neither a certificate nor PKCS#7 (.p7b); request the certificate as PEM", p)
 	}
 	return encoded, ""
 }

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"crypto"
 	"crypto/hmac"
+	"crypto/pbkdf2"
+	"crypto/sha256"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
@@ -106,31 +108,31 @@ func (b ber) convert(tb testing.TB, der []byte, secret string) (file, content []
 	var p12 pdu
 	must[[]byte](tb)(asn1.Unmarshal(der, &p12))
 	content = append(b.encode(tb, p12.AuthSafe.Content), b.behind...)
-	var hash crypto.Hash
-	switch p12.MAC.Digest.Algorithm.Algorithm.String() {
-	case "1.3.14.3.2.26":
-		hash = crypto.SHA1
-	case "2.16.840.1.101.3.4.2.1":
-		hash = crypto.SHA256
-	case "2.16.840.1.101.3.4.2.3":
-		hash = crypto.SHA512
-	}
-	if hash != 0 {
-		p12.MAC.Digest.Value = remac(tb, p12, hash, content, secret)
+	if len(p12.MAC.Digest.Value) > 0 {
+		p12.MAC.Digest.Value = remac(tb, p12, content, secret)
 	}
 	p12.AuthSafe.Content = content
 	return b.encode(tb, must[[]byte](tb)(asn1.Marshal(p12))), content
 }
 
 // remac returns the MAC of other content, with the password encoding of the present MAC.
-func remac(tb testing.TB, p12 pdu, hash crypto.Hash, content []byte, secret string) []byte {
+func remac(tb testing.TB, p12 pdu, content []byte, secret string) []byte {
 	tb.Helper()
 	var encoded []byte
 	for _, unit := range append(utf16.Encode([]rune(secret)), 0) {
 		encoded = append(encoded, byte(unit>>8), byte(unit))
 	}
-	for _, encoded := range [][]byte{encoded, nil} {
-		key := pfx.MACKey(hash, encoded, p12.MAC.Salt, p12.MAC.Iterations)
+	hash := map[string]crypto.Hash{"1.3.14.3.2.26": crypto.SHA1, "2.16.840.1.101.3.4.2.1": crypto.SHA256,
+		"2.16.840.1.101.3.4.2.3": crypto.SHA512, "1.2.840.113549.1.5.14": crypto.SHA256,
+	}[p12.MAC.Digest.Algorithm.Algorithm.String()]
+	keys := [][]byte{pbmac1Key(tb, p12, secret)}
+	if keys[0] == nil {
+		keys = [][]byte{
+			pfx.Derive(hash, pfx.ForMAC, encoded, p12.MAC.Salt, p12.MAC.Iterations, hash.Size()),
+			pfx.Derive(hash, pfx.ForMAC, nil, p12.MAC.Salt, p12.MAC.Iterations, hash.Size()),
+		}
+	}
+	for _, key := range keys {
 		sum := func(message []byte) []byte {
 			code := hmac.New(hash.New, key)
 			code.Write(message)
@@ -142,6 +144,27 @@ func remac(tb testing.TB, p12 pdu, hash crypto.Hash, content []byte, secret stri
 	}
 	tb.Fatal("the MAC of the file in DER is another")
 	return nil
+}
+
+// pbmac1Key returns the key of a MAC of RFC 9579, or nil for another MAC.
+func pbmac1Key(tb testing.TB, p12 pdu, secret string) []byte {
+	tb.Helper()
+	var parameters struct {
+		Derivation struct {
+			Algorithm  asn1.ObjectIdentifier
+			Parameters struct {
+				Salt                  []byte
+				Iterations, KeyLength int
+			}
+		}
+	}
+	if len(p12.MAC.Digest.Algorithm.Algorithm) != 7 || p12.MAC.Digest.Algorithm.Algorithm[6] != 14 {
+		return nil
+	}
+	must[[]byte](tb)(asn1.Unmarshal(p12.MAC.Digest.Algorithm.Parameters.FullBytes, &parameters))
+	derivation := parameters.Derivation.Parameters
+	return must[[]byte](tb)(
+		pbkdf2.Key(sha256.New, secret, derivation.Salt, derivation.Iterations, derivation.KeyLength))
 }
 
 // TestPKCS12InBER checks that a file in BER results in the same bundle as the file in DER. OpenSSL
@@ -165,6 +188,10 @@ func TestPKCS12InBER(t *testing.T) {
 	tests := map[string]struct {
 		file     func(t *testing.T) []byte
 		password string
+		// unprotected reports whether any password fits.
+		unprotected bool
+		// options of openssl, which knows PBMAC1 from 3.4 on.
+		options []string
 	}{
 		"OpenSSL 3, AES and SHA-256":         {file: openSSL()},
 		"OpenSSL 1, RC2 and 3DES":            {file: openSSL("-legacy", "-certpbe", "PBE-SHA1-RC2-40")},
@@ -176,14 +203,16 @@ func TestPKCS12InBER(t *testing.T) {
 			file: openSSL("-name", "orders", "-caname", "issuing", "-caname", "root"),
 		},
 		"no MAC and nothing encrypted": {
-			file:     openSSL("-passout", "pass:", "-nomac", "-keypbe", "NONE", "-certpbe", "NONE"),
-			password: "-",
+			unprotected: true,
+			file:        openSSL("-passout", "pass:", "-nomac", "-keypbe", "NONE", "-certpbe", "NONE"),
+			password:    "-",
 		},
 		"Java 17's own":                  {file: java(), password: "changeit"},
 		"Java's of old":                  {file: java("-J-Dkeystore.pkcs12.legacy"), password: "changeit"},
 		"Windows":                        {file: fixture("windows-certmgr-aes"), password: "password"},
 		"no bytes for an empty password": {file: fixture("windows-azure-rc2"), password: "-"},
 		"a key of 4096 bits":             {file: fixture("go-pkcs12-aes192"), password: "password"},
+		"PBMAC1":                         {file: fixture("rfc9579-a1"), password: "1234", options: []string{"-nomacver"}},
 	}
 	read := 0
 	defer func() {
@@ -196,8 +225,8 @@ func TestPKCS12InBER(t *testing.T) {
 			want := must[credential.Bundle](t)(credential.ReadPKCS12(der, secret))
 			for style, b := range styles() {
 				content, _ := b.convert(t, der, secret)
-				if output, ok := openssl(t, "pkcs12", "-legacy", "-noout", "-in", write(t, "ber.p12", content),
-					"-passin", "pass:"+secret); !ok {
+				if output, ok := openssl(t, append([]string{"pkcs12", "-legacy", "-noout", "-in",
+					write(t, "ber.p12", content), "-passin", "pass:" + secret}, test.options...)...); !ok {
 					t.Errorf("%s: openssl doesn't read it: %s", style, output)
 				}
 				got, err := credential.ReadPKCS12(content, secret)
@@ -208,6 +237,9 @@ func TestPKCS12InBER(t *testing.T) {
 				read++
 				if diff := cmp.Diff(want, got); diff != "" {
 					t.Errorf("%s (-DER +BER):\n%s", style, diff)
+				}
+				if test.unprotected {
+					continue
 				}
 				if _, err := credential.ReadPKCS12(content, secret+"x"); err == nil {
 					t.Errorf("%s: read with another password", style)
@@ -220,8 +252,7 @@ func TestPKCS12InBER(t *testing.T) {
 // TestPKCS12OfNSS reads a key store of NSS, also when it is corrupted or read with another
 // password.
 func TestPKCS12OfNSS(t *testing.T) {
-	const damaged, wrong = "the file has the right length, but its content is corrupted; " +
-		"download it again in binary mode", "the password is wrong"
+	const wrong = "the password is wrong"
 	want := must[credential.Chain](t)(
 		credential.Arrange(
 			must[credential.Bundle](t)(
@@ -242,17 +273,17 @@ func TestPKCS12OfNSS(t *testing.T) {
 		password string
 		want     string
 	}{
-		"AES and SHA-256":  {content: as("aes"), password: "changeit"},
-		"AES and SHA-512":  {content: as("sha512"), password: "changeit"},
-		"3DES and SHA-256": {content: as("3des"), password: "changeit"},
-		"RC2 and SHA-1":    {content: old, password: "changeit"},
-		"another password": {content: old, password: "changed", want: wrong},
-		"no password":      {content: old, want: "the file has a password, and none was given"},
-		"a password of UCS-4": {content: old, password: "🔑", want: "the password has characters that " +
-			"PKCS#12 doesn't allow (outside the Unicode Basic Multilingual Plane)"},
-		"a byte changed in what is sealed":  {content: changed(len(old) / 2), password: "changeit", want: wrong},
-		"a byte changed in the MAC":         {content: changed(len(old) - 40), password: "changeit", want: wrong},
-		"a byte changed in the outer layer": {content: changed(6), password: "changeit", want: damaged},
+		"AES and SHA-256":                  {content: as("aes"), password: "changeit"},
+		"AES and SHA-512":                  {content: as("sha512"), password: "changeit"},
+		"3DES and SHA-256":                 {content: as("3des"), password: "changeit"},
+		"RC2 and SHA-1":                    {content: old, password: "changeit"},
+		"another password":                 {content: old, password: "changed", want: wrong},
+		"no password":                      {content: old, want: "the file has a password, and none was given"},
+		"a password of UCS-4":              {content: old, password: "🔑", want: wrong},
+		"a byte changed in what is sealed": {content: changed(len(old) / 2), password: "changeit", want: wrong},
+		"a byte changed in the MAC":        {content: changed(len(old) - 40), password: "changeit", want: wrong},
+		"a byte changed in the outer layer": {content: changed(6), password: "changeit",
+			want: unreadable("the outer structure (PFX)", "")},
 		"a newline behind it": {content: append(bytes.Clone(old), '\n'), password: "changeit",
 			want: "the file has 1 extra bytes at its end: it was changed in transit; download it again in binary mode"},
 	} {

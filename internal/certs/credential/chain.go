@@ -45,7 +45,7 @@ func Arrange(bundle Bundle) (Chain, error) {
 	if problem := checkChain(bundle.Certificates); problem != "" {
 		return Chain{}, errors.New("there are " + problem)
 	}
-	leaf := newest(bundle.Certificates, func(c *x509.Certificate) bool { return belongs(bundle.PrivateKey, c) })
+	leaf := newest(bundle.Certificates, ownedBy(bundle.PrivateKey))
 	if leaf == nil {
 		return Chain{}, noLeaf(bundle)
 	}

@@ -332,8 +332,8 @@ func TestJudge(t *testing.T) {
 		"a Java key store for a certificate": {
 			data: withCert([]byte("\xfe\xed\xfe\xed\x00\x00\x00\x02")),
 			want: only(credential.CertificateUnreadable, "cert",
-				`"cert" (client certificate) is not PEM: it looks like a Java key store; extract the certificate `+
-					`and the key from it as PEM`),
+				`"cert" (client certificate) is not PEM: it is a Java key store (JKS); convert it (keytool `+
+					`-importkeystore -srckeystore FILE -srcstoretype JKS -destkeystore new.p12 -deststoretype PKCS12)`),
 		},
 		"base64 twice": {
 			data: withCert([]byte(base64.StdEncoding.EncodeToString(client.CertPEM))),
@@ -517,14 +517,15 @@ func TestJudge(t *testing.T) {
 		"a damaged key": {
 			data: withKey(block("PRIVATE KEY", rawKey[:len(rawKey)-7])),
 			want: only(credential.PrivateKeyUnreadable, "key",
-				`"key" (private key) cannot be read: it is damaged, or neither RSA, nor ECDSA on a NIST curve, nor `+
-					`Ed25519, in PKCS#8, PKCS#1 or SEC1`),
+				`"key" (private key) cannot be read: its content is not a valid key in PKCS#8 (BEGIN PRIVATE KEY); write `+
+					`it again (openssl pkey -in FILE -out NEW), and if OpenSSL can't read it either, request a new key `+
+					`and certificate`),
 		},
 		"a DSA key": {
 			data: withKey(block("DSA PRIVATE KEY", rawKey)),
 			want: only(credential.PrivateKeyUnreadable, "key",
-				`"key" (private key) cannot be read: it is damaged, or neither RSA, nor ECDSA on a NIST curve, nor `+
-					`Ed25519, in PKCS#8, PKCS#1 or SEC1`),
+				`"key" (private key) is a DSA key, which TLS 1.3 and the sidecar don't support: ask the issuer for a `+
+					`certificate with an RSA or ECDSA P-256 key`),
 		},
 		"a key that cannot sign": {
 			data: withKey(block("PRIVATE KEY", agreement)),

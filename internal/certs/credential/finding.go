@@ -29,6 +29,8 @@ const (
 	ChainOutOfOrder Reason = "ChainOutOfOrder"
 	// ChainIncomplete: the issuer of a certificate is missing.
 	ChainIncomplete Reason = "ChainIncomplete"
+	// SeveralCertificates: several certificates match the private key, and the newest one is used.
+	SeveralCertificates Reason = "SeveralCertificates"
 	// CertificateUnrelated: a certificate doesn't belong to the chain.
 	CertificateUnrelated Reason = "CertificateUnrelated"
 	// IntermediateExpired: an intermediate certificate is not valid now.
@@ -146,13 +148,24 @@ func issuerName(certificate *x509.Certificate) string {
 }
 
 func reviewUnrelated(chain Chain) []Finding {
+	leaf := chain.Certificates[0]
 	var findings []Finding
+	superseded := 0
 	for _, certificate := range chain.Unrelated {
+		if bytes.Equal(certificate.RawSubjectPublicKeyInfo, leaf.RawSubjectPublicKeyInfo) {
+			superseded++
+			continue
+		}
 		findings = append(
 			findings,
 			warning(CertificateUnrelated, "a certificate doesn't belong to the chain and is omitted (%s)",
 				identify(certificate)),
 		)
+	}
+	if superseded > 0 {
+		findings = append(findings, warning(SeveralCertificates,
+			"the file holds %d certificates for its key; the newest, serial %s, expires %s, is used, and the others are "+
+				"omitted", superseded+1, Printable(serialNumber(leaf)), date(leaf.NotAfter)))
 	}
 	return findings
 }

@@ -3,6 +3,7 @@ package credential
 import (
 	"bytes"
 	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"slices"
 	"strings"
@@ -90,6 +91,8 @@ type Material struct {
 	keyless bool
 	// doubts are warnings about the Secret or the file as a whole.
 	doubts []Finding
+	// refusal is the [*RefusedError] of a file that is not usable, which is not checked any further.
+	refusal error
 }
 
 // MaterialOfCertificates parses a PEM or DER file with certificates, of which the client
@@ -101,13 +104,14 @@ func MaterialOfCertificates(name string, content []byte) (*Material, error) {
 		return nil, err
 	}
 	var doubts []Finding
-	if isDER(content) {
-		content = encodeCertificates(certificates)
-	} else if text, form, err := Text(content); err == nil && form != "" {
+	if text, form, err := Text(content); !isDER(content) && err == nil && form != "" {
 		content = text
 		doubts = append(doubts, warning(EncodingConverted,
 			"%s %s: the commands here read it, but the sidecar can't; save it as plain ASCII with line breaks before you put "+
 				"it into a Secret", part{certificatePart, name}, form))
+	}
+	if _, found, _ := expandPKCS7(part{}, content); found || countBegin(content) == 0 {
+		content = slices.Concat(encodeCertificates(certificates), privateKeyBlocks(content))
 	}
 	return &Material{
 		format:  FormatPEM,
@@ -122,6 +126,9 @@ func MaterialOfCertificates(name string, content []byte) (*Material, error) {
 // MaterialOfPKCS12 parses a PKCS#12 file, and sorts its certificates.
 func MaterialOfPKCS12(content []byte, password string) (*Material, error) {
 	bundle, err := ReadPKCS12(content, password)
+	if _, refused := errors.AsType[*RefusedError](err); refused {
+		return unusableMaterial(FormatPKCS12, bundle, err), nil
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -144,7 +151,26 @@ func MaterialOfPKCS12(content []byte, password string) (*Material, error) {
 		data:   map[string][]byte{layout.Certificate: encodeCertificates(chain.Certificates), layout.PrivateKey: key},
 		layout: layout,
 		chain:  chain,
+		doubts: bundle.Findings,
 	}, nil
+}
+
+// unusableMaterial is a file whose key or certificate is of a type that can't be used. err is the
+// [*RefusedError].
+func unusableMaterial(format string, bundle Bundle, err error) *Material {
+	return &Material{format: format, chain: Chain{Certificates: bundle.Certificates}, doubts: bundle.Findings,
+		refusal: err}
+}
+
+// privateKeyBlocks returns the private keys of a PEM file.
+func privateKeyBlocks(content []byte) []byte {
+	var keys []byte
+	for block, rest := pem.Decode(content); block != nil; block, rest = pem.Decode(rest) {
+		if strings.HasSuffix(block.Type, pkcs8Block) {
+			keys = append(keys, pem.EncodeToMemory(block)...)
+		}
+	}
+	return keys
 }
 
 // MaterialOfSecret takes a Secret of a known layout. The error is a [*RefusedError] when it has
@@ -179,6 +205,9 @@ func MaterialOfSecret(secret *corev1.Secret) (*Material, error) {
 // check is [Check] with messages for the owner. It accepts a missing private key in a file of
 // certificates.
 func (m *Material) check(layout egress.Layout, now time.Time) error {
+	if m.refusal != nil {
+		return m.refusal
+	}
 	_, err := Check(m.data, layout, now)
 	err = ForOwner(err)
 	refused, ok := errors.AsType[*RefusedError](err)

@@ -44,9 +44,9 @@ const (
 	keepChain       = "keep only the client certificate and its chain to the root"
 )
 
-// checkKeySize validates the size of a private key before it is parsed. It returns "" if the size
-// is valid. For keys other than RSA, the curve limits the work of the parser.
-func checkKeySize(p part, block *pem.Block) (problem string) {
+// checkKeySize validates the size of the private key p before it is parsed. It returns "" if the
+// size is valid. For keys other than RSA, the curve limits the work of the parser.
+func checkKeySize(p string, block *pem.Block) (problem string) {
 	if len(block.Bytes) > maxKeySize {
 		return fmt.Sprintf("%s has a block of %d bytes: at most %d are read; %s", p, len(block.Bytes), maxKeySize,
 			storeSmallerKey)

@@ -9,8 +9,6 @@ import (
 	"fmt"
 	"io"
 
-	pkcs12 "software.sslmate.com/src/go-pkcs12"
-
 	"mtls.egress/webhook/internal/certs/pfx"
 )
 
@@ -18,37 +16,28 @@ import (
 type Bundle struct {
 	PrivateKey   crypto.Signer
 	Certificates []*x509.Certificate
-	// Skipped are warnings about certificates that can't be read.
-	Skipped []Finding
+	// Findings are warnings about the file.
+	Findings []Finding
 }
 
-// ReadPKCS12 decodes a PKCS#12 file (RFC 7292; .p12, .pfx) with its password, which can be empty.
-// It supports old files (RC2, 3DES, a MAC with SHA-1) and modern ones (AES, PBKDF2, a MAC with
-// SHA-256, PBMAC1). The encoding is DER or, except for PBMAC1, the BER that NSS writes. The file
-// must contain one private key and at least one certificate. Friendly names and other attributes
-// are dropped. Errors contain a fix, and no byte of the content or the password.
+// ReadPKCS12 decodes a PKCS#12 file (RFC 7292; .p12, .pfx) with its password, which can be empty. The
+// encoding is DER or BER, with a MAC or without. The file must contain one private key and at least
+// one certificate. The same key can occur several times. Certificates that can't be parsed are
+// omitted with a finding. Friendly names and other attributes are dropped.
+//
+// The error is a [*RefusedError] if the file was read, but its key or certificate is of a type that a
+// sidecar can't use. The Bundle then contains the certificates. Errors contain a fix, and no byte of
+// the content or the password.
 func ReadPKCS12(content []byte, password string) (Bundle, error) {
 	der, err := checkPKCS12(content)
 	if err != nil {
 		return Bundle{}, err
 	}
-	der, err = pfx.Rewrite(der, password)
+	contents, err := pfx.Read(der, password, maxIterations)
 	if err != nil {
-		return Bundle{}, explainPKCS12(der, err, password)
+		return Bundle{}, explainPKCS12(err, password)
 	}
-	if err := checkIterations(pfx.ContentIterations(der)); err != nil {
-		return Bundle{}, err
-	}
-	key, leaf, others, err := pkcs12.DecodeChain(der, password)
-	if err != nil {
-		return Bundle{}, explainPKCS12(der, err, password)
-	}
-	signer, ok := key.(crypto.Signer)
-	if !ok {
-		return Bundle{}, errors.New(
-			"its private key cannot sign, it is for key agreement only: a TLS client needs an RSA or ECDSA key")
-	}
-	return Bundle{PrivateKey: signer, Certificates: append([]*x509.Certificate{leaf}, others...)}, nil
+	return bundleOf(contents)
 }
 
 // IsPKCS12 reports whether content begins like a PKCS#12 file, in DER or BER.
@@ -94,21 +83,12 @@ func checkPKCS12(content []byte) ([]byte, error) {
 			"the file has %d extra bytes at its end: it was changed in transit; download it again in binary mode",
 			len(content)-end)
 	}
-	return der, checkIterations(pfx.Iterations(der))
+	return der, nil
 }
 
-// maxIterations is the maximum number of iterations of a key derivation. They take seconds. Tools
-// write at most some hundred thousand.
+// maxIterations is the maximum number of iterations of all key derivations for a file. They take
+// seconds. Tools write at most some hundred thousand for each of three.
 const maxIterations = 5_000_000
-
-func checkIterations(rounds int) error {
-	if rounds > maxIterations {
-		return fmt.Errorf(
-			"the file requires %d iterations of key derivation, which would take minutes: the limit is %d", rounds,
-			maxIterations)
-	}
-	return nil
-}
 
 // notPKCS12 describes the format of a file that is not PKCS#12. The description never contains
 // content of the file.
@@ -117,9 +97,11 @@ func notPKCS12(content []byte) string {
 		return "it looks like PKCS#12 in base64; decode it (base64 -d)"
 	}
 	switch {
-	case bytes.HasPrefix(content, []byte("\xfe\xed\xfe\xed")):
-		return "it looks like a Java key store; convert it (keytool -importkeystore -srckeystore FILE -destkeystore " +
-			"new.p12 -deststoretype PKCS12)"
+	case javaStore(content) != "":
+		return javaStore(content)
+	case isPKCS7(content):
+		return "it looks like PKCS#7 (.p7b), which holds certificates without a key; join them with the key with " +
+			"credential complete --cert FILE"
 	case countBegin(content) > 0:
 		return "it looks like PEM; join the key and the signed certificate with credential complete"
 	case isDER(content):
@@ -141,45 +123,4 @@ func derLength(value []byte) int {
 	var length [8]byte
 	copy(length[8-(header-2):], value[2:header])
 	return header + int(binary.BigEndian.Uint64(length[:])) //nolint:gosec // isDER allows at most three length bytes.
-}
-
-// explainPKCS12 translates an error of the decoder into a message with a fix. The decoder exports
-// only a few error values. The others are matched by their text in the version in go.mod, and a
-// test covers each of them.
-func explainPKCS12(content []byte, err error, password string) error {
-	var unsupported pkcs12.NotImplementedError
-	switch {
-	case errors.Is(err, pkcs12.ErrIncorrectPassword) && password == "":
-		return errors.New("the file has a password, and none was given")
-	case errors.Is(err, pkcs12.ErrIncorrectPassword), errors.Is(err, pkcs12.ErrDecryption):
-		return errors.New("the password is wrong")
-	case errors.As(err, &unsupported):
-		return fmt.Errorf("the file is PKCS#12, but of an unsupported kind: %s", Printable(unsupported.Error()))
-	}
-	switch err.Error() {
-	case "pkcs12: expected exactly one key bag":
-		return errors.New("the file holds several private keys: export the right one into a separate file (keytool " +
-			"-importkeystore -srcalias NAME …)")
-	case "pkcs12: private key missing":
-		return errors.New(
-			"the file holds certificates but no private key: it is a trust store, or was exported without the " +
-				"key; export it with the key")
-	case "pkcs12: certificate missing":
-		return errors.New(withoutCertificate(content, password))
-	case "pkcs12: no MAC in data":
-		return errors.New("the file has no password (no MAC): omit the password")
-	case "pkcs12: string contains characters that cannot be encoded in UCS-2":
-		return errors.New(
-			"the password has characters that PKCS#12 doesn't allow (outside the Unicode Basic Multilingual Plane)")
-	}
-	return errors.New("the file has the right length, but its content is corrupted; download it again in binary mode")
-}
-
-func withoutCertificate(content []byte, password string) string {
-	// A trust store contains only certificates, and this file has none, so it is empty.
-	if _, err := pkcs12.DecodeTrustStore(content, password); err == nil {
-		return "the file holds neither a private key nor a certificate"
-	}
-	return "the file holds a private key but no certificate: ask for a file with both, or join key and " +
-		"certificate with credential complete"
 }

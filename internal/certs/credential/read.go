@@ -82,21 +82,11 @@ func readPrivateKey(p part, value []byte) (key crypto.Signer, problem string) {
 		return nil, fmt.Sprintf("%s is in OpenSSH's own format: store it as PKCS#8 (BEGIN PRIVATE KEY)", p)
 	}
 
-	if problem := checkKeySize(p, keys[0]); problem != "" {
-		return nil, problem
+	key, problem = parseKey(p.String(), keys[0])
+	if problem != "" {
+		return nil, p.String() + " " + problem
 	}
-	parsed, ok := parsePrivateKey(keys[0])
-	if !ok {
-		return nil, fmt.Sprintf(
-			"%s cannot be read: it is damaged, or neither RSA, nor ECDSA on a NIST curve, nor Ed25519, "+
-				"in PKCS#8, PKCS#1 or SEC1", p)
-	}
-	signer, ok := parsed.(crypto.Signer)
-	if !ok {
-		return nil, fmt.Sprintf("%s cannot sign, it is for key agreement only: a TLS client needs an RSA or ECDSA key",
-			p)
-	}
-	return signer, ""
+	return key, ""
 }
 
 // encrypted reports whether a key is encrypted, either with PKCS#8 encryption or with the older
@@ -195,8 +185,8 @@ func contents(blocks []*pem.Block) string {
 // contains the value.
 func guess(value []byte, convert string) string {
 	switch {
-	case bytes.HasPrefix(value, []byte("\xfe\xed\xfe\xed")):
-		return "it looks like a Java key store; extract the certificate and the key from it as PEM"
+	case javaStore(value) != "":
+		return javaStore(value)
 	case IsPKCS12(value):
 		return "it looks like PKCS#12 (.p12, .pfx); extract the certificate and the key from it as PEM"
 	case isDER(value):

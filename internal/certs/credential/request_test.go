@@ -376,8 +376,8 @@ func TestReadsCertificateFilesOfEveryForm(t *testing.T) {
 		},
 		"DER of another kind": {
 			content: must[[]byte](t)(x509.MarshalPKCS8PrivateKey(client.Key)),
-			err: `"signed.cer" (client certificate) is DER, but not a certificate; extract the certificates from ` +
-				`a PKCS#7 file (.p7b) with openssl pkcs7 -inform DER -print_certs`,
+			err: `"signed.cer" (client certificate) is DER, but neither a certificate nor PKCS#7 (.p7b); ` +
+				`request the certificate as PEM`,
 		},
 		"a request": {
 			content: block("CERTIFICATE REQUEST", []byte{0}),
@@ -386,8 +386,8 @@ func TestReadsCertificateFilesOfEveryForm(t *testing.T) {
 		},
 		"PKCS#7": {
 			content: block("PKCS7", []byte{0}),
-			err: `"signed.cer" (client certificate) holds no certificate but PKCS#7: extract the certificates ` +
-				`from it (openssl pkcs7 -print_certs)`,
+			err: `"signed.cer" (client certificate) is PKCS#7 (.p7b), but holds no readable certificate; ` +
+				`check it with openssl pkcs7 -print_certs, and request the certificate as PEM`,
 		},
 		"a certificate, then junk": {
 			content: append(append([]byte{}, client.CertPEM...), block("CERTIFICATE", []byte{0})...),
@@ -460,7 +460,11 @@ func TestChainsAreBounded(t *testing.T) {
 			`the file holds ` + many,
 		},
 		"more in a bundle that is assembled": {
-			errorOf(credential.Arrange(must[credential.Bundle](t)(credential.ReadPKCS12(pfx(100), password)))),
+			errorOf(
+				credential.Arrange(
+					credential.Bundle{PrivateKey: client.Key, Certificates: slices.Repeat([]*x509.Certificate{ca.Certificate}, 101)},
+				),
+			),
 			`there are ` + many,
 		},
 		"more in a file of issuers": {errorOf(credential.ReadIssuers("f.pem", rest(101))), ""},

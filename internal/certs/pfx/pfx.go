@@ -1,201 +1,310 @@
-// Package pfx reads the PFX, the outer structure of a PKCS#12 file (RFC 7292), and converts files
-// from BER to DER. It doesn't decode keys and certificates.
+// Package pfx reads PKCS#12 files (RFC 7292), in DER and in the BER that tools write. It returns the
+// private keys and certificates in the file, and doesn't choose among them.
 //
 // RFC 7292 §3.1 allows BER. NSS (https://github.com/nss-dev/nss/blob/master/lib/pkcs12/p12e.c)
 // writes it, for Firefox, Thunderbird and pk12util.
 package pfx
 
 import (
-	"bytes"
-	"crypto"
-	"crypto/hmac"
 	"crypto/x509/pkix"
 	"encoding/asn1"
-	"encoding/binary"
+	"fmt"
 	"unicode/utf16"
-
-	pkcs12 "software.sslmate.com/src/go-pkcs12"
 )
+
+// Contents are the private keys and certificates in a file, each in the order of the file.
+type Contents struct {
+	// Keys are in PKCS#8, decrypted.
+	Keys []Item
+	// Certificates are X.509 certificates. They are not parsed.
+	Certificates []Item
+	// Skipped names the parts that Read can't read and that a file can have next to a key. OpenSSL
+	// skips the same ones.
+	Skipped []string
+}
+
+// Item is a key or a certificate in DER, with its attributes.
+type Item struct {
+	DER []byte
+	// Name is the friendlyName, which keytool calls the alias. "" if there is none.
+	Name string
+	// ID is the localKeyId, which is equal for a key and its certificate.
+	ID []byte
+}
 
 // file is the PFX of RFC 7292 §4.
 type file struct {
 	Version  int
-	AuthSafe asn1.RawValue
-	MAC      macData `asn1:"optional"`
+	AuthSafe contentInfo
+	MAC      asn1.RawValue `asn1:"optional"`
 }
 
-type macData struct {
-	Digest struct {
-		Algorithm pkix.AlgorithmIdentifier
-		Value     []byte
-	}
-	Salt       []byte
-	Iterations int `asn1:"optional,default:1"`
-}
-
-// data is a ContentInfo of the type data (RFC 5652 §4). In a file with a password, it contains the
-// AuthenticatedSafe.
-type data struct {
+// contentInfo is a ContentInfo of RFC 5652 §3. Content.Bytes is the value.
+type contentInfo struct {
 	Type    asn1.ObjectIdentifier
-	Content []byte `asn1:"tag:0,explicit"`
+	Content asn1.RawValue `asn1:"tag:0,explicit,optional"`
 }
 
-// Iterations returns the iteration count of the MAC of a file in DER. The file is untrusted, so the
-// count must be checked. [ContentIterations] returns the counts of the contents. Iterations returns
-// 0 if the structure is unreadable. The decoder then returns an error.
-func Iterations(der []byte) int {
-	var pfx file
-	if _, err := asn1.Unmarshal(der, &pfx); err != nil {
-		return 0
-	}
-	// PBMAC1 has its own iteration count, and ignores the other one (RFC 9579).
-	if isPBMAC1(pfx.MAC) {
-		return pbmac1Iterations(pfx.MAC.Digest.Algorithm.Parameters)
-	}
-	return pfx.MAC.Iterations
+// safeBag is a SafeBag of RFC 7292 §4.2.
+type safeBag struct {
+	ID         asn1.ObjectIdentifier
+	Value      asn1.RawValue `asn1:"tag:0,explicit"`
+	Attributes []attribute   `asn1:"set,optional"`
 }
 
-func isPBMAC1(mac macData) bool {
-	return mac.Digest.Algorithm.Algorithm.Equal(asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 5, 14})
+type attribute struct {
+	Type   asn1.ObjectIdentifier
+	Values asn1.RawValue `asn1:"set"`
 }
 
-// pbmac1Iterations returns the iteration count of PBKDF2 in the parameters of PBMAC1 (RFC 8018
-// appendix A.2 and A.5).
-func pbmac1Iterations(parameters asn1.RawValue) int {
-	var mac struct {
-		Derivation struct {
-			Algorithm  asn1.ObjectIdentifier
-			Parameters struct {
-				Salt       asn1.RawValue
-				Iterations int
-			}
-		}
-	}
-	if _, err := asn1.Unmarshal(parameters.FullBytes, &mac); err != nil {
-		return 0
-	}
-	return mac.Derivation.Parameters.Iterations
+// encryptedKey is an EncryptedPrivateKeyInfo of RFC 5208 §6.
+type encryptedKey struct {
+	Algorithm pkix.AlgorithmIdentifier
+	Data      []byte
 }
 
-// Rewrite converts the AuthenticatedSafe in a file to DER. The file must be in DER, as [ToDER]
-// returns it. The MAC is computed over the original bytes. Therefore Rewrite verifies it with the
-// password, and replaces it with a MAC over the new bytes. The new MAC has a single iteration, so
-// the result is only for a decoder and must not be stored. Rewrite returns a file unchanged if its
-// AuthenticatedSafe is in DER, or if it is unreadable, so that the decoder returns the error. The
-// errors are [pkcs12.ErrIncorrectPassword], and [pkcs12.NotImplementedError] for PBMAC1 over BER,
-// which pk12util writes in FIPS mode or on request
-// (https://github.com/nss-dev/nss/blob/master/cmd/pk12util/pk12util.c).
-func Rewrite(der []byte, password string) ([]byte, error) {
-	pfx, authSafe, content, ok := openBER(der)
-	encoded, encodes := encodePassword(password)
-	if !ok || !encodes {
-		return der, nil
+// plainKey is a PrivateKeyInfo of RFC 5208 §5.
+type plainKey struct {
+	Version   int
+	Algorithm pkix.AlgorithmIdentifier
+	Key       []byte
+}
+
+// encryptedData is an EncryptedData of RFC 5652 §8. The tag of the content is IMPLICIT.
+type encryptedData struct {
+	Version int
+	Content struct {
+		Type      asn1.ObjectIdentifier
+		Algorithm pkix.AlgorithmIdentifier
+		Data      []byte `asn1:"tag:0,optional"`
 	}
-	if len(pfx.MAC.Digest.Algorithm.Algorithm) > 0 {
-		if isPBMAC1(pfx.MAC) {
-			return nil, pkcs12.NotImplementedError(
-				"PBMAC1 over content in BER; export it again with another MAC, for example pk12util " +
-					"-o FILE -n NAME -M SHA-256")
-		}
-		hash, known := digestOf(pfx.MAC.Digest.Algorithm.Algorithm)
-		if !known {
-			return der, nil
-		}
-		// Some tools encode an empty password as no bytes, without the two terminating zeros.
-		verified := verify(pfx.MAC, hash, authSafe.Content, encoded)
-		if !verified && password == "" {
-			encoded = nil
-			verified = verify(pfx.MAC, hash, authSafe.Content, encoded)
-		}
-		if !verified {
-			return nil, pkcs12.ErrIncorrectPassword
-		}
-		pfx.MAC.Iterations = 1
-		pfx.MAC.Digest.Algorithm = pkix.AlgorithmIdentifier{
-			Algorithm: asn1.ObjectIdentifier{2, 16, 840, 1, 101, 3, 4, 2, 1},
-		}
-		pfx.MAC.Digest.Value = sum(pfx.MAC, crypto.SHA256, content, encoded)
-	}
-	marshaled, err := asn1.Marshal(data{Type: authSafe.Type, Content: content})
-	if err != nil {
+}
+
+type certBag struct {
+	Type  asn1.ObjectIdentifier
+	Value []byte `asn1:"tag:0,explicit"`
+}
+
+// The types of contents (RFC 5652), bags (RFC 7292 §4.2) and attributes (RFC 2985 §5.5).
+const (
+	dataType          = "1.2.840.113549.1.7.1"
+	signedDataType    = "1.2.840.113549.1.7.2"
+	envelopedDataType = "1.2.840.113549.1.7.3"
+	encryptedDataType = "1.2.840.113549.1.7.6"
+
+	keyBag          = "1.2.840.113549.1.12.10.1.1"
+	shroudedKeyBag  = "1.2.840.113549.1.12.10.1.2"
+	certificateBag  = "1.2.840.113549.1.12.10.1.3"
+	crlBag          = "1.2.840.113549.1.12.10.1.4"
+	secretBag       = "1.2.840.113549.1.12.10.1.5"
+	safeContentsBag = "1.2.840.113549.1.12.10.1.6"
+
+	x509Type         = "1.2.840.113549.1.9.22.1"
+	friendlyNameType = "1.2.840.113549.1.9.20"
+	localKeyIDType   = "1.2.840.113549.1.9.21"
+)
+
+// DecryptKey decrypts an EncryptedPrivateKeyInfo in DER, which is a PEM block of the type ENCRYPTED
+// PRIVATE KEY, and returns the key in PKCS#8. The limit and the errors are those of [Read].
+func DecryptKey(der []byte, text string, iterations int) ([]byte, error) {
+	r := &reader{passwords: encodings(text), rounds: &budget{limit: iterations}}
+	bag := safeBag{Value: asn1.RawValue{Bytes: der}}
+	if err := r.shroudedKey(bag, &LayoutError{Where: "the file"}); err != nil {
 		return nil, err
 	}
-	pfx.AuthSafe = asn1.RawValue{FullBytes: marshaled}
-	return asn1.Marshal(pfx)
+	return r.contents.Keys[0].DER, nil
 }
 
-// openBER parses a file whose AuthenticatedSafe is in BER, and also returns the AuthenticatedSafe
-// in DER. For all other files, ok is false.
-func openBER(der []byte) (pfx file, authSafe data, content []byte, ok bool) {
-	if _, err := asn1.Unmarshal(der, &pfx); err != nil {
-		return pfx, authSafe, nil, false
+// maxItems is the maximum number of keys and certificates. It limits what a caller parses.
+const maxItems = 1000
+
+// reader is the state of [Read].
+type reader struct {
+	// passwords are the encodings of the password to try. Those that the MAC verified come first.
+	passwords []password
+	// verified reports whether the file has a MAC, and it matches.
+	verified bool
+	rounds   *budget
+	contents Contents
+}
+
+// Read reads a file in DER, as [ToDER] returns it, with its password, which can be empty. It verifies
+// the MAC, if the file has one, over the original bytes. iterations is the maximum number of
+// iterations of all key derivations together.
+//
+// The error is a [*PasswordError], [*UnsupportedError], [*LayoutError] or [*IterationsError]. It
+// contains nothing that was encrypted.
+func Read(der []byte, text string, iterations int) (Contents, error) {
+	r := &reader{passwords: encodings(text), rounds: &budget{limit: iterations}}
+	var outer file
+	if !unmarshal(der, &outer) {
+		return Contents{}, &LayoutError{Where: "the outer structure (PFX)"}
 	}
-	if _, err := asn1.Unmarshal(pfx.AuthSafe.FullBytes, &authSafe); err != nil {
-		return pfx, authSafe, nil, false
+	var authSafe []byte
+	switch kind := outer.AuthSafe.Type.String(); {
+	case kind == signedDataType:
+		return Contents{}, &UnsupportedError{What: "a signature of a certificate in place of a MAC (signedData)"}
+	case kind != dataType || !unmarshal(outer.AuthSafe.Content.Bytes, &authSafe):
+		return Contents{}, &LayoutError{Where: "the outer content (AuthenticatedSafe)"}
 	}
-	content, rest, err := ToDER(authSafe.Content)
-	return pfx, authSafe, content, err == nil && len(rest) == 0 && !bytes.Equal(authSafe.Content, content)
-}
-
-func verify(mac macData, hash crypto.Hash, message, password []byte) bool {
-	return hmac.Equal(mac.Digest.Value, sum(mac, hash, message, password))
-}
-
-func sum(mac macData, hash crypto.Hash, message, password []byte) []byte {
-	code := hmac.New(hash.New, MACKey(hash, password, mac.Salt, mac.Iterations))
-	code.Write(message)
-	return code.Sum(nil)
-}
-
-// digestOf returns the hash for a digest algorithm. It supports the digests of the decoder, which
-// also links them.
-func digestOf(algorithm asn1.ObjectIdentifier) (hash crypto.Hash, known bool) {
-	switch algorithm.String() {
-	case "1.3.14.3.2.26":
-		return crypto.SHA1, true
-	case "2.16.840.1.101.3.4.2.1":
-		return crypto.SHA256, true
-	case "2.16.840.1.101.3.4.2.3":
-		return crypto.SHA512, true
-	}
-	return 0, false
-}
-
-// MACKey derives the key of a MAC from a password in the encoding of RFC 7292 appendix B.1,
-// according to appendix B.2 with the ID 3. The key has the length of the hash, so the steps for
-// longer keys (6.B and 6.C) are not needed. Iterations below 1 count as 1. It is exported so that
-// tests can compare it with another implementation.
-func MACKey(hash crypto.Hash, password, salt []byte, iterations int) []byte {
-	h := hash.New()
-	h.Write(bytes.Repeat([]byte{3}, h.BlockSize()))
-	h.Write(fill(salt, h.BlockSize()))
-	h.Write(fill(password, h.BlockSize()))
-	key := h.Sum(nil)
-	for range iterations - 1 {
-		h.Reset()
-		h.Write(key)
-		key = h.Sum(key[:0])
-	}
-	return key
-}
-
-// fill repeats text up to the next multiple of block. The last repetition can be partial.
-func fill(text []byte, block int) []byte {
-	if len(text) == 0 {
-		return nil
-	}
-	size := (len(text) + block - 1) / block * block
-	return bytes.Repeat(text, size/len(text)+1)[:size]
-}
-
-// encodePassword encodes a password as a BMPString with two terminating zeros, as RFC 7292 appendix
-// B.1 requires. ok is false for characters outside the Unicode Basic Multilingual Plane.
-func encodePassword(password string) (encoded []byte, ok bool) {
-	for _, unit := range append(utf16.Encode([]rune(password)), 0) {
-		if utf16.IsSurrogate(rune(unit)) {
-			return nil, false
+	if len(outer.MAC.FullBytes) > 0 {
+		if err := r.verify(outer.MAC.FullBytes, authSafe); err != nil {
+			return Contents{}, err
 		}
-		encoded = binary.BigEndian.AppendUint16(encoded, unit)
 	}
-	return encoded, true
+	var contents []contentInfo
+	if !unmarshal(normalize(authSafe), &contents) {
+		return Contents{}, &LayoutError{Where: "the list of contents (AuthenticatedSafe)", Verified: r.verified}
+	}
+	for i, content := range contents {
+		if err := r.content(i+1, content); err != nil {
+			return Contents{}, err
+		}
+	}
+	return r.contents, nil
+}
+
+// content reads a content of the AuthenticatedSafe. number is for messages.
+func (r *reader) content(number int, content contentInfo) error {
+	layout := &LayoutError{Where: fmt.Sprintf("content %d of the file", number), Verified: r.verified}
+	switch content.Type.String() {
+	case dataType:
+		var octets []byte
+		var bags []safeBag
+		if !unmarshal(content.Content.Bytes, &octets) || !unmarshal(normalize(octets), &bags) {
+			return layout
+		}
+		return r.bags(bags, layout)
+	case encryptedDataType:
+		var encrypted encryptedData
+		if !unmarshal(content.Content.Bytes, &encrypted) {
+			return layout
+		}
+		var bags []safeBag
+		err := r.decrypt(layout.Where, encrypted.Content.Algorithm, encrypted.Content.Data,
+			func(plain []byte) bool { return unmarshal(normalize(plain), &bags) })
+		if err != nil {
+			return err
+		}
+		return r.bags(bags, layout)
+	case envelopedDataType:
+		r.skip("a part that is encrypted for the key of a recipient (envelopedData)")
+	default:
+		r.skip("a content of the type " + content.Type.String())
+	}
+	return nil
+}
+
+// bags reads the bags of a SafeContents. Nested ones are in the same value in DER, of which ToDER
+// limits the depth.
+func (r *reader) bags(bags []safeBag, layout *LayoutError) error {
+	for _, bag := range bags {
+		if err := r.bag(bag, layout); err != nil {
+			return err
+		}
+		if len(r.contents.Keys)+len(r.contents.Certificates)+len(r.contents.Skipped) > maxItems {
+			return &UnsupportedError{What: fmt.Sprintf("more than %d keys and certificates", maxItems)}
+		}
+	}
+	return nil
+}
+
+func (r *reader) bag(bag safeBag, layout *LayoutError) error {
+	switch bag.ID.String() {
+	case keyBag:
+		var key plainKey
+		if !unmarshal(bag.Value.Bytes, &key) {
+			return layout.within("a private key (keyBag)")
+		}
+		r.contents.Keys = append(r.contents.Keys, bag.item(bag.Value.Bytes))
+	case shroudedKeyBag:
+		return r.shroudedKey(bag, layout)
+	case certificateBag:
+		var certificate certBag
+		switch {
+		case !unmarshal(bag.Value.Bytes, &certificate):
+			return layout.within("a certificate (certBag)")
+		case certificate.Type.String() != x509Type:
+			r.skip("a certificate that is not X.509")
+		default:
+			r.contents.Certificates = append(r.contents.Certificates, bag.item(certificate.Value))
+		}
+	case safeContentsBag:
+		var bags []safeBag
+		if !unmarshal(bag.Value.Bytes, &bags) {
+			return layout.within("nested contents (SafeContents)")
+		}
+		return r.bags(bags, layout)
+	case crlBag:
+		r.skip("a revocation list")
+	case secretBag:
+		r.skip("a secret key")
+	default:
+		r.skip("a bag of the type " + bag.ID.String())
+	}
+	return nil
+}
+
+func (r *reader) shroudedKey(bag safeBag, layout *LayoutError) error {
+	var shrouded encryptedKey
+	if !unmarshal(bag.Value.Bytes, &shrouded) {
+		return layout.within("an encrypted private key (pkcs8ShroudedKeyBag)")
+	}
+	var der []byte
+	err := r.decrypt("the private key", shrouded.Algorithm, shrouded.Data, func(plain []byte) bool {
+		var key plainKey
+		der = normalize(plain)
+		return unmarshal(der, &key)
+	})
+	if err == nil {
+		r.contents.Keys = append(r.contents.Keys, bag.item(der))
+	}
+	return err
+}
+
+func (r *reader) skip(what string) {
+	r.contents.Skipped = append(r.contents.Skipped, what)
+}
+
+// item returns the item of a bag. Attributes that are unreadable are left out.
+func (b safeBag) item(der []byte) Item {
+	item := Item{DER: der}
+	for _, attribute := range b.Attributes {
+		var value asn1.RawValue
+		if !unmarshal(attribute.Values.Bytes, &value) {
+			continue
+		}
+		switch attribute.Type.String() {
+		case friendlyNameType:
+			if value.Tag == asn1.TagBMPString {
+				item.Name = decodeBMP(value.Bytes)
+			}
+		case localKeyIDType:
+			item.ID = value.Bytes
+		}
+	}
+	return item
+}
+
+func decodeBMP(text []byte) string {
+	var units []uint16
+	for ; len(text) > 1; text = text[2:] {
+		units = append(units, uint16(text[0])<<8|uint16(text[1]))
+	}
+	return string(utf16.Decode(units))
+}
+
+// normalize returns content in DER, or unchanged if it isn't BER as [ToDER] reads it.
+func normalize(content []byte) []byte {
+	der, rest, err := ToDER(content)
+	if err != nil || len(rest) > 0 {
+		return content
+	}
+	return der
+}
+
+// unmarshal reads a whole value.
+func unmarshal(der []byte, value any) bool {
+	rest, err := asn1.Unmarshal(der, value)
+	return err == nil && len(rest) == 0
 }

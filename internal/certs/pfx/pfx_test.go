@@ -13,9 +13,9 @@ import (
 	"mtls.egress/webhook/internal/certs/pfx"
 )
 
-// TestMACKeyAgreesWithOpenSSL compares keys for random passwords and salts, including lengths
+// TestDeriveAgreesWithOpenSSL compares derived values for random passwords and salts, including lengths
 // around the block size.
-func TestMACKeyAgreesWithOpenSSL(t *testing.T) {
+func TestDeriveAgreesWithOpenSSL(t *testing.T) {
 	program, err := exec.LookPath("openssl")
 	if err != nil {
 		t.Skip("needs the openssl command to compare with")
@@ -42,17 +42,20 @@ func TestMACKeyAgreesWithOpenSSL(t *testing.T) {
 		"SHA256": crypto.SHA256, "SHA384": crypto.SHA384, "SHA512": crypto.SHA512} {
 		for range 25 {
 			password, salt, iterations := text(), text(), 1+random.IntN(50)
-			output, err := exec.CommandContext(t.Context(), program, "kdf", "-keylen", strconv.Itoa(hash.Size()),
+			purpose, size := pfx.Purpose(1+random.IntN(3)), 1+random.IntN(3*hash.Size())
+			output, err := exec.CommandContext(t.Context(), program, "kdf", "-keylen", strconv.Itoa(size),
 				"-kdfopt", "digest:"+name, "-kdfopt", fmt.Sprintf("hexpass:%x", password), "-kdfopt",
-				fmt.Sprintf("hexsalt:%x", salt), "-kdfopt", fmt.Sprintf("iter:%d", iterations), "-kdfopt", "id:3",
+				fmt.Sprintf("hexsalt:%x", salt), "-kdfopt", fmt.Sprintf("iter:%d", iterations), "-kdfopt",
+				fmt.Sprintf("id:%d", purpose),
 				"PKCS12KDF").CombinedOutput()
 			if err != nil {
 				t.Fatalf("%v\n%s", err, output)
 			}
 			want := strings.ToLower(strings.ReplaceAll(strings.TrimSpace(string(output)), ":", ""))
-			if got := hex.EncodeToString(pfx.MACKey(hash, []byte(password), []byte(salt), iterations)); got != want {
-				t.Errorf("%s of %d rounds, password %x, salt %x: %s, openssl has %s", name, iterations, password, salt,
-					got, want)
+			derived := pfx.Derive(hash, purpose, []byte(password), []byte(salt), iterations, size)
+			if got := hex.EncodeToString(derived); got != want {
+				t.Errorf("%s of %d rounds for %d, password %x, salt %x: %s, openssl has %s", name, iterations, purpose,
+					password, salt, got, want)
 			}
 		}
 	}

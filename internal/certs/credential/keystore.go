@@ -1,0 +1,159 @@
+package credential
+
+import (
+	"bytes"
+	"crypto"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"strings"
+
+	"mtls.egress/webhook/internal/certs/pfx"
+)
+
+// storedKey is a private key in a file, or the reason why it can't be used.
+type storedKey struct {
+	item    pfx.Item
+	signer  crypto.Signer
+	problem string
+}
+
+// bundleOf chooses the private key of a file, and parses its certificates.
+func bundleOf(contents pfx.Contents) (Bundle, error) {
+	if count := len(contents.Certificates); count > maxCertificates {
+		return Bundle{}, errors.New("the file holds " + tooMany(count))
+	}
+	keys := distinct(contents.Keys)
+	switch {
+	case len(keys) == 0:
+		return Bundle{}, errors.New(withoutKey(contents))
+	case len(keys) > 1:
+		return Bundle{}, errors.New(severalKeys(keys, contents.Certificates))
+	case len(contents.Certificates) == 0:
+		return Bundle{}, errors.New("the file holds a private key but no certificate: ask for a file with both, or join " +
+			"key and certificate with credential complete")
+	}
+	bundle := Bundle{PrivateKey: keys[0].signer}
+	var unreadable []string
+	for i, item := range contents.Certificates {
+		certificate, problem := parseStored(item)
+		if problem != "" {
+			unreadable = append(unreadable, fmt.Sprintf("certificate %d of %d in the file %s", i+1,
+				len(contents.Certificates), problem))
+			continue
+		}
+		bundle.Certificates = append(bundle.Certificates, certificate)
+	}
+	for _, problem := range unreadable {
+		bundle.Findings = append(bundle.Findings, warning(CertificateUnreadable, "%s; it is omitted", problem))
+	}
+	if keys[0].problem != "" {
+		return bundle, refuse(Problem{Reason: PrivateKeyUnreadable, Message: "its private key " + keys[0].problem})
+	}
+	if len(unreadable) > 0 && newest(bundle.Certificates, ownedBy(bundle.PrivateKey)) == nil {
+		return bundle, refuse(Problem{Reason: CertificateUnreadable,
+			Message: "no certificate matches the private key, unless it is one that can't be read: " +
+				strings.Join(unreadable, "; ")})
+	}
+	return bundle, nil
+}
+
+// parseStored parses a certificate of a file. problem completes a sentence about it.
+func parseStored(item pfx.Item) (certificate *x509.Certificate, problem string) {
+	if len(item.DER) > maxCertificateSize {
+		return nil, fmt.Sprintf("has %d bytes; at most %d are read", len(item.DER), maxCertificateSize)
+	}
+	certificate, err := x509.ParseCertificate(item.DER)
+	if err != nil {
+		return nil, whyUnreadable(item.DER, err)
+	}
+	return certificate, checkModulus(certificate)
+}
+
+// distinct parses the keys, and returns each once.
+func distinct(items []pfx.Item) []storedKey {
+	var keys []storedKey
+	for _, item := range items {
+		signer, problem := parseKey("its private key", &pem.Block{Type: pkcs8Block, Bytes: item.DER})
+		key := storedKey{item, signer, problem}
+		known := false
+		for _, other := range keys {
+			known = known || key.equals(other)
+		}
+		if !known {
+			keys = append(keys, key)
+		}
+	}
+	return keys
+}
+
+func (k storedKey) equals(other storedKey) bool {
+	if k.signer == nil || other.signer == nil {
+		return bytes.Equal(k.item.DER, other.item.DER)
+	}
+	public, ok := k.signer.Public().(interface{ Equal(x crypto.PublicKey) bool })
+	return ok && public.Equal(other.signer.Public())
+}
+
+func withoutKey(contents pfx.Contents) string {
+	also := ""
+	if len(contents.Skipped) > 0 {
+		also = fmt.Sprintf(" (it also holds %s, which is not read)", Printable(contents.Skipped[0]))
+	}
+	if len(contents.Certificates) == 0 {
+		return "the file holds neither a private key nor a certificate" + also
+	}
+	return "the file holds certificates but no private key" + also + ": it is a trust store, or was exported without " +
+		"the key; export it with the key"
+}
+
+// severalKeys lists the keys of a file, which names them for keytool if they have names.
+func severalKeys(keys []storedKey, certificates []pfx.Item) string {
+	const shown = 5
+	var listed []string
+	named := true
+	for _, key := range keys {
+		named = named && key.item.Name != ""
+	}
+	for _, key := range keys[:min(shown, len(keys))] {
+		listed = append(listed, key.describe(certificates))
+	}
+	if more := len(keys) - shown; more > 0 {
+		listed = append(listed, fmt.Sprintf("%d more", more))
+	}
+	fix := "openssl pkcs12 -in FILE -nodes -out all.pem, remove the other keys from all.pem, and openssl pkcs12 -export " +
+		"-in all.pem -out new.p12"
+	if named {
+		fix = "keytool -importkeystore -srckeystore FILE -srcstoretype PKCS12 -srcalias ALIAS -destkeystore new.p12 " +
+			"-deststoretype PKCS12"
+	}
+	return fmt.Sprintf("the file holds %d different private keys: %s; export the right one into a separate file (%s)",
+		len(keys), strings.Join(listed, "; "), fix)
+}
+
+// describe names a key by its alias, its type, and the subject of its newest certificate.
+func (k storedKey) describe(items []pfx.Item) string {
+	parts := []string{"an unsupported type"}
+	if k.signer != nil {
+		parts[0] = keyType(k.signer.Public())
+		var certificates []*x509.Certificate
+		for _, item := range items {
+			if certificate, problem := parseStored(item); problem == "" {
+				certificates = append(certificates, certificate)
+			}
+		}
+		if leaf := newest(certificates, ownedBy(k.signer)); leaf != nil {
+			parts = append(parts, "subject "+Quote(DistinguishedName(leaf.RawSubject)))
+		}
+	}
+	if k.item.Name != "" {
+		parts = append([]string{"alias " + Quote(k.item.Name)}, parts...)
+	}
+	return strings.Join(parts, ", ")
+}
+
+// ownedBy returns a condition for certificates of a key.
+func ownedBy(key crypto.Signer) func(*x509.Certificate) bool {
+	return func(certificate *x509.Certificate) bool { return belongs(key, certificate) }
+}
