@@ -283,7 +283,7 @@ func TestPKCS12OfNSS(t *testing.T) {
 		"a byte changed in what is sealed": {content: changed(len(old) / 2), password: "changeit", want: wrong},
 		"a byte changed in the MAC":        {content: changed(len(old) - 40), password: "changeit", want: wrong},
 		"a byte changed in the outer layer": {content: changed(6), password: "changeit",
-			want: unreadable("the outer structure (PFX)", "")},
+			want: unreadable("the outer structure", "PFX)")},
 		"a newline behind it": {content: append(bytes.Clone(old), '\n'), password: "changeit",
 			want: "the file has 1 extra bytes at its end: it was changed in transit; download it again in binary mode"},
 	} {

@@ -42,7 +42,14 @@ type signedData struct {
 // type.
 func isPKCS7(content []byte) bool {
 	signed, _ := asn1.Marshal(asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 7, 2})
-	return len(content) > 1 && content[0] == 0x30 && bytes.Contains(content[:min(20, len(content))], signed)
+	if len(content) < 2 || content[0] != 0x30 {
+		return false
+	}
+	header := 2
+	if content[1] > 0x80 {
+		header += int(content[1] & 0x7f)
+	}
+	return bytes.HasPrefix(content[min(header, len(content)):], signed)
 }
 
 // certificatesOfPKCS7 returns the certificates in DER of a PKCS#7 bundle (.p7b), in DER or BER.

@@ -66,10 +66,10 @@ func truncated(size, declared int) string {
 		size, declared)
 }
 
-func unreadable(where, intact string) string {
-	return "the file is PKCS#12, but " + where + " can't be read" + intact + ": rewrite it (openssl pkcs12 -in FILE " +
-		"-nodes | openssl pkcs12 -export -out new.p12); if OpenSSL can't read it either, request it from its sender in " +
-		"another form"
+func unreadable(where, why string) string {
+	return "the file is PKCS#12, but " + where + " can't be read (" + why + "; rewrite it (openssl pkcs12 -in FILE " +
+		"-nodes | openssl pkcs12 -export -out new.p12), and if OpenSSL can't read it either, request it from its sender " +
+		"in another form"
 }
 
 func stopped(size int) string {
@@ -396,7 +396,7 @@ func TestRefusesPKCS12ThatIsNotOne(t *testing.T) {
 		},
 		"a damaged header": {
 			file: func(*testing.T) []byte { return damaged(8) },
-			want: unreadable("the outer structure (PFX)", ""),
+			want: unreadable("the outer structure", "PFX)"),
 		},
 		"damage to what is sealed": {
 			file: func(*testing.T) []byte { return damaged(len(good) / 2) },
@@ -416,14 +416,14 @@ func TestRefusesPKCS12ThatIsNotOne(t *testing.T) {
 			},
 		},
 		"in BER, nested without end": {
-			want: unreadable("the outer structure (PFX)", ""),
+			want: unreadable("the outer structure", "PFX)"),
 			file: func(*testing.T) []byte {
 				return append([]byte{0x30, 0x80, 0x02, 0x01, 0x03}, bytes.Repeat([]byte{0x30, 0x80}, 100_000)...)
 			},
 		},
 		"in BER, something behind the content": {
-			want: unreadable("the list of contents (AuthenticatedSafe)",
-				", although its MAC matches, so its tool wrote it so"),
+			want: unreadable("the list of contents",
+				"AuthenticatedSafe), although its MAC matches: its tool wrote it this way"),
 			file: func(t *testing.T) []byte {
 				file, _ := ber{indefinite: true, behind: "\x05\x00"}.convert(t, good, password)
 				return file
@@ -636,11 +636,11 @@ func TestPKCS12OfOthers(t *testing.T) {
 		"rfc9579-a5": {password: "1234", err: "the password is wrong"},
 		"rfc9579-a6": {
 			password: "1234",
-			err:      unreadable("the MAC (PBMAC1 without the length of its key, which RFC 9579 requires)", ""),
+			err:      unreadable("the MAC", "PBMAC1 without the length of its key, which RFC 9579 requires)"),
 		},
 		"pbmac1-short-key": {
 			password: "realpassword",
-			err:      unreadable("the MAC (PBMAC1 with a key of 1 bytes, and 20 to 128 are secure)", ""),
+			err:      unreadable("the MAC", "PBMAC1 with a key of length 1, which must be 20 to 128)"),
 		},
 		"nss-sha512": {password: "changeit", want: nss},
 		"nss-sha384": {password: "changeit", want: nss},

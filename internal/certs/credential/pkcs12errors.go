@@ -24,12 +24,7 @@ func explainPKCS12(err error, password string) error {
 		return explainUnsupported(unsupported)
 	}
 	if layout, ok := errors.AsType[*pfx.LayoutError](err); ok {
-		intact := ""
-		if layout.Verified {
-			intact = ", although its MAC matches, so its tool wrote it so"
-		}
-		return fmt.Errorf("the file is PKCS#12, but %s can't be read%s: rewrite it (%s); if OpenSSL can't read it "+
-			"either, request it from its sender in another form", layout.Where, intact, rewrite)
+		return explainLayout(layout)
 	}
 	return errors.New("the file is PKCS#12, but can't be read: rewrite it (" + rewrite + ")")
 }
@@ -61,4 +56,16 @@ func explainUnsupported(unsupported *pfx.UnsupportedError) error {
 	}
 	return fmt.Errorf("the file is PKCS#12, but uses %s, which is not supported: rewrite it with AES-256-CBC and SHA-256 "+
 		"(%s)", Printable(unsupported.What), command)
+}
+
+func explainLayout(layout *pfx.LayoutError) error {
+	why, intact := "", ""
+	if layout.Why != "" {
+		why = " (" + layout.Why + ")"
+	}
+	if layout.Verified {
+		intact = ", although its MAC matches: its tool wrote it this way"
+	}
+	return fmt.Errorf("the file is PKCS#12, but %s can't be read%s%s; rewrite it (%s), and if OpenSSL can't read it either, "+
+		"request it from its sender in another form", layout.Where, why, intact, rewrite)
 }

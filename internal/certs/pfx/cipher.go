@@ -29,7 +29,7 @@ func (r *reader) decrypt(what string, algorithm pkix.AlgorithmIdentifier, data [
 	}
 	size := encryption.block()
 	if len(data) == 0 || len(data)%size != 0 {
-		return &LayoutError{Where: "the encrypted data of " + what + " (not a multiple of the block size)",
+		return &LayoutError{Where: "the encrypted data of " + what, Why: "not a multiple of the block size",
 			Verified: r.verified}
 	}
 	padded := false
@@ -90,7 +90,7 @@ func schemeOf(algorithm pkix.AlgorithmIdentifier) (scheme, error) {
 		Iterations int
 	}
 	if !unmarshal(algorithm.Parameters.FullBytes, &parameters) {
-		return nil, &LayoutError{Where: "the parameters of a cipher (salt and iterations)"}
+		return nil, &LayoutError{Where: "the parameters of a cipher", Why: "salt and iterations"}
 	}
 	old.salt, old.iterations = parameters.Salt, parameters.Iterations
 	return old, nil
@@ -164,7 +164,7 @@ type newScheme struct {
 func parsePBES2(der []byte) (scheme, error) {
 	var parameters struct{ Derivation, Encryption pkix.AlgorithmIdentifier }
 	if !unmarshal(der, &parameters) {
-		return nil, &LayoutError{Where: "the parameters of a cipher (PBES2)"}
+		return nil, &LayoutError{Where: "the parameters of a cipher", Why: "PBES2"}
 	}
 	s := newScheme{newCipher: aes.NewCipher}
 	block := aes.BlockSize
@@ -186,10 +186,10 @@ func parsePBES2(der []byte) (scheme, error) {
 	}
 	s.derivation = derivation
 	if !unmarshal(parameters.Encryption.Parameters.FullBytes, &s.iv) || len(s.iv) != block {
-		return nil, &LayoutError{Where: "the parameters of a cipher (initialization vector)"}
+		return nil, &LayoutError{Where: "the parameters of a cipher", Why: "initialization vector"}
 	}
 	if derivation.KeyLength != 0 && derivation.KeyLength != s.keySize {
-		return nil, &LayoutError{Where: "the parameters of a cipher (length of the key)"}
+		return nil, &LayoutError{Where: "the parameters of a cipher", Why: "length of the key"}
 	}
 	return s, nil
 }

@@ -114,7 +114,7 @@ type budget struct{ spent, limit int }
 
 func (b *budget) spend(iterations int) error {
 	if iterations < 0 {
-		return &LayoutError{Where: "the number of iterations of a key derivation"}
+		return &LayoutError{Where: "a key derivation", Why: "a negative number of iterations"}
 	}
 	if iterations > b.limit-b.spent {
 		return &IterationsError{Count: max(iterations, b.spent+iterations)}
@@ -146,7 +146,7 @@ func parsePBKDF2(algorithm pkix.AlgorithmIdentifier) (derivation, error) {
 		PRF        pkix.AlgorithmIdentifier `asn1:"optional"`
 	}
 	if !unmarshal(algorithm.Parameters.FullBytes, &d) {
-		return derivation{}, &LayoutError{Where: "a key derivation (parameters of PBKDF2)"}
+		return derivation{}, &LayoutError{Where: "a key derivation", Why: "parameters of PBKDF2"}
 	}
 	hash, known := crypto.SHA1, true
 	if len(d.PRF.Algorithm) > 0 {
@@ -165,7 +165,7 @@ func (d derivation) key(password string, size int, rounds *budget) ([]byte, erro
 	}
 	key, err := pbkdf2.Key(d.hash.New, password, d.Salt, max(1, d.Iterations), size)
 	if err != nil {
-		return nil, &LayoutError{Where: "a key derivation (parameters of PBKDF2)"}
+		return nil, &LayoutError{Where: "a key derivation", Why: "parameters of PBKDF2"}
 	}
 	return key, nil
 }
@@ -175,7 +175,7 @@ func (d derivation) key(password string, size int, rounds *budget) ([]byte, erro
 func nameOf(algorithm asn1.ObjectIdentifier) string {
 	name, known := names()[algorithm.String()]
 	if !known {
-		return "the algorithm " + algorithm.String()
+		return algorithm.String()
 	}
 	return name + " (" + algorithm.String() + ")"
 }

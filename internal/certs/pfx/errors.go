@@ -31,8 +31,8 @@ func (e *UnsupportedError) Error() string { return "pfx: unsupported: " + e.What
 
 // LayoutError means that a value doesn't have the structure of the standard.
 type LayoutError struct {
-	// Where names the value, and the problem if it is known.
-	Where string
+	// Where names the value, Why the problem or the part of it. Why can be "".
+	Where, Why string
 	// Verified reports whether the MAC of the file matches. The file is then as its tool wrote it.
 	Verified bool
 }
@@ -40,8 +40,8 @@ type LayoutError struct {
 func (e *LayoutError) Error() string { return "pfx: malformed: " + e.Where }
 
 // within returns the error for a value in the value of e.
-func (e *LayoutError) within(what string) *LayoutError {
-	return &LayoutError{Where: what + " in " + e.Where, Verified: e.Verified}
+func (e *LayoutError) within(what, why string) *LayoutError {
+	return &LayoutError{Where: what + " in " + e.Where, Why: why, Verified: e.Verified}
 }
 
 // IterationsError means that reading the file takes too many iterations of key derivation.

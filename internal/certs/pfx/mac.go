@@ -32,7 +32,7 @@ const (
 func (r *reader) verify(der, content []byte) error {
 	var mac macData
 	if !unmarshal(der, &mac) {
-		return &LayoutError{Where: "the MAC (MacData)"}
+		return &LayoutError{Where: "the MAC", Why: "MacData"}
 	}
 	if mac.Digest.Algorithm.Algorithm.String() == pbmac1Type {
 		return r.verifyPBMAC1(mac, content)
@@ -60,7 +60,7 @@ func (r *reader) verify(der, content []byte) error {
 func (r *reader) verifyPBMAC1(mac macData, content []byte) error {
 	var parameters struct{ Derivation, Scheme pkix.AlgorithmIdentifier }
 	if !unmarshal(mac.Digest.Algorithm.Parameters.FullBytes, &parameters) {
-		return &LayoutError{Where: "the MAC (parameters of PBMAC1)"}
+		return &LayoutError{Where: "the MAC", Why: "parameters of PBMAC1"}
 	}
 	derivation, err := parsePBKDF2(parameters.Derivation)
 	if err != nil {
@@ -71,9 +71,9 @@ func (r *reader) verifyPBMAC1(mac macData, content []byte) error {
 	case !known:
 		return &UnsupportedError{What: "a MAC (PBMAC1) with " + nameOf(parameters.Scheme.Algorithm), OpenSSL: true}
 	case derivation.KeyLength == 0:
-		return &LayoutError{Where: "the MAC (PBMAC1 without the length of its key, which RFC 9579 requires)"}
+		return &LayoutError{Where: "the MAC", Why: "PBMAC1 without the length of its key, which RFC 9579 requires"}
 	case derivation.KeyLength < minMACKey || derivation.KeyLength > maxMACKey:
-		return &LayoutError{Where: fmt.Sprintf("the MAC (PBMAC1 with a key of %d bytes, and %d to %d are secure)",
+		return &LayoutError{Where: "the MAC", Why: fmt.Sprintf("PBMAC1 with a key of length %d, which must be %d to %d",
 			derivation.KeyLength, minMACKey, maxMACKey)}
 	}
 	key, err := derivation.key(r.passwords[0].text, derivation.KeyLength, r.rounds)

@@ -82,7 +82,7 @@ type encryptedData struct {
 
 type certBag struct {
 	Type  asn1.ObjectIdentifier
-	Value []byte `asn1:"tag:0,explicit"`
+	Value asn1.RawValue `asn1:"tag:0,explicit"`
 }
 
 // The types of contents (RFC 5652), bags (RFC 7292 §4.2) and attributes (RFC 2985 §5.5).
@@ -138,14 +138,14 @@ func Read(der []byte, text string, iterations int) (Contents, error) {
 	r := &reader{passwords: encodings(text), rounds: &budget{limit: iterations}}
 	var outer file
 	if !unmarshal(der, &outer) {
-		return Contents{}, &LayoutError{Where: "the outer structure (PFX)"}
+		return Contents{}, &LayoutError{Where: "the outer structure", Why: "PFX"}
 	}
 	var authSafe []byte
 	switch kind := outer.AuthSafe.Type.String(); {
 	case kind == signedDataType:
 		return Contents{}, &UnsupportedError{What: "a signature of a certificate in place of a MAC (signedData)"}
 	case kind != dataType || !unmarshal(outer.AuthSafe.Content.Bytes, &authSafe):
-		return Contents{}, &LayoutError{Where: "the outer content (AuthenticatedSafe)"}
+		return Contents{}, &LayoutError{Where: "the outer content", Why: "AuthenticatedSafe"}
 	}
 	if len(outer.MAC.FullBytes) > 0 {
 		if err := r.verify(outer.MAC.FullBytes, authSafe); err != nil {
@@ -154,7 +154,7 @@ func Read(der []byte, text string, iterations int) (Contents, error) {
 	}
 	var contents []contentInfo
 	if !unmarshal(normalize(authSafe), &contents) {
-		return Contents{}, &LayoutError{Where: "the list of contents (AuthenticatedSafe)", Verified: r.verified}
+		return Contents{}, &LayoutError{Where: "the list of contents", Why: "AuthenticatedSafe", Verified: r.verified}
 	}
 	for i, content := range contents {
 		if err := r.content(i+1, content); err != nil {
@@ -174,7 +174,7 @@ func (r *reader) content(number int, content contentInfo) error {
 		if !unmarshal(content.Content.Bytes, &octets) || !unmarshal(normalize(octets), &bags) {
 			return layout
 		}
-		return r.bags(bags, layout)
+		return r.bags(bags, layout, 0)
 	case encryptedDataType:
 		var encrypted encryptedData
 		if !unmarshal(content.Content.Bytes, &encrypted) {
@@ -186,7 +186,7 @@ func (r *reader) content(number int, content contentInfo) error {
 		if err != nil {
 			return err
 		}
-		return r.bags(bags, layout)
+		return r.bags(bags, layout, 0)
 	case envelopedDataType:
 		r.skip("a part that is encrypted for the key of a recipient (envelopedData)")
 	default:
@@ -195,11 +195,13 @@ func (r *reader) content(number int, content contentInfo) error {
 	return nil
 }
 
-// bags reads the bags of a SafeContents. Nested ones are in the same value in DER, of which ToDER
-// limits the depth.
-func (r *reader) bags(bags []safeBag, layout *LayoutError) error {
+// bags reads the bags of a SafeContents.
+func (r *reader) bags(bags []safeBag, layout *LayoutError, depth int) error {
+	if depth > maxDepth {
+		return &UnsupportedError{What: fmt.Sprintf("contents nested more than %d times", maxDepth)}
+	}
 	for _, bag := range bags {
-		if err := r.bag(bag, layout); err != nil {
+		if err := r.bag(bag, layout, depth); err != nil {
 			return err
 		}
 		if len(r.contents.Keys)+len(r.contents.Certificates)+len(r.contents.Skipped) > maxItems {
@@ -209,32 +211,24 @@ func (r *reader) bags(bags []safeBag, layout *LayoutError) error {
 	return nil
 }
 
-func (r *reader) bag(bag safeBag, layout *LayoutError) error {
+func (r *reader) bag(bag safeBag, layout *LayoutError, depth int) error {
 	switch bag.ID.String() {
 	case keyBag:
 		var key plainKey
 		if !unmarshal(bag.Value.Bytes, &key) {
-			return layout.within("a private key (keyBag)")
+			return layout.within("a private key", "keyBag")
 		}
 		r.contents.Keys = append(r.contents.Keys, bag.item(bag.Value.Bytes))
 	case shroudedKeyBag:
 		return r.shroudedKey(bag, layout)
 	case certificateBag:
-		var certificate certBag
-		switch {
-		case !unmarshal(bag.Value.Bytes, &certificate):
-			return layout.within("a certificate (certBag)")
-		case certificate.Type.String() != x509Type:
-			r.skip("a certificate that is not X.509")
-		default:
-			r.contents.Certificates = append(r.contents.Certificates, bag.item(certificate.Value))
-		}
+		return r.certificate(bag, layout)
 	case safeContentsBag:
 		var bags []safeBag
 		if !unmarshal(bag.Value.Bytes, &bags) {
-			return layout.within("nested contents (SafeContents)")
+			return layout.within("nested contents", "SafeContents")
 		}
-		return r.bags(bags, layout)
+		return r.bags(bags, layout, depth+1)
 	case crlBag:
 		r.skip("a revocation list")
 	case secretBag:
@@ -245,10 +239,26 @@ func (r *reader) bag(bag safeBag, layout *LayoutError) error {
 	return nil
 }
 
+func (r *reader) certificate(bag safeBag, layout *LayoutError) error {
+	var certificate certBag
+	var der []byte
+	switch {
+	case !unmarshal(bag.Value.Bytes, &certificate):
+		return layout.within("a certificate", "certBag")
+	case certificate.Type.String() != x509Type:
+		r.skip("a certificate that is not X.509")
+	case !unmarshal(certificate.Value.Bytes, &der):
+		return layout.within("a certificate", "certBag")
+	default:
+		r.contents.Certificates = append(r.contents.Certificates, bag.item(der))
+	}
+	return nil
+}
+
 func (r *reader) shroudedKey(bag safeBag, layout *LayoutError) error {
 	var shrouded encryptedKey
 	if !unmarshal(bag.Value.Bytes, &shrouded) {
-		return layout.within("an encrypted private key (pkcs8ShroudedKeyBag)")
+		return layout.within("an encrypted private key", "pkcs8ShroudedKeyBag")
 	}
 	var der []byte
 	err := r.decrypt("the private key", shrouded.Algorithm, shrouded.Data, func(plain []byte) bool {
