@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -22,12 +23,15 @@ type importFlags struct {
 func newCredentialImportCommand() *cobra.Command {
 	flags := &importFlags{}
 	cmd := &cobra.Command{
-		Use:   "import (FILE.p12 --target HOST | --btp-destination FILE.json) --server-ca FILE|system [flags]",
+		Use: "import (FILE.p12 --target HOST | --btp-destination FILE [FILE.p12]) --server-ca FILE|system " +
+			"[flags]",
 		Short: "Create a credential Secret from a PKCS#12 file",
 		Long: `Read a PKCS#12 file (.p12, .pfx), old or new, and print the Secret with its certificate, its
 intermediates in order without the root, and its private key. With --btp-destination, read an
 exported SAP BTP destination of the type ClientCertificateAuthentication, and also print the
-EgressTarget of its URL. FILE can be - for standard input.
+EgressTarget of its URL. It is the JSON of the destination service, or the text that the cockpit
+exports. The text doesn't contain the key store, so pass that too. The key store of a destination
+can also be PEM. FILE can be - for standard input.
 
 The CA of the server is required, because the key store doesn't contain it: the chain in the key
 store leads to the issuer of the client certificate. With --server-ca system, the Secret has no CA,
@@ -57,7 +61,7 @@ empty.`,
 		"file with the key store password, or - for standard input; one trailing newline is removed (default: the "+
 			"password in the destination, then a prompt on a terminal, then none)")
 	cmd.Flags().StringVar(&flags.btpDestination, "btp-destination", "",
-		"JSON file with an exported SAP BTP destination")
+		"file with an exported SAP BTP destination, as JSON or as the text of the cockpit")
 	return cmd
 }
 
@@ -73,7 +77,7 @@ func runImport(
 		return usageError(err)
 	}
 	if flags.btpDestination != "" {
-		return importDestination(ctx, in, out, diagnostics, flags, now)
+		return importDestination(ctx, in, out, diagnostics, args, flags, now)
 	}
 	t, err := flags.resolve()
 	if err != nil {
@@ -87,7 +91,7 @@ func runImport(
 	if err != nil {
 		return usageError(err)
 	}
-	bundle, err := openKeyStore(in, diagnostics, sourceName(args[0]), content, flags.passwordFile)
+	bundle, err := openKeyStore(in, diagnostics, sourceName(args[0]), content, flags.passwordFile, readPKCS12)
 	if err != nil {
 		return usageError(err)
 	}
@@ -99,8 +103,8 @@ func (f *importFlags) validate(args []string) error {
 	switch {
 	case len(args) == 0 && f.btpDestination == "":
 		problems = append(problems, errors.New("no input: pass a PKCS#12 file or --btp-destination FILE"))
-	case len(args) > 0 && f.btpDestination != "":
-		problems = append(problems, errors.New("a PKCS#12 file and --btp-destination are mutually exclusive"))
+	case len(args) > 0 && args[0] == standardInput && f.btpDestination == standardInput:
+		problems = append(problems, errors.New("the key store and the destination can't both come from standard input"))
 	case f.btpDestination != "" && f.target != "":
 		problems = append(
 			problems,
@@ -108,11 +112,7 @@ func (f *importFlags) validate(args []string) error {
 				"--target and --btp-destination are mutually exclusive: the host comes from the destination's URL"),
 		)
 	}
-	reads := f.btpDestination
-	if len(args) > 0 {
-		reads = args[0]
-	}
-	if reads == standardInput && f.passwordFile == standardInput {
+	if f.passwordFile == standardInput && slices.Contains(append(args, f.btpDestination), standardInput) {
 		problems = append(problems, errors.New("the file and the password can't both come from standard input"))
 	}
 	if f.btpDestination == "" {
@@ -129,21 +129,29 @@ func openKeyStore(
 	name string,
 	content []byte,
 	passwordFile string,
+	decode reader,
 ) (credential.Bundle, error) {
 	password := ""
-	if credential.IsPKCS12(content) {
+	if credential.NeedsPassword(content) {
 		read, err := readPassword(passwordFile, in, prompt, "Password of "+name+": ")
 		if err != nil {
 			return credential.Bundle{}, err
 		}
 		password = read
 	}
-	return openWith(name, content, password)
+	return openWith(name, content, password, decode)
 }
 
-func openWith(name string, content []byte, password string) (credential.Bundle, error) {
+// reader decodes a key store. The name is for messages.
+type reader func(name string, content []byte, password string) (credential.Bundle, error)
+
+func readPKCS12(_ string, content []byte, password string) (credential.Bundle, error) {
+	return credential.ReadPKCS12(content, password)
+}
+
+func openWith(name string, content []byte, password string, read reader) (credential.Bundle, error) {
 	bundle, err := inTime(readingLimit,
-		func() (credential.Bundle, error) { return credential.ReadPKCS12(content, password) })
+		func() (credential.Bundle, error) { return read(name, content, password) })
 	if err != nil {
 		return credential.Bundle{}, fmt.Errorf("%s: %w", name, err)
 	}
@@ -154,6 +162,7 @@ func importDestination(
 	ctx context.Context,
 	in io.Reader,
 	out, diagnostics io.Writer,
+	args []string,
 	flags *importFlags,
 	now time.Time,
 ) error {
@@ -165,11 +174,15 @@ func importDestination(
 	if err != nil {
 		return usageError(fmt.Errorf("%s: %w", sourceName(flags.btpDestination), err))
 	}
+	name, err := flags.addKeyStore(in, destination, args)
+	if err != nil {
+		return usageError(err)
+	}
 	t, err := flags.finish(destination.Target(flags.namespace))
 	if err != nil {
 		return usageError(err)
 	}
-	bundle, err := openDestination(in, diagnostics, destination, flags)
+	bundle, err := openDestination(in, diagnostics, name, destination, flags)
 	if err != nil {
 		return usageError(err)
 	}
@@ -179,17 +192,39 @@ func importDestination(
 	return flags.write(ctx, out, diagnostics, t, bundle, true, now)
 }
 
+// addKeyStore reads the key store that the text of the cockpit doesn't contain, and returns its name
+// for messages.
+func (f *importFlags) addKeyStore(
+	in io.Reader,
+	destination *credential.Destination,
+	args []string,
+) (name string, err error) {
+	source := sourceName(f.btpDestination)
+	switch {
+	case destination.KeyStore != nil && len(args) > 0:
+		return "", fmt.Errorf("%s contains its key store: omit %s", source, sourceName(args[0]))
+	case destination.KeyStore != nil:
+		return source + ", its key store", nil
+	case len(args) == 0:
+		return "", fmt.Errorf("%s is the text of the cockpit, which doesn't contain the key store %s: download it "+
+			"there (Certificates), and pass it too, as in credential import FILE.p12 --btp-destination FILE", source,
+			credential.Quote(destination.KeyStoreName))
+	}
+	destination.KeyStore, err = readFile(in, args[0])
+	return sourceName(args[0]), err
+}
+
 func openDestination(
 	in io.Reader,
 	prompt io.Writer,
+	name string,
 	destination *credential.Destination,
 	flags *importFlags,
 ) (credential.Bundle, error) {
-	name := sourceName(flags.btpDestination) + ", its key store"
 	if flags.passwordFile == "" && destination.Password != "" {
-		return openWith(name, destination.KeyStore, destination.Password)
+		return openWith(name, destination.KeyStore, destination.Password, credential.ReadKeyStore)
 	}
-	return openKeyStore(in, prompt, name, destination.KeyStore, flags.passwordFile)
+	return openKeyStore(in, prompt, name, destination.KeyStore, flags.passwordFile, credential.ReadKeyStore)
 }
 
 // destinationRemarks warns of parts of the destination that the manifests don't contain.

@@ -56,6 +56,8 @@ func newKeyStore(t *testing.T) keyStore {
 	write(t, store.path("keystore.p12"), string(file))
 	write(t, store.path("password.txt"), keyStorePassword+"\n")
 	write(t, store.path("server-ca.pem"), "Bag Attributes\n"+string(store.server.CertPEM))
+	write(t, store.path("cockpit.txt"), "Type=HTTP\nURL=https\\://api.partner.example\nAuthentication="+
+		"ClientCertificateAuthentication\nKeyStoreLocation=k.p12\nKeyStorePassword="+keyStorePassword+"\n")
 	write(t, store.path("destination.json"), fmt.Sprintf(
 		`{"destinationConfiguration":{"Name":"partner","URL":"https://api.partner.example:8443/orders",`+
 			`"Authentication":"ClientCertificateAuthentication","KeyStoreLocation":"k.p12","KeyStorePassword":%q,`+
@@ -321,9 +323,9 @@ func TestImportWarnsAndRefuses(t *testing.T) {
 			`--target https://a.example/x has a scheme, "https"; write the host alone, as in "a.example"`,
 		},
 		"two sources": {
-			slices.Concat([]string{"k.p12", "--btp-destination", "d.json"}, target, ca),
+			slices.Concat([]string{"-", "--btp-destination", "-"}, ca),
 			2,
-			"a PKCS#12 file and --btp-destination are mutually exclusive",
+			"the key store and the destination can't both come from standard input",
 		},
 		"a destination and a host": {
 			slices.Concat([]string{"--btp-destination", "d.json"}, target, ca),
@@ -368,10 +370,27 @@ func TestImportWarnsAndRefuses(t *testing.T) {
 			2,
 			store.path("destination.json") + ", its key store: the password is wrong",
 		},
+		"the text of the cockpit": {
+			[]string{store.path("keystore.p12"), "--btp-destination", store.path("cockpit.txt"), "--server-ca", "system", "-o",
+				"text"},
+			0,
+			"",
+		},
+		"the text of the cockpit, without the key store": {
+			[]string{"--btp-destination", store.path("cockpit.txt"), "--server-ca", "system"},
+			2,
+			store.path("cockpit.txt") + ` is the text of the cockpit, which doesn't contain the key store "k.p12": download ` +
+				"it there (Certificates), and pass it too, as in credential import FILE.p12 --btp-destination FILE",
+		},
+		"a destination with its key store, and another": {
+			[]string{store.path("keystore.p12"), "--btp-destination", store.path("destination.json"), "--server-ca", "system"},
+			2,
+			store.path("destination.json") + " contains its key store: omit " + store.path("keystore.p12"),
+		},
 		"something else than a destination": {
 			[]string{"--btp-destination", store.path("password.txt"), "--server-ca", "system"},
 			2,
-			store.path("password.txt") + ": the file is not the JSON of a destination",
+			store.path("password.txt") + ": the file is neither the JSON of a destination",
 		},
 	}
 	for name, test := range tests {

@@ -21,7 +21,10 @@ type Destination struct {
 	Port int32
 	// Path of its URL, which the app keeps using. "" if the URL has none.
 	Path string
-	// KeyStore is the PKCS#12 file.
+	// KeyStoreName is the name of the key store.
+	KeyStoreName string
+	// KeyStore is its content: PKCS#12, or PEM with the key and the certificates. nil for the text of the
+	// cockpit, which doesn't contain it.
 	KeyStore []byte
 	// Password of the key store. "" if the export omits it.
 	Password string
@@ -67,8 +70,9 @@ func (t *trueText) UnmarshalJSON(text []byte) error {
 // clientCertificateAuthentication is the only authentication type with a client certificate.
 const clientCertificateAuthentication = "ClientCertificateAuthentication"
 
-// ReadDestination parses an exported destination in JSON. The error lists all problems, one per
-// line. It contains no content of the file except names.
+// ReadDestination parses an exported destination: the JSON of the destination service, or the text
+// that the cockpit exports, which is Java properties. The error lists all problems, one per line. It
+// contains no content of the file except names.
 func ReadDestination(content []byte) (*Destination, error) {
 	// The key store is base64-encoded, and the other certificates can have the same size.
 	if most := 2 * MaxPartSize; len(content) > most {
@@ -78,17 +82,49 @@ func ReadDestination(content []byte) (*Destination, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the file %w", err)
 	}
+	isProperties := false
 	var exported exportedDestination
 	if err := json.Unmarshal(text, &exported); err != nil {
 		// The error of the decoder can contain a value, such as the password.
-		return nil, errors.New(
-			"the file is not the JSON of a destination: it must have an object with URL, Authentication, " +
-				"KeyStoreLocation, KeyStorePassword, and certificates[] with Name and Content")
+		properties := parseProperties(text)
+		if properties["Type"] == "" && properties["URL"] == "" {
+			return nil, errors.New(
+				"the file is neither the JSON of a destination nor the text that the cockpit exports: JSON must have an " +
+					"object with URL, Authentication, KeyStoreLocation, KeyStorePassword, and certificates[] with Name and " +
+					"Content, and the text lines such as Type=HTTP and URL=https://host")
+		}
+		isProperties, exported.destinationFields = true, fieldsOf(properties)
 	}
 	fields := exported.destinationFields
 	if exported.Configuration != nil {
 		fields = *exported.Configuration
 	}
+	destination, err := destinationOf(fields)
+	if isProperties && fields.KeyStoreLocation != "" {
+		destination.KeyStoreName = fields.KeyStoreLocation
+	} else {
+		err = errors.Join(err, destination.setKeyStore(fields.KeyStoreLocation, exported.Certificates))
+	}
+	if err != nil {
+		return nil, err
+	}
+	return destination, nil
+}
+
+func fieldsOf(properties map[string]string) destinationFields {
+	return destinationFields{
+		Name:               properties["Name"],
+		URL:                properties["URL"],
+		Authentication:     properties["Authentication"],
+		KeyStoreLocation:   properties["KeyStoreLocation"],
+		KeyStorePassword:   properties["KeyStorePassword"],
+		TrustStoreLocation: properties["TrustStoreLocation"],
+		TrustAll:           trueText(strings.EqualFold(properties["TrustAll"], "true")),
+	}
+}
+
+// destinationOf returns the destination without its key store, and all problems of the fields.
+func destinationOf(fields destinationFields) (*Destination, error) {
 	destination := &Destination{
 		Name:       fields.Name,
 		Password:   fields.KeyStorePassword,
@@ -103,12 +139,7 @@ func ReadDestination(content []byte) (*Destination, error) {
 				quoteField(fields.Authentication), clientCertificateAuthentication),
 		)
 	}
-	problems = append(problems, destination.setURL(fields.URL),
-		destination.setKeyStore(fields.KeyStoreLocation, exported.Certificates))
-	if err := errors.Join(problems...); err != nil {
-		return nil, err
-	}
-	return destination, nil
+	return destination, errors.Join(append(problems, destination.setURL(fields.URL))...)
 }
 
 // quoteField formats a field of the file for a message.
@@ -164,7 +195,7 @@ func (d *Destination) setKeyStore(location string, certificates []destinationCer
 		if !ok || len(content) == 0 {
 			return fmt.Errorf("the certificate %s has no Content in base64", quoteField(location))
 		}
-		d.KeyStore = content
+		d.KeyStoreName, d.KeyStore = location, content
 		return nil
 	}
 	if len(names) == 0 {

@@ -2,6 +2,7 @@ package credential_test
 
 import (
 	"encoding/base64"
+	"os"
 	"strings"
 	"testing"
 
@@ -19,8 +20,11 @@ func TestReadsADestination(t *testing.T) {
 		content + `","Type":"CERTIFICATE"}]`
 	whole := &credential.Destination{
 		Name: "partner", Host: "api.partner.example", Port: 8443, Path: "/orders",
-		KeyStore: []byte("the key store"), Password: "secret", TrustStore: "trust.jks", TrustAll: true,
+		KeyStoreName: "keystore.p12", KeyStore: []byte("the key store"), Password: "secret", TrustStore: "trust.jks",
+		TrustAll: true,
 	}
+	cockpit := *whole
+	cockpit.KeyStore = nil
 	tests := map[string]struct {
 		file string
 		want *credential.Destination
@@ -34,12 +38,29 @@ func TestReadsADestination(t *testing.T) {
 		"no more than is needed": {
 			file: `{"URL":"https://partner.example/","Authentication":"ClientCertificateAuthentication",` +
 				`"KeyStoreLocation":"k","certificates":[{"Name":"k","Content":"AA==\n"}],"TrustAll":false}`,
-			want: &credential.Destination{Host: "partner.example", Port: 443, KeyStore: []byte{0}},
+			want: &credential.Destination{Host: "partner.example", Port: 443, KeyStoreName: "k", KeyStore: []byte{0}},
 		},
 		"no JSON": {
 			file: "secret",
-			err: "the file is not the JSON of a destination: it must have an object with URL, Authentication, " +
-				"KeyStoreLocation, KeyStorePassword, and certificates[] with Name and Content",
+			err: "the file is neither the JSON of a destination nor the text that the cockpit exports: JSON must have an " +
+				"object with URL, Authentication, KeyStoreLocation, KeyStorePassword, and certificates[] with Name and " +
+				"Content, and the text lines such as Type=HTTP and URL=https://host",
+		},
+		"the text of the cockpit": {
+			file: "#\n#Tue Nov 24 09:12:01 UTC 2026\nURL=https\\://API.Partner.example\\:8443/orders\nName=partner\n" +
+				"Type = HTTP\nTrustAll: true\nTrustStoreLocation=trust\\u002ejks\nKeyStoreLocation=keystore.p12\n" +
+				"KeyStorePassword=sec\\\n  ret\nAuthentication=ClientCertificateAuthentication\n",
+			want: &cockpit,
+		},
+		"the text of the cockpit, from Windows": {
+			file: "Type=HTTP\r\nURL=https://partner.example\r\nAuthentication=ClientCertificateAuthentication\r\n" +
+				"KeyStoreLocation=k.pem\r\n",
+			want: &credential.Destination{Host: "partner.example", Port: 443, KeyStoreName: "k.pem"},
+		},
+		"the text of another kind of destination": {
+			file: "Type=HTTP\nURL=https://partner.example\nAuthentication=NoAuthentication\n",
+			err: `the Authentication is "NoAuthentication", and only ClientCertificateAuthentication has a client ` +
+				"certificate\nKeyStoreLocation is missing: it names the key store among the certificates",
 		},
 		"all problems at once": {
 			file: `{}`,
@@ -112,6 +133,7 @@ func FuzzReadDestination(f *testing.F) {
 		),
 	)
 	f.Add([]byte(`{"URL":"https://[fe80::1%25a%0ab%C2%85]"}`))
+	f.Add([]byte("Type=HTTP\nURL=https\\://a.example\nAuthentication=ClientCertificateAuthentication\nKeyStoreLocation=\\u00"))
 	f.Fuzz(func(t *testing.T, content []byte) {
 		destination, err := credential.ReadDestination(content)
 		if err != nil {
@@ -120,8 +142,53 @@ func FuzzReadDestination(f *testing.F) {
 			}
 			return
 		}
-		if destination.Host == "" || destination.Port < 1 || len(destination.KeyStore) == 0 {
+		if destination.Host == "" || destination.Port < 1 || destination.KeyStoreName == "" {
 			t.Errorf("accepted half of a destination: %+v", destination)
 		}
 	})
+}
+
+// TestReadsKeyStoresInPEM reads the key stores that destinations can have besides PKCS#12.
+func TestReadsKeyStoresInPEM(t *testing.T) {
+	read := func(name string) []byte { return must[[]byte](t)(os.ReadFile("testdata/keystores/" + name)) }
+	plain := must[credential.Bundle](t)(credential.ReadKeyStore("k", read("keystore.pem"), ""))
+	const undecryptable = "it doesn't decrypt the private key (there is no MAC to check the password with)"
+	for name, test := range map[string]struct {
+		content  []byte
+		password string
+		err      string
+	}{
+		"in plain text":    {content: read("keystore.pem")},
+		"encrypted":        {content: read("keystore-encrypted.pem"), password: "changeit"},
+		"PKCS#12":          {content: read("openssl-default.p12"), password: "changeit"},
+		"another password": {content: read("keystore-encrypted.pem"), password: "x", err: "the password is wrong: " + undecryptable},
+		"no password": {
+			content: read("keystore-encrypted.pem"),
+			err:     "the file has a password, and none was given",
+		},
+		"scrypt": {
+			content:  read("key-scrypt.pem"),
+			password: "changeit",
+			err: "the private key is encrypted in a way that is not supported: decrypt it (openssl pkey -in FILE -out " +
+				"NEW)",
+		},
+		"a Java key store": {
+			content: read("java.jceks"),
+			err: "the file is not PKCS#12: it is a Java key store (JCEKS); convert it (keytool -importkeystore " +
+				"-srckeystore FILE -srcstoretype JCEKS -destkeystore new.p12 -deststoretype PKCS12)",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bundle, err := credential.ReadKeyStore("k", test.content, test.password)
+			if err != nil || test.err != "" {
+				if err == nil || err.Error() != test.err {
+					t.Errorf("got  %v\nwant %s", err, test.err)
+				}
+				return
+			}
+			if diff := cmp.Diff(plain, bundle); diff != "" {
+				t.Errorf("(-in plain text +this):\n%s", diff)
+			}
+		})
+	}
 }

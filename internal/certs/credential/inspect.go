@@ -101,7 +101,7 @@ type Material struct {
 func MaterialOfCertificates(name string, content []byte) (*Material, error) {
 	certificates, err := ReadCertificates(name, content)
 	if err != nil {
-		return nil, err
+		return unusablePEM(name, content, err)
 	}
 	var doubts []Finding
 	if text, form, err := Text(content); !isDER(content) && err == nil && form != "" {
@@ -160,6 +160,21 @@ func MaterialOfPKCS12(content []byte, password string) (*Material, error) {
 func unusableMaterial(format string, bundle Bundle, err error) *Material {
 	return &Material{format: format, chain: Chain{Certificates: bundle.Certificates}, doubts: bundle.Findings,
 		refusal: err}
+}
+
+// unusablePEM returns the material of a file whose certificate can't be parsed, if its private key is
+// the reason, and otherwise err.
+func unusablePEM(name string, content []byte, err error) (*Material, error) {
+	keys := privateKeyBlocks(content)
+	if len(keys) == 0 {
+		return nil, err
+	}
+	_, problem := readPrivateKey(part{privateKeyPart, name}, keys)
+	if problem == "" {
+		return nil, err
+	}
+	return unusableMaterial(FormatPEM, Bundle{}, refuse(Problem{CertificateUnreadable, name, err.Error()},
+		Problem{PrivateKeyUnreadable, name, problem})), nil
 }
 
 // privateKeyBlocks returns the private keys of a PEM file.

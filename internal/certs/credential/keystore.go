@@ -12,6 +12,53 @@ import (
 	"mtls.egress/webhook/internal/certs/pfx"
 )
 
+// ReadKeyStore decodes the key store of a destination: PKCS#12, as [ReadPKCS12] does, or PEM with a
+// private key and its certificates, of which the key can be encrypted with the password in PKCS#8.
+// name is the name of the key store, for messages.
+func ReadKeyStore(name string, content []byte, password string) (Bundle, error) {
+	if countBegin(content) == 0 {
+		return ReadPKCS12(content, password)
+	}
+	decrypted, err := decryptKeys(content, password)
+	if err != nil {
+		return Bundle{}, err
+	}
+	key, keyError := ReadPrivateKey(name, decrypted)
+	certificates, certificatesError := ReadCertificates(name, decrypted)
+	if err := errors.Join(keyError, certificatesError); err != nil {
+		return Bundle{}, err
+	}
+	return Bundle{PrivateKey: key, Certificates: certificates}, nil
+}
+
+// NeedsPassword reports whether a key store can be encrypted.
+func NeedsPassword(content []byte) bool {
+	return IsPKCS12(content) || bytes.Contains(content, []byte(begin+encryptedKeyBlock))
+}
+
+// decryptKeys decrypts the private keys in PKCS#8 in a PEM file.
+func decryptKeys(content []byte, password string) ([]byte, error) {
+	if !bytes.Contains(content, []byte(begin+encryptedKeyBlock)) {
+		return content, nil
+	}
+	var out bytes.Buffer
+	for block, rest := pem.Decode(content); block != nil; block, rest = pem.Decode(rest) {
+		if block.Type == encryptedKeyBlock {
+			der, err := pfx.DecryptKey(block.Bytes, password, maxIterations)
+			if _, wrong := errors.AsType[*pfx.PasswordError](err); wrong {
+				return nil, explainPKCS12(err, password)
+			}
+			if err != nil {
+				return nil, errors.New("the private key is encrypted in a way that is not supported: decrypt it (openssl pkey " +
+					"-in FILE -out NEW)")
+			}
+			block = &pem.Block{Type: pkcs8Block, Bytes: der}
+		}
+		out.Write(pem.EncodeToMemory(block))
+	}
+	return out.Bytes(), nil
+}
+
 // storedKey is a private key in a file, or the reason why it can't be used.
 type storedKey struct {
 	item    pfx.Item

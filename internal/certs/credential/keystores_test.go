@@ -197,14 +197,9 @@ func TestOpenSSLReadsTheSameKeyStores(t *testing.T) {
 func opened(t *testing.T, file stored) bool {
 	t.Helper()
 	path := write(t, "store.p12", file.content)
-	for _, options := range [][]string{nil, {"-legacy"}} {
-		output, ok := openssl(t, append([]string{"pkcs12", "-in", path, "-nodes", "-passin", "pass:" + file.password},
-			options...)...)
-		if ok && strings.Contains(output, "PRIVATE KEY-----") && strings.Contains(output, "-----BEGIN CERTIFICATE") {
-			return true
-		}
-	}
-	return false
+	// With -legacy, openssl has the algorithms of both providers.
+	output, ok := openssl(t, "pkcs12", "-legacy", "-in", path, "-nodes", "-passin", "pass:"+file.password)
+	return ok && strings.Contains(output, "PRIVATE KEY-----") && strings.Contains(output, "-----BEGIN CERTIFICATE")
 }
 
 // mutations are files with a changed byte. Those without a MAC show how a change is read.

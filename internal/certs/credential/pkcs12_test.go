@@ -642,11 +642,9 @@ func TestPKCS12OfOthers(t *testing.T) {
 			password: "realpassword",
 			err:      unreadable("the MAC", "PBMAC1 with a key of length 1, which must be 20 to 128)"),
 		},
-		"nss-sha512": {password: "changeit", want: nss},
 		"nss-sha384": {password: "changeit", want: nss},
 		"nss-aes":    {password: "changeit", want: nss},
 		"nss-rc2":    {password: "changeit", want: nss},
-		"nss-3des":   {password: "changeit", want: nss},
 	}
 	read, refused := 0, 0
 	defer func() { t.Logf("%d files of others read, %d refused", read, refused) }()

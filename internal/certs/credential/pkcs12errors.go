@@ -38,7 +38,7 @@ func explainPassword(wrong *pfx.PasswordError, password string) error {
 	case password == "":
 		return errors.New("the file has a password, and none was given")
 	case wrong.What != "":
-		return fmt.Errorf("the password is wrong: it doesn't decrypt %s (the file has no MAC to check the password with)",
+		return fmt.Errorf("the password is wrong: it doesn't decrypt %s (there is no MAC to check the password with)",
 			wrong.What)
 	default:
 		return errors.New("the password is wrong")

@@ -1,7 +1,7 @@
 #!/bin/bash
 # Makes the key stores next to this script, in an empty folder: make.sh FOLDER. Needs OpenSSL 3 with
-# its legacy provider, keytool of Java 17, and pk12util and certutil of NSS. Every password is
-# changeit, except those that passwords.txt lists.
+# its legacy provider, and keytool of Java 17. Every password is changeit, except those that
+# passwords.txt lists.
 set -euo pipefail
 mkdir -p "$1" && cd "$1"
 work=$(mktemp -d)
@@ -176,12 +176,6 @@ keytool -genkeypair -keystore holds-three-keys.p12 -storepass $pass -alias three
 import java.jks -deststoretype JKS
 import java.jceks -deststoretype JCEKS
 
-# NSS. Its 600,000 iterations take long, so only what no other file shows.
-certutil -N -d "sql:$work" --empty-password
-echo $pass > "$work/password"
-pk12util -i openssl-names.p12 -d "sql:$work" -w "$work/password" >/dev/null
-pk12util -o cipher-nss-camellia.p12 -n orders -d "sql:$work" -w "$work/password" -c CAMELLIA-128-CBC -C CAMELLIA-128-CBC -M SHA-1 >/dev/null
-
 # PKCS#7.
 openssl crl2pkcs7 -nocrl -certfile "$work/whole.pem" -outform DER -out bundle.p7b
 openssl crl2pkcs7 -nocrl -certfile "$work/whole.pem" -out bundle-pem.p7b
@@ -192,4 +186,4 @@ cat "$work"/client.key "$work"/whole.pem > keystore.pem
 openssl pkcs8 -topk8 -in "$work/client.key" -passout pass:$pass -v2prf hmacWithSHA512 | cat - "$work/whole.pem" > keystore-encrypted.pem
 openssl pkcs8 -topk8 -in "$work/client.key" -passout pass:$pass -scrypt -out "$work/scrypt.key"
 cp "$work/scrypt.key" key-scrypt.pem
-ls "$work" >/dev/null; rm -r "$work"
+rm -r "$work"
