@@ -17,8 +17,8 @@ const maxPassword = 4096
 
 // readPassword reads a password from the file source, or from in if source is -. If source is empty
 // and in is a terminal, it prompts without echo. Otherwise the password is empty, which some key
-// stores accept. It converts the encodings of [credential.Text], and removes one trailing newline, because
-// editors and echo add one.
+// stores accept. It converts the encodings of [credential.Text], and removes one trailing newline,
+// because editors and echo add one.
 func readPassword(source string, in io.Reader, prompt io.Writer, question string) (string, error) {
 	switch source {
 	case "":

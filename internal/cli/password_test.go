@@ -11,7 +11,7 @@ import (
 
 // TestAPasswordIsReadInEveryEncoding checks passwords with and without a trailing newline.
 func TestAPasswordIsReadInEveryEncoding(t *testing.T) {
-	for _, password := range []string{"changeit", "grün 鍵", `C:\new`} {
+	for _, password := range []string{"changeit", "grün ключ", `C:\new`} {
 		for _, newline := range []string{"", "\n"} {
 			for encoding, content := range encodings.Of(password + newline) {
 				t.Run(encoding, func(t *testing.T) {

@@ -113,8 +113,8 @@ func isASCII(s string) bool {
 	return true
 }
 
-// NonASCII returns the error for a host with non-ASCII characters. It has the punycode form, if there
-// is one, and continues a sentence about the host.
+// NonASCII returns the error for a host with non-ASCII characters. It has the punycode form, if
+// there is one, and continues a sentence about the host.
 func NonASCII(host string) error {
 	punycode, err := idna.Lookup.ToASCII(host)
 	if err != nil || !utf8.ValidString(host) {

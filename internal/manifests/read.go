@@ -20,9 +20,9 @@ import (
 )
 
 // Read decodes the manifests of a file or stream: YAML documents, JSON documents, or both, as
-// kubectl reads them, and in the encodings of [credential.Text]. Documents without content are left out. The problems are all that keep
-// documents from being read, with their lines; they contain no values, because a document can be a
-// Secret.
+// kubectl reads them, and in the encodings of [credential.Text]. Documents without content are left
+// out. The problems are all that keep documents from being read, with their lines; they contain no
+// values, because a document can be a Secret.
 func Read(source string, content []byte) (documents []Document, problems []Problem) {
 	text, _, err := credential.Text(content)
 	if err != nil {

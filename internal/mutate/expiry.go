@@ -58,8 +58,8 @@ func serverCAWarningsOf(ca *v1alpha1.ServerCAStatus, which string) []string {
 			which, ca.NotAfter.UTC().Format(time.RFC3339)))
 	}
 	if ca.NotCA {
-		warnings = append(warnings, fmt.Sprintf("%s is not a CA but the certificate of a server (%s), so calls fail after the "+
-			"partner renews it; ask the partner for the CA that issued it", which, ca.Subject))
+		warnings = append(warnings, fmt.Sprintf("%s is not a CA but the certificate of a server (%s), so calls fail after "+
+			"the partner renews it; ask the partner for the CA that issued it", which, ca.Subject))
 	}
 	if ca.Skipped > 0 {
 		warnings = append(warnings, fmt.Sprintf("%s has certificates that can't be read: %d; the condition %s of the "+

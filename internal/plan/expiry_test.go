@@ -175,7 +175,9 @@ func TestEachWarningOfACAIsOneEvent(t *testing.T) {
 		"far from its end":        {inSecret, nil, status("CN=A", 0), nil},
 		"seen for the first time": {inSecret, nil, status("CN=A", 7*day), event("CN=A", "Secret s", "7 days")},
 		"in a ConfigMap":          {inConfigMap, nil, status("CN=A", 7*day), event("CN=A", "ConfigMap partner-ca", "7 days")},
-		"the first warning":       {inSecret, status("CN=A", 0), status("CN=A", 30*day), event("CN=A", "Secret s", "30 days")},
+		"the first warning": {
+			inSecret, status("CN=A", 0), status("CN=A", 30*day), event("CN=A", "Secret s", "30 days"),
+		},
 		"the same again":          {inSecret, status("CN=A", 30*day), status("CN=A", 30*day), nil},
 		"the next warning":        {inSecret, status("CN=A", 7*day), status("CN=A", day), event("CN=A", "Secret s", "a day")},
 		"another CA ends soon":    {inSecret, status("CN=A", day), status("CN=B", day), event("CN=B", "Secret s", "a day")},

@@ -89,14 +89,14 @@ func credentialStatus(c CredentialCheck) v1alpha1.CredentialStatus {
 		status.ServerCA = &v1alpha1.ServerCAStatus{
 			Subject: Shorten(ca.Subject, maxStatusName), SerialNumber: Shorten(ca.SerialNumber, maxStatusName),
 			NotAfter: &metav1.Time{Time: ca.NotAfter}, EndsWithin: endsWithin(c.caEndsWithin),
-			NotCA: ca.NotCA, Skipped: int32(min(ca.Skipped, math.MaxInt32)),
+			NotCA: ca.NotCA, Skipped: int32(min(ca.Skipped, math.MaxInt32)), //nolint:gosec // bounded
 		}
 	}
 	return status
 }
 
 func credentialValid(checks []CredentialCheck) Condition {
-	var reasons, messages, valid, authorities []string
+	var reasons, messages, valid []string
 	ending := false
 	for _, c := range checks {
 		if !c.Usable() {
@@ -110,9 +110,6 @@ func credentialValid(checks []CredentialCheck) Condition {
 		}
 		valid = append(valid, fmt.Sprintf("%s until %s", c.SecretName, c.Credential.NotAfter.UTC().Format(time.RFC3339)))
 		ending = ending || c.endsWithin > 0
-		if c.ServerCA != nil && c.caEndsWithin > 0 {
-			authorities = append(authorities, fmt.Sprintf("%s until %s", c.SecretName, c.ServerCA.NotAfter.UTC().Format(time.RFC3339)))
-		}
 	}
 	if len(reasons) > 0 {
 		return False(reasons[0], strings.Join(messages, "; "))
@@ -120,21 +117,31 @@ func credentialValid(checks []CredentialCheck) Condition {
 	if layout, uniform, _ := chooseLayout(checks, Standing{}); !uniform {
 		return False(reasonLayoutsDiffer, layoutsMessage(checks, layout))
 	}
-	var soon string
-	if len(authorities) > 0 {
-		soon = "the CA of the server expires soon, ask the partner for the current one: valid for " +
-			strings.Join(authorities, ", ")
+	soon := serverCAsEnding(checks)
+	if ending {
+		message := "the client certificate expires soon, renew it: valid in " + strings.Join(valid, ", ")
+		return True(reasonExpiresSoon, strings.Join(append([]string{message}, soon...), "; "))
 	}
-	switch {
-	case ending && soon != "":
-		soon = "; " + soon
-		fallthrough
-	case ending:
-		return True(reasonExpiresSoon, "the client certificate expires soon, renew it: valid in "+strings.Join(valid, ", ")+soon)
-	case soon != "":
-		return True(reasonServerCAExpiresSoon, soon)
+	if len(soon) > 0 {
+		return True(reasonServerCAExpiresSoon, strings.Join(soon, "; "))
 	}
 	return True(reasonValid, "the client certificate is valid: "+strings.Join(valid, ", "))
+}
+
+// serverCAsEnding returns a message about the CAs of usable credentials that expire soon, or none.
+func serverCAsEnding(checks []CredentialCheck) []string {
+	var ending []string
+	for _, c := range checks {
+		if c.Usable() && c.ServerCA != nil && c.caEndsWithin > 0 {
+			ending = append(ending,
+				fmt.Sprintf("%s until %s", c.SecretName, c.ServerCA.NotAfter.UTC().Format(time.RFC3339)))
+		}
+	}
+	if len(ending) == 0 {
+		return nil
+	}
+	return []string{"the CA of the server expires soon, ask the partner for the current one: valid for " +
+		strings.Join(ending, ", ")}
 }
 
 func layoutsMessage(checks []CredentialCheck, preferred egress.Layout) string {

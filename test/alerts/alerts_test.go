@@ -217,7 +217,10 @@ func causes(t *testing.T) (all []cause, again map[string]func(scene)) {
 			func(s scene) { s.secret("expires-now", time.Now().Add(12*time.Hour)); s.pod("expires-now", host, nil) },
 			func(s scene) { s.renew("expires-now") }},
 		{"MTLSEgressServerCAExpires", "warning",
-			func(s scene) { s.secretTrusting("ca-expires", time.Now().AddDate(0, 0, 5)); s.pod("ca-expires", host, nil) },
+			func(s scene) {
+				s.secretTrusting("ca-expires", time.Now().AddDate(0, 0, 5))
+				s.pod("ca-expires", host, nil)
+			},
 			func(s scene) { s.renew("ca-expires") }},
 		{"MTLSEgressServerCAExpires", "critical",
 			func(s scene) {
@@ -395,8 +398,8 @@ func (s scene) secretNamed(namespace, name string, notAfter time.Time) {
 	s.credential(namespace, name, notAfter, pki.NewCA(s.T, "Partner CA"))
 }
 
-// secretTrusting writes the default Secret of external.system.com, with a CA of the server that ends
-// at a time.
+// secretTrusting writes the default Secret of external.system.com, with a CA of the server that
+// ends at a time.
 func (s scene) secretTrusting(namespace string, notAfter time.Time) {
 	s.Helper()
 	ca := pki.SelfSigned(s.T, pki.Template{

@@ -190,7 +190,8 @@ func TestACertificateNearItsEndIsTold(t *testing.T) {
 	end := time.Date(2120, 1, 1, 0, 0, 0, 0, time.UTC)
 	// The CA has a warning of its own.
 	ca := pki.SelfSigned(t, pki.Template{
-		Subject: pkix.Name{CommonName: "partner CA"}, IsCA: true, KeyUsage: x509.KeyUsageCertSign, NotAfter: end.AddDate(10, 0, 0),
+		Subject: pkix.Name{CommonName: "partner CA"}, IsCA: true, KeyUsage: x509.KeyUsageCertSign,
+		NotAfter: end.AddDate(10, 0, 0),
 	})
 	template := pki.Client("orders")
 	template.NotBefore, template.NotAfter = end.AddDate(-1, 0, 0), end

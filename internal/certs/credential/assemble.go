@@ -44,8 +44,8 @@ func Assemble(bundle Bundle, serverCA Authorities, layout egress.Layout, now tim
 	if err != nil {
 		return nil, err
 	}
-	return &Assembled{Data: data, Credential: credential,
-		Findings: slices.Concat(bundle.Findings, Review(chain, serverCA, now))}, nil
+	findings := slices.Concat(bundle.Findings, Review(chain, serverCA, now))
+	return &Assembled{Data: data, Credential: credential, Findings: findings}, nil
 }
 
 func encodeCertificates(certificates []*x509.Certificate) []byte {

@@ -32,8 +32,8 @@ type Authorities struct {
 	encoded [][]byte
 }
 
-// ServerCA describes the CA of a server by the certificate that expires last. Until then, one of its
-// certificates is valid.
+// ServerCA describes the CA of a server by the certificate that expires last. Until then, one of
+// its certificates is valid.
 type ServerCA struct {
 	// Subject and SerialNumber are like those of a [Credential].
 	Subject, SerialNumber string
@@ -142,8 +142,8 @@ func parseAuthorities(p part, encoded [][]byte) (authorities Authorities, proble
 	}
 	switch {
 	case len(refused) > 0:
-		return Authorities{}, fmt.Sprintf("%s: %s; the sidecar refuses the whole file with it, so remove it or fetch it again",
-			p, few(refused))
+		return Authorities{}, fmt.Sprintf(
+			"%s: %s; the sidecar refuses the whole file with it, so remove it or fetch it again", p, few(refused))
 	case len(read) == 0:
 		return Authorities{}, fmt.Sprintf("%s holds no certificate that can be read: %s; ask the partner for a CA with an "+
 			"RSA key or a key on P-256 or P-384", p, few(all))

@@ -175,8 +175,8 @@ func TestExtraCertificatesThatCannotBeReadAreSkipped(t *testing.T) {
 	}
 }
 
-// TestACrossCertificateBelongsToTheChain checks files with the root and with the certificate that an
-// older root issued for its key.
+// TestACrossCertificateBelongsToTheChain checks files with the root and with the certificate that
+// an older root issued for its key.
 func TestACrossCertificateBelongsToTheChain(t *testing.T) {
 	root, older := pki.NewCA(t, "Root"), pki.NewCA(t, "Older Root")
 	issuing := root.Intermediate(t, "Issuing")

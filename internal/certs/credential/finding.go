@@ -272,8 +272,8 @@ func weakSignature(certificate *x509.Certificate) bool {
 	return strings.Contains(name, "SHA1") || strings.Contains(name, "MD5") || strings.Contains(name, "MD2")
 }
 
-// reviewClientIssuer detects a common mistake: using the ca.crt of the client certificate's issuer as
-// the CA of the server (https://github.com/cert-manager/cert-manager/issues/1571).
+// reviewClientIssuer detects a common mistake: using the ca.crt of the client certificate's issuer
+// as the CA of the server (https://github.com/cert-manager/cert-manager/issues/1571).
 func reviewClientIssuer(chain Chain, serverCA []*x509.Certificate) []Finding {
 	if len(serverCA) == 0 {
 		return nil

@@ -210,7 +210,8 @@ func TestReviewTellsEveryDoubt(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			if diff := cmp.Diff(test.want, credential.Review(test.chain, credential.Authorities{Certificates: test.serverCA}, now())); diff != "" {
+			authorities := credential.Authorities{Certificates: test.serverCA}
+			if diff := cmp.Diff(test.want, credential.Review(test.chain, authorities, now())); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})

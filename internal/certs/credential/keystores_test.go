@@ -107,7 +107,7 @@ func verdict(file stored) (line string, read bool) {
 		subjects = append(subjects, credential.DistinguishedName(certificate.RawSubject))
 	}
 	line = "read: " + strings.Join(subjects, " < ")
-	for _, finding := range append(bundle.Findings, credential.Review(chain, nil, future())...) {
+	for _, finding := range append(bundle.Findings, credential.Review(chain, credential.Authorities{}, future())...) {
 		switch finding.Reason {
 		case credential.CertificateUnreadable, credential.SeveralCertificates, credential.CertificateUnrelated:
 			line += fmt.Sprintf("\n    %s: %s", finding.Reason, finding.Message)

@@ -64,6 +64,10 @@ func TestSubjectsAreReadAsOpenSSLReadsThem(t *testing.T) {
 			subject: "SERIALNUMBER=1,G=Ann,SN=Lee,T=Dr,STREETADDRESS=Road 1,businessCategory=Private",
 			want:    "serialNumber=1,GN=Ann,SN=Lee,title=Dr,street=Road 1,businessCategory=Private",
 		},
+		"their long names": {
+			subject: "EMAIL=a@example.com,givenName=Ann,surname=Lee,title=Dr,GN=Bo",
+			want:    "emailAddress=a@example.com,GN=Ann,SN=Lee,title=Dr,GN=Bo",
+		},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -82,8 +82,8 @@ func TestInspectWarnsOfAnEncoding(t *testing.T) {
 	file := encodings.Of(string(pki.NewCA(t, "Partner CA").Issue(t, orders()).CertPEM))
 	for encoding, want := range map[string]string{
 		"UTF-8": "",
-		"UTF-16 LE with a mark": `"a.pem" (client certificate) is UTF-16, as PowerShell writes it: the commands here read it, ` +
-			"but the sidecar can't; save it as plain ASCII with line breaks before you put it into a Secret",
+		"UTF-16 LE with a mark": `"a.pem" (client certificate) is UTF-16, as PowerShell writes it: the commands here ` +
+			"read it, but the sidecar can't; save it as plain ASCII with line breaks before you put it into a Secret",
 	} {
 		material, err := credential.MaterialOfCertificates("a.pem", file[encoding])
 		if err != nil {
