@@ -142,7 +142,7 @@ func runRender(in io.Reader, out, diagnostics io.Writer, flags *renderFlags, now
 func remarks(rendered *manifests.Output, explain bool) string {
 	var text strings.Builder
 	for _, warning := range rendered.Warnings {
-		text.WriteString("Warning: " + warning + "\n")
+		text.WriteString("Warning: " + warning.String() + "\n")
 	}
 	if explain {
 		for _, sentence := range rendered.Explanations {

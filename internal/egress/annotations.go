@@ -1,5 +1,7 @@
 package egress
 
+import "strings"
+
 // The annotations of a Pod, Pod template or workload. They are the entire contract with app
 // developers. All other settings live in the EgressTarget.
 const (
@@ -23,6 +25,13 @@ const (
 	// because a user who can annotate a Pod must not decide which hosts it can reach.
 	AnnotationAllowedTargets = AnnotationPrefix + "allowed-targets"
 )
+
+// AcceptancePrefix is the prefix of annotations that accept a finding of the command check. The ID of
+// the rule follows, and the value is the reason. Admission and the controller ignore them.
+const AcceptancePrefix = AnnotationPrefix + "accept-"
+
+// IsAcceptance reports whether the key of an annotation accepts a finding.
+func IsAcceptance(key string) bool { return strings.HasPrefix(key, AcceptancePrefix) }
 
 // LabelProtection is the label of a Namespace that switches the protection of the generated objects
 // off.

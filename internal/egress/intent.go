@@ -39,7 +39,7 @@ func (i Intent) Hosts() []string {
 // ParseIntent parses the annotations at path, such as metadata.annotations. It returns all errors
 // at once, each with the annotation, the entry and a fix. The warnings list unknown annotations
 // that start with mtls.egress/.
-func ParseIntent(annotations map[string]string, path *field.Path) (Intent, []string, field.ErrorList) {
+func ParseIntent(annotations map[string]string, path *field.Path) (Intent, []UnknownAnnotation, field.ErrorList) {
 	warnings := unknownAnnotations(annotations)
 	targets, asked := annotations[AnnotationTarget]
 	secrets, named := annotations[AnnotationSecret]

@@ -88,6 +88,10 @@ func TestParseIntentReadsWhatIsAskedFor(t *testing.T) {
 			map[string]string{egress.AnnotationTarget: "a.example", egress.AnnotationPropagated: "{}"},
 			[]egress.Entry{{Host: "a.example"}},
 		},
+		"an annotation that accepts a finding is a known annotation": {
+			map[string]string{egress.AnnotationTarget: "a.example", "mtls.egress/accept-MTE201": "until the migration"},
+			[]egress.Entry{{Host: "a.example"}},
+		},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -568,7 +572,7 @@ func TestParseIntentWarnsOfUnknownAnnotations(t *testing.T) {
 			if len(errs) > 0 {
 				t.Fatalf("errors: %v", errs)
 			}
-			if diff := cmp.Diff([]string{test.want}, warnings); diff != "" {
+			if diff := cmp.Diff([]egress.UnknownAnnotation{{Key: test.annotation, Message: test.want}}, warnings); diff != "" {
 				t.Errorf("warnings (-want +got):\n%s", diff)
 			}
 		})

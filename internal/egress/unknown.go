@@ -7,28 +7,31 @@ import (
 	"strings"
 )
 
-// unknownAnnotations returns a warning for each unknown annotation with AnnotationPrefix. The
-// warning suggests the most similar known name.
-func unknownAnnotations(annotations map[string]string) []string {
-	var warnings []string
+// UnknownAnnotation is an annotation that starts with AnnotationPrefix and has no effect.
+type UnknownAnnotation struct {
+	Key string
+	// Message is the warning. It suggests the most similar known name.
+	Message string
+}
+
+// unknownAnnotations returns the unknown annotations with AnnotationPrefix.
+func unknownAnnotations(annotations map[string]string) []UnknownAnnotation {
+	var unknown []UnknownAnnotation
 	for _, key := range slices.Sorted(maps.Keys(annotations)) {
 		if !strings.HasPrefix(key, AnnotationPrefix) || key == AnnotationPropagated ||
-			slices.Contains(userAnnotations(), key) {
+			IsAcceptance(key) || slices.Contains(userAnnotations(), key) {
 			continue
 		}
 		if key == AnnotationAllowedTargets {
-			warnings = append(
-				warnings,
-				fmt.Sprintf(
-					"annotation %s has no effect here; set it on the Namespace, where an administrator decides which "+
-						"hosts the namespace may reach", quotedExcerpt(key)),
-			)
+			unknown = append(unknown, UnknownAnnotation{key, fmt.Sprintf(
+				"annotation %s has no effect here; set it on the Namespace, where an administrator decides which "+
+					"hosts the namespace may reach", quotedExcerpt(key))})
 			continue
 		}
-		warnings = append(warnings,
-			fmt.Sprintf("unknown annotation %s has no effect; %s", quotedExcerpt(key), suggestion(key)))
+		unknown = append(unknown, UnknownAnnotation{key,
+			fmt.Sprintf("unknown annotation %s has no effect; %s", quotedExcerpt(key), suggestion(key))})
 	}
-	return warnings
+	return unknown
 }
 
 // maxDistance is the maximum edit distance of a suggestion.

@@ -19,7 +19,8 @@ type configMap struct {
 func (r *renderer) collectConfigMap(item item) {
 	typed := &corev1.ConfigMap{}
 	if err := item.decodeInto(typed); err != nil {
-		r.warn(item.location, "is not a valid ConfigMap, so the CA of a server in it was not checked")
+		r.warn(item.problem(ReasonInvalidObject, []any{"data"},
+			"is not a valid ConfigMap, so the CA of a server in it was not checked"))
 		return
 	}
 	r.configMaps[nameKey(item.namespace(), typed.Name)] = configMap{location: item.location, object: typed}
@@ -27,16 +28,17 @@ func (r *renderer) collectConfigMap(item item) {
 
 // checkServerCA checks the CA of t's server if it is in a ConfigMap of the input. A ConfigMap that
 // is not part of the input is assumed to be valid.
-func (r *renderer) checkServerCA(t egress.Target) bool {
+func (r *renderer) checkServerCA(t egress.Target) {
 	source := t.ServerCA.ConfigMap
 	found, ok := r.configMaps[nameKey(t.Namespace, source.Name)]
 	if source.Name == "" || !ok {
-		return true
+		return
 	}
 	_, err := credential.CheckConfigMap(found.object, source.Key, r.options.Now)
 	if err != nil {
-		r.refuse(found.location,
-			fmt.Sprintf("doesn't have a usable CA for the server of %s: %v", t.Host, credential.ForOwner(err)))
+		r.refuse(Problem{
+			Location: found.location, Reason: ReasonUnusableServerCA, Path: []any{"data", source.Key},
+			Message: fmt.Sprintf("doesn't have a usable CA for the server of %s: %v", t.Host, credential.ForOwner(err)),
+		})
 	}
-	return err == nil
 }

@@ -87,17 +87,6 @@ func (p Location) String() string {
 	return place
 }
 
-// Problem is one reason to reject the input.
-type Problem struct {
-	Location Location
-	Message  string
-}
-
-// String returns the location and the message.
-func (p Problem) String() string {
-	return p.Location.String() + ": " + p.Message
-}
-
 // item is one object of the input: a document, or an element of a list.
 type item struct {
 	location Location

@@ -9,16 +9,9 @@ import (
 func (r *renderer) collectNamespace(item item) {
 	read := policy.ReadNamespace(annotationsOf(item.object))
 	for _, problem := range read.Problems {
-		r.warn(
-			Location{
-				Source: item.location.Source,
-				Number: item.location.Number,
-				Line:   item.location.Line,
-				Kind:   item.location.Kind,
-				Name:   item.location.Name,
-			},
-			problem.Error(),
-		)
+		warning := item.problem(ReasonInvalidPolicy, ParsePath(problem.Field), problem.Error())
+		warning.Location.Namespace, warning.Field = "", problem.Field
+		r.warn(warning)
 	}
 	r.namespaces[item.location.Name] = read
 }

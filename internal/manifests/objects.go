@@ -2,15 +2,18 @@ package manifests
 
 import (
 	"encoding/json"
+	"maps"
 	"net/netip"
 	"slices"
 
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 	corev1 "k8s.io/api/core/v1"
 
+	"mtls.egress/webhook/api/v1alpha1"
 	"mtls.egress/webhook/internal/certs/credential"
 	"mtls.egress/webhook/internal/egress"
 	"mtls.egress/webhook/internal/mesh"
+	"mtls.egress/webhook/internal/mutate"
 	"mtls.egress/webhook/internal/plan"
 )
 
@@ -73,10 +76,7 @@ func (r *renderer) programOne(use *use, targets []egress.Target, others mesh.Oth
 	// Ignore the settings of a single workload, which may name its own Secret.
 	t := egress.FromEgressTarget(egressTarget.Namespace, egressTarget.Name, egressTarget)
 	demands := plan.DemandsOf(t, use.pods)
-	credentials, ok := r.credentials(t, plan.SecretsInUse(t, demands))
-	if !ok {
-		return
-	}
+	credentials := r.credentials(t, plan.SecretsInUse(t, demands))
 	decided := plan.Decide(plan.Facts{
 		EgressTarget: egressTarget,
 		Siblings: slices.DeleteFunc(slices.Clone(targets),
@@ -94,26 +94,69 @@ func (r *renderer) programOne(use *use, targets []egress.Target, others mesh.Oth
 	for _, object := range decided.Objects() {
 		r.add(object)
 	}
+	r.complain(use, decided)
+	r.output.Explanations = append(r.output.Explanations, explain(use, decided, credentials))
+}
+
+// complain warns of what keeps the target from working.
+func (r *renderer) complain(use *use, decided plan.Plan) {
+	closed := false
 	for _, conflict := range decided.Conflicts {
-		r.output.Warnings = append(r.output.Warnings, conflict.Message)
+		reason := ReasonConflict
+		if conflict.Closes {
+			reason, closed = ReasonConflictCloses, true
+		}
+		r.warn(Problem{
+			Location: r.locationOf(conflict.Kind, conflict.Namespace, conflict.Name), Reason: reason,
+			Path: ParsePath(conflict.Field), Message: conflict.Message,
+		})
 	}
 	for _, complaint := range decided.Complaints() {
-		r.output.Warnings = append(r.output.Warnings, inNamespace(t.Namespace)+t.Host+": "+complaint)
+		warning := Problem{
+			Location: r.locationOfTarget(use), Reason: ReasonNotReady, Message: use.target.Host + ": " + complaint.Message,
+		}
+		switch {
+		case complaint.Reason == plan.ReasonNotAllowed:
+			warning.Reason = Reason(mutate.ReasonNotAllowed)
+		case closed:
+			warning.Reason = ReasonConflictCloses
+		}
+		r.warn(warning)
 	}
-	r.output.Explanations = append(r.output.Explanations, explain(use, decided, credentials))
+}
+
+// locationOf returns the location of an object of the input.
+func (r *renderer) locationOf(kind, namespace, name string) Location {
+	for _, item := range r.items {
+		if at := item.location; at.Kind == kind && at.Namespace == namespace && at.Name == name {
+			return at
+		}
+	}
+	return Location{Kind: kind, Namespace: namespace, Name: name}
+}
+
+// locationOfTarget returns the location of the EgressTarget, or of a workload that calls the target.
+func (r *renderer) locationOfTarget(use *use) Location {
+	at := r.locationOf(v1alpha1.Kind, use.target.Namespace, use.target.Host)
+	for _, secretName := range slices.Sorted(maps.Keys(use.callers)) {
+		if at.Source == "" && len(use.callers[secretName]) > 0 {
+			at = use.callers[secretName][0]
+		}
+	}
+	return at
 }
 
 func (r *renderer) add(object mesh.Object) {
 	rendered, err := mesh.Unstructured(object)
 	if err != nil {
-		r.refuse(
-			Location{
+		r.refuse(Problem{
+			Location: Location{
 				Kind:      object.GetObjectKind().GroupVersionKind().Kind,
 				Namespace: object.GetNamespace(),
 				Name:      object.GetName(),
 			},
-			err.Error(),
-		)
+			Reason: ReasonInvalidObject, Message: err.Error(),
+		})
 		return
 	}
 	r.output.Objects = append(r.output.Objects, rendered.Object)
@@ -157,7 +200,7 @@ func appendTyped[T mesh.Object](r *renderer, item item, list []T, typed T) []T {
 		err = json.Unmarshal(encoded, typed)
 	}
 	if err != nil {
-		r.warn(item.location, "is not valid, so it was not checked for conflicts")
+		r.warn(item.problem(ReasonInvalidObject, nil, "is not valid, so it was not checked for conflicts"))
 		return list
 	}
 	typed.SetNamespace(item.namespace())

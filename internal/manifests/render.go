@@ -18,6 +18,7 @@ import (
 	"mtls.egress/webhook/api/v1alpha1"
 	"mtls.egress/webhook/internal/egress"
 	"mtls.egress/webhook/internal/mutate"
+	"mtls.egress/webhook/internal/plan"
 	"mtls.egress/webhook/internal/policy"
 	"mtls.egress/webhook/internal/workload"
 )
@@ -48,7 +49,7 @@ type Output struct {
 	// them.
 	Objects []map[string]any
 	// Warnings report input that is valid but probably not intended.
-	Warnings []string
+	Warnings []Problem
 	// Explanations has one sentence per target.
 	Explanations []string
 }
@@ -93,6 +94,45 @@ type renderer struct {
 // Render returns the output for documents, or all problems for which admission or the controller
 // would reject them.
 func Render(documents []Document, options Options) (*Output, []Problem) {
+	r := render(documents, options)
+	if len(r.problems) > 0 {
+		return nil, r.problems
+	}
+	return &r.output, nil
+}
+
+// Review is what admission and the controller say of an input.
+type Review struct {
+	// Refused are the problems for which they would reject it, and Warnings the others.
+	Refused, Warnings []Problem
+	// Uses are the targets with the Secrets that their Pods present.
+	Uses []Use
+}
+
+// Use is a target with the names of the Secrets that its Pods present.
+type Use struct {
+	Target  egress.Target
+	Secrets []string
+	// Workloads is the number of Pods and Pod templates that ask for the target.
+	Workloads int
+}
+
+// Judge returns the review of documents. Unlike [Render], it has warnings next to problems.
+func Judge(documents []Document, options Options) Review {
+	r := render(documents, options)
+	review := Review{Refused: r.problems, Warnings: r.output.Warnings}
+	for _, use := range r.sortedUses() {
+		t := use.target
+		if declared := r.egressTargets[t.Namespace][t.Host]; declared != nil {
+			t = egress.FromEgressTarget(t.Namespace, t.Host, declared)
+		}
+		secrets := slices.Sorted(maps.Keys(plan.SecretsInUse(t, plan.DemandsOf(t, use.pods))))
+		review.Uses = append(review.Uses, Use{Target: t, Secrets: secrets, Workloads: len(use.pods)})
+	}
+	return review
+}
+
+func render(documents []Document, options Options) *renderer {
 	if options.Workloads == nil {
 		options.Workloads = workload.Known()
 	}
@@ -115,20 +155,13 @@ func Render(documents []Document, options Options) (*Output, []Problem) {
 		}
 	}
 	r.program()
-	if len(r.problems) > 0 {
-		return nil, r.problems
-	}
 	r.output.Documents = copied
-	return &r.output, nil
+	return r
 }
 
-func (r *renderer) refuse(location Location, message string) {
-	r.problems = append(r.problems, Problem{Location: location, Message: message})
-}
+func (r *renderer) refuse(problem Problem) { r.problems = append(r.problems, problem) }
 
-func (r *renderer) warn(location Location, message string) {
-	r.output.Warnings = append(r.output.Warnings, location.String()+": "+message)
-}
+func (r *renderer) warn(problem Problem) { r.output.Warnings = append(r.output.Warnings, problem) }
 
 // collect decodes the EgressTargets, Secrets, Namespaces and ConfigMaps of the input, which can be
 // in any order.
@@ -150,12 +183,14 @@ func (r *renderer) collect() {
 func (r *renderer) collectEgressTarget(item item) {
 	validator, err := r.egressTargetValidator()
 	if err != nil {
-		r.refuse(item.location, err.Error())
+		r.refuse(item.problem(ReasonInvalidEgressTarget, nil, err.Error()))
 		return
 	}
 	egressTarget, problems := validator.validate(item)
 	for _, problem := range problems {
-		r.refuse(item.location, problem)
+		refused := item.problem(ReasonInvalidEgressTarget, problem.path, problem.message)
+		refused.Field = FieldPath(problem.path)
+		r.refuse(refused)
 	}
 	if len(problems) == 0 {
 		r.know(item.namespace(), egressTarget)
@@ -173,29 +208,29 @@ func (r *renderer) know(namespace string, egressTarget *v1alpha1.EgressTarget) {
 func (r *renderer) mutate(item item) {
 	encoded, err := item.json()
 	if err != nil {
-		r.refuse(item.location, err.Error())
+		r.refuse(item.problem(ReasonInvalidObject, nil, err.Error()))
 		return
 	}
 	subject, err := mutate.Decode(r.kinds, item.kind.GroupKind(), encoded)
 	if err != nil {
-		r.refuse(item.location, err.Error())
+		r.refuse(item.problem(ReasonInvalidObject, nil, err.Error()))
 		return
 	}
 	result := subject.Mutate(mutate.Facts{
 		Namespace: item.namespace(), EgressTargets: r.egressTargets[item.namespace()], Rules: r.rules(item.namespace()),
 	})
 	for _, problem := range result.Errors {
-		r.refuse(item.location, problem.Error())
+		r.refuse(item.admitted(mutate.Reason(problem.Origin), problem.Field, problem.Error()))
 	}
 	for _, warning := range result.Warnings {
-		r.warn(item.location, warning)
+		r.warn(item.admitted(warning.Reason, warning.Field, warning.Message))
 	}
 	if len(result.Errors) > 0 {
 		return
 	}
 	object, err := patch(item.object, result.Operations)
 	if err != nil {
-		r.refuse(item.location, err.Error())
+		r.refuse(item.problem(ReasonInvalidObject, nil, err.Error()))
 		return
 	}
 	item.put(object)
@@ -205,7 +240,7 @@ func (r *renderer) mutate(item item) {
 			name += "-" + strconv.Itoa(n)
 		}
 		if err := r.addPod(item, name, object, pod); err != nil {
-			r.refuse(item.location, err.Error())
+			r.refuse(item.problem(ReasonInvalidObject, nil, err.Error()))
 			return
 		}
 		for _, t := range pod.Targets {

@@ -46,7 +46,7 @@ func TestCorpus(t *testing.T) {
 				got.Problems = append(got.Problems, problem.String())
 			}
 			if output != nil {
-				got.Warnings, got.Explanations = output.Warnings, output.Explanations
+				got.Warnings, got.Explanations = texts(output.Warnings), output.Explanations
 				got.Documents, got.Pods, got.Objects = output.Documents, output.Pods, output.Objects
 			}
 			encoded, err := yaml.Marshal(got)
@@ -56,6 +56,14 @@ func TestCorpus(t *testing.T) {
 			golden.Compare(t, golden.File(inputs[name]), encoded)
 		})
 	}
+}
+
+func texts(problems []manifests.Problem) []string {
+	var texts []string
+	for _, problem := range problems {
+		texts = append(texts, problem.String())
+	}
+	return texts
 }
 
 func TestRenderingTheOutputAgainChangesNothing(t *testing.T) {
@@ -202,12 +210,12 @@ func TestSecretsOfOneTargetWithOtherKeysGetAWarning(t *testing.T) {
 		t.Fatal(problems)
 	}
 	want := []string{
-		"external.system.com: the Secrets of this host have different keys, and one set of objects serves " +
+		"input.yaml, document 3, line 1, Pod probe: external.system.com: the Secrets of this host have different keys, and one set of objects serves " +
 			"all Pods of the namespace, " +
 			"so Pods with another layout can't call: external-system-mtls-data has cert, key; zweites has tls.crt, " +
 			"tls.key; give all of them the keys cert and key",
 	}
-	if diff := cmp.Diff(want, output.Warnings); diff != "" {
+	if diff := cmp.Diff(want, texts(output.Warnings)); diff != "" {
 		t.Errorf("warnings (-want +got):\n%s", diff)
 	}
 	if got, file := certificateFile(t, output.Objects), "/etc/mtls-egress/external.system.com/cert"; got != file {

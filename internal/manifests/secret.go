@@ -23,7 +23,8 @@ func (r *renderer) collectSecret(item item) {
 	typed := &corev1.Secret{}
 	if err := item.decodeInto(typed); err != nil {
 		// The converter's error can contain the value, which may be a key.
-		r.refuse(item.location, "is not a valid Secret: values of data must be base64, and those of stringData text")
+		r.refuse(item.problem(ReasonInvalidObject, []any{"data"},
+			"is not a valid Secret: values of data must be base64, and those of stringData text"))
 		return
 	}
 	credential.MergeStringData(typed)
@@ -35,11 +36,11 @@ func nameKey(namespace, name string) string {
 }
 
 // credentials checks the Secrets in use, and the CA of the server if it is in a ConfigMap of the
-// input. Objects that are not part of the input are assumed to be valid.
-func (r *renderer) credentials(t egress.Target, inUse map[string]int32) (checks []plan.CredentialCheck, ok bool) {
-	if !r.checkServerCA(t) {
-		return nil, false
-	}
+// input. Objects that are not part of the input are assumed to be valid, and so are refused ones, so
+// that the other problems of the target are found, too.
+func (r *renderer) credentials(t egress.Target, inUse map[string]int32) []plan.CredentialCheck {
+	r.checkServerCA(t)
+	var checks []plan.CredentialCheck
 	for _, secretName := range slices.Sorted(maps.Keys(inUse)) {
 		found, given := r.secrets[nameKey(t.Namespace, secretName)]
 		if !given {
@@ -48,11 +49,13 @@ func (r *renderer) credentials(t egress.Target, inUse map[string]int32) (checks 
 		}
 		check := plan.CheckCredential(t, secretName, inUse[secretName], found.object, r.options.Now)
 		if check.Err != nil {
-			r.refuse(found.location,
-				fmt.Sprintf("is not a usable credential for %s: %v", t.Host, credential.ForOwner(check.Err)))
-			return nil, false
+			r.refuse(Problem{
+				Location: found.location, Reason: ReasonUnusableSecret,
+				Message: fmt.Sprintf("is not a usable credential for %s: %v", t.Host, credential.ForOwner(check.Err)),
+			})
+			check = plan.AssumedCredential(t, secretName, inUse[secretName])
 		}
 		checks = append(checks, check)
 	}
-	return checks, true
+	return checks
 }

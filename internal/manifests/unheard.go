@@ -32,7 +32,7 @@ func (r *renderer) unheard(item item) {
 	for _, path := range kind.Annotations {
 		s.heard[strings.TrimSuffix(string(path), ".annotations")] = true
 	}
-	s.walk(item.object, nil, "")
+	s.walk(item.object, nil, nil, "")
 }
 
 // scan looks at one object.
@@ -46,51 +46,58 @@ type scan struct {
 	heard map[string]bool
 }
 
-// walk looks at the keys of a value. shown is its path for messages, path the one without indices.
-func (s *scan) walk(value any, path []string, shown string) {
+// walk looks at the keys of a value. steps is its path, shown the one for messages, and path the one
+// without indices.
+func (s *scan) walk(value any, steps []any, path []string, shown string) {
 	switch value := value.(type) {
 	case []any:
 		for n, element := range value {
-			s.walk(element, path, shown+"["+strconv.Itoa(n)+"]")
+			s.walk(element, append(slices.Clip(steps), n), path, shown+"["+strconv.Itoa(n)+"]")
 		}
 	case map[string]any:
 		for _, key := range slices.Sorted(maps.Keys(value)) {
-			if s.key(key, value[key], path, shown) {
+			below := append(slices.Clip(steps), key)
+			if s.key(key, value[key], below, path, shown) {
 				continue
 			}
-			s.walk(value[key], append(slices.Clip(path), key), strings.TrimPrefix(shown+"."+key, "."))
+			s.walk(value[key], below, append(slices.Clip(path), key), strings.TrimPrefix(shown+"."+key, "."))
 		}
 	}
 }
 
 // key reports what is to say of one key, and whether there is nothing below it.
-func (s *scan) key(key string, value any, path []string, shown string) (done bool) {
+func (s *scan) key(key string, value any, steps []any, path []string, shown string) (done bool) {
 	if len(path) == 0 {
 		return s.item.isData(key)
 	}
 	last, parent := path[len(path)-1], strings.Join(path[:len(path)-1], ".")
 	inAnnotations, inLabels := last == "annotations", last == "labels"
 	at := fmt.Sprintf("%s[%s]", shown, key)
+	refuse := func(reason Reason, message string) { s.refuse(s.item.problem(reason, steps, at+message)) }
+	warn := func(reason Reason, message string) { s.warn(s.item.problem(reason, steps, at+message)) }
 	switch ours := key == egress.AnnotationTarget || key == egress.AnnotationSecret; {
 	case last == "matchLabels", last == "selector", last == "sourceLabels", parent == "spec.workloadSelector":
 		return true // selects Pods by their labels
 	case ours && inAnnotations && s.heard[parent]:
 	case ours && inLabels && s.heard[parent]:
-		s.refuse(s.item.location, fmt.Sprintf("%s: Forbidden: %s is an annotation, so as a label it would have no "+
+		refuse(ReasonMisplacedKey, fmt.Sprintf(": Forbidden: %s is an annotation, so as a label it would have no "+
 			"effect, and the Pods would call in plain text; instead of the label, write under %s.annotations: %s: %v",
-			at, key, parent, key, value))
+			key, parent, key, value))
 	case ours && parent == "metadata" && s.item.holdsNoPods():
-		s.refuse(s.item.location, fmt.Sprintf("%s: Forbidden: %s has no effect on a %s, so calls would leave in plain "+
-			"text; write it under metadata.annotations of each workload that calls the host", at, key, s.item.kind.Kind))
+		refuse(ReasonMisplacedKey, fmt.Sprintf(": Forbidden: %s has no effect on a %s, so calls would leave in plain "+
+			"text; write it under metadata.annotations of each workload that calls the host", key, s.item.kind.Kind))
 	case ours:
-		s.warn(s.item.location, at+s.noEffect(parent, inAnnotations))
+		warn(s.noEffect(parent, inAnnotations))
+	case egress.IsAcceptance(key) && inAnnotations && parent == "metadata":
+	case egress.IsAcceptance(key) && (inAnnotations || inLabels):
+		warn(ReasonUnheardKey, " has no effect there: findings are accepted under metadata.annotations of the object")
 	case strings.HasPrefix(key, egress.AnnotationPrefix) && (inAnnotations || inLabels):
 		if !s.item.isKnown(key) && (inLabels || !s.heard[parent]) {
-			s.warn(s.item.location, at+" has no effect: the annotations of workloads and Pods are "+
+			warn(Reason(mutate.ReasonUnknownAnnotation), " has no effect: the annotations of workloads and Pods are "+
 				egress.AnnotationTarget+" and "+egress.AnnotationSecret)
 		}
 	case egress.IsLookalike(key) && (inAnnotations || inLabels):
-		s.warn(s.item.location, at+" looks like an annotation of this project but has no effect, so calls would leave in "+
+		warn(ReasonLookalikeKey, " looks like an annotation of this project but has no effect, so calls would leave in "+
 			"plain text: the annotations are "+egress.AnnotationTarget+" and "+egress.AnnotationSecret)
 	default:
 		return false
@@ -99,19 +106,19 @@ func (s *scan) key(key string, value any, path []string, shown string) (done boo
 }
 
 // noEffect says why nothing shows of the annotation at metadata or elsewhere.
-func (s *scan) noEffect(parent string, inAnnotations bool) string {
+func (s *scan) noEffect(parent string, inAnnotations bool) (Reason, string) {
 	kind, group := s.item.kind.Kind, s.item.kind.Group
 	switch {
 	case group == v1alpha1.Group:
-		return " has no effect on an " + kind + "; write it under metadata.annotations of each workload that calls the host"
+		return ReasonUnheardKey, " has no effect on an " + kind + "; write it under metadata.annotations of each workload that calls the host"
 	case s.isPods || !inAnnotations:
-		return " has no effect there; write it under metadata.annotations"
+		return ReasonUnheardKey, " has no effect there; write it under metadata.annotations"
 	case parent == "metadata":
-		return fmt.Sprintf(" has no effect: the kind %s (%s) is not in the table of workloads, so its Pods would call in "+
+		return ReasonUnknownKind, fmt.Sprintf(" has no effect: the kind %s (%s) is not in the table of workloads, so its Pods would call in "+
 			"plain text; write it into its Pod template, or add the kind with --workloads, as an admin does in the "+
 			"chart's value workloads", kind, group)
 	default:
-		return fmt.Sprintf(" is not shown here: the kind %s (%s) is not in the table of workloads; if its Pods get the "+
+		return ReasonUnknownKind, fmt.Sprintf(" is not shown here: the kind %s (%s) is not in the table of workloads; if its Pods get the "+
 			"annotation, the cluster injects them when they are created; add the kind with --workloads to see them",
 			kind, group)
 	}

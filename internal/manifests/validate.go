@@ -84,33 +84,33 @@ func (r *renderer) egressTargetValidator() (*validator, error) {
 
 // validate returns the EgressTarget with defaults, as the API server would store it, or all
 // problems with their fields.
-func (v *validator) validate(item item) (*v1alpha1.EgressTarget, []string) {
+func (v *validator) validate(item item) (*v1alpha1.EgressTarget, []fault) {
 	object, err := item.copy()
 	if err != nil {
-		return nil, []string{err.Error()}
+		return nil, []fault{{message: err.Error()}}
 	}
 	if problem := unreadable(object); problem != nil {
-		return nil, []string{problem.Error()}
+		return nil, []fault{{ParsePath(problem.Field), problem.Error()}}
 	}
 	unknown, err := v.coerce(object)
 	if err != nil {
-		return nil, []string{err.Error()}
+		return nil, []fault{{message: err.Error()}}
 	}
-	var problems []string
+	var problems []fault
 	if len(unknown) > 0 {
-		problems = append(problems, runtime.NewStrictDecodingError(unknown).Error())
+		problems = append(problems, fault{ParsePath(unknown[0]), unknownFields(unknown)})
 	}
 	// An API server stops at an unknown field. Here all other problems are reported, too.
 	for _, problem := range v.check(object, item.namespace()) {
-		problems = append(problems, message(problem))
+		problems = append(problems, fault{ParsePath(problem.Field), message(problem)})
 	}
 	if len(problems) > 0 {
-		slices.Sort(problems)
+		slices.SortFunc(problems, func(a, b fault) int { return strings.Compare(a.message, b.message) })
 		return nil, problems
 	}
 	egressTarget := &v1alpha1.EgressTarget{}
 	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(object.Object, egressTarget); err != nil {
-		return nil, []string{err.Error()}
+		return nil, []fault{{message: err.Error()}}
 	}
 	return egressTarget, nil
 }
@@ -139,11 +139,20 @@ func unreadable(object *unstructured.Unstructured) *field.Error {
 	return nil
 }
 
-// coerce removes the fields that the schema doesn't know and returns an error for each. Then it
+// unknownFields is the API server's message for fields that the schema doesn't know.
+func unknownFields(paths []string) string {
+	problems := make([]error, len(paths))
+	for n, path := range paths {
+		problems[n] = fmt.Errorf("unknown field %q", path)
+	}
+	return runtime.NewStrictDecodingError(problems).Error()
+}
+
+// coerce removes the fields that the schema doesn't know and returns their paths. Then it
 // applies the defaults. Invalid metadata is a separate error.
 //
 // https://github.com/kubernetes/apiextensions-apiserver/blob/v0.36.3/pkg/apiserver/customresource_handler.go#L1406
-func (v *validator) coerce(object *unstructured.Unstructured) ([]error, error) {
+func (v *validator) coerce(object *unstructured.Unstructured) ([]string, error) {
 	_, _, unknown, err := objectmeta.GetObjectMetaWithOptions(object.Object,
 		objectmeta.ObjectMetaOptions{ReturnUnknownFieldPaths: true})
 	if err != nil {
@@ -155,11 +164,7 @@ func (v *validator) coerce(object *unstructured.Unstructured) ([]error, error) {
 			structuralschema.UnknownFieldPathOptions{TrackUnknownFieldPaths: true})...)
 	defaulting.PruneNonNullableNullsWithoutDefaults(object.Object, v.schema)
 	defaulting.Default(object.Object, v.schema)
-	problems := make([]error, len(unknown))
-	for n, path := range unknown {
-		problems[n] = fmt.Errorf("unknown field %q", path)
-	}
-	return problems, nil
+	return unknown, nil
 }
 
 // check validates the object as the API server does on create.

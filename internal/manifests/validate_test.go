@@ -114,6 +114,9 @@ func TestAnEgressTargetWithoutPortSaysTheDefaultPort(t *testing.T) {
 	want := []manifests.Problem{
 		{
 			Location: manifests.Location{Source: "input.yaml", Number: 2, Line: 1, Kind: "Pod", Name: "probe"},
+			Reason:   "target-clash",
+			Path:     []any{"metadata", "annotations", "mtls.egress/target"},
+			Field:    "metadata.annotations[mtls.egress/target]",
 			Message: `metadata.annotations[mtls.egress/target]: Invalid value: "external.system.com:8443": the ` +
 				`EgressTarget external.system.com sets port 443; ` +
 				"write external.system.com:443 or external.system.com alone, or change spec.port of the " +

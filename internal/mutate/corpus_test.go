@@ -75,7 +75,7 @@ func TestLawsOverTheCorpus(t *testing.T) {
 
 func describe(t *testing.T, input corpusCase, result mutate.Result) outcome {
 	t.Helper()
-	described := outcome{Warnings: result.Warnings, Operations: result.Operations}
+	described := outcome{Warnings: mutate.Texts(result.Warnings), Operations: result.Operations}
 	for _, problem := range result.Errors {
 		described.Errors = append(described.Errors, problem.Error())
 	}

@@ -71,7 +71,7 @@ func TestPodsWaitForTheirTargetWhereSidecarsResolveHosts(t *testing.T) {
 					errs = append(errs, kind+": "+problem.Detail)
 				}
 				for _, warning := range result.Warnings {
-					warnings = append(warnings, kind+": "+warning)
+					warnings = append(warnings, kind+": "+warning.Message)
 				}
 			}
 			var wantErrs, wantWarnings []string

@@ -1,8 +1,9 @@
 package mutate
 
 import (
-	"fmt"
 	"time"
+
+	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"mtls.egress/webhook/api/v1alpha1"
 	"mtls.egress/webhook/internal/egress"
@@ -10,16 +11,19 @@ import (
 
 // publicCAWarnings returns a warning for each client certificate that a public CA issued, according
 // to the status of its EgressTarget.
-func publicCAWarnings(targets []egress.Target, egressTargets map[string]*v1alpha1.EgressTarget) []string {
-	var warnings []string
+func publicCAWarnings(
+	targets []egress.Target, egressTargets map[string]*v1alpha1.EgressTarget, annotations *field.Path,
+) []Warning {
+	var warnings []Warning
 	for _, t := range targets {
 		if egressTargets[t.Host] == nil {
 			continue
 		}
 		for _, known := range egressTargets[t.Host].Status.Credentials {
 			if known.SecretName == t.SecretName && known.PublicCA {
-				warnings = append(warnings, fmt.Sprintf("the client certificate for %s in the Secret %s comes from a public CA; "+
-					"those stop issuing certificates for TLS clients in 2026, so ask the partner which private CA it accepts",
+				warnings = append(warnings, warningf(ReasonCertificate, annotations.Key(egress.AnnotationTarget),
+					"the client certificate for %s in the Secret %s comes from a public CA; "+
+						"those stop issuing certificates for TLS clients in 2026, so ask the partner which private CA it accepts",
 					t.Host, t.SecretName))
 			}
 		}
@@ -29,15 +33,18 @@ func publicCAWarnings(targets []egress.Target, egressTargets map[string]*v1alpha
 
 // serverCAWarnings returns a warning for each CA of a server that expires soon, is not a CA or has
 // certificates that can't be read, according to the status of its EgressTarget.
-func serverCAWarnings(targets []egress.Target, egressTargets map[string]*v1alpha1.EgressTarget) []string {
-	var warnings []string
+func serverCAWarnings(
+	targets []egress.Target, egressTargets map[string]*v1alpha1.EgressTarget, annotations *field.Path,
+) []Warning {
+	var warnings []Warning
 	for _, t := range targets {
 		if egressTargets[t.Host] == nil {
 			continue
 		}
 		for _, known := range egressTargets[t.Host].Status.Credentials {
 			if ca := known.ServerCA; known.SecretName == t.SecretName && ca != nil {
-				warnings = append(warnings, serverCAWarningsOf(ca, "the CA of the server "+t.Host+" in the "+serverCAObject(t))...)
+				warnings = append(warnings, serverCAWarningsOf(annotations.Key(egress.AnnotationTarget), ca,
+					"the CA of the server "+t.Host+" in the "+serverCAObject(t))...)
 			}
 		}
 	}
@@ -51,18 +58,18 @@ func serverCAObject(t egress.Target) string {
 	return "Secret " + t.SecretName
 }
 
-func serverCAWarningsOf(ca *v1alpha1.ServerCAStatus, which string) []string {
-	var warnings []string
+func serverCAWarningsOf(at *field.Path, ca *v1alpha1.ServerCAStatus, which string) []Warning {
+	var warnings []Warning
 	if ca.NotAfter != nil && ca.EndsWithin != nil {
-		warnings = append(warnings, fmt.Sprintf("%s is valid only until %s; ask the partner for the current one, and add it",
+		warnings = append(warnings, warningf(ReasonCertificate, at, "%s is valid only until %s; ask the partner for the current one, and add it",
 			which, ca.NotAfter.UTC().Format(time.RFC3339)))
 	}
 	if ca.NotCA {
-		warnings = append(warnings, fmt.Sprintf("%s is not a CA but the certificate of a server (%s), so calls fail after "+
+		warnings = append(warnings, warningf(ReasonCertificate, at, "%s is not a CA but the certificate of a server (%s), so calls fail after "+
 			"the partner renews it; ask the partner for the CA that issued it", which, ca.Subject))
 	}
 	if ca.Skipped > 0 {
-		warnings = append(warnings, fmt.Sprintf("%s has certificates that can't be read: %d; the condition %s of the "+
+		warnings = append(warnings, warningf(ReasonCertificate, at, "%s has certificates that can't be read: %d; the condition %s of the "+
 			"EgressTarget names them", which, ca.Skipped, v1alpha1.ConditionServerCAAtRisk))
 	}
 	return warnings
@@ -71,8 +78,10 @@ func serverCAWarningsOf(ca *v1alpha1.ServerCAStatus, which string) []string {
 // expiryWarnings returns a warning for each client certificate that has expired or expires soon,
 // according to the status of its EgressTarget. It ignores all other parts of the status, because
 // they can be outdated: the problem may just have been fixed.
-func expiryWarnings(targets []egress.Target, egressTargets map[string]*v1alpha1.EgressTarget) []string {
-	var warnings []string
+func expiryWarnings(
+	targets []egress.Target, egressTargets map[string]*v1alpha1.EgressTarget, annotations *field.Path,
+) []Warning {
+	var warnings []Warning
 	for _, t := range targets {
 		if egressTargets[t.Host] == nil {
 			continue
@@ -86,7 +95,8 @@ func expiryWarnings(targets []egress.Target, egressTargets map[string]*v1alpha1.
 				}
 				warnings = append(
 					warnings,
-					fmt.Sprintf("the client certificate for %s in the Secret %s is valid only until %s; %s", t.Host,
+					warningf(ReasonCertificate, annotations.Key(egress.AnnotationTarget),
+						"the client certificate for %s in the Secret %s is valid only until %s; %s", t.Host,
 						t.SecretName, known.NotAfter.UTC().Format(time.RFC3339), fix),
 				)
 			}

@@ -186,11 +186,11 @@ func respond(result Result) admission.Response {
 			messages[i] = problem.Error()
 		}
 		response := admission.Denied(strings.Join(messages, "; "))
-		response.Warnings = result.Warnings
+		response.Warnings = Texts(result.Warnings)
 		return response
 	}
 	response := admission.Patched("", result.Operations...)
-	response.Warnings = result.Warnings
+	response.Warnings = Texts(result.Warnings)
 	return response
 }
 

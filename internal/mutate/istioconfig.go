@@ -2,10 +2,10 @@ package mutate
 
 import (
 	"errors"
-	"fmt"
 	"slices"
 
 	"istio.io/api/annotation"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 	"sigs.k8s.io/yaml"
 
 	"mtls.egress/webhook/internal/egress"
@@ -73,12 +73,13 @@ func modeOf(value any) string {
 	return noInterception
 }
 
-func (c istioConfig) warnings() []string {
-	var warnings []string
+func (c istioConfig) warnings(at *field.Path) []Warning {
+	var warnings []Warning
 	for _, variable := range c.variables {
 		warnings = append(
 			warnings,
-			fmt.Sprintf(
+			warningf(
+				ReasonTrafficDoubt, at.Key(annotation.ProxyConfig.Name),
 				"%s: %s in proxyMetadata changes which calls the sidecar intercepts; calls to a target that are not "+
 					"intercepted are dropped, so remove it if that happens", annotation.ProxyConfig.Name,
 				egress.Excerpt(variable)),

@@ -61,7 +61,7 @@ type Result struct {
 	// Operations change the object. Empty if there are errors.
 	Operations []jsonpatch.Operation
 	// Warnings are messages to the user who applies the object.
-	Warnings []string
+	Warnings []Warning
 	// Errors are all reasons to reject the object.
 	Errors field.ErrorList
 	// Pods are the Pod itself, or those of the workload, one for each Pod template. Empty if there are
@@ -297,7 +297,7 @@ func (s *Object) mutateWorkload(facts Facts) Result {
 		result.Errors = append(result.Errors, because(ReasonInvalidAnnotation, propagationErrs)...)
 		result.Warnings = append(result.Warnings, changes.warnings...)
 		if s.workload.Immutable && facts.Previous != nil && !s.notStarted && !changes.empty() {
-			result.Warnings = append(result.Warnings, fmt.Sprintf("the Pod template of %s is immutable, so "+
+			result.Warnings = append(result.Warnings, warningf(ReasonImmutable, t.at, "the Pod template of %s is immutable, so "+
 				"its Pods don't change; delete the %s and create it again", s.existing(), s.kind.Kind))
 			continue
 		}
@@ -306,7 +306,9 @@ func (s *Object) mutateWorkload(facts Facts) Result {
 	}
 	if facts.Rules.DynamicDNS {
 		for _, problem := range notProgrammed(s.Hosts(), facts.EgressTargets) {
-			result.Warnings = append(result.Warnings, "Pods are rejected for now: "+problem.Detail)
+			result.Warnings = append(result.Warnings, Warning{
+				ReasonNotProgrammed, problem.Field, "Pods are rejected for now: " + problem.Detail,
+			})
 		}
 	}
 	if len(result.Errors) > 0 {
@@ -361,12 +363,13 @@ func (t *template) foresee(facts Facts, changes propagation, result *Result) {
 // withJob returns the annotations to propagate: own, and those of the Job template, which Jobs will
 // propagate in any case.
 func (t *template) withJob(own map[string]string) (
-	all map[string]string, warnings []string, errs field.ErrorList,
+	all map[string]string, warnings []Warning, errs field.ErrorList,
 ) {
 	if len(t.job) == 0 {
 		return own, nil, nil
 	}
-	if _, warnings, errs = egress.ParseIntent(t.job, t.jobAt); len(errs) > 0 {
+	_, found, errs := egress.ParseIntent(t.job, t.jobAt)
+	if warnings = unknown(found, t.jobAt); len(errs) > 0 {
 		return own, warnings, errs
 	}
 	all = maps.Clone(own)
@@ -379,8 +382,8 @@ func (t *template) withJob(own map[string]string) (
 			continue
 		}
 		if before, twice := own[key]; twice && before != value {
-			warnings = append(warnings, fmt.Sprintf("%s takes precedence over the one in the workload's metadata (%q)",
-				t.jobAt.Key(key), egress.Excerpt(before)))
+			warnings = append(warnings, warningf(ReasonOverridden, field.NewPath("metadata", "annotations").Key(key),
+				"%s takes precedence over the one in the workload's metadata (%q)", t.jobAt.Key(key), egress.Excerpt(before)))
 		}
 		all[key] = value
 	}
@@ -389,13 +392,15 @@ func (t *template) withJob(own map[string]string) (
 
 // parseOwn returns the annotations of the workload's own metadata for propagation, or none if any
 // is invalid. If only the templates name targets, the Secret annotation is checked there.
-func (s *Object) parseOwn() (map[string]string, []string, field.ErrorList) {
+func (s *Object) parseOwn() (map[string]string, []Warning, field.ErrorList) {
 	_, requested := s.metadata.Annotations[egress.AnnotationTarget]
 	requestedInTemplate := slices.ContainsFunc(s.templates, func(t template) bool {
 		_, found := t.pod.Annotations[egress.AnnotationTarget]
 		return found
 	})
-	_, warnings, errs := egress.ParseIntent(s.metadata.Annotations, field.NewPath("metadata", "annotations"))
+	at := field.NewPath("metadata", "annotations")
+	_, found, errs := egress.ParseIntent(s.metadata.Annotations, at)
+	warnings := unknown(found, at)
 	switch {
 	case !requested && requestedInTemplate:
 		return s.metadata.Annotations, warnings, nil
@@ -409,12 +414,13 @@ func (s *Object) parseOwn() (map[string]string, []string, field.ErrorList) {
 // the Pod and of its annotations for messages.
 func (f Facts) inject(
 	pod *corev1.Pod, at, annotations *field.Path,
-) ([]egress.Target, patch, []string, field.ErrorList) {
+) ([]egress.Target, patch, []Warning, field.ErrorList) {
 	if err := validation.ValidateAnnotationsSize(pod.Annotations); err != nil {
 		return nil, patch{}, nil, because(ReasonInvalidAnnotation,
 			field.ErrorList{field.TooLong(annotations, "", validation.TotalAnnotationSizeLimitB)})
 	}
-	intent, warnings, errs := egress.ParseIntent(pod.Annotations, annotations)
+	intent, found, errs := egress.ParseIntent(pod.Annotations, annotations)
+	warnings := unknown(found, annotations)
 	forbidden := notAllowed(f.Namespace, intent.Hosts(), f.Rules, annotations.Key(egress.AnnotationTarget))
 	if len(errs) > 0 {
 		return nil, patch{}, warnings, slices.Concat(because(ReasonInvalidAnnotation, errs), forbidden,
@@ -427,7 +433,9 @@ func (f Facts) inject(
 	if len(errs) == 0 {
 		var warning string
 		if warning, errs = f.foreseeInjection(pod, annotations); warning != "" {
-			warnings = append(warnings, warning)
+			warnings = append(warnings, Warning{
+				ReasonInjectionOff, annotations.Key(egress.AnnotationTarget).String(), warning,
+			})
 		}
 	}
 	targets, resolveErrs := egress.Resolve(f.Namespace, intent, f.EgressTargets, annotations)
@@ -438,9 +446,9 @@ func (f Facts) inject(
 	if errs = append(errs, injectErrs...); len(errs) > 0 {
 		return nil, patch{}, warnings, errs
 	}
-	return targets, p, slices.Concat(warnings, more, serverFirstWarnings(targets),
-		expiryWarnings(targets, f.EgressTargets), publicCAWarnings(targets, f.EgressTargets),
-		serverCAWarnings(targets, f.EgressTargets)), nil
+	return targets, p, slices.Concat(warnings, more, serverFirstWarnings(targets, annotations),
+		expiryWarnings(targets, f.EgressTargets, annotations), publicCAWarnings(targets, f.EgressTargets, annotations),
+		serverCAWarnings(targets, f.EgressTargets, annotations)), nil
 }
 
 // notAllowed returns an error for each host that the namespace may not reach.
@@ -463,15 +471,15 @@ const maxRemarks = 20
 // object yet.
 func (r Result) bounded() Result {
 	for n, warning := range r.Warnings {
-		r.Warnings[n] = egress.Printable(warning)
+		r.Warnings[n].Field, r.Warnings[n].Message = egress.Printable(warning.Field), egress.Printable(warning.Message)
 	}
 	for _, problem := range r.Errors {
 		problem.Field, problem.Detail = egress.Printable(problem.Field), egress.Printable(problem.Detail)
 	}
-	slices.Sort(r.Warnings)
-	r.Warnings = slices.Compact(r.Warnings)
+	slices.SortStableFunc(r.Warnings, func(a, b Warning) int { return strings.Compare(a.Message, b.Message) })
+	r.Warnings = slices.CompactFunc(r.Warnings, func(a, b Warning) bool { return a.Message == b.Message })
 	if more := len(r.Warnings) - maxRemarks; more > 0 {
-		r.Warnings = append(r.Warnings[:maxRemarks:maxRemarks], fmt.Sprintf("%d more warnings are not shown", more))
+		r.Warnings = append(r.Warnings[:maxRemarks:maxRemarks], warningf(ReasonOther, nil, "%d more warnings are not shown", more))
 	}
 	if more := len(r.Errors) - maxRemarks; more > 0 {
 		r.Errors = append(r.Errors[:maxRemarks:maxRemarks], &field.Error{

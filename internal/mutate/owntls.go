@@ -1,11 +1,10 @@
 package mutate
 
 import (
-	"fmt"
-	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"mtls.egress/webhook/internal/egress"
 )
@@ -13,31 +12,28 @@ import (
 // ownTLSWarnings returns a warning for each https URL of a target in the commands and environment
 // variables of a Pod. The app would speak TLS itself, without the client certificate, and the
 // sidecar passes that on.
-func ownTLSWarnings(pod *corev1.Pod, targets []egress.Target) []string {
-	var warnings []string
-	look := func(container, where, text string) {
+func ownTLSWarnings(pod *corev1.Pod, targets []egress.Target, spec *field.Path) []Warning {
+	var warnings []Warning
+	look := func(at func() *field.Path, container, where, text string) {
 		for _, t := range targets {
 			if hasURL(text, "https://"+t.Host) {
-				warnings = append(warnings, fmt.Sprintf("container %s: %s has https://%s: such calls leave with the "+
+				warnings = append(warnings, warningf(ReasonOwnTLS, at(), "container %s: %s has https://%s: such calls leave with the "+
 					"app's own TLS, without the client certificate; use %s", egress.Excerpt(container), where, t.Host,
 					t.AppURL()))
 			}
 		}
 	}
-	each := func(containers []corev1.Container) {
-		for i := range containers {
-			c := &containers[i]
-			if egress.IsProxy(*c) || isIstioInit(*c) {
-				continue
-			}
-			for _, variable := range c.Env {
-				look(c.Name, "the environment variable "+egress.Excerpt(variable.Name), variable.Value)
-			}
-			look(c.Name, "command or args", strings.Join(slices.Concat(c.Command, c.Args), "\n"))
+	for c, at := range containersOf(pod, spec) {
+		if egress.IsProxy(*c) || isIstioInit(*c) {
+			continue
 		}
+		for n, variable := range c.Env {
+			look(func() *field.Path { return at().Child("env").Index(n).Child("value") }, c.Name,
+				"the environment variable "+egress.Excerpt(variable.Name), variable.Value)
+		}
+		look(func() *field.Path { return at().Child("command") }, c.Name, "command or args", strings.Join(c.Command, "\n"))
+		look(func() *field.Path { return at().Child("args") }, c.Name, "command or args", strings.Join(c.Args, "\n"))
 	}
-	each(pod.Spec.InitContainers)
-	each(pod.Spec.Containers)
 	return warnings
 }
 

@@ -23,7 +23,7 @@ import (
 // Pods without annotations.
 func inject(
 	pod *corev1.Pod, targets []egress.Target, settings interception.Settings, at *field.Path,
-) (patch, []string, field.ErrorList) {
+) (patch, []Warning, field.ErrorList) {
 	metadata, spec := at.Child("metadata"), at.Child("spec")
 	included, warnings, errs := checkTraffic(pod.Annotations, targets, settings, metadata.Child("annotations"))
 	volumes, mounts := sidecarVolumes(targets)
@@ -53,7 +53,8 @@ func inject(
 	if len(errs) > 0 {
 		return patch{}, nil, because(ReasonVolumeClash, errs)
 	}
-	return p, slices.Concat(warnings, proxyWarnings(pod, targets), ownTLSWarnings(pod, targets), rightsWarnings(pod)), nil
+	return p, slices.Concat(warnings, proxyWarnings(pod, targets, spec), ownTLSWarnings(pod, targets, spec),
+		rightsWarnings(pod, spec)), nil
 }
 
 // sidecarVolumes returns the volumes and mounts for the sidecar. It mounts the whole Secret,

@@ -1,12 +1,14 @@
 package mutate
 
 import (
-	"fmt"
+	"iter"
 	"net/url"
+	"slices"
 	"strconv"
 
 	"golang.org/x/net/http/httpproxy"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"mtls.egress/webhook/internal/egress"
 )
@@ -14,31 +16,48 @@ import (
 // proxyWarnings warns of containers whose environment sends plain HTTP calls to a forward proxy
 // without an exception for a target. Such a call goes to the proxy in plain text, and the sidecar
 // sees the proxy's host instead of the target's. Variables without a literal value are ignored.
-func proxyWarnings(pod *corev1.Pod, targets []egress.Target) []string {
-	var warnings []string
-	for _, containers := range [][]corev1.Container{pod.Spec.InitContainers, pod.Spec.Containers} {
-		for i := range containers {
-			if !egress.IsProxy(containers[i]) {
-				warnings = append(warnings, containerProxyWarnings(&containers[i], targets)...)
-			}
+func proxyWarnings(pod *corev1.Pod, targets []egress.Target, spec *field.Path) []Warning {
+	var warnings []Warning
+	for container, at := range containersOf(pod, spec) {
+		if !egress.IsProxy(*container) {
+			warnings = append(warnings, containerProxyWarnings(container, targets, at)...)
 		}
 	}
 	return warnings
 }
 
-func containerProxyWarnings(container *corev1.Container, targets []egress.Target) []string {
+// containersOf yields the init containers and the containers of the Pod, each with a function that
+// returns its path. Most containers don't need it.
+func containersOf(pod *corev1.Pod, spec *field.Path) iter.Seq2[*corev1.Container, func() *field.Path] {
+	return func(yield func(*corev1.Container, func() *field.Path) bool) {
+		for i := range pod.Spec.InitContainers {
+			if !yield(&pod.Spec.InitContainers[i], func() *field.Path { return spec.Child("initContainers").Index(i) }) {
+				return
+			}
+		}
+		for i := range pod.Spec.Containers {
+			if !yield(&pod.Spec.Containers[i], func() *field.Path { return spec.Child("containers").Index(i) }) {
+				return
+			}
+		}
+	}
+}
+
+func containerProxyWarnings(container *corev1.Container, targets []egress.Target, at func() *field.Path) []Warning {
 	config, variable := proxyConfig(container.Env)
 	if config.HTTPProxy == "" {
 		return nil
 	}
 	proxyFor := config.ProxyFunc()
-	var warnings []string
+	index := slices.IndexFunc(container.Env, func(v corev1.EnvVar) bool { return v.Name == variable })
+	var warnings []Warning
 	for _, t := range targets {
 		call := &url.URL{Scheme: "http", Host: t.Host + ":" + strconv.Itoa(int(t.AppPort))}
 		if proxy, err := proxyFor(call); err == nil && proxy == nil {
 			continue
 		}
-		warnings = append(warnings, fmt.Sprintf(
+		warnings = append(warnings, warningf(
+			ReasonForwardProxy, at().Child("env").Index(index),
 			"container %s: %s sends the calls to http://%s to a proxy in plain text and without the client "+
 				"certificate; add %s to NO_PROXY", container.Name, variable, t.Host, t.Host))
 	}

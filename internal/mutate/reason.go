@@ -1,6 +1,12 @@
 package mutate
 
-import "k8s.io/apimachinery/pkg/util/validation/field"
+import (
+	"fmt"
+
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"mtls.egress/webhook/internal/egress"
+)
 
 // Reason is a short, stable reason for a rejection, for metrics and logs. An error of a Result
 // carries it as Origin.
@@ -53,8 +59,76 @@ const (
 	ReasonPanic Reason = "panic"
 )
 
-// refusals returns all reasons that a Result can have.
-func refusals() []Reason {
+// Reasons of warnings.
+const (
+	// ReasonUnknownAnnotation means that an annotation with our prefix has no effect.
+	ReasonUnknownAnnotation Reason = "unknown-annotation"
+	// ReasonTrafficDoubt means that an Istio annotation may keep calls from the sidecar.
+	ReasonTrafficDoubt Reason = "traffic-doubt"
+	// ReasonOverridden means that an annotation has no effect because another place has it too.
+	ReasonOverridden Reason = "annotation-overridden"
+	// ReasonImmutable means that the Pod template can't change anymore.
+	ReasonImmutable Reason = "immutable-template"
+	// ReasonRemoved means that an update removes the annotation from the Pod template, too.
+	ReasonRemoved Reason = "annotation-removed"
+	// ReasonOwnTLS means that the app calls a target with its own TLS.
+	ReasonOwnTLS Reason = "own-tls"
+	// ReasonForwardProxy means that the app sends calls to a forward proxy.
+	ReasonForwardProxy Reason = "forward-proxy"
+	// ReasonNetworkRights means that a container can change the network of the Pod.
+	ReasonNetworkRights Reason = "network-rights"
+	// ReasonServerFirst means that the app port belongs to a server-first protocol.
+	ReasonServerFirst Reason = "server-first-port"
+	// ReasonCertificate means that the client certificate ends soon or comes from a public CA.
+	ReasonCertificate Reason = "certificate"
+)
+
+// Warning is a message to the user who applies the object.
+type Warning struct {
+	Reason Reason
+	// Field is the path of the field, as in [field.Error]. It is empty for the whole object.
+	Field   string
+	Message string
+}
+
+// warningf returns a warning of the field at a path, which may be nil.
+func warningf(reason Reason, at *field.Path, format string, args ...any) Warning {
+	w := Warning{Reason: reason, Message: fmt.Sprintf(format, args...)}
+	if at != nil {
+		w.Field = at.String()
+	}
+	return w
+}
+
+// unknown returns the warnings of unknown annotations at a path.
+func unknown(annotations []egress.UnknownAnnotation, at *field.Path) []Warning {
+	var warnings []Warning
+	for _, one := range annotations {
+		warnings = append(warnings, warningf(ReasonUnknownAnnotation, at.Key(one.Key), "%s", one.Message))
+	}
+	return warnings
+}
+
+// Texts returns the messages of warnings.
+func Texts(warnings []Warning) []string {
+	var texts []string
+	for _, warning := range warnings {
+		texts = append(texts, warning.Message)
+	}
+	return texts
+}
+
+// ReasonsOfWarnings returns all reasons that a warning can have.
+func ReasonsOfWarnings() []Reason {
+	return []Reason{
+		ReasonUnknownAnnotation, ReasonTrafficDoubt, ReasonOverridden, ReasonImmutable, ReasonRemoved, ReasonOwnTLS,
+		ReasonForwardProxy, ReasonNetworkRights, ReasonServerFirst, ReasonCertificate, ReasonInjectionOff,
+		ReasonNotProgrammed, ReasonOther,
+	}
+}
+
+// Refusals returns all reasons that an error of a Result can have.
+func Refusals() []Reason {
 	return []Reason{
 		ReasonInvalidAnnotation,
 		ReasonTargetClash,
@@ -91,7 +165,7 @@ func because(reason Reason, errs field.ErrorList) field.ErrorList {
 // Reasons returns the distinct reasons of the errors, in the order of the errors.
 func (r Result) Reasons() []Reason {
 	known := map[Reason]bool{}
-	for _, reason := range refusals() {
+	for _, reason := range Refusals() {
 		known[reason] = true
 	}
 	var found []Reason

@@ -612,8 +612,8 @@ func TestAnswersAreBounded(t *testing.T) {
 			"more problems are not shown" {
 		t.Errorf("%d errors, the last %v", len(result.Errors), result.Errors[len(result.Errors)-1])
 	}
-	if len(result.Warnings) != 21 || result.Warnings[20] != "80 more warnings are not shown" {
-		t.Errorf("%d warnings, the last %s", len(result.Warnings), result.Warnings[len(result.Warnings)-1])
+	if len(result.Warnings) != 21 || result.Warnings[20].Message != "80 more warnings are not shown" {
+		t.Errorf("%d warnings, the last %s", len(result.Warnings), result.Warnings[len(result.Warnings)-1].Message)
 	}
 }
 

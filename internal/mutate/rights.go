@@ -1,11 +1,11 @@
 package mutate
 
 import (
-	"fmt"
 	"strings"
 
 	"istio.io/api/annotation"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"mtls.egress/webhook/internal/egress"
 )
@@ -13,23 +13,18 @@ import (
 // rightsWarnings warns of containers with privileges to change the network of the Pod, including
 // the redirection of calls to the sidecar. In an injected Pod, the sidecar and Istio's init
 // containers are exempt.
-func rightsWarnings(pod *corev1.Pod) []string {
+func rightsWarnings(pod *corev1.Pod, spec *field.Path) []Warning {
 	_, injected := pod.Annotations[annotation.SidecarStatus.Name]
-	var warnings []string
-	for _, containers := range [][]corev1.Container{pod.Spec.InitContainers, pod.Spec.Containers} {
-		for i := range containers {
-			if injected && (egress.IsProxy(containers[i]) || isIstioInit(containers[i])) {
-				continue
-			}
-			if right := rightOverNetwork(containers[i].SecurityContext); right != "" {
-				warnings = append(
-					warnings,
-					fmt.Sprintf(
-						"container %s: %s, so it can change or bypass the redirection of calls to the sidecar; a "+
-							"call that bypasses the sidecar has no mutual TLS. "+
-							"Remove the privilege if the container doesn't need it", containers[i].Name, right),
-				)
-			}
+	var warnings []Warning
+	for container, at := range containersOf(pod, spec) {
+		if injected && (egress.IsProxy(*container) || isIstioInit(*container)) {
+			continue
+		}
+		if right := rightOverNetwork(container.SecurityContext); right != "" {
+			warnings = append(warnings, warningf(ReasonNetworkRights, at().Child("securityContext"),
+				"container %s: %s, so it can change or bypass the redirection of calls to the sidecar; a "+
+					"call that bypasses the sidecar has no mutual TLS. "+
+					"Remove the privilege if the container doesn't need it", container.Name, right))
 		}
 	}
 	return warnings

@@ -6,6 +6,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 	corev1 "k8s.io/api/core/v1"
+
+	"mtls.egress/webhook/internal/mutate"
 )
 
 // A container with such privileges can remove the redirection of its calls to the sidecar.
@@ -76,7 +78,7 @@ func TestRightsOverTheNetworkAreWarnedOf(t *testing.T) {
 			if len(result.Errors) > 0 {
 				t.Errorf("unexpected errors: %v", result.Errors)
 			}
-			if diff := cmp.Diff(test.want, result.Warnings, cmpopts.EquateEmpty()); diff != "" {
+			if diff := cmp.Diff(test.want, mutate.Texts(result.Warnings), cmpopts.EquateEmpty()); diff != "" {
 				t.Errorf("warnings (-want +got):\n%s", diff)
 			}
 		})

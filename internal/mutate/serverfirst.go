@@ -1,7 +1,7 @@
 package mutate
 
 import (
-	"fmt"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"mtls.egress/webhook/internal/egress"
 )
@@ -26,11 +26,12 @@ func serverFirst() map[int32]string {
 
 // serverFirstWarnings returns a warning for each target whose app port is one of serverFirst. Such
 // a target makes the sidecars of all Pods in the namespace expect HTTP on the port.
-func serverFirstWarnings(targets []egress.Target) []string {
-	var warnings []string
+func serverFirstWarnings(targets []egress.Target, annotations *field.Path) []Warning {
+	var warnings []Warning
 	for _, t := range targets {
 		if protocol, found := serverFirst()[t.AppPort]; found {
-			warnings = append(warnings, fmt.Sprintf(
+			warnings = append(warnings, warningf(
+				ReasonServerFirst, annotations.Key(egress.AnnotationTarget),
 				"appPort %d of the EgressTarget %s is the port of %s, a server-first protocol. The sidecars of the "+
 					"namespace expect HTTP on it, so calls from other Pods to such a server can "+
 					"hang; choose another appPort", t.AppPort, t.Host, protocol))

@@ -37,7 +37,7 @@ func checkTraffic(
 	targets []egress.Target,
 	mesh interception.Settings,
 	at *field.Path,
-) (included map[string]string, warnings []string, errs field.ErrorList) {
+) (included map[string]string, warnings []Warning, errs field.ErrorList) {
 	config, err := readIstioConfig(annotations)
 	if err != nil {
 		errs = append(errs,
@@ -71,18 +71,19 @@ func checkTraffic(
 			continue
 		}
 		for _, own := range ownTLSCalls[name] {
-			warnings = append(warnings, ownTLSWarning(name, own))
+			warnings = append(warnings, Warning{ReasonTrafficDoubt, at.Key(name).String(), ownTLSWarning(name, own)})
 		}
 	}
 	if value, ok := annotations[annotation.InjectTemplates.Name]; ok &&
 		!slices.Contains(interception.List(value), sidecarTemplate) {
 		warnings = append(
 			warnings,
-			fmt.Sprintf("%s: %q doesn't include the template %s; if Istio doesn't inject a sidecar, calls to %s fail",
+			warningf(ReasonTrafficDoubt, at.Key(annotation.InjectTemplates.Name),
+				"%s: %q doesn't include the template %s; if Istio doesn't inject a sidecar, calls to %s fail",
 				annotation.InjectTemplates.Name, egress.Excerpt(value), sidecarTemplate, hostList(targets)),
 		)
 	}
-	return included, append(warnings, config.warnings()...), errs
+	return included, append(warnings, config.warnings(at)...), errs
 }
 
 // include returns the value of the annotation that has the effect of the mesh's setting, except

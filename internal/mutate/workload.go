@@ -24,7 +24,7 @@ func propagated() []string {
 type propagation struct {
 	set      map[string]string
 	remove   []string
-	warnings []string
+	warnings []Warning
 }
 
 // propagate compares the annotations of a workload with those of its Pod template.
@@ -61,7 +61,8 @@ func propagate(
 		switch {
 		case asked && there && !ours:
 			if wanted != present {
-				changes.warnings = append(changes.warnings, fmt.Sprintf(
+				changes.warnings = append(changes.warnings, warningf(
+					ReasonOverridden, field.NewPath("metadata", "annotations").Key(key),
 					"the Pod template has its own %s, which takes precedence; the one in the workload's "+
 						"metadata (%q) has no effect", key, egress.Excerpt(wanted)))
 			}
@@ -74,7 +75,8 @@ func propagate(
 		case ours && had(before, key):
 			changes.remove = append(changes.remove, key)
 			if key == egress.AnnotationTarget {
-				changes.warnings = append(changes.warnings, fmt.Sprintf(
+				changes.warnings = append(changes.warnings, warningf(
+					ReasonRemoved, at.Key(key),
 					"%s is also removed from the Pod template (%q), so new Pods call without mutual TLS; if your "+
 						"manifest has it in the Pod template, apply it again", key, egress.Excerpt(present)))
 			}

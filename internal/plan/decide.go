@@ -262,12 +262,12 @@ func some(names []string) string {
 	}
 }
 
-// Complaints returns the problems that keep the target from working, without the Conflicts.
-func (p Plan) Complaints() []string {
-	var complaints []string
+// Complaints returns the conditions that keep the target from working, without the Conflicts.
+func (p Plan) Complaints() []Condition {
+	var complaints []Condition
 	for _, c := range []Condition{credentialValid(p.facts.Credentials), p.Programmed} {
 		if !c.isTrue() {
-			complaints = append(complaints, c.Message)
+			complaints = append(complaints, c)
 		}
 	}
 	return complaints
