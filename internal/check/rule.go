@@ -46,7 +46,9 @@ type Rule struct {
 	// Fix is what to write instead.
 	Fix string
 
-	find func(*World, report)
+	// reasons are those of the problems that a rule of [Ours] selects.
+	reasons []manifests.Reason
+	find    func(*World, report)
 }
 
 // report records a finding of the rule: the object, the path to the field, and the sentence that says
@@ -55,7 +57,18 @@ type report func(at manifests.Object, path []any, message string)
 
 // Rules returns all rules, by their IDs.
 func Rules() []Rule {
-	rules := istioRules()
+	rules := slices.Concat(oursRules(), acceptanceRules(), istioRules(), credentialRules())
 	slices.SortFunc(rules, func(a, b Rule) int { return cmp.Compare(a.ID, b.ID) })
 	return rules
+}
+
+// RulesOf returns the IDs of the rules for problems with the reason.
+func RulesOf(reason manifests.Reason) []string {
+	var ids []string
+	for _, rule := range Rules() {
+		if slices.Contains(rule.reasons, reason) {
+			ids = append(ids, rule.ID)
+		}
+	}
+	return ids
 }

@@ -2,13 +2,16 @@ package check
 
 import (
 	"encoding/json"
+	"slices"
 	"strconv"
 	"strings"
 
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
+	"mtls.egress/webhook/api/v1alpha1"
 	"mtls.egress/webhook/internal/manifests"
 	"mtls.egress/webhook/internal/mesh"
 	"mtls.egress/webhook/internal/mutate"
@@ -27,6 +30,15 @@ type World struct {
 	Services         []Typed[*corev1.Service]
 	Secrets          []Typed[*corev1.Secret]
 	Pods             []Pods
+
+	// review is what admission and the controller say.
+	review manifests.Review
+	// byLocation finds the object of a problem.
+	byLocation map[manifests.Location]manifests.Object
+	// credentialFlaws are nil until [World.flaws] looks for them.
+	credentialFlaws []flaw
+	// found are the findings so far.
+	found []Finding
 }
 
 // Typed is an object with its decoded content.
@@ -51,14 +63,18 @@ func newWorld(documents []manifests.Document, options manifests.Options) *World 
 		options.Workloads = workload.Known()
 	}
 	w := &World{Options: options, Documents: documents, Objects: manifests.Objects(documents, options.Namespace)}
+	w.review = manifests.Judge(documents, options)
+	w.byLocation = map[manifests.Location]manifests.Object{}
 	kinds := options.Workloads.ByKind()
 	for _, object := range w.Objects {
+		w.byLocation[object.Location] = object
 		group, kind := object.Kind.Group, object.Kind.Kind
 		switch {
 		case group == "" && kind == "Service":
 			w.Services = appendTyped(w.Services, object, &corev1.Service{})
 		case group == "" && kind == "Secret":
 			w.Secrets = appendTyped(w.Secrets, object, &corev1.Secret{})
+		case ofTarget(object):
 		case group == mesh.GroupVersion().Group && kind == mesh.KindServiceEntry:
 			w.ServiceEntries = appendTyped(w.ServiceEntries, object, &networkingv1.ServiceEntry{})
 		case group == mesh.GroupVersion().Group && kind == mesh.KindVirtualService:
@@ -76,6 +92,30 @@ func newWorld(documents []manifests.Document, options manifests.Options) *World 
 		}
 	}
 	return w
+}
+
+// ofTarget reports whether the controller generated the object for an EgressTarget.
+func ofTarget(object manifests.Object) bool {
+	owners := (&unstructured.Unstructured{Object: object.Content}).GetOwnerReferences()
+	return slices.ContainsFunc(owners, func(owner metav1.OwnerReference) bool {
+		return owner.Kind == v1alpha1.Kind && owner.APIVersion == v1alpha1.GroupVersion().String()
+	})
+}
+
+// objectAt returns the object at a location of a problem. The location of a Namespace has no namespace
+// there. An object outside the input has nothing but its location.
+func (w *World) objectAt(location manifests.Location) manifests.Object {
+	if object, found := w.byLocation[location]; found {
+		return object
+	}
+	for _, object := range w.Objects {
+		at := object.Location
+		at.Namespace = location.Namespace
+		if at == location && at.Namespace == "" {
+			return object
+		}
+	}
+	return manifests.Object{Location: location}
 }
 
 // appendTyped decodes the object. One that can't be decoded is not for these rules: the API server

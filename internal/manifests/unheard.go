@@ -73,7 +73,11 @@ func (s *scan) key(key string, value any, steps []any, path []string, shown stri
 	last, parent := path[len(path)-1], strings.Join(path[:len(path)-1], ".")
 	inAnnotations, inLabels := last == "annotations", last == "labels"
 	at := fmt.Sprintf("%s[%s]", shown, key)
-	refuse := func(reason Reason, message string) { s.refuse(s.item.problem(reason, steps, at+message)) }
+	refuse := func(reason Reason, message string) {
+		problem := s.item.problem(reason, steps, at+message)
+		problem.Field = at
+		s.refuse(problem)
+	}
 	warn := func(reason Reason, message string) { s.warn(s.item.problem(reason, steps, at+message)) }
 	switch ours := key == egress.AnnotationTarget || key == egress.AnnotationSecret; {
 	case last == "matchLabels", last == "selector", last == "sourceLabels", parent == "spec.workloadSelector":
