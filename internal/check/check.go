@@ -34,9 +34,10 @@ type Acceptance struct {
 type Result struct {
 	// Findings are in the order of the input.
 	Findings []Finding
-	// Objects is the number of objects in the input, and Targets that of the targets that its workloads
-	// ask for.
-	Objects, Targets int
+	// Objects are the objects of the input.
+	Objects []manifests.Location
+	// Targets is the number of targets that its workloads ask for.
+	Targets int
 }
 
 // Check returns what the rules find in the documents, in the order of the input.
@@ -60,10 +61,14 @@ func Run(documents []manifests.Document, options manifests.Options) Result {
 	}
 	world.accept(world.found)
 	slices.SortStableFunc(world.found, func(a, b Finding) int {
-		return cmp.Or(strings.Compare(a.Location.Source, b.Location.Source), cmp.Compare(a.Line, b.Line),
+		return cmp.Or(strings.Compare(a.Location.Source, b.Location.Source),
+			cmp.Compare(a.Location.Number, b.Location.Number), cmp.Compare(a.Line, b.Line),
 			cmp.Compare(a.Column, b.Column), strings.Compare(a.Rule.ID, b.Rule.ID))
 	})
-	result := Result{Findings: world.found, Objects: len(world.Objects)}
+	result := Result{Findings: world.found}
+	for _, object := range world.Objects {
+		result.Objects = append(result.Objects, object.Location)
+	}
 	for _, use := range world.review.Uses {
 		if use.Workloads > 0 {
 			result.Targets++

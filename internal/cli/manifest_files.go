@@ -27,7 +27,7 @@ const (
 func readDocuments(in io.Reader, options resource.FilenameOptions) ([]manifests.Document, error) {
 	var documents []manifests.Document
 	var problems []error
-	add := func(source string, content []byte, err error) {
+	eachSource(in, options, func(source string, content []byte, err error) {
 		if err != nil {
 			problems = append(problems, err)
 			return
@@ -37,7 +37,13 @@ func readDocuments(in io.Reader, options resource.FilenameOptions) ([]manifests.
 		for _, problem := range unreadable {
 			problems = append(problems, errors.New(printable(problem.String())))
 		}
-	}
+	})
+	return documents, errors.Join(problems...)
+}
+
+// eachSource calls add with the content of each file, URL or stream that -f and -k name, or with the
+// error that keeps it from being read.
+func eachSource(in io.Reader, options resource.FilenameOptions, add func(source string, content []byte, err error)) {
 	if options.Kustomize != "" {
 		content, err := kustomized(options.Kustomize)
 		add(options.Kustomize, content, err)
@@ -53,7 +59,7 @@ func readDocuments(in io.Reader, options resource.FilenameOptions) ([]manifests.
 		default:
 			files, err := filesOf(name, options.Recursive)
 			if err != nil {
-				problems = append(problems, err)
+				add(name, nil, err)
 			}
 			for _, file := range files {
 				content, err := os.ReadFile(file)
@@ -61,7 +67,6 @@ func readDocuments(in io.Reader, options resource.FilenameOptions) ([]manifests.
 			}
 		}
 	}
-	return documents, errors.Join(problems...)
 }
 
 // filesOf returns the files that a path or a pattern names. Of a directory these are the files with

@@ -40,7 +40,15 @@ const (
 	ReasonNotReady Reason = "target-not-ready"
 )
 
-// Reasons returns all reasons of this package.
+// The reasons of documents that [Read] can't read.
+const (
+	// ReasonSyntax means that the text is neither YAML nor JSON.
+	ReasonSyntax Reason = "syntax"
+	// ReasonNoManifest means that the document is valid, but not an object of Kubernetes.
+	ReasonNoManifest Reason = "no-manifest"
+)
+
+// Reasons returns all reasons of [Judge].
 func Reasons() []Reason {
 	return []Reason{
 		ReasonInvalidObject, ReasonInvalidEgressTarget, ReasonInvalidPolicy, ReasonUnusableSecret, ReasonUnusableServerCA,
@@ -52,8 +60,7 @@ func Reasons() []Reason {
 // Problem is one reason to reject the input, or a warning.
 type Problem struct {
 	Location Location
-	// Reason is empty for a document that can't be read.
-	Reason Reason
+	Reason   Reason
 	// Path leads from the object to the field: names of fields and indices of lists. It is empty if the
 	// problem concerns the whole object.
 	Path []any

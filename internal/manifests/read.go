@@ -129,7 +129,7 @@ func (e excerpt) problem(source string, number int, err error) Problem {
 		}
 		message = message[:at[0]] + message[at[1]:]
 	}
-	return Problem{Location: location, Message: message}
+	return Problem{Location: location, Reason: ReasonSyntax, Message: message}
 }
 
 // decode returns the object of a document, or all its problems. Without either, the document is
@@ -165,7 +165,12 @@ func (e excerpt) decode(source string, number int) (map[string]any, []Problem) {
 	for n, fault := range faults {
 		location := locate(object, source)
 		location.Number, location.Line = number, e.line+lineOf(&root, fault.path)
-		problems[n] = Problem{Location: location, Message: fault.String()}
+		problems[n] = Problem{
+			Location: location, Reason: ReasonInvalidObject, Path: fault.path, Field: FieldPath(fault.path), Message: fault.String(),
+		}
+		if len(fault.path) == 0 {
+			problems[n].Reason = ReasonNoManifest
+		}
 	}
 	return nil, problems
 }

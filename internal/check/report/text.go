@@ -1,0 +1,89 @@
+package report
+
+import (
+	"fmt"
+	"io"
+	"strings"
+
+	"mtls.egress/webhook/internal/check"
+	"mtls.egress/webhook/internal/egress"
+)
+
+// The escape sequences of colors: bold, red and yellow. https://no-color.org
+const (
+	bold   = "\x1b[1m"
+	red    = "\x1b[1;31m"
+	yellow = "\x1b[1;33m"
+	reset  = "\x1b[0m"
+)
+
+// writeText writes the findings as compilers do, so that editors find the lines.
+func writeText(out io.Writer, r Report) error {
+	var text strings.Builder
+	paint := func(color, text string) string {
+		if !r.Color {
+			return text
+		}
+		return color + text + reset
+	}
+	explained := map[string]bool{}
+	for _, finding := range r.open() {
+		color := yellow
+		if finding.Rule.Severity == check.Error {
+			color = red
+		}
+		fmt.Fprintf(&text, "%s: %s %s: %s\n", paint(bold, egress.Printable(place(finding))),
+			paint(color, string(finding.Rule.Severity)+" "+finding.Rule.ID), finding.Rule.Name,
+			egress.Printable(finding.Message))
+		if finding.Line > 0 {
+			fmt.Fprintf(&text, "  %s\n", egress.Printable(subject(finding)))
+		}
+		if !explained[finding.Rule.ID] {
+			fmt.Fprintf(&text, "  fix: %s\n", finding.Rule.Fix)
+		}
+		explained[finding.Rule.ID] = true
+	}
+	text.WriteString(summary(r) + "\n")
+	_, err := io.WriteString(out, text.String())
+	return err
+}
+
+// place returns the position of a finding, or the object if it comes from a cluster.
+func place(finding check.Finding) string {
+	if finding.Line == 0 {
+		return subject(finding)
+	}
+	return fmt.Sprintf("%s:%d:%d", finding.Location.Source, finding.Line, finding.Column)
+}
+
+// subject returns the object and the field of a finding.
+func subject(finding check.Finding) string {
+	if finding.Field == "" {
+		return object(finding.Location)
+	}
+	return object(finding.Location) + ", " + finding.Field
+}
+
+// summary returns the counts as a line.
+func summary(r Report) string {
+	errors, warnings, accepted := r.count()
+	text := fmt.Sprintf("%s, %s in %s of %s", counted(errors, "error"), counted(warnings, "warning"),
+		counted(len(r.Objects), "object"), counted(r.Files, "file"))
+	if accepted > 0 {
+		text += fmt.Sprintf("; %s accepted", counted(accepted, "finding"))
+	}
+	switch {
+	case r.Skipped == 1:
+		text += "; 1 file is not a Kubernetes manifest"
+	case r.Skipped > 1:
+		text += fmt.Sprintf("; %d files are not Kubernetes manifests", r.Skipped)
+	}
+	return text
+}
+
+func counted(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}

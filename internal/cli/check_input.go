@@ -1,0 +1,100 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"regexp"
+	"slices"
+
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"mtls.egress/webhook/internal/manifests"
+)
+
+// checkInput is what the rules look at.
+type checkInput struct {
+	documents []manifests.Document
+	// files is the number of sources with manifests, and skipped that of files without.
+	files, skipped int
+	// notes are for standard error.
+	notes []string
+	// namespace is the one to report findings of. If "", all are reported.
+	namespace string
+}
+
+// includes reports whether findings of objects in the namespace are reported.
+func (i checkInput) includes(namespace string) bool {
+	return i.namespace == "" || namespace == "" || namespace == i.namespace
+}
+
+// read returns the input. An error has its exit code.
+func (f *checkFlags) read(ctx context.Context, in io.Reader, options manifests.Options) (checkInput, error) {
+	if f.live {
+		return f.readLive(ctx, options.Workloads)
+	}
+	input, err := f.readFiles(in)
+	return input, usageError(err)
+}
+
+// readFiles returns the manifests of -f and -k, or all problems.
+func (f *checkFlags) readFiles(in io.Reader) (checkInput, error) {
+	var input checkInput
+	var problems []error
+	eachSource(in, f.FilenameOptions, func(source string, content []byte, err error) {
+		if err != nil {
+			problems = append(problems, err)
+			return
+		}
+		read, unreadable := manifests.Read(source, content)
+		switch skip := source != standardInputSource && notManifests(content, read, unreadable); {
+		case skip && f.strictFiles && len(unreadable) == 0:
+			problems = append(problems, fmt.Errorf("%s has no Kubernetes manifest", source))
+		case skip && !f.strictFiles:
+			input.skipped++
+			return
+		}
+		for _, problem := range unreadable {
+			if problem.Reason == manifests.ReasonNoManifest && !f.strictFiles {
+				input.notes = append(input.notes, "Note: "+problem.String()+"; it is skipped\n")
+			} else {
+				problems = append(problems, errors.New(printable(problem.String())))
+			}
+		}
+		input.documents = append(input.documents, read...)
+		if len(read) > 0 {
+			input.files++
+		}
+	})
+	return input, errors.Join(problems...)
+}
+
+// notManifests reports whether a file has nothing that kubectl would apply: no document is an object of
+// Kubernetes, or the file is a template.
+func notManifests(content []byte, read []manifests.Document, unreadable []manifests.Problem) bool {
+	if slices.ContainsFunc(read, isKubernetes) {
+		return false
+	}
+	return !slices.ContainsFunc(unreadable, func(problem manifests.Problem) bool {
+		switch problem.Reason {
+		case manifests.ReasonNoManifest:
+			return false
+		case manifests.ReasonSyntax:
+			return !bytes.Contains(content, []byte("{{")) && manifestField.Match(content)
+		}
+		return true
+	})
+}
+
+// manifestField is the field that tells a damaged manifest from another file.
+var manifestField = regexp.MustCompile(`(?m)^[\s{]*"?apiVersion"?\s*:`)
+
+// isKubernetes reports whether the document is an object of Kubernetes, and not of a tool that reads it
+// from a file.
+func isKubernetes(document manifests.Document) bool {
+	apiVersion, _ := document.Object["apiVersion"].(string)
+	group := schema.FromAPIVersionAndKind(apiVersion, "").Group
+	return apiVersion != "" && group != "kustomize.config.k8s.io"
+}
