@@ -24,6 +24,7 @@ SUBJECTS ?= bin/release/subjects
 CHART := charts/mtls-egress-webhook
 CRDS := $(CHART)/files/crds
 RBAC := $(CHART)/files/rbac
+RULE_EXAMPLES := internal/check/testdata/rules
 # How long each fuzz target runs, and how often each benchmark runs.
 FUZZTIME ?= 30s
 BENCHCOUNT ?= 6
@@ -115,11 +116,12 @@ lint: $(GOLANGCI_LINT) ## Run the linters, including the import rules.
 helm_docs = $(HELM_DOCS) --chart-search-root $(CHART) --sort-values-order file --log-level warning
 
 .PHONY: generate
-generate: $(CONTROLLER_GEN) $(HELM_DOCS) ## Generate deepcopy functions, the CRD and RBAC from code markers, and the schema and README of the chart from values.yaml.
+generate: $(CONTROLLER_GEN) $(HELM_DOCS) ## Generate deepcopy functions, the CRD and RBAC from code markers, the schema and README of the chart from values.yaml, and the pages of rules.
 	$(CONTROLLER_GEN) object paths=./api/...
 	$(CONTROLLER_GEN) crd paths=./api/... output:crd:dir=$(CRDS)
 	$(CONTROLLER_GEN) rbac:roleName=mtls-egress-webhook paths=./internal/controller/... output:rbac:dir=$(RBAC)
 	go run ./charts/valuesschema $(CHART)/values.yaml $(CHART)/values.schema.json
+	go run ./internal/check/rulepages $(RULE_EXAMPLES) docs/rules
 	$(helm_docs)
 
 .PHONY: lint-workflows
@@ -145,6 +147,7 @@ verify-generate: $(CONTROLLER_GEN) $(HELM_DOCS) ## Fail if `make generate` would
 	diff -u api/v1alpha1/zz_generated.deepcopy.go $$fresh/api/zz_generated.deepcopy.go && \
 	diff -ru $(CRDS) $$fresh/crds && diff -ru $(RBAC) $$fresh/rbac && \
 	go run ./charts/valuesschema $(CHART)/values.yaml $$fresh/values.schema.json && diff -u $(CHART)/values.schema.json $$fresh/values.schema.json && \
+	go run ./internal/check/rulepages $(RULE_EXAMPLES) $$fresh/rules && diff -ru docs/rules $$fresh/rules && \
 	$(helm_docs) --dry-run | diff -u $(CHART)/README.md -
 
 .PHONY: verify-modules

@@ -10,8 +10,8 @@ import (
 	"mtls.egress/webhook/internal/manifests"
 )
 
-// unusedAcceptance is the ID of the rule for acceptances without a finding. It looks at the findings of
-// all other rules.
+// unusedAcceptance is the ID of the rule for acceptances without a finding. It looks at the
+// findings of all other rules.
 const unusedAcceptance = "MTE141"
 
 // acceptanceRules returns the rules for annotations that accept findings.

@@ -11,7 +11,8 @@ import (
 // baselineVersion is the version of the format of baseline files.
 const baselineVersion = 1
 
-// Baseline is a list of accepted findings. Its keys don't change with the file or line of an object.
+// Baseline is a list of accepted findings. Its keys don't change with the file or line of an
+// object.
 type Baseline struct {
 	Version  int   `json:"version"`
 	Findings []Key `json:"findings"`
@@ -38,7 +39,8 @@ func (f Finding) Key() Key {
 	return Key{Rule: f.Rule.ID, Kind: at.Kind, Namespace: at.Namespace, Name: at.Name, Field: f.Field}
 }
 
-// NewBaseline returns the baseline that accepts the findings, except those that an annotation accepts.
+// NewBaseline returns the baseline that accepts the findings, except those that an annotation
+// accepts.
 func NewBaseline(findings []Finding) Baseline {
 	baseline := Baseline{Version: baselineVersion, Findings: []Key{}}
 	for _, finding := range findings {

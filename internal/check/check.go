@@ -11,8 +11,8 @@ import (
 // Finding is one mistake in the input.
 type Finding struct {
 	Rule Rule
-	// Location is the object, and Line and Column, from 1, are the field in its source. They are 0 for an
-	// object of a cluster.
+	// Location is the object, and Line and Column, from 1, are the field in its source. They are 0 for
+	// an object of a cluster.
 	Location     manifests.Location
 	Line, Column int
 	// Field is the path to the field, such as spec.trafficPolicy.tls.

@@ -184,8 +184,8 @@ func looksLikeAClient(content []byte) bool {
 		slices.Contains(usages, x509.ExtKeyUsageAny)
 }
 
-// trueOfServers reports whether a certificate with this problem fails for a server as well. A Secret
-// that no target uses may belong to one.
+// trueOfServers reports whether a certificate with this problem fails for a server as well. A
+// Secret that no target uses may belong to one.
 func trueOfServers(reason credential.Reason) bool {
 	return slices.Contains([]credential.Reason{
 		credential.PrivateKeyUnreadable, credential.PrivateKeyMismatch, credential.CertificateExpired,

@@ -7,8 +7,8 @@ import (
 	"mtls.egress/webhook/internal/mutate"
 )
 
-// oursRules returns the rules for what admission and the controller refuse or warn of. [manifests.Judge]
-// finds it; a rule selects by the reason.
+// oursRules returns the rules for what admission and the controller refuse or warn of.
+// [manifests.ReviewOf] finds it; a rule selects by the reason.
 func oursRules() []Rule { return slices.Concat(refusalRules(), warningRules()) }
 
 // ours returns a rule for the reasons.
@@ -80,7 +80,7 @@ func refusalRules() []Rule {
 			"Correct the field as the message says. The name of an EgressTarget is its host.",
 			manifests.ReasonInvalidEgressTarget),
 		ours("MTE110", "misplaced-annotation", Error,
-			"One of the annotations is a label, or stands on a Namespace or Service.",
+			"One of the annotations is a label, or is on a Namespace or Service.",
 			"It has no effect: the Pods call in plain text. The chart's policy for near misses refuses the object.",
 			"Write it under metadata.annotations of each workload that calls the host.",
 			manifests.ReasonMisplacedKey),
@@ -111,7 +111,7 @@ func warningRules() []Rule {
 	reason := func(r mutate.Reason) manifests.Reason { return manifests.Reason(r) }
 	return []Rule{
 		ours("MTE120", "unheard-annotation", Warning,
-			"One of the annotations stands where nothing reads it.",
+			"One of the annotations is where nothing reads it.",
 			"It has no effect: the Pods call in plain text, unless another place has the annotation.",
 			"Write it under metadata.annotations of the workload or of its Pod template.",
 			manifests.ReasonUnheardKey),
@@ -166,7 +166,7 @@ func warningRules() []Rule {
 			"Follow the message, if the app makes such calls.",
 			reason(mutate.ReasonTrafficDoubt)),
 		ours("MTE131", "overridden-annotation", Warning,
-			"The annotation stands in two places with different values, or on an object that can't change.",
+			"Two places have the annotation with different values, or on an object that can't change.",
 			"Only one of the values applies.",
 			"Write the annotation in one place.",
 			reason(mutate.ReasonOverridden), reason(mutate.ReasonImmutable), reason(mutate.ReasonRemoved)),

@@ -13,8 +13,8 @@ type Severity string
 const (
 	// Error is a finding with which calls fail, leave in plain text, or are sent twice.
 	Error Severity = "error"
-	// Warning is a finding that is probably not intended, or works only under conditions that the input
-	// doesn't show.
+	// Warning is a finding that is probably not intended, or works only under conditions that the
+	// input doesn't show.
 	Warning Severity = "warning"
 )
 
@@ -51,8 +51,8 @@ type Rule struct {
 	find    func(*World, report)
 }
 
-// report records a finding of the rule: the object, the path to the field, and the sentence that says
-// what is wrong with which value.
+// report records a finding of the rule: the object, the path to the field, and the sentence that
+// says what is wrong with which value.
 type report func(at manifests.Object, path []any, message string)
 
 // Rules returns all rules, by their IDs.

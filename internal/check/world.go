@@ -63,7 +63,7 @@ func newWorld(documents []manifests.Document, options manifests.Options) *World 
 		options.Workloads = workload.Known()
 	}
 	w := &World{Options: options, Documents: documents, Objects: manifests.Objects(documents, options.Namespace)}
-	w.review = manifests.Judge(documents, options)
+	w.review = manifests.ReviewOf(documents, options)
 	w.byLocation = map[manifests.Location]manifests.Object{}
 	kinds := options.Workloads.ByKind()
 	for _, object := range w.Objects {
@@ -102,8 +102,8 @@ func ofTarget(object manifests.Object) bool {
 	})
 }
 
-// objectAt returns the object at a location of a problem. The location of a Namespace has no namespace
-// there. An object outside the input has nothing but its location.
+// objectAt returns the object at a location of a problem. The location of a Namespace has no
+// namespace there. An object outside the input has nothing but its location.
 func (w *World) objectAt(location manifests.Location) manifests.Object {
 	if object, found := w.byLocation[location]; found {
 		return object

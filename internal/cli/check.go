@@ -195,7 +195,7 @@ func runCheck(
 	if err := flags.write(out, outcome); err != nil {
 		return err
 	}
-	return flags.verdict(result)
+	return flags.failure(result)
 }
 
 // write writes the report, without characters that a terminal interprets. Text is written without
@@ -230,8 +230,8 @@ func (f *checkFlags) options(now time.Time) (manifests.Options, error) {
 	return options, errors.Join(wrong...)
 }
 
-// verdict returns an error if the command fails.
-func (f *checkFlags) verdict(result check.Result) error {
+// failure returns an error if the command fails.
+func (f *checkFlags) failure(result check.Result) error {
 	var problems []error
 	failing := 0
 	for _, finding := range result.Findings {
@@ -249,8 +249,8 @@ func (f *checkFlags) verdict(result check.Result) error {
 	return errors.Join(problems...)
 }
 
-// applyBaseline accepts the findings of the baseline, and writes the new one. The notes list what is
-// gone.
+// applyBaseline accepts the findings of the baseline, and writes the new one. The notes list what
+// is gone.
 func (f *checkFlags) applyBaseline(findings []check.Finding) (notes []string, err error) {
 	if f.baseline != "" {
 		content, err := os.ReadFile(f.baseline)

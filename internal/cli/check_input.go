@@ -71,8 +71,8 @@ func (f *checkFlags) readFiles(in io.Reader) (checkInput, error) {
 	return input, errors.Join(problems...)
 }
 
-// notManifests reports whether a file has nothing that kubectl would apply: no document is an object of
-// Kubernetes, or the file is a template.
+// notManifests reports whether a file has nothing that kubectl would apply: no document is an
+// object of Kubernetes, or the file is a template.
 func notManifests(content []byte, read []manifests.Document, unreadable []manifests.Problem) bool {
 	if slices.ContainsFunc(read, isKubernetes) {
 		return false
@@ -91,8 +91,8 @@ func notManifests(content []byte, read []manifests.Document, unreadable []manife
 // manifestField is the field that tells a damaged manifest from another file.
 var manifestField = regexp.MustCompile(`(?m)^[\s{]*"?apiVersion"?\s*:`)
 
-// isKubernetes reports whether the document is an object of Kubernetes, and not of a tool that reads it
-// from a file.
+// isKubernetes reports whether the document is an object of Kubernetes, and not of a tool that
+// reads it from a file.
 func isKubernetes(document manifests.Document) bool {
 	apiVersion, _ := document.Object["apiVersion"].(string)
 	group := schema.FromAPIVersionAndKind(apiVersion, "").Group

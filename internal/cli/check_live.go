@@ -23,7 +23,8 @@ import (
 // liveSource is the source of objects of a cluster.
 const liveSource = "cluster"
 
-// readLive returns the objects of the cluster that the rules need, as far as the user may read them.
+// readLive returns the objects of the cluster that the rules need, as far as the user may read
+// them.
 func (f *checkFlags) readLive(ctx context.Context, workloads workload.Kinds) (checkInput, error) {
 	c, err := f.connection.client(usersTimeout)
 	if err != nil {

@@ -26,8 +26,8 @@ const (
 	AnnotationAllowedTargets = AnnotationPrefix + "allowed-targets"
 )
 
-// AcceptancePrefix is the prefix of annotations that accept a finding of the command check. The ID of
-// the rule follows, and the value is the reason. Admission and the controller ignore them.
+// AcceptancePrefix is the prefix of annotations that accept a finding of the command check. The ID
+// of the rule follows, and the value is the reason. Admission and the controller ignore them.
 const AcceptancePrefix = AnnotationPrefix + "accept-"
 
 // IsAcceptance reports whether the key of an annotation accepts a finding.

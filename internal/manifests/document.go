@@ -20,8 +20,8 @@ type Document struct {
 	Number, Line int
 	// Object is the manifest. It may be a list with items.
 	Object map[string]any
-	// text is the YAML or JSON of the document. It is empty for documents that come from elsewhere, such
-	// as kustomize or a cluster.
+	// text is the YAML or JSON of the document. It is empty for documents that come from elsewhere,
+	// such as kustomize or a cluster.
 	text excerpt
 }
 

@@ -135,7 +135,8 @@ func (r *renderer) locationOf(kind, namespace, name string) Location {
 	return Location{Kind: kind, Namespace: namespace, Name: name}
 }
 
-// locationOfTarget returns the location of the EgressTarget, or of a workload that calls the target.
+// locationOfTarget returns the location of the EgressTarget, or of a workload that calls the
+// target.
 func (r *renderer) locationOfTarget(use *use) Location {
 	at := r.locationOf(v1alpha1.Kind, use.target.Namespace, use.target.Host)
 	for _, secretName := range slices.Sorted(maps.Keys(use.callers)) {

@@ -28,7 +28,8 @@ const (
 	ReasonMisplacedKey Reason = "misplaced-key"
 	// ReasonUnheardKey means that one of the annotations is at a place where nothing reads it.
 	ReasonUnheardKey Reason = "unheard-key"
-	// ReasonUnknownKind means that a kind with one of the annotations is not in the table of workloads.
+	// ReasonUnknownKind means that a kind with one of the annotations is not in the table of
+	// workloads.
 	ReasonUnknownKind Reason = "unknown-kind"
 	// ReasonLookalikeKey means that a key only looks like one of this project.
 	ReasonLookalikeKey Reason = "lookalike-key"
@@ -48,7 +49,7 @@ const (
 	ReasonNoManifest Reason = "no-manifest"
 )
 
-// Reasons returns all reasons of [Judge].
+// Reasons returns all reasons of [ReviewOf].
 func Reasons() []Reason {
 	return []Reason{
 		ReasonInvalidObject, ReasonInvalidEgressTarget, ReasonInvalidPolicy, ReasonUnusableSecret, ReasonUnusableServerCA,
@@ -61,8 +62,8 @@ func Reasons() []Reason {
 type Problem struct {
 	Location Location
 	Reason   Reason
-	// Path leads from the object to the field: names of fields and indices of lists. It is empty if the
-	// problem concerns the whole object.
+	// Path leads from the object to the field: names of fields and indices of lists. It is empty if
+	// the problem concerns the whole object.
 	Path []any
 	// Field is the path with which the message starts. It can be another one than Path: that of a Pod
 	// template into which admission copies the value. It is empty if the message has none.

@@ -273,8 +273,8 @@ func lineOf(node *yaml.Node, path []any) int {
 	return max(nodeAt(node, path).Line, 1) - 1
 }
 
-// nodeAt returns the node at the path, or of the last part of the path that is there. For a field it
-// is the node of its name.
+// nodeAt returns the node at the path, or of the last part of the path that is there. For a field
+// it is the node of its name.
 func nodeAt(node *yaml.Node, path []any) *yaml.Node {
 	if node.Kind == yaml.DocumentNode && len(node.Content) == 1 {
 		return nodeAt(node.Content[0], path)

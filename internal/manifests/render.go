@@ -117,8 +117,8 @@ type Use struct {
 	Workloads int
 }
 
-// Judge returns the review of documents. Unlike [Render], it has warnings next to problems.
-func Judge(documents []Document, options Options) Review {
+// ReviewOf returns the review of documents. Unlike [Render], it has warnings next to problems.
+func ReviewOf(documents []Document, options Options) Review {
 	r := render(documents, options)
 	review := Review{Refused: r.problems, Warnings: r.output.Warnings}
 	for _, use := range r.sortedUses() {

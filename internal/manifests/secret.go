@@ -36,8 +36,8 @@ func nameKey(namespace, name string) string {
 }
 
 // credentials checks the Secrets in use, and the CA of the server if it is in a ConfigMap of the
-// input. Objects that are not part of the input are assumed to be valid, and so are refused ones, so
-// that the other problems of the target are found, too.
+// input. Objects that are not part of the input are assumed to be valid, and so are refused ones,
+// so that the other problems of the target are found, too.
 func (r *renderer) credentials(t egress.Target, inUse map[string]int32) []plan.CredentialCheck {
 	r.checkServerCA(t)
 	var checks []plan.CredentialCheck

@@ -46,8 +46,8 @@ type scan struct {
 	heard map[string]bool
 }
 
-// walk looks at the keys of a value. steps is its path, shown the one for messages, and path the one
-// without indices.
+// walk looks at the keys of a value. steps is its path, shown the one for messages, and path the
+// one without indices.
 func (s *scan) walk(value any, steps []any, path []string, shown string) {
 	switch value := value.(type) {
 	case []any:

@@ -40,8 +40,8 @@ func TestEachFormatIsTheGoldenOne(t *testing.T) {
 	golden.Compare(t, filepath.Join("testdata", "colored.txt"), out.Bytes())
 }
 
-// example is a report with an error, a warning, an accepted finding, one of a cluster, and an object
-// without any.
+// example is a report with an error, a warning, an accepted finding, one of a cluster, and an
+// object without any.
 func example(t *testing.T) report.Report {
 	t.Helper()
 	content, err := os.ReadFile(filepath.Join("testdata", "input.yaml"))

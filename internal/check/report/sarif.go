@@ -152,8 +152,8 @@ func fileURI(source string) string {
 	return (&url.URL{Path: strings.TrimPrefix(filepath.ToSlash(source), "./")}).String()
 }
 
-// fingerprints returns a stable hash for each finding: of the rule, the object and the field, and of
-// the number among equal ones.
+// fingerprints returns a stable hash for each finding: of the rule, the object and the field, and
+// of the number among equal ones.
 func fingerprints(findings []check.Finding) []string {
 	hashes := make([]string, len(findings))
 	seen := map[check.Key]int{}
