@@ -41,8 +41,8 @@ func readDocuments(in io.Reader, options resource.FilenameOptions) ([]manifests.
 	return documents, errors.Join(problems...)
 }
 
-// eachSource calls add with the content of each file, URL or stream that -f and -k name, or with the
-// error that keeps it from being read.
+// eachSource calls add with the content of each file, URL or stream that -f and -k name, or with
+// the error that keeps it from being read.
 func eachSource(in io.Reader, options resource.FilenameOptions, add func(source string, content []byte, err error)) {
 	if options.Kustomize != "" {
 		content, err := kustomized(options.Kustomize)
