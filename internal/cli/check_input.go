@@ -43,6 +43,11 @@ func (f *checkFlags) read(ctx context.Context, in io.Reader, options manifests.O
 func (f *checkFlags) readFiles(in io.Reader) (checkInput, error) {
 	var input checkInput
 	var problems []error
+	if f.Kustomize != "" {
+		built, err := kustomized(f.Kustomize)
+		input.documents, problems = append(input.documents, built...), append(problems, err)
+		input.files = sourcesOf(built)
+	}
 	eachSource(in, f.FilenameOptions, func(source string, content []byte, err error) {
 		if err != nil {
 			problems = append(problems, err)
@@ -69,6 +74,15 @@ func (f *checkFlags) readFiles(in io.Reader) (checkInput, error) {
 		}
 	})
 	return input, errors.Join(problems...)
+}
+
+// sourcesOf returns the number of files that the documents are from.
+func sourcesOf(documents []manifests.Document) int {
+	sources := map[string]bool{}
+	for _, document := range documents {
+		sources[document.Source] = true
+	}
+	return len(sources)
 }
 
 // notManifests reports whether a file has nothing that kubectl would apply: no document is an

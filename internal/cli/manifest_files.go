@@ -10,8 +10,6 @@ import (
 	"strings"
 
 	"k8s.io/cli-runtime/pkg/resource"
-	"sigs.k8s.io/kustomize/api/krusty"
-	"sigs.k8s.io/kustomize/kyaml/filesys"
 
 	"mtls.egress/webhook/internal/manifests"
 )
@@ -27,6 +25,10 @@ const (
 func readDocuments(in io.Reader, options resource.FilenameOptions) ([]manifests.Document, error) {
 	var documents []manifests.Document
 	var problems []error
+	if options.Kustomize != "" {
+		built, err := kustomized(options.Kustomize)
+		documents, problems = append(documents, built...), append(problems, err)
+	}
 	eachSource(in, options, func(source string, content []byte, err error) {
 		if err != nil {
 			problems = append(problems, err)
@@ -41,13 +43,9 @@ func readDocuments(in io.Reader, options resource.FilenameOptions) ([]manifests.
 	return documents, errors.Join(problems...)
 }
 
-// eachSource calls add with the content of each file, URL or stream that -f and -k name, or with
-// the error that keeps it from being read.
+// eachSource calls add with the content of each file, URL or stream that -f names, or with the
+// error that keeps it from being read.
 func eachSource(in io.Reader, options resource.FilenameOptions, add func(source string, content []byte, err error)) {
-	if options.Kustomize != "" {
-		content, err := kustomized(options.Kustomize)
-		add(options.Kustomize, content, err)
-	}
 	for _, name := range options.Filenames {
 		switch {
 		case name == standardInput:
@@ -93,15 +91,6 @@ func filesOf(name string, recursive bool) ([]string, error) {
 		}
 	}
 	return files, nil
-}
-
-// kustomized returns the manifests of a kustomization directory.
-func kustomized(directory string) ([]byte, error) {
-	result, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(filesys.MakeFsOnDisk(), directory)
-	if err != nil {
-		return nil, err
-	}
-	return result.AsYaml()
 }
 
 func download(url string) (content []byte, err error) {

@@ -23,6 +23,8 @@ type Document struct {
 	// text is the YAML or JSON of the document. It is empty for documents that come from elsewhere,
 	// such as kustomize or a cluster.
 	text excerpt
+	// within leads to the object in the text, if it is not all of it.
+	within []any
 }
 
 // Object is one object of a document: the document itself, or an element of a list.
@@ -59,7 +61,7 @@ func (o Object) Position(path ...any) (line, column int) {
 	if len(o.document.text.text) == 0 || yaml.Unmarshal(o.document.text.text, &root) != nil {
 		return o.document.Line, 1
 	}
-	node := nodeAt(&root, append(slices.Clip(o.path), path...))
+	node := nodeAt(&root, slices.Concat(o.document.within, o.path, path))
 	return o.document.text.line + max(node.Line, 1) - 1, max(node.Column, 1)
 }
 
