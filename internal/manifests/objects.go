@@ -19,8 +19,11 @@ import (
 
 // program adds the Istio objects of all targets. Each namespace starts with its anchor.
 func (r *renderer) program() {
-	others := r.others()
 	r.addUnused()
+	for id := range r.uses {
+		r.hosts[id.host] = true
+	}
+	others := r.others()
 	uses := r.sortedUses()
 	var byAddress map[netip.Addr][]egress.Target
 	for n, use := range uses {
@@ -170,10 +173,7 @@ func (r *renderer) others() mesh.Others {
 	for _, item := range r.items {
 		if item.kind.Group == "" && item.kind.Kind == mesh.KindService {
 			for _, service := range appendTyped(r, item, nil, &corev1.Service{}) {
-				others.Services = append(others.Services, mesh.Service{
-					Namespace: service.Namespace, Name: service.Name,
-					Addresses: append(slices.Clone(service.Spec.ExternalIPs), service.Spec.LoadBalancerIP),
-				})
+				others.Services = append(others.Services, r.catching(service)...)
 			}
 		}
 		if item.kind.Group != mesh.GroupVersion().Group {
@@ -191,6 +191,19 @@ func (r *renderer) others() mesh.Others {
 		}
 	}
 	return others
+}
+
+// catching returns the Service if it can conflict with a target: by an external address, or by its
+// short name.
+func (r *renderer) catching(service *corev1.Service) []mesh.Service {
+	addresses := slices.Clone(service.Spec.ExternalIPs)
+	if service.Spec.LoadBalancerIP != "" {
+		addresses = append(addresses, service.Spec.LoadBalancerIP)
+	}
+	if len(addresses) == 0 && !r.hosts[service.Name+"."+service.Namespace] {
+		return nil
+	}
+	return []mesh.Service{{Namespace: service.Namespace, Name: service.Name, Addresses: addresses}}
 }
 
 // appendTyped decodes an Istio object and appends it. An invalid one passes through with a warning,

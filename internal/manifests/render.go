@@ -87,8 +87,10 @@ type renderer struct {
 	namespaces    map[string]policy.Namespace
 	validator     *validator
 	uses          map[key]*use
-	output        Output
-	problems      []Problem
+	// hosts are the hosts of uses.
+	hosts    map[string]bool
+	output   Output
+	problems []Problem
 }
 
 // Render returns the output for documents, or all problems for which admission or the controller
@@ -146,6 +148,7 @@ func render(documents []Document, options Options) *renderer {
 		configMaps:    map[string]configMap{},
 		namespaces:    map[string]policy.Namespace{},
 		uses:          map[key]*use{},
+		hosts:         map[string]bool{},
 	}
 	r.collect()
 	for _, item := range r.items {

@@ -27,7 +27,7 @@ func (s search) destinationRules(all []*networkingv1.DestinationRule) []Conflict
 
 func (s search) destinationRule(rule *networkingv1.DestinationRule) (Conflict, bool) {
 	selector := rule.Spec.GetWorkloadSelector()
-	applies := sameHost(rule.Spec.GetHost(), egress.MeshHost(s.target.Host)) && rule.Namespace == s.target.Namespace &&
+	applies := rule.Namespace == s.target.Namespace && sameHost(rule.Spec.GetHost(), egress.MeshHost(s.target.Host)) &&
 		(selector == nil || s.mayMatch(selector.GetMatchLabels()))
 	switch {
 	case applies:

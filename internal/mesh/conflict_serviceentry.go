@@ -37,8 +37,10 @@ func (s search) serviceEntry(entry *networkingv1.ServiceEntry) (Conflict, bool) 
 	if s.hasListenerName(entry) || s.hasAnchorName(entry) {
 		return Conflict{}, false
 	}
-	if index := slices.IndexFunc(entry.Spec.GetHosts(), s.isOurs); index >= 0 && entry.Namespace == s.target.Namespace {
-		return s.reserved(KindServiceEntry, entry, fmt.Sprintf("spec.hosts[%d]", index), entry.Spec.GetHosts()[index]), true
+	if entry.Namespace == s.target.Namespace {
+		if index := slices.IndexFunc(entry.Spec.GetHosts(), s.isOurs); index >= 0 {
+			return s.reserved(KindServiceEntry, entry, fmt.Sprintf("spec.hosts[%d]", index), entry.Spec.GetHosts()[index]), true
+		}
 	}
 	if reachOf(entry.Spec.GetExportTo(), s.mesh.ServiceExportTo, entry.Namespace, s.target.Namespace) == unseen {
 		return Conflict{}, false
@@ -63,10 +65,13 @@ func (s search) serviceEntry(entry *networkingv1.ServiceEntry) (Conflict, bool) 
 // protocol. Istio then creates a listener for all addresses that isn't for HTTP, unless an older
 // service has the port for HTTP. The target's own listener is for one address and takes precedence.
 func (s search) serverFirst(entry *networkingv1.ServiceEntry) (Conflict, bool) {
+	if len(entry.Spec.GetAddresses()) > 0 {
+		return Conflict{}, false
+	}
 	index := slices.IndexFunc(entry.Spec.GetPorts(), func(port *networking.ServicePort) bool {
 		return port.GetNumber() == portNumber(s.target.AppPort) && ServerFirst(port.GetProtocol())
 	})
-	if index < 0 || len(entry.Spec.GetAddresses()) > 0 {
+	if index < 0 {
 		return Conflict{}, false
 	}
 	conflict := s.conflict(KindServiceEntry, entry, fmt.Sprintf("spec.ports[%d]", index), BreaksOurs,
@@ -138,9 +143,12 @@ func (s search) nameOfOurs(entry *networkingv1.ServiceEntry) (Conflict, bool) {
 // ServiceEntry.
 func (s search) sinkholeTaken(entry *networkingv1.ServiceEntry) (Conflict, bool) {
 	index := slices.IndexFunc(entry.Spec.GetAddresses(), func(text string) bool { return holds(text, s.target.Address()) })
+	if index < 0 {
+		return Conflict{}, false
+	}
 	catches := opens(entry, s.target.AppPort) && !s.siblingListener(entry) ||
 		opens(entry, s.target.Port) && !s.generated(entry)
-	if index < 0 || !catches {
+	if !catches {
 		return Conflict{}, false
 	}
 	return s.conflict(KindServiceEntry, entry, fmt.Sprintf("spec.addresses[%d]", index), BreaksOurs,
