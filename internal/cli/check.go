@@ -274,7 +274,7 @@ func (f *checkFlags) applyBaseline(findings []check.Finding) (notes []string, er
 		return nil, err
 	}
 	const readable = 0o644
-	if err := os.WriteFile(f.writeBaseline, encoded, readable); err != nil { //nolint:gosec // is committed
+	if err := os.WriteFile(f.writeBaseline, encoded, readable); err != nil {
 		return nil, fmt.Errorf("--write-baseline: %w", err)
 	}
 	return notes, nil

@@ -92,13 +92,10 @@ func notManifests(content []byte, read []manifests.Document, unreadable []manife
 		return false
 	}
 	return !slices.ContainsFunc(unreadable, func(problem manifests.Problem) bool {
-		switch problem.Reason {
-		case manifests.ReasonNoManifest:
-			return false
-		case manifests.ReasonSyntax:
+		if problem.Reason == manifests.ReasonSyntax {
 			return !bytes.Contains(content, []byte("{{")) && manifestField.Match(content)
 		}
-		return true
+		return problem.Reason != manifests.ReasonNoManifest
 	})
 }
 

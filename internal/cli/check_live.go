@@ -88,7 +88,7 @@ func (r *liveReading) namespace(ctx context.Context, name string) {
 		r.add(object)
 		return
 	}
-	r.note(fmt.Sprintf("the Namespace %s", name), err)
+	r.note("the Namespace "+name, err)
 }
 
 // list adds the objects of a kind. It is not an error if the cluster lacks the kind.

@@ -35,6 +35,7 @@ func executeCheck(stdin string, args ...string) (stdout, stderr string, code int
 }
 
 func TestCheckExitCodes(t *testing.T) {
+	const failed = "the check failed with 1 of 1 findings"
 	tests := map[string]struct {
 		stdin string
 		args  []string
@@ -43,12 +44,12 @@ func TestCheckExitCodes(t *testing.T) {
 	}{
 		"nothing to find":                     {annotatedPod, []string{"-f", "-"}, 0, ""},
 		"nothing to read":                     {"", []string{"-f", "-"}, 0, ""},
-		"an error":                            {badPod, []string{"-f", "-"}, 1, "the check failed with 1 of 1 findings"},
+		"an error":                            {badPod, []string{"-f", "-"}, 1, failed},
 		"a warning":                           {privilegedPod, []string{"-f", "-"}, 0, ""},
-		"a warning that fails":                {privilegedPod, []string{"-f", "-", "--fail-on=warning"}, 1, "the check failed with 1 of 1 findings"},
+		"a warning that fails":                {privilegedPod, []string{"-f", "-", "--fail-on=warning"}, 1, failed},
 		"an error that doesn't":               {badPod, []string{"-f", "-", "--fail-on=none"}, 0, ""},
 		"an error of a rule that is left out": {badPod, []string{"-f", "-", "--disable=MTE101"}, 0, ""},
-		"a namespace's policy":                {annotatedPod, []string{"-f", "-", "--other-targets=Deny"}, 1, "the check failed with 1 of 1 findings"},
+		"a namespace's policy":                {annotatedPod, []string{"-f", "-", "--other-targets=Deny"}, 1, failed},
 		"as many targets as expected":         {annotatedPod, []string{"-f", "-", "--expect-targets=1"}, 0, ""},
 		"an annotation that was lost": {plainService, []string{"-f", "-", "--expect-targets=1"}, 1,
 			"--expect-targets: the workloads ask for 0 targets, want 1: check that the annotation mtls.egress/target is in " +
@@ -120,10 +121,11 @@ func TestABaselineIsWrittenAndAccepted(t *testing.T) {
 		t.Fatalf("exit code %d: %s", code, stderr)
 	}
 	stdout, stderr, code := executeCheck(badPod, "-f", "-", "--baseline", baseline)
-	if want := "0 errors, 0 warnings in 1 object of 1 file; 1 finding accepted\n"; code != 0 || stdout != want || stderr != "" {
+	want := "0 errors, 0 warnings in 1 object of 1 file; 1 finding accepted\n"
+	if code != 0 || stdout != want || stderr != "" {
 		t.Errorf("exit code %d, output %q, want %q; standard error %q", code, stdout, want, stderr)
 	}
-	want := "Note: " + baseline + ": this finding is gone; remove it with --write-baseline " + baseline +
+	want = "Note: " + baseline + ": this finding is gone; remove it with --write-baseline " + baseline +
 		": MTE101 Pod bad metadata.annotations[mtls.egress/target]\n"
 	if _, stderr, code := executeCheck(annotatedPod, "-f", "-", "--baseline", baseline); code != 0 || stderr != want {
 		t.Errorf("exit code %d, standard error %q, want %q", code, stderr, want)
@@ -159,8 +161,10 @@ func TestCheckReadsWhatTheUserMay(t *testing.T) {
 		}}
 	}
 	yes := true
+	owner := metav1.OwnerReference{Kind: "ReplicaSet", Name: "x", UID: "1", Controller: &yes}
 	c := fake.NewClientBuilder().WithScheme(scheme).WithRESTMapper(mapper).WithObjects(
-		&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "project"}}, pod("mine"), pod("of-a-workload", metav1.OwnerReference{Kind: "ReplicaSet", Name: "x", UID: "1", Controller: &yes}),
+		&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "project"}}, pod("mine"),
+		pod("of-a-workload", owner),
 	).WithInterceptorFuncs(interceptor.Funcs{
 		List: func(ctx context.Context, c client.WithWatch, list client.ObjectList, options ...client.ListOption) error {
 			if strings.HasPrefix(list.GetObjectKind().GroupVersionKind().Kind, "Secret") {
@@ -177,12 +181,13 @@ func TestCheckReadsWhatTheUserMay(t *testing.T) {
 	var names []string
 	for _, document := range input.documents {
 		metadata, _ := document.Object["metadata"].(map[string]any)
-		names = append(names, document.Source+" "+metadata["name"].(string)) //nolint:forcetypeassert // a test object
+		names = append(names, document.Source+" "+metadata["name"].(string))
 	}
 	if diff := cmp.Diff([]string{"cluster project", "cluster mine"}, names); diff != "" {
 		t.Errorf("objects (-want +got):\n%s", diff)
 	}
-	if len(input.notes) != 1 || !strings.HasPrefix(input.notes[0], "Note: you may not read the secrets, so they are not checked: ") {
+	const note = "Note: you may not read the secrets, so they are not checked: "
+	if len(input.notes) != 1 || !strings.HasPrefix(input.notes[0], note) {
 		t.Errorf("notes %q", input.notes)
 	}
 }

@@ -115,13 +115,16 @@ func trackOrigins(directory string) (tracked, error) {
 	}
 	for _, name := range konfig.RecognizedKustomizationFileNames() {
 		path := root.Join(name)
+		if !files.Exists(path) {
+			continue
+		}
 		content, err := files.FileSystem.ReadFile(path)
 		if err != nil {
-			continue
+			return files, err
 		}
 		var kustomization map[string]any
 		if yaml.Unmarshal(content, &kustomization) != nil || kustomization == nil {
-			return files, nil
+			return files, nil //nolint:nilerr // kustomize says what is wrong
 		}
 		options, _ := kustomization["buildMetadata"].([]any)
 		files.path, files.wanted = path, slices.Contains(options, any(types.OriginAnnotations))

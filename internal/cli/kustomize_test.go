@@ -67,12 +67,12 @@ secretGenerator:
 	if diff := cmp.Diff(want, places); diff != "" || code != 1 {
 		t.Errorf("exit code %d, places (-want +got):\n%s\n%s%s", code, diff, stdout, stderr)
 	}
-	rendered, stderr, _ := executeRender("", "-k", base)
+	_, stderr, _ = executeRender("", "-k", base)
 	if !strings.HasPrefix(stderr, filepath.Join(base, "all.yaml")+", document 2, line 6, Pod orders: ") {
 		t.Errorf("standard error %q", stderr)
 	}
 	write(t, filepath.Join(base, "all.yaml"), plainService)
-	if rendered, stderr, _ = executeRender("", "-k", base); rendered != plainService {
+	if rendered, stderr, _ := executeRender("", "-k", base); rendered != plainService {
 		t.Errorf("the output of kustomize changed: %q %q", rendered, stderr)
 	}
 	write(t, filepath.Join(base, "kustomization.yaml"), "resources: [all.yaml]\nbuildMetadata: [originAnnotations]\n")

@@ -27,8 +27,8 @@ call fails. It never leaves in plain text.`,
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usageError(fmt.Errorf("%w; see %s --help", err, cmd.CommandPath()))
 	})
-	root.AddCommand(newServeCommand(), newRenderCommand(), newCheckCommand(), newCredentialCommand(), newAdmissionCheckCommand(),
-		newUninstallCheckCommand(), newUninstallCleanupCommand(), newVersionCommand())
+	root.AddCommand(newServeCommand(), newRenderCommand(), newCheckCommand(), newCredentialCommand(),
+		newAdmissionCheckCommand(), newUninstallCheckCommand(), newUninstallCleanupCommand(), newVersionCommand())
 	return root
 }
 

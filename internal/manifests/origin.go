@@ -7,8 +7,8 @@ import (
 
 // At returns the document with the position of its origin: of the object in the documents of a file
 // that became this one, by a tool that changes names and fields. That is the object with its kind
-// and name or, if there is only one, the object with its kind whose name is part of the name. Without
-// such an object, the document is at the first line of the file.
+// and name or, if there is only one, the object with its kind whose name is part of the name.
+// Without such an object, the document is at the first line of the file.
 func (d Document) At(source string, documents []Document) Document {
 	d.Source, d.Number, d.Line, d.text, d.within = source, 1, 1, excerpt{}, nil
 	group, kind, name := identityOf(d)

@@ -94,8 +94,8 @@ func (i item) problem(reason Reason, path []any, message string) Problem {
 func (i item) admitted(reason mutate.Reason, field, message string) Problem {
 	path := ParsePath(field)
 	if n := len(path) - 1; n > 1 && path[n-1] == "annotations" && valueAt(i.object, path) == nil {
-		for _, above := range [][]any{{"spec", "jobTemplate", "metadata", "annotations"}, {"metadata", "annotations"}} {
-			if origin := append(above, path[n]); valueAt(i.object, origin) != nil {
+		for _, above := range []string{"spec.jobTemplate.metadata.annotations", "metadata.annotations"} {
+			if origin := append(ParsePath(above), path[n]); valueAt(i.object, origin) != nil {
 				path = origin
 				break
 			}

@@ -166,7 +166,8 @@ func (e excerpt) decode(source string, number int) (map[string]any, []Problem) {
 		location := locate(object, source)
 		location.Number, location.Line = number, e.line+lineOf(&root, fault.path)
 		problems[n] = Problem{
-			Location: location, Reason: ReasonInvalidObject, Path: fault.path, Field: FieldPath(fault.path), Message: fault.String(),
+			Location: location, Reason: ReasonInvalidObject, Path: fault.path, Field: FieldPath(fault.path),
+			Message: fault.String(),
 		}
 		if len(fault.path) == 0 {
 			problems[n].Reason = ReasonNoManifest

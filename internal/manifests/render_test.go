@@ -210,7 +210,8 @@ func TestSecretsOfOneTargetWithOtherKeysGetAWarning(t *testing.T) {
 		t.Fatal(problems)
 	}
 	want := []string{
-		"input.yaml, document 3, line 1, Pod probe: external.system.com: the Secrets of this host have different keys, and one set of objects serves " +
+		"input.yaml, document 3, line 1, Pod probe: external.system.com: the Secrets of this host have " +
+			"different keys, and one set of objects serves " +
 			"all Pods of the namespace, " +
 			"so Pods with another layout can't call: external-system-mtls-data has cert, key; zweites has tls.crt, " +
 			"tls.key; give all of them the keys cert and key",

@@ -114,16 +114,17 @@ func (s *scan) noEffect(parent string, inAnnotations bool) (Reason, string) {
 	kind, group := s.item.kind.Kind, s.item.kind.Group
 	switch {
 	case group == v1alpha1.Group:
-		return ReasonUnheardKey, " has no effect on an " + kind + "; write it under metadata.annotations of each workload that calls the host"
+		return ReasonUnheardKey, " has no effect on an " + kind +
+			"; write it under metadata.annotations of each workload that calls the host"
 	case s.isPods || !inAnnotations:
 		return ReasonUnheardKey, " has no effect there; write it under metadata.annotations"
 	case parent == "metadata":
-		return ReasonUnknownKind, fmt.Sprintf(" has no effect: the kind %s (%s) is not in the table of workloads, so its Pods would call in "+
-			"plain text; write it into its Pod template, or add the kind with --workloads, as an admin does in the "+
+		return ReasonUnknownKind, fmt.Sprintf(" has no effect: the kind %s (%s) is not in the table of workloads, so its "+
+			"Pods would call in plain text; write it into its Pod template, or add the kind with --workloads, as an admin does in the "+
 			"chart's value workloads", kind, group)
 	default:
-		return ReasonUnknownKind, fmt.Sprintf(" is not shown here: the kind %s (%s) is not in the table of workloads; if its Pods get the "+
-			"annotation, the cluster injects them when they are created; add the kind with --workloads to see them",
+		return ReasonUnknownKind, fmt.Sprintf(" is not shown here: the kind %s (%s) is not in the table of workloads; if "+
+			"its Pods get the annotation, the cluster injects them when they are created; add the kind with --workloads to see them",
 			kind, group)
 	}
 }

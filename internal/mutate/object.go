@@ -479,7 +479,8 @@ func (r Result) bounded() Result {
 	slices.SortStableFunc(r.Warnings, func(a, b Warning) int { return strings.Compare(a.Message, b.Message) })
 	r.Warnings = slices.CompactFunc(r.Warnings, func(a, b Warning) bool { return a.Message == b.Message })
 	if more := len(r.Warnings) - maxRemarks; more > 0 {
-		r.Warnings = append(r.Warnings[:maxRemarks:maxRemarks], warningf(ReasonOther, nil, "%d more warnings are not shown", more))
+		r.Warnings = append(r.Warnings[:maxRemarks:maxRemarks],
+			warningf(ReasonOther, nil, "%d more warnings are not shown", more))
 	}
 	if more := len(r.Errors) - maxRemarks; more > 0 {
 		r.Errors = append(r.Errors[:maxRemarks:maxRemarks], &field.Error{

@@ -17,8 +17,9 @@ func ownTLSWarnings(pod *corev1.Pod, targets []egress.Target, spec *field.Path) 
 	look := func(at func() *field.Path, container, where, text string) {
 		for _, t := range targets {
 			if hasURL(text, "https://"+t.Host) {
-				warnings = append(warnings, warningf(ReasonOwnTLS, at(), "container %s: %s has https://%s: such calls leave with the "+
-					"app's own TLS, without the client certificate; use %s", egress.Excerpt(container), where, t.Host,
+				warnings = append(warnings, warningf(ReasonOwnTLS, at(),
+					"container %s: %s has https://%s: such calls leave with the "+
+						"app's own TLS, without the client certificate; use %s", egress.Excerpt(container), where, t.Host,
 					t.AppURL()))
 			}
 		}

@@ -34,7 +34,7 @@ func run(args []string) error {
 	}
 	for _, path := range stale {
 		if _, wanted := pages[filepath.Base(path)]; !wanted {
-			if err := os.Remove(path); err != nil {
+			if err := os.Remove(path); err != nil { //nolint:gosec // the caller chooses the folder
 				return err
 			}
 		}

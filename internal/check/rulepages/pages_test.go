@@ -38,7 +38,8 @@ func TestPagesReplaceTheOldOnes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if text := string(page); strings.Contains(text, "MII") || !strings.Contains(text, "error MTE304 private-key-mismatch") {
+	text := string(page)
+	if strings.Contains(text, "MII") || !strings.Contains(text, "error MTE304 private-key-mismatch") {
 		t.Errorf("the page has the bytes of a certificate, or lacks the finding:\n%s", text)
 	}
 }
