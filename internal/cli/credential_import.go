@@ -192,8 +192,8 @@ func importDestination(
 	return flags.write(ctx, out, diagnostics, t, bundle, true, now)
 }
 
-// addKeyStore reads the key store that the text of the cockpit doesn't contain, and returns its name
-// for messages.
+// addKeyStore reads the key store that the text of the cockpit doesn't contain, and returns its
+// name for messages.
 func (f *importFlags) addKeyStore(
 	in io.Reader,
 	destination *credential.Destination,

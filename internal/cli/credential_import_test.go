@@ -371,7 +371,8 @@ func TestImportWarnsAndRefuses(t *testing.T) {
 			store.path("destination.json") + ", its key store: the password is wrong",
 		},
 		"the text of the cockpit": {
-			[]string{store.path("keystore.p12"), "--btp-destination", store.path("cockpit.txt"), "--server-ca", "system", "-o",
+			[]string{store.path("keystore.p12"), "--btp-destination", store.path("cockpit.txt"), "--server-ca",
+				"system", "-o",
 				"text"},
 			0,
 			"",
@@ -383,7 +384,8 @@ func TestImportWarnsAndRefuses(t *testing.T) {
 				"it there (Certificates), and pass it too, as in credential import FILE.p12 --btp-destination FILE",
 		},
 		"a destination with its key store, and another": {
-			[]string{store.path("keystore.p12"), "--btp-destination", store.path("destination.json"), "--server-ca", "system"},
+			[]string{store.path("keystore.p12"), "--btp-destination", store.path("destination.json"),
+				"--server-ca", "system"},
 			2,
 			store.path("destination.json") + " contains its key store: omit " + store.path("keystore.p12"),
 		},

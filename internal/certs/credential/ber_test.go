@@ -212,7 +212,8 @@ func TestPKCS12InBER(t *testing.T) {
 		"Windows":                        {file: fixture("windows-certmgr-aes"), password: "password"},
 		"no bytes for an empty password": {file: fixture("windows-azure-rc2"), password: "-"},
 		"a key of 4096 bits":             {file: fixture("go-pkcs12-aes192"), password: "password"},
-		"PBMAC1":                         {file: fixture("rfc9579-a1"), password: "1234", options: []string{"-nomacver"}},
+		"PBMAC1": {file: fixture("rfc9579-a1"), password: "1234",
+			options: []string{"-nomacver"}},
 	}
 	read := 0
 	defer func() {

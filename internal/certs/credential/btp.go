@@ -23,13 +23,13 @@ type Destination struct {
 	Path string
 	// KeyStoreName is the name of the key store.
 	KeyStoreName string
-	// KeyStore is its content: PKCS#12, or PEM with the key and the certificates. nil for the text of the
-	// cockpit, which doesn't contain it.
+	// KeyStore is its content: PKCS#12, or PEM with the key and the certificates. nil for the text
+	// of the cockpit, which doesn't contain it.
 	KeyStore []byte
 	// Password of the key store. "" if the export omits it.
 	Password string
-	// TrustStore is the name of the store with the CA of the server. "" if the destination trusts the
-	// CAs of the platform.
+	// TrustStore is the name of the store with the CA of the server. "" if the destination trusts
+	// the CAs of the platform.
 	TrustStore string
 	// TrustAll reports whether the destination skips server authentication.
 	TrustAll bool
@@ -71,8 +71,8 @@ func (t *trueText) UnmarshalJSON(text []byte) error {
 const clientCertificateAuthentication = "ClientCertificateAuthentication"
 
 // ReadDestination parses an exported destination: the JSON of the destination service, or the text
-// that the cockpit exports, which is Java properties. The error lists all problems, one per line. It
-// contains no content of the file except names.
+// that the cockpit exports, which is Java properties. The error lists all problems, one per line.
+// It contains no content of the file except names.
 func ReadDestination(content []byte) (*Destination, error) {
 	// The key store is base64-encoded, and the other certificates can have the same size.
 	if most := 2 * MaxPartSize; len(content) > most {

@@ -133,7 +133,8 @@ func FuzzReadDestination(f *testing.F) {
 		),
 	)
 	f.Add([]byte(`{"URL":"https://[fe80::1%25a%0ab%C2%85]"}`))
-	f.Add([]byte("Type=HTTP\nURL=https\\://a.example\nAuthentication=ClientCertificateAuthentication\nKeyStoreLocation=\\u00"))
+	f.Add([]byte("Type=HTTP\nURL=https\\://a.example\nAuthentication=ClientCertificateAuthentication\n" +
+		"KeyStoreLocation=\\u00"))
 	f.Fuzz(func(t *testing.T, content []byte) {
 		destination, err := credential.ReadDestination(content)
 		if err != nil {
@@ -158,10 +159,11 @@ func TestReadsKeyStoresInPEM(t *testing.T) {
 		password string
 		err      string
 	}{
-		"in plain text":    {content: read("keystore.pem")},
-		"encrypted":        {content: read("keystore-encrypted.pem"), password: "changeit"},
-		"PKCS#12":          {content: read("openssl-default.p12"), password: "changeit"},
-		"another password": {content: read("keystore-encrypted.pem"), password: "x", err: "the password is wrong: " + undecryptable},
+		"in plain text": {content: read("keystore.pem")},
+		"encrypted":     {content: read("keystore-encrypted.pem"), password: "changeit"},
+		"PKCS#12":       {content: read("openssl-default.p12"), password: "changeit"},
+		"another password": {content: read("keystore-encrypted.pem"), password: "x",
+			err: "the password is wrong: " + undecryptable},
 		"no password": {
 			content: read("keystore-encrypted.pem"),
 			err:     "the file has a password, and none was given",

@@ -81,8 +81,8 @@ func named(name string) []byte {
 
 func localID(id string) []byte { return seq(oid(ownTypes+"9.21"), set(octets([]byte(id)))) }
 
-// windows are the attributes of a key that Windows exports: the provider, and that it is a key of the
-// machine.
+// windows are the attributes of a key that Windows exports: the provider, and that it is a key of
+// the machine.
 func windows() [][]byte {
 	return [][]byte{
 		localID("\x01\x00\x00\x00"), named("te-7c2f"), seq(oid("1.3.6.1.4.1.311.17.1"), set(tlv(0x1e,
@@ -187,7 +187,8 @@ func sealed(password []byte, rounds int) func([]byte) []byte {
 		salt := []byte("saltsalt")
 		key := pfx.Derive(crypto.SHA256, pfx.ForMAC, password, salt, rounds, 32)
 		parts := [][]byte{
-			seq(seq(oid("2.16.840.1.101.3.4.2.1"), tlv(0x05)), octets(hmacOf(crypto.SHA256, key, content))), octets(salt),
+			seq(seq(oid("2.16.840.1.101.3.4.2.1"), tlv(0x05)), octets(hmacOf(crypto.SHA256, key, content))),
+			octets(salt),
 		}
 		if rounds != 1 {
 			parts = append(parts, number(rounds))
@@ -197,13 +198,15 @@ func sealed(password []byte, rounds int) func([]byte) []byte {
 }
 
 // pbmac1 makes a MAC of RFC 9579. The parameters of PBKDF2 after the iterations are given.
-func pbmac1(password string, kdfHash, hash crypto.Hash, scheme []byte, size int, parameters ...[]byte) func([]byte) []byte {
+func pbmac1(password string, kdfHash, hash crypto.Hash, scheme []byte, size int,
+	parameters ...[]byte) func([]byte) []byte {
 	return func(content []byte) []byte {
 		salt := []byte("salt of PBMAC1..")
 		key, _ := pbkdf2.Key(kdfHash.New, password, salt, 2048, size)
 		kdf := seq(oid(ownTypes+"5.12"), seq(append([][]byte{octets(salt), number(2048)}, parameters...)...))
 		return seq(
-			seq(seq(oid(ownTypes+"5.14"), seq(kdf, scheme)), octets(hmacOf(hash, key, content))), octets(salt), number(1))
+			seq(seq(oid(ownTypes+"5.14"), seq(kdf, scheme)), octets(hmacOf(hash, key, content))), octets(salt),
+			number(1))
 	}
 }
 
@@ -244,33 +247,45 @@ func builtStores(t testing.TB) map[string]stored {
 			wrap(seq(oid("2.5.29.15"), set(tlv(0x03, []byte{0, 0x10}))))), nil...), secret)), encrypted),
 		"built: a content for each certificate": pfxOf(mac, shrouded, e.content(secret, certificates[0]),
 			e.content(secret, certificates[1]), e.content(secret, certificates[2])),
-		"built: everything in one content":            pfxOf(mac, e.content(secret, append(certificates, bagOf("1", key))...)),
-		"built: everything in one content, shrouded":  pfxOf(mac, e.content(secret, append(certificates, e.shroud(key, secret))...)),
-		"built: everything in plain text":             pfxOf(mac, plain(append(certificates, bagOf("1", key))...)),
-		"built: ten contents":                         with(slices.Repeat([][]byte{plain(certificates[1])}, 8)...),
-		"built: an empty content":                     with(plain()),
-		"built: nested once":                          pfxOf(mac, shrouded, e.content(secret, nested(1, certificates...))),
-		"built: nested five times, with the key":      pfxOf(mac, plain(nested(5, append(certificates, bagOf("1", key))...))),
-		"built: nested beyond reason":                 pfxOf(mac, plain(nested(40, append(certificates, bagOf("1", key))...))),
-		"built: a revocation list":                    with(plain(foreign)),
-		"built: a bag of an unknown type":             with(plain(bagOf("99", seq()))),
-		"built: a content of an unknown type":         with(seq(oid("1.2.3.4"), wrap(seq()))),
-		"built: a content for a recipient":            with(seq(oid(ownTypes+"7.3"), wrap(seq(number(0), octets(make([]byte, 200)))))),
-		"built: an SDSI certificate":                  with(plain(bagOf("3", seq(oid(ownTypes+"9.22.2"), wrap(tlv(0x16, []byte("AA"))))))),
-		"built: the same key twice":                   with(plain(bagOf("1", key))),
-		"built: the same key twice, encoded anew":     with(plain(bagOf("1", anotherKey))),
-		"built: other local IDs":                      pfxOf(mac, plain(e.shroud(key, secret, localID("9"))), encrypted),
+		"built: everything in one content": pfxOf(mac, e.content(secret, append(certificates,
+			bagOf("1", key))...)),
+		"built: everything in one content, shrouded": pfxOf(mac, e.content(secret, append(certificates,
+			e.shroud(key, secret))...)),
+		"built: everything in plain text": pfxOf(mac, plain(append(certificates, bagOf("1", key))...)),
+		"built: ten contents":             with(slices.Repeat([][]byte{plain(certificates[1])}, 8)...),
+		"built: an empty content":         with(plain()),
+		"built: nested once": pfxOf(mac, shrouded, e.content(secret, nested(1,
+			certificates...))),
+		"built: nested five times, with the key": pfxOf(mac, plain(nested(5, append(certificates,
+			bagOf("1", key))...))),
+		"built: nested beyond reason": pfxOf(mac, plain(nested(40, append(certificates,
+			bagOf("1", key))...))),
+		"built: a revocation list":            with(plain(foreign)),
+		"built: a bag of an unknown type":     with(plain(bagOf("99", seq()))),
+		"built: a content of an unknown type": with(seq(oid("1.2.3.4"), wrap(seq()))),
+		"built: a content for a recipient": with(seq(oid(ownTypes+"7.3"), wrap(seq(number(0),
+			octets(make([]byte, 200)))))),
+		"built: an SDSI certificate": with(plain(bagOf("3", seq(oid(ownTypes+"9.22.2"),
+			wrap(tlv(0x16, []byte("AA"))))))),
+		"built: the same key twice":               with(plain(bagOf("1", key))),
+		"built: the same key twice, encoded anew": with(plain(bagOf("1", anotherKey))),
+		"built: other local IDs": pfxOf(mac, plain(e.shroud(key, secret, localID("9"))),
+			encrypted),
 		"built: a MAC with the default of iterations": pfxOf(sealed(standard(secret), 1), shrouded, encrypted),
 		"built: a MAC over an empty password of no bytes": pfxOf(sealed(nil, 2048), plain(old(none).shroud(key, "")),
 			old(none).content("", certificates...)),
 		"built: no MAC, an empty password of no bytes": pfxOf(nil, plain(old(none).shroud(key, "")),
 			old(none).content("", certificates...)),
-		"built: PBKDF2 with the length of its key": pfxOf(mac, plain(modern(crypto.SHA1, 2048, number(32)).shroud(key, secret)),
+		"built: PBKDF2 with the length of its key": pfxOf(mac, plain(modern(crypto.SHA1, 2048,
+			number(32)).shroud(key, secret)),
 			encrypted),
-		"built: no MAC, nested": pfxOf(nil, e.content(secret, nested(2, append(certificates, e.shroud(key, secret))...))),
+		"built: no MAC, nested": pfxOf(nil, e.content(secret, nested(2, append(certificates, e.shroud(key,
+			secret))...))),
 
-		"built: signed in place of a MAC":         seq(number(3), seq(oid(ownTypes+"7.2"), wrap(seq(number(1), octets(make([]byte, 200)))))),
-		"built: only a content for a recipient":   pfxOf(mac, seq(oid(ownTypes+"7.3"), wrap(seq(number(0), octets(make([]byte, 200)))))),
+		"built: signed in place of a MAC": seq(number(3), seq(oid(ownTypes+"7.2"), wrap(seq(number(1),
+			octets(make([]byte, 200)))))),
+		"built: only a content for a recipient": pfxOf(mac, seq(oid(ownTypes+"7.3"), wrap(seq(number(0),
+			octets(make([]byte, 200)))))),
 		"built: two keys without names":           with(plain(bagOf("1", rsaKey(t)))),
 		"built: a key of another password":        pfxOf(mac, plain(e.shroud(key, "another")), encrypted),
 		"built: certificates of another password": pfxOf(mac, shrouded, e.content("another", certificates...)),
@@ -279,21 +294,29 @@ func builtStores(t testing.TB) map[string]stored {
 		}, shrouded, encrypted),
 		"built: a malformed MAC": pfxOf(func([]byte) []byte { return seq(number(1)) }, shrouded, encrypted),
 		"built: a negative number of iterations": pfxOf(func([]byte) []byte {
-			return seq(seq(seq(oid("2.16.840.1.101.3.4.2.1"), tlv(0x05)), octets(make([]byte, 32))), octets([]byte("salt")), number(-1))
+			return seq(seq(seq(oid("2.16.840.1.101.3.4.2.1"), tlv(0x05)), octets(make([]byte, 32))),
+				octets([]byte("salt")), number(-1))
 		}, shrouded, encrypted),
-		"built: too many iterations for the key": pfxOf(mac, plain(seal(modern(crypto.SHA256, 1<<30, prf("9")))), encrypted),
+		"built: too many iterations for the key": pfxOf(mac, plain(seal(modern(crypto.SHA256, 1<<30,
+			prf("9")))), encrypted),
 		"built: too many iterations together": pfxOf(mac, plain(e.shroud(key, secret)),
 			e.content(secret, certificates...), sealContent(modern(crypto.SHA256, 4_999_000, prf("9")))),
 		"built: a PRF of SHA-512/256": pfxOf(mac, plain(seal(modern(crypto.SHA256, 2048, prf("13")))), encrypted),
-		"built: a PRF of GOST":        pfxOf(mac, plain(seal(modern(crypto.SHA256, 2048, seq(oid("1.2.643.7.1.1.4.2"))))), encrypted),
-		"built: a PRF nobody knows":   pfxOf(mac, plain(seal(modern(crypto.SHA256, 2048, seq(oid("1.2.3.4"))))), encrypted),
-		"built: a wrong length of the key of a cipher": pfxOf(mac, plain(seal(modern(crypto.SHA256, 2048, number(16), prf("9")))),
+		"built: a PRF of GOST": pfxOf(mac, plain(seal(modern(crypto.SHA256, 2048,
+			seq(oid("1.2.643.7.1.1.4.2"))))), encrypted),
+		"built: a PRF nobody knows": pfxOf(mac, plain(seal(modern(crypto.SHA256, 2048,
+			seq(oid("1.2.3.4"))))), encrypted),
+		"built: a wrong length of the key of a cipher": pfxOf(mac, plain(seal(modern(crypto.SHA256, 2048,
+			number(16), prf("9")))),
 			encrypted),
 		"built: scrypt": pfxOf(mac, plain(seal(pbes2(seq(oid("1.3.6.1.4.1.11591.4.11"),
 			seq(octets([]byte("salt")), number(1<<14), number(8), number(1))), aesCBC))), encrypted),
-		"built: AES-256-GCM":                          pfxOf(mac, plain(seal(pbes2(pbkdf, seq(oid(aesTypes+"46"), seq(octets(make([]byte, 12))))))), encrypted),
-		"built: a cipher nobody knows":                pfxOf(mac, plain(seal(encryption{algorithm: seq(oid(ownTypes + "5.99"))})), encrypted),
-		"built: an initialization vector too short":   pfxOf(mac, plain(seal(pbes2(pbkdf, seq(oid(aesTypes+"42"), octets(make([]byte, 14)))))), encrypted),
+		"built: AES-256-GCM": pfxOf(mac, plain(seal(pbes2(pbkdf,
+			seq(oid(aesTypes+"46"), seq(octets(make([]byte, 12))))))), encrypted),
+		"built: a cipher nobody knows": pfxOf(mac,
+			plain(seal(encryption{algorithm: seq(oid(ownTypes + "5.99"))})), encrypted),
+		"built: an initialization vector too short": pfxOf(mac, plain(seal(pbes2(pbkdf,
+			seq(oid(aesTypes+"42"), octets(make([]byte, 14)))))), encrypted),
 		"built: encrypted data of a broken length":    only(bagOf("2", seq(e.algorithm, octets(make([]byte, 17))))),
 		"built: no encrypted data":                    only(bagOf("2", seq(e.algorithm, octets(nil)))),
 		"built: an encrypted text for a key":          only(e.shroud([]byte("no key at all"), secret)),
@@ -304,29 +327,37 @@ func builtStores(t testing.TB) map[string]stored {
 		"built: nested contents that are none":        pfxOf(mac, shrouded, plain(bagOf("6", number(1)))),
 		"built: a list of contents that is none":      pfxOf(mac, octets(make([]byte, 200))),
 		"built: an encrypted content that is none":    pfxOf(mac, shrouded, seq(oid(ownTypes+"7.6"), wrap(number(1)))),
-		"built: a certificate that can't be parsed":   pfxOf(mac, shrouded, e.content(secret, certBagOf(leaf[:len(leaf)-9]))),
+		"built: a certificate that can't be parsed": pfxOf(mac, shrouded, e.content(secret,
+			certBagOf(leaf[:len(leaf)-9]))),
 		"built: an intermediate that can't be parsed": pfxOf(mac, shrouded,
 			e.content(secret, certificates[0], certBagOf(issuing[:len(issuing)-9]), certificates[2])),
-		"built: a hundred certificates":         pfxOf(mac, shrouded, e.content(secret, append(slices.Repeat(certificates[1:2], 99), certificates[0])...)),
-		"built: a hundred and one certificates": pfxOf(mac, shrouded, e.content(secret, slices.Repeat(certificates[:1], 101)...)),
-		"built: two thousand bags":              with(plain(slices.Repeat([][]byte{foreign}, 2000)...)),
-		"built: an ML-DSA key":                  only(bagOf("1", pkcs8(seq(oid("2.16.840.1.101.3.4.3.17"))))),
-		"built: a key of an unknown type":       only(bagOf("1", renamed)),
-		"built: an EC key without a curve":      only(bagOf("1", pkcs8(seq(oid("1.2.840.10045.2.1"), tlv(0x05))))),
-		"built: an EC key on an unknown curve":  only(bagOf("1", pkcs8(seq(oid("1.2.840.10045.2.1"), oid("1.2.3.4"))))),
-		"built: an RSA key of nonsense":         only(bagOf("1", pkcs8(seq(oid(ownTypes+"1.1"), tlv(0x05))))),
-		"built: an OAEP key":                    only(bagOf("1", pkcs8(seq(oid(ownTypes+"1.7"), tlv(0x05))))),
-		"built: a key too long":                 only(bagOf("1", seq(number(0), seq(oid(ownTypes+"1.1")), octets(make([]byte, 17<<10))))),
-		"built: PBMAC1 without the length of its key": pfxOf(pbmac1(secret, crypto.SHA256, crypto.SHA256, prf("9"), 32, prf("9")),
+		"built: a hundred certificates": pfxOf(mac, shrouded, e.content(secret,
+			append(slices.Repeat(certificates[1:2], 99), certificates[0])...)),
+		"built: a hundred and one certificates": pfxOf(mac, shrouded, e.content(secret,
+			slices.Repeat(certificates[:1], 101)...)),
+		"built: two thousand bags":             with(plain(slices.Repeat([][]byte{foreign}, 2000)...)),
+		"built: an ML-DSA key":                 only(bagOf("1", pkcs8(seq(oid("2.16.840.1.101.3.4.3.17"))))),
+		"built: a key of an unknown type":      only(bagOf("1", renamed)),
+		"built: an EC key without a curve":     only(bagOf("1", pkcs8(seq(oid("1.2.840.10045.2.1"), tlv(0x05))))),
+		"built: an EC key on an unknown curve": only(bagOf("1", pkcs8(seq(oid("1.2.840.10045.2.1"), oid("1.2.3.4"))))),
+		"built: an RSA key of nonsense":        only(bagOf("1", pkcs8(seq(oid(ownTypes+"1.1"), tlv(0x05))))),
+		"built: an OAEP key":                   only(bagOf("1", pkcs8(seq(oid(ownTypes+"1.7"), tlv(0x05))))),
+		"built: a key too long": only(bagOf("1", seq(number(0), seq(oid(ownTypes+"1.1")),
+			octets(make([]byte, 17<<10))))),
+		"built: PBMAC1 without the length of its key": pfxOf(pbmac1(secret, crypto.SHA256, crypto.SHA256,
+			prf("9"), 32, prf("9")),
 			shrouded, encrypted),
-		"built: PBMAC1 with a short key": pfxOf(pbmac1(secret, crypto.SHA256, crypto.SHA256, prf("9"), 4, number(4), prf("9")),
+		"built: PBMAC1 with a short key": pfxOf(pbmac1(secret, crypto.SHA256, crypto.SHA256, prf("9"), 4,
+			number(4), prf("9")),
 			shrouded, encrypted),
-		"built: PBMAC1 with an unknown HMAC": pfxOf(pbmac1(secret, crypto.SHA256, crypto.SHA256, prf("13"), 32, number(32), prf("9")),
+		"built: PBMAC1 with an unknown HMAC": pfxOf(pbmac1(secret, crypto.SHA256, crypto.SHA256, prf("13"), 32,
+			number(32), prf("9")),
 			shrouded, encrypted),
 	}
 	for identifier, hash := range prfs {
 		m := modern(hash, 2048, prf(identifier))
-		files["built: PRF "+names[identifier]] = pfxOf(mac, plain(m.shroud(key, secret)), m.content(secret, certificates...))
+		files["built: PRF "+names[identifier]] = pfxOf(mac, plain(m.shroud(key, secret)), m.content(secret,
+			certificates...))
 		files["built: PBMAC1 "+names[identifier]] = pfxOf(pbmac1(secret, hash, hash, prf(identifier), hash.Size(),
 			number(hash.Size()), prf(identifier)), shrouded, encrypted)
 	}

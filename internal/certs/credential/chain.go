@@ -14,8 +14,8 @@ import (
 
 // Chain is a client certificate with the issuers that lead to its root.
 type Chain struct {
-	// Certificates are those to present: the leaf first, each followed by its issuer, without the root
-	// (RFC 8446 §4.4.2 allows omitting it). A self-signed leaf is the only one.
+	// Certificates are those to present: the leaf first, each followed by its issuer, without the
+	// root (RFC 8446 §4.4.2 allows omitting it). A self-signed leaf is the only one.
 	Certificates []*x509.Certificate
 	// Root is the self-signed end of the chain. nil if it wasn't found. If another root signed its key
 	// too, Certificates end with that cross certificate, and a server can trust either root.

@@ -25,7 +25,8 @@ const (
 
 // The reasons of warnings.
 const (
-	// ChainOutOfOrder: a certificate is not followed by its issuer, which is elsewhere in the chain.
+	// ChainOutOfOrder: a certificate is not followed by its issuer, which is elsewhere in the
+	// chain.
 	ChainOutOfOrder Reason = "ChainOutOfOrder"
 	// ChainIncomplete: the issuer of a certificate is missing.
 	ChainIncomplete Reason = "ChainIncomplete"
@@ -134,7 +135,8 @@ func missingIssuer(all []*x509.Certificate, i int) Finding {
 		if j != i && bytes.Equal(candidate.RawSubject, orphan.RawIssuer) {
 			return warning(ChainIncomplete,
 				"certificate %d (%s) is not followed by its issuer %s: certificate %d (%s) has that name, but didn't "+
-					"sign it or is not a CA; request the certificate that did from the issuer, and append it", i+1, identify(orphan),
+					"sign it or is not a CA; request the certificate that did from the issuer, and append it",
+				i+1, identify(orphan),
 				issuerName(orphan), j+1, identify(candidate))
 		}
 	}
@@ -220,7 +222,8 @@ func days(n int) string {
 }
 
 func reviewNames(leaf *x509.Certificate) []Finding {
-	// There are other types of names (otherName, directoryName), so this checks the extension itself.
+	// There are other types of names (otherName, directoryName), so this checks the extension
+	// itself.
 	if _, found := extension(leaf, 2, 5, 29, 17); found {
 		return nil
 	}
@@ -289,7 +292,8 @@ func reviewClientIssuer(chain Chain, serverCA []*x509.Certificate) []Finding {
 		if bytes.Equal(end.RawIssuer, authority.RawSubject) {
 			tries++
 		}
-		// The issuers of all other certificates are in the path, so isIssuer detects them by their key.
+		// The issuers of all other certificates are in the path, so isIssuer detects them by their
+		// key.
 		if isIssuer || open && tries <= maxLinks && issuedBy(end, authority) {
 			return []Finding{
 				warning(ServerCAIsClientIssuer,

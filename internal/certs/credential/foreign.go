@@ -14,7 +14,7 @@ import (
 // javaStore describes a Java key store, with the command that converts it. It returns "" for other
 // files.
 func javaStore(content []byte) string {
-	kind := ""
+	var kind string
 	switch {
 	case bytes.HasPrefix(content, []byte("\xfe\xed\xfe\xed")):
 		kind = "JKS"
@@ -68,8 +68,8 @@ func certificatesOfPKCS7(content []byte) (encoded [][]byte, ok bool) {
 	return splitDER(certificates.Bytes)
 }
 
-// expandPKCS7 replaces the PKCS#7 bundles in a file by their certificates, in PEM. A bundle is DER, a
-// block of the type PKCS7, or a block of the type CERTIFICATE, as Active Directory Certificate
+// expandPKCS7 replaces the PKCS#7 bundles in a file by their certificates, in PEM. A bundle is DER,
+// a block of the type PKCS7, or a block of the type CERTIFICATE, as Active Directory Certificate
 // Services writes it (certreq, and "Base 64 encoded" on its web pages). found is false if the file
 // has none. problem is not "" if one can't be read.
 func expandPKCS7(p part, content []byte) (expanded []byte, found bool, problem string) {
@@ -92,8 +92,9 @@ func expandPKCS7(p part, content []byte) (expanded []byte, found bool, problem s
 		}
 		encoded, ok := certificatesOfPKCS7(block.Bytes)
 		if !ok || len(encoded) == 0 {
-			return nil, true, fmt.Sprintf("%s is PKCS#7 (.p7b), but holds no readable certificate; check it with openssl "+
-				"pkcs7 -print_certs, and request the certificate as PEM", p)
+			return nil, true,
+				fmt.Sprintf("%s is PKCS#7 (.p7b), but holds no readable certificate; check it with openssl "+
+					"pkcs7 -print_certs, and request the certificate as PEM", p)
 		}
 		found = true
 		for _, der := range encoded {
@@ -104,7 +105,8 @@ func expandPKCS7(p part, content []byte) (expanded []byte, found bool, problem s
 }
 
 // leafFirst sorts certificates of a PKCS#7 bundle, which is a set without an order. The leaf is the
-// only certificate that issued no other. If there are several, it returns the certificates unchanged.
+// only certificate that issued no other. If there are several, it returns the certificates
+// unchanged.
 func leafFirst(certificates []*x509.Certificate) []*x509.Certificate {
 	if checkChain(certificates) != "" {
 		return certificates

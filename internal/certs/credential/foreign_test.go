@@ -11,8 +11,8 @@ import (
 	"mtls.egress/webhook/internal/certs/credential"
 )
 
-// TestReadsPKCS7 reads the bundles that Windows, Java and Active Directory Certificate Services write.
-// The certificates in them have no order, so the leaf comes first.
+// TestReadsPKCS7 reads the bundles that Windows, Java and Active Directory Certificate Services
+// write. The certificates in them have no order, so the leaf comes first.
 func TestReadsPKCS7(t *testing.T) {
 	read := func(name string) []byte { return must[[]byte](t)(os.ReadFile("testdata/keystores/" + name)) }
 	bundle := read("bundle.p7b")
@@ -59,7 +59,8 @@ func TestReadsPKCS7(t *testing.T) {
 				t.Errorf("error (-want +got):\n%s", diff)
 			}
 			if err == nil {
-				inspection := must[*credential.Inspection](t)(looked(credential.MaterialOfCertificates("f", test.content)))
+				inspection := must[*credential.Inspection](t)(looked(credential.MaterialOfCertificates("f",
+					test.content)))
 				if len(inspection.Chain) != len(subjects) || !inspection.Chain[0].IssuedByNext {
 					t.Errorf("inspect shows another chain: %+v", inspection.Chain)
 				}
@@ -83,7 +84,8 @@ func TestInspectReportsUnusableKeysAsFindings(t *testing.T) {
 		return credential.MaterialOfCertificates("f", []byte(output))
 	}
 	unreadable := func(message string) credential.Finding {
-		return credential.Finding{Severity: credential.Refused, Reason: credential.PrivateKeyUnreadable, Message: message}
+		return credential.Finding{Severity: credential.Refused, Reason: credential.PrivateKeyUnreadable,
+			Message: message}
 	}
 	for name, test := range map[string]struct {
 		file string

@@ -59,8 +59,8 @@ type Details struct {
 	KeyType string `json:"keyType"`
 	// Signature is the signature algorithm, for example ECDSA-SHA256.
 	Signature string `json:"signature"`
-	// KeyUsage and ExtendedKeyUsage use the names of RFC 5280. "" if the certificate doesn't have the
-	// extension.
+	// KeyUsage and ExtendedKeyUsage use the names of RFC 5280. "" if the certificate doesn't have
+	// the extension.
 	KeyUsage         string `json:"keyUsage,omitempty"`
 	ExtendedKeyUsage string `json:"extendedKeyUsage,omitempty"`
 	// Authority reports whether the certificate is a CA, SelfSigned whether it signed itself.
@@ -91,7 +91,8 @@ type Material struct {
 	keyless bool
 	// doubts are warnings about the Secret or the file as a whole.
 	doubts []Finding
-	// refusal is the [*RefusedError] of a file that is not usable, which is not checked any further.
+	// refusal is the [*RefusedError] of a file that is not usable, which is not checked any
+	// further.
 	refusal error
 }
 
@@ -162,8 +163,8 @@ func unusableMaterial(format string, bundle Bundle, err error) *Material {
 		refusal: err}
 }
 
-// unusablePEM returns the material of a file whose certificate can't be parsed, if its private key is
-// the reason, and otherwise err.
+// unusablePEM returns the material of a file whose certificate can't be parsed, if its private key
+// is the reason, and otherwise err.
 func unusablePEM(name string, content []byte, err error) (*Material, error) {
 	keys := privateKeyBlocks(content)
 	if len(keys) == 0 {

@@ -49,8 +49,9 @@ func decryptKeys(content []byte, password string) ([]byte, error) {
 				return nil, explainPKCS12(err, password)
 			}
 			if err != nil {
-				return nil, errors.New("the private key is encrypted in a way that is not supported: decrypt it (openssl pkey " +
-					"-in FILE -out NEW)")
+				return nil,
+					errors.New("the private key is encrypted in a way that is not supported: decrypt it (openssl pkey " +
+						"-in FILE -out NEW)")
 			}
 			block = &pem.Block{Type: pkcs8Block, Bytes: der}
 		}
@@ -78,8 +79,9 @@ func bundleOf(contents pfx.Contents) (Bundle, error) {
 	case len(keys) > 1:
 		return Bundle{}, errors.New(severalKeys(keys, contents.Certificates))
 	case len(contents.Certificates) == 0:
-		return Bundle{}, errors.New("the file holds a private key but no certificate: ask for a file with both, or join " +
-			"key and certificate with credential complete")
+		return Bundle{},
+			errors.New("the file holds a private key but no certificate: ask for a file with both, or join " +
+				"key and certificate with credential complete")
 	}
 	bundle := Bundle{PrivateKey: keys[0].signer}
 	var unreadable []string

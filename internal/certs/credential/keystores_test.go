@@ -55,9 +55,7 @@ func keyStores(t testing.TB) map[string]stored {
 			files[filepath.Base(path)] = stored{must[[]byte](t)(os.ReadFile(path)), password}
 		}
 	}
-	for name, file := range builtStores(t) {
-		files[name] = file
-	}
+	maps.Copy(files, builtStores(t))
 	for _, name := range []string{"openssl-default.p12", "openssl-legacy.p12", "openssl-nomac.p12",
 		"openssl-nomac-legacy.p12", "openssl-nomac-rc4.p12", "openssl-empty-password.p12", "keytool-nomac.p12",
 		"keytool-default.p12", "openssl-plain.p12", "rfc9579-a1.p12"} {
@@ -106,14 +104,14 @@ func verdict(file stored) (line string, read bool) {
 	for _, certificate := range path {
 		subjects = append(subjects, credential.DistinguishedName(certificate.RawSubject))
 	}
-	line = "read: " + strings.Join(subjects, " < ")
+	lines := []string{"read: " + strings.Join(subjects, " < ")}
 	for _, finding := range append(bundle.Findings, credential.Review(chain, credential.Authorities{}, future())...) {
-		switch finding.Reason {
-		case credential.CertificateUnreadable, credential.SeveralCertificates, credential.CertificateUnrelated:
-			line += fmt.Sprintf("\n    %s: %s", finding.Reason, finding.Message)
+		if slices.Contains([]credential.Reason{credential.CertificateUnreadable, credential.SeveralCertificates,
+			credential.CertificateUnrelated}, finding.Reason) {
+			lines = append(lines, fmt.Sprintf("    %s: %s", finding.Reason, finding.Message))
 		}
 	}
-	return line, true
+	return strings.Join(lines, "\n"), true
 }
 
 // future is after the day on which the files were made.
@@ -165,9 +163,7 @@ func TestOpenSSLReadsTheSameKeyStores(t *testing.T) {
 		t.Skipf("the differences are those of OpenSSL 3.0, and this is %s", output)
 	}
 	files := keyStores(t)
-	for name, file := range mutations(files) {
-		files[name] = file
-	}
+	maps.Copy(files, mutations(files))
 	var out strings.Builder
 	agree, differ := 0, 0
 	for _, name := range slices.Sorted(maps.Keys(files)) {
@@ -186,8 +182,9 @@ func TestOpenSSLReadsTheSameKeyStores(t *testing.T) {
 		if why == "" {
 			t.Errorf("a difference without a reason: %s\n%s\nopenssl reads it: %t", name, ours, theirs)
 		}
-		fmt.Fprintf(&out, "%s\n  here: %s\n  openssl reads it: %t, because %s\n", name, cmp.Or(strings.SplitN(ours, ": ",
-			2)[0]), theirs, why)
+		fmt.Fprintf(&out, "%s\n  here: %s\n  openssl reads it: %t, because %s\n", name,
+			cmp.Or(strings.SplitN(ours, ": ",
+				2)[0]), theirs, why)
 	}
 	t.Logf("of %d files, both read or refuse %d, and differ in %d", agree+differ, agree, differ)
 	golden.Compare(t, "testdata/openssl.golden.txt", []byte(out.String()))
@@ -231,15 +228,19 @@ func reason(name, ours string) string {
 		{"PBMAC1", "OpenSSL reads PBMAC1 from 3.4 on"},
 		{"rfc9579", "OpenSSL reads PBMAC1 from 3.4 on"},
 		{"for a recipient", "OpenSSL parses the content for the recipient, which this test leaves empty"},
-		{"no MAC, an empty password of no bytes", "without a MAC, OpenSSL tries only the two zeros of an empty password"},
+		{"no MAC, an empty password of no bytes",
+			"without a MAC, OpenSSL tries only the two zeros of an empty password"},
 		{"limit for a chain", "OpenSSL has no limit"},
 		{"more than 1000", "OpenSSL has no limit"},
 		{"nested more than", "OpenSSL has no limit"},
 		{"different private keys", "OpenSSL prints all keys, and nothing tells which one is meant"},
-		{"uses the cipher", "the cipher is one that current tools don't write, and the message has the command for OpenSSL"},
-		{"uses the key derivation", "the key derivation is one that current tools don't write, and the message has the " +
-			"command for OpenSSL"},
-		{"uses a MAC with", "the digest is one that current tools don't write, and the message has the command for OpenSSL"},
+		{"uses the cipher",
+			"the cipher is one that current tools don't write, and the message has the command for OpenSSL"},
+		{"uses the key derivation",
+			"the key derivation is one that current tools don't write, and the message has the " +
+				"command for OpenSSL"},
+		{"uses a MAC with",
+			"the digest is one that current tools don't write, and the message has the command for OpenSSL"},
 		{"sidecar can't read", noSidecar},
 		{"the sidecar don", noSidecar},
 		{"sidecar doesn't support", noSidecar},

@@ -141,8 +141,8 @@ func unusableCurve(parameters asn1.RawValue) string {
 	return "is an ECDSA key with explicit parameters in place of the name of its curve" + unsupported
 }
 
-// curves are the names of curves by their identifiers, as OpenSSL writes them, and "" for those that
-// are supported.
+// curves are the names of curves by their identifiers, as OpenSSL writes them, and "" for those
+// that are supported.
 func curves() map[string]string {
 	known := map[string]string{
 		"1.3.132.0.33": "", "1.2.840.10045.3.1.7": "", "1.3.132.0.34": "", "1.3.132.0.35": "",

@@ -21,17 +21,17 @@ const (
 	// rejects longer ones (https://github.com/google/boringssl/blob/main/include/openssl/rsa.h,
 	// OPENSSL_RSA_MAX_MODULUS_BITS).
 	maxModulusBits = 16_384
-	// maxKeySize is the size of the largest private key in DER, in bytes. An RSA key of maxModulusBits
-	// has 9.3 KB.
+	// maxKeySize is the size of the largest private key in DER, in bytes. An RSA key of
+	// maxModulusBits has 9.3 KB.
 	maxKeySize = 16 << 10
-	// maxCertificateSize is the size of the largest certificate in DER, in bytes. Real ones have 1 or
-	// 2 KB, and 20 KB with a hundred names.
+	// maxCertificateSize is the size of the largest certificate in DER, in bytes. Real ones have 1
+	// or 2 KB, and 20 KB with a hundred names.
 	maxCertificateSize = 64 << 10
-	// maxAuthorities is the maximum number of CA certificates for a server. Public bundles have about
-	// 150 (https://wiki.mozilla.org/CA/Included_Certificates).
+	// maxAuthorities is the maximum number of CA certificates for a server. Public bundles have
+	// about 150 (https://wiki.mozilla.org/CA/Included_Certificates).
 	maxAuthorities = 1000
-	// maxCertificates is the maximum number of certificates in a chain, including unrelated ones. Real
-	// chains are much shorter.
+	// maxCertificates is the maximum number of certificates in a chain, including unrelated ones.
+	// Real chains are much shorter.
 	maxCertificates = 100
 	// maxVerifying limits the cost of the search for a chain. The cost is that of one signature for
 	// each pair of certificates of which one can have signed the other, according to their names. A

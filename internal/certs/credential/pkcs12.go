@@ -20,14 +20,14 @@ type Bundle struct {
 	Findings []Finding
 }
 
-// ReadPKCS12 decodes a PKCS#12 file (RFC 7292; .p12, .pfx) with its password, which can be empty. The
-// encoding is DER or BER, with a MAC or without. The file must contain one private key and at least
-// one certificate. The same key can occur several times. Certificates that can't be parsed are
-// omitted with a finding. Friendly names and other attributes are dropped.
+// ReadPKCS12 decodes a PKCS#12 file (RFC 7292; .p12, .pfx) with its password, which can be empty.
+// The encoding is DER or BER, with a MAC or without. The file must contain one private key and at
+// least one certificate. The same key can occur several times. Certificates that can't be parsed
+// are omitted with a finding. Friendly names and other attributes are dropped.
 //
-// The error is a [*RefusedError] if the file was read, but its key or certificate is of a type that a
-// sidecar can't use. The Bundle then contains the certificates. Errors contain a fix, and no byte of
-// the content or the password.
+// The error is a [*RefusedError] if the file was read, but its key or certificate is of a type that
+// a sidecar can't use. The Bundle then contains the certificates. Errors contain a fix, and no byte
+// of the content or the password.
 func ReadPKCS12(content []byte, password string) (Bundle, error) {
 	der, err := checkPKCS12(content)
 	if err != nil {

@@ -7,8 +7,8 @@ import (
 	"mtls.egress/webhook/internal/certs/pfx"
 )
 
-// rewrite is the command that writes a PKCS#12 file again, as current tools do. It writes no key to a
-// file in between.
+// rewrite is the command that writes a PKCS#12 file again, as current tools do. It writes no key to
+// a file in between.
 const rewrite = "openssl pkcs12 -in FILE -nodes | openssl pkcs12 -export -out new.p12"
 
 // explainPKCS12 translates an error of [pfx.Read] into a message with a fix.
@@ -66,6 +66,6 @@ func explainLayout(layout *pfx.LayoutError) error {
 	if layout.Verified {
 		intact = ", although its MAC matches: its tool wrote it this way"
 	}
-	return fmt.Errorf("the file is PKCS#12, but %s can't be read%s%s; rewrite it (%s), and if OpenSSL can't read it either, "+
-		"request it from its sender in another form", layout.Where, why, intact, rewrite)
+	return fmt.Errorf("the file is PKCS#12, but %s can't be read%s%s; rewrite it (%s), and if OpenSSL can't read it "+
+		"either, request it from its sender in another form", layout.Where, why, intact, rewrite)
 }

@@ -466,7 +466,8 @@ func TestChainsAreBounded(t *testing.T) {
 		"more in a bundle that is assembled": {
 			errorOf(
 				credential.Arrange(
-					credential.Bundle{PrivateKey: client.Key, Certificates: slices.Repeat([]*x509.Certificate{ca.Certificate}, 101)},
+					credential.Bundle{PrivateKey: client.Key,
+						Certificates: slices.Repeat([]*x509.Certificate{ca.Certificate}, 101)},
 				),
 			),
 			`there are ` + many,
@@ -507,8 +508,8 @@ func FuzzParseSubject(f *testing.F) {
 		decoded, _ := pem.Decode(csr)
 		parsed, err := x509.ParseCertificateRequest(decoded.Bytes)
 		if err != nil {
-			// Go supports neither OIDs with more than 31 bits nor strings of unknown types, which users can
-			// specify in binary.
+			// Go supports neither OIDs with more than 31 bits nor strings of unknown types, which
+			// users can specify in binary.
 			if strings.ContainsAny(subject, "#.") {
 				return
 			}

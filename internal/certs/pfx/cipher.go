@@ -60,7 +60,7 @@ func unpad(plain []byte, block int) (content []byte, ok bool) {
 		return nil, false
 	}
 	content, padding := plain[:len(plain)-length], plain[len(plain)-length:]
-	return content, bytes.Equal(padding, bytes.Repeat([]byte{byte(length)}, length))
+	return content, bytes.Equal(padding, bytes.Repeat(plain[len(plain)-1:], length))
 }
 
 // schemeOf returns the scheme of an algorithm in RFC 7292 appendix C, or of PBES2.

@@ -4,7 +4,7 @@ import (
 	"bytes"
 	"crypto"
 	"crypto/pbkdf2"
-	_ "crypto/sha1"   // Linked for [digestOf].
+	_ "crypto/sha1"   //nolint:gosec // Linked for [digestOf], because old files use it.
 	_ "crypto/sha256" // Linked for [digestOf].
 	_ "crypto/sha512" // Linked for [digestOf].
 	"crypto/x509/pkix"
@@ -54,7 +54,7 @@ func increase(input, step []byte) {
 		carry := 1
 		for i := len(step) - 1; i >= 0; i-- {
 			carry += int(block[i]) + int(step[i])
-			block[i] = byte(carry)
+			block[i] = byte(carry & 0xff)
 			carry >>= 8
 		}
 	}
@@ -77,8 +77,8 @@ type password struct {
 }
 
 // encodings returns the encodings of a password that tools use, the one of the standard first:
-//   - UTF-16 in big endian with two terminating zeros. RFC 7292 appendix B.1 allows only characters of
-//     two bytes, and OpenSSL and Java write surrogates for others.
+//   - UTF-16 in big endian with two terminating zeros. RFC 7292 appendix B.1 allows only characters
+//     of two bytes, and OpenSSL and Java write surrogates for others.
 //   - For an empty password, no bytes. Some tools of Microsoft omit the zeros.
 //   - For a password that isn't ASCII, its bytes in UTF-8 as characters, as OpenSSL before 1.1.0
 //     writes them (https://docs.openssl.org/3.0/man7/passphrase-encoding/).
@@ -170,8 +170,8 @@ func (d derivation) key(password string, size int, rounds *budget) ([]byte, erro
 	return key, nil
 }
 
-// nameOf returns the name of an algorithm that a file can use and [Read] doesn't support, as OpenSSL
-// writes it. Its identifier is added, and is the name of unknown ones.
+// nameOf returns the name of an algorithm that a file can use and [Read] doesn't support, as
+// OpenSSL writes it. Its identifier is added, and is the name of unknown ones.
 func nameOf(algorithm asn1.ObjectIdentifier) string {
 	name, known := names()[algorithm.String()]
 	if !known {

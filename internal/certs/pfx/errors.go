@@ -6,8 +6,8 @@ import "fmt"
 type PasswordError struct {
 	// What names the part that the password doesn't decrypt. "" if the MAC doesn't match.
 	What string
-	// Verified reports whether the MAC of the file matches with the password. Only this part then has
-	// another password.
+	// Verified reports whether the MAC of the file matches with the password. Only this part then
+	// has another password.
 	Verified bool
 }
 
@@ -22,8 +22,8 @@ func (e *PasswordError) Error() string {
 type UnsupportedError struct {
 	// What names it, for example "the cipher CAMELLIA-256-CBC".
 	What string
-	// OpenSSL reports whether OpenSSL may read the file, and so can rewrite it. Legacy reports whether it
-	// needs its legacy provider for that.
+	// OpenSSL reports whether OpenSSL may read the file, and so can rewrite it. Legacy reports
+	// whether it needs its legacy provider for that.
 	OpenSSL, Legacy bool
 }
 

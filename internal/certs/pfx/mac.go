@@ -55,8 +55,8 @@ func (r *reader) verify(der, content []byte) error {
 	return &PasswordError{}
 }
 
-// verifyPBMAC1 verifies a MAC of RFC 9579, with the parameters of RFC 8018 appendix A.5. The salt and
-// the iterations outside of these parameters have no meaning.
+// verifyPBMAC1 verifies a MAC of RFC 9579, with the parameters of RFC 8018 appendix A.5. The salt
+// and the iterations outside of these parameters have no meaning.
 func (r *reader) verifyPBMAC1(mac macData, content []byte) error {
 	var parameters struct{ Derivation, Scheme pkix.AlgorithmIdentifier }
 	if !unmarshal(mac.Digest.Algorithm.Parameters.FullBytes, &parameters) {

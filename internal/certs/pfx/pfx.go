@@ -1,5 +1,5 @@
-// Package pfx reads PKCS#12 files (RFC 7292), in DER and in the BER that tools write. It returns the
-// private keys and certificates in the file, and doesn't choose among them.
+// Package pfx reads PKCS#12 files (RFC 7292), in DER and in the BER that tools write. It returns
+// the private keys and certificates in the file, and doesn't choose among them.
 //
 // RFC 7292 §3.1 allows BER. NSS (https://github.com/nss-dev/nss/blob/master/lib/pkcs12/p12e.c)
 // writes it, for Firefox, Thunderbird and pk12util.
@@ -128,9 +128,9 @@ type reader struct {
 	contents Contents
 }
 
-// Read reads a file in DER, as [ToDER] returns it, with its password, which can be empty. It verifies
-// the MAC, if the file has one, over the original bytes. iterations is the maximum number of
-// iterations of all key derivations together.
+// Read reads a file in DER, as [ToDER] returns it, with its password, which can be empty. It
+// verifies the MAC, if the file has one, over the original bytes. iterations is the maximum number
+// of iterations of all key derivations together.
 //
 // The error is a [*PasswordError], [*UnsupportedError], [*LayoutError] or [*IterationsError]. It
 // contains nothing that was encrypted.

@@ -13,8 +13,8 @@ import (
 	"mtls.egress/webhook/internal/certs/pfx"
 )
 
-// TestDeriveAgreesWithOpenSSL compares derived values for random passwords and salts, including lengths
-// around the block size.
+// TestDeriveAgreesWithOpenSSL compares derived values for random passwords and salts, including
+// lengths around the block size.
 func TestDeriveAgreesWithOpenSSL(t *testing.T) {
 	program, err := exec.LookPath("openssl")
 	if err != nil {

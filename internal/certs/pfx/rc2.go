@@ -31,8 +31,10 @@ func newRC2(key []byte) (cipher.Block, error) {
 
 func (*rc2) BlockSize() int { return 8 }
 
-// Encrypt is not used, because files are only read.
-func (*rc2) Encrypt(_, _ []byte) { panic("pfx: RC2 only decrypts") }
+// Encrypt makes rc2 a [cipher.Block]. Files are only read, so it is never called.
+func (*rc2) Encrypt(_, _ []byte) {
+	panic("pfx: RC2 only decrypts") //nolint:forbidigo // Unreachable: CBC decryption calls Decrypt.
+}
 
 func (c *rc2) Decrypt(dst, src []byte) {
 	var r [4]uint16
