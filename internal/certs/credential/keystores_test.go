@@ -86,8 +86,8 @@ func keyStores(t testing.TB) map[string]stored {
 	return files
 }
 
-// verdict returns one line about a file: what was read, or the message of the refusal.
-func verdict(file stored) (line string, read bool) {
+// resultOf returns one line about a file: what was read, or the message of the refusal.
+func resultOf(file stored) (line string, read bool) {
 	bundle, err := credential.ReadPKCS12(file.content, file.password)
 	if err != nil {
 		return "refused: " + err.Error(), false
@@ -124,7 +124,7 @@ func TestKeyStoresOfAllTools(t *testing.T) {
 	var out strings.Builder
 	counts := map[bool]int{}
 	for _, name := range slices.Sorted(maps.Keys(files)) {
-		line, read := verdict(files[name])
+		line, read := resultOf(files[name])
 		counts[read]++
 		if !read {
 			checkMessage(t, line)
@@ -145,7 +145,7 @@ func TestKeyStoresOfAllTools(t *testing.T) {
 // says are told to be downloaded again.
 func TestTransportIsBlamedForLengthsAlone(t *testing.T) {
 	for name, file := range keyStores(t) {
-		line, _ := verdict(file)
+		line, _ := resultOf(file)
 		blamed := strings.Contains(line, "download") || strings.Contains(line, "transit") ||
 			strings.Contains(line, "damaged") || strings.Contains(line, "corrupted")
 		length := strings.Contains(name, "missing") || strings.Contains(name, "line break") ||
@@ -171,7 +171,7 @@ func TestOpenSSLReadsTheSameKeyStores(t *testing.T) {
 			// OpenSSL has no limit, and would take hours.
 			continue
 		}
-		ours, read := verdict(files[name])
+		ours, read := resultOf(files[name])
 		theirs := opened(t, files[name])
 		if read == theirs {
 			agree++
