@@ -4,6 +4,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"slices"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 
@@ -112,6 +113,21 @@ func doubtfulCredentialRules() []Rule {
 			"Public CAs stop issuing certificates for TLS clients in 2026: the renewal fails or lacks clientAuth.",
 			"Ask the partner which private CA it accepts.",
 			credential.PublicCA),
+		ofCredential("MTE316", "server-ca-expires-soon", Warning,
+			"The CA of the partner's server expires within 30 days.",
+			"Calls fail afterwards.",
+			"Ask the partner for the current CA, and add it to the old one.",
+			credential.ServerCAExpiresSoon),
+		ofCredential("MTE317", "server-ca-is-a-server-certificate", Warning,
+			"The CA of the partner's server is not a CA, but the certificate of a server.",
+			"Calls fail after the partner renews that certificate.",
+			"Ask the partner for the CA that issued it.",
+			credential.ServerCANotCA),
+		ofCredential("MTE318", "server-ca-skipped", Warning,
+			"A certificate among the CAs of the partner's server can't be read.",
+			"If it signed the partner's certificate, the handshake can't be checked in advance.",
+			"Remove it, or ask its issuer for one with a positive serial number and a key on a NIST curve.",
+			credential.ServerCASkipped),
 	}
 }
 
@@ -231,13 +247,13 @@ func (i *inspection) review(layout egress.Layout) {
 	if err != nil {
 		return // refused
 	}
-	var serverCA []*x509.Certificate
+	var serverCA credential.Authorities
 	if layout.ServerCA != "" {
-		serverCA, _ = credential.ReadCertificates(layout.ServerCA, i.value.Data[layout.ServerCA]) // or refused
+		serverCA, _ = credential.ReadServerCA(layout.ServerCA, i.value.Data[layout.ServerCA]) // or refused
 	}
 	for _, finding := range credential.Review(credential.Chain{Certificates: chain}, serverCA, i.world.Options.Now) {
 		key := layout.Certificate
-		if finding.Reason == credential.ServerCAIsClientIssuer {
+		if strings.HasPrefix(string(finding.Reason), "ServerCA") {
 			key = layout.ServerCA
 		}
 		i.add(finding.Reason, key, finding.Message)
