@@ -216,3 +216,19 @@ func split(prefix netip.Prefix, excluded []netip.Addr) []netip.Prefix {
 	address, _ := netip.AddrFromSlice(bytes) // it has the length of an address
 	return append(split(lower, excluded), split(netip.PrefixFrom(address, prefix.Bits()+1), excluded)...)
 }
+
+// ReadArguments returns the settings in the arguments of istio-iptables, as Istio's injection
+// template writes them: a flag of one letter, then its value.
+// https://github.com/istio/istio/blob/1.31.0/manifests/charts/istio-control/istio-discovery/files/injection-template.yaml
+func ReadArguments(args []string) Settings {
+	settings := Settings{}
+	for name, flag := range map[string]string{
+		Mode: "-m", IncludeRanges: "-i", ExcludeRanges: "-x", IncludePorts: "-q", ExcludePorts: "-o",
+		ExcludeInterfaces: "-c", KubeVirtInterfaces: "-k",
+	} {
+		if n := slices.Index(args, flag); n >= 0 && n+1 < len(args) {
+			settings[name] = args[n+1]
+		}
+	}
+	return Of(nil, settings)
+}

@@ -9,10 +9,10 @@ import (
 	"mtls.egress/webhook/internal/egress"
 )
 
-// ownTLSWarnings returns a warning for each https URL of a target in the commands and environment
+// OwnTLSWarnings returns a warning for each https URL of a target in the commands and environment
 // variables of a Pod. The app would speak TLS itself, without the client certificate, and the
 // sidecar passes that on.
-func ownTLSWarnings(pod *corev1.Pod, targets []egress.Target, spec *field.Path) []Warning {
+func OwnTLSWarnings(pod *corev1.Pod, targets []egress.Target, spec *field.Path) []Warning {
 	var warnings []Warning
 	look := func(at func() *field.Path, container, where, text string) {
 		for _, t := range targets {

@@ -53,7 +53,7 @@ func inject(
 	if len(errs) > 0 {
 		return patch{}, nil, because(ReasonVolumeClash, errs)
 	}
-	return p, slices.Concat(warnings, proxyWarnings(pod, targets, spec), ownTLSWarnings(pod, targets, spec),
+	return p, slices.Concat(warnings, proxyWarnings(pod, targets, spec), OwnTLSWarnings(pod, targets, spec),
 		rightsWarnings(pod, spec)), nil
 }
 

@@ -13,11 +13,11 @@ import (
 
 const reasonProxyIgnoresRenewals = "ProxyIgnoresRenewals"
 
-// ignoresRenewals reports whether sidecars of an Istio version ignore a renewed certificate in a
+// IgnoresRenewals reports whether sidecars of an Istio version ignore a renewed certificate in a
 // mounted file after the second renewal: those with 3cf3b784e4b (1.29.0) and without its fix
 // (1.29.3, 1.30.3).
 // https://github.com/istio/istio/issues/59912
-func ignoresRenewals(proxy string) bool {
+func IgnoresRenewals(proxy string) bool {
 	parsed, err := version.ParseGeneric(proxy)
 	if err != nil || parsed.Major() != 1 {
 		return false // a version that is not Istio's own
@@ -74,7 +74,7 @@ func serverCAAtRisk(checks []CredentialCheck) *Condition {
 func rotation(demands []Demand) *Condition {
 	var versions []string
 	affected := podsWithout(demands, func(d Demand) bool {
-		if !ignoresRenewals(d.ProxyVersion) {
+		if !IgnoresRenewals(d.ProxyVersion) {
 			return true
 		}
 		versions = append(versions, d.ProxyVersion)

@@ -7,7 +7,7 @@ func TestIgnoresRenewals(t *testing.T) {
 		"1.28.9": false, "1.29.0": true, "1.29.2": true, "1.29.3": false, "1.30.0": true, "1.30.2": true, "1.30.3": false,
 		"1.31.0": false, "2.29.0": false, "": false, "latest": false,
 	} {
-		if got := ignoresRenewals(version); got != want {
+		if got := IgnoresRenewals(version); got != want {
 			t.Errorf("%s: %t, want %t", version, got, want)
 		}
 	}

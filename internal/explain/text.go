@@ -1,0 +1,82 @@
+package explain
+
+import (
+	"fmt"
+	"strings"
+
+	"mtls.egress/webhook/internal/egress"
+)
+
+// ANSI escape sequences for colors.
+const (
+	green  = "\x1b[32m"
+	red    = "\x1b[31m"
+	yellow = "\x1b[33m"
+	bold   = "\x1b[1m"
+	reset  = "\x1b[0m"
+)
+
+// Text formats the report for people. Text from the cluster can't change the terminal.
+func (r *Report) Text(color bool) string {
+	paint := func(code, text string) string {
+		if !color {
+			return text
+		}
+		return code + text + reset
+	}
+	var text strings.Builder
+	fmt.Fprintf(&text, "%s\n", paint(bold, egress.Printable(r.title())))
+	for _, s := range r.Steps {
+		mark := map[State]string{
+			OK: paint(green, "✓"), Failed: paint(red, "✗"), Unknown: paint(yellow, "?"), Skipped: "-",
+		}[s.State]
+		fmt.Fprintf(&text, "  %s %-12s  %s\n", mark, s.ID, egress.Printable(s.line()))
+	}
+	text.WriteString("\n")
+	writeVerdict(&text, r.Verdict, func(cause string) string {
+		if r.Found() {
+			return paint(red, cause)
+		}
+		return paint(green, cause)
+	})
+	for _, also := range r.Also {
+		text.WriteString("\nalso ")
+		writeVerdict(&text, also, func(cause string) string { return paint(red, cause) })
+	}
+	return text.String()
+}
+
+// line is what the step's line says. The verdict has the detail of a failed step.
+func (s Step) line() string {
+	switch {
+	case s.State == Failed || s.Detail == "":
+		return s.Title
+	}
+	return s.Detail
+}
+
+func (r *Report) title() string {
+	title := "namespace " + r.Namespace
+	for _, part := range []struct{ name, value string }{
+		{"workload", r.Workload}, {"Pod", r.Pod}, {"host", r.Host},
+	} {
+		if part.value != "" {
+			title += ", " + part.name + " " + part.value
+		}
+	}
+	return title
+}
+
+func writeVerdict(text *strings.Builder, v Verdict, paint func(string) string) {
+	cause := string(v.Cause)
+	if cause == "" {
+		cause = "OK"
+	}
+	fmt.Fprintf(text, "%s: %s\n", paint(cause), egress.Printable(v.Sentence))
+	if v.Command != "" {
+		fmt.Fprintf(text, "  run:  %s\n", egress.Printable(v.Command))
+	}
+	if v.Docs != "" {
+		fmt.Fprintf(text, "  read: %s\n", v.Docs)
+	}
+}
