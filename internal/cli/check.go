@@ -16,7 +16,6 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 	"k8s.io/cli-runtime/pkg/resource"
 
 	"mtls.egress/webhook/internal/check"
@@ -289,10 +288,4 @@ func listRules(out io.Writer) error {
 		}
 	}
 	return table.Flush()
-}
-
-// colored reports whether the output is a terminal that shows colors.
-func colored(out io.Writer) bool {
-	file, isFile := out.(*os.File)
-	return isFile && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb" && term.IsTerminal(int(file.Fd()))
 }

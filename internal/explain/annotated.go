@@ -78,12 +78,21 @@ func lookMisplaced(f *Facts) finding {
 		return failed(AnnotationMisspelled, fmt.Sprintf("%s has the annotation %s, which has no effect; write %s",
 			place, egress.Excerpt(key), egress.AnnotationTarget), f.annotate())
 	}
-	if len(f.Misplaced) > 0 {
+	if places := f.misplaced(); len(places) > 0 {
 		return failed(AnnotationMisplaced, fmt.Sprintf("%s has the annotation %s, which has an effect only on Pods and "+
-			"on workloads; write it on the workload", strings.Join(f.Misplaced, ", "), egress.AnnotationTarget), f.annotate())
+			"on workloads; write it on the workload", strings.Join(places, ", "), egress.AnnotationTarget), f.annotate())
 	}
 	return failed(NotAnnotated, fmt.Sprintf("%s has no annotation %s, so its calls leave as they are; annotate the workload",
 		f.subject(), egress.AnnotationTarget), f.annotate())
+}
+
+// misplaced names the objects that have the annotation and create no Pods.
+func (f *Facts) misplaced() []string {
+	places := slices.Clone(f.Misplaced)
+	if f.NamespaceObject != nil && f.NamespaceObject.Annotations[egress.AnnotationTarget] != "" {
+		places = append(places, "the Namespace "+f.Namespace)
+	}
+	return places
 }
 
 // annotate is the command that annotates the workload.

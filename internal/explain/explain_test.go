@@ -201,6 +201,10 @@ func faults() map[string]struct {
 			unannotated(f)
 			f.Misplaced = []string{"the Service shop"}
 		}},
+		"the Namespace is annotated": {AnnotationMisplaced, func(_ *testing.T, f *Facts) {
+			unannotated(f)
+			f.NamespaceObject.Annotations = map[string]string{egress.AnnotationTarget: host}
+		}},
 		"the annotation has a scheme": {AnnotationInvalid, func(_ *testing.T, f *Facts) {
 			f.Pod.Annotations[egress.AnnotationTarget] = "https://" + host
 		}},

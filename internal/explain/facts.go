@@ -45,7 +45,7 @@ type Facts struct {
 	Pods int
 	// NamespaceObject is the Namespace.
 	NamespaceObject *corev1.Namespace
-	// Misplaced lists objects that have the annotation but create no Pods, as "Service shop".
+	// Misplaced lists Services that have the annotation, as in "the Service shop".
 	Misplaced []string
 	// Events are the events of the Pod and the workload, the oldest first.
 	Events []Event

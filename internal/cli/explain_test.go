@@ -1,0 +1,96 @@
+package cli
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"mtls.egress/webhook/internal/explain"
+	"mtls.egress/webhook/test/golden"
+)
+
+func TestHelpOfTheLiveCommandsIsTheGoldenOne(t *testing.T) {
+	for _, command := range []string{"explain", "status"} {
+		t.Run(command, func(t *testing.T) {
+			stdout, stderr, err := execute(command, "--help")
+			if err != nil || stderr != "" {
+				t.Fatalf("error %v, standard error %q", err, stderr)
+			}
+			golden.Compare(t, filepath.Join("..", "..", "test", "testdata", "cli", command+"-help.txt"), []byte(stdout))
+		})
+	}
+}
+
+func TestWhatExplainRefuses(t *testing.T) {
+	for name, test := range map[string]struct {
+		args []string
+		want string
+	}{
+		"no argument": {[]string{"explain"}, "accepts 1 arg(s), received 0"},
+		"several wrong flags": {
+			[]string{"explain", "shop", "-n", "A", "-o", "yaml", "--target", "https://example.com"},
+			"-o yaml: the output is text or json\n--namespace A: a lowercase RFC 1123 label must consist of lower case " +
+				"alphanumeric characters or '-', and must start and end with an alphanumeric character (e.g. 'my-name',  or " +
+				"'123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')\n--target: has a scheme, \"https\"; " +
+				"write the host alone, as in \"example.com\"",
+		},
+		"a kind that creates no Pods": {
+			[]string{"explain", "service/shop"},
+			`"service" is not a kind that creates Pods; write pod/NAME, a kind such as deploy/NAME, or egt/HOST`,
+		},
+		"a name with a slash": {[]string{"explain", "deploy/a/b"}, `"deploy/a/b" is not POD, KIND/NAME or egt/HOST`},
+		"a kubeconfig that isn't there": {
+			[]string{"explain", "shop", "--kubeconfig=/nowhere"},
+			"loading the kubeconfig: stat /nowhere: no such file or directory",
+		},
+		"status with both namespaces": {
+			[]string{"status", "-n", "a", "-A", "-o", "yaml"},
+			"-o yaml: the output is text, wide or json\n--namespace and --all-namespaces can't both be set",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, _, err := execute(test.args...)
+			if err == nil || ExitCode(err) != ExitUsage {
+				t.Fatalf("error %v, exit code %d", err, ExitCode(err))
+			}
+			if diff := cmp.Diff(test.want, err.Error()); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestExitCodesOfExplain(t *testing.T) {
+	report := func(state explain.State, cause explain.Cause) explain.Report {
+		return explain.Report{Steps: []explain.Step{{State: state, Cause: cause}}, Verdict: explain.Verdict{Cause: cause}}
+	}
+	for name, test := range map[string]struct {
+		reports []explain.Report
+		code    int
+	}{
+		"all is well":                {[]explain.Report{report(explain.OK, "")}, ExitDone},
+		"one of two hosts fails":     {[]explain.Report{report(explain.OK, ""), report(explain.Failed, "NoSidecar")}, ExitFailed},
+		"nothing could be read":      {[]explain.Report{report(explain.Unknown, "")}, ExitUsage},
+		"one host could not be read": {[]explain.Report{report(explain.Unknown, ""), report(explain.OK, "")}, ExitDone},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if code := ExitCode(verdictError(test.reports)); code != test.code {
+				t.Errorf("exit code %d, want %d", code, test.code)
+			}
+		})
+	}
+}
+
+func TestColorsAreForTerminals(t *testing.T) {
+	file, err := os.Open(os.DevNull)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = file.Close() }() // it was only read
+	if colored(file) || colored(&bytes.Buffer{}) {
+		t.Error("a file that is not a terminal gets colors")
+	}
+}
