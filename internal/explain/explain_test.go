@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	networking "istio.io/api/networking/v1alpha3"
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -518,5 +519,22 @@ func TestEveryCauseLeadsToAHeading(t *testing.T) {
 		if !anchors[anchor] {
 			t.Errorf("%s leads to docs/troubleshooting.md#%s, which is no heading there", cause, anchor)
 		}
+	}
+}
+
+func TestTheDecisionTreeIsGenerated(t *testing.T) {
+	content, err := os.ReadFile(filepath.Join("..", "..", "docs", "operations.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, err := ReplaceDecisionTree(string(content))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, string(content)); diff != "" {
+		t.Errorf("docs/operations.md is stale; run make generate (-want +got):\n%s", diff)
+	}
+	if _, err := ReplaceDecisionTree("# Operations\n"); err == nil {
+		t.Error("a document without markers is accepted")
 	}
 }
