@@ -140,8 +140,8 @@ func lookCalls(f *Facts) finding {
 			failures++
 		}
 	}
-	last := calls[len(calls)-1]
-	share := fmt.Sprintf("of the last calls in the access log (%d) %d failed; the last one, at %s, ",
+	last := decisive(calls)
+	share := fmt.Sprintf("of the last calls in the access log (%d) %d failed; the one at %s ",
 		len(calls), failures, last.Time.UTC().Format(time.RFC3339))
 	if last.answered() {
 		return fine(fmt.Sprintf("%swas answered with %d", share, last.Code))
@@ -154,6 +154,22 @@ func lookCalls(f *Facts) finding {
 	return failed(cause, fmt.Sprintf("%sfailed: %s (%d %s, called %s)", share, means, last.Code, shown,
 		cmp.Or(last.Upstream, "nothing")),
 		fmt.Sprintf("kubectl logs %s -n %s -c %s --tail=20", f.Pod.Name, f.Namespace, egress.ProxyContainer))
+}
+
+// decisive returns the call that tells the most: the last one or, if the app gave up on that, the
+// last failure before it that has a reason.
+func decisive(calls []Call) Call {
+	last := calls[len(calls)-1]
+	for _, call := range slices.Backward(calls) {
+		if slices.Contains(call.Flags, "DC") {
+			continue
+		}
+		if call.answered() {
+			return last
+		}
+		return call
+	}
+	return last
 }
 
 // lookCounters is lookCalls without an access log.
@@ -212,8 +228,10 @@ func (c Call) causeOf(t egress.Target) Cause {
 	return RequestsFail
 }
 
-// connectionCause returns the cause of a connection that did not come about, by Envoy's text.
+// connectionCause returns the cause of a connection that did not come about, by Envoy's text. In an
+// access log, Envoy writes underscores for the blanks in it.
 func connectionCause(text string) Cause {
+	text = strings.ReplaceAll(text, "_", " ")
 	for _, known := range []struct {
 		part  string
 		cause Cause
@@ -221,15 +239,14 @@ func connectionCause(text string) Cause {
 		{"SAN matcher", ServerNameMismatch},
 		{"certificate has expired", ServerCertificateExpired},
 		{"certificate is not yet valid", ServerCertificateNotYetValid},
-		{"CERTIFICATE_VERIFY_FAILED", ServerNotTrusted},
+		{"CERTIFICATE VERIFY FAILED", ServerNotTrusted},
 		{"not supplied by SDS", FilesNotSupplied},
 		{"Connection refused", ConnectionRefused},
-		{"WRONG_VERSION_NUMBER", NotTLS},
-		{"HTTP_REQUEST", NotTLS},
-		{"TLSV1_ALERT_UNKNOWN_CA", ClientCertificateRefused},
-		{"SSLV3_ALERT", ClientCertificateRefused},
-		{"CERTIFICATE_REQUIRED", ClientCertificateRefused},
-		{"connection_timeout", ConnectionTimedOut},
+		{"WRONG VERSION NUMBER", NotTLS},
+		{"HTTP REQUEST", NotTLS},
+		{"TLSV1 ALERT UNKNOWN CA", ClientCertificateRefused},
+		{"SSLV3 ALERT", ClientCertificateRefused},
+		{"CERTIFICATE REQUIRED", ClientCertificateRefused},
 		{"connection timeout", ConnectionTimedOut},
 	} {
 		if strings.Contains(text, known.part) {

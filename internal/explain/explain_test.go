@@ -395,7 +395,7 @@ func faults() map[string]struct {
 			f.Calls = []Call{call}
 		}},
 		"another name in the partner's certificate": {ServerNameMismatch, because(
-			"TLS_error:|268435581:SSL_routines:OPENSSL_internal:CERTIFICATE_VERIFY_FAILED:verify cert failed: SAN matcher")},
+			"TLS_error:|268435581:SSL_routines:OPENSSL_internal:CERTIFICATE_VERIFY_FAILED:verify_cert_failed:_SAN_matcher,_certificate_SANs_are_[*.system.com]:TLS_error_end")},
 		"another CA": {ServerNotTrusted, because(
 			"TLS_error:|268435581:SSL_routines:OPENSSL_internal:CERTIFICATE_VERIFY_FAILED:unable to get local issuer certificate")},
 		"the partner's certificate expired": {ServerCertificateExpired, because(
@@ -418,7 +418,12 @@ func faults() map[string]struct {
 		"the partner is too slow":            {PartnerTimedOut, ended(504, "UT")},
 		"the partner has another protocol":   {NotHTTP, ended(502, "UPE")},
 		"the app gave up":                    {AppGaveUp, ended(0, "DC")},
-		"another flag":                       {RequestsFail, ended(503, "LR")},
+		"the app gave up on a call that had no connection": {ConnectionRefused, func(_ *testing.T, f *Facts) {
+			refused := called(503, "URX", "UF")
+			refused.Failure = "delayed_connect_error:_Connection_refused"
+			f.Calls = []Call{called(200), refused, called(0, "DC")}
+		}},
+		"another flag": {RequestsFail, ended(503, "LR")},
 		"no access log, and no connection": {ConnectionsFail, func(_ *testing.T, f *Facts) {
 			f.Calls = nil
 			f.Sidecar.Subset.Endpoints[0] = Endpoint{Address: "192.0.2.7:443", Connections: 4, Failed: 4}
@@ -437,7 +442,9 @@ func faults() map[string]struct {
 			f.Calls = nil
 			f.Sidecar.Subset.Endpoints[0] = Endpoint{Address: "192.0.2.7:443", Connections: 4, Requests: 4, Errors: 4}
 		}},
-		"all is well": {"", func(*testing.T, *Facts) {}},
+		"all is well": {"", func(_ *testing.T, f *Facts) {
+			f.Findings = []credential.Finding{{Severity: credential.Warning, Reason: credential.ChainIncomplete, Message: "alone"}}
+		}},
 		"all is well, as far as the user may see": {"", func(_ *testing.T, f *Facts) {
 			f.Credential, f.Sidecar, f.Objects, f.Calls, f.NamespaceObject = nil, nil, nil, nil, nil
 			f.Unread = map[Source]string{

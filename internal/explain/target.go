@@ -79,8 +79,12 @@ func lookCredential(f *Facts) finding {
 		detail += fmt.Sprintf(": %s, serial number %s, until %s", credential.Printable(c.Subject), c.SerialNumber,
 			c.NotAfter.UTC().Format(time.RFC3339))
 	}
+	var warnings []string
 	for _, warning := range f.Findings {
-		detail += fmt.Sprintf("; %s: %s", warning.Reason, warning.Message)
+		warnings = append(warnings, string(warning.Reason))
+	}
+	if len(warnings) > 0 {
+		detail += "; warnings: " + strings.Join(warnings, ", ") + " (" + inspect + ")"
 	}
 	return fine(detail)
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -15,6 +16,7 @@ import (
 
 	"mtls.egress/webhook/internal/egress"
 	explaining "mtls.egress/webhook/internal/explain"
+	"mtls.egress/webhook/test/apiserver"
 	"mtls.egress/webhook/test/pki"
 	"mtls.egress/webhook/test/scene"
 )
@@ -214,6 +216,7 @@ spec:
 					spec.Volumes = append(spec.Volumes, corev1.Volume{Name: "data", VolumeSource: corev1.VolumeSource{
 						ConfigMap: &corev1.ConfigMapVolumeSource{LocalObjectReference: corev1.LocalObjectReference{Name: "nowhere"}},
 					}})
+					spec.Containers[0].VolumeMounts = []corev1.VolumeMount{{Name: "data", MountPath: "/data"}}
 				}
 			})
 		}},
@@ -284,10 +287,12 @@ func (e explained) found(t *testing.T, s *scene.Scene, ns string) {
 // explainLive runs the released program as a user would.
 func explainLive(ctx context.Context, s *scene.Scene, ns string, subject []string) (explaining.Report, error) {
 	program := filepath.Join(s.Dir, "test", scene.Release)
-	stdout, err := s.Command(ctx, program, append(append([]string{"explain"}, subject...), "-n", ns, "-o", "json")...).Output()
+	cmd := exec.CommandContext(ctx, program, append(append([]string{"explain"}, subject...), "-n", ns, "-o", "json")...)
+	cmd.Env = apiserver.Environment(s.Kubeconfig, s.Dir)
+	stdout, err := cmd.Output()
 	var exit *exec.ExitError
-	if errors.As(err, &exit) && exit.ExitCode() != 1 {
-		return explaining.Report{}, fmt.Errorf("exit code %d: %s", exit.ExitCode(), exit.Stderr)
+	if err != nil && (!errors.As(err, &exit) || exit.ExitCode() != 1) {
+		return explaining.Report{}, fmt.Errorf("%w: %s", err, stderrOf(exit))
 	}
 	var printed struct{ Reports []explaining.Report }
 	if err := json.Unmarshal(stdout, &printed); err != nil {
@@ -301,6 +306,13 @@ func explainLive(ctx context.Context, s *scene.Scene, ns string, subject []strin
 		return explaining.Report{}, fmt.Errorf("a cause was found: %t, and the exit code is that of %v", found, err)
 	}
 	return printed.Reports[0], nil
+}
+
+func stderrOf(exit *exec.ExitError) []byte {
+	if exit == nil {
+		return nil
+	}
+	return exit.Stderr
 }
 
 // shop deploys the app that the faults are about. Without a target, it isn't annotated.

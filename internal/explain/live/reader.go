@@ -290,11 +290,19 @@ func (r *Reader) readTarget(ctx context.Context, f *explain.Facts) {
 	r.readDemands(ctx, t, f)
 	var reads sync.WaitGroup
 	reads.Go(func() { r.readCredential(ctx, t, f) })
-	if f.Pod != nil && egress.HasSidecar(f.Pod) {
+	if f.Pod != nil && sidecarRuns(f.Pod) {
 		reads.Go(func() { r.readSidecar(ctx, t, f) })
 		reads.Go(func() { r.readLog(ctx, t, f) })
 	}
 	reads.Wait()
+}
+
+// sidecarRuns reports whether the sidecar can answer.
+func sidecarRuns(pod *corev1.Pod) bool {
+	return slices.ContainsFunc(slices.Concat(pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses),
+		func(status corev1.ContainerStatus) bool {
+			return status.Name == egress.ProxyContainer && status.State.Running != nil
+		})
 }
 
 func (r *Reader) readDemands(ctx context.Context, t egress.Target, f *explain.Facts) {
@@ -357,7 +365,7 @@ func (r *Reader) hide(secret *corev1.Secret) {
 func (r *Reader) miss(source explain.Source, err error) {
 	r.mutex.Lock()
 	defer r.mutex.Unlock()
-	r.unread[source] = err.Error()
+	r.unread[source] = strings.TrimSpace(err.Error())
 }
 
 // collect keeps content for a bundle.
@@ -384,7 +392,8 @@ func (r *Reader) forbidden(err error, verb, resource string) error {
 }
 
 func forbidden(err error, verb, resource, namespace string) error {
-	if !apierrors.IsForbidden(err) && !apierrors.IsUnauthorized(err) {
+	// An answer to a request for streaming is only a text.
+	if !apierrors.IsForbidden(err) && !strings.Contains(err.Error(), " is forbidden: ") {
 		return err
 	}
 	if resource == "namespaces" {
