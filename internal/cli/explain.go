@@ -72,7 +72,7 @@ read.`,
 			return runExplain(cmd.Context(), cmd.OutOrStdout(), args[0], flags, time.Now())
 		},
 	}
-	flags.connectionFlags.add(cmd)
+	flags.add(cmd)
 	set := cmd.Flags()
 	set.StringVarP(&flags.namespace, "namespace", "n", "",
 		"the namespace of the Pod (default: the namespace of the kubeconfig context)")

@@ -71,8 +71,9 @@ func TestExitCodesOfExplain(t *testing.T) {
 		reports []explain.Report
 		code    int
 	}{
-		"all is well":                {[]explain.Report{report(explain.OK, "")}, ExitDone},
-		"one of two hosts fails":     {[]explain.Report{report(explain.OK, ""), report(explain.Failed, "NoSidecar")}, ExitFailed},
+		"all is well": {[]explain.Report{report(explain.OK, "")}, ExitDone},
+		"one of two hosts " +
+			"fails": {[]explain.Report{report(explain.OK, ""), report(explain.Failed, "NoSidecar")}, ExitFailed},
 		"nothing could be read":      {[]explain.Report{report(explain.Unknown, "")}, ExitUsage},
 		"one host could not be read": {[]explain.Report{report(explain.Unknown, ""), report(explain.OK, "")}, ExitDone},
 	} {

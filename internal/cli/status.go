@@ -56,7 +56,7 @@ command line, or the cluster could not be read.`,
 			return runStatus(cmd.Context(), cmd.OutOrStdout(), flags, time.Now())
 		},
 	}
-	flags.connectionFlags.add(cmd)
+	flags.add(cmd)
 	set := cmd.Flags()
 	set.StringVarP(&flags.namespace, "namespace", "n", "", "the namespace (default: that of the kubeconfig context)")
 	set.BoolVarP(&flags.allNamespaces, "all-namespaces", "A", false, "list all namespaces")

@@ -82,7 +82,8 @@ func lookMisplaced(f *Facts) finding {
 		return failed(AnnotationMisplaced, fmt.Sprintf("%s has the annotation %s, which has an effect only on Pods and "+
 			"on workloads; write it on the workload", strings.Join(places, ", "), egress.AnnotationTarget), f.annotate())
 	}
-	return failed(NotAnnotated, fmt.Sprintf("%s has no annotation %s, so its calls leave as they are; annotate the workload",
+	return failed(NotAnnotated, fmt.Sprintf("%s has no annotation %s, so its calls leave as they are; annotate the "+
+		"workload",
 		f.subject(), egress.AnnotationTarget), f.annotate())
 }
 

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -43,20 +44,23 @@ func lookApp(f *Facts) finding {
 	}
 	t := f.target()
 	if port := f.otherPort(t); port != "" {
-		return failed(AppCallsOtherPort, fmt.Sprintf("the app calls port %s of %s, where the calls are dropped; call %s, or set "+
+		return failed(AppCallsOtherPort, fmt.Sprintf("the app calls port %s of %s, where the calls are dropped; call %s, "+
+			"or set "+
 			"spec.appPort: %[1]s in the EgressTarget", port, t.Host, t.AppURL()),
 			"kubectl edit egt "+t.Host+" -n "+f.Namespace)
 	}
 	plain, own := f.callsSeen()
 	switch wrong := mutate.OwnTLSWarnings(f.Pod, []egress.Target{t}, nil); {
 	case own > 0 && plain == 0:
-		return failed(AppCallsHTTPS, fmt.Sprintf("the app calls https://%s (connections: %d), so its calls leave with its own TLS "+
+		return failed(AppCallsHTTPS, fmt.Sprintf("the app calls https://%s (connections: %d), so its calls leave with "+
+			"its own TLS "+
 			"and without the client certificate; call %s", t.Host, own, t.AppURL()), "")
 	case plain == 0 && len(wrong) > 0:
 		return failed(AppCallsHTTPS, wrong[0].Message, "")
 	}
 	if near, container := f.misspelled(); plain == 0 && near != "" {
-		return failed(HostMisspelled, fmt.Sprintf("container %s calls %s, and the annotation asks for %s; write the same name in "+
+		return failed(HostMisspelled, fmt.Sprintf("container %s calls %s, and the annotation asks for %s; write the same "+
+			"name in "+
 			"both", container, near, t.Host), f.annotate())
 	}
 	if f.Sidecar == nil && f.Calls == nil {
@@ -75,7 +79,8 @@ func (f *Facts) callsSeen() (plain, own uint64) {
 		}
 	}
 	if f.Sidecar != nil {
-		plain = max(plain, f.Sidecar.Subset.total(func(e Endpoint) uint64 { return max(e.Requests, e.Connections, e.Failed) }))
+		tried := func(e Endpoint) uint64 { return max(e.Requests, e.Connections, e.Failed) }
+		plain = max(plain, f.Sidecar.Subset.total(tried))
 		own = max(own, f.Sidecar.Own.total(func(e Endpoint) uint64 { return e.Connections }))
 	}
 	return plain, own
@@ -94,7 +99,7 @@ func (f *Facts) otherPort(t egress.Target) string {
 	for _, address := range passed {
 		if called, err := netip.ParseAddrPort(address); err == nil && called.Addr() == t.Address() &&
 			int32(called.Port()) != t.AppPort && int32(called.Port()) != t.Port {
-			return fmt.Sprint(called.Port())
+			return strconv.FormatUint(uint64(called.Port()), 10)
 		}
 	}
 	return ""
@@ -184,7 +189,8 @@ func lookCounters(f *Facts) finding {
 	errors := sum(func(e Endpoint) uint64 { return e.Errors })
 	counted := fmt.Sprintf("connections: %d, of which failed: %d; requests: %d, of which failed: %d",
 		connections, unconnected, requests, errors)
-	const ask = "; the access log has the reason (meshConfig.accessLogFile), and so has spec.verify: true in the EgressTarget"
+	const ask = "; the access log has the reason (meshConfig.accessLogFile), and so has spec.verify: true in the " +
+		"EgressTarget"
 	switch tls := f.Sidecar.tlsCause(); {
 	case requests == 0 && unconnected > 0 && tls != "":
 		return failed(tls, "no connection to the partner comes about ("+counted+"): "+tls.means(), "")

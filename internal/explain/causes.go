@@ -93,6 +93,7 @@ func known() []about {
 		annotations = "the-pod-asks-for-nothing"
 		sinkhole    = "the-call-ends-at-the-sinkhole"
 		notStarted  = "the-sidecar-isnt-ready"
+		refused     = "keytypenotaccepted-issuernotaccepted-clientcertificaterefused"
 	)
 	return []about{
 		{NotAnnotated, StepAnnotated, "the Pod has no annotation", annotations},
@@ -105,7 +106,8 @@ func known() []about {
 		{NotPropagated, StepAnnotated, "the webhook doesn't know the kind of the workload", "the-event-notpropagated"},
 		{NoPods, StepAdmitted, "the workload has no Pods", annotations},
 		{PodRefused, StepAdmitted, "admission refuses the Pods", "refused-although-the-template-is-annotated"},
-		{WebhookNotReached, StepAdmitted, "the API server doesn't reach a webhook", "refused-although-the-template-is-annotated"},
+		{WebhookNotReached, StepAdmitted, "the API server doesn't reach a " +
+			"webhook", "refused-although-the-template-is-annotated"},
 		{NotInjected, StepAdmitted, "the Pod is older than the webhook", "the-pod-was-not-injected"},
 		{AnnotationChanged, StepAdmitted, "the annotation was changed after the Pod started", "the-pod-was-not-injected"},
 		{SidecarSwitchedOff, StepSidecar, "the Pod refuses a sidecar", "nosidecar"},
@@ -135,7 +137,8 @@ func known() []about {
 		{ProxyIgnoresRenewals, StepCertificates, "the sidecar ignores a renewed certificate", "proxyignoresrenewals"},
 		{RotationBehind, StepCertificates, "the sidecar has the old certificate", "the-old-certificate-is-still-presented"},
 		{HostNotResolved, StepDNS, "DNS doesn't know the name", "uh"},
-		{ClientCertificateRefused, StepHandshake, "the partner refuses the client certificate", "keytypenotaccepted-issuernotaccepted-clientcertificaterefused"},
+		{ClientCertificateRefused, StepHandshake, "the partner refuses the client " +
+			"certificate", refused},
 		{AppCallsOtherPort, StepApp, "the app calls another port", sinkhole},
 		{AppCallsHTTPS, StepApp, "the app calls https", "the-app-still-calls-https"},
 		{HostMisspelled, StepApp, "the app calls another name than the annotation has", annotations},

@@ -83,7 +83,8 @@ const (
 	pathClusterConfig  = "/config_dump?resource=dynamic_active_clusters&name_regex=.*"
 	pathRoutes         = "/config_dump?resource=dynamic_route_configs"
 	pathWarmingSecrets = "/config_dump?resource=dynamic_warming_secrets"
-	pathStats          = "/stats?format=json&filter=%5E(cluster%5C.outbound.*mtls-egress.*|cluster_manager.cds.update_success)"
+	pathStats          = "/stats?format=json&filter=%5E(cluster%5C.outbound.*mtls-egress.*|cluster_manager.cds.update_" +
+		"success)"
 )
 
 func regexQuote(host string) string { return strings.ReplaceAll(host, ".", `%5C.`) }
@@ -108,7 +109,7 @@ func decode(what string, content []byte, into any) error {
 		return nil
 	}
 	if err := json.Unmarshal(content, into); err != nil {
-		return fmt.Errorf("Envoy's %s is not the expected JSON: %w", what, err)
+		return fmt.Errorf("the %s of Envoy are not the expected JSON: %w", what, err)
 	}
 	return nil
 }

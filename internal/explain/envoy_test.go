@@ -55,13 +55,15 @@ func TestSidecar(t *testing.T) {
 		"no route": {replaced(pathRoutes, "outbound|443|mtls-egress|", "outbound|443|other|"), func(s *Sidecar) {
 			s.Routed = false
 		}},
-		"only the listener for all addresses": {replaced(pathListeners, target.Address().String(), "192.0.2.1"), func(*Sidecar) {}},
-		"a call that was passed on": {map[string][]byte{pathClusters: []byte(`{"cluster_statuses":[{"name":"PassthroughCluster",
+		"only the listener for all " +
+			"addresses": {replaced(pathListeners, target.Address().String(), "192.0.2.1"), func(*Sidecar) {}},
+		"a call that was passed on": {map[string][]byte{pathClusters: []byte(`{"cluster_` +
+			`statuses":[{"name":"PassthroughCluster",
 			"host_statuses":[{"address":{"socket_address":{"address":"240.0.0.1","port_value":8080}}}]}]}`)}, func(s *Sidecar) {
 			*s = Sidecar{Stats: map[string]uint64{}, Passed: []string{"240.0.0.1:8080"}}
 		}},
 		"a secret that Envoy waits for": {map[string][]byte{pathWarmingSecrets: []byte(
-			`{"configs":[{"name":"file-cert:/etc/mtls-egress/external.system.com/cert~/etc/mtls-egress/external.system.com/key"}]}`)},
+			`{"configs":[{"name":"file-cert:/etc/mtls-egress/external.system.com/cert~/etc/mtls-egress/x"}]}`)},
 			func(s *Sidecar) { *s = Sidecar{Stats: map[string]uint64{}, Warming: true} }},
 		"a secret of another host": {map[string][]byte{pathWarmingSecrets: []byte(
 			`{"configs":[{"name":"file-cert:/etc/mtls-egress/external.system.com.example/cert"}]}`)},

@@ -51,8 +51,10 @@ func healthy(t *testing.T) *Facts {
 			Annotations: map[string]string{egress.AnnotationTarget: host},
 			Template:    map[string]string{egress.AnnotationTarget: host},
 		},
-		Pod:             pod(),
-		NamespaceObject: &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: ns, Labels: map[string]string{"istio-injection": "enabled"}}},
+		Pod: pod(),
+		NamespaceObject: &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{
+			Name: ns, Labels: map[string]string{"istio-injection": "enabled"},
+		}},
 		Demands: []plan.Demand{{
 			Pod: "shop-1", Asks: true, SecretName: "external-system-mtls-data", WantedSecret: "external-system-mtls-data",
 		}},
@@ -70,8 +72,10 @@ func healthy(t *testing.T) *Facts {
 		Unread:  map[Source]string{},
 		Sidecar: &Sidecar{
 			Updated: true, Routed: true, Listens: true, Serials: []string{"a1b"}, Stats: map[string]uint64{},
-			Subset: &Cluster{TLS: true, SNI: host, Endpoints: []Endpoint{{Address: "192.0.2.7:443", Connections: 2, Requests: 9}}},
-			Own:    &Cluster{},
+			Subset: &Cluster{TLS: true, SNI: host, Endpoints: []Endpoint{{
+				Address: "192.0.2.7:443", Connections: 2, Requests: 9,
+			}}},
+			Own: &Cluster{},
 		},
 		Calls: []Call{called(200)},
 	}
@@ -145,7 +149,8 @@ func ended(code int, flag string) func(*testing.T, *Facts) {
 // condition sets a condition of the EgressTarget.
 func condition(kind string, status metav1.ConditionStatus, reason, message string) func(*testing.T, *Facts) {
 	return func(_ *testing.T, f *Facts) {
-		(plan.Condition{Status: status, Reason: reason, Message: message}).Set(&f.EgressTarget.Status.Conditions, kind, 1, now)
+		set := plan.Condition{Status: status, Reason: reason, Message: message}
+		set.Set(&f.EgressTarget.Status.Conditions, kind, 1, now)
 	}
 }
 
@@ -222,7 +227,8 @@ func faults() map[string]struct {
 		"the kind of the owner is not known": {NotPropagated, func(_ *testing.T, f *Facts) {
 			unannotated(f)
 			f.Workload = nil
-			f.Events = []Event{event("shop-1", "NotPropagated", "the Shop shop is annotated, but the webhook doesn't know its kind")}
+			f.Events = []Event{event("shop-1", "NotPropagated", "the Shop shop is annotated, but the webhook doesn't know "+
+				"its kind")}
 		}},
 		"no Pod asks for the EgressTarget": {NoPods, func(_ *testing.T, f *Facts) {
 			withoutPod(f)
@@ -294,10 +300,14 @@ func faults() map[string]struct {
 			unusable("SecretMissing", "the Secret doesn't exist yet")(t, f)
 			condition(v1alpha1.ConditionCertificateIssued, metav1.ConditionFalse, "IssuanceFailed", "the issuer refused")(t, f)
 		}},
-		"the key is another's":    {"PrivateKeyMismatch", unusable("PrivateKeyMismatch", "the Secret can't be used: the key doesn't match")},
-		"the certificate expired": {"CertificateExpired", unusable("CertificateExpired", "the Secret can't be used: it expired")},
-		"the keys of the Secret":  {"LayoutUnknown", unusable("LayoutUnknown", "the Secret can't be used: it lacks cert and key")},
-		"the CA is not chosen":    {"ServerCANotChosen", unusable("ServerCANotChosen", "the Secret can't be used: choose its CA")},
+		"the key is another's": {"PrivateKeyMismatch", unusable("PrivateKeyMismatch", "the Secret can't be used: the "+
+			"key doesn't match")},
+		"the certificate expired": {"CertificateExpired", unusable("CertificateExpired", "the Secret can't be used: it "+
+			"expired")},
+		"the keys of the Secret": {"LayoutUnknown", unusable("LayoutUnknown", "the Secret can't be used: it lacks cert "+
+			"and key")},
+		"the CA is not chosen": {"ServerCANotChosen", unusable("ServerCANotChosen", "the Secret can't be used: choose "+
+			"its CA")},
 		"the Secret can't be read, and the controller saw it": {"CertificateExpired", func(t *testing.T, f *Facts) {
 			f.Credential, f.Unread[SourceSecret] = nil, "needs the right to get secrets in project"
 			condition(v1alpha1.ConditionCredentialValid, metav1.ConditionFalse, "CertificateExpired", "it expired")(t, f)
@@ -312,7 +322,8 @@ func faults() map[string]struct {
 			notProgrammed("PlaintextPossible", "the target is closed because of the VirtualService project/other")(t, f)
 			condition(v1alpha1.ConditionConflicted, metav1.ConditionTrue, "Conflict", "VirtualService project/other wins")(t, f)
 		}},
-		"a conflict":       {Conflict, condition(v1alpha1.ConditionConflicted, metav1.ConditionTrue, "Conflict", "the Sidecar hides it")},
+		"a conflict": {Conflict, condition(v1alpha1.ConditionConflicted, metav1.ConditionTrue, "Conflict",
+			"the Sidecar hides it")},
 		"ports differ":     {"PortsDiffer", notProgrammed("PortsDiffer", "the Pod shop-2 names another port")},
 		"no CRDs of Istio": {"IstioMissing", notProgrammed("IstioMissing", "the CRDs of Istio are missing")},
 		"a name is taken":  {"NameTaken", notProgrammed("NameTaken", "another object has the name")},
@@ -331,7 +342,8 @@ func faults() map[string]struct {
 		}},
 		"the VirtualService was changed": {ObjectsChanged, func(t *testing.T, f *Facts) {
 			object := f.Objects[ObjectKey{mesh.KindVirtualService, egress.ObjectName(host)}]
-			if err := unstructured.SetNestedStringSlice(object.Object, []string{"other.example.com"}, "spec", "hosts"); err != nil {
+			hosts := []string{"other.example.com"}
+			if err := unstructured.SetNestedStringSlice(object.Object, hosts, "spec", "hosts"); err != nil {
 				t.Fatal(err)
 			}
 		}},
@@ -342,9 +354,11 @@ func faults() map[string]struct {
 		}},
 		"a volume of the app is missing": {VolumeNotMounted, func(_ *testing.T, f *Facts) {
 			waiting(f, "PodInitializing")
-			f.Events = []Event{event("shop-1", "FailedMount", `MountVolume.SetUp failed for volume "data": configmap "data" not found`)}
+			f.Events = []Event{event("shop-1", "FailedMount", `MountVolume.SetUp failed for volume "data": configmap "data" `+
+				`not found`)}
 		}},
-		"the image of the sidecar is missing": {SidecarNotStarted, func(_ *testing.T, f *Facts) { waiting(f, "ImagePullBackOff") }},
+		"the image of the sidecar is " +
+			"missing": {SidecarNotStarted, func(_ *testing.T, f *Facts) { waiting(f, "ImagePullBackOff") }},
 		"istiod is not reached": {IstiodNotReached, func(_ *testing.T, f *Facts) {
 			f.Pod.Status.InitContainerStatuses[0].Ready = false
 			f.Sidecar = &Sidecar{}
@@ -369,7 +383,8 @@ func faults() map[string]struct {
 			f.Demands[0].WantedSecret = "other"
 		}},
 		"the name has no address": {HostNotResolved, func(_ *testing.T, f *Facts) { f.Sidecar.Subset.Endpoints = nil }},
-		"the partner refused the handshake": {"IssuerNotAccepted", condition(v1alpha1.ConditionVerified, metav1.ConditionFalse,
+		"the partner refused the " +
+			"handshake": {"IssuerNotAccepted", condition(v1alpha1.ConditionVerified, metav1.ConditionFalse,
 			"IssuerNotAccepted", "the partner refused the certificate")},
 		"the app calls another port": {AppCallsOtherPort, func(_ *testing.T, f *Facts) {
 			f.Sidecar.Passed = []string{egress.SinkholeAddress(host).String() + ":8080"}
@@ -395,17 +410,21 @@ func faults() map[string]struct {
 			f.Calls = []Call{call}
 		}},
 		"another name in the partner's certificate": {ServerNameMismatch, because(
-			"TLS_error:|268435581:SSL_routines:OPENSSL_internal:CERTIFICATE_VERIFY_FAILED:verify_cert_failed:_SAN_matcher,_certificate_SANs_are_[*.system.com]:TLS_error_end")},
+			"TLS_error:|268435581:SSL_routines:OPENSSL_internal:CERTIFICATE_VERIFY_FAILED:verify_cert_failed:_SAN_matcher,_" +
+				"certificate_SANs_are_[*.system.com]:TLS_error_end")},
 		"another CA": {ServerNotTrusted, because(
-			"TLS_error:|268435581:SSL_routines:OPENSSL_internal:CERTIFICATE_VERIFY_FAILED:unable to get local issuer certificate")},
+			"TLS_error:|268435581:SSL_routines:OPENSSL_internal:CERTIFICATE_VERIFY_FAILED:unable to get local issuer " +
+				"certificate")},
 		"the partner's certificate expired": {ServerCertificateExpired, because(
 			"TLS_error:|268435581:SSL_routines:OPENSSL_internal:CERTIFICATE_VERIFY_FAILED:certificate has expired")},
 		"the partner's certificate is too young": {ServerCertificateNotYetValid, because(
 			"TLS_error:|268435581:SSL_routines:OPENSSL_internal:CERTIFICATE_VERIFY_FAILED:certificate is not yet valid")},
-		"the files are not supplied":     {FilesNotSupplied, because("Secret is not supplied by SDS")},
-		"the port is closed":             {ConnectionRefused, because("delayed_connect_error:_Connection refused")},
-		"the port has no TLS":            {NotTLS, because("TLS_error:|268435703:SSL routines:OPENSSL_internal:WRONG_VERSION_NUMBER")},
-		"an alert about our certificate": {ClientCertificateRefused, because("TLS_error:|268436498:SSL_routines:SSLV3_ALERT_BAD_CERTIFICATE")},
+		"the files are not supplied": {FilesNotSupplied, because("Secret is not supplied by SDS")},
+		"the port is closed":         {ConnectionRefused, because("delayed_connect_error:_Connection refused")},
+		"the port has no TLS": {NotTLS, because("TLS_error:|268435703:SSL routines:OPENSSL_internal:WRONG_" +
+			"VERSION_NUMBER")},
+		"an alert about our certificate": {ClientCertificateRefused, because("TLS_error:|268436498:SSL_routines:SSLV3_" +
+			"ALERT_BAD_CERTIFICATE")},
 		"a firewall drops the calls": {ConnectionTimedOut, func(_ *testing.T, f *Facts) {
 			call := called(503, "UF")
 			call.Details = "upstream_reset_before_response_started{connection_timeout}"
@@ -443,7 +462,7 @@ func faults() map[string]struct {
 			f.Sidecar.Subset.Endpoints[0] = Endpoint{Address: "192.0.2.7:443", Connections: 4, Requests: 4, Errors: 4}
 		}},
 		"all is well": {"", func(_ *testing.T, f *Facts) {
-			f.Findings = []credential.Finding{{Severity: credential.Warning, Reason: credential.ChainIncomplete, Message: "alone"}}
+			f.Findings = []credential.Finding{{Severity: credential.Warning, Reason: credential.ChainIncomplete}}
 		}},
 		"all is well, as far as the user may see": {"", func(_ *testing.T, f *Facts) {
 			f.Credential, f.Sidecar, f.Objects, f.Calls, f.NamespaceObject = nil, nil, nil, nil, nil
@@ -453,7 +472,8 @@ func faults() map[string]struct {
 				SourceObjects: "needs the right to list virtualservices.networking.istio.io in project",
 			}
 		}},
-		"the partner was not reached by the controller alone": {"", condition(v1alpha1.ConditionVerified, metav1.ConditionFalse,
+		"the partner was not reached by the controller " +
+			"alone": {"", condition(v1alpha1.ConditionVerified, metav1.ConditionFalse,
 			"Unreachable", "no route to host")},
 		"two faults that don't follow from each other": {NamespaceNotInjected, func(t *testing.T, f *Facts) {
 			withoutSidecar(f)

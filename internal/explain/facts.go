@@ -58,7 +58,7 @@ type Facts struct {
 	// Credential is the check of the Secret that the Pod presents, and Findings are warnings about it.
 	Credential *plan.CredentialCheck
 	Findings   []credential.Finding
-	// Objects are the Istio objects of the namespace by kind and name. Others are the same, and Services.
+	// Objects are the Istio objects of the namespace by kind and name, and Others the same ones.
 	Objects map[ObjectKey]*unstructured.Unstructured
 	Others  mesh.Others
 	// Interception are the mesh settings of the injector.

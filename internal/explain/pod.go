@@ -115,7 +115,8 @@ func withoutSidecar(f *Facts) finding {
 	name := f.Namespace
 	enable := "kubectl label namespace " + name + " istio-injection=enabled && " + f.restart()
 	if f.Pod.Labels[label.SidecarInject.Name] == "false" || f.Pod.Annotations[label.SidecarInject.Name] == "false" {
-		return failed(SidecarSwitchedOff, fmt.Sprintf("%s has no sidecar%s: its %s is \"false\"; remove that from the workload",
+		return failed(SidecarSwitchedOff, fmt.Sprintf("%s has no sidecar%s: its %s is \"false\"; remove that from the "+
+			"workload",
 			f.subject(), consequence, label.SidecarInject.Name), f.restart())
 	}
 	if f.NamespaceObject == nil {
@@ -128,7 +129,8 @@ func withoutSidecar(f *Facts) finding {
 		return failed(AmbientMode, fmt.Sprintf("%s has no sidecar%s: the namespace %s is in ambient mode; label it with "+
 			"istio-injection=enabled and recreate the Pod", f.subject(), consequence, name), enable)
 	case labels[egress.LabelInjection] == "enabled" || labels[label.IoIstioRev.Name] != "":
-		return failed(NoSidecar, fmt.Sprintf("%s has no sidecar%s, although injection is enabled for the namespace %s: it is "+
+		return failed(NoSidecar, fmt.Sprintf("%s has no sidecar%s, although injection is enabled for the namespace %s: "+
+			"it is "+
 			"older than the label, or the injector was down; recreate the Pod", f.subject(), consequence, name), f.restart())
 	}
 	return failed(NamespaceNotInjected, fmt.Sprintf("%s has no sidecar%s: the namespace %s lacks the label "+
@@ -156,7 +158,8 @@ func lookInterception(f *Facts) finding {
 	for _, name := range obstacles {
 		causes = append(causes, fmt.Sprintf("%s: %q", name, settings[name]))
 	}
-	return failed(NotIntercepted, fmt.Sprintf("the sidecar doesn't intercept calls to the sinkhole address %s:%d, so they are "+
+	return failed(NotIntercepted, fmt.Sprintf("the sidecar doesn't intercept calls to the sinkhole address %s:%d, so "+
+		"they are "+
 		"dropped: %s, by %s; take the port or the address out of that annotation of the Pod template, or out of the mesh's "+
 		"settings", t.Address(), t.AppPort, strings.Join(causes, ", "), source), f.restart())
 }
@@ -199,7 +202,8 @@ func lookStarted(f *Facts) finding {
 		return failed(SidecarNotStarted, fmt.Sprintf("the sidecar of %s has ended: %s", f.subject(),
 			status.State.Terminated.Reason), describe)
 	case f.Sidecar != nil && !f.Sidecar.Updated:
-		return failed(IstiodNotReached, fmt.Sprintf("the sidecar of %s has no configuration: istiod doesn't answer it; check "+
+		return failed(IstiodNotReached, fmt.Sprintf("the sidecar of %s has no configuration: istiod doesn't answer it; "+
+			"check "+
 			"that istiod runs, and that the Pod reaches it", f.subject()), "istioctl proxy-status")
 	case !status.Ready:
 		return failed(SidecarNotReady, fmt.Sprintf("the sidecar of %s is not ready (restarts: %d)%s; its log has the reason",

@@ -30,7 +30,7 @@ func lookConfigured(f *Facts) finding {
 		missing = append(missing, "the cluster "+subsetName(t))
 	}
 	if !s.Routed {
-		missing = append(missing, fmt.Sprintf("the route of %s", t.Host))
+		missing = append(missing, "the route of "+t.Host)
 	}
 	if !s.Listens {
 		missing = append(missing, fmt.Sprintf("a listener for port %d", t.AppPort))
@@ -41,14 +41,15 @@ func lookConfigured(f *Facts) finding {
 	if len(missing) == 0 {
 		return fine(fmt.Sprintf("a listener, the route and the cluster %s with TLS", subsetName(t)))
 	}
-	advice := "check that istiod runs, that the Pod reaches it, and that the objects have no other istio.io/rev"
+	advice := []string{"check that istiod runs, that the Pod reaches it, and that the objects have no other istio.io/rev"}
 	for _, sidecar := range f.Others.Sidecars {
 		if sidecar.Namespace == f.Namespace {
-			advice += "; the Sidecar " + sidecar.Name + " must not leave out ./*"
+			advice = append(advice, "the Sidecar "+sidecar.Name+" must not leave out ./*")
 		}
 	}
 	return failed(SidecarNotInSync, fmt.Sprintf("the sidecar of %s lacks %s, although the objects are there; %s",
-		f.subject(), strings.Join(missing, ", "), advice), "istioctl proxy-status "+f.Pod.Name+"."+f.Namespace)
+		f.subject(), strings.Join(missing, ", "), strings.Join(advice, "; ")),
+		"istioctl proxy-status "+f.Pod.Name+"."+f.Namespace)
 }
 
 // subsetName is the name of the cluster with mutual TLS.
@@ -69,7 +70,8 @@ func lookCertificates(f *Facts) finding {
 	}
 	logs := fmt.Sprintf("kubectl logs %s -n %s -c %s", f.Pod.Name, f.Namespace, egress.ProxyContainer)
 	if s.Warming {
-		return failed(FilesNotSupplied, fmt.Sprintf("the sidecar has not loaded the files in %s: they are missing, can't be read, "+
+		return failed(FilesNotSupplied, fmt.Sprintf("the sidecar has not loaded the files in %s: they are missing, can't "+
+			"be read, "+
 			"or don't belong together; a changed Secret is in the Pod after about a minute", egress.MountPath(f.Host)), logs)
 	}
 	want, until := f.presented()
@@ -79,16 +81,20 @@ func lookCertificates(f *Facts) finding {
 	if slices.Contains(s.Serials, want) {
 		return fine("it presents the serial number " + want)
 	}
-	detail := fmt.Sprintf("the sidecar of %s doesn't present the certificate of the Secret, with the serial number %s (until %s); "+
+	detail := fmt.Sprintf("the sidecar of %s doesn't present the certificate of the Secret, with the serial number %s "+
+		"(until %s); "+
 		"it has %s", f.subject(), want, until, orNone(s.Serials))
 	switch {
 	case f.presentsOther():
-		return failed(PodsOutdated, detail+": it mounts another Secret than is asked for now; restart the workload", f.restart())
+		return failed(PodsOutdated, detail+": it mounts another Secret than is asked for now; restart the "+
+			"workload", f.restart())
 	case plan.IgnoresRenewals(egress.ProxyVersion(f.Pod)):
-		return failed(ProxyIgnoresRenewals, fmt.Sprintf("%s: Istio %s ignores a renewed certificate after the second renewal; "+
+		return failed(ProxyIgnoresRenewals, fmt.Sprintf("%s: Istio %s ignores a renewed certificate after the second "+
+			"renewal; "+
 			"restart the workload, and upgrade the sidecars", detail, egress.ProxyVersion(f.Pod)), f.restart())
 	}
-	return failed(RotationBehind, detail+": the Secret was changed, and the kubelet writes the files within about a minute; if it "+
+	return failed(RotationBehind, detail+": the Secret was changed, and the kubelet writes the files within about a "+
+		"minute; if it "+
 		"stays so, restart the workload", f.restart())
 }
 
@@ -126,7 +132,8 @@ func lookDNS(f *Facts) finding {
 	case f.Sidecar.Subset == nil:
 		return unknown("the sidecar has no cluster")
 	case len(f.Sidecar.Subset.Endpoints) == 0:
-		return failed(HostNotResolved, fmt.Sprintf("the name %s has no address: DNS doesn't know it; check its spelling in the "+
+		return failed(HostNotResolved, fmt.Sprintf("the name %s has no address: DNS doesn't know it; check its spelling "+
+			"in the "+
 			"annotation, and try it from a Pod without the annotation", f.Host),
 			"kubectl run lookup --rm -i --restart=Never --image=busybox -n "+f.Namespace+" -- nslookup "+f.Host)
 	}

@@ -3,6 +3,7 @@ package explain
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -21,30 +22,36 @@ import (
 // lookTarget reports whether the controller has processed the target.
 func lookTarget(f *Facts) finding {
 	down := f.Controller.Read && !f.Controller.runs(f.Now)
-	const start = "kubectl get pods -A -l app.kubernetes.io/name=mtls-egress-webhook,app.kubernetes.io/component=controller"
+	const start = "kubectl get pods -A -l " +
+		"app.kubernetes.io/name=mtls-egress-webhook,app.kubernetes.io/component=controller"
 	switch {
 	case f.EgressTarget == nil && f.Unread[SourceEgressTarget] != "":
 		return unknown(f.Unread[SourceEgressTarget])
 	case f.EgressTarget == nil && down:
-		return failed(ControllerDown, fmt.Sprintf("the EgressTarget %s doesn't exist, and no controller runs that could create "+
+		return failed(ControllerDown, fmt.Sprintf("the EgressTarget %s doesn't exist, and no controller runs that could "+
+			"create "+
 			"it: none holds the Lease; start the controller", f.Host), start)
 	case f.EgressTarget == nil:
-		return failed(EgressTargetMissing, fmt.Sprintf("the EgressTarget %s doesn't exist in the namespace %s; the controller "+
+		return failed(EgressTargetMissing, fmt.Sprintf("the EgressTarget %s doesn't exist in the namespace %s; the "+
+			"controller "+
 			"creates it within seconds after the first Pod starts: if it was deleted, recreate the Pod; otherwise read the "+
 			"controller's log", f.Host, f.Namespace), f.restart())
-	case f.condition(v1alpha1.ConditionProgrammed) == nil || f.EgressTarget.Status.ObservedGeneration < f.EgressTarget.Generation:
+	case f.condition(v1alpha1.ConditionProgrammed) == nil ||
+		f.EgressTarget.Status.ObservedGeneration < f.EgressTarget.Generation:
 		if down {
-			return failed(ControllerDown, fmt.Sprintf("the EgressTarget %s is not processed, and no controller holds the Lease; "+
+			return failed(ControllerDown, fmt.Sprintf("the EgressTarget %s is not processed, and no controller holds the "+
+				"Lease; "+
 				"start the controller", f.Host), start)
 		}
-		return failed(NotProcessed, fmt.Sprintf("the controller hasn't processed the EgressTarget %s yet, which takes seconds; "+
+		return failed(NotProcessed, fmt.Sprintf("the controller hasn't processed the EgressTarget %s yet, which takes "+
+			"seconds; "+
 			"if it stays so, read the controller's log", f.Host), "kubectl describe egt "+f.Host+" -n "+f.Namespace)
 	case down:
 		return fine("it is processed, but no controller holds the Lease now: new credentials and conflicts go unnoticed")
 	case !f.EgressTarget.DeletionTimestamp.IsZero():
 		return fine("it is being deleted, and stays until its last Pod is gone")
 	}
-	return fine("the controller has processed generation " + fmt.Sprint(f.EgressTarget.Generation))
+	return fine("the controller has processed generation " + strconv.FormatInt(f.EgressTarget.Generation, 10))
 }
 
 func (f *Facts) condition(kind string) *metav1.Condition {
@@ -64,7 +71,8 @@ func lookCredential(f *Facts) finding {
 	if !check.Usable() {
 		issued := f.condition(v1alpha1.ConditionCertificateIssued)
 		if check.Reason == string(SecretMissing) && issued != nil && issued.Status != metav1.ConditionTrue {
-			return failed(Cause(issued.Reason), issued.Message, "kubectl describe certificate,certificaterequest -n "+f.Namespace)
+			return failed(Cause(issued.Reason), issued.Message, "kubectl describe certificate,certificaterequest "+
+				"-n "+f.Namespace)
 		}
 		if check.Reason == string(SecretMissing) {
 			_, inspect, _ = strings.Cut(check.Message, "create it with: ")
@@ -74,7 +82,7 @@ func lookCredential(f *Facts) finding {
 	if seen := f.condition(v1alpha1.ConditionCredentialValid); seen != nil && seen.Reason == string(LayoutsDiffer) {
 		return failed(LayoutsDiffer, seen.Message, inspect)
 	}
-	detail := fmt.Sprintf("the Secret %s", check.SecretName)
+	detail := "the Secret " + check.SecretName
 	if c := check.Credential; c != nil {
 		detail += fmt.Sprintf(": %s, serial number %s, until %s", credential.Printable(c.Subject), c.SerialNumber,
 			c.NotAfter.UTC().Format(time.RFC3339))
@@ -136,7 +144,8 @@ func (f *Facts) closedForCredential(message, describe string) finding {
 		seen.Status != metav1.ConditionTrue {
 		return followsFrom(StepCredential)
 	}
-	return failed(CredentialInvalid, message+"; the Secret of this Pod can be used: if it was changed just now, the controller "+
+	return failed(CredentialInvalid, message+"; the Secret of this Pod can be used: if it was changed just now, the "+
+		"controller "+
 		"sees that within five minutes, or at once after a change of the EgressTarget", describe)
 }
 
@@ -163,10 +172,12 @@ func lookObjects(f *Facts) finding {
 	case err != nil:
 		return unknown("the objects can't be compared: " + err.Error())
 	case len(missing) > 0:
-		return failed(ObjectsMissing, fmt.Sprintf("the generated objects are missing: %s; the controller writes them again when "+
+		return failed(ObjectsMissing, fmt.Sprintf("the generated objects are missing: %s; the controller writes them "+
+			"again when "+
 			"it runs", strings.Join(missing, ", ")), describe)
 	case len(changed) > 0:
-		return failed(ObjectsChanged, fmt.Sprintf("the generated objects were changed: %s; the controller puts them back when it "+
+		return failed(ObjectsChanged, fmt.Sprintf("the generated objects were changed: %s; the controller puts them back "+
+			"when it "+
 			"runs, unless another writer changes them again", strings.Join(changed, ", ")), describe)
 	}
 	return fine(decided.Programmed.Message)

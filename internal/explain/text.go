@@ -56,15 +56,15 @@ func (s Step) line() string {
 }
 
 func (r *Report) title() string {
-	title := "namespace " + r.Namespace
+	parts := []string{"namespace " + r.Namespace}
 	for _, part := range []struct{ name, value string }{
 		{"workload", r.Workload}, {"Pod", r.Pod}, {"host", r.Host},
 	} {
 		if part.value != "" {
-			title += ", " + part.name + " " + part.value
+			parts = append(parts, part.name+" "+part.value)
 		}
 	}
-	return title
+	return strings.Join(parts, ", ")
 }
 
 func writeVerdict(text *strings.Builder, v Verdict, paint func(string) string) {

@@ -218,8 +218,8 @@ func split(prefix netip.Prefix, excluded []netip.Addr) []netip.Prefix {
 }
 
 // ReadArguments returns the settings in the arguments of istio-iptables, as Istio's injection
-// template writes them: a flag of one letter, then its value.
-// https://github.com/istio/istio/blob/1.31.0/manifests/charts/istio-control/istio-discovery/files/injection-template.yaml
+// template (files/injection-template.yaml of its chart) writes them: a flag of one letter, then its
+// value.
 func ReadArguments(args []string) Settings {
 	settings := Settings{}
 	for name, flag := range map[string]string{

@@ -259,17 +259,7 @@ func interceptionOf(pod *corev1.Pod) (interception.Settings, error) {
 	if i < 0 {
 		return nil, errors.New("the Pod has no istio-init")
 	}
-	args := pod.Spec.InitContainers[i].Args
-	settings := interception.Settings{}
-	for name, flag := range map[string]string{
-		interception.Mode: "-m", interception.IncludeRanges: "-i", interception.ExcludeRanges: "-x",
-		interception.IncludePorts: "-q", interception.ExcludePorts: "-o",
-	} {
-		if n := slices.Index(args, flag); n >= 0 && n+1 < len(args) {
-			settings[name] = args[n+1]
-		}
-	}
-	return interception.Of(nil, settings), nil
+	return interception.ReadArguments(pod.Spec.InitContainers[i].Args), nil
 }
 
 // webhooksRead returns an error if a webhook goes by other settings.

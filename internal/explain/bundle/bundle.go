@@ -147,7 +147,8 @@ func redactValues(content any) any {
 	return fields
 }
 
-var secretTexts = regexp.MustCompile(`(?s)-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----.*?(-----END [A-Z0-9 ]*PRIVATE KEY-----|$)` +
+var secretTexts = regexp.MustCompile(`(?s)-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----.*?(-----END [A-Z0-9 ]*PRIVATE ` +
+	`KEY-----|$)` +
 	`|eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*` + // a JSON web token
 	`|(?i:\b(?:bearer|basic)\s+)[A-Za-z0-9+/=._~-]{6,}` +
 	`|(?i:(?:password|passwd|token|secret|api[-_]?key)=)[^\s&"',;]+` +

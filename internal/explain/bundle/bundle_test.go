@@ -57,10 +57,14 @@ func planted(t *testing.T, key string) map[string][]byte {
 		},
 	}
 	files := map[string]any{
-		"pod.json":      map[string]any{"metadata": metadata, "spec": map[string]any{"containers": []any{container}}},
-		"workload.json": map[string]any{"spec": map[string]any{"template": map[string]any{"metadata": metadata, "spec": map[string]any{"containers": []any{container}}}}},
-		"secret.json":   map[string]any{"metadata": metadata, "data": map[string]any{"key": encoded}, "stringData": map[string]any{"t": token}},
-		"istio/virtualservices.json": []any{map[string]any{"spec": map[string]any{"http": []any{map[string]any{"headers": map[string]any{
+		"pod.json": map[string]any{"metadata": metadata, "spec": map[string]any{"containers": []any{container}}},
+		"workload.json": map[string]any{"spec": map[string]any{"template": map[string]any{
+			"metadata": metadata, "spec": map[string]any{"initContainers": []any{container}},
+		}}},
+		"secret.json": map[string]any{
+			"metadata": metadata, "data": map[string]any{"key": encoded}, "stringData": map[string]any{"t": token},
+		},
+		"istio.json": []any{map[string]any{"spec": map[string]any{"http": []any{map[string]any{"headers": map[string]any{
 			"request": map[string]any{"set": map[string]any{"authorization": token}, "add": map[string]any{"x-token": token}},
 		}}}}}},
 		"envoy/config_dump.json": map[string]any{
@@ -68,7 +72,8 @@ func planted(t *testing.T, key string) map[string][]byte {
 				map[string]any{"secret": map[string]any{"tls_certificate": map[string]any{
 					"private_key": map[string]any{"inline_bytes": encoded}, "password": map[string]any{"inline_string": token},
 				}}},
-				map[string]any{"request_headers_to_add": []any{map[string]any{"header": map[string]any{"key": "authorization", "value": "Basic " + token}}}},
+				map[string]any{"request_headers_to_" +
+					"add": []any{map[string]any{"header": map[string]any{"key": "authorization", "value": "Basic " + token}}}},
 				map[string]any{"direct_response": map[string]any{"body": map[string]any{"inline_string": token}}},
 				map[string]any{"typed_config": map[string]any{"inline_code": "local t = '" + token + "'"}},
 				map[string]any{"path": "https://user:" + token + "@example.com/?token=" + token, "text": key},
@@ -76,7 +81,8 @@ func planted(t *testing.T, key string) map[string][]byte {
 		},
 		"events.json": []any{map[string]any{"Message": "failed with " + jwt + " and " + key}},
 	}
-	all := map[string][]byte{"log.txt": []byte("GET /?access_token=" + token + " " + key + " Authorization: Bearer " + jwt)}
+	all := map[string][]byte{"log.txt": []byte("GET /?access_token=" + token + " " + key + " Authorization: " +
+		"Bearer " + jwt)}
 	for name, content := range files {
 		text, err := json.Marshal(content)
 		if err != nil {

@@ -218,11 +218,11 @@ func (r *Reader) readObjects(ctx context.Context, f *explain.Facts) {
 
 // resourceOf returns the resource of one of the kinds in package mesh.
 func resourceOf(kind string) string {
-	plural := strings.ToLower(kind) + "s"
-	if strings.HasSuffix(kind, "y") {
-		plural = strings.ToLower(strings.TrimSuffix(kind, "y")) + "ies"
+	plural := kind + "s"
+	if stem, found := strings.CutSuffix(kind, "y"); found {
+		plural = stem + "ies"
 	}
-	return plural + "." + mesh.GroupVersion().Group
+	return strings.ToLower(plural) + "." + mesh.GroupVersion().Group
 }
 
 // isController reports whether a Lease of this name is the controllers'.
@@ -402,4 +402,4 @@ func forbidden(err error, verb, resource, namespace string) error {
 	return fmt.Errorf("it needs the right to %s the resource %s in the namespace %s", verb, resource, namespace)
 }
 
-var errNoAdmin = errors.New("Envoy's admin interface was not reached")
+var errNoAdmin = errors.New("the admin interface of Envoy was not reached")

@@ -191,20 +191,23 @@ func TestMissingRightsAreNamed(t *testing.T) {
 			Name: "istio-proxy", State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{}},
 		}}
 	}
-	r := reader(t, []string{"secret", "event", "namespace", "lease", "egresstarget", "deployment"}, pod("shop-1", 1, running))
+	forbidden := []string{"secret", "event", "namespace", "lease", "egresstarget", "deployment"}
+	r := reader(t, forbidden, pod("shop-1", 1, running))
 	facts, err := r.Facts(t.Context(), Subject{Pod: "shop-1"}, "")
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := map[explain.Source]string{
-		explain.SourceSecret:       "it needs the right to get the resource secrets in the namespace project",
-		explain.SourceEvents:       "it needs the right to list the resource events in the namespace project",
-		explain.SourceNamespace:    "it needs the right to get the resource namespaces",
-		explain.SourceController:   "it needs the right to list the resource leases.coordination.k8s.io in the namespace mtls-egress",
-		explain.SourceEgressTarget: "it needs the right to list the resource egresstargets.mtls.egress in the namespace project",
-		explain.SourceWorkload:     "it needs the right to get the resource deployments.apps in the namespace project",
-		explain.SourceLog:          "it needs the right to get the resource pods/log in the namespace project",
-		explain.SourceEnvoy: "Envoy's admin interface was not reached: it needs the right to create the resource " +
+		explain.SourceSecret:    "it needs the right to get the resource secrets in the namespace project",
+		explain.SourceEvents:    "it needs the right to list the resource events in the namespace project",
+		explain.SourceNamespace: "it needs the right to get the resource namespaces",
+		explain.SourceController: "it needs the right to list the resource leases.coordination.k8s.io in the namespace " +
+			"mtls-egress",
+		explain.SourceEgressTarget: "it needs the right to list the resource egresstargets.mtls.egress in the namespace " +
+			"project",
+		explain.SourceWorkload: "it needs the right to get the resource deployments.apps in the namespace project",
+		explain.SourceLog:      "it needs the right to get the resource pods/log in the namespace project",
+		explain.SourceEnvoy: "the admin interface of Envoy was not reached: it needs the right to create the resource " +
 			"pods/portforward in the namespace project; it needs the right to create the resource pods/exec in the " +
 			"namespace project",
 	}
@@ -219,8 +222,9 @@ func TestWhatDoesNotExist(t *testing.T) {
 		forbidden []string
 		want      string
 	}{
-		"a Pod":      {Subject{Pod: "shop-1"}, nil, "the namespace project has no Pod shop-1"},
-		"a workload": {Subject{Workload: "shop", Resource: "deployments.apps"}, nil, "the namespace project has no Deployment shop"},
+		"a Pod": {Subject{Pod: "shop-1"}, nil, "the namespace project has no Pod shop-1"},
+		"a workload": {Subject{Workload: "shop", Resource: "deployments.apps"}, nil, "the namespace project has no " +
+			"Deployment shop"},
 		"a Pod that the user may not read": {
 			Subject{Pod: "shop-1"}, []string{"pod"}, "it needs the right to get the resource pods in the namespace project",
 		},
@@ -245,8 +249,10 @@ func TestEventsAndTheLease(t *testing.T) {
 	renewed := metav1.NewMicroTime(time.Unix(999999990, 0))
 	r := reader(t, nil,
 		&appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Name: "shop", Namespace: "project"}},
-		event("second", "ReplicaSet", "shop-7f", "FailedCreate", 2), event("first", "ReplicaSet", "shop-6e", "FailedCreate", 1),
-		event("another's", "ReplicaSet", "shopping-7f", "FailedCreate", 3), event("other", "ReplicaSet", "shop-7f", "Scaled", 4),
+		event("second", "ReplicaSet", "shop-7f", "FailedCreate", 2),
+		event("first", "ReplicaSet", "shop-6e", "FailedCreate", 1),
+		event("another's", "ReplicaSet", "shopping-7f", "FailedCreate", 3),
+		event("other", "ReplicaSet", "shop-7f", "Scaled", 4),
 		&coordinationv1.Lease{
 			ObjectMeta: metav1.ObjectMeta{Name: "mtls-egress-webhook-controller", Namespace: "mtls-egress"},
 			Spec: coordinationv1.LeaseSpec{
@@ -264,7 +270,9 @@ func TestEventsAndTheLease(t *testing.T) {
 	if diff := cmp.Diff(want, facts[0].Events); diff != "" {
 		t.Errorf("events (-want +got):\n%s", diff)
 	}
-	controller := explain.Controller{Read: true, Present: true, Holder: "one", Renewed: renewed.Time, Duration: 15 * time.Second}
+	controller := explain.Controller{
+		Read: true, Present: true, Holder: "one", Renewed: renewed.Time, Duration: 15 * time.Second,
+	}
 	if diff := cmp.Diff(controller, facts[0].Controller); diff != "" {
 		t.Errorf("controller (-want +got):\n%s", diff)
 	}

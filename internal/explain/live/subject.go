@@ -60,7 +60,8 @@ func ParseSubject(argument string, kinds workload.Kinds) (Subject, error) {
 			return Subject{Workload: name, Resource: resource}, nil
 		}
 	}
-	return Subject{}, fmt.Errorf("%q is not a kind that creates Pods; write pod/NAME, a kind such as deploy/NAME, or egt/HOST",
+	return Subject{}, fmt.Errorf("%q is not a kind that creates Pods; write pod/NAME, a kind such as deploy/NAME, or "+
+		"egt/HOST",
 		kind)
 }
 
