@@ -123,7 +123,7 @@ func deleteAllTargets(ctx context.Context, c client.Client) error {
 
 func findUsers(ctx context.Context, c client.Client, kinds workload.Kinds) ([]user, error) {
 	var users []user
-	err := listAll(ctx, c, &corev1.PodList{}, "Pods", func(item client.Object) error {
+	err := listAll(ctx, c, &corev1.PodList{}, "Pods in all namespaces", func(item client.Object) error {
 		if pod, ok := item.(*corev1.Pod); ok {
 			if found, needs := podUser(pod); needs {
 				users = append(users, found)
@@ -146,7 +146,7 @@ func findUsers(ctx context.Context, c client.Client, kinds workload.Kinds) ([]us
 		}
 		list := &unstructured.UnstructuredList{}
 		list.SetGroupVersionKind(mapping.GroupVersionKind.GroupVersion().WithKind(kind.Kind + "List"))
-		if err := listAll(ctx, c, list, resource, func(item client.Object) error {
+		if err := listAll(ctx, c, list, resource+" in all namespaces", func(item client.Object) error {
 			object, ok := item.(*unstructured.Unstructured)
 			if !ok {
 				return nil
@@ -163,15 +163,15 @@ func findUsers(ctx context.Context, c client.Client, kinds workload.Kinds) ([]us
 	return users, nil
 }
 
-// listAll calls found with the objects of all namespaces, in pages.
+// listAll calls found with the objects, in pages. what names them in an error.
 func listAll(
-	ctx context.Context, reader client.Reader, list client.ObjectList, plural string,
+	ctx context.Context, reader client.Reader, list client.ObjectList, what string,
 	found func(client.Object) error, options ...client.ListOption,
 ) error {
 	for page := ""; ; {
 		within := slices.Concat(options, []client.ListOption{client.Limit(usersPage), client.Continue(page)})
 		if err := reader.List(ctx, list, within...); err != nil {
-			return fmt.Errorf("listing the %s in all namespaces: %w", plural, err)
+			return fmt.Errorf("listing the %s: %w", what, err)
 		}
 		if err := meta.EachListItem(list, func(item runtime.Object) error {
 			if object, ok := item.(client.Object); ok {

@@ -68,8 +68,8 @@ func AdminPaths(t egress.Target) []string {
 		pathClusters,
 		pathListeners,
 		pathCerts,
-		pathClusterConfig + regexQuote(egress.MeshHost(t.Host)),
-		pathRoutes,
+		pathClusterConfig(t),
+		pathRoutes(t),
 		pathWarmingSecrets,
 		pathStats,
 	}
@@ -80,24 +80,32 @@ const (
 	pathClusters       = "/clusters?format=json"
 	pathListeners      = "/listeners?format=json"
 	pathCerts          = "/certs"
-	pathClusterConfig  = "/config_dump?resource=dynamic_active_clusters&name_regex=.*"
-	pathRoutes         = "/config_dump?resource=dynamic_route_configs"
 	pathWarmingSecrets = "/config_dump?resource=dynamic_warming_secrets"
 	pathStats          = "/stats?format=json&filter=%5E(cluster%5C.outbound.*mtls-egress.*|cluster_manager.cds.update_" +
 		"success)"
 )
 
-func regexQuote(host string) string { return strings.ReplaceAll(host, ".", `%5C.`) }
+// pathClusterConfig returns the path of the two clusters of the target.
+func pathClusterConfig(t egress.Target) string {
+	return "/config_dump?resource=dynamic_active_clusters&name_regex=.*" +
+		strings.ReplaceAll(egress.MeshHost(t.Host), ".", `%5C.`)
+}
+
+// pathRoutes returns the path of the routes for the app port: those of the listener for all
+// addresses, which have the port as their name, and those of the target's listener.
+func pathRoutes(t egress.Target) string {
+	return "/config_dump?resource=dynamic_route_configs&name_regex=(.*%3A)%3F" + strconv.Itoa(int(t.AppPort))
+}
 
 // ReadSidecar parses what Envoy's admin interface answered, by path. A path that is missing leaves
 // its fields empty.
 func ReadSidecar(t egress.Target, answers map[string][]byte) (*Sidecar, error) {
 	s := &Sidecar{Stats: map[string]uint64{}}
 	return s, errors.Join(
-		s.readClusterConfig(t, answers[pathClusterConfig+regexQuote(egress.MeshHost(t.Host))]),
+		s.readClusterConfig(t, answers[pathClusterConfig(t)]),
 		s.readClusters(t, answers[pathClusters]),
 		s.readListeners(t, answers[pathListeners]),
-		s.readRoutes(t, answers[pathRoutes]),
+		s.readRoutes(t, answers[pathRoutes(t)]),
 		s.readCerts(answers[pathCerts]),
 		s.readWarming(t, answers[pathWarmingSecrets]),
 		s.readStats(t, answers[pathStats]),

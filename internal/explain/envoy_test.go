@@ -17,8 +17,8 @@ func answers(t *testing.T, target egress.Target) map[string][]byte {
 	t.Helper()
 	found := map[string][]byte{}
 	for path, name := range map[string]string{
-		pathClusters: "clusters", pathListeners: "listeners", pathCerts: "certs", pathRoutes: "routes", pathStats: "stats",
-		pathClusterConfig + regexQuote(egress.MeshHost(target.Host)): "cluster-config",
+		pathClusters: "clusters", pathListeners: "listeners", pathCerts: "certs", pathRoutes(target): "routes",
+		pathStats: "stats", pathClusterConfig(target): "cluster-config",
 	} {
 		content, err := os.ReadFile(filepath.Join("testdata", "envoy", name+".json"))
 		if err != nil {
@@ -52,7 +52,7 @@ func TestSidecar(t *testing.T) {
 	}{
 		"all that was answered": {answers(t, target), func(*Sidecar) {}},
 		"nothing":               {nil, func(s *Sidecar) { *s = Sidecar{Stats: map[string]uint64{}} }},
-		"no route": {replaced(pathRoutes, "outbound|443|mtls-egress|", "outbound|443|other|"), func(s *Sidecar) {
+		"no route": {replaced(pathRoutes(target), "outbound|443|mtls-egress|", "outbound|443|other|"), func(s *Sidecar) {
 			s.Routed = false
 		}},
 		"only the listener for all " +

@@ -47,7 +47,7 @@ func healthy(t *testing.T) *Facts {
 	f := &Facts{
 		Namespace: ns, Host: host, Now: now, Pods: 1, EgressTarget: egressTarget,
 		Workload: &Workload{
-			Kind: "Deployment", Name: "shop", Replicas: new(int32(1)),
+			Kind: "Deployment", Name: "shop", Replicas: new(int64(1)),
 			Annotations: map[string]string{egress.AnnotationTarget: host},
 			Template:    map[string]string{egress.AnnotationTarget: host},
 		},
@@ -240,7 +240,7 @@ func faults() map[string]struct {
 		}},
 		"the workload has 0 replicas": {NoPods, func(_ *testing.T, f *Facts) {
 			withoutPod(f)
-			f.Workload.Replicas = new(int32(0))
+			f.Workload.Replicas = new(int64(0))
 		}},
 		"admission refuses the Pods": {PodRefused, func(_ *testing.T, f *Facts) {
 			withoutPod(f)

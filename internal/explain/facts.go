@@ -83,7 +83,7 @@ type Workload struct {
 	// Annotations and Labels are its own, and Template the annotations of its Pod template.
 	Annotations, Labels, Template map[string]string
 	// Replicas is the number of Pods that it asks for, or nil if it has no such field.
-	Replicas *int32
+	Replicas *int64
 }
 
 // Event is an event of a Pod, a workload or a ReplicaSet.

@@ -191,6 +191,29 @@ spec:
 			must(t, s.Apply(t.Context(), fmt.Sprintf("{apiVersion: mtls.egress/v1alpha1, kind: EgressTarget, metadata: "+
 				"{name: %s, namespace: %s}, spec: {credential: {secretName: other}}}", host, ns)))
 		}},
+		"the sidecar has the files of before": {
+			cause: explaining.RotationBehind,
+			make: func(t *testing.T, s *scene.Scene, ns string) {
+				credential(t, s, ns, "shop")
+				// The kubelet doesn't look at an immutable Secret again.
+				kubectl(t, s, ns, "patch", "secret", secretName, "--type=merge", `--patch={"immutable":true}`)
+				shop(t, s, ns, host, nil)
+				explained{}.found(t, s, ns)
+				kubectl(t, s, ns, "delete", "secret", secretName)
+				credential(t, s, ns, "shop")
+			},
+		},
+		"the sidecar doesn't reach istiod": {
+			cause: explaining.IstiodNotReached,
+			make: func(t *testing.T, s *scene.Scene, ns string) {
+				credential(t, s, ns, "shop")
+				shop(t, s, ns, host, func(app *scene.App) {
+					app.PodAnnotations = map[string]string{
+						"proxy.istio.io/config": "discoveryAddress: istiod.nowhere.svc:15012",
+					}
+				})
+			},
+		},
 		"the EgressTarget doesn't exist": {
 			cause: explaining.EgressTargetMissing, subject: []string{"egt/" + host},
 			make: func(*testing.T, *scene.Scene, string) {},

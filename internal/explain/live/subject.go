@@ -169,7 +169,7 @@ func (r *Reader) describe(resource string, object *unstructured.Unstructured) *e
 		}
 	}
 	if replicas, found, err := unstructured.NestedInt64(object.Object, "spec", "replicas"); found && err == nil {
-		w.Replicas = new(int32(min(replicas, 1)))
+		w.Replicas = &replicas
 	}
 	return w
 }
