@@ -49,7 +49,7 @@ func newExplainCommand() *cobra.Command {
 annotation, admission, the sidecar and what it intercepts, the EgressTarget, the Secret, the Istio
 objects, what this very sidecar has of them, the certificate that it presents, the partner's
 addresses, and the last calls. Each step is marked: ✓ right, ✗ wrong, ? not known, - not asked,
-because it follows from another step. The verdict has one cause, one command and one page to read.
+because it follows from another step. The result has one cause, one command and one page to read.
 
 Of a workload, the command explains the Pod that is the least far on that way; of several, the newest.
 It reads with your own permissions, and names those that it lacks: get and list of Pods, workloads,
@@ -134,7 +134,7 @@ func runExplain(ctx context.Context, out io.Writer, argument string, flags *expl
 			return err
 		}
 	}
-	return verdictError(reports)
+	return resultError(reports)
 }
 
 // reader returns a reader with the namespace of the flag or of the kubeconfig context.
@@ -198,13 +198,13 @@ func writeBundle(path string, reader *live.Reader, reports []explain.Report, now
 	return nil
 }
 
-// verdictError returns an error if a cause was found, and a usageError if nothing could be read.
-func verdictError(reports []explain.Report) error {
+// resultError returns an error if a cause was found, and a usageError if nothing could be read.
+func resultError(reports []explain.Report) error {
 	var causes []string
 	blind := true
 	for n := range reports {
 		if report := &reports[n]; report.Found() {
-			causes = append(causes, string(report.Verdict.Cause))
+			causes = append(causes, string(report.Result.Cause))
 		}
 		blind = blind && reports[n].Blind()
 	}

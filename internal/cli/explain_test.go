@@ -65,7 +65,7 @@ func TestWhatExplainRefuses(t *testing.T) {
 
 func TestExitCodesOfExplain(t *testing.T) {
 	report := func(state explain.State, cause explain.Cause) explain.Report {
-		return explain.Report{Steps: []explain.Step{{State: state, Cause: cause}}, Verdict: explain.Verdict{Cause: cause}}
+		return explain.Report{Steps: []explain.Step{{State: state, Cause: cause}}, Result: explain.Result{Cause: cause}}
 	}
 	for name, test := range map[string]struct {
 		reports []explain.Report
@@ -78,7 +78,7 @@ func TestExitCodesOfExplain(t *testing.T) {
 		"one host could not be read": {[]explain.Report{report(explain.Unknown, ""), report(explain.OK, "")}, ExitDone},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if code := ExitCode(verdictError(test.reports)); code != test.code {
+			if code := ExitCode(resultError(test.reports)); code != test.code {
 				t.Errorf("exit code %d, want %d", code, test.code)
 			}
 		})

@@ -24,8 +24,8 @@ const (
 	statusOther = "other.example.com"
 )
 
-// surveyed is what status finds in a namespace with one target that works, one that doesn't, and one
-// that isn't processed.
+// surveyed is what status finds in a namespace with one target that works, one that doesn't, and
+// one that isn't processed.
 func surveyed(t *testing.T) survey {
 	t.Helper()
 	scheme := runtime.NewScheme()

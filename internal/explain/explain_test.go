@@ -483,21 +483,21 @@ func faults() map[string]struct {
 	}
 }
 
-func TestVerdicts(t *testing.T) {
+func TestResults(t *testing.T) {
 	files := map[string]bool{}
 	for name, test := range faults() {
 		t.Run(name, func(t *testing.T) {
 			facts := healthy(t)
 			test.fault(t, facts)
 			report := Explain(*facts)
-			if report.Verdict.Cause != test.cause {
-				t.Errorf("cause %q, want %q", report.Verdict.Cause, test.cause)
+			if report.Result.Cause != test.cause {
+				t.Errorf("cause %q, want %q", report.Result.Cause, test.cause)
 			}
 			golden.Compare(t, goldenOf(name), []byte(report.Text(false)))
 		})
 		files[goldenOf(name)] = true
 	}
-	there, err := filepath.Glob(filepath.Join("testdata", "verdicts", "*.txt"))
+	there, err := filepath.Glob(filepath.Join("testdata", "results", "*.txt"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -509,7 +509,7 @@ func TestVerdicts(t *testing.T) {
 }
 
 func goldenOf(name string) string {
-	return filepath.Join("testdata", "verdicts", strings.NewReplacer(" ", "-", "'", "", ",", "").Replace(name)+".txt")
+	return filepath.Join("testdata", "results", strings.NewReplacer(" ", "-", "'", "", ",", "").Replace(name)+".txt")
 }
 
 func TestEveryCauseHasAFault(t *testing.T) {

@@ -52,8 +52,8 @@ type Step struct {
 	Command string `json:"command,omitempty"`
 }
 
-// Verdict is the answer.
-type Verdict struct {
+// Result is the answer of a report.
+type Result struct {
 	// Cause is "" if no cause was found.
 	Cause Cause `json:"cause,omitempty"`
 	// Sentence says what is wrong, where, and what to write instead.
@@ -67,13 +67,13 @@ type Verdict struct {
 type Report struct {
 	Namespace string `json:"namespace"`
 	// Workload and Pod are "" if there are none. Workload is KIND/NAME.
-	Workload string  `json:"workload,omitempty"`
-	Pod      string  `json:"pod,omitempty"`
-	Host     string  `json:"host,omitempty"`
-	Steps    []Step  `json:"steps"`
-	Verdict  Verdict `json:"verdict"`
-	// Also are the causes of later steps that don't follow from the verdict.
-	Also []Verdict `json:"also,omitempty"`
+	Workload string `json:"workload,omitempty"`
+	Pod      string `json:"pod,omitempty"`
+	Host     string `json:"host,omitempty"`
+	Steps    []Step `json:"steps"`
+	Result   Result `json:"result"`
+	// Also are the causes of later steps that don't follow from the result.
+	Also []Result `json:"also,omitempty"`
 }
 
 // step is a step before its evaluation.
@@ -175,17 +175,17 @@ func (s step) evaluate(facts *Facts, open map[StepID]bool) finding {
 	return s.look(facts)
 }
 
-// decide sets the verdict: the first step that failed. Later ones don't follow from it, because
+// decide sets the result: the first step that failed. Later ones don't follow from it, because
 // they would be skipped.
 func (r *Report) decide() {
-	var verdicts []Verdict
+	var results []Result
 	for _, s := range r.Steps {
 		if s.State == Failed {
-			verdicts = append(verdicts, Verdict{Cause: s.Cause, Sentence: s.Detail, Command: s.Command, Docs: s.Cause.docs()})
+			results = append(results, Result{Cause: s.Cause, Sentence: s.Detail, Command: s.Command, Docs: s.Cause.docs()})
 		}
 	}
-	if len(verdicts) > 0 {
-		r.Verdict, r.Also = verdicts[0], verdicts[1:]
+	if len(results) > 0 {
+		r.Result, r.Also = results[0], results[1:]
 		return
 	}
 	var unseen []string
@@ -194,14 +194,14 @@ func (r *Report) decide() {
 			unseen = append(unseen, string(s.ID))
 		}
 	}
-	r.Verdict.Sentence = "no fault was found"
+	r.Result.Sentence = "no fault was found"
 	if len(unseen) > 0 {
-		r.Verdict.Sentence += "; not known: " + strings.Join(unseen, ", ")
+		r.Result.Sentence += "; not known: " + strings.Join(unseen, ", ")
 	}
 }
 
 // Found reports whether a cause was found.
-func (r *Report) Found() bool { return r.Verdict.Cause != "" }
+func (r *Report) Found() bool { return r.Result.Cause != "" }
 
 // Blind reports whether nothing was found out at all.
 func (r *Report) Blind() bool {

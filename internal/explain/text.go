@@ -33,7 +33,7 @@ func (r *Report) Text(color bool) string {
 		fmt.Fprintf(&text, "  %s %-12s  %s\n", mark, s.ID, egress.Printable(s.line()))
 	}
 	text.WriteString("\n")
-	writeVerdict(&text, r.Verdict, func(cause string) string {
+	writeResult(&text, r.Result, func(cause string) string {
 		if r.Found() {
 			return paint(red, cause)
 		}
@@ -41,12 +41,12 @@ func (r *Report) Text(color bool) string {
 	})
 	for _, also := range r.Also {
 		text.WriteString("\nalso ")
-		writeVerdict(&text, also, func(cause string) string { return paint(red, cause) })
+		writeResult(&text, also, func(cause string) string { return paint(red, cause) })
 	}
 	return text.String()
 }
 
-// line is what the step's line says. The verdict has the detail of a failed step.
+// line is what the step's line says. The result has the detail of a failed step.
 func (s Step) line() string {
 	switch {
 	case s.State == Failed || s.Detail == "":
@@ -67,7 +67,7 @@ func (r *Report) title() string {
 	return strings.Join(parts, ", ")
 }
 
-func writeVerdict(text *strings.Builder, v Verdict, paint func(string) string) {
+func writeResult(text *strings.Builder, v Result, paint func(string) string) {
 	cause := string(v.Cause)
 	if cause == "" {
 		cause = "OK"

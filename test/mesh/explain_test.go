@@ -264,7 +264,7 @@ spec:
 }
 
 // TestExplainNamesTheCause makes faults on the mesh, one in each namespace, and asks the command.
-// It logs how long the verdict took.
+// It logs how long the result took.
 func TestExplainNamesTheCause(t *testing.T) {
 	t.Parallel()
 	s := play(t)
@@ -310,11 +310,11 @@ func (e explained) found(t *testing.T, s *scene.Scene, ns string) {
 		last, err = explainLive(ctx, s, ns, subject)
 		took = time.Since(begun)
 		told := e.also == "" || len(last.Also) > 0 && last.Also[0].Cause == e.also
-		if err == nil && (last.Verdict.Cause != e.cause || !told) {
-			err = fmt.Errorf("the verdict is\n%s", last.Text(false))
+		if err == nil && (last.Result.Cause != e.cause || !told) {
+			err = fmt.Errorf("the result is\n%s", last.Text(false))
 		}
 		// Of a Pod that works, all is known after its first call.
-		if err == nil && e.cause == "" && strings.Contains(last.Verdict.Sentence, "not known") {
+		if err == nil && e.cause == "" && strings.Contains(last.Result.Sentence, "not known") {
 			err = errors.New(last.Text(false))
 		}
 		return err

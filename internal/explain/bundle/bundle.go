@@ -61,7 +61,7 @@ func Redact(content []byte, secrets [][]byte) []byte {
 	return append(encoded, '\n')
 }
 
-// redact returns a value without secrets. key is the field that it stands in.
+// redact returns a value without secrets. key is the field that it is in.
 func redact(key string, value any, secrets [][]byte) any {
 	switch value := value.(type) {
 	case string:
@@ -80,7 +80,7 @@ func redact(key string, value any, secrets [][]byte) any {
 	return value
 }
 
-// redactField returns the content of a field of object, which itself stands in the field parent.
+// redactField returns the content of a field of object, which itself is in the field parent.
 func redactField(parent, name string, content any, object map[string]any, secrets [][]byte) any {
 	switch {
 	case name == "managedFields" || name == "managed_fields":
@@ -130,7 +130,8 @@ func hasName(object map[string]any) bool {
 	return (named || keyed) && isText && strings.Trim(text, "0123456789") != ""
 }
 
-// isIptables reports whether a container is Istio's, whose arguments say what the sidecar intercepts.
+// isIptables reports whether a container is Istio's, whose arguments say what the sidecar
+// intercepts.
 func isIptables(object map[string]any) bool {
 	return object["name"] == "istio-init" || object["name"] == "istio-validation"
 }
