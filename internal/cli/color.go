@@ -12,5 +12,5 @@ import (
 func colored(out io.Writer) bool {
 	file, ok := out.(*os.File)
 	return ok && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb" &&
-		term.IsTerminal(int(file.Fd())) //nolint:gosec // a file descriptor fits
+		term.IsTerminal(int(file.Fd()))
 }
