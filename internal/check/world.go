@@ -10,6 +10,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"mtls.egress/webhook/api/v1alpha1"
 	"mtls.egress/webhook/internal/manifests"
@@ -27,9 +28,11 @@ type World struct {
 	VirtualServices  []Typed[*networkingv1.VirtualService]
 	DestinationRules []Typed[*networkingv1.DestinationRule]
 	Sidecars         []Typed[*networkingv1.Sidecar]
-	Services         []Typed[*corev1.Service]
-	Secrets          []Typed[*corev1.Secret]
-	Pods             []Pods
+	// BackendTLSPolicies are of the Gateway API.
+	BackendTLSPolicies []Typed[*gatewayv1.BackendTLSPolicy]
+	Services           []Typed[*corev1.Service]
+	Secrets            []Typed[*corev1.Secret]
+	Pods               []Pods
 
 	// review is what admission and the controller say.
 	review manifests.Review
@@ -38,7 +41,8 @@ type World struct {
 	// credentialFlaws are nil until [World.flaws] looks for them.
 	credentialFlaws []flaw
 	// found are the findings so far.
-	found []Finding
+	found  []Finding
+	byHand *handWritten
 }
 
 // Typed is an object with its decoded content.
@@ -83,6 +87,8 @@ func newWorld(documents []manifests.Document, options manifests.Options) *World 
 			w.DestinationRules = appendTyped(w.DestinationRules, object, &networkingv1.DestinationRule{})
 		case group == mesh.GroupVersion().Group && kind == mesh.KindSidecar:
 			w.Sidecars = appendTyped(w.Sidecars, object, &networkingv1.Sidecar{})
+		case group == gatewayv1.GroupName && kind == "BackendTLSPolicy":
+			w.BackendTLSPolicies = appendTyped(w.BackendTLSPolicies, object, &gatewayv1.BackendTLSPolicy{})
 		case mutate.IsPod(object.Kind.GroupKind()):
 			if encoded, err := json.Marshal(object.Content); err == nil {
 				w.addPods(object, encoded, nil)

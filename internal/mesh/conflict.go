@@ -256,6 +256,16 @@ func reachOf(exportTo, byDefault []string, from, to string) reach {
 	return unseen
 }
 
+// Visible reports whether an object in namespace from is visible in namespace to. Without exportTo,
+// it is.
+func Visible(exportTo []string, from, to string) bool {
+	return reachOf(exportTo, nil, from, to) != unseen
+}
+
+// Covers reports whether pattern is host or a wildcard that matches it. Case and a trailing dot
+// don't matter.
+func Covers(pattern, host string) bool { return covers(pattern, strings.ToLower(host)) }
+
 // before reports whether Istio prefers a to b. It prefers the older object, and breaks ties by
 // name.
 func before(a, b metav1.Object) bool {
