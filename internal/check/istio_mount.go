@@ -89,22 +89,20 @@ func (p Pods) annotationAt(key string) []any {
 	return append(slices.Clip(p.Path), "metadata", "annotations", key)
 }
 
-// mounts returns the additional mounts of the sidecar. Their names are those of volumes.
-func (p Pods) mounts() []corev1.VolumeMount {
-	return decoded[corev1.VolumeMount](p, mountsKey(), setMountName)
+// mountsOf returns the additional mounts of the sidecar. Their names are those of volumes.
+func mountsOf(pod corev1.Pod) []corev1.VolumeMount {
+	return decoded(pod, mountsKey(), func(mount *corev1.VolumeMount, name string) { mount.Name = name })
 }
 
-// volumes returns the additional volumes of the sidecar, and those of the Pod.
-func (p Pods) volumes() []corev1.Volume {
-	return append(decoded[corev1.Volume](p, volumesKey(), setVolumeName), p.Value.Spec.Volumes...)
+// volumesOf returns the additional volumes of the sidecar, and those of the Pod.
+func volumesOf(pod corev1.Pod) []corev1.Volume {
+	added := decoded(pod, volumesKey(), func(volume *corev1.Volume, name string) { volume.Name = name })
+	return append(added, pod.Spec.Volumes...)
 }
-
-func setMountName(mount *corev1.VolumeMount, name string) { mount.Name = name }
-func setVolumeName(volume *corev1.Volume, name string)    { volume.Name = name }
 
 // decoded returns the entries of an annotation. Those that can't be read are for another rule.
-func decoded[T any](p Pods, key string, setName func(*T, string)) []T {
-	entries, err := uservolume.Parse(p.Value.Annotations[key])
+func decoded[T any](pod corev1.Pod, key string, setName func(*T, string)) []T {
+	entries, err := uservolume.Parse(pod.Annotations[key])
 	if err != nil {
 		return nil
 	}
@@ -121,7 +119,7 @@ func decoded[T any](p Pods, key string, setName func(*T, string)) []T {
 
 // mountOf returns the mount that contains the file.
 func (p Pods) mountOf(file string) (corev1.VolumeMount, bool) {
-	mounts := p.mounts()
+	mounts := p.mounts
 	index := slices.IndexFunc(mounts, func(mount corev1.VolumeMount) bool {
 		directory := path.Clean(mount.MountPath)
 		return directory == path.Clean(file) || strings.HasPrefix(path.Clean(file), strings.TrimSuffix(directory, "/")+"/")
@@ -142,7 +140,7 @@ func (p Pods) volumeOf(file string) (corev1.Volume, bool) {
 }
 
 func (p Pods) volume(name string) (corev1.Volume, bool) {
-	volumes := p.volumes()
+	volumes := p.volumes
 	index := slices.IndexFunc(volumes, func(volume corev1.Volume) bool { return volume.Name == name })
 	if index < 0 {
 		return corev1.Volume{}, false
@@ -189,7 +187,7 @@ func pathNotMounted(h *handWritten, report report) {
 		for _, f := range s.files() {
 			without := slices.DeleteFunc(slices.Clone(callers), func(pods Pods) bool {
 				_, mounted := pods.mountOf(f.path)
-				return mounted || len(pods.mounts()) == 0
+				return mounted || len(pods.mounts) == 0
 			})
 			// Without a selector, one workload with the files is enough.
 			if len(without) == 0 || len(selectorOf(s.destinationRule)) == 0 && len(without) < len(callers) {
@@ -203,7 +201,7 @@ func pathNotMounted(h *handWritten, report report) {
 
 func mountPaths(pods Pods) string {
 	var paths []string
-	for _, mount := range pods.mounts() {
+	for _, mount := range pods.mounts {
 		paths = append(paths, mount.MountPath)
 	}
 	return strings.Join(paths, ", ")
@@ -286,7 +284,7 @@ func (h *handWritten) missingKey(pods Pods, file string) string {
 
 func mountWithSubPath(h *handWritten, report report) {
 	for _, pods := range h.Pods {
-		for _, mount := range pods.mounts() {
+		for _, mount := range pods.mounts {
 			volume, _ := pods.volume(mount.Name)
 			if (mount.SubPath != "" || mount.SubPathExpr != "") && (volume.Secret != nil || volume.Projected != nil ||
 				volume.ConfigMap != nil || volume.CSI != nil) {
@@ -312,7 +310,7 @@ func mountWithoutVolume(h *handWritten, report report) {
 		if _, err := uservolume.Parse(pods.Value.Annotations[volumesKey()]); err != nil || pods.mountedOtherwise() {
 			continue
 		}
-		for _, mount := range pods.mounts() {
+		for _, mount := range pods.mounts {
 			if _, found := pods.volume(mount.Name); !found && !injected(mount.Name) {
 				report(pods.Object, pods.annotationAt(mountsKey()), fmt.Sprintf(
 					"%s is mounted from the volume %s, but neither %s nor the Pod has it", mount.MountPath, mount.Name,
@@ -342,7 +340,7 @@ func annotationOnWorkload(h *handWritten, report report) {
 
 func mountOverMeshFiles(h *handWritten, report report) {
 	for _, pods := range h.Pods {
-		for _, mount := range pods.mounts() {
+		for _, mount := range pods.mounts {
 			switch directory := path.Clean(mount.MountPath); {
 			case slices.Contains(injectedDirectories(), directory):
 				report(pods.Object, pods.annotationAt(mountsKey()), fmt.Sprintf(

@@ -41,7 +41,9 @@ type World struct {
 	// credentialFlaws are nil until [World.flaws] looks for them.
 	credentialFlaws []flaw
 	// found are the findings so far.
-	found  []Finding
+	found []Finding
+
+	// byHand are the hand-written objects, as the rules for Istio look at them.
 	byHand *handWritten
 }
 
@@ -60,6 +62,10 @@ type Pods struct {
 	Path []any
 	// Value is the Pod, or the template as a Pod.
 	Value corev1.Pod
+
+	// mounts and volumes are what the annotations for Istio's injector add to the sidecar.
+	mounts  []corev1.VolumeMount
+	volumes []corev1.Volume
 }
 
 func newWorld(documents []manifests.Document, options manifests.Options) *World {
@@ -152,7 +158,9 @@ func (w *World) addTemplates(object manifests.Object, kind workload.Kind) {
 func (w *World) addPods(object manifests.Object, encoded []byte, path []any) {
 	var pod corev1.Pod
 	if json.Unmarshal(encoded, &pod) == nil {
-		w.Pods = append(w.Pods, Pods{Object: object, Path: path, Value: pod})
+		w.Pods = append(w.Pods, Pods{
+			Object: object, Path: path, Value: pod, mounts: mountsOf(pod), volumes: volumesOf(pod),
+		})
 	}
 }
 
