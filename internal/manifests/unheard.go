@@ -120,11 +120,12 @@ func (s *scan) noEffect(parent string, inAnnotations bool) (Reason, string) {
 		return ReasonUnheardKey, " has no effect there; write it under metadata.annotations"
 	case parent == "metadata":
 		return ReasonUnknownKind, fmt.Sprintf(" has no effect: the kind %s (%s) is not in the table of workloads, so its "+
-			"Pods would call in plain text; write it into its Pod template, or add the kind with --workloads, as an admin does in the "+
-			"chart's value workloads", kind, group)
+			"Pods would call in plain text; write it into its Pod template, or add the kind with --workloads, as "+
+			"an admin does in the chart's value workloads", kind, group)
 	default:
 		return ReasonUnknownKind, fmt.Sprintf(" is not shown here: the kind %s (%s) is not in the table of workloads; if "+
-			"its Pods get the annotation, the cluster injects them when they are created; add the kind with --workloads to see them",
+			"its Pods get the annotation, the cluster injects them when they are created; add the kind with "+
+			"--workloads to see them",
 			kind, group)
 	}
 }

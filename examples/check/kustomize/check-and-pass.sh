@@ -1,0 +1,1 @@
+../helm/check-and-pass.sh
