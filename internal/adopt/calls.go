@@ -1,0 +1,191 @@
+package adopt
+
+import (
+	"fmt"
+	"slices"
+
+	networking "istio.io/api/networking/v1alpha3"
+
+	"mtls.egress/webhook/internal/egress"
+)
+
+// meshGateway is the gateway of a VirtualService that stands for all sidecars.
+const meshGateway = "mesh"
+
+// calls is the way of the app's plain HTTP calls.
+type calls struct {
+	// appPort is the port that the app calls, and port the one of the ServiceEntry to which the calls
+	// go.
+	appPort, port uint32
+	// route is the route of the VirtualService, at index n, or nil if there is none.
+	route *networking.HTTPRoute
+	n     int
+	// subset is the subset of the DestinationRule, or "".
+	subset string
+}
+
+// findCalls finds the first way of plain HTTP calls that ends in mutual TLS. The others are lost.
+func (s *set) findCalls() {
+	ways := s.direct()
+	if len(s.services) > 0 {
+		ways = s.routed()
+	}
+	if len(s.proposal.Refused) > 0 {
+		return
+	}
+	for _, way := range ways {
+		if settings := s.policyFor(way).GetTls(); isMutual(settings) {
+			if s.tls == nil {
+				s.calls, s.tls = way, settings
+			} else if way.appPort != s.calls.appPort || way.port != s.calls.port {
+				s.lose(s.entries[0].Object, fmt.Sprintf("spec.ports[%d]", s.portIndex(way.appPort)), fmt.Sprintf(
+					"an EgressTarget has one app port, so http://%s:%d is not taken over", s.host, way.appPort), true)
+			}
+		}
+	}
+	if s.tls == nil {
+		s.refuse(fmt.Sprintf("no plain HTTP call to %s ends in the mutual TLS of the %s: no route leads to its port or "+
+			"subset; the app itself may speak TLS, and then needs no target", s.host, reference(s.rules[0].Object)))
+		return
+	}
+	if s.calls.appPort == egress.DefaultPort || s.calls.appPort == s.partnerPort() {
+		s.refuse(fmt.Sprintf("the apps call http://%s:%d, which is the partner's TLS port as well, and an EgressTarget "+
+			"needs two ports; let the apps call http://%s first, with port 80 in the ServiceEntry",
+			s.host, s.calls.appPort, s.host))
+	}
+}
+
+// direct returns the ways without a VirtualService: each HTTP port of the ServiceEntry.
+func (s *set) direct() []calls {
+	var ways []calls
+	for _, port := range s.appPorts() {
+		ways = append(ways, calls{appPort: port, port: port})
+	}
+	return ways
+}
+
+// appPorts returns the HTTP ports of the ServiceEntry, with 80 first.
+func (s *set) appPorts() []uint32 {
+	var ports []uint32
+	for _, port := range s.entries[0].Value.Spec.Ports {
+		if isHTTP(port.GetProtocol()) {
+			ports = append(ports, port.GetNumber())
+		}
+	}
+	slices.SortStableFunc(ports, func(a, b uint32) int {
+		switch {
+		case a == b:
+			return 0
+		case a == egress.DefaultAppPort:
+			return -1
+		case b == egress.DefaultAppPort:
+			return 1
+		}
+		return 0
+	})
+	return ports
+}
+
+// routed returns the ways through the VirtualService.
+func (s *set) routed() []calls {
+	service := s.services[0]
+	if gateways := service.Value.Spec.Gateways; len(gateways) > 0 && !slices.Contains(gateways, meshGateway) {
+		s.refuse(fmt.Sprintf("the %s is for the gateway %s alone, so an egress gateway presents the certificate, and "+
+			"not the sidecar; annotated workloads call the partner from their own Pods, with the Secret in their namespace",
+			reference(service.Object), gateways[0]))
+		return nil
+	}
+	var ways []calls
+	for n, route := range service.Value.Spec.Http {
+		for _, port := range s.matchedPorts(route) {
+			way, found := s.way(route, n, port)
+			if found {
+				ways = append(ways, way)
+			}
+		}
+	}
+	return ways
+}
+
+// way returns the way of calls on the app port along the route.
+func (s *set) way(route *networking.HTTPRoute, n int, appPort uint32) (way calls, found bool) {
+	if len(route.Route) != 1 {
+		s.refuse(fmt.Sprintf("the %s (spec.http[%d].route) has %d destinations, and a target has one",
+			reference(s.services[0].Object), n, len(route.Route)))
+		return calls{}, false
+	}
+	destination := route.Route[0].GetDestination()
+	if trim(destination.GetHost()) != s.host {
+		s.refuse(fmt.Sprintf("the %s (spec.http[%d].route) leads calls to %s, which is an egress gateway or another "+
+			"name for the partner; with a target, the sidecar calls %s itself, so let the partner and your network admit "+
+			"the Pods' own addresses, put the Secret into the namespace, and annotate the workloads by hand",
+			reference(s.services[0].Object), n, destination.GetHost(), s.host))
+		return calls{}, false
+	}
+	port := destination.GetPort().GetNumber()
+	if port == 0 {
+		port = appPort
+	}
+	return calls{appPort: appPort, port: port, route: route, n: n, subset: destination.GetSubset()}, true
+}
+
+// matchedPorts returns the app ports whose calls of sidecars can take the route.
+func (s *set) matchedPorts(route *networking.HTTPRoute) []uint32 {
+	if len(route.Match) == 0 {
+		return s.appPorts()
+	}
+	var ports []uint32
+	for _, match := range route.Match {
+		authority := match.GetAuthority().GetExact()
+		if len(match.GetGateways()) > 0 && !slices.Contains(match.GetGateways(), meshGateway) ||
+			authority != "" && trim(authority) != s.host {
+			continue
+		}
+		if port := match.GetPort(); port != 0 {
+			ports = append(ports, port)
+		} else {
+			ports = append(ports, s.appPorts()...)
+		}
+	}
+	slices.Sort(ports)
+	return slices.Compact(ports)
+}
+
+// policyFor returns the traffic policy of the DestinationRule for a way: that of the port, or of
+// the subset, or of the host, whose settings one of the port or the subset replaces.
+func (s *set) policyFor(way calls) *networking.TrafficPolicy {
+	rule := &s.rules[0].Value.Spec
+	policies := []*networking.TrafficPolicy{rule.GetTrafficPolicy()}
+	for _, subset := range rule.GetSubsets() {
+		if way.subset != "" && subset.GetName() == way.subset {
+			policies = []*networking.TrafficPolicy{subset.GetTrafficPolicy(), rule.GetTrafficPolicy()}
+		}
+	}
+	for _, policy := range policies {
+		for _, level := range policy.GetPortLevelSettings() {
+			if level.GetPort().GetNumber() == way.port {
+				return &networking.TrafficPolicy{
+					LoadBalancer: level.GetLoadBalancer(), ConnectionPool: level.GetConnectionPool(),
+					OutlierDetection: level.GetOutlierDetection(), Tls: level.GetTls(),
+				}
+			}
+		}
+	}
+	merged := &networking.TrafficPolicy{}
+	for _, policy := range slices.Backward(policies) {
+		inherit(&merged.LoadBalancer, policy.GetLoadBalancer())
+		inherit(&merged.ConnectionPool, policy.GetConnectionPool())
+		inherit(&merged.OutlierDetection, policy.GetOutlierDetection())
+		inherit(&merged.Tls, policy.GetTls())
+		inherit(&merged.Tunnel, policy.GetTunnel())
+		inherit(&merged.ProxyProtocol, policy.GetProxyProtocol())
+	}
+	return merged
+}
+
+// inherit replaces the setting by a more specific one.
+func inherit[T any](setting **T, specific *T) {
+	if specific != nil {
+		*setting = specific
+	}
+}

@@ -1,0 +1,169 @@
+package adopt
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	networking "istio.io/api/networking/v1alpha3"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"mtls.egress/webhook/api/v1alpha1"
+	"mtls.egress/webhook/internal/egress"
+)
+
+// maxRetries is the maximum of http.retries.
+const maxRetries = 10
+
+// setting is a field that a target doesn't have.
+type setting struct {
+	field   string
+	set     bool
+	effect  string
+	matters bool
+}
+
+// readRoute reads the settings of the route of the VirtualService.
+func (s *set) readRoute() {
+	if s.calls.route == nil {
+		return
+	}
+	service, route := s.services[0], s.calls.route
+	at := fmt.Sprintf("spec.http[%d]", s.calls.n)
+	if timeout := route.GetTimeout().AsDuration(); timeout > 0 {
+		s.http().Timeout = &metav1.Duration{Duration: timeout}
+	}
+	s.readRetries(at, route.GetRetries())
+	rewritten := route.GetRewrite().GetAuthority()
+	for _, lost := range []setting{
+		{"match", hasConditions(route.GetMatch()), "all calls to the host go to the partner, and not only those that match",
+			true},
+		{"rewrite", route.GetRewrite() != nil && (rewritten == "" || trim(rewritten) != s.host),
+			"the path and the Host header stay as the app wrote them", true},
+		{"redirect", route.GetRedirect() != nil, "the sidecar answers no redirect", true},
+		{"directResponse", route.GetDirectResponse() != nil, "the sidecar answers no call itself", true},
+		{"delegate", route.GetDelegate() != nil, "the routes of the other VirtualService don't apply", true},
+		{"fault", route.GetFault() != nil, "no faults are injected", false},
+		{"mirror", route.GetMirror() != nil || len(route.GetMirrors()) > 0, "calls are not mirrored", true},
+		{"corsPolicy", route.GetCorsPolicy() != nil, "the sidecar adds no CORS headers", true},
+		{"headers", hasHeaders(route.GetHeaders()) || hasHeaders(route.GetRoute()[0].GetHeaders()),
+			"the sidecar sets no headers; let the app send what the partner needs", true},
+	} {
+		if lost.set {
+			s.lose(service.Object, at+"."+lost.field, lost.effect, lost.matters)
+		}
+	}
+	for n, other := range service.Value.Spec.Http {
+		if n != s.calls.n && len(s.matchedPorts(other)) > 0 {
+			s.lose(service.Object, fmt.Sprintf("spec.http[%d]", n), "a target has one route, so this one doesn't apply", true)
+		}
+	}
+	if len(service.Value.Spec.Tls)+len(service.Value.Spec.Tcp) > 0 {
+		s.lose(service.Object, "spec.tls, spec.tcp", "the app's own https calls go to the partner as they are", false)
+	}
+}
+
+// readRetries reads the retries of the route.
+func (s *set) readRetries(at string, retries *networking.HTTPRetry) {
+	if retries == nil {
+		s.change("Only requests that the partner can't have executed are retried, up to 2 times. Istio's default also " +
+			"retries after errors, and can repeat a POST.")
+		return
+	}
+	if attempts := retries.GetAttempts(); attempts != egress.DefaultRetries {
+		s.http().Retries = new(min(attempts, maxRetries))
+	}
+	if retries.GetAttempts() == 0 {
+		return
+	}
+	service := s.services[0].Object
+	if retries.GetRetryOn() != "" || retries.GetRetryRemoteLocalities() != nil {
+		s.lose(service, at+".retries.retryOn",
+			"only requests that the partner can't have executed are retried, so errors of the partner reach the app",
+			strings.Contains(retries.GetRetryOn(), "5") || strings.Contains(retries.GetRetryOn(), "retriable"))
+	}
+	if retries.GetPerTryTimeout() != nil {
+		s.lose(service, at+".retries.perTryTimeout", "a single attempt has no limit; set http.timeout for the call", true)
+	}
+	if retries.GetAttempts() > maxRetries {
+		s.lose(service, at+".retries.attempts", fmt.Sprintf("a target has at most %d retries", maxRetries), false)
+	}
+}
+
+func (s *set) http() *v1alpha1.HTTP {
+	spec := &s.proposal.EgressTarget.Spec
+	if spec.HTTP == nil {
+		spec.HTTP = &v1alpha1.HTTP{}
+	}
+	return spec.HTTP
+}
+
+// hasConditions reports whether a route has matches other than by port, source, gateway and host.
+func hasConditions(matches []*networking.HTTPMatchRequest) bool {
+	for _, match := range matches {
+		if match.GetUri() == nil && match.GetMethod() == nil && len(match.GetHeaders()) == 0 &&
+			len(match.GetQueryParams()) == 0 && len(match.GetWithoutHeaders()) == 0 && match.GetScheme() == nil {
+			return false
+		}
+	}
+	return len(matches) > 0
+}
+
+func hasHeaders(headers *networking.Headers) bool {
+	changes := func(operations *networking.Headers_HeaderOperations) bool {
+		return len(operations.GetSet())+len(operations.GetAdd())+len(operations.GetRemove()) > 0
+	}
+	return changes(headers.GetRequest()) || changes(headers.GetResponse())
+}
+
+// readPolicy reads the traffic policy of the DestinationRule.
+func (s *set) readPolicy() {
+	rule, policy := s.rules[0], s.policyFor(s.calls)
+	tcp, http := policy.GetConnectionPool().GetTcp(), policy.GetConnectionPool().GetHttp()
+	spec := &s.proposal.EgressTarget.Spec
+	if age := tcp.GetMaxConnectionDuration().AsDuration(); age >= time.Second && age != egress.DefaultMaxConnectionAge {
+		spec.Connection = &v1alpha1.Connection{MaxAge: &metav1.Duration{Duration: age}}
+	}
+	s.readVersion(http)
+	const pool = "connectionPool."
+	for _, lost := range []setting{
+		{pool + "tcp.maxConnections", tcp.GetMaxConnections() != 0, "the number of connections has no limit of its own",
+			true},
+		{pool + "tcp.connectTimeout", tcp.GetConnectTimeout() != nil, "the mesh's connect timeout applies", false},
+		{pool + "tcp.tcpKeepalive", tcp.GetTcpKeepalive() != nil, "the mesh's TCP keepalive applies", false},
+		{pool + "tcp.idleTimeout", tcp.GetIdleTimeout() != nil, "connections end by their age, 5m by default", false},
+		{pool + "http.useClientProtocol", http.GetUseClientProtocol(),
+			"calls don't keep the HTTP version of the app; for gRPC set http.version to \"2\"", true},
+		{pool + "http.maxRequestsPerConnection", http.GetMaxRequestsPerConnection() != 0,
+			"connections end by their age, not by a number of requests", false},
+		{pool + "http", http.GetHttp1MaxPendingRequests()+http.GetHttp2MaxRequests()+http.GetMaxRetries()+
+			http.GetMaxConcurrentStreams() != 0, "the limits of pending and concurrent requests don't apply", true},
+		{pool + "http.idleTimeout", http.GetIdleTimeout() != nil, "connections end by their age, 5m by default", false},
+		{"loadBalancer", policy.GetLoadBalancer() != nil, "Istio's default balances the partner's addresses", false},
+		{"outlierDetection", policy.GetOutlierDetection() != nil, "a failing address of the partner is not ejected", true},
+		{"tunnel", policy.GetTunnel() != nil, "calls don't go through the proxy, so the partner may be out of reach", true},
+		{"proxyProtocol", policy.GetProxyProtocol() != nil, "connections have no PROXY header", true},
+	} {
+		if lost.set {
+			s.lose(rule.Object, lost.field, lost.effect, lost.matters)
+		}
+	}
+}
+
+// readVersion reads the HTTP version of the calls to the partner.
+func (s *set) readVersion(http *networking.ConnectionPoolSettings_HTTPSettings) {
+	switch http.GetH2UpgradePolicy() {
+	case networking.ConnectionPoolSettings_HTTPSettings_UPGRADE:
+		s.http().Version = v1alpha1.HTTPVersion2
+		return
+	case networking.ConnectionPoolSettings_HTTPSettings_DO_NOT_UPGRADE:
+		s.http().Version = v1alpha1.HTTPVersion1
+		return
+	case networking.ConnectionPoolSettings_HTTPSettings_DEFAULT:
+	}
+	port := s.entries[0].Value.Spec.Ports[s.portIndex(s.calls.port)]
+	switch strings.ToUpper(port.GetProtocol()) {
+	case "HTTP2", "GRPC":
+		s.http().Version = v1alpha1.HTTPVersion2
+	}
+}
