@@ -61,7 +61,7 @@ func (p Proposal) Text() (string, error) {
 	writeList(&text, "Annotations", p.annotations())
 	fmt.Fprintf(&text, "  EgressTarget:\n%s", indent(string(encoded), "    "))
 	fmt.Fprintf(&text, "  Secret: %s\n", p.secret())
-	writeList(&text, "Replaced", p.Replaced())
+	writeList(&text, "Replaced", p.replaced())
 	writeList(&text, "Not carried over", p.losses())
 	writeList(&text, "What changes for calls", p.Changes)
 	writeList(&text, "Also", p.Notes)
@@ -97,8 +97,8 @@ func (p Proposal) secret() string {
 		layout.Certificate, layout.PrivateKey, layout.ServerCA)
 }
 
-// Replaced returns the objects that the target replaces.
-func (p Proposal) Replaced() []string {
+// replaced returns the objects that the target replaces.
+func (p Proposal) replaced() []string {
 	var lines []string
 	for _, object := range p.Objects {
 		line := reference(object.Object)

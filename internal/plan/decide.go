@@ -21,13 +21,14 @@ const (
 	reasonDeletionPending   = "DeletionPending"
 	reasonPodsOutdated      = "PodsOutdated"
 	reasonPortsDiffer       = "PortsDiffer"
-	reasonPlaintextPossible = "PlaintextPossible"
 	reasonSinkholeCollision = "SinkholeCollision"
 	reasonIstioMissing      = "IstioMissing"
 	// ReasonCredentialInvalid and ReasonNotAllowed are also reasons of the condition Verified, if the
 	// controller makes no handshake.
 	ReasonCredentialInvalid = "CredentialInvalid"
 	ReasonNotAllowed        = "NotAllowed"
+	// ReasonPlaintextPossible is the reason of a target that an object of others closes.
+	ReasonPlaintextPossible = "PlaintextPossible"
 )
 
 // The reasons of the condition PodsOutdated.
@@ -164,7 +165,7 @@ func (p Plan) closedBy(conflicts []mesh.Conflict) Plan {
 		return p
 	}
 	p.Closed = true
-	p.Programmed = False(reasonPlaintextPossible, fmt.Sprintf(
+	p.Programmed = False(ReasonPlaintextPossible, fmt.Sprintf(
 		"the target is closed, and calls get 503 from the sidecar, because of the %s; "+
 			"see the condition Conflicted",
 		strings.Join(leaking, ", the ")))

@@ -1,0 +1,233 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+	"k8s.io/cli-runtime/pkg/resource"
+
+	"mtls.egress/webhook/internal/adopt"
+	"mtls.egress/webhook/internal/check"
+	"mtls.egress/webhook/internal/manifests"
+)
+
+type adoptFlags struct {
+	resource.FilenameOptions
+	connection connectionFlags
+	workloads  workloadFlag
+	namespace  string
+	output     string
+	live       bool
+	dryRun     bool
+	apply      bool
+	back       bool
+	timeout    time.Duration
+}
+
+func newAdoptCommand() *cobra.Command {
+	flags := &adoptFlags{}
+	cmd := &cobra.Command{
+		Use:   "adopt (-f FILE|DIR|- | -k DIR | --live -n NAMESPACE) [HOST...] [flags]",
+		Short: "Replace hand-written egress mTLS by targets",
+		Long: `Read hand-written Istio objects for mutual TLS to external hosts, and the workloads that use them.
+For each host, print the annotation and the EgressTarget that take their place, what can't be
+carried over, and what changes for calls. With hosts, only for these.
+
+With --apply, do it in the cluster, step by step. Before a step is taken, the one before it is
+proven: by the conditions of the EgressTarget, by the configuration of the sidecars, and by their
+counters, which must not show a failed call. If a proof fails, the steps are undone. --back restores
+the hand-written objects. The command needs the rights to read and write the objects and workloads
+of the namespace, ConfigMaps among them, and to create pods/portforward.
+
+Exit codes: 0 done; 1 some set can't be taken over, or a step failed and is undone; 2 invalid
+command line or input.`,
+		Example: `  # What would take the place of the objects of a namespace?
+  mtls-egress-webhook adopt --live -n shop
+
+  # Which steps are these, and how would kubectl take them?
+  mtls-egress-webhook adopt --live -n shop external.system.com --dry-run
+
+  # Take them, and go back
+  mtls-egress-webhook adopt --live -n shop external.system.com --apply
+  mtls-egress-webhook adopt --live -n shop external.system.com --back
+
+  # For GitOps: the EgressTargets and the annotated workloads
+  mtls-egress-webhook adopt -k ./overlays/production -o yaml`,
+		RunE: func(cmd *cobra.Command, hosts []string) error {
+			ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM)
+			defer stop()
+			return flags.run(ctx, cmd.InOrStdin(), cmd.OutOrStdout(), cmd.ErrOrStderr(), hosts)
+		},
+	}
+	set := cmd.Flags()
+	set.StringSliceVarP(&flags.Filenames, "filename", "f", nil,
+		"files, directories, URLs or - (standard input) to read; repeatable")
+	set.BoolVarP(&flags.Recursive, "recursive", "R", false, "read the directories of -f recursively")
+	set.StringVarP(&flags.Kustomize, "kustomize", "k", "", "a kustomization directory, instead of -f")
+	set.BoolVar(&flags.live, "live", false, "read the objects and workloads of a namespace from the cluster")
+	set.StringVarP(&flags.namespace, "namespace", "n", "",
+		"the namespace to read with --live (default: that of the context), or that of manifests without one")
+	set.StringVarP(&flags.output, "output", "o", "text", "text, or yaml (the manifests to commit)")
+	set.BoolVar(&flags.dryRun, "dry-run", false, "also print the steps, with the commands of kubectl for each")
+	set.BoolVar(&flags.apply, "apply", false, "take the steps in the cluster; needs --live")
+	set.BoolVar(&flags.back, "back", false,
+		"restore the hand-written objects of the hosts that --apply replaced; needs --live and hosts")
+	set.DurationVar(&flags.timeout, "timeout", 5*time.Minute, "how long one step of --apply and --back can take")
+	flags.connection.add(cmd)
+	flags.workloads.addFlag(set)
+	return cmd
+}
+
+func (f *adoptFlags) validate(hosts []string) error {
+	var problems []error
+	sources := 0
+	for _, given := range []bool{len(f.Filenames) > 0, f.Kustomize != "", f.live} {
+		if given {
+			sources++
+		}
+	}
+	switch {
+	case sources == 0:
+		problems = append(problems, errors.New("no input: pass -f FILE|DIR|-, -k DIR or --live"))
+	case sources > 1:
+		problems = append(problems, errors.New("-f, -k and --live are mutually exclusive"))
+	}
+	if f.output != "text" && f.output != "yaml" {
+		problems = append(problems, fmt.Errorf("-o %s: the output is text or yaml", f.output))
+	}
+	if (f.apply || f.back) && !f.live {
+		problems = append(problems, errors.New("--apply and --back need --live"))
+	}
+	if f.apply && f.back {
+		problems = append(problems, errors.New("--apply and --back are mutually exclusive"))
+	}
+	if f.back && len(hosts) == 0 {
+		problems = append(problems, errors.New("--back needs the hosts to restore"))
+	}
+	if f.output == "yaml" && (f.apply || f.back || f.dryRun) {
+		problems = append(problems, errors.New("-o yaml prints manifests, and --dry-run, --apply and --back print steps; "+
+			"pass one of them"))
+	}
+	return errors.Join(problems...)
+}
+
+func (f *adoptFlags) run(ctx context.Context, in io.Reader, out, diagnostics io.Writer, hosts []string) error {
+	if err := f.validate(hosts); err != nil {
+		return usageError(err)
+	}
+	kinds, err := f.workloads.kinds()
+	if err != nil {
+		return usageError(err)
+	}
+	options := manifests.Options{Namespace: f.namespace, Workloads: kinds}
+	if !f.live {
+		documents, err := readDocuments(in, f.FilenameOptions)
+		if err != nil {
+			return usageError(err)
+		}
+		return f.print(out, diagnostics, adopt.Propose(check.NewWorld(documents, options), hosts), hosts)
+	}
+	cluster, err := f.connect(options, diagnostics)
+	if err != nil {
+		return err
+	}
+	tell := func(sentence string) { _, _ = fmt.Fprintln(out, printable(sentence)) }
+	if f.back {
+		return cluster.back(ctx, hosts, f.dryRun, tell)
+	}
+	world, err := cluster.read(ctx)
+	if err != nil {
+		return err
+	}
+	proposals := adopt.Propose(world, hosts)
+	if !f.apply || f.dryRun {
+		return f.print(out, diagnostics, proposals, hosts)
+	}
+	if err := refusals(proposals, hosts); err != nil {
+		return err
+	}
+	return cluster.apply(ctx, proposals, tell)
+}
+
+// print prints the proposals, and returns an error if any set can't be taken over.
+func (f *adoptFlags) print(out, diagnostics io.Writer, proposals []adopt.Proposal, hosts []string) error {
+	if f.output == "yaml" {
+		objects, err := adopt.Manifests(proposals)
+		if err != nil {
+			return err
+		}
+		encoded, err := manifests.YAML(objects)
+		if err != nil {
+			return err
+		}
+		if _, err := out.Write(encoded); err != nil {
+			return err
+		}
+		if _, err := io.WriteString(diagnostics, printable(leftover(proposals))); err != nil {
+			return err
+		}
+		return refusals(proposals, hosts)
+	}
+	for n, proposal := range proposals {
+		text, err := f.describe(proposal)
+		if err != nil {
+			return err
+		}
+		if n > 0 {
+			text = "\n" + text
+		}
+		if _, err := io.WriteString(out, printable(text)); err != nil {
+			return err
+		}
+	}
+	return refusals(proposals, hosts)
+}
+
+// describe returns the proposal and, with --dry-run, its steps.
+func (f *adoptFlags) describe(proposal adopt.Proposal) (string, error) {
+	text, err := proposal.Text()
+	if err != nil || !f.dryRun || len(proposal.Refused) > 0 {
+		return text, err
+	}
+	steps, err := adopt.Steps(proposal)
+	return text + "\n" + adopt.StepsText(steps), err
+}
+
+// leftover lists what the manifests replace.
+func leftover(proposals []adopt.Proposal) string {
+	var text strings.Builder
+	for _, proposal := range proposals {
+		for _, object := range proposal.Objects {
+			what := "the"
+			if len(object.Others) > 0 {
+				what = "the host from the"
+			}
+			fmt.Fprintf(&text, "%s: when the Pods are replaced, remove %s %s %s\n", proposal.Host, what,
+				object.Location.Kind, object.Location.Name)
+		}
+	}
+	return text.String()
+}
+
+// refusals returns an error that lists the sets that can't be taken over, and the hosts without
+// one.
+func refusals(proposals []adopt.Proposal, hosts []string) error {
+	var problems []error
+	for _, proposal := range proposals {
+		for _, reason := range proposal.Refused {
+			problems = append(problems, fmt.Errorf("%s: %s", proposal.Host, reason))
+		}
+	}
+	if len(proposals) == 0 && len(hosts) > 0 {
+		problems = append(problems, fmt.Errorf("no DestinationRule of the input presents a client certificate to %s",
+			strings.Join(hosts, " or ")))
+	}
+	return errors.Join(problems...)
+}
