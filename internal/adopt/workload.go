@@ -29,7 +29,7 @@ type Workload struct {
 	// Pods selects the Pods of the workload by the labels of its template.
 	Pods map[string]string
 	// ByHand reports whether Kubernetes doesn't replace the Pods of the workload when it changes, so
-	// that its owner has to create it anew.
+	// that its owner has to recreate it.
 	ByHand bool
 }
 

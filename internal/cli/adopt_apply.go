@@ -35,8 +35,8 @@ func (c *adoptCluster) apply(ctx context.Context, proposals []adopt.Proposal, te
 		}
 		for _, workload := range again[0].Workloads {
 			if workload.ByHand {
-				return fmt.Errorf("the Pods of the %s %s are not replaced when it is annotated; see --dry-run, create it "+
-					"anew with the annotation, and then delete the objects", workload.Kind.Kind, workload.Location.Name)
+				return fmt.Errorf("the Pods of the %s %s are not replaced when it is annotated; see --dry-run, recreate "+
+					"it with the annotation, and then delete the objects", workload.Kind.Kind, workload.Location.Name)
 			}
 		}
 		steps, err := adopt.Steps(again[0])

@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// failuresInMetrics counts failed calls to the services in istio_requests_total. found reports whether
-// the sidecar has that metric at all.
+// failuresInMetrics counts failed calls to the services in istio_requests_total. found reports
+// whether the sidecar has that metric at all.
 // https://istio.io/latest/docs/reference/config/metrics/
 func failuresInMetrics(text string, services []string) (failures uint64, found bool) {
 	for line := range strings.Lines(text) {

@@ -171,7 +171,7 @@ func rolledOut(workload map[string]any) error {
 		} `json:"status"`
 	}
 	if err := decode(workload, &content); err != nil {
-		return nil //nolint:nilerr // a kind with another status is judged by its Pods
+		return nil //nolint:nilerr // for a kind with another status, its Pods decide
 	}
 	status := content.Status
 	switch {

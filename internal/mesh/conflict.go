@@ -76,6 +76,9 @@ type Conflict struct {
 	// Closes reports whether the target must be closed: with Objects, calls of its Pods could leave
 	// without mutual TLS, or the host is not a partner's. Closed returns the objects to write then.
 	Closes bool
+	// Adoptable reports whether the object is part of a hand-written set that also reaches the host
+	// over mutual TLS, so that the command adopt may replace it.
+	Adoptable bool
 }
 
 // Conflicts returns the objects among others that win over the objects of t, hide them, are hidden
@@ -89,6 +92,7 @@ type Conflict struct {
 func Conflicts(t egress.Target, others Others) []Conflict {
 	s := search{
 		target:       t,
+		rules:        others.DestinationRules,
 		revisions:    others.Revisions,
 		mesh:         others.Mesh,
 		name:         egress.ObjectName(t.Host),
@@ -113,6 +117,7 @@ func Conflicts(t egress.Target, others Others) []Conflict {
 // search holds the target to find conflicts for, and what follows from it.
 type search struct {
 	target    egress.Target
+	rules     []*networkingv1.DestinationRule
 	revisions []string
 	mesh      Config
 	// registryOnly reports whether sidecars of the target's Pods may reject calls to unknown hosts.

@@ -51,6 +51,27 @@ func TestConflictsAreTheForeignObjectsInTheWay(t *testing.T) {
 				Sidecars:         []*networkingv1.Sidecar{nil, {}},
 			},
 		},
+		"a private VirtualService of a hand-written set is adoptable, and closes the target": {
+			others: byHand(vsTo(".")),
+			want:   []string{"VirtualService project/theirs spec.hosts[0] WinsOverOurs closes adoptable"},
+		},
+		"a public VirtualService of a hand-written set is adoptable": {
+			others: byHand(),
+			want:   []string{"VirtualService project/theirs spec.hosts[0] HiddenByOurs adoptable"},
+		},
+		"a VirtualService that leads calls to another port, host or to two destinations is not adoptable": {
+			others: byHand(vsRoutes(&networking.HTTPRoute{Route: []*networking.HTTPRouteDestination{
+				{Destination: &networking.Destination{Host: host, Port: &networking.PortSelector{Number: 8443}}},
+			}})),
+			want: []string{"VirtualService project/theirs spec.hosts[0] HiddenByOurs"},
+		},
+		"a VirtualService without a DestinationRule that presents a certificate is not adoptable": {
+			others: mesh.Others{
+				VirtualServices:  byHand().VirtualServices,
+				DestinationRules: destinationRules(nil, destinationRule(), destinationRule(drIn("other"), drMutual)),
+			},
+			want: []string{"VirtualService project/theirs spec.hosts[0] HiddenByOurs"},
+		},
 		"our own objects are not conflicts": {
 			others: mesh.Others{
 				VirtualServices:  []*networkingv1.VirtualService{ourVirtualService()},
@@ -954,6 +975,9 @@ func line(c mesh.Conflict) string {
 	if c.Closes {
 		text += " closes"
 	}
+	if c.Adoptable {
+		text += " adoptable"
+	}
 	return text
 }
 
@@ -1091,6 +1115,26 @@ func vsRoutes(routes ...*networking.HTTPRoute) func(*networkingv1.VirtualService
 
 func vsMatch(match *networking.HTTPMatchRequest) func(*networkingv1.VirtualService) {
 	return func(v *networkingv1.VirtualService) { v.Spec.Http[0].Match = []*networking.HTTPMatchRequest{match} }
+}
+
+// byHand returns a hand-written set that leads calls to the host over mutual TLS.
+func byHand(changes ...func(*networkingv1.VirtualService)) mesh.Others {
+	route := vsRoutes(&networking.HTTPRoute{Route: []*networking.HTTPRouteDestination{
+		{Destination: &networking.Destination{Host: host, Port: &networking.PortSelector{Number: 443}}},
+	}})
+	return mesh.Others{
+		VirtualServices:  virtualServices(virtualService(append([]func(*networkingv1.VirtualService){route}, changes...)...)),
+		DestinationRules: destinationRules(destinationRule(drMutual)),
+	}
+}
+
+func drMutual(d *networkingv1.DestinationRule) {
+	d.Spec.TrafficPolicy = &networking.TrafficPolicy{
+		PortLevelSettings: []*networking.TrafficPolicy_PortTrafficPolicy{{
+			Port: &networking.PortSelector{Number: 443},
+			Tls:  &networking.ClientTLSSettings{Mode: networking.ClientTLSSettings_MUTUAL},
+		}},
+	}
 }
 
 func destinationRule(changes ...func(*networkingv1.DestinationRule)) *networkingv1.DestinationRule {

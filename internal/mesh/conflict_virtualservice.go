@@ -73,10 +73,20 @@ func (s search) virtualServices(all []*networkingv1.VirtualService) []Conflict {
 					"host; list the intended hosts instead of the wildcard, or call this host without a target",
 				s.target.Host, virtualService.Spec.Hosts[index]))
 		case reach == private && first:
-			conflicts = append(conflicts, s.conflict(KindVirtualService, virtualService, field, WinsOverOurs,
+			conflicts = append(conflicts, s.replaceable(virtualService, s.conflict(
+				KindVirtualService, virtualService, field, WinsOverOurs,
 				"also routes %s, is private to the namespace and is older than the generated VirtualService, so http calls of "+
-					"the target's Pods follow it, without mutual TLS; remove the host from it",
-				s.target.Host).closing())
+					"the target's Pods follow it, without mutual TLS; replace it with a younger copy, because Pods without the "+
+					"annotation may call in plain text without it, and delete the copy when all Pods that call the host are "+
+					"annotated and replaced",
+				s.target.Host).closing()))
+		case virtualService.Namespace == s.target.Namespace:
+			conflicts = append(conflicts, s.replaceable(virtualService, s.conflict(
+				KindVirtualService, virtualService, field, HiddenByOurs,
+				"also routes %s, but Istio prefers the generated VirtualService and doesn't merge the two, so http calls of the "+
+					"target's Pods no longer follow it; remove the host from it when all Pods that call the host are annotated "+
+					"and replaced, because the others may call in plain text without it",
+				s.target.Host)))
 		default:
 			conflicts = append(conflicts, s.conflict(KindVirtualService, virtualService, field, HiddenByOurs,
 				"also routes %s, but Istio prefers the generated VirtualService and doesn't merge the two, so http calls of the "+

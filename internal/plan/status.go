@@ -28,8 +28,10 @@ const (
 	reasonLayoutsDiffer       = "LayoutsDiffer"
 	reasonNoConflict          = "NoConflict"
 	reasonConflict            = "Conflict"
-	reasonReady               = "Ready"
-	reasonNoSidecar           = "NoSidecar"
+	// reasonAdoptable is the reason if every conflict is part of a hand-written set for the host.
+	reasonAdoptable = "Adoptable"
+	reasonReady     = "Ready"
+	reasonNoSidecar = "NoSidecar"
 	// reasonVerificationPending is the reason of an Unknown Ready.
 	reasonVerificationPending = "VerificationPending"
 )
@@ -161,10 +163,14 @@ func conflicted(conflicts []mesh.Conflict) Condition {
 		return False(reasonNoConflict, "no conflicting Istio objects")
 	}
 	var messages []string
+	reason := reasonAdoptable
 	for _, conflict := range conflicts {
 		messages = append(messages, conflict.Message)
+		if !conflict.Adoptable {
+			reason = reasonConflict
+		}
 	}
-	return True(reasonConflict, strings.Join(messages, "; "))
+	return True(reason, strings.Join(messages, "; "))
 }
 
 // ready reports whether a call from every Pod succeeds, as far as the controller knows. If not, it
