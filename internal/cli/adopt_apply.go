@@ -43,6 +43,9 @@ func (c *adoptCluster) apply(ctx context.Context, proposals []adopt.Proposal, te
 		if err != nil {
 			return err
 		}
+		if err := c.adoption(proposal.Host, steps).checkOthers(ctx); err != nil {
+			return err
+		}
 		if err := c.run(ctx, proposal.Host, steps, tell); err != nil {
 			return err
 		}
@@ -100,16 +103,22 @@ func identified(record *unstructured.Unstructured) map[string]any {
 
 // run takes the steps for a host.
 func (c *adoptCluster) run(ctx context.Context, host string, steps []adopt.Step, tell func(string)) error {
+	run := c.adoption(host, steps)
+	if err := run.begin(ctx); err != nil {
+		return err
+	}
+	return adopt.Run(ctx, steps, run, tell)
+}
+
+// adoption returns what does the steps.
+func (c *adoptCluster) adoption(host string, steps []adopt.Step) *adoption {
 	run := &adoption{adoptCluster: c, host: host, failed: map[string]uint64{}}
 	for _, step := range steps {
 		if step.Do.Verb == adopt.Annotate {
 			run.selectors = append(run.selectors, step.Do.Pods)
 		}
 	}
-	if err := run.begin(ctx); err != nil {
-		return err
-	}
-	return adopt.Run(ctx, steps, run, tell)
+	return run
 }
 
 // adoption does the actions for one host.

@@ -10,6 +10,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"mtls.egress/webhook/api/v1alpha1"
@@ -63,7 +64,35 @@ func (a *adoption) checkCalls(ctx context.Context) error {
 }
 
 func (a *adoption) failures(ctx context.Context, pod *corev1.Pod) (uint64, error) {
-	return a.sidecar(pod).Failures(ctx, a.host, egress.MeshHost(a.host))
+	calls, err := a.sidecar(pod).Calls(ctx, a.host, egress.MeshHost(a.host))
+	return calls.Failed, err
+}
+
+// checkOthers returns an error if a Pod of another workload calls the host by the hand-written
+// objects: it would lose them.
+func (a *adoption) checkOthers(ctx context.Context) error {
+	pods, err := a.pods(ctx, []map[string]string{{}})
+	if err != nil {
+		return err
+	}
+	var problems []error
+	for _, pod := range pods {
+		if !isRunning(&pod) || isTaken(&pod, a.host) || slices.ContainsFunc(a.selectors, func(ours map[string]string) bool {
+			return labels.SelectorFromSet(ours).Matches(labels.Set(pod.Labels))
+		}) {
+			continue
+		}
+		calls, err := a.sidecar(&pod).Calls(ctx, a.host)
+		switch {
+		case err != nil:
+			problems = append(problems, err)
+		case calls.Total > 0:
+			problems = append(problems, fmt.Errorf("the Pod %s has called %s %d times by the hand-written objects, and its "+
+				"workload is not among those that are taken over; annotate it with %s: %s first", pod.Name, a.host, calls.Total,
+				egress.AnnotationTarget, a.host))
+		}
+	}
+	return errors.Join(problems...)
 }
 
 // prove returns what is missing for the proof.

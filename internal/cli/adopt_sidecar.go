@@ -24,10 +24,13 @@ type Sidecar interface {
 	// Certificate returns the name under which the sidecar knows the client certificate of a cluster,
 	// which contains its path. It is "" if the sidecar doesn't have the cluster, or it has none.
 	Certificate(ctx context.Context, cluster string) (string, error)
-	// Failures returns the number of calls to the services that failed since the sidecar started:
-	// with a status of 5xx, or without an answer.
-	Failures(ctx context.Context, services ...string) (uint64, error)
+	// Calls counts the calls to the services since the sidecar started.
+	Calls(ctx context.Context, services ...string) (SidecarCalls, error)
 }
+
+// SidecarCalls is a number of calls, and how many of them failed: with a status of 5xx, or without
+// an answer.
+type SidecarCalls struct{ Total, Failed uint64 }
 
 // noCluster stands for a route that leads to no cluster, such as one with a direct response.
 const noCluster = "no cluster"
@@ -75,7 +78,7 @@ func (s *forwardedSidecar) get(ctx context.Context, path string) (body []byte, e
 		return nil, ctx.Err()
 	case <-ready:
 	}
-	defer func() { close(stop); <-ended }()
+	defer func() { close(stop); _ = <-ended }()
 	ports, err := forwarder.GetPorts()
 	if err != nil {
 		return nil, err
@@ -123,20 +126,20 @@ func (s *forwardedSidecar) Certificate(ctx context.Context, cluster string) (str
 	return certificateIn(body, cluster)
 }
 
-// Failures reads Istio's own metric of calls, or the counters of Envoy's hosts where a sidecar has
+// Calls reads Istio's own metric of calls, or the counters of Envoy's hosts where a sidecar has
 // none.
-func (s *forwardedSidecar) Failures(ctx context.Context, services ...string) (uint64, error) {
+func (s *forwardedSidecar) Calls(ctx context.Context, services ...string) (SidecarCalls, error) {
 	body, err := s.get(ctx, "/stats/prometheus?filter=istio_requests_total")
 	if err != nil {
-		return 0, err
+		return SidecarCalls{}, err
 	}
-	if failures, found := failuresInMetrics(string(body), services); found {
-		return failures, nil
+	if calls, found := callsInMetrics(string(body), services); found {
+		return calls, nil
 	}
 	if body, err = s.get(ctx, "/clusters?format=json"); err != nil {
-		return 0, err
+		return SidecarCalls{}, err
 	}
-	return failuresInClusters(body, services)
+	return callsInClusters(body, services)
 }
 
 // clustersIn returns the clusters to which routes of a dump lead calls to the host.

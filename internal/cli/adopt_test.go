@@ -109,8 +109,8 @@ func TestWhatASidecarAnswersIsRead(t *testing.T) {
 		}
 	}
 	for cluster, want := range map[string]string{
-		"outbound|443|mtls-egress|external.system.com.mtls-egress.internal": "file-cert:/etc/mtls-egress/external.system.com/cert~" +
-			"/etc/mtls-egress/external.system.com/key",
+		"outbound|443|mtls-egress|external.system.com.mtls-egress.internal": "file-cert:/etc/mtls-egress/" +
+			"external.system.com/cert~/etc/mtls-egress/external.system.com/key",
 		"outbound|443||by.hand.com":         "file-cert:/etc/by-hand/cert~/etc/by-hand/key",
 		"outbound|443||external.system.com": "",
 		"missing":                           "",
@@ -120,13 +120,13 @@ func TestWhatASidecarAnswersIsRead(t *testing.T) {
 		}
 	}
 	services := []string{"external.system.com", "external.system.com.mtls-egress.internal"}
-	if got, err := failuresInClusters(dump("counters.json"), services); got != 5 || err != nil {
-		t.Errorf("%d failures, %v, want 5", got, err)
+	if got, err := callsInClusters(dump("counters.json"), services); got != (SidecarCalls{100, 5}) || err != nil {
+		t.Errorf("%+v, %v", got, err)
 	}
-	if got, found := failuresInMetrics(string(dump("metrics.txt")), services); got != 7 || !found {
-		t.Errorf("%d failures, %t, want 7", got, found)
+	if got, found := callsInMetrics(string(dump("metrics.txt")), services); got != (SidecarCalls{907, 7}) || !found {
+		t.Errorf("%+v, %t", got, found)
 	}
-	if _, found := failuresInMetrics("", services); found {
+	if _, found := callsInMetrics("", services); found {
 		t.Error("a metric was found in nothing")
 	}
 }

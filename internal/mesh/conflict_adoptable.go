@@ -19,8 +19,8 @@ func (s search) replaceable(virtualService *networkingv1.VirtualService, conflic
 	if s.target.Namespace != "" {
 		inNamespace = " -n " + s.target.Namespace
 	}
-	conflict.Message += fmt.Sprintf(". It is part of a hand-written set that the target can replace without losing a call: "+
-		"mtls-egress-webhook adopt --live%s %s --dry-run", inNamespace, s.target.Host)
+	conflict.Message += fmt.Sprintf(". It is part of a hand-written set that the target can replace without losing a "+
+		"call: mtls-egress-webhook adopt --live%s %s --dry-run", inNamespace, s.target.Host)
 	return conflict
 }
 

@@ -184,8 +184,52 @@ func adoptAndBack(t *testing.T, s *scene.Scene, name string, form handForm) {
 	}
 }
 
+// TestAdoptGoesBackWhenCallsFail takes over a set whose DestinationRule accepts any name of the
+// partner. A target doesn't, so calls of the first new Pod fail.
+func TestAdoptGoesBackWhenCallsFail(t *testing.T) {
+	t.Parallel()
+	s := play(t)
+	ns, host, url := namespace(t, s), scene.OtherName, "http://"+scene.OtherName+"/undone"
+	made, err := s.Credential("by hand")
+	must(t, err)
+	must(t, s.WriteSecret(t.Context(), ns, "other-name-example-mtls-data", made.Data(scene.LayoutCert)))
+	must(t, s.Apply(t.Context(), fill(fill(handForms()["seed"].objects, "${CERT}", "cert", "${KEY}", "key",
+		"${CA}", "cacert"), "${HOST}", host, "${NAMESPACE}", ns)))
+	must(t, s.Deploy(t.Context(), scene.App{
+		Namespace: ns, Name: "shop", Loops: []string{url}, Args: []string{"--pause", "20ms", "--timeout", "5s"},
+		PodAnnotations: map[string]string{
+			"sidecar.istio.io/userVolume":      `[{"name":"by-hand","secret":{"secretName":"other-name-example-mtls-data"}}]`,
+			"sidecar.istio.io/userVolumeMount": `[{"name":"by-hand","mountPath":"/etc/by-hand","readonly":true}]`,
+		},
+	}))
+	moreCalls(t, s, calling(t, s, ns, "shop"), url, 50)
+	out, err := adoptOutput(t, s, ns, host, "--apply")
+	t.Log(out)
+	if err == nil || !strings.Contains(err.Error(), "calls of the Pod shop-") ||
+		!strings.Contains(err.Error(), "the steps before it are undone") {
+		t.Fatalf("%v, want failed calls", err)
+	}
+	moreCalls(t, s, calling(t, s, ns, "shop"), url, 50)
+	hasNone(t, s, ns, "egresstarget/"+host, "configmap/adopted-mtls-egress-"+host)
+	kept, _, err := s.Kubectl(t.Context(), "--namespace", ns, "get", "--output=name",
+		"serviceentry.networking.istio.io/by-hand", "destinationrule.networking.istio.io/by-hand",
+		"virtualservice.networking.istio.io/by-hand")
+	must(t, err)
+	if strings.Count(kept, "by-hand") != 3 {
+		t.Errorf("the objects that are left: %s", kept)
+	}
+}
+
 // adoptCommand runs adopt with the cluster's kubeconfig.
 func adoptCommand(t *testing.T, s *scene.Scene, namespace, host, verb string) {
+	t.Helper()
+	begin := time.Now()
+	out, err := adoptOutput(t, s, namespace, host, verb)
+	t.Logf("%s in %.1fs\n%s", verb, time.Since(begin).Seconds(), out)
+	must(t, err)
+}
+
+func adoptOutput(t *testing.T, s *scene.Scene, namespace, host, verb string) (string, error) {
 	t.Helper()
 	var out bytes.Buffer
 	command := cli.NewRootCommand()
@@ -194,10 +238,8 @@ func adoptCommand(t *testing.T, s *scene.Scene, namespace, host, verb string) {
 	})
 	command.SetOut(&out)
 	command.SetErr(&out)
-	begin := time.Now()
 	err := command.ExecuteContext(t.Context())
-	t.Logf("%s in %.1fs\n%s", verb, time.Since(begin).Seconds(), out.String())
-	must(t, err)
+	return out.String(), err
 }
 
 // hasNone fails if one of the objects exists.
@@ -206,7 +248,7 @@ func hasNone(t *testing.T, s *scene.Scene, namespace string, names ...string) {
 	out, _, err := s.Kubectl(t.Context(), append([]string{"--namespace", namespace, "get", "--ignore-not-found",
 		"--output=name"}, names...)...)
 	must(t, err)
-	if len(strings.TrimSpace(string(out))) > 0 {
+	if len(strings.TrimSpace(out)) > 0 {
 		t.Errorf("still there: %s", out)
 	}
 }
