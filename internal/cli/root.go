@@ -30,6 +30,7 @@ call fails. It never leaves in plain text.`,
 	root.AddCommand(newRenderCommand(), newCheckCommand(), newAdoptCommand(), newExplainCommand(), newStatusCommand(),
 		newCredentialCommand(), newServeCommand(), newAdmissionCheckCommand(), newUninstallCheckCommand(),
 		newUninstallCleanupCommand(), newVersionCommand())
+	addCompletion(root)
 	return root
 }
 
