@@ -58,7 +58,8 @@ func write(t *testing.T, path, content string) {
 // manifest is a Deployment with a target.
 func manifest(target string) string {
 	return "apiVersion: apps/v1\nkind: Deployment\nmetadata:\n  name: orders\n  annotations:\n    mtls.egress/target: " +
-		target + "\nspec:\n  selector:\n    matchLabels: {app: orders}\n  template:\n    metadata:\n      labels: {app: orders}\n" +
+		target + "\nspec:\n  selector:\n    matchLabels: {app: orders}\n  template:\n" +
+		"    metadata:\n      labels: {app: orders}\n" +
 		"    spec:\n      containers:\n      - {name: orders, image: \"registry.example/orders:1\"}\n"
 }
 
@@ -144,7 +145,7 @@ func TestKustomizeFunction(t *testing.T) {
 	if err := os.Remove(path); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(path, script, 0o700); err != nil { //nolint:gosec // a program
+	if err := os.WriteFile(path, script, 0o700); err != nil {
 		t.Fatal(err)
 	}
 	built, err := kustomize(dir)
@@ -213,7 +214,7 @@ func TestScriptsOfCISystems(t *testing.T) {
 	command(t)
 	bin := t.TempDir()
 	docker := "#!/bin/sh\nwhile [ \"$1\" != \"$IMAGE\" ]; do shift; done\nshift\nexec mtls-egress-webhook \"$@\"\n"
-	if err := os.WriteFile(filepath.Join(bin, "docker"), []byte(docker), 0o700); err != nil { //nolint:gosec // a program
+	if err := os.WriteFile(filepath.Join(bin, "docker"), []byte(docker), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	t.Setenv("PATH", bin+string(os.PathListSeparator)+os.Getenv("PATH"))
