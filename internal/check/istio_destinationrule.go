@@ -79,7 +79,7 @@ func destinationRuleRules() []Rule {
 			ID: "MTE211", Group: Istio, Name: "mesh-certificate-to-partner", Severity: Error,
 			Summary: "A DestinationRule uses the mode ISTIO_MUTUAL for a host outside of the mesh.",
 			Effect: "The sidecar presents its certificate of the mesh, and accepts only servers with one, so calls " +
-				"to the partner get 503.",
+				"to the partner get 503. On a bare port, the app's own https calls get two layers of TLS.",
 			Fix:  "Use the mode MUTUAL with the files of the partner's client certificate.",
 			find: byHand(meshCertificateToPartner),
 		},
