@@ -39,6 +39,10 @@ func TestCommandsOfTheDocumentsRun(t *testing.T) {
 	if output, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, output)
 	}
+	// The program is a kubectl plugin by its name.
+	if err := os.Symlink("mtls-egress-webhook", filepath.Join(programs, "kubectl-mtls_egress")); err != nil {
+		t.Fatal(err)
+	}
 	targets := makeTargets(t)
 	cluster := startCluster(t, filepath.Join(programs, "mtls-egress-webhook"))
 	for _, command := range commands(t) {
