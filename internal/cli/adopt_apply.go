@@ -12,6 +12,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -135,6 +136,13 @@ type adoption struct {
 
 // Do takes an action and waits for its proof. It stops at the first call that fails.
 func (a *adoption) Do(ctx context.Context, action adopt.Action) error {
+	// From the ServiceEntry on, Pods without the annotation lose the host.
+	takes := action.Verb == adopt.Delete || action.Verb == adopt.DropHost
+	if takes && !action.Undoing && action.Object["kind"] == mesh.KindServiceEntry {
+		if err := a.checkOthers(ctx); err != nil {
+			return err
+		}
+	}
 	if err := a.change(ctx, action); err != nil {
 		return err
 	}
@@ -292,19 +300,25 @@ func (c *adoptCluster) live(ctx context.Context, object map[string]any) (*unstru
 	return live, c.Get(ctx, client.ObjectKey{Namespace: c.namespace, Name: named.GetName()}, live)
 }
 
-// pods returns the Pods of the workloads that have a sidecar and run.
+// pods returns the Pods of the workloads with these labels that haven't ended.
 func (a *adoption) pods(ctx context.Context, selectors []map[string]string) ([]corev1.Pod, error) {
-	var pods []corev1.Pod
-	for _, selector := range selectors {
-		list := &corev1.PodList{}
-		if err := a.List(ctx, list, client.InNamespace(a.namespace), client.MatchingLabels(selector)); err != nil {
-			return nil, fmt.Errorf("listing the Pods: %w", err)
-		}
-		for _, pod := range list.Items {
-			if pod.Status.Phase != corev1.PodSucceeded && pod.Status.Phase != corev1.PodFailed {
-				pods = append(pods, pod)
-			}
-		}
+	list := &corev1.PodList{}
+	if err := a.List(ctx, list, client.InNamespace(a.namespace)); err != nil {
+		return nil, fmt.Errorf("listing the Pods: %w", err)
 	}
-	return pods, nil
+	return slices.DeleteFunc(list.Items, func(pod corev1.Pod) bool {
+		return isOver(&pod) || !isSelected(&pod, selectors)
+	}), nil
+}
+
+func isOver(pod *corev1.Pod) bool {
+	return pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed
+}
+
+// isSelected reports whether the Pod has the labels of a workload. A template without labels, as a
+// CronJob can have, selects none: its Pods can't be told from others.
+func isSelected(pod *corev1.Pod, selectors []map[string]string) bool {
+	return slices.ContainsFunc(selectors, func(selector map[string]string) bool {
+		return len(selector) > 0 && labels.SelectorFromSet(selector).Matches(labels.Set(pod.Labels))
+	})
 }

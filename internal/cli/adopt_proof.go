@@ -10,7 +10,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/labels"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"mtls.egress/webhook/api/v1alpha1"
@@ -71,15 +70,13 @@ func (a *adoption) failures(ctx context.Context, pod *corev1.Pod) (uint64, error
 // checkOthers returns an error if a Pod of another workload calls the host by the hand-written
 // objects: it would lose them.
 func (a *adoption) checkOthers(ctx context.Context) error {
-	pods, err := a.pods(ctx, []map[string]string{{}})
-	if err != nil {
-		return err
+	list := &corev1.PodList{}
+	if err := a.List(ctx, list, client.InNamespace(a.namespace)); err != nil {
+		return fmt.Errorf("listing the Pods: %w", err)
 	}
 	var problems []error
-	for _, pod := range pods {
-		if !isRunning(&pod) || isTaken(&pod, a.host) || slices.ContainsFunc(a.selectors, func(ours map[string]string) bool {
-			return labels.SelectorFromSet(ours).Matches(labels.Set(pod.Labels))
-		}) {
+	for _, pod := range list.Items {
+		if !isRunning(&pod) || isTaken(&pod, a.host) || isSelected(&pod, a.selectors) {
 			continue
 		}
 		calls, err := a.sidecar(&pod).Calls(ctx, a.host)
@@ -87,9 +84,9 @@ func (a *adoption) checkOthers(ctx context.Context) error {
 		case err != nil:
 			problems = append(problems, err)
 		case calls.Total > 0:
-			problems = append(problems, fmt.Errorf("the Pod %s has called %s %d times by the hand-written objects, and its "+
-				"workload is not among those that are taken over; annotate it with %s: %s first", pod.Name, a.host, calls.Total,
-				egress.AnnotationTarget, a.host))
+			problems = append(problems, fmt.Errorf("the Pod %s has called %s %d times by the hand-written objects, and is not "+
+				"among those that are taken over; annotate its workload with %s: %s first, or wait until the Pod ends",
+				pod.Name, a.host, calls.Total, egress.AnnotationTarget, a.host))
 		}
 	}
 	return errors.Join(problems...)

@@ -239,8 +239,21 @@ func TestPodsOfOtherWorkloadsThatCallStopAnAdoption(t *testing.T) {
 	sidecar.calls.Total = 7
 	wants(t, adoptionOf(t, sidecar, handPod(), takenPod()).checkOthers(t.Context()), "")
 	wants(t, adoptionOf(t, sidecar, handPod(), other).checkOthers(t.Context()),
-		"the Pod billing has called external.system.com 7 times by the hand-written objects, and its workload is not among "+
-			"those that are taken over; annotate it with mtls.egress/target: external.system.com first")
+		"the Pod billing has called external.system.com 7 times by the hand-written objects, and is not among those that "+
+			"are taken over; annotate its workload with mtls.egress/target: external.system.com first, or wait until the "+
+			"Pod ends")
+}
+
+func TestATemplateWithoutLabelsSelectsNoPod(t *testing.T) {
+	sidecar := handSidecar()
+	sidecar.calls.Total = 7
+	a := adoptionOf(t, sidecar, handPod())
+	a.selectors = []map[string]string{{}}
+	wants(t, a.proveCalls(t.Context(), a.selectors), "")
+	wants(t, a.Do(t.Context(), adopt.Action{Verb: adopt.Delete, Object: map[string]any{"kind": "ServiceEntry"}}),
+		"the Pod shop-old has called external.system.com 7 times by the hand-written objects, and is not among those that "+
+			"are taken over; annotate its workload with mtls.egress/target: external.system.com first, or wait until the "+
+			"Pod ends")
 }
 
 func TestAnObjectThatChangedIsNotDeleted(t *testing.T) {
