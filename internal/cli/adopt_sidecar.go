@@ -78,7 +78,7 @@ func (s *forwardedSidecar) get(ctx context.Context, path string) (body []byte, e
 		return nil, ctx.Err()
 	case <-ready:
 	}
-	defer func() { close(stop); _ = <-ended }()
+	defer close(stop)
 	ports, err := forwarder.GetPorts()
 	if err != nil {
 		return nil, err
