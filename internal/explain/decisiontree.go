@@ -71,15 +71,11 @@ func DecisionTree() string {
 
 // reasonsOf names the reasons that a step takes from a condition, or is "".
 func reasonsOf(id StepID) string {
-	switch id {
-	case StepCredential:
-		return "any other reason of `CredentialValid` or `CertificateIssued`"
-	case StepProgrammed:
-		return "any other reason of `Programmed` or `Conflicted`"
-	case StepHandshake:
-		return "any other reason of `Verified`"
-	}
-	return ""
+	return map[StepID]string{
+		StepCredential: "any other reason of `CredentialValid` or `CertificateIssued`",
+		StepProgrammed: "any other reason of `Programmed` or `Conflicted`",
+		StepHandshake:  "any other reason of `Verified`",
+	}[id]
 }
 
 // ReplaceDecisionTree returns the document with the decision tree between its markers.

@@ -5,10 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"slices"
 	"strconv"
 	"strings"
 
+	"mtls.egress/webhook/internal/certs/credential"
 	"mtls.egress/webhook/internal/egress"
 )
 
@@ -22,11 +22,10 @@ type Sidecar struct {
 	// Routed reports whether a route leads the host to Subset, and Listens whether Envoy listens for
 	// its plain calls.
 	Routed, Listens bool
-	// Warming reports whether Envoy waits for the files of the credential.
-	Warming bool
-	// Serials are the serial numbers of all client certificates that Envoy has, in lowercase
-	// hexadecimal without leading zeros.
-	Serials []string
+	// Asked reports whether Envoy was asked for the client certificate. Serial is its serial number in
+	// lowercase hexadecimal without leading zeros, or "" if Envoy could not load the files.
+	Asked  bool
+	Serial string
 	// Passed are the addresses that calls were passed on to as they were (PassthroughCluster).
 	Passed []string
 	// Stats are the statistics of Subset, without the prefix. Istio switches most of them off by
@@ -62,7 +61,8 @@ func (c *Cluster) total(of func(Endpoint) uint64) (sum uint64) {
 	return sum
 }
 
-// AdminPaths returns the paths of Envoy's admin interface to read for the target.
+// AdminPaths returns the paths of Envoy's admin interface to read for the target. That of all
+// certificates is only for a bundle.
 func AdminPaths(t egress.Target) []string {
 	return []string{
 		pathClusters,
@@ -70,18 +70,17 @@ func AdminPaths(t egress.Target) []string {
 		pathCerts,
 		pathClusterConfig(t),
 		pathRoutes(t),
-		pathWarmingSecrets,
+		pathCertificate(t),
 		pathStats,
 	}
 }
 
 // https://www.envoyproxy.io/docs/envoy/latest/operations/admin
 const (
-	pathClusters       = "/clusters?format=json"
-	pathListeners      = "/listeners?format=json"
-	pathCerts          = "/certs"
-	pathWarmingSecrets = "/config_dump?resource=dynamic_warming_secrets"
-	pathStats          = "/stats?format=json&filter=%5E(cluster%5C.outbound.*mtls-egress.*|cluster_manager.cds.update_" +
+	pathClusters  = "/clusters?format=json"
+	pathListeners = "/listeners?format=json"
+	pathCerts     = "/certs"
+	pathStats     = "/stats?format=json&filter=%5E(cluster%5C.outbound.*mtls-egress.*|cluster_manager.cds.update_" +
 		"success)"
 )
 
@@ -97,6 +96,13 @@ func pathRoutes(t egress.Target) string {
 	return "/config_dump?resource=dynamic_route_configs&name_regex=(.*%3A)%3F" + strconv.Itoa(int(t.AppPort))
 }
 
+// pathCertificate returns the path of the client certificate. Envoy lists it when it has loaded the
+// files; its name contains their paths.
+func pathCertificate(t egress.Target) string {
+	return "/config_dump?resource=dynamic_active_secrets&name_regex=file-cert%3A" +
+		strings.NewReplacer("/", "%2F", ".", `%5C.`).Replace(egress.MountPath(t.Host)) + "%2F.*"
+}
+
 // ReadSidecar parses what Envoy's admin interface answered, by path. A path that is missing leaves
 // its fields empty.
 func ReadSidecar(t egress.Target, answers map[string][]byte) (*Sidecar, error) {
@@ -106,8 +112,7 @@ func ReadSidecar(t egress.Target, answers map[string][]byte) (*Sidecar, error) {
 		s.readClusters(t, answers[pathClusters]),
 		s.readListeners(t, answers[pathListeners]),
 		s.readRoutes(t, answers[pathRoutes(t)]),
-		s.readCerts(answers[pathCerts]),
-		s.readWarming(t, answers[pathWarmingSecrets]),
+		s.readCertificate(answers[pathCertificate(t)]),
 		s.readStats(t, answers[pathStats]),
 	)
 }
@@ -249,39 +254,30 @@ func (s *Sidecar) readRoutes(t egress.Target, content []byte) error {
 	return nil
 }
 
-func (s *Sidecar) readCerts(content []byte) error {
-	var loaded struct {
-		Certificates []struct {
-			Chain []struct {
-				SerialNumber string `json:"serial_number"`
-			} `json:"cert_chain"`
-		} `json:"certificates"`
-	}
-	if err := decode("certs", content, &loaded); err != nil {
-		return err
-	}
-	for _, certificate := range loaded.Certificates {
-		if len(certificate.Chain) > 0 {
-			s.Serials = append(s.Serials, normalSerial(certificate.Chain[0].SerialNumber))
-		}
-	}
-	slices.Sort(s.Serials)
-	s.Serials = slices.Compact(s.Serials)
-	return nil
-}
-
-// readWarming looks for a secret that Envoy waits for. Its name contains the paths of the files.
-func (s *Sidecar) readWarming(t egress.Target, content []byte) error {
+// readCertificate reads the serial number of the certificate that Envoy has loaded. Envoy leaves out
+// the private key.
+func (s *Sidecar) readCertificate(content []byte) error {
 	var dump struct {
 		Configs []struct {
-			Name string `json:"name"`
+			Secret struct {
+				Certificate struct {
+					Chain struct {
+						PEM []byte `json:"inline_bytes"`
+					} `json:"certificate_chain"`
+				} `json:"tls_certificate"`
+			} `json:"secret"`
 		} `json:"configs"`
 	}
-	if err := decode("secrets", content, &dump); err != nil {
+	if err := decode("certificates", content, &dump); err != nil {
 		return err
 	}
-	for _, secret := range dump.Configs {
-		s.Warming = s.Warming || strings.Contains(secret.Name, egress.MountPath(t.Host)+"/")
+	s.Asked = len(content) > 0
+	for _, config := range dump.Configs {
+		chain, err := credential.ReadCertificates("certificate_chain", config.Secret.Certificate.Chain.PEM)
+		if err != nil {
+			return fmt.Errorf("the certificate in Envoy: %w", err)
+		}
+		s.Serial = chain[0].SerialNumber.Text(16)
 	}
 	return nil
 }

@@ -17,7 +17,7 @@ func answers(t *testing.T, target egress.Target) map[string][]byte {
 	t.Helper()
 	found := map[string][]byte{}
 	for path, name := range map[string]string{
-		pathClusters: "clusters", pathListeners: "listeners", pathCerts: "certs", pathRoutes(target): "routes",
+		pathClusters: "clusters", pathListeners: "listeners", pathCertificate(target): "secrets", pathRoutes(target): "routes",
 		pathStats: "stats", pathClusterConfig(target): "cluster-config",
 	} {
 		content, err := os.ReadFile(filepath.Join("testdata", "envoy", name+".json"))
@@ -39,7 +39,7 @@ func TestSidecar(t *testing.T) {
 	healthy := func() *Sidecar {
 		return &Sidecar{
 			Updated: true, Routed: true, Listens: true, Stats: map[string]uint64{},
-			Serials: []string{"3385d1724addf25937ac41744e7cf712", "7a590f7eecfe2c5397cc5d7794a08d43"},
+			Asked: true, Serial: "438cf7e0adc8ee48738c2d497ff245c29ec2d215",
 			Subset: &Cluster{TLS: true, SNI: host, Endpoints: []Endpoint{{
 				Address: "10.96.0.80:443", Connections: 2064, Failed: 2063, Requests: 0, Errors: 2061,
 			}}},
@@ -62,12 +62,10 @@ func TestSidecar(t *testing.T) {
 			"host_statuses":[{"address":{"socket_address":{"address":"240.0.0.1","port_value":8080}}}]}]}`)}, func(s *Sidecar) {
 			*s = Sidecar{Stats: map[string]uint64{}, Passed: []string{"240.0.0.1:8080"}}
 		}},
-		"a secret that Envoy waits for": {map[string][]byte{pathWarmingSecrets: []byte(
-			`{"configs":[{"name":"file-cert:/etc/mtls-egress/external.system.com/cert~/etc/mtls-egress/x"}]}`)},
-			func(s *Sidecar) { *s = Sidecar{Stats: map[string]uint64{}, Warming: true} }},
-		"a secret of another host": {map[string][]byte{pathWarmingSecrets: []byte(
-			`{"configs":[{"name":"file-cert:/etc/mtls-egress/external.system.com.example/cert"}]}`)},
-			func(s *Sidecar) { *s = Sidecar{Stats: map[string]uint64{}} }},
+		"files that Envoy could not load": {
+			map[string][]byte{pathCertificate(target): []byte("{}")},
+			func(s *Sidecar) { *s = Sidecar{Stats: map[string]uint64{}, Asked: true} },
+		},
 		"statistics of TLS": {map[string][]byte{pathStats: []byte(`{"stats":[{"name":"cluster.outbound|443|mtls-egress|` +
 			`external.system.com.mtls-egress.internal;.ssl.fail_verify_san","value":3},{"histograms":{}}]}`)},
 			func(s *Sidecar) { *s = Sidecar{Stats: map[string]uint64{"ssl.fail_verify_san": 3}} }},
@@ -81,7 +79,7 @@ func TestSidecar(t *testing.T) {
 			}
 		})
 	}
-	if _, err := ReadSidecar(target, map[string][]byte{pathCerts: []byte("upstream connect error")}); err == nil {
+	if _, err := ReadSidecar(target, map[string][]byte{pathClusters: []byte("upstream connect error")}); err == nil {
 		t.Error("an answer that isn't JSON is accepted")
 	}
 }

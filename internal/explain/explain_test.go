@@ -71,7 +71,7 @@ func healthy(t *testing.T) *Facts {
 		Objects: map[ObjectKey]*unstructured.Unstructured{},
 		Unread:  map[Source]string{},
 		Sidecar: &Sidecar{
-			Updated: true, Routed: true, Listens: true, Serials: []string{"a1b"}, Stats: map[string]uint64{},
+			Updated: true, Routed: true, Listens: true, Asked: true, Serial: "a1b", Stats: map[string]uint64{},
 			Subset: &Cluster{TLS: true, SNI: host, Endpoints: []Endpoint{{
 				Address: "192.0.2.7:443", Connections: 2, Requests: 9,
 			}}},
@@ -370,16 +370,16 @@ func faults() map[string]struct {
 		"the sidecar lacks the target": {SidecarNotInSync, func(_ *testing.T, f *Facts) {
 			f.Sidecar.Subset, f.Sidecar.Own, f.Sidecar.Routed = nil, nil, false
 		}},
-		"the files can't be loaded": {FilesNotSupplied, func(_ *testing.T, f *Facts) { f.Sidecar.Warming = true }},
+		"the files can't be loaded": {FilesNotSupplied, func(_ *testing.T, f *Facts) { f.Sidecar.Serial = "" }},
 		"the sidecar has the old certificate": {RotationBehind, func(_ *testing.T, f *Facts) {
-			f.Sidecar.Serials = []string{"99"}
+			f.Sidecar.Serial = "99"
 		}},
 		"the sidecar ignores renewals": {ProxyIgnoresRenewals, func(_ *testing.T, f *Facts) {
-			f.Sidecar.Serials = []string{"99"}
+			f.Sidecar.Serial = "99"
 			f.Pod.Spec.InitContainers[1].Image = "docker.io/istio/proxyv2:1.30.1"
 		}},
 		"the Pod mounts another Secret": {PodsOutdated, func(_ *testing.T, f *Facts) {
-			f.Sidecar.Serials = []string{"99"}
+			f.Sidecar.Serial = "99"
 			f.Demands[0].WantedSecret = "other"
 		}},
 		"the name has no address": {HostNotResolved, func(_ *testing.T, f *Facts) { f.Sidecar.Subset.Endpoints = nil }},

@@ -2,7 +2,6 @@ package explain
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -69,7 +68,10 @@ func lookCertificates(f *Facts) finding {
 		return unknown(f.unread(SourceEnvoy))
 	}
 	logs := fmt.Sprintf("kubectl logs %s -n %s -c %s", f.Pod.Name, f.Namespace, egress.ProxyContainer)
-	if s.Warming {
+	if !s.Asked {
+		return unknown("Envoy didn't say which certificate it has")
+	}
+	if s.Serial == "" {
 		return failed(FilesNotSupplied, fmt.Sprintf("the sidecar has not loaded the files in %s: they are missing, can't "+
 			"be read, "+
 			"or don't belong together; a changed Secret is in the Pod after about a minute", egress.MountPath(f.Host)), logs)
@@ -78,12 +80,12 @@ func lookCertificates(f *Facts) finding {
 	if want == "" {
 		return unknown("the serial number of the Secret's certificate is not known: " + f.unread(SourceSecret))
 	}
-	if slices.Contains(s.Serials, want) {
+	if s.Serial == want {
 		return fine("it presents the serial number " + want)
 	}
 	detail := fmt.Sprintf("the sidecar of %s doesn't present the certificate of the Secret, with the serial number %s "+
 		"(until %s); "+
-		"it has %s", f.subject(), want, until, orNone(s.Serials))
+		"it has %s", f.subject(), want, until, s.Serial)
 	switch {
 	case f.presentsOther():
 		return failed(PodsOutdated, detail+": it mounts another Secret than is asked for now; restart the "+
@@ -116,13 +118,6 @@ func (f *Facts) presented() (serial, until string) {
 
 // normalSerial is a serial number in lowercase hexadecimal without leading zeros.
 func normalSerial(serial string) string { return strings.TrimLeft(strings.ToLower(serial), "0") }
-
-func orNone(texts []string) string {
-	if len(texts) == 0 {
-		return "none"
-	}
-	return strings.Join(texts, ", ")
-}
 
 // lookDNS reports the addresses that the sidecar calls.
 func lookDNS(f *Facts) finding {

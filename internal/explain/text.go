@@ -48,8 +48,7 @@ func (r *Report) Text(color bool) string {
 
 // line is what the step's line says. The result has the detail of a failed step.
 func (s Step) line() string {
-	switch {
-	case s.State == Failed || s.Detail == "":
+	if s.State == Failed || s.Detail == "" {
 		return s.Title
 	}
 	return s.Detail

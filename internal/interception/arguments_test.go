@@ -18,7 +18,8 @@ func TestReadArguments(t *testing.T) {
 			map[string]string{interception.Mode: interception.Redirect, interception.IncludeRanges: "*"},
 		},
 		"all of them": {
-			[]string{"-m", "TPROXY", "-i", "10.0.0.0/8", "-x", "240.0.0.0/4", "-q", "80", "-o", "8080", "-k", "net1", "-c", "eth1"},
+			[]string{"-m", "TPROXY", "-i", "10.0.0.0/8", "-x", "240.0.0.0/4", "-q", "80", "-o", "8080", "-k", "net1",
+				"-c", "eth1"},
 			map[string]string{
 				interception.Mode: "TPROXY", interception.IncludeRanges: "10.0.0.0/8",
 				interception.ExcludeRanges: "240.0.0.0/4", interception.IncludePorts: "80", interception.ExcludePorts: "8080",

@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -369,7 +368,7 @@ func explainLive(ctx context.Context, s *scene.Scene, ns string, subject []strin
 	}
 	found := printed.Reports[0].Found()
 	if found != (exit != nil) {
-		return explaining.Report{}, fmt.Errorf("a cause was found: %t, and the exit code is that of %v", found, err)
+		return explaining.Report{}, fmt.Errorf("a cause was found: %t, and the exit code is another's: %w", found, err)
 	}
 	return printed.Reports[0], nil
 }

@@ -32,6 +32,9 @@ const (
 	logLines = 1000
 )
 
+// errSilent means that the port was forwarded, and Envoy doesn't answer.
+var errSilent = errors.New("the admin interface of Envoy doesn't answer")
+
 // readSidecar asks the sidecar for what it has: through port-forward or, if that is not possible,
 // by running pilot-agent in it.
 func (r *Reader) readSidecar(ctx context.Context, t egress.Target, f *explain.Facts) {
@@ -42,6 +45,10 @@ func (r *Reader) readSidecar(ctx context.Context, t egress.Target, f *explain.Fa
 	}
 	paths := explain.AdminPaths(t)
 	answers, forwardErr := r.byForward(ctx, core.RESTClient(), f.Pod, paths)
+	if errors.Is(forwardErr, errSilent) {
+		r.miss(explain.SourceEnvoy, forwardErr)
+		return
+	}
 	if forwardErr != nil {
 		var execErr error
 		if answers, execErr = r.byExec(ctx, core.RESTClient(), f.Pod, paths); execErr != nil {
@@ -110,7 +117,7 @@ func (r *Reader) byForward(
 	answers := map[string][]byte{}
 	for _, path := range paths {
 		if answers[path], err = get(ctx, base+path); err != nil {
-			return nil, err
+			return nil, fmt.Errorf("%w: %w", errSilent, err)
 		}
 	}
 	return answers, nil

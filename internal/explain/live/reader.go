@@ -290,6 +290,9 @@ func (r *Reader) readTarget(ctx context.Context, f *explain.Facts) {
 	r.readDemands(ctx, t, f)
 	var reads sync.WaitGroup
 	reads.Go(func() { r.readCredential(ctx, t, f) })
+	if f.Pod != nil && egress.HasSidecar(f.Pod) && !sidecarRuns(f.Pod) {
+		r.miss(explain.SourceEnvoy, errors.New("the sidecar doesn't run"))
+	}
 	if f.Pod != nil && sidecarRuns(f.Pod) {
 		reads.Go(func() { r.readSidecar(ctx, t, f) })
 		reads.Go(func() { r.readLog(ctx, t, f) })
