@@ -254,8 +254,8 @@ func (s *Sidecar) readRoutes(t egress.Target, content []byte) error {
 	return nil
 }
 
-// readCertificate reads the serial number of the certificate that Envoy has loaded. Envoy leaves out
-// the private key.
+// readCertificate reads the serial number of the certificate that Envoy has loaded. Envoy leaves
+// out the private key.
 func (s *Sidecar) readCertificate(content []byte) error {
 	var dump struct {
 		Configs []struct {

@@ -17,8 +17,9 @@ func answers(t *testing.T, target egress.Target) map[string][]byte {
 	t.Helper()
 	found := map[string][]byte{}
 	for path, name := range map[string]string{
-		pathClusters: "clusters", pathListeners: "listeners", pathCertificate(target): "secrets", pathRoutes(target): "routes",
-		pathStats: "stats", pathClusterConfig(target): "cluster-config",
+		pathClusters: "clusters", pathListeners: "listeners", pathCertificate(target): "secrets",
+		pathRoutes(target): "routes",
+		pathStats:          "stats", pathClusterConfig(target): "cluster-config",
 	} {
 		content, err := os.ReadFile(filepath.Join("testdata", "envoy", name+".json"))
 		if err != nil {
