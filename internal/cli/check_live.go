@@ -53,7 +53,6 @@ func (f *checkFlags) readFrom(ctx context.Context, c client.Client, workloads wo
 	if reading.err != nil {
 		return checkInput{}, reading.err
 	}
-	reading.input.files = 1
 	return reading.input, nil
 }
 

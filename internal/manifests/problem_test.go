@@ -10,10 +10,10 @@ import (
 
 func TestAPathOfAMessageIsRead(t *testing.T) {
 	tests := map[string][]any{
-		"":         nil,
-		"spec":     {"spec"},
-		"spec.url": {"spec", "url"},
-		"spec.template.spec.containers[12].env[0].value":   {"spec", "template", "spec", "containers", 12, "env", 0, "value"},
+		"":                                 nil,
+		"spec":                             {"spec"},
+		"spec.url":                         {"spec", "url"},
+		"spec.containers[12].env[0].value": {"spec", "containers", 12, "env", 0, "value"},
 		"metadata.annotations[mtls.egress/target]":         {"metadata", "annotations", "mtls.egress/target"},
 		"spec.nodeSelector[kubernetes.io/os]":              {"spec", "nodeSelector", "kubernetes.io/os"},
 		"spec.replicatedJobs[1].template.metadata[a.b].cd": {"spec", "replicatedJobs", 1, "template", "metadata", "a.b", "cd"},

@@ -17,7 +17,7 @@ type Report struct {
 	Findings []check.Finding
 	// Objects are the objects of the input.
 	Objects []manifests.Location
-	// Files is the number of sources with objects. Skipped is that of files that are not manifests.
+	// Files is the number of files with objects, 0 for a cluster. Skipped is that of other files.
 	Files, Skipped int
 	// Version is the version of this program.
 	Version string

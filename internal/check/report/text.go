@@ -67,8 +67,11 @@ func subject(finding check.Finding) string {
 // summary returns the counts as a line.
 func summary(r Report) string {
 	errors, warnings, accepted := r.count()
-	text := fmt.Sprintf("%s, %s in %s of %s", counted(errors, "error"), counted(warnings, "warning"),
-		counted(len(r.Objects), "object"), counted(r.Files, "file"))
+	text := fmt.Sprintf("%s, %s in %s", counted(errors, "error"), counted(warnings, "warning"),
+		counted(len(r.Objects), "object"))
+	if r.Files > 0 {
+		text += " of " + counted(r.Files, "file")
+	}
 	if accepted > 0 {
 		text += fmt.Sprintf("; %s accepted", counted(accepted, "finding"))
 	}
