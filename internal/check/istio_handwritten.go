@@ -6,6 +6,7 @@ import (
 
 	networking "istio.io/api/networking/v1alpha3"
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 
@@ -31,7 +32,11 @@ type handWritten struct {
 	used map[string]bool
 	// certificates are the names of Certificates of cert-manager by namespace/Secret.
 	certificates map[string]string
-	podsOf       map[string][]Pods
+	podsOf       map[string][]*Pods
+	// selection caches the Pods of a namespace and a selector.
+	selection map[string][]*Pods
+	// secrets are the Secrets by namespace/name.
+	secrets map[string]*corev1.Secret
 }
 
 type (
@@ -89,7 +94,8 @@ func newHandWritten(w *World) *handWritten {
 	h := &handWritten{
 		World: &only, entriesOf: map[string][]entry{}, startsOf: map[string][]start{},
 		rulesOf: map[string][]destinationRule{}, routesOf: map[string][]route{},
-		routersOf: map[string][]virtualService{}, podsOf: map[string][]Pods{},
+		routersOf: map[string][]virtualService{}, podsOf: map[string][]*Pods{},
+		selection: map[string][]*Pods{}, secrets: map[string]*corev1.Secret{},
 		used: map[string]bool{}, certificates: certificatesIn(w.Objects),
 	}
 	h.index()
@@ -138,8 +144,12 @@ func (h *handWritten) index() {
 			}
 		}
 	}
-	for _, pods := range h.Pods {
-		h.podsOf[pods.Location.Namespace] = append(h.podsOf[pods.Location.Namespace], pods)
+	for i := range h.Pods {
+		namespace := h.Pods[i].Location.Namespace
+		h.podsOf[namespace] = append(h.podsOf[namespace], &h.Pods[i])
+	}
+	for _, secret := range h.Secrets {
+		h.secrets[secret.Location.Namespace+"/"+secret.Value.Name] = secret.Value
 	}
 }
 
@@ -366,15 +376,25 @@ func (s start) leadsTo(r route) bool {
 }
 
 // selects reports whether a selector selects the Pods. An empty selector selects all.
-func selects(selector map[string]string, pods Pods) bool {
+func selects(selector map[string]string, pods *Pods) bool {
 	return labels.SelectorFromSet(selector).Matches(labels.Set(pods.Value.Labels))
 }
 
-// selected returns the Pods of the input that a rule selects.
-func (h *handWritten) selected(rule destinationRule) []Pods {
-	return slices.DeleteFunc(slices.Clone(h.podsOf[rule.Location.Namespace]), func(pods Pods) bool {
-		return !selects(selectorOf(rule), pods)
-	})
+// selected returns the Pods of the input that a rule selects. The slice must not be changed.
+func (h *handWritten) selected(rule destinationRule) []*Pods {
+	namespace, selector := rule.Location.Namespace, selectorOf(rule)
+	key := namespace + "/" + labelsText(selector)
+	if known, found := h.selection[key]; found {
+		return known
+	}
+	var selected []*Pods
+	for _, pods := range h.podsOf[namespace] {
+		if selects(selector, pods) {
+			selected = append(selected, pods)
+		}
+	}
+	h.selection[key] = selected
+	return selected
 }
 
 // inNamespace returns " in namespace NAME", or "" if the namespace isn't known.

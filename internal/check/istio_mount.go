@@ -85,13 +85,15 @@ func volumesKey() string { return annotation.SidecarUserVolume.Name }
 func mountsKey() string  { return annotation.SidecarUserVolumeMount.Name }
 
 // annotationAt returns the path to an annotation of the Pods.
-func (p Pods) annotationAt(key string) []any {
+func (p *Pods) annotationAt(key string) []any {
 	return append(slices.Clip(p.Path), "metadata", "annotations", key)
 }
 
 // mountsOf returns the additional mounts of the sidecar. Their names are those of volumes.
 func mountsOf(pod corev1.Pod) []corev1.VolumeMount {
-	return decoded(pod, mountsKey(), func(mount *corev1.VolumeMount, name string) { mount.Name = name })
+	return decoded(pod, mountsKey(), func(mount *corev1.VolumeMount, name string) {
+		mount.Name, mount.MountPath = name, path.Clean(mount.MountPath)
+	})
 }
 
 // volumesOf returns the additional volumes of the sidecar, and those of the Pod.
@@ -118,20 +120,18 @@ func decoded[T any](pod corev1.Pod, key string, setName func(*T, string)) []T {
 }
 
 // mountOf returns the mount that contains the file.
-func (p Pods) mountOf(file string) (corev1.VolumeMount, bool) {
-	mounts := p.mounts
-	index := slices.IndexFunc(mounts, func(mount corev1.VolumeMount) bool {
-		directory := path.Clean(mount.MountPath)
-		return directory == path.Clean(file) || strings.HasPrefix(path.Clean(file), strings.TrimSuffix(directory, "/")+"/")
-	})
-	if index < 0 {
-		return corev1.VolumeMount{}, false
+func (p *Pods) mountOf(file string) (mount corev1.VolumeMount, found bool) {
+	for i := range p.mounts {
+		rest, below := strings.CutPrefix(file, p.mounts[i].MountPath)
+		if below && (rest == "" || strings.HasPrefix(rest, "/")) {
+			return p.mounts[i], true
+		}
 	}
-	return mounts[index], true
+	return corev1.VolumeMount{}, false
 }
 
 // volumeOf returns the volume with the file.
-func (p Pods) volumeOf(file string) (corev1.Volume, bool) {
+func (p *Pods) volumeOf(file string) (corev1.Volume, bool) {
 	mount, found := p.mountOf(file)
 	if !found {
 		return corev1.Volume{}, false
@@ -139,7 +139,7 @@ func (p Pods) volumeOf(file string) (corev1.Volume, bool) {
 	return p.volume(mount.Name)
 }
 
-func (p Pods) volume(name string) (corev1.Volume, bool) {
+func (p *Pods) volume(name string) (corev1.Volume, bool) {
 	volumes := p.volumes
 	index := slices.IndexFunc(volumes, func(volume corev1.Volume) bool { return volume.Name == name })
 	if index < 0 {
@@ -150,7 +150,7 @@ func (p Pods) volume(name string) (corev1.Volume, bool) {
 
 // mountedOtherwise reports whether something other than the annotations can mount files: a template
 // of the injector, or this project.
-func (p Pods) mountedOtherwise() bool {
+func (p *Pods) mountedOtherwise() bool {
 	_, target := p.Value.Annotations[egress.AnnotationTarget]
 	_, template := p.Value.Annotations[annotation.InjectTemplates.Name]
 	return target || template
@@ -175,17 +175,22 @@ func (s start) files() []file {
 
 // callers returns the Pods of the input that the settings are for: those that the selector selects,
 // or those of the namespace that mount anything into their sidecars.
-func (h *handWritten) callers(s start) []Pods {
-	return slices.DeleteFunc(h.selected(s.destinationRule), func(pods Pods) bool {
+func (h *handWritten) callers(s start) []*Pods {
+	key := "callers of " + s.Location.Namespace + "/" + labelsText(selectorOf(s.destinationRule))
+	if known, found := h.selection[key]; found {
+		return known
+	}
+	h.selection[key] = slices.DeleteFunc(slices.Clone(h.selected(s.destinationRule)), func(pods *Pods) bool {
 		return pods.mountedOtherwise() || pods.Value.Annotations[mountsKey()] == ""
 	})
+	return h.selection[key]
 }
 
 func pathNotMounted(h *handWritten, report report) {
 	for _, s := range h.starts {
 		callers := h.callers(s)
 		for _, f := range s.files() {
-			without := slices.DeleteFunc(slices.Clone(callers), func(pods Pods) bool {
+			without := slices.DeleteFunc(slices.Clone(callers), func(pods *Pods) bool {
 				_, mounted := pods.mountOf(f.path)
 				return mounted || len(pods.mounts) == 0
 			})
@@ -199,7 +204,7 @@ func pathNotMounted(h *handWritten, report report) {
 	}
 }
 
-func mountPaths(pods Pods) string {
+func mountPaths(pods *Pods) string {
 	var paths []string
 	for _, mount := range pods.mounts {
 		paths = append(paths, mount.MountPath)
@@ -212,8 +217,8 @@ func podsWithoutMount(h *handWritten, report report) {
 		if len(s.files()) == 0 || !s.presents() || h.onlyInGateways(s.host) {
 			continue
 		}
-		selected := slices.DeleteFunc(h.selected(s.destinationRule), func(pods Pods) bool { return pods.mountedOtherwise() })
-		without := slices.DeleteFunc(slices.Clone(selected), func(pods Pods) bool {
+		selected := slices.DeleteFunc(slices.Clone(h.selected(s.destinationRule)), func(pods *Pods) bool { return pods.mountedOtherwise() })
+		without := slices.DeleteFunc(slices.Clone(selected), func(pods *Pods) bool {
 			return pods.Value.Annotations[mountsKey()] != "" || annotatedOutside(pods)
 		})
 		if len(without) == 0 || len(selectorOf(s.destinationRule)) == 0 && len(without) < len(selected) {
@@ -226,7 +231,7 @@ func podsWithoutMount(h *handWritten, report report) {
 }
 
 // annotatedOutside reports whether the workload has the annotation instead of its template.
-func annotatedOutside(pods Pods) bool {
+func annotatedOutside(pods *Pods) bool {
 	if len(pods.Path) == 0 {
 		return false
 	}
@@ -234,7 +239,7 @@ func annotatedOutside(pods Pods) bool {
 	return found
 }
 
-func outerAnnotations(pods Pods) map[string]any {
+func outerAnnotations(pods *Pods) map[string]any {
 	metadata, _ := pods.Content["metadata"].(map[string]any)
 	annotations, _ := metadata["annotations"].(map[string]any)
 	return annotations
@@ -255,13 +260,13 @@ func secretWithoutFile(h *handWritten, report report) {
 
 // missingKey says why the file can't exist in the sidecar of the Pods, as far as the input shows
 // the Secret.
-func (h *handWritten) missingKey(pods Pods, file string) string {
+func (h *handWritten) missingKey(pods *Pods, file string) string {
 	mount, mounted := pods.mountOf(file)
 	volume, found := pods.volume(mount.Name)
 	if !mounted || !found || volume.Secret == nil || mount.SubPath != "" || mount.SubPathExpr != "" {
 		return ""
 	}
-	key := strings.TrimPrefix(path.Clean(file), path.Clean(mount.MountPath)+"/")
+	key := strings.TrimPrefix(file, mount.MountPath+"/")
 	if items := volume.Secret.Items; len(items) > 0 {
 		index := slices.IndexFunc(items, func(item corev1.KeyToPath) bool { return item.Path == key })
 		if index < 0 {
@@ -269,21 +274,21 @@ func (h *handWritten) missingKey(pods Pods, file string) string {
 		}
 		key = items[index].Key
 	}
-	for _, secret := range h.Secrets {
-		if secret.Location.Namespace != pods.Location.Namespace || secret.Value.Name != volume.Secret.SecretName {
-			continue
-		}
-		_, data := secret.Value.Data[key]
-		_, text := secret.Value.StringData[key]
-		if !data && !text {
-			return fmt.Sprintf("Secret %s has no key %s", secret.Location.Name, key)
-		}
+	secret, known := h.secrets[pods.Location.Namespace+"/"+volume.Secret.SecretName]
+	if !known {
+		return ""
+	}
+	_, data := secret.Data[key]
+	_, text := secret.StringData[key]
+	if !data && !text {
+		return fmt.Sprintf("Secret %s has no key %s", secret.Name, key)
 	}
 	return ""
 }
 
 func mountWithSubPath(h *handWritten, report report) {
-	for _, pods := range h.Pods {
+	for i := range h.Pods {
+		pods := &h.Pods[i]
 		for _, mount := range pods.mounts {
 			volume, _ := pods.volume(mount.Name)
 			if (mount.SubPath != "" || mount.SubPathExpr != "") && (volume.Secret != nil || volume.Projected != nil ||
@@ -296,7 +301,8 @@ func mountWithSubPath(h *handWritten, report report) {
 }
 
 func annotationNotReadable(h *handWritten, report report) {
-	for _, pods := range h.Pods {
+	for i := range h.Pods {
+		pods := &h.Pods[i]
 		for _, key := range []string{volumesKey(), mountsKey()} {
 			if _, err := uservolume.Parse(pods.Value.Annotations[key]); err != nil {
 				report(pods.Object, pods.annotationAt(key), fmt.Sprintf("%s %v", key, err))
@@ -306,7 +312,8 @@ func annotationNotReadable(h *handWritten, report report) {
 }
 
 func mountWithoutVolume(h *handWritten, report report) {
-	for _, pods := range h.Pods {
+	for i := range h.Pods {
+		pods := &h.Pods[i]
 		if _, err := uservolume.Parse(pods.Value.Annotations[volumesKey()]); err != nil || pods.mountedOtherwise() {
 			continue
 		}
@@ -326,7 +333,8 @@ func injected(name string) bool {
 }
 
 func annotationOnWorkload(h *handWritten, report report) {
-	for _, pods := range h.Pods {
+	for i := range h.Pods {
+		pods := &h.Pods[i]
 		for _, key := range []string{volumesKey(), mountsKey()} {
 			_, outside := outerAnnotations(pods)[key]
 			if _, inside := pods.Value.Annotations[key]; outside && !inside && len(pods.Path) > 0 {
@@ -339,9 +347,10 @@ func annotationOnWorkload(h *handWritten, report report) {
 }
 
 func mountOverMeshFiles(h *handWritten, report report) {
-	for _, pods := range h.Pods {
+	for i := range h.Pods {
+		pods := &h.Pods[i]
 		for _, mount := range pods.mounts {
-			switch directory := path.Clean(mount.MountPath); {
+			switch directory := mount.MountPath; {
 			case slices.Contains(injectedDirectories(), directory):
 				report(pods.Object, pods.annotationAt(mountsKey()), fmt.Sprintf(
 					"the injector mounts %s too, and a container can't mount a directory twice", mount.MountPath))
@@ -360,15 +369,15 @@ const meshDirectory = "/etc/certs"
 
 // hasMeshFiles reports whether the mount has files with the names of the mesh's, as far as the
 // input shows: by the keys of the Secret, or by the paths in a DestinationRule.
-func (h *handWritten) hasMeshFiles(pods Pods, mount corev1.VolumeMount) bool {
+func (h *handWritten) hasMeshFiles(pods *Pods, mount corev1.VolumeMount) bool {
 	const name = "cert-chain.pem"
 	volume, _ := pods.volume(mount.Name)
-	inSecret := slices.ContainsFunc(h.Secrets, func(secret Typed[*corev1.Secret]) bool {
-		_, data := secret.Value.Data[name]
-		_, text := secret.Value.StringData[name]
-		return volume.Secret != nil && secret.Value.Name == volume.Secret.SecretName &&
-			secret.Location.Namespace == pods.Location.Namespace && (data || text)
-	})
+	inSecret := false
+	if secret, known := h.secrets[pods.Location.Namespace+"/"+secretOf(volume)]; known {
+		_, data := secret.Data[name]
+		_, text := secret.StringData[name]
+		inSecret = data || text
+	}
 	return inSecret || slices.ContainsFunc(h.starts, func(s start) bool {
 		return s.Location.Namespace == pods.Location.Namespace && s.tls.ClientCertificate == meshDirectory+"/"+name
 	})

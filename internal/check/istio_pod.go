@@ -40,7 +40,8 @@ func podRules() []Rule {
 }
 
 func sidecarDisabled(h *handWritten, report report) {
-	for _, pods := range h.Pods {
+	for i := range h.Pods {
+		pods := &h.Pods[i]
 		key := label.SidecarInject.Name
 		_, files := pods.Value.Annotations[mountsKey()]
 		switch {
@@ -62,7 +63,8 @@ func callsPastSidecar(h *handWritten, report report) {
 	excluded := annotation.SidecarTrafficExcludeOutboundPorts.Name
 	excludedRanges := annotation.SidecarTrafficExcludeOutboundIPRanges.Name
 	included := annotation.SidecarTrafficIncludeOutboundIPRanges.Name
-	for _, pods := range h.Pods {
+	for i := range h.Pods {
+		pods := &h.Pods[i]
 		annotations := pods.Value.Annotations
 		ranges, restricted := annotations[included]
 		switch {
@@ -91,14 +93,15 @@ func list(text string) []string {
 func everything(ranges string) bool { return ranges == "*" || ranges == "0.0.0.0/0" }
 
 func appCallsHTTPS(h *handWritten, report report) {
-	for _, pods := range h.Pods {
+	for i := range h.Pods {
+		pods := &h.Pods[i]
 		for n, container := range pods.Value.Spec.Containers {
-			for i, variable := range container.Env {
+			for e, variable := range container.Env {
 				host, found := h.httpsHost(variable, pods.Location.Namespace)
 				if !found {
 					continue
 				}
-				report(pods.Object, append(slices.Clip(pods.Path), "spec", "containers", n, "env", i, "value"), fmt.Sprintf(
+				report(pods.Object, append(slices.Clip(pods.Path), "spec", "containers", n, "env", e, "value"), fmt.Sprintf(
 					"%s is an https URL of %s, so these calls don't use the client certificate of the sidecar", variable.Name, host))
 			}
 		}

@@ -208,7 +208,7 @@ func (h *handWritten) sharesPods(sidecar Typed[*networkingv1.Sidecar], s start) 
 	if selector == nil {
 		return true
 	}
-	return slices.ContainsFunc(h.selected(s.destinationRule), func(pods Pods) bool {
+	return slices.ContainsFunc(h.selected(s.destinationRule), func(pods *Pods) bool {
 		return selects(selector.Labels, pods)
 	})
 }
