@@ -21,9 +21,10 @@ func bareTLSRules() []Rule {
 		{
 			ID: "MTE202", Group: Istio, Name: "tls-on-plain-port", Severity: Error,
 			Summary: "A DestinationRule starts TLS on an HTTP port that leads to a plain port of the partner.",
-			Effect:  "The sidecar starts a TLS handshake with the partner's port 80, which doesn't speak TLS, and calls get 503.",
-			Fix:     "Set targetPort: 443 for that port in the ServiceEntry.",
-			find:    byHand(tlsOnPlainPort),
+			Effect: "The sidecar starts a TLS handshake with the partner's port 80, which doesn't speak TLS, and calls get " +
+				"503.",
+			Fix:  "Set targetPort: 443 for that port in the ServiceEntry.",
+			find: byHand(tlsOnPlainPort),
 		},
 	}
 }

@@ -16,8 +16,8 @@ import (
 	"mtls.egress/webhook/test/golden"
 )
 
-// corpus has sets of manifests in the shape in which people write and publish them, and what the rules
-// find in each. Those whose names start with docs are in the shape of Istio's documentation.
+// corpus has sets of manifests in the shape in which people write and publish them, and what the
+// rules find in each. Those whose names start with docs are in the shape of Istio's documentation.
 const corpus = "testdata/corpus-istio"
 
 func TestFindingsInPublishedManifests(t *testing.T) {
@@ -36,8 +36,22 @@ func TestFindingsInPublishedManifests(t *testing.T) {
 	}
 }
 
-// trueErrors are the manifests of Istio's documentation that have findings with the severity error, and
-// why these are true. The module test/fuzzmesh shows it.
+// TestMessages compares what the rules say about their bad examples.
+func TestMessages(t *testing.T) {
+	paths, err := filepath.Glob(filepath.Join(rules, "*", "bad.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var said bytes.Buffer
+	for _, path := range paths {
+		_, findings := checkFile(t, path)
+		fmt.Fprintf(&said, "# %s\n%s", filepath.Base(filepath.Dir(path)), listed(findings))
+	}
+	golden.Compare(t, "testdata/messages.golden.yaml", said.Bytes())
+}
+
+// trueErrors are the manifests of Istio's documentation that have findings with the severity error,
+// and why these are true. The module test/fuzzmesh shows it.
 func trueErrors() map[string]string {
 	const double = "The app's own https calls get two layers of TLS, as Istio's page of common problems says."
 	return map[string]string{

@@ -19,8 +19,8 @@ func destinationRuleRules() []Rule {
 		{
 			ID: "MTE203", Group: Istio, Name: "host-without-service-entry", Severity: Warning,
 			Summary: "A DestinationRule starts TLS to a host that no ServiceEntry of the input names.",
-			Effect: "Istio applies a DestinationRule only to hosts that it knows. Without a ServiceEntry, calls leave in plain " +
-				"text to port 80.",
+			Effect: "Istio applies a DestinationRule only to hosts that it knows. Without a ServiceEntry, calls leave in " +
+				"plain text to port 80.",
 			Fix:  "Add a ServiceEntry for the host, or check the input together with the one that exists.",
 			find: byHand(hostWithoutServiceEntry),
 		},
@@ -104,8 +104,9 @@ func tlsOnUnknownPort(h *handWritten, report report) {
 			slices.ContainsFunc(entries, func(e entry) bool { return e.port(s.port) != nil }) {
 			continue
 		}
-		report(s.Object, s.path, fmt.Sprintf("no ServiceEntry of the input has port %d for %s (%s has %s), so TLS never applies",
-			s.port, s.host, "ServiceEntry "+entries[0].Location.Name, portsOf(entries[0])))
+		report(s.Object, s.path, fmt.Sprintf(
+			"no ServiceEntry of the input has port %d for %s (ServiceEntry %s has %s), so TLS never applies", s.port, s.host,
+			entries[0].Location.Name, portsOf(entries[0])))
 	}
 }
 
@@ -124,8 +125,8 @@ func subsetWithoutRoute(h *handWritten, report report) {
 		}
 		r := h.routesOf[s.host][0]
 		report(s.Object, s.path, fmt.Sprintf(
-			"no route of the input leads to the subset %s of %s: VirtualService %s leads to %s, so these TLS settings never apply",
-			s.subset, s.host, r.Location.Name, destinationText(r)))
+			"no route of the input leads to the subset %s of %s: VirtualService %s leads to %s, so these TLS settings never "+
+				"apply", s.subset, s.host, r.Location.Name, destinationText(r)))
 	}
 }
 

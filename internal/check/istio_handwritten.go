@@ -343,7 +343,9 @@ func (e entry) port(number uint32) *networking.ServicePort {
 }
 
 func (e entry) portIndex(number uint32) int {
-	return slices.IndexFunc(e.Value.Spec.Ports, func(port *networking.ServicePort) bool { return port.GetNumber() == number })
+	return slices.IndexFunc(e.Value.Spec.Ports, func(port *networking.ServicePort) bool {
+		return port.GetNumber() == number
+	})
 }
 
 // isHTTP reports whether Istio parses HTTP on a port of the protocol.

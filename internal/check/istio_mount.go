@@ -27,7 +27,8 @@ func mountRules() []Rule {
 		{
 			ID: "MTE250", Group: Istio, Name: "pods-without-mount", Severity: Warning,
 			Summary: "Pods that the TLS settings apply to don't have the annotation sidecar.istio.io/userVolumeMount.",
-			Effect:  "Their sidecars are ready after 15 seconds instead of 1.5, and calls get 503 (Secret is not supplied by SDS).",
+			Effect: "Their sidecars are ready after 15 seconds instead of 1.5, and calls get 503 (Secret is not supplied by " +
+				"SDS).",
 			Fix: "Annotate the Pod template with sidecar.istio.io/userVolume and userVolumeMount; or with " +
 				"mtls.egress/target.",
 			find: byHand(podsWithoutMount),
@@ -42,8 +43,8 @@ func mountRules() []Rule {
 		{
 			ID: "MTE252", Group: Istio, Name: "mount-with-sub-path", Severity: Warning,
 			Summary: "A userVolumeMount mounts a single file with subPath.",
-			Effect: "Kubernetes never updates such a file, so the sidecar presents the old certificate until the Pod restarts. " +
-				"Without subPath, a new one is in use within 34 ms of the change.",
+			Effect: "Kubernetes never updates such a file, so the sidecar presents the old certificate until the Pod " +
+				"restarts. Without subPath, a new one is in use within 34 ms of the change.",
 			Fix:  "Mount the whole volume, without subPath.",
 			find: byHand(mountWithSubPath),
 		},
@@ -217,7 +218,7 @@ func podsWithoutMount(h *handWritten, report report) {
 		if len(s.files()) == 0 || !s.presents() || h.onlyInGateways(s.host) {
 			continue
 		}
-		selected := slices.DeleteFunc(slices.Clone(h.selected(s.destinationRule)), func(pods *Pods) bool { return pods.mountedOtherwise() })
+		selected := slices.DeleteFunc(slices.Clone(h.selected(s.destinationRule)), (*Pods).mountedOtherwise)
 		without := slices.DeleteFunc(slices.Clone(selected), func(pods *Pods) bool {
 			return pods.Value.Annotations[mountsKey()] != "" || annotatedOutside(pods)
 		})

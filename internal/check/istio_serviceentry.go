@@ -3,8 +3,12 @@ package check
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	networking "istio.io/api/networking/v1alpha3"
+	corev1 "k8s.io/api/core/v1"
+
+	"mtls.egress/webhook/internal/mesh"
 )
 
 // serviceEntryRules returns the rules for ServiceEntries whose ports or endpoints don't fit to the
@@ -64,7 +68,78 @@ func serviceEntryRules() []Rule {
 			Fix:     "Remove the labels from the subset.",
 			find:    byHand(subsetWithoutEndpoints),
 		},
+		{
+			ID: "MTE260", Group: Istio, Name: "wildcard-with-dns", Severity: Error,
+			Summary: "A ServiceEntry with a wildcard has the resolution DNS.",
+			Effect:  "Istio refuses the object. Calls leave without it: in plain text to port 80.",
+			Fix:     "List the hosts, or use the resolution NONE.",
+			find:    byHand(wildcardWithDNS),
+		},
+		{
+			ID: "MTE261", Group: Istio, Name: "service-port-as-other-protocol", Severity: Error,
+			Summary: "TLS starts for a Service of the partner, whose port 80 has a name of a protocol other than HTTP.",
+			Effect: "Istio takes the protocol from the name of the port, doesn't parse HTTP there, and never asks the " +
+				"VirtualService. Calls leave in plain text to port 80.",
+			Fix:  "Name the port http, or set appProtocol: http.",
+			find: byHand(servicePortAsOtherProtocol),
+		},
 	}
+}
+
+func wildcardWithDNS(h *handWritten, report report) {
+	for _, e := range h.entries {
+		switch e.Value.Spec.Resolution {
+		case networking.ServiceEntry_DNS, networking.ServiceEntry_DNS_ROUND_ROBIN:
+		default:
+			continue
+		}
+		if strings.HasPrefix(e.host, "*") && h.hasEndpointsOnlyByHost(e) {
+			report(e.Object, []any{"spec", "resolution"}, fmt.Sprintf(
+				"Istio refuses the resolution %s for the wildcard %s", e.Value.Spec.Resolution, e.host))
+		}
+	}
+}
+
+// hasEndpointsOnlyByHost reports whether the hosts are the only addresses of the ServiceEntry, and
+// are part of hand-written TLS: other ServiceEntries are not for these rules.
+func (h *handWritten) hasEndpointsOnlyByHost(e entry) bool {
+	return len(e.Value.Spec.Endpoints) == 0 && e.Value.Spec.WorkloadSelector == nil &&
+		slices.ContainsFunc(h.starts, func(s start) bool {
+			return mesh.Covers(e.host, s.host) || mesh.Covers(s.host, e.host)
+		})
+}
+
+func servicePortAsOtherProtocol(h *handWritten, report report) {
+	for _, service := range h.Services {
+		host := service.Value.Name + "." + service.Location.Namespace + ".svc.cluster.local"
+		rules := h.rulesOf[host]
+		if len(service.Value.Spec.Selector) > 0 || !slices.ContainsFunc(rules, startsTLS) {
+			continue
+		}
+		for n, port := range service.Value.Spec.Ports {
+			if protocol := protocolOf(port); port.Port == 80 && otherThanHTTP(protocol) {
+				report(service.Object, []any{"spec", "ports", n}, fmt.Sprintf(
+					"Istio takes port 80 of Service %s for %s, so sidecars don't ask a VirtualService for its calls",
+					service.Location.Name, protocol))
+			}
+		}
+	}
+}
+
+// protocolOf returns what Istio takes the protocol of a Service's port from: appProtocol, or the
+// name up to the first hyphen.
+// https://istio.io/latest/docs/ops/configuration/traffic-management/protocol-selection/
+func protocolOf(port corev1.ServicePort) string {
+	if port.AppProtocol != nil {
+		return strings.ToLower(*port.AppProtocol)
+	}
+	name, _, _ := strings.Cut(port.Name, "-")
+	return strings.ToLower(name)
+}
+
+// otherThanHTTP reports whether Istio knows the protocol, and doesn't parse HTTP for it.
+func otherThanHTTP(protocol string) bool {
+	return slices.Contains([]string{"https", "tls", "tcp", "udp", "mongo", "mysql", "redis"}, protocol)
 }
 
 func noHTTPPort(h *handWritten, report report) {

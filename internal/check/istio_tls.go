@@ -142,7 +142,7 @@ func caMissing(h *handWritten, report report) {
 func verificationSkipped(h *handWritten, report report) {
 	for _, s := range h.starts {
 		if s.skipsVerification() {
-			report(s.Object, s.at("insecureSkipVerify"), fmt.Sprintf("every certificate is accepted as that of %s", s.host))
+			report(s.Object, s.at("insecureSkipVerify"), "every certificate is accepted as that of "+s.host)
 		}
 	}
 }
@@ -239,7 +239,7 @@ func http2Forced(h *handWritten, report report) {
 	for _, s := range h.starts {
 		if s.pool.GetHttp().GetH2UpgradePolicy() == networking.ConnectionPoolSettings_HTTPSettings_UPGRADE &&
 			!s.pool.GetHttp().GetUseClientProtocol() {
-			report(s.Object, s.path, fmt.Sprintf("h2UpgradePolicy: UPGRADE makes the sidecar speak only HTTP/2 with %s", s.host))
+			report(s.Object, s.path, "h2UpgradePolicy: UPGRADE makes the sidecar speak only HTTP/2 with "+s.host)
 			continue
 		}
 		for _, e := range h.entriesFor(s.host) {

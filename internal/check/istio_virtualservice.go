@@ -75,8 +75,8 @@ func virtualServiceMissing(h *handWritten, report report) {
 		}
 		told[key] = true
 		report(s.Object, s.path, fmt.Sprintf(
-			"no VirtualService of the input routes calls to %s here; if none in the cluster does, calls to http://%[1]s leave in "+
-				"plain text", s.host))
+			"no VirtualService of the input routes calls to %s here; if none in the cluster does, calls to http://%[1]s leave "+
+				"in plain text", s.host))
 	}
 }
 
@@ -193,7 +193,7 @@ func hasSidecarRoutes(router virtualService) bool {
 func virtualServiceOfGateways(h *handWritten, report report) {
 	for host, routers := range sortedBy(h.routersOf) {
 		if len(h.startsOf[host]) == 0 || h.startsOnHTTP(host) ||
-			slices.ContainsFunc(routers, func(router virtualService) bool { return hasSidecarRoutes(router) }) ||
+			slices.ContainsFunc(routers, hasSidecarRoutes) ||
 			slices.ContainsFunc(routers, func(router virtualService) bool { return len(router.Value.Spec.Http) == 0 }) {
 			continue
 		}

@@ -18,10 +18,10 @@ type listedFinding struct {
 	Rule string `json:"rule"`
 }
 
-// TestFindingsInPublishedManifestsAreTrue compares what the rules find with Istio's simulator. Where the
-// app's own https gets two layers of TLS, a finding says so, and nowhere else, unless another one says
-// that sidecars don't see the objects. Where a DestinationRule
-// starts TLS and calls still leave in plain text, there is a finding.
+// TestFindingsInPublishedManifestsAreTrue compares what the rules find with Istio's simulator.
+// Where the app's own https gets two layers of TLS, a finding says so, and nowhere else, unless
+// another one says that sidecars don't see the objects. Where a DestinationRule starts TLS and
+// calls still leave in plain text, there is a finding.
 func TestFindingsInPublishedManifestsAreTrue(t *testing.T) {
 	inputs := golden.Inputs(t, publishedManifests)
 	for _, name := range golden.Names(inputs) {
@@ -63,8 +63,8 @@ func has(findings []listedFinding, id string) bool {
 	return false
 }
 
-// behavior reports whether any host's own https gets two layers of TLS, and whether plain calls leave in
-// plain text to a host that a DestinationRule starts TLS for.
+// behavior reports whether any host's own https gets two layers of TLS, and whether plain calls
+// leave in plain text to a host that a DestinationRule starts TLS for.
 func behavior(t *testing.T, read example) (twice, plain bool) {
 	t.Helper()
 	taken := read.World

@@ -167,6 +167,11 @@ func readExample(t *testing.T, path string) example {
 			object = &networkingv1.Sidecar{}
 		case kindBackendTLSPolicy:
 			object = &gatewayv1.BackendTLSPolicy{}
+		case mesh.KindService:
+			service := &corev1.Service{}
+			decode(t, document, service)
+			read.Services = append(read.Services, service)
+			continue
 		case "Deployment":
 			var deployment appsv1.Deployment
 			decode(t, document, &deployment)
@@ -232,6 +237,11 @@ func callsIn(t *testing.T, w World, pod Pod, mode string, found map[string]strin
 	found["app calls http://"+partnerHost+mode] = caller.outcome(httpCall(partnerHost))
 	found["app calls https://"+partnerHost+mode] = caller.outcome(httpsCall(partnerHost))
 	found["app calls http://www.system.com"+mode] = caller.outcome(httpCall("www.system.com"))
+	for _, service := range w.Services {
+		host := service.Name + "." + service.Namespace + ".svc.cluster.local"
+		call := Call{Scheme: "http", Address: service.Spec.ClusterIP, Port: 80, Host: host}
+		found["app calls http://"+service.Name+mode] = caller.outcome(call)
+	}
 	found["app connects to port 5432"+mode] = caller.outcome(Call{Scheme: "tcp", Address: "203.0.113.5", Port: 5432})
 	neighbor := control.sidecar(Pod{Name: "neighbor", Namespace: ownNamespace, Labels: map[string]string{"app": "other"}})
 	found["another app of the namespace calls http://"+partnerHost+mode] = neighbor.outcome(httpCall(partnerHost))
