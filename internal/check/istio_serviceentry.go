@@ -34,8 +34,8 @@ func serviceEntryRules() []Rule {
 		{
 			ID: "MTE241", Group: Istio, Name: "tls-port-as-http", Severity: Warning,
 			Summary: "Port 443 has the protocol HTTP in the ServiceEntry.",
-			Effect: "The sidecar doesn't know the host for the app's own https calls: they pass as calls to an unknown host, and " +
-				"a mesh with REGISTRY_ONLY ends them.",
+			Effect: "The sidecar doesn't know the host for the app's own https calls: they pass as calls to an unknown host, " +
+				"and a mesh with REGISTRY_ONLY ends them.",
 			Fix:  "Write protocol: HTTPS.",
 			find: byHand(tlsPortAsHTTP),
 		},
@@ -152,8 +152,8 @@ func noHTTPPort(h *handWritten, report report) {
 		}
 		told[r.host] = true
 		report(entries[0].Object, []any{"spec", "ports"}, fmt.Sprintf(
-			"no ServiceEntry and no Service of the input has an HTTP port %d, so sidecars may not ask VirtualService %s for calls "+
-				"to http://%s", number, r.Location.Name, r.host))
+			"no ServiceEntry and no Service of the input has an HTTP port %d, so sidecars may not ask VirtualService %s for "+
+				"calls to http://%s", number, r.Location.Name, r.host))
 	}
 }
 

@@ -40,8 +40,8 @@ func tlsSettingRules() []Rule {
 		{
 			ID: "MTE221", Group: Istio, Name: "ca-missing", Severity: Warning,
 			Summary: "The TLS settings with a client certificate have no caCertificates.",
-			Effect: "The sidecar trusts the public CAs of its image, so servers with a certificate of the partner's own CA are " +
-				"refused with 503. Istio before 1.20 checks nothing.",
+			Effect: "The sidecar trusts the public CAs of its image, so servers with a certificate of the partner's own CA " +
+				"are refused with 503. Istio before 1.20 checks nothing.",
 			Fix:  "Set caCertificates to the file with the partner's CA, or to system if it is a public one.",
 			find: byHand(caMissing),
 		},
@@ -244,7 +244,8 @@ func http2Forced(h *handWritten, report report) {
 		}
 		for _, e := range h.entriesFor(s.host) {
 			for n, port := range e.Value.Spec.Ports {
-				if (s.port == 0 || s.port == port.Number) && strings.EqualFold(port.Protocol, "HTTP2") && h.reaches(s, port.Number) {
+				applies := (s.port == 0 || s.port == port.Number) && h.reaches(s, port.Number)
+				if applies && strings.EqualFold(port.Protocol, "HTTP2") {
 					report(e.Object, []any{"spec", "ports", n, "protocol"}, fmt.Sprintf(
 						"the protocol %s makes the sidecar speak only HTTP/2 with %s", port.Protocol, s.host))
 				}

@@ -80,8 +80,8 @@ func ruleInWrongNamespace(h *handWritten, report report) {
 			continue
 		}
 		report(s.Object, s.path, fmt.Sprintf(
-			"Pods%s don't use this DestinationRule: Istio looks for one in their own namespace, in %s, where the ServiceEntry is, "+
-				"and in %s", inNamespace(routes[0].Location.Namespace), entries[0].Location.Namespace, h.root()))
+			"Pods%s don't use this DestinationRule: Istio looks for one in their own namespace, in %s, where the ServiceEntry "+
+				"is, and in %s", inNamespace(routes[0].Location.Namespace), entries[0].Location.Namespace, h.root()))
 	}
 }
 
