@@ -73,7 +73,7 @@ func (h *handWritten) anyTLSPort(host string) bool {
 
 func tlsOnPlainPort(h *handWritten, report report) {
 	for _, s := range h.starts {
-		if s.subset != "" {
+		if s.subset != "" || h.maybeRoutedAway(s) {
 			continue
 		}
 		for _, e := range h.entriesFor(s.host) {
@@ -90,6 +90,13 @@ func tlsOnPlainPort(h *handWritten, report report) {
 			}
 		}
 	}
+}
+
+// maybeRoutedAway reports whether a VirtualService that the input doesn't have could lead calls to
+// other TLS settings of the host: it has some, and no VirtualService.
+func (h *handWritten) maybeRoutedAway(s start) bool {
+	return len(h.routersOf[s.host]) == 0 &&
+		(len(h.startsOf[s.host]) > 1 || s.port == 0 && h.anyTLSPort(s.host))
 }
 
 // movedInEndpoints reports whether an endpoint of the ServiceEntry has another number for the port.

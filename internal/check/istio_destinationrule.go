@@ -120,10 +120,13 @@ func portsOf(e entry) string {
 
 func subsetWithoutRoute(h *handWritten, report report) {
 	for _, s := range h.starts {
-		if s.subset == "" || len(h.routesOf[s.host]) == 0 || h.used[s.host+"/"+s.subset] {
+		routes := slices.DeleteFunc(h.sidecarRoutes(s.host), func(r route) bool {
+			return r.Location.Namespace != s.Location.Namespace
+		})
+		if s.subset == "" || len(routes) == 0 || h.used[s.host+"/"+s.subset] {
 			continue
 		}
-		r := h.routesOf[s.host][0]
+		r := routes[0]
 		report(s.Object, s.path, fmt.Sprintf(
 			"no route of the input leads to the subset %s of %s: VirtualService %s leads to %s, so these TLS settings never "+
 				"apply", s.subset, s.host, r.Location.Name, destinationText(r)))

@@ -74,11 +74,17 @@ func virtualServiceMissing(h *handWritten, report report) {
 			continue
 		}
 		told[key] = true
+		outcome := "leave in plain text"
+		if slices.ContainsFunc(h.startsOf[s.host], startsOnPort80) {
+			outcome = "fail, because TLS starts on the partner's port 80"
+		}
 		report(s.Object, s.path, fmt.Sprintf(
-			"no VirtualService of the input routes calls to %s here; if none in the cluster does, calls to http://%[1]s leave "+
-				"in plain text", s.host))
+			"no VirtualService of the input routes calls to %s here; if none in the cluster does, calls to http://%[1]s %s",
+			s.host, outcome))
 	}
 }
+
+func startsOnPort80(s start) bool { return s.subset == "" && (s.port == 0 || s.port == 80) }
 
 // startsOnHTTP reports whether TLS starts on an HTTP port of the host, so that no VirtualService is
 // needed.
@@ -86,7 +92,7 @@ func (h *handWritten) startsOnHTTP(host string) bool {
 	return slices.ContainsFunc(h.entriesFor(host), func(e entry) bool {
 		return slices.ContainsFunc(e.Value.Spec.Ports, func(port *networking.ServicePort) bool {
 			return isHTTP(port.Protocol) && slices.ContainsFunc(h.startsOf[host], func(s start) bool {
-				return s.subset == "" && (s.port == 0 || s.port == port.Number)
+				return s.subset == "" && (s.port == 0 || s.port == port.Number) && !h.maybeRoutedAway(s)
 			})
 		})
 	})

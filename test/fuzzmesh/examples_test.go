@@ -243,9 +243,10 @@ func callsIn(t *testing.T, w World, pod Pod, mode string, found map[string]strin
 		found["app calls http://"+service.Name+mode] = caller.outcome(call)
 	}
 	found["app connects to port 5432"+mode] = caller.outcome(Call{Scheme: "tcp", Address: "203.0.113.5", Port: 5432})
-	neighbor := control.sidecar(Pod{Name: "neighbor", Namespace: ownNamespace, Labels: map[string]string{"app": "other"}})
+	other := map[string]string{"app": "other"}
+	neighbor := control.sidecar(Pod{Name: "neighbor", Namespace: ownNamespace, Labels: other})
 	found["another app of the namespace calls http://"+partnerHost+mode] = neighbor.outcome(httpCall(partnerHost))
-	outsider := control.sidecar(Pod{Name: "outsider", Namespace: otherNamespace, Labels: map[string]string{"app": "other"}})
+	outsider := control.sidecar(Pod{Name: "outsider", Namespace: otherNamespace, Labels: other})
 	found["an app of another namespace calls http://"+partnerHost+mode] = outsider.outcome(httpCall(partnerHost))
 }
 
