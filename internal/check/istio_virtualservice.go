@@ -75,7 +75,7 @@ func virtualServiceMissing(h *handWritten, report report) {
 		}
 		told[key] = true
 		outcome := "leave in plain text"
-		if slices.ContainsFunc(h.startsOf[s.host], startsOnPort80) {
+		if slices.ContainsFunc(h.startsOf[s.host], h.startsOnPort80) {
 			outcome = "fail, because TLS starts on the partner's port 80"
 		}
 		report(s.Object, s.path, fmt.Sprintf(
@@ -84,7 +84,11 @@ func virtualServiceMissing(h *handWritten, report report) {
 	}
 }
 
-func startsOnPort80(s start) bool { return s.subset == "" && (s.port == 0 || s.port == 80) }
+// startsOnPort80 reports whether sidecars start TLS on port 80 of the host, as the input shows it.
+func (h *handWritten) startsOnPort80(s start) bool {
+	return s.subset == "" && (s.port == 0 || s.port == 80) && !h.ignoredBySidecars(s) &&
+		slices.ContainsFunc(h.entriesFor(s.host), func(e entry) bool { return e.port(80) != nil })
+}
 
 // startsOnHTTP reports whether TLS starts on an HTTP port of the host, so that no VirtualService is
 // needed.
