@@ -202,6 +202,21 @@ spec:
 				credential(t, s, ns, "shop")
 			},
 		},
+		"the sidecar could not load the files": {
+			cause: explaining.FilesNotSupplied,
+			make: func(t *testing.T, s *scene.Scene, ns string) {
+				other, err := s.Credential("other")
+				must(t, err)
+				data := credential(t, s, ns, "shop").Data(scene.LayoutCert)
+				data["key"] = other.KeyPEM
+				must(t, s.WriteSecret(t.Context(), ns, secretName, data))
+				kubectl(t, s, ns, "patch", "secret", secretName, "--type=merge", `--patch={"immutable":true}`)
+				shop(t, s, ns, host, nil)
+				running(t, s, ns)
+				kubectl(t, s, ns, "delete", "secret", secretName)
+				credential(t, s, ns, "shop")
+			},
+		},
 		"the sidecar doesn't reach istiod": {
 			cause: explaining.IstiodNotReached,
 			make: func(t *testing.T, s *scene.Scene, ns string) {
