@@ -8,7 +8,8 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// krewFile is the manifest of the kubectl plugin. krew wants the file to have the name of the plugin.
+// krewFile is the manifest of the kubectl plugin. krew wants the file to have the name of the
+// plugin.
 // https://krew.sigs.k8s.io/docs/developer-guide/plugin-manifest/
 const krewFile = "mtls-egress.yaml"
 

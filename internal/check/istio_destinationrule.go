@@ -71,7 +71,7 @@ func destinationRuleRules() []Rule {
 		{
 			ID: "MTE210", Group: Istio, Name: "wildcard-with-client-certificate", Severity: Warning,
 			Summary: "A DestinationRule for a wildcard presents the client certificate.",
-			Effect:  "The sidecar presents the client certificate to every host that matches, whoever runs it.",
+			Effect:  "The sidecar presents the client certificate to every host that matches, including those of others.",
 			Fix:     "Write a DestinationRule for each host of the partner.",
 			find:    byHand(wildcardWithClientCertificate),
 		},

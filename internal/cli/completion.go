@@ -19,8 +19,8 @@ import (
 // completionTimeout is how long a shell waits for the API server.
 const completionTimeout = 3 * time.Second
 
-// addCompletion completes what the user types in a shell: the values of flags that have a fixed set,
-// and the names of objects in the cluster.
+// addCompletion completes what the user types in a shell: the values of flags that have a fixed
+// set, and the names of objects in the cluster.
 func addCompletion(root *cobra.Command) {
 	values := map[string]map[string][]string{
 		"render": {"output": {"yaml", "json"}, "show": {showManifests, showPods, showObjects}},
@@ -71,11 +71,15 @@ type completion struct {
 	kind   schema.GroupVersionKind
 }
 
-func namespaces() schema.GroupVersionKind    { return corev1.SchemeGroupVersion.WithKind("NamespaceList") }
-func pods() schema.GroupVersionKind          { return corev1.SchemeGroupVersion.WithKind("PodList") }
-func secrets() schema.GroupVersionKind       { return corev1.SchemeGroupVersion.WithKind("SecretList") }
-func deployments() schema.GroupVersionKind   { return appsv1.SchemeGroupVersion.WithKind("DeploymentList") }
-func egressTargets() schema.GroupVersionKind { return v1alpha1.GroupVersion().WithKind(v1alpha1.Kind + "List") }
+func namespaces() schema.GroupVersionKind { return corev1.SchemeGroupVersion.WithKind("NamespaceList") }
+func pods() schema.GroupVersionKind       { return corev1.SchemeGroupVersion.WithKind("PodList") }
+func secrets() schema.GroupVersionKind    { return corev1.SchemeGroupVersion.WithKind("SecretList") }
+func deployments() schema.GroupVersionKind {
+	return appsv1.SchemeGroupVersion.WithKind("DeploymentList")
+}
+func egressTargets() schema.GroupVersionKind {
+	return v1alpha1.GroupVersion().WithKind(v1alpha1.Kind + "List")
+}
 
 // completeNames completes the names of objects in the namespace of the command line. Without a
 // cluster, or without the permission to list them, it completes nothing, as kubectl does.

@@ -14,9 +14,9 @@ func TestAPathOfAMessageIsRead(t *testing.T) {
 		"spec":                             {"spec"},
 		"spec.url":                         {"spec", "url"},
 		"spec.containers[12].env[0].value": {"spec", "containers", 12, "env", 0, "value"},
-		"metadata.annotations[mtls.egress/target]":         {"metadata", "annotations", "mtls.egress/target"},
-		"spec.nodeSelector[kubernetes.io/os]":              {"spec", "nodeSelector", "kubernetes.io/os"},
-		"spec.replicatedJobs[1].template.metadata[a.b].cd": {"spec", "replicatedJobs", 1, "template", "metadata", "a.b", "cd"},
+		"metadata.annotations[mtls.egress/target]": {"metadata", "annotations", "mtls.egress/target"},
+		"spec.nodeSelector[kubernetes.io/os]":      {"spec", "nodeSelector", "kubernetes.io/os"},
+		"spec.jobs[1].template.metadata[a.b].cd":   {"spec", "jobs", 1, "template", "metadata", "a.b", "cd"},
 	}
 	for text, want := range tests {
 		t.Run(text, func(t *testing.T) {

@@ -164,7 +164,8 @@ func TestManifestsAreReadInEveryEncoding(t *testing.T) {
 	for encoding, content := range encodings.Of(stream) {
 		t.Run(encoding, func(t *testing.T) {
 			documents, problems := manifests.Read("a.yaml", content)
-			if diff := cmp.Diff(want, documents, cmpopts.IgnoreUnexported(manifests.Document{})); diff != "" || len(problems) > 0 {
+			diff := cmp.Diff(want, documents, cmpopts.IgnoreUnexported(manifests.Document{}))
+			if diff != "" || len(problems) > 0 {
 				t.Errorf("%+v, documents (-want +got):\n%s", problems, diff)
 			}
 		})

@@ -61,16 +61,19 @@ func serverCAObject(t egress.Target) string {
 func serverCAWarningsOf(at *field.Path, ca *v1alpha1.ServerCAStatus, which string) []Warning {
 	var warnings []Warning
 	if ca.NotAfter != nil && ca.EndsWithin != nil {
-		warnings = append(warnings, warningf(ReasonCertificate, at, "%s is valid only until %s; ask the partner for the current one, and add it",
-			which, ca.NotAfter.UTC().Format(time.RFC3339)))
+		warnings = append(warnings, warningf(ReasonCertificate, at,
+			"%s is valid only until %s; ask the partner for the current one, and add it", which,
+			ca.NotAfter.UTC().Format(time.RFC3339)))
 	}
 	if ca.NotCA {
-		warnings = append(warnings, warningf(ReasonCertificate, at, "%s is not a CA but the certificate of a server (%s), so calls fail after "+
-			"the partner renews it; ask the partner for the CA that issued it", which, ca.Subject))
+		warnings = append(warnings, warningf(ReasonCertificate, at,
+			"%s is not a CA but the certificate of a server (%s), so calls fail after the partner renews it; ask the partner "+
+				"for the CA that issued it", which, ca.Subject))
 	}
 	if ca.Skipped > 0 {
-		warnings = append(warnings, warningf(ReasonCertificate, at, "%s has certificates that can't be read: %d; the condition %s of the "+
-			"EgressTarget names them", which, ca.Skipped, v1alpha1.ConditionServerCAAtRisk))
+		warnings = append(warnings, warningf(ReasonCertificate, at,
+			"%s has certificates that can't be read: %d; the condition %s of the EgressTarget names them", which, ca.Skipped,
+			v1alpha1.ConditionServerCAAtRisk))
 	}
 	return warnings
 }

@@ -28,7 +28,7 @@ func TestNamesInTheClusterAreCompleted(t *testing.T) {
 			args := strings.Split(typed, " ")
 			last := len(args) - 1
 			args = append([]string{"__completeNoDesc"}, args[:last]...)
-			args = append(args, "--kubeconfig="+installed.Server.Kubeconfig, "--namespace="+w.namespace)
+			args = append(args, "--kubeconfig="+installed.Kubeconfig, "--namespace="+w.namespace)
 			root.SetArgs(append(args, strings.Split(typed, " ")[last]))
 			if err := root.Execute(); err != nil {
 				t.Fatal(err)

@@ -30,7 +30,8 @@ func TestMakeProvidesWhatTestsNeed(t *testing.T) {
 	if _, err := os.ReadFile(filepath.Join(root, "Makefile")); err != nil {
 		t.Fatal(err)
 	}
-	dryRun := exec.CommandContext(t.Context(), "make", "--no-print-directory", "--dry-run", "-C", root, "test", "test-workloads")
+	dryRun := exec.CommandContext(t.Context(), "make", "--no-print-directory", "--dry-run", "-C", root,
+		"test", "test-workloads")
 	recipe, _, err := Output(dryRun)
 	if err != nil {
 		t.Fatal(err)
