@@ -86,19 +86,7 @@ command line or input.`,
 }
 
 func (f *adoptFlags) validate(hosts []string) error {
-	var problems []error
-	sources := 0
-	for _, given := range []bool{len(f.Filenames) > 0, f.Kustomize != "", f.live} {
-		if given {
-			sources++
-		}
-	}
-	switch {
-	case sources == 0:
-		problems = append(problems, errors.New("no input: pass -f FILE|DIR|-, -k DIR or --live"))
-	case sources > 1:
-		problems = append(problems, errors.New("-f, -k and --live are mutually exclusive"))
-	}
+	problems := oneInput(f.FilenameOptions, f.live)
 	if f.output != "text" && f.output != "yaml" {
 		problems = append(problems, fmt.Errorf("-o %s: the output is text or yaml", f.output))
 	}

@@ -117,19 +117,7 @@ func (f *checkFlags) add(cmd *cobra.Command) {
 }
 
 func (f *checkFlags) validate() error {
-	var problems []error
-	sources := 0
-	for _, given := range []bool{len(f.Filenames) > 0, f.Kustomize != "", f.live} {
-		if given {
-			sources++
-		}
-	}
-	switch {
-	case sources == 0:
-		problems = append(problems, errors.New("no input: pass -f FILE|DIR|-, -k DIR or --live"))
-	case sources > 1:
-		problems = append(problems, errors.New("-f, -k and --live are mutually exclusive"))
-	}
+	problems := oneInput(f.FilenameOptions, f.live)
 	if f.live && (f.namespace == "") != f.allNamespaces {
 		problems = append(problems, errors.New("--live: pass either -n NAMESPACE or -A"))
 	}

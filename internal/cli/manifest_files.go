@@ -20,6 +20,23 @@ const (
 	standardInputSource = "STDIN"
 )
 
+// oneInput returns the problems of a command line that names no input, or several.
+func oneInput(files resource.FilenameOptions, live bool) []error {
+	sources := 0
+	for _, given := range []bool{len(files.Filenames) > 0, files.Kustomize != "", live} {
+		if given {
+			sources++
+		}
+	}
+	switch {
+	case sources == 0:
+		return []error{errors.New("no input: pass -f FILE|DIR|-, -k DIR or --live")}
+	case sources > 1:
+		return []error{errors.New("-f, -k and --live are mutually exclusive")}
+	}
+	return nil
+}
+
 // readDocuments reads what -f and -k name, as kubectl does: files, directories, patterns, URLs,
 // standard input, or a kustomization. It returns all problems at once.
 func readDocuments(in io.Reader, options resource.FilenameOptions) ([]manifests.Document, error) {

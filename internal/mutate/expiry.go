@@ -1,6 +1,7 @@
 package mutate
 
 import (
+	"iter"
 	"time"
 
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -15,17 +16,12 @@ func publicCAWarnings(
 	targets []egress.Target, egressTargets map[string]*v1alpha1.EgressTarget, annotations *field.Path,
 ) []Warning {
 	var warnings []Warning
-	for _, t := range targets {
-		if egressTargets[t.Host] == nil {
-			continue
-		}
-		for _, known := range egressTargets[t.Host].Status.Credentials {
-			if known.SecretName == t.SecretName && known.PublicCA {
-				warnings = append(warnings, warningf(ReasonCertificate, annotations.Key(egress.AnnotationTarget),
-					"the client certificate for %s in the Secret %s comes from a public CA; "+
-						"those stop issuing certificates for TLS clients in 2026, so ask the partner which private CA it accepts",
-					t.Host, t.SecretName))
-			}
+	for t, known := range presented(targets, egressTargets) {
+		if known.PublicCA {
+			warnings = append(warnings, warningf(ReasonCertificate, annotations.Key(egress.AnnotationTarget),
+				"the client certificate for %s in the Secret %s comes from a public CA; "+
+					"those stop issuing certificates for TLS clients in 2026, so ask the partner which private CA it accepts",
+				t.Host, t.SecretName))
 		}
 	}
 	return warnings
@@ -37,15 +33,10 @@ func serverCAWarnings(
 	targets []egress.Target, egressTargets map[string]*v1alpha1.EgressTarget, annotations *field.Path,
 ) []Warning {
 	var warnings []Warning
-	for _, t := range targets {
-		if egressTargets[t.Host] == nil {
-			continue
-		}
-		for _, known := range egressTargets[t.Host].Status.Credentials {
-			if ca := known.ServerCA; known.SecretName == t.SecretName && ca != nil {
-				warnings = append(warnings, serverCAWarningsOf(annotations.Key(egress.AnnotationTarget), ca,
-					"the CA of the server "+t.Host+" in the "+serverCAObject(t))...)
-			}
+	for t, known := range presented(targets, egressTargets) {
+		if known.ServerCA != nil {
+			warnings = append(warnings, serverCAWarningsOf(annotations.Key(egress.AnnotationTarget), known.ServerCA,
+				"the CA of the server "+t.Host+" in the "+serverCAObject(t))...)
 		}
 	}
 	return warnings
@@ -85,25 +76,36 @@ func expiryWarnings(
 	targets []egress.Target, egressTargets map[string]*v1alpha1.EgressTarget, annotations *field.Path,
 ) []Warning {
 	var warnings []Warning
-	for _, t := range targets {
-		if egressTargets[t.Host] == nil {
+	for t, known := range presented(targets, egressTargets) {
+		if known.NotAfter == nil || known.EndsWithin == nil {
 			continue
 		}
-		for _, known := range egressTargets[t.Host].Status.Credentials {
-			if known.SecretName == t.SecretName && known.NotAfter != nil && known.EndsWithin != nil {
-				fix := "update the Secret with a new one"
-				if t.Issuer != nil {
-					fix = "cert-manager should have renewed it, and the condition CertificateIssued of the " +
-						"EgressTarget shows why it hasn't"
+		fix := "update the Secret with a new one"
+		if t.Issuer != nil {
+			fix = "cert-manager should have renewed it, and the condition CertificateIssued of the EgressTarget shows why it " +
+				"hasn't"
+		}
+		warnings = append(warnings, warningf(ReasonCertificate, annotations.Key(egress.AnnotationTarget),
+			"the client certificate for %s in the Secret %s is valid only until %s; %s", t.Host, t.SecretName,
+			known.NotAfter.UTC().Format(time.RFC3339), fix))
+	}
+	return warnings
+}
+
+// presented returns each target with the status of the credential that its Pods present.
+func presented(
+	targets []egress.Target, egressTargets map[string]*v1alpha1.EgressTarget,
+) iter.Seq2[egress.Target, v1alpha1.CredentialStatus] {
+	return func(yield func(egress.Target, v1alpha1.CredentialStatus) bool) {
+		for _, t := range targets {
+			if egressTargets[t.Host] == nil {
+				continue
+			}
+			for _, known := range egressTargets[t.Host].Status.Credentials {
+				if known.SecretName == t.SecretName && !yield(t, known) {
+					return
 				}
-				warnings = append(
-					warnings,
-					warningf(ReasonCertificate, annotations.Key(egress.AnnotationTarget),
-						"the client certificate for %s in the Secret %s is valid only until %s; %s", t.Host,
-						t.SecretName, known.NotAfter.UTC().Format(time.RFC3339), fix),
-				)
 			}
 		}
 	}
-	return warnings
 }
