@@ -63,7 +63,7 @@ func (f *adoptFlags) connect(options manifests.Options, diagnostics io.Writer) (
 	options.Namespace = namespace
 	return &adoptCluster{
 		Client: c, config: config, namespace: namespace, options: options, timeout: f.timeout,
-		sidecar: func(pod *corev1.Pod) Sidecar { return &forwardedSidecar{config: config, pod: pod} },
+		sidecar: func(pod *corev1.Pod) Sidecar { return &adminSidecar{config: config, pod: pod} },
 	}, nil
 }
 

@@ -1,20 +1,16 @@
 package cli
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
-	"net/http"
 	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/portforward"
-	"k8s.io/client-go/transport/spdy"
+
+	"mtls.egress/webhook/internal/envoyadmin"
 )
 
 // Sidecar answers questions about the sidecar of a Pod, as it runs.
@@ -35,81 +31,27 @@ type SidecarCalls struct{ Total, Failed uint64 }
 // noCluster stands for a route that leads to no cluster, such as one with a direct response.
 const noCluster = "no cluster"
 
-// adminPort is the port of Envoy's admin interface, which only the Pod itself can reach.
-const adminPort = 15000
-
-// forwardedSidecar reads the sidecar through a forwarded port.
-type forwardedSidecar struct {
+// adminSidecar reads the sidecar through its admin interface.
+type adminSidecar struct {
 	config *rest.Config
 	pod    *corev1.Pod
 }
 
 // get returns what the admin interface answers.
-func (s *forwardedSidecar) get(ctx context.Context, path string) (body []byte, err error) {
-	clientset, err := kubernetes.NewForConfig(s.config)
+func (s *adminSidecar) get(ctx context.Context, path string) ([]byte, error) {
+	answers, err := envoyadmin.Forward(ctx, s.config, s.pod, path)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("asking the sidecar of the Pod %s, which needs the right to create pods/portforward: %w",
+			s.pod.Name, err)
 	}
-	// The forwarded connection lasts as long as it is used.
-	unlimited := rest.CopyConfig(s.config)
-	unlimited.Timeout = 0
-	transport, upgrader, err := spdy.RoundTripperFor(unlimited)
-	if err != nil {
-		return nil, err
+	if answers[path] == nil {
+		return nil, fmt.Errorf("the sidecar of the Pod %s has no %s", s.pod.Name, path)
 	}
-	url := clientset.CoreV1().RESTClient().Post().Resource("pods").Namespace(s.pod.Namespace).Name(s.pod.Name).
-		SubResource("portforward").URL()
-	stop, ready := make(chan struct{}), make(chan struct{})
-	var complaints bytes.Buffer
-	forwarder, err := portforward.NewOnAddresses(spdy.NewDialer(upgrader, &http.Client{Transport: transport},
-		http.MethodPost, url), []string{"127.0.0.1"}, []string{fmt.Sprintf("0:%d", adminPort)}, stop, ready, io.Discard,
-		&complaints)
-	if err != nil {
-		return nil, err
-	}
-	ended := make(chan error, 1)
-	go func() { ended <- forwarder.ForwardPorts() }()
-	select {
-	case err := <-ended:
-		return nil, fmt.Errorf("forwarding the port %d of the Pod %s, which needs the right to create pods/portforward: %w",
-			adminPort, s.pod.Name, err)
-	case <-ctx.Done():
-		close(stop)
-		return nil, ctx.Err()
-	case <-ready:
-	}
-	defer close(stop)
-	ports, err := forwarder.GetPorts()
-	if err != nil {
-		return nil, err
-	}
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet,
-		fmt.Sprintf("http://127.0.0.1:%d%s", ports[0].Local, path), nil)
-	if err != nil {
-		return nil, err
-	}
-	return readAnswer(request, s.pod.Name)
-}
-
-// readAnswer returns the body of the answer to a request, on a connection of its own.
-func readAnswer(request *http.Request, pod string) ([]byte, error) {
-	request.Close = true
-	response, err := http.DefaultClient.Do(request)
-	if err != nil {
-		return nil, fmt.Errorf("asking the sidecar of the Pod %s: %w", pod, err)
-	}
-	body, err := io.ReadAll(response.Body)
-	if closeErr := response.Body.Close(); err == nil {
-		err = closeErr
-	}
-	if err == nil && response.StatusCode != http.StatusOK {
-		err = fmt.Errorf("the sidecar of the Pod %s answers %s to %s", pod, response.Status, request.URL.Path)
-	}
-	return body, err
+	return answers[path], nil
 }
 
 // Clusters reads the dynamic routes.
-func (s *forwardedSidecar) Clusters(ctx context.Context, host string) ([]string, error) {
+func (s *adminSidecar) Clusters(ctx context.Context, host string) ([]string, error) {
 	body, err := s.get(ctx, "/config_dump?resource=dynamic_route_configs")
 	if err != nil {
 		return nil, err
@@ -118,7 +60,7 @@ func (s *forwardedSidecar) Clusters(ctx context.Context, host string) ([]string,
 }
 
 // Certificate reads the dynamic clusters.
-func (s *forwardedSidecar) Certificate(ctx context.Context, cluster string) (string, error) {
+func (s *adminSidecar) Certificate(ctx context.Context, cluster string) (string, error) {
 	body, err := s.get(ctx, "/config_dump?resource=dynamic_active_clusters")
 	if err != nil {
 		return "", err
@@ -128,7 +70,7 @@ func (s *forwardedSidecar) Certificate(ctx context.Context, cluster string) (str
 
 // Calls reads Istio's own metric of calls, or the counters of Envoy's hosts where a sidecar has
 // none.
-func (s *forwardedSidecar) Calls(ctx context.Context, services ...string) (SidecarCalls, error) {
+func (s *adminSidecar) Calls(ctx context.Context, services ...string) (SidecarCalls, error) {
 	body, err := s.get(ctx, "/stats/prometheus?filter=istio_requests_total")
 	if err != nil {
 		return SidecarCalls{}, err
