@@ -107,8 +107,7 @@ func newScale(ctx context.Context) (*scale, error) {
 		Replicas: 2, Controllers: 2,
 		Values: []string{
 			"controller.targetRetention=24h",
-			// The garbage collector keeps the memory below the limit, whatever that costs.
-			fmt.Sprintf("controller.deployment.resources.limits.memory=%dMi", 256*size.targets/1000),
+			fmt.Sprintf("controller.deployment.resources.limits.memory=%dMi", controllerMemory(size)),
 		},
 		APIServer: apiserver.Options{AuditPolicy: installation.AuditOfWrites},
 	})
@@ -123,6 +122,15 @@ func newScale(ctx context.Context) (*scale, error) {
 		return nil, errors.Join(err, installed.Stop())
 	}
 	return s, nil
+}
+
+// controllerMemory is the limit for a controller in MiB, as docs/operations.md advises. The garbage
+// collector keeps the memory below it, and takes more processor time for that.
+func controllerMemory(of size) int {
+	if of.targets > 1000 {
+		return 960
+	}
+	return 256
 }
 
 // askAgain is the time for each target after which the metric is asked for again. A controller
