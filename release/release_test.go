@@ -86,12 +86,12 @@ func TestRelease(t *testing.T) {
 			"THIRD_PARTY_LICENSES",
 			"image.digest",
 			"mtls-egress-webhook-1.2.3.tgz",
-			"mtls-egress.yaml",
 			"mtls-egress-webhook_v1.2.3.spdx.json",
 			"mtls-egress-webhook_v1.2.3_image.tar",
 			"mtls-egress-webhook_v1.2.3_linux_amd64.tar.gz",
 			"mtls-egress-webhook_v1.2.3_linux_arm64.tar.gz",
 			"mtls-egress-webhook_v1.2.3_windows_amd64.tar.gz",
+			"mtls-egress.yaml",
 		}
 		if diff := cmp.Diff(want, slices.Sorted(maps.Keys(files))); diff != "" {
 			t.Errorf("(-want +got):\n%s", diff)
