@@ -30,7 +30,10 @@ func NormalizeHost(host string) (string, error) {
 			quotedExcerpt(firstSegment(rest)))
 	}
 	if strings.Contains(host, "/") {
-		return "", fmt.Errorf("has a path; write the host alone, as in %s", quotedExcerpt(firstSegment(host)))
+		if first := firstSegment(host); strings.Trim(first, ".") != "" {
+			return "", fmt.Errorf("has a path; write the host alone, as in %s", quotedExcerpt(first))
+		}
+		return "", fmt.Errorf("has a path; write the host alone: %s", hostRule)
 	}
 	if strings.Contains(host, "*") {
 		return "", fmt.Errorf("is a wildcard; a target is one host, so list each host: %s", hostRule)

@@ -154,6 +154,13 @@ func TestParseIntentRefuses(t *testing.T) {
 				targetField + `: Invalid value: "a.example/x": has a path; write the host alone, as in "a.example"`,
 			},
 		},
+		"a relative path": {
+			targets("../a.example"),
+			[]string{
+				targetField + `: Invalid value: "../a.example": has a path; write the host alone: a host has at least two ` +
+					`labels of letters, digits and inner hyphens, for example external.system.com`,
+			},
+		},
 		"a path behind a port": {
 			targets("a.example:443/x"),
 			[]string{targetField + `: Invalid value: "a.example:443/x": has a path; write host:port alone`},

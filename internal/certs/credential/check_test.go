@@ -347,6 +347,12 @@ func TestJudge(t *testing.T) {
 				`"cert" (client certificate) is not PEM: it looks like the body of a PEM block `+
 					`without its BEGIN and END lines`),
 		},
+		"a key store in base64": {
+			data: withCert([]byte(base64.StdEncoding.EncodeToString(pkcs12))),
+			want: only(credential.CertificateUnreadable, "cert",
+				`"cert" (client certificate) is not PEM: it looks like PKCS#12 (.p12, .pfx) in base64; decode it (base64 -d), `+
+					`and extract the certificate and the key as PEM`),
+		},
 		"a byte order mark": {
 			data: withCert(append([]byte("\xef\xbb\xbf"), client.CertPEM...)),
 			want: only(credential.CertificateUnreadable, "cert",
