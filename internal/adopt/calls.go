@@ -38,8 +38,7 @@ func (s *set) findCalls() {
 			if s.tls == nil {
 				s.calls, s.tls = way, settings
 			} else if way.appPort != s.calls.appPort || way.port != s.calls.port {
-				s.lose(s.entries[0].Object, fmt.Sprintf("spec.ports[%d]", s.portIndex(way.appPort)), fmt.Sprintf(
-					"an EgressTarget has one app port, so http://%s:%d is not taken over", s.host, way.appPort), true)
+				s.losePort(way.appPort)
 			}
 		}
 	}
@@ -48,11 +47,27 @@ func (s *set) findCalls() {
 			"subset; the app itself may speak TLS, and then needs no target", s.host, reference(s.rules[0].Object)))
 		return
 	}
+	if s.portIndex(s.calls.port) < 0 {
+		s.refuse(fmt.Sprintf("the %s (spec.ports) has no port %d, to which the calls go, so they fail; add "+
+			"{number: %d, name: tls, protocol: TLS}", reference(s.entries[0].Object), s.calls.port, s.calls.port))
+		return
+	}
 	if s.calls.appPort == egress.DefaultPort || s.calls.appPort == s.partnerPort() {
 		s.refuse(fmt.Sprintf("the apps call http://%s:%d, which is the partner's TLS port as well, and an EgressTarget "+
 			"needs two ports; let the apps call http://%s first, with port 80 in the ServiceEntry",
 			s.host, s.calls.appPort, s.host))
 	}
+}
+
+// losePort lists an app port besides the first one. A VirtualService can have one that the
+// ServiceEntry lacks.
+func (s *set) losePort(appPort uint32) {
+	object, field := s.entries[0].Object, fmt.Sprintf("spec.ports[%d]", s.portIndex(appPort))
+	if s.portIndex(appPort) < 0 {
+		object, field = s.services[0].Object, "spec.http"
+	}
+	s.lose(object, field, fmt.Sprintf("an EgressTarget has one app port, so http://%s:%d is not taken over", s.host,
+		appPort), true)
 }
 
 // direct returns the ways without a VirtualService: each HTTP port of the ServiceEntry.

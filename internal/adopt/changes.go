@@ -34,8 +34,7 @@ func (s *set) addChanges() {
 // the app sends there.
 func (s *set) originatesForAll() bool {
 	whole := s.policyFor(calls{appPort: s.calls.appPort, port: s.calls.port})
-	port := s.entries[0].Value.Spec.Ports[s.portIndex(s.calls.port)]
-	return isMutual(whole.GetTls()) && !isHTTP(port.GetProtocol())
+	return isMutual(whole.GetTls()) && !isHTTP(s.partnerProtocol())
 }
 
 // addNotes adds what else there is to do: with the other owners of objects, and with the volumes.

@@ -19,10 +19,15 @@ func isHTTP(protocol string) bool {
 	return false
 }
 
-// portIndex returns the index of the port in the ServiceEntry, or 0.
+// portIndex returns the index of the port in the ServiceEntry, or -1.
 func (s *set) portIndex(number uint32) int {
-	return max(0, slices.IndexFunc(s.entries[0].Value.Spec.Ports,
-		func(port *networking.ServicePort) bool { return port.GetNumber() == number }))
+	return slices.IndexFunc(s.entries[0].Value.Spec.Ports,
+		func(port *networking.ServicePort) bool { return port.GetNumber() == number })
+}
+
+// partnerProtocol returns the protocol of the port to which the calls go.
+func (s *set) partnerProtocol() string {
+	return s.entries[0].Value.Spec.Ports[s.portIndex(s.calls.port)].GetProtocol()
 }
 
 // partnerPort returns the port of the partner to which the calls go.

@@ -161,8 +161,7 @@ func (s *set) readVersion(http *networking.ConnectionPoolSettings_HTTPSettings) 
 		return
 	case networking.ConnectionPoolSettings_HTTPSettings_DEFAULT:
 	}
-	port := s.entries[0].Value.Spec.Ports[s.portIndex(s.calls.port)]
-	switch strings.ToUpper(port.GetProtocol()) {
+	switch strings.ToUpper(s.partnerProtocol()) {
 	case "HTTP2", "GRPC":
 		s.http().Version = v1alpha1.HTTPVersion2
 	}

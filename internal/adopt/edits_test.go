@@ -1,0 +1,114 @@
+package adopt_test
+
+import (
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"mtls.egress/webhook/internal/adopt"
+	"mtls.egress/webhook/internal/check"
+	"mtls.egress/webhook/internal/manifests"
+)
+
+// edit replaces text in testdata/base.yaml, a set without anything special.
+type edit struct{ old, new string }
+
+// The places that are edited.
+const (
+	ports      = "  ports:\n  - {number: 80, name: http, protocol: HTTP}\n  - {number: 443, name: tls, protocol: TLS}\n"
+	match      = "- match: [{port: 80}]\n"
+	subsets    = "  subsets:\n"
+	portLevel  = "      portLevelSettings:\n      - port: {number: 443}\n        tls:\n"
+	workload   = "metadata: {name: orders, namespace: shop}\n"
+	userVolume = `        sidecar.istio.io/userVolume: '[{"name":"partner","secret":{"secretName":"partner-mtls"}}]'` + "\n"
+	mount      = `[{"name":"partner","mountPath":"/etc/certs/partner","readOnly":true}]`
+	containers = "    spec:\n      containers:\n"
+	tlsNames   = "subjectAltNames: [api.partner.example]"
+	retries    = "    retries: {attempts: 0}\n    route:\n" +
+		"    - destination: {host: api.partner.example, subset: mtls, port: {number: 443}}\n"
+	otherTLS = "{mode: MUTUAL, clientCertificate: /etc/certs/other/cert, privateKey: /etc/certs/other/key}"
+)
+
+func TestWhatDiffersFromABaseSetIsSaid(t *testing.T) {
+	const (
+		taken   = "shop/api.partner.example: can be taken over\n"
+		refused = "shop/api.partner.example: can't be taken over\n"
+		route   = "  - VirtualService partner spec.http[0].match: all calls to the host go to the partner, and not only those " +
+			"that match (matters)\n"
+	)
+	for name, test := range map[string]struct {
+		edits       []edit
+		want, never []string
+	}{
+		"nothing": {want: []string{taken, "Secret: partner-mtls,"}, never: []string{"Not carried over", "Also: \n"}},
+		"a ServiceEntry without ports": {
+			edits: []edit{{ports, ""}},
+			want: []string{refused, "  - the ServiceEntry shop/partner (spec.ports) has no port 443, to which the calls go, so " +
+				"they fail; add {number: 443, name: tls, protocol: TLS}\n"},
+		},
+		"a ServiceEntry without the partner's port": {
+			edits: []edit{{"  - {number: 443, name: tls, protocol: TLS}\n", ""}},
+			want:  []string{refused, "(spec.ports) has no port 443, "},
+		},
+		"a ServiceEntry without ports, and no VirtualService": {
+			edits: []edit{{ports, ""}, {"kind: VirtualService", "kind: WorkloadGroup"}},
+			want:  []string{refused, "no plain HTTP call to api.partner.example ends in the mutual TLS"},
+		},
+		"an annotation with the same port": {
+			edits: []edit{{workload, "metadata: {name: orders, namespace: shop, annotations: {mtls.egress/target: " +
+				"'api.partner.example:443'}}\n"}},
+			want: []string{taken, "mtls.egress/target: api.partner.example:443\n"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			text := textOf(t, editedWorld(t, test.edits))
+			for _, want := range test.want {
+				if !strings.Contains(text, want) {
+					t.Errorf("missing: %s", want)
+				}
+			}
+			for _, never := range test.never {
+				if strings.Contains(text, never) {
+					t.Errorf("not wanted: %s", never)
+				}
+			}
+			if t.Failed() {
+				t.Log(text)
+			}
+		})
+	}
+}
+
+func textOf(t *testing.T, world *check.World) string {
+	t.Helper()
+	var text strings.Builder
+	for _, proposal := range adopt.Propose(world, nil) {
+		described, err := proposal.Text()
+		if err != nil {
+			t.Fatal(err)
+		}
+		text.WriteString(described)
+	}
+	return text.String()
+}
+
+func editedWorld(t *testing.T, edits []edit) *check.World {
+	t.Helper()
+	content, err := os.ReadFile("testdata/base.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := string(content)
+	for _, edit := range edits {
+		if strings.Count(text, edit.old) != 1 {
+			t.Fatalf("%d times in the base: %q", strings.Count(text, edit.old), edit.old)
+		}
+		text = strings.Replace(text, edit.old, edit.new, 1)
+	}
+	documents, problems := manifests.Read("set.yaml", []byte(text))
+	if len(problems) > 0 {
+		t.Fatal(problems)
+	}
+	return check.NewWorld(documents, manifests.Options{Now: time.Date(2026, 11, 30, 12, 0, 0, 0, time.UTC)})
+}
