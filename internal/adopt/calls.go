@@ -166,35 +166,52 @@ func (s *set) matchedPorts(route *networking.HTTPRoute) []uint32 {
 	return slices.Compact(ports)
 }
 
-// policyFor returns the traffic policy of the DestinationRule for a way: that of the port, or of
-// the subset, or of the host, whose settings one of the port or the subset replaces.
+// policyFor returns the traffic policy of the DestinationRule for a way, as Istio merges that of the
+// host with that of the subset.
+// https://github.com/istio/istio/blob/1.30.3/pilot/pkg/networking/util/util.go
 func (s *set) policyFor(way calls) *networking.TrafficPolicy {
 	rule := &s.rules[0].Value.Spec
-	policies := []*networking.TrafficPolicy{rule.GetTrafficPolicy()}
+	policy, _ := atPort(rule.GetTrafficPolicy(), way.port)
 	for _, subset := range rule.GetSubsets() {
-		if way.subset != "" && subset.GetName() == way.subset {
-			policies = []*networking.TrafficPolicy{subset.GetTrafficPolicy(), rule.GetTrafficPolicy()}
+		if way.subset != "" && subset.GetName() == way.subset && subset.GetTrafficPolicy() != nil {
+			specific, ofPort := atPort(subset.GetTrafficPolicy(), way.port)
+			return merge(policy, specific, ofPort)
 		}
 	}
-	for _, policy := range policies {
-		for _, level := range policy.GetPortLevelSettings() {
-			if level.GetPort().GetNumber() == way.port {
-				return &networking.TrafficPolicy{
-					LoadBalancer: level.GetLoadBalancer(), ConnectionPool: level.GetConnectionPool(),
-					OutlierDetection: level.GetOutlierDetection(), Tls: level.GetTls(),
-				}
-			}
+	return policy
+}
+
+// atPort returns the settings of a policy for the port, which replace the others, or else the
+// policy.
+func atPort(policy *networking.TrafficPolicy, number uint32) (settings *networking.TrafficPolicy, ofPort bool) {
+	for _, level := range policy.GetPortLevelSettings() {
+		if level.GetPort().GetNumber() == number {
+			return &networking.TrafficPolicy{
+				LoadBalancer: level.GetLoadBalancer(), ConnectionPool: level.GetConnectionPool(),
+				OutlierDetection: level.GetOutlierDetection(), Tls: level.GetTls(),
+			}, true
 		}
 	}
-	merged := &networking.TrafficPolicy{}
-	for _, policy := range slices.Backward(policies) {
-		inherit(&merged.LoadBalancer, policy.GetLoadBalancer())
-		inherit(&merged.ConnectionPool, policy.GetConnectionPool())
-		inherit(&merged.OutlierDetection, policy.GetOutlierDetection())
-		inherit(&merged.Tls, policy.GetTls())
-		inherit(&merged.Tunnel, policy.GetTunnel())
-		inherit(&merged.ProxyProtocol, policy.GetProxyProtocol())
+	return policy, false
+}
+
+// merge returns the policy with the settings of a subset. If those are of a port, they also replace
+// what they don't set, except for the settings that a port doesn't have.
+func merge(policy, specific *networking.TrafficPolicy, ofPort bool) *networking.TrafficPolicy {
+	merged := &networking.TrafficPolicy{
+		Tunnel: policy.GetTunnel(), ProxyProtocol: policy.GetProxyProtocol(), RetryBudget: policy.GetRetryBudget(),
 	}
+	if !ofPort {
+		merged.LoadBalancer, merged.ConnectionPool = policy.GetLoadBalancer(), policy.GetConnectionPool()
+		merged.OutlierDetection, merged.Tls = policy.GetOutlierDetection(), policy.GetTls()
+	}
+	inherit(&merged.LoadBalancer, specific.GetLoadBalancer())
+	inherit(&merged.ConnectionPool, specific.GetConnectionPool())
+	inherit(&merged.OutlierDetection, specific.GetOutlierDetection())
+	inherit(&merged.Tls, specific.GetTls())
+	inherit(&merged.Tunnel, specific.GetTunnel())
+	inherit(&merged.ProxyProtocol, specific.GetProxyProtocol())
+	inherit(&merged.RetryBudget, specific.GetRetryBudget())
 	return merged
 }
 

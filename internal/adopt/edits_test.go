@@ -55,6 +55,45 @@ func TestWhatDiffersFromABaseSetIsSaid(t *testing.T) {
 			edits: []edit{{ports, ""}, {"kind: VirtualService", "kind: WorkloadGroup"}},
 			want:  []string{refused, "no plain HTTP call to api.partner.example ends in the mutual TLS"},
 		},
+		"TLS of the subset, and other TLS of the rule for the port": {
+			edits: []edit{
+				{portLevel, "      tls:\n"},
+				{subsets, "  trafficPolicy: {portLevelSettings: [{port: {number: 443}, tls: " + otherTLS + "}]}\n" + subsets},
+				{userVolume, strings.Replace(userVolume, "}}]", `}},{"name":"other","secret":{"secretName":"other-mtls"}}]`, 1)},
+				{mount, strings.Replace(mount, "}]", `},{"name":"other","mountPath":"/etc/certs/other"}]`, 1)},
+			},
+			want: []string{taken, "Secret: partner-mtls,"},
+		},
+		"TLS of the subset, and a limit of the rule for the port": {
+			edits: []edit{
+				{portLevel, "      tls:\n"},
+				{subsets, "  trafficPolicy: {portLevelSettings: [{port: {number: 443}, connectionPool: {tcp: " +
+					"{maxConnections: 5}}}]}\n" + subsets},
+			},
+			want: []string{taken, "DestinationRule partner connectionPool.tcp.maxConnections:"},
+		},
+		"TLS of the subset, and a limit of the subset for the port": {
+			edits: []edit{{portLevel, "      portLevelSettings: [{port: {number: 443}, connectionPool: {tcp: " +
+				"{maxConnections: 5}}}]\n      tls:\n"}},
+			want: []string{refused, "no plain HTTP call to api.partner.example ends in the mutual TLS"},
+		},
+		"settings of the rule that TLS of the subset for the port keeps": {
+			edits: []edit{{subsets, "  trafficPolicy:\n    proxyProtocol: {version: V2}\n    tunnel: {targetHost: x.y, targetPort: " +
+				"443}\n    retryBudget: {minRetryConcurrency: 3}\n    loadBalancer: {simple: RANDOM}\n" + subsets}},
+			want: []string{
+				taken, "partner tunnel: calls don't go through the proxy, so the partner may be out of reach (matters)\n",
+				"partner proxyProtocol: connections have no PROXY header (matters)\n",
+				"partner retryBudget: retries have no budget (rarely matters)\n",
+			},
+			never: []string{"loadBalancer:"},
+		},
+		"settings of the rule that the rule's settings for the port replace": {
+			edits: []edit{
+				{portLevel, "      tls:\n"},
+				{subsets, "  trafficPolicy: {proxyProtocol: {version: V2}, portLevelSettings: [{port: {number: 443}}]}\n" + subsets},
+			},
+			want: []string{taken}, never: []string{"proxyProtocol:"},
+		},
 		"an annotation with the same port": {
 			edits: []edit{{workload, "metadata: {name: orders, namespace: shop, annotations: {mtls.egress/target: " +
 				"'api.partner.example:443'}}\n"}},

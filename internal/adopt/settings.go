@@ -143,6 +143,7 @@ func (s *set) readPolicy() {
 		{"outlierDetection", policy.GetOutlierDetection() != nil, "a failing address of the partner is not ejected", true},
 		{"tunnel", policy.GetTunnel() != nil, "calls don't go through the proxy, so the partner may be out of reach", true},
 		{"proxyProtocol", policy.GetProxyProtocol() != nil, "connections have no PROXY header", true},
+		{"retryBudget", policy.GetRetryBudget() != nil, "retries have no budget", false},
 	} {
 		if lost.set {
 			s.lose(rule.Object, lost.field, lost.effect, lost.matters)
