@@ -144,28 +144,6 @@ func (s *set) way(route *networking.HTTPRoute, n int, appPort uint32) (way calls
 	return calls{appPort: appPort, port: port, route: route, n: n, subset: destination.GetSubset()}, true
 }
 
-// matchedPorts returns the app ports whose calls of sidecars can take the route.
-func (s *set) matchedPorts(route *networking.HTTPRoute) []uint32 {
-	if len(route.Match) == 0 {
-		return s.appPorts()
-	}
-	var ports []uint32
-	for _, match := range route.Match {
-		authority := match.GetAuthority().GetExact()
-		if len(match.GetGateways()) > 0 && !slices.Contains(match.GetGateways(), meshGateway) ||
-			authority != "" && trim(authority) != s.host {
-			continue
-		}
-		if port := match.GetPort(); port != 0 {
-			ports = append(ports, port)
-		} else {
-			ports = append(ports, s.appPorts()...)
-		}
-	}
-	slices.Sort(ports)
-	return slices.Compact(ports)
-}
-
 // policyFor returns the traffic policy of the DestinationRule for a way, as Istio merges that of the
 // host with that of the subset.
 // https://github.com/istio/istio/blob/1.30.3/pilot/pkg/networking/util/util.go

@@ -94,6 +94,58 @@ func TestWhatDiffersFromABaseSetIsSaid(t *testing.T) {
 			},
 			want: []string{taken}, never: []string{"proxyProtocol:"},
 		},
+		"a path, and a match for a gateway": {
+			edits: []edit{{match, "- match: [{port: 80, uri: {prefix: /v1}}, {gateways: [public], port: 443}]\n"}},
+			want:  []string{taken, route},
+		},
+		"a path, and a match for the rest": {
+			edits: []edit{{match, "- match: [{port: 80, uri: {prefix: /v1}}, {port: 80}]\n"}},
+			want:  []string{taken}, never: []string{route},
+		},
+		"a prefix of the authority that not all calls have": {
+			edits: []edit{{match, "- match: [{port: 80, authority: {prefix: 'api.partner.example:'}}]\n"}},
+			want:  []string{taken, route},
+		},
+		"a regular expression for the authority": {
+			edits: []edit{{match, "- match: [{port: 80, authority: {regex: 'api.*'}}]\n"}}, want: []string{taken, route},
+		},
+		"the authority of all calls": {
+			edits: []edit{{match, "- match: [{port: 80, authority: {prefix: api.partner}}, {authority: {exact: " +
+				"api.partner.example}}]\n"}},
+			want: []string{taken}, never: []string{route},
+		},
+		"labels of other workloads": {
+			edits: []edit{{match, "- match: [{port: 80, sourceLabels: {app: other}}]\n"}},
+			want: []string{refused, "  - the VirtualService shop/partner (spec.http[0].match) selects the Pods of none of the " +
+				"workloads with the credential (Deployment shop/orders), so their calls go elsewhere today; correct sourceLabels, " +
+				"or add the workloads that it selects to the input\n"},
+		},
+		"labels of one of two workloads": {
+			edits: []edit{
+				{match, "- match: [{port: 80, sourceLabels: {app: other}}]\n"},
+				{"apiVersion: apps/v1\n", "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: other, namespace: shop}\nspec:\n" +
+					"  template:\n    metadata:\n      labels: {app: other}\n      annotations:\n" + userVolume +
+					"        sidecar.istio.io/userVolumeMount: '" + mount + "'\n---\napiVersion: apps/v1\n"},
+			},
+			want: []string{
+				taken, "  - Deployment shop/other: mtls.egress/target: api.partner.example\n",
+				"  - Deployment shop/orders has the credential and is not annotated: the VirtualService shop/partner " +
+					"(spec.http[0].match) doesn't select its Pods, so its calls go elsewhere today.\n",
+			},
+			never: []string{"Deployment shop/orders: mtls", route},
+		},
+		"the labels of the workload": {
+			edits: []edit{{match, "- match: [{port: 80, sourceLabels: {app: orders}, sourceNamespace: shop}]\n"}},
+			want:  []string{taken, "Deployment shop/orders: mtls"}, never: []string{route, "is not annotated"},
+		},
+		"a path for some labels": {
+			edits: []edit{{match, "- match: [{sourceLabels: {app: orders}, uri: {prefix: /v1}}, {sourceLabels: {app: other}}]\n"}},
+			want:  []string{taken, route},
+		},
+		"another namespace": {
+			edits: []edit{{match, "- match: [{port: 80, sourceNamespace: other}]\n"}},
+			want:  []string{refused, "no plain HTTP call to api.partner.example ends in the mutual TLS"},
+		},
 		"an annotation with the same port": {
 			edits: []edit{{workload, "metadata: {name: orders, namespace: shop, annotations: {mtls.egress/target: " +
 				"'api.partner.example:443'}}\n"}},

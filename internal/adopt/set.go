@@ -26,6 +26,8 @@ type set struct {
 
 	calls calls
 	tls   *networking.ClientTLSSettings
+	// passedOver are the workloads with the credential whose calls don't take the route.
+	passedOver []string
 }
 
 // collect returns the objects of the namespace for the host.

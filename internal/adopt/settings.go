@@ -36,7 +36,7 @@ func (s *set) readRoute() {
 	s.readRetries(at, route.GetRetries())
 	rewritten := route.GetRewrite().GetAuthority()
 	for _, lost := range []setting{
-		{"match", hasConditions(route.GetMatch()), "all calls to the host go to the partner, and not only those that match",
+		{"match", s.hasConditions(), "all calls to the host go to the partner, and not only those that match",
 			true},
 		{"rewrite", route.GetRewrite() != nil && (rewritten == "" || trim(rewritten) != s.host),
 			"the path and the Host header stay as the app wrote them", true},
@@ -96,17 +96,6 @@ func (s *set) http() *v1alpha1.HTTP {
 		spec.HTTP = &v1alpha1.HTTP{}
 	}
 	return spec.HTTP
-}
-
-// hasConditions reports whether a route has matches other than by port, source, gateway and host.
-func hasConditions(matches []*networking.HTTPMatchRequest) bool {
-	for _, match := range matches {
-		if match.GetUri() == nil && match.GetMethod() == nil && len(match.GetHeaders()) == 0 &&
-			len(match.GetQueryParams()) == 0 && len(match.GetWithoutHeaders()) == 0 && match.GetScheme() == nil {
-			return false
-		}
-	}
-	return len(matches) > 0
 }
 
 func hasHeaders(headers *networking.Headers) bool {

@@ -40,7 +40,10 @@ func (s *set) findWorkloads() {
 	} else {
 		s.findByFiles()
 	}
-	if len(s.proposal.Refused) == 0 && len(s.proposal.Workloads) == 0 {
+	if len(s.proposal.Refused) > 0 {
+		return
+	}
+	if s.checkPassedOver(); len(s.proposal.Refused) == 0 && len(s.proposal.Workloads) == 0 {
 		s.refuse(fmt.Sprintf("no workload of the input uses the %s: its files are in no sidecar, or its "+
 			"workloadSelector matches none; add the workloads to the input", reference(s.rules[0].Object)))
 	}
@@ -57,7 +60,11 @@ func (s *set) findByCredentialName(name string) {
 	}
 	s.setSecret(Secret{Name: name})
 	for _, pods := range s.selected() {
-		s.addWorkload(pods, "", nil)
+		if s.follow(pods) {
+			s.addWorkload(pods, "", nil)
+		} else {
+			s.passOver(pods)
+		}
 	}
 	if s.hasSecret(name + "-cacert") {
 		s.proposal.EgressTarget.Spec.ServerCA = nil
@@ -90,6 +97,10 @@ func (s *set) findByFiles() {
 		mounted := mountsOf(pods.Value.Annotations)
 		certificate, found := mounted.locate(s.tls.GetClientCertificate())
 		if !found {
+			continue
+		}
+		if !s.follow(pods) {
+			s.passOver(pods)
 			continue
 		}
 		key, hasKey := mounted.locate(s.tls.GetPrivateKey())
