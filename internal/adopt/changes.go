@@ -59,6 +59,10 @@ func (s *set) addNotes() {
 				"userVolumeMount. Remove them with its next change.", reference(workload.Object),
 				strings.Join(workload.Volumes, " and ")))
 		}
+		if len(workload.Mounts) > 0 {
+			note(fmt.Sprintf("Afterwards, %s no longer needs the mounts %s in sidecar.istio.io/userVolumeMount. Remove them "+
+				"with its next change.", reference(workload.Object), strings.Join(workload.Mounts, " and ")))
+		}
 	}
 	for _, name := range s.elsewhere() {
 		note(fmt.Sprintf("%s also has the host %s and stays, because it is in another namespace. It does not affect the "+

@@ -98,6 +98,10 @@ func TestWhatDiffersFromABaseSetIsSaid(t *testing.T) {
 			edits: []edit{{match, "- match: [{port: 80, uri: {prefix: /v1}}, {gateways: [public], port: 443}]\n"}},
 			want:  []string{taken, route},
 		},
+		"a path, and a match for another port": {
+			edits: []edit{{match, "- match: [{port: 80, uri: {prefix: /v1}}, {port: 8080}]\n"}},
+			want:  []string{taken, route},
+		},
 		"a path, and a match for the rest": {
 			edits: []edit{{match, "- match: [{port: 80, uri: {prefix: /v1}}, {port: 80}]\n"}},
 			want:  []string{taken}, never: []string{route},
@@ -145,6 +149,17 @@ func TestWhatDiffersFromABaseSetIsSaid(t *testing.T) {
 		"another namespace": {
 			edits: []edit{{match, "- match: [{port: 80, sourceNamespace: other}]\n"}},
 			want:  []string{refused, "no plain HTTP call to api.partner.example ends in the mutual TLS"},
+		},
+		"a mount of the Pod's own volume": {
+			edits: []edit{
+				{userVolume, ""},
+				{containers, "    spec:\n      volumes: [{name: partner, secret: {secretName: partner-mtls}}]\n      containers:\n"},
+			},
+			want: []string{
+				taken, "Secret: partner-mtls,", "  - Afterwards, Deployment shop/orders no longer needs the mounts partner in " +
+					"sidecar.istio.io/userVolumeMount. Remove them with its next change.\n",
+			},
+			never: []string{"needs the volumes"},
 		},
 		"an annotation with the same port": {
 			edits: []edit{{workload, "metadata: {name: orders, namespace: shop, annotations: {mtls.egress/target: " +

@@ -11,30 +11,37 @@ import (
 	"mtls.egress/webhook/internal/uservolume"
 )
 
-// mounts are the volumes that annotations add to the sidecar of a Pod.
+// mounts are the mounts that an annotation adds to the sidecar of a Pod.
 type mounts struct {
+	// volumes are those of the annotation and of the Pod, and added the names of the former.
 	volumes map[string]corev1.Volume
+	added   map[string]bool
 	mounts  []corev1.VolumeMount
 }
 
 // file is what a file in a sidecar comes from: a key of a Secret or of a ConfigMap.
 type file struct {
 	secret, configMap, key string
-	// volume is the name of the volume.
+	// volume is the name of the volume, which the annotation userVolume adds, or else the Pod has.
 	volume string
+	added  bool
 	// fixed reports whether the file keeps its content when the Secret changes (subPath).
 	fixed bool
 }
 
-// mountsOf reads the annotations userVolume and userVolumeMount. What can't be read adds nothing,
-// as in Istio.
-func mountsOf(annotations map[string]string) mounts {
-	found := mounts{volumes: map[string]corev1.Volume{}}
+// mountsOf reads the annotations userVolume and userVolumeMount, and the volumes of the Pod. What
+// can't be read adds nothing, as in Istio.
+func mountsOf(pod *corev1.Pod) mounts {
+	found := mounts{volumes: map[string]corev1.Volume{}, added: map[string]bool{}}
+	for i := range pod.Spec.Volumes {
+		found.volumes[pod.Spec.Volumes[i].Name] = pod.Spec.Volumes[i]
+	}
+	annotations := pod.Annotations
 	for _, entry := range entriesOf(annotations[annotation.SidecarUserVolume.Name]) {
 		// As in Kubernetes, the case of the fields doesn't matter.
 		var volume corev1.Volume
 		if json.Unmarshal(entry.Raw, &volume) == nil {
-			found.volumes[entry.Name] = volume
+			found.volumes[entry.Name], found.added[entry.Name] = volume, true
 		}
 	}
 	for _, entry := range entriesOf(annotations[annotation.SidecarUserVolumeMount.Name]) {
@@ -67,7 +74,7 @@ func (m mounts) locate(name string) (found file, ok bool) {
 		relative := strings.TrimPrefix(strings.TrimPrefix(name, at), "/")
 		longest = at
 		found, ok = fileOf(m.volumes[mount.Name], path.Join(mount.SubPath, relative))
-		found.volume, found.fixed = mount.Name, mount.SubPath != ""
+		found.volume, found.added, found.fixed = mount.Name, m.added[mount.Name], mount.SubPath != ""
 	}
 	return found, ok
 }

@@ -24,8 +24,9 @@ type Workload struct {
 	Before, Annotations map[string]string
 	// Secret is the one that it mounts.
 	Secret string
-	// Volumes are the names of the volumes in its annotations that nothing else needs afterwards.
-	Volumes []string
+	// Volumes are the names of the volumes in its annotations that nothing else needs afterwards, and
+	// Mounts those of its own volumes that the annotations mount.
+	Volumes, Mounts []string
 	// Pods selects the Pods of the workload by the labels of its template.
 	Pods map[string]string
 	// ByHand reports whether Kubernetes doesn't replace the Pods of the workload when it changes, so
@@ -94,7 +95,7 @@ func (s *set) selected() []check.Pods {
 // findByFiles finds the workloads whose sidecars have the files of the TLS settings.
 func (s *set) findByFiles() {
 	for _, pods := range s.selected() {
-		mounted := mountsOf(pods.Value.Annotations)
+		mounted := mountsOf(&pods.Value)
 		certificate, found := mounted.locate(s.tls.GetClientCertificate())
 		if !found {
 			continue
@@ -118,13 +119,9 @@ func (s *set) findByFiles() {
 		secret := Secret{
 			Name: certificate.secret, Layout: egress.Layout{Certificate: certificate.key, PrivateKey: key.key},
 		}
-		volumes := []string{certificate.volume, key.volume}
 		ca, ok := s.readCA(mounted, &secret, where)
 		if !ok {
 			return
-		}
-		if ca.volume != "" {
-			volumes = append(volumes, ca.volume)
 		}
 		if certificate.fixed {
 			s.changeOnce("The sidecars use a renewed certificate without a restart. Today they don't, because of subPath.")
@@ -132,8 +129,7 @@ func (s *set) findByFiles() {
 		if !s.addSecret(secret, where) {
 			return
 		}
-		slices.Sort(volumes)
-		s.addWorkload(pods, secret.Name, slices.Compact(volumes))
+		s.addWorkload(pods, secret.Name, []file{certificate, key, ca})
 	}
 }
 
@@ -184,7 +180,7 @@ func (s *set) changeOnce(sentence string) {
 
 // addWorkload adds a workload with the annotations that ask for the target, after those for other
 // targets. Those are in the workload's own metadata, unless somebody wrote them into the template.
-func (s *set) addWorkload(pods check.Pods, secret string, volumes []string) {
+func (s *set) addWorkload(pods check.Pods, secret string, files []file) {
 	if slices.ContainsFunc(s.proposal.Workloads, func(other Workload) bool {
 		return other.Kind == pods.Kind && other.Location.Name == pods.Location.Name
 	}) {
@@ -203,9 +199,23 @@ func (s *set) addWorkload(pods check.Pods, secret string, volumes []string) {
 		secret = s.proposal.Secret.Name
 	}
 	s.proposal.Workloads = append(s.proposal.Workloads, Workload{
-		Object: pods.Object, Before: ours(own), Secret: secret, Volumes: volumes, Pods: pods.Value.Labels,
+		Object: pods.Object, Before: ours(own), Secret: secret, Pods: pods.Value.Labels,
+		Volumes: volumesOf(files, true), Mounts: volumesOf(files, false),
 		ByHand: pods.Kind.Kind == "Pod" || pods.Kind.Kind == "Job" || pods.Kind.Kind == "JobSet",
 	})
+}
+
+// volumesOf returns the names of the volumes of the files: those that the annotation adds, or those
+// of the Pod.
+func volumesOf(files []file, added bool) []string {
+	var names []string
+	for _, file := range files {
+		if file.volume != "" && file.added == added {
+			names = append(names, file.volume)
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
 }
 
 // ours returns the annotations that ask for targets.
