@@ -161,6 +161,13 @@ func TestWhatDiffersFromABaseSetIsSaid(t *testing.T) {
 			},
 			never: []string{"needs the volumes"},
 		},
+		"an annotation with another port": {
+			edits: []edit{{workload, "metadata: {name: orders, namespace: shop, annotations: {mtls.egress/target: " +
+				"'api.partner.example:8443'}}\n"}},
+			want: []string{refused, "  - the Deployment shop/orders has the annotation mtls.egress/target: " +
+				"api.partner.example:8443, and the hand-written objects lead calls to port 443; write api.partner.example, or " +
+				"delete the objects if 8443 is right\n"},
+		},
 		"an annotation with the same port": {
 			edits: []edit{{workload, "metadata: {name: orders, namespace: shop, annotations: {mtls.egress/target: " +
 				"'api.partner.example:443'}}\n"}},

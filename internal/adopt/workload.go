@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -195,6 +196,9 @@ func (s *set) addWorkload(pods check.Pods, secret string, files []file) {
 			written[egress.AnnotationTarget]))
 		return
 	}
+	if !s.checkAskedPort(pods, own[egress.AnnotationTarget]) || !s.checkAskedPort(pods, written[egress.AnnotationTarget]) {
+		return
+	}
 	if secret == "" {
 		secret = s.proposal.Secret.Name
 	}
@@ -203,6 +207,21 @@ func (s *set) addWorkload(pods check.Pods, secret string, files []file) {
 		Volumes: volumesOf(files, true), Mounts: volumesOf(files, false),
 		ByHand: pods.Kind.Kind == "Pod" || pods.Kind.Kind == "Job" || pods.Kind.Kind == "JobSet",
 	})
+}
+
+// checkAskedPort refuses a workload whose annotation names another port for the host: admission
+// refuses it beside the EgressTarget.
+func (s *set) checkAskedPort(pods check.Pods, text string) bool {
+	want := strconv.FormatUint(uint64(s.partnerPort()), 10)
+	for _, entry := range entries(text) {
+		if name, port, _ := strings.Cut(entry, ":"); trim(name) == s.host && port != "" && port != want {
+			s.refuse(fmt.Sprintf("the %s has the annotation %s: %s, and the hand-written objects lead calls to port %s; "+
+				"write %s, or delete the objects if %s is right", reference(pods.Object), egress.AnnotationTarget, entry, want,
+				s.host, port))
+			return false
+		}
+	}
+	return true
 }
 
 // volumesOf returns the names of the volumes of the files: those that the annotation adds, or those
