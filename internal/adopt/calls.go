@@ -124,6 +124,10 @@ func (s *set) routed() []calls {
 
 // way returns the way of calls on the app port along the route.
 func (s *set) way(route *networking.HTTPRoute, n int, appPort uint32) (way calls, found bool) {
+	if other := otherAnswer(route); other != "" {
+		s.refuse(fmt.Sprintf("the %s (spec.http[%d].%s", reference(s.services[0].Object), n, other))
+		return calls{}, false
+	}
 	if len(route.Route) != 1 {
 		s.refuse(fmt.Sprintf("the %s (spec.http[%d].route) has %d destinations, and a target has one",
 			reference(s.services[0].Object), n, len(route.Route)))
@@ -142,6 +146,19 @@ func (s *set) way(route *networking.HTTPRoute, n int, appPort uint32) (way calls
 		port = appPort
 	}
 	return calls{appPort: appPort, port: port, route: route, n: n, subset: destination.GetSubset()}, true
+}
+
+// otherAnswer returns the field of a route that leads calls to no destination, and what that means.
+func otherAnswer(route *networking.HTTPRoute) string {
+	switch {
+	case route.GetRedirect() != nil:
+		return "redirect) answers calls with a redirect, and the calls of a target go to the partner; remove the route"
+	case route.GetDirectResponse() != nil:
+		return "directResponse) answers calls itself, and the calls of a target go to the partner; remove the route"
+	case route.GetDelegate() != nil:
+		return "delegate) leaves the route to another VirtualService, which is not followed; write the route in its place"
+	}
+	return ""
 }
 
 // policyFor returns the traffic policy of the DestinationRule for a way, as Istio merges that of the

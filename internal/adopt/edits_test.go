@@ -173,6 +173,30 @@ func TestWhatDiffersFromABaseSetIsSaid(t *testing.T) {
 				"'api.partner.example:443'}}\n"}},
 			want: []string{taken, "mtls.egress/target: api.partner.example:443\n"},
 		},
+		"a URI among the names, which Istio compares like the others": {
+			edits: []edit{{tlsNames, "subjectAltNames: [tls.partner.example, 'spiffe://x/y']"}},
+			want:  []string{taken, "      subjectAltNames:\n      - tls.partner.example\n      - spiffe://x/y\n"},
+			never: []string{"Not carried over"},
+		},
+		"a redirect beside the route": {
+			edits: []edit{{match, "- match: [{port: 80, uri: {exact: /}}]\n    redirect: {scheme: https}\n  " + match}},
+			want:  []string{refused, "(spec.http[0].redirect) answers calls with a redirect"},
+		},
+		"a redirect": {
+			edits: []edit{{retries, "    redirect: {scheme: https}\n"}},
+			want: []string{refused, "  - the VirtualService shop/partner (spec.http[0].redirect) answers calls with a redirect, and " +
+				"the calls of a target go to the partner; remove the route\n"},
+		},
+		"a delegate": {
+			edits: []edit{{retries, "    delegate: {name: x}\n"}},
+			want: []string{refused, "  - the VirtualService shop/partner (spec.http[0].delegate) leaves the route to another " +
+				"VirtualService, which is not followed; write the route in its place\n"},
+		},
+		"an answer of the sidecar": {
+			edits: []edit{{retries, "    directResponse: {status: 403}\n"}},
+			want: []string{refused, "  - the VirtualService shop/partner (spec.http[0].directResponse) answers calls itself, and " +
+				"the calls of a target go to the partner; remove the route\n"},
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			text := textOf(t, editedWorld(t, test.edits))

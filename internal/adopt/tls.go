@@ -31,12 +31,6 @@ func (s *set) readTLS() {
 	if len(names) > 0 && !slices.Equal(names, []string{s.host}) {
 		spec.SubjectAltNames = slices.Clone(names)
 	}
-	for _, name := range names {
-		if strings.Contains(name, "://") {
-			s.lose(rule.Object, "subjectAltNames", name+" is a URI, and the names of a target are DNS names; if the "+
-				"partner's certificate has no DNS name, calls fail", true)
-		}
-	}
 	if len(names) == 0 && s.tls.GetSni() != "" {
 		s.change(fmt.Sprintf("The partner's certificate must be for %s. Today the sidecar accepts a certificate for any "+
 			"name, because the DestinationRule has sni without subjectAltNames. If the partner shows another name, set "+
