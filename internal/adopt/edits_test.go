@@ -1,10 +1,13 @@
 package adopt_test
 
 import (
+	"fmt"
 	"os"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"mtls.egress/webhook/internal/adopt"
 	"mtls.egress/webhook/internal/check"
@@ -248,4 +251,46 @@ func editedWorld(t *testing.T, edits []edit) *check.World {
 		t.Fatal(problems)
 	}
 	return check.NewWorld(documents, manifests.Options{Now: time.Date(2026, 11, 30, 12, 0, 0, 0, time.UTC)})
+}
+
+func TestAnObjectThatCannotBeDecodedIsAProblemWithItsPlace(t *testing.T) {
+	const (
+		text = "set.yaml, document %s: can't be decoded: Istio expects another type in %s; correct the value"
+		vs   = "kind: VirtualService\nmetadata: {name: partner, namespace: shop}\nspec:\n"
+	)
+	for name, test := range map[string]struct {
+		edits []edit
+		want  []string
+	}{
+		"nothing": {},
+		"a number as the host of a DestinationRule": {
+			edits: []edit{{"  host: api.partner.example\n", "  host: 5\n"}},
+			want:  []string{fmt.Sprintf(text, "3, line 25, DestinationRule shop/partner", "spec.host")},
+		},
+		"a text as the hosts of a VirtualService, and as the ports of the ServiceEntry": {
+			edits: []edit{{vs + "  hosts: [api.partner.example]\n", vs + "  hosts: api.partner.example\n"}, {ports, "  ports: x\n"}},
+			want: []string{
+				fmt.Sprintf(text, "1, line 1, ServiceEntry shop/partner", "spec.ports"),
+				fmt.Sprintf(text, "2, line 11, VirtualService shop/partner", "spec.hosts"),
+			},
+		},
+		"a text as the spec": {
+			edits: []edit{{vs, strings.Replace(vs, "spec:\n", "spec: x\nmore:\n", 1)}},
+			want:  []string{fmt.Sprintf(text, "2, line 13, VirtualService shop/partner", "spec")},
+		},
+		"a generated object": {
+			edits: []edit{{vs + "  hosts: [api.partner.example]\n", strings.Replace(vs, "namespace: shop", "namespace: shop, "+
+				"labels: {app.kubernetes.io/managed-by: mtls-egress-webhook}", 1) + "  hosts: 5\n"}},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var got []string
+			for _, problem := range adopt.Unreadable(editedWorld(t, test.edits)) {
+				got = append(got, problem.Error())
+			}
+			if diff := cmp.Diff(test.want, got); diff != "" {
+				t.Errorf("problems differ (-want +got):\n%s", diff)
+			}
+		})
+	}
 }

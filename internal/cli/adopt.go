@@ -120,7 +120,7 @@ func (f *adoptFlags) run(ctx context.Context, in io.Reader, out, diagnostics io.
 		if err != nil {
 			return usageError(err)
 		}
-		return f.print(out, diagnostics, adopt.Propose(check.NewWorld(documents, options), hosts), hosts)
+		return f.propose(out, diagnostics, check.NewWorld(documents, options), hosts)
 	}
 	cluster, err := f.connect(options, diagnostics)
 	if err != nil {
@@ -134,18 +134,55 @@ func (f *adoptFlags) run(ctx context.Context, in io.Reader, out, diagnostics io.
 	if err != nil {
 		return err
 	}
-	proposals := adopt.Propose(world, hosts)
 	if !f.apply || f.dryRun {
-		return f.print(out, diagnostics, proposals, hosts)
+		return f.propose(out, diagnostics, world, hosts)
 	}
+	if err := unreadable(world); err != nil {
+		return err
+	}
+	proposals := adopt.Propose(world, hosts)
 	if err := refusals(proposals, hosts); err != nil {
 		return err
+	}
+	if len(proposals) == 0 {
+		tell(nothingFound)
+		return nil
 	}
 	return cluster.apply(ctx, proposals, tell)
 }
 
+// nothingFound is printed instead of proposals.
+const nothingFound = "No DestinationRule of the input presents a client certificate, so there is nothing to take over."
+
+// propose prints the proposals for the objects.
+func (f *adoptFlags) propose(out, diagnostics io.Writer, world *check.World, hosts []string) error {
+	if err := unreadable(world); err != nil {
+		return err
+	}
+	return f.print(out, diagnostics, adopt.Propose(world, hosts), hosts)
+}
+
+// unreadable returns an error if objects can't be decoded.
+func unreadable(world *check.World) error {
+	var problems []error
+	for _, problem := range adopt.Unreadable(world) {
+		problems = append(problems, errors.New(printable(problem.Error())))
+	}
+	if len(problems) == 0 {
+		return nil
+	}
+	return usageError(errors.Join(problems...))
+}
+
 // print prints the proposals, and returns an error if any set can't be taken over.
 func (f *adoptFlags) print(out, diagnostics io.Writer, proposals []adopt.Proposal, hosts []string) error {
+	if len(proposals) == 0 && len(hosts) == 0 {
+		if f.output == "yaml" {
+			out = diagnostics
+		}
+		_, err := fmt.Fprintln(out, nothingFound)
+		return err
+	}
 	if f.output == "yaml" {
 		objects, err := adopt.Manifests(proposals)
 		if err != nil {
@@ -175,7 +212,7 @@ func (f *adoptFlags) print(out, diagnostics io.Writer, proposals []adopt.Proposa
 			return err
 		}
 	}
-	return refusals(proposals, hosts)
+	return refusedHosts(proposals, hosts)
 }
 
 // describe returns the proposal and, with --dry-run, its steps.
@@ -202,6 +239,21 @@ func leftover(proposals []adopt.Proposal) string {
 		}
 	}
 	return text.String()
+}
+
+// refusedHosts returns an error that lists the hosts whose sets can't be taken over, after a text
+// with the reasons.
+func refusedHosts(proposals []adopt.Proposal, hosts []string) error {
+	var refused []string
+	for _, proposal := range proposals {
+		if len(proposal.Refused) > 0 {
+			refused = append(refused, proposal.Host)
+		}
+	}
+	if len(refused) == 0 {
+		return refusals(proposals, hosts)
+	}
+	return fmt.Errorf("%d of %d sets can't be taken over: %s", len(refused), len(proposals), strings.Join(refused, ", "))
 }
 
 // refusals returns an error that lists the sets that can't be taken over, and the hosts without

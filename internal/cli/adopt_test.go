@@ -33,6 +33,10 @@ func TestAdoptPrintsProposalsAndFailsForWhatItRefuses(t *testing.T) {
 		"a set as manifests": {args: []string{"-f", "seed.yaml", "-o", "yaml"}, out: "kind: EgressTarget"},
 		"a wildcard": {
 			args: []string{"-f", "wildcard.yaml"}, code: ExitFailed, out: "can't be taken over",
+			err: "1 of 1 sets can't be taken over: *.system.com",
+		},
+		"a wildcard as manifests, without the text that has the reason": {
+			args: []string{"-f", "wildcard.yaml", "-o", "yaml"}, code: ExitFailed,
 			err: "*.system.com: the DestinationRule shop/partner has the wildcard host *.system.com, and an EgressTarget is " +
 				"one host; write the objects for each host that the apps call, or write one EgressTarget for each and " +
 				"annotate the workloads by hand",
@@ -40,6 +44,15 @@ func TestAdoptPrintsProposalsAndFailsForWhatItRefuses(t *testing.T) {
 		"a host without a set": {
 			args: []string{"-f", "seed.yaml", "other.example.com"}, code: ExitFailed,
 			err: "no DestinationRule of the input presents a client certificate to other.example.com",
+		},
+		"nothing to take over": {
+			args: []string{"-f", "../nothing.yaml"}, out: "No DestinationRule of the input presents a client certificate, so " +
+				"there is nothing to take over.\n",
+		},
+		"an object that can't be decoded": {
+			args: []string{"-f", "../unreadable.yaml"}, code: ExitUsage,
+			err: "../adopt/testdata/unreadable.yaml, document 1, line 2, DestinationRule shop/partner: can't be decoded: Istio " +
+				"expects another type in spec.host; correct the value",
 		},
 		"no input": {code: ExitUsage, err: "no input: pass -f FILE|DIR|-, -k DIR or --live"},
 		"two inputs": {
