@@ -161,8 +161,8 @@ func otherAnswer(route *networking.HTTPRoute) string {
 	return ""
 }
 
-// policyFor returns the traffic policy of the DestinationRule for a way, as Istio merges that of the
-// host with that of the subset.
+// policyFor returns the traffic policy of the DestinationRule for a way, as Istio merges that of
+// the host with that of the subset.
 // https://github.com/istio/istio/blob/1.30.3/pilot/pkg/networking/util/util.go
 func (s *set) policyFor(way calls) *networking.TrafficPolicy {
 	rule := &s.rules[0].Value.Spec

@@ -24,7 +24,8 @@ const (
 	subsets    = "  subsets:\n"
 	portLevel  = "      portLevelSettings:\n      - port: {number: 443}\n        tls:\n"
 	workload   = "metadata: {name: orders, namespace: shop}\n"
-	userVolume = `        sidecar.istio.io/userVolume: '[{"name":"partner","secret":{"secretName":"partner-mtls"}}]'` + "\n"
+	userVolume = "        sidecar.istio.io/userVolume: " +
+		`'[{"name":"partner","secret":{"secretName":"partner-mtls"}}]'` + "\n"
 	mount      = `[{"name":"partner","mountPath":"/etc/certs/partner","readOnly":true}]`
 	containers = "    spec:\n      containers:\n"
 	tlsNames   = "subjectAltNames: [api.partner.example]"
@@ -37,18 +38,18 @@ func TestWhatDiffersFromABaseSetIsSaid(t *testing.T) {
 	const (
 		taken   = "shop/api.partner.example: can be taken over\n"
 		refused = "shop/api.partner.example: can't be taken over\n"
-		route   = "  - VirtualService partner spec.http[0].match: all calls to the host go to the partner, and not only those " +
-			"that match (matters)\n"
+		route   = "  - VirtualService partner spec.http[0].match: all calls to the host go to the partner, and not only " +
+			"those that match (matters)\n"
 	)
 	for name, test := range map[string]struct {
 		edits       []edit
 		want, never []string
 	}{
-		"nothing": {want: []string{taken, "Secret: partner-mtls,"}, never: []string{"Not carried over", "Also: \n"}},
+		"nothing": {want: []string{taken, "Secret: partner-mtls,"}, never: []string{"Not carried over"}},
 		"a ServiceEntry without ports": {
 			edits: []edit{{ports, ""}},
-			want: []string{refused, "  - the ServiceEntry shop/partner (spec.ports) has no port 443, to which the calls go, so " +
-				"they fail; add {number: 443, name: tls, protocol: TLS}\n"},
+			want: []string{refused, "  - the ServiceEntry shop/partner (spec.ports) has no port 443, to which the calls go, " +
+				"so they fail; add {number: 443, name: tls, protocol: TLS}\n"},
 		},
 		"a ServiceEntry without the partner's port": {
 			edits: []edit{{"  - {number: 443, name: tls, protocol: TLS}\n", ""}},
@@ -81,8 +82,8 @@ func TestWhatDiffersFromABaseSetIsSaid(t *testing.T) {
 			want: []string{refused, "no plain HTTP call to api.partner.example ends in the mutual TLS"},
 		},
 		"settings of the rule that TLS of the subset for the port keeps": {
-			edits: []edit{{subsets, "  trafficPolicy:\n    proxyProtocol: {version: V2}\n    tunnel: {targetHost: x.y, targetPort: " +
-				"443}\n    retryBudget: {minRetryConcurrency: 3}\n    loadBalancer: {simple: RANDOM}\n" + subsets}},
+			edits: []edit{{subsets, "  trafficPolicy:\n    proxyProtocol: {version: V2}\n    tunnel: {targetHost: x.y, " +
+				"targetPort: 443}\n    retryBudget: {minRetryConcurrency: 3}\n    loadBalancer: {simple: RANDOM}\n" + subsets}},
 			want: []string{
 				taken, "partner tunnel: calls don't go through the proxy, so the partner may be out of reach (matters)\n",
 				"partner proxyProtocol: connections have no PROXY header (matters)\n",
@@ -93,7 +94,8 @@ func TestWhatDiffersFromABaseSetIsSaid(t *testing.T) {
 		"settings of the rule that the rule's settings for the port replace": {
 			edits: []edit{
 				{portLevel, "      tls:\n"},
-				{subsets, "  trafficPolicy: {proxyProtocol: {version: V2}, portLevelSettings: [{port: {number: 443}}]}\n" + subsets},
+				{subsets, "  trafficPolicy: {proxyProtocol: {version: V2}, portLevelSettings: [{port: {number: 443}}]}\n" +
+					subsets},
 			},
 			want: []string{taken}, never: []string{"proxyProtocol:"},
 		},
@@ -124,14 +126,14 @@ func TestWhatDiffersFromABaseSetIsSaid(t *testing.T) {
 		"labels of other workloads": {
 			edits: []edit{{match, "- match: [{port: 80, sourceLabels: {app: other}}]\n"}},
 			want: []string{refused, "  - the VirtualService shop/partner (spec.http[0].match) selects the Pods of none of the " +
-				"workloads with the credential (Deployment shop/orders), so their calls go elsewhere today; correct sourceLabels, " +
-				"or add the workloads that it selects to the input\n"},
+				"workloads with the credential (Deployment shop/orders), so their calls go elsewhere today; correct " +
+				"sourceLabels, or add the workloads that it selects to the input\n"},
 		},
 		"labels of one of two workloads": {
 			edits: []edit{
 				{match, "- match: [{port: 80, sourceLabels: {app: other}}]\n"},
-				{"apiVersion: apps/v1\n", "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: other, namespace: shop}\nspec:\n" +
-					"  template:\n    metadata:\n      labels: {app: other}\n      annotations:\n" + userVolume +
+				{"apiVersion: apps/v1\n", "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: other, namespace: shop}\n" +
+					"spec:\n  template:\n    metadata:\n      labels: {app: other}\n      annotations:\n" + userVolume +
 					"        sidecar.istio.io/userVolumeMount: '" + mount + "'\n---\napiVersion: apps/v1\n"},
 			},
 			want: []string{
@@ -146,8 +148,9 @@ func TestWhatDiffersFromABaseSetIsSaid(t *testing.T) {
 			want:  []string{taken, "Deployment shop/orders: mtls"}, never: []string{route, "is not annotated"},
 		},
 		"a path for some labels": {
-			edits: []edit{{match, "- match: [{sourceLabels: {app: orders}, uri: {prefix: /v1}}, {sourceLabels: {app: other}}]\n"}},
-			want:  []string{taken, route},
+			edits: []edit{{match, "- match: [{sourceLabels: {app: orders}, uri: {prefix: /v1}}, {sourceLabels: " +
+				"{app: other}}]\n"}},
+			want: []string{taken, route},
 		},
 		"another namespace": {
 			edits: []edit{{match, "- match: [{port: 80, sourceNamespace: other}]\n"}},
@@ -156,7 +159,8 @@ func TestWhatDiffersFromABaseSetIsSaid(t *testing.T) {
 		"a mount of the Pod's own volume": {
 			edits: []edit{
 				{userVolume, ""},
-				{containers, "    spec:\n      volumes: [{name: partner, secret: {secretName: partner-mtls}}]\n      containers:\n"},
+				{containers, "    spec:\n      volumes: [{name: partner, secret: {secretName: partner-mtls}}]\n" +
+					"      containers:\n"},
 			},
 			want: []string{
 				taken, "Secret: partner-mtls,", "  - Afterwards, Deployment shop/orders no longer needs the mounts partner in " +
@@ -187,8 +191,8 @@ func TestWhatDiffersFromABaseSetIsSaid(t *testing.T) {
 		},
 		"a redirect": {
 			edits: []edit{{retries, "    redirect: {scheme: https}\n"}},
-			want: []string{refused, "  - the VirtualService shop/partner (spec.http[0].redirect) answers calls with a redirect, and " +
-				"the calls of a target go to the partner; remove the route\n"},
+			want: []string{refused, "  - the VirtualService shop/partner (spec.http[0].redirect) answers calls with a " +
+				"redirect, and the calls of a target go to the partner; remove the route\n"},
 		},
 		"a delegate": {
 			edits: []edit{{retries, "    delegate: {name: x}\n"}},
@@ -197,8 +201,8 @@ func TestWhatDiffersFromABaseSetIsSaid(t *testing.T) {
 		},
 		"an answer of the sidecar": {
 			edits: []edit{{retries, "    directResponse: {status: 403}\n"}},
-			want: []string{refused, "  - the VirtualService shop/partner (spec.http[0].directResponse) answers calls itself, and " +
-				"the calls of a target go to the partner; remove the route\n"},
+			want: []string{refused, "  - the VirtualService shop/partner (spec.http[0].directResponse) answers calls itself, " +
+				"and the calls of a target go to the partner; remove the route\n"},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -255,8 +259,9 @@ func editedWorld(t *testing.T, edits []edit) *check.World {
 
 func TestAnObjectThatCannotBeDecodedIsAProblemWithItsPlace(t *testing.T) {
 	const (
-		text = "set.yaml, document %s: can't be decoded: Istio expects another type in %s; correct the value"
-		vs   = "kind: VirtualService\nmetadata: {name: partner, namespace: shop}\nspec:\n"
+		text = "set.yaml, document %s: can't be decoded: %s has a value of the wrong type, or one " +
+			"that Istio doesn't know; correct it"
+		vs = "kind: VirtualService\nmetadata: {name: partner, namespace: shop}\nspec:\n"
 	)
 	for name, test := range map[string]struct {
 		edits []edit
@@ -268,7 +273,9 @@ func TestAnObjectThatCannotBeDecodedIsAProblemWithItsPlace(t *testing.T) {
 			want:  []string{fmt.Sprintf(text, "3, line 25, DestinationRule shop/partner", "spec.host")},
 		},
 		"a text as the hosts of a VirtualService, and as the ports of the ServiceEntry": {
-			edits: []edit{{vs + "  hosts: [api.partner.example]\n", vs + "  hosts: api.partner.example\n"}, {ports, "  ports: x\n"}},
+			edits: []edit{
+				{vs + "  hosts: [api.partner.example]\n", vs + "  hosts: api.partner.example\n"}, {ports, "  ports: x\n"},
+			},
 			want: []string{
 				fmt.Sprintf(text, "1, line 1, ServiceEntry shop/partner", "spec.ports"),
 				fmt.Sprintf(text, "2, line 11, VirtualService shop/partner", "spec.hosts"),

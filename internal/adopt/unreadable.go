@@ -22,8 +22,8 @@ func Unreadable(world *check.World) []error {
 			continue
 		}
 		if fields := unreadableFields(object.Kind.Kind, object.Content); len(fields) > 0 {
-			problems = append(problems, fmt.Errorf("%s: can't be decoded: Istio expects another type in %s; correct the value",
-				object.Location, strings.Join(fields, " and ")))
+			problems = append(problems, fmt.Errorf("%s: can't be decoded: %s has a value of the wrong type, or one that "+
+				"Istio doesn't know; correct it", object.Location, strings.Join(fields, " and ")))
 		}
 	}
 	return problems

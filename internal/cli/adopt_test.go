@@ -51,8 +51,8 @@ func TestAdoptPrintsProposalsAndFailsForWhatItRefuses(t *testing.T) {
 		},
 		"an object that can't be decoded": {
 			args: []string{"-f", "../unreadable.yaml"}, code: ExitUsage,
-			err: "../adopt/testdata/unreadable.yaml, document 1, line 2, DestinationRule shop/partner: can't be decoded: Istio " +
-				"expects another type in spec.host; correct the value",
+			err: "../adopt/testdata/unreadable.yaml, document 1, line 2, DestinationRule shop/partner: can't be decoded: " +
+				"spec.host has a value of the wrong type, or one that Istio doesn't know; correct it",
 		},
 		"no input": {code: ExitUsage, err: "no input: pass -f FILE|DIR|-, -k DIR or --live"},
 		"two inputs": {
