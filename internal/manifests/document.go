@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 
 	"go.yaml.in/yaml/v3"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -23,6 +24,8 @@ type Document struct {
 	// text is the YAML or JSON of the document. It is empty for documents that come from elsewhere,
 	// such as kustomize or a cluster.
 	text excerpt
+	// tree is the text, parsed when a position in it is asked for. Copies of the document share it.
+	tree *tree
 	// within leads to the object in the text, if it is not all of it.
 	within []any
 }
@@ -57,12 +60,33 @@ func Objects(documents []Document, namespace string) []Object {
 // fields and indices of lists. If the field isn't there, it is the position of the last part of the
 // path that is. A document without text has the line of the document, and the column 1.
 func (o Object) Position(path ...any) (line, column int) {
-	var root yaml.Node
-	if len(o.document.text.text) == 0 || yaml.Unmarshal(o.document.text.text, &root) != nil {
+	root := o.document.tree.of(o.document.text)
+	if root == nil {
 		return o.document.Line, 1
 	}
-	node := nodeAt(&root, slices.Concat(o.document.within, o.path, path))
+	node := nodeAt(root, slices.Concat(o.document.within, o.path, path))
 	return o.document.text.line + max(node.Line, 1) - 1, max(node.Column, 1)
+}
+
+// tree is the syntax tree of a text. It is parsed once, because a List can have a finding for each
+// of thousands of objects.
+type tree struct {
+	once sync.Once
+	root *yaml.Node
+}
+
+// of returns the root, or nil without a text that can be parsed.
+func (t *tree) of(text excerpt) *yaml.Node {
+	if t == nil {
+		return nil
+	}
+	t.once.Do(func() {
+		var root yaml.Node
+		if len(text.text) > 0 && yaml.Unmarshal(text.text, &root) == nil {
+			t.root = &root
+		}
+	})
+	return t.root
 }
 
 // Location identifies an object in messages.
@@ -73,6 +97,8 @@ type Location struct {
 	Kind      string
 	Namespace string
 	Name      string
+	// Element is the path to the object in a List: several can have the same name.
+	Element string
 }
 
 // String returns the location in the format of messages, for example "shop.yaml, document 2, line
@@ -138,7 +164,7 @@ func itemsOf(
 		return items
 	}
 	location := locate(object, document.Source)
-	location.Number, location.Line = document.Number, document.Line
+	location.Number, location.Line, location.Element = document.Number, document.Line, FieldPath(path)
 	if location.Namespace == "" {
 		location.Namespace = namespace
 	}

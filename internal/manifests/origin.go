@@ -10,7 +10,7 @@ import (
 // and name or, if there is only one, the object with its kind whose name is part of the name.
 // Without such an object, the document is at the first line of the file.
 func (d Document) At(source string, documents []Document) Document {
-	d.Source, d.Number, d.Line, d.text, d.within = source, 1, 1, excerpt{}, nil
+	d.Source, d.Number, d.Line, d.text, d.tree, d.within = source, 1, 1, excerpt{}, nil, nil
 	group, kind, name := identityOf(d)
 	var alike []Object
 	for _, candidate := range Objects(documents, "") {
@@ -39,7 +39,8 @@ func identityOf(d Document) (group, kind, name string) {
 
 // from returns the document with the text of the object.
 func (d Document) from(origin Object) Document {
-	d.Number, d.Line, d.text = origin.Location.Number, origin.Location.Line, origin.document.text
+	d.Number, d.Line = origin.Location.Number, origin.Location.Line
+	d.text, d.tree = origin.document.text, origin.document.tree
 	d.within = slices.Concat(origin.document.within, origin.path)
 	return d
 }

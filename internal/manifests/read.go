@@ -45,7 +45,7 @@ func Read(source string, content []byte) (documents []Document, problems []Probl
 			problems = append(problems, found...)
 			if len(found) == 0 {
 				documents = append(documents,
-					Document{Source: source, Number: number, Line: text.firstLine(), Object: object, text: text})
+					Document{Source: source, Number: number, Line: text.firstLine(), Object: object, text: text, tree: &tree{}})
 			}
 		}
 	}
