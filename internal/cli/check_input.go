@@ -54,11 +54,16 @@ func (f *checkFlags) readFiles(in io.Reader) (checkInput, error) {
 			return
 		}
 		read, unreadable := manifests.Read(source, content)
-		switch skip := source != standardInputSource && notManifests(content, read, unreadable); {
+		template := isTemplate(content, unreadable)
+		switch skip := source != standardInputSource && (template || notManifests(content, read, unreadable)); {
 		case skip && f.strictFiles && len(unreadable) == 0:
 			problems = append(problems, fmt.Errorf("%s has no Kubernetes manifest", source))
 		case skip && !f.strictFiles:
 			input.skipped++
+			if template && slices.ContainsFunc(read, isKubernetes) {
+				input.notes = append(input.notes,
+					"Note: "+source+" is a template; it is skipped: check what is made of it\n")
+			}
 			return
 		}
 		for _, problem := range unreadable {
@@ -73,7 +78,21 @@ func (f *checkFlags) readFiles(in io.Reader) (checkInput, error) {
 			input.files++
 		}
 	})
+	input.leaveOutEncrypted()
 	return input, errors.Join(problems...)
+}
+
+// leaveOutEncrypted removes the objects that SOPS encrypted. Their values say nothing.
+func (i *checkInput) leaveOutEncrypted() {
+	i.documents = slices.DeleteFunc(i.documents, func(document manifests.Document) bool {
+		_, encrypted := document.Object["sops"].(map[string]any)
+		if encrypted {
+			for _, object := range manifests.Objects([]manifests.Document{document}, "") {
+				i.notes = append(i.notes, "Note: "+object.Location.String()+": is encrypted with SOPS; it is skipped\n")
+			}
+		}
+		return encrypted
+	})
 }
 
 // sourcesOf returns the number of files that the documents are from.
@@ -86,18 +105,27 @@ func sourcesOf(documents []manifests.Document) int {
 }
 
 // notManifests reports whether a file has nothing that kubectl would apply: no document is an
-// object of Kubernetes, or the file is a template.
+// object of Kubernetes.
 func notManifests(content []byte, read []manifests.Document, unreadable []manifests.Problem) bool {
 	if slices.ContainsFunc(read, isKubernetes) {
 		return false
 	}
 	return !slices.ContainsFunc(unreadable, func(problem manifests.Problem) bool {
 		if problem.Reason == manifests.ReasonSyntax {
-			return !bytes.Contains(content, []byte("{{")) && manifestField.Match(content)
+			return manifestField.Match(content)
 		}
 		return problem.Reason != manifests.ReasonNoManifest
 	})
 }
+
+// isTemplate reports whether the file is a template that another program makes manifests of: its
+// actions keep it from being read, or are those of Helm.
+func isTemplate(content []byte, unreadable []manifests.Problem) bool {
+	return bytes.Contains(content, []byte("{{")) && (len(unreadable) > 0 || helmAction.Match(content))
+}
+
+// helmAction is an action of a chart's template. Templates in values of other tools have other ones.
+var helmAction = regexp.MustCompile(`\{\{-?[^{}]*\$?\.(Values|Release|Chart|Capabilities)\.`)
 
 // manifestField is the field that tells a damaged manifest from another file.
 var manifestField = regexp.MustCompile(`(?m)^[\s{]*"?apiVersion"?\s*:`)

@@ -115,6 +115,62 @@ func TestCheckSkipsFilesThatAreNotManifests(t *testing.T) {
 	}
 }
 
+// Sources of tools lie next to manifests, too. What such a file alone says is not what is applied.
+func TestCheckLeavesSourcesOfOtherToolsAlone(t *testing.T) {
+	const deployment = "apiVersion: apps/v1\nkind: Deployment\nmetadata:\n  name: orders\n  annotations:\n" +
+		"    mtls.egress/target: "
+	tests := map[string]struct{ content, note, end string }{
+		"a template with one document that can be read": {
+			annotatedPod + "\n---\napiVersion: v1\nkind: Service\nmetadata:\n  labels:\n    {{- include \"shop\" . }}\n",
+			"Note: FILE is a template; it is skipped: check what is made of it\n",
+			"in 0 objects; 1 file is not a Kubernetes manifest\n",
+		},
+		"a template in a value": {
+			deployment + "\"{{ .Values.host }}\"\nspec: {template: {spec: {containers: []}}}\n",
+			"Note: FILE is a template; it is skipped: check what is made of it\n",
+			"in 0 objects; 1 file is not a Kubernetes manifest\n",
+		},
+		"a template in a field that is text": {
+			"apiVersion: v1\nkind: Service\nmetadata:\n  name: {{ .Values.host }}\n", "",
+			"in 0 objects; 1 file is not a Kubernetes manifest\n",
+		},
+		"a manifest with the template of another tool": {
+			"apiVersion: v1\nkind: ConfigMap\nmetadata: {name: alerts}\ndata: {text: \"{{ $labels.pod }} {{ .Value }}\"}\n",
+			"", "in 1 object of 1 file\n",
+		},
+		"a patch that adds the annotation": {
+			deployment + "external.system.com\n", "", "0 errors, 0 warnings in 1 object of 1 file\n",
+		},
+		"a patch that adds the annotation to the template": {
+			"apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: orders}\n" +
+				"spec: {template: {metadata: {annotations: {mtls.egress/target: external.system.com}}}}\n",
+			"", "0 errors, 0 warnings in 1 object of 1 file\n",
+		},
+		"a patch with a mistake in the annotation": {
+			deployment + "a b\n", "the check failed with 1 of 1 findings", "1 error, 0 warnings in 1 object of 1 file\n",
+		},
+		"a Secret that is encrypted": {
+			"apiVersion: v1\nkind: Secret\nmetadata: {name: db}\ndata: {key: \"ENC[AES256_GCM,data:abc]\"}\n" +
+				"sops: {version: 3.7.1}\n",
+			"Note: FILE, document 1, line 1, Secret db: is encrypted with SOPS; it is skipped\n",
+			"in 0 objects of 1 file\n",
+		},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			file := filepath.Join(t.TempDir(), "file.yaml")
+			write(t, file, test.content)
+			stdout, stderr, _ := executeCheck("", "-f", file)
+			if diff := cmp.Diff(strings.ReplaceAll(test.note, "FILE", file), stderr); diff != "" {
+				t.Errorf("standard error (-want +got):\n%s", diff)
+			}
+			if !strings.HasSuffix(stdout, test.end) {
+				t.Errorf("output %q, want the end %q", stdout, test.end)
+			}
+		})
+	}
+}
+
 func TestABaselineIsWrittenAndAccepted(t *testing.T) {
 	baseline := filepath.Join(t.TempDir(), "baseline.json")
 	if _, stderr, code := executeCheck(badPod, "-f", "-", "--write-baseline", baseline); code != 0 {

@@ -12,6 +12,8 @@ import (
 	operation "gomodules.xyz/jsonpatch/v2"
 	jsonpatch "gopkg.in/evanphx/json-patch.v4"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/json"
 
@@ -96,7 +98,7 @@ type renderer struct {
 // Render returns the output for documents, or all problems for which admission or the controller
 // would reject them.
 func Render(documents []Document, options Options) (*Output, []Problem) {
-	r := render(documents, options)
+	r := render(documents, options, (*renderer).asItIs)
 	if len(r.problems) > 0 {
 		return nil, r.problems
 	}
@@ -121,7 +123,7 @@ type Use struct {
 
 // ReviewOf returns the review of documents. Unlike [Render], it has warnings next to problems.
 func ReviewOf(documents []Document, options Options) Review {
-	r := render(documents, options)
+	r := render(documents, options, (*renderer).completed)
 	review := Review{Refused: r.problems, Warnings: r.output.Warnings}
 	for _, use := range r.sortedUses() {
 		t := use.target
@@ -134,7 +136,9 @@ func ReviewOf(documents []Document, options Options) Review {
 	return review
 }
 
-func render(documents []Document, options Options) *renderer {
+// render applies admission and the controller to the documents. Admission sees of each workload what
+// seen returns.
+func render(documents []Document, options Options, seen func(*renderer, item) item) *renderer {
 	if options.Workloads == nil {
 		options.Workloads = workload.Known()
 	}
@@ -154,12 +158,33 @@ func render(documents []Document, options Options) *renderer {
 	for _, item := range r.items {
 		r.unheard(item)
 		if _, isWorkload := r.kinds[item.kind.GroupKind()]; isWorkload || mutate.IsPod(item.kind.GroupKind()) {
-			r.mutate(item)
+			r.mutate(seen(r, item))
 		}
 	}
 	r.program()
 	r.output.Documents = copied
 	return r
+}
+
+// asItIs returns the workload itself.
+func (*renderer) asItIs(item item) item { return item }
+
+// completed returns the workload with an empty Pod in its template, if it is a part without one, such as
+// a patch of kustomize. The API server refuses such an object, so it is not applied alone.
+func (r *renderer) completed(item item) item {
+	templates := r.kinds[item.kind.GroupKind()].Templates
+	_, hasSpec := item.object["spec"]
+	builtIn := slices.Contains([]string{"", "apps", "batch"}, item.kind.Group)
+	if len(templates) != 1 || hasSpec && !builtIn || strings.Contains(string(templates[0]), workload.Elements) {
+		return item
+	}
+	spec := string(templates[0]) + ".spec"
+	if valueAt(item.object, ParsePath(spec)) == nil {
+		item.object = runtime.DeepCopyJSON(item.object)
+		// It fails below a field of another type, which has a finding of its own.
+		_ = unstructured.SetNestedMap(item.object, map[string]any{}, strings.Split(spec, ".")...)
+	}
+	return item
 }
 
 func (r *renderer) refuse(problem Problem) { r.problems = append(r.problems, problem) }
