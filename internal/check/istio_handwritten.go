@@ -76,6 +76,8 @@ type route struct {
 	path, destinationPath []any
 	host                  string
 	destination           *networking.Destination
+	// ports are those of the host to which calls go. They are empty if the input doesn't show them.
+	ports []uint32
 }
 
 // handWritten returns the hand-written part of the input. It is computed once.
@@ -137,7 +139,7 @@ func (h *handWritten) index() {
 		for _, destination := range destinationsIn(router) {
 			h.used[normal(destination.GetHost())+"/"+destination.GetSubset()] = true
 		}
-		for _, each := range routesIn(router) {
+		for _, each := range h.routesIn(router) {
 			if h.external(each.host) {
 				h.routes = append(h.routes, each)
 				h.routesOf[each.host] = append(h.routesOf[each.host], each)
@@ -267,6 +269,38 @@ func routesIn(router virtualService) []route {
 	return routes
 }
 
+// routesIn returns the destinations of the HTTP routes of a VirtualService, with their ports.
+func (h *handWritten) routesIn(router virtualService) []route {
+	routes := routesIn(router)
+	for n := range routes {
+		routes[n].ports = h.portsOf(routes[n])
+	}
+	return routes
+}
+
+// portsOf returns the ports of the host to which the route leads. Without a port in the destination,
+// Istio takes the only port of the host or, if it has several, the port that the app called.
+// https://github.com/istio/istio/blob/1.30.3/pilot/pkg/networking/core/route/route.go
+func (h *handWritten) portsOf(r route) []uint32 {
+	if number := r.destination.GetPort().GetNumber(); number != 0 {
+		return []uint32{number}
+	}
+	var all, http []uint32
+	for _, e := range h.entriesFor(r.host) {
+		for _, port := range e.Value.Spec.Ports {
+			all = append(all, port.Number)
+			if isHTTP(port.Protocol) && r.catches(port.Number) {
+				http = append(http, port.Number)
+			}
+		}
+	}
+	slices.Sort(all)
+	if only := slices.Compact(all); len(only) == 1 {
+		return only
+	}
+	return http
+}
+
 // destinationsIn returns all destinations of a VirtualService: of its routes for HTTP, TLS and TCP.
 func destinationsIn(router virtualService) []*networking.Destination {
 	var destinations []*networking.Destination
@@ -373,8 +407,7 @@ func (h *handWritten) carriesTLS(host string, number uint32) bool {
 
 // leadsTo reports whether the route leads to what the settings apply to.
 func (s start) leadsTo(r route) bool {
-	number := r.destination.GetPort().GetNumber()
-	return s.subset == r.destination.GetSubset() && (s.port == 0 || number == 0 || number == s.port)
+	return s.subset == r.destination.GetSubset() && (s.port == 0 || len(r.ports) == 0 || slices.Contains(r.ports, s.port))
 }
 
 // selects reports whether a selector selects the Pods. An empty selector selects all.

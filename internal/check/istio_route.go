@@ -1,6 +1,7 @@
 package check
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -52,18 +53,68 @@ func routeRules() []Rule {
 
 func routePastTLS(h *handWritten, report report) {
 	for _, r := range h.routes {
-		rules := h.rulesOf[r.host]
-		number := r.destination.GetPort().GetNumber()
-		if !r.inSidecars() || !h.carriesTLS(r.host, number) || len(h.startsOf[r.host]) == 0 || r.unknownSubset(rules) ||
-			slices.ContainsFunc(rules, func(rule destinationRule) bool {
-				return settingsFor(rule, r.destination.GetSubset(), number) != nil
-			}) {
+		if !r.inSidecars() || r.unknownSubset(h.rulesOf[r.host]) {
 			continue
 		}
-		report(r.Object, r.destinationPath, fmt.Sprintf(
-			"the route leads plain calls to port %d of %s, where %s starts no TLS; it does so for %s", number, r.host,
-			"DestinationRule "+rules[0].Location.Name, h.startsOf[r.host][0].what()))
+		if message := cmp.Or(h.pastTLS(r), h.pastTLSWithoutPort(r)); message != "" {
+			report(r.Object, r.destinationPath, message)
+		}
 	}
+}
+
+// pastTLS says that the route leads to a TLS port for which DestinationRules of the input start no
+// TLS, if no other file can hold the settings.
+func (h *handWritten) pastTLS(r route) string {
+	number, found := h.plainPort(r)
+	rules := h.rulesOf[r.host]
+	switch {
+	case !found || len(rules) == 0:
+	case len(h.startsOf[r.host]) > 0:
+		return fmt.Sprintf("the route leads plain calls to port %d of %s, where DestinationRule %s starts no TLS; it does so "+
+			"for %s", number, r.host, rules[0].Location.Name, h.startsOf[r.host][0].what())
+	case slices.ContainsFunc(rules, r.isDecidedBy):
+		return fmt.Sprintf("the route leads plain calls to port %d of %s, and DestinationRule %s starts no TLS", number, r.host,
+			rules[0].Location.Name)
+	}
+	return ""
+}
+
+// plainPort returns the port with TLS to which the route leads, if no DestinationRule of the input
+// starts TLS there.
+func (h *handWritten) plainPort(r route) (number uint32, found bool) {
+	for _, number := range r.ports {
+		if h.carriesTLS(r.host, number) && !slices.ContainsFunc(h.rulesOf[r.host], func(rule destinationRule) bool {
+			settings := settingsFor(rule, r.destination.GetSubset(), number)
+			return settings != nil && settings.Mode != networking.ClientTLSSettings_DISABLE
+		}) {
+			return number, true
+		}
+	}
+	return 0, false
+}
+
+// isDecidedBy reports whether the rule has the policy for the route. Otherwise, another rule for the
+// host can have it, and Istio merges them.
+func (r route) isDecidedBy(rule destinationRule) bool {
+	return r.destination.GetSubset() != "" || rule.Value.Spec.TrafficPolicy != nil
+}
+
+// pastTLSWithoutPort says that the port of the destination is missing, so that the TLS settings of
+// another port don't apply.
+func (h *handWritten) pastTLSWithoutPort(r route) string {
+	subset := r.destination.GetSubset()
+	if r.destination.GetPort() != nil || len(r.ports) == 0 || h.reachesTLS(r) ||
+		subset == "" && h.routesToTLS(r.virtualService, r.host) {
+		return ""
+	}
+	index := slices.IndexFunc(h.startsOf[r.host], func(s start) bool {
+		return s.subset == subset && !h.ignoredBySidecars(s)
+	})
+	if index < 0 {
+		return ""
+	}
+	return fmt.Sprintf("the destination has no port, so calls to %s leave in plain text to the port that the app called, %d; "+
+		"TLS starts only on port %d: write port: {number: %[3]d}", r.host, r.ports[0], h.startsOf[r.host][index].port)
 }
 
 // what names the place of the TLS settings.
@@ -89,12 +140,19 @@ func (r route) unknownSubset(rules []destinationRule) bool {
 
 func routeWithoutDestinationRule(h *handWritten, report report) {
 	for _, r := range h.routes {
-		number := r.destination.GetPort().GetNumber()
-		if r.inSidecars() && h.carriesTLS(r.host, number) && len(h.rulesOf[r.host]) == 0 && !h.coveredByWildcard(r.host) {
-			report(r.Object, r.destinationPath, fmt.Sprintf(
-				"the route leads plain calls to port %d of %s, and no DestinationRule of the input is for this host; if none in "+
-					"the cluster starts TLS, calls leave in plain text", number, r.host))
+		rules := h.rulesOf[r.host]
+		number, found := h.plainPort(r)
+		if !r.inSidecars() || !found || h.coveredByWildcard(r.host) || r.unknownSubset(rules) ||
+			len(h.startsOf[r.host]) > 0 || slices.ContainsFunc(rules, r.isDecidedBy) {
+			continue
 		}
+		lacks := "is for this host"
+		if len(rules) > 0 {
+			lacks = "starts TLS there"
+		}
+		report(r.Object, r.destinationPath, fmt.Sprintf(
+			"the route leads plain calls to port %d of %s, and no DestinationRule of the input %s; if none in the cluster "+
+				"starts TLS, calls leave in plain text", number, r.host, lacks))
 	}
 }
 
@@ -175,7 +233,7 @@ func (h *handWritten) reachesTLS(r route) bool {
 // narrowed reports whether the route with TLS of the same VirtualService leaves out calls of the
 // same Pods: by path, method, header or weight, and not only by labels.
 func (h *handWritten) narrowed(plain route) bool {
-	for _, r := range routesIn(plain.virtualService) {
+	for _, r := range h.routesIn(plain.virtualService) {
 		if r.host != plain.host || !r.inSidecars() || !h.reachesTLS(r) {
 			continue
 		}

@@ -150,7 +150,7 @@ func sortedBy[T any](values map[string]T) func(yield func(string, T) bool) {
 
 // routesToTLS reports whether sidecars follow the VirtualService to TLS settings of the host.
 func (h *handWritten) routesToTLS(router virtualService, host string) bool {
-	return slices.ContainsFunc(routesIn(router), func(r route) bool {
+	return slices.ContainsFunc(h.routesIn(router), func(r route) bool {
 		return r.inSidecars() && r.host == host && slices.ContainsFunc(h.startsOf[host], func(s start) bool {
 			return s.leadsTo(r)
 		})
