@@ -168,8 +168,8 @@ func (s start) files() []file {
 		{"caCertificates", s.tls.CaCertificates},
 	}
 	return slices.DeleteFunc(all, func(f file) bool {
-		return !strings.HasPrefix(f.path, "/") || slices.ContainsFunc(
-			[]string{"/etc/ssl/", "/etc/pki/", "/usr/", "/var/run/secrets/", "/etc/istio/", "/etc/certs/"},
+		return !strings.HasPrefix(f.path, "/") || slices.Contains(meshFiles(), f.path) || slices.ContainsFunc(
+			[]string{"/etc/ssl/", "/etc/pki/", "/usr/", "/var/run/secrets/", "/etc/istio/"},
 			func(directory string) bool { return strings.HasPrefix(f.path, directory) })
 	})
 }
@@ -367,6 +367,11 @@ func mountOverMeshFiles(h *handWritten, report report) {
 // itself.
 // https://github.com/istio/istio/blob/1.30.3/pkg/security/security.go
 const meshDirectory = "/etc/certs"
+
+// meshFiles are the files of the sidecar's own certificate there.
+func meshFiles() []string {
+	return []string{meshDirectory + "/cert-chain.pem", meshDirectory + "/key.pem", meshDirectory + "/root-cert.pem"}
+}
 
 // hasMeshFiles reports whether the mount has files with the names of the mesh's, as far as the
 // input shows: by the keys of the Secret, or by the paths in a DestinationRule.
