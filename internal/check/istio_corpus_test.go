@@ -87,6 +87,7 @@ func trueErrors() map[string]string {
 	return map[string]string{
 		"docs-tls-origination-1-6":        double,
 		"docs-egress-gateway-origination": double + " The rule is for the gateway, but sidecars see it too.",
+		"docs-egress-gateway-http-route":  double + " The rule is for the gateway, but sidecars see it too.",
 		"docs-samples-bookinfo":           double,
 	}
 }

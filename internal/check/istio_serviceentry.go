@@ -146,7 +146,7 @@ func noHTTPPort(h *handWritten, report report) {
 	told := map[string]bool{}
 	for _, r := range h.routes {
 		entries := h.entriesFor(r.host)
-		number := r.listens()
+		number := h.listens(r)
 		if told[r.host] || !r.inSidecars() || !h.reachesTLS(r) || len(entries) == 0 || h.opens(number) {
 			continue
 		}
@@ -157,14 +157,14 @@ func noHTTPPort(h *handWritten, report report) {
 	}
 }
 
-// listens returns the port that apps call for the route: that of its match, or 80.
-func (r route) listens() uint32 {
+// listens returns the port that apps call for the route: that of its match, or that of plain calls.
+func (h *handWritten) listens(r route) uint32 {
 	for _, match := range r.http.Match {
 		if match.Port != 0 {
 			return match.Port
 		}
 	}
-	return 80
+	return h.plainPortOf(r.host)
 }
 
 // opens reports whether any service of the input has the port. What protocol it has is for another
@@ -194,7 +194,7 @@ func httpPortAsOtherProtocol(h *handWritten, report report) {
 			continue
 		}
 		for _, e := range h.entriesFor(r.host) {
-			index := e.portIndex(r.listens())
+			index := e.portIndex(h.listens(r))
 			key := fmt.Sprint(e.Location, index)
 			if index < 0 || told[key] || isHTTP(e.Value.Spec.Ports[index].Protocol) {
 				continue
@@ -228,13 +228,13 @@ func resolutionNoneWithOtherPort(h *handWritten, report report) {
 		number := r.destination.GetPort().GetNumber()
 		for _, e := range h.entriesFor(r.host) {
 			key := fmt.Sprint(e.Location)
-			if told[key] || !r.inSidecars() || number == 0 || r.listens() == number || !resolvesNone(e) || !h.reachesTLS(r) {
+			if told[key] || !r.inSidecars() || number == 0 || h.listens(r) == number || !resolvesNone(e) || !h.reachesTLS(r) {
 				continue
 			}
 			told[key] = true
 			report(e.Object, []any{"spec", "resolution"}, fmt.Sprintf(
 				"VirtualService %s routes calls on port %d to port %d of %s, but with the resolution NONE the sidecar connects "+
-					"to the port that the app called", r.Location.Name, r.listens(), number, r.host))
+					"to the port that the app called", r.Location.Name, h.listens(r), number, r.host))
 		}
 	}
 }

@@ -1,12 +1,14 @@
 package check
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
 	"strings"
 
 	networking "istio.io/api/networking/v1alpha3"
+	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"mtls.egress/webhook/internal/mesh"
 )
@@ -70,24 +72,66 @@ func virtualServiceMissing(h *handWritten, report report) {
 	for _, s := range h.starts {
 		key := s.Location.Namespace + "/" + s.host
 		if told[key] || len(h.routesOf[s.host]) > 0 || len(h.routersOf[s.host]) > 0 || strings.HasPrefix(s.host, "*") ||
-			h.startsOnHTTP(s.host) || h.movesHTTPPort(s.host) || h.onlyOtherProtocols(s.host) {
+			h.startsOnHTTP(s.host) || h.movesHTTPPort(s.host) || h.onlyOtherProtocols(s.host) || h.hasHTTPRoute(s.host) {
 			continue
 		}
 		told[key] = true
-		outcome := "leave in plain text"
-		if slices.ContainsFunc(h.startsOf[s.host], h.startsOnPort80) {
+		number := h.plainPortOf(s.host)
+		started := slices.ContainsFunc(h.startsOf[s.host], func(s start) bool { return h.startsOnBare(s, number) })
+		url, outcome := "http://"+s.host, "leave in plain text"
+		switch {
+		case started && number == 80:
 			outcome = "fail, because TLS starts on the partner's port 80"
+		case started:
+			continue // the partner may speak TLS there
+		case number != 80:
+			url = fmt.Sprintf("%s:%d", url, number)
 		}
 		report(s.Object, s.path, fmt.Sprintf(
-			"no VirtualService of the input routes calls to %s here; if none in the cluster does, calls to http://%[1]s %s",
-			s.host, outcome))
+			"no VirtualService of the input routes calls to %s here; if none in the cluster does, calls to %s %s",
+			s.host, url, outcome))
 	}
 }
 
-// startsOnPort80 reports whether sidecars start TLS on port 80 of the host, as the input shows it.
-func (h *handWritten) startsOnPort80(s start) bool {
-	return s.subset == "" && (s.port == 0 || s.port == 80) && !h.ignoredBySidecars(s) &&
-		slices.ContainsFunc(h.entriesFor(s.host), func(e entry) bool { return e.port(80) != nil })
+// plainPortOf returns the port that apps use for plain calls to the host: 80, or the first HTTP port
+// of a ServiceEntry if it has others only.
+func (h *handWritten) plainPortOf(host string) uint32 {
+	var other uint32
+	for _, e := range h.entriesFor(host) {
+		for _, port := range e.Value.Spec.Ports {
+			switch {
+			case port.Number == 80:
+				return 80
+			case isHTTP(port.Protocol) && other == 0:
+				other = port.Number
+			}
+		}
+	}
+	return cmp.Or(other, 80)
+}
+
+// startsOnBare reports whether sidecars start TLS on the port of the host, as the input shows it.
+func (h *handWritten) startsOnBare(s start, number uint32) bool {
+	return s.subset == "" && (s.port == 0 || s.port == number) && !h.ignoredBySidecars(s) &&
+		slices.ContainsFunc(h.entriesFor(s.host), func(e entry) bool { return e.port(number) != nil })
+}
+
+// hasHTTPRoute reports whether an HTTPRoute of the input can route calls to the host: by its parent,
+// a ServiceEntry, by its host names, or by a backend.
+func (h *handWritten) hasHTTPRoute(host string) bool {
+	return slices.ContainsFunc(h.HTTPRoutes, func(route Typed[*gatewayv1.HTTPRoute]) bool {
+		return slices.ContainsFunc(route.Value.Spec.Hostnames, func(name gatewayv1.Hostname) bool {
+			return mesh.Covers(normal(string(name)), host)
+		}) || slices.ContainsFunc(route.Value.Spec.ParentRefs, func(parent gatewayv1.ParentReference) bool {
+			return slices.ContainsFunc(h.entriesFor(host), func(e entry) bool {
+				return parent.Kind != nil && *parent.Kind == mesh.KindServiceEntry && e.Location.Name == string(parent.Name)
+			})
+		}) || slices.ContainsFunc(route.Value.Spec.Rules, func(rule gatewayv1.HTTPRouteRule) bool {
+			return slices.ContainsFunc(rule.BackendRefs, func(backend gatewayv1.HTTPBackendRef) bool {
+				return normal(string(backend.Name)) == host
+			})
+		})
+	})
 }
 
 // startsOnHTTP reports whether TLS starts on an HTTP port of the host, so that no VirtualService is

@@ -28,8 +28,9 @@ type World struct {
 	VirtualServices  []Typed[*networkingv1.VirtualService]
 	DestinationRules []Typed[*networkingv1.DestinationRule]
 	Sidecars         []Typed[*networkingv1.Sidecar]
-	// BackendTLSPolicies are of the Gateway API.
+	// BackendTLSPolicies and HTTPRoutes are of the Gateway API.
 	BackendTLSPolicies []Typed[*gatewayv1.BackendTLSPolicy]
+	HTTPRoutes         []Typed[*gatewayv1.HTTPRoute]
 	Services           []Typed[*corev1.Service]
 	Secrets            []Typed[*corev1.Secret]
 	Pods               []Pods
@@ -95,6 +96,8 @@ func newWorld(documents []manifests.Document, options manifests.Options) *World 
 			w.Sidecars = appendTyped(w.Sidecars, object, &networkingv1.Sidecar{})
 		case group == gatewayv1.GroupName && kind == "BackendTLSPolicy":
 			w.BackendTLSPolicies = appendTyped(w.BackendTLSPolicies, object, &gatewayv1.BackendTLSPolicy{})
+		case group == gatewayv1.GroupName && kind == "HTTPRoute":
+			w.HTTPRoutes = appendTyped(w.HTTPRoutes, object, &gatewayv1.HTTPRoute{})
 		case mutate.IsPod(object.Kind.GroupKind()):
 			if encoded, err := json.Marshal(object.Content); err == nil {
 				w.addPods(object, encoded, nil)
