@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 
 	"mtls.egress/webhook/internal/egress"
+	"mtls.egress/webhook/internal/manifests"
 	"mtls.egress/webhook/internal/mesh"
 )
 
@@ -100,8 +101,40 @@ func newHandWritten(w *World) *handWritten {
 		selection: map[string][]*Pods{}, secrets: map[string]*corev1.Secret{},
 		used: map[string]bool{}, certificates: certificatesIn(w.Objects),
 	}
+	h.leaveOut(w.undecoded)
 	h.index()
 	return h
+}
+
+// leaveOut removes the objects for the hosts of objects that can't be decoded, because their parts
+// would seem to be missing. One whose hosts can't be read may be for every host.
+func (h *handWritten) leaveOut(undecoded []manifests.Object) {
+	for _, object := range undecoded {
+		hosts := hostsIn(object)
+		concerned := func(host string) bool { return len(hosts) == 0 || slices.Contains(hosts, normal(host)) }
+		h.DestinationRules = slices.DeleteFunc(h.DestinationRules, func(rule destinationRule) bool {
+			return concerned(rule.Value.Spec.Host)
+		})
+		h.VirtualServices = slices.DeleteFunc(h.VirtualServices, func(router virtualService) bool {
+			return slices.ContainsFunc(router.Value.Spec.Hosts, concerned)
+		})
+		h.ServiceEntries = slices.DeleteFunc(h.ServiceEntries, func(e serviceEntry) bool {
+			return slices.ContainsFunc(e.Value.Spec.Hosts, concerned)
+		})
+	}
+}
+
+// hostsIn returns the hosts of an Istio object that can't be decoded, as far as they are text.
+func hostsIn(object manifests.Object) []string {
+	spec, _ := object.Content["spec"].(map[string]any)
+	hosts, _ := spec["hosts"].([]any)
+	var found []string
+	for _, each := range append(slices.Clone(hosts), spec["host"], spec["hosts"]) {
+		if host, isText := each.(string); isText {
+			found = append(found, normal(host))
+		}
+	}
+	return found
 }
 
 // withoutGenerated returns the objects that the controller didn't write, and that are not what

@@ -102,7 +102,7 @@ func refusalRules() []Rule {
 		ours("MTE114", "invalid-object", Error,
 			"The object can't be decoded.",
 			"The API server refuses it. Nothing else about it is checked.",
-			"Correct the types of its fields. In a Secret, values of data are base64, and those of stringData text.",
+			"Correct the field that the message names.",
 			manifests.ReasonInvalidObject, reason(mutate.ReasonUnreadable), reason(mutate.ReasonOther)),
 	}
 }

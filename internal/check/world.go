@@ -37,6 +37,8 @@ type World struct {
 
 	// review is what admission and the controller say.
 	review manifests.Review
+	// undecoded are the Istio objects that can't be decoded.
+	undecoded []manifests.Object
 	// byLocation finds the object of a problem.
 	byLocation map[manifests.Location]manifests.Object
 	// credentialFlaws are nil until [World.flaws] looks for them.
@@ -106,7 +108,20 @@ func newWorld(documents []manifests.Document, options manifests.Options) *World 
 			w.addTemplates(object, kinds[object.Kind.GroupKind()])
 		}
 	}
+	w.undecoded = w.istioObjectsUndecoded()
 	return w
+}
+
+func (w *World) istioObjectsUndecoded() []manifests.Object {
+	wrong := map[manifests.Location]bool{}
+	for _, warning := range w.review.Warnings {
+		if warning.Reason == manifests.ReasonInvalidObject {
+			wrong[warning.Location] = true
+		}
+	}
+	return slices.DeleteFunc(slices.Clone(w.Objects), func(object manifests.Object) bool {
+		return object.Kind.Group != mesh.GroupVersion().Group || !wrong[object.Location]
+	})
 }
 
 // ofTarget reports whether the controller generated the object for an EgressTarget.

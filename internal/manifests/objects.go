@@ -214,7 +214,11 @@ func appendTyped[T mesh.Object](r *renderer, item item, list []T, typed T) []T {
 		err = json.Unmarshal(encoded, typed)
 	}
 	if err != nil {
-		r.warn(item.problem(ReasonInvalidObject, nil, "is not valid, so it was not checked for conflicts"))
+		for _, fault := range item.undecodable(err) {
+			warning := item.problem(ReasonInvalidObject, fault.path, fault.String()+"; the object was not checked for conflicts")
+			warning.Field = FieldPath(fault.path)
+			r.warn(warning)
+		}
 		return list
 	}
 	typed.SetNamespace(item.namespace())
