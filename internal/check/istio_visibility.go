@@ -73,7 +73,7 @@ func ruleInWrongNamespace(h *handWritten, report report) {
 		inOwn := func(r route) bool {
 			return r.Location.Namespace == own || !visible(s.destinationRule, r.Location.Namespace)
 		}
-		if s.Value.Spec.WorkloadSelector != nil || own == h.root() || len(routes) == 0 || len(entries) == 0 ||
+		if s.Value.Spec.WorkloadSelector != nil || own == h.root() || h.unknownNamespaces(s.host, own) || len(routes) == 0 || len(entries) == 0 ||
 			len(h.podsOf[own]) > 0 || slices.ContainsFunc(routes, inOwn) ||
 			slices.ContainsFunc(entries, func(e entry) bool { return e.Location.Namespace == own }) ||
 			h.reachedFrom(routes[0].Location.Namespace, s) {
@@ -102,7 +102,7 @@ func (h *handWritten) root() string {
 func ruleHiddenByNamespace(h *handWritten, report report) {
 	for _, s := range h.starts {
 		own := s.Location.Namespace
-		if s.Value.Spec.WorkloadSelector != nil || h.onlyInGateways(s.host) || h.ignoredBySidecars(s) {
+		if s.Value.Spec.WorkloadSelector != nil || h.unknownNamespaces(s.host, own) || h.onlyInGateways(s.host) || h.ignoredBySidecars(s) {
 			continue
 		}
 		for _, other := range h.rulesOf[s.host] {
@@ -125,10 +125,10 @@ func (h *handWritten) consulted(namespace, host string) bool {
 
 func hiddenByExportTo(h *handWritten, report report) {
 	for _, r := range h.routes {
-		if !r.inSidecars() || len(h.startsOf[r.host]) == 0 {
+		namespace := r.Location.Namespace
+		if !r.inSidecars() || len(h.startsOf[r.host]) == 0 || h.unknownNamespaces(r.host, namespace) {
 			continue
 		}
-		namespace := r.Location.Namespace
 		if !mesh.Visible(r.Value.Spec.ExportTo, namespace, namespace) && h.startsIn(r.host, namespace) {
 			report(r.Object, exportToField(), hiddenText("the VirtualService", r.Value.Spec.ExportTo, namespace, r.host))
 		}
@@ -141,6 +141,14 @@ func hiddenByExportTo(h *handWritten, report report) {
 				hiddenText("the DestinationRule", hidden[0].Value.Spec.ExportTo, namespace, r.host))
 		}
 	}
+}
+
+// unknownNamespaces reports whether the namespace of some of the objects for the host is known, and
+// that of others isn't, so that nothing shows whether they see each other.
+func (h *handWritten) unknownNamespaces(host, namespace string) bool {
+	other := func(each string) bool { return (each == "") != (namespace == "") }
+	return slices.ContainsFunc(h.entriesFor(host), func(e entry) bool { return other(e.Location.Namespace) }) ||
+		slices.ContainsFunc(h.rulesOf[host], func(rule destinationRule) bool { return other(rule.Location.Namespace) })
 }
 
 func exportToField() []any { return []any{"spec", "exportTo"} }
