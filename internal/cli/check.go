@@ -249,6 +249,9 @@ func (f *checkFlags) applyBaseline(findings []check.Finding) (notes []string, er
 			return nil, fmt.Errorf("--baseline: %s %w", f.baseline, err)
 		}
 		for _, key := range baseline.Accept(findings) {
+			if slices.Contains(f.disable, key.Rule) {
+				continue
+			}
 			notes = append(notes, fmt.Sprintf("Note: %s: this finding is gone; remove it with --write-baseline %s: %s\n",
 				f.baseline, f.baseline, key))
 		}

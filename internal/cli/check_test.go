@@ -181,6 +181,9 @@ func TestABaselineIsWrittenAndAccepted(t *testing.T) {
 	if code != 0 || stdout != want || stderr != "" {
 		t.Errorf("exit code %d, output %q, want %q; standard error %q", code, stdout, want, stderr)
 	}
+	if _, stderr, _ := executeCheck(badPod, "-f", "-", "--baseline", baseline, "--disable=MTE101"); stderr != "" {
+		t.Errorf("a rule that is left out: standard error %q", stderr)
+	}
 	want = "Note: " + baseline + ": this finding is gone; remove it with --write-baseline " + baseline +
 		": MTE101 Pod bad metadata.annotations[mtls.egress/target]\n"
 	if _, stderr, code := executeCheck(annotatedPod, "-f", "-", "--baseline", baseline); code != 0 || stderr != want {
