@@ -111,11 +111,13 @@ func appCallsHTTPS(h *handWritten, report report) {
 // httpsHost returns the host of an https URL that the namespace has TLS settings with a client
 // certificate for.
 func (h *handWritten) httpsHost(variable corev1.EnvVar, namespace string) (host string, found bool) {
-	rest, isURL := strings.CutPrefix(variable.Value, "https://")
-	host = normal(rest)
-	if end := strings.IndexAny(host, ":/?#"); end >= 0 {
-		host = host[:end]
+	rest, isURL := strings.CutPrefix(strings.ToLower(variable.Value), "https://")
+	if end := strings.IndexAny(rest, "/?#"); end >= 0 {
+		rest = rest[:end]
 	}
+	rest = rest[strings.LastIndex(rest, "@")+1:] // without the user and the password
+	rest, _, _ = strings.Cut(rest, ":")
+	host = normal(rest)
 	return host, isURL && slices.ContainsFunc(h.startsOf[host], func(s start) bool {
 		return s.presents() && visible(s.destinationRule, namespace)
 	})

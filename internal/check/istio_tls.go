@@ -273,7 +273,8 @@ func noNamesForTCP(h *handWritten, report report) {
 		}
 		for _, e := range h.entriesFor(s.host) {
 			index := slices.IndexFunc(e.Value.Spec.Ports, func(port *networking.ServicePort) bool {
-				return (s.port == 0 || s.port == port.Number) && !isHTTP(port.Protocol) && !isTLS(port.Protocol)
+				return port.Number != 0 && (s.port == 0 || s.port == port.Number) && port.Protocol != "" &&
+					!isHTTP(port.Protocol) && !isTLS(port.Protocol)
 			})
 			if index >= 0 && len(h.routesOf[s.host]) == 0 && len(e.Value.Spec.SubjectAltNames) == 0 {
 				report(s.Object, s.path, fmt.Sprintf(

@@ -116,6 +116,9 @@ func (s *scan) noEffect(parent string, inAnnotations bool) (Reason, string) {
 	case group == v1alpha1.Group:
 		return ReasonUnheardKey, " has no effect on an " + kind +
 			"; write it under metadata.annotations of each workload that calls the host"
+	case s.item.isWithoutPods() && parent == "metadata" && inAnnotations:
+		return ReasonUnheardKey, " has no effect on an object of the kind " + kind +
+			", which has no Pods; write it under metadata.annotations of each workload that calls the host"
 	case s.isPods || !inAnnotations:
 		return ReasonUnheardKey, " has no effect there; write it under metadata.annotations"
 	case parent == "metadata":
@@ -143,6 +146,15 @@ func (i item) isData(name string) bool {
 // annotation.
 func (i item) holdsNoPods() bool {
 	return i.kind.Group == "" && (i.kind.Kind == "Namespace" || i.kind.Kind == "Service")
+}
+
+// isWithoutPods reports whether the object is of a kind that is known to make no Pods: those of
+// Kubernetes that aren't workloads, and those of Istio.
+func (i item) isWithoutPods() bool {
+	return strings.HasSuffix(i.kind.Group, ".istio.io") || slices.Contains([]string{
+		"", "autoscaling", "policy", "cert-manager.io", "networking.k8s.io", "gateway.networking.k8s.io",
+		"rbac.authorization.k8s.io", "storage.k8s.io", "apiextensions.k8s.io", "admissionregistration.k8s.io",
+	}, i.kind.Group)
 }
 
 // isKnown reports whether a key of this project, other than those of users, has its place on the
