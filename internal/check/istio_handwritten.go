@@ -311,8 +311,9 @@ func (h *handWritten) routesIn(router virtualService) []route {
 	return routes
 }
 
-// portsOf returns the ports of the host to which the route leads. Without a port in the destination,
-// Istio takes the only port of the host or, if it has several, the port that the app called.
+// portsOf returns the ports of the host to which the route leads. Without a port in the
+// destination, Istio takes the only port of the host or, if it has several, the port that the app
+// called.
 // https://github.com/istio/istio/blob/1.30.3/pilot/pkg/networking/core/route/route.go
 func (h *handWritten) portsOf(r route) []uint32 {
 	if number := r.destination.GetPort().GetNumber(); number != 0 {

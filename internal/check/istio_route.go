@@ -70,11 +70,11 @@ func (h *handWritten) pastTLS(r route) string {
 	switch {
 	case !found || len(rules) == 0:
 	case len(h.startsOf[r.host]) > 0:
-		return fmt.Sprintf("the route leads plain calls to port %d of %s, where DestinationRule %s starts no TLS; it does so "+
-			"for %s", number, r.host, rules[0].Location.Name, h.startsOf[r.host][0].what())
+		return fmt.Sprintf("the route leads plain calls to port %d of %s, where DestinationRule %s starts no TLS; it "+
+			"does so for %s", number, r.host, rules[0].Location.Name, h.startsOf[r.host][0].what())
 	case slices.ContainsFunc(rules, r.isDecidedBy):
-		return fmt.Sprintf("the route leads plain calls to port %d of %s, and DestinationRule %s starts no TLS", number, r.host,
-			rules[0].Location.Name)
+		return fmt.Sprintf("the route leads plain calls to port %d of %s, and DestinationRule %s starts no TLS", number,
+			r.host, rules[0].Location.Name)
 	}
 	return ""
 }
@@ -113,8 +113,8 @@ func (h *handWritten) pastTLSWithoutPort(r route) string {
 	if index < 0 {
 		return ""
 	}
-	return fmt.Sprintf("the destination has no port, so calls to %s leave in plain text to the port that the app called, %d; "+
-		"TLS starts only on port %d: write port: {number: %[3]d}", r.host, r.ports[0], h.startsOf[r.host][index].port)
+	return fmt.Sprintf("the destination has no port, so calls to %s leave in plain text to the port that the app "+
+		"called, %d; TLS starts only on port %d: write port: {number: %[3]d}", r.host, r.ports[0], h.startsOf[r.host][index].port)
 }
 
 // what names the place of the TLS settings.

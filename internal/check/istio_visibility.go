@@ -73,7 +73,8 @@ func ruleInWrongNamespace(h *handWritten, report report) {
 		inOwn := func(r route) bool {
 			return r.Location.Namespace == own || !visible(s.destinationRule, r.Location.Namespace)
 		}
-		if s.Value.Spec.WorkloadSelector != nil || own == h.root() || h.unknownNamespaces(s.host, own) || len(routes) == 0 || len(entries) == 0 ||
+		if s.Value.Spec.WorkloadSelector != nil || own == h.root() || h.unknownNamespaces(s.host, own) ||
+			len(routes) == 0 || len(entries) == 0 ||
 			len(h.podsOf[own]) > 0 || slices.ContainsFunc(routes, inOwn) ||
 			slices.ContainsFunc(entries, func(e entry) bool { return e.Location.Namespace == own }) ||
 			h.reachedFrom(routes[0].Location.Namespace, s) {
@@ -102,7 +103,8 @@ func (h *handWritten) root() string {
 func ruleHiddenByNamespace(h *handWritten, report report) {
 	for _, s := range h.starts {
 		own := s.Location.Namespace
-		if s.Value.Spec.WorkloadSelector != nil || h.unknownNamespaces(s.host, own) || h.onlyInGateways(s.host) || h.ignoredBySidecars(s) {
+		if s.Value.Spec.WorkloadSelector != nil || h.unknownNamespaces(s.host, own) ||
+			h.onlyInGateways(s.host) || h.ignoredBySidecars(s) {
 			continue
 		}
 		for _, other := range h.rulesOf[s.host] {

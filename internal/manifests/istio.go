@@ -17,8 +17,8 @@ import (
 	"mtls.egress/webhook/internal/mesh"
 )
 
-// undecodable returns the faults that keep an object from being decoded, as err says. In the spec of
-// an Istio object, they are all fields with a wrong type or an unknown value.
+// undecodable returns the faults that keep an object from being decoded, as err says. In the spec
+// of an Istio object, they are all fields with a wrong type or an unknown value.
 func (i item) undecodable(err error) []fault {
 	specs := map[string]proto.Message{
 		mesh.KindVirtualService: &networking.VirtualService{}, mesh.KindDestinationRule: &networking.DestinationRule{},
@@ -94,7 +94,7 @@ func faultsOfValue(field protoreflect.FieldDescriptor, value any, at []any) []fa
 		return []fault{{at, fmt.Sprintf("has the unknown value %q, want one of %s", name, strings.Join(allowed, ", "))}}
 	case protoreflect.StringKind, protoreflect.BytesKind:
 		_, isText := value.(string)
-		return wrongType(value, "text", at, isText)
+		return wrongType(value, "text: "+quote, at, isText)
 	case protoreflect.BoolKind:
 		_, isBool := value.(bool)
 		return wrongType(value, "true or false", at, isBool)

@@ -136,8 +136,8 @@ func ReviewOf(documents []Document, options Options) Review {
 	return review
 }
 
-// render applies admission and the controller to the documents. Admission sees of each workload what
-// seen returns.
+// render applies admission and the controller to the documents. Admission sees of each workload
+// what seen returns.
 func render(documents []Document, options Options, seen func(*renderer, item) item) *renderer {
 	if options.Workloads == nil {
 		options.Workloads = workload.Known()
@@ -169,8 +169,8 @@ func render(documents []Document, options Options, seen func(*renderer, item) it
 // asItIs returns the workload itself.
 func (*renderer) asItIs(item item) item { return item }
 
-// completed returns the workload with an empty Pod in its template, if it is a part without one, such as
-// a patch of kustomize. The API server refuses such an object, so it is not applied alone.
+// completed returns the workload with an empty Pod in its template, if it is a part without one,
+// such as a patch of kustomize. The API server refuses such an object, so it is not applied alone.
 func (r *renderer) completed(item item) item {
 	templates := r.kinds[item.kind.GroupKind()].Templates
 	_, hasSpec := item.object["spec"]
