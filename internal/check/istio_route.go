@@ -93,8 +93,8 @@ func (h *handWritten) plainPort(r route) (number uint32, found bool) {
 	return 0, false
 }
 
-// isDecidedBy reports whether the rule has the policy for the route. Otherwise, another rule for the
-// host can have it, and Istio merges them.
+// isDecidedBy reports whether the rule has the policy for the route. Otherwise, another rule for
+// the host can have it, and Istio merges them.
 func (r route) isDecidedBy(rule destinationRule) bool {
 	return r.destination.GetSubset() != "" || rule.Value.Spec.TrafficPolicy != nil
 }

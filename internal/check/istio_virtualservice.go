@@ -93,8 +93,8 @@ func virtualServiceMissing(h *handWritten, report report) {
 	}
 }
 
-// plainPortOf returns the port that apps use for plain calls to the host: 80, or the first HTTP port
-// of a ServiceEntry if it has others only.
+// plainPortOf returns the port that apps use for plain calls to the host: 80, or the first HTTP
+// port of a ServiceEntry if it has others only.
 func (h *handWritten) plainPortOf(host string) uint32 {
 	var other uint32
 	for _, e := range h.entriesFor(host) {
@@ -116,8 +116,8 @@ func (h *handWritten) startsOnBare(s start, number uint32) bool {
 		slices.ContainsFunc(h.entriesFor(s.host), func(e entry) bool { return e.port(number) != nil })
 }
 
-// hasHTTPRoute reports whether an HTTPRoute of the input can route calls to the host: by its parent,
-// a ServiceEntry, by its host names, or by a backend.
+// hasHTTPRoute reports whether an HTTPRoute of the input can route calls to the host: by its
+// parent, a ServiceEntry, by its host names, or by a backend.
 func (h *handWritten) hasHTTPRoute(host string) bool {
 	return slices.ContainsFunc(h.HTTPRoutes, func(route Typed[*gatewayv1.HTTPRoute]) bool {
 		return slices.ContainsFunc(route.Value.Spec.Hostnames, func(name gatewayv1.Hostname) bool {

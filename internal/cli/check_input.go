@@ -124,7 +124,8 @@ func isTemplate(content []byte, unreadable []manifests.Problem) bool {
 	return bytes.Contains(content, []byte("{{")) && (len(unreadable) > 0 || helmAction.Match(content))
 }
 
-// helmAction is an action of a chart's template. Templates in values of other tools have other ones.
+// helmAction is an action of a chart's template. Templates in values of other tools have other
+// ones.
 var helmAction = regexp.MustCompile(`\{\{-?[^{}]*\$?\.(Values|Release|Chart|Capabilities)\.`)
 
 // manifestField is the field that tells a damaged manifest from another file.
