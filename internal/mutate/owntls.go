@@ -38,17 +38,25 @@ func OwnTLSWarnings(pod *corev1.Pod, targets []egress.Target, spec *field.Path) 
 	return warnings
 }
 
-// hasURL reports whether text has the URL, and not one of a longer host. Case doesn't matter.
+// hasURL reports whether text has the URL of a host, such as https://external.system.com, and not
+// one of a longer host. The URL in the text can have a user. Case doesn't matter.
 func hasURL(text, url string) bool {
+	scheme, host, _ := strings.Cut(url, "://")
 	for rest := strings.ToLower(text); ; {
-		_, after, found := strings.Cut(rest, url)
+		_, after, found := strings.Cut(rest, scheme+"://")
 		if !found {
 			return false
 		}
-		next := strings.TrimPrefix(after, ".") // a trailing dot, or the next label
-		if next == "" || !strings.ContainsAny(next[:1], "abcdefghijklmnopqrstuvwxyz0123456789-.") {
+		rest = after
+		authority := after
+		if end := strings.IndexAny(after, "/?# \t\n\"'"); end >= 0 {
+			authority = after[:end]
+		}
+		// Without the user and the password, which can have an @ themselves.
+		next, isHost := strings.CutPrefix(authority[strings.LastIndex(authority, "@")+1:], host)
+		next = strings.TrimPrefix(next, ".") // a trailing dot, or the next label
+		if isHost && (next == "" || !strings.ContainsAny(next[:1], "abcdefghijklmnopqrstuvwxyz0123456789-.")) {
 			return true
 		}
-		rest = after
 	}
 }
