@@ -114,7 +114,8 @@ func (h *handWritten) pastTLSWithoutPort(r route) string {
 		return ""
 	}
 	return fmt.Sprintf("the destination has no port, so calls to %s leave in plain text to the port that the app "+
-		"called, %d; TLS starts only on port %d: write port: {number: %[3]d}", r.host, r.ports[0], h.startsOf[r.host][index].port)
+		"called, %d; TLS starts only on port %d: write port: {number: %[3]d}", r.host, r.ports[0],
+		h.startsOf[r.host][index].port)
 }
 
 // what names the place of the TLS settings.

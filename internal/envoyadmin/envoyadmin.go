@@ -45,7 +45,8 @@ func Forward(ctx context.Context, config *rest.Config, pod *corev1.Pod, paths ..
 	if err != nil {
 		return nil, err
 	}
-	url := core.RESTClient().Post().Resource("pods").Namespace(pod.Namespace).Name(pod.Name).SubResource("portforward").URL()
+	url := core.RESTClient().Post().Resource("pods").Namespace(pod.Namespace).Name(pod.Name).
+		SubResource("portforward").URL()
 	transport, upgrader, err := spdy.RoundTripperFor(config)
 	if err != nil {
 		return nil, err

@@ -44,6 +44,9 @@ type admission struct {
 	policies bool
 	// mutatingPolicy is the MutatingAdmissionPolicy that ours is compared with.
 	mutatingPolicy bool
+	// neverMet are a webhook and a policy for Pods that each compare a name. No webhook and
+	// policy with match conditions for Pods cost less.
+	neverMet bool
 }
 
 // The contenders. All figures of "added" are over none.
@@ -53,6 +56,7 @@ const (
 	asks            = "asks"
 	asksWebhookOnly = "asks-webhook-only"
 	mutatingPolicy  = "mutating-policy"
+	neverMet        = "never-met"
 )
 
 func contenders() []contender {
@@ -63,6 +67,7 @@ func contenders() []contender {
 		{name: asks, asks: true, admission: ours},
 		{name: asksWebhookOnly, asks: true, admission: admission{webhook: true}},
 		{name: mutatingPolicy, asks: true, admission: admission{mutatingPolicy: true}},
+		{name: neverMet, admission: admission{neverMet: true}},
 	}
 }
 
@@ -154,11 +159,54 @@ func newStage(ctx context.Context, ours *installation.Installation) (*stage, err
 	if err != nil {
 		return nil, err
 	}
-	s.objects = map[string][]client.Object{"webhook": {&webhook}, "mutating policy": compared}
+	s.objects = map[string][]client.Object{
+		"webhook": {&webhook}, "mutating policy": compared, "never met": neverMetOf(&webhook),
+	}
 	for n := range policies.Items {
-		s.objects["policies"] = append(s.objects["policies"], &policies.Items[n], &bindings.Items[n])
+		s.objects["policies"] = append(s.objects["policies"], &policies.Items[n])
+	}
+	for n := range bindings.Items {
+		s.objects["policies"] = append(s.objects["policies"], &bindings.Items[n])
 	}
 	return s, nil
+}
+
+// seen is the name of the only Pod that meets the conditions of never-met.
+const seen = "seen"
+
+// neverMetOf returns a copy of the chart's webhook for Pods, and a policy for Pods with its binding,
+// with a condition that compares the name of the Pod.
+func neverMetOf(chart *admissionv1.MutatingWebhookConfiguration) []client.Object {
+	const name = "never-met"
+	condition := []admissionv1.MatchCondition{{
+		Name: name, Expression: "object.metadata.?name.orValue('') == '" + seen + "'",
+	}}
+	configuration := &admissionv1.MutatingWebhookConfiguration{
+		ObjectMeta: metav1.ObjectMeta{Name: name}, Webhooks: []admissionv1.MutatingWebhook{*chart.Webhooks[0].DeepCopy()},
+	}
+	webhook := &configuration.Webhooks[0]
+	webhook.MatchConditions = condition
+	var rules []admissionv1.NamedRuleWithOperations
+	for _, rule := range webhook.Rules {
+		rules = append(rules, admissionv1.NamedRuleWithOperations{RuleWithOperations: rule})
+	}
+	return []client.Object{
+		configuration,
+		&admissionv1.ValidatingAdmissionPolicy{
+			ObjectMeta: metav1.ObjectMeta{Name: name},
+			Spec: admissionv1.ValidatingAdmissionPolicySpec{
+				MatchConstraints: &admissionv1.MatchResources{ResourceRules: rules},
+				MatchConditions:  condition,
+				Validations:      []admissionv1.Validation{{Expression: "false"}},
+			},
+		},
+		&admissionv1.ValidatingAdmissionPolicyBinding{
+			ObjectMeta: metav1.ObjectMeta{Name: name},
+			Spec: admissionv1.ValidatingAdmissionPolicyBindingSpec{
+				PolicyName: name, ValidationActions: []admissionv1.ValidationAction{admissionv1.Deny},
+			},
+		},
+	}
 }
 
 // mutatingPolicyOf returns a policy, and its binding, that gives every annotated Pod the two
@@ -221,6 +269,7 @@ func (s *stage) turn(ctx context.Context, wanted admission) error {
 		{"webhook", s.present.webhook, wanted.webhook},
 		{"policies", s.present.policies, wanted.policies},
 		{"mutating policy", s.present.mutatingPolicy, wanted.mutatingPolicy},
+		{"never met", s.present.neverMet, wanted.neverMet},
 	} {
 		if part.present == part.wanted {
 			continue
@@ -269,6 +318,13 @@ func (s *stage) observe(ctx context.Context) (admission, error) {
 		return admission{}, err
 	}
 	present := admission{policies: err != nil}
+	named := contender{}.pod()
+	named.GenerateName, named.Name, named.Namespace = "", seen, namespace
+	if err := s.api.Create(ctx, named, client.DryRunAll); err != nil && !apierrors.IsInvalid(err) {
+		return admission{}, err
+	} else if err != nil {
+		present.neverMet = true
+	}
 	err = s.api.Create(ctx, pod, client.DryRunAll)
 	if apierrors.IsInvalid(err) { // a policy is there still while the webhook is gone, or already
 		return present, nil

@@ -198,8 +198,8 @@ func guess(value []byte, convert string) string {
 	case ok && countBegin(decoded) > 0:
 		return "it looks like PEM that is base64-encoded twice; put the PEM text in stringData, or its base64 in data"
 	case ok && IsPKCS12(decoded):
-		return "it looks like PKCS#12 (.p12, .pfx) in base64; decode it (base64 -d), and extract the certificate and the key " +
-			"as PEM"
+		return "it looks like PKCS#12 (.p12, .pfx) in base64; decode it (base64 -d), and extract the certificate and the " +
+			"key as PEM"
 	case ok && isDER(decoded):
 		return "it looks like the body of a PEM block without its BEGIN and END lines"
 	case bytes.Contains(value, []byte(begin)):

@@ -13,9 +13,10 @@ import (
 // measurement is what the two examples of a rule were measured to do. test/fuzzmesh writes it.
 type measurement struct {
 	// Source is what the examples were tried on.
-	Source string
+	Source string `json:"source"`
 	// Bad and Good map what was tried to its outcome.
-	Bad, Good map[string]string
+	Bad  map[string]string `json:"bad"`
+	Good map[string]string `json:"good"`
 }
 
 // measurementsOf returns the measurements by the IDs of the rules. They are beside the examples.

@@ -204,9 +204,12 @@ const (
 	plain          = "plain"
 	asks           = "asks"
 	mutatingPolicy = "mutating-policy"
+	neverMet       = "never-met"
 )
 
-func contenders() []string { return []string{"none", plain, asks, "asks-webhook-only", mutatingPolicy} }
+func contenders() []string {
+	return []string{"none", plain, asks, "asks-webhook-only", mutatingPolicy, neverMet}
+}
 
 func levels() []int { return []int{1, 50, 200} }
 
@@ -271,7 +274,7 @@ func tables(found results) (string, error) {
 // podsCell is empty where a contender has no such figure: none adds nothing, and has no webhook.
 func (l *lookup) podsCell(clients int, contender, unit string) string {
 	if (contender == "none" && strings.HasPrefix(unit, "added")) ||
-		((contender == "none" || contender == mutatingPolicy) && strings.HasPrefix(unit, "webhook")) {
+		((contender == "none" || contender == mutatingPolicy || contender == neverMet) && strings.HasPrefix(unit, "webhook")) {
 		return ""
 	}
 	return l.pods(clients, contender, unit).text(unit)
