@@ -182,6 +182,9 @@ func readExample(t *testing.T, path string) example {
 			continue
 		}
 		decode(t, document, object)
+		if object.GetNamespace() == "" {
+			object.SetNamespace(metav1.NamespaceDefault)
+		}
 		read.Theirs = append(read.Theirs, object)
 	}
 	return read
