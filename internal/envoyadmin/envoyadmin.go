@@ -111,8 +111,8 @@ func get(ctx context.Context, url string) ([]byte, error) {
 	return content, nil
 }
 
-// Exec runs pilot-agent in the sidecar. It needs the right to create pods/exec. Only answers in JSON
-// count, because pilot-agent also prints the error page of a path that Envoy doesn't have.
+// Exec runs pilot-agent in the sidecar. It needs the right to create pods/exec. Only answers in
+// JSON count, because pilot-agent also prints the error page of a path that Envoy doesn't have.
 func Exec(ctx context.Context, config *rest.Config, pod *corev1.Pod, paths ...string) (Answers, error) {
 	core, err := corev1client.NewForConfig(config)
 	if err != nil {

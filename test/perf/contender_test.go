@@ -174,8 +174,8 @@ func newStage(ctx context.Context, ours *installation.Installation) (*stage, err
 // seen is the name of the only Pod that meets the conditions of never-met.
 const seen = "seen"
 
-// neverMetOf returns a copy of the chart's webhook for Pods, and a policy for Pods with its binding,
-// with a condition that compares the name of the Pod.
+// neverMetOf returns a copy of the chart's webhook for Pods, and a policy for Pods with its
+// binding, with a condition that compares the name of the Pod.
 func neverMetOf(chart *admissionv1.MutatingWebhookConfiguration) []client.Object {
 	const name = "never-met"
 	condition := []admissionv1.MatchCondition{{

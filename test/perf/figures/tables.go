@@ -274,7 +274,7 @@ func tables(found results) (string, error) {
 // podsCell is empty where a contender has no such figure: none adds nothing, and has no webhook.
 func (l *lookup) podsCell(clients int, contender, unit string) string {
 	if (contender == "none" && strings.HasPrefix(unit, "added")) ||
-		((contender == "none" || contender == mutatingPolicy || contender == neverMet) && strings.HasPrefix(unit, "webhook")) {
+		(slices.Contains([]string{"none", mutatingPolicy, neverMet}, contender) && strings.HasPrefix(unit, "webhook")) {
 		return ""
 	}
 	return l.pods(clients, contender, unit).text(unit)
