@@ -4,8 +4,10 @@ import (
 	"encoding/json"
 	"maps"
 	"net/netip"
+	"runtime"
 	"slices"
 
+	"golang.org/x/sync/errgroup"
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 	corev1 "k8s.io/api/core/v1"
 
@@ -25,14 +27,37 @@ func (r *renderer) program() {
 	}
 	others := r.others()
 	uses := r.sortedUses()
+	facts := make([]plan.Facts, len(uses))
 	var byAddress map[netip.Addr][]egress.Target
 	for n, use := range uses {
 		if n == 0 || uses[n-1].target.Namespace != use.target.Namespace {
 			byAddress = targetsByAddress(uses, use.target.Namespace)
+		}
+		facts[n] = r.facts(use, byAddress[use.target.Address()], others)
+	}
+	for n, decided := range decideAll(facts) {
+		use := uses[n]
+		if n == 0 || uses[n-1].target.Namespace != use.target.Namespace {
 			r.add(mesh.Anchor(use.target.Namespace, appPorts(uses, use.target.Namespace)))
 		}
-		r.programOne(use, byAddress[use.target.Address()], others)
+		r.programOne(use, facts[n], decided)
 	}
+}
+
+// decideAll decides about each target. The search for conflicts takes the longest, so all processors
+// share it.
+func decideAll(facts []plan.Facts) []plan.Plan {
+	plans := make([]plan.Plan, len(facts))
+	var deciding errgroup.Group
+	deciding.SetLimit(runtime.GOMAXPROCS(0))
+	for n := range facts {
+		deciding.Go(func() error {
+			plans[n] = plan.Decide(facts[n])
+			return nil
+		})
+	}
+	_ = deciding.Wait() // no function returns an error
+	return plans
 }
 
 // addUnused adds the targets of EgressTargets that no object in the input uses, because the
@@ -71,34 +96,42 @@ func appPorts(uses []*use, namespace string) []int32 {
 	return ports
 }
 
-// programOne adds the objects of one target, using the controller's decision. targets are those
-// with its sinkhole address.
-func (r *renderer) programOne(use *use, targets []egress.Target, others mesh.Others) {
+// facts returns what the controller would know of a target. targets are those with its sinkhole
+// address.
+func (r *renderer) facts(use *use, targets []egress.Target, others mesh.Others) plan.Facts {
 	egressTarget := r.egressTargets[use.target.Namespace][use.target.Host].DeepCopy()
 	egressTarget.Namespace = use.target.Namespace
-	// Ignore the settings of a single workload, which may name its own Secret.
-	t := egress.FromEgressTarget(egressTarget.Namespace, egressTarget.Name, egressTarget)
+	t := programmed(egressTarget)
 	demands := plan.DemandsOf(t, use.pods)
-	credentials := r.credentials(t, plan.SecretsInUse(t, demands))
-	decided := plan.Decide(plan.Facts{
+	return plan.Facts{
 		EgressTarget: egressTarget,
 		Siblings: slices.DeleteFunc(slices.Clone(targets),
 			func(other egress.Target) bool { return other.Host == t.Host }),
 		Demands:     demands,
-		Credentials: credentials,
+		Credentials: r.credentials(t, plan.SecretsInUse(t, demands)),
 		Others:      others,
 		Policy:      new(r.rules(t.Namespace).Decide(t.Host)),
 		Warnings:    plan.NewExpiryWarnings(nil),
 		Now:         r.options.Now,
-	})
-	if certificate := credential.Issuance(t); certificate != nil {
+	}
+}
+
+// programmed returns the target without the settings of a single workload, which may name its own
+// Secret.
+func programmed(egressTarget *v1alpha1.EgressTarget) egress.Target {
+	return egress.FromEgressTarget(egressTarget.Namespace, egressTarget.Name, egressTarget)
+}
+
+// programOne adds the objects of one target, using the controller's decision.
+func (r *renderer) programOne(use *use, facts plan.Facts, decided plan.Plan) {
+	if certificate := credential.Issuance(programmed(facts.EgressTarget)); certificate != nil {
 		r.add(certificate)
 	}
 	for _, object := range decided.Objects() {
 		r.add(object)
 	}
 	r.complain(use, decided)
-	r.output.Explanations = append(r.output.Explanations, explain(use, decided, credentials))
+	r.output.Explanations = append(r.output.Explanations, explain(use, decided, facts.Credentials))
 }
 
 // complain warns of what keeps the target from working.
