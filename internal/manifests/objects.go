@@ -44,8 +44,8 @@ func (r *renderer) program() {
 	}
 }
 
-// decideAll decides about each target. The search for conflicts takes the longest, so all processors
-// share it.
+// decideAll decides about each target. The search for conflicts takes the longest, so all
+// processors share it.
 func decideAll(facts []plan.Facts) []plan.Plan {
 	plans := make([]plan.Plan, len(facts))
 	var deciding errgroup.Group
