@@ -124,9 +124,9 @@ func newScale(ctx context.Context) (*scale, error) {
 	return s, nil
 }
 
-// controllerMemory is the limit for a controller in MiB: the chart's default, and less than 1 GiB for
-// a larger cluster. The garbage collector keeps the memory below it, and takes more processor time
-// for that.
+// controllerMemory is the limit for a controller in MiB: the chart's default, and less than 1 GiB
+// for a larger cluster. The garbage collector keeps the memory below it, and takes more processor
+// time for that.
 func controllerMemory(of size) int {
 	if of.targets > 1000 {
 		return 960
