@@ -7,6 +7,7 @@ import (
 	networking "istio.io/api/networking/v1alpha3"
 
 	"mtls.egress/webhook/internal/egress"
+	"mtls.egress/webhook/internal/mesh"
 )
 
 // meshGateway is the gateway of a VirtualService that stands for all sidecars.
@@ -17,7 +18,7 @@ type calls struct {
 	// appPort is the port that the app calls, and port the one of the ServiceEntry to which the calls
 	// go.
 	appPort, port uint32
-	// route is the route of the VirtualService, at index n, or nil if there is none.
+	// route is the route of the VirtualService, at index n, or nil without one.
 	route *networking.HTTPRoute
 	n     int
 	// subset is the subset of the DestinationRule, or "".
@@ -83,7 +84,7 @@ func (s *set) direct() []calls {
 func (s *set) appPorts() []uint32 {
 	var ports []uint32
 	for _, port := range s.entries[0].Value.Spec.Ports {
-		if isHTTP(port.GetProtocol()) {
+		if mesh.IsHTTP(port.GetProtocol()) {
 			ports = append(ports, port.GetNumber())
 		}
 	}
@@ -134,7 +135,7 @@ func (s *set) way(route *networking.HTTPRoute, n int, appPort uint32) (way calls
 		return calls{}, false
 	}
 	destination := route.Route[0].GetDestination()
-	if trim(destination.GetHost()) != s.host {
+	if mesh.NormalHost(destination.GetHost()) != s.host {
 		s.refuse(fmt.Sprintf("the %s (spec.http[%d].route) leads calls to %s, which is an egress gateway or another "+
 			"name for the partner; with a target, the sidecar calls %s itself, so let the partner and your network admit "+
 			"the Pods' own addresses, put the Secret into the namespace, and annotate the workloads by hand",

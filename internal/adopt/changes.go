@@ -7,6 +7,7 @@ import (
 
 	"mtls.egress/webhook/internal/egress"
 	"mtls.egress/webhook/internal/manifests"
+	"mtls.egress/webhook/internal/mesh"
 )
 
 // addChanges adds what changes for the calls of the workloads and of others.
@@ -34,7 +35,7 @@ func (s *set) addChanges() {
 // the app sends there.
 func (s *set) originatesForAll() bool {
 	whole := s.policyFor(calls{appPort: s.calls.appPort, port: s.calls.port})
-	return isMutual(whole.GetTls()) && !isHTTP(s.partnerProtocol())
+	return isMutual(whole.GetTls()) && !mesh.IsHTTP(s.partnerProtocol())
 }
 
 // addNotes adds what else there is to do: with the other owners of objects, and with the volumes.

@@ -3,21 +3,12 @@ package adopt
 import (
 	"fmt"
 	"slices"
-	"strings"
 
 	networking "istio.io/api/networking/v1alpha3"
 
 	"mtls.egress/webhook/internal/egress"
+	"mtls.egress/webhook/internal/mesh"
 )
-
-// isHTTP reports whether Istio parses HTTP on a port of the protocol.
-func isHTTP(protocol string) bool {
-	switch strings.ToUpper(protocol) {
-	case "HTTP", "HTTP2", "GRPC", "HTTP-PROXY", "GRPC-WEB":
-		return true
-	}
-	return false
-}
 
 // portIndex returns the index of the port in the ServiceEntry, or -1.
 func (s *set) portIndex(number uint32) int {
@@ -63,7 +54,7 @@ func (s *set) readEndpoints() {
 			"target is outside", reference(entry.Object)))
 	}
 	for n, endpoint := range entry.Value.Spec.GetEndpoints() {
-		if address := endpoint.GetAddress(); trim(address) != s.host {
+		if address := endpoint.GetAddress(); mesh.NormalHost(address) != s.host {
 			s.refuse(fmt.Sprintf("the %s (spec.endpoints[%d].address) leads calls to %s, and a target goes where DNS "+
 				"leads %s; if that is another place, keep the hand-written objects", reference(entry.Object), n, address, s.host))
 		}

@@ -9,6 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 
 	"mtls.egress/webhook/internal/check"
+	"mtls.egress/webhook/internal/mesh"
 )
 
 // matchedPorts returns the app ports whose calls of sidecars can take the route.
@@ -35,7 +36,7 @@ func (s *set) matchedPorts(route *networking.HTTPRoute) []uint32 {
 func (s *set) concerns(match *networking.HTTPMatchRequest) bool {
 	authority, _, _ := strings.Cut(match.GetAuthority().GetExact(), ":")
 	return (len(match.GetGateways()) == 0 || slices.Contains(match.GetGateways(), meshGateway)) &&
-		(authority == "" || trim(authority) == s.host) &&
+		(authority == "" || mesh.NormalHost(authority) == s.host) &&
 		(match.GetSourceNamespace() == "" || s.namespace == "" || match.GetSourceNamespace() == s.namespace)
 }
 
@@ -68,7 +69,7 @@ func (s *set) isConditional(match *networking.HTTPMatchRequest) bool {
 	}
 	authority := match.GetAuthority()
 	return authority.GetRegex() != "" || !strings.HasPrefix(s.host, strings.ToLower(authority.GetPrefix())) ||
-		authority.GetExact() != "" && trim(authority.GetExact()) != s.host
+		authority.GetExact() != "" && mesh.NormalHost(authority.GetExact()) != s.host
 }
 
 // follow reports whether the Pods follow the route.

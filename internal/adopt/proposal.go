@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"maps"
 	"slices"
-	"strings"
 
 	networking "istio.io/api/networking/v1alpha3"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -13,6 +12,7 @@ import (
 	"mtls.egress/webhook/internal/check"
 	"mtls.egress/webhook/internal/egress"
 	"mtls.egress/webhook/internal/manifests"
+	"mtls.egress/webhook/internal/mesh"
 )
 
 // Proposal is what takes the place of the hand-written objects for one host of a namespace.
@@ -75,11 +75,11 @@ type key struct{ namespace, host string }
 func Propose(world *check.World, hosts []string) []Proposal {
 	found := map[key]bool{}
 	for _, rule := range world.DestinationRules {
-		host := trim(rule.Value.Spec.Host)
+		host := mesh.NormalHost(rule.Value.Spec.Host)
 		if isGenerated(rule.Object) || !hasClientCertificate(rule.Value.Spec.TrafficPolicy, rule.Value.Spec.Subsets) {
 			continue
 		}
-		if len(hosts) == 0 || slices.ContainsFunc(hosts, func(asked string) bool { return covers(host, trim(asked)) }) {
+		if len(hosts) == 0 || slices.ContainsFunc(hosts, func(asked string) bool { return mesh.Covers(host, asked) }) {
 			found[key{rule.Location.Namespace, host}] = true
 		}
 	}
@@ -152,7 +152,7 @@ func (o *Object) lose(hosts []string) {
 	if len(hosts) == 0 {
 		return
 	}
-	isTaken := func(host string) bool { return slices.Contains(hosts, trim(host)) }
+	isTaken := func(host string) bool { return slices.Contains(hosts, mesh.NormalHost(host)) }
 	o.Others = slices.DeleteFunc(o.Others, isTaken)
 	o.Content = runtime.DeepCopyJSON(o.Content)
 	spec, _ := o.Content["spec"].(map[string]any)
@@ -186,17 +186,6 @@ func hasClientCertificate(policy *networking.TrafficPolicy, subsets []*networkin
 
 func isMutual(settings *networking.ClientTLSSettings) bool {
 	return settings.GetMode() == networking.ClientTLSSettings_MUTUAL
-}
-
-// trim returns the host in lowercase, without a trailing dot.
-func trim(host string) string { return strings.ToLower(strings.TrimSuffix(host, ".")) }
-
-// covers reports whether pattern is host, or a wildcard that matches it.
-func covers(pattern, host string) bool {
-	if suffix, wildcard := strings.CutPrefix(pattern, "*"); wildcard {
-		return strings.HasSuffix(host, suffix)
-	}
-	return pattern == host
 }
 
 // reference returns kind, namespace and name of the object, for use in a sentence.

@@ -34,7 +34,8 @@ type set struct {
 func collect(world *check.World, k key) *set {
 	s := &set{key: k, world: world}
 	for _, rule := range world.DestinationRules {
-		if rule.Location.Namespace == k.namespace && trim(rule.Value.Spec.Host) == k.host && !isGenerated(rule.Object) {
+		if rule.Location.Namespace == k.namespace && mesh.NormalHost(rule.Value.Spec.Host) == k.host &&
+			!isGenerated(rule.Object) {
 			s.rules = append(s.rules, rule)
 		}
 	}
@@ -54,7 +55,7 @@ func collect(world *check.World, k key) *set {
 }
 
 func hasHost(hosts []string, host string) bool {
-	return slices.ContainsFunc(hosts, func(other string) bool { return trim(other) == host })
+	return slices.ContainsFunc(hosts, func(other string) bool { return mesh.NormalHost(other) == host })
 }
 
 // checkHost refuses hosts that an EgressTarget can't have.
@@ -120,7 +121,7 @@ func (s *set) addObjects() {
 }
 
 func others(hosts []string, host string) []string {
-	return slices.DeleteFunc(slices.Clone(hosts), func(other string) bool { return trim(other) == host })
+	return slices.DeleteFunc(slices.Clone(hosts), func(other string) bool { return mesh.NormalHost(other) == host })
 }
 
 // isPrivate reports whether an object is exported to its own namespace, and not to all.

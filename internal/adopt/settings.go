@@ -10,6 +10,7 @@ import (
 
 	"mtls.egress/webhook/api/v1alpha1"
 	"mtls.egress/webhook/internal/egress"
+	"mtls.egress/webhook/internal/mesh"
 )
 
 // maxRetries is the maximum of http.retries.
@@ -38,7 +39,7 @@ func (s *set) readRoute() {
 	for _, lost := range []setting{
 		{"match", s.hasConditions(), "all calls to the host go to the partner, and not only those that match",
 			true},
-		{"rewrite", route.GetRewrite() != nil && (rewritten == "" || trim(rewritten) != s.host),
+		{"rewrite", route.GetRewrite() != nil && (rewritten == "" || mesh.NormalHost(rewritten) != s.host),
 			"the path and the Host header stay as the app wrote them", true},
 		{"fault", route.GetFault() != nil, "no faults are injected", false},
 		{"mirror", route.GetMirror() != nil || len(route.GetMirrors()) > 0, "calls are not mirrored", true},

@@ -232,7 +232,7 @@ func hostIndex(object map[string]any, host string) int {
 	hosts, _ := spec["hosts"].([]any)
 	return max(0, slices.IndexFunc(hosts, func(other any) bool {
 		text, _ := other.(string)
-		return trim(text) == host
+		return mesh.NormalHost(text) == host
 	}))
 }
 

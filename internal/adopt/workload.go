@@ -14,6 +14,7 @@ import (
 	"mtls.egress/webhook/internal/check"
 	"mtls.egress/webhook/internal/egress"
 	"mtls.egress/webhook/internal/manifests"
+	"mtls.egress/webhook/internal/mesh"
 )
 
 // Workload is a workload whose calls use the hand-written objects.
@@ -214,7 +215,7 @@ func (s *set) addWorkload(pods check.Pods, secret string, files []file) {
 func (s *set) checkAskedPort(pods check.Pods, text string) bool {
 	want := strconv.FormatUint(uint64(s.partnerPort()), 10)
 	for _, entry := range entries(text) {
-		if name, port, _ := strings.Cut(entry, ":"); trim(name) == s.host && port != "" && port != want {
+		if name, port, _ := strings.Cut(entry, ":"); mesh.NormalHost(name) == s.host && port != "" && port != want {
 			s.refuse(fmt.Sprintf("the %s has the annotation %s: %s, and the hand-written objects lead calls to port %s; "+
 				"write %s, or delete the objects if %s is right", reference(pods.Object), egress.AnnotationTarget, entry, want,
 				s.host, port))
@@ -267,7 +268,7 @@ func without(before map[string]string, host string) map[string]string {
 	left := func(name, separator string) string {
 		return strings.Join(slices.DeleteFunc(entries(before[name]), func(entry string) bool {
 			key, _, found := strings.Cut(entry, separator)
-			return trim(key) == host && (found || separator == ":")
+			return mesh.NormalHost(key) == host && (found || separator == ":")
 		}), ",")
 	}
 	annotations := map[string]string{}
@@ -306,7 +307,7 @@ func entries(text string) []string {
 func asksFor(text, host string) bool {
 	return slices.ContainsFunc(entries(text), func(entry string) bool {
 		name, _, _ := strings.Cut(entry, ":")
-		return trim(name) == host
+		return mesh.NormalHost(name) == host
 	})
 }
 

@@ -3,6 +3,8 @@ package check
 import (
 	"cmp"
 	"fmt"
+
+	"mtls.egress/webhook/internal/mesh"
 )
 
 // bareTLSRules returns the rules for TLS that also applies to calls that it isn't meant for.
@@ -78,7 +80,7 @@ func tlsOnPlainPort(h *handWritten, report report) {
 		}
 		for _, e := range h.entriesFor(s.host) {
 			for n, port := range e.Value.Spec.Ports {
-				if s.port != port.Number && (s.port != 0 || port.Number != 80) || !isHTTP(port.Protocol) {
+				if s.port != port.Number && (s.port != 0 || port.Number != 80) || !mesh.IsHTTP(port.Protocol) {
 					continue
 				}
 				if number := cmp.Or(port.TargetPort, port.Number); number == 80 && !movedInEndpoints(e, port.Name) &&

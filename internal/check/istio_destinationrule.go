@@ -88,7 +88,7 @@ func destinationRuleRules() []Rule {
 
 func hostWithoutServiceEntry(h *handWritten, report report) {
 	for _, rule := range h.DestinationRules {
-		host := normal(rule.Value.Spec.Host)
+		host := mesh.NormalHost(rule.Value.Spec.Host)
 		if h.external(host) && host != "*" && startsTLS(rule) && len(h.entriesUnder(host)) == 0 {
 			report(rule.Object, []any{"spec", "host"}, fmt.Sprintf(
 				"no ServiceEntry of the input names %s; if none in the cluster does, the TLS settings never apply, and calls "+
@@ -166,7 +166,7 @@ func (h *handWritten) usedBySidecars(s start) bool {
 	}
 	return s.subset == "" && slices.ContainsFunc(h.entriesFor(s.host), func(e entry) bool {
 		return slices.ContainsFunc(e.Value.Spec.Ports, func(port *networking.ServicePort) bool {
-			return isHTTP(port.Protocol) && (s.port == 0 || s.port == port.Number)
+			return mesh.IsHTTP(port.Protocol) && (s.port == 0 || s.port == port.Number)
 		})
 	})
 }
@@ -262,7 +262,7 @@ func wildcardWithClientCertificate(h *handWritten, report report) {
 
 func meshCertificateToPartner(h *handWritten, report report) {
 	for _, rule := range h.DestinationRules {
-		host := normal(rule.Value.Spec.Host)
+		host := mesh.NormalHost(rule.Value.Spec.Host)
 		for _, s := range settingsIn(rule) {
 			if s.tls.Mode == networking.ClientTLSSettings_ISTIO_MUTUAL && h.external(host) &&
 				slices.ContainsFunc(h.entriesUnder(host), isPartner) {

@@ -111,7 +111,7 @@ func newHandWritten(w *World) *handWritten {
 func (h *handWritten) leaveOut(undecoded []manifests.Object) {
 	for _, object := range undecoded {
 		hosts := hostsIn(object)
-		concerned := func(host string) bool { return len(hosts) == 0 || slices.Contains(hosts, normal(host)) }
+		concerned := func(host string) bool { return len(hosts) == 0 || slices.Contains(hosts, mesh.NormalHost(host)) }
 		h.DestinationRules = slices.DeleteFunc(h.DestinationRules, func(rule destinationRule) bool {
 			return concerned(rule.Value.Spec.Host)
 		})
@@ -131,7 +131,7 @@ func hostsIn(object manifests.Object) []string {
 	var found []string
 	for _, each := range append(slices.Clone(hosts), spec["host"], spec["hosts"]) {
 		if host, isText := each.(string); isText {
-			found = append(found, normal(host))
+			found = append(found, mesh.NormalHost(host))
 		}
 	}
 	return found
@@ -149,13 +149,13 @@ func withoutGenerated[T metav1.Object](objects []Typed[T]) []Typed[T] {
 func (h *handWritten) index() {
 	for _, serviceEntry := range h.ServiceEntries {
 		for _, host := range serviceEntry.Value.Spec.Hosts {
-			each := entry{serviceEntry: serviceEntry, host: normal(host)}
+			each := entry{serviceEntry: serviceEntry, host: mesh.NormalHost(host)}
 			h.entries = append(h.entries, each)
 			h.entriesOf[each.host] = append(h.entriesOf[each.host], each)
 		}
 	}
 	for _, rule := range h.DestinationRules {
-		host := normal(rule.Value.Spec.Host)
+		host := mesh.NormalHost(rule.Value.Spec.Host)
 		h.rulesOf[host] = append(h.rulesOf[host], rule)
 		if !h.external(host) {
 			continue
@@ -167,10 +167,10 @@ func (h *handWritten) index() {
 	}
 	for _, router := range h.VirtualServices {
 		for _, host := range router.Value.Spec.Hosts {
-			h.routersOf[normal(host)] = append(h.routersOf[normal(host)], router)
+			h.routersOf[mesh.NormalHost(host)] = append(h.routersOf[mesh.NormalHost(host)], router)
 		}
 		for _, destination := range destinationsIn(router) {
-			h.used[normal(destination.GetHost())+"/"+destination.GetSubset()] = true
+			h.used[mesh.NormalHost(destination.GetHost())+"/"+destination.GetSubset()] = true
 		}
 		for _, each := range h.routesIn(router) {
 			if h.external(each.host) {
@@ -188,9 +188,6 @@ func (h *handWritten) index() {
 	}
 }
 
-// normal returns the host in lower case and without a trailing dot.
-func normal(host string) string { return strings.ToLower(strings.TrimSuffix(host, ".")) }
-
 // external reports whether the host is outside of the cluster, as far as its name says.
 func (h *handWritten) external(host string) bool {
 	return strings.Contains(host, ".") && !strings.HasSuffix(host, ".svc") && !strings.Contains(host, ".svc.") &&
@@ -204,7 +201,7 @@ func startsIn(rule destinationRule) []start {
 
 // settingsIn returns all TLS settings of a DestinationRule.
 func settingsIn(rule destinationRule) []start {
-	host := normal(rule.Value.Spec.Host)
+	host := mesh.NormalHost(rule.Value.Spec.Host)
 	var starts []start
 	add := func(settings *networking.ClientTLSSettings, pool *networking.ConnectionPoolSettings, subset string,
 		port uint32, path ...any,
@@ -295,7 +292,7 @@ func routesIn(router virtualService) []route {
 			routes = append(routes, route{
 				virtualService: router, http: http, path: path,
 				destinationPath: append(slices.Clip(path), "route", n, "destination"),
-				host:            normal(destination.GetDestination().GetHost()), destination: destination.GetDestination(),
+				host:            mesh.NormalHost(destination.GetDestination().GetHost()), destination: destination.GetDestination(),
 			})
 		}
 	}
@@ -323,7 +320,7 @@ func (h *handWritten) portsOf(r route) []uint32 {
 	for _, e := range h.entriesFor(r.host) {
 		for _, port := range e.Value.Spec.Ports {
 			all = append(all, port.Number)
-			if isHTTP(port.Protocol) && r.catches(port.Number) {
+			if mesh.IsHTTP(port.Protocol) && r.catches(port.Number) {
 				http = append(http, port.Number)
 			}
 		}
@@ -416,11 +413,6 @@ func (e entry) portIndex(number uint32) int {
 	})
 }
 
-// isHTTP reports whether Istio parses HTTP on a port of the protocol.
-func isHTTP(protocol string) bool {
-	return slices.Contains([]string{"HTTP", "HTTP2", "GRPC", "GRPC-WEB", "HTTP_PROXY"}, strings.ToUpper(protocol))
-}
-
 // isTLS reports whether Istio passes TLS of the app through on a port of the protocol.
 func isTLS(protocol string) bool {
 	return slices.Contains([]string{"HTTPS", "TLS"}, strings.ToUpper(protocol))
@@ -435,7 +427,7 @@ func (h *handWritten) carriesTLS(host string, number uint32) bool {
 	}
 	return slices.ContainsFunc(entries, func(e entry) bool {
 		port := e.port(number)
-		return port != nil && (isTLS(port.Protocol) || port.Number == 443 && !isHTTP(port.Protocol))
+		return port != nil && (isTLS(port.Protocol) || port.Number == 443 && !mesh.IsHTTP(port.Protocol))
 	})
 }
 

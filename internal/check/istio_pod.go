@@ -8,6 +8,8 @@ import (
 	"istio.io/api/annotation"
 	"istio.io/api/label"
 	corev1 "k8s.io/api/core/v1"
+
+	"mtls.egress/webhook/internal/mesh"
 )
 
 // podRules returns the rules for Pods whose calls don't pass through a sidecar, or past the TLS
@@ -117,7 +119,7 @@ func (h *handWritten) httpsHost(variable corev1.EnvVar, namespace string) (host 
 	}
 	rest = rest[strings.LastIndex(rest, "@")+1:] // without the user and the password
 	rest, _, _ = strings.Cut(rest, ":")
-	host = normal(rest)
+	host = mesh.NormalHost(rest)
 	return host, isURL && slices.ContainsFunc(h.startsOf[host], func(s start) bool {
 		return s.presents() && visible(s.destinationRule, namespace)
 	})

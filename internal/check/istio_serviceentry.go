@@ -196,7 +196,7 @@ func httpPortAsOtherProtocol(h *handWritten, report report) {
 		for _, e := range h.entriesFor(r.host) {
 			index := e.portIndex(h.listens(r))
 			key := fmt.Sprint(e.Location, index)
-			if index < 0 || told[key] || isHTTP(e.Value.Spec.Ports[index].Protocol) {
+			if index < 0 || told[key] || mesh.IsHTTP(e.Value.Spec.Ports[index].Protocol) {
 				continue
 			}
 			told[key] = true
@@ -214,7 +214,7 @@ func tlsPortAsHTTP(h *handWritten, report report) {
 		if index < 0 || len(h.startsOf[e.host]) == 0 {
 			continue
 		}
-		if port := e.Value.Spec.Ports[index]; isHTTP(port.Protocol) {
+		if port := e.Value.Spec.Ports[index]; mesh.IsHTTP(port.Protocol) {
 			report(e.Object, []any{"spec", "ports", index, "protocol"}, fmt.Sprintf(
 				"port 443 of %s has the protocol %s, so the app's own https calls are calls to an unknown host", e.host,
 				port.Protocol))
@@ -255,7 +255,7 @@ func resolutionNoneWithTargetPort(h *handWritten, report report) {
 func targetPortWithoutTLS(h *handWritten, report report) {
 	for _, e := range h.entries {
 		for n, port := range e.Value.Spec.Ports {
-			if port.TargetPort != 443 || !isHTTP(port.Protocol) || len(h.startsOf[e.host]) == 0 ||
+			if port.TargetPort != 443 || !mesh.IsHTTP(port.Protocol) || len(h.startsOf[e.host]) == 0 ||
 				h.routedAway(e.host, port.Number) || h.onlyInGateways(e.host) ||
 				slices.ContainsFunc(h.rulesOf[e.host], func(rule destinationRule) bool {
 					return settingsFor(rule, "", port.Number) != nil

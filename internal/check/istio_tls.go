@@ -9,6 +9,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"mtls.egress/webhook/internal/manifests"
+	"mtls.egress/webhook/internal/mesh"
 )
 
 // tlsSettingRules returns the rules for the TLS settings of a DestinationRule.
@@ -274,7 +275,7 @@ func noNamesForTCP(h *handWritten, report report) {
 		for _, e := range h.entriesFor(s.host) {
 			index := slices.IndexFunc(e.Value.Spec.Ports, func(port *networking.ServicePort) bool {
 				return port.Number != 0 && (s.port == 0 || s.port == port.Number) && port.Protocol != "" &&
-					!isHTTP(port.Protocol) && !isTLS(port.Protocol)
+					!mesh.IsHTTP(port.Protocol) && !isTLS(port.Protocol)
 			})
 			if index >= 0 && len(h.routesOf[s.host]) == 0 && len(e.Value.Spec.SubjectAltNames) == 0 {
 				report(s.Object, s.path, fmt.Sprintf(

@@ -102,7 +102,7 @@ func (h *handWritten) plainPortOf(host string) uint32 {
 			switch {
 			case port.Number == 80:
 				return 80
-			case isHTTP(port.Protocol) && other == 0:
+			case mesh.IsHTTP(port.Protocol) && other == 0:
 				other = port.Number
 			}
 		}
@@ -121,14 +121,14 @@ func (h *handWritten) startsOnBare(s start, number uint32) bool {
 func (h *handWritten) hasHTTPRoute(host string) bool {
 	return slices.ContainsFunc(h.HTTPRoutes, func(route Typed[*gatewayv1.HTTPRoute]) bool {
 		return slices.ContainsFunc(route.Value.Spec.Hostnames, func(name gatewayv1.Hostname) bool {
-			return mesh.Covers(normal(string(name)), host)
+			return mesh.Covers(string(name), host)
 		}) || slices.ContainsFunc(route.Value.Spec.ParentRefs, func(parent gatewayv1.ParentReference) bool {
 			return slices.ContainsFunc(h.entriesFor(host), func(e entry) bool {
 				return parent.Kind != nil && *parent.Kind == mesh.KindServiceEntry && e.Location.Name == string(parent.Name)
 			})
 		}) || slices.ContainsFunc(route.Value.Spec.Rules, func(rule gatewayv1.HTTPRouteRule) bool {
 			return slices.ContainsFunc(rule.BackendRefs, func(backend gatewayv1.HTTPBackendRef) bool {
-				return normal(string(backend.Name)) == host
+				return mesh.NormalHost(string(backend.Name)) == host
 			})
 		})
 	})
@@ -139,7 +139,7 @@ func (h *handWritten) hasHTTPRoute(host string) bool {
 func (h *handWritten) startsOnHTTP(host string) bool {
 	return slices.ContainsFunc(h.entriesFor(host), func(e entry) bool {
 		return slices.ContainsFunc(e.Value.Spec.Ports, func(port *networking.ServicePort) bool {
-			return isHTTP(port.Protocol) && slices.ContainsFunc(h.startsOf[host], func(s start) bool {
+			return mesh.IsHTTP(port.Protocol) && slices.ContainsFunc(h.startsOf[host], func(s start) bool {
 				return s.subset == "" && (s.port == 0 || s.port == port.Number) && !h.maybeRoutedAway(s)
 			})
 		})
@@ -151,7 +151,7 @@ func (h *handWritten) startsOnHTTP(host string) bool {
 func (h *handWritten) movesHTTPPort(host string) bool {
 	return slices.ContainsFunc(h.entriesFor(host), func(e entry) bool {
 		return slices.ContainsFunc(e.Value.Spec.Ports, func(port *networking.ServicePort) bool {
-			return isHTTP(port.Protocol) && port.TargetPort != 0
+			return mesh.IsHTTP(port.Protocol) && port.TargetPort != 0
 		})
 	})
 }
@@ -162,7 +162,7 @@ func (h *handWritten) onlyOtherProtocols(host string) bool {
 	entries := h.entriesFor(host)
 	return len(entries) > 0 && !slices.ContainsFunc(entries, func(e entry) bool {
 		return slices.ContainsFunc(e.Value.Spec.Ports, func(port *networking.ServicePort) bool {
-			return isHTTP(port.Protocol) || isTLS(port.Protocol) || port.Number == 443
+			return mesh.IsHTTP(port.Protocol) || isTLS(port.Protocol) || port.Number == 443
 		})
 	})
 }
@@ -324,7 +324,7 @@ func ownTLSToTLSSettings(h *handWritten, report report) {
 		for i, tls := range router.Value.Spec.Tls {
 			for n, each := range tls.Route {
 				destination := each.GetDestination()
-				host := normal(destination.GetHost())
+				host := mesh.NormalHost(destination.GetHost())
 				if index := slices.IndexFunc(h.startsOf[host], func(s start) bool {
 					return destination.GetSubset() != "" && s.subset == destination.GetSubset() && !h.ignoredBySidecars(s) &&
 						(s.port == 0 || s.port == destination.GetPort().GetNumber())

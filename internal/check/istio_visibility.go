@@ -262,7 +262,7 @@ func admits(hosts []string, own, from, host string) bool {
 
 func hiddenByRevision(h *handWritten, report report) {
 	for _, rule := range h.DestinationRules {
-		host := normal(rule.Value.Spec.Host)
+		host := mesh.NormalHost(rule.Value.Spec.Host)
 		if !h.external(host) || !startsTLS(rule) {
 			continue
 		}
@@ -302,11 +302,12 @@ func exportWiderThanCertificate(h *handWritten, report report) {
 		wide := len(exportTo) == 0 || slices.ContainsFunc(exportTo, func(namespace string) bool {
 			return namespace != "." && namespace != rule.Location.Namespace
 		})
-		if index < 0 || !wide || rule.Value.Spec.WorkloadSelector != nil || h.onlyInGateways(normal(rule.Value.Spec.Host)) {
+		if index < 0 || !wide || rule.Value.Spec.WorkloadSelector != nil ||
+			h.onlyInGateways(mesh.NormalHost(rule.Value.Spec.Host)) {
 			continue
 		}
 		report(rule.Object, exportToField(), fmt.Sprintf(
 			"sidecars of other namespaces get the TLS settings for %s too, without the file %s",
-			normal(rule.Value.Spec.Host), startsIn(rule)[index].tls.ClientCertificate))
+			mesh.NormalHost(rule.Value.Spec.Host), startsIn(rule)[index].tls.ClientCertificate))
 	}
 }

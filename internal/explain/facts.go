@@ -39,7 +39,7 @@ type Facts struct {
 	Now  time.Time
 	// Workload is the owner of the Pod, or the workload that the user named. Nil for a single Pod.
 	Workload *Workload
-	// Pod is the Pod to explain, or nil if there is none.
+	// Pod is the Pod to explain, or nil without one.
 	Pod *corev1.Pod
 	// Pods is the number of Pods that the Pod was chosen from.
 	Pods int

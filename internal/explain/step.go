@@ -66,7 +66,7 @@ type Result struct {
 // Report is the explanation of one host for one Pod.
 type Report struct {
 	Namespace string `json:"namespace"`
-	// Workload and Pod are "" if there are none. Workload is KIND/NAME.
+	// Workload and Pod can be "". Workload is KIND/NAME.
 	Workload string `json:"workload,omitempty"`
 	Pod      string `json:"pod,omitempty"`
 	Host     string `json:"host,omitempty"`

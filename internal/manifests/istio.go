@@ -35,7 +35,7 @@ func (i item) undecodable(err error) []fault {
 	return []fault{{message: "can't be decoded"}}
 }
 
-// faultsOfMessage returns the faults of a protobuf message in JSON. Unknown fields are none.
+// faultsOfMessage returns the faults of a protobuf message in JSON. Unknown fields are allowed.
 func faultsOfMessage(message protoreflect.MessageDescriptor, value any, at []any) []fault {
 	if strings.HasPrefix(string(message.FullName()), "google.protobuf.") {
 		return faultsOfWellKnown(message, value, at)

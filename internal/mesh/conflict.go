@@ -267,6 +267,9 @@ func Visible(exportTo []string, from, to string) bool {
 	return reachOf(exportTo, nil, from, to) != unseen
 }
 
+// NormalHost returns the host in lowercase and without a trailing dot, as Istio compares hosts.
+func NormalHost(host string) string { return strings.ToLower(strings.TrimSuffix(host, ".")) }
+
 // Covers reports whether pattern is host or a wildcard that matches it. Case and a trailing dot
 // don't matter.
 func Covers(pattern, host string) bool { return covers(pattern, strings.ToLower(host)) }

@@ -93,7 +93,7 @@ func (s search) sidecar(sidecar *networkingv1.Sidecar) []Conflict {
 // distinguishes the calls.
 func (s search) takesOurCalls(listener *networking.IstioEgressListener) bool {
 	port := listener.GetPort()
-	if port == nil || listener.GetBind() == "" || isHTTP(port.GetProtocol()) {
+	if port == nil || listener.GetBind() == "" || IsHTTP(port.GetProtocol()) {
 		return false
 	}
 	return port.GetNumber() == portNumber(s.target.Port) && s.admitsRoute(listener.GetHosts()) ||
@@ -136,9 +136,9 @@ func (s search) hidden(sidecar *networkingv1.Sidecar) (Conflict, bool) {
 	return Conflict{}, false
 }
 
-// isHTTP reports whether Istio parses HTTP on a port of the protocol.
+// IsHTTP reports whether Istio parses HTTP on a port of the protocol.
 // https://github.com/istio/istio/blob/1.30.3/pkg/config/protocol/instance.go
-func isHTTP(protocol string) bool {
+func IsHTTP(protocol string) bool {
 	return slices.Contains([]string{"HTTP", "HTTP2", "GRPC", "GRPC-WEB", "HTTP_PROXY"}, strings.ToUpper(protocol))
 }
 

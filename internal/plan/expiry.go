@@ -94,7 +94,7 @@ func (w ExpiryWarnings) within(e expiry, now time.Time) time.Duration {
 	return shortest
 }
 
-// next returns the time until the next warning begins, and false if there is none.
+// next returns the time until the next warning begins, and false after the last one.
 func (w ExpiryWarnings) next(e expiry, now time.Time) (wait time.Duration, found bool) {
 	for _, period := range w {
 		if left := e.warnedFrom(period).Sub(now); left > 0 && (!found || left < wait) {

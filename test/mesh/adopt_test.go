@@ -311,7 +311,7 @@ func (w *watchedCalls) count(t *testing.T, serial string) (calls, failed int) {
 		calls += state.Calls
 		failed += state.Calls - state.ByOutcome["200"]
 		if state.PlainAnswers+state.UnknownAnswers > 0 || state.ByClientSerial[serial] != state.TLSAnswers {
-			t.Errorf("%s: %d plain answers, %d of somebody else, and certificates %v", name, state.PlainAnswers,
+			t.Errorf("%s: %d plain answers, %d of another server, and certificates %v", name, state.PlainAnswers,
 				state.UnknownAnswers, state.ByClientSerial)
 		}
 		if state.Calls != state.ByOutcome["200"] {

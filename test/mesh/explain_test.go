@@ -432,7 +432,7 @@ func presents(t *testing.T, s *scene.Scene, ns string, issuer *pki.CA, template 
 
 func stranger(t *testing.T) *pki.CA {
 	t.Helper()
-	ca, err := pki.Authority("Somebody Else's CA")
+	ca, err := pki.Authority("Another CA")
 	must(t, err)
 	return ca
 }

@@ -96,7 +96,7 @@ func ReadPrivateKey(name string, content []byte) (crypto.Signer, error) {
 }
 
 func readCertificateFile(p part, content []byte) ([]*x509.Certificate, error) {
-	encoded, problem := encodedCertificates(p, content)
+	encoded, isBundle, problem := encodedCertificates(p, content)
 	if problem != "" {
 		return nil, errors.New(problem)
 	}
@@ -104,38 +104,42 @@ func readCertificateFile(p part, content []byte) ([]*x509.Certificate, error) {
 	if problem != "" {
 		return nil, errors.New(problem)
 	}
-	if _, isBundle, _ := expandPKCS7(p, content); isBundle {
+	if isBundle {
 		return leafFirst(certificates), nil
 	}
 	return certificates, nil
 }
 
-// encodedCertificates returns the certificates of a PEM, DER or PKCS#7 file in DER.
-func encodedCertificates(p part, content []byte) (encoded [][]byte, problem string) {
+// encodedCertificates returns the certificates of a PEM, DER or PKCS#7 file in DER, and whether the
+// file is a PKCS#7 bundle, which has no order.
+func encodedCertificates(p part, content []byte) (encoded [][]byte, isBundle bool, problem string) {
 	isBinary := len(content) <= MaxPartSize && (isPKCS7(content) || isDER(content) && !isPKCS12(content))
 	if !isBinary {
 		if content, problem = readable(p, content); problem != "" {
-			return nil, problem
+			return nil, false, problem
 		}
 	}
 	if len(content) <= MaxPartSize {
 		expanded, found, problem := expandPKCS7(p, content)
 		switch {
 		case problem != "":
-			return nil, problem
+			return nil, false, problem
 		case found:
-			return certificateBlocks(p, expanded)
+			encoded, problem = certificateBlocks(p, expanded)
+			return encoded, true, problem
 		}
 	}
 	if !isBinary {
-		return certificateBlocks(p, content)
+		encoded, problem = certificateBlocks(p, content)
+		return encoded, false, problem
 	}
 	encoded, ok := splitDER(content)
 	if ok && len(encoded[0]) <= maxCertificateSize {
 		_, ok = outlined(encoded[0])
 	}
 	if !ok {
-		return nil, fmt.Sprintf("%s is DER, but neither a certificate nor PKCS#7 (.p7b); request the certificate as PEM", p)
+		return nil, false,
+			fmt.Sprintf("%s is DER, but neither a certificate nor PKCS#7 (.p7b); request the certificate as PEM", p)
 	}
-	return encoded, ""
+	return encoded, false, ""
 }

@@ -104,7 +104,7 @@ func (a Authorities) review(now time.Time) []Finding {
 // sidecar refuses the whole file. It returns an error if none is left.
 func ReadServerCA(name string, content []byte) (Authorities, error) {
 	p := part{serverCAPart, name}
-	encoded, problem := encodedCertificates(p, content)
+	encoded, _, problem := encodedCertificates(p, content)
 	var authorities Authorities
 	if problem == "" {
 		authorities, problem = parseAuthorities(p, encoded)
@@ -156,7 +156,7 @@ func parseAuthorities(p part, encoded [][]byte) (authorities Authorities, proble
 // warnings about them. It returns an error if none is left.
 func ReadChain(name string, content []byte) (certificates []*x509.Certificate, skipped []Finding, err error) {
 	p := part{certificatePart, name}
-	encoded, problem := encodedCertificates(p, content)
+	encoded, _, problem := encodedCertificates(p, content)
 	if problem == "" {
 		problem = checkCount(p, len(encoded))
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"mtls.egress/webhook/internal/certs/credential"
+	"mtls.egress/webhook/test/encodings"
 )
 
 // TestReadsPKCS7 reads the bundles that Windows, Java and Active Directory Certificate Services
@@ -29,6 +30,10 @@ func TestReadsPKCS7(t *testing.T) {
 		"in BER, as Java":     {content: ber{indefinite: true}.encode(t, bundle), want: subjects},
 		"with line breaks CR LF": {
 			content: bytes.ReplaceAll(read("bundle-adcs.cer"), []byte("\n"), []byte("\r\n")),
+			want:    subjects,
+		},
+		"in PEM, as PowerShell writes it": {
+			content: encodings.Of(string(read("bundle-pem.p7b")))["UTF-16 LE with a mark, CR and LF"],
 			want:    subjects,
 		},
 		"without a certificate": {

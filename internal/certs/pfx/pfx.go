@@ -26,7 +26,7 @@ type Contents struct {
 // Item is a key or a certificate in DER, with its attributes.
 type Item struct {
 	DER []byte
-	// Name is the friendlyName, which keytool calls the alias. "" if there is none.
+	// Name is the friendlyName, which keytool calls the alias. It can be "".
 	Name string
 	// ID is the localKeyId, which is equal for a key and its certificate.
 	ID []byte

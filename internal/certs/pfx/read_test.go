@@ -46,7 +46,7 @@ func FuzzRead(f *testing.F) {
 		for _, key := range contents.Keys {
 			var sequence asn1.RawValue
 			if _, err := asn1.Unmarshal(key.DER, &sequence); err != nil || sequence.Tag != asn1.TagSequence {
-				t.Errorf("a key that is none: %v", err)
+				t.Errorf("not a key: %v", err)
 			}
 		}
 	})

@@ -174,7 +174,7 @@ func (r *Reader) describe(resource string, object *unstructured.Unstructured) *e
 	return w
 }
 
-// ownerOf reads the workload of a Pod, or returns nil if there is none that the user may read.
+// ownerOf reads the workload of a Pod, or returns nil if the user may read none.
 func (r *Reader) ownerOf(ctx context.Context, pod *corev1.Pod) *explain.Workload {
 	owner := informers.NewPod(pod).Owner()
 	if owner.Name == "" {
