@@ -23,9 +23,10 @@ func (s *set) compareTarget() {
 			continue
 		}
 		s.proposal.TargetExists = true
+		existing.Status = v1alpha1.EgressTargetStatus{}
 		// The API server has set defaults in the existing one.
-		if !reflect.DeepEqual(egress.FromEgressTarget(s.namespace, s.host, existing),
-			egress.FromEgressTarget(s.namespace, s.host, s.proposal.EgressTarget)) {
+		if !reflect.DeepEqual(egress.FromEgressTarget(s.namespace, s.host, existing, egress.Sinkhole{}),
+			egress.FromEgressTarget(s.namespace, s.host, s.proposal.EgressTarget, egress.Sinkhole{})) {
 			s.refuse(fmt.Sprintf("the EgressTarget %s exists and has other settings than the hand-written objects; make "+
 				"them equal, or delete it", s.host))
 		}

@@ -41,6 +41,13 @@ func (c Controller) Run() error {
 }
 
 func (c Controller) manager(ctx context.Context) (ctrl.Manager, error) {
+	networks, err := readNetworks(ctx, c.Config)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkSinkhole(c.Policy.Sinkhole, c.PodIPs, networks); err != nil {
+		return nil, err
+	}
 	scheme, err := NewScheme()
 	if err != nil {
 		return nil, err
@@ -48,7 +55,7 @@ func (c Controller) manager(ctx context.Context) (ctrl.Manager, error) {
 	manager, err := ctrl.NewManager(c.Config, ctrl.Options{
 		Scheme:                        scheme,
 		Logger:                        c.Log,
-		Cache:                         informers.Options(),
+		Cache:                         informers.Options(c.Policy.Sinkhole),
 		MapperProvider:                informers.MapperProvider,
 		Metrics:                       metricsserver.Options{BindAddress: c.MetricsAddress},
 		HealthProbeBindAddress:        c.HealthAddress,

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"os/signal"
 	"syscall"
@@ -33,6 +34,8 @@ type Process struct {
 	Config *rest.Config
 	// Policy is the cluster-wide policy: which hosts a namespace may reach.
 	Policy policy.Cluster
+	// PodIPs are the addresses of this Pod, or empty if it doesn't run in one.
+	PodIPs []netip.Addr
 	// MeshConfig is the ConfigMap with the mesh configuration. Its namespace is the root namespace
 	// of the mesh.
 	MeshConfig types.NamespacedName

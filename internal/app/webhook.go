@@ -74,6 +74,9 @@ func (w Webhook) Run() error {
 // manager wires admission, the serving certificate and the health checks. There is no leader
 // election, because every replica serves.
 func (w Webhook) manager(ctx context.Context, draining *drain) (ctrl.Manager, error) {
+	if err := checkSinkhole(w.Policy.Sinkhole, w.PodIPs, nil); err != nil {
+		return nil, err
+	}
 	w.Certificate.Logger = w.Log.WithName("serving")
 	source, err := serving.New(w.Config, w.Certificate)
 	if err != nil {
@@ -139,7 +142,7 @@ func admissionTransform() toolscache.TransformFunc {
 			return object, nil
 		}
 		kept := compact(egressTarget)
-		status := v1alpha1.EgressTargetStatus{Credentials: kept.Status.Credentials}
+		status := v1alpha1.EgressTargetStatus{Credentials: kept.Status.Credentials, Address: kept.Status.Address}
 		if programmed := meta.FindStatusCondition(kept.Status.Conditions,
 			v1alpha1.ConditionProgrammed); programmed != nil {
 			status.Conditions = []metav1.Condition{

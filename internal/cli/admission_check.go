@@ -138,10 +138,9 @@ func (p probe) check(pod *corev1.Pod, refusal error) (passes bool, problem error
 }
 
 func (p probe) injected(pod *corev1.Pod) bool {
-	address := egress.SinkholeAddress(p.host).String()
 	return pod.Labels[egress.LabelInjected] == egress.LabelValue &&
 		slices.ContainsFunc(pod.Spec.HostAliases, func(alias corev1.HostAlias) bool {
-			return alias.IP == address && slices.Contains(alias.Hostnames, p.host)
+			return slices.Contains(alias.Hostnames, p.host)
 		})
 }
 

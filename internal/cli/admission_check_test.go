@@ -46,7 +46,7 @@ func TestAdmissionCheckTriesAgainWhatPasses(t *testing.T) {
 	inject := func(pod *corev1.Pod) error {
 		pod.Labels = map[string]string{"mtls.egress/injected": "true"}
 		pod.Spec.HostAliases = []corev1.HostAlias{
-			{IP: egress.SinkholeAddress("external.system.com").String(), Hostnames: []string{"external.system.com"}},
+			{IP: egress.Sinkhole{}.Address("external.system.com").String(), Hostnames: []string{"external.system.com"}},
 		}
 		return nil
 	}

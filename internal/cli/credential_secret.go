@@ -105,7 +105,7 @@ func (f *secretFlags) resolve() (egress.Target, error) {
 	if err != nil {
 		return egress.Target{}, fmt.Errorf("--target %s %w", f.target, err)
 	}
-	return egress.FromEgressTarget(f.namespace, host, nil), nil
+	return egress.FromEgressTarget(f.namespace, host, nil, egress.Sinkhole{}), nil
 }
 
 func (f *secretFlags) finish(t egress.Target) (egress.Target, error) {

@@ -12,11 +12,13 @@ import (
 	"mtls.egress/webhook/internal/policy"
 )
 
-// policyFlags configure which namespaces may reach which hosts.
+// policyFlags are what an administrator sets for the whole cluster: which namespaces may reach
+// which hosts, and the ranges of the sinkhole addresses.
 type policyFlags struct {
 	allowedTargets []string
 	otherTargets   string
 	clusterDomain  string
+	sinkholeRanges []string
 }
 
 func (f *policyFlags) addFlags(set *pflag.FlagSet) {
@@ -29,6 +31,9 @@ func (f *policyFlags) addFlags(set *pflag.FlagSet) {
 	set.StringVar(&f.clusterDomain, "cluster-domain", policy.DefaultDomain,
 		"The DNS domain of the cluster. Names in this domain, and names that end in .svc, "+
 			"are not external hosts and are rejected.")
+	set.StringSliceVar(&f.sinkholeRanges, "sinkhole-ranges", []string{egress.DefaultSinkholeRange},
+		"The address ranges that aren't routed. Inside Pods the names of targets have addresses in the first one. "+
+			"The others are those that running Pods still use.")
 }
 
 // cluster returns the policy in the flags, and all errors in them.
@@ -46,5 +51,9 @@ func (f *policyFlags) cluster() (policy.Cluster, []error) {
 		problems = append(problems,
 			fmt.Errorf("--cluster-domain: %q: %s", egress.Excerpt(f.clusterDomain), strings.Join(wrong, "; ")))
 	}
-	return policy.Cluster{Allowed: allowed, Other: other, Domain: f.clusterDomain}, problems
+	sinkhole, err := egress.ParseSinkhole(f.sinkholeRanges)
+	if err != nil {
+		problems = append(problems, fmt.Errorf("--sinkhole-ranges: %w", err))
+	}
+	return policy.Cluster{Allowed: allowed, Other: other, Domain: f.clusterDomain, Sinkhole: sinkhole}, problems
 }

@@ -87,6 +87,7 @@ func flagValues(flags *pflag.FlagSet) map[string]string {
 // processFlags are the flags of both servers.
 type processFlags struct {
 	policy policyFlags
+	podIPs []net.IP
 
 	meshConfig    string
 	rootNamespace string
@@ -118,6 +119,9 @@ func (f *processFlags) add(groups *cliflag.NamedFlagSets, namespaceOf string) {
 	kubernetes.StringVar(&f.kubeconfig, "kubeconfig", "",
 		"The kubeconfig file. Default: $KUBECONFIG, then ~/.kube/config, then the Pod's service account.")
 	kubernetes.StringVar(&f.context, "context", "", "The kubeconfig context. Default: the current one.")
+
+	kubernetes.IPSliceVar(&f.podIPs, "pod-ips", nil,
+		"The IP addresses of this Pod, none of which may be in --sinkhole-ranges. Default: not checked.")
 
 	observe := groups.FlagSet("health and metrics")
 	observe.StringVar(&f.healthAddress, "health-address", ":8081", "The HTTP listen address of /healthz and /readyz.")
@@ -171,9 +175,16 @@ func (f *processFlags) process(log logr.Logger) (app.Process, error) {
 	}
 	config.UserAgent = name + "/" + ownVersion()
 	cluster, wrong := f.policy.cluster()
+	var podIPs []netip.Addr
+	for _, each := range f.podIPs {
+		if address, ok := netip.AddrFromSlice(each); ok {
+			podIPs = append(podIPs, address.Unmap())
+		}
+	}
 	return app.Process{
 		Config:           config,
 		Policy:           cluster,
+		PodIPs:           podIPs,
 		MeshConfig:       types.NamespacedName{Namespace: f.rootNamespace, Name: f.meshConfig},
 		MetricsAddress:   f.metricsAddress,
 		HealthAddress:    f.healthAddress,

@@ -166,7 +166,7 @@ func readSurvey(ctx context.Context, c client.Reader, within []client.ListOption
 	}
 	err = listAll(ctx, c, &corev1.PodList{}, "Pods", func(item client.Object) error {
 		pod, ok := item.(*corev1.Pod)
-		if !ok || informers.NewPod(pod).Ended() {
+		if !ok || informers.NewPod(pod, egress.Sinkhole{}).Ended() {
 			return nil
 		}
 		hosts := podHosts(pod)
@@ -213,7 +213,7 @@ func podHosts(pod *corev1.Pod) []string {
 
 // workloadOf names the workload of a Pod, as KIND/NAME.
 func workloadOf(pod *corev1.Pod) string {
-	if owner := informers.NewPod(pod).Owner(); owner.Name != "" {
+	if owner := informers.NewPod(pod, egress.Sinkhole{}).Owner(); owner.Name != "" {
 		return owner.Kind + "/" + owner.Name
 	}
 	return kindPod + "/" + pod.Name

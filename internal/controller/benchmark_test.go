@@ -63,7 +63,7 @@ func BenchmarkScrape(b *testing.B) {
 				Labels:    map[string]string{egress.LabelInjected: egress.LabelValue},
 			},
 			Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "app"}, {Name: egress.ProxyContainer, Image: "proxy"}}},
-		}))
+		}, egress.Sinkhole{}))
 		if err != nil {
 			b.Fatal(err)
 		}

@@ -84,7 +84,7 @@ func (r *EgressTargetReconciler) reconcile(ctx context.Context, key types.Namesp
 	if err != nil {
 		return reconcile.Result{}, fmt.Errorf("read the EgressTarget: %w", err)
 	}
-	t := egress.FromEgressTarget(key.Namespace, key.Name, &egressTarget)
+	t := egress.FromEgressTarget(key.Namespace, key.Name, &egressTarget, r.facts.cache.Sinkhole)
 	demands := plan.DemandsOf(t, pods)
 	switch protected := controllerutil.ContainsFinalizer(&egressTarget, egress.Finalizer); {
 	case !egressTarget.DeletionTimestamp.IsZero() && !protected:
@@ -111,7 +111,7 @@ func (r *EgressTargetReconciler) reconcile(ctx context.Context, key types.Namesp
 func (r *EgressTargetReconciler) createOnFirstUse(
 	ctx context.Context, key types.NamespacedName, pods []*informers.Pod,
 ) error {
-	port, asked := plan.WantedPort(plan.DemandsOf(egress.FromEgressTarget(key.Namespace, key.Name, nil), pods))
+	port, asked := plan.WantedPort(plan.DemandsOf(egress.Target{Namespace: key.Namespace, Host: key.Name}, pods))
 	if !asked {
 		return nil
 	}
@@ -199,9 +199,9 @@ func used(ctx context.Context, live client.Reader, egressTarget *v1alpha1.Egress
 	}
 	var pods []*informers.Pod
 	for i := range list.Items {
-		pods = append(pods, informers.NewPod(&list.Items[i]))
+		pods = append(pods, informers.NewPod(&list.Items[i], egress.Sinkhole{}))
 	}
-	t := egress.FromEgressTarget(egressTarget.Namespace, egressTarget.Name, egressTarget)
+	t := egress.Target{Namespace: egressTarget.Namespace, Host: egressTarget.Name}
 	return len(plan.DemandsOf(t, pods)) > 0, nil
 }
 

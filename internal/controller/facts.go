@@ -48,10 +48,13 @@ type factReader struct {
 func (r *factReader) read(
 	ctx context.Context, egressTarget *v1alpha1.EgressTarget, pods []*informers.Pod, demands []plan.Demand,
 ) (facts plan.Facts, credentialsErr, readErr error) {
-	facts = plan.Facts{EgressTarget: egressTarget, Demands: demands, Warnings: r.warnings, Now: r.clock.Now()}
-	t := egress.FromEgressTarget(egressTarget.Namespace, egressTarget.Name, egressTarget)
+	facts = plan.Facts{
+		EgressTarget: egressTarget, Demands: demands, Sinkhole: r.cache.Sinkhole,
+		Warnings: r.warnings, Now: r.clock.Now(),
+	}
+	t := egress.FromEgressTarget(egressTarget.Namespace, egressTarget.Name, egressTarget, r.cache.Sinkhole)
 	egressTargets, siblingsErr := r.siblings(ctx, egressTarget)
-	facts.Siblings = targetsOf(egressTargets)
+	facts.Siblings = targetsOf(egressTargets, r.cache.Sinkhole)
 	t = t.Among(facts.Siblings)
 	rules, rulesErr := lookup.Rules(ctx, r.cache, nil, r.policy, t.Namespace)
 	if rulesErr == nil {
@@ -88,7 +91,7 @@ func (r *factReader) siblings(
 			if err != nil {
 				return nil, err
 			}
-			if len(plan.DemandsOf(egress.FromEgressTarget(other.Namespace, other.Name, &other), pods)) == 0 {
+			if len(plan.DemandsOf(egress.FromEgressTarget(other.Namespace, other.Name, &other, r.cache.Sinkhole), pods)) == 0 {
 				continue
 			}
 		}
@@ -97,11 +100,11 @@ func (r *factReader) siblings(
 	return siblings, nil
 }
 
-func targetsOf(egressTargets []v1alpha1.EgressTarget) []egress.Target {
+func targetsOf(egressTargets []v1alpha1.EgressTarget, sinkhole egress.Sinkhole) []egress.Target {
 	targets := make([]egress.Target, 0, len(egressTargets))
 	for i := range egressTargets {
 		each := &egressTargets[i]
-		targets = append(targets, egress.FromEgressTarget(each.Namespace, each.Name, each))
+		targets = append(targets, egress.FromEgressTarget(each.Namespace, each.Name, each, sinkhole))
 	}
 	return targets
 }
@@ -181,7 +184,7 @@ func (r *factReader) appPorts(ctx context.Context, namespace string, members []v
 			return nil, err
 		}
 		if r.meshConfig().DynamicDNS || slices.ContainsFunc(pods, func(p *informers.Pod) bool { return !p.Ended() }) {
-			ports = append(ports, egress.FromEgressTarget(namespace, members[i].Name, &members[i]).AppPort)
+			ports = append(ports, egress.FromEgressTarget(namespace, members[i].Name, &members[i], r.cache.Sinkhole).AppPort)
 		}
 	}
 	return ports, nil

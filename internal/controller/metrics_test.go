@@ -23,7 +23,7 @@ func TestPodsWaitForTargets(t *testing.T) {
 				Labels:            map[string]string{of.label: "true", "app": "shop"},
 			},
 			Status: corev1.PodStatus{Phase: phase},
-		})
+		}, egress.Sinkhole{})
 	}
 	programmed := func(status metav1.ConditionStatus, after time.Duration) *metav1.Condition {
 		return &metav1.Condition{Status: status, LastTransitionTime: metav1.NewTime(start.Add(after))}

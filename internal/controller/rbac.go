@@ -10,6 +10,8 @@ package controller
 // +kubebuilder:rbac:groups="",resources=secrets;configmaps,verbs=get
 // +kubebuilder:rbac:groups="",resources=pods;services,verbs=list;watch
 // +kubebuilder:rbac:groups="",resources=namespaces,verbs=list;watch
+// +kubebuilder:rbac:groups="",resources=nodes,verbs=list
+// +kubebuilder:rbac:groups=networking.k8s.io,resources=servicecidrs,verbs=list
 // +kubebuilder:rbac:groups=mtls.egress,resources=egresstargets,verbs=list;watch;create;patch;delete
 // +kubebuilder:rbac:groups=mtls.egress,resources=egresstargets/status,verbs=patch
 // +kubebuilder:rbac:groups=networking.istio.io,resources=serviceentries;virtualservices;destinationrules,verbs=get;list;watch;create;patch;update;delete

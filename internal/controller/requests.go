@@ -2,6 +2,7 @@ package controller
 
 import (
 	"context"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -73,7 +74,7 @@ func podRequests(pod client.Object) []reconcile.Request {
 
 // requests maps changed objects to the EgressTargets that they may affect.
 type requests struct {
-	cache         client.Reader
+	cache         informers.Cache
 	rootNamespace string
 }
 
@@ -99,7 +100,7 @@ func (r requests) istio(ctx context.Context, object client.Object) []reconcile.R
 		return r.anchor(ctx, content)
 	}
 	requests := r.of(ctx, named, client.InNamespace(content.GetNamespace()))
-	for _, claim := range informers.ClaimsBeyondItsHost(content) {
+	for _, claim := range informers.ClaimsBeyondItsHost(content, r.cache.Sinkhole) {
 		concerned := []client.ListOption{client.MatchingFields{informers.IndexConcern: claim}}
 		if !informers.ReachesOthers(content) {
 			concerned = append(concerned, client.InNamespace(content.GetNamespace()))
@@ -127,12 +128,22 @@ func (r requests) anchor(ctx context.Context, anchor *unstructured.Unstructured)
 }
 
 // sharing returns the EgressTargets of the namespace that share the sinkhole address of
-// egressTarget, because they depend on its ports.
-func (r requests) sharing(ctx context.Context, egressTarget client.Object) []reconcile.Request {
-	address := egress.SinkholeAddress(egressTarget.GetName())
+// object, or would if they did not avoid it, because they depend on its ports.
+func (r requests) sharing(ctx context.Context, object client.Object) []reconcile.Request {
+	addresses := r.addresses(object)
 	return r.of(ctx, func(e *v1alpha1.EgressTarget) bool {
-		return e.Name != egressTarget.GetName() && egress.SinkholeAddress(e.Name) == address
-	}, client.InNamespace(egressTarget.GetNamespace()))
+		return e.Name != object.GetName() && slices.ContainsFunc(r.addresses(e), func(address netip.Addr) bool {
+			return slices.Contains(addresses, address)
+		})
+	}, client.InNamespace(object.GetNamespace()))
+}
+
+// addresses returns the sinkhole address of an EgressTarget, and the one that its host would have
+// alone.
+func (r requests) addresses(object client.Object) []netip.Addr {
+	egressTarget, _ := object.(*v1alpha1.EgressTarget)
+	t := egress.FromEgressTarget(object.GetNamespace(), object.GetName(), egressTarget, r.cache.Sinkhole)
+	return []netip.Addr{t.Address(), r.cache.Sinkhole.Address(t.Host)}
 }
 
 // namespace returns the EgressTargets of a Namespace, whose annotation says which hosts they may

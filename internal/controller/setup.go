@@ -48,8 +48,9 @@ type Options struct {
 	// have the app ports of all targets, including targets without Pods. Default (nil): Istio's
 	// defaults.
 	MeshConfig func() mesh.Config
-	// Policy is the policy on which hosts all namespaces may reach. Default (nil): every namespace may
-	// reach every host, unless the annotation of the namespace forbids it.
+	// Policy is the policy on which hosts all namespaces may reach. Its Sinkhole is the one of
+	// informers.Options of the manager's cache. Default (nil): every namespace may reach every host,
+	// unless the annotation of the namespace forbids it.
 	Policy *policy.Cluster
 	// RootNamespace is Istio's root namespace. Its Sidecar applies to namespaces without one. Default:
 	// istio-system.
@@ -102,7 +103,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, options Options) error {
 		options.Workloads = workload.Known()
 	}
 	recorder := mgr.GetEventRecorder(FieldManager)
-	cache, err := informers.NewCache(ctx, mgr.GetCache())
+	cache, err := informers.NewCache(ctx, mgr.GetCache(), options.Policy.Sinkhole)
 	if err != nil {
 		return err
 	}

@@ -8,6 +8,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"mtls.egress/webhook/internal/egress"
 	"mtls.egress/webhook/internal/informers"
 )
 
@@ -15,7 +16,8 @@ import (
 func TestAnOwnerIsReportedWithItsFirstPod(t *testing.T) {
 	r := newSidecarReconciler(nil, nil, nil)
 	pod := func(name string, uid types.UID, owners ...metav1.OwnerReference) *informers.Pod {
-		return informers.NewPod(&corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: name, UID: uid, OwnerReferences: owners}})
+		metadata := metav1.ObjectMeta{Name: name, UID: uid, OwnerReferences: owners}
+		return informers.NewPod(&corev1.Pod{ObjectMeta: metadata}, egress.Sinkhole{})
 	}
 	db := metav1.OwnerReference{APIVersion: "apps/v1", Kind: "StatefulSet", Name: "db", UID: "1", Controller: new(true)}
 	type reported struct{ Pod, Owner bool }

@@ -153,7 +153,7 @@ func (r *VerificationReconciler) Reconcile(ctx context.Context, request reconcil
 		c := plan.Unknown(plan.ReasonNotAllowed, "no handshake is made: "+decision.Explain(request.Namespace, request.Name))
 		return again(0, r.write(ctx, &egressTarget, &c))
 	}
-	t := egress.FromEgressTarget(request.Namespace, request.Name, &egressTarget)
+	t := egress.FromEgressTarget(request.Namespace, request.Name, &egressTarget, egress.Sinkhole{})
 	tried, waiting, err := r.try(ctx, &egressTarget, t)
 	if err != nil {
 		return reconcile.Result{}, err

@@ -3,47 +3,219 @@ package egress
 import (
 	"cmp"
 	"crypto/sha256"
-	"encoding/binary"
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
 	"strconv"
-
-	"k8s.io/apimachinery/pkg/util/validation/field"
+	"strings"
 
 	"mtls.egress/webhook/api/v1alpha1"
 )
 
-// SinkholeAddress returns the address of host inside the Pods of its target. It depends only on the
-// host and never changes between versions, because running Pods and the ServiceEntry must agree on
-// it. The address is in 240.0.0.0/4, which RFC 1112 §4 reserves and which is not routed. A call
-// that no sidecar intercepts is therefore dropped. Two parts of the range are excluded:
-// 240.240.0.0/16, from which Istio allocates addresses to ServiceEntries, and 255.0.0.0/8, which
-// contains the broadcast address. Two hosts can share an address; see Catches.
-func SinkholeAddress(host string) netip.Addr {
+// DefaultSinkholeRange is the range of sinkhole addresses unless the chart sets another: class E,
+// which RFC 1112 §4 reserves and which is not routed.
+const DefaultSinkholeRange = "240.0.0.0/4"
+
+// maxAttempts is how many addresses of a host are tried before its targets are refused.
+const maxAttempts = 16
+
+// Sinkhole are the ranges of the sinkhole addresses of a cluster. New Pods get addresses in the
+// first one. The others are those of Pods that started before the range was changed: the addresses
+// there stay in the generated objects and stay reserved. The zero value is DefaultSinkholeRange.
+type Sinkhole struct {
+	ranges []netip.Prefix
+}
+
+// ParseSinkhole parses ranges such as 240.0.0.0/4 or 100::/64. Without any, it returns the
+// default. It returns all errors at once.
+func ParseSinkhole(texts []string) (Sinkhole, error) {
+	var s Sinkhole
+	var errs []error
+	for _, text := range texts {
+		prefix, err := parseSinkholeRange(text)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("the sinkhole range %q %w", text, err))
+			continue
+		}
+		s.ranges = append(s.ranges, prefix)
+	}
+	return s, errors.Join(errs...)
+}
+
+func parseSinkholeRange(text string) (netip.Prefix, error) {
+	prefix, err := netip.ParsePrefix(text)
+	switch {
+	case err != nil:
+		return prefix, errors.New("is not a CIDR; write an address range such as 240.0.0.0/4 or 100::/64")
+	case prefix != prefix.Masked():
+		return prefix, fmt.Errorf("has bits after the prefix; write %s", prefix.Masked())
+	case prefix.Addr().BitLen()-prefix.Bits() < minHostBits:
+		return prefix, fmt.Errorf("is too small, because two hosts of a namespace would often get the same address; "+
+			"use a prefix length of at most %d", prefix.Addr().BitLen()-minHostBits)
+	}
+	for _, other := range delivered() {
+		if prefix.Overlaps(other) {
+			return prefix, fmt.Errorf("overlaps %s, which reaches something; use a range that is not routed, such as "+
+				"240.0.0.0/4, 198.18.0.0/15 or 100::/64", other)
+		}
+	}
+	for _, other := range prefixes("240.240.0.0/16", "255.0.0.0/8", "2001:2::/48") { // see isAllocated
+		if other.Bits() <= prefix.Bits() && other.Contains(prefix.Addr()) {
+			return prefix, fmt.Errorf("is in %s, in which no host gets an address", other)
+		}
+	}
+	return prefix, nil
+}
+
+// minHostBits is the smallest number of bits that the addresses of a range differ in.
+const minHostBits = 12
+
+// delivered returns the ranges whose packets arrive somewhere on each host or link: "this network",
+// loopback, link-local and multicast addresses, and IPv4 addresses that are written as IPv6.
+// https://www.iana.org/assignments/iana-ipv4-special-registry
+// https://www.iana.org/assignments/iana-ipv6-special-registry
+func delivered() []netip.Prefix {
+	return prefixes("0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/4", "::/96", "::ffff:0:0/96", "64:ff9b::/96",
+		"fe80::/10", "ff00::/8")
+}
+
+// isAllocated reports whether no host may get the address: Istio allocates the addresses of
+// ServiceEntries from 240.240.0.0/16 and 2001:2::/48, and 255.0.0.0/8 has the broadcast address.
+// https://istio.io/latest/docs/ops/configuration/traffic-management/dns-proxy/
+func isAllocated(address netip.Addr) bool {
+	if address.Is4() {
+		b := address.As4()
+		return b[0] == 255 || b[0] == 240 && b[1] == 240
+	}
+	b := address.As16()
+	return [6]byte(b[:6]) == [6]byte{0x20, 0x01, 0, 2}
+}
+
+func prefixes(texts ...string) []netip.Prefix {
+	all := make([]netip.Prefix, len(texts))
+	for n, text := range texts {
+		all[n] = netip.MustParsePrefix(text)
+	}
+	return all
+}
+
+// Ranges returns the ranges, the one of new Pods first.
+func (s Sinkhole) Ranges() []netip.Prefix {
+	if len(s.ranges) == 0 {
+		return prefixes(DefaultSinkholeRange)
+	}
+	return slices.Clone(s.ranges)
+}
+
+// ofNewPods returns the first range.
+func (s Sinkhole) ofNewPods() netip.Prefix {
+	if len(s.ranges) == 0 {
+		return netip.PrefixFrom(netip.AddrFrom4([4]byte{240}), 4) // DefaultSinkholeRange
+	}
+	return s.ranges[0]
+}
+
+// String returns the ranges as a list, such as "240.0.0.0/4 and 198.18.0.0/15".
+func (s Sinkhole) String() string {
+	var texts []string
+	for _, each := range s.Ranges() {
+		texts = append(texts, each.String())
+	}
+	last := len(texts) - 1
+	if last == 0 {
+		return texts[0]
+	}
+	return strings.Join(texts[:last], ", ") + " and " + texts[last]
+}
+
+// Equal reports whether s and other have the same ranges in the same order.
+func (s Sinkhole) Equal(other Sinkhole) bool { return slices.Equal(s.Ranges(), other.Ranges()) }
+
+// Contains reports whether address is in any of the ranges. An IPv4 address that is written as IPv6
+// counts as IPv4.
+func (s Sinkhole) Contains(address netip.Addr) bool {
+	return slices.ContainsFunc(s.Ranges(), func(each netip.Prefix) bool { return each.Contains(address.Unmap()) })
+}
+
+// Overlaps reports whether prefix has addresses in any of the ranges.
+func (s Sinkhole) Overlaps(prefix netip.Prefix) bool {
+	return slices.ContainsFunc(s.Ranges(), prefix.Overlaps)
+}
+
+// Address returns the address of host inside the Pods of its target. It depends only on the host
+// and the first range, and never changes between versions, because running Pods and the
+// ServiceEntry must agree on it. A call that no sidecar intercepts is dropped, because the address
+// isn't routed. Two hosts can share an address; see Catches and Apart.
+func (s Sinkhole) Address(host string) netip.Addr {
+	return s.addressIn(s.ofNewPods(), host, 0)
+}
+
+// assigns reports whether new Pods can get address.
+func (s Sinkhole) assigns(address netip.Addr) bool {
+	return s.ofNewPods().Contains(address) && !isAllocated(address)
+}
+
+// gives reports whether s gives the address to host in any of its ranges.
+func (s Sinkhole) gives(address netip.Addr, host string) bool {
+	return slices.ContainsFunc(s.Ranges(), func(each netip.Prefix) bool { return s.addressIn(each, host, 0) == address })
+}
+
+// addressIn returns an address of host in the range, without those that are allocated to others.
+// Each number of skipped addresses yields another.
+func (Sinkhole) addressIn(within netip.Prefix, host string, skipped int) netip.Addr {
 	for attempt := 0; ; attempt++ {
-		if address := sinkholeCandidate(host, attempt); !reserved(address) {
+		address := sinkholeCandidate(within, host, attempt)
+		if isAllocated(address) {
+			continue
+		}
+		if skipped == 0 {
 			return address
 		}
+		skipped--
 	}
 }
 
-// sinkholeCandidate returns the first 28 bits of the SHA-256 of host as an address. From the second
-// attempt on, it hashes the host, a zero byte and the number of the attempt.
-func sinkholeCandidate(host string, attempt int) netip.Addr {
+// sinkholeCandidate returns the address of the range whose other bits are the first bits of the
+// SHA-256 of host. From the second attempt on, it hashes the host, a zero byte and the number of
+// the attempt.
+func sinkholeCandidate(within netip.Prefix, host string, attempt int) netip.Addr {
 	text := host
 	if attempt > 0 {
 		text += "\x00" + strconv.Itoa(attempt)
 	}
 	sum := sha256.Sum256([]byte(text))
-	var address [4]byte
-	binary.BigEndian.PutUint32(address[:], 0xF0000000|binary.BigEndian.Uint32(sum[:4])>>4)
-	return netip.AddrFrom4(address)
+	address := within.Addr().AsSlice()
+	for bit := within.Bits(); bit < len(address)*8; bit++ {
+		from := bit - within.Bits()
+		if sum[from/8]>>(7-from%8)&1 == 1 {
+			address[bit/8] |= 1 << (7 - bit%8)
+		}
+	}
+	result, _ := netip.AddrFromSlice(address) // as long as the one of the range
+	return result
 }
 
-func reserved(address netip.Addr) bool {
-	b := address.As4()
-	return b[0] == 255 || b[0] == 240 && b[1] == 240
+// Apart returns t with an address at which it catches no plain calls to others, the targets of its
+// namespace. It keeps its address if possible. If there is no such address among the first ones, t
+// still catches calls. others may include t.
+func (t Target) Apart(others []Target) Target {
+	for skipped := range maxAttempts {
+		if !slices.ContainsFunc(others, t.Catches) {
+			break
+		}
+		t.Addresses = []netip.Addr{t.Sinkhole.addressIn(t.Sinkhole.ofNewPods(), t.Host, skipped)}
+	}
+	return t
+}
+
+// AlsoAt returns t with more addresses: those that running Pods of the target have.
+func (t Target) AlsoAt(addresses []netip.Addr) Target {
+	current := t.Address()
+	more := slices.DeleteFunc(slices.Clone(addresses), func(address netip.Addr) bool { return address == current })
+	slices.SortFunc(more, netip.Addr.Compare)
+	t.Addresses = append([]netip.Addr{current}, slices.Compact(more)...)
+	return t
 }
 
 // Catches reports whether plain calls to other would go to t, another target of the same namespace.
@@ -52,13 +224,19 @@ func reserved(address netip.Addr) bool {
 // listener for the address and t's TLS port, which forwards everything that the apps of other send
 // to it.
 func (t Target) Catches(other Target) bool {
-	return t.Host != other.Host && t.Port == other.AppPort && t.Address() == other.Address()
+	return t.Host != other.Host && t.Port == other.AppPort && t.meets(other)
 }
 
 // SharesAddress reports whether plain calls to t and other arrive at the same address and port. In
 // that case neither gets its own listener, because it would take the calls to both.
 func (t Target) SharesAddress(other Target) bool {
-	return t.Host != other.Host && t.AppPort == other.AppPort && t.Address() == other.Address()
+	return t.Host != other.Host && t.AppPort == other.AppPort && t.meets(other)
+}
+
+// meets reports whether Pods of other may have one of t's addresses for their host. They can have
+// addresses that aren't among those of other, because they started before the address was changed.
+func (t Target) meets(other Target) bool {
+	return slices.ContainsFunc(t.AllAddresses(), other.HasAddress)
 }
 
 // Among returns t with AddressShared set if it shares its address with any of others, the targets
@@ -68,33 +246,17 @@ func (t Target) Among(others []Target) Target {
 	return t
 }
 
-// checkCatches rejects targets that catch calls to another target of the Pod or the namespace, or
-// whose calls another target catches.
-func checkCatches(
-	namespace string,
-	targets []Target,
-	egressTargets map[string]*v1alpha1.EgressTarget,
-	path *field.Path,
-) field.ErrorList {
-	sharing := map[netip.Addr][]Target{}
+// apart gives each of the targets of a Pod an address at which it catches no calls to the others
+// and to the targets of the namespace that the Pod doesn't ask for.
+func apart(namespace string, targets []Target, egressTargets map[string]*v1alpha1.EgressTarget, sinkhole Sinkhole) {
+	var others []Target
 	for _, host := range mayCatch(targets, egressTargets) {
-		other := FromEgressTarget(namespace, host, egressTargets[host])
-		address := other.Address()
-		sharing[address] = append(sharing[address], other)
+		others = append(others, FromEgressTarget(namespace, host, egressTargets[host], sinkhole))
 	}
-	var errs field.ErrorList
-	for _, t := range targets {
-		for _, other := range sharing[t.Address()] {
-			switch {
-			case t.Catches(other):
-				errs = append(errs, catches(path, t, t, other))
-			case other.Catches(t):
-				errs = append(errs, catches(path, t, other, t))
-			}
-		}
-		sharing[t.Address()] = append(sharing[t.Address()], t)
+	for n, t := range targets {
+		targets[n] = t.Apart(others)
+		others = append(others, targets[n])
 	}
-	return errs
 }
 
 // mayCatch returns the sorted hosts of EgressTargets whose ports allow that they and one of targets
@@ -112,12 +274,4 @@ func mayCatch(targets []Target, egressTargets map[string]*v1alpha1.EgressTarget)
 	}
 	slices.Sort(hosts)
 	return hosts
-}
-
-func catches(path *field.Path, refused, catching, caught Target) *field.Error {
-	return Invalid(path, refused.Host, fmt.Sprintf(
-		"%s and %s have the same sinkhole address %s, and the TLS port of the first, %d, is the port that apps call "+
-			"at the second, so plain calls to it could go to the first; "+
-			"change spec.port of the EgressTarget %[1]s or spec.appPort of the EgressTarget %[2]s, or call one of "+
-			"the two from another namespace", catching.Host, caught.Host, caught.Address(), catching.Port))
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"mtls.egress/webhook/api/v1alpha1"
 	"mtls.egress/webhook/internal/egress"
 )
 
@@ -24,23 +25,139 @@ func TestSinkholeAddressNeverChanges(t *testing.T) {
 	}
 	got := map[string]string{}
 	for host := range want {
-		got[host] = egress.SinkholeAddress(host).String()
+		got[host] = egress.Sinkhole{}.Address(host).String()
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("addresses (-want +got):\n%s", diff)
 	}
 }
 
-func TestSinkholeAddressStaysInsideClassE(t *testing.T) {
-	classE := netip.MustParsePrefix("240.0.0.0/4")
-	istio := netip.MustParsePrefix("240.240.0.0/16")
+func TestSinkholeAddressStaysInsideItsRange(t *testing.T) {
+	istio, istio6 := netip.MustParsePrefix("240.240.0.0/16"), netip.MustParsePrefix("2001:2::/48")
 	broadcast := netip.MustParsePrefix("255.0.0.0/8")
-	for n := range 500_000 {
-		host := fmt.Sprintf("host-%d.example", n)
-		address := egress.SinkholeAddress(host)
-		if !classE.Contains(address) || istio.Contains(address) || broadcast.Contains(address) {
-			t.Fatalf("%s has the address %s", host, address)
+	for _, text := range []string{
+		egress.DefaultSinkholeRange, "198.18.0.0/15", "240.224.0.0/11", "100::/64", "2001:2::/32",
+	} {
+		sinkhole, within := parseSinkhole(t, text), netip.MustParsePrefix(text)
+		for n := range 100_000 {
+			host := fmt.Sprintf("host-%d.example", n)
+			address := sinkhole.Address(host)
+			if !within.Contains(address) || istio.Contains(address) || broadcast.Contains(address) || istio6.Contains(address) {
+				t.Fatalf("%s has the address %s in %s", host, address, text)
+			}
 		}
+	}
+}
+
+func parseSinkhole(t *testing.T, ranges ...string) egress.Sinkhole {
+	t.Helper()
+	sinkhole, err := egress.ParseSinkhole(ranges)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return sinkhole
+}
+
+func TestParseSinkholeRefuses(t *testing.T) {
+	for name, test := range map[string]struct {
+		ranges []string
+		want   string
+	}{
+		"an address": {
+			[]string{"240.0.0.1"},
+			`the sinkhole range "240.0.0.1" is not a CIDR; write an address range such as 240.0.0.0/4 or 100::/64`,
+		},
+		"bits after the prefix": {
+			[]string{"198.18.1.0/15"}, `the sinkhole range "198.18.1.0/15" has bits after the prefix; write 198.18.0.0/15`,
+		},
+		"too few addresses": {
+			[]string{"198.18.0.0/24"},
+			`the sinkhole range "198.18.0.0/24" is too small, because two hosts of a namespace would often get the same ` +
+				"address; use a prefix length of at most 20",
+		},
+		"loopback, to which sidecars let calls pass": {
+			[]string{"127.16.0.0/12"},
+			`the sinkhole range "127.16.0.0/12" overlaps 127.0.0.0/8, which reaches something; use a range that is not ` +
+				"routed, such as 240.0.0.0/4, 198.18.0.0/15 or 100::/64",
+		},
+		"everything": {
+			[]string{"::/0"},
+			`the sinkhole range "::/0" overlaps ::/96, which reaches something; use a range that is not ` +
+				"routed, such as 240.0.0.0/4, 198.18.0.0/15 or 100::/64",
+		},
+		"the range of Istio's own addresses": {
+			[]string{"240.240.0.0/16"},
+			`the sinkhole range "240.240.0.0/16" is in 240.240.0.0/16, in which no host gets an address`,
+		},
+		"all at once": {
+			[]string{"x", "198.18.0.0/15", "y"},
+			`the sinkhole range "x" is not a CIDR; write an address range such as 240.0.0.0/4 or 100::/64` + "\n" +
+				`the sinkhole range "y" is not a CIDR; write an address range such as 240.0.0.0/4 or 100::/64`,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if _, err := egress.ParseSinkhole(test.ranges); err == nil || err.Error() != test.want {
+				t.Errorf("got  %v\nwant %s", err, test.want)
+			}
+		})
+	}
+}
+
+// A target keeps the address that running Pods have, as long as new Pods may get it.
+func TestTheAddressInTheStatusStays(t *testing.T) {
+	const host = "external.system.com"
+	for name, test := range map[string]struct {
+		ranges []string
+		status string
+		want   string
+	}{
+		"one of the range":               {nil, "241.2.3.4", "241.2.3.4"},
+		"one of a range that was before": {[]string{"198.18.0.0/15", "240.0.0.0/4"}, "254.110.240.171", "198.19.205.222"},
+		"one of Istio":                   {nil, "240.240.0.7", "254.110.240.171"},
+		"none":                           {nil, "", "254.110.240.171"},
+		"no address":                     {nil, "x", "254.110.240.171"},
+		"one of IPv6":                    {[]string{"100::/64"}, "100::1", "100::1"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			egressTarget := &v1alpha1.EgressTarget{Status: v1alpha1.EgressTargetStatus{Address: test.status}}
+			got := egress.FromEgressTarget("project", host, egressTarget, parseSinkhole(t, test.ranges...)).Address()
+			if got.String() != test.want {
+				t.Errorf("got %s, want %s", got, test.want)
+			}
+		})
+	}
+}
+
+// A target that catches plain calls to another gets another address. The other keeps its own, and
+// running Pods of the other count wherever they are.
+func TestATargetThatCatchesCallsMoves(t *testing.T) {
+	one, other := collidingHosts(t)
+	a, b := egress.Target{Host: one, Port: 80, AppPort: 8080}, egress.Target{Host: other, Port: 443, AppPort: 80}
+	moved := a.Apart([]egress.Target{a, b})
+	if a.Address() != b.Address() || !a.Catches(b) || moved.Catches(b) || moved.Address() == a.Address() {
+		t.Errorf("%s and %s, then %s", a.Address(), b.Address(), moved.Address())
+	}
+	if again := moved.Apart([]egress.Target{b}); again.Address() != moved.Address() {
+		t.Errorf("then %s", again.Address())
+	}
+	if still := b.Apart([]egress.Target{moved}); still.Address() != b.Address() {
+		t.Errorf("the other moved to %s", still.Address())
+	}
+	b.Addresses = []netip.Addr{netip.MustParseAddr("241.0.0.1")}
+	if !a.Catches(b) {
+		t.Error("running Pods of the other, which can have its first address, don't count")
+	}
+}
+
+// Pods of one target can have several addresses. Each counts.
+func TestEachAddressOfATargetCounts(t *testing.T) {
+	one := egress.Target{Host: "a.example", AppPort: 80}.AlsoAt([]netip.Addr{netip.MustParseAddr("241.0.0.1")})
+	other := egress.Target{Host: "b.example", AppPort: 80, Port: 443}
+	if one.SharesAddress(other) {
+		t.Fatal("they share an address from the start")
+	}
+	if !one.SharesAddress(other.AlsoAt(one.Addresses[1:])) {
+		t.Error("they don't share the address of running Pods")
 	}
 }
 
@@ -51,7 +168,7 @@ func collidingHosts(t *testing.T) (one, other string) {
 	seen := map[netip.Addr]string{}
 	for n := range 1_000_000 {
 		host := fmt.Sprintf("host-%d.example", n)
-		address := egress.SinkholeAddress(host)
+		address := egress.Sinkhole{}.Address(host)
 		if first, taken := seen[address]; taken {
 			return first, host
 		}

@@ -93,6 +93,11 @@ type Target struct {
 	HTTPVersion v1alpha1.HTTPVersion
 	// MaxConnectionAge is the maximum lifetime of a connection.
 	MaxConnectionAge time.Duration
+	// Sinkhole are the ranges of the cluster's sinkhole addresses.
+	Sinkhole Sinkhole
+	// Addresses are the sinkhole addresses of the host: that of new Pods first, then others that
+	// running Pods have. If empty, the address is the one that Sinkhole gives the host.
+	Addresses []netip.Addr
 	// AddressShared reports whether plain calls to another target of the namespace arrive at the
 	// same address and port. See SharesAddress.
 	AddressShared bool
@@ -109,18 +114,36 @@ func (t Target) AppURL() string {
 	return "http://" + net.JoinHostPort(t.Host, strconv.Itoa(int(t.AppPort)))
 }
 
-// Address returns the sinkhole address of the host.
+// Address returns the sinkhole address of the host in new Pods.
 func (t Target) Address() netip.Addr {
-	return SinkholeAddress(t.Host)
+	if len(t.Addresses) > 0 {
+		return t.Addresses[0]
+	}
+	return t.Sinkhole.Address(t.Host)
+}
+
+// AllAddresses returns all sinkhole addresses of the host, that of new Pods first.
+func (t Target) AllAddresses() []netip.Addr {
+	if len(t.Addresses) > 0 {
+		return t.Addresses
+	}
+	return []netip.Addr{t.Address()}
+}
+
+// HasAddress reports whether a Pod may have address for the host: it is one of the target's, or
+// the one that a range of its sinkhole gives the host.
+func (t Target) HasAddress(address netip.Addr) bool {
+	return slices.Contains(t.AllAddresses(), address) || t.Sinkhole.gives(address, t.Host)
 }
 
 // Resolve returns the targets of an intent whose annotations are at path. egressTargets holds the
-// EgressTargets of the namespace by host. A host without one gets the defaults. Resolve returns all
-// errors at once.
+// EgressTargets of the namespace by host. A host without one gets the defaults. sinkhole are the
+// ranges of the sinkhole addresses. Resolve returns all errors at once.
 func Resolve(
 	namespace string,
 	intent Intent,
 	egressTargets map[string]*v1alpha1.EgressTarget,
+	sinkhole Sinkhole,
 	path *field.Path,
 ) ([]Target, field.ErrorList) {
 	var errs field.ErrorList
@@ -128,17 +151,17 @@ func Resolve(
 	secrets := newDefaultSecrets(intent, egressTargets)
 	for _, entry := range intent.Entries {
 		egressTarget := egressTargets[entry.Host]
-		resolved := FromEgressTarget(namespace, entry.Host, egressTarget)
+		resolved := FromEgressTarget(namespace, entry.Host, egressTarget, sinkhole)
 		errs = append(errs, applyEntry(&resolved, entry, egressTarget, path)...)
 		if entry.SecretName == "" && namesNoSecret(egressTarget) {
 			errs = append(errs, secrets.check(entry.Host, path)...)
 		}
 		targets = append(targets, resolved)
 	}
-	errs = append(errs, checkCatches(namespace, targets, egressTargets, path.Key(AnnotationTarget))...)
 	if len(errs) > 0 {
 		return nil, errs
 	}
+	apart(namespace, targets, egressTargets, sinkhole)
 	return targets, nil
 }
 
@@ -195,9 +218,10 @@ func writtenByOthers(entry metav1.ManagedFieldsEntry) bool {
 	return entry.Manager != ValueManagedBy && entry.Subresource == ""
 }
 
-// FromEgressTarget returns the target of host as its EgressTarget describes it. A nil EgressTarget
-// is equivalent to one with an empty spec.
-func FromEgressTarget(namespace, host string, egressTarget *v1alpha1.EgressTarget) Target {
+// FromEgressTarget returns the target of host as its EgressTarget describes it, with an address in
+// sinkhole. A nil EgressTarget is equivalent to one with an empty spec. The address in the status
+// stays while it is in the first range, because running Pods may have it.
+func FromEgressTarget(namespace, host string, egressTarget *v1alpha1.EgressTarget, sinkhole Sinkhole) Target {
 	t := Target{
 		Namespace:        namespace,
 		Host:             host,
@@ -209,9 +233,13 @@ func FromEgressTarget(namespace, host string, egressTarget *v1alpha1.EgressTarge
 		Retries:          DefaultRetries,
 		HTTPVersion:      v1alpha1.HTTPVersionAuto,
 		MaxConnectionAge: DefaultMaxConnectionAge,
+		Sinkhole:         sinkhole,
 	}
 	if egressTarget == nil {
 		return t
+	}
+	if address, err := netip.ParseAddr(egressTarget.Status.Address); err == nil && sinkhole.assigns(address) {
+		t.Addresses = []netip.Addr{address}
 	}
 	spec := egressTarget.Spec
 	setIf(&t.Port, spec.Port)

@@ -1,7 +1,6 @@
 package egress_test
 
 import (
-	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -176,7 +175,7 @@ func TestResolve(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			got, errs := egress.Resolve("project", parse(t, test.annotations), egressTargets(test.egressTargets),
+			got, errs := egress.Resolve("project", parse(t, test.annotations), egressTargets(test.egressTargets), egress.Sinkhole{},
 				field.NewPath("metadata", "annotations"))
 			if len(errs) > 0 {
 				t.Fatal(errs)
@@ -189,14 +188,6 @@ func TestResolve(t *testing.T) {
 }
 
 func TestResolveRefuses(t *testing.T) {
-	one, other := collidingHosts(t)
-	crossed := func(catching, caught string, port int) string {
-		return fmt.Sprintf(
-			"%s and %s have the same sinkhole address %s, and the TLS port of the first, %d, is the port that apps "+
-				"call at the second, so plain calls to it could go to the first; "+
-				"change spec.port of the EgressTarget %[1]s or spec.appPort of the EgressTarget %[2]s, or call one "+
-				"of the two from another namespace", catching, caught, egress.SinkholeAddress(one), port)
-	}
 	const shared = "external.system.org defaults to the Secret external-system-mtls-data, which is already the " +
 		"default Secret of external.system.com in this namespace; name a Secret for this host, " +
 		"for example mtls.egress/secret: external.system.org=external-system-2-mtls-data, or mtls.egress/secret: " +
@@ -277,20 +268,6 @@ func TestResolveRefuses(t *testing.T) {
 					`port that the app calls; the port here is the partner's TLS port, usually 443`,
 			},
 		},
-		"a target whose TLS port is the app's port of another with the same sinkhole address": {targets(one),
-			map[string]v1alpha1.EgressTargetSpec{one: {Port: 80, AppPort: 8080}, other: {}}, []string{
-				`metadata.annotations[mtls.egress/target]: Invalid value: "` + one + `": ` + crossed(one, other, 80)}},
-		"a target whose app's port is the TLS port of another with the same sinkhole address": {targets(one),
-			map[string]v1alpha1.EgressTargetSpec{other: {Port: 80, AppPort: 8080}}, []string{
-				`metadata.annotations[mtls.egress/target]: Invalid value: "` + one + `": ` + crossed(other, one, 80)}},
-		"two targets of one Pod with one sinkhole address and crossing ports": {
-			both(one+":8443,"+other, "shared"),
-			map[string]v1alpha1.EgressTargetSpec{one: {Port: 8443}, other: {AppPort: 8443}},
-			[]string{
-				`metadata.annotations[mtls.egress/target]: Invalid value: "` + other + `": ` + crossed(one, other,
-					8443),
-			},
-		},
 		"all mistakes are reported at once": {
 			targets("partner.example:80,external.system.com,external.system.org"),
 			nil,
@@ -308,7 +285,7 @@ func TestResolveRefuses(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			got, errs := egress.Resolve("project", parse(t, test.annotations), egressTargets(test.egressTargets),
+			got, errs := egress.Resolve("project", parse(t, test.annotations), egressTargets(test.egressTargets), egress.Sinkhole{},
 				field.NewPath("metadata", "annotations"))
 			if diff := cmp.Diff(test.want, messages(errs)); diff != "" {
 				t.Errorf("errors (-want +got):\n%s", diff)

@@ -12,7 +12,7 @@ import (
 func TestAccessLog(t *testing.T) {
 	at := time.Date(2026, time.November, 30, 12, 0, 1, 2e6, time.UTC)
 	const cluster = "outbound|443|mtls-egress|external.system.com.mtls-egress.internal"
-	sinkhole := egress.SinkholeAddress(host).String()
+	sinkhole := egress.Sinkhole{}.Address(host).String()
 	tests := map[string]struct {
 		line string
 		want []Call
@@ -79,7 +79,8 @@ func TestAccessLog(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			got := ReadAccessLog(egress.FromEgressTarget(ns, host, nil), []byte("first line\n"+test.line+"\n"))
+			target := egress.FromEgressTarget(ns, host, nil, egress.Sinkhole{})
+			got := ReadAccessLog(target, []byte("first line\n"+test.line+"\n"))
 			if diff := cmp.Diff(test.want, got); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}

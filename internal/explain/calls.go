@@ -42,7 +42,7 @@ func lookApp(f *Facts) finding {
 	if f.Pod == nil {
 		return skipped("there is no Pod")
 	}
-	t := f.target()
+	t := f.Target()
 	if port := f.otherPort(t); port != "" {
 		return failed(AppCallsOtherPort, fmt.Sprintf("the app calls port %s of %s, where the calls are dropped; call %s, "+
 			"or set "+
@@ -72,7 +72,7 @@ func lookApp(f *Facts) finding {
 // callsSeen returns how many plain calls and how many connections of its own TLS the app has made.
 func (f *Facts) callsSeen() (plain, own uint64) {
 	for _, call := range f.Calls {
-		if call.Cluster == ownName(f.target()) {
+		if call.Cluster == ownName(f.Target()) {
 			own++
 		} else {
 			plain++
@@ -135,7 +135,7 @@ func texts(c *corev1.Container) string {
 
 // lookCalls explains the last call or, without an access log, the counters of the sidecar.
 func lookCalls(f *Facts) finding {
-	calls := slices.DeleteFunc(slices.Clone(f.Calls), func(c Call) bool { return c.Cluster == ownName(f.target()) })
+	calls := slices.DeleteFunc(slices.Clone(f.Calls), func(c Call) bool { return c.Cluster == ownName(f.Target()) })
 	if len(calls) == 0 {
 		return lookCounters(f)
 	}
@@ -151,7 +151,7 @@ func lookCalls(f *Facts) finding {
 	if last.answered() {
 		return fine(fmt.Sprintf("%swas answered with %d", share, last.Code))
 	}
-	cause, means := last.cause(f.target())
+	cause, means := last.cause(f.Target())
 	shown := strings.Join(last.Flags, ",")
 	if last.Failure != "" {
 		shown += ", " + strings.TrimSpace(last.Failure)

@@ -31,7 +31,7 @@ func answers(t *testing.T, target egress.Target) map[string][]byte {
 }
 
 func TestSidecar(t *testing.T) {
-	target := egress.FromEgressTarget(ns, host, nil)
+	target := egress.FromEgressTarget(ns, host, nil, egress.Sinkhole{})
 	replaced := func(path, old, updated string) map[string][]byte {
 		changed := answers(t, target)
 		changed[path] = []byte(strings.ReplaceAll(string(changed[path]), old, updated))

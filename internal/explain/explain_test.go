@@ -108,7 +108,7 @@ func pod() *corev1.Pod {
 		},
 		Spec: corev1.PodSpec{
 			NodeName:    "node",
-			HostAliases: []corev1.HostAlias{{IP: egress.SinkholeAddress(host).String(), Hostnames: []string{host}}},
+			HostAliases: []corev1.HostAlias{{IP: egress.Sinkhole{}.Address(host).String(), Hostnames: []string{host}}},
 			Volumes:     []corev1.Volume{{Name: egress.VolumeName(host)}},
 			InitContainers: []corev1.Container{
 				{Name: "istio-init", Args: []string{"istio-iptables", "-p", "15001", "-m", "REDIRECT", "-i", "*", "-x", ""}},
@@ -291,7 +291,7 @@ func faults() map[string]struct {
 			f.EgressTarget.Status.Conditions = nil
 		}},
 		"the Secret is missing": {SecretMissing, func(t *testing.T, f *Facts) {
-			check := plan.CheckCredential(f.target(), "external-system-mtls-data", 1, nil, now)
+			check := plan.CheckCredential(f.Target(), "external-system-mtls-data", 1, nil, now)
 			f.Credential = &check
 			notProgrammed("CredentialInvalid", "the target is closed")(t, f)
 			waiting(f, "PodInitializing")
@@ -387,10 +387,10 @@ func faults() map[string]struct {
 			"handshake": {"IssuerNotAccepted", condition(v1alpha1.ConditionVerified, metav1.ConditionFalse,
 			"IssuerNotAccepted", "the partner refused the certificate")},
 		"the app calls another port": {AppCallsOtherPort, func(_ *testing.T, f *Facts) {
-			f.Sidecar.Passed = []string{egress.SinkholeAddress(host).String() + ":8080"}
+			f.Sidecar.Passed = []string{egress.Sinkhole{}.Address(host).String() + ":8080"}
 		}},
 		"the last call was to another port": {AppCallsOtherPort, func(_ *testing.T, f *Facts) {
-			f.Calls = append(f.Calls, Call{Cluster: "BlackHoleCluster", Called: egress.SinkholeAddress(host).String() + ":8080"})
+			f.Calls = append(f.Calls, Call{Cluster: "BlackHoleCluster", Called: egress.Sinkhole{}.Address(host).String() + ":8080"})
 		}},
 		"the app speaks TLS itself": {AppCallsHTTPS, func(_ *testing.T, f *Facts) {
 			f.Calls, f.Sidecar.Subset.Endpoints[0] = nil, Endpoint{Address: "192.0.2.7:443"}
@@ -406,7 +406,7 @@ func faults() map[string]struct {
 		}},
 		"a call ends at the sinkhole": {CallsDropped, func(_ *testing.T, f *Facts) {
 			call := called(503, "UF")
-			call.Cluster, call.Upstream = "PassthroughCluster", egress.SinkholeAddress(host).String()+":80"
+			call.Cluster, call.Upstream = "PassthroughCluster", egress.Sinkhole{}.Address(host).String()+":80"
 			f.Calls = []Call{call}
 		}},
 		"another name in the partner's certificate": {ServerNameMismatch, because(

@@ -1,6 +1,8 @@
 package explain
 
 import (
+	"net/netip"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -107,9 +109,32 @@ func (c Controller) runs(now time.Time) bool {
 	return c.Present && c.Holder != "" && now.Before(c.Renewed.Add(2*c.Duration))
 }
 
-// target is the target of the host as the EgressTarget describes it.
-func (f *Facts) target() egress.Target {
-	return egress.FromEgressTarget(f.Namespace, f.Host, f.EgressTarget).Among(f.Siblings)
+// Target is the target of the host as the EgressTarget describes it, with the address that the host
+// has in the Pod.
+func (f *Facts) Target() egress.Target {
+	t := TargetOf(f.Namespace, f.Host, f.EgressTarget)
+	if f.Pod != nil {
+		for _, alias := range f.Pod.Spec.HostAliases {
+			address, err := netip.ParseAddr(alias.IP)
+			if err == nil && slices.Contains(alias.Hostnames, f.Host) {
+				t.Addresses = []netip.Addr{address}
+			}
+		}
+	}
+	return t.Among(f.Siblings)
+}
+
+// TargetOf returns a target with the address in its status. The ranges of the sinkhole addresses
+// needn't be known for that.
+func TargetOf(namespace, host string, egressTarget *v1alpha1.EgressTarget) egress.Target {
+	t := egress.FromEgressTarget(namespace, host, egressTarget, egress.Sinkhole{})
+	if egressTarget == nil {
+		return t
+	}
+	if address, err := netip.ParseAddr(egressTarget.Status.Address); err == nil {
+		t.Addresses = []netip.Addr{address}
+	}
+	return t
 }
 
 // annotations are those of the Pod or, without a Pod, of the workload's Pod template.

@@ -39,7 +39,7 @@ func lookAdmitted(f *Facts) finding {
 		return failed(AnnotationChanged, fmt.Sprintf("%s lacks %s: its annotation was changed after it started; recreate it",
 			f.subject(), strings.Join(missing, ", ")), f.restart())
 	}
-	return fine(fmt.Sprintf("it has the labels, the volume and the alias %s for %s", egress.SinkholeAddress(host), host))
+	return fine(fmt.Sprintf("it has the labels, the volume and the alias %s for %s", f.Target().Address(), host))
 }
 
 // lookCreated is lookAdmitted for a workload without Pods.
@@ -68,7 +68,7 @@ func lookCreated(f *Facts) finding {
 
 func hasAlias(pod *corev1.Pod, host string) bool {
 	return slices.ContainsFunc(pod.Spec.HostAliases, func(alias corev1.HostAlias) bool {
-		return alias.IP == egress.SinkholeAddress(host).String() && slices.Contains(alias.Hostnames, host)
+		return slices.Contains(alias.Hostnames, host)
 	})
 }
 
@@ -142,7 +142,7 @@ func lookInterception(f *Facts) finding {
 	if f.Pod == nil {
 		return skipped("there is no Pod")
 	}
-	t := f.target()
+	t := f.Target()
 	settings, source := interception.Of(f.Pod.Annotations, f.Interception), "its annotations"
 	if f.Interception == nil {
 		settings = interception.Of(f.Pod.Annotations, interception.Defaults())

@@ -23,7 +23,7 @@ func lookConfigured(f *Facts) finding {
 	case s == nil:
 		return unknown(f.unread(SourceEnvoy))
 	}
-	t := f.target()
+	t := f.Target()
 	var missing []string
 	if s.Subset == nil {
 		missing = append(missing, "the cluster "+subsetName(t))

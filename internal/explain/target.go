@@ -197,9 +197,9 @@ func (f *Facts) planFacts() plan.Facts {
 	case f.Credential != nil:
 		facts.Credentials = []plan.CredentialCheck{*f.Credential}
 	case facts.Standing != nil:
-		facts.Credentials = []plan.CredentialCheck{{SecretName: f.target().SecretName, Layout: facts.Standing.Layout}}
+		facts.Credentials = []plan.CredentialCheck{{SecretName: f.Target().SecretName, Layout: facts.Standing.Layout}}
 	default:
-		facts.Credentials = []plan.CredentialCheck{plan.AssumedCredential(f.target(), f.target().SecretName, 0)}
+		facts.Credentials = []plan.CredentialCheck{plan.AssumedCredential(f.Target(), f.Target().SecretName, 0)}
 	}
 	return facts
 }

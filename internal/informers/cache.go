@@ -25,30 +25,32 @@ type Cache struct {
 	client.Reader
 
 	Pods *Pods
+	// Sinkhole are the ranges of the sinkhole addresses.
+	Sinkhole egress.Sinkhole
 
 	from cache.Cache
 	// missing are the Istio kinds that the API server doesn't serve.
 	missing *atomic.Pointer[[]string]
 }
 
-// NewCache adds the indexes and an informer of Pods to a cache with Options. AddIstio adds Istio's
-// kinds. It does not wait for the cache to sync. It fails if the CRD of EgressTarget is not
-// installed.
-func NewCache(ctx context.Context, from cache.Cache) (Cache, error) {
-	if err := addIndexes(ctx, from); err != nil {
+// NewCache adds the indexes and an informer of Pods to a cache with Options for the same sinkhole.
+// AddIstio adds Istio's kinds. It does not wait for the cache to sync. It fails if the CRD of
+// EgressTarget is not installed.
+func NewCache(ctx context.Context, from cache.Cache, sinkhole egress.Sinkhole) (Cache, error) {
+	if err := addIndexes(ctx, from, sinkhole); err != nil {
 		return Cache{}, err
 	}
 	pods, err := watchPods(ctx, from)
 	if err != nil {
 		return Cache{}, err
 	}
-	return Cache{Reader: from, Pods: pods, from: from, missing: &atomic.Pointer[[]string]{}}, nil
+	return Cache{Reader: from, Pods: pods, Sinkhole: sinkhole, from: from, missing: &atomic.Pointer[[]string]{}}, nil
 }
 
 // AddIstio adds informers of Istio's kinds to the cache. If the cache is running, it waits until
 // they are synced.
 func (c Cache) AddIstio(ctx context.Context) error {
-	if err := addIstioIndexes(ctx, c.from); err != nil {
+	if err := addIstioIndexes(ctx, c.from, c.Sinkhole); err != nil {
 		return err
 	}
 	for _, kind := range Kinds() {

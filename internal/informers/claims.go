@@ -14,8 +14,8 @@ import (
 	"mtls.egress/webhook/internal/mesh"
 )
 
-// claimSinkhole is the claim of an object to addresses in the range of the sinkhole addresses.
-const claimSinkhole = "240.0.0.0/4"
+// claimSinkhole is the claim of an object to addresses in the ranges of the sinkhole addresses.
+const claimSinkhole = "sinkhole"
 
 // claimServerFirst is the prefix of the claim of a ServiceEntry without addresses to a port on
 // which sidecars then don't parse HTTP.
@@ -24,12 +24,12 @@ const claimServerFirst = "server-first:"
 // claims returns the claims of an Istio object, coarse enough for an index: a host in lower case, a
 // wildcard for a domain, the wildcard for everything, or the sinkhole addresses. Generated objects
 // claim their hosts like any others.
-func claims(content *unstructured.Unstructured) []string {
+func claims(content *unstructured.Unstructured, sinkhole egress.Sinkhole) []string {
 	var found []string
 	for _, host := range objectHosts(content) {
 		found = append(found, claim(strings.TrimSuffix(strings.ToLower(host), ".")))
 	}
-	if claimsSinkhole(content) {
+	if claimsSinkhole(content, sinkhole) {
 		found = append(found, claimSinkhole)
 	}
 	found = append(found, serverFirstClaims(content)...)
@@ -37,28 +37,31 @@ func claims(content *unstructured.Unstructured) []string {
 	return slices.Compact(found)
 }
 
-// claimsToFind returns the index keys of a cached object. See ClaimsBeyondItsHost.
-func claimsToFind(object client.Object) []string {
-	content, ok := object.(*unstructured.Unstructured)
-	if !ok {
-		return nil
+// claimsToFind returns the function that returns the index keys of a cached object. See
+// ClaimsBeyondItsHost.
+func claimsToFind(sinkhole egress.Sinkhole) client.IndexerFunc {
+	return func(object client.Object) []string {
+		content, ok := object.(*unstructured.Unstructured)
+		if !ok {
+			return nil
+		}
+		return ClaimsBeyondItsHost(content, sinkhole)
 	}
-	return ClaimsBeyondItsHost(content)
 }
 
 // ClaimsBeyondItsHost returns the claims of an Istio object. If a private object has the name of a
 // generated object, its claims to the host of that name are left out: it is read by name for that
 // host, and affects no other namespace (see claiming). Nearly all objects are of this kind, and an
 // index with one object for each key would be as large as the objects.
-func ClaimsBeyondItsHost(content *unstructured.Unstructured) []string {
+func ClaimsBeyondItsHost(content *unstructured.Unstructured, sinkhole egress.Sinkhole) []string {
 	if ReachesOthers(content) {
-		return claims(content)
+		return claims(content, sinkhole)
 	}
-	return slices.DeleteFunc(claims(content), func(claim string) bool {
+	return slices.DeleteFunc(claims(content, sinkhole), func(claim string) bool {
 		name := content.GetName()
 		switch claim {
 		case claimSinkhole:
-			return holdsOwnSinkhole(content)
+			return holdsOwnSinkhole(content, sinkhole)
 		case egress.AnchorHost:
 			_, generated := egress.ObjectHost(name)
 			return generated || name == egress.AnchorName
@@ -70,11 +73,11 @@ func ClaimsBeyondItsHost(content *unstructured.Unstructured) []string {
 
 // holdsOwnSinkhole reports whether the ServiceEntry belongs to the EgressTarget of the host in its
 // name, and has only the sinkhole address of that host.
-func holdsOwnSinkhole(serviceEntry *unstructured.Unstructured) bool {
+func holdsOwnSinkhole(serviceEntry *unstructured.Unstructured, sinkhole egress.Sinkhole) bool {
 	addresses, _, err := unstructured.NestedStringSlice(serviceEntry.Object, "spec", "addresses")
 	host, generated := egress.ObjectHost(serviceEntry.GetName())
 	return err == nil && generated && mesh.OwnedFor(serviceEntry, host) &&
-		slices.Equal(addresses, []string{egress.SinkholeAddress(host).String()})
+		slices.Equal(addresses, []string{sinkhole.Address(host).String()})
 }
 
 // objectHosts returns the hosts of an Istio object that sidecars use, or nil if the object does not
@@ -123,8 +126,9 @@ func isPort(label string) bool {
 	return err == nil
 }
 
-// claimsSinkhole reports whether a ServiceEntry has an address in 240.0.0.0/4.
-func claimsSinkhole(object *unstructured.Unstructured) bool {
+// claimsSinkhole reports whether a ServiceEntry has an address in the ranges of the sinkhole
+// addresses.
+func claimsSinkhole(object *unstructured.Unstructured, sinkhole egress.Sinkhole) bool {
 	if object.GetKind() != mesh.KindServiceEntry {
 		return false
 	}
@@ -132,13 +136,12 @@ func claimsSinkhole(object *unstructured.Unstructured) bool {
 	if err != nil {
 		return false
 	}
-	classE := netip.MustParsePrefix(claimSinkhole)
 	return slices.ContainsFunc(addresses, func(text string) bool {
 		if prefix, err := netip.ParsePrefix(text); err == nil {
-			return prefix.Overlaps(classE)
+			return sinkhole.Overlaps(prefix)
 		}
 		address, err := netip.ParseAddr(text)
-		return err == nil && classE.Contains(address.Unmap())
+		return err == nil && sinkhole.Contains(address)
 	})
 }
 

@@ -54,11 +54,11 @@ func TestClaims(t *testing.T) {
 			istioObject(
 				mesh.KindServiceEntry, map[string]any{"hosts": []any{"a.b"}, "addresses": []any{"10.0.0.1", "250.1.2.3"}},
 			),
-			[]string{claimSinkhole, "a.b"},
+			[]string{"a.b", claimSinkhole},
 		},
 		"a prefix over class E": {
 			istioObject(mesh.KindServiceEntry, map[string]any{"hosts": []any{"a.b"}, "addresses": []any{"0.0.0.0/0"}}),
-			[]string{claimSinkhole, "a.b"},
+			[]string{"a.b", claimSinkhole},
 		},
 		"other addresses": {
 			istioObject(
@@ -68,9 +68,9 @@ func TestClaims(t *testing.T) {
 		},
 		"an address of class E as IPv6": {
 			istioObject(mesh.KindServiceEntry, map[string]any{"hosts": []any{"a.b"}, "addresses": []any{"::ffff:250.1.2.3"}}),
-			[]string{claimSinkhole, "a.b"},
+			[]string{"a.b", claimSinkhole},
 		},
-		"an address of ours": {ours, []string{claimSinkhole, host}},
+		"an address of ours": {ours, []string{host, claimSinkhole}},
 		"an object that does not conform to the CRD": {
 			istioObject(mesh.KindServiceEntry, map[string]any{"hosts": "a.b", "addresses": "250.1.2.3"}), nil,
 		},
@@ -78,7 +78,7 @@ func TestClaims(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			if diff := cmp.Diff(test.want, claims(test.object)); diff != "" {
+			if diff := cmp.Diff(test.want, claims(test.object, egress.Sinkhole{})); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})
@@ -98,7 +98,7 @@ func TestClaimsToFind(t *testing.T) {
 		)
 		return content
 	}
-	sinkhole := egress.SinkholeAddress(host).String()
+	sinkhole := egress.Sinkhole{}.Address(host).String()
 	for name, test := range map[string]struct {
 		object *unstructured.Unstructured
 		want   []string
@@ -161,7 +161,7 @@ func TestClaimsToFind(t *testing.T) {
 			object(mesh.KindServiceEntry, egress.ObjectName(host), map[string]any{
 				"hosts": []any{host}, "addresses": []any{sinkhole},
 			}),
-			[]string{claimSinkhole, host},
+			[]string{host, claimSinkhole},
 		},
 		"one of another host": {
 			object(mesh.KindVirtualService, egress.ObjectName(other), map[string]any{"exportTo": private, "hosts": []any{host}}),
@@ -169,7 +169,7 @@ func TestClaimsToFind(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if diff := cmp.Diff(test.want, claimsToFind(test.object)); diff != "" {
+			if diff := cmp.Diff(test.want, claimsToFind(egress.Sinkhole{})(test.object)); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})
@@ -183,7 +183,8 @@ func TestEveryClaimOnAHostConcernsIt(t *testing.T) {
 		"external.system.com", "EXTERNAL.system.com",
 		"*.system.com", "*.com", "*", "*nal.system.com", "*system.com", "*-x.com", "*m",
 	} {
-		for _, claim := range claims(istioObject(mesh.KindServiceEntry, map[string]any{"hosts": []any{pattern}})) {
+		object := istioObject(mesh.KindServiceEntry, map[string]any{"hosts": []any{pattern}})
+		for _, claim := range claims(object, egress.Sinkhole{}) {
 			if !slices.Contains(concerns(host), claim) {
 				t.Errorf("%s has the claim %s, which is not in %v", pattern, claim, concerns(host))
 			}

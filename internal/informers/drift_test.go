@@ -16,7 +16,7 @@ import (
 // A written object must be in sync when it is cached, and not in sync after any change of any
 // field.
 func TestCachedObjectsAreComparedToTheLastField(t *testing.T) {
-	wanted := egress.FromEgressTarget("project", host, nil)
+	wanted := egress.FromEgressTarget("project", host, nil, egress.Sinkhole{})
 	layout := egress.Layout{Certificate: "cert", PrivateKey: "key", ServerCA: "cacert"}
 	for _, object := range mesh.Objects(wanted, layout) {
 		object.SetOwnerReferences([]metav1.OwnerReference{mesh.OwnerReference(&v1alpha1.EgressTarget{}, true)})

@@ -22,10 +22,10 @@ const (
 	IndexConcern = "concern"
 )
 
-func addIndexes(ctx context.Context, indexer client.FieldIndexer) error {
+func addIndexes(ctx context.Context, indexer client.FieldIndexer, sinkhole egress.Sinkhole) error {
 	err := indexer.IndexField(ctx, &v1alpha1.EgressTarget{}, IndexConcern, func(object client.Object) []string {
 		egressTarget, _ := object.(*v1alpha1.EgressTarget)
-		return concernsOf(egress.FromEgressTarget(object.GetNamespace(), object.GetName(), egressTarget))
+		return concernsOf(egress.FromEgressTarget(object.GetNamespace(), object.GetName(), egressTarget, sinkhole))
 	})
 	if err != nil {
 		return fmt.Errorf("index EgressTargets (is their CRD installed?): %w", err)
@@ -36,9 +36,9 @@ func addIndexes(ctx context.Context, indexer client.FieldIndexer) error {
 	return nil
 }
 
-func addIstioIndexes(ctx context.Context, indexer client.FieldIndexer) error {
+func addIstioIndexes(ctx context.Context, indexer client.FieldIndexer, sinkhole egress.Sinkhole) error {
 	for _, kind := range mesh.HostKinds() {
-		if err := indexer.IndexField(ctx, mesh.NewUnstructured(kind), indexClaim, claimsToFind); err != nil {
+		if err := indexer.IndexField(ctx, mesh.NewUnstructured(kind), indexClaim, claimsToFind(sinkhole)); err != nil {
 			return fmt.Errorf("index the objects of kind %s: %w", kind, err)
 		}
 	}

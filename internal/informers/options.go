@@ -18,13 +18,14 @@ import (
 	"mtls.egress/webhook/internal/policy/lookup"
 )
 
-// Options returns the options of the cache that NewCache uses. It contains:
+// Options returns the options of the cache that NewCache uses. sinkhole are the ranges of the
+// sinkhole addresses. The cache contains:
 //   - Pods with the label mtls.egress/injected: name, our labels, phase, whether there is a
 //     sidecar, the owner, and the annotations that say what the Pod asks for and mounts
 //   - Namespaces: the annotation with the allowed hosts
 //   - EgressTargets: of the managed fields, only whether a user wrote to an EgressTarget that the
 //     controller created
-//   - Services: the name, and the external addresses in the range of the sinkhole addresses
+//   - Services: the name, and the external addresses in the ranges of the sinkhole addresses
 //   - ServiceEntries, VirtualServices, DestinationRules and Sidecars of all namespaces, without
 //     managed fields, status, and annotations that Istio doesn't read. They include foreign ones,
 //     because these can win over ours, hide ours or be hidden by ours, from any namespace that
@@ -34,15 +35,15 @@ import (
 // The cache never contains Secrets. A read of a kind without an informer fails instead of starting
 // to list and watch it (ReaderFailOnMissingInformer). Other readers of the same cache must
 // therefore request their informers themselves.
-func Options() cache.Options {
+func Options(sinkhole egress.Sinkhole) cache.Options {
 	byObject := map[client.Object]cache.ByObject{
 		&corev1.Pod{}: {
 			Label:     labels.SelectorFromSet(labels.Set{egress.LabelInjected: egress.LabelValue}),
-			Transform: podTransform(),
+			Transform: podTransform(sinkhole),
 		},
 		&v1alpha1.EgressTarget{}:   {Transform: egressTargetTransform()},
 		lookup.NamespaceMetadata(): lookup.CacheOptions(),
-		&corev1.Service{}:          {Transform: serviceTransform()},
+		&corev1.Service{}:          {Transform: serviceTransform(sinkhole)},
 	}
 	for _, kind := range Kinds() {
 		byObject[mesh.NewUnstructured(kind)] = cache.ByObject{Transform: transformIstioObject}

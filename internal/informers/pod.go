@@ -30,7 +30,8 @@ import (
 )
 
 // Pod is a Pod as the cache stores it: name, timestamps, our labels and annotations, phase, its
-// sidecar and its owner. A corev1.Pod with only these fields takes five times the memory.
+// sidecar, its owner, and unusual sinkhole addresses. A corev1.Pod with only these fields takes
+// five times the memory.
 type Pod struct {
 	metav1.ObjectMeta
 
@@ -49,6 +50,9 @@ type podContent struct {
 	sidecar bool
 	// proxyVersion is the Istio version of the sidecar, or "".
 	proxyVersion string
+	// addresses are the addresses of hosts of the Pod that are not those in the first range of the
+	// sinkhole addresses. Nearly no Pod has any.
+	addresses map[string]string
 }
 
 // GetLabels is part of metav1.Object.
@@ -79,6 +83,11 @@ func (p *Pod) HasSidecar() bool { return p.content.sidecar }
 // ProxyVersion is the Istio version of the sidecar, or "" if it is unknown.
 func (p *Pod) ProxyVersion() string { return p.content.proxyVersion }
 
+// SinkholeAddress is the address that the host has inside the Pod, in the notation of the Pod's
+// host aliases, or "" if it is the one that the first range gives the host, or if the Pod has
+// none.
+func (p *Pod) SinkholeAddress(host string) string { return p.content.addresses[host] }
+
 // Owner is the owner that controls the Pod, without Controller and BlockOwnerDeletion, or the zero
 // value. For the ReplicaSet of a Deployment, it is the Deployment, whose UID is unknown and empty.
 func (p *Pod) Owner() metav1.OwnerReference { return p.owner.Value() }
@@ -88,14 +97,16 @@ func (p *Pod) SameContent(other *Pod) bool { return p.content.equal(other.conten
 
 func (c *podContent) equal(other *podContent) bool {
 	return c == other || c.phase == other.phase && c.sidecar == other.sidecar && c.proxyVersion == other.proxyVersion &&
-		maps.Equal(c.labels, other.labels) && maps.Equal(c.annotations, other.annotations)
+		maps.Equal(c.labels, other.labels) && maps.Equal(c.annotations, other.annotations) &&
+		maps.Equal(c.addresses, other.addresses)
 }
 
-// NewPod returns the fields of a Pod that the controller reads.
-func NewPod(from *corev1.Pod) *Pod { return newPod(from, nil) }
+// NewPod returns the fields of a Pod that the controller reads. sinkhole are the ranges of the
+// sinkhole addresses.
+func NewPod(from *corev1.Pod, sinkhole egress.Sinkhole) *Pod { return newPod(from, sinkhole, nil) }
 
 // newPod is NewPod with a content that is shared through contents.
-func newPod(from *corev1.Pod, contents *podContents) *Pod {
+func newPod(from *corev1.Pod, sinkhole egress.Sinkhole, contents *podContents) *Pod {
 	content := &podContent{
 		phase:   corev1.PodPhase(egress.Once(string(from.Status.Phase))),
 		sidecar: egress.HasSidecar(from), proxyVersion: egress.Once(egress.ProxyVersion(from)),
@@ -112,6 +123,13 @@ func newPod(from *corev1.Pod, contents *podContents) *Pod {
 	} {
 		if value, found := from.Annotations[name]; found {
 			content.annotations = with(content.annotations, name, egress.Once(value))
+		}
+	}
+	for _, alias := range from.Spec.HostAliases {
+		for _, host := range alias.Hostnames {
+			if _, injected := from.Labels[egress.HostLabel(host)]; injected && alias.IP != sinkhole.Address(host).String() {
+				content.addresses = with(content.addresses, egress.Once(host), egress.Once(alias.IP))
+			}
 		}
 	}
 	return &Pod{
@@ -182,11 +200,11 @@ func PodHosts(pod client.Object) []string {
 }
 
 // podTransform returns the transform that stores Pods as Pod.
-func podTransform() toolscache.TransformFunc {
+func podTransform(sinkhole egress.Sinkhole) toolscache.TransformFunc {
 	contents := &podContents{}
 	return func(object any) (any, error) {
 		if from, ok := object.(*corev1.Pod); ok {
-			return newPod(from, contents), nil
+			return newPod(from, sinkhole, contents), nil
 		}
 		return object, nil
 	}
@@ -205,8 +223,8 @@ func (c *podContents) intern(like *podContent) *podContent {
 		return like
 	}
 	// fmt prints maps in the order of their keys.
-	key := sha256.Sum256(fmt.Appendf(nil, "%q %q %q %t %q",
-		like.labels, like.annotations, like.phase, like.sidecar, like.proxyVersion))
+	key := sha256.Sum256(fmt.Appendf(nil, "%q %q %q %t %q %q",
+		like.labels, like.annotations, like.phase, like.sidecar, like.proxyVersion, like.addresses))
 	c.mutex.Lock()
 	defer c.mutex.Unlock()
 	if known := c.known[key].Value(); known != nil {

@@ -41,7 +41,7 @@ func injected(name string, phase corev1.PodPhase) *corev1.Pod {
 }
 
 func TestOfAPodIsKeptWhatTheControllerReads(t *testing.T) {
-	keep := podTransform()
+	keep := podTransform(egress.Sinkhole{})
 	once, err := keep(injected("app", corev1.PodRunning))
 	if err != nil {
 		t.Fatal(err)
@@ -118,7 +118,8 @@ func TestOwner(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got := NewPod(&corev1.Pod{ObjectMeta: metav1.ObjectMeta{Labels: test.labels, OwnerReferences: test.owners}}).Owner()
+			metadata := metav1.ObjectMeta{Labels: test.labels, OwnerReferences: test.owners}
+			got := NewPod(&corev1.Pod{ObjectMeta: metadata}, egress.Sinkhole{}).Owner()
 			if diff := cmp.Diff(test.want, got); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
@@ -136,7 +137,7 @@ func TestASidecar(t *testing.T) {
 		"an init container": {corev1.PodSpec{InitContainers: native, Containers: []corev1.Container{{Name: "app"}}}, true},
 		"none":              {corev1.PodSpec{Containers: []corev1.Container{{Name: "app"}}}, false},
 	} {
-		if got := newPod(&corev1.Pod{Spec: test.spec}, nil).content.sidecar; got != test.want {
+		if got := newPod(&corev1.Pod{Spec: test.spec}, egress.Sinkhole{}, nil).content.sidecar; got != test.want {
 			t.Errorf("%s: %v, want %v", name, got, test.want)
 		}
 	}
@@ -144,9 +145,9 @@ func TestASidecar(t *testing.T) {
 
 func TestPodsOfOneContentShareItAsLongAsThereAreAny(t *testing.T) {
 	contents := &podContents{}
-	a, b, pending := newPod(injected("a", corev1.PodRunning), contents), newPod(
-		injected("b", corev1.PodRunning), contents,
-	), newPod(injected("c", corev1.PodPending), contents)
+	a, b, pending := newPod(injected("a", corev1.PodRunning), egress.Sinkhole{}, contents), newPod(
+		injected("b", corev1.PodRunning), egress.Sinkhole{}, contents,
+	), newPod(injected("c", corev1.PodPending), egress.Sinkhole{}, contents)
 	if a.content != b.content {
 		t.Error("two Pods with equal content do not share it")
 	}
@@ -155,7 +156,7 @@ func TestPodsOfOneContentShareItAsLongAsThereAreAny(t *testing.T) {
 	}
 	another := injected("d", corev1.PodRunning)
 	another.Annotations[egress.AnnotationSecret] = "own"
-	if d := newPod(another, contents); a.content.equal(d.content) {
+	if d := newPod(another, egress.Sinkhole{}, contents); a.content.equal(d.content) {
 		t.Error("a Pod that asks for another Secret shares the content of one that doesn't")
 	}
 	runtime.KeepAlive(a)
@@ -236,7 +237,7 @@ func TestPodsThatAreNotReadYetAreNotTakenForNone(t *testing.T) {
 func kept(all ...corev1.Pod) []*Pod {
 	var found []*Pod
 	for i := range all {
-		found = append(found, newPod(&all[i], nil))
+		found = append(found, newPod(&all[i], egress.Sinkhole{}, nil))
 	}
 	return found
 }

@@ -17,8 +17,8 @@ import (
 )
 
 // serviceTransform returns the transform that keeps only the name of a Service, and its external
-// addresses in the range of the sinkhole addresses.
-func serviceTransform() toolscache.TransformFunc {
+// addresses in the ranges of the sinkhole addresses.
+func serviceTransform(sinkhole egress.Sinkhole) toolscache.TransformFunc {
 	return func(object any) (any, error) {
 		service, ok := object.(*corev1.Service)
 		if !ok {
@@ -29,30 +29,29 @@ func serviceTransform() toolscache.TransformFunc {
 				Name: service.Name, Namespace: egress.Once(service.Namespace),
 				UID: service.UID, ResourceVersion: service.ResourceVersion,
 			},
-			Spec: corev1.ServiceSpec{ExternalIPs: sinkholeAddresses(service)},
+			Spec: corev1.ServiceSpec{ExternalIPs: sinkholeAddresses(service, sinkhole)},
 		}, nil
 	}
 }
 
-// sinkholeAddresses returns the Service's external addresses in the range of the sinkhole
+// sinkholeAddresses returns the Service's external addresses in the ranges of the sinkhole
 // addresses. Nodes route packets for an external address to the Service's Pods.
 // https://kubernetes.io/docs/concepts/services-networking/service/#external-ips
-func sinkholeAddresses(service *corev1.Service) []string {
+func sinkholeAddresses(service *corev1.Service, sinkhole egress.Sinkhole) []string {
 	all := append([]string{service.Spec.LoadBalancerIP}, service.Spec.ExternalIPs...)
 	for _, ingress := range service.Status.LoadBalancer.Ingress {
 		all = append(all, ingress.IP)
 	}
-	sinkholes := netip.MustParsePrefix(claimSinkhole)
 	var found []string
 	for _, text := range all {
-		if address, err := netip.ParseAddr(text); err == nil && sinkholes.Contains(address.Unmap()) {
+		if address, err := netip.ParseAddr(text); err == nil && sinkhole.Contains(address) {
 			found = append(found, text)
 		}
 	}
 	return found
 }
 
-// ClaimsSinkhole reports whether a cached Service has an address in the range of the sinkhole
+// ClaimsSinkhole reports whether a cached Service has an address in the ranges of the sinkhole
 // addresses.
 func ClaimsSinkhole(object client.Object) bool {
 	service, ok := object.(*corev1.Service)
@@ -67,8 +66,8 @@ func serviceClaims(object client.Object) []string {
 	return nil
 }
 
-// services returns the cached Services that can conflict with t: those with an address in the range
-// of the sinkhole addresses, and the Service that a host of two labels names.
+// services returns the cached Services that can conflict with t: those with an address in the
+// ranges of the sinkhole addresses, and the Service that a host of two labels names.
 func (c Cache) services(ctx context.Context, t egress.Target) ([]mesh.Service, error) {
 	var list corev1.ServiceList
 	claiming := client.MatchingFields{indexClaim: claimSinkhole}

@@ -31,9 +31,9 @@ func (r *renderer) program() {
 	var byAddress map[netip.Addr][]egress.Target
 	for n, use := range uses {
 		if n == 0 || uses[n-1].target.Namespace != use.target.Namespace {
-			byAddress = targetsByAddress(uses, use.target.Namespace)
+			byAddress = r.targetsByAddress(uses, use.target.Namespace)
 		}
-		facts[n] = r.facts(use, byAddress[use.target.Address()], others)
+		facts[n] = r.facts(use, byAddress, others)
 	}
 	for n, decided := range decideAll(facts) {
 		use := uses[n]
@@ -66,23 +66,34 @@ func (r *renderer) addUnused() {
 	for namespace, egressTargets := range r.egressTargets {
 		for host, egressTarget := range egressTargets {
 			if id := (key{namespace, host}); r.uses[id] == nil {
-				r.uses[id] = &use{target: egress.FromEgressTarget(namespace, host, egressTarget)}
+				r.uses[id] = &use{target: egress.FromEgressTarget(namespace, host, egressTarget, r.options.Policy.Sinkhole)}
 			}
 		}
 	}
 }
 
 // targetsByAddress returns the targets of a namespace by their sinkhole addresses. Only targets
-// with the same address affect each other.
-func targetsByAddress(uses []*use, namespace string) map[netip.Addr][]egress.Target {
+// with an address in common affect each other.
+func (r *renderer) targetsByAddress(uses []*use, namespace string) map[netip.Addr][]egress.Target {
 	targets := map[netip.Addr][]egress.Target{}
 	for _, use := range uses {
 		if use.target.Namespace == namespace {
-			address := use.target.Address()
-			targets[address] = append(targets[address], use.target)
+			for _, address := range r.addresses(use.target) {
+				targets[address] = append(targets[address], use.target)
+			}
 		}
 	}
 	return targets
+}
+
+// addresses returns the sinkhole address of t, and the one that its host has if t is alone in the
+// namespace.
+func (r *renderer) addresses(t egress.Target) []netip.Addr {
+	alone := r.options.Policy.Sinkhole.Address(t.Host)
+	if t.Address() == alone {
+		return []netip.Addr{alone}
+	}
+	return []netip.Addr{alone, t.Address()}
 }
 
 // appPorts returns the app ports of the namespace's targets with Pods.
@@ -96,12 +107,16 @@ func appPorts(uses []*use, namespace string) []int32 {
 	return ports
 }
 
-// facts returns what the controller would know of a target. targets are those with its sinkhole
-// address.
-func (r *renderer) facts(use *use, targets []egress.Target, others mesh.Others) plan.Facts {
+// facts returns what the controller would know of a target. byAddress are the targets of the
+// namespace by their sinkhole addresses.
+func (r *renderer) facts(use *use, byAddress map[netip.Addr][]egress.Target, others mesh.Others) plan.Facts {
+	var targets []egress.Target
+	for _, address := range r.addresses(use.target) {
+		targets = append(targets, byAddress[address]...)
+	}
 	egressTarget := r.egressTargets[use.target.Namespace][use.target.Host].DeepCopy()
 	egressTarget.Namespace = use.target.Namespace
-	t := programmed(egressTarget)
+	t := r.programmed(egressTarget)
 	demands := plan.DemandsOf(t, use.pods)
 	return plan.Facts{
 		EgressTarget: egressTarget,
@@ -111,6 +126,7 @@ func (r *renderer) facts(use *use, targets []egress.Target, others mesh.Others) 
 		Credentials: r.credentials(t, plan.SecretsInUse(t, demands)),
 		Others:      others,
 		Policy:      new(r.rules(t.Namespace).Decide(t.Host)),
+		Sinkhole:    r.options.Policy.Sinkhole,
 		Warnings:    plan.NewExpiryWarnings(nil),
 		Now:         r.options.Now,
 	}
@@ -118,13 +134,13 @@ func (r *renderer) facts(use *use, targets []egress.Target, others mesh.Others) 
 
 // programmed returns the target without the settings of a single workload, which may name its own
 // Secret.
-func programmed(egressTarget *v1alpha1.EgressTarget) egress.Target {
-	return egress.FromEgressTarget(egressTarget.Namespace, egressTarget.Name, egressTarget)
+func (r *renderer) programmed(egressTarget *v1alpha1.EgressTarget) egress.Target {
+	return egress.FromEgressTarget(egressTarget.Namespace, egressTarget.Name, egressTarget, r.options.Policy.Sinkhole)
 }
 
 // programOne adds the objects of one target, using the controller's decision.
 func (r *renderer) programOne(use *use, facts plan.Facts, decided plan.Plan) {
-	if certificate := credential.Issuance(programmed(facts.EgressTarget)); certificate != nil {
+	if certificate := credential.Issuance(r.programmed(facts.EgressTarget)); certificate != nil {
 		r.add(certificate)
 	}
 	for _, object := range decided.Objects() {

@@ -78,6 +78,9 @@ func (*caller) HasSidecar() bool             { return true }
 func (*caller) ProxyVersion() string         { return "" }
 func (*caller) Owner() metav1.OwnerReference { return metav1.OwnerReference{} }
 
+// SinkholeAddress implements plan.Pod. The Pods are new, and the address of new Pods is known.
+func (*caller) SinkholeAddress(string) string { return "" }
+
 // renderer holds the state of one Render call.
 type renderer struct {
 	options       Options
@@ -128,7 +131,7 @@ func ReviewOf(documents []Document, options Options) Review {
 	for _, use := range r.sortedUses() {
 		t := use.target
 		if declared := r.egressTargets[t.Namespace][t.Host]; declared != nil {
-			t = egress.FromEgressTarget(t.Namespace, t.Host, declared)
+			t = egress.FromEgressTarget(t.Namespace, t.Host, declared, r.options.Policy.Sinkhole)
 		}
 		secrets := slices.Sorted(maps.Keys(plan.SecretsInUse(t, plan.DemandsOf(t, use.pods))))
 		review.Uses = append(review.Uses, Use{Target: t, Secrets: secrets, Workloads: len(use.pods)})

@@ -1,7 +1,6 @@
 package mesh
 
 import (
-	"slices"
 	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -16,12 +15,13 @@ func (s search) services(all []Service) []Conflict {
 	var conflicts []Conflict
 	for _, service := range all {
 		object := &metav1.ObjectMeta{Namespace: service.Namespace, Name: service.Name}
+		_, taken, caught := s.firstHeld(service.Addresses)
 		switch {
-		case slices.ContainsFunc(service.Addresses, func(text string) bool { return holds(text, s.target.Address()) }):
+		case caught:
 			conflicts = append(conflicts, s.conflict(KindService, object, "spec.externalIPs", BreaksOurs,
 				"has the external address %s, the sinkhole address of %s, so nodes route calls that no sidecar intercepts to its "+
 					"Pods, in plain text; remove the address from it",
-				s.target.Address(), s.target.Host).closing())
+				taken, s.target.Host).closing())
 		case s.answersFor(service):
 			conflicts = append(conflicts, s.conflict(KindService, object, "metadata.name", BreaksOurs,
 				"has the DNS name %s in the cluster, so the host is not a partner outside the mesh, and the target is closed; "+

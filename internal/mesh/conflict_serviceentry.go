@@ -142,8 +142,8 @@ func (s search) nameOfOurs(entry *networkingv1.ServiceEntry) (Conflict, bool) {
 // use. Istio creates a listener for that address, which routes calls to the endpoints of that
 // ServiceEntry.
 func (s search) sinkholeTaken(entry *networkingv1.ServiceEntry) (Conflict, bool) {
-	index := slices.IndexFunc(entry.Spec.GetAddresses(), func(text string) bool { return holds(text, s.target.Address()) })
-	if index < 0 {
+	index, taken, found := s.firstHeld(entry.Spec.GetAddresses())
+	if !found {
 		return Conflict{}, false
 	}
 	catches := opens(entry, s.target.AppPort) && !s.siblingListener(entry) ||
@@ -153,8 +153,8 @@ func (s search) sinkholeTaken(entry *networkingv1.ServiceEntry) (Conflict, bool)
 	}
 	return s.conflict(KindServiceEntry, entry, fmt.Sprintf("spec.addresses[%d]", index), BreaksOurs,
 		"contains %s, the sinkhole address of %s, so calls of the target's Pods may go to its endpoints in plain text; use "+
-			"addresses outside 240.0.0.0/4",
-		s.target.Address(), s.target.Host).closing(), true
+			"addresses outside %s",
+		taken, s.target.Host, s.target.Sinkhole).closing(), true
 }
 
 // generated reports whether the entry belongs to another target of the namespace. Two hosts may
@@ -173,6 +173,19 @@ func (s search) siblingListener(entry *networkingv1.ServiceEntry) bool {
 		slices.Equal(entry.Spec.GetHosts(), []string{egress.ListenerHost(host, s.target.AppPort)}) &&
 		entry.Spec.GetResolution() == networking.ServiceEntry_STATIC && len(entry.Spec.GetEndpoints()) == 1 &&
 		entry.Spec.GetEndpoints()[0].GetAddress() == anchorEndpoint
+}
+
+// firstHeld returns the index of the first text that is a sinkhole address of the target or a
+// prefix that contains one, and that address.
+func (s search) firstHeld(texts []string) (index int, held netip.Addr, found bool) {
+	for index, text := range texts {
+		for _, address := range s.target.AllAddresses() {
+			if holds(text, address) {
+				return index, address, true
+			}
+		}
+	}
+	return 0, netip.Addr{}, false
 }
 
 // holds reports whether text is address or a prefix that contains it.

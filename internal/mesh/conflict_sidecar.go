@@ -66,12 +66,14 @@ func (s search) sidecar(sidecar *networkingv1.Sidecar) []Conflict {
 		return nil
 	}
 	bound := slices.IndexFunc(listeners, func(listener *networking.IstioEgressListener) bool {
-		return s.isSinkhole(listener.GetBind())
+		_, found := s.sinkhole(listener.GetBind())
+		return found
 	})
 	if bound >= 0 {
+		taken, _ := s.sinkhole(listeners[bound].GetBind())
 		return []Conflict{s.conflict(KindSidecar, sidecar, fmt.Sprintf("spec.egress[%d].bind", bound), BreaksOurs,
 			"listens on %s, the sinkhole address of %s, so calls of the target's Pods may go to its hosts in plain text; bind "+
-				"it to an address outside 240.0.0.0/4", s.target.Address(), s.target.Host).closing()}
+				"it to an address outside %s", taken, s.target.Host, s.target.Sinkhole).closing()}
 	}
 	if hidden, found := s.hidden(sidecar); found {
 		return []Conflict{hidden}

@@ -883,7 +883,7 @@ func TestConflictsAreTheForeignObjectsInTheWay(t *testing.T) {
 			want: []string{"Service other/shop spec.externalIPs BreaksOurs closes"},
 		},
 		"a Service that the host names as NAME.NAMESPACE closes the target": {
-			target: func(t *egress.Target) { *t = egress.FromEgressTarget("project", "pay.other", nil) },
+			target: func(t *egress.Target) { *t = egress.FromEgressTarget("project", "pay.other", nil, egress.Sinkhole{}) },
 			others: mesh.Others{
 				Services: []mesh.Service{
 					{Namespace: "other", Name: "pay"}, {Namespace: "other", Name: "shop"}, {Namespace: "pay", Name: "other"},
@@ -997,7 +997,7 @@ func TestConflictsDoNotDependOnTheOrderOfTheOthers(t *testing.T) {
 }
 
 func exampleTarget() egress.Target {
-	return egress.FromEgressTarget("project", host, nil)
+	return egress.FromEgressTarget("project", host, nil, egress.Sinkhole{})
 }
 
 func ownedBy(egressTarget string) []metav1.OwnerReference {
@@ -1051,7 +1051,7 @@ func tcpRoute(host, subnet string) *networkingv1.VirtualService {
 
 // siblingListener returns the listener of other.system.com with the sinkhole address of host.
 func siblingListener(changes ...func(*networkingv1.ServiceEntry)) *networkingv1.ServiceEntry {
-	theirs := mesh.Listener(egress.FromEgressTarget("project", "other.system.com", nil))
+	theirs := mesh.Listener(egress.FromEgressTarget("project", "other.system.com", nil, egress.Sinkhole{}))
 	theirs.OwnerReferences, theirs.Spec.Addresses = ownedBy("other.system.com"), []string{sinkhole}
 	for _, change := range changes {
 		change(theirs)

@@ -2,6 +2,7 @@ package mesh
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -43,13 +44,14 @@ func (s search) virtualServices(all []*networkingv1.VirtualService) []Conflict {
 			continue
 		}
 		wildcard := slices.IndexFunc(virtualService.Spec.GetHosts(), s.coversListener)
-		if wildcard >= 0 && s.routesSinkhole(virtualService) {
+		taken, routed := s.routesSinkhole(virtualService)
+		if wildcard >= 0 && routed {
 			field := fmt.Sprintf("spec.hosts[%d]", wildcard)
 			conflicts = append(conflicts, s.conflict(KindVirtualService, virtualService, field, BreaksOurs,
 				"has a TCP route for %s, the sinkhole address of %s, and matches the generated ServiceEntries "+
 					"with the wildcard %s, so calls of the target's Pods may follow that route in plain text; use "+
-					"subnets outside 240.0.0.0/4 in the route",
-				s.target.Address(), s.target.Host, virtualService.Spec.GetHosts()[wildcard]).closing())
+					"subnets outside %s in the route",
+				taken, s.target.Host, virtualService.Spec.GetHosts()[wildcard], s.target.Sinkhole).closing())
 			continue
 		}
 		if wildcard >= 0 && s.routesConnections(virtualService) {
@@ -104,22 +106,33 @@ func (s search) coversListener(host string) bool {
 	return covers(host, egress.ListenerHost(s.target.Host, s.target.AppPort))
 }
 
-// routesSinkhole reports whether the VirtualService has a TCP route for the sinkhole address. Istio
+// routesSinkhole returns the sinkhole address for which the VirtualService has a TCP route. Istio
 // replaces the listener's own route, in which Envoy parses HTTP first, with such a route.
-func (s search) routesSinkhole(virtualService *networkingv1.VirtualService) bool {
-	return slices.ContainsFunc(virtualService.Spec.GetTcp(), func(route *networking.TCPRoute) bool {
-		return slices.ContainsFunc(route.GetMatch(), func(match *networking.L4MatchAttributes) bool {
-			return (match.GetPort() == 0 || match.GetPort() == portNumber(s.target.AppPort)) &&
-				slices.ContainsFunc(match.GetDestinationSubnets(), s.isSinkhole)
-		})
-	})
+func (s search) routesSinkhole(virtualService *networkingv1.VirtualService) (netip.Addr, bool) {
+	for _, route := range virtualService.Spec.GetTcp() {
+		for _, match := range route.GetMatch() {
+			if match.GetPort() != 0 && match.GetPort() != portNumber(s.target.AppPort) {
+				continue
+			}
+			for _, subnet := range match.GetDestinationSubnets() {
+				if address, found := s.sinkhole(subnet); found {
+					return address, true
+				}
+			}
+		}
+	}
+	return netip.Addr{}, false
 }
 
-// isSinkhole reports whether subnet is exactly the sinkhole address. A larger subnet is less
-// specific than the listener's own route, so Envoy uses the latter.
-func (s search) isSinkhole(subnet string) bool {
-	address := strings.TrimSuffix(subnet, "/32")
-	return !strings.Contains(address, "/") && holds(address, s.target.Address())
+// sinkhole returns the sinkhole address that subnet is. A larger subnet is less specific than the
+// listener's own route, so Envoy uses the latter.
+func (s search) sinkhole(subnet string) (netip.Addr, bool) {
+	address, err := netip.ParseAddr(subnet)
+	if prefix, prefixErr := netip.ParsePrefix(subnet); prefixErr == nil && prefix.IsSingleIP() {
+		address, err = prefix.Addr(), nil
+	}
+	address = address.Unmap()
+	return address, err == nil && slices.Contains(s.target.AllAddresses(), address)
 }
 
 // routesConnections reports whether the VirtualService has a TCP route for the app port.

@@ -71,6 +71,6 @@ func readInput(t *testing.T, file string) (egress.Target, egress.Layout) {
 	if input.Layout != nil {
 		layout = *input.Layout
 	}
-	resolved := egress.FromEgressTarget(egressTarget.Namespace, egressTarget.Name, egressTarget)
+	resolved := egress.FromEgressTarget(egressTarget.Namespace, egressTarget.Name, egressTarget, egress.Sinkhole{})
 	return resolved, layout
 }

@@ -7,7 +7,7 @@ import (
 	"mtls.egress/webhook/internal/egress"
 )
 
-// Listener returns the ServiceEntry that makes the sidecar listen on the sinkhole address and the
+// Listener returns the ServiceEntry that makes the sidecar listen on the sinkhole addresses and the
 // app port, where only the VirtualService applies. Without it, such calls reach the listener for
 // all addresses. The anchor makes that one an HTTP listener, unless an older service or a Sidecar
 // gives the port another protocol. A listener for one address takes precedence. Its port has no
@@ -20,7 +20,7 @@ func Listener(t egress.Target) *networkingv1.ServiceEntry {
 		ObjectMeta: objectMeta(t.Namespace, egress.ListenerName(t.Host)),
 	}
 	listener.Spec.Hosts = []string{egress.ListenerHost(t.Host, t.AppPort)}
-	listener.Spec.Addresses = []string{t.Address().String()}
+	listener.Spec.Addresses = addresses(t)
 	listener.Spec.ExportTo = ownNamespace()
 	listener.Spec.Location = networking.ServiceEntry_MESH_EXTERNAL
 	listener.Spec.Resolution = networking.ServiceEntry_STATIC

@@ -114,7 +114,7 @@ func TestEveryGeneratedSetKeepsTheRules(t *testing.T) {
 		"the ServiceEntry has the sinkhole address and resolves the partner's with DNS": func(g generation) error {
 			spec := &g.serviceEntry.Spec
 			switch {
-			case !slices.Equal(spec.Addresses, []string{egress.SinkholeAddress(g.target.Host).String()}):
+			case !slices.Equal(spec.Addresses, []string{egress.Sinkhole{}.Address(g.target.Host).String()}):
 				return fmt.Errorf("addresses are %q", spec.Addresses)
 			case len(spec.Endpoints) != 1 || spec.Endpoints[0].Address != g.target.Host+".":
 				return fmt.Errorf("endpoints are %v", spec.Endpoints)
@@ -126,7 +126,7 @@ func TestEveryGeneratedSetKeepsTheRules(t *testing.T) {
 		"the listener has the sinkhole address and the app port, and its endpoint is not routed": func(g generation) error {
 			spec := &g.listener.Spec
 			switch {
-			case !slices.Equal(spec.Addresses, []string{egress.SinkholeAddress(g.target.Host).String()}):
+			case !slices.Equal(spec.Addresses, []string{egress.Sinkhole{}.Address(g.target.Host).String()}):
 				return fmt.Errorf("addresses are %q", spec.Addresses)
 			case len(spec.Endpoints) != 1 || spec.Endpoints[0].Address != "192.0.2.1" ||
 				spec.Resolution != networking.ServiceEntry_STATIC:

@@ -17,7 +17,7 @@ const (
 
 // ServiceEntry returns the object that adds the partner's TLS port to the sidecars of the
 // namespace, under egress.MeshHost. The mesh never learns the partner's own name, so Istio doesn't
-// merge this object with others. Its address is the sinkhole address, so that the sidecar
+// merge this object with others. Its addresses are the sinkhole addresses, so that the sidecar
 // recognizes the app's own https calls, which go there. The endpoint has a trailing dot, so that
 // Envoy resolves the partner's real address with DNS and not with /etc/hosts, which has the
 // sinkhole address. The app port is left out, because only the VirtualService may route plain HTTP.
@@ -27,7 +27,7 @@ func ServiceEntry(t egress.Target) *networkingv1.ServiceEntry {
 		ObjectMeta: objectMeta(t.Namespace, egress.ObjectName(t.Host)),
 	}
 	serviceEntry.Spec.Hosts = []string{egress.MeshHost(t.Host)}
-	serviceEntry.Spec.Addresses = []string{t.Address().String()}
+	serviceEntry.Spec.Addresses = addresses(t)
 	serviceEntry.Spec.ExportTo = ownNamespace()
 	serviceEntry.Spec.Location = networking.ServiceEntry_MESH_EXTERNAL
 	serviceEntry.Spec.Resolution = networking.ServiceEntry_DNS
@@ -36,4 +36,13 @@ func ServiceEntry(t egress.Target) *networkingv1.ServiceEntry {
 		{Number: portNumber(t.Port), Name: portNameHTTPS, Protocol: protocolHTTPS},
 	}
 	return serviceEntry
+}
+
+// addresses returns all sinkhole addresses of t.
+func addresses(t egress.Target) []string {
+	var texts []string
+	for _, address := range t.AllAddresses() {
+		texts = append(texts, address.String())
+	}
+	return texts
 }

@@ -438,7 +438,7 @@ func (f Facts) inject(
 			})
 		}
 	}
-	targets, resolveErrs := egress.Resolve(f.Namespace, intent, f.EgressTargets, annotations)
+	targets, resolveErrs := egress.Resolve(f.Namespace, intent, f.EgressTargets, f.Rules.Cluster.Sinkhole, annotations)
 	if errs = append(errs, because(ReasonTargetClash, resolveErrs)...); len(resolveErrs) > 0 {
 		return nil, patch{}, warnings, errs
 	}

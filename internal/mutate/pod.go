@@ -3,6 +3,7 @@ package mutate
 import (
 	"fmt"
 	"maps"
+	"net/netip"
 	"path"
 	"slices"
 	"strings"
@@ -153,7 +154,7 @@ func hostAliases(
 			if !slices.ContainsFunc(alias.Hostnames, func(name string) bool { return sameHost(name, t.Host) }) {
 				continue
 			}
-			if alias.IP == address {
+			if given, err := netip.ParseAddr(alias.IP); err == nil && t.HasAddress(given) {
 				present = true
 				continue
 			}

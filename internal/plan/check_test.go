@@ -29,7 +29,7 @@ func TestCreateCommand(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			wanted := egress.FromEgressTarget("project", host, nil)
+			wanted := egress.FromEgressTarget("project", host, nil, egress.Sinkhole{})
 			test.change(&wanted)
 			if diff := cmp.Diff(test.want, createCommand(wanted, "s")); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)

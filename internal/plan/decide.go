@@ -1,7 +1,9 @@
 package plan
 
 import (
+	"cmp"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -35,6 +37,7 @@ const (
 const (
 	reasonServerCANotMounted = "ServerCANotMounted"
 	reasonSecretNotMounted   = "SecretNotMounted"
+	reasonAddressUnknown     = "AddressUnknown"
 	reasonPodsUpToDate       = "PodsUpToDate"
 )
 
@@ -62,7 +65,9 @@ type Plan struct {
 // Decide returns the plan for a target.
 func Decide(facts Facts) Plan {
 	egressTarget := facts.EgressTarget
-	asked := egress.FromEgressTarget(egressTarget.Namespace, egressTarget.Name, egressTarget).Among(facts.Siblings)
+	asked := egress.FromEgressTarget(egressTarget.Namespace, egressTarget.Name, egressTarget, facts.Sinkhole).
+		Apart(facts.Siblings)
+	asked = asked.AlsoAt(addressesOfPods(asked, facts.Demands)).Among(facts.Siblings)
 	facts.Credentials = slices.Clone(facts.Credentials)
 	for i, c := range facts.Credentials {
 		if c.Credential != nil {
@@ -193,11 +198,29 @@ func (p Plan) closedFor(hosts []string) Plan {
 	}
 	p.Closed = true
 	p.Programmed = False(reasonSinkholeCollision, fmt.Sprintf(
-		"the target is closed: it has the same sinkhole address %s as %s, and its TLS port %d is the app port there, "+
-			"so plain calls could reach it; change spec.port here or spec.appPort there, "+
-			"or call one of the two from another namespace",
-		p.Target.Address(), strings.Join(hosts, ", "), p.Target.Port))
+		"the target is closed: its Pods have the same sinkhole address as %s, and its TLS port %d is the app port there, "+
+			"so plain calls could reach it; restart its Pods, because new ones get the address %s, "+
+			"or change spec.port here or spec.appPort there",
+		strings.Join(hosts, ", "), p.Target.Port, p.Target.Address()))
 	return p
+}
+
+// addressesOfPods returns the sinkhole addresses of the Pods. New Pods can get another, because
+// the ranges were changed, or because of another target. An address outside the ranges isn't
+// reserved, so it may be somebody's: outdated reports such Pods.
+func addressesOfPods(t egress.Target, demands []Demand) []netip.Addr {
+	usual := t.Sinkhole.Address(t.Host)
+	var addresses []netip.Addr
+	for _, d := range demands {
+		address, err := netip.ParseAddr(d.Address)
+		switch {
+		case d.Address == "":
+			addresses = append(addresses, usual)
+		case err == nil && t.Sinkhole.Contains(address):
+			addresses = append(addresses, address)
+		}
+	}
+	return addresses
 }
 
 // caughtHosts returns the hosts of siblings whose plain calls would go to t. See
@@ -231,6 +254,16 @@ func outdated(t egress.Target, demands []Demand) Condition {
 		reason = reasonServerCANotMounted
 		messages = append(messages, fmt.Sprintf("%s started without the ConfigMap %s; restart the Pods to use its CA",
 			some(withoutCA), t.ServerCA.ConfigMap.Name))
+	}
+	withoutAddress := podsWithout(demands, func(d Demand) bool {
+		address, err := netip.ParseAddr(d.Address)
+		return d.Address == "" || err == nil && t.Sinkhole.Contains(address)
+	})
+	if len(withoutAddress) > 0 {
+		reason = cmp.Or(reason, reasonAddressUnknown)
+		messages = append(messages, fmt.Sprintf("%s started with a sinkhole address outside %s, so the app's own https "+
+			"calls fail there; add the former range to the chart's value sinkholeRanges, or restart the Pods",
+			some(withoutAddress), t.Sinkhole))
 	}
 	if len(messages) == 0 {
 		return False(reasonPodsUpToDate, "all Pods are up to date")

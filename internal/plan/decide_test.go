@@ -89,7 +89,7 @@ func theirVirtualService(created time.Time) mesh.Others {
 	}}
 	theirs.Spec.Hosts, theirs.Spec.ExportTo = []string{host}, []string{"."}
 	theirs.Spec.Http = []*networking.HTTPRoute{{}}
-	ours := mesh.VirtualService(egress.FromEgressTarget("project", host, nil))
+	ours := mesh.VirtualService(egress.FromEgressTarget("project", host, nil, egress.Sinkhole{}))
 	ours.CreationTimestamp = metav1.Time{Time: noon()}
 	ours.OwnerReferences = []metav1.OwnerReference{{
 		APIVersion: v1alpha1.GroupVersion().String(), Kind: v1alpha1.Kind, Name: host, UID: "u",
@@ -204,18 +204,23 @@ func TestATargetThatCatchesCallsToAnotherIsClosed(t *testing.T) {
 	const one, other = "h12065.example.com", "h12089.example.com" // both have the same sinkhole address
 	sibling := func(name string, appPort int32) egress.Target {
 		return egress.FromEgressTarget(
-			"project", name, &v1alpha1.EgressTarget{Spec: v1alpha1.EgressTargetSpec{AppPort: appPort}},
-		)
+			"project", name, &v1alpha1.EgressTarget{Spec: v1alpha1.EgressTargetSpec{AppPort: appPort}}, egress.Sinkhole{})
 	}
 	tests := map[string]struct {
 		port     int32
 		siblings []egress.Target
+		pods     int
 		closed   bool
 	}{
-		"no other target":                 {80, nil, false},
-		"one of another address":          {80, []egress.Target{sibling(host, 80)}, false},
-		"one of the address":              {443, []egress.Target{sibling(other, 80)}, false},
-		"one of the address and its port": {8080, []egress.Target{sibling(host, 8080), sibling(other, 8080)}, true},
+		"no other target":        {80, nil, 1, false},
+		"one of another address": {80, []egress.Target{sibling(host, 80)}, 1, false},
+		"one of the address":     {443, []egress.Target{sibling(other, 80)}, 1, false},
+		"one of the address and its port": {
+			8080, []egress.Target{sibling(host, 8080), sibling(other, 8080)}, 1, true,
+		},
+		"one of the address and its port, and no Pod has it": {
+			8080, []egress.Target{sibling(host, 8080), sibling(other, 8080)}, 0, false,
+		},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -224,6 +229,7 @@ func TestATargetThatCatchesCallsToAnotherIsClosed(t *testing.T) {
 			p := Decide(Facts{
 				EgressTarget: catching,
 				Siblings:     test.siblings,
+				Demands:      make([]Demand, test.pods),
 				Credentials:  []CredentialCheck{checked("s", 1, first())},
 				Now:          noon(),
 			})

@@ -38,10 +38,13 @@ type Demand struct {
 	ProxyVersion string
 	// Owner is the workload that created the Pod, or the zero value. See Pod.
 	Owner metav1.OwnerReference
+	// Address is the sinkhole address of the host in the Pod, or "" if it is the one that the
+	// first range gives the host.
+	Address string
 }
 
-// Pod is the part of a Pod that this package reads: its name, its age, its annotations, its sidecar
-// and its owner.
+// Pod is the part of a Pod that this package reads: its name, its age, its annotations, its
+// sidecar, its owner and its host aliases.
 type Pod interface {
 	metav1.Object
 	// HasSidecar reports whether the Pod has a sidecar.
@@ -52,6 +55,9 @@ type Pod interface {
 	Ended() bool
 	// Owner is the workload that created the Pod, or the zero value. Its UID can be empty.
 	Owner() metav1.OwnerReference
+	// SinkholeAddress is the address that the host has inside the Pod, or "" if it is the one that the
+	// first range gives the host.
+	SinkholeAddress(host string) string
 }
 
 // DemandsOf returns the demands of the live Pods for t's host, the oldest Pod first. t is the
@@ -74,7 +80,7 @@ func DemandsOf[P Pod](t egress.Target, pods []P) []Demand {
 		}
 		demands[i].Pod = pod.GetName()
 		demands[i].NoSidecar, demands[i].ProxyVersion = !pod.HasSidecar(), pod.ProxyVersion()
-		demands[i].Owner = pod.Owner()
+		demands[i].Owner, demands[i].Address = pod.Owner(), pod.SinkholeAddress(t.Host)
 	}
 	return demands
 }

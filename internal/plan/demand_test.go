@@ -25,6 +25,10 @@ func (p pod) Owner() metav1.OwnerReference {
 	return p.OwnerReferences[0]
 }
 
+// SinkholeAddress returns the address in the Pod's annotation, because the informer decides which
+// addresses are unusual.
+func (p pod) SinkholeAddress(string) string { return p.Annotations["address"] }
+
 func testPod(name string, created int64, annotations map[string]string) pod {
 	return pod{corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Name: name, CreationTimestamp: metav1.Unix(created, 0), Annotations: annotations},
@@ -160,7 +164,7 @@ func FuzzSidecarVolumes(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, text string) {
 		annotations := map[string]string{annotation.SidecarUserVolume.Name: text, egress.AnnotationTarget: host}
-		wanted := egress.FromEgressTarget("project", host, nil)
+		wanted := egress.FromEgressTarget("project", host, nil, egress.Sinkhole{})
 		d := demandOf(wanted, &metav1.ObjectMeta{Name: "p", Annotations: annotations})
 		if !d.Asks || d.SecretName == "" || d.WantedSecret != wanted.SecretName {
 			t.Errorf("%+v", d)

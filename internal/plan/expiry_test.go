@@ -19,11 +19,11 @@ func TestExpiryWarnings(t *testing.T) {
 		Found        bool
 	}
 	issuedBy := func(renewBefore time.Duration) egress.Target {
-		t := egress.FromEgressTarget("project", host, nil)
+		t := egress.FromEgressTarget("project", host, nil, egress.Sinkhole{})
 		t.Certificate = &v1alpha1.IssuedCertificate{RenewBefore: &metav1.Duration{Duration: renewBefore}}
 		return t
 	}
-	plain := egress.FromEgressTarget("project", host, nil)
+	plain := egress.FromEgressTarget("project", host, nil, egress.Sinkhole{})
 	tests := map[string]struct {
 		target        egress.Target
 		byCertManager bool
@@ -140,7 +140,7 @@ func TestEachWarningOfACertificateIsOneEvent(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			got := expiryEvents(egress.FromEgressTarget("project", host, nil), test.old, test.updated)
+			got := expiryEvents(egress.FromEgressTarget("project", host, nil, egress.Sinkhole{}), test.old, test.updated)
 			if diff := cmp.Diff(test.want, got); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
@@ -159,7 +159,8 @@ func TestEachWarningOfACAIsOneEvent(t *testing.T) {
 	}
 	bad := status("CN=A", day)
 	bad[0].Reason = "ServerCAExpired"
-	inSecret, inConfigMap := egress.FromEgressTarget("project", host, nil), egress.FromEgressTarget("project", host, nil)
+	inSecret := egress.FromEgressTarget("project", host, nil, egress.Sinkhole{})
+	inConfigMap := egress.FromEgressTarget("project", host, nil, egress.Sinkhole{})
 	inConfigMap.ServerCA.ConfigMap = v1alpha1.ConfigMapKey{Name: "partner-ca", Key: "ca.pem"}
 	event := func(subject, source, period string) []Event {
 		return []Event{{Type: "Warning", Reason: "ServerCAExpiresSoon", Action: "CheckCredential", SecretName: "s",

@@ -39,6 +39,8 @@ type Facts struct {
 	// UnusedSince is the time since which an EgressTarget that the controller created has no Pods. It
 	// is nil while there are Pods, and for an EgressTarget of a user.
 	UnusedSince *metav1.Time
+	// Sinkhole are the ranges of the sinkhole addresses.
+	Sinkhole egress.Sinkhole
 	// Warnings are the warning periods before a certificate expires.
 	Warnings ExpiryWarnings
 	Now      time.Time

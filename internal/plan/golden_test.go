@@ -26,10 +26,11 @@ type situation struct {
 	EgressTarget v1alpha1.EgressTarget `json:"egressTarget"`
 	// Siblings are the other EgressTargets of the namespace. Others are the target's objects and
 	// possibly conflicting ones.
-	Siblings    []v1alpha1.EgressTarget     `json:"siblings"`
-	Others      []unstructured.Unstructured `json:"others"`
-	Demands     []Demand                    `json:"demands"`
-	Credentials []struct {
+	Siblings       []v1alpha1.EgressTarget     `json:"siblings"`
+	SinkholeRanges []string                    `json:"sinkholeRanges"`
+	Others         []unstructured.Unstructured `json:"others"`
+	Demands        []Demand                    `json:"demands"`
+	Credentials    []struct {
 		SecretName, Reason, Message string
 		Pods                        int32
 		Layout                      egress.Layout
@@ -60,12 +61,13 @@ type situation struct {
 // decision is a golden file.
 type decision struct {
 	// Objects are the kinds and names in the order of writing. Another corpus covers their content.
-	Objects  []string                    `json:"objects"`
-	Closed   bool                        `json:"closed"`
-	Layout   egress.Layout               `json:"layout"`
-	ServerCA egress.ServerCA             `json:"serverCA"`
-	Status   v1alpha1.EgressTargetStatus `json:"status"`
-	Events   []Event                     `json:"events"`
+	Objects   []string                    `json:"objects"`
+	Addresses []string                    `json:"addresses,omitempty"`
+	Closed    bool                        `json:"closed"`
+	Layout    egress.Layout               `json:"layout"`
+	ServerCA  egress.ServerCA             `json:"serverCA"`
+	Status    v1alpha1.EgressTargetStatus `json:"status"`
+	Events    []Event                     `json:"events"`
 	// Workloads are the events on workloads.
 	Workloads []WorkloadEvent `json:"workloads,omitempty"`
 	NextLook  metav1.Duration `json:"nextLook"`
@@ -91,6 +93,11 @@ func TestPlansAreTheGoldenOnes(t *testing.T) {
 			got.Workloads, _ = p.WorkloadEvents(status, given.told())
 			for _, object := range p.Objects() {
 				got.Objects = append(got.Objects, object.GetObjectKind().GroupVersionKind().Kind+" "+object.GetName())
+			}
+			if all := p.Target.AllAddresses(); len(all) > 1 {
+				for _, address := range all {
+					got.Addresses = append(got.Addresses, address.String())
+				}
 			}
 			golden.Compare(t, golden.File(inputs[name]), []byte(asYAML(t, got)))
 		})
@@ -158,8 +165,13 @@ func (s situation) facts(t *testing.T) Facts {
 		Policy:   &policy.Decision{Allowed: !s.NotAllowed, Rule: policy.RuleOtherTargets},
 		Warnings: NewExpiryWarnings(nil), Now: noon(),
 	}
+	var err error
+	if facts.Sinkhole, err = egress.ParseSinkhole(s.SinkholeRanges); err != nil {
+		t.Fatal(err)
+	}
 	for _, sibling := range s.Siblings {
-		facts.Siblings = append(facts.Siblings, egress.FromEgressTarget(s.EgressTarget.Namespace, sibling.Name, &sibling))
+		facts.Siblings = append(facts.Siblings,
+			egress.FromEgressTarget(s.EgressTarget.Namespace, sibling.Name, &sibling, facts.Sinkhole))
 	}
 	for _, c := range s.Credentials {
 		check := CredentialCheck{

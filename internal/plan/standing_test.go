@@ -37,7 +37,7 @@ func TestReadStandingReadsBackWhatMeshWrites(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			wanted := egress.FromEgressTarget("project", host, nil)
+			wanted := egress.FromEgressTarget("project", host, nil, egress.Sinkhole{})
 			wanted.ServerCA = test.serverCA
 			content, err := mesh.Unstructured(mesh.DestinationRule(wanted, test.layout))
 			if err != nil {

@@ -46,7 +46,7 @@ func (p Plan) Status(written Written) v1alpha1.EgressTargetStatus {
 		Conditions:         slices.Clone(facts.EgressTarget.Status.Conditions),
 		Pods:               int32(min(len(facts.Demands), math.MaxInt32)),
 		PodLabel:           egress.HostLabel(host),
-		Address:            egress.SinkholeAddress(host).String(),
+		Address:            p.Target.Address().String(),
 		UnusedSince:        facts.UnusedSince,
 	}
 	for _, c := range facts.Credentials {

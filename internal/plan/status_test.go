@@ -38,7 +38,7 @@ func programmed() Condition { return True(reasonProgrammed, "done") }
 func planned(checks ...CredentialCheck) Plan {
 	egressTarget := &v1alpha1.EgressTarget{ObjectMeta: metav1.ObjectMeta{Namespace: "project", Name: host, Generation: 3}}
 	return Plan{
-		Target:     egress.FromEgressTarget("project", host, nil),
+		Target:     egress.FromEgressTarget("project", host, nil, egress.Sinkhole{}),
 		Programmed: programmed(), outdated: False(reasonPodsUpToDate, "all"),
 		facts: Facts{EgressTarget: egressTarget, Credentials: checks, Warnings: DefaultExpiryWarnings(), Now: noon()},
 	}
@@ -168,7 +168,7 @@ func TestStatusHoldsWhatIsKnownOfEachCredential(t *testing.T) {
 		NotAfter:    &metav1.Time{Time: first},
 		Pods:        3,
 		PodLabel:    "to.mtls.egress/external.system.com",
-		Address:     egress.SinkholeAddress(host).String(),
+		Address:     egress.Sinkhole{}.Address(host).String(),
 		UnusedSince: &since,
 	}
 	if diff := cmp.Diff(want, status); diff != "" {

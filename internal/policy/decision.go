@@ -29,7 +29,7 @@ func ParseOther(text string) (Other, error) {
 	return "", fmt.Errorf("%q is neither %s nor %s", egress.Excerpt(text), OtherAllow, OtherDeny)
 }
 
-// Cluster is the policy for all namespaces.
+// Cluster is what the administrator sets for all namespaces.
 type Cluster struct {
 	Allowed []Pattern
 	// Other applies if neither Allowed nor the namespace decides. The zero value denies.
@@ -37,6 +37,8 @@ type Cluster struct {
 	// Domain is the DNS domain of the cluster, in which its DNS is authoritative. Defaults to
 	// DefaultDomain.
 	Domain string
+	// Sinkhole are the ranges of the sinkhole addresses.
+	Sinkhole egress.Sinkhole
 }
 
 // DefaultDomain is the default DNS domain of a cluster.

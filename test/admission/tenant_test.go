@@ -55,7 +55,7 @@ func TestATenantCantLoosenWhatRuns(t *testing.T) {
 			resource, "theirs", "sinkhole",
 			kind+` theirs uses `+address+` (`+field+`), but 240.0.0.0/4 is reserved for the sinkhole addresses of `+
 				`mtls-egress-webhook, where calls are dropped that no sidecar intercepts. With this object, such calls from Pods `+
-				`of every namespace would arrive in plain text. Use an address outside that range`,
+				`of every namespace would arrive in plain text. Use another address`,
 		)
 	}
 	const ours = "mtls-egress-" + host

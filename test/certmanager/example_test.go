@@ -72,7 +72,7 @@ func TestTheExampleIsIssued(t *testing.T) {
 	if err := yaml.UnmarshalStrict(content, &egressTarget); err != nil {
 		t.Fatal(err)
 	}
-	wanted := egress.FromEgressTarget(project, egressTarget.Name, &egressTarget)
+	wanted := egress.FromEgressTarget(project, egressTarget.Name, &egressTarget, egress.Sinkhole{})
 	layout, judged, err := credential.CheckSecret(wanted, secret(t, project, wanted.SecretName), time.Now())
 	if err != nil {
 		t.Fatal(err)

@@ -1,6 +1,8 @@
 package chart
 
 import (
+	networkingv1 "k8s.io/api/networking/v1"
+
 	"context"
 	"fmt"
 	"slices"
@@ -144,6 +146,8 @@ func testAccounts(t *testing.T, c cluster) {
 		"list all ConfigMaps":           {do: list(&corev1.ConfigMapList{}), allowed: nobody},
 		"write the mesh configuration":  {do: patch(meshConfig), allowed: nobody},
 		"delete the mesh configuration": {do: remove(meshConfig), allowed: nobody},
+		"list the Nodes":                {do: list(&corev1.NodeList{}), allowed: controller},
+		"list the ServiceCIDRs":         {do: list(&networkingv1.ServiceCIDRList{}), allowed: controller},
 		"list EgressTargets":            {do: list(egressTargets.DeepCopy()), allowed: both},
 		"read a new namespace": {
 			do:      get(&corev1.Namespace{ObjectMeta: named("", "account")}),

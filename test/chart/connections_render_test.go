@@ -296,8 +296,8 @@ func TestFurtherEnvironmentComesAfterTheCharts(t *testing.T) {
 		got[name], got["history of "+name] = names, at(t, deployment, "spec", "revisionHistoryLimit")
 	}
 	want := map[string]any{
-		release:                 []any{"POD_NAMESPACE", "GOMEMLIMIT", "GODEBUG"},
-		controllerName:          []any{"POD_NAMESPACE", "GOMEMLIMIT", "GOGC"},
+		release:                 []any{"POD_NAMESPACE", "POD_IPS", "GOMEMLIMIT", "GODEBUG"},
+		controllerName:          []any{"POD_NAMESPACE", "POD_IPS", "GOMEMLIMIT", "GOGC"},
 		"history of " + release: 3.0, "history of " + controllerName: 4.0,
 		"Job": []any{map[string]any{"name": "GODEBUG", "value": "madvdontneed=1"}},
 	}

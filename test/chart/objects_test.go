@@ -61,7 +61,7 @@ func volume(pod *corev1.Pod) {
 }
 
 func alias(host string) corev1.HostAlias {
-	return corev1.HostAlias{IP: egress.SinkholeAddress(host).String(), Hostnames: []string{host}}
+	return corev1.HostAlias{IP: egress.Sinkhole{}.Address(host).String(), Hostnames: []string{host}}
 }
 
 // newWorkload is a workload of one of the six kinds, whose Pod template has no annotations.

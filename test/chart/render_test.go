@@ -412,6 +412,8 @@ func TestNamesAgree(t *testing.T) {
 			"--namespace=$(POD_NAMESPACE)",
 			"--other-targets=Allow",
 			"--cluster-domain=cluster.local",
+			"--sinkhole-ranges=240.0.0.0/4",
+			"--pod-ips=$(POD_IPS)",
 			"--mesh-config=istio",
 			"--root-namespace=istio-system",
 			"--log-format=json",
@@ -431,6 +433,8 @@ func TestNamesAgree(t *testing.T) {
 			"--namespace=$(POD_NAMESPACE)",
 			"--other-targets=Allow",
 			"--cluster-domain=cluster.local",
+			"--sinkhole-ranges=240.0.0.0/4",
+			"--pod-ips=$(POD_IPS)",
 			"--mesh-config=istio",
 			"--root-namespace=istio-system",
 			"--log-format=json",
@@ -550,7 +554,7 @@ func serveArgs(t *testing.T, deployment string, helmArgs ...string) []string {
 	for _, arg := range at(
 		t, render(t, helmArgs...)["Deployment "+deployment], "spec", "template", "spec", "containers", 0, "args",
 	).([]any) {
-		args = append(args, arg.(string))
+		args = append(args, strings.ReplaceAll(arg.(string), "$(POD_IPS)", "10.0.0.1,fd00::1"))
 	}
 	return args
 }
@@ -745,10 +749,10 @@ func fromFile(t *testing.T, path string) *unstructured.Unstructured {
 	return object
 }
 
-// The chart promises Kubernetes 1.30. An API server of that version compiles new expressions as
-// 1.29 did, so that it can be rolled back.
+// The chart promises Kubernetes 1.31. An API server of that version compiles new expressions as
+// 1.30 did, so that it can be rolled back.
 func TestExpressionsCompileOnTheOldestKubernetes(t *testing.T) {
-	environments := environment.MustBaseEnvSet(version.MajorMinor(1, 29))
+	environments := environment.MustBaseEnvSet(version.MajorMinor(1, 30))
 	environments, err := environments.Extend(environment.VersionedOptions{
 		IntroducedVersion: version.MajorMinor(1, 0),
 		EnvOptions: []cel.EnvOption{
@@ -775,8 +779,8 @@ func TestExpressionsCompileOnTheOldestKubernetes(t *testing.T) {
 	if compiled == 0 {
 		t.Error("no expression found")
 	}
-	if _, issues := environments.NewExpressionsEnv().Compile("isIP('240.0.0.1')"); issues.Err() == nil {
-		t.Error("this is not the environment of Kubernetes 1.29: it knows isIP")
+	if _, issues := environments.NewExpressionsEnv().Compile("isSemver('1.0.0')"); issues.Err() == nil {
+		t.Error("this is not the environment of Kubernetes 1.30: it knows isSemver")
 	}
 }
 

@@ -54,7 +54,7 @@ func testSinkhole(t *testing.T, c cluster) {
 			`%s "theirs" is forbidden: ValidatingAdmissionPolicy '%s' with binding '%s' denied request: %s theirs uses %s `+
 				`(%s), but 240.0.0.0/4 is reserved for the sinkhole addresses of mtls-egress-webhook, where calls are dropped `+
 				`that no sidecar intercepts. With this object, such calls from Pods of every namespace would arrive in plain `+
-				`text. Use an address outside that range`,
+				`text. Use another address`,
 			resource, policy, policy, kind, taken, field[kind],
 		)
 	}

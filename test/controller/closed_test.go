@@ -50,7 +50,7 @@ func takesOurRoute() foreign {
 // closedSpecs are those of a closed target with nothing set.
 func (w *world) closedSpecs(layout egress.Layout) map[object]any {
 	w.Helper()
-	closed := mesh.Closed(egress.FromEgressTarget(w.namespace, host, nil), layout)
+	closed := mesh.Closed(egress.FromEgressTarget(w.namespace, host, nil, egress.Sinkhole{}), layout)
 	all := append([]mesh.Object{mesh.Anchor(w.namespace, []int32{egress.DefaultAppPort})}, closed...)
 	specs := map[object]any{}
 	for _, o := range all {

@@ -167,7 +167,7 @@ func TestTheLastGoodSetStaysWhenTheCredentialGoesBad(t *testing.T) {
 	w.start(controller.Options{Clock: clock})
 	w.pod("app", host)
 	w.ready()
-	want := w.wantSpecs(egress.FromEgressTarget(w.namespace, host, nil),
+	want := w.wantSpecs(egress.FromEgressTarget(w.namespace, host, nil, egress.Sinkhole{}),
 		egress.Layout{Certificate: "tls.crt", PrivateKey: "tls.key", ServerCA: "ca.crt"})
 	w.programmed(want)
 
@@ -221,7 +221,7 @@ func TestACertificateNearItsEndIsTold(t *testing.T) {
 			return nil
 		})
 	}
-	shortened := egress.FromEgressTarget(w.namespace, host, nil)
+	shortened := egress.FromEgressTarget(w.namespace, host, nil, egress.Sinkhole{})
 	shortened.MaxConnectionAge = 150 * time.Second
 	w.programmed(w.wantSpecs(shortened, egress.Layout{Certificate: "cert", PrivateKey: "key", ServerCA: "cacert"}))
 
@@ -292,7 +292,7 @@ func TestSecretsOfDifferentLayouts(t *testing.T) {
 
 	w.remove(&corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "app"}})
 	w.ready()
-	w.programmed(w.wantSpecs(egress.FromEgressTarget(w.namespace, host, nil),
+	w.programmed(w.wantSpecs(egress.FromEgressTarget(w.namespace, host, nil, egress.Sinkhole{}),
 		egress.Layout{Certificate: "tls.crt", PrivateKey: "tls.key", ServerCA: "ca.crt"}))
 }
 
@@ -320,7 +320,7 @@ func TestACAThatPodsDoNotMountIsNotProgrammedUnderThem(t *testing.T) {
 		message); diff != "" {
 		t.Errorf("the message (+) isn't as wanted (-):\n%s", diff)
 	}
-	wanted := egress.FromEgressTarget(w.namespace, host, egressTarget)
+	wanted := egress.FromEgressTarget(w.namespace, host, egressTarget, egress.Sinkhole{})
 	kept := wanted
 	kept.ServerCA = egress.ServerCA{}
 	w.programmed(w.wantSpecs(kept, egress.Layout{Certificate: "cert", PrivateKey: "key", ServerCA: "cacert"}))
@@ -453,7 +453,7 @@ func TestKeysAndSourcesOfTheCA(t *testing.T) {
 			w.create(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: secret}, Data: test.data})
 			w.create(&v1alpha1.EgressTarget{ObjectMeta: metav1.ObjectMeta{Name: host}, Spec: test.spec})
 			w.start(controller.Options{})
-			w.programmed(w.wantSpecs(egress.FromEgressTarget(w.namespace, host, w.ready()), test.layout))
+			w.programmed(w.wantSpecs(egress.FromEgressTarget(w.namespace, host, w.ready(), egress.Sinkhole{}), test.layout))
 		})
 	}
 }

@@ -2,6 +2,7 @@ package controller
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -15,6 +16,7 @@ import (
 	"mtls.egress/webhook/internal/controller"
 	"mtls.egress/webhook/internal/egress"
 	"mtls.egress/webhook/internal/mesh"
+	"mtls.egress/webhook/internal/policy"
 	"mtls.egress/webhook/test/await"
 )
 
@@ -237,11 +239,12 @@ func TestASidecarThatHidesTheObjectsIsNoticed(t *testing.T) {
 	w.ready()
 }
 
-// The first target with a host of an address must not lock out another host of the same address.
-// Calls are told apart by host. The ServiceEntry of such a target would lead plain calls to the
-// other to its own partner, so it must never stand.
-func TestATargetThatCatchesCallsToAnotherIsClosed(t *testing.T) {
+// Two hosts of a namespace can have one address by nature. If the ServiceEntry of one would lead
+// plain calls to the other to its own partner, one of them gets another address. While Pods have
+// the address of before, the target is closed.
+func TestATargetThatWouldCatchCallsToAnotherGetsAnotherAddress(t *testing.T) {
 	const victim, catching = "h12065.example.com", "h12089.example.com"
+	natural := egress.Sinkhole{}.Address(catching)
 	w := newWorld(t)
 	w.credential("both")
 	w.start(controller.Options{})
@@ -253,25 +256,70 @@ func TestATargetThatCatchesCallsToAnotherIsClosed(t *testing.T) {
 	spec.Port, spec.AppPort = 80, 8080
 	w.create(&v1alpha1.EgressTarget{ObjectMeta: metav1.ObjectMeta{Name: catching}, Spec: spec})
 	await.Eventually(w, "", func() error {
+		return w.hasCondition(catching, v1alpha1.ConditionReady, metav1.ConditionTrue, "Ready")
+	})
+	var moved v1alpha1.EgressTarget
+	if err := w.Get(t.Context(), types.NamespacedName{Namespace: w.namespace, Name: catching}, &moved); err != nil {
+		t.Fatal(err)
+	}
+	w.hasAddresses(catching, moved.Status.Address)
+	if moved.Status.Address == natural.String() {
+		t.Errorf("%s has the address %s of %s", catching, natural, victim)
+	}
+	old := w.pod("old", catching)
+	await.Eventually(w, "", func() error {
 		return w.hasCondition(catching, v1alpha1.ConditionProgrammed, metav1.ConditionFalse, "SinkholeCollision")
 	})
 	if _, err := w.istio(mesh.KindServiceEntry, egress.ObjectName(catching)); !apierrors.IsNotFound(err) {
 		t.Errorf("the ServiceEntry of %s stands (%v)", catching, err)
 	}
-	// It opens when the other one leaves the port, which only its own change tells.
-	var changed v1alpha1.EgressTarget
-	if err := w.Get(t.Context(), types.NamespacedName{Namespace: w.namespace, Name: victim}, &changed); err != nil {
-		t.Fatal(err)
-	}
-	w.patch(&changed, map[string]any{"spec": map[string]any{"appPort": 8081}})
+	w.remove(old)
 	await.Eventually(w, "", func() error {
 		return w.hasCondition(catching, v1alpha1.ConditionReady, metav1.ConditionTrue, "Ready")
 	})
+	w.hasAddresses(catching, moved.Status.Address)
+}
+
+// Pods that started before the range was changed keep their addresses.
+func TestThePodsOfAFormerSinkholeRangeAreServed(t *testing.T) {
+	sinkhole, err := egress.ParseSinkhole([]string{"198.18.0.0/15", egress.DefaultSinkholeRange})
+	if err != nil {
+		t.Fatal(err)
+	}
+	current, former := sinkhole.Address(host).String(), egress.Sinkhole{}.Address(host).String()
+	w := newWorld(t)
+	w.credential(secret)
+	w.start(controller.Options{Policy: &policy.Cluster{Other: policy.OtherAllow, Sinkhole: sinkhole}})
+	w.pod("new", host)
+	w.ready()
+	w.hasAddresses(host, current)
+	old := w.pod("old", host, at(host, former))
+	w.hasAddresses(host, current, former)
+	w.remove(old)
+	w.hasAddresses(host, current)
+}
+
+// hasAddresses waits until the generated ServiceEntries of the host have the addresses.
+func (w *world) hasAddresses(host string, want ...string) {
+	w.Helper()
+	for _, name := range []string{egress.ObjectName(host), egress.ListenerName(host)} {
+		await.Eventually(w, "", func() error {
+			object, err := w.istio(mesh.KindServiceEntry, name)
+			if err != nil {
+				return err
+			}
+			got, _, err := unstructured.NestedStringSlice(object.Object, "spec", "addresses")
+			if err == nil && !slices.Equal(got, want) {
+				err = fmt.Errorf("%s has the addresses %v, not %v", name, got, want)
+			}
+			return err
+		})
+	}
 }
 
 func TestTwoHostsOfOneSinkholeAddressAreBothProgrammed(t *testing.T) {
 	const one, other = "h12065.example.com", "h12089.example.com"
-	if egress.SinkholeAddress(one) != egress.SinkholeAddress(other) {
+	if (egress.Sinkhole{}).Address(one) != (egress.Sinkhole{}).Address(other) {
 		t.Fatalf("%s and %s don't share an address", one, other)
 	}
 	w := newWorld(t)

@@ -104,6 +104,10 @@ func (w *world) start(options controller.Options) *running {
 	w.Helper()
 	r := &running{registry: prometheus.NewRegistry(), requests: &requestLog{}, forbidden: &forbiddenLog{}}
 	options.Registerer = r.registry
+	var sinkhole egress.Sinkhole
+	if options.Policy != nil {
+		sinkhole = options.Policy.Sinkhole
+	}
 	own := rest.CopyConfig(w.server.Config)
 	own.Impersonate = rest.ImpersonationConfig{UserName: user}
 	own.Wrap(func(next http.RoundTripper) http.RoundTripper {
@@ -122,7 +126,7 @@ func (w *world) start(options controller.Options) *running {
 	})
 	manager, err := ctrl.NewManager(own, ctrl.Options{
 		Scheme:                  scheme(w),
-		Cache:                   informers.Options(),
+		Cache:                   informers.Options(sinkhole),
 		Logger:                  quiet(w),
 		Metrics:                 metricsserver.Options{BindAddress: "0"},
 		Controller:              config.Controller{SkipNameValidation: new(true), Logger: quiet(w)},
@@ -249,6 +253,13 @@ func (w *world) pod(name, wantedTarget string, options ...func(*corev1.Pod)) *co
 		w.Fatal(err)
 	}
 	return pod
+}
+
+// at makes a Pod in which the target's host has the address.
+func at(host, address string) func(*corev1.Pod) {
+	return func(pod *corev1.Pod) {
+		pod.Spec.HostAliases = []corev1.HostAlias{{IP: address, Hostnames: []string{host}}}
+	}
 }
 
 // presenting makes a Pod that mounts the Secret.
@@ -381,7 +392,7 @@ func (w *world) wantSpecs(t egress.Target, layout egress.Layout) map[object]any 
 // defaultSpecs are those of an EgressTarget with nothing set and a Secret of the first layout.
 func (w *world) defaultSpecs() map[object]any {
 	w.Helper()
-	return w.wantSpecs(egress.FromEgressTarget(w.namespace, host, nil),
+	return w.wantSpecs(egress.FromEgressTarget(w.namespace, host, nil, egress.Sinkhole{}),
 		egress.Layout{Certificate: "cert", PrivateKey: "key", ServerCA: "cacert"})
 }
 

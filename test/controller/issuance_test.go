@@ -272,7 +272,7 @@ func (w *world) issuedSpecs() map[object]any {
 	if err != nil {
 		w.Fatal(err)
 	}
-	return w.wantSpecs(egress.FromEgressTarget(w.namespace, host, egressTarget),
+	return w.wantSpecs(egress.FromEgressTarget(w.namespace, host, egressTarget, egress.Sinkhole{}),
 		egress.Layout{Certificate: "tls.crt", PrivateKey: "tls.key", ServerCA: "ca.crt"})
 }
 

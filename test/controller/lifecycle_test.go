@@ -90,7 +90,7 @@ func TestFirstUseCreatesTheTargetAndItsObjectsInOrder(t *testing.T) {
 			NotAfter: &metav1.Time{Time: time.Date(2120, 1, 1, 0, 0, 0, 0, time.UTC)},
 			Pods:     1,
 			PodLabel: "to.mtls.egress/external.system.com",
-			Address:  egress.SinkholeAddress(host).String(),
+			Address:  egress.Sinkhole{}.Address(host).String(),
 		},
 	}
 	if diff := cmp.Diff(want, egressTarget,
@@ -103,7 +103,7 @@ func TestFirstUseCreatesTheTargetAndItsObjectsInOrder(t *testing.T) {
 		t.Errorf("the EgressTarget (+) isn't as wanted (-):\n%s", diff)
 	}
 
-	wanted := egress.FromEgressTarget(w.namespace, host, egressTarget)
+	wanted := egress.FromEgressTarget(w.namespace, host, egressTarget, egress.Sinkhole{})
 	w.programmed(w.wantSpecs(wanted, egress.Layout{Certificate: "cert", PrivateKey: "key", ServerCA: "cacert"}))
 	last := 0
 	for i, o := range generated() {

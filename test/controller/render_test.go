@@ -81,7 +81,7 @@ func TestRenderPrintsWhatTheControllerWrites(t *testing.T) {
 			w.theirs(mesh.KindServiceEntry, foreignName, map[string]any{
 				"hosts": []any{
 					"api.example.org",
-				}, "addresses": []any{egress.SinkholeAddress(host).String()}, "exportTo": []any{"."},
+				}, "addresses": []any{egress.Sinkhole{}.Address(host).String()}, "exportTo": []any{"."},
 				"ports": []any{map[string]any{"number": int64(80), "name": "tcp", "protocol": "TCP"}},
 			})
 			w.pod("app", host)

@@ -146,7 +146,7 @@ func TestAServiceWithTheSinkholeAddressClosesTheTarget(t *testing.T) {
 	w.pod("app", host)
 	w.ready()
 	service := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Name: "catch"}, Spec: corev1.ServiceSpec{
-		Ports: []corev1.ServicePort{{Port: 80}}, ExternalIPs: []string{egress.SinkholeAddress(host).String()},
+		Ports: []corev1.ServicePort{{Port: 80}}, ExternalIPs: []string{egress.Sinkhole{}.Address(host).String()},
 	}}
 	other.create(service)
 	w.settled(v1alpha1.ConditionProgrammed, metav1.ConditionFalse, "PlaintextPossible")

@@ -447,12 +447,12 @@ func (c namedCase) world(t *testing.T) World {
 	egressTarget := &v1alpha1.EgressTarget{}
 	egressTarget.Spec.AppPort = c.appPort
 	layout := egress.Layout{Certificate: "cert", PrivateKey: "key", ServerCA: "cacert"}
-	only := Target{Target: egress.FromEgressTarget(ownNamespace, "external.system.com", egressTarget), Layout: layout}
+	only := Target{Target: egress.FromEgressTarget(ownNamespace, "external.system.com", egressTarget, egress.Sinkhole{}), Layout: layout}
 	world := World{Mesh: c.mesh,
 		Targets: []Target{only}, Theirs: parse(t, c.theirs)}
 	world.Mesh.Mode = cmp.Or(world.Mesh.Mode, "ALLOW_ANY")
 	if c.second {
-		second := Target{Target: egress.FromEgressTarget(ownNamespace, "api.system.com", nil), Layout: layout}
+		second := Target{Target: egress.FromEgressTarget(ownNamespace, "api.system.com", nil, egress.Sinkhole{}), Layout: layout}
 		world.Targets = append(world.Targets, second)
 		world.Ours = second.open()
 	}

@@ -96,7 +96,7 @@ func (d *dice) target(host string) Target {
 	}
 	layout := pick(d, egress.Layout{Certificate: "cert", PrivateKey: "key", ServerCA: "cacert"},
 		egress.Layout{Certificate: "tls.crt", PrivateKey: "tls.key", ServerCA: "ca.crt"})
-	return Target{Target: egress.FromEgressTarget(ownNamespace, host, egressTarget), Layout: layout}
+	return Target{Target: egress.FromEgressTarget(ownNamespace, host, egressTarget, egress.Sinkhole{}), Layout: layout}
 }
 
 // ours returns the generated objects that stand: mostly all of open targets, else any subset, of

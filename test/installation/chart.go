@@ -100,7 +100,8 @@ func (i *Installation) containers(ctx context.Context) (map[string]*corev1.Conta
 		}
 		container := &deployment.Spec.Template.Spec.Containers[0]
 		for n := range container.Args {
-			container.Args[n] = strings.ReplaceAll(container.Args[n], "$(POD_NAMESPACE)", Namespace)
+			container.Args[n] = strings.NewReplacer("$(POD_NAMESPACE)", Namespace, "$(POD_IPS)", "10.0.0.1").
+				Replace(container.Args[n])
 		}
 		found[deployment.Name] = container
 	}

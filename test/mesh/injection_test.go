@@ -70,7 +70,7 @@ func TestAMeshThatInterceptsNotEverything(t *testing.T) {
 		skip(t, "changes the configuration of the injector, which it doesn't do in the cluster of KUBECONFIG")
 	}
 	t.Cleanup(func() { must(t, configureInjector(context.WithoutCancel(t.Context()), s)) })
-	sinkhole := egress.SinkholeAddress(host).String() + "/32"
+	sinkhole := egress.Sinkhole{}.Address(host).String() + "/32"
 	for fault, test := range map[string]foretold{
 		"the injector includes 10.0.0.0/8 only": {
 			injector: []string{"global.proxy.includeIPRanges=10.0.0.0/8"},
@@ -79,7 +79,7 @@ func TestAMeshThatInterceptsNotEverything(t *testing.T) {
 		"the injector excludes 240.0.0.0/4": {
 			injector: []string{"global.proxy.excludeIPRanges=240.0.0.0/4"},
 			traffic: map[string]string{
-				interception.ExcludeRanges: strings.Join(interception.Without("240.0.0.0/4", egress.SinkholeAddress(host)), ","),
+				interception.ExcludeRanges: strings.Join(interception.Without("240.0.0.0/4", egress.Sinkhole{}.Address(host)), ","),
 			},
 		},
 		"the injector excludes port 80, and the Pod is refused": {

@@ -496,7 +496,7 @@ func (d *stand) egressTarget(ctx context.Context) (*v1alpha1.EgressTarget, error
 // meet adds an object, checks what everybody says and gets, and removes it.
 func (d *stand) meet(t *testing.T, row intruder) {
 	fill := strings.NewReplacer("${HOST}", d.host, "${HERE}", d.namespace, "${ELSEWHERE}", d.elsewhere,
-		"${SINKHOLE}", egress.SinkholeAddress(d.host).String(), "${PARTNER}", d.partner)
+		"${SINKHOLE}", egress.Sinkhole{}.Address(d.host).String(), "${PARTNER}", d.partner)
 	manifests := fill.Replace(row.manifests)
 	row.message = fill.Replace(row.message)
 	t.Cleanup(func() { d.leave(t, manifests) })

@@ -369,7 +369,7 @@ func (w *walk) followed(t *testing.T, p presence) {
 		for what, is := range map[string][2]bool{
 			"listener for all addresses": {listens, p.has(withAnchor)},
 			"listener": {
-				strings.Contains(listeners, egress.SinkholeAddress(host).String()+"_80::"), p.has(withListener),
+				strings.Contains(listeners, egress.Sinkhole{}.Address(host).String()+"_80::"), p.has(withListener),
 			},
 			"route of the listener": {
 				strings.Contains(ownRoutes, `"outbound|443|mtls-egress|`), p.has(withListener | withVirtualService),

@@ -63,6 +63,8 @@ spec:
         env:
         - name: POD_NAMESPACE
           valueFrom: {fieldRef: {fieldPath: metadata.namespace}}
+        - name: POD_IPS
+          valueFrom: {fieldRef: {fieldPath: status.podIPs}}
         # The garbage collector runs more often near the memory limit.
         - name: GOMEMLIMIT
           valueFrom: {resourceFieldRef: {resource: limits.memory}}
@@ -141,6 +143,8 @@ spec:
 {{- end }}
 - --other-targets={{ .Values.policy.otherTargets }}
 - --cluster-domain={{ .Values.clusterDomain }}
+- --sinkhole-ranges={{ join "," .Values.sinkholeRanges }}
+- --pod-ips=$(POD_IPS)
 - --mesh-config={{ .Values.istio.meshConfigMap }}
 - --root-namespace={{ .Values.istio.rootNamespace }}
 - --log-format={{ .Values.log.format }}

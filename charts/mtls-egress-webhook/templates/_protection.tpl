@@ -29,19 +29,40 @@ the generated objects.
 request.userInfo.username != 'system:serviceaccount:{{ .Release.Namespace }}:{{ include "mtls-egress-webhook.serviceAccount" (dict "top" . "component" "controller") }}'
 {{- end }}
 {{/*
-A CEL expression that is true if address, an IP address or a CIDR, overlaps 240.0.0.0 to
-254.255.255.255, the range of the sinkhole addresses. Istio's own 240.240.0.0/16 is allowed.
-0.0.0.0/0 is also allowed, because Istio doesn't treat it as a range. Leading zeros and IPv4-mapped
-IPv6 addresses (::ffff:240.0.0.1, ::ffff:f000:1) match, because kube-proxy accepts them. This is a
-regular expression, because CEL's cidr() is available in new policies only since Kubernetes 1.31.
+The ranges of the sinkhole addresses as a CEL list.
+*/}}
+{{- define "mtls-egress-webhook.sinkholeRanges" -}}
+{{ .Values.sinkholeRanges | toJson }}
+{{- end }}
+{{/*
+A CEL expression that is true if address, an IP address or a CIDR, overlaps the ranges of the sinkhole
+addresses. Parts in which no host gets an address are allowed. 0.0.0.0/0 and ::/0 are also allowed,
+because Istio doesn't treat them as ranges. kube-proxy accepts leading zeros and IPv4-mapped IPv6
+addresses (::ffff:240.0.0.1, ::ffff:f000:1), but CEL's cidr() doesn't, so they are rewritten.
 */}}
 {{- define "mtls-egress-webhook.inSinkhole" -}}
-address.lowerAscii().matches('^([0:]*:ffff:)?0*(
-  {{- /* any overlapping CIDR with a prefix length of 0 to 7, by its first octet */ -}}
-  [0-9]+[.].*/0|(12[89]|1[3-9][0-9]|2[0-9]{2})[.].*/1|(19[2-9]|2[0-9]{2})[.].*/2|(22[4-9]|2[3-5][0-9])[.].*/3|2(4[0-9]|5[0-5])[.].*/[4-7]|
-  {{- /* an address, or a CIDR with a longer prefix */ -}}
-  2(4[0-9]|5[0-4])([.][0-9]+){3}(/([89]|[1-9][0-9]+))?)$|
-  {{- /* an IPv4-mapped IPv6 address, in hexadecimal digits */ -}}
-  ^[0:]*:ffff:f[0-9a-e][0-9a-f]{2}:([0-9a-f]{1,4}|:)(/[0-9]+)?$') &&
-!address.matches('^(0*240[.]0*240([.][0-9]+){2}(/(1[6-9]|2[0-9]|3[0-2]))?|0[.]0[.]0[.]0/0)$')
+{{- $reserved := `['240.240.0.0/16', '255.0.0.0/8', '2001:2::/48']` -}}
+{{- $ranges := include "mtls-egress-webhook.sinkholeRanges" . -}}
+[address.lowerAscii()].map(text,
+  {{- /* a mapped address in hexadecimal digits */ -}}
+  text.matches('^[0:]*:ffff:[0-9a-f]{1,4}:([0-9a-f]{1,4}|:)(/[0-9]{1,3})?$') ?
+  [text.split('/')].map(parts,
+    [(parts[0].endsWith('::') ? parts[0].substring(0, size(parts[0]) - 1) + '0' : parts[0]).split(':')].map(groups,
+      groups.filter(group, group != '').map(group, ('000' + group).substring(size(group) - 1)).join('')
+    ).map(digits, digits.substring(size(digits) - 8)).map(digits,
+      [0, 2, 4, 6].map(n, string(
+        '0123456789abcdef'.indexOf(digits.substring(n, n + 1)) * 16 + '0123456789abcdef'.indexOf(digits.substring(n + 1, n + 2)))).join('.')
+    )[0] + (size(parts) == 2 ? '/' + string(int(parts[1]) < 96 ? 0 : int(parts[1]) - 96) : '')
+  )[0] :
+  {{- /* an address in decimal digits */ -}}
+  text.matches('^([0:]*:ffff:)?([0-9]{1,9}[.]){3}[0-9]{1,9}(/[0-9]{1,3})?$') ?
+  [text.substring(text.lastIndexOf(':') + 1).split('/')].map(parts,
+    parts[0].split('.').map(number, string(int(number))).join('.') +
+    (size(parts) == 2 ? '/' + string(!text.contains(':') ? int(parts[1]) : (int(parts[1]) < 96 ? 0 : int(parts[1]) - 96)) : '')
+  )[0] : text
+).exists(text,
+  isIP(text) ? {{ $ranges }}.exists(range, cidr(range).containsIP(text)) && !{{ $reserved }}.exists(range, cidr(range).containsIP(text)) :
+  isCIDR(text) && !(text in ['0.0.0.0/0', '::/0']) &&
+  {{ $ranges }}.exists(range, cidr(range).containsCIDR(text) || cidr(text).containsCIDR(range)) &&
+  !{{ $reserved }}.exists(range, cidr(range).containsCIDR(text)))
 {{- end }}

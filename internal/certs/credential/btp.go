@@ -210,7 +210,7 @@ func (d *Destination) setKeyStore(location string, certificates []destinationCer
 
 // Target returns the target for the host and port of the destination.
 func (d *Destination) Target(namespace string) egress.Target {
-	t := egress.FromEgressTarget(namespace, d.Host, nil)
+	t := egress.FromEgressTarget(namespace, d.Host, nil, egress.Sinkhole{})
 	t.Port = d.Port
 	return t
 }

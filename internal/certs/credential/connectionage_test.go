@@ -84,7 +84,7 @@ func TestConnectionAge(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			wanted := egress.FromEgressTarget("project", "external.system.com", nil)
+			wanted := egress.FromEgressTarget("project", "external.system.com", nil, egress.Sinkhole{})
 			if test.chosen != 0 {
 				wanted.MaxConnectionAge, wanted.ConnectionAgeChosen = test.chosen, true
 			}

@@ -15,7 +15,7 @@ import (
 )
 
 func issued(change func(*v1alpha1.IssuedCertificate)) egress.Target {
-	t := egress.FromEgressTarget("project", "external.system.com", nil)
+	t := egress.FromEgressTarget("project", "external.system.com", nil, egress.Sinkhole{})
 	t.Issuer, t.Certificate = &v1alpha1.IssuerRef{Name: "partner-ca"}, &v1alpha1.IssuedCertificate{}
 	change(t.Certificate)
 	return t
@@ -54,7 +54,9 @@ func TestIssuance(t *testing.T) {
 		target egress.Target
 		want   *certmanagerv1.Certificate
 	}{
-		"nobody asks for an issuer": {target: egress.FromEgressTarget("project", "external.system.com", nil)},
+		"nobody asks for an issuer": {
+			target: egress.FromEgressTarget("project", "external.system.com", nil, egress.Sinkhole{}),
+		},
 		"a subject": {issued(func(c *v1alpha1.IssuedCertificate) { c.Subject = "CN=orders,O=Example" }),
 			want(func(s *certmanagerv1.CertificateSpec) { s.LiteralSubject = "CN=orders,O=Example" })},
 		"names of every kind, an RSA key and times": {issued(func(c *v1alpha1.IssuedCertificate) {

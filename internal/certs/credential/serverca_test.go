@@ -56,7 +56,7 @@ func TestTheCAThatCertManagerWritesIsNotTakenForTheServers(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			wanted := egress.FromEgressTarget("project", "external.system.com", nil)
+			wanted := egress.FromEgressTarget("project", "external.system.com", nil, egress.Sinkhole{})
 			test.change(&wanted)
 			layout, judged, err := credential.CheckSecret(wanted,
 				&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Annotations: test.annotations}, Data: data}, now())

@@ -284,9 +284,9 @@ func (r *Reader) readTarget(ctx context.Context, f *explain.Facts) {
 			r.collect("egresstarget-"+f.Host+".json", each)
 			continue
 		}
-		f.Siblings = append(f.Siblings, egress.FromEgressTarget(r.Namespace, each.Name, each))
+		f.Siblings = append(f.Siblings, explain.TargetOf(r.Namespace, each.Name, each))
 	}
-	t := egress.FromEgressTarget(r.Namespace, f.Host, f.EgressTarget).Among(f.Siblings)
+	t := f.Target()
 	r.readDemands(ctx, t, f)
 	var reads sync.WaitGroup
 	reads.Go(func() { r.readCredential(ctx, t, f) })
@@ -315,7 +315,7 @@ func (r *Reader) readDemands(ctx context.Context, t egress.Target, f *explain.Fa
 	}
 	views := make([]*informers.Pod, 0, len(pods))
 	for i := range pods {
-		views = append(views, informers.NewPod(&pods[i]))
+		views = append(views, informers.NewPod(&pods[i], egress.Sinkhole{}))
 	}
 	f.Demands = plan.DemandsOf(t, views)
 }

@@ -105,7 +105,7 @@ func (r *Reader) resolve(ctx context.Context, subject Subject) (found *explain.W
 	}
 	found = r.describe(subject.Resource, content)
 	pods = slices.DeleteFunc(all, func(pod corev1.Pod) bool {
-		owner := informers.NewPod(&pod).Owner()
+		owner := informers.NewPod(&pod, egress.Sinkhole{}).Owner()
 		return !ownedBy(owner, found)
 	})
 	return found, pods, nil
@@ -176,7 +176,7 @@ func (r *Reader) describe(resource string, object *unstructured.Unstructured) *e
 
 // ownerOf reads the workload of a Pod, or returns nil if the user may read none.
 func (r *Reader) ownerOf(ctx context.Context, pod *corev1.Pod) *explain.Workload {
-	owner := informers.NewPod(pod).Owner()
+	owner := informers.NewPod(pod, egress.Sinkhole{}).Owner()
 	if owner.Name == "" {
 		return nil
 	}

@@ -1,0 +1,80 @@
+package app
+
+import (
+	"maps"
+	"net/netip"
+	"slices"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"mtls.egress/webhook/internal/egress"
+)
+
+func TestCheckSinkhole(t *testing.T) {
+	const (
+		used = ", so calls that no sidecar intercepts could arrive there in plain text; set the chart's value " +
+			"sinkholeRanges to a range that nothing uses, such as 198.18.0.0/15"
+		family = ", so calls to targets would fail; set the chart's value sinkholeRanges to a range of the other " +
+			"family, such as "
+	)
+	for name, test := range map[string]struct {
+		ranges   []string
+		podIPs   []string
+		networks map[string]string
+		want     string
+	}{
+		"nothing is known": {},
+		"private addresses": {
+			podIPs:   []string{"10.1.2.3", "fd00::3"},
+			networks: map[string]string{"the node a": "10.0.0.1/32", "the ServiceCIDR b": "10.96.0.0/12"},
+		},
+		"Pods in class E": {
+			podIPs: []string{"240.1.2.3"},
+			want:   "this Pod has the address 240.1.2.3, which is in the sinkhole range 240.0.0.0/4" + used,
+		},
+		"Pods in class E, and another range": {ranges: []string{"198.18.0.0/15"}, podIPs: []string{"240.1.2.3"}},
+		"Pods in the former range": {
+			ranges: []string{"198.18.0.0/15", "240.0.0.0/4"}, podIPs: []string{"240.1.2.3"},
+			want: "this Pod has the address 240.1.2.3, which is in the sinkhole range 198.18.0.0/15 and 240.0.0.0/4" + used,
+		},
+		"a node and Services around the range": {
+			networks: map[string]string{"the node a": "241.0.0.7/32", "the ServiceCIDR b": "128.0.0.0/1"},
+			want: "the ServiceCIDR b has the addresses 128.0.0.0/1, which is in the sinkhole range 240.0.0.0/4" + used + "\n" +
+				"the node a has the address 241.0.0.7, which is in the sinkhole range 240.0.0.0/4" + used,
+		},
+		"Pods with IPv6 addresses only": {
+			podIPs: []string{"fd00::3"},
+			want: "Pods of this cluster, such as this one with fd00::3, have no addresses of the family of the sinkhole range " +
+				"240.0.0.0/4" + family + "100::/64",
+		},
+		"Pods with IPv6 addresses only, and such a range": {ranges: []string{"100::/64"}, podIPs: []string{"fd00::3"}},
+		"Pods with IPv4 addresses only, and a range of IPv6": {
+			ranges: []string{"100::/64"}, podIPs: []string{"10.1.2.3"},
+			want: "Pods of this cluster, such as this one with 10.1.2.3, have no addresses of the family of the " +
+				"sinkhole range 100::/64" + family + "240.0.0.0/4",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			sinkhole, err := egress.ParseSinkhole(test.ranges)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var podIPs []netip.Addr
+			for _, text := range test.podIPs {
+				podIPs = append(podIPs, netip.MustParseAddr(text))
+			}
+			var networks []network
+			for _, name := range slices.Sorted(maps.Keys(test.networks)) {
+				networks = append(networks, network{name, netip.MustParsePrefix(test.networks[name])})
+			}
+			got := ""
+			if err := checkSinkhole(sinkhole, podIPs, networks); err != nil {
+				got = err.Error()
+			}
+			if diff := cmp.Diff(test.want, got); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}
