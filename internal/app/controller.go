@@ -27,8 +27,8 @@ type Controller struct {
 	LeaderElection bool
 	// Namespace is the namespace of the Lease.
 	Namespace string
-	// Options configures the controller. Run overwrites MeshConfig, Policy, RootNamespace and
-	// Registerer with those of the process.
+	// Options configures the controller. Run overwrites MeshConfig, Policy, PodIPs, RootNamespace
+	// and Registerer with those of the process.
 	Options controller.Options
 }
 
@@ -41,13 +41,6 @@ func (c Controller) Run() error {
 }
 
 func (c Controller) manager(ctx context.Context) (ctrl.Manager, error) {
-	networks, err := readNetworks(ctx, c.Config)
-	if err != nil {
-		return nil, err
-	}
-	if err := checkSinkhole(c.Policy.Sinkhole, c.PodIPs, networks); err != nil {
-		return nil, err
-	}
 	scheme, err := NewScheme()
 	if err != nil {
 		return nil, err
@@ -74,6 +67,7 @@ func (c Controller) manager(ctx context.Context) (ctrl.Manager, error) {
 		return nil, err
 	}
 	c.Options.MeshConfig, c.Options.RootNamespace = mesh.Config, c.MeshConfig.Namespace
+	c.Options.PodIPs = c.PodIPs
 	c.Options.Policy, c.Options.Registerer = &c.Policy, metrics.Registry
 	return manager, errors.Join(
 		controller.Setup(ctx, manager, c.Options),

@@ -74,7 +74,7 @@ func (w Webhook) Run() error {
 // manager wires admission, the serving certificate and the health checks. There is no leader
 // election, because every replica serves.
 func (w Webhook) manager(ctx context.Context, draining *drain) (ctrl.Manager, error) {
-	if err := checkSinkhole(w.Policy.Sinkhole, w.PodIPs, nil); err != nil {
+	if err := w.Policy.Sinkhole.CheckUnused(w.PodIPs, nil); err != nil {
 		return nil, err
 	}
 	w.Certificate.Logger = w.Log.WithName("serving")

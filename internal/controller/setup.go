@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -52,6 +53,9 @@ type Options struct {
 	// informers.Options of the manager's cache. Default (nil): every namespace may reach every host,
 	// unless the annotation of the namespace forbids it.
 	Policy *policy.Cluster
+	// PodIPs are the addresses of this Pod, none of which may be a sinkhole address. Default: not
+	// compared.
+	PodIPs []netip.Addr
 	// RootNamespace is Istio's root namespace. Its Sidecar applies to namespaces without one. Default:
 	// istio-system.
 	RootNamespace string
@@ -101,6 +105,13 @@ func Setup(ctx context.Context, mgr ctrl.Manager, options Options) error {
 	}
 	if options.Workloads == nil {
 		options.Workloads = workload.Known()
+	}
+	networks, err := readNetworks(ctx, mgr.GetAPIReader())
+	if err != nil {
+		return err
+	}
+	if err := options.Policy.Sinkhole.CheckUnused(options.PodIPs, networks); err != nil {
+		return err
 	}
 	recorder := mgr.GetEventRecorder(FieldManager)
 	cache, err := informers.NewCache(ctx, mgr.GetCache(), options.Policy.Sinkhole)

@@ -1,4 +1,4 @@
-package app
+package egress_test
 
 import (
 	"maps"
@@ -11,7 +11,7 @@ import (
 	"mtls.egress/webhook/internal/egress"
 )
 
-func TestCheckSinkhole(t *testing.T) {
+func TestCheckUnused(t *testing.T) {
 	const (
 		used = ", so calls that no sidecar intercepts could arrive there in plain text; set the chart's value " +
 			"sinkholeRanges to a range that nothing uses, such as 198.18.0.0/15"
@@ -64,12 +64,12 @@ func TestCheckSinkhole(t *testing.T) {
 			for _, text := range test.podIPs {
 				podIPs = append(podIPs, netip.MustParseAddr(text))
 			}
-			var networks []network
+			var networks []egress.Network
 			for _, name := range slices.Sorted(maps.Keys(test.networks)) {
-				networks = append(networks, network{name, netip.MustParsePrefix(test.networks[name])})
+				networks = append(networks, egress.Network{Name: name, Prefix: netip.MustParsePrefix(test.networks[name])})
 			}
 			got := ""
-			if err := checkSinkhole(sinkhole, podIPs, networks); err != nil {
+			if err := sinkhole.CheckUnused(podIPs, networks); err != nil {
 				got = err.Error()
 			}
 			if diff := cmp.Diff(test.want, got); diff != "" {
