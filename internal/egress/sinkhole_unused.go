@@ -15,8 +15,9 @@ type Network struct {
 }
 
 // CheckUnused returns an error for each network that overlaps a range of s: a call that no sidecar
-// intercepts could arrive there. It also returns one if the Pods of the cluster can't have addresses
-// of the family of the first range. podIPs are the addresses of this Pod, if it is known.
+// intercepts could arrive there. It also returns one if the Pods of the cluster can't have
+// addresses of the family of the first range. podIPs are the addresses of this Pod, if it is
+// known.
 func (s Sinkhole) CheckUnused(podIPs []netip.Addr, networks []Network) error {
 	for _, address := range podIPs {
 		networks = append(networks, Network{"this Pod", netip.PrefixFrom(address, address.BitLen())})
