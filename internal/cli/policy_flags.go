@@ -14,9 +14,10 @@ import (
 
 // policyFlags configure which namespaces may reach which hosts.
 type policyFlags struct {
-	allowedTargets []string
-	otherTargets   string
-	clusterDomain  string
+	allowedTargets   []string
+	otherTargets     string
+	clusterDomain    string
+	allowedEndpoints []string
 }
 
 func (f *policyFlags) addFlags(set *pflag.FlagSet) {
@@ -29,6 +30,10 @@ func (f *policyFlags) addFlags(set *pflag.FlagSet) {
 	set.StringVar(&f.clusterDomain, "cluster-domain", policy.DefaultDomain,
 		"The DNS domain of the cluster. Names in this domain, and names that end in .svc, "+
 			"are not external hosts and are rejected.")
+	set.StringSliceVar(&f.allowedEndpoints, "allowed-endpoints", nil,
+		"The names of the cluster that spec.endpoints of EgressTargets may have, for example "+
+			"egress-gateway.istio-egress.svc.cluster.local. The patterns are those of --allowed-targets. Endpoints "+
+			"outside the cluster need no entry.")
 }
 
 // cluster returns the policy in the flags, and all errors in them.
@@ -46,5 +51,11 @@ func (f *policyFlags) cluster() (policy.Cluster, []error) {
 		problems = append(problems,
 			fmt.Errorf("--cluster-domain: %q: %s", egress.Excerpt(f.clusterDomain), strings.Join(wrong, "; ")))
 	}
-	return policy.Cluster{Allowed: allowed, Other: other, Domain: f.clusterDomain}, problems
+	endpoints, wrong := policy.ParsePatterns(f.allowedEndpoints, field.NewPath("--allowed-endpoints"))
+	for _, problem := range wrong {
+		problems = append(problems, problem)
+	}
+	return policy.Cluster{
+		Allowed: allowed, Other: other, Domain: f.clusterDomain, AllowedEndpoints: endpoints,
+	}, problems
 }

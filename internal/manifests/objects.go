@@ -111,8 +111,11 @@ func (r *renderer) facts(use *use, targets []egress.Target, others mesh.Others) 
 		Credentials: r.credentials(t, plan.SecretsInUse(t, demands)),
 		Others:      others,
 		Policy:      new(r.rules(t.Namespace).Decide(t.Host)),
-		Warnings:    plan.NewExpiryWarnings(nil),
-		Now:         r.options.Now,
+
+		EndpointProblems: r.options.Policy.EndpointProblems(t.Endpoints),
+
+		Warnings: plan.NewExpiryWarnings(nil),
+		Now:      r.options.Now,
 	}
 }
 
@@ -152,7 +155,7 @@ func (r *renderer) complain(use *use, decided plan.Plan) {
 			Location: r.locationOfTarget(use), Reason: ReasonNotReady, Message: use.target.Host + ": " + complaint.Message,
 		}
 		switch {
-		case complaint.Reason == plan.ReasonNotAllowed:
+		case complaint.Reason == plan.ReasonNotAllowed, complaint.Reason == plan.ReasonEndpointNotAllowed:
 			warning.Reason = Reason(mutate.ReasonNotAllowed)
 		case closed:
 			warning.Reason = ReasonConflictCloses

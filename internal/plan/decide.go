@@ -27,6 +27,10 @@ const (
 	// controller makes no handshake.
 	ReasonCredentialInvalid = "CredentialInvalid"
 	ReasonNotAllowed        = "NotAllowed"
+	// ReasonEndpointNotAllowed and ReasonEndpointInvalid are the reasons of a target that its
+	// endpoints close. They are reasons of the condition Verified too.
+	ReasonEndpointNotAllowed = "EndpointNotAllowed"
+	ReasonEndpointInvalid    = "EndpointInvalid"
 	// ReasonPlaintextPossible is the reason of a target that an object of others closes.
 	ReasonPlaintextPossible = "PlaintextPossible"
 )
@@ -74,7 +78,7 @@ func Decide(facts Facts) Plan {
 	}
 	p := withoutConflicts(asked, facts)
 	p.Conflicts = mesh.Conflicts(asked, facts.Others)
-	p = p.closedBy(p.Conflicts).closedFor(caughtHosts(asked, facts.Siblings))
+	p = p.closedBy(p.Conflicts).closedFor(caughtHosts(asked, facts.Siblings)).closedByEndpoints(facts.EndpointProblems)
 	if facts.Policy != nil {
 		p = p.closedUnless(*facts.Policy)
 	}
@@ -127,7 +131,7 @@ func withoutConflicts(asked egress.Target, facts Facts) Plan {
 			"no credential is usable now; the objects still use the last usable one")
 	default:
 		p.Programmed = True(reasonProgrammed,
-			"the anchor, listener, VirtualService, DestinationRule and ServiceEntry are in sync")
+			"the anchor, listener, VirtualService, DestinationRule and ServiceEntry are in sync"+viaEndpoints(asked))
 	}
 	return p.withPodProblems()
 }

@@ -158,6 +158,8 @@ func (s situation) facts(t *testing.T) Facts {
 		Policy:   &policy.Decision{Allowed: !s.NotAllowed, Rule: policy.RuleOtherTargets},
 		Warnings: NewExpiryWarnings(nil), Now: noon(),
 	}
+	facts.EndpointProblems = policy.Cluster{}.EndpointProblems(
+		egress.FromEgressTarget(s.EgressTarget.Namespace, s.EgressTarget.Name, &s.EgressTarget).Endpoints)
 	for _, sibling := range s.Siblings {
 		facts.Siblings = append(facts.Siblings, egress.FromEgressTarget(s.EgressTarget.Namespace, sibling.Name, &sibling))
 	}

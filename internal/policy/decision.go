@@ -37,6 +37,9 @@ type Cluster struct {
 	// Domain is the DNS domain of the cluster, in which its DNS is authoritative. Defaults to
 	// DefaultDomain.
 	Domain string
+	// AllowedEndpoints match the names of the cluster that endpoints of targets may have. No other
+	// endpoint needs an entry.
+	AllowedEndpoints []Pattern
 }
 
 // DefaultDomain is the default DNS domain of a cluster.
