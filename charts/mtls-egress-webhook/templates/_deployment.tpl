@@ -140,6 +140,9 @@ spec:
 - {{ printf "--allowed-targets=%s" (join "," .) | quote }}
 {{- end }}
 - --other-targets={{ .Values.policy.otherTargets }}
+{{- with .Values.policy.allowedEndpoints }}
+- {{ printf "--allowed-endpoints=%s" (join "," .) | quote }}
+{{- end }}
 - --cluster-domain={{ .Values.clusterDomain }}
 - --mesh-config={{ .Values.istio.meshConfigMap }}
 - --root-namespace={{ .Values.istio.rootNamespace }}
