@@ -2,7 +2,6 @@ package egress
 
 import (
 	"cmp"
-	"fmt"
 	"net"
 	"net/netip"
 	"slices"
@@ -31,24 +30,21 @@ func (e Endpoint) IP() (address netip.Addr, ok bool) {
 	return address, err == nil
 }
 
-// Problem returns why a partner can't be at the endpoint, or "". The CRD refuses most of these
-// addresses, but not all notations of them.
+// Problem returns why a partner can't be at the endpoint, as a clause about it, or "". The CRD
+// refuses most of these addresses, but not all notations of them.
 func (e Endpoint) Problem() string {
 	address, ok := e.IP()
 	if !ok {
 		return ""
 	}
-	kind := ""
+	const instead = "; write an address at which the partner, a relay or a gateway answers"
 	switch address = address.Unmap(); {
 	case isSinkhole(address):
-		kind = "in the range of the sinkhole addresses, where calls are dropped"
+		return "is in the range of the sinkhole addresses, where calls are dropped" + instead
 	case address.IsUnspecified(), address.IsLoopback(), address.IsLinkLocalUnicast(), address.IsMulticast():
-		kind = "an unspecified, loopback, link-local or multicast address"
-	default:
-		return ""
+		return "is an unspecified, loopback, link-local or multicast address" + instead
 	}
-	return fmt.Sprintf("the endpoint %s is %s; write an address at which the partner, a relay or a gateway answers",
-		e, kind)
+	return ""
 }
 
 // isSinkhole reports whether a sinkhole address can be this one, of any host.

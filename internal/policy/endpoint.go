@@ -21,7 +21,7 @@ func (c Cluster) EndpointProblems(endpoints []egress.Endpoint) []EndpointProblem
 	var problems []EndpointProblem
 	for _, endpoint := range endpoints {
 		if wrong := endpoint.Problem(); wrong != "" {
-			problems = append(problems, EndpointProblem{Message: wrong})
+			problems = append(problems, EndpointProblem{Message: fmt.Sprintf("the endpoint %s %s", endpoint, wrong)})
 			continue
 		}
 		if !c.answers(endpoint.Address) {
