@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"mtls.egress/webhook/internal/egress"
@@ -38,8 +39,8 @@ type via struct {
 type routed struct {
 	*rotating
 
-	gateway      string
-	relays       [2]scene.Relay
+	gateway string
+	relays  [2]scene.Relay
 	// direct is the way without endpoints, main that by the gateway, and private that by an address.
 	direct, main, private via
 }
@@ -90,11 +91,16 @@ func (r *routed) gatewayObjects(t *testing.T) string {
 	return string(text)
 }
 
+// podIP is the address of the only Pod of an app that isn't ending.
 func (r *routed) podIP(t *testing.T, namespace, app string) string {
 	t.Helper()
-	pod, err := r.ReadyPod(t.Context(), namespace, app)
+	pods, err := r.Client.CoreV1().Pods(namespace).List(t.Context(), metav1.ListOptions{LabelSelector: "app=" + app})
 	must(t, err)
-	return pod.Status.PodIP
+	running := slices.DeleteFunc(pods.Items, func(pod corev1.Pod) bool { return pod.DeletionTimestamp != nil })
+	if len(running) != 1 {
+		t.Fatalf("%d Pods of %s run, want one", len(running), app)
+	}
+	return running[0].Status.PodIP
 }
 
 // relay is the way by a running relay.
