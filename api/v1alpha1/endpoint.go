@@ -20,8 +20,8 @@ type Endpoint struct {
 	// +optional
 	Port int32 `json:"port,omitempty"`
 
-	// 0 or 1. An endpoint with 1 is only used while no endpoint with 0 can be reached. Calls are spread
-	// over the endpoints with the same priority.
+	// 0 or 1. An endpoint with 1 is only used while no endpoint with 0 can be reached. Calls are
+	// spread over the endpoints with the same priority.
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=1
 	// +optional

@@ -95,8 +95,9 @@ func (s *set) takeEndpoints() {
 			}
 		}
 		if strings.Contains(address, ".svc.") {
-			s.proposal.Notes = append(s.proposal.Notes, fmt.Sprintf("The endpoint %s is in the cluster. A cluster administrator must add it to "+
-				"policy.allowedEndpoints in the chart's values first, or the target is closed.", address))
+			s.proposal.Notes = append(s.proposal.Notes, fmt.Sprintf("The endpoint %s is in the cluster. A cluster "+
+				"administrator must add it to policy.allowedEndpoints in the chart's values first, or the target is closed.",
+				address))
 		}
 	}
 }

@@ -27,9 +27,9 @@ call fails. It never leaves in plain text.`,
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usageError(fmt.Errorf("%w; see %s --help", err, cmd.CommandPath()))
 	})
-	root.AddCommand(newRenderCommand(), newCheckCommand(), newAdoptCommand(), newExplainCommand(), newStatusCommand(), newGatewayCommand(),
-		newCredentialCommand(), newServeCommand(), newAdmissionCheckCommand(), newUninstallCheckCommand(),
-		newUninstallCleanupCommand(), newVersionCommand())
+	root.AddCommand(newRenderCommand(), newCheckCommand(), newAdoptCommand(), newExplainCommand(), newStatusCommand(),
+		newGatewayCommand(), newCredentialCommand(), newServeCommand(), newAdmissionCheckCommand(),
+		newUninstallCheckCommand(), newUninstallCleanupCommand(), newVersionCommand())
 	addCompletion(root)
 	return root
 }

@@ -24,7 +24,7 @@ func (f *Facts) endpointAt(address string) (found egress.Endpoint, ok bool) {
 		if host.Address != address {
 			continue
 		}
-		at := slices.IndexFunc(t.Endpoints, func(endpoint egress.Endpoint) bool { return host.resolves(endpoint) })
+		at := slices.IndexFunc(t.Endpoints, host.resolves)
 		if at >= 0 {
 			return t.Endpoints[at], true
 		}

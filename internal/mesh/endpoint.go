@@ -12,8 +12,8 @@ import (
 
 // The settings for targets with two or more endpoints.
 const (
-	// connectTimeout bounds an attempt to connect, including the TLS handshake. Istio's default is 10s,
-	// which most callers don't wait for a second attempt.
+	// connectTimeout bounds an attempt to connect, including the TLS handshake. Istio's default is
+	// 10s, and most callers don't wait for a second attempt then.
 	connectTimeout = 3 * time.Second
 	// failuresToEject is how many connections in a row must fail until an endpoint is left out. One
 	// would also count a connection that ends after the handshake, for example because the partner

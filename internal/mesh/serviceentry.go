@@ -18,9 +18,9 @@ const (
 // ServiceEntry returns the object that adds the partner's TLS port to the sidecars of the
 // namespace, under egress.MeshHost. The mesh never learns the partner's own name, so Istio doesn't
 // merge this object with others. Its address is the sinkhole address, so that the sidecar
-// recognizes the app's own https calls, which go there. See endpoints for where Envoy connects to. The
-// resolution is DNS for IP addresses too, so that they can be mixed with names. The app port is left
-// out, because only the VirtualService may route plain HTTP.
+// recognizes the app's own https calls, which go there. See endpoints for where Envoy connects to.
+// The resolution is DNS for IP addresses too, so that they can be mixed with names. The app port is
+// left out, because only the VirtualService may route plain HTTP.
 func ServiceEntry(t egress.Target) *networkingv1.ServiceEntry {
 	serviceEntry := &networkingv1.ServiceEntry{
 		TypeMeta:   typeMeta(KindServiceEntry),

@@ -11,8 +11,8 @@ import (
 
 func TestEndpointProblems(t *testing.T) {
 	inCluster := func(address string) policy.EndpointProblem {
-		return policy.EndpointProblem{NotAllowed: true, Message: "the endpoint " + address + ":443 is in the cluster, and no " +
-			"entry of policy.allowedEndpoints in the chart's values matches it; a cluster administrator can add " + address +
+		return policy.EndpointProblem{NotAllowed: true, Message: "the endpoint " + address + ":443 is in the cluster, and " +
+			"no entry of policy.allowedEndpoints in the chart's values matches it; a cluster administrator can add " + address +
 			" there"}
 	}
 	const gateway = "egress-gateway.istio-egress.svc.cluster.local"

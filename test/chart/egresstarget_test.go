@@ -31,8 +31,8 @@ func testEgressTargets(t *testing.T, c cluster) {
 	const (
 		noAddress = "address must be an IP address, or a host name of at least two labels of lowercase letters, digits and " +
 			"inner hyphens, without scheme, port and trailing dot"
-		localAddress = "address can't be an unspecified, loopback, link-local or multicast address: set an address at which " +
-			"the partner, a relay or a gateway answers"
+		localAddress = "address can't be an unspecified, loopback, link-local or multicast address: set an address at " +
+			"which the partner, a relay or a gateway answers"
 	)
 	endpoint := func(n int, value, message string) string {
 		return fmt.Sprintf("spec.endpoints[%d].address: Invalid value: %q: %s", n, value, message)
@@ -145,7 +145,8 @@ func testEgressTargets(t *testing.T, c cluster) {
 			spec: `{endpoints: [{address: relay.example, port: 0, priority: 2}]}`,
 			want: []string{
 				"spec.endpoints[0].port: Invalid value: 0: spec.endpoints[0].port in body should be greater than or equal to 1",
-				"spec.endpoints[0].priority: Invalid value: 2: spec.endpoints[0].priority in body should be less than or equal to 1",
+				"spec.endpoints[0].priority: Invalid value: 2: spec.endpoints[0].priority in body should be less than or " +
+					"equal to 1",
 			},
 		},
 		"no endpoint in the list": {
