@@ -150,11 +150,11 @@ func TestResolve(t *testing.T) {
 					ServerCA: egress.ServerCA{
 						ConfigMap: v1alpha1.ConfigMapKey{Name: "bundle", Key: "ca.pem"},
 					},
-					SNI:                 "sni.example",
-					SubjectAltNames:     []string{"one.example", "two.example"},
-					Retries:             3,
-					Timeout:             time.Minute,
-					HTTPVersion:         "2",
+					SNI:             "sni.example",
+					SubjectAltNames: []string{"one.example", "two.example"},
+					Retries:         3,
+					Timeout:         time.Minute,
+					HTTPVersion:     "2",
 					Endpoints: []egress.Endpoint{
 						{Address: "relay.example", Port: 9443, Priority: 1}, {Address: "10.1.2.3", Port: 8443},
 					},

@@ -131,7 +131,10 @@ func withoutConflicts(asked egress.Target, facts Facts) Plan {
 			"no credential is usable now; the objects still use the last usable one")
 	default:
 		p.Programmed = True(reasonProgrammed,
-			"the anchor, listener, VirtualService, DestinationRule and ServiceEntry are in sync"+viaEndpoints(asked))
+			"the anchor, listener, VirtualService, DestinationRule and ServiceEntry are in sync")
+		if way := Way(asked); way != "" {
+			p.Programmed.Message += "; the sidecars connect to " + way
+		}
 	}
 	return p.withPodProblems()
 }

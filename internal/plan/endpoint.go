@@ -34,23 +34,24 @@ func EndpointReason(problems []policy.EndpointProblem) (reason, why string) {
 	return reason, strings.Join(messages, "; ")
 }
 
-// viaEndpoints returns the end of a sentence that says where sidecars connect to, or "" if that is
-// the host.
-func viaEndpoints(t egress.Target) string {
+// Way returns where sidecars connect to in place of the host, as a part of a sentence, or "" if that
+// is the host.
+func Way(t egress.Target) string {
 	if len(t.Endpoints) == 0 {
 		return ""
 	}
 	var preferred, backup []string
-	for _, endpoint := range t.EndpointsByPriority() {
-		if endpoint.Priority == t.EndpointsByPriority()[0].Priority {
+	byPriority := t.EndpointsByPriority()
+	for _, endpoint := range byPriority {
+		if endpoint.Priority == byPriority[0].Priority {
 			preferred = append(preferred, endpoint.String())
 		} else {
 			backup = append(backup, endpoint.String())
 		}
 	}
-	text := "; the sidecars connect to " + strings.Join(preferred, ", ")
+	text := strings.Join(preferred, ", ")
 	if len(backup) > 0 {
-		text += ", and if none of them can be reached to " + strings.Join(backup, ", ")
+		text += ", or " + strings.Join(backup, ", ") + " while none of them can be reached"
 	}
 	return text
 }

@@ -288,15 +288,19 @@ func TestEndpoints(t *testing.T) {
 	// Without a spec, the way is the default.
 	byDefault := r.direct
 	byDefault.spec = ""
-	r.goes(t, r.main)
-	r.goes(t, r.private)
-	r.goes(t, byDefault)
+	for _, way := range []via{r.main, r.private, byDefault} {
+		r.goes(t, way)
+		r.ownCall(t, way)
+		r.calls(t)
+	}
 	r.held(t, "the way changes under load: direct, egress gateway, private address, direct", 0)
 	r.goes(t, r.main, r.direct)
+	r.calls(t)
 	r.held(t, "an egress gateway and the direct way together", 0)
 
 	r.spread(t)
 	r.backup(t)
+	r.silent(t)
 	r.missing(t)
 }
 
@@ -306,6 +310,7 @@ func (r *routed) spread(t *testing.T) {
 	t.Helper()
 	a, b := r.relay(t, 0), r.relay(t, 1)
 	r.goes(t, a, b)
+	r.calls(t)
 	r.held(t, "two relays", 0)
 	must(t, r.ScaleRelay(t.Context(), r.relays[0], "0"))
 	r.takes(t, r.lastConnection(t), b)
@@ -335,6 +340,8 @@ func (r *routed) backup(t *testing.T) {
 	after = r.lastConnection(t)
 	r.calls(t)
 	r.none(t, after, b)
+	r.held(t, "the backup isn't used while the preferred relay is there", 0)
+	r.fails(t, after, b)
 	must(t, r.ScaleRelay(t.Context(), r.relays[0], "0"))
 	r.takes(t, r.lastConnection(t), b)
 	r.calls(t)
@@ -345,6 +352,56 @@ func (r *routed) backup(t *testing.T) {
 	r.calls(t)
 	r.none(t, after, b)
 	r.held(t, "the preferred relay ends, and comes back", 0)
+}
+
+// fails has the partner answer with errors and end connections, by the preferred way. That must not
+// lead calls to the backup.
+func (r *routed) fails(t *testing.T, after int64, backup via) {
+	t.Helper()
+	const calls = 10
+	for _, fault := range []string{"status=503", "close=before", "reset=1"} {
+		_, err := expect(t.Context(), r.Caller(r.pod),
+			caller.Call{URL: "http://" + r.host + endpointsPath + "/fault?" + fault, Count: calls}, "503")
+		must(t, err)
+	}
+	r.none(t, after, backup)
+	r.keep(t, figures{
+		Promise: "Other ways to the partner", Fault: "the partner answers 503 or ends the connection, and the backup isn't used",
+		Requests: 3 * calls, Failed: 3 * calls,
+	})
+	must(t, r.Caller(r.pod).ResetLoop(t.Context(), ""))
+}
+
+// silent prefers an endpoint that takes connections and doesn't answer.
+func (r *routed) silent(t *testing.T) {
+	t.Helper()
+	direct := r.direct
+	direct.spec = strings.TrimSuffix(direct.spec, "}") + ", priority: 1}"
+	after := r.lastConnection(t)
+	r.route(t, fmt.Sprintf("{address: %s, port: %d}", r.relays[0].Address(), scene.RelaySilentPort), direct.spec)
+	r.takes(t, after, direct)
+	r.calls(t)
+	r.held(t, "the preferred endpoint takes connections and doesn't answer", 0)
+}
+
+// ownCall makes a call in which the app does TLS itself, and checks that it took the way.
+func (r *routed) ownCall(t *testing.T, way via) {
+	t.Helper()
+	made, err := r.Credential("endpoints, itself")
+	must(t, err)
+	_, err = expect(t.Context(), r.Caller(r.pod), caller.Call{
+		URL: "https://" + r.host + endpointsPath + "/itself", CAPEM: string(r.ServerCA.CertPEM),
+		ClientCertPEM: string(made.CertPEM), ClientKeyPEM: string(made.KeyPEM),
+	}, "200")
+	must(t, err)
+	connections, err := r.Partner().Connections(t.Context(), partner.Filter{Path: endpointsPath + "/itself"})
+	must(t, err)
+	for _, connection := range connections {
+		if connection.Client != nil && connection.Client.SerialNumber == made.Serial() && way.of(connection) {
+			return
+		}
+	}
+	t.Errorf("none of the app's own TLS connections came from %s to port %d", way.from, way.port)
 }
 
 // missing removes each object of the gateway, and leads calls to a port of the partner without TLS.

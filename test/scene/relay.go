@@ -11,8 +11,9 @@ var relayManifests string
 
 // The ports of a relay, by where it passes connections on to at the partner.
 const (
-	RelayPort      = 9443 // to 443
-	RelayPlainPort = 9080 // to 80
+	RelayPort       = 9443 // to 443
+	RelayPlainPort  = 9080 // to 80
+	RelaySilentPort = 9999 // nowhere: it takes connections and doesn't answer
 )
 
 // Relay is a Deployment that passes connections on to a host, and its Service.
@@ -32,7 +33,8 @@ func (s *Scene) StartRelay(ctx context.Context, r Relay) error {
 	return s.Rollout(ctx, r.Namespace, "deployment/"+r.Name)
 }
 
-// ScaleRelay starts or ends the relay, and waits until it listens or no Pod of it takes connections.
+// ScaleRelay starts or ends the relay, and waits until it listens or no Pod of it takes
+// connections.
 func (s *Scene) ScaleRelay(ctx context.Context, r Relay, replicas string) error {
 	if _, _, err := s.Kubectl(ctx, "scale", "deployment/"+r.Name, "--namespace", r.Namespace,
 		"--replicas", replicas); err != nil {

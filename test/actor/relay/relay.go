@@ -11,6 +11,9 @@ import (
 	"sync"
 )
 
+// Silence in place of a destination takes connections and never answers.
+const Silence = "silence"
+
 // Run listens at each address and passes its connections on, until ctx ends. ways are pairs of a
 // listening address and a destination, as in :9443=external.system.com:443. After the end, open
 // connections are passed on until both ends close them.
@@ -49,6 +52,10 @@ func accept(listener net.Listener, to string, open *sync.WaitGroup) {
 // pass connects to the destination, and copies in both directions until both have ended.
 func pass(from net.Conn, to string) {
 	defer func() { _ = from.Close() }()
+	if to == Silence {
+		_, _ = io.Copy(io.Discard, from)
+		return
+	}
 	destination, err := (&net.Dialer{}).Dial("tcp", to)
 	if err != nil {
 		return
