@@ -52,6 +52,7 @@ type EgressTargetList struct {
 //
 // +kubebuilder:validation:XValidation:rule="!has(self.credential) || !has(self.credential.issuerRef) || has(self.serverCA)",message="serverCA is required with credential.issuerRef, because the ca.crt that cert-manager writes to the Secret is the CA of the client certificate. Set configMap, system: true, or secretKey: ca.crt if the same CA signs the server's certificate"
 // +kubebuilder:validation:XValidation:rule="self.?appPort.orValue(80) != self.?port.orValue(443)",message="appPort (the plain HTTP port that the app calls) and port (the partner's TLS port) must differ: on the same port, the app's own https calls can't be distinguished from its http calls"
+// +kubebuilder:validation:XValidation:rule="!has(self.endpoints) || self.endpoints.all(a, self.endpoints.exists_one(b, a.address == b.address && a.?port.orValue(self.?port.orValue(443)) == b.?port.orValue(self.?port.orValue(443))))",message="endpoints must be different: two of them have the same address and port"
 type EgressTargetSpec struct {
 	// The partner's TLS port. If the annotation of a workload contains a port, it must be this port.
 	// +kubebuilder:default=443
@@ -105,6 +106,15 @@ type EgressTargetSpec struct {
 	// Settings of the TLS connections to the partner.
 	// +optional
 	Connection *Connection `json:"connection,omitempty"`
+
+	// Where the sidecars connect in place of the host's addresses in DNS. TLS still ends at the
+	// partner. With two or more endpoints, an endpoint that can't be reached is left out for a while,
+	// and the connect timeout is 3s. Default: the host.
+	// +listType=atomic
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=8
+	// +optional
+	Endpoints []Endpoint `json:"endpoints,omitempty"`
 
 	// Whether the controller verifies the credential in a TLS handshake with the partner. The
 	// handshake comes from inside the cluster and sends no request. Default: set by --verify-targets

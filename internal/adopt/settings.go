@@ -127,7 +127,7 @@ func (s *set) readPolicy() {
 			http.GetMaxConcurrentStreams() != 0, "the limits of pending and concurrent requests don't apply", true},
 		{pool + "http.idleTimeout", http.GetIdleTimeout() != nil, "connections end by their age, 5m by default", false},
 		{"loadBalancer", policy.GetLoadBalancer() != nil, "Istio's default balances the partner's addresses", false},
-		{"outlierDetection", policy.GetOutlierDetection() != nil, "a failing address of the partner is not ejected", true},
+		{"outlierDetection", policy.GetOutlierDetection() != nil, s.withoutEjection(), true},
 		{"tunnel", policy.GetTunnel() != nil, "calls don't go through the proxy, so the partner may be out of reach", true},
 		{"proxyProtocol", policy.GetProxyProtocol() != nil, "connections have no PROXY header", true},
 		{"retryBudget", policy.GetRetryBudget() != nil, "retries have no budget", false},
@@ -136,6 +136,14 @@ func (s *set) readPolicy() {
 			s.lose(rule.Object, lost.field, lost.effect, lost.matters)
 		}
 	}
+}
+
+// withoutEjection returns the effect of the loss of outlierDetection.
+func (s *set) withoutEjection() string {
+	if len(s.proposal.EgressTarget.Spec.Endpoints) > 1 {
+		return "endpoints are left out while they can't be reached, and answers of the partner don't count"
+	}
+	return "a failing address of the partner is not ejected"
 }
 
 // readVersion reads the HTTP version of the calls to the partner.

@@ -43,11 +43,12 @@ func refusalRules() []Rule {
 			"Name the Secret of each host in mtls.egress/secret, and write the same port in all places.",
 			reason(mutate.ReasonTargetClash)),
 		ours("MTE103", "host-not-allowed", Error,
-			"The namespace may not reach the host, or the host is a name of the cluster.",
+			"The namespace may not reach the host, the host is a name of the cluster, or an endpoint is not allowed.",
 			"Admission refuses the object. The controller closes a target that exists: calls get 503 from the sidecar.",
 			"Let an administrator add the host to policy.allowedTargets of the chart or to the annotation "+
-				"mtls.egress/allowed-targets of the Namespace. Call names of the cluster without a target. Pass the "+
-				"policy of the cluster with --allowed-targets, --other-targets and --cluster-domain.",
+				"mtls.egress/allowed-targets of the Namespace, and an endpoint in the cluster to policy.allowedEndpoints. Call "+
+				"names of the cluster without a target. Pass the policy of the cluster with --allowed-targets, "+
+				"--other-targets, --allowed-endpoints and --cluster-domain.",
 			reason(mutate.ReasonNotAllowed)),
 		ours("MTE104", "no-sidecar", Error,
 			"The Pod has no sidecar: it uses the host network, Windows, ambient mode, or switches the injection off.",

@@ -15,10 +15,11 @@ import (
 // policyFlags are what an administrator sets for the whole cluster: which namespaces may reach
 // which hosts, and the ranges of the sinkhole addresses.
 type policyFlags struct {
-	allowedTargets []string
-	otherTargets   string
-	clusterDomain  string
-	sinkholeRanges []string
+	allowedTargets   []string
+	otherTargets     string
+	clusterDomain    string
+	sinkholeRanges   []string
+	allowedEndpoints []string
 }
 
 func (f *policyFlags) addFlags(set *pflag.FlagSet) {
@@ -34,6 +35,10 @@ func (f *policyFlags) addFlags(set *pflag.FlagSet) {
 	set.StringSliceVar(&f.sinkholeRanges, "sinkhole-ranges", []string{egress.DefaultSinkholeRange},
 		"The address ranges that aren't routed. Inside Pods the names of targets have addresses in the first one. "+
 			"The others are those that running Pods still use.")
+	set.StringSliceVar(&f.allowedEndpoints, "allowed-endpoints", nil,
+		"The names of the cluster that spec.endpoints of EgressTargets may have, for example "+
+			"egress-gateway.istio-egress.svc.cluster.local. The patterns are those of --allowed-targets. Endpoints "+
+			"outside the cluster need no entry.")
 }
 
 // cluster returns the policy in the flags, and all errors in them.
@@ -55,5 +60,11 @@ func (f *policyFlags) cluster() (policy.Cluster, []error) {
 	if err != nil {
 		problems = append(problems, fmt.Errorf("--sinkhole-ranges: %w", err))
 	}
-	return policy.Cluster{Allowed: allowed, Other: other, Domain: f.clusterDomain, Sinkhole: sinkhole}, problems
+	endpoints, wrong := policy.ParsePatterns(f.allowedEndpoints, field.NewPath("--allowed-endpoints"))
+	for _, problem := range wrong {
+		problems = append(problems, problem)
+	}
+	return policy.Cluster{
+		Allowed: allowed, Other: other, Domain: f.clusterDomain, Sinkhole: sinkhole, AllowedEndpoints: endpoints,
+	}, problems
 }

@@ -28,8 +28,8 @@ call fails. It never leaves in plain text.`,
 		return usageError(fmt.Errorf("%w; see %s --help", err, cmd.CommandPath()))
 	})
 	root.AddCommand(newRenderCommand(), newCheckCommand(), newAdoptCommand(), newExplainCommand(), newStatusCommand(),
-		newCredentialCommand(), newServeCommand(), newAdmissionCheckCommand(), newUninstallCheckCommand(),
-		newUninstallCleanupCommand(), newVersionCommand())
+		newGatewayCommand(), newCredentialCommand(), newServeCommand(), newAdmissionCheckCommand(),
+		newUninstallCheckCommand(), newUninstallCleanupCommand(), newVersionCommand())
 	addCompletion(root)
 	return root
 }

@@ -56,6 +56,7 @@ func (r *factReader) read(
 	egressTargets, siblingsErr := r.siblings(ctx, egressTarget)
 	facts.Siblings = targetsOf(egressTargets, r.cache.Sinkhole)
 	t = t.Among(facts.Siblings)
+	facts.EndpointProblems = r.policy.EndpointProblems(t.Endpoints)
 	rules, rulesErr := lookup.Rules(ctx, r.cache, nil, r.policy, t.Namespace)
 	if rulesErr == nil {
 		facts.Policy = new(rules.Decide(t.Host))

@@ -154,6 +154,12 @@ func (r *VerificationReconciler) Reconcile(ctx context.Context, request reconcil
 		return again(0, r.write(ctx, &egressTarget, &c))
 	}
 	t := egress.FromEgressTarget(request.Namespace, request.Name, &egressTarget, egress.Sinkhole{})
+	if problems := r.policy.EndpointProblems(t.Endpoints); len(problems) > 0 {
+		r.forget(request.NamespacedName)
+		reason, why := plan.EndpointReason(problems)
+		c := plan.Unknown(reason, "no handshake is made: "+why)
+		return again(0, r.write(ctx, &egressTarget, &c))
+	}
 	tried, waiting, err := r.try(ctx, &egressTarget, t)
 	if err != nil {
 		return reconcile.Result{}, err
@@ -333,7 +339,8 @@ func requestOf(t egress.Target, secret *corev1.Secret, authority []byte, now tim
 	}
 	request := verify.Request{
 		Host: t.Host, Port: t.Port, ServerName: t.SNI, SubjectAltNames: t.SubjectAltNames, Certificate: certificate,
-		System: t.ServerCA.System, HTTP2: t.HTTPVersion == v1alpha1.HTTPVersion2,
+		Endpoints: t.EndpointsByPriority(),
+		System:    t.ServerCA.System, HTTP2: t.HTTPVersion == v1alpha1.HTTPVersion2,
 	}
 	if layout.ServerCA != "" {
 		authority = secret.Data[layout.ServerCA]
@@ -351,8 +358,8 @@ func requestOf(t egress.Target, secret *corev1.Secret, authority []byte, now tim
 // fingerprintOf returns a digest of all inputs of a handshake. The certificate represents the
 // private key.
 func fingerprintOf(request verify.Request, authority []byte) string {
-	return digest("%q %d %q %q %t %t %x %x",
-		request.Host, request.Port, request.ServerName, request.SubjectAltNames,
+	return digest("%q %d %v %q %q %t %t %x %x",
+		request.Host, request.Port, request.Endpoints, request.ServerName, request.SubjectAltNames,
 		request.System, request.HTTP2, request.Certificate.Certificate, authority)
 }
 

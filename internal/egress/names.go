@@ -102,6 +102,12 @@ func ObjectHost(name string) (host string, found bool) {
 	return host, found && (ObjectName(host) == name || ListenerName(host) == name) && strings.Contains(host, ".")
 }
 
+// GatewayName returns the name of the objects with which an egress gateway passes connections on to
+// host. It is a DNS label, because Istio requires one for a Gateway.
+func GatewayName(host string) string {
+	return hashedName("egress-"+dashed(host), validation.DNS1123LabelMaxLength)
+}
+
 // VolumeName returns the name of the Pod volume with host's credential. The name is a DNS label and
 // unique per host.
 func VolumeName(host string) string {

@@ -91,6 +91,9 @@ type Target struct {
 	Timeout time.Duration
 	// HTTPVersion is auto, 1.1 or 2.
 	HTTPVersion v1alpha1.HTTPVersion
+	// Endpoints are the places to connect to in place of the host, in the order of the EgressTarget.
+	// Empty means the host.
+	Endpoints []Endpoint
 	// MaxConnectionAge is the maximum lifetime of a connection.
 	MaxConnectionAge time.Duration
 	// Sinkhole are the ranges of the cluster's sinkhole addresses.
@@ -248,6 +251,7 @@ func FromEgressTarget(namespace, host string, egressTarget *v1alpha1.EgressTarge
 	t.Keys = spec.Credential.Keys
 	t.Issuer, t.Certificate = spec.Credential.IssuerRef, spec.Credential.Certificate
 	t.ServerCA = serverCA(spec.ServerCA)
+	t.Endpoints = endpointsOf(spec, t.Port)
 	setIf(&t.SNI, spec.SNI)
 	if len(spec.SubjectAltNames) > 0 {
 		t.SubjectAltNames = spec.SubjectAltNames

@@ -136,6 +136,7 @@ func TestResolve(t *testing.T) {
 					Version: "2",
 				},
 				Connection: &v1alpha1.Connection{MaxAge: &metav1.Duration{Duration: time.Hour}},
+				Endpoints:  []v1alpha1.Endpoint{{Address: "relay.example", Port: 9443, Priority: 1}, {Address: "10.1.2.3"}},
 			}},
 			[]egress.Target{
 				{
@@ -148,11 +149,14 @@ func TestResolve(t *testing.T) {
 					ServerCA: egress.ServerCA{
 						ConfigMap: v1alpha1.ConfigMapKey{Name: "bundle", Key: "ca.pem"},
 					},
-					SNI:                 "sni.example",
-					SubjectAltNames:     []string{"one.example", "two.example"},
-					Retries:             3,
-					Timeout:             time.Minute,
-					HTTPVersion:         "2",
+					SNI:             "sni.example",
+					SubjectAltNames: []string{"one.example", "two.example"},
+					Retries:         3,
+					Timeout:         time.Minute,
+					HTTPVersion:     "2",
+					Endpoints: []egress.Endpoint{
+						{Address: "relay.example", Port: 9443, Priority: 1}, {Address: "10.1.2.3", Port: 8443},
+					},
 					MaxConnectionAge:    time.Hour,
 					ConnectionAgeChosen: true,
 				},

@@ -152,6 +152,9 @@ func lookCalls(f *Facts) finding {
 		return fine(fmt.Sprintf("%swas answered with %d", share, last.Code))
 	}
 	cause, means := last.cause(f.Target())
+	if unreached, ok := f.unreachedEndpoint(last, cause); ok {
+		cause, means = EndpointNotReached, unreached
+	}
 	shown := strings.Join(last.Flags, ",")
 	if last.Failure != "" {
 		shown += ", " + strings.TrimSpace(last.Failure)

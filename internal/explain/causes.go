@@ -52,6 +52,7 @@ const (
 	ConnectionRefused    Cause = "ConnectionRefused"
 	ConnectionTimedOut   Cause = "ConnectionTimedOut"
 	ConnectionsFail      Cause = "ConnectionsFail"
+	EndpointNotReached   Cause = "EndpointNotReached"
 	ConnectionEnded      Cause = "ConnectionEnded"
 	PartnerTimedOut      Cause = "PartnerTimedOut"
 	NotHTTP              Cause = "NotHTTP"
@@ -151,6 +152,7 @@ func known() []about {
 		{ConnectionTimedOut, StepCalls, "a firewall drops the connection to the partner", "uf"},
 		{NotTLS, StepCalls, "the partner's port doesn't speak TLS", "uf"},
 		{ConnectionsFail, StepCalls, "no connection to the partner comes about", "uf"},
+		{EndpointNotReached, StepCalls, "a relay or gateway in spec.endpoints can't be reached", "endpointnotreached"},
 		{ConnectionEnded, StepCalls, "the partner ended the connection: it may refuse the client certificate", "uc"},
 		{PartnerTimedOut, StepCalls, "the partner didn't answer in time", "ut"},
 		{NotHTTP, StepCalls, "the partner or the app doesn't speak HTTP", "upe-and-dpe"},
@@ -192,6 +194,7 @@ func headingOf(reason Cause) string {
 		"notforclientauth", "servercamissing-servercaunreadable-servercaexpired", "servercanotchosen", "unusable",
 		"issuing", "issuancefailed", "certmanagermissing", "certificaterefused", "certificatenametaken", "secrettaken",
 		"notallowed", "nametaken", "plaintextpossible", "istiomissing", "writefailed", "portsdiffer", "sinkholecollision",
+		"endpointnotallowed-endpointinvalid",
 		"nottls-versiontooold-servernameunknown-protocolnotspoken-connectionclosed-handshakefailed",
 		"servernottrusted-servernamemismatch-servercertificateexpired-servercertificatenotyetvalid-notforserverauth-" +
 			"systemcanotfound",

@@ -45,6 +45,10 @@ type Cluster struct {
 // Endpoint is an address with its counters since the sidecar started.
 type Endpoint struct {
 	Address string
+	// Name is the name that has the address, without a trailing dot, or "" for an IP address.
+	Name string
+	// LeftOut reports whether the sidecar leaves the address out, because connections failed.
+	LeftOut bool
 	// Connections counts those that were tried, and Failed those of them that did not come about.
 	Connections, Failed uint64
 	// Requests counts requests, and Errors those of them that failed or were answered with 5xx.
@@ -163,6 +167,10 @@ func (s *Sidecar) readClusterConfig(t egress.Target, content []byte) error {
 type clusterStatus struct {
 	Name  string `json:"name"`
 	Hosts []struct {
+		Hostname string `json:"hostname"`
+		Health   struct {
+			FailedOutlierCheck bool `json:"failed_outlier_check"`
+		} `json:"health_status"`
 		Address struct {
 			SocketAddress struct {
 				Address string `json:"address"`
@@ -186,6 +194,8 @@ func (c clusterStatus) endpoints() []Endpoint {
 		address := host.Address.SocketAddress
 		found = append(found, Endpoint{
 			Address:     net.JoinHostPort(address.Address, strconv.Itoa(address.Port)),
+			Name:        strings.TrimSuffix(host.Hostname, "."),
+			LeftOut:     host.Health.FailedOutlierCheck,
 			Connections: counters["cx_total"], Failed: counters["cx_connect_fail"],
 			Requests: counters["rq_total"], Errors: counters["rq_error"],
 		})

@@ -42,9 +42,9 @@ func TestSidecar(t *testing.T) {
 			Updated: true, Routed: true, Listens: true, Stats: map[string]uint64{},
 			Asked: true, Serial: "438cf7e0adc8ee48738c2d497ff245c29ec2d215",
 			Subset: &Cluster{TLS: true, SNI: host, Endpoints: []Endpoint{{
-				Address: "10.96.0.80:443", Connections: 2064, Failed: 2063, Requests: 0, Errors: 2061,
+				Address: "10.96.0.80:443", Name: "external.system.com", Connections: 2064, Failed: 2063, Requests: 0, Errors: 2061,
 			}}},
-			Own: &Cluster{Endpoints: []Endpoint{{Address: "10.96.0.80:443"}}},
+			Own: &Cluster{Endpoints: []Endpoint{{Address: "10.96.0.80:443", Name: "external.system.com"}}},
 		}
 	}
 	for name, test := range map[string]struct {

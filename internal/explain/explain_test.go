@@ -154,6 +154,20 @@ func condition(kind string, status metav1.ConditionStatus, reason, message strin
 	}
 }
 
+// relayed gives the target a relay that works, one that is left out, and one without an address.
+func relayed(t *testing.T, f *Facts) {
+	t.Helper()
+	f.EgressTarget.Spec.Endpoints = []v1alpha1.Endpoint{
+		{Address: "relay.example"}, {Address: "192.0.2.8", Port: 9443}, {Address: "misspelled.example", Priority: 1},
+	}
+	for _, object := range plan.Decide(f.planFacts()).Objects() {
+		object.SetOwnerReferences([]metav1.OwnerReference{mesh.OwnerReference(f.EgressTarget, true)})
+		put(t, f, object)
+	}
+	f.Sidecar.Subset.Endpoints[0].Name = "relay.example"
+	f.Sidecar.Subset.Endpoints = append(f.Sidecar.Subset.Endpoints, Endpoint{Address: "192.0.2.8:9443", LeftOut: true})
+}
+
 func notProgrammed(reason, message string) func(*testing.T, *Facts) {
 	return condition(v1alpha1.ConditionProgrammed, metav1.ConditionFalse, reason, message)
 }
@@ -318,6 +332,16 @@ func faults() map[string]struct {
 		"the Secret was repaired just now": {CredentialInvalid, notProgrammed("CredentialInvalid", "the target is closed")},
 		"the policy refuses the host": {"NotAllowed", notProgrammed("NotAllowed",
 			"the target is closed: the namespace project may not reach external.system.com")},
+		"an endpoint is not allowed": {"EndpointNotAllowed", notProgrammed("EndpointNotAllowed",
+			"the target is closed: the endpoint relay.proxies.svc.cluster.local:443 is in the cluster")},
+		"the relay of an endpoint is gone": {EndpointNotReached, func(t *testing.T, f *Facts) {
+			relayed(t, f)
+			because("delayed_connect_error:_Connection_refused")(t, f)
+		}},
+		"no endpoint has an address": {HostNotResolved, func(t *testing.T, f *Facts) {
+			relayed(t, f)
+			f.Sidecar.Subset.Endpoints = nil
+		}},
 		"a conflict that closes": {"PlaintextPossible", func(t *testing.T, f *Facts) {
 			notProgrammed("PlaintextPossible", "the target is closed because of the VirtualService project/other")(t, f)
 			condition(v1alpha1.ConditionConflicted, metav1.ConditionTrue, "Conflict", "VirtualService project/other wins")(t, f)
@@ -464,6 +488,7 @@ func faults() map[string]struct {
 		"all is well": {"", func(_ *testing.T, f *Facts) {
 			f.Findings = []credential.Finding{{Severity: credential.Warning, Reason: credential.ChainIncomplete}}
 		}},
+		"all is well by relays": {"", relayed},
 		"all is well, as far as the user may see": {"", func(_ *testing.T, f *Facts) {
 			f.Credential, f.Sidecar, f.Objects, f.Calls, f.NamespaceObject = nil, nil, nil, nil, nil
 			f.Unread = map[Source]string{

@@ -126,6 +126,11 @@ func lookDNS(f *Facts) finding {
 		return unknown(f.unread(SourceEnvoy))
 	case f.Sidecar.Subset == nil:
 		return unknown("the sidecar has no cluster")
+	case len(f.Sidecar.Subset.Endpoints) == 0 && len(f.Target().Endpoints) > 0:
+		missing := f.endpointsWithoutAddress()
+		return failed(HostNotResolved, fmt.Sprintf("none of the endpoints of the EgressTarget has an address: DNS doesn't "+
+			"know %s; check their spelling in spec.endpoints", strings.Join(missing, ", ")),
+			"kubectl get egt "+f.Host+" -n "+f.Namespace+" -o yaml")
 	case len(f.Sidecar.Subset.Endpoints) == 0:
 		return failed(HostNotResolved, fmt.Sprintf("the name %s has no address: DNS doesn't know it; check its spelling "+
 			"in the "+
@@ -136,7 +141,14 @@ func lookDNS(f *Facts) finding {
 	for _, endpoint := range f.Sidecar.Subset.Endpoints {
 		addresses = append(addresses, endpoint.Address)
 	}
-	return fine("the sidecar calls " + strings.Join(addresses, ", "))
+	detail := "the sidecar calls " + strings.Join(addresses, ", ")
+	if missing := f.endpointsWithoutAddress(); len(missing) > 0 {
+		detail += "; these endpoints have no address: " + strings.Join(missing, ", ")
+	}
+	if leftOut := f.Sidecar.Subset.leftOut(); len(leftOut) > 0 {
+		detail += "; these are left out for now, because connections failed: " + strings.Join(leftOut, ", ")
+	}
+	return fine(detail)
 }
 
 // lookHandshake reports the result of the controller's last handshake.

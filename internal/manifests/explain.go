@@ -17,10 +17,14 @@ func explain(use *use, decided plan.Plan, credentials []plan.CredentialCheck) st
 		return fmt.Sprintf("%s%s of the Pods of %s: %s.", inNamespace(t.Namespace), t.AppURL(),
 			callers(use, credentials), decided.Programmed.Message)
 	}
+	way := plan.Way(decided.Target)
+	if way != "" {
+		way = " by " + way
+	}
 	return fmt.Sprintf(
-		"%s%s leaves the Pods of %s as TLS to %s:%d (server name %s), with %s; the server certificate must be for %s "+
+		"%s%s leaves the Pods of %s as TLS to %s:%d%s (server name %s), with %s; the server certificate must be for %s "+
 			"and signed by %s; if any part is missing, the call is dropped at %s, which is not routed.",
-		inNamespace(t.Namespace), t.AppURL(), callers(use, credentials), t.Host, t.Port, t.SNI,
+		inNamespace(t.Namespace), t.AppURL(), callers(use, credentials), t.Host, t.Port, way, t.SNI,
 		certificates(credentials), strings.Join(t.SubjectAltNames, " or "), serverCA(t, decided.Layout), t.Address())
 }
 

@@ -127,8 +127,11 @@ func (r *renderer) facts(use *use, byAddress map[netip.Addr][]egress.Target, oth
 		Others:      others,
 		Policy:      new(r.rules(t.Namespace).Decide(t.Host)),
 		Sinkhole:    r.options.Policy.Sinkhole,
-		Warnings:    plan.NewExpiryWarnings(nil),
-		Now:         r.options.Now,
+
+		EndpointProblems: r.options.Policy.EndpointProblems(t.Endpoints),
+
+		Warnings: plan.NewExpiryWarnings(nil),
+		Now:      r.options.Now,
 	}
 }
 
@@ -168,7 +171,7 @@ func (r *renderer) complain(use *use, decided plan.Plan) {
 			Location: r.locationOfTarget(use), Reason: ReasonNotReady, Message: use.target.Host + ": " + complaint.Message,
 		}
 		switch {
-		case complaint.Reason == plan.ReasonNotAllowed:
+		case complaint.Reason == plan.ReasonNotAllowed, complaint.Reason == plan.ReasonEndpointNotAllowed:
 			warning.Reason = Reason(mutate.ReasonNotAllowed)
 		case closed:
 			warning.Reason = ReasonConflictCloses

@@ -34,12 +34,13 @@ func DestinationRule(t egress.Target, layout egress.Layout) *networkingv1.Destin
 	destinationRule.Spec.Host = egress.MeshHost(t.Host)
 	destinationRule.Spec.ExportTo = ownNamespace()
 	destinationRule.Spec.WorkloadSelector = &typev1beta1.WorkloadSelector{MatchLabels: podLabels(t)}
+	destinationRule.Spec.TrafficPolicy = ownCallsPolicy(t)
 	destinationRule.Spec.Subsets = []*networking.Subset{{
 		Name: SubsetName,
-		TrafficPolicy: &networking.TrafficPolicy{
+		TrafficPolicy: withFailover(t, &networking.TrafficPolicy{
 			ConnectionPool: connectionPool(t),
 			Tls:            mutualTLS(t, layout),
-		},
+		}),
 	}}
 	return destinationRule
 }

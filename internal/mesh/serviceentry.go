@@ -18,9 +18,9 @@ const (
 // ServiceEntry returns the object that adds the partner's TLS port to the sidecars of the
 // namespace, under egress.MeshHost. The mesh never learns the partner's own name, so Istio doesn't
 // merge this object with others. Its addresses are the sinkhole addresses, so that the sidecar
-// recognizes the app's own https calls, which go there. The endpoint has a trailing dot, so that
-// Envoy resolves the partner's real address with DNS and not with /etc/hosts, which has the
-// sinkhole address. The app port is left out, because only the VirtualService may route plain HTTP.
+// recognizes the app's own https calls, which go there. See endpoints for where Envoy connects to.
+// The resolution is DNS for IP addresses too, so that they can be mixed with names. The app port is
+// left out, because only the VirtualService may route plain HTTP.
 func ServiceEntry(t egress.Target) *networkingv1.ServiceEntry {
 	serviceEntry := &networkingv1.ServiceEntry{
 		TypeMeta:   typeMeta(KindServiceEntry),
@@ -31,7 +31,7 @@ func ServiceEntry(t egress.Target) *networkingv1.ServiceEntry {
 	serviceEntry.Spec.ExportTo = ownNamespace()
 	serviceEntry.Spec.Location = networking.ServiceEntry_MESH_EXTERNAL
 	serviceEntry.Spec.Resolution = networking.ServiceEntry_DNS
-	serviceEntry.Spec.Endpoints = []*networking.WorkloadEntry{{Address: t.Host + "."}}
+	serviceEntry.Spec.Endpoints = endpoints(t)
 	serviceEntry.Spec.Ports = []*networking.ServicePort{
 		{Number: portNumber(t.Port), Name: portNameHTTPS, Protocol: protocolHTTPS},
 	}

@@ -35,16 +35,32 @@ func Unstructured(obj runtime.Object) (*unstructured.Unstructured, error) {
 }
 
 // setZeroFields adds zero values that JSON of protocol buffers omits: the location of a
-// ServiceEntry and the retry attempts of a route. Readers would miss them, and server-side apply
-// would leave these fields to any other manager that sets them.
+// ServiceEntry, the retry attempts of a route, and the TLS mode of a Gateway. Readers would miss
+// them, and server-side apply would leave these fields to any other manager that sets them.
 func setZeroFields(content map[string]any) error {
 	switch content["kind"] {
 	case KindServiceEntry:
 		return showLocation(content)
 	case KindVirtualService:
 		return showAttempts(content)
+	case kindGateway:
+		return showMode(content)
 	}
 	return nil
+}
+
+func showMode(content map[string]any) error {
+	servers, found, err := unstructured.NestedSlice(content, "spec", "servers")
+	if err != nil || !found {
+		return err
+	}
+	for _, server := range servers {
+		fields, _ := server.(map[string]any)
+		if settings, ok := fields["tls"].(map[string]any); ok && settings["mode"] == nil {
+			settings["mode"] = networking.ServerTLSSettings_PASSTHROUGH.String()
+		}
+	}
+	return unstructured.SetNestedSlice(content, servers, "spec", "servers")
 }
 
 func showLocation(content map[string]any) error {

@@ -29,6 +29,10 @@ const (
 	// controller makes no handshake.
 	ReasonCredentialInvalid = "CredentialInvalid"
 	ReasonNotAllowed        = "NotAllowed"
+	// ReasonEndpointNotAllowed and ReasonEndpointInvalid are the reasons of a target that its
+	// endpoints close. They are reasons of the condition Verified too.
+	ReasonEndpointNotAllowed = "EndpointNotAllowed"
+	ReasonEndpointInvalid    = "EndpointInvalid"
 	// ReasonPlaintextPossible is the reason of a target that an object of others closes.
 	ReasonPlaintextPossible = "PlaintextPossible"
 )
@@ -79,7 +83,7 @@ func Decide(facts Facts) Plan {
 	}
 	p := withoutConflicts(asked, facts)
 	p.Conflicts = mesh.Conflicts(asked, facts.Others)
-	p = p.closedBy(p.Conflicts).closedFor(caughtHosts(asked, facts.Siblings))
+	p = p.closedBy(p.Conflicts).closedFor(caughtHosts(asked, facts.Siblings)).closedByEndpoints(facts.EndpointProblems)
 	if facts.Policy != nil {
 		p = p.closedUnless(*facts.Policy)
 	}
@@ -133,6 +137,9 @@ func withoutConflicts(asked egress.Target, facts Facts) Plan {
 	default:
 		p.Programmed = True(reasonProgrammed,
 			"the anchor, listener, VirtualService, DestinationRule and ServiceEntry are in sync")
+		if way := Way(asked); way != "" {
+			p.Programmed.Message += "; the sidecars connect to " + way
+		}
 	}
 	return p.withPodProblems()
 }

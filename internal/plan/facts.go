@@ -32,6 +32,8 @@ type Facts struct {
 	Others mesh.Others
 	// Policy is the decision whether the namespace may reach the host, or nil if it is unknown.
 	Policy *policy.Decision
+	// EndpointProblems are those of the target's endpoints. See policy.Cluster.EndpointProblems.
+	EndpointProblems []policy.EndpointProblem
 	// Issued is the condition CertificateIssued, or nil if the target names no issuer.
 	Issued *Condition
 	// IssuedUnseen reports whether Issued can change without a watch event.

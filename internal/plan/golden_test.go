@@ -169,6 +169,8 @@ func (s situation) facts(t *testing.T) Facts {
 	if facts.Sinkhole, err = egress.ParseSinkhole(s.SinkholeRanges); err != nil {
 		t.Fatal(err)
 	}
+	facts.EndpointProblems = policy.Cluster{}.EndpointProblems(
+		egress.FromEgressTarget(s.EgressTarget.Namespace, s.EgressTarget.Name, &s.EgressTarget, facts.Sinkhole).Endpoints)
 	for _, sibling := range s.Siblings {
 		facts.Siblings = append(facts.Siblings,
 			egress.FromEgressTarget(s.EgressTarget.Namespace, sibling.Name, &sibling, facts.Sinkhole))

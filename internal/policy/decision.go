@@ -39,6 +39,9 @@ type Cluster struct {
 	Domain string
 	// Sinkhole are the ranges of the sinkhole addresses.
 	Sinkhole egress.Sinkhole
+	// AllowedEndpoints match the names of the cluster that endpoints of targets may have. No other
+	// endpoint needs an entry.
+	AllowedEndpoints []Pattern
 }
 
 // DefaultDomain is the default DNS domain of a cluster.

@@ -13,8 +13,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"net/netip"
-	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -43,6 +41,9 @@ type Request struct {
 	Host string
 	// Port is the partner's TLS port.
 	Port int32
+	// Endpoints are connected to in place of the host, in this order, until one can be reached. Empty
+	// means the host.
+	Endpoints []egress.Endpoint
 	// ServerName is the SNI. If it is empty, no SNI is sent.
 	ServerName string
 	// SubjectAltNames are the expected names. The server's certificate must have one of them.
@@ -125,7 +126,8 @@ func (p *Prober) Probe(ctx context.Context, request Request) Observation {
 	if leaf := request.Certificate.Leaf; leaf != nil {
 		try.OursNotAfter, try.OursDaysLeft = leaf.NotAfter.UTC(), credential.DaysLeft(leaf.NotAfter, try.now)
 	}
-	connection, err := p.dial(ctx, request)
+	connection, at, err := p.dial(ctx, request)
+	try.Host, try.Port = at.Address, at.Port
 	if err != nil {
 		try.fail(ctx, err)
 		return try.Observation
@@ -165,14 +167,39 @@ func (p *Prober) roots(request Request) (*x509.CertPool, error) {
 	return system, nil
 }
 
-func (p *Prober) dial(ctx context.Context, request Request) (net.Conn, error) {
-	host := request.Host
-	if _, err := netip.ParseAddr(host); err != nil {
-		// The sidecar's endpoint has the dot too.
-		host = strings.TrimSuffix(host, ".") + "."
+// dial connects to the first endpoint that can be reached, and returns that endpoint. If none can
+// be reached, it returns the first endpoint and its error. Each has an equal share of the time.
+func (p *Prober) dial(ctx context.Context, request Request) (net.Conn, egress.Endpoint, error) {
+	endpoints := request.Endpoints
+	if len(endpoints) == 0 {
+		endpoints = []egress.Endpoint{{Address: request.Host, Port: request.Port}}
 	}
 	dialer := net.Dialer{Resolver: p.Resolver, Control: guard(p.AllowLoopback)}
-	return dialer.DialContext(ctx, "tcp", net.JoinHostPort(host, strconv.Itoa(int(request.Port))))
+	var failure error
+	for n, endpoint := range endpoints {
+		connection, err := dialWithin(ctx, dialer, endpoint, len(endpoints)-n)
+		if err == nil {
+			return connection, endpoint, nil
+		}
+		if failure == nil {
+			failure = err
+		}
+	}
+	return nil, endpoints[0], failure
+}
+
+// dialWithin connects to the endpoint within a share of the time that is left.
+func dialWithin(ctx context.Context, dialer net.Dialer, endpoint egress.Endpoint, shares int) (net.Conn, error) {
+	if deadline, bounded := ctx.Deadline(); bounded && shares > 1 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, time.Until(deadline)/time.Duration(shares))
+		defer cancel()
+	}
+	if _, isIP := endpoint.IP(); !isIP {
+		// The sidecar's endpoint has the dot too.
+		endpoint.Address = strings.TrimSuffix(endpoint.Address, ".") + "."
+	}
+	return dialer.DialContext(ctx, "tcp", endpoint.String())
 }
 
 // attempt is the state of a probe.

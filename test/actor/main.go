@@ -1,10 +1,13 @@
-// Command actor plays the two ends of a call in the mesh tests, from one static binary:
+// Command actor plays the two ends of a call in the mesh tests, and what is between them, from one
+// static binary:
 //
 //	actor partner --plain :80 --tls :443,:8443 --control :9000 \
 //	  --certificates DIR --client-auth require
 //	actor caller --control :9100 --loop http://external.system.com/
+//	actor relay --way :9443=external.system.com:443
 //
-// Package partner says what the first records, package caller what the second does.
+// Package partner says what the first records, package caller what the second does, and package
+// relay what the third passes on.
 package main
 
 import (
@@ -21,6 +24,7 @@ import (
 
 	"mtls.egress/webhook/test/actor/caller"
 	"mtls.egress/webhook/test/actor/partner"
+	"mtls.egress/webhook/test/actor/relay"
 )
 
 func main() {
@@ -41,15 +45,17 @@ func main() {
 // run plays the part that the first argument names until the context ends.
 func run(ctx context.Context, args []string, out, problems io.Writer) error {
 	if len(args) == 0 {
-		return errors.New("which part? The first argument must be partner or caller")
+		return errors.New("which part? The first argument must be partner, caller or relay")
 	}
 	switch args[0] {
 	case "partner":
 		return runPartner(ctx, args[1:], problems)
 	case "caller":
 		return runCaller(ctx, args[1:], out, problems)
+	case "relay":
+		return runRelay(ctx, args[1:], problems)
 	default:
-		return fmt.Errorf("there is no part %q; the first argument must be partner or caller", args[0])
+		return fmt.Errorf("there is no part %q; the first argument must be partner, caller or relay", args[0])
 	}
 }
 
@@ -101,6 +107,15 @@ func runCaller(ctx context.Context, args []string, out, problems io.Writer) erro
 	return caller.Run(ctx, caller.Options{
 		Control: *control, Loops: loops, Timeout: *timeout, Pause: *pause, KeepAlive: *keepAlive, Until: *until, Out: out,
 	})
+}
+
+func runRelay(ctx context.Context, args []string, problems io.Writer) error {
+	flags := newFlags("actor relay", problems)
+	ways := list(flags, "way", "`pairs` of an address and a destination, for example :9443=external.system.com:443")
+	if err := parse(flags, args); err != nil {
+		return err
+	}
+	return relay.Run(ctx, *ways)
 }
 
 func newFlags(name string, problems io.Writer) *flag.FlagSet {

@@ -16,10 +16,10 @@ func TestRunNamesWhatIsWrong(t *testing.T) {
 		args []string
 		want string
 	}{
-		"no part": {nil, "which part? The first argument must be partner or caller"},
+		"no part": {nil, "which part? The first argument must be partner, caller or relay"},
 		"a part nobody knows": {
 			[]string{"client"},
-			`there is no part "client"; the first argument must be partner or caller`,
+			`there is no part "client"; the first argument must be partner, caller or relay`,
 		},
 		"an argument": {
 			[]string{"caller", "http://external.system.com"},
@@ -28,6 +28,10 @@ func TestRunNamesWhatIsWrong(t *testing.T) {
 		"a partner's own error": {
 			[]string{"partner", "--client-auth", "maybe"},
 			`client authentication "maybe": it must be require, request or none`,
+		},
+		"a relay without a destination": {
+			[]string{"relay", "--way", ":9443"},
+			`way ":9443": write ADDRESS=HOST:PORT, as in :9443=external.system.com:443`,
 		},
 		"a caller's own error": {
 			[]string{"caller", "--loop", "x"},
@@ -54,10 +58,11 @@ func TestHelpIsNoError(t *testing.T) {
 	}
 }
 
-func TestBothPartsEndWithTheirContext(t *testing.T) {
+func TestPartsEndWithTheirContext(t *testing.T) {
 	for _, args := range [][]string{
 		{"partner", "--plain", "127.0.0.1:0,127.0.0.1:0", "--control", "127.0.0.1:0"},
 		{"caller", "--control", "127.0.0.1:0"},
+		{"relay", "--way", "127.0.0.1:0=127.0.0.1:9"},
 	} {
 		t.Run(args[0], func(t *testing.T) {
 			ctx, cancel := context.WithCancel(t.Context())

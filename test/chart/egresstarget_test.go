@@ -28,6 +28,15 @@ func testEgressTargets(t *testing.T, c cluster) {
 		oneCA = "spec.serverCA: Invalid value: serverCA must have exactly one of secretKey (a key of the credential " +
 			"Secret), configMap (name and key) and system: true (the CAs that the sidecar image trusts)"
 	)
+	const (
+		noAddress = "address must be an IP address, or a host name of at least two labels of lowercase letters, digits and " +
+			"inner hyphens, without scheme, port and trailing dot"
+		localAddress = "address can't be an unspecified, loopback, link-local or multicast address: set an address at " +
+			"which the partner, a relay or a gateway answers"
+	)
+	endpoint := func(n int, value, message string) string {
+		return fmt.Sprintf("spec.endpoints[%d].address: Invalid value: %q: %s", n, value, message)
+	}
 	longest := strings.Repeat(strings.Repeat("a", 62)+".", 4) + "b"
 	tests := map[string]struct {
 		name string // default: host
@@ -42,6 +51,12 @@ func testEgressTargets(t *testing.T, c cluster) {
 		},
 		"the CA from a ConfigMap": {spec: `{serverCA: {configMap: {name: partner-ca, key: ca-bundle.crt}}}`},
 		"the CAs of the sidecar":  {spec: `{serverCA: {system: true}}`},
+		"endpoints of all kinds": {
+			spec: `{port: 8443, endpoints: [{address: relay.example}, {address: relay.example, port: 9443}, ` +
+				`{address: egress-gateway.istio-egress.svc.cluster.local, priority: 0}, {address: 10.20.30.40, priority: 1}, ` +
+				`{address: "2001:db8::1", port: 1}, {address: 255.255.255.255}, {address: external.system.com}, ` +
+				`{address: "fd00:1:2:3:4:5:6:7", port: 65535}]}`,
+		},
 		"a certificate of cert-manager's": {
 			spec: `{credential: {issuerRef: {name: partner-ca}, certificate: {subject: ` +
 				`"CN=orders,O=Example"}}, serverCA: {system: true}}`,
@@ -88,6 +103,56 @@ func testEgressTargets(t *testing.T, c cluster) {
 				`metadata.name: Invalid value: "External.system.com": a lowercase RFC 1123 subdomain must consist of lower case ` +
 					`alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. ` +
 					`'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')`,
+			},
+		},
+		"endpoints that are no addresses": {
+			spec: `{endpoints: [{address: relay}, {address: "https://relay.example"}, {address: "relay.example:443"}, ` +
+				`{address: relay.example.}, {address: Relay.example}, {address: 10.20.30.256}, {address: "*.example"}, ` +
+				`{address: "[2001:db8::1]"}]}`,
+			want: []string{
+				endpoint(0, "relay", noAddress), endpoint(1, "https://relay.example", noAddress),
+				endpoint(2, "relay.example:443", noAddress), endpoint(3, "relay.example.", noAddress),
+				endpoint(4, "Relay.example", noAddress), endpoint(5, "10.20.30.256", noAddress),
+				endpoint(6, "*.example", noAddress), endpoint(7, "[2001:db8::1]", noAddress),
+			},
+		},
+		"endpoints at which no partner can be": {
+			spec: `{endpoints: [{address: 0.0.0.0}, {address: 127.0.0.1}, {address: 169.254.169.254}, {address: 239.1.2.3}, ` +
+				`{address: "::"}, {address: "0:0:0:0:0:0:0:1"}, {address: "fe80::1"}, {address: "ff02::1"}]}`,
+			want: []string{
+				endpoint(0, "0.0.0.0", localAddress), endpoint(1, "127.0.0.1", localAddress),
+				endpoint(2, "169.254.169.254", localAddress), endpoint(3, "239.1.2.3", localAddress),
+				endpoint(4, "::", localAddress), endpoint(5, "0:0:0:0:0:0:0:1", localAddress),
+				endpoint(6, "fe80::1", localAddress), endpoint(7, "ff02::1", localAddress),
+			},
+		},
+		"endpoints with names that are incomplete or reserved": {
+			spec: `{endpoints: [{address: relay.proxies.svc}, {address: external.system.com.mtls-egress.internal}]}`,
+			want: []string{
+				endpoint(0, "relay.proxies.svc", "address must be the full name of a Service, because search domains don't "+
+					"apply: set NAME.NAMESPACE.svc.cluster.local, with the domain of the cluster"),
+				endpoint(1, "external.system.com.mtls-egress.internal",
+					"address can't be below mtls-egress.internal, which is reserved for the controller"),
+			},
+		},
+		"an endpoint twice, once with the port of the target": {
+			spec: `{port: 8443, endpoints: [{address: relay.example}, {address: relay.example, port: 8443, priority: 1}]}`,
+			want: []string{
+				"spec: Invalid value: endpoints must be different: two of them have the same address and port",
+			},
+		},
+		"an endpoint with wrong numbers": {
+			spec: `{endpoints: [{address: relay.example, port: 0, priority: 2}]}`,
+			want: []string{
+				"spec.endpoints[0].port: Invalid value: 0: spec.endpoints[0].port in body should be greater than or equal to 1",
+				"spec.endpoints[0].priority: Invalid value: 2: spec.endpoints[0].priority in body should be less than or " +
+					"equal to 1",
+			},
+		},
+		"no endpoint in the list": {
+			spec: `{endpoints: []}`,
+			want: []string{
+				"spec.endpoints: Invalid value: 0: spec.endpoints in body should have at least 1 items",
 			},
 		},
 		"port 0": {

@@ -76,7 +76,7 @@ func play(t *testing.T) *scene.Scene {
 			begun.exempt = append(begun.exempt, fmt.Sprintf("unprotected-%d-%x", number, begin.UnixNano()&0xfff))
 		}
 		values := []string{
-			"controller.verifyTargets=marked",
+			"controller.verifyTargets=marked", "policy.allowedEndpoints={*.*.svc.cluster.local}",
 			"policy.exemptNamespaces={" + strings.Join(begun.exempt, ",") + "}",
 		}
 		// Not the context of the first test, which ends before the others begin.

@@ -142,6 +142,9 @@ spec:
 - {{ printf "--allowed-targets=%s" (join "," .) | quote }}
 {{- end }}
 - --other-targets={{ .Values.policy.otherTargets }}
+{{- with .Values.policy.allowedEndpoints }}
+- {{ printf "--allowed-endpoints=%s" (join "," .) | quote }}
+{{- end }}
 - --cluster-domain={{ .Values.clusterDomain }}
 - --sinkhole-ranges={{ join "," .Values.sinkholeRanges }}
 - --pod-ips=$(POD_IPS)

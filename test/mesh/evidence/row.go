@@ -39,7 +39,7 @@ func (r Row) Claim() Claim { return Claim{r.Promise, r.Fault} }
 func Promises() []string {
 	return []string{
 		"Never plaintext", "Only those who asked", "Other people's objects", "Your own https and POST", "Rotation",
-		"Partner behind an Istio gateway", "Every form of workload",
+		"Partner behind an Istio gateway", "Other ways to the partner", "Every form of workload",
 	}
 }
 
