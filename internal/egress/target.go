@@ -91,6 +91,9 @@ type Target struct {
 	Timeout time.Duration
 	// HTTPVersion is auto, 1.1 or 2.
 	HTTPVersion v1alpha1.HTTPVersion
+	// HTTPHost is the Host header that the partner gets. It can have a port. If it is "", the partner
+	// gets the app's, without the port of the app's URL.
+	HTTPHost string
 	// MaxConnectionAge is the maximum lifetime of a connection.
 	MaxConnectionAge time.Duration
 	// AddressShared reports whether plain calls to another target of the namespace arrive at the
@@ -226,6 +229,7 @@ func FromEgressTarget(namespace, host string, egressTarget *v1alpha1.EgressTarge
 	}
 	if http := spec.HTTP; http != nil {
 		setIf(&t.HTTPVersion, http.Version)
+		setIf(&t.HTTPHost, http.Host)
 		if http.Retries != nil {
 			t.Retries = *http.Retries
 		}
