@@ -140,7 +140,8 @@ func TestWhatDiffersFromABaseSetIsSaid(t *testing.T) {
 			never: []string{".headers"},
 		},
 		"a Host header and others": {
-			edits: []edit{{match, "- headers: {request: {set: {':authority': gateway.partner.example, x-a: b}}}\n    " + match[2:]}},
+			edits: []edit{{match, "- headers: {request: {set: {':authority': gateway.partner.example, x-a: b}}}\n    " +
+				match[2:]}},
 			want: []string{
 				taken, "      http:\n        host: gateway.partner.example\n",
 				"  - VirtualService partner spec.http[0].headers: the sidecar sets no headers",

@@ -61,8 +61,8 @@ func (s *set) readRoute() {
 }
 
 // readHost reads the Host header that the partner gets: what the rewrite sets, or else the route's
-// headers, or else those of its destination, as Istio chooses. By default, calls of a target have the
-// app's header without the port of its URL.
+// headers, or else those of its destination, as Istio chooses. By default, calls of a target have
+// the app's header without the port of its URL.
 func (s *set) readHost() {
 	route, at := s.calls.route, fmt.Sprintf("spec.http[%d]", s.calls.n)
 	var destination *networking.Headers

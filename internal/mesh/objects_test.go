@@ -184,7 +184,7 @@ func TestEveryGeneratedSetKeepsTheRules(t *testing.T) {
 			}
 			return nil
 		},
-		"routes differ only in the Host headers that they match and replace, and the last matches all": func(g generation) error {
+		"routes differ only in the Host header, and the last one takes all others": func(g generation) error {
 			for _, route := range g.virtualService.Spec.Http {
 				if route.GetRewrite().GetUri() != "" || route.GetRewrite().GetUriRegexRewrite() != nil {
 					return fmt.Errorf("the path is changed: %v", route.GetRewrite())

@@ -68,8 +68,8 @@ func VirtualService(t egress.Target) *networkingv1.VirtualService {
 	return virtualService
 }
 
-// withoutPort returns the route for calls whose Host header has a port or a trailing dot. It replaces
-// the header by the host.
+// withoutPort returns the route for calls whose Host header has a port or a trailing dot. It
+// replaces the header by the host.
 func withoutPort(t egress.Target, route *networking.HTTPRoute) *networking.HTTPRoute {
 	replacing := route.DeepCopy()
 	replacing.Match[0].Authority = &networking.StringMatch{MatchType: &networking.StringMatch_Regex{

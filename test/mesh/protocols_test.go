@@ -156,7 +156,7 @@ func (p *protocols) neverPlain(t *testing.T) {
 	t.Helper()
 	neverPlain(t, seen(t, p.s, partner.Filter{Remote: p.pod.Status.PodIP}), figures{
 		Promise:  "Never plaintext",
-		Fault:    "HTTP/1.0, 1.1 and 2, gRPC, WebSocket, events, large bodies and headers, all methods, all forms of the host",
+		Fault:    "HTTP/1.0, 1.1 and 2, gRPC, WebSocket, events, large bodies and headers, all methods and forms of the host",
 		Requests: p.calls,
 		Failed:   p.failed,
 	})
@@ -357,15 +357,16 @@ func (p *protocols) authorities(t *testing.T, serverName string) []string {
 
 // limits: what the sidecar refuses, or doesn't understand.
 func (p *protocols) limits() map[string]func(*testing.T) {
-	many := func(count int) (headers string) {
+	many := func(count int) string {
+		var headers strings.Builder
 		for n := range count {
-			headers += fmt.Sprintf("X-%d: 1\r\n", n)
+			fmt.Fprintf(&headers, "X-%d: 1\r\n", n)
 		}
-		return headers
+		return headers.String()
 	}
 	answer := func(version, headers, want string) func(*testing.T) {
 		return func(t *testing.T) {
-			got := p.raw(t, host, "GET /limits HTTP/"+version+"\r\nHost: "+host+"\r\n"+headers+"Connection: close\r\n\r\n")
+			got := p.raw(t.Context(), t, host, "GET /limits HTTP/"+version+"\r\nHost: "+host+"\r\n"+headers+"Connection: close\r\n\r\n")
 			if head, _, _ := strings.Cut(got, "\r\n"); head != want {
 				t.Errorf("the answer starts with %q, want %q", head, want)
 			}
@@ -385,9 +386,9 @@ func (p *protocols) limits() map[string]func(*testing.T) {
 }
 
 // raw sends bytes to the host, and returns what came back within two seconds.
-func (p *protocols) raw(t *testing.T, host, send string) string {
+func (p *protocols) raw(ctx context.Context, t *testing.T, host, send string) string {
 	t.Helper()
-	result, err := p.s.Caller(p.pod).Raw(t.Context(),
+	result, err := p.s.Caller(p.pod).Raw(ctx,
 		caller.Raw{Address: host + ":80", Send: send, Timeout: caller.Duration(2 * time.Second)})
 	must(t, err)
 	p.count(result.Received != "")
@@ -397,7 +398,7 @@ func (p *protocols) raw(t *testing.T, host, send string) string {
 // verbatim compares the names of headers on their way, in both directions.
 func (p *protocols) verbatim(t *testing.T, request, response string) {
 	t.Helper()
-	got := p.raw(t, partner.VerbatimName,
+	got := p.raw(t.Context(), t, partner.VerbatimName,
 		"GET / HTTP/1.1\r\nHost: "+partner.VerbatimName+"\r\nX-My-CASE: 1\r\nConnection: close\r\n\r\n")
 	head, body, _ := strings.Cut(got, "\r\n\r\n")
 	if !strings.Contains(body, request) {
@@ -438,8 +439,8 @@ func TestHTTP10WhereIstiodAllowsIt(t *testing.T) {
 	p := deployForProtocols(t, s, ns, "shop", []string{host}, "")
 	t.Cleanup(func() { must(t, s.ConfigureIstio(context.Background())) })
 	must(t, s.ConfigureIstio(t.Context(), "env.PILOT_HTTP10=true"))
-	must(t, scene.Until(t.Context(), "an answer in HTTP/1.0", func(context.Context) error {
-		got := p.raw(t, host, "GET /http10 HTTP/1.0\r\n\r\n")
+	must(t, scene.Until(t.Context(), "an answer in HTTP/1.0", func(ctx context.Context) error {
+		got := p.raw(ctx, t, host, "GET /http10 HTTP/1.0\r\n\r\n")
 		if !strings.HasPrefix(got, "HTTP/1.0 200 OK\r\n") {
 			return fmt.Errorf("got %q", got)
 		}

@@ -76,6 +76,7 @@ func (s *Server) protocols() http.Handler {
 	})
 }
 
+//nolint:revive // gRPC wants the context second.
 func echoOnce(
 	_ any, _ context.Context, decode func(any) error, _ grpc.UnaryServerInterceptor,
 ) (any, error) {

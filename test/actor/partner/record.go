@@ -168,6 +168,6 @@ type Answer struct {
 	// Host and HTTPVersion as in [Request].
 	Host        string      `json:"host"`
 	HTTPVersion string      `json:"httpVersion"`
-	Headers    http.Header `json:"headers"`
-	BodyLength int64       `json:"bodyLength"`
+	Headers     http.Header `json:"headers"`
+	BodyLength  int64       `json:"bodyLength"`
 }
