@@ -38,6 +38,9 @@ spec: %s
 `
 )
 
+// unanswered is how long to wait for an answer that is not to come.
+const unanswered = 2 * time.Second
+
 func protocolTargets() map[string]string {
 	return map[string]string{
 		appPortHost:   `{appPort: 8080}`,
@@ -365,8 +368,13 @@ func (p *protocols) limits() map[string]func(*testing.T) {
 		return headers.String()
 	}
 	answer := func(version, headers, want string) func(*testing.T) {
+		within := time.Minute
+		if want == "" {
+			within = unanswered
+		}
 		return func(t *testing.T) {
-			got := p.raw(t.Context(), t, host, "GET /limits HTTP/"+version+"\r\nHost: "+host+"\r\n"+headers+"Connection: close\r\n\r\n")
+			got := p.raw(t.Context(), t, host,
+				"GET /limits HTTP/"+version+"\r\nHost: "+host+"\r\n"+headers+"Connection: close\r\n\r\n", within)
 			if head, _, _ := strings.Cut(got, "\r\n"); head != want {
 				t.Errorf("the answer starts with %q, want %q", head, want)
 			}
@@ -385,11 +393,11 @@ func (p *protocols) limits() map[string]func(*testing.T) {
 	}
 }
 
-// raw sends bytes to the host, and returns what came back within two seconds.
-func (p *protocols) raw(ctx context.Context, t *testing.T, host, send string) string {
+// raw sends bytes to the host, and returns what came back within the time.
+func (p *protocols) raw(ctx context.Context, t *testing.T, host, send string, within time.Duration) string {
 	t.Helper()
 	result, err := p.s.Caller(p.pod).Raw(ctx,
-		caller.Raw{Address: host + ":80", Send: send, Timeout: caller.Duration(2 * time.Second)})
+		caller.Raw{Address: host + ":80", Send: send, Timeout: caller.Duration(within)})
 	must(t, err)
 	p.count(strings.Contains(result.Received, " 200 OK\r\n"))
 	return result.Received
@@ -399,7 +407,7 @@ func (p *protocols) raw(ctx context.Context, t *testing.T, host, send string) st
 func (p *protocols) verbatim(t *testing.T, request, response string) {
 	t.Helper()
 	got := p.raw(t.Context(), t, partner.VerbatimName,
-		"GET / HTTP/1.1\r\nHost: "+partner.VerbatimName+"\r\nX-My-CASE: 1\r\nConnection: close\r\n\r\n")
+		"GET / HTTP/1.1\r\nHost: "+partner.VerbatimName+"\r\nX-My-CASE: 1\r\nConnection: close\r\n\r\n", time.Minute)
 	head, body, _ := strings.Cut(got, "\r\n\r\n")
 	if !strings.Contains(body, request) {
 		t.Errorf("the partner saw %q, want %q in it", body, request)
@@ -440,7 +448,7 @@ func TestHTTP10WhereIstiodAllowsIt(t *testing.T) {
 	t.Cleanup(func() { must(t, s.ConfigureIstio(context.Background())) })
 	must(t, s.ConfigureIstio(t.Context(), "env.PILOT_HTTP10=true"))
 	must(t, scene.Until(t.Context(), "an answer in HTTP/1.0", func(ctx context.Context) error {
-		got := p.raw(ctx, t, host, "GET /http10 HTTP/1.0\r\nHost: "+host+"\r\n\r\n")
+		got := p.raw(ctx, t, host, "GET /http10 HTTP/1.0\r\nHost: "+host+"\r\n\r\n", unanswered)
 		if !strings.HasPrefix(got, "HTTP/1.0 200 OK\r\n") {
 			return fmt.Errorf("got %q", got)
 		}
