@@ -40,7 +40,8 @@ func testEgressTargets(t *testing.T, c cluster) {
 		"every field": {
 			spec: `{port: 8443, appPort: 8080, credential: {secretName: partner.mtls, keys: {certificate: client.pem, ` +
 				`privateKey: client.key}}, serverCA: {secretKey: ca.pem}, sni: Other.Example.com, subjectAltNames: ` +
-				`[a.example.com, b.example.com], http: {retries: 0, timeout: 1m30s, version: "2", host: "Other.Example.com:8443"}, connection: {maxAge: 1s}}`,
+				`[a.example.com, b.example.com], http: {retries: 0, timeout: 1m30s, version: "2", host: ` +
+				`"Other.Example.com:8443"}, connection: {maxAge: 1s}}`,
 		},
 		"the CA from a ConfigMap": {spec: `{serverCA: {configMap: {name: partner-ca, key: ca-bundle.crt}}}`},
 		"the CAs of the sidecar":  {spec: `{serverCA: {system: true}}`},
