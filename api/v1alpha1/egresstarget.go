@@ -282,8 +282,10 @@ type ConfigMapKey struct {
 // +kubebuilder:validation:Enum=auto;"1.1";"2"
 type HTTPVersion string
 
-// The HTTP versions. "auto" leaves the choice to Istio, which uses HTTP/1.1 unless the mesh
-// upgrades connections. With "2", calls to a partner that doesn't support HTTP/2 fail with 503.
+// The HTTP versions. With "auto", the sidecar calls the partner with the version that the app calls
+// the sidecar with: HTTP/1.1, or HTTP/2 for gRPC and for other apps that speak HTTP/2 without TLS.
+// "1.1" and "2" set the version of all calls. With "2", calls to a partner that doesn't support
+// HTTP/2 fail with 503.
 const (
 	HTTPVersionAuto HTTPVersion = "auto"
 	HTTPVersion1    HTTPVersion = "1.1"
@@ -303,10 +305,18 @@ type HTTP struct {
 	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]+([.][0-9]+)?(ms|s|m|h))+$') && duration(self) >= duration('1ms')",message="timeout must be at least 1ms, in h, m, s and ms, for example 30s"
 	// +optional
 	Timeout *metav1.Duration `json:"timeout,omitempty"`
-	// The HTTP version of the call to the partner: auto, "1.1" or "2".
+	// The HTTP version of the call to the partner: auto, "1.1" or "2". With auto, the sidecar uses the
+	// version of the app's call, so gRPC works.
 	// +kubebuilder:default=auto
 	// +optional
 	Version HTTPVersion `json:"version,omitempty"`
+	// The Host header (in HTTP/2, :authority) that the partner gets, whatever the app sends. It can
+	// have a port, for example external.system.com:8443. Default: the app's header, which for the host
+	// is without a port and a trailing dot.
+	// +kubebuilder:validation:MaxLength=259
+	// +kubebuilder:validation:XValidation:rule="self.matches('^([a-zA-Z0-9]([-a-zA-Z0-9]{0,61}[a-zA-Z0-9])?[.])*[a-zA-Z0-9]([-a-zA-Z0-9]{0,61}[a-zA-Z0-9])?(:[1-9][0-9]{0,4})?$') && (!self.contains(':') || int(self.split(':')[1]) < 65536)",message="host must be a host name without wildcard or scheme, and can have a port, for example external.system.com or external.system.com:8443"
+	// +optional
+	Host string `json:"host,omitempty"`
 }
 
 // Connection holds the settings of the TLS connections to the partner.

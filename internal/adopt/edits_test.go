@@ -118,6 +118,39 @@ func TestWhatDiffersFromABaseSetIsSaid(t *testing.T) {
 		"a regular expression for the authority": {
 			edits: []edit{{match, "- match: [{port: 80, authority: {regex: 'api.*'}}]\n"}}, want: []string{taken, route},
 		},
+		"another Host header for the partner": {
+			edits: []edit{{match, "- rewrite: {authority: 'Gateway.partner.example:8443'}\n    " + match[2:]}},
+			want:  []string{taken, "      http:\n        host: gateway.partner.example:8443\n"},
+			never: []string{"rewrite"},
+		},
+		"the host as Host header": {
+			edits: []edit{{match, "- rewrite: {authority: api.partner.example}\n    " + match[2:]}},
+			want:  []string{taken}, never: []string{"rewrite", "        host:"},
+		},
+		"a path, and a Host header that is no host": {
+			edits: []edit{{match, "- rewrite: {uri: /v1, authority: '%REQ(x)%'}\n    " + match[2:]}},
+			want: []string{
+				taken, "  - VirtualService partner spec.http[0].rewrite: the path stays as the app wrote it (matters)\n",
+				"  - VirtualService partner spec.http[0].rewrite.authority: the partner gets the app's Host header (matters)\n",
+			},
+		},
+		"a Host header among the headers": {
+			edits: []edit{{match, "- headers: {request: {set: {Host: gateway.partner.example}}}\n    " + match[2:]}},
+			want:  []string{taken, "      http:\n        host: gateway.partner.example\n"},
+			never: []string{".headers"},
+		},
+		"a Host header and others": {
+			edits: []edit{{match, "- headers: {request: {set: {':authority': gateway.partner.example, x-a: b}}}\n    " +
+				match[2:]}},
+			want: []string{
+				taken, "      http:\n        host: gateway.partner.example\n",
+				"  - VirtualService partner spec.http[0].headers: the sidecar sets no headers",
+			},
+		},
+		"the HTTP version of the app": {
+			edits: []edit{{portLevel, "      connectionPool: {http: {useClientProtocol: true}}\n" + portLevel}},
+			want:  []string{taken}, never: []string{"useClientProtocol", "version"},
+		},
 		"the authority of all calls": {
 			edits: []edit{{match, "- match: [{port: 80, authority: {prefix: api.partner}}, {authority: {exact: " +
 				"api.partner.example}}]\n"}},

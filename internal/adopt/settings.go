@@ -10,7 +10,6 @@ import (
 
 	"mtls.egress/webhook/api/v1alpha1"
 	"mtls.egress/webhook/internal/egress"
-	"mtls.egress/webhook/internal/mesh"
 )
 
 // maxRetries is the maximum of http.retries.
@@ -26,6 +25,7 @@ type setting struct {
 
 // readRoute reads the settings of the route of the VirtualService.
 func (s *set) readRoute() {
+	s.readHost()
 	if s.calls.route == nil {
 		return
 	}
@@ -35,12 +35,11 @@ func (s *set) readRoute() {
 		s.http().Timeout = &metav1.Duration{Duration: timeout}
 	}
 	s.readRetries(at, route.GetRetries())
-	rewritten := route.GetRewrite().GetAuthority()
 	for _, lost := range []setting{
 		{"match", s.hasConditions(), "all calls to the host go to the partner, and not only those that match",
 			true},
-		{"rewrite", route.GetRewrite() != nil && (rewritten == "" || mesh.NormalHost(rewritten) != s.host),
-			"the path and the Host header stay as the app wrote them", true},
+		{"rewrite", route.GetRewrite().GetUri() != "" || route.GetRewrite().GetUriRegexRewrite() != nil,
+			"the path stays as the app wrote it", true},
 		{"fault", route.GetFault() != nil, "no faults are injected", false},
 		{"mirror", route.GetMirror() != nil || len(route.GetMirrors()) > 0, "calls are not mirrored", true},
 		{"corsPolicy", route.GetCorsPolicy() != nil, "the sidecar adds no CORS headers", true},
@@ -59,6 +58,50 @@ func (s *set) readRoute() {
 	if len(service.Value.Spec.Tls)+len(service.Value.Spec.Tcp) > 0 {
 		s.lose(service.Object, "spec.tls, spec.tcp", "the app's own https calls go to the partner as they are", false)
 	}
+}
+
+// readHost reads the Host header that the partner gets: what the rewrite sets, or else the route's
+// headers, or else those of its destination, as Istio chooses. By default, calls of a target have
+// the app's header without the port of its URL.
+func (s *set) readHost() {
+	route, at := s.calls.route, fmt.Sprintf("spec.http[%d]", s.calls.n)
+	var destination *networking.Headers
+	if len(route.GetRoute()) > 0 {
+		destination = route.GetRoute()[0].GetHeaders()
+	}
+	for _, way := range []struct{ field, host string }{
+		{".rewrite.authority", route.GetRewrite().GetAuthority()},
+		{".headers.request.set", hostHeader(route.GetHeaders())},
+		{".route[0].headers.request.set", hostHeader(destination)},
+	} {
+		if way.host == "" {
+			continue
+		}
+		if host, err := egress.NormalizeAuthority(way.host); err != nil {
+			s.lose(s.services[0].Object, at+way.field, "the partner gets the app's Host header", true)
+		} else if host != s.host {
+			s.http().Host = host
+		}
+		return
+	}
+	if s.calls.appPort != egress.DefaultAppPort {
+		s.change(fmt.Sprintf("The partner gets the Host header %s. Today it has the port of the apps' URL, %d; set "+
+			"http.host if the partner needs a port in it.", s.host, s.calls.appPort))
+	}
+}
+
+// hostHeader returns the Host header that the operations set, or "".
+func hostHeader(headers *networking.Headers) string {
+	for name, value := range headers.GetRequest().GetSet() {
+		if isHost(name) {
+			return value
+		}
+	}
+	return ""
+}
+
+func isHost(header string) bool {
+	return strings.EqualFold(header, "host") || strings.EqualFold(header, ":authority")
 }
 
 // readRetries reads the retries of the route.
@@ -96,11 +139,18 @@ func (s *set) http() *v1alpha1.HTTP {
 	return spec.HTTP
 }
 
+// hasHeaders reports whether the operations change other headers than Host, which readHost reads.
 func hasHeaders(headers *networking.Headers) bool {
-	changes := func(operations *networking.Headers_HeaderOperations) bool {
-		return len(operations.GetSet())+len(operations.GetAdd())+len(operations.GetRemove()) > 0
+	changes := func(operations *networking.Headers_HeaderOperations, hosts int) bool {
+		return len(operations.GetSet())+len(operations.GetAdd())+len(operations.GetRemove()) > hosts
 	}
-	return changes(headers.GetRequest()) || changes(headers.GetResponse())
+	hosts := 0
+	for name := range headers.GetRequest().GetSet() {
+		if isHost(name) {
+			hosts++
+		}
+	}
+	return changes(headers.GetRequest(), hosts) || changes(headers.GetResponse(), 0)
 }
 
 // readPolicy reads the traffic policy of the DestinationRule.
@@ -119,8 +169,6 @@ func (s *set) readPolicy() {
 		{pool + "tcp.connectTimeout", tcp.GetConnectTimeout() != nil, "the mesh's connect timeout applies", false},
 		{pool + "tcp.tcpKeepalive", tcp.GetTcpKeepalive() != nil, "the mesh's TCP keepalive applies", false},
 		{pool + "tcp.idleTimeout", tcp.GetIdleTimeout() != nil, "connections end by their age, 5m by default", false},
-		{pool + "http.useClientProtocol", http.GetUseClientProtocol(),
-			"calls don't keep the HTTP version of the app; for gRPC set http.version to \"2\"", true},
 		{pool + "http.maxRequestsPerConnection", http.GetMaxRequestsPerConnection() != 0,
 			"connections end by their age, not by a number of requests", false},
 		{pool + "http", http.GetHttp1MaxPendingRequests()+http.GetHttp2MaxRequests()+http.GetMaxRetries()+
@@ -146,8 +194,12 @@ func (s *set) withoutEjection() string {
 	return "a failing address of the partner is not ejected"
 }
 
-// readVersion reads the HTTP version of the calls to the partner.
+// readVersion reads the HTTP version of the calls to the partner. The default of a target is the
+// version of the app's call, as with useClientProtocol, which Istio prefers to an upgrade policy.
 func (s *set) readVersion(http *networking.ConnectionPoolSettings_HTTPSettings) {
+	if http.GetUseClientProtocol() {
+		return
+	}
 	switch http.GetH2UpgradePolicy() {
 	case networking.ConnectionPoolSettings_HTTPSettings_UPGRADE:
 		s.http().Version = v1alpha1.HTTPVersion2

@@ -80,8 +80,8 @@ func tlsSettingRules() []Rule {
 			ID: "MTE226", Group: Istio, Name: "http2-forced", Severity: Warning,
 			Summary: "The sidecar is told to speak HTTP/2 with the partner.",
 			Effect:  "The sidecar offers h2 alone. Calls to a partner with HTTP/1.1 alone get 503.",
-			Fix: "Use the protocol HTTPS or HTTP in the ServiceEntry, and remove h2UpgradePolicy: UPGRADE, unless the partner " +
-				"is known to speak HTTP/2.",
+			Fix: "Use the protocol HTTPS or HTTP in the ServiceEntry, and useClientProtocol: true in place of " +
+				"h2UpgradePolicy: UPGRADE, unless the partner is known to speak HTTP/2. gRPC works with either.",
 			find: byHand(http2Forced),
 		},
 		{

@@ -340,7 +340,7 @@ func requestOf(t egress.Target, secret *corev1.Secret, authority []byte, now tim
 	request := verify.Request{
 		Host: t.Host, Port: t.Port, ServerName: t.SNI, SubjectAltNames: t.SubjectAltNames, Certificate: certificate,
 		Endpoints: t.EndpointsByPriority(),
-		System:    t.ServerCA.System, HTTP2: t.HTTPVersion == v1alpha1.HTTPVersion2,
+		System:    t.ServerCA.System, HTTPVersion: string(t.HTTPVersion),
 	}
 	if layout.ServerCA != "" {
 		authority = secret.Data[layout.ServerCA]
@@ -358,9 +358,9 @@ func requestOf(t egress.Target, secret *corev1.Secret, authority []byte, now tim
 // fingerprintOf returns a digest of all inputs of a handshake. The certificate represents the
 // private key.
 func fingerprintOf(request verify.Request, authority []byte) string {
-	return digest("%q %d %v %q %q %t %t %x %x",
+	return digest("%q %d %v %q %q %t %q %x %x",
 		request.Host, request.Port, request.Endpoints, request.ServerName, request.SubjectAltNames,
-		request.System, request.HTTP2, request.Certificate.Certificate, authority)
+		request.System, request.HTTPVersion, request.Certificate.Certificate, authority)
 }
 
 func digest(format string, values ...any) string {

@@ -3,6 +3,7 @@ package egress
 import (
 	"fmt"
 	"net/netip"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 
@@ -65,6 +66,21 @@ func NormalizeHost(host string) (string, error) {
 			MeshDomain)
 	}
 	return host, nil
+}
+
+// NormalizeAuthority returns the value of a Host header: a host, as NormalizeHost returns it, which
+// can have a port from 1 to 65535.
+func NormalizeAuthority(authority string) (string, error) {
+	host, port, hasPort := strings.Cut(authority, ":")
+	host, err := NormalizeHost(host)
+	if err != nil || !hasPort {
+		return host, err
+	}
+	number, err := strconv.ParseUint(port, 10, 16)
+	if err != nil || number == 0 {
+		return "", fmt.Errorf("has the port %s; a port is a number from 1 to 65535", quotedExcerpt(port))
+	}
+	return fmt.Sprintf("%s:%d", host, number), nil
 }
 
 func checkLabel(label string) error {

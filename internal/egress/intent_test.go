@@ -658,3 +658,25 @@ func entries(n int) []egress.Entry {
 	}
 	return made
 }
+
+func TestNormalizeAuthority(t *testing.T) {
+	for name, test := range map[string]struct{ authority, want, err string }{
+		"a host":                          {"external.system.com", "external.system.com", ""},
+		"a host with a port":              {"external.system.com:8443", "external.system.com:8443", ""},
+		"upper case and a dot":            {"External.System.Com.:08443", "external.system.com:8443", ""},
+		"the last port":                   {"external.system.com:65535", "external.system.com:65535", ""},
+		"a port that is too large":        {"external.system.com:65536", "", `has the port "65536"; a port is a number`},
+		"port 0":                          {"external.system.com:0", "", `has the port "0"; a port is a number`},
+		"a colon without a port":          {"external.system.com:", "", `has the port ""; a port is a number`},
+		"a variable of Envoy":             {"%REQ(x-host)%", "", "which is not allowed in a host name"},
+		"no host":                         {":8443", "", "is empty"},
+		"a name that only the mesh knows": {"partner.mtls-egress.internal", "", "is reserved"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, err := egress.NormalizeAuthority(test.authority)
+			if got != test.want || (err == nil) != (test.err == "") || err != nil && !strings.Contains(err.Error(), test.err) {
+				t.Errorf("got %q, error %v; want %q, error %q", got, err, test.want, test.err)
+			}
+		})
+	}
+}

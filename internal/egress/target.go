@@ -94,6 +94,9 @@ type Target struct {
 	// Endpoints are the places to connect to in place of the host, in the order of the EgressTarget.
 	// Empty means the host.
 	Endpoints []Endpoint
+	// HTTPHost is the Host header that the partner gets. It can have a port. If it is "", the partner
+	// gets the app's, without the port of the app's URL.
+	HTTPHost string
 	// MaxConnectionAge is the maximum lifetime of a connection.
 	MaxConnectionAge time.Duration
 	// Sinkhole are the ranges of the cluster's sinkhole addresses.
@@ -258,6 +261,7 @@ func FromEgressTarget(namespace, host string, egressTarget *v1alpha1.EgressTarge
 	}
 	if http := spec.HTTP; http != nil {
 		setIf(&t.HTTPVersion, http.Version)
+		setIf(&t.HTTPHost, http.Host)
 		if http.Retries != nil {
 			t.Retries = *http.Retries
 		}

@@ -134,6 +134,7 @@ func TestResolve(t *testing.T) {
 					Retries: &three,
 					Timeout: &metav1.Duration{Duration: time.Minute},
 					Version: "2",
+					Host:    "host.example:8443",
 				},
 				Connection: &v1alpha1.Connection{MaxAge: &metav1.Duration{Duration: time.Hour}},
 				Endpoints:  []v1alpha1.Endpoint{{Address: "relay.example", Port: 9443, Priority: 1}, {Address: "10.1.2.3"}},
@@ -157,6 +158,7 @@ func TestResolve(t *testing.T) {
 					Endpoints: []egress.Endpoint{
 						{Address: "relay.example", Port: 9443, Priority: 1}, {Address: "10.1.2.3", Port: 8443},
 					},
+					HTTPHost:            "host.example:8443",
 					MaxConnectionAge:    time.Hour,
 					ConnectionAgeChosen: true,
 				},

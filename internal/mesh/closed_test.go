@@ -69,7 +69,7 @@ func TestClosedObjectsDifferFromOpenOnesInWhatClosesThem(t *testing.T) {
 		asOpen.Spec.Tls[0].Route = virtualService.Spec.Tls[0].Route
 		asOpen.Spec.Http = []*networking.HTTPRoute{{
 			Name:           routes[0].GetName(),
-			Match:          g.virtualService.Spec.Http[0].GetMatch(),
+			Match:          lastRoute(g.virtualService).GetMatch(),
 			DirectResponse: routes[0].GetDirectResponse(),
 		}}
 		if diff := cmp.Diff(asYAML(t, asOpen), asYAML(t, virtualService)); diff != "" {

@@ -88,23 +88,32 @@ func or(value, otherwise string) string {
 // connectionPool limits the age of connections, because an open connection keeps the old
 // certificate.
 func connectionPool(t egress.Target) *networking.ConnectionPoolSettings {
-	pool := &networking.ConnectionPoolSettings{
-		Tcp: &networking.ConnectionPoolSettings_TCPSettings{MaxConnectionDuration: duration(t.MaxConnectionAge)},
+	return &networking.ConnectionPoolSettings{
+		Tcp:  &networking.ConnectionPoolSettings_TCPSettings{MaxConnectionDuration: duration(t.MaxConnectionAge)},
+		Http: httpVersion(t.HTTPVersion),
 	}
-	switch t.HTTPVersion {
-	case v1alpha1.HTTPVersion1:
-		pool.Http = upgradePolicy(networking.ConnectionPoolSettings_HTTPSettings_DO_NOT_UPGRADE)
-	case v1alpha1.HTTPVersion2:
-		pool.Http = upgradePolicy(networking.ConnectionPoolSettings_HTTPSettings_UPGRADE)
-	case v1alpha1.HTTPVersionAuto:
-	}
-	return pool
 }
 
-// upgradePolicy sets the HTTP version on the subset and not as the protocol of the ServiceEntry's
-// port. There, HTTP2 would make the sidecar parse the app's own https calls as plain HTTP.
-func upgradePolicy(
-	policy networking.ConnectionPoolSettings_HTTPSettings_H2UpgradePolicy,
-) *networking.ConnectionPoolSettings_HTTPSettings {
-	return &networking.ConnectionPoolSettings_HTTPSettings{H2UpgradePolicy: policy}
+// httpVersion returns the settings for the HTTP version of the call to the partner. They are on the
+// subset and not the protocol of the ServiceEntry's port. There, HTTP2 would make the sidecar parse
+// the app's own https calls as plain HTTP.
+//
+// By default, the sidecar uses the version of the app's call. HTTP/1.1 for all calls would lose the
+// trailers of gRPC, and HTTP/2 for all would break WebSockets. Istio rejects useClientProtocol
+// together with the upgrade policy UPGRADE, and prefers it to the mesh's upgrade policy. See
+// shouldH2Upgrade:
+// https://github.com/istio/istio/blob/1.30.3/pilot/pkg/networking/core/cluster_traffic_policy.go
+func httpVersion(version v1alpha1.HTTPVersion) *networking.ConnectionPoolSettings_HTTPSettings {
+	switch version {
+	case v1alpha1.HTTPVersion1:
+		return &networking.ConnectionPoolSettings_HTTPSettings{
+			H2UpgradePolicy: networking.ConnectionPoolSettings_HTTPSettings_DO_NOT_UPGRADE,
+		}
+	case v1alpha1.HTTPVersion2:
+		return &networking.ConnectionPoolSettings_HTTPSettings{
+			H2UpgradePolicy: networking.ConnectionPoolSettings_HTTPSettings_UPGRADE,
+		}
+	case v1alpha1.HTTPVersionAuto:
+	}
+	return &networking.ConnectionPoolSettings_HTTPSettings{UseClientProtocol: true}
 }

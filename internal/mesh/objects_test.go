@@ -184,6 +184,20 @@ func TestEveryGeneratedSetKeepsTheRules(t *testing.T) {
 			}
 			return nil
 		},
+		"routes differ only in the Host header, and the last one takes all others": func(g generation) error {
+			for _, route := range g.virtualService.Spec.Http {
+				if route.GetRewrite().GetUri() != "" || route.GetRewrite().GetUriRegexRewrite() != nil {
+					return fmt.Errorf("the path is changed: %v", route.GetRewrite())
+				}
+				same := route.DeepCopy()
+				same.Rewrite = lastRoute(g.virtualService).GetRewrite()
+				same.Match[0].Authority = nil
+				if diff := cmp.Diff(lastRoute(g.virtualService), same, protocmp.Transform()); diff != "" {
+					return fmt.Errorf("a route and the last one: %s", diff)
+				}
+			}
+			return nil
+		},
 		"sidecars listen on the app port, and the VirtualService is attached there": func(g generation) error {
 			if !hasPort(g.anchor, g.target.AppPort, "HTTP") ||
 				g.virtualService.Spec.Http[0].Match[0].Port != uint32(g.target.AppPort) {
@@ -317,6 +331,7 @@ func randomTarget(random *rand.Rand) egress.Target {
 		Retries:          pick(random, int32(-1), 0, 1, 2, 10),
 		Timeout:          pick(random, 0, time.Nanosecond, 1500*time.Microsecond, time.Hour, -time.Second),
 		HTTPVersion:      pick(random, "", v1alpha1.HTTPVersionAuto, v1alpha1.HTTPVersion1, v1alpha1.HTTPVersion2),
+		HTTPHost:         pick(random, "", "other.example.com", "other.example.com:8443"),
 		MaxConnectionAge: pick(random, 0, time.Second, 5*time.Minute),
 	}
 	switch random.IntN(4) {

@@ -1,6 +1,7 @@
 package mesh
 
 import (
+	"regexp"
 	"time"
 
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -44,6 +45,11 @@ func removedRequestHeaders() []string {
 // the DestinationRule is missing, the subset is unknown, and the call gets 503 (cluster_not_found)
 // instead of leaving without TLS. The app's own https calls go to the port itself, so that they are
 // not encrypted twice. Pods without the target's label don't match, so their calls are unaffected.
+//
+// HTTP clients write the port of a URL and a trailing dot into the Host header, and gRPC clients
+// write port 80 as well. A partner that compares the header with its own name would refuse such
+// calls, so they have a route of their own, which replaces the header. Other calls keep theirs,
+// because Envoy adds x-envoy-original-host to a call whose header it replaces.
 func VirtualService(t egress.Target) *networkingv1.VirtualService {
 	virtualService := routing(t)
 	route := virtualService.Spec.Http[0]
@@ -53,8 +59,24 @@ func VirtualService(t egress.Target) *networkingv1.VirtualService {
 	route.Headers = &networking.Headers{
 		Request: &networking.Headers_HeaderOperations{Remove: removedRequestHeaders()},
 	}
+	if t.HTTPHost != "" {
+		route.Rewrite = &networking.HTTPRewrite{Authority: t.HTTPHost}
+	} else {
+		virtualService.Spec.Http = []*networking.HTTPRoute{withoutPort(t, route), route}
+	}
 	virtualService.Spec.Tls[0].Route = []*networking.RouteDestination{{Destination: destination(t, "")}}
 	return virtualService
+}
+
+// withoutPort returns the route for calls whose Host header has a port or a trailing dot. It
+// replaces the header by the host.
+func withoutPort(t egress.Target, route *networking.HTTPRoute) *networking.HTTPRoute {
+	replacing := route.DeepCopy()
+	replacing.Match[0].Authority = &networking.StringMatch{MatchType: &networking.StringMatch_Regex{
+		Regex: "(?i:" + regexp.QuoteMeta(t.Host) + `)(\.(:[0-9]+)?|:[0-9]+)`,
+	}}
+	replacing.Rewrite = &networking.HTTPRewrite{Authority: t.Host}
+	return replacing
 }
 
 // routing returns the VirtualService of a target without the destinations of its routes.

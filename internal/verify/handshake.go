@@ -55,9 +55,9 @@ type Request struct {
 	// System trusts the system's CAs instead. They are those of the controller's image, not of the
 	// sidecar's.
 	System bool
-	// HTTP2 offers the protocol h2 instead of http/1.1, like the sidecar for targets with HTTP version
-	// 2.
-	HTTP2 bool
+	// HTTPVersion is that of the target. "1.1" and "2" are offered alone. With any other value both
+	// are offered, because the sidecar offers the version of the app's call.
+	HTTPVersion string
 }
 
 // Certificate parses the certificate and its key in the data of a Secret. It doesn't validate them:
@@ -110,7 +110,7 @@ func (p *Prober) Probe(ctx context.Context, request Request) Observation {
 		request: request,
 		now:     time.Now(),
 		Observation: Observation{
-			Host: request.Host, Port: request.Port, ServerName: request.ServerName, HTTP2: request.HTTP2,
+			Host: request.Host, Port: request.Port, ServerName: request.ServerName, HTTPVersion: request.HTTPVersion,
 			Timeout: timeout, Patience: orDefault(p.Patience, DefaultPatience),
 		},
 	}
@@ -242,8 +242,11 @@ func (a *attempt) handshake(ctx context.Context, connection net.Conn) {
 // (https://github.com/envoyproxy/envoy/blob/main/source/common/tls/context_config_impl.cc). Go's
 // default adds a post-quantum key exchange, and some servers fail on its long ClientHello.
 func (a *attempt) config() *tls.Config {
-	protocols := []string{"http/1.1"}
-	if a.request.HTTP2 {
+	protocols := []string{"h2", "http/1.1"}
+	switch a.request.HTTPVersion {
+	case version1:
+		protocols = []string{"http/1.1"}
+	case version2:
 		protocols = []string{"h2"}
 	}
 	return &tls.Config{

@@ -435,12 +435,26 @@ func TestVerdictOfServersOfGo(t *testing.T) {
 		},
 		"HTTP/2 offered and chosen": {
 			server:  with(p.mutual(), func(c *tls.Config) { c.NextProtos = []string{"h2", "http/1.1"} }),
-			request: func(r *verify.Request) { r.HTTP2 = true },
+			request: func(r *verify.Request) { r.HTTPVersion = "2" },
 			want:    accepted("TLS 1.3", only), saw: ours,
+		},
+		"HTTP/1.1 offered to a server that does not know it": {
+			server:  with(p.mutual(), func(c *tls.Config) { c.NextProtos = []string{"acme-tls/1"} }),
+			request: func(r *verify.Request) { r.HTTPVersion = "1.1" },
+			want: verify.Outcome{
+				Reason: verify.ProtocolNotSpoken,
+				Message: `the server at ADDRESS doesn't speak HTTP/1.1: the alert 120 (no application protocol); set ` +
+					`http.version of the EgressTarget to "2"`,
+			},
+			saw: visit{End: `tls: client requested unsupported application protocols (["http/1.1"])`},
+		},
+		"either version offered, and one of them chosen": {
+			server: with(p.mutual(), func(c *tls.Config) { c.NextProtos = []string{"h2"} }),
+			want:   accepted("TLS 1.3", only), saw: ours,
 		},
 		"HTTP/2 offered and not chosen": {
 			server:  p.mutual(),
-			request: func(r *verify.Request) { r.HTTP2 = true },
+			request: func(r *verify.Request) { r.HTTPVersion = "2" },
 			want: verify.Outcome{
 				Reason: verify.ProtocolNotSpoken,
 				Message: `the server at ADDRESS doesn't choose HTTP/2: set http.version of the EgressTarget to "1.1"; TLS 1.3` +

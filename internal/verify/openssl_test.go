@@ -189,12 +189,13 @@ func TestVerdictOfServersOfOpenSSL(t *testing.T) {
 					"or the EgressTarget must list its name in subjectAltNames" + withheld,
 			},
 		},
-		"HTTP/2 alone": {
-			args: with("-CAfile", ca, "-alpn", "h2"),
+		"HTTP/2 alone": {args: with("-CAfile", ca, "-alpn", "h2"), want: accepted("TLS 1.3", only)},
+		"neither HTTP version": {
+			args: with("-CAfile", ca, "-alpn", "acme-tls/1"),
 			want: verify.Outcome{
 				Reason: verify.ProtocolNotSpoken,
-				Message: `the server at ADDRESS doesn't speak HTTP/1.1: the alert 120 (no application protocol); set ` +
-					`http.version of the EgressTarget to "2"`,
+				Message: `the server at ADDRESS speaks neither HTTP/2 nor HTTP/1.1: the alert 120 (no application ` +
+					`protocol); set port of the EgressTarget to that of the partner's HTTP service`,
 			},
 		},
 		"an SNI that it does not know": {

@@ -122,11 +122,11 @@ type Problem struct {
 // Observation is the record of a probe. It contains no secrets. Texts from the partner are
 // unmodified. Only messages are safe to print.
 type Observation struct {
-	// Host, Port, ServerName and HTTP2 are copied from the request.
-	Host       string
-	Port       int32
-	ServerName string
-	HTTP2      bool
+	// Host, Port, ServerName and HTTPVersion are copied from the request.
+	Host        string
+	Port        int32
+	ServerName  string
+	HTTPVersion string
 	// Timeout and Patience are copied from the prober.
 	Timeout, Patience time.Duration
 	// Address is the address and port of the connection, or "" without a connection.
@@ -397,7 +397,7 @@ func (o Observation) alerted() Problem {
 	case noApplicationProtocol:
 		return Problem{
 			ProtocolNotSpoken,
-			fmt.Sprintf("the server at %s doesn't speak %s: %s; %s", o.Address, o.protocol(), name, o.otherVersion()),
+			fmt.Sprintf("the server at %s %s: %s; %s", o.Address, o.notSpoken(), name, o.otherVersion()),
 		}
 	case handshakeFailure:
 		return Problem{
@@ -427,24 +427,36 @@ func (o Observation) alertAdvice() string {
 	}
 }
 
-func (o Observation) protocol() string {
-	if o.HTTP2 {
-		return "HTTP/2"
+// The HTTP versions of a target that offer one protocol.
+const (
+	version1 = "1.1"
+	version2 = "2"
+)
+
+func (o Observation) notSpoken() string {
+	switch o.HTTPVersion {
+	case version1:
+		return "doesn't speak HTTP/1.1"
+	case version2:
+		return "doesn't speak HTTP/2"
 	}
-	return "HTTP/1.1"
+	return "speaks neither HTTP/2 nor HTTP/1.1"
 }
 
 func (o Observation) otherVersion() string {
-	if o.HTTP2 {
+	switch o.HTTPVersion {
+	case version1:
+		return `set http.version of the EgressTarget to "2"`
+	case version2:
 		return `set http.version of the EgressTarget to "1.1"`
 	}
-	return `set http.version of the EgressTarget to "2"`
+	return "set port of the EgressTarget to that of the partner's HTTP service"
 }
 
 // objections returns the problems of a handshake that completed.
 func (o Observation) objections() []Problem {
 	var problems []Problem
-	if o.Complete && o.HTTP2 && o.Protocol != "h2" {
+	if o.Complete && o.HTTPVersion == version2 && o.Protocol != "h2" {
 		message := fmt.Sprintf("the server at %s doesn't choose HTTP/2: %s", o.Address, o.otherVersion())
 		problems = append(problems, Problem{ProtocolNotSpoken, message})
 	}

@@ -25,6 +25,8 @@ func testEgressTargets(t *testing.T, c cluster) {
 		address  = "<nil>: Invalid value: the name of an EgressTarget must be a host name, not an IP address"
 		samePort = "spec: Invalid value: appPort (the plain HTTP port that the app calls) and port (the partner's TLS " +
 			"port) must differ: on the same port, the app's own https calls can't be distinguished from its http calls"
+		noHostHeader = "host must be a host name without wildcard or scheme, and can have a port, for example " +
+			"external.system.com or external.system.com:8443"
 		oneCA = "spec.serverCA: Invalid value: serverCA must have exactly one of secretKey (a key of the credential " +
 			"Secret), configMap (name and key) and system: true (the CAs that the sidecar image trusts)"
 	)
@@ -47,7 +49,8 @@ func testEgressTargets(t *testing.T, c cluster) {
 		"every field": {
 			spec: `{port: 8443, appPort: 8080, credential: {secretName: partner.mtls, keys: {certificate: client.pem, ` +
 				`privateKey: client.key}}, serverCA: {secretKey: ca.pem}, sni: Other.Example.com, subjectAltNames: ` +
-				`[a.example.com, b.example.com], http: {retries: 0, timeout: 1m30s, version: "2"}, connection: {maxAge: 1s}}`,
+				`[a.example.com, b.example.com], http: {retries: 0, timeout: 1m30s, version: "2", host: ` +
+				`"Other.Example.com:8443"}, connection: {maxAge: 1s}}`,
 		},
 		"the CA from a ConfigMap": {spec: `{serverCA: {configMap: {name: partner-ca, key: ca-bundle.crt}}}`},
 		"the CAs of the sidecar":  {spec: `{serverCA: {system: true}}`},
@@ -75,6 +78,7 @@ func testEgressTargets(t *testing.T, c cluster) {
 		"a label of digits":               {name: "1.2.3.example", spec: `{}`},
 		"the longest name":                {name: longest, spec: `{}`},
 		"a server name of one label":      {spec: `{sni: partner}`},
+		"a Host header of one label":      {spec: `{http: {host: "partner:1"}}`},
 		"the shortest time-out":           {spec: `{http: {timeout: 1ms}}`},
 		"sixteen names, the most": {
 			spec: `{subjectAltNames: [a1, a2, a3, a4, a5, a6, a7, a8, a9, a10, a11, a12, a13, a14, a15, a16]}`,
@@ -429,6 +433,26 @@ func testEgressTargets(t *testing.T, c cluster) {
 				unchecked,
 				`spec.http.timeout: Invalid value: "integer": spec.http.timeout in body must be of type string: "integer"`,
 			},
+		},
+		"a Host header with a scheme": {
+			spec: `{http: {host: "https://example.com"}}`,
+			want: []string{`spec.http.host: Invalid value: "https://example.com": ` + noHostHeader},
+		},
+		"a Host header with a path": {
+			spec: `{http: {host: example.com/v1}}`,
+			want: []string{`spec.http.host: Invalid value: "example.com/v1": ` + noHostHeader},
+		},
+		"a Host header for all hosts": {
+			spec: `{http: {host: "*.example.com"}}`,
+			want: []string{`spec.http.host: Invalid value: "*.example.com": ` + noHostHeader},
+		},
+		"a Host header without the port after its colon": {
+			spec: `{http: {host: "example.com:"}}`,
+			want: []string{`spec.http.host: Invalid value: "example.com:": ` + noHostHeader},
+		},
+		"a Host header with a port that is too large": {
+			spec: `{http: {host: "example.com:65536"}}`,
+			want: []string{`spec.http.host: Invalid value: "example.com:65536": ` + noHostHeader},
 		},
 		"HTTP/3": {
 			spec: `{http: {version: "3"}}`,

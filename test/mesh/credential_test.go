@@ -213,7 +213,7 @@ func TestCredentialsOfEveryKindReachThePartner(t *testing.T) {
 				must(t, err)
 				all, hosts = append(all, r), append(hosts, r.host)
 				app.Loops = append(app.Loops, "http://"+r.host+path)
-				want = append(want, mutualTLS(r.host, r.certificate(i), 443, r.host, path))
+				want = append(want, mutualTLS(r.host, r.certificate(i), 443, path))
 			}
 		}
 	}

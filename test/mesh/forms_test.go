@@ -147,7 +147,7 @@ func (f form) play(t *testing.T, s *scene.Scene, name string) {
 		path := "/forms/" + ns + "?item=a%2Fb"
 		f.app.Loops = append(f.app.Loops, ask.url+path)
 		serials[ask.url+path] = made.Serial()
-		want = append(want, mutualTLS(ask.host, made, ask.port, strings.TrimPrefix(ask.url, "http://"), path))
+		want = append(want, mutualTLS(ask.host, made, ask.port, path))
 	}
 	if f.own != nil {
 		_, _, err := s.Kubectl(t.Context(), "--namespace", ns, "create", "configmap", f.own.Name, "--from-literal", "a=b")
@@ -321,7 +321,7 @@ func presentsItsOwn(t *testing.T, s *scene.Scene, url, what string, apps map[str
 		must(t, err)
 		onlyMutualTLS(t, app, loop, made.Serial())
 		connections := fromPod(t, s, pod)
-		if diff := gocmp.Diff([]sight{mutualTLS(host, made, 443, host, path)}, sights(connections)); diff != "" {
+		if diff := gocmp.Diff([]sight{mutualTLS(host, made, 443, path)}, sights(connections)); diff != "" {
 			t.Errorf("what the partner saw of %s (-want +got):\n%s", app, diff)
 		}
 		neverPlain(t, summaryOf(connections), figures{
@@ -346,11 +346,12 @@ type sight struct {
 	Method, Host, Path, HTTPVersion string
 }
 
-// mutualTLS is the sight of a GET that a sidecar led into mutual TLS.
-func mutualTLS(sni string, made scene.Credential, port int, hostHeader, path string) sight {
+// mutualTLS is the sight of a GET that a sidecar led into mutual TLS. Its Host header is the host,
+// whatever the port of the app's URL.
+func mutualTLS(sni string, made scene.Credential, port int, path string) sight {
 	return sight{
 		Kind: partner.KindTLS, Port: port, TLSVersion: "TLS 1.3", SNI: sni, ALPN: "http/1.1", Serial: made.Serial(),
-		Method: "GET", Host: hostHeader, Path: path, HTTPVersion: "HTTP/1.1",
+		Method: "GET", Host: sni, Path: path, HTTPVersion: "HTTP/1.1",
 	}
 }
 

@@ -432,7 +432,7 @@ func captured(t *testing.T, s *scene.Scene, policy, path string, pod *corev1.Pod
 		t.Errorf("%s, own https of the one who asked (-want +got):\n%s", policy, diff)
 	}
 	connections := fromPod(t, s, pod)
-	want := sorted([]sight{mutualTLS(host, made, 443, host, path+"/shop"), {
+	want := sorted([]sight{mutualTLS(host, made, 443, path+"/shop"), {
 		Kind:        partner.KindTLS,
 		Port:        443,
 		TLSVersion:  "TLS 1.3",

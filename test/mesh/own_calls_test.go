@@ -125,7 +125,7 @@ func TestOwnHTTPSIsUntouched(t *testing.T) {
 			noCertificate.HandshakeError = "tls: client didn't provide a certificate"
 			noCA.HandshakeError = "remote error: tls: bad certificate"
 			connections := fromPod(t, s, pod)
-			want := sorted([]sight{withCertificate, noCertificate, noCA, mutualTLS(host, sidecars, 443, host, path+"/loop")})
+			want := sorted([]sight{withCertificate, noCertificate, noCA, mutualTLS(host, sidecars, 443, path+"/loop")})
 			if diff := gocmp.Diff(want, sights(connections)); diff != "" {
 				t.Errorf("what the partner saw (-want +got):\n%s", diff)
 			}

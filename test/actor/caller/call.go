@@ -1,6 +1,7 @@
 package caller
 
 import (
+	"bufio"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -30,6 +31,12 @@ type Call struct {
 	// Headers to send; "Host" replaces the one of the URL.
 	Headers map[string]string `json:"headers,omitempty"`
 	Body    string            `json:"body,omitempty"`
+	// BodyBytes is the length of a body that is made up, in place of Body.
+	BodyBytes int64 `json:"bodyBytes,omitempty"`
+	// HTTP2 speaks HTTP/2 without TLS and without asking first (RFC 9113 section 3.3).
+	HTTP2 bool `json:"http2,omitempty"`
+	// Lines leaves after so many lines of the body; 0 reads all of it.
+	Lines int `json:"lines,omitempty"`
 	// Count of calls, default 1, at most 100,000; Parallel is how many of them are under way at a
 	// time, default 1.
 	Count    int `json:"count,omitempty"`
@@ -151,19 +158,25 @@ func (c *Call) do(ctx context.Context) ([]Result, error) {
 	return results, nil
 }
 
-// client speaks HTTP/1.1, as net/http does with settings of one's own.
+// client speaks HTTP/1.1, as net/http does with settings of one's own, unless HTTP2 is asked for.
 func (c *Call) client() (*http.Client, error) {
 	dialer := &net.Dialer{Timeout: time.Duration(c.Timeout)}
 	transport := &http.Transport{
-		DisableKeepAlives:   !c.KeepAlive,
-		MaxIdleConnsPerHost: c.Parallel,
-		TLSClientConfig:     &tls.Config{InsecureSkipVerify: c.InsecureSkipVerify},
+		DisableKeepAlives: !c.KeepAlive,
+		// So long that a body that waits for 100 (Continue) in vain isn't sent.
+		ExpectContinueTimeout: time.Duration(c.Timeout),
+		MaxIdleConnsPerHost:   c.Parallel,
+		TLSClientConfig:       &tls.Config{InsecureSkipVerify: c.InsecureSkipVerify},
 		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
 			if c.Network != "" {
 				network = c.Network
 			}
 			return dialer.DialContext(ctx, network, address)
 		},
+	}
+	if c.HTTP2 {
+		transport.Protocols = new(http.Protocols)
+		transport.Protocols.SetUnencryptedHTTP2(true)
 	}
 	if c.CAPEM != "" {
 		transport.TLSClientConfig.RootCAs = x509.NewCertPool()
@@ -205,9 +218,16 @@ func (c *Call) once(ctx context.Context, client *http.Client) Result {
 }
 
 func (c *Call) exchange(ctx context.Context, client *http.Client, result *Result) error {
-	request, err := http.NewRequestWithContext(ctx, c.Method, c.URL, strings.NewReader(c.Body))
+	var content io.Reader = strings.NewReader(c.Body)
+	if c.BodyBytes > 0 {
+		content = io.LimitReader(filler{}, c.BodyBytes)
+	}
+	request, err := http.NewRequestWithContext(ctx, c.Method, c.URL, content)
 	if err != nil {
 		return err
+	}
+	if c.BodyBytes > 0 {
+		request.ContentLength = c.BodyBytes
 	}
 	for name, value := range c.Headers {
 		if http.CanonicalHeaderKey(name) == "Host" {
@@ -222,6 +242,11 @@ func (c *Call) exchange(ctx context.Context, client *http.Client, result *Result
 	}
 	defer func() { _ = response.Body.Close() }()
 	result.Status, result.Headers = response.StatusCode, response.Header
+	if c.Lines > 0 {
+		result.Body, err = firstLines(response.Body, c.Lines)
+		result.BodyLength = int64(len(result.Body))
+		return err
+	}
 	body, err := io.ReadAll(io.LimitReader(response.Body, maxBody))
 	result.Body, result.BodyLength = string(body), int64(len(body))
 	if err != nil {
@@ -230,4 +255,29 @@ func (c *Call) exchange(ctx context.Context, client *http.Client, result *Result
 	rest, err := io.Copy(io.Discard, response.Body)
 	result.BodyLength += rest
 	return err
+}
+
+// firstLines reads so many lines and no more.
+func firstLines(body io.Reader, count int) (string, error) {
+	var lines strings.Builder
+	reader := bufio.NewReader(body)
+	for range count {
+		line, err := reader.ReadString('\n')
+		lines.WriteString(line)
+		if err != nil {
+			return lines.String(), err
+		}
+	}
+	return lines.String(), nil
+}
+
+// filler is an endless body.
+type filler struct{}
+
+// Read fills p.
+func (filler) Read(p []byte) (int, error) {
+	for i := range p {
+		p[i] = 'x'
+	}
+	return len(p), nil
 }

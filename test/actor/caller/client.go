@@ -37,6 +37,27 @@ func (c Client) Call(ctx context.Context, calls Call) ([]Result, error) {
 	return answer.Results, err
 }
 
+// Raw sends bytes, and returns what came back.
+func (c Client) Raw(ctx context.Context, raw Raw) (RawResult, error) {
+	var answer RawResult
+	err := c.exchange(ctx, http.MethodPost, "/raw", raw, &answer)
+	return answer, err
+}
+
+// GRPC calls a gRPC service, and returns what came back. A failed call is a result, not an error.
+func (c Client) GRPC(ctx context.Context, calls GRPC) (Messages, error) {
+	var answer Messages
+	err := c.exchange(ctx, http.MethodPost, "/grpc", calls, &answer)
+	return answer, err
+}
+
+// WebSocket sends messages through a WebSocket, and returns what came back.
+func (c Client) WebSocket(ctx context.Context, socket WebSocket) (Messages, error) {
+	var answer Messages
+	err := c.exchange(ctx, http.MethodPost, "/websocket", socket, &answer)
+	return answer, err
+}
+
 // Bench makes load and returns when it is over.
 func (c Client) Bench(ctx context.Context, load Bench) (BenchResult, error) {
 	var answer BenchResult

@@ -151,6 +151,11 @@ func (s *server) handler() http.Handler {
 		results, err := c.do(ctx)
 		return Results{Results: results}, err
 	}))
+	mux.HandleFunc("POST /raw", posted(func(ctx context.Context, r *Raw) (RawResult, error) { return r.do(ctx) }))
+	mux.HandleFunc("POST /grpc", posted(func(ctx context.Context, g *GRPC) (Messages, error) { return g.do(ctx) }))
+	mux.HandleFunc("POST /websocket", posted(func(ctx context.Context, w *WebSocket) (Messages, error) {
+		return w.do(ctx)
+	}))
 	mux.HandleFunc("POST /bench", posted(func(ctx context.Context, b *Bench) (BenchResult, error) { return b.do(ctx) }))
 	mux.HandleFunc("GET /loops", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, s.states()) })
 	mux.HandleFunc("POST /loops/reset", s.reset)

@@ -26,11 +26,16 @@ func withConn(ctx context.Context, connection net.Conn) context.Context {
 	return context.WithValue(ctx, connKey{}, connection)
 }
 
+// requestOf is the record of a request, without what belongs to its body.
+func requestOf(r *http.Request) Request {
+	return Request{
+		At: time.Now(), Method: r.Method, Host: r.Host, Path: r.URL.RequestURI(), HTTPVersion: r.Proto, Headers: r.Header,
+	}
+}
+
 // note records a request and reads its body.
 func (s *Server) note(e *entry, r *http.Request) (length int64, err error) {
-	index := s.book.request(e, Request{
-		At: time.Now(), Method: r.Method, Host: r.Host, Path: r.URL.RequestURI(), HTTPVersion: r.Proto, Headers: r.Header,
-	})
+	index := s.book.request(e, requestOf(r))
 	sum := sha256.New()
 	length, err = io.Copy(sum, r.Body)
 	s.book.body(e, index, length, hex.EncodeToString(sum.Sum(nil)))
@@ -64,6 +69,9 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request) {
 	case asked.closeBefore:
 		_ = c.Close()
 		return
+	case asked.events:
+		stream(w, r)
+		return
 	case asked.bytes >= 0:
 		w.Header().Set("Content-Type", "application/octet-stream")
 		w.Header().Set("Content-Length", strconv.FormatInt(asked.bytes, 10))
@@ -73,7 +81,7 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request) {
 	}
 	writeJSON(w, asked.status, Answer{
 		Partner: s.name, Connection: c.entry.connection.ID, Plain: r.TLS == nil, Client: s.book.client(c.entry),
-		Method: r.Method, Path: r.URL.RequestURI(), Headers: r.Header, BodyLength: length,
+		Method: r.Method, Path: r.URL.RequestURI(), Host: r.Host, HTTPVersion: r.Proto, Headers: r.Header, BodyLength: length,
 	})
 }
 
@@ -89,6 +97,8 @@ type fault struct {
 	status             int
 	delay              time.Duration
 	reset, closeBefore bool
+	// events asks for server-sent events until the caller leaves.
+	events bool
 	// bytes is the length of the body, negative for the usual one.
 	bytes int64
 }
@@ -100,6 +110,7 @@ type fault struct {
 //	close=before  close the connection instead of answering
 //	reset=1       the same with a TCP reset
 //	bytes=1000    a body of so many bytes
+//	events=1      server-sent events, one every ten milliseconds, until the caller leaves
 func faultOf(query url.Values) (fault, error) {
 	asked := fault{status: http.StatusOK, bytes: -1}
 	var problems []error
@@ -131,6 +142,10 @@ func faultOf(query url.Values) (fault, error) {
 	})
 	parse("reset", func(value string) (err error) {
 		asked.reset, err = strconv.ParseBool(value)
+		return err
+	})
+	parse("events", func(value string) (err error) {
+		asked.events, err = strconv.ParseBool(value)
 		return err
 	})
 	parse("bytes", func(value string) (err error) {

@@ -164,7 +164,10 @@ type Answer struct {
 	Client *ClientCertificate `json:"client"`
 	Method string             `json:"method"`
 	// Path with the query.
-	Path       string      `json:"path"`
-	Headers    http.Header `json:"headers"`
-	BodyLength int64       `json:"bodyLength"`
+	Path string `json:"path"`
+	// Host and HTTPVersion as in [Request].
+	Host        string      `json:"host"`
+	HTTPVersion string      `json:"httpVersion"`
+	Headers     http.Header `json:"headers"`
+	BodyLength  int64       `json:"bodyLength"`
 }

@@ -170,9 +170,12 @@ func (s *Server) Serve(ctx context.Context) error {
 	defer cancel(nil)
 	quiet := log.New(s.log, "", 0)
 	partner := &http.Server{
-		Handler: http.HandlerFunc(s.answer), ConnContext: withConn,
-		MaxHeaderBytes: maxHeaderBytes, ErrorLog: quiet,
+		Handler: s.protocols(), ConnContext: withConn,
+		MaxHeaderBytes: maxHeaderBytes, ErrorLog: quiet, Protocols: new(http.Protocols),
 	}
+	partner.Protocols.SetHTTP1(true)
+	partner.Protocols.SetHTTP2(true)
+	partner.Protocols.SetUnencryptedHTTP2(true)
 	control := &http.Server{Handler: s.controlHandler(), ReadHeaderTimeout: handshakeTimeout, ErrorLog: quiet}
 
 	var work sync.WaitGroup
@@ -254,6 +257,14 @@ func (s *Server) greet(ctx context.Context, c *conn, greeted *greetedListener) {
 		c.linger(time.Now().Add(refusalTimeout))
 		return
 	}
+	switch state := secured.ConnectionState(); {
+	case state.ServerName == OnlyHTTP2Name && state.NegotiatedProtocol != "h2":
+		c.linger(time.Now().Add(refusalTimeout))
+		return
+	case state.ServerName == VerbatimName:
+		s.repeat(secured, c)
+		return
+	}
 	greeted.hand(ctx, secured, c)
 }
 
@@ -265,12 +276,16 @@ func (s *Server) configFor(hello *tls.ClientHelloInfo) (*tls.Config, error) {
 	}
 	s.book.greet(c.entry, hello.ServerName)
 	ring := s.keyrings.current()
+	protocols := []string{"h2", "http/1.1"}
+	if own, narrow := narrowProtocols()[hello.ServerName]; narrow {
+		protocols = own
+	}
 	return &tls.Config{
 		MinVersion:   tls.VersionTLS12,
 		Certificates: []tls.Certificate{ring.certificateFor(hello.ServerName)},
 		ClientAuth:   s.clientAuth,
 		ClientCAs:    ring.clientCAs,
-		NextProtos:   []string{"h2", "http/1.1"},
+		NextProtos:   protocols,
 	}, nil
 }
 

@@ -550,7 +550,8 @@ func TestAnswers(t *testing.T) {
 		want := fmt.Sprintf(`{"partner":%q,"connection":1,"plain":false,"client":{"subject":"O=Example\\, `+
 			`Inc.,C=DE,CN=app","issuer":"CN=client CA","dnsNames":["client.example.com"],`+
 			`"uris":["spiffe://cluster.local/ns/project/sa/app"],"serialNumber":"abc1","sha256":%q},"method":"GET",`+
-			`"path":"/a/b?c=d","headers":{"Accept-Encoding":["gzip"],"User-Agent":["Go-http-client/1.1"]},"bodyLength":0}`+"\n",
+			`"path":"/a/b?c=d","host":"external.system.com","httpVersion":"HTTP/1.1",`+
+			`"headers":{"Accept-Encoding":["gzip"],"User-Agent":["Go-http-client/1.1"]},"bodyLength":0}`+"\n",
 			name, certificate.SHA256)
 		if diff := cmp.Diff(want, string(get(t, client, base+"/a/b?c=d"))); diff != "" {
 			t.Error("(-want +got):\n" + diff)
