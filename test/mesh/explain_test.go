@@ -164,10 +164,11 @@ func explainedFaults() map[string]explained {
 			kubectl(t, s, ns, "annotate", "deployment/shop", egress.AnnotationTarget+"="+host)
 		}},
 		"another VirtualService is older": {cause: "PlaintextPossible", make: func(t *testing.T, s *scene.Scene, ns string) {
+			// Of two of the same second, Istio prefers the one whose name comes first.
 			must(t, s.Apply(t.Context(), fmt.Sprintf(`
 apiVersion: networking.istio.io/v1
 kind: VirtualService
-metadata: {name: older, namespace: %s}
+metadata: {name: earlier, namespace: %s}
 spec:
   hosts: [%s]
   exportTo: ["."]
