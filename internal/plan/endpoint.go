@@ -34,8 +34,8 @@ func EndpointReason(problems []policy.EndpointProblem) (reason, why string) {
 	return reason, strings.Join(messages, "; ")
 }
 
-// Way returns where sidecars connect to in place of the host, as a part of a sentence, or "" if that
-// is the host.
+// Way returns where sidecars connect to in place of the host, as a part of a sentence, or "" if
+// that is the host.
 func Way(t egress.Target) string {
 	if len(t.Endpoints) == 0 {
 		return ""

@@ -366,8 +366,8 @@ func (r *routed) fails(t *testing.T, after int64, backup via) {
 	}
 	r.none(t, after, backup)
 	r.keep(t, figures{
-		Promise: "Other ways to the partner", Fault: "the partner answers 503 or ends the connection, and the backup isn't used",
-		Requests: 3 * calls, Failed: 3 * calls,
+		Promise: "Other ways to the partner", Requests: 3 * calls, Failed: 3 * calls,
+		Fault: "the partner answers 503 or ends the connection, and the backup isn't used",
 	})
 	must(t, r.Caller(r.pod).ResetLoop(t.Context(), ""))
 }
