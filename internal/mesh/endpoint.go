@@ -60,9 +60,9 @@ func endpoints(t egress.Target) []*networking.WorkloadEntry {
 	return entries
 }
 
-// attempts returns how often a request that could not be sent is retried. While a preferred endpoint
-// is not ejected yet, a retry tries the same one again, because of its weight. Such failures can
-// take less time than the ejection, so targets with a backup get additional retries.
+// attempts returns how often a request that could not be sent is retried. While a preferred
+// endpoint is not ejected yet, a retry tries the same one again, because of its weight. Such
+// failures can take less time than the ejection, so targets with a backup get additional retries.
 func attempts(t egress.Target) int32 {
 	if byPriority := t.EndpointsByPriority(); t.Retries == 0 ||
 		byPriority[0].Priority == byPriority[len(byPriority)-1].Priority {
